@@ -1,0 +1,1 @@
+"""Remaining flight time and protection from a smart battery, for a drone's companion computer."""

@@ -1,0 +1,34 @@
+"""What is known of a pack before it is read: told by a user, a sidecar or a scenario."""
+
+from dataclasses import dataclass
+
+from dronebms.chemistry import Chemistry
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryFacts:
+    """One pack. `None` is not told; the gauge or the chemistry may know."""
+
+    chemistry: Chemistry
+    cells: int | None = None
+    capacity_mah: float | None = None  # rated
+    cutoff_cell_v: float | None = None
+    pack_id: str | None = None
+
+    @property
+    def cutoff_v(self) -> float:
+        """Volts of the weakest cell under load at which the pack is empty."""
+        given = self.cutoff_cell_v
+        return self.chemistry.cutoff_cell_v if given is None else given
+
+    def assumed(self) -> tuple[str, ...]:
+        """Return one sentence for each thing that was not told and is taken from elsewhere."""
+        notes = []
+        if self.capacity_mah is None:
+            notes.append("the rated capacity is not given and will be estimated")
+        if self.cutoff_cell_v is None:
+            notes.append(
+                f"the cut-off is not given: {self.cutoff_v:g} V a cell, "
+                f"the usual one of {self.chemistry.name}"
+            )
+        return tuple(notes)

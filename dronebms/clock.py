@@ -1,0 +1,53 @@
+"""Where time comes from: the only module that imports `time`.
+
+Everything else is handed `now_s`, seconds of a monotonic clock whose zero means nothing.
+"""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """A monotonic clock that can be waited on."""
+
+    def now_s(self) -> float:
+        """Return the time; it never goes back."""
+        ...
+
+    def sleep_until(self, t_s: float) -> None:
+        """Return once `now_s()` is at least `t_s`; at once when it already is."""
+        ...
+
+
+class SystemClock:
+    """The machine's monotonic clock, `speed` times as fast, counted from its making."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        if not speed > 0:
+            raise ValueError(f"a clock's speed is above 0, not {speed}")
+        self._speed = speed
+        self._start_s = time.monotonic()
+
+    def now_s(self) -> float:
+        """Return seconds since the clock was made, times its speed."""
+        return (time.monotonic() - self._start_s) * self._speed
+
+    def sleep_until(self, t_s: float) -> None:
+        """Block until then."""
+        while (ahead_s := t_s - self.now_s()) > 0:
+            time.sleep(ahead_s / self._speed)
+
+
+class VirtualClock:
+    """A clock that goes where it is told: simulation and replay as fast as they can."""
+
+    def __init__(self, now_s: float = 0.0) -> None:
+        self._now_s = now_s
+
+    def now_s(self) -> float:
+        """Return the time it was last told."""
+        return self._now_s
+
+    def sleep_until(self, t_s: float) -> None:
+        """Be there."""
+        self._now_s = max(self._now_s, t_s)

@@ -1,0 +1,1 @@
+"""Gauges on SMBus: raw transfers below, believable values above. Knows nothing of drones."""

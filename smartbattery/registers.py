@@ -1,0 +1,144 @@
+"""SBS 1.1 as rows: what each command means, in both directions.
+
+The driver decodes a word with its row and the virtual gauge encodes with the same row. The rows
+themselves are pinned by bytes from outside this project (tests/data/vectors.json).
+
+Units are in the field names. Current is positive while discharging: SBS says the opposite, and
+the negative scale of the row is the one place where it is turned round.
+Source, unless a row says otherwise: Smart Battery Data Specification 1.1, section 5.1; the
+kernel's sbs-battery driver; TI SLUUA43 (BQ40Z50), chapter 12.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+ADDRESS = 0x0B
+MAX_BLOCK = 32
+PEC_VERSION = 3  # of SpecificationInfo
+_MONTHS = 12
+_TEN = (1.0, 10.0, 100.0, 1000.0)
+
+
+class Pace(Enum):
+    """How often a register is worth asking."""
+
+    FAST = "every poll"
+    SLOW = "in turn, one a poll"
+    STATIC = "once per pack"
+
+
+class ScaledBy(Enum):
+    """Which power of ten of SpecificationInfo multiplies the value."""
+
+    NOTHING = "nothing"
+    VSCALE = "VScale"
+    IPSCALE = "IPScale"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One word command: value = raw x scale + offset, raw signed or not."""
+
+    name: str  # as the specification names it
+    field: str  # of Snapshot or Identity; the suffix is the unit
+    command: int
+    signed: bool
+    scale: float
+    offset: float
+    low: float  # believable values, ends included
+    high: float
+    max_age_s: float
+    pace: Pace
+    scaled_by: ScaledBy = ScaledBy.NOTHING
+    unknown_raw: int | None = None  # the word that means "I do not know"
+    capacity: bool = False  # mAh, or 10 mWh when BatteryMode says so
+
+    def decode(self, raw: int, power: int = 0) -> float | None:
+        """Return the value of a word, or None when the word is not a believable one.
+
+        Args:
+            raw: the word as it came, 0..65535.
+            power: the power of ten that SpecificationInfo gives for this kind of value.
+        """
+        if raw == self.unknown_raw:
+            return None
+        if self.signed and raw & 0x8000:
+            raw -= 0x10000
+        value = (raw * self.scale + self.offset) * _TEN[power]
+        return value if self.low <= value <= self.high else None
+
+    def encode(self, value: float, power: int = 0) -> int:
+        """Return the word 0..65535 nearest to a value; what does not fit is cut to the end."""
+        raw = round((value / _TEN[power] - self.offset) / self.scale)
+        if self.signed:
+            return max(-0x8000, min(0x7FFF, raw)) & 0xFFFF
+        return max(0, min(0xFFFF, raw))
+
+
+def _cell(index: int) -> Register:
+    # Optional manufacturer functions, used downwards from 0x3F by generic packs (ArduPilot's
+    # generic SMBus monitor, Rotoye BatMon, BQ40Z50 cells 1-4). 0xFFFF and 0 are not voltages.
+    return Register(
+        f"CellVoltage{index + 1}", f"cell{index + 1}_v", 0x3F - index,
+        signed=False, scale=0.001, offset=0.0, low=0.5, high=5.0,
+        max_age_s=2.0, pace=Pace.FAST,
+    )  # fmt: skip
+
+
+F, S, ONCE = Pace.FAST, Pace.SLOW, Pace.STATIC
+V, A, PLAIN = ScaledBy.VSCALE, ScaledBy.IPSCALE, ScaledBy.NOTHING
+M = 0xFFFF
+
+# fmt: off
+VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V)
+CURRENT       = Register("Current",               "current_a",        0x0A, True,   -0.001,   0.0,  -1000.0,   1000.0,   2.0, F,    A)
+TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -60.0,    150.0,  15.0, S)
+AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A)
+MAX_ERROR     = Register("MaxError",              "max_error_pct",    0x0C, False,   1.0,     0.0,      0.0,    100.0,  30.0, S)
+RELATIVE_SOC  = Register("RelativeStateOfCharge", "soc_pct",          0x0D, False,   1.0,     0.0,      0.0,    100.0,  15.0, S)
+REMAINING     = Register("RemainingCapacity",     "remaining_mah",    0x0F, False,   1.0,     0.0,      0.0,  655340.0,  15.0, S,    A, None, True)
+FULL          = Register("FullChargeCapacity",    "full_mah",         0x10, False,   1.0,     0.0,      1.0,  655340.0,  60.0, S,    A, None, True)
+TIME_TO_EMPTY = Register("AverageTimeToEmpty",    "time_to_empty_s",  0x12, False,  60.0,     0.0,      0.0, 3932040.0,  15.0, S, PLAIN, M)
+STATUS        = Register("BatteryStatus",         "status_raw",       0x16, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
+MODE          = Register("BatteryMode",           "mode_raw",         0x03, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
+CYCLES        = Register("CycleCount",            "cycles",           0x17, False,   1.0,     0.0,      0.0,   65534.0, 120.0, S, PLAIN, M)
+SPECIFICATION = Register("SpecificationInfo",     "specification_raw",0x1A, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
+DESIGN        = Register("DesignCapacity",        "design_mah",       0x18, False,   1.0,     0.0,      1.0,  655340.0,   0.0, ONCE, A, None, True)
+DESIGN_V      = Register("DesignVoltage",         "design_v",         0x19, False,   0.001,   0.0,      1.0,    100.0,   0.0, ONCE, V)
+MANUFACTURED  = Register("ManufactureDate",       "date_raw",         0x1B, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
+SERIAL        = Register("SerialNumber",          "serial",           0x1C, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
+
+CELLS = tuple(_cell(index) for index in range(16))
+FAST  = (VOLTAGE, CURRENT)
+SLOW  = (TEMPERATURE, RELATIVE_SOC, REMAINING, STATUS, MODE, FULL, TIME_TO_EMPTY, AVERAGE, MAX_ERROR, CYCLES)
+WORDS = (*FAST, *SLOW, SPECIFICATION, DESIGN, DESIGN_V, MANUFACTURED, SERIAL, *CELLS)
+
+# Text blocks: (name, field, command).
+MANUFACTURER = ("ManufacturerName", "manufacturer", 0x20)
+DEVICE       = ("DeviceName",       "device",       0x21)
+CHEMISTRY    = ("DeviceChemistry",  "chemistry",    0x22)
+BLOCKS       = (MANUFACTURER, DEVICE, CHEMISTRY)
+# fmt: on
+
+MODE_CAPACITY_IN_10MWH = 1 << 15  # BatteryMode CAPM
+STATUS_INITIALIZED = 1 << 7  # 1 = done (TI SLUUCH2; the kernel tests the same way)
+
+
+def version_of(specification_raw: int) -> int:
+    """Return the Version field: 1 is SBS 1.0, 2 is 1.1, 3 is 1.1 with PEC."""
+    return specification_raw >> 4 & 0xF
+
+
+def powers_of(specification_raw: int) -> dict[ScaledBy, int]:
+    """Return the power of ten for each kind of scaling (VScale, IPScale; 0..3)."""
+    return {
+        ScaledBy.NOTHING: 0,
+        ScaledBy.VSCALE: min(specification_raw >> 8 & 0xF, 3),
+        ScaledBy.IPSCALE: min(specification_raw >> 12 & 0xF, 3),
+    }
+
+
+def date_of(date_raw: int) -> tuple[int, int, int] | None:
+    """Return (year, month, day) of a ManufactureDate word, None when it was never programmed."""
+    year, month, day = 1980 + (date_raw >> 9), date_raw >> 5 & 0xF, date_raw & 0x1F
+    return (year, month, day) if 1 <= month <= _MONTHS and day >= 1 else None

@@ -1,0 +1,79 @@
+"""What a gauge says at one moment: the value that leaves this library.
+
+`None` is unknown: never read, not believable, or older than the `max_age_s` of its row.
+Current is positive while discharging. Cells count from 0 and never move.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What does not change while the same pack is plugged in."""
+
+    serial: int | None = None
+    manufacturer: str | None = None
+    device: str | None = None
+    chemistry: str | None = None
+    design_mah: float | None = None
+    design_v: float | None = None
+    date: tuple[int, int, int] | None = None
+    cells: int | None = None
+    pec: bool = False
+
+
+UNIDENTIFIED = Identity()
+
+
+@dataclass(frozen=True, slots=True)
+class BusCounts:
+    """What the wire has cost so far; counts only grow."""
+
+    transfers: int = 0
+    nacks: int = 0
+    timeouts: int = 0
+    pec_errors: int = 0
+    withheld: int = 0  # values that arrived and were not believable
+
+
+NO_COUNTS = BusCounts()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at a pack at `t_s` of the clock that was handed in."""
+
+    t_s: float
+    voltage_v: float | None = None
+    current_a: float | None = None
+    temperature_degc: float | None = None
+    cells_v: tuple[float | None, ...] = ()
+    average_a: float | None = None
+    max_error_pct: float | None = None
+    soc_pct: float | None = None
+    remaining_mah: float | None = None
+    full_mah: float | None = None
+    time_to_empty_s: float | None = None
+    cycles: float | None = None
+    status_raw: int | None = None
+    identity: Identity = UNIDENTIFIED
+    read_at_s: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # last good reading
+    counts: BusCounts = NO_COUNTS
+    trouble: str | None = None  # why nothing is heard, one sentence
+
+    def age_s(self, name: str) -> float | None:
+        """Return how old the last good reading of a field is, None when there was none."""
+        at_s = self.read_at_s.get(name)
+        return None if at_s is None else self.t_s - at_s
+
+    def lowest_cell(self) -> tuple[int, float] | None:
+        """Return (index from 0, volts) of the weakest known cell."""
+        known = [(v, k) for k, v in enumerate(self.cells_v) if v is not None]
+        if not known:
+            return None
+        v, k = min(known)
+        return k, v
