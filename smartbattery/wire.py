@@ -1,0 +1,150 @@
+"""SMBus words and blocks with their PEC, over raw transfers to one address; counts what it costs.
+
+Reads only. A gauge that sends a PEC is believed by it alone.
+"""
+
+from dataclasses import dataclass
+
+from smartbattery.bus import Bus
+from smartbattery.errors import BusAbsentError, BusTimeoutError, IntegrityError, NackError
+from smartbattery.pec import TABLE, pec, read_prefix
+from smartbattery.registers import MAX_BLOCK, PEC_VERSION, SPECIFICATION, VOLTAGE, version_of
+
+_ATTEMPTS = 2  # a second try at once mends a flipped bit; a busy gauge is asked again next poll
+_AGREEING = 2  # readings of SpecificationInfo that must be equal before it decides anything
+_LOOKS = 6  # at SpecificationInfo: a flipped bit must not talk a gauge out of its PEC
+_PRINTABLE = range(0x20, 0x7F)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the wire has cost so far."""
+
+    transfers: int = 0
+    nacks: int = 0
+    timeouts: int = 0
+    pec_errors: int = 0
+
+
+class Wire:
+    """One address on a bus.
+
+    Attributes:
+        has_pec: whether replies end in a PEC that is checked; see `find_pec`.
+        counts: grows with every transfer.
+    """
+
+    def __init__(self, bus: Bus, address: int) -> None:
+        self.has_pec = False
+        self.counts = Counts()
+        self._bus = bus
+        self._address = address
+        self._prefix = [read_prefix(address, command) for command in range(256)]
+
+    def word(self, command: int) -> int:
+        """Return one word 0..65535.
+
+        Raises:
+            BusError: it did not happen, `NackError` and `IntegrityError` twice in a row.
+            IntegrityError: what came is not a word with its PEC.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._word(command)
+            except (NackError, IntegrityError):
+                continue
+        return self._word(command)
+
+    def text(self, command: int) -> str | None:
+        """Return a text block, None when the gauge has none or sends no text.
+
+        Raises:
+            BusError: the bus does not work at all.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                data = self._block(command)
+            except (NackError, IntegrityError):
+                continue
+            if all(byte in _PRINTABLE for byte in data):
+                return data.decode("ascii").strip()
+        return None
+
+    def find_pec(self) -> int:
+        """Return SpecificationInfo and learn from it whether the gauge sends a PEC.
+
+        The byte after the word decides, not the Version field: some packs claim a PEC and send
+        none. A gauge that refuses SpecificationInfo counts as word 0, without PEC.
+
+        Raises:
+            BusError: nobody answers.
+            IntegrityError: no two readings agree, or they say what no gauge says.
+        """
+        self.has_pec = False
+        seen: list[tuple[int, bool]] = []
+        for _ in range(_LOOKS):
+            raw, good = self._with_code(SPECIFICATION.command)
+            # One word's code may equal the 0xFF of a released line by chance; two words' do not.
+            seen.append((raw, good and self._with_code(VOLTAGE.command)[1]))
+            if seen.count((raw, True)) == _AGREEING:
+                self.has_pec = True
+                return raw
+        raw = max(seen, key=seen.count)[0]
+        without = not any(good for _, good in seen) and seen.count((raw, False)) >= _AGREEING
+        if without and version_of(raw) <= PEC_VERSION:
+            return raw
+        words = ", ".join(f"0x{raw:04x}" for raw, _ in seen)
+        raise IntegrityError(f"{self._at(SPECIFICATION.command)}: not to be believed: {words}")
+
+    # ------------------------------------------------------------------ bytes
+
+    def _word(self, command: int) -> int:
+        if not self.has_pec:
+            low, high = self._transfer(command, 2)
+            return low | high << 8
+        low, high, code = reply = self._transfer(command, 3)
+        if TABLE[TABLE[self._prefix[command] ^ low] ^ high] != code:
+            raise self._wrong_pec(command, reply)
+        return low | high << 8
+
+    def _with_code(self, command: int) -> tuple[int, bool]:
+        """Return a word and whether a right PEC follows it; (0, False) when it is refused."""
+        try:
+            low, high, code = self._transfer(command, 3)
+        except NackError:
+            self._transfer(VOLTAGE.command, 2)  # nobody there at all: raises
+            return 0, False
+        return low | high << 8, pec((low, high), self._prefix[command]) == code
+
+    def _block(self, command: int) -> bytes:
+        # The count is asked first: adapters want to know how many bytes to clock.
+        count = self._transfer(command, 1)[0]
+        if not 0 < count <= MAX_BLOCK:
+            raise IntegrityError(f"{self._at(command)}: a block of {count} bytes")
+        reply = self._transfer(command, count + 2 if self.has_pec else count + 1)
+        if reply[0] != count:
+            raise IntegrityError(f"{self._at(command)}: a block of {count}, then {reply[0]} bytes")
+        if self.has_pec and pec(reply[:-1], self._prefix[command]) != reply[-1]:
+            raise self._wrong_pec(command, reply)
+        return reply[1 : count + 1]
+
+    def _transfer(self, command: int, length: int) -> bytes:
+        self.counts.transfers += 1
+        try:
+            reply = self._bus.transfer(self._address, bytes((command,)), length)
+        except NackError:
+            self.counts.nacks += 1
+            raise
+        except (BusTimeoutError, BusAbsentError):
+            self.counts.timeouts += 1
+            raise
+        if len(reply) != length:
+            raise IntegrityError(f"{self._at(command)}: {len(reply)} bytes instead of {length}")
+        return reply
+
+    def _wrong_pec(self, command: int, reply: bytes) -> IntegrityError:
+        self.counts.pec_errors += 1
+        return IntegrityError(f"{self._at(command)}: wrong PEC: {reply.hex(' ')}")
+
+    def _at(self, command: int) -> str:
+        return f"address 0x{self._address:02x} command 0x{command:02x}"
