@@ -5,9 +5,10 @@ Current is positive while discharging. Cells count from 0 and never move.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+HOLDS_S = 1.0  # how long the fast values of a look hold
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
@@ -69,6 +70,22 @@ class Snapshot:
         """Return how old the last good reading of a field is, None when there was none."""
         at_s = self.read_at_s.get(name)
         return None if at_s is None else self.t_s - at_s
+
+    def at(self, now_s: float) -> "Snapshot":
+        """Return this look as it stands at a later time: too old, and nothing of it is known.
+
+        For a reader that is not the poller: a stuck bus must not freeze values.
+        """
+        if now_s - self.t_s <= HOLDS_S:
+            return self if now_s == self.t_s else replace(self, t_s=now_s)
+        return Snapshot(
+            t_s=now_s,
+            cells_v=(None,) * len(self.cells_v),
+            identity=self.identity,
+            read_at_s=self.read_at_s,
+            counts=self.counts,
+            trouble=self.trouble or f"the bus has been stuck for {now_s - self.t_s:.0f} s",
+        )
 
     def lowest_cell(self) -> tuple[int, float] | None:
         """Return (index from 0, volts) of the weakest known cell."""

@@ -66,7 +66,8 @@ class Wire:
                 data = self._block(command)
             except (NackError, IntegrityError):
                 continue
-            if all(byte in _PRINTABLE for byte in data):
+            data = data.split(b"\0")[0]  # some packs fill up with zeros, or forget to clean up
+            if data and all(byte in _PRINTABLE for byte in data):
                 return data.decode("ascii").strip()
         return None
 
