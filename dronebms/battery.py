@@ -1,8 +1,9 @@
 """What is known of a pack before it is read: told by a user, a sidecar or a scenario."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dronebms.chemistry import Chemistry
+from smartbattery.snapshot import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,18 @@ class BatteryFacts:
         """Volts of the weakest cell under load at which the pack is empty."""
         given = self.cutoff_cell_v
         return self.chemistry.cutoff_cell_v if given is None else given
+
+    def completed(self, identity: Identity) -> "BatteryFacts":
+        """Return these facts with what was not told taken from the gauge."""
+        if self.cells is not None and self.capacity_mah is not None:
+            return self
+        return replace(
+            self,
+            cells=self.cells if self.cells is not None else identity.cells,
+            capacity_mah=self.capacity_mah
+            if self.capacity_mah is not None
+            else identity.design_mah,
+        )
 
     def assumed(self) -> tuple[str, ...]:
         """Return one sentence for each thing that was not told and is taken from elsewhere."""

@@ -51,3 +51,16 @@ class VirtualClock:
     def sleep_until(self, t_s: float) -> None:
         """Be there."""
         self._now_s = max(self._now_s, t_s)
+
+
+class PacedClock(VirtualClock):
+    """A virtual clock that waits for a real one: the same steps, at a speed people can watch."""
+
+    def __init__(self, pace: Clock) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def sleep_until(self, t_s: float) -> None:
+        """Wait for the real clock, then be exactly there."""
+        self._pace.sleep_until(t_s)
+        super().sleep_until(t_s)

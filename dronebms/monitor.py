@@ -1,13 +1,21 @@
-"""Monitor (placeholder docstring, replaced with the loop)."""
+"""The loop's one step: snapshot -> estimate -> status -> report -> sinks, for one battery.
 
+Live, replay and simulation all step here; they differ in the source and the clock.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from dronebms.battery import BatteryFacts
-from dronebms.estimator import Estimate
-from dronebms.protection import Status
+from dronebms.estimator import Estimate, Estimator
+from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
+from dronebms.protection import Judge, Status
 from dronebms.vehicle import VehicleState
 from smartbattery.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -29,3 +37,62 @@ class Report:
     vehicle: VehicleState
     estimate: Estimate
     status: Status
+
+
+Sink = Callable[[Report], None]
+
+
+class Monitor:
+    """One battery's chain of stages.
+
+    Args:
+        source: where its snapshots come from.
+        facts: what is known of the pack; the gauge's identity fills the gaps.
+        sinks: called in this order with every report; one that fails is logged, counted and
+            does not stop the others.
+        index: of the battery, from 0.
+        limit_changes: rows of the protection table that a configuration changes.
+
+    Raises:
+        ConfigError: a change of a limit that cannot be.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        facts: BatteryFacts,
+        sinks: Sequence[Sink] = (),
+        *,
+        index: int = 0,
+        limit_changes: Iterable[LimitChange] = (),
+    ) -> None:
+        self._source = source
+        self._told = self._facts = facts
+        self._sinks = tuple(sinks)
+        self._index = index
+        self._changes = tuple(limit_changes)
+        self._estimator = Estimator(facts)
+        self._judge = Judge(self._limits(facts))
+        self.sink_failures = 0
+
+    def step(self, now_s: float, vehicle: VehicleState) -> Report:
+        """Poll, estimate, judge and tell; return what was told."""
+        snapshot = self._source.poll(now_s)
+        facts = self._told.completed(snapshot.identity)
+        if facts != self._facts:
+            self._facts = facts
+            self._judge.use(self._limits(facts))
+        estimate = self._estimator.update(snapshot)
+        status = self._judge.update(snapshot, estimate)
+        report = Report(now_s, self._index, facts, snapshot, vehicle, estimate, status)
+        for sink in self._sinks:
+            try:
+                sink(report)
+            # A full disk or a broken screen must not stop protection.
+            except Exception:  # noqa: BLE001 - the one place where our own mistakes are held
+                self.sink_failures += 1
+                _log.exception("a sink failed and is skipped for this step")
+        return report
+
+    def _limits(self, facts: BatteryFacts) -> tuple[Limit, ...]:
+        return changed_limits(default_limits(facts), self._changes)

@@ -1,0 +1,297 @@
+"""A run on disk: raw transfers and the vehicle's state, replayed to the identical decisions.
+
+Text, one record a line, each behind its CRC-32, appended and never changed: a kill leaves at
+most one torn line at the end, which a reader leaves out.
+
+    dronebms-recording 1
+    1c2d3e4f {"kind": "start", ...}       facts, addresses and limits of each battery
+    5a6b7c8d ["p", 0, 12.3, [...]]        battery 0 was polled at 12.3 s, these transfers
+    9e0f1a2b ["t", 12.3, {...}]           the loop stepped at 12.3 s with this vehicle state
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import BinaryIO
+from zlib import crc32
+
+from pydantic import ValidationError
+
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import chemistry_of
+from dronebms.errors import ConfigError, RecordingError
+from dronebms.limits import LimitChange, Severity
+from dronebms.tomlfile import Section
+from dronebms.vehicle import UNHEARD, VehicleState
+from smartbattery.bus import Bus
+from smartbattery.errors import IntegrityError
+from smartbattery.gauge import Gauge
+from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
+from smartbattery.snapshot import Snapshot
+
+MAGIC = b"dronebms-recording 1\n"
+OnPoll = Callable[[int, float, Sequence[Transfer]], None]  # battery, time, what it took
+Progress = Callable[[float], None]  # the share that is done, 0..1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a battery of a recording needs to be read again."""
+
+    facts: BatteryFacts
+    address: int
+    limit_changes: tuple[LimitChange, ...] = ()
+
+
+class _Change(Section):
+    """A change of a limit in the first record."""
+
+    limit_id: str
+    trip: float | None
+    clear: float | None
+    hold_s: float | None
+    clear_s: float | None
+    severity: int | None
+
+    def change(self) -> LimitChange:
+        severity = None if self.severity is None else Severity(self.severity)
+        return LimitChange(
+            self.limit_id, self.trip, self.clear, self.hold_s, self.clear_s, severity
+        )
+
+
+class _Told(Section):
+    """A battery in the first record."""
+
+    address: int
+    chemistry: str
+    cells: int | None
+    capacity_mah: float | None
+    cutoff_cell_v: float | None
+    pack_id: str | None
+    limits: list[_Change]
+
+
+class Recorder:
+    """Appends to a recording; a full disk stops it, not the flight.
+
+    Raises:
+        ConfigError: the file exists already or cannot be made.
+    """
+
+    def __init__(self, path: Path, batteries: Sequence[Recorded]) -> None:
+        try:
+            self._file: BinaryIO | None = path.open("xb")
+        except FileExistsError as error:
+            raise ConfigError(f"{path} exists already; recordings are never overwritten") from error
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+        self._path = path
+        self._write(MAGIC)
+        self._append({"kind": "start", "batteries": [_to_json(battery) for battery in batteries]})
+
+    def polled(self, index: int, now_s: float, transfers: Sequence[Transfer]) -> None:
+        """Write what one poll of a battery did on the wire."""
+        self._append(["p", index, now_s, [transfer.to_json() for transfer in transfers]])
+
+    def stepped(self, now_s: float, vehicle: VehicleState) -> None:
+        """Write that the loop stepped, and hand the bytes to the operating system."""
+        heard = {key: value for key, value in asdict(vehicle).items() if value is not None}
+        self._append(["t", now_s, heard])
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._stop(error)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, record: object) -> None:
+        text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+        self._write(b"%08x %b\n" % (crc32(text), text))
+
+    def _write(self, data: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self._stop(error)
+
+    def _stop(self, error: OSError) -> None:
+        _log.error("recording to %s has stopped: %s", self._path, error.strerror)
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError:  # the disk is full: what is buffered cannot be saved
+                _log.warning("the last second of %s is lost", self._path)
+
+
+class TappedGauge:
+    """A gauge whose transfers are handed over poll by poll, for a recorder."""
+
+    def __init__(self, bus: Bus, address: int, cells: int | None) -> None:
+        self._transfers: list[Transfer] = []
+        self._gauge = Gauge(RecordingBus(bus, self._transfers.append), address, cells=cells)
+
+    def poll(self, now_s: float) -> tuple[Snapshot, tuple[Transfer, ...]]:
+        """Poll and return what was learned, and the transfers that it took."""
+        snapshot = self._gauge.poll(now_s)
+        transfers = tuple(self._transfers)
+        self._transfers.clear()
+        return snapshot, transfers
+
+
+class SteppedGauge:
+    """A `Source` that is polled in the loop itself; each poll's transfers go to a recorder."""
+
+    def __init__(self, gauge: TappedGauge, index: int, on_poll: OnPoll) -> None:
+        self._gauge = gauge
+        self._index = index
+        self._on_poll = on_poll
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Poll the gauge."""
+        snapshot, transfers = self._gauge.poll(now_s)
+        self._on_poll(self._index, now_s, transfers)
+        return snapshot
+
+
+class PlayedGauge:
+    """A gauge fed by recorded polls: a `Source` that says what it said then."""
+
+    def __init__(self, battery: Recorded) -> None:
+        self._bus = PlaybackBus()
+        self._gauge = Gauge(self._bus, battery.address, cells=battery.facts.cells)
+        self._latest: Snapshot | None = None
+
+    def play(self, now_s: float, transfers: Sequence[Transfer]) -> None:
+        """Poll as it was polled at `now_s`."""
+        self._bus.extend(transfers)
+        self._latest = self._gauge.poll(now_s)
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Return the newest snapshot as it stood at `now_s`."""
+        return Snapshot(now_s) if self._latest is None else self._latest.at(now_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """A record: battery `index` was polled."""
+
+    index: int
+    t_s: float
+    transfers: tuple[Transfer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A record: the loop stepped."""
+
+    t_s: float
+    vehicle: VehicleState
+
+
+def is_recording(path: Path) -> bool:
+    """Return whether a file begins like a recording."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def read_batteries(path: Path) -> tuple[Recorded, ...]:
+    """Return what the first record says of the batteries.
+
+    Raises:
+        RecordingError: the recording is damaged there.
+    """
+    for _, record in _records(path):
+        match record:
+            case {"kind": "start", "batteries": [*batteries]}:
+                return tuple(_from_json(battery, path) for battery in batteries)
+        break
+    raise RecordingError(f"{path}: line 2 does not say which batteries were recorded")
+
+
+def read_records(path: Path, progress: Progress = lambda _: None) -> Iterator[Poll | Step]:
+    """Yield the records after the first; a torn last line is left out.
+
+    Args:
+        path: the recording.
+        progress: told the share that is read.
+
+    Raises:
+        RecordingError: a line is damaged and others follow it.
+    """
+    known = {field.name for field in fields(VehicleState)}
+    for number, record in _records(path, progress):
+        try:
+            match record:
+                case ["p", int(index), int() | float() as t_s, [*transfers]]:
+                    yield Poll(index, t_s, tuple(Transfer.from_json(row) for row in transfers))
+                case ["t", int() | float() as t_s, dict(heard)] if heard.keys() <= known:
+                    yield Step(t_s, VehicleState(**heard) if heard else UNHEARD)
+                case {"kind": "start"}:
+                    pass
+                case _:
+                    raise RecordingError(f"{path}: line {number} is of no known kind")
+        except IntegrityError as error:
+            raise RecordingError(f"{path}: line {number}: {error}") from error
+
+
+def _records(path: Path, progress: Progress = lambda _: None) -> Iterator[tuple[int, object]]:
+    damaged: int | None = None
+    size, read = max(path.stat().st_size, 1), 0
+    with path.open("rb") as file:
+        file.readline()
+        for number, line in enumerate(file, start=2):
+            if damaged is not None:
+                raise RecordingError(f"{path}: line {damaged} is damaged")
+            read += len(line)
+            progress(min(read / size, 1.0))
+            checksum, _, text = line.rstrip(b"\n").partition(b" ")
+            if line.endswith(b"\n") and checksum == b"%08x" % crc32(text):
+                yield number, json.loads(text)
+            else:
+                damaged = number
+    if damaged is not None:
+        _log.warning("%s ends in the middle of line %d, which is left out", path, damaged)
+
+
+def _to_json(battery: Recorded) -> dict[str, object]:
+    facts = battery.facts
+    return {
+        "address": battery.address,
+        "chemistry": facts.chemistry.name,
+        "cells": facts.cells,
+        "capacity_mah": facts.capacity_mah,
+        "cutoff_cell_v": facts.cutoff_cell_v,
+        "pack_id": facts.pack_id,
+        "limits": [asdict(change) for change in battery.limit_changes],
+    }
+
+
+def _from_json(row: object, path: Path) -> Recorded:
+    try:
+        told = _Told.model_validate(row)
+        facts = BatteryFacts(
+            chemistry_of(told.chemistry),
+            told.cells,
+            told.capacity_mah,
+            told.cutoff_cell_v,
+            told.pack_id,
+        )
+        changes = tuple(row.change() for row in told.limits)
+    except (ValidationError, ConfigError, ValueError) as error:
+        raise RecordingError(f"{path}: line 2 does not describe a battery: {row!r:.80}") from error
+    return Recorded(facts, told.address, changes)
