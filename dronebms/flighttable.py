@@ -1,0 +1,210 @@
+"""The table of a recorded flight (.csv or .csv.gz) -> columns of numbers.
+
+Only the form is judged here: a spike is a value, an empty field is unknown. Whatever the bytes
+are, the answer is columns or one `FlightError` that names file, line and column.
+Units are in the column names; current is positive while discharging. The format is in DESIGN.md,
+section 4; believable values are those of the register rows, and of a vehicle those it can have.
+"""
+
+import csv
+import gzip
+import math
+import reprlib
+import zlib
+from array import array
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from dronebms.errors import FlightError
+from smartbattery.registers import (
+    CELLS,
+    CURRENT,
+    FULL,
+    RELATIVE_SOC,
+    REMAINING,
+    TEMPERATURE,
+    TIME_TO_EMPTY,
+    VOLTAGE,
+    Register,
+)
+
+# NaN is an empty field, here and only here: a million rows of None would not fit in memory.
+Columns = Mapping[str, Sequence[float]]
+
+MAX_CELLS = 24  # in series; the register row believes no higher pack voltage
+_LONGEST_GAP_S = 86_400.0  # longer: the logger's clock was set, or t_s is not in seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that is read: where its values go, and which of them are believable."""
+
+    name: str
+    field: str  # of Snapshot or VehicleState
+    low: float  # ends included
+    high: float
+
+
+def _gauge(name: str, register: Register) -> Column:
+    return Column(name, register.field, register.low, register.high)
+
+
+# fmt: off
+BATTERY_COLUMNS = (
+    _gauge("voltage_v",             VOLTAGE),
+    _gauge("current_a",             CURRENT),
+    _gauge("temperature_degc",      TEMPERATURE),
+    _gauge("gauge_soc_pct",         RELATIVE_SOC),
+    _gauge("gauge_remaining_mah",   REMAINING),
+    _gauge("gauge_full_mah",        FULL),
+    _gauge("gauge_time_to_empty_s", TIME_TO_EMPTY),
+)
+VEHICLE_COLUMNS = (
+    Column("armed",            "armed",                0.0,      1.0),
+    Column("lat_deg",          "lat_deg",            -90.0,     90.0),
+    Column("lon_deg",          "lon_deg",           -180.0,    180.0),
+    Column("alt_m",            "alt_m",           -1_000.0, 20_000.0),
+    Column("home_lat_deg",     "home_lat_deg",       -90.0,     90.0),
+    Column("home_lon_deg",     "home_lon_deg",      -180.0,    180.0),
+    Column("ground_speed_m_s", "ground_speed_m_s",     0.0,    200.0),
+    Column("climb_m_s",        "climb_m_s",         -100.0,    100.0),
+)
+# fmt: on
+CELL_COLUMNS = tuple(
+    Column(f"cell{number}_v", f"cell{number}_v", CELLS[0].low, CELLS[0].high)
+    for number in range(1, MAX_CELLS + 1)
+)
+_REQUIRED = ("t_s", "voltage_v", "current_a")
+_READ = frozenset(
+    ("t_s", *(column.name for column in (*BATTERY_COLUMNS, *VEHICLE_COLUMNS, *CELL_COLUMNS)))
+)
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of a flight without its ending.
+
+    Raises:
+        FlightError: the name has another ending.
+    """
+    for ending in (".csv.gz", ".csv"):
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
+    raise FlightError(f"{path} is no recorded flight: its name ends neither in .csv nor in .csv.gz")
+
+
+def read_table(path: Path) -> Columns:
+    """Return the columns that are known, all of one length; t_s, among them, only grows.
+
+    Raises:
+        FlightError: the file cannot be read or is not such a table.
+    """
+    rows = _rows(path)
+    line, names = next(rows, (1, []))
+    if not names:
+        raise FlightError(f"{path} is empty")
+    wanted = _wanted(names, f"{path}, line {line}")
+    columns: dict[str, MutableSequence[float]] = {name: array("d") for name, _ in wanted}
+    times_s = columns["t_s"]
+    for line, row in rows:
+        if len(row) != len(names):
+            raise FlightError(
+                f"{path}, line {line}: {len(row)} fields, the header has {len(names)}"
+            )
+        values = [_value(row[index], name, path, line) for name, index in wanted]
+        if times_s:
+            _check_step(times_s[-1], values[0], path, line)
+        if times_s and times_s[-1] == values[0]:  # the later row wins
+            for column in columns.values():
+                column.pop()
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    if not times_s:
+        raise FlightError(f"{path} has a header and no samples")
+    return columns
+
+
+def check_cells(columns: Columns, cells: int | None, path: Path) -> None:
+    """Compare the cell columns with the number of cells; a cell between others may be missing.
+
+    Raises:
+        FlightError: they speak of another pack.
+    """
+    numbers = [number for number, row in enumerate(CELL_COLUMNS, 1) if row.name in columns]
+    if numbers and numbers[-1] != cells:
+        raise FlightError(
+            f"{path}, line 1: the cell columns end with cell{numbers[-1]}_v, "
+            f"and the pack is said to have {cells} cells"
+        )
+
+
+def _open(path: Path) -> TextIO:
+    # What is not UTF-8 is replaced, not refused: in a column that is read it is no number, which
+    # names its line and column; in the others it does not matter.
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
+    return path.open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (physical line on which it begins, fields) of each row that is not blank."""
+    line = 1
+    try:
+        with _open(path) as text:
+            reader = csv.reader(text, strict=True)
+            for row in reader:
+                if row:
+                    yield line, row
+                line = reader.line_num + 1
+    except csv.Error as error:
+        raise FlightError(f"{path}, line {line}: this is no row of fields: {error}") from error
+    except EOFError as error:
+        raise FlightError(f"{path}, line {line}: the compressed file is cut short here") from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise FlightError(f"{path}, line {line}: not gzip, or damaged") from error
+    except OSError as error:
+        raise FlightError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _wanted(names: Sequence[str], place: str) -> list[tuple[str, int]]:
+    """Return (name, index in a row) of the columns that are read, t_s first."""
+    found: dict[str, int] = {}
+    for index, name in enumerate(map(str.strip, names)):
+        if name in found:
+            raise FlightError(f"{place}: there are two columns {name}")
+        if name in _READ:
+            found[name] = index
+    missing = [name for name in _REQUIRED if name not in found]
+    if missing:
+        header = ",".join(names)
+        readable = "\0" not in header and "\ufffd" not in header
+        what = (
+            f"the header has no {', no '.join(missing)}" if readable else "this is not UTF-8 text"
+        )
+        raise FlightError(f"{place}: {what}")
+    return [("t_s", found.pop("t_s")), *found.items()]
+
+
+def _value(text: str, name: str, path: Path, line: int) -> float:
+    """Return the number of a field, NaN for an empty one."""
+    expected = "a number"
+    try:
+        value = float(text)
+    except ValueError:
+        if not text.strip() and name != "t_s":
+            return math.nan
+    else:
+        if name == "armed" and value not in {0.0, 1.0}:
+            expected = "0 or 1"
+        elif math.isfinite(value):
+            return value
+    raise FlightError(f"{path}, line {line}, column {name}: {reprlib.repr(text)} is not {expected}")
+
+
+def _check_step(before_s: float, t_s: float, path: Path, line: int) -> None:
+    place = f"{path}, line {line}, column t_s"
+    if t_s < before_s:
+        raise FlightError(f"{place}: time goes back from {before_s} to {t_s}")
+    if t_s - before_s > _LONGEST_GAP_S:
+        raise FlightError(f"{place}: more than a day lies between {before_s} and {t_s}")

@@ -1,0 +1,125 @@
+"""What is told of the pack of a recorded flight: its sidecar (.json), and over it the user's word.
+
+A key that is missing or null is not told; a key of the wrong kind is a `FlightError`, because a
+wrong number of cells or a cut-off in millivolts would make every answer wrong.
+Keys and units: DESIGN.md, section 4.
+"""
+
+import json
+import reprlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import Chemistry, chemistry_of
+from dronebms.errors import ConfigError, FlightError
+from dronebms.flighttable import MAX_CELLS
+from smartbattery.registers import CELLS, FULL
+
+_FARTHEST_S = 1e12  # further from zero is no time of a flight's clock
+
+
+@dataclass(frozen=True, slots=True)
+class FlightOptions:
+    """What a user knows of the pack; each overrides the sidecar's key of the same name."""
+
+    cells: int | None = None
+    capacity_mah: float | None = None  # rated
+    chemistry: str | None = None
+    cutoff_cell_v: float | None = None
+
+
+NO_OPTIONS = FlightOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """One thing told, and by whom."""
+
+    value: object
+    place: str
+
+
+def read_facts(
+    flight: Path, sidecar: Path, options: FlightOptions
+) -> tuple[BatteryFacts, float | None]:
+    """Return what is told of the pack of a flight, and when it took off by the flight's clock.
+
+    Raises:
+        FlightError: sidecar or options cannot be used, or nobody names cells and chemistry.
+    """
+    told = {key: _Word(value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
+    for key, value in asdict(options).items():
+        if value is not None:
+            told[key] = _Word(value, f"{flight}, option --{key.replace('_', '-')}")
+    needed = [key for key in ("cells", "chemistry") if key not in told]
+    if needed:
+        keys, flags = " and ".join(needed), " and ".join(f"--{key}" for key in needed)
+        raise FlightError(f"{flight} needs {keys}: give {flags}, or write {keys} into {sidecar}")
+    chemistry = _chemistry(told)
+    facts = BatteryFacts(
+        chemistry=chemistry,
+        cells=_cells(told),
+        capacity_mah=_number(told, "capacity_mah", FULL.low, FULL.high),
+        cutoff_cell_v=_number(told, "cutoff_cell_v", CELLS[0].low, chemistry.full_cell_v),
+        pack_id=_text(told, "pack_id"),
+    )
+    return facts, _number(told, "takeoff_s", -_FARTHEST_S, _FARTHEST_S)
+
+
+def _read(path: Path) -> dict[str, object]:
+    """Return the keys that are not null; none when there is no such file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise FlightError(f"{path} cannot be read: {error.strerror or error}") from error
+    except json.JSONDecodeError as error:
+        raise FlightError(
+            f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
+        ) from error
+    except (ValueError, RecursionError) as error:  # not UTF-8; an absurd number; nested too deep
+        raise FlightError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise FlightError(f"{path} is not a JSON object with keys such as cells and chemistry")
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def _refusal(word: _Word, expected: str) -> FlightError:
+    return FlightError(f"{word.place}: {reprlib.repr(word.value)} is not {expected}")
+
+
+def _number(told: Mapping[str, _Word], key: str, low: float, high: float) -> float | None:
+    word = told.get(key)
+    if word is None:
+        return None
+    value = word.value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise _refusal(word, f"a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _cells(told: Mapping[str, _Word]) -> int:
+    cells = _number(told, "cells", 1, MAX_CELLS)
+    if cells is None or not cells.is_integer():
+        raise _refusal(told["cells"], "a whole number")
+    return int(cells)
+
+
+def _text(told: Mapping[str, _Word], key: str) -> str | None:
+    word = told.get(key)
+    if word is None:
+        return None
+    if not isinstance(word.value, str) or not word.value.strip():
+        raise _refusal(word, "a text")
+    return word.value
+
+
+def _chemistry(told: Mapping[str, _Word]) -> Chemistry:
+    name = _text(told, "chemistry") or ""
+    try:
+        return chemistry_of(name)
+    except ConfigError as error:
+        raise FlightError(f"{told['chemistry'].place}: {error}") from error
