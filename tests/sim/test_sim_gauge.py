@@ -1,0 +1,206 @@
+"""The gauge to the byte, against vectors of the kernel's PEC, and how it measures."""
+
+import numpy as np
+import pytest
+
+from sim.gauge import VirtualGauge, block_reply, word_reply
+from sim.pack import Pack, build_pack
+from sim.scenario import GaugeSpec, PackSpec, Phase, Scenario
+from smartbattery.errors import NackError
+from smartbattery.pec import pec
+from smartbattery.registers import AVERAGE, CELLS, CURRENT, TEMPERATURE, VOLTAGE, WORDS
+
+STEP_S = 0.1
+SILENT = {"current_noise_a": 0.0, "voltage_noise_v": 0.0, "temperature_noise_degc": 0.0}
+
+
+class Bench:
+    """A pack on a constant load with a gauge that looks four times a second."""
+
+    def __init__(self, gauge: dict[str, object] | None = None, **pack: object) -> None:
+        spec = {"chemistry": "lipo", "cells": 6, "cell_mah": 16000.0, "resistance_mohm_ah": 35.0}
+        self.scenario = Scenario(
+            name="bench",
+            pack=PackSpec.model_validate(spec | pack),
+            gauge=GaugeSpec.model_validate(SILENT | (gauge or {})),
+            phase=(Phase(name="load", duration_s=1.0, power_w=0.0),),
+        )
+        self.pack: Pack = build_pack(self.scenario.pack, np.random.default_rng(1), STEP_S)
+        self.gauge = VirtualGauge(self.scenario, self.pack, np.random.default_rng(2), 0)
+        self.step = 0
+
+    def hold(self, power_w: float, duration_s: float) -> None:
+        """Let time pass under a power."""
+        for _ in range(round(duration_s / STEP_S)):
+            self.pack.advance()
+            self.step += 1
+            self.pack.apply(power_w)
+            if self.step * 100 % 250 < 100:
+                self.gauge.update(self.step / 10)
+
+    def word(self, command: int) -> int:
+        """Return a word as it is on the wire."""
+        low, high = self.gauge.reply(bytes((command,)), 2)
+        return low | high << 8
+
+
+@pytest.mark.parametrize(
+    ("command", "raw", "wire"),
+    [(0x09, 14800, "d0 39 7e"), (0x08, 2982, "a6 0b 2a"), (0x1A, 0x0031, "31 00")],
+)
+def test_a_word_has_the_bytes_of_the_kernel(command: int, raw: int, wire: str) -> None:
+    assert word_reply(0x0B, command, raw, with_pec=True).startswith(bytes.fromhex(wire))
+
+
+def test_a_block_has_the_bytes_of_the_kernel() -> None:
+    wire = bytes.fromhex("07 62 71 34 30 7a 35 30 75")
+    assert block_reply(0x0B, 0x21, b"bq40z50", with_pec=True) == wire
+    assert block_reply(0x0B, 0x21, b"bq40z50", with_pec=False) == wire[:-1]
+    assert Bench({"device": "bq40z50"}).gauge.reply(b"\x21", 9) == wire
+
+
+def test_every_reply_closes_with_the_code_of_all_bytes_on_the_wire() -> None:
+    bench = Bench()
+    bench.hold(500.0, 30.0)
+    answered = 0
+    for command in range(256):
+        try:
+            reply = bench.gauge.reply(bytes((command,)), 40)
+        except NackError:
+            continue
+        length = reply[0] + 1 if 0x20 <= command <= 0x22 else 2
+        assert pec((0x16, command, 0x17, *reply[:length])) == reply[length]
+        assert set(reply[length + 1 :]) == {0xFF}  # the host reads on
+        answered += 1
+    assert answered == len(WORDS) - len(CELLS) + 6 + 3
+
+
+@pytest.mark.parametrize(
+    ("gauge", "raw"),
+    [({}, 0x0031), ({"ip_scale": 1}, 0x1031), ({"pec": False}, 0x0021)],
+)
+def test_specification_info_says_version_and_scale(gauge: dict[str, object], raw: int) -> None:
+    assert Bench(gauge).word(0x1A) == raw
+
+
+def test_a_gauge_without_pec_leaves_the_line_alone_after_the_word() -> None:
+    assert Bench({"pec": False}).gauge.reply(b"\x1a", 3) == b"\x21\x00\xff"
+
+
+def test_cells_go_down_from_0x3f_and_there_are_no_more_than_the_pack_has() -> None:
+    bench = Bench()
+    for index, cell_v in enumerate(bench.pack.cells_v):
+        assert bench.word(0x3F - index) == round(float(cell_v) * 1000)
+    with pytest.raises(NackError, match="0x39"):
+        bench.word(0x39)
+
+
+@pytest.mark.parametrize("tx", [b"\x00\x01\x00", b"\x44\x02\x71\x00", b"\x03\x00\x80"])
+def test_a_write_is_refused_counted_and_changes_nothing(tx: bytes) -> None:
+    bench = Bench()
+    before = bench.word(0x03)
+    with pytest.raises(NackError, match="takes no write"):
+        bench.gauge.reply(tx, 0)
+    assert bench.gauge.refused_writes == 1
+    assert bench.word(0x03) == before == 0
+
+
+def test_a_call_of_the_address_alone_is_acknowledged() -> None:
+    assert Bench().gauge.reply(b"", 0) == b""
+
+
+def test_current_is_negative_on_the_wire_while_discharging() -> None:
+    bench = Bench()
+    bench.hold(500.0, 5.0)
+    current_ma = int(bench.pack.current_a * 1000)
+    assert bench.word(CURRENT.command) - 0x10000 == pytest.approx(-current_ma, abs=20)
+    assert bench.word(CURRENT.command) % 10 == 0x10000 % 10  # steps of 10 mA
+
+
+def test_a_scaled_current_and_capacity_are_in_tens() -> None:
+    bench = Bench({"ip_scale": 1})
+    bench.hold(1200.0, 5.0)
+    assert float(bench.pack.current_a) > 32.767
+    wire_a = (0x10000 - bench.word(CURRENT.command)) / 100
+    assert wire_a == pytest.approx(float(bench.pack.current_a), abs=0.02)
+    assert bench.word(0x18) == 1600
+
+
+def test_an_unscaled_current_ends_at_what_a_word_holds() -> None:
+    bench = Bench()
+    bench.hold(1200.0, 5.0)
+    assert bench.word(CURRENT.command) == 0x8000
+
+
+def test_gain_and_offset_are_in_the_current_and_in_the_count() -> None:
+    bench = Bench({"current_gain_error_frac": 0.02, "current_offset_a": -0.1})
+    first_mah = bench.word(0x0F)
+    bench.hold(500.0, 360.0)
+    true_mah = float(bench.pack.drawn_ah) * 1000
+    counted_mah = first_mah - bench.word(0x0F)
+    assert true_mah > 1800
+    assert counted_mah == pytest.approx(true_mah * 1.02 - 10.0, abs=2.0)
+
+
+def test_a_stale_full_charge_makes_the_percentage_lie() -> None:
+    bench = Bench({"full_error_frac": 0.25})
+    assert bench.word(0x10) == round(16000 * 0.96 * 1.25)
+    bench.hold(800.0, 1000.0)
+    true_pct = float(np.mean(bench.pack.cells.charge_frac)) * 100
+    assert bench.word(0x0D) > true_pct + 8
+
+
+def test_the_average_is_over_the_last_minute() -> None:
+    bench = Bench()
+    bench.hold(0.0, 60.0)
+    bench.hold(500.0, 30.0)
+    half_a = (0x10000 - bench.word(AVERAGE.command)) / 1000
+    assert half_a == pytest.approx(float(bench.pack.current_a) / 2, rel=0.03)
+    bench.hold(500.0, 60.0)
+    whole_a = (0x10000 - bench.word(AVERAGE.command)) / 1000
+    assert whole_a == pytest.approx(float(bench.pack.current_a), rel=0.01)
+
+
+def test_time_to_empty_is_whole_minutes_and_unknown_at_rest() -> None:
+    bench = Bench()
+    bench.hold(0.0, 5.0)
+    assert bench.word(0x12) == 65535
+    bench.hold(500.0, 90.0)
+    average_ma = 0x10000 - bench.word(AVERAGE.command)
+    assert bench.word(0x12) == bench.word(0x0F) * 60 // average_ma
+
+
+@pytest.mark.parametrize(
+    ("charge_frac", "status"), [(1.0, 0x00E0), (0.5, 0x00C0), (0.0001, 0x00C0)]
+)
+def test_battery_status_says_initialised_discharging_and_full(
+    charge_frac: float, status: int
+) -> None:
+    assert Bench(start_charge_frac=charge_frac).word(0x16) == status
+
+
+def test_an_empty_pack_is_fully_discharged() -> None:
+    bench = Bench({"full_error_frac": -0.5}, start_charge_frac=0.01)
+    bench.hold(500.0, 30.0)
+    assert bench.word(0x16) == 0x00D0
+    assert bench.word(0x0D) == 0
+
+
+def test_the_sensor_follows_the_hottest_cell_late() -> None:
+    bench = Bench()
+    bench.pack.cells.temperature_degc[4] += 20.0
+    bench.hold(0.0, 1.0)
+    assert bench.word(TEMPERATURE.command) / 10 - 273.15 < 24.0
+    bench.hold(0.0, 90.0)
+    hottest_degc = float(bench.pack.cells.temperature_degc.max())
+    assert bench.word(TEMPERATURE.command) / 10 - 273.15 == pytest.approx(hottest_degc, abs=0.5)
+
+
+def test_values_stand_between_two_measurements() -> None:
+    bench = Bench({"voltage_noise_v": 0.005})
+    bench.hold(500.0, 1.0)
+    first = bench.word(VOLTAGE.command)
+    bench.hold(500.0, 0.2)  # the next look is at 1.25 s
+    assert bench.word(VOLTAGE.command) == first
+    bench.hold(500.0, 0.1)
+    assert bench.word(VOLTAGE.command) != first
