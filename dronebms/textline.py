@@ -1,0 +1,238 @@
+"""Words for values: one plain line for logs and screen readers, and what other texts share.
+
+Durations are seconds and are cut, not rounded: a minute that is not full is not promised.
+Unknown is a dash. Cells count from 1 here, as on every screen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dronebms.monitor import Report
+from dronebms.protection import Severity
+from smartbattery.registers import CELLS, WORDS
+
+DASH = "-"
+_MINUTE_S = 60
+_HOUR_S = 3600
+_TENTHS_BELOW_S = 9.95
+_SECONDS_BELOW_S = 99.5
+_MILLI = 1000.0
+
+_SPOKEN = {
+    "cell_low": "weakest cell low",
+    "cell_critical": "weakest cell at its end",
+    "cell_emergency": "weakest cell far below its end",
+    "cell_high": "a cell above full",
+    "hot": "pack hot",
+    "hot_critical": "pack too hot",
+    "cold": "pack cold",
+    "silent": "gauge silent",
+    "lost": "gauge lost",
+    "charge_low": "charge low",
+    "charge_critical": "charge nearly gone",
+    "time_low": "time may run out",
+    "time_critical": "time nearly gone",
+    "pack_low": "pack voltage at its end",
+    "current_2s": "current over 2 s",
+    "current_10s": "current over 10 s",
+    "current_60s": "current over a minute",
+}
+
+
+def duration(seconds: float | None) -> str:
+    """Return m:ss, from an hour on h:mm:ss; a dash for unknown. Negative counts as its size."""
+    if seconds is None:
+        return DASH
+    whole = int(abs(seconds))
+    hours, minutes, rest = whole // _HOUR_S, whole // _MINUTE_S % _MINUTE_S, whole % _MINUTE_S
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def clock_text(t_s: float) -> str:
+    """Return hh:mm:ss of a flight's clock."""
+    whole = int(t_s)
+    return f"{whole // _HOUR_S:02d}:{whole // _MINUTE_S % _MINUTE_S:02d}:{whole % _MINUTE_S:02d}"
+
+
+def age(seconds: float) -> str:
+    """Return how old something is: tenths while it is fresh, m:ss when it is long gone."""
+    if seconds < _TENTHS_BELOW_S:
+        return f"{max(seconds, 0.0):.1f} s"
+    return f"{seconds:.0f} s" if seconds < _SECONDS_BELOW_S else duration(seconds)
+
+
+def number(value: float | None, unit: str, decimals: int = 0) -> str:
+    """Return a value with its unit, or a dash with it."""
+    if value is None:
+        return f"{DASH} {unit}"
+    return f"{round(value, decimals) + 0.0:.{decimals}f} {unit}"  # + 0.0: no minus before a zero
+
+
+def words(limit_id: str) -> str:
+    """Return a limit as it is spoken."""
+    return _SPOKEN.get(limit_id, limit_id.replace("_", " "))
+
+
+def age_s_of(report: Report, field: str | None, now_s: float) -> float | None:
+    """Return how long ago a field of the snapshot was last heard, None when it never was."""
+    at_s = None if field is None else report.snapshot.read_at_s.get(field)
+    return None if at_s is None else now_s - at_s
+
+
+def unheard(age_s: float | None) -> str:
+    """Return why a value is unknown."""
+    return "never heard" if age_s is None else f"not heard for {age(age_s)}"
+
+
+def is_stale(field: str | None, age_s: float) -> bool:
+    """Return whether a value has used up half its life: it may be gone at the next look."""
+    return any(row.field == field and age_s > row.max_age_s / 2 for row in (*WORDS, *CELLS))
+
+
+def figures(report: Report) -> str:
+    """Return the numbers of one battery that fit on a line."""
+    snapshot, estimate = report.snapshot, report.estimate
+    weakest = snapshot.lowest_cell()
+    cell = DASH if weakest is None else f"{weakest[0] + 1}"
+    left = f"left {duration(estimate.remaining_s)}"
+    if estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
+        low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
+        left += f" ({low}-{high})"
+    return "  ".join(
+        (
+            number(snapshot.voltage_v, "V", 2),
+            number(snapshot.current_a, "A", 1),
+            f"{number(None if weakest is None else weakest[1], 'V', 2)} cell {cell}",
+            number(estimate.soc_pct, "%"),
+            left,
+        )
+    )
+
+
+def is_judged(report: Report) -> bool:
+    """Return whether the verdict rests on something: "ok" of a silent pack means nothing."""
+    snapshot, status = report.snapshot, report.status
+    heard = snapshot.voltage_v is not None or snapshot.lowest_cell() is not None
+    return heard or bool(status.active)
+
+
+def verdict(report: Report) -> str:
+    """Return the severity of one battery with what is tripped and why it is silent."""
+    status, trouble = report.status, report.snapshot.trouble
+    judged = status.severity.label if is_judged(report) else "unknown"
+    tripped = f": {', '.join(map(words, status.active))}" if status.active else ""
+    return f"{judged}{tripped}" + ("" if trouble is None else f" ({trouble})")
+
+
+def pack_name(report: Report) -> str:
+    """Return which battery this is, with what is known of it."""
+    facts, identity = report.facts, report.snapshot.identity
+    cells = facts.cells or identity.cells or len(report.snapshot.cells_v) or None
+    capacity_mah = facts.capacity_mah or identity.design_mah
+    said = (
+        f"battery {report.index + 1}: {facts.chemistry.name}",
+        f"{cells}S" if cells is not None else None,
+        f"{capacity_mah:.0f} mAh" if capacity_mah is not None else None,
+        identity.device,
+        f"serial {identity.serial}" if identity.serial is not None else None,
+    )
+    return " ".join(part for part in said if part is not None)
+
+
+def why_no_home(report: Report) -> str:
+    """Return what is missing to judge the way home."""
+    vehicle = report.vehicle
+    if vehicle.lat_deg is None or vehicle.lon_deg is None:
+        return "no position from the flight controller"
+    if vehicle.home_lat_deg is None or vehicle.home_lon_deg is None:
+        return "no home position from the flight controller"
+    if report.estimate.remaining_s is None:
+        return "as the time left is not known"
+    return "the way home is not known yet"
+
+
+def allowances(report: Report) -> list[tuple[float, str]]:
+    """Return the amps that the pack can give, each with for how long."""
+    estimate = report.estimate
+    rows = (
+        (estimate.max_discharge_2s_a, "for 2 s"),
+        (estimate.max_discharge_a, "for 10 s"),
+        (estimate.max_discharge_30s_a, "for 30 s"),
+    )
+    return [(limit_a, name) for limit_a, name in rows if limit_a is not None]
+
+
+def binding_allowance(report: Report) -> tuple[float | None, str]:
+    """Return the fewest amps that are given or asked for, and which they are."""
+    asked_a = report.status.asked_max_a
+    asked = [] if asked_a is None else [(asked_a, "asked")]
+    return min([*asked, *allowances(report)], default=(None, ""))
+
+
+def cells_heading(report: Report, now_s: float) -> str:
+    """Return the spread of the cells, the age of the oldest, and the ends of their bars."""
+    facts, cells_v = report.facts, report.snapshot.cells_v
+    known_v = [cell_v for cell_v in cells_v if cell_v is not None]
+    if not known_v:
+        return "cells: none is heard"
+    spread_mv = (max(known_v) - min(known_v)) * _MILLI
+    known = "" if len(known_v) == len(cells_v) else f" of {len(known_v)} known"
+    bars = f"bars {facts.cutoff_v:.2f} - {facts.chemistry.full_cell_v:.2f} V"
+    ages_s = [age_s_of(report, f"cell{index + 1}_v", now_s) for index in range(len(cells_v))]
+    oldest_s = max((age_s for age_s in ages_s if age_s is not None), default=None)
+    oldest = "" if oldest_s is None else f", oldest {age(oldest_s)}"
+    return f"cells: spread {spread_mv:.0f} mV{known}{oldest}, {bars}"
+
+
+def headless_line(report: Report) -> str:
+    """Return one battery at one moment, for `--headless`, `--plain` and logs."""
+    return f"t={clock_text(report.t_s)}  {figures(report)}  {verdict(report)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """What a terminal can draw, each one column wide."""
+
+    full: str
+    parts: str  # of a bar's last column, emptiest first
+    rest: str
+    rule: str
+    degrees: str
+    ohms: str
+    marks: Mapping[Severity, str]
+    digits: Mapping[str, tuple[str, str, str]]  # three rows high
+
+    def bar(self, share: float, width: int) -> str:
+        """Return a bar of `width` columns, filled from the left by a share that is cut to 0..1."""
+        steps = len(self.parts) + 1
+        filled = round(min(max(share, 0.0), 1.0) * width * steps)
+        drawn = self.full * (filled // steps)
+        if filled % steps:
+            drawn += self.parts[filled % steps - 1]
+        return drawn.ljust(width, self.rest)
+
+    def big(self, text: str) -> list[str]:
+        """Return three rows that draw digits, colons and dashes large."""
+        return [" ".join(row) for row in zip(*(self.digits[c] for c in text), strict=True)]
+
+
+# fmt: off
+UNICODE = Glyphs(
+    "█", "▏▎▍▌▋▊▉", "░", "─", "°C", "mΩ", dict(zip(Severity, "●○▲◆■", strict=True)),
+    {
+        "0": ("█▀█", "█ █", "▀▀▀"), "1": ("▀█ ", " █ ", "▀▀▀"), "2": ("▀▀█", "█▀▀", "▀▀▀"),
+        "3": ("▀▀█", "▀▀█", "▀▀▀"), "4": ("█ █", "▀▀█", "  ▀"), "5": ("█▀▀", "▀▀█", "▀▀▀"),
+        "6": ("█▀▀", "█▀█", "▀▀▀"), "7": ("▀▀█", "  █", "  ▀"), "8": ("█▀█", "█▀█", "▀▀▀"),
+        "9": ("█▀█", "▀▀█", "▀▀▀"), ":": ("▄",   "▄",   " "),   "-": ("   ", "▀▀▀", "   "),
+    },
+)
+ASCII = Glyphs(
+    "#", "", ".", "-", "C", "mOhm", dict(zip(Severity, "*i!#X", strict=True)),
+    {
+        "0": (" _ ", "| |", "|_|"), "1": ("   ", "  |", "  |"), "2": (" _ ", " _|", "|_ "),
+        "3": (" _ ", " _|", " _|"), "4": ("   ", "|_|", "  |"), "5": (" _ ", "|_ ", " _|"),
+        "6": (" _ ", "|_ ", "|_|"), "7": (" _ ", "  |", "  |"), "8": (" _ ", "|_|", "|_|"),
+        "9": (" _ ", "|_|", " _|"), ":": (" ",   ".",   "."),   "-": ("   ", "---", "   "),
+    },
+)
+# fmt: on

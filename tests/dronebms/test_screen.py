@@ -1,0 +1,610 @@
+"""The display, as text: what stands on it at four sizes, and that the terminal is given back.
+
+The pictures in tests/data/screens are drawn anew with DRONEBMS_DRAW_SCREENS=1; look at them then.
+"""
+
+import difflib
+import io
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import CHEMISTRIES, LI_ION, LIPO
+from dronebms.clock import VirtualClock
+from dronebms.estimator import Estimate
+from dronebms.limits import default_limits
+from dronebms.monitor import Report
+from dronebms.protection import Event, Severity, Status
+from dronebms.screen import Canvas, Screen, render
+from dronebms.textline import (
+    _SPOKEN,
+    ASCII,
+    UNICODE,
+    Glyphs,
+    age,
+    duration,
+    headless_line,
+    number,
+    words,
+)
+from dronebms.vehicle import UNHEARD, VehicleState
+from smartbattery.snapshot import Identity, Snapshot
+
+PICTURES = Path(__file__).parents[1] / "data" / "screens"
+SIZES = ((60, 20), (80, 24), (100, 30), (140, 40))
+NOW_S = 751.3
+LINK = "udpout:127.0.0.1:14550"
+
+FLYING_VEHICLE = VehicleState(
+    armed=True,
+    mode="AUTO",
+    lat_deg=47.4,
+    lon_deg=8.5,
+    alt_m=500.0,
+    home_lat_deg=47.41,
+    home_lon_deg=8.51,
+    home_alt_m=450.0,
+    heartbeat_age_s=0.4,
+)
+FLYING_ESTIMATE = Estimate(
+    NOW_S,
+    soc_pct=82.0,
+    soh_pct=97.0,
+    remaining_s=760.0,
+    remaining_low_s=655.0,
+    remaining_high_s=850.0,
+    home_s=190.0,
+    home_reserve_s=290.0,
+    turn_back_in_s=380.0,
+    resistance_ohm=0.042,
+    max_discharge_a=64.0,
+    max_discharge_2s_a=92.0,
+    max_discharge_30s_a=48.0,
+    used_mah=2870.0,
+)
+CELLS_V = (3.742, 3.745, 3.739, 3.708, 3.741, 3.744)
+
+
+def heard(cells_v: Sequence[float | None], **ages_s: float) -> Snapshot:
+    """Return a look at a pack with the age of some values given."""
+    usual = {"voltage_v": 0.2, "current_a": 0.2, "temperature_degc": 3.1}
+    usual |= {f"cell{k + 1}_v": 0.4 for k in range(len(cells_v))}
+    return Snapshot(
+        NOW_S,
+        voltage_v=22.419,
+        current_a=18.43,
+        temperature_degc=31.5,
+        cells_v=tuple(cells_v),
+        identity=Identity(serial=4711, device="BatMon6"),
+        read_at_s={name: NOW_S - age_s for name, age_s in (usual | ages_s).items()},
+    )
+
+
+FLYING = Report(
+    NOW_S,
+    0,
+    BatteryFacts(LIPO, cells=6, capacity_mah=16000.0, cutoff_cell_v=3.3),
+    heard(CELLS_V),
+    FLYING_VEHICLE,
+    FLYING_ESTIMATE,
+    Status(NOW_S, limited_by="cell_low", limited_in_s=640.0),
+)
+SECOND = replace(FLYING, index=1)
+SILENT = Report(
+    NOW_S,
+    0,
+    BatteryFacts(LI_ION),
+    Snapshot(NOW_S, cells_v=(None,) * 4, trouble="nobody answers on the bus"),
+    UNHEARD,
+    Estimate(NOW_S),
+    Status(NOW_S),
+)
+IN_TROUBLE = replace(
+    FLYING,
+    snapshot=heard((3.42, 3.40, None, 3.31, 3.45, 3.40), current_a=1.4, cell3_v=12.0, cell4_v=1.7),
+    estimate=replace(
+        FLYING_ESTIMATE,
+        soc_pct=12.0,
+        remaining_s=60.0,
+        remaining_low_s=35.0,
+        remaining_high_s=90.0,
+        home_reserve_s=-100.0,
+        turn_back_in_s=-20.0,
+        max_discharge_a=14.0,
+        max_discharge_2s_a=22.0,
+        max_discharge_30s_a=10.0,
+    ),
+    status=Status(
+        NOW_S, Severity.CRITICAL, ("cell_critical", "cell_low"), "cell_critical", 0.0, 12.0
+    ),
+)
+MANY_CELLS = replace(
+    FLYING,
+    facts=BatteryFacts(LIPO, cells=14, capacity_mah=22000.0),
+    snapshot=heard([3.74 - 0.003 * (k % 5) for k in range(13)] + [3.69]),
+)
+EVENTS = (
+    Event(612.0, "hot", Severity.WARNING, tripped=True, text="pack at 51 degC, hot is 50 degC"),
+    Event(
+        700.2, "cell_low", Severity.WARNING, tripped=True, text="cell 4 at 3.48 V, low is 3.50 V"
+    ),
+    Event(712.9, "cell_low", Severity.WARNING, tripped=False, text="cell 4 is over 3.60 V again"),
+)
+SCENES: dict[str, tuple[tuple[Report, ...], tuple[Event, ...], str | None]] = {
+    "flying": ((FLYING,), EVENTS, LINK),
+    "in_trouble": ((IN_TROUBLE, SECOND), EVENTS, LINK),
+    "many_cells": ((MANY_CELLS, SECOND), (), LINK),
+    "silent": ((SILENT,), (), None),
+}
+
+
+def picture(
+    reports: Sequence[Report],
+    events: Sequence[Event] = (),
+    *,
+    canvas: Canvas = Canvas(80, 24),  # noqa: B008 - frozen
+    link: str | None = LINK,
+) -> list[str]:
+    """Return the lines of a picture without any colour."""
+    console = Console(width=canvas.width, height=canvas.height, color_system=None)
+    drawn = render(reports, events, canvas=canvas, link=link, now="00:12:31")
+    return ["".join(part.text for part in line) for line in console.render_lines(drawn)]
+
+
+def text_of(report: Report) -> str:
+    return "\n".join(picture([report], canvas=Canvas(80, 24, ascii_only=True)))
+
+
+@pytest.mark.parametrize("ascii_only", [False, True], ids=["unicode", "ascii"])
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("scene", SCENES)
+def test_the_picture_is_the_one_that_was_looked_at(
+    scene: str, size: tuple[int, int], *, ascii_only: bool
+) -> None:
+    reports, events, link = SCENES[scene]
+    drawn = picture(reports, events, canvas=Canvas(*size, ascii_only), link=link)
+    kind = "ascii" if ascii_only else "unicode"
+    path = PICTURES / f"{scene}_{size[0]}x{size[1]}_{kind}.txt"
+    now = "".join(f"{line.rstrip()}\n" for line in drawn)
+    if os.environ.get("DRONEBMS_DRAW_SCREENS"):
+        path.write_text(now, encoding="utf-8")
+    before = path.read_text(encoding="utf-8")
+    changes = difflib.unified_diff(before.splitlines(), now.splitlines(), path.name, "now")
+    assert now == before, "\n".join(changes)
+
+
+CELLS = st.lists(st.none() | st.floats(0.5, 5.0), max_size=16)
+AGES_S = st.dictionaries(st.integers(1, 16).map("cell{}_v".format), st.floats(0.0, 5000.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 60), st.sampled_from("au"), CELLS, AGES_S)
+def test_a_picture_fills_its_canvas_exactly(
+    width: int, height: int, kind: str, cells_v: list[float | None], ages: dict[str, float]
+) -> None:
+    report = replace(FLYING, snapshot=heard(cells_v, **ages))
+    drawn = picture([report, SECOND], EVENTS, canvas=Canvas(width, height, kind == "a"))
+    assert [cell_len(line) for line in drawn] == [width] * height
+    assert kind == "u" or "".join(drawn).isascii()
+
+
+def test_nothing_that_matters_is_cut_at_80_by_24() -> None:
+    for reports, events, link in SCENES.values():
+        assert "…" not in "".join(picture(reports[:1], events, link=link))
+
+
+def test_a_pack_of_which_nothing_is_known_shows_no_number() -> None:
+    drawn = "\n".join(picture([SILENT], canvas=Canvas(140, 40), link=None))
+    known = r"battery 1:|4S|3\.00 V|00:12:31| [1-4] +- V"  # handed in, and the cells' names
+    assert not re.search(r"\d", re.sub(known, "", drawn)), drawn
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "yes  turn back within 6:20, 4:50 in reserve, 3:10 to fly home"),
+        ({"turn_back_in_s": 40.0}, "! yes  turn back within 0:40"),
+        ({"turn_back_in_s": None}, "* yes  4:50 in reserve"),
+        ({"turn_back_in_s": 0.0}, "# TURN BACK NOW  4:50 in reserve"),
+        ({"home_reserve_s": -65.0}, "X NO  the pack ends 1:05 too early, 3:10 to fly home"),
+        ({"home_s": None}, "home:  unknown, the way home is not known yet"),
+        ({"home_s": None, "remaining_s": None}, "home:  unknown, as the time left is not known"),
+    ],
+)
+def test_the_way_home_is_answered_in_words(changes: dict[str, Any], said: str) -> None:
+    assert said in text_of(replace(FLYING, estimate=replace(FLYING_ESTIMATE, **changes)))
+
+
+def test_an_unknown_way_home_says_what_is_missing() -> None:
+    estimate = replace(FLYING_ESTIMATE, home_s=None, home_reserve_s=None, turn_back_in_s=None)
+    blind = replace(FLYING, estimate=estimate, vehicle=UNHEARD)
+    assert "home:  unknown, no position from the flight controller" in text_of(blind)
+    homeless = replace(blind, vehicle=replace(FLYING_VEHICLE, home_lat_deg=None))
+    assert "home:  unknown, no home position from the flight controller" in text_of(homeless)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (Status(NOW_S), "limit: none known to come next"),
+        (Status(NOW_S, limited_by="hot"), "limit: pack hot "),
+        (Status(NOW_S, limited_by="hot", limited_in_s=75.0), "pack hot in 1:15 at this load"),
+        (Status(NOW_S, limited_by="odd_one", limited_in_s=0.0), "limit: odd one now"),
+        (Status(NOW_S, limited_by="hot", asked_max_a=45.0), "pack hot, stay below 45 A"),
+    ],
+)
+def test_what_limits_is_said_in_words(status: Status, said: str) -> None:
+    assert said in text_of(replace(FLYING, status=status))
+
+
+def test_the_severity_is_a_word_and_a_symbol() -> None:
+    for severity, mark in zip(Severity, "*i!#X", strict=True):
+        drawn = text_of(replace(FLYING, status=Status(NOW_S, severity, ("silent",))))
+        word = severity.label.upper() if severity > Severity.INFO else severity.label
+        assert f"state: {mark} {word}  gauge silent" in drawn
+
+
+def test_the_time_left_has_its_interval_and_its_end() -> None:
+    drawn = text_of(FLYING)
+    assert "12:40 left, 9 in 10 sure: 10:55 - 14:10" in drawn
+    assert "until cell 4 reaches 3.30 V under this load" in drawn
+    assert "usual end" not in drawn
+    assert "usual end" in text_of(MANY_CELLS)
+
+
+def test_the_weakest_cell_is_marked_in_words() -> None:
+    (marked,) = [line for line in text_of(FLYING).splitlines() if "<- weakest" in line]
+    assert marked.split()[:3] == ["4", "3.71", "V"]
+    assert "spread 37 mV" in text_of(FLYING)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("current", "OLD 1.4 s"),
+        ("voltage", "0.2 s ago"),
+        ("3", "- V  not heard for 12 s"),
+        ("4", "3.31 V  OLD 1.7 s"),
+    ],
+)
+def test_what_is_old_is_marked_with_its_age(label: str, said: str) -> None:
+    (line,) = [line for line in text_of(IN_TROUBLE).splitlines() if line.split()[:1] == [label]]
+    assert said in line
+
+
+def test_a_current_over_what_the_pack_can_give_is_said() -> None:
+    assert "of 48 A for 30 s" in text_of(FLYING)
+    assert "over 10 A for 30 s" in text_of(IN_TROUBLE)
+    asked = replace(FLYING, status=Status(NOW_S, asked_max_a=15.0))
+    assert "over 15 A asked" in text_of(asked)
+
+
+@pytest.mark.parametrize(
+    ("vehicle", "link", "said"),
+    [
+        (FLYING_VEHICLE, LINK, f"heard 0.4 s ago, armed, AUTO, {LINK}"),
+        (UNHEARD, LINK, f"never heard, {LINK}"),
+        (UNHEARD, None, "never heard, no link"),
+        (replace(FLYING_VEHICLE, heartbeat_age_s=7.0), None, "not heard for 7.0 s"),
+        (VehicleState(heartbeat_age_s=1.0), None, "heard 1.0 s ago, arming unknown, mode unknown"),
+    ],
+)
+def test_the_flight_controller_is_heard_or_not(
+    vehicle: VehicleState, link: str | None, said: str
+) -> None:
+    drawn = picture([replace(FLYING, vehicle=vehicle)], link=link)
+    (line,) = [line for line in drawn if line.startswith(" autopilot")]
+    assert said in line
+
+
+def test_a_battery_that_is_no_longer_reported_shows_nothing_old() -> None:
+    late = replace(SECOND, t_s=NOW_S + 5.0)
+    drawn = "\n".join(picture([FLYING, late]))
+    assert "OLD  nothing new for 5.0 s" in drawn
+    assert "12:40 left, 9 in 10" not in drawn
+    assert "3.71 V  " not in drawn.split("cells:")[1]
+    (line,) = [line for line in picture([late, FLYING]) if "battery 1 " in line]
+    assert "OLD, nothing new for 5.0 s  - V" in line
+
+
+def test_the_newest_events_are_kept_with_their_times() -> None:
+    drawn = picture([FLYING], EVENTS)
+    assert drawn[-2].startswith(" 00:11:40  ▲ warning    cell 4 at 3.48 V")
+    assert drawn[-1].startswith(" 00:11:52  ● cleared    cell 4 is over 3.60 V again")
+    assert "pack at 51 degC" in "".join(picture([FLYING], EVENTS, canvas=Canvas(80, 30)))
+
+
+def test_what_a_gauge_calls_itself_cannot_reach_the_terminal() -> None:
+    odd = replace(FLYING.snapshot, identity=Identity(device="\x1b[2Jé\n"))
+    drawn = picture([replace(FLYING, snapshot=odd)], canvas=Canvas(80, 24, ascii_only=True))
+    assert drawn[0].startswith(" battery 1: lipo 6S 16000 mAh ?[2J??")
+
+
+def test_before_the_first_report_it_waits() -> None:
+    assert picture([])[0].strip() == "waiting for the battery"
+
+
+# Words and lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(None, "-"), (0, "0:00"), (59.99, "0:59"), (760, "12:40"), (3723.5, "1:02:03"), (-65, "1:05")],
+)
+def test_durations_are_cut_to_whole_seconds(seconds: float | None, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_ages_and_numbers_read_well() -> None:
+    said = [age(seconds) for seconds in (-0.1, 0.04, 9.94, 9.96, 99.4, 125.0)]
+    assert said == ["0.0 s", "0.0 s", "9.9 s", "10 s", "99 s", "2:05"]
+    assert [number(value, "A", 1) for value in (None, -0.04, -1.25)] == ["- A", "0.0 A", "-1.2 A"]
+
+
+def test_every_limit_is_spoken_and_no_other() -> None:
+    rows = [default_limits(BatteryFacts(kind, 6, 5000.0)) for kind in CHEMISTRIES]
+    assert {limit.limit_id for row in rows for limit in row} == set(_SPOKEN)
+    assert words("cell_low") == "weakest cell low"
+
+
+def test_the_plain_line_says_the_same() -> None:
+    assert headless_line(FLYING) == (
+        "t=00:12:31  22.42 V  18.4 A  3.71 V cell 4  82 %  left 12:40 (10:55-14:10)  ok"
+    )
+    assert headless_line(SILENT) == (
+        "t=00:12:31  - V  - A  - V cell -  - %  left -  unknown (nobody answers on the bus)"
+    )
+    assert headless_line(IN_TROUBLE).endswith(
+        "left 1:00 (0:35-1:30)  critical: weakest cell at its end, weakest cell low"
+    )
+
+
+@given(st.floats(-1.0, 2.0), st.integers(0, 100), st.sampled_from([ASCII, UNICODE]))
+def test_a_bar_has_its_width_and_grows(share: float, width: int, glyphs: Glyphs) -> None:
+    less, more = glyphs.bar(share, width), glyphs.bar(share + 0.1, width)
+    assert len(less) == len(more) == width
+    assert less.count(glyphs.rest) >= more.count(glyphs.rest)
+
+
+# The terminal
+
+
+@dataclass
+class Terminal:
+    """What a terminal shows of the few sequences that the display sends."""
+
+    width: int
+    height: int
+
+    def shown(self, sent: str) -> list[str]:
+        """Return its lines after all of this was sent."""
+        rows = [[" "] * self.width for _ in range(self.height)]
+        x = y = 0
+        for move_y, move_x, home, other, text in re.findall(
+            r"\x1b\[(\d+);(\d+)H|(\x1b\[H)|(\x1b\[[?\d;]*[a-zA-Z])|([^\x1b]+)", sent
+        ):
+            if move_y:
+                x, y = int(move_x) - 1, int(move_y) - 1
+            elif home:
+                x = y = 0
+            elif not other:
+                assert x + len(text) <= self.width, "written beyond the edge"
+                rows[y][x : x + len(text)] = text
+                x += len(text)
+        return ["".join(row) for row in rows]
+
+
+def console_of(file: IO[str], **environ: str) -> Console:
+    return Console(
+        file=file,
+        width=80,
+        height=24,
+        force_terminal=True,
+        legacy_windows=False,
+        _environ={"TERM": "xterm-256color"} | environ,
+    )
+
+
+def at(t_s: float) -> Report:
+    """Return a report of a flight that goes on, with readings that tremble."""
+    since_s = t_s - NOW_S
+    tremble = round(since_s * 7919) % 11 - 5
+    cells_v = [v - since_s * 0.001 + tremble * 0.002 for v in CELLS_V]
+    snapshot = replace(
+        heard(cells_v),
+        t_s=t_s,
+        voltage_v=sum(cells_v),
+        current_a=18.4 + 0.3 * tremble,
+        read_at_s={name: at_s + since_s for name, at_s in FLYING.snapshot.read_at_s.items()},
+    )
+    estimate = replace(
+        FLYING_ESTIMATE,
+        t_s=t_s,
+        remaining_s=760.0 - since_s + tremble,
+        remaining_low_s=655.0 - since_s + tremble,
+        turn_back_in_s=380.0 - since_s + tremble,
+        used_mah=2870.0 + 5.1 * since_s,
+    )
+    return replace(FLYING, t_s=t_s, snapshot=snapshot, estimate=estimate)
+
+
+def test_only_what_changed_is_sent_and_the_picture_is_whole() -> None:
+    file, clock = io.StringIO(), VirtualClock()
+    sizes: list[int] = []
+    with Screen(clock, console=console_of(file), link=lambda: LINK) as screen:
+        for step in range(150):
+            clock.sleep_until(step * 0.5)
+            screen(at(NOW_S + step * 0.5))
+            sizes.append(len(file.getvalue().encode()))
+            if step % 30 == 7:
+                drawn = render([at(NOW_S + step * 0.5)], canvas=Canvas(80, 24), link=LINK)
+                lines = Console(width=80, color_system=None).render_lines(drawn)
+                whole = ["".join(part.text for part in line) for line in lines]
+                assert Terminal(80, 24).shown(file.getvalue())[1:] == whole[1:]
+    assert sizes[-1] / 75.0 < 2000.0  # bytes a second
+    assert sizes[-1] - sizes[-2] < sizes[0] / 2
+
+
+def test_it_draws_twice_a_second_of_the_viewers_clock() -> None:
+    file, clock = io.StringIO(), VirtualClock()
+    drawn = []
+    with Screen(clock, console=console_of(file)) as screen:
+        for step in range(21):  # two seconds
+            clock.sleep_until(step * 0.1)
+            before = len(file.getvalue())
+            screen(at(NOW_S + step))
+            drawn.append(len(file.getvalue()) > before)
+    assert sum(drawn) == 5
+
+
+def test_a_picture_costs_little() -> None:
+    clock = VirtualClock()
+    reports = [at(NOW_S + step * 0.5) for step in range(40)]
+    with Screen(clock, console=console_of(io.StringIO())) as screen:
+        started_s = time.process_time()
+        for step, report in enumerate(reports):
+            clock.sleep_until(step * 0.5)
+            screen(report)
+        cost_s = (time.process_time() - started_s) / len(reports)
+    assert cost_s < 0.015  # twice a second: 3 % of a core
+
+
+def test_another_size_is_a_whole_picture() -> None:
+    file, clock = io.StringIO(), VirtualClock()
+    console = console_of(file)
+    with Screen(clock, console=console) as screen:
+        screen(FLYING)
+        before = len(file.getvalue())
+        console.size = (100, 30)
+        clock.sleep_until(1.0)
+        screen(FLYING)
+        sent = file.getvalue()[before:]
+    assert (
+        Terminal(100, 30).shown(sent)[1:]
+        == picture([FLYING], canvas=Canvas(100, 30), link=None)[1:]
+    )
+
+
+def test_labels_are_quiet_and_what_stands_beside_them_is_not() -> None:
+    file = io.StringIO()
+    with Screen(VirtualClock(), console=console_of(file)) as screen:
+        screen(FLYING)
+    assert "\x1b[2m  1  \x1b[0m\x1b[1m3.74 V  \x1b[0m█" in file.getvalue()
+    assert "\x1b[0muntil cell 4 reaches" in file.getvalue()
+
+
+def test_no_color_means_no_colour() -> None:
+    def codes(**environ: str) -> set[str]:
+        file = io.StringIO()
+        with Screen(VirtualClock(), console=console_of(file, **environ)) as screen:
+            screen(IN_TROUBLE)
+        found = re.findall(r"\x1b\[([\d;]*)m", file.getvalue())
+        return {code for codes in found for code in codes.split(";")}
+
+    assert codes(NO_COLOR="1") <= {"", "0", "1", "2", "7"}
+    assert codes() & {"31", "33", "35"}
+
+
+@pytest.mark.parametrize("dumb", [True, False])
+def test_without_a_cursor_it_writes_plain_lines(*, dumb: bool) -> None:
+    file, clock = io.StringIO(), VirtualClock()
+    console = console_of(file, TERM="dumb") if dumb else Console(file=file, _environ={})
+    with Screen(clock, console=console) as screen:
+        for step in range(10):
+            clock.sleep_until(step * 0.25)
+            screen(FLYING)
+    assert file.getvalue() == f"{headless_line(FLYING)}\n" * 3
+
+
+def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    latin = io.TextIOWrapper(raw, encoding="iso-8859-1", write_through=True)
+    with Screen(VirtualClock(), console=console_of(latin)) as screen:
+        screen(FLYING)
+    assert raw.getvalue().isascii()
+    monkeypatch.setenv("LC_ALL", "C")
+    file = io.StringIO()
+    with Screen(VirtualClock(), console=console_of(file)) as screen:
+        screen(FLYING)
+    assert file.getvalue().isascii()
+
+
+def test_a_terminal_that_went_away_is_no_error() -> None:
+    ours, theirs = pty.openpty()
+    file = os.fdopen(theirs, "w", encoding="utf-8")
+    with Screen(VirtualClock(), console=console_of(file)):
+        os.close(ours)
+    with suppress(OSError):
+        file.close()
+    assert file.closed
+
+
+WAYS_OF_LEAVING = """
+import signal, sys
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import LIPO
+from dronebms.clock import SystemClock
+from dronebms.estimator import Estimate
+from dronebms.monitor import Report
+from dronebms.protection import Status
+from dronebms.screen import Screen
+from dronebms.vehicle import UNHEARD
+from smartbattery.snapshot import Snapshot
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+clock = SystemClock()
+with Screen(clock) as screen:
+    while True:
+        t_s = clock.now_s()
+        snapshot = Snapshot(t_s, voltage_v=22.0 + t_s)
+        status = Status(t_s)
+        screen(Report(t_s, 0, BatteryFacts(LIPO), snapshot, UNHEARD, Estimate(t_s), status))
+        if "raise" in sys.argv:
+            raise RuntimeError("a mistake of ours")
+        clock.sleep_until(t_s + 0.02)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 0), ("raise", 1)]
+)
+def test_the_terminal_is_given_back(how: signal.Signals | str, code: int) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", WAYS_OF_LEAVING, str(how)]
+    environ = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", "LC_ALL": "C.UTF-8"}
+    child = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+    )
+    os.close(theirs)
+    sent = b""
+    try:
+        with suppress(OSError):  # what reading a pty says at its end
+            while piece := os.read(ours, 65536):
+                known, sent = b"no alarm" in sent, sent + piece
+                if not known and b"no alarm" in sent and isinstance(how, signal.Signals):
+                    child.send_signal(how)
+        assert child.wait(10.0) == code
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
+    assert b"home:" in sent
+    for taken, given_back in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h")):
+        assert 0 <= sent.rfind(taken) < sent.rfind(given_back)
+    assert b"home:" not in sent[sent.rfind(b"\x1b[?1049l") :]
