@@ -1,0 +1,1 @@
+"""The tests, as a package, so that one folder can use the helpers of another."""

@@ -1,0 +1,55 @@
+"""Reports made by hand."""
+
+from dataclasses import replace
+from typing import Any
+
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import LIPO
+from dronebms.estimator import Estimate
+from dronebms.monitor import Report
+from dronebms.protection import Event, Severity, Status
+from dronebms.vehicle import UNHEARD
+from smartbattery.snapshot import Snapshot
+
+SIX_CELLS_V = (3.90, 3.91, 3.92, 3.93, 3.94, 3.95)
+
+FLYING = Report(
+    t_s=0.0,
+    index=0,
+    facts=BatteryFacts(LIPO),
+    snapshot=Snapshot(
+        t_s=0.0,
+        voltage_v=23.55,
+        current_a=12.34,
+        temperature_degc=25.12,
+        cells_v=SIX_CELLS_V,
+        soc_pct=79.0,
+        remaining_mah=4000.0,
+        full_mah=5000.0,
+    ),
+    vehicle=UNHEARD,
+    estimate=Estimate(t_s=0.0, soc_pct=80.9, remaining_s=600.7, used_mah=900.0, used_wh=20.0),
+    status=Status(t_s=0.0),
+)
+
+
+def a_report(t_s: float = 0.0, index: int = 0, **values: Any) -> Report:  # noqa: ANN401 - fields of three classes
+    """Return `FLYING` with other values, given by the names of its stages' fields."""
+    report = replace(FLYING, t_s=t_s, index=index)
+    for stage in ("estimate", "snapshot", "status"):
+        old = getattr(report, stage)
+        mine = {name: values.pop(name) for name in [*values] if hasattr(old, name)}
+        report = replace(report, **{stage: replace(old, t_s=t_s, **mine)})
+    assert not values, f"no stage has {', '.join(values)}"
+    return report
+
+
+def an_event(
+    text: str = "cell 3 is at 3.21 V",
+    severity: Severity = Severity.WARNING,
+    *,
+    limit_id: str = "cell_low",
+    tripped: bool = True,
+) -> Event:
+    """Return an event of a limit."""
+    return Event(0.0, limit_id, severity, tripped, text)

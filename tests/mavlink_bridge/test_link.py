@@ -1,0 +1,484 @@
+"""Links over real sockets and a real terminal: they never wait, and they come back."""
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import struct
+import tty
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from dronebms.errors import LinkError
+from mavlink_bridge.link import DEFAULT_BAUD, LinkState, LinkUrl, WireLink, open_link, parse_url
+from mavlink_bridge.wires import TcpWire
+from tests.mavlink_bridge.loopback import WAIT_S, free_port, until
+
+FRAME = b"\xfd" + bytes(range(52))
+
+
+@pytest.fixture
+def peer() -> Iterator[socket.socket]:
+    with a_peer() as made:
+        yield made
+
+
+def a_peer(port: int = 0) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind(("127.0.0.1", port))
+    made.settimeout(WAIT_S)
+    return made
+
+
+def a_server(port: int = 0) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(("127.0.0.1", port))
+    made.listen()
+    made.settimeout(WAIT_S)
+    return made
+
+
+def port_of(peer: socket.socket) -> int:
+    return int(peer.getsockname()[1])
+
+
+@contextlib.contextmanager
+def linked(url: str) -> Iterator[WireLink]:
+    link = open_link(url)
+    try:
+        yield link
+    finally:
+        link.close()
+
+
+def heard(link: WireLink, now_s: float) -> bytes:
+    """Return all that arrives within a moment, once anything does."""
+    got = bytearray()
+
+    def arrived() -> bool:
+        got.extend(b"".join(link.receive(now_s)))
+        return bool(got)
+
+    until(arrived)
+    return bytes(got)
+
+
+# URLs.
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("udpout:127.0.0.1:14550", LinkUrl("udpout", "127.0.0.1", 14550)),
+        ("udpin:0.0.0.0:14540", LinkUrl("udpin", "0.0.0.0", 14540)),  # noqa: S104 - parsed only
+        ("tcp:drone.local:5760", LinkUrl("tcp", "drone.local", 5760)),
+        ("tcp:[::1]:5760", LinkUrl("tcp", "::1", 5760)),
+        ("serial:/dev/ttyAMA0", LinkUrl("serial", path="/dev/ttyAMA0", baud=DEFAULT_BAUD)),
+        ("serial:/dev/ttyS1:921600", LinkUrl("serial", path="/dev/ttyS1", baud=921600)),
+        (
+            "serial:/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0",
+            LinkUrl("serial", path="/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0"),
+        ),
+    ],
+)
+def test_a_url_is_taken_apart(url: str, expected: LinkUrl) -> None:
+    assert parse_url(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("", "expected udpout:HOST:PORT"),
+        ("127.0.0.1:14550", "expected udpout:HOST:PORT"),
+        ("udp:127.0.0.1:14550", "expected udpout:HOST:PORT"),
+        ("udpout:127.0.0.1", "expected a port"),
+        ("udpout:127.0.0.1:0", "expected a port"),
+        ("udpout:127.0.0.1:65536", "expected a port"),
+        ("udpout:127.0.0.1:+1", "expected a port"),
+        ("udpout:127.0.0.1:١٤", "expected a port"),
+        ("udpout::14550", "expected a host"),
+        ("tcp:::1:5760", "expected an IPv6 address in brackets"),
+        ("serial:", "expected serial:PATH"),
+        ("serial::57600", "expected serial:PATH"),
+        ("serial:/dev/ttyS0:0", "expected serial:PATH"),
+    ],
+)
+def test_a_wrong_url_is_one_sentence_that_names_what_was_expected(url: str, sentence: str) -> None:
+    with pytest.raises(LinkError, match=f"^{re.escape(f'link {url!r}: {sentence}')}") as caught:
+        parse_url(url)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_host_is_a_sentence() -> None:
+    with pytest.raises(LinkError, match=r"host 'no-such-host\.invalid' is unknown"):
+        open_link("udpout:no-such-host.invalid:14550")
+
+
+# UDP.
+
+
+def test_udpout_sends_and_hears_the_answers(peer: socket.socket) -> None:
+    with linked(f"udpout:127.0.0.1:{port_of(peer)}") as link:
+        assert link.state is LinkState.CLOSED
+        assert link.send(FRAME, 0.0)
+        data, source = peer.recvfrom(1000)
+        peer.sendto(b"one", source)
+        peer.sendto(b"two", source)
+        assert (data, heard(link, 0.1)[:3]) == (FRAME, b"one")
+        assert (link.state, link.trouble, link.dropped) == (LinkState.OPEN, None, 0)
+
+
+def test_udpout_works_as_soon_as_somebody_listens() -> None:
+    port = free_port()
+    with linked(f"udpout:127.0.0.1:{port}") as link:
+        for step in range(10):
+            link.send(FRAME, 0.1 * step)
+            link.receive(0.1 * step)
+        assert link.trouble == f"udpout:127.0.0.1:{port}: nobody listens there yet"
+        for _ in range(2):  # goes away and returns
+            with a_peer(port) as peer:
+                assert link.send(FRAME, 2.0)
+                assert peer.recv(1000) == FRAME
+                link.send(FRAME, 2.1)
+                link.send(FRAME, 2.2)
+                assert link.trouble is None
+            link.send(FRAME, 3.0)
+            assert until(lambda: link.send(FRAME, 3.1) and link.trouble is not None)
+        assert link.state is LinkState.OPEN
+
+
+def test_udpout_ignores_strangers(peer: socket.socket) -> None:
+    with linked(f"udpout:127.0.0.1:{port_of(peer)}") as link, a_peer() as stranger:
+        link.send(FRAME, 0.0)
+        source = peer.recvfrom(1000)[1]
+        stranger.sendto(b"stranger", source)
+        peer.sendto(b"peer", source)
+        assert heard(link, 0.0) == b"peer"
+
+
+def test_udpin_answers_those_heard_within_ten_seconds(peer: socket.socket) -> None:
+    port = free_port()
+    with linked(f"udpin:127.0.0.1:{port}") as link:
+        assert not link.send(FRAME, 0.0)
+        assert link.trouble == f"udpin:127.0.0.1:{port}: nobody has been heard within 10 s"
+        peer.sendto(b"hello", ("127.0.0.1", port))
+        assert heard(link, 1.0) == b"hello"
+        assert link.send(FRAME, 11.0)
+        assert peer.recv(1000) == FRAME
+        assert link.trouble is None
+        assert not link.send(FRAME, 11.1)
+        assert link.dropped == 2
+
+
+def test_udpin_answers_several_but_not_a_crowd() -> None:
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        link = stack.enter_context(linked(f"udpin:127.0.0.1:{port}"))
+        peers = [stack.enter_context(a_peer()) for _ in range(12)]
+        for peer in peers:
+            peer.sendto(b"hello", ("127.0.0.1", port))
+            assert heard(link, 0.0) == b"hello"
+        assert link.send(FRAME, 0.1)
+        for peer in peers[:8]:
+            assert peer.recv(1000) == FRAME
+        peers[8].settimeout(0.02)
+        with pytest.raises(TimeoutError):
+            peers[8].recv(1000)
+
+
+def test_a_port_in_use_is_a_sentence_and_is_not_stolen(peer: socket.socket) -> None:
+    url = f"udpin:127.0.0.1:{port_of(peer)}"
+    with pytest.raises(LinkError, match=f"link '{url}': the port cannot be had, address already"):
+        open_link(url)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with pytest.raises(LinkError, match="address already in use"):
+        open_link(url)
+
+
+def test_udp_works_over_ipv6() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this Python was built without IPv6")
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        try:
+            peer.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6 loopback: sysctl net.ipv6.conf.lo.disable_ipv6=0")
+        peer.settimeout(WAIT_S)
+        with linked(f"udpout:[::1]:{port_of(peer)}") as link:
+            assert link.send(FRAME, 0.0)
+            assert peer.recv(1000) == FRAME
+
+
+def test_a_flood_does_not_hold_up_the_reader(peer: socket.socket) -> None:
+    port = free_port()
+    with linked(f"udpin:127.0.0.1:{port}") as link:
+        for _ in range(2000):
+            peer.sendto(b"x", ("127.0.0.1", port))
+        got = link.receive(0.0)
+        assert 0 < len(got) <= 256
+
+
+# TCP.
+
+
+def test_tcp_connects_without_waiting_and_carries_both_ways() -> None:
+    with a_server() as server, linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
+        assert until(lambda: link.send(FRAME, 0.0))
+        connection = server.accept()[0]
+        with connection:
+            connection.settimeout(WAIT_S)
+            assert connection.recv(1000) == FRAME
+            connection.sendall(b"answer")
+            assert heard(link, 0.1) == b"answer"
+        assert (link.state, link.trouble) == (LinkState.OPEN, None)
+
+
+def test_a_lost_link_is_tried_ever_more_slowly() -> None:
+    attempts_s: list[float] = []
+    now_s = 0.0
+
+    def dial() -> TcpWire:
+        attempts_s.append(now_s)
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    link = WireLink("tcp:somewhere", dial)
+    for tick in range(2001):
+        now_s = tick / 100
+        assert not link.send(FRAME, now_s)
+        assert link.receive(now_s) == []
+    assert attempts_s == [0.0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5]
+    assert link.trouble == "tcp:somewhere: connection refused; trying again"
+    assert link.dropped == 2001
+
+
+def test_tcp_connects_once_the_server_appears() -> None:
+    port = free_port(socket.SOCK_STREAM)
+    with linked(f"tcp:127.0.0.1:{port}") as link:
+        assert until(lambda: link.receive(0.0) == [] and link.trouble is not None)
+        assert link.trouble == f"tcp:127.0.0.1:{port}: connection refused; trying again"
+        with a_server(port) as server:
+            assert not link.send(FRAME, 0.4)
+            assert link.state is LinkState.CLOSED  # not before its time
+            assert until(lambda: link.send(FRAME, 0.5))
+            with server.accept()[0] as connection:
+                assert connection.recv(1000) == FRAME
+        assert link.trouble is None
+
+
+@pytest.mark.parametrize("how", ["politely", "violently"])
+def test_tcp_survives_the_server_going_away_and_coming_back(how: str) -> None:
+    with a_server() as server, linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
+        for round_s in (0.0, 10.0, 20.0):
+            last_words = serve_and_leave(server, link, round_s, violently=how == "violently")
+            assert how == "violently" or last_words == b"last words"
+            assert link.trouble is not None
+            assert not link.send(FRAME, round_s + 0.1)
+
+
+def serve_and_leave(
+    server: socket.socket, link: WireLink, now_s: float, *, violently: bool
+) -> bytes:
+    """Take one frame, answer and close; return what the link hears until it notices."""
+    assert until(lambda: link.send(FRAME, now_s))
+    with server.accept()[0] as connection:
+        assert connection.recv(1000) == FRAME
+        connection.sendall(b"last words")
+        if violently:
+            linger = struct.pack("ii", 1, 0)  # close with RST
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    got = bytearray()
+
+    def is_lost() -> bool:
+        got.extend(b"".join(link.receive(now_s)))
+        return link.state is LinkState.CLOSED
+
+    assert until(is_lost)
+    return bytes(got)
+
+
+def test_a_loss_is_noticed_by_sending_alone() -> None:
+    with a_server() as server, linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
+        assert until(lambda: link.send(FRAME, 0.0))
+        server.accept()[0].close()
+        assert until(lambda: not link.send(FRAME, 0.1))
+        assert (link.state, link.trouble) == (
+            LinkState.CLOSED,
+            f"tcp:127.0.0.1:{port_of(server)}: connection reset by peer; trying again",
+        )
+        assert until(lambda: link.send(FRAME, 0.6))
+        with server.accept()[0] as connection:
+            assert connection.recv(1000) == FRAME
+
+
+def test_a_full_tcp_buffer_drops_whole_frames_only() -> None:
+    frame = b"\xfd" + bytes(range(251)) * 4
+    with a_server() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
+            assert until(lambda: link.send(frame, 0.0))
+            with server.accept()[0] as connection:
+                sent = 1
+                while link.send(frame, 0.1):  # until nothing fits
+                    sent += 1
+                assert link.dropped
+                assert not link.send(frame, 0.2)
+                connection.settimeout(0.05)
+                got = bytearray()
+                for _ in range(3):  # read some, send one more, to meet half-taken frames
+                    with contextlib.suppress(TimeoutError):
+                        while True:
+                            got += connection.recv(65536)
+                    sent += link.send(frame, 0.3)
+                    link.receive(0.3)
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        got += connection.recv(65536)
+        assert bytes(got) == frame * sent
+
+
+def test_a_frame_cut_by_a_lost_connection_is_not_continued_on_the_next() -> None:
+    with a_server() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
+            assert until(lambda: link.send(FRAME, 0.0))
+            with server.accept()[0]:
+                while link.send(bytes(1000), 0.1):
+                    pass
+            assert until(lambda: link.receive(0.2) == [] and link.state is LinkState.CLOSED)
+            assert until(lambda: link.send(FRAME, 10.0))
+            with server.accept()[0] as connection:
+                connection.settimeout(WAIT_S)
+                assert connection.recv(1000) == FRAME
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with a_server() as full:
+        full.listen(0)
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):  # fill the queue of connections, so that the next gets no answer
+                filler = stack.enter_context(socket.socket())
+                filler.settimeout(0)
+                filler.connect_ex(full.getsockname())
+            link = stack.enter_context(linked(f"tcp:127.0.0.1:{port_of(full)}"))
+            assert not link.send(FRAME, 0.0)
+            sleep(0.01)
+            assert not link.send(FRAME, 4.9)
+            assert (link.state, link.trouble) == (LinkState.CONNECTING, None)
+            assert not link.send(FRAME, 5.0)
+            assert link.state is LinkState.CLOSED
+            assert link.trouble == f"tcp:127.0.0.1:{port_of(full)}: no answer; trying again"
+
+
+def test_tcp_does_not_talk_to_itself() -> None:
+    with contextlib.ExitStack() as stack:
+        # A socket bound to its own target connects to itself, as the kernel may also arrange.
+        own = stack.enter_context(socket.socket())
+        own.bind(("127.0.0.1", 0))
+        own.connect(own.getsockname())
+        wire = TcpWire((socket.AF_INET, ("127.0.0.1", free_port(socket.SOCK_STREAM))))
+        wire._socket.close()
+        wire._socket = own
+        with pytest.raises(OSError, match="Connection refused"):
+            wire.connected()
+
+
+# Serial.
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int, str]]:
+    """A pseudo terminal: the far end, ours, and our path."""
+    far, near = os.openpty()
+    tty.setraw(near)
+    try:
+        yield far, near, os.ttyname(near)
+    finally:
+        for end in (far, near):
+            with contextlib.suppress(OSError):
+                os.close(end)
+
+
+def test_serial_carries_both_ways(terminal: tuple[int, int, str]) -> None:
+    far, _, path = terminal
+    with linked(f"serial:{path}:115200") as link:
+        assert link.send(FRAME, 0.0)
+        assert os.read(far, 1000) == FRAME
+        os.write(far, b"answer")
+        assert heard(link, 0.1) == b"answer"
+        assert link.receive(0.2) == []
+        assert (link.state, link.trouble) == (LinkState.OPEN, None)
+
+
+def test_a_full_serial_port_drops_whole_frames_and_never_waits(
+    terminal: tuple[int, int, str],
+) -> None:
+    far, _, path = terminal
+    frame = bytes(range(200))
+    with linked(f"serial:{path}") as link:
+        start_s = monotonic()
+        sent = 0
+        while link.send(frame, 0.0):
+            sent += 1
+        assert monotonic() - start_s < 1.0
+        os.set_blocking(far, False)
+        got = bytearray()
+
+        def read_all() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                got.extend(os.read(far, 65536))
+            link.receive(0.1)
+            return len(got) == sent * len(frame)
+
+        assert until(read_all)
+        assert bytes(got) == frame * sent
+
+
+def test_an_unplugged_port_is_lost_and_found_again(tmp_path: Path) -> None:
+    port = tmp_path / "ttyDRONE"
+    with linked(f"serial:{port}") as link:
+        assert link.receive(0.0) == []
+        assert link.trouble == f"serial:{port}: there is no such port; trying again"
+        for round_s in (10.0, 20.0):
+            far, near = os.openpty()
+            tty.setraw(near)
+            port.symlink_to(os.ttyname(near))
+            os.close(near)
+            assert link.send(FRAME, round_s)
+            assert os.read(far, 1000) == FRAME
+            os.close(far)
+            port.unlink()
+            assert link.receive(round_s + 1) == []
+            assert link.state is LinkState.CLOSED
+            assert not link.send(FRAME, round_s + 1.1)
+
+
+def test_a_port_is_held_alone(terminal: tuple[int, int, str]) -> None:
+    path = terminal[2]
+    with linked(f"serial:{path}") as first, linked(f"serial:{path}") as second:
+        assert first.send(FRAME, 0.0)
+        assert not second.send(FRAME, 0.0)
+        assert second.trouble == f"serial:{path}: another program holds the port; trying again"
+
+
+def test_what_is_no_serial_port_is_said_so(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    with linked(f"serial:{plain}") as link:
+        assert not link.send(FRAME, 0.0)
+        assert link.trouble == f"serial:{plain}: it is no serial port; trying again"
+
+
+def test_a_closed_link_stays_closed(peer: socket.socket) -> None:
+    link = open_link(f"udpout:127.0.0.1:{port_of(peer)}")
+    assert link.send(FRAME, 0.0)
+    link.close()
+    link.close()
+    assert not link.send(FRAME, 100.0)
+    assert link.receive(100.0) == []
+    assert link.state is LinkState.CLOSED
+    assert link.trouble is not None
