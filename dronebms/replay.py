@@ -1,0 +1,169 @@
+"""A flight from a file through the estimator and the judge, as fast as they go."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dronebms import predictions
+from dronebms.battery import BatteryFacts
+from dronebms.errors import FlightError
+from dronebms.flightlog import FlightSource, read_flight
+from dronebms.monitor import Monitor, Report
+from dronebms.predictions import EachSecond
+from dronebms.protection import Event
+from dronebms.recording import (
+    PlayedGauge,
+    Poll,
+    Progress,
+    is_recording,
+    read_batteries,
+    read_records,
+)
+from dronebms.sidecar import FlightOptions
+from dronebms.store import atomic_writer
+from dronebms.textline import clock_text, duration
+
+_WARM_UP_FRAC = 0.2  # of the flight: hindsight judges what comes after
+_SHORT_S = 30.0  # errors in per cent mean nothing in the last seconds
+
+
+def reports(path: Path, options: FlightOptions, progress: Progress) -> Iterator[Report]:
+    """Yield every step of a flight or a recording.
+
+    Raises:
+        FlightError: the flight cannot be read.
+        RecordingError: the recording is damaged.
+    """
+    if is_recording(path):
+        yield from _recorded(path, progress)
+        return
+    flight = read_flight(path, options=options)
+    source = FlightSource(flight)
+    monitor = Monitor(source, flight.facts)
+    first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]
+    for t_s in source.ticks():
+        yield monitor.step(t_s, source.vehicle(t_s))
+        progress((t_s - first_s) / max(last_s - first_s, 1e-9))
+
+
+def _recorded(path: Path, progress: Progress) -> Iterator[Report]:
+    batteries = read_batteries(path)
+    gauges = [PlayedGauge(battery) for battery in batteries]
+    monitors = [
+        Monitor(gauge, battery.facts, index=index, limit_changes=battery.limit_changes)
+        for index, (gauge, battery) in enumerate(zip(gauges, batteries, strict=True))
+    ]
+    for record in read_records(path, progress):
+        if isinstance(record, Poll):
+            gauges[record.index].play(record.t_s, record.transfers)
+        else:
+            for monitor in monitors:
+                yield monitor.step(record.t_s, record.vehicle)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a person wants to know after a flight."""
+
+    first: Report | None = None
+    last: Report | None = None
+    lowest_v: float | None = None
+    hottest_degc: float | None = None
+    ended_s: float | None = None
+    events: list[Event] = field(default_factory=list)
+    answers: list[tuple[float, float, float, float]] = field(default_factory=list)
+
+    def __call__(self, report: Report) -> None:
+        """Take in a step; the first battery's."""
+        if report.index:
+            return
+        self.first = self.first or report
+        self.last = report
+        lowest = report.snapshot.lowest_cell()
+        if lowest is not None:
+            self.lowest_v = lowest[1] if self.lowest_v is None else min(self.lowest_v, lowest[1])
+        degc = report.snapshot.temperature_degc
+        if degc is not None:
+            self.hottest_degc = degc if self.hottest_degc is None else max(self.hottest_degc, degc)
+        self.events += [event for event in report.status.events if event.tripped]
+        left = report.estimate
+        if left.remaining_high_s == 0 and self.ended_s is None:
+            self.ended_s = report.t_s
+        low_s, median_s, high_s = left.remaining_low_s, left.remaining_s, left.remaining_high_s
+        if self.ended_s is None and low_s is not None and median_s is not None:
+            high_s = median_s if high_s is None else high_s
+            self.answers.append((report.t_s, low_s, median_s, high_s))
+
+    def lines(self, facts: BatteryFacts, name: str) -> list[str]:
+        """Return the summary, a sentence a line."""
+        if self.first is None or self.last is None:
+            return [f"{name}: nothing was heard"]
+        capacity = "unknown" if facts.capacity_mah is None else f"{facts.capacity_mah:.0f}"
+        lines = [
+            f"{name}: {duration(self.last.t_s - self.first.t_s)}, {facts.cells or 'unknown'} cells "
+            f"{facts.chemistry.name}, {capacity} mAh, empty at {facts.cutoff_v:g} V a cell"
+        ]
+        lines += [f"note: {note}" for note in facts.assumed()]
+        used_mah = self.last.estimate.used_mah
+        lines.append(
+            f"used {'unknown' if used_mah is None else f'{used_mah:.0f} mAh'}"
+            + ("" if self.lowest_v is None else f", weakest cell down to {self.lowest_v:.2f} V")
+            + ("" if self.hottest_degc is None else f", up to {self.hottest_degc:.0f} degC")
+        )
+        lines += [
+            f"{clock_text(event.t_s)} {event.severity.label}: {event.text}" for event in self.events
+        ]
+        lines.append(self._hindsight())
+        return lines
+
+    def _hindsight(self) -> str:
+        if self.ended_s is None:
+            return "the pack did not reach its end"
+        start_s = self.answers[0][0] if self.answers else self.ended_s
+        from_s = start_s + _WARM_UP_FRAC * (self.ended_s - start_s)
+        judged = [
+            (self.ended_s - t_s, low_s, median_s, high_s)
+            for t_s, low_s, median_s, high_s in self.answers
+            if from_s <= t_s <= self.ended_s - _SHORT_S
+        ]
+        end = f"the pack reached its end at {clock_text(self.ended_s)}"
+        if not judged:
+            return end
+        error = sum(abs(median - true) / true for true, _, median, _ in judged) / len(judged)
+        held = sum(low <= true <= high for true, low, _, high in judged) / len(judged)
+        return (
+            f"{end}; seen from there, the time left was off by {100 * error:.0f} % on average "
+            f"and inside its interval {100 * held:.0f} % of the time"
+        )
+
+
+def replay(path: Path, options: FlightOptions, out: str | None, progress: Progress) -> list[str]:
+    """Replay a flight, write its predictions, return the summary.
+
+    Args:
+        path: flight or recording.
+        options: what the user knows better than the file.
+        out: where the predictions go: a file, `-` for stdout, None for nowhere.
+        progress: told the share that is done.
+
+    Raises:
+        FlightError, RecordingError, ConfigError: what cannot be read or written; nothing is
+            left under the final name then.
+    """
+    summary, due = Summary(), EachSecond()
+    with ExitStack() as stack:
+        file = None
+        if out is not None:
+            file = sys.stdout if out == "-" else stack.enter_context(atomic_writer(Path(out)))
+        second = False
+        for report in reports(path, options, progress):
+            if report.index == 0:
+                second = due.due(report.t_s)
+                summary(report)
+            if second and file is not None:
+                file.write(predictions.text(report) + "\n")
+    if summary.last is None:
+        raise FlightError(f"{path} holds no step of a flight")
+    return summary.lines(summary.last.facts, path.name)

@@ -1,0 +1,136 @@
+"""What every source of snapshots promises, run on every source there is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from dronebms.clock import Clock, SystemClock, VirtualClock
+from dronebms.flightlog import FlightOptions, FlightSource, read_flight
+from dronebms.monitor import Source
+from dronebms.recording import PlayedGauge, Recorded, SteppedGauge, TappedGauge
+from dronebms.threads import PolledGauge
+from sim.world import World, open_virtual
+from smartbattery.bus import Bus
+from smartbattery.gauge import Gauge
+from smartbattery.recording import Transfer
+from smartbattery.registers import ADDRESS
+from smartbattery.snapshot import Snapshot
+
+END_S = 20.0
+Polls = list[tuple[float, tuple[Transfer, ...]]]
+
+
+def nothing(*_: object) -> None:
+    """Take a poll and do nothing with it."""
+
+
+def wire() -> tuple[Bus, World, VirtualClock]:
+    clock = VirtualClock()
+    bus, world = open_virtual("survey", clock, 1)
+    return bus, world, clock
+
+
+class Stepped:
+    """A source and the clock that its wire follows."""
+
+    def __init__(self, source: Source, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Let the time come and poll."""
+        self._clock.sleep_until(now_s)
+        return self._source.poll(now_s)
+
+
+def gauge() -> Stepped:
+    bus, _, clock = wire()
+    return Stepped(Gauge(bus), clock)
+
+
+def stepped() -> Stepped:
+    bus, _, clock = wire()
+    return Stepped(SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, nothing), clock)
+
+
+class Played:
+    """A recorded gauge that is played as the loop goes on."""
+
+    def __init__(self) -> None:
+        bus, world, clock = wire()
+        polls: Polls = []
+
+        def keep(_index: int, now_s: float, transfers: Sequence[Transfer]) -> None:
+            polls.append((now_s, tuple(transfers)))
+
+        source = SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, keep)
+        for step in range(int(END_S * 2)):
+            clock.sleep_until(step / 2)
+            source.poll(step / 2)
+        self._ahead = polls
+        self._gauge = PlayedGauge(Recorded(world.facts(), ADDRESS))
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Play what was polled until now."""
+        while self._ahead and self._ahead[0][0] <= now_s:
+            self._gauge.play(*self._ahead.pop(0))
+        return self._gauge.poll(now_s)
+
+
+def log(tmp_path: Path) -> FlightSource:
+    rows = "".join(f"{step / 2},24.0,10.0,20.0\n" for step in range(int(END_S * 2)))
+    path = tmp_path / "flight.csv"
+    path.write_text("t_s,voltage_v,current_a,temperature_degc\n" + rows)
+    return FlightSource(read_flight(path, options=FlightOptions(cells=6, chemistry="lipo")))
+
+
+@pytest.fixture(params=["gauge", "stepped", "played", "log", "thread"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
+    makers: dict[str, Callable[[], Source]] = {
+        "gauge": gauge,
+        "stepped": stepped,
+        "played": Played,
+        "log": lambda: log(tmp_path),
+    }
+    if request.param in makers:
+        yield makers[request.param]()
+        return
+    clock = SystemClock(speed=50.0)
+    bus, _ = open_virtual("survey", clock, 1)
+    thread = PolledGauge(TappedGauge(bus, ADDRESS, 6), clock, 0.1, 0, nothing)
+    yield Stepped(thread, clock)
+    thread.close()
+
+
+def test_a_snapshot_carries_the_time_it_was_asked_for(source: Source) -> None:
+    for step in range(int(END_S * 2)):
+        assert source.poll(step / 2).t_s == step / 2
+
+
+def test_what_is_known_is_believable_and_its_age_is_told(source: Source) -> None:
+    heard = 0
+    for step in range(int(END_S * 2)):
+        snapshot = source.poll(step / 2)
+        if snapshot.voltage_v is not None:
+            heard += 1
+            assert 20.0 < snapshot.voltage_v < 26.0
+            age_s = snapshot.age_s("voltage_v")
+            assert age_s is not None
+            assert -1.0 <= age_s <= 5.0
+    assert heard > 0
+
+
+def test_long_after_the_last_value_nothing_is_known_and_a_sentence_says_why(
+    tmp_path: Path,
+) -> None:
+    recorded, flight = Played(), log(tmp_path)
+    for step in range(int(END_S * 2)):
+        recorded.poll(step / 2)
+        flight.poll(step / 2)
+    sources: tuple[Source, ...] = (recorded, flight)
+    for source in sources:
+        late = source.poll(END_S + 120.0)
+        assert (late.voltage_v, late.current_a, late.temperature_degc) == (None, None, None)
+        assert all(cell_v is None for cell_v in late.cells_v)
+        assert late.trouble

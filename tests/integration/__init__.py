@@ -1,0 +1,1 @@
+"""Tests with programs that nobody here wrote, over loopback only."""
