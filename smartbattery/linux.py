@@ -8,6 +8,7 @@ vanished.
 """
 
 import errno
+from contextlib import suppress
 from pathlib import Path
 
 import smbus2
@@ -33,6 +34,7 @@ class LinuxBus:
     def __init__(self, path: str) -> None:
         self._path = path
         self._open: smbus2.SMBus | None = None
+        self._refusal: str | None = None
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Do one raw transfer; see `smartbattery.bus.Bus`."""
@@ -50,12 +52,14 @@ class LinuxBus:
 
     def close(self) -> None:
         """Let the adapter go; the next transfer opens it again."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        bus, self._open = self._open, None
+        if bus is not None:
+            with suppress(OSError):  # it has gone already
+                bus.close()
 
     def _reopen(self) -> smbus2.SMBus:
-        # smbus2 takes a path or a number; it leaks the file when asking for functions fails.
+        if self._refusal is not None:
+            raise UnsupportedError(self._refusal)
         try:
             bus = smbus2.SMBus(self._path)
         except FileNotFoundError as error:
@@ -65,7 +69,11 @@ class LinuxBus:
                 f"{self._path} may not be opened: add this user to the group i2c"
             ) from error
         except OSError as error:
-            raise BusAbsentError(f"{self._path} cannot be opened: {error.strerror}") from error
+            if error.errno not in _CANNOT:
+                raise BusAbsentError(f"{self._path} cannot be opened: {error.strerror}") from error
+            # smbus2 leaks the file of a device that knows no I2C (a serial port): never again.
+            self._refusal = f"{self._path} is no I2C adapter ({error.strerror})"
+            raise UnsupportedError(self._refusal) from error
         if not bus.funcs & smbus2.smbus2.I2cFunc.I2C:
             bus.close()
             raise UnsupportedError(f"{self._path} cannot do raw I2C transfers")

@@ -68,14 +68,14 @@ class Wire:
                 continue
             data = data.split(b"\0")[0]  # some packs fill up with zeros, or forget to clean up
             if data and all(byte in _PRINTABLE for byte in data):
-                return data.decode("ascii").strip()
+                return data.decode("ascii").strip() or None
         return None
 
-    def find_pec(self) -> int:
+    def find_pec(self) -> int | None:
         """Return SpecificationInfo and learn from it whether the gauge sends a PEC.
 
         The byte after the word decides, not the Version field: some packs claim a PEC and send
-        none. A gauge that refuses SpecificationInfo counts as word 0, without PEC.
+        none. A gauge that refuses SpecificationInfo each time (None) counts as one without.
 
         Raises:
             BusError: nobody answers.
@@ -84,12 +84,19 @@ class Wire:
         self.has_pec = False
         seen: list[tuple[int, bool]] = []
         for _ in range(_LOOKS):
-            raw, good = self._with_code(SPECIFICATION.command)
-            # One word's code may equal the 0xFF of a released line by chance; two words' do not.
-            seen.append((raw, good and self._with_code(VOLTAGE.command)[1]))
+            try:
+                raw, good = self._with_code(SPECIFICATION.command)
+                # One word's code may be the 0xFF of a released line by chance; two words' are not.
+                good = good and self._with_code(VOLTAGE.command)[1]
+            except NackError:
+                self._transfer(VOLTAGE.command, 2)  # nobody there at all: raises
+                continue
+            seen.append((raw, good))
             if seen.count((raw, True)) == _AGREEING:
                 self.has_pec = True
                 return raw
+        if not seen:
+            return None
         raw = max(seen, key=seen.count)[0]
         without = not any(good for _, good in seen) and seen.count((raw, False)) >= _AGREEING
         if without and version_of(raw) <= PEC_VERSION:
@@ -109,12 +116,8 @@ class Wire:
         return low | high << 8
 
     def _with_code(self, command: int) -> tuple[int, bool]:
-        """Return a word and whether a right PEC follows it; (0, False) when it is refused."""
-        try:
-            low, high, code = self._transfer(command, 3)
-        except NackError:
-            self._transfer(VOLTAGE.command, 2)  # nobody there at all: raises
-            return 0, False
+        """Return a word and whether a right PEC follows it."""
+        low, high, code = self._transfer(command, 3)
         return low | high << 8, pec((low, high), self._prefix[command]) == code
 
     def _block(self, command: int) -> bytes:
@@ -136,9 +139,13 @@ class Wire:
         except NackError:
             self.counts.nacks += 1
             raise
-        except (BusTimeoutError, BusAbsentError):
+        except (BusTimeoutError, BusAbsentError) as error:
             self.counts.timeouts += 1
-            raise
+            if isinstance(error, BusAbsentError) or command == VOLTAGE.command:
+                raise
+            # An adapter (CP2112) may say so of a refused command: then Voltage answers.
+            self._transfer(VOLTAGE.command, 2)
+            raise NackError(str(error)) from error
         if len(reply) != length:
             raise IntegrityError(f"{self._at(command)}: {len(reply)} bytes instead of {length}")
         return reply

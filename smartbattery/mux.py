@@ -1,0 +1,44 @@
+"""One channel of a TCA9548A-class multiplexer as a bus of its own.
+
+Packs of one kind sit at one address (0x0B), so several need a multiplexer. Its control register
+is one byte, a bit a channel; a new choice holds from the STOP on.
+Source: TI SCPS207 (TCA9548A), section 8.5.
+"""
+
+from collections.abc import Iterable
+
+from smartbattery.bus import Bus
+
+ADDRESSES = range(0x70, 0x78)
+CHANNELS = range(8)
+_NO_CHANNEL = b"\x00"
+
+
+class MuxBus:
+    """A bus behind a multiplexer; for the thread that owns the adapter.
+
+    The channel is chosen before every transfer: a multiplexer that was reset, or that somebody
+    else has turned, must never show one pack's values as another's.
+
+    Args:
+        bus: the adapter.
+        address: of the multiplexer.
+        channel: 0..7.
+        others: further multiplexers on the adapter; theirs are closed first, because packs
+            behind them have the same address.
+    """
+
+    def __init__(self, bus: Bus, address: int, channel: int, others: Iterable[int] = ()) -> None:
+        if address not in ADDRESSES or channel not in CHANNELS:
+            raise ValueError(f"no channel {channel} of a multiplexer at 0x{address:02x}")
+        self._bus = bus
+        self._address = address
+        self._choice = bytes((1 << channel,))
+        self._others = tuple(others)
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Choose the channel, then pass the transfer on; see `smartbattery.bus.Bus`."""
+        for other in self._others:
+            self._bus.transfer(other, _NO_CHANNEL, 0)
+        self._bus.transfer(self._address, self._choice, 0)
+        return self._bus.transfer(address, tx, rx_len)

@@ -1,0 +1,138 @@
+"""Snapshots, flights and their transformations, for the tests of the core."""
+
+import csv
+import gzip
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import LIPO
+from dronebms.estimator import Estimate
+from dronebms.flightlog import FlightOptions, FlightSource, read_flight
+from dronebms.limits import LimitChange
+from dronebms.monitor import Monitor, Report
+from dronebms.vehicle import UNHEARD
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+
+FACTS = BatteryFacts(LIPO, cells=6, capacity_mah=5000.0, cutoff_cell_v=3.3)
+Change = Callable[[Snapshot], Snapshot]
+
+
+def look(
+    t_s: float,
+    cell_v: float = 3.8,
+    current_a: float | None = 20.0,
+    *,
+    cells: int = 6,
+    temperature_degc: float | None = 25.0,
+    identity: Identity = UNIDENTIFIED,
+) -> Snapshot:
+    """Return a snapshot of a pack with equal cells, read this moment."""
+    names = ("voltage_v", "current_a", "temperature_degc")
+    return Snapshot(
+        t_s=t_s,
+        voltage_v=cells * cell_v,
+        current_a=current_a,
+        temperature_degc=temperature_degc,
+        cells_v=(cell_v,) * cells,
+        identity=identity,
+        read_at_s=dict.fromkeys((*names, *(f"cell{k + 1}_v" for k in range(cells))), t_s),
+    )
+
+
+@dataclass
+class Scripted:
+    """A source that says what it was given."""
+
+    snapshot: Snapshot
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Return it, at its own time."""
+        assert now_s == self.snapshot.t_s
+        return self.snapshot
+
+
+def watched(
+    snapshots: Iterable[Snapshot],
+    facts: BatteryFacts = FACTS,
+    limit_changes: Sequence[LimitChange] = (),
+) -> list[Report]:
+    """Return what a monitor makes of snapshots."""
+    source = Scripted(Snapshot(0.0))
+    monitor = Monitor(source, facts, limit_changes=limit_changes)
+    reports = []
+    for snapshot in snapshots:
+        source.snapshot = snapshot
+        reports.append(monitor.step(snapshot.t_s, UNHEARD))
+    return reports
+
+
+def flown(
+    path: Path, change: Change | None = None, options: FlightOptions | None = None
+) -> list[Report]:
+    """Return the reports of a recorded flight, its snapshots changed on the way."""
+    flight = read_flight(path, options=options or FlightOptions())
+    source = FlightSource(flight)
+    snapshots = (source.poll(t_s) for t_s in source.ticks())
+    return watched((change(look) if change else look for look in snapshots), flight.facts)
+
+
+def changed_at(t_s: float, **values: object) -> Change:
+    """Return a change of the one snapshot at or after a time, and of no other."""
+    done: list[float] = []
+
+    def change(snapshot: Snapshot) -> Snapshot:
+        if done or snapshot.t_s < t_s:
+            return snapshot
+        done.append(snapshot.t_s)
+        return replace(snapshot, **values)  # type: ignore[arg-type]  # names are the caller's
+
+    return change
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a flight, its truth included."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_flight(path: Path, rows: Sequence[dict[str, str]], sidecar: dict[str, object]) -> Path:
+    """Write a flight with its sidecar, and return its path."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    path.with_suffix(".json").write_text(json.dumps(sidecar), encoding="utf-8")
+    return path
+
+
+def sidecar_of(path: Path) -> dict[str, object]:
+    """Return what a flight's sidecar says."""
+    text = path.with_name(path.name.replace(".csv.gz", ".json")).read_text(encoding="utf-8")
+    content = json.loads(text)
+    assert isinstance(content, dict)
+    return content
+
+
+def check_sane(estimate: Estimate) -> None:
+    """Assert what holds of every estimate, whatever was read."""
+    for field in fields(estimate):
+        value = getattr(estimate, field.name)
+        assert value is None or math.isfinite(value), f"{field.name} is {value}"
+    low_s, high_s = estimate.remaining_low_s, estimate.remaining_high_s
+    if estimate.remaining_s is None:
+        assert (low_s, high_s) == (None, None)
+    else:
+        assert low_s is not None
+        assert high_s is not None
+        assert 0.0 <= low_s <= estimate.remaining_s <= high_s
+    assert estimate.soc_pct is None or 0.0 <= estimate.soc_pct <= 100.0
+    for amps in (
+        estimate.max_discharge_30s_a,
+        estimate.max_discharge_a,
+        estimate.max_discharge_2s_a,
+    ):
+        assert amps is None or amps >= 0.0

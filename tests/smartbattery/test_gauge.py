@@ -1,0 +1,891 @@
+"""The driver over bytes: whole virtual flights, and devices whose words a test turns as it goes."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dronebms.clock import VirtualClock
+from sim.bus import VirtualBus
+from sim.faults import parse_fault
+from sim.gauge import block_reply, word_reply
+from sim.scenario import load_scenario
+from sim.world import World, open_virtual
+from smartbattery import registers as sbs
+from smartbattery.bus import Bus
+from smartbattery.errors import (
+    BatteryError,
+    BusAbsentError,
+    BusError,
+    BusTimeoutError,
+    IntegrityError,
+    NackError,
+    UnsupportedError,
+)
+from smartbattery.gauge import Gauge
+from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
+from smartbattery.registers import (
+    ADDRESS,
+    CURRENT,
+    DESIGN,
+    FULL,
+    MAX_ERROR,
+    MODE,
+    REMAINING,
+    SERIAL,
+    SLOW,
+    SPECIFICATION,
+    TIME_TO_EMPTY,
+    VOLTAGE,
+    WORDS,
+    Register,
+)
+from smartbattery.snapshot import NO_COUNTS, UNIDENTIFIED, Identity, Snapshot
+
+CELLS_MV = (4012, 4005, 4019, 4001, 4010, 4008)
+ROUND_S = 1.4  # every register has had its turn, polled at 10 Hz
+SHOWN = [row for row in (*sbs.FAST, *SLOW) if row is not MODE]
+FAILURES: tuple[BatteryError, ...] = (
+    NackError("refused"),
+    BusTimeoutError("held"),
+    BusAbsentError("unplugged"),
+    BusError("in use"),
+    IntegrityError("torn"),
+    UnsupportedError("cannot"),
+    BatteryError("something"),
+)
+Reply = bytes | BatteryError
+
+
+class Device:
+    """A plain gauge as a table of words that a test changes.
+
+    `instead` is what comes in place of a command's reply; `once` the same, used up from the front;
+    `fails` is what every transfer fails with.
+    """
+
+    def __init__(self, cells_mv: Sequence[int] = CELLS_MV, *, pec: bool = True) -> None:
+        self.pec = pec
+        self.texts = {0x20: b"SANYO", 0x21: b"6S2P", 0x22: b"LION"}
+        self.words = {
+            VOLTAGE.command: sum(cells_mv),
+            CURRENT.command: 0x10000 - 12_340,
+            MODE.command: 0,
+            SPECIFICATION.command: 0x0031 if pec else 0x0021,
+            SERIAL.command: 9596,
+            DESIGN.command: 16_000,
+            sbs.DESIGN_V.command: 22_200,
+            sbs.MANUFACTURED.command: 0x58B1,
+            sbs.TEMPERATURE.command: 2982,
+            sbs.RELATIVE_SOC.command: 80,
+            REMAINING.command: 12_000,
+            FULL.command: 15_000,
+            TIME_TO_EMPTY.command: 58,
+            sbs.AVERAGE.command: 0x10000 - 12_000,
+            MAX_ERROR.command: 2,
+            sbs.STATUS.command: 0x00C0,
+            sbs.CYCLES.command: 12,
+        } | {0x3F - index: cell_mv for index, cell_mv in enumerate(cells_mv)}
+        self.instead: dict[int, Reply] = {}
+        self.once: dict[int, list[Reply]] = {}
+        self.fails: BatteryError | None = None
+        self.asked: list[int] = []
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Answer a read; anything else would be a write, which a gauge must never get."""
+        assert (address, len(tx)) == (ADDRESS, 1)
+        assert rx_len > 0
+        self.asked.append(tx[0])
+        reply = self.fails or self._reply(tx[0])
+        if isinstance(reply, BatteryError):
+            raise reply
+        return reply[:rx_len].ljust(rx_len, b"\xff")
+
+    def _reply(self, command: int) -> Reply:
+        if self.once.get(command):
+            return self.once[command].pop(0)
+        if command in self.instead:
+            return self.instead[command]
+        if command in self.texts:
+            return block_reply(ADDRESS, command, self.texts[command], with_pec=self.pec)
+        if command in self.words:
+            return word_reply(ADDRESS, command, self.words[command], with_pec=self.pec)
+        return NackError("no such command")
+
+
+class Slot:
+    """Where one device or another is plugged in."""
+
+    def __init__(self, device: Device | None) -> None:
+        self.device = device
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Ask the device that is there."""
+        if self.device is None:
+            raise NackError("nobody is there")
+        return self.device.transfer(address, tx, rx_len)
+
+
+class Noise:
+    """A wire that turns one to three bits of some replies; fewer than a PEC can miss."""
+
+    def __init__(self, bus: Bus, seed: int, frac: float = 0.05) -> None:
+        self._bus = bus
+        self._random = random.Random(seed)  # noqa: S311 - no secret
+        self._frac = frac
+        self.transfers = self.flawed = 0
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Pass on, sometimes not as it came."""
+        reply = self._bus.transfer(address, tx, rx_len)
+        self.transfers += 1
+        if self._random.random() >= self._frac:
+            return reply
+        self.flawed += 1
+        pattern = 0
+        for bit in self._random.sample(range(8 * rx_len), self._random.randint(1, 3)):
+            pattern |= 1 << bit
+        return (int.from_bytes(reply, "big") ^ pattern).to_bytes(rx_len, "big")
+
+
+class Cycle:
+    """A wire on which the same replies come round, whatever is asked."""
+
+    def __init__(self, replies: Sequence[Reply]) -> None:
+        self._replies = replies
+        self._next = 0
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:  # noqa: ARG002 - a Bus
+        """Give the next."""
+        reply = self._replies[self._next % len(self._replies)]
+        self._next += 1
+        if isinstance(reply, BatteryError):
+            raise reply
+        return reply
+
+
+def polled(gauge: Gauge, first: int, last: int) -> list[Snapshot]:
+    """Return the looks of 10 Hz polls; counts of tenths of a second, ends included."""
+    return [gauge.poll(step / 10) for step in range(first, last + 1)]
+
+
+def flown(
+    name: str,
+    seed: int,
+    *faults: str,
+    until_s: float = 60.0,
+    around: Callable[[Bus], Bus] = lambda bus: bus,
+) -> Iterator[tuple[Snapshot, World]]:
+    """Fly a scenario and yield the look of every tenth of a second."""
+    clock = VirtualClock()
+    bus, world = open_virtual(name, clock, seed, [parse_fault(fault) for fault in faults])
+    gauge = Gauge(around(bus))
+    for step in range(int(until_s * 10)):
+        clock.sleep_until(step / 10)
+        yield gauge.poll(step / 10), world
+    assert world.gauge.refused_writes == 0
+
+
+def by_field(snapshot: Snapshot) -> dict[str, float]:
+    """Return what is known, under the names of the rows."""
+    values = {row.field: getattr(snapshot, row.field) for row in SHOWN}
+    values |= {sbs.CELLS[index].field: cell_v for index, cell_v in enumerate(snapshot.cells_v)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def assert_believable(snapshot: Snapshot, told_cells: int | None = None) -> None:
+    rows = {row.field: row for row in WORDS}
+    for name, value in by_field(snapshot).items():
+        assert rows[name].low <= value <= rows[name].high, (name, value)
+        assert 0 <= snapshot.t_s - snapshot.read_at_s[name] <= rows[name].max_age_s, name
+    who = snapshot.identity
+    assert len(snapshot.cells_v) == (told_cells or who.cells or len(snapshot.cells_v))
+    assert who.cells is None or 1 <= who.cells <= 16
+    assert who.design_mah is None or 1 <= who.design_mah <= 655_340
+    for text in (who.manufacturer, who.device, who.chemistry):
+        assert text is None or (
+            text.isascii() and text.isprintable() and text.strip() == text != ""
+        )
+    assert (snapshot.trouble is None) == (snapshot.voltage_v is not None)
+
+
+# ------------------------------------------------------------------------- an ordinary gauge
+
+
+def test_a_gauge_is_identified_and_read_whole_in_its_first_poll() -> None:
+    snapshot = Gauge(Device()).poll(7.0)
+    assert snapshot.identity == Identity(
+        serial=9596,
+        manufacturer="SANYO",
+        device="6S2P",
+        chemistry="LION",
+        design_mah=16_000.0,
+        design_v=22.2,
+        date=(2024, 5, 17),
+        cells=6,
+        pec=True,
+    )
+    assert snapshot.cells_v == pytest.approx([cell_mv / 1000 for cell_mv in CELLS_MV])
+    assert by_field(snapshot) == pytest.approx(
+        {
+            "voltage_v": 24.055,
+            "current_a": 12.34,
+            "temperature_degc": 25.05,
+            "average_a": 12.0,
+            "max_error_pct": 2.0,
+            "soc_pct": 80.0,
+            "remaining_mah": 12_000.0,
+            "full_mah": 15_000.0,
+            "time_to_empty_s": 3480.0,
+            "cycles": 12.0,
+            "status_raw": 0xC0,
+        }
+        | {f"cell{index + 1}_v": cell_mv / 1000 for index, cell_mv in enumerate(CELLS_MV)}
+    )
+    assert set(snapshot.read_at_s.values()) == {7.0}
+    assert (snapshot.t_s, snapshot.trouble) == (7.0, None)
+
+
+@pytest.mark.parametrize("pec", [True, False])
+def test_a_flight_reads_the_same_with_and_without_pec(pec: bool) -> None:  # noqa: FBT001 - a row
+    scenario = load_scenario("half_full")
+    spec = scenario.gauge.model_copy(update={"pec": pec})
+    world = World(scenario.model_copy(update={"gauge": spec}), 1)
+    clock = VirtualClock()
+    bus = VirtualBus(clock, world, {ADDRESS: world.gauge}, (), world._blinding)
+    gauge = Gauge(bus)
+    for step in range(1200):
+        clock.sleep_until(step / 10)
+        gauge.poll(step / 10)
+    snapshot, truth = gauge.poll(120.0), world.truth()
+    assert snapshot.identity.pec is pec
+    assert snapshot.voltage_v == pytest.approx(truth.voltage_v, abs=0.3)
+    assert snapshot.cells_v == pytest.approx(truth.cells_v, abs=0.05)
+    assert snapshot.counts.pec_errors == snapshot.counts.withheld == 0
+
+
+def test_scales_are_applied_once_and_to_what_they_are_for() -> None:
+    device = Device()
+    device.words |= {SPECIFICATION.command: 0x2131, VOLTAGE.command: 2405, DESIGN.command: 160}
+    device.words |= {CURRENT.command: 0x10000 - 123, REMAINING.command: 120, FULL.command: 150}
+    snapshot = Gauge(device).poll(0.0)
+    assert snapshot.voltage_v == pytest.approx(24.05)  # x 10
+    assert snapshot.current_a == pytest.approx(12.3)  # x 100
+    assert (snapshot.remaining_mah, snapshot.full_mah) == (12_000.0, 15_000.0)
+    assert snapshot.identity.design_mah == 16_000.0
+    assert snapshot.cells_v[0] == pytest.approx(4.012)
+    assert (snapshot.soc_pct, snapshot.cycles, snapshot.identity.serial) == (80.0, 12.0, 9596)
+
+
+def test_a_scaled_flight_has_the_true_current_and_charge() -> None:
+    snapshot, world = list(flown("cold_climb", 3, until_s=200.0))[-1]
+    truth = world.truth()
+    assert truth.current_a > 32.767  # what a word holds
+    assert snapshot.current_a == pytest.approx(truth.current_a, rel=0.1)
+    assert snapshot.identity.design_mah == 16_000.0
+    assert snapshot.full_mah == pytest.approx(16_000.0, rel=0.1)
+
+
+def test_a_gauge_that_claims_a_pec_and_sends_none_works_without() -> None:
+    device = Device(pec=False)
+    device.words[SPECIFICATION.command] = 0x0031
+    snapshot = Gauge(device).poll(0.0)
+    assert (snapshot.identity.pec, snapshot.identity.device) == (False, "6S2P")
+    assert snapshot.voltage_v == pytest.approx(24.055)
+
+
+@pytest.mark.parametrize("pec", [True, False])
+def test_a_gauge_that_refuses_its_specification_works(pec: bool) -> None:  # noqa: FBT001 - a row
+    device = Device(pec=pec)
+    device.instead[SPECIFICATION.command] = NackError("unknown command")
+    snapshot = polled(Gauge(device), 0, 50)[-1]
+    assert (snapshot.identity.pec, snapshot.identity.cells) == (False, 6)
+    assert by_field(snapshot) == by_field(Gauge(Device()).poll(5.0))
+
+
+def test_a_specification_refused_by_bad_luck_is_made_good_in_the_next_round() -> None:
+    # Six refusals at once (a gauge writes its flash for 0.2 s) would leave the current a tenth of
+    # what it is, and the PEC off, for the whole flight.
+    device = Device()
+    device.words |= {SPECIFICATION.command: 0x1031, CURRENT.command: 0x10000 - 4000}
+    device.once[SPECIFICATION.command] = [NackError("busy")] * 8
+    gauge = Gauge(device)
+    assert gauge.poll(0.0).identity.pec is False
+    snapshot = polled(gauge, 1, 32)[-1]
+    assert snapshot.identity.pec
+    assert snapshot.current_a == pytest.approx(40.0)
+
+
+# ------------------------------------------------------------------------- noise
+
+
+def test_no_flipped_bit_of_a_whole_flight_reaches_a_value() -> None:
+    clock = VirtualClock()
+    twin = World(load_scenario("half_full"), 5)
+    powers = sbs.powers_of(0)
+    said: dict[float, dict[str, float | None]] = {}
+    noise: list[Noise] = []
+
+    def noisy(bus: Bus) -> Bus:
+        noise.append(Noise(bus, 20_261))
+        return noise[0]
+
+    who = set()
+    known = Counter[str]()
+    counts = NO_COUNTS
+    for snapshot, _ in flown("half_full", 5, until_s=528.0, around=noisy):
+        clock.sleep_until(snapshot.t_s)
+        twin.advance(snapshot.t_s)
+        if not said:
+            spec = int.from_bytes(twin.gauge.reply(bytes((SPECIFICATION.command,)), 2), "little")
+            powers = sbs.powers_of(spec)
+        said[snapshot.t_s] = {
+            row.field: row.decode(
+                int.from_bytes(twin.gauge.reply(bytes((row.command,)), 2), "little"),
+                powers[row.scaled_by],
+            )
+            for row in (*SHOWN, *sbs.CELLS[: len(snapshot.cells_v)])
+        }
+        for name, value in by_field(snapshot).items():
+            assert value == said[snapshot.read_at_s[name]][name], (name, snapshot.t_s)
+            known[name] += 1
+        assert_believable(snapshot)
+        who.add(snapshot.identity)
+        counts = snapshot.counts
+    assert noise[0].transfers >= 45_000
+    assert noise[0].flawed >= 2_000
+    assert counts.pec_errors >= 1_900
+    assert len(who - {UNIDENTIFIED}) == 1  # nothing of who it is was wrong either
+    assert min(known[row.field] for row in SHOWN if row is not TIME_TO_EMPTY) > 5_200
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_from_the_first_bit_on_never_costs_the_pec_or_a_cell(seed: int) -> None:
+    seen = [
+        snapshot.identity
+        for snapshot in polled(Gauge(Noise(Device(), seed, 0.15)), 0, 100)
+        if snapshot.identity is not UNIDENTIFIED
+    ]
+    assert {(who.pec, who.cells) for who in seen} <= {(True, 6), (True, None)}
+    assert (seen[-1].pec, seen[-1].cells) == (True, 6)
+    assert {who.serial for who in seen} <= {9596, None}
+    assert seen[-1].serial == 9596
+
+
+@pytest.mark.parametrize("fault", ["nack@0", "bad_pec@0", "nack@5", "ffff_cells@0"])
+def test_a_poor_wire_from_the_start_ends_in_a_whole_identity(fault: str) -> None:
+    for seed in range(1, 6):
+        pairs = list(flown("half_full", seed, fault))
+        looks = [snapshot for snapshot, _ in pairs]
+        for snapshot in looks:
+            assert_believable(snapshot)
+        cells, rated_mah = len(pairs[0][1].truth().cells_v), pairs[0][1].facts().capacity_mah
+        last = looks[-1].identity
+        assert (last.pec, last.cells, last.design_mah) == (True, cells, rated_mah)
+        heard = sum(snapshot.voltage_v is not None for snapshot in looks)
+        assert heard > 0.95 * len(looks)
+
+
+# ------------------------------------------------------------------------- silence
+
+
+@pytest.mark.parametrize("row", [row for row in SHOWN if row is not VOLTAGE], ids=lambda r: r.name)
+def test_a_register_that_falls_silent_holds_for_its_age_and_no_longer(row: Register) -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.instead[row.command] = NackError("busy")
+    for second in range(1, 200):
+        snapshot = gauge.poll(float(second))
+        value = by_field(snapshot).get(row.field)
+        assert (value is not None) == (second <= row.max_age_s), second
+        assert snapshot.trouble is None  # the pack is heard
+    del device.instead[row.command]
+    polled(gauge, 2000, 2020)
+    assert row.field in by_field(gauge.poll(202.1))
+
+
+def test_the_unit_of_a_charge_falls_silent_and_the_charge_with_it() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.instead[MODE.command] = NackError("busy")
+    snapshot = [gauge.poll(float(second)) for second in range(1, 25)][-1]
+    assert (snapshot.remaining_mah, snapshot.full_mah) == (None, None)
+    assert snapshot.soc_pct == 80.0
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+def test_a_silent_pack_is_known_for_two_seconds_then_forgotten_then_known_again(
+    failure: BatteryError,
+) -> None:
+    device = Device()
+    gauge = Gauge(device)
+    before = polled(gauge, 0, 49)[-1]
+    device.fails = failure
+    silent = polled(gauge, 50, 300)
+    for snapshot in silent:
+        assert_believable(snapshot)
+        age_s = snapshot.t_s - 4.9
+        if age_s < 1.95:
+            assert snapshot.voltage_v == before.voltage_v
+            assert snapshot.identity == before.identity
+        elif age_s > 2.25:
+            assert by_field(snapshot) == {}
+            assert snapshot.cells_v == ()
+            assert snapshot.identity == UNIDENTIFIED
+            assert str(failure) in str(snapshot.trouble)
+    device.fails = None
+    back = gauge.poll(30.1)
+    assert (by_field(back), back.identity) == (by_field(before), before.identity)
+
+
+@pytest.mark.parametrize("fault", ["unplug@20", "stuck@20"])
+def test_a_plug_that_comes_off_in_a_flight_is_survived(fault: str) -> None:
+    duration_s = 20.0 if fault.startswith("unplug") else 8.0
+    looks = {snapshot.t_s: snapshot for snapshot, _ in flown("half_full", 2, fault)}
+    for t_s, snapshot in looks.items():
+        assert_believable(snapshot)
+        gone = 22.3 < t_s < 20.0 + duration_s
+        heard = t_s < 21.8 or t_s >= 20.0 + duration_s
+        assert (snapshot.identity == UNIDENTIFIED) <= (not heard)
+        assert (snapshot.voltage_v is not None) >= heard
+        assert (snapshot.voltage_v is None) >= gone
+    assert looks[59.9].identity == looks[0.0].identity
+
+
+def test_a_held_bus_is_asked_as_little_as_can_be() -> None:
+    # Each try may block for a second.
+    device = Device()
+    gauge = Gauge(device)
+    polled(gauge, 0, 9)
+    device.fails = BusTimeoutError("held")
+    counts = []
+    for step in range(10, 60):
+        device.asked.clear()
+        gauge.poll(step / 10)
+        counts.append(len(device.asked))
+    assert counts[:20] == [1] * 20
+    assert set(counts[25:]) == {2}  # SpecificationInfo, and whether it is only that
+
+
+def test_an_adapter_that_calls_refusals_timeouts_can_still_count_and_name() -> None:
+    # A CP2112 answers ETIMEDOUT where others say ENXIO; this pack has no seventh cell, no name.
+    device = Device()
+    device.instead |= {0x39: BusTimeoutError("110"), 0x20: BusTimeoutError("110")}
+    device.instead[MAX_ERROR.command] = BusTimeoutError("110")
+    snapshot = polled(Gauge(device), 0, 30)[-1]
+    assert (snapshot.identity.cells, snapshot.identity.manufacturer) == (6, None)
+    assert (snapshot.identity.device, snapshot.identity.serial) == ("6S2P", 9596)
+    assert snapshot.max_error_pct is None
+    assert by_field(snapshot).keys() >= {"voltage_v", "current_a", "cell6_v", "cycles"}
+
+
+def test_zeros_from_nobody_are_no_empty_pack() -> None:
+    # i2c-virtio reads zeros without an error where nobody answers (measured, kernel 6.1).
+    nobody = Device(pec=False)
+    nobody.words = dict.fromkeys(range(256), 0)
+    nobody.texts = {}
+    for snapshot in polled(Gauge(nobody), 0, 30):
+        assert (by_field(snapshot), snapshot.identity) == ({}, UNIDENTIFIED)
+        assert snapshot.trouble == "not identified: Voltage 0x0000 is not believable"
+
+
+def test_a_gauge_that_boots_with_zeros_is_identified_once_it_has_a_voltage() -> None:
+    device = Device()
+    ready = dict(device.words)
+    device.words = dict.fromkeys(ready, 0) | {SPECIFICATION.command: 0x0031}
+    gauge = Gauge(device)
+    early = gauge.poll(0.0)
+    assert (early.identity, by_field(early)) == (UNIDENTIFIED, {})
+    assert early.trouble == "not identified: Voltage 0x0000 is not believable"
+    device.words = ready
+    assert gauge.poll(0.1).identity.serial == 9596
+
+
+# ------------------------------------------------------------------------- another pack
+
+
+def other_pack(*, pec: bool = True) -> Device:
+    device = Device((3700, 3710, 3720, 3705), pec=pec)
+    device.words |= {SERIAL.command: 1208, DESIGN.command: 5200, FULL.command: 5000}
+    device.words |= {REMAINING.command: 2600, sbs.RELATIVE_SOC.command: 52}
+    device.texts[0x21] = b"4S1P"
+    del device.words[sbs.CYCLES.command], device.words[MAX_ERROR.command]
+    return device
+
+
+@pytest.mark.parametrize("pec_before", [True, False])
+@pytest.mark.parametrize("pec_after", [True, False])
+@pytest.mark.parametrize("gap", [0, 1, 15, 30])
+def test_nothing_of_the_old_pack_survives_a_hot_swap(
+    pec_before: bool,  # noqa: FBT001 - a row
+    pec_after: bool,  # noqa: FBT001 - a row
+    gap: int,
+) -> None:
+    slot = Slot(Device(pec=pec_before))
+    gauge = Gauge(slot)
+    polled(gauge, 0, 49)
+    slot.device = None
+    polled(gauge, 50, 49 + gap)
+    slot.device = other_pack(pec=pec_after)
+    start = 50 + gap
+    looks = polled(gauge, start, start + 60)
+    fresh = by_field(Gauge(other_pack()).poll(0.0))
+    known = [snapshot for snapshot in looks if snapshot.identity != UNIDENTIFIED]
+    for snapshot in known:
+        if snapshot.identity.serial == 1208:
+            assert by_field(snapshot) == fresh
+            assert len(snapshot.cells_v) == snapshot.identity.cells == 4
+            assert (snapshot.identity.device, snapshot.identity.pec) == ("4S1P", pec_after)
+            assert (snapshot.identity.design_mah, snapshot.cycles) == (5200.0, None)
+        else:
+            assert snapshot.t_s - start / 10 < (2.3 if pec_before and not pec_after else ROUND_S)
+    assert known[-1].identity.serial == 1208
+    if gap == 30:
+        assert all(snapshot.identity.serial == 1208 for snapshot in known)
+
+
+def test_a_pack_of_the_same_serial_but_another_size_is_another_pack() -> None:
+    slot = Slot(Device())
+    gauge = Gauge(slot)
+    polled(gauge, 0, 20)
+    slot.device = other_pack()
+    slot.device.words[SERIAL.command] = 9596
+    snapshot = polled(gauge, 21, 40)[-1]
+    assert (snapshot.identity.design_mah, snapshot.identity.cells) == (5200.0, 4)
+
+
+@pytest.mark.parametrize("pec", [True, False])
+@pytest.mark.parametrize("wrong", [1, 2, 3])
+def test_one_wrong_serial_number_does_not_throw_a_pack_away(wrong: int, pec: bool) -> None:  # noqa: FBT001 - a row
+    device = Device(pec=pec)
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    flawed = word_reply(ADDRESS, SERIAL.command, 9596 ^ 1 << 5, with_pec=pec)
+    device.once[SERIAL.command] = [flawed] * wrong
+    looks = polled(gauge, 1, 60)
+    forgotten = sum(snapshot.identity == UNIDENTIFIED for snapshot in looks)
+    if wrong == 1:
+        assert forgotten == 0
+        assert {snapshot.identity.serial for snapshot in looks} == {9596}
+    assert forgotten <= 2
+    assert looks[-1].identity.serial == 9596
+
+
+def test_a_wrong_serial_that_cannot_be_asked_again_is_no_other_pack() -> None:
+    device = Device(pec=False)
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.once[SERIAL.command] = [b"\x01\x00", NackError("busy"), NackError("busy")]
+    assert {snapshot.identity.serial for snapshot in polled(gauge, 1, 40)} == {9596}
+
+
+@pytest.mark.parametrize("row", [SERIAL, DESIGN], ids=lambda row: row.name)
+def test_what_could_not_be_read_of_the_identity_at_first_is_read_later(row: Register) -> None:
+    device = Device()
+    # Two tries in identifying, two in the first poll's round, two in the next one.
+    device.once[row.command] = [NackError("busy")] * 6
+    gauge = Gauge(device)
+    first = gauge.poll(0.0).identity
+    last = polled(gauge, 1, 60)[-1].identity
+    assert (first.serial, first.design_mah).count(None) == 1
+    assert (last.serial, last.design_mah) == (9596, 16_000.0)
+
+
+def test_the_poll_that_throws_a_pack_away_says_so() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.words[SERIAL.command] = 5
+    troubles = {snapshot.trouble for snapshot in polled(gauge, 1, 20)}
+    assert troubles == {None, "another pack, or another SerialNumber: identifying it"}
+
+
+def test_slow_polls_that_come_a_little_late_do_not_forget() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.asked.clear()
+    looks = [gauge.poll(step * 2.0003) for step in range(1, 30)]
+    assert 0x20 not in device.asked  # nobody was identified again
+    assert all(snapshot.identity.cells == 6 for snapshot in looks)
+
+
+def test_a_gauge_that_nobody_has_watched_may_be_another() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.asked.clear()
+    gauge.poll(60.0)
+    assert 0x20 in device.asked
+
+
+# ------------------------------------------------------------------------- cells
+
+
+@pytest.mark.parametrize("count", range(1, 17))
+def test_any_number_of_cells_is_found(count: int) -> None:
+    snapshot = Gauge(Device([3700 + index for index in range(count)])).poll(0.0)
+    assert snapshot.identity.cells == len(snapshot.cells_v) == count
+
+
+def test_the_cells_of_a_pack_that_was_seen_are_found() -> None:
+    # An ideapad's 42T4911: 10.876 V and three words that add up to it (tests/data, sbhack-22).
+    snapshot = Gauge(Device([0x0E2A, 0x0E25, 0x0E2D], pec=False)).poll(0.0)
+    assert snapshot.cells_v == pytest.approx((3.626, 3.621, 3.629))
+
+
+def test_an_optional_function_that_is_no_cell_is_none() -> None:
+    device = Device()
+    device.words[0x3F] = 0x30CD  # of a SANYO IBM-08K8193
+    snapshot = Gauge(device).poll(0.0)
+    assert (snapshot.identity.cells, snapshot.cells_v) == (None, ())
+
+
+@pytest.mark.parametrize("dead", range(6))
+@pytest.mark.parametrize("dead_mv", [0, 120, 0xFFFF])
+def test_a_dead_cell_makes_the_number_unknown_and_never_one_too_few(
+    dead: int, dead_mv: int
+) -> None:
+    device = Device()
+    if dead_mv != 0xFFFF:  # else the word is missing and the cell still carries the pack
+        device.words[VOLTAGE.command] -= CELLS_MV[dead] - dead_mv
+    device.words[0x3F - dead] = dead_mv
+    for snapshot in polled(Gauge(device), 0, 30):
+        assert (snapshot.identity.cells, snapshot.cells_v) == (None, ())
+    told = Gauge(device, cells=6).poll(0.0)
+    assert told.identity.cells == 6
+    assert [index for index, cell_v in enumerate(told.cells_v) if cell_v is None] == [dead]
+
+
+def test_a_weak_last_cell_of_sixteen_is_not_lost_with_its_word() -> None:
+    device = Device([4150] * 15 + [2900])
+    device.words[0x30] = 0xFFFF
+    assert Gauge(device).poll(0.0).identity.cells is None
+
+
+@pytest.mark.parametrize("failure", [NackError("busy"), IntegrityError("flawed"), b"\xff\xff\xff"])
+def test_cells_that_could_not_be_counted_at_first_are_counted_later(failure: Reply) -> None:
+    device = Device(pec=False)
+    device.instead[0x3C] = failure
+    gauge = Gauge(device)
+    early = polled(gauge, 0, 20)[-1]
+    assert (early.identity.cells, early.cells_v) == (None, ())
+    assert early.voltage_v is not None
+    del device.instead[0x3C]
+    late = polled(gauge, 21, 21 + 14)[-1]
+    assert late.identity == replace(early.identity, cells=6)
+    assert late.cells_v == pytest.approx([cell_mv / 1000 for cell_mv in CELLS_MV])
+
+
+def test_told_cells_keep_their_places_also_while_nobody_is_there() -> None:
+    slot = Slot(None)
+    gauge = Gauge(slot, cells=6)
+    assert gauge.poll(0.0).cells_v == (None,) * 6
+    slot.device = Device()
+    assert None not in gauge.poll(0.1).cells_v
+    slot.device = None
+    assert {len(snapshot.cells_v) for snapshot in polled(gauge, 2, 60)} == {6}
+    assert gauge.poll(6.1).cells_v == (None,) * 6
+
+
+def test_a_cell_that_often_reads_all_ones_never_shows_them() -> None:
+    for cells in (None, 6):
+        clock = VirtualClock()
+        bus, world = open_virtual("half_full", clock, 4, [parse_fault("ffff_cells@0")])
+        gauge = Gauge(bus, cells=cells)
+        looks = []
+        for step in range(1500):
+            clock.sleep_until(step / 10)
+            looks.append(gauge.poll(step / 10))
+            assert_believable(looks[-1], cells)
+            known = [cell_v for cell_v in looks[-1].cells_v if cell_v is not None]
+            assert all(2.5 < cell_v < 4.5 for cell_v in known)
+        assert looks[-1].counts.withheld > 100
+        assert len(looks[-1].cells_v) == len(world.truth().cells_v)
+
+
+# ------------------------------------------------------------------------- units and unknowns
+
+
+def test_a_gauge_that_counts_in_10_mwh_has_no_charge() -> None:
+    device = Device()
+    device.words[MODE.command] = 0x8000
+    snapshot = polled(Gauge(device), 0, 30)[-1]
+    assert (snapshot.remaining_mah, snapshot.full_mah) == (None, None)
+    assert snapshot.identity.design_mah is None
+    assert (snapshot.soc_pct, snapshot.counts.withheld) == (80.0, 0)
+
+
+def test_a_gauge_that_is_turned_to_10_mwh_and_back_is_followed() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.words |= {MODE.command: 0x8000}
+    turned = polled(gauge, 1, 40)[-1]
+    assert (turned.remaining_mah, turned.full_mah) == (None, None)
+    assert turned.identity.serial == 9596
+    device.words |= {MODE.command: 0}
+    back = polled(gauge, 41, 80)[-1]
+    assert (back.remaining_mah, back.full_mah) == (12_000.0, 15_000.0)
+
+
+def test_a_gauge_that_no_longer_knows_ends_what_it_said_before() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    assert gauge.poll(0.0).time_to_empty_s == 3480.0
+    device.words[TIME_TO_EMPTY.command] = 0xFFFF  # not being discharged
+    snapshot = polled(gauge, 1, 14)[-1]
+    assert (snapshot.time_to_empty_s, snapshot.age_s("time_to_empty_s")) == (None, None)
+    assert snapshot.counts.withheld == 0
+
+
+def test_a_value_that_cannot_be_is_withheld_counted_and_the_last_good_one_keeps_its_age() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.words[sbs.RELATIVE_SOC.command] = 101
+    snapshot = polled(gauge, 1, 100)[-1]
+    assert (snapshot.soc_pct, snapshot.age_s("soc_pct")) == (80.0, 10.0)
+    assert snapshot.counts.withheld >= 7
+    assert polled(gauge, 101, 151)[-1].soc_pct is None
+
+
+# ------------------------------------------------------------------------- turns
+
+
+def test_the_first_poll_asks_everything_and_later_ones_one_more_than_the_fast_ones() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    assert {row.command for row in (*SLOW, SERIAL, SPECIFICATION, DESIGN)} <= set(device.asked)
+    device.asked.clear()
+    polled(gauge, 1, 130)
+    assert len(device.asked) == 130 * (2 + 6 + 1)
+    turns = Counter(device.asked)
+    assert {turns[row.command] for row in (*SLOW, SERIAL, SPECIFICATION, DESIGN)} == {10}
+
+
+@given(period_s=st.floats(0.02, 5.0), late_frac=st.floats(0.0, 0.2))
+@settings(max_examples=60, deadline=None)
+def test_every_slow_register_is_asked_every_five_seconds_however_rare_the_polls(
+    period_s: float, late_frac: float
+) -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    t_s, asked_s = 0.0, dict.fromkeys((row.command for row in (*SLOW, SERIAL)), 0.0)
+    period_s = min(period_s, 4.99 / (1.0 + late_frac))  # longer, and all is identified anew
+    for step in range(min(int(60 / period_s), 300)):
+        t_s += period_s * (1.0 + late_frac * (step % 2))
+        device.asked.clear()
+        snapshot = gauge.poll(t_s)
+        assert len(by_field(snapshot)) == len(SHOWN) + 6  # nothing expires
+        for command in set(device.asked) & asked_s.keys():
+            assert t_s - asked_s[command] <= 5.0 * (1.0 + late_frac) + 1e-6
+            asked_s[command] = t_s
+
+
+def test_two_polls_at_one_time_are_two_polls() -> None:
+    gauge = Gauge(Device())
+    first, second = gauge.poll(3.0), gauge.poll(3.0)
+    assert by_field(first) == by_field(second)
+    assert second.counts.transfers > first.counts.transfers
+
+
+# ------------------------------------------------------------------------- why nothing is heard
+
+
+def test_a_refused_slow_register_is_no_trouble_of_the_pack() -> None:
+    device = Device()
+    device.instead[MAX_ERROR.command] = NackError("unsupported")
+    gauge = Gauge(device)
+    assert {snapshot.trouble for snapshot in polled(gauge, 0, 40)} == {None}
+    device.words[VOLTAGE.command] = 0
+    troubles = [snapshot.trouble for snapshot in polled(gauge, 41, 100)]
+    assert set(troubles[25:]) == {"Voltage 0x0000 is not believable"}
+
+
+def test_a_flawed_voltage_is_told_with_its_bytes() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.instead[VOLTAGE.command] = bytes.fromhex("d0 39 7f")
+    troubles = [snapshot.trouble for snapshot in polled(gauge, 1, 40)]
+    assert troubles[:19] == [None] * 19
+    assert troubles[24] == "address 0x0b command 0x09: wrong PEC: d0 39 7f"
+
+
+# ------------------------------------------------------------------------- anything at all
+
+
+REPLIES = st.lists(
+    st.binary(max_size=40) | st.binary(min_size=2, max_size=3) | st.sampled_from(FAILURES),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(replies=REPLIES, cells=st.sampled_from([None, 1, 6, 16]))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_and_any_error_leave_only_what_is_believable(
+    replies: list[Reply], cells: int | None
+) -> None:
+    gauge = Gauge(Cycle(replies), cells=cells)
+    for snapshot in polled(gauge, 0, 30):
+        assert_believable(snapshot, cells)
+
+
+class Babble:
+    """A device that answers every word with another one: right PEC, right length, no sense."""
+
+    def __init__(self, seed: int, *, pec: bool) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - no secret
+        self._pec = pec
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Make something up."""
+        roll = self._random.random()
+        if roll < 0.05:
+            raise self._random.choice(FAILURES)
+        if tx[0] == SPECIFICATION.command and roll < 0.9:
+            raw = 0x3331
+        elif tx[0] == VOLTAGE.command and roll < 0.6:
+            raw = 24  # in volts: VScale is 3
+        else:
+            raw = self._random.getrandbits(16)
+        if rx_len in (2, 3):
+            return word_reply(address, tx[0], raw, with_pec=self._pec)[:rx_len].ljust(
+                rx_len, b"\xff"
+            )
+        return self._random.randbytes(rx_len)
+
+
+@pytest.mark.parametrize("pec", [True, False])
+@pytest.mark.parametrize("seed", range(15))
+def test_well_formed_nonsense_leaves_only_what_is_believable(seed: int, pec: bool) -> None:  # noqa: FBT001 - a row
+    gauge = Gauge(Babble(seed, pec=pec))
+    heard = 0
+    for snapshot in polled(gauge, 0, 400):
+        assert_believable(snapshot)
+        heard += bool(by_field(snapshot))
+    assert heard > 0
+
+
+def test_a_recorded_storm_plays_back_to_the_same_looks() -> None:
+    kept: list[Transfer] = []
+    slot = Slot(Device())
+    gauge = Gauge(RecordingBus(Noise(slot, 7, 0.2), kept.append))
+    looks = polled(gauge, 0, 100)
+    slot.device = None
+    looks += polled(gauge, 101, 150)
+    slot.device = other_pack(pec=False)
+    looks += polled(gauge, 151, 250)
+    again = Gauge(PlaybackBus([Transfer.from_json(row.to_json()) for row in kept]))
+    assert polled(again, 0, 250) == looks
+    assert any(snapshot.identity.serial == 1208 for snapshot in looks)

@@ -1,0 +1,92 @@
+"""A look at a pack as it ages in the hands of somebody who did not poll."""
+
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smartbattery.snapshot import (
+    HOLDS_S,
+    NO_COUNTS,
+    UNIDENTIFIED,
+    BusCounts,
+    Identity,
+    Snapshot,
+)
+
+LOOK = Snapshot(
+    t_s=100.0,
+    voltage_v=24.1,
+    current_a=31.0,
+    temperature_degc=25.05,
+    cells_v=(4.02, None, 3.98, 4.05),
+    average_a=30.0,
+    max_error_pct=2.0,
+    soc_pct=80.0,
+    remaining_mah=12_800.0,
+    full_mah=16_000.0,
+    time_to_empty_s=1500.0,
+    cycles=12.0,
+    status_raw=0x00C0,
+    identity=Identity(serial=9596, cells=4, pec=True),
+    read_at_s={"voltage_v": 99.5, "cycles": 60.0},
+    counts=BusCounts(transfers=40, nacks=2),
+)
+SAYS_WHO_AND_WHEN = {"t_s", "cells_v", "identity", "read_at_s", "counts", "trouble"}
+VALUES = [row.name for row in fields(Snapshot) if row.name not in SAYS_WHO_AND_WHEN]
+
+
+def test_nothing_is_known_of_an_empty_look() -> None:
+    empty = Snapshot(5.0)
+    assert [getattr(empty, name) for name in VALUES] == [None] * len(VALUES)
+    assert (empty.cells_v, empty.identity, empty.counts) == ((), UNIDENTIFIED, NO_COUNTS)
+    assert (empty.trouble, empty.lowest_cell(), empty.age_s("voltage_v")) == (None, None, None)
+
+
+def test_a_look_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        LOOK.voltage_v = 25.0  # type: ignore[misc] # that it is refused is the matter
+    with pytest.raises(TypeError):
+        Snapshot(0.0).read_at_s["voltage_v"] = 1.0  # type: ignore[index] # as above
+
+
+def test_the_age_is_that_of_the_last_good_reading() -> None:
+    assert LOOK.age_s("voltage_v") == 0.5
+    assert LOOK.age_s("cycles") == 40.0
+    assert LOOK.age_s("soc_pct") is None
+
+
+@given(later_s=st.floats(0.0, HOLDS_S))
+def test_a_look_holds_for_a_moment_and_its_readings_grow_older(later_s: float) -> None:
+    held = LOOK.at(100.0 + later_s)
+    assert [getattr(held, name) for name in VALUES] == [getattr(LOOK, name) for name in VALUES]
+    assert held.cells_v == LOOK.cells_v
+    assert held.t_s == 100.0 + later_s
+    assert held.age_s("voltage_v") == held.t_s - 99.5
+
+
+@given(later_s=st.floats(HOLDS_S + 1e-6, 1e9))
+def test_after_that_nothing_of_it_is_known_and_no_cell_has_moved(later_s: float) -> None:
+    late = LOOK.at(100.0 + later_s)
+    assert [getattr(late, name) for name in VALUES] == [None] * len(VALUES)
+    assert late.cells_v == (None,) * 4
+    assert late.lowest_cell() is None
+    assert (late.identity, late.counts) == (LOOK.identity, LOOK.counts)
+    assert late.age_s("voltage_v") == late.t_s - 99.5
+
+
+def test_a_late_look_says_why_or_keeps_the_reason_it_had() -> None:
+    assert LOOK.at(101.0).trouble is None
+    assert LOOK.at(112.4).trouble == "the bus has been stuck for 12 s"
+    assert Snapshot(100.0, trouble="nobody answers").at(112.4).trouble == "nobody answers"
+
+
+def test_a_look_at_its_own_time_is_itself() -> None:
+    assert LOOK.at(100.0) is LOOK
+
+
+def test_the_weakest_cell_counts_from_0_and_an_unknown_one_is_never_it() -> None:
+    assert LOOK.lowest_cell() == (2, 3.98)
+    assert Snapshot(0.0, cells_v=(None, 3.9, 3.9)).lowest_cell() == (1, 3.9)
+    assert Snapshot(0.0, cells_v=(None, None)).lowest_cell() is None

@@ -1,0 +1,316 @@
+"""Words, blocks and PEC over scripted bytes; those marked as seen come from tests/data."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from smartbattery.errors import (
+    BatteryError,
+    BusAbsentError,
+    BusError,
+    BusTimeoutError,
+    IntegrityError,
+    NackError,
+)
+from smartbattery.pec import pec, read_prefix
+from smartbattery.registers import ADDRESS
+from smartbattery.wire import Wire
+
+VECTORS = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())
+VOLTAGE, SPECIFICATION, NAME = 0x09, 0x1A, 0x20
+SEEN_VOLTAGE = bytes.fromhex("d0 39 7e")  # 14.8 V with the kernel's PEC
+SEEN_NAME = bytes.fromhex("08 53 41 4e 59 4f 00 30 32 83")  # with the PEC of the analyser
+RELEASED = 0xFF
+Reply = bytes | BatteryError
+
+
+class Script:
+    """A device that gives each command's replies in turn, the last one for ever.
+
+    A reply that is longer than asked is cut and a shorter one ends in a released line, as on a
+    wire; `exactly` hands it over as it is, as a broken adapter would. The rest is refused.
+    """
+
+    def __init__(self, replies: Mapping[int, Iterable[Reply]], *, exactly: bool = False) -> None:
+        self._replies = {command: list(row) for command, row in replies.items()}
+        self._exactly = exactly
+        self.asked: list[tuple[int, int]] = []
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Answer a read."""
+        assert (address, len(tx)) == (ADDRESS, 1)
+        self.asked.append((tx[0], rx_len))
+        replies = self._replies.get(tx[0], [NackError("refused")])
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        if isinstance(reply, BatteryError):
+            raise reply
+        return reply if self._exactly else reply[:rx_len].ljust(rx_len, bytes((RELEASED,)))
+
+
+def closed(command: int, *data: int) -> bytes:
+    """Return data with the PEC of a read."""
+    return bytes((*data, pec(data, read_prefix(ADDRESS, command))))
+
+
+def word(command: int, raw: int) -> bytes:
+    return closed(command, raw & 0xFF, raw >> 8)
+
+
+def flawed(reply: bytes, bit: int) -> bytes:
+    return (int.from_bytes(reply, "little") ^ 1 << bit).to_bytes(len(reply), "little")
+
+
+def open_wire(script: Script, *, has_pec: bool) -> Wire:
+    wire = Wire(script, ADDRESS)
+    wire.has_pec = has_pec
+    return wire
+
+
+# ------------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(("has_pec", "length"), [(True, 3), (False, 2)])
+def test_a_word_comes_low_byte_first(has_pec: bool, length: int) -> None:  # noqa: FBT001 - a row
+    script = Script({VOLTAGE: [SEEN_VOLTAGE]})
+    assert open_wire(script, has_pec=has_pec).word(VOLTAGE) == 14_800
+    assert script.asked == [(VOLTAGE, length)]
+
+
+@pytest.mark.parametrize("bit", range(24))
+def test_any_flipped_bit_of_a_word_is_mended_by_asking_again(bit: int) -> None:
+    wire = open_wire(Script({VOLTAGE: [flawed(SEEN_VOLTAGE, bit), SEEN_VOLTAGE]}), has_pec=True)
+    assert wire.word(VOLTAGE) == 14_800
+    assert (wire.counts.transfers, wire.counts.pec_errors) == (2, 1)
+
+
+def test_a_word_that_is_flawed_twice_is_an_error_that_shows_the_bytes() -> None:
+    wire = open_wire(Script({VOLTAGE: [bytes.fromhex("d0 38 7e")]}), has_pec=True)
+    with pytest.raises(IntegrityError, match="address 0x0b command 0x09: wrong PEC: d0 38 7e"):
+        wire.word(VOLTAGE)
+    assert wire.counts.pec_errors == 2
+
+
+def test_a_refusal_is_asked_again_once() -> None:
+    once = open_wire(Script({VOLTAGE: [NackError("busy"), SEEN_VOLTAGE]}), has_pec=True)
+    assert once.word(VOLTAGE) == 14_800
+    twice = open_wire(
+        Script({VOLTAGE: [NackError("a"), NackError("b"), SEEN_VOLTAGE]}), has_pec=True
+    )
+    with pytest.raises(NackError, match="b"):
+        twice.word(VOLTAGE)
+    assert [(wire.counts.transfers, wire.counts.nacks) for wire in (once, twice)] == [
+        (2, 1),
+        (2, 2),
+    ]
+
+
+@pytest.mark.parametrize("reply", [b"", b"\xd0\x39", SEEN_VOLTAGE + b"\xff"])
+def test_a_reply_of_another_length_is_no_word(reply: bytes) -> None:
+    wire = open_wire(Script({VOLTAGE: [reply]}, exactly=True), has_pec=True)
+    with pytest.raises(IntegrityError, match=f"{len(reply)} bytes instead of 3"):
+        wire.word(VOLTAGE)
+
+
+# ------------------------------------------------------------------------- a held bus
+
+
+def test_a_held_bus_is_not_asked_again() -> None:
+    script = Script({VOLTAGE: [BusTimeoutError("held")]})
+    wire = open_wire(script, has_pec=True)
+    with pytest.raises(BusTimeoutError):
+        wire.word(VOLTAGE)
+    assert script.asked == [(VOLTAGE, 3)]
+    assert wire.counts.timeouts == 1
+
+
+def test_a_bus_that_is_held_in_the_middle_is_found_out_by_one_more_transfer() -> None:
+    script = Script({0x0A: [BusTimeoutError("held")], VOLTAGE: [BusTimeoutError("still held")]})
+    with pytest.raises(BusTimeoutError, match="still held"):
+        open_wire(script, has_pec=True).word(0x0A)
+    assert script.asked == [(0x0A, 3), (VOLTAGE, 2)]
+
+
+def test_an_adapter_that_calls_a_refusal_a_timeout_is_understood() -> None:
+    # A CP2112 answers ETIMEDOUT where others say ENXIO (measured, kernel 6.1).
+    script = Script({0x39: [BusTimeoutError("110")], VOLTAGE: [SEEN_VOLTAGE]})
+    with pytest.raises(NackError, match="110"):
+        open_wire(script, has_pec=True).word(0x39)
+    assert open_wire(script, has_pec=True).text(0x39) is None
+
+
+def test_an_adapter_that_has_gone_is_not_asked_for_anything_else() -> None:
+    script = Script({0x0A: [BusAbsentError("unplugged")], VOLTAGE: [SEEN_VOLTAGE]})
+    with pytest.raises(BusAbsentError):
+        open_wire(script, has_pec=True).word(0x0A)
+    assert script.asked == [(0x0A, 3)]
+
+
+def test_an_error_without_a_kind_is_passed_on() -> None:
+    with pytest.raises(BusError, match="in use"):
+        open_wire(Script({VOLTAGE: [BusError("in use")]}), has_pec=True).word(VOLTAGE)
+
+
+# ------------------------------------------------------------------------- texts
+
+
+@pytest.mark.parametrize("entry", VECTORS["texts"], ids=lambda entry: entry["text"])
+def test_a_text_that_was_seen_is_read(entry: dict[str, str]) -> None:
+    command, data = int(entry["command"], 16), bytes.fromhex(entry["data"])
+    script = Script({command: [bytes((len(data), *data))]})
+    assert open_wire(script, has_pec=False).text(command) == entry["text"]
+    if "wire" in entry:
+        script = Script({command: [bytes.fromhex(entry["wire"])[3:]]})
+        assert open_wire(script, has_pec=True).text(command) == entry["text"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"\x00",
+        bytes((33, *b"A" * 33)),
+        b"\xff",
+        b"\x03\x00AB",
+        b"\x03   ",
+        b"\x02\x00\x00",
+        b"\x04ab\x80d",
+        b"\x04ab\nd",
+        b"\x02\xc3\xa9",
+    ],
+    ids=lambda block: block.hex(),
+)
+def test_what_is_no_text_is_unknown(block: bytes) -> None:
+    assert open_wire(Script({NAME: [block]}), has_pec=False).text(NAME) is None
+
+
+def test_the_longest_block_is_read_whole() -> None:
+    text = "".join(chr(0x41 + index % 26) for index in range(32))
+    script = Script({NAME: [bytes((32, *text.encode()))]})
+    assert open_wire(script, has_pec=False).text(NAME) == text
+    assert script.asked == [(NAME, 1), (NAME, 33)]
+
+
+def test_a_block_that_changes_between_count_and_data_is_not_believed() -> None:
+    turning = [b"\x04LION", b"\x03LiP"] * 2
+    assert open_wire(Script({NAME: turning}), has_pec=False).text(NAME) is None
+    once = [b"\x07LION", b"\x04LION"]
+    assert open_wire(Script({NAME: once}), has_pec=False).text(NAME) == "LION"
+
+
+@pytest.mark.parametrize("bit", range(8 * len(SEEN_NAME)))
+def test_a_flipped_bit_in_a_text_is_mended_by_asking_again(bit: int) -> None:
+    script = Script({NAME: [SEEN_NAME, flawed(SEEN_NAME, bit), SEEN_NAME]})
+    assert open_wire(script, has_pec=True).text(NAME) == "SANYO"
+    assert len(script.asked) == 4
+    always = Script({NAME: [flawed(SEEN_NAME, bit)]})
+    assert open_wire(always, has_pec=True).text(NAME) is None
+
+
+def test_a_text_that_is_refused_is_unknown_and_a_held_bus_is_an_error() -> None:
+    assert open_wire(Script({}), has_pec=True).text(NAME) is None
+    held = Script({NAME: [BusTimeoutError("held")], VOLTAGE: [BusTimeoutError("held")]})
+    with pytest.raises(BusTimeoutError):
+        open_wire(held, has_pec=True).text(NAME)
+
+
+# ------------------------------------------------------------------------- whether there is a PEC
+
+
+def learned(specification: Iterable[Reply], voltage: Iterable[Reply]) -> tuple[int | None, bool]:
+    wire = Wire(Script({SPECIFICATION: specification, VOLTAGE: voltage}), ADDRESS)
+    raw = wire.find_pec()
+    return raw, wire.has_pec
+
+
+def test_a_pec_is_learned_from_two_words_twice() -> None:
+    script = Script({SPECIFICATION: [word(SPECIFICATION, 0x1031)], VOLTAGE: [SEEN_VOLTAGE]})
+    wire = Wire(script, ADDRESS)
+    assert (wire.find_pec(), wire.has_pec) == (0x1031, True)
+    assert script.asked == [(SPECIFICATION, 3), (VOLTAGE, 3)] * 2
+
+
+@pytest.mark.parametrize("raw", [0x0011, 0x0021, 0x0031, 0x2131])
+def test_the_byte_after_the_word_decides_and_not_the_version(raw: int) -> None:
+    none = raw.to_bytes(2, "little")
+    assert learned([none], [SEEN_VOLTAGE[:2]]) == (raw, False)
+    assert learned([word(SPECIFICATION, raw)], [SEEN_VOLTAGE]) == (raw, True)
+
+
+@pytest.mark.parametrize("bad", range(1, 5))
+@pytest.mark.parametrize("bit", range(24))
+def test_flipped_bits_in_the_first_looks_never_talk_a_gauge_out_of_its_pec(
+    bad: int, bit: int
+) -> None:
+    good = word(SPECIFICATION, 0x1031)
+    assert learned([*[flawed(good, bit)] * bad, good], [SEEN_VOLTAGE]) == (0x1031, True)
+    voltages = [*[flawed(SEEN_VOLTAGE, bit)] * bad, SEEN_VOLTAGE]
+    assert learned([good], voltages) == (0x1031, True)
+
+
+def test_six_looks_of_any_fate_end_in_the_truth_or_in_an_error() -> None:
+    good = word(SPECIFICATION, 0x1031)
+    ends = Counter[tuple[int | None, bool] | str]()
+    for fates in product(("good", "flip", "nack"), repeat=6):
+        kinds: list[dict[str, Reply]] = [
+            {"good": good, "flip": flawed(good, look), "nack": NackError("busy")}
+            for look in range(6)
+        ]
+        replies = [kinds[look][fate] for look, fate in enumerate(fates)]
+        try:
+            end: tuple[int | None, bool] | str = learned(replies, [SEEN_VOLTAGE])
+        except IntegrityError:
+            end = "error"
+            assert fates.count("good") < 2, fates
+        ends[end] += 1
+    # At least two good looks; six refusals; all the rest.
+    assert ends == {(0x1031, True): 729 - 64 - 6 * 32, (None, False): 1, "error": 64 + 6 * 32 - 1}
+
+
+def test_refusals_do_not_outvote_the_word_that_was_heard() -> None:
+    # nack nack nack 21 10 21 10 21 10: scaled by ten, and an equal number of refusals.
+    refused, word_raw = NackError("busy"), b"\x21\x10"
+    assert learned([refused] * 3 + [word_raw], [SEEN_VOLTAGE[:2]]) == (0x1021, False)
+
+
+def test_a_pec_that_is_a_released_line_by_chance_does_not_fool() -> None:
+    raw = 0x2016
+    assert word(SPECIFICATION, raw)[2] == RELEASED
+    assert learned([raw.to_bytes(2, "little")], [SEEN_VOLTAGE[:2]]) == (raw, False)
+    assert learned([word(SPECIFICATION, raw)], [SEEN_VOLTAGE]) == (raw, True)
+
+
+def test_a_gauge_that_refuses_its_specification_is_one_without_pec() -> None:
+    assert learned([NackError("unknown")], [SEEN_VOLTAGE]) == (None, False)
+
+
+def test_nobody_there_is_an_error() -> None:
+    with pytest.raises(NackError):
+        learned([NackError("nobody")], [NackError("nobody")])
+
+
+def test_a_refused_voltage_costs_a_look_and_not_the_pec() -> None:
+    good = word(SPECIFICATION, 0x0031)
+    assert learned([good], [NackError("busy"), SEEN_VOLTAGE]) == (0x0031, True)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [b"\xff\xff\xff"],
+        [b"\x41\x00"],
+        [b"\x31\x00", b"\x21\x00", b"\x11\x00", b"\x30\x00", b"\x20\x00", b"\x10\x00"],
+    ],
+)
+def test_a_specification_that_no_gauge_has_is_an_error_that_shows_it(replies: list[bytes]) -> None:
+    with pytest.raises(IntegrityError, match=f"0x{replies[0][1]:02x}{replies[0][0]:02x}"):
+        learned(replies, [SEEN_VOLTAGE])
+
+
+def test_what_was_learned_of_one_gauge_is_not_kept_for_the_next() -> None:
+    wire = open_wire(Script({SPECIFICATION: [b"\x21\x00"], VOLTAGE: [b"\xd0\x39"]}), has_pec=True)
+    assert wire.find_pec() == 0x0021
+    assert not wire.has_pec
+    assert wire.word(VOLTAGE) == 14_800
