@@ -1,6 +1,6 @@
-"""One gauge on one bus: polls registers by their pace and turns words into a Snapshot.
+"""One gauge on one bus: asks what is due by its pace and turns the answers into a Snapshot.
 
-Reads only; nothing here can write to a gauge. `poll` never raises `BatteryError`: what did not
+Reads only; nothing here can write a setting. `poll` never raises `BatteryError`: what did not
 arrive, or is not believable, is `None` and counted.
 """
 
@@ -8,55 +8,72 @@ from dataclasses import replace
 from math import ceil, inf
 
 from smartbattery import registers as sbs
+from smartbattery.bits import decode_block
 from smartbattery.bus import Bus
+from smartbattery.cells import counted
 from smartbattery.errors import BatteryError, IntegrityError, NackError
+from smartbattery.known import CELL_FIELDS, Known
 from smartbattery.registers import (
+    CURRENT,
     DESIGN,
     DESIGN_V,
     MANUFACTURED,
     MODE,
     SERIAL,
     SPECIFICATION,
+    TEMPERATURE,
     VOLTAGE,
     Register,
 )
 from smartbattery.snapshot import UNIDENTIFIED, BusCounts, Identity, Snapshot
+from smartbattery.vendors import GENERIC, Ask, BlockAsk, Pec, Profile, Via, profile_of
 from smartbattery.wire import Wire
 
 _GONE_AFTER_S = 2.0  # unanswered for so long, the next answer may come from another pack
 _UNWATCHED_S = 5.0  # so does one after a gap in which nobody asked
-_SUM_TOLERANCE_FRAC = 0.03  # half a cell of sixteen: one that is missing is noticed
-_NO_CELL_RAW = 0xFFFF
-_ROUND_S = 5.0  # every slow register is asked at least this often, however rare the polls
+_ROUND_S = 5.0  # everything slow is asked at least this often, however rare the polls
 _LEAST_PERIOD_S = 0.001
+_REFUSALS = 12  # from a pack that never answered this, but all the rest: it does not have it
+_PROVEN = -inf
+_NO_CELL_RAW = 0xFFFF
 # Asked in turn too: a swapped pack is noticed, and what was read wrongly at first is mended.
 _WHO = (SPECIFICATION, SERIAL, DESIGN)
-_TURNS = (*sbs.SLOW, *_WHO)
+_BOUNDS = {row.field: (row.low, row.high) for row in sbs.WORDS}
+_DEGC_BOUNDS = TEMPERATURE.low, TEMPERATURE.high
 
 
 class Gauge:
-    """A plain SBS 1.1 gauge; cells as words from 0x3F downwards.
+    """A gauge by its profile.
 
     Args:
         bus: the wire; this object is its only user while it polls.
         address: 7-bit.
         cells: cells in series when known; otherwise found by asking.
+        profile: how this kind of pack departs from plain SBS; None finds it out by reading.
     """
 
-    def __init__(self, bus: Bus, address: int = sbs.ADDRESS, *, cells: int | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        address: int = sbs.ADDRESS,
+        *,
+        cells: int | None = None,
+        profile: Profile | None = None,
+    ) -> None:
         self._wire = Wire(bus, address)
         self._told_cells = cells
+        self._told_profile = profile
         self._withheld = 0
         self._trouble: str | None = None
-        self._identity: Identity | None = None
         self._powers = sbs.powers_of(0)
-        self._cells = sbs.CELLS[: cells or 0]
-        self._values: dict[str, float] = {}
-        self._read_at_s: dict[str, float] = {}
+        self._known = Known()
         self._who: dict[str, float | None] = {}  # the values that the identity was made of
+        self._refused: dict[int, float] = {}  # commands, how often
         self._turn = 0
-        self._polled_s = -inf  # since it is identified
         self._heard_s = 0.0
+        self._polled_s = -inf  # since it is identified
+        self._identity: Identity | None = None
+        self._use(profile or GENERIC, cells or 0)
 
     def poll(self, now_s: float) -> Snapshot:
         """Ask the gauge what is due and return what is known at `now_s`."""
@@ -67,120 +84,175 @@ class Gauge:
             if self._identity is None:
                 self._identity = self._identify(now_s)
             due = self._due(now_s)
-            for row in (*sbs.FAST, *self._cells, *due):
-                self._read(row, now_s)
+            for ask in (*self._fast, *due):
+                self._ask(ask, now_s)
             if not self._cells and SERIAL in due:
-                self._cells = sbs.CELLS[: self._count_cells(now_s)]
-                self._identity = replace(self._identity, cells=len(self._cells) or None)
+                cells = self._find_cells(now_s)
+                self._identity = replace(self._identity, cells=cells or None)
             self._check_who(now_s)
         except BatteryError as error:
             # Nothing more is asked on a bus that does not answer: each try may block for long.
             self._trouble = str(error)
         return self._snapshot(now_s)
 
-    def _due(self, now_s: float) -> tuple[Register, ...]:
-        """Return the slow registers whose turn it is: all at first, then one or a few a poll."""
+    def _due(self, now_s: float) -> tuple[Ask, ...]:
+        """Return what slow is due: everything at first, then one or a few a poll."""
         period_s = max(now_s - self._polled_s, _LEAST_PERIOD_S)
         self._polled_s = now_s
-        count = ceil(len(_TURNS) / max(1, int(_ROUND_S / period_s)))
-        first, self._turn = self._turn, (self._turn + count) % len(_TURNS)
-        return (_TURNS + _TURNS)[first : first + count]
+        count = ceil(len(self._slow) / max(1, int(_ROUND_S / period_s)))
+        first, self._turn = self._turn, (self._turn + count) % len(self._slow)
+        return (self._slow + self._slow)[first : first + count]
 
-    def _read(self, row: Register, now_s: float) -> int | None:
-        """Take in one register and return its word, None when none came."""
+    # ------------------------------------------------------------------ asking
+
+    def _ask(self, ask: Ask, now_s: float) -> int | None:
+        """Take in one answer; return its word, None when none came or it is a block."""
+        if self._refused.get(ask.command, 0) >= _REFUSALS:
+            return None
         try:
-            raw = self._wire.word(row.command)
+            if isinstance(ask, BlockAsk):
+                self._take_block(ask, self._block(ask), now_s)
+                return None
+            raw = self._wire.word(ask.command)
         except (NackError, IntegrityError) as error:
-            if row is VOLTAGE:
-                self._trouble = str(error)
-                if isinstance(error, NackError):
-                    raise  # absent: the other registers would say the same
+            self._note_refusal(ask, error)
             return None
         self._heard_s = now_s
+        self._refused[ask.command] = _PROVEN
+        self._take_word(ask, raw, now_s)
+        return raw
+
+    def _note_refusal(self, ask: Ask, error: NackError | IntegrityError) -> None:
+        if ask is VOLTAGE:
+            self._trouble = str(error)
+            if isinstance(error, NackError):
+                raise error  # absent: the others would say the same
+        elif isinstance(error, NackError) and ask not in self._fast:
+            self._refused[ask.command] = self._refused.get(ask.command, 0) + 1
+
+    def _block(self, ask: BlockAsk) -> bytes:
+        if ask.via is Via.MANUFACTURER:
+            return self._wire.manufacturer(ask.command, ask.length)
+        if ask.via is Via.BARE:
+            return self._wire.bare(ask.command, ask.length)
+        return self._wire.block(ask.command, ask.length)
+
+    def _take_block(self, ask: BlockAsk, data: bytes, now_s: float) -> None:
+        self._heard_s = now_s
+        self._refused[ask.command] = _PROVEN
+        for name, value in decode_block(ask.block, data).items():
+            low, high = _BOUNDS.get(name) or (_DEGC_BOUNDS if "_degc" in name else (-inf, inf))
+            if low <= value <= high:
+                self._known.keep(name, value, now_s, ask.max_age_s)
+            else:
+                self._withheld += 1
+
+    def _take_word(self, row: Register, raw: int, now_s: float) -> None:
         is_told = raw != row.unknown_raw and (not row.capacity or self._in_mah(now_s))
         value = row.decode(raw, self._powers[row.scaled_by]) if is_told else None
         if value is not None:
-            self._values[row.field] = value
-            self._read_at_s[row.field] = now_s
+            self._known.keep(row.field, value, now_s, row.max_age_s)
         elif is_told:
             self._withheld += 1
             if row is VOLTAGE:
                 self._trouble = f"Voltage 0x{raw:04x} is not believable"
         else:  # the gauge does not know, or counts in 10 mWh: what it said before is over
-            self._drop(row)
-        return raw
-
-    def _drop(self, row: Register) -> None:
-        self._values.pop(row.field, None)
-        self._read_at_s.pop(row.field, None)
+            self._known.drop(row.field)
 
     # ------------------------------------------------------------------ who it is
 
     def _forget(self) -> None:
         """Let nothing of an old pack survive."""
         self._identity = None
-        self._cells = sbs.CELLS[: self._told_cells or 0]
-        self._values.clear()
-        self._read_at_s.clear()
+        self._use(self._told_profile or GENERIC, self._told_cells or 0)
+        self._known.clear()
+        self._refused.clear()
         self._polled_s = -inf
+
+    def _use(self, profile: Profile, cells: int) -> None:
+        """Read by this profile, and this many cells."""
+        self._profile, self._cells = profile, cells
+        words = isinstance(profile.cells[0], Register)
+        self._fast: tuple[Ask, ...] = (
+            profile.row(VOLTAGE),
+            profile.row(CURRENT),
+            *(profile.cells[:cells] if words else profile.cells),
+        )
+        rows = (*sbs.SLOW, *_WHO)
+        self._slow: tuple[Ask, ...] = (*(profile.row(row) for row in rows), *profile.extra)
 
     def _identify(self, now_s: float) -> Identity:
         self._forget()
         specification_raw = self._wire.find_pec()
+        if self._profile.pec is not Pec.FOUND:
+            self._wire.has_pec = self._profile.pec is Pec.ALWAYS
         self._powers = sbs.powers_of(specification_raw or 0)
         for row in (MODE, VOLTAGE, SERIAL, DESIGN, DESIGN_V, MANUFACTURED):
-            self._read(row, now_s)
-        if VOLTAGE.field not in self._values:  # booting, or zeros from nobody
+            self._ask(row, now_s)
+        if self._known.last(VOLTAGE.field) is None:  # booting, or zeros from nobody
             raise IntegrityError(f"not identified: {self._trouble}")
-        cells = self._told_cells or self._count_cells(now_s)
-        self._cells = sbs.CELLS[:cells]
         texts = {field: self._wire.text(command) for _, field, command in sbs.BLOCKS}
-        self._who = {row.field: self._values.get(row.field) for row in _WHO}
+        if self._told_profile is None:
+            self._use(profile_of(texts["manufacturer"], texts["device"]), self._cells)
+        cells = self._find_cells(now_s)
+        self._who = {row.field: self._known.last(row.field) for row in _WHO}
         self._who[SPECIFICATION.field] = specification_raw
-        serial = self._values.get(SERIAL.field)
-        date_raw = self._values.get(MANUFACTURED.field)
+        serial = self._known.last(SERIAL.field)
+        date_raw = self._known.last(MANUFACTURED.field)
         return Identity(
             serial=None if serial is None else int(serial),
             manufacturer=texts["manufacturer"],
             device=texts["device"],
             chemistry=texts["chemistry"],
-            design_mah=self._values.get(DESIGN.field),
-            design_v=self._values.get(DESIGN_V.field),
+            design_mah=self._known.last(DESIGN.field),
+            design_v=self._known.last(DESIGN_V.field),
             date=None if date_raw is None else sbs.date_of(int(date_raw)),
             cells=cells or None,
             pec=self._wire.has_pec,
+            gauge=self._profile.name,
         )
 
-    def _count_cells(self, now_s: float) -> int:
-        """Return how many cells answer from 0x3F downwards; 0 when that is not certain.
+    def _find_cells(self, now_s: float) -> int:
+        """Return the number of cells, and read so many: told, counted by the gauge, or found."""
+        profile, cells = self._profile, self._told_cells
+        if cells is None and profile.count is not None:
+            self._ask(profile.count, now_s)
+            cells = int(self._known.last(profile.count.field) or 0)
+        if cells is None:
+            cells = self._count_cells(now_s)
+        cells = min(cells, profile.most_cells)
+        self._use(profile, cells)
+        return cells
 
-        One cell too few is how packs have been lost. A word that is no cell's voltage may be a
-        dead cell or a place without one: nobody can tell. One that did not come is missed by the
-        sum: the cells found must add up to the pack's own voltage.
-        """
-        found_v = []
-        for row in sbs.CELLS:
-            raw = self._read(row, now_s)
-            if raw is None or raw == _NO_CELL_RAW:
+    def _count_cells(self, now_s: float) -> int:
+        names = CELL_FIELDS[: self._profile.most_cells]
+        for name in names:
+            self._known.drop(name)
+        doubtful = False
+        for ask in self._profile.cells:
+            raw = self._ask(ask, now_s)
+            if isinstance(ask, BlockAsk):
+                doubtful = True  # it has a place for every cell that there could be
+            elif raw is None or raw == _NO_CELL_RAW:
                 break
-            cell_v = row.decode(raw)
-            if cell_v is None:
-                return 0
-            found_v.append(cell_v)
-        pack_v = self._fresh(VOLTAGE, now_s)
-        if pack_v is None or abs(sum(found_v) - pack_v) > _SUM_TOLERANCE_FRAC * pack_v:
-            return 0
-        return len(found_v)
+            else:
+                doubtful |= self._known.last(ask.field) is None
+        return counted(
+            [self._known.fresh(name, now_s) for name in names],
+            self._known.fresh(VOLTAGE.field, now_s),
+            self._known.last(DESIGN_V.field),
+            doubtful=doubtful,
+        )
 
     def _check_who(self, now_s: float) -> None:
         """Start again when the gauge says twice what the identified pack would not."""
         for row in _WHO:
-            value = self._values.get(row.field)
+            value = self._known.last(row.field)
             if value is None or value == self._who[row.field]:
                 continue
-            self._drop(row)  # one wrong word must not throw a pack away: ask again
-            self._read(row, now_s)
-            if self._values.get(row.field) == value:
+            self._known.drop(row.field)  # one wrong word must not throw a pack away: ask again
+            self._ask(row, now_s)
+            if self._known.last(row.field) == value:
                 self._forget()
                 self._trouble = f"another pack, or another {row.name}: identifying it"
                 return
@@ -188,39 +260,13 @@ class Gauge:
     # ------------------------------------------------------------------ what is known
 
     def _in_mah(self, now_s: float) -> bool:
-        mode_raw = self._fresh(MODE, now_s)
+        mode_raw = self._known.fresh(MODE.field, now_s)
         return mode_raw is not None and not int(mode_raw) & sbs.MODE_CAPACITY_IN_10MWH
 
-    def _fresh(self, row: Register, now_s: float) -> float | None:
-        at_s = self._read_at_s.get(row.field)
-        if at_s is None or now_s - at_s > row.max_age_s:
-            return None
-        return self._values[row.field]
-
     def _snapshot(self, now_s: float) -> Snapshot:
-        def fresh(row: Register) -> float | None:
-            return self._fresh(row, now_s)
-
-        voltage_v, status_raw = fresh(VOLTAGE), fresh(sbs.STATUS)
-        counts = self._wire.counts
-        return Snapshot(
-            t_s=now_s,
-            voltage_v=voltage_v,
-            current_a=fresh(sbs.CURRENT),
-            temperature_degc=fresh(sbs.TEMPERATURE),
-            cells_v=tuple([fresh(row) for row in self._cells]),
-            average_a=fresh(sbs.AVERAGE),
-            max_error_pct=fresh(sbs.MAX_ERROR),
-            soc_pct=fresh(sbs.RELATIVE_SOC),
-            remaining_mah=fresh(sbs.REMAINING),
-            full_mah=fresh(sbs.FULL),
-            time_to_empty_s=fresh(sbs.TIME_TO_EMPTY),
-            cycles=fresh(sbs.CYCLES),
-            status_raw=None if status_raw is None else int(status_raw),
-            identity=self._identity or UNIDENTIFIED,
-            read_at_s=dict(self._read_at_s),
-            counts=BusCounts(
-                counts.transfers, counts.nacks, counts.timeouts, counts.pec_errors, self._withheld
-            ),
-            trouble=self._trouble if voltage_v is None else None,
+        spent = self._wire.counts
+        counts = BusCounts(
+            spent.transfers, spent.nacks, spent.timeouts, spent.pec_errors, self._withheld
         )
+        identity = self._identity or UNIDENTIFIED
+        return self._known.snapshot(now_s, self._cells, identity, counts, self._trouble)

@@ -25,6 +25,7 @@ class Identity:
     date: tuple[int, int, int] | None = None
     cells: int | None = None
     pec: bool = False
+    gauge: str = "generic"  # name of the profile it is read by
 
 
 UNIDENTIFIED = Identity()
@@ -61,6 +62,10 @@ class Snapshot:
     time_to_empty_s: float | None = None
     cycles: float | None = None
     status_raw: int | None = None
+    safety_raw: int | None = None  # SafetyStatus, PFStatus, OperationStatus of a BQ40
+    failure_raw: int | None = None
+    operation_raw: int | None = None
+    fet_degc: float | None = None
     identity: Identity = UNIDENTIFIED
     read_at_s: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # last good reading
     counts: BusCounts = NO_COUNTS

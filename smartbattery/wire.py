@@ -1,12 +1,21 @@
 """SMBus words and blocks with their PEC, over raw transfers to one address; counts what it costs.
 
-Reads only. A gauge that sends a PEC is believed by it alone.
+Reads only. A gauge that sends a PEC is believed by it alone. A manufacturer-access read begins with
+a write on the wire: `manufacturer` is the one place that lets such a write out, and it knows a
+fixed set of selectors that read.
 """
 
 from dataclasses import dataclass
 
+from smartbattery.bq40 import READ_SELECTORS
 from smartbattery.bus import Bus
-from smartbattery.errors import BusAbsentError, BusTimeoutError, IntegrityError, NackError
+from smartbattery.errors import (
+    BusAbsentError,
+    BusTimeoutError,
+    IntegrityError,
+    NackError,
+    UnsupportedError,
+)
 from smartbattery.pec import TABLE, pec, read_prefix
 from smartbattery.registers import MAX_BLOCK, PEC_VERSION, SPECIFICATION, VOLTAGE, version_of
 
@@ -14,6 +23,8 @@ _ATTEMPTS = 2  # a second try at once mends a flipped bit; a busy gauge is asked
 _AGREEING = 2  # readings of SpecificationInfo that must be equal before it decides anything
 _LOOKS = 6  # at SpecificationInfo: a flipped bit must not talk a gauge out of its PEC
 _PRINTABLE = range(0x20, 0x7F)
+_MOST_BYTES = 36  # of a block: 34 of a manufacturer read are more than SMBus allows
+BLOCK_ACCESS = 0x44  # ManufacturerBlockAccess
 
 
 @dataclass(slots=True)
@@ -70,6 +81,64 @@ class Wire:
             if data and all(byte in _PRINTABLE for byte in data):
                 return data.decode("ascii").strip() or None
         return None
+
+    def block(self, command: int, length: int) -> bytes:
+        """Return the bytes of a block of about `length`.
+
+        Raises:
+            BusError: it did not happen.
+            IntegrityError: what came is not a block with its PEC.
+        """
+        reply = self._transfer(command, 1 + length + self.has_pec)
+        if not 0 < reply[0] <= _MOST_BYTES:
+            raise IntegrityError(f"{self._at(command)}: a block of {reply[0]} bytes")
+        if reply[0] > length:
+            reply = self._transfer(command, 1 + reply[0] + self.has_pec)
+        end = 1 + reply[0]
+        if len(reply) < end + self.has_pec:
+            raise IntegrityError(f"{self._at(command)}: a block that changes its length")
+        if self.has_pec and pec(reply[:end], self._prefix[command]) != reply[end]:
+            raise self._wrong_pec(command, reply)
+        return reply[1:end]
+
+    def bare(self, command: int, length: int) -> bytes:
+        """Return `length` bytes that come without a count.
+
+        Raises:
+            BusError: it did not happen.
+            IntegrityError: the PEC is wrong.
+        """
+        reply = self._transfer(command, length + self.has_pec)
+        if self.has_pec and pec(reply[:length], self._prefix[command]) != reply[length]:
+            raise self._wrong_pec(command, reply)
+        return reply[:length]
+
+    def manufacturer(self, selector: int, length: int) -> bytes:
+        """Return the data of a manufacturer-access read, without the echo of its selector.
+
+        Raises:
+            UnsupportedError: the selector does not read, or is not known to; nothing was sent.
+            BusError: it did not happen.
+            IntegrityError: the answer is not whole, or is to another question: somebody else
+                reads this gauge too.
+        """
+        if selector not in READ_SELECTORS:
+            raise UnsupportedError(f"0x{selector:04x} is not a manufacturer-access read: not sent")
+        select = bytes((BLOCK_ACCESS, 2, selector & 0xFF, selector >> 8))
+        if self.has_pec:
+            select += bytes((pec((self._address << 1, *select)),))
+        self.counts.transfers += 1
+        try:
+            self._bus.transfer(self._address, select, 0)
+        except NackError:
+            self.counts.nacks += 1
+            raise
+        data = self.block(BLOCK_ACCESS, 2 + length)
+        if int.from_bytes(data[:2], "little") != selector:
+            raise IntegrityError(
+                f"{self._at(BLOCK_ACCESS)}: asked for 0x{selector:04x}, got {data[:2].hex()}"
+            )
+        return data[2:]
 
     def find_pec(self) -> int | None:
         """Return SpecificationInfo and learn from it whether the gauge sends a PEC.
