@@ -39,6 +39,7 @@ _NO_CELL_RAW = 0xFFFF
 # Asked in turn too: a swapped pack is noticed, and what was read wrongly at first is mended.
 _WHO = (SPECIFICATION, SERIAL, DESIGN)
 _BOUNDS = {row.field: (row.low, row.high) for row in sbs.WORDS}
+_LEAPS = {row.field: row.leap for row in sbs.WORDS}
 _DEGC_BOUNDS = TEMPERATURE.low, TEMPERATURE.high
 
 
@@ -114,12 +115,12 @@ class Gauge:
                 self._take_block(ask, self._block(ask), now_s)
                 return None
             raw = self._wire.word(ask.command)
+            self._heard_s = now_s
+            self._refused[ask.command] = _PROVEN
+            self._take_word(ask, raw, now_s)
         except (NackError, IntegrityError) as error:
             self._note_refusal(ask, error)
             return None
-        self._heard_s = now_s
-        self._refused[ask.command] = _PROVEN
-        self._take_word(ask, raw, now_s)
         return raw
 
     def _note_refusal(self, ask: Ask, error: NackError | IntegrityError) -> None:
@@ -140,16 +141,33 @@ class Gauge:
     def _take_block(self, ask: BlockAsk, data: bytes, now_s: float) -> None:
         self._heard_s = now_s
         self._refused[ask.command] = _PROVEN
-        for name, value in decode_block(ask.block, data).items():
+        values = decode_block(ask.block, data)
+        if any(self._leaps(name, value, _leap(name)) for name, value in values.items()):
+            again = decode_block(ask.block, self._block(ask))
+            values = {
+                name: value
+                for name, value in again.items()
+                if abs(value - values.get(name, inf)) <= _leap(name)
+            }
+        for name, value in values.items():
             low, high = _BOUNDS.get(name) or (_DEGC_BOUNDS if "_degc" in name else (-inf, inf))
             if low <= value <= high:
                 self._known.keep(name, value, now_s, ask.max_age_s)
             else:
                 self._withheld += 1
 
+    def _leaps(self, name: str, value: float, leap: float) -> bool:
+        """Return whether a value must be heard twice: it is the first, or far from the last."""
+        last = self._known.last(name)
+        return last is None or abs(value - last) > leap
+
     def _take_word(self, row: Register, raw: int, now_s: float) -> None:
         is_told = raw != row.unknown_raw and (not row.capacity or self._in_mah(now_s))
-        value = row.decode(raw, self._powers[row.scaled_by]) if is_told else None
+        power = self._powers[row.scaled_by]
+        value = row.decode(raw, power) if is_told else None
+        if value is not None and self._leaps(row.field, value, row.leap):
+            again = row.decode(self._wire.word(row.command), power)
+            value = None if again is None or abs(again - value) > row.leap else again
         if value is not None:
             self._known.keep(row.field, value, now_s, row.max_age_s)
         elif is_told:
@@ -270,3 +288,8 @@ class Gauge:
         )
         identity = self._identity or UNIDENTIFIED
         return self._known.snapshot(now_s, self._cells, identity, counts, self._trouble)
+
+
+def _leap(name: str) -> float:
+    """Return the change of a block's value that is believed at once."""
+    return _LEAPS.get(name, 0.0 if name.endswith("_raw") else inf)

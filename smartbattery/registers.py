@@ -52,6 +52,7 @@ class Register:
     scaled_by: ScaledBy = ScaledBy.NOTHING
     unknown_raw: int | None = None  # the word that means "I do not know"
     capacity: bool = False  # mAh, or 10 mWh when BatteryMode says so
+    leap: float = 0.0  # a larger change between two readings is asked for again before it counts
 
     def decode(self, raw: int, power: int = 0) -> float | None:
         """Return the value of a word, or None when the word is not a believable one.
@@ -81,7 +82,7 @@ def _cell(index: int) -> Register:
     return Register(
         f"CellVoltage{index + 1}", f"cell{index + 1}_v", 0x3F - index,
         signed=False, scale=0.001, offset=0.0, low=0.5, high=5.0,
-        max_age_s=2.0, pace=Pace.FAST,
+        max_age_s=2.0, pace=Pace.FAST, leap=0.1,
     )  # fmt: skip
 
 
@@ -90,15 +91,15 @@ V, A, PLAIN = ScaledBy.VSCALE, ScaledBy.IPSCALE, ScaledBy.NOTHING
 M = 0xFFFF
 
 # fmt: off
-VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V)
-CURRENT       = Register("Current",               "current_a",        0x0A, True,   -0.001,   0.0,  -1000.0,   1000.0,   2.0, F,    A)
-TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -60.0,    150.0,  15.0, S)
-AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A)
+VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V, leap=0.5)
+CURRENT       = Register("Current",               "current_a",        0x0A, True,   -0.001,   0.0,  -1000.0,   1000.0,   2.0, F,    A, leap=5.0)
+TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -60.0,    150.0,  15.0, S, leap=2.0)
+AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A, leap=5.0)
 MAX_ERROR     = Register("MaxError",              "max_error_pct",    0x0C, False,   1.0,     0.0,      0.0,    100.0,  30.0, S)
-RELATIVE_SOC  = Register("RelativeStateOfCharge", "soc_pct",          0x0D, False,   1.0,     0.0,      0.0,    100.0,  15.0, S)
-REMAINING     = Register("RemainingCapacity",     "remaining_mah",    0x0F, False,   1.0,     0.0,      0.0,  655340.0,  15.0, S,    A, None, True)
+RELATIVE_SOC  = Register("RelativeStateOfCharge", "soc_pct",          0x0D, False,   1.0,     0.0,      0.0,    100.0,  15.0, S, leap=2.0)
+REMAINING     = Register("RemainingCapacity",     "remaining_mah",    0x0F, False,   1.0,     0.0,      0.0,  655340.0,  15.0, S,    A, None, True, leap=100.0)
 FULL          = Register("FullChargeCapacity",    "full_mah",         0x10, False,   1.0,     0.0,      1.0,  655340.0,  60.0, S,    A, None, True)
-TIME_TO_EMPTY = Register("AverageTimeToEmpty",    "time_to_empty_s",  0x12, False,  60.0,     0.0,      0.0, 3932040.0,  15.0, S, PLAIN, M)
+TIME_TO_EMPTY = Register("AverageTimeToEmpty",    "time_to_empty_s",  0x12, False,  60.0,     0.0,      0.0, 3932040.0,  15.0, S, PLAIN, M, leap=600.0)
 STATUS        = Register("BatteryStatus",         "status_raw",       0x16, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
 MODE          = Register("BatteryMode",           "mode_raw",         0x03, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
 CYCLES        = Register("CycleCount",            "cycles",           0x17, False,   1.0,     0.0,      0.0,   65534.0, 120.0, S, PLAIN, M)

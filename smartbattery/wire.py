@@ -78,7 +78,7 @@ class Wire:
             except (NackError, IntegrityError):
                 continue
             data = data.split(b"\0")[0]  # some packs fill up with zeros, or forget to clean up
-            if data and all(byte in _PRINTABLE for byte in data):
+            if all(byte in _PRINTABLE for byte in data):
                 return data.decode("ascii").strip() or None
         return None
 
@@ -124,15 +124,10 @@ class Wire:
         """
         if selector not in READ_SELECTORS:
             raise UnsupportedError(f"0x{selector:04x} is not a manufacturer-access read: not sent")
-        select = bytes((BLOCK_ACCESS, 2, selector & 0xFF, selector >> 8))
+        select = bytes((2, selector & 0xFF, selector >> 8))
         if self.has_pec:
-            select += bytes((pec((self._address << 1, *select)),))
-        self.counts.transfers += 1
-        try:
-            self._bus.transfer(self._address, select, 0)
-        except NackError:
-            self.counts.nacks += 1
-            raise
+            select += bytes((pec((self._address << 1, BLOCK_ACCESS, *select)),))
+        self._transfer(BLOCK_ACCESS, 0, select)
         data = self.block(BLOCK_ACCESS, 2 + length)
         if int.from_bytes(data[:2], "little") != selector:
             raise IntegrityError(
@@ -201,10 +196,10 @@ class Wire:
             raise self._wrong_pec(command, reply)
         return reply[1 : count + 1]
 
-    def _transfer(self, command: int, length: int) -> bytes:
+    def _transfer(self, command: int, length: int, sent: bytes = b"") -> bytes:
         self.counts.transfers += 1
         try:
-            reply = self._bus.transfer(self._address, bytes((command,)), length)
+            reply = self._bus.transfer(self._address, bytes((command,)) + sent, length)
         except NackError:
             self.counts.nacks += 1
             raise

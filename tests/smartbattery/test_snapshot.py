@@ -77,7 +77,8 @@ def test_after_that_nothing_of_it_is_known_and_no_cell_has_moved(later_s: float)
 
 
 def test_a_late_look_says_why_or_keeps_the_reason_it_had() -> None:
-    assert LOOK.at(101.0).trouble is None
+    assert (LOOK.at(101.0).voltage_v, LOOK.at(101.0).trouble) == (24.1, None)
+    assert LOOK.at(101.1).voltage_v is None
     assert LOOK.at(112.4).trouble == "the bus has been stuck for 12 s"
     assert Snapshot(100.0, trouble="nobody answers").at(112.4).trouble == "nobody answers"
 

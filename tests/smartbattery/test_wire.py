@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from smartbattery.bq40 import READ_SELECTORS
 from smartbattery.errors import (
     BatteryError,
     BusAbsentError,
@@ -15,6 +16,7 @@ from smartbattery.errors import (
     BusTimeoutError,
     IntegrityError,
     NackError,
+    UnsupportedError,
 )
 from smartbattery.pec import pec, read_prefix
 from smartbattery.registers import ADDRESS
@@ -33,16 +35,25 @@ class Script:
 
     A reply that is longer than asked is cut and a shorter one ends in a released line, as on a
     wire; `exactly` hands it over as it is, as a broken adapter would. The rest is refused.
+    Writes are noted, and refused once for each error in `write_errors`.
     """
 
     def __init__(self, replies: Mapping[int, Iterable[Reply]], *, exactly: bool = False) -> None:
         self._replies = {command: list(row) for command, row in replies.items()}
         self._exactly = exactly
         self.asked: list[tuple[int, int]] = []
+        self.written: list[str] = []
+        self.write_errors: list[BatteryError] = []
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer a read."""
-        assert (address, len(tx)) == (ADDRESS, 1)
+        """Answer a read, note a write."""
+        assert address == ADDRESS
+        if rx_len == 0:
+            self.written.append(tx.hex(" "))
+            if self.write_errors:
+                raise self.write_errors.pop(0)
+            return b""
+        assert len(tx) == 1
         self.asked.append((tx[0], rx_len))
         replies = self._replies.get(tx[0], [NackError("refused")])
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
@@ -177,13 +188,20 @@ def test_a_text_that_was_seen_is_read(entry: dict[str, str]) -> None:
         b"\x03   ",
         b"\x02\x00\x00",
         b"\x04ab\x80d",
-        b"\x04ab\nd",
+        b"\x04ab\x1fd",
+        b"\x04ab\x7fd",
         b"\x02\xc3\xa9",
     ],
     ids=lambda block: block.hex(),
 )
 def test_what_is_no_text_is_unknown(block: bytes) -> None:
     assert open_wire(Script({NAME: [block]}), has_pec=False).text(NAME) is None
+
+
+@pytest.mark.parametrize("text", ["A", "a b ~!", "A" * 32])
+def test_every_printable_text_is_one(text: str) -> None:
+    block = bytes((len(text), *text.encode()))
+    assert open_wire(Script({NAME: [block]}), has_pec=False).text(NAME) == text
 
 
 def test_the_longest_block_is_read_whole() -> None:
@@ -194,8 +212,9 @@ def test_the_longest_block_is_read_whole() -> None:
 
 
 def test_a_block_that_changes_between_count_and_data_is_not_believed() -> None:
-    turning = [b"\x04LION", b"\x03LiP"] * 2
-    assert open_wire(Script({NAME: turning}), has_pec=False).text(NAME) is None
+    longer, shorter = b"\x04LION", b"\x03LiP"
+    for turning in ([longer, shorter] * 2, [shorter, longer] * 2):
+        assert open_wire(Script({NAME: turning}), has_pec=False).text(NAME) is None
     once = [b"\x07LION", b"\x04LION"]
     assert open_wire(Script({NAME: once}), has_pec=False).text(NAME) == "LION"
 
@@ -214,6 +233,123 @@ def test_a_text_that_is_refused_is_unknown_and_a_held_bus_is_an_error() -> None:
     held = Script({NAME: [BusTimeoutError("held")], VOLTAGE: [BusTimeoutError("held")]})
     with pytest.raises(BusTimeoutError):
         open_wire(held, has_pec=True).text(NAME)
+
+
+# ------------------------------------------------------------------------- blocks of numbers
+
+ACCESS = 0x44
+# DAStatus3 of a BQ40Z80 as a driver's tests expect it: 34 bytes behind the count, PEC at the end.
+SEEN_BLOCK = next(
+    bytes.fromhex(entry["bytes"] + entry["pec"])[3:]
+    for entry in VECTORS["transfers"]
+    if entry["what"] == "block read 0x44, 34 bytes"
+)
+
+
+def test_a_block_is_read_in_one_transfer_when_its_length_is_foreseen() -> None:
+    script = Script({ACCESS: [SEEN_BLOCK]})
+    assert open_wire(script, has_pec=True).block(ACCESS, 34) == SEEN_BLOCK[1:-1]
+    assert script.asked == [(ACCESS, 36)]
+
+
+@pytest.mark.parametrize(("foreseen", "lengths"), [(14, [16, 36]), (36, [38])])
+def test_a_block_may_be_longer_or_shorter_than_foreseen(foreseen: int, lengths: list[int]) -> None:
+    script = Script({ACCESS: [SEEN_BLOCK]})
+    assert open_wire(script, has_pec=True).block(ACCESS, foreseen) == SEEN_BLOCK[1:-1]
+    assert [length for _, length in script.asked] == lengths
+
+
+def test_a_block_without_pec_ends_with_its_data() -> None:
+    script = Script({ACCESS: [SEEN_BLOCK[:-1]]})
+    assert open_wire(script, has_pec=False).block(ACCESS, 34) == SEEN_BLOCK[1:-1]
+    assert script.asked == [(ACCESS, 35)]
+
+
+@pytest.mark.parametrize("count", [0, 37, 0xFF])
+def test_a_block_of_an_impossible_length_is_not_believed(count: int) -> None:
+    with pytest.raises(IntegrityError, match=f"a block of {count} bytes"):
+        open_wire(Script({ACCESS: [bytes((count, *b"A" * 40))]}), has_pec=False).block(ACCESS, 4)
+
+
+def test_a_block_that_grows_between_two_reads_is_not_believed() -> None:
+    script = Script({ACCESS: [b"\x06ABCDEF", b"\x08ABCDEFGH"]})
+    with pytest.raises(IntegrityError, match="changes its length"):
+        open_wire(script, has_pec=False).block(ACCESS, 4)
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * len(SEEN_BLOCK), 5))
+def test_a_flipped_bit_in_a_block_is_noticed(bit: int) -> None:
+    wire = open_wire(Script({ACCESS: [flawed(SEEN_BLOCK, bit)]}), has_pec=True)
+    with pytest.raises(IntegrityError):
+        wire.block(ACCESS, 34)
+
+
+def test_bytes_without_a_count_are_as_many_as_asked() -> None:
+    bare = closed(0x28, 1, 2, 3, 4)
+    assert open_wire(Script({0x28: [bare]}), has_pec=True).bare(0x28, 4) == b"\1\2\3\4"
+    assert open_wire(Script({0x28: [bare]}), has_pec=False).bare(0x28, 4) == b"\1\2\3\4"
+    wrong = open_wire(Script({0x28: [flawed(bare, 9)]}), has_pec=True)
+    with pytest.raises(IntegrityError, match="wrong PEC: 01 00 03 04"):
+        wrong.bare(0x28, 4)
+    assert wrong.counts.pec_errors == 1
+
+
+# ------------------------------------------------------------------------- manufacturer reads
+
+
+def test_a_manufacturer_read_selects_and_checks_the_echo() -> None:
+    script = Script({ACCESS: [SEEN_BLOCK]})
+    assert open_wire(script, has_pec=True).manufacturer(0x007B, 32) == SEEN_BLOCK[3:-1]
+    assert script.written == ["44 02 7b 00 59"]  # with the PEC that was seen for it
+    assert script.asked == [(ACCESS, 36)]
+
+
+def test_a_gauge_without_pec_gets_none() -> None:
+    script = Script({ACCESS: [b"\x06\x54\x00\x01\x02\x03\x04"]})
+    assert open_wire(script, has_pec=False).manufacturer(0x0054, 4) == b"\1\2\3\4"
+    assert script.written == ["44 02 54 00"]
+
+
+def test_no_selector_but_those_that_read_is_ever_sent() -> None:
+    script = Script({ACCESS: [SEEN_BLOCK]})
+    wire = open_wire(script, has_pec=True)
+    sent, refused = set(), ""
+    for selector in (*range(-1, 0x10000), 0x10051):
+        try:
+            wire.manufacturer(selector, 4)
+        except UnsupportedError as error:
+            refused = str(error)
+        except IntegrityError:  # the echo is of 0x007b
+            sent.add(selector)
+        else:
+            sent.add(selector)
+    assert sent == READ_SELECTORS
+    assert len(script.written) == len(READ_SELECTORS)
+    assert refused == "0x10051 is not a manufacturer-access read: not sent"
+
+
+def test_the_answer_to_another_question_is_not_believed() -> None:
+    wire = open_wire(Script({ACCESS: [SEEN_BLOCK]}), has_pec=True)
+    with pytest.raises(IntegrityError, match="asked for 0x0051, got 7b00"):
+        wire.manufacturer(0x0051, 32)
+
+
+def test_a_refused_selection_is_counted_and_nothing_is_read() -> None:
+    script = Script({ACCESS: [SEEN_BLOCK]})
+    script.write_errors = [NackError("sealed")]
+    wire = open_wire(script, has_pec=True)
+    with pytest.raises(NackError):
+        wire.manufacturer(0x0051, 4)
+    assert (wire.counts.transfers, wire.counts.nacks, script.asked) == (1, 1, [])
+
+
+def test_a_selection_on_a_held_bus_is_an_error_and_counted() -> None:
+    script = Script({VOLTAGE: [BusTimeoutError("held")]})
+    script.write_errors = [BusTimeoutError("held")]
+    wire = open_wire(script, has_pec=True)
+    with pytest.raises(BusTimeoutError):
+        wire.manufacturer(0x0051, 4)
+    assert (wire.counts.timeouts, script.asked) == (2, [(VOLTAGE, 2)])
 
 
 # ------------------------------------------------------------------------- whether there is a PEC
@@ -271,8 +407,23 @@ def test_six_looks_of_any_fate_end_in_the_truth_or_in_an_error() -> None:
 
 def test_refusals_do_not_outvote_the_word_that_was_heard() -> None:
     # nack nack nack 21 10 21 10 21 10: scaled by ten, and an equal number of refusals.
-    refused, word_raw = NackError("busy"), b"\x21\x10"
-    assert learned([refused] * 3 + [word_raw], [SEEN_VOLTAGE[:2]]) == (0x1021, False)
+    refused, scaled = NackError("busy"), b"\x21\x10"
+    for refusals in range(5):
+        replies: list[Reply] = [*[refused] * refusals, scaled]
+        assert learned(replies, [SEEN_VOLTAGE[:2]]) == (0x1021, False)
+
+
+@pytest.mark.parametrize("look", range(6))
+def test_one_flawed_look_does_not_outvote_the_others(look: int) -> None:
+    replies = [b"\x21\x10"] * 6
+    replies[look] = b"\x21\x00"
+    assert learned(replies, [SEEN_VOLTAGE[:2]]) == (0x1021, False)
+
+
+def test_one_good_look_keeps_agreeing_flawed_ones_from_being_believed() -> None:
+    good = word(SPECIFICATION, 0x1031)
+    with pytest.raises(IntegrityError, match="0x1031, 0x0031"):
+        learned([good, flawed(good, 12)], [SEEN_VOLTAGE])
 
 
 def test_a_pec_that_is_a_released_line_by_chance_does_not_fool() -> None:
