@@ -1,0 +1,80 @@
+"""How much of a 100 kHz wire the driver uses: `python benchmarks/wire.py`.
+
+A snapshot of 15 registers with PEC (voltage, current, 12 cells and one slow one in turn) is read
+from a wire that charges the time each transfer takes (nine clocks a byte, START, repeated START,
+STOP and 4.7 us of rest; SMBus 2.0). What the host needs in between is its processor time; the
+replies come ready-made, so that it is the driver's alone. The peer is the wire itself.
+"""
+
+import statistics
+import time
+
+from benchmarks.cost import machine
+from sim.gauge import word_reply
+from smartbattery import registers as sbs
+from smartbattery.errors import NackError
+from smartbattery.gauge import Gauge
+
+CELLS = 12
+POLLS = 2000
+ROUNDS = 7
+VALUES = {
+    sbs.VOLTAGE: 46.8, sbs.CURRENT: 31.5, sbs.TEMPERATURE: 31.0, sbs.RELATIVE_SOC: 71.0,
+    sbs.REMAINING: 11000.0, sbs.STATUS: 0xC0, sbs.MODE: 0.0, sbs.FULL: 15500.0,
+    sbs.TIME_TO_EMPTY: 1200.0, sbs.AVERAGE: 31.0, sbs.MAX_ERROR: 2.0, sbs.CYCLES: 41.0,
+    sbs.SPECIFICATION: 0x31, sbs.DESIGN: 16000.0, sbs.DESIGN_V: 44.4, sbs.SERIAL: 4711.0,
+}  # fmt: skip
+
+
+class ChargingWire:
+    """A gauge that always says the same, on a wire that counts the time it is busy."""
+
+    def __init__(self) -> None:
+        words = VALUES | dict.fromkeys(sbs.CELLS[:CELLS], 3.9)
+        self._replies = {
+            row.command: word_reply(sbs.ADDRESS, row.command, row.encode(value), with_pec=True)
+            for row, value in words.items()
+        }
+        self.busy_s = 0.0
+        self.transfers = 0
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Answer, and charge for it."""
+        self.transfers += 1
+        self.busy_s += ((2 + len(tx) + rx_len) * 9 + 3) / 100_000.0 + 4.7e-6
+        reply = self._replies.get(tx[0])
+        if reply is None:
+            raise NackError(f"0x{address:02x} {tx.hex()}")
+        return reply[:rx_len]
+
+
+def measure() -> tuple[float, float, float]:
+    """Return (registers, wire seconds, host seconds) of one poll."""
+    wire = ChargingWire()
+    gauge = Gauge(wire, cells=CELLS)
+    for step in range(30):  # identified, and everything heard once
+        gauge.poll(step / 10)
+    before, busy_s, start_s = wire.transfers, wire.busy_s, time.process_time()
+    for step in range(30, 30 + POLLS):
+        gauge.poll(step / 10)
+    host_s = time.process_time() - start_s
+    return (wire.transfers - before) / POLLS, (wire.busy_s - busy_s) / POLLS, host_s / POLLS
+
+
+def main() -> None:
+    """Measure and print."""
+    rounds = [measure() for _ in range(ROUNDS)]
+    registers, wire_s = rounds[0][:2]
+    host_s = statistics.median(host for _, _, host in rounds)
+    print(machine())
+    print(
+        f"a snapshot of {registers:.0f} registers with PEC: {wire_s * 1e3:.2f} ms on a 100 kHz wire"
+    )
+    print(f"host: {host_s * 1e6:.0f} us of processor time, {host_s / wire_s:.1%} of the wire's")
+    print(
+        f"snapshots a second: {1 / (wire_s + host_s):.1f}, {wire_s / (wire_s + host_s):.1%} of the {1 / wire_s:.1f} that the wire can carry"
+    )
+
+
+if __name__ == "__main__":
+    main()
