@@ -35,7 +35,11 @@ _SD_MODEL_V = 0.03  # what one second's mean voltage is off from the circuit
 _SD_MODEL_FRAC = 0.1  # and this share of the sag
 _GATE = 16.0  # squared innovations in variances; more is not this cell's voltage
 _STEPS = 20  # of the charge grid
+# No cell is further out than this, whatever a gauge says: charge, ln, ln, volts.
+_LEAST = (-0.05, -2.0, -2.5, -0.3)
+_MOST = (1.02, 2.0, 2.5, 0.3)
 _FLOOR = 1e-12
+_SIGMA_WEIGHTS = np.array([1 / 6, 2 / 3, 1 / 6])
 
 
 def temperature_factor(temperature_degc: float | None) -> float:
@@ -71,11 +75,12 @@ class CellFilter:
     def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
         """Place the charge by the first voltage, freed of its expected sag, and by the gauge."""
         sag_v = current_a * (self.fast_ohm + self.slow_ohm) * self.temperature_g
-        rest_v = cell_v + sag_v
-        charge = float(np.interp(rest_v, self.curve_v, np.linspace(0, 1, _STEPS + 1)))
-        _, slope_v = self.curve(min(max(charge, 0.025), 0.975))
-        doubt_v = math.hypot(_SD_CURVE_V, 0.5 * sag_v)
-        variance = min((doubt_v / max(slope_v, 0.15)) ** 2 + 0.015**2, 0.35**2)
+        doubt_v = math.hypot(_SD_CURVE_V, _SD_RESISTANCE * sag_v)
+        # The curve bends: near empty a slope says nothing of the charge one doubt higher.
+        rest_v = cell_v + sag_v + doubt_v * np.array([-math.sqrt(3), 0.0, math.sqrt(3)])
+        charges = np.interp(rest_v, self.curve_v, np.linspace(0, 1, _STEPS + 1))
+        charge = float(charges[1])
+        variance = float(np.square(charges - charge) @ _SIGMA_WEIGHTS) + 0.015**2
         if gauge_frac is not None:
             # A gauge is usually right within a few per cent at rest, and some lie.
             gauge_variance = 0.04**2
@@ -88,7 +93,10 @@ class CellFilter:
     def believe_capacity(self, full_ah: float, sd: float) -> None:
         """Weigh in a full charge capacity that a gauge claims, with its ln standard deviation."""
         innovation = math.log(full_ah * 3600.0 / self.capacity_as) - self.x[2]
-        gain = self.P[:, 2] / (self.P[2, 2] + sd * sd)
+        variance = self.P[2, 2] + sd * sd
+        if innovation * innovation > _GATE * variance:
+            return
+        gain = self.P[:, 2] / variance
         self.x += gain * innovation
         self.P -= np.outer(gain, self.P[2, :])
 
@@ -153,10 +161,11 @@ class CellFilter:
 
     def doubt(self) -> None:
         """Open up after a long disagreement: the cell is not what the filter thought."""
-        self.P[0, 0] += 0.15**2
-        self.P[1, 1] += 0.3**2
+        if self.P[0, 0] < 1.0:  # no doubt is larger
+            self.P[0, 0] += 0.15**2
+            self.P[1, 1] += 0.3**2
 
     def _tidy(self) -> None:
-        self.x[0] = min(float(self.x[0]), 1.02)
+        np.clip(self.x, _LEAST, _MOST, out=self.x)
         self.P = (self.P + self.P.T) / 2
         np.fill_diagonal(self.P, np.maximum(self.P.diagonal(), _FLOOR))

@@ -12,12 +12,14 @@ from dronebms.battery import BatteryFacts
 from dronebms.cellfilter import CellFilter, temperature_factor
 from dronebms.forecast import Remaining, max_current, remaining
 from dronebms.load import Load
+from dronebms.plausible import LONE_S
 from smartbattery.snapshot import Snapshot
 
 _SECOND_S = 1.0 - 1e-6
 _END_MEAN_S = 5.0  # the end: this mean at the cut-off ...
 _END_INSTANT_V = 0.25  # ... or one instant this far below it (DESIGN.md, section 4)
 _COAST_S = 60.0  # silence through which a forecast is still worth counting down
+_FORGET_S = 600.0  # silence after which the pack may have been charged or changed
 _UNTOLD_MAH = 5000.0
 _GAUGE_FULL_SD = 0.16  # ln: how far gauges' full charge capacities are off (stale learning)
 _LOAD_C = 0.15  # of the capacity; below it nothing flies
@@ -80,6 +82,8 @@ class Estimator:
         self._serial = serial if serial is not None else self._serial
         sample = self._sample(snapshot)
         if sample is not None:
+            if self._last is not None and sample.t_s - self._last.t_s > _FORGET_S:
+                self._restart()
             self._take(sample, snapshot)
         return self._estimate(snapshot.t_s)
 
@@ -91,13 +95,13 @@ class Estimator:
         self._mean: _Sample | None = None  # newest whole second
         self._pending: list[tuple[float, _Sample]] = []  # weights in seconds, readings
         self._recent: deque[tuple[float, float]] = deque()
-        self._deep = 0
+        self._deep_s: float | None = None  # since when far below the cut-off
         self._ended = False
         self._forecast: Remaining | None = None
         self._forecast_at_s = 0.0
         self._shown_pct: float | None = None
         self._shown_at_s = 0.0
-        self._agreed_s = 0.0
+        self._agreed_s: float | None = None  # when the filter last followed a reading
         self._used_as = self._used_ws = 0.0
         self._full_heard = False
 
@@ -121,7 +125,8 @@ class Estimator:
         cell = self._cell or self._start(sample, snapshot)
         last, self._last = self._last, sample
         self._watch_end(sample)
-        cell.temperature_g = temperature_factor(snapshot.temperature_degc)
+        if snapshot.temperature_degc is not None:
+            cell.temperature_g = temperature_factor(snapshot.temperature_degc)
         if snapshot.full_mah is not None and not self._full_heard:
             self._full_heard = True
             cell.believe_capacity(snapshot.full_mah / 1000.0, _GAUGE_FULL_SD)
@@ -144,7 +149,6 @@ class Estimator:
         cell.start(sample.cell_v, sample.current_a, gauge_frac)
         nominal_v = cell.curve(0.5)[0] * self._cells
         self._load = Load(_LOAD_C * capacity_ah * nominal_v)
-        self._agreed_s = sample.t_s
         self._cell = cell
         return cell
 
@@ -156,13 +160,16 @@ class Estimator:
             return float(sum(w * getattr(s, of) for w, s in self._pending)) / total_s
 
         now = _Sample(self._pending[-1][1].t_s, mean("cell_v"), mean("current_a"), mean("pack_v"))
-        gap = len(self._pending) == 1 and total_s > _MAX_STEP_GAP_S
+        gap = self._pending[-1][0] > _MAX_STEP_GAP_S
         self._pending = []
         counted_a = (last.current_a + now.current_a) / 2 if gap else now.current_a
         doubt_a = abs(last.current_a - now.current_a) / 2 if gap else 0.0
         cell.advance(total_s, counted_a, doubt_a)
         if cell.measure(now.cell_v, now.current_a):
             self._agreed_s = now.t_s
+        elif self._agreed_s is None:  # it began with a reading that was none
+            self._restart()
+            return
         elif now.t_s - self._agreed_s > _DISAGREE_S:
             cell.doubt()
         before, self._mean = self._mean, now
@@ -177,16 +184,20 @@ class Estimator:
     # ------------------------------------------------------------------ answers
 
     def _watch_end(self, sample: _Sample) -> None:
-        """Latch the end of the pack. Two readings in a row: a lone absurd one is no end."""
+        """Latch the end of the pack. A lone absurd reading, however often polled, is no end."""
         cutoff_v = self._facts.cutoff_v
-        self._deep = self._deep + 1 if sample.cell_v <= cutoff_v - _END_INSTANT_V else 0
+        if sample.cell_v > cutoff_v - _END_INSTANT_V:
+            self._deep_s = None
+        elif self._deep_s is None:
+            self._deep_s = sample.t_s
+        deep = self._deep_s is not None and sample.t_s - self._deep_s >= LONE_S
         recent = self._recent
         recent.append((sample.t_s, sample.cell_v))
         while len(recent) > 1 and recent[1][0] <= sample.t_s - _END_MEAN_S:
             recent.popleft()
         spans = len(recent) > 1 and sample.t_s - recent[0][0] >= _END_MEAN_S - _SECOND_S
         mean_v = sum(v for _, v in recent) / len(recent)
-        self._ended |= self._deep > 1 or (spans and mean_v <= cutoff_v)
+        self._ended |= deep or (spans and mean_v <= cutoff_v)
 
     def _predict(self, cell: CellFilter, now: _Sample) -> None:
         self._forecast_at_s = now.t_s

@@ -137,16 +137,21 @@ def changed_limits(limits: Iterable[Limit], changes: Iterable[LimitChange]) -> t
         if row is None:  # not for this pack: its capacity or its cells are not known yet
             continue
         new = change.applied(row)
-        if new.clear == new.trip or new.rising != row.rising:
-            side = "below" if row.rising else "above"
-            raise ConfigError(
-                f"limit {row.limit_id!r}: clear {new.clear:g} must be {side} trip {new.trip:g}"
-            )
+        wrong = contradiction(row, new.trip, new.clear)
+        if wrong is not None:
+            raise ConfigError(f"limit {row.limit_id!r}: {wrong}")
         rows[row.limit_id] = new
     return tuple(rows.values())
 
 
-def limit_ids() -> tuple[str, ...]:
-    """Return the ids of all rows that there can be."""
+def contradiction(row: Limit, trip: float, clear: float) -> str | None:
+    """Return why a row could never clear with other thresholds, None when it can."""
+    if clear != trip and (clear < trip) == row.rising:
+        return None
+    return f"clear {clear:g} must be {'below' if row.rising else 'above'} trip {trip:g}"
+
+
+def every_limit() -> dict[str, Limit]:
+    """Return all rows that there can be, by id; their thresholds are those of some pack."""
     whole = BatteryFacts(LIPO, cells=1, capacity_mah=1000.0)
-    return tuple(row.limit_id for row in default_limits(whole))
+    return {row.limit_id: row for row in default_limits(whole)}

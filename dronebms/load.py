@@ -49,7 +49,9 @@ class Load:
             self._block_ws += power_w * dt_s
             self._block_s += dt_s
         if self._block_s >= _BLOCK_S:
-            self._blocks.append(self._block_ws / self._block_s)
+            block_w = self._block_ws / self._block_s
+            if block_w > self._threshold_w:  # on the ground it is not the flight
+                self._blocks.append(block_w)
             self._block_ws = self._block_s = 0.0
 
     def ahead(self, horizon_s: float) -> tuple[float, float]:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dronebms.battery import BatteryFacts
+from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
 from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
+from dronebms.plausible import Plausible
 from dronebms.protection import Judge, Status
 from dronebms.vehicle import VehicleState
-from smartbattery.snapshot import Snapshot
+from smartbattery.snapshot import UNIDENTIFIED, Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Monitor:
         self._sinks = tuple(sinks)
         self._index = index
         self._changes = tuple(limit_changes)
+        self._plausible = Plausible()
         self._estimator = Estimator(facts)
         self._judge = Judge(self._limits(facts))
         self.sink_failures = 0
@@ -78,13 +81,12 @@ class Monitor:
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate, judge and tell; return what was told."""
         snapshot = self._source.poll(now_s)
-        facts = self._told.completed(snapshot.identity)
-        if facts != self._facts:
-            self._facts = facts
-            self._judge.use(self._limits(facts))
+        if snapshot.identity != UNIDENTIFIED:  # through a silence what was learned holds
+            self._learn(self._told.completed(snapshot.identity))
+        snapshot = self._plausible.believed(snapshot, self._facts)
         estimate = self._estimator.update(snapshot)
         status = self._judge.update(snapshot, estimate)
-        report = Report(now_s, self._index, facts, snapshot, vehicle, estimate, status)
+        report = Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
         for sink in self._sinks:
             try:
                 sink(report)
@@ -93,6 +95,18 @@ class Monitor:
                 self.sink_failures += 1
                 _log.exception("a sink failed and is skipped for this step")
         return report
+
+    def _learn(self, facts: BatteryFacts) -> None:
+        """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""
+        if facts == self._facts:
+            return
+        self._facts = facts
+        try:
+            limits = self._limits(facts)
+        except ConfigError as error:
+            _log.error("%s; this pack is judged by the limits as shipped", error)
+            limits = default_limits(facts)
+        self._judge.use(limits)
 
     def _limits(self, facts: BatteryFacts) -> tuple[Limit, ...]:
         return changed_limits(default_limits(facts), self._changes)

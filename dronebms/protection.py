@@ -159,7 +159,7 @@ class Judge:
         bits = 0
         for limit in active:
             bits |= limit.fault_bits
-        next_id, next_s = self._next(values)
+        next_id, next_s = self._next(values, now_s)
         if active:
             next_id, next_s = active[0].limit_id, 0.0
         return Status(
@@ -200,7 +200,9 @@ class Judge:
         # Half a microsecond of slack: sums of steps are not exact.
         return now_s - row.since_s >= (limit.clear_s if row.active else limit.hold_s) - 5e-7
 
-    def _next(self, values: dict[str, float | None]) -> tuple[str | None, float | None]:
+    def _next(
+        self, values: dict[str, float | None], now_s: float
+    ) -> tuple[str | None, float | None]:
         """Return the limit that the present trend reaches first, and in how many seconds."""
         best: tuple[float, str] | None = None
         for row in self._rows:
@@ -209,9 +211,12 @@ class Judge:
                 continue
             per_s = self._trends[limit.what].per_s
             gap = limit.trip - value
-            if per_s == 0 or gap / per_s <= 0:
+            if row.since_s is not None:  # beyond already, for less than its hold time
+                in_s = limit.hold_s - (now_s - row.since_s)
+            elif per_s != 0 and gap / per_s > 0:
+                in_s = gap / per_s + limit.hold_s
+            else:
                 continue
-            in_s = gap / per_s + limit.hold_s
             if in_s < _FAR_S and (best is None or in_s < best[0]):
                 best = in_s, limit.limit_id
         return (None, None) if best is None else (best[1], best[0])

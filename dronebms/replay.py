@@ -8,13 +8,13 @@ from pathlib import Path
 
 from dronebms import predictions
 from dronebms.battery import BatteryFacts
-from dronebms.errors import FlightError
+from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.flightlog import FlightSource, read_flight
+from dronebms.gauges import PlayedGauge
 from dronebms.monitor import Monitor, Report
 from dronebms.predictions import EachSecond
 from dronebms.protection import Event
 from dronebms.recording import (
-    PlayedGauge,
     Poll,
     Progress,
     is_recording,
@@ -57,6 +57,10 @@ def _recorded(path: Path, progress: Progress) -> Iterator[Report]:
     ]
     for record in read_records(path, progress):
         if isinstance(record, Poll):
+            if not 0 <= record.index < len(gauges):
+                raise RecordingError(
+                    f"{path}: battery {record.index + 1} is not one of those in it"
+                )
             gauges[record.index].play(record.t_s, record.transfers)
         else:
             for monitor in monitors:
@@ -152,6 +156,8 @@ def replay(path: Path, options: FlightOptions, out: str | None, progress: Progre
         FlightError, RecordingError, ConfigError: what cannot be read or written; nothing is
             left under the final name then.
     """
+    if out is not None and Path(out).exists() and path.exists() and path.samefile(out):
+        raise ConfigError(f"{out} is the flight itself and is not overwritten")
     summary, due = Summary(), EachSecond()
     with ExitStack() as stack:
         file = None

@@ -1,0 +1,72 @@
+"""The load that is coming, judged by the load so far."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dronebms.load import Load
+
+
+def after(*stretches: tuple[int, float]) -> Load:
+    """Return what is known after stretches of (seconds, watts)."""
+    load = Load(15.0)
+    for seconds, power_w in stretches:
+        for _ in range(seconds):
+            load.update(1.0, power_w)
+    return load
+
+
+def test_the_ground_is_no_load() -> None:
+    assert not after((600, 10.0)).present
+    assert after((600, 10.0), (2, 800.0)).present
+
+
+def test_after_a_landing_there_is_no_load_any_more() -> None:
+    assert after((300, 800.0), (60, 10.0)).present
+    assert not after((300, 800.0), (200, 10.0)).present
+
+
+def test_a_steady_load_goes_on() -> None:
+    power_w, sd = after((300, 800.0)).ahead(600.0)
+    assert power_w == pytest.approx(800.0)
+    assert 0.05 < sd < 0.2
+
+
+def test_a_short_way_ahead_is_as_now_and_a_long_one_as_the_flight_was() -> None:
+    load = after((600, 600.0), (60, 1200.0))
+    near_w, _ = load.ahead(30.0)
+    far_w, _ = load.ahead(3600.0)
+    assert near_w > 1000.0
+    assert 600.0 < far_w < 800.0
+
+
+def test_a_young_flight_is_known_less_than_an_old_one() -> None:
+    assert after((25, 800.0)).ahead(900.0)[1] > after((600, 800.0)).ahead(900.0)[1]
+
+
+def test_gusts_are_told_from_a_still_day() -> None:
+    gusty = after(*((5, 800.0 + 200.0 * (-1) ** k) for k in range(60)))
+    assert gusty.ripple_frac > 5 * after((300, 800.0)).ripple_frac
+    assert gusty.ripple_frac < 0.25
+
+
+def test_seconds_that_are_on_the_ground_are_no_part_of_the_flight() -> None:
+    # Twenty seconds in the air, then a block of thirty without any power.
+    assert after((20, 800.0), (40, 0.0)).ahead(600.0)[0] > 0.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 3600.0), st.just(0.0) | st.floats(0.0, 1e5)), max_size=80),
+    st.floats(0.0, 1e5),
+)
+def test_whatever_the_load_was_there_is_an_answer(
+    pieces: list[tuple[float, float]], horizon_s: float
+) -> None:
+    load = Load(15.0)
+    for dt_s, power_w in pieces:
+        load.update(dt_s, power_w)
+        if load.present:
+            ahead_w, sd = load.ahead(horizon_s)
+            assert 0.0 < ahead_w <= max(w for _, w in pieces) * 1.001
+            assert 0.0 < sd < 10.0
+        assert 0.0 <= load.ripple_frac < 100.0
