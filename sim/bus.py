@@ -5,6 +5,8 @@ Transfers take no time, also those that fail.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import and_
 from typing import Protocol
 
 import numpy as np
@@ -79,3 +81,53 @@ class VirtualBus:
 
 def _nack(address: int, tx: bytes, why: str) -> NackError:
     return NackError(f"0x{address:02x} did not acknowledge {tx.hex(' ')}: {why}")
+
+
+class VirtualMux:
+    """A TCA9548A: a control byte, and channels with devices of their own behind it.
+
+    Args:
+        channels: devices by their address, by channel 0..7.
+    """
+
+    def __init__(self, channels: Mapping[int, Mapping[int, Device]]) -> None:
+        self._channels = channels
+        self._control = b"\x00"
+
+    def devices(self, address: int) -> dict[int, Device]:
+        """Return what a bus finds when the multiplexer is at an address: itself, what is behind."""
+        behind = {there for devices in self._channels.values() for there in devices}
+        ports: dict[int, Device] = {there: _Port(self, there) for there in behind}
+        return {**ports, address: self}
+
+    def reply(self, tx: bytes, rx_len: int) -> bytes:
+        """Take the last byte written as the choice; a read returns it."""
+        self._control = tx[-1:] or self._control
+        return self._control * rx_len
+
+    def open_at(self, address: int) -> list[Device]:
+        """Return the devices of one address on the channels that are open."""
+        return [
+            devices[address]
+            for channel, devices in self._channels.items()
+            if self._control[0] >> channel & 1 and address in devices
+        ]
+
+
+class _Port:
+    """Whatever has one address behind a multiplexer; several at once pull the line low together."""
+
+    def __init__(self, mux: VirtualMux, address: int) -> None:
+        self._mux = mux
+        self._address = address
+
+    def reply(self, tx: bytes, rx_len: int) -> bytes:
+        replies = []
+        for device in self._mux.open_at(self._address):
+            try:
+                replies.append(device.reply(tx, rx_len))
+            except NackError:
+                continue
+        if not replies:
+            raise _nack(self._address, tx, "no channel is open, or it refused")
+        return bytes(reduce(and_, column) for column in zip(*replies, strict=True))

@@ -1,24 +1,30 @@
-"""A plain SBS 1.1 gauge: what it measures of a pack, and the bytes it answers with.
+"""An SBS 1.1 gauge: what it measures of a pack, and the bytes it answers with.
 
-Words are encoded with the rows that the driver decodes with (`smartbattery.registers`), replies
-end in a PEC. It errs as gauges do: steps of 10 mA, 1 mV and 0.1 K, gain and offset of the
-current, a stale full charge. Reads only: every write is refused and counted.
+Words and blocks are encoded with the rows that the driver decodes with, as its kind has them
+(`sim.vendors`); a plain one's replies end in a PEC. It errs as gauges do: steps of 10 mA, 1 mV and
+0.1 K, gain and offset of the current, a stale full charge. Reads only: every write is refused and
+counted.
 
 Source: Smart Battery Data Specification 1.1; four measurements a second as TI's parts (SLUUBT5C).
 """
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from sim.cell import SECONDS_PER_HOUR
 from sim.pack import Pack
 from sim.scenario import Scenario
+from sim.vendors import blocks_of, kind_named, words_of
 from smartbattery import registers as sbs
+from smartbattery.bits import encode_block
 from smartbattery.errors import NackError
 from smartbattery.pec import pec, read_prefix
 from smartbattery.registers import CELLS, Register
+from smartbattery.vendors import BlockAsk, Via
 
 _AVERAGED_S = 60.0
 _SENSOR_LAG_S = 20.0
@@ -29,11 +35,11 @@ _FULLY_DISCHARGED = 1 << 4
 _STILL_FULL_FRAC = 0.98
 _RESTING_A = 0.05  # what is less is neither discharging nor charging
 _RELEASED = b"\xff"  # what a host reads on after the last byte
-_NO_CELL_RAW = 0xFFFF
+_NO_CELL_V = 65.535  # 0xFFFF
+_STARTING_S = 2.0  # from a reset until the values can be used
 _SBS_1_1, _SBS_1_1_WITH_PEC = 2, sbs.PEC_VERSION
 _CHEMISTRY_TEXTS = {"lipo": "LiP", "lihv": "LiP", "li-ion": "LION", "lifepo4": "LiFe"}
-_WORDS = {row.command: row for row in sbs.WORDS}
-_BLOCKS = {command: field for _, field, command in sbs.BLOCKS}
+_TEXTS = {command: field for _, field, command in sbs.BLOCKS}
 
 
 def word_reply(address: int, command: int, raw: int, *, with_pec: bool) -> bytes:
@@ -55,12 +61,16 @@ class VirtualGauge:
 
     Attributes:
         refused_writes: how often something else than a read was asked.
+        sends_pec: whether its replies end in one.
     """
 
     def __init__(
         self, scenario: Scenario, pack: Pack, random: np.random.Generator, seed: int
     ) -> None:
         self._spec = spec = scenario.gauge
+        kind = kind_named(spec.kind)
+        self._words, self._blocks = words_of(kind), blocks_of(kind)
+        self.sends_pec = spec.pec if kind.pec is None else kind.pec
         self._address = sbs.ADDRESS
         self._pack = pack
         self._random = random
@@ -78,12 +88,13 @@ class VirtualGauge:
         self._sensor_degc = float(np.max(pack.cells.temperature_degc))
         self._replies: dict[int, bytes] = {}
         self._texts = {
-            "manufacturer": spec.manufacturer,
-            "device": spec.device,
+            "manufacturer": spec.manufacturer or kind.manufacturer,
+            "device": spec.device or kind.device,
             "chemistry": _CHEMISTRY_TEXTS[scenario.pack.chemistry],
         }
-        self._raws: dict[int, int] = {}  # words that are not encoded from a value
+        self._ready_s = 0.0
         self._values = self._constant_values(scenario, seed)
+        self._values |= {row.field: 0.0 for row in CELLS[: kind.zeros]}
         self.update(0.0)
 
     def _constant_values(self, scenario: Scenario, seed: int) -> dict[str, float]:
@@ -100,7 +111,26 @@ class VirtualGauge:
             sbs.MANUFACTURED.field: made.day | made.month << 5 | (made.year - 1980) << 9,
             sbs.SERIAL.field: 1 + (spec.serial - 1 + seed) % 0xFFFF,
             sbs.FULL.field: self._full_ah * 1000.0,
+            "cells": rated.cells,
         }
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """What was last measured or worked out, under the names of the driver's rows."""
+        return MappingProxyType(self._values)
+
+    @property
+    def starting(self) -> bool:
+        """Whether a reset was so short ago that its values are not to be used."""
+        return self._updated_s < self._ready_s
+
+    def reset(self) -> None:
+        """Start again as at power-on: what has been drawn since then is forgotten."""
+        self._counted_ah = 0.0
+        self._minute.clear()
+        self._ready_s = self._updated_s + _STARTING_S
+        self._gauge_charge(self._updated_s, self._values["current_a"])
+        self._replies.clear()
 
     def update(self, now_s: float, blind_cell: int | None = None) -> None:
         """Measure; `blind_cell` is one whose voltage comes out as 0xFFFF this time."""
@@ -123,9 +153,8 @@ class VirtualGauge:
             values[row.field] = cell_v
         self._follow_temperature(dt_s, float(noise[2]))
         self._gauge_charge(now_s, seen_a)
-        self._raws.clear()
         if blind_cell is not None:
-            self._raws[CELLS[blind_cell].command] = _NO_CELL_RAW
+            values[CELLS[blind_cell].field] = _NO_CELL_V
         self._replies.clear()
 
     def _follow_temperature(self, dt_s: float, noise: float) -> None:
@@ -134,6 +163,7 @@ class VirtualGauge:
         self._sensor_degc += (hottest_degc - self._sensor_degc) * lag
         shown_degc = self._sensor_degc + noise * self._spec.temperature_noise_degc
         self._values["temperature_degc"] = shown_degc
+        self._values["external_degc"] = hottest_degc
 
     def _gauge_charge(self, now_s: float, seen_a: float) -> None:
         """Work out charge, averages, time to empty and status from what was counted."""
@@ -154,7 +184,7 @@ class VirtualGauge:
             values["time_to_empty_s"] = math.floor(minutes) * 60.0
         else:
             values.pop("time_to_empty_s", None)  # not discharging
-        status = sbs.STATUS_INITIALIZED
+        status = 0 if self.starting else sbs.STATUS_INITIALIZED
         status |= _DISCHARGING if average_a > -_RESTING_A else 0
         status |= _FULLY_CHARGED if remaining_ah >= _STILL_FULL_FRAC * self._full_ah else 0
         status |= _FULLY_DISCHARGED if remaining_ah <= 0.0 else 0
@@ -178,20 +208,23 @@ class VirtualGauge:
         return whole[:rx_len].ljust(rx_len, _RELEASED)
 
     def _whole_reply(self, command: int) -> bytes:
-        field = _BLOCKS.get(command)
-        if field is not None:
-            text = self._texts[field].encode("ascii")
-            return block_reply(self._address, command, text, with_pec=self._spec.pec)
-        row = _WORDS.get(command)
+        row = self._words.get(command)
         raw = None if row is None else self._raw(row)
-        if raw is None:
-            raise NackError(f"0x{self._address:02x} does not know command 0x{command:02x}")
-        return word_reply(self._address, command, raw, with_pec=self._spec.pec)
+        if raw is not None:
+            return word_reply(self._address, command, raw, with_pec=self.sends_pec)
+        if command in self._blocks:
+            return self._block(self._blocks[command])
+        if command in _TEXTS:
+            text = self._texts[_TEXTS[command]].encode("ascii")
+            return block_reply(self._address, command, text, with_pec=self.sends_pec)
+        raise NackError(f"0x{self._address:02x} does not know command 0x{command:02x}")
+
+    def _block(self, ask: BlockAsk) -> bytes:
+        data = encode_block(ask.block, self._values)
+        reply = _closed if ask.via is Via.BARE else block_reply
+        return reply(self._address, ask.command, data, with_pec=self.sends_pec)
 
     def _raw(self, row: Register) -> int | None:
-        raw = self._raws.get(row.command)
-        if raw is not None:
-            return raw
         value = self._values.get(row.field)
         if value is None:
             return row.unknown_raw

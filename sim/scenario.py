@@ -15,12 +15,20 @@ from dronebms.chemistry import CHEMISTRIES, Chemistry, chemistry_of
 from dronebms.errors import ConfigError
 from dronebms.tomlfile import Section, read_text, validated
 from sim.cell import truth_curve_v
+from sim.vendors import KINDS, kind_named
 
 _MOST_CELLS = 15  # 4.35 V each, and Voltage still fits its 16 bits of millivolts
 
 
 def _known_chemistry(name: str) -> str:
     names = [row.name for row in CHEMISTRIES]
+    if name not in names:
+        raise ValueError(f"one of {', '.join(names)}")
+    return name
+
+
+def _known_kind(name: str) -> str:
+    names = [kind.name for kind in KINDS]
     if name not in names:
         raise ValueError(f"one of {', '.join(names)}")
     return name
@@ -80,10 +88,11 @@ class PackSpec(Section):
 
 
 class GaugeSpec(Section):
-    """A plain SBS 1.1 gauge and how it errs."""
+    """A gauge of some kind and how it errs."""
 
-    manufacturer: Text = "virtual"
-    device: Text = "sbs"
+    kind: Annotated[str, AfterValidator(_known_kind)] = "generic"
+    manufacturer: Text | None = None  # None: the kind's own
+    device: Text | None = None
     serial: Annotated[int, Field(ge=1, le=0xFFFF)] = 1000  # of seed 0; every seed is another pack
     manufactured: Made = date(2025, 3, 14)
     cycles: Annotated[int, Field(ge=0, le=0xFFFE)] = 12
@@ -130,6 +139,14 @@ class Scenario(Section):
     gauge: GaugeSpec = GaugeSpec()
     place: Place = Place()
     phases: Annotated[tuple[Phase, ...], AfterValidator(_some)] = Field(alias="phase", strict=False)
+
+    @model_validator(mode="after")
+    def _gauge_fits(self) -> "Scenario":
+        kind, cells = kind_named(self.gauge.kind), self.pack.cells
+        if cells not in kind.cells:
+            least, most = kind.cells[0], kind.cells[-1]
+            raise ValueError(f"a {kind.name} gauge is for {least} to {most} cells, not {cells}")
+        return self
 
     @property
     def duration_s(self) -> float:

@@ -17,12 +17,15 @@ from dronebms.battery import BatteryFacts
 from dronebms.clock import Clock
 from dronebms.vehicle import VehicleState
 from sim import faults as wrong
-from sim.bus import VirtualBus
+from sim.bq40 import Bq40
+from sim.bus import Device, VirtualBus, VirtualMux
 from sim.faults import Fault
 from sim.flight import Flight, Gusts
 from sim.gauge import VirtualGauge
 from sim.pack import Pack, build_pack
 from sim.scenario import Scenario, load_scenario
+from sim.vendors import kind_named
+from smartbattery import mux
 from smartbattery.registers import ADDRESS
 
 STEP_S = 0.1
@@ -110,6 +113,13 @@ class World:
         self._step = 0
         self._load()
         self.gauge = VirtualGauge(scenario, self._pack, generator(seed, Stream.GAUGE), seed)
+        part = kind_named(scenario.gauge.kind).part
+        self.bq40 = None if part is None else Bq40(self.gauge, part, scenario.pack)
+
+    @property
+    def device(self) -> Device:
+        """What answers at the gauge's address."""
+        return self.bq40 or self.gauge
 
     @property
     def t_s(self) -> float:
@@ -232,6 +242,8 @@ class World:
         if wrong.FFFF_CELLS.name in names and self._blinding.random() < wrong.FFFF_FRAC:
             blind_cell = min(wrong.FFFF_CELL, self._scenario.pack.cells - 1)
         self.gauge.update(self.t_s, blind_cell)
+        if self.bq40 is not None:
+            self.bq40.update(self.t_s)
 
 
 def remaining_truth(
@@ -258,5 +270,23 @@ def open_virtual(
         ConfigError: the scenario cannot be used.
     """
     world = World(load_scenario(name), seed, faults)
-    devices = {ADDRESS: world.gauge}
+    devices = {ADDRESS: world.device}
     return VirtualBus(clock, world, devices, faults, generator(seed, Stream.WIRE)), world
+
+
+class _Together:
+    """Several flights at one time."""
+
+    def __init__(self, worlds: Sequence[World]) -> None:
+        self._worlds = worlds
+
+    def advance(self, t_s: float) -> None:
+        for world in self._worlds:
+            world.advance(t_s)
+
+
+def open_behind_mux(worlds: Sequence[World], clock: Clock) -> VirtualBus:
+    """Return a wire with a multiplexer at 0x70 and the pack of each flight behind a channel."""
+    channels = {channel: {ADDRESS: world.device} for channel, world in enumerate(worlds)}
+    devices = VirtualMux(channels).devices(mux.ADDRESSES[0])
+    return VirtualBus(clock, _Together(worlds), devices, (), generator(0, Stream.WIRE))

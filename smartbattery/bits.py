@@ -8,6 +8,7 @@ Source of the SBS words: Smart Battery Data Specification 1.1, sections 5.1.4 an
 SLUUCH2 repeats them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,6 +85,24 @@ def decode_block(block: Block, data: bytes) -> dict[str, float]:
             raw = int.from_bytes(part, row.order, signed=row.signed)
             values[row.name] = raw * row.scale + row.zero
     return values
+
+
+def encode_block(block: Block, values: Mapping[str, float]) -> bytes:
+    """Return the bytes nearest to values by field name; the inverse of `decode_block`.
+
+    A field without a value is zeros; what does not fit is cut to the end of its range.
+    """
+    data = bytearray(max((row.offset + row.size for row in block.fields), default=0))
+    for row in block.fields:
+        value = values.get(row.name)
+        if value is None:
+            continue
+        span = 1 << 8 * row.size
+        low = -span // 2 if row.signed else 0
+        raw = min(max(round((value - row.zero) / row.scale), low), low + span - 1)
+        part = raw.to_bytes(row.size, row.order, signed=row.signed)
+        data[row.offset : row.offset + row.size] = part
+    return bytes(data)
 
 
 def error_of(status_raw: int) -> tuple[str, str]:

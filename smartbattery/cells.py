@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 _SUM_TOLERANCE_FRAC = 0.03  # half a cell of sixteen: one that is missing is noticed
 _NOMINAL_V = (3.1, 3.95)  # of one cell in DesignVoltage: from LiFePO4 to LiHV
+_NO_LIFEPO4_V = 3.65  # a cell above this is of another kind,
+_NOMINAL_LOW_V = 3.5  # whose nominal voltage is higher
 
 
 def counted(
@@ -17,7 +19,8 @@ def counted(
 
     One cell too few is how packs have been lost. The cells that show a voltage stand first and add
     up to the pack's own. A place that answers and shows none may be empty or hold a dead cell: the
-    sum is the same, so then the voltage that the pack was designed for must say so too.
+    sum is the same, so then the voltage that the pack was designed for must be that of so many
+    cells, and not as well that of one more.
 
     Args:
         cells_v: by place, None where there is no believable voltage.
@@ -28,10 +31,13 @@ def counted(
     count = next((k for k, v in enumerate(cells_v) if v is None), len(cells_v))
     if count == 0 or pack_v is None or any(v is not None for v in cells_v[count:]):
         return 0
-    sum_v = sum(v for v in cells_v if v is not None)
-    if abs(sum_v - pack_v) > _SUM_TOLERANCE_FRAC * pack_v:
+    known_v = [v for v in cells_v if v is not None]
+    if abs(sum(known_v) - pack_v) > _SUM_TOLERANCE_FRAC * pack_v:
         return 0
+    if not doubtful:
+        return count
     low_v, high_v = _NOMINAL_V
-    if doubtful and (design_v is None or not low_v <= design_v / count <= high_v):
-        return 0
-    return count
+    if max(known_v) > _NO_LIFEPO4_V:
+        low_v = _NOMINAL_LOW_V
+    fits = [n for n in (count, count + 1) if low_v <= (design_v or 0.0) / n <= high_v]
+    return count if fits == [count] else 0

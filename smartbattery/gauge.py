@@ -11,7 +11,7 @@ from smartbattery import registers as sbs
 from smartbattery.bits import decode_block
 from smartbattery.bus import Bus
 from smartbattery.cells import counted
-from smartbattery.errors import BatteryError, IntegrityError, NackError
+from smartbattery.errors import BatteryError, IntegrityError, NackError, UnsupportedError
 from smartbattery.known import CELL_FIELDS, Known
 from smartbattery.registers import (
     CURRENT,
@@ -90,7 +90,7 @@ class Gauge:
             if not self._cells and SERIAL in due:
                 cells = self._find_cells(now_s)
                 self._identity = replace(self._identity, cells=cells or None)
-            self._check_who(now_s)
+            self._check_who()
         except BatteryError as error:
             # Nothing more is asked on a bus that does not answer: each try may block for long.
             self._trouble = str(error)
@@ -118,15 +118,15 @@ class Gauge:
             self._heard_s = now_s
             self._refused[ask.command] = _PROVEN
             self._take_word(ask, raw, now_s)
-        except (NackError, IntegrityError) as error:
+        except (NackError, IntegrityError, UnsupportedError) as error:
             self._note_refusal(ask, error)
             return None
         return raw
 
-    def _note_refusal(self, ask: Ask, error: NackError | IntegrityError) -> None:
+    def _note_refusal(self, ask: Ask, error: NackError | IntegrityError | UnsupportedError) -> None:
         if ask is VOLTAGE:
             self._trouble = str(error)
-            if isinstance(error, NackError):
+            if not isinstance(error, IntegrityError):
                 raise error  # absent: the others would say the same
         elif isinstance(error, NackError) and ask not in self._fast:
             self._refused[ask.command] = self._refused.get(ask.command, 0) + 1
@@ -141,31 +141,32 @@ class Gauge:
     def _take_block(self, ask: BlockAsk, data: bytes, now_s: float) -> None:
         self._heard_s = now_s
         self._refused[ask.command] = _PROVEN
-        values = decode_block(ask.block, data)
-        if any(self._leaps(name, value, _leap(name)) for name, value in values.items()):
-            again = decode_block(ask.block, self._block(ask))
+        values = self._believable(ask, data)
+        if any(self._known.leaps(name, value, _leap(name)) for name, value in values.items()):
+            again = self._believable(ask, self._block(ask))
             values = {
                 name: value
                 for name, value in again.items()
                 if abs(value - values.get(name, inf)) <= _leap(name)
             }
         for name, value in values.items():
+            self._known.keep(name, value, now_s, ask.max_age_s)
+
+    def _believable(self, ask: BlockAsk, data: bytes) -> dict[str, float]:
+        values = {}
+        for name, value in decode_block(ask.block, data).items():
             low, high = _BOUNDS.get(name) or (_DEGC_BOUNDS if "_degc" in name else (-inf, inf))
             if low <= value <= high:
-                self._known.keep(name, value, now_s, ask.max_age_s)
-            else:
+                values[name] = value
+            elif name not in CELL_FIELDS[self._cells :]:  # a place that has no cell
                 self._withheld += 1
-
-    def _leaps(self, name: str, value: float, leap: float) -> bool:
-        """Return whether a value must be heard twice: it is the first, or far from the last."""
-        last = self._known.last(name)
-        return last is None or abs(value - last) > leap
+        return values
 
     def _take_word(self, row: Register, raw: int, now_s: float) -> None:
         is_told = raw != row.unknown_raw and (not row.capacity or self._in_mah(now_s))
         power = self._powers[row.scaled_by]
         value = row.decode(raw, power) if is_told else None
-        if value is not None and self._leaps(row.field, value, row.leap):
+        if value is not None and self._known.leaps(row.field, value, row.leap):
             again = row.decode(self._wire.word(row.command), power)
             value = None if again is None or abs(again - value) > row.leap else again
         if value is not None:
@@ -250,7 +251,7 @@ class Gauge:
         for ask in self._profile.cells:
             raw = self._ask(ask, now_s)
             if isinstance(ask, BlockAsk):
-                doubtful = True  # it has a place for every cell that there could be
+                doubtful = self._known.last(names[-1]) is None  # its last place is empty
             elif raw is None or raw == _NO_CELL_RAW:
                 break
             else:
@@ -262,15 +263,14 @@ class Gauge:
             doubtful=doubtful,
         )
 
-    def _check_who(self, now_s: float) -> None:
-        """Start again when the gauge says twice what the identified pack would not."""
+    def _check_who(self) -> None:
+        """Start again when the gauge says what the identified pack would not.
+
+        These rows have no `leap`: what is known of them was heard twice, so one wrong word does
+        not throw a pack away.
+        """
         for row in _WHO:
-            value = self._known.last(row.field)
-            if value is None or value == self._who[row.field]:
-                continue
-            self._known.drop(row.field)  # one wrong word must not throw a pack away: ask again
-            self._ask(row, now_s)
-            if self._known.last(row.field) == value:
+            if self._known.last(row.field) not in (None, self._who[row.field]):
                 self._forget()
                 self._trouble = f"another pack, or another {row.name}: identifying it"
                 return

@@ -31,6 +31,11 @@ class Known:
         self._values.clear()
         self._read_at_s.clear()
 
+    def leaps(self, name: str, value: float, leap: float) -> bool:
+        """Return whether a value must be heard twice: it is the first, or far from the last."""
+        last = self._values.get(name)
+        return last is None or abs(value - last) > leap
+
     def last(self, name: str) -> float | None:
         """Return the last good value, however old."""
         return self._values.get(name)

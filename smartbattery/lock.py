@@ -12,6 +12,7 @@ from pathlib import Path
 from smartbattery.errors import BusError
 
 _FOLDER = Path("/run/lock")
+_EVERYBODY = 0o666
 
 
 class InUseError(BusError):
@@ -39,8 +40,7 @@ class GaugeLock:
         name = str(Path(bus_path).resolve()).strip("/").replace("/", "-")
         path = place / f"dronebms-{name}-{address:02x}.lock"
         try:
-            # Not truncated: it says who has it. For every user, as any of them may come second.
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = _opened(path)  # not truncated: it says who has it
         except OSError as error:
             raise BusError(f"{path} cannot be made: {error.strerror}") from error
         try:
@@ -55,3 +55,14 @@ class GaugeLock:
     def close(self) -> None:
         """Let others have it."""
         os.close(self._file)
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        # Without O_CREAT: Debian's kernels refuse it for a file of another user in /run/lock.
+        return os.open(path, flags)
+    except FileNotFoundError:
+        file = os.open(path, flags | os.O_CREAT)
+    os.fchmod(file, _EVERYBODY)  # whatever the umask: any user may come second
+    return file

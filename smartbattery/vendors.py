@@ -92,8 +92,10 @@ def _status_word(selector: int, name: str, field: str) -> BlockAsk:
 
 
 def _manufacturer_block(block: Block, length: int, pace: Pace) -> BlockAsk:
+    fields = tuple(row for row in block.fields if row.name in _WANTED)
     max_age_s = 2.0 if pace is Pace.FAST else 15.0
-    return BlockAsk(block.name, block.selector, Via.MANUFACTURER, length, block, max_age_s, pace)
+    wanted = replace(block, fields=fields)
+    return BlockAsk(block.name, block.selector, Via.MANUFACTURER, length, wanted, max_age_s, pace)
 
 
 def _count_word(command: int, most: int) -> Register:
@@ -103,6 +105,7 @@ def _count_word(command: int, most: int) -> Register:
     )  # fmt: skip
 
 
+_WANTED = (*(row.field for row in sbs.CELLS), "fet_degc")  # of a gauge's data, by a Snapshot
 SOLO_SOURCE = "ArduPilot AP_BattMonitor_SMBus_Solo"
 SUI_SOURCE = "ArduPilot AP_BattMonitor_SMBus_SUI"
 NEO_SOURCE = "ArduPilot AP_BattMonitor_SMBus_NeoDesign"

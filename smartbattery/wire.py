@@ -19,10 +19,11 @@ from smartbattery.errors import (
 from smartbattery.pec import TABLE, pec, read_prefix
 from smartbattery.registers import MAX_BLOCK, PEC_VERSION, SPECIFICATION, VOLTAGE, version_of
 
-_ATTEMPTS = 2  # a second try at once mends a flipped bit; a busy gauge is asked again next poll
+_ATTEMPTS = 2  # the second mends a flipped bit; a busy gauge is asked again at the next poll
 _AGREEING = 2  # readings of SpecificationInfo that must be equal before it decides anything
 _LOOKS = 6  # at SpecificationInfo: a flipped bit must not talk a gauge out of its PEC
 _PRINTABLE = range(0x20, 0x7F)
+_COMMANDS = tuple(bytes((command,)) for command in range(256))
 _MOST_BYTES = 36  # of a block: 34 of a manufacturer read are more than SMBus allows
 BLOCK_ACCESS = 0x44  # ManufacturerBlockAccess
 
@@ -59,12 +60,10 @@ class Wire:
             BusError: it did not happen, `NackError` and `IntegrityError` twice in a row.
             IntegrityError: what came is not a word with its PEC.
         """
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return self._word(command)
-            except (NackError, IntegrityError):
-                continue
-        return self._word(command)
+        try:
+            return self._word(command)
+        except (NackError, IntegrityError):
+            return self._word(command)
 
     def text(self, command: int) -> str | None:
         """Return a text block, None when the gauge has none or sends no text.
@@ -75,7 +74,7 @@ class Wire:
         for _ in range(_ATTEMPTS):
             try:
                 data = self._block(command)
-            except (NackError, IntegrityError):
+            except (NackError, IntegrityError, UnsupportedError):
                 continue
             data = data.split(b"\0")[0]  # some packs fill up with zeros, or forget to clean up
             if all(byte in _PRINTABLE for byte in data):
@@ -199,7 +198,7 @@ class Wire:
     def _transfer(self, command: int, length: int, sent: bytes = b"") -> bytes:
         self.counts.transfers += 1
         try:
-            reply = self._bus.transfer(self._address, bytes((command,)) + sent, length)
+            reply = self._bus.transfer(self._address, _COMMANDS[command] + sent, length)
         except NackError:
             self.counts.nacks += 1
             raise

@@ -1,6 +1,5 @@
 """What every bus promises, run on every bus there is."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ from smartbattery.errors import BatteryError, NackError
 from smartbattery.linux import LinuxBus
 from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
 from smartbattery.registers import ADDRESS, SERIAL, VOLTAGE
+from tests.adapters import I801, AdapterStandIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,42 +49,20 @@ def playback() -> Bus:
     return PlaybackBus([Transfer.from_json(row.to_json()) for row in kept])
 
 
-@dataclass
-class KernelStandIn:
-    """smbus2.SMBus as far as the driver uses it, in front of the virtual wire.
-
-    It answers an absent address as i2c-bcm2835 does, with EREMOTEIO.
-    """
-
-    bus: Bus
-    funcs: int = smbus2.smbus2.I2cFunc.I2C
-
-    def i2c_rdwr(self, *messages: smbus2.i2c_msg) -> None:
-        """Carry out a write, or a write and a read."""
-        write = messages[0]
-        length = messages[1].len if len(messages) > 1 else 0
-        try:
-            reply = self.bus.transfer(write.addr, bytes(write), length)
-        except NackError as error:
-            raise OSError(121, "Remote I/O error") from error
-        for message in messages[1:]:
-            for index, byte in enumerate(reply):
-                message.buf[index] = bytes((byte,))
-
-    def close(self) -> None:
-        """Close nothing."""
-
-
-@pytest.fixture(params=["virtual", "recording", "playback", "linux"])
+@pytest.fixture(params=["virtual", "recording", "playback", "linux", "linux without raw transfers"])
 def bus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bus:
     makers: dict[str, Callable[[], Bus]] = {
         "virtual": virtual,
         "recording": recording,
         "playback": playback,
         "linux": lambda: LinuxBus("/dev/i2c-1"),
+        "linux without raw transfers": lambda: LinuxBus("/dev/i2c-2"),
     }
-    stand_in = KernelStandIn(virtual())
-    monkeypatch.setattr(smbus2, "SMBus", lambda _: stand_in)
+    adapters = {
+        "/dev/i2c-1": AdapterStandIn(virtual()),
+        "/dev/i2c-2": AdapterStandIn(virtual(), I801),
+    }
+    monkeypatch.setattr(smbus2, "SMBus", adapters.__getitem__)
     return makers[request.param]()
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from dronebms.clock import Clock, SystemClock, VirtualClock
 from dronebms.flightlog import FlightOptions, FlightSource, read_flight
+from dronebms.gauges import PlayedGauge, SteppedGauge, TappedGauge
 from dronebms.monitor import Source
-from dronebms.recording import PlayedGauge, Recorded, SteppedGauge, TappedGauge
-from dronebms.threads import PolledGauge
+from dronebms.recording import Recorded
+from dronebms.threads import BusThread, PolledGauge
 from sim.world import World, open_virtual
 from smartbattery.bus import Bus
 from smartbattery.gauge import Gauge
@@ -98,8 +99,9 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
         return
     clock = SystemClock(speed=50.0)
     bus, _ = open_virtual("survey", clock, 1)
-    thread = PolledGauge(TappedGauge(bus, ADDRESS, 6), clock, 0.1, 0, nothing)
-    yield Stepped(thread, clock)
+    polled = PolledGauge(TappedGauge(bus, ADDRESS, 6), 0, nothing)
+    thread = BusThread("sim", [polled], clock, 0.1)
+    yield Stepped(polled, clock)
     thread.close()
 
 

@@ -29,7 +29,7 @@ def written(folder: Path, text: str) -> str:
 
 
 def test_the_shipped_scenarios_load_and_bear_their_file_names() -> None:
-    assert scenario_names() == ("cold_climb", "half_full", "hover", "survey", "worn_pack")
+    assert scenario_names() == ("bq40", "cold_climb", "half_full", "hover", "survey", "worn_pack")
     for name in scenario_names():
         scenario = load_scenario(name)
         assert scenario.name == name
@@ -111,7 +111,7 @@ def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(ConfigError) as caught:
         load_scenario("survay")
     assert str(caught.value) == (
-        "'survay' is no scenario (cold_climb, half_full, hover, survey, worn_pack) "
+        "'survay' is no scenario (bq40, cold_climb, half_full, hover, survey, worn_pack) "
         "and no .toml file; did you mean survey?"
     )
 

@@ -714,6 +714,35 @@ def test_a_dead_cell_makes_the_number_unknown_and_never_one_too_few(
     assert [index for index, cell_v in enumerate(told.cells_v) if cell_v is None] == [dead]
 
 
+@pytest.mark.parametrize(
+    ("cells", "cell_mv", "nominal_mv"),
+    [
+        (3, 4100, 3700), (4, 4100, 3800), (6, 4100, 3700), (12, 4100, 3600), (16, 4100, 3700),
+        (6, 3300, 3200), (8, 3320, 3200), (15, 3320, 3200), (6, 3500, 3700),
+    ],
+)  # fmt: skip
+def test_a_dead_last_cell_is_never_a_pack_of_one_less(
+    cells: int, cell_mv: int, nominal_mv: int
+) -> None:
+    # The others add up to the pack: LiPo, LiHV, Li-ion, LiFePO4, and a LiPo that is nearly empty.
+    device = Device([cell_mv] * (cells - 1))
+    device.words |= {0x40 - cells: 0, sbs.DESIGN_V.command: cells * nominal_mv}
+    assert Gauge(device).poll(0.0).identity.cells is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "cell_mv", "nominal_mv"),
+    [(3, 4100, 3700), (3, 3500, 3600), (6, 4100, 3700), (7, 4100, 3800), (4, 3300, 3200)],
+)
+def test_an_empty_place_that_reads_zero_is_no_cell_when_the_design_says_so(
+    cells: int, cell_mv: int, nominal_mv: int
+) -> None:
+    # A pack of three on a BQ40Z50 answers 0 for the fourth.
+    device = Device([cell_mv] * cells)
+    device.words |= {0x3F - cells: 0, sbs.DESIGN_V.command: cells * nominal_mv}
+    assert Gauge(device).poll(0.0).identity.cells == cells
+
+
 def test_a_weak_last_cell_of_sixteen_is_not_lost_with_its_word() -> None:
     device = Device([4150] * 15 + [2900])
     device.words[0x30] = 0xFFFF
@@ -805,6 +834,27 @@ def test_a_value_that_cannot_be_is_withheld_counted_and_the_last_good_one_keeps_
     assert (snapshot.soc_pct, snapshot.age_s("soc_pct")) == (80.0, 10.0)
     assert snapshot.counts.withheld in (7, 8)
     assert polled(gauge, 101, 151)[-1].soc_pct is None
+
+
+@pytest.mark.parametrize("row", [*SHOWN, sbs.CELLS[0]], ids=lambda row: row.name)
+@pytest.mark.parametrize("bit", [15, 13])
+def test_one_leaping_word_without_a_pec_is_not_believed(row: Register, bit: int) -> None:
+    device = Device(pec=False)
+    gauge = Gauge(device)
+    before = by_field(gauge.poll(0.0))
+    device.once[row.command] = [(device.words[row.command] ^ 1 << bit).to_bytes(2, "little")]
+    looks = polled(gauge, 1, 20)
+    assert {by_field(snapshot)[row.field] for snapshot in looks} == {before[row.field]}
+    assert device.once[row.command] == []
+
+
+def test_a_load_step_is_believed_at_once() -> None:
+    device = Device(pec=False)
+    gauge = Gauge(device)
+    gauge.poll(0.0)
+    device.words |= {VOLTAGE.command: 21_000, CURRENT.command: 0x10000 - 30_000}
+    snapshot = gauge.poll(0.1)
+    assert (snapshot.voltage_v, snapshot.current_a) == (21.0, 30.0)
 
 
 # ------------------------------------------------------------------------- turns

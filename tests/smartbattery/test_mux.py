@@ -2,12 +2,13 @@
 
 import multiprocessing
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from smartbattery.errors import NackError
+from smartbattery.errors import BusError, NackError
 from smartbattery.lock import GaugeLock, InUseError
 from smartbattery.mux import MuxBus
 
@@ -19,10 +20,14 @@ class Board:
     packs: dict[tuple[int, int], bytes]  # (multiplexer, channel): what its pack answers
     open: dict[int, int] = field(default_factory=lambda: {0x70: 0, 0x71: 0})
     log: list[tuple[int, bytes]] = field(default_factory=list)
+    absent: set[int] = field(default_factory=set)  # multiplexers without power
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Answer as the wires do: one pack may speak, two at once collide."""
         self.log.append((address, tx))
+        if address in self.absent:
+            self.open[address] = 0
+            raise NackError("no power")
         if address in self.open:
             self.open[address] = tx[0]
             return b""
@@ -57,6 +62,16 @@ def test_nothing_but_the_channel_is_written_to_the_multiplexer() -> None:
     board = Board({(0x70, 2): b"\x07\x00"})
     MuxBus(board, 0x70, 2, (0x71,)).transfer(0x0B, b"\x09", 2)
     assert board.log == [(0x71, b"\x00"), (0x70, b"\x04"), (0x0B, b"\x09")]
+
+
+def test_a_second_multiplexer_that_has_gone_with_its_pack_takes_no_other_pack_along() -> None:
+    board = Board({(0x70, 2): b"\x07\x00", (0x71, 2): b"\x08\x00"})
+    both = [MuxBus(board, 0x70, 2, (0x71,)), MuxBus(board, 0x71, 2, (0x70,))]
+    assert [bus.transfer(0x0B, b"\x09", 2)[0] for bus in both] == [7, 8]
+    board.absent.add(0x71)
+    assert both[0].transfer(0x0B, b"\x09", 2)[0] == 7
+    with pytest.raises(NackError):
+        both[1].transfer(0x0B, b"\x09", 2)
 
 
 @pytest.mark.parametrize(("address", "channel"), [(0x6F, 0), (0x78, 0), (0x70, 8), (0x70, -1)])
@@ -94,3 +109,23 @@ def test_a_link_to_the_adapter_is_the_adapter(tmp_path: Path) -> None:
         GaugeLock(str(tmp_path / "battery-bus"), 0x0B, "two", tmp_path)
     lock.close()
     GaugeLock(str(tmp_path / "battery-bus"), 0x0B, "two", tmp_path).close()
+
+
+def test_a_lock_is_for_every_user_whatever_the_umask_and_says_who_has_it(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        GaugeLock("/dev/i2c-1", 0x0B, "dronebms run", tmp_path).close()
+    finally:
+        os.umask(before)
+    (path,) = tmp_path.iterdir()
+    assert path.name == "dronebms-dev-i2c-1-0b.lock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    assert path.read_text() == f"dronebms run (process {os.getpid()})\n"
+
+
+def test_a_lock_follows_no_link_that_somebody_has_laid(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "dronebms-dev-i2c-1-0b.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(BusError, match="cannot be made"):
+        GaugeLock("/dev/i2c-1", 0x0B, "dronebms run", tmp_path)
+    assert (tmp_path / "precious").read_text() == "precious"

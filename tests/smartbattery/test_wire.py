@@ -252,6 +252,11 @@ def test_a_block_is_read_in_one_transfer_when_its_length_is_foreseen() -> None:
     assert script.asked == [(ACCESS, 36)]
 
 
+def test_the_longest_block_of_numbers_is_read_whole() -> None:
+    longest = bytes((36, *range(36)))
+    assert open_wire(Script({ACCESS: [longest]}), has_pec=False).block(ACCESS, 34) == longest[1:]
+
+
 @pytest.mark.parametrize(("foreseen", "lengths"), [(14, [16, 36]), (36, [38])])
 def test_a_block_may_be_longer_or_shorter_than_foreseen(foreseen: int, lengths: list[int]) -> None:
     script = Script({ACCESS: [SEEN_BLOCK]})
@@ -272,9 +277,10 @@ def test_a_block_of_an_impossible_length_is_not_believed(count: int) -> None:
 
 
 def test_a_block_that_grows_between_two_reads_is_not_believed() -> None:
-    script = Script({ACCESS: [b"\x06ABCDEF", b"\x08ABCDEFGH"]})
-    with pytest.raises(IntegrityError, match="changes its length"):
-        open_wire(script, has_pec=False).block(ACCESS, 4)
+    for has_pec in (True, False):
+        script = Script({ACCESS: [b"\x06ABCDEF", b"\x07ABCDEFG"]})
+        with pytest.raises(IntegrityError, match="changes its length"):
+            open_wire(script, has_pec=has_pec).block(ACCESS, 4)
 
 
 @pytest.mark.parametrize("bit", range(0, 8 * len(SEEN_BLOCK), 5))

@@ -1,0 +1,82 @@
+"""Wire time against a table that was worked out by hand, and against what the driver transfers."""
+
+import pytest
+
+from dronebms.clock import VirtualClock
+from sim.world import open_virtual
+from smartbattery.bq40 import DA_STATUS_1, DA_STATUS_2, DA_STATUS_3
+from smartbattery.budget import POLLS_HZ, ask_s, budget_of, read_s, write_s
+from smartbattery.gauge import Gauge
+from smartbattery.recording import RecordingBus, Transfer
+from smartbattery.registers import ADDRESS, VOLTAGE, Pace
+from smartbattery.vendors import BQ40Z50, SOLO, SUI, BlockAsk, Via, profile_named
+
+WORD_S = 574.7e-6
+
+
+@pytest.mark.parametrize(
+    ("us", "exact_s"),
+    [
+        (485, read_s(2, has_pec=False)),
+        (575, read_s(2, has_pec=True)),
+        (385, write_s(3, has_pec=False)),
+        (475, write_s(3, has_pec=True)),
+        (3275, read_s(33, has_pec=False)),
+        (3365, read_s(33, has_pec=True)),
+        (565, write_s(4, has_pec=True)),
+        (3545, read_s(35, has_pec=True)),
+    ],
+    ids=["word", "word+PEC", "write", "write+PEC", "block", "block+PEC", "select", "34 bytes"],
+)
+def test_a_transfer_takes_what_its_clocks_take(us: int, exact_s: float) -> None:
+    assert exact_s * 1e6 == pytest.approx(us, abs=0.5)
+
+
+def manufacturer(block: object, length: int) -> float:
+    ask = BlockAsk("block", 0x71, Via.MANUFACTURER, length, block, 2.0, Pace.FAST)  # type: ignore[arg-type]  # its fields do not matter
+    return ask_s(ask, has_pec=True)
+
+
+def test_looks_of_several_kinds_take_what_was_worked_out_by_hand() -> None:
+    words_s = 11 * WORD_S
+    one_s = words_s + manufacturer(DA_STATUS_1, 32)
+    two_s = one_s + manufacturer(DA_STATUS_2, 16)
+    three_s = two_s + manufacturer(DA_STATUS_3, 18)
+    with_status_s = three_s + 3 * manufacturer(None, 4)
+    looks_ms = [1000 * look_s for look_s in (one_s, two_s, three_s, with_status_s)]
+    assert looks_ms == pytest.approx([10.4, 13.1, 16.0, 20.7], abs=0.06)
+
+
+def test_blocks_of_each_kind_have_their_own_bytes() -> None:
+    assert ask_s(SOLO.cells[0], has_pec=True) == read_s(9, has_pec=True)
+    assert ask_s(SUI.cells[0], has_pec=False) == read_s(8, has_pec=False)
+    assert ask_s(VOLTAGE, has_pec=True) == pytest.approx(WORD_S)
+
+
+def test_four_cells_of_a_bq40_take_so_much() -> None:
+    budget = budget_of(BQ40Z50, 4, has_pec=True)
+    slow_s = 13 * WORD_S + 3 * manufacturer(None, 4) + manufacturer(None, 16)
+    assert budget.poll_s == pytest.approx(6 * WORD_S)
+    assert budget.round_s == pytest.approx(6 * WORD_S + slow_s)
+    assert budget.share_frac == pytest.approx((6 * WORD_S + slow_s / 17) * 10)
+
+
+@pytest.mark.parametrize("scenario", ["survey", "bq40"])
+def test_the_driver_transfers_what_the_budget_says(scenario: str) -> None:
+    log: list[Transfer] = []
+    gauge = Gauge(RecordingBus(open_virtual(scenario, VirtualClock())[0], log.append), ADDRESS)
+    identity = gauge.poll(0.0).identity
+    profile, cells = profile_named(identity.gauge), identity.cells
+    assert profile is not None
+    assert cells == 6
+    budget = budget_of(profile, cells, has_pec=True)
+    log.clear()
+    polls = 13 + len(profile.extra)
+    for poll in range(1, polls + 1):
+        gauge.poll(poll / POLLS_HZ)
+    spent_s = sum(
+        read_s(row.rx_len, has_pec=False) if row.rx_len else write_s(len(row.tx), has_pec=False)
+        for row in log
+    )
+    assert spent_s / (polls / POLLS_HZ) == pytest.approx(budget.share_frac, rel=1e-9)
+    assert spent_s - (polls - 1) * budget.poll_s == pytest.approx(budget.round_s, rel=1e-9)

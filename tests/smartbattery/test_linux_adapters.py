@@ -1,0 +1,424 @@
+"""Adapters without raw transfers, buses that stay stuck, and addresses that the kernel owns.
+
+Stand-ins for smbus2 in front of the virtual gauge; how adapters differ: tests/adapters.py.
+"""
+
+import errno
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import smbus2
+from smbus2.smbus2 import I2C_FUNCS, I2C_RDWR, I2C_SLAVE, I2C_SMBUS, I2C_SMBUS_READ
+
+from dronebms.clock import VirtualClock
+from sim.world import open_virtual
+from smartbattery.bus import Bus
+from smartbattery.errors import (
+    BatteryError,
+    BusAbsentError,
+    BusError,
+    BusTimeoutError,
+    NackError,
+    UnsupportedError,
+)
+from smartbattery.gauge import Gauge
+from smartbattery.linux import LinuxBus, no_recovery
+from smartbattery.mux import MuxBus
+from smartbattery.vendors import BQ40Z50, BQ40Z80
+from tests.adapters import BCM2835, I801, AdapterStandIn
+
+PATH = "/dev/i2c-7"
+BYTE, I2C_BLOCK = 1, 8  # transaction types of linux/i2c.h
+TIMED_OUT = OSError(errno.ETIMEDOUT, "Connection timed out")
+REFUSED = OSError(errno.ENXIO, "No such device or address")
+
+
+def virtual() -> Bus:
+    return open_virtual("survey", VirtualClock(), 1)[0]
+
+
+def opened(
+    monkeypatch: pytest.MonkeyPatch, adapter: AdapterStandIn, sysfs: Path = Path("/nowhere")
+) -> LinuxBus:
+    monkeypatch.setattr(smbus2, "SMBus", lambda _: adapter)
+    return LinuxBus(PATH, sysfs=sysfs)
+
+
+def error_of(bus: Bus, tx: bytes = b"\x09", rx_len: int = 3) -> BatteryError:
+    with pytest.raises(BatteryError) as caught:
+        bus.transfer(0x0B, tx, rx_len)
+    return caught.value
+
+
+# ------------------------------------------------------------------------- without raw transfers
+
+
+def test_a_gauge_reads_the_same_from_the_same_bytes_on_an_adapter_without_raw_transfers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapters = [AdapterStandIn(virtual(), funcs) for funcs in (BCM2835, I801)]
+    looks = []
+    for adapter in adapters:
+        gauge = Gauge(opened(monkeypatch, adapter))
+        looks.append([gauge.poll(step / 10) for step in range(100)])
+    assert looks[0] == looks[1]
+    assert looks[0][-1].voltage_v == pytest.approx(25.1, abs=0.1)
+    assert looks[0][-1].identity.pec
+    assert adapters[0].log == adapters[1].log
+
+
+class Kernel:
+    """The ioctls of an i801 adapter: notes transactions, answers 1, 2, 3, ..."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int, int, list[int]]] = []
+        self._address = 0
+
+    def ioctl(self, _file: int, request: int, argument: object) -> None:
+        """Do as linux/Documentation/i2c/dev-interface.rst says."""
+        assert request != I2C_RDWR, "this adapter has no raw transfers"
+        if request == I2C_FUNCS:
+            argument.value = I801  # type: ignore[attr-defined]  # a c_ulong
+        elif request == I2C_SLAVE:
+            self._address = argument  # type: ignore[assignment]  # a plain number
+        elif request == I2C_SMBUS:
+            self._transact(argument)  # type: ignore[arg-type]  # the one kind left
+
+    def _transact(self, message: smbus2.smbus2.i2c_smbus_ioctl_data) -> None:
+        block = message.data.contents.block if message.data else [0]
+        row = (self._address, message.command, message.size, list(block[1 : block[0] + 1]))
+        self.seen.append(row)
+        if message.read_write == I2C_SMBUS_READ:
+            self.seen[-1] = (*row[:3], [block[0]])
+            for index in range(block[0]):
+                message.data.contents.block[1 + index] = index + 1
+
+
+def test_smbus2_itself_asks_the_kernel_for_i2c_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel()
+    monkeypatch.setattr(smbus2.smbus2, "ioctl", kernel.ioctl)
+    bus = LinuxBus("/dev/null")
+    assert bus.transfer(0x0B, b"\x09", 3) == b"\x01\x02\x03"
+    assert bus.transfer(0x0B, b"\x23", 32) == bytes(range(1, 33))
+    assert bus.transfer(0x0B, b"\x44\x02\x51\x00\x1c", 0) == b""
+    assert bus.transfer(0x70, b"\x04", 0) == b""
+    bus.close()
+    assert kernel.seen[:3] == [
+        (0x0B, 0x09, I2C_BLOCK, [3]),
+        (0x0B, 0x23, I2C_BLOCK, [32]),
+        (0x0B, 0x44, I2C_BLOCK, [2, 0x51, 0, 0x1C]),
+    ]
+    assert kernel.seen[3][:3] == (0x70, 0x04, BYTE)
+
+
+@pytest.mark.parametrize(
+    ("tx", "rx_len", "says"),
+    [
+        (b"\x44", 33, "33 bytes"),
+        (b"\x44", 37, "37 bytes"),
+        (b"\x44" + bytes(33), 0, "33 bytes"),
+        (b"\x00\x50\x00", 2, "data before a read"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_limit_and_nothing_is_sent(
+    tx: bytes, rx_len: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = AdapterStandIn(virtual(), I801)
+    error = error_of(opened(monkeypatch, adapter), tx, rx_len)
+    assert type(error) is UnsupportedError
+    assert says in str(error)
+    assert "32 bytes at most" in str(error)
+    assert adapter.log == []
+
+
+def test_the_longest_that_fits_is_carried_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Echo:
+        def transfer(self, _address: int, _tx: bytes, rx_len: int) -> bytes:
+            return bytes(range(rx_len))
+
+    adapter = AdapterStandIn(Echo(), I801)
+    bus = opened(monkeypatch, adapter)
+    assert bus.transfer(0x0B, b"\x44", 32) == bytes(range(32))
+    bus.transfer(0x0B, b"\x44" + bytes(32), 0)
+    assert adapter.log[1] == (0x0B, b"\x44" + bytes(32), 0)
+
+
+class Manufactured:
+    """A wire whose gauge takes every manufacturer-access selection."""
+
+    def __init__(self) -> None:
+        self._bus = virtual()
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Acknowledge a selection; else pass on."""
+        return b"" if tx[0] == 0x44 and not rx_len else self._bus.transfer(address, tx, rx_len)
+
+
+def test_a_pack_whose_cells_do_not_fit_is_still_read_as_far_as_they_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bus = opened(monkeypatch, AdapterStandIn(Manufactured(), I801))
+    gauge = Gauge(bus, profile=BQ40Z80, cells=6)
+    snapshot = [gauge.poll(step / 10) for step in range(60)][-1]
+    assert snapshot.voltage_v == pytest.approx(25.1, abs=0.1)
+    assert snapshot.cells_v == (None,) * 6
+    assert snapshot.soc_pct is not None
+    assert snapshot.identity.serial == 1001
+
+
+# ------------------------------------------------------------------------- stuck
+
+
+class Stuck:
+    """A path whose adapter fails or answers as it is told; counts its openings."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fails: OSError | None = TIMED_OUT
+        self.openings = self.closings = self.asked = 0
+        self.funcs = BCM2835
+        monkeypatch.setattr(smbus2, "SMBus", self.open)
+
+    def open(self, path: str) -> "Stuck":
+        """Be opened."""
+        assert path == PATH
+        self.openings += 1
+        return self
+
+    def close(self) -> None:
+        """Be closed."""
+        self.closings += 1
+
+    def i2c_rdwr(self, *_: smbus2.i2c_msg) -> None:
+        """Fail, or answer zeros."""
+        self.asked += 1
+        if self.fails is not None:
+            raise self.fails
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Stuck:
+    return Stuck(monkeypatch)
+
+
+@pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY])
+def test_a_bus_that_times_out_three_times_in_a_row_is_opened_again(
+    number: int, stuck: Stuck
+) -> None:
+    stuck.fails = OSError(number, os.strerror(number))
+    bus = LinuxBus(PATH)
+    seen = []
+    for _ in range(7):
+        assert type(error_of(bus)) is BusTimeoutError
+        seen.append((stuck.openings, stuck.closings))
+    assert seen == [(1, 0), (1, 0), (1, 1), (2, 1), (2, 1), (2, 2), (3, 2)]
+    assert stuck.asked == 7  # nothing is sent twice
+
+
+@pytest.mark.parametrize("between", [None, REFUSED], ids=["an answer", "a refusal"])
+def test_whatever_answers_in_between_shows_that_it_is_not_stuck(
+    between: OSError | None, stuck: Stuck
+) -> None:
+    bus = LinuxBus(PATH)
+    for step in range(40):
+        stuck.fails = between if step % 3 == 2 else TIMED_OUT
+        if stuck.fails is None:
+            bus.transfer(0x0B, b"\x09", 3)
+        else:
+            error_of(bus)
+    assert (stuck.openings, stuck.closings) == (1, 0)
+
+
+def test_recovery_is_asked_for_after_three_openings_and_the_bus_is_left_alone_meanwhile(
+    stuck: Stuck,
+) -> None:
+    asked: list[int] = []
+    answers = [True, True, False]
+
+    def recover() -> bool:
+        asked.append(stuck.asked)
+        return answers.pop(0) if answers else False
+
+    bus = LinuxBus(PATH, recover)
+    for _ in range(12):
+        error_of(bus)
+    assert (stuck.openings, asked) == (4, [])  # the first one and three more
+    for _ in range(2):
+        error = error_of(bus)
+        assert type(error) is BusTimeoutError
+        assert str(error) == f"{PATH} is stuck, and left alone while it is recovered"
+    assert (stuck.openings, stuck.closings, stuck.asked) == (4, 4, 12)
+    stuck.fails = None
+    assert bus.transfer(0x0B, b"\x09", 3) == bytes(3)
+    assert asked == [12, 12, 12]
+    stuck.fails = TIMED_OUT  # from the beginning again
+    for _ in range(12):
+        error_of(bus)
+    assert len(asked) == 3
+    error_of(bus)
+    assert asked[3:] == [25]
+
+
+def test_without_a_recovery_it_is_opened_again_for_ever(stuck: Stuck) -> None:
+    bus = LinuxBus(PATH, no_recovery)
+    for _ in range(300):
+        error_of(bus)
+    assert stuck.openings == 100
+    stuck.fails = None
+    assert bus.transfer(0x0B, b"\x09", 3) == bytes(3)
+
+
+def test_a_stuck_bus_never_raises_out_of_a_poll_and_is_read_again(stuck: Stuck) -> None:
+    gauge = Gauge(LinuxBus(PATH))
+    for step in range(100):
+        snapshot = gauge.poll(step / 10)
+        assert snapshot.voltage_v is None
+        assert "held or busy" in str(snapshot.trouble)
+    assert 100 <= stuck.asked <= 200
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT])
+def test_an_adapter_that_was_pulled_out_is_let_go_whatever_its_driver_says(
+    number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    closed: list[int] = []
+    path = tmp_path / "i2c-3"
+    path.touch()
+
+    def open_there(_: str) -> AdapterStandIn:
+        path.stat()
+        return AdapterStandIn(virtual())
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(smbus2, "SMBus", open_there)
+    monkeypatch.setattr(AdapterStandIn, "close", lambda _: closed.append(1))
+    bus = LinuxBus(str(path))
+    bus.transfer(0x0B, b"\x09", 3)
+    with monkeypatch.context() as pulled:
+        pulled.setattr(AdapterStandIn, "i2c_rdwr", fail)
+        assert type(error_of(bus)) in (NackError, BusTimeoutError)  # it is still there
+        path.unlink()
+        for _ in range(3):
+            assert type(error_of(bus)) is BusAbsentError
+    assert closed == [1]
+    path.touch()
+    assert len(bus.transfer(0x0B, b"\x09", 3)) == 3
+
+
+# ------------------------------------------------------------------------- owned by the kernel
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Path:
+    """Return a folder as the kernel shows it with sbs-battery bound to 0x0b on bus 7."""
+    driver = tmp_path / "drivers" / "sbs-battery"
+    driver.mkdir(parents=True)
+    for device in ("7-000b", "7-0070"):
+        (tmp_path / device).mkdir()
+        (tmp_path / device / "driver").symlink_to(driver)
+    (tmp_path / "8-000b").mkdir()  # a device that no driver has taken
+    return tmp_path
+
+
+UNBIND = "echo 7-000b | sudo tee /sys/bus/i2c/drivers/sbs-battery/unbind"
+
+
+def test_words_are_read_beside_a_kernel_driver_which_is_explained_once(
+    sysfs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gauge = Gauge(opened(monkeypatch, AdapterStandIn(virtual()), sysfs))
+    with caplog.at_level(logging.WARNING):
+        looks = [gauge.poll(step / 10) for step in range(50)]
+    assert looks[-1].voltage_v == pytest.approx(25.1, abs=0.1)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{PATH} address 0x0b belongs to the kernel driver sbs-battery, beside which only plain "
+        f"words are read; to free it: {UNBIND}"
+    )
+
+
+@pytest.mark.parametrize("tx", [b"\x44\x02\x51\x00", b"\x44\x02\x51\x00\x1c"])
+def test_nothing_is_written_beside_a_kernel_driver(
+    tx: bytes, sysfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = AdapterStandIn(virtual())
+    error = error_of(opened(monkeypatch, adapter, sysfs), tx, 0)
+    assert type(error) is UnsupportedError
+    assert str(error).endswith(UNBIND)
+    assert adapter.log == []
+
+
+def test_a_multiplexer_of_the_kernel_is_not_turned(
+    sysfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = AdapterStandIn(virtual())
+    error = error_of(MuxBus(opened(monkeypatch, adapter, sysfs), 0x70, 1))
+    assert "address 0x70 belongs to the kernel driver" in str(error)
+    assert adapter.log == []
+
+
+def test_manufacturer_data_is_asked_again_once_the_driver_is_unbound(
+    sysfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = AdapterStandIn(virtual())
+    gauge = Gauge(opened(monkeypatch, adapter, sysfs), profile=BQ40Z50, cells=4)
+
+    def selections() -> int:
+        return sum(tx[0] == 0x44 and len(tx) > 1 for _, tx, _ in adapter.log)
+
+    looks = [gauge.poll(step / 10) for step in range(100)]
+    assert selections() == 0
+    assert looks[-1].voltage_v == pytest.approx(25.1, abs=0.1)
+    assert looks[-1].soc_pct is not None
+    (sysfs / "7-000b" / "driver").unlink()
+    for step in range(100, 200):
+        gauge.poll(step / 10)
+    assert selections() > 4
+
+
+def test_the_kernel_refusing_a_call_is_explained_by_the_driver(
+    sysfs: Path, monkeypatch: pytest.MonkeyPatch, stuck: Stuck
+) -> None:
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    stuck.funcs = I801
+    monkeypatch.setattr(Stuck, "read_i2c_block_data", busy, raising=False)
+    bus = LinuxBus(PATH, sysfs=sysfs)
+    for _ in range(5):
+        error = error_of(bus)
+        assert type(error) is BusError
+        assert str(error).endswith(UNBIND)
+    assert stuck.openings == 1  # opening it again would change nothing
+
+
+def test_another_bus_or_an_address_without_a_driver_is_not_owned(
+    sysfs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened(monkeypatch, AdapterStandIn(Manufactured()))
+    with caplog.at_level(logging.WARNING):
+        for path in ("/dev/i2c-8", "/dev/i2c-9"):
+            LinuxBus(path, sysfs=sysfs).transfer(0x0B, b"\x44\x02\x51\x00", 0)
+        with pytest.raises(NackError):
+            LinuxBus(PATH, sysfs=sysfs).transfer(0x0C, b"\x09", 2)
+    assert caplog.records == []
+
+
+def test_a_link_to_the_adapter_is_owned_like_it(
+    sysfs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(monkeypatch, AdapterStandIn(virtual()))
+    (tmp_path / "battery-bus").symlink_to("/dev/i2c-7")
+    bus = LinuxBus(str(tmp_path / "battery-bus"), sysfs=sysfs)
+    assert UNBIND in str(error_of(bus, b"\x44\x02\x51\x00", 0))
+
+
+def test_a_snapshot_is_the_same_beside_a_driver_as_without(
+    sysfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = Gauge(opened(monkeypatch, AdapterStandIn(virtual()), sysfs)).poll(1.0)
+    alone = Gauge(opened(monkeypatch, AdapterStandIn(virtual()))).poll(1.0)
+    assert beside == alone
