@@ -9,18 +9,24 @@ from pathlib import Path
 from dronebms.clock import Clock, PacedClock, SystemClock, VirtualClock
 from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
+from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
 from dronebms.monitor import Monitor, Report, Sink, Source
-from dronebms.recording import Recorded, Recorder, SteppedGauge, TappedGauge
-from dronebms.threads import PolledGauge
+from dronebms.recording import Recorded, Recorder
+from dronebms.recovery import RecoveryProgram
+from dronebms.threads import BusThread, PolledGauge
 from dronebms.vehicle import VehicleState
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.link import open_link
 from sim.faults import parse_fault
 from sim.world import open_virtual
 from smartbattery.bus import Bus
+from smartbattery.errors import BusError
 from smartbattery.gauge import Gauge
-from smartbattery.linux import LinuxBus
+from smartbattery.linux import LinuxBus, no_recovery
+from smartbattery.lock import GaugeLock
+from smartbattery.mux import MuxBus
 from smartbattery.registers import ADDRESS
+from smartbattery.vendors import profile_named
 
 PERIOD_S = 0.1
 _log = logging.getLogger(__name__)
@@ -104,7 +110,7 @@ class Simulation:
 
     def _ticks(self) -> Iterator[float]:
         step = 0
-        while (t_s := step * PERIOD_S) <= self.duration_s:
+        while (t_s := round(step * PERIOD_S, 6)) <= self.duration_s:
             yield t_s
             step += 1
 
@@ -115,40 +121,80 @@ class Simulation:
 
 
 def serve(config: Config, stack: ExitStack) -> None:
-    """Run the service until it is told to stop.
+    """Run the service until it is told to stop; raises what `service_reports` does."""
+    for _ in service_reports(config, stack, SystemClock()):
+        pass
+
+
+def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[Report]:
+    """Start the service and yield every step, without end.
 
     Raises:
-        ConfigError: a limit, scenario or recording folder that cannot be used.
+        ConfigError: a limit, scenario or recording folder that cannot be used, or a pack that
+            another program reads.
         LinkError: a link URL that means nothing.
     """
-    clock = SystemClock()
-    changes = config.limit_changes()
+    _lock(config, stack)
     recorder = _recorder(config, stack)
     bridge = Bridge(
         stack.enter_context(closing(open_link(config.mavlink.url))),
         system_id=config.mavlink.system_id,
         vehicle=config.mavlink.vehicle,
     )
-    monitors = []
-    for index, battery in enumerate(config.battery):
-        bus = open_bus(battery, clock)
-        gauge = TappedGauge(bus, battery.address, battery.cells)
-        on_poll = _forget if recorder is None else recorder.polled
-        source = PolledGauge(gauge, clock, PERIOD_S, index, on_poll)
-        stack.callback(source.close)
-        sinks: list[Sink] = [bridge, log_events]
-        monitors.append(Monitor(source, battery.facts(), sinks, index=index, limit_changes=changes))
-        _log.info("battery %d: %s address 0x%02x", index + 1, battery.bus, battery.address)
+    changes, sinks = config.limit_changes(), (bridge, log_events)
+    sources = _sources(config, stack, clock, _forget if recorder is None else recorder.polled)
+    monitors = [
+        Monitor(source, battery.facts(), sinks, index=index, limit_changes=changes)
+        for index, (source, battery) in enumerate(zip(sources, config.battery, strict=True))
+    ]
     _log.info("telling %s", config.mavlink.url)
-    for _ in Loop(clock, bridge.pump, monitors, recorder).reports(_live_ticks(clock)):
-        pass
+    return Loop(clock, bridge.pump, monitors, recorder).reports(_live_ticks(clock))
 
 
-def open_bus(battery: BatteryConfig, clock: Clock) -> Bus:
-    """Return the wire that a battery's configuration names."""
-    if battery.bus.startswith("sim:"):
-        return open_virtual(battery.bus.removeprefix("sim:"), clock)[0]
-    return LinuxBus(battery.bus)
+def _lock(config: Config, stack: ExitStack) -> None:
+    """Keep other programs from the packs, and from the multiplexers that lead to them.
+
+    Whoever turns a multiplexer, or asks an address beside it, would get another pack's answers.
+    """
+    real = [battery for battery in config.battery if not battery.is_virtual]
+    places = {(b.adapter, at) for b in real for at in (b.address, b.mux_address) if at is not None}
+    for adapter, address in sorted(places):
+        try:
+            stack.callback(GaugeLock(adapter, address, "dronebms run").close)
+        except BusError as error:
+            raise ConfigError(str(error)) from error
+
+
+def _sources(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -> list[Source]:
+    """Return the battery's gauges in their order, a thread for each adapter running."""
+    sources: dict[int, PolledGauge] = {}
+    for members in config.adapters():
+        bus = open_bus([battery for _, battery in members], clock)
+        polled = []
+        for index, battery in members:
+            wire = bus
+            if battery.mux_address is not None and battery.mux_channel is not None:
+                others = {b.mux_address for _, b in members if b.mux_address is not None}
+                others.discard(battery.mux_address)
+                wire = MuxBus(bus, battery.mux_address, battery.mux_channel, sorted(others))
+            profile = profile_named(battery.gauge)
+            gauge = TappedGauge(wire, battery.address, battery.cells, profile)
+            sources[index] = PolledGauge(gauge, index, on_poll)
+            polled.append(sources[index])
+            _log.info("battery %d: %s", index + 1, battery.place)
+        thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
+        stack.callback(thread.close)
+    return [sources[index] for index in range(len(sources))]
+
+
+def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
+    """Return the wire that batteries of one adapter are on."""
+    first = batteries[0]
+    if first.is_virtual:
+        return open_virtual(first.scenario, clock)[0]
+    command = next((battery.recovery for battery in batteries if battery.recovery), None)
+    recover = no_recovery if command is None else RecoveryProgram(command, clock)
+    return LinuxBus(first.bus, recover)
 
 
 def log_events(report: Report) -> None:
@@ -170,7 +216,7 @@ def _recorder(config: Config, stack: ExitStack) -> Recorder | None:
     taken = [int(path.stem[4:]) for path in folder.glob("run-*.rec") if path.stem[4:].isdigit()]
     path = folder / f"run-{max(taken, default=0) + 1:05d}.rec"
     changes = config.limit_changes()
-    batteries = [Recorded(b.facts(), b.address, changes) for b in config.battery]
+    batteries = [Recorded(b.facts(), b.address, changes, b.gauge) for b in config.battery]
     recorder = Recorder(path, batteries)
     stack.callback(recorder.close)
     _log.info("recording to %s", path)

@@ -6,19 +6,25 @@ Units are in the key names.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import CHEMISTRIES, chemistry_of
-from dronebms.limits import LimitChange, Severity, limit_ids
+from dronebms.limits import LimitChange, Severity, contradiction, every_limit
 from dronebms.tomlfile import Section, read_text, validated
+from smartbattery import mux
+from smartbattery.vendors import PROFILES, profile_named
+
+AUTO = "auto"  # the gauge's profile is found out by reading
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Word = Annotated[str, Field(min_length=1)]
+_VIRTUAL = "sim:"
 
 
 def _bus(text: str) -> str:
-    if text.startswith("/dev/") or (text.startswith("sim:") and len(text) > len("sim:")):
+    if text.startswith("/dev/") or (text.startswith(_VIRTUAL) and text != _VIRTUAL):
         return text
     raise ValueError('a device such as "/dev/i2c-1", or "sim:SCENARIO"')
 
@@ -30,16 +36,61 @@ def _chemistry(name: str) -> str:
     return name
 
 
+def _gauge(name: str) -> str:
+    if name != AUTO and profile_named(name) is None:
+        raise ValueError(f"one of {', '.join((AUTO, *(row.name for row in PROFILES)))}")
+    return name
+
+
+GaugeName = Annotated[str, AfterValidator(_gauge)]
+
+
 class BatteryConfig(Section):
     """One pack."""
 
     bus: Annotated[str, AfterValidator(_bus)]
     address: Annotated[int, Field(ge=0x03, le=0x77)] = 0x0B
-    gauge: Literal["auto"] = "auto"
+    gauge: GaugeName = AUTO
+    mux_address: Annotated[int, Field(ge=mux.ADDRESSES[0], le=mux.ADDRESSES[-1])] | None = None
+    mux_channel: Annotated[int, Field(ge=mux.CHANNELS[0], le=mux.CHANNELS[-1])] | None = None
+    recovery: Annotated[list[Word], Field(min_length=1)] | None = None  # program, arguments
     cells: Annotated[int, Field(ge=1, le=16)] | None = None
     capacity_mah: Positive | None = None
     chemistry: Annotated[str, AfterValidator(_chemistry)] = "lipo"
     cutoff_cell_v: Annotated[float, Field(ge=1.5, le=4.2)] | None = None
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> "BatteryConfig":
+        if (self.mux_address is None) != (self.mux_channel is None):
+            raise ValueError("both of mux_address and mux_channel, or neither")
+        if self.is_virtual and (self.mux_address is not None or self.recovery is not None):
+            raise ValueError("no mux_address and no recovery with a simulated bus")
+        if self.mux_address == self.address:
+            raise ValueError("a pack at another address than its multiplexer")
+        return self
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether the pack is a simulated one."""
+        return self.bus.startswith(_VIRTUAL)
+
+    @property
+    def scenario(self) -> str:
+        """The name of the simulated flight."""
+        return self.bus.removeprefix(_VIRTUAL)
+
+    @property
+    def place(self) -> str:
+        """Where the pack is, for people."""
+        place = f"{self.bus} address 0x{self.address:02x}"
+        if self.mux_address is None:
+            return place
+        return f"{place} channel {self.mux_channel} of 0x{self.mux_address:02x}"
+
+    @property
+    def adapter(self) -> str:
+        """The device behind the links that a path may be made of."""
+        return str(Path(self.bus).resolve())
 
     def facts(self) -> BatteryFacts:
         """Return what is told of the pack."""
@@ -72,7 +123,7 @@ class RecordingConfig(Section):
 
 
 def _limit_id(name: str) -> str:
-    ids = limit_ids()
+    ids = every_limit()
     if name not in ids:
         raise ValueError(f"one of {', '.join(ids)}")
     return name
@@ -96,15 +147,40 @@ class LimitConfig(Section):
             raise ValueError(f"one of {', '.join(names)}")
         return Severity[str(name).upper()]
 
+    @model_validator(mode="after")
+    def _can_clear(self) -> "LimitConfig":
+        if self.trip is not None and self.clear is not None:
+            wrong = contradiction(every_limit()[self.id], self.trip, self.clear)
+            if wrong is not None:
+                raise ValueError(wrong)
+        return self
+
 
 class Config(Section):
     """A whole file."""
 
-    battery: Annotated[tuple[BatteryConfig, ...], Field(min_length=1, max_length=2, strict=False)]
+    battery: Annotated[list[BatteryConfig], Field(min_length=1)]
     mavlink: MavlinkConfig = MavlinkConfig()
     status: StatusConfig | None = None
     recording: RecordingConfig | None = None
-    limit: Annotated[tuple[LimitConfig, ...], Field(strict=False)] = ()
+    limit: list[LimitConfig] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _every_pack_is_heard_alone(self) -> "Config":
+        for second, later in enumerate(self.battery):
+            for first, earlier in enumerate(self.battery[:second]):
+                wrong = _conflict(earlier, later)
+                if wrong is not None:
+                    raise ValueError(f"battery.{first + 1} and battery.{second + 1}: {wrong}")
+        return self
+
+    def adapters(self) -> list[list[tuple[int, BatteryConfig]]]:
+        """Return the batteries with their indices, those of one adapter together."""
+        found: dict[str, list[tuple[int, BatteryConfig]]] = {}
+        for index, battery in enumerate(self.battery):
+            key = f"{battery.bus} {index}" if battery.is_virtual else battery.adapter
+            found.setdefault(key, []).append((index, battery))
+        return list(found.values())
 
     def limit_changes(self) -> tuple[LimitChange, ...]:
         """Return the changes as `limits.changed_limits` takes them."""
@@ -112,6 +188,25 @@ class Config(Section):
             LimitChange(row.id, row.trip, row.clear, row.hold_s, row.clear_s, row.severity)
             for row in self.limit
         )
+
+
+def _conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:
+    """Return why two batteries cannot be read beside each other, None when they can."""
+    if one.is_virtual or other.is_virtual or one.adapter != other.adapter:
+        return None
+    places = (one.mux_address, one.mux_channel), (other.mux_address, other.mux_channel)
+    if one.address == other.address and places[0] == places[1]:
+        return f"the same bus and address 0x{one.address:02x}, so the same pack"
+    if one.address == other.address and (None, None) in places:
+        return (
+            f"one address 0x{one.address:02x} before and behind a multiplexer; "
+            f"both would answer at once"
+        )
+    if {one.mux_address, other.mux_address} & {one.address, other.address}:
+        return "a pack at the address of a multiplexer"
+    if one.recovery and other.recovery and one.recovery != other.recovery:
+        return "one bus, and another recovery"
+    return None
 
 
 def read_config(path: Path) -> Config:

@@ -21,18 +21,15 @@ from pydantic import ValidationError
 
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
+from dronebms.config import AUTO, GaugeName
 from dronebms.errors import ConfigError, RecordingError
 from dronebms.limits import LimitChange, Severity
 from dronebms.tomlfile import Section
 from dronebms.vehicle import UNHEARD, VehicleState
-from smartbattery.bus import Bus
 from smartbattery.errors import IntegrityError
-from smartbattery.gauge import Gauge
-from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
-from smartbattery.snapshot import Snapshot
+from smartbattery.recording import Transfer
 
 MAGIC = b"dronebms-recording 1\n"
-OnPoll = Callable[[int, float, Sequence[Transfer]], None]  # battery, time, what it took
 Progress = Callable[[float], None]  # the share that is done, 0..1
 _log = logging.getLogger(__name__)
 
@@ -44,6 +41,7 @@ class Recorded:
     facts: BatteryFacts
     address: int
     limit_changes: tuple[LimitChange, ...] = ()
+    gauge: str = AUTO
 
 
 class _Change(Section):
@@ -67,6 +65,7 @@ class _Told(Section):
     """A battery in the first record."""
 
     address: int
+    gauge: GaugeName = AUTO  # recordings of before have none
     chemistry: str
     cells: int | None
     capacity_mah: float | None
@@ -100,87 +99,31 @@ class Recorder:
     def stepped(self, now_s: float, vehicle: VehicleState) -> None:
         """Write that the loop stepped, and hand the bytes to the operating system."""
         heard = {key: value for key, value in asdict(vehicle).items() if value is not None}
-        self._append(["t", now_s, heard])
-        if self._file is not None:
-            try:
-                self._file.flush()
-            except OSError as error:
-                self._stop(error)
+        self._append(["t", now_s, heard], flush=True)
 
     def close(self) -> None:
         """Finish the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _append(self, record: object) -> None:
-        text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-        self._write(b"%08x %b\n" % (crc32(text), text))
-
-    def _write(self, data: bytes) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.write(data)
-        except OSError as error:
-            self._stop(error)
-
-    def _stop(self, error: OSError) -> None:
-        _log.error("recording to %s has stopped: %s", self._path, error.strerror)
         file, self._file = self._file, None
         if file is not None:
             try:
                 file.close()
-            except OSError:  # the disk is full: what is buffered cannot be saved
-                _log.warning("the last second of %s is lost", self._path)
+            except OSError as error:  # the disk is full: what is buffered cannot be saved
+                _log.warning("the end of %s is lost: %s", self._path, error.strerror)
 
+    def _append(self, record: object, *, flush: bool = False) -> None:
+        text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+        self._write(b"%08x %b\n" % (crc32(text), text), flush=flush)
 
-class TappedGauge:
-    """A gauge whose transfers are handed over poll by poll, for a recorder."""
-
-    def __init__(self, bus: Bus, address: int, cells: int | None) -> None:
-        self._transfers: list[Transfer] = []
-        self._gauge = Gauge(RecordingBus(bus, self._transfers.append), address, cells=cells)
-
-    def poll(self, now_s: float) -> tuple[Snapshot, tuple[Transfer, ...]]:
-        """Poll and return what was learned, and the transfers that it took."""
-        snapshot = self._gauge.poll(now_s)
-        transfers = tuple(self._transfers)
-        self._transfers.clear()
-        return snapshot, transfers
-
-
-class SteppedGauge:
-    """A `Source` that is polled in the loop itself; each poll's transfers go to a recorder."""
-
-    def __init__(self, gauge: TappedGauge, index: int, on_poll: OnPoll) -> None:
-        self._gauge = gauge
-        self._index = index
-        self._on_poll = on_poll
-
-    def poll(self, now_s: float) -> Snapshot:
-        """Poll the gauge."""
-        snapshot, transfers = self._gauge.poll(now_s)
-        self._on_poll(self._index, now_s, transfers)
-        return snapshot
-
-
-class PlayedGauge:
-    """A gauge fed by recorded polls: a `Source` that says what it said then."""
-
-    def __init__(self, battery: Recorded) -> None:
-        self._bus = PlaybackBus()
-        self._gauge = Gauge(self._bus, battery.address, cells=battery.facts.cells)
-        self._latest: Snapshot | None = None
-
-    def play(self, now_s: float, transfers: Sequence[Transfer]) -> None:
-        """Poll as it was polled at `now_s`."""
-        self._bus.extend(transfers)
-        self._latest = self._gauge.poll(now_s)
-
-    def poll(self, now_s: float) -> Snapshot:
-        """Return the newest snapshot as it stood at `now_s`."""
-        return Snapshot(now_s) if self._latest is None else self._latest.at(now_s)
+    def _write(self, data: bytes, *, flush: bool = False) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(data)
+            if flush:
+                self._file.flush()
+        except OSError as error:
+            _log.error("recording to %s has stopped: %s", self._path, error.strerror)
+            self.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,19 +202,31 @@ def _records(path: Path, progress: Progress = lambda _: None) -> Iterator[tuple[
                 raise RecordingError(f"{path}: line {damaged} is damaged")
             read += len(line)
             progress(min(read / size, 1.0))
-            checksum, _, text = line.rstrip(b"\n").partition(b" ")
-            if line.endswith(b"\n") and checksum == b"%08x" % crc32(text):
-                yield number, json.loads(text)
-            else:
+            record = _decoded(line)
+            if record is None:
                 damaged = number
+            else:
+                yield number, record
     if damaged is not None:
         _log.warning("%s ends in the middle of line %d, which is left out", path, damaged)
+
+
+def _decoded(line: bytes) -> object:
+    """Return what a line holds, None when it is torn or damaged."""
+    checksum, _, text = line.removesuffix(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % crc32(text):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _to_json(battery: Recorded) -> dict[str, object]:
     facts = battery.facts
     return {
         "address": battery.address,
+        "gauge": battery.gauge,
         "chemistry": facts.chemistry.name,
         "cells": facts.cells,
         "capacity_mah": facts.capacity_mah,
@@ -294,4 +249,4 @@ def _from_json(row: object, path: Path) -> Recorded:
         changes = tuple(row.change() for row in told.limits)
     except (ValidationError, ConfigError, ValueError) as error:
         raise RecordingError(f"{path}: line 2 does not describe a battery: {row!r:.80}") from error
-    return Recorded(facts, told.address, changes)
+    return Recorded(facts, told.address, changes, told.gauge)

@@ -1,12 +1,16 @@
-"""One thread per bus: it polls, the loop takes what is newest without ever waiting."""
+"""One thread per adapter: it polls its packs in turn, the loop takes what is newest.
+
+The loop never waits, and one adapter never waits for another.
+"""
 
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dronebms.clock import Clock
-from dronebms.recording import OnPoll, TappedGauge
+from dronebms.gauges import OnPoll, TappedGauge
 from smartbattery.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -18,30 +22,25 @@ _STOP_S = 3.0  # longer than an adapter's own timeout
 
 
 class PolledGauge:
-    """A `Source` whose gauge is polled by a thread of its own.
+    """A `Source` whose gauge is polled by the thread of its adapter.
 
     Args:
         gauge: used by that thread alone.
-        clock: the same as the loop's.
-        period_s: of the polls.
         index: of the battery.
         on_poll: told in the loop's thread of each poll that the loop has taken, in order.
     """
 
-    def __init__(
-        self, gauge: TappedGauge, clock: Clock, period_s: float, index: int, on_poll: OnPoll
-    ) -> None:
+    def __init__(self, gauge: TappedGauge, index: int, on_poll: OnPoll) -> None:
         self._gauge = gauge
-        self._clock = clock
-        self._period_s = period_s
         self._index = index
         self._on_poll = on_poll
         self._done: deque[tuple[Snapshot, tuple[Transfer, ...]]] = deque(maxlen=_KEPT)
         self._latest: Snapshot | None = None
         self._trouble: str | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"bus-{index}", daemon=True)
-        self._thread.start()
+
+    def ask(self, now_s: float) -> None:
+        """Poll the gauge; for the thread of its adapter."""
+        self._done.append(self._gauge.poll(now_s))
 
     def poll(self, now_s: float) -> Snapshot:
         """Return the newest snapshot as it stands at `now_s`."""
@@ -53,17 +52,6 @@ class PolledGauge:
         self._tell(self._latest)
         return self._latest.at(now_s)
 
-    def close(self) -> None:
-        """End the thread; it is left alone when the adapter holds it."""
-        self._stopping.set()
-        self._thread.join(_STOP_S)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            now_s = self._clock.now_s()
-            self._done.append(self._gauge.poll(now_s))
-            self._clock.sleep_until(now_s + self._period_s)
-
     def _tell(self, snapshot: Snapshot) -> None:
         """Log a change of what is wrong, not its every repetition."""
         if snapshot.trouble == self._trouble:
@@ -73,3 +61,36 @@ class PolledGauge:
             _log.info("battery %d is heard again", self._index + 1)
         else:
             _log.warning("battery %d is not heard: %s", self._index + 1, snapshot.trouble)
+
+
+class BusThread:
+    """The thread that owns an adapter and polls every pack on it, until `close`.
+
+    Args:
+        name: of the adapter.
+        gauges: its packs.
+        clock: the same as the loop's.
+        period_s: of the rounds.
+    """
+
+    def __init__(
+        self, name: str, gauges: Sequence[PolledGauge], clock: Clock, period_s: float
+    ) -> None:
+        self._gauges = tuple(gauges)
+        self._clock = clock
+        self._period_s = period_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"bus {name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; it is left alone when the adapter holds it."""
+        self._stopping.set()
+        self._thread.join(_STOP_S)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            round_s = self._clock.now_s()
+            for gauge in self._gauges:
+                gauge.ask(self._clock.now_s())
+            self._clock.sleep_until(round_s + self._period_s)

@@ -1,0 +1,72 @@
+"""A gauge whose transfers are kept: handed to a recorder as it is polled, or played back.
+
+The transfers are the pack's own: what turned a multiplexer is left out, so that a recording is
+replayed without one.
+"""
+
+from collections.abc import Callable, Sequence
+
+from dronebms.recording import Recorded
+from smartbattery.bus import Bus
+from smartbattery.gauge import Gauge
+from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
+from smartbattery.snapshot import Snapshot
+from smartbattery.vendors import Profile, profile_named
+
+OnPoll = Callable[[int, float, Sequence[Transfer]], None]  # battery, time, what it took
+
+
+class TappedGauge:
+    """A gauge whose transfers are handed over poll by poll, for a recorder."""
+
+    def __init__(
+        self, bus: Bus, address: int, cells: int | None, profile: Profile | None = None
+    ) -> None:
+        self._transfers: list[Transfer] = []
+        tap = RecordingBus(bus, self._transfers.append)
+        self._gauge = Gauge(tap, address, cells=cells, profile=profile)
+
+    def poll(self, now_s: float) -> tuple[Snapshot, tuple[Transfer, ...]]:
+        """Poll and return what was learned, and the transfers that it took."""
+        snapshot = self._gauge.poll(now_s)
+        transfers = tuple(self._transfers)
+        self._transfers.clear()
+        return snapshot, transfers
+
+
+class SteppedGauge:
+    """A `Source` that is polled in the loop itself; each poll's transfers go to a recorder."""
+
+    def __init__(self, gauge: TappedGauge, index: int, on_poll: OnPoll) -> None:
+        self._gauge = gauge
+        self._index = index
+        self._on_poll = on_poll
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Poll the gauge."""
+        snapshot, transfers = self._gauge.poll(now_s)
+        self._on_poll(self._index, now_s, transfers)
+        return snapshot
+
+
+class PlayedGauge:
+    """A gauge fed by recorded polls: a `Source` that says what it said then."""
+
+    def __init__(self, battery: Recorded) -> None:
+        self._bus = PlaybackBus()
+        self._gauge = Gauge(
+            self._bus,
+            battery.address,
+            cells=battery.facts.cells,
+            profile=profile_named(battery.gauge),
+        )
+        self._latest: Snapshot | None = None
+
+    def play(self, now_s: float, transfers: Sequence[Transfer]) -> None:
+        """Poll as it was polled at `now_s`."""
+        self._bus.extend(transfers)
+        self._latest = self._gauge.poll(now_s)
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Return the newest snapshot as it stood at `now_s`."""
+        return Snapshot(now_s) if self._latest is None else self._latest.at(now_s)

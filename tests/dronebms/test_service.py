@@ -1,0 +1,336 @@
+"""The service's buses: several packs, adapters that hang, packs that come and go, and two services.
+
+Stand-ins for smbus2 in front of virtual packs, our own code from there on; MAVLink over loopback.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import smbus2
+from pymavlink.dialects.v20 import common as mavlink
+
+import smartbattery.lock
+from dronebms import predictions
+from dronebms.app import service_reports
+from dronebms.clock import Clock, SystemClock, VirtualClock
+from dronebms.config import Config
+from dronebms.errors import ConfigError
+from dronebms.gauges import SteppedGauge, TappedGauge
+from dronebms.monitor import Monitor, Report
+from dronebms.recording import read_batteries
+from dronebms.replay import reports as replayed
+from dronebms.sidecar import FlightOptions
+from dronebms.tomlfile import validated
+from dronebms.vehicle import UNHEARD
+from sim.faults import parse_fault
+from sim.world import open_virtual
+from smartbattery.bus import Bus
+from smartbattery.errors import NackError
+from smartbattery.registers import ADDRESS
+from tests.adapters import AdapterStandIn, MuxBoard
+
+SPEED = 20.0  # of the clock, to wait less
+
+
+@dataclass
+class Socket:
+    """A plug: the pack that is in it may be another later, or none."""
+
+    pack: Bus | None
+    threads: set[str] = field(default_factory=set)
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Pass on to whoever is plugged in."""
+        self.threads.add(threading.current_thread().name)
+        if self.pack is None:
+            raise NackError("nobody")
+        return self.pack.transfer(address, tx, rx_len)
+
+
+Plug = Callable[[dict[str, Bus]], None]
+
+
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plug:
+    """Return what plugs buses in behind paths; locks are beside those of a real service."""
+    monkeypatch.setattr(smartbattery.lock, "_FOLDER", tmp_path)
+
+    def plugged(buses: dict[str, Bus]) -> None:
+        monkeypatch.setattr(smbus2, "SMBus", lambda path: AdapterStandIn(buses[path]))
+
+    return plugged
+
+
+@pytest.fixture
+def ground() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
+        ears.bind(("127.0.0.1", 0))
+        ears.settimeout(0.0)
+        yield ears
+
+
+def heard(ground: socket.socket) -> list[str]:
+    """Return the kinds of the messages that have come by now."""
+    parser = mavlink.MAVLink(None)
+    kinds: list[str] = []
+    while True:
+        try:
+            messages = parser.parse_buffer(ground.recv(2000)) or ()
+        except BlockingIOError:
+            return kinds
+        kinds += [message.get_type() for message in messages]
+
+
+def config_of(text: str, ground: socket.socket) -> Config:
+    url = f'[mavlink]\nurl = "udpout:127.0.0.1:{ground.getsockname()[1]}"\n'
+    return validated(Config, text + url, "x.toml")
+
+
+def pack(clock: Clock, seed: int, name: str = "hover") -> Bus:
+    return open_virtual(name, clock, seed)[0]
+
+
+def battery(bus: str, more: str = "") -> str:
+    return f'[[battery]]\nbus = "{bus}"\n{more}\n'
+
+
+def serial_of(report: Report) -> int | None:
+    return report.snapshot.identity.serial
+
+
+# ------------------------------------------------------------------------- several packs
+
+
+def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
+    plug: Plug, ground: socket.socket, tmp_path: Path
+) -> None:
+    clock = SystemClock(SPEED)
+    board = Socket(MuxBoard({(0x70, 0): pack(clock, 1), (0x71, 3): pack(clock, 2)}))
+    plug({"/dev/i2c-1": board})
+    text = battery("/dev/i2c-1", 'mux_address = 0x70\nmux_channel = 0\ngauge = "generic"')
+    text += battery("/dev/i2c-1", "mux_address = 0x71\nmux_channel = 3")
+    text += f'[recording]\ndir = "{tmp_path}/runs"\n'
+    with ExitStack() as stack:
+        live = service_reports(config_of(text, ground), stack, clock)
+        reports: list[Report] = []
+        known: Counter[int] = Counter()
+        while min(known[0], known[1]) < 60:
+            reports += (next(live), next(live))
+            known.update(r.index for r in reports[-2:] if r.snapshot.voltage_v is not None)
+            assert reports[-1].t_s < 20.0 * SPEED, "one pack is not heard"
+    last = {report.index: report for report in reports if report.snapshot.voltage_v is not None}
+    assert {index: serial_of(report) for index, report in last.items()} == {0: 2001, 1: 2002}
+    assert len({report.snapshot.cells_v for report in last.values()}) == 2
+    for report in reports:
+        assert serial_of(report) in (None, 2001 + report.index)
+    assert board.threads == {"bus /dev/i2c-1"}
+
+    path = tmp_path / "runs" / "run-00001.rec"
+    assert [told.gauge for told in read_batteries(path)] == ["generic", "auto"]
+    again = list(replayed(path, FlightOptions(), lambda _: None))
+    assert [decided(report) for report in again] == [decided(report) for report in reports]
+
+
+def decided(report: Report) -> dict[str, object]:
+    """Return the line of a report without the sentence about what is not heard yet."""
+    return predictions.line(report) | {"trouble": None}
+
+
+def test_an_adapter_that_hangs_delays_neither_the_other_adapters_pack_nor_the_loop(
+    plug: Plug, ground: socket.socket
+) -> None:
+    clock, let_go = SystemClock(), threading.Event()
+
+    class Hanging:
+        def transfer(self, _address: int, _tx: bytes, _rx_len: int) -> bytes:
+            let_go.wait(3.0)
+            raise NackError("nobody")
+
+    good = Socket(pack(clock, 1))
+    plug({"/dev/i2c-1": Hanging(), "/dev/i2c-2": good})
+    text = battery("/dev/i2c-1") + battery("/dev/i2c-2") + battery("/dev/i2c-1", "address = 0x0c")
+    with ExitStack() as stack:
+        live = service_reports(config_of(text, ground), stack, clock)
+        steps = [(next(live), next(live), next(live), clock.now_s()) for _ in range(20)]
+        let_go.set()
+    ended_s = [end_s for *_, end_s in steps]
+    assert steps[-1][3] - steps[0][3] == pytest.approx(1.9, abs=0.3)
+    assert max(b - a for a, b in pairwise(ended_s)) < 0.3
+    assert {report.snapshot.voltage_v for report, *_ in steps} == {None}
+    assert sum(report.snapshot.voltage_v is not None for _, report, *_ in steps) >= 15
+    assert good.threads == {"bus /dev/i2c-2"}
+
+
+# ------------------------------------------------------------------------- coming and going
+
+
+def test_a_pack_that_is_absent_is_neither_empty_nor_told_and_comes_back_as_it_was(
+    plug: Plug, ground: socket.socket
+) -> None:
+    clock = SystemClock(SPEED / 2)
+    bus, _ = open_virtual("hover", clock, 1, [parse_fault("unplug@30")])  # for 20 s
+    plug({"/dev/i2c-1": bus})
+    messages: dict[str, list[str]] = {"flying": [], "absent": [], "back": []}
+    seen: dict[str, Report] = {}
+    with ExitStack() as stack:
+        live = service_reports(config_of(battery("/dev/i2c-1"), ground), stack, clock)
+        for report in live:
+            if report.t_s > 70.0:
+                break
+            name = "flying" if report.t_s < 30 else "absent" if report.t_s < 50 else "back"
+            kinds = heard(ground)
+            if name != "absent" or report.t_s > 34.0:  # what was read holds for 2 s
+                messages[name] += kinds
+            if name == "absent" and report.t_s > 34.0:
+                assert report.snapshot.voltage_v is None
+                assert all(cell_v is None for cell_v in report.snapshot.cells_v)
+                assert "no answer" in str(report.snapshot.trouble)
+                assert not {"pack_low", "charge_critical", "time_critical"} & {
+                    *report.status.active
+                }
+                assert report.estimate.remaining_s != 0.0
+            if report.snapshot.voltage_v is not None or name == "absent":
+                seen[name] = report
+    assert "BATTERY_STATUS" in messages["flying"]
+    assert "BATTERY_STATUS" not in messages["absent"]
+    assert "HEARTBEAT" in messages["absent"]
+    assert "BATTERY_STATUS" in messages["back"]
+    before, after = seen["flying"].estimate, seen["back"].estimate
+    assert before.soc_pct is not None
+    assert after.soc_pct is not None
+    assert 0 < before.soc_pct - after.soc_pct < 10  # the vehicle flew on meanwhile
+    assert before.used_mah is not None
+    assert after.used_mah is not None
+    assert after.used_mah > before.used_mah
+
+
+def flown(second_seed: int, *, gap_s: float) -> list[Report]:
+    """Return what is told of a pack that is pulled out after 60 s, and one is plugged in later."""
+    clock = VirtualClock()
+    first, second = pack(clock, 1), pack(clock, second_seed)
+    wire = Socket(first)
+    source = SteppedGauge(TappedGauge(wire, ADDRESS, None), 0, lambda *_: None)
+    monitor = Monitor(source, open_virtual("hover", clock, 1)[1].facts())
+    reports = []
+    for step in range(1800):
+        t_s = step / 10
+        clock.sleep_until(t_s)
+        if t_s >= 60.0:
+            wire.pack = None
+        if t_s >= 60.0 + gap_s:
+            wire.pack = first if second_seed == 1 else second
+        reports.append(monitor.step(t_s, UNHEARD))
+    return reports
+
+
+@pytest.mark.parametrize("gap_s", [3.0, 25.0, 90.0])
+def test_the_same_pack_plugged_in_again_is_estimated_on(gap_s: float) -> None:
+    reports = flown(1, gap_s=gap_s)
+    before, after = reports[595], reports[-1]
+    assert serial_of(before) == serial_of(after) == 2001
+    assert before.estimate.remaining_s is not None
+    assert after.estimate.remaining_s is not None
+    # Two minutes later, by a model that held the load it knew: within a third.
+    gone_s = before.estimate.remaining_s - after.estimate.remaining_s
+    assert abs(gone_s - 120.0) < before.estimate.remaining_s / 3
+    assert (after.estimate.used_mah or 0) > 1.5 * (before.estimate.used_mah or 0) > 0
+    assert min(r.estimate.soc_pct for r in reports if r.estimate.soc_pct is not None) > 50
+
+
+@pytest.mark.parametrize("gap_s", [3.0, 25.0, 90.0])
+def test_another_pack_is_estimated_from_its_own_beginning(gap_s: float) -> None:
+    reports = flown(7, gap_s=gap_s)
+    before, after = reports[595], reports[-1]
+    assert (serial_of(before), serial_of(after)) == (2001, 2007)
+    drawn_mah = sum(r.snapshot.current_a or 0 for r in reports if serial_of(r) == 2007) / 36
+    assert after.estimate.used_mah == pytest.approx(drawn_mah, rel=0.02)
+
+
+@pytest.mark.parametrize("second_seed", [1, 7])
+def test_nothing_is_known_of_a_pack_while_none_is_there(second_seed: int) -> None:
+    for report in flown(second_seed, gap_s=25.0)[630:849]:
+        assert report.snapshot.voltage_v is None
+        assert report.snapshot.soc_pct is None
+        assert report.snapshot.current_a is None
+        assert "nobody" in str(report.snapshot.trouble)
+        assert report.estimate.remaining_s != 0.0
+
+
+# ------------------------------------------------------------------------- two services
+
+
+def test_a_pack_of_another_service_is_refused_before_anything_is_opened(
+    plug: Plug, ground: socket.socket, tmp_path: Path
+) -> None:
+    clock = SystemClock(SPEED)
+    board = MuxBoard({(0x70, 0): pack(clock, 1), (0x70, 1): pack(clock, 2)})
+    plug({"/dev/i2c-1": board})
+    first, second = (
+        battery("/dev/i2c-1", f"mux_address = 0x70\nmux_channel = {channel}")
+        for channel in range(2)
+    )
+    recorded = second + f'[recording]\ndir = "{tmp_path}/runs"\n'
+    with ExitStack() as stack:
+        service_reports(config_of(first, ground), stack, clock)
+        # Another channel is another pack, but who turns the multiplexer gets the first one's.
+        with ExitStack() as other, pytest.raises(ConfigError, match="0x0b is in use by dronebms"):
+            service_reports(config_of(recorded, ground), other, clock)
+        assert not (tmp_path / "runs").exists()
+        with ExitStack() as other:
+            elsewhere = battery("/dev/i2c-1", "address = 0x0c")
+            service_reports(config_of(elsewhere, ground), other, clock)
+    with ExitStack() as stack:
+        service_reports(config_of(second, ground), stack, clock)
+
+
+@pytest.fixture
+def no_bus() -> Iterator[str]:
+    name = f"i2c-9{os.getpid()}"
+    yield name
+    for folder in ("/run/lock", tempfile.gettempdir()):
+        for path in Path(folder).glob(f"dronebms-dev-{name}-*.lock"):
+            path.unlink()
+
+
+def service(tmp_path: Path, no_bus: str) -> "subprocess.Popen[str]":
+    path = tmp_path / "dronebms.toml"
+    path.write_text(battery(f"/dev/{no_bus}") + '[mavlink]\nurl = "udpout:127.0.0.1:9"\n')
+    return subprocess.Popen(  # noqa: S603 - our own command
+        (sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_run_on_the_same_pack_ends_with_2_and_a_sentence(
+    tmp_path: Path, no_bus: str
+) -> None:
+    with service(tmp_path, no_bus) as first:
+        assert first.stderr is not None
+        try:
+            assert any("telling" in line for line in first.stderr)
+            with service(tmp_path, no_bus) as second:
+                _, said = second.communicate(timeout=20.0)
+            assert second.returncode == 2
+            assert said == (
+                f"dronebms: /dev/{no_bus} address 0x0b is in use by dronebms run "
+                f"(process {first.pid})\n"
+            )
+        finally:
+            first.kill()
+    with service(tmp_path, no_bus) as third:  # the first one was killed, and left nothing behind
+        assert third.stderr is not None
+        assert any("telling" in line for line in third.stderr)
+        third.terminate()
+    assert third.returncode == 0
