@@ -77,7 +77,7 @@ def default_limits(facts: BatteryFacts) -> tuple[Limit, ...]:
         Limit("cell_high",      "highest_cell_v",   full_v + 0.05, full_v,       3.0, 10.0, W, "cell {cell} at {value:.2f} V, full is {trip:.2f} V"),
         Limit("hot",            "temperature_degc", hot - 10.0,    hot - 13.0,   5.0, 20.0, W, "pack at {value:.0f} degC, hot is {trip:.0f} degC"),
         Limit("hot_critical",   "temperature_degc", hot,           hot - 3.0,    5.0, 20.0, C, "pack at {value:.0f} degC, its limit is {trip:.0f} degC", OVER_TEMPERATURE),
-        Limit("cold",           "temperature_degc", cold,          cold + 3.0,   5.0, 20.0, W, "pack at {value:.0f} degC, cold is {trip:.0f} degC", UNDER_TEMPERATURE),
+        Limit("cold",           "temperature_degc", cold,          cold + 3.0,   5.0, 20.0, W, "pack at {value:z.0f} degC, cold is {trip:.0f} degC", UNDER_TEMPERATURE),
         Limit("silent",         "silence_s",        3.0,           1.0,          0.0,  2.0, W, "the gauge has been silent for {value:.0f} s"),
         Limit("lost",           "silence_s",        10.0,          1.0,          0.0,  2.0, C, "the gauge has been silent for {value:.0f} s"),
         Limit("charge_low",     "soc_pct",          20.0,          25.0,         5.0, 30.0, W, "{value:.0f} % charge left"),

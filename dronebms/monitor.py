@@ -15,7 +15,7 @@ from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.plausible import Plausible
 from dronebms.protection import Judge, Status
 from dronebms.vehicle import VehicleState
-from smartbattery.snapshot import UNIDENTIFIED, Snapshot
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class Monitor:
     ) -> None:
         self._source = source
         self._told = self._facts = facts
+        self._serial: int | None = None
         self._sinks = tuple(sinks)
         self._index = index
         self._changes = tuple(limit_changes)
@@ -82,7 +83,7 @@ class Monitor:
         """Poll, estimate, judge and tell; return what was told."""
         snapshot = self._source.poll(now_s)
         if snapshot.identity != UNIDENTIFIED:  # through a silence what was learned holds
-            self._learn(self._told.completed(snapshot.identity))
+            self._learn(snapshot.identity)
         snapshot = self._plausible.believed(snapshot, self._facts)
         estimate = self._estimator.update(snapshot)
         status = self._judge.update(snapshot, estimate)
@@ -96,9 +97,14 @@ class Monitor:
                 _log.exception("a sink failed and is skipped for this step")
         return report
 
-    def _learn(self, facts: BatteryFacts) -> None:
+    def _learn(self, identity: Identity) -> None:
         """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""
-        if facts == self._facts:
+        facts, known = self._told.completed(identity), self._facts
+        if identity.serial in (None, self._serial):  # of the same pack nothing is forgotten
+            facts = facts.completed(Identity(cells=known.cells, design_mah=known.capacity_mah))
+        else:
+            self._serial = identity.serial
+        if facts == known:
             return
         self._facts = facts
         try:

@@ -7,13 +7,18 @@ from typing import NoReturn, TypeAlias
 
 from dronebms.app import PERIOD_S
 from dronebms.chemistry import CHEMISTRIES
+from dronebms.config import AUTO
 from sim.faults import FAULTS
 from sim.scenario import scenario_names
+from smartbattery.mux import ADDRESSES as MUXES
+from smartbattery.mux import CHANNELS
+from smartbattery.registers import ADDRESS, CELLS
+from smartbattery.vendors import PROFILES
 
 UNUSABLE = 2
 DEMO_URL = "udpout:127.0.0.1:14550"
 
-Command: TypeAlias = Callable[[argparse.Namespace], None]
+Command: TypeAlias = Callable[[argparse.Namespace], int | None]  # exit code, None is 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,6 +50,22 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        try:
+            value = int(text, 0)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            form = "#04x" if text.startswith("0x") else "d"
+            raise argparse.ArgumentTypeError(
+                f"{low:{form}} to {high:{form}} is needed, not {text!r}"
+            )
+        return value
+
+    return whole
+
+
 def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     """Return the parser; the chosen command is left in `run`."""
     root = _Parser(
@@ -53,7 +74,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         "the flight controller.",
     )
     known = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, add in (("sim", _add_sim), ("run", _add_run), ("replay", _add_replay)):
+    adders = {"sim": _add_sim, "run": _add_run, "probe": _add_probe, "replay": _add_replay}
+    for name, add in adders.items():
         add(known).set_defaults(run=commands[name])
     return root
 
@@ -127,6 +149,35 @@ def _add_run(commands: _Commands) -> _Parser:
         "--log", choices=("text", "json"), default="text", help="how log lines look (text)"
     )
     return run
+
+
+def _add_probe(commands: _Commands) -> _Parser:
+    probe = commands.add_parser(
+        "probe",
+        help="a look at a pack: every register decoded, and warnings",
+        description="Read every register and status word of a pack, and say what is wrong with it. "
+        "Never writes a setting. Exit code 1: no pack, or one that has tripped or failed.",
+        epilog="example: dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35",
+    )
+    probe.add_argument(
+        "--bus", metavar="BUS", help="/dev/i2c-N, sim:SCENARIO or a recording of --record"
+    )
+    names = [AUTO, *(profile.name for profile in PROFILES)]
+    probe.add_argument("--gauge", choices=names, default=AUTO, help="kind of pack (auto)")
+    for name, kind, default, text in (
+        ("address", _between(0x03, 0x77), ADDRESS, "7-bit (0x0b)"),
+        ("cells", _between(1, len(CELLS)), None, "cells in series, to compare with"),
+        ("hover-a", _positive, None, "what the vehicle draws in hover, to compare with"),
+        ("mux-address", _between(MUXES[0], MUXES[-1]), None, "of the multiplexer before the pack"),
+        ("mux-channel", _between(CHANNELS[0], CHANNELS[-1]), None, "its channel"),
+    ):
+        probe.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=text)
+    probe.add_argument("--json", action="store_true", help="one JSON line a look")
+    probe.add_argument("--watch", action="store_true", help="look every second until Ctrl-C")
+    probe.add_argument("--record", type=Path, metavar="FILE", help="write down every transfer")
+    probe.add_argument("--scan", action="store_true", help="find the packs on every /dev/i2c-*")
+    probe.add_argument("--mux", action="store_true", help="with --scan: also behind multiplexers")
+    return probe
 
 
 def _add_replay(commands: _Commands) -> _Parser:

@@ -71,6 +71,16 @@ def test_what_was_learned_of_a_pack_and_what_is_tripped_holds_through_a_silence(
     assert not any(event.limit_id == "pack_low" for r in reports[60:] for event in r.status.events)
 
 
+def test_of_the_same_pack_nothing_is_forgotten_and_of_another_everything() -> None:
+    partly, other = Identity(serial=7), Identity(serial=8, cells=4)
+    steps = (SIX_CELLS, partly, Identity(manufacturer="who"), SIX_CELLS, other)
+    known = [
+        (report.facts.cells, report.facts.capacity_mah)
+        for report in watched((look(float(t), identity=i) for t, i in enumerate(steps)), UNTOLD)
+    ]
+    assert known == [(6, 5000.0)] * 4 + [(4, None)]
+
+
 def test_a_change_that_can_never_be_is_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="'hot': clear 70 must be below trip 50"):
         Monitor(Scripted(look(0.0)), FACTS, limit_changes=[LimitChange("hot", clear=70.0)])

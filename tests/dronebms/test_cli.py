@@ -1,0 +1,320 @@
+"""The command line: exit codes, one sentence for what is wrong, one seed the same bytes."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dronebms.cli import main
+from sim.faults import FAULTS
+from sim.scenario import scenario_names
+
+FLIGHT = Path(__file__).parents[1] / "data" / "flights" / "F13_Marquis2019_P04_1.csv.gz"
+COMMAND = (sys.executable, "-m", "dronebms.cli")
+EVENT = re.compile(r"t=\S+ +(info|warning|critical|emergency|over): ")
+QUICK = ("--json", "--speed", "max")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *argv: str | Path) -> Done:
+        """Run one command."""
+        self._capsys.readouterr()
+        try:
+            code = main([str(word) for word in argv])
+        except SystemExit as left:
+            code = left.code if isinstance(left.code, int) else 1
+        captured = self._capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+
+@pytest.fixture
+def dronebms(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    """Return a shell; what the command does about SIGTERM does not outlive the test."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield Shell(capsys)
+    signal.signal(signal.SIGTERM, before)
+
+
+def started(*argv: str) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(  # noqa: S603 - our own command
+        (*COMMAND, *argv),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def lines_of(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# ---------------------------------------------------------------------- help and wrong options
+
+
+@pytest.mark.parametrize("command", ["sim", "run", "replay"])
+def test_every_command_has_help_with_an_example(dronebms: Shell, command: str) -> None:
+    done = dronebms(command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"example: dronebms {command} " in " ".join(done.out.split())
+
+
+def test_the_help_names_every_flight_and_every_fault(dronebms: Shell) -> None:
+    words = set(re.findall(r"\w+", dronebms("sim", "--help").out.replace("-\n", "-")))
+    assert set(scenario_names()) <= words
+    assert {fault.name for fault in FAULTS} <= words
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "fly",
+        "sim --speed 0",
+        "sim --speed -1",
+        "sim --speed nan",
+        "sim --speed inf",
+        "sim --speed fast",
+        "sim --seed -1",
+        "sim --seed 1.5",
+        "sim --duration 0",
+        "sim --duration 1e999",
+        "sim --what",
+        "sim --flight nowhere",
+        "sim --flight absent.toml",
+        "sim --speed max --fault gremlin",
+        "sim --speed max --fault nack@-1",
+        "sim --speed max --fault nack@",
+        "sim --speed max --fault weak_cell@5",
+        "sim --speed max --mavlink pigeon:here",
+        "sim --speed max --mavlink udpout:127.0.0.1:99999",
+        "sim --speed max --record absent/x.rec",
+        "replay",
+        "replay absent.csv",
+        "replay absent.doc",
+        "replay . ",
+        "replay FLIGHT --cells 0",
+        "replay FLIGHT --cells five",
+        "replay FLIGHT --cells 6",
+        "replay FLIGHT --chemistry nimh",
+        "replay FLIGHT --cutoff-cell-v 33",
+        "replay FLIGHT --capacity-mah -5",
+        "replay FLIGHT --out absent/x.jsonl",
+        "replay FLIGHT --out .",
+        "replay FLIGHT --out /dev/full",
+        "run",
+        "run -c absent.toml",
+        "run -c .",
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence_and_code_2(
+    dronebms: Shell, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = dronebms(*line.replace("FLIGHT", str(FLIGHT)).split())
+    assert done.code == 2
+    assert done.out == ""
+    (sentence,) = done.err.splitlines()
+    assert sentence.startswith("dronebms")
+    assert "Traceback" not in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------------- sim
+
+
+def test_one_seed_gives_the_same_bytes_at_any_speed_and_whoever_listens(dronebms: Shell) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
+        ears.bind(("127.0.0.1", 0))
+        heard_at = f"udpout:127.0.0.1:{ears.getsockname()[1]}"
+        options = ("sim", "--json", "--duration", "60", "--seed", "5")
+        quick = dronebms(*options, "--speed", "max")
+        paced = dronebms(*options, "--speed", "200", "--mavlink", "none")
+        told = dronebms(*options, "--speed", "max", "--mavlink", heard_at)
+        assert len(ears.recv(2000)) > 10
+    assert len(quick.out.splitlines()) == 61
+    assert quick.out == paced.out == told.out
+    assert {done.code for done in (quick, paced, told)} == {0}
+    other = dronebms(*options[:-1], "6", "--speed", "max")
+    assert len(other.out.splitlines()) == 61
+    assert other.out != quick.out
+
+
+def test_a_flight_of_seven_seconds_has_eight_lines(dronebms: Shell) -> None:
+    assert len(dronebms("sim", *QUICK, "--duration", "7").out.splitlines()) == 8
+
+
+@pytest.mark.parametrize("fault", [fault.name for fault in FAULTS])
+def test_every_fault_is_flown_without_a_stop(dronebms: Shell, fault: str) -> None:
+    done = dronebms("sim", *QUICK, "--duration", "200", "--fault", fault)
+    assert (done.code, done.err) == (0, "")
+    lines = lines_of(done.out)
+    assert [line["t_s"] for line in lines] == [float(t) for t in range(201)]
+    assert lines[-1]["battery"] == 0
+
+
+def test_what_a_fault_does_is_seen(dronebms: Shell) -> None:
+    unplugged = lines_of(dronebms("sim", *QUICK, "--duration", "140", "--fault", "unplug").out)
+    assert unplugged[119]["voltage_v"] is not None
+    assert unplugged[126]["voltage_v"] is None
+    assert unplugged[126]["active"] == ["silent"]
+    assert unplugged[133]["active"] == ["lost", "silent"]
+    assert unplugged[126]["trouble"]
+    stalled = lines_of(dronebms("sim", *QUICK, "--duration", "230", "--fault", "frozen").out)
+    assert stalled[205]["voltage_v"] is not None
+    assert stalled[215]["voltage_v"] is None
+    assert str(stalled[215]["trouble"]).startswith("the gauge's values have stood still for 3")
+    assert "lost" in str(stalled[225]["active"])
+
+
+def test_headless_is_a_line_a_second_for_people_and_every_event(dronebms: Shell) -> None:
+    done = dronebms("sim", "--headless", "--speed", "max", "--duration", "140", "--fault", "unplug")
+    assert (done.code, done.err) == (0, "")
+    events = [line for line in done.out.splitlines() if EVENT.match(line)]
+    assert [line.split("  ", 1)[1] for line in events] == [
+        "warning: the gauge has been silent for 3 s",
+        "critical: the gauge has been silent for 10 s",
+    ]
+    assert len(done.out.splitlines()) == 141 + len(events)
+
+
+def test_after_a_flight_on_the_screen_there_is_a_summary(dronebms: Shell) -> None:
+    done = dronebms("sim", "--speed", "max", "--duration", "30")
+    assert done.code == 0
+    assert "simulated survey: " in done.out
+    assert "the pack did not reach its end" in done.out
+
+
+# ---------------------------------------------------------------------- record and replay
+
+
+def test_a_recorded_simulation_replays_to_the_same_lines(dronebms: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "run.rec"
+    said = dronebms("sim", *QUICK, "--duration", "90", "--fault", "nack@20", "--record", path)
+    again = dronebms("replay", path, "--out", "-")
+    assert (said.code, again.code) == (0, 0)
+    assert len(said.out.splitlines()) == 91
+    assert again.out == said.out
+    assert "run.rec: 1:30" in again.err
+    refused = dronebms("sim", *QUICK, "--duration", "1", "--record", path)
+    assert refused.code == 2
+    assert "exists already" in refused.err
+    assert dronebms("replay", path, "--out", "-").out == said.out
+
+
+def test_predictions_have_stdout_to_themselves(dronebms: Shell) -> None:
+    done = dronebms("replay", FLIGHT, "--out", "-")
+    lines = lines_of(done.out)
+    assert done.code == 0
+    assert [line["t_s"] for line in lines] == [float(t) for t in range(len(lines))]
+    assert "the pack reached its end at 00:0" in done.err
+    plain = dronebms("replay", FLIGHT)
+    assert plain.out == done.err
+    assert plain.err == ""
+
+
+def test_what_the_user_knows_overrides_the_file(dronebms: Shell) -> None:
+    done = dronebms("replay", FLIGHT, "--capacity-mah", "9999", "--cutoff-cell-v", "3.45")
+    assert "9999 mAh, empty at 3.45 V a cell" in done.out
+
+
+def test_a_file_of_predictions_is_whole_or_not_there(dronebms: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "p.jsonl"
+    assert dronebms("replay", FLIGHT, "--out", out).code == 0
+    good = out.read_text()
+    assert good == dronebms("replay", FLIGHT, "--out", "-").out
+    flight = tmp_path / "bad.csv"
+    flight.write_text("t_s,voltage_v,current_a\n0,12,1\n1,12,soon\n")
+    for target in (out, tmp_path / "new.jsonl"):
+        done = dronebms("replay", flight, "--cells", "3", "--chemistry", "lipo", "--out", target)
+        assert done.code == 2
+        assert "line 3, column current_a: 'soon' is not a number" in done.err
+    assert out.read_text() == good
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "p.jsonl"]
+
+
+def test_a_flight_is_not_overwritten_by_its_own_predictions(
+    dronebms: Shell, tmp_path: Path
+) -> None:
+    flight = Path(shutil.copy(FLIGHT, tmp_path / "x.csv.gz"))
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(flight)
+    options = ("--cells", "4", "--chemistry", "lipo", "--out")
+    for out in (flight, link):
+        done = dronebms("replay", flight, *options, out)
+        assert done.code == 2
+        assert "is the flight itself" in done.err
+    assert flight.read_bytes() == FLIGHT.read_bytes()
+
+
+def test_a_damaged_recording_is_code_1_with_its_line(dronebms: Shell, tmp_path: Path) -> None:
+    path, out = tmp_path / "run.rec", tmp_path / "p.jsonl"
+    dronebms("sim", *QUICK, "--duration", "5", "--record", path)
+    data = bytearray(path.read_bytes())
+    place = len(data) // 2
+    data[place] ^= 1
+    path.write_bytes(data)
+    done = dronebms("replay", path, "--out", out)
+    assert done.code == 1
+    assert done.err == f"dronebms: {path}: line {data[:place].count(10) + 1} is damaged\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["run.rec"]
+
+
+# ---------------------------------------------------------------------- signals and pipes
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_simulation_that_is_stopped_stops_silently(number: signal.Signals, code: int) -> None:
+    with started("sim", "--json", "--mavlink", "none") as process:
+        assert isinstance(process.stdout, io.TextIOWrapper)
+        assert lines_of(process.stdout.readline())[0]["t_s"] == 0.0
+        process.send_signal(number)
+        _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (code, "")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("sim", *QUICK),
+        ("sim", "--headless", "--speed", "max"),
+        ("replay", str(FLIGHT), "--out", "-"),
+    ],
+)
+def test_a_reader_that_goes_away_ends_the_command_silently(argv: Sequence[str]) -> None:
+    with started(*argv) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 0
+    # The summary of a replay goes to stderr when stdout is the predictions'; nothing else does.
+    assert "Traceback" not in err
+    assert "Broken" not in err

@@ -1,0 +1,230 @@
+"""The service as a process: what it sends over a real socket, and how it stops."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from dronebms.app import serve
+from dronebms.config import Config
+from dronebms.errors import DroneBmsError
+from dronebms.recording import Poll, Step, read_records
+from dronebms.tomlfile import validated
+
+COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")
+WAIT_S = 8.0
+VIRTUAL = '[[battery]]\nbus = "sim:survey"\n'
+NO_BUS = f"i2c-{os.getpid()}"  # of this run alone, as a lock goes with it
+ABSENT = f'[[battery]]\nbus = "/dev/{NO_BUS}"\n'
+
+
+@dataclass
+class Ground:
+    """A ground station's end of a link, read by pymavlink."""
+
+    socket: socket.socket
+    messages: list[mavlink.MAVLink_message] = field(default_factory=list)
+
+    def listen_until(self, done: Callable[[], bool]) -> None:
+        """Take messages until something is so."""
+        parser = mavlink.MAVLink(None)
+        end_s = monotonic() + WAIT_S
+        while not done():
+            assert monotonic() < end_s, f"not in {WAIT_S} s, heard {self.counts()}"
+            try:
+                self.messages += parser.parse_buffer(self.socket.recv(2000)) or ()
+            except TimeoutError:
+                continue
+
+    def counts(self) -> Counter[tuple[str, int]]:
+        """Return how many of (message, component) have come."""
+        return Counter((m.get_type(), m.get_srcComponent()) for m in self.messages)
+
+    def heard(self, kind: str, component: int = 180, times: int = 1) -> Callable[[], bool]:
+        """Return whether a message has come, to wait for."""
+        return lambda: self.counts()[kind, component] >= times
+
+
+@pytest.fixture
+def ground() -> Iterator[Ground]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
+        ears.bind(("127.0.0.1", 0))
+        ears.settimeout(0.2)
+        yield Ground(ears)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leave_no_lock() -> Iterator[None]:
+    yield
+    for folder in ("/run/lock", tempfile.gettempdir()):
+        for path in Path(folder).glob(f"dronebms-dev-{NO_BUS}-*.lock"):
+            path.unlink()
+
+
+@contextmanager
+def service(
+    tmp_path: Path, text: str, ground: Ground | None = None, *options: str
+) -> Iterator[subprocess.Popen[str]]:
+    path = tmp_path / "dronebms.toml"
+    if ground is not None:
+        text += f'[mavlink]\nurl = "udpout:127.0.0.1:{ground.socket.getsockname()[1]}"\n'
+    path.write_text(text)
+    with subprocess.Popen(  # noqa: S603 - our own command
+        (*COMMAND, str(path), *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def stopped(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
+    """Stop a service as an operator does; return what it wrote."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == (0 if number is signal.SIGTERM else 130)
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+def test_the_service_reports_a_pack_records_it_and_stops_when_it_is_told(
+    tmp_path: Path, ground: Ground
+) -> None:
+    text = f'{VIRTUAL}[recording]\ndir = "{tmp_path}/runs/of/today"\n'
+    with service(tmp_path, text, ground) as process:
+        ground.listen_until(ground.heard("BATTERY_STATUS", times=4))
+        ground.listen_until(ground.heard("HEARTBEAT"))
+        err = stopped(process)
+    assert "battery 1: sim:survey address 0x0b" in err
+    status = [m for m in ground.messages if m.get_type() == "BATTERY_STATUS"][-1]
+    assert sum(mv for mv in status.voltages if mv != 0xFFFF) == pytest.approx(25_140, abs=60)
+    assert status.voltages.count(0xFFFF) == 4
+    assert 95 <= status.battery_remaining <= 100
+    assert status.charge_state == mavlink.MAV_BATTERY_CHARGE_STATE_OK
+    assert (status.id, status.get_srcSystem()) == (0, 1)
+
+    path = tmp_path / "runs/of/today/run-00001.rec"
+    replayed = subprocess.run(  # noqa: S603 - our own command
+        (*COMMAND[:3], "replay", str(path), "--out", "-"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [json.loads(line) for line in replayed.stdout.splitlines()]
+    assert len(lines) >= 1
+    assert lines[-1]["voltage_v"] == pytest.approx(25.14, abs=0.06)
+
+
+def test_a_run_that_is_killed_is_recorded_beside_older_ones_and_readable(
+    tmp_path: Path, ground: Ground
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / "run-00041.rec").write_text("an older one")
+    (runs / "run-old.rec").write_text("somebody's")
+    with service(tmp_path, f'{VIRTUAL}[recording]\ndir = "{runs}"\n', ground) as process:
+        ground.listen_until(ground.heard("BATTERY_STATUS", times=2))  # the first one's step is over
+        process.kill()
+    assert sorted(path.name for path in runs.iterdir()) == [
+        "run-00041.rec",
+        "run-00042.rec",
+        "run-old.rec",
+    ]
+    assert (runs / "run-00041.rec").read_text() == "an older one"
+    records = list(read_records(runs / "run-00042.rec"))
+    assert {type(record) for record in records} == {Poll, Step}
+
+
+def test_a_missing_bus_is_told_once_and_the_service_goes_on_without_inventing_a_battery(
+    tmp_path: Path, ground: Ground
+) -> None:
+    with service(tmp_path, ABSENT, ground, "--log", "json") as process:
+        ground.listen_until(ground.heard("STATUSTEXT"))  # silent for three seconds
+        assert process.stderr is not None
+        err = ""
+        while "silent" not in err:  # the log has it a moment later
+            err += process.stderr.readline()
+        assert process.poll() is None
+        err += stopped(process)
+    assert ground.counts()["HEARTBEAT", 180] >= 3
+    assert ground.counts()["BATTERY_STATUS", 180] == 0
+    rows = [json.loads(line) for line in err.splitlines()]
+    told = [row["text"] for row in rows if row["level"] == "warning"]
+    assert len(told) == 2
+    assert told[0].startswith(f"battery 1 is not heard: /dev/{NO_BUS} does not exist (")
+    assert told[1] == "battery 1 warning: the gauge has been silent for 3 s"
+    (text,) = [m for m in ground.messages if m.get_type() == "STATUSTEXT"]
+    assert text.severity == mavlink.MAV_SEVERITY_WARNING
+    assert "silent" in text.text
+
+
+def test_two_batteries_are_two_components_and_a_dead_one_does_not_silence_the_other(
+    tmp_path: Path, ground: Ground
+) -> None:
+    with service(tmp_path, VIRTUAL + ABSENT, ground) as process:
+        ground.listen_until(ground.heard("BATTERY_STATUS", times=2))
+        ground.listen_until(ground.heard("HEARTBEAT", 181))
+        stopped(process)
+    assert ground.counts()["BATTERY_STATUS", 181] == 0
+
+
+def test_two_packs_are_told_apart_by_id(tmp_path: Path, ground: Ground) -> None:
+    hover = VIRTUAL.replace("survey", "hover")
+    with service(tmp_path, VIRTUAL + hover, ground) as process:
+        ground.listen_until(ground.heard("BATTERY_STATUS"))
+        ground.listen_until(ground.heard("BATTERY_STATUS", 181))
+        stopped(process)
+    ids = {
+        (m.get_srcComponent(), m.id) for m in ground.messages if m.get_type() == "BATTERY_STATUS"
+    }
+    assert ids == {(180, 0), (181, 1)}
+
+
+def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
+    with service(tmp_path, VIRTUAL, ground) as process:
+        ground.listen_until(ground.heard("HEARTBEAT"))
+        stopped(process, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (f'{VIRTUAL}[[limit]]\nid = "hot"\nclear = 90.0\n', "'hot': clear 90 must be below trip"),
+        ('[[battery]]\nbus = "sim:nowhere"\n', "'nowhere' is no scenario"),
+        (f'{VIRTUAL}[mavlink]\nurl = "pigeon:1"\n', "link 'pigeon:1': expected udpout:"),
+        (f'{VIRTUAL}[recording]\ndir = "/proc/none"\n', "recording.dir: /proc/none cannot be made"),
+    ],
+)
+def test_what_cannot_run_is_said_before_anything_runs(text: str, complaint: str) -> None:
+    config = validated(Config, text, "x.toml")
+    with ExitStack() as stack, pytest.raises(DroneBmsError, match=complaint):
+        serve(config, stack)
+
+
+def test_a_wrong_configuration_is_code_2_and_a_sentence_for_each_error(tmp_path: Path) -> None:
+    with service(tmp_path, f"{ABSENT}cels = 1\n[mavlink]\nsystem_id = 0\n") as process:
+        out, err = process.communicate(timeout=WAIT_S)
+    path = tmp_path / "dronebms.toml"
+    assert (process.returncode, out) == (2, "")
+    assert err.splitlines() == [
+        f"dronebms: {path}: battery.1.cels is not a known key; the nearest is cells",
+        f"dronebms: {path}: mavlink.system_id: expected greater than or equal to 1, not 0",
+    ]
