@@ -23,6 +23,7 @@ from smartbattery.registers import (
     SPECIFICATION,
     TEMPERATURE,
     VOLTAGE,
+    Pace,
     Register,
 )
 from smartbattery.snapshot import UNIDENTIFIED, BusCounts, Identity, Snapshot
@@ -171,7 +172,7 @@ class Gauge:
             value = None if again is None or abs(again - value) > row.leap else again
         if value is not None:
             self._known.keep(row.field, value, now_s, row.max_age_s)
-        elif is_told:
+        elif is_told or row.pace is Pace.FAST:  # one word of nonsense ends no fresh value
             self._withheld += 1
             if row is VOLTAGE:
                 self._trouble = f"Voltage 0x{raw:04x} is not believable"

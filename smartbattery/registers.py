@@ -91,7 +91,7 @@ V, A, PLAIN = ScaledBy.VSCALE, ScaledBy.IPSCALE, ScaledBy.NOTHING
 M = 0xFFFF
 
 # fmt: off
-VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V, leap=0.5)
+VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V, M, leap=0.5)
 CURRENT       = Register("Current",               "current_a",        0x0A, True,   -0.001,   0.0,  -1000.0,   1000.0,   2.0, F,    A, leap=5.0)
 TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -60.0,    150.0,  15.0, S, leap=2.0)
 AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A, leap=5.0)

@@ -171,6 +171,13 @@ def test_the_end_is_five_seconds_at_the_cut_off_or_a_second_far_below_it(
     assert (last.remaining_high_s == 0.0) is ends
 
 
+def test_a_pack_is_not_at_its_end_because_it_is_joined_in_a_dip() -> None:
+    estimator = Estimator(FACTS)
+    for t, cell_v in enumerate((3.29, 3.29, 3.4, 3.4, 3.41, 3.4, 3.41, 3.4)):
+        estimate = estimator.update(look(float(t), cell_v, 25.0 + t % 2))
+        assert estimate.remaining_high_s != 0.0
+
+
 def test_the_end_is_the_same_at_ten_readings_a_second() -> None:
     estimator, ended_s = Estimator(FACTS), []
     for k in range(600):
@@ -211,6 +218,23 @@ def test_through_a_gap_of_35_s_the_clock_counts_and_the_bounds_part() -> None:
     assert after.remaining_s == pytest.approx(undisturbed.remaining_s, rel=0.05)
     assert after.soc_pct == pytest.approx(undisturbed.soc_pct, abs=1.0)
     assert after.used_mah == pytest.approx(undisturbed.used_mah, rel=0.02)
+
+
+@pytest.mark.parametrize("heard_s", [30.0, 30.5, 30.9])
+def test_through_a_gap_the_mean_of_the_currents_at_its_ends_is_counted(heard_s: float) -> None:
+    estimator, shown_pct = Estimator(FACTS), []
+    for k in range(700):
+        t_s = k / 10
+        if not heard_s < t_s < heard_s + 34.95:
+            cell_v, current_a = (3.9, 10.0) if t_s < 40.0 else (3.8, 50.0)
+            estimate = estimator.update(look(t_s, cell_v + k % 2 * 1e-3, current_a))
+            shown_pct.append((t_s, estimate.soc_pct))
+    before_pct = next(pct for t_s, pct in reversed(shown_pct) if t_s <= heard_s)
+    after_pct = next(pct for t_s, pct in shown_pct if t_s > heard_s + 36.5)
+    assert before_pct is not None
+    assert after_pct is not None
+    # 30 A for 35 s are 6 % of the pack, 50 A would be 10 %.
+    assert before_pct - after_pct == pytest.approx(6.0, abs=2.5)
 
 
 def test_after_a_minute_of_silence_nothing_is_known_and_then_all_is_again() -> None:

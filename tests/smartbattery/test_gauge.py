@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -990,3 +991,28 @@ def test_a_recorded_storm_plays_back_to_the_same_looks() -> None:
     again = Gauge(PlaybackBus([Transfer.from_json(row.to_json()) for row in kept]))
     assert polled(again, 0, 250) == looks
     assert any(snapshot.identity.serial == 1208 for snapshot in looks)
+
+
+def test_a_voltage_word_of_ones_is_no_voltage_and_ends_none(tmp_path: Path) -> None:
+    """A line that nobody drives reads 0xFFFF; on a gauge without PEC nothing else gives it away."""
+    text = (Path(__file__).parents[2] / "sim" / "scenarios" / "hover.toml").read_text()
+    (tmp_path / "bare.toml").write_text(text.replace("[gauge]", "[gauge]\npec = false", 1))
+    clock = VirtualClock()
+    bus, _ = open_virtual(str(tmp_path / "bare.toml"), clock, 1)
+
+    class Ones:
+        """A wire that reads as ones whenever Voltage is asked."""
+
+        broken = False
+
+        def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+            reply = bus.transfer(address, tx, rx_len)
+            return b"\xff" * rx_len if self.broken and tx == b"\x09" else reply
+
+    wire = Ones()
+    gauge = Gauge(wire)
+    before_v = gauge.poll(0.0).voltage_v
+    wire.broken = True
+    assert before_v is not None
+    assert gauge.poll(0.1).voltage_v == before_v
+    assert gauge.poll(3.0).voltage_v is None

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartbattery import errors
@@ -47,6 +47,7 @@ def test_a_transfer_that_happened_is_four_short_values() -> None:
     assert GOOD.to_json() == [11, "09", 3, "d0397e"]
 
 
+@settings(deadline=None)
 @given(
     address=st.integers(0, 0x7F),
     tx=st.binary(max_size=40),
@@ -76,6 +77,7 @@ def test_there_are_kinds_to_record() -> None:
     assert {"NackError", "BusAbsentError"} <= {kind.__name__ for kind in KINDS}
 
 
+@settings(deadline=None)
 @given(junk=JSON)
 def test_junk_is_refused_or_is_a_transfer(junk: object) -> None:
     try:
@@ -88,6 +90,7 @@ def test_junk_is_refused_or_is_a_transfer(junk: object) -> None:
     assert len(said) < 100
 
 
+@settings(deadline=None)
 @given(row=st.tuples(JSON, HEX | JSON, JSON, HEX | JSON).map(list))
 def test_four_values_of_any_kind_are_refused_or_are_a_transfer(row: list[object]) -> None:
     try:

@@ -3,7 +3,7 @@
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartbattery.snapshot import (
@@ -57,6 +57,7 @@ def test_the_age_is_that_of_the_last_good_reading() -> None:
     assert LOOK.age_s("soc_pct") is None
 
 
+@settings(deadline=None)
 @given(later_s=st.floats(0.0, HOLDS_S))
 def test_a_look_holds_for_a_moment_and_its_readings_grow_older(later_s: float) -> None:
     held = LOOK.at(100.0 + later_s)
@@ -66,6 +67,7 @@ def test_a_look_holds_for_a_moment_and_its_readings_grow_older(later_s: float) -
     assert held.age_s("voltage_v") == held.t_s - 99.5
 
 
+@settings(deadline=None)
 @given(later_s=st.floats(HOLDS_S + 1e-6, 1e9))
 def test_after_that_nothing_of_it_is_known_and_no_cell_has_moved(later_s: float) -> None:
     late = LOOK.at(100.0 + later_s)

@@ -221,7 +221,7 @@ def test_texts_give_a_profile_away_by_how_they_begin(
 
 @dataclass
 class Wired:
-    """A gauge as a table of replies; `bare` ones have neither count nor PEC."""
+    """A gauge as a table of replies without their PEC."""
 
     replies: Mapping[int, str]  # by command; blocks with their count
     sends_pec: bool = True

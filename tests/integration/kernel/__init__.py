@@ -1,0 +1,1 @@
+"""A guest with Debian's own kernel, in which a Python process is the adapter and the battery."""

@@ -1,0 +1,361 @@
+"""Runs in the guest: plugs an adapter in, lets our driver and the kernel's read the virtual gauge.
+
+Judges nothing: each result is a line of JSON on the serial port that is the first argument, for
+tests/integration/test_kernel_i2c.py.
+"""
+
+import errno
+import itertools
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import smbus2
+
+from dronebms.clock import VirtualClock
+from sim.world import open_virtual
+from smartbattery.bus import Bus
+from smartbattery.errors import BatteryError, BusTimeoutError, NackError
+from smartbattery.gauge import Gauge
+from smartbattery.linux import LinuxBus
+from smartbattery.registers import ADDRESS, BLOCKS, WORDS
+from tests.integration.kernel.cp2112 import Cp2112
+from tests.integration.kernel.tiny_usb import TinyUsb
+
+PACK = Path(__file__).with_name("pack.toml")
+AT_S = 60.0  # of the flight, where it stands still, so that every reader sees the same
+ABSENT = 0x2A
+UNKNOWN_COMMAND = 0x70
+VOLTAGE, MANUFACTURER = 0x09, 0x20
+READ_VOLTAGE = bytes((VOLTAGE,))
+SELECT_STATUS = b"\x00\x06\x00"  # the manufacturer's status, as sbs-battery selects it too
+WAIT_S = 20.0
+STEP_S = 0.02
+SERVICE_S = 40.0
+FRAMES = 6
+STORM = 200
+GONE_TRIES = 5  # half a second of the service's polls
+STRETCH_S = 0.025  # System Management Bus specification 2.0, T_LOW:SEXT
+
+Json = Any  # what json.dumps takes
+Check = Callable[["Stage"], Json]
+
+
+class Wire:
+    """The virtual bus, with a trouble that a check may set off before each transfer."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.trouble: Callable[[], None] | None = None
+        self._bus = bus
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Do one raw transfer; see `smartbattery.bus.Bus`."""
+        if self.trouble is not None:
+            self.trouble()
+        return self._bus.transfer(address, tx, rx_len)
+
+
+class Adapter(Protocol):
+    """What can be plugged in."""
+
+    kernel_name: str  # what the kernel's driver calls it, or a part of that
+
+    def plug(self) -> None:
+        """Appear."""
+
+    def unplug(self) -> None:
+        """Vanish."""
+
+
+class Stage:
+    """One adapter with the virtual gauge behind it, as the kernel shows it."""
+
+    def __init__(self, make: Callable[[Bus], Adapter]) -> None:
+        virtual, world = open_virtual(str(PACK), VirtualClock(AT_S))
+        self.gauge = world.gauge
+        self.wire = Wire(virtual)
+        self.adapter = make(self.wire)
+        virtual.transfer(ADDRESS, READ_VOLTAGE, 2)  # the flight goes on to its time
+        self.plug()
+
+    def plug(self) -> None:
+        """Plug the adapter in and wait for its device."""
+        before = set(self._paths())
+        self.adapter.plug()
+        self.path = wait_for(lambda: next(iter(set(self._paths()) - before), None))
+
+    def unplug(self) -> None:
+        """Pull it out, and wait until its device has gone."""
+        self.adapter.unplug()
+        wait_for(lambda: not Path(self.path).exists() or None)
+
+    def _paths(self) -> list[str]:
+        named = Path("/sys/class/i2c-dev").glob("*/name")
+        names = [path for path in named if self.adapter.kernel_name in path.read_text()]
+        paths = [f"/dev/{path.parent.name}" for path in names]
+        return [path for path in paths if Path(path).exists()]
+
+    @contextmanager
+    def trouble(self, trouble: Callable[[], None]) -> Iterator[None]:
+        """Let something go wrong with every transfer."""
+        self.wire.trouble = trouble
+        try:
+            yield
+        finally:
+            self.wire.trouble = None
+
+
+def wait_for(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever is looked for
+    """Return what a look finds, as soon as it finds something."""
+    end_s = time.monotonic() + WAIT_S
+    while (found := look()) is None:
+        if time.monotonic() > end_s:
+            raise TimeoutError("waited in vain")
+        time.sleep(STEP_S)
+    return found
+
+
+def outcome(call: Callable[[], object]) -> Json:
+    """Return what a call came to: a value, or an error's name, sentence and errno."""
+    try:
+        value = call()
+    except (BatteryError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        number = cause.errno if isinstance(cause, OSError) else None
+        return {
+            "error": type(error).__name__,
+            "errno": errno.errorcode.get(number or 0),
+            "text": str(error),
+        }
+    return {"value": value.hex() if isinstance(value, bytes) else value}
+
+
+@contextmanager
+def our_bus(stage: Stage) -> Iterator[LinuxBus]:
+    """Give our bus; an adapter that is pulled out stays until the last file on it is closed."""
+    with closing(LinuxBus(stage.path)) as bus:
+        yield bus
+
+
+def read_by_us(stage: Stage) -> Json:
+    """Return what our driver reads when it comes new to a pack."""
+    with our_bus(stage) as bus:
+        return asdict(Gauge(bus).poll(1.0))
+
+
+class Listener(logging.Handler):
+    """Notes what is logged."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note one sentence."""
+        self._said.append(record.getMessage())
+
+
+@contextmanager
+def warnings() -> Iterator[list[str]]:
+    """Give what our library warns of meanwhile."""
+    said: list[str] = []
+    logger = logging.getLogger("smartbattery")
+    listener = Listener(said)
+    logger.addHandler(listener)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(listener)
+
+
+# ---------------------------------------------------------------------- checks
+
+
+def truth(stage: Stage) -> Json:
+    """Return the words and texts of the gauge, past every driver."""
+    words = {}
+    for row in WORDS:
+        with suppress(NackError):
+            words[row.command] = int.from_bytes(
+                stage.gauge.reply(bytes((row.command,)), 2), "little"
+            )
+    texts = [stage.gauge.reply(bytes((command,)), 33) for _, _, command in BLOCKS]
+    return {"words": words, "texts": [text[1 : 1 + text[0]].decode() for text in texts]}
+
+
+def functions(stage: Stage) -> Json:
+    """Return what the kernel says the adapter can do."""
+    with smbus2.SMBus(stage.path) as bus:
+        return int(bus.funcs)
+
+
+def snapshot(stage: Stage) -> Json:
+    """Return what our driver reads."""
+    return read_by_us(stage) | {"refused_writes": stage.gauge.refused_writes}
+
+
+def absent(stage: Stage) -> Json:
+    """Return what our bus says where nobody is, and of a command that the gauge does not know."""
+    with our_bus(stage) as bus:
+        return {
+            "address": outcome(lambda: bus.transfer(ABSENT, READ_VOLTAGE, 2)),
+            "command": outcome(lambda: bus.transfer(ADDRESS, bytes((UNKNOWN_COMMAND,)), 2)),
+            "after": outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2)),
+        }
+
+
+def kernel_block(stage: Stage) -> Json:
+    """Return the maker's name as the kernel's own block read gives it, and as ours does."""
+    with smbus2.SMBus(stage.path) as bus:
+        kernels = outcome(lambda: bytes(bus.read_block_data(ADDRESS, MANUFACTURER)))
+    return {"kernel": kernels, "ours": read_by_us(stage)["identity"]["manufacturer"]}
+
+
+def nack_storm(stage: Stage) -> Json:
+    """Return how transfers end when two of three are refused, and what is read afterwards."""
+    turns = itertools.count()
+
+    def refuse() -> None:
+        if next(turns) % 3:
+            raise NackError("busy")
+
+    with our_bus(stage) as bus:
+        gauge = Gauge(bus)
+        with stage.trouble(refuse):
+            tries = [outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 3)) for _ in range(STORM)]
+            gauge.poll(1.0)
+        after = asdict(gauge.poll(2.0))
+    return {"ends": Counter(end.get("error", "read") for end in tries), "after": after}
+
+
+def slow(stage: Stage) -> Json:
+    """Return what is read of a slave that stretches every transfer by all that SMBus allows."""
+    with stage.trouble(lambda: time.sleep(STRETCH_S)):
+        return read_by_us(stage)
+
+
+def stuck(stage: Stage) -> Json:
+    """Return what our bus says when the slave holds the clock for good, and after it let go."""
+
+    def hold() -> None:
+        raise BusTimeoutError("the clock is held")
+
+    with our_bus(stage) as bus:
+        with stage.trouble(hold):
+            held = outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2))
+        return {"held": held, "after": outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2))}
+
+
+def judge(stage: Stage) -> Json:
+    """Return what the kernel's sbs-battery driver reads, and what others get while it is bound."""
+    device = Path("/sys/bus/i2c/devices") / Path(stage.path).name
+    (device / "new_device").write_text(f"sbs-battery 0x{ADDRESS:02x}\n")
+    supply = wait_for(lambda: next(Path("/sys/class/power_supply").glob("sbs-*"), None))
+    shown = {path.name: _text(path) for path in supply.iterdir() if path.is_file()}
+    writes = stage.gauge.refused_writes
+    with our_bus(stage) as bus, smbus2.SMBus(stage.path) as other, warnings() as said:
+        bound = {
+            "transfer": outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2)),
+            "write": outcome(lambda: bus.transfer(ADDRESS, SELECT_STATUS, 0)),
+            "read_word_data": outcome(lambda: other.read_word_data(ADDRESS, VOLTAGE)),
+            "said": said,
+            "snapshot": read_by_us(stage),
+            "writes": stage.gauge.refused_writes - writes,
+        }
+    (device / "delete_device").write_text(f"0x{ADDRESS:02x}\n")
+    return {"shown": shown, "bound": bound}
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def vanishing(stage: Stage) -> Json:
+    """Return what our bus says of an adapter that is pulled out and plugged in again."""
+    before = stage.path
+    with our_bus(stage) as bus:
+        bus.transfer(ADDRESS, READ_VOLTAGE, 2)
+        stage.unplug()
+        gone = [outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2)) for _ in range(GONE_TRIES)]
+        released = not _files_on(before)
+        bus.close()  # or the old adapter keeps its number, and may hold the whole USB up
+        stage.plug()
+        back = outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2))
+    return {"gone": gone, "released": released, "paths": [before, stage.path], "back": back}
+
+
+def _files_on(path: str) -> list[str]:
+    files = [file for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    targets = [str(file.readlink()).removesuffix(" (deleted)") for file in files]
+    return [target for target in targets if target == path]
+
+
+def service(stage: Stage) -> Json:
+    """Return the first frames that `dronebms run` sends, and how it ends on SIGTERM."""
+    frames: list[str] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ground:
+        ground.bind(("127.0.0.1", 0))
+        ground.settimeout(1.0)
+        file = Path(os.environ["TMPDIR"]) / "dronebms.toml"
+        file.write_text(
+            f'[[battery]]\nbus = "{stage.path}"\n'
+            f'[mavlink]\nurl = "udpout:127.0.0.1:{ground.getsockname()[1]}"\n'
+        )
+        words = [sys.executable, "-m", "dronebms.cli", "run", "-c", str(file)]
+        running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own
+        end_s = time.monotonic() + SERVICE_S
+        while len(frames) < FRAMES and running.poll() is None and time.monotonic() < end_s:
+            with suppress(TimeoutError):
+                frames.append(ground.recv(1024).hex())
+        running.terminate()
+        _, said = running.communicate(timeout=SERVICE_S)
+    return {"frames": frames, "code": running.returncode, "said": said}
+
+
+def probe(stage: Stage) -> Json:
+    """Return what `dronebms probe` prints."""
+    words = [sys.executable, "-m", "dronebms.cli", "probe", "--bus", stage.path, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    return {"code": done.returncode, "said": done.stderr, "printed": done.stdout}
+
+
+EVERYWHERE: tuple[Check, ...] = (
+    truth, functions, snapshot, absent, kernel_block, nack_storm, slow, stuck, judge, vanishing
+)  # fmt: skip
+# A program takes 10 s to load in the guest. A probe asks for much that a gauge refuses, which a
+# CP2112 takes for a held bus; a Raspberry Pi, whose adapter the other is like, runs the service.
+ADAPTERS: tuple[tuple[Callable[[Bus], Adapter], Check], ...] = ((Cp2112, probe), (TinyUsb, service))
+
+
+def main(port: Path) -> None:
+    """Try everything on every adapter; a check that fails leaves its traceback as its result."""
+    with port.open("w", buffering=1) as lines:
+        for make, program in ADAPTERS:
+            stage = Stage(make)
+            for check in (*EVERYWHERE, program):
+                start_s = time.monotonic()
+                try:
+                    end = {"result": check(stage)}
+                except Exception:  # noqa: BLE001 - it is told to the test
+                    end = {"failed": traceback.format_exc()}
+                which = {"adapter": stage.adapter.kernel_name, "check": check.__name__}
+                row = which | end | {"took_s": time.monotonic() - start_s}
+                lines.write(json.dumps(row, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

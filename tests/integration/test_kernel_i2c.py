@@ -1,0 +1,295 @@
+"""Our driver, the service and the kernel's own battery driver on a /dev/i2c-N of a real kernel.
+
+A guest runs Debian's stock kernel under QEMU, and in it, from the host's files, this Python with
+these packages. A process of it plays a USB adapter for the kernel's own driver: a CP2112 (native
+blocks, no PEC), then an i2c-tiny-usb (what a Raspberry Pi's adapter can do). At its far end sits
+the virtual gauge, at one moment of a flight.
+
+By hand, on Debian 12 or newer, as any user:
+
+    sudo apt-get update && sudo apt-get install qemu-system-x86 busybox-static
+    pytest tests/integration/test_kernel_i2c.py
+
+The first run fetches the kernel's package with apt (70 MB) and keeps 10 MB of it in
+`$DRONEBMS_KERNEL_CACHE` (`~/.cache/dronebms-kernel`). What the guest says is left in pytest's
+temporary folder: console.log, and results.jsonl with a line for each check of kernel/agent.py.
+"""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from tests.integration.kernel.guest import Results, boot
+from tests.integration.kernel.image import Missing, image
+
+CP2112, TINY_USB = "CP2112", "i2c-tiny-usb"
+POWER_W = 240.0  # of pack.toml
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    try:
+        return boot(image(), tmp_path_factory.mktemp("guest"))
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+class Found:
+    """What the agent found out on one adapter."""
+
+    def __init__(self, results: Results, adapter: str) -> None:
+        self.adapter = adapter
+        self._results = results
+
+    def __call__(self, check: str) -> Any:  # noqa: ANN401 - JSON, of another form for each check
+        """Return a check's result."""
+        row = self._results[self.adapter, check]
+        if "failed" in row:
+            pytest.fail(f"in the guest, {check}: {row['failed']}", pytrace=False)
+        return row["result"]
+
+    def word(self, command: int) -> int:
+        """Return a word as the gauge has it, unsigned."""
+        return int(self("truth")["words"][str(command)])
+
+    def signed(self, command: int) -> int:
+        """Return a word as the gauge has it, signed."""
+        word = self.word(command)
+        return word - 0x10000 if word & 0x8000 else word
+
+
+@pytest.fixture(params=[CP2112, TINY_USB])
+def found(results: Results, request: pytest.FixtureRequest) -> Found:
+    return Found(results, request.param)
+
+
+@pytest.fixture
+def tiny_usb(results: Results) -> Found:
+    return Found(results, TINY_USB)
+
+
+@pytest.fixture
+def cp2112(results: Results) -> Found:
+    return Found(results, CP2112)
+
+
+def assert_is_the_pack(seen: dict[str, Any], found: Found) -> None:
+    """Assert that a snapshot says what the words of the gauge say."""
+    assert seen["voltage_v"] == pytest.approx(found.word(0x09) / 1000)
+    assert seen["current_a"] == pytest.approx(-found.signed(0x0A) / 1000)
+    assert seen["cells_v"] == pytest.approx([found.word(0x3F - k) / 1000 for k in range(4)])
+    assert seen["trouble"] is None
+
+
+# ------------------------------------------------------------------------- what we read
+
+
+def test_the_pack_gives_what_its_flight_asks_for(found: Found) -> None:
+    volts, amps = found.word(0x09) / 1000, -found.signed(0x0A) / 1000
+    assert volts * amps == pytest.approx(POWER_W, rel=0.01)
+    assert sum(found.word(0x3F - k) for k in range(4)) / 1000 == pytest.approx(volts, rel=0.01)
+
+
+def test_our_driver_reads_what_changes(found: Found) -> None:
+    seen = found("snapshot")
+    assert_is_the_pack(seen, found)
+    assert seen["current_a"] > 0
+    assert seen["temperature_degc"] == pytest.approx(found.word(0x08) / 10 - 273.15)
+    assert seen["average_a"] == pytest.approx(-found.signed(0x0B) / 1000)
+    assert seen["max_error_pct"] == found.word(0x0C)
+    assert seen["soc_pct"] == found.word(0x0D)
+    assert seen["remaining_mah"] == found.word(0x0F)
+    assert seen["full_mah"] == found.word(0x10)
+    assert seen["time_to_empty_s"] == found.word(0x12) * 60
+    assert seen["status_raw"] == found.word(0x16)
+    assert seen["cycles"] == found.word(0x17)
+
+
+def test_our_driver_reads_who_the_pack_is_and_checks_its_pec(found: Found) -> None:
+    identity = found("snapshot")["identity"]
+    assert [identity[key] for key in ("manufacturer", "device", "chemistry")] == [
+        "dronebms tests",
+        "4S1P 5200",
+        "LiP",
+    ]
+    assert found("truth")["texts"] == ["dronebms tests", "4S1P 5200", "LiP"]
+    assert identity["pec"] is True
+    assert identity["serial"] == found.word(0x1C) == 48060
+    assert identity["date"] == [2024, 2, 29]
+    assert identity["cells"] == 4
+    assert identity["design_mah"] == found.word(0x18)
+    assert identity["design_v"] == pytest.approx(found.word(0x19) / 1000)
+
+
+def test_our_driver_writes_nothing(found: Found) -> None:
+    assert found("snapshot")["refused_writes"] == 0
+
+
+# ------------------------------------------------------------------------- adapters
+
+
+def test_the_adapter_can_do_what_its_kind_can_do(cp2112: Found, tiny_usb: Found) -> None:
+    assert cp2112("functions") == 0x0FFE8001
+    assert tiny_usb("functions") == 0x0EFF0009  # that of i2c-bcm2835
+
+
+def test_an_absent_address_and_a_refused_command_are_no_answer(tiny_usb: Found) -> None:
+    ends = tiny_usb("absent")
+    for what, said in (("address", "address 0x2a command 0x09"), ("command", "command 0x70")):
+        assert ends[what]["error"] == "NackError"
+        assert ends[what]["errno"] == "ENXIO"
+        assert said in ends[what]["text"]
+
+
+def test_a_cp2112_cannot_tell_a_refusal_from_a_held_bus(cp2112: Found) -> None:
+    ends = cp2112("absent")
+    assert [ends[what]["errno"] for what in ("address", "command")] == ["ETIMEDOUT"] * 2
+    assert [ends[what]["error"] for what in ("address", "command")] == ["BusTimeoutError"] * 2
+
+
+def test_the_bus_works_after_a_refusal(found: Found) -> None:
+    voltage = found.word(0x09).to_bytes(2, "little").hex()
+    assert found("absent")["after"]["value"] == voltage
+
+
+def test_the_kernels_own_block_read_gives_zeros_where_ours_is_right(tiny_usb: Found) -> None:
+    read = tiny_usb("kernel_block")
+    assert bytes.fromhex(read["kernel"]["value"]) == bytes(len("dronebms tests"))
+    assert read["ours"] == "dronebms tests"
+
+
+def test_a_native_block_read_is_as_right_as_ours(cp2112: Found) -> None:
+    read = cp2112("kernel_block")
+    assert bytes.fromhex(read["kernel"]["value"]) == b"dronebms tests"
+    assert read["ours"] == "dronebms tests"
+
+
+# ------------------------------------------------------------------------- trouble
+
+
+def test_a_storm_of_refusals_passes(found: Found) -> None:
+    storm = found("nack_storm")
+    refusal = {CP2112: "BusTimeoutError", TINY_USB: "NackError"}[found.adapter]
+    assert storm["ends"] == {"read": 67, refusal: 133}
+    assert_is_the_pack(storm["after"], found)
+
+
+def test_a_slave_that_stretches_every_transfer_is_read_whole(found: Found) -> None:
+    assert_is_the_pack(found("slow"), found)
+    assert found("slow")["identity"] == found("snapshot")["identity"]
+
+
+def test_a_held_clock_is_an_error_and_ends_with_it(found: Found) -> None:
+    ends = found("stuck")
+    assert (ends["held"]["error"], ends["held"]["errno"]) == {
+        CP2112: ("BusTimeoutError", "ETIMEDOUT"),
+        TINY_USB: ("NackError", "EIO"),  # its driver has no other word for it
+    }[found.adapter]
+    voltage = found.word(0x09).to_bytes(2, "little").hex()
+    assert ends["after"]["value"] == voltage
+
+
+def test_an_adapter_that_was_pulled_out_is_noticed_and_let_go(found: Found) -> None:
+    seen = found("vanishing")
+    assert {end["error"] for end in seen["gone"]} == {"BusAbsentError"}
+    assert seen["released"] is True
+
+
+def test_an_adapter_that_is_back_is_opened_by_its_path(found: Found) -> None:
+    seen = found("vanishing")
+    assert all("error" in end for end in seen["gone"])
+    assert seen["paths"][0] == seen["paths"][1]
+    assert seen["back"]["value"] == found.word(0x09).to_bytes(2, "little").hex()
+
+
+# ------------------------------------------------------------------------- the judge
+
+
+def test_the_kernels_battery_driver_reads_the_same_pack(found: Found) -> None:
+    shown = found("judge")["shown"]
+    numbers = {
+        "voltage_now": found.word(0x09) * 1000,
+        "current_now": found.signed(0x0A) * 1000,  # negative while discharging
+        "current_avg": found.signed(0x0B) * 1000,
+        "temp": found.word(0x08) - 2731,
+        "capacity": found.word(0x0D),
+        "capacity_error_margin": found.word(0x0C),
+        "charge_now": found.word(0x0F) * 1000,
+        "charge_full": found.word(0x10) * 1000,
+        "charge_full_design": found.word(0x18) * 1000,
+        "voltage_max_design": found.word(0x19) * 1000,
+        "time_to_empty_avg": found.word(0x12) * 60,
+        "cycle_count": found.word(0x17),
+        "manufacture_year": 2024,
+        "manufacture_month": 2,
+        "manufacture_day": 29,
+    }
+    assert {name: int(shown[name]) for name in numbers} == numbers
+    texts = {
+        "status": "Discharging",
+        "capacity_level": "Normal",
+        "technology": "Li-poly",
+        "manufacturer": "dronebms tests",
+        "model_name": "4S1P 5200",
+        "serial_number": f"{found.word(0x1C):04x}",
+        "present": "1",
+    }
+    assert {name: shown[name] for name in texts} == texts
+
+
+def test_our_driver_and_the_kernels_say_the_same_with_opposite_signs(found: Found) -> None:
+    shown, seen = found("judge")["shown"], found("snapshot")
+    assert int(shown["voltage_now"]) / 1e6 == pytest.approx(seen["voltage_v"])
+    assert int(shown["current_now"]) / 1e6 == pytest.approx(-seen["current_a"])
+    assert int(shown["temp"]) / 10 == pytest.approx(seen["temperature_degc"], abs=0.11)
+    assert int(shown["charge_now"]) / 1000 == pytest.approx(seen["remaining_mah"])
+
+
+def test_a_bound_kernel_driver_refuses_the_smbus_calls_and_no_raw_read(found: Found) -> None:
+    bound = found("judge")["bound"]
+    assert bound["read_word_data"]["errno"] == "EBUSY"
+    assert bound["transfer"]["value"] == found.word(0x09).to_bytes(2, "little").hex()
+    assert_is_the_pack(bound["snapshot"], found)
+
+
+def test_beside_a_bound_kernel_driver_ours_says_so_and_writes_nothing(found: Found) -> None:
+    bound = found("judge")["bound"]
+    assert bound["write"]["error"] == "UnsupportedError"
+    assert bound["writes"] == 0
+    for sentence in (bound["write"]["text"], bound["said"][0]):
+        assert "address 0x0b belongs to the kernel driver sbs-battery" in sentence
+        assert re.search(r"echo \d+-000b \| sudo tee .*/sbs-battery/unbind$", sentence)
+
+
+# ------------------------------------------------------------------------- the programs
+
+
+def test_the_probe_shows_every_register_of_the_pack(cp2112: Found) -> None:
+    probe = cp2112("probe")
+    assert (probe["code"], probe["said"]) == (0, "")
+    printed = json.loads(probe["printed"])
+    assert re.fullmatch(r"/dev/i2c-\d+", printed["bus"])
+    assert (printed["address"], printed["serial"]) == (0x0B, cp2112.word(0x1C))
+    words = {row["command"]: row["raw"] for row in printed["registers"] if row["supported"]}
+    texts = [bytes.fromhex(words.pop(command)).decode() for command in (0x20, 0x21, 0x22)]
+    assert texts == cp2112("truth")["texts"]
+    assert words == {int(command): word for command, word in cp2112("truth")["words"].items()}
+
+
+def test_the_service_reports_the_pack_over_mavlink_until_it_is_stopped(tiny_usb: Found) -> None:
+    service = tiny_usb("service")
+    assert service["code"] == 0, service["said"]
+    assert not re.search("warning|error", service["said"], re.IGNORECASE), service["said"]
+    codec = mavlink.MAVLink(None)
+    heard = [codec.parse_char(bytes.fromhex(frame)) for frame in service["frames"]]
+    assert "HEARTBEAT" in [message.get_type() for message in heard], service["said"]
+    statuses = [message for message in heard if message.get_type() == "BATTERY_STATUS"]
+    assert len(statuses) >= 3
+    for status in statuses:
+        assert status.get_srcComponent() == mavlink.MAV_COMP_ID_BATTERY
+        assert status.voltages == [tiny_usb.word(0x3F - k) for k in range(4)] + [0xFFFF] * 6
+        assert status.current_battery == pytest.approx(-tiny_usb.signed(0x0A) / 10, abs=1)  # cA
+        assert status.temperature == pytest.approx(tiny_usb.word(0x08) * 10 - 27315, abs=5)  # cdegC
