@@ -15,7 +15,7 @@ from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.plausible import Plausible
 from dronebms.protection import Judge, Status
 from dronebms.vehicle import VehicleState
-from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+from smartbattery.snapshot import Identity, Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -82,8 +82,7 @@ class Monitor:
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate, judge and tell; return what was told."""
         snapshot = self._source.poll(now_s)
-        if snapshot.identity != UNIDENTIFIED:  # through a silence what was learned holds
-            self._learn(snapshot.identity)
+        self._learn(snapshot.identity)
         snapshot = self._plausible.believed(snapshot, self._facts)
         estimate = self._estimator.update(snapshot)
         status = self._judge.update(snapshot, estimate)

@@ -6,7 +6,7 @@ current is positive while discharging. What did not answer believably has no val
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal, ParamSpec, TypeVar
 
 from smartbattery import registers as sbs
@@ -38,27 +38,6 @@ _NO_WORD = 0xFFFF
 _UNITS = {"v": "V", "a": "A", "degc": "degC", "pct": "%", "mah": "mAh", "s": "s"}
 _IN_10MWH = {"mAh": ("Wh", 0.01), "A": ("W", 10.0)}  # of a row's value, when BatteryMode says so
 _VERSIONS = {1: "SBS 1.0", 2: "SBS 1.1", sbs.PEC_VERSION: "SBS 1.1 with PEC"}
-
-
-def _like(row: Register, name: str, field: str, command: int) -> Register:
-    return replace(row, name=name, field=field, command=command)
-
-
-_CHARGING_A = replace(sbs.CURRENT, signed=False, scaled_by=ScaledBy.NOTHING, unknown_raw=_NO_WORD)
-_CHARGING_V = replace(sbs.VOLTAGE, low=0.0, scaled_by=ScaledBy.NOTHING, unknown_raw=_NO_WORD)
-_FURTHER = (  # what the driver has no use for, SBS 1.1 section 5.1
-    _like(sbs.REMAINING, "RemainingCapacityAlarm", "alarm_mah", 0x01),
-    _like(sbs.TIME_TO_EMPTY, "RemainingTimeAlarm", "alarm_s", 0x02),
-    _like(replace(sbs.CURRENT, capacity=True), "AtRate", "at_rate_a", 0x04),
-    _like(sbs.TIME_TO_EMPTY, "AtRateTimeToFull", "at_rate_full_s", 0x05),
-    _like(sbs.TIME_TO_EMPTY, "AtRateTimeToEmpty", "at_rate_empty_s", 0x06),
-    _like(sbs.STATUS, "AtRateOK", "at_rate_ok", 0x07),
-    _like(replace(sbs.RELATIVE_SOC, high=200.0), "AbsoluteStateOfCharge", "absolute_pct", 0x0E),
-    _like(sbs.TIME_TO_EMPTY, "RunTimeToEmpty", "run_time_s", 0x11),
-    _like(sbs.TIME_TO_EMPTY, "AverageTimeToFull", "time_to_full_s", 0x13),
-    _like(_CHARGING_A, "ChargingCurrent", "charging_a", 0x14),
-    _like(_CHARGING_V, "ChargingVoltage", "charging_v", 0x15),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +175,7 @@ def _answer(
 
 def _words(wire: Wire, profile: Profile) -> dict[Register, int | None]:
     """Return the word of every row that this kind of pack may have, by command."""
-    plain = (*(row for row in sbs.WORDS if row not in sbs.CELLS), *_FURTHER)
+    plain = (*(row for row in sbs.WORDS if row not in sbs.CELLS), *sbs.FURTHER)
     asks = (*map(profile.row, plain), *profile.cells, *profile.extra, profile.count)
     rows = sorted({ask for ask in asks if isinstance(ask, Register)}, key=lambda row: row.command)
     return {row: _answer(wire.word, row.command) for row in rows}

@@ -7,7 +7,7 @@ between STOP and START (tBUF).
 
 from dataclasses import dataclass
 
-from smartbattery.registers import CURRENT, DESIGN, SERIAL, SLOW, SPECIFICATION, VOLTAGE, Register
+from smartbattery.registers import Register
 from smartbattery.vendors import Ask, Profile, Via
 
 CLOCK_HZ = 100_000.0
@@ -50,12 +50,8 @@ def ask_s(ask: Ask, *, has_pec: bool) -> float:
 
 def budget_of(profile: Profile, cells: int, *, has_pec: bool) -> Budget:
     """Return what `smartbattery.gauge` takes of the wire once it has identified a pack."""
-    words = isinstance(profile.cells[0], Register)
-    every = (VOLTAGE, CURRENT)
-    turns = (*SLOW, SPECIFICATION, SERIAL, DESIGN)
-    fast = (*map(profile.row, every), *(profile.cells[:cells] if words else profile.cells))
-    slow = (*map(profile.row, turns), *profile.extra)
-    poll_s = sum(ask_s(ask, has_pec=has_pec) for ask in fast)
+    slow = profile.slow()
+    poll_s = sum(ask_s(ask, has_pec=has_pec) for ask in profile.fast(cells))
     slow_s = sum(ask_s(ask, has_pec=has_pec) for ask in slow)
     # At this pace each poll also asks one of the slow ones.
     return Budget(poll_s, poll_s + slow_s, (poll_s + slow_s / len(slow)) * POLLS_HZ)

@@ -14,7 +14,6 @@ from smartbattery.cells import counted
 from smartbattery.errors import BatteryError, IntegrityError, NackError, UnsupportedError
 from smartbattery.known import CELL_FIELDS, Known
 from smartbattery.registers import (
-    CURRENT,
     DESIGN,
     DESIGN_V,
     MANUFACTURED,
@@ -37,8 +36,6 @@ _LEAST_PERIOD_S = 0.001
 _REFUSALS = 12  # from a pack that never answered this, but all the rest: it does not have it
 _PROVEN = -inf
 _NO_CELL_RAW = 0xFFFF
-# Asked in turn too: a swapped pack is noticed, and what was read wrongly at first is mended.
-_WHO = (SPECIFICATION, SERIAL, DESIGN)
 _BOUNDS = {row.field: (row.low, row.high) for row in sbs.WORDS}
 _LEAPS = {row.field: row.leap for row in sbs.WORDS}
 _DEGC_BOUNDS = TEMPERATURE.low, TEMPERATURE.high
@@ -192,14 +189,7 @@ class Gauge:
     def _use(self, profile: Profile, cells: int) -> None:
         """Read by this profile, and this many cells."""
         self._profile, self._cells = profile, cells
-        words = isinstance(profile.cells[0], Register)
-        self._fast: tuple[Ask, ...] = (
-            profile.row(VOLTAGE),
-            profile.row(CURRENT),
-            *(profile.cells[:cells] if words else profile.cells),
-        )
-        rows = (*sbs.SLOW, *_WHO)
-        self._slow: tuple[Ask, ...] = (*(profile.row(row) for row in rows), *profile.extra)
+        self._fast, self._slow = profile.fast(cells), profile.slow()
 
     def _identify(self, now_s: float) -> Identity:
         self._forget()
@@ -215,7 +205,7 @@ class Gauge:
         if self._told_profile is None:
             self._use(profile_of(texts["manufacturer"], texts["device"]), self._cells)
         cells = self._find_cells(now_s)
-        self._who = {row.field: self._known.last(row.field) for row in _WHO}
+        self._who = {row.field: self._known.last(row.field) for row in sbs.WHO}
         self._who[SPECIFICATION.field] = specification_raw
         serial = self._known.last(SERIAL.field)
         date_raw = self._known.last(MANUFACTURED.field)
@@ -270,7 +260,7 @@ class Gauge:
         These rows have no `leap`: what is known of them was heard twice, so one wrong word does
         not throw a pack away.
         """
-        for row in _WHO:
+        for row in sbs.WHO:
             if self._known.last(row.field) not in (None, self._who[row.field]):
                 self._forget()
                 self._trouble = f"another pack, or another {row.name}: identifying it"

@@ -9,7 +9,7 @@ Source, unless a row says otherwise: Smart Battery Data Specification 1.1, secti
 kernel's sbs-battery driver; TI SLUUA43 (BQ40Z50), chapter 12.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 ADDRESS = 0x0B
@@ -112,7 +112,23 @@ SERIAL        = Register("SerialNumber",          "serial",           0x1C, Fals
 CELLS = tuple(_cell(index) for index in range(16))
 FAST  = (VOLTAGE, CURRENT)
 SLOW  = (TEMPERATURE, RELATIVE_SOC, REMAINING, STATUS, MODE, FULL, TIME_TO_EMPTY, AVERAGE, MAX_ERROR, CYCLES)
+WHO   = (SPECIFICATION, SERIAL, DESIGN)  # asked in turn too: a swapped pack is noticed, a missed one mended
 WORDS = (*FAST, *SLOW, SPECIFICATION, DESIGN, DESIGN_V, MANUFACTURED, SERIAL, *CELLS)
+
+# What the driver has no use for, and a technician may want to see.
+FURTHER = (
+    replace(REMAINING,     name="RemainingCapacityAlarm",   field="alarm_mah",        command=0x01),
+    replace(TIME_TO_EMPTY, name="RemainingTimeAlarm",       field="alarm_s",          command=0x02),
+    replace(CURRENT,       name="AtRate",                   field="at_rate_a",        command=0x04, capacity=True),
+    replace(TIME_TO_EMPTY, name="AtRateTimeToFull",         field="at_rate_full_s",   command=0x05),
+    replace(TIME_TO_EMPTY, name="AtRateTimeToEmpty",        field="at_rate_empty_s",  command=0x06),
+    replace(STATUS,        name="AtRateOK",                 field="at_rate_ok",       command=0x07),
+    replace(RELATIVE_SOC,  name="AbsoluteStateOfCharge",    field="absolute_pct",     command=0x0E, high=200.0),
+    replace(TIME_TO_EMPTY, name="RunTimeToEmpty",           field="run_time_s",       command=0x11),
+    replace(TIME_TO_EMPTY, name="AverageTimeToFull",        field="time_to_full_s",   command=0x13),
+    replace(CURRENT,       name="ChargingCurrent",          field="charging_a",       command=0x14, signed=False, scaled_by=PLAIN, unknown_raw=M),
+    replace(VOLTAGE,       name="ChargingVoltage",          field="charging_v",       command=0x15, low=0.0, scaled_by=PLAIN),
+)
 
 # Text blocks: (name, field, command).
 MANUFACTURER = ("ManufacturerName", "manufacturer", 0x20)

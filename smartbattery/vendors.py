@@ -61,6 +61,16 @@ class Profile:
     names: tuple[str, ...] = ()  # of maker or device that give it away, in lower case
     mac: bool = False  # answers manufacturer-access reads
 
+    def fast(self, cells: int) -> tuple[Ask, ...]:
+        """Return what every poll asks of a pack with so many cells."""
+        words = isinstance(self.cells[0], Register)
+        every = tuple(self.row(row) for row in sbs.FAST)
+        return every + (self.cells[:cells] if words else self.cells)
+
+    def slow(self) -> tuple[Ask, ...]:
+        """Return what is asked in turn."""
+        return (*(self.row(row) for row in (*sbs.SLOW, *sbs.WHO)), *self.extra)
+
     def row(self, plain: Register) -> Ask:
         """Return what to ask for the field of a plain row."""
         for ask in self.replaced:
