@@ -25,6 +25,7 @@ from smartbattery.gauge import Gauge
 from smartbattery.linux import LinuxBus, no_recovery
 from smartbattery.lock import GaugeLock
 from smartbattery.mux import MuxBus
+from smartbattery.recording import Transfer
 from smartbattery.registers import ADDRESS
 from smartbattery.vendors import profile_named
 
@@ -130,24 +131,31 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
     """Start the service and yield every step, without end.
 
     Raises:
-        ConfigError: a limit, scenario or recording folder that cannot be used, or a pack that
-            another program reads.
+        ConfigError: a limit or scenario that cannot be used, or a pack that another program reads.
         LinkError: a link URL that means nothing.
     """
     _lock(config, stack)
-    recorder = _recorder(config, stack)
+    if config.status is not None:
+        _log.warning("status.socket is not served yet: %s is not made", config.status.socket)
+    recorder: Recorder | None = None
+
+    def polled(index: int, t_s: float, transfers: Sequence[Transfer]) -> None:
+        if recorder is not None:
+            recorder.polled(index, t_s, transfers)
+
     bridge = Bridge(
         stack.enter_context(closing(open_link(config.mavlink.url))),
         system_id=config.mavlink.system_id,
         vehicle=config.mavlink.vehicle,
     )
     changes, sinks = config.limit_changes(), (bridge, log_events)
-    sources = _sources(config, stack, clock, _forget if recorder is None else recorder.polled)
+    sources = _sources(config, stack, clock, polled)
     monitors = [
         Monitor(source, battery.facts(), sinks, index=index, limit_changes=changes)
         for index, (source, battery) in enumerate(zip(sources, config.battery, strict=True))
     ]
     _log.info("telling %s", config.mavlink.url)
+    recorder = _recorder(config, stack)  # last: what cannot start leaves no empty recording
     return Loop(clock, bridge.pump, monitors, recorder).reports(_live_ticks(clock))
 
 
@@ -208,16 +216,19 @@ def _recorder(config: Config, stack: ExitStack) -> Recorder | None:
     if config.recording is None:
         return None
     folder = Path(config.recording.dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"recording.dir: {folder} cannot be made: {error.strerror}") from error
-    # Numbered, not dated: a companion computer often has no idea what day it is.
-    taken = [int(path.stem[4:]) for path in folder.glob("run-*.rec") if path.stem[4:].isdigit()]
-    path = folder / f"run-{max(taken, default=0) + 1:05d}.rec"
     changes = config.limit_changes()
     batteries = [Recorded(b.facts(), b.address, changes, b.gauge) for b in config.battery]
-    recorder = Recorder(path, batteries)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Numbered, not dated: a companion computer often has no idea what day it is.
+        numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
+        last = max((int(text) for text in numbers if text.isdecimal()), default=0)
+        path = folder / f"run-{last + 1:05d}.rec"
+        recorder = Recorder(path, batteries)
+    except (OSError, ConfigError) as error:
+        # A card that has gone read-only must not keep a pack unguarded.
+        _log.error("nothing is recorded in %s: %s", folder, error)
+        return None
     stack.callback(recorder.close)
     _log.info("recording to %s", path)
     return recorder
@@ -229,7 +240,3 @@ def _live_ticks(clock: Clock) -> Iterator[float]:
     while True:
         yield t_s
         t_s = max(t_s + PERIOD_S, clock.now_s())
-
-
-def _forget(*_: object) -> None:
-    """Record nothing."""

@@ -6,6 +6,7 @@ silently.
 """
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -59,10 +60,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone; Python would complain once more while it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         return DONE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _leave_stdout()
+        print(f"dronebms: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return FAILED
     return code or DONE
+
+
+def _leave_stdout() -> None:
+    # Python would complain once more while it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:

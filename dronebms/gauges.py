@@ -64,7 +64,7 @@ class PlayedGauge:
 
     def play(self, now_s: float, transfers: Sequence[Transfer]) -> None:
         """Poll as it was polled at `now_s`."""
-        self._bus.extend(transfers)
+        self._bus.load(transfers)
         self._latest = self._gauge.poll(now_s)
 
     def poll(self, now_s: float) -> Snapshot:

@@ -80,6 +80,7 @@ def default_limits(facts: BatteryFacts) -> tuple[Limit, ...]:
         Limit("cold",           "temperature_degc", cold,          cold + 3.0,   5.0, 20.0, W, "pack at {value:z.0f} degC, cold is {trip:.0f} degC", UNDER_TEMPERATURE),
         Limit("silent",         "silence_s",        3.0,           1.0,          0.0,  2.0, W, "the gauge has been silent for {value:.0f} s"),
         Limit("lost",           "silence_s",        10.0,          1.0,          0.0,  2.0, C, "the gauge has been silent for {value:.0f} s"),
+        Limit("implausible",    "doubts",           1.0,           0.0,          1.0, 10.0, W, "the gauge contradicts itself, on {value:.0f} count(s)"),
         Limit("charge_low",     "soc_pct",          20.0,          25.0,         5.0, 30.0, W, "{value:.0f} % charge left"),
         Limit("charge_critical", "soc_pct",         10.0,          15.0,         5.0, 30.0, C, "{value:.0f} % charge left"),
         Limit("time_low",       "remaining_low_s",  120.0,         180.0,        5.0, 30.0, W, "perhaps only {value:.0f} s left"),

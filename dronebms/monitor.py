@@ -12,6 +12,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
 from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
+from dronebms.physics import Physics
 from dronebms.plausible import Plausible
 from dronebms.protection import Judge, Status
 from dronebms.vehicle import VehicleState
@@ -75,6 +76,7 @@ class Monitor:
         self._index = index
         self._changes = tuple(limit_changes)
         self._plausible = Plausible()
+        self._physics = Physics()
         self._estimator = Estimator(facts)
         self._judge = Judge(self._limits(facts))
         self.sink_failures = 0
@@ -84,6 +86,7 @@ class Monitor:
         snapshot = self._source.poll(now_s)
         self._learn(snapshot.identity)
         snapshot = self._plausible.believed(snapshot, self._facts)
+        snapshot = self._physics.checked(snapshot, self._facts)
         estimate = self._estimator.update(snapshot)
         status = self._judge.update(snapshot, estimate)
         report = Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)

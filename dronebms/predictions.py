@@ -75,6 +75,7 @@ def line(report: Report) -> dict[str, object]:
         "used_mah": _rounded(estimate.used_mah, _MAH),
         "limited_in_s": _rounded(status.limited_in_s, _S),
         "trouble": snapshot.trouble,
+        "doubts": list(snapshot.doubts),
     }
 
 

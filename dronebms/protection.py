@@ -56,6 +56,7 @@ QUANTITIES: dict[str, Callable[[Inputs], float | None]] = {
     "lowest_cell_v": lambda of: _extreme_cell(of[0], min),
     "highest_cell_v": lambda of: _extreme_cell(of[0], max),
     "voltage_v": lambda of: of[0].voltage_v,
+    "doubts": lambda of: None if of[0].voltage_v is None else float(len(of[0].doubts)),
     "temperature_degc": lambda of: of[0].temperature_degc,
     "soc_pct": lambda of: of[1].soc_pct,
     "remaining_s": lambda of: of[1].remaining_s,

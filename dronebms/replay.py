@@ -21,7 +21,7 @@ from dronebms.recording import (
     read_batteries,
     read_records,
 )
-from dronebms.sidecar import FlightOptions
+from dronebms.sidecar import NO_OPTIONS, FlightOptions
 from dronebms.store import atomic_writer
 from dronebms.textline import clock_text, duration
 
@@ -37,6 +37,10 @@ def reports(path: Path, options: FlightOptions, progress: Progress) -> Iterator[
         RecordingError: the recording is damaged.
     """
     if is_recording(path):
+        if options != NO_OPTIONS:
+            raise ConfigError(
+                f"{path} is a recording and knows its pack: options on it are for flights"
+            )
         yield from _recorded(path, progress)
         return
     flight = read_flight(path, options=options)

@@ -28,6 +28,7 @@ _SPOKEN = {
     "cold": "pack cold",
     "silent": "gauge silent",
     "lost": "gauge lost",
+    "implausible": "gauge contradicts itself",
     "charge_low": "charge low",
     "charge_critical": "charge nearly gone",
     "time_low": "time may run out",

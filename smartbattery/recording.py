@@ -97,9 +97,9 @@ class PlaybackBus:
     def __init__(self, transfers: Iterable[Transfer] = ()) -> None:
         self._ahead = deque(transfers)
 
-    def extend(self, transfers: Iterable[Transfer]) -> None:
-        """Append what comes next."""
-        self._ahead.extend(transfers)
+    def load(self, transfers: Iterable[Transfer]) -> None:
+        """Answer from these now; what was left of others is no answer to anything."""
+        self._ahead = deque(transfers)
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Answer as recorded; see `smartbattery.bus.Bus`.

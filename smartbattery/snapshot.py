@@ -70,6 +70,7 @@ class Snapshot:
     read_at_s: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # last good reading
     counts: BusCounts = NO_COUNTS
     trouble: str | None = None  # why nothing is heard, one sentence
+    doubts: tuple[str, ...] = ()  # what contradicted itself and is withheld, a sentence each
 
     def age_s(self, name: str) -> float | None:
         """Return how old the last good reading of a field is, None when there was none."""

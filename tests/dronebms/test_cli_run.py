@@ -210,7 +210,6 @@ def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
         (f'{VIRTUAL}[[limit]]\nid = "hot"\nclear = 90.0\n', "'hot': clear 90 must be below trip"),
         ('[[battery]]\nbus = "sim:nowhere"\n', "'nowhere' is no scenario"),
         (f'{VIRTUAL}[mavlink]\nurl = "pigeon:1"\n', "link 'pigeon:1': expected udpout:"),
-        (f'{VIRTUAL}[recording]\ndir = "/proc/none"\n', "recording.dir: /proc/none cannot be made"),
     ],
 )
 def test_what_cannot_run_is_said_before_anything_runs(text: str, complaint: str) -> None:

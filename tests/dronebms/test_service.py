@@ -334,3 +334,21 @@ def test_a_second_run_on_the_same_pack_ends_with_2_and_a_sentence(
         assert any("telling" in line for line in third.stderr)
         third.terminate()
     assert third.returncode == 0
+
+
+def test_a_folder_that_takes_no_recording_does_not_keep_the_pack_unguarded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text = '[[battery]]\nbus = "sim:survey"\n[recording]\ndir = "/proc/none"\n'
+    with ExitStack() as stack:
+        reports = service_reports(validated(Config, text, "c.toml"), stack, SystemClock(SPEED))
+        heard = next(report for report in reports if report.snapshot.voltage_v is not None)
+    assert heard.snapshot.voltage_v == pytest.approx(25.1, abs=0.2)
+    assert "nothing is recorded in /proc/none" in caplog.text
+
+
+def test_a_service_that_cannot_start_leaves_no_empty_recording(tmp_path: Path) -> None:
+    text = f'[[battery]]\nbus = "sim:nowhere"\n[recording]\ndir = "{tmp_path}"\n'
+    with ExitStack() as stack, pytest.raises(ConfigError, match="nowhere"):
+        service_reports(validated(Config, text, "c.toml"), stack, SystemClock())
+    assert list(tmp_path.iterdir()) == []

@@ -173,7 +173,7 @@ def test_a_recording_ends_until_there_is_more() -> None:
     bus = PlaybackBus()
     with pytest.raises(BusError, match="ends here"):
         bus.transfer(0x0B, b"\x09", 3)
-    bus.extend([GOOD])
+    bus.load([GOOD])
     assert bus.transfer(0x0B, b"\x09", 3) == GOOD.reply
     with pytest.raises(BusError, match="ends here"):
         bus.transfer(0x0B, b"\x09", 3)

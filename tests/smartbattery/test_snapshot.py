@@ -33,7 +33,7 @@ LOOK = Snapshot(
     read_at_s={"voltage_v": 99.5, "cycles": 60.0},
     counts=BusCounts(transfers=40, nacks=2),
 )
-SAYS_WHO_AND_WHEN = {"t_s", "cells_v", "identity", "read_at_s", "counts", "trouble"}
+SAYS_WHO_AND_WHEN = {"t_s", "cells_v", "identity", "read_at_s", "counts", "trouble", "doubts"}
 VALUES = [row.name for row in fields(Snapshot) if row.name not in SAYS_WHO_AND_WHEN]
 
 
