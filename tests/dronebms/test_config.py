@@ -120,7 +120,7 @@ severity = "bad"
         "mavlink.url: expected a valid string, not 14550",
         "mavlink.system_id: expected greater than or equal to 1, not 0",
         "limit.1.id: expected one of cell_low, cell_critical, cell_emergency, cell_high, hot, "
-        "hot_critical, cold, silent, lost, charge_low, charge_critical, time_low, time_critical, "
+        "hot_critical, cold, silent, lost, implausible, charge_low, charge_critical, time_low, "
         "time_critical, pack_low, current_2s, current_10s, current_60s, not 'hott'",
         "limit.1.severity: expected one of info, warning, critical, emergency, not 'bad'",
         "colour is not a known key; the nearest is recording",
