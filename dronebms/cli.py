@@ -120,8 +120,8 @@ def _printer(*, as_json: bool) -> Callable[[Report], None]:
     def print_report(report: Report) -> None:
         if not as_json:
             for event in report.status.events:
-                word = event.severity.label if event.tripped else "over"
-                print(f"t={clock_text(event.t_s)}  {word}: {event.text}", flush=True)
+                text = f"{event.severity.label}: {event.text}" if event.tripped else event.text
+                print(f"t={clock_text(event.t_s)}  {text}", flush=True)
         if due.due(report.t_s):
             print(predictions.text(report) if as_json else headless_line(report), flush=True)
 

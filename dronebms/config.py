@@ -9,16 +9,22 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES, chemistry_of
+from dronebms.chemistry import chemistry_of
 from dronebms.limits import LimitChange, Severity, contradiction, every_limit
-from dronebms.tomlfile import Section, read_text, validated
+from dronebms.tomlfile import (
+    ChemistryName,
+    NotNegative,
+    Positive,
+    Section,
+    one_of,
+    read_text,
+    validated,
+)
 from smartbattery import mux
-from smartbattery.vendors import PROFILES, profile_named
+from smartbattery.vendors import PROFILES
 
 AUTO = "auto"  # the gauge's profile is found out by reading
 
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Word = Annotated[str, Field(min_length=1)]
 _VIRTUAL = "sim:"
 
@@ -29,20 +35,7 @@ def _bus(text: str) -> str:
     raise ValueError('a device such as "/dev/i2c-1", or "sim:SCENARIO"')
 
 
-def _chemistry(name: str) -> str:
-    names = [row.name for row in CHEMISTRIES]
-    if name not in names:
-        raise ValueError(f"one of {', '.join(names)}")
-    return name
-
-
-def _gauge(name: str) -> str:
-    if name != AUTO and profile_named(name) is None:
-        raise ValueError(f"one of {', '.join((AUTO, *(row.name for row in PROFILES)))}")
-    return name
-
-
-GaugeName = Annotated[str, AfterValidator(_gauge)]
+GaugeName = Annotated[str, one_of((AUTO, *(row.name for row in PROFILES)))]
 
 
 class BatteryConfig(Section):
@@ -56,7 +49,7 @@ class BatteryConfig(Section):
     recovery: Annotated[list[Word], Field(min_length=1)] | None = None  # program, arguments
     cells: Annotated[int, Field(ge=1, le=16)] | None = None
     capacity_mah: Positive | None = None
-    chemistry: Annotated[str, AfterValidator(_chemistry)] = "lipo"
+    chemistry: ChemistryName = "lipo"
     cutoff_cell_v: Annotated[float, Field(ge=1.5, le=4.2)] | None = None
 
     @model_validator(mode="after")
@@ -122,17 +115,10 @@ class RecordingConfig(Section):
     dir: str
 
 
-def _limit_id(name: str) -> str:
-    ids = every_limit()
-    if name not in ids:
-        raise ValueError(f"one of {', '.join(ids)}")
-    return name
-
-
 class LimitConfig(Section):
     """A change of one row of the protection table."""
 
-    id: Annotated[str, AfterValidator(_limit_id)]
+    id: Annotated[str, one_of(every_limit())]
     trip: Annotated[float, Field(allow_inf_nan=False)] | None = None
     clear: Annotated[float, Field(allow_inf_nan=False)] | None = None
     hold_s: NotNegative | None = None

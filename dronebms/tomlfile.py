@@ -2,15 +2,33 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from dronebms.chemistry import CHEMISTRIES
 from dronebms.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+def one_of(names: Iterable[str]) -> AfterValidator:
+    """Return what lets a text be one of some names alone."""
+    known = tuple(names)
+
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"one of {', '.join(known)}")
+        return name
+
+    return AfterValidator(check)
+
+
+ChemistryName = Annotated[str, one_of(row.name for row in CHEMISTRIES)]
 
 
 class Section(BaseModel):

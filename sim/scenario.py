@@ -11,27 +11,21 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dronebms.chemistry import CHEMISTRIES, Chemistry, chemistry_of
+from dronebms.chemistry import Chemistry, chemistry_of
 from dronebms.errors import ConfigError
-from dronebms.tomlfile import Section, read_text, validated
+from dronebms.tomlfile import (
+    ChemistryName,
+    NotNegative,
+    Positive,
+    Section,
+    one_of,
+    read_text,
+    validated,
+)
 from sim.cell import truth_curve_v
 from sim.vendors import KINDS, kind_named
 
 _MOST_CELLS = 15  # 4.35 V each, and Voltage still fits its 16 bits of millivolts
-
-
-def _known_chemistry(name: str) -> str:
-    names = [row.name for row in CHEMISTRIES]
-    if name not in names:
-        raise ValueError(f"one of {', '.join(names)}")
-    return name
-
-
-def _known_kind(name: str) -> str:
-    names = [kind.name for kind in KINDS]
-    if name not in names:
-        raise ValueError(f"one of {', '.join(names)}")
-    return name
 
 
 def _some(phases: tuple["Phase", ...]) -> tuple["Phase", ...]:
@@ -42,8 +36,6 @@ def _some(phases: tuple["Phase", ...]) -> tuple["Phase", ...]:
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Signed = Annotated[float, Field(ge=-0.9, le=0.9)]
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Cooling = Annotated[float, Field(ge=10.0, allow_inf_nan=False)]
 Degc = Annotated[float, Field(ge=-60.0, le=100.0)]
@@ -54,7 +46,7 @@ Made = Annotated[date, Field(ge=date(1980, 1, 1), le=date(2107, 12, 31))]  # wha
 class PackSpec(Section):
     """The cells as they really are; the rated values are what is printed on the pack."""
 
-    chemistry: Annotated[str, AfterValidator(_known_chemistry)]
+    chemistry: ChemistryName
     cells: Annotated[int, Field(ge=1, le=_MOST_CELLS)]  # in series
     parallel: Annotated[int, Field(ge=1)] = 1
     cell_mah: Positive  # rated, of one of the parallel cells
@@ -90,7 +82,7 @@ class PackSpec(Section):
 class GaugeSpec(Section):
     """A gauge of some kind and how it errs."""
 
-    kind: Annotated[str, AfterValidator(_known_kind)] = "generic"
+    kind: Annotated[str, one_of(kind.name for kind in KINDS)] = "generic"
     manufacturer: Text | None = None  # None: the kind's own
     device: Text | None = None
     serial: Annotated[int, Field(ge=1, le=0xFFFF)] = 1000  # of seed 0; every seed is another pack

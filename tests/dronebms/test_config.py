@@ -32,7 +32,7 @@ system_id = 7
 vehicle = "px4"
 
 [status]
-socket = "/tmp/x.sock"
+socket = "/run/x.sock"
 
 [recording]
 dir = "/var/lib/dronebms"
