@@ -230,6 +230,11 @@ class Gauge:
             cells = int(self._known.last(profile.count.field) or 0)
         if cells is None:
             cells = self._count_cells(now_s)
+        elif any(
+            isinstance(ask, Register) and self._ask(ask, now_s) is None
+            for ask in profile.cells[:cells]
+        ):
+            cells = 0  # not laid out as it was told: what answers may be other cells than it seems
         cells = min(cells, profile.most_cells)
         self._use(profile, cells)
         return cells

@@ -7,6 +7,7 @@ decodes with; the bytes of each kind that are written out here pin those rows fr
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sim.bus import VirtualBus
 from sim.cell import _KNOTS_FRAC
 from sim.scenario import GaugeSpec, PackSpec, Phase, Scenario
 from sim.vendors import KINDS, Kind
-from sim.world import World, open_behind_mux
+from sim.world import World, open_behind_mux, open_virtual
 from smartbattery.bq40 import READ_SELECTORS
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError, UnsupportedError
@@ -614,3 +615,20 @@ def test_the_pec_of_a_profile_is_what_its_virtual_pack_does() -> None:
     sent = {Pec.ALWAYS: True, Pec.NEVER: False}
     for profile, kind in KIND_OF.items():
         assert profile.pec is Pec.FOUND or kind.pec is sent[profile.pec]
+
+
+def test_a_bq40z80_by_another_name_never_shows_its_fourth_cell_as_the_first(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "sim" / "scenarios" / "bq40.toml").read_text()
+    path = tmp_path / "renamed.toml"
+    path.write_text(text.replace('manufacturer = "virtual"', 'device = "Hexa 6S"', 1))
+    clock = VirtualClock()
+    bus, _ = open_virtual(str(path), clock, 1)
+    gauge = Gauge(bus, cells=6)
+    for step in range(100):
+        clock.sleep_until(step / 10)
+        snapshot = gauge.poll(step / 10)
+        assert snapshot.identity.gauge == "generic"
+        assert snapshot.voltage_v is not None
+        assert [v for v in snapshot.cells_v if v is not None] == []
+    named = Gauge(bus, cells=6, profile=BQ40Z80).poll(10.0)
+    assert len([v for v in named.cells_v if v is not None]) == 6
