@@ -177,7 +177,7 @@ def test_the_client_shows_the_truth_of_a_simulated_flight() -> None:
         talk = stack.enter_context(autopilot_for(port))
         flight = stack.enter_context(contextlib.closing(Flight(port)))
         shown = asyncio.run(_fly(port, talk))
-    truth = truth_of_flight()
+    truth, spec = truth_of_flight(), load_scenario("survey").gauge
     judged = 0
     for heard_s, battery in shown:
         t_s = flight.t_s(heard_s)
@@ -185,8 +185,11 @@ def test_the_client_shows_the_truth_of_a_simulated_flight() -> None:
         near = truth[max(int((t_s - SLACK_S) * 10), 0) : int((t_s + SLACK_S) * 10)]
         # BATTERY_STATUS carries cells, and a client adds them up.
         _is_true(battery.voltage_v, [sum(at.cells_v) for at in near], 0.02)
-        # The virtual gauge's own current is off by some per cent, as real ones are.
-        _is_true(battery.current_battery_a, [at.current_a for at in near], 1.0)
+        # The virtual gauge errs as its scenario says: gain, offset, four deviations of its noise.
+        most_a = max(at.current_a for at in near)
+        erring_a = most_a * spec.current_gain_error_frac + spec.current_offset_a
+        allowed_a = erring_a + 4 * spec.current_noise_a + 0.01
+        _is_true(battery.current_battery_a, [at.current_a for at in near], allowed_a)
         _is_true(battery.temperature_degc, [at.temperature_degc for at in near], 0.5)
         _is_true(battery.remaining_percent, [100 * at.soc_frac for at in near], 4.0)
         judged += 1
