@@ -14,6 +14,7 @@ from dronebms.errors import ConfigError
 Model = TypeVar("Model", bound=BaseModel)
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def one_of(names: Iterable[str]) -> AfterValidator:

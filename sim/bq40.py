@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from sim.gauge import VirtualGauge, block_reply
-from sim.scenario import PackSpec
+from sim.packspec import PackSpec
 from smartbattery.bits import StatusWord, encode_block
 from smartbattery.bq40 import Part
 from smartbattery.errors import NackError

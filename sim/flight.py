@@ -6,6 +6,7 @@ Watts at the pack's terminals; metres from home along one bearing; degrees WGS 8
 import math
 from bisect import bisect_right
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 
@@ -17,19 +18,54 @@ _GUST_TIME_S = 3.0  # how long a gust is remembered
 _LEAST_POWER_FRAC = 0.3  # of a phase: rotors are never off in the air
 
 
+class Flying(Protocol):
+    """What asks a pack for power, and where it is."""
+
+    @property
+    def duration_s(self) -> float:
+        """When it is over."""
+        ...
+
+    def power_w(self, t_s: float) -> float:
+        """Return the power that is asked now; called once a step, in order."""
+        ...
+
+    def steady_w(self, t_s: float) -> float | None:
+        """Return the mean power if it goes on as it does; None on the ground."""
+        ...
+
+    def vehicle(self, t_s: float) -> VehicleState:
+        """Return what the autopilot would say."""
+        ...
+
+
 class Flight:
     """The plan of a scenario as functions of time; after the end the last phase goes on."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, random: np.random.Generator, step_s: float) -> None:
         phases = scenario.phases
+        self._gusts = Gusts(random, step_s)
         self._phases = phases
         self._place = scenario.place
         self._starts_s = (0.0, *accumulate(phase.duration_s for phase in phases))
         self._out_m = (0.0, *accumulate(phase.duration_s * phase.outward_m_s for phase in phases))
         self._up_m = (0.0, *accumulate(phase.duration_s * phase.climb_m_s for phase in phases))
 
-    def phase(self, t_s: float) -> Phase:
-        """Return what the vehicle is doing."""
+    @property
+    def duration_s(self) -> float:
+        """When the last phase ends; the vehicle then stands on the ground."""
+        return self._starts_s[-1]
+
+    def power_w(self, t_s: float) -> float:
+        """Move the gusts on by one step and return the power that is asked now."""
+        return self._gusts.power_w(self._phase(t_s))
+
+    def steady_w(self, t_s: float) -> float | None:
+        """Return the mean power of the present phase; None on the ground."""
+        phase = self._phase(t_s)
+        return phase.power_w if phase.armed else None
+
+    def _phase(self, t_s: float) -> Phase:
         return self._phases[self._index(t_s)]
 
     def _index(self, t_s: float) -> int:

@@ -7,7 +7,7 @@ count. Volts, amps (positive while discharging), watts at the pack's terminals, 
 import numpy as np
 
 from sim.cell import SECONDS_PER_HOUR, CellBuild, Cells, FloatArray, truth_curve_v
-from sim.scenario import PackSpec
+from sim.packspec import PackSpec
 
 _SPREAD_LIMIT = 2.5  # standard deviations: no maker ships what is further out
 _LEAST_V = 1e-6  # of a dead pack, so that nothing is divided by zero

@@ -6,9 +6,7 @@ at the clock's zero.
 """
 
 import copy
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -20,10 +18,11 @@ from sim import faults as wrong
 from sim.bq40 import Bq40
 from sim.bus import Device, VirtualBus, VirtualMux
 from sim.faults import Fault
-from sim.flight import Flight, Gusts
+from sim.flight import Flight, Flying
 from sim.gauge import VirtualGauge
 from sim.pack import Pack, build_pack
 from sim.scenario import Scenario, load_scenario
+from sim.truth import End, Remaining, Truth
 from sim.vendors import kind_named
 from smartbattery import mux
 from smartbattery.registers import ADDRESS
@@ -34,8 +33,6 @@ _STEP_MS = 100
 _GAUGE_MS = 250
 _ROUNDING = 1e-6  # of a step: 0.3 s is three steps in floating point too
 
-END_MEAN_S = 5.0  # the pack is at its end: this mean of the weakest cell at the cut-off,
-END_DIP_V = 0.25  # or one instant so far below it
 _HORIZON_S = 2 * 3600.0
 
 
@@ -54,61 +51,30 @@ def generator(seed: int, stream: Stream) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(stream),)))
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What no gauge knows."""
-
-    t_s: float
-    power_w: float  # at the terminals
-    voltage_v: float
-    current_a: float
-    cells_v: tuple[float, ...]
-    charge_frac: tuple[float, ...]  # of each cell's own capacity
-    soc_frac: float  # of the emptiest cell
-    temperature_degc: float  # of the hottest cell
-    drawn_mah: float
-    overloaded: bool  # the pack could not give what was asked
-    ended_s: float | None  # when the pack came to its end
-
-
-@dataclass(frozen=True, slots=True)
-class Remaining:
-    """Seconds until the pack's end from some moment."""
-
-    held_s: float | None  # with the present phase's mean power; None: on the ground, or for hours
-    flown_s: float | None  # with the rest of the flight as planned; None: it lands before
-
-
-class _End:
-    """The rule for the end of a pack, one weakest-cell voltage a step."""
-
-    def __init__(self, cutoff_v: float) -> None:
-        self._cutoff_v = cutoff_v
-        self._window: deque[float] = deque(maxlen=round(END_MEAN_S * _STEPS_PER_S))
-        self._sum_v = 0.0
-
-    def reached(self, weakest_v: float) -> bool:
-        window = self._window
-        full = len(window) == window.maxlen
-        self._sum_v += weakest_v - (window[0] if full else 0.0)
-        window.append(weakest_v)
-        if weakest_v <= self._cutoff_v - END_DIP_V:
-            return True
-        return len(window) == window.maxlen and self._sum_v <= self._cutoff_v * len(window)
-
-
 class World:
-    """A flight that goes on when it is told the time."""
+    """A flight that goes on when it is told the time.
 
-    def __init__(self, scenario: Scenario, seed: int = 1, faults: Sequence[Fault] = ()) -> None:
+    Args:
+        scenario: the pack, its gauge and the plan.
+        seed: how cells differ, gusts blow and readings scatter.
+        faults: what goes wrong.
+        flight: who flies it; None is the scenario's own plan.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int = 1,
+        faults: Sequence[Fault] = (),
+        flight: Flying | None = None,
+    ) -> None:
         self._scenario = scenario
         self._seed = seed
         self._faults = tuple(faults)
-        self._flight = Flight(scenario)
-        self._gusts = Gusts(generator(seed, Stream.GUSTS), STEP_S)
+        self._flight = flight or Flight(scenario, generator(seed, Stream.GUSTS), STEP_S)
         self._pack = self._build_pack()
         self._blinding = generator(seed, Stream.GAUGE_FAULTS)
-        self._end = _End(self.facts().cutoff_v)
+        self._end = End(self.facts().cutoff_v, STEP_S)
         self._ended_s: float | None = None
         self._step = 0
         self._load()
@@ -129,7 +95,7 @@ class World:
     @property
     def duration_s(self) -> float:
         """When the flight is over; the vehicle then stands on the ground."""
-        return self._scenario.duration_s
+        return self._flight.duration_s
 
     def advance(self, t_s: float) -> None:
         """Take every step up to a time; a time that has passed changes nothing."""
@@ -186,10 +152,9 @@ class World:
         """
         if self._ended_s is not None:
             return 0.0
-        phase = self._flight.phase(self.t_s)
-        if hold_power_w is None and not phase.armed:
+        power_w = self._flight.steady_w(self.t_s) if hold_power_w is None else hold_power_w
+        if power_w is None:
             return None
-        power_w = phase.power_w if hold_power_w is None else hold_power_w
         pack, end = copy.deepcopy(self._pack), copy.deepcopy(self._end)
         for step in range(1, round(_HORIZON_S * _STEPS_PER_S)):
             pack.advance()
@@ -217,7 +182,7 @@ class World:
     def _load(self) -> None:
         """Ask the pack for what the vehicle needs at the present step."""
         t_s, pack = self.t_s, self._pack
-        power_w = self._gusts.power_w(self._flight.phase(t_s))
+        power_w = self._flight.power_w(t_s)
         names = self._active(t_s)
         if wrong.HIGH_CURRENT.name in names:
             power_w = max(power_w, self._too_much_w())

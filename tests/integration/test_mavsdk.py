@@ -24,7 +24,8 @@ from dronebms.monitor import Report
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.link import open_link
 from sim.scenario import load_scenario
-from sim.world import Truth, World, remaining_truth
+from sim.truth import Truth
+from sim.world import World, remaining_truth
 from tests.mavlink_bridge.autopilot import ARDUPILOT, FakeAutopilot
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from dronebms.clock import VirtualClock
 from dronebms.errors import ConfigError
 from sim.bus import VirtualMux
-from sim.scenario import GaugeSpec, PackSpec, Phase, Scenario, load_scenario
+from sim.gaugespec import GaugeSpec
+from sim.packspec import PackSpec
+from sim.scenario import Phase, Scenario, load_scenario
 from sim.world import World, open_virtual
 from smartbattery.bits import Block, decode_block, encode_block
 from smartbattery.bq40 import DA_STATUS_1, PARTS, READ_SELECTORS, Z50_R4, Z80, part_of

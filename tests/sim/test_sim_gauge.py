@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from sim.gauge import VirtualGauge, block_reply, word_reply
+from sim.gaugespec import GaugeSpec
 from sim.pack import Pack, build_pack
-from sim.scenario import GaugeSpec, PackSpec, Phase, Scenario
+from sim.packspec import PackSpec
+from sim.scenario import Phase, Scenario
 from smartbattery.errors import NackError
 from smartbattery.pec import pec
 from smartbattery.registers import AVERAGE, CELLS, CURRENT, TEMPERATURE, VOLTAGE, WORDS

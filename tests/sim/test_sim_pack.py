@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dronebms.chemistry import CHEMISTRIES, LIPO, Chemistry
 from sim.cell import CellBuild, Cells, truth_curve_v
 from sim.pack import Pack, build_pack
-from sim.scenario import PackSpec
+from sim.packspec import PackSpec
 
 STEP_S = 0.1
 

@@ -10,7 +10,8 @@ from dronebms.errors import ConfigError
 from sim.bus import VirtualBus
 from sim.faults import FAULTS, Part, parse_fault
 from sim.scenario import load_scenario, scenario_names
-from sim.world import Truth, World, open_virtual, remaining_truth
+from sim.truth import Truth
+from sim.world import World, open_virtual, remaining_truth
 from smartbattery.errors import BusError, BusTimeoutError, NackError
 from smartbattery.pec import pec
 

@@ -15,7 +15,9 @@ import pytest
 from dronebms.clock import VirtualClock
 from sim.bus import VirtualBus
 from sim.cell import _KNOTS_FRAC
-from sim.scenario import GaugeSpec, PackSpec, Phase, Scenario
+from sim.gaugespec import GaugeSpec
+from sim.packspec import PackSpec
+from sim.scenario import Phase, Scenario
 from sim.vendors import KINDS, Kind
 from sim.world import World, open_behind_mux, open_virtual
 from smartbattery.bq40 import READ_SELECTORS

@@ -1,0 +1,50 @@
+"""The cells of a simulated pack, as data. Units are in the key names."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from dronebms.chemistry import Chemistry, chemistry_of
+from dronebms.tomlfile import ChemistryName, Finite, NotNegative, Positive, Section
+from sim.cell import truth_curve_v
+
+MOST_CELLS = 15  # 4.35 V each, and Voltage still fits its 16 bits of millivolts
+
+Cooling = Annotated[float, Field(ge=10.0, allow_inf_nan=False)]
+Degc = Annotated[float, Field(ge=-60.0, le=100.0)]
+
+
+class PackSpec(Section):
+    """The cells as they really are; the rated values are what is printed on the pack."""
+
+    chemistry: ChemistryName
+    cells: Annotated[int, Field(ge=1, le=MOST_CELLS)]  # in series
+    parallel: Annotated[int, Field(ge=1)] = 1
+    cell_mah: Positive  # rated, of one of the parallel cells
+    cutoff_cell_v: Positive | None = None  # what the user would set; None: the chemistry's
+    actual_capacity_frac: Positive = 0.96  # of the rated one
+    capacity_spread_frac: Annotated[float, Field(ge=0.0, le=0.2)] = 0.008  # standard deviation
+    resistance_mohm_ah: Positive  # of a cell at 25 degC after 20 s of load, times its capacity
+    resistance_spread_frac: Annotated[float, Field(ge=0.0, le=0.3)] = 0.07  # standard deviation
+    ocv_bend_v: Finite = 0.0  # how the open-circuit voltage departs from the chemistry's table
+    ocv_tilt_v: Finite = 0.0
+    wire_mohm: NotNegative = 1.5
+    start_charge_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    start_degc: Degc = 22.0
+    ambient_degc: Degc = 20.0
+    cooling_s: Cooling = 900.0  # time constant of a cell to the air
+
+    @property
+    def row(self) -> Chemistry:
+        """Row of the chemistry table."""
+        return chemistry_of(self.chemistry)
+
+    @property
+    def rated_mah(self) -> float:
+        """Capacity that is printed on the pack."""
+        return self.cell_mah * self.parallel
+
+    @model_validator(mode="after")
+    def _curve_rises(self) -> "PackSpec":
+        truth_curve_v(self.row, self.ocv_bend_v, self.ocv_tilt_v)
+        return self

@@ -1,0 +1,51 @@
+"""What no gauge knows of a simulated flight: how it is, and when the pack is at its end."""
+
+from collections import deque
+from dataclasses import dataclass
+
+END_MEAN_S = 5.0  # the pack is at its end: this mean of the weakest cell at the cut-off,
+END_DIP_V = 0.25  # or one instant so far below it
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What no gauge knows."""
+
+    t_s: float
+    power_w: float  # at the terminals
+    voltage_v: float
+    current_a: float
+    cells_v: tuple[float, ...]
+    charge_frac: tuple[float, ...]  # of each cell's own capacity
+    soc_frac: float  # of the emptiest cell
+    temperature_degc: float  # of the hottest cell
+    drawn_mah: float
+    overloaded: bool  # the pack could not give what was asked
+    ended_s: float | None  # when the pack came to its end
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """Seconds until the pack's end from some moment."""
+
+    held_s: float | None  # with the present phase's mean power; None: on the ground, or for hours
+    flown_s: float | None  # with the rest of the flight as planned; None: it lands before
+
+
+class End:
+    """The rule for the end of a pack, one weakest-cell voltage a step."""
+
+    def __init__(self, cutoff_v: float, step_s: float) -> None:
+        self._cutoff_v = cutoff_v
+        self._window: deque[float] = deque(maxlen=round(END_MEAN_S / step_s))
+        self._sum_v = 0.0
+
+    def reached(self, weakest_v: float) -> bool:
+        """Take the next step's weakest cell, and return whether the pack is at its end."""
+        window = self._window
+        full = len(window) == window.maxlen
+        self._sum_v += weakest_v - (window[0] if full else 0.0)
+        window.append(weakest_v)
+        if weakest_v <= self._cutoff_v - END_DIP_V:
+            return True
+        return len(window) == window.maxlen and self._sum_v <= self._cutoff_v * len(window)
