@@ -24,15 +24,22 @@ class PackSpec(Section):
     cutoff_cell_v: Positive | None = None  # what the user would set; None: the chemistry's
     actual_capacity_frac: Positive = 0.96  # of the rated one
     capacity_spread_frac: Annotated[float, Field(ge=0.0, le=0.2)] = 0.008  # standard deviation
-    resistance_mohm_ah: Positive  # of a cell at 25 degC after 20 s of load, times its capacity
+    # Of a new cell at 25 degC and half charge after 20 s of 1C, times capacity; None: as fitted
+    resistance_mohm_ah: Positive | None = None
     resistance_spread_frac: Annotated[float, Field(ge=0.0, le=0.3)] = 0.07  # standard deviation
     ocv_bend_v: Finite = 0.0  # how the open-circuit voltage departs from the chemistry's table
     ocv_tilt_v: Finite = 0.0
     wire_mohm: NotNegative = 1.5
+    cycles: NotNegative = 0.0  # equivalent full ones that the pack has had
+    age_days: NotNegative = 0.0  # at 25 degC and storage charge
+    rested_days: NotNegative = 0.0  # since it was charged: it leaks at the ambient temperature
     start_charge_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     start_degc: Degc = 22.0
     ambient_degc: Degc = 20.0
-    cooling_s: Cooling = 900.0  # time constant of a cell to the air
+    cooling_s: Cooling = 900.0  # time constant to still air, of a cell between others
+    heat_capacity_j_k_ah: Positive | None = None  # None: as cells of the chemistry usually have
+    conduction_s: Cooling = 300.0  # time constant between neighbouring cells
+    airflow_gain: NotNegative = 0.3  # how much more moving air cools: 1 + gain * (m/s) ** 0.6
 
     @property
     def row(self) -> Chemistry:
@@ -46,5 +53,5 @@ class PackSpec(Section):
 
     @model_validator(mode="after")
     def _curve_rises(self) -> "PackSpec":
-        truth_curve_v(self.row, self.ocv_bend_v, self.ocv_tilt_v)
+        truth_curve_v(self.chemistry, self.ocv_bend_v, self.ocv_tilt_v)
         return self
