@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dronebms.tomlfile import Finite, NotNegative, Section, one_of
+from dronebms.tomlfile import Finite, NotNegative, Positive, Section, one_of
 from sim.vendors import KINDS
 
 Signed = Annotated[float, Field(ge=-0.9, le=0.9)]
@@ -25,8 +25,17 @@ class GaugeSpec(Section):
     pec: bool = True
     ip_scale: Annotated[int, Field(ge=0, le=3)] = 0  # currents and capacities x 10^n
     max_error_pct: Annotated[int, Field(ge=0, le=100)] = 3
+    # BatteryMode: alarms and calls of a charger are off, as packs say that were read out.
+    mode_raw: Annotated[int, Field(ge=0, le=0xFFFF)] = 0x6001
+    wake_s: NotNegative = 0.0  # it stretches the clock so long when nobody asked it for 5 s
+    learned_cycles_ago: Annotated[int, Field(ge=0, le=1000)] = (
+        0  # when it last learned the full charge
+    )
     full_error_frac: Signed = 0.0  # of the full charge it believes in
     start_error_frac: Signed = 0.0  # of the charge it believes in at the start
+    soc_smoothing_s: NotNegative = 0.0  # time constant by which the charge shown lags behind
+    soc_sticks_pct: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0  # shows no less than this,
+    empty_cell_v: Positive | None = None  # until a cell is so low: then nothing is left at once
     current_gain_error_frac: Signed = 0.0
     current_offset_a: Finite = 0.0
     current_noise_a: NotNegative = 0.03  # standard deviations of one measurement

@@ -13,6 +13,7 @@ import numpy as np
 
 from dronebms.battery import BatteryFacts
 from dronebms.clock import Clock
+from dronebms.errors import ConfigError
 from dronebms.vehicle import VehicleState
 from sim import faults as wrong
 from sim.bq40 import Bq40
@@ -22,6 +23,7 @@ from sim.flight import Flight, Flying
 from sim.gauge import VirtualGauge
 from sim.pack import Pack, build_pack
 from sim.scenario import Scenario, load_scenario
+from sim.stranger import stranger_of
 from sim.truth import End, Remaining, Truth
 from sim.vendors import kind_named
 from smartbattery import mux
@@ -57,8 +59,15 @@ class World:
     Args:
         scenario: the pack, its gauge and the plan.
         seed: how cells differ, gusts blow and readings scatter.
-        faults: what goes wrong.
+        faults: what goes wrong, beyond what does in the scenario.
         flight: who flies it; None is the scenario's own plan.
+
+    Attributes:
+        scenario, seed: the same.
+        faults: all of them.
+
+    Raises:
+        ConfigError: a fault that this pack cannot have.
     """
 
     def __init__(
@@ -68,10 +77,18 @@ class World:
         faults: Sequence[Fault] = (),
         flight: Flying | None = None,
     ) -> None:
-        self._scenario = scenario
-        self._seed = seed
-        self._faults = tuple(faults)
+        self.scenario = scenario
+        self.seed = seed
+        self.faults = (*(spec.fault() for spec in scenario.faults), *faults)
+        self._coming = sorted((f for f in self.faults if f.once), key=lambda fault: fault.start_s)
+        lost = sum(fault.size for fault in self._coming if fault.name == wrong.LOST_STRING.name)
+        if lost >= scenario.pack.parallel:
+            raise ConfigError(
+                f"fault {wrong.LOST_STRING.name}: a pack of {scenario.pack.parallel} in parallel "
+                f"cannot lose {lost:g}"
+            )
         self._flight = flight or Flight(scenario, generator(seed, Stream.GUSTS), STEP_S)
+        self._strings = scenario.pack.parallel
         self._pack = self._build_pack()
         self._blinding = generator(seed, Stream.GAUGE_FAULTS)
         self._end = End(self.facts().cutoff_v, STEP_S)
@@ -103,6 +120,11 @@ class World:
         while self._step < until:
             self._pack.advance()
             self._step += 1
+            while self._coming and self._coming[0].start_s <= self.t_s:
+                self._happen(self._coming.pop(0))
+            if self._step % _STEPS_PER_S == 0 and isinstance(self._flight, Flight):
+                # A vehicle that is followed says nothing of the air around its pack.
+                self._pack.cells.airflow_m_s = self._flight.airflow_m_s(self.t_s) or 0.0
             self._load()
             if self._step * _STEP_MS % _GAUGE_MS < _STEP_MS:
                 self._measure()
@@ -113,13 +135,13 @@ class World:
 
     def facts(self) -> BatteryFacts:
         """Return what a user knows of the pack: what is printed on it."""
-        pack = self._scenario.pack
+        pack = self.scenario.pack
         return BatteryFacts(
             chemistry=pack.row,
             cells=pack.cells,
             capacity_mah=pack.rated_mah,
             cutoff_cell_v=pack.cutoff_cell_v,
-            pack_id=f"{self._scenario.name}-{self._seed}",
+            pack_id=f"{self.scenario.name}-{self.seed}",
         )
 
     def truth(self) -> Truth:
@@ -166,49 +188,57 @@ class World:
     # ------------------------------------------------------------------ one step
 
     def _build_pack(self) -> Pack:
-        spec = self._scenario.pack
-        names = self._active(0.0)
-        if wrong.LOW_CHARGE.name in names:
-            spec = spec.model_copy(update={"start_charge_frac": wrong.LOW_CHARGE_FRAC})
-        pack = build_pack(spec, generator(self._seed, Stream.CELLS), STEP_S)
-        if wrong.WEAK_CELL.name in names:
+        spec = self.scenario.pack
+        for charge_frac in wrong.sizes(self.faults, wrong.LOW_CHARGE, 0.0):
+            spec = spec.model_copy(update={"start_charge_frac": charge_frac})
+        pack = build_pack(spec, generator(self.seed, Stream.CELLS), STEP_S)
+        for capacity_frac in wrong.sizes(self.faults, wrong.WEAK_CELL, 0.0):
             index = min(wrong.WEAK_CELL_INDEX, spec.cells - 1)
-            pack.cells.weaken(index, wrong.WEAK_CAPACITY_FRAC, wrong.WEAK_RESISTANCE)
+            pack.cells.weaken(index, capacity_frac, wrong.WEAK_RESISTANCE)
         return pack
 
-    def _active(self, t_s: float) -> list[str]:
-        return [fault.name for fault in self._faults if fault.active(t_s)]
+    def _happen(self, fault: Fault) -> None:
+        """Let a fault that happens once do so."""
+        if fault.name == wrong.GAUGE_RESET.name:
+            (self.bq40 or self.gauge).reset()
+            return
+        for _ in range(int(fault.size)):
+            self._pack.lose_string(None, self._strings)
+            self._strings -= 1
 
     def _load(self) -> None:
         """Ask the pack for what the vehicle needs at the present step."""
         t_s, pack = self.t_s, self._pack
         power_w = self._flight.power_w(t_s)
-        names = self._active(t_s)
-        if wrong.HIGH_CURRENT.name in names:
-            power_w = max(power_w, self._too_much_w())
-        hot_k_s = wrong.HOT_CELL_K_S if wrong.HOT_CELL.name in names else 0.0
-        pack.cells.extra_heat_k_s[wrong.HOT_CELL_INDEX] = hot_k_s
+        if self.faults:
+            for times in wrong.sizes(self.faults, wrong.HIGH_CURRENT, t_s):
+                power_w = max(power_w, times * self._allowed_w())
+            hot_k_s = sum(wrong.sizes(self.faults, wrong.HOT_CELL, t_s))
+            pack.cells.extra_heat_k_s[wrong.HOT_CELL_INDEX] = hot_k_s
         pack.apply(power_w)
         weakest_v = float(np.minimum.reduce(pack.cells_v))
         if self._ended_s is None and self._end.reached(weakest_v):
             self._ended_s = t_s
 
-    def _too_much_w(self) -> float:
-        spec = self._scenario.pack
+    def _allowed_w(self) -> float:
+        spec = self.scenario.pack
         allowed_a = spec.row.continuous_c * spec.rated_mah / 1000.0
-        return wrong.HIGH_CURRENT_OF_CONTINUOUS * allowed_a * float(self._pack.voltage_v)
+        return allowed_a * float(self._pack.voltage_v)
 
     def _measure(self) -> None:
         """Let the gauge look at the pack, unless it stands still."""
-        names = self._active(self.t_s)
-        if wrong.FROZEN.name in names:
+        t_s = self.t_s
+        active = [fault for fault in self.faults if fault.active(t_s)]
+        if any(fault.name == wrong.FROZEN.name for fault in active):
             return
         blind_cell = None
-        if wrong.FFFF_CELLS.name in names and self._blinding.random() < wrong.FFFF_FRAC:
-            blind_cell = min(wrong.FFFF_CELL, self._scenario.pack.cells - 1)
-        self.gauge.update(self.t_s, blind_cell)
+        for frac in wrong.sizes(active, wrong.FFFF_CELLS, t_s):
+            if self._blinding.random() < frac:
+                blind_cell = min(wrong.FFFF_CELL, self.scenario.pack.cells - 1)
+        self.gauge.open_thermistor = bool(wrong.sizes(active, wrong.THERMISTOR, t_s))
+        self.gauge.update(t_s, blind_cell, sum(wrong.sizes(active, wrong.CURRENT_OFFSET, t_s)))
         if self.bq40 is not None:
-            self.bq40.update(self.t_s)
+            self.bq40.update(t_s)
 
 
 def remaining_truth(
@@ -235,8 +265,18 @@ def open_virtual(
         ConfigError: the scenario cannot be used.
     """
     world = World(load_scenario(name), seed, faults)
-    devices = {ADDRESS: world.device}
-    return VirtualBus(clock, world, devices, faults, generator(seed, Stream.WIRE)), world
+    return open_wire(world, clock), world
+
+
+def open_wire(world: World, clock: Clock) -> VirtualBus:
+    """Return a wire with a flight's gauge at 0x0b, and the other pack that a fault may bring."""
+    devices, random = {ADDRESS: world.device}, generator(world.seed, Stream.WIRE)
+    stranger = stranger_of(world.scenario, world.faults)
+    if stranger is None:
+        return VirtualBus(clock, world, devices, world.faults, random)
+    other = World(stranger, world.seed + 1)
+    both, strangers = _Together([world, other]), {ADDRESS: other.device}
+    return VirtualBus(clock, both, devices, world.faults, random, strangers)
 
 
 class _Together:

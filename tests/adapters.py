@@ -1,15 +1,16 @@
-"""smbus2.SMBus as far as our driver uses it, in front of any wire; and a board with multiplexers.
+"""The stand-in for smbus2.SMBus in front of any wire, and a board with multiplexers.
 
 What an adapter says it can do: kernel drivers i2c-i801.c and i2c-bcm2835.c.
 """
 
-from collections.abc import Mapping, Sequence
+import errno
+from collections.abc import Mapping
 
-import smbus2
 from smbus2.smbus2 import I2cFunc
 
+from sim.smbus import SMBus
 from smartbattery.bus import Bus
-from smartbattery.errors import BusTimeoutError, NackError
+from smartbattery.errors import NackError
 
 BCM2835 = 0x0EFF0009  # raw transfers; SMBus calls by emulation
 I801 = int(
@@ -23,51 +24,32 @@ I801 = int(
 )
 
 
-class AdapterStandIn:
+class Tapped:
+    """A wire that notes what it is asked."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.log: list[tuple[int, bytes, int]] = []
+        self._bus = bus
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Note it, and pass it on."""
+        self.log.append((address, tx, rx_len))
+        return self._bus.transfer(address, tx, rx_len)
+
+
+class AdapterStandIn(SMBus):
     """An open adapter; an absent address is EREMOTEIO as in i2c-bcm2835, a held bus ETIMEDOUT.
 
     Attributes:
         log: what was on the wire.
     """
 
+    nack_errno = errno.EREMOTEIO
+
     def __init__(self, bus: Bus, funcs: int = BCM2835) -> None:
-        self.bus = bus
-        self.funcs = funcs
-        self.log: list[tuple[int, bytes, int]] = []
-
-    def i2c_rdwr(self, *messages: smbus2.i2c_msg) -> None:
-        """Carry out a write, or a write and a read."""
-        assert self.funcs & I2cFunc.I2C, "this adapter has no raw transfers"
-        write = messages[0]
-        length = messages[1].len if len(messages) > 1 else 0
-        reply = self._wire(write.addr, bytes(write), length)
-        for message in messages[1:]:
-            for index, byte in enumerate(reply):
-                message.buf[index] = bytes((byte,))
-
-    def read_i2c_block_data(self, address: int, command: int, length: int) -> list[int]:
-        """Read bytes as the kernel does: a command, a repeated start, the bytes and no more."""
-        return list(self._wire(address, bytes((command,)), length))
-
-    def write_i2c_block_data(self, address: int, command: int, data: Sequence[int]) -> None:
-        """Write a command and bytes: no count of its own, no PEC."""
-        self._wire(address, bytes((command, *data)), 0)
-
-    def write_byte(self, address: int, value: int) -> None:
-        """Write one byte alone."""
-        self._wire(address, bytes((value,)), 0)
-
-    def close(self) -> None:
-        """Close nothing."""
-
-    def _wire(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        self.log.append((address, tx, rx_len))
-        try:
-            return self.bus.transfer(address, tx, rx_len)
-        except NackError as error:
-            raise OSError(121, "Remote I/O error") from error
-        except BusTimeoutError as error:
-            raise OSError(110, "Connection timed out") from error
+        tapped = Tapped(bus)
+        self.log = tapped.log
+        super().__init__(1, pack=tapped, funcs=funcs)
 
 
 class MuxBoard:

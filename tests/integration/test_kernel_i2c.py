@@ -17,15 +17,20 @@ temporary folder: console.log, and results.jsonl with a line for each check of k
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from sim.smbus import SMBus
+from tests.integration.kernel.calls import outcomes
 from tests.integration.kernel.guest import Results, boot
 from tests.integration.kernel.image import Missing, image
 
 CP2112, TINY_USB = "CP2112", "i2c-tiny-usb"
+PACK = Path(__file__).parent / "kernel" / "pack.toml"
+AT_S = 60.0  # of the flight, where it stands still for the guest
 POWER_W = 240.0  # of pack.toml
 
 
@@ -167,6 +172,16 @@ def test_a_native_block_read_is_as_right_as_ours(cp2112: Found) -> None:
     assert read["ours"] == "dronebms tests"
 
 
+# ------------------------------------------------------------------------- the stand-in
+
+
+def test_the_stand_in_for_smbus2_answers_every_call_as_the_kernel_does(tiny_usb: Found) -> None:
+    bus = SMBus(1, pack=str(PACK), funcs=tiny_usb("functions"))
+    bus.t_s = AT_S
+    ours = [outcomes(bus, pec=pec) for pec in (False, True)]
+    assert json.loads(json.dumps(ours)) == tiny_usb("calls")
+
+
 # ------------------------------------------------------------------------- trouble
 
 
@@ -228,6 +243,13 @@ def test_the_kernels_battery_driver_reads_the_same_pack(found: Found) -> None:
         "manufacture_day": 29,
     }
     assert {name: int(shown[name]) for name in numbers} == numbers
+    # It switches BatteryMode to 10 mWh for these, and back.
+    design_v = found.word(0x19) / 1000
+    energies = {"energy_now": 0x0F, "energy_full": 0x10, "energy_full_design": 0x18}
+    for name, command in energies.items():
+        assert int(shown[name]) / 1e6 == pytest.approx(
+            found.word(command) / 1000 * design_v, abs=0.01
+        )
     texts = {
         "status": "Discharging",
         "capacity_level": "Normal",

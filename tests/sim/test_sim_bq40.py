@@ -10,13 +10,24 @@ from hypothesis import strategies as st
 
 from dronebms.clock import VirtualClock
 from dronebms.errors import ConfigError
+from sim import bq40rows as rows
 from sim.bus import VirtualMux
 from sim.gaugespec import GaugeSpec
 from sim.packspec import PackSpec
 from sim.scenario import Phase, Scenario, load_scenario
 from sim.world import World, open_virtual
 from smartbattery.bits import Block, decode_block, encode_block
-from smartbattery.bq40 import DA_STATUS_1, PARTS, READ_SELECTORS, Z50_R4, Z80, part_of
+from smartbattery.bq40 import (
+    DA_STATUS_1,
+    LIFETIME_4,
+    LIFETIME_5,
+    PARTS,
+    READ_SELECTORS,
+    Z50_R4,
+    Z80,
+    part_of,
+    security_of,
+)
 from smartbattery.errors import NackError
 from smartbattery.pec import pec
 from smartbattery.vendors import PROFILES, BlockAsk
@@ -138,7 +149,7 @@ def test_a_write_that_selects_nothing_is_refused(tx: str) -> None:
     assert bench.bq40.selected == []
 
 
-@pytest.mark.parametrize("tx", ["03 00 80", "0f 00 00", "23 02 71 00", "4a 10 00"])
+@pytest.mark.parametrize("tx", ["01 00 80", "0f 00 00", "23 02 71 00", "4a 10 00"])
 def test_any_other_write_is_refused_and_counted(tx: str) -> None:
     bench = Bench()
     with pytest.raises(NackError, match="takes no write"):
@@ -322,27 +333,220 @@ def test_a_far_too_low_cell_is_a_failure_that_nothing_clears() -> None:
     assert bench.flags(0x54) >> 11 & 0b11 == 0b10  # PF, SS is over
 
 
-@pytest.mark.parametrize(
-    ("bit", "delay_s", "field", "value"),
-    [(1, 2.0, "", 4.35), (4, 6.0, "current_a", 170.0), (13, 2.0, "temperature_degc", 66.0)],
-)
-def test_other_limits_trip_after_their_delay(
-    bit: int, delay_s: float, field: str, value: float
+MANUAL = {  # bit of the status word, delay, a bad value, one that is not good yet, a good one
+    "CUV": (0, 2.0, 2.4, 2.9, 3.1), "COV": (1, 2.0, 4.35, 4.0, 3.85),
+    "OCC1": (2, 6.0, -17.0, -0.1, 0.3), "OCC2": (3, 3.0, -22.0, -0.1, 0.3),
+    "OCD1": (4, 6.0, 170.0, 0.1, -0.3), "OCD2": (5, 3.0, 220.0, 0.1, -0.3),
+    "AOLD": (6, 0.0, 530.0, 0.1, -0.3),
+    "OTC": (12, 2.0, 56.0, 52.0, 49.0), "OTD": (13, 2.0, 61.0, 57.0, 54.0),
+    "OTF": (16, 2.0, 81.0, 70.0, 64.0),
+    "UTC": (26, 2.0, -1.0, 3.0, 6.0), "UTD": (27, 2.0, -1.0, 3.0, 6.0),
+    "SUV": (0, 5.0, 2.1, 3.9, 3.9), "SOV": (1, 5.0, 4.55, 3.9, 3.9),
+    "SOCC": (2, 5.0, -27.0, 0.0, 0.0), "SOCD": (3, 5.0, 270.0, 0.0, 0.0),
+    "SOT": (4, 5.0, 66.0, 25.0, 25.0), "SOTF": (6, 5.0, 86.0, 25.0, 25.0),
+    "TS1": (28, 5.0, -55.0, 25.0, 25.0),
+}  # fmt: skip
+PACK = Bench().world.scenario.pack
+PROTECTIONS = [row.name for row in rows.safety_of(PACK)]
+FAILURES = [row.name for row in rows.failures_of(PACK)]
+ROWS = {row.name: row for row in (*rows.safety_of(PACK), *rows.failures_of(PACK))}
+
+
+class Judged(Bench):
+    """A part that is shown one quantity at a time."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.row = ROWS[name]
+        self.t_s = 0.0
+
+    def show(self, value: float, duration_s: float) -> None:
+        """Let the part judge a value for so long, four times a second."""
+        values = self.world.gauge._values
+        for _ in range(round(duration_s * 4)):
+            self.t_s += 0.25
+            self.world.gauge.update(self.t_s)
+            values["current_a"] = -1.0 if self.row.when is rows.While.CHARGING else 20.0
+            values["chip_degc"] = 25.0
+            if self.row.watched in ("lowest_v", "highest_v"):
+                values |= {f"cell{k + 1}_v": value for k in range(6)}
+            elif self.row.watched == "fet_degc":
+                values["chip_degc"] = value - 0.2 * 20.0  # 0.2 K an ampere above the chip
+            elif self.row.watched == "charging_a":
+                values["current_a"] = value
+            else:
+                values[self.row.watched] = value
+            self.bq40.update(self.t_s)
+
+
+@pytest.mark.parametrize("name", PROTECTIONS)
+def test_a_protection_alerts_trips_after_its_delay_and_recovers(name: str) -> None:
+    assert name in MANUAL, f"say in MANUAL what {name} does"
+    bit, delay_s, bad, not_yet, good = MANUAL[name]
+    bench = Judged(name)
+    if delay_s:  # hardware acts at once, without an alert
+        bench.show(bad, 0.25)
+        assert (bench.flags(0x50) >> bit & 1, bench.flags(0x51) >> bit & 1) == (1, 0)
+        assert bool(bench.word(0x16) & rows.ALARMS[bench.row.alert]) if bench.row.alert else True
+        bench.show(bad, delay_s - 0.25)
+        assert bench.flags(0x51) >> bit & 1 == 0
+    bench.show(bad, 0.25)
+    assert (bench.flags(0x50) >> bit & 1, bench.flags(0x51) >> bit & 1) == (0, 1)
+    assert bench.flags(0x54) >> 11 & 1  # SS
+    if bench.row.alarm:
+        assert bench.word(0x16) & rows.ALARMS[bench.row.alarm]
+    bench.show(not_yet, 10.0)
+    assert bench.flags(0x51) >> bit & 1
+    bench.show(good, 5.5)
+    assert bench.flags(0x51) >> bit & 1 == 0
+    bench.world.gauge.update(bench.t_s + 0.25)
+    events = {row.name for row in LIFETIME_4.fields + LIFETIME_5.fields}
+    if f"{name.lower()}_events" in events:
+        assert bench.bq40._values()[f"{name.lower()}_events"] == 1
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_one_for_ever(name: str) -> None:
+    assert name in MANUAL, f"say in MANUAL what {name} does"
+    bit, delay_s, bad, _, good = MANUAL[name]
+    bench = Judged(name)
+    bench.show(bad, delay_s)
+    assert (bench.flags(0x52) >> bit & 1, bench.flags(0x53) >> bit & 1) == (1, 0)
+    bench.show(bad, 0.25)
+    assert (bench.flags(0x52) >> bit & 1, bench.flags(0x53) >> bit & 1) == (0, 1)
+    bench.show(good, 60.0)
+    bench.select(0x0041)
+    bench.show(good, 3.0)
+    assert bench.flags(0x53) == 1 << bit
+    assert bench.flags(0x54) >> 12 & 1  # PF
+
+
+@pytest.mark.parametrize("name", ["OTC", "UTC", "OTD", "UTD"])
+def test_a_limit_of_charging_is_not_watched_while_discharging_and_the_other_way_round(
+    name: str,
 ) -> None:
+    bit, bench = MANUAL[name][0], Judged(name)
+    other = {"OTC": "OTD", "OTD": "OTC", "UTC": "UTD", "UTD": "UTC"}[name]
+    bench.row = ROWS[other]
+    bench.show(MANUAL[other][2], 5.0)
+    assert bench.flags(0x51) >> bit & 1 == 0
+    assert bench.flags(0x51) >> MANUAL[other][0] & 1
+
+
+# ---------------------------------------------------------------------- modes of security
+
+KEYS = ((0x0414, 0x3672), (0xFFFF, 0xFFFF))
+
+
+def mode_of(bench: Bench) -> str | None:
+    return security_of(bench.data(0x54))
+
+
+def word_access(bench: Bench, word: int) -> None:
+    bench.bq40.reply(b"\x00" + word.to_bytes(2, "little"), 0)
+
+
+def test_the_keys_open_a_part_step_by_step_and_seal_closes_it() -> None:
     bench = Bench()
-    t_s = 0.0
-    seen = []
-    while t_s < delay_s + 1.0:
-        t_s += 0.25
-        if not field:
-            bench.world._pack.cells_v[3] = value
-        bench.world.gauge.update(t_s)
-        if field:
-            bench.world.gauge._values[field] = value
-        bench.bq40.update(t_s)
-        seen.append((bench.flags(0x50) >> bit & 1, bench.flags(0x51) >> bit & 1))
-    before = round(delay_s / 0.25)
-    assert seen == [(1, 0)] * before + [(0, 1)] * (len(seen) - before)
+    modes = [mode_of(bench)]
+    for words in KEYS:
+        for word in words:
+            word_access(bench, word)
+        modes.append(mode_of(bench))
+    word_access(bench, 0x0030)
+    modes.append(mode_of(bench))
+    assert modes == ["sealed", "unsealed", "full access", "sealed"]
+    assert bench.bq40.selected[1:3] == [0x0414, 0x3672]
+
+
+def test_a_key_with_something_in_between_too_late_or_the_wrong_way_round_opens_nothing() -> None:
+    bench = Bench()
+    word_access(bench, 0x0414)
+    bench.word(0x09)
+    with pytest.raises(NackError, match="sealed"):
+        word_access(bench, 0x3672)
+    word_access(bench, 0x0414)
+    bench.run(4.5)
+    with pytest.raises(NackError, match="sealed"):
+        word_access(bench, 0x3672)
+    with pytest.raises(NackError, match="sealed"):
+        word_access(bench, 0xFFFF)
+    assert mode_of(bench) == "sealed"
+
+
+def unsealed() -> Bench:
+    bench = Bench()
+    for word in KEYS[0]:
+        word_access(bench, word)
+    return bench
+
+
+def test_an_unsealed_part_answers_directly_what_it_answers_by_selector() -> None:
+    bench = unsealed()
+    for selector in (0x50, 0x51, 0x54, 0x57, 0x60, 0x71, 0x72, 0x7B):
+        reply = bench.bq40.reply(bytes((selector,)), 40)
+        data = reply[1 : 1 + reply[0]]
+        assert reply[1 + reply[0]] == pec((0x16, selector, 0x17, *reply[: 1 + reply[0]]))
+        assert data == bench.data(selector)
+    for command in (0x01, 0x02, 0x4F):  # selectors, not commands
+        with pytest.raises(NackError):
+            bench.bq40.reply(bytes((command,)), 4)
+
+
+def test_an_unsealed_part_is_switched_and_a_sealed_one_is_not() -> None:
+    bench, sealed = unsealed(), Bench()
+    before = bench.flags(0x57)
+    for selector, bit in ((0x22, 4), (0x23, 5), (0x24, 6), (0x25, 7), (0x26, 8), (0x27, 9)):
+        bench.select(selector)
+        assert bench.flags(0x57) == before ^ 1 << bit
+        bench.select(selector)
+        with pytest.raises(NackError, match="sealed"):
+            sealed.select(selector)
+    assert bench.flags(0x57) == before
+    with pytest.raises(NackError, match="no selector 0x0f00"):
+        bench.select(0x0F00)
+
+
+def test_a_part_whose_failures_are_switched_off_declares_none_until_they_are_on_again() -> None:
+    bench = unsealed()
+    bench.select(0x0024)
+    low = bench.hold_cell(1, 1.5)
+    for _ in range(40):
+        next(low)
+    assert bench.flags(0x53) == 0
+    bench.select(0x0024)
+    for _ in range(25):
+        next(low)
+    assert bench.flags(0x53) == 1
+    bench.select(0x0029)  # only an unsealed part forgets a failure
+    assert bench.flags(0x53) == 0
+
+
+def test_lifetime_data_is_forgotten_when_an_unsealed_part_is_told_so() -> None:
+    bench = unsealed()
+    bench.run(10.0)
+    high_v = bench.bq40._values()["cell1_max_v"]
+    bench.select(0x0028)
+    bench.run(10.0)
+    assert bench.bq40._values()["cell1_max_v"] < high_v
+
+
+def test_a_reset_seals_it() -> None:
+    bench = unsealed()
+    bench.select(0x0041)
+    assert mode_of(bench) == "sealed"
+
+
+def test_a_lesson_shows_in_the_gauging_status_and_the_lifetime_data() -> None:
+    bench = Bench("bq40z50", 4)
+    assert bench.flags(0x56) & (1 << 8 | 1 << 11 | 1 << 17) == 0
+    learning = bench.world.gauge.learning
+    learning.times, learning.rested, learning.reading = 1, True, (0.5, 4.0)
+    assert bench.flags(0x56) >> 8 & 1  # REST
+    assert bench.flags(0x56) >> 11 & 1  # VOK
+    assert bench.flags(0x56) >> 17 & 1  # QMax
+    assert int.from_bytes(bench.data(0x64)[20:22], "little") == 1  # how often QMax was learned
+    assert int.from_bytes(bench.data(0x64)[22:24], "little") == 12  # at which cycle
 
 
 # ---------------------------------------------------------------------- what acts
@@ -445,6 +649,10 @@ class Saying:
 
     def __init__(self, said: bytes) -> None:
         self.said = said
+
+    def called(self) -> float:
+        """Hold nothing."""
+        return 0.0
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:  # noqa: ARG002 - a Device
         """Say it."""

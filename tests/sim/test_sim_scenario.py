@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 
 from dronebms.errors import ConfigError
-from sim.scenario import load_scenario, scenario_names
+from dronebms.tomlfile import Section
+from sim.scenario import AirSpec, Phase, Place, VehicleSpec, load_scenario, scenario_names
 
+NAMES = (
+    "bq40, cold_climb, current_offset, half_full, hover, lost_string, lying_gauge, payload_drop, "
+    "survey, weak_cell, worn_pack"
+)
 GOOD = """
 [pack]
 chemistry = "li-ion"
@@ -22,6 +27,14 @@ armed = false
 """
 
 
+VEHICLE = """
+[vehicle]
+mass_kg = 2.5
+rotors = 4
+rotor_diameter_m = 0.33
+"""
+
+
 def written(folder: Path, text: str) -> str:
     path = folder / "mine.toml"
     path.write_text(text, encoding="utf-8")
@@ -29,7 +42,7 @@ def written(folder: Path, text: str) -> str:
 
 
 def test_the_shipped_scenarios_load_and_bear_their_file_names() -> None:
-    assert scenario_names() == ("bq40", "cold_climb", "half_full", "hover", "survey", "worn_pack")
+    assert scenario_names() == tuple(NAMES.split(", "))
     for name in scenario_names():
         scenario = load_scenario(name)
         assert scenario.name == name
@@ -41,7 +54,8 @@ def test_the_survey_is_a_20_minute_flight_of_a_6s_pack() -> None:
     survey = load_scenario("survey")
     assert 19 * 60 < survey.duration_s < 22 * 60
     assert (survey.pack.cells, survey.pack.rated_mah) == (6, 16000.0)
-    assert max(phase.gust_frac for phase in survey.phases) > 0.1
+    assert survey.air is not None
+    assert survey.air.gust_m_s > 1.0
 
 
 def test_the_cold_climb_starts_at_freezing() -> None:
@@ -96,6 +110,44 @@ def test_a_wrong_value_is_refused_with_its_key(
         load_scenario(written(tmp_path, GOOD.replace(old, new)))
 
 
+def test_a_vehicle_takes_the_place_of_power(tmp_path: Path) -> None:
+    text = VEHICLE + "[air]\nwind_m_s = 3\n" + GOOD.replace("power_w = 5\n", "")
+    scenario = load_scenario(written(tmp_path, text))
+    assert scenario.vehicle is not None
+    assert scenario.vehicle.payload_kg == 0.0
+    assert scenario.phases[0].power_w is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("power_w = 5\n", "", r": power_w is needed in phase 1, or a \[vehicle\] to work it out$"),
+        ("[pack]", "[air]\n[pack]", r": \[air\] is for a flight with a \[vehicle\]$"),
+        ("[pack]", f"{VEHICLE}mass_g = 1\n[pack]", "vehicle.mass_g is not a known key; .*mass_kg"),
+        (
+            "power_w = 5",
+            "gust_frac = 0.1",
+            ": gust_frac is for a phase with power_w; other gusts are",
+        ),
+        ("[pack]", f"{VEHICLE}rotors = 0\n[pack]", "is not TOML"),
+        ("[pack]", f"{VEHICLE}figure_of_merit = 0.9\n[pack]", "expected less than or equal to 0.8"),
+        ("[pack]", f"{VEHICLE}[air]\nwind_m_s = -1\n[pack]", "air.wind_m_s: expected greater"),
+    ],
+)
+def test_a_power_that_cannot_be_worked_out_is_one_sentence(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        load_scenario(written(tmp_path, GOOD.replace(old, new, 1)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("section", [Phase, VehicleSpec, AirSpec, Place])
+def test_every_key_of_a_flight_is_explained(section: type[Section]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "flights.md").read_text(encoding="utf-8")
+    assert [key for key in section.model_fields if f"`{key}`" not in text] == []
+
+
 def test_a_file_without_phases_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="phase is needed"):
         load_scenario(written(tmp_path, GOOD.partition("[[phase]]")[0]))
@@ -111,8 +163,7 @@ def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(ConfigError) as caught:
         load_scenario("survay")
     assert str(caught.value) == (
-        "'survay' is no scenario (bq40, cold_climb, half_full, hover, survey, worn_pack) "
-        "and no .toml file; did you mean survey?"
+        f"'survay' is no scenario ({NAMES}) and no .toml file; did you mean survey?"
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from dronebms.clock import VirtualClock
 from sim.bus import VirtualBus
-from sim.cell import _KNOTS_FRAC
+from sim.cellrows import CURVE_FRAC
 from sim.gaugespec import GaugeSpec
 from sim.packspec import PackSpec
 from sim.scenario import Phase, Scenario
@@ -77,7 +77,7 @@ def flight_of(kind: Kind, cells: int, **gauge: object) -> World:
     )
     world = World(scenario, 1)
     wanted_v = HIGHEST_V - APART_V * np.arange(cells)
-    charge(world, np.interp(wanted_v, world._pack.cells._curve_v[1:], _KNOTS_FRAC[1:]))
+    charge(world, np.interp(wanted_v, world._pack.cells._build.curve_v, CURVE_FRAC))
     return world
 
 

@@ -30,6 +30,7 @@ from smartbattery.errors import BatteryError, BusTimeoutError, NackError
 from smartbattery.gauge import Gauge
 from smartbattery.linux import LinuxBus
 from smartbattery.registers import ADDRESS, BLOCKS, WORDS
+from tests.integration.kernel.calls import outcomes
 from tests.integration.kernel.cp2112 import Cp2112
 from tests.integration.kernel.tiny_usb import TinyUsb
 
@@ -200,6 +201,13 @@ def functions(stage: Stage) -> Json:
         return int(bus.funcs)
 
 
+def calls(stage: Stage) -> Json:
+    """Return what the calls of smbus2 come to, without PEC and with it."""
+    with smbus2.SMBus(stage.path) as bus:
+        can_pec = bool(bus.funcs & smbus2.I2cFunc.SMBUS_PEC)
+        return [outcomes(bus, pec=pec) for pec in ((False, True) if can_pec else (False,))]
+
+
 def snapshot(stage: Stage) -> Json:
     """Return what our driver reads."""
     return read_by_us(stage) | {"refused_writes": stage.gauge.refused_writes}
@@ -334,7 +342,8 @@ def probe(stage: Stage) -> Json:
 
 
 EVERYWHERE: tuple[Check, ...] = (
-    truth, functions, snapshot, absent, kernel_block, nack_storm, slow, stuck, judge, vanishing
+    truth, functions, snapshot, calls, absent, kernel_block, nack_storm, slow, stuck, judge,
+    vanishing,
 )  # fmt: skip
 # A program takes 10 s to load in the guest. A probe asks for much that a gauge refuses, which a
 # CP2112 takes for a held bus; a Raspberry Pi, whose adapter the other is like, runs the service.
