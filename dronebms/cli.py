@@ -14,8 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
@@ -24,38 +23,33 @@ from rich.progress import Progress
 
 from dronebms import predictions
 from dronebms.app import SimOptions, Simulation, serve
-from dronebms.audit import Told, warnings_of
-from dronebms.clock import Clock, PacedClock, SystemClock
+from dronebms.cli_campaign import campaign
+from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
+from dronebms.cli_probe import probe
+from dronebms.clock import SystemClock
 from dronebms.config import read_config
-from dronebms.errors import ConfigError, DroneBmsError, RecordingError
+from dronebms.errors import DroneBmsError, RecordingError
 from dronebms.monitor import Report
 from dronebms.options import DEMO_URL, UNUSABLE, parser
 from dronebms.predictions import EachSecond
-from dronebms.probing import SIMULATED, Place, Prober, scan
 from dronebms.replay import Summary, replay
 from dronebms.screen import Screen
-from dronebms.screen_probe import picture
 from dronebms.sidecar import FlightOptions
+from dronebms.sitl import Sitl
 from dronebms.textline import clock_text, headless_line
-from sim.world import open_virtual
-from smartbattery.bus import Bus
 from smartbattery.errors import BatteryError
-from smartbattery.linux import LinuxBus
-
-DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        commands = {"sim": _sim, "run": _run, "probe": _probe, "replay": _replay}
-        options = parser(commands).parse_args(argv)
+        options = parser(COMMANDS).parse_args(argv)
         code: int | None = options.run(options)
         sys.stdout.flush()
     except (DroneBmsError, BatteryError) as error:
         for line in str(error).splitlines():
-            print(f"dronebms: {line}", file=sys.stderr)
+            say(line)
         return FAILED if isinstance(error, (RecordingError, BatteryError)) else UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -66,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno != errno.ENOSPC:
             raise
         _leave_stdout()
-        print(f"dronebms: the output cannot be written: {error.strerror}", file=sys.stderr)
+        say(f"the output cannot be written: {error.strerror}")
         return FAILED
     return code or DONE
 
@@ -88,29 +82,43 @@ def _sim(options: argparse.Namespace) -> None:
     url = options.mavlink
     if url is None and speed is not None:
         url = DEMO_URL  # at full speed nobody could follow, so only when asked
-    asked = SimOptions(
+    asked = replace(_asked(options, None if url == "none" else url), speed=speed)
+    with ExitStack() as stack:
+        _show(Simulation(asked, stack), options, stack)
+
+
+def _sitl(options: argparse.Namespace) -> None:
+    with ExitStack() as stack:
+        asked = _asked(options, options.vehicle)
+        _show(Sitl(asked, stack, SystemClock(), say), options, stack)
+
+
+def _asked(options: argparse.Namespace, url: str | None) -> SimOptions:
+    return SimOptions(
         flight=options.flight,
         seed=options.seed,
-        speed=speed,
         faults=tuple(options.fault),
         duration_s=options.duration,
-        mavlink_url=None if url == "none" else url,
+        mavlink_url=url,
         record=options.record,
     )
+
+
+def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStack) -> None:
+    """Show a flight as it was asked for, to its end."""
+    if options.json or options.headless:
+        show = _printer(as_json=options.json)
+        for report in flown.reports():
+            show(report)
+        return
     summary = Summary()
-    with ExitStack() as stack:
-        simulation = Simulation(asked, stack)
-        if options.json or options.headless:
-            show = _printer(as_json=options.json)
-            for report in simulation.reports():
-                show(report)
-            return
+    with stack.pop_all() as held:
         # The screen's own clock: however fast the flight goes, people see two pictures a second.
-        screen = stack.enter_context(Screen(SystemClock(), link=simulation.link))
-        for report in simulation.reports():
+        screen = held.enter_context(Screen(SystemClock(), link=flown.link))
+        for report in flown.reports():
             screen(report)
             summary(report)
-    print("\n".join(summary.lines(simulation.facts, f"simulated {options.flight}")))
+    print("\n".join(summary.lines(flown.facts, f"simulated {options.flight}")))
 
 
 def _printer(*, as_json: bool) -> Callable[[Report], None]:
@@ -152,63 +160,6 @@ def _run(options: argparse.Namespace) -> None:
         serve(read_config(options.config), stack)
 
 
-def _probe(options: argparse.Namespace) -> int:
-    clock = PacedClock(SystemClock())
-    if options.scan:
-        return _scan(options, clock)
-    channel = options.mux_address, options.mux_channel
-    if options.bus is None:
-        raise ConfigError("--bus says where the pack is; --scan finds out")
-    if channel.count(None) == 1:
-        raise ConfigError("both of --mux-address and --mux-channel, or neither")
-    place = Place(options.bus, options.address, options.gauge, None if None in channel else channel)
-    told = Told(options.cells, options.hover_a)
-    console = Console(markup=False, highlight=False)
-    code, going = DONE, True
-    with ExitStack() as stack:
-        prober = Prober(place, _opener(clock), clock, _say, stack)
-        if options.record is not None:
-            prober.record(options.record)
-        while going:
-            try:
-                probe = prober.look()
-            except BatteryError as error:
-                _say(str(error))
-                code = FAILED
-            else:
-                code = FAILED if probe.failed else DONE
-                bus, warnings = prober.place.bus, warnings_of(probe, told)
-                as_json = options.json and json.dumps(probe.to_json(bus, warnings))
-                print(as_json or picture(probe, bus, warnings, console), flush=True)
-            going = options.watch and prober.wait()
-    return code
-
-
-def _scan(options: argparse.Namespace, clock: Clock) -> int:
-    paths = [options.bus] if options.bus else sorted(map(str, Path("/dev").glob("i2c-*")))
-    code = FAILED
-    for place, what in scan(paths, options.address, _opener(clock), _say, with_mux=options.mux):
-        code = DONE
-        print(json.dumps(asdict(place) | {"text": what}) if options.json else f"{place}: {what}")
-    if code:
-        _say(f"no pack at address 0x{options.address:02x} of {', '.join(paths) or 'any bus'}")
-    return code
-
-
-def _opener(clock: Clock) -> Callable[[str], Bus]:
-    """Return what opens a bus by its name."""
-
-    def opened(name: str) -> Bus:
-        scenario = name.removeprefix(SIMULATED)
-        return LinuxBus(name) if scenario == name else open_virtual(scenario, clock)[0]
-
-    return opened
-
-
-def _say(text: str) -> None:
-    print(f"dronebms: {text}", file=sys.stderr)
-
-
 class _JsonLines(logging.Formatter):
     """One JSON object a line."""
 
@@ -226,6 +177,15 @@ def _log_to_stderr(*, as_json: bool) -> None:
     handler.setFormatter(_JsonLines() if as_json else plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
+
+COMMANDS = {
+    "sim": _sim,
+    "sitl": _sitl,
+    "run": _run,
+    "probe": probe,
+    "replay": _replay,
+    "campaign": campaign,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

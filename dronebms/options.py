@@ -1,9 +1,14 @@
-"""What the command line accepts: the parser and its types. No command runs here."""
+"""What the command line accepts, as rows: commands, their options, and the types of values.
+
+A new option is a row of `OPTIONS`; a new command one of `PAGES`. No command runs here.
+"""
 
 import argparse
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from dronebms.app import PERIOD_S
 from dronebms.chemistry import CHEMISTRIES
@@ -16,6 +21,7 @@ from smartbattery.registers import ADDRESS, CELLS
 from smartbattery.vendors import PROFILES
 
 UNUSABLE = 2
+_MOST_RUNS, _MOST_JOBS = 1_000_000, 1024
 DEMO_URL = "udpout:127.0.0.1:14550"
 
 Command: TypeAlias = Callable[[argparse.Namespace], int | None]  # exit code, None is 0
@@ -29,9 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _speed(text: str) -> float | str:
-    if text == "max":
-        return text
-    return _positive(text)
+    return text if text == "max" else _positive(text)
 
 
 def _positive(text: str) -> float:
@@ -50,6 +54,12 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _scheduler(text: str) -> str:
+    if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", text):
+        raise argparse.ArgumentTypeError(f"tcp://HOST:PORT is needed, not {text!r}")
+    return text
+
+
 def _between(low: int, high: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         try:
@@ -66,6 +76,112 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     return whole
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A command as its --help shows it; {flights} and {faults} in the example are filled in."""
+
+    name: str
+    summary: str
+    description: str
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a command takes: an option, or without dashes a positional argument.
+
+    `kind` makes the value: `bool` is a flag, `list` may be repeated, a tuple is a choice, anything
+    else is called with the text.
+    """
+
+    names: str  # separated by blanks
+    commands: str  # separated by blanks
+    help: str | None
+    metavar: str | None = None
+    kind: Callable[[str], object] | tuple[str, ...] = str
+    default: object = None
+    required: bool = False
+
+    def add_to(self, command: argparse.ArgumentParser) -> None:
+        """Make a command take it."""
+        kinds: dict[object, dict[str, Any]] = {
+            bool: {"action": "store_true"},
+            list: {"action": "append", "default": []},
+        }
+        choice = "choices" if isinstance(self.kind, tuple) else "type"
+        words: dict[str, Any] = {"help": self.help, "metavar": self.metavar}
+        words |= {"default": self.default, "required": self.required or None}
+        words |= kinds.get(self.kind, {choice: self.kind})
+        told = {key: value for key, value in words.items() if value is not None}
+        command.add_argument(*self.names.split(), **told)
+
+
+# fmt: off
+PAGES = (
+    Page("sim", "fly a simulated flight behind the real gauge driver",
+         "Fly a simulated flight: a virtual pack at the SMBus byte level, the real driver, estimator and protection, MAVLink out, a display in the terminal.",
+         "dronebms sim --flight cold_climb --speed 10. Flights: {flights}. Faults: {faults}."),
+    Page("run", "the service",
+         f"Read the batteries of a configuration every {PERIOD_S:g} s, guard them and tell the flight controller, until stopped.",
+         "dronebms run -c /etc/dronebms.toml"),
+    Page("probe", "a look at a pack: every register decoded, and warnings",
+         "Read every register and status word of a pack, and say what is wrong with it. Never writes a setting. Exit code 1: no pack, or one that has tripped or failed.",
+         "dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35"),
+    Page("replay", "a recorded flight through the same estimator",
+         "Replay a flight (.csv, .csv.gz with its .json) or a recording.",
+         "dronebms replay flight.csv.gz --out predictions.jsonl"),
+    Page("sitl", "a virtual pack behind a simulated vehicle",
+         "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a flight's file, an ArduPilot gets the pack's voltage, and the service reports to the same vehicle. "
+         "Reads the vehicle's parameters and sets one, SIM_BATT_VOLTAGE, which it puts back at its end. Exit code 2: no vehicle within 30 s, or one that is set wrongly.",
+         "dronebms sitl --vehicle udpin:127.0.0.1:14560 --flight hover"),
+    Page("campaign", "many seeds of a simulated flight on all cores, and a table of what came of them",
+         "Fly many seeds of a simulated flight on all cores. What is flown is kept line by line; the same command goes on with what is missing, also with more runs.",
+         "dronebms campaign survey --runs 200 --fault weak_cell. Flights: {flights}. Faults: {faults}."),
+)
+
+OPTIONS = (
+    Option("--flight", "sim sitl", "a shipped flight or a TOML file (survey)", "NAME", default="survey"),
+    Option("--speed", "sim", "times real time, or max (1)", "X", _speed, 1.0),
+    Option("--duration", "sim sitl campaign", "stop after so many seconds of flight", "S", _positive),
+    Option("--seed", "sim sitl", "same seed, same flight (1)", "N", _seed, 1),
+    Option("--fault", "sim sitl campaign", "something that goes wrong, NAME or NAME@SECONDS; may be repeated", "NAME", list),
+    Option("--headless", "sim sitl", "print one line a second, no display", kind=bool),
+    Option("--json", "sim sitl", "print the predictions, one JSON line a second", kind=bool),
+    Option("--mavlink", "sim", f"where BATTERY_STATUS goes ({DEMO_URL}; none with --speed max); none: nowhere", "URL"),
+    Option("--record", "sim sitl", "record the transfers, for dronebms replay", "FILE", Path),
+    Option("--vehicle", "sitl", "where the simulated vehicle is: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),
+    Option("-c --config", "run", "the configuration", "FILE.toml", Path, required=True),
+    Option("--log", "run", "how log lines look (text)", kind=("text", "json"), default="text"),
+    Option("--bus", "probe", "/dev/i2c-N, sim:SCENARIO or a recording of --record", "BUS"),
+    Option("--gauge", "probe", "kind of pack (auto)", kind=(AUTO, *(row.name for row in PROFILES)), default=AUTO),
+    Option("--address", "probe", "7-bit (0x0b)", "N", _between(0x03, 0x77), ADDRESS),
+    Option("--cells", "probe", "cells in series, to compare with", "N", _between(1, len(CELLS))),
+    Option("--hover-a", "probe", "what the vehicle draws in hover, to compare with", "N", _positive),
+    Option("--mux-address", "probe", "of the multiplexer before the pack", "N", _between(MUXES[0], MUXES[-1])),
+    Option("--mux-channel", "probe", "its channel", "N", _between(CHANNELS[0], CHANNELS[-1])),
+    Option("--json", "probe", "one JSON line a look", kind=bool),
+    Option("--watch", "probe", "look every second until Ctrl-C", kind=bool),
+    Option("--record", "probe", "write down every transfer", "FILE", Path),
+    Option("--scan", "probe", "find the packs on every /dev/i2c-*", kind=bool),
+    Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
+    Option("flight", "replay", None, "FLIGHT", Path),
+    Option("--out", "replay", "write the predictions there; - is stdout", "P.jsonl"),
+    Option("--cells", "replay", "cells in series", "N", int),
+    Option("--capacity-mah", "replay", "rated capacity", "MAH", _positive),
+    Option("--chemistry", "replay", None, kind=tuple(row.name for row in CHEMISTRIES)),
+    Option("--cutoff-cell-v", "replay", "volts of the weakest cell at which the pack is empty", "V", _positive),
+    Option("--state-dir", "replay", "where what is learned of a pack is kept for its next flights", "DIR", Path),
+    Option("scenario", "campaign", "a shipped flight or a TOML file", "SCENARIO"),
+    Option("--runs", "campaign", "how many seeds", "N", _between(1, _MOST_RUNS), required=True),
+    Option("--seed", "campaign", "the first of them (1)", "FIRST", _seed, 1),
+    Option("--jobs", "campaign", "processes at once (all cores)", "J", _between(1, _MOST_JOBS)),
+    Option("--out", "campaign", "where the flights are kept (campaign-SCENARIO.jsonl)", "FILE", Path),
+    Option("--json", "campaign", "print the table as one JSON object", kind=bool),
+    Option("--scheduler", "campaign", "fly on the workers of this Dask scheduler", "tcp://HOST:PORT", _scheduler),
+)
+# fmt: on
+
+
 def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     """Return the parser; the chosen command is left in `run`."""
     root = _Parser(
@@ -74,128 +190,17 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         "the flight controller.",
     )
     known = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    adders = {"sim": _add_sim, "run": _add_run, "probe": _add_probe, "replay": _add_replay}
-    for name, add in adders.items():
-        add(known).set_defaults(run=commands[name])
+    names = {
+        "flights": ", ".join(scenario_names()),
+        "faults": ", ".join(fault.name for fault in FAULTS),
+    }
+    for page in PAGES:
+        epilog = f"example: {page.example.format_map(names)}"
+        command = known.add_parser(
+            page.name, help=page.summary, description=page.description, epilog=epilog
+        )
+        command.set_defaults(run=commands[page.name])
+        for option in OPTIONS:
+            if page.name in option.commands.split():
+                option.add_to(command)
     return root
-
-
-_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"  # noqa: SLF001 - the type has no public name
-
-
-def _add_sim(commands: _Commands) -> _Parser:
-    sim = commands.add_parser(
-        "sim",
-        help="fly a simulated flight behind the real gauge driver",
-        description="Fly a simulated flight: a virtual pack at the SMBus byte level, the real "
-        "driver, estimator and protection, MAVLink out, a display in the terminal.",
-        epilog=f"example: dronebms sim --flight cold_climb --speed 10. "
-        f"Flights: {', '.join(scenario_names())}. "
-        f"Faults: {', '.join(fault.name for fault in FAULTS)}.",
-    )
-    sim.add_argument(
-        "--flight",
-        default="survey",
-        metavar="NAME",
-        help="a shipped flight or a TOML file (survey)",
-    )
-    sim.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="X", help="times real time, or max (1)"
-    )
-    sim.add_argument(
-        "--duration", type=_positive, metavar="S", help="stop after so many seconds of flight"
-    )
-    sim.add_argument(
-        "--seed", type=_seed, default=1, metavar="N", help="same seed, same flight (1)"
-    )
-    sim.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="something that goes wrong, NAME or NAME@SECONDS; may be repeated",
-    )
-    _add_outputs(sim)
-    return sim
-
-
-def _add_outputs(sim: _Parser) -> None:
-    sim.add_argument("--headless", action="store_true", help="print one line a second, no display")
-    sim.add_argument(
-        "--json", action="store_true", help="print the predictions, one JSON line a second"
-    )
-    sim.add_argument(
-        "--mavlink",
-        metavar="URL",
-        help=f"where BATTERY_STATUS goes ({DEMO_URL}; none with --speed max); none: nowhere",
-    )
-    sim.add_argument(
-        "--record", type=Path, metavar="FILE", help="record the transfers, for dronebms replay"
-    )
-
-
-def _add_run(commands: _Commands) -> _Parser:
-    run = commands.add_parser(
-        "run",
-        help="the service",
-        description=f"Read the batteries of a configuration every {PERIOD_S:g} s, guard them and "
-        "tell the flight controller, until stopped.",
-        epilog="example: dronebms run -c /etc/dronebms.toml",
-    )
-    run.add_argument(
-        "-c", "--config", type=Path, required=True, metavar="FILE.toml", help="the configuration"
-    )
-    run.add_argument(
-        "--log", choices=("text", "json"), default="text", help="how log lines look (text)"
-    )
-    return run
-
-
-def _add_probe(commands: _Commands) -> _Parser:
-    probe = commands.add_parser(
-        "probe",
-        help="a look at a pack: every register decoded, and warnings",
-        description="Read every register and status word of a pack, and say what is wrong with it. "
-        "Never writes a setting. Exit code 1: no pack, or one that has tripped or failed.",
-        epilog="example: dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35",
-    )
-    probe.add_argument(
-        "--bus", metavar="BUS", help="/dev/i2c-N, sim:SCENARIO or a recording of --record"
-    )
-    names = [AUTO, *(profile.name for profile in PROFILES)]
-    probe.add_argument("--gauge", choices=names, default=AUTO, help="kind of pack (auto)")
-    for name, kind, default, text in (
-        ("address", _between(0x03, 0x77), ADDRESS, "7-bit (0x0b)"),
-        ("cells", _between(1, len(CELLS)), None, "cells in series, to compare with"),
-        ("hover-a", _positive, None, "what the vehicle draws in hover, to compare with"),
-        ("mux-address", _between(MUXES[0], MUXES[-1]), None, "of the multiplexer before the pack"),
-        ("mux-channel", _between(CHANNELS[0], CHANNELS[-1]), None, "its channel"),
-    ):
-        probe.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=text)
-    probe.add_argument("--json", action="store_true", help="one JSON line a look")
-    probe.add_argument("--watch", action="store_true", help="look every second until Ctrl-C")
-    probe.add_argument("--record", type=Path, metavar="FILE", help="write down every transfer")
-    probe.add_argument("--scan", action="store_true", help="find the packs on every /dev/i2c-*")
-    probe.add_argument("--mux", action="store_true", help="with --scan: also behind multiplexers")
-    return probe
-
-
-def _add_replay(commands: _Commands) -> _Parser:
-    replay = commands.add_parser(
-        "replay",
-        help="a recorded flight through the same estimator",
-        description="Replay a flight (.csv, .csv.gz with its .json) or a recording.",
-        epilog="example: dronebms replay flight.csv.gz --out predictions.jsonl",
-    )
-    replay.add_argument("flight", type=Path, metavar="FLIGHT")
-    replay.add_argument("--out", metavar="P.jsonl", help="write the predictions there; - is stdout")
-    replay.add_argument("--cells", type=int, metavar="N", help="cells in series")
-    replay.add_argument("--capacity-mah", type=_positive, metavar="MAH", help="rated capacity")
-    replay.add_argument("--chemistry", choices=[row.name for row in CHEMISTRIES])
-    replay.add_argument(
-        "--cutoff-cell-v",
-        type=_positive,
-        metavar="V",
-        help="volts of the weakest cell at which the pack is empty",
-    )
-    return replay

@@ -78,7 +78,7 @@ def lines_of(text: str) -> list[dict[str, object]]:
 # ---------------------------------------------------------------------- help and wrong options
 
 
-@pytest.mark.parametrize("command", ["sim", "run", "replay"])
+@pytest.mark.parametrize("command", ["sim", "run", "probe", "replay", "campaign"])
 def test_every_command_has_help_with_an_example(dronebms: Shell, command: str) -> None:
     done = dronebms(command, "--help")
     assert (done.code, done.err) == (0, "")
@@ -131,6 +131,19 @@ def test_the_help_names_every_flight_and_every_fault(dronebms: Shell) -> None:
         "run",
         "run -c absent.toml",
         "run -c .",
+        "campaign",
+        "campaign hover",
+        "campaign hover --runs 0",
+        "campaign hover --runs many",
+        "campaign hover --runs 1 --jobs 0",
+        "campaign hover --runs 1 --seed -1",
+        "campaign hover --runs 1 --duration 0",
+        "campaign hover --runs 1 --fault gremlin",
+        "campaign nowhere --runs 1",
+        "campaign absent.toml --runs 1",
+        "campaign hover --runs 1 --out absent/x.jsonl",
+        "campaign hover --runs 1 --out .",
+        "campaign hover --runs 1 --scheduler pigeon:here",
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_code_2(

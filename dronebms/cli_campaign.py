@@ -1,0 +1,71 @@
+"""The command `dronebms campaign`: many seeds flown, kept in a file, and their table."""
+
+import argparse
+import importlib
+import json
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import Executor, as_completed
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from dronebms.campaign import Campaign, Results, fly, processes, read_campaign
+from dronebms.cli_exit import say
+from dronebms.clock import SystemClock
+from dronebms.errors import ConfigError
+from dronebms.outcomes import table
+from dronebms.screen_campaign import picture
+
+_HOUR_S = 3600.0
+
+
+def campaign(options: argparse.Namespace) -> None:
+    """Fly the seeds that are not in the file yet, and print the table of all that are asked for."""
+    asked = read_campaign(options.scenario, options.fault, options.duration)
+    name = "-".join(("campaign", asked.scenario, *asked.faults))
+    path = options.out or Path(f"{name}.jsonl")
+    results = Results(path, asked, say)
+    seeds = range(options.seed, options.seed + options.runs)
+    missing = [seed for seed in seeds if seed not in results.rows]
+    say(f"{path}: {options.runs - len(missing)} of {options.runs} flights are there already")
+    if missing:
+        jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(missing))
+        with processes(jobs) if options.scheduler is None else _workers(options.scheduler) as pool:
+            _fly(pool, asked, missing, results)
+    lines = table([results.rows[seed] for seed in seeds])
+    if options.json:
+        told = {"seed": options.seed, "runs": options.runs, "table": list(map(asdict, lines))}
+        print(json.dumps(asdict(asked) | told))
+    else:
+        print(picture(lines))
+
+
+def _workers(scheduler: str) -> AbstractContextManager[Executor]:
+    """Return a cluster's; what that needs is loaded only now."""
+    try:
+        cluster = importlib.import_module("dronebms.fleet.cluster")
+    except ModuleNotFoundError as error:
+        hint = "pip install 'dronebms[cluster]'"
+        raise ConfigError(f"--scheduler needs {error.name}: {hint}") from error
+    workers: AbstractContextManager[Executor] = cluster.workers(scheduler)
+    return workers
+
+
+def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results) -> None:
+    clock, console, flown_s = SystemClock(), Console(stderr=True), 0.0
+    # Ctrl-C reaches every process of a terminal; those of the pool leave it to this one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    futures = [pool.submit(fly, asked, seed) for seed in seeds]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        for future in bar.track(as_completed(futures), len(seeds), description=asked.scenario):
+            row = future.result()
+            results.add(row)
+            flown_s += row.flown_s
+    hours, wall_s = flown_s / _HOUR_S, clock.now_s()
+    say(f"{len(seeds)} flights, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second")

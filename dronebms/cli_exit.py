@@ -1,0 +1,10 @@
+"""How commands end: exit codes, and a sentence on stderr. The parser's own code 2 is its."""
+
+import sys
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+def say(text: str) -> None:
+    """Tell a person something beside the output."""
+    print(f"dronebms: {text}", file=sys.stderr)

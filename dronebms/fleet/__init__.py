@@ -1,0 +1,1 @@
+"""What only a fleet needs; nothing else imports it."""

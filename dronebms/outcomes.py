@@ -1,0 +1,101 @@
+"""What came of many simulated flights: a row a flight, and a table with intervals of 95 %.
+
+By the simulation's own truth. Units are in the names; times are seconds of the flight's clock.
+`None` is what a flight did not come to.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import PlainSerializer, TypeAdapter
+
+ENOUGH_S = 60.0  # a first warning that comes later before the pack's end is a missed one
+_Z = statistics.NormalDist().inv_cdf(0.975)
+_DECIMALS = 3
+
+Real = Annotated[float, PlainSerializer(lambda value: round(value, _DECIMALS) + 0.0)]
+
+
+@dataclass(slots=True)
+class Flown:
+    """One flight until it landed or the pack was at its end; filled in while it is flown."""
+
+    seed: int
+    outcome: str = (
+        "flying"  # when it was broken off; else "landed", or "ended": the pack in the air
+    )
+    flown_s: Real = 0.0
+    takeoff_s: Real | None = None
+    pack_end_s: Real | None = None
+    lowest_cell_v: Real = math.inf
+    hottest_cell_degc: Real = -math.inf
+    charge_left_pct: Real = 0.0  # of the emptiest cell
+    alarms: dict[str, Real] = field(default_factory=dict)  # warnings and worse: limit, first time
+    false_alarms: list[str] = field(default_factory=list)
+    warning_before_end_s: Real | None = None  # the first of low voltage, charge or time
+    critical_before_end_s: Real | None = None
+    time_left_error_s: Real | None = None  # median of |median answered - truth|
+    time_left_inside_pct: Real | None = None  # of the time in which the interval held the truth
+    wall_s: Real = 0.0
+
+
+ROWS = TypeAdapter(Flown)
+MEASURES = (
+    "pack_end_s", "lowest_cell_v", "hottest_cell_degc", "charge_left_pct", "warning_before_end_s",
+    "critical_before_end_s", "time_left_error_s", "time_left_inside_pct",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the table: a share in per cent, or a median with the extremes."""
+
+    name: str
+    runs: int  # of which it is known
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    least: float | None = None
+    most: float | None = None
+
+
+def table(rows: Sequence[Flown]) -> list[Line]:
+    """Return what is known of some flights; their order does not matter."""
+    ended = [row for row in rows if row.outcome == "ended"]
+    alarms = sorted({alarm for row in rows for alarm in row.alarms})
+    outcomes = ("ended", "landed", "flying")
+    return [
+        *(share(name, [row.outcome == name for row in rows]) for name in outcomes),
+        share("missed_alarm", [(row.warning_before_end_s or 0.0) < ENOUGH_S for row in ended]),
+        share("false_alarm", [bool(row.false_alarms) for row in rows]),
+        *(share(f"alarm_{alarm}", [alarm in row.alarms for row in rows]) for alarm in alarms),
+        *(middle(name, [getattr(row, name) for row in rows]) for name in MEASURES),
+    ]
+
+
+def share(name: str, held: Sequence[bool]) -> Line:
+    """Return how often something held, with Wilson's interval (1927)."""
+    count = len(held)
+    if not count:
+        return Line(name, 0)
+    frac, spread = sum(held) / count, _Z * _Z / count
+    half = math.sqrt(spread * (frac * (1.0 - frac) + spread / 4))
+    low, high = ((frac + spread / 2 + side) / (1.0 + spread) for side in (-half, half))
+    return Line(name, count, 100.0 * frac, 100.0 * max(low, 0.0), 100.0 * min(high, 1.0))
+
+
+def middle(name: str, values: Sequence[float | None]) -> Line:
+    """Return the median of what is known, between two of the values.
+
+    Whatever the distribution, a value is below the true median as a coin is heads: so few heads
+    that it lies beyond one of the bounds come once in twenty times, or less often.
+    """
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return Line(name, 0)
+    bound = math.floor((len(known) + 1 - _Z * math.sqrt(len(known))) / 2)  # counted from each side
+    low, high = (known[bound - 1], known[-bound]) if bound > 0 else (None, None)
+    return Line(name, len(known), statistics.median(known), low, high, known[0], known[-1])

@@ -1,0 +1,257 @@
+"""A simulated vehicle as a clock and as a load, and the voltage of its battery set.
+
+One link is shared: each message is looked at here as the clock comes to it, then handed on to the
+bridge, which is given this object as its link. What has come in but lies ahead of the time that is
+waited for stays unread: however late a current is looked at, it holds for the time it flowed in.
+
+The vehicle's time is what it says (time_boot_ms); the wall's is the machine's own.
+Volts, amps (positive while discharging), watts, throttle 0..1.
+Source: MAVLink common.xml (BATTERY_STATUS 147, VFR_HUD 74, SET_MESSAGE_INTERVAL 511) and the
+parameter protocol of mavlink.io, in which PX4 sends the bits of an integer as the float.
+"""
+
+import math
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pymavlink.dialects.v20 import common as mavlink
+
+from dronebms.clock import Clock
+from mavlink_bridge.autopilot import AUTOPILOT_COMPONENT, Autopilot
+from mavlink_bridge.link import Link, LinkState
+from mavlink_bridge.vehicles import PX4, Vehicle, vehicle_heard
+
+_SILENT_S = 3.0  # of the wall's time, as the next five
+_POLL_S = 0.001
+_POLL_SILENT_S = 0.05
+_ASK_S = 1.0
+_PARAMETER_ASK_S = 0.5
+_PARAMETER_TRIES = 4
+_REBOOT_S = 5.0  # of the vehicle's: one stamp may be older than another, but not by this
+_FRAMES_MAX = 4096
+_SEQUENCE_MASK = 0xFF
+_UNUSED_MV = 0xFFFF
+_SAME = 1e-3
+_US_PER_S = 1e6
+_MILLI, _CENTI = 0.001, 0.01
+
+_HZ = {  # asked of the vehicle, in its time
+    mavlink.MAVLINK_MSG_ID_ATTITUDE: 20.0,  # winds the clock
+    mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: 20.0,  # ArduPilot shares that among its batteries
+    mavlink.MAVLINK_MSG_ID_VFR_HUD: 10.0,
+    mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: 5.0,
+    mavlink.MAVLINK_MSG_ID_HOME_POSITION: 2.0,
+}
+_STAMPED = ("ATTITUDE", "SYSTEM_TIME")  # others may bear the time of what they tell of
+
+_Kind: TypeAlias = type[mavlink.MAVLink_message]
+_Field: TypeAlias = float | bytes
+
+
+class FollowedVehicle:
+    """The simulated vehicle at the other end of a link: a `Clock`, and the bridge's `Link`.
+
+    Attributes:
+        battery_id: which of its batteries is the load.
+        power_w: what that gives, None: not told yet.
+        throttle_frac: None: not told yet.
+        parameters: by name, as last told; a reboot forgets them.
+    """
+
+    def __init__(self, link: Link, wall: Clock, say: Callable[[str], None]) -> None:
+        """Use a link.
+
+        Args:
+            link: carries the frames; it is driven here and not closed.
+            wall: the machine's own clock.
+            say: told in a sentence when the vehicle falls silent, is back or reboots.
+        """
+        self.battery_id = 0
+        self.power_w: float | None = None
+        self.throttle_frac: float | None = None
+        self.parameters: dict[str, float] = {}
+        self._link, self._wall, self._say = link, wall, say
+        self._autopilot = Autopilot(1, learn=True)
+        self._codec = mavlink.MAVLink(None, 1, mavlink.MAV_COMP_ID_ONBOARD_COMPUTER)
+        self._codec.robust_parsing = True
+        self._coming: deque[mavlink.MAVLink_message] = deque()
+        self._frames: deque[bytes] = deque(maxlen=_FRAMES_MAX)
+        self._now_s, self._boot_s = 0.0, -math.inf
+        self._wound_s, self._silent = 0.0, False
+        self._asked_s: dict[int, float] = {}
+
+    # ------------------------------------------------------------------ a clock
+
+    def now_s(self) -> float:
+        """Return the vehicle's time since `begin`; it goes on through a reboot."""
+        return self._now_s
+
+    def sleep_until(self, t_s: float) -> None:
+        """Read what comes in until the vehicle says that it is so late, however long it takes."""
+        while self._now_s < t_s:
+            self._read()
+
+    def begin(self) -> None:
+        """Let the clock's zero be now."""
+        self._now_s = 0.0
+
+    def until(self, done: Callable[[], bool], within_s: float) -> bool:
+        """Read until something holds; return False when it does not within the wall's time."""
+        end_s = self._wall.now_s() + within_s
+        while not done() and self._wall.now_s() < end_s:
+            self._read()
+        return done()
+
+    # ------------------------------------------------------------------ the bridge's link
+
+    @property
+    def state(self) -> LinkState:
+        """Where the link stands."""
+        return self._link.state
+
+    @property
+    def trouble(self) -> str | None:
+        """One sentence on what is wrong with the link, None when nothing is."""
+        return self._link.trouble
+
+    @property
+    def dropped(self) -> int:
+        """How many frames were not sent."""
+        return self._link.dropped
+
+    def send(self, data: bytes, _now_s: float) -> bool:
+        """Return True when the frame is on its way; the link keeps to the wall's time."""
+        return self._link.send(data, self._wall.now_s())
+
+    def receive(self, _now_s: float) -> list[bytes]:
+        """Return the frames that the clock has come to since it was last asked."""
+        frames = list(self._frames)
+        self._frames.clear()
+        return frames
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the link closes it."""
+
+    # ------------------------------------------------------------------ what is asked and set
+
+    @property
+    def is_ticking(self) -> bool:
+        """Whether a time of the vehicle has been heard."""
+        return self._boot_s >= 0.0
+
+    @property
+    def kind(self) -> Vehicle:
+        """Which flight stack it is."""
+        return vehicle_heard(self._autopilot.kind)
+
+    def read(self, name: str) -> float | None:
+        """Return a parameter; None is one that it does not have, or keeps to itself for 2 s."""
+        self.parameters.pop(name, None)
+        message = mavlink.MAVLink_param_request_read_message
+        self._insist(lambda: name in self.parameters, message, name.encode(), -1)
+        return self.parameters.get(name)
+
+    def set(self, name: str, value: float, *, surely: bool = False) -> None:
+        """Set a parameter of type float; `parameters` has it once the vehicle says that it is set.
+
+        Args:
+            name: of the parameter.
+            value: to set.
+            surely: wait for that, and ask again, for 2 s at most.
+        """
+        kind = mavlink.MAV_PARAM_TYPE_REAL32
+        asked = (mavlink.MAVLink_param_set_message, name.encode(), value, kind)
+        if surely:
+            self.parameters.pop(name, None)
+            self._insist(lambda: abs(self.parameters.get(name, math.inf) - value) < _SAME, *asked)
+        else:
+            self._tell(*asked)
+
+    def _insist(self, done: Callable[[], bool], message: _Kind, *fields: _Field) -> None:
+        for _ in range(_PARAMETER_TRIES):
+            self._tell(message, *fields)
+            if self.until(done, _PARAMETER_ASK_S):
+                return
+
+    def _tell(self, message: _Kind, *fields: _Field) -> None:
+        self._codec.srcSystem = system_id = self._autopilot.system_id
+        frame = message(system_id, AUTOPILOT_COMPONENT, *fields).pack(self._codec)
+        if self._link.send(frame, self._wall.now_s()):
+            self._codec.seq = (self._codec.seq + 1) & _SEQUENCE_MASK
+
+    # ------------------------------------------------------------------ what comes in
+
+    def _read(self) -> None:
+        """Take the next message, or wait a little for one."""
+        if self._coming:
+            self._hear(self._coming.popleft())
+            return
+        wall_s = self._wall.now_s()
+        for data in self._link.receive(wall_s):
+            self._coming += self._codec.parse_buffer(data) or ()
+        # The codec itself frees what it has parsed only when a piece ends where a message does.
+        del self._codec.buf[: self._codec.buf_index]
+        self._codec.buf_index = 0
+        self._ask(wall_s)
+        if self._coming:
+            return
+        if wall_s - self._wound_s > _SILENT_S and not self._silent and self.is_ticking:
+            self._silent = True
+            self._say(f"the vehicle has told no time for {_SILENT_S:g} s; waiting for it")
+        self._wall.sleep_until(wall_s + (_POLL_SILENT_S if self._silent else _POLL_S))
+
+    def _ask(self, wall_s: float) -> None:
+        """Ask for what did not come for a second: the vehicle may have rebooted.
+
+        Before a vehicle is heard too, as some links carry nothing until something has come in.
+        """
+        ask, message = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, mavlink.MAVLink_command_long_message
+        for message_id, rate_hz in _HZ.items():
+            if wall_s - self._asked_s.get(message_id, -math.inf) >= _ASK_S:
+                self._asked_s[message_id] = wall_s
+                self._tell(message, ask, 0, message_id, _US_PER_S / rate_hz, 0, 0, 0, 0, 0)
+
+    def _hear(self, message: mavlink.MAVLink_message) -> None:
+        self._frames.append(bytes(message.get_msgbuf()))
+        wall_s = self._wall.now_s()
+        if not self._autopilot.hear(message, wall_s):
+            return
+        if message.get_msgId() in self._asked_s:
+            self._asked_s[message.get_msgId()] = wall_s
+        kind = message.get_type()
+        if kind in _STAMPED:
+            self._wind(message.time_boot_ms * _MILLI, wall_s)
+        elif kind == "BATTERY_STATUS" and message.id == self.battery_id:
+            self._draw(message)
+        elif kind == "VFR_HUD":
+            self.throttle_frac = message.throttle * _CENTI
+        elif kind == "PARAM_VALUE":
+            self.parameters[message.param_id] = self._value(message)
+
+    def _wind(self, boot_s: float, wall_s: float) -> None:
+        """Put the clock on."""
+        if boot_s < self._boot_s - _REBOOT_S:
+            self._say("the vehicle has rebooted")
+            self.parameters.clear()
+            self._asked_s.clear()
+            self._boot_s = -math.inf
+        if boot_s <= self._boot_s:
+            return
+        if self.is_ticking:
+            self._now_s += boot_s - self._boot_s
+        self._boot_s, self._wound_s = boot_s, wall_s
+        if self._silent:
+            self._silent = False
+            self._say("the vehicle is heard again")
+
+    def _draw(self, message: mavlink.MAVLink_battery_status_message) -> None:
+        if message.current_battery != -1:
+            voltage_v = sum(mv for mv in message.voltages if mv != _UNUSED_MV) * _MILLI
+            self.power_w = max(message.current_battery * _CENTI, 0.0) * voltage_v
+
+    def _value(self, message: mavlink.MAVLink_param_value_message) -> float:
+        if self.kind is not PX4 or message.param_type != mavlink.MAV_PARAM_TYPE_INT32:
+            return float(message.param_value)
+        return float(*struct.unpack("<i", struct.pack("<f", message.param_value)))

@@ -1,0 +1,254 @@
+"""A real flight stack in simulation, from take-off to its failsafe, on a virtual pack.
+
+`dronebms sitl` runs as a user starts it; the test is the ground station that arms and takes off,
+and notes what the vehicle says. Over loopback, several times as fast as real.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from time import monotonic
+
+import pytest
+from pymavlink import mavutil
+from pymavlink.dialects.v20 import common as mavlink
+
+from tests.mavlink_bridge.loopback import free_port
+
+ARDUCOPTER, PX4 = os.environ.get("DRONEBMS_ARDUCOPTER"), os.environ.get("DRONEBMS_PX4")
+needs_arducopter = pytest.mark.skipif(
+    ARDUCOPTER is None,
+    reason="no simulated ArduCopter: have a SITL binary and set DRONEBMS_ARDUCOPTER to its path",
+)
+needs_px4 = pytest.mark.skipif(
+    PX4 is None,
+    reason="no simulated PX4: have a SITL build with SIH and set DRONEBMS_PX4 to its bin/px4",
+)
+
+PACK = """
+about = "3S 5 Ah LiPo, put on {charge_pct} % full"
+
+[pack]
+chemistry = "lipo"
+cells = 3
+cell_mah = 5000.0
+resistance_mohm_ah = 40.0
+wire_mohm = 0.0
+start_charge_frac = 0.{charge_pct}
+
+[[phase]]
+name = "hover"
+duration_s = 600.0
+power_w = 350.0
+"""
+PARAMETERS = """
+FRAME_CLASS 1
+ARMING_CHECK 0
+ARMING_SKIPCHK -1
+BATT_MONITOR 4
+BATT_LOW_VOLT 10.5
+BATT_FS_LOW_ACT 2
+"""
+WALL_S = 240.0  # a flight takes a tenth to a half of that
+EACH_S = 2.0  # of the vehicle's time, between tries
+ONE, BATTERY = 1, 180  # components
+
+
+@dataclass
+class GroundStation:
+    """Commands a vehicle, and notes what it says: times are the vehicle's."""
+
+    link: mavutil.mavfile
+    t_s: float = 0.0
+    armed: bool = False
+    mode: int = -1
+    modes: list[tuple[float, int]] = field(default_factory=list)
+    altitude_m: float = 0.0
+    texts: list[str] = field(default_factory=list)
+    parameters: dict[str, float] = field(default_factory=dict)
+    own: list[tuple[float, float, float]] = field(default_factory=list)  # time, volts, amps
+    ours: list[tuple[float, float, int]] = field(default_factory=list)  # time, volts, percent
+    beaten_s: float = 0.0
+
+    def watch_until(self, done: Callable[[], bool], *, doing: Callable[[], None] | None) -> None:
+        """Listen until something holds, doing something again and again."""
+        end_s, due_s = monotonic() + WALL_S, -EACH_S
+        while not done():
+            assert monotonic() < end_s, f"{self}"[-2000:]
+            if doing is not None and self.t_s >= due_s:
+                due_s = self.t_s + EACH_S
+                doing()
+            if monotonic() - self.beaten_s > 0.2:
+                self.beaten_s = monotonic()
+                self.link.mav.heartbeat_send(mavlink.MAV_TYPE_GCS, 8, 0, 0, 4)
+            message = self.link.recv_match(blocking=True, timeout=0.1)
+            if message is not None:
+                self._note(message)
+
+    def command(self, command: int, *values: float) -> None:
+        """Send a command."""
+        filled = (*values, *(0.0,) * 7)[:7]
+        self.link.mav.command_long_send(self.link.target_system, ONE, command, 0, *filled)
+
+    def ask_for(self, hz: Mapping[int, float]) -> None:
+        """Ask for messages."""
+        for message_id, rate_hz in hz.items():
+            self.command(mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, message_id, 1e6 / rate_hz)
+
+    def _note(self, message: mavlink.MAVLink_message) -> None:
+        kind, component = message.get_type(), message.get_srcComponent()
+        if kind == "STATUSTEXT":
+            self.texts.append(message.text)
+        elif kind == "BATTERY_STATUS":
+            voltage_v = sum(mv for mv in message.voltages if mv != 0xFFFF) / 1000
+            if component == BATTERY:
+                self.ours.append((self.t_s, voltage_v, message.battery_remaining))
+            else:
+                self.own.append((self.t_s, voltage_v, message.current_battery / 100))
+        elif component != ONE:
+            return
+        elif kind == "HEARTBEAT":
+            self.armed = bool(message.base_mode & mavlink.MAV_MODE_FLAG_SAFETY_ARMED)
+            if message.custom_mode != self.mode:
+                self.mode = message.custom_mode
+                self.modes.append((self.t_s, self.mode))
+        elif kind == "GLOBAL_POSITION_INT":
+            self.t_s, self.altitude_m = message.time_boot_ms / 1000, message.relative_alt / 1000
+        elif kind == "PARAM_VALUE":
+            self.parameters[message.param_id] = message.param_value
+
+
+@contextlib.contextmanager
+def running(words: Sequence[str | Path], folder: Path, **variables: str) -> Iterator[Path]:
+    """Run a program in a folder; give the file with what it says. It ends well when told to."""
+    said = folder / f"{Path(words[0]).name}.txt"
+    with said.open("w") as output:
+        process = subprocess.Popen(  # noqa: S603 - ours, or named by whoever runs this
+            words, cwd=folder, env=os.environ | variables, stdout=output, stderr=output,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield said
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+    if Path(words[0]).samefile(sys.executable):
+        assert process.returncode == 0, said.read_text()[-2000:]
+
+
+@contextlib.contextmanager
+def ground_station(port: int) -> Iterator[GroundStation]:
+    """Give a ground station on a port, once a vehicle is heard there."""
+    with contextlib.closing(mavutil.mavlink_connection(f"udpin:127.0.0.1:{port}")) as link:
+        assert link.wait_heartbeat(timeout=30.0) is not None, "the vehicle did not start"
+        yield GroundStation(link)
+
+
+def sitl(url: str, folder: Path, charge_pct: int) -> Sequence[str | Path]:
+    """Return the command that puts a half-full small pack behind a vehicle."""
+    pack = folder / "small.toml"
+    pack.write_text(PACK.format(charge_pct=charge_pct))
+    words = ("-m", "dronebms.cli", "sitl", "--vehicle", url, "--flight", "small.toml", "--headless")
+    return (sys.executable, *words)
+
+
+def judge_voltages(ground: GroundStation, armed_s: float) -> None:
+    """The vehicle's battery is ours: at rest, under load, and in between."""
+    apart_v: list[float] = []
+    rest_v: list[float] = []
+    loaded_v: list[float] = []
+    first_s, last_s = ground.ours[0][0] + 2.0, ground.ours[-1][0]
+    for t_s, voltage_v, current_a in ground.own:
+        near_v = [v for at_s, v, _ in ground.ours if abs(at_s - t_s) <= 1.0]
+        if near_v and first_s < t_s < last_s:
+            apart_v.append(max(min(near_v) - voltage_v, voltage_v - max(near_v), 0.0))
+            (rest_v if t_s < armed_s and current_a < 0.1 else loaded_v).append(voltage_v)
+    assert len(apart_v) > 50
+    assert median(apart_v) < 0.01
+    assert sum(apart < 0.1 for apart in apart_v) > 0.95 * len(apart_v)
+    # 40 mohm Ah over 5 Ah in three cells, at 30 A.
+    assert median(rest_v) - median(loaded_v) > 0.5
+
+
+@needs_arducopter
+def test_arducopter_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path: Path) -> None:
+    assert ARDUCOPTER is not None
+    ground_port, companion_port = free_port(), free_port()
+    (tmp_path / "vehicle.parm").write_text(PARAMETERS)
+    vehicle = (
+        ARDUCOPTER, "--model", "quad", "--speedup", "10", "--wipe", "--defaults", "vehicle.parm",
+        "--home", "-35.363262,149.165237,584,353",
+        "--serial0", f"udpclient:127.0.0.1:{ground_port}",
+        "--serial1", f"udpclient:127.0.0.1:{companion_port}", "--serial2", "none:0",
+    )  # fmt: skip
+    pack = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, charge_pct=50)
+    guided, rtl = 4, 6
+    with running(vehicle, tmp_path), ground_station(ground_port) as ground:
+        ground.ask_for({147: 5.0, 33: 5.0})
+        with running(pack, tmp_path) as said:
+            ground.watch_until(lambda: len(ground.ours) > 20, doing=None)
+
+            def arm() -> None:
+                ground.command(mavlink.MAV_CMD_DO_SET_MODE, 1, guided)
+                ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
+
+            ground.watch_until(lambda: ground.armed, doing=arm)
+            armed_s = ground.t_s
+            ground.command(mavlink.MAV_CMD_NAV_TAKEOFF, 0, 0, 0, 0, 0, 0, 20)
+            ground.watch_until(lambda: ground.altitude_m > 19.0, doing=None)
+            ground.watch_until(lambda: not ground.armed, doing=None)
+        # What it was set to before, once the command has ended.
+        name = b"SIM_BATT_VOLTAGE"
+        ground.parameters.clear()
+        ground.watch_until(
+            lambda: "SIM_BATT_VOLTAGE" in ground.parameters,
+            doing=lambda: ground.link.mav.param_request_read_send(1, ONE, name, -1),
+        )
+        assert ground.parameters["SIM_BATT_VOLTAGE"] == pytest.approx(12.6, abs=1e-3)
+    judge_voltages(ground, armed_s)
+    assert any("Battery 1 is low 10.4" in text for text in ground.texts), ground.texts
+    failsafe_s = next(t_s for t_s, mode in ground.modes if mode == rtl)
+    low_s = [t_s for t_s, voltage_v, _ in ground.own if voltage_v < 10.5 and t_s > armed_s]
+    assert failsafe_s >= low_s[0] + 9.0  # BATT_LOW_TIMER
+    assert ground.ours[-1][2] < ground.ours[0][2] - 10  # percent
+    lines = said.read_text().splitlines()
+    assert any("warning: " in line and "low is 3.50 V" in line for line in lines)
+    assert "cell" in lines[-1]
+
+
+@needs_px4
+def test_px4_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path: Path) -> None:
+    assert PX4 is not None
+    vehicle = (PX4, "-d", "-w", tmp_path, Path(PX4).resolve().parents[1] / "etc")
+    variables = {
+        "PX4_SIM_MODEL": "sihsim_quadx", "PX4_SYS_AUTOSTART": "10040", "PX4_SIM_SPEED_FACTOR": "5",
+        "PX4_PARAM_BAT1_SOURCE": "1", "PX4_PARAM_COM_LOW_BAT_ACT": "3",
+    }  # fmt: skip
+    pack = sitl("udpin:127.0.0.1:14540", tmp_path, charge_pct=30)
+    with running(vehicle, tmp_path, **variables), ground_station(14550) as ground:
+        with running(pack, tmp_path) as said:
+            ground.watch_until(lambda: len(ground.ours) > 20, doing=None)
+
+            def arm() -> None:
+                ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
+
+            ground.watch_until(lambda: ground.armed, doing=arm)
+            armed_s, nowhere = ground.t_s, float("nan")
+            ground.command(mavlink.MAV_CMD_NAV_TAKEOFF, 0, 0, 0, *(nowhere,) * 4)
+            ground.watch_until(lambda: ground.altitude_m > 2.0, doing=None)
+            ground.watch_until(lambda: not ground.armed, doing=None)
+        lines = said.read_text().splitlines()
+    judge_voltages(ground, armed_s)
+    assert any("Critical battery" in text for text in ground.texts), ground.texts
+    critical_pct = [pct for _, _, pct in ground.ours if 0 <= pct < 7]
+    assert critical_pct
+    assert any("critical: " in line and "charge left" in line for line in lines)
