@@ -11,6 +11,7 @@ from typing import Protocol
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
+from dronebms.learning import Learned, LearnedPacks
 from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.physics import Physics
 from dronebms.plausible import Plausible
@@ -55,6 +56,7 @@ class Monitor:
             does not stop the others.
         index: of the battery, from 0.
         limit_changes: rows of the protection table that a configuration changes.
+        packs: what was learned of packs in earlier flights; `learn` adds to it.
 
     Raises:
         ConfigError: a change of a limit that cannot be.
@@ -68,6 +70,7 @@ class Monitor:
         *,
         index: int = 0,
         limit_changes: Iterable[LimitChange] = (),
+        packs: LearnedPacks | None = None,
     ) -> None:
         self._source = source
         self._told = self._facts = facts
@@ -77,7 +80,8 @@ class Monitor:
         self._changes = tuple(limit_changes)
         self._plausible = Plausible()
         self._physics = Physics()
-        self._estimator = Estimator(facts)
+        self._packs = packs
+        self._estimator = Estimator(facts, self._recall)
         self._judge = Judge(self._limits(facts))
         self.sink_failures = 0
 
@@ -87,7 +91,7 @@ class Monitor:
         self._learn(snapshot.identity)
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
-        estimate = self._estimator.update(snapshot)
+        estimate = self._estimator.update(snapshot, vehicle)
         status = self._judge.update(snapshot, estimate)
         report = Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
         for sink in self._sinks:
@@ -98,6 +102,23 @@ class Monitor:
                 self.sink_failures += 1
                 _log.exception("a sink failed and is skipped for this step")
         return report
+
+    def learn(self) -> None:
+        """Keep what the flight has taught; to be called after landing, it takes milliseconds.
+
+        Raises:
+            ConfigError: it cannot be kept.
+        """
+        pack, learned = self._estimator.pack, self._estimator.learn()
+        if self._packs is not None and pack is not None and learned is not None:
+            self._packs.save(pack, learned)
+
+    def _recall(self, pack: str) -> Learned | None:
+        try:
+            return None if self._packs is None else self._packs.load(pack)
+        except ConfigError as error:  # a damaged file stops no protection
+            _log.error("%s; nothing is taken as known of this pack", error)
+            return None
 
     def _learn(self, identity: Identity) -> None:
         """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""

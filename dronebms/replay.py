@@ -11,6 +11,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.flightlog import FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
+from dronebms.learning import LearnedPacks
 from dronebms.monitor import Monitor, Report
 from dronebms.predictions import EachSecond
 from dronebms.protection import Event
@@ -29,8 +30,10 @@ _WARM_UP_FRAC = 0.2  # of the flight: hindsight judges what comes after
 _SHORT_S = 30.0  # errors in per cent mean nothing in the last seconds
 
 
-def reports(path: Path, options: FlightOptions, progress: Progress) -> Iterator[Report]:
-    """Yield every step of a flight or a recording.
+def reports(
+    path: Path, options: FlightOptions, progress: Progress, packs: LearnedPacks | None = None
+) -> Iterator[Report]:
+    """Yield every step of a flight or a recording; `packs` are recalled, and learned at its end.
 
     Raises:
         FlightError: the flight cannot be read.
@@ -41,22 +44,25 @@ def reports(path: Path, options: FlightOptions, progress: Progress) -> Iterator[
             raise ConfigError(
                 f"{path} is a recording and knows its pack: options on it are for flights"
             )
-        yield from _recorded(path, progress)
+        yield from _recorded(path, progress, packs)
         return
     flight = read_flight(path, options=options)
     source = FlightSource(flight)
-    monitor = Monitor(source, flight.facts)
+    if packs is not None and flight.facts.pack_id is not None:
+        packs.load(flight.facts.pack_id)  # what is damaged is told before the flight, not after
+    monitor = Monitor(source, flight.facts, packs=packs)
     first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]
     for t_s in source.ticks():
         yield monitor.step(t_s, source.vehicle(t_s))
         progress((t_s - first_s) / max(last_s - first_s, 1e-9))
+    monitor.learn()
 
 
-def _recorded(path: Path, progress: Progress) -> Iterator[Report]:
+def _recorded(path: Path, progress: Progress, packs: LearnedPacks | None) -> Iterator[Report]:
     batteries = read_batteries(path)
     gauges = [PlayedGauge(battery) for battery in batteries]
     monitors = [
-        Monitor(gauge, battery.facts, index=index, limit_changes=battery.limit_changes)
+        Monitor(gauge, battery.facts, index=index, limit_changes=battery.limit_changes, packs=packs)
         for index, (gauge, battery) in enumerate(zip(gauges, batteries, strict=True))
     ]
     for record in read_records(path, progress):
@@ -69,6 +75,8 @@ def _recorded(path: Path, progress: Progress) -> Iterator[Report]:
         else:
             for monitor in monitors:
                 yield monitor.step(record.t_s, record.vehicle)
+    for monitor in monitors:
+        monitor.learn()
 
 
 @dataclass(slots=True)
@@ -147,7 +155,13 @@ class Summary:
         )
 
 
-def replay(path: Path, options: FlightOptions, out: str | None, progress: Progress) -> list[str]:
+def replay(
+    path: Path,
+    options: FlightOptions,
+    out: str | None,
+    progress: Progress,
+    packs: LearnedPacks | None = None,
+) -> list[str]:
     """Replay a flight, write its predictions, return the summary.
 
     Args:
@@ -155,6 +169,7 @@ def replay(path: Path, options: FlightOptions, out: str | None, progress: Progre
         options: what the user knows better than the file.
         out: where the predictions go: a file, `-` for stdout, None for nowhere.
         progress: told the share that is done.
+        packs: what was learned in earlier flights, and where this one's lesson is kept.
 
     Raises:
         FlightError, RecordingError, ConfigError: what cannot be read or written; nothing is
@@ -168,7 +183,7 @@ def replay(path: Path, options: FlightOptions, out: str | None, progress: Progre
         if out is not None:
             file = sys.stdout if out == "-" else stack.enter_context(atomic_writer(Path(out)))
         second = False
-        for report in reports(path, options, progress):
+        for report in reports(path, options, progress, packs):
             if report.index == 0:
                 second = due.due(report.t_s)
                 summary(report)
