@@ -13,33 +13,48 @@ from mavlink_bridge.encode import CELLS_MAX
 AUTO = "auto"
 
 
+Release = tuple[int, int, int]  # major, minor, FIRMWARE_VERSION_TYPE
+
+
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """What may be sent to one flight stack."""
+    """What may be sent to one flight stack, from one release on."""
 
     name: str
     autopilot: int | None  # HEARTBEAT.autopilot; None: any other
+    since: Release  # the oldest that this row is true of
     unknown_is_empty: bool  # takes -1 % for an emergency
     least_disarmed_pct: int  # below, it may shut itself down while disarmed
     cells_max: int  # how many cells of BATTERY_STATUS it adds up
+    own_ids: bool  # tells batteries of its own, so that ours take the first id that is free
     source: str
 
 
+_ANY = (0, 0, 0)
+_BETA = 128  # FIRMWARE_VERSION_TYPE_BETA: what is before has no branch of its own yet
+
 ARDUPILOT = Vehicle(
-    "ardupilot", 3, unknown_is_empty=False, least_disarmed_pct=0, cells_max=CELLS_MAX,
+    "ardupilot", 3, _ANY, unknown_is_empty=False, least_disarmed_pct=0, cells_max=CELLS_MAX,
+    own_ids=True,
     source="GCS_Common.cpp: BATTERY_STATUS is forwarded, and read by a Lua driver only",
 )  # fmt: skip
+PX4_118 = Vehicle(
+    "px4", 12, (1, 18, _BETA), unknown_is_empty=False, least_disarmed_pct=6, cells_max=10,
+    own_ids=False,
+    source="mavlink_receiver.cpp of 1.18: -1 % is no warning and time_remaining is read",
+)  # fmt: skip
 PX4 = Vehicle(
-    "px4", 12, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
+    "px4", 12, _ANY, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10, own_ids=False,
     source="mavlink_receiver.cpp up to 1.17: -1 % becomes an emergency; voltages_ext is not "
     "read. Commander: an emergency while disarmed asks the board to shut down",
 )  # fmt: skip
 CAREFUL = Vehicle(
-    "unknown", None, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
+    "unknown", None, _ANY, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
+    own_ids=False,
     source="nothing is known, so that nothing is risked: as PX4",
 )  # fmt: skip
 
-VEHICLES = (ARDUPILOT, PX4)
+VEHICLES = (ARDUPILOT, PX4_118, PX4)  # of one stack the newest first
 
 _COPTER_TYPES = (2, 3, 4, 13, 14, 15, 29, 35)  # MAV_TYPE that ArduCopter announces itself with
 
@@ -64,26 +79,40 @@ _PX4_AUTO_MODES = {
 
 
 def vehicle_named(name: str) -> Vehicle | None:
-    """Return the row that a configuration names, None for `auto`.
+    """Return the row that a configuration names, the oldest of its stack; None for `auto`.
 
     Raises:
         ConfigError: no such vehicle.
     """
     if name == AUTO:
         return None
-    for row in VEHICLES:
+    for row in reversed(VEHICLES):
         if row.name == name:
             return row
-    names = ", ".join((AUTO, *(row.name for row in VEHICLES)))
+    names = ", ".join((AUTO, *dict.fromkeys(row.name for row in VEHICLES)))
     raise ConfigError(f"vehicle {name!r} is not one of {names}")
 
 
-def vehicle_heard(autopilot: int | None) -> Vehicle:
-    """Return the row of HEARTBEAT.autopilot, the careful one for what is unheard or unknown."""
+def vehicle_heard(autopilot: int | None, release: Release | None = None) -> Vehicle:
+    """Return the row of HEARTBEAT.autopilot and a release.
+
+    What is unheard or unknown gets the careful row, an unknown release the oldest of its stack.
+    """
     for row in VEHICLES:
-        if row.autopilot == autopilot:
+        if row.autopilot == autopilot and (release or _ANY) >= row.since:
             return row
     return CAREFUL
+
+
+def release_of(flight_sw_version: int) -> Release | None:
+    """Return the release that AUTOPILOT_VERSION tells, None for 0."""
+    major, minor, _, kind = flight_sw_version.to_bytes(4, "big")
+    return (major, minor, kind) if flight_sw_version else None
+
+
+def told_pct(vehicle: Vehicle, remaining_pct: int, *, armed: bool | None) -> int:
+    """Return the percentage to send: one that could shut a board down becomes unknown, -1."""
+    return -1 if remaining_pct < vehicle.least_disarmed_pct and armed is not True else remaining_pct
 
 
 def refusal(vehicle: Vehicle, remaining_pct: int, *, armed: bool | None) -> str | None:
@@ -91,16 +120,14 @@ def refusal(vehicle: Vehicle, remaining_pct: int, *, armed: bool | None) -> str 
 
     Silence is safe: PX4 says so after 5 s, and does not arm. A wrong word makes it land.
     """
-    if remaining_pct < 0:
-        if vehicle.unknown_is_empty:
-            return f"the charge is unknown, which a vehicle like {vehicle.name} may take for empty"
+    if not vehicle.unknown_is_empty or told_pct(vehicle, remaining_pct, armed=armed) >= 0:
         return None
-    if remaining_pct < vehicle.least_disarmed_pct and armed is not True:
-        return (
-            f"{remaining_pct} % may make a vehicle like {vehicle.name} "
-            "shut down while it is not known to be armed"
-        )
-    return None
+    if remaining_pct < 0:
+        return f"the charge is unknown, which a vehicle like {vehicle.name} may take for empty"
+    return (
+        f"{remaining_pct} % may make a vehicle like {vehicle.name} "
+        "shut down while it is not known to be armed"
+    )
 
 
 def mode_name(autopilot: int, vehicle_type: int, custom_mode: int) -> str | None:

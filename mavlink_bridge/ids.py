@@ -1,0 +1,46 @@
+"""Under which BATTERY_STATUS.id ours are told, so that a ground station sees each battery once.
+
+Ground stations tell batteries apart by this id alone. ArduPilot tells its own batteries from 0 up,
+so ours take the first id behind them; PX4 takes any and tells it on as 255, so ours is 0.
+Seconds of the caller's clock. Source: QGroundControl BatteryFactGroupListModel.cc.
+"""
+
+from mavlink_bridge.autopilot import Autopilot
+from mavlink_bridge.vehicles import Vehicle
+
+_LISTEN_S = 1.0  # its batteries take turns: by then each has been told
+_SILENT_S = 2.0  # tells no battery at all
+
+
+class FirstId:
+    """Finds the id of the first battery, and keeps it until the vehicle uses it too."""
+
+    def __init__(self) -> None:
+        self._found: int | None = None
+        self._listening_s: float | None = None
+
+    def of(self, vehicle: Vehicle, autopilot: Autopilot, told: int, now_s: float) -> int | None:
+        """Return the id, None while it is not known yet.
+
+        Args:
+            vehicle: the row of the flight stack.
+            autopilot: tells which ids are taken.
+            told: the id that a user wants, negative for none.
+            now_s: the caller's time.
+        """
+        if told >= 0:
+            return told
+        if not vehicle.own_ids:
+            return 0
+        taken = autopilot.battery_ids
+        if self._found is not None and self._found not in taken:
+            return self._found
+        since_s = autopilot.heard_since_s(now_s)
+        if self._listening_s is None:
+            self._listening_s = now_s if taken else None
+        listened = self._listening_s is not None and now_s - self._listening_s >= _LISTEN_S
+        silent = since_s is None or now_s - since_s >= _SILENT_S
+        if not listened and not (silent and not taken):
+            return None
+        self._found = max(taken, default=-1) + 1
+        return self._found
