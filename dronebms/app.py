@@ -149,9 +149,10 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
         vehicle=config.mavlink.vehicle,
     )
     changes, sinks = config.limit_changes(), (bridge, log_events)
+    actions = [row.action() for row in config.action]
     sources = _sources(config, stack, clock, polled)
     monitors = [
-        Monitor(source, battery.facts(), sinks, index=index, limit_changes=changes)
+        Monitor(source, battery.facts(), sinks, index=index, limit_changes=changes, actions=actions)
         for index, (source, battery) in enumerate(zip(sources, config.battery, strict=True))
     ]
     _log.info("telling %s", config.mavlink.url)

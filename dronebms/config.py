@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
 from dronebms.limits import LimitChange, Severity, contradiction, every_limit
@@ -27,6 +28,7 @@ AUTO = "auto"  # the gauge's profile is found out by reading
 
 Word = Annotated[str, Field(min_length=1)]
 _VIRTUAL = "sim:"
+_SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
 
 def _bus(text: str) -> str:
@@ -128,10 +130,9 @@ class LimitConfig(Section):
     @field_validator("severity", mode="before")
     @classmethod
     def _named(cls, name: object) -> object:
-        names = [severity.label for severity in Severity if severity]
-        if name not in names:
-            raise ValueError(f"one of {', '.join(names)}")
-        return Severity[str(name).upper()]
+        if name not in _SEVERITIES:
+            raise ValueError(f"one of {', '.join(_SEVERITIES)}")
+        return _SEVERITIES[str(name)]
 
     @model_validator(mode="after")
     def _can_clear(self) -> "LimitConfig":
@@ -142,6 +143,41 @@ class LimitConfig(Section):
         return self
 
 
+_DOS = {do.label: do for do in Do}
+DoName = Annotated[str, one_of(_DOS)]
+
+
+class ActionConfig(Section):
+    """What is done beside reporting and announcing."""
+
+    on: Annotated[str, one_of((*_SEVERITIES, GOVERNOR, *every_limit()))]
+    do: DoName
+    hold_s: NotNegative = 2.0
+    cooldown_s: NotNegative = 30.0
+    only_when_armed: bool = True
+    retry_s: Positive = 3.0
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    escalate: DoName | None = None
+    speed_m_s: Positive | None = None
+    climb_m_s: Positive | None = None
+
+    @model_validator(mode="after")
+    def _can_be(self) -> "ActionConfig":
+        do, escalate = _DOS[self.do], _DOS.get(self.escalate or "")
+        if escalate is not None and not Do.RETURN <= do < escalate:
+            raise ValueError("escalate to be more urgent than do, which is return")
+        if do is not Do.REDUCE and (self.speed_m_s is not None or self.climb_m_s is not None):
+            raise ValueError("speed_m_s and climb_m_s with reduce alone")
+        return self
+
+    def action(self) -> Action:
+        """Return the row as `actions.Actions` takes it."""
+        told = self.model_dump()
+        told["on"] = _SEVERITIES.get(self.on, self.on)
+        told["do"], told["escalate"] = _DOS[self.do], _DOS.get(self.escalate or "")
+        return Action(**told)
+
+
 class Config(Section):
     """A whole file."""
 
@@ -150,6 +186,7 @@ class Config(Section):
     status: StatusConfig | None = None
     recording: RecordingConfig | None = None
     limit: list[LimitConfig] = Field(default_factory=list)
+    action: list[ActionConfig] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _every_pack_is_heard_alone(self) -> "Config":

@@ -6,6 +6,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
+from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import LI_ION, LIPO
 from dronebms.config import Config, read_config
@@ -342,3 +343,44 @@ def test_a_link_to_an_adapter_is_the_adapter(tmp_path: Path) -> None:
     assert told.endswith(SAME)
     config = read(BATTERY + link + "address = 0x0c\n")
     assert len(config.adapters()) == 1
+
+
+# ---------------------------------------------------------------------- actions
+
+
+def with_action(text: str) -> str:
+    return f'[[battery]]\nbus = "sim:survey"\n[[action]]\n{text}'
+
+
+def test_an_action_is_read_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(
+        with_action(
+            'on = "critical"\ndo = "return"\nhold_s = 4.0\nescalate = "land"\n'
+            '[[action]]\non = "hot"\ndo = "reduce"\nspeed_m_s = 5.0\n'
+            '[[action]]\non = "governor"\ndo = "reduce"\n'
+        )
+    )
+    assert [row.action() for row in read_config(path).action] == [
+        Action(Severity.CRITICAL, Do.RETURN, hold_s=4.0, escalate=Do.LAND),
+        Action("hot", Do.REDUCE, speed_m_s=5.0),
+        Action(GOVERNOR, Do.REDUCE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('on = "ok"\ndo = "land"', "action.1.on: expected one of info, warning"),
+        ('on = "hot"\ndo = "shutdown"', "action.1.do: expected one of report, announce, reduce"),
+        ('on = "hot"\ndo = "land"\nescalate = "return"', "escalate to be more urgent"),
+        ('on = "hot"\ndo = "announce"\nescalate = "land"', "escalate to be more urgent"),
+        ('on = "hot"\ndo = "land"\nspeed_m_s = 3.0', "with reduce alone"),
+        ('on = "hot"\ndo = "land"\nretries = -1', "action.1.retries"),
+    ],
+)
+def test_an_action_that_cannot_be_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(with_action(text))
+    with pytest.raises(ConfigError, match=why):
+        read_config(path)
