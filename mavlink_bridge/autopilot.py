@@ -11,7 +11,7 @@ import math
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.vehicle import VehicleState
-from mavlink_bridge.vehicles import Release, mode_name, release_of
+from mavlink_bridge.vehicles import Release, in_failsafe, mode_name, release_of
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
 _SWITCH_AFTER_S = 5.0  # of silence, before another system id is followed
@@ -96,11 +96,15 @@ class Autopilot:
         home_lat_deg, home_lon_deg, home_alt_m = _place(
             self._fresh("HOME_POSITION", now_s), "latitude", "longitude", "altitude"
         )
+        armed, mode, failsafe = None, None, None
+        if heartbeat is not None:
+            armed = _armed(heartbeat)
+            mode = mode_name(heartbeat.autopilot, heartbeat.type, heartbeat.custom_mode)
+            failsafe = in_failsafe(heartbeat.autopilot, heartbeat.system_status, mode)
         return VehicleState(
-            armed=None if heartbeat is None else _armed(heartbeat),
-            mode=None
-            if heartbeat is None
-            else mode_name(heartbeat.autopilot, heartbeat.type, heartbeat.custom_mode),
+            armed=armed,
+            mode=mode,
+            failsafe=failsafe,
             lat_deg=lat_deg,
             lon_deg=lon_deg,
             alt_m=alt_m,

@@ -17,14 +17,17 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.protection import Event, Severity
 from mavlink_bridge import answers, encode
+from mavlink_bridge.acting import Acting
+from mavlink_bridge.arming import Arming
 from mavlink_bridge.asks import Asker
-from mavlink_bridge.autopilot import Autopilot
+from mavlink_bridge.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.codec import Codec
 from mavlink_bridge.ids import FirstId
 from mavlink_bridge.streams import Streams
 from mavlink_bridge.vehicles import Vehicle, refusal, told_pct, vehicle_heard, vehicle_named
 
 if TYPE_CHECKING:
+    from dronebms.clock import Clock
     from dronebms.monitor import Report
     from dronebms.vehicle import VehicleState
     from mavlink_bridge.link import Link
@@ -33,6 +36,8 @@ _SAME_TEXT_S = 10.0
 _TEXT_AGE_S = 30.0  # an older text is no news
 _TEXTS_MAX = 32
 _TEXT_IDS = 0xFFFF
+_PUT_BACK_S = 3.0  # at the end, for a vehicle to answer
+_STEP_S = 0.05
 _BATTERY = mavlink.MAV_COMP_ID_BATTERY
 _HEARTBEAT = mavlink.MAVLINK_MSG_ID_HEARTBEAT
 _STATUS = mavlink.MAVLINK_MSG_ID_BATTERY_STATUS
@@ -101,6 +106,7 @@ class Bridge:
         """
         terms = terms or Terms()
         self.counts = Counts()
+        self.acting: Acting | None = None  # unless a user turns it on
         self._codec = Codec(link, terms.key, terms.unix_s)
         self._told = vehicle_named(vehicle)
         self._accepted = frozenset(terms.accept_systems)
@@ -111,6 +117,7 @@ class Bridge:
         )
         self._autopilot = Autopilot(system_id, learn=learn_system_id)
         self._asker = Asker()
+        self._arming = Arming()
         self._first_id = FirstId()
         self._batteries: dict[int, _Battery] = {}
         self._texts: deque[tuple[int, mavlink.MAVLink_message, float]] = deque(maxlen=_TEXTS_MAX)
@@ -138,13 +145,27 @@ class Bridge:
         for message in self._codec.receive(now_s):
             if self._autopilot.hear(message, now_s):
                 self.counts.heard += 1
+                if self.acting is not None:
+                    self.acting.hear(message, self._autopilot, now_s)
             else:
                 self.counts.foreign += 1
             self._answer(message, now_s)
         self.counts.damaged = self._codec.damaged
         for ask in self._asker.due(self._autopilot, now_s):
             self._send(0, ask, now_s)
-        return self._autopilot.state(now_s)
+        state = self._autopilot.state(now_s)
+        if self.acting is not None:
+            self._act(self.acting, state, now_s)
+        self._arm(state, now_s)
+        return state
+
+    def put_back(self, clock: "Clock") -> None:
+        """Put back what acting has changed on the vehicle: at the end, for seconds at most."""
+        end_s = clock.now_s() + _PUT_BACK_S
+        while self.acting is not None and not self.acting.idle and (t_s := clock.now_s()) < end_s:
+            self._answers.values["BMS_ACT"] = 0.0
+            self.pump(t_s)
+            clock.sleep_until(t_s + _STEP_S)
 
     def __call__(self, report: "Report") -> None:
         """Send what is due of a battery."""
@@ -159,13 +180,16 @@ class Bridge:
             self.vehicle, self._autopilot, int(self._answers.values["BMS_ID"]), now_s
         )
         self._send_status(report, battery, first_id)
+        self._arming.judge(report, battery.withheld)
+        if self.acting is not None:
+            self.acting.want(report.index, report.wanted)
         heard = report.snapshot.voltage_v is not None
         if heard and first_id is not None and battery.streams.due(_INFO, now_s):
             info = encode.smart_battery_info(report, battery_id=first_id + report.index)
             self._send(report.index, info, now_s)
         for event in report.status.events:
             if _is_news(event, battery, now_s):
-                self._say(report.index, event, now_s)
+                self._say(report.index, event.text, encode.text_severity(event), now_s)
         self._send_texts(now_s)
 
     def _answer(self, message: mavlink.MAVLink_message, now_s: float) -> None:
@@ -176,6 +200,11 @@ class Bridge:
         if kind not in (*answers.REQUESTS, "PING"):
             return
         target = message.target_system, message.target_component
+        if kind == "COMMAND_LONG" and message.command == mavlink.MAV_CMD_ARM_AUTHORIZATION_REQUEST:
+            source = sender, message.get_srcComponent()
+            if source == (self.system_id, AUTOPILOT_COMPONENT) and target[0] == self.system_id:
+                self._authorize(message, now_s)
+            return
         for index, battery in self._batteries.items():
             if kind == "PING" and target in ((0, 0), (self.system_id, _BATTERY + index)):
                 self._send(index, answers.pong(message), now_s)
@@ -204,9 +233,32 @@ class Bridge:
         if battery.withheld is not None and due:
             self.counts.withheld += 1
 
-    def _say(self, index: int, event: Event, now_s: float) -> None:
+    def _arm(self, state: "VehicleState", now_s: float) -> None:
+        """Tell a disarmed vehicle and people whether it should be armed."""
+        if state.armed is not False or not self._batteries:
+            return
+        message, reason = self._arming.tell(now_s)
+        if message is not None and self.vehicle.scripted:
+            self._send(0, message, now_s)
+        if reason is not None:
+            self._say(0, reason, mavlink.MAV_SEVERITY_WARNING, now_s)
+
+    def _authorize(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+        answer, reason = self._arming.answer(message)
+        self._send(0, answer, now_s)
+        if reason is not None:
+            self._say(0, reason, mavlink.MAV_SEVERITY_ERROR, now_s)
+
+    def _act(self, acting: Acting, state: "VehicleState", now_s: float) -> None:
+        free = bool(self._answers.values["BMS_ACT"])
+        for message in acting.step(self._autopilot, state, now_s, free=free):
+            self._send(0, message, now_s)
+        for word in acting.words():
+            self._say(0, word.text, word.severity, now_s)
+
+    def _say(self, index: int, text: str, severity: int, now_s: float) -> None:
         self._text_id = self._text_id % _TEXT_IDS + 1
-        for chunk in encode.statustext(event, self._text_id):
+        for chunk in encode.chunks(text, severity, self._text_id):
             self._texts.append((index, chunk, now_s))
 
     def _send_texts(self, now_s: float) -> None:

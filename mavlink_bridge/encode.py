@@ -140,21 +140,21 @@ def heartbeat() -> mavlink.MAVLink_heartbeat_message:
     )
 
 
-def statustext(event: Event, text_id: int) -> tuple[mavlink.MAVLink_statustext_message, ...]:
-    """Return an event as STATUSTEXT, in as many chunks as its text needs.
-
-    Args:
-        event: what tripped, or cleared (then it is only a notice, however bad the limit).
-        text_id: 1..65535, by which a receiver puts the chunks of one text together.
-    """
-    severity = _TEXT_SEVERITIES[event.severity] if event.tripped else mavlink.MAV_SEVERITY_NOTICE
-    return chunks(event.text, int(severity), text_id)
+def text_severity(event: Event) -> int:
+    """Return the MAV_SEVERITY of an event: what clears is a notice, however bad the limit."""
+    return int(_TEXT_SEVERITIES[event.severity] if event.tripped else mavlink.MAV_SEVERITY_NOTICE)
 
 
 def chunks(
     sentence: str, severity: int, text_id: int
 ) -> tuple[mavlink.MAVLink_statustext_message, ...]:
-    """Return a sentence as STATUSTEXT of a MAV_SEVERITY, in as many chunks as it needs."""
+    """Return a sentence as STATUSTEXT, in as many chunks as it needs.
+
+    Args:
+        sentence: the text.
+        severity: MAV_SEVERITY.
+        text_id: 1..65535, by which a receiver puts the chunks of one text together.
+    """
     text = _ascii(sentence, _TEXT_MAX_BYTES)
     if len(text) <= _TEXT_BYTES:
         return (mavlink.MAVLink_statustext_message(severity, text),)

@@ -32,6 +32,7 @@ TABLES = (
     "smartbattery/bq40.py",
     "dronebms/chemistry.py",
     "dronebms/limits.py",
+    "mavlink_bridge/stacks.py",
 )
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40

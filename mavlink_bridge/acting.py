@@ -1,0 +1,108 @@
+"""Carries out what protection wants of a vehicle: return, land, draw less.
+
+Which command may go out is decided by `dronebms.actions.decide`; this sends it, listens to the
+acknowledgement, and says what became of it. Made only where a configuration names an action.
+Nothing here cuts thrust or power, and nothing is sent to a vehicle that is disarmed or not heard.
+Source: common.xml, MAV_CMD_NAV_RETURN_TO_LAUNCH 20 and MAV_CMD_NAV_LAND 21, which ArduPilot and PX4
+answer by changing to the mode of that name.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pymavlink.dialects.v20 import common as mavlink
+
+from dronebms.actions import Decision, Do, Sent, Wanted, decide, refusal
+from dronebms.vehicle import VehicleState
+from mavlink_bridge.asks import command
+from mavlink_bridge.autopilot import Autopilot
+from mavlink_bridge.limiter import Limiter
+from mavlink_bridge.parameters import Parameters
+from mavlink_bridge.stacks import PX4_ID
+
+_COMMANDS = {
+    Do.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH,
+    Do.LAND: mavlink.MAV_CMD_NAV_LAND,
+}
+_KEEP = "vehicle-limits.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Something to be said to people: MAV_SEVERITY and text."""
+
+    severity: int
+    text: str
+
+
+class Acting:
+    """One vehicle's actions. For one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep what has to be put back in a folder, over restarts too."""
+        self._parameters = Parameters()
+        self._limiter = Limiter(self._parameters, folder / _KEEP)
+        self._wanted: dict[int, tuple[Wanted, ...]] = {}
+        self._sent: Sent | None = None
+        self._why = ""
+        self._words: list[Word] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the vehicle is changed that has to be put back."""
+        return self._limiter.idle
+
+    def words(self) -> list[Word]:
+        """Return what is to be said, once."""
+        words, self._words = self._words, []
+        return words
+
+    def want(self, index: int, wanted: tuple[Wanted, ...]) -> None:
+        """Take what one battery wants now."""
+        self._wanted[index] = wanted
+
+    def hear(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
+        """Take a message of the autopilot."""
+        self._parameters.hear(message, bytewise=autopilot.kind == PX4_ID)
+        self._limiter.hear(message, now_s)
+        asked = self._sent is not None and message.get_type() == "COMMAND_ACK"
+        if asked and message.command in _COMMANDS.values() and message.result:
+            self._say(mavlink.MAV_SEVERITY_WARNING, f"the vehicle refuses, result {message.result}")
+
+    def step(
+        self, autopilot: Autopilot, vehicle: VehicleState, now_s: float, *, free: bool
+    ) -> list[mavlink.MAVLink_message]:
+        """Return what to send now; `free` False keeps the hands off and puts back."""
+        wanted = [one for some in self._wanted.values() for one in some] if free else []
+        decision = decide(wanted, vehicle, self._sent, now_s)
+        self._sent = decision.sent
+        messages = []
+        if decision.send in _COMMANDS:
+            number = _COMMANDS[decision.send]
+            tries = 0 if decision.sent is None else decision.sent.tries - 1
+            messages.append(command(autopilot.system_id, number, attempt=tries))
+        self._explain(decision)
+        if autopilot.heard_since_s(now_s) is not None:
+            reduce = [one for one in wanted if one.action.do is Do.REDUCE]
+            # A current is no mode: it stays limited on the way home, and not while landing.
+            reduce = [] if refusal(Do.LAND, vehicle) else reduce
+            messages += self._limiter.step(reduce, autopilot.kind, now_s)
+            bytewise = autopilot.kind == PX4_ID
+            messages += self._parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
+        return messages
+
+    def _explain(self, decision: Decision) -> None:
+        """Say what is done, and, once, why what is wanted is not done."""
+        wanted = decision.wanted
+        if wanted is None or wanted.action.do is Do.REDUCE:
+            self._why = ""
+        elif decision.send is not None:
+            self._why = ""
+            text = f"{decision.send.label}: {wanted.because}"
+            self._say(mavlink.MAV_SEVERITY_CRITICAL, text)
+        elif decision.why != self._why:
+            self._why = decision.why
+            self._say(mavlink.MAV_SEVERITY_NOTICE, f"{wanted.action.do.label}: {decision.why}")
+
+    def _say(self, severity: int, text: str) -> None:
+        self._words.append(Word(severity, text))
