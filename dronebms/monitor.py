@@ -82,7 +82,7 @@ class Monitor:
         self._plausible = Plausible()
         self._physics = Physics()
         self._estimator = Estimator(facts)
-        self._judge = Judge(self._limits(facts))
+        self._judge = Judge(self._limits(facts), facts)
         self._actions = Actions(actions, index)
         self.sink_failures = 0
 
@@ -93,7 +93,7 @@ class Monitor:
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
         estimate = self._estimator.update(snapshot)
-        status = self._judge.update(snapshot, estimate)
+        status = self._judge.update(snapshot, estimate, vehicle)
         wanted = self._actions.update(status, vehicle)
         report = Report(
             now_s, self._index, self._facts, snapshot, vehicle, estimate, status, wanted
@@ -122,7 +122,7 @@ class Monitor:
         except ConfigError as error:
             _log.error("%s; this pack is judged by the limits as shipped", error)
             limits = default_limits(facts)
-        self._judge.use(limits)
+        self._judge.use(limits, facts)
 
     def _limits(self, facts: BatteryFacts) -> tuple[Limit, ...]:
         return changed_limits(default_limits(facts), self._changes)

@@ -226,7 +226,14 @@ vehicles = st.builds(
     failsafe=st.sampled_from([None, False, False, True]),
     heartbeat_age_s=st.sampled_from([None, 0.0, 1.0, 2.0, 3.0]),
 )
-wanteds = st.lists(st.builds(want, st.sampled_from(Do), st.tuples(*[st.integers(0, 1)] * 3)))
+wanteds = st.lists(
+    st.builds(
+        lambda do, row, times: want(do, (0, 10 * row + do, times)),
+        st.sampled_from(Do),
+        st.integers(0, 1),
+        st.integers(1, 2),
+    )
+)
 
 
 @given(st.lists(st.tuples(wanteds, vehicles, st.floats(0.0, 5.0)), max_size=40))
