@@ -10,6 +10,7 @@ from mavlink_bridge.vehicles import Vehicle
 
 _LISTEN_S = 1.0  # its batteries take turns: by then each has been told
 _SILENT_S = 2.0  # tells no battery at all
+_ALONE_S = 3.0  # no vehicle is there
 
 
 class FirstId:
@@ -18,6 +19,7 @@ class FirstId:
     def __init__(self) -> None:
         self._found: int | None = None
         self._listening_s: float | None = None
+        self._start_s: float | None = None
 
     def of(self, vehicle: Vehicle, autopilot: Autopilot, told: int, now_s: float) -> int | None:
         """Return the id, None while it is not known yet.
@@ -30,8 +32,11 @@ class FirstId:
         """
         if told >= 0:
             return told
+        if self._start_s is None:
+            self._start_s = now_s
         if not vehicle.own_ids:
-            return 0
+            alone = autopilot.kind is None
+            return None if alone and now_s - self._start_s < _ALONE_S else 0
         taken = autopilot.battery_ids
         if self._found is not None and self._found not in taken:
             return self._found

@@ -213,7 +213,7 @@ def test_an_unknown_charge_is_told_to_ardupilot_alone(fly: Callable[..., Air]) -
     ):
         air = fly(autopilot, first_battery_id=0)
         assert kinds(air.report(soc_pct=None)) == expected
-    air = fly(heard=False)
+    air = fly(heard=False, first_battery_id=0)
     assert kinds(air.report(soc_pct=math.nan)) == ["HEARTBEAT"]
     assert air.bridge.withheld is not None
     assert "unknown" in air.bridge.withheld
