@@ -103,7 +103,7 @@ class MavlinkConfig(Section):
     url: str = "udpout:127.0.0.1:14550"
     system_id: Annotated[int, Field(ge=1, le=255)] = 1
     vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
-    battery_id: Annotated[int, Field(ge=0, le=250)] | None = None  # None: the first that is free
+    battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: the first that is free
     accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # that may ask
     signing_key: Word | None = None  # file with a passphrase
     state_dir: Word = "/var/lib/dronebms"  # what is to be put back on the vehicle

@@ -7,7 +7,6 @@ Source: common.xml, MAV_CMD_NAV_RETURN_TO_LAUNCH 20 and MAV_CMD_NAV_LAND 21, whi
 answer by changing to the mode of that name.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
@@ -24,15 +23,8 @@ _COMMANDS = {
     Do.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH,
     Do.LAND: mavlink.MAV_CMD_NAV_LAND,
 }
+_CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
 _KEEP = "vehicle-limits.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """Something to be said to people: MAV_SEVERITY and text."""
-
-    severity: int
-    text: str
 
 
 class Acting:
@@ -45,15 +37,15 @@ class Acting:
         self._wanted: dict[int, tuple[Wanted, ...]] = {}
         self._sent: Sent | None = None
         self._why = ""
-        self._words: list[Word] = []
+        self._words: list[tuple[int, str]] = []
 
     @property
     def idle(self) -> bool:
         """Whether nothing of the vehicle is changed that has to be put back."""
         return self._limiter.idle
 
-    def words(self) -> list[Word]:
-        """Return what is to be said, once."""
+    def words(self) -> list[tuple[int, str]]:
+        """Return (MAV_SEVERITY, text) of what is to be said, once."""
         words, self._words = self._words, []
         return words
 
@@ -67,7 +59,7 @@ class Acting:
         self._limiter.hear(message, now_s)
         asked = self._sent is not None and message.get_type() == "COMMAND_ACK"
         if asked and message.command in _COMMANDS.values() and message.result:
-            self._say(mavlink.MAV_SEVERITY_WARNING, f"the vehicle refuses, result {message.result}")
+            self._words.append((_WARNING, f"the vehicle refuses, result {message.result}"))
 
     def step(
         self, autopilot: Autopilot, vehicle: VehicleState, now_s: float, *, free: bool
@@ -98,11 +90,7 @@ class Acting:
             self._why = ""
         elif decision.send is not None:
             self._why = ""
-            text = f"{decision.send.label}: {wanted.because}"
-            self._say(mavlink.MAV_SEVERITY_CRITICAL, text)
+            self._words.append((_CRITICAL, f"{decision.send.label}: {wanted.because}"))
         elif decision.why != self._why:
             self._why = decision.why
-            self._say(mavlink.MAV_SEVERITY_NOTICE, f"{wanted.action.do.label}: {decision.why}")
-
-    def _say(self, severity: int, text: str) -> None:
-        self._words.append(Word(severity, text))
+            self._words.append((_NOTICE, f"{wanted.action.do.label}: {decision.why}"))

@@ -6,10 +6,10 @@ Source: mavlink.io, the command, parameter and ping protocols.
 """
 
 import math
-from dataclasses import dataclass
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from mavlink_bridge.stacks import SETTINGS, Setting
 from mavlink_bridge.streams import Streams
 
 REQUESTS = ("COMMAND_LONG", "COMMAND_INT", "PARAM_REQUEST_LIST", "PARAM_REQUEST_READ", "PARAM_SET")
@@ -17,25 +17,8 @@ _US_PER_S = 1e6
 _DEFAULT_US, _OFF_US = 0, -1
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A setting that may be changed in the field, until the service is started again."""
-
-    name: str
-    least: float
-    most: float
-    what: str
-
-
-# fmt: off
-SETTINGS = (
-    Setting("BMS_RATE_HZ", 1.0, 10.0,  "how often BATTERY_STATUS is sent"),
-    Setting("BMS_ID",     -1.0, 250.0, "BATTERY_STATUS.id of the first battery, -1: found out"),
-    Setting("BMS_ACT",     0.0, 1.0,   "0 keeps the hands off the vehicle, 1 acts as configured"),
-)
-# fmt: on
-
-FASTEST_S = 0.1
+_FASTEST_S = 0.1
+_LATER = mavlink.MAV_RESULT_TEMPORARILY_REJECTED
 # What a flight controller lives on may be had faster, but neither off nor slower than it bears.
 _SLOWEST_S = {
     mavlink.MAVLINK_MSG_ID_HEARTBEAT: 1.0,
@@ -106,9 +89,7 @@ class Answers:
         elif message.command == mavlink.MAV_CMD_REQUEST_MESSAGE and number in streams.periods_s:
             late = withheld is not None and number != mavlink.MAVLINK_MSG_ID_HEARTBEAT
             streams.ask(number)
-            result = (
-                mavlink.MAV_RESULT_TEMPORARILY_REJECTED if late else mavlink.MAV_RESULT_ACCEPTED
-            )
+            result = _LATER if late else mavlink.MAV_RESULT_ACCEPTED
         return [acknowledgement(message, result), *answers]
 
     def _interval(self, streams: Streams, number: int, interval_us: float) -> int:
@@ -119,7 +100,7 @@ class Answers:
             streams.every(number, self.default_periods_s()[number])
         elif interval_us == _OFF_US and slowest_s == math.inf:
             streams.every(number, None)
-        elif FASTEST_S <= interval_us / _US_PER_S <= slowest_s and math.isfinite(interval_us):
+        elif _FASTEST_S <= interval_us / _US_PER_S <= slowest_s and math.isfinite(interval_us):
             streams.every(number, interval_us / _US_PER_S)
         else:
             return int(mavlink.MAV_RESULT_DENIED)

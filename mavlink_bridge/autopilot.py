@@ -11,6 +11,7 @@ import math
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.vehicle import VehicleState
+from mavlink_bridge.stacks import MAX_AGE_S
 from mavlink_bridge.vehicles import Release, in_failsafe, mode_name, release_of
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
@@ -22,14 +23,6 @@ _M_PER_CM = 0.01
 _LAT_MAX_DEG, _LON_MAX_DEG = 90.0, 180.0
 _FULL_CIRCLE_DEG = 360.0
 
-_MAX_AGE_S = {
-    "HEARTBEAT": 2.0,
-    "GLOBAL_POSITION_INT": 3.0,
-    "VFR_HUD": 3.0,
-    "WIND_COV": 10.0,  # changes slowly, and PX4 sends it every other second
-    "HOME_POSITION": math.inf,  # stays where it is; ArduPilot tells it once
-    "AUTOPILOT_VERSION": math.inf,
-}
 _AWAY_S = 3.0  # of missing heartbeats: it may have been restarted
 
 
@@ -80,7 +73,7 @@ class Autopilot:
         self.heard_s[kind] = now_s
         if kind == "BATTERY_STATUS":
             self.battery_ids.add(message.id)
-        if kind in _MAX_AGE_S:
+        if kind in MAX_AGE_S:
             self._last[kind] = (message, now_s)
         return True
 
@@ -134,7 +127,7 @@ class Autopilot:
 
     def _fresh(self, kind: str, now_s: float) -> mavlink.MAVLink_message | None:
         message, at_s = self._last.get(kind, (None, now_s))
-        return message if now_s - at_s <= _MAX_AGE_S[kind] else None
+        return message if now_s - at_s <= MAX_AGE_S[kind] else None
 
 
 def _is_autopilot(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:

@@ -55,6 +55,11 @@ class Terms:
     unix_s: float = 0.0  # the date at the start, for signing
 
 
+DEFAULT_TERMS = Terms()
+FOUND_OUT = -1
+_Text = tuple[int, mavlink.MAVLink_message, float]  # of which battery, said when
+
+
 @dataclass(slots=True)
 class Counts:
     """What has passed; counts only grow."""
@@ -87,8 +92,8 @@ class Bridge:
         system_id: int = 1,
         learn_system_id: bool = True,
         vehicle: str = "auto",
-        first_battery_id: int | None = None,
-        terms: Terms | None = None,
+        first_battery_id: int = FOUND_OUT,
+        terms: Terms = DEFAULT_TERMS,
     ) -> None:
         """Use a link.
 
@@ -97,30 +102,27 @@ class Bridge:
             system_id: the vehicle's, until an autopilot is heard.
             learn_system_id: False keeps to `system_id`, on a link with several vehicles.
             vehicle: `auto`, `ardupilot` or `px4`.
-            first_battery_id: BATTERY_STATUS.id of the battery with index 0; None finds one that
-                the vehicle does not use for a battery of its own.
+            first_battery_id: BATTERY_STATUS.id of the battery with index 0; -1 finds one that the
+                vehicle does not use for a battery of its own.
             terms: how often, and who may ask.
 
         Raises:
             ConfigError: there is no such vehicle.
         """
-        terms = terms or Terms()
         self.counts = Counts()
         self.acting: Acting | None = None  # unless a user turns it on
         self._codec = Codec(link, terms.key, terms.unix_s)
         self._told = vehicle_named(vehicle)
         self._accepted = frozenset(terms.accept_systems)
         self._answers = answers.Answers(
-            BMS_RATE_HZ=terms.rate_hz,
-            BMS_ID=-1 if first_battery_id is None else first_battery_id,
-            BMS_ACT=1,
+            BMS_RATE_HZ=terms.rate_hz, BMS_ID=first_battery_id, BMS_ACT=1.0
         )
         self._autopilot = Autopilot(system_id, learn=learn_system_id)
         self._asker = Asker()
         self._arming = Arming()
         self._first_id = FirstId()
         self._batteries: dict[int, _Battery] = {}
-        self._texts: deque[tuple[int, mavlink.MAVLink_message, float]] = deque(maxlen=_TEXTS_MAX)
+        self._texts: deque[_Text] = deque(maxlen=_TEXTS_MAX)
         self._text_id = 0
 
     @property
@@ -253,8 +255,8 @@ class Bridge:
         free = bool(self._answers.values["BMS_ACT"])
         for message in acting.step(self._autopilot, state, now_s, free=free):
             self._send(0, message, now_s)
-        for word in acting.words():
-            self._say(0, word.text, word.severity, now_s)
+        for severity, text in acting.words():
+            self._say(0, text, severity, now_s)
 
     def _say(self, index: int, text: str, severity: int, now_s: float) -> None:
         self._text_id = self._text_id % _TEXT_IDS + 1

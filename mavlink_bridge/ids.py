@@ -8,8 +8,7 @@ Seconds of the caller's clock. Source: QGroundControl BatteryFactGroupListModel.
 from mavlink_bridge.autopilot import Autopilot
 from mavlink_bridge.vehicles import Vehicle
 
-_LISTEN_S = 1.0  # its batteries take turns: by then each has been told
-_SILENT_S = 2.0  # tells no battery at all
+_LISTEN_S = 1.6  # its batteries take turns: by then each has been told
 _ALONE_S = 3.0  # no vehicle is there
 
 
@@ -18,7 +17,6 @@ class FirstId:
 
     def __init__(self) -> None:
         self._found: int | None = None
-        self._listening_s: float | None = None
         self._start_s: float | None = None
 
     def of(self, vehicle: Vehicle, autopilot: Autopilot, told: int, now_s: float) -> int | None:
@@ -34,18 +32,12 @@ class FirstId:
             return told
         if self._start_s is None:
             self._start_s = now_s
-        if not vehicle.own_ids:
-            alone = autopilot.kind is None
-            return None if alone and now_s - self._start_s < _ALONE_S else 0
-        taken = autopilot.battery_ids
-        if self._found is not None and self._found not in taken:
-            return self._found
-        since_s = autopilot.heard_since_s(now_s)
-        if self._listening_s is None:
-            self._listening_s = now_s if taken else None
-        listened = self._listening_s is not None and now_s - self._listening_s >= _LISTEN_S
-        silent = since_s is None or now_s - since_s >= _SILENT_S
-        if not listened and not (silent and not taken):
+        since_s, wait_s = autopilot.heard_since_s(now_s), _LISTEN_S if vehicle.own_ids else 0.0
+        if autopilot.kind is None or since_s is None:
+            since_s, wait_s = self._start_s, _ALONE_S
+        taken = autopilot.battery_ids if vehicle.own_ids else set()
+        if self._found is None and now_s - since_s < wait_s:
             return None
-        self._found = max(taken, default=-1) + 1
+        if self._found is None or self._found in taken:
+            self._found = max(taken, default=-1) + 1
         return self._found

@@ -5,6 +5,7 @@ Source: ardupilotmega.xml (COPTER_MODE), px4_custom_mode.h, the parameter lists 
 4.5 to 4.7 and PX4 1.13 to 1.18, and what their code does with the values (facts in docs/).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -60,6 +61,51 @@ VEHICLES = (ARDUPILOT, PX4_118, PX4)  # of one stack the newest first
 
 # What the driver script and the service say to each other by NAMED_VALUE_FLOAT.
 SCRIPT_HEARTBEAT, SCRIPT_LIMIT, SCRIPT_NO_GO = "BMS_LUA", "BMS_AMAX", "BMS_NOGO"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A message that the autopilot is asked for."""
+
+    kind: str
+    message_id: int
+    period_s: float | None  # None: once, and once more after it was away
+
+
+ASKS = (
+    Ask("AUTOPILOT_VERSION", 148, None),
+    Ask("BATTERY_STATUS", 147, 0.5),  # which ids are taken
+    Ask("GLOBAL_POSITION_INT", 33, 0.5),
+    Ask("HOME_POSITION", 242, None),
+)
+
+MAX_AGE_S: Mapping[str, float] = MappingProxyType({
+    "HEARTBEAT": 2.0,
+    "GLOBAL_POSITION_INT": 3.0,
+    "VFR_HUD": 3.0,
+    "WIND_COV": 10.0,  # changes slowly, and PX4 sends it every other second
+    "HOME_POSITION": math.inf,  # stays where it is; ArduPilot tells it once
+    "AUTOPILOT_VERSION": math.inf,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of ours that may be changed in the field, until the service is started again."""
+
+    name: str
+    least: float
+    most: float
+    what: str
+
+
+# fmt: off
+SETTINGS = (
+    Setting("BMS_RATE_HZ", 1.0, 10.0,  "how often BATTERY_STATUS is sent"),
+    Setting("BMS_ID",     -1.0, 250.0, "BATTERY_STATUS.id of the first battery, -1: found out"),
+    Setting("BMS_ACT",     0.0, 1.0,   "0 keeps the hands off the vehicle, 1 acts as configured"),
+)
+# fmt: on
 
 COPTER_TYPES = (2, 3, 4, 13, 14, 15, 29, 35)  # MAV_TYPE that ArduCopter announces itself with
 

@@ -220,7 +220,7 @@ def test_an_unknown_charge_is_told_to_ardupilot_alone(fly: Callable[..., Air]) -
 
 
 def test_a_vehicle_that_was_named_is_not_guessed(fly: Callable[..., Air]) -> None:
-    air = fly(heard=False, vehicle="ardupilot")
+    air = fly(heard=False, vehicle="ardupilot", first_battery_id=0)
     assert kinds(air.report(soc_pct=None)) == ["HEARTBEAT", "BATTERY_STATUS"]
     with pytest.raises(ConfigError, match="auto, ardupilot, px4"):
         Bridge(air.link, vehicle="pix4")
