@@ -73,7 +73,7 @@ class Acting:
             number = _COMMANDS[decision.send]
             tries = 0 if decision.sent is None else decision.sent.tries - 1
             messages.append(command(autopilot.system_id, number, attempt=tries))
-        self._explain(decision)
+        self._explain(decision, now_s)
         if autopilot.heard_since_s(now_s) is not None:
             reduce = [one for one in wanted if one.action.do is Do.REDUCE]
             # A current is no mode: it stays limited on the way home, and not while landing.
@@ -83,7 +83,7 @@ class Acting:
             messages += self._parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages
 
-    def _explain(self, decision: Decision) -> None:
+    def _explain(self, decision: Decision, now_s: float) -> None:
         """Say what is done, and, once, why what is wanted is not done."""
         wanted = decision.wanted
         if wanted is None or wanted.action.do is Do.REDUCE:
@@ -91,6 +91,11 @@ class Acting:
         elif decision.send is not None:
             self._why = ""
             self._words.append((_CRITICAL, f"{decision.send.label}: {wanted.because}"))
-        elif decision.why != self._why:
+        elif decision.why != self._why and not self._is_waiting(wanted, now_s):
             self._why = decision.why
             self._words.append((_NOTICE, f"{wanted.action.do.label}: {decision.why}"))
+
+    def _is_waiting(self, wanted: Wanted, now_s: float) -> bool:
+        sent = self._sent
+        fresh = sent is not None and now_s - sent.t_s < wanted.action.retry_s
+        return fresh and sent is not None and not sent.obeyed and not sent.overridden

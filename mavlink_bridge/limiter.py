@@ -84,9 +84,8 @@ class Limiter:
         old = {name: value for name, value in found.items() if value is not None}
         if len(old) < len(values) and self._parameters.waiting() & values.keys():
             return False
-        self._read_s = None
         if old and _saved(self._keep, old):
-            self._old = old
+            self._old, self._read_s = old, None
         return bool(self._old)
 
     def _lower(self, name: str, value: float) -> None:
