@@ -61,15 +61,19 @@ BATT_FS_LOW_ACT 2\nBATT_FS_CRT_ACT 1
 class Copter:
     """One vehicle and its ground station."""
 
+    system = 1
+    gcs_port = companion_port = 0  # any
+    peer: Any = None
+
     def __init__(self, folder: Path, parameters: str = DRIVER, *, script: bool = True) -> None:
         self.folder = folder
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind(("127.0.0.1", self.gcs_port))
         self._socket.settimeout(0)
-        self._peer: Any = None
+        self._peer = self.peer
         self._codec = mavlink.MAVLink(None, *GCS)
         self._codec.robust_parsing = True
-        self.companion = free_port()
+        self.companion = self.companion_port or free_port()
         self.clock = SystemClock(SPEEDUP)
         self.last: dict[Any, Any] = {}  # messages by name, batteries by (component, id) too
         self.texts: list[str] = []
@@ -156,7 +160,7 @@ class Copter:
         """Return the result of a command."""
         self.last.pop("COMMAND_ACK", None)
         padded = [*values, *[0.0] * (7 - len(values))]
-        self.say(mavlink.MAVLink_command_long_message(1, 1, number, 0, *padded))
+        self.say(mavlink.MAVLink_command_long_message(self.system, 1, number, 0, *padded))
         end_s = self.clock.now_s() + 5.0
         while "COMMAND_ACK" not in self.last and self.clock.now_s() < end_s:
             self.step()
@@ -174,7 +178,7 @@ class Copter:
         """Return a parameter of the vehicle, None when it has none."""
         self.last.pop(name, None)
         for _ in range(3):
-            self.say(mavlink.MAVLink_param_request_read_message(1, 1, name.encode(), -1))
+            self.say(mavlink.MAVLink_param_request_read_message(self.system, 1, name.encode(), -1))
             end_s = self.clock.now_s() + 4.0
             while name not in self.last and self.clock.now_s() < end_s:
                 self.step()
@@ -182,12 +186,12 @@ class Copter:
 
     def set(self, name: str, value: float) -> None:
         """Set a parameter."""
-        self.say(mavlink.MAVLink_param_set_message(1, 1, name.encode(), value, 9))
+        self.say(mavlink.MAVLink_param_set_message(self.system, 1, name.encode(), value, 9))
 
     def throttle(self, pwm: int) -> None:
         """Hold the sticks: throttle as given, the others in the middle."""
         sticks = [1500, 1500, pwm, 1500, *[0] * 4]
-        self.say(mavlink.MAVLink_rc_channels_override_message(1, 1, *sticks))
+        self.say(mavlink.MAVLink_rc_channels_override_message(self.system, 1, *sticks))
 
     @property
     def armed(self) -> bool:
