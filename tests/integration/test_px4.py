@@ -1,17 +1,21 @@
 """A simulated PX4 acts on our battery: its own failsafes, our commands, arming, speed limits."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.actions import Action, Do, Wanted
 from dronebms.limits import Severity
 from mavlink_bridge.acting import Acting
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.link import open_link
+from mavlink_bridge.stacks import PX4_118
+from mavlink_bridge.vehiclecheck import VehicleCheck
 from tests.integration.px4 import HOLD, LAND, RTL, Px4, needs_px4
 from tests.mavlink_bridge.reports import a_report
 
@@ -41,6 +45,7 @@ class Service:
         self.bridge.acting = Acting(folder)
         self.values: dict[str, Any] = {"soc_pct": 80.0, "remaining_s": 900.0}
         self.wanted: tuple[Wanted, ...] = ()
+        self.copter = vehicle
         vehicle.each = self.step
 
     def step(self, now_s: float) -> None:
@@ -120,3 +125,48 @@ def test_an_empty_pack_on_the_ground_does_not_shut_it_down(vehicle: Px4, tmp_pat
     vehicle.fly(70.0)
     assert not any("Shutting" in text for text in vehicle.texts)
     assert vehicle.command(400, 1) != 0
+
+
+def as_1_18(service: Service) -> None:
+    """Let the service take this build, which has that code and an older number, for PX4 1.18."""
+    version = mavlink.MAVLink_autopilot_version_message(
+        0, 1 << 24 | 18 << 16 | 255, 0, 0, 0, [0] * 8, [0] * 8, [0] * 8, 0, 0, 0
+    )
+    version.pack(mavlink.MAVLink(None, Px4.system, 1))
+    assert service.bridge._autopilot.hear(version, service.copter.clock.now_s())
+    assert service.bridge.vehicle is PX4_118
+
+
+def test_a_new_px4_bears_an_unknown_charge(vehicle: Px4, tmp_path: Path) -> None:
+    service = Service(vehicle, tmp_path)
+    vehicle.fly(3.0)
+    as_1_18(service)
+    service.values["soc_pct"] = 3.0
+    vehicle.fly(70.0)
+    assert vehicle.last[1, 255].battery_remaining == -1
+    assert not any("Shutting" in text for text in vehicle.texts)
+    service.values["soc_pct"] = None
+    vehicle.fly(5.0)
+    assert vehicle.last["HEARTBEAT"].system_status == 3  # ready, for all that it knows
+
+
+def test_a_new_px4_comes_home_in_time(vehicle: Px4, tmp_path: Path) -> None:
+    vehicle.set("COM_FLTT_LOW_ACT", 3)
+    service = Service(vehicle, tmp_path)
+    vehicle.take_off()
+    vehicle.fly(5.0)
+    assert vehicle.mode == HOLD
+    service.values["remaining_s"] = 60.0
+    vehicle.until(lambda: vehicle.mode == RTL, 15.0, "its own RTL")
+
+
+def test_the_check_names_what_is_wrong_and_sets_it(vehicle: Px4) -> None:
+    vehicle.set("COM_ARM_AUTH_ID", 10)
+    vehicle.set("COM_LOW_BAT_ACT", 0)
+    with contextlib.closing(open_link(f"udpin:127.0.0.1:{vehicle.companion}")) as link:
+        check = VehicleCheck(link, vehicle.clock)
+        findings = check.findings(5000.0)
+        wrong = {one.name: one.good for one in findings if not one.fits}
+        assert wrong == {"COM_ARM_AUTH_ID": Px4.system, "COM_LOW_BAT_ACT": 3}
+        check.set(findings)
+        assert all(one.fits for one in check.findings(5000.0))
