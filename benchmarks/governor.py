@@ -106,7 +106,10 @@ def fly(seed: int, *, governed: bool) -> Flown:
     clock, found = VirtualClock(), Flown()
     bus = VirtualBus(clock, world, {ADDRESS: world.device}, (), generator(seed, Stream.WIRE))
     facts = PLAN.pack, world.facts()
-    told = facts[1].__class__(**{name: getattr(facts[1], name) for name in facts[1].__slots__} | {"limp_home_a": LIMP_HOME_A})
+    told = facts[1].__class__(
+        **{name: getattr(facts[1], name) for name in facts[1].__slots__}
+        | {"limp_home_a": LIMP_HOME_A}
+    )
     monitor = Monitor(Gauge(bus, cells=6), told)
     for tick in range(int(world.duration_s / STEP_S)):
         t_s = tick * STEP_S

@@ -104,9 +104,19 @@ def at(limit_id: str, share: float = 0.02) -> float:
 
 
 # What an end of the pack means for everything that is worked out from it.
-END: tuple[str, ...] = ("cell_low", "cell_sag", "pack_low", "time_low", "time_critical", "time_over", "limp_home")
+END: tuple[str, ...] = (
+    "cell_low",
+    "cell_sag",
+    "pack_low",
+    "time_low",
+    "time_critical",
+    "time_over",
+    "limp_home",
+)
 END += ("charge_low", "charge_critical", "spread_load")
-LOADS: tuple[str, ...] = tuple(key for key, row in ROWS.items() if row.what in {"heat_a", "current_2s_a"})
+LOADS: tuple[str, ...] = tuple(
+    key for key, row in ROWS.items() if row.what in {"heat_a", "current_2s_a"}
+)
 LOADS += tuple(key for key, row in ROWS.items() if row.what in {"current_10s_a", "current_60s_a"})
 LOADS += END  # whoever gives so much at no loss of voltage confuses the estimator
 CHARGE = {"current_a": -2.0}
