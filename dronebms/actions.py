@@ -34,13 +34,8 @@ class Do(IntEnum):
 
 
 # What a vehicle is doing by itself, by the names of its modes in mavlink_bridge.vehicles.
-_MODES = {
-    "RTL": Do.RETURN,
-    "SMART_RTL": Do.RETURN,
-    "AUTO_RTL": Do.RETURN,
-    "LAND": Do.LAND,
-    "PRECLAND": Do.LAND,
-}
+_MODES = {"RTL": Do.RETURN, "SMART_RTL": Do.RETURN, "AUTO_RTL": Do.RETURN}
+_MODES |= {"LAND": Do.LAND, "PRECLAND": Do.LAND}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, PacedClock, SystemClock, VirtualClock
 from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
@@ -148,7 +149,9 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
         system_id=config.mavlink.system_id,
         vehicle=config.mavlink.vehicle,
     )
-    changes, sinks = config.limit_changes(), (bridge, log_events)
+    changes, sinks = config.limit_changes(), list[Sink]((bridge, log_events))
+    if config.charger is not None:
+        sinks.append(ChargerHook(config.charger.command, clock))
     actions = [row.action() for row in config.action]
     sources = _sources(config, stack, clock, polled)
     monitors = [

@@ -25,6 +25,15 @@ WARMING_S = 60.0
 _STORED_PCT = 80.0
 _STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
 _CAPACITY_FRAC = 0.2  # between what is told and what the gauge was made for
+_READ = ("voltage_v", "temperature_degc", "fet_degc")
+_ESTIMATED: tuple[str, ...] = (
+    "soc_pct",
+    "soh_pct",
+    "remaining_s",
+    "remaining_low_s",
+    "remaining_high_s",
+)
+_ESTIMATED += ("turn_back_in_s", "home_reserve_s")
 _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
 
@@ -99,21 +108,11 @@ class Signals:
             self._forget()
         self.serial = self.serial if serial is None else serial
         now_s = snapshot.t_s
-        values: Values = {
-            "cells": self.facts.cells or len(snapshot.cells_v),
-            "dt_s": 0.0 if self._last_s is None else now_s - self._last_s,
-            "soc_pct": estimate.soc_pct,
-            "soh_pct": estimate.soh_pct,
-            "remaining_s": estimate.remaining_s,
-            "remaining_low_s": estimate.remaining_low_s,
-            "remaining_high_s": estimate.remaining_high_s,
-            "turn_back_in_s": estimate.turn_back_in_s,
-            "home_reserve_s": estimate.home_reserve_s,
-            "voltage_v": snapshot.voltage_v,
-            "temperature_degc": snapshot.temperature_degc,
-            "fet_degc": snapshot.fet_degc,
-            "warming_k": self._warming(now_s, snapshot.temperature_degc),
-        }
+        values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
+        values |= {name: getattr(snapshot, name) for name in _READ}
+        values["cells"] = self.facts.cells or len(snapshot.cells_v)
+        values["dt_s"] = 0.0 if self._last_s is None else now_s - self._last_s
+        values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s
         known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
         values["lowest_cell_v"] = min(known_v, default=None)
