@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections import deque
 
 from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIFEPO4
 from dronebms.estimator import Estimate
 from dronebms.vehicle import VehicleState
 from smartbattery.bits import StatusWord, decode_bits
@@ -224,7 +223,7 @@ def mismatches(identity: Identity, facts: BatteryFacts) -> tuple[str, ...]:
         found.append(f"{made_mah:.0f} mAh, not {told_mah:.0f}")
     # The others pass for one another on many packs; iron phosphate has another voltage.
     kind = (identity.chemistry or "").upper()
-    if kind.startswith("LI") and kind.startswith("LIF") != (facts.chemistry is LIFEPO4):
+    if kind.startswith("LI") and kind.startswith("LIF") != (facts.chemistry.name == "lifepo4"):
         found.append(f"{identity.chemistry}, not {facts.chemistry.name}")
     return tuple(found)
 

@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dronebms.chemistry import LIFEPO4
 from dronebms.estimator import Estimate
 from dronebms.limits import Severity
 from dronebms.monitor import Report
 from dronebms.packs import PARALLEL, SERIES, TOPOLOGIES, together
 from dronebms.protection import Status
+from dronebms.signals import mismatches
 from dronebms.vehicle import UNHEARD
+from smartbattery.snapshot import UNIDENTIFIED
 from tests.looks import FACTS, look
 
 
@@ -106,3 +109,23 @@ def test_losing_a_pack_never_makes_the_whole_look_better(
         assert before.max_discharge_a is not None
         others = min(one.estimate.max_discharge_a or 0.0 for one in packs if one.index != index)
         assert after.max_discharge_a == pytest.approx((len(packs) - 1) * others)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, ()),
+        ({"cells": 6, "design_mah": 5500.0, "chemistry": "LiP"}, ()),
+        ({"cells": 5}, ("5 cells, not 6",)),
+        ({"design_mah": 6100.0}, ("6100 mAh, not 5000",)),
+        ({"chemistry": "LION"}, ()),  # many a LiPo says so
+        ({"chemistry": "LiFe"}, ("LiFe, not lipo",)),
+        ({"cells": 4, "chemistry": "LIFEPO4"}, ("4 cells, not 6", "LIFEPO4, not lipo")),
+    ],
+)
+def test_a_pack_that_is_not_the_one_that_was_told_is_described(
+    told: dict[str, object], found: tuple[str, ...]
+) -> None:
+    identity = replace(UNIDENTIFIED, **told)  # type: ignore[arg-type]  # by name
+    assert mismatches(identity, FACTS) == found
+    assert "LiFe," not in str(mismatches(identity, replace(FACTS, chemistry=LIFEPO4)))
