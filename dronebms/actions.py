@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from dronebms.limits import Severity
+from dronebms.limits import Limit, Severity
 from dronebms.protection import Status
 from dronebms.vehicle import VehicleState
 
@@ -34,13 +34,8 @@ class Do(IntEnum):
 
 
 # What a vehicle is doing by itself, by the names of its modes in mavlink_bridge.vehicles.
-_MODES = {
-    "RTL": Do.RETURN,
-    "SMART_RTL": Do.RETURN,
-    "AUTO_RTL": Do.RETURN,
-    "LAND": Do.LAND,
-    "PRECLAND": Do.LAND,
-}
+_MODES = {"RTL": Do.RETURN, "SMART_RTL": Do.RETURN, "AUTO_RTL": Do.RETURN}
+_MODES |= {"LAND": Do.LAND, "PRECLAND": Do.LAND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +127,26 @@ class Actions:
             row.wanted = Wanted(action, event, because, now_s)
         row.wanted = replace(row.wanted, because=because, max_a=status.asked_max_a)
         return row.wanted
+
+
+def explain(limits: Iterable[Limit], rows: Iterable[Action] = ()) -> list[str]:
+    """Return what would happen when: a line for each limit, the gravest first."""
+    actions, lines = (*DEFAULT_ACTIONS, *rows), []
+    for limit in sorted(limits, key=lambda limit: -limit.severity):
+        status = Status(0.0, limit.severity, (limit.limit_id,))
+        done = [
+            f"{row.do.label}{f' after {row.hold_s:g} s more' if row.hold_s else ''}"
+            f"{', while armed' if row.only_when_armed else ''}"
+            for row in actions
+            if row.met(status) is not None
+        ]
+        side = "from" if limit.rising else "down to"
+        lines.append(
+            f"{limit.limit_id}: {limit.severity.label} ({limit.tier}), {limit.what} {side} "
+            f"{limit.trip:g} for {limit.hold_s:g} s; {'; '.join(done)}"
+        )
+    asked = [row.do.label for row in actions if row.on == GOVERNOR]
+    return [*lines, f"{GOVERNOR}: {'; '.join(asked) or 'reported only'}"]
 
 
 # ---------------------------------------------------------------------- precedence

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dronebms.actions import Do
+from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, PacedClock, SystemClock, VirtualClock, unix_s
 from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
@@ -147,7 +148,9 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
             recorder.polled(index, t_s, transfers)
 
     bridge = _bridge(config, stack, clock)
-    changes, sinks = config.limit_changes(), (bridge, log_events)
+    changes, sinks = config.limit_changes(), list[Sink]((bridge, log_events))
+    if config.charger is not None:
+        sinks.append(ChargerHook(config.charger.command, clock))
     actions = [row.action() for row in config.action]
     sources = _sources(config, stack, clock, polled)
     monitors = [

@@ -11,7 +11,16 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
-from dronebms.limits import LimitChange, Severity, contradiction, every_limit
+from dronebms.errors import ConfigError
+from dronebms.limits import (
+    LimitChange,
+    Severity,
+    changed_limits,
+    contradiction,
+    default_limits,
+    every_limit,
+)
+from dronebms.packs import TOPOLOGIES
 from dronebms.tomlfile import (
     ChemistryName,
     NotNegative,
@@ -53,6 +62,9 @@ class BatteryConfig(Section):
     capacity_mah: Positive | None = None
     chemistry: ChemistryName = "lipo"
     cutoff_cell_v: Annotated[float, Field(ge=1.5, le=4.2)] | None = None
+    continuous_c: Positive | None = None  # as the pack's maker rates it
+    burst_c: Positive | None = None
+    limp_home_a: Positive | None = None
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "BatteryConfig":
@@ -62,6 +74,8 @@ class BatteryConfig(Section):
             raise ValueError("no mux_address and no recovery with a simulated bus")
         if self.mux_address == self.address:
             raise ValueError("a pack at another address than its multiplexer")
+        if self.continuous_c and self.burst_c and self.burst_c < self.continuous_c:
+            raise ValueError("burst_c to be continuous_c at the least")
         return self
 
     @property
@@ -94,6 +108,9 @@ class BatteryConfig(Section):
             cells=self.cells,
             capacity_mah=self.capacity_mah,
             cutoff_cell_v=self.cutoff_cell_v,
+            continuous_c=self.continuous_c,
+            burst_c=self.burst_c,
+            limp_home_a=self.limp_home_a,
         )
 
 
@@ -182,6 +199,12 @@ class ActionConfig(Section):
         return Action(**told)
 
 
+class ChargerConfig(Section):
+    """A program that regulates a charger: run with `reduce` or `stop`, never while armed."""
+
+    command: Annotated[list[Word], Field(min_length=1)]
+
+
 class Config(Section):
     """A whole file."""
 
@@ -191,6 +214,8 @@ class Config(Section):
     recording: RecordingConfig | None = None
     limit: list[LimitConfig] = Field(default_factory=list)
     action: list[ActionConfig] = Field(default_factory=list)
+    charger: ChargerConfig | None = None
+    topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]  # of several batteries
 
     @model_validator(mode="after")
     def _every_pack_is_heard_alone(self) -> "Config":
@@ -199,6 +224,15 @@ class Config(Section):
                 wrong = _conflict(earlier, later)
                 if wrong is not None:
                     raise ValueError(f"battery.{first + 1} and battery.{second + 1}: {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> "Config":
+        for battery in self.battery:
+            try:
+                changed_limits(default_limits(battery.facts()), self.limit_changes())
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
         return self
 
     def adapters(self) -> list[list[tuple[int, BatteryConfig]]]:

@@ -38,8 +38,7 @@ class _Trend:
         dt_s = now_s - last_s
         share = dt_s / (_TREND_TAU_S + dt_s)
         step = share * (value - smooth)
-        if dt_s > 0:
-            self.per_s += share * (step / dt_s - self.per_s)
+        self.per_s += share * (step / dt_s - self.per_s)
         self.last = now_s, smooth + step
 
 
@@ -130,12 +129,9 @@ def _window_s(
     """Return when the mean of a window reaches a limit if one current goes on."""
     if not load_a > trip_a:
         return None
-    before_s, before_a = 0.0, drawn.since(now_s - span_s) / span_s
-    for point in range(1, _POINTS + 1):
-        ahead_s = span_s * point / _POINTS
+    stride_s, before_a = span_s / _POINTS, drawn.since(now_s - span_s) / span_s
+    ahead_s, mean_a = 0.0, before_a
+    while mean_a < trip_a:  # at the end of the window the mean is the load
+        before_a, ahead_s = mean_a, ahead_s + stride_s
         mean_a = (drawn.since(now_s - span_s + ahead_s) + load_a * ahead_s) / span_s
-        if mean_a >= trip_a:
-            share = (trip_a - before_a) / max(mean_a - before_a, 1e-9)
-            return before_s + max(share, 0.0) * (ahead_s - before_s)
-        before_s, before_a = ahead_s, mean_a
-    return None
+    return max(ahead_s - stride_s * (mean_a - trip_a) / max(mean_a - before_a, _LEAST), 0.0)

@@ -15,9 +15,10 @@ from dronebms.limits import Limit
 from dronebms.signals import HEAT_TAU_S, WINDOWS_S, Drawn, Values
 from dronebms.vehicle import VehicleState
 
-REACT_S = 2.0  # how long a current may go on before the vehicle follows what it is asked
+REACT_S = 2.0  # how long a current goes on until the vehicle follows; no window is shorter
 MARGIN = 0.97  # of a window's limit: what rounding and a late answer cost
-_POINTS = 8
+_AFTER = 0.8  # of the steady current: what a burst may have to be followed by
+_POINTS = 20
 _NEAR, _FAR = 1.15, 1.4  # allowance over present current: asks from, asks until
 _RELEASE_S = 10.0
 _DOWN_PER_S, _UP_PER_S = 0.5, 0.04  # of what is asked
@@ -75,31 +76,32 @@ def allowance(
     if degc is not None and degc > caps.warm_degc and math.isfinite(steady_a):
         room = (caps.hot_degc - degc) / (caps.hot_degc - caps.warm_degc)
         found.append((max(room, 0.0) * steady_a, "hot_critical"))
-    if load_a is not None and load_a * _FAR > steady_a:  # budgets leave at least that
+    if load_a is not None and load_a * _NEAR > _AFTER * steady_a:  # budgets leave at least that
         found += _budgets(caps, drawn, values, now_s)
     return min(found)
 
 
 def _budgets(caps: Caps, drawn: Drawn, values: Values, now_s: float) -> list[tuple[float, str]]:
-    """Return, for each window, the current for REACT_S after which `steady_a` trips nothing.
+    """Return, for each window, the current for REACT_S that may be followed by a lower one.
 
-    Whoever keeps to it at every step never trips a window: what was promised one step ago leaves
-    room for the steady current at the least.
+    After it, `_AFTER` of the steady current trips nothing. Whoever keeps to this at every step
+    never trips a window: what was promised one step ago leaves room for that current at the least.
     """
-    after_a, found = caps.steady_a, []
+    after_a, found = _AFTER * caps.steady_a, []
     for what, (limit_id, trip_a) in caps.windows.items():
         span_s = WINDOWS_S[what]
-        react_s = min(REACT_S, span_s)
-        for point in range(_POINTS + 1):
-            ahead_s = react_s + (span_s - react_s) * point / _POINTS
-            past_as = drawn.since(now_s - span_s + ahead_s) if ahead_s < span_s else 0.0
-            room_as = MARGIN * trip_a * span_s - past_as - after_a * (ahead_s - react_s)
-            found.append((max(room_as / react_s, 0.0), limit_id))
+        stride_s = (span_s - REACT_S) / _POINTS
+        for point in range(_POINTS):
+            # Of a stride the worst of both ends: nothing between them is worse.
+            ahead_s = REACT_S + stride_s * point
+            past_as = drawn.since(now_s - span_s + ahead_s)
+            room_as = MARGIN * trip_a * span_s - past_as - after_a * stride_s * (point + 1)
+            found.append((max(room_as / REACT_S, after_a), limit_id))
     heat_a = values["heat_a"]
     if caps.heat is not None and heat_a is not None:
         limit_id, trip_a = caps.heat
         room_a2 = (MARGIN * trip_a) ** 2 - heat_a**2 * _HEATS
-        found.append((math.sqrt(max(room_a2, 0.0) / (1.0 - _HEATS)), limit_id))
+        found.append((math.sqrt(max(room_a2 / (1.0 - _HEATS), after_a**2)), limit_id))
     return found
 
 

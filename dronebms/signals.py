@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections import deque
 
 from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIFEPO4
 from dronebms.estimator import Estimate
 from dronebms.vehicle import VehicleState
 from smartbattery.bits import StatusWord, decode_bits
@@ -25,6 +24,15 @@ WARMING_S = 60.0
 _STORED_PCT = 80.0
 _STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
 _CAPACITY_FRAC = 0.2  # between what is told and what the gauge was made for
+_READ = ("voltage_v", "temperature_degc", "fet_degc")
+_ESTIMATED: tuple[str, ...] = (
+    "soc_pct",
+    "soh_pct",
+    "remaining_s",
+    "remaining_low_s",
+    "remaining_high_s",
+)
+_ESTIMATED += ("turn_back_in_s", "home_reserve_s")
 _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
 
@@ -99,21 +107,11 @@ class Signals:
             self._forget()
         self.serial = self.serial if serial is None else serial
         now_s = snapshot.t_s
-        values: Values = {
-            "cells": self.facts.cells or len(snapshot.cells_v),
-            "dt_s": 0.0 if self._last_s is None else now_s - self._last_s,
-            "soc_pct": estimate.soc_pct,
-            "soh_pct": estimate.soh_pct,
-            "remaining_s": estimate.remaining_s,
-            "remaining_low_s": estimate.remaining_low_s,
-            "remaining_high_s": estimate.remaining_high_s,
-            "turn_back_in_s": estimate.turn_back_in_s,
-            "home_reserve_s": estimate.home_reserve_s,
-            "voltage_v": snapshot.voltage_v,
-            "temperature_degc": snapshot.temperature_degc,
-            "fet_degc": snapshot.fet_degc,
-            "warming_k": self._warming(now_s, snapshot.temperature_degc),
-        }
+        values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
+        values |= {name: getattr(snapshot, name) for name in _READ}
+        values["cells"] = self.facts.cells or len(snapshot.cells_v)
+        values["dt_s"] = 0.0 if self._last_s is None else now_s - self._last_s
+        values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s
         known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
         values["lowest_cell_v"] = min(known_v, default=None)
@@ -225,7 +223,7 @@ def mismatches(identity: Identity, facts: BatteryFacts) -> tuple[str, ...]:
         found.append(f"{made_mah:.0f} mAh, not {told_mah:.0f}")
     # The others pass for one another on many packs; iron phosphate has another voltage.
     kind = (identity.chemistry or "").upper()
-    if kind.startswith("LI") and kind.startswith("LIF") != (facts.chemistry is LIFEPO4):
+    if kind.startswith("LI") and kind.startswith("LIF") != (facts.chemistry.name == "lifepo4"):
         found.append(f"{identity.chemistry}, not {facts.chemistry.name}")
     return tuple(found)
 

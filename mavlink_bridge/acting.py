@@ -24,7 +24,6 @@ _COMMANDS = {
     Do.LAND: mavlink.MAV_CMD_NAV_LAND,
 }
 _CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
-_KEEP = "vehicle-limits.json"
 
 
 class Acting:
@@ -33,7 +32,7 @@ class Acting:
     def __init__(self, folder: Path) -> None:
         """Keep what has to be put back in a folder, over restarts too."""
         self._parameters = Parameters()
-        self._limiter = Limiter(self._parameters, folder / _KEEP)
+        self._limiter = Limiter(self._parameters, folder)
         self._wanted: dict[int, tuple[Wanted, ...]] = {}
         self._sent: Sent | None = None
         self._why = ""
@@ -78,7 +77,7 @@ class Acting:
             reduce = [one for one in wanted if one.action.do is Do.REDUCE]
             # A current is no mode: it stays limited on the way home, and not while landing.
             reduce = [] if refusal(Do.LAND, vehicle) else reduce
-            messages += self._limiter.step(reduce, autopilot.kind, now_s)
+            messages += self._limiter.step(reduce, autopilot, now_s)
             bytewise = autopilot.kind == PX4_ID
             messages += self._parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages

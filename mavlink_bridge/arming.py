@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.limits import Severity
+from dronebms.preflight import NO_GO, go_no_go
 from mavlink_bridge.answers import acknowledgement
 from mavlink_bridge.stacks import SCRIPT_NO_GO
 
@@ -34,10 +34,8 @@ class Arming:
 
     def judge(self, report: "Report", withheld: str | None) -> None:
         """Take what is known of one battery, and why the vehicle is not told of it."""
-        status = report.status
-        reason = withheld
-        if status.severity >= Severity.CRITICAL:
-            reason = ", ".join(status.active) or status.severity.label
+        verdict = go_no_go(report)
+        reason = withheld if verdict.go else verdict.text.removeprefix(NO_GO)
         self._reasons[report.index] = reason and f"battery {report.index + 1}, {reason}"
 
     def reason(self) -> str | None:

@@ -10,6 +10,7 @@ Source: AP_MotorsMulticopter.cpp `get_current_limit_max_throttle`; PX4 mc_pos_co
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.actions import Wanted
 from dronebms.errors import ConfigError
 from dronebms.store import atomic_writer
+from mavlink_bridge.autopilot import Autopilot
 from mavlink_bridge.parameters import Parameters, same
 from mavlink_bridge.stacks import ARDUPILOT_ID, LIMITS, SCRIPT_HEARTBEAT, SCRIPT_LIMIT
 
 _log = logging.getLogger(__name__)
+_KEEP = "vehicle-{}-{}-limits.json"  # HEARTBEAT.autopilot and system id
 _ASK_S = 0.5
 _SCRIPT_AGE_S = 3.0  # of its last word
 _SCRIPT_BACK_S = 1.0  # by then it has put its limit back
@@ -32,11 +35,12 @@ _STEP_SHARE = 0.03  # a smaller change is not worth a write to the autopilot's m
 class Limiter:
     """One vehicle's limits. For one thread."""
 
-    def __init__(self, parameters: Parameters, keep: Path) -> None:
-        """Use the vehicle's parameters, and a file to keep their old values in."""
+    def __init__(self, parameters: Parameters, folder: Path) -> None:
+        """Use the vehicle's parameters, and a folder to keep their old values in."""
         self._parameters = parameters
-        self._keep = keep
-        self._old = _kept(keep)
+        self._folder = folder
+        self._keep = folder  # a file of the vehicle that is heard
+        self._old: dict[str, float] = {}
         self._read_s: float | None = None
         self._ended_s: float | None = None
         self._script_s: float | None = None
@@ -53,23 +57,26 @@ class Limiter:
             self._script_s = now_s
 
     def step(
-        self, wanted: Sequence[Wanted], autopilot: int | None, now_s: float
+        self, wanted: Sequence[Wanted], autopilot: Autopilot, now_s: float
     ) -> list[mavlink.MAVLink_message]:
         """Ask for less while something is wanted, else put back; return what to ask the script.
 
         Args:
             wanted: the reductions, of all batteries.
-            autopilot: HEARTBEAT.autopilot of the vehicle, which is heard.
+            autopilot: the vehicle, which is heard.
             now_s: the caller's time.
         """
-        values = _limits(wanted, autopilot)
+        keep = self._folder / _KEEP.format(autopilot.kind, autopilot.system_id)
+        if keep != self._keep:
+            self._keep, self._old = keep, _kept(keep)
+        values = _limits(wanted, autopilot.kind)
         scripted = self._script_s is not None and now_s - self._script_s <= _SCRIPT_AGE_S
         if not values:
             return self._put_back(now_s, scripted=scripted) if self._old else []
         self._ended_s = None
         if not self._old and not self._remembered(values, now_s):
             return []
-        if scripted and autopilot == ARDUPILOT_ID:
+        if scripted and autopilot.kind == ARDUPILOT_ID:
             return self._ask(values["MOT_BAT_CURR_MAX"], now_s)
         for name in self._old.keys() & values.keys():
             self._lower(name, values[name])
@@ -81,7 +88,7 @@ class Limiter:
             self._read_s = now_s
             self._parameters.read(*values)
         found = {name: self._parameters.values.get(name) for name in values}
-        old = {name: value for name, value in found.items() if value is not None}
+        old = {name: v for name, v in found.items() if v is not None and math.isfinite(v)}
         if len(old) < len(values) and self._parameters.waiting() & values.keys():
             return False
         if old and _saved(self._keep, old):

@@ -35,9 +35,10 @@ class Parameters:
         self._tried: dict[str, tuple[int, float]] = {}  # how often, when last
 
     def read(self, *names: str) -> None:
-        """Want to know them afresh."""
+        """Want to know them afresh, and no longer to set them."""
         for name in names:
             self.values.pop(name, None)
+            self._sets.pop(name, None)
             self._reads.add(name)
             self._tried.pop(name, None)
 

@@ -16,11 +16,13 @@ from dronebms.actions import (
     Sent,
     Wanted,
     decide,
+    explain,
     refusal,
 )
-from dronebms.limits import Severity
+from dronebms.limits import Severity, default_limits
 from dronebms.protection import Status
 from dronebms.vehicle import UNHEARD, VehicleState
+from tests.looks import FACTS
 
 FLYING = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)
 COMMANDS = (Do.REDUCE, Do.RETURN, Do.LAND)
@@ -115,6 +117,19 @@ def test_the_most_urgent_stands_first() -> None:
     wanted = actions.update(bad(4.0, Severity.EMERGENCY, "cell_emergency"), FLYING)
     assert [one.action.do for one in wanted] == [Do.LAND, Do.RETURN, Do.ANNOUNCE, Do.REPORT]
     assert len({one.event for one in wanted}) == 4
+
+
+def test_what_would_happen_when_is_told_in_a_line_for_each_limit() -> None:
+    lines = explain(default_limits(FACTS), [HOME, DOWN, Action(GOVERNOR, Do.REDUCE)])
+    assert len(lines) == len(default_limits(FACTS)) + 1
+    assert lines[0] == (
+        "cell_emergency: emergency (safety), lowest_cell_v down to 3.1 for 2 s; report; announce; "
+        "return after 3 s more, while armed; land after 1 s more, while armed"
+    )
+    assert "worn: info (note), soh_pct down to 80 for 10 s; report" in lines
+    assert "hot: warning (recommended), temperature_degc from 50 for 5 s; report; announce" in lines
+    assert lines[-1] == "governor: reduce"
+    assert explain([])[-1] == "governor: reported only"
 
 
 # ---------------------------------------------------------------------- precedence

@@ -40,13 +40,13 @@ dir = "/var/lib/dronebms"
 
 [[limit]]
 id = "cell_critical"
-trip = 3.4
+trip = 3.05
 severity = "emergency"
 
 [[limit]]
 id = "current_60s"
-trip = 80.0
-clear = 70.0
+trip = 45.0
+clear = 40.0
 hold_s = 1
 clear_s = 2.5
 """
@@ -74,8 +74,8 @@ def test_a_whole_configuration_is_read() -> None:
     assert config.status is not None
     assert config.recording is not None
     assert config.limit_changes() == (
-        LimitChange("cell_critical", trip=3.4, severity=Severity.EMERGENCY),
-        LimitChange("current_60s", 80.0, 70.0, 1.0, 2.5),
+        LimitChange("cell_critical", trip=3.05, severity=Severity.EMERGENCY),
+        LimitChange("current_60s", 45.0, 40.0, 1.0, 2.5),
     )
 
 
@@ -122,7 +122,7 @@ severity = "bad"
         "mavlink.system_id: expected greater than or equal to 1, not 0",
         "limit.1.id: expected one of 56 names, of which hot is the nearest, not 'hott'",
         "limit.1.severity: expected one of info, warning, critical, emergency, not 'bad'",
-        "colour is not a known key; the nearest is recording",
+        "colour is not a known key; the nearest is topology",
     ]
 
 

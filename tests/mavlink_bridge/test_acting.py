@@ -13,6 +13,7 @@ from tests.mavlink_bridge.straw import ARDUPILOT, LAND, LOITER, PX4, PX4_RTL, RT
 HOME = Wanted(Action(Severity.CRITICAL, Do.RETURN), (0, 0, 1), "cell_critical", 0.0)
 DOWN = Wanted(Action(Severity.EMERGENCY, Do.LAND), (0, 1, 1), "cell_emergency", 0.0)
 LIMITS = {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
+KEPT = "vehicle-3-1-limits.json"
 SPEEDS: dict[str, float] = {
     "MPC_XY_VEL_MAX": 12.0,
     "MPC_XY_CRUISE": 3.0,
@@ -156,7 +157,7 @@ def test_a_vehicle_that_is_not_heard_is_told_nothing(tmp_path: Path) -> None:
 def test_a_current_is_limited_and_the_old_values_are_on_disk_first(tmp_path: Path) -> None:
     flight = flying(tmp_path)
     written: list[bool] = []
-    flight.vehicle.on_set = lambda: written.append((tmp_path / "vehicle-limits.json").exists())
+    flight.vehicle.on_set = lambda: written.append((tmp_path / KEPT).exists())
     flight.wanted = less(30.0)
     flight.fly(3.0)
     assert flight.vehicle.parameters == {"MOT_BAT_CURR_MAX": 30.0, "MOT_BAT_CURR_TC": 1.0}
@@ -164,7 +165,7 @@ def test_a_current_is_limited_and_the_old_values_are_on_disk_first(tmp_path: Pat
     flight.wanted = ()
     flight.fly(3.0)
     assert flight.vehicle.parameters == LIMITS
-    assert not (tmp_path / "vehicle-limits.json").exists()
+    assert not (tmp_path / KEPT).exists()
 
 
 def test_small_changes_are_not_written_and_large_ones_are(tmp_path: Path) -> None:
@@ -192,6 +193,32 @@ def test_the_next_start_puts_back_what_a_crash_has_left(tmp_path: Path) -> None:
     assert flight.bridge.acting.idle
 
 
+def test_what_was_changed_on_one_vehicle_is_not_put_back_on_another(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.wanted = less(30.0)
+    flight.fly(3.0)
+    (tmp_path / KEPT).rename(tmp_path / "vehicle-3-2-limits.json")
+    flight = flying(tmp_path, flight.vehicle)
+    assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
+
+
+def test_a_change_that_was_never_confirmed_is_not_made_after_its_end(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.wanted = less(30.0)
+    flight.fly(0.3)
+    flight.vehicle.parameters.update(LIMITS)
+    flight.vehicle.talks = False
+    flight.wanted = less(20.0)
+    flight.fly(1.0)
+    flight.vehicle.talks = True
+    flight.wanted = ()
+    before = len(flight.vehicle.heard)
+    flight.fly(5.0)
+    sets = [m for m in flight.vehicle.heard[before:] if m.get_type() == "PARAM_SET"]
+    assert {m.param_value for m in sets} <= {*LIMITS.values()}
+    assert flight.vehicle.parameters == LIMITS
+
+
 def test_the_end_puts_back(tmp_path: Path) -> None:
     flight = flying(tmp_path)
     flight.wanted = less(30.0)
@@ -211,7 +238,7 @@ def test_the_end_does_not_wait_for_ever_for_a_vehicle_that_is_gone(tmp_path: Pat
     clock = VirtualClock(flight.now_s)
     flight.bridge.put_back(clock)
     assert clock.now_s() - flight.now_s < 3.2
-    assert (tmp_path / "vehicle-limits.json").exists()
+    assert (tmp_path / KEPT).exists()
 
 
 def test_a_disk_that_cannot_be_written_leaves_the_vehicle_as_it_is(tmp_path: Path) -> None:
@@ -225,7 +252,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_vehicle_as_it_is(tmp_path: Pat
 def test_a_damaged_file_is_named_and_stops_nothing(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "vehicle-limits.json").write_text(content)
+    (tmp_path / KEPT).write_text(content)
     flight = flying(tmp_path)
     assert "cannot be read, look at the vehicle's limits yourself" in caplog.text
     assert flight.vehicle.parameters == LIMITS
@@ -283,7 +310,7 @@ def test_a_script_is_asked_twice_a_second_and_no_parameter_is_written(tmp_path: 
     flight.fly(5.0)
     assert set(vehicle.asked[10:]) == {0.0}
     assert not [m for m in vehicle.heard if m.get_type() == "PARAM_SET"]
-    assert not (tmp_path / "vehicle-limits.json").exists()
+    assert not (tmp_path / KEPT).exists()
 
 
 def test_a_script_that_dies_is_replaced_and_what_it_left_is_put_back(tmp_path: Path) -> None:
@@ -361,7 +388,7 @@ def test_px4_may_arm_with_a_battery_that_is_well() -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"severity": Severity.CRITICAL, "active": ("hot_critical",)}, "battery 1, hot_critical"),
+        ({"severity": Severity.CRITICAL, "active": ("hot_critical",)}, "battery 1, hot critical"),
         ({"voltage_v": None}, "battery 1, the pack is not heard"),
         ({"soc_pct": 3.0}, "battery 1, 3 % may make a vehicle like px4 shut down"),
         ({"soc_pct": None}, "battery 1, the charge is unknown"),
@@ -405,7 +432,7 @@ def test_the_script_is_told_each_second_on_the_ground_alone() -> None:
 
     assert told()[-1] == 1.0
     assert 0.0 in told()
-    assert flight.texts().count("no go: battery 1, hot_critical") == 1
+    assert flight.texts().count("no go: battery 1, hot critical") == 1
     count = len(told())
     flight.vehicle.armed = True
     flight.fly(1.0)
