@@ -6,16 +6,19 @@ Source: the rows and reasons in stacks.py.
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.clock import Clock
+from dronebms.config import Config
 from dronebms.errors import LinkError
 from mavlink_bridge.asks import command
 from mavlink_bridge.autopilot import Autopilot
-from mavlink_bridge.codec import Codec
-from mavlink_bridge.link import Link
+from mavlink_bridge.codec import Codec, read_key
+from mavlink_bridge.link import Link, open_link
 from mavlink_bridge.parameters import Parameters, same
 from mavlink_bridge.stacks import ANY, PX4_ID, WISHES, Wish
 from mavlink_bridge.vehicles import vehicle_heard
@@ -141,6 +144,29 @@ class VehicleCheck:
                 self._send(message)
             yield
             self._clock.sleep_until(now_s + _STEP_S)
+
+
+def check_vehicle(
+    config: Config, url: str, clock: Clock, *, set_wrong: bool = False
+) -> tuple[list[str], bool]:
+    """Return the table as lines, and whether all fits; on a user's word what does not is set.
+
+    Raises:
+        ConfigError: the key to sign with cannot be used.
+        LinkError: there is no such link, or no vehicle that is known.
+    """
+    key = None if config.mavlink.signing_key is None else read_key(Path(config.mavlink.signing_key))
+    with closing(open_link(url)) as link:
+        check = VehicleCheck(link, clock, key)
+        capacity_mah = config.battery[0].capacity_mah
+        findings = check.findings(capacity_mah)
+        lines = [HEAD, *map(str, findings)]
+        if set_wrong:
+            lines += check.set(findings)
+            findings = check.findings(capacity_mah)
+    if set_wrong or any(one.found is None for one in findings):
+        lines.append("restart the vehicle, as some of it counts only then, and check once more")
+    return lines, all(one.fits for one in findings)
 
 
 def _name(row: Wish, monitor: int) -> str:

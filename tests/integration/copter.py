@@ -97,7 +97,7 @@ class Copter:
                 "--home", "-35.363262,149.165237,584,353", "--defaults", "own.parm",
                 "--serial0", f"udpclient:127.0.0.1:{gcs_port}",
                 "--serial1", f"udpclient:127.0.0.1:{self.companion}",
-                "--serial2", "none:0", "-w",
+                "--serial2", "none:0",
             ],
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
         )  # fmt: skip
@@ -109,6 +109,14 @@ class Copter:
         self._process.wait()
         self._log.close()
         self._socket.close()
+
+    def restart(self) -> None:
+        """Switch it off and on again; its parameters stay."""
+        self._process.kill()
+        self._process.wait()
+        self.last.clear()
+        self.texts.clear()
+        self._process = self._start()
 
     def step(self) -> None:
         """Read what has come, and let the companion take its step ten times a second."""

@@ -4,7 +4,6 @@ Each test is one flight of a minute or two of the vehicle's time at four times t
 service's parts are the real ones, over a real link; only the pack's readings are given.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -19,12 +18,14 @@ import pytest
 from dronebms.actions import Action, Do, Wanted
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import LIPO
+from dronebms.config import Config
 from dronebms.limits import Severity
 from dronebms.monitor import Monitor
+from dronebms.tomlfile import validated
 from mavlink_bridge.acting import Acting
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.link import open_link
-from mavlink_bridge.vehiclecheck import VehicleCheck
+from mavlink_bridge.vehiclecheck import check_vehicle
 from smartbattery.snapshot import Snapshot
 from tests.integration.copter import (
     LAND,
@@ -46,6 +47,7 @@ WELL: dict[str, Any] = {
     "remaining_mah": 4000.0,
     "full_mah": 5000.0,
 }
+CONFIG = '[[battery]]\nbus = "sim:survey"\ncapacity_mah = 5000\n'
 REDUCE = Action(Severity.WARNING, Do.REDUCE)
 
 
@@ -271,15 +273,17 @@ def test_without_the_script_parameters_are_set_and_put_back_by_the_next_start(
 def test_the_check_names_what_is_wrong_and_sets_it(plain_copter: Copter) -> None:
     copter = plain_copter
     copter.wait_ready()
-    with contextlib.closing(open_link(f"udpin:127.0.0.1:{copter.companion}")) as link:
-        check = VehicleCheck(link, copter.clock)
-        findings = {one.name: one for one in check.findings(5000.0)}
-        assert not findings["BATT_MONITOR"].fits
-        lines = check.set([*findings.values()])
-        assert "BATT_MONITOR is 29 now" in lines
-        again = {one.name: one for one in check.findings(5000.0)}
-    assert again["BATT_MONITOR"].fits
-    assert again["SCR_ENABLE"].fits
+    config = validated(Config, CONFIG, "x.toml")
+    url = f"udpin:127.0.0.1:{copter.companion}"
+    lines, fits = check_vehicle(config, url, copter.clock)
+    assert not fits
+    lines, fits = check_vehicle(config, url, copter.clock, set_wrong=True)
+    assert "BATT_MONITOR is 29 now" in lines
+    assert "SCR_ENABLE is 1 now" in lines
+    assert "restart" in lines[-1]
+    copter.restart()
+    lines, fits = check_vehicle(config, url, copter.clock)
+    assert fits, lines
 
 
 def test_the_service_itself_is_killed_and_started_again_in_flight(

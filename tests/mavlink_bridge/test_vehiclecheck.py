@@ -3,9 +3,12 @@
 import pytest
 
 from dronebms.clock import VirtualClock
+from dronebms.config import Config
 from dronebms.errors import LinkError
+from dronebms.tomlfile import validated
 from mavlink_bridge.stacks import WISHES
-from mavlink_bridge.vehiclecheck import HEAD, Finding, VehicleCheck
+from mavlink_bridge.vehiclecheck import HEAD, Finding, VehicleCheck, check_vehicle
+from tests.mavlink_bridge.autopilot import FakeAutopilot
 from tests.mavlink_bridge.straw import ARDUPILOT, PX4, Straw
 
 FITTING = {
@@ -184,3 +187,31 @@ def test_no_wish_ever_stops_the_motors() -> None:
         if row.name == "COM_LOW_BAT_ACT":
             assert row.most < 4
         assert row.least <= row.good <= row.most
+
+
+def test_the_check_of_a_configuration_is_a_table_and_a_verdict() -> None:
+    autopilot = FakeAutopilot()
+    config = validated(Config, '[[battery]]\nbus = "sim:survey"\ncapacity_mah = 5000\n', "x.toml")
+    clock = VirtualClock()
+    with pytest.raises(LinkError, match="no vehicle is heard"):
+        check_vehicle(config, autopilot.url, clock)
+    assert clock.now_s() >= 10.0
+    with pytest.raises(LinkError, match="expected udpout"):
+        check_vehicle(config, "pigeon:1", clock)
+    autopilot.close()
+
+
+@pytest.mark.parametrize(("capacity_mah", "fits"), [(5100.0, True), (3000.0, False)])
+def test_a_configuration_is_compared_and_set(
+    monkeypatch: pytest.MonkeyPatch, capacity_mah: float, *, fits: bool
+) -> None:
+    vehicle = Straw(ARDUPILOT, **(FITTING | {"BATT_CAPACITY": capacity_mah}))
+    vehicle.armed = False
+    monkeypatch.setattr("mavlink_bridge.vehiclecheck.open_link", lambda _url: vehicle)
+    config = validated(Config, '[[battery]]\nbus = "sim:survey"\ncapacity_mah = 5000\n', "x.toml")
+    lines, fitted = check_vehicle(config, "", Beating(vehicle))
+    assert (lines[0], len(lines), fitted) == (HEAD, 1 + len(FITTING), fits)
+    lines, fitted = check_vehicle(config, "", Beating(vehicle), set_wrong=True)
+    assert fitted
+    assert ("BATT_CAPACITY is 5000 now" in lines) is not fits
+    assert lines[-1].startswith("restart the vehicle")
