@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dronebms.monitor import Report
 
 _HOLD_S = 2.0
+_SAID_S = 10.0  # between two texts
 _AGAIN_S = 1.0
 _AUTHORIZED_S = 5  # PX4 arms within it
 _OPENING = "no go: "  # by which the script knows the text
@@ -29,7 +30,7 @@ class Arming:
     def __init__(self) -> None:
         self._reasons: dict[int, str | None] = {}
         self._since: tuple[str | None, float] = (None, 0.0)
-        self._said: str | None = None
+        self._said: tuple[str | None, float] = (None, -_SAID_S)
         self._told_s: float | None = None
 
     def judge(self, report: "Report", withheld: str | None) -> None:
@@ -66,8 +67,9 @@ class Arming:
         reason, text, message = self.reason(), None, None
         if reason != self._since[0]:
             self._since = (reason, now_s)
-        if reason != self._said and now_s - self._since[1] >= _HOLD_S:
-            self._said = text = reason
+        lasting = now_s - self._since[1] >= _HOLD_S and now_s - self._said[1] >= _SAID_S
+        if reason != self._said[0] and lasting:
+            self._said, text = (reason, now_s), reason
         if self._told_s is None or now_s - self._told_s >= _AGAIN_S:
             self._told_s = now_s
             message = mavlink.MAVLink_named_value_float_message(

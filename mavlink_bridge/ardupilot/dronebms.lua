@@ -25,7 +25,9 @@ local FIRST_COMPONENT, LAST_COMPONENT = 180, 188
 local BATTERY_STATUS, SMART_BATTERY_INFO, NAMED_VALUE_FLOAT, STATUSTEXT = 147, 370, 251, 253
 local MESSAGES = {BATTERY_STATUS, SMART_BATTERY_INFO, NAMED_VALUE_FLOAT, STATUSTEXT}
 local PAYLOAD = 13        -- where it begins in a mavlink_message_t
+local STATUS_FORMAT = '<i4i4i2' .. ('I2'):rep(10) .. 'i2BBBi1i4B' .. ('I2'):rep(4) .. 'BI4'
 local INBOX = 25          -- messages, the most that ArduPilot gives
+local AT_ONCE = 8         -- messages of a run: SCR_VM_I_COUNT, 10000 instructions, ends a script
 local PERIOD_MS = 50
 local SILENT_MS = 3000    -- from then on a battery is not heard, and a limit not asked for
 local HEARTBEAT_MS = 1000
@@ -73,37 +75,24 @@ local function fresh(ms)
   return ms ~= nil and since(ms) < SILENT_MS
 end
 
-local function cells_of(slots, more)
-  -- Cells in millivolts up to the first unused slot, and their sum.
-  local cells, sum = {}, 0
-  for i = 1, #slots do
-    if slots[i] == UNUSED_MV then break end
-    cells[#cells + 1] = slots[i]
-    sum = sum + slots[i]
-  end
-  for i = 1, #more do
-    if more[i] == 0 then break end
-    cells[#cells + 1] = more[i]
-    sum = sum + more[i]
-  end
-  return cells, sum
-end
-
 local function on_status(index, pack, message)
-  local consumed, energy, temperature, at = string.unpack('<i4i4i2', message, PAYLOAD)
-  local slots, more = {}, {}
-  for i = 1, 10 do slots[i], at = string.unpack('<I2', message, at) end
-  local current, _, _, _, remaining, _, state
-  current, _, _, _, remaining, _, state, at = string.unpack('<i2BBBi1i4B', message, at)
-  for i = 1, 4 do more[i], at = string.unpack('<I2', message, at) end
-  local _, faults = string.unpack('<BI4', message, at)
-  local cells, sum = cells_of(slots, more)
+  local f = {string.unpack(STATUS_FORMAT, message, PAYLOAD)}
+  local consumed, energy, temperature, current, remaining = f[1], f[2], f[3], f[14], f[18]
+  local state, faults = f[20], f[26]
+  local cells, sum, largest = {}, 0, 0
+  for i = 1, 14 do
+    local mv = f[i <= 10 and i + 3 or i + 10]
+    if mv == (i <= 10 and UNUSED_MV or 0) then break end
+    cells[i] = mv
+    sum = sum + mv
+    if mv > largest then largest = mv end
+  end
   if sum == 0 then return end
 
   local values = BattMonitorScript_State()
   values:healthy(true)
   values:voltage(sum * 0.001)
-  local known = math.max(table.unpack(cells)) > CELL_MAX_MV and 0 or #cells
+  local known = largest > CELL_MAX_MV and 0 or #cells
   -- Cells that are known no more are taken back, or ArduPilot would show the last ones for ever.
   pack.cells = math.max(known, pack.cells or 0)
   values:cell_count(pack.cells)
@@ -146,7 +135,7 @@ local function on_text(message)
 end
 
 local function receive()
-  for _ = 1, INBOX do
+  for _ = 1, AT_ONCE do
     local message, chan = mavlink:receive_chan()
     if not message then return end
     local system, component, number = string.unpack('<BBI3', message, 8)

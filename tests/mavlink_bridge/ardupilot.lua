@@ -10,6 +10,7 @@
 --   I ids                another script calls mavlink:init with room for so many messages
 --   S                    the script is started, R once more as after a restart of scripting
 --   U                    it is run once
+--   C                    the most instructions that a run has taken
 -- Every effect is a line on stdout; an `E` is an error of the script.
 
 local script = arg[1]
@@ -186,8 +187,20 @@ local world = {assert = assert, error = error, ipairs = ipairs, load = load, nex
 setmetatable(world, {__index = function(_, name) error('no such thing: ' .. name, 2) end,
                      __newindex = function(_, name) error('a global: ' .. name, 2) end})
 
+-- SCR_VM_I_COUNT: a run of more instructions ends a script for good, whatever it catches.
+local INSTRUCTIONS = 10000
+local used_most = 0
+
 local function run(step)
+  local used, over = 0, false
+  debug.sethook(function()  -- counts the script's own; what is C on the flight controller is free
+    if debug.getinfo(2, 'S').source == '@' .. script then used = used + 1 end
+    if used > INSTRUCTIONS then over = true error('exceeded CPU time') end
+  end, '', 1)
   local ok, next_step, period_ms = pcall(step)
+  debug.sethook()
+  used_most = math.max(used_most, used)
+  if over then ok, next_step = false, 'exceeded CPU time' end
   if not ok then out('E', (tostring(next_step):gsub('\n', ' '))) callback = nil return end
   if next_step == nil then callback = nil out('end') return end
   if type(next_step) ~= 'function' or math.type(period_ms) ~= 'integer' then
@@ -211,6 +224,7 @@ for line in io.lines() do
   elseif what == 'P' then parameters[words[2]] = tonumber(words[3]) + 0.0
   elseif what == 'I' then mavlink:init(5, math.tointeger(tonumber(words[2])))
   elseif what == 'S' or what == 'R' then auths = 0 run(loadfile(script, 't', world))
+  elseif what == 'C' then out(string.format('%d', used_most))
   elseif what == 'U' then if callback then run(callback) else out('dead') end
   elseif what == 'M' then
     local chan, system, component, id = table.unpack(words, 2, 5)

@@ -311,6 +311,21 @@ def test_random_payloads_stop_nothing(vehicle: FlightController) -> None:
     assert fields(vehicle.run())["voltage"] == "23.55"
 
 
+def test_a_full_inbox_does_not_take_the_instructions_that_a_run_may_take(
+    vehicle: FlightController,
+) -> None:
+    vehicle.do("A 1")
+    cells = (4.0,) * 14
+    for _ in range(25):
+        vehicle.say(status(cells_v=cells, voltage_v=56.0))
+    assert those(vehicle.run(), "E") == []
+    for component in range(180, 189):
+        vehicle.say(status(cells_v=cells, voltage_v=56.0), component)
+        vehicle.say(named("BMS_AMAX", 30.0), component)
+    assert those(vehicle.run(1.0), "E") == []
+    assert int(vehicle.do("C")[0]) < 8000
+
+
 def test_an_inbox_of_another_script_is_not_overrun() -> None:
     with FlightController(DRIVER, **OURS) as vehicle:
         vehicle.do("I 2")
