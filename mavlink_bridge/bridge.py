@@ -182,7 +182,8 @@ class Bridge:
             self.vehicle, self._autopilot, int(self._answers.values["BMS_ID"]), now_s
         )
         self._send_status(report, battery, first_id)
-        self._arming.judge(report, battery.withheld)
+        if self._autopilot.last_armed is not True:
+            self._arming.judge(report, battery.withheld)
         if self.acting is not None:
             self.acting.want(report.index, report.wanted)
         heard = report.snapshot.voltage_v is not None

@@ -267,6 +267,7 @@ def test_without_the_script_parameters_are_set_and_put_back_by_the_next_start(
     assert service.bridge.acting is not None
     service.bridge.put_back(copter.clock)
     assert service.bridge.acting.idle
+    copter.fly(0.5)  # what the vehicle said meanwhile waits to be read
     assert copter.parameter("MOT_BAT_CURR_MAX") == 90.0
 
 
