@@ -23,6 +23,8 @@ _COMMANDS = {
     Do.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH,
     Do.LAND: mavlink.MAV_CMD_NAV_LAND,
 }
+_OURS = (0, mavlink.MAV_COMP_ID_BATTERY)  # 0: from before an acknowledgement had a target
+_DONE = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
 _CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
 
 
@@ -56,8 +58,10 @@ class Acting:
         """Take a message of the autopilot."""
         self._parameters.hear(message, bytewise=autopilot.kind == PX4_ID)
         self._limiter.hear(message, now_s)
-        asked = self._sent is not None and message.get_type() == "COMMAND_ACK"
-        if asked and message.command in _COMMANDS.values() and message.result:
+        if self._sent is None or message.get_type() != "COMMAND_ACK":
+            return
+        ours = message.command in _COMMANDS.values() and message.target_component in _OURS
+        if ours and message.result not in _DONE:
             self._words.append((_WARNING, f"the vehicle refuses, result {message.result}"))
 
     def step(

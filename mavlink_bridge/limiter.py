@@ -12,6 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
@@ -74,26 +75,27 @@ class Limiter:
         if not values:
             return self._put_back(now_s, scripted=scripted) if self._old else []
         self._ended_s = None
-        if not self._old and not self._remembered(values, now_s):
+        if not self._old and not self._tried_to_remember(values, now_s):
             return []
+        # The script remembers by itself: where nothing can be written, it still limits.
         if scripted and autopilot.kind == ARDUPILOT_ID:
             return self._ask(values["MOT_BAT_CURR_MAX"], now_s)
         for name in self._old.keys() & values.keys():
             self._lower(name, values[name])
         return []
 
-    def _remembered(self, values: dict[str, float], now_s: float) -> bool:
-        """Return True once the values of now are on disk, read afresh from the vehicle."""
+    def _tried_to_remember(self, values: dict[str, float], now_s: float) -> bool:
+        """Read the values of now and put them on disk; return True once that is over."""
         if self._read_s is None or now_s - self._read_s >= _AGAIN_S:
             self._read_s = now_s
             self._parameters.read(*values)
-        found = {name: self._parameters.values.get(name) for name in values}
-        old = {name: v for name, v in found.items() if v is not None and math.isfinite(v)}
-        if len(old) < len(values) and self._parameters.waiting() & values.keys():
+        if self._parameters.waiting() & values.keys():
             return False
+        found = {name: self._parameters.values.pop(name, math.nan) for name in values}
+        old = {name: value for name, value in found.items() if math.isfinite(value)}
         if old and _saved(self._keep, old):
             self._old, self._read_s = old, None
-        return bool(self._old)
+        return True
 
     def _lower(self, name: str, value: float) -> None:
         old, now = self._old[name], self._parameters.values.get(name)
@@ -123,7 +125,8 @@ class Limiter:
                 self._parameters.set(name, value)
         if not left:
             _log.warning("the limits of the vehicle are as before: %s", self._old)
-            self._keep.unlink(missing_ok=True)
+            with suppress(OSError):  # it is read again at the next start, to no harm
+                self._keep.unlink()
             self._old, self._read_s = {}, None
         return []
 

@@ -248,6 +248,44 @@ def test_a_disk_that_cannot_be_written_leaves_the_vehicle_as_it_is(tmp_path: Pat
     assert flight.vehicle.parameters == LIMITS
 
 
+def test_a_disk_that_cannot_be_written_is_complained_of_seldom(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flight = flying(tmp_path / "missing")
+    flight.wanted = less(30.0)
+    flight.fly(25.0)
+    assert 1 <= caplog.text.count("the vehicle's limits are left as they are") <= 3
+
+
+def test_a_script_limits_where_nothing_can_be_written(tmp_path: Path) -> None:
+    vehicle = Straw(**LIMITS)
+    vehicle.scripted = True
+    flight = flying(tmp_path / "missing", vehicle)
+    flight.wanted = less(30.0)
+    flight.fly(3.0)
+    assert 30.0 in vehicle.asked
+
+
+def test_a_file_that_cannot_be_removed_stops_nothing(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.wanted = less(30.0)
+    flight.fly(3.0)
+    (tmp_path / KEPT).unlink()
+    flight.wanted = ()
+    flight.fly(3.0)
+    assert flight.vehicle.parameters == LIMITS
+
+
+def test_an_acknowledgement_for_somebody_else_is_not_ours(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.wanted = (HOME,)
+    flight.fly(2.0)
+    for result, target in ((4, 190), (5, 180), (0, 180)):
+        flight.vehicle.say(mavlink.MAVLink_command_ack_message(20, result, 0, 0, 255, target))
+        flight.fly(0.2)
+    assert not [text for text in flight.texts() if "refuses" in text]
+
+
 @pytest.mark.parametrize("content", ["", "[1]", "{", '{"A": "x"}', "\x00"])
 def test_a_damaged_file_is_named_and_stops_nothing(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
