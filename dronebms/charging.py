@@ -23,7 +23,14 @@ _STOPS: tuple[str, ...] = (
     "charging_too_fast",
     "charging_long",
 )
-_STOPS += ("cell_high_critical", "cell_high_emergency", "tripped", "failed", "hot_critical")
+_STOPS += (
+    "cell_high_critical",
+    "cell_high_emergency",
+    "tripped",
+    "charge_tripped",
+    "failed",
+    "hot_critical",
+)
 _STOPS += ("warming", "warming_critical")
 _REDUCES = ("charging_warm", "charging_fast", "charging_uneven")
 

@@ -154,6 +154,7 @@ def _gauge(_: BatteryFacts) -> tuple[Limit, ...]:
         Limit("gauge_stop",      "stop_alarm",       1.0,           0.0,            1.0, 10.0, C, "the gauge says: stop discharging now", DEEP_DISCHARGE),
         Limit("gauge_hot",       "hot_alarm",        1.0,           0.0,            1.0, 10.0, C, "the gauge says: the pack is too hot", OVER_TEMPERATURE),
         Limit("tripped",         "tripped",          1.0,           0.0,            1.0, 10.0, E, "the pack protects itself: {why}", CELL_FAIL),
+        Limit("charge_tripped",  "charge_tripped",   1.0,           0.0,            1.0, 10.0, W, "the pack stops its charge: {why}"),
         Limit("failed",          "failed",           1.0,           0.0,            1.0, 10.0, E, "the pack has failed for good: {why}", CELL_FAIL, latch=True),
     )
 

@@ -29,6 +29,7 @@ _READ = {
     "stop_alarm": "status_raw",
     "hot_alarm": "status_raw",
     "tripped": "safety_raw",
+    "charge_tripped": "safety_raw",
     "failed": "failure_raw",
     "charge_a": "current_a",
 }
