@@ -131,7 +131,7 @@ class Judge:
     """One pack's limits, judged at every step.
 
     Args:
-        limits: the table; rows that share a quantity stand in order of severity.
+        limits: the table.
         facts: what is known of the pack.
     """
 
