@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dronebms.clock import Clock
-from dronebms.limits import PRESETS
+from dronebms.limits import PRESETS, Severity
 from dronebms.monitor import Report
 from dronebms.recovery import RecoveryProgram
 from dronebms.signals import CHARGE_C, REST_C, UNTOLD_AH
@@ -16,16 +16,9 @@ from dronebms.signals import CHARGE_C, REST_C, UNTOLD_AH
 STORAGE_PCT = 50.0
 _TAPER_PCT, _TAPER = 85.0, 2.0  # from here on the current falls, and charge takes so much longer
 _FULL_V = 0.02  # below full, with a current that has fallen to REST_C: the end of a charge
-_STOPS: tuple[str, ...] = (
-    "cell_high",
-    "charging_cold",
-    "charging_hot",
-    "charging_too_fast",
-    "charging_long",
-)
-_STOPS += ("cell_high_critical", "cell_high_emergency", "tripped", "failed", "hot_critical")
-_STOPS += ("warming", "warming_critical")
-_REDUCES = ("charging_warm", "charging_fast", "charging_uneven")
+# Whatever is critical stops a charge; of what is milder, these, and what begins so reduces it.
+_STOPS = ("cell_high", "charging_long", "charge_tripped", "warming")
+_REDUCES = "charging_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +41,16 @@ def advice(report: Report) -> Advice:
         return Advice("none", "nothing is charged")
     known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
     at_end = max(known_v, default=0.0) >= facts.chemistry.full_cell_v - _FULL_V
-    active = report.status.active
+    status = report.status
+    stops = [row for row in status.active if row in _STOPS or status.severity > Severity.WARNING]
+    reduces = [row for row in status.active if row.startswith(_REDUCES)]
     do, why = "go on", "charging"
     if charge_a <= REST_C * ah and at_end:
         do, why = "stop", "the pack is full"
-    else:
-        for name, rows in (("stop", _STOPS), ("reduce", _REDUCES)):
-            found = [limit_id for limit_id in active if limit_id in rows]
-            if found:
-                do, why = name, ", ".join(found)
-                break
+    elif stops or reduces:
+        do, why = "stop" if stops else "reduce", ", ".join(stops or reduces)
     most_a = PRESETS[facts.chemistry.name].charge_c * ah
-    soc_pct = report.estimate.soc_pct
-    if soc_pct is None:
-        soc_pct = snapshot.soc_pct
+    soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
     if soc_pct is None:
         return Advice(do, why, most_a=most_a)
     per_pct_s = ah / charge_a * 36.0

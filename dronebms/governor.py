@@ -68,7 +68,8 @@ def allowance(
     given = (estimate.max_discharge_a, estimate.max_discharge_30s_a)
     found = [(math.inf, "none"), *((a, "cell_critical") for a in given if a is not None)]
     cell_v, pack_ohm = values["lowest_cell_v"], estimate.resistance_ohm
-    load_a, cells = values.get("loaded_a"), values["cells"]
+    loaded_a, cells = values.get("loaded_a"), values["cells"]
+    load_a = None if loaded_a is None or math.isnan(loaded_a) else loaded_a
     if cell_v is not None and pack_ohm and load_a is not None and cells:
         over_v = cell_v - caps.cutoff_v - _SAG_V
         found.append((max(load_a + over_v * cells / pack_ohm, 0.0), "cell_sag"))

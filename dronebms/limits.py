@@ -118,7 +118,7 @@ def _cells(facts: BatteryFacts) -> tuple[Limit, ...]:
         Limit("cell_high_critical", "highest_cell_v", full_v + 0.10, full_v + 0.05, 2.0, 10.0, C, "cell {cell} at {value:.2f} V, above full by too much", CELL_FAIL),
         Limit("cell_high_emergency", "highest_cell_v", full_v + 0.20, full_v + 0.10, 1.0, 10.0, E, "cell {cell} at {value:.2f} V, it may burn", CELL_FAIL),
         Limit("spread_rest",     "spread_rest_v",    0.10,          0.05,          10.0, 30.0, W, "cells differ by {value:.2f} V at rest"),
-        Limit("spread_load",     "spread_load_v",    0.30,          0.20,          10.0, 10.0, W, "cells differ by {value:.2f} V under load", CELL_FAIL),
+        Limit("spread_load",     "spread_load_v",    0.30,          0.20,          10.0, 10.0, W, "cells differ by {value:.2f} V under load"),
     )
     if facts.cells is None:
         return rows
@@ -137,9 +137,9 @@ def _heat(facts: BatteryFacts) -> tuple[Limit, ...]:
         Limit("cold",            "temperature_degc", cold,          cold + 3.0,     5.0, 20.0, W, "pack at {value:z.0f} degC, cold is {trip:.0f} degC", UNDER_TEMPERATURE),
         Limit("cold_critical",   "temperature_degc", cold - 10.0,   cold - 7.0,     5.0, 20.0, C, "pack at {value:z.0f} degC, its limit is {trip:.0f} degC", UNDER_TEMPERATURE),
         Limit("cold_emergency",  "temperature_degc", cold - 20.0,   cold - 17.0,    5.0, 20.0, E, "pack at {value:z.0f} degC, it may give nothing at once", UNDER_TEMPERATURE),
-        Limit("fet_hot",         "fet_degc",         80.0,          70.0,           3.0, 20.0, W, "the pack's transistors at {value:.0f} degC", OVER_TEMPERATURE),
+        Limit("fet_hot",         "fet_degc",         80.0,          70.0,           3.0, 20.0, W, "the pack's transistors at {value:.0f} degC"),
         Limit("fet_critical",    "fet_degc",         100.0,         80.0,           2.0, 20.0, C, "the pack's transistors at {value:.0f} degC, they may open", OVER_TEMPERATURE),
-        Limit("warming",         "warming_k",        8.0,           5.0,            2.0, 20.0, W, "pack {value:.0f} K warmer within a minute", OVER_TEMPERATURE),
+        Limit("warming",         "warming_k",        8.0,           5.0,            2.0, 20.0, W, "pack {value:.0f} K warmer within a minute"),
         Limit("warming_critical", "warming_k",       15.0,          8.0,            2.0, 20.0, C, "pack {value:.0f} K warmer within a minute", OVER_TEMPERATURE),
     )
 
@@ -154,6 +154,7 @@ def _gauge(_: BatteryFacts) -> tuple[Limit, ...]:
         Limit("gauge_stop",      "stop_alarm",       1.0,           0.0,            1.0, 10.0, C, "the gauge says: stop discharging now", DEEP_DISCHARGE),
         Limit("gauge_hot",       "hot_alarm",        1.0,           0.0,            1.0, 10.0, C, "the gauge says: the pack is too hot", OVER_TEMPERATURE),
         Limit("tripped",         "tripped",          1.0,           0.0,            1.0, 10.0, E, "the pack protects itself: {why}", CELL_FAIL),
+        Limit("charge_tripped",  "charge_tripped",   1.0,           0.0,            1.0, 10.0, W, "the pack stops its charge: {why}"),
         Limit("failed",          "failed",           1.0,           0.0,            1.0, 10.0, E, "the pack has failed for good: {why}", CELL_FAIL, latch=True),
     )
 

@@ -29,6 +29,7 @@ _READ = {
     "stop_alarm": "status_raw",
     "hot_alarm": "status_raw",
     "tripped": "safety_raw",
+    "charge_tripped": "safety_raw",
     "failed": "failure_raw",
     "charge_a": "current_a",
 }
@@ -130,7 +131,7 @@ class Judge:
     """One pack's limits, judged at every step.
 
     Args:
-        limits: the table; rows that share a quantity stand in order of severity.
+        limits: the table.
         facts: what is known of the pack.
     """
 
@@ -189,17 +190,10 @@ class Judge:
         ahead = self._forewarning.update(values, signals.drawn, now_s, holding)
         next_id, next_s = (active[0].limit_id, 0.0) if active else ahead.first
         return Status(
-            t_s=now_s,
-            severity=active[0].severity if active else Severity.OK,
-            active=tuple([limit.limit_id for limit in active]),
-            limited_by=next_id,
-            limited_in_s=next_s,
-            asked_max_a=asked_a,
-            fault_bits=bits,
-            events=tuple(events),
-            asked_by=asked_by,
-            trips_in_s=ahead.trips_in_s,
-        )
+            now_s, active[0].severity if active else Severity.OK,
+            tuple([limit.limit_id for limit in active]), next_id, next_s,
+            asked_a, bits, tuple(events), asked_by, ahead.trips_in_s,
+        )  # fmt: skip
 
     def _govern(
         self, values: Values, estimate: Estimate, vehicle: VehicleState, now_s: float
@@ -221,10 +215,4 @@ def _event(row: _Row, value: float, snapshot: Snapshot, why: str) -> Event:
     if not row.active:
         tells = "{value" in limit.text and value is not OVER
         text = f"{limit.limit_id} is over" + (f": {text}" if tells else "")
-    return Event(
-        t_s=snapshot.t_s,
-        limit_id=limit.limit_id,
-        severity=limit.severity,
-        tripped=row.active,
-        text=text,
-    )
+    return Event(snapshot.t_s, limit.limit_id, limit.severity, tripped=row.active, text=text)

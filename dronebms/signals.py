@@ -25,14 +25,13 @@ _STORED_PCT = 80.0
 _STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
 _CAPACITY_FRAC = 0.2  # between what is told and what the gauge was made for
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
-_ESTIMATED: tuple[str, ...] = (
-    "soc_pct",
-    "soh_pct",
-    "remaining_s",
-    "remaining_low_s",
-    "remaining_high_s",
-)
-_ESTIMATED += ("turn_back_in_s", "home_reserve_s")
+_ESTIMATED = (
+    "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s",
+    "home_reserve_s",
+)  # fmt: skip
+# SafetyStatus: what stops a charge alone (COV, OCC, ASCC, OTC, PTO, CTO, OC, CHGC, CHGV, PCHGC,
+# UTC, COVL); every other bit means that the pack may open, or has opened, its discharge transistor.
+_CHARGE_BITS = 0x17D4130E
 _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
 
@@ -128,6 +127,7 @@ class Signals:
             "doubts": snapshot.doubts,
             "mismatches": self.mismatches,
             "tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
+            "charge_tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
             "failed": _flags(PF_STATUS_5, snapshot.failure_raw),
         }
         return "; ".join(words.get(what, ()))
@@ -148,7 +148,8 @@ class Signals:
         status_raw = snapshot.status_raw
         values["stop_alarm"] = None if status_raw is None else float(bool(status_raw & _STOP))
         values["hot_alarm"] = None if status_raw is None else float(bool(status_raw & _HOT))
-        values["tripped"] = _count(snapshot.safety_raw)
+        values["tripped"] = _count(snapshot.safety_raw, ~_CHARGE_BITS)
+        values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)
         values["failed"] = _count(snapshot.failure_raw)
         if heard:
             if self._told != (snapshot.identity, self.facts):
@@ -233,5 +234,5 @@ def _flags(word: StatusWord, raw: int | None) -> tuple[str, ...]:
     return tuple(f"{bit.name} {bit.text}" for bit in decode_bits(word, data))
 
 
-def _count(raw: int | None) -> float | None:
-    return None if raw is None else float(raw.bit_count())
+def _count(raw: int | None, mask: int = -1) -> float | None:
+    return None if raw is None else float((raw & mask).bit_count())

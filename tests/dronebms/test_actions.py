@@ -1,6 +1,7 @@
 """What is wanted when, and the rule of precedence: which command may go out, or why none."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -269,3 +270,8 @@ def test_whatever_happens_the_rule_holds(
         assert vehicle.heartbeat_age_s <= 2.0
         assert decision.send > urgency.get(str(vehicle.mode), Do.REPORT)
         assert decision.send in {one.action.do for one in wanted}
+
+
+def test_the_page_on_protection_shows_the_table_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protection.md").read_text(encoding="utf-8")
+    assert "\n".join(explain(default_limits(FACTS))) in page

@@ -120,7 +120,7 @@ severity = "bad"
         "battery.2.cutoff_cell_v: expected less than or equal to 4.2, not 33.0",
         "mavlink.url: expected a valid string, not 14550",
         "mavlink.system_id: expected greater than or equal to 1, not 0",
-        "limit.1.id: expected one of 56 names, of which hot is the nearest, not 'hott'",
+        "limit.1.id: expected one of 57 names, of which hot is the nearest, not 'hott'",
         "limit.1.severity: expected one of info, warning, critical, emergency, not 'bad'",
         "colour is not a known key; the nearest is topology",
     ]
@@ -369,7 +369,7 @@ def test_an_action_is_read_as_it_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('on = "ok"\ndo = "land"', "action.1.on: expected one of 61 names"),
+        ('on = "ok"\ndo = "land"', "action.1.on: expected one of 62 names"),
         ('on = "hot"\ndo = "shutdown"', "action.1.do: expected one of report, announce, reduce"),
         ('on = "hot"\ndo = "land"\nescalate = "return"', "escalate to be more urgent"),
         ('on = "hot"\ndo = "announce"\nescalate = "land"', "escalate to be more urgent"),
@@ -382,3 +382,30 @@ def test_an_action_that_cannot_be_is_refused(tmp_path: Path, text: str, why: str
     path.write_text(with_action(text))
     with pytest.raises(ConfigError, match=why):
         read_config(path)
+
+
+def test_what_a_maker_rates_and_what_keeps_the_vehicle_in_the_air_can_be_told() -> None:
+    told = "continuous_c = 25.0\nburst_c = 50.0\nlimp_home_a = 41.0\n"
+    config = read(BATTERY + told + 'cells = 6\n[charger]\ncommand = ["charge", "-v"]\n')
+    facts = config.battery[0].facts()
+    assert (facts.continuous_c, facts.burst_c, facts.limp_home_a) == (25.0, 50.0, 41.0)
+    assert config.charger is not None
+    assert config.charger.command == ["charge", "-v"]
+    assert (read(BATTERY).charger, read(BATTERY).topology) == (None, "parallel")
+    assert read('topology = "series"\n' + BATTERY).topology == "series"
+    assert complaints(BATTERY + "continuous_c = 9.0\nburst_c = 5.0\n") == [
+        "battery.1: expected burst_c to be continuous_c at the least"
+    ]
+    assert complaints('topology = "ring"\n' + BATTERY) == [
+        "topology: expected one of parallel, series, not 'ring'"
+    ]
+    assert complaints(BATTERY + "[charger]\ncommand = []\n")
+
+
+def test_limits_that_contradict_each_other_for_a_pack_are_refused_with_the_reason() -> None:
+    (line,) = complaints(BATTERY + '[[limit]]\nid = "hot"\ntrip = 65.0\n')
+    assert line == (
+        "limit 'hot_critical' is critical and trips at 60, before 'hot', which is warning, at 65"
+    )
+    both = '[[limit]]\nid = "hot"\ntrip = 61.0\n[[limit]]\nid = "hot_critical"\ntrip = 65.0\n'
+    assert len(read(BATTERY + both).limit) == 2

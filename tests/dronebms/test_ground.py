@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dronebms import charging
 from dronebms.charging import ChargerHook, advice
 from dronebms.clock import VirtualClock
 from dronebms.estimator import Estimate
@@ -132,11 +133,14 @@ def test_what_the_table_says_of_a_charge_becomes_advice(
     assert why in told.why
 
 
-def test_every_limit_that_advice_rests_on_is_in_the_table() -> None:
-    from dronebms import charging  # noqa: PLC0415 - its private rows
-
-    ids = {row.limit_id for row in default_limits(FACTS)}
-    assert {*charging._STOPS, *charging._REDUCES} <= ids
+def test_whatever_is_critical_stops_a_charge_and_every_milder_row_that_does_is_in_the_table() -> (
+    None
+):
+    lost = Status(0.0, Severity.CRITICAL, ("lost", "charging_fast"))
+    assert advice(ready(current_a=-2.5, status=lost)).do == "stop"
+    noted = Status(0.0, Severity.WARNING, ("cold", "worn"))
+    assert advice(ready(current_a=-2.5, status=noted)).do == "go on"
+    assert {*charging._STOPS} <= {row.limit_id for row in default_limits(FACTS)}
 
 
 def test_the_users_program_is_told_to_stop_once_a_minute_and_never_while_armed(

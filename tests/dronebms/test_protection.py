@@ -25,7 +25,7 @@ WARM_S = 61.0  # until the longest window is known
 # What is a time, a sum or a mean has its own analytic test; any other is shown by a snapshot.
 SUMMED = {*SPANS_S, "heat_a", "warming_k", "silence_s", "blind_s", "spread_rest_v", "idle_mah"}
 SUMMED |= {"charge_s", "stored_s"}
-COUNTED = {"doubts", "mismatches", "stop_alarm", "hot_alarm", "tripped", "failed"}
+COUNTED = {"doubts", "mismatches", "stop_alarm", "hot_alarm", "tripped", "charge_tripped", "failed"}
 STAY = replace(FACTS, limp_home_a=0.0)  # so that the margin of limp_home is what is shown
 
 
@@ -71,6 +71,7 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
         "stop_alarm": {"status_raw": None if value is None else flag << 11},
         "hot_alarm": {"status_raw": None if value is None else flag << 12},
         "tripped": {"safety_raw": None if value is None else flag << 4},
+        "charge_tripped": {"safety_raw": None if value is None else flag << 26},
         "failed": {"failure_raw": None if value is None else flag << 28},
     }.get(what, {"current_a" if what in SUMMED else what: value})  # type: ignore[assignment]  # by name
     if what in OF_ESTIMATE:

@@ -148,6 +148,7 @@ FAULTS = {
     "gauge_stop":          Fault({"status_raw": 0x08C0}),
     "gauge_hot":           Fault({"status_raw": 0x10C0}),
     "tripped":             Fault({"safety_raw": 1 << 4}),
+    "charge_tripped":      Fault({"safety_raw": 1 << 12}),
     "failed":              Fault({"failure_raw": 1 << 28}),
     "charging_cold":       Fault({**CHARGE, "degc": at("charging_cold")}, {"degc": 2.0}),
     "charging_warm":       Fault({**CHARGE, "degc": at("charging_warm")}, {"degc": 40.0}),
