@@ -9,7 +9,7 @@ from mavlink_bridge.autopilot import Autopilot
 from mavlink_bridge.vehicles import Vehicle
 
 _LISTEN_S = 1.6  # its batteries take turns: by then each has been told
-_ALONE_S = 3.0  # no vehicle is there
+_ALONE_S = 1.2  # a vehicle that is there has said its heartbeat
 
 
 class FirstId:
