@@ -163,7 +163,8 @@ def _left(_: BatteryFacts) -> tuple[Limit, ...]:
     return (
         Limit("charge_low",      "soc_pct",          15.0,          20.0,           5.0, 30.0, W, "{value:.0f} % charge left"),
         Limit("charge_critical", "soc_pct",          7.0,           12.0,           5.0, 30.0, C, "{value:.0f} % charge left"),
-        Limit("time_low",        "remaining_low_s",  60.0,          120.0,          5.0, 30.0, W, "perhaps only {value:.0f} s left"),
+        Limit("time_soon",       "remaining_low_s",  120.0,         180.0,          5.0, 30.0, I, "perhaps only {value:.0f} s left"),
+        Limit("time_low",        "remaining_s",      120.0,         180.0,          5.0, 30.0, W, "about {value:.0f} s left"),
         Limit("time_critical",   "remaining_s",      60.0,          120.0,          3.0, 30.0, C, "about {value:.0f} s left"),
         Limit("time_over",       "remaining_high_s", 20.0,          60.0,           3.0, 30.0, E, "at most {value:.0f} s left"),
         Limit("home_soon",       "turn_back_in_s",   60.0,          120.0,          5.0, 30.0, W, "turn back within {value:.0f} s"),

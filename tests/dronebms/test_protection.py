@@ -517,7 +517,7 @@ def test_what_moves_away_or_stands_still_has_no_time_and_something_is_named_unde
 
 def test_a_time_that_is_left_runs_down_by_itself() -> None:
     status = Run(Judge(LIPO_ROWS, FACTS), "remaining_s").hold(300.0, STEP_S)[-1]
-    assert (status.limited_by, status.limited_in_s) == ("time_critical", 243.0)
+    assert (status.limited_by, status.limited_in_s) == ("time_low", 185.0)
 
 
 @pytest.mark.parametrize("row", [*LIPO_WINDOWED, LIPO["heat"], LIPO["heat_critical"]], ids=named)

@@ -108,6 +108,7 @@ END: tuple[str, ...] = (
     "cell_low",
     "cell_sag",
     "pack_low",
+    "time_soon",
     "time_low",
     "time_critical",
     "time_over",
@@ -168,6 +169,7 @@ FAULTS = {
 # What no single word shows: what is worked out over a flight, and what takes hours.
 ELSEWHERE = {
     "cell_low": "flights of benchmarks/protection.py: the estimator takes the sag out",
+    "time_soon": "flights",
     "charge_low": "flights",
     "charge_critical": "flights",
     "time_low": "flights",
