@@ -7,6 +7,9 @@ for two fresh readings: one bad sample trips nothing.
 
 Rows of one quantity are its tiers, as foxBMS has them: recommended (a warning), maximum (critical)
 and safety (an emergency). `clear_s` is also the least time that a row stays tripped.
+
+Sources: the chemistry's row for cut-off, full, hot, cold and C; `PRESETS` for charging; comments
+beside rows. What has none is set by hand, with the reason in docs/protection.md where it matters.
 """
 
 from collections.abc import Iterable
@@ -161,6 +164,8 @@ def _gauge(_: BatteryFacts) -> tuple[Limit, ...]:
 
 def _left(_: BatteryFacts) -> tuple[Limit, ...]:
     return (
+        # The shares are PX4's: BAT_LOW_THR 15 %, BAT_CRIT_THR 7 %. Only the median warns: a lower bound
+        # that is honest is often low, and a note is enough for it.
         Limit("charge_low",      "soc_pct",          15.0,          20.0,           5.0, 30.0, W, "{value:.0f} % charge left"),
         Limit("charge_critical", "soc_pct",          7.0,           12.0,           5.0, 30.0, C, "{value:.0f} % charge left"),
         Limit("time_soon",       "remaining_low_s",  120.0,         180.0,          5.0, 30.0, I, "perhaps only {value:.0f} s left"),
