@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from dronebms.actions import Action, Actions, Wanted
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
@@ -40,6 +41,7 @@ class Report:
     vehicle: VehicleState
     estimate: Estimate
     status: Status
+    wanted: tuple[Wanted, ...] = ()  # actions, the most urgent first
 
 
 Sink = Callable[[Report], None]
@@ -55,6 +57,7 @@ class Monitor:
             does not stop the others.
         index: of the battery, from 0.
         limit_changes: rows of the protection table that a configuration changes.
+        actions: what a configuration wants done when.
 
     Raises:
         ConfigError: a change of a limit that cannot be.
@@ -68,6 +71,7 @@ class Monitor:
         *,
         index: int = 0,
         limit_changes: Iterable[LimitChange] = (),
+        actions: Iterable[Action] = (),
     ) -> None:
         self._source = source
         self._told = self._facts = facts
@@ -78,7 +82,8 @@ class Monitor:
         self._plausible = Plausible()
         self._physics = Physics()
         self._estimator = Estimator(facts)
-        self._judge = Judge(self._limits(facts))
+        self._judge = Judge(self._limits(facts), facts)
+        self._actions = Actions(actions, index)
         self.sink_failures = 0
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
@@ -88,8 +93,11 @@ class Monitor:
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
         estimate = self._estimator.update(snapshot)
-        status = self._judge.update(snapshot, estimate)
-        report = Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
+        status = self._judge.update(snapshot, estimate, vehicle)
+        wanted = self._actions.update(status, vehicle)
+        report = Report(
+            now_s, self._index, self._facts, snapshot, vehicle, estimate, status, wanted
+        )
         for sink in self._sinks:
             try:
                 sink(report)
@@ -114,7 +122,7 @@ class Monitor:
         except ConfigError as error:
             _log.error("%s; this pack is judged by the limits as shipped", error)
             limits = default_limits(facts)
-        self._judge.use(limits)
+        self._judge.use(limits, facts)
 
     def _limits(self, facts: BatteryFacts) -> tuple[Limit, ...]:
         return changed_limits(default_limits(facts), self._changes)
