@@ -114,7 +114,7 @@ def _cells(facts: BatteryFacts) -> tuple[Limit, ...]:
     rows = (
         # A cell under load; the recommended tier is what sag alone may reach. At rest, or with its sag taken out: cell_low.
         Limit("cell_low",        "resting_cell_v",   low_v,         low_v + 0.10,   5.0, 10.0, W, "weakest cell at {value:.2f} V without its load, low is {trip:.2f} V"),
-        Limit("cell_sag",        "lowest_cell_v",    cut_v + 0.08,  cut_v + 0.18,   3.0, 10.0, W, "cell {cell} at {value:.2f} V under this load, near its limit"),
+        Limit("cell_sag",        "lowest_cell_v",    cut_v + 0.20,  cut_v + 0.30,   3.0, 10.0, W, "cell {cell} at {value:.2f} V under this load, near its limit"),
         Limit("cell_critical",   "lowest_cell_v",    cut_v,         cut_v + 0.15,   3.0, 10.0, C, "cell {cell} at {value:.2f} V, its limit is {trip:.2f} V", DEEP_DISCHARGE),
         Limit("cell_emergency",  "lowest_cell_v",    cut_v - 0.2,   cut_v,          2.0, 10.0, E, "cell {cell} at {value:.2f} V, far below its limit", DEEP_DISCHARGE),
         Limit("cell_high",       "highest_cell_v",   full_v + 0.05, full_v,         3.0, 10.0, W, "cell {cell} at {value:.2f} V, full is {trip:.2f} V"),

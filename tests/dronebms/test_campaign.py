@@ -177,11 +177,11 @@ def truth_of(cell_v: float, charge_frac: float, degc: float) -> Truth:
         ("charge_low", 3.7, 0.5, 25.0, True),
         ("time_critical", 3.7, 0.5, 25.0, True),
         ("hot", 3.7, 0.5, 25.0, True),
-        ("cell_low", 3.49, 0.26, 44.0, True),
-        ("cell_sag", 3.47, 0.26, 44.0, False),  # 0.1 V from 3.38 V
-        ("cell_low", 3.49, 0.24, 44.0, False),  # 10 % from 15 %
-        ("cell_low", 3.49, 0.26, 46.0, False),  # 5 K from 50 degC
-        ("cold", 3.49, 0.26, 4.0, False),  # 5 K from 0 degC
+        ("cell_low", 3.61, 0.26, 44.0, True),
+        ("cell_sag", 3.59, 0.26, 44.0, False),  # 0.1 V from 3.5 V
+        ("cell_low", 3.61, 0.24, 44.0, False),  # 10 % from 15 %
+        ("cell_low", 3.61, 0.26, 46.0, False),  # 5 K from 50 degC
+        ("cold", 3.61, 0.26, 4.0, False),  # 5 K from 0 degC
         ("silent", 3.7, 0.5, 25.0, False),
         ("current_2s", 3.7, 0.5, 25.0, False),
     ],

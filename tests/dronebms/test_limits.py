@@ -66,7 +66,7 @@ def test_the_users_cut_off_moves_every_row_of_the_cells() -> None:
     }
     assert rows["cell_critical"] == 3.5
     assert rows["cell_low"] == pytest.approx(3.8)
-    assert rows["cell_sag"] == pytest.approx(3.58)
+    assert rows["cell_sag"] == pytest.approx(3.7)
     assert rows["cell_emergency"] == pytest.approx(3.3)
     assert rows["pack_low"] == 14.0
 

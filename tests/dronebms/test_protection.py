@@ -488,7 +488,7 @@ def test_on_a_ramp_the_limit_ahead_is_named_and_when(per_s: float, step_s: float
             assert status.limited_by == "cell_sag"
             assert status.limited_in_s is not None
             told.append((t_s, status.limited_in_s))
-    assert t_s == pytest.approx((3.38 - 4.1) / per_s + 3.0, abs=1.1 * step_s)
+    assert t_s == pytest.approx((3.5 - 4.1) / per_s + 3.0, abs=1.1 * step_s)
     assert told
     for told_s, in_s in told:
         assert in_s == pytest.approx(t_s - told_s, rel=0.1, abs=1.1 * step_s)
