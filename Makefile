@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What flies or is told to a flight controller byte by byte: every branch has its test.
-COVERED := --cov=smartbattery --cov=dronebms.protection --cov=dronebms.limits --cov=mavlink_bridge.encode \
+COVERED := --cov=smartbattery --cov=dronebms.protection --cov=dronebms.limits --cov=dronebms.signals \
+	--cov=dronebms.forewarning --cov=dronebms.governor --cov=dronebms.actions --cov=mavlink_bridge.encode \
 	--cov-branch --cov-report= --cov-fail-under=100
 
 .PHONY: demo test check format bench clean

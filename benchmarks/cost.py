@@ -95,9 +95,9 @@ def main() -> None:
             estimator.update(snapshot)
 
     def judge() -> None:
-        watcher = Judge(default_limits(facts))
+        watcher = Judge(default_limits(facts), facts)
         for report in reports:
-            watcher.update(report.snapshot, report.estimate)
+            watcher.update(report.snapshot, report.estimate, report.vehicle)
 
     codec = mavlink.MAVLink(None, 1, 180)
 

@@ -11,7 +11,7 @@ its curve, with the same tables over the longer charge.
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def case_of(trace: Trace, cell: ReferenceCell, warmer_v: FloatArray) -> Case:
 def lagged(drive: FloatArray, time_s: float) -> FloatArray:
     """Return a first-order lag of one value a second, which holds since the second before."""
     gain = 1.0 - np.exp(-1.0 / time_s)
-    after: FloatArray = lfilter([gain], [1.0, gain - 1.0], drive)
+    after: FloatArray = np.asarray(lfilter([gain], [1.0, gain - 1.0], drive), dtype=np.float64)
     return after
 
 
@@ -114,7 +114,7 @@ def voltage_v(
     depleted = depleted + scalar["fast_share"] * lagged(pull, scalar["fast_depletion_s"])
     left = 1.0 - np.minimum(depleted, _MOST_DEPLETION)
     beyond = (depleted - 1.0 + left) / (1.0 - _MOST_DEPLETION)
-    return (
+    volts: FloatArray = (
         np.interp(case.charge_frac - lag_frac, *curve)
         + case.warmer_v
         - lagged(table["pair_v"] * rate_c, scalar["pair_s"])
@@ -123,6 +123,7 @@ def voltage_v(
         + scalar["depletion_v"] * (np.log(left) - beyond)
         - scalar["starved_v"] * rate_c * (1.0 - left) / left
     )
+    return volts
 
 
 def fitted(
@@ -147,8 +148,7 @@ def fitted(
         return np.concatenate((*errors, rough, (parameters - start) * holds * hold))
 
     found = least_squares(residuals, start, loss="soft_l1", f_scale=3.0, max_nfev=rounds)
-    parameters: FloatArray = found.x
-    return parameters
+    return np.asarray(found.x, dtype=np.float64)
 
 
 def told(
@@ -232,7 +232,7 @@ def write(row: CellRow, path: Path) -> None:
     def line(values: FloatArray, digits: int = 5) -> str:
         return json.dumps([float(f"{value:.{digits}g}") for value in values])
 
-    def block(arrays: dict[str, FloatArray]) -> str:
+    def block(arrays: Mapping[str, FloatArray]) -> str:
         parts = []
         for name, values in arrays.items():
             text = (

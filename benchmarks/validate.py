@@ -297,11 +297,11 @@ def misfit_mv(run: Discharge, volts: FloatArray) -> FloatArray:
 
 def fitted(run: Discharge) -> tuple[float, float, float]:
     """Return capacity, Ah, factor of resistance and cooling time that follow a discharge best."""
-    capacity_ah, factor, cooling_s = run.rated_ah, 0.6, COOLING_S
+    capacity_ah, factor, cooling_s = run.rated_ah, 1.0, COOLING_S
     for span in (0.5, 0.15, 0.05):
-        grid = np.linspace(1.0 - span, 1.0 + span, 15)
+        grid = np.geomspace(1.0 / (1.0 + span), 1.0 + span, 15)
         capacities, factors = (
-            part.ravel() for part in np.meshgrid(capacity_ah * grid, factor * grid**2)
+            part.ravel() for part in np.meshgrid(capacity_ah * grid, factor * grid**3)
         )
         volts, _ = followed(run, capacities, factors, cooling_s)
         best = int(np.argmin(misfit_mv(run, volts)))

@@ -6,16 +6,20 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from dronebms.clock import Clock, PacedClock, SystemClock, VirtualClock
+from dronebms.actions import Do
+from dronebms.charging import ChargerHook
+from dronebms.clock import Clock, PacedClock, SystemClock, VirtualClock, unix_s
 from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
-from dronebms.monitor import Monitor, Report, Sink, Source
+from dronebms.monitor import Monitor, Report, Rules, Sink, Source
 from dronebms.recording import Recorded, Recorder
 from dronebms.recovery import RecoveryProgram
 from dronebms.threads import BusThread, PolledGauge
 from dronebms.vehicle import VehicleState
-from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.acting import Acting
+from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.codec import read_key
 from mavlink_bridge.link import open_link
 from sim.faults import parse_fault
 from sim.world import open_virtual
@@ -143,20 +147,36 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
         if recorder is not None:
             recorder.polled(index, t_s, transfers)
 
-    bridge = Bridge(
-        stack.enter_context(closing(open_link(config.mavlink.url))),
-        system_id=config.mavlink.system_id,
-        vehicle=config.mavlink.vehicle,
-    )
-    changes, sinks = config.limit_changes(), (bridge, log_events)
+    bridge = _bridge(config, stack, clock)
+    sinks = list[Sink]((bridge, log_events))
+    if config.charger is not None:
+        sinks.append(ChargerHook(config.charger.command, clock))
+    rules = Rules(config.limit_changes(), tuple(row.action() for row in config.action))
     sources = _sources(config, stack, clock, polled)
     monitors = [
-        Monitor(source, battery.facts(), sinks, index=index, limit_changes=changes)
+        Monitor(source, battery.facts(), sinks, index=index, rules=rules)
         for index, (source, battery) in enumerate(zip(sources, config.battery, strict=True))
     ]
     _log.info("telling %s", config.mavlink.url)
     recorder = _recorder(config, stack)  # last: what cannot start leaves no empty recording
     return Loop(clock, bridge.pump, monitors, recorder).reports(_live_ticks(clock))
+
+
+def _bridge(config: Config, stack: ExitStack, clock: Clock) -> Bridge:
+    """Return the way to the vehicle; it acts only where the configuration names an action."""
+    told = config.mavlink
+    key = None if told.signing_key is None else read_key(Path(told.signing_key))
+    bridge = Bridge(
+        stack.enter_context(closing(open_link(told.url))),
+        system_id=told.system_id,
+        vehicle=told.vehicle,
+        first_battery_id=told.battery_id,
+        terms=Terms(accept_systems=told.accept_systems, key=key, unix_s=unix_s()),
+    )
+    if any(row.action().do >= Do.REDUCE for row in config.action):
+        bridge.acting = Acting(Path(told.state_dir))
+        stack.callback(bridge.put_back, clock)
+    return bridge
 
 
 def _lock(config: Config, stack: ExitStack) -> None:

@@ -15,6 +15,9 @@ class BatteryFacts:
     capacity_mah: float | None = None  # rated
     cutoff_cell_v: float | None = None
     pack_id: str | None = None
+    continuous_c: float | None = None  # what its maker rates it for, times the capacity an hour
+    burst_c: float | None = None  # for 10 s
+    limp_home_a: float | None = None  # that keeps the aircraft in the air
 
     @property
     def cutoff_v(self) -> float:

@@ -37,7 +37,10 @@ from sim.truth import Truth
 
 SETTLE_S = 60.0  # the estimate is judged from so long after take-off on
 FAR_V, FAR_K, FAR_PCT, FAR_S = 0.1, 5.0, 10.0, 180.0  # from every limit an alarm is false
-_END = ("lowest_cell_v", "voltage_v", "soc_pct", "remaining_s", "remaining_low_s")
+_END = (
+    "lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct", "remaining_s", "remaining_low_s",
+    "remaining_high_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def _is_far(alarm: str, facts: BatteryFacts, truth: Truth) -> bool:
     limits = {limit.limit_id: limit for limit in default_limits(facts)}
     return (
         limits[alarm].what in (*_END, "temperature_degc")
-        and min(truth.cells_v) > limits["cell_low"].trip + FAR_V
+        and min(truth.cells_v) > limits["cell_sag"].trip + FAR_V
         and 100.0 * truth.soc_frac > limits["charge_low"].trip + FAR_PCT
         and limits["cold"].trip + FAR_K < truth.temperature_degc < limits["hot"].trip - FAR_K
     )

@@ -24,6 +24,7 @@ from rich.progress import Progress
 from dronebms import predictions
 from dronebms.app import SimOptions, Simulation, serve
 from dronebms.cli_campaign import campaign
+from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
 from dronebms.cli_probe import probe
 from dronebms.clock import SystemClock
@@ -184,6 +185,8 @@ COMMANDS = {
     "run": _run,
     "probe": probe,
     "replay": _replay,
+    "check": check,
+    "ardupilot-script": ardupilot_script,
     "campaign": campaign,
 }
 

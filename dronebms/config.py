@@ -8,9 +8,19 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
-from dronebms.limits import LimitChange, Severity, contradiction, every_limit
+from dronebms.errors import ConfigError
+from dronebms.limits import (
+    LimitChange,
+    Severity,
+    changed_limits,
+    contradiction,
+    default_limits,
+    every_limit,
+)
+from dronebms.packs import TOPOLOGIES
 from dronebms.tomlfile import (
     ChemistryName,
     NotNegative,
@@ -27,6 +37,7 @@ AUTO = "auto"  # the gauge's profile is found out by reading
 
 Word = Annotated[str, Field(min_length=1)]
 _VIRTUAL = "sim:"
+_SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
 
 def _bus(text: str) -> str:
@@ -51,6 +62,9 @@ class BatteryConfig(Section):
     capacity_mah: Positive | None = None
     chemistry: ChemistryName = "lipo"
     cutoff_cell_v: Annotated[float, Field(ge=1.5, le=4.2)] | None = None
+    continuous_c: Positive | None = None  # as the pack's maker rates it
+    burst_c: Positive | None = None
+    limp_home_a: Positive | None = None
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "BatteryConfig":
@@ -60,6 +74,8 @@ class BatteryConfig(Section):
             raise ValueError("no mux_address and no recovery with a simulated bus")
         if self.mux_address == self.address:
             raise ValueError("a pack at another address than its multiplexer")
+        if self.continuous_c and self.burst_c and self.burst_c < self.continuous_c:
+            raise ValueError("burst_c to be continuous_c at the least")
         return self
 
     @property
@@ -92,6 +108,9 @@ class BatteryConfig(Section):
             cells=self.cells,
             capacity_mah=self.capacity_mah,
             cutoff_cell_v=self.cutoff_cell_v,
+            continuous_c=self.continuous_c,
+            burst_c=self.burst_c,
+            limp_home_a=self.limp_home_a,
         )
 
 
@@ -101,6 +120,10 @@ class MavlinkConfig(Section):
     url: str = "udpout:127.0.0.1:14550"
     system_id: Annotated[int, Field(ge=1, le=255)] = 1
     vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
+    battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: the first that is free
+    accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # that may ask
+    signing_key: Word | None = None  # file with a passphrase
+    state_dir: Word = "/var/lib/dronebms"  # what is to be put back on the vehicle
 
 
 class StatusConfig(Section):
@@ -128,10 +151,9 @@ class LimitConfig(Section):
     @field_validator("severity", mode="before")
     @classmethod
     def _named(cls, name: object) -> object:
-        names = [severity.label for severity in Severity if severity]
-        if name not in names:
-            raise ValueError(f"one of {', '.join(names)}")
-        return Severity[str(name).upper()]
+        if name not in _SEVERITIES:
+            raise ValueError(f"one of {', '.join(_SEVERITIES)}")
+        return _SEVERITIES[str(name)]
 
     @model_validator(mode="after")
     def _can_clear(self) -> "LimitConfig":
@@ -142,6 +164,47 @@ class LimitConfig(Section):
         return self
 
 
+_DOS = {do.label: do for do in Do}
+DoName = Annotated[str, one_of(_DOS)]
+
+
+class ActionConfig(Section):
+    """What is done beside reporting and announcing."""
+
+    on: Annotated[str, one_of((*_SEVERITIES, GOVERNOR, *every_limit()))]
+    do: DoName
+    hold_s: NotNegative = 2.0
+    cooldown_s: NotNegative = 30.0
+    only_when_armed: bool = True
+    retry_s: Positive = 3.0
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    escalate: DoName | None = None
+    speed_m_s: Positive | None = None
+    climb_m_s: Positive | None = None
+
+    @model_validator(mode="after")
+    def _can_be(self) -> "ActionConfig":
+        do, escalate = _DOS[self.do], _DOS.get(self.escalate or "")
+        if escalate is not None and not Do.RETURN <= do < escalate:
+            raise ValueError("escalate to be more urgent than do, which is return")
+        if do is not Do.REDUCE and (self.speed_m_s is not None or self.climb_m_s is not None):
+            raise ValueError("speed_m_s and climb_m_s with reduce alone")
+        return self
+
+    def action(self) -> Action:
+        """Return the row as `actions.Actions` takes it."""
+        told = self.model_dump()
+        told["on"] = _SEVERITIES.get(self.on, self.on)
+        told["do"], told["escalate"] = _DOS[self.do], _DOS.get(self.escalate or "")
+        return Action(**told)
+
+
+class ChargerConfig(Section):
+    """A program that regulates a charger: run with `reduce` or `stop`, never while armed."""
+
+    command: Annotated[list[Word], Field(min_length=1)]
+
+
 class Config(Section):
     """A whole file."""
 
@@ -150,6 +213,9 @@ class Config(Section):
     status: StatusConfig | None = None
     recording: RecordingConfig | None = None
     limit: list[LimitConfig] = Field(default_factory=list)
+    action: list[ActionConfig] = Field(default_factory=list)
+    charger: ChargerConfig | None = None
+    topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]  # of several batteries
 
     @model_validator(mode="after")
     def _every_pack_is_heard_alone(self) -> "Config":
@@ -158,6 +224,15 @@ class Config(Section):
                 wrong = _conflict(earlier, later)
                 if wrong is not None:
                     raise ValueError(f"battery.{first + 1} and battery.{second + 1}: {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> "Config":
+        for battery in self.battery:
+            try:
+                changed_limits(default_limits(battery.facts()), self.limit_changes())
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
         return self
 
     def adapters(self) -> list[list[tuple[int, BatteryConfig]]]:

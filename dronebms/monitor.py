@@ -4,10 +4,11 @@ Live, replay and simulation all step here; they differ in the source and the clo
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from dronebms.actions import Action, Actions, Wanted
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
@@ -41,9 +42,21 @@ class Report:
     vehicle: VehicleState
     estimate: Estimate
     status: Status
+    wanted: tuple[Wanted, ...] = ()  # actions, the most urgent first
 
 
 Sink = Callable[[Report], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a configuration says of how a battery is judged and what follows."""
+
+    limit_changes: tuple[LimitChange, ...] = ()  # of rows of the protection table
+    actions: tuple[Action, ...] = ()
+
+
+NO_RULES = Rules()
 
 
 class Monitor:
@@ -55,7 +68,7 @@ class Monitor:
         sinks: called in this order with every report; one that fails is logged, counted and
             does not stop the others.
         index: of the battery, from 0.
-        limit_changes: rows of the protection table that a configuration changes.
+        rules: what a configuration changes.
         packs: what was learned of packs in earlier flights; `learn` adds to it.
 
     Raises:
@@ -69,7 +82,7 @@ class Monitor:
         sinks: Sequence[Sink] = (),
         *,
         index: int = 0,
-        limit_changes: Iterable[LimitChange] = (),
+        rules: Rules = NO_RULES,
         packs: LearnedPacks | None = None,
     ) -> None:
         self._source = source
@@ -77,12 +90,13 @@ class Monitor:
         self._serial: int | None = None
         self._sinks = tuple(sinks)
         self._index = index
-        self._changes = tuple(limit_changes)
+        self._changes = rules.limit_changes
         self._plausible = Plausible()
         self._physics = Physics()
         self._packs = packs
         self._estimator = Estimator(facts, self._recall)
-        self._judge = Judge(self._limits(facts))
+        self._judge = Judge(self._limits(facts), facts)
+        self._actions = Actions(rules.actions, index)
         self.sink_failures = 0
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
@@ -92,8 +106,11 @@ class Monitor:
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
         estimate = self._estimator.update(snapshot, vehicle)
-        status = self._judge.update(snapshot, estimate)
-        report = Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
+        status = self._judge.update(snapshot, estimate, vehicle)
+        wanted = self._actions.update(status, vehicle)
+        report = Report(
+            now_s, self._index, self._facts, snapshot, vehicle, estimate, status, wanted
+        )
         for sink in self._sinks:
             try:
                 sink(report)
@@ -135,7 +152,7 @@ class Monitor:
         except ConfigError as error:
             _log.error("%s; this pack is judged by the limits as shipped", error)
             limits = default_limits(facts)
-        self._judge.use(limits)
+        self._judge.use(limits, facts)
 
     def _limits(self, facts: BatteryFacts) -> tuple[Limit, ...]:
         return changed_limits(default_limits(facts), self._changes)

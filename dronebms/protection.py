@@ -1,22 +1,39 @@
 """Judges a pack against its limits: what holds now, what has changed, what binds next.
 
-It judges and does not act. Each row has its own hold and clear times; a value that is unknown
-neither trips nor clears: silence is a row of its own.
+It judges and does not act. Each row has its own hold and clear times and asks for fresh readings;
+a value that is unknown neither trips nor clears: silence is a row of its own.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
 
+from dronebms.battery import BatteryFacts
 from dronebms.estimator import Estimate
+from dronebms.forewarning import Forewarning
+from dronebms.governor import Governor, allowance, caps_of
 from dronebms.limits import Limit, Severity
+from dronebms.plausible import LONE_S
+from dronebms.signals import OVER, Signals, Values
+from dronebms.vehicle import UNHEARD, VehicleState
 from smartbattery.snapshot import Snapshot
 
 __all__ = ["Event", "Judge", "Severity", "Status"]
 
-_WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
-_TREND_TAU_S = 20.0
-_FAR_S = 3600.0  # a limit further away than this binds nothing
+# Whose age says whether a quantity is fresh; every other one is as fresh as the voltage.
+_READ = {
+    "temperature_degc": "temperature_degc",
+    "charging_degc": "temperature_degc",
+    "warming_k": "temperature_degc",
+    "fet_degc": "fet_degc",
+    "stop_alarm": "status_raw",
+    "hot_alarm": "status_raw",
+    "tripped": "safety_raw",
+    "charge_tripped": "safety_raw",
+    "failed": "failure_raw",
+    "charge_a": "current_a",
+}
+_SLACK_S = 5e-7  # sums of steps are not exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,76 +59,8 @@ class Status:
     asked_max_a: float | None = None
     fault_bits: int = 0  # MAV_BATTERY_FAULT
     events: tuple[Event, ...] = ()  # since the last Status
-
-
-Inputs = tuple[Snapshot, Estimate]
-
-
-def _extreme_cell(snapshot: Snapshot, pick: Callable[[list[float]], float]) -> float | None:
-    known = [v for v in snapshot.cells_v if v is not None]
-    return pick(known) if known else None
-
-
-QUANTITIES: dict[str, Callable[[Inputs], float | None]] = {
-    "lowest_cell_v": lambda of: _extreme_cell(of[0], min),
-    "highest_cell_v": lambda of: _extreme_cell(of[0], max),
-    "voltage_v": lambda of: of[0].voltage_v,
-    "doubts": lambda of: None if of[0].voltage_v is None else float(len(of[0].doubts)),
-    "temperature_degc": lambda of: of[0].temperature_degc,
-    "soc_pct": lambda of: of[1].soc_pct,
-    "remaining_s": lambda of: of[1].remaining_s,
-    "remaining_low_s": lambda of: of[1].remaining_low_s,
-}
-
-
-class _Window:
-    """Time-weighted mean over the last seconds; unknown until they have been heard."""
-
-    def __init__(self, span_s: float) -> None:
-        self._span_s = span_s
-        self._pieces: deque[tuple[float, float, float]] = deque()  # from, until, value
-        self._sum = 0.0
-
-    def mean(self, now_s: float, value: float | None) -> float | None:
-        """Take in the value that held since the last call and return the mean, if it is known."""
-        pieces = self._pieces
-        if value is None:
-            pieces.clear()
-            self._sum = 0.0
-            return None
-        since_s = pieces[-1][1] if pieces else now_s
-        pieces.append((since_s, now_s, value))
-        self._sum += (now_s - since_s) * value
-        while pieces[0][1] <= now_s - self._span_s:
-            start_s, end_s, old = pieces.popleft()
-            self._sum -= (end_s - start_s) * old
-        start_s, _, old = pieces[0]
-        early_s = now_s - self._span_s - start_s
-        if early_s < -1e-9:  # noqa: PLR2004 - rounding of sums of steps
-            return None
-        return (self._sum - early_s * old) / self._span_s
-
-
-class _Trend:
-    """How fast a quantity moves, smoothed."""
-
-    def __init__(self) -> None:
-        self._last: tuple[float, float] | None = None
-        self._smooth: float | None = None
-        self.per_s = 0.0
-
-    def update(self, now_s: float, value: float) -> None:
-        """Take in a value."""
-        if self._last is not None and self._smooth is not None:
-            dt_s = now_s - self._last[0]
-            share = dt_s / (_TREND_TAU_S + dt_s)
-            before = self._smooth
-            self._smooth += share * (value - before)
-            if dt_s > 0:
-                self.per_s += share * ((self._smooth - before) / dt_s - self.per_s)
-        else:
-            self._smooth = value
-        self._last = (now_s, value)
+    asked_by: str | None = None  # id of the limit for whose sake it is asked
+    trips_in_s: Mapping[str, float] = field(default_factory=dict)  # at the present load
 
 
 @dataclass(slots=True)
@@ -121,117 +70,149 @@ class _Row:
     limit: Limit
     active: bool = False
     since_s: float | None = None  # of the condition that would change `active`
+    readings: int = 0  # fresh ones since then
+    read: tuple[float, float] | None = None  # the newest of them: when, what
+    held: bool = False  # latched, and not released by hand
+
+    def changes(self, value: float, now_s: float, read_s: float) -> bool:
+        """Take in a value; return whether the row has to trip or clear."""
+        limit = self.limit
+        met = limit.recovered(value) and not self.held if self.active else limit.beyond(value)
+        if not met:
+            self.since_s = None
+            return False
+        if self.since_s is None:
+            self.since_s, self.readings, self.read = now_s, 0, None
+        # A gauge that measures once a second is read ten times in it: that is one reading.
+        read = self.read
+        if read is None or (read_s > read[0] and (value != read[1] or read_s - read[0] >= LONE_S)):
+            self.readings, self.read = self.readings + 1, (read_s, value)
+        hold_s = limit.clear_s if self.active else limit.hold_s
+        enough = self.active or self.readings >= limit.readings
+        return enough and now_s - self.since_s >= hold_s - _SLACK_S
+
+    def rest_s(self, now_s: float) -> float:
+        """Return the rest of the time that runs, endless when none does."""
+        if self.since_s is None:
+            return inf
+        return max(self.limit.hold_s - (now_s - self.since_s), 0.0)
+
+    def turn(self) -> None:
+        """Trip, or clear."""
+        self.active = not self.active
+        self.held = self.active and self.limit.latch
+        self.since_s = None
+
+
+class _Group:
+    """The rows of one quantity; most of the time one comparison tells that nothing is new."""
+
+    def __init__(self, what: str, rows: list[_Row]) -> None:
+        self.what, self.rows = what, rows
+        self.read = _READ.get(what, "voltage_v")
+        limits = [row.limit for row in rows]
+        self._above = max((x.trip for x in limits if not x.rising), default=-inf)
+        self._below = min((x.trip for x in limits if x.rising), default=inf)
+        self.busy = any(row.active or row.since_s is not None for row in rows)
+
+    def judge(self, value: float, snapshot: Snapshot) -> list[_Row]:
+        """Return the rows that have tripped or cleared with this value."""
+        if not self.busy and (self._above < value < self._below or value is OVER):
+            return []
+        read_s = snapshot.read_at_s.get(self.read, snapshot.t_s)
+        turned = [row for row in self.rows if row.changes(value, snapshot.t_s, read_s)]
+        for row in turned:
+            row.turn()
+        self.busy = any(row.active or row.since_s is not None for row in self.rows)
+        return turned
 
 
 class Judge:
     """One pack's limits, judged at every step.
 
     Args:
-        limits: the table; rows that share a quantity stand in order of severity.
+        limits: the table.
+        facts: what is known of the pack.
     """
 
-    def __init__(self, limits: Iterable[Limit]) -> None:
-        self._rows: list[_Row] = []
-        self.use(limits)
-        self._windows = {name: _Window(span_s) for name, span_s in _WINDOWS_S.items()}
-        self._trends: dict[str, _Trend] = {}
-        self._heard_s: float | None = None
+    def __init__(self, limits: Iterable[Limit], facts: BatteryFacts) -> None:
+        self._rows: dict[str, _Row] = {}
+        self._signals = Signals(facts)
+        self._governor = Governor()
+        self.use(limits, facts)
 
-    def use(self, limits: Iterable[Limit]) -> None:
+    def use(self, limits: Iterable[Limit], facts: BatteryFacts) -> None:
         """Judge by another table from now on; what is tripped stays so until it clears."""
-        old = {row.limit.limit_id: row for row in self._rows}
-        self._rows = []
-        for limit in limits:
-            before = old.get(limit.limit_id)
-            self._rows.append(_Row(limit) if before is None else replace(before, limit=limit))
+        old, table = self._rows, tuple(limits)
+        self._rows = {
+            row.limit_id: replace(old[row.limit_id], limit=row)
+            if row.limit_id in old
+            else _Row(row)
+            for row in table
+        }
+        by_what: dict[str, list[_Row]] = {}
+        for row in self._rows.values():
+            by_what.setdefault(row.limit.what, []).append(row)
+        self._groups = [_Group(what, rows) for what, rows in by_what.items()]
+        self._signals.facts = facts
+        self._caps = caps_of(table, facts)
+        self._forewarning = Forewarning(table)
 
-    def update(self, snapshot: Snapshot, estimate: Estimate) -> Status:
+    def release(self, limit_id: str) -> None:
+        """Let a row that latches clear, once its cause is over."""
+        self._rows[limit_id].held = False
+
+    def update(
+        self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState = UNHEARD
+    ) -> Status:
         """Return what holds at the snapshot's time."""
-        now_s = snapshot.t_s
-        values = self._values(snapshot, estimate)
+        now_s, signals = snapshot.t_s, self._signals
+        before = signals.serial
+        values = signals.update(snapshot, estimate, vehicle)
+        if before not in (None, signals.serial):  # what another pack has latched is its own
+            for row in self._rows.values():
+                row.held = False
+        asked_a, asked_by = self._govern(values, estimate, vehicle, now_s)
         events = []
-        for row in self._rows:
-            value = values.get(row.limit.what)
-            if value is not None and self._changes(row, value, now_s):
-                row.active = not row.active
-                row.since_s = None
-                events.append(_event(row, value, snapshot))
-        active = sorted((row.limit for row in self._rows if row.active), key=lambda x: -x.severity)
+        for group in self._groups:
+            value = values.get(group.what)
+            if value is not None:
+                for row in group.judge(value, snapshot):
+                    why = signals.why(group.what, snapshot)
+                    events.append(_event(row, value, snapshot, why))
+        busy = [row for group in self._groups if group.busy for row in group.rows]
+        active = [row.limit for row in busy if row.active]
+        active.sort(key=lambda limit: -limit.severity)
         bits = 0
         for limit in active:
             bits |= limit.fault_bits
-        next_id, next_s = self._next(values, now_s)
-        if active:
-            next_id, next_s = active[0].limit_id, 0.0
+        holding = {row.limit.limit_id: row.rest_s(now_s) for row in busy if not row.active}
+        ahead = self._forewarning.update(values, signals.drawn, now_s, holding)
+        next_id, next_s = (active[0].limit_id, 0.0) if active else ahead.first
         return Status(
-            t_s=now_s,
-            severity=active[0].severity if active else Severity.OK,
-            active=tuple([limit.limit_id for limit in active]),
-            limited_by=next_id,
-            limited_in_s=next_s,
-            fault_bits=bits,
-            events=tuple(events),
-        )
+            now_s, active[0].severity if active else Severity.OK,
+            tuple([limit.limit_id for limit in active]), next_id, next_s,
+            asked_a, bits, tuple(events), asked_by, ahead.trips_in_s,
+        )  # fmt: skip
 
-    def _values(self, snapshot: Snapshot, estimate: Estimate) -> dict[str, float | None]:
-        now_s = snapshot.t_s
-        if snapshot.voltage_v is not None:
-            self._heard_s = snapshot.read_at_s.get("voltage_v", now_s)
-        elif self._heard_s is None:
-            self._heard_s = now_s  # silence counts from the start
-        values = {name: of((snapshot, estimate)) for name, of in QUANTITIES.items()}
-        # A log that is sampled every half minute is not silent in between: its values still hold.
-        values["silence_s"] = 0.0 if snapshot.voltage_v is not None else now_s - self._heard_s
-        for name, window in self._windows.items():
-            values[name] = window.mean(now_s, snapshot.current_a)
-        for name, value in values.items():
-            if value is not None:
-                self._trends.setdefault(name, _Trend()).update(now_s, value)
-        return values
-
-    @staticmethod
-    def _changes(row: _Row, value: float, now_s: float) -> bool:
-        limit = row.limit
-        met = limit.recovered(value) if row.active else limit.beyond(value)
-        if not met:
-            row.since_s = None
-            return False
-        if row.since_s is None:
-            row.since_s = now_s
-        # Half a microsecond of slack: sums of steps are not exact.
-        return now_s - row.since_s >= (limit.clear_s if row.active else limit.hold_s) - 5e-7
-
-    def _next(
-        self, values: dict[str, float | None], now_s: float
-    ) -> tuple[str | None, float | None]:
-        """Return the limit that the present trend reaches first, and in how many seconds."""
-        best: tuple[float, str] | None = None
-        for row in self._rows:
-            limit, value = row.limit, values.get(row.limit.what)
-            if row.active or value is None or limit.what == "silence_s":
-                continue
-            per_s = self._trends[limit.what].per_s
-            gap = limit.trip - value
-            if row.since_s is not None:  # beyond already, for less than its hold time
-                in_s = limit.hold_s - (now_s - row.since_s)
-            elif per_s != 0 and gap / per_s > 0:
-                in_s = gap / per_s + limit.hold_s
-            else:
-                continue
-            if in_s < _FAR_S and (best is None or in_s < best[0]):
-                best = in_s, limit.limit_id
-        return (None, None) if best is None else (best[1], best[0])
+    def _govern(
+        self, values: Values, estimate: Estimate, vehicle: VehicleState, now_s: float
+    ) -> tuple[float | None, str | None]:
+        signals, governor = self._signals, self._governor
+        limp_a = governor.limp_home_a(signals.facts, values, vehicle)
+        load_a, given_a = values.get("loaded_a"), estimate.max_discharge_a
+        if limp_a is not None and given_a is not None and load_a is not None:
+            values["limp_margin_a"] = given_a - limp_a if load_a > 0.0 else OVER
+        allowed = allowance(self._caps, signals.drawn, values, estimate, now_s)
+        return governor.asked(allowed, limp_a, values)
 
 
-def _event(row: _Row, value: float, snapshot: Snapshot) -> Event:
+def _event(row: _Row, value: float, snapshot: Snapshot, why: str) -> Event:
     limit = row.limit
     known = [(v, k + 1) for k, v in enumerate(snapshot.cells_v) if v is not None]
     cell = (max(known) if limit.rising else min(known))[1] if known else 0
-    text = limit.text.format(value=value, trip=limit.trip, cell=cell)
-    return Event(
-        t_s=snapshot.t_s,
-        limit_id=limit.limit_id,
-        severity=limit.severity,
-        tripped=row.active,
-        text=text if row.active else f"{limit.limit_id} is over: {text}",
-    )
+    text = limit.text.format(value=value, trip=limit.trip, cell=cell, why=why)
+    if not row.active:
+        tells = "{value" in limit.text and value is not OVER
+        text = f"{limit.limit_id} is over" + (f": {text}" if tells else "")
+    return Event(snapshot.t_s, limit.limit_id, limit.severity, tripped=row.active, text=text)

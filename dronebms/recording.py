@@ -71,6 +71,9 @@ class _Told(Section):
     capacity_mah: float | None
     cutoff_cell_v: float | None
     pack_id: str | None
+    continuous_c: float | None = None  # recordings of before have none of these
+    burst_c: float | None = None
+    limp_home_a: float | None = None
     limits: list[_Change]
 
 
@@ -232,6 +235,9 @@ def _to_json(battery: Recorded) -> dict[str, object]:
         "capacity_mah": facts.capacity_mah,
         "cutoff_cell_v": facts.cutoff_cell_v,
         "pack_id": facts.pack_id,
+        "continuous_c": facts.continuous_c,
+        "burst_c": facts.burst_c,
+        "limp_home_a": facts.limp_home_a,
         "limits": [asdict(change) for change in battery.limit_changes],
     }
 
@@ -245,6 +251,9 @@ def _from_json(row: object, path: Path) -> Recorded:
             told.capacity_mah,
             told.cutoff_cell_v,
             told.pack_id,
+            told.continuous_c,
+            told.burst_c,
+            told.limp_home_a,
         )
         changes = tuple(row.change() for row in told.limits)
     except (ValidationError, ConfigError, ValueError) as error:

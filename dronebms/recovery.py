@@ -25,9 +25,17 @@ class RecoveryProgram:
         command: the program and its arguments.
         clock: by which it begins once in 60 s at most.
         limit_s: real seconds after which it is killed with all that it has started.
+        why: what the log says of it.
     """
 
-    def __init__(self, command: Sequence[str], clock: Clock, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        clock: Clock,
+        limit_s: float = LIMIT_S,
+        why: str = "a bus stays stuck",
+    ) -> None:
+        self._why = why
         self._command = tuple(command)
         self._clock = clock
         self._limit_s = limit_s
@@ -48,7 +56,7 @@ class RecoveryProgram:
 
     def _run(self) -> None:
         shown = shlex.join(self._command)
-        _log.warning("a bus stays stuck: running %s", shown)
+        _log.warning("%s: running %s", self._why, shown)
         try:
             code = self._code()
         except OSError as error:

@@ -16,15 +16,20 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+_MOST_NAMES = 20  # that a sentence lists
+
 
 def one_of(names: Iterable[str]) -> AfterValidator:
     """Return what lets a text be one of some names alone."""
     known = tuple(names)
 
     def check(name: str) -> str:
-        if name not in known:
+        if name in known:
+            return name
+        if len(known) <= _MOST_NAMES:
             raise ValueError(f"one of {', '.join(known)}")
-        return name
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        raise ValueError(f"one of {len(known)} names, of which {near[0]} is the nearest")
 
     return AfterValidator(check)
 

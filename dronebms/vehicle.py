@@ -24,6 +24,7 @@ class VehicleState:
     wind_m_s: float | None = None
     wind_from_deg: float | None = None
     hover_throttle_frac: float | None = None
+    failsafe: bool | None = None  # of the flight controller's own, at work now
     heartbeat_age_s: float | None = None  # of the autopilot; None: never heard
 
 

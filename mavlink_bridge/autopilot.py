@@ -3,7 +3,7 @@
 One autopilot is followed; what any other system says is ignored. Every message holds for its age in
 the table, then its fields are None. Time is the `now_s` of the reader; units are in the names.
 Source: MAVLink common.xml (HEARTBEAT 0, GLOBAL_POSITION_INT 33, VFR_HUD 74, WIND_COV 231,
-HOME_POSITION 242).
+HOME_POSITION 242, AUTOPILOT_VERSION 148).
 """
 
 import math
@@ -11,7 +11,8 @@ import math
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.vehicle import VehicleState
-from mavlink_bridge.vehicles import mode_name
+from mavlink_bridge.stacks import MAX_AGE_S
+from mavlink_bridge.vehicles import Release, in_failsafe, mode_name, release_of
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
 _SWITCH_AFTER_S = 5.0  # of silence, before another system id is followed
@@ -22,13 +23,7 @@ _M_PER_CM = 0.01
 _LAT_MAX_DEG, _LON_MAX_DEG = 90.0, 180.0
 _FULL_CIRCLE_DEG = 360.0
 
-_MAX_AGE_S = {
-    "HEARTBEAT": 2.0,
-    "GLOBAL_POSITION_INT": 3.0,
-    "VFR_HUD": 3.0,
-    "WIND_COV": 10.0,  # changes slowly, and PX4 sends it every other second
-    "HOME_POSITION": math.inf,  # stays where it is; ArduPilot tells it once
-}
+_AWAY_S = 3.0  # of missing heartbeats: it may have been restarted
 
 
 class Autopilot:
@@ -39,6 +34,9 @@ class Autopilot:
         self.system_id = system_id
         self._learn = learn
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, when
+        self._since_s = 0.0  # when the heartbeats began that have not paused since
+        self.heard_s: dict[str, float] = {}  # by the name of any message
+        self.battery_ids: set[int] = set()  # of BATTERY_STATUS of its own
 
     @property
     def kind(self) -> int | None:
@@ -50,6 +48,16 @@ class Autopilot:
         """Whether it was armed when last heard, however long ago; None: never heard."""
         return _armed(self._last["HEARTBEAT"][0]) if self._last else None
 
+    @property
+    def release(self) -> Release | None:
+        """What it flies, None while it has not said."""
+        version, _ = self._last.get("AUTOPILOT_VERSION", (None, 0.0))
+        return None if version is None else release_of(version.flight_sw_version)
+
+    def heard_since_s(self, now_s: float) -> float | None:
+        """Return since when it is heard without a pause, None when it is not."""
+        return None if self._fresh("HEARTBEAT", now_s) is None else self._since_s
+
     def hear(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
         """Take a message; return False when it is not from the autopilot that is followed."""
         kind = message.get_type()
@@ -58,9 +66,14 @@ class Autopilot:
         if kind == "HEARTBEAT":
             if not _is_autopilot(message) or not self._follow(message.get_srcSystem(), now_s):
                 return False
+            if now_s - self.heard_s.get(kind, -math.inf) > _AWAY_S:
+                self._since_s = now_s
         elif message.get_srcSystem() != self.system_id or not self._last:
             return False
-        if kind in _MAX_AGE_S:
+        self.heard_s[kind] = now_s
+        if kind == "BATTERY_STATUS":
+            self.battery_ids.add(message.id)
+        if kind in MAX_AGE_S:
             self._last[kind] = (message, now_s)
         return True
 
@@ -76,11 +89,15 @@ class Autopilot:
         home_lat_deg, home_lon_deg, home_alt_m = _place(
             self._fresh("HOME_POSITION", now_s), "latitude", "longitude", "altitude"
         )
+        armed, mode, failsafe = None, None, None
+        if heartbeat is not None:
+            armed = _armed(heartbeat)
+            mode = mode_name(heartbeat.autopilot, heartbeat.type, heartbeat.custom_mode)
+            failsafe = in_failsafe(heartbeat.autopilot, heartbeat.system_status, mode)
         return VehicleState(
-            armed=None if heartbeat is None else _armed(heartbeat),
-            mode=None
-            if heartbeat is None
-            else mode_name(heartbeat.autopilot, heartbeat.type, heartbeat.custom_mode),
+            armed=armed,
+            mode=mode,
+            failsafe=failsafe,
             lat_deg=lat_deg,
             lon_deg=lon_deg,
             alt_m=alt_m,
@@ -104,11 +121,13 @@ class Autopilot:
         # Another vehicle, or ours with a new id: nothing heard before is known to be its own.
         self.system_id = system_id
         self._last.clear()
+        self.heard_s.clear()
+        self.battery_ids.clear()
         return True
 
     def _fresh(self, kind: str, now_s: float) -> mavlink.MAVLink_message | None:
         message, at_s = self._last.get(kind, (None, now_s))
-        return message if now_s - at_s <= _MAX_AGE_S[kind] else None
+        return message if now_s - at_s <= MAX_AGE_S[kind] else None
 
 
 def _is_autopilot(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:

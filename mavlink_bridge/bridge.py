@@ -1,8 +1,9 @@
 """Reports out to a flight controller and the ground, the vehicle's state back in.
 
 Every battery is a MAVLink component of its own, 180 and up, of the vehicle's system. It sends a
-HEARTBEAT each second, BATTERY_STATUS twice a second and at once when the severity changes, and
-STATUSTEXT for what tripped. When a pack is not heard, or a vehicle would misread what is known,
+HEARTBEAT each second, BATTERY_STATUS twice a second and at once when the severity changes,
+SMART_BATTERY_INFO every ten seconds and STATUSTEXT for what tripped, and answers what is addressed
+to it by a system that may ask. When a pack is not heard, or a vehicle would misread what is known,
 nothing is sent rather than something old or invented: every flight stack notices silence.
 For one thread and one clock; it never waits, and nothing raises for what arrives or a dead link.
 Source: the heartbeat and battery protocols of mavlink.io; vehicles.py for the flight stacks.
@@ -15,22 +16,48 @@ from typing import TYPE_CHECKING
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.protection import Event, Severity
-from mavlink_bridge import encode
-from mavlink_bridge.autopilot import Autopilot
-from mavlink_bridge.vehicles import Vehicle, refusal, vehicle_heard, vehicle_named
+from mavlink_bridge import answers, encode
+from mavlink_bridge.acting import Acting
+from mavlink_bridge.arming import Arming
+from mavlink_bridge.asks import Asker
+from mavlink_bridge.autopilot import AUTOPILOT_COMPONENT, Autopilot
+from mavlink_bridge.codec import Codec
+from mavlink_bridge.ids import FirstId
+from mavlink_bridge.streams import Streams
+from mavlink_bridge.vehicles import Vehicle, refusal, told_pct, vehicle_heard, vehicle_named
 
 if TYPE_CHECKING:
+    from dronebms.clock import Clock
     from dronebms.monitor import Report
     from dronebms.vehicle import VehicleState
     from mavlink_bridge.link import Link
 
-_HEARTBEAT_PERIOD_S = 1.0
 _SAME_TEXT_S = 10.0
 _TEXT_AGE_S = 30.0  # an older text is no news
 _TEXTS_MAX = 32
 _TEXT_IDS = 0xFFFF
-_SEQUENCE_MASK = 0xFF
-_PARSER_BYTES_MAX = 65536
+_PUT_BACK_S = 3.0  # at the end, for a vehicle to answer
+_STEP_S = 0.05
+_BATTERY = mavlink.MAV_COMP_ID_BATTERY
+_HEARTBEAT = mavlink.MAVLINK_MSG_ID_HEARTBEAT
+_STATUS = mavlink.MAVLINK_MSG_ID_BATTERY_STATUS
+_INFO = mavlink.MAVLINK_MSG_ID_SMART_BATTERY_INFO
+GROUND_STATION = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a bridge talks."""
+
+    rate_hz: float = 2.0  # of BATTERY_STATUS
+    accept_systems: tuple[int, ...] = (GROUND_STATION,)  # that may ask, beside the vehicle's own
+    key: bytes | None = None  # to sign with
+    unix_s: float = 0.0  # the date at the start, for signing
+
+
+DEFAULT_TERMS = Terms()
+FOUND_OUT = -1
+_Text = tuple[int, mavlink.MAVLink_message, float]  # of which battery, said when
 
 
 @dataclass(slots=True)
@@ -49,8 +76,7 @@ class Counts:
 class _Battery:
     """What was last sent for one battery."""
 
-    heartbeat_due_s: float
-    status_due_s: float
+    streams: Streams
     severity: Severity | None = None
     withheld: str | None = None
     said: dict[str, tuple[tuple[bool, Severity], float]] = field(default_factory=dict)
@@ -66,8 +92,8 @@ class Bridge:
         system_id: int = 1,
         learn_system_id: bool = True,
         vehicle: str = "auto",
-        first_battery_id: int = 0,
-        rate_hz: float = 2.0,
+        first_battery_id: int = FOUND_OUT,
+        terms: Terms = DEFAULT_TERMS,
     ) -> None:
         """Use a link.
 
@@ -76,23 +102,28 @@ class Bridge:
             system_id: the vehicle's, until an autopilot is heard.
             learn_system_id: False keeps to `system_id`, on a link with several vehicles.
             vehicle: `auto`, `ardupilot` or `px4`.
-            first_battery_id: BATTERY_STATUS.id of the battery with index 0.
-            rate_hz: of BATTERY_STATUS.
+            first_battery_id: BATTERY_STATUS.id of the battery with index 0; -1 finds one that the
+                vehicle does not use for a battery of its own.
+            terms: how often, and who may ask.
 
         Raises:
             ConfigError: there is no such vehicle.
         """
         self.counts = Counts()
-        self._link = link
+        self.acting: Acting | None = None  # unless a user turns it on
+        self._codec = Codec(link, terms.key, terms.unix_s)
         self._told = vehicle_named(vehicle)
-        self._first_battery_id = first_battery_id
-        self._period_s = 1.0 / rate_hz
+        self._accepted = frozenset(terms.accept_systems)
+        self._answers = answers.Answers(
+            BMS_RATE_HZ=terms.rate_hz, BMS_ID=first_battery_id, BMS_ACT=1.0
+        )
         self._autopilot = Autopilot(system_id, learn=learn_system_id)
+        self._asker = Asker()
+        self._arming = Arming()
+        self._first_id = FirstId()
         self._batteries: dict[int, _Battery] = {}
-        self._codecs: dict[tuple[int, int], mavlink.MAVLink] = {}
-        self._texts: deque[tuple[int, mavlink.MAVLink_message, float]] = deque(maxlen=_TEXTS_MAX)
+        self._texts: deque[_Text] = deque(maxlen=_TEXTS_MAX)
         self._text_id = 0
-        self._parser = _parser()
 
     @property
     def system_id(self) -> int:
@@ -102,7 +133,8 @@ class Bridge:
     @property
     def vehicle(self) -> Vehicle:
         """The row by which is decided what may be sent."""
-        return self._told or vehicle_heard(self._autopilot.kind)
+        heard = vehicle_heard(self._autopilot.kind, self._autopilot.release)
+        return heard if self._told is None or self._told.name == heard.name else self._told
 
     @property
     def withheld(self) -> str | None:
@@ -111,58 +143,125 @@ class Bridge:
         return next((reason for reason in reasons if reason), None)
 
     def pump(self, now_s: float) -> "VehicleState":
-        """Read what has come in; return the vehicle's state."""
-        for data in self._link.receive(now_s):
-            for message in self._parser.parse_buffer(data) or ():
-                if message.get_type() == "BAD_DATA":
-                    self.counts.damaged += 1
-                elif self._autopilot.hear(message, now_s):
-                    self.counts.heard += 1
-                else:
-                    self.counts.foreign += 1
-        # The codec frees what it has parsed only when a piece ends where a message does.
-        if len(self._parser.buf) > _PARSER_BYTES_MAX:
-            self._parser = _parser()
-        return self._autopilot.state(now_s)
+        """Read and answer what has come in, ask for what has not; return the vehicle's state."""
+        for message in self._codec.receive(now_s):
+            if self._autopilot.hear(message, now_s):
+                self.counts.heard += 1
+                if self.acting is not None:
+                    self.acting.hear(message, self._autopilot, now_s)
+            else:
+                self.counts.foreign += 1
+            self._answer(message, now_s)
+        self.counts.damaged = self._codec.damaged
+        for ask in self._asker.due(self._autopilot, now_s):
+            self._send(0, ask, now_s)
+        state = self._autopilot.state(now_s)
+        if self.acting is not None:
+            self._act(self.acting, state, now_s)
+        self._arm(state, now_s)
+        return state
+
+    def put_back(self, clock: "Clock") -> None:
+        """Put back what acting has changed on the vehicle: at the end, for seconds at most."""
+        end_s = clock.now_s() + _PUT_BACK_S
+        while self.acting is not None and not self.acting.idle and (t_s := clock.now_s()) < end_s:
+            self._answers.values["BMS_ACT"] = 0.0
+            self.pump(t_s)
+            clock.sleep_until(t_s + _STEP_S)
 
     def __call__(self, report: "Report") -> None:
         """Send what is due of a battery."""
         now_s = report.t_s
-        battery = self._batteries.setdefault(report.index, _Battery(now_s, now_s))
-        if now_s >= battery.heartbeat_due_s:
-            battery.heartbeat_due_s = _next(battery.heartbeat_due_s, _HEARTBEAT_PERIOD_S, now_s)
+        battery = self._batteries.get(report.index)
+        if battery is None:
+            battery = _Battery(Streams(self._answers.default_periods_s()))
+            self._batteries[report.index] = battery
+        if battery.streams.due(_HEARTBEAT, now_s):
             self._send(report.index, encode.heartbeat(), now_s)
-        if now_s >= battery.status_due_s or report.status.severity != battery.severity:
-            self._send_status(report, battery)
+        first_id = self._first_id.of(
+            self.vehicle, self._autopilot, int(self._answers.values["BMS_ID"]), now_s
+        )
+        self._send_status(report, battery, first_id)
+        if self._autopilot.last_armed is not True:
+            self._arming.judge(report, battery.withheld)
+        if self.acting is not None:
+            self.acting.want(report.index, report.wanted)
+        heard = report.snapshot.voltage_v is not None
+        if heard and first_id is not None and battery.streams.due(_INFO, now_s):
+            info = encode.smart_battery_info(report, battery_id=first_id + report.index)
+            self._send(report.index, info, now_s)
         for event in report.status.events:
             if _is_news(event, battery, now_s):
-                self._say(report.index, event, now_s)
+                self._say(report.index, event.text, encode.text_severity(event), now_s)
         self._send_texts(now_s)
 
-    def _send_status(self, report: "Report", battery: _Battery) -> None:
-        now_s, vehicle = report.t_s, self.vehicle
-        due = now_s >= battery.status_due_s
-        if due:
-            battery.status_due_s = _next(battery.status_due_s, self._period_s, now_s)
+    def _answer(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+        sender = message.get_srcSystem()
+        if sender != self.system_id and sender not in self._accepted:
+            return
+        kind = message.get_type()
+        if kind not in (*answers.REQUESTS, "PING"):
+            return
+        target = message.target_system, message.target_component
+        if kind == "COMMAND_LONG" and message.command == mavlink.MAV_CMD_ARM_AUTHORIZATION_REQUEST:
+            source = sender, message.get_srcComponent()
+            if source == (self.system_id, AUTOPILOT_COMPONENT) and target[0] == self.system_id:
+                self._authorize(message, now_s)
+            return
+        for index, battery in self._batteries.items():
+            if kind == "PING" and target in ((0, 0), (self.system_id, _BATTERY + index)):
+                self._send(index, answers.pong(message), now_s)
+            elif kind != "PING" and target == (self.system_id, _BATTERY + index):
+                for answer in self._answers.to(message, battery.streams, battery.withheld):
+                    self._send(index, answer, now_s)
+
+    def _send_status(self, report: "Report", battery: _Battery, first_id: int | None) -> None:
+        now_s, vehicle, armed = report.t_s, self.vehicle, self._autopilot.last_armed
+        due = battery.streams.due(_STATUS, now_s)
+        if not due and report.status.severity == battery.severity:
+            return
+        battery.withheld = None
         if report.snapshot.voltage_v is None:
             battery.withheld = "the pack is not heard"
+        elif first_id is None:
+            battery.withheld = "the vehicle has not told yet which battery ids it uses"
         else:
             message = encode.battery_status(
-                report,
-                battery_id=self._first_battery_id + report.index,
-                cells_max=vehicle.cells_max,
+                report, battery_id=first_id + report.index, cells_max=vehicle.cells_max
             )
-            battery.withheld = refusal(
-                vehicle, message.battery_remaining, armed=self._autopilot.last_armed
-            )
+            battery.withheld = refusal(vehicle, message.battery_remaining, armed=armed)
+            message.battery_remaining = told_pct(vehicle, message.battery_remaining, armed=armed)
             if battery.withheld is None and self._send(report.index, message, now_s):
                 battery.severity = report.status.severity
         if battery.withheld is not None and due:
             self.counts.withheld += 1
 
-    def _say(self, index: int, event: Event, now_s: float) -> None:
+    def _arm(self, state: "VehicleState", now_s: float) -> None:
+        """Tell a disarmed vehicle and people whether it should be armed."""
+        if state.armed is not False or not self._batteries:
+            return
+        message, reason = self._arming.tell(now_s)
+        if message is not None and self.vehicle.scripted:
+            self._send(0, message, now_s)
+        if reason is not None:
+            self._say(0, reason, mavlink.MAV_SEVERITY_WARNING, now_s)
+
+    def _authorize(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+        answer, reason = self._arming.answer(message)
+        self._send(0, answer, now_s)
+        if reason is not None:
+            self._say(0, reason, mavlink.MAV_SEVERITY_ERROR, now_s)
+
+    def _act(self, acting: Acting, state: "VehicleState", now_s: float) -> None:
+        free = bool(self._answers.values["BMS_ACT"])
+        for message in acting.step(self._autopilot, state, now_s, free=free):
+            self._send(0, message, now_s)
+        for severity, text in acting.words():
+            self._say(0, text, severity, now_s)
+
+    def _say(self, index: int, text: str, severity: int, now_s: float) -> None:
         self._text_id = self._text_id % _TEXT_IDS + 1
-        for chunk in encode.statustext(event, self._text_id):
+        for chunk in encode.chunks(text, severity, self._text_id):
             self._texts.append((index, chunk, now_s))
 
     def _send_texts(self, now_s: float) -> None:
@@ -174,23 +273,12 @@ class Bridge:
             self._texts.popleft()
 
     def _send(self, index: int, message: mavlink.MAVLink_message, now_s: float) -> bool:
-        source = (self._autopilot.system_id, mavlink.MAV_COMP_ID_BATTERY + index)
-        codec = self._codecs.get(source)
-        if codec is None:
-            codec = self._codecs[source] = mavlink.MAVLink(None, *source)
-        sent = self._link.send(message.pack(codec), now_s)
+        sent = self._codec.send((self.system_id, _BATTERY + index), message, now_s)
         if sent:
-            codec.seq = (codec.seq + 1) & _SEQUENCE_MASK
             self.counts.sent += 1
         else:
             self.counts.unsent += 1
         return sent
-
-
-def _parser() -> mavlink.MAVLink:
-    parser = mavlink.MAVLink(None)
-    parser.robust_parsing = True  # damage becomes a message of type BAD_DATA
-    return parser
 
 
 def _is_news(event: Event, battery: _Battery, now_s: float) -> bool:
@@ -207,8 +295,3 @@ def _is_news(event: Event, battery: _Battery, now_s: float) -> bool:
         return False
     battery.said[event.limit_id] = (state, now_s)
     return True
-
-
-def _next(due_s: float, period_s: float, now_s: float) -> float:
-    """Return when it is due again: on the beat, unless a whole beat was missed."""
-    return due_s + period_s if now_s < due_s + period_s else now_s + period_s

@@ -3,8 +3,8 @@
 Pure functions. What is unknown, not finite or impossible is marked so in its own field, what is
 too large is cut to the field's end, and nothing raises: a bad cell must not silence the others.
 Units of the wire are in the constants. Discharge current is positive on both sides.
-Source: MAVLink common.xml (BATTERY_STATUS 147, HEARTBEAT 0, STATUSTEXT 253), and what PX4,
-QGroundControl, MAVSDK and MAVProxy make of its fields.
+Source: MAVLink common.xml (BATTERY_STATUS 147, SMART_BATTERY_INFO 370, HEARTBEAT 0, STATUSTEXT
+253), and what PX4, QGroundControl, MAVSDK and MAVProxy make of its fields.
 """
 
 import math
@@ -40,6 +40,11 @@ _HJ_PER_WH = 36.0  # the field counts hundreds of joules
 _CHARGING_A = -0.1  # more than a gauge's offset
 _TEXT_BYTES = 50  # of one STATUSTEXT
 _TEXT_MAX_BYTES = 250
+_CYCLES = (0, 0xFFFE)
+_UNKNOWN_CYCLES = 0xFFFF
+_CELL_COUNTS = (1, 0xFF)
+_SERIAL_BYTES, _NAME_BYTES = 16, 50
+_NOT_PROVIDED = 0
 
 _CHARGE_STATES = {
     Severity.OK: mavlink.MAV_BATTERY_CHARGE_STATE_OK,
@@ -90,6 +95,39 @@ def battery_status(
     )
 
 
+def smart_battery_info(
+    report: "Report", *, battery_id: int
+) -> mavlink.MAVLink_smart_battery_info_message:
+    """Return what seldom changes of a battery as SMART_BATTERY_INFO.
+
+    Its limits of current are left out: what a chemistry usually bears is not what this pack does.
+    """
+    facts, snapshot, identity = report.facts, report.snapshot, report.snapshot.identity
+    name = "_".join(part for part in (identity.manufacturer, identity.device) if part)
+    day = "" if identity.date is None else "{2:02d}/{1:02d}/{0:04d}".format(*identity.date)
+    return mavlink.MAVLink_smart_battery_info_message(
+        id=battery_id,
+        battery_function=mavlink.MAV_BATTERY_FUNCTION_ALL,
+        type=facts.chemistry.mavlink_type,
+        capacity_full_specification=_nearest(facts.capacity_mah, 1.0, _COUNTS, _UNKNOWN),
+        capacity_full=_nearest(snapshot.full_mah, 1.0, _COUNTS, _UNKNOWN),
+        cycle_count=_nearest(snapshot.cycles, 1.0, _CYCLES, _UNKNOWN_CYCLES),
+        serial_number=_ascii(
+            "" if identity.serial is None else str(identity.serial), _SERIAL_BYTES
+        ),
+        device_name=_ascii(name, _NAME_BYTES),
+        weight=_NOT_PROVIDED,
+        discharge_minimum_voltage=_nearest(facts.cutoff_v, _MV_PER_V, (0, _LARGEST_MV), _UNUSED_MV),
+        charging_minimum_voltage=_UNUSED_MV,
+        resting_minimum_voltage=_UNUSED_MV,
+        charging_maximum_voltage=_nearest(
+            facts.chemistry.full_cell_v, _MV_PER_V, (1, _LARGEST_MV), _NOT_PROVIDED
+        ),
+        cells_in_series=_nearest(facts.cells, 1.0, _CELL_COUNTS, _NOT_PROVIDED),
+        manufacture_date=day.encode("ascii"),
+    )
+
+
 def heartbeat() -> mavlink.MAVLink_heartbeat_message:
     """Return the HEARTBEAT of a battery that is a component of its own."""
     return mavlink.MAVLink_heartbeat_message(
@@ -102,15 +140,22 @@ def heartbeat() -> mavlink.MAVLink_heartbeat_message:
     )
 
 
-def statustext(event: Event, text_id: int) -> tuple[mavlink.MAVLink_statustext_message, ...]:
-    """Return an event as STATUSTEXT, in as many chunks as its text needs.
+def text_severity(event: Event) -> int:
+    """Return the MAV_SEVERITY of an event: what clears is a notice, however bad the limit."""
+    return int(_TEXT_SEVERITIES[event.severity] if event.tripped else mavlink.MAV_SEVERITY_NOTICE)
+
+
+def chunks(
+    sentence: str, severity: int, text_id: int
+) -> tuple[mavlink.MAVLink_statustext_message, ...]:
+    """Return a sentence as STATUSTEXT, in as many chunks as it needs.
 
     Args:
-        event: what tripped, or cleared (then it is only a notice, however bad the limit).
+        sentence: the text.
+        severity: MAV_SEVERITY.
         text_id: 1..65535, by which a receiver puts the chunks of one text together.
     """
-    severity = _TEXT_SEVERITIES[event.severity] if event.tripped else mavlink.MAV_SEVERITY_NOTICE
-    text = event.text.encode("ascii", "replace")[:_TEXT_MAX_BYTES]
+    text = _ascii(sentence, _TEXT_MAX_BYTES)
     if len(text) <= _TEXT_BYTES:
         return (mavlink.MAVLink_statustext_message(severity, text),)
     # Receivers take a chunk with room left for the last one: a text that fills its chunks exactly
@@ -121,6 +166,10 @@ def statustext(event: Event, text_id: int) -> tuple[mavlink.MAVLink_statustext_m
         )
         for start in range(0, len(text) + 1, _TEXT_BYTES)
     )
+
+
+def _ascii(text: str, length: int) -> bytes:
+    return text.encode("ascii", "replace")[:length]
 
 
 def _voltages(snapshot: "Snapshot", cells_max: int) -> tuple[list[int], list[int]]:

@@ -1,89 +1,63 @@
-"""What flight stacks do with a battery that is told to them, as rows, and their modes' names.
+"""What flight stacks do with a battery that is told to them, as rows, and what they are doing.
 
 Percentages are whole numbers of 0..100, -1 unknown, as BATTERY_STATUS carries them.
 Source: PX4 mavlink_receiver.cpp `handle_message_battery_status`, batteryCheck.cpp and
 px4_custom_mode.h; ArduPilot GCS_Common.cpp and the COPTER_MODE enumeration of ardupilotmega.xml.
 """
 
-from dataclasses import dataclass
-
 from dronebms.errors import ConfigError
-from mavlink_bridge.encode import CELLS_MAX
+from mavlink_bridge import stacks
+from mavlink_bridge.stacks import (
+    ANY,
+    ARDUPILOT,
+    CAREFUL,
+    PX4,
+    PX4_118,
+    VEHICLES,
+    Release,
+    Vehicle,
+)
 
+__all__ = ["ARDUPILOT", "CAREFUL", "PX4", "PX4_118", "Release", "Vehicle"]
 AUTO = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class Vehicle:
-    """What may be sent to one flight stack."""
-
-    name: str
-    autopilot: int | None  # HEARTBEAT.autopilot; None: any other
-    unknown_is_empty: bool  # takes -1 % for an emergency
-    least_disarmed_pct: int  # below, it may shut itself down while disarmed
-    cells_max: int  # how many cells of BATTERY_STATUS it adds up
-    source: str
-
-
-ARDUPILOT = Vehicle(
-    "ardupilot", 3, unknown_is_empty=False, least_disarmed_pct=0, cells_max=CELLS_MAX,
-    source="GCS_Common.cpp: BATTERY_STATUS is forwarded, and read by a Lua driver only",
-)  # fmt: skip
-PX4 = Vehicle(
-    "px4", 12, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
-    source="mavlink_receiver.cpp up to 1.17: -1 % becomes an emergency; voltages_ext is not "
-    "read. Commander: an emergency while disarmed asks the board to shut down",
-)  # fmt: skip
-CAREFUL = Vehicle(
-    "unknown", None, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
-    source="nothing is known, so that nothing is risked: as PX4",
-)  # fmt: skip
-
-VEHICLES = (ARDUPILOT, PX4)
-
-_COPTER_TYPES = (2, 3, 4, 13, 14, 15, 29, 35)  # MAV_TYPE that ArduCopter announces itself with
-
-# fmt: off
-_COPTER_MODES = {
-    0: "STABILIZE", 1: "ACRO", 2: "ALT_HOLD", 3: "AUTO", 4: "GUIDED", 5: "LOITER", 6: "RTL",
-    7: "CIRCLE", 9: "LAND", 11: "DRIFT", 13: "SPORT", 14: "FLIP", 15: "AUTOTUNE", 16: "POSHOLD",
-    17: "BRAKE", 18: "THROW", 19: "AVOID_ADSB", 20: "GUIDED_NOGPS", 21: "SMART_RTL",
-    22: "FLOWHOLD", 23: "FOLLOW", 24: "ZIGZAG", 25: "SYSTEMID", 26: "AUTOROTATE", 27: "AUTO_RTL",
-    28: "TURTLE",
-}
-_PX4_MAIN_MODES = {
-    1: "MANUAL", 2: "ALTCTL", 3: "POSCTL", 5: "ACRO", 6: "OFFBOARD", 7: "STABILIZED",
-    10: "TERMINATION",
-}
-_PX4_AUTO = 4
-_PX4_AUTO_MODES = {
-    1: "READY", 2: "TAKEOFF", 3: "LOITER", 4: "MISSION", 5: "RTL", 6: "LAND", 8: "FOLLOW_TARGET",
-    9: "PRECLAND", 10: "VTOL_TAKEOFF",
-}
-# fmt: on
+_CRITICAL = 5  # MAV_STATE
 
 
 def vehicle_named(name: str) -> Vehicle | None:
-    """Return the row that a configuration names, None for `auto`.
+    """Return the row that a configuration names, the oldest of its stack; None for `auto`.
 
     Raises:
         ConfigError: no such vehicle.
     """
     if name == AUTO:
         return None
-    for row in VEHICLES:
+    for row in reversed(VEHICLES):
         if row.name == name:
             return row
-    names = ", ".join((AUTO, *(row.name for row in VEHICLES)))
+    names = ", ".join((AUTO, *dict.fromkeys(row.name for row in VEHICLES)))
     raise ConfigError(f"vehicle {name!r} is not one of {names}")
 
 
-def vehicle_heard(autopilot: int | None) -> Vehicle:
-    """Return the row of HEARTBEAT.autopilot, the careful one for what is unheard or unknown."""
+def vehicle_heard(autopilot: int | None, release: Release | None = None) -> Vehicle:
+    """Return the row of HEARTBEAT.autopilot and a release.
+
+    What is unheard or unknown gets the careful row, an unknown release the oldest of its stack.
+    """
     for row in VEHICLES:
-        if row.autopilot == autopilot:
+        if row.autopilot == autopilot and (release or ANY) >= row.since:
             return row
     return CAREFUL
+
+
+def release_of(flight_sw_version: int) -> Release | None:
+    """Return the release that AUTOPILOT_VERSION tells, None for 0."""
+    major, minor, _, kind = flight_sw_version.to_bytes(4, "big")
+    return (major, minor, kind) if flight_sw_version else None
+
+
+def told_pct(vehicle: Vehicle, remaining_pct: int, *, armed: bool | None) -> int:
+    """Return the percentage to send: one that could shut a board down becomes unknown, -1."""
+    return -1 if remaining_pct < vehicle.least_disarmed_pct and armed is not True else remaining_pct
 
 
 def refusal(vehicle: Vehicle, remaining_pct: int, *, armed: bool | None) -> str | None:
@@ -91,25 +65,34 @@ def refusal(vehicle: Vehicle, remaining_pct: int, *, armed: bool | None) -> str 
 
     Silence is safe: PX4 says so after 5 s, and does not arm. A wrong word makes it land.
     """
-    if remaining_pct < 0:
-        if vehicle.unknown_is_empty:
-            return f"the charge is unknown, which a vehicle like {vehicle.name} may take for empty"
+    if not vehicle.unknown_is_empty or told_pct(vehicle, remaining_pct, armed=armed) >= 0:
         return None
-    if remaining_pct < vehicle.least_disarmed_pct and armed is not True:
-        return (
-            f"{remaining_pct} % may make a vehicle like {vehicle.name} "
-            "shut down while it is not known to be armed"
-        )
-    return None
+    if remaining_pct < 0:
+        return f"the charge is unknown, which a vehicle like {vehicle.name} may take for empty"
+    return (
+        f"{remaining_pct} % may make a vehicle like {vehicle.name} "
+        "shut down while it is not known to be armed"
+    )
 
 
 def mode_name(autopilot: int, vehicle_type: int, custom_mode: int) -> str | None:
     """Return the flight mode of a HEARTBEAT, None when nobody here knows its name."""
-    if autopilot == ARDUPILOT.autopilot and vehicle_type in _COPTER_TYPES:
-        return _COPTER_MODES.get(custom_mode)
-    if autopilot == PX4.autopilot:
+    if autopilot == stacks.ARDUPILOT_ID and vehicle_type in stacks.COPTER_TYPES:
+        return stacks.COPTER_MODES.get(custom_mode)
+    if autopilot == stacks.PX4_ID:
         main_mode, sub_mode = custom_mode >> 16 & 0xFF, custom_mode >> 24 & 0xFF
-        if main_mode == _PX4_AUTO:
-            return _PX4_AUTO_MODES.get(sub_mode)
-        return _PX4_MAIN_MODES.get(main_mode)
+        if main_mode == stacks.PX4_AUTO:
+            return stacks.PX4_AUTO_MODES.get(sub_mode)
+        return stacks.PX4_MAIN_MODES.get(main_mode)
     return None
+
+
+def in_failsafe(autopilot: int, system_status: int, mode: str | None) -> bool:
+    """Return whether a failsafe of the flight controller is at work.
+
+    ArduPilot stays critical for as long as a battery has ever been low, whatever came of it; only
+    a mode that its failsafes choose says that one is at work.
+    """
+    if system_status != _CRITICAL:
+        return system_status > _CRITICAL  # emergency, termination
+    return autopilot != stacks.ARDUPILOT_ID or mode in stacks.FAILSAFE_MODES

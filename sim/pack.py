@@ -23,6 +23,7 @@ from sim.cellrows import FloatArray
 from sim.packspec import PackSpec
 
 _SPREAD_LIMIT = 2.5  # standard deviations: no maker ships what is further out
+_TWO = 2  # strings
 _LEAST_V = 1e-6  # of a dead pack, so that nothing is divided by zero
 
 
@@ -83,7 +84,12 @@ class Pack:
         """Let one of the parallel cells of a group fall out, of every group for None.
 
         The charge fraction stays: what is left of the group carries the whole current.
+
+        Raises:
+            ValueError: there is but one.
         """
+        if parallel < _TWO:
+            raise ValueError("a group of one cell has none to lose")
         left_frac = (parallel - 1.0) / parallel
         self.cells.shrink(slice(None) if series_index is None else series_index, left_frac)
 

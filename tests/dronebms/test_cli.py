@@ -331,3 +331,51 @@ def test_a_reader_that_goes_away_ends_the_command_silently(argv: Sequence[str]) 
     # The summary of a replay goes to stderr when stdout is the predictions'; nothing else does.
     assert "Traceback" not in err
     assert "Broken" not in err
+
+
+# ---------------------------------------------------------------------- check, ardupilot-script
+
+
+def test_check_says_what_would_run_and_act(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "here.toml"
+    path.write_text(
+        '[[battery]]\nbus = "sim:survey"\n[[action]]\non = "cell_critical"\ndo = "land"\n',
+        encoding="utf-8",
+    )
+    assert main(["check", "-c", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("battery 1: sim:survey address 0x0b, told to udpout:127.0.0.1:14550\n")
+    (line,) = [line for line in said.splitlines() if line.startswith("  cell_critical:")]
+    assert "land" in line
+    assert all("land" not in row for row in said.splitlines() if "cell_low:" in row)
+
+
+def test_check_names_what_is_wrong_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "here.toml"
+    path.write_text('[[battery]]\nbus = "x"\n[mavlnk]\n', encoding="utf-8")
+    assert main(["check", "-c", str(path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    path.write_text('[[battery]]\nbus = "sim:hover"\n', encoding="utf-8")
+    assert main(["check", "-c", str(path), "--set"]) == 2
+    assert capsys.readouterr().err == "dronebms: --set needs --vehicle: it says which one\n"
+    assert main(["check", "-c", str(path), "--vehicle", "carrier-pigeon:1"]) == 2
+
+
+def test_the_driver_is_written_and_one_that_was_changed_is_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command = ["ardupilot-script", "-o", str(tmp_path)]
+    assert main(command) == 0
+    driver = tmp_path / "dronebms.lua"
+    assert capsys.readouterr().out == f"{driver}\n"
+    assert main(command) == 0
+    driver.write_text(driver.read_text(encoding="utf-8") + "-- mine\n", encoding="utf-8")
+    assert main(command) == 2
+    assert "--force" in capsys.readouterr().err
+    assert driver.read_text(encoding="utf-8").endswith("-- mine\n")
+    assert main([*command, "--force"]) == 0
+    assert not driver.read_text(encoding="utf-8").endswith("-- mine\n")

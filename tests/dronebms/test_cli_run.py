@@ -213,9 +213,8 @@ def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
     ],
 )
 def test_what_cannot_run_is_said_before_anything_runs(text: str, complaint: str) -> None:
-    config = validated(Config, text, "x.toml")
     with ExitStack() as stack, pytest.raises(DroneBmsError, match=complaint):
-        serve(config, stack)
+        serve(validated(Config, text, "x.toml"), stack)
 
 
 def test_a_wrong_configuration_is_code_2_and_a_sentence_for_each_error(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
+from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import LI_ION, LIPO
 from dronebms.config import Config, read_config
@@ -39,13 +40,13 @@ dir = "/var/lib/dronebms"
 
 [[limit]]
 id = "cell_critical"
-trip = 3.4
+trip = 3.05
 severity = "emergency"
 
 [[limit]]
 id = "current_60s"
-trip = 80.0
-clear = 70.0
+trip = 45.0
+clear = 40.0
 hold_s = 1
 clear_s = 2.5
 """
@@ -73,8 +74,8 @@ def test_a_whole_configuration_is_read() -> None:
     assert config.status is not None
     assert config.recording is not None
     assert config.limit_changes() == (
-        LimitChange("cell_critical", trip=3.4, severity=Severity.EMERGENCY),
-        LimitChange("current_60s", 80.0, 70.0, 1.0, 2.5),
+        LimitChange("cell_critical", trip=3.05, severity=Severity.EMERGENCY),
+        LimitChange("current_60s", 45.0, 40.0, 1.0, 2.5),
     )
 
 
@@ -119,11 +120,9 @@ severity = "bad"
         "battery.2.cutoff_cell_v: expected less than or equal to 4.2, not 33.0",
         "mavlink.url: expected a valid string, not 14550",
         "mavlink.system_id: expected greater than or equal to 1, not 0",
-        "limit.1.id: expected one of cell_low, cell_critical, cell_emergency, cell_high, hot, "
-        "hot_critical, cold, silent, lost, implausible, charge_low, charge_critical, time_low, "
-        "time_critical, pack_low, current_2s, current_10s, current_60s, not 'hott'",
+        "limit.1.id: expected one of 58 names, of which hot is the nearest, not 'hott'",
         "limit.1.severity: expected one of info, warning, critical, emergency, not 'bad'",
-        "colour is not a known key; the nearest is recording",
+        "colour is not a known key; the nearest is topology",
     ]
 
 
@@ -342,3 +341,71 @@ def test_a_link_to_an_adapter_is_the_adapter(tmp_path: Path) -> None:
     assert told.endswith(SAME)
     config = read(BATTERY + link + "address = 0x0c\n")
     assert len(config.adapters()) == 1
+
+
+# ---------------------------------------------------------------------- actions
+
+
+def with_action(text: str) -> str:
+    return f'[[battery]]\nbus = "sim:survey"\n[[action]]\n{text}'
+
+
+def test_an_action_is_read_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(
+        with_action(
+            'on = "critical"\ndo = "return"\nhold_s = 4.0\nescalate = "land"\n'
+            '[[action]]\non = "hot"\ndo = "reduce"\nspeed_m_s = 5.0\n'
+            '[[action]]\non = "governor"\ndo = "reduce"\n'
+        )
+    )
+    assert [row.action() for row in read_config(path).action] == [
+        Action(Severity.CRITICAL, Do.RETURN, hold_s=4.0, escalate=Do.LAND),
+        Action("hot", Do.REDUCE, speed_m_s=5.0),
+        Action(GOVERNOR, Do.REDUCE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('on = "ok"\ndo = "land"', "action.1.on: expected one of 63 names"),
+        ('on = "hot"\ndo = "shutdown"', "action.1.do: expected one of report, announce, reduce"),
+        ('on = "hot"\ndo = "land"\nescalate = "return"', "escalate to be more urgent"),
+        ('on = "hot"\ndo = "announce"\nescalate = "land"', "escalate to be more urgent"),
+        ('on = "hot"\ndo = "land"\nspeed_m_s = 3.0', "with reduce alone"),
+        ('on = "hot"\ndo = "land"\nretries = -1', "action.1.retries"),
+    ],
+)
+def test_an_action_that_cannot_be_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(with_action(text))
+    with pytest.raises(ConfigError, match=why):
+        read_config(path)
+
+
+def test_what_a_maker_rates_and_what_keeps_the_vehicle_in_the_air_can_be_told() -> None:
+    told = "continuous_c = 25.0\nburst_c = 50.0\nlimp_home_a = 41.0\n"
+    config = read(BATTERY + told + 'cells = 6\n[charger]\ncommand = ["charge", "-v"]\n')
+    facts = config.battery[0].facts()
+    assert (facts.continuous_c, facts.burst_c, facts.limp_home_a) == (25.0, 50.0, 41.0)
+    assert config.charger is not None
+    assert config.charger.command == ["charge", "-v"]
+    assert (read(BATTERY).charger, read(BATTERY).topology) == (None, "parallel")
+    assert read('topology = "series"\n' + BATTERY).topology == "series"
+    assert complaints(BATTERY + "continuous_c = 9.0\nburst_c = 5.0\n") == [
+        "battery.1: expected burst_c to be continuous_c at the least"
+    ]
+    assert complaints('topology = "ring"\n' + BATTERY) == [
+        "topology: expected one of parallel, series, not 'ring'"
+    ]
+    assert complaints(BATTERY + "[charger]\ncommand = []\n")
+
+
+def test_limits_that_contradict_each_other_for_a_pack_are_refused_with_the_reason() -> None:
+    (line,) = complaints(BATTERY + '[[limit]]\nid = "hot"\ntrip = 65.0\n')
+    assert line == (
+        "limit 'hot_critical' is critical and trips at 60, before 'hot', which is warning, at 65"
+    )
+    both = '[[limit]]\nid = "hot"\ntrip = 61.0\n[[limit]]\nid = "hot_critical"\ntrip = 65.0\n'
+    assert len(read(BATTERY + both).limit) == 2

@@ -1,5 +1,7 @@
 """The protection table: rows that make sense for every pack, and changes that may be made."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import CHEMISTRIES, LIPO, Chemistry
 from dronebms.errors import ConfigError
+from dronebms.estimator import Estimate
 from dronebms.limits import (
+    PRESETS,
     Limit,
     LimitChange,
     Severity,
@@ -15,11 +19,12 @@ from dronebms.limits import (
     default_limits,
     every_limit,
 )
-from dronebms.protection import QUANTITIES
-from tests.looks import FACTS
+from dronebms.signals import Signals
+from dronebms.vehicle import UNHEARD
+from tests.looks import FACTS, look
 
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}
-WINDOWS = {"current_2s_a", "current_10s_a", "current_60s_a"}
+QUANTITIES = {*Signals(FACTS).update(look(0.0), Estimate(0.0), UNHEARD), "limp_margin_a"}
 
 
 def changed(*changes: LimitChange) -> dict[str, Limit]:
@@ -29,18 +34,19 @@ def changed(*changes: LimitChange) -> dict[str, Limit]:
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
 def test_every_row_can_trip_clear_and_say_so(chemistry: Chemistry) -> None:
     rows = default_limits(BatteryFacts(chemistry, cells=6, capacity_mah=5000.0))
-    assert len({row.limit_id for row in rows}) == len(rows) == 18
+    assert len({row.limit_id for row in rows}) == len(rows) == 58
+    assert {row.what for row in rows} < QUANTITIES
     for row in rows:
-        assert row.what in QUANTITIES or row.what in {"silence_s", *WINDOWS}
         assert row.beyond(row.trip)
         assert row.recovered(row.clear)
         assert not row.recovered(row.trip)
         assert not row.beyond(row.clear)
-        assert row.severity in {Severity.WARNING, Severity.CRITICAL, Severity.EMERGENCY}
+        assert row.severity is not Severity.OK
         assert row.clear_s >= 2.0
-        words = row.text.format(value=12.3, trip=4.5, cell=6)
-        assert "{" not in words
-        assert "12" in words
+        assert row.hold_s >= 1.0 or row.readings == 1
+        assert "{" not in row.text.format(value=12.3, trip=4.5, cell=6, why="so")
+        assert row.recovered(math.nan)
+        assert not row.beyond(math.nan)
 
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
@@ -59,14 +65,19 @@ def test_the_users_cut_off_moves_every_row_of_the_cells() -> None:
         for row in default_limits(BatteryFacts(LIPO, cells=4, cutoff_cell_v=3.5))
     }
     assert rows["cell_critical"] == 3.5
-    assert rows["cell_low"] == pytest.approx(3.7)
+    assert rows["cell_low"] == pytest.approx(3.8)
+    assert rows["cell_sag"] == pytest.approx(3.7)
     assert rows["cell_emergency"] == pytest.approx(3.3)
     assert rows["pack_low"] == 14.0
 
 
 def test_rows_that_would_be_a_guess_are_left_out() -> None:
     unknown = {row.limit_id for row in default_limits(BatteryFacts(LIPO))}
-    assert ROWS.keys() - unknown == {"pack_low", "current_2s", "current_10s", "current_60s"}
+    known = {row.limit_id: row.what for row in ROWS.values() if row.limit_id not in unknown}
+    assert set(known.values()) == {
+        "voltage_v", "current_2s_a", "current_10s_a", "current_60s_a", "heat_a", "charge_a",
+        "idle_mah",
+    }  # fmt: skip
     assert every_limit().keys() == ROWS.keys()
 
 
@@ -102,7 +113,8 @@ def test_the_order_of_the_table_stays() -> None:
     trip=st.floats(-1000, 1000, allow_nan=False),
 )
 def test_a_trip_alone_moves_clear_along(limit_id: str, trip: float) -> None:
-    before, after = ROWS[limit_id], changed(LimitChange(limit_id, trip=trip))[limit_id]
+    before = ROWS[limit_id]
+    (after,) = changed_limits([before], [LimitChange(limit_id, trip=trip)])
     assert after.trip == trip
     assert after.clear - after.trip == pytest.approx(before.clear - before.trip)
     assert after.rising is before.rising
@@ -123,3 +135,41 @@ def test_a_row_that_could_never_clear_is_refused(limit_id: str) -> None:
 def test_a_change_of_a_row_that_this_pack_has_not_is_kept_for_another() -> None:
     rows = default_limits(BatteryFacts(LIPO))
     assert changed_limits(rows, [LimitChange("current_60s", trip=10.0)]) == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (LimitChange("hot", trip=61.0), "'hot_critical' is critical and trips at 60, before 'hot'"),
+        (LimitChange("cell_sag", trip=3.2), "'cell_critical' .* at 3.3, before 'cell_sag'"),
+        (LimitChange("cell_critical", trip=3.0), "'cell_emergency'"),
+        (LimitChange("charge_critical", trip=15.0, clear=16.0), "before 'charge_low'"),
+        (LimitChange("current_10s", trip=160.0), "above 'current_2s' with 150 A over a shorter"),
+        (LimitChange("current_60s", trip=101.0), "above 'current_10s'|before 'current_60s'"),
+    ],
+)
+def test_rows_that_contradict_each_other_are_refused_with_the_reason(
+    change: LimitChange, why: str
+) -> None:
+    if change.limit_id == "charge_critical":
+        assert changed(change)  # both at once is no contradiction
+        change = LimitChange("charge_critical", trip=16.0)
+    with pytest.raises(ConfigError, match=why):
+        changed(change)
+
+
+@pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
+def test_the_table_as_shipped_contradicts_itself_nowhere(chemistry: Chemistry) -> None:
+    facts = BatteryFacts(chemistry, cells=6, capacity_mah=5000.0, continuous_c=25.0, burst_c=50.0)
+    rows = default_limits(facts)
+    assert changed_limits(rows, [LimitChange(row.limit_id, trip=row.trip) for row in rows]) == rows
+    tiers = [row.tier for row in rows if row.what == "lowest_cell_v"]
+    assert tiers == ["recommended", "maximum", "safety"]
+
+
+def test_what_a_maker_rates_a_pack_for_comes_before_what_is_usual() -> None:
+    facts = BatteryFacts(LIPO, cells=6, capacity_mah=5000.0, continuous_c=25.0, burst_c=50.0)
+    rows = {row.limit_id: row.trip for row in default_limits(facts)}
+    found = [rows[key] for key in ("current_2s", "current_10s", "current_60s", "heat")]
+    assert found == [375.0, 250.0, 125.0, 131.25]
+    assert set(PRESETS) == {chemistry.name for chemistry in CHEMISTRIES}

@@ -38,7 +38,7 @@ from sim.world import open_virtual
 from smartbattery.recording import Transfer
 from smartbattery.vendors import profile_named
 
-FACTS = BatteryFacts(LI_ION, 6, 5000.0, 3.1, "pack 7")
+FACTS = BatteryFacts(LI_ION, 6, 5000.0, 3.1, "pack 7", 3.0, 6.0, 41.0)
 CHANGES = (LimitChange("hot", 55.0, None, 3.0, 4.0, Severity.CRITICAL), LimitChange("cold"))
 FLYING = VehicleState(armed=True, mode="AUTO", lat_deg=47.4, wind_m_s=0.1 + 0.2)
 READ = Transfer(0x0B, b"\x09", 3, b"\x10\x27\xaa")

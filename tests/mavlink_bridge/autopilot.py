@@ -24,12 +24,14 @@ class FakeAutopilot:
         component_id: int = 1,
         vehicle_type: int = mavlink.MAV_TYPE_QUADROTOR,
         peer: tuple[str, int] | None = None,
+        acknowledges: bool = True,
     ) -> None:
         self.system_id = system_id
         self.frames: list[bytes] = []  # as heard
         self._autopilot = autopilot
         self._type = vehicle_type
         self.peer = peer
+        self._acknowledges = acknowledges
         self._codec = mavlink.MAVLink(None, system_id, component_id)
         self._codec.robust_parsing = True
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -85,7 +87,8 @@ class FakeAutopilot:
         return heard
 
     def _acknowledge(self, message: mavlink.MAVLink_message) -> None:
-        if message.get_type() == "COMMAND_LONG" and message.target_system == self.system_id:
+        mine = message.get_type() == "COMMAND_LONG" and message.target_system == self.system_id
+        if mine and self._acknowledges:
             self.say(
                 mavlink.MAVLink_command_ack_message(message.command, mavlink.MAV_RESULT_DENIED)
             )

@@ -68,3 +68,73 @@ def px4(message: mavlink.MAVLink_battery_status_message, *, release: float = 1.1
     else:
         warning = "none"
     return Taken(sum(cells_mv) / 1000, len(cells_mv), remaining_frac, warning)
+
+
+WARNINGS = ("none", "low", "critical", "emergency")
+
+
+@dataclass
+class Px4Commander:
+    """PX4's commander as it lives with an external battery.
+
+    batteryCheck.cpp and failsafe.cpp: a warning only grows while armed; with COM_LOW_BAT_ACT 3
+    critical returns and emergency lands; 5 s of silence are unhealthy; disarmed, an emergency asks
+    the board to shut down; a time left below what the way home takes returns with
+    COM_FLTT_LOW_ACT 3, and up to 1.17 every time left of such a battery is 0.
+    """
+
+    release: float
+    way_home_s: float = 100.0
+    armed: bool = False
+    warning: str = "none"
+    heard_s: float | None = None
+    shut_down: bool = False
+    time_low: bool = False
+
+    def hear(self, message: mavlink.MAVLink_battery_status_message, now_s: float) -> None:
+        """Take a BATTERY_STATUS."""
+        self.heard_s = now_s
+        warning = px4(message, release=self.release).warning
+        if not self.armed or WARNINGS.index(warning) > WARNINGS.index(self.warning):
+            self.warning = warning
+        if not self.armed and warning == "emergency":
+            self.shut_down = True
+        left_s = message.time_remaining or None if self.release >= 1.18 else 0.0
+        if self.armed and left_s is not None and left_s <= self.way_home_s:
+            self.time_low = True
+
+    def unhealthy(self, now_s: float) -> bool:
+        """Return whether it has been silent for too long; never heard is not noticed."""
+        return self.heard_s is not None and now_s - self.heard_s > 5.0
+
+    def may_arm(self, now_s: float) -> bool:
+        """Return whether the battery lets it be armed, authorization aside."""
+        return not self.unhealthy(now_s) and WARNINGS.index(self.warning) < 2
+
+
+@dataclass
+class ArduPilotBattery:
+    """ArduPilot's battery monitor of type 29 and its failsafes (AP_BattMonitor_Backend.cpp).
+
+    Fed by what the driver script hands over; only the charge used and the voltage count, nothing
+    else does; states only grow; 5 s after the last hand-over it is unhealthy, 5 s later missing.
+    """
+
+    capacity_mah: float
+    low_mah: float
+    critical_mah: float
+    state: str = "none"
+    heard_s: float | None = None
+
+    def hear(self, fields: dict[str, str], now_s: float) -> None:
+        """Take what a script has handed over."""
+        self.heard_s = now_s
+        left_mah = self.capacity_mah - float(fields.get("consumed_mah", "0"))
+        if left_mah < self.critical_mah:
+            self.state = "critical"
+        elif left_mah < self.low_mah and self.state != "critical":
+            self.state = "low"
+
+    def missing(self, now_s: float) -> bool:
+        """Return whether it says that the battery is missing."""
+        return self.heard_s is not None and now_s - self.heard_s > 10.0

@@ -13,11 +13,17 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import CHEMISTRIES, Chemistry
-from dronebms.protection import Severity
-from mavlink_bridge.encode import battery_status, heartbeat, statustext
+from dronebms.protection import Event, Severity
+from mavlink_bridge.encode import battery_status, chunks, heartbeat, text_severity
 from tests.mavlink_bridge.consumers import ground_station, px4
 from tests.mavlink_bridge.reports import FLYING, SIX_CELLS_V, a_report, an_event
 from tests.mavlink_bridge.wire import CRC_EXTRA, PAYLOAD, battery_status_frame, x25
+
+
+def statustext(event: Event, text_id: int) -> tuple[mavlink.MAVLink_statustext_message, ...]:
+    """Return an event as it is said."""
+    return chunks(event.text, text_severity(event), text_id)
+
 
 FRAMES = json.loads(
     (Path(__file__).parents[1] / "data" / "mavlink" / "battery_status.json").read_text()
@@ -320,13 +326,13 @@ def test_a_short_text_is_one_message() -> None:
 @pytest.mark.parametrize("length", [49, 50, 51, 99, 100, 101, 150, 250])
 def test_a_text_comes_together_again_and_ends(length: int) -> None:
     text = "".join(chr(ord("a") + place % 26) for place in range(length))
-    chunks = statustext(an_event(text), 9)
-    assert "".join(chunk.text for chunk in chunks) == text
-    assert [chunk.chunk_seq for chunk in chunks] == list(range(len(chunks)))
-    if len(chunks) > 1:
-        assert {chunk.id for chunk in chunks} == {9}
-        assert len(chunks[-1].text) < 50
-        assert all(len(chunk.text) == 50 for chunk in chunks[:-1])
+    pieces = statustext(an_event(text), 9)
+    assert "".join(chunk.text for chunk in pieces) == text
+    assert [chunk.chunk_seq for chunk in pieces] == list(range(len(pieces)))
+    if len(pieces) > 1:
+        assert {chunk.id for chunk in pieces} == {9}
+        assert len(pieces[-1].text) < 50
+        assert all(len(chunk.text) == 50 for chunk in pieces[:-1])
 
 
 def test_an_endless_text_is_cut() -> None:

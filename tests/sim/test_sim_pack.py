@@ -240,6 +240,11 @@ def test_a_lost_string_leaves_half_of_a_group_with_its_charge(index: int | None)
     assert np.all((pack.cells.temperature_degc > sound.cells.temperature_degc + 0.3)[hit])
 
 
+def test_the_last_string_cannot_be_lost() -> None:
+    with pytest.raises(ValueError, match="none to lose"):
+        pack_of().lose_string(None, 1)
+
+
 def test_lifepo4_rests_higher_after_charging_than_after_discharging() -> None:
     spec = PackSpec(chemistry="lifepo4", cells=1, cell_mah=16000.0)
     down, up = (build_pack(spec, np.random.default_rng(1), STEP_S) for _ in range(2))

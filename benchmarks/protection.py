@@ -1,0 +1,292 @@
+"""Does protection cry wolf, and does it miss? Simulated flights through the bytes, by seed.
+
+`python benchmarks/protection.py [--runs N] [--first SEED] [--jobs J] [--only clean]` flies N clean flights over
+chemistries, temperatures and gusts, then N in which something goes wrong, and prints the counts,
+the delays and every flight that was judged wrongly.
+
+An alarm above info is early when the truth was not yet within 0.1 V, 5 K or 180 s of the limit:
+the trip of its own row, of the quantity that the row watches, as the simulated pack has it and no
+gauge measures it; for charge, within the charge of those 180 s at the present load. A fault is
+missed when no limit that belongs to it has tripped within its time.
+"""
+
+import argparse
+import itertools
+import statistics
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dronebms.clock import VirtualClock
+from dronebms.limits import Severity, default_limits
+from dronebms.monitor import Monitor, Report
+from dronebms.vehicle import VehicleState
+from sim.bus import VirtualBus
+from sim.faults import Fault, parse_fault
+from sim.flight import Flight, Flying
+from sim.scenario import Phase, Scenario
+from sim.world import STEP_S, Stream, World, generator
+from smartbattery.gauge import Gauge
+from smartbattery.registers import ADDRESS
+
+NEAR_V, NEAR_K, NEAR_S = 0.1, 5.0, 180.0
+CHEMISTRIES = ("lipo", "lihv", "li-ion", "lifepo4")
+AIRS_DEGC = (-5.0, 5.0, 20.0, 35.0)
+GUSTS = (0.03, 0.08, 0.15)
+HOVER_C = {"lipo": 2.6, "lihv": 2.6, "li-ion": 1.6, "lifepo4": 1.8}
+MOHM_AH = {"lipo": 40.0, "lihv": 42.0, "li-ion": 80.0, "lifepo4": 60.0}
+NOMINAL_V = {"lipo": 3.7, "lihv": 3.75, "li-ion": 3.55, "lifepo4": 3.2}
+CELLS, CELL_MAH, PARALLEL = 6, 5000.0, 2
+TICKS_PER_S = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that goes wrong: which fault, and by which limits it has to be noticed."""
+
+    fault: str
+    expected: tuple[str, ...]
+    within_s: float
+
+    @property
+    def slow(self) -> bool:
+        """Whether the times are before the pack's end, not after the fault's start."""
+        return self.within_s < 0.0
+
+
+# What this simulator can do to a pack or a gauge; times are from the fault's start, and negative
+# ones from the pack's end: so long before it an alarm has to be there.
+CASES = (
+    Case("unplug@200", ("silent", "lost"), 3.0 + 2.0 + 1.0),
+    Case("stuck@200", ("silent", "lost"), 3.0 + 2.0 + 1.0),
+    Case("frozen@200", ("silent", "lost"), 30.0 + 3.0 + 1.0),
+    Case("hot_cell@200", ("warming", "hot", "hot_critical"), 75.0),
+    Case("low_charge", ("charge_low", "cell_low", "time_low", "cell_sag"), -20.0),
+    Case("weak_cell", ("charge_low", "cell_low", "time_low", "cell_sag", "spread_load"), -20.0),
+    Case("current@200", ("current_10s", "current_60s", "heat", "cell_sag", "cell_critical"), 20.0),
+)
+
+
+@dataclass
+class Outcome:
+    """One flight, judged."""
+
+    name: str
+    alarms: list[str] = field(default_factory=list)
+    early: list[str] = field(default_factory=list)
+    delay_s: float | None = None
+    noticed_by: str | None = None
+
+
+def scenario(seed: int, case: Case | None) -> Scenario:
+    """Return a flight of one chemistry, air and gustiness, drawn and dimensioned by the seed.
+
+    One with a fault is short when the fault shows at once, and else goes on to the pack's end.
+    """
+    every = tuple(itertools.product(CHEMISTRIES, AIRS_DEGC, GUSTS))
+    chemistry, air_degc, gust_frac = every[seed % len(every)]
+    random = np.random.default_rng(seed)
+    amps = HOVER_C[chemistry] * PARALLEL * CELL_MAH / 1000.0 * random.uniform(0.85, 1.1)
+    hover_w = amps * CELLS * NOMINAL_V[chemistry]
+    # Home with some 12 to 30 % left: a clean flight ends before its pack does.
+    cruise_s = 3600.0 / amps * PARALLEL * CELL_MAH / 1000.0 * random.uniform(0.58, 0.74)
+    if case is not None:
+        cruise_s = 2.0 * cruise_s if case.slow else 300.0
+    phases = (
+        Phase(name="idle", duration_s=20.0, power_w=12.0, armed=False),
+        Phase(name="take-off", duration_s=8.0, power_w=1.35 * hover_w, gust_frac=0.04, climb_m_s=2.5),
+        Phase(name="cruise", duration_s=cruise_s, power_w=hover_w, gust_frac=gust_frac, outward_m_s=1.0),
+        Phase(name="return", duration_s=60.0, power_w=0.95 * hover_w, gust_frac=gust_frac, outward_m_s=-3.0, mode="RTL"),
+        Phase(name="land", duration_s=20.0, power_w=0.9 * hover_w, gust_frac=0.05, climb_m_s=-1.0, mode="LAND"),
+        Phase(name="idle", duration_s=20.0, power_w=12.0, armed=False),
+    )  # fmt: skip
+    return Scenario.model_validate(
+        {
+            "name": f"{chemistry} {air_degc:g} degC gusts {gust_frac:g}",
+            "pack": {
+                "chemistry": chemistry, "cells": CELLS, "parallel": PARALLEL, "cell_mah": CELL_MAH,
+                "resistance_mohm_ah": MOHM_AH[chemistry], "ambient_degc": air_degc,
+                "start_degc": max(air_degc, 12.0),  # taken out of a box or a car
+            },
+            "gauge": {"ip_scale": 1, "full_error_frac": float(random.uniform(-0.03, 0.03))},
+            "phase": [phase.model_dump() for phase in phases],
+        }
+    )  # fmt: skip
+
+
+@dataclass
+class Overload:
+    """A flight that for half a minute asks 1.15 of what the pack may give for 10 s."""
+
+    plan: Flying
+    start_s: float
+    most_w: float
+
+    @property
+    def duration_s(self) -> float:
+        """When it is over."""
+        return self.plan.duration_s
+
+    def power_w(self, t_s: float) -> float:
+        """Return the power that is asked now."""
+        power_w = self.plan.power_w(t_s)
+        return 1.15 * self.most_w if self.start_s <= t_s < self.start_s + 30.0 else power_w
+
+    def steady_w(self, t_s: float) -> float | None:
+        """Return the mean power if it goes on."""
+        return self.plan.steady_w(t_s)
+
+    def vehicle(self, t_s: float) -> VehicleState:
+        """Return what the autopilot says."""
+        return self.plan.vehicle(t_s)
+
+
+@dataclass
+class Flown:
+    """What a flight tells at one step: the report, and the truth that no gauge knows."""
+
+    report: Report
+    world: World
+
+
+def fly(plan: Scenario, seed: int, fault: str | None) -> Iterator[Flown]:
+    """Fly through the bytes and yield every step."""
+    faults: tuple[Fault, ...] = ()
+    flight: Flying | None = None
+    if fault is not None and fault.startswith("current"):
+        pack, gusts = plan.pack, generator(seed, Stream.GUSTS)
+        most_w = pack.row.burst_c * pack.rated_mah / 1000.0 * CELLS * NOMINAL_V[pack.chemistry]
+        flight = Overload(Flight(plan, gusts, STEP_S), float(fault.partition("@")[2]), most_w)
+    elif fault is not None:
+        faults = (parse_fault(fault),)
+    world = World(plan, seed, faults, flight)
+    clock = VirtualClock()
+    bus = VirtualBus(clock, world, {ADDRESS: world.device}, faults, generator(seed, Stream.WIRE))
+    monitor = Monitor(Gauge(bus, cells=CELLS), world.facts())
+    for tick in range(int(world.duration_s * TICKS_PER_S)):
+        t_s = tick / TICKS_PER_S
+        clock.sleep_until(t_s)
+        yield Flown(monitor.step(t_s, world.vehicle(t_s)), world)
+
+
+def truly(flown: Flown, what: str) -> float | None:
+    """Return a row's quantity as it truly is; None: there is no truth but the gauge's silence."""
+    truth, world = flown.world.truth(), flown.world
+    cells = world._pack.cells  # noqa: SLF001 - the truth is asked where it is
+    found: dict[str, float] = {
+        "lowest_cell_v": min(truth.cells_v),
+        "highest_cell_v": max(truth.cells_v),
+        "voltage_v": truth.voltage_v,
+        "resting_cell_v": float(np.min(cells.open_circuit_v())),
+        "temperature_degc": truth.temperature_degc,
+        "spread_load_v": max(truth.cells_v) - min(truth.cells_v),
+        "spread_rest_v": max(truth.cells_v) - min(truth.cells_v),
+        "soc_pct": 100.0 * truth.soc_frac,
+    }
+    return found.get(what)
+
+
+def is_early(flown: Flown, limit_id: str) -> bool:
+    """Return whether an alarm came before the truth was near its limit."""
+    row = next(row for row in default_limits(flown.report.facts) if row.limit_id == limit_id)
+    if row.what.startswith("remaining"):
+        left_s = flown.world.remaining_s()
+        return left_s is not None and left_s > row.trip + NEAR_S
+    value = truly(flown, row.what)
+    if value is None:
+        return True
+    near = {"v": NEAR_V, "degc": NEAR_K}.get(row.what.rsplit("_", 1)[1], 0.0)
+    if row.what == "soc_pct":
+        amp_s = max(flown.world.truth().current_a, 0.0) * NEAR_S
+        near = 100.0 * amp_s / 3.6 / (flown.report.facts.capacity_mah or 1.0)
+    return value < row.trip - near if row.rising else value > row.trip + near
+
+
+def run(job: tuple[int, Case | None]) -> Outcome:
+    """Fly one flight and judge it."""
+    seed, case = job
+    plan = scenario(seed, case)
+    outcome = Outcome(f"seed {seed}: {plan.name}" + ("" if case is None else f", {case.fault}"))
+    start_s = 0.0 if case is None or "@" not in case.fault else float(case.fault.partition("@")[2])
+    for flown in fly(plan, seed, None if case is None else case.fault):
+        for event in flown.report.status.events:
+            if not event.tripped or event.severity <= Severity.INFO:
+                continue
+            outcome.alarms.append(event.limit_id)
+            if (case is None or event.t_s < start_s) and is_early(flown, event.limit_id):
+                left_s = flown.world.remaining_s()
+                outcome.early.append(
+                    f"{event.limit_id} at {event.t_s:.0f} s ({event.text}; truly {left_s} s left)"
+                )
+            if (
+                case is not None
+                and event.limit_id in case.expected
+                and event.t_s >= start_s
+                and outcome.delay_s is None
+            ):
+                outcome.delay_s, outcome.noticed_by = event.t_s - start_s, event.limit_id
+        ended_s = flown.world.truth().ended_s
+        if case is not None and case.slow and ended_s is not None:
+            outcome.delay_s = None if outcome.delay_s is None else outcome.delay_s - ended_s
+            break
+        if case is not None and outcome.delay_s is not None and not case.slow:
+            break
+    return outcome
+
+
+def clean(outcomes: Sequence[Outcome]) -> None:
+    """Print what the clean flights say."""
+    early = [outcome for outcome in outcomes if outcome.early]
+    alarms = [alarm for outcome in outcomes for alarm in outcome.alarms]
+    print(f"clean flights: {len(outcomes)}; with an early alarm above info: {len(early)}; "
+          f"alarms in all: {len(alarms)}")  # fmt: skip
+    for alarm in sorted(set(alarms)):
+        print(f"  {alarm:18s} {alarms.count(alarm):4d}")
+    for outcome in early:
+        print(f"  EARLY {outcome.name}: {'; '.join(outcome.early)}")
+
+
+def faulty(outcomes: Sequence[tuple[Case, Outcome]]) -> None:
+    """Print what the faulty flights say."""
+    print("| fault | flights | missed | noticed after, median | latest | within | by |")
+    print("|---|---|---|---|---|---|---|")
+    for case in CASES:
+        mine = [outcome for row, outcome in outcomes if row is case]
+        late = [o for o in mine if o.delay_s is None or o.delay_s > case.within_s]
+        delays_s = [o.delay_s for o in mine if o.delay_s is not None]
+        by = sorted({o.noticed_by for o in mine if o.noticed_by})
+        middle, latest = (statistics.median(delays_s), max(delays_s)) if delays_s else (0.0, 0.0)
+        due = f"{case.within_s:.0f} s"
+        print(
+            f"| {case.fault} | {len(mine)} | {len(late)} | {middle:.1f} s | {latest:.1f} s | {due} | {', '.join(by)} |"
+        )
+        for outcome in late:
+            print(f"  MISSED {outcome.name}: {outcome.delay_s}, {outcome.alarms}")
+    early = [outcome for _, outcome in outcomes if outcome.early]
+    for outcome in early:
+        print(f"  EARLY {outcome.name}: {'; '.join(outcome.early)}")
+
+
+def main() -> None:
+    """Fly and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=112, help="clean flights, and faulty ones")
+    parser.add_argument("--first", type=int, default=1000, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", choices=("clean", "faulty"))
+    told = parser.parse_args()
+    seeds = range(told.first, told.first + told.runs)
+    cases = [CASES[k % len(CASES)] for k in range(told.runs)]
+    with ProcessPoolExecutor(told.jobs) as pool:
+        print(f"step {STEP_S} s, seeds {seeds[0]} to {seeds[-1]}, twice")
+        if told.only != "faulty":
+            clean(list(pool.map(run, ((seed, None) for seed in seeds))))
+        if told.only != "clean":
+            outcomes = pool.map(run, zip((seed + 10_000 for seed in seeds), cases, strict=True))
+            faulty(list(zip(cases, outcomes, strict=True)))
+
+
+if __name__ == "__main__":
+    main()

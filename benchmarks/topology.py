@@ -1,0 +1,136 @@
+"""What is lost when a node, a bus, a pack or the aggregator fails: one scenario, watched both ways.
+
+`python benchmarks/topology.py [--flight NAME]` flies the scenario as two packs side by side, each
+with half the cells in parallel and half the load. Distributed: a gauge for each pack. Centralized:
+one gauge for the whole. Printed is what is known of the supply before and after the failure at
+120 s, and how long it took to be noticed.
+"""
+
+import argparse
+from dataclasses import dataclass, replace
+
+from dronebms.clock import VirtualClock
+from dronebms.limits import Severity
+from dronebms.monitor import Monitor
+from dronebms.packs import Whole, together
+from dronebms.vehicle import VehicleState
+from sim.bus import VirtualBus
+from sim.faults import Fault, parse_fault
+from sim.flight import Flight, Flying
+from sim.scenario import Scenario, load_scenario
+from sim.world import STEP_S, Stream, World, generator
+from smartbattery.gauge import Gauge
+from smartbattery.registers import ADDRESS
+
+FAIL_S, END_S = 120.0, 160.0
+FAILURES = ("node", "pack", "bus", "aggregator")
+
+
+@dataclass
+class Share:
+    """A share of a flight's load; all of it once the other pack has gone."""
+
+    plan: Flying
+    share: float
+    other_gone_s: float | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """When it is over."""
+        return self.plan.duration_s
+
+    def power_w(self, t_s: float) -> float:
+        """Return the power of this pack."""
+        alone = self.other_gone_s is not None and t_s >= self.other_gone_s
+        return self.plan.power_w(t_s) * (1.0 if alone else self.share)
+
+    def steady_w(self, t_s: float) -> float | None:
+        """Return the mean power of this pack."""
+        steady_w = self.plan.steady_w(t_s)
+        return None if steady_w is None else steady_w * self.share
+
+    def vehicle(self, t_s: float) -> VehicleState:
+        """Return what the autopilot says."""
+        return self.plan.vehicle(t_s)
+
+
+def half(scenario: Scenario) -> Scenario:
+    """Return the scenario with half the cells side by side."""
+    pack = scenario.pack.model_copy(update={"parallel": scenario.pack.parallel // 2})
+    return scenario.model_copy(update={"pack": pack})
+
+
+def fly(scenario: Scenario, gauges: int, failure: str) -> tuple[Whole, Whole | None, float | None]:
+    """Return what is known before, after, and how long after the failure it was noticed."""
+    built = scenario if gauges == 1 else half(scenario)
+    monitors, worlds, clock = [], [], VirtualClock()
+    for index in range(gauges):
+        silent = failure == "bus" or (
+            index == 0 and (failure == "node" or (failure == "pack" and gauges > 1))
+        )
+        faults: tuple[Fault, ...] = (parse_fault(f"unplug@{FAIL_S:g}"),) if silent else ()
+        gone_s = FAIL_S if failure == "pack" and index == 1 else None
+        plan = Flight(built, generator(1, Stream.GUSTS), STEP_S)
+        world = World(built, 1 + index, (), Share(plan, 1.0 / gauges, gone_s))
+        # A plug that stays off: the fault's own length is for another purpose.
+        faults = tuple(replace(fault, duration_s=None) for fault in faults)
+        bus = VirtualBus(clock, world, {ADDRESS: world.device}, faults, generator(1, Stream.WIRE))
+        monitors.append(Monitor(Gauge(bus, cells=built.pack.cells), world.facts(), index=index))
+        worlds.append(world)
+    before = after = None
+    noticed_s: float | None = None
+    for tick in range(int(END_S / STEP_S)):
+        t_s = tick * STEP_S
+        clock.sleep_until(t_s)
+        if failure == "pack" and gauges == 1 and tick == round(FAIL_S / STEP_S):
+            worlds[0]._pack.lose_string(None, 2)  # noqa: SLF001 - one of two strings opens behind the one gauge
+        state = worlds[0].vehicle(t_s)
+        whole = together([monitor.step(t_s, state) for monitor in monitors])
+        if t_s < FAIL_S:
+            before = whole
+        elif failure == "aggregator":
+            break  # nobody is left who would say anything
+        else:
+            after = whole
+            if noticed_s is None and whole.severity > Severity.INFO:
+                noticed_s = t_s - FAIL_S
+    assert before is not None  # noqa: S101 - the flight is longer than that
+    return before, after, noticed_s
+
+
+def said(whole: Whole | None) -> str:
+    """Return what is known of the supply in a few words."""
+    if whole is None:
+        return "nothing is told any more"
+    known = [f"{whole.severity.label}"]
+    known += (
+        [f"without battery {', '.join(str(k + 1) for k in whole.missing)}"] if whole.missing else []
+    )
+    for value, form in ((whole.max_discharge_a, "{:.0f} A"), (whole.remaining_s, "{:.0f} s left")):
+        known.append("?" if value is None else form.format(value))
+    return ", ".join(known)
+
+
+def main() -> None:
+    """Fly and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flight", default="survey")
+    scenario = load_scenario(parser.parse_args().flight)
+    print(f"{scenario.name}: {scenario.about}")
+    print("| watched by | fails | before | after | noticed after |")
+    print("|---|---|---|---|---|")
+    for name, gauges in (("a gauge each", 2), ("one gauge", 1)):
+        for failure in FAILURES:
+            before, after, noticed_s = fly(scenario, gauges, failure)
+            when = (
+                "the receiver's own time-out"
+                if after is None
+                else "not at all"
+                if noticed_s is None
+                else f"{noticed_s:.1f} s"
+            )
+            print(f"| {name} | {failure} | {said(before)} | {said(after)} | {when} |")
+
+
+if __name__ == "__main__":
+    main()

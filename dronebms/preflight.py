@@ -1,0 +1,80 @@
+"""May it take off: one line of reasons, from what is known on the ground.
+
+Volts, ohms, seconds, amperes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dronebms.charging import advice
+from dronebms.limits import Severity
+from dronebms.monitor import Report
+from smartbattery.registers import STATUS_INITIALIZED
+
+RESERVE_PCT = 15.0  # of the charge, that a plan leaves
+NO_GO = "NO-GO: "
+_MAX_ERROR_PCT = 10.0
+_WORN = 2.0  # times the resistance that a new pack has
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Go or not, with the reasons."""
+
+    go: bool
+    text: str
+
+
+def go_no_go(
+    report: Report, planned_s: float | None = None, hover_a: float | None = None
+) -> Verdict:
+    """Return whether the pack is fit for a flight.
+
+    Args:
+        report: the newest, on the ground or in the first seconds of load.
+        planned_s: how long the flight is to take.
+        hover_a: what the vehicle draws; None is a tenth below what keeps it in the air, if stated.
+    """
+    reasons = [*_judged(report), *_charge(report, planned_s, hover_a)]
+    if reasons:
+        return Verdict(go=False, text=f"{NO_GO}{'; '.join(reasons)}")
+    lowest, pct = report.snapshot.lowest_cell(), report.estimate.soc_pct
+    cell = "" if lowest is None else f", lowest cell {lowest[1]:.2f} V"
+    charge = "charge not known" if pct is None else f"{pct:.0f} % charged"
+    return Verdict(go=True, text=f"GO: {charge}{cell}")
+
+
+def _judged(report: Report) -> Iterator[str]:
+    snapshot, status, facts = report.snapshot, report.status, report.facts
+    if snapshot.voltage_v is None:
+        yield f"the pack is not heard{'' if snapshot.trouble is None else ': ' + snapshot.trouble}"
+        return
+    if status.severity >= Severity.WARNING:
+        yield ", ".join(limit_id.replace("_", " ") for limit_id in status.active)
+    if None in snapshot.cells_v:
+        yield "not every cell is heard"
+    if advice(report).do != "none":
+        yield "it is being charged"
+    if snapshot.status_raw is not None and not snapshot.status_raw & STATUS_INITIALIZED:
+        yield "the gauge is not ready"
+    if snapshot.max_error_pct is not None and snapshot.max_error_pct > _MAX_ERROR_PCT:
+        yield f"the gauge has not learned: its charge may be off by {snapshot.max_error_pct:.0f} %"
+    ohm, cells = report.estimate.resistance_ohm, facts.cells
+    if ohm is not None and cells and facts.capacity_mah:
+        new_ohm = facts.chemistry.resistance_mohm_ah / facts.capacity_mah * cells
+        if ohm > _WORN * new_ohm and (snapshot.temperature_degc or 0.0) > facts.chemistry.cold_degc:
+            yield f"its resistance is {ohm / new_ohm:.1f} times a new pack's"
+
+
+def _charge(report: Report, planned_s: float | None, hover_a: float | None) -> Iterator[str]:
+    facts, pct = report.facts, report.estimate.soc_pct
+    if hover_a is None and facts.limp_home_a is not None:
+        hover_a = 0.9 * facts.limp_home_a
+    if planned_s is None or report.snapshot.voltage_v is None:
+        return
+    if pct is None or hover_a is None or facts.capacity_mah is None:
+        yield "whether the charge is enough is not known"
+        return
+    lasts_s = (pct - RESERVE_PCT) * facts.capacity_mah / hover_a * 0.036
+    if lasts_s < planned_s:
+        yield f"{pct:.0f} % last {max(lasts_s, 0.0):.0f} s of the {planned_s:.0f} s planned"

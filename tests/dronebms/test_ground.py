@@ -1,0 +1,207 @@
+"""On the ground: go or no-go, advice on charging and its hook, and the ledger of stress."""
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dronebms import charging
+from dronebms.charging import ChargerHook, advice
+from dronebms.clock import VirtualClock
+from dronebms.estimator import Estimate
+from dronebms.limits import Severity, default_limits
+from dronebms.monitor import Report
+from dronebms.preflight import go_no_go
+from dronebms.protection import Judge, Status
+from dronebms.stress import Stress
+from dronebms.vehicle import UNHEARD, VehicleState
+from tests.looks import FACTS, look, watched
+
+READY = Report(
+    0.0,
+    0,
+    replace(FACTS, limp_home_a=22.0),
+    replace(look(0.0, 4.15, 0.5), status_raw=0xC0, max_error_pct=2.0),
+    VehicleState(armed=False),
+    Estimate(0.0, soc_pct=96.0, resistance_ohm=0.04),
+    Status(0.0),
+)
+
+
+def ready(**parts: object) -> Report:
+    """Return a report of a pack that may fly, but for these parts."""
+    of = {"snapshot": READY.snapshot, "estimate": READY.estimate}
+    for key, value in parts.items():
+        for name in ("estimate", "snapshot"):
+            if hasattr(of[name], key):
+                of[name] = replace(of[name], **{key: value})  # type: ignore[type-var]  # by name
+                break
+    rest = {key: value for key, value in parts.items() if key in {"facts", "status", "vehicle"}}
+    return replace(READY, **of, **rest)  # type: ignore[arg-type]  # by name
+
+
+# ---------------------------------------------------------------------- go or no-go
+
+
+def test_a_sound_pack_may_fly_in_one_line() -> None:
+    verdict = go_no_go(READY, planned_s=600.0)
+    assert (verdict.go, verdict.text) == (True, "GO: 96 % charged, lowest cell 4.15 V")
+    unknown = go_no_go(ready(soc_pct=None, cells_v=()))
+    assert (unknown.go, unknown.text) == (True, "GO: charge not known")
+
+
+@pytest.mark.parametrize(
+    ("parts", "planned_s", "why"),
+    [
+        ({"voltage_v": None}, 60.0, "the pack is not heard"),
+        ({"voltage_v": None, "trouble": "nobody answers"}, None, "not heard: nobody answers"),
+        ({"status": Status(0.0, Severity.WARNING, ("hot", "cold"))}, None, "NO-GO: hot, cold"),
+        ({"cells_v": (4.1, None, 4.1)}, None, "not every cell is heard"),
+        ({"current_a": -2.0}, None, "it is being charged"),
+        ({"status_raw": 0x40}, None, "the gauge is not ready"),
+        ({"max_error_pct": 30.0}, None, "may be off by 30 %"),
+        ({"resistance_ohm": 0.09}, None, "its resistance is 2.5 times a new pack's"),
+        ({"soc_pct": 60.0}, 600.0, "60 % last 409 s of the 600 s planned"),
+        ({"soc_pct": 10.0}, 600.0, "10 % last 0 s of the 600 s planned"),
+        ({"soc_pct": None}, 600.0, "whether the charge is enough is not known"),
+        ({"facts": FACTS}, 600.0, "whether the charge is enough is not known"),
+    ],
+)  # fmt: skip
+def test_each_reason_not_to_fly_is_said(
+    parts: dict[str, object], planned_s: float | None, why: str
+) -> None:
+    verdict = go_no_go(ready(**parts), planned_s)
+    assert not verdict.go
+    assert verdict.text.startswith("NO-GO: ")
+    assert why in verdict.text
+    assert "\n" not in verdict.text
+
+
+def test_what_the_vehicle_draws_can_be_told_and_cold_alone_is_no_wear() -> None:
+    assert go_no_go(ready(soc_pct=60.0), 600.0, hover_a=10.0).go
+    assert not go_no_go(READY, 600.0, hover_a=40.0).go
+    assert go_no_go(ready(resistance_ohm=0.09, temperature_degc=-5.0)).go
+    assert go_no_go(ready(facts=replace(FACTS, capacity_mah=None))).go
+
+
+# ---------------------------------------------------------------------- charging
+
+
+def test_the_time_to_full_is_that_of_a_charge_that_tapers() -> None:
+    # 5 Ah with 2.5 A: 30 % at 72 s a per cent flat to 85 %, the rest takes twice as long.
+    told = advice(ready(current_a=-2.5, soc_pct=55.0))
+    assert (told.do, told.why) == ("go on", "charging")
+    assert told.full_in_s == pytest.approx((30.0 + 2 * 15.0) * 72.0)
+    assert told.storage_in_s == 0.0
+    assert told.most_a == 5.0
+    low = advice(ready(current_a=-2.5, soc_pct=20.0))
+    assert low.storage_in_s == pytest.approx(30.0 * 72.0)
+    nearly = advice(ready(current_a=-2.5, soc_pct=95.0))
+    assert nearly.full_in_s == pytest.approx(2 * 5.0 * 72.0)
+    unknown = advice(ready(current_a=-2.5, soc_pct=None))
+    assert (unknown.do, unknown.full_in_s) == ("go on", None)
+
+
+def test_a_charge_ends_when_the_cells_are_full_and_the_current_has_fallen() -> None:
+    assert advice(ready(current_a=-0.2, cells_v=(4.19, 4.17))).do == "stop"
+    assert advice(ready(current_a=-0.2, cells_v=(4.0, 4.0))).do == "go on"
+    assert advice(ready(current_a=-2.0, cells_v=(4.19, 4.17))).do == "go on"
+    assert advice(ready(current_a=5.0)).do == "none"
+    assert advice(ready(current_a=None)).do == "none"
+    assert advice(ready(current_a=-0.2, facts=replace(FACTS, capacity_mah=None))).do == "go on"
+
+
+@pytest.mark.parametrize(
+    ("current_a", "cell_v", "degc", "do", "why"),
+    [
+        (-2.5, 3.8, 20.0, "go on", "charging"),
+        (-6.0, 3.8, 20.0, "reduce", "charging_fast"),
+        (-2.5, 3.8, 46.0, "reduce", "charging_warm"),
+        (-2.5, 4.26, 20.0, "stop", "cell_high"),
+        (-2.5, 3.8, -2.0, "stop", "charging_cold"),
+        (-2.5, 3.8, 51.0, "stop", "charging_hot"),
+    ],
+)
+def test_what_the_table_says_of_a_charge_becomes_advice(
+    current_a: float, cell_v: float, degc: float, do: str, why: str
+) -> None:
+    looks = [look(k * 0.1, cell_v, current_a, temperature_degc=degc) for k in range(100)]
+    told = advice(watched(looks)[-1])
+    assert told.do == do
+    assert why in told.why
+
+
+def test_whatever_is_critical_stops_a_charge_and_every_milder_row_that_does_is_in_the_table() -> (
+    None
+):
+    lost = Status(0.0, Severity.CRITICAL, ("lost", "charging_fast"))
+    assert advice(ready(current_a=-2.5, status=lost)).do == "stop"
+    noted = Status(0.0, Severity.WARNING, ("cold", "worn"))
+    assert advice(ready(current_a=-2.5, status=noted)).do == "go on"
+    assert {*charging._STOPS} <= {row.limit_id for row in default_limits(FACTS)}
+
+
+def test_the_users_program_is_told_to_stop_once_a_minute_and_never_while_armed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock, said = VirtualClock(), tmp_path / "said"
+    program = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + ' ')"
+    hook = ChargerHook([sys.executable, "-c", program, str(said)], clock)
+    full = ready(current_a=-0.2, cells_v=(4.19, 4.17))
+
+    def settle() -> None:
+        for running in hook._programs.values():
+            if running._thread is not None:
+                running._thread.join()
+
+    hook(replace(full, vehicle=VehicleState(armed=True)))
+    hook(ready(current_a=-2.0))
+    settle()
+    assert not said.exists()
+    for t_s in (0.0, 1.0, 30.0, 61.0):
+        clock.sleep_until(t_s)
+        hook(replace(full, vehicle=UNHEARD))
+        settle()
+    assert said.read_text() == "stop stop "
+    assert "the charger is regulated: running" in caplog.text
+
+
+# ---------------------------------------------------------------------- stress
+
+
+def test_the_ledger_counts_amp_hours_by_rate_and_time_by_heat_and_charge() -> None:
+    ledger = Stress()
+    for amps in (4.0, 8.0, 20.0, 40.0, 60.0, -5.0):  # of 5 Ah: 0.8, 1.6, 4, 8 and 12 C
+        for _ in range(900):
+            ledger = ledger.after(ready(current_a=amps, soc_pct=None), 1.0)
+    assert ledger.drawn_ah == pytest.approx((1.0, 2.0, 5.0, 10.0, 15.0))
+    assert (ledger.hot_s, ledger.full_s, ledger.lowest_pct) == (0.0, 0.0, None)
+    hot = ledger.after(ready(temperature_degc=51.0, current_a=None), 1.0)
+    assert (hot.hot_s, hot.full_s) == (1.0, 1.0)
+    flying = hot.after(ready(vehicle=VehicleState(armed=True), current_a=None), 100.0)
+    assert (flying.hot_s, flying.full_s) == (1.0, 1.0)
+    gap = ledger.after(ready(current_a=4.0, soc_pct=None), 3600.0)
+    assert gap.drawn_ah[0] == pytest.approx(1.0 + 4.0 * 5.0 / 3600.0)  # nobody knows of the hour
+    assert (
+        ledger.after(ready(facts=replace(FACTS, capacity_mah=None)), 1.0).drawn_ah
+        == ledger.drawn_ah
+    )
+
+
+def test_a_discharge_is_as_deep_as_it_went_and_over_when_the_pack_is_charged() -> None:
+    ledger = Stress()
+    for pct in (95.0, 60.0, 63.0, 30.0, 34.0, 90.0, 92.0, 50.0, 70.0, 76.0):
+        ledger = ledger.after(ready(soc_pct=pct), 1.0)
+    assert ledger.depths_pct == pytest.approx((65.0, 42.0))
+    assert (ledger.highest_pct, ledger.lowest_pct) == (76.0, 76.0)
+
+
+def test_judging_takes_facts_of_another_pack_without_forgetting() -> None:
+    judge = Judge(default_limits(FACTS), FACTS)
+    judge.update(look(0.0), Estimate(0.0))
+    larger = replace(FACTS, capacity_mah=10_000.0)
+    judge.use(default_limits(larger), larger)
+    assert not judge.update(look(1.0), Estimate(1.0)).active

@@ -1,0 +1,242 @@
+"""A simulated ArduCopter on loopback: a program of the user's own, named by DRONEBMS_ARDUCOPTER.
+
+The vehicle has two links: one to a ground station, which the test is, and one to the companion.
+All times are the vehicle's, which runs `SPEEDUP` times as fast as the clock on the wall.
+"""
+
+import math
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from dronebms.clock import SystemClock
+from mavlink_bridge.script import write_script
+from tests.mavlink_bridge.loopback import free_port
+
+BINARY = os.environ.get("DRONEBMS_ARDUCOPTER", "")
+needs_copter = pytest.mark.skipif(
+    not BINARY,
+    reason="no simulated vehicle: set DRONEBMS_ARDUCOPTER to an arducopter SITL binary of your own",
+)
+SPEEDUP = 4.0
+GCS = (255, 190)
+RTL, LAND, GUIDED, STABILIZE, LOITER = 6, 9, 4, 0, 5
+PARAMETERS = """
+FRAME_CLASS 1
+FRAME_TYPE 0
+RC1_MIN 1000\nRC1_MAX 2000\nRC1_TRIM 1500
+RC2_MIN 1000\nRC2_MAX 2000\nRC2_TRIM 1500
+RC3_MIN 1000\nRC3_MAX 2000\nRC3_TRIM 1500
+RC4_MIN 1000\nRC4_MAX 2000\nRC4_TRIM 1500
+COMPASS_OFS_X 5\nCOMPASS_OFS_Y 13\nCOMPASS_OFS_Z -18
+COMPASS_OFS2_X 5\nCOMPASS_OFS2_Y 13\nCOMPASS_OFS2_Z -18
+COMPASS_OFS3_X 5\nCOMPASS_OFS3_Y 13\nCOMPASS_OFS3_Z -18
+INS_ACCOFFS_X 0.001\nINS_ACCOFFS_Y 0.001\nINS_ACCOFFS_Z 0.001
+INS_ACCSCAL_X 1.001\nINS_ACCSCAL_Y 1.001\nINS_ACCSCAL_Z 1.001
+INS_ACC2OFFS_X 0.001\nINS_ACC2OFFS_Y 0.001\nINS_ACC2OFFS_Z 0.001
+INS_ACC2SCAL_X 1.001\nINS_ACC2SCAL_Y 1.001\nINS_ACC2SCAL_Z 1.001
+FS_THR_ENABLE 0
+FENCE_ENABLE 0
+MOT_THST_HOVER 0.39
+MOT_BAT_VOLT_MIN 9.6\nMOT_BAT_VOLT_MAX 12.8
+BATT2_MONITOR 4\nBATT2_VOLT_PIN 13\nBATT2_CURR_PIN 12\nBATT2_VOLT_MULT 10.1\nBATT2_AMP_PERVLT 17
+"""
+DRIVER = """
+SCR_ENABLE 1
+BATT_MONITOR 29
+BATT_CAPACITY 5000\nBATT_LOW_MAH 1250\nBATT_CRT_MAH 500
+BATT_LOW_VOLT 0\nBATT_CRT_VOLT 0
+BATT_FS_LOW_ACT 2\nBATT_FS_CRT_ACT 1
+"""
+
+
+class Copter:
+    """One vehicle and its ground station."""
+
+    system = 1
+    gcs_port = companion_port = 0  # any
+    peer: Any = None
+
+    def __init__(self, folder: Path, parameters: str = DRIVER, *, script: bool = True) -> None:
+        self.folder = folder
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", self.gcs_port))
+        self._socket.settimeout(0)
+        self._peer = self.peer
+        self._codec = mavlink.MAVLink(None, *GCS)
+        self._codec.robust_parsing = True
+        self.companion = self.companion_port or free_port()
+        self.clock = SystemClock(SPEEDUP)
+        self.last: dict[Any, Any] = {}  # messages by name, batteries by (component, id) too
+        self.texts: list[str] = []
+        self.each: Callable[[float], None] = lambda _now_s: None  # the companion's step
+        self._stepped_s = 0.0
+        self.closing = ExitStack()
+        if script:
+            (folder / "scripts").mkdir()
+            write_script(folder / "scripts")
+        (folder / "own.parm").write_text(PARAMETERS + parameters)
+        self._log = (folder / "log.txt").open("wb")
+        self._process = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        gcs_port = self._socket.getsockname()[1]
+        binary = shutil.which(BINARY)
+        assert binary is not None, f"DRONEBMS_ARDUCOPTER is no program: {BINARY}"
+        return subprocess.Popen(  # noqa: S603 - the program that the user named
+            [
+                Path(binary).resolve(), "--model", "quad", "-I5", "--speedup", str(SPEEDUP),
+                "--home", "-35.363262,149.165237,584,353", "--defaults", "own.parm",
+                "--serial0", f"udpclient:127.0.0.1:{gcs_port}",
+                "--serial1", f"udpclient:127.0.0.1:{self.companion}",
+                "--serial2", "none:0",
+            ],
+            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End it."""
+        self.closing.close()
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+        self._socket.close()
+
+    def restart(self) -> None:
+        """Switch it off and on again; its parameters stay."""
+        self._process.kill()
+        self._process.wait()
+        self.last.clear()
+        self.texts.clear()
+        self._process = self._start()
+
+    def step(self) -> None:
+        """Read what has come, and let the companion take its step ten times a second."""
+        now_s = self.clock.now_s()
+        if now_s - self._stepped_s >= 0.1:
+            self._stepped_s = now_s
+            self.each(now_s)
+        try:
+            while True:
+                data, self._peer = self._socket.recvfrom(65536)
+                for message in self._codec.parse_buffer(data) or ():
+                    self._take(message)
+        except BlockingIOError:
+            pass
+        self.clock.sleep_until(now_s + 0.02)
+
+    def _take(self, message: Any) -> None:  # noqa: ANN401 - a message
+        kind, source = message.get_type(), message.get_srcComponent()
+        if kind == "STATUSTEXT":
+            self.texts.append(message.text)
+        elif kind == "BATTERY_STATUS":
+            self.last[source, message.id] = message
+        elif source == 1:
+            self.last[kind] = message
+            if kind == "PARAM_VALUE":
+                self.last[message.param_id] = message.param_value
+
+    def until(self, condition: Callable[[], bool], seconds: float, what: str) -> float:
+        """Return after how many seconds of the vehicle it holds."""
+        start_s = self.clock.now_s()
+        while not condition():
+            self.step()
+            assert self._process.poll() is None, "the vehicle ended"
+            passed_s = self.clock.now_s() - start_s
+            assert passed_s < seconds, f"{what}: not within {seconds} s; {self.texts[-8:]}"
+        return self.clock.now_s() - start_s
+
+    def fly(self, seconds: float) -> None:
+        """Let time pass."""
+        end_s = self.clock.now_s() + seconds
+        self.until(lambda: self.clock.now_s() >= end_s, seconds + 60.0, "time")
+
+    def say(self, message: Any) -> None:  # noqa: ANN401 - a message
+        """Send a message of the ground station."""
+        if self._peer is not None:
+            self._socket.sendto(message.pack(self._codec), self._peer)
+
+    def command(self, number: int, *values: float) -> int | None:
+        """Return the result of a command."""
+        self.last.pop("COMMAND_ACK", None)
+        padded = [*values, *[0.0] * (7 - len(values))]
+        self.say(mavlink.MAVLink_command_long_message(self.system, 1, number, 0, *padded))
+        end_s = self.clock.now_s() + 5.0
+        while "COMMAND_ACK" not in self.last and self.clock.now_s() < end_s:
+            self.step()
+        answer = self.last.get("COMMAND_ACK")
+        return None if answer is None else int(answer.result)
+
+    def wait_ready(self) -> None:
+        """Wait for a position, and ask for what the tests look at."""
+        self.until(lambda: "HEARTBEAT" in self.last, 60.0, "a heartbeat")
+        for number, interval_us in ((147, 200_000), (33, 200_000), (1, 200_000)):
+            self.command(511, number, interval_us)
+        self.until(lambda: any("using GPS" in text for text in self.texts), 120.0, "a position")
+
+    def parameter(self, name: str) -> float | None:
+        """Return a parameter of the vehicle, None when it has none."""
+        self.last.pop(name, None)
+        for _ in range(3):
+            self.say(mavlink.MAVLink_param_request_read_message(self.system, 1, name.encode(), -1))
+            end_s = self.clock.now_s() + 4.0
+            while name not in self.last and self.clock.now_s() < end_s:
+                self.step()
+        return self.last.get(name)
+
+    def set(self, name: str, value: float) -> None:
+        """Set a parameter."""
+        self.say(mavlink.MAVLink_param_set_message(self.system, 1, name.encode(), value, 9))
+
+    def throttle(self, pwm: int) -> None:
+        """Hold the sticks: throttle as given, the others in the middle."""
+        sticks = [1500, 1500, pwm, 1500, *[0] * 4]
+        self.say(mavlink.MAVLink_rc_channels_override_message(self.system, 1, *sticks))
+
+    @property
+    def armed(self) -> bool:
+        """Whether it is armed."""
+        return "HEARTBEAT" in self.last and bool(self.last["HEARTBEAT"].base_mode & 128)
+
+    @property
+    def mode(self) -> int:
+        """Its mode's number."""
+        return int(self.last["HEARTBEAT"].custom_mode)
+
+    @property
+    def height_m(self) -> float:
+        """Above home."""
+        return self.last["GLOBAL_POSITION_INT"].relative_alt / 1000 if self.last else math.nan
+
+    def arm(self) -> None:
+        """Arm in GUIDED as soon as the vehicle lets itself be armed."""
+        assert self.command(176, 1, GUIDED) == 0
+
+        def armed() -> bool:
+            return self.armed or self.command(400, 1) == 0
+
+        self.until(armed, 120.0, "arming")
+        self.until(lambda: self.armed, 5.0, "armed")
+
+    def take_off(self, height_m: float = 20.0) -> None:
+        """Climb."""
+        self.arm()
+        assert self.command(22, 0, 0, 0, 0, 0, 0, height_m) == 0
+        self.until(lambda: self.height_m > height_m - 2, 60.0, "height")
+
+
+def copter_in(folder: Path, **options: Any) -> Iterator[Copter]:  # noqa: ANN401 - Copter's
+    """Yield a vehicle that is ended afterwards."""
+    made = Copter(folder, **options)
+    try:
+        yield made
+    finally:
+        made.close()

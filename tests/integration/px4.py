@@ -1,0 +1,94 @@
+"""A simulated PX4 on loopback: a SITL build of the user's own with SIH, named by DRONEBMS_PX4.
+
+Instance 7, so system 8. The test is the ground station on its second onboard link, and the
+companion has the first one. All times are the vehicle's.
+"""
+
+import os
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from tests.integration.copter import SPEEDUP, Copter
+
+BINARY = os.environ.get("DRONEBMS_PX4", "")
+needs_px4 = pytest.mark.skipif(
+    not BINARY,
+    reason="no simulated PX4: have a SITL build with SIH and set DRONEBMS_PX4 to its bin/px4",
+)
+INSTANCE = 7
+HOLD, RTL, LAND = (4 << 16 | sub << 24 for sub in (3, 5, 6))
+
+
+class Px4(Copter):
+    """One vehicle and its ground station."""
+
+    system = INSTANCE + 1
+    gcs_port, companion_port = 14030 + INSTANCE, 14540 + INSTANCE
+    peer = ("127.0.0.1", 14280 + INSTANCE)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        binary = Path(BINARY).resolve()
+        assert binary.is_file(), f"DRONEBMS_PX4 is no program: {BINARY}"
+        return subprocess.Popen(  # noqa: S603 - the program that the user named
+            [binary, "-i", str(INSTANCE), "-d", "-w", self.folder, binary.parents[1] / "etc"],
+            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+            env=os.environ
+            | {
+                "PX4_SIM_MODEL": "sihsim_quadx",
+                "PX4_SYS_AUTOSTART": "10040",
+                "PX4_SIM_SPEED_FACTOR": f"{SPEEDUP:g}",
+            },
+        )  # fmt: skip
+
+    def wait_ready(self) -> None:
+        """Wait for a position."""
+        beat = mavlink.MAVLink_heartbeat_message(6, 8, 0, 0, 4, 3)
+
+        def heard() -> bool:
+            self.say(beat)
+            return "HEARTBEAT" in self.last
+
+        self.until(heard, 120.0, "a heartbeat")
+        for number, interval_us in ((33, 200_000), (147, 500_000)):
+            self.command(511, number, interval_us)
+        self.until(lambda: self.last["HEARTBEAT"].system_status == 3, 120.0, "ready")
+
+    def set(self, name: str, value: float, *, whole: bool = True) -> None:
+        """Set a parameter; `whole` for an integer."""
+        coded, kind = value, 9
+        if whole:
+            (coded,), kind = struct.unpack("<f", struct.pack("<i", int(value))), 6
+        self.last.pop(name, None)
+
+        def there() -> bool:
+            self.say(mavlink.MAVLink_param_set_message(self.system, 1, name.encode(), coded, kind))
+            self.fly_on(0.5)
+            return name in self.last
+
+        self.until(there, 20.0, name)
+
+    def fly_on(self, seconds: float) -> None:
+        """Let time pass."""
+        end_s = self.clock.now_s() + seconds
+        while self.clock.now_s() < end_s:
+            self.step()
+
+    def mode_is(self, mode: int) -> bool:
+        """Return whether it is in a mode."""
+        return self.mode == mode
+
+    def take_off(self, height_m: float = 20.0) -> None:
+        """Arm and climb."""
+        self.until(lambda: self.command(400, 1) == 0, 60.0, "arming")
+        self.until(lambda: self.armed, 5.0, "armed")
+        nan = float("nan")
+        where: Any = self.last["GLOBAL_POSITION_INT"]
+        above_m = (where.alt - where.relative_alt) / 1000 + height_m
+        assert self.command(22, 0, 0, 0, nan, nan, nan, above_m) == 0
+        self.until(lambda: self.height_m > height_m - 2, 60.0, "height")
+        self.until(lambda: self.mode == HOLD, 30.0, "hold")

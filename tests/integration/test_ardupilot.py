@@ -1,0 +1,319 @@
+"""A simulated ArduCopter acts on our battery: its own failsafes, our commands, the driver script.
+
+Each test is one flight of a minute or two of the vehicle's time at four times the speed. The
+service's parts are the real ones, over a real link; only the pack's readings are given.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dronebms.actions import Action, Do, Wanted
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import LIPO
+from dronebms.config import Config
+from dronebms.limits import Severity
+from dronebms.monitor import Monitor, Rules
+from dronebms.tomlfile import validated
+from mavlink_bridge.acting import Acting
+from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.link import open_link
+from mavlink_bridge.vehiclecheck import check_vehicle
+from smartbattery.snapshot import Snapshot
+from tests.integration.copter import (
+    LAND,
+    LOITER,
+    RTL,
+    STABILIZE,
+    Copter,
+    copter_in,
+    needs_copter,
+)
+from tests.mavlink_bridge.reports import a_report
+
+pytestmark = needs_copter
+
+WELL: dict[str, Any] = {
+    "cells_v": (4.0, 4.01, 3.99),
+    "voltage_v": 12.0,
+    "current_a": 28.0,
+    "remaining_mah": 4000.0,
+    "full_mah": 5000.0,
+}
+CONFIG = '[[battery]]\nbus = "sim:survey"\ncapacity_mah = 5000\n'
+REDUCE = Action(Severity.WARNING, Do.REDUCE)
+
+
+class Service:
+    """The service's own loop, stepped by the vehicle's clock."""
+
+    def __init__(self, copter: Copter, folder: Path | None = None) -> None:
+        self.link = open_link(f"udpin:127.0.0.1:{copter.companion}")
+        self.bridge = Bridge(self.link, terms=Terms(rate_hz=5.0))
+        if folder is not None:
+            self.bridge.acting = Acting(folder)
+        self.values = dict(WELL)
+        self.max_a: float | None = None
+        self.copter = copter
+        copter.each = self.step
+        copter.closing.callback(self.link.close)
+
+    def step(self, now_s: float) -> None:
+        """Read, and send what is due."""
+        self.bridge.pump(now_s)
+        drawn = self.copter.last.get((1, 1))  # the monitor that measures what the motors draw
+        if self.copter.armed and drawn is not None:
+            current_a = drawn.current_battery / 100
+            # Without a resistance of the pack ArduPilot limits nothing.
+            cells = tuple(4.1 - 0.01 * current_a for _ in range(3))
+            self.values |= {"current_a": current_a, "cells_v": cells, "voltage_v": sum(cells)}
+        report = a_report(now_s, **self.values)
+        if self.max_a is not None:
+            wanted = Wanted(REDUCE, (0, 0, 1), "governor", now_s, self.max_a)
+            report = replace(report, wanted=(wanted,))
+        self.bridge(report)
+
+    def crash(self) -> None:
+        """End as kill -9 ends: nothing more is done, and the port is free."""
+        self.copter.each = lambda _now_s: None
+        self.link.close()
+
+
+@pytest.fixture
+def copter(tmp_path: Path) -> Iterator[Copter]:
+    folder = tmp_path / "copter"
+    folder.mkdir()
+    yield from copter_in(folder)
+
+
+@pytest.fixture
+def plain_copter(tmp_path: Path) -> Iterator[Copter]:
+    folder = tmp_path / "copter"
+    folder.mkdir()
+    yield from copter_in(folder, parameters="", script=False)
+
+
+def test_arming_data_and_a_low_charge(copter: Copter) -> None:
+    service = Service(copter)
+    silent, copter.each = copter.each, lambda _now_s: None
+    copter.wait_ready()
+    assert copter.command(400, 1) != 0
+    assert any("no battery is heard" in text for text in copter.texts), copter.texts
+    copter.each = silent
+    service.values["fault_bits"] = 1 << 2
+    copter.fly(10.0)
+    assert copter.command(400, 1) != 0
+    assert any("battery 1: cell failed" in text for text in copter.texts), copter.texts
+    theirs, ours = copter.last[1, 0], copter.last[180, 2]
+    assert theirs.voltages == ours.voltages == [4000, 4010, 3990] + [65535] * 7
+    service.values.pop("fault_bits")
+    copter.take_off()
+
+    theirs, ours = copter.last[1, 0], copter.last[180, 2]
+    assert (180, 0) not in copter.last
+    assert sum(theirs.voltages[:3]) == pytest.approx(sum(ours.voltages[:3]), abs=150)
+    assert theirs.current_battery > 1000
+    assert theirs.current_consumed == 1000
+    assert (theirs.temperature, theirs.battery_remaining) == (2512, 80)
+    assert copter.last["SYS_STATUS"].voltage_battery == pytest.approx(12300 - 30 * 28, abs=300)
+
+    service.values["remaining_mah"] = 1200.0  # below BATT_LOW_MAH
+    took_s = copter.until(lambda: copter.mode == RTL, 10.0, "its own RTL")
+    assert took_s < 3.0
+    assert any("Battery 1 is low" in text for text in copter.texts)
+
+
+def test_a_restart_of_the_service_in_flight_is_over_in_three_seconds(copter: Copter) -> None:
+    service = Service(copter)
+    copter.wait_ready()
+    copter.take_off(10.0)
+    service.crash()
+    copter.fly(1.0)
+    del copter.last[180, 2]
+    service = Service(copter)
+    assert copter.until(lambda: (180, 2) in copter.last, 10.0, "our battery") <= 3.0
+    assert (180, 0) not in copter.last
+    assert not any("missing" in text for text in copter.texts)
+
+
+class Pack:
+    """A pack in flight whose third cell can be made weak; its gauge never contradicts itself."""
+
+    def __init__(self) -> None:
+        self.weak_v = 3.8
+        self._flicker_v = 0.0
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Return the look of now."""
+        self._flicker_v = 0.003 - self._flicker_v
+        cells = (3.8 + self._flicker_v, 3.81, self.weak_v)
+        left_mah = 4000.0 - 10.0 * now_s / 3.6
+        return Snapshot(
+            now_s, sum(cells), 10.0, 30.0, cells, soc_pct=left_mah / 50, remaining_mah=left_mah,
+            full_mah=5000.0,
+        )  # fmt: skip
+
+
+def guarded(copter: Copter, folder: Path, *actions: Action) -> Pack:
+    """Fly a pack whose limits and actions are those of the service."""
+    bridge = Service(copter, folder).bridge
+    pack = Pack()
+    facts = BatteryFacts(LIPO, cells=3, capacity_mah=5000.0, cutoff_cell_v=3.3)
+    monitor = Monitor(pack, facts, (bridge,), rules=Rules(actions=actions))
+
+    def step(now_s: float) -> None:
+        monitor.step(now_s, bridge.pump(now_s))
+
+    copter.each = step
+    return pack
+
+
+def test_a_weak_cell_brings_it_home_and_the_pilot_has_the_last_word(
+    copter: Copter, tmp_path: Path
+) -> None:
+    home = Action("cell_sag", Do.RETURN, hold_s=1.0)
+    pack = guarded(copter, tmp_path, home, Action("cell_emergency", Do.LAND, hold_s=0.0))
+    copter.wait_ready()
+    copter.take_off(30.0)
+    copter.fly(3.0)
+    assert copter.mode != RTL
+    pack.weak_v = 3.36
+    took_s = copter.until(lambda: copter.mode == RTL, 15.0, "our RTL")
+    assert took_s < 3.0 + 1.0 + 2.0  # the row's hold, the action's, and the way there
+    assert any("return: cell_sag" in text for text in copter.texts)
+
+    assert copter.command(176, 1, LOITER) == 0
+    copter.until(lambda: copter.mode == LOITER, 5.0, "the pilot's mode")
+    copter.fly(10.0)
+    assert copter.mode == LOITER
+    assert any("return: the pilot has chosen another mode" in text for text in copter.texts)
+
+
+def test_a_cell_that_collapses_lands_it(copter: Copter, tmp_path: Path) -> None:
+    pack = guarded(copter, tmp_path, Action("cell_emergency", Do.LAND, hold_s=0.0))
+    copter.wait_ready()
+    copter.take_off(10.0)
+    pack.weak_v = 3.0
+    assert copter.until(lambda: copter.mode == LAND, 10.0, "our landing") < 5.0
+    copter.until(lambda: not copter.armed, 60.0, "on the ground")
+
+
+def climbing_a(copter: Copter, seconds: float = 6.0) -> float:
+    """Return the mean current of the end of a climb at full throttle."""
+    drawn: list[float] = []
+    end_s = copter.clock.now_s() + seconds
+
+    def climb() -> bool:
+        copter.throttle(2000)
+        if copter.clock.now_s() > end_s - 0.4 * seconds:
+            drawn.append(copter.last[1, 1].current_battery / 100)
+        return copter.clock.now_s() >= end_s
+
+    copter.until(climb, seconds + 30.0, "climb")
+    return sum(drawn) / len(drawn)
+
+
+def test_the_governor_lowers_the_current_and_a_crash_puts_it_back(
+    copter: Copter, tmp_path: Path
+) -> None:
+    service = Service(copter, tmp_path)
+    copter.wait_ready()
+    before = copter.parameter("MOT_BAT_CURR_MAX"), copter.parameter("MOT_BAT_CURR_TC")
+    copter.take_off(10.0)
+    copter.throttle(1500)
+    assert copter.command(176, 1, STABILIZE) == 0
+    free_a = climbing_a(copter)
+    service.max_a = 40.0
+    copter.fly(2.0)
+    assert copter.parameter("MOT_BAT_CURR_MAX") == 40.0
+    limited_a = climbing_a(copter)
+    assert free_a > 50.0
+    assert limited_a < 44.0
+    service.crash()
+    copter.fly(4.0)
+    after = copter.parameter("MOT_BAT_CURR_MAX"), copter.parameter("MOT_BAT_CURR_TC")
+    assert after == before
+    assert climbing_a(copter) == pytest.approx(free_a, rel=0.1)
+
+
+def test_without_the_script_parameters_are_set_and_put_back_by_the_next_start(
+    plain_copter: Copter, tmp_path: Path
+) -> None:
+    copter = plain_copter
+    service = Service(copter, tmp_path)
+    copter.wait_ready()
+    copter.set("MOT_BAT_CURR_MAX", 90.0)
+    copter.take_off(10.0)
+    service.max_a = 40.0
+    copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 40.0, 10.0, "lowered")
+    assert copter.parameter("MOT_BAT_CURR_TC") == 1.0
+    service.crash()
+    copter.fly(5.0)
+    assert copter.parameter("MOT_BAT_CURR_MAX") == 40.0  # nobody is there to put it back
+    service = Service(copter, tmp_path)
+    took_s = copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 90.0, 20.0, "put back")
+    assert took_s < 5.0
+    assert copter.parameter("MOT_BAT_CURR_TC") == 5.0
+    service.max_a = 45.0
+    copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 45.0, 10.0, "lowered again")
+    copter.each = lambda _now_s: None
+    assert service.bridge.acting is not None
+    service.bridge.put_back(copter.clock)
+    assert service.bridge.acting.idle
+    copter.fly(0.5)  # what the vehicle said meanwhile waits to be read
+    assert copter.parameter("MOT_BAT_CURR_MAX") == 90.0
+
+
+def test_the_check_names_what_is_wrong_and_sets_it(plain_copter: Copter) -> None:
+    copter = plain_copter
+    copter.wait_ready()
+    config = validated(Config, CONFIG, "x.toml")
+    url = f"udpin:127.0.0.1:{copter.companion}"
+    lines, fits = check_vehicle(config, url, copter.clock)
+    assert not fits
+    lines, fits = check_vehicle(config, url, copter.clock, set_wrong=True)
+    assert "BATT_MONITOR is 29 now" in lines
+    assert "SCR_ENABLE is 1 now" in lines
+    assert "restart" in lines[-1]
+    copter.restart()
+    lines, fits = check_vehicle(config, url, copter.clock)
+    assert fits, lines
+
+
+def test_the_service_itself_is_killed_and_started_again_in_flight(
+    copter: Copter, tmp_path: Path
+) -> None:
+    config = tmp_path / "dronebms.toml"
+    config.write_text(
+        f'[[battery]]\nbus = "sim:survey"\n[mavlink]\nurl = "udpin:127.0.0.1:{copter.companion}"\n'
+        f'state_dir = "{tmp_path}"\n[[action]]\non = "charge_critical"\ndo = "return"\n'
+    )
+
+    def start() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(  # noqa: S603 - this project's own command
+            [sys.executable, "-m", "dronebms.cli", "run", "-c", str(config)],
+            env=dict(os.environ), stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    service = start()
+    try:
+        copter.wait_ready()
+        copter.until(lambda: (1, 0) in copter.last, 60.0, "its battery")
+        copter.take_off(10.0)
+        service.kill()
+        service.wait()
+        del copter.last[180, 2]
+        service = start()
+        copter.until(lambda: (180, 2) in copter.last, 60.0, "our battery again")
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(timeout=20.0) == 0
+    finally:
+        service.kill()
+        service.wait()

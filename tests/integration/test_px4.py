@@ -1,0 +1,172 @@
+"""A simulated PX4 acts on our battery: its own failsafes, our commands, arming, speed limits."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from dronebms.actions import Action, Do, Wanted
+from dronebms.limits import Severity
+from mavlink_bridge.acting import Acting
+from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.link import open_link
+from mavlink_bridge.stacks import PX4_118
+from mavlink_bridge.vehiclecheck import VehicleCheck
+from tests.integration.px4 import HOLD, LAND, RTL, Px4, needs_px4
+from tests.mavlink_bridge.reports import a_report
+
+pytestmark = needs_px4
+
+HOME = Wanted(Action(Severity.CRITICAL, Do.RETURN), (0, 0, 1), "cell_critical", 0.0)
+SLOWER = Wanted(
+    Action("governor", Do.REDUCE, speed_m_s=3.0, climb_m_s=1.0), (0, 1, 1), "governor", 0.0, 20.0
+)
+PARAMETERS = {
+    "BAT1_SOURCE": 1,
+    "COM_LOW_BAT_ACT": 3,
+    "CBRK_SUPPLY_CHK": 0,
+    "COM_ARM_AUTH_REQ": 1,
+    "COM_ARM_AUTH_ID": Px4.system,
+    "NAV_DLL_ACT": 0,
+}
+
+
+class Service:
+    """The service's own loop, stepped by the vehicle's clock."""
+
+    def __init__(self, vehicle: Px4, folder: Path) -> None:
+        link = open_link(f"udpin:127.0.0.1:{vehicle.companion}")
+        vehicle.closing.callback(link.close)
+        self.bridge = Bridge(link, terms=Terms(rate_hz=5.0))
+        self.bridge.acting = Acting(folder)
+        self.values: dict[str, Any] = {"soc_pct": 80.0, "remaining_s": 900.0}
+        self.wanted: tuple[Wanted, ...] = ()
+        self.copter = vehicle
+        vehicle.each = self.step
+
+    def step(self, now_s: float) -> None:
+        """Read, and send what is due."""
+        self.bridge.pump(now_s)
+        self.bridge(replace(a_report(now_s, **self.values), wanted=self.wanted))
+
+
+@pytest.fixture
+def vehicle(tmp_path: Path) -> Iterator[Px4]:
+    folder = tmp_path / "px4"
+    folder.mkdir()
+    made = Px4(folder, script=False)
+    try:
+        made.wait_ready()
+        for name, value in PARAMETERS.items():
+            made.set(name, value)
+        yield made
+    finally:
+        made.close()
+
+
+def test_arming_data_and_a_low_charge(vehicle: Px4, tmp_path: Path) -> None:
+    assert vehicle.command(400, 1) != 0  # nobody gives leave
+    service = Service(vehicle, tmp_path)
+    service.values |= {"severity": Severity.CRITICAL, "active": ("hot_critical",)}
+    vehicle.fly(5.0)
+    assert vehicle.command(400, 1) != 0
+    vehicle.fly(3.0)
+    assert any("no go: battery 1, hot critical" in text for text in vehicle.texts), vehicle.texts
+    service.values = {"soc_pct": 80.0, "remaining_s": 900.0}
+    vehicle.take_off()
+    assert service.bridge.system_id == Px4.system
+
+    theirs = vehicle.last[1, 255]
+    assert sum(mv for mv in theirs.voltages if mv != 0xFFFF) == pytest.approx(23550, abs=10)
+    assert (theirs.battery_remaining, theirs.current_battery) == (80, 1234)
+    assert theirs.temperature == 2512
+
+    service.values["soc_pct"] = 6.5  # critical for PX4, whose step is one percent
+    took_s = vehicle.until(lambda: vehicle.mode == RTL, 20.0, "its own RTL")
+    assert 4.0 < took_s < 8.0  # it holds for COM_FAIL_ACT_T first
+    service.values["soc_pct"] = 4.0
+    vehicle.until(lambda: vehicle.mode == LAND, 10.0, "its own landing")
+
+
+def test_we_bring_it_home_and_the_pilot_has_the_last_word(vehicle: Px4, tmp_path: Path) -> None:
+    service = Service(vehicle, tmp_path)
+    vehicle.take_off()
+    service.wanted = (HOME,)
+    assert vehicle.until(lambda: vehicle.mode == RTL, 10.0, "our RTL") < 3.0
+    vehicle.fly(1.0)
+    assert vehicle.command(176, 1, 4, 3) == 0
+    vehicle.until(lambda: vehicle.mode == HOLD, 5.0, "the pilot's mode")
+    vehicle.fly(10.0)
+    assert vehicle.mode == HOLD
+
+
+def test_it_is_made_slower_and_as_before_again(vehicle: Px4, tmp_path: Path) -> None:
+    service = Service(vehicle, tmp_path)
+    names = ("MPC_XY_VEL_MAX", "MPC_XY_CRUISE", "MPC_VEL_MANUAL", "MPC_Z_VEL_MAX_UP")
+    before = [vehicle.parameter(name) for name in names]
+    vehicle.take_off()
+    service.wanted = (SLOWER,)
+    vehicle.fly(4.0)
+    assert [vehicle.parameter(name) for name in names] == [3.0, 3.0, 3.0, 1.0]
+    service.bridge.acting = Acting(tmp_path)  # a service that was started anew
+    service.wanted = ()
+    vehicle.fly(4.0)
+    assert [vehicle.parameter(name) for name in names] == before
+
+
+def test_an_empty_pack_on_the_ground_does_not_shut_it_down(vehicle: Px4, tmp_path: Path) -> None:
+    service = Service(vehicle, tmp_path)
+    vehicle.fly(5.0)
+    service.values["soc_pct"] = 3.0
+    vehicle.fly(70.0)
+    assert not any("Shutting" in text for text in vehicle.texts)
+    assert vehicle.command(400, 1) != 0
+
+
+def as_1_18(service: Service) -> None:
+    """Let the service take this build, which has that code and an older number, for PX4 1.18."""
+    version = mavlink.MAVLink_autopilot_version_message(
+        0, 1 << 24 | 18 << 16 | 255, 0, 0, 0, [0] * 8, [0] * 8, [0] * 8, 0, 0, 0
+    )
+    version.pack(mavlink.MAVLink(None, Px4.system, 1))
+    assert service.bridge._autopilot.hear(version, service.copter.clock.now_s())
+    assert service.bridge.vehicle is PX4_118
+
+
+def test_a_new_px4_bears_an_unknown_charge(vehicle: Px4, tmp_path: Path) -> None:
+    service = Service(vehicle, tmp_path)
+    vehicle.fly(3.0)
+    as_1_18(service)
+    service.values["soc_pct"] = 3.0
+    vehicle.fly(70.0)
+    assert vehicle.last[1, 255].battery_remaining == -1
+    assert not any("Shutting" in text for text in vehicle.texts)
+    service.values["soc_pct"] = None
+    vehicle.fly(5.0)
+    assert vehicle.last["HEARTBEAT"].system_status == 3  # ready, for all that it knows
+
+
+def test_a_new_px4_comes_home_in_time(vehicle: Px4, tmp_path: Path) -> None:
+    vehicle.set("COM_FLTT_LOW_ACT", 3)
+    service = Service(vehicle, tmp_path)
+    vehicle.take_off()
+    vehicle.fly(5.0)
+    assert vehicle.mode == HOLD
+    service.values["remaining_s"] = 60.0
+    vehicle.until(lambda: vehicle.mode == RTL, 15.0, "its own RTL")
+
+
+def test_the_check_names_what_is_wrong_and_sets_it(vehicle: Px4) -> None:
+    vehicle.set("COM_ARM_AUTH_ID", 10)
+    vehicle.set("COM_LOW_BAT_ACT", 0)
+    with contextlib.closing(open_link(f"udpin:127.0.0.1:{vehicle.companion}")) as link:
+        check = VehicleCheck(link, vehicle.clock)
+        findings = check.findings(5000.0)
+        wrong = {one.name: one.good for one in findings if not one.fits}
+        assert wrong == {"COM_ARM_AUTH_ID": Px4.system, "COM_LOW_BAT_ACT": 3}
+        check.set(findings)
+        assert all(one.fits for one in check.findings(5000.0))

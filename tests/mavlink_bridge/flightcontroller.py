@@ -1,0 +1,105 @@
+"""ArduPilot's scripting engine of straw: the driver under a real Lua, fed with real frames.
+
+Needs Lua 5.3, the version that ArduPilot has built in (Debian package lua5.3).
+"""
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+LUA = shutil.which("lua5.3")
+STUB = Path(__file__).with_name("ardupilot.lua")
+needs_lua = pytest.mark.skipif(
+    LUA is None, reason="Lua 5.3 is not installed; sudo apt install lua5.3"
+)
+
+
+class FlightController:
+    """A vehicle of system 1 with one script."""
+
+    def __init__(self, script: Path, **parameters: float) -> None:
+        assert LUA is not None
+        self._process = subprocess.Popen(  # noqa: S603 - the interpreter that was found
+            [LUA, str(STUB), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.now_ms = 0
+        for name, value in (parameters or {"MAV_SYSID": 1.0, "BATT_MONITOR": 29.0}).items():
+            self.do(f"P {name} {value}")
+
+    def __enter__(self) -> "FlightController":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+        self._process.wait(timeout=5.0)
+
+    def do(self, line: str) -> list[str]:
+        """Return what came of one line."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        effects: list[str] = []
+        while (answer := self._process.stdout.readline().rstrip("\n")) != ".":
+            assert answer, f"the interpreter ended: {effects}"
+            effects.append(answer)
+        return effects
+
+    def start(self) -> list[str]:
+        """Return the effects of starting the script."""
+        return self.do("S")
+
+    def hear(self, frame: bytes, chan: int = 1) -> None:
+        """Let a MAVLink 2 frame arrive."""
+        length, system, component = frame[1], frame[5], frame[6]
+        number = int.from_bytes(frame[7:10], "little")
+        payload = frame[10 : 10 + length].hex()
+        self.do(f"M {chan} {system} {component} {number} {payload}")
+
+    def say(self, message: Any, component: int = 180, system: int = 1) -> None:  # noqa: ANN401 - a message
+        """Let a message of a component arrive."""
+        self.hear(bytes(message.pack(mavlink.MAVLink(None, system, component))))
+
+    def run(self, seconds: float = 0.05) -> list[str]:
+        """Return the effects of running it so long, twenty times a second."""
+        effects: list[str] = []
+        for _ in range(round(seconds * 20)):
+            self.now_ms += 50
+            self.do(f"T {self.now_ms}")
+            effects += self.do("U")
+        return effects
+
+
+def fields(effects: list[str]) -> dict[str, str]:
+    """Return the fields of the one battery that was handed over, its number as `index`."""
+    (line,) = [line for line in effects if line.startswith("battery ")]
+    _, index, *rest = line.split(" ")
+    return {"index": index} | dict(word.split("=") for word in rest)
+
+
+def sent(effects: list[str]) -> list[tuple[str, float]]:
+    """Return the named values that were sent."""
+    values = []
+    for line in effects:
+        if line.startswith("send "):
+            _, value, name = struct.unpack("<If10s", bytes.fromhex(line.split(" ")[3]))
+            values.append((name.rstrip(b"\0").decode(), value))
+    return values
+
+
+def those(effects: list[str], word: str) -> list[str]:
+    """Return what follows the first word of the effects that begin with it."""
+    return [line.removeprefix(f"{word} ") for line in effects if line.startswith(f"{word} ")]

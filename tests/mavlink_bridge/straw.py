@@ -1,0 +1,142 @@
+"""A vehicle of straw in memory: modes, parameters and a driver script, without sockets or time.
+
+It answers as ArduPilot or PX4 do, as far as acting on it goes; MAVLink frames both ways.
+"""
+
+import struct
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pymavlink.dialects.v20 import common as mavlink
+
+from mavlink_bridge.acting import Acting
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.link import LinkState
+from tests.mavlink_bridge.reports import a_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ARDUPILOT, PX4 = 3, 12
+MODES = {ARDUPILOT: {20: 6, 21: 9}, PX4: {20: 4 << 16 | 5 << 24, 21: 4 << 16 | 6 << 24}}
+GUIDED, LOITER, RTL, LAND, PX4_RTL = 4, 5, 6, 9, 4 << 16 | 5 << 24
+
+
+class Straw:
+    """The vehicle, which is the link too."""
+
+    def __init__(self, autopilot: int = ARDUPILOT, /, **parameters: float) -> None:
+        self.autopilot = autopilot
+        self.parameters = parameters
+        self.integers: set[str] = set()
+        self.armed, self.mode, self.status = True, GUIDED, 4
+        self.release = 0
+        self.obeys = self.beats = self.talks = True
+        self.scripted = False
+        self.on_set: Callable[[], None] = lambda: None
+        self.asked: list[float] = []
+        self.commands: list[Any] = []
+        self.heard: list[Any] = []
+        self.state, self.trouble, self.dropped = LinkState.OPEN, None, 0
+        self._codec = mavlink.MAVLink(None, 1, 1)
+        self._codec.robust_parsing = True
+        self._out: deque[bytes] = deque()
+
+    def send(self, data: bytes, _now_s: float) -> bool:
+        """Take a frame."""
+        for message in self._codec.parse_buffer(data) or ():
+            self.heard.append(message)
+            if self.talks:
+                self._take(message)
+        return True
+
+    def receive(self, _now_s: float) -> list[bytes]:
+        """Give what the vehicle says."""
+        found = [*self._out]
+        self._out.clear()
+        return found
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def say(self, message: Any) -> None:  # noqa: ANN401 - a message
+        """Say something."""
+        self._out.append(bytes(message.pack(self._codec)))
+
+    def beat(self) -> None:
+        """Say what is said each second."""
+        if self.beats:
+            base = 1 | (128 if self.armed else 0)
+            self.say(
+                mavlink.MAVLink_heartbeat_message(
+                    2, self.autopilot, base, self.mode, self.status, 3
+                )
+            )
+            if self.scripted:
+                self.say(mavlink.MAVLink_named_value_float_message(0, b"BMS_LUA", 1.0))
+
+    def _take(self, message: Any) -> None:  # noqa: ANN401 - a message
+        kind = message.get_type()
+        if kind == "COMMAND_LONG" and message.command in (20, 21):
+            self.commands.append((message.command, message.confirmation))
+            result = 0 if self.obeys else 4
+            if self.obeys:
+                self.mode = MODES[self.autopilot][message.command]
+            self.say(mavlink.MAVLink_command_ack_message(message.command, result))
+        elif kind == "COMMAND_LONG" and message.command == 512 and message.param1 == 148:
+            zeros = [0] * 8
+            self.say(
+                mavlink.MAVLink_autopilot_version_message(
+                    0, self.release, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0
+                )
+            )
+        elif kind in ("PARAM_REQUEST_READ", "PARAM_SET") and message.param_id in self.parameters:
+            name, value = message.param_id, getattr(message, "param_value", 0.0)
+            whole = self.autopilot == PX4 and name in self.integers
+            if kind == "PARAM_SET":
+                self.on_set()
+                if whole:
+                    (value,) = struct.unpack("<i", struct.pack("<f", value))
+                self.parameters[name] = value
+            value = self.parameters[name]
+            if whole:
+                (value,) = struct.unpack("<f", struct.pack("<i", int(value)))
+            self.say(
+                mavlink.MAVLink_param_value_message(name.encode(), value, 6 if whole else 9, 1, 0)
+            )
+        elif kind == "NAMED_VALUE_FLOAT" and message.name == "BMS_AMAX" and self.scripted:
+            self.asked.append(message.value)
+
+
+class Flight:
+    """A bridge that may act, and the vehicle; ten steps a second."""
+
+    def __init__(self, vehicle: Straw, folder: Path | None, **options: Any) -> None:  # noqa: ANN401 - the bridge's
+        self.vehicle = vehicle
+        self.bridge = Bridge(vehicle, **options)
+        if folder is not None:
+            self.bridge.acting = Acting(folder)
+        self.now_s = 0.0
+        self.wanted: tuple[Any, ...] = ()
+        self.values: dict[str, Any] = {}
+
+    def fly(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds * 10)):
+            if round(self.now_s * 10) % 10 == 0:
+                self.vehicle.beat()
+            state = self.bridge.pump(self.now_s)
+            report = a_report(self.now_s, **self.values)
+            self.bridge(replace(report, wanted=self.wanted, vehicle=state))
+            self.now_s = round(self.now_s + 0.1, 6)
+
+    def texts(self) -> list[str]:
+        """Return what was said to people, chunks put together."""
+        said: dict[Any, str] = {}
+        for number, message in enumerate(self.vehicle.heard):
+            if message.get_type() == "STATUSTEXT":
+                text = message.id or -number
+                said[text] = said.get(text, "") + message.text
+        return [*said.values()]

@@ -1,0 +1,88 @@
+"""Whole simulated flights, byte for byte, as the flight stacks would live through them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dronebms.clock import VirtualClock
+from dronebms.monitor import Monitor, Report
+from mavlink_bridge.bridge import Bridge
+from sim.world import open_virtual
+from smartbattery.gauge import Gauge
+from smartbattery.registers import ADDRESS
+from tests.mavlink_bridge.consumers import ArduPilotBattery, Px4Commander
+from tests.mavlink_bridge.flightcontroller import FlightController, fields, needs_lua
+from tests.mavlink_bridge.straw import ARDUPILOT, PX4, Straw
+from tests.mavlink_bridge.test_ardupilot_driver import DRIVER, OURS
+
+GROUND_S, FLIGHT_S = 20.0, 120.0
+
+
+def flight(
+    vehicle: Straw, scenario: str = "half_full", fault: tuple[float, float] | None = None
+) -> Iterator[Report]:
+    """Fly a scenario; take-off is after half a minute; the gauge is silent during the fault."""
+    clock = VirtualClock()
+    bus, world = open_virtual(scenario, clock)
+    bridge = Bridge(vehicle)
+    monitor = Monitor(Gauge(bus, ADDRESS, cells=world.facts().cells), world.facts(), (bridge,))
+    vehicle.armed = False
+    for tick in range(round((GROUND_S + FLIGHT_S) * 10)):
+        now_s = tick / 10
+        clock.sleep_until(now_s)
+        vehicle.armed = now_s >= GROUND_S
+        if tick % 10 == 0:
+            vehicle.beat()
+        if fault is not None and fault[0] <= now_s < fault[1]:
+            bridge.pump(now_s)
+            continue
+        yield monitor.step(now_s, bridge.pump(now_s))
+
+
+@pytest.mark.parametrize("release", [1.17, 1.18])
+def test_px4_is_never_worse_than_the_charge(release: float) -> None:
+    vehicle, px4 = Straw(PX4), Px4Commander(release)
+    if release >= 1.18:
+        vehicle.release = 1 << 24 | 18 << 16 | 255
+    known: list[float] = []
+    for report in flight(vehicle):
+        px4.armed = vehicle.armed
+        for message in vehicle.heard:
+            if message.get_type() == "BATTERY_STATUS":
+                px4.hear(message, report.t_s)
+        vehicle.heard.clear()
+        if report.estimate.soc_pct is not None:
+            known.append(report.estimate.soc_pct)
+        if min(known, default=100.0) > 16.0:
+            assert px4.warning == "none", report.t_s
+        assert not px4.shut_down
+        assert not px4.unhealthy(report.t_s)
+    assert known
+    assert px4.heard_s is not None
+
+
+@needs_lua
+def test_ardupilot_counts_the_charge_of_the_gauge() -> None:
+    vehicle = Straw(ARDUPILOT)
+    states: list[tuple[str, float]] = []
+    with FlightController(DRIVER, **OURS) as controller:
+        controller.start()
+        battery: ArduPilotBattery | None = None
+        for report in flight(vehicle, fault=(80.0, 83.0)):
+            messages, vehicle.heard = vehicle.heard, []
+            for message in messages:
+                if message.get_type() != "BATTERY_STATUS":
+                    continue
+                controller.say(message)
+                full_mah = report.snapshot.full_mah or 0.0
+                battery = battery or ArduPilotBattery(full_mah, 0.57 * full_mah, 0.54 * full_mah)
+                battery.hear(fields(controller.run()), report.t_s)
+                left_frac = (report.snapshot.remaining_mah or 0.0) / full_mah
+                states.append((battery.state, left_frac))
+            assert battery is None or not battery.missing(report.t_s)
+    for state, left_frac in states:
+        if left_frac > 0.571:
+            assert state == "none"
+        elif left_frac < 0.539:
+            assert state == "critical"
+    assert {state for state, _ in states} == {"none", "low", "critical"}
