@@ -1,14 +1,13 @@
-"""More computed flights to fit the estimator's constants on: `make_flights.py FOLDER FIRST LAST`.
+"""Flights of PyBaMM's cells to fit the estimator's constants on.
+
+    PYTHONPATH=. python benchmarks/make_flights.py FOLDER FIRST LAST
 
 Needs PyBaMM (pip install pybamm, in an environment of its own). Each pack is a cell of a published
-parameter set with a geometry, transport and ageing of its own, drawn from its seed: a mean cell
+parameter set with a geometry, transport, curve and ageing of its own, drawn from its seed: a mean cell
 under the load's power, and the pack's weakest cell under the current that this makes. Sets:
-Chen2020 and Ramadass2004, none of the sets of the flights that come with the tests. Format:
-DESIGN.md, section 4. The gauges count charge with a stale full charge, or tell what can be used.
+Chen2020 and Ramadass2004, none of the sets of the flights that come with the tests.
 """
 
-import gzip
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pybamm  # type: ignore[import-not-found,unused-ignore]  # an environment of its own has it
+
+from benchmarks import making
+from benchmarks.making import Flown, Making
 
 Array = npt.NDArray[np.float64]
 SETS = (("Chen2020", 3.0, "li-ion"), ("Ramadass2004", 3.3, "lipo"), ("Chen2020", 3.2, "lipo"))
@@ -29,20 +31,9 @@ THERMAL = (
     "temperature",
     "current collector",
 )
-# Phase: power over hover, shortest and longest in seconds, gusts, how often.
-PHASES = (
-    (1.00, 60, 200, 0.04, 0.20),
-    (0.92, 60, 240, 0.05, 0.28),
-    (1.22, 40, 200, 0.07, 0.15),
-    (1.42, 15, 50, 0.04, 0.10),
-    (0.75, 20, 60, 0.05, 0.07),
-    (1.08, 60, 240, 0.16, 0.12),
-    (0.85, 60, 240, 0.05, 0.08),
-)
 AMBIENT_DEGC = (-5, 10, 25, 40)
 STARTS = ((1.0,), (0.6, 0.7, 0.8, 0.9, 0.97), (0.97, 0.9, 0.8, 0.75))
 ZERO_DEGC_K, GAS = 273.15, 8.314
-SHORTEST_S, INSTANT_V, MEAN_S = 150.0, 0.25, 5
 
 
 @dataclass(frozen=True)
@@ -78,6 +69,17 @@ def scaled(law: Any, factor: float, joule_mol: float) -> Any:  # noqa: ANN401 - 
     return changed
 
 
+def bent(curve: Any, sizes_v: Array, phases: Array) -> Any:  # noqa: ANN401 - as above
+    """Return an electrode's open-circuit curve with waves in it: no two makes are alike."""
+    first, second = (float(size) for size in sizes_v)
+
+    def changed(share: Any) -> Any:  # noqa: ANN401 - as above
+        waves = first * pybamm.sin(3 * share + float(phases[0]))
+        return curve(share) + waves + second * pybamm.sin(7 * share + float(phases[1]))
+
+    return changed
+
+
 def draw(seed: int, rng: np.random.Generator) -> Pack:
     """Return a pack of a seed."""
     base, cutoff_v, chemistry = SETS[rng.integers(0, len(SETS))]
@@ -105,6 +107,9 @@ def draw(seed: int, rng: np.random.Generator) -> Pack:
         values[key] = scaled(
             values[key], float(np.exp(rng.normal(0.3, 0.5))), rng.uniform(15e3, 40e3)
         )
+    values["Positive electrode OCP [V]"] = bent(
+        values["Positive electrode OCP [V]"], rng.normal(0, 0.02, 2), rng.uniform(0, 2 * np.pi, 2)
+    )
     values["Lower voltage cut-off [V]"], values["Upper voltage cut-off [V]"] = cutoff_v - 0.5, 4.2
     low, high = pybamm.lithium_ion.get_min_max_stoichiometries(values)[:2]
     lithium = float(values.evaluate(pybamm.LithiumIonParameters().n.Q_init))
@@ -140,26 +145,6 @@ def cool(values: Any, tau_s: float) -> None:  # noqa: ANN401 - PyBaMM's values
     values["Total heat transfer coefficient [W.m-2.K-1]"] = 20.0
 
 
-def load(rng: np.random.Generator, hover_w: float, lasts_s: float) -> tuple[Array, Array, float]:
-    """Return (seconds, watts of a cell, take-off) of a flight that goes on until the pack ends."""
-    t_s = np.arange(0, lasts_s + 1)
-    level, gust = np.full_like(t_s, 0.02), np.zeros_like(t_s)
-    takeoff_s = rng.uniform(10, 25)
-    level[t_s >= takeoff_s] = rng.uniform(1.3, 1.6)
-    at_s = takeoff_s + rng.uniform(10, 20)
-    while at_s < lasts_s:
-        power, shortest, longest, gusty, _ = PHASES[
-            rng.choice(len(PHASES), p=[row[4] for row in PHASES])
-        ]
-        level[t_s >= at_s], gust[t_s >= at_s] = power * rng.normal(1, 0.06), gusty
-        at_s += rng.uniform(shortest, longest)
-    wind = np.zeros_like(t_s)
-    for k in range(1, len(t_s)):
-        wind[k] = wind[k - 1] * (1 - 1 / 6) + rng.normal() * np.sqrt(2 / 6)
-    level = np.convolve(np.r_[level[0], level[0], level], np.ones(3) / 3, "valid")
-    return t_s, hover_w * level * np.exp(gust * np.clip(wind, -3, 3) * 0.8), float(takeoff_s)
-
-
 def solve(values: Any, mode: str, t_s: Array, drive: Array, charge: float) -> tuple[Array, ...]:  # noqa: ANN401 - as above
     """Return (seconds, volts, amperes, kelvin, Ah) of a cell under power or current."""
     options = {"thermal": "lumped", "contact resistance": "true"}
@@ -193,7 +178,7 @@ def fly(pack: Pack, index: int, rng: np.random.Generator, folder: Path) -> None:
     kelvin = {"Ambient": ambient, "Initial": degc, "Reference": 25.0}
     values.update({f"{key} temperature [K]": at + ZERO_DEGC_K for key, at in kelvin.items()})
     lasts_s = min(3600 * 1.4 / pack.hover_c, 4500)
-    times_s, watts, takeoff_s = load(rng, pack.hover_c * pack.cell_ah * 3.7, lasts_s)
+    times_s, watts, takeoff_s = making.load(rng, pack.hover_c * pack.cell_ah * 3.7, lasts_s)
     t_s, mean_v, amps, kelvins, used_ah = solve(values, "power", times_s, watts, charge)
     for electrode in ("Positive", "Negative"):
         values[f"{electrode} electrode active material volume fraction"] *= pack.weak_capacity
@@ -204,53 +189,40 @@ def fly(pack: Pack, index: int, rng: np.random.Generator, folder: Path) -> None:
     share[1:] -= share.sum() / (pack.cells - 1) * 0.9
     rng.shuffle(share)
     cells_v = mean_v[:count, None] + (weak_v[:count] - mean_v[:count])[:, None] * share[None, :]
-    lowest_v = cells_v.min(axis=1)
-    five_v = np.array([lowest_v[max(0, k - MEAN_S + 1) : k + 1].mean() for k in range(count)])
-    ended = np.flatnonzero((five_v <= pack.cutoff_v) | (lowest_v <= pack.cutoff_v - INSTANT_V))
-    if not len(ended) or t_s[ended[0]] - takeoff_s < SHORTEST_S:
-        print(pack.name, index, "does not end, or at once")
-        return
-    end = int(ended[0])
-    full_ah = pack.cell_ah * (1 + pack.stale)
-    if pack.compensated:
-        full_ah = (used_ah[end] - used_ah[0]) * (1 + rng.normal(0, 0.04)) / charge
-    remaining_ah = full_ah * charge * (1 + rng.normal(0, 0.012)) - used_ah[:count]
-    pack_a = np.round(
-        amps[:count] * pack.scale * (1 + rng.normal(0, 0.005)) + rng.uniform(-0.03, 0.03), 2
+    flown = Flown(
+        t_s[:count],
+        cells_v,
+        cells_v.sum(axis=1),
+        amps[:count] * pack.scale,
+        kelvins[:count] - ZERO_DEGC_K,
+        charge - used_ah[:count] / pack.cell_ah,
+        used_ah[:count] * pack.scale,
     )
-    columns = {
-        "t_s": t_s[:count],
-        "voltage_v": cells_v.sum(axis=1) + rng.normal(0, 0.002, count),
-        "current_a": pack_a,
-        "temperature_degc": np.round(kelvins[:count] - ZERO_DEGC_K + rng.uniform(-0.7, 0.7), 1),
-        **{
-            f"cell{k + 1}_v": cells_v[:, k] + rng.normal(0, 0.001, count) for k in range(pack.cells)
-        },
-        "gauge_soc_pct": np.round(100 * np.clip(remaining_ah / full_ah, 0, 1)),
-        "gauge_remaining_mah": np.maximum(remaining_ah, 0) * pack.scale * 1e3,
-        "gauge_full_mah": np.full(count, full_ah * pack.scale * 1e3),
-        "truth_soc_frac": charge - used_ah[:count] / pack.cell_ah,
-        "truth_remaining_s": np.maximum(t_s[end] - t_s[:count], 0),
-        "truth_power_w": mean_v[:count] * amps[:count] * pack.cells * pack.scale,
-    }
-    name = f"{pack.name}_{index}"
-    with gzip.open(folder / f"{name}.csv.gz", "wt", encoding="utf-8") as file:
-        file.write(",".join(columns) + "\n")
-        np.savetxt(file, np.column_stack(list(columns.values()))[: end + 6], "%.4f", ",")
-    sidecar = {
-        "cells": pack.cells,
-        "capacity_mah": round(pack.rated_ah * pack.scale * 10) * 100,
-        "chemistry": pack.chemistry,
-        "cutoff_cell_v": pack.cutoff_v,
-        "pack_id": pack.name,
-        "flight_index": index,
-        "takeoff_s": round(takeoff_s, 1),
-        "source": "computed with PyBaMM (DFN, lumped thermal) by benchmarks/make_flights.py",
-        "licence": "our own computation",
-        "truth": {"t_end_s": float(t_s[end]), "soc_end": float(columns["truth_soc_frac"][end])},
-    }
-    (folder / f"{name}.json").write_text(json.dumps(sidecar, indent=1), encoding="utf-8")
-    print(name, f"{t_s[end] - takeoff_s:.0f} s, {100 * columns['truth_soc_frac'][end]:.0f} % left")
+    keep(pack, flown, (index, takeoff_s), rng, folder)
+
+
+def keep(
+    pack: Pack, flown: Flown, flight: tuple[int, float], rng: np.random.Generator, folder: Path
+) -> None:
+    """Write a flight (its index and take-off) if it has an end."""
+    made = Making(
+        name=pack.name,
+        chemistry=pack.chemistry,
+        cutoff_v=pack.cutoff_v,
+        cells=pack.cells,
+        rated_ah=pack.rated_ah * pack.scale,
+        full_ah=pack.cell_ah * pack.scale,
+        compensated=pack.compensated,
+        stale=pack.stale,
+    )
+    index, takeoff_s = flight
+    end = making.end_of(flown.cells_v, pack.cutoff_v)
+    if end is None or end - takeoff_s < making.SHORTEST_S:
+        print(pack.name, index, "does not end, or at once", flush=True)
+        return
+    table = making.columns(made, flown, end, rng)
+    source = "PyBaMM (DFN, lumped thermal), by make_flights.py"
+    making.write(folder, table, end, making.sidecar(made, index, takeoff_s, source))
 
 
 def main() -> None:

@@ -80,6 +80,7 @@ class Constants:
     sd_cutoff_v: float = 0.0379  # what the last seconds' dips of the load add
     dips: float = 1.7
     warming_tau_s: float = 700.0
+    drift_tau_s: float = 120.0  # how long what the circuit misses goes on falling
 
     # The load.
     recent_blocks: float = 4.0  # what the present level weighs in the mean ahead, in blocks of 30 s

@@ -47,6 +47,7 @@ _SD_STEP_V = 0.004
 _STEP_GATE, _STRAY_STEP_V = 3.0, 0.05
 _NUGGET = 1e-9
 _SD_START = 0.01, 0.02  # of the charge, by voltage: at best, and of a full cell
+_DRIFT_ROWS = 8
 _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 
 
@@ -74,6 +75,7 @@ class CellFit:
 
     Attributes:
         x: state now, P: its covariance, root: a square root of that.
+        drift_v_s: how fast what the circuit misses has changed, over a minute or more.
         degc: temperature last heard, degC; `kelvin` the same as the circuit has it.
         fast_a, slow_a: current as the two slow parts see it.
     """
@@ -144,6 +146,7 @@ class CellFit:
         self._information = np.linalg.inv(self.P + _NUGGET * np.eye(SIZE))
         self._rows: list[Row] = []
         self._pending: list[Row] = []
+        self.drift_v_s = 0.0
         self._steps = [0.0, 0.0]  # sums of di^2 and of -di dv
         self._used_as = self._span_s = 0.0
         self._loaded = False
@@ -253,13 +256,19 @@ class CellFit:
             x = np.clip(x + step * min(1.0, _LARGEST_STEP / max(largest, _NUGGET)), LEAST, MOST)
         covariance = np.linalg.inv(information)
         self._fitted, self._covariance = x, (covariance + covariance.T) / 2
-        offset_v = float(rows[-1, 2] - self.model.volts(x, rows[-1:])[0][0])
+        last = rows[-_DRIFT_ROWS:]
+        missed_v = last[:, 2] - self.model.volts(x, last)[0]
+        half = len(last) // 2
+        if half:
+            self.drift_v_s = (missed_v[half:].mean() - missed_v[:half].mean()) / (
+                last[:, 0].sum() / 2
+            )
         self.x = x.copy()
         carry = np.eye(SIZE)
         carry[CHARGE, CAPACITY] = self._used_frac()  # less capacity than thought: less charge left
         self.P = carry @ self._covariance @ carry.T
         self.x[CHARGE] -= self._used_frac()
-        self._set_offset(offset_v, _OFFSET_KNOWN * self.model.constants.sd_offset_v)
+        self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.constants.sd_offset_v)
         self._settle()
 
     def _normal(self, x: Array, rows: Array) -> tuple[Array, Array]:

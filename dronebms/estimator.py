@@ -35,6 +35,7 @@ _UNKNOWN_HEALTH_SD = 0.06
 _DISAGREE_S = 15.0
 _FIRST_HORIZON_S = 600.0
 _TAUGHT_FRAC = 0.15  # of the capacity that must flow before a flight teaches
+_FORECAST_S = 2.0 - 1e-6
 _LOW, _HIGH = 0.05, 0.95
 
 
@@ -226,6 +227,8 @@ class Estimator:
 
     def _predict(self, cell: CellFit, load: Load, now_s: float) -> None:
         before, since_s = self._forecast, now_s - self._forecast_at_s
+        if before is not None and load.present and since_s < _FORECAST_S:
+            return  # it counts down
         self._forecast_at_s = now_s
         if not load.present:
             self._forecast = None

@@ -91,7 +91,9 @@ def futures(cell: CellFit, cutoff_v: float, ahead: Ahead) -> Futures:
         slow_a = amps - (amps - cell.slow_a) * np.exp(-time_s / c.slow_tau_s)
         fast_a = amps - (amps - cell.fast_a) * np.exp(-time_s / c.fast_tau_s)
         surface = charge - depth_s / capacity_as * warm**c.depth_warmth * slow_a
-        rest_v = _along(curves_v, surface) + column[:, OFFSET] * np.exp(-time_s / c.offset_tau_s)
+        # What the circuit misses stays, and near the end it grows: going down goes on for a while.
+        falls_v = min(cell.drift_v_s, 0.0) * c.drift_tau_s * (1 - np.exp(-time_s / c.drift_tau_s))
+        rest_v = _along(curves_v, surface) + column[:, OFFSET] + falls_v
         rest_v -= warm * (fast * model.ohms[1] * fast_a + slow_ohm * slow_a)
         ohm = fast * warm * model.ohms[0]
         # v (rest_v - v) / ohm = watts: the upper root, or half the voltage where there is none.
