@@ -6,7 +6,7 @@ Seconds and per cent. Latched where flight controllers latch.
 from dataclasses import dataclass
 
 MAX_STEP_GAP_S = 3.0
-_RISES_S = 10.0
+_RISES_S = 4.0
 _NOT_YET_S = 1.0  # the upper bound stays above zero until the end has come
 _RECOVER_PCT_S = 0.1  # how fast the charge shown may rise while discharging
 

@@ -39,6 +39,8 @@ _SPAN_S = 10.0 - 1e-6
 _MOST_ROWS = 160
 _LOAD_C = 0.1  # of the capacity in an hour; below it a cell rests and tells nothing of resistance
 _LARGEST_STEP = 1.5  # ln, in one iteration
+_SHARE = 0.6  # of a step that is taken: a whole one goes back and forth between bends of the curve
+_SPREADS = 1.5  # standard deviations of the charge over which the curve's slope is taken
 _OUTLIER = 4.0  # standard deviations from which a reading counts less
 _GATE = 16.0  # squared innovations in variances; more is not this cell's voltage
 _FULL_GATE = 9.0
@@ -101,7 +103,7 @@ class CellFit:
 
     def learned(self) -> Knowledge:
         """Return what the flight has taught, for the next one."""
-        self.fit(iterations=3)
+        self.fit(iterations=6)
         return Knowledge(self._fitted[FAST:].copy(), self._covariance[FAST:, FAST:].copy())
 
     def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
@@ -155,7 +157,8 @@ class CellFit:
     def _settle(self) -> None:
         """Prepare what is asked every second and changes with a fit only."""
         values, vectors = np.linalg.eigh(self.P)
-        self.root = vectors * np.sqrt(np.maximum(values, 0.0))
+        # The symmetric root: it moves as little as P does, so that a sample stays the same one.
+        self.root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
         self._table_v: list[float] = self.model.curves(self.x[KNOTS:]).tolist()
 
     # ------------------------------------------------------------------ readings
@@ -196,7 +199,7 @@ class CellFit:
             self._pending, self._span_s = [], 0.0
             if len(self._rows) > _MOST_ROWS:  # a long flight costs no more than a short one
                 self._rows = [joined(self._rows[k : k + 2]) for k in range(0, len(self._rows), 2)]
-            self.fit(iterations=2)
+            self.fit(iterations=3)
         return believed
 
     def measure_step(self, dv_v: float, di_a: float) -> None:
@@ -253,7 +256,7 @@ class CellFit:
             information, push = self._normal(x, rows)
             step = np.linalg.solve(information, push)
             largest = float(np.abs(step[FAST:OFFSET]).max())
-            x = np.clip(x + step * min(1.0, _LARGEST_STEP / max(largest, _NUGGET)), LEAST, MOST)
+            x = np.clip(x + step * min(_SHARE, _LARGEST_STEP / max(largest, _NUGGET)), LEAST, MOST)
         covariance = np.linalg.inv(information)
         self._fitted, self._covariance = x, (covariance + covariance.T) / 2
         last = rows[-_DRIFT_ROWS:]
@@ -278,7 +281,8 @@ class CellFit:
         first order, otherwise an hour of readings would make the fit sure of a wrong circuit.
         """
         c = self.model.constants
-        model_v, by, sag_v = self.model.volts(x, rows)
+        spread = _SPREADS * math.sqrt(self._covariance[CHARGE, CHARGE])
+        model_v, by, sag_v = self.model.volts(x, rows, spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
         off, by = (rows[:, 2] - model_v) / sd_v, by / sd_v[:, None]
         keep = np.exp(-(rows[1:, 0] + rows[:-1, 0]) / 2 / c.offset_tau_s)

@@ -80,14 +80,24 @@ class CellModel:
             self.mean[KNOTS:] += mean * _FAMILY_V
             self.covariance[KNOTS:, KNOTS:] += sd * sd * np.outer(_FAMILY_V, _FAMILY_V)
 
-    def open(self, charge: Array, knots_v: Array) -> tuple[Array, Array, Array]:
-        """Return (open-circuit volts, slope by charge, weights of the knots) at charges."""
+    def open(
+        self, charge: Array, knots_v: Array, spread: float = 0.0
+    ) -> tuple[Array, Array, Array]:
+        """Return (open-circuit volts, slope by charge, weights of the knots) at charges.
+
+        The slope is the mean one over `spread` of charge to either side, less near empty: where the
+        charge is hardly known, the slope between two places of a table is not what is known.
+        """
         table_v = self._curve_v + _HATS @ knots_v
         place = np.clip((charge - CURVE_FROM) * CURVE_STEPS, 0, len(_CURVE) - 1.01)
         k = place.astype(int)
         step_v, share = table_v[k + 1] - table_v[k], place - k
         hats = _HATS[k] + (_HATS[k + 1] - _HATS[k]) * share[:, None]
-        return table_v[k] + step_v * share, step_v * CURVE_STEPS, hats
+        from_empty = k + round(CURVE_FROM * CURVE_STEPS)
+        wide = np.clip(from_empty // 2, 0, int(spread * CURVE_STEPS))
+        upper = np.minimum(k + 1 + wide, len(_CURVE) - 1)
+        slope_v = (table_v[upper] - table_v[k - wide]) / (upper - k + wide)
+        return table_v[k] + step_v * share, slope_v * CURVE_STEPS, hats
 
     def curves(self, knots_v: Array) -> Array:
         """Return open-circuit volts of samples (n, knots), from `CURVE_FROM` on every 1 %."""
@@ -102,15 +112,18 @@ class CellModel:
         c = self.constants
         return np.asarray(1 + c.empty_growth * np.exp(-np.maximum(charge, 0.0) / c.empty_charge))
 
-    def volts(self, x: Array, rows: Array) -> tuple[Array, Array, Array]:
-        """Return (volts, their derivative by the state, the sag in volts) for rows of `fitrows`."""
+    def volts(self, x: Array, rows: Array, spread: float = 0.0) -> tuple[Array, Array, Array]:
+        """Return (volts, their derivative by the state, the sag in volts) for rows of `fitrows`.
+
+        `spread` is how far the charge may be off, for the slope of the curve.
+        """
         c = self.constants
         used_as, amps, fast_a, slow_a, kelvin = rows[:, 1], *rows[:, 3:].T
         capacity_as = self.capacity_as * math.exp(x[CAPACITY])
         charge = x[CHARGE] - used_as / capacity_as
         warm = np.exp((c.warmth + x[WARMTH]) * kelvin)
         short = math.exp(x[DEPTH]) * self.depth_s / capacity_as * warm**c.depth_warmth * slow_a
-        open_v, slope_v, hats = self.open(charge - short, x[KNOTS:])
+        open_v, slope_v, hats = self.open(charge - short, x[KNOTS:], spread)
         slope_v = np.clip(slope_v, *_SLOPES_V)
         warm = warm * self.grown(charge)
         fast_v = math.exp(x[FAST]) * warm * (self.ohms[0] * amps + self.ohms[1] * fast_a)

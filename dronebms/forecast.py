@@ -26,7 +26,6 @@ from dronebms.cellmodel import (
     kelvin_of,
 )
 
-_PAIRS = 12  # antithetic pairs of samples, and the middle one
 _GRID = 30
 _LAST = -0.04  # charge where every cell has ended: the curve's zero is not a wall
 _ROUNDS = 2  # currents depend on polarisation, and that on when they flow
@@ -55,9 +54,11 @@ class Futures:
 
 
 def _draws() -> Array:
-    draws = np.random.default_rng(20260101).standard_normal((_PAIRS, SIZE + 2))
-    both = np.concatenate([draws, -draws])
-    return np.concatenate([np.zeros((1, both.shape[1])), both / both.std(axis=0)])
+    """Return samples whose spread is one in every direction: orthogonal, each with its opposite."""
+    draws = np.random.default_rng(1).standard_normal((SIZE + 2, SIZE + 2))
+    left, _, right = np.linalg.svd(draws)
+    both = left @ right * math.sqrt(SIZE + 2)
+    return np.concatenate([np.zeros((1, SIZE + 2)), both, -both])
 
 
 _Z = _draws()

@@ -1,5 +1,6 @@
 """Snapshots -> readings of the weakest cell, whole seconds of them, and the moment of the end."""
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -38,14 +39,19 @@ class Second:
 
     def __init__(self) -> None:
         self._pending: list[tuple[float, Reading]] = []  # weights in seconds, readings
+        self._due_s = -math.inf
 
     def add(self, dt_s: float, reading: Reading) -> tuple[float, float, Reading] | None:
         """Return (seconds, the last interval, the mean) when a second is full."""
         pending = self._pending
         pending.append((dt_s, reading))
         total_s = sum(weight for weight, _ in pending)
-        if total_s < SECOND_S:
+        if self._due_s == -math.inf:
+            self._due_s = reading.t_s - dt_s + SECOND_S
+        if reading.t_s < self._due_s:
             return None
+        # Seconds of the clock: one reading less moves the later seconds by nothing.
+        self._due_s += 1.0 + math.floor(reading.t_s - self._due_s)
         self._pending = []
 
         def mean(of: str) -> float:

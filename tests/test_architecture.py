@@ -34,6 +34,7 @@ TABLES = (
     "smartbattery/registers.py",
     "smartbattery/bq40.py",
     "dronebms/chemistry.py",
+    "dronebms/calibration.py",
     "dronebms/limits.py",
     "dronebms/options.py",
     "sim/bq40rows.py",

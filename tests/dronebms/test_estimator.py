@@ -278,7 +278,7 @@ def rounded(step_v: float) -> Change:
     ids=["0.1 V resolution", "no cells", "no temperature", "no gauge"],
 )
 def test_with_less_known_the_answer_is_still_one(change: Change) -> None:
-    assert median_error(flown(ENERGY, change)) < 0.35  # measured: 0.20 to 0.34
+    assert median_error(flown(ENERGY, change)) < 0.35  # measured: 0.20 to 0.35
 
 
 @pytest.mark.parametrize("told_by_gauge", [True, False])
