@@ -12,7 +12,7 @@ from dronebms.clock import Clock, PacedClock, SystemClock, VirtualClock, unix_s
 from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
-from dronebms.monitor import Monitor, Report, Sink, Source
+from dronebms.monitor import Monitor, Report, Rules, Sink, Source
 from dronebms.recording import Recorded, Recorder
 from dronebms.recovery import RecoveryProgram
 from dronebms.threads import BusThread, PolledGauge
@@ -148,13 +148,13 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
             recorder.polled(index, t_s, transfers)
 
     bridge = _bridge(config, stack, clock)
-    changes, sinks = config.limit_changes(), list[Sink]((bridge, log_events))
+    sinks = list[Sink]((bridge, log_events))
     if config.charger is not None:
         sinks.append(ChargerHook(config.charger.command, clock))
-    actions = [row.action() for row in config.action]
+    rules = Rules(config.limit_changes(), tuple(row.action() for row in config.action))
     sources = _sources(config, stack, clock, polled)
     monitors = [
-        Monitor(source, battery.facts(), sinks, index=index, limit_changes=changes, actions=actions)
+        Monitor(source, battery.facts(), sinks, index=index, rules=rules)
         for index, (source, battery) in enumerate(zip(sources, config.battery, strict=True))
     ]
     _log.info("telling %s", config.mavlink.url)

@@ -4,7 +4,7 @@ Live, replay and simulation all step here; they differ in the source and the clo
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +47,17 @@ class Report:
 Sink = Callable[[Report], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a configuration says of how a battery is judged and what follows."""
+
+    limit_changes: tuple[LimitChange, ...] = ()  # of rows of the protection table
+    actions: tuple[Action, ...] = ()
+
+
+NO_RULES = Rules()
+
+
 class Monitor:
     """One battery's chain of stages.
 
@@ -56,8 +67,7 @@ class Monitor:
         sinks: called in this order with every report; one that fails is logged, counted and
             does not stop the others.
         index: of the battery, from 0.
-        limit_changes: rows of the protection table that a configuration changes.
-        actions: what a configuration wants done when.
+        rules: what a configuration changes.
 
     Raises:
         ConfigError: a change of a limit that cannot be.
@@ -70,20 +80,19 @@ class Monitor:
         sinks: Sequence[Sink] = (),
         *,
         index: int = 0,
-        limit_changes: Iterable[LimitChange] = (),
-        actions: Iterable[Action] = (),
+        rules: Rules = NO_RULES,
     ) -> None:
         self._source = source
         self._told = self._facts = facts
         self._serial: int | None = None
         self._sinks = tuple(sinks)
         self._index = index
-        self._changes = tuple(limit_changes)
+        self._changes = rules.limit_changes
         self._plausible = Plausible()
         self._physics = Physics()
         self._estimator = Estimator(facts)
         self._judge = Judge(self._limits(facts), facts)
-        self._actions = Actions(actions, index)
+        self._actions = Actions(rules.actions, index)
         self.sink_failures = 0
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:

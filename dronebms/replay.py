@@ -11,7 +11,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.flightlog import FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
-from dronebms.monitor import Monitor, Report
+from dronebms.monitor import Monitor, Report, Rules
 from dronebms.predictions import EachSecond
 from dronebms.protection import Event
 from dronebms.recording import (
@@ -56,7 +56,7 @@ def _recorded(path: Path, progress: Progress) -> Iterator[Report]:
     batteries = read_batteries(path)
     gauges = [PlayedGauge(battery) for battery in batteries]
     monitors = [
-        Monitor(gauge, battery.facts, index=index, limit_changes=battery.limit_changes)
+        Monitor(gauge, battery.facts, index=index, rules=Rules(battery.limit_changes))
         for index, (gauge, battery) in enumerate(zip(gauges, batteries, strict=True))
     ]
     for record in read_records(path, progress):

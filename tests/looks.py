@@ -13,7 +13,7 @@ from dronebms.chemistry import LIPO
 from dronebms.estimator import Estimate
 from dronebms.flightlog import FlightOptions, FlightSource, read_flight
 from dronebms.limits import LimitChange
-from dronebms.monitor import Monitor, Report
+from dronebms.monitor import Monitor, Report, Rules
 from dronebms.vehicle import UNHEARD
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
@@ -62,7 +62,7 @@ def watched(
 ) -> list[Report]:
     """Return what a monitor makes of snapshots."""
     source = Scripted(Snapshot(0.0))
-    monitor = Monitor(source, facts, limit_changes=limit_changes)
+    monitor = Monitor(source, facts, rules=Rules(tuple(limit_changes)))
     reports = []
     for snapshot in snapshots:
         source.snapshot = snapshot

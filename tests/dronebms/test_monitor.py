@@ -8,7 +8,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.chemistry import LIPO
 from dronebms.errors import ConfigError
 from dronebms.limits import LimitChange
-from dronebms.monitor import Monitor, Report
+from dronebms.monitor import Monitor, Report, Rules
 from dronebms.vehicle import UNHEARD, VehicleState
 from smartbattery.snapshot import Identity, Snapshot
 from tests.looks import FACTS, Scripted, look, watched
@@ -83,7 +83,7 @@ def test_of_the_same_pack_nothing_is_forgotten_and_of_another_everything() -> No
 
 def test_a_change_that_can_never_be_is_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="'hot': clear 70 must be below trip 50"):
-        Monitor(Scripted(look(0.0)), FACTS, limit_changes=[LimitChange("hot", clear=70.0)])
+        Monitor(Scripted(look(0.0)), FACTS, rules=Rules((LimitChange("hot", clear=70.0),)))
 
 
 def test_a_pack_that_contradicts_a_change_stops_nothing(

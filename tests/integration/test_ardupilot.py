@@ -20,7 +20,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.chemistry import LIPO
 from dronebms.config import Config
 from dronebms.limits import Severity
-from dronebms.monitor import Monitor
+from dronebms.monitor import Monitor, Rules
 from dronebms.tomlfile import validated
 from mavlink_bridge.acting import Acting
 from mavlink_bridge.bridge import Bridge, Terms
@@ -166,7 +166,7 @@ def guarded(copter: Copter, folder: Path, *actions: Action) -> Pack:
     bridge = Service(copter, folder).bridge
     pack = Pack()
     facts = BatteryFacts(LIPO, cells=3, capacity_mah=5000.0, cutoff_cell_v=3.3)
-    monitor = Monitor(pack, facts, (bridge,), actions=actions)
+    monitor = Monitor(pack, facts, (bridge,), rules=Rules(actions=actions))
 
     def step(now_s: float) -> None:
         monitor.step(now_s, bridge.pump(now_s))
