@@ -13,6 +13,7 @@ from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
 from dronebms.monitor import Monitor, Report, Rules, Sink, Source
+from dronebms.packs import PARALLEL, Supply
 from dronebms.recording import Recorded, Recorder
 from dronebms.recovery import RecoveryProgram
 from dronebms.threads import BusThread, PolledGauge
@@ -45,13 +46,15 @@ class Loop:
     vehicle: Callable[[float], VehicleState]
     monitors: Sequence[Monitor]
     recorder: Recorder | None = None
+    topology: str = PARALLEL
 
     def reports(self, ticks: Iterator[float]) -> Iterator[Report]:
         """Step at each tick, in time, and yield what came of it."""
+        supply = Supply(self.monitors, self.topology)
         for t_s in ticks:
             self.clock.sleep_until(t_s)
             state = self.vehicle(t_s)
-            stepped = [monitor.step(t_s, state) for monitor in self.monitors]
+            stepped = supply.step(t_s, state)
             if self.recorder is not None:
                 self.recorder.stepped(t_s, state)
             yield from stepped
@@ -159,7 +162,7 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
     ]
     _log.info("telling %s", config.mavlink.url)
     recorder = _recorder(config, stack)  # last: what cannot start leaves no empty recording
-    return Loop(clock, bridge.pump, monitors, recorder).reports(_live_ticks(clock))
+    return Loop(clock, bridge.pump, monitors, recorder, config.topology).reports(_live_ticks(clock))
 
 
 def _bridge(config: Config, stack: ExitStack, clock: Clock) -> Bridge:
