@@ -27,6 +27,7 @@ OWNERS = {  # package: the only files that may import it
     "distributed": r"dronebms/fleet/.*",
     "pymavlink": r"mavlink_bridge/.*",
     "rich": r"dronebms/(screen\w*|cli(_\w+)?)\.py",
+    "sqlalchemy": r"dronebms/fleet/.*",
     "smbus2": r"smartbattery/linux\.py",
     "time": r"dronebms/clock\.py",
 }
@@ -36,6 +37,7 @@ TABLES = (
     "dronebms/chemistry.py",
     "dronebms/limits.py",
     "dronebms/options.py",
+    "dronebms/passportrows.py",
     "sim/bq40rows.py",
     "sim/faults.py",
     "mavlink_bridge/stacks.py",
