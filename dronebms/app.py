@@ -174,7 +174,7 @@ def _bridge(config: Config, stack: ExitStack, clock: Clock) -> Bridge:
         terms=Terms(accept_systems=told.accept_systems, key=key, unix_s=unix_s()),
     )
     if any(row.action().do >= Do.REDUCE for row in config.action):
-        bridge.acting = Acting(Path(told.state_dir))
+        bridge.acting = Acting(config.vehicle_dir)
         stack.callback(bridge.put_back, clock)
     return bridge
 
