@@ -41,9 +41,10 @@ class Kept:
     def save(self, old: dict[str, float]) -> bool:
         """Return whether they are safe on disk, so that the vehicle may be changed."""
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             with atomic_writer(self._path) as file:
                 json.dump(old, file)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             _log.error("the vehicle's limits are left as they are: %s", error)
             return False
         self.values = old

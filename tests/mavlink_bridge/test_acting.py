@@ -8,6 +8,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.actions import Action, Do, Wanted
 from dronebms.clock import VirtualClock
 from dronebms.limits import Severity
+from mavlink_bridge.kept import left_behind
 from tests.mavlink_bridge.straw import ARDUPILOT, LAND, LOITER, PX4, PX4_RTL, RTL, Flight, Straw
 
 HOME = Wanted(Action(Severity.CRITICAL, Do.RETURN), (0, 0, 1), "cell_critical", 0.0)
@@ -21,6 +22,11 @@ SPEEDS: dict[str, float] = {
     "MPC_Z_VEL_MAX_UP": 3.0,
     "MPC_Z_V_AUTO_UP": 3.0,
 }
+
+
+@pytest.fixture(autouse=True)
+def _a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
 
 
 def less(
@@ -242,7 +248,7 @@ def test_the_end_does_not_wait_for_ever_for_a_vehicle_that_is_gone(tmp_path: Pat
 
 
 def test_a_disk_that_cannot_be_written_leaves_the_vehicle_as_it_is(tmp_path: Path) -> None:
-    flight = flying(tmp_path / "missing")
+    flight = flying(tmp_path / "file" / "below")
     flight.wanted = less(30.0)
     flight.fly(10.0)
     assert flight.vehicle.parameters == LIMITS
@@ -251,16 +257,27 @@ def test_a_disk_that_cannot_be_written_leaves_the_vehicle_as_it_is(tmp_path: Pat
 def test_a_disk_that_cannot_be_written_is_complained_of_seldom(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flight = flying(tmp_path / "missing")
+    flight = flying(tmp_path / "file" / "below")
     flight.wanted = less(30.0)
     flight.fly(25.0)
     assert 1 <= caplog.text.count("the vehicle's limits are left as they are") <= 3
 
 
+def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
+    flight = flying(tmp_path / "state" / "vehicle")
+    flight.wanted = less(30.0)
+    flight.fly(3.0)
+    assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
+    assert left_behind(tmp_path / "state" / "vehicle")
+    flight.wanted = ()
+    flight.fly(3.0)
+    assert not left_behind(tmp_path / "state" / "vehicle")
+
+
 def test_a_script_limits_where_nothing_can_be_written(tmp_path: Path) -> None:
     vehicle = Straw(**LIMITS)
     vehicle.scripted = True
-    flight = flying(tmp_path / "missing", vehicle)
+    flight = flying(tmp_path / "file" / "below", vehicle)
     flight.wanted = less(30.0)
     flight.fly(3.0)
     assert 30.0 in vehicle.asked
@@ -488,7 +505,7 @@ def test_a_speed_whose_end_is_unknown_is_not_changed(tmp_path: Path) -> None:
 def test_speeds_are_left_alone_where_nothing_can_be_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flight = fast(tmp_path / "missing")
+    flight = fast(tmp_path / "file" / "below")
     flight.wanted = less(None, speed_m_s=3.0)
     flight.fly(25.0)
     assert flight.vehicle.speeds == []
@@ -502,6 +519,20 @@ def test_the_next_start_gives_back_the_speed_that_a_crash_has_left(tmp_path: Pat
     flight = flying(tmp_path, flight.vehicle)
     assert flight.vehicle.speeds == [(1, 3), (1, 10)]
     assert not (tmp_path / KEPT_SPEEDS).exists()
+
+
+def test_a_silent_vehicle_is_told_a_speed_once_a_moment(tmp_path: Path) -> None:
+    flight = fast(tmp_path, 10.0, 2.4)
+    flight.wanted = less(None, speed_m_s=3.0, climb_m_s=1.0)
+    flight.fly(0.3)
+    flight.vehicle.speeds.clear()
+    flight.vehicle.speed_m_s = flight.vehicle.climb_m_s = 10.0
+    flight.wanted = ()
+    flight.vehicle.talks = False
+    before = len(flight.vehicle.heard)
+    flight.fly(1.5)
+    told = [m for m in flight.vehicle.heard[before:] if getattr(m, "command", 0) == 178]
+    assert len(told) == 2
 
 
 def test_px4_is_commanded_no_speed(tmp_path: Path) -> None:
