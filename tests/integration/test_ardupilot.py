@@ -293,7 +293,7 @@ def test_the_service_itself_is_killed_and_started_again_in_flight(
     config = tmp_path / "dronebms.toml"
     config.write_text(
         f'[[battery]]\nbus = "sim:survey"\n[mavlink]\nurl = "udpin:127.0.0.1:{copter.companion}"\n'
-        f'state_dir = "{tmp_path}"\n[[action]]\non = "charge_critical"\ndo = "return"\n'
+        f'[state]\ndir = "{tmp_path}"\n[[action]]\non = "charge_critical"\ndo = "return"\n'
     )
 
     def start() -> "subprocess.Popen[bytes]":
