@@ -13,6 +13,7 @@ from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
 from dronebms.monitor import Monitor, Report, Rules, Sink, Source
+from dronebms.passportsink import PassportSink
 from dronebms.recording import Recorded, Recorder
 from dronebms.recovery import RecoveryProgram
 from dronebms.threads import BusThread, PolledGauge
@@ -152,6 +153,8 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
     sinks = list[Sink]((bridge, log_events))
     if config.charger is not None:
         sinks.append(ChargerHook(config.charger.command, clock))
+    if config.state is not None:
+        sinks.append(stack.enter_context(closing(PassportSink(Path(config.state.dir), unix_s))))
     rules = Rules(config.limit_changes(), tuple(row.action() for row in config.action))
     sources = _sources(config, stack, clock, polled)
     monitors = [

@@ -1,8 +1,8 @@
 """Where passports are kept: flights of packs in a database, by SQL that two databases speak.
 
-`Passports` knows the table, a `Database` the wire. SQLite and PostgreSQL do; a vehicle's is a file of SQLite (WAL: a reader
-sees whole rows while the service writes, and `kill -9` loses what was not written yet). A file that
-is damaged, of a newer version or not ours is never written to.
+`Passports` knows the table, a `Database` the wire. A vehicle's is a file of SQLite, in WAL: readers
+see whole rows while the service writes, and after `kill -9` what was written is there. A file that
+is damaged, newer than this program or somebody else's is never written to.
 """
 
 import json
@@ -108,7 +108,7 @@ def _flight(row: Row) -> Flight:
 
 
 class SqliteFile:
-    """A file of SQLite; looked through before the first write.
+    """A file of SQLite, opened for each statement; looked through before the first write.
 
     Raises:
         ConfigError: no such file, or one that cannot be used.
@@ -116,36 +116,30 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, writes: bool) -> None:
         self.name = str(path)
-        self._path = path
+        self._path, self._mode = path, "rwc" if writes else "ro"
         with self._told():
             if path.exists() and path.stat().st_size:
-                with closing(self._opened("ro")) as connection:
-                    self._look_through(connection)
+                self._look_through()
             elif writes:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = self._opened("rwc" if writes else "ro")
-            if writes:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = FULL")
+        if writes:
+            self.run("PRAGMA journal_mode = WAL")
 
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
         """Run a statement with each set of values in one transaction; return what it yields."""
-        with self._told(), self._connection as connection:
+        with self._told(), closing(self._opened(self._mode)) as connection, connection:
             return [row for one in values or ({},) for row in connection.execute(sql, one)]
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
 
     def _opened(self, mode: str) -> sqlite3.Connection:
         uri = f"{self._path.resolve().as_uri()}?mode={mode}"
-        return sqlite3.connect(uri, uri=True, timeout=_BUSY_S, check_same_thread=False)
+        return sqlite3.connect(uri, uri=True, timeout=_BUSY_S)
 
-    def _look_through(self, connection: sqlite3.Connection) -> None:
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    def _look_through(self) -> None:
+        with closing(self._opened("ro")) as connection:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         if tables and "passport_schema" not in tables:
             raise ConfigError(f"{self.name} is a database of something else and is left as it is")
 

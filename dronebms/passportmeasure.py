@@ -12,6 +12,7 @@ Ah, ohm, volts, fractions; current positive while discharging. None is not to be
 """
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,9 @@ def measured(samples: Array, chemistry: Chemistry, rated_ah: float, cells: int) 
     blocks = _blocks(samples, chemistry.cutoff_cell_v * cells)
     if len(blocks) < _LEAST_BLOCKS:
         return Measured()
-    mean_v = blocks[:, VOLTS] / cells
+    mean_v = blocks[:, CELLS:].mean(axis=1) if blocks.shape[1] == CELLS + cells else np.array([nan])
+    if np.isnan(mean_v).any():  # without the cells, plug and wires are in it
+        mean_v = blocks[:, VOLTS] / cells
     fit = _Fit(blocks, mean_v, chemistry, rated_ah)
     ohm, degc = _resistance(blocks, mean_v, fit.charge)
     more: tuple[tuple[float, ...], ...] = (), ()

@@ -63,17 +63,16 @@ class PassportSink:
         self._write([flights.row(LOST, unix_s=self._date()) for flights in self._flights.values()])
 
     def _round(self) -> None:
-        done: list[Flight | None] = []
-        newest_s = self._written_s
+        if self._passports is None:
+            self._write([])  # says at once what is wrong
         while self._waiting:
-            report = self._waiting.popleft()
+            report, date_s = self._waiting.popleft(), self._date()
             flights = self._flights.setdefault(report.index, Flights(self._run))
-            done.append(flights.take(report, unix_s=self._date()))
-            newest_s = report.t_s
-        if any(done) or newest_s - self._written_s >= EVERY_S or self._passports is None:
-            self._written_s = newest_s
-            flying = (f.row(FLYING, unix_s=self._date()) for f in self._flights.values())
-            self._write([*done, *flying])
+            done = flights.take(report, unix_s=date_s)
+            if done is not None or report.t_s - self._written_s >= EVERY_S:
+                self._written_s = report.t_s
+                flying = [f.row(FLYING, unix_s=date_s) for f in self._flights.values()]
+                self._write([done, *flying])
 
     def _date(self) -> float | None:
         unix_s = self._unix_s()
