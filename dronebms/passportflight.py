@@ -6,7 +6,7 @@ for hours. Current positive while discharging; times are the loop's clock.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from statistics import fmean
 
@@ -116,15 +116,7 @@ class Flights:
         if flown_s < _LEAST_S:
             return None
         facts, snapshot = heard.facts, heard.snapshot
-        width = len(now.samples[-1])
-        samples = np.array([row for row in now.samples if len(row) == width])
-        flying = samples[samples[:, T_S] >= now.first.t_s]
-        cells = facts.cells or max(width - CELLS, 1)
-        rated_ah = (facts.capacity_mah or _UNTOLD_MAH) / _MILLI
-        found = measured(samples, facts.chemistry, rated_ah, cells)
-        lowest, by_mv = _lowest(flying)
-        degc = flying[:, DEGC][~np.isnan(flying[:, DEGC])]
-        return Flight(
+        told = Flight(
             flight_id=f"{self._run}:{last.index}:{self._count}",
             state=state,
             pack=self._pack,
@@ -140,24 +132,14 @@ class Flights:
             end_pct=heard.estimate.soc_pct,
             gauge_cycles=snapshot.cycles,
             gauge_full_mah=snapshot.full_mah,
-            capacity_mah=_times(found.capacity_ah, _MILLI),
-            resistance_mohm=_times(found.resistance_ohm, _MILLI),
-            resistance_degc=found.resistance_degc,
-            mean_degc=float(degc.mean()) if len(degc) else None,
-            hottest_degc=float(degc.max()) if len(degc) else None,
-            spread_rest_mv=_spread_mv(samples, rated_ah, now.first.t_s),
-            spread_load_mv=_mean_mv(np.ptp(flying[:, CELLS:], axis=1)) if width > CELLS else None,
-            lowest_cell=lowest,
-            lowest_by_mv=by_mv,
             lowest_cell_v=now.lowest_v,
             error_pct=_error_pct(now),
             full_h=self._stress.full_s / _HOUR_S,
             hot_s=self._stress.hot_s,
             drawn_ah=self._stress.drawn_ah,
-            cells_resistance=found.cells_resistance,
-            cells_capacity=found.cells_capacity,
             excursions=tuple(now.excursions.values()),
         )
+        return _with_samples(told, now, heard)
 
     def _sample(self, report: Report) -> None:
         """Keep a sample when one is due: of the flight, or of the rest before it."""
@@ -175,6 +157,31 @@ class Flights:
             if len(now.samples) > _MOST:
                 now.samples, now.answers = now.samples[::2], now.answers[::2]
                 now.every_s *= 2
+
+
+def _with_samples(told: Flight, now: _Open, heard: Report) -> Flight:
+    """Return the row with what all its samples say."""
+    facts, width = heard.facts, len(now.samples[-1])
+    samples = np.array([row for row in now.samples if len(row) == width])
+    flying = samples[samples[:, T_S] >= now.first.t_s]
+    rated_ah = (facts.capacity_mah or _UNTOLD_MAH) / _MILLI
+    found = measured(samples, facts.chemistry, rated_ah, facts.cells or max(width - CELLS, 1))
+    lowest, by_mv = _lowest(flying)
+    degc = flying[:, DEGC][~np.isnan(flying[:, DEGC])]
+    return replace(
+        told,
+        capacity_mah=_times(found.capacity_ah, _MILLI),
+        resistance_mohm=_times(found.resistance_ohm, _MILLI),
+        resistance_degc=found.resistance_degc,
+        mean_degc=float(degc.mean()) if len(degc) else None,
+        hottest_degc=float(degc.max()) if len(degc) else None,
+        spread_rest_mv=_spread_mv(samples, rated_ah, now.first.t_s),
+        spread_load_mv=_mean_mv(np.ptp(flying[:, CELLS:], axis=1)) if width > CELLS else None,
+        lowest_cell=lowest,
+        lowest_by_mv=by_mv,
+        cells_resistance=found.cells_resistance,
+        cells_capacity=found.cells_capacity,
+    )
 
 
 def _takes_off(report: Report) -> bool:

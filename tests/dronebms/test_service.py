@@ -365,7 +365,7 @@ def test_the_service_keeps_a_passport_where_a_state_is_kept(
             pass
     database = SqliteFile(tmp_path / "state" / FILE, writes=False)
     (row,) = Passports(database, writes=False).flights()
-    assert row.serial == 1001
+    assert row.serial == 2001
     assert row.flown_s is not None
     assert row.flown_s > 30.0
 
