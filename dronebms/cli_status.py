@@ -7,8 +7,6 @@ import argparse
 from collections.abc import Iterator
 from itertools import chain
 
-from rich.console import Console
-
 from dronebms import predictions
 from dronebms.cli_exit import FAILED, say
 from dronebms.clock import SystemClock
@@ -27,8 +25,7 @@ def status(options: argparse.Namespace) -> int:
         reports = chain([next(reports)], reports)  # without a service the terminal is left alone
         if options.json:
             _print(reports)
-        console = Console(highlight=False, force_terminal=False if options.plain else None)
-        with Screen(clock, console=console) as screen:
+        with Screen(clock, plain=options.plain) as screen:
             for report in reports:
                 screen(report)
     except LinkError as error:

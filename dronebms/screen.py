@@ -22,7 +22,8 @@ from dronebms.estimator import Estimate
 from dronebms.monitor import Report
 from dronebms.protection import Event, Status
 from dronebms.screen_parts import Frame
-from dronebms.textline import ASCII, UNICODE, cells_heading, clock_text, headless_line
+from dronebms.spoken import event_sentence, sentences
+from dronebms.textline import ASCII, SILENT_S, UNICODE, cells_heading, clock_text, duration
 
 _REDRAW_S = 0.5
 _PLAIN_S = 1.0
@@ -79,7 +80,7 @@ def render(
 
 def _expired(report: Report, now_s: float) -> Report:
     """Return a report as it stands now: of one that is old, nothing is known any more."""
-    if now_s - report.t_s <= parts.SILENT_S:
+    if now_s - report.t_s <= SILENT_S:
         return report
     return replace(
         report,
@@ -126,19 +127,26 @@ def _compose(reports: Sequence[Report], events: Sequence[Event], frame: Frame) -
 
 def _fitted(line: Text, canvas: Canvas) -> Text:
     """Return a line that cannot harm the picture, whatever a gauge calls itself."""
-    if not line.plain.isprintable():
-        line.plain = "".join(c if c.isprintable() else _UNPRINTABLE for c in line.plain)
-    if canvas.ascii_only and not line.plain.isascii():
-        line.plain = line.plain.encode("ascii", "replace").decode("ascii")
+    if line.plain != (safe := _printable(line.plain, ascii_only=canvas.ascii_only)):
+        line.plain = safe
     line.truncate(canvas.width, overflow="crop" if canvas.ascii_only else "ellipsis")
     line.no_wrap = True
     return line
 
 
+def _printable(text: str, *, ascii_only: bool) -> str:
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _UNPRINTABLE for c in text)
+    if ascii_only and not text.isascii():
+        text = text.encode("ascii", "replace").decode("ascii")
+    return text
+
+
 class Screen:
     """A sink that draws on the alternate screen and gives the terminal back, however it is left.
 
-    On a pipe or a terminal that cannot place its cursor it writes plain lines instead.
+    When asked to be plain, on a pipe, or on a terminal that cannot place its cursor it writes
+    sentences instead: once a second what has changed, and alarms at once.
     """
 
     def __init__(
@@ -147,6 +155,7 @@ class Screen:
         *,
         console: Console | None = None,
         link: Callable[[], str | None] = lambda: None,
+        plain: bool = False,
     ) -> None:
         """Prepare; nothing is written before the context is entered.
 
@@ -154,6 +163,7 @@ class Screen:
             clock: the viewer's own, which limits the redrawing; not the flight's.
             console: where to draw; None is standard output.
             link: says over what the flight controller is reached.
+            plain: sentences that a screen reader can speak, no picture.
         """
         self._clock = clock
         self._console = Console(highlight=False) if console is None else console
@@ -165,7 +175,9 @@ class Screen:
         self._canvas: Canvas | None = None
         self._pictures = 0
         self._restore = ExitStack()
-        self._plain = not self._console.is_terminal or self._console.is_dumb_terminal
+        self._said: dict[int, tuple[str, ...]] = {}
+        places_cursor = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._plain = plain or not places_cursor
         self._interval_s = _PLAIN_S if self._plain else _REDRAW_S
         self._ascii_only = self._console.options.ascii_only or _is_c_locale(os.environ)
 
@@ -189,17 +201,33 @@ class Screen:
         """Keep the newest report of a battery, and draw when it is time."""
         self._reports[report.index] = report
         self._events.extend(report.status.events)
+        if self._plain:
+            for event in report.status.events:
+                self._say(report, event_sentence(event))
         now_s = self._clock.now_s()
         if self._drawn_s is not None and now_s - self._drawn_s < self._interval_s:
             return
         self._drawn_s = now_s
         if self._plain:
-            for index in sorted(self._reports):
-                # Not `console.print`, which makes a closed pipe an exit code.
-                self._console.file.write(headless_line(self._reports[index]) + "\n")
-            self._console.file.flush()
+            self._speak()
         else:
             self._draw()
+
+    def _speak(self) -> None:
+        now_s = max(report.t_s for report in self._reports.values())
+        for index in sorted(self._reports):
+            report = _expired(self._reports[index], now_s)
+            new, old = sentences(report), self._said.get(index, ())
+            changed = [text for k, text in enumerate(new) if old[k : k + 1] != (text,)]
+            if changed:
+                self._say(report, ", ".join(changed))
+            self._said[index] = new
+
+    def _say(self, report: Report, text: str) -> None:
+        # Not `console.print`, which makes a closed pipe an exit code.
+        line = f"{duration(report.t_s)} battery {report.index + 1}: {text}."
+        self._console.file.write(_printable(line, ascii_only=self._ascii_only) + "\n")
+        self._console.file.flush()
 
     def _draw(self) -> None:
         console = self._console

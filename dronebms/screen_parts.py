@@ -24,8 +24,6 @@ _BAR_WIDTHS = (4, 40)
 _CELL_FIXED_WIDTH = 24  # of a cell's line: number, volts, the mark of the weakest, gaps
 _CELL_COLUMN_WIDTH = 60  # a width at which a second column stands beside the first
 _MAX_CELL_BAR_WIDTH = 50
-_TURN_BACK_SOON_S = 60.0
-SILENT_S = 2.0  # heartbeats and reports older than this are no longer news
 _LEAST_LIMIT_A = 0.01  # keeps a share finite
 _MILLI = 1000.0
 _FULL_PCT = 100.0
@@ -60,22 +58,10 @@ def title_line(report: Report, frame: Frame) -> Text:
 
 def home_line(report: Report, frame: Frame) -> Text:
     """Return whether the vehicle can still get home; unknown says what is missing."""
-    estimate = report.estimate
-    reserve_s, turn_back_s = estimate.home_reserve_s, estimate.turn_back_in_s
-    if estimate.home_s is None or reserve_s is None:
-        return _answer("home:", Text(f"unknown, {say.why_no_home(report)}", _VALUE))
-    rest = f"{say.duration(reserve_s)} in reserve"
-    if reserve_s < 0:
-        severity, word = Severity.EMERGENCY, "NO"
-        rest = f"the pack ends {say.duration(reserve_s)} too early"
-    elif turn_back_s is not None and turn_back_s <= 0:
-        severity, word = Severity.CRITICAL, "TURN BACK NOW"
-    else:
-        soon = turn_back_s is not None and turn_back_s < _TURN_BACK_SOON_S
-        severity, word = Severity.WARNING if soon else Severity.OK, "yes"
-        if turn_back_s is not None:
-            rest = f"turn back within {say.duration(turn_back_s)}, {rest}"
-    way = f", {say.duration(estimate.home_s)} to fly home"
+    severity, word, rest = say.home_answer(report)
+    if not rest:
+        return _answer("home:", Text(word, _VALUE))
+    way = f", {say.duration(report.estimate.home_s)} to fly home"
     judged = _verdict(severity, word, frame.glyphs)
     return _answer("home:", judged, Text(f"  {rest}", _VALUE), Text(way))
 
@@ -98,7 +84,7 @@ def limit_line(report: Report) -> Text:
 def state_line(report: Report, frame: Frame) -> Text:
     """Return the severity as a symbol and a word, with what is tripped or silent."""
     behind_s = frame.now_s - report.t_s
-    if behind_s > SILENT_S:
+    if behind_s > say.SILENT_S:
         old = _verdict(Severity.WARNING, "OLD", frame.glyphs)
         return _answer("state:", old, Text(f"  nothing new for {say.age(behind_s)}", _VALUE))
     status, trouble = report.status, report.snapshot.trouble
@@ -216,7 +202,7 @@ def vehicle_line(report: Report, frame: Frame) -> Text:
     heard_s = vehicle.heartbeat_age_s + frame.now_s - report.t_s
     armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
     mode = "mode unknown" if vehicle.mode is None else vehicle.mode
-    old = heard_s > SILENT_S
+    old = heard_s > say.SILENT_S
     heard = Text(f"{'not heard for' if old else 'heard'} {say.age(heard_s)}", _OLD if old else "")
     rest = "" if old else f" ago, {armed}, {mode}"
     return _labelled("autopilot", heard, Text(rest + over))
@@ -259,7 +245,7 @@ def other_line(report: Report, frame: Frame) -> Text:
     """Return a further battery on one line."""
     severity, behind_s = report.status.severity, frame.now_s - report.t_s
     judged = say.verdict(report)
-    if behind_s > SILENT_S:
+    if behind_s > say.SILENT_S:
         severity, judged = Severity.WARNING, f"OLD, nothing new for {say.age(behind_s)}"
     mark = _verdict(severity, f"battery {report.index + 1}", frame.glyphs)
     return Text.assemble(" ", mark, (f" {judged}  ", _VALUE), say.figures(report))

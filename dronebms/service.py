@@ -20,6 +20,7 @@ from dronebms.threads import BusThread, PolledGauge
 from mavlink_bridge.acting import Acting
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.codec import read_key
+from mavlink_bridge.kept import left_behind
 from mavlink_bridge.link import open_link
 from sim.world import open_virtual
 from smartbattery.bus import Bus
@@ -81,7 +82,8 @@ def _bridge(config: Config, stack: ExitStack, clock: Clock) -> Bridge:
         first_battery_id=told.battery_id,
         terms=Terms(accept_systems=told.accept_systems, key=key, unix_s=unix_s()),
     )
-    if any(row.action().do >= Do.REDUCE for row in config.action):
+    acts = any(row.action().do >= Do.REDUCE for row in config.action)
+    if acts or left_behind(config.vehicle_dir):  # of an earlier configuration, to be put back
         bridge.acting = Acting(config.vehicle_dir)
         stack.callback(bridge.put_back, clock)
     return bridge

@@ -17,6 +17,8 @@ _HOUR_S = 3600
 _TENTHS_BELOW_S = 9.95
 _SECONDS_BELOW_S = 99.5
 _MILLI = 1000.0
+_TURN_BACK_SOON_S = 60.0
+SILENT_S = 2.0  # heartbeats and reports older than this are no longer news
 
 _SPOKEN = {
     "cell_low": "weakest cell low",
@@ -150,6 +152,24 @@ def why_no_home(report: Report) -> str:
     if report.estimate.remaining_s is None:
         return "as the time left is not known"
     return "the way home is not known yet"
+
+
+def home_answer(report: Report) -> tuple[Severity, str, str]:
+    """Return how bad the way home is, the answer in a word, and why."""
+    estimate = report.estimate
+    reserve_s, turn_back_s = estimate.home_reserve_s, estimate.turn_back_in_s
+    if estimate.home_s is None or reserve_s is None:
+        return Severity.OK, f"unknown, {why_no_home(report)}", ""
+    if reserve_s < 0:
+        return Severity.EMERGENCY, "NO", f"the pack ends {duration(reserve_s)} too early"
+    rest = f"{duration(reserve_s)} in reserve"
+    if turn_back_s is None:
+        return Severity.OK, "yes", rest
+    if turn_back_s <= 0:
+        return Severity.CRITICAL, "TURN BACK NOW", rest
+    soon = turn_back_s < _TURN_BACK_SOON_S
+    rest = f"turn back within {duration(turn_back_s)}, {rest}"
+    return Severity.WARNING if soon else Severity.OK, "yes", rest
 
 
 def allowances(report: Report) -> list[tuple[float, str]]:

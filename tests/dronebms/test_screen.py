@@ -524,15 +524,41 @@ def test_no_color_means_no_colour() -> None:
     assert codes() & {"31", "33", "35"}
 
 
-@pytest.mark.parametrize("dumb", [True, False])
-def test_without_a_cursor_it_writes_plain_lines(*, dumb: bool) -> None:
+@pytest.mark.parametrize("why", ["asked", "dumb", "pipe"])
+def test_plain_says_a_sentence_once_and_then_only_what_has_changed(why: str) -> None:
     file, clock = io.StringIO(), VirtualClock()
-    console = console_of(file, TERM="dumb") if dumb else Console(file=file, _environ={})
-    with Screen(clock, console=console) as screen:
-        for step in range(10):
+    console = console_of(file, TERM="dumb") if why == "dumb" else console_of(file)
+    console = Console(file=file, _environ={}) if why == "pipe" else console
+    hot = replace(FLYING, snapshot=replace(FLYING.snapshot, temperature_degc=33.0))
+    with Screen(clock, console=console, plain=why == "asked") as screen:
+        for step in range(20):
             clock.sleep_until(step * 0.25)
-            screen(FLYING)
-    assert file.getvalue() == f"{headless_line(FLYING)}\n" * 3
+            screen(FLYING if step < 10 else hot)
+    assert file.getvalue() == (
+        "12:31 battery 1: state ok, home yes, turn back within 6 minutes, 12 minutes left, between "
+        "10 minutes and 14 minutes, next limit weakest cell low in 10 minutes, charge 82 percent, "
+        "weakest cell is 4, current 40 percent of what the pack can give, temperature 32 degrees, "
+        "flight controller armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
+    )
+
+
+def test_plain_says_an_alarm_at_once_and_what_is_no_longer_known() -> None:
+    file, clock = io.StringIO(), VirtualClock()
+    alarmed = replace(SECOND, status=Status(NOW_S, events=EVENTS[1:]), t_s=NOW_S + 3.0)
+    with Screen(clock, console=console_of(file), plain=True) as screen:
+        screen(FLYING)
+        clock.sleep_until(0.1)
+        screen(alarmed)
+        said = file.getvalue().splitlines()
+        clock.sleep_until(1.0)
+        screen(alarmed)
+    assert said[1:] == [
+        "12:34 battery 2: warning: cell 4 at 3.48 V, low is 3.50 V.",
+        "12:34 battery 2: cleared: cell 4 is over 3.60 V again.",
+    ]
+    late = file.getvalue().splitlines()[-2]
+    assert late.startswith("12:31 battery 1: state unknown (the bus has been stuck for 3 s), home")
+    assert "time left unknown, next limit none known, charge unknown, no cell is heard" in late
 
 
 def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
