@@ -22,11 +22,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dronebms import predictions
-from dronebms.app import SimOptions, Simulation, serve
+from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
 from dronebms.cli_probe import probe
+from dronebms.cli_status import status
 from dronebms.clock import SystemClock
 from dronebms.config import read_config
 from dronebms.errors import DroneBmsError, RecordingError
@@ -35,6 +36,7 @@ from dronebms.options import DEMO_URL, UNUSABLE, parser
 from dronebms.predictions import EachSecond
 from dronebms.replay import Summary, replay
 from dronebms.screen import Screen
+from dronebms.service import serve
 from dronebms.sidecar import FlightOptions
 from dronebms.sitl import Sitl
 from dronebms.textline import clock_text, headless_line
@@ -183,6 +185,7 @@ COMMANDS = {
     "sim": _sim,
     "sitl": _sitl,
     "run": _run,
+    "status": status,
     "probe": probe,
     "replay": _replay,
     "check": check,

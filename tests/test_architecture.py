@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("smartbattery", "dronebms", "mavlink_bridge", "sim")
 COMMAND_LINE = r"dronebms\.cli(_\w+)?"  # the entry and the commands beside it
-TOP = re.compile(rf"{COMMAND_LINE}|dronebms\.(app|campaign|options|sitl)")  # import any room
+# Import any room.
+TOP = re.compile(rf"{COMMAND_LINE}|dronebms\.(app|campaign|options|service|sitl)")
 FLEET = "dronebms.fleet"
 BELOW = {
     "smartbattery": ("smartbattery",),
