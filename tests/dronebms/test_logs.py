@@ -55,7 +55,11 @@ def test_another_battery_and_another_limit_are_no_repeat() -> None:
 def test_an_exception_and_a_text_of_several_lines_are_one_line_for_the_journal() -> None:
     with pytest.raises(ValueError, match="odd") as caught:
         int("odd")
-    broken = record("a sink failed\nand goes on", level=logging.ERROR, exc_info=caught._excinfo)
+    broken = record(
+        "a sink failed\nand goes on",
+        level=logging.ERROR,
+        exc_info=(caught.type, caught.value, caught.tb),
+    )
     text = TextLine(journal=True).format(broken)
     assert text.startswith("<3>a sink failed | and goes on | Traceback")
     assert text.endswith("| ValueError: invalid literal for int() with base 10: 'odd'")
