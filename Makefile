@@ -28,6 +28,7 @@ format: .venv/.tests-installed
 bench: .venv/.installed
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/wire.py
+	$(BIN)/python benchmarks/screen.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

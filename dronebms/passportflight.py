@@ -1,8 +1,8 @@
 """From Reports to flights: when one begins and ends, and what is summed up while it lasts.
 
 A flight is from arming until disarming; where no vehicle is heard, from the first load until a
-minute without one. What is measured rests on a sample a second, kept thinner when a flight lasts
-for hours. Current positive while discharging; times are the loop's clock.
+minute without one. What is measured rests on a sample a second of its first four hours. Current
+positive while discharging; times are the loop's clock.
 """
 
 from collections import deque
@@ -23,12 +23,13 @@ _UNTOLD_MAH = 5000.0
 _IDLE_S = 60.0
 _LEAST_S = 20.0  # what is shorter was no flight
 _BEFORE = 60  # samples before take-off that are kept: the pack at rest
-_MOST = 7200  # samples of a flight; then every second one is dropped
+_MOST = 14_400  # samples of a flight; what comes later is summed up only
 _JUDGED_S = 30.0  # before the end: of errors in the last seconds nobody speaks
 _MILLI, _HOUR_S = 1000.0, 3600.0
 _RESTED = 10  # samples at rest of which the spread is told
 _SAME_S = 1e-6
 _LIMITS = every_limit()
+_NONE: Excursion = ("", 0.0, None)
 
 
 def pack_key(report: Report) -> str | None:
@@ -53,7 +54,6 @@ class _Open:
     first: Report
     start_ah: float  # that had been drawn before
     samples: list[list[float]]  # begin with those from before take-off
-    every_s: float = 1.0
     armed_s: float = 0.0
     idle_s: float = 0.0
     ended_s: float | None = None  # when the pack reached its end
@@ -117,46 +117,30 @@ class Flights:
             return None
         facts, snapshot = heard.facts, heard.snapshot
         told = Flight(
-            flight_id=f"{self._run}:{last.index}:{self._count}",
-            state=state,
-            pack=self._pack,
-            serial=snapshot.identity.serial,
-            chemistry=facts.chemistry.name,
-            cells=facts.cells,
-            rated_mah=facts.capacity_mah,
+            f"{self._run}:{last.index}:{self._count}", state, self._pack,
+            serial=snapshot.identity.serial, chemistry=facts.chemistry.name, cells=facts.cells,
+            rated_mah=facts.capacity_mah, flown_s=flown_s, armed_s=now.armed_s,
             started_unix_s=None if unix_s is None else unix_s - flown_s,
-            flown_s=flown_s,
-            armed_s=now.armed_s,
             used_mah=(self._used_ah - now.start_ah) * _MILLI,
-            start_pct=now.first.estimate.soc_pct,
-            end_pct=heard.estimate.soc_pct,
-            gauge_cycles=snapshot.cycles,
-            gauge_full_mah=snapshot.full_mah,
-            lowest_cell_v=now.lowest_v,
-            error_pct=_error_pct(now),
-            full_h=self._stress.full_s / _HOUR_S,
-            hot_s=self._stress.hot_s,
-            drawn_ah=self._stress.drawn_ah,
-            excursions=tuple(now.excursions.values()),
-        )
+            start_pct=now.first.estimate.soc_pct, end_pct=heard.estimate.soc_pct,
+            gauge_cycles=snapshot.cycles, gauge_full_mah=snapshot.full_mah,
+            lowest_cell_v=now.lowest_v, error_pct=_error_pct(now),
+            full_h=self._stress.full_s / _HOUR_S, hot_s=self._stress.hot_s,
+            drawn_ah=self._stress.drawn_ah, excursions=tuple(now.excursions.values()),
+        )  # fmt: skip
         return _with_samples(told, now, heard)
 
     def _sample(self, report: Report) -> None:
         """Keep a sample when one is due: of the flight, or of the rest before it."""
         now, snapshot = self._open, report.snapshot
         kept = self._before if now is None else now.samples
-        every_s = 1.0 if now is None else now.every_s
-        if kept and report.t_s - kept[-1][T_S] < every_s - _SAME_S:
+        if len(kept) == _MOST or (kept and report.t_s - kept[-1][T_S] < 1.0 - _SAME_S):
             return
         values = (snapshot.voltage_v, snapshot.current_a, snapshot.temperature_degc, self._used_ah)
         known = [nan if value is None else value for value in (*values, *snapshot.cells_v)]
         kept.append([report.t_s, *known])
-        if now is not None:
-            if now.ended_s is None and report.estimate.remaining_s is not None:
-                now.answers.append((report.t_s, report.estimate.remaining_s))
-            if len(now.samples) > _MOST:
-                now.samples, now.answers = now.samples[::2], now.answers[::2]
-                now.every_s *= 2
+        if now is not None and now.ended_s is None and report.estimate.remaining_s is not None:
+            now.answers.append((report.t_s, report.estimate.remaining_s))
 
 
 def _with_samples(told: Flight, now: _Open, heard: Report) -> Flight:
@@ -169,19 +153,15 @@ def _with_samples(told: Flight, now: _Open, heard: Report) -> Flight:
     lowest, by_mv = _lowest(flying)
     degc = flying[:, DEGC][~np.isnan(flying[:, DEGC])]
     return replace(
-        told,
-        capacity_mah=_times(found.capacity_ah, _MILLI),
-        resistance_mohm=_times(found.resistance_ohm, _MILLI),
-        resistance_degc=found.resistance_degc,
+        told, capacity_mah=_times(found.capacity_ah, _MILLI),
+        resistance_mohm=_times(found.resistance_ohm, _MILLI), resistance_degc=found.resistance_degc,
         mean_degc=float(degc.mean()) if len(degc) else None,
         hottest_degc=float(degc.max()) if len(degc) else None,
         spread_rest_mv=_spread_mv(samples, rated_ah, now.first.t_s),
         spread_load_mv=_mean_mv(np.ptp(flying[:, CELLS:], axis=1)) if width > CELLS else None,
-        lowest_cell=lowest,
-        lowest_by_mv=by_mv,
-        cells_resistance=found.cells_resistance,
-        cells_capacity=found.cells_capacity,
-    )
+        lowest_cell=lowest, lowest_by_mv=by_mv,
+        cells_resistance=found.cells_resistance, cells_capacity=found.cells_capacity,
+    )  # fmt: skip
 
 
 def _takes_off(report: Report) -> bool:
@@ -202,12 +182,9 @@ def _sum_up(now: _Open, report: Report, dt_s: float) -> None:
     if now.ended_s is None and report.estimate.remaining_high_s == 0.0:
         now.ended_s = report.t_s
     for limit_id in report.status.active:
-        _, seconds, worst = now.excursions.get(limit_id, (limit_id, 0.0, None))
-        limit, value = _LIMITS.get(limit_id), None
-        if limit is not None:
-            value = _value(limit.what, report)
-            known = [v for v in (value, worst) if v is not None]
-            worst = (max if limit.rising else min)(known, default=None)
+        limit, (_, seconds, worst) = _LIMITS[limit_id], now.excursions.get(limit_id, _NONE)
+        known = [v for v in (_value(limit.what, report), worst) if v is not None]
+        worst = (max if limit.rising else min)(known, default=None)
         now.excursions[limit_id] = (limit_id, seconds + dt_s, worst)
 
 

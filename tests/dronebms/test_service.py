@@ -22,7 +22,6 @@ from pymavlink.dialects.v20 import common as mavlink
 
 import smartbattery.lock
 from dronebms import predictions
-from dronebms.app import service_reports
 from dronebms.clock import Clock, SystemClock, VirtualClock
 from dronebms.config import Config
 from dronebms.errors import ConfigError
@@ -31,6 +30,7 @@ from dronebms.monitor import Monitor, Report
 from dronebms.passport import FILE, Passports, SqliteFile
 from dronebms.recording import read_batteries
 from dronebms.replay import reports as replayed
+from dronebms.service import service_reports
 from dronebms.sidecar import FlightOptions
 from dronebms.tomlfile import validated
 from dronebms.vehicle import UNHEARD
