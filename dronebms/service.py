@@ -153,7 +153,10 @@ def log_events(report: Report) -> None:
     """Log what has tripped and cleared: a sink."""
     for event in report.status.events:
         level = logging.WARNING if event.tripped else logging.INFO
-        _log.log(level, "battery %d %s: %s", report.index + 1, event.severity.label, event.text)
+        which = {"battery": report.index, "limit": event.limit_id}
+        which["event"] = "tripped" if event.tripped else "cleared"
+        label = event.severity.label
+        _log.log(level, "battery %d %s: %s", report.index + 1, label, event.text, extra=which)
 
 
 def _recorder(config: Config, stack: ExitStack) -> Recorder | None:
