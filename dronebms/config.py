@@ -33,6 +33,7 @@ from dronebms.tomlfile import (
 from smartbattery import mux
 from smartbattery.vendors import PROFILES
 
+STATUS_SOCKET = "/run/dronebms/status.sock"
 AUTO = "auto"  # the gauge's profile is found out by reading
 
 Word = Annotated[str, Field(min_length=1)]
@@ -123,13 +124,18 @@ class MavlinkConfig(Section):
     battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: the first that is free
     accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # that may ask
     signing_key: Word | None = None  # file with a passphrase
-    state_dir: Word = "/var/lib/dronebms"  # what is to be put back on the vehicle
 
 
 class StatusConfig(Section):
     """The local stream for viewers."""
 
-    socket: str = "/run/dronebms/status.sock"
+    socket: Word = STATUS_SOCKET
+
+
+class StateConfig(Section):
+    """Where what outlives a run is kept; without it nothing is, but what to put back."""
+
+    dir: Word
 
 
 class RecordingConfig(Section):
@@ -212,6 +218,7 @@ class Config(Section):
     mavlink: MavlinkConfig = MavlinkConfig()
     status: StatusConfig | None = None
     recording: RecordingConfig | None = None
+    state: StateConfig | None = None
     limit: list[LimitConfig] = Field(default_factory=list)
     action: list[ActionConfig] = Field(default_factory=list)
     charger: ChargerConfig | None = None
@@ -234,6 +241,11 @@ class Config(Section):
             except ConfigError as error:
                 raise ValueError(str(error)) from error
         return self
+
+    @property
+    def vehicle_dir(self) -> Path:
+        """The folder of what is to be put back on the vehicle, which is kept in any case."""
+        return Path("/var/lib/dronebms" if self.state is None else self.state.dir)
 
     def adapters(self) -> list[list[tuple[int, BatteryConfig]]]:
         """Return the batteries with their indices, those of one adapter together."""

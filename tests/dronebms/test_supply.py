@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from dronebms.actions import GOVERNOR, Action, Do
-from dronebms.app import Loop
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import LIPO
 from dronebms.clock import VirtualClock
 from dronebms.limits import Severity
+from dronebms.loop import Loop
 from dronebms.monitor import Monitor, Report, Rules
 from dronebms.packs import PARALLEL, SERIES
 from dronebms.protection import Event, Whole
