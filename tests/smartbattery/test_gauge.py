@@ -245,6 +245,8 @@ def test_a_gauge_is_identified_and_read_whole_in_its_first_poll() -> None:
             "full_mah": 15_000.0,
             "time_to_empty_s": 3480.0,
             "cycles": 12.0,
+            "charging_a": 8.0,
+            "charging_v": 25.2,
             "status_raw": 0xC0,
         }
         | {f"cell{index + 1}_v": cell_mv / 1000 for index, cell_mv in enumerate(CELLS_MV)}
