@@ -24,6 +24,7 @@ from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
+from dronebms.cli_packs import packs
 from dronebms.cli_probe import probe
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
@@ -170,6 +171,7 @@ COMMANDS = {
     "replay": _replay,
     "check": check,
     "ardupilot-script": ardupilot_script,
+    "packs": packs,
     "campaign": campaign,
 }
 
