@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dronebms.actions import Do
+from dronebms.archive import Bounds, Folder
 from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, PacedClock, SystemClock, VirtualClock, unix_s
 from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
 from dronebms.monitor import Monitor, Report, Rules, Sink, Source
-from dronebms.recording import Recorded, Recorder
+from dronebms.recorder import Recorder, SingleFile
+from dronebms.recording import Recorded, Start
 from dronebms.recovery import RecoveryProgram
 from dronebms.threads import BusThread, PolledGauge
 from dronebms.vehicle import VehicleState
@@ -26,6 +28,7 @@ from sim.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError
 from smartbattery.gauge import Gauge
+from smartbattery.known import Known
 from smartbattery.linux import LinuxBus, no_recovery
 from smartbattery.lock import GaugeLock
 from smartbattery.mux import MuxBus
@@ -34,6 +37,7 @@ from smartbattery.registers import ADDRESS
 from smartbattery.vendors import profile_named
 
 PERIOD_S = 0.1
+_MB = 1e6
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +57,8 @@ class Loop:
             state = self.vehicle(t_s)
             stepped = [monitor.step(t_s, state) for monitor in self.monitors]
             if self.recorder is not None:
-                self.recorder.stepped(t_s, state)
+                events = [event for report in stepped for event in report.status.events]
+                self.recorder.stepped(t_s, state, events)
             yield from stepped
 
 
@@ -90,8 +95,8 @@ class Simulation:
             self._bridge = Bridge(stack.enter_context(closing(open_link(options.mavlink_url))))
         self._recorder: Recorder | None = None
         if options.record is not None:
-            recorded = (Recorded(self.facts, ADDRESS),)
-            self._recorder = Recorder(options.record, recorded)
+            recorded = Start((Recorded(self.facts, ADDRESS),))
+            self._recorder = Recorder(SingleFile(options.record), recorded)
             stack.callback(self._recorder.close)
         wanted_s = self.world.duration_s if options.duration_s is None else options.duration_s
         self.duration_s = wanted_s
@@ -143,9 +148,9 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
         _log.warning("status.socket is not served yet: %s is not made", config.status.socket)
     recorder: Recorder | None = None
 
-    def polled(index: int, t_s: float, transfers: Sequence[Transfer]) -> None:
+    def polled(index: int, t_s: float, transfers: Sequence[Transfer], known: Known) -> None:
         if recorder is not None:
-            recorder.polled(index, t_s, transfers)
+            recorder.polled(index, t_s, transfers, known)
 
     bridge = _bridge(config, stack, clock)
     sinks = list[Sink]((bridge, log_events))
@@ -158,7 +163,7 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
         for index, (source, battery) in enumerate(zip(sources, config.battery, strict=True))
     ]
     _log.info("telling %s", config.mavlink.url)
-    recorder = _recorder(config, stack)  # last: what cannot start leaves no empty recording
+    recorder = _recorder(config, rules, stack)  # last: what cannot start leaves no empty recording
     return Loop(clock, bridge.pump, monitors, recorder).reports(_live_ticks(clock))
 
 
@@ -232,25 +237,20 @@ def log_events(report: Report) -> None:
         _log.log(level, "battery %d %s: %s", report.index + 1, event.severity.label, event.text)
 
 
-def _recorder(config: Config, stack: ExitStack) -> Recorder | None:
-    if config.recording is None:
+def _recorder(config: Config, rules: Rules, stack: ExitStack) -> Recorder | None:
+    told = config.recording
+    if told is None:
         return None
-    folder = Path(config.recording.dir)
-    changes = config.limit_changes()
-    batteries = [Recorded(b.facts(), b.address, changes, b.gauge) for b in config.battery]
+    batteries = tuple([Recorded(b.facts(), b.address, b.gauge) for b in config.battery])
+    start = Start(batteries, rules, config.topology)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Numbered, not dated: a companion computer often has no idea what day it is.
-        numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
-        last = max((int(text) for text in numbers if text.isdecimal()), default=0)
-        path = folder / f"run-{last + 1:05d}.rec"
-        recorder = Recorder(path, batteries)
-    except (OSError, ConfigError) as error:
+        store = Folder(Path(told.dir), Bounds(told.max_mb * _MB, told.file_mb * _MB, told.max_days))
+    except OSError as error:
         # A card that has gone read-only must not keep a pack unguarded.
-        _log.error("nothing is recorded in %s: %s", folder, error)
+        _log.error("nothing is recorded in %s: %s", told.dir, error.strerror)
         return None
+    recorder = Recorder(store, start)
     stack.callback(recorder.close)
-    _log.info("recording to %s", path)
     return recorder
 
 

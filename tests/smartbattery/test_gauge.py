@@ -1034,10 +1034,10 @@ def test_a_gauge_that_goes_on_from_what_another_knew_asks_and_says_the_same(
         clock.sleep_until(now_s)
         asked.clear()
         said = first.poll(now_s)
+        assert said.voltage_v is not None
         if second is not None:
             playback.load(asked)
             assert second.poll(now_s) == said
         elif now_s >= handed_over_s:
             second = Gauge(playback)
             assert second.go_on(first.known()) == said
-    assert said.voltage_v is not None
