@@ -1,9 +1,10 @@
 # Two commands for a new machine: `make demo` and `make test`. Everything lives in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+ACTING := $(foreach room,encode acting limiter slower kept parameters arming vehicles answers bridge codec,--cov=mavlink_bridge.$(room))
 # What flies or is told to a flight controller byte by byte: every branch has its test.
 COVERED := --cov=smartbattery --cov=dronebms.protection --cov=dronebms.limits --cov=dronebms.signals \
-	--cov=dronebms.forewarning --cov=dronebms.governor --cov=dronebms.actions --cov=mavlink_bridge.encode \
+	--cov=dronebms.forewarning --cov=dronebms.governor --cov=dronebms.actions $(ACTING) \
 	--cov-branch --cov-report= --cov-fail-under=100
 
 .PHONY: demo test check format bench clean
@@ -27,6 +28,7 @@ format: .venv/.tests-installed
 bench: .venv/.installed
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/wire.py
+	$(BIN)/python benchmarks/screen.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,8 +7,6 @@ silently.
 
 import argparse
 import errno
-import json
-import logging
 import os
 import signal
 import sys
@@ -18,13 +16,14 @@ from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
-from dronebms import predictions
-from dronebms.app import SimOptions, Simulation, serve
+from dronebms import logs, predictions
+from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
 from dronebms.cli_probe import probe
 from dronebms.cli_replay import replay
+from dronebms.cli_status import status
 from dronebms.clock import SystemClock
 from dronebms.config import read_config
 from dronebms.errors import DroneBmsError, RecordingError
@@ -33,6 +32,7 @@ from dronebms.options import DEMO_URL, UNUSABLE, parser
 from dronebms.predictions import EachSecond
 from dronebms.replay import Summary
 from dronebms.screen import Screen
+from dronebms.service import serve
 from dronebms.sitl import Sitl
 from dronebms.textline import clock_text, headless_line
 from smartbattery.errors import BatteryError
@@ -135,33 +135,16 @@ def _printer(*, as_json: bool) -> Callable[[Report], None]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    _log_to_stderr(as_json=options.log == "json")
+    logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
         serve(read_config(options.config), stack)
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON."""
-        row: dict[str, object] = {"level": record.levelname.lower(), "text": record.getMessage()}
-        if record.exc_info:
-            row["exception"] = self.formatException(record.exc_info)
-        return json.dumps(row | {"logger": record.name})
-
-
-def _log_to_stderr(*, as_json: bool) -> None:
-    handler = logging.StreamHandler()
-    plain = logging.Formatter("%(levelname)s %(message)s")
-    handler.setFormatter(_JsonLines() if as_json else plain)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 COMMANDS = {
     "sim": _sim,
     "sitl": _sitl,
     "run": _run,
+    "status": status,
     "probe": probe,
     "replay": replay,
     "check": check,

@@ -33,6 +33,7 @@ from dronebms.tomlfile import (
 from smartbattery import mux
 from smartbattery.vendors import PROFILES
 
+STATUS_SOCKET = "/run/dronebms/status.sock"
 AUTO = "auto"  # the gauge's profile is found out by reading
 
 Word = Annotated[str, Field(min_length=1)]
@@ -128,7 +129,7 @@ class MavlinkConfig(Section):
 class StatusConfig(Section):
     """The local stream for viewers."""
 
-    socket: str = "/run/dronebms/status.sock"
+    socket: Word = STATUS_SOCKET
 
 
 class StateConfig(Section):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from dronebms.app import PERIOD_S
 from dronebms.chemistry import CHEMISTRIES
-from dronebms.config import AUTO
+from dronebms.config import AUTO, STATUS_SOCKET
+from dronebms.loop import PERIOD_S
 from sim.faults import FAULTS
 from sim.scenario import scenario_names
 from smartbattery.mux import ADDRESSES as MUXES
@@ -124,6 +124,9 @@ PAGES = (
     Page("run", "the service",
          f"Read the batteries of a configuration every {PERIOD_S:g} s, guard them and tell the flight controller, until stopped.",
          "dronebms run -c /etc/dronebms.toml"),
+    Page("status", "a live display of a running service",
+         "Show what a running service tells, until Ctrl-C; any number may look, and nothing is changed by it. Its configuration needs a section [status]. Exit code 1: no service is found.",
+         "dronebms status --json"),
     Page("probe", "a look at a pack: every register decoded, and warnings",
          "Read every register and status word of a pack, and say what is wrong with it. Never writes a setting. Exit code 1: no pack, or one that has tripped or failed.",
          "dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35"),
@@ -152,7 +155,9 @@ OPTIONS = (
     Option("--seed", "sim sitl", "same seed, same flight (1)", "N", _seed, 1),
     Option("--fault", "sim sitl campaign", "something that goes wrong, NAME[=SIZE][@START[-END]]; may be repeated", "NAME", list),
     Option("--headless", "sim sitl", "print one line a second, no display", kind=bool),
-    Option("--json", "sim sitl", "print the predictions, one JSON line a second", kind=bool),
+    Option("--socket", "status", f"where the service is found ({STATUS_SOCKET})", "PATH", Path, Path(STATUS_SOCKET)),
+    Option("--plain", "status", "sentences for screen readers and logs, no picture", kind=bool),
+    Option("--json", "sim sitl status", "print the predictions, one JSON line a second", kind=bool),
     Option("--mavlink", "sim", f"where BATTERY_STATUS goes ({DEMO_URL}; none with --speed max); none: nowhere", "URL"),
     Option("--record", "sim sitl", "record the transfers, for dronebms replay", "FILE", Path),
     Option("--vehicle", "sitl", "where the simulated vehicle is: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),

@@ -21,7 +21,7 @@ _VALUE_WIDTH = 8
 _AGE_WIDTH = 12
 _NOTE_WIDTH = 24
 _BAR_WIDTHS = (4, 40)
-_CELL_FIXED_WIDTH = 24  # of a cell's line: number, volts, the mark of the weakest, gaps
+_WEAKEST = " <- weakest"
 _CELL_COLUMN_WIDTH = 60  # a width at which a second column stands beside the first
 _MAX_CELL_BAR_WIDTH = 50
 _LEAST_LIMIT_A = 0.01  # keeps a share finite
@@ -47,13 +47,13 @@ class Frame:
     height: int
     glyphs: Glyphs
     link: str | None
-    clock: str | None
+    clock: Text  # at the right of the first line
 
 
 def title_line(report: Report, frame: Frame) -> Text:
     """Return which pack this is, and the clock at the right."""
     pack = Text(f" {say.pack_name(report)}", _VALUE)
-    return _ends(pack, Text(f"{frame.clock or ''} ", _VALUE), frame.width)
+    return _ends(pack, frame.clock, frame.width)
 
 
 def home_line(report: Report, frame: Frame) -> Text:
@@ -74,10 +74,13 @@ def limit_line(report: Report) -> Text:
     line = Text(say.words(status.limited_by), _VALUE)
     if status.limited_in_s is not None:
         now = status.limited_in_s <= 0
-        when = " now" if now else f" in {say.duration(status.limited_in_s)} at this load"
-        line.append(when, "not bold")
+        line.append(" now" if now else f" in {say.duration(status.limited_in_s)}", "not bold")
     if status.asked_max_a is not None:
         line.append(f", stay below {status.asked_max_a:.0f} A")
+    elif (then := say.then(report)) is not None:
+        line.append(f", then {say.words(then[0])} in {say.duration(then[1])}", "not bold")
+    elif status.limited_in_s:
+        line.append(" at this load", "not bold")
     return _answer("limit:", line)
 
 
@@ -208,18 +211,23 @@ def vehicle_line(report: Report, frame: Frame) -> Text:
     return _labelled("autopilot", heard, Text(rest + over))
 
 
-def cell_lines(report: Report, rows: int, frame: Frame) -> list[Text]:
-    """Return the cells in as many columns as `rows` lines ask for, counted downwards."""
+def cell_lines(report: Report, rows: int, frame: Frame, *, exact: bool = False) -> list[Text]:
+    """Return the cells in as many columns as `rows` lines ask for, counted downwards.
+
+    `exact` adds millivolts, and how far each is from the mean.
+    """
     cells = len(report.snapshot.cells_v)
     most = max(1, frame.width // MIN_CELL_WIDTH)
     columns = min(max(frame.width // _CELL_COLUMN_WIDTH, -(-cells // max(rows, 1)), 1), most)
     height = -(-cells // columns)
     width = frame.width // columns
-    drawn = [_cell(report, index, width, frame) for index in range(cells)]
+    known_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
+    mean_v = sum(known_v) / len(known_v) if exact and known_v else None
+    drawn = [_cell(report, index, width, frame, mean_v) for index in range(cells)]
     return [Text().join(drawn[row::height]) for row in range(height)] if cells else []
 
 
-def _cell(report: Report, index: int, width: int, frame: Frame) -> Text:
+def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | None) -> Text:
     facts, cell_v = report.facts, report.snapshot.cells_v[index]
     name = f"cell{index + 1}_v"
     age_s = say.age_s_of(report, name, frame.now_s)
@@ -227,8 +235,11 @@ def _cell(report: Report, index: int, width: int, frame: Frame) -> Text:
     if cell_v is None:
         text.append(f"{DASH:>4} V  {say.unheard(age_s)}", _OLD)
     else:
-        text.append(f"{cell_v:.2f} V  ", _VALUE)
-        bar_width = min(max(width - _CELL_FIXED_WIDTH, 0), _MAX_CELL_BAR_WIDTH)
+        said = f"{cell_v:.2f} V  "
+        if mean_v is not None:
+            said = f"{cell_v:.3f} V {(cell_v - mean_v) * _MILLI:+5.0f} mV  "
+        text.append(said, _VALUE)
+        bar_width = min(max(width - len(text) - len(_WEAKEST), 0), _MAX_CELL_BAR_WIDTH)
         if age_s is not None and say.is_stale(name, age_s):
             text.append(f"OLD {say.age(age_s)}".ljust(bar_width), _OLD)
         else:
@@ -236,7 +247,7 @@ def _cell(report: Report, index: int, width: int, frame: Frame) -> Text:
             text.append(frame.glyphs.bar((cell_v - facts.cutoff_v) / span_v, bar_width))
         weakest = report.snapshot.lowest_cell()
         if weakest is not None and weakest[0] == index:
-            text.append(" <- weakest", _VALUE)
+            text.append(_WEAKEST, _VALUE)
     text.truncate(width, pad=True)
     return text
 

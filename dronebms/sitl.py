@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 from statistics import fmean
 
-from dronebms.app import PERIOD_S, Loop, SimOptions
+from dronebms.app import SimOptions
 from dronebms.clock import Clock, PacedClock
 from dronebms.errors import ConfigError, LinkError
 from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
+from dronebms.loop import PERIOD_S, Loop
 from dronebms.monitor import Monitor, Report
 from dronebms.recorder import Recorder, SingleFile
 from dronebms.recording import Recorded, Start

@@ -17,6 +17,8 @@ _HOUR_S = 3600
 _TENTHS_BELOW_S = 9.95
 _SECONDS_BELOW_S = 99.5
 _MILLI = 1000.0
+_WIDE_SPREAD_MV = 300.0  # at which the shipped limits warn under load
+_SPREAD_BAR_WIDTH = 8
 _TURN_BACK_SOON_S = 60.0
 SILENT_S = 2.0  # heartbeats and reports older than this are no longer news
 
@@ -190,19 +192,32 @@ def binding_allowance(report: Report) -> tuple[float | None, str]:
     return min([*asked, *allowances(report)], default=(None, ""))
 
 
-def cells_heading(report: Report, now_s: float) -> str:
+def then(report: Report) -> tuple[str, float] | None:
+    """Return which limit trips after the one that binds next, and in how many seconds."""
+    status = report.status
+    after = {
+        limit: in_s
+        for limit, in_s in status.trips_in_s.items()
+        if limit != status.limited_by and in_s >= (status.limited_in_s or 0.0)
+    }
+    return min(after.items(), key=lambda row: row[1], default=None)
+
+
+def cells_heading(report: Report, now_s: float, glyphs: "Glyphs") -> str:
     """Return the spread of the cells, the age of the oldest, and the ends of their bars."""
     facts, cells_v = report.facts, report.snapshot.cells_v
     known_v = [cell_v for cell_v in cells_v if cell_v is not None]
     if not known_v:
         return "cells: none is heard"
     spread_mv = (max(known_v) - min(known_v)) * _MILLI
-    known = "" if len(known_v) == len(cells_v) else f" of {len(known_v)} known"
-    bars = f"bars {facts.cutoff_v:.2f} - {facts.chemistry.full_cell_v:.2f} V"
+    bar = glyphs.bar(spread_mv / _WIDE_SPREAD_MV, _SPREAD_BAR_WIDTH)
+    known = "" if len(known_v) == len(cells_v) else f", {len(known_v)} known"
+    bars = f"bars {facts.cutoff_v:.2f}-{facts.chemistry.full_cell_v:.2f} V"
     ages_s = [age_s_of(report, f"cell{index + 1}_v", now_s) for index in range(len(cells_v))]
     oldest_s = max((age_s for age_s in ages_s if age_s is not None), default=None)
     oldest = "" if oldest_s is None else f", oldest {age(oldest_s)}"
-    return f"cells: spread {spread_mv:.0f} mV{known}{oldest}, {bars}"
+    wide = f"{bar} of {_WIDE_SPREAD_MV:.0f}"
+    return f"cells: spread {spread_mv:.0f} mV {wide}{known}{oldest}, {bars}"
 
 
 def headless_line(report: Report) -> str:

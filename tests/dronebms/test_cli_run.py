@@ -17,10 +17,10 @@ from time import monotonic
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.app import serve
 from dronebms.config import Config
 from dronebms.errors import DroneBmsError
 from dronebms.recording import Poll, Start, Step, read_records
+from dronebms.service import serve
 from dronebms.tomlfile import validated
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")

@@ -18,13 +18,14 @@ import pytest
 
 from dronebms import predictions
 from dronebms.actions import Action, Do
-from dronebms.app import Loop, SimOptions, Simulation
+from dronebms.app import SimOptions, Simulation
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import LI_ION, LIPO
 from dronebms.clock import VirtualClock
 from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.gauges import PlayedGauge, SteppedGauge, TappedGauge
 from dronebms.limits import LimitChange, Severity
+from dronebms.loop import Loop
 from dronebms.monitor import Monitor, Rules
 from dronebms.packs import SERIES
 from dronebms.recorder import Recorder, SingleFile
@@ -312,9 +313,8 @@ def test_after_damage_a_recording_goes_on_with_the_next_start_and_tells_the_gap(
     (sentence,) = told
     gaps = [(a, b) for a, b in pairwise(steps) if b - a > 0.11]
     ((last_s, first_s),) = gaps
-    assert sentence == (
-        f"{path} is damaged: from {clock_text(last_s)} to {clock_text(first_s - 0.1)} nothing is known"
-    )
+    until = clock_text(first_s - 0.1)
+    assert sentence == (f"{path} is damaged: from {clock_text(last_s)} to {until} nothing is known")
     assert first_s - last_s <= 39.0
     again = [
         predictions.text(r) for r in reports(path, FlightOptions(), lambda _: None, told.append)
