@@ -13,9 +13,10 @@ from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.flightlog import FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
 from dronebms.monitor import Monitor, Report
+from dronebms.packs import Supply
 from dronebms.predictions import EachSecond
 from dronebms.protection import Event
-from dronebms.recording import Progress, Start, Step, Tell, is_recording, read_records
+from dronebms.recording import Poll, Progress, Start, Tell, is_recording, read_records
 from dronebms.sidecar import NO_OPTIONS, FlightOptions
 from dronebms.store import atomic_writer
 from dronebms.textline import clock_text, duration
@@ -53,24 +54,26 @@ def reports(
 
 def _recorded(path: Path, progress: Progress, tell: Tell) -> Iterator[Report]:
     gauges: list[PlayedGauge] = []
-    monitors: list[Monitor] = []
+    supply: Supply | None = None
     for record in read_records(path, progress, tell):
-        if isinstance(record, Start) and not monitors:
+        if isinstance(record, Start) and supply is None:
             gauges = [PlayedGauge(battery) for battery in record.batteries]
             monitors = [
                 Monitor(gauge, battery.facts, index=index, rules=record.rules)
                 for index, (gauge, battery) in enumerate(zip(gauges, record.batteries, strict=True))
             ]
+            supply = Supply(monitors, record.topology)
         elif isinstance(record, Start):  # after a gap
             for gauge, battery in zip(gauges, record.batteries, strict=True):
                 gauge.go_on(battery.known or Known())
-        elif isinstance(record, Step):
-            for monitor in monitors:
-                yield monitor.step(record.t_s, record.vehicle)
-        elif 0 <= record.index < len(gauges):
+        elif isinstance(record, Poll):
+            if not 0 <= record.index < len(gauges):
+                raise RecordingError(
+                    f"{path}: battery {record.index + 1} is not one of those in it"
+                )
             gauges[record.index].play(record.t_s, record.transfers)
-        else:
-            raise RecordingError(f"{path}: battery {record.index + 1} is not one of those in it")
+        elif supply is not None:
+            yield from supply.step(record.t_s, record.vehicle)
 
 
 @dataclass(slots=True)

@@ -75,7 +75,8 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
     ]
     _log.info("telling %s", config.mavlink.url)
     recorder = _recorder(config, rules, stack)  # last: what cannot start leaves no empty recording
-    return Loop(clock, bridge.pump, monitors, recorder).reports(live_ticks(clock))
+    loop = Loop(clock, bridge.pump, monitors, recorder, config.topology)
+    return loop.reports(live_ticks(clock))
 
 
 def _bridge(config: Config, stack: ExitStack, clock: Clock) -> Bridge:

@@ -8,36 +8,28 @@ from dataclasses import astuple, replace
 from math import ceil, inf
 
 from smartbattery import registers as sbs
+from smartbattery import vendors
 from smartbattery.bits import decode_block
 from smartbattery.bus import Bus
 from smartbattery.cells import counted
 from smartbattery.errors import BatteryError, IntegrityError, NackError, UnsupportedError
-from smartbattery.known import CELL_FIELDS, Known
+from smartbattery.known import BEYOND, CELL_FIELDS, Known
 from smartbattery.registers import (
     MODE,
     SERIAL,
-    SPECIFICATION,
     TEMPERATURE,
     VOLTAGE,
     Pace,
     Register,
 )
 from smartbattery.snapshot import BusCounts, Identity, Snapshot
-from smartbattery.vendors import (
-    GENERIC,
-    Ask,
-    BlockAsk,
-    Pec,
-    Profile,
-    Via,
-    profile_named,
-    profile_of,
-)
+from smartbattery.vendors import GENERIC, Ask, BlockAsk, Pec, Profile, Via
 from smartbattery.wire import Counts, Wire
 
 _GONE_AFTER_S = 2.0  # unanswered for so long, the next answer may come from another pack
 _UNWATCHED_S = 5.0  # so does one after a gap in which nobody asked
 _ROUND_S = 5.0  # everything slow is asked at least this often, however rare the polls
+SERIAL_S = 1.0  # so long at most passes a pack for the old one, swapped between two polls
 _LEAST_PERIOD_S = 0.001
 _REFUSALS = 12  # from a pack that never answered this, but all the rest: it does not have it
 _PROVEN = -inf
@@ -83,7 +75,7 @@ class Gauge:
             due = self._due(now_s)
             for ask in (*self._fast, *due):
                 self._ask(ask, now_s)
-            if not self._known.cells and SERIAL in due:
+            if not self._known.cells and sbs.DESIGN in due:
                 cells = self._find_cells(now_s)
                 self._known.identity = replace(self._known.identity, cells=cells or None)
             self._check_who()
@@ -99,19 +91,22 @@ class Gauge:
     def go_on(self, known: Known) -> Snapshot | None:
         """Ask and decide from now on as the gauge that knew this; return what it last told."""
         self._known = known.copy()
-        self._powers = sbs.powers_of(int(known.who.get(SPECIFICATION.field) or 0))
-        self._use(profile_named(known.profile) or GENERIC, known.cells)
+        self._powers = sbs.powers_of(int(known.who.get(sbs.SPECIFICATION.field) or 0))
+        self._use(vendors.profile_named(known.profile) or GENERIC, known.cells)
         self._wire.has_pec = known.has_pec
         self._wire.counts = Counts(*astuple(known.counts)[:-1])
         return None if known.told_s is None else known.snapshot(known.told_s)
 
     def _due(self, now_s: float) -> tuple[Ask, ...]:
-        """Return what slow is due: everything at first, then one or a few a poll."""
+        """Return what slow is due: everything at first, then one or a few a poll, and who it is."""
         period_s = max(now_s - self._known.polled_s, _LEAST_PERIOD_S)
         self._known.polled_s = now_s
         count = ceil(len(self._slow) / max(1, int(_ROUND_S / period_s)))
         first, self._known.turn = self._known.turn, (self._known.turn + count) % len(self._slow)
-        return (self._slow + self._slow)[first : first + count]
+        due = (self._slow + self._slow)[first : first + count]
+        if now_s - self._known.serial_s >= SERIAL_S:
+            self._known.serial_s, due = now_s, (SERIAL, *due)
+        return due
 
     # ------------------------------------------------------------------ asking
 
@@ -174,6 +169,11 @@ class Gauge:
     def _take_word(self, row: Register, raw: int, now_s: float) -> None:
         is_told = raw != row.unknown_raw and (not row.capacity or self._in_mah(now_s))
         power = self._powers[row.scaled_by]
+        if row is sbs.CURRENT:
+            self._known.drop(BEYOND)
+            if row.is_end(raw) and self._wire.word(row.command) == raw:
+                self._known.keep(BEYOND, row.scaled(raw, power), now_s, row.max_age_s)
+                self._known.drop(row.field)
         value = row.decode(raw, power) if is_told else None
         if value is not None and self._known.leaps(row.field, value, row.leap):
             again = row.decode(self._wire.word(row.command), power)
@@ -212,10 +212,10 @@ class Gauge:
             raise IntegrityError(f"not identified: {self._known.trouble}")
         texts = {field: self._wire.text(command) for _, field, command in sbs.BLOCKS}
         if self._told_profile is None:
-            self._use(profile_of(texts["manufacturer"], texts["device"]), self._known.cells)
+            self._use(vendors.profile_of(texts["manufacturer"], texts["device"]), self._known.cells)
         cells = self._find_cells(now_s)
         self._known.who = {row.field: self._known.last(row.field) for row in sbs.WHO}
-        self._known.who[SPECIFICATION.field] = specification_raw
+        self._known.who[sbs.SPECIFICATION.field] = specification_raw
         serial = self._known.last(SERIAL.field)
         date_raw = self._known.last(sbs.MANUFACTURED.field)
         return Identity(
