@@ -26,6 +26,7 @@ BELOW = {
 }
 OWNERS = {  # package: the only files that may import it
     "distributed": r"dronebms/fleet/.*",
+    "matplotlib": r"dronebms/plots\.py",
     "pymavlink": r"mavlink_bridge/.*",
     "rich": r"dronebms/(screen\w*|cli(_\w+)?)\.py",
     "smbus2": r"smartbattery/linux\.py",
@@ -37,6 +38,8 @@ TABLES = (
     "dronebms/chemistry.py",
     "dronebms/limits.py",
     "dronebms/options.py",
+    "dronebms/panels.py",
+    "dronebms/words.py",
     "sim/bq40rows.py",
     "sim/faults.py",
     "mavlink_bridge/stacks.py",
