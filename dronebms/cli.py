@@ -7,8 +7,6 @@ silently.
 
 import argparse
 import errno
-import json
-import logging
 import os
 import signal
 import sys
@@ -18,7 +16,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
-from dronebms import predictions
+from dronebms import logs, predictions
 from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
@@ -145,27 +143,9 @@ def _replay(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    _log_to_stderr(as_json=options.log == "json")
+    logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
         serve(read_config(options.config), stack)
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON."""
-        row: dict[str, object] = {"level": record.levelname.lower(), "text": record.getMessage()}
-        if record.exc_info:
-            row["exception"] = self.formatException(record.exc_info)
-        return json.dumps(row | {"logger": record.name})
-
-
-def _log_to_stderr(*, as_json: bool) -> None:
-    handler = logging.StreamHandler()
-    plain = logging.Formatter("%(levelname)s %(message)s")
-    handler.setFormatter(_JsonLines() if as_json else plain)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 COMMANDS = {

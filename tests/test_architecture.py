@@ -29,6 +29,7 @@ OWNERS = {  # package: the only files that may import it
     "matplotlib": r"dronebms/plots\.py",
     "pymavlink": r"mavlink_bridge/.*",
     "rich": r"dronebms/(screen\w*|cli(_\w+)?)\.py",
+    "sqlalchemy": r"dronebms/fleet/.*",
     "smbus2": r"smartbattery/linux\.py",
     "time": r"dronebms/clock\.py",
 }
@@ -39,6 +40,7 @@ TABLES = (
     "dronebms/limits.py",
     "dronebms/options.py",
     "dronebms/panels.py",
+    "dronebms/passportrows.py",
     "dronebms/words.py",
     "sim/bq40rows.py",
     "sim/faults.py",
@@ -46,7 +48,7 @@ TABLES = (
 )
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
-MAX_SOURCE_LINES = 10_500
+MAX_SOURCE_LINES = 11_140
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
 CATCHES_ALL = {"Exception", "BaseException"}
 Node = TypeVar("Node", bound=ast.AST)
