@@ -22,7 +22,8 @@ from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
 from dronebms.cli_probe import probe
-from dronebms.cli_report import plot, progress_of, report, told
+from dronebms.cli_replay import replay
+from dronebms.cli_report import plot, report
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
 from dronebms.config import read_config
@@ -30,7 +31,7 @@ from dronebms.errors import DroneBmsError, RecordingError
 from dronebms.monitor import Report
 from dronebms.options import DEMO_URL, UNUSABLE, parser
 from dronebms.predictions import EachSecond
-from dronebms.replay import Summary, replay
+from dronebms.replay import Summary
 from dronebms.screen import Screen
 from dronebms.service import serve
 from dronebms.sitl import Sitl
@@ -134,14 +135,6 @@ def _printer(*, as_json: bool) -> Callable[[Report], None]:
     return print_report
 
 
-def _replay(options: argparse.Namespace) -> None:
-    # The predictions have stdout to themselves when they are asked for there.
-    talk = sys.stderr if options.out == "-" else sys.stdout
-    with progress_of(options.flight.name) as progress:
-        lines = replay(options.flight, told(options), options.out, progress)
-    print("\n".join(lines), file=talk)
-
-
 def _run(options: argparse.Namespace) -> None:
     logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
@@ -154,7 +147,7 @@ COMMANDS = {
     "run": _run,
     "status": status,
     "probe": probe,
-    "replay": _replay,
+    "replay": replay,
     "report": report,
     "plot": plot,
     "check": check,

@@ -2,63 +2,43 @@
 
 import argparse
 import importlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import ModuleType
 
-from rich.console import Console
-from rich.progress import Progress
-
+from dronebms.cli_replay import complete, played
 from dronebms.errors import ConfigError, FlightError
-from dronebms.replay import reports
 from dronebms.report import Track, page, tracks
-from dronebms.sidecar import FlightOptions
 from dronebms.store import atomic_writer
 
 _KINDS = ("png", "svg")
 
 
-def report(options: argparse.Namespace) -> None:
-    """Write a page that needs nothing else."""
-    plots, flown = _plots(), _flown(options)
+def report(options: argparse.Namespace) -> int:
+    """Write a page that needs nothing else; 1 when a part of the flight is missing."""
+    missing = list[str]()
+    plots, flown = _plots(), _flown(options, missing)
+    drawn = [(track, plots.drawings(track)) for track in flown]
     with atomic_writer(options.out) as file:
-        file.write(page(options.flight.name, [(track, plots.drawings(track)) for track in flown]))
+        file.write(page(options.flight.name, drawn, missing))
+    return complete(missing)
 
 
-def plot(options: argparse.Namespace) -> None:
-    """Write all plots as one picture."""
-    kind = options.out.suffix.lower().removeprefix(".")
+def plot(options: argparse.Namespace) -> int:
+    """Write all plots as one picture; 1 when a part of the flight is missing."""
+    kind, missing = options.out.suffix.lower().removeprefix("."), list[str]()
     if kind not in _KINDS:
         raise ConfigError(f"{options.out} is written as its name ends, in .png or .svg")
-    plots, flown = _plots(), _flown(options)
+    plots, flown = _plots(), _flown(options, missing)
+    drawn = plots.picture(flown, kind)
     with atomic_writer(options.out) as file:
-        file.buffer.write(plots.picture(flown, kind))
+        file.buffer.write(drawn)
+    return complete(missing)
 
 
-def told(options: argparse.Namespace) -> FlightOptions:
-    """Return what a user knows of the pack."""
-    return FlightOptions(
-        cells=options.cells,
-        capacity_mah=options.capacity_mah,
-        chemistry=options.chemistry,
-        cutoff_cell_v=options.cutoff_cell_v,
-    )
-
-
-@contextmanager
-def progress_of(name: str) -> Iterator[Callable[[float], None]]:
-    """Show on a terminal how much is done; take the share."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(name, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
-
-
-def _flown(options: argparse.Namespace) -> list[Track]:
+def _flown(options: argparse.Namespace, missing: list[str]) -> list[Track]:
     if options.out.exists() and options.flight.exists() and options.flight.samefile(options.out):
         raise ConfigError(f"{options.out} is the flight itself and is not overwritten")
-    with progress_of(options.flight.name) as progress:
-        found = tracks(reports(options.flight, told(options), progress))
+    with played(options, missing) as reports:
+        found = tracks(reports)
     if not found:
         raise FlightError(f"{options.flight} holds no step of a flight")
     return found

@@ -78,17 +78,22 @@ def tracks(reports: Iterable[Report]) -> list[Track]:
     return [found[index] for index in sorted(found)]
 
 
-def page(name: str, flown: Iterable[tuple[Track, Sequence[tuple[str, str]]]]) -> str:
+def page(
+    name: str,
+    flown: Iterable[tuple[Track, Sequence[tuple[str, str]]]],
+    missing: Iterable[str] = (),
+) -> str:
     """Return one page of HTML that needs nothing else.
 
     Args:
         name: of the flight.
         flown: each battery with its plots, (what it shows in words, an SVG element).
+        missing: a sentence for each part of the flight that could not be read.
     """
     batteries = "".join(_battery(track, plots) for track, plots in flown)
-    return _filled(
-        "report.html", name=_safe(name), version=version("dronebms"), batteries=batteries
-    )
+    notes = "".join(f"<p>Missing: {_safe(sentence)}</p>" for sentence in missing)
+    told = {"version": version("dronebms"), "batteries": batteries, "missing": notes}
+    return _filled("report.html", name=_safe(name), **told)
 
 
 def _battery(track: Track, plots: Sequence[tuple[str, str]]) -> str:

@@ -154,6 +154,17 @@ def test_each_battery_has_its_part() -> None:
     assert picture(found, "png").startswith(b"\x89PNG")
 
 
+def test_a_damaged_recording_says_so_on_its_page(tmp_path: Path) -> None:
+    recording, out = tmp_path / "torn.rec", tmp_path / "torn.html"
+    flown_to = ["--speed", "max", "--duration", "60", "--json", "--record", str(recording)]
+    assert main(["sim", *flown_to]) == 0
+    torn = bytearray(recording.read_bytes())
+    torn[len(torn) // 2] ^= 0xFF
+    recording.write_bytes(torn)
+    assert main(["report", str(recording), "-o", str(out)]) == 1
+    assert any(text.startswith("Missing: ") for text in Words(out.read_text("utf-8")).said)
+
+
 def test_an_hour_at_ten_looks_a_second_stays_small() -> None:
     (track,) = tracks(flown(3600.0, 0.1, cells=14))
     assert len(track.t_s) == 36_000
