@@ -23,6 +23,7 @@ from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
 from dronebms.cli_probe import probe
 from dronebms.cli_replay import replay
+from dronebms.cli_report import plot, report
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
 from dronebms.config import read_config
@@ -147,6 +148,8 @@ COMMANDS = {
     "status": status,
     "probe": probe,
     "replay": replay,
+    "report": report,
+    "plot": plot,
     "check": check,
     "ardupilot-script": ardupilot_script,
     "campaign": campaign,
