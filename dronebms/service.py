@@ -6,15 +6,19 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from dronebms.actions import Do
+from dronebms.archive import Bounds, Folder
 from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, SystemClock, unix_s
 from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, TappedGauge
+from dronebms.governor import unstated
 from dronebms.loop import PERIOD_S, Loop, live_ticks
 from dronebms.monitor import Monitor, Report, Rules, Sink, Source
 from dronebms.passportsink import PassportSink
-from dronebms.recording import Recorded, Recorder
+from dronebms.preflight import GroundLog
+from dronebms.recorder import Recorder
+from dronebms.recording import Recorded, Start
 from dronebms.recovery import RecoveryProgram
 from dronebms.stream import Stream
 from dronebms.threads import BusThread, PolledGauge
@@ -26,12 +30,14 @@ from mavlink_bridge.link import open_link
 from sim.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError
+from smartbattery.known import Known
 from smartbattery.linux import LinuxBus, no_recovery
 from smartbattery.lock import GaugeLock
 from smartbattery.mux import MuxBus
 from smartbattery.recording import Transfer
 from smartbattery.vendors import profile_named
 
+_MB = 1e6
 _log = logging.getLogger(__name__)
 
 
@@ -51,12 +57,12 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
     _lock(config, stack)
     recorder: Recorder | None = None
 
-    def polled(index: int, t_s: float, transfers: Sequence[Transfer]) -> None:
+    def polled(index: int, t_s: float, transfers: Sequence[Transfer], known: Known) -> None:
         if recorder is not None:
-            recorder.polled(index, t_s, transfers)
+            recorder.polled(index, t_s, transfers, known)
 
     bridge = _bridge(config, stack, clock)
-    sinks = list[Sink]((bridge, log_events))
+    sinks = list[Sink]((bridge, log_events, GroundLog()))
     if (stream := _stream(config, stack)) is not None:
         sinks.append(stream)
     if config.charger is not None:
@@ -70,7 +76,7 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
         for index, (source, battery) in enumerate(zip(sources, config.battery, strict=True))
     ]
     _log.info("telling %s", config.mavlink.url)
-    recorder = _recorder(config, stack)  # last: what cannot start leaves no empty recording
+    recorder = _recorder(config, rules, stack)  # last: what cannot start leaves no empty recording
     loop = Loop(clock, bridge.pump, monitors, recorder, config.topology)
     return loop.reports(live_ticks(clock))
 
@@ -123,7 +129,8 @@ def _sources(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) ->
             gauge = TappedGauge(wire, battery.address, battery.cells, profile)
             sources[index] = PolledGauge(gauge, index, on_poll)
             polled.append(sources[index])
-            _log.info("battery %d: %s", index + 1, battery.place)
+            for line in (battery.place, *unstated(battery.facts())):
+                _log.info("battery %d: %s", index + 1, line)
         thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
         stack.callback(thread.close)
     return [sources[index] for index in range(len(sources))]
@@ -163,23 +170,18 @@ def log_events(report: Report) -> None:
         _log.log(level, "battery %d %s: %s", report.index + 1, label, event.text, extra=which)
 
 
-def _recorder(config: Config, stack: ExitStack) -> Recorder | None:
-    if config.recording is None:
+def _recorder(config: Config, rules: Rules, stack: ExitStack) -> Recorder | None:
+    told = config.recording
+    if told is None:
         return None
-    folder = Path(config.recording.dir)
-    changes = config.limit_changes()
-    batteries = [Recorded(b.facts(), b.address, changes, b.gauge) for b in config.battery]
+    batteries = tuple([Recorded(b.facts(), b.address, b.gauge) for b in config.battery])
+    start = Start(batteries, rules, config.topology)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Numbered, not dated: a companion computer often has no idea what day it is.
-        numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
-        last = max((int(text) for text in numbers if text.isdecimal()), default=0)
-        path = folder / f"run-{last + 1:05d}.rec"
-        recorder = Recorder(path, batteries)
-    except (OSError, ConfigError) as error:
+        store = Folder(Path(told.dir), Bounds(told.max_mb * _MB, told.file_mb * _MB, told.max_days))
+    except OSError as error:
         # A card that has gone read-only must not keep a pack unguarded.
-        _log.error("nothing is recorded in %s: %s", folder, error)
+        _log.error("nothing is recorded in %s: %s", told.dir, error.strerror)
         return None
+    recorder = Recorder(store, start)
     stack.callback(recorder.close)
-    _log.info("recording to %s", path)
     return recorder
