@@ -27,7 +27,6 @@ from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
 from dronebms.cli_probe import probe
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
-from dronebms.config import read_config
 from dronebms.errors import DroneBmsError, RecordingError
 from dronebms.monitor import Report
 from dronebms.options import DEMO_URL, UNUSABLE, parser
@@ -158,7 +157,7 @@ def _replay(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
-        serve(read_config(options.config), stack)
+        serve(options.config, stack)
 
 
 COMMANDS = {
