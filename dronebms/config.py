@@ -139,9 +139,18 @@ class StateConfig(Section):
 
 
 class RecordingConfig(Section):
-    """Where runs are recorded."""
+    """Where runs are recorded, and how much of them is kept."""
 
     dir: str
+    max_mb: Positive = 512.0  # of all files
+    max_days: Positive | None = None  # None: as long as there is room
+    file_mb: Positive = 16.0  # a file goes on in another one then
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RecordingConfig":
+        if self.max_mb < 2 * self.file_mb:
+            raise ValueError("max_mb to be twice file_mb at the least")
+        return self
 
 
 class LimitConfig(Section):

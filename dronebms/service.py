@@ -7,15 +7,20 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from dronebms.actions import Do
+from dronebms.archive import Bounds, Folder
 from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, SystemClock, unix_s
 from dronebms.config import BatteryConfig, Config, read_config
 from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, TappedGauge
+from dronebms.governor import unstated
 from dronebms.loop import PERIOD_S, Loop, live_ticks
 from dronebms.monitor import Monitor, Report, Rules, Sink
 from dronebms.notify import Notifier
-from dronebms.recording import Recorded, Recorder
+from dronebms.passportsink import PassportSink
+from dronebms.preflight import GroundLog
+from dronebms.recorder import Recorder
+from dronebms.recording import Recorded, Start
 from dronebms.recovery import RecoveryProgram
 from dronebms.reload import taken_over
 from dronebms.stream import Stream
@@ -28,12 +33,14 @@ from mavlink_bridge.link import open_link
 from sim.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError
+from smartbattery.known import Known
 from smartbattery.linux import LinuxBus, no_recovery
 from smartbattery.lock import GaugeLock
 from smartbattery.mux import MuxBus
 from smartbattery.recording import Transfer
 from smartbattery.vendors import profile_named
 
+_MB = 1e6
 _log = logging.getLogger(__name__)
 
 
@@ -72,9 +79,12 @@ class Service:
         self._recorder: Recorder | None = None
         self._bridge = _bridge(config, stack)
         self._act()
-        sinks: list[Sink] = [self._bridge, log_events, self._charge]
+        sinks: list[Sink] = [self._bridge, log_events, GroundLog(), self._charge]
         if (stream := _stream(config, stack)) is not None:
             sinks.append(stream)
+        if config.state is not None:
+            passports = PassportSink(Path(config.state.dir), unix_s)
+            sinks.append(stack.enter_context(closing(passports)))
         self._charger = self._charger_hook()
         self._gauges = _gauges(config, stack, clock, self._polled)
         rules = _rules(config)
@@ -84,11 +94,12 @@ class Service:
         ]
         _log.info("telling %s", config.mavlink.url)
         # Last: what cannot start leaves no empty recording.
-        self._recorder = _recorder(config, stack)
+        self._recorder = _recorder(config, rules, stack)
 
     def reports(self) -> Iterator[Report]:
         """Yield every step, without end."""
-        loop = Loop(self._clock, self._bridge.pump, self._monitors, self._recorder)
+        pump, topology = self._bridge.pump, self._config.topology
+        loop = Loop(self._clock, pump, self._monitors, self._recorder, topology)
         return loop.reports(live_ticks(self._clock))
 
     def is_stuck(self, now_s: float) -> bool:
@@ -134,9 +145,9 @@ class Service:
         if self._charger is not None:
             self._charger(report)
 
-    def _polled(self, index: int, t_s: float, transfers: Sequence[Transfer]) -> None:
+    def _polled(self, index: int, t_s: float, transfers: Sequence[Transfer], known: Known) -> None:
         if self._recorder is not None:
-            self._recorder.polled(index, t_s, transfers)
+            self._recorder.polled(index, t_s, transfers, known)
 
 
 def _rules(config: Config) -> Rules:
@@ -186,7 +197,8 @@ def _gauges(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -> 
             gauge = TappedGauge(wire, battery.address, battery.cells, profile)
             sources[index] = PolledGauge(gauge, index, on_poll)
             polled.append(sources[index])
-            _log.info("battery %d: %s", index + 1, battery.place)
+            for line in (battery.place, *unstated(battery.facts())):
+                _log.info("battery %d: %s", index + 1, line)
         thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
         stack.callback(thread.close)
     return [sources[index] for index in range(len(sources))]
@@ -226,23 +238,18 @@ def log_events(report: Report) -> None:
         _log.log(level, "battery %d %s: %s", report.index + 1, label, event.text, extra=which)
 
 
-def _recorder(config: Config, stack: ExitStack) -> Recorder | None:
-    if config.recording is None:
+def _recorder(config: Config, rules: Rules, stack: ExitStack) -> Recorder | None:
+    told = config.recording
+    if told is None:
         return None
-    folder = Path(config.recording.dir)
-    changes = config.limit_changes()
-    batteries = [Recorded(b.facts(), b.address, changes, b.gauge) for b in config.battery]
+    batteries = tuple([Recorded(b.facts(), b.address, b.gauge) for b in config.battery])
+    start = Start(batteries, rules, config.topology)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Numbered, not dated: a companion computer often has no idea what day it is.
-        numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
-        last = max((int(text) for text in numbers if text.isdecimal()), default=0)
-        path = folder / f"run-{last + 1:05d}.rec"
-        recorder = Recorder(path, batteries)
-    except (OSError, ConfigError) as error:
+        store = Folder(Path(told.dir), Bounds(told.max_mb * _MB, told.file_mb * _MB, told.max_days))
+    except OSError as error:
         # A card that has gone read-only must not keep a pack unguarded.
-        _log.error("nothing is recorded in %s: %s", folder, error)
+        _log.error("nothing is recorded in %s: %s", told.dir, error.strerror)
         return None
+    recorder = Recorder(store, start)
     stack.callback(recorder.close)
-    _log.info("recording to %s", path)
     return recorder

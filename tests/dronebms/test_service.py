@@ -27,7 +27,8 @@ from dronebms.config import Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import SteppedGauge, TappedGauge
 from dronebms.monitor import Monitor, Report
-from dronebms.recording import read_batteries
+from dronebms.passport import FILE, Passports, SqliteFile
+from dronebms.recording import read_start
 from dronebms.replay import reports as replayed
 from dronebms.service import Service
 from dronebms.sidecar import FlightOptions
@@ -137,14 +138,15 @@ def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
     assert board.threads == {"bus /dev/i2c-1"}
 
     path = tmp_path / "runs" / "run-00001.rec"
-    assert [told.gauge for told in read_batteries(path)] == ["generic", "auto"]
+    assert [told.gauge for told in read_start(path).batteries] == ["generic", "auto"]
     again = list(replayed(path, FlightOptions(), lambda _: None))
     assert [decided(report) for report in again] == [decided(report) for report in reports]
 
 
 def decided(report: Report) -> dict[str, object]:
-    """Return the line of a report without the sentence about what is not heard yet."""
-    return predictions.line(report) | {"trouble": None}
+    """Return the line of a report without the sentences about what is not heard yet."""
+    unsaid = ("trouble",) if report.snapshot.voltage_v is not None else ("trouble", "go")
+    return predictions.line(report) | dict.fromkeys(unsaid)
 
 
 def test_an_adapter_that_hangs_delays_neither_the_other_adapters_pack_nor_the_loop(
@@ -397,3 +399,30 @@ def test_a_service_that_cannot_start_leaves_no_empty_recording(tmp_path: Path) -
     with ExitStack() as stack, pytest.raises(ConfigError, match="nowhere"):
         Service(validated(Config, text, "c.toml"), stack, SystemClock())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_service_keeps_a_passport_where_a_state_is_kept(
+    ground: socket.socket, tmp_path: Path
+) -> None:
+    text = f'[[battery]]\nbus = "sim:hover"\n[state]\ndir = "{tmp_path}/state"\n'
+    with ExitStack() as stack:
+        live = Service(config_of(text, ground), stack, SystemClock(SPEED)).reports()
+        while next(live).t_s < 60.0:
+            pass
+    database = SqliteFile(tmp_path / "state" / FILE, writes=False)
+    (row,) = Passports(database, writes=False).flights()
+    assert row.serial == 2001
+    assert row.flown_s is not None
+    assert row.flown_s > 30.0
+
+
+def test_a_damaged_passport_does_not_keep_the_service_from_starting(
+    ground: socket.socket, tmp_path: Path
+) -> None:
+    (tmp_path / FILE).write_bytes(b"once upon a time " * 100)
+    text = f'[[battery]]\nbus = "sim:hover"\n[state]\ndir = "{tmp_path}"\n'
+    with ExitStack() as stack:
+        live = Service(config_of(text, ground), stack, SystemClock(SPEED)).reports()
+        while next(live).snapshot.voltage_v is None:
+            pass
+    assert (tmp_path / FILE).read_bytes() == b"once upon a time " * 100
