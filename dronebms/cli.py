@@ -21,6 +21,7 @@ from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
+from dronebms.cli_packs import packs
 from dronebms.cli_probe import probe
 from dronebms.cli_replay import replay
 from dronebms.cli_report import plot, report
@@ -151,6 +152,7 @@ COMMANDS = {
     "plot": plot,
     "check": check,
     "ardupilot-script": ardupilot_script,
+    "packs": packs,
     "campaign": campaign,
 }
 
