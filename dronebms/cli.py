@@ -27,7 +27,6 @@ from dronebms.cli_replay import replay
 from dronebms.cli_report import plot, report
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
-from dronebms.config import read_config
 from dronebms.errors import DroneBmsError, RecordingError
 from dronebms.monitor import Report
 from dronebms.options import DEMO_URL, UNUSABLE, parser
@@ -139,7 +138,7 @@ def _printer(*, as_json: bool) -> Callable[[Report], None]:
 def _run(options: argparse.Namespace) -> None:
     logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
-        serve(read_config(options.config), stack)
+        serve(options.config, stack)
 
 
 COMMANDS = {
