@@ -29,7 +29,7 @@ class Advice:
     why: str
     full_in_s: float | None = None
     storage_in_s: float | None = None  # to half charged, at this current
-    most_a: float | None = None  # by capacity and chemistry
+    most_a: float | None = None  # by capacity, chemistry and the gauge's own wish
 
 
 def advice(report: Report) -> Advice:
@@ -50,6 +50,8 @@ def advice(report: Report) -> Advice:
     elif stops or reduces:
         do, why = "stop" if stops else "reduce", ", ".join(stops or reduces)
     most_a = PRESETS[facts.chemistry.name].charge_c * ah
+    if snapshot.charging_a is not None:
+        most_a = min(most_a, snapshot.charging_a)
     soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
     if soc_pct is None:
         return Advice(do, why, most_a=most_a)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dronebms.clock import Clock
 from dronebms.monitor import Monitor, Report
+from dronebms.packs import PARALLEL, Supply
 from dronebms.recording import Recorder
 from dronebms.vehicle import VehicleState
 
@@ -19,13 +20,15 @@ class Loop:
     vehicle: Callable[[float], VehicleState]
     monitors: Sequence[Monitor]
     recorder: Recorder | None = None
+    topology: str = PARALLEL
 
     def reports(self, ticks: Iterator[float]) -> Iterator[Report]:
         """Step at each tick, in time, and yield what came of it."""
+        supply = Supply(self.monitors, self.topology)
         for t_s in ticks:
             self.clock.sleep_until(t_s)
             state = self.vehicle(t_s)
-            stepped = [monitor.step(t_s, state) for monitor in self.monitors]
+            stepped = supply.step(t_s, state)
             if self.recorder is not None:
                 self.recorder.stepped(t_s, state)
             yield from stepped

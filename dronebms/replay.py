@@ -12,6 +12,7 @@ from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.flightlog import FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
 from dronebms.monitor import Monitor, Report, Rules
+from dronebms.packs import Supply
 from dronebms.predictions import EachSecond
 from dronebms.protection import Event
 from dronebms.recording import (
@@ -59,6 +60,7 @@ def _recorded(path: Path, progress: Progress) -> Iterator[Report]:
         Monitor(gauge, battery.facts, index=index, rules=Rules(battery.limit_changes))
         for index, (gauge, battery) in enumerate(zip(gauges, batteries, strict=True))
     ]
+    supply = Supply(monitors)
     for record in read_records(path, progress):
         if isinstance(record, Poll):
             if not 0 <= record.index < len(gauges):
@@ -67,8 +69,7 @@ def _recorded(path: Path, progress: Progress) -> Iterator[Report]:
                 )
             gauges[record.index].play(record.t_s, record.transfers)
         else:
-            for monitor in monitors:
-                yield monitor.step(record.t_s, record.vehicle)
+            yield from supply.step(record.t_s, record.vehicle)
 
 
 @dataclass(slots=True)

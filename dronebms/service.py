@@ -13,6 +13,7 @@ from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, TappedGauge
 from dronebms.loop import PERIOD_S, Loop, live_ticks
 from dronebms.monitor import Monitor, Report, Rules, Sink, Source
+from dronebms.passportsink import PassportSink
 from dronebms.recording import Recorded, Recorder
 from dronebms.recovery import RecoveryProgram
 from dronebms.stream import Stream
@@ -60,6 +61,8 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
         sinks.append(stream)
     if config.charger is not None:
         sinks.append(ChargerHook(config.charger.command, clock))
+    if config.state is not None:
+        sinks.append(stack.enter_context(closing(PassportSink(Path(config.state.dir), unix_s))))
     rules = Rules(config.limit_changes(), tuple(row.action() for row in config.action))
     sources = _sources(config, stack, clock, polled)
     monitors = [
@@ -68,7 +71,8 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
     ]
     _log.info("telling %s", config.mavlink.url)
     recorder = _recorder(config, stack)  # last: what cannot start leaves no empty recording
-    return Loop(clock, bridge.pump, monitors, recorder).reports(live_ticks(clock))
+    loop = Loop(clock, bridge.pump, monitors, recorder, config.topology)
+    return loop.reports(live_ticks(clock))
 
 
 def _bridge(config: Config, stack: ExitStack, clock: Clock) -> Bridge:

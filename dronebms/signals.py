@@ -12,7 +12,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.estimator import Estimate
 from dronebms.vehicle import VehicleState
 from smartbattery.bits import StatusWord, decode_bits
-from smartbattery.bq40 import PF_STATUS_5, SAFETY_STATUS_5
+from smartbattery.bq40 import PF_STATUS_5, SAFETY_ALERT_5, SAFETY_STATUS_5
 from smartbattery.snapshot import Identity, Snapshot
 
 WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
@@ -32,6 +32,7 @@ _ESTIMATED = (
 # SafetyStatus: what stops a charge alone (COV, OCC, ASCC, OTC, PTO, CTO, OC, CHGC, CHGV, PCHGC,
 # UTC, COVL); every other bit means that the pack may open, or has opened, its discharge transistor.
 _CHARGE_BITS = 0x17D4130E
+_TIMER_BITS = 1 << 19 | 1 << 21  # of SafetyAlert: PTOS and CTOS say that a timer is on hold
 _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
 
@@ -85,6 +86,7 @@ class Signals:
     def __init__(self, facts: BatteryFacts) -> None:
         self.facts = facts
         self.serial: int | None = None
+        self.missing: tuple[int, ...] = ()  # packs of the same supply
         self._forget()
 
     def _forget(self) -> None:
@@ -123,9 +125,13 @@ class Signals:
 
     def why(self, what: str, snapshot: Snapshot) -> str:
         """Return in words what a count is made of."""
+        others = (", ".join(str(index + 1) for index in self.missing),)
         words = {
             "doubts": snapshot.doubts,
+            "packs_missing": others,
+            "modules_missing": others,
             "mismatches": self.mismatches,
+            "alerts": _flags(SAFETY_ALERT_5, snapshot.alert_raw),
             "tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
             "charge_tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
             "failed": _flags(PF_STATUS_5, snapshot.failure_raw),
@@ -148,6 +154,7 @@ class Signals:
         status_raw = snapshot.status_raw
         values["stop_alarm"] = None if status_raw is None else float(bool(status_raw & _STOP))
         values["hot_alarm"] = None if status_raw is None else float(bool(status_raw & _HOT))
+        values["alerts"] = _count(snapshot.alert_raw, ~_TIMER_BITS)
         values["tripped"] = _count(snapshot.safety_raw, ~_CHARGE_BITS)
         values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)
         values["failed"] = _count(snapshot.failure_raw)
@@ -158,7 +165,8 @@ class Signals:
             values["mismatches"] = float(len(self.mismatches))
 
     def _drawn(self, snapshot: Snapshot, values: Values) -> None:
-        now_s, current_a = snapshot.t_s, snapshot.current_a
+        now_s, current_a = snapshot.t_s, _least_a(snapshot)
+        values["beyond_a"] = None if current_a is None else abs(snapshot.beyond_a or 0.0)
         self.drawn.take(now_s, current_a)
         for name, span_s in WINDOWS_S.items():
             values[name] = self.drawn.mean(now_s, span_s)
@@ -190,7 +198,7 @@ class Signals:
         self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState, values: Values
     ) -> None:
         """Tell rest, load and charging apart."""
-        now_s, current_a = snapshot.t_s, snapshot.current_a
+        now_s, current_a = snapshot.t_s, _least_a(snapshot)
         if current_a is None:
             return
         capacity_mah = self.facts.capacity_mah
@@ -209,9 +217,20 @@ class Signals:
         values["spread_charge_v"] = spread_v if charging else OVER
         values["charge_a"] = max(-current_a, 0.0)
         values["charge_s"] = self._lasting("charge", now_s, lasts=charging)
+        wish_a, wish_v, pack_v = snapshot.charging_a, snapshot.charging_v, snapshot.voltage_v
+        values["charge_wish_frac"] = values["charge_above_v"] = None if charging else OVER
+        if charging and wish_a is not None:
+            values["charge_wish_frac"] = -current_a / max(wish_a, CHARGE_C * ah)
+        if charging and wish_v and pack_v is not None:  # 0: it wants no charge; its current says so
+            values["charge_above_v"] = pack_v - wish_v
         values["charging_degc"] = snapshot.temperature_degc if charging else OVER
         values["idle_mah"] = self._idle_mah
         values["stored_s"] = self._lasting("stored", now_s, lasts=full)
+
+
+def _least_a(snapshot: Snapshot) -> float | None:
+    """Return the current, or what it is at the least: a limit below that is broken for certain."""
+    return snapshot.beyond_a if snapshot.current_a is None else snapshot.current_a
 
 
 def mismatches(identity: Identity, facts: BatteryFacts) -> tuple[str, ...]:

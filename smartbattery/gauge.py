@@ -12,7 +12,7 @@ from smartbattery.bits import decode_block
 from smartbattery.bus import Bus
 from smartbattery.cells import counted
 from smartbattery.errors import BatteryError, IntegrityError, NackError, UnsupportedError
-from smartbattery.known import CELL_FIELDS, Known
+from smartbattery.known import BEYOND, CELL_FIELDS, Known
 from smartbattery.registers import (
     DESIGN,
     DESIGN_V,
@@ -32,6 +32,7 @@ from smartbattery.wire import Wire
 _GONE_AFTER_S = 2.0  # unanswered for so long, the next answer may come from another pack
 _UNWATCHED_S = 5.0  # so does one after a gap in which nobody asked
 _ROUND_S = 5.0  # everything slow is asked at least this often, however rare the polls
+SERIAL_S = 1.0  # so long at most passes a pack for the old one, swapped between two polls
 _LEAST_PERIOD_S = 0.001
 _REFUSALS = 12  # from a pack that never answered this, but all the rest: it does not have it
 _PROVEN = -inf
@@ -69,7 +70,7 @@ class Gauge:
         self._who: dict[str, float | None] = {}  # the values that the identity was made of
         self._refused: dict[int, float] = {}  # commands, how often
         self._turn = 0
-        self._heard_s = 0.0
+        self._heard_s, self._serial_s = 0.0, -inf  # anything, its serial number asked
         self._polled_s = -inf  # since it is identified
         self._identity: Identity | None = None
         self._use(profile or GENERIC, cells or 0)
@@ -85,7 +86,7 @@ class Gauge:
             due = self._due(now_s)
             for ask in (*self._fast, *due):
                 self._ask(ask, now_s)
-            if not self._cells and SERIAL in due:
+            if not self._cells and DESIGN in due:
                 cells = self._find_cells(now_s)
                 self._identity = replace(self._identity, cells=cells or None)
             self._check_who()
@@ -95,12 +96,15 @@ class Gauge:
         return self._snapshot(now_s)
 
     def _due(self, now_s: float) -> tuple[Ask, ...]:
-        """Return what slow is due: everything at first, then one or a few a poll."""
+        """Return what slow is due: everything at first, then one or a few a poll, and who it is."""
         period_s = max(now_s - self._polled_s, _LEAST_PERIOD_S)
         self._polled_s = now_s
         count = ceil(len(self._slow) / max(1, int(_ROUND_S / period_s)))
         first, self._turn = self._turn, (self._turn + count) % len(self._slow)
-        return (self._slow + self._slow)[first : first + count]
+        due = (self._slow + self._slow)[first : first + count]
+        if now_s - self._serial_s >= SERIAL_S:
+            self._serial_s, due = now_s, (SERIAL, *due)
+        return due
 
     # ------------------------------------------------------------------ asking
 
@@ -163,6 +167,11 @@ class Gauge:
     def _take_word(self, row: Register, raw: int, now_s: float) -> None:
         is_told = raw != row.unknown_raw and (not row.capacity or self._in_mah(now_s))
         power = self._powers[row.scaled_by]
+        if row is sbs.CURRENT:
+            self._known.drop(BEYOND)
+            if row.is_end(raw) and self._wire.word(row.command) == raw:
+                self._known.keep(BEYOND, row.scaled(raw, power), now_s, row.max_age_s)
+                self._known.drop(row.field)
         value = row.decode(raw, power) if is_told else None
         if value is not None and self._known.leaps(row.field, value, row.leap):
             again = row.decode(self._wire.word(row.command), power)

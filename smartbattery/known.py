@@ -4,6 +4,7 @@ from smartbattery.registers import CELLS
 from smartbattery.snapshot import BusCounts, Identity, Snapshot
 
 CELL_FIELDS = tuple(row.field for row in CELLS)
+BEYOND = "beyond_a"
 _TEMPERATURES = ("temperature_degc", "external_degc")  # the hotter one counts
 
 
@@ -60,6 +61,7 @@ class Known:
             t_s=now_s,
             voltage_v=known.get("voltage_v"),
             current_a=known.get("current_a"),
+            beyond_a=known.get(BEYOND),
             temperature_degc=max((known[n] for n in _TEMPERATURES if n in known), default=None),
             cells_v=tuple([known.get(name) for name in CELL_FIELDS[:cells]]),
             average_a=known.get("average_a"),
@@ -69,7 +71,10 @@ class Known:
             full_mah=known.get("full_mah"),
             time_to_empty_s=known.get("time_to_empty_s"),
             cycles=known.get("cycles"),
+            charging_a=known.get("charging_a"),
+            charging_v=known.get("charging_v"),
             status_raw=_whole(known.get("status_raw")),
+            alert_raw=_whole(known.get("alert_raw")),
             safety_raw=_whole(known.get("safety_raw")),
             failure_raw=_whole(known.get("failure_raw")),
             operation_raw=_whole(known.get("operation_raw")),

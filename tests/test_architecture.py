@@ -28,6 +28,7 @@ OWNERS = {  # package: the only files that may import it
     "distributed": r"dronebms/fleet/.*",
     "pymavlink": r"mavlink_bridge/.*",
     "rich": r"dronebms/(screen\w*|cli(_\w+)?)\.py",
+    "sqlalchemy": r"dronebms/fleet/.*",
     "smbus2": r"smartbattery/linux\.py",
     "time": r"dronebms/clock\.py",
 }
@@ -37,13 +38,14 @@ TABLES = (
     "dronebms/chemistry.py",
     "dronebms/limits.py",
     "dronebms/options.py",
+    "dronebms/passportrows.py",
     "sim/bq40rows.py",
     "sim/faults.py",
     "mavlink_bridge/stacks.py",
 )
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
-MAX_SOURCE_LINES = 10_560
+MAX_SOURCE_LINES = 11_140
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
 CATCHES_ALL = {"Exception", "BaseException"}
 Node = TypeVar("Node", bound=ast.AST)

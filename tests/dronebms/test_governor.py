@@ -156,10 +156,14 @@ def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight()
     assert learned[:298] == [None] * 298
     assert learned[-1] == pytest.approx(1.1 * 40.0)
     lower: Values = {**values, "voltage_v": 20.0, "loaded_a": None}
-    assert governor.limp_home_a(FACTS, lower, UNHEARD) is None
+    assert governor.limp_home_a(FACTS, lower, UNHEARD) == pytest.approx(1.1 * 40.0)  # stands
     idle: Values = {**lower, "loaded_a": OVER}
     assert governor.limp_home_a(FACTS, idle, UNHEARD) == pytest.approx(1.1 * 40.0 * 24.0 / 20.0)
-    assert governor.limp_home_a(FACTS, {**values, "voltage_v": None}, UNHEARD) is None
+    stands_a = governor.limp_home_a(FACTS, {**values, "voltage_v": None}, UNHEARD)
+    assert stands_a == pytest.approx(1.1 * 40.0 * 24.0 / 20.0)
+    twice: Values = {**values, "loaded_a": 80.0}  # the load of a lost pack is not its own
+    for _ in range(600):
+        assert governor.limp_home_a(FACTS, twice, UNHEARD, learns=False) == stands_a
     assert governor.limp_home_a(STATED, values, UNHEARD) == 20.0
     sinking = VehicleState(climb_m_s=-1.0)
     for _ in range(600):

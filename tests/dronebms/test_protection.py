@@ -14,7 +14,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.chemistry import CHEMISTRIES, Chemistry
 from dronebms.estimator import Estimate
 from dronebms.limits import Limit, Severity, default_limits
-from dronebms.protection import Event, Judge, Status
+from dronebms.protection import Event, Judge, Status, Whole
 from dronebms.vehicle import VehicleState
 from smartbattery.snapshot import UNIDENTIFIED, Snapshot
 from tests.looks import FACTS, look, watched
@@ -26,6 +26,7 @@ WARM_S = 61.0  # until the longest window is known
 SUMMED = {*SPANS_S, "heat_a", "warming_k", "silence_s", "blind_s", "spread_rest_v", "idle_mah"}
 SUMMED |= {"charge_s", "stored_s"}
 COUNTED = {"doubts", "mismatches", "stop_alarm", "hot_alarm", "tripped", "charge_tripped", "failed"}
+COUNTED |= {"alerts", "beyond_a", "packs_missing", "modules_missing"}
 STAY = replace(FACTS, limp_home_a=0.0)  # so that the margin of limp_home is what is shown
 
 
@@ -68,6 +69,19 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
         "charging_degc": {"current_a": -1.0, "temperature_degc": value},
         "doubts": {"doubts": ("of something",) * flag},
         "mismatches": {"identity": replace(UNIDENTIFIED, cells=6 - flag)},
+        "charge_wish_frac": {"current_a": -1.0, "charging_a": value and 1.0 / value},
+        "charge_above_v": {
+            "current_a": -1.0,
+            "voltage_v": value and 16.0 + value,
+            "charging_v": 16.0,
+        },
+        "beyond_a": {
+            "current_a": None if flag or value is None else 20.0,
+            "beyond_a": value if flag else None,
+        },
+        "packs_missing": {},
+        "modules_missing": {},
+        "alerts": {"alert_raw": None if value is None else flag << 4},
         "stop_alarm": {"status_raw": None if value is None else flag << 11},
         "hot_alarm": {"status_raw": None if value is None else flag << 12},
         "tripped": {"safety_raw": None if value is None else flag << 4},
@@ -94,6 +108,9 @@ class Run:
     def hold(self, value: float | None, for_s: float) -> list[Status]:
         """Show a value for some time."""
         statuses = []
+        if self.what in {"packs_missing", "modules_missing"} and value is not None:
+            missing = (1,) if value >= 1 else ()
+            self.judge.whole = Whole(Severity.OK, missing, series=self.what == "modules_missing")
         for _ in range(round(for_s / STEP_S)):
             statuses.append(self.judge.update(*showing(self.what, value, self.t_s)))
             self.t_s += STEP_S
@@ -199,7 +216,8 @@ def test_a_window_knows_nothing_until_it_has_been_heard(row: Limit) -> None:
 
 def test_only_what_rests_on_a_filter_or_a_sum_trips_at_its_first_reading() -> None:
     once = {row.what for row in LIPO_ROWS if row.readings < 2}
-    assert once == SUMMED - {"warming_k", "spread_rest_v"} | {"limp_margin_a"}
+    several = {"packs_missing", "modules_missing"}  # have no reading of their own
+    assert once == SUMMED - {"warming_k", "spread_rest_v"} | {"limp_margin_a"} | several
 
 
 @pytest.mark.parametrize("row", [row for row in LIPO_HELD if row.readings > 1], ids=named)

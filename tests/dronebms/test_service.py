@@ -27,6 +27,7 @@ from dronebms.config import Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import SteppedGauge, TappedGauge
 from dronebms.monitor import Monitor, Report
+from dronebms.passport import FILE, Passports, SqliteFile
 from dronebms.recording import read_batteries
 from dronebms.replay import reports as replayed
 from dronebms.service import service_reports
@@ -352,3 +353,30 @@ def test_a_service_that_cannot_start_leaves_no_empty_recording(tmp_path: Path) -
     with ExitStack() as stack, pytest.raises(ConfigError, match="nowhere"):
         service_reports(validated(Config, text, "c.toml"), stack, SystemClock())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_service_keeps_a_passport_where_a_state_is_kept(
+    ground: socket.socket, tmp_path: Path
+) -> None:
+    text = f'[[battery]]\nbus = "sim:hover"\n[state]\ndir = "{tmp_path}/state"\n'
+    with ExitStack() as stack:
+        live = service_reports(config_of(text, ground), stack, SystemClock(SPEED))
+        while next(live).t_s < 60.0:
+            pass
+    database = SqliteFile(tmp_path / "state" / FILE, writes=False)
+    (row,) = Passports(database, writes=False).flights()
+    assert row.serial == 2001
+    assert row.flown_s is not None
+    assert row.flown_s > 30.0
+
+
+def test_a_damaged_passport_does_not_keep_the_service_from_starting(
+    ground: socket.socket, tmp_path: Path
+) -> None:
+    (tmp_path / FILE).write_bytes(b"once upon a time " * 100)
+    text = f'[[battery]]\nbus = "sim:hover"\n[state]\ndir = "{tmp_path}"\n'
+    with ExitStack() as stack:
+        live = service_reports(config_of(text, ground), stack, SystemClock(SPEED))
+        while next(live).snapshot.voltage_v is None:
+            pass
+    assert (tmp_path / FILE).read_bytes() == b"once upon a time " * 100
