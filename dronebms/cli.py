@@ -24,6 +24,7 @@ from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
+from dronebms.cli_extras import fleet_sinks
 from dronebms.cli_probe import probe
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
@@ -158,7 +159,7 @@ def _replay(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
-        serve(read_config(options.config), stack)
+        serve(read_config(options.config), stack, fleet_sinks)
 
 
 COMMANDS = {

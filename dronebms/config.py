@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
+from dronebms.config_remote import ChargerConfig, MetricsConfig, MqttConfig
 from dronebms.errors import ConfigError
 from dronebms.limits import (
     LimitChange,
@@ -26,6 +27,7 @@ from dronebms.tomlfile import (
     NotNegative,
     Positive,
     Section,
+    Word,
     one_of,
     read_text,
     validated,
@@ -36,7 +38,6 @@ from smartbattery.vendors import PROFILES
 STATUS_SOCKET = "/run/dronebms/status.sock"
 AUTO = "auto"  # the gauge's profile is found out by reading
 
-Word = Annotated[str, Field(min_length=1)]
 _VIRTUAL = "sim:"
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
@@ -205,12 +206,6 @@ class ActionConfig(Section):
         return Action(**told)
 
 
-class ChargerConfig(Section):
-    """A program that regulates a charger: run with `reduce` or `stop`, never while armed."""
-
-    command: Annotated[list[Word], Field(min_length=1)]
-
-
 class Config(Section):
     """A whole file."""
 
@@ -222,6 +217,8 @@ class Config(Section):
     limit: list[LimitConfig] = Field(default_factory=list)
     action: list[ActionConfig] = Field(default_factory=list)
     charger: ChargerConfig | None = None
+    metrics: MetricsConfig | None = None
+    mqtt: MqttConfig | None = None
     topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]  # of several batteries
 
     @model_validator(mode="after")
@@ -231,6 +228,12 @@ class Config(Section):
                 wrong = _conflict(earlier, later)
                 if wrong is not None:
                     raise ValueError(f"battery.{first + 1} and battery.{second + 1}: {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _charger_is_reached(self) -> "Config":
+        if self.charger is not None and self.charger.topic is not None and self.mqtt is None:
+            raise ValueError("[mqtt] beside charger.topic")
         return self
 
     @model_validator(mode="after")

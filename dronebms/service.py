@@ -1,7 +1,7 @@
 """Wires the rooms together for the service: gauges and their threads, bridge, recorder, viewers."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -35,14 +35,30 @@ from smartbattery.vendors import profile_named
 _log = logging.getLogger(__name__)
 
 
-def serve(config: Config, stack: ExitStack) -> None:
+More = Callable[[Config, ExitStack, Clock], list[Sink]]
+
+
+def no_more(_config: Config, _stack: ExitStack, _clock: Clock) -> list[Sink]:
+    """Return no further sinks."""
+    return []
+
+
+def serve(config: Config, stack: ExitStack, more: More = no_more) -> None:
     """Run the service until it is told to stop; raises what `service_reports` does."""
-    for _ in service_reports(config, stack, SystemClock()):
+    for _ in service_reports(config, stack, SystemClock(), more):
         pass
 
 
-def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[Report]:
+def service_reports(
+    config: Config, stack: ExitStack, clock: Clock, more: More = no_more
+) -> Iterator[Report]:
     """Start the service and yield every step, without end.
+
+    Args:
+        config: the whole of it.
+        stack: ends what is begun here.
+        clock: of the loop.
+        more: makes the sinks that only the command line may load.
 
     Raises:
         ConfigError: a limit or scenario that cannot be used, or a pack that another program reads.
@@ -59,10 +75,11 @@ def service_reports(config: Config, stack: ExitStack, clock: Clock) -> Iterator[
     sinks = list[Sink]((bridge, log_events))
     if (stream := _stream(config, stack)) is not None:
         sinks.append(stream)
-    if config.charger is not None:
+    if config.charger is not None and config.charger.command is not None:
         sinks.append(ChargerHook(config.charger.command, clock))
     if config.state is not None:
         sinks.append(stack.enter_context(closing(PassportSink(Path(config.state.dir), unix_s))))
+    sinks += more(config, stack, clock)
     rules = Rules(config.limit_changes(), tuple(row.action() for row in config.action))
     sources = _sources(config, stack, clock, polled)
     monitors = [

@@ -26,6 +26,8 @@ BELOW = {
 }
 OWNERS = {  # package: the only files that may import it
     "distributed": r"dronebms/fleet/.*",
+    "paho": r"dronebms/fleet/.*",
+    "prometheus_client": r"dronebms/fleet/.*",
     "pymavlink": r"mavlink_bridge/.*",
     "rich": r"dronebms/(screen\w*|cli(_\w+)?)\.py",
     "sqlalchemy": r"dronebms/fleet/.*",
@@ -38,6 +40,7 @@ TABLES = (
     "dronebms/chemistry.py",
     "dronebms/limits.py",
     "dronebms/options.py",
+    "dronebms/fleet/metric_rows.py",
     "dronebms/passportrows.py",
     "sim/bq40rows.py",
     "sim/faults.py",

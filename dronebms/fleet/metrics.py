@@ -13,35 +13,12 @@ from prometheus_client.registry import Collector
 
 from dronebms import predictions
 from dronebms.clock import Clock
-from dronebms.config_fleet import MetricsConfig
-from dronebms.limits import Severity
+from dronebms.config_remote import MetricsConfig
+from dronebms.fleet.metric_rows import LINE, ROWS
 from dronebms.monitor import Report
 
 _OLD_S = 5.0
 _log = logging.getLogger(__name__)
-# fmt: off
-_ROWS = (  # key of the predictions contract, name, times what, what it is
-    ("voltage_v",        "voltage_volts",         1.0,   "of the pack"),
-    ("current_a",        "current_amperes",       1.0,   "of the pack; discharge is positive"),
-    ("temperature_degc", "temperature_celsius",   1.0,   "of the pack"),
-    ("soc_pct",          "charge_ratio",          0.01,  "charge left"),
-    ("soh_pct",          "health_ratio",          0.01,  "health, 1 is new"),
-    ("remaining_s",      "remaining_seconds",     1.0,   "time left at this load, median"),
-    ("remaining_low_s",  "remaining_low_seconds", 1.0,   "time left that is 95 % sure"),
-    ("home_reserve_s",   "home_reserve_seconds",  1.0,   "time left after the way home"),
-    ("resistance_ohm",   "resistance_ohms",       1.0,   "of the pack"),
-    ("max_discharge_a",  "max_discharge_amperes", 1.0,   "that the pack can give for 10 s"),
-    ("asked_max_a",      "asked_max_amperes",     1.0,   "that the vehicle is asked to stay below"),
-    ("used_mah",         "used_ampere_hours",     0.001, "since the service was started"),
-)
-# fmt: on
-_LEVELS = ", ".join(f"{level.value} {level.label}" for level in Severity)
-_MORE = (
-    ("age_seconds", "since the voltage was read", ()),
-    ("severity", _LEVELS, ()),
-    ("tripped", "1 for each limit that is tripped", ("limit",)),
-    ("cell_volts", "of each cell, from 1", ("cell",)),
-)
 _Sample = tuple[str, tuple[str, ...], float | None]  # name, further labels, value
 
 
@@ -70,10 +47,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what is known now."""
-        rows = [*((name, what, ()) for _, name, _, what in _ROWS), *_MORE]
         families = {
             name: GaugeMetricFamily(f"dronebms_{name}", what, labels=("battery", "serial", *more))
-            for name, what, more in rows
+            for name, what, more in ROWS
         }
         now_s = self._clock.now_s()
         for report in self._newest.values():
@@ -91,7 +67,7 @@ def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
     if late_s > _OLD_S:
         return
     line = predictions.line(report)
-    for key, name, scale, _ in _ROWS:
+    for key, name, scale, _ in LINE:
         value = line[key]
         yield name, (), value * scale if isinstance(value, float) else None
     yield "severity", (), float(report.status.severity)

@@ -13,16 +13,17 @@ import secrets
 import sqlite3
 import threading
 from collections import deque
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.reasoncodes import ReasonCode
 
 from dronebms import predictions
 from dronebms.charging import advice
 from dronebms.clock import unix_s
-from dronebms.config_fleet import MqttConfig
+from dronebms.config_remote import MqttConfig
 from dronebms.errors import ConfigError
 from dronebms.fleet.outbox import Message, Outbox
 from dronebms.limits import Severity
@@ -63,8 +64,8 @@ class Mqtt:
         self._sent = 0
         self._wake, self._stopping = threading.Event(), False
         self._client = _client(config)
-        self._client.on_connect = self._connected
-        self._client.on_disconnect = self._disconnected
+        self._client.on_connect = partial(self._linked, "answers")
+        self._client.on_disconnect = partial(self._linked, "is lost")
         self._client.on_publish = self._published
         self._client.connect_async(config.host, config.port, _ALIVE_S)
         self._client.loop_start()
@@ -79,13 +80,7 @@ class Mqtt:
             self._due_s[report.index] = report.t_s + self._config.period_s
             self._hand_over(name, "report", predictions.line(report), alarm=False)
         for event in report.status.events:
-            told = {
-                "t_s": event.t_s,
-                "limit": event.limit_id,
-                "severity": event.severity.label,
-                "tripped": event.tripped,
-                "text": event.text,
-            }
+            told = asdict(event) | {"severity": event.severity.label}
             self._hand_over(name, "event", told, alarm=event.severity >= Severity.WARNING)
         if self._charger is not None:
             self._regulate(report, self._charger)
@@ -99,7 +94,7 @@ class Mqtt:
 
     def _hand_over(self, name: str, kind: str, told: dict[str, object], *, alarm: bool) -> None:
         sequence = self._sequences[name] = self._sequences.get(name, 0) + 1
-        if len(self._inbox) >= _HELD:
+        if len(self._inbox) >= _HELD and not alarm:
             return  # the number that is missing tells it
         head = {"serial": name, "boot": self._boot, "sequence": sequence, "unix_s": unix_s()}
         payload = json.dumps(head | told, allow_nan=False, separators=(",", ":"))
@@ -119,22 +114,11 @@ class Mqtt:
 
     # In paho's thread.
 
-    def _connected(
-        self, _client: Client, _data: object, _flags: object, code: ReasonCode, _more: object
-    ) -> None:
-        if code.is_failure:
-            _log.error("the broker %s refuses this client: %s", self._config.host, code)
-        else:
-            _log.info("the broker %s is told", self._config.host)
+    def _linked(self, what: str, *told: object) -> None:
+        _log.warning("the broker %s %s: %s", self._config.host, what, told[3])
         self._wake.set()
 
-    def _disconnected(
-        self, _client: Client, _data: object, _flags: object, code: ReasonCode, _more: object
-    ) -> None:
-        if not self._stopping:
-            _log.warning("the broker %s is lost: %s", self._config.host, code)
-
-    def _published(self, _client: Client, _data: object, number: int, *_more: object) -> None:
+    def _published(self, _client: Client, _data: object, number: int, *_: object) -> None:
         self._arrived.append(number)
         self._wake.set()
 
@@ -148,13 +132,7 @@ class Mqtt:
                 box = box or Outbox(self._path, self._config.max_mb * _PER_MB)
                 self._step(box)
             except sqlite3.Error as error:
-                if self._path == _MEMORY:
-                    raise
-                _log.error(
-                    "%s cannot be used, so that a restart loses what waits for the broker: %s",
-                    self._path,
-                    error,
-                )
+                _log.error("%s cannot be used, a restart loses what waits: %s", self._path, error)
                 self._path, box, self._sent = _MEMORY, None, 0
                 self._underway.clear()
                 continue
@@ -174,11 +152,8 @@ class Mqtt:
             _log.warning("%d reports were dropped, as the broker is away for too long", box.dropped)
         arrived = [self._arrived.popleft() for _ in range(len(self._arrived))]
         box.done(ours for number in arrived if (ours := self._underway.pop(number, None)))
-        if not self._client.is_connected():
-            return
-        for number, topic, payload in box.after(
-            self._sent, max(_UNDERWAY - len(self._underway), 0)
-        ):
+        room = _UNDERWAY - len(self._underway) if self._client.is_connected() else 0
+        for number, topic, payload in box.after(self._sent, room):
             self._underway[self._client.publish(topic, payload, qos=1).mid] = self._sent = number
 
 
@@ -190,9 +165,7 @@ def _client(config: MqttConfig) -> Client:
             secret = config.password_file and Path(config.password_file).read_text("utf-8").strip()
             client.username_pw_set(config.user, secret)
         if config.ca is not None:
-            client.tls_set(
-                None if config.ca == "system" else config.ca, config.certificate, config.key
-            )
+            client.tls_set(config.ca, config.certificate, config.key)
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"the broker's files in [mqtt] cannot be used: {error}") from error
     return client

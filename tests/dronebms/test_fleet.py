@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from dronebms.clock import VirtualClock
-from dronebms.config_fleet import MetricsConfig, MqttConfig
+from dronebms.config_remote import MetricsConfig, MqttConfig
 from dronebms.errors import ConfigError
 from dronebms.fleet.metrics import Metrics
 from dronebms.fleet.mqtt import Mqtt
@@ -163,8 +163,8 @@ def test_the_oldest_reports_are_dropped_and_counted_and_never_an_alarm() -> None
     left = box.after(0, 1000)
     alarms = [number for number, _, payload in left if payload == ALARM.payload]
     assert alarms == [11 * place for place in range(1, 11)]
-    assert box.dropped == 110 - len(left)
-    assert 9_000 < 100 * len(left) <= 10_000
+    assert box.dropped == 110 - len(left) > 0
+    assert 90 <= len(left) <= 105
     first = min(number for number, _, payload in left if payload != ALARM.payload)
     assert [number for number, _, _ in left if number > first] == list(range(first + 1, 111))
     box.put([ALARM] * 200, 0)
@@ -175,8 +175,10 @@ def test_the_oldest_reports_are_dropped_and_counted_and_never_an_alarm() -> None
 def test_what_is_underway_is_not_dropped() -> None:
     box = Outbox(":memory:", 1_000)
     box.put(reports(10), 0)
-    box.put(reports(1), 10)
-    assert [number for number, _, _ in box.after(0, 100)] == list(range(1, 11))
+    box.put(reports(2), 12)
+    assert [number for number, _, _ in box.after(0, 100)] == list(range(1, 13))
+    box.put(reports(1), 2)
+    assert [number for number, _, _ in box.after(0, 100)] == [1, 2, *range(5, 14)]
     box.close()
 
 
@@ -222,7 +224,7 @@ def test_a_queue_that_cannot_be_used_is_left_as_it_is_and_memory_serves(
         mqtt = Mqtt(away(), path)
         mqtt(a_report())
         mqtt.close()
-    assert "q cannot be used, so that a restart loses what waits for the broker" in caplog.text
+    assert "q cannot be used, a restart loses what waits" in caplog.text
     assert not content or path.read_bytes() == content
 
 

@@ -4,9 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dronebms.tomlfile import Positive, Section
+from dronebms.tomlfile import Positive, Section, Word
 
-Word = Annotated[str, Field(min_length=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -34,7 +33,7 @@ class MqttConfig(Section):
     topic: Topic = "dronebms"
     period_s: Positive = 10.0  # of the reports of one battery
     max_mb: Positive = 64.0  # of what waits
-    ca: Word | None = None  # file: the broker's authority, or "system"; none: no TLS
+    ca: Word | None = None  # file: who vouches for the broker; without it no TLS
     certificate: Word | None = None  # files: our own, where the broker asks for one
     key: Word | None = None
     user: Word | None = None
