@@ -9,7 +9,8 @@ from dronebms.clock import PacedClock, SystemClock, VirtualClock
 from dronebms.gauges import SteppedGauge, TappedGauge
 from dronebms.loop import PERIOD_S, Loop
 from dronebms.monitor import Monitor, Report, Sink, Source
-from dronebms.recording import Recorded, Recorder
+from dronebms.recorder import Recorder, SingleFile
+from dronebms.recording import Recorded, Start
 from dronebms.vehicle import VehicleState
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.link import open_link
@@ -52,8 +53,8 @@ class Simulation:
             self._bridge = Bridge(stack.enter_context(closing(open_link(options.mavlink_url))))
         self._recorder: Recorder | None = None
         if options.record is not None:
-            recorded = (Recorded(self.facts, ADDRESS),)
-            self._recorder = Recorder(options.record, recorded)
+            recorded = Start((Recorded(self.facts, ADDRESS),))
+            self._recorder = Recorder(SingleFile(options.record), recorded)
             stack.callback(self._recorder.close)
         wanted_s = self.world.duration_s if options.duration_s is None else options.duration_s
         self.duration_s = wanted_s

@@ -16,9 +16,6 @@ from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
-from rich.console import Console
-from rich.progress import Progress
-
 from dronebms import logs, predictions
 from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
@@ -26,6 +23,8 @@ from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
 from dronebms.cli_extras import fleet_sinks
 from dronebms.cli_probe import probe
+from dronebms.cli_replay import replay
+from dronebms.cli_report import plot, report
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
 from dronebms.config import read_config
@@ -33,10 +32,9 @@ from dronebms.errors import DroneBmsError, RecordingError
 from dronebms.monitor import Report
 from dronebms.options import DEMO_URL, UNUSABLE, parser
 from dronebms.predictions import EachSecond
-from dronebms.replay import Summary, replay
+from dronebms.replay import Summary
 from dronebms.screen import Screen
 from dronebms.service import serve
-from dronebms.sidecar import FlightOptions
 from dronebms.sitl import Sitl
 from dronebms.textline import clock_text, headless_line
 from smartbattery.errors import BatteryError
@@ -138,28 +136,10 @@ def _printer(*, as_json: bool) -> Callable[[Report], None]:
     return print_report
 
 
-def _replay(options: argparse.Namespace) -> None:
-    told = FlightOptions(
-        cells=options.cells,
-        capacity_mah=options.capacity_mah,
-        chemistry=options.chemistry,
-        cutoff_cell_v=options.cutoff_cell_v,
-    )
-    # The predictions have stdout to themselves when they are asked for there.
-    talk = sys.stderr if options.out == "-" else sys.stdout
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(options.flight.name, total=1.0)
-        lines = replay(
-            options.flight, told, options.out, lambda share: bar.update(task, completed=share)
-        )
-    print("\n".join(lines), file=talk)
-
-
 def _run(options: argparse.Namespace) -> None:
     logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
-        serve(read_config(options.config), stack, fleet_sinks)
+        serve(read_config(options.config), stack, [fleet_sinks])
 
 
 COMMANDS = {
@@ -168,7 +148,9 @@ COMMANDS = {
     "run": _run,
     "status": status,
     "probe": probe,
-    "replay": _replay,
+    "replay": replay,
+    "report": report,
+    "plot": plot,
     "check": check,
     "ardupilot-script": ardupilot_script,
     "campaign": campaign,

@@ -4,14 +4,14 @@ Units are in the key names.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
-from dronebms.config_remote import ChargerConfig, MetricsConfig, MqttConfig
+from dronebms.config_remote import ChargerConfig, MavlinkConfig, MetricsConfig, MqttConfig
 from dronebms.errors import ConfigError
 from dronebms.limits import (
     LimitChange,
@@ -116,17 +116,6 @@ class BatteryConfig(Section):
         )
 
 
-class MavlinkConfig(Section):
-    """The link to the flight controller."""
-
-    url: str = "udpout:127.0.0.1:14550"
-    system_id: Annotated[int, Field(ge=1, le=255)] = 1
-    vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
-    battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: the first that is free
-    accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # that may ask
-    signing_key: Word | None = None  # file with a passphrase
-
-
 class StatusConfig(Section):
     """The local stream for viewers."""
 
@@ -140,9 +129,18 @@ class StateConfig(Section):
 
 
 class RecordingConfig(Section):
-    """Where runs are recorded."""
+    """Where runs are recorded, and how much of them is kept."""
 
     dir: str
+    max_mb: Positive = 512.0  # of all files
+    max_days: Positive | None = None  # None: as long as there is room
+    file_mb: Positive = 16.0  # a file goes on in another one then
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RecordingConfig":
+        if self.max_mb < 2 * self.file_mb:
+            raise ValueError("max_mb to be twice file_mb at the least")
+        return self
 
 
 class LimitConfig(Section):

@@ -1,6 +1,6 @@
-"""What a TOML file may say for a fleet: metrics to be scraped, messages to a broker, a charger."""
+"""Whom a TOML file may let the service tell: a flight controller, a scraper, a broker, a charger."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -16,6 +16,17 @@ def _topic(text: str) -> str:
 
 
 Topic = Annotated[str, AfterValidator(_topic)]
+
+
+class MavlinkConfig(Section):
+    """The link to the flight controller."""
+
+    url: str = "udpout:127.0.0.1:14550"
+    system_id: Annotated[int, Field(ge=1, le=255)] = 1
+    vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
+    battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: the first that is free
+    accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # that may ask
+    signing_key: Word | None = None  # file with a passphrase
 
 
 class MetricsConfig(Section):

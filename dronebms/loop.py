@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dronebms.clock import Clock
 from dronebms.monitor import Monitor, Report
 from dronebms.packs import PARALLEL, Supply
-from dronebms.recording import Recorder
+from dronebms.recorder import Recorder
 from dronebms.vehicle import VehicleState
 
 PERIOD_S = 0.1
@@ -30,7 +30,8 @@ class Loop:
             state = self.vehicle(t_s)
             stepped = supply.step(t_s, state)
             if self.recorder is not None:
-                self.recorder.stepped(t_s, state)
+                events = [event for report in stepped for event in report.status.events]
+                self.recorder.stepped(t_s, state, events)
             yield from stepped
 
 

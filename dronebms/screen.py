@@ -10,7 +10,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 from rich.console import Console
 from rich.segment import Segment
@@ -18,10 +17,10 @@ from rich.segment import Segment
 from dronebms.clock import Clock
 from dronebms.monitor import Report
 from dronebms.protection import Event
-from dronebms.screen_picture import PAGES, Canvas, View, expired, printable, render
+from dronebms.screen_picture import PAGES, Canvas, View, expired, render
 from dronebms.screen_terminal import REDRAW, Terminal
 from dronebms.spoken import event_sentence, sentences
-from dronebms.textline import clock_text, duration
+from dronebms.textline import clock_text, duration, printable
 
 _REDRAW_S = 0.5
 _PLAIN_S = 1.0
@@ -94,14 +93,9 @@ class Screen:
             self._terminal.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the terminal back."""
-        self._terminal.__exit__(kind, error, trace)
+        self._terminal.__exit__()
 
     def __call__(self, report: Report) -> None:
         """Keep the newest report of a battery, and draw when it is time.

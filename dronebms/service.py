@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from dronebms.actions import Do
+from dronebms.archive import Bounds, Folder
 from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, SystemClock, unix_s
 from dronebms.config import BatteryConfig, Config
@@ -14,7 +15,8 @@ from dronebms.gauges import OnPoll, TappedGauge
 from dronebms.loop import PERIOD_S, Loop, live_ticks
 from dronebms.monitor import Monitor, Report, Rules, Sink, Source
 from dronebms.passportsink import PassportSink
-from dronebms.recording import Recorded, Recorder
+from dronebms.recorder import Recorder
+from dronebms.recording import Recorded, Start
 from dronebms.recovery import RecoveryProgram
 from dronebms.stream import Stream
 from dronebms.threads import BusThread, PolledGauge
@@ -26,39 +28,28 @@ from mavlink_bridge.link import open_link
 from sim.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError
+from smartbattery.known import Known
 from smartbattery.linux import LinuxBus, no_recovery
 from smartbattery.lock import GaugeLock
 from smartbattery.mux import MuxBus
 from smartbattery.recording import Transfer
 from smartbattery.vendors import profile_named
 
+_MB = 1e6
 _log = logging.getLogger(__name__)
+More = Callable[[Config, ExitStack, Clock], list[Sink]]  # makes what the command line may load
 
 
-More = Callable[[Config, ExitStack, Clock], list[Sink]]
-
-
-def no_more(_config: Config, _stack: ExitStack, _clock: Clock) -> list[Sink]:
-    """Return no further sinks."""
-    return []
-
-
-def serve(config: Config, stack: ExitStack, more: More = no_more) -> None:
+def serve(config: Config, stack: ExitStack, more: Sequence[More] = ()) -> None:
     """Run the service until it is told to stop; raises what `service_reports` does."""
     for _ in service_reports(config, stack, SystemClock(), more):
         pass
 
 
 def service_reports(
-    config: Config, stack: ExitStack, clock: Clock, more: More = no_more
+    config: Config, stack: ExitStack, clock: Clock, more: Sequence[More] = ()
 ) -> Iterator[Report]:
     """Start the service and yield every step, without end.
-
-    Args:
-        config: the whole of it.
-        stack: ends what is begun here.
-        clock: of the loop.
-        more: makes the sinks that only the command line may load.
 
     Raises:
         ConfigError: a limit or scenario that cannot be used, or a pack that another program reads.
@@ -67,9 +58,9 @@ def service_reports(
     _lock(config, stack)
     recorder: Recorder | None = None
 
-    def polled(index: int, t_s: float, transfers: Sequence[Transfer]) -> None:
+    def polled(index: int, t_s: float, transfers: Sequence[Transfer], known: Known) -> None:
         if recorder is not None:
-            recorder.polled(index, t_s, transfers)
+            recorder.polled(index, t_s, transfers, known)
 
     bridge = _bridge(config, stack, clock)
     sinks = list[Sink]((bridge, log_events))
@@ -79,7 +70,7 @@ def service_reports(
         sinks.append(ChargerHook(config.charger.command, clock))
     if config.state is not None:
         sinks.append(stack.enter_context(closing(PassportSink(Path(config.state.dir), unix_s))))
-    sinks += more(config, stack, clock)
+    sinks += [sink for make in more for sink in make(config, stack, clock)]
     rules = Rules(config.limit_changes(), tuple(row.action() for row in config.action))
     sources = _sources(config, stack, clock, polled)
     monitors = [
@@ -87,7 +78,7 @@ def service_reports(
         for index, (source, battery) in enumerate(zip(sources, config.battery, strict=True))
     ]
     _log.info("telling %s", config.mavlink.url)
-    recorder = _recorder(config, stack)  # last: what cannot start leaves no empty recording
+    recorder = _recorder(config, rules, stack)  # last: what cannot start leaves no empty recording
     loop = Loop(clock, bridge.pump, monitors, recorder, config.topology)
     return loop.reports(live_ticks(clock))
 
@@ -180,23 +171,18 @@ def log_events(report: Report) -> None:
         _log.log(level, "battery %d %s: %s", report.index + 1, label, event.text, extra=which)
 
 
-def _recorder(config: Config, stack: ExitStack) -> Recorder | None:
-    if config.recording is None:
+def _recorder(config: Config, rules: Rules, stack: ExitStack) -> Recorder | None:
+    told = config.recording
+    if told is None:
         return None
-    folder = Path(config.recording.dir)
-    changes = config.limit_changes()
-    batteries = [Recorded(b.facts(), b.address, changes, b.gauge) for b in config.battery]
+    batteries = tuple([Recorded(b.facts(), b.address, b.gauge) for b in config.battery])
+    start = Start(batteries, rules, config.topology)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Numbered, not dated: a companion computer often has no idea what day it is.
-        numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
-        last = max((int(text) for text in numbers if text.isdecimal()), default=0)
-        path = folder / f"run-{last + 1:05d}.rec"
-        recorder = Recorder(path, batteries)
-    except (OSError, ConfigError) as error:
+        store = Folder(Path(told.dir), Bounds(told.max_mb * _MB, told.file_mb * _MB, told.max_days))
+    except OSError as error:
         # A card that has gone read-only must not keep a pack unguarded.
-        _log.error("nothing is recorded in %s: %s", folder, error)
+        _log.error("nothing is recorded in %s: %s", told.dir, error.strerror)
         return None
+    recorder = Recorder(store, start)
     stack.callback(recorder.close)
-    _log.info("recording to %s", path)
     return recorder

@@ -7,14 +7,10 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from dronebms.clock import Clock
-from dronebms.gauges import OnPoll, TappedGauge
+from dronebms.gauges import OnPoll, Polled, TappedGauge
 from smartbattery.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from smartbattery.recording import Transfer
 
 _log = logging.getLogger(__name__)
 _KEPT = 600  # polls that nobody has taken; a minute at 10 Hz
@@ -34,7 +30,7 @@ class PolledGauge:
         self._gauge = gauge
         self._index = index
         self._on_poll = on_poll
-        self._done: deque[tuple[Snapshot, tuple[Transfer, ...]]] = deque(maxlen=_KEPT)
+        self._done: deque[Polled] = deque(maxlen=_KEPT)
         self._latest: Snapshot | None = None
         self._trouble: str | None = None
 
@@ -45,8 +41,8 @@ class PolledGauge:
     def poll(self, now_s: float) -> Snapshot:
         """Return the newest snapshot as it stands at `now_s`."""
         while self._done:
-            self._latest, transfers = self._done.popleft()
-            self._on_poll(self._index, self._latest.t_s, transfers)
+            self._latest, transfers, known = self._done.popleft()
+            self._on_poll(self._index, self._latest.t_s, transfers, known)
         if self._latest is None:
             return Snapshot(now_s, trouble="the gauge has not been heard yet")
         self._tell(self._latest)

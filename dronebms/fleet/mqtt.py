@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,8 @@ class Mqtt:
     def __init__(self, config: MqttConfig, path: Path | None, charger: str | None = None) -> None:
         self._config, self._charger = config, charger
         self._path = _MEMORY if path is None else str(path)
+        with suppress(OSError):  # SQLite says why
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
         self._boot = secrets.token_hex(8)
         self._sequences: dict[str, int] = {}
         self._due_s: dict[int, float] = {}

@@ -19,7 +19,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.config import Config
 from dronebms.errors import DroneBmsError
-from dronebms.recording import Poll, Step, read_records
+from dronebms.recording import Poll, Start, Step, read_records
 from dronebms.service import serve
 from dronebms.tomlfile import validated
 
@@ -144,13 +144,14 @@ def test_a_run_that_is_killed_is_recorded_beside_older_ones_and_readable(
         ground.listen_until(ground.heard("BATTERY_STATUS", times=2))  # the first one's step is over
         process.kill()
     assert sorted(path.name for path in runs.iterdir()) == [
+        "incidents",
         "run-00041.rec",
         "run-00042.rec",
         "run-old.rec",
     ]
     assert (runs / "run-00041.rec").read_text() == "an older one"
     records = list(read_records(runs / "run-00042.rec"))
-    assert {type(record) for record in records} == {Poll, Step}
+    assert {type(record) for record in records} == {Start, Poll, Step}
 
 
 def test_a_missing_bus_is_told_once_and_the_service_goes_on_without_inventing_a_battery(

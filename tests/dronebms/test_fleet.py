@@ -4,9 +4,11 @@ import contextlib
 import json
 import logging
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from socket import SOCK_STREAM
 from time import monotonic, sleep
 from typing import Any
 from urllib.request import Request, urlopen
@@ -15,13 +17,17 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from dronebms.cli_extras import fleet_sinks
 from dronebms.clock import VirtualClock
+from dronebms.config import Config
 from dronebms.config_remote import MetricsConfig, MqttConfig
 from dronebms.errors import ConfigError
 from dronebms.fleet.metrics import Metrics
 from dronebms.fleet.mqtt import Mqtt
 from dronebms.fleet.outbox import Message, Outbox
 from dronebms.limits import Severity
+from dronebms.monitor import Sink
+from dronebms.tomlfile import validated
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report, an_event
@@ -40,7 +46,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def metrics(clock: VirtualClock) -> Iterator[tuple[Metrics, Scrape]]:
-    config = MetricsConfig(port=free_port())
+    config = MetricsConfig(port=free_port(SOCK_STREAM))
     made = Metrics(config, clock)
 
     def scrape() -> list[Sample]:
@@ -134,6 +140,77 @@ def test_only_this_computer_can_scrape_unless_told_otherwise() -> None:
     assert MetricsConfig().address == "127.0.0.1"
 
 
+# Both, as a configuration asks for them.
+
+BASE = '[[battery]]\nbus = "sim:survey"\n'
+
+
+def sinks_of(text: str, stack: contextlib.ExitStack) -> list[Sink]:
+    return fleet_sinks(validated(Config, BASE + text, "x.toml"), stack, VirtualClock())
+
+
+def test_nothing_is_told_unless_it_is_asked_for() -> None:
+    with contextlib.ExitStack() as stack:
+        assert sinks_of("", stack) == []
+
+
+def test_a_configuration_makes_both(tmp_path: Path) -> None:
+    told = f"""
+[metrics]
+port = {free_port(SOCK_STREAM)}
+[mqtt]
+host = "127.0.0.1"
+port = {free_port(SOCK_STREAM)}
+[charger]
+topic = "charger"
+[state]
+dir = "{tmp_path}/state"
+"""
+    with contextlib.ExitStack() as stack:
+        metrics, mqtt = sinks_of(told, stack)
+        mqtt(a_report())
+        metrics(a_report())
+        assert kept(tmp_path / "state" / "mqtt.sqlite", 1)[0]["topic"] == "dronebms/battery1/report"
+
+
+def test_a_port_in_use_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.ExitStack() as stack:
+        told = f"[metrics]\nport = {free_port(SOCK_STREAM)}\n"
+        assert len(sinks_of(told, stack)) == 1
+        assert sinks_of(told, stack) == []
+    assert "no metrics at 127.0.0.1:" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("section", "package"), [("metrics", "prometheus_client"), ("mqtt", "paho.mqtt.client")]
+)
+def test_an_extra_that_is_not_installed_is_a_sentence(
+    section: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, f"dronebms.fleet.{section}")
+    monkeypatch.setitem(sys.modules, package, None)
+    told = f"[{section}]\n" + ("host = 'h'\n" if section == "mqtt" else "")
+    with contextlib.ExitStack() as stack, pytest.raises(ConfigError) as caught:
+        sinks_of(told, stack)
+    assert f"[{section}] needs {package}" in str(caught.value)
+    assert f"pip install 'dronebms[{section}]'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[charger]\ntopic = "a"\n', "[mqtt] beside charger.topic"),
+        ("[charger]\n", "command, topic or both"),
+        ("[metrics]\nport = 0\n", "metrics.port"),
+        ('[mqtt]\nhost = ""\n', "mqtt.host"),
+    ],
+)
+def test_what_a_configuration_cannot_mean_is_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validated(Config, BASE + text, "x.toml")
+    assert sentence in str(caught.value)
+
+
 # What waits for a broker.
 
 
@@ -184,7 +261,7 @@ def test_what_is_underway_is_not_dropped() -> None:
 
 def away(**told: Any) -> MqttConfig:  # noqa: ANN401 - of the section
     """Return a broker that is not there."""
-    return MqttConfig(host="127.0.0.1", port=free_port(), **told)
+    return MqttConfig(host="127.0.0.1", port=free_port(SOCK_STREAM), **told)
 
 
 def kept(path: Path, count: int) -> list[dict[str, Any]]:

@@ -1068,3 +1068,28 @@ def test_a_voltage_word_of_ones_is_no_voltage_and_ends_none(tmp_path: Path) -> N
     assert before_v is not None
     assert gauge.poll(0.1).voltage_v == before_v
     assert gauge.poll(3.0).voltage_v is None
+
+
+@pytest.mark.parametrize("name", ["survey", "bq40"])
+@pytest.mark.parametrize("handed_over_s", [0.0, 0.3, 7.7, 12.0])
+def test_a_gauge_that_goes_on_from_what_another_knew_asks_and_says_the_same(
+    name: str, handed_over_s: float
+) -> None:
+    clock = VirtualClock()
+    bus, _ = open_virtual(name, clock, 1, (parse_fault("nack@3"), parse_fault("bad_pec@9")))
+    asked: list[Transfer] = []
+    first = Gauge(RecordingBus(bus, asked.append))
+    second: Gauge | None = None
+    playback = PlaybackBus()
+    for step in range(200):
+        now_s = step / 10
+        clock.sleep_until(now_s)
+        asked.clear()
+        said = first.poll(now_s)
+        assert said.voltage_v is not None
+        if second is not None:
+            playback.load(asked)
+            assert second.poll(now_s) == said
+        elif now_s >= handed_over_s:
+            second = Gauge(playback)
+            assert second.go_on(first.known()) == said
