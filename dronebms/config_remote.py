@@ -1,4 +1,4 @@
-"""Whom a TOML file may let the service tell: a flight controller, a scraper, a broker, a charger."""
+"""Whom a TOML file lets the service tell: a flight controller, a scraper, a broker, a charger."""
 
 from typing import Annotated, Literal
 
