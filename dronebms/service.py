@@ -12,9 +12,11 @@ from dronebms.clock import Clock, SystemClock, unix_s
 from dronebms.config import BatteryConfig, Config
 from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, TappedGauge
+from dronebms.governor import unstated
 from dronebms.loop import PERIOD_S, Loop, live_ticks
 from dronebms.monitor import Monitor, Report, Rules, Sink, Source
 from dronebms.passportsink import PassportSink
+from dronebms.preflight import GroundLog
 from dronebms.recorder import Recorder
 from dronebms.recording import Recorded, Start
 from dronebms.recovery import RecoveryProgram
@@ -63,7 +65,7 @@ def service_reports(
             recorder.polled(index, t_s, transfers, known)
 
     bridge = _bridge(config, stack, clock)
-    sinks = list[Sink]((bridge, log_events))
+    sinks = list[Sink]((bridge, log_events, GroundLog()))
     if (stream := _stream(config, stack)) is not None:
         sinks.append(stream)
     if config.charger is not None and config.charger.command is not None:
@@ -131,7 +133,8 @@ def _sources(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) ->
             gauge = TappedGauge(wire, battery.address, battery.cells, profile)
             sources[index] = PolledGauge(gauge, index, on_poll)
             polled.append(sources[index])
-            _log.info("battery %d: %s", index + 1, battery.place)
+            for line in (battery.place, *unstated(battery.facts())):
+                _log.info("battery %d: %s", index + 1, line)
         thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
         stack.callback(thread.close)
     return [sources[index] for index in range(len(sources))]

@@ -144,8 +144,9 @@ def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
 
 
 def decided(report: Report) -> dict[str, object]:
-    """Return the line of a report without the sentence about what is not heard yet."""
-    return predictions.line(report) | {"trouble": None}
+    """Return the line of a report without the sentences about what is not heard yet."""
+    unsaid = ("trouble",) if report.snapshot.voltage_v is not None else ("trouble", "go")
+    return predictions.line(report) | dict.fromkeys(unsaid)
 
 
 def test_an_adapter_that_hangs_delays_neither_the_other_adapters_pack_nor_the_loop(
