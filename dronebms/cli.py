@@ -22,6 +22,7 @@ from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
 from dronebms.cli_extras import fleet_sinks
+from dronebms.cli_packs import packs
 from dronebms.cli_probe import probe
 from dronebms.cli_replay import replay
 from dronebms.cli_report import plot, report
@@ -153,6 +154,7 @@ COMMANDS = {
     "plot": plot,
     "check": check,
     "ardupilot-script": ardupilot_script,
+    "packs": packs,
     "campaign": campaign,
 }
 

@@ -21,6 +21,7 @@ from smartbattery.registers import ADDRESS, CELLS
 from smartbattery.vendors import PROFILES
 
 UNUSABLE = 2
+_STATE_DIR = "/var/lib/dronebms"
 _MOST_RUNS, _MOST_JOBS = 1_000_000, 1024
 DEMO_URL = "udpout:127.0.0.1:14550"
 
@@ -76,6 +77,11 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     return whole
 
 
+def _maybe(text: str) -> str:
+    """Take a positional argument that may be left out."""
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A command as its --help shows it; {flights} and {faults} in the example are filled in."""
@@ -107,6 +113,7 @@ class Option:
         kinds: dict[object, dict[str, Any]] = {
             bool: {"action": "store_true"},
             list: {"action": "append", "default": []},
+            _maybe: {"nargs": "?"},
         }
         choice = "choices" if isinstance(self.kind, tuple) else "type"
         words: dict[str, Any] = {"help": self.help, "metavar": self.metavar}
@@ -149,6 +156,9 @@ PAGES = (
     Page("ardupilot-script", "write the Lua driver that makes ArduPilot use this battery",
          "Write dronebms.lua, for the vehicle's APM/scripts folder (ArduPilot 4.5 and newer). A driver that was changed by hand is not replaced without --force.",
          "dronebms ardupilot-script -o ."),
+    Page("packs", "the passports of packs: how they age, which cell is weak",
+         "Show what the flights of each pack say together; of one pack every flight. Passports are kept by a service whose configuration has [state] dir.",
+         "dronebms packs 1001 --state-dir /var/lib/dronebms"),
     Page("campaign", "many seeds of a simulated flight on all cores, and a table of what came of them",
          "Fly many seeds of a simulated flight on all cores. What is flown is kept line by line; the same command goes on with what is missing, also with more runs.",
          "dronebms campaign survey --runs 200 --fault weak_cell. Flights: {flights}. Faults: {faults}."),
@@ -193,6 +203,13 @@ OPTIONS = (
     Option("--capacity-mah", "replay report plot", "rated capacity", "MAH", _positive),
     Option("--chemistry", "replay report plot", None, kind=tuple(row.name for row in CHEMISTRIES)),
     Option("--cutoff-cell-v", "replay report plot", "volts of the weakest cell at which the pack is empty", "V", _positive),
+    Option("serial", "packs", "one pack: its serial number, or its whole name", "SERIAL", _maybe),
+    Option("--state-dir", "packs", f"the folder of [state] dir ({_STATE_DIR})", "DIR", Path, Path(_STATE_DIR)),
+    Option("--add", "packs", "replay a recorded flight into the passport; may be repeated; a flight twice is one", "FLIGHT", list),
+    Option("--json", "packs", "print a JSON line a pack", kind=bool),
+    Option("--csv", "packs", "write the flights as a table", "FILE", Path),
+    Option("--database", "packs", "read a fleet's database instead (extra fleet)", "URL"),
+    Option("--push", "packs", "copy the flights to a fleet's database; what is there already stays one", "URL"),
     Option("scenario", "campaign", "a shipped flight or a TOML file", "SCENARIO"),
     Option("--runs", "campaign", "how many seeds", "N", _between(1, _MOST_RUNS), required=True),
     Option("--seed", "campaign", "the first of them (1)", "FIRST", _seed, 1),
