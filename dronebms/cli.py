@@ -28,7 +28,6 @@ from dronebms.cli_replay import replay
 from dronebms.cli_report import plot, report
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
-from dronebms.config import read_config
 from dronebms.errors import DroneBmsError, RecordingError
 from dronebms.monitor import Report
 from dronebms.options import DEMO_URL, UNUSABLE, parser
@@ -140,7 +139,7 @@ def _printer(*, as_json: bool) -> Callable[[Report], None]:
 def _run(options: argparse.Namespace) -> None:
     logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
-        serve(read_config(options.config), stack, [fleet_sinks])
+        serve(options.config, stack, [fleet_sinks])
 
 
 COMMANDS = {

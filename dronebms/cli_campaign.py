@@ -46,7 +46,9 @@ def campaign(options: argparse.Namespace) -> None:
 
 def _workers(scheduler: str) -> AbstractContextManager[Executor]:
     """Return a cluster's; what that needs is loaded only now."""
-    workers: AbstractContextManager[Executor] = load("cluster", "--scheduler").workers(scheduler)
+    workers: AbstractContextManager[Executor] = load("cluster", "--scheduler needs").workers(
+        scheduler
+    )
     return workers
 
 
