@@ -6,7 +6,6 @@
 import argparse
 import csv
 import hashlib
-import importlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from dronebms.cli_exit import say
+from dronebms.cli_extras import load
 from dronebms.errors import ConfigError, FlightError
 from dronebms.passport import FILE, Database, Passports, SqliteFile
 from dronebms.passportflight import Flights
@@ -85,11 +85,7 @@ def _tracked(names: Sequence[str]) -> Iterator[str]:
 
 def _fleet(url: str) -> Database:
     """Return a fleet's database; what that needs is loaded only now."""
-    try:
-        module = importlib.import_module("dronebms.fleet.database")
-    except ModuleNotFoundError as error:
-        hint = "pip install 'dronebms[fleet]'"
-        raise ConfigError(f"--database and --push need {error.name}: {hint}") from error
+    module = load("database", "--database and --push need", "fleet")
     database: Database = module.FleetDatabase(url)
     return database
 
