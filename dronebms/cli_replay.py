@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 
 from rich.console import Console
 from rich.progress import Progress
@@ -9,6 +10,7 @@ from rich.progress import Progress
 from dronebms import replay as flown
 from dronebms.cli_exit import DONE, FAILED, say
 from dronebms.sidecar import FlightOptions
+from mavlink_bridge.logs import read_log
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -25,7 +27,11 @@ def replay(options: argparse.Namespace) -> int:
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(options.flight.name, total=1.0)
         reports = flown.reports(
-            options.flight, told, lambda share: bar.update(task, completed=share), missing.append
+            options.flight,
+            told,
+            lambda share: bar.update(task, completed=share),
+            missing.append,
+            partial(read_log, battery=options.battery - 1),
         )
         lines = flown.replay(options.flight, reports, options.out)
     print("\n".join(lines), file=talk)

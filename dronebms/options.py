@@ -21,7 +21,7 @@ from smartbattery.registers import ADDRESS, CELLS
 from smartbattery.vendors import PROFILES
 
 UNUSABLE = 2
-_MOST_RUNS, _MOST_JOBS = 1_000_000, 1024
+_MOST_RUNS, _MOST_JOBS, _MOST_BATTERIES = 1_000_000, 1024, 16
 DEMO_URL = "udpout:127.0.0.1:14550"
 
 Command: TypeAlias = Callable[[argparse.Namespace], int | None]  # exit code, None is 0
@@ -131,7 +131,7 @@ PAGES = (
          "Read every register and status word of a pack, and say what is wrong with it. Never writes a setting. Exit code 1: no pack, or one that has tripped or failed.",
          "dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35"),
     Page("replay", "a recorded flight through the same estimator",
-         "Replay a flight (.csv, .csv.gz with its .json) or a recording.",
+         "Replay a flight (.csv, .csv.gz with its .json), a recording, or the log of a flight controller (ArduPilot .bin, PX4 .ulg, .tlog).",
          "dronebms replay flight.csv.gz --out predictions.jsonl"),
     Page("sitl", "a virtual pack behind a simulated vehicle",
          "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a flight's file, an ArduPilot gets the pack's voltage, and the service reports to the same vehicle. "
@@ -181,6 +181,7 @@ OPTIONS = (
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
     Option("flight", "replay", None, "FLIGHT", Path),
     Option("--out", "replay", "write the predictions there; - is stdout", "P.jsonl"),
+    Option("--battery", "replay", "which battery of a flight controller's log (1)", "N", _between(1, _MOST_BATTERIES), 1),
     Option("--cells", "replay", "cells in series", "N", int),
     Option("--capacity-mah", "replay", "rated capacity", "MAH", _positive),
     Option("--chemistry", "replay", None, kind=tuple(row.name for row in CHEMISTRIES)),
