@@ -40,7 +40,16 @@ def mavlogdump(path: Path, *kinds: str) -> list[Row]:
     """Return what pymavlink's own tool prints."""
     tool = shutil.which("mavlogdump.py", path=str(Path(sys.executable).parent))
     assert tool is not None
-    command = [sys.executable, tool, "--format", "json", "--types", ",".join(kinds), str(path)]
+    command = [
+        sys.executable,
+        tool,
+        "--show-source",
+        "--format",
+        "json",
+        "--types",
+        ",".join(kinds),
+        str(path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - pymavlink's
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [{"kind": row["meta"]["type"]} | row["meta"] | row["data"] for row in rows]
@@ -48,7 +57,7 @@ def mavlogdump(path: Path, *kinds: str) -> list[Row]:
 
 def ulog2csv(path: Path, folder: Path) -> dict[str, list[Row]]:
     """Return what pyulog's own tool writes, by topic."""
-    command = [sys.executable, "-m", "pyulog.ulog2csv", "-o", str(folder), str(path)]
+    command = [str(Path(sys.executable).with_name("ulog2csv")), "-o", str(folder), str(path)]
     subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - pyulog's
     found = {}
     for file in folder.glob("*_0.csv"):
@@ -120,9 +129,8 @@ PARM = (3, "PARM", "QNff", "TimeUS,Name,Value,Default")
 
 
 def sample(us: int, battery: int, volts: float, centi_degc: int = 0) -> bytes:
-    return pack(
-        "<QBfffffhfBBB", us, battery, volts, volts, 9.5, 1.0, 1.0, centi_degc, 0.0, 77, 1, 0
-    )
+    power = (volts, volts, 9.5, 1.0, 1.0)
+    return pack("<QBfffffhfBBB", us, battery, *power, centi_degc, 0.0, 77, 1, 0)
 
 
 def cells(us: int, battery: int, *raw: int) -> bytes:
@@ -206,9 +214,8 @@ def test_a_tlog_has_the_samples_that_mavlogdump_shows_of_each_source() -> None:
             assert row["voltage_v"] == pytest.approx(sum(mv) / 1000)
             assert row.get("current_a", -0.01) == pytest.approx(said["current_battery"] / 100)
             if component == 180:
-                assert [row[f"cell{k}_v"] for k in (1, 2, 3, 4)] == pytest.approx(
-                    [v / 1000 for v in mv]
-                )
+                cells_v = [row[f"cell{k}_v"] for k in (1, 2, 3, 4)]
+                assert cells_v == pytest.approx([v / 1000 for v in mv])
             compared += 1
     assert compared > 100
     last = list(rows_of(read_log(TLOG, LIPO_4S)))[-1]
@@ -243,7 +250,7 @@ def test_what_a_log_lacks_is_told_by_its_option() -> None:
         read_log(ULG, FlightOptions())
     with pytest.raises(FlightError, match=r"has no sample of battery 3$"):
         read_log(BIN, LIPO_4S, 2)
-    with pytest.raises(FlightError, match="cell columns end with cell3_v, and the pack .* 4 cells"):
+    with pytest.raises(FlightError, match=r"end with cell3_v, and the pack .* 4 cells"):
         read_log(ULG, LIPO_4S)
 
 
@@ -267,6 +274,7 @@ def test_a_damaged_log_is_a_flight_or_one_sentence_and_never_chatter(
     path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data, other = path.read_bytes(), tmp_path / f"x{path.suffix}"
+    sentences: list[str] = []
     random, flights = Random(1), 0  # noqa: S311 - damage, no secret
     for turn in range(60):
         if turn % 3 == 0:
@@ -284,6 +292,7 @@ def test_a_damaged_log_is_a_flight_or_one_sentence_and_never_chatter(
             list(FlightSource(read_log(other, LIPO if path is ULG else LIPO_4S)).ticks())
             flights += 1
         except FlightError as error:
-            assert str(error).startswith(str(other))
+            sentences.append(str(error))
     assert flights > 20
+    assert all(text.startswith(str(other)) and "\n" not in text for text in sentences)
     assert capfd.readouterr() == ("", "")
