@@ -106,6 +106,16 @@ def _budgets(caps: Caps, drawn: Drawn, values: Values, now_s: float) -> list[tup
     return found
 
 
+def unstated(facts: BatteryFacts) -> tuple[str, ...]:
+    """Return a sentence when nobody has told what keeps the aircraft in the air."""
+    if facts.limp_home_a is not None:
+        return ()
+    return (
+        f"limp_home_a is not stated: {_LIMP:g} times the mean power in flight is taken for it, and "
+        f"nothing is asked of the vehicle before {_LIMP_KNOWN_S:.0f} s of load have shown that",
+    )
+
+
 class Governor:
     """One battery's asking."""
 

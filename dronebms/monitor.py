@@ -92,7 +92,7 @@ class Monitor:
         self._plausible = Plausible()
         self._physics = Physics()
         self._estimator = Estimator(facts)
-        self._judge = Judge(self._limits(facts), facts)
+        self._judge = Judge(self.limits(rules.limit_changes), facts)
         self._actions = Actions(rules.actions, index)
         self.sink_failures = 0
 
@@ -132,6 +132,16 @@ class Monitor:
                 _log.exception("a sink failed and is skipped for this step")
         return report
 
+    def use(self, rules: Rules) -> None:
+        """Go by other rules from now on; what is tripped stays so until it clears.
+
+        Raises:
+            ConfigError: a change of a limit that cannot be; the old rules stay.
+        """
+        self._judge.use(self.limits(rules.limit_changes), self._facts)
+        self._changes = rules.limit_changes
+        self._actions.use(rules.actions)
+
     def _learn(self, identity: Identity) -> None:
         """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""
         facts, known = self._told.completed(identity), self._facts
@@ -143,11 +153,16 @@ class Monitor:
             return
         self._facts = facts
         try:
-            limits = self._limits(facts)
+            limits = self.limits(self._changes)
         except ConfigError as error:
             _log.error("%s; this pack is judged by the limits as shipped", error)
             limits = default_limits(facts)
         self._judge.use(limits, facts)
 
-    def _limits(self, facts: BatteryFacts) -> tuple[Limit, ...]:
-        return changed_limits(default_limits(facts), self._changes)
+    def limits(self, changes: tuple[LimitChange, ...]) -> tuple[Limit, ...]:
+        """Return the protection table of the pack as it is known now.
+
+        Raises:
+            ConfigError: a change that cannot be.
+        """
+        return changed_limits(default_limits(self._facts), changes)

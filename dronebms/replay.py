@@ -135,10 +135,11 @@ class Summary:
         lines += [
             f"{clock_text(event.t_s)} {event.severity.label}: {event.text}" for event in self.events
         ]
-        lines.append(self._hindsight())
+        lines.append(self.hindsight())
         return lines
 
-    def _hindsight(self) -> str:
+    def hindsight(self) -> str:
+        """Return how good the time left was, in a sentence."""
         if self.ended_s is None:
             return "the pack did not reach its end"
         start_s = self.answers[0][0] if self.answers else self.ended_s

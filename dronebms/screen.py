@@ -10,7 +10,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 from rich.console import Console
 from rich.segment import Segment
@@ -18,10 +17,10 @@ from rich.segment import Segment
 from dronebms.clock import Clock
 from dronebms.monitor import Report
 from dronebms.protection import Event
-from dronebms.screen_picture import PAGES, Canvas, View, expired, printable, render
+from dronebms.screen_picture import PAGES, Canvas, View, expired, render
 from dronebms.screen_terminal import REDRAW, Terminal
 from dronebms.spoken import event_sentence, sentences
-from dronebms.textline import clock_text, duration
+from dronebms.textline import clock_text, duration, printable
 
 _REDRAW_S = 0.5
 _PLAIN_S = 1.0
@@ -77,7 +76,6 @@ class Screen:
         self._alarms = 0  # since the pause
         self._held: _Held | None = None
         self._page = ""
-        self._came_s = 0.0  # the newest report, by the viewer's clock
         self._drawn_s: float | None = None
         self._shown: list[list[Segment]] = []
         self._canvas: Canvas | None = None
@@ -94,14 +92,9 @@ class Screen:
             self._terminal.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the terminal back."""
-        self._terminal.__exit__(kind, error, trace)
+        self._terminal.__exit__()
 
     def __call__(self, report: Report) -> None:
         """Keep the newest report of a battery, and draw when it is time.
@@ -115,22 +108,13 @@ class Screen:
             replace(event, text=name + event.text) for event in report.status.events
         )
         self._alarms += sum(event.tripped for event in report.status.events)
-        self._came_s = self._clock.now_s()
         if self._plain:
             for event in report.status.events:
                 self._say(report, event_sentence(event))
-        self.idle()
-
-    def idle(self) -> None:
-        """Answer keys and draw when it is time; for a viewer that has heard nothing new.
-
-        Raises:
-            SystemExit: as `__call__`.
-        """
         now_s = self._clock.now_s()
         due = self._drawn_s is None or now_s - self._drawn_s >= self._interval_s
         if self._plain:
-            if due and self._reports:
+            if due:
                 self._drawn_s = now_s
                 self._speak()
             return
@@ -180,19 +164,16 @@ class Screen:
         self._shown = lines
 
     def _view(self, reports: tuple[Report, ...], now_s: float) -> View:
-        clock = clock_text(max((report.t_s for report in reports), default=0.0))
+        clock = clock_text(max(report.t_s for report in reports))
         if self._terminal.has_keys:
             clock = f"h: help  {clock}"
-        late_s = now_s - self._came_s
         if self._held is not None:
             alarms = f", alarms since: {self._alarms}" if self._alarms else ""
             clock = f"PAUSED for {duration(now_s - self._held.at_s)}{alarms}, p goes on"
-            late_s = 0.0
-        return View(self._link(), clock, self._page, is_loud=self._held is not None, late_s=late_s)
+        return View(self._link(), clock, self._page, is_loud=self._held is not None)
 
     def _speak(self) -> None:
-        late_s = self._clock.now_s() - self._came_s
-        now_s = max(report.t_s for report in self._reports.values()) + late_s
+        now_s = max(report.t_s for report in self._reports.values())
         for report in self._newest():
             new = sentences(expired(report, now_s))
             old = self._said.get(report.index, ())

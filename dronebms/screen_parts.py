@@ -11,7 +11,8 @@ from rich.text import Text
 from dronebms import textline as say
 from dronebms.monitor import Report
 from dronebms.protection import Event, Severity
-from dronebms.textline import DASH, Glyphs
+from dronebms.textline import DASH
+from dronebms.words import Glyphs
 
 MIN_CELL_WIDTH = 30
 _LABEL_WIDTH = 12

@@ -14,27 +14,15 @@ from dronebms.estimator import Estimate
 from dronebms.monitor import Report
 from dronebms.protection import Event, Status
 from dronebms.screen_parts import Frame
-from dronebms.textline import ASCII, SILENT_S, UNICODE, cells_heading
+from dronebms.textline import SILENT_S, cells_heading, printable
+from dronebms.words import ASCII, HELP, UNICODE
 
 _BIG_WIDTH, _BIG_HEIGHT = 72, 22
 _FIXED_ROWS = 3  # the link, the heading of the cells, the newest event
 _EXTRAS = 5
 _CELL_ROWS = 8  # as many as they get before anything extra
-_UNPRINTABLE = "?"
 
 PAGES = {"c": "cells", "l": "log", "h": "help", "?": "help"}
-_HELP = (
-    "p  pause: hold this picture; the flight goes on",
-    "c  every cell of every battery",
-    "l  log of what tripped and cleared",
-    "h  this help",
-    "q  leave",
-    "The same key goes back. Ctrl-L draws everything again.",
-    "",
-    "9 in 10 sure: meant to hold the truth so often; weak or cold packs less.",
-    "OLD: not heard for so long that it may be wrong. -: not known.",
-    "A bar of a cell begins where the pack is empty and ends where it is full.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +42,10 @@ class View:
     clock: str = ""  # at the right of the first line, with what else stands there
     page: str = ""  # one of PAGES
     is_loud: bool = False  # the clock says something that must not be overlooked
-    late_s: float = 0.0  # since the newest report came
 
 
 def render(
-    reports: Sequence[Report],
-    events: Sequence[Event] = (),
-    *,
-    canvas: Canvas,
-    view: View,
+    reports: Sequence[Report], events: Sequence[Event] = (), *, canvas: Canvas, view: View
 ) -> RenderableType:
     """Return a picture that fills the canvas exactly.
 
@@ -73,7 +56,7 @@ def render(
         view: how it is looked at.
     """
     frame = Frame(
-        now_s=max((report.t_s for report in reports), default=0.0) + view.late_s,
+        now_s=max((report.t_s for report in reports), default=0.0),
         width=canvas.width,
         height=canvas.height,
         glyphs=ASCII if canvas.ascii_only else UNICODE,
@@ -93,20 +76,8 @@ def expired(report: Report, now_s: float) -> Report:
     if now_s - report.t_s <= SILENT_S:
         return report
     return replace(
-        report,
-        snapshot=report.snapshot.at(now_s),
-        estimate=Estimate(now_s),
-        status=Status(now_s),
+        report, snapshot=report.snapshot.at(now_s), estimate=Estimate(now_s), status=Status(now_s)
     )
-
-
-def printable(text: str, *, ascii_only: bool) -> str:
-    """Return a text that cannot harm a terminal, whatever a gauge calls itself."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else _UNPRINTABLE for c in text)
-    if ascii_only and not text.isascii():
-        text = text.encode("ascii", "replace").decode("ascii")
-    return text
 
 
 def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:
@@ -126,7 +97,7 @@ def _page(
     frame = replace(frame, height=frame.height - _FIXED_ROWS - len(reports))
     if page == "help":
         marks = [f"{mark} {severity.label}" for severity, mark in frame.glyphs.marks.items()]
-        said = (*_HELP, f"Signs: {', '.join(marks)}.")
+        said = (*HELP, f"Signs: {', '.join(marks)}.")
         return [parts.rule("help", frame), *(Text(f" {line}") for line in said)]
     if page == "log":
         newest = events[-max(frame.height - 1, 1) :]

@@ -13,7 +13,7 @@ import threading
 import tty
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
@@ -55,12 +55,7 @@ class Terminal:
             self._handlers = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give it back; one that has gone away needs nothing."""
         self._give_back()
         self._handlers.close()

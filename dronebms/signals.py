@@ -27,7 +27,6 @@ _CAPACITY_FRAC = 0.2  # between what is told and what the gauge was made for
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
 _ESTIMATED = (
     "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s",
-    "home_reserve_s",
 )  # fmt: skip
 # SafetyStatus: what stops a charge alone (COV, OCC, ASCC, OTC, PTO, CTO, OC, CHGC, CHGV, PCHGC,
 # UTC, COVL); every other bit means that the pack may open, or has opened, its discharge transistor.
@@ -109,6 +108,8 @@ class Signals:
         self.serial = self.serial if serial is None else serial
         now_s = snapshot.t_s
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
+        if estimate.remaining_s is not None and estimate.home_s is not None:
+            values["home_left_s"] = estimate.remaining_s - estimate.home_s
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.facts.cells or len(snapshot.cells_v)
         values["dt_s"] = 0.0 if self._last_s is None else now_s - self._last_s

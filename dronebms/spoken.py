@@ -6,7 +6,7 @@ Minutes are cut, not rounded: one that is not full is not promised. Unknown is s
 
 from dronebms import textline as say
 from dronebms.monitor import Report
-from dronebms.protection import Event, Severity
+from dronebms.protection import Event
 
 _MINUTE_S, _MINUTES_FROM_S, _STEP_S = 60, 120.0, 10
 _PERCENT, _STEP_PCT = 100.0, 5
@@ -15,9 +15,9 @@ _PERCENT, _STEP_PCT = 100.0, 5
 def sentences(report: Report) -> tuple[str, ...]:
     """Return what is to be said of a battery, the most urgent first; each place has its subject."""
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
-    severity, home, _ = say.home_answer(report)
-    if severity is Severity.OK and estimate.turn_back_in_s is not None:
-        home = f"yes, turn back within {_minutes(estimate.turn_back_in_s)}"
+    _, home, _ = say.home_answer(report)
+    if home == "yes" and estimate.turn_back_in_s is not None:
+        home += f", turn back within {_minutes(estimate.turn_back_in_s)}"
     limit = "none known"
     if status.limited_by is not None:
         when = "" if status.limited_in_s is None else f" in {_minutes(status.limited_in_s)}"

@@ -4,11 +4,9 @@ Durations are seconds and are cut, not rounded: a minute that is not full is not
 Unknown is a dash. Cells count from 1 here, as on every screen.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from dronebms.monitor import Report
 from dronebms.protection import Severity
+from dronebms.words import SPOKEN, Glyphs
 from smartbattery.registers import CELLS, WORDS
 
 DASH = "-"
@@ -21,27 +19,6 @@ _WIDE_SPREAD_MV = 300.0  # at which the shipped limits warn under load
 _SPREAD_BAR_WIDTH = 8
 _TURN_BACK_SOON_S = 60.0
 SILENT_S = 2.0  # heartbeats and reports older than this are no longer news
-
-_SPOKEN = {
-    "cell_low": "weakest cell low",
-    "cell_critical": "weakest cell at its end",
-    "cell_emergency": "weakest cell far below its end",
-    "cell_high": "a cell above full",
-    "hot": "pack hot",
-    "hot_critical": "pack too hot",
-    "cold": "pack cold",
-    "silent": "gauge silent",
-    "lost": "gauge lost",
-    "implausible": "gauge contradicts itself",
-    "charge_low": "charge low",
-    "charge_critical": "charge nearly gone",
-    "time_low": "time may run out",
-    "time_critical": "time nearly gone",
-    "pack_low": "pack voltage at its end",
-    "current_2s": "current over 2 s",
-    "current_10s": "current over 10 s",
-    "current_60s": "current over a minute",
-}
 
 
 def duration(seconds: float | None) -> str:
@@ -73,9 +50,18 @@ def number(value: float | None, unit: str, decimals: int = 0) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f} {unit}"  # + 0.0: no minus before a zero
 
 
+def printable(text: str, *, ascii_only: bool) -> str:
+    """Return a text that cannot harm a terminal, whatever a gauge calls itself."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
+    if ascii_only and not text.isascii():
+        text = text.encode("ascii", "replace").decode("ascii")
+    return text
+
+
 def words(limit_id: str) -> str:
     """Return a limit as it is spoken."""
-    return _SPOKEN.get(limit_id, limit_id.replace("_", " "))
+    return SPOKEN.get(limit_id, limit_id.replace("_", " "))
 
 
 def age_s_of(report: Report, field: str | None, now_s: float) -> float | None:
@@ -203,7 +189,7 @@ def then(report: Report) -> tuple[str, float] | None:
     return min(after.items(), key=lambda row: row[1], default=None)
 
 
-def cells_heading(report: Report, now_s: float, glyphs: "Glyphs") -> str:
+def cells_heading(report: Report, now_s: float, glyphs: Glyphs) -> str:
     """Return the spread of the cells, the age of the oldest, and the ends of their bars."""
     facts, cells_v = report.facts, report.snapshot.cells_v
     known_v = [cell_v for cell_v in cells_v if cell_v is not None]
@@ -223,52 +209,3 @@ def cells_heading(report: Report, now_s: float, glyphs: "Glyphs") -> str:
 def headless_line(report: Report) -> str:
     """Return one battery at one moment, for `--headless`, `--plain` and logs."""
     return f"t={clock_text(report.t_s)}  {figures(report)}  {verdict(report)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """What a terminal can draw, each one column wide."""
-
-    full: str
-    parts: str  # of a bar's last column, emptiest first
-    rest: str
-    rule: str
-    degrees: str
-    ohms: str
-    marks: Mapping[Severity, str]
-    digits: Mapping[str, tuple[str, str, str]]  # three rows high
-
-    def bar(self, share: float, width: int) -> str:
-        """Return a bar of `width` columns, filled from the left by a share that is cut to 0..1."""
-        steps = len(self.parts) + 1
-        filled = round(min(max(share, 0.0), 1.0) * width * steps)
-        drawn = self.full * (filled // steps)
-        if filled % steps:
-            drawn += self.parts[filled % steps - 1]
-        return drawn.ljust(width, self.rest)
-
-    def big(self, text: str) -> list[str]:
-        """Return three rows that draw digits, colons and dashes large."""
-        return [" ".join(row) for row in zip(*(self.digits[c] for c in text), strict=True)]
-
-
-# fmt: off
-UNICODE = Glyphs(
-    "█", "▏▎▍▌▋▊▉", "░", "─", "°C", "mΩ", dict(zip(Severity, "●○▲◆■", strict=True)),
-    {
-        "0": ("█▀█", "█ █", "▀▀▀"), "1": ("▀█ ", " █ ", "▀▀▀"), "2": ("▀▀█", "█▀▀", "▀▀▀"),
-        "3": ("▀▀█", "▀▀█", "▀▀▀"), "4": ("█ █", "▀▀█", "  ▀"), "5": ("█▀▀", "▀▀█", "▀▀▀"),
-        "6": ("█▀▀", "█▀█", "▀▀▀"), "7": ("▀▀█", "  █", "  ▀"), "8": ("█▀█", "█▀█", "▀▀▀"),
-        "9": ("█▀█", "▀▀█", "▀▀▀"), ":": ("▄",   "▄",   " "),   "-": ("   ", "▀▀▀", "   "),
-    },
-)
-ASCII = Glyphs(
-    "#", "", ".", "-", "C", "mOhm", dict(zip(Severity, "*i!#X", strict=True)),
-    {
-        "0": (" _ ", "| |", "|_|"), "1": ("   ", "  |", "  |"), "2": (" _ ", " _|", "|_ "),
-        "3": (" _ ", " _|", " _|"), "4": ("   ", "|_|", "  |"), "5": (" _ ", "|_ ", " _|"),
-        "6": (" _ ", "|_ ", "|_|"), "7": (" _ ", "  |", "  |"), "8": (" _ ", "|_|", "|_|"),
-        "9": (" _ ", "|_|", " _|"), ":": (" ",   ".",   "."),   "-": ("   ", "---", "   "),
-    },
-)
-# fmt: on

@@ -26,6 +26,9 @@ BELOW = {
 }
 OWNERS = {  # package: the only files that may import it
     "distributed": r"dronebms/fleet/.*",
+    "paho": r"dronebms/fleet/.*",
+    "prometheus_client": r"dronebms/fleet/.*",
+    "matplotlib": r"dronebms/plots\.py",
     "pymavlink": r"mavlink_bridge/.*",
     "rich": r"dronebms/(screen\w*|cli(_\w+)?)\.py",
     "sqlalchemy": r"dronebms/fleet/.*",
@@ -38,14 +41,17 @@ TABLES = (
     "dronebms/chemistry.py",
     "dronebms/limits.py",
     "dronebms/options.py",
+    "dronebms/fleet/metric_rows.py",
+    "dronebms/panels.py",
     "dronebms/passportrows.py",
+    "dronebms/words.py",
     "sim/bq40rows.py",
     "sim/faults.py",
     "mavlink_bridge/stacks.py",
 )
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
-MAX_SOURCE_LINES = 11_390
+MAX_SOURCE_LINES = 12_610
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
 CATCHES_ALL = {"Exception", "BaseException"}
 Node = TypeVar("Node", bound=ast.AST)

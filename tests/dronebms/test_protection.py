@@ -43,7 +43,7 @@ LIPO_WINDOWED = [row for row in LIPO_ROWS if row.what in SPANS_S]
 LIPO = {row.limit_id: row for row in LIPO_ROWS}
 OF_ESTIMATE = {
     "resting_cell_v", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
-    "turn_back_in_s", "home_reserve_s",
+    "turn_back_in_s",
 }  # fmt: skip
 
 
@@ -90,6 +90,10 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
     }.get(what, {"current_a" if what in SUMMED else what: value})  # type: ignore[assignment]  # by name
     if what in OF_ESTIMATE:
         return snapshot, replace(estimate, **{what: value})  # type: ignore[arg-type]  # by name
+    if what == "home_left_s":
+        return snapshot, replace(
+            estimate, remaining_s=None if value is None else 100.0 + value, home_s=100.0
+        )
     if what == "limp_margin_a":
         return snapshot, replace(estimate, max_discharge_a=value)
     if value is None and what in unheard:

@@ -30,10 +30,6 @@ from dronebms.protection import Event, Severity, Status
 from dronebms.screen import Screen
 from dronebms.screen_picture import Canvas, View, render
 from dronebms.textline import (
-    _SPOKEN,
-    ASCII,
-    UNICODE,
-    Glyphs,
     age,
     duration,
     headless_line,
@@ -41,6 +37,7 @@ from dronebms.textline import (
     words,
 )
 from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.words import ASCII, SPOKEN, UNICODE, Glyphs
 from smartbattery.snapshot import Identity
 from tests.scenes import (
     EVENTS,
@@ -268,10 +265,10 @@ def test_ages_and_numbers_read_well() -> None:
 def test_every_limit_is_spoken_by_its_name_or_a_better_one() -> None:
     rows = [default_limits(BatteryFacts(kind, 6, 5000.0)) for kind in CHEMISTRIES]
     ids = {limit.limit_id for row in rows for limit in row}
-    assert set(_SPOKEN) < ids
+    assert set(SPOKEN) < ids
     assert words("cell_low") == "weakest cell low"
     assert words("charging_cold") == "charging cold"
-    assert all(word not in _SPOKEN for word in map(words, ids))
+    assert all(word not in SPOKEN for word in map(words, ids))
 
 
 def test_the_plain_line_says_the_same() -> None:

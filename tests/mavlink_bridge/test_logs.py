@@ -43,13 +43,13 @@ def mavlogdump(path: Path, *kinds: str) -> list[Row]:
     command = [
         sys.executable,
         tool,
-        "--show-source",
         "--format",
         "json",
         "--types",
         ",".join(kinds),
         str(path),
     ]
+    command += ["--show-source"] if path == TLOG else []
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - pymavlink's
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [{"kind": row["meta"]["type"]} | row["meta"] | row["data"] for row in rows]
