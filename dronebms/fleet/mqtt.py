@@ -69,6 +69,7 @@ class Mqtt:
         self._client = _client(config)
         self._client.on_connect = partial(self._linked, "answers")
         self._client.on_disconnect = partial(self._linked, "is lost")
+        self._client.on_connect_fail = partial(self._linked, "is not reached")
         self._client.on_publish = self._published
         self._client.connect_async(config.host, config.port, _ALIVE_S)
         self._client.loop_start()
@@ -117,8 +118,9 @@ class Mqtt:
 
     # In paho's thread.
 
-    def _linked(self, what: str, *told: object) -> None:
-        _log.warning("the broker %s %s: %s", self._config.host, what, told[3])
+    def _linked(self, what: str, _client: Client, _data: object, *told: object) -> None:
+        why = told[1] if told else "trying again"
+        _log.warning("the broker %s %s: %s", self._config.host, what, why)
         self._wake.set()
 
     def _published(self, _client: Client, _data: object, number: int, *_: object) -> None:

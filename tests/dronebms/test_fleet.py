@@ -27,6 +27,7 @@ from dronebms.fleet.mqtt import Mqtt
 from dronebms.fleet.outbox import Message, Outbox
 from dronebms.limits import Severity
 from dronebms.monitor import Sink
+from dronebms.reload import taken_over
 from dronebms.tomlfile import validated
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.loopback import free_port
@@ -209,6 +210,24 @@ def test_what_a_configuration_cannot_mean_is_a_sentence(text: str, sentence: str
     with pytest.raises(ConfigError) as caught:
         validated(Config, BASE + text, "x.toml")
     assert sentence in str(caught.value)
+
+
+def test_another_topic_for_the_charger_waits_for_a_restart() -> None:
+    told = '[mqtt]\nhost = "h"\n[charger]\ncommand = ["a"]\n'
+    old, same, new = (
+        validated(Config, BASE + told + more, "x.toml") for more in ("", "", 'topic = "b"\n')
+    )
+    assert taken_over(old, same)[1] == []
+    (sentence,) = taken_over(old, new)[1]
+    assert sentence.startswith("charger.topic waits for a restart")
+
+
+def test_a_broker_that_is_not_reached_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.closing(Mqtt(away(), None)):
+        end_s = monotonic() + 5.0
+        while "the broker 127.0.0.1 is not reached" not in caplog.text and monotonic() < end_s:
+            sleep(0.02)
+    assert "the broker 127.0.0.1 is not reached: trying again" in caplog.text
 
 
 # What waits for a broker.
