@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -42,9 +42,10 @@ from smartbattery.vendors import profile_named
 
 _MB = 1e6
 _log = logging.getLogger(__name__)
+More = Callable[[Config, ExitStack, Clock], list[Sink]]  # makes what the command line may load
 
 
-def serve(path: Path, stack: ExitStack) -> None:
+def serve(path: Path, stack: ExitStack, more: Sequence[More] = ()) -> None:
     """Run the service of a configuration file until it is told to stop; SIGHUP reads it again.
 
     Raises:
@@ -53,7 +54,7 @@ def serve(path: Path, stack: ExitStack) -> None:
     """
     asked: list[int] = []
     signal.signal(signal.SIGHUP, lambda number, _: asked.append(number))
-    service = Service(read_config(path), stack, SystemClock())
+    service = Service(read_config(path), stack, SystemClock(), more)
     told = Notifier()
     stack.callback(told.tell, "STOPPING=1")
     for report in service.reports():
@@ -73,7 +74,9 @@ class Service:
         LinkError: a link URL that means nothing.
     """
 
-    def __init__(self, config: Config, stack: ExitStack, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, stack: ExitStack, clock: Clock, more: Sequence[More] = ()
+    ) -> None:
         _lock(config, stack)
         self._config, self._stack, self._clock = config, stack, clock
         self._recorder: Recorder | None = None
@@ -85,6 +88,7 @@ class Service:
         if config.state is not None:
             passports = PassportSink(Path(config.state.dir), unix_s)
             sinks.append(stack.enter_context(closing(passports)))
+        sinks += [sink for make in more for sink in make(config, stack, clock)]
         self._charger = self._charger_hook()
         self._gauges = _gauges(config, stack, clock, self._polled)
         rules = _rules(config)
@@ -139,7 +143,8 @@ class Service:
 
     def _charger_hook(self) -> ChargerHook | None:
         told = self._config.charger
-        return None if told is None else ChargerHook(told.command, self._clock)
+        command = None if told is None else told.command
+        return None if command is None else ChargerHook(command, self._clock)
 
     def _charge(self, report: Report) -> None:
         if self._charger is not None:
