@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from dronebms.clock import VirtualClock
 from dronebms.limits import Severity
 from dronebms.monitor import Monitor
-from dronebms.packs import Whole, together
+from dronebms.packs import Supply
+from dronebms.protection import Whole
 from dronebms.vehicle import VehicleState
 from sim.bus import VirtualBus
 from sim.faults import Fault, parse_fault
@@ -77,6 +78,7 @@ def fly(scenario: Scenario, gauges: int, failure: str) -> tuple[Whole, Whole | N
         bus = VirtualBus(clock, world, {ADDRESS: world.device}, faults, generator(1, Stream.WIRE))
         monitors.append(Monitor(Gauge(bus, cells=built.pack.cells), world.facts(), index=index))
         worlds.append(world)
+    supply = Supply(monitors)
     before = after = None
     noticed_s: float | None = None
     for tick in range(int(END_S / STEP_S)):
@@ -85,7 +87,8 @@ def fly(scenario: Scenario, gauges: int, failure: str) -> tuple[Whole, Whole | N
         if failure == "pack" and gauges == 1 and tick == round(FAIL_S / STEP_S):
             worlds[0]._pack.lose_string(None, 2)  # noqa: SLF001 - one of two strings opens behind the one gauge
         state = worlds[0].vehicle(t_s)
-        whole = together([monitor.step(t_s, state) for monitor in monitors])
+        reports = supply.step(t_s, state)
+        whole = reports[0].whole or supply.together(reports)
         if t_s < FAIL_S:
             before = whole
         elif failure == "aggregator":

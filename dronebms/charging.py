@@ -13,7 +13,8 @@ from dronebms.monitor import Report
 from dronebms.recovery import RecoveryProgram
 from dronebms.signals import CHARGE_C, REST_C, UNTOLD_AH
 
-STORAGE_PCT = 50.0
+STORAGE_PCT, FULL_PCT = 50.0, 80.0  # above the second a pack that is kept grows old
+STORAGE_C = 0.2  # that a charger takes out of an idle pack, if nothing is drawn yet
 _TAPER_PCT, _TAPER = 85.0, 2.0  # from here on the current falls, and charge takes so much longer
 _FULL_V = 0.02  # below full, with a current that has fallen to REST_C: the end of a charge
 # Whatever is critical stops a charge; of what is milder, these, and what begins so reduces it.
@@ -28,8 +29,8 @@ class Advice:
     do: str
     why: str
     full_in_s: float | None = None
-    storage_in_s: float | None = None  # to half charged, at this current
-    most_a: float | None = None  # by capacity and chemistry
+    storage_in_s: float | None = None  # to half charged, at this current, or at STORAGE_C
+    most_a: float | None = None  # by capacity, chemistry and the gauge's own wish
 
 
 def advice(report: Report) -> Advice:
@@ -37,8 +38,9 @@ def advice(report: Report) -> Advice:
     snapshot, facts = report.snapshot, report.facts
     ah = UNTOLD_AH if facts.capacity_mah is None else facts.capacity_mah / 1000.0
     charge_a = -(snapshot.current_a or 0.0)
+    soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
     if charge_a < CHARGE_C * ah:
-        return Advice("none", "nothing is charged")
+        return _storage(-charge_a, ah, soc_pct, flying=report.vehicle.armed is True)
     known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
     at_end = max(known_v, default=0.0) >= facts.chemistry.full_cell_v - _FULL_V
     status = report.status
@@ -50,7 +52,8 @@ def advice(report: Report) -> Advice:
     elif stops or reduces:
         do, why = "stop" if stops else "reduce", ", ".join(stops or reduces)
     most_a = PRESETS[facts.chemistry.name].charge_c * ah
-    soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
+    if snapshot.charging_a is not None:
+        most_a = min(most_a, snapshot.charging_a)
     if soc_pct is None:
         return Advice(do, why, most_a=most_a)
     per_pct_s = ah / charge_a * 36.0
@@ -58,6 +61,17 @@ def advice(report: Report) -> Advice:
     flat_pct = max(_TAPER_PCT - soc_pct, 0.0)
     full_in_s = (flat_pct + _TAPER * min(100.0 - soc_pct, 100.0 - _TAPER_PCT)) * per_pct_s
     return Advice(do, why, full_in_s, storage_in_s, most_a)
+
+
+def _storage(drawn_a: float, ah: float, soc_pct: float | None, *, flying: bool) -> Advice:
+    """Return what to do with a pack that is not charged."""
+    if flying or soc_pct is None or soc_pct < FULL_PCT:
+        return Advice("none", "nothing is charged")
+    drawn_a = max(drawn_a, STORAGE_C * ah)
+    in_s = (soc_pct - STORAGE_PCT) * ah / drawn_a * 36.0
+    takes = f"{in_s / 60:.0f} min at {drawn_a:.1f} A"
+    why = f"store it at {STORAGE_PCT:.0f} % unless it flies soon: {takes}"
+    return Advice("none", why, storage_in_s=in_s)
 
 
 class ChargerHook:

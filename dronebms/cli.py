@@ -7,8 +7,6 @@ silently.
 
 import argparse
 import errno
-import json
-import logging
 import os
 import signal
 import sys
@@ -18,24 +16,25 @@ from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
-from rich.console import Console
-from rich.progress import Progress
-
-from dronebms import predictions
-from dronebms.app import SimOptions, Simulation, serve
+from dronebms import logs, predictions
+from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
+from dronebms.cli_extras import fleet_sinks
+from dronebms.cli_packs import packs
 from dronebms.cli_probe import probe
+from dronebms.cli_replay import replay
+from dronebms.cli_report import plot, report
+from dronebms.cli_status import status
 from dronebms.clock import SystemClock
-from dronebms.config import read_config
 from dronebms.errors import DroneBmsError, RecordingError
 from dronebms.monitor import Report
 from dronebms.options import DEMO_URL, UNUSABLE, parser
 from dronebms.predictions import EachSecond
-from dronebms.replay import Summary, replay
+from dronebms.replay import Summary
 from dronebms.screen import Screen
-from dronebms.sidecar import FlightOptions
+from dronebms.service import serve
 from dronebms.sitl import Sitl
 from dronebms.textline import clock_text, headless_line
 from smartbattery.errors import BatteryError
@@ -137,56 +136,24 @@ def _printer(*, as_json: bool) -> Callable[[Report], None]:
     return print_report
 
 
-def _replay(options: argparse.Namespace) -> None:
-    told = FlightOptions(
-        cells=options.cells,
-        capacity_mah=options.capacity_mah,
-        chemistry=options.chemistry,
-        cutoff_cell_v=options.cutoff_cell_v,
-    )
-    # The predictions have stdout to themselves when they are asked for there.
-    talk = sys.stderr if options.out == "-" else sys.stdout
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(options.flight.name, total=1.0)
-        lines = replay(
-            options.flight, told, options.out, lambda share: bar.update(task, completed=share)
-        )
-    print("\n".join(lines), file=talk)
-
-
 def _run(options: argparse.Namespace) -> None:
-    _log_to_stderr(as_json=options.log == "json")
+    logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
-        serve(read_config(options.config), stack)
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON."""
-        row: dict[str, object] = {"level": record.levelname.lower(), "text": record.getMessage()}
-        if record.exc_info:
-            row["exception"] = self.formatException(record.exc_info)
-        return json.dumps(row | {"logger": record.name})
-
-
-def _log_to_stderr(*, as_json: bool) -> None:
-    handler = logging.StreamHandler()
-    plain = logging.Formatter("%(levelname)s %(message)s")
-    handler.setFormatter(_JsonLines() if as_json else plain)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+        serve(options.config, stack, [fleet_sinks])
 
 
 COMMANDS = {
     "sim": _sim,
     "sitl": _sitl,
     "run": _run,
+    "status": status,
     "probe": probe,
-    "replay": _replay,
+    "replay": replay,
+    "report": report,
+    "plot": plot,
     "check": check,
     "ardupilot-script": ardupilot_script,
+    "packs": packs,
     "campaign": campaign,
 }
 

@@ -10,6 +10,7 @@ from dronebms.cli_exit import DONE, FAILED
 from dronebms.clock import SystemClock
 from dronebms.config import read_config
 from dronebms.errors import ConfigError
+from dronebms.governor import unstated
 from dronebms.limits import changed_limits, default_limits
 from mavlink_bridge.script import write_script
 from mavlink_bridge.vehiclecheck import check_vehicle
@@ -27,6 +28,7 @@ def check(options: argparse.Namespace) -> int:
             print(f"battery {number}: {battery.place}, told to {config.mavlink.url}")
             for line in (
                 *facts.assumed(),
+                *unstated(facts),
                 *explain(changed_limits(default_limits(facts), changes), actions),
             ):
                 print(f"  {line}")

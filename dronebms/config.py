@@ -4,13 +4,14 @@ Units are in the key names.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
+from dronebms.config_remote import ChargerConfig, MavlinkConfig, MetricsConfig, MqttConfig
 from dronebms.errors import ConfigError
 from dronebms.limits import (
     LimitChange,
@@ -26,6 +27,7 @@ from dronebms.tomlfile import (
     NotNegative,
     Positive,
     Section,
+    Word,
     one_of,
     read_text,
     validated,
@@ -33,9 +35,9 @@ from dronebms.tomlfile import (
 from smartbattery import mux
 from smartbattery.vendors import PROFILES
 
+STATUS_SOCKET = "/run/dronebms/status.sock"
 AUTO = "auto"  # the gauge's profile is found out by reading
 
-Word = Annotated[str, Field(min_length=1)]
 _VIRTUAL = "sim:"
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
@@ -114,28 +116,31 @@ class BatteryConfig(Section):
         )
 
 
-class MavlinkConfig(Section):
-    """The link to the flight controller."""
-
-    url: str = "udpout:127.0.0.1:14550"
-    system_id: Annotated[int, Field(ge=1, le=255)] = 1
-    vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
-    battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: the first that is free
-    accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # that may ask
-    signing_key: Word | None = None  # file with a passphrase
-    state_dir: Word = "/var/lib/dronebms"  # what is to be put back on the vehicle
-
-
 class StatusConfig(Section):
     """The local stream for viewers."""
 
-    socket: str = "/run/dronebms/status.sock"
+    socket: Word = STATUS_SOCKET
+
+
+class StateConfig(Section):
+    """Where what outlives a run is kept; without it nothing is, but what to put back."""
+
+    dir: Word
 
 
 class RecordingConfig(Section):
-    """Where runs are recorded."""
+    """Where runs are recorded, and how much of them is kept."""
 
     dir: str
+    max_mb: Positive = 512.0  # of all files
+    max_days: Positive | None = None  # None: as long as there is room
+    file_mb: Positive = 16.0  # a file goes on in another one then
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RecordingConfig":
+        if self.max_mb < 2 * self.file_mb:
+            raise ValueError("max_mb to be twice file_mb at the least")
+        return self
 
 
 class LimitConfig(Section):
@@ -199,12 +204,6 @@ class ActionConfig(Section):
         return Action(**told)
 
 
-class ChargerConfig(Section):
-    """A program that regulates a charger: run with `reduce` or `stop`, never while armed."""
-
-    command: Annotated[list[Word], Field(min_length=1)]
-
-
 class Config(Section):
     """A whole file."""
 
@@ -212,9 +211,12 @@ class Config(Section):
     mavlink: MavlinkConfig = MavlinkConfig()
     status: StatusConfig | None = None
     recording: RecordingConfig | None = None
+    state: StateConfig | None = None
     limit: list[LimitConfig] = Field(default_factory=list)
     action: list[ActionConfig] = Field(default_factory=list)
     charger: ChargerConfig | None = None
+    metrics: MetricsConfig | None = None
+    mqtt: MqttConfig | None = None
     topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]  # of several batteries
 
     @model_validator(mode="after")
@@ -227,6 +229,12 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _charger_is_reached(self) -> "Config":
+        if self.charger is not None and self.charger.topic is not None and self.mqtt is None:
+            raise ValueError("[mqtt] beside charger.topic")
+        return self
+
+    @model_validator(mode="after")
     def _limits_agree(self) -> "Config":
         for battery in self.battery:
             try:
@@ -234,6 +242,11 @@ class Config(Section):
             except ConfigError as error:
                 raise ValueError(str(error)) from error
         return self
+
+    @property
+    def vehicle_dir(self) -> Path:
+        """The folder of what is to be put back on the vehicle, which is kept in any case."""
+        return Path("/var/lib/dronebms" if self.state is None else self.state.dir)
 
     def adapters(self) -> list[list[tuple[int, BatteryConfig]]]:
         """Return the batteries with their indices, those of one adapter together."""

@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 from dronebms.recording import Recorded
 from smartbattery.bus import Bus
 from smartbattery.gauge import Gauge
+from smartbattery.known import Known
 from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
 from smartbattery.snapshot import Snapshot
 from smartbattery.vendors import Profile, profile_named
 
-OnPoll = Callable[[int, float, Sequence[Transfer]], None]  # battery, time, what it took
+# Battery, time, what it took, what its gauge knows then.
+OnPoll = Callable[[int, float, Sequence[Transfer], Known], None]
+Polled = tuple[Snapshot, tuple[Transfer, ...], Known]
 
 
 class TappedGauge:
@@ -26,12 +29,12 @@ class TappedGauge:
         tap = RecordingBus(bus, self._transfers.append)
         self._gauge = Gauge(tap, address, cells=cells, profile=profile)
 
-    def poll(self, now_s: float) -> tuple[Snapshot, tuple[Transfer, ...]]:
-        """Poll and return what was learned, and the transfers that it took."""
+    def poll(self, now_s: float) -> Polled:
+        """Poll and return what was learned, the transfers that it took, and all that is known."""
         snapshot = self._gauge.poll(now_s)
         transfers = tuple(self._transfers)
         self._transfers.clear()
-        return snapshot, transfers
+        return snapshot, transfers, self._gauge.known()
 
 
 class SteppedGauge:
@@ -44,8 +47,8 @@ class SteppedGauge:
 
     def poll(self, now_s: float) -> Snapshot:
         """Poll the gauge."""
-        snapshot, transfers = self._gauge.poll(now_s)
-        self._on_poll(self._index, now_s, transfers)
+        snapshot, transfers, known = self._gauge.poll(now_s)
+        self._on_poll(self._index, now_s, transfers, known)
         return snapshot
 
 
@@ -61,6 +64,12 @@ class PlayedGauge:
             profile=profile_named(battery.gauge),
         )
         self._latest: Snapshot | None = None
+        if battery.known is not None:
+            self.go_on(battery.known)
+
+    def go_on(self, known: Known) -> None:
+        """Be as the gauge was then."""
+        self._latest = self._gauge.go_on(known)
 
     def play(self, now_s: float, transfers: Sequence[Transfer]) -> None:
         """Poll as it was polled at `now_s`."""

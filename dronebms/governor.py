@@ -106,6 +106,16 @@ def _budgets(caps: Caps, drawn: Drawn, values: Values, now_s: float) -> list[tup
     return found
 
 
+def unstated(facts: BatteryFacts) -> tuple[str, ...]:
+    """Return a sentence when nobody has told what keeps the aircraft in the air."""
+    if facts.limp_home_a is not None:
+        return ()
+    return (
+        f"limp_home_a is not stated: {_LIMP:g} times the mean power in flight is taken for it, and "
+        f"nothing is asked of the vehicle before {_LIMP_KNOWN_S:.0f} s of load have shown that",
+    )
+
+
 class Governor:
     """One battery's asking."""
 
@@ -113,19 +123,31 @@ class Governor:
         self._asked_a: float | None = None
         self._plenty_s = 0.0
         self._power_w = self._flown_s = 0.0
+        self._limp_a: float | None = None
 
     def limp_home_a(
-        self, facts: BatteryFacts, values: Values, vehicle: VehicleState
+        self, facts: BatteryFacts, values: Values, vehicle: VehicleState, *, learns: bool = True
     ) -> float | None:
-        """Return the current that keeps the aircraft in the air: stated, or learned in flight."""
+        """Return this pack's share of what keeps the aircraft in the air: stated, or learned.
+
+        Args:
+            facts: may state it.
+            values: the quantities now.
+            vehicle: as it is heard now.
+            learns: whether the pack carries its share, and not that of another that is lost.
+        """
         load_a, pack_v, dt_s = values.get("loaded_a"), values["voltage_v"], values["dt_s"] or 0.0
-        if facts.limp_home_a is not None or pack_v is None or load_a is None:
+        if facts.limp_home_a is not None:
             return facts.limp_home_a
+        if pack_v is None or load_a is None or not learns:
+            return self._limp_a
         if load_a > 0.0 and (vehicle.climb_m_s is None or vehicle.climb_m_s > _DESCENT_M_S):
             self._flown_s += dt_s
             share = dt_s / max(min(self._flown_s, _LIMP_TAU_S), dt_s, 1e-9)
             self._power_w += (load_a * pack_v - self._power_w) * share
-        return _LIMP * self._power_w / pack_v if self._flown_s >= _LIMP_KNOWN_S else None
+        if self._flown_s >= _LIMP_KNOWN_S:
+            self._limp_a = _LIMP * self._power_w / pack_v
+        return self._limp_a
 
     def asked(
         self, allowed: tuple[float, str], limp_a: float | None, values: Values

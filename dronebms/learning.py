@@ -19,6 +19,7 @@ from dronebms.cellmodel import FAST, KNOTS
 from dronebms.errors import ConfigError
 from dronebms.store import atomic_writer
 
+LEARNED = "learned"  # the folder's name under [state] dir
 _FORMAT = 1
 _SIZE = KNOTS - FAST + len(KNOTS_FRAC)
 _NAME_CHARACTERS = 60

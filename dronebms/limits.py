@@ -103,18 +103,18 @@ _EVERY_HOUR = 3600.0
 
 def default_limits(facts: BatteryFacts) -> tuple[Limit, ...]:
     """Return the table for a pack; rows whose thresholds would be a guess are left out."""
-    parts = (_cells, _heat, _gauge, _left, _ground, _currents)
+    parts = (_cells, _heat, _gauge, _whole, _left, _ground, _currents)
     return tuple(row for part in parts for row in part(facts))
 
 
 # fmt: off
 def _cells(facts: BatteryFacts) -> tuple[Limit, ...]:
     chemistry, cut_v = facts.chemistry, facts.cutoff_v
-    full_v, low_v = chemistry.full_cell_v, cut_v + (chemistry.low_cell_v - chemistry.cutoff_cell_v) + 0.10
+    full_v, low_v = chemistry.full_cell_v, cut_v + (chemistry.low_cell_v - chemistry.cutoff_cell_v)
     rows = (
         # A cell under load; the recommended tier is what sag alone may reach. At rest, or with its sag taken out: cell_low.
-        Limit("cell_low",        "resting_cell_v",   low_v,         low_v + 0.10,   5.0, 10.0, W, "weakest cell at {value:.2f} V without its load, low is {trip:.2f} V"),
-        Limit("cell_sag",        "lowest_cell_v",    cut_v + 0.20,  cut_v + 0.30,   3.0, 10.0, W, "cell {cell} at {value:.2f} V under this load, near its limit"),
+        Limit("cell_low",        "resting_cell_v",   low_v + 0.10,  low_v + 0.20,   5.0, 10.0, W, "weakest cell at {value:.2f} V without its load, low is {trip:.2f} V"),
+        Limit("cell_sag",        "lowest_cell_v",    low_v,         low_v + 0.10,   3.0, 10.0, W, "cell {cell} at {value:.2f} V under this load, near its limit"),
         Limit("cell_critical",   "lowest_cell_v",    cut_v,         cut_v + 0.15,   3.0, 10.0, C, "cell {cell} at {value:.2f} V, its limit is {trip:.2f} V", DEEP_DISCHARGE),
         Limit("cell_emergency",  "lowest_cell_v",    cut_v - 0.2,   cut_v,          2.0, 10.0, E, "cell {cell} at {value:.2f} V, far below its limit", DEEP_DISCHARGE),
         Limit("cell_high",       "highest_cell_v",   full_v + 0.05, full_v,         3.0, 10.0, W, "cell {cell} at {value:.2f} V, full is {trip:.2f} V"),
@@ -156,9 +156,19 @@ def _gauge(_: BatteryFacts) -> tuple[Limit, ...]:
         Limit("mismatch",        "mismatches",       1.0,           0.0,            1.0, 10.0, W, "not the pack that was told: {why}", INCOMPATIBLE),
         Limit("gauge_stop",      "stop_alarm",       1.0,           0.0,            1.0, 10.0, C, "the gauge says: stop discharging now", DEEP_DISCHARGE),
         Limit("gauge_hot",       "hot_alarm",        1.0,           0.0,            1.0, 10.0, C, "the gauge says: the pack is too hot", OVER_TEMPERATURE),
+        Limit("current_beyond",  "beyond_a",         1.0,           0.0,            2.0, 10.0, W, "{value:.0f} A at the least: the gauge cannot count further", OVER_CURRENT),
+        Limit("alert",           "alerts",           1.0,           0.0,            1.0, 10.0, W, "the pack is about to protect itself: {why}"),
         Limit("tripped",         "tripped",          1.0,           0.0,            1.0, 10.0, E, "the pack protects itself: {why}", CELL_FAIL),
         Limit("charge_tripped",  "charge_tripped",   1.0,           0.0,            1.0, 10.0, W, "the pack stops its charge: {why}"),
         Limit("failed",          "failed",           1.0,           0.0,            1.0, 10.0, E, "the pack has failed for good: {why}", CELL_FAIL, latch=True),
+    )
+
+
+def _whole(_: BatteryFacts) -> tuple[Limit, ...]:
+    # Of several packs; what they may give together is cut at once, before these trip.
+    return (
+        Limit("pack_missing",    "packs_missing",    1.0,           0.0,            1.0,  5.0, W, "without battery {why}: the others carry its load", readings=1),
+        Limit("module_missing",  "modules_missing",  1.0,           0.0,            1.0,  5.0, C, "battery {why} of the chain is not heard", readings=1),
     )
 
 
@@ -172,9 +182,11 @@ def _left(_: BatteryFacts) -> tuple[Limit, ...]:
         Limit("time_low",        "remaining_s",      120.0,         180.0,          5.0, 30.0, W, "about {value:.0f} s left"),
         Limit("time_critical",   "remaining_s",      60.0,          120.0,          3.0, 30.0, C, "about {value:.0f} s left"),
         Limit("time_over",       "remaining_high_s", 20.0,          60.0,           3.0, 30.0, E, "at most {value:.0f} s left"),
-        Limit("home_soon",       "turn_back_in_s",   60.0,          120.0,          5.0, 30.0, W, "turn back within {value:.0f} s"),
-        Limit("home_now",        "turn_back_in_s",   0.0,           60.0,           5.0, 30.0, C, "turn back now"),
-        Limit("home_lost",       "home_reserve_s",   -1.0,          30.0,           5.0, 30.0, E, "the pack may end {value:.0f} s before the vehicle is home"),
+        # By the median too: its own lower bound would send a sound pack home at half of its charge.
+        Limit("home_soon",       "turn_back_in_s",   60.0,          120.0,          5.0, 30.0, I, "perhaps turn back within {value:.0f} s"),
+        Limit("home_turn",       "home_left_s",      120.0,         180.0,          5.0, 30.0, W, "turn back: about {value:.0f} s would be left at home"),
+        Limit("home_now",        "home_left_s",      60.0,          120.0,          5.0, 30.0, C, "turn back now: about {value:.0f} s would be left at home"),
+        Limit("home_lost",       "home_left_s",      0.0,           30.0,           5.0, 30.0, E, "the pack may end {value:z.0f} s before the vehicle is home"),
         Limit("limp_home",       "limp_margin_a",    0.0,           2.0,            0.0, 10.0, C, "the pack cannot give what keeps the aircraft in the air", readings=1),
     )
 
@@ -190,6 +202,8 @@ def _ground(facts: BatteryFacts) -> tuple[Limit, ...]:
         Limit("charging_warm",   "charging_degc",    sun,           sun - 3.0,      5.0, 20.0, W, "charged at {value:.0f} degC, warm is {trip:.0f} degC"),
         Limit("charging_hot",    "charging_degc",    sun + 5.0,     sun,            5.0, 20.0, C, "charged at {value:.0f} degC, its limit is {trip:.0f} degC", OVER_TEMPERATURE),
         Limit("charging_uneven", "spread_charge_v",  0.10,          0.05,          10.0, 30.0, W, "cells differ by {value:.2f} V while charged"),
+        Limit("charging_beyond", "charge_wish_frac", 1.10,          1.02,          10.0, 10.0, W, "charged with {value:.1f} times the current that the gauge asks for"),
+        Limit("charging_above",  "charge_above_v",   0.25,          0.125,          5.0, 10.0, W, "charged {value:.2f} V above what the gauge asks for"),
         Limit("charging_long",   "charge_s",  4 * _EVERY_HOUR,      0.0,            0.0,  2.0, W, "charged for {value:.0f} s without an end", readings=1),
     )
 

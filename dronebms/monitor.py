@@ -5,7 +5,7 @@ Live, replay and simulation all step here; they differ in the source and the clo
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from dronebms.actions import Action, Actions, Wanted
@@ -16,7 +16,7 @@ from dronebms.learning import Learned, LearnedPacks
 from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.physics import Physics
 from dronebms.plausible import Plausible
-from dronebms.protection import Judge, Status
+from dronebms.protection import Judge, Status, Whole
 from dronebms.vehicle import VehicleState
 from smartbattery.snapshot import Identity, Snapshot
 
@@ -43,6 +43,7 @@ class Report:
     estimate: Estimate
     status: Status
     wanted: tuple[Wanted, ...] = ()  # actions, the most urgent first
+    whole: Whole | None = None  # that it is a part of; `status.asked_max_a` is then the whole's
 
 
 Sink = Callable[[Report], None]
@@ -95,22 +96,37 @@ class Monitor:
         self._physics = Physics()
         self._packs = packs
         self._estimator = Estimator(facts, self._recall)
-        self._judge = Judge(self._limits(facts), facts)
+        self._judge = Judge(self.limits(rules.limit_changes), facts)
         self._actions = Actions(rules.actions, index)
         self.sink_failures = 0
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
-        """Poll, estimate, judge and tell; return what was told."""
+        """Poll, estimate, judge and tell; return what was told: for the only pack of a vehicle."""
+        return self.tell(self.look(now_s, vehicle))
+
+    def look(self, now_s: float, vehicle: VehicleState) -> Report:
+        """Poll, estimate and judge; return what holds of this pack alone."""
         snapshot = self._source.poll(now_s)
         self._learn(snapshot.identity)
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
         estimate = self._estimator.update(snapshot, vehicle)
         status = self._judge.update(snapshot, estimate, vehicle)
-        wanted = self._actions.update(status, vehicle)
-        report = Report(
-            now_s, self._index, self._facts, snapshot, vehicle, estimate, status, wanted
-        )
+        return Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
+
+    def tell(self, report: Report, whole: Whole | None = None) -> Report:
+        """Say what is wanted, hand the report to the sinks and return it.
+
+        Args:
+            report: of the last look.
+            whole: the supply that this pack is a part of.
+        """
+        self._judge.whole = whole
+        if whole is not None:
+            status = replace(report.status, asked_max_a=whole.asked_max_a, asked_by=whole.asked_by)
+            report = replace(report, status=status, whole=whole)
+        wanted = self._actions.update(report.status, report.vehicle)
+        report = replace(report, wanted=wanted)
         for sink in self._sinks:
             try:
                 sink(report)
@@ -119,6 +135,16 @@ class Monitor:
                 self.sink_failures += 1
                 _log.exception("a sink failed and is skipped for this step")
         return report
+
+    def use(self, rules: Rules) -> None:
+        """Go by other rules from now on; what is tripped stays so until it clears.
+
+        Raises:
+            ConfigError: a change of a limit that cannot be; the old rules stay.
+        """
+        self._judge.use(self.limits(rules.limit_changes), self._facts)
+        self._changes = rules.limit_changes
+        self._actions.use(rules.actions)
 
     def learn(self) -> None:
         """Keep what the flight has taught; to be called after landing, it takes milliseconds.
@@ -148,11 +174,16 @@ class Monitor:
             return
         self._facts = facts
         try:
-            limits = self._limits(facts)
+            limits = self.limits(self._changes)
         except ConfigError as error:
             _log.error("%s; this pack is judged by the limits as shipped", error)
             limits = default_limits(facts)
         self._judge.use(limits, facts)
 
-    def _limits(self, facts: BatteryFacts) -> tuple[Limit, ...]:
-        return changed_limits(default_limits(facts), self._changes)
+    def limits(self, changes: tuple[LimitChange, ...]) -> tuple[Limit, ...]:
+        """Return the protection table of the pack as it is known now.
+
+        Raises:
+            ConfigError: a change that cannot be.
+        """
+        return changed_limits(default_limits(self._facts), changes)

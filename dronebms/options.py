@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from dronebms.app import PERIOD_S
 from dronebms.chemistry import CHEMISTRIES
-from dronebms.config import AUTO
+from dronebms.config import AUTO, STATUS_SOCKET
+from dronebms.loop import PERIOD_S
 from sim.faults import FAULTS
 from sim.scenario import scenario_names
 from smartbattery.mux import ADDRESSES as MUXES
@@ -21,7 +21,8 @@ from smartbattery.registers import ADDRESS, CELLS
 from smartbattery.vendors import PROFILES
 
 UNUSABLE = 2
-_MOST_RUNS, _MOST_JOBS = 1_000_000, 1024
+_STATE_DIR = "/var/lib/dronebms"
+_MOST_RUNS, _MOST_JOBS, _MOST_BATTERIES = 1_000_000, 1024, 16
 DEMO_URL = "udpout:127.0.0.1:14550"
 
 Command: TypeAlias = Callable[[argparse.Namespace], int | None]  # exit code, None is 0
@@ -76,6 +77,11 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     return whole
 
 
+def _maybe(text: str) -> str:
+    """Take a positional argument that may be left out."""
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A command as its --help shows it; {flights} and {faults} in the example are filled in."""
@@ -107,6 +113,7 @@ class Option:
         kinds: dict[object, dict[str, Any]] = {
             bool: {"action": "store_true"},
             list: {"action": "append", "default": []},
+            _maybe: {"nargs": "?"},
         }
         choice = "choices" if isinstance(self.kind, tuple) else "type"
         words: dict[str, Any] = {"help": self.help, "metavar": self.metavar}
@@ -124,12 +131,21 @@ PAGES = (
     Page("run", "the service",
          f"Read the batteries of a configuration every {PERIOD_S:g} s, guard them and tell the flight controller, until stopped.",
          "dronebms run -c /etc/dronebms.toml"),
+    Page("status", "a live display of a running service",
+         "Show what a running service tells, until Ctrl-C; any number may look, and nothing is changed by it. Its configuration needs a section [status]. Exit code 1: no service is found.",
+         "dronebms status --json"),
     Page("probe", "a look at a pack: every register decoded, and warnings",
          "Read every register and status word of a pack, and say what is wrong with it. Never writes a setting. Exit code 1: no pack, or one that has tripped or failed.",
          "dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35"),
     Page("replay", "a recorded flight through the same estimator",
-         "Replay a flight (.csv, .csv.gz with its .json) or a recording.",
+         "Replay a flight (.csv, .csv.gz with its .json), a recording, or the log of a flight controller (ArduPilot .bin, PX4 .ulg, .tlog).",
          "dronebms replay flight.csv.gz --out predictions.jsonl"),
+    Page("report", "a flight as one page for a technician, with plots",
+         "Replay a flight, recording or log as replay does and write one HTML page that needs nothing else: plots, extremes, what tripped, and lines to sign. Needs the extra report.",
+         "dronebms report flight.csv.gz -o report.html"),
+    Page("plot", "a flight as one picture",
+         "Replay a flight, recording or log as replay does and draw it, as PNG or SVG. Needs the extra report.",
+         "dronebms plot flight.csv.gz -o flight.png"),
     Page("sitl", "a virtual pack behind a simulated vehicle",
          "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a flight's file, an ArduPilot gets the pack's voltage, and the service reports to the same vehicle. "
          "Reads the vehicle's parameters and sets one, SIM_BATT_VOLTAGE, which it puts back at its end. Exit code 2: no vehicle within 30 s, or one that is set wrongly.",
@@ -140,6 +156,9 @@ PAGES = (
     Page("ardupilot-script", "write the Lua driver that makes ArduPilot use this battery",
          "Write dronebms.lua, for the vehicle's APM/scripts folder (ArduPilot 4.5 and newer). A driver that was changed by hand is not replaced without --force.",
          "dronebms ardupilot-script -o ."),
+    Page("packs", "the passports of packs: how they age, which cell is weak",
+         "Show what the flights of each pack say together; of one pack every flight. Passports are kept by a service whose configuration has [state] dir.",
+         "dronebms packs 1001 --state-dir /var/lib/dronebms"),
     Page("campaign", "many seeds of a simulated flight on all cores, and a table of what came of them",
          "Fly many seeds of a simulated flight on all cores. What is flown is kept line by line; the same command goes on with what is missing, also with more runs.",
          "dronebms campaign survey --runs 200 --fault weak_cell. Flights: {flights}. Faults: {faults}."),
@@ -152,7 +171,9 @@ OPTIONS = (
     Option("--seed", "sim sitl", "same seed, same flight (1)", "N", _seed, 1),
     Option("--fault", "sim sitl campaign", "something that goes wrong, NAME[=SIZE][@START[-END]]; may be repeated", "NAME", list),
     Option("--headless", "sim sitl", "print one line a second, no display", kind=bool),
-    Option("--json", "sim sitl", "print the predictions, one JSON line a second", kind=bool),
+    Option("--socket", "status", f"where the service is found ({STATUS_SOCKET})", "PATH", Path, Path(STATUS_SOCKET)),
+    Option("--plain", "status", "sentences for screen readers and logs, no picture", kind=bool),
+    Option("--json", "sim sitl status", "print the predictions, one JSON line a second", kind=bool),
     Option("--mavlink", "sim", f"where BATTERY_STATUS goes ({DEMO_URL}; none with --speed max); none: nowhere", "URL"),
     Option("--record", "sim sitl", "record the transfers, for dronebms replay", "FILE", Path),
     Option("--vehicle", "sitl", "where the simulated vehicle is: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),
@@ -174,12 +195,23 @@ OPTIONS = (
     Option("--record", "probe", "write down every transfer", "FILE", Path),
     Option("--scan", "probe", "find the packs on every /dev/i2c-*", kind=bool),
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
-    Option("flight", "replay", None, "FLIGHT", Path),
+    Option("flight", "replay report plot", None, "FLIGHT", Path),
     Option("--out", "replay", "write the predictions there; - is stdout", "P.jsonl"),
-    Option("--cells", "replay", "cells in series", "N", int),
-    Option("--capacity-mah", "replay", "rated capacity", "MAH", _positive),
-    Option("--chemistry", "replay", None, kind=tuple(row.name for row in CHEMISTRIES)),
-    Option("--cutoff-cell-v", "replay", "volts of the weakest cell at which the pack is empty", "V", _positive),
+    Option("--battery", "replay report plot", "which battery of a flight controller's log (1)", "N", _between(1, _MOST_BATTERIES), 1),
+    Option("-o --out", "report", "the page", "FILE.html", Path, required=True),
+    Option("-o --out", "plot", "the picture", "FILE.png|FILE.svg", Path, required=True),
+    Option("--cells", "replay report plot", "cells in series", "N", int),
+    Option("--capacity-mah", "replay report plot", "rated capacity", "MAH", _positive),
+    Option("--chemistry", "replay report plot", None, kind=tuple(row.name for row in CHEMISTRIES)),
+    Option("--cutoff-cell-v", "replay report plot", "volts of the weakest cell at which the pack is empty", "V", _positive),
+    Option("--state-dir", "replay", "recall from there what earlier flights taught of the pack, and keep what this one teaches", "DIR", Path),
+    Option("serial", "packs", "one pack: its serial number, or its whole name", "SERIAL", _maybe),
+    Option("--state-dir", "packs", f"the folder of [state] dir ({_STATE_DIR})", "DIR", Path, Path(_STATE_DIR)),
+    Option("--add", "packs", "replay a recorded flight into the passport; may be repeated; a flight twice is one", "FLIGHT", list),
+    Option("--json", "packs", "print a JSON line a pack", kind=bool),
+    Option("--csv", "packs", "write the flights as a table", "FILE", Path),
+    Option("--database", "packs", "read a fleet's database instead (extra fleet)", "URL"),
+    Option("--push", "packs", "copy the flights to a fleet's database; what is there already stays one", "URL"),
     Option("scenario", "campaign", "a shipped flight or a TOML file", "SCENARIO"),
     Option("--runs", "campaign", "how many seeds", "N", _between(1, _MOST_RUNS), required=True),
     Option("--seed", "campaign", "the first of them (1)", "FIRST", _seed, 1),

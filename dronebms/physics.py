@@ -71,6 +71,8 @@ class Physics:
         now_s, last_s, self._last_s = snapshot.t_s, self._last_s, snapshot.t_s
         current_a, remaining_mah = snapshot.current_a, snapshot.remaining_mah
         capacity_mah = facts.capacity_mah
+        if current_a is None:  # nobody knows what flows meanwhile
+            self._first_mah = None
         if current_a is None or remaining_mah is None or capacity_mah is None:
             return None
         if self._first_mah is None or last_s is None or now_s - last_s > _GAP_S:

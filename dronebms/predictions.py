@@ -8,8 +8,10 @@ Current is positive while discharging; `battery` counts from 0, cells stand in t
 import json
 from math import floor, isfinite
 
+from dronebms.charging import advice
 from dronebms.estimator import Estimate
 from dronebms.monitor import Report
+from dronebms.preflight import go_no_go
 
 _SAME_S = 1e-6  # what adding and subtracting times may have cost
 
@@ -76,6 +78,22 @@ def line(report: Report) -> dict[str, object]:
         "limited_in_s": _rounded(status.limited_in_s, _S),
         "trouble": snapshot.trouble,
         "doubts": list(snapshot.doubts),
+        **_ground(report),
+    }
+
+
+def _ground(report: Report) -> dict[str, object]:
+    """Return what may be done with a pack; null in the air."""
+    if report.vehicle.armed is True:
+        return dict.fromkeys(("go", "charger", "advice", "full_in_s", "storage_in_s"))
+    told = advice(report)
+    charges = told.do != "none"
+    return {
+        "go": go_no_go(report).text,
+        "charger": told.do if charges else None,
+        "advice": told.why if charges or told.storage_in_s is not None else None,
+        "full_in_s": _rounded(told.full_in_s, _S),
+        "storage_in_s": _rounded(told.storage_in_s, _S),
     }
 
 

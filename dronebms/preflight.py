@@ -1,8 +1,10 @@
-"""May it take off: one line of reasons, from what is known on the ground.
+"""May it take off: one line of reasons, from what is known on the ground; and the log of it.
 
 Volts, ohms, seconds, amperes.
 """
 
+import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +16,8 @@ from smartbattery.registers import STATUS_INITIALIZED
 RESERVE_PCT = 15.0  # of the charge, that a plan leaves
 NO_GO = "NO-GO: "
 _MAX_ERROR_PCT = 10.0
+_SETTLED_S = 3.0  # a verdict that lasts is logged
+_log = logging.getLogger(__name__)
 _WORN = 2.0  # times the resistance that a new pack has
 
 
@@ -44,6 +48,28 @@ def go_no_go(
     return Verdict(go=True, text=f"GO: {charge}{cell}")
 
 
+class GroundLog:
+    """A sink that logs what may be done with each pack: when that changes, and at arming."""
+
+    def __init__(self) -> None:
+        self._newest: dict[int, tuple[str, float]] = {}  # without its numbers, since when
+        self._said: dict[int, str] = {}
+
+    def __call__(self, report: Report) -> None:
+        """Log what is new."""
+        index, armed = report.index, report.vehicle.armed is True
+        verdict, advised = go_no_go(report), advice(report)
+        text = verdict.text if advised.storage_in_s is None else f"{verdict.text}; {advised.why}"
+        words = "armed" if armed else re.sub(r"[\d.]+", "", text)
+        if words != self._newest.get(index, ("", 0.0))[0]:
+            self._newest[index] = words, report.t_s
+        settled = armed or report.t_s - self._newest[index][1] >= _SETTLED_S
+        if settled and self._said.get(index) != words:
+            self._said[index] = words
+            level = logging.INFO if verdict.go else logging.WARNING
+            _log.log(level, "battery %d %s%s", index + 1, "is armed: " if armed else "", text)
+
+
 def _judged(report: Report) -> Iterator[str]:
     snapshot, status, facts = report.snapshot, report.status, report.facts
     if snapshot.voltage_v is None:
@@ -53,6 +79,8 @@ def _judged(report: Report) -> Iterator[str]:
         yield ", ".join(limit_id.replace("_", " ") for limit_id in status.active)
     if None in snapshot.cells_v:
         yield "not every cell is heard"
+    if snapshot.temperature_degc is None:
+        yield "its temperature is not heard"
     if advice(report).do != "none":
         yield "it is being charged"
     if snapshot.status_raw is not None and not snapshot.status_raw & STATUS_INITIALIZED:

@@ -28,6 +28,7 @@ _READ = {
     "fet_degc": "fet_degc",
     "stop_alarm": "status_raw",
     "hot_alarm": "status_raw",
+    "alerts": "alert_raw",
     "tripped": "safety_raw",
     "charge_tripped": "safety_raw",
     "failed": "failure_raw",
@@ -61,6 +62,22 @@ class Status:
     events: tuple[Event, ...] = ()  # since the last Status
     asked_by: str | None = None  # id of the limit for whose sake it is asked
     trips_in_s: Mapping[str, float] = field(default_factory=dict)  # at the present load
+    limp_home_a: float | None = None  # this pack's share of what keeps the aircraft in the air
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The supply that several packs make together (`dronebms.packs`); `None` is unknown."""
+
+    severity: Severity
+    missing: tuple[int, ...]  # indices of packs that are not heard, or not believed
+    series: bool = False
+    current_a: float | None = None
+    max_discharge_a: float | None = None
+    asked_max_a: float | None = None
+    asked_by: str | None = None
+    limp_home_a: float | None = None  # of all packs, the missing ones too
+    remaining_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -138,6 +155,7 @@ class Judge:
     def __init__(self, limits: Iterable[Limit], facts: BatteryFacts) -> None:
         self._rows: dict[str, _Row] = {}
         self._signals = Signals(facts)
+        self.whole: Whole | None = None  # that this pack is a part of, as it was a step ago
         self._governor = Governor()
         self.use(limits, facts)
 
@@ -172,7 +190,12 @@ class Judge:
         if before not in (None, signals.serial):  # what another pack has latched is its own
             for row in self._rows.values():
                 row.held = False
-        asked_a, asked_by = self._govern(values, estimate, vehicle, now_s)
+        if self.whole is not None:
+            what = "modules_missing" if self.whole.series else "packs_missing"
+            values[what] = float(len(self.whole.missing))
+            signals.missing = self.whole.missing
+        limp_a = self._limp_home_a(values, vehicle)
+        asked_a, asked_by = self._govern(values, estimate, limp_a, now_s)
         events = []
         for group in self._groups:
             value = values.get(group.what)
@@ -192,19 +215,24 @@ class Judge:
         return Status(
             now_s, active[0].severity if active else Severity.OK,
             tuple([limit.limit_id for limit in active]), next_id, next_s,
-            asked_a, bits, tuple(events), asked_by, ahead.trips_in_s,
+            asked_a, bits, tuple(events), asked_by, ahead.trips_in_s, limp_a,
         )  # fmt: skip
 
+    def _limp_home_a(self, values: Values, vehicle: VehicleState) -> float | None:
+        alone = self.whole is None or not self.whole.missing
+        return self._governor.limp_home_a(self._signals.facts, values, vehicle, learns=alone)
+
     def _govern(
-        self, values: Values, estimate: Estimate, vehicle: VehicleState, now_s: float
+        self, values: Values, estimate: Estimate, limp_a: float | None, now_s: float
     ) -> tuple[float | None, str | None]:
-        signals, governor = self._signals, self._governor
-        limp_a = governor.limp_home_a(signals.facts, values, vehicle)
+        signals, whole = self._signals, self.whole
         load_a, given_a = values.get("loaded_a"), estimate.max_discharge_a
+        if whole is not None and whole.limp_home_a and whole.current_a and load_a:
+            limp_a = whole.limp_home_a * load_a / whole.current_a  # whatever share it carries now
         if limp_a is not None and given_a is not None and load_a is not None:
             values["limp_margin_a"] = given_a - limp_a if load_a > 0.0 else OVER
         allowed = allowance(self._caps, signals.drawn, values, estimate, now_s)
-        return governor.asked(allowed, limp_a, values)
+        return self._governor.asked(allowed, limp_a, values)
 
 
 def _event(row: _Row, value: float, snapshot: Snapshot, why: str) -> Event:

@@ -1,132 +1,78 @@
 """A run on disk: raw transfers and the vehicle's state, replayed to the identical decisions.
 
-Text, one record a line, each behind its CRC-32, appended and never changed: a kill leaves at
-most one torn line at the end, which a reader leaves out.
+A line of text, then blocks: mark, number, length and CRC-32 of the rest, which is JSON lines behind
+zlib. Blocks are numbered through a run and stand alone: what is damaged is left out and told, and
+reading goes on at the next block that begins with a start. docs/recording.md has every byte.
 
-    dronebms-recording 1
-    1c2d3e4f {"kind": "start", ...}       facts, addresses and limits of each battery
-    5a6b7c8d ["p", 0, 12.3, [...]]        battery 0 was polled at 12.3 s, these transfers
-    9e0f1a2b ["t", 12.3, {...}]           the loop stepped at 12.3 s with this vehicle state
+    {"batteries": [...], ...}   start: facts, rules, and what each gauge knows by then
+    ["p", 0, 12.3, [...]]       battery 0 was polled at 12.3 s, these transfers
+    ["t", 12.3, {...}]          the loop stepped at 12.3 s with this vehicle state
 """
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
-from zlib import crc32
+from typing import Annotated, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
 from dronebms.config import AUTO, GaugeName
 from dronebms.errors import ConfigError, RecordingError
-from dronebms.limits import LimitChange, Severity
-from dronebms.tomlfile import Section
+from dronebms.monitor import NO_RULES, Rules
+from dronebms.packs import PARALLEL
+from dronebms.textline import clock_text
 from dronebms.vehicle import UNHEARD, VehicleState
 from smartbattery.errors import IntegrityError
+from smartbattery.known import Known
 from smartbattery.recording import Transfer
 
-MAGIC = b"dronebms-recording 1\n"
+MAGIC = b"dronebms-recording 2\n"
+_OLD = b"dronebms-recording 1\n"
+_MARK = b"\xd5BMS"
+_HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32
+_MOST_BYTES = 1 << 26  # of a block's text
 Progress = Callable[[float], None]  # the share that is done, 0..1
+Tell = Callable[[str], None]
 _log = logging.getLogger(__name__)
+
+
+def _facts_row(facts: BatteryFacts) -> dict[str, object]:
+    return asdict(facts) | {"chemistry": facts.chemistry.name}
+
+
+def _with_chemistry(row: object) -> object:
+    if not isinstance(row, dict):
+        return row
+    try:
+        return row | {"chemistry": chemistry_of(str(row.get("chemistry")))}
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What a battery of a recording needs to be read again."""
 
-    facts: BatteryFacts
+    facts: Annotated[BatteryFacts, PlainSerializer(_facts_row), BeforeValidator(_with_chemistry)]
     address: int
-    limit_changes: tuple[LimitChange, ...] = ()
-    gauge: str = AUTO
+    gauge: GaugeName = AUTO
+    known: Known | None = None  # by its gauge; None: it was not polled yet
 
 
-class _Change(Section):
-    """A change of a limit in the first record."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A record: what is needed to read a recording from here on."""
 
-    limit_id: str
-    trip: float | None
-    clear: float | None
-    hold_s: float | None
-    clear_s: float | None
-    severity: int | None
-
-    def change(self) -> LimitChange:
-        severity = None if self.severity is None else Severity(self.severity)
-        return LimitChange(
-            self.limit_id, self.trip, self.clear, self.hold_s, self.clear_s, severity
-        )
-
-
-class _Told(Section):
-    """A battery in the first record."""
-
-    address: int
-    gauge: GaugeName = AUTO  # recordings of before have none
-    chemistry: str
-    cells: int | None
-    capacity_mah: float | None
-    cutoff_cell_v: float | None
-    pack_id: str | None
-    continuous_c: float | None = None  # recordings of before have none of these
-    burst_c: float | None = None
-    limp_home_a: float | None = None
-    limits: list[_Change]
-
-
-class Recorder:
-    """Appends to a recording; a full disk stops it, not the flight.
-
-    Raises:
-        ConfigError: the file exists already or cannot be made.
-    """
-
-    def __init__(self, path: Path, batteries: Sequence[Recorded]) -> None:
-        try:
-            self._file: BinaryIO | None = path.open("xb")
-        except FileExistsError as error:
-            raise ConfigError(f"{path} exists already; recordings are never overwritten") from error
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-        self._path = path
-        self._write(MAGIC)
-        self._append({"kind": "start", "batteries": [_to_json(battery) for battery in batteries]})
-
-    def polled(self, index: int, now_s: float, transfers: Sequence[Transfer]) -> None:
-        """Write what one poll of a battery did on the wire."""
-        self._append(["p", index, now_s, [transfer.to_json() for transfer in transfers]])
-
-    def stepped(self, now_s: float, vehicle: VehicleState) -> None:
-        """Write that the loop stepped, and hand the bytes to the operating system."""
-        heard = {key: value for key, value in asdict(vehicle).items() if value is not None}
-        self._append(["t", now_s, heard], flush=True)
-
-    def close(self) -> None:
-        """Finish the file."""
-        file, self._file = self._file, None
-        if file is not None:
-            try:
-                file.close()
-            except OSError as error:  # the disk is full: what is buffered cannot be saved
-                _log.warning("the end of %s is lost: %s", self._path, error.strerror)
-
-    def _append(self, record: object, *, flush: bool = False) -> None:
-        text = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-        self._write(b"%08x %b\n" % (crc32(text), text), flush=flush)
-
-    def _write(self, data: bytes, *, flush: bool = False) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.write(data)
-            if flush:
-                self._file.flush()
-        except OSError as error:
-            _log.error("recording to %s has stopped: %s", self._path, error.strerror)
-            self.close()
+    batteries: tuple[Recorded, ...]
+    rules: Rules = NO_RULES
+    topology: str = PARALLEL
+    t_s: float | None = None  # of the last step before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,116 +92,134 @@ class Step:
     vehicle: VehicleState
 
 
+Record: TypeAlias = Start | Poll | Step
+_START = TypeAdapter(Start)
+_VEHICLE = frozenset(field.name for field in fields(VehicleState))
+
+
+def text_of(record: Record) -> bytes:
+    """Return a record as a line."""
+    row: object
+    if isinstance(record, Poll):
+        transfers = [transfer.to_json() for transfer in record.transfers]
+        row = ["p", record.index, record.t_s, transfers]
+    elif isinstance(record, Step):
+        heard = {key: v for key, v in asdict(record.vehicle).items() if v is not None}
+        row = ["t", record.t_s, heard]
+    else:
+        row = _START.dump_python(record)
+    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+def block_of(number: int, text: bytes) -> bytes:
+    """Return lines as a block."""
+    packed = zlib.compress(text)
+    return _HEAD.pack(_MARK, number, len(packed), zlib.crc32(packed)) + packed
+
+
 def is_recording(path: Path) -> bool:
-    """Return whether a file begins like a recording."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
-
-
-def read_batteries(path: Path) -> tuple[Recorded, ...]:
-    """Return what the first record says of the batteries.
+    """Return whether a file begins like a recording.
 
     Raises:
-        RecordingError: the recording is damaged there.
+        ConfigError: like one of a format that is not read any more.
     """
-    for _, record in _records(path):
-        match record:
-            case {"kind": "start", "batteries": [*batteries]}:
-                return tuple(_from_json(battery, path) for battery in batteries)
-        break
-    raise RecordingError(f"{path}: line 2 does not say which batteries were recorded")
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(MAGIC))
+    except OSError:
+        return False
+    if begin == _OLD:
+        raise ConfigError(f"{path} is a recording of format 1; only format 2 is read")
+    return begin == MAGIC
 
 
-def read_records(path: Path, progress: Progress = lambda _: None) -> Iterator[Poll | Step]:
-    """Yield the records after the first; a torn last line is left out.
+def read_start(path: Path) -> Start:
+    """Return what the first start says of the batteries.
+
+    Raises:
+        RecordingError: no start is whole.
+    """
+    for record in read_records(path, tell=lambda _: None):
+        if isinstance(record, Start):
+            return record
+    raise RecordingError(f"{path} does not say which batteries were recorded")
+
+
+def read_records(
+    path: Path, progress: Progress = lambda _: None, tell: Tell = _log.warning
+) -> Iterator[Record]:
+    """Yield the records, first a start; another start follows what is damaged and left out.
 
     Args:
         path: the recording.
         progress: told the share that is read.
+        tell: told in a sentence of each gap; not of a torn end, which every kill may leave.
 
     Raises:
-        RecordingError: a line is damaged and others follow it.
+        RecordingError: no start is whole, or something whole is no record.
     """
-    known = {field.name for field in fields(VehicleState)}
-    for number, record in _records(path, progress):
-        try:
-            match record:
-                case ["p", int(index), int() | float() as t_s, [*transfers]]:
-                    yield Poll(index, t_s, tuple(Transfer.from_json(row) for row in transfers))
-                case ["t", int() | float() as t_s, dict(heard)] if heard.keys() <= known:
-                    yield Step(t_s, VehicleState(**heard) if heard else UNHEARD)
-                case {"kind": "start"}:
-                    pass
-                case _:
-                    raise RecordingError(f"{path}: line {number} is of no known kind")
-        except IntegrityError as error:
-            raise RecordingError(f"{path}: line {number}: {error}") from error
+    data = path.read_bytes()
+    expected, reading, last_s, end = 0, False, None, 0
+    for place, end, number, text in _blocks(data):
+        reading, expected = reading and number == expected, number + 1
+        progress(end / len(data))
+        for line in text.splitlines():
+            record = _record_of(line, f"{path}, block {number}")
+            if isinstance(record, Start) == reading:  # of a start on the way nothing is new
+                continue
+            reading = True
+            if not isinstance(record, Start):
+                last_s = record.t_s
+            elif place > len(MAGIC):
+                tell(_gap(path, last_s, record.t_s))
+            yield record
+    if not reading and last_s is None:
+        raise RecordingError(f"{path} does not say which batteries were recorded")
+    if not reading or _MARK in data[end + 1 :]:
+        tell(_gap(path, last_s, None))
+    elif data[end:]:
+        _log.warning("%s ends in the middle of a block, which is left out", path)
 
 
-def _records(path: Path, progress: Progress = lambda _: None) -> Iterator[tuple[int, object]]:
-    damaged: int | None = None
-    size, read = max(path.stat().st_size, 1), 0
-    with path.open("rb") as file:
-        file.readline()
-        for number, line in enumerate(file, start=2):
-            if damaged is not None:
-                raise RecordingError(f"{path}: line {damaged} is damaged")
-            read += len(line)
-            progress(min(read / size, 1.0))
-            record = _decoded(line)
-            if record is None:
-                damaged = number
-            else:
-                yield number, record
-    if damaged is not None:
-        _log.warning("%s ends in the middle of line %d, which is left out", path, damaged)
+def _gap(path: Path, from_s: float | None, until_s: float | None) -> str:
+    begin = "the beginning" if from_s is None else clock_text(from_s)
+    end = "the end" if until_s is None else clock_text(until_s)
+    return f"{path} is damaged: from {begin} to {end} nothing is known"
 
 
-def _decoded(line: bytes) -> object:
-    """Return what a line holds, None when it is torn or damaged."""
-    checksum, _, text = line.removesuffix(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != b"%08x" % crc32(text):
-        return None
+def _blocks(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield place, end, number and text of each whole block."""
+    place = data.find(_MARK)
+    while place >= 0:
+        end, text = place + 1, None
+        if len(data) - place >= _HEAD.size:
+            _, number, length, checksum = _HEAD.unpack_from(data, place)
+            packed = data[place + _HEAD.size : place + _HEAD.size + length]
+            if len(packed) == length and zlib.crc32(packed) == checksum:
+                text = _unpacked(packed)
+            if text is not None:
+                end = place + _HEAD.size + length
+                yield place, end, number, text
+        place = data.find(_MARK, end)
+
+
+def _unpacked(packed: bytes) -> bytes | None:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return zlib.decompressobj().decompress(packed, _MOST_BYTES)
+    except zlib.error:
         return None
 
 
-def _to_json(battery: Recorded) -> dict[str, object]:
-    facts = battery.facts
-    return {
-        "address": battery.address,
-        "gauge": battery.gauge,
-        "chemistry": facts.chemistry.name,
-        "cells": facts.cells,
-        "capacity_mah": facts.capacity_mah,
-        "cutoff_cell_v": facts.cutoff_cell_v,
-        "pack_id": facts.pack_id,
-        "continuous_c": facts.continuous_c,
-        "burst_c": facts.burst_c,
-        "limp_home_a": facts.limp_home_a,
-        "limits": [asdict(change) for change in battery.limit_changes],
-    }
-
-
-def _from_json(row: object, path: Path) -> Recorded:
+def _record_of(line: bytes, place: str) -> Record:
     try:
-        told = _Told.model_validate(row)
-        facts = BatteryFacts(
-            chemistry_of(told.chemistry),
-            told.cells,
-            told.capacity_mah,
-            told.cutoff_cell_v,
-            told.pack_id,
-            told.continuous_c,
-            told.burst_c,
-            told.limp_home_a,
-        )
-        changes = tuple(row.change() for row in told.limits)
-    except (ValidationError, ConfigError, ValueError) as error:
-        raise RecordingError(f"{path}: line 2 does not describe a battery: {row!r:.80}") from error
-    return Recorded(facts, told.address, changes, told.gauge)
+        match json.loads(line):
+            case ["p", int(index), int() | float() as t_s, [*transfers]]:
+                return Poll(index, t_s, tuple(Transfer.from_json(row) for row in transfers))
+            case ["t", int() | float() as t_s, dict(heard)] if heard.keys() <= _VEHICLE:
+                return Step(t_s, VehicleState(**heard) if heard else UNHEARD)
+            case {"batteries": _} as row:
+                return _START.validate_python(row)
+    except (ValueError, RecursionError, IntegrityError) as error:
+        what = f"{error}".splitlines()[0]
+        raise RecordingError(f"{place} holds what is no record: {what:.80}") from error
+    raise RecordingError(f"{place} holds a record of no known kind")

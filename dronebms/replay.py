@@ -1,7 +1,8 @@
 """A flight from a file through the estimator and the judge, as fast as they go."""
 
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,31 +10,36 @@ from pathlib import Path
 from dronebms import predictions
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError, FlightError, RecordingError
-from dronebms.flightlog import FlightSource, read_flight
+from dronebms.flightlog import Flight, FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
 from dronebms.learning import LearnedPacks
-from dronebms.monitor import Monitor, Report, Rules
+from dronebms.monitor import Monitor, Report
+from dronebms.packs import Supply
 from dronebms.predictions import EachSecond
 from dronebms.protection import Event
-from dronebms.recording import (
-    Poll,
-    Progress,
-    is_recording,
-    read_batteries,
-    read_records,
-)
+from dronebms.recording import Poll, Progress, Start, Tell, is_recording, read_records
 from dronebms.sidecar import NO_OPTIONS, FlightOptions
 from dronebms.store import atomic_writer
 from dronebms.textline import clock_text, duration
+from smartbattery.known import Known
 
+ReadFlight = Callable[[Path, FlightOptions], Flight]
+_log = logging.getLogger(__name__)
 _WARM_UP_FRAC = 0.2  # of the flight: hindsight judges what comes after
 _SHORT_S = 30.0  # errors in per cent mean nothing in the last seconds
 
 
 def reports(
-    path: Path, options: FlightOptions, progress: Progress, packs: LearnedPacks | None = None
+    path: Path,
+    options: FlightOptions,
+    progress: Progress,
+    tell: Tell = _log.warning,
+    read: ReadFlight = read_flight,
+    packs: LearnedPacks | None = None,
 ) -> Iterator[Report]:
-    """Yield every step of a flight or a recording; `packs` are recalled, and learned at its end.
+    """Yield every step of a flight or a recording; `tell` is told what is missing of one.
+
+    Flights are read by `read`; `packs` are recalled, and learned at the end.
 
     Raises:
         FlightError: the flight cannot be read.
@@ -44,9 +50,9 @@ def reports(
             raise ConfigError(
                 f"{path} is a recording and knows its pack: options on it are for flights"
             )
-        yield from _recorded(path, progress, packs)
+        yield from _recorded(path, progress, tell, packs)
         return
-    flight = read_flight(path, options=options)
+    flight = read(path, options)
     source = FlightSource(flight)
     if packs is not None and flight.facts.pack_id is not None:
         packs.load(flight.facts.pack_id)  # what is damaged is told before the flight, not after
@@ -58,23 +64,31 @@ def reports(
     monitor.learn()
 
 
-def _recorded(path: Path, progress: Progress, packs: LearnedPacks | None) -> Iterator[Report]:
-    batteries = read_batteries(path)
-    gauges = [PlayedGauge(battery) for battery in batteries]
-    monitors = [
-        Monitor(gauge, battery.facts, index=index, rules=Rules(battery.limit_changes), packs=packs)
-        for index, (gauge, battery) in enumerate(zip(gauges, batteries, strict=True))
-    ]
-    for record in read_records(path, progress):
-        if isinstance(record, Poll):
+def _recorded(
+    path: Path, progress: Progress, tell: Tell, packs: LearnedPacks | None
+) -> Iterator[Report]:
+    gauges: list[PlayedGauge] = []
+    monitors: list[Monitor] = []
+    supply: Supply | None = None
+    for record in read_records(path, progress, tell):
+        if isinstance(record, Start) and supply is None:
+            gauges = [PlayedGauge(battery) for battery in record.batteries]
+            monitors = [
+                Monitor(gauge, battery.facts, index=index, rules=record.rules, packs=packs)
+                for index, (gauge, battery) in enumerate(zip(gauges, record.batteries, strict=True))
+            ]
+            supply = Supply(monitors, record.topology)
+        elif isinstance(record, Start):  # after a gap
+            for gauge, battery in zip(gauges, record.batteries, strict=True):
+                gauge.go_on(battery.known or Known())
+        elif isinstance(record, Poll):
             if not 0 <= record.index < len(gauges):
                 raise RecordingError(
                     f"{path}: battery {record.index + 1} is not one of those in it"
                 )
             gauges[record.index].play(record.t_s, record.transfers)
-        else:
-            for monitor in monitors:
-                yield monitor.step(record.t_s, record.vehicle)
+        elif supply is not None:
+            yield from supply.step(record.t_s, record.vehicle)
     for monitor in monitors:
         monitor.learn()
 
@@ -131,10 +145,11 @@ class Summary:
         lines += [
             f"{clock_text(event.t_s)} {event.severity.label}: {event.text}" for event in self.events
         ]
-        lines.append(self._hindsight())
+        lines.append(self.hindsight())
         return lines
 
-    def _hindsight(self) -> str:
+    def hindsight(self) -> str:
+        """Return how good the time left was, in a sentence."""
         if self.ended_s is None:
             return "the pack did not reach its end"
         start_s = self.answers[0][0] if self.answers else self.ended_s
@@ -155,21 +170,13 @@ class Summary:
         )
 
 
-def replay(
-    path: Path,
-    options: FlightOptions,
-    out: str | None,
-    progress: Progress,
-    packs: LearnedPacks | None = None,
-) -> list[str]:
-    """Replay a flight, write its predictions, return the summary.
+def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:
+    """Step through a flight, write its predictions, return the summary.
 
     Args:
         path: flight or recording.
-        options: what the user knows better than the file.
+        flown: its `reports`.
         out: where the predictions go: a file, `-` for stdout, None for nowhere.
-        progress: told the share that is done.
-        packs: what was learned in earlier flights, and where this one's lesson is kept.
 
     Raises:
         FlightError, RecordingError, ConfigError: what cannot be read or written; nothing is
@@ -183,7 +190,7 @@ def replay(
         if out is not None:
             file = sys.stdout if out == "-" else stack.enter_context(atomic_writer(Path(out)))
         second = False
-        for report in reports(path, options, progress, packs):
+        for report in flown:
             if report.index == 0:
                 second = due.due(report.t_s)
                 summary(report)

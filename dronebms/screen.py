@@ -1,144 +1,50 @@
-"""The terminal display: can I still get home, what limits me, and how fresh is all that.
+"""The terminal display as a sink: can I still get home, what limits me, and how fresh is all that.
 
-`render` is a pure function of frozen reports; `Screen` is a sink that owns the terminal. Only
-what has changed is sent: a whole picture twice a second, as `rich.live.Live` sends it, is 6 kB/s,
-too much for the radio link that a drone is often reached by.
+`screen_picture` draws, `Screen` decides when. Only what has changed is sent: a whole picture twice
+a second, as `rich.live.Live` sends it, is 6 kB/s, too much for the radio link that a drone is
+often reached by.
 """
 
+import errno
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.segment import Segment
-from rich.text import Text
 
-from dronebms import screen_parts as parts
 from dronebms.clock import Clock
-from dronebms.estimator import Estimate
 from dronebms.monitor import Report
-from dronebms.protection import Event, Status
-from dronebms.screen_parts import Frame
-from dronebms.textline import ASCII, UNICODE, cells_heading, clock_text, headless_line
+from dronebms.protection import Event
+from dronebms.screen_picture import PAGES, Canvas, View, expired, render
+from dronebms.screen_terminal import REDRAW, Terminal
+from dronebms.spoken import event_sentence, sentences
+from dronebms.textline import clock_text, duration, printable
 
 _REDRAW_S = 0.5
 _PLAIN_S = 1.0
 _WHOLE_EVERY = 60  # pictures: heals what something else has written on the screen
-_EVENTS_KEPT = 20
-_BIG_WIDTH, _BIG_HEIGHT = 72, 22
-_FIXED_ROWS = 3  # the link, the heading of the cells, the newest event
-_EXTRAS = 5
-_CELL_ROWS = 8  # as many as they get before anything extra
+_EVENTS_KEPT = 200
+_STDIN_FD = 0
 _SHORT_GAP = 8  # columns that are sent along: moving the cursor costs as much
-_UNPRINTABLE = "?"
+_GONE = (errno.EIO, errno.ENXIO, errno.ENODEV)  # what writing to a closed terminal says
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
-    """The place there is, in columns and lines, and what it can show."""
+class _Held:
+    """What a pause holds, and since when by the viewer's clock."""
 
-    width: int
-    height: int
-    ascii_only: bool = False
-
-
-def render(
-    reports: Sequence[Report],
-    events: Sequence[Event] = (),
-    *,
-    canvas: Canvas,
-    link: str | None = None,
-    now: str | None = None,
-) -> RenderableType:
-    """Return a picture that fills the canvas exactly.
-
-    Args:
-        reports: the newest of each battery; the first is shown in full, each other on one line.
-        events: what tripped and cleared, oldest first; the newest are shown.
-        canvas: the place there is.
-        link: the way to the flight controller, as its URL; None is no link.
-        now: the clock to show.
-    """
-    frame = Frame(
-        now_s=max((report.t_s for report in reports), default=0.0),
-        width=canvas.width,
-        height=canvas.height,
-        glyphs=ASCII if canvas.ascii_only else UNICODE,
-        link=link,
-        clock=now,
-    )
-    lines = [Text(" waiting for the battery")]
-    if reports:
-        lines = _compose([_expired(report, frame.now_s) for report in reports], events, frame)
-    lines = lines[: canvas.height] + [Text()] * (canvas.height - len(lines))
-    return Group(*(_fitted(line, canvas) for line in lines))
-
-
-def _expired(report: Report, now_s: float) -> Report:
-    """Return a report as it stands now: of one that is old, nothing is known any more."""
-    if now_s - report.t_s <= parts.SILENT_S:
-        return report
-    return replace(
-        report,
-        snapshot=report.snapshot.at(now_s),
-        estimate=Estimate(now_s),
-        status=Status(now_s),
-    )
-
-
-def _compose(reports: Sequence[Report], events: Sequence[Event], frame: Frame) -> list[Text]:
-    first, *others = reports
-    answers = [
-        parts.title_line(first, frame),
-        parts.home_line(first, frame),
-        parts.limit_line(first),
-        parts.state_line(first, frame),
-        *(parts.other_line(other, frame) for other in others),
-    ]
-    big = frame.width >= _BIG_WIDTH and frame.height >= _BIG_HEIGHT
-    left = parts.time_lines(first, frame.glyphs, big=big)
-    readings = parts.reading_lines(first, frame)
-    link = parts.vehicle_line(first, frame)
-    heading = parts.rule(cells_heading(first, frame.now_s), frame)
-    room = frame.height - len(answers) - len(left) - len(readings) - _FIXED_ROWS
-    cells = parts.cell_lines(first, min(room, max(_CELL_ROWS, room - _EXTRAS)), frame)
-    # What else there is room for, by its worth: a second event, air, more figures.
-    _, air_above, air_below, figures, title = (room - len(cells) > n for n in range(_EXTRAS))
-    lines = [
-        *answers,
-        *[Text()] * air_above,
-        *left,
-        *[Text()] * air_below,
-        *readings,
-        *[parts.allowance_line(first)] * figures,
-        link,
-        heading,
-        *cells,
-        *[parts.rule("alarms", frame)] * title,
-    ]
-    newest = list(events)[-max(frame.height - len(lines), 1) :]
-    alarms = [parts.event_line(event, frame) for event in newest]
-    return lines + (alarms or [Text(" no alarm has come up")])
-
-
-def _fitted(line: Text, canvas: Canvas) -> Text:
-    """Return a line that cannot harm the picture, whatever a gauge calls itself."""
-    if not line.plain.isprintable():
-        line.plain = "".join(c if c.isprintable() else _UNPRINTABLE for c in line.plain)
-    if canvas.ascii_only and not line.plain.isascii():
-        line.plain = line.plain.encode("ascii", "replace").decode("ascii")
-    line.truncate(canvas.width, overflow="crop" if canvas.ascii_only else "ellipsis")
-    line.no_wrap = True
-    return line
+    at_s: float
+    reports: tuple[Report, ...]
+    events: tuple[Event, ...]
 
 
 class Screen:
     """A sink that draws on the alternate screen and gives the terminal back, however it is left.
 
-    On a pipe or a terminal that cannot place its cursor it writes plain lines instead.
+    When asked to be plain, on a pipe, or on a terminal that cannot place its cursor it writes
+    sentences instead: once a second what has changed, and alarms at once.
     """
 
     def __init__(
@@ -147,6 +53,8 @@ class Screen:
         *,
         console: Console | None = None,
         link: Callable[[], str | None] = lambda: None,
+        plain: bool = False,
+        keys_fd: int | None = None,
     ) -> None:
         """Prepare; nothing is written before the context is entered.
 
@@ -154,68 +62,99 @@ class Screen:
             clock: the viewer's own, which limits the redrawing; not the flight's.
             console: where to draw; None is standard output.
             link: says over what the flight controller is reached.
+            plain: sentences that a screen reader can speak, no picture.
+            keys_fd: the terminal that keys come from; None is standard input when `console` is.
         """
         self._clock = clock
+        if console is None and keys_fd is None:
+            keys_fd = _STDIN_FD
         self._console = Console(highlight=False) if console is None else console
         self._link = link
+        self._terminal = Terminal(self._console, keys_fd)
         self._reports: dict[int, Report] = {}
         self._events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self._alarms = 0  # since the pause
+        self._held: _Held | None = None
+        self._page = ""
         self._drawn_s: float | None = None
         self._shown: list[list[Segment]] = []
         self._canvas: Canvas | None = None
         self._pictures = 0
-        self._restore = ExitStack()
-        self._plain = not self._console.is_terminal or self._console.is_dumb_terminal
+        self._said: dict[int, tuple[str, ...]] = {}
+        places_cursor = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._plain = plain or not places_cursor
         self._interval_s = _PLAIN_S if self._plain else _REDRAW_S
         self._ascii_only = self._console.options.ascii_only or _is_c_locale(os.environ)
 
     def __enter__(self) -> "Screen":
         """Take the terminal."""
         if not self._plain:
-            self._restore.enter_context(self._console.screen())
+            self._terminal.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Give the terminal back; one that has gone away needs nothing."""
-        with suppress(OSError):
-            self._restore.close()
+    def __exit__(self, *_: object) -> None:
+        """Give the terminal back."""
+        self._terminal.__exit__()
 
     def __call__(self, report: Report) -> None:
-        """Keep the newest report of a battery, and draw when it is time."""
-        self._reports[report.index] = report
-        self._events.extend(report.status.events)
-        now_s = self._clock.now_s()
-        if self._drawn_s is not None and now_s - self._drawn_s < self._interval_s:
-            return
-        self._drawn_s = now_s
-        if self._plain:
-            for index in sorted(self._reports):
-                # Not `console.print`, which makes a closed pipe an exit code.
-                self._console.file.write(headless_line(self._reports[index]) + "\n")
-            self._console.file.flush()
-        else:
-            self._draw()
+        """Keep the newest report of a battery, and draw when it is time.
 
-    def _draw(self) -> None:
-        console = self._console
-        canvas = Canvas(*console.size, ascii_only=self._ascii_only)
+        Raises:
+            SystemExit: with code 0, when the viewer leaves or the terminal has gone.
+        """
+        self._reports[report.index] = report
+        name = f"battery {report.index + 1}: " if len(self._reports) > 1 else ""
+        self._events.extend(
+            replace(event, text=name + event.text) for event in report.status.events
+        )
+        self._alarms += sum(event.tripped for event in report.status.events)
+        if self._plain:
+            for event in report.status.events:
+                self._say(report, event_sentence(event))
+        now_s = self._clock.now_s()
+        due = self._drawn_s is None or now_s - self._drawn_s >= self._interval_s
+        if self._plain:
+            if due:
+                self._drawn_s = now_s
+                self._speak()
+            return
+        keys = self._terminal.keys()
+        for key in keys:
+            self._press(key, now_s)
+        canvas = Canvas(*self._console.size, ascii_only=self._ascii_only)
+        if due or keys or canvas != self._canvas:
+            self._drawn_s = now_s
+            try:
+                self._draw(canvas, now_s)
+            except OSError as error:
+                if error.errno in _GONE:
+                    raise SystemExit(0) from error
+                raise
+
+    def _press(self, key: str, now_s: float) -> None:
+        if key == "q":
+            raise SystemExit(0)
+        if key == REDRAW:
+            self._shown = []
+        elif key == "p":
+            held = _Held(now_s, self._newest(), tuple(self._events))
+            self._held = held if self._held is None else None
+            self._alarms = 0
+        elif key in PAGES:
+            self._page = PAGES[key] if self._page != PAGES[key] else ""
+
+    def _newest(self) -> tuple[Report, ...]:
+        return tuple(self._reports[index] for index in sorted(self._reports))
+
+    def _draw(self, canvas: Canvas, now_s: float) -> None:
+        console, held = self._console, self._held
         if canvas != self._canvas or self._pictures % _WHOLE_EVERY == 0:
             self._shown = []
         self._canvas = canvas
         self._pictures += 1
-        reports = [self._reports[index] for index in sorted(self._reports)]
-        picture = render(
-            reports,
-            self._events,
-            canvas=canvas,
-            link=self._link(),
-            now=clock_text(max(report.t_s for report in reports)),
-        )
+        reports = self._newest() if held is None else held.reports
+        events = tuple(self._events) if held is None else held.events
+        picture = render(reports, events, canvas=canvas, view=self._view(reports, now_s))
         lines = console.render_lines(picture, pad=True)
         with console:  # one write for all lines
             for y, line in enumerate(lines):
@@ -223,6 +162,31 @@ class Screen:
                 for x, segments in _changes(line, before):
                     console.update_screen_lines([segments], x, y)
         self._shown = lines
+
+    def _view(self, reports: tuple[Report, ...], now_s: float) -> View:
+        clock = clock_text(max(report.t_s for report in reports))
+        if self._terminal.has_keys:
+            clock = f"h: help  {clock}"
+        if self._held is not None:
+            alarms = f", alarms since: {self._alarms}" if self._alarms else ""
+            clock = f"PAUSED for {duration(now_s - self._held.at_s)}{alarms}, p goes on"
+        return View(self._link(), clock, self._page, is_loud=self._held is not None)
+
+    def _speak(self) -> None:
+        now_s = max(report.t_s for report in self._reports.values())
+        for report in self._newest():
+            new = sentences(expired(report, now_s))
+            old = self._said.get(report.index, ())
+            changed = [text for k, text in enumerate(new) if old[k : k + 1] != (text,)]
+            if changed:
+                self._say(report, ", ".join(changed))
+            self._said[report.index] = new
+
+    def _say(self, report: Report, text: str) -> None:
+        # Not `console.print`, which makes a closed pipe an exit code.
+        line = f"{duration(report.t_s)} battery {report.index + 1}: {text}."
+        self._console.file.write(printable(line, ascii_only=self._ascii_only) + "\n")
+        self._console.file.flush()
 
 
 def _changes(line: list[Segment], before: list[Segment]) -> Iterator[tuple[int, list[Segment]]]:

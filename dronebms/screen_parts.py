@@ -11,7 +11,8 @@ from rich.text import Text
 from dronebms import textline as say
 from dronebms.monitor import Report
 from dronebms.protection import Event, Severity
-from dronebms.textline import DASH, Glyphs
+from dronebms.textline import DASH
+from dronebms.words import Glyphs
 
 MIN_CELL_WIDTH = 30
 _LABEL_WIDTH = 12
@@ -21,11 +22,9 @@ _VALUE_WIDTH = 8
 _AGE_WIDTH = 12
 _NOTE_WIDTH = 24
 _BAR_WIDTHS = (4, 40)
-_CELL_FIXED_WIDTH = 24  # of a cell's line: number, volts, the mark of the weakest, gaps
+_WEAKEST = " <- weakest"
 _CELL_COLUMN_WIDTH = 60  # a width at which a second column stands beside the first
 _MAX_CELL_BAR_WIDTH = 50
-_TURN_BACK_SOON_S = 60.0
-SILENT_S = 2.0  # heartbeats and reports older than this are no longer news
 _LEAST_LIMIT_A = 0.01  # keeps a share finite
 _MILLI = 1000.0
 _FULL_PCT = 100.0
@@ -49,33 +48,21 @@ class Frame:
     height: int
     glyphs: Glyphs
     link: str | None
-    clock: str | None
+    clock: Text  # at the right of the first line
 
 
 def title_line(report: Report, frame: Frame) -> Text:
     """Return which pack this is, and the clock at the right."""
     pack = Text(f" {say.pack_name(report)}", _VALUE)
-    return _ends(pack, Text(f"{frame.clock or ''} ", _VALUE), frame.width)
+    return _ends(pack, frame.clock, frame.width)
 
 
 def home_line(report: Report, frame: Frame) -> Text:
     """Return whether the vehicle can still get home; unknown says what is missing."""
-    estimate = report.estimate
-    reserve_s, turn_back_s = estimate.home_reserve_s, estimate.turn_back_in_s
-    if estimate.home_s is None or reserve_s is None:
-        return _answer("home:", Text(f"unknown, {say.why_no_home(report)}", _VALUE))
-    rest = f"{say.duration(reserve_s)} in reserve"
-    if reserve_s < 0:
-        severity, word = Severity.EMERGENCY, "NO"
-        rest = f"the pack ends {say.duration(reserve_s)} too early"
-    elif turn_back_s is not None and turn_back_s <= 0:
-        severity, word = Severity.CRITICAL, "TURN BACK NOW"
-    else:
-        soon = turn_back_s is not None and turn_back_s < _TURN_BACK_SOON_S
-        severity, word = Severity.WARNING if soon else Severity.OK, "yes"
-        if turn_back_s is not None:
-            rest = f"turn back within {say.duration(turn_back_s)}, {rest}"
-    way = f", {say.duration(estimate.home_s)} to fly home"
+    severity, word, rest = say.home_answer(report)
+    if not rest:
+        return _answer("home:", Text(word, _VALUE))
+    way = f", {say.duration(report.estimate.home_s)} to fly home"
     judged = _verdict(severity, word, frame.glyphs)
     return _answer("home:", judged, Text(f"  {rest}", _VALUE), Text(way))
 
@@ -88,17 +75,20 @@ def limit_line(report: Report) -> Text:
     line = Text(say.words(status.limited_by), _VALUE)
     if status.limited_in_s is not None:
         now = status.limited_in_s <= 0
-        when = " now" if now else f" in {say.duration(status.limited_in_s)} at this load"
-        line.append(when, "not bold")
+        line.append(" now" if now else f" in {say.duration(status.limited_in_s)}", "not bold")
     if status.asked_max_a is not None:
         line.append(f", stay below {status.asked_max_a:.0f} A")
+    elif (then := say.then(report)) is not None:
+        line.append(f", then {say.words(then[0])} in {say.duration(then[1])}", "not bold")
+    elif status.limited_in_s:
+        line.append(" at this load", "not bold")
     return _answer("limit:", line)
 
 
 def state_line(report: Report, frame: Frame) -> Text:
     """Return the severity as a symbol and a word, with what is tripped or silent."""
     behind_s = frame.now_s - report.t_s
-    if behind_s > SILENT_S:
+    if behind_s > say.SILENT_S:
         old = _verdict(Severity.WARNING, "OLD", frame.glyphs)
         return _answer("state:", old, Text(f"  nothing new for {say.age(behind_s)}", _VALUE))
     status, trouble = report.status, report.snapshot.trouble
@@ -216,24 +206,29 @@ def vehicle_line(report: Report, frame: Frame) -> Text:
     heard_s = vehicle.heartbeat_age_s + frame.now_s - report.t_s
     armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
     mode = "mode unknown" if vehicle.mode is None else vehicle.mode
-    old = heard_s > SILENT_S
+    old = heard_s > say.SILENT_S
     heard = Text(f"{'not heard for' if old else 'heard'} {say.age(heard_s)}", _OLD if old else "")
     rest = "" if old else f" ago, {armed}, {mode}"
     return _labelled("autopilot", heard, Text(rest + over))
 
 
-def cell_lines(report: Report, rows: int, frame: Frame) -> list[Text]:
-    """Return the cells in as many columns as `rows` lines ask for, counted downwards."""
+def cell_lines(report: Report, rows: int, frame: Frame, *, exact: bool = False) -> list[Text]:
+    """Return the cells in as many columns as `rows` lines ask for, counted downwards.
+
+    `exact` adds millivolts, and how far each is from the mean.
+    """
     cells = len(report.snapshot.cells_v)
     most = max(1, frame.width // MIN_CELL_WIDTH)
     columns = min(max(frame.width // _CELL_COLUMN_WIDTH, -(-cells // max(rows, 1)), 1), most)
     height = -(-cells // columns)
     width = frame.width // columns
-    drawn = [_cell(report, index, width, frame) for index in range(cells)]
+    known_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
+    mean_v = sum(known_v) / len(known_v) if exact and known_v else None
+    drawn = [_cell(report, index, width, frame, mean_v) for index in range(cells)]
     return [Text().join(drawn[row::height]) for row in range(height)] if cells else []
 
 
-def _cell(report: Report, index: int, width: int, frame: Frame) -> Text:
+def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | None) -> Text:
     facts, cell_v = report.facts, report.snapshot.cells_v[index]
     name = f"cell{index + 1}_v"
     age_s = say.age_s_of(report, name, frame.now_s)
@@ -241,8 +236,11 @@ def _cell(report: Report, index: int, width: int, frame: Frame) -> Text:
     if cell_v is None:
         text.append(f"{DASH:>4} V  {say.unheard(age_s)}", _OLD)
     else:
-        text.append(f"{cell_v:.2f} V  ", _VALUE)
-        bar_width = min(max(width - _CELL_FIXED_WIDTH, 0), _MAX_CELL_BAR_WIDTH)
+        said = f"{cell_v:.2f} V  "
+        if mean_v is not None:
+            said = f"{cell_v:.3f} V {(cell_v - mean_v) * _MILLI:+5.0f} mV  "
+        text.append(said, _VALUE)
+        bar_width = min(max(width - len(text) - len(_WEAKEST), 0), _MAX_CELL_BAR_WIDTH)
         if age_s is not None and say.is_stale(name, age_s):
             text.append(f"OLD {say.age(age_s)}".ljust(bar_width), _OLD)
         else:
@@ -250,7 +248,7 @@ def _cell(report: Report, index: int, width: int, frame: Frame) -> Text:
             text.append(frame.glyphs.bar((cell_v - facts.cutoff_v) / span_v, bar_width))
         weakest = report.snapshot.lowest_cell()
         if weakest is not None and weakest[0] == index:
-            text.append(" <- weakest", _VALUE)
+            text.append(_WEAKEST, _VALUE)
     text.truncate(width, pad=True)
     return text
 
@@ -259,7 +257,7 @@ def other_line(report: Report, frame: Frame) -> Text:
     """Return a further battery on one line."""
     severity, behind_s = report.status.severity, frame.now_s - report.t_s
     judged = say.verdict(report)
-    if behind_s > SILENT_S:
+    if behind_s > say.SILENT_S:
         severity, judged = Severity.WARNING, f"OLD, nothing new for {say.age(behind_s)}"
     mark = _verdict(severity, f"battery {report.index + 1}", frame.glyphs)
     return Text.assemble(" ", mark, (f" {judged}  ", _VALUE), say.figures(report))

@@ -12,7 +12,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.estimator import Estimate
 from dronebms.vehicle import VehicleState
 from smartbattery.bits import StatusWord, decode_bits
-from smartbattery.bq40 import PF_STATUS_5, SAFETY_STATUS_5
+from smartbattery.bq40 import PF_STATUS_5, SAFETY_ALERT_5, SAFETY_STATUS_5
 from smartbattery.snapshot import Identity, Snapshot
 
 WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
@@ -22,16 +22,18 @@ UNTOLD_AH = 5.0
 RELAXED_S = 60.0  # at rest, until the cells show how equal they are
 WARMING_S = 60.0
 _STORED_PCT = 80.0
+_SETTLED_S = 30.0  # of load: what is foreseen before that rests on what packs are like
+_FORESEEN = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s")
 _STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
 _CAPACITY_FRAC = 0.2  # between what is told and what the gauge was made for
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
 _ESTIMATED = (
     "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s",
-    "home_reserve_s",
 )  # fmt: skip
 # SafetyStatus: what stops a charge alone (COV, OCC, ASCC, OTC, PTO, CTO, OC, CHGC, CHGV, PCHGC,
 # UTC, COVL); every other bit means that the pack may open, or has opened, its discharge transistor.
 _CHARGE_BITS = 0x17D4130E
+_TIMER_BITS = 1 << 19 | 1 << 21  # of SafetyAlert: PTOS and CTOS say that a timer is on hold
 _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
 
@@ -85,6 +87,7 @@ class Signals:
     def __init__(self, facts: BatteryFacts) -> None:
         self.facts = facts
         self.serial: int | None = None
+        self.missing: tuple[int, ...] = ()  # packs of the same supply
         self._forget()
 
     def _forget(self) -> None:
@@ -93,7 +96,7 @@ class Signals:
         self._heard_s: float | None = None
         self._heat_a2 = 0.0
         self._since_s: dict[str, float] = {}  # rest, charge, stored: since when without a break
-        self._idle_mah = 0.0
+        self._idle_mah = self._loaded_s = 0.0
         self._degc: deque[tuple[float, float]] = deque()
         self._known = 0  # how many readings there were at best
         self._told: tuple[Identity, BatteryFacts] | None = None
@@ -107,6 +110,12 @@ class Signals:
         self.serial = self.serial if serial is None else serial
         now_s = snapshot.t_s
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
+        if estimate.remaining_s is not None and estimate.home_s is not None:
+            values["home_left_s"] = estimate.remaining_s - estimate.home_s
+        if (
+            self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0
+        ):  # that is over, not foreseen
+            values |= dict.fromkeys(_FORESEEN)
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.facts.cells or len(snapshot.cells_v)
         values["dt_s"] = 0.0 if self._last_s is None else now_s - self._last_s
@@ -123,9 +132,13 @@ class Signals:
 
     def why(self, what: str, snapshot: Snapshot) -> str:
         """Return in words what a count is made of."""
+        others = (", ".join(str(index + 1) for index in self.missing),)
         words = {
             "doubts": snapshot.doubts,
+            "packs_missing": others,
+            "modules_missing": others,
             "mismatches": self.mismatches,
+            "alerts": _flags(SAFETY_ALERT_5, snapshot.alert_raw),
             "tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
             "charge_tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
             "failed": _flags(PF_STATUS_5, snapshot.failure_raw),
@@ -148,6 +161,7 @@ class Signals:
         status_raw = snapshot.status_raw
         values["stop_alarm"] = None if status_raw is None else float(bool(status_raw & _STOP))
         values["hot_alarm"] = None if status_raw is None else float(bool(status_raw & _HOT))
+        values["alerts"] = _count(snapshot.alert_raw, ~_TIMER_BITS)
         values["tripped"] = _count(snapshot.safety_raw, ~_CHARGE_BITS)
         values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)
         values["failed"] = _count(snapshot.failure_raw)
@@ -158,7 +172,8 @@ class Signals:
             values["mismatches"] = float(len(self.mismatches))
 
     def _drawn(self, snapshot: Snapshot, values: Values) -> None:
-        now_s, current_a = snapshot.t_s, snapshot.current_a
+        now_s, current_a = snapshot.t_s, _least_a(snapshot)
+        values["beyond_a"] = None if current_a is None else abs(snapshot.beyond_a or 0.0)
         self.drawn.take(now_s, current_a)
         for name, span_s in WINDOWS_S.items():
             values[name] = self.drawn.mean(now_s, span_s)
@@ -190,13 +205,14 @@ class Signals:
         self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState, values: Values
     ) -> None:
         """Tell rest, load and charging apart."""
-        now_s, current_a = snapshot.t_s, snapshot.current_a
+        now_s, current_a = snapshot.t_s, _least_a(snapshot)
         if current_a is None:
             return
         capacity_mah = self.facts.capacity_mah
         ah = UNTOLD_AH if capacity_mah is None else capacity_mah / 1000.0
         loaded, charging = current_a >= LOAD_C * ah, current_a <= -CHARGE_C * ah
         resting_s = self._lasting("rest", now_s, lasts=abs(current_a) <= REST_C * ah)
+        self._loaded_s += (values["dt_s"] or 0.0) * loaded
         flying = loaded or vehicle.armed is True
         dt_s = values["dt_s"] or 0.0
         self._idle_mah = 0.0 if flying or charging else self._idle_mah + current_a * dt_s / 3.6
@@ -209,9 +225,20 @@ class Signals:
         values["spread_charge_v"] = spread_v if charging else OVER
         values["charge_a"] = max(-current_a, 0.0)
         values["charge_s"] = self._lasting("charge", now_s, lasts=charging)
+        wish_a, wish_v, pack_v = snapshot.charging_a, snapshot.charging_v, snapshot.voltage_v
+        values["charge_wish_frac"] = values["charge_above_v"] = None if charging else OVER
+        if charging and wish_a is not None:
+            values["charge_wish_frac"] = -current_a / max(wish_a, CHARGE_C * ah)
+        if charging and wish_v and pack_v is not None:  # 0: it wants no charge; its current says so
+            values["charge_above_v"] = pack_v - wish_v
         values["charging_degc"] = snapshot.temperature_degc if charging else OVER
         values["idle_mah"] = self._idle_mah
         values["stored_s"] = self._lasting("stored", now_s, lasts=full)
+
+
+def _least_a(snapshot: Snapshot) -> float | None:
+    """Return the current, or what it is at the least: a limit below that is broken for certain."""
+    return snapshot.beyond_a if snapshot.current_a is None else snapshot.current_a
 
 
 def mismatches(identity: Identity, facts: BatteryFacts) -> tuple[str, ...]:

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 from statistics import fmean
 
-from dronebms.app import PERIOD_S, Loop, SimOptions
+from dronebms.app import SimOptions
 from dronebms.clock import Clock, PacedClock
 from dronebms.errors import ConfigError, LinkError
 from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
+from dronebms.loop import PERIOD_S, Loop
 from dronebms.monitor import Monitor, Report
-from dronebms.recording import Recorded, Recorder
+from dronebms.recorder import Recorder, SingleFile
+from dronebms.recording import Recorded, Start
 from dronebms.vehicle import VehicleState
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.follow import FollowedVehicle
@@ -155,7 +157,8 @@ class Sitl:
                 say(f"the pack has {pack_v:.1f} V, {was}: do they fit?")
         self._recorder: Recorder | None = None
         if options.record is not None:
-            self._recorder = Recorder(options.record, (Recorded(self.facts, ADDRESS),))
+            recorded = Start((Recorded(self.facts, ADDRESS),))
+            self._recorder = Recorder(SingleFile(options.record), recorded)
             stack.callback(self._recorder.close)
 
     def reports(self) -> Iterator[Report]:

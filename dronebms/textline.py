@@ -4,11 +4,9 @@ Durations are seconds and are cut, not rounded: a minute that is not full is not
 Unknown is a dash. Cells count from 1 here, as on every screen.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from dronebms.monitor import Report
 from dronebms.protection import Severity
+from dronebms.words import SPOKEN, Glyphs
 from smartbattery.registers import CELLS, WORDS
 
 DASH = "-"
@@ -17,27 +15,10 @@ _HOUR_S = 3600
 _TENTHS_BELOW_S = 9.95
 _SECONDS_BELOW_S = 99.5
 _MILLI = 1000.0
-
-_SPOKEN = {
-    "cell_low": "weakest cell low",
-    "cell_critical": "weakest cell at its end",
-    "cell_emergency": "weakest cell far below its end",
-    "cell_high": "a cell above full",
-    "hot": "pack hot",
-    "hot_critical": "pack too hot",
-    "cold": "pack cold",
-    "silent": "gauge silent",
-    "lost": "gauge lost",
-    "implausible": "gauge contradicts itself",
-    "charge_low": "charge low",
-    "charge_critical": "charge nearly gone",
-    "time_low": "time may run out",
-    "time_critical": "time nearly gone",
-    "pack_low": "pack voltage at its end",
-    "current_2s": "current over 2 s",
-    "current_10s": "current over 10 s",
-    "current_60s": "current over a minute",
-}
+_WIDE_SPREAD_MV = 300.0  # at which the shipped limits warn under load
+_SPREAD_BAR_WIDTH = 8
+_TURN_BACK_SOON_S = 60.0
+SILENT_S = 2.0  # heartbeats and reports older than this are no longer news
 
 
 def duration(seconds: float | None) -> str:
@@ -69,9 +50,18 @@ def number(value: float | None, unit: str, decimals: int = 0) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f} {unit}"  # + 0.0: no minus before a zero
 
 
+def printable(text: str, *, ascii_only: bool) -> str:
+    """Return a text that cannot harm a terminal, whatever a gauge calls itself."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
+    if ascii_only and not text.isascii():
+        text = text.encode("ascii", "replace").decode("ascii")
+    return text
+
+
 def words(limit_id: str) -> str:
     """Return a limit as it is spoken."""
-    return _SPOKEN.get(limit_id, limit_id.replace("_", " "))
+    return SPOKEN.get(limit_id, limit_id.replace("_", " "))
 
 
 def age_s_of(report: Report, field: str | None, now_s: float) -> float | None:
@@ -152,6 +142,24 @@ def why_no_home(report: Report) -> str:
     return "the way home is not known yet"
 
 
+def home_answer(report: Report) -> tuple[Severity, str, str]:
+    """Return how bad the way home is, the answer in a word, and why."""
+    estimate = report.estimate
+    reserve_s, turn_back_s = estimate.home_reserve_s, estimate.turn_back_in_s
+    if estimate.home_s is None or reserve_s is None:
+        return Severity.OK, f"unknown, {why_no_home(report)}", ""
+    if reserve_s < 0:
+        return Severity.EMERGENCY, "NO", f"the pack ends {duration(reserve_s)} too early"
+    rest = f"{duration(reserve_s)} in reserve"
+    if turn_back_s is None:
+        return Severity.OK, "yes", rest
+    if turn_back_s <= 0:
+        return Severity.CRITICAL, "TURN BACK NOW", rest
+    soon = turn_back_s < _TURN_BACK_SOON_S
+    rest = f"turn back within {duration(turn_back_s)}, {rest}"
+    return Severity.WARNING if soon else Severity.OK, "yes", rest
+
+
 def allowances(report: Report) -> list[tuple[float, str]]:
     """Return the amps that the pack can give, each with for how long."""
     estimate = report.estimate
@@ -170,70 +178,34 @@ def binding_allowance(report: Report) -> tuple[float | None, str]:
     return min([*asked, *allowances(report)], default=(None, ""))
 
 
-def cells_heading(report: Report, now_s: float) -> str:
+def then(report: Report) -> tuple[str, float] | None:
+    """Return which limit trips after the one that binds next, and in how many seconds."""
+    status = report.status
+    after = {
+        limit: in_s
+        for limit, in_s in status.trips_in_s.items()
+        if limit != status.limited_by and in_s >= (status.limited_in_s or 0.0)
+    }
+    return min(after.items(), key=lambda row: row[1], default=None)
+
+
+def cells_heading(report: Report, now_s: float, glyphs: Glyphs) -> str:
     """Return the spread of the cells, the age of the oldest, and the ends of their bars."""
     facts, cells_v = report.facts, report.snapshot.cells_v
     known_v = [cell_v for cell_v in cells_v if cell_v is not None]
     if not known_v:
         return "cells: none is heard"
     spread_mv = (max(known_v) - min(known_v)) * _MILLI
-    known = "" if len(known_v) == len(cells_v) else f" of {len(known_v)} known"
-    bars = f"bars {facts.cutoff_v:.2f} - {facts.chemistry.full_cell_v:.2f} V"
+    bar = glyphs.bar(spread_mv / _WIDE_SPREAD_MV, _SPREAD_BAR_WIDTH)
+    known = "" if len(known_v) == len(cells_v) else f", {len(known_v)} known"
+    bars = f"bars {facts.cutoff_v:.2f}-{facts.chemistry.full_cell_v:.2f} V"
     ages_s = [age_s_of(report, f"cell{index + 1}_v", now_s) for index in range(len(cells_v))]
     oldest_s = max((age_s for age_s in ages_s if age_s is not None), default=None)
     oldest = "" if oldest_s is None else f", oldest {age(oldest_s)}"
-    return f"cells: spread {spread_mv:.0f} mV{known}{oldest}, {bars}"
+    wide = f"{bar} of {_WIDE_SPREAD_MV:.0f}"
+    return f"cells: spread {spread_mv:.0f} mV {wide}{known}{oldest}, {bars}"
 
 
 def headless_line(report: Report) -> str:
     """Return one battery at one moment, for `--headless`, `--plain` and logs."""
     return f"t={clock_text(report.t_s)}  {figures(report)}  {verdict(report)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """What a terminal can draw, each one column wide."""
-
-    full: str
-    parts: str  # of a bar's last column, emptiest first
-    rest: str
-    rule: str
-    degrees: str
-    ohms: str
-    marks: Mapping[Severity, str]
-    digits: Mapping[str, tuple[str, str, str]]  # three rows high
-
-    def bar(self, share: float, width: int) -> str:
-        """Return a bar of `width` columns, filled from the left by a share that is cut to 0..1."""
-        steps = len(self.parts) + 1
-        filled = round(min(max(share, 0.0), 1.0) * width * steps)
-        drawn = self.full * (filled // steps)
-        if filled % steps:
-            drawn += self.parts[filled % steps - 1]
-        return drawn.ljust(width, self.rest)
-
-    def big(self, text: str) -> list[str]:
-        """Return three rows that draw digits, colons and dashes large."""
-        return [" ".join(row) for row in zip(*(self.digits[c] for c in text), strict=True)]
-
-
-# fmt: off
-UNICODE = Glyphs(
-    "█", "▏▎▍▌▋▊▉", "░", "─", "°C", "mΩ", dict(zip(Severity, "●○▲◆■", strict=True)),
-    {
-        "0": ("█▀█", "█ █", "▀▀▀"), "1": ("▀█ ", " █ ", "▀▀▀"), "2": ("▀▀█", "█▀▀", "▀▀▀"),
-        "3": ("▀▀█", "▀▀█", "▀▀▀"), "4": ("█ █", "▀▀█", "  ▀"), "5": ("█▀▀", "▀▀█", "▀▀▀"),
-        "6": ("█▀▀", "█▀█", "▀▀▀"), "7": ("▀▀█", "  █", "  ▀"), "8": ("█▀█", "█▀█", "▀▀▀"),
-        "9": ("█▀█", "▀▀█", "▀▀▀"), ":": ("▄",   "▄",   " "),   "-": ("   ", "▀▀▀", "   "),
-    },
-)
-ASCII = Glyphs(
-    "#", "", ".", "-", "C", "mOhm", dict(zip(Severity, "*i!#X", strict=True)),
-    {
-        "0": (" _ ", "| |", "|_|"), "1": ("   ", "  |", "  |"), "2": (" _ ", " _|", "|_ "),
-        "3": (" _ ", " _|", " _|"), "4": ("   ", "|_|", "  |"), "5": (" _ ", "|_ ", " _|"),
-        "6": (" _ ", "|_ ", "|_|"), "7": (" _ ", "  |", "  |"), "8": (" _ ", "|_|", "|_|"),
-        "9": (" _ ", "|_|", " _|"), ":": (" ",   ".",   "."),   "-": ("   ", "---", "   "),
-    },
-)
-# fmt: on

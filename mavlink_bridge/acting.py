@@ -17,6 +17,7 @@ from mavlink_bridge.asks import command
 from mavlink_bridge.autopilot import Autopilot
 from mavlink_bridge.limiter import Limiter
 from mavlink_bridge.parameters import Parameters
+from mavlink_bridge.slower import Slower
 from mavlink_bridge.stacks import PX4_ID
 
 _COMMANDS = {
@@ -35,6 +36,7 @@ class Acting:
         """Keep what has to be put back in a folder, over restarts too."""
         self._parameters = Parameters()
         self._limiter = Limiter(self._parameters, folder)
+        self._slower = Slower(self._parameters, folder)
         self._wanted: dict[int, tuple[Wanted, ...]] = {}
         self._sent: Sent | None = None
         self._why = ""
@@ -43,12 +45,12 @@ class Acting:
     @property
     def idle(self) -> bool:
         """Whether nothing of the vehicle is changed that has to be put back."""
-        return self._limiter.idle
+        return self._limiter.idle and self._slower.idle
 
     def words(self) -> list[tuple[int, str]]:
         """Return (MAV_SEVERITY, text) of what is to be said, once."""
         words, self._words = self._words, []
-        return words
+        return words + [(_WARNING, text) for text in self._slower.words()]
 
     def want(self, index: int, wanted: tuple[Wanted, ...]) -> None:
         """Take what one battery wants now."""
@@ -58,9 +60,10 @@ class Acting:
         """Take a message of the autopilot."""
         self._parameters.hear(message, bytewise=autopilot.kind == PX4_ID)
         self._limiter.hear(message, now_s)
-        if self._sent is None or message.get_type() != "COMMAND_ACK":
+        if message.get_type() != "COMMAND_ACK" or message.target_component not in _OURS:
             return
-        ours = message.command in _COMMANDS.values() and message.target_component in _OURS
+        self._slower.hear(message)
+        ours = self._sent is not None and message.command in _COMMANDS.values()
         if ours and message.result not in _DONE:
             self._words.append((_WARNING, f"the vehicle refuses, result {message.result}"))
 
@@ -82,6 +85,7 @@ class Acting:
             # A current is no mode: it stays limited on the way home, and not while landing.
             reduce = [] if refusal(Do.LAND, vehicle) else reduce
             messages += self._limiter.step(reduce, autopilot, now_s)
+            messages += self._slower.step(reduce, autopilot, vehicle, now_s)
             bytewise = autopilot.kind == PX4_ID
             messages += self._parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages

@@ -37,6 +37,7 @@ class Autopilot:
         self._since_s = 0.0  # when the heartbeats began that have not paused since
         self.heard_s: dict[str, float] = {}  # by the name of any message
         self.battery_ids: set[int] = set()  # of BATTERY_STATUS of its own
+        self.batteries_told = False  # it tells them in turn, and has begun anew
 
     @property
     def kind(self) -> int | None:
@@ -72,6 +73,7 @@ class Autopilot:
             return False
         self.heard_s[kind] = now_s
         if kind == "BATTERY_STATUS":
+            self.batteries_told |= message.id in self.battery_ids
             self.battery_ids.add(message.id)
         if kind in MAX_AGE_S:
             self._last[kind] = (message, now_s)
@@ -123,6 +125,7 @@ class Autopilot:
         self._last.clear()
         self.heard_s.clear()
         self.battery_ids.clear()
+        self.batteries_told = False
         return True
 
     def _fresh(self, kind: str, now_s: float) -> mavlink.MAVLink_message | None:

@@ -11,14 +11,11 @@ QGroundControl make them: SHA-256 of the passphrase.
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mavlink_bridge.link import Link
+from mavlink_bridge.link import Link, LinkState
 
 _SEQUENCE_MASK = 0xFF
 _PARSER_BYTES_MAX = 65536
@@ -44,7 +41,7 @@ def read_key(path: Path) -> bytes:
 class Codec:
     """The frames of one link."""
 
-    def __init__(self, link: "Link", key: bytes | None = None, unix_s: float = 0.0) -> None:
+    def __init__(self, link: Link, key: bytes | None = None, unix_s: float = 0.0) -> None:
         """Use a link.
 
         Args:
@@ -69,8 +66,10 @@ class Codec:
                     self.damaged += 1
                 else:
                     yield message
-        # pymavlink frees what it has parsed only when a piece ends where a message does.
-        if len(self._parser.buf) > _PARSER_BYTES_MAX:
+        # pymavlink frees what it has parsed only when a piece ends where a message does, and what
+        # a lost link has torn off would swallow frames of the next one.
+        torn = self._link.state is not LinkState.OPEN and self._parser.buf
+        if torn or len(self._parser.buf) > _PARSER_BYTES_MAX:
             self._parser = self._new(0, 0)
 
     def send(self, source: tuple[int, int], message: mavlink.MAVLink_message, now_s: float) -> bool:

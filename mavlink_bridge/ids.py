@@ -8,7 +8,7 @@ Seconds of the caller's clock. Source: QGroundControl BatteryFactGroupListModel.
 from mavlink_bridge.autopilot import Autopilot
 from mavlink_bridge.vehicles import Vehicle
 
-_LISTEN_S = 1.6  # its batteries take turns: by then each has been told
+_LISTEN_S = 1.6  # for batteries that it may have: by then each has been told
 _ALONE_S = 1.2  # a vehicle that is there has said its heartbeat
 
 
@@ -36,7 +36,7 @@ class FirstId:
         if autopilot.kind is None or since_s is None:
             since_s, wait_s = self._start_s, _ALONE_S
         taken = autopilot.battery_ids if vehicle.own_ids else set()
-        if self._found is None and now_s - since_s < wait_s:
+        if self._found is None and now_s - since_s < wait_s and not autopilot.batteries_told:
             return None
         if self._found is None or self._found in taken:
             self._found = max(taken, default=-1) + 1

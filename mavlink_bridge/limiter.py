@@ -8,24 +8,18 @@ Amperes, metres per second, seconds of the caller's clock.
 Source: AP_MotorsMulticopter.cpp `get_current_limit_max_throttle`; PX4 mc_pos_control parameters.
 """
 
-import json
-import logging
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.actions import Wanted
-from dronebms.errors import ConfigError
-from dronebms.store import atomic_writer
 from mavlink_bridge.autopilot import Autopilot
+from mavlink_bridge.kept import Kept
 from mavlink_bridge.parameters import Parameters, same
 from mavlink_bridge.stacks import ARDUPILOT_ID, LIMITS, SCRIPT_HEARTBEAT, SCRIPT_LIMIT
 
-_log = logging.getLogger(__name__)
-_KEEP = "vehicle-{}-{}-limits.json"  # HEARTBEAT.autopilot and system id
 _ASK_S = 0.5
 _SCRIPT_AGE_S = 3.0  # of its last word
 _SCRIPT_BACK_S = 1.0  # by then it has put its limit back
@@ -39,9 +33,7 @@ class Limiter:
     def __init__(self, parameters: Parameters, folder: Path) -> None:
         """Use the vehicle's parameters, and a folder to keep their old values in."""
         self._parameters = parameters
-        self._folder = folder
-        self._keep = folder  # a file of the vehicle that is heard
-        self._old: dict[str, float] = {}
+        self._kept = Kept(folder, "limits")
         self._read_s: float | None = None
         self._ended_s: float | None = None
         self._script_s: float | None = None
@@ -50,7 +42,7 @@ class Limiter:
     @property
     def idle(self) -> bool:
         """Whether nothing is changed that has to be put back."""
-        return not self._old
+        return not self._kept.values
 
     def hear(self, message: mavlink.MAVLink_message, now_s: float) -> None:
         """Take a message of the autopilot: the script's heartbeat is among them."""
@@ -67,20 +59,18 @@ class Limiter:
             autopilot: the vehicle, which is heard.
             now_s: the caller's time.
         """
-        keep = self._folder / _KEEP.format(autopilot.kind, autopilot.system_id)
-        if keep != self._keep:
-            self._keep, self._old = keep, _kept(keep)
+        self._kept.follow(autopilot)
         values = _limits(wanted, autopilot.kind)
         scripted = self._script_s is not None and now_s - self._script_s <= _SCRIPT_AGE_S
         if not values:
-            return self._put_back(now_s, scripted=scripted) if self._old else []
+            return [] if self.idle else self._put_back(now_s, scripted=scripted)
         self._ended_s = None
-        if not self._old and not self._tried_to_remember(values, now_s):
+        if self.idle and not self._tried_to_remember(values, now_s):
             return []
         # The script remembers by itself: where nothing can be written, it still limits.
         if scripted and autopilot.kind == ARDUPILOT_ID:
             return self._ask(values["MOT_BAT_CURR_MAX"], now_s)
-        for name in self._old.keys() & values.keys():
+        for name in self._kept.values.keys() & values.keys():
             self._lower(name, values[name])
         return []
 
@@ -93,12 +83,12 @@ class Limiter:
             return False
         found = {name: self._parameters.values.pop(name, math.nan) for name in values}
         old = {name: value for name, value in found.items() if math.isfinite(value)}
-        if old and _saved(self._keep, old):
-            self._old, self._read_s = old, None
+        if old and self._kept.save(old):
+            self._read_s = None
         return True
 
     def _lower(self, name: str, value: float) -> None:
-        old, now = self._old[name], self._parameters.values.get(name)
+        old, now = self._kept.values[name], self._parameters.values.get(name)
         value = min(value, old) if old > 0 else value
         if now is None or abs(now - value) > _STEP_SHARE * value:
             self._parameters.set(name, value)
@@ -116,18 +106,16 @@ class Limiter:
             return self._ask(0.0, now_s)
         if self._read_s is None or now_s - self._read_s >= _AGAIN_S:
             self._read_s = now_s
-            self._parameters.read(*self._old)
+            self._parameters.read(*self._kept.values)
         left = False
-        for name, value in self._old.items():
+        for name, value in self._kept.values.items():
             now = self._parameters.values.get(name)
             left |= now is None or not same(now, value)
             if now is not None and not same(now, value):
                 self._parameters.set(name, value)
         if not left:
-            _log.warning("the limits of the vehicle are as before: %s", self._old)
-            with suppress(OSError):  # it is read again at the next start, to no harm
-                self._keep.unlink()
-            self._old, self._read_s = {}, None
+            self._kept.forget()
+            self._read_s = None
         return []
 
 
@@ -143,26 +131,3 @@ def _limits(wanted: Sequence[Wanted], autopilot: int | None) -> dict[str, float]
                 value = asked if row.value is None else row.value
                 values[row.name] = min(value, values.get(row.name, value))
     return values
-
-
-def _kept(path: Path) -> dict[str, float]:
-    """Return what an earlier run has not put back."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): float(value) for name, value in found.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        _log.error("%s cannot be read, look at the vehicle's limits yourself: %s", path, error)
-        return {}
-
-
-def _saved(path: Path, old: dict[str, float]) -> bool:
-    try:
-        with atomic_writer(path) as file:
-            json.dump(old, file)
-    except ConfigError as error:
-        _log.error("the vehicle's limits are left as they are: %s", error)
-        return False
-    _log.warning("the vehicle is asked for less; before: %s", old)
-    return True

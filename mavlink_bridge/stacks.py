@@ -152,6 +152,23 @@ LIMITS = (
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedRow:
+    """A speed of ArduCopter that is lowered by command."""
+
+    by: str  # field of an action
+    flown: str  # field of the vehicle's state
+    kind: int  # SPEED_TYPE
+    names: Mapping[str, float]  # of the vehicle's own speed: parameter, its unit in m/s
+
+
+SPEED_MODES = ("GUIDED", "AUTO")
+SPEEDS = (
+    SpeedRow("speed_m_s", "ground_speed_m_s", 1, MappingProxyType({"WP_SPD": 1.0, "WPNAV_SPEED": 0.01})),
+    SpeedRow("climb_m_s", "climb_m_s", 2, MappingProxyType({"WP_SPD_UP": 1.0, "WPNAV_SPEED_UP": 0.01})),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
     """A parameter that has to fit."""
 

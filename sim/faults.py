@@ -59,7 +59,7 @@ WRONG_PACK     = Fault("wrong_pack",     Part.WIRE,   120.0, None,   1.0, "",   
 TWO_PACKS      = Fault("two_packs",      Part.WIRE,   120.0, 20.0,   1.0, "",         0.0, 1.0, "a second pack of the same kind answers at the same time")
 FFFF_CELLS     = Fault("ffff_cells",     Part.GAUGE,   60.0, None,   0.1, "frac",     0.0, 1.0, "in so many of the measurements the second cell is 0xFFFF")
 FROZEN         = Fault("frozen",         Part.GAUGE,  180.0, None,   1.0, "",         0.0, 1.0, "the gauge's values stand still")
-THERMISTOR     = Fault("thermistor",     Part.GAUGE,   60.0, None,   1.0, "",         0.0, 1.0, "the thermistor's wire is open: it reads as very cold")
+THERMISTOR     = Fault("thermistor",     Part.GAUGE,   60.0, None,   1.0, "",         0.0, 1.0, "the thermistor's wire is open: it reads as far too cold to be true")
 CURRENT_OFFSET = Fault("current_offset", Part.GAUGE,   60.0, None,   2.0, "A",       -inf, inf, "the gauge reads and counts so much too much current")
 GAUGE_RESET    = Fault("gauge_reset",    Part.GAUGE,  120.0, None,   1.0, "",         0.0, 1.0, "the gauge starts again, and forgets what was drawn", once=True)
 WEAK_CELL      = Fault("weak_cell",      Part.PACK,     0.0, None,  0.88, "frac",    0.05, 1.0, "the third cell holds so much of what it did, and resists half as much again")

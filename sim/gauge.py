@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from dronebms.limits import PRESETS
 from sim.ageing import ageing_of
 from sim.cell import SECONDS_PER_HOUR
 from sim.learning import RESTING_A, Learning, Telling
@@ -125,6 +126,8 @@ class VirtualGauge:
             sbs.DESIGN.field: rated.rated_mah,
             sbs.DESIGN_V.field: rated.cells * float(np.median(rated.row.ocv_v)),
             sbs.MANUFACTURED.field: made.day | made.month << 5 | (made.year - 1980) << 9,
+            sbs.CHARGING_A.field: PRESETS[rated.chemistry].charge_c * rated.rated_mah / 1000.0,
+            sbs.CHARGING_V.field: rated.cells * rated.row.full_cell_v,
             sbs.SERIAL.field: 1 + (spec.serial - 1 + seed) % 0xFFFF,
             sbs.FULL.field: self.learning.full_ah * 1000.0,
             "cells": rated.cells,

@@ -7,7 +7,8 @@ between STOP and START (tBUF).
 
 from dataclasses import dataclass
 
-from smartbattery.registers import Register
+from smartbattery.gauge import SERIAL_S
+from smartbattery.registers import SERIAL, Register
 from smartbattery.vendors import Ask, Profile, Via
 
 CLOCK_HZ = 100_000.0
@@ -53,5 +54,8 @@ def budget_of(profile: Profile, cells: int, *, has_pec: bool) -> Budget:
     slow = profile.slow()
     poll_s = sum(ask_s(ask, has_pec=has_pec) for ask in profile.fast(cells))
     slow_s = sum(ask_s(ask, has_pec=has_pec) for ask in slow)
-    # At this pace each poll also asks one of the slow ones.
-    return Budget(poll_s, poll_s + slow_s, (poll_s + slow_s / len(slow)) * POLLS_HZ)
+    # At this pace each poll also asks one of the slow ones, and now and then who it is.
+    share_frac = (poll_s + slow_s / len(slow)) * POLLS_HZ + ask_s(
+        SERIAL, has_pec=has_pec
+    ) / SERIAL_S
+    return Budget(poll_s, poll_s + slow_s, share_frac)

@@ -4,34 +4,32 @@ Reads only; nothing here can write a setting. `poll` never raises `BatteryError`
 arrive, or is not believable, is `None` and counted.
 """
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from math import ceil, inf
 
 from smartbattery import registers as sbs
+from smartbattery import vendors
 from smartbattery.bits import decode_block
 from smartbattery.bus import Bus
 from smartbattery.cells import counted
 from smartbattery.errors import BatteryError, IntegrityError, NackError, UnsupportedError
-from smartbattery.known import CELL_FIELDS, Known
+from smartbattery.known import BEYOND, CELL_FIELDS, Known
 from smartbattery.registers import (
-    DESIGN,
-    DESIGN_V,
-    MANUFACTURED,
     MODE,
     SERIAL,
-    SPECIFICATION,
     TEMPERATURE,
     VOLTAGE,
     Pace,
     Register,
 )
-from smartbattery.snapshot import UNIDENTIFIED, BusCounts, Identity, Snapshot
-from smartbattery.vendors import GENERIC, Ask, BlockAsk, Pec, Profile, Via, profile_of
-from smartbattery.wire import Wire
+from smartbattery.snapshot import BusCounts, Identity, Snapshot
+from smartbattery.vendors import GENERIC, Ask, BlockAsk, Pec, Profile, Via
+from smartbattery.wire import Counts, Wire
 
 _GONE_AFTER_S = 2.0  # unanswered for so long, the next answer may come from another pack
 _UNWATCHED_S = 5.0  # so does one after a gap in which nobody asked
 _ROUND_S = 5.0  # everything slow is asked at least this often, however rare the polls
+SERIAL_S = 1.0  # so long at most passes a pack for the old one, swapped between two polls
 _LEAST_PERIOD_S = 0.001
 _REFUSALS = 12  # from a pack that never answered this, but all the rest: it does not have it
 _PROVEN = -inf
@@ -62,59 +60,67 @@ class Gauge:
         self._wire = Wire(bus, address)
         self._told_cells = cells
         self._told_profile = profile
-        self._withheld = 0
-        self._trouble: str | None = None
         self._powers = sbs.powers_of(0)
         self._known = Known()
-        self._who: dict[str, float | None] = {}  # the values that the identity was made of
-        self._refused: dict[int, float] = {}  # commands, how often
-        self._turn = 0
-        self._heard_s = 0.0
-        self._polled_s = -inf  # since it is identified
-        self._identity: Identity | None = None
         self._use(profile or GENERIC, cells or 0)
 
     def poll(self, now_s: float) -> Snapshot:
         """Ask the gauge what is due and return what is known at `now_s`."""
-        unanswered_s = self._polled_s - self._heard_s
-        if unanswered_s > _GONE_AFTER_S or now_s - self._heard_s > _UNWATCHED_S:
+        heard_s = self._known.heard_s
+        if self._known.polled_s - heard_s > _GONE_AFTER_S or now_s - heard_s > _UNWATCHED_S:
             self._forget()
         try:
-            if self._identity is None:
-                self._identity = self._identify(now_s)
+            if self._known.identity is None:
+                self._known.identity = self._identify(now_s)
             due = self._due(now_s)
             for ask in (*self._fast, *due):
                 self._ask(ask, now_s)
-            if not self._cells and SERIAL in due:
+            if not self._known.cells and sbs.DESIGN in due:
                 cells = self._find_cells(now_s)
-                self._identity = replace(self._identity, cells=cells or None)
+                self._known.identity = replace(self._known.identity, cells=cells or None)
             self._check_who()
         except BatteryError as error:
             # Nothing more is asked on a bus that does not answer: each try may block for long.
-            self._trouble = str(error)
+            self._known.trouble = str(error)
         return self._snapshot(now_s)
 
+    def known(self) -> Known:
+        """Return all that the last poll has left, for another gauge to go on from."""
+        return self._known.copy()
+
+    def go_on(self, known: Known) -> Snapshot | None:
+        """Ask and decide from now on as the gauge that knew this; return what it last told."""
+        self._known = known.copy()
+        self._powers = sbs.powers_of(int(known.who.get(sbs.SPECIFICATION.field) or 0))
+        self._use(vendors.profile_named(known.profile) or GENERIC, known.cells)
+        self._wire.has_pec = known.has_pec
+        self._wire.counts = Counts(*astuple(known.counts)[:-1])
+        return None if known.told_s is None else known.snapshot(known.told_s)
+
     def _due(self, now_s: float) -> tuple[Ask, ...]:
-        """Return what slow is due: everything at first, then one or a few a poll."""
-        period_s = max(now_s - self._polled_s, _LEAST_PERIOD_S)
-        self._polled_s = now_s
+        """Return what slow is due: everything at first, then one or a few a poll, and who it is."""
+        period_s = max(now_s - self._known.polled_s, _LEAST_PERIOD_S)
+        self._known.polled_s = now_s
         count = ceil(len(self._slow) / max(1, int(_ROUND_S / period_s)))
-        first, self._turn = self._turn, (self._turn + count) % len(self._slow)
-        return (self._slow + self._slow)[first : first + count]
+        first, self._known.turn = self._known.turn, (self._known.turn + count) % len(self._slow)
+        due = (self._slow + self._slow)[first : first + count]
+        if now_s - self._known.serial_s >= SERIAL_S:
+            self._known.serial_s, due = now_s, (SERIAL, *due)
+        return due
 
     # ------------------------------------------------------------------ asking
 
     def _ask(self, ask: Ask, now_s: float) -> int | None:
         """Take in one answer; return its word, None when none came or it is a block."""
-        if self._refused.get(ask.command, 0) >= _REFUSALS:
+        if self._known.refused.get(ask.command, 0) >= _REFUSALS:
             return None
         try:
             if isinstance(ask, BlockAsk):
                 self._take_block(ask, self._block(ask), now_s)
                 return None
             raw = self._wire.word(ask.command)
-            self._heard_s = now_s
-            self._refused[ask.command] = _PROVEN
+            self._known.heard_s = now_s
+            self._known.refused[ask.command] = _PROVEN
             self._take_word(ask, raw, now_s)
         except (NackError, IntegrityError, UnsupportedError) as error:
             self._note_refusal(ask, error)
@@ -123,11 +129,11 @@ class Gauge:
 
     def _note_refusal(self, ask: Ask, error: NackError | IntegrityError | UnsupportedError) -> None:
         if ask is VOLTAGE:
-            self._trouble = str(error)
+            self._known.trouble = str(error)
             if not isinstance(error, IntegrityError):
                 raise error  # absent: the others would say the same
         elif isinstance(error, NackError) and ask not in self._fast:
-            self._refused[ask.command] = self._refused.get(ask.command, 0) + 1
+            self._known.refused[ask.command] = self._known.refused.get(ask.command, 0) + 1
 
     def _block(self, ask: BlockAsk) -> bytes:
         if ask.via is Via.MANUFACTURER:
@@ -137,8 +143,8 @@ class Gauge:
         return self._wire.block(ask.command, ask.length)
 
     def _take_block(self, ask: BlockAsk, data: bytes, now_s: float) -> None:
-        self._heard_s = now_s
-        self._refused[ask.command] = _PROVEN
+        self._known.heard_s = now_s
+        self._known.refused[ask.command] = _PROVEN
         values = self._believable(ask, data)
         if any(self._known.leaps(name, value, _leap(name)) for name, value in values.items()):
             again = self._believable(ask, self._block(ask))
@@ -156,13 +162,18 @@ class Gauge:
             low, high = _BOUNDS.get(name) or (_DEGC_BOUNDS if "_degc" in name else (-inf, inf))
             if low <= value <= high:
                 values[name] = value
-            elif name not in CELL_FIELDS[self._cells :]:  # a place that has no cell
-                self._withheld += 1
+            elif name not in CELL_FIELDS[self._known.cells :]:  # a place that has no cell
+                self._known.withheld += 1
         return values
 
     def _take_word(self, row: Register, raw: int, now_s: float) -> None:
         is_told = raw != row.unknown_raw and (not row.capacity or self._in_mah(now_s))
         power = self._powers[row.scaled_by]
+        if row is sbs.CURRENT:
+            self._known.drop(BEYOND)
+            if row.is_end(raw) and self._wire.word(row.command) == raw:
+                self._known.keep(BEYOND, row.scaled(raw, power), now_s, row.max_age_s)
+                self._known.drop(row.field)
         value = row.decode(raw, power) if is_told else None
         if value is not None and self._known.leaps(row.field, value, row.leap):
             again = row.decode(self._wire.word(row.command), power)
@@ -170,9 +181,9 @@ class Gauge:
         if value is not None:
             self._known.keep(row.field, value, now_s, row.max_age_s)
         elif is_told or row.pace is Pace.FAST:  # one word of nonsense ends no fresh value
-            self._withheld += 1
+            self._known.withheld += 1
             if row is VOLTAGE:
-                self._trouble = f"Voltage 0x{raw:04x} is not believable"
+                self._known.trouble = f"Voltage 0x{raw:04x} is not believable"
         else:  # the gauge does not know, or counts in 10 mWh: what it said before is over
             self._known.drop(row.field)
 
@@ -180,15 +191,13 @@ class Gauge:
 
     def _forget(self) -> None:
         """Let nothing of an old pack survive."""
-        self._identity = None
         self._use(self._told_profile or GENERIC, self._told_cells or 0)
         self._known.clear()
-        self._refused.clear()
-        self._polled_s = -inf
 
     def _use(self, profile: Profile, cells: int) -> None:
         """Read by this profile, and this many cells."""
-        self._profile, self._cells = profile, cells
+        self._profile = profile
+        self._known.profile, self._known.cells = profile.name, cells
         self._fast, self._slow = profile.fast(cells), profile.slow()
 
     def _identify(self, now_s: float) -> Identity:
@@ -197,25 +206,25 @@ class Gauge:
         if self._profile.pec is not Pec.FOUND:
             self._wire.has_pec = self._profile.pec is Pec.ALWAYS
         self._powers = sbs.powers_of(specification_raw or 0)
-        for row in (MODE, VOLTAGE, SERIAL, DESIGN, DESIGN_V, MANUFACTURED):
+        for row in (MODE, VOLTAGE, SERIAL, sbs.DESIGN, sbs.DESIGN_V, sbs.MANUFACTURED):
             self._ask(row, now_s)
         if self._known.last(VOLTAGE.field) is None:  # booting, or zeros from nobody
-            raise IntegrityError(f"not identified: {self._trouble}")
+            raise IntegrityError(f"not identified: {self._known.trouble}")
         texts = {field: self._wire.text(command) for _, field, command in sbs.BLOCKS}
         if self._told_profile is None:
-            self._use(profile_of(texts["manufacturer"], texts["device"]), self._cells)
+            self._use(vendors.profile_of(texts["manufacturer"], texts["device"]), self._known.cells)
         cells = self._find_cells(now_s)
-        self._who = {row.field: self._known.last(row.field) for row in sbs.WHO}
-        self._who[SPECIFICATION.field] = specification_raw
+        self._known.who = {row.field: self._known.last(row.field) for row in sbs.WHO}
+        self._known.who[sbs.SPECIFICATION.field] = specification_raw
         serial = self._known.last(SERIAL.field)
-        date_raw = self._known.last(MANUFACTURED.field)
+        date_raw = self._known.last(sbs.MANUFACTURED.field)
         return Identity(
             serial=None if serial is None else int(serial),
             manufacturer=texts["manufacturer"],
             device=texts["device"],
             chemistry=texts["chemistry"],
-            design_mah=self._known.last(DESIGN.field),
-            design_v=self._known.last(DESIGN_V.field),
+            design_mah=self._known.last(sbs.DESIGN.field),
+            design_v=self._known.last(sbs.DESIGN_V.field),
             date=None if date_raw is None else sbs.date_of(int(date_raw)),
             cells=cells or None,
             pec=self._wire.has_pec,
@@ -255,7 +264,7 @@ class Gauge:
         return counted(
             [self._known.fresh(name, now_s) for name in names],
             self._known.fresh(VOLTAGE.field, now_s),
-            self._known.last(DESIGN_V.field),
+            self._known.last(sbs.DESIGN_V.field),
             doubtful=doubtful,
         )
 
@@ -266,9 +275,9 @@ class Gauge:
         not throw a pack away.
         """
         for row in sbs.WHO:
-            if self._known.last(row.field) not in (None, self._who[row.field]):
+            if self._known.last(row.field) not in (None, self._known.who[row.field]):
                 self._forget()
-                self._trouble = f"another pack, or another {row.name}: identifying it"
+                self._known.trouble = f"another pack, or another {row.name}: identifying it"
                 return
 
     # ------------------------------------------------------------------ what is known
@@ -279,11 +288,11 @@ class Gauge:
 
     def _snapshot(self, now_s: float) -> Snapshot:
         spent = self._wire.counts
-        counts = BusCounts(
-            spent.transfers, spent.nacks, spent.timeouts, spent.pec_errors, self._withheld
+        self._known.has_pec = self._wire.has_pec
+        self._known.counts = BusCounts(
+            spent.transfers, spent.nacks, spent.timeouts, spent.pec_errors, self._known.withheld
         )
-        identity = self._identity or UNIDENTIFIED
-        return self._known.snapshot(now_s, self._cells, identity, counts, self._trouble)
+        return self._known.snapshot(now_s)
 
 
 def _leap(name: str) -> float:

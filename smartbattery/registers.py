@@ -17,6 +17,7 @@ MAX_BLOCK = 32
 PEC_VERSION = 3  # of SpecificationInfo
 _MONTHS = 12
 _TEN = (1.0, 10.0, 100.0, 1000.0)
+_ENDS = (0x7FFF, 0x8000)  # of a signed word: the value is there, or beyond
 
 
 class Pace(Enum):
@@ -61,12 +62,20 @@ class Register:
             raw: the word as it came, 0..65535.
             power: the power of ten that SpecificationInfo gives for this kind of value.
         """
-        if raw == self.unknown_raw:
+        if raw == self.unknown_raw or self.is_end(raw):
             return None
+        value = self.scaled(raw, power)
+        return value if self.low <= value <= self.high else None
+
+    def is_end(self, raw: int) -> bool:
+        """Return whether a word is as much as can be said: what is meant may be more."""
+        return self.signed and raw in _ENDS
+
+    def scaled(self, raw: int, power: int = 0) -> float:
+        """Return the value of a word, believable or not."""
         if self.signed and raw & 0x8000:
             raw -= 0x10000
-        value = (raw * self.scale + self.offset) * _TEN[power]
-        return value if self.low <= value <= self.high else None
+        return (raw * self.scale + self.offset) * _TEN[power]
 
     def encode(self, value: float, power: int = 0) -> int:
         """Return the word 0..65535 nearest to a value; what does not fit is cut to the end."""
@@ -93,7 +102,7 @@ M = 0xFFFF
 # fmt: off
 VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V, M, leap=0.5)
 CURRENT       = Register("Current",               "current_a",        0x0A, True,   -0.001,   0.0,  -1000.0,   1000.0,   2.0, F,    A, leap=5.0)
-TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -60.0,    150.0,  15.0, S, leap=2.0)
+TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -50.0,    150.0,  15.0, S, leap=2.0)  # TI: -50 degC or less is an open thermistor
 AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A, leap=5.0)
 MAX_ERROR     = Register("MaxError",              "max_error_pct",    0x0C, False,   1.0,     0.0,      0.0,    100.0,  30.0, S)
 RELATIVE_SOC  = Register("RelativeStateOfCharge", "soc_pct",          0x0D, False,   1.0,     0.0,      0.0,    100.0,  15.0, S, leap=2.0)
@@ -102,6 +111,8 @@ FULL          = Register("FullChargeCapacity",    "full_mah",         0x10, Fals
 TIME_TO_EMPTY = Register("AverageTimeToEmpty",    "time_to_empty_s",  0x12, False,  60.0,     0.0,      0.0, 3932040.0,  15.0, S, PLAIN, M, leap=600.0)
 STATUS        = Register("BatteryStatus",         "status_raw",       0x16, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
 MODE          = Register("BatteryMode",           "mode_raw",         0x03, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
+CHARGING_A    = Register("ChargingCurrent",       "charging_a",       0x14, False,   0.001,   0.0,      0.0,      65.0,  15.0, S, PLAIN, M)
+CHARGING_V    = Register("ChargingVoltage",       "charging_v",       0x15, False,   0.001,   0.0,      0.0,      65.0,  15.0, S, PLAIN, M)
 CYCLES        = Register("CycleCount",            "cycles",           0x17, False,   1.0,     0.0,      0.0,   65534.0, 120.0, S, PLAIN, M)
 SPECIFICATION = Register("SpecificationInfo",     "specification_raw",0x1A, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
 DESIGN        = Register("DesignCapacity",        "design_mah",       0x18, False,   1.0,     0.0,      1.0,  655340.0,   0.0, ONCE, A, None, True)
@@ -111,7 +122,7 @@ SERIAL        = Register("SerialNumber",          "serial",           0x1C, Fals
 
 CELLS = tuple(_cell(index) for index in range(16))
 FAST  = (VOLTAGE, CURRENT)
-SLOW  = (TEMPERATURE, RELATIVE_SOC, REMAINING, STATUS, MODE, FULL, TIME_TO_EMPTY, AVERAGE, MAX_ERROR, CYCLES)
+SLOW  = (TEMPERATURE, RELATIVE_SOC, REMAINING, STATUS, MODE, FULL, TIME_TO_EMPTY, AVERAGE, MAX_ERROR, CYCLES, CHARGING_A, CHARGING_V)
 WHO   = (SPECIFICATION, SERIAL, DESIGN)  # asked in turn too: a swapped pack is noticed, a missed one mended
 WORDS = (*FAST, *SLOW, SPECIFICATION, DESIGN, DESIGN_V, MANUFACTURED, SERIAL, *CELLS)
 
@@ -126,8 +137,6 @@ FURTHER = (
     replace(RELATIVE_SOC,  name="AbsoluteStateOfCharge",    field="absolute_pct",     command=0x0E, high=200.0),
     replace(TIME_TO_EMPTY, name="RunTimeToEmpty",           field="run_time_s",       command=0x11),
     replace(TIME_TO_EMPTY, name="AverageTimeToFull",        field="time_to_full_s",   command=0x13),
-    replace(CURRENT,       name="ChargingCurrent",          field="charging_a",       command=0x14, signed=False, scaled_by=PLAIN, unknown_raw=M),
-    replace(VOLTAGE,       name="ChargingVoltage",          field="charging_v",       command=0x15, low=0.0, scaled_by=PLAIN),
 )
 
 # Text blocks: (name, field, command).

@@ -61,11 +61,17 @@ class Snapshot:
     full_mah: float | None = None
     time_to_empty_s: float | None = None
     cycles: float | None = None
+    charging_a: float | None = None  # what the gauge wishes of a charger
+    charging_v: float | None = None
     status_raw: int | None = None
-    safety_raw: int | None = None  # SafetyStatus, PFStatus, OperationStatus of a BQ40
+    alert_raw: int | None = None  # SafetyAlert, SafetyStatus, PFStatus, OperationStatus of a BQ40
+    safety_raw: int | None = None
     failure_raw: int | None = None
     operation_raw: int | None = None
     fet_degc: float | None = None
+    beyond_a: float | None = (
+        None  # the current is not known, and at least so much: its word ends there
+    )
     identity: Identity = UNIDENTIFIED
     read_at_s: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # last good reading
     counts: BusCounts = NO_COUNTS

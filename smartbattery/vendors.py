@@ -137,6 +137,7 @@ SOLO6     = replace(SOLO, name="solo6", cells=(_cells_block(0x29, 6, Via.BLOCK, 
 # one: ArduPilot shares out what is left of the pack, here they stay unknown.
 SUI       = Profile("sui", (_cells_block(0x28, 4, Via.BARE, SUI_SOURCE),), 6, SUI_SOURCE, None, Pec.NEVER, (_current_block(0x2A, Via.BARE, SUI_SOURCE),))
 _BQ40 = (
+    _status_word(0x50, "SafetyAlert", "alert_raw"),
     _status_word(0x51, "SafetyStatus", "safety_raw"),
     _status_word(0x53, "PFStatus", "failure_raw"),
     _status_word(0x54, "OperationStatus", "operation_raw"),

@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("smartbattery", "dronebms", "mavlink_bridge", "sim")
 COMMAND_LINE = r"dronebms\.cli(_\w+)?"  # the entry and the commands beside it
-TOP = re.compile(rf"{COMMAND_LINE}|dronebms\.(app|campaign|options|sitl)")  # import any room
+# Import any room.
+TOP = re.compile(rf"{COMMAND_LINE}|dronebms\.(app|campaign|options|service|sitl)")
 FLEET = "dronebms.fleet"
 BELOW = {
     "smartbattery": ("smartbattery",),
@@ -25,8 +26,12 @@ BELOW = {
 }
 OWNERS = {  # package: the only files that may import it
     "distributed": r"dronebms/fleet/.*",
+    "paho": r"dronebms/fleet/.*",
+    "prometheus_client": r"dronebms/fleet/.*",
+    "matplotlib": r"dronebms/plots\.py",
     "pymavlink": r"mavlink_bridge/.*",
     "rich": r"dronebms/(screen\w*|cli(_\w+)?)\.py",
+    "sqlalchemy": r"dronebms/fleet/.*",
     "smbus2": r"smartbattery/linux\.py",
     "time": r"dronebms/clock\.py",
 }
@@ -37,13 +42,17 @@ TABLES = (
     "dronebms/calibration.py",
     "dronebms/limits.py",
     "dronebms/options.py",
+    "dronebms/fleet/metric_rows.py",
+    "dronebms/panels.py",
+    "dronebms/passportrows.py",
+    "dronebms/words.py",
     "sim/bq40rows.py",
     "sim/faults.py",
     "mavlink_bridge/stacks.py",
 )
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
-MAX_SOURCE_LINES = 10_500
+MAX_SOURCE_LINES = 13_290
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
 CATCHES_ALL = {"Exception", "BaseException"}
 Node = TypeVar("Node", bound=ast.AST)

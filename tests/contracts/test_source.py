@@ -14,6 +14,7 @@ from dronebms.threads import BusThread, PolledGauge
 from sim.world import World, open_virtual
 from smartbattery.bus import Bus
 from smartbattery.gauge import Gauge
+from smartbattery.known import Known
 from smartbattery.recording import Transfer
 from smartbattery.registers import ADDRESS
 from smartbattery.snapshot import Snapshot
@@ -63,7 +64,7 @@ class Played:
         bus, world, clock = wire()
         polls: Polls = []
 
-        def keep(_index: int, now_s: float, transfers: Sequence[Transfer]) -> None:
+        def keep(_index: int, now_s: float, transfers: Sequence[Transfer], _known: Known) -> None:
             polls.append((now_s, tuple(transfers)))
 
         source = SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, keep)

@@ -286,17 +286,35 @@ def test_a_flight_is_not_overwritten_by_its_own_predictions(
     assert flight.read_bytes() == FLIGHT.read_bytes()
 
 
-def test_a_damaged_recording_is_code_1_with_its_line(dronebms: Shell, tmp_path: Path) -> None:
+def test_a_damaged_recording_is_code_1_and_replayed_but_for_the_damage(
+    dronebms: Shell, tmp_path: Path
+) -> None:
     path, out = tmp_path / "run.rec", tmp_path / "p.jsonl"
-    dronebms("sim", *QUICK, "--duration", "5", "--record", path)
+    dronebms("sim", *QUICK, "--duration", "65", "--record", path)
     data = bytearray(path.read_bytes())
-    place = len(data) // 2
-    data[place] ^= 1
+    data[len(data) // 4] ^= 1
     path.write_bytes(data)
     done = dronebms("replay", path, "--out", out)
     assert done.code == 1
-    assert done.err == f"dronebms: {path}: line {data[:place].count(10) + 1} is damaged\n"
-    assert [p.name for p in tmp_path.iterdir()] == ["run.rec"]
+    assert done.out.startswith("run.rec: 1:05, 6 cells lipo")
+    gap = re.fullmatch(
+        rf"dronebms: {path} is damaged: from 00:00:(\d\d) to 00:00:30 nothing is known\n", done.err
+    )
+    assert gap is not None
+    whole = [json.loads(line) for line in out.read_text().splitlines()]
+    seconds = [round(row["t_s"]) for row in whole]
+    assert seconds == [*range(int(gap[1]) + 1), *range(30, 66)]
+    assert whole[-1]["voltage_v"] is not None
+
+
+def test_a_recording_of_an_old_format_is_code_2_and_one_sentence(
+    dronebms: Shell, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.rec"
+    path.write_bytes(b"dronebms-recording 1\nf39bf494 {}\n")
+    done = dronebms("replay", path)
+    assert done.code == 2
+    assert done.err == f"dronebms: {path} is a recording of format 1; only format 2 is read\n"
 
 
 # ---------------------------------------------------------------------- signals and pipes

@@ -17,10 +17,11 @@ from time import monotonic
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.app import serve
+from dronebms.clock import SystemClock
 from dronebms.config import Config
 from dronebms.errors import DroneBmsError
-from dronebms.recording import Poll, Step, read_records
+from dronebms.recording import Poll, Start, Step, read_records
+from dronebms.service import Service
 from dronebms.tomlfile import validated
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")
@@ -144,13 +145,14 @@ def test_a_run_that_is_killed_is_recorded_beside_older_ones_and_readable(
         ground.listen_until(ground.heard("BATTERY_STATUS", times=2))  # the first one's step is over
         process.kill()
     assert sorted(path.name for path in runs.iterdir()) == [
+        "incidents",
         "run-00041.rec",
         "run-00042.rec",
         "run-old.rec",
     ]
     assert (runs / "run-00041.rec").read_text() == "an older one"
     records = list(read_records(runs / "run-00042.rec"))
-    assert {type(record) for record in records} == {Poll, Step}
+    assert {type(record) for record in records} == {Start, Poll, Step}
 
 
 def test_a_missing_bus_is_told_once_and_the_service_goes_on_without_inventing_a_battery(
@@ -214,7 +216,7 @@ def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
 )
 def test_what_cannot_run_is_said_before_anything_runs(text: str, complaint: str) -> None:
     with ExitStack() as stack, pytest.raises(DroneBmsError, match=complaint):
-        serve(validated(Config, text, "x.toml"), stack)
+        Service(validated(Config, text, "x.toml"), stack, SystemClock())
 
 
 def test_a_wrong_configuration_is_code_2_and_a_sentence_for_each_error(tmp_path: Path) -> None:

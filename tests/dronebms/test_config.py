@@ -38,6 +38,9 @@ socket = "/run/x.sock"
 [recording]
 dir = "/var/lib/dronebms"
 
+[state]
+dir = "/srv/packs"
+
 [[limit]]
 id = "cell_critical"
 trip = 3.05
@@ -73,6 +76,8 @@ def test_a_whole_configuration_is_read() -> None:
     assert config.mavlink.vehicle == "px4"
     assert config.status is not None
     assert config.recording is not None
+    assert config.state is not None
+    assert config.vehicle_dir == Path(config.state.dir) == Path("/srv/packs")
     assert config.limit_changes() == (
         LimitChange("cell_critical", trip=3.05, severity=Severity.EMERGENCY),
         LimitChange("current_60s", 45.0, 40.0, 1.0, 2.5),
@@ -86,6 +91,7 @@ def test_what_is_left_out_has_the_values_of_the_manual() -> None:
     assert config.mavlink.url == "udpout:127.0.0.1:14550"
     assert (config.mavlink.system_id, config.mavlink.vehicle) == (1, "auto")
     assert (config.status, config.recording, config.limit_changes()) == (None, None, ())
+    assert (config.state, config.vehicle_dir) == (None, Path("/var/lib/dronebms"))
 
 
 def test_every_error_is_told_at_once_one_sentence_each() -> None:
@@ -120,7 +126,7 @@ severity = "bad"
         "battery.2.cutoff_cell_v: expected less than or equal to 4.2, not 33.0",
         "mavlink.url: expected a valid string, not 14550",
         "mavlink.system_id: expected greater than or equal to 1, not 0",
-        "limit.1.id: expected one of 58 names, of which hot is the nearest, not 'hott'",
+        "limit.1.id: expected one of 65 names, of which hot is the nearest, not 'hott'",
         "limit.1.severity: expected one of info, warning, critical, emergency, not 'bad'",
         "colour is not a known key; the nearest is topology",
     ]
@@ -369,7 +375,7 @@ def test_an_action_is_read_as_it_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('on = "ok"\ndo = "land"', "action.1.on: expected one of 63 names"),
+        ('on = "ok"\ndo = "land"', "action.1.on: expected one of 70 names"),
         ('on = "hot"\ndo = "shutdown"', "action.1.do: expected one of report, announce, reduce"),
         ('on = "hot"\ndo = "land"\nescalate = "return"', "escalate to be more urgent"),
         ('on = "hot"\ndo = "announce"\nescalate = "land"', "escalate to be more urgent"),

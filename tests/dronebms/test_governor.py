@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import CHEMISTRIES, LIPO, Chemistry
+from dronebms.clock import VirtualClock
 from dronebms.estimator import Estimate
 from dronebms.governor import Governor, allowance, caps_of
 from dronebms.limits import Severity, default_limits
+from dronebms.monitor import Monitor
 from dronebms.protection import Judge, Status
 from dronebms.signals import OVER, Drawn, Signals, Values
 from dronebms.vehicle import UNHEARD, VehicleState
+from sim.world import open_virtual
+from smartbattery.gauge import Gauge
 from tests.looks import FACTS, look
 
 STEP_S = 0.1
@@ -156,10 +160,14 @@ def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight()
     assert learned[:298] == [None] * 298
     assert learned[-1] == pytest.approx(1.1 * 40.0)
     lower: Values = {**values, "voltage_v": 20.0, "loaded_a": None}
-    assert governor.limp_home_a(FACTS, lower, UNHEARD) is None
+    assert governor.limp_home_a(FACTS, lower, UNHEARD) == pytest.approx(1.1 * 40.0)  # stands
     idle: Values = {**lower, "loaded_a": OVER}
     assert governor.limp_home_a(FACTS, idle, UNHEARD) == pytest.approx(1.1 * 40.0 * 24.0 / 20.0)
-    assert governor.limp_home_a(FACTS, {**values, "voltage_v": None}, UNHEARD) is None
+    stands_a = governor.limp_home_a(FACTS, {**values, "voltage_v": None}, UNHEARD)
+    assert stands_a == pytest.approx(1.1 * 40.0 * 24.0 / 20.0)
+    twice: Values = {**values, "loaded_a": 80.0}  # the load of a lost pack is not its own
+    for _ in range(600):
+        assert governor.limp_home_a(FACTS, twice, UNHEARD, learns=False) == stands_a
     assert governor.limp_home_a(STATED, values, UNHEARD) == 20.0
     sinking = VehicleState(climb_m_s=-1.0)
     for _ in range(600):
@@ -181,6 +189,29 @@ def test_a_pack_that_cannot_give_the_floor_is_critical_at_once_and_the_floor_sta
     assert judged(STATED, 30.0, 15.0, 50)[-1].asked_max_a == 20.0
     assert not judged(STATED, 0.5, 15.0, 50)[-1].active  # on the ground it matters not
     assert not judged(STATED, 30.0, None, 50)[-1].active
+
+
+@pytest.mark.parametrize(("scenario", "seed"), [("weak_cell", 1), ("cold_climb", 3)])
+def test_over_a_whole_flight_what_is_asked_moves_no_faster_than_it_may(
+    scenario: str, seed: int
+) -> None:
+    clock = VirtualClock()
+    bus, world = open_virtual(scenario, clock, seed)
+    facts = world.facts()
+    assert facts.capacity_mah is not None
+    # A pack that is rated for less than the flight takes is asked for less all the time.
+    cruise_c = 1.05 * 35.0 / facts.capacity_mah * 1000.0
+    tight = replace(facts, continuous_c=cruise_c, burst_c=1.2 * cruise_c, limp_home_a=20.0)
+    monitor = Monitor(Gauge(bus, cells=facts.cells), tight)
+    asked: list[float | None] = []
+    for step in range(int(min(world.duration_s, 400.0) / STEP_S)):
+        clock.sleep_until(step * STEP_S)
+        asked.append(monitor.step(step * STEP_S, world.vehicle(step * STEP_S)).status.asked_max_a)
+    both = [(a, b) for a, b in pairwise(asked) if a is not None and b is not None]
+    assert len(both) > 300
+    for before_a, after_a in both:
+        assert 1.0 - 0.5 * STEP_S - 1e-9 <= after_a / before_a <= 1.0 + 0.04 * STEP_S + 1e-9
+    assert sum((a is None) != (b is None) for a, b in pairwise(asked)) <= 12
 
 
 @settings(max_examples=50, deadline=None)

@@ -13,7 +13,8 @@ from dronebms.clock import VirtualClock
 from dronebms.estimator import Estimate
 from dronebms.limits import Severity, default_limits
 from dronebms.monitor import Report
-from dronebms.preflight import go_no_go
+from dronebms.predictions import line
+from dronebms.preflight import GroundLog, go_no_go
 from dronebms.protection import Judge, Status
 from dronebms.stress import Stress
 from dronebms.vehicle import UNHEARD, VehicleState
@@ -59,6 +60,7 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
         ({"voltage_v": None, "trouble": "nobody answers"}, None, "not heard: nobody answers"),
         ({"status": Status(0.0, Severity.WARNING, ("hot", "cold"))}, None, "NO-GO: hot, cold"),
         ({"cells_v": (4.1, None, 4.1)}, None, "not every cell is heard"),
+        ({"temperature_degc": None}, None, "its temperature is not heard"),
         ({"current_a": -2.0}, None, "it is being charged"),
         ({"status_raw": 0x40}, None, "the gauge is not ready"),
         ({"max_error_pct": 30.0}, None, "may be off by 30 %"),
@@ -86,7 +88,60 @@ def test_what_the_vehicle_draws_can_be_told_and_cold_alone_is_no_wear() -> None:
     assert go_no_go(ready(facts=replace(FACTS, capacity_mah=None))).go
 
 
+def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    log = GroundLog()
+
+    def said(report: Report, from_s: int, for_s: int) -> list[str]:
+        caplog.clear()
+        for t_s in range(from_s, from_s + for_s):
+            log(replace(report, t_s=float(t_s)))
+        return [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
+
+    low = ready(soc_pct=60.0)
+    assert said(low, 0, 3) == []  # it may be but a moment
+    assert said(low, 3, 3) == ["INFO battery 1 GO: 60 % charged, lowest cell 4.15 V"]
+    assert said(ready(soc_pct=59.0), 6, 10) == []
+    hot = ready(soc_pct=59.0, status=Status(0.0, Severity.WARNING, ("hot",)))
+    assert said(hot, 16, 2) == []
+    assert said(hot, 18, 10) == ["WARNING battery 1 NO-GO: hot"]
+    armed = replace(hot, vehicle=VehicleState(armed=True))
+    assert said(armed, 28, 100) == ["WARNING battery 1 is armed: NO-GO: hot"]
+    assert said(replace(armed, status=Status(0.0)), 128, 10) == []
+    assert said(READY, 138, 10) == [
+        "INFO battery 1 GO: 96 % charged, lowest cell 4.15 V; "
+        "store it at 50 % unless it flies soon: 138 min at 1.0 A"
+    ]
+
+
 # ---------------------------------------------------------------------- charging
+
+
+def test_a_full_pack_that_idles_is_to_be_stored_and_it_is_said_how_long_that_takes() -> None:
+    told = advice(READY)  # 46 % of 5 Ah; a fifth of the capacity an hour is more than it draws
+    assert told.do == "none"
+    assert told.storage_in_s == pytest.approx(0.46 * 5.0 / 1.0 * 3600.0)
+    assert advice(ready(current_a=4.0)).storage_in_s == pytest.approx(0.46 * 5.0 / 4.0 * 3600.0)
+    for other in (ready(soc_pct=79.0), replace(READY, vehicle=VehicleState(armed=True))):
+        assert advice(other).storage_in_s is None
+    shown = line(READY)
+    assert (shown["charger"], shown["storage_in_s"], shown["full_in_s"]) == (None, 8280.0, None)
+    assert str(shown["advice"]).startswith("store it at 50 %")
+    assert shown["go"] == "GO: 96 % charged, lowest cell 4.15 V"
+    charging_line = line(ready(current_a=-2.5, soc_pct=55.0))
+    assert (charging_line["charger"], charging_line["full_in_s"]) == ("go on", 4320.0)
+    flying = line(replace(READY, vehicle=VehicleState(armed=True)))
+    assert {flying[key] for key in ("go", "charger", "advice", "storage_in_s")} == {None}
+
+
+def test_no_more_is_charged_than_the_gauge_asks_for() -> None:
+    assert advice(ready(current_a=-2.5, charging_a=3.0)).most_a == 3.0
+    assert advice(ready(current_a=-2.5, charging_a=30.0)).most_a == 5.0
+    looks = [replace(look(k * 0.1, 3.8, -2.5), charging_a=1.0) for k in range(150)]
+    told = advice(watched(looks)[-1])
+    assert (told.do, told.why) == ("reduce", "charging_beyond")
 
 
 def test_the_time_to_full_is_that_of_a_charge_that_tapers() -> None:

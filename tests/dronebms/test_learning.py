@@ -13,7 +13,7 @@ from dronebms.errors import ConfigError
 from dronebms.estimator import Estimator
 from dronebms.flightlog import FlightSource, read_flight
 from dronebms.learning import Learned, LearnedPacks
-from dronebms.replay import replay
+from dronebms.replay import replay, reports
 from dronebms.sidecar import FlightOptions
 from smartbattery.snapshot import Snapshot
 from tests.looks import FACTS, look
@@ -27,6 +27,10 @@ def seen_of(path: Path) -> tuple[BatteryFacts, list[Snapshot]]:
     flight = read_flight(path)
     source = FlightSource(flight)
     return flight.facts, [source.poll(t_s) for t_s in source.ticks()]
+
+
+def replayed(path: Path, packs: LearnedPacks) -> None:
+    replay(path, reports(path, FlightOptions(), lambda _: None, packs=packs), None)
 
 
 def taught_by(path: Path) -> Learned:
@@ -111,16 +115,16 @@ def test_a_damaged_file_is_named_and_left_as_it_is(
     with pytest.raises(ConfigError, match=str(path)):
         packs.save("P10", taught_by_once())
     with pytest.raises(ConfigError, match="left as it is"):
-        replay(SECOND, FlightOptions(), None, lambda _: None, packs)
+        replayed(SECOND, packs)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_replay_learns_and_the_next_one_knows(tmp_path: Path) -> None:
     packs = LearnedPacks(tmp_path)
-    replay(FIRST, FlightOptions(), None, lambda _: None, packs)
+    replayed(FIRST, packs)
     first = packs.load("P10")
-    replay(SECOND, FlightOptions(), None, lambda _: None, packs)
+    replayed(SECOND, packs)
     second = packs.load("P10")
     assert first is not None
     assert second is not None

@@ -1,5 +1,6 @@
 """Several packs as one: shares, sums, and what is lost with a pack, a node or a vote."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,8 @@ from dronebms.chemistry import LIFEPO4
 from dronebms.estimator import Estimate
 from dronebms.limits import Severity
 from dronebms.monitor import Report
-from dronebms.packs import PARALLEL, SERIES, TOPOLOGIES, together
-from dronebms.protection import Status
+from dronebms.packs import PARALLEL, SERIES, TOPOLOGIES, Supply
+from dronebms.protection import Status, Whole
 from dronebms.signals import mismatches
 from dronebms.vehicle import UNHEARD
 from smartbattery.snapshot import UNIDENTIFIED
@@ -27,6 +28,10 @@ def pack(
 
 def gone(report: Report) -> Report:
     return replace(report, snapshot=replace(report.snapshot, voltage_v=None, current_a=None))
+
+
+def together(reports: Sequence[Report], topology: str = PARALLEL) -> Whole:
+    return Supply((), topology).together(reports)
 
 
 def test_packs_side_by_side_give_as_much_as_the_first_of_them_allows() -> None:

@@ -42,7 +42,7 @@ def test_every_word_of_a_virtual_pack_is_the_truth() -> None:
 
 def test_what_a_pack_does_not_have_is_told_as_such() -> None:
     absent = {row.name: row for row in virtual("survey").registers if not row.supported}
-    assert {"AtRate", "ChargingVoltage", "CellVoltage7", "CellVoltage16"} <= absent.keys()
+    assert {"AtRate", "RunTimeToEmpty", "CellVoltage7", "CellVoltage16"} <= absent.keys()
     assert all((row.raw, row.value) == (None, None) for row in absent.values())
 
 

@@ -14,7 +14,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.chemistry import CHEMISTRIES, Chemistry
 from dronebms.estimator import Estimate
 from dronebms.limits import Limit, Severity, default_limits
-from dronebms.protection import Event, Judge, Status
+from dronebms.protection import Event, Judge, Status, Whole
 from dronebms.vehicle import VehicleState
 from smartbattery.snapshot import UNIDENTIFIED, Snapshot
 from tests.looks import FACTS, look, watched
@@ -26,6 +26,7 @@ WARM_S = 61.0  # until the longest window is known
 SUMMED = {*SPANS_S, "heat_a", "warming_k", "silence_s", "blind_s", "spread_rest_v", "idle_mah"}
 SUMMED |= {"charge_s", "stored_s"}
 COUNTED = {"doubts", "mismatches", "stop_alarm", "hot_alarm", "tripped", "charge_tripped", "failed"}
+COUNTED |= {"alerts", "beyond_a", "packs_missing", "modules_missing"}
 STAY = replace(FACTS, limp_home_a=0.0)  # so that the margin of limp_home is what is shown
 
 
@@ -42,10 +43,11 @@ LIPO_WINDOWED = [row for row in LIPO_ROWS if row.what in SPANS_S]
 LIPO = {row.limit_id: row for row in LIPO_ROWS}
 OF_ESTIMATE = {
     "resting_cell_v", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
-    "turn_back_in_s", "home_reserve_s",
+    "turn_back_in_s",
 }  # fmt: skip
 
 
+FORESEEN = {"remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s"}
 NO = Estimate(0.0)
 ON_GROUND, IN_AIR = VehicleState(armed=False), VehicleState(armed=True)
 
@@ -68,6 +70,19 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
         "charging_degc": {"current_a": -1.0, "temperature_degc": value},
         "doubts": {"doubts": ("of something",) * flag},
         "mismatches": {"identity": replace(UNIDENTIFIED, cells=6 - flag)},
+        "charge_wish_frac": {"current_a": -1.0, "charging_a": value and 1.0 / value},
+        "charge_above_v": {
+            "current_a": -1.0,
+            "voltage_v": value and 16.0 + value,
+            "charging_v": 16.0,
+        },
+        "beyond_a": {
+            "current_a": None if flag or value is None else 20.0,
+            "beyond_a": value if flag else None,
+        },
+        "packs_missing": {},
+        "modules_missing": {},
+        "alerts": {"alert_raw": None if value is None else flag << 4},
         "stop_alarm": {"status_raw": None if value is None else flag << 11},
         "hot_alarm": {"status_raw": None if value is None else flag << 12},
         "tripped": {"safety_raw": None if value is None else flag << 4},
@@ -76,6 +91,10 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
     }.get(what, {"current_a" if what in SUMMED else what: value})  # type: ignore[assignment]  # by name
     if what in OF_ESTIMATE:
         return snapshot, replace(estimate, **{what: value})  # type: ignore[arg-type]  # by name
+    if what == "home_left_s":
+        return snapshot, replace(
+            estimate, remaining_s=None if value is None else 100.0 + value, home_s=100.0
+        )
     if what == "limp_margin_a":
         return snapshot, replace(estimate, max_discharge_a=value)
     if value is None and what in unheard:
@@ -94,6 +113,9 @@ class Run:
     def hold(self, value: float | None, for_s: float) -> list[Status]:
         """Show a value for some time."""
         statuses = []
+        if self.what in {"packs_missing", "modules_missing"} and value is not None:
+            missing = (1,) if value >= 1 else ()
+            self.judge.whole = Whole(Severity.OK, missing, series=self.what == "modules_missing")
         for _ in range(round(for_s / STEP_S)):
             statuses.append(self.judge.update(*showing(self.what, value, self.t_s)))
             self.t_s += STEP_S
@@ -112,7 +134,10 @@ class Run:
 
 
 def run_of(row: Limit) -> Run:
-    return Run(Judge([row], STAY), row.what)
+    run = Run(Judge([row], STAY), row.what)
+    if row.what in FORESEEN:
+        run.hold(None, 31.0)  # of load: before it nothing that is foreseen is believed
+    return run
 
 
 def trips(status: Status) -> bool:
@@ -199,7 +224,8 @@ def test_a_window_knows_nothing_until_it_has_been_heard(row: Limit) -> None:
 
 def test_only_what_rests_on_a_filter_or_a_sum_trips_at_its_first_reading() -> None:
     once = {row.what for row in LIPO_ROWS if row.readings < 2}
-    assert once == SUMMED - {"warming_k", "spread_rest_v"} | {"limp_margin_a"}
+    several = {"packs_missing", "modules_missing"}  # have no reading of their own
+    assert once == SUMMED - {"warming_k", "spread_rest_v"} | {"limp_margin_a"} | several
 
 
 @pytest.mark.parametrize("row", [row for row in LIPO_HELD if row.readings > 1], ids=named)
@@ -516,8 +542,10 @@ def test_what_moves_away_or_stands_still_has_no_time_and_something_is_named_unde
 
 
 def test_a_time_that_is_left_runs_down_by_itself() -> None:
-    status = Run(Judge(LIPO_ROWS, FACTS), "remaining_s").hold(300.0, STEP_S)[-1]
-    assert (status.limited_by, status.limited_in_s) == ("time_low", 185.0)
+    run = Run(Judge(LIPO_ROWS, FACTS), "remaining_s")
+    assert {status.limited_by for status in run.hold(300.0, 29.0)} == {"cell_sag"}  # too early
+    looks = run.hold(300.0, 3.0)
+    assert ("time_low", 185.0) in [(look.limited_by, look.limited_in_s) for look in looks]
 
 
 @pytest.mark.parametrize("row", [*LIPO_WINDOWED, LIPO["heat"], LIPO["heat_critical"]], ids=named)

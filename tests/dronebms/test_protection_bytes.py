@@ -21,7 +21,10 @@ from tests.scripted import SELECTORS, SPECIFICATION, STATUS, ScriptedPack
 
 FACTS = BatteryFacts(LI_ION, cells=4, capacity_mah=6000.0, cutoff_cell_v=3.0)
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}
-TICK_S, UPDATE_S = 0.1, 1.5  # 14 words are read in turn; a leap is believed when read again
+TICK_S, UPDATE_S = (
+    0.1,
+    2.1,
+)  # 20 words and blocks are read in turn; a leap is believed when read again
 DEGC, VOLTS, AMPS, CELL1, AVERAGE = 0x08, 0x09, 0x0A, 0x3F, 0x0B
 REMAINING, FULL, DESIGN = 0x0F, 0x10, 0x18
 
@@ -34,7 +37,10 @@ class Bench:
     current_a: float = 6.0
     degc: float = 25.0
     status_raw: int = 0x00C0
+    alert_raw: int = 0
     safety_raw: int = 0
+    charging_a: float = 40.0  # wished
+    charging_v: float = 16.8
     failure_raw: int = 0
     fet_degc: float = 30.0
     pack_v: float | None = None  # of all cells, unless it lies
@@ -65,15 +71,18 @@ class Bench:
         noise_mv = self.tick // 3 % 2  # a living gauge's last bit
         words, pack_v = self.pack.words, self.pack_v or sum(self.cells_v)
         words[VOLTS] = round(pack_v * 1000) + noise_mv
-        words[AMPS] = words[AVERAGE] = round(-self.current_a * 100) & 0xFFFF
+        words[AMPS] = round(max(-self.current_a * 100, -0x8000)) & 0xFFFF
+        words[AVERAGE] = words[AMPS]
         self.drawn_mah += self.current_a * TICK_S / 3.6
         words[REMAINING] = round((3400.0 - self.drawn_mah) / 10)
         words[DEGC] = round((self.degc + 273.15) * 10)
         words[STATUS] = self.status_raw
+        words[0x14], words[0x15] = round(self.charging_a * 1000), round(self.charging_v * 1000)
         for index, cell_v in enumerate(self.cells_v):
             words[CELL1 - index] = round(cell_v * 1000)
         kelvin = round((self.fet_degc + 273.15) * 10).to_bytes(2, "little")
         self.pack.data = {
+            0x50: self.alert_raw.to_bytes(4, "little"),
             SELECTORS["SafetyStatus"]: self.safety_raw.to_bytes(4, "little"),
             SELECTORS["PFStatus"]: self.failure_raw.to_bytes(4, "little"),
             SELECTORS["OperationStatus"]: bytes(4),
@@ -148,6 +157,7 @@ FAULTS = {
     "implausible":         Fault({"pack_v": 16.5}, after_s=3.0),
     "gauge_stop":          Fault({"status_raw": 0x08C0}),
     "gauge_hot":           Fault({"status_raw": 0x10C0}),
+    "alert":               Fault({"alert_raw": 1 << 4}),
     "tripped":             Fault({"safety_raw": 1 << 4}),
     "charge_tripped":      Fault({"safety_raw": 1 << 12}),
     "failed":              Fault({"failure_raw": 1 << 28}),
@@ -155,6 +165,8 @@ FAULTS = {
     "charging_warm":       Fault({**CHARGE, "degc": at("charging_warm")}, {"degc": 40.0}),
     "charging_hot":        Fault({**CHARGE, "degc": at("charging_hot")}, {"degc": 47.0}, means=("charging_warm",)),
     "charging_uneven":     Fault({**CHARGE, **cells(3.7, 3.81)}, {"current_a": -2.0}),
+    "charging_beyond":     Fault({"charging_a": 1.8}, {"current_a": -2.0}),
+    "charging_above":      Fault({"charging_v": 14.9}, {"current_a": -2.0}),
     "charging_fast":       Fault({"current_a": -at("charging_fast")}, {"current_a": -2.0}),
     "charging_too_fast":   Fault({"current_a": -at("charging_too_fast")}, {"current_a": -2.0}, means=("charging_fast",)),
     "current_2s":          Fault({"current_a": at("current_2s", 0.2)}, after_s=2.0, means=LOADS, well_s=62.0),
@@ -177,10 +189,14 @@ ELSEWHERE = {
     "time_over": "flights",
     "limp_home": "test_governor",
     "home_soon": "test_protection",
+    "home_turn": "test_protection",
     "home_now": "test_protection",
     "home_lost": "test_protection",
     "worn": "test_protection",
     "worn_out": "test_protection",
+    "pack_missing": "test_supply",
+    "module_missing": "test_supply",
+    "current_beyond": "below",
     "mismatch": "below",
     "blind": "below",
     "idle": "test_protection",
@@ -231,6 +247,26 @@ def test_a_sensor_that_falls_silent_alone_is_said() -> None:
     bench.degc = -273.0  # its word is not believable from now on
     active = [report.t_s for report in bench.hold(40.0) if "blind" in report.status.active]
     assert active[0] == pytest.approx(5.0 + 15.0 + ROWS["blind"].trip, abs=UPDATE_S)
+
+
+def test_a_current_that_the_gauge_cannot_count_is_said_and_trips_every_limit_below_it() -> None:
+    facts = replace(FACTS, continuous_c=40.0, burst_c=50.0)  # 300 A for 10 s, 240 A for long
+    bench = Bench(facts=facts, current_a=30.0)
+    list(bench.hold(62.0))
+    bench.current_a = 500.0  # its word ends at 327.68 A
+    tripped: dict[str, float] = {}
+    for report in bench.hold(15.0):
+        if report.t_s > 62.2:
+            assert report.snapshot.current_a is None  # nothing that is not known is told
+        for limit_id in report.status.active:
+            tripped.setdefault(limit_id, report.t_s - 62.0)
+    assert tripped["current_beyond"] == pytest.approx(2.0, abs=0.2)
+    # At least 327.68 A: over 10 s more than 300 A for certain, over 2 s perhaps less than 450 A.
+    share = (300.0 - 30.0) / (327.68 - 30.0)
+    assert tripped["current_10s"] == pytest.approx(10.0 * share, abs=0.2)
+    assert "current_2s" not in tripped
+    bench.current_a = 30.0
+    assert list(bench.hold(15.0))[-1].status.active == ()
 
 
 def test_another_pack_than_was_told_is_said() -> None:

@@ -1,19 +1,23 @@
 """Recordings replay to the identical lines, are read up to where they are torn, never trusted."""
 
 import json
-import logging
+import re
 import resource
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from zlib import crc32
 
 import pytest
 
 from dronebms import predictions
+from dronebms.actions import Action, Do
 from dronebms.app import SimOptions, Simulation
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import LI_ION, LIPO
@@ -21,25 +25,37 @@ from dronebms.clock import VirtualClock
 from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.gauges import PlayedGauge, SteppedGauge, TappedGauge
 from dronebms.limits import LimitChange, Severity
+from dronebms.loop import Loop
+from dronebms.monitor import Monitor, Rules
+from dronebms.packs import SERIES
+from dronebms.recorder import Recorder, SingleFile
 from dronebms.recording import (
     MAGIC,
     Poll,
     Recorded,
-    Recorder,
+    Start,
     Step,
+    block_of,
     is_recording,
-    read_batteries,
     read_records,
+    read_start,
 )
 from dronebms.replay import replay, reports
 from dronebms.sidecar import FlightOptions
+from dronebms.textline import clock_text
 from dronebms.vehicle import UNHEARD, VehicleState
 from sim.world import open_virtual
+from smartbattery.known import Known
 from smartbattery.recording import Transfer
 from smartbattery.vendors import profile_named
 
+NOISE = b"".join(sha256(bytes((k,))).digest() for k in range(128))
+LONELY = BatteryFacts(LIPO)
 FACTS = BatteryFacts(LI_ION, 6, 5000.0, 3.1, "pack 7", 3.0, 6.0, 41.0)
 CHANGES = (LimitChange("hot", 55.0, None, 3.0, 4.0, Severity.CRITICAL), LimitChange("cold"))
+ACTIONS = (Action("hot", Do.LAND), Action(Severity.CRITICAL, Do.RETURN, escalate=Do.LAND))
+RULES = Rules(CHANGES, ACTIONS)
+ONE = Start((Recorded(FACTS, 0x0B),), RULES)
 FLYING = VehicleState(armed=True, mode="AUTO", lat_deg=47.4, wind_m_s=0.1 + 0.2)
 READ = Transfer(0x0B, b"\x09", 3, b"\x10\x27\xaa")
 REFUSED = Transfer(0x0B, b"\x0a", 3, None, "NackError", "0x0b did not acknowledge 0a")
@@ -59,40 +75,55 @@ def recorded(path: Path, duration_s: float, *faults: str) -> list[str]:
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recordings") / "short.rec"
-    recorded(path, 0.6)
+    recorded(path, 4.0)
     return path
 
 
 # ---------------------------------------------------------------------- what is written
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "x.rec"
-    recorder = Recorder(path, [Recorded(FACTS, 0x0B, CHANGES), Recorded(BatteryFacts(LIPO), 0x16)])
-    recorder.polled(0, 0.1 + 0.2, (READ, REFUSED))
-    recorder.polled(1, 0.31, ())
-    recorder.stepped(0.4, FLYING)
-    recorder.stepped(0.5, UNHEARD)
+def write(path: Path, start: Start, *records: Poll | Step) -> None:
+    """Write records as the loop does."""
+    recorder = Recorder(SingleFile(path), start)
+    for record in records:
+        if isinstance(record, Poll):
+            recorder.polled(record.index, record.t_s, record.transfers, Known(cells=6))
+        else:
+            recorder.stepped(record.t_s, record.vehicle)
     recorder.close()
-    assert read_batteries(path) == (
-        Recorded(FACTS, 0x0B, CHANGES),
-        Recorded(BatteryFacts(LIPO), 0x16),
-    )
-    assert list(read_records(path)) == [
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    start = Start((Recorded(FACTS, 0x0B, "bq40z50"), Recorded(LONELY, 0x16)), RULES, SERIES)
+    records = (
         Poll(0, 0.1 + 0.2, (READ, REFUSED)),
         Poll(1, 0.31, ()),
         Step(0.4, FLYING),
         Step(0.5, UNHEARD),
-    ]
+    )
+    write(tmp_path / "x.rec", start, *records)
+    assert read_start(tmp_path / "x.rec") == start
+    assert list(read_records(tmp_path / "x.rec")) == [start, *records]
 
 
-def test_a_step_is_in_the_hands_of_the_operating_system_when_it_returns(tmp_path: Path) -> None:
+def test_a_block_lasts_less_than_a_second_and_is_with_the_operating_system_then(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "x.rec"
-    recorder = Recorder(path, [Recorded(FACTS, 0x0B)])
-    for step in range(3):
-        recorder.stepped(float(step), FLYING)
-        assert len(list(read_records(path))) == step + 1
+    recorder = Recorder(SingleFile(path), ONE)
+    for step in range(100):
+        recorder.stepped(step / 10, FLYING)
+        *_, last = read_records(path)
+        assert isinstance(last, Step)
+        assert step / 10 - last.t_s <= 0.8
     recorder.close()
+    assert len(list(read_records(path))) == 101
+
+
+def test_an_hour_of_a_pack_at_10_hz_takes_less_than_3_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.rec"
+    recorded(path, 120.0)
+    assert path.stat().st_size * 30 < 3e6  # the same as text: 17.7 MB
 
 
 @pytest.mark.parametrize(
@@ -115,10 +146,37 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     path.write_text("precious")
     with pytest.raises(ConfigError, match="exists already"):
-        Recorder(path, [])
+        SingleFile(path)
     assert path.read_text() == "precious"
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
-        Recorder(tmp_path / "missing" / "x.rec", [])
+        SingleFile(tmp_path / "missing" / "x.rec")
+
+
+def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) -> None:
+    """All of a report is the same, its actions too, under changed limits and two packs."""
+    rules = Rules(
+        (LimitChange("charge_low", trip=99.5, severity=Severity.CRITICAL),),
+        (Action("charge_low", Do.RETURN, hold_s=1.0, escalate=Do.LAND),
+         Action(Severity.WARNING, Do.REDUCE, speed_m_s=5.0)),
+    )  # fmt: skip
+    clock, path = VirtualClock(), tmp_path / "x.rec"
+    buses = [open_virtual(name, clock, 3) for name in ("bq40", "survey")]
+    batteries = tuple(Recorded(world.facts(), 0x0B) for _, world in buses)
+    recorder = Recorder(SingleFile(path), Start(batteries, rules))
+    monitors = [
+        Monitor(
+            SteppedGauge(TappedGauge(bus, 0x0B, 6), index, recorder.polled),
+            world.facts(), index=index, rules=rules,
+        )
+        for index, (bus, world) in enumerate(buses)
+    ]  # fmt: skip
+    loop = Loop(clock, buses[1][1].vehicle, monitors, recorder)
+    said = list(loop.reports(step / 10 for step in range(1500)))
+    recorder.close()
+    again = list(reports(path, FlightOptions(), lambda _: None))
+    assert again == said
+    wanted = {one.action.do for report in said for one in report.wanted}
+    assert wanted == {Do.REPORT, Do.ANNOUNCE, Do.REDUCE, Do.RETURN}
 
 
 # ---------------------------------------------------------------------- a full disk
@@ -140,28 +198,15 @@ def test_a_full_disk_stops_the_recording_and_not_the_flight(
     tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "x.rec"
-    with caplog.at_level(logging.WARNING):
-        recorder = Recorder(path, [Recorded(FACTS, 0x0B)])
-        with files_limited_to(size):
-            for step in range(200):
-                recorder.polled(0, float(step), (READ,))
-                recorder.stepped(float(step), FLYING)
-            recorder.close()
-    assert f"recording to {path} has stopped: File too large" in caplog.text
-    assert path.stat().st_size <= size
-    whole = path.read_bytes().count(b"\n") - 2
-    assert len(list(read_records(path))) == whole > 0
-
-
-def test_a_disk_that_is_full_at_the_end_is_survived(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "x.rec"
-    recorder = Recorder(path, [Recorded(FACTS, 0x0B)])
-    recorder.polled(0, 0.0, (READ,))
-    with files_limited_to(100), caplog.at_level(logging.WARNING):
+    recorder = Recorder(SingleFile(path), ONE)
+    with files_limited_to(size):
+        for step in range(200):
+            recorder.polled(0, float(step), (READ,), Known())
+            recorder.stepped(float(step), FLYING)
         recorder.close()
-    assert f"the end of {path} is lost" in caplog.text
+    assert caplog.text.count(f"recording to {path} has stopped: File too large") == 1
+    assert path.stat().st_size <= size
+    assert len(list(read_records(path))) > 2
 
 
 def test_a_simulation_flies_on_when_its_disk_is_full(tmp_path: Path) -> None:
@@ -189,141 +234,180 @@ def test_a_simulation_flies_on_when_its_disk_is_full(tmp_path: Path) -> None:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.rec"
-    recorder = Recorder(path, [Recorded(FACTS, 0x0B, CHANGES)])
-    for step in range(3):
-        recorder.polled(0, step / 10, (READ, REFUSED))
-        recorder.stepped(step / 10, FLYING)
-    recorder.close()
+    steps = [(Poll(0, t / 2, (READ, REFUSED)), Step(t / 2, FLYING)) for t in range(8)]
+    write(path, ONE, *(record for pair in steps for record in pair))
     return path
 
 
-@pytest.mark.parametrize(("name", "step"), [("tiny", 1), ("short", 53)])
-def test_a_recording_that_is_cut_anywhere_is_read_up_to_there(
-    name: str, step: int, request: pytest.FixtureRequest, tmp_path: Path
+def ends_of(data: bytes) -> list[int]:
+    """Return where the blocks end, by the lengths in their heads."""
+    ends = [len(MAGIC)]
+    while ends[-1] < len(data):
+        ends.append(ends[-1] + 16 + int.from_bytes(data[ends[-1] + 8 :][:4], "little"))
+    return ends
+
+
+def test_a_recording_that_is_cut_at_any_byte_is_read_up_to_its_last_whole_block(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source: Path = request.getfixturevalue(name)
-    data, whole = source.read_bytes(), list(read_records(source))
-    start = len(b"".join(data.splitlines(keepends=True)[:2]))
-    assert len(whole) == data.count(b"\n") - 2 >= 6
-    cut = tmp_path / "cut.rec"
-    for length in range(0, len(data), step):
+    data, whole = tiny.read_bytes(), list(read_records(tiny))
+    ends, cut = ends_of(data), tmp_path / "cut.rec"
+    assert (ends[-1], len(ends), len(whole)) == (len(data), 6, 17)
+    counts = []
+    for length in range(len(data)):
         cut.write_bytes(data[:length])
-        complete = data[:length].count(b"\n") - 2
+        caplog.clear()
         if length < len(MAGIC):
             assert not is_recording(cut)
-        elif length < start:
-            with pytest.raises(RecordingError, match="line 2 does not say which batteries"):
-                read_batteries(cut)
+        elif length < ends[1]:
+            with pytest.raises(RecordingError, match="does not say which batteries"):
+                list(read_records(cut))
         else:
-            assert len(read_batteries(cut)) == 1
-            assert list(read_records(cut)) == whole[:complete]
+            records = list(read_records(cut))
+            assert records == whole[: len(records)]
+            assert ("ends in the middle of a block" in caplog.text) == (length not in ends)
+            assert "damaged" not in caplog.text
+            counts.append((length in ends, len(records)))
+    assert [count for at_end, count in counts if at_end] == [3, 7, 11, 15]
+    assert counts == sorted(counts, key=lambda row: row[1])
 
 
 def test_what_is_left_of_a_cut_recording_replays_to_the_same_lines(
     short: Path, tmp_path: Path
 ) -> None:
     data, whole = short.read_bytes(), lines_of(short)
-    assert len(whole) == 7
+    assert len(whole) == 41
     cut = tmp_path / "cut.rec"
-    for length in range(600, len(data), 397):
+    for length in range(ends_of(data)[1], len(data), 397):
         cut.write_bytes(data[:length])
         steps = [record for record in read_records(cut) if isinstance(record, Step)]
         assert lines_of(cut) == whole[: len(steps)]
 
 
-def test_a_torn_tail_is_told(short: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cut = tmp_path / "cut.rec"
-    cut.write_bytes(short.read_bytes()[:-10])
-    with caplog.at_level(logging.WARNING):
-        assert len(list(read_records(cut))) == 13
-    assert f"{cut} ends in the middle of line 16, which is left out" in caplog.text
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[str]]:
+    """A recording of 95 s with four starts, and what was said."""
+    path = tmp_path_factory.mktemp("recordings") / "long.rec"
+    said = recorded(path, 95.0)
+    return path.read_bytes(), said
 
 
-@pytest.mark.parametrize(("name", "step"), [("tiny", 1), ("short", 97)])
-def test_any_flipped_byte_before_the_last_line_is_noticed_with_its_line(
-    name: str, step: int, request: pytest.FixtureRequest, tmp_path: Path
+@pytest.mark.parametrize("what", ["flip", "cut out", "zeros", "head", "noise"])
+@pytest.mark.parametrize("place_frac", [0.02, 0.2, 0.5])
+def test_after_damage_a_recording_goes_on_with_the_next_start_and_tells_the_gap(
+    long: tuple[bytes, list[str]], what: str, place_frac: float, tmp_path: Path
 ) -> None:
-    data = request.getfixturevalue(name).read_bytes()
-    bad = tmp_path / "bad.rec"
-    starts = [len(MAGIC)]
-    for line in data.splitlines(keepends=True)[1:]:
-        starts.append(starts[-1] + len(line))
-    for place in range(starts[2], starts[-2] - 1, step):
-        number = 2 + sum(start <= place for start in starts) - 1
-        bad.write_bytes(data[:place] + bytes((data[place] ^ 0x40,)) + data[place + 1 :])
-        with pytest.raises(RecordingError, match=f"line {number} is damaged"):
-            list(read_records(bad))
+    data, said = long
+    block = next(end for end in ends_of(data)[1:] if end >= place_frac * len(data))
+    bad = {
+        "flip": data[: block + 100] + bytes((data[block + 100] ^ 0x40,)) + data[block + 101 :],
+        "cut out": data[: block + 100] + data[block + 3000 :],
+        "zeros": data[: block + 50] + bytes(4096) + data[block + 50 + 4096 :],
+        "head": data[:block] + bytes(8) + data[block + 8 :],
+        "noise": data[:block] + NOISE + data[block + 4096 :],
+    }[what]
+    path = tmp_path / "bad.rec"
+    told: list[str] = []
+    path.write_bytes(bad)
+    steps = [r.t_s for r in read_records(path, tell=told.append) if isinstance(r, Step)]
+    (sentence,) = told
+    gaps = [(a, b) for a, b in pairwise(steps) if b - a > 0.11]
+    ((last_s, first_s),) = gaps
+    until = clock_text(first_s - 0.1)
+    assert sentence == (f"{path} is damaged: from {clock_text(last_s)} to {until} nothing is known")
+    assert first_s - last_s <= 39.0
+    again = [
+        predictions.text(r) for r in reports(path, FlightOptions(), lambda _: None, told.append)
+    ]
+    assert again[: steps.index(last_s) + 1] == said[: steps.index(last_s) + 1]
+    after = [json.loads(line) for line in again[steps.index(first_s) :]]
+    then = [json.loads(line) for line in said[-len(after) :]]
+    for key in ("t_s", "voltage_v", "current_a", "cells_v", "temperature_degc"):
+        assert [row[key] for row in after] == [row[key] for row in then]  # its gauge is in step
 
 
-def line_of(record: object) -> bytes:
-    text = record if isinstance(record, bytes) else json.dumps(record).encode()
-    return b"%08x %b\n" % (crc32(text), text)
+def test_damage_up_to_the_end_and_a_missing_beginning_are_told(
+    long: tuple[bytes, list[str]], tmp_path: Path
+) -> None:
+    data, _ = long
+    ends, path = ends_of(data), tmp_path / "bad.rec"
+    for bad, sentence in (
+        (data[: ends[-3]] + bytes(20) + data[ends[-3] + 20 :], r"from 00:01:\d\d to the end"),
+        (MAGIC + data[ends[1] :], "from the beginning to 00:00:30"),
+    ):
+        path.write_bytes(bad)
+        told: list[str] = []
+        assert len(list(read_records(path, tell=told.append))) > 600
+        assert len(told) == 1
+        assert re.search(sentence, told[0])
 
 
-START = {
-    "kind": "start",
-    "batteries": [
-        {"address": 11, "chemistry": "lipo", "cells": 6, "capacity_mah": None,
-         "cutoff_cell_v": None, "pack_id": None, "limits": []},
-    ],
-}  # fmt: skip
+def lines(*rows: object) -> bytes:
+    return b"".join(r if isinstance(r, bytes) else json.dumps(r).encode() + b"\n" for r in rows)
+
+
+START = {"batteries": [{"address": 11, "facts": {"chemistry": "lipo", "cells": 6}}]}
 
 
 @pytest.mark.parametrize(
     ("record", "complaint"),
     [
-        (["q", 1], "line 3 is of no known kind"),
-        ({"kind": "end"}, "line 3 is of no known kind"),
-        (["p", 0, "soon", []], "line 3 is of no known kind"),
-        (["t", 1.0, {"altitude": 3.0}], "line 3 is of no known kind"),
-        (["p", 0, 1.0, [[11, "09", 3]]], "line 3: not a transfer"),
-        (["p", 0, 1.0, [[11, "0x", 3, "00"]]], "line 3: not a transfer"),
-        (["p", 0, 1.0, [[11, "09", 3, None, "SystemExit", "0"]]], "line 3: not a transfer"),
+        (["q", 1], "block 1 holds a record of no known kind"),
+        ({"kind": "end"}, "block 1 holds a record of no known kind"),
+        (["p", 0, "soon", []], "block 1 holds a record of no known kind"),
+        (["t", 1.0, {"altitude": 3.0}], "block 1 holds a record of no known kind"),
+        (["p", 0, 1.0, [[11, "09", 3]]], "block 1 holds what is no record: not a transfer"),
+        (["p", 0, 1.0, [[11, "0x", 3, "00"]]], "block 1 holds what is no record: not a transfer"),
+        (["p", 0, 1.0, [[11, "09", 3, None, "SystemExit", "0"]]], "not a transfer"),
         (["p", 1, 1.0, []], "battery 2 is not one of those in it"),
         (["p", -1, 1.0, []], "battery 0 is not one of those in it"),
-        (b"{", "line 3 is damaged"),
-        (b"[" * 100_000, "line 3 is damaged"),
+        (b"{\n", "block 1 holds what is no record"),
+        (b"[" * 100_000 + b"\n", "block 1 holds what is no record"),
     ],
 )
 def test_a_record_with_a_right_checksum_is_not_trusted_either(
     tmp_path: Path, record: object, complaint: str
 ) -> None:
     path = tmp_path / "x.rec"
-    path.write_bytes(MAGIC + line_of(START) + line_of(record) + line_of(["t", 2.0, {}]))
+    path.write_bytes(MAGIC + block_of(0, lines(START)) + block_of(1, lines(record)))
     with pytest.raises(RecordingError, match=complaint):
         lines_of(path)
+
+
+def test_a_block_that_unpacks_to_nothing_sensible_is_damage(tmp_path: Path) -> None:
+    path, packed = tmp_path / "x.rec", b"no zlib"
+    head = b"\xd5BMS" + struct.pack("<III", 1, len(packed), crc32(packed))
+    step = block_of(2, lines(["t", 1.0, {}]))
+    path.write_bytes(MAGIC + block_of(0, lines(START, ["t", 0.5, {}])) + head + packed + step)
+    told: list[str] = []
+    assert len(list(read_records(path, tell=told.append))) == 2
+    assert told == [f"{path} is damaged: from 00:00:00 to the end nothing is known"]
 
 
 @pytest.mark.parametrize(
     "battery",
     [
         {},
-        START["batteries"][0] | {"chemistry": "nimh"},  # type: ignore[operator]
-        START["batteries"][0] | {"cells": "six"},  # type: ignore[operator]
-        START["batteries"][0] | {"more": 1},  # type: ignore[operator]
-        START["batteries"][0]  # type: ignore[operator]
-        | {
-            "limits": [
-                {"limit_id": "hot", "trip": 1.0, "clear": None, "hold_s": None,
-                 "clear_s": None, "severity": 9},
-            ],
-        },
+        {"address": 11, "facts": {"chemistry": "nimh"}},
+        {"address": 11, "facts": {"chemistry": "lipo", "cells": "six"}},
+        {"address": 11, "facts": 7},
+        {"address": 11, "facts": {"chemistry": "lipo"}, "gauge": "bq4050"},
         7,
     ],
-)  # fmt: skip
+)
 def test_a_battery_that_is_not_described_is_refused(tmp_path: Path, battery: object) -> None:
     path = tmp_path / "x.rec"
-    path.write_bytes(MAGIC + line_of({"kind": "start", "batteries": [battery]}))
-    with pytest.raises(RecordingError, match="line 2 does not describe a battery"):
-        read_batteries(path)
+    path.write_bytes(MAGIC + block_of(0, lines({"batteries": [battery]})))
+    with pytest.raises(RecordingError, match=r"block 0 holds what is no record: .* validation err"):
+        read_start(path)
 
 
 def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
-    path.write_bytes(MAGIC + line_of(START))
+    path.write_bytes(MAGIC + block_of(0, lines(START)))
     out = tmp_path / "out.jsonl"
     with pytest.raises(FlightError, match="holds no step"):
-        replay(path, FlightOptions(), str(out), lambda _: None)
+        replay(path, reports(path, FlightOptions(), lambda _: None), str(out))
 
 
 def test_the_share_that_is_read_grows_to_the_whole(short: Path) -> None:
@@ -352,7 +436,7 @@ def test_a_recording_is_read_by_the_profile_that_the_flight_was_read_by(
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1)
     path = tmp_path / "x.rec"
-    recorder = Recorder(path, [Recorded(world.facts(), 0x0B, gauge=gauge)])
+    recorder = Recorder(SingleFile(path), Start((Recorded(world.facts(), 0x0B, gauge),)))
     tapped = TappedGauge(bus, 0x0B, 6, profile_named(gauge))
     source = SteppedGauge(tapped, 0, recorder.polled)
     said = []
@@ -361,23 +445,13 @@ def test_a_recording_is_read_by_the_profile_that_the_flight_was_read_by(
         said.append(source.poll(step / 10))
         recorder.stepped(step / 10, UNHEARD)
     recorder.close()
-    (battery,) = read_batteries(path)
+    (battery,) = read_start(path).batteries
     assert battery.gauge == gauge
     played, again = PlayedGauge(battery), []
     for record in read_records(path):
         if isinstance(record, Poll):
             played.play(record.t_s, record.transfers)
-        else:
+        elif isinstance(record, Step):
             again.append(played.poll(record.t_s))
     assert again == said
     assert again[-1].identity.gauge == gauge
-
-
-def test_a_recording_of_before_has_no_gauge_and_finds_it_out_by_reading(tmp_path: Path) -> None:
-    path = tmp_path / "x.rec"
-    path.write_bytes(MAGIC + line_of(START))
-    assert read_batteries(path)[0].gauge == "auto"
-    battery = START["batteries"][0] | {"gauge": "bq4050"}  # type: ignore[operator]
-    path.write_bytes(MAGIC + line_of({"kind": "start", "batteries": [battery]}))
-    with pytest.raises(RecordingError, match="line 2 does not describe a battery"):
-        read_batteries(path)

@@ -8,9 +8,6 @@ import io
 import os
 import pty
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,18 +22,14 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES, LI_ION, LIPO
+from dronebms.chemistry import CHEMISTRIES
 from dronebms.clock import VirtualClock
-from dronebms.estimator import Estimate
 from dronebms.limits import default_limits
 from dronebms.monitor import Report
 from dronebms.protection import Event, Severity, Status
-from dronebms.screen import Canvas, Screen, render
+from dronebms.screen import Screen
+from dronebms.screen_picture import Canvas, View, render
 from dronebms.textline import (
-    _SPOKEN,
-    ASCII,
-    UNICODE,
-    Glyphs,
     age,
     duration,
     headless_line,
@@ -44,114 +37,26 @@ from dronebms.textline import (
     words,
 )
 from dronebms.vehicle import UNHEARD, VehicleState
-from smartbattery.snapshot import Identity, Snapshot
+from dronebms.words import ASCII, SPOKEN, UNICODE, Glyphs
+from smartbattery.snapshot import Identity
+from tests.scenes import (
+    EVENTS,
+    FLYING,
+    FLYING_ESTIMATE,
+    FLYING_VEHICLE,
+    IN_TROUBLE,
+    LINK,
+    MANY_CELLS,
+    NOW_S,
+    SCENES,
+    SECOND,
+    SILENT,
+    at,
+    heard,
+)
 
 PICTURES = Path(__file__).parents[1] / "data" / "screens"
 SIZES = ((60, 20), (80, 24), (100, 30), (140, 40))
-NOW_S = 751.3
-LINK = "udpout:127.0.0.1:14550"
-
-FLYING_VEHICLE = VehicleState(
-    armed=True,
-    mode="AUTO",
-    lat_deg=47.4,
-    lon_deg=8.5,
-    alt_m=500.0,
-    home_lat_deg=47.41,
-    home_lon_deg=8.51,
-    home_alt_m=450.0,
-    heartbeat_age_s=0.4,
-)
-FLYING_ESTIMATE = Estimate(
-    NOW_S,
-    soc_pct=82.0,
-    soh_pct=97.0,
-    remaining_s=760.0,
-    remaining_low_s=655.0,
-    remaining_high_s=850.0,
-    home_s=190.0,
-    home_reserve_s=290.0,
-    turn_back_in_s=380.0,
-    resistance_ohm=0.042,
-    max_discharge_a=64.0,
-    max_discharge_2s_a=92.0,
-    max_discharge_30s_a=48.0,
-    used_mah=2870.0,
-)
-CELLS_V = (3.742, 3.745, 3.739, 3.708, 3.741, 3.744)
-
-
-def heard(cells_v: Sequence[float | None], **ages_s: float) -> Snapshot:
-    """Return a look at a pack with the age of some values given."""
-    usual = {"voltage_v": 0.2, "current_a": 0.2, "temperature_degc": 3.1}
-    usual |= {f"cell{k + 1}_v": 0.4 for k in range(len(cells_v))}
-    return Snapshot(
-        NOW_S,
-        voltage_v=22.419,
-        current_a=18.43,
-        temperature_degc=31.5,
-        cells_v=tuple(cells_v),
-        identity=Identity(serial=4711, device="BatMon6"),
-        read_at_s={name: NOW_S - age_s for name, age_s in (usual | ages_s).items()},
-    )
-
-
-FLYING = Report(
-    NOW_S,
-    0,
-    BatteryFacts(LIPO, cells=6, capacity_mah=16000.0, cutoff_cell_v=3.3),
-    heard(CELLS_V),
-    FLYING_VEHICLE,
-    FLYING_ESTIMATE,
-    Status(NOW_S, limited_by="cell_low", limited_in_s=640.0),
-)
-SECOND = replace(FLYING, index=1)
-SILENT = Report(
-    NOW_S,
-    0,
-    BatteryFacts(LI_ION),
-    Snapshot(NOW_S, cells_v=(None,) * 4, trouble="nobody answers on the bus"),
-    UNHEARD,
-    Estimate(NOW_S),
-    Status(NOW_S),
-)
-IN_TROUBLE = replace(
-    FLYING,
-    snapshot=heard((3.42, 3.40, None, 3.31, 3.45, 3.40), current_a=1.4, cell3_v=12.0, cell4_v=1.7),
-    estimate=replace(
-        FLYING_ESTIMATE,
-        soc_pct=12.0,
-        remaining_s=60.0,
-        remaining_low_s=35.0,
-        remaining_high_s=90.0,
-        home_reserve_s=-100.0,
-        turn_back_in_s=-20.0,
-        max_discharge_a=14.0,
-        max_discharge_2s_a=22.0,
-        max_discharge_30s_a=10.0,
-    ),
-    status=Status(
-        NOW_S, Severity.CRITICAL, ("cell_critical", "cell_low"), "cell_critical", 0.0, 12.0
-    ),
-)
-MANY_CELLS = replace(
-    FLYING,
-    facts=BatteryFacts(LIPO, cells=14, capacity_mah=22000.0),
-    snapshot=heard([3.74 - 0.003 * (k % 5) for k in range(13)] + [3.69]),
-)
-EVENTS = (
-    Event(612.0, "hot", Severity.WARNING, tripped=True, text="pack at 51 degC, hot is 50 degC"),
-    Event(
-        700.2, "cell_low", Severity.WARNING, tripped=True, text="cell 4 at 3.48 V, low is 3.50 V"
-    ),
-    Event(712.9, "cell_low", Severity.WARNING, tripped=False, text="cell 4 is over 3.60 V again"),
-)
-SCENES: dict[str, tuple[tuple[Report, ...], tuple[Event, ...], str | None]] = {
-    "flying": ((FLYING,), EVENTS, LINK),
-    "in_trouble": ((IN_TROUBLE, SECOND), EVENTS, LINK),
-    "many_cells": ((MANY_CELLS, SECOND), (), LINK),
-    "silent": ((SILENT,), (), None),
-}
 
 
 def picture(
@@ -159,11 +64,11 @@ def picture(
     events: Sequence[Event] = (),
     *,
     canvas: Canvas = Canvas(80, 24),  # noqa: B008 - frozen
-    link: str | None = LINK,
+    view: View = View(LINK, "00:12:31"),  # noqa: B008 - frozen
 ) -> list[str]:
     """Return the lines of a picture without any colour."""
     console = Console(width=canvas.width, height=canvas.height, color_system=None)
-    drawn = render(reports, events, canvas=canvas, link=link, now="00:12:31")
+    drawn = render(reports, events, canvas=canvas, view=view)
     return ["".join(part.text for part in line) for line in console.render_lines(drawn)]
 
 
@@ -177,8 +82,8 @@ def text_of(report: Report) -> str:
 def test_the_picture_is_the_one_that_was_looked_at(
     scene: str, size: tuple[int, int], *, ascii_only: bool
 ) -> None:
-    reports, events, link = SCENES[scene]
-    drawn = picture(reports, events, canvas=Canvas(*size, ascii_only), link=link)
+    shown = SCENES[scene]
+    drawn = picture(shown.reports, shown.events, canvas=Canvas(*size, ascii_only), view=shown.view)
     kind = "ascii" if ascii_only else "unicode"
     path = PICTURES / f"{scene}_{size[0]}x{size[1]}_{kind}.txt"
     now = "".join(f"{line.rstrip()}\n" for line in drawn)
@@ -205,12 +110,12 @@ def test_a_picture_fills_its_canvas_exactly(
 
 
 def test_nothing_that_matters_is_cut_at_80_by_24() -> None:
-    for reports, events, link in SCENES.values():
-        assert "…" not in "".join(picture(reports[:1], events, link=link))
+    for scene in SCENES.values():
+        assert "…" not in "".join(picture(scene.reports[:1], scene.events, view=scene.view))
 
 
 def test_a_pack_of_which_nothing_is_known_shows_no_number() -> None:
-    drawn = "\n".join(picture([SILENT], canvas=Canvas(140, 40), link=None))
+    drawn = "\n".join(picture([SILENT], canvas=Canvas(140, 40), view=View(None, "00:12:31")))
     known = r"battery 1:|4S|3\.00 V|00:12:31| [1-4] +- V"  # handed in, and the cells' names
     assert not re.search(r"\d", re.sub(known, "", drawn)), drawn
 
@@ -244,7 +149,7 @@ def test_an_unknown_way_home_says_what_is_missing() -> None:
     [
         (Status(NOW_S), "limit: none known to come next"),
         (Status(NOW_S, limited_by="hot"), "limit: pack hot "),
-        (Status(NOW_S, limited_by="hot", limited_in_s=75.0), "pack hot in 1:15 at this load"),
+        (Status(NOW_S, limited_by="hot", limited_in_s=75.0), "pack hot in 1:15 "),
         (Status(NOW_S, limited_by="odd_one", limited_in_s=0.0), "limit: odd one now"),
         (Status(NOW_S, limited_by="hot", asked_max_a=45.0), "pack hot, stay below 45 A"),
     ],
@@ -308,7 +213,7 @@ def test_a_current_over_what_the_pack_can_give_is_said() -> None:
 def test_the_flight_controller_is_heard_or_not(
     vehicle: VehicleState, link: str | None, said: str
 ) -> None:
-    drawn = picture([replace(FLYING, vehicle=vehicle)], link=link)
+    drawn = picture([replace(FLYING, vehicle=vehicle)], view=View(link))
     (line,) = [line for line in drawn if line.startswith(" autopilot")]
     assert said in line
 
@@ -360,10 +265,10 @@ def test_ages_and_numbers_read_well() -> None:
 def test_every_limit_is_spoken_by_its_name_or_a_better_one() -> None:
     rows = [default_limits(BatteryFacts(kind, 6, 5000.0)) for kind in CHEMISTRIES]
     ids = {limit.limit_id for row in rows for limit in row}
-    assert set(_SPOKEN) < ids
+    assert set(SPOKEN) < ids
     assert words("cell_low") == "weakest cell low"
     assert words("charging_cold") == "charging cold"
-    assert all(word not in _SPOKEN for word in map(words, ids))
+    assert all(word not in SPOKEN for word in map(words, ids))
 
 
 def test_the_plain_line_says_the_same() -> None:
@@ -424,29 +329,6 @@ def console_of(file: IO[str], **environ: str) -> Console:
     )
 
 
-def at(t_s: float) -> Report:
-    """Return a report of a flight that goes on, with readings that tremble."""
-    since_s = t_s - NOW_S
-    tremble = round(since_s * 7919) % 11 - 5
-    cells_v = [v - since_s * 0.001 + tremble * 0.002 for v in CELLS_V]
-    snapshot = replace(
-        heard(cells_v),
-        t_s=t_s,
-        voltage_v=sum(cells_v),
-        current_a=18.4 + 0.3 * tremble,
-        read_at_s={name: at_s + since_s for name, at_s in FLYING.snapshot.read_at_s.items()},
-    )
-    estimate = replace(
-        FLYING_ESTIMATE,
-        t_s=t_s,
-        remaining_s=760.0 - since_s + tremble,
-        remaining_low_s=655.0 - since_s + tremble,
-        turn_back_in_s=380.0 - since_s + tremble,
-        used_mah=2870.0 + 5.1 * since_s,
-    )
-    return replace(FLYING, t_s=t_s, snapshot=snapshot, estimate=estimate)
-
-
 def test_only_what_changed_is_sent_and_the_picture_is_whole() -> None:
     file, clock = io.StringIO(), VirtualClock()
     sizes: list[int] = []
@@ -456,7 +338,7 @@ def test_only_what_changed_is_sent_and_the_picture_is_whole() -> None:
             screen(at(NOW_S + step * 0.5))
             sizes.append(len(file.getvalue().encode()))
             if step % 30 == 7:
-                drawn = render([at(NOW_S + step * 0.5)], canvas=Canvas(80, 24), link=LINK)
+                drawn = render([at(NOW_S + step * 0.5)], canvas=Canvas(80, 24), view=View(LINK))
                 lines = Console(width=80, color_system=None).render_lines(drawn)
                 whole = ["".join(part.text for part in line) for line in lines]
                 assert Terminal(80, 24).shown(file.getvalue())[1:] == whole[1:]
@@ -500,7 +382,7 @@ def test_another_size_is_a_whole_picture() -> None:
         sent = file.getvalue()[before:]
     assert (
         Terminal(100, 30).shown(sent)[1:]
-        == picture([FLYING], canvas=Canvas(100, 30), link=None)[1:]
+        == picture([FLYING], canvas=Canvas(100, 30), view=View())[1:]
     )
 
 
@@ -524,15 +406,41 @@ def test_no_color_means_no_colour() -> None:
     assert codes() & {"31", "33", "35"}
 
 
-@pytest.mark.parametrize("dumb", [True, False])
-def test_without_a_cursor_it_writes_plain_lines(*, dumb: bool) -> None:
+@pytest.mark.parametrize("why", ["asked", "dumb", "pipe"])
+def test_plain_says_a_sentence_once_and_then_only_what_has_changed(why: str) -> None:
     file, clock = io.StringIO(), VirtualClock()
-    console = console_of(file, TERM="dumb") if dumb else Console(file=file, _environ={})
-    with Screen(clock, console=console) as screen:
-        for step in range(10):
+    console = console_of(file, TERM="dumb") if why == "dumb" else console_of(file)
+    console = Console(file=file, _environ={}) if why == "pipe" else console
+    hot = replace(FLYING, snapshot=replace(FLYING.snapshot, temperature_degc=33.0))
+    with Screen(clock, console=console, plain=why == "asked") as screen:
+        for step in range(20):
             clock.sleep_until(step * 0.25)
-            screen(FLYING)
-    assert file.getvalue() == f"{headless_line(FLYING)}\n" * 3
+            screen(FLYING if step < 10 else hot)
+    assert file.getvalue() == (
+        "12:31 battery 1: state ok, home yes, turn back within 6 minutes, 12 minutes left, between "
+        "10 minutes and 14 minutes, next limit weakest cell low in 10 minutes, charge 82 percent, "
+        "weakest cell is 4, current 40 percent of what the pack can give, temperature 32 degrees, "
+        "flight controller armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
+    )
+
+
+def test_plain_says_an_alarm_at_once_and_what_is_no_longer_known() -> None:
+    file, clock = io.StringIO(), VirtualClock()
+    alarmed = replace(SECOND, status=Status(NOW_S, events=EVENTS[1:]), t_s=NOW_S + 3.0)
+    with Screen(clock, console=console_of(file), plain=True) as screen:
+        screen(FLYING)
+        clock.sleep_until(0.1)
+        screen(alarmed)
+        said = file.getvalue().splitlines()
+        clock.sleep_until(1.0)
+        screen(alarmed)
+    assert said[1:] == [
+        "12:34 battery 2: warning: cell 4 at 3.48 V, low is 3.50 V.",
+        "12:34 battery 2: cleared: cell 4 is over 3.60 V again.",
+    ]
+    late = file.getvalue().splitlines()[-2]
+    assert late.startswith("12:31 battery 1: state unknown (the bus has been stuck for 3 s), home")
+    assert "time left unknown, next limit none known, charge unknown, no cell is heard" in late
 
 
 def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -556,58 +464,3 @@ def test_a_terminal_that_went_away_is_no_error() -> None:
     with suppress(OSError):
         file.close()
     assert file.closed
-
-
-WAYS_OF_LEAVING = """
-import signal, sys
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.clock import SystemClock
-from dronebms.estimator import Estimate
-from dronebms.monitor import Report
-from dronebms.protection import Status
-from dronebms.screen import Screen
-from dronebms.vehicle import UNHEARD
-from smartbattery.snapshot import Snapshot
-
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-clock = SystemClock()
-with Screen(clock) as screen:
-    while True:
-        t_s = clock.now_s()
-        snapshot = Snapshot(t_s, voltage_v=22.0 + t_s)
-        status = Status(t_s)
-        screen(Report(t_s, 0, BatteryFacts(LIPO), snapshot, UNHEARD, Estimate(t_s), status))
-        if "raise" in sys.argv:
-            raise RuntimeError("a mistake of ours")
-        clock.sleep_until(t_s + 0.02)
-"""
-
-
-@pytest.mark.parametrize(
-    ("how", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 0), ("raise", 1)]
-)
-def test_the_terminal_is_given_back(how: signal.Signals | str, code: int) -> None:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", WAYS_OF_LEAVING, str(how)]
-    environ = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", "LC_ALL": "C.UTF-8"}
-    child = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ
-    )
-    os.close(theirs)
-    sent = b""
-    try:
-        with suppress(OSError):  # what reading a pty says at its end
-            while piece := os.read(ours, 65536):
-                known, sent = b"no alarm" in sent, sent + piece
-                if not known and b"no alarm" in sent and isinstance(how, signal.Signals):
-                    child.send_signal(how)
-        assert child.wait(10.0) == code
-    finally:
-        child.kill()
-        child.wait()
-        os.close(ours)
-    assert b"home:" in sent
-    for taken, given_back in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h")):
-        assert 0 <= sent.rfind(taken) < sent.rfind(given_back)
-    assert b"home:" not in sent[sent.rfind(b"\x1b[?1049l") :]

@@ -14,6 +14,7 @@ from dronebms.threads import BusThread, PolledGauge
 from sim.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import BusTimeoutError
+from smartbattery.known import Known
 from smartbattery.recording import Transfer
 from smartbattery.registers import ADDRESS
 
@@ -45,7 +46,9 @@ class Taken:
         self.polls: Polls = []
         self.threads: set[str] = set()
 
-    def __call__(self, index: int, t_s: float, transfers: Sequence[Transfer]) -> None:
+    def __call__(
+        self, index: int, t_s: float, transfers: Sequence[Transfer], _known: Known
+    ) -> None:
         """Note a poll."""
         self.polls.append((index, t_s, len(transfers)))
         self.threads.add(threading.current_thread().name)

@@ -105,7 +105,7 @@ def test_every_recorded_flight_replays_with_a_sane_line_for_every_second(
 ) -> None:
     for path in real_flights:
         out = tmp_path / "predictions.jsonl"
-        summary = replay(path, FlightOptions(), str(out), lambda _: None)
+        summary = replay(path, reports(path, FlightOptions(), lambda _: None), str(out))
         assert summary[0].startswith(path.name)
         lines = [json.loads(line, parse_constant=not_json) for line in out.read_text().splitlines()]
         seconds = [math.floor(line["t_s"] - lines[0]["t_s"] + 1e-6) for line in lines]

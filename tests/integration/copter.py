@@ -65,8 +65,15 @@ class Copter:
     gcs_port = companion_port = 0  # any
     peer: Any = None
 
-    def __init__(self, folder: Path, parameters: str = DRIVER, *, script: bool = True) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        parameters: str = DRIVER,
+        *,
+        script: bool = True,
+        speedup: float = SPEEDUP,
+    ) -> None:
+        self.folder, self.speedup = folder, speedup
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", self.gcs_port))
         self._socket.settimeout(0)
@@ -74,7 +81,7 @@ class Copter:
         self._codec = mavlink.MAVLink(None, *GCS)
         self._codec.robust_parsing = True
         self.companion = self.companion_port or free_port()
-        self.clock = SystemClock(SPEEDUP)
+        self.clock = SystemClock(speedup)
         self.last: dict[Any, Any] = {}  # messages by name, batteries by (component, id) too
         self.texts: list[str] = []
         self.each: Callable[[float], None] = lambda _now_s: None  # the companion's step
@@ -93,7 +100,7 @@ class Copter:
         assert binary is not None, f"DRONEBMS_ARDUCOPTER is no program: {BINARY}"
         return subprocess.Popen(  # noqa: S603 - the program that the user named
             [
-                Path(binary).resolve(), "--model", "quad", "-I5", "--speedup", str(SPEEDUP),
+                Path(binary).resolve(), "--model", "quad", "-I5", "--speedup", str(self.speedup),
                 "--home", "-35.363262,149.165237,584,353", "--defaults", "own.parm",
                 "--serial0", f"udpclient:127.0.0.1:{gcs_port}",
                 "--serial1", f"udpclient:127.0.0.1:{self.companion}",

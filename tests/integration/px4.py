@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from tests.integration.copter import SPEEDUP, Copter
+from tests.integration.copter import Copter
 
 BINARY = os.environ.get("DRONEBMS_PX4", "")
 needs_px4 = pytest.mark.skipif(
@@ -41,7 +41,7 @@ class Px4(Copter):
             | {
                 "PX4_SIM_MODEL": "sihsim_quadx",
                 "PX4_SYS_AUTOSTART": "10040",
-                "PX4_SIM_SPEED_FACTOR": f"{SPEEDUP:g}",
+                "PX4_SIM_SPEED_FACTOR": f"{self.speedup:g}",
             },
         )  # fmt: skip
 

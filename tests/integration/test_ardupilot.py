@@ -4,16 +4,14 @@ Each test is one flight of a minute or two of the vehicle's time at four times t
 service's parts are the real ones, over a real link; only the pack's readings are given.
 """
 
-import os
-import signal
-import subprocess
-import sys
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.actions import Action, Do, Wanted
 from dronebms.battery import BatteryFacts
@@ -24,6 +22,7 @@ from dronebms.monitor import Monitor, Rules
 from dronebms.tomlfile import validated
 from mavlink_bridge.acting import Acting
 from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.kept import left_behind
 from mavlink_bridge.link import open_link
 from mavlink_bridge.vehiclecheck import check_vehicle
 from smartbattery.snapshot import Snapshot
@@ -36,6 +35,7 @@ from tests.integration.copter import (
     copter_in,
     needs_copter,
 )
+from tests.integration.process import Process
 from tests.mavlink_bridge.reports import a_report
 
 pytestmark = needs_copter
@@ -61,6 +61,7 @@ class Service:
             self.bridge.acting = Acting(folder)
         self.values = dict(WELL)
         self.max_a: float | None = None
+        self.action = REDUCE
         self.copter = copter
         copter.each = self.step
         copter.closing.callback(self.link.close)
@@ -76,7 +77,7 @@ class Service:
             self.values |= {"current_a": current_a, "cells_v": cells, "voltage_v": sum(cells)}
         report = a_report(now_s, **self.values)
         if self.max_a is not None:
-            wanted = Wanted(REDUCE, (0, 0, 1), "governor", now_s, self.max_a)
+            wanted = Wanted(self.action, (0, 0, 1), "governor", now_s, self.max_a)
             report = replace(report, wanted=(wanted,))
         self.bridge(report)
 
@@ -287,33 +288,120 @@ def test_the_check_names_what_is_wrong_and_sets_it(plain_copter: Copter) -> None
     assert fits, lines
 
 
-def test_the_service_itself_is_killed_and_started_again_in_flight(
+def away(copter: Copter, speed_m_s: float) -> None:
+    """Fly it far away, and wait until it is fast."""
+    where: Any = copter.last["GLOBAL_POSITION_INT"]
+    lat, lon = where.lat + 200_000, where.lon
+    to = mavlink.MAVLink_set_position_target_global_int_message(
+        0, copter.system, 1, 6, 0x0DF8, lat, lon, 20.0, *[0.0] * 8
+    )
+    copter.say(to)
+    copter.until(lambda: ground_m_s(copter) > speed_m_s, 30.0, "fast")
+
+
+def ground_m_s(copter: Copter) -> float:
+    """Return how fast it flies."""
+    where: Any = copter.last["GLOBAL_POSITION_INT"]
+    return math.hypot(where.vx, where.vy) / 100
+
+
+SLOWER = Action(Severity.WARNING, Do.REDUCE, speed_m_s=3.0, climb_m_s=1.0)
+
+
+def test_it_is_made_to_fly_slower_and_has_its_own_speed_again(
     copter: Copter, tmp_path: Path
 ) -> None:
-    config = tmp_path / "dronebms.toml"
-    config.write_text(
-        f'[[battery]]\nbus = "sim:survey"\n[mavlink]\nurl = "udpin:127.0.0.1:{copter.companion}"\n'
-        f'state_dir = "{tmp_path}"\n[[action]]\non = "charge_critical"\ndo = "return"\n'
-    )
+    service = Service(copter, tmp_path)
+    copter.wait_ready()
+    copter.take_off(20.0)
+    away(copter, 9.0)
+    service.action, service.max_a = SLOWER, 60.0
+    took_s = copter.until(lambda: ground_m_s(copter) < 3.3, 20.0, "slow")
+    assert took_s < 10.0
+    copter.fly(15.0)
+    assert 2.5 < ground_m_s(copter) < 3.5
+    service.max_a = None
+    copter.until(lambda: ground_m_s(copter) > 9.0, 20.0, "its own speed")
+    assert not left_behind(tmp_path)
 
-    def start() -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(  # noqa: S603 - this project's own command
-            [sys.executable, "-m", "dronebms.cli", "run", "-c", str(config)],
-            env=dict(os.environ), stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+    service.max_a = 60.0
+    copter.until(lambda: ground_m_s(copter) < 3.3, 20.0, "slow again")
+    service.crash()
+    copter.fly(10.0)
+    assert ground_m_s(copter) < 3.5  # nobody is there to put it back
+    Service(copter, tmp_path)
+    copter.until(lambda: ground_m_s(copter) > 9.0, 20.0, "its own speed again")
+    copter.until(lambda: not left_behind(tmp_path), 5.0, "nothing left")
+    assert not any("refuses" in text for text in copter.texts), copter.texts
 
-    service = start()
-    try:
-        copter.wait_ready()
-        copter.until(lambda: (1, 0) in copter.last, 60.0, "its battery")
-        copter.take_off(10.0)
+
+def test_a_mode_without_a_speed_is_not_told_one(copter: Copter, tmp_path: Path) -> None:
+    service = Service(copter, tmp_path)
+    copter.wait_ready()
+    copter.take_off(20.0)
+    away(copter, 9.0)
+    assert copter.command(176, 1, LOITER) == 0
+    service.action, service.max_a = SLOWER, 60.0
+    copter.fly(5.0)
+    assert not any("refuses" in text for text in copter.texts), copter.texts
+    assert not [*tmp_path.glob("*speeds*")]
+
+
+REDUCES = '[[action]]\non = "governor"\ndo = "reduce"\nhold_s = 0.0\n'
+
+
+@pytest.fixture
+def slow_copter(tmp_path: Path) -> Iterator[Copter]:
+    """Return one whose seconds are real ones, as the service's are."""
+    folder = tmp_path / "copter"
+    folder.mkdir()
+    yield from copter_in(folder, speedup=1.0)
+
+
+def test_kill_9_while_a_limit_is_set_puts_it_back_in_flight(
+    slow_copter: Copter, tmp_path: Path
+) -> None:
+    copter = slow_copter
+    service = Process(tmp_path, copter.companion, REDUCES)
+    copter.closing.callback(service.close)
+    copter.wait_ready()
+
+    def limit() -> tuple[float | None, float | None]:
+        return copter.parameter("MOT_BAT_CURR_MAX"), copter.parameter("MOT_BAT_CURR_TC")
+
+    before = limit()
+    assert before == (0.0, 5.0)
+    copter.take_off(10.0)
+    for _ in range(2):
+        copter.until(lambda: limit() == (19.0, 1.0), 60.0, "limited")
         service.kill()
-        service.wait()
-        del copter.last[180, 2]
-        service = start()
-        copter.until(lambda: (180, 2) in copter.last, 60.0, "our battery again")
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(timeout=20.0) == 0
-    finally:
-        service.kill()
-        service.wait()
+        took_s = copter.until(lambda: limit() == before, 10.0, "as before")
+        assert took_s < 4.5  # the driver waits three seconds for a word
+        assert copter.armed
+        assert copter.height_m > 5.0
+        copter.last.pop((180, 2), None)
+        service.start(REDUCES)
+        assert copter.until(lambda: (180, 2) in copter.last, 10.0, "our battery") <= 3.0
+    assert service.end() == 0
+    copter.until(lambda: limit() == before, 6.0, "as before")
+
+
+def test_kill_9_without_the_script_is_made_good_by_the_next_start(
+    plain_copter: Copter, tmp_path: Path
+) -> None:
+    copter = plain_copter
+    copter.wait_ready()
+    copter.set("MOT_BAT_CURR_MAX", 90.0)
+    service = Process(tmp_path, copter.companion, REDUCES)
+    copter.closing.callback(service.close)
+    copter.take_off(10.0)
+    copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 19.0, 60.0, "limited")
+    service.kill()
+    copter.fly(10.0)
+    assert copter.parameter("MOT_BAT_CURR_MAX") == 19.0
+    assert left_behind(service.state)
+    service.start("")  # a configuration in which nothing acts any more
+    copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 90.0, 40.0, "put back")
+    assert copter.parameter("MOT_BAT_CURR_TC") == 5.0
+    copter.until(lambda: not left_behind(service.state), 10.0, "nothing left")
+    assert service.end() == 0

@@ -13,9 +13,11 @@ from dronebms.actions import Action, Do, Wanted
 from dronebms.limits import Severity
 from mavlink_bridge.acting import Acting
 from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.kept import left_behind
 from mavlink_bridge.link import open_link
 from mavlink_bridge.stacks import PX4_118
 from mavlink_bridge.vehiclecheck import VehicleCheck
+from tests.integration.process import Process
 from tests.integration.px4 import HOLD, LAND, RTL, Px4, needs_px4
 from tests.mavlink_bridge.reports import a_report
 
@@ -116,6 +118,31 @@ def test_it_is_made_slower_and_as_before_again(vehicle: Px4, tmp_path: Path) -> 
     service.wanted = ()
     vehicle.fly(4.0)
     assert [vehicle.parameter(name) for name in names] == before
+
+
+def test_kill_9_of_the_service_is_made_good_by_its_next_start(vehicle: Px4, tmp_path: Path) -> None:
+    names = ("MPC_XY_VEL_MAX", "MPC_XY_CRUISE", "MPC_VEL_MANUAL", "MPC_Z_VEL_MAX_UP")
+    before = [vehicle.parameter(name) for name in names]
+    reduces = '[[action]]\non = "governor"\ndo = "reduce"\nspeed_m_s = 3.0\nclimb_m_s = 1.0\n'
+    service = Process(tmp_path, vehicle.companion, reduces)
+    vehicle.closing.callback(service.close)
+
+    def now() -> list[float | None]:
+        return [vehicle.parameter(name) for name in names]
+
+    vehicle.take_off()
+    vehicle.until(lambda: now() == [3.0, 3.0, 3.0, 1.0], 60.0, "slower")
+    service.kill()
+    vehicle.fly(5.0)
+    assert now() == [3.0, 3.0, 3.0, 1.0]
+    service.start(reduces)
+    vehicle.fly(5.0)
+    vehicle.until(lambda: now() == [3.0, 3.0, 3.0, 1.0], 60.0, "slower again")
+    service.kill()
+    service.start("")  # a configuration in which nothing acts any more
+    vehicle.until(lambda: now() == before, 40.0, "put back")
+    vehicle.until(lambda: not left_behind(service.state), 10.0, "nothing left")
+    assert service.end() == 0
 
 
 def test_an_empty_pack_on_the_ground_does_not_shut_it_down(vehicle: Px4, tmp_path: Path) -> None:

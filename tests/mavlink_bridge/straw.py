@@ -38,6 +38,8 @@ class Straw:
         self.on_set: Callable[[], None] = lambda: None
         self.asked: list[float] = []
         self.commands: list[Any] = []
+        self.speeds: list[tuple[float, float]] = []  # that were commanded: SPEED_TYPE, m/s
+        self.speed_m_s = self.climb_m_s = 0.0
         self.heard: list[Any] = []
         self.state, self.trouble, self.dropped = LinkState.OPEN, None, 0
         self._codec = mavlink.MAVLink(None, 1, 1)
@@ -74,24 +76,15 @@ class Straw:
                     2, self.autopilot, base, self.mode, self.status, 3
                 )
             )
+            v_cm_s = round(self.speed_m_s * 100), 0, round(-self.climb_m_s * 100)
+            self.say(mavlink.MAVLink_global_position_int_message(0, 1, 1, 0, 0, *v_cm_s, 0))
             if self.scripted:
                 self.say(mavlink.MAVLink_named_value_float_message(0, b"BMS_LUA", 1.0))
 
     def _take(self, message: Any) -> None:  # noqa: ANN401 - a message
         kind = message.get_type()
-        if kind == "COMMAND_LONG" and message.command in (20, 21):
-            self.commands.append((message.command, message.confirmation))
-            result = 0 if self.obeys else 4
-            if self.obeys:
-                self.mode = MODES[self.autopilot][message.command]
-            self.say(mavlink.MAVLink_command_ack_message(message.command, result))
-        elif kind == "COMMAND_LONG" and message.command == 512 and message.param1 == 148:
-            zeros = [0] * 8
-            self.say(
-                mavlink.MAVLink_autopilot_version_message(
-                    0, self.release, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0
-                )
-            )
+        if kind == "COMMAND_LONG":
+            self._obey(message)
         elif kind in ("PARAM_REQUEST_READ", "PARAM_SET") and message.param_id in self.parameters:
             name, value = message.param_id, getattr(message, "param_value", 0.0)
             whole = self.autopilot == PX4 and name in self.integers
@@ -108,6 +101,28 @@ class Straw:
             )
         elif kind == "NAMED_VALUE_FLOAT" and message.name == "BMS_AMAX" and self.scripted:
             self.asked.append(message.value)
+
+    def _obey(self, message: Any) -> None:  # noqa: ANN401 - a message
+        number, result = message.command, 0 if self.obeys else 4
+        if number in (20, 21):
+            self.commands.append((number, message.confirmation))
+            if self.obeys:
+                self.mode = MODES[self.autopilot][number]
+            self.say(mavlink.MAVLink_command_ack_message(number, result))
+        elif number == 178:
+            self.speeds.append((message.param1, message.param2))
+            if self.obeys and message.param1 == 1:
+                self.speed_m_s = min(self.speed_m_s, message.param2)
+            elif self.obeys:
+                self.climb_m_s = min(self.climb_m_s, message.param2)
+            self.say(mavlink.MAVLink_command_ack_message(number, result))
+        elif number == 512 and message.param1 == 148:
+            zeros = [0] * 8
+            self.say(
+                mavlink.MAVLink_autopilot_version_message(
+                    0, self.release, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0
+                )
+            )
 
 
 class Flight:

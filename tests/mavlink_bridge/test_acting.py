@@ -8,6 +8,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.actions import Action, Do, Wanted
 from dronebms.clock import VirtualClock
 from dronebms.limits import Severity
+from mavlink_bridge.kept import left_behind
 from tests.mavlink_bridge.straw import ARDUPILOT, LAND, LOITER, PX4, PX4_RTL, RTL, Flight, Straw
 
 HOME = Wanted(Action(Severity.CRITICAL, Do.RETURN), (0, 0, 1), "cell_critical", 0.0)
@@ -21,6 +22,11 @@ SPEEDS: dict[str, float] = {
     "MPC_Z_VEL_MAX_UP": 3.0,
     "MPC_Z_V_AUTO_UP": 3.0,
 }
+
+
+@pytest.fixture(autouse=True)
+def _a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
 
 
 def less(
@@ -242,7 +248,7 @@ def test_the_end_does_not_wait_for_ever_for_a_vehicle_that_is_gone(tmp_path: Pat
 
 
 def test_a_disk_that_cannot_be_written_leaves_the_vehicle_as_it_is(tmp_path: Path) -> None:
-    flight = flying(tmp_path / "missing")
+    flight = flying(tmp_path / "file" / "below")
     flight.wanted = less(30.0)
     flight.fly(10.0)
     assert flight.vehicle.parameters == LIMITS
@@ -251,16 +257,27 @@ def test_a_disk_that_cannot_be_written_leaves_the_vehicle_as_it_is(tmp_path: Pat
 def test_a_disk_that_cannot_be_written_is_complained_of_seldom(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flight = flying(tmp_path / "missing")
+    flight = flying(tmp_path / "file" / "below")
     flight.wanted = less(30.0)
     flight.fly(25.0)
     assert 1 <= caplog.text.count("the vehicle's limits are left as they are") <= 3
 
 
+def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
+    flight = flying(tmp_path / "state" / "vehicle")
+    flight.wanted = less(30.0)
+    flight.fly(3.0)
+    assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
+    assert left_behind(tmp_path / "state" / "vehicle")
+    flight.wanted = ()
+    flight.fly(3.0)
+    assert not left_behind(tmp_path / "state" / "vehicle")
+
+
 def test_a_script_limits_where_nothing_can_be_written(tmp_path: Path) -> None:
     vehicle = Straw(**LIMITS)
     vehicle.scripted = True
-    flight = flying(tmp_path / "missing", vehicle)
+    flight = flying(tmp_path / "file" / "below", vehicle)
     flight.wanted = less(30.0)
     flight.fly(3.0)
     assert 30.0 in vehicle.asked
@@ -365,6 +382,166 @@ def test_a_script_that_dies_is_replaced_and_what_it_left_is_put_back(tmp_path: P
     flight.wanted = ()
     flight.fly(4.0)
     assert vehicle.parameters == LIMITS
+
+
+# Slower, on ArduCopter.
+
+OWN_SPEEDS = {"WPNAV_SPEED": 1000.0, "WPNAV_SPEED_UP": 250.0}
+KEPT_SPEEDS = "vehicle-3-1-speeds.json"
+
+
+def fast(folder: Path, speed_m_s: float = 10.0, climb_m_s: float = 0.0, **own: float) -> Flight:
+    """Fly a vehicle at a speed for three seconds."""
+    flight = flying(folder, Straw(**(own or OWN_SPEEDS)))
+    flight.vehicle.speed_m_s, flight.vehicle.climb_m_s = speed_m_s, climb_m_s
+    flight.fly(3.0)
+    return flight
+
+
+@pytest.mark.parametrize(
+    "own", [OWN_SPEEDS, {"WP_SPD": 10.0, "WP_SPD_UP": 2.5}], ids=["4.5", "4.7"]
+)
+def test_a_fast_copter_is_told_a_speed_and_its_own_at_the_end(
+    tmp_path: Path, own: dict[str, float]
+) -> None:
+    flight = fast(tmp_path, 10.0, 2.4, **own)
+    flight.wanted = less(None, speed_m_s=3.0, climb_m_s=1.0)
+    flight.fly(4.0)
+    assert flight.vehicle.speeds == [(1, 3), (2, 1)]
+    assert (tmp_path / KEPT_SPEEDS).exists()
+    flight.fly(30.0)
+    assert len(flight.vehicle.speeds) == 2  # it is slow now
+    flight.wanted = ()
+    flight.fly(10.0)
+    assert flight.vehicle.speeds[2:] == [(1, 10), (2, 2.5)]
+    assert not (tmp_path / KEPT_SPEEDS).exists()
+    assert flight.vehicle.parameters == own
+
+
+def test_a_slower_speed_of_somebody_else_is_never_raised(tmp_path: Path) -> None:
+    flight = fast(tmp_path, 2.9, -3.0)
+    flight.wanted = less(None, speed_m_s=3.0, climb_m_s=1.0)
+    flight.fly(30.0)
+    flight.wanted = ()
+    flight.fly(5.0)
+    assert flight.vehicle.speeds == []
+
+
+def test_the_slowest_of_two_batteries_counts(tmp_path: Path) -> None:
+    flight = fast(tmp_path)
+    flight.wanted = (*less(None, speed_m_s=5.0), *less(None, speed_m_s=4.0), *less(None))
+    flight.fly(3.0)
+    assert flight.vehicle.speeds == [(1, 4)]
+
+
+def test_what_one_action_asked_is_put_back_while_the_other_goes_on(tmp_path: Path) -> None:
+    flight = fast(tmp_path, 10.0, 2.4)
+    flight.wanted = less(None, speed_m_s=3.0, climb_m_s=1.0)
+    flight.fly(4.0)
+    flight.wanted = less(None, speed_m_s=3.0)
+    flight.fly(4.0)
+    assert flight.vehicle.speeds[2:] == [(2, 2.5)]
+    assert (tmp_path / KEPT_SPEEDS).exists()
+    flight.wanted = ()
+    flight.fly(4.0)
+    assert flight.vehicle.speeds[3:] == [(1, 10)]
+    assert not (tmp_path / KEPT_SPEEDS).exists()
+
+
+def test_a_mode_that_takes_no_speed_is_told_none_and_ends_it(tmp_path: Path) -> None:
+    flight = fast(tmp_path)
+    flight.vehicle.mode = LOITER
+    flight.fly(2.0)
+    flight.wanted = less(None, speed_m_s=3.0)
+    flight.fly(5.0)
+    assert flight.vehicle.speeds == []
+    flight.vehicle.mode = 3  # AUTO
+    flight.fly(5.0)
+    assert flight.vehicle.speeds == [(1, 3)]
+    flight.vehicle.mode = RTL
+    flight.fly(5.0)
+    assert not (tmp_path / KEPT_SPEEDS).exists()
+    assert flight.vehicle.speeds == [(1, 3)]
+
+
+def test_a_speed_that_is_refused_is_said_and_told_three_times_at_most(tmp_path: Path) -> None:
+    flight = fast(tmp_path)
+    flight.vehicle.obeys = False
+    flight.wanted = less(None, speed_m_s=3.0)
+    flight.fly(90.0)
+    assert flight.vehicle.speeds == [(1, 3)] * 3
+    texts = flight.texts()
+    assert "the vehicle refuses another speed, result 4" in texts
+    assert texts.count("the vehicle does not take another speed and is told no more") == 1
+    flight.wanted = ()
+    flight.fly(20.0)
+    assert flight.vehicle.speeds[3:] == [(1, 10)] * 3
+    assert not (tmp_path / KEPT_SPEEDS).exists()
+    assert flight.bridge.acting is not None
+    assert flight.bridge.acting.idle
+
+
+def test_a_pilot_who_wants_it_fast_has_the_last_word(tmp_path: Path) -> None:
+    flight = fast(tmp_path)
+    flight.wanted = less(None, speed_m_s=3.0)
+    for _ in range(100):
+        flight.vehicle.speed_m_s = 10.0
+        flight.fly(1.0)
+    assert flight.vehicle.speeds == [(1, 3)] * 3
+
+
+def test_a_speed_whose_end_is_unknown_is_not_changed(tmp_path: Path) -> None:
+    flight = fast(tmp_path, MOT_BAT_CURR_MAX=0.0)
+    flight.wanted = less(None, speed_m_s=3.0)
+    flight.fly(30.0)
+    assert flight.vehicle.speeds == []
+    asked = [m for m in flight.vehicle.heard if m.get_type() == "PARAM_REQUEST_READ"]
+    assert 4 <= len(asked) <= 60
+    flight.vehicle.parameters |= OWN_SPEEDS
+    flight.fly(6.0)
+    assert flight.vehicle.speeds == [(1, 3)]
+
+
+def test_speeds_are_left_alone_where_nothing_can_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flight = fast(tmp_path / "file" / "below")
+    flight.wanted = less(None, speed_m_s=3.0)
+    flight.fly(25.0)
+    assert flight.vehicle.speeds == []
+    assert 1 <= caplog.text.count("the vehicle's limits are left as they are") <= 3
+
+
+def test_the_next_start_gives_back_the_speed_that_a_crash_has_left(tmp_path: Path) -> None:
+    flight = fast(tmp_path)
+    flight.wanted = less(None, speed_m_s=3.0)
+    flight.fly(3.0)
+    flight = flying(tmp_path, flight.vehicle)
+    assert flight.vehicle.speeds == [(1, 3), (1, 10)]
+    assert not (tmp_path / KEPT_SPEEDS).exists()
+
+
+def test_a_silent_vehicle_is_told_a_speed_once_a_moment(tmp_path: Path) -> None:
+    flight = fast(tmp_path, 10.0, 2.4)
+    flight.wanted = less(None, speed_m_s=3.0, climb_m_s=1.0)
+    flight.fly(0.3)
+    flight.vehicle.speeds.clear()
+    flight.vehicle.speed_m_s = flight.vehicle.climb_m_s = 10.0
+    flight.wanted = ()
+    flight.vehicle.talks = False
+    before = len(flight.vehicle.heard)
+    flight.fly(1.5)
+    told = [m for m in flight.vehicle.heard[before:] if getattr(m, "command", 0) == 178]
+    assert len(told) == 2
+
+
+def test_px4_is_commanded_no_speed(tmp_path: Path) -> None:
+    flight = flying(tmp_path, Straw(PX4, **OWN_SPEEDS))
+    flight.vehicle.mode, flight.vehicle.speed_m_s = 4 << 16 | 4 << 24, 10.0
+    flight.fly(2.0)
+    flight.wanted = less(None, speed_m_s=3.0)
+    flight.fly(10.0)
+    assert flight.vehicle.speeds == []
 
 
 # Slower, on PX4.

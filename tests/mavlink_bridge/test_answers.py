@@ -346,6 +346,16 @@ def test_behind_the_batteries_that_ardupilot_tells_is_room(
     service.close()
 
 
+def test_batteries_that_were_all_told_are_not_waited_for() -> None:
+    service = Service(ARDUPILOT)
+    heard = service.fly(0.5)
+    for number in (0, 1, 0):
+        service.say(vehicle_battery(number))
+    heard += service.fly(0.5)
+    assert {status.id for status in of(heard, "BATTERY_STATUS")} == {2}
+    service.close()
+
+
 def test_an_id_that_the_vehicle_comes_to_use_is_left_to_it() -> None:
     service = Service(ARDUPILOT)
     service.fly(3.0)

@@ -55,10 +55,10 @@ def test_blocks_of_each_kind_have_their_own_bytes() -> None:
 
 def test_four_cells_of_a_bq40_take_so_much() -> None:
     budget = budget_of(BQ40Z50, 4, has_pec=True)
-    slow_s = 13 * WORD_S + 3 * manufacturer(None, 4) + manufacturer(None, 16)
+    slow_s = 15 * WORD_S + 4 * manufacturer(None, 4) + manufacturer(None, 16)
     assert budget.poll_s == pytest.approx(6 * WORD_S)
     assert budget.round_s == pytest.approx(6 * WORD_S + slow_s)
-    assert budget.share_frac == pytest.approx((6 * WORD_S + slow_s / 17) * 10)
+    assert budget.share_frac == pytest.approx((6 * WORD_S + slow_s / 20) * 10 + WORD_S)
 
 
 @pytest.mark.parametrize("scenario", ["survey", "bq40"])
@@ -71,12 +71,13 @@ def test_the_driver_transfers_what_the_budget_says(scenario: str) -> None:
     assert cells == 6
     budget = budget_of(profile, cells, has_pec=True)
     log.clear()
-    polls = 13 + len(profile.extra)
-    for poll in range(1, polls + 1):
+    polls = (15 + len(profile.extra)) * POLLS_HZ  # so many rounds, in whole seconds
+    for poll in range(1, round(polls) + 1):
         gauge.poll(poll / POLLS_HZ)
     spent_s = sum(
         read_s(row.rx_len, has_pec=False) if row.rx_len else write_s(len(row.tx), has_pec=False)
         for row in log
     )
     assert spent_s / (polls / POLLS_HZ) == pytest.approx(budget.share_frac, rel=1e-9)
-    assert spent_s - (polls - 1) * budget.poll_s == pytest.approx(budget.round_s, rel=1e-9)
+    rounds_s = POLLS_HZ * (budget.round_s - budget.poll_s) + polls / POLLS_HZ * WORD_S
+    assert spent_s - polls * budget.poll_s == pytest.approx(rounds_s, rel=1e-9)

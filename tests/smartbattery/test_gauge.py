@@ -48,7 +48,7 @@ from smartbattery.registers import (
 from smartbattery.snapshot import NO_COUNTS, UNIDENTIFIED, Identity, Snapshot
 
 CELLS_MV = (4012, 4005, 4019, 4001, 4010, 4008)
-ROUND_S = 1.4  # every register has had its turn, polled at 10 Hz
+ROUND_S = 1.6  # every register has had its turn, polled at 10 Hz
 SHOWN = [row for row in (*sbs.FAST, *SLOW) if row is not MODE]
 FAILURES: tuple[BatteryError, ...] = (
     NackError("refused"),
@@ -90,6 +90,8 @@ class Device:
             MAX_ERROR.command: 2,
             sbs.STATUS.command: 0x00C0,
             sbs.CYCLES.command: 12,
+            sbs.CHARGING_A.command: 8_000,
+            sbs.CHARGING_V.command: 25_200,
         } | {0x3F - index: cell_mv for index, cell_mv in enumerate(cells_mv)}
         self.instead: dict[int, Reply] = {}
         self.once: dict[int, list[Reply]] = {}
@@ -243,6 +245,8 @@ def test_a_gauge_is_identified_and_read_whole_in_its_first_poll() -> None:
             "full_mah": 15_000.0,
             "time_to_empty_s": 3480.0,
             "cycles": 12.0,
+            "charging_a": 8.0,
+            "charging_v": 25.2,
             "status_raw": 0xC0,
         }
         | {f"cell{index + 1}_v": cell_mv / 1000 for index, cell_mv in enumerate(CELLS_MV)}
@@ -579,6 +583,20 @@ def test_a_pack_that_says_little_of_itself_is_not_given_what_another_said(heard:
     assert gauge.poll(5.2).identity == Identity(cells=6, pec=True)
 
 
+@pytest.mark.parametrize("period_s", [0.1, 0.5, 1.0, 4.0])
+def test_a_pack_swapped_between_two_polls_is_known_within_a_second(period_s: float) -> None:
+    slot = Slot(Device())
+    gauge = Gauge(slot)
+    for step in range(30):
+        gauge.poll(step * period_s)
+    slot.device = other_pack()
+    start_s = 30 * period_s
+    looks = [gauge.poll(start_s + step * period_s) for step in range(25)]
+    old = [look.t_s for look in looks if look.identity.serial == 9596]
+    assert not old or old[-1] - start_s < 1.0
+    assert looks[-1].identity.serial == 1208
+
+
 def test_a_pack_of_the_same_serial_but_another_size_is_another_pack() -> None:
     slot = Slot(Device())
     gauge = Gauge(slot)
@@ -849,6 +867,38 @@ def test_one_leaping_word_without_a_pec_is_not_believed(row: Register, bit: int)
     assert device.once[row.command] == []
 
 
+@pytest.mark.parametrize(
+    ("raw", "specification", "beyond_a"),
+    [(0x8000, 0x0031, 32.768), (0x7FFF, 0x0031, -32.767), (0x8000, 0x1031, 327.68)],
+)
+def test_a_current_at_the_end_of_its_word_is_unknown_and_at_least_so_much(
+    raw: int, specification: int, beyond_a: float
+) -> None:
+    device = Device()
+    device.words[SPECIFICATION.command] = specification
+    gauge = Gauge(device)
+    known_a = gauge.poll(0.0).current_a
+    device.once[CURRENT.command] = [word_reply(ADDRESS, CURRENT.command, raw, with_pec=True)]
+    lone = gauge.poll(0.1)
+    assert (lone.current_a, lone.beyond_a) == (known_a, None)  # one word of nonsense
+    device.words[CURRENT.command] = raw
+    looks = polled(gauge, 2, 60)
+    assert {look.current_a for look in looks} == {None}
+    assert [look.beyond_a for look in looks] == pytest.approx([beyond_a] * len(looks))
+    device.words[CURRENT.command] = 0x10000 - 30_000
+    after = gauge.poll(6.1)
+    assert (after.current_a, after.beyond_a) == (30.0 * (10 if specification >> 12 else 1), None)
+
+
+@pytest.mark.parametrize("raw", [0, 0x0873, 0x08AE, 0x08B7])  # 0 K, -57, -51, -50.05 degC
+def test_an_open_thermistor_is_no_temperature(raw: int) -> None:
+    device = Device()
+    device.words[sbs.TEMPERATURE.command] = raw
+    assert Gauge(device).poll(0.0).temperature_degc is None
+    device.words[sbs.TEMPERATURE.command] = 0x08B8
+    assert Gauge(device).poll(0.0).temperature_degc == pytest.approx(-49.95)
+
+
 def test_a_load_step_is_believed_at_once() -> None:
     device = Device(pec=False)
     gauge = Gauge(device)
@@ -867,10 +917,11 @@ def test_the_first_poll_asks_everything_and_later_ones_one_more_than_the_fast_on
     gauge.poll(0.0)
     assert {row.command for row in (*SLOW, SERIAL, SPECIFICATION, DESIGN)} <= set(device.asked)
     device.asked.clear()
-    polled(gauge, 1, 130)
-    assert len(device.asked) == 130 * (2 + 6 + 1)
+    polled(gauge, 1, 150)
+    assert len(device.asked) == 150 * (2 + 6 + 1) + 15
     turns = Counter(device.asked)
-    assert {turns[row.command] for row in (*SLOW, SERIAL, SPECIFICATION, DESIGN)} == {10}
+    assert {turns[row.command] for row in (*SLOW, SPECIFICATION, DESIGN)} == {10}
+    assert turns[SERIAL.command] == 10 + 15  # once a second beside its turn
 
 
 @given(period_s=st.floats(0.02, 5.0), late_frac=st.floats(0.0, 0.2))
@@ -888,6 +939,7 @@ def test_every_slow_register_is_asked_every_five_seconds_however_rare_the_polls(
         device.asked.clear()
         snapshot = gauge.poll(t_s)
         assert len(by_field(snapshot)) == len(SHOWN) + 6  # nothing expires
+        assert period_s <= 1.0 or SERIAL.command in device.asked
         for command in set(device.asked) & asked_s.keys():
             assert t_s - asked_s[command] <= 5.0 * (1.0 + late_frac) + 1e-6
             asked_s[command] = t_s
@@ -1016,3 +1068,28 @@ def test_a_voltage_word_of_ones_is_no_voltage_and_ends_none(tmp_path: Path) -> N
     assert before_v is not None
     assert gauge.poll(0.1).voltage_v == before_v
     assert gauge.poll(3.0).voltage_v is None
+
+
+@pytest.mark.parametrize("name", ["survey", "bq40"])
+@pytest.mark.parametrize("handed_over_s", [0.0, 0.3, 7.7, 12.0])
+def test_a_gauge_that_goes_on_from_what_another_knew_asks_and_says_the_same(
+    name: str, handed_over_s: float
+) -> None:
+    clock = VirtualClock()
+    bus, _ = open_virtual(name, clock, 1, (parse_fault("nack@3"), parse_fault("bad_pec@9")))
+    asked: list[Transfer] = []
+    first = Gauge(RecordingBus(bus, asked.append))
+    second: Gauge | None = None
+    playback = PlaybackBus()
+    for step in range(200):
+        now_s = step / 10
+        clock.sleep_until(now_s)
+        asked.clear()
+        said = first.poll(now_s)
+        assert said.voltage_v is not None
+        if second is not None:
+            playback.load(asked)
+            assert second.poll(now_s) == said
+        elif now_s >= handed_over_s:
+            second = Gauge(playback)
+            assert second.go_on(first.known()) == said

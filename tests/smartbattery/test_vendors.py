@@ -428,7 +428,7 @@ def test_no_ask_of_any_profile_is_a_selector_that_does_not_read() -> None:
         for ask in (*profile.cells, *profile.extra, *profile.replaced)
         if "MANUFACTURER" in repr(ask)
     }
-    assert selectors == {0x51, 0x53, 0x54, 0x71, 0x72, 0x7B}
+    assert selectors == {0x50, 0x51, 0x53, 0x54, 0x71, 0x72, 0x7B}
     assert selectors <= READ_SELECTORS
 
 

@@ -1,0 +1,65 @@
+"""The command `dronebms replay`: a flight, a recording or a flight controller's log."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from rich.console import Console
+from rich.progress import Progress
+
+from dronebms import replay as flown
+from dronebms.cli_exit import DONE, FAILED, say
+from dronebms.learning import LEARNED, LearnedPacks
+from dronebms.monitor import Report
+from dronebms.sidecar import FlightOptions
+from mavlink_bridge.logs import read_log
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Replay, write the predictions, print the summary; 1 when a part of it is missing."""
+    # The predictions have stdout to themselves when they are asked for there.
+    talk, missing = sys.stderr if options.out == "-" else sys.stdout, list[str]()
+    packs = None if options.state_dir is None else LearnedPacks(options.state_dir / LEARNED)
+    with played(options, missing, packs) as reports:
+        lines = flown.replay(options.flight, reports, options.out)
+    print("\n".join(lines), file=talk)
+    return complete(missing)
+
+
+@contextmanager
+def played(
+    options: argparse.Namespace, missing: list[str], packs: LearnedPacks | None = None
+) -> Iterator[Iterator[Report]]:
+    """Give the steps of a flight, and show on a terminal how far they are.
+
+    Args:
+        options: the flight, and what a user knows of its pack.
+        missing: takes a sentence for each part that cannot be read.
+        packs: what was learned of packs in earlier flights; this flight's lesson is kept there.
+    """
+    told = FlightOptions(
+        cells=options.cells,
+        capacity_mah=options.capacity_mah,
+        chemistry=options.chemistry,
+        cutoff_cell_v=options.cutoff_cell_v,
+    )
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(options.flight.name, total=1.0)
+        yield flown.reports(
+            options.flight,
+            told,
+            lambda share: bar.update(task, completed=share),
+            missing.append,
+            partial(read_log, battery=options.battery - 1),
+            packs,
+        )
+
+
+def complete(missing: Sequence[str]) -> int:
+    """Say what is missing, and return the exit code."""
+    for sentence in missing:
+        say(sentence)
+    return FAILED if missing else DONE

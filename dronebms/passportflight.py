@@ -1,0 +1,237 @@
+"""From Reports to flights: when one begins and ends, and what is summed up while it lasts.
+
+A flight is from arming until disarming; where no vehicle is heard, from the first load until a
+minute without one. What is measured rests on a sample a second of its first four hours. Current
+positive while discharging; times are the loop's clock.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from math import nan
+from statistics import fmean
+
+import numpy as np
+
+from dronebms.limits import every_limit
+from dronebms.monitor import Report
+from dronebms.passportmeasure import AMPS, CELLS, DEGC, T_S, Array, measured
+from dronebms.passportrows import LANDED, Excursion, Flight
+from dronebms.stress import Stress
+
+_LOAD_C, _REST_C = 0.15, 0.05  # of the capacity: above it flies, below it rests
+_UNTOLD_MAH = 5000.0
+_IDLE_S = 60.0
+_LEAST_S = 20.0  # what is shorter was no flight
+_BEFORE = 60  # samples before take-off that are kept: the pack at rest
+_MOST = 14_400  # samples of a flight; what comes later is summed up only
+_JUDGED_S = 30.0  # before the end: of errors in the last seconds nobody speaks
+_MILLI, _HOUR_S = 1000.0, 3600.0
+_RESTED = 10  # samples at rest of which the spread is told
+_SAME_S = 1e-6
+_LIMITS = every_limit()
+_NONE: Excursion = ("", 0.0, None)
+
+
+def pack_key(report: Report) -> str | None:
+    """Return who a pack is, None when it does not say and nobody told.
+
+    Serial numbers have 16 bits and repeat; with maker, device and date of manufacture they do not
+    (Smart Battery Data Specification 1.1, 5.1.27).
+    """
+    identity = report.snapshot.identity
+    if identity.serial is None:
+        return report.facts.pack_id
+    date = identity.date and "{:04}-{:02}-{:02}".format(*identity.date)
+    return " ".join(
+        filter(None, (identity.manufacturer, identity.device, date, str(identity.serial)))
+    )
+
+
+@dataclass(slots=True)
+class _Open:
+    """The flight that is on."""
+
+    first: Report
+    start_ah: float  # that had been drawn before
+    samples: list[list[float]]  # begin with those from before take-off
+    armed_s: float = 0.0
+    idle_s: float = 0.0
+    ended_s: float | None = None  # when the pack reached its end
+    answers: list[tuple[float, float]] = field(default_factory=list)
+    excursions: dict[str, Excursion] = field(default_factory=dict)
+    lowest_v: float | None = None
+
+
+class Flights:
+    """One battery's flights.
+
+    Args:
+        run: who writes: unique, and the same whenever the same recorded file is read.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run, self._count = run, 0
+        self._last: Report | None = None
+        self._pack: str | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        self._open: _Open | None = None
+        self._before: deque[list[float]] = deque(maxlen=_BEFORE)
+        self._heard: Report | None = None
+        self._stress, self._used_ah = Stress(), 0.0
+
+    def take(self, report: Report, *, unix_s: float | None = None) -> Flight | None:
+        """Take in a step; return the flight that it has ended."""
+        dt_s = 0.0 if self._last is None else max(report.t_s - self._last.t_s, 0.0)
+        self._last, pack, done = report, pack_key(report), None
+        another = None not in (pack, self._pack) and pack != self._pack
+        if another or (self._open is not None and _is_over(self._open, report)):
+            done = self.row(LANDED, unix_s=unix_s)
+            self._restart()
+        self._pack = pack or self._pack
+        self._stress = self._stress.after(report, dt_s)
+        self._used_ah += (report.snapshot.current_a or 0.0) * dt_s / _HOUR_S
+        if report.snapshot.voltage_v is not None:
+            self._heard = report
+            if self._open is None and done is None and _takes_off(report):
+                self._count += 1
+                self._open = _Open(report, self._used_ah, list(self._before))
+            self._sample(report)
+        if self._open is not None:
+            _sum_up(self._open, report, dt_s)
+        return done
+
+    def row(self, state: str, *, unix_s: float | None = None) -> Flight | None:
+        """Return the flight that is on, None when there is none or nobody knows whose.
+
+        Args:
+            state: of the row.
+            unix_s: the date of the newest step, None when it is not believed.
+        """
+        now, last, heard = self._open, self._last, self._heard
+        if now is None or last is None or heard is None or self._pack is None:
+            return None
+        flown_s = last.t_s - now.first.t_s
+        if flown_s < _LEAST_S:
+            return None
+        facts, snapshot = heard.facts, heard.snapshot
+        told = Flight(
+            f"{self._run}:{last.index}:{self._count}", state, self._pack,
+            serial=snapshot.identity.serial, chemistry=facts.chemistry.name, cells=facts.cells,
+            rated_mah=facts.capacity_mah, flown_s=flown_s, armed_s=now.armed_s,
+            started_unix_s=None if unix_s is None else unix_s - flown_s,
+            used_mah=(self._used_ah - now.start_ah) * _MILLI,
+            start_pct=now.first.estimate.soc_pct, end_pct=heard.estimate.soc_pct,
+            gauge_cycles=snapshot.cycles, gauge_full_mah=snapshot.full_mah,
+            lowest_cell_v=now.lowest_v, error_pct=_error_pct(now),
+            full_h=self._stress.full_s / _HOUR_S, hot_s=self._stress.hot_s,
+            drawn_ah=self._stress.drawn_ah, excursions=tuple(now.excursions.values()),
+        )  # fmt: skip
+        return _with_samples(told, now, heard)
+
+    def _sample(self, report: Report) -> None:
+        """Keep a sample when one is due: of the flight, or of the rest before it."""
+        now, snapshot = self._open, report.snapshot
+        kept = self._before if now is None else now.samples
+        if len(kept) == _MOST or (kept and report.t_s - kept[-1][T_S] < 1.0 - _SAME_S):
+            return
+        values = (snapshot.voltage_v, snapshot.current_a, snapshot.temperature_degc, self._used_ah)
+        known = [nan if value is None else value for value in (*values, *snapshot.cells_v)]
+        kept.append([report.t_s, *known])
+        if now is not None and now.ended_s is None and report.estimate.remaining_s is not None:
+            now.answers.append((report.t_s, report.estimate.remaining_s))
+
+
+def _with_samples(told: Flight, now: _Open, heard: Report) -> Flight:
+    """Return the row with what all its samples say."""
+    facts, width = heard.facts, len(now.samples[-1])
+    samples = np.array([row for row in now.samples if len(row) == width])
+    flying = samples[samples[:, T_S] >= now.first.t_s]
+    rated_ah = (facts.capacity_mah or _UNTOLD_MAH) / _MILLI
+    found = measured(samples, facts.chemistry, rated_ah, facts.cells or max(width - CELLS, 1))
+    lowest, by_mv = _lowest(flying)
+    degc = flying[:, DEGC][~np.isnan(flying[:, DEGC])]
+    return replace(
+        told, capacity_mah=_times(found.capacity_ah, _MILLI),
+        resistance_mohm=_times(found.resistance_ohm, _MILLI), resistance_degc=found.resistance_degc,
+        mean_degc=float(degc.mean()) if len(degc) else None,
+        hottest_degc=float(degc.max()) if len(degc) else None,
+        spread_rest_mv=_spread_mv(samples, rated_ah, now.first.t_s),
+        spread_load_mv=_mean_mv(np.ptp(flying[:, CELLS:], axis=1)) if width > CELLS else None,
+        lowest_cell=lowest, lowest_by_mv=by_mv,
+        cells_resistance=found.cells_resistance, cells_capacity=found.cells_capacity,
+    )  # fmt: skip
+
+
+def _takes_off(report: Report) -> bool:
+    return _is_loaded(report) if report.vehicle.armed is None else report.vehicle.armed
+
+
+def _is_loaded(report: Report) -> bool:
+    amps, rated_mah = report.snapshot.current_a, report.facts.capacity_mah or _UNTOLD_MAH
+    return amps is not None and amps >= _LOAD_C * rated_mah / _MILLI
+
+
+def _sum_up(now: _Open, report: Report, dt_s: float) -> None:
+    now.armed_s += dt_s if report.vehicle.armed else 0.0
+    now.idle_s = 0.0 if _is_loaded(report) else now.idle_s + dt_s
+    lowest = report.snapshot.lowest_cell()
+    if lowest is not None:
+        now.lowest_v = min(lowest[1], now.lowest_v or lowest[1])
+    if now.ended_s is None and report.estimate.remaining_high_s == 0.0:
+        now.ended_s = report.t_s
+    for limit_id in report.status.active:
+        limit, (_, seconds, worst) = _LIMITS[limit_id], now.excursions.get(limit_id, _NONE)
+        known = [v for v in (_value(limit.what, report), worst) if v is not None]
+        worst = (max if limit.rising else min)(known, default=None)
+        now.excursions[limit_id] = (limit_id, seconds + dt_s, worst)
+
+
+def _value(what: str, report: Report) -> float | None:
+    """Return the quantity of a limit where a report has it."""
+    cells_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
+    if what in {"lowest_cell_v", "highest_cell_v"}:
+        return (min if what == "lowest_cell_v" else max)(cells_v, default=None)
+    found: float | None = getattr(report.snapshot, what, getattr(report.estimate, what, None))
+    return found
+
+
+def _spread_mv(samples: Array, rated_ah: float, took_off_s: float) -> float | None:
+    """Return how far the cells were apart before take-off, at rest."""
+    resting = (samples[:, T_S] < took_off_s) & (np.abs(samples[:, AMPS]) <= _REST_C * rated_ah)
+    cells_v = samples[resting, CELLS:][-_RESTED:]
+    return _mean_mv(np.ptp(cells_v, axis=1)) if cells_v.size else None
+
+
+def _mean_mv(values_v: Array) -> float | None:
+    known = values_v[~np.isnan(values_v)]
+    return float(known.mean()) * _MILLI if len(known) else None
+
+
+def _lowest(flying: Array) -> tuple[int | None, float | None]:
+    """Return which cell (from 1) was lowest on the mean, and by how many mV below their mean."""
+    cells_v = flying[:, CELLS:]
+    cells_v = cells_v[~np.isnan(cells_v).any(axis=1)]
+    if not cells_v.size:
+        return None, None
+    apart_v = (cells_v - cells_v.mean(axis=1, keepdims=True)).mean(axis=0)
+    return int(apart_v.argmin()) + 1, float(-apart_v.min()) * _MILLI
+
+
+def _error_pct(now: _Open) -> float | None:
+    """Return by how much the time left was off on the mean, None when the end was not reached."""
+    if now.ended_s is None:
+        return None
+    true = [(now.ended_s - t_s, left_s) for t_s, left_s in now.answers]
+    errors = [abs(left_s - true_s) / true_s for true_s, left_s in true if true_s >= _JUDGED_S]
+    return 100.0 * fmean(errors) if errors else None
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _is_over(now: _Open, report: Report) -> bool:
+    armed = report.vehicle.armed
+    return now.idle_s >= _IDLE_S if armed is None else not armed

@@ -1,0 +1,114 @@
+"""The service's log: a line for an event, in the words of whoever reads it, and not too many."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from dronebms.clock import VirtualClock
+from dronebms.logs import JsonLine, Sparing, TextLine
+
+
+def record(
+    text: str, *args: object, level: int = logging.WARNING, **extra: object
+) -> logging.LogRecord:
+    made = logging.makeLogRecord(
+        {"msg": text, "args": args, "levelno": level, "name": "x", **extra}
+    )
+    made.levelname = logging.getLevelName(level)
+    return made
+
+
+def test_what_repeats_itself_is_held_back_and_counted() -> None:
+    clock = VirtualClock()
+    sparing, line = Sparing(clock), TextLine(journal=False)
+    said: list[str] = []
+    times_s = [step / 10 for step in range(600)] + [90.0]  # a minute of it, and once more
+    for step, t_s in enumerate(times_s):
+        clock.sleep_until(t_s)
+        again = record("battery %d is not heard: %s", 1, f"try {step}")
+        if sparing.filter(again):
+            said.append(line.format(again))
+    assert said[:5] == [f"WARNING battery 1 is not heard: try {step}" for step in range(5)]
+    assert len(said) in (10, 11, 12)
+    assert said[-1].startswith("WARNING battery 1 is not heard: try 600 (")
+    assert said[-1].endswith(" like it held back)")
+    assert sum(int(text.split("(")[1].split()[0]) for text in said[5:]) == 601 - len(said)
+
+
+def test_another_battery_and_another_limit_are_no_repeat() -> None:
+    sparing = Sparing(VirtualClock())
+    for battery in range(3):
+        for limit in ("hot", "silent"):
+            for event in ("tripped", "cleared"):
+                told = record("%s", "x", battery=battery, limit=limit, event=event)
+                assert [sparing.filter(told) for _ in range(6)] == [True] * 5 + [False]
+    assert sparing.filter(record("battery %d: x", 1))
+    assert [sparing.filter(record("battery %d: x", 2)) for _ in range(6)].count(True) == 5
+
+
+def test_an_exception_and_a_text_of_several_lines_are_one_line_for_the_journal() -> None:
+    with pytest.raises(ValueError, match="odd") as caught:
+        int("odd")
+    broken = record(
+        "a sink failed\nand goes on",
+        level=logging.ERROR,
+        exc_info=(caught.type, caught.value, caught.tb),
+    )
+    text = TextLine(journal=True).format(broken)
+    assert text.startswith("<3>a sink failed | and goes on | Traceback")
+    assert text.endswith("| ValueError: invalid literal for int() with base 10: 'odd'")
+    assert "\n" not in text
+
+
+def test_a_json_line_has_time_level_battery_limit_and_event() -> None:
+    told = record("battery %d hot", 2, battery=1, limit="hot", event="tripped")
+    row = json.loads(JsonLine().format(told))
+    at = datetime.fromisoformat(row.pop("time"))
+    assert abs(at.timestamp() - told.created) < 0.002
+    assert at.tzname() == "UTC"
+    assert row == {
+        "level": "warning",
+        "text": "battery 2 hot",
+        "battery": 1,
+        "limit": "hot",
+        "event": "tripped",
+        "logger": "x",
+    }
+
+
+STARTED = "from dronebms import logs, clock; logs.start(clock.SystemClock(), as_json=False); "
+
+
+def run(code: str, **where: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]  # noqa: S603 - our own code; the options are ours too
+        (sys.executable, "-c", "import logging; " + STARTED + code), text=True, **where
+    )
+
+
+def test_the_journal_is_told_priorities_and_nobody_else(tmp_path: Path) -> None:
+    for journal, said in ((True, "<6>one\n<3>two\n"), (False, "INFO one\nERROR two\n")):
+        with (tmp_path / "log").open("w+") as log:
+            stat = os.fstat(log.fileno())
+            stream = f"{stat.st_dev}:{stat.st_ino + (not journal)}"
+            code = "logging.info('one'); logging.error('two')"
+            with run(code, stderr=log, env=os.environ | {"JOURNAL_STREAM": stream}) as process:
+                assert process.wait(20) == 0
+            log.seek(0)
+            assert log.read() == said
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up() -> None:
+    code = "[logging.info('a' * 999 + str(line)) for line in range(1000)]; print('done')"
+    with run(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"  # ten times what a pipe holds
+        assert process.wait(20) == 0  # and it ends
+        assert process.stderr is not None
+        first = process.stderr.readline()
+    assert first == f"INFO {'a' * 999}0\n"

@@ -1,0 +1,162 @@
+"""Trends over flights: against lines that are known, lines of noise alone, and cells that go."""
+
+from dataclasses import asdict, replace
+from math import exp
+
+import numpy as np
+import pytest
+
+from dronebms.passportrows import LANDED, Flight
+from dronebms.passporttrend import LEAST_FLIGHTS, outlook, theil_sen, weak_cell
+
+SEEDS = range(40)
+DAY_S = 86_400.0
+
+
+def life(
+    count: int, *, seed: int, loss: float = 0.0, gain: float = 0.0, degc: float | None = None
+) -> list[Flight]:
+    """Return flights that lose and gain so much each, measured as well as flights are: 1 and 3 %.
+
+    Args:
+        count: flights.
+        seed: of the scatter and, without `degc`, of the temperatures.
+        loss: of capacity a flight.
+        gain: of resistance a flight.
+        degc: of every flight.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for n in range(count):
+        warm = float(random.uniform(5.0, 45.0)) if degc is None else degc
+        kilokelvin = 1e3 / (warm + 273.15) - 1e3 / 298.15
+        ohm = 2.5 * (1 + gain * n) * exp(2.2 * kilokelvin) * (1 + 0.03 * random.standard_normal())
+        flight = Flight(
+            f"{n}", LANDED, "pack", n, started_unix_s=1.8e9 + n * DAY_S / 2, mean_degc=warm,
+            capacity_mah=15000.0 * (1 - loss * n) * (1 + 0.01 * random.standard_normal()),
+            resistance_mohm=ohm, resistance_degc=warm,
+            cells_resistance=tuple(0.01 * random.standard_normal(6)),
+            cells_capacity=tuple(0.003 * random.standard_normal(6)),
+        )  # fmt: skip
+        rows.append(flight)
+    return rows
+
+
+def test_theil_sen_finds_a_line_among_outliers_and_its_interval_is_sens() -> None:
+    x = np.arange(20.0)
+    y = 3.0 - 0.5 * x
+    y[[3, 11]] += 40.0
+    slope, low, high = theil_sen(x, y)
+    assert slope == pytest.approx(-0.5)
+    assert low <= -0.5 <= high
+    # Hollander and Wolfe, Nonparametric Statistical Methods, chapter 9: cloud seeding, 5 years.
+    years, ratio = np.arange(1.0, 6.0), np.array([1.26, 1.27, 1.12, 1.16, 1.03])
+    assert theil_sen(years, ratio)[0] == pytest.approx(-0.056, abs=0.0005)
+
+
+def test_the_interval_of_a_slope_holds_the_truth_as_often_as_it_says() -> None:
+    held = 0
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        _, low, high = theil_sen(np.arange(25.0), random.standard_normal(25) + 0.1 * np.arange(25))
+        held += low <= 0.1 <= high
+    assert 0.86 <= held / 400 <= 0.94
+
+
+def test_of_fewer_than_six_measurements_nothing_is_said() -> None:
+    for count in range(LEAST_FLIGHTS):
+        seen = outlook(life(count, seed=1, loss=0.01))
+        assert (seen.capacity, seen.resistance, seen.left, seen.weak) == (None, None, (), None)
+    unmeasured = [replace(flight, capacity_mah=None) for flight in life(30, seed=1)]
+    assert outlook(unmeasured).left == ()
+
+
+def test_resistance_is_brought_to_25_degc_by_what_the_pack_shows() -> None:
+    errors = [outlook(life(40, seed=s, gain=0.005)).resistance for s in SEEDS]
+    assert all(trend is not None for trend in errors)
+    now = [trend.now for trend in errors if trend is not None]
+    # 19.5 % grown since flight 1 and 18.3 % since the middle of the first five.
+    assert np.mean(now) == pytest.approx(1.195 / 1.01, abs=0.02)
+    assert np.std(now) < 0.04
+
+
+def test_a_steady_loss_is_forecast_with_an_interval_that_holds_its_end() -> None:
+    true_left = (0.2 / 0.002) * 0.996 + 2 - 59  # 80 % of the middle of the first five flights
+    held, medians = 0, []
+    for seed in SEEDS:
+        low, middle, high = outlook(life(60, seed=seed, loss=0.002)).left
+        assert low is not None
+        assert middle is not None
+        held += low <= true_left <= (high or 1e9)
+        medians.append(middle)
+    assert held >= 0.9 * len(SEEDS)
+    assert np.median(medians) == pytest.approx(true_left, rel=0.5)
+
+
+def test_a_pack_that_does_not_age_is_not_said_to_end_soon() -> None:
+    for seed in SEEDS:
+        low, _, high = outlook(life(60, seed=seed)).left
+        assert low is None or low > 30
+        assert high is None or high > 300
+
+
+def test_the_days_between_flights_are_known_when_the_clock_is() -> None:
+    flights = life(20, seed=1)
+    assert outlook(flights).days_per_flight == pytest.approx(0.5)
+    unset = [replace(flight, started_unix_s=None) for flight in flights]
+    assert outlook(unset).days_per_flight is None
+
+
+def test_a_knee_is_dated_and_noise_or_a_steady_loss_has_none() -> None:
+    def changes(lives: list[list[Flight]]) -> list[int | None]:
+        return [t.changed for flights in lives if (t := outlook(flights).capacity) is not None]
+
+    steady = changes([life(60, seed=s, loss=0.002 * (s % 2)) for s in SEEDS])
+    assert sum(change is not None for change in steady) <= 0.05 * len(SEEDS)
+    knees = []
+    for seed in SEEDS:
+        flights = life(60, seed=seed, loss=0.0005, degc=25.0)
+        after = [
+            replace(f, capacity_mah=(f.capacity_mah or 0.0) * (1 - 0.006 * max(n - 40, 0)))
+            for n, f in enumerate(flights)
+        ]
+        knees.append(after)
+    found = changes(knees)
+    assert sum(change is not None and 34 <= change <= 48 for change in found) >= 0.9 * len(SEEDS)
+
+
+def test_the_beginning_is_that_of_the_first_flights_however_many_follow() -> None:
+    trend = outlook(life(300, seed=1, loss=0.0005, degc=25.0)).capacity
+    assert trend is not None
+    assert trend.now == pytest.approx(1 - 0.0005 * 297, abs=0.01)
+
+
+@pytest.mark.parametrize(("what", "step"), [("resistance", 0.01), ("capacity", -0.002)])
+def test_a_cell_that_goes_is_named_and_healthy_ones_are_not(what: str, step: float) -> None:
+    late = []
+    for seed in SEEDS:
+        flights = life(80, seed=seed)
+        assert weak_cell(flights) is None
+        name = f"cells_{what}"
+        gone = []
+        for n, flight in enumerate(flights):
+            values = list(getattr(flight, name))
+            values[4] += step * max(n - 40, 0)
+            gone.append(Flight(**asdict(flight) | {name: tuple(values)}))
+        weak = weak_cell(gone)
+        assert weak is not None
+        assert (weak.cell, weak.what) == (5, what)
+        late.append(weak.since - 41)
+    assert max(late) <= 20
+
+
+def test_a_cell_that_is_weak_from_the_start_is_named_by_the_third_flight() -> None:
+    flights = [
+        replace(flight, cells_capacity=(0.0, -0.08, 0.0, 0.0, 0.0, 0.0))
+        for flight in life(3, seed=1)
+    ]
+    weak = weak_cell(flights)
+    assert weak is not None
+    assert (weak.cell, weak.what, weak.since) == (2, "capacity", 3)
+    assert weak.by == pytest.approx(0.08)
+    assert weak_cell(flights[:2]) is None

@@ -1,0 +1,175 @@
+"""Reports of a pack that flies, is in trouble or is silent, for the tests of the display."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import LI_ION, LIPO
+from dronebms.estimator import Estimate
+from dronebms.monitor import Report
+from dronebms.protection import Event, Severity, Status
+from dronebms.screen_picture import View
+from dronebms.vehicle import UNHEARD, VehicleState
+from smartbattery.snapshot import Identity, Snapshot
+
+NOW_S = 751.3
+LINK = "udpout:127.0.0.1:14550"
+
+FLYING_VEHICLE = VehicleState(
+    armed=True,
+    mode="AUTO",
+    lat_deg=47.4,
+    lon_deg=8.5,
+    alt_m=500.0,
+    home_lat_deg=47.41,
+    home_lon_deg=8.51,
+    home_alt_m=450.0,
+    heartbeat_age_s=0.4,
+)
+FLYING_ESTIMATE = Estimate(
+    NOW_S,
+    soc_pct=82.0,
+    soh_pct=97.0,
+    remaining_s=760.0,
+    remaining_low_s=655.0,
+    remaining_high_s=850.0,
+    home_s=190.0,
+    home_reserve_s=290.0,
+    turn_back_in_s=380.0,
+    resistance_ohm=0.042,
+    max_discharge_a=64.0,
+    max_discharge_2s_a=92.0,
+    max_discharge_30s_a=48.0,
+    used_mah=2870.0,
+)
+CELLS_V = (3.742, 3.745, 3.739, 3.708, 3.741, 3.744)
+
+
+def heard(cells_v: Sequence[float | None], **ages_s: float) -> Snapshot:
+    """Return a look at a pack with the age of some values given."""
+    usual = {"voltage_v": 0.2, "current_a": 0.2, "temperature_degc": 3.1}
+    usual |= {f"cell{k + 1}_v": 0.4 for k in range(len(cells_v))}
+    return Snapshot(
+        NOW_S,
+        voltage_v=22.419,
+        current_a=18.43,
+        temperature_degc=31.5,
+        cells_v=tuple(cells_v),
+        identity=Identity(serial=4711, device="BatMon6"),
+        read_at_s={name: NOW_S - age_s for name, age_s in (usual | ages_s).items()},
+    )
+
+
+FLYING = Report(
+    NOW_S,
+    0,
+    BatteryFacts(LIPO, cells=6, capacity_mah=16000.0, cutoff_cell_v=3.3),
+    heard(CELLS_V),
+    FLYING_VEHICLE,
+    FLYING_ESTIMATE,
+    Status(NOW_S, limited_by="cell_low", limited_in_s=640.0),
+)
+SECOND = replace(FLYING, index=1)
+SILENT = Report(
+    NOW_S,
+    0,
+    BatteryFacts(LI_ION),
+    Snapshot(NOW_S, cells_v=(None,) * 4, trouble="nobody answers on the bus"),
+    UNHEARD,
+    Estimate(NOW_S),
+    Status(NOW_S),
+)
+IN_TROUBLE = replace(
+    FLYING,
+    snapshot=heard((3.42, 3.40, None, 3.31, 3.45, 3.40), current_a=1.4, cell3_v=12.0, cell4_v=1.7),
+    estimate=replace(
+        FLYING_ESTIMATE,
+        soc_pct=12.0,
+        remaining_s=60.0,
+        remaining_low_s=35.0,
+        remaining_high_s=90.0,
+        home_reserve_s=-100.0,
+        turn_back_in_s=-20.0,
+        max_discharge_a=14.0,
+        max_discharge_2s_a=22.0,
+        max_discharge_30s_a=10.0,
+    ),
+    status=Status(
+        NOW_S, Severity.CRITICAL, ("cell_critical", "cell_low"), "cell_critical", 0.0, 12.0
+    ),
+)
+MANY_CELLS = replace(
+    FLYING,
+    facts=BatteryFacts(LIPO, cells=14, capacity_mah=22000.0),
+    snapshot=heard([3.74 - 0.003 * (k % 5) for k in range(13)] + [3.69]),
+)
+EVENTS = (
+    Event(612.0, "hot", Severity.WARNING, tripped=True, text="pack at 51 degC, hot is 50 degC"),
+    Event(
+        700.2, "cell_low", Severity.WARNING, tripped=True, text="cell 4 at 3.48 V, low is 3.50 V"
+    ),
+    Event(712.9, "cell_low", Severity.WARNING, tripped=False, text="cell 4 is over 3.60 V again"),
+)
+TURN_BACK_NOW = replace(
+    FLYING,
+    estimate=replace(FLYING_ESTIMATE, home_reserve_s=95.0, turn_back_in_s=0.0),
+    status=Status(
+        NOW_S,
+        Severity.CRITICAL,
+        ("home_now",),
+        "cell_sag",
+        130.0,
+        trips_in_s={"cell_sag": 130.0, "time_low": 410.0, "cell_critical": 505.0, "hot": 90.0},
+    ),
+)
+
+
+FLYING_VIEW = View(LINK, "h: help  00:12:31")
+PAUSED = View(LINK, "PAUSED for 0:12, alarms since: 2, p goes on", is_loud=True)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is looked at, and how."""
+
+    reports: tuple[Report, ...] = (FLYING,)
+    events: tuple[Event, ...] = EVENTS
+    view: View = FLYING_VIEW
+
+
+SCENES = {
+    "flying": Scene(),
+    "in_trouble": Scene((IN_TROUBLE, SECOND)),
+    "many_cells": Scene((MANY_CELLS, SECOND), ()),
+    "silent": Scene((SILENT,), (), View(None, "00:12:31")),
+    "turn_back_now": Scene((TURN_BACK_NOW,)),
+    "paused": Scene(view=PAUSED),
+    "cells": Scene(
+        (IN_TROUBLE, replace(MANY_CELLS, index=1)), view=View(LINK, "00:12:31", "cells")
+    ),
+    "log": Scene(events=EVENTS * 12, view=View(LINK, "00:12:31", "log")),
+    "help": Scene(view=View(LINK, "00:12:31", "help")),
+}
+
+
+def at(t_s: float) -> Report:
+    """Return a report of a flight that goes on, with readings that tremble."""
+    since_s = t_s - NOW_S
+    tremble = round(since_s * 7919) % 11 - 5
+    cells_v = [v - since_s * 0.001 + tremble * 0.002 for v in CELLS_V]
+    snapshot = replace(
+        heard(cells_v),
+        t_s=t_s,
+        voltage_v=sum(cells_v),
+        current_a=18.4 + 0.3 * tremble,
+        read_at_s={name: at_s + since_s for name, at_s in FLYING.snapshot.read_at_s.items()},
+    )
+    estimate = replace(
+        FLYING_ESTIMATE,
+        t_s=t_s,
+        remaining_s=760.0 - since_s + tremble,
+        remaining_low_s=655.0 - since_s + tremble,
+        turn_back_in_s=380.0 - since_s + tremble,
+        used_mah=2870.0 + 5.1 * since_s,
+    )
+    return replace(FLYING, t_s=t_s, snapshot=snapshot, estimate=estimate)
