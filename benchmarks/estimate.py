@@ -210,7 +210,7 @@ def bounds(flights: Sequence[Judged]) -> dict[str, list[Score]]:
     }
 
 
-WIDER = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
+WIDER = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35)
 
 
 def validated(flights: Sequence[Judged]) -> list[Score]:

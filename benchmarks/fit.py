@@ -76,7 +76,7 @@ def main() -> None:
     """Search for some minutes."""
     until_s = time.monotonic() + 60.0 * float(sys.argv[1])
     flights = read_folder([Path(text) for text in sys.argv[2:]])
-    best = replace(FITTED, middle=(0.5, 0.5), widen=((1.0, 1.0), (1.0, 1.0)))
+    best = replace(FITTED, widen=((1.0, 1.0), (1.0, 1.0)))
     least = total(flights, best)
     print(f"{len(flights)} flights, loss {least:.4f}")
     steps = dict.fromkeys(SEARCHED, 0.5)

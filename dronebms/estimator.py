@@ -36,7 +36,7 @@ _DISAGREE_S = 15.0
 _FIRST_HORIZON_S = 600.0
 _TAUGHT_FRAC = 0.15  # of the capacity that must flow before a flight teaches
 _FORECAST_S = 2.0 - 1e-6
-_LOW, _HIGH = 0.05, 0.95
+_QUANTILES = 0.05, 0.5, 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +241,7 @@ class Estimator:
         counted_as = max(float(cell.x[CHARGE]), 0.0) * capacity_as
         c, known = self._constants, self._learned is not None
         ends_s, weights = weighed(own, counted_as, self._word, self._odds, c)
-        low_s, middle_s, high_s = map(
-            float, quantiles(ends_s, weights, (_LOW, c.middle[known], _HIGH))
-        )
+        low_s, middle_s, high_s = map(float, quantiles(ends_s, weights, _QUANTILES))
         below, above = c.widen[known]
         new = Remaining(
             max(middle_s - below * (middle_s - low_s), 0.0),
