@@ -16,7 +16,8 @@ _CRUISE_TAU_S = 120.0
 _LEAST_SEEN_S = 20.0
 _DESCENT_M_S = 2.0
 _LANDING_S = 15.0
-_LEAST_AIRSPEED_M_S = 5.0  # assumed of a vehicle that has only hovered
+_UNSEEN_M_S = 5.0  # over ground, of a vehicle that has only hovered: PX4's usual way home
+_LEAST_AIRSPEED_M_S = 10.0  # what a drone can fly against the wind, if it has not shown more
 _LEAST_HOMEWARD_M_S = 1.0  # against more wind than that it does not come home
 
 
@@ -30,11 +31,11 @@ class WayHome:
 
 
 class Homeward:
-    """One flight's cruise, as measured: air speed and power on the way somewhere."""
+    """One flight's cruise, as measured: speed and power on the way somewhere."""
 
     def __init__(self) -> None:
         self._seen_s = 0.0
-        self._air_m_s = self._power_w = 0.0
+        self._cruise_m_s = self._power_w = 0.0
         self._away: tuple[float, float] | None = None  # when, metres from home
         self._receding_m_s = 0.0
 
@@ -48,8 +49,7 @@ class Homeward:
             return
         self._seen_s += dt_s
         share = dt_s / min(self._seen_s, _CRUISE_TAU_S)  # a plain mean at first
-        # The track's direction is not told: over a flight head and tail winds cancel.
-        self._air_m_s += (speed_m_s - self._air_m_s) * share
+        self._cruise_m_s += (speed_m_s - self._cruise_m_s) * share
         self._power_w += (power_w - self._power_w) * share
 
     def ahead(self, vehicle: VehicleState, low_s: float | None, power_w: float) -> WayHome:
@@ -78,17 +78,21 @@ class Homeward:
         return WayHome(home_s, spare_j / cruise_w, max(spare_j / (power_w + further_w), 0.0))
 
     def _homeward_m_s(self, way: tuple[float, float], vehicle: VehicleState) -> float | None:
-        """Return the speed over ground on the way home; None against too strong a wind."""
-        air_m_s = max(self._air_m_s if self._seen_s >= _LEAST_SEEN_S else 0.0, _LEAST_AIRSPEED_M_S)
+        """Return the speed over ground on the way home; None against too strong a wind.
+
+        Autopilots hold a speed over ground, as long as the vehicle can do it against the wind.
+        """
+        cruise_m_s = self._cruise_m_s if self._seen_s >= _LEAST_SEEN_S else _UNSEEN_M_S
         if vehicle.wind_m_s is None or vehicle.wind_from_deg is None:
-            return air_m_s
+            return cruise_m_s
+        air_m_s = max(cruise_m_s, _LEAST_AIRSPEED_M_S)
         north_m, east_m = way
         course = math.atan2(-east_m, -north_m)  # from here to home
         off = math.radians(vehicle.wind_from_deg) - course
         across_m_s, against_m_s = vehicle.wind_m_s * math.sin(off), vehicle.wind_m_s * math.cos(off)
         if abs(across_m_s) >= air_m_s:
             return None
-        homeward_m_s = math.sqrt(air_m_s**2 - across_m_s**2) - against_m_s
+        homeward_m_s = min(math.sqrt(air_m_s**2 - across_m_s**2) - against_m_s, cruise_m_s)
         return homeward_m_s if homeward_m_s >= _LEAST_HOMEWARD_M_S else None
 
     def _recede(self, now_s: float, away_m: float) -> None:
