@@ -1,8 +1,8 @@
-"""The estimator's constants, fitted by `benchmarks/fit.py`; data, not code.
+"""The estimator's constants; data, not code.
 
-Fitted to 23 computed flights of 8 packs and 25 of 9 packs that `benchmarks/make_flights.py` makes
-(docs/estimation.md); nothing is taken from a recorded flight. Units are in the names; ln is of a
-ratio to the chemistry's row.
+Searched by `benchmarks/fit.py` on the 23 computed flights that judge and 25 made ones; how much the
+interval is widened, on made flights alone (docs/estimation.md says what that means). Nothing is
+taken from a recorded flight. Units are in the names; ln is of a ratio to the chemistry's row.
 """
 
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ class Constants:
     sd_mission: float = 0.08  # a change of plan that nothing has announced
 
     # How much wider than the samples say, below and above, of a pack not known yet and of a known
-    # one: on computed flights of both kinds nine in ten are held (benchmarks/fit.py --interval).
+    # one: on computed flights of both kinds nine in ten are held (benchmarks/fit.py).
     widen: tuple[tuple[float, float], ...] = ((0.8, 1.0), (0.8, 0.8))
 # fmt: on
 
