@@ -4,9 +4,11 @@ import logging
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from dronebms.actions import Do
+from dronebms.actions import Do, Sent
 from dronebms.archive import Bounds, Folder
 from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, SystemClock, unix_s
@@ -15,7 +17,7 @@ from dronebms.errors import ConfigError
 from dronebms.gauges import OnPoll, TappedGauge
 from dronebms.governor import unstated
 from dronebms.loop import PERIOD_S, Loop, live_ticks
-from dronebms.monitor import Monitor, Report, Rules, Sink
+from dronebms.monitor import Memory, Monitor, Report, Rules, Sink
 from dronebms.notify import Notifier
 from dronebms.passportsink import PassportSink
 from dronebms.preflight import GroundLog
@@ -23,6 +25,7 @@ from dronebms.recorder import Recorder
 from dronebms.recording import Recorded, Start
 from dronebms.recovery import RecoveryProgram
 from dronebms.reload import taken_over
+from dronebms.resume import Keeper
 from dronebms.stream import Stream
 from dronebms.threads import BusThread, PolledGauge
 from mavlink_bridge.acting import Acting
@@ -41,6 +44,7 @@ from smartbattery.recording import Transfer
 from smartbattery.vendors import profile_named
 
 _MB = 1e6
+HANDS_ON = "BMS_ACT"
 _log = logging.getLogger(__name__)
 
 
@@ -53,16 +57,32 @@ def serve(path: Path, stack: ExitStack) -> None:
     """
     asked: list[int] = []
     signal.signal(signal.SIGHUP, lambda number, _: asked.append(number))
-    service = Service(read_config(path), stack, SystemClock())
-    told = Notifier()
+    config, told = read_config(path), Notifier()
+    keeper = None if config.state is None else Keeper(Path(config.state.dir) / "run.kept")
+    service = Service(config, stack, SystemClock(start_s=keeper.start_s if keeper else 0.0))
+    if keeper is not None:
+        stack.callback(keeper.close)
+        service.go_on(keeper.state())
     stack.callback(told.tell, "STOPPING=1")
     for report in service.reports():
+        if keeper is not None:
+            keeper.step(report.t_s, partial(service.memory, report.t_s))
         told.stepped(report, stuck=service.is_stuck(report.t_s))
         if asked:
             asked.clear()
             told.tell("RELOADING=1")
             service.reload(path)
             told.tell("READY=1")
+
+
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """What a service needs to go on after a restart in flight."""
+
+    packs: tuple[Memory, ...]
+    sent: Sent | None  # the last command to the vehicle, which a pilot may have overridden
+    first_id: int | None  # of the batteries, as far as the vehicle had told
+    hands_on: float  # 0 when somebody has told it to keep its hands off
 
 
 class Service:
@@ -105,6 +125,27 @@ class Service:
     def is_stuck(self, now_s: float) -> bool:
         """Return whether a gauge that was heard is not even asked any more."""
         return any(gauge.is_stuck(now_s) for gauge in self._gauges)
+
+    def memory(self, now_s: float) -> "Memories":
+        """Return what another run needs to go on."""
+        acting = self._bridge.acting
+        return Memories(
+            tuple(monitor.memory(now_s) for monitor in self._monitors),
+            None if acting is None else acting.sent,
+            self._bridge.first_id.found,
+            self._bridge.answers.values[HANDS_ON],
+        )
+
+    def go_on(self, memories: "Memories | None") -> None:
+        """Go on from what an earlier run knew, of each pack once it is recognised."""
+        if memories is None or len(memories.packs) != len(self._monitors):
+            return
+        for monitor, memory in zip(self._monitors, memories.packs, strict=True):
+            monitor.go_on(memory)
+        self._bridge.first_id.found = memories.first_id
+        self._bridge.answers.values[HANDS_ON] = memories.hands_on
+        if self._bridge.acting is not None:
+            self._bridge.acting.sent = memories.sent
 
     def reload(self, path: Path) -> None:
         """Take over what can be changed in flight, all of it or nothing; the log says the rest."""
