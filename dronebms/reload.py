@@ -11,6 +11,8 @@ _REASONS = {  # for what is used at the start alone
     "recording": "a recording is begun",
     "state": "what is kept is read",
     "topology": "packs are put together",
+    "metrics": "the server is made",
+    "mqtt": "the broker is looked for",
 }
 
 
@@ -25,6 +27,9 @@ def taken_over(old: Config, new: Config) -> tuple[Config, list[str]]:
         for section, reason in _REASONS.items()
         for key in _differing(section, before[section], after[section])
     ]
+    topics = {one and one.topic for one in (old.charger, new.charger)}
+    if len(topics) > 1:
+        waiting.append(f"charger.topic waits for a restart: {_REASONS['mqtt']} once, at the start")
     return new.model_copy(update={name: getattr(old, name) for name in _REASONS}), waiting
 
 

@@ -133,6 +133,7 @@ def test_every_section_is_taken_over_or_has_a_reason_to_wait() -> None:
     text = 'topology = "series"\n' + BASE.replace("[[", "cells = 5\n[[")[len("cells = 5\n") :]
     text += '[status]\n[recording]\ndir = "/r"\n[state]\ndir = "/s"\n[charger]\ncommand = ["x"]\n'
     text += '[[action]]\non = "warning"\ndo = "land"\n' + LINK + EARLY
+    text += '[metrics]\n[mqtt]\nhost = "h"\n'
     new = validated(Config, text, "new")
     same = [name for name in Config.model_fields if getattr(old, name) == getattr(new, name)]
     assert same == []
@@ -144,6 +145,8 @@ def test_every_section_is_taken_over_or_has_a_reason_to_wait() -> None:
         "recording",
         "state",
         "topology",
+        "metrics",
+        "mqtt",
     ]
     for name in Config.model_fields:
         source = new if name in {"limit", "action", "charger"} else old
