@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dronebms.actions import Do, Sent
 from dronebms.charging import ChargerHook
@@ -25,7 +26,6 @@ from mavlink_bridge.acting import Acting
 from mavlink_bridge.kept import left_behind
 from smartbattery.known import Known
 from smartbattery.recording import Transfer
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dronebms.recorder import Recorder
