@@ -27,7 +27,7 @@ SPOKEN = {
     "current_2s": "current over 2 s",
     "current_10s": "current over 10 s",
     "current_60s": "current over a minute",
-    "cell_sag": "weakest cell sags near its end",
+    "cell_sag": "weakest cell sagging",
     "cell_high_critical": "a cell far above full",
     "cell_high_emergency": "a cell may burn",
     "spread_rest": "cells apart at rest",
