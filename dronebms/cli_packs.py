@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,7 +49,9 @@ def packs(options: argparse.Namespace) -> None:
     """Add what is to be added, and show what is known."""
     path = options.state_dir / FILE
     if options.add:
-        added = [flight for name in _tracked(options.add) for flight in _read(Path(name))]
+        console = Console(stderr=True)
+        names = track(options.add, "flights", console=console, disable=not console.is_terminal)
+        added = [flight for name in names for flight in _read(Path(name))]
         Passports(SqliteFile(path, writes=True), writes=True).put(added)
         say(f"{path}: {len(added)} flights of {len(options.add)} files are in it")
     if options.database is None and not path.exists():
@@ -76,11 +78,6 @@ def packs(options: argparse.Namespace) -> None:
         console.print(_all(known))
     else:
         _one(*known[0], console)
-
-
-def _tracked(names: Sequence[str]) -> Iterator[str]:
-    console = Console(stderr=True)
-    yield from track(names, "flights", console=console, disable=not console.is_terminal)
 
 
 def _fleet(url: str) -> Database:
