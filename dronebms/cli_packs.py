@@ -65,6 +65,8 @@ def packs(options: argparse.Namespace) -> None:
     if options.push is not None:
         Passports(_fleet(options.push), writes=True).put(flights)
         say(f"{len(flights)} flights are in {options.push.rpartition('@')[2]}")
+    if not flights:
+        say(f"{database.name} has no flight yet")
     known = _chosen(flights, options.serial, database.name)
     if options.csv is not None:
         _write_csv([flight for _, rows, _ in known for flight in rows], options.csv)
@@ -148,7 +150,7 @@ def sentences(flights: Sequence[Flight], seen: Outlook) -> list[str]:
             said.append(f"{what} ages faster since flight {trend.changed}")
     if not seen.left:
         count = sum(flight.capacity_mah is not None for flight in flights)
-        said.append(f"no forecast: capacity was measured {count} times, {LEAST_FLIGHTS} are needed")
+        said.append(f"no forecast: flights with a known capacity {count}, needed {LEAST_FLIGHTS}")
     return said
 
 
@@ -187,7 +189,7 @@ def _one(pack: str, flights: Sequence[Flight], seen: Outlook, console: Console) 
     """Print one pack: how its flights went, a character each, and what to know."""
     last = flights[-1]
     made = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
-    lines = [f"{pack}: {made}, {len(flights)} flights, the last {_day(last.started_unix_s)}"]
+    lines = [f"{pack}: {made}, flights: {len(flights)}, last {_day(last.started_unix_s)}"]
     bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
     for title, unit, decimals, name in _ROWS:
         values = [getattr(flight, name) for flight in flights[-_DRAWN:]]

@@ -17,7 +17,7 @@ from dronebms.passporttrend import weak_cell
 from sim.ageing import ageing_of
 
 LIPO, LI_ION, LIFEPO4 = KINDS
-PACKS, STEP_S = range(401, 405), 5.0
+PACKS, STEP_S = range(401, 405), 2.5
 
 
 @pytest.mark.parametrize("kind", [LIPO, LI_ION], ids=lambda kind: kind.chemistry)
