@@ -7,7 +7,11 @@ COVERED := --cov=smartbattery --cov=dronebms.protection --cov=dronebms.limits --
 	--cov=dronebms.forewarning --cov=dronebms.governor --cov=dronebms.actions $(ACTING) \
 	--cov-branch --cov-report= --cov-fail-under=100
 
-.PHONY: demo test check format bench clean
+# Where the service lives: not in a home, which it may not see.
+SERVICE_HOME ?= /opt/dronebms
+UNITS := $(DESTDIR)/etc/systemd/system
+
+.PHONY: demo test check format bench clean install-service uninstall-service
 
 demo: .venv/.installed
 	$(BIN)/dronebms sim --speed 10
@@ -32,6 +36,37 @@ bench: .venv/.installed
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# With DESTDIR the files alone, for who makes a package and brings the program himself.
+install-service:
+	install -D -m 644 packaging/60-dronebms.rules $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules
+	install -D -m 644 packaging/dronebms.sysusers $(DESTDIR)/etc/sysusers.d/dronebms.conf
+	install -D -m 644 packaging/dronebms.modules $(DESTDIR)/etc/modules-load.d/dronebms.conf
+	test -e $(DESTDIR)/etc/dronebms.toml || install -D -m 644 packaging/dronebms.toml $(DESTDIR)/etc/dronebms.toml
+	install -d $(UNITS)
+	sed 's|@HOME@|$(SERVICE_HOME)|' packaging/dronebms.service > $(UNITS)/dronebms.service
+	chmod 644 $(UNITS)/dronebms.service
+ifeq ($(DESTDIR),)
+	$(PYTHON) -m venv $(SERVICE_HOME)
+	$(SERVICE_HOME)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade .
+	systemd-sysusers
+	modprobe i2c-dev || true
+	udevadm control --reload && udevadm trigger --subsystem-match=i2c-dev
+	systemctl daemon-reload
+	@echo "Edit /etc/dronebms.toml, then: systemctl enable --now dronebms"
+endif
+
+# The configuration, and what was recorded and learned, stay.
+uninstall-service:
+ifeq ($(DESTDIR),)
+	systemctl disable --now dronebms || true
+	rm -rf $(SERVICE_HOME)
+endif
+	rm -f $(UNITS)/dronebms.service $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules \
+		$(DESTDIR)/etc/sysusers.d/dronebms.conf $(DESTDIR)/etc/modules-load.d/dronebms.conf
+ifeq ($(DESTDIR),)
+	systemctl daemon-reload
+endif
 
 .venv/bin/python:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "Python is missing; install it with: sudo apt install python3 python3-venv" >&2; exit 1; }

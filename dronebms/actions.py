@@ -82,6 +82,7 @@ class Wanted:
 @dataclass(slots=True)
 class _Row:
     action: Action
+    number: int  # of the row, never given again
     met_s: float | None = None
     ended_s: float | None = None
     times: int = 0
@@ -98,16 +99,30 @@ class Actions:
 
     def __init__(self, rows: Iterable[Action] = (), battery: int = 0) -> None:
         self._battery = battery
-        self._rows = [_Row(action) for action in (*DEFAULT_ACTIONS, *rows)]
+        self._rows: list[_Row] = []
+        self._given = 0
+        self.use(rows)
+
+    def use(self, rows: Iterable[Action]) -> None:
+        """Want by other rows from now on; a row that is the same goes on where it is."""
+        old = list(self._rows)
+        self._rows = []
+        for action in (*DEFAULT_ACTIONS, *rows):
+            same = next((row for row in old if row.action == action), None)
+            if same is None:
+                same = _Row(action, self._given)
+                self._given += 1
+            else:
+                old.remove(same)
+            self._rows.append(same)
 
     def update(self, status: Status, vehicle: VehicleState) -> tuple[Wanted, ...]:
         """Return what is wanted now, the most urgent first."""
-        wanted = [self._step(index, status, vehicle) for index in range(len(self._rows))]
+        wanted = [self._step(row, status, vehicle) for row in self._rows]
         return tuple(sorted(filter(None, wanted), key=lambda one: -one.action.do))
 
-    def _step(self, index: int, status: Status, vehicle: VehicleState) -> Wanted | None:
-        row, now_s = self._rows[index], status.t_s
-        action, because = row.action, row.action.met(status)
+    def _step(self, row: _Row, status: Status, vehicle: VehicleState) -> Wanted | None:
+        action, because, now_s = row.action, row.action.met(status), status.t_s
         grounded = action.only_when_armed and (
             vehicle.armed is False or (row.wanted is None and vehicle.armed is None)
         )  # a vehicle that falls silent ends nothing
@@ -123,7 +138,7 @@ class Actions:
             if cooling or now_s - row.met_s < action.hold_s:
                 return None
             row.times += 1
-            event = (self._battery, index, row.times)
+            event = (self._battery, row.number, row.times)
             row.wanted = Wanted(action, event, because, now_s)
         row.wanted = replace(row.wanted, because=because, max_a=status.asked_max_a)
         return row.wanted

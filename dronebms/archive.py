@@ -117,6 +117,8 @@ class Folder:
         file, self._file = self._file, None
         if file is not None:
             file.close()
+            if not file.size:
+                file.path.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
         """Delete the oldest files while there is too much, capsules after all others."""

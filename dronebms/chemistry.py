@@ -49,8 +49,8 @@ LI_ION = Chemistry(
 LIFEPO4 = Chemistry(
     "lifepo4", 2,
     (2.50, 3.00, 3.16, 3.20, 3.22, 3.25, 3.26, 3.27, 3.28, 3.285, 3.29, 3.295, 3.30, 3.305, 3.31, 3.32, 3.33, 3.33, 3.335, 3.34, 3.45),
-    3.65, 2.6, 2.8, 60.0, 5.0, 10.0, 65.0, -10.0,
-    "LFP against graphite, C/20; limits: cell makers' sheets",
+    3.65, 2.6, 2.9, 60.0, 5.0, 10.0, 65.0, -10.0,
+    "LFP against graphite, C/20; limits: cell makers' sheets; low: it falls from there in a minute or two",
 )
 # fmt: on
 

@@ -21,13 +21,13 @@ from dronebms.app import SimOptions, Simulation
 from dronebms.cli_campaign import campaign
 from dronebms.cli_check import ardupilot_script, check
 from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
+from dronebms.cli_extras import fleet_sinks
 from dronebms.cli_packs import packs
 from dronebms.cli_probe import probe
 from dronebms.cli_replay import replay
 from dronebms.cli_report import plot, report
 from dronebms.cli_status import status
 from dronebms.clock import SystemClock
-from dronebms.config import read_config
 from dronebms.errors import DroneBmsError, RecordingError
 from dronebms.monitor import Report
 from dronebms.options import DEMO_URL, UNUSABLE, parser
@@ -139,7 +139,7 @@ def _printer(*, as_json: bool) -> Callable[[Report], None]:
 def _run(options: argparse.Namespace) -> None:
     logs.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
-        serve(read_config(options.config), stack)
+        serve(options.config, stack, [fleet_sinks])
 
 
 COMMANDS = {

@@ -1,7 +1,6 @@
 """The command `dronebms campaign`: many seeds flown, kept in a file, and their table."""
 
 import argparse
-import importlib
 import json
 import os
 import signal
@@ -16,8 +15,8 @@ from rich.progress import Progress
 
 from dronebms.campaign import Campaign, Results, fly, processes, read_campaign
 from dronebms.cli_exit import say
+from dronebms.cli_extras import load
 from dronebms.clock import SystemClock
-from dronebms.errors import ConfigError
 from dronebms.outcomes import table
 from dronebms.screen_campaign import picture
 
@@ -47,12 +46,9 @@ def campaign(options: argparse.Namespace) -> None:
 
 def _workers(scheduler: str) -> AbstractContextManager[Executor]:
     """Return a cluster's; what that needs is loaded only now."""
-    try:
-        cluster = importlib.import_module("dronebms.fleet.cluster")
-    except ModuleNotFoundError as error:
-        hint = "pip install 'dronebms[cluster]'"
-        raise ConfigError(f"--scheduler needs {error.name}: {hint}") from error
-    workers: AbstractContextManager[Executor] = cluster.workers(scheduler)
+    workers: AbstractContextManager[Executor] = load("cluster", "--scheduler needs").workers(
+        scheduler
+    )
     return workers
 
 

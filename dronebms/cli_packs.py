@@ -6,7 +6,6 @@
 import argparse
 import csv
 import hashlib
-import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from dronebms.cli_exit import say
+from dronebms.cli_extras import load
 from dronebms.errors import ConfigError, FlightError
 from dronebms.passport import FILE, Database, Passports, SqliteFile
 from dronebms.passportflight import Flights
@@ -28,6 +28,7 @@ from dronebms.replay import reports
 from dronebms.sidecar import NO_OPTIONS
 from dronebms.store import atomic_writer
 from dronebms.textline import DASH, number, words
+from mavlink_bridge.logs import read_log
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
@@ -84,11 +85,7 @@ def packs(options: argparse.Namespace) -> None:
 
 def _fleet(url: str) -> Database:
     """Return a fleet's database; what that needs is loaded only now."""
-    try:
-        module = importlib.import_module("dronebms.fleet.database")
-    except ModuleNotFoundError as error:
-        hint = "pip install 'dronebms[fleet]'"
-        raise ConfigError(f"--database and --push need {error.name}: {hint}") from error
+    module = load("database", "--database and --push need", "fleet")
     database: Database = module.FleetDatabase(url)
     return database
 
@@ -97,7 +94,7 @@ def _read(path: Path) -> list[Flight]:
     """Return the flights of a recorded one; of one file they have the same ids every time."""
     found: dict[int, Flights] = {}
     ended = []
-    for report in reports(path, NO_OPTIONS, lambda _: None):
+    for report in reports(path, NO_OPTIONS, lambda _: None, read=read_log):
         if report.index not in found:
             found[report.index] = Flights(hashlib.sha256(path.read_bytes()).hexdigest()[:16])
         ended.append(found[report.index].take(report))

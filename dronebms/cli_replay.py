@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.progress import Progress
@@ -12,6 +13,7 @@ from dronebms import replay as flown
 from dronebms.cli_exit import DONE, FAILED, say
 from dronebms.monitor import Report
 from dronebms.sidecar import FlightOptions
+from mavlink_bridge.logs import read_log
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -42,7 +44,11 @@ def played(options: argparse.Namespace, missing: list[str]) -> Iterator[Iterator
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(options.flight.name, total=1.0)
         yield flown.reports(
-            options.flight, told, lambda share: bar.update(task, completed=share), missing.append
+            options.flight,
+            told,
+            lambda share: bar.update(task, completed=share),
+            missing.append,
+            partial(read_log, battery=options.battery - 1),
         )
 
 

@@ -4,13 +4,14 @@ Units are in the key names.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dronebms.actions import GOVERNOR, Action, Do
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
+from dronebms.config_remote import ChargerConfig, MavlinkConfig, MetricsConfig, MqttConfig
 from dronebms.errors import ConfigError
 from dronebms.limits import (
     LimitChange,
@@ -26,6 +27,7 @@ from dronebms.tomlfile import (
     NotNegative,
     Positive,
     Section,
+    Word,
     one_of,
     read_text,
     validated,
@@ -36,7 +38,6 @@ from smartbattery.vendors import PROFILES
 STATUS_SOCKET = "/run/dronebms/status.sock"
 AUTO = "auto"  # the gauge's profile is found out by reading
 
-Word = Annotated[str, Field(min_length=1)]
 _VIRTUAL = "sim:"
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
@@ -113,17 +114,6 @@ class BatteryConfig(Section):
             burst_c=self.burst_c,
             limp_home_a=self.limp_home_a,
         )
-
-
-class MavlinkConfig(Section):
-    """The link to the flight controller."""
-
-    url: str = "udpout:127.0.0.1:14550"
-    system_id: Annotated[int, Field(ge=1, le=255)] = 1
-    vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
-    battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: the first that is free
-    accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # that may ask
-    signing_key: Word | None = None  # file with a passphrase
 
 
 class StatusConfig(Section):
@@ -214,12 +204,6 @@ class ActionConfig(Section):
         return Action(**told)
 
 
-class ChargerConfig(Section):
-    """A program that regulates a charger: run with `reduce` or `stop`, never while armed."""
-
-    command: Annotated[list[Word], Field(min_length=1)]
-
-
 class Config(Section):
     """A whole file."""
 
@@ -231,6 +215,8 @@ class Config(Section):
     limit: list[LimitConfig] = Field(default_factory=list)
     action: list[ActionConfig] = Field(default_factory=list)
     charger: ChargerConfig | None = None
+    metrics: MetricsConfig | None = None
+    mqtt: MqttConfig | None = None
     topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]  # of several batteries
 
     @model_validator(mode="after")
@@ -240,6 +226,12 @@ class Config(Section):
                 wrong = _conflict(earlier, later)
                 if wrong is not None:
                     raise ValueError(f"battery.{first + 1} and battery.{second + 1}: {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _charger_is_reached(self) -> "Config":
+        if self.charger is not None and self.charger.topic is not None and self.mqtt is None:
+            raise ValueError("[mqtt] beside charger.topic")
         return self
 
     @model_validator(mode="after")

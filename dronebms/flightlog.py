@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from dronebms.battery import BatteryFacts
 from dronebms.flighttable import (
@@ -46,7 +47,7 @@ class Flight:
     notes: tuple[str, ...]  # what was not told and is taken from elsewhere
 
 
-def read_flight(path: Path, *, options: FlightOptions = NO_OPTIONS) -> Flight:
+def read_flight(path: Path, options: FlightOptions = NO_OPTIONS) -> Flight:
     """Return the flight of a .csv or .csv.gz file and, where there is one, of its .json sidecar.
 
     Raises:
@@ -105,18 +106,11 @@ class FlightSource:
         """Return what the log says of the vehicle; a log without such columns says nothing."""
         if not self._has_vehicle:
             return UNHEARD
-        known = self._known(now_s).get
-        armed = known("armed")
-        return VehicleState(
-            armed=None if armed is None else bool(armed),
-            lat_deg=known("lat_deg"),
-            lon_deg=known("lon_deg"),
-            alt_m=known("alt_m"),
-            home_lat_deg=known("home_lat_deg"),
-            home_lon_deg=known("home_lon_deg"),
-            ground_speed_m_s=known("ground_speed_m_s"),
-            climb_m_s=known("climb_m_s"),
-        )
+        known = self._known(now_s)
+        state: dict[str, Any] = {row.field: known.get(row.field) for row in VEHICLE_COLUMNS}
+        if state["armed"] is not None:
+            state["armed"] = bool(state["armed"])
+        return VehicleState(**state)
 
     def ticks(self) -> Iterator[float]:
         """Yield the times at which the loop steps, growing: every sample, and in gaps each second.

@@ -70,6 +70,8 @@ VEHICLE_COLUMNS = (
     Column("home_lon_deg",     "home_lon_deg",      -180.0,    180.0),
     Column("ground_speed_m_s", "ground_speed_m_s",     0.0,    200.0),
     Column("climb_m_s",        "climb_m_s",         -100.0,    100.0),
+    Column("wind_m_s",         "wind_m_s",             0.0,    100.0),
+    Column("wind_from_deg",    "wind_from_deg",        0.0,    360.0),
 )
 # fmt: on
 CELL_COLUMNS = tuple(
@@ -134,7 +136,7 @@ def check_cells(columns: Columns, cells: int | None, path: Path) -> None:
     numbers = [number for number, row in enumerate(CELL_COLUMNS, 1) if row.name in columns]
     if numbers and numbers[-1] != cells:
         raise FlightError(
-            f"{path}, line 1: the cell columns end with cell{numbers[-1]}_v, "
+            f"{path}: the cell columns end with cell{numbers[-1]}_v, "
             f"and the pack is said to have {cells} cells"
         )
 

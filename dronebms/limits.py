@@ -110,11 +110,11 @@ def default_limits(facts: BatteryFacts) -> tuple[Limit, ...]:
 # fmt: off
 def _cells(facts: BatteryFacts) -> tuple[Limit, ...]:
     chemistry, cut_v = facts.chemistry, facts.cutoff_v
-    full_v, low_v = chemistry.full_cell_v, cut_v + (chemistry.low_cell_v - chemistry.cutoff_cell_v) + 0.10
+    full_v, low_v = chemistry.full_cell_v, cut_v + (chemistry.low_cell_v - chemistry.cutoff_cell_v)
     rows = (
         # A cell under load; the recommended tier is what sag alone may reach. At rest, or with its sag taken out: cell_low.
-        Limit("cell_low",        "resting_cell_v",   low_v,         low_v + 0.10,   5.0, 10.0, W, "weakest cell at {value:.2f} V without its load, low is {trip:.2f} V"),
-        Limit("cell_sag",        "lowest_cell_v",    cut_v + 0.20,  cut_v + 0.30,   3.0, 10.0, W, "cell {cell} at {value:.2f} V under this load, near its limit"),
+        Limit("cell_low",        "resting_cell_v",   low_v + 0.10,  low_v + 0.20,   5.0, 10.0, W, "weakest cell at {value:.2f} V without its load, low is {trip:.2f} V"),
+        Limit("cell_sag",        "lowest_cell_v",    low_v,         low_v + 0.10,   3.0, 10.0, W, "cell {cell} at {value:.2f} V under this load, near its limit"),
         Limit("cell_critical",   "lowest_cell_v",    cut_v,         cut_v + 0.15,   3.0, 10.0, C, "cell {cell} at {value:.2f} V, its limit is {trip:.2f} V", DEEP_DISCHARGE),
         Limit("cell_emergency",  "lowest_cell_v",    cut_v - 0.2,   cut_v,          2.0, 10.0, E, "cell {cell} at {value:.2f} V, far below its limit", DEEP_DISCHARGE),
         Limit("cell_high",       "highest_cell_v",   full_v + 0.05, full_v,         3.0, 10.0, W, "cell {cell} at {value:.2f} V, full is {trip:.2f} V"),
@@ -182,9 +182,11 @@ def _left(_: BatteryFacts) -> tuple[Limit, ...]:
         Limit("time_low",        "remaining_s",      120.0,         180.0,          5.0, 30.0, W, "about {value:.0f} s left"),
         Limit("time_critical",   "remaining_s",      60.0,          120.0,          3.0, 30.0, C, "about {value:.0f} s left"),
         Limit("time_over",       "remaining_high_s", 20.0,          60.0,           3.0, 30.0, E, "at most {value:.0f} s left"),
-        Limit("home_soon",       "turn_back_in_s",   60.0,          120.0,          5.0, 30.0, W, "turn back within {value:.0f} s"),
-        Limit("home_now",        "turn_back_in_s",   0.0,           60.0,           5.0, 30.0, C, "turn back now"),
-        Limit("home_lost",       "home_reserve_s",   -1.0,          30.0,           5.0, 30.0, E, "the pack may end {value:.0f} s before the vehicle is home"),
+        # By the median too: its own lower bound would send a sound pack home at half of its charge.
+        Limit("home_soon",       "turn_back_in_s",   60.0,          120.0,          5.0, 30.0, I, "perhaps turn back within {value:.0f} s"),
+        Limit("home_turn",       "home_left_s",      120.0,         180.0,          5.0, 30.0, W, "turn back: about {value:.0f} s would be left at home"),
+        Limit("home_now",        "home_left_s",      60.0,          120.0,          5.0, 30.0, C, "turn back now: about {value:.0f} s would be left at home"),
+        Limit("home_lost",       "home_left_s",      0.0,           30.0,           5.0, 30.0, E, "the pack may end {value:z.0f} s before the vehicle is home"),
         Limit("limp_home",       "limp_margin_a",    0.0,           2.0,            0.0, 10.0, C, "the pack cannot give what keeps the aircraft in the air", readings=1),
     )
 

@@ -22,7 +22,7 @@ from smartbattery.vendors import PROFILES
 
 UNUSABLE = 2
 _STATE_DIR = "/var/lib/dronebms"
-_MOST_RUNS, _MOST_JOBS = 1_000_000, 1024
+_MOST_RUNS, _MOST_JOBS, _MOST_BATTERIES = 1_000_000, 1024, 16
 DEMO_URL = "udpout:127.0.0.1:14550"
 
 Command: TypeAlias = Callable[[argparse.Namespace], int | None]  # exit code, None is 0
@@ -138,13 +138,13 @@ PAGES = (
          "Read every register and status word of a pack, and say what is wrong with it. Never writes a setting. Exit code 1: no pack, or one that has tripped or failed.",
          "dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35"),
     Page("replay", "a recorded flight through the same estimator",
-         "Replay a flight (.csv, .csv.gz with its .json) or a recording.",
+         "Replay a flight (.csv, .csv.gz with its .json), a recording, or the log of a flight controller (ArduPilot .bin, PX4 .ulg, .tlog).",
          "dronebms replay flight.csv.gz --out predictions.jsonl"),
     Page("report", "a flight as one page for a technician, with plots",
-         "Replay a flight or a recording and write one HTML page that needs nothing else: plots, extremes, what tripped, and lines to sign. Needs the extra report.",
+         "Replay a flight, recording or log as replay does and write one HTML page that needs nothing else: plots, extremes, what tripped, and lines to sign. Needs the extra report.",
          "dronebms report flight.csv.gz -o report.html"),
     Page("plot", "a flight as one picture",
-         "Replay a flight or a recording and draw it, as PNG or SVG. Needs the extra report.",
+         "Replay a flight, recording or log as replay does and draw it, as PNG or SVG. Needs the extra report.",
          "dronebms plot flight.csv.gz -o flight.png"),
     Page("sitl", "a virtual pack behind a simulated vehicle",
          "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a flight's file, an ArduPilot gets the pack's voltage, and the service reports to the same vehicle. "
@@ -197,6 +197,7 @@ OPTIONS = (
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
     Option("flight", "replay report plot", None, "FLIGHT", Path),
     Option("--out", "replay", "write the predictions there; - is stdout", "P.jsonl"),
+    Option("--battery", "replay report plot", "which battery of a flight controller's log (1)", "N", _between(1, _MOST_BATTERIES), 1),
     Option("-o --out", "report", "the page", "FILE.html", Path, required=True),
     Option("-o --out", "plot", "the picture", "FILE.png|FILE.svg", Path, required=True),
     Option("--cells", "replay report plot", "cells in series", "N", int),

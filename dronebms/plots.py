@@ -23,6 +23,7 @@ from dronebms.textline import pack_name, words
 _MINUTE_S = 60.0
 _BINS = 400  # of a curve, two points each
 _WIDTH_IN, _HEIGHT_IN = 366 / 72, 200 / 72  # a point is a pixel of a phone
+_ALARM_IN = 20 / 72
 _DPI = 150
 _LEAST_MIN = 0.01  # of an axis
 _ROOM, _MOST_PCT = 1.3, 90  # a prediction that was far too high for a moment leaves its panel
@@ -35,9 +36,9 @@ _Values = NDArray[np.float64]
 def picture(tracks: Sequence[Track], kind: str) -> bytes:
     """Return all panels, a column for each battery, as "png" or "svg"."""
     with as_file(TEMPLATES / "plots.mplstyle") as style, rc_context(fname=style):
-        size = (_WIDTH_IN * len(tracks), _HEIGHT_IN * len(PANELS))
-        figure, file = Figure(size), BytesIO()
-        grid = figure.subplots(len(PANELS), len(tracks), squeeze=False)
+        heights_in = [max(_height_in(panel, track) for track in tracks) for panel in PANELS]
+        figure, file = Figure((_WIDTH_IN * len(tracks), sum(heights_in))), BytesIO()
+        grid = figure.subplots(len(PANELS), len(tracks), squeeze=False, height_ratios=heights_in)
         for track, column in zip(tracks, grid.T, strict=True):
             for panel, axes in zip(PANELS, column, strict=True):
                 _draw(panel, track, axes)
@@ -52,12 +53,16 @@ def drawings(track: Track) -> list[tuple[str, str]]:
     drawn = []
     with as_file(TEMPLATES / "plots.mplstyle") as style, rc_context(fname=style):
         for panel in PANELS:
-            figure, file = Figure((_WIDTH_IN, _HEIGHT_IN)), StringIO()
+            figure, file = Figure((_WIDTH_IN, _height_in(panel, track))), StringIO()
             said = _draw(panel, track, figure.subplots())
             figure.savefig(file, format="svg", metadata={"Date": None})
             element = file.getvalue()[file.getvalue().index("<svg") :]
             drawn.append((said, _NEEDLESS.sub("", element)))
     return drawn
+
+
+def _height_in(panel: Panel, track: Track) -> float:
+    return max(_HEIGHT_IN, _ALARM_IN * len(track.tripped) if panel.name == ALARMS else 0.0)
 
 
 def _draw(panel: Panel, track: Track, axes: Axes) -> str:

@@ -119,12 +119,11 @@ class GrowingFile:
         self.path, self.began_s, self.size = path, began_s, 0
 
     def append(self, data: bytes) -> None:
-        """Write all of it."""
-        rest = data if self.size else MAGIC + data
+        """Write all of it; `size` counts what was written whole."""
+        whole = rest = data if self.size else MAGIC + data
         while rest:
-            written = self._file.write(rest)
-            self.size += written
-            rest = rest[written:]
+            rest = rest[self._file.write(rest) :]
+        self.size += len(whole)
 
     def sync(self) -> None:
         """Return once it outlives a power cut."""

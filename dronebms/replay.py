@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from dronebms import predictions
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError, FlightError, RecordingError
-from dronebms.flightlog import FlightSource, read_flight
+from dronebms.flightlog import Flight, FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
 from dronebms.monitor import Monitor, Report
 from dronebms.packs import Supply
@@ -22,15 +22,22 @@ from dronebms.store import atomic_writer
 from dronebms.textline import clock_text, duration
 from smartbattery.known import Known
 
+ReadFlight = Callable[[Path, FlightOptions], Flight]
 _log = logging.getLogger(__name__)
 _WARM_UP_FRAC = 0.2  # of the flight: hindsight judges what comes after
 _SHORT_S = 30.0  # errors in per cent mean nothing in the last seconds
 
 
 def reports(
-    path: Path, options: FlightOptions, progress: Progress, tell: Tell = _log.warning
+    path: Path,
+    options: FlightOptions,
+    progress: Progress,
+    tell: Tell = _log.warning,
+    read: ReadFlight = read_flight,
 ) -> Iterator[Report]:
     """Yield every step of a flight or a recording; `tell` is told what is missing of one.
+
+    Flights are read by `read`.
 
     Raises:
         FlightError: the flight cannot be read.
@@ -43,7 +50,7 @@ def reports(
             )
         yield from _recorded(path, progress, tell)
         return
-    flight = read_flight(path, options=options)
+    flight = read(path, options)
     source = FlightSource(flight)
     monitor = Monitor(source, flight.facts)
     first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]

@@ -41,7 +41,7 @@ class Track:
 
     def __call__(self, report: Report) -> None:
         """Take in a step."""
-        self.summary(replace(report, index=0))
+        self.summary(replace(report, index=0))  # it takes in the first battery alone
         row = {path: get(report) for path, get in _COLUMNS.items()}
         row |= {f"cell {k + 1}": cell_v for k, cell_v in enumerate(report.snapshot.cells_v)}
         for name, value in (dict.fromkeys(self.columns) | row).items():
@@ -129,12 +129,9 @@ def _facts(track: Track) -> Iterator[tuple[str, ...]]:
     for label, column, unit, decimals in rows:
         values = track.column(column)
         known = values[~np.isnan(values)]
-        ends = (
-            [say.number(end, unit, decimals) for end in (known.min(), known.max())]
-            if known.size
-            else ["not recorded"]
-        )
-        yield label, " to ".join(ends)
+        ends = sorted({known.min(), known.max()}) if known.size else []
+        said = (say.number(end, unit, decimals) for end in ends)
+        yield label, " to ".join(said) or "not recorded"
     yield "Time left", track.summary.hindsight()
     yield "Assumed", "; ".join(last.facts.assumed()) or "nothing: all was told"
 

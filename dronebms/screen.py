@@ -76,7 +76,6 @@ class Screen:
         self._alarms = 0  # since the pause
         self._held: _Held | None = None
         self._page = ""
-        self._came_s = 0.0  # the newest report, by the viewer's clock
         self._drawn_s: float | None = None
         self._shown: list[list[Segment]] = []
         self._canvas: Canvas | None = None
@@ -109,22 +108,13 @@ class Screen:
             replace(event, text=name + event.text) for event in report.status.events
         )
         self._alarms += sum(event.tripped for event in report.status.events)
-        self._came_s = self._clock.now_s()
         if self._plain:
             for event in report.status.events:
                 self._say(report, event_sentence(event))
-        self.idle()
-
-    def idle(self) -> None:
-        """Answer keys and draw when it is time; for a viewer that has heard nothing new.
-
-        Raises:
-            SystemExit: as `__call__`.
-        """
         now_s = self._clock.now_s()
         due = self._drawn_s is None or now_s - self._drawn_s >= self._interval_s
         if self._plain:
-            if due and self._reports:
+            if due:
                 self._drawn_s = now_s
                 self._speak()
             return
@@ -174,19 +164,16 @@ class Screen:
         self._shown = lines
 
     def _view(self, reports: tuple[Report, ...], now_s: float) -> View:
-        clock = clock_text(max((report.t_s for report in reports), default=0.0))
+        clock = clock_text(max(report.t_s for report in reports))
         if self._terminal.has_keys:
             clock = f"h: help  {clock}"
-        late_s = now_s - self._came_s
         if self._held is not None:
             alarms = f", alarms since: {self._alarms}" if self._alarms else ""
             clock = f"PAUSED for {duration(now_s - self._held.at_s)}{alarms}, p goes on"
-            late_s = 0.0
-        return View(self._link(), clock, self._page, is_loud=self._held is not None, late_s=late_s)
+        return View(self._link(), clock, self._page, is_loud=self._held is not None)
 
     def _speak(self) -> None:
-        late_s = self._clock.now_s() - self._came_s
-        now_s = max(report.t_s for report in self._reports.values()) + late_s
+        now_s = max(report.t_s for report in self._reports.values())
         for report in self._newest():
             new = sentences(expired(report, now_s))
             old = self._said.get(report.index, ())

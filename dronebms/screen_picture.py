@@ -42,7 +42,6 @@ class View:
     clock: str = ""  # at the right of the first line, with what else stands there
     page: str = ""  # one of PAGES
     is_loud: bool = False  # the clock says something that must not be overlooked
-    late_s: float = 0.0  # since the newest report came
 
 
 def render(
@@ -57,7 +56,7 @@ def render(
         view: how it is looked at.
     """
     frame = Frame(
-        now_s=max((report.t_s for report in reports), default=0.0) + view.late_s,
+        now_s=max((report.t_s for report in reports), default=0.0),
         width=canvas.width,
         height=canvas.height,
         glyphs=ASCII if canvas.ascii_only else UNICODE,

@@ -10,6 +10,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import Chemistry, chemistry_of
@@ -42,14 +43,20 @@ class _Word:
 
 
 def read_facts(
-    flight: Path, sidecar: Path, options: FlightOptions
+    flight: Path,
+    sidecar: Path,
+    options: FlightOptions,
+    logged: Mapping[str, object] = MappingProxyType({}),
 ) -> tuple[BatteryFacts, float | None]:
     """Return what is told of the pack of a flight, and when it took off by the flight's clock.
+
+    The user's word stands over the sidecar's, and that over what was `logged`.
 
     Raises:
         FlightError: sidecar or options cannot be used, or nobody names cells and chemistry.
     """
-    told = {key: _Word(value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
+    told = {key: _Word(value, f"{flight}, its {key}") for key, value in logged.items()}
+    told |= {key: _Word(value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
     for key, value in asdict(options).items():
         if value is not None:
             told[key] = _Word(value, f"{flight}, option --{key.replace('_', '-')}")

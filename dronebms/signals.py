@@ -22,12 +22,13 @@ UNTOLD_AH = 5.0
 RELAXED_S = 60.0  # at rest, until the cells show how equal they are
 WARMING_S = 60.0
 _STORED_PCT = 80.0
+_SETTLED_S = 30.0  # of load: what is foreseen before that rests on what packs are like
+_FORESEEN = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s")
 _STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
 _CAPACITY_FRAC = 0.2  # between what is told and what the gauge was made for
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
 _ESTIMATED = (
     "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s",
-    "home_reserve_s",
 )  # fmt: skip
 # SafetyStatus: what stops a charge alone (COV, OCC, ASCC, OTC, PTO, CTO, OC, CHGC, CHGV, PCHGC,
 # UTC, COVL); every other bit means that the pack may open, or has opened, its discharge transistor.
@@ -95,7 +96,7 @@ class Signals:
         self._heard_s: float | None = None
         self._heat_a2 = 0.0
         self._since_s: dict[str, float] = {}  # rest, charge, stored: since when without a break
-        self._idle_mah = 0.0
+        self._idle_mah = self._loaded_s = 0.0
         self._degc: deque[tuple[float, float]] = deque()
         self._known = 0  # how many readings there were at best
         self._told: tuple[Identity, BatteryFacts] | None = None
@@ -109,6 +110,12 @@ class Signals:
         self.serial = self.serial if serial is None else serial
         now_s = snapshot.t_s
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
+        if estimate.remaining_s is not None and estimate.home_s is not None:
+            values["home_left_s"] = estimate.remaining_s - estimate.home_s
+        if (
+            self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0
+        ):  # that is over, not foreseen
+            values |= dict.fromkeys(_FORESEEN)
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.facts.cells or len(snapshot.cells_v)
         values["dt_s"] = 0.0 if self._last_s is None else now_s - self._last_s
@@ -205,6 +212,7 @@ class Signals:
         ah = UNTOLD_AH if capacity_mah is None else capacity_mah / 1000.0
         loaded, charging = current_a >= LOAD_C * ah, current_a <= -CHARGE_C * ah
         resting_s = self._lasting("rest", now_s, lasts=abs(current_a) <= REST_C * ah)
+        self._loaded_s += (values["dt_s"] or 0.0) * loaded
         flying = loaded or vehicle.armed is True
         dt_s = values["dt_s"] or 0.0
         self._idle_mah = 0.0 if flying or charging else self._idle_mah + current_a * dt_s / 3.6

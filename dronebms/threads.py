@@ -14,6 +14,7 @@ from smartbattery.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 _KEPT = 600  # polls that nobody has taken; a minute at 10 Hz
+_STUCK_S = 10.0  # without a round of the adapter's thread; time for several of its own timeouts
 _STOP_S = 3.0  # longer than an adapter's own timeout
 
 
@@ -33,6 +34,7 @@ class PolledGauge:
         self._done: deque[Polled] = deque(maxlen=_KEPT)
         self._latest: Snapshot | None = None
         self._trouble: str | None = None
+        self._was_heard = False
 
     def ask(self, now_s: float) -> None:
         """Poll the gauge; for the thread of its adapter."""
@@ -46,7 +48,13 @@ class PolledGauge:
         if self._latest is None:
             return Snapshot(now_s, trouble="the gauge has not been heard yet")
         self._tell(self._latest)
+        self._was_heard |= self._latest.voltage_v is not None
         return self._latest.at(now_s)
+
+    def is_stuck(self, now_s: float) -> bool:
+        """Return whether a gauge that was heard in this run is not even asked any more."""
+        latest = self._latest
+        return self._was_heard and latest is not None and now_s - latest.t_s > _STUCK_S
 
     def _tell(self, snapshot: Snapshot) -> None:
         """Log a change of what is wrong, not its every repetition."""

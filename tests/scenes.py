@@ -116,7 +116,7 @@ TURN_BACK_NOW = replace(
     status=Status(
         NOW_S,
         Severity.CRITICAL,
-        ("turn_back",),
+        ("home_now",),
         "cell_sag",
         130.0,
         trips_in_s={"cell_sag": 130.0, "time_low": 410.0, "cell_critical": 505.0, "hot": 90.0},

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("smartbattery", "dronebms", "mavlink_bridge", "sim")
 COMMAND_LINE = r"dronebms\.cli(_\w+)?"  # the entry and the commands beside it
 # Import any room.
-TOP = re.compile(rf"{COMMAND_LINE}|dronebms\.(app|campaign|options|service|sitl)")
+TOP = re.compile(rf"{COMMAND_LINE}|dronebms\.(app|campaign|options|service|sitl|wiring)")
 FLEET = "dronebms.fleet"
 BELOW = {
     "smartbattery": ("smartbattery",),
@@ -26,6 +26,8 @@ BELOW = {
 }
 OWNERS = {  # package: the only files that may import it
     "distributed": r"dronebms/fleet/.*",
+    "paho": r"dronebms/fleet/.*",
+    "prometheus_client": r"dronebms/fleet/.*",
     "matplotlib": r"dronebms/plots\.py",
     "pymavlink": r"mavlink_bridge/.*",
     "rich": r"dronebms/(screen\w*|cli(_\w+)?)\.py",
@@ -39,6 +41,7 @@ TABLES = (
     "dronebms/chemistry.py",
     "dronebms/limits.py",
     "dronebms/options.py",
+    "dronebms/fleet/metric_rows.py",
     "dronebms/panels.py",
     "dronebms/passportrows.py",
     "dronebms/words.py",
@@ -48,7 +51,7 @@ TABLES = (
 )
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
-MAX_SOURCE_LINES = 11_950
+MAX_SOURCE_LINES = 12_840
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
 CATCHES_ALL = {"Exception", "BaseException"}
 Node = TypeVar("Node", bound=ast.AST)

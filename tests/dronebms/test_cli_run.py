@@ -17,10 +17,11 @@ from time import monotonic
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.clock import SystemClock
 from dronebms.config import Config
 from dronebms.errors import DroneBmsError
 from dronebms.recording import Poll, Start, Step, read_records
-from dronebms.service import serve
+from dronebms.service import Service
 from dronebms.tomlfile import validated
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")
@@ -215,7 +216,7 @@ def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
 )
 def test_what_cannot_run_is_said_before_anything_runs(text: str, complaint: str) -> None:
     with ExitStack() as stack, pytest.raises(DroneBmsError, match=complaint):
-        serve(validated(Config, text, "x.toml"), stack)
+        Service(validated(Config, text, "x.toml"), stack, SystemClock())
 
 
 def test_a_wrong_configuration_is_code_2_and_a_sentence_for_each_error(tmp_path: Path) -> None:

@@ -356,7 +356,7 @@ BAD_TABLES: list[tuple[str, str | bytes, str]] = [
     (
         "cells disagree",
         at("cell10_v", "4"),
-        r", line 1: the cell columns end with cell10_v, and the pack is said to have 4 cells$",
+        r": the cell columns end with cell10_v, and the pack is said to have 4 cells$",
     ),
     (
         "quote left open",

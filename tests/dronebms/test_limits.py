@@ -24,7 +24,11 @@ from dronebms.vehicle import UNHEARD
 from tests.looks import FACTS, look
 
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}
-QUANTITIES = {*Signals(FACTS).update(look(0.0), Estimate(0.0), UNHEARD), "limp_margin_a"}
+QUANTITIES = {
+    *Signals(FACTS).update(look(0.0), Estimate(0.0), UNHEARD),
+    "limp_margin_a",
+    "home_left_s",
+}
 QUANTITIES |= {"packs_missing", "modules_missing"}  # of several packs alone
 
 
@@ -35,7 +39,7 @@ def changed(*changes: LimitChange) -> dict[str, Limit]:
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
 def test_every_row_can_trip_clear_and_say_so(chemistry: Chemistry) -> None:
     rows = default_limits(BatteryFacts(chemistry, cells=6, capacity_mah=5000.0))
-    assert len({row.limit_id for row in rows}) == len(rows) == 64
+    assert len({row.limit_id for row in rows}) == len(rows) == 65
     assert {row.what for row in rows} < QUANTITIES
     for row in rows:
         assert row.beyond(row.trip)

@@ -189,6 +189,7 @@ ELSEWHERE = {
     "time_over": "flights",
     "limp_home": "test_governor",
     "home_soon": "test_protection",
+    "home_turn": "test_protection",
     "home_now": "test_protection",
     "home_lost": "test_protection",
     "worn": "test_protection",

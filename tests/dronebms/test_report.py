@@ -1,6 +1,7 @@
 """The page and the picture of a flight: what they say, how small they stay, and what is refused."""
 
 import gzip
+import itertools
 import re
 import signal
 import subprocess
@@ -163,6 +164,15 @@ def test_a_damaged_recording_says_so_on_its_page(tmp_path: Path) -> None:
     recording.write_bytes(torn)
     assert main(["report", str(recording), "-o", str(out)]) == 1
     assert any(text.startswith("Missing: ") for text in Words(out.read_text("utf-8")).said)
+
+
+def test_every_alarm_has_room_for_its_name() -> None:
+    (track,) = tracks(flown(60.0))
+    track.tripped = {f"limit_{k}": [[0.0, 10.0]] for k in range(40)}
+    drawn = drawings(track)[-1][1]
+    rows = [float(y) for y in re.findall(r'y="([\d.]+)" transform[^>]*>limit \d+<', drawn)]
+    assert len(rows) == 40
+    assert min(a - b for a, b in itertools.pairwise(rows)) > 10.5
 
 
 def test_an_hour_at_ten_looks_a_second_stays_small() -> None:

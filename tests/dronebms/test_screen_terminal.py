@@ -19,8 +19,6 @@ import pyte
 import pytest
 from rich.console import Console
 
-from dronebms.clock import VirtualClock
-from dronebms.screen import Screen
 from dronebms.screen_picture import Canvas, View, render
 from tests.scenes import EVENTS, FLYING, LINK
 
@@ -209,21 +207,3 @@ def test_a_terminal_that_is_closed_ends_the_viewer() -> None:
         os.close(session.theirs)
         os.close(session.ours)
         assert session.child.wait(TIMEOUT_S) == 0
-
-
-def test_a_viewer_that_hears_nothing_shows_how_old_that_is() -> None:
-    ours, theirs = pty.openpty()
-    clock = VirtualClock()
-    with os.fdopen(theirs, "w", encoding="utf-8") as file:
-        console = Console(file=file, width=80, height=24, _environ={"TERM": "xterm"})
-        with Screen(clock, console=console) as screen:
-            screen(FLYING)
-            clock.sleep_until(1.0)
-            screen.idle()
-            clock.sleep_until(7.0)
-            screen.idle()
-        emulated = pyte.Screen(80, 24)
-        pyte.ByteStream(emulated).feed(os.read(ours, 65536).split(b"\x1b[?1049l")[0])
-    os.close(ours)
-    assert "OLD  nothing new for 7.0 s" in emulated.display[3]
-    assert "12:40 left" not in "".join(emulated.display)

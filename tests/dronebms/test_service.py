@@ -30,7 +30,7 @@ from dronebms.monitor import Monitor, Report
 from dronebms.passport import FILE, Passports, SqliteFile
 from dronebms.recording import read_start
 from dronebms.replay import reports as replayed
-from dronebms.service import service_reports
+from dronebms.service import Service
 from dronebms.sidecar import FlightOptions
 from dronebms.tomlfile import validated
 from dronebms.vehicle import UNHEARD
@@ -123,7 +123,7 @@ def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
     text += battery("/dev/i2c-1", "mux_address = 0x71\nmux_channel = 3")
     text += f'[recording]\ndir = "{tmp_path}/runs"\n'
     with ExitStack() as stack:
-        live = service_reports(config_of(text, ground), stack, clock)
+        live = Service(config_of(text, ground), stack, clock).reports()
         reports: list[Report] = []
         known: Counter[int] = Counter()
         while min(known[0], known[1]) < 60:
@@ -163,7 +163,7 @@ def test_an_adapter_that_hangs_delays_neither_the_other_adapters_pack_nor_the_lo
     plug({"/dev/i2c-1": Hanging(), "/dev/i2c-2": good})
     text = battery("/dev/i2c-1") + battery("/dev/i2c-2") + battery("/dev/i2c-1", "address = 0x0c")
     with ExitStack() as stack:
-        live = service_reports(config_of(text, ground), stack, clock)
+        live = Service(config_of(text, ground), stack, clock).reports()
         steps = [(next(live), next(live), next(live), clock.now_s()) for _ in range(20)]
         let_go.set()
     ended_s = [end_s for *_, end_s in steps]
@@ -186,7 +186,7 @@ def test_a_pack_that_is_absent_is_neither_empty_nor_told_and_comes_back_as_it_wa
     messages: dict[str, list[str]] = {"flying": [], "absent": [], "back": []}
     seen: dict[str, Report] = {}
     with ExitStack() as stack:
-        live = service_reports(config_of(battery("/dev/i2c-1"), ground), stack, clock)
+        live = Service(config_of(battery("/dev/i2c-1"), ground), stack, clock).reports()
         for report in live:
             if report.t_s > 70.0:
                 break
@@ -269,6 +269,51 @@ def test_nothing_is_known_of_a_pack_while_none_is_there(second_seed: int) -> Non
         assert report.estimate.remaining_s != 0.0
 
 
+# ------------------------------------------------------------------------- the watchdog
+
+
+class Hanging:
+    """An adapter that a driver holds from some transfer on, for the time of a test."""
+
+    def __init__(self, pack: Bus, good: int) -> None:
+        self.pack, self.good, self.let_go = pack, good, threading.Event()
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Pass on, or hang."""
+        self.good -= 1
+        if self.good < 0:
+            self.let_go.wait(20.0)
+            raise NackError("held")
+        return self.pack.transfer(address, tx, rx_len)
+
+
+@pytest.mark.parametrize(
+    ("good", "fed"),
+    [(300, False), (0, True)],
+    ids=["hangs in flight", "hangs from the start"],
+)
+def test_the_watchdog_is_fed_unless_a_gauge_that_was_heard_is_asked_no_more(
+    plug: Plug,
+    ground: socket.socket,
+    good: int,
+    fed: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    clock = SystemClock(SPEED)
+    hanging = Hanging(pack(clock, 1), good)
+    plug({"/dev/i2c-1": hanging, "/dev/i2c-2": Socket(None)})  # the other one is unplugged
+    with ExitStack() as stack:
+        text = battery("/dev/i2c-1") + battery("/dev/i2c-2")
+        service = Service(config_of(text, ground), stack, clock)
+        stuck = [(report.t_s, service.is_stuck(report.t_s)) for report, _ in
+                 zip(service.reports(), range(600), strict=False)]  # fmt: skip
+        hanging.let_go.set()
+    assert [is_stuck for t_s, is_stuck in stuck if t_s < 10.0] == [False] * sum(
+        t_s < 10.0 for t_s, _ in stuck
+    )
+    assert stuck[-1][0] > 25.0
+    assert stuck[-1][1] is not fed
+
+
 # ------------------------------------------------------------------------- two services
 
 
@@ -284,16 +329,16 @@ def test_a_pack_of_another_service_is_refused_before_anything_is_opened(
     )
     recorded = second + f'[recording]\ndir = "{tmp_path}/runs"\n'
     with ExitStack() as stack:
-        service_reports(config_of(first, ground), stack, clock)
+        Service(config_of(first, ground), stack, clock)
         # Another channel is another pack, but who turns the multiplexer gets the first one's.
         with ExitStack() as other, pytest.raises(ConfigError, match="0x0b is in use by dronebms"):
-            service_reports(config_of(recorded, ground), other, clock)
+            Service(config_of(recorded, ground), other, clock)
         assert not (tmp_path / "runs").exists()
         with ExitStack() as other:
             elsewhere = battery("/dev/i2c-1", "address = 0x0c")
-            service_reports(config_of(elsewhere, ground), other, clock)
+            Service(config_of(elsewhere, ground), other, clock)
     with ExitStack() as stack:
-        service_reports(config_of(second, ground), stack, clock)
+        Service(config_of(second, ground), stack, clock)
 
 
 @pytest.fixture
@@ -343,7 +388,7 @@ def test_a_folder_that_takes_no_recording_does_not_keep_the_pack_unguarded(
 ) -> None:
     text = '[[battery]]\nbus = "sim:survey"\n[recording]\ndir = "/proc/none"\n'
     with ExitStack() as stack:
-        reports = service_reports(validated(Config, text, "c.toml"), stack, SystemClock(SPEED))
+        reports = Service(validated(Config, text, "c.toml"), stack, SystemClock(SPEED)).reports()
         heard = next(report for report in reports if report.snapshot.voltage_v is not None)
     assert heard.snapshot.voltage_v == pytest.approx(25.1, abs=0.2)
     assert "nothing is recorded in /proc/none" in caplog.text
@@ -352,7 +397,7 @@ def test_a_folder_that_takes_no_recording_does_not_keep_the_pack_unguarded(
 def test_a_service_that_cannot_start_leaves_no_empty_recording(tmp_path: Path) -> None:
     text = f'[[battery]]\nbus = "sim:nowhere"\n[recording]\ndir = "{tmp_path}"\n'
     with ExitStack() as stack, pytest.raises(ConfigError, match="nowhere"):
-        service_reports(validated(Config, text, "c.toml"), stack, SystemClock())
+        Service(validated(Config, text, "c.toml"), stack, SystemClock())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -361,7 +406,7 @@ def test_the_service_keeps_a_passport_where_a_state_is_kept(
 ) -> None:
     text = f'[[battery]]\nbus = "sim:hover"\n[state]\ndir = "{tmp_path}/state"\n'
     with ExitStack() as stack:
-        live = service_reports(config_of(text, ground), stack, SystemClock(SPEED))
+        live = Service(config_of(text, ground), stack, SystemClock(SPEED)).reports()
         while next(live).t_s < 60.0:
             pass
     database = SqliteFile(tmp_path / "state" / FILE, writes=False)
@@ -377,7 +422,7 @@ def test_a_damaged_passport_does_not_keep_the_service_from_starting(
     (tmp_path / FILE).write_bytes(b"once upon a time " * 100)
     text = f'[[battery]]\nbus = "sim:hover"\n[state]\ndir = "{tmp_path}"\n'
     with ExitStack() as stack:
-        live = service_reports(config_of(text, ground), stack, SystemClock(SPEED))
+        live = Service(config_of(text, ground), stack, SystemClock(SPEED)).reports()
         while next(live).snapshot.voltage_v is None:
             pass
     assert (tmp_path / FILE).read_bytes() == b"once upon a time " * 100

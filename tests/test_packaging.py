@@ -1,0 +1,89 @@
+"""What is installed beside the program: the unit, its confinement, the example configuration."""
+
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dronebms.config import read_config
+
+ROOT = Path(__file__).parents[1]
+FILES = {
+    "etc/dronebms.toml",
+    "etc/systemd/system/dronebms.service",
+    "etc/udev/rules.d/60-dronebms.rules",
+    "etc/sysusers.d/dronebms.conf",
+    "etc/modules-load.d/dronebms.conf",
+}
+
+
+def program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is missing; install it with: sudo apt install make systemd")
+    return path
+
+
+def made(target: str, folder: Path) -> None:
+    subprocess.run(  # noqa: S603 - our own Makefile
+        [program("make"), "--silent", target, f"DESTDIR={folder}"], cwd=ROOT, check=True
+    )
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_install_service_lays_out_every_file_and_keeps_a_configuration_over_it_all(
+    tmp_path: Path,
+) -> None:
+    made("install-service", tmp_path)
+    assert files_in(tmp_path) == FILES
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in FILES} == {0o644}
+    assert "@HOME@" not in (tmp_path / "etc/systemd/system/dronebms.service").read_text()
+    (tmp_path / "etc/dronebms.toml").write_text("mine")
+    made("install-service", tmp_path)
+    made("uninstall-service", tmp_path)
+    assert files_in(tmp_path) == {"etc/dronebms.toml"}
+    assert (tmp_path / "etc/dronebms.toml").read_text() == "mine"
+
+
+def test_the_unit_is_confined_as_systemd_judges(tmp_path: Path) -> None:
+    analyze = program("systemd-analyze")
+    made("install-service", tmp_path)
+    unit = tmp_path / "etc/systemd/system/dronebms.service"
+    judged = subprocess.run(  # noqa: S603 - systemd's own program
+        [analyze, "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout[-300:]  # 20: an exposure of 2.0
+
+
+def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
+    analyze = program("systemd-analyze")
+    text = (ROOT / "packaging/dronebms.service").read_text()
+    unit = tmp_path / "dronebms.service"
+    unit.write_text(text.replace("@HOME@/bin/python", "/bin/true"))
+    told = subprocess.run(  # noqa: S603 - systemd's own program
+        [analyze, "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    # Where systemd does not run it may complain of units that are not there; never of a line.
+    assert [line for line in told.stderr.splitlines() if str(unit) in line] == []
+
+
+def test_the_example_configuration_is_one_and_agrees_with_the_unit() -> None:
+    config = read_config(ROOT / "packaging/dronebms.toml")
+    unit = (ROOT / "packaging/dronebms.service").read_text()
+    assert config.status is not None
+    assert config.recording is not None
+    assert config.state is not None
+    assert Path(config.status.socket).parent == Path("/run/dronebms")
+    assert "\nRuntimeDirectory=dronebms\n" in unit
+    for folder in (config.recording.dir, config.state.dir):
+        assert Path("/var/lib/dronebms") in (Path(folder), *Path(folder).parents)
+    assert "\nStateDirectory=dronebms\n" in unit
+    assert config.action == []  # nothing acts on a vehicle until somebody says so
