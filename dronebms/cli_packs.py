@@ -8,7 +8,7 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +50,9 @@ def packs(options: argparse.Namespace) -> None:
     """Add what is to be added, and show what is known."""
     path = options.state_dir / FILE
     if options.add:
-        added = [flight for name in _tracked(options.add) for flight in _read(Path(name))]
+        console = Console(stderr=True)
+        names = track(options.add, "flights", console=console, disable=not console.is_terminal)
+        added = [flight for name in names for flight in _read(Path(name))]
         Passports(SqliteFile(path, writes=True), writes=True).put(added)
         say(f"{path}: {len(added)} flights of {len(options.add)} files are in it")
     if options.database is None and not path.exists():
@@ -64,6 +66,8 @@ def packs(options: argparse.Namespace) -> None:
     if options.push is not None:
         Passports(_fleet(options.push), writes=True).put(flights)
         say(f"{len(flights)} flights are in {options.push.rpartition('@')[2]}")
+    if not flights:
+        say(f"{database.name} has no flight yet")
     known = _chosen(flights, options.serial, database.name)
     if options.csv is not None:
         _write_csv([flight for _, rows, _ in known for flight in rows], options.csv)
@@ -77,11 +81,6 @@ def packs(options: argparse.Namespace) -> None:
         console.print(_all(known))
     else:
         _one(*known[0], console)
-
-
-def _tracked(names: Sequence[str]) -> Iterator[str]:
-    console = Console(stderr=True)
-    yield from track(names, "flights", console=console, disable=not console.is_terminal)
 
 
 def _fleet(url: str) -> Database:
@@ -148,7 +147,7 @@ def sentences(flights: Sequence[Flight], seen: Outlook) -> list[str]:
             said.append(f"{what} ages faster since flight {trend.changed}")
     if not seen.left:
         count = sum(flight.capacity_mah is not None for flight in flights)
-        said.append(f"no forecast: capacity was measured {count} times, {LEAST_FLIGHTS} are needed")
+        said.append(f"no forecast: flights with a known capacity {count}, needed {LEAST_FLIGHTS}")
     return said
 
 
@@ -187,7 +186,7 @@ def _one(pack: str, flights: Sequence[Flight], seen: Outlook, console: Console) 
     """Print one pack: how its flights went, a character each, and what to know."""
     last = flights[-1]
     made = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
-    lines = [f"{pack}: {made}, {len(flights)} flights, the last {_day(last.started_unix_s)}"]
+    lines = [f"{pack}: {made}, flights: {len(flights)}, last {_day(last.started_unix_s)}"]
     bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
     for title, unit, decimals, name in _ROWS:
         values = [getattr(flight, name) for flight in flights[-_DRAWN:]]

@@ -131,7 +131,9 @@ class SqliteFile:
             return [row for one in values or ({},) for row in connection.execute(sql, one)]
 
     def _opened(self, mode: str) -> sqlite3.Connection:
-        uri = f"{self._path.resolve().as_uri()}?mode={mode}"
+        # While nobody writes, a reader may lack the right to make the files that WAL has beside it.
+        alone = mode == "ro" and not self._path.with_name(f"{self._path.name}-wal").exists()
+        uri = f"{self._path.resolve().as_uri()}?mode={mode}" + "&immutable=1" * alone
         return sqlite3.connect(uri, uri=True, timeout=_BUSY_S)
 
     def _look_through(self) -> None:

@@ -314,6 +314,7 @@ def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
             for report in start:
                 sink(report)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == before, name
+        assert [item.name for item in folder.iterdir()] == [FILE], name
 
 
 def test_a_reader_sees_whole_rows_while_the_service_writes(tmp_path: Path) -> None:
@@ -330,3 +331,11 @@ def test_without_a_file_there_is_a_sentence_and_still_no_file(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="cannot be used: unable to open database file"):
         SqliteFile(tmp_path / FILE, writes=False).run("SELECT 1")
     assert not list(tmp_path.iterdir())
+
+
+def test_reading_a_passport_that_nobody_writes_leaves_its_folder_as_it_was(tmp_path: Path) -> None:
+    Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True).put([Flight("a", LANDED, "x")])
+    tmp_path.chmod(0o555)
+    assert [row.pack for row in kept(tmp_path)] == ["x"]
+    assert [item.name for item in tmp_path.iterdir()] == [FILE]
+    tmp_path.chmod(0o755)
