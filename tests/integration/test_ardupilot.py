@@ -403,7 +403,7 @@ def test_kill_9_without_the_script_is_made_good_by_the_next_start(
         now_a = copter.parameter("MOT_BAT_CURR_MAX")
         return now_a == pytest.approx(19.0, rel=0.03)  # a smaller change is not worth a write
 
-    copter.until(is_limited, 60.0, "limited")
+    copter.until(is_limited, 200.0, "limited")
     service.kill()
     copter.fly(10.0)
     copter.until(is_limited, 10.0, "nobody is there to put it back")
