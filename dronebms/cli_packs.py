@@ -19,6 +19,7 @@ from rich.table import Table
 
 from dronebms.cli_exit import say
 from dronebms.cli_extras import load
+from dronebms.cli_replay import flight_reader
 from dronebms.errors import ConfigError, FlightError
 from dronebms.passport import FILE, Database, Passports, SqliteFile
 from dronebms.passportflight import Flights
@@ -28,7 +29,6 @@ from dronebms.replay import reports
 from dronebms.sidecar import NO_OPTIONS
 from dronebms.store import atomic_writer
 from dronebms.textline import DASH, number, words
-from mavlink_bridge.logs import read_log
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
@@ -93,11 +93,12 @@ def _fleet(url: str) -> Database:
 def _read(path: Path) -> list[Flight]:
     """Return the flights of a recorded one; of one file they have the same ids every time."""
     found: dict[int, Flights] = {}
-    ended = []
-    for report in reports(path, NO_OPTIONS, lambda _: None, read=read_log):
-        if report.index not in found:
-            found[report.index] = Flights(hashlib.sha256(path.read_bytes()).hexdigest()[:16])
-        ended.append(found[report.index].take(report))
+    ended, name = [], ""
+    for report in reports(path, NO_OPTIONS, lambda _: None, read=flight_reader()):
+        if not name:
+            with path.open("rb") as file:
+                name = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        ended.append(found.setdefault(report.index, Flights(name)).take(report))
     rows = [row for row in (*ended, *(flights.row(LOST) for flights in found.values())) if row]
     if not rows:
         raise FlightError(f"{path} has no flight of a pack with a name: pack_id in its sidecar")

@@ -151,6 +151,8 @@ class Service:
             return
         for monitor in self._monitors:
             monitor.use(rules)
+        if self._recorder is not None:
+            self._recorder.use(rules)
         charged_else = config.charger != self._config.charger
         self._config = config
         self._act()

@@ -179,6 +179,29 @@ def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) ->
     assert wanted == {Do.REPORT, Do.ANNOUNCE, Do.REDUCE, Do.RETURN}
 
 
+def test_rules_that_change_in_flight_change_in_the_replay_at_the_same_step(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "x.rec"
+    bus, world = open_virtual("survey", clock, 1)
+    recorder = Recorder(SingleFile(path), Start((Recorded(world.facts(), 0x0B),)))
+    source = SteppedGauge(TappedGauge(bus, 0x0B, 6), 0, recorder.polled)
+    monitor = Monitor(source, world.facts())
+    said = []
+    for report in Loop(clock, world.vehicle, [monitor], recorder).reports(
+        k / 10 for k in range(900)
+    ):
+        said.append(report)
+        if report.t_s == 65.3:
+            rules = Rules(
+                (LimitChange("charge_low", trip=99.0, severity=Severity.WARNING),), ACTIONS
+            )
+            monitor.use(rules)
+            recorder.use(rules)
+    recorder.close()
+    assert list(reports(path, FlightOptions(), lambda _: None)) == said
+    assert not said[653].status.active
+    assert said[-1].status.active == ("charge_low",)
+
+
 # ---------------------------------------------------------------------- a full disk
 
 
