@@ -147,8 +147,11 @@ class Folder:
             files.insert(0, self._before.path)
         self._make_room()
         date = f"-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if unix_s() > _SANE_S else ""
-        name = f"{self._file.path.stem}-{incident.t_s:06.0f}s-{incident.why}{date}.rec"
-        path = self._folder / _INCIDENTS / name
+        folder, run = self._folder / _INCIDENTS, self._file.path.stem
+        path = folder / f"{run}-{incident.t_s:06.0f}s-{incident.why}{date}.rec"
+        # A limit that trips again and again must not fill the disk: the newest holds them all.
+        outdated = [old for old in folder.glob(f"{run}-*s-{incident.why}*.rec")
+                    if old.stem.split("-")[3] == incident.why]  # fmt: skip
         try:
             with atomic_writer(path) as capsule:
                 capsule.buffer.write(MAGIC)
@@ -159,6 +162,8 @@ class Folder:
         except ConfigError as error:
             _log.error("no capsule of %s at %.0f s: %s", incident.why, incident.t_s, error)
         else:
+            for old in outdated:
+                old.unlink(missing_ok=True)
             _log.info("what led to %s is kept in %s", incident.why, path)
 
 
