@@ -93,11 +93,12 @@ def _fleet(url: str) -> Database:
 def _read(path: Path) -> list[Flight]:
     """Return the flights of a recorded one; of one file they have the same ids every time."""
     found: dict[int, Flights] = {}
-    ended = []
+    ended, name = [], ""
     for report in reports(path, NO_OPTIONS, lambda _: None, read=flight_reader()):
-        if report.index not in found:
-            found[report.index] = Flights(hashlib.sha256(path.read_bytes()).hexdigest()[:16])
-        ended.append(found[report.index].take(report))
+        if not name:
+            with path.open("rb") as file:
+                name = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        ended.append(found.setdefault(report.index, Flights(name)).take(report))
     rows = [row for row in (*ended, *(flights.row(LOST) for flights in found.values())) if row]
     if not rows:
         raise FlightError(f"{path} has no flight of a pack with a name: pack_id in its sidecar")

@@ -293,7 +293,10 @@ def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
         other.execute("CREATE TABLE mail (body TEXT)")
     newer = tmp_path / "newer.sqlite"
     newer.write_bytes(whole)
-    SqliteFile(newer, writes=True).run("UPDATE passport_schema SET version = 99")
+    with closing(sqlite3.connect(newer)) as other, other:
+        other.execute("UPDATE passport_schema SET version = 99")
+        other.commit()
+        other.execute("PRAGMA journal_mode = DELETE")  # whatever it will use
     texts = {
         "torn": (torn, "is damaged and is left as it is"),
         "cut": (cut, "is damaged and is left as it is"),
@@ -339,3 +342,13 @@ def test_reading_a_passport_that_nobody_writes_leaves_its_folder_as_it_was(tmp_p
     assert [row.pack for row in kept(tmp_path)] == ["x"]
     assert [item.name for item in tmp_path.iterdir()] == [FILE]
     tmp_path.chmod(0o755)
+
+
+def test_a_file_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    whole = SqliteFile(tmp_path / FILE, writes=True)
+    passports = Passports(whole, writes=True)
+    for undone in ("DELETE FROM passport_schema", "DROP TABLE passport_schema"):
+        whole.run(undone)
+        again = Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+        again.put([Flight("a", LANDED, "x")])
+        assert [row.pack for row in passports.flights()] == ["x"]
