@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("smartbattery", "dronebms", "mavlink_bridge", "sim")
 COMMAND_LINE = r"dronebms\.cli(_\w+)?"  # the entry and the commands beside it
 # Import any room.
-TOP = re.compile(rf"{COMMAND_LINE}|dronebms\.(app|campaign|options|service|sitl)")
+TOP = re.compile(rf"{COMMAND_LINE}|dronebms\.(app|campaign|options|service|sitl|wiring)")
 FLEET = "dronebms.fleet"
 BELOW = {
     "smartbattery": ("smartbattery",),
