@@ -9,7 +9,6 @@ Method: Tarantola, "Inverse Problem Theory", 2005, chapter 3.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from dronebms.cellmodel import (
     SLOW,
     Array,
     CellModel,
+    Now,
     kelvin_of,
     knots_covariance,
 )
@@ -59,17 +59,6 @@ class Knowledge:
 
     mean: Array
     covariance: Array
-
-
-class Now(NamedTuple):
-    """The circuit at one moment: volts, ohms (at once, fast, slow), ampere-seconds."""
-
-    open_v: float
-    slope_v: float  # by charge
-    ohms: tuple[float, float, float]
-    sag_v: float
-    depth_s: float
-    capacity_as: float
 
 
 class CellFit:
@@ -231,7 +220,7 @@ class CellFit:
         """Return the factor of the resistance at the present temperature."""
         return self.model.warm(self.x, self.kelvin)
 
-    def now(self, current_a: float) -> "Now":
+    def now(self, current_a: float) -> Now:
         """Return the circuit at a current, the slow parts as they are now."""
         c, model, x = self.model.constants, self.model, self.x
         warm, charge = self.warm(), float(x[CHARGE])

@@ -11,6 +11,7 @@ Chen and Rincon-Mora, IEEE Trans. Energy Conversion 21 (2006) 504.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,17 @@ def knots_covariance(sds_v: Array, length: float) -> Array:
     """Return the covariance of the curve's error at the knots: near places err alike."""
     apart = np.abs(_KNOTS[:, None] - _KNOTS[None, :])
     return np.asarray(np.outer(sds_v, sds_v) * np.exp(-apart / length))
+
+
+class Now(NamedTuple):
+    """The circuit at one moment: volts, ohms (at once, fast, slow), ampere-seconds."""
+
+    open_v: float
+    slope_v: float  # by charge
+    ohms: tuple[float, float, float]
+    sag_v: float
+    depth_s: float
+    capacity_as: float
 
 
 class CellModel:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from dronebms.answers import ENDED, MAX_STEP_GAP_S, Remaining, Shown
 from dronebms.battery import BatteryFacts
 from dronebms.calibration import FITTED, Constants
-from dronebms.cellfit import CellFit, Now
-from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel
+from dronebms.cellfit import CellFit
+from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel, Now
 from dronebms.forecast import Ahead, futures, max_current
 from dronebms.gaugeword import GaugeWord, first_odds, odds_at_end, quantiles, weighed
 from dronebms.home import Homeward, WayHome
@@ -226,23 +226,22 @@ class Estimator:
     # ------------------------------------------------------------------ answers
 
     def _predict(self, cell: CellFit, load: Load, now_s: float) -> None:
-        before, since_s = self._forecast, now_s - self._forecast_at_s
-        if before is not None and load.present and since_s < _FORECAST_S:
-            return  # it counts down
-        self._forecast_at_s = now_s
         if not load.present:
             self._forecast = None
             return
+        before, since_s = self._forecast, now_s - self._forecast_at_s
+        if before is not None and since_s < _FORECAST_S:
+            return  # it counts down
+        self._forecast_at_s = now_s
         horizon_s = _FIRST_HORIZON_S if before is None else before.median_s
         self._ahead_w, power_sd = load.ahead(horizon_s)
         ahead = Ahead(self._ahead_w / self._cells, power_sd, load.ripple_frac, self._warming.degc_s)
         own = futures(cell, self._facts.cutoff_v, ahead)
         capacity_as = cell.model.capacity_as * math.exp(float(cell.x[CAPACITY]))
         counted_as = max(float(cell.x[CHARGE]), 0.0) * capacity_as
-        c, known = self._constants, self._learned is not None
-        ends_s, weights = weighed(own, counted_as, self._word, self._odds, c)
+        ends_s, weights = weighed(own, counted_as, self._word, self._odds, self._constants)
         low_s, middle_s, high_s = map(float, quantiles(ends_s, weights, _QUANTILES))
-        below, above = c.widen[known]
+        below, above = self._constants.widen[self._learned is not None]
         new = Remaining(
             max(middle_s - below * (middle_s - low_s), 0.0),
             middle_s,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dronebms.cellfit import CellFit, Now
+from dronebms.cellfit import CellFit
 from dronebms.cellmodel import (
     CAPACITY,
     CHARGE,
@@ -23,6 +23,7 @@ from dronebms.cellmodel import (
     SLOW,
     WARMTH,
     Array,
+    Now,
     kelvin_of,
 )
 
