@@ -95,7 +95,7 @@ class Constants:
     # median but this quantile is told: too long is worse than too short, and it costs no accuracy.
     middle: tuple[float, float] = (0.5, 0.37)
     # How much wider than the samples say, below and above; the same two.
-    widen: tuple[tuple[float, float], ...] = ((1.0, 1.2), (1.0, 1.0))
+    widen: tuple[tuple[float, float], ...] = ((0.85, 1.0), (0.8, 0.9))
 # fmt: on
 
 
