@@ -8,7 +8,7 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from dronebms.cli_exit import say
 from dronebms.cli_extras import load
+from dronebms.cli_replay import flight_reader
 from dronebms.errors import ConfigError, FlightError
 from dronebms.passport import FILE, Database, Passports, SqliteFile
 from dronebms.passportflight import Flights
@@ -28,7 +29,6 @@ from dronebms.replay import reports
 from dronebms.sidecar import NO_OPTIONS
 from dronebms.store import atomic_writer
 from dronebms.textline import DASH, number, words
-from mavlink_bridge.logs import read_log
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
@@ -50,7 +50,9 @@ def packs(options: argparse.Namespace) -> None:
     """Add what is to be added, and show what is known."""
     path = options.state_dir / FILE
     if options.add:
-        added = [flight for name in _tracked(options.add) for flight in _read(Path(name))]
+        console = Console(stderr=True)
+        names = track(options.add, "flights", console=console, disable=not console.is_terminal)
+        added = [flight for name in names for flight in _read(Path(name))]
         Passports(SqliteFile(path, writes=True), writes=True).put(added)
         say(f"{path}: {len(added)} flights of {len(options.add)} files are in it")
     if options.database is None and not path.exists():
@@ -64,6 +66,8 @@ def packs(options: argparse.Namespace) -> None:
     if options.push is not None:
         Passports(_fleet(options.push), writes=True).put(flights)
         say(f"{len(flights)} flights are in {options.push.rpartition('@')[2]}")
+    if not flights:
+        say(f"{database.name} has no flight yet")
     known = _chosen(flights, options.serial, database.name)
     if options.csv is not None:
         _write_csv([flight for _, rows, _ in known for flight in rows], options.csv)
@@ -79,11 +83,6 @@ def packs(options: argparse.Namespace) -> None:
         _one(*known[0], console)
 
 
-def _tracked(names: Sequence[str]) -> Iterator[str]:
-    console = Console(stderr=True)
-    yield from track(names, "flights", console=console, disable=not console.is_terminal)
-
-
 def _fleet(url: str) -> Database:
     """Return a fleet's database; what that needs is loaded only now."""
     module = load("database", "--database and --push need", "fleet")
@@ -94,11 +93,12 @@ def _fleet(url: str) -> Database:
 def _read(path: Path) -> list[Flight]:
     """Return the flights of a recorded one; of one file they have the same ids every time."""
     found: dict[int, Flights] = {}
-    ended = []
-    for report in reports(path, NO_OPTIONS, lambda _: None, read=read_log):
-        if report.index not in found:
-            found[report.index] = Flights(hashlib.sha256(path.read_bytes()).hexdigest()[:16])
-        ended.append(found[report.index].take(report))
+    ended, name = [], ""
+    for report in reports(path, NO_OPTIONS, lambda _: None, read=flight_reader()):
+        if not name:
+            with path.open("rb") as file:
+                name = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        ended.append(found.setdefault(report.index, Flights(name)).take(report))
     rows = [row for row in (*ended, *(flights.row(LOST) for flights in found.values())) if row]
     if not rows:
         raise FlightError(f"{path} has no flight of a pack with a name: pack_id in its sidecar")
@@ -148,7 +148,7 @@ def sentences(flights: Sequence[Flight], seen: Outlook) -> list[str]:
             said.append(f"{what} ages faster since flight {trend.changed}")
     if not seen.left:
         count = sum(flight.capacity_mah is not None for flight in flights)
-        said.append(f"no forecast: capacity was measured {count} times, {LEAST_FLIGHTS} are needed")
+        said.append(f"no forecast: flights with a known capacity {count}, needed {LEAST_FLIGHTS}")
     return said
 
 
@@ -187,7 +187,7 @@ def _one(pack: str, flights: Sequence[Flight], seen: Outlook, console: Console) 
     """Print one pack: how its flights went, a character each, and what to know."""
     last = flights[-1]
     made = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
-    lines = [f"{pack}: {made}, {len(flights)} flights, the last {_day(last.started_unix_s)}"]
+    lines = [f"{pack}: {made}, flights: {len(flights)}, last {_day(last.started_unix_s)}"]
     bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
     for title, unit, decimals, name in _ROWS:
         values = [getattr(flight, name) for flight in flights[-_DRAWN:]]

@@ -13,8 +13,8 @@ from dronebms import replay as flown
 from dronebms.cli_exit import DONE, FAILED, say
 from dronebms.learning import LEARNED, LearnedPacks
 from dronebms.monitor import Report
+from dronebms.replay import ReadFlight
 from dronebms.sidecar import FlightOptions
-from mavlink_bridge.logs import read_log
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -26,6 +26,15 @@ def replay(options: argparse.Namespace) -> int:
         lines = flown.replay(options.flight, reports, options.out)
     print("\n".join(lines), file=talk)
     return complete(missing)
+
+
+def flight_reader(battery: int = 0) -> ReadFlight:
+    """Return what reads flights and logs, of several batteries this one, from 0."""
+    # The libraries for it would cost the service a twentieth of a second of its start, and more
+    # on a companion computer.
+    from mavlink_bridge.logs import read_log  # noqa: PLC0415 - for those who replay alone
+
+    return partial(read_log, battery=battery)
 
 
 @contextmanager
@@ -53,7 +62,7 @@ def played(
             told,
             lambda share: bar.update(task, completed=share),
             missing.append,
-            partial(read_log, battery=options.battery - 1),
+            flight_reader(options.battery - 1),
             packs,
         )
 

@@ -20,13 +20,13 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's monotonic clock, `speed` times as fast, counted from its making."""
+    """The machine's monotonic clock, `speed` times as fast, at `start_s` when it is made."""
 
-    def __init__(self, speed: float = 1.0) -> None:
+    def __init__(self, speed: float = 1.0, start_s: float = 0.0) -> None:
         if not speed > 0:
             raise ValueError(f"a clock's speed is above 0, not {speed}")
         self._speed = speed
-        self._start_s = time.monotonic()
+        self._start_s = time.monotonic() - start_s / speed
 
     def now_s(self) -> float:
         """Return seconds since the clock was made, times its speed."""
@@ -64,6 +64,11 @@ class PacedClock(VirtualClock):
         """Wait for the real clock, then be exactly there."""
         self._pace.sleep_until(t_s)
         super().sleep_until(t_s)
+
+
+def boot_s() -> float:
+    """Return seconds since the machine was started, those in suspend too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def unix_s() -> float:

@@ -64,12 +64,12 @@ class PlayedGauge:
             profile=profile_named(battery.gauge),
         )
         self._latest: Snapshot | None = None
-        if battery.known is not None:
-            self.go_on(battery.known)
+        self.go_on(battery.known)
 
-    def go_on(self, known: Known) -> None:
-        """Be as the gauge was then."""
-        self._latest = self._gauge.go_on(known)
+    def go_on(self, known: Known | None) -> None:
+        """Be as the gauge was then; None: it was not polled yet."""
+        if known is not None:
+            self._latest = self._gauge.go_on(known)
 
     def play(self, now_s: float, transfers: Sequence[Transfer]) -> None:
         """Poll as it was polled at `now_s`."""

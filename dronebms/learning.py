@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,7 +45,14 @@ class Learned:
     flights: int
 
 
-class Memory(Protocol):
+Recall = Callable[[str], Learned | None]
+
+
+def nothing_known(_: str) -> None:
+    """Recall nothing of a pack."""
+
+
+class PackMemory(Protocol):
     """What is known of packs, by a pack's id or serial number."""
 
     def load(self, pack: str) -> Learned | None:

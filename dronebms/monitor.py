@@ -12,7 +12,7 @@ from dronebms.actions import Action, Actions, Wanted
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
-from dronebms.learning import Learned, Memory
+from dronebms.learning import Learned, PackMemory
 from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.physics import Physics
 from dronebms.plausible import Plausible
@@ -20,6 +20,8 @@ from dronebms.protection import Judge, Status, Whole
 from dronebms.vehicle import VehicleState
 from smartbattery.snapshot import Identity, Snapshot
 
+MOST_GAP_S = 60.0  # out of sight; in that time nobody lands, charges a pack and takes off
+_ASKED_S = 3.0  # for a serial number
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +62,18 @@ class Rules:
 NO_RULES = Rules()
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a monitor knew of its pack at a time."""
+
+    t_s: float
+    serial: int | None
+    told: BatteryFacts
+    facts: BatteryFacts
+    rules: Rules
+    stages: tuple[Plausible, Physics, Estimator, Judge, Actions]
+
+
 class Monitor:
     """One battery's chain of stages.
 
@@ -84,14 +98,16 @@ class Monitor:
         *,
         index: int = 0,
         rules: Rules = NO_RULES,
-        packs: Memory | None = None,
+        packs: PackMemory | None = None,
     ) -> None:
         self._source = source
         self._told = self._facts = facts
         self._serial: int | None = None
         self._sinks = tuple(sinks)
         self._index = index
-        self._changes = rules.limit_changes
+        self._rules = rules
+        self._memory: Memory | None = None
+        self._asking_s: float | None = None  # since when a pack without a serial number is heard
         self._plausible = Plausible()
         self._physics = Physics()
         self._packs, self._flying = packs, False
@@ -107,6 +123,8 @@ class Monitor:
     def look(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate and judge; return what holds of this pack alone."""
         snapshot = self._source.poll(now_s)
+        if self._memory is not None:
+            snapshot = self._recognised(self._memory, snapshot)
         self._learn(snapshot.identity)
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
@@ -140,6 +158,37 @@ class Monitor:
                 _log.exception("a sink failed and is skipped for this step")
         return report
 
+    def memory(self, now_s: float) -> "Memory":
+        """Return all that is remembered, for another run to go on from."""
+        stages = self._plausible, self._physics, self._estimator, self._judge, self._actions
+        return Memory(now_s, self._serial, self._told, self._facts, self._rules, stages)
+
+    def go_on(self, memory: "Memory") -> None:
+        """Go on from an earlier run, once it shows that it is the same pack."""
+        same = memory.told == self._told and memory.rules == self._rules
+        self._memory = memory if same and memory.serial else None
+
+    def _recognised(self, memory: "Memory", snapshot: Snapshot) -> Snapshot:
+        """Take up the memory if it is of this pack; until that is known, nothing of it is."""
+        now_s, serial = snapshot.t_s, snapshot.identity.serial
+        if serial is None and snapshot.voltage_v is not None:
+            self._asking_s = now_s if self._asking_s is None else self._asking_s
+        asked_s = 0.0 if self._asking_s is None else now_s - self._asking_s
+        if now_s - memory.t_s > MOST_GAP_S or asked_s > _ASKED_S:
+            self._memory = None
+        elif serial is None:
+            return Snapshot(now_s, trouble="it is not known yet whether it is the same pack")
+        else:
+            self._memory = None
+            if serial == memory.serial:
+                self._serial, self._facts = serial, memory.facts
+                (self._plausible, self._physics, self._estimator, self._judge,
+                 self._actions) = memory.stages  # fmt: skip
+                self._estimator.recall = self._recall
+                gap_s = now_s - memory.t_s
+                _log.warning("battery %d goes on after %.1f s", self._index + 1, gap_s)
+        return snapshot
+
     def use(self, rules: Rules) -> None:
         """Go by other rules from now on; what is tripped stays so until it clears.
 
@@ -147,7 +196,7 @@ class Monitor:
             ConfigError: a change of a limit that cannot be; the old rules stay.
         """
         self._judge.use(self.limits(rules.limit_changes), self._facts)
-        self._changes = rules.limit_changes
+        self._rules = rules
         self._actions.use(rules.actions)
 
     def learn(self) -> None:
@@ -187,7 +236,7 @@ class Monitor:
             return
         self._facts = facts
         try:
-            limits = self.limits(self._changes)
+            limits = self.limits(self._rules.limit_changes)
         except ConfigError as error:
             _log.error("%s; this pack is judged by the limits as shipped", error)
             limits = default_limits(facts)

@@ -23,6 +23,12 @@ _LISTS = frozenset(f.name for f in fields(Flight) if f.default == ())
 _TABLE = "CREATE TABLE IF NOT EXISTS flight ({}, PRIMARY KEY (flight_id))".format(
     ", ".join(f"{column.name} {COLUMN_TYPES[column.type]}" for column in fields(Flight))
 )
+_VERSIONS = "SELECT version FROM passport_schema"
+_MADE_BY = (
+    _TABLE,
+    "CREATE TABLE IF NOT EXISTS passport_schema (version BIGINT NOT NULL)",
+    f"INSERT INTO passport_schema (version) VALUES ({SCHEMA})",  # noqa: S608 - our number
+)
 _NEXT = "COALESCE(CAST(:sequence AS BIGINT), (SELECT COALESCE(MAX(sequence), 0) + 1 FROM flight))"
 _VALUES = ", ".join(_NEXT if name == "sequence" else f":{name}" for name in _NAMES)
 _CHANGED = ", ".join(
@@ -57,19 +63,19 @@ class Passports:
 
     def __init__(self, database: Database, *, writes: bool) -> None:
         self._database = database
-        if writes:
-            database.run("CREATE TABLE IF NOT EXISTS passport_schema (version BIGINT NOT NULL)")
-        versions = [row[0] for row in database.run("SELECT version FROM passport_schema")]
-        if versions and max(map(int, map(str, versions))) > SCHEMA:
+        try:
+            versions = [int(str(row[0])) for row in database.run(_VERSIONS)]
+        except ConfigError:
+            if not writes:
+                raise
+            for sql in _MADE_BY:  # the version last: what is half made is made again
+                database.run(sql)
+            versions = [SCHEMA]
+        if max(versions, default=SCHEMA) > SCHEMA:
             raise ConfigError(
                 f"{database.name} was written by a newer dronebms (passports of version "
-                f"{versions[0]}, this one knows {SCHEMA}) and is left as it is"
+                f"{max(versions)}, this one knows {SCHEMA}) and is left as it is"
             )
-        if writes:
-            database.run(_TABLE)
-            if not versions:
-                insert = "INSERT INTO passport_schema (version) VALUES (:version)"
-                database.run(insert, {"version": SCHEMA})
 
     def put(self, flights: Iterable[Flight]) -> None:
         """Write flights; one that is there already is brought up to date, whoever wrote it."""
@@ -118,12 +124,13 @@ class SqliteFile:
         self.name = str(path)
         self._path, self._mode = path, "rwc" if writes else "ro"
         with self._told():
-            if path.exists() and path.stat().st_size:
-                self._look_through()
-            elif writes:
+            is_new = not path.exists() or not path.stat().st_size
+            if is_new and writes:
                 path.parent.mkdir(parents=True, exist_ok=True)
-        if writes:
-            self.run("PRAGMA journal_mode = WAL")
+            elif not is_new:
+                self._look_through()
+        if is_new and writes:
+            self.run("PRAGMA journal_mode = WAL")  # the file keeps it
 
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
         """Run a statement with each set of values in one transaction; return what it yields."""
@@ -131,16 +138,19 @@ class SqliteFile:
             return [row for one in values or ({},) for row in connection.execute(sql, one)]
 
     def _opened(self, mode: str) -> sqlite3.Connection:
-        uri = f"{self._path.resolve().as_uri()}?mode={mode}"
+        # While nobody writes, a reader may lack the right to make the files that WAL has beside it.
+        alone = mode == "ro" and not self._path.with_name(f"{self._path.name}-wal").exists()
+        uri = f"{self._path.resolve().as_uri()}?mode={mode}" + "&immutable=1" * alone
         return sqlite3.connect(uri, uri=True, timeout=_BUSY_S)
 
     def _look_through(self) -> None:
         with closing(self._opened("ro")) as connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {row[0] for row in connection.execute(sql)}
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        if tables and "passport_schema" not in tables:
+        if "passport_schema" not in tables and tables - {"flight"}:  # it was being made
             raise ConfigError(f"{self.name} is a database of something else and is left as it is")
 
     @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 
 from dronebms.limits import every_limit
 from dronebms.monitor import Report
-from dronebms.passportmeasure import AMPS, CELLS, DEGC, T_S, Array, measured
+from dronebms.passportmeasure import AMPS, CELLS, DEGC, T_S, measured
 from dronebms.passportrows import LANDED, Excursion, Flight
 from dronebms.stress import Stress
 
@@ -94,7 +94,9 @@ class Flights:
         self._used_ah += (report.snapshot.current_a or 0.0) * dt_s / _HOUR_S
         if report.snapshot.voltage_v is not None:
             self._heard = report
-            if self._open is None and done is None and _takes_off(report):
+            armed = report.vehicle.armed
+            takes_off = _is_loaded(report) if armed is None else armed
+            if self._open is None and done is None and takes_off:
                 self._count += 1
                 self._open = _Open(report, self._used_ah, list(self._before))
             self._sample(report)
@@ -147,25 +149,27 @@ def _with_samples(told: Flight, now: _Open, heard: Report) -> Flight:
     """Return the row with what all its samples say."""
     facts, width = heard.facts, len(now.samples[-1])
     samples = np.array([row for row in now.samples if len(row) == width])
-    flying = samples[samples[:, T_S] >= now.first.t_s]
+    is_flying = samples[:, T_S] >= now.first.t_s
     rated_ah = (facts.capacity_mah or _UNTOLD_MAH) / _MILLI
     found = measured(samples, facts.chemistry, rated_ah, facts.cells or max(width - CELLS, 1))
-    lowest, by_mv = _lowest(flying)
-    degc = flying[:, DEGC][~np.isnan(flying[:, DEGC])]
+    degc = samples[is_flying & ~np.isnan(samples[:, DEGC]), DEGC]
+    cells_mv = samples[:, CELLS:] * _MILLI
+    is_heard = ~np.isnan(cells_mv).any(axis=1) & (width > CELLS)
+    is_resting = ~is_flying & is_heard & (np.abs(samples[:, AMPS]) <= _REST_C * rated_ah)
+    resting_mv, flying_mv = cells_mv[is_resting][-_RESTED:], cells_mv[is_flying & is_heard]
+    below_mv = flying_mv.mean() - flying_mv.mean(axis=0) if len(flying_mv) else None
     return replace(
-        told, capacity_mah=_times(found.capacity_ah, _MILLI),
-        resistance_mohm=_times(found.resistance_ohm, _MILLI), resistance_degc=found.resistance_degc,
+        told, capacity_mah=found.capacity_ah and found.capacity_ah * _MILLI,
+        resistance_mohm=found.resistance_ohm and found.resistance_ohm * _MILLI,
+        resistance_degc=found.resistance_degc,
         mean_degc=float(degc.mean()) if len(degc) else None,
         hottest_degc=float(degc.max()) if len(degc) else None,
-        spread_rest_mv=_spread_mv(samples, rated_ah, now.first.t_s),
-        spread_load_mv=_mean_mv(np.ptp(flying[:, CELLS:], axis=1)) if width > CELLS else None,
-        lowest_cell=lowest, lowest_by_mv=by_mv,
+        spread_rest_mv=float(np.ptp(resting_mv, axis=1).mean()) if len(resting_mv) else None,
+        spread_load_mv=float(np.ptp(flying_mv, axis=1).mean()) if len(flying_mv) else None,
+        lowest_cell=None if below_mv is None else int(below_mv.argmax()) + 1,
+        lowest_by_mv=None if below_mv is None else float(below_mv.max()),
         cells_resistance=found.cells_resistance, cells_capacity=found.cells_capacity,
     )  # fmt: skip
-
-
-def _takes_off(report: Report) -> bool:
-    return _is_loaded(report) if report.vehicle.armed is None else report.vehicle.armed
 
 
 def _is_loaded(report: Report) -> bool:
@@ -182,9 +186,10 @@ def _sum_up(now: _Open, report: Report, dt_s: float) -> None:
     if now.ended_s is None and report.estimate.remaining_high_s == 0.0:
         now.ended_s = report.t_s
     for limit_id in report.status.active:
-        limit, (_, seconds, worst) = _LIMITS[limit_id], now.excursions.get(limit_id, _NONE)
-        known = [v for v in (_value(limit.what, report), worst) if v is not None]
-        worst = (max if limit.rising else min)(known, default=None)
+        limit, (_, seconds, worst) = _LIMITS.get(limit_id), now.excursions.get(limit_id, _NONE)
+        if limit is not None:
+            known = [v for v in (_value(limit.what, report), worst) if v is not None]
+            worst = (max if limit.rising else min)(known, default=None)
         now.excursions[limit_id] = (limit_id, seconds + dt_s, worst)
 
 
@@ -197,28 +202,6 @@ def _value(what: str, report: Report) -> float | None:
     return found
 
 
-def _spread_mv(samples: Array, rated_ah: float, took_off_s: float) -> float | None:
-    """Return how far the cells were apart before take-off, at rest."""
-    resting = (samples[:, T_S] < took_off_s) & (np.abs(samples[:, AMPS]) <= _REST_C * rated_ah)
-    cells_v = samples[resting, CELLS:][-_RESTED:]
-    return _mean_mv(np.ptp(cells_v, axis=1)) if cells_v.size else None
-
-
-def _mean_mv(values_v: Array) -> float | None:
-    known = values_v[~np.isnan(values_v)]
-    return float(known.mean()) * _MILLI if len(known) else None
-
-
-def _lowest(flying: Array) -> tuple[int | None, float | None]:
-    """Return which cell (from 1) was lowest on the mean, and by how many mV below their mean."""
-    cells_v = flying[:, CELLS:]
-    cells_v = cells_v[~np.isnan(cells_v).any(axis=1)]
-    if not cells_v.size:
-        return None, None
-    apart_v = (cells_v - cells_v.mean(axis=1, keepdims=True)).mean(axis=0)
-    return int(apart_v.argmin()) + 1, float(-apart_v.min()) * _MILLI
-
-
 def _error_pct(now: _Open) -> float | None:
     """Return by how much the time left was off on the mean, None when the end was not reached."""
     if now.ended_s is None:
@@ -226,10 +209,6 @@ def _error_pct(now: _Open) -> float | None:
     true = [(now.ended_s - t_s, left_s) for t_s, left_s in now.answers]
     errors = [abs(left_s - true_s) / true_s for true_s, left_s in true if true_s >= _JUDGED_S]
     return 100.0 * fmean(errors) if errors else None
-
-
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
 
 
 def _is_over(now: _Open, report: Report) -> bool:

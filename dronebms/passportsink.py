@@ -63,7 +63,7 @@ class PassportSink:
         self._write([flights.row(LOST, unix_s=self._date()) for flights in self._flights.values()])
 
     def _round(self) -> None:
-        if self._passports is None:
+        if self._passports is None and not self._failed:
             self._write([])  # says at once what is wrong
         while self._waiting:
             report, date_s = self._waiting.popleft(), self._date()

@@ -24,8 +24,9 @@ LEAST_FLIGHTS = 6  # with a measurement; of fewer nothing is said
 _FIRST, _LAST = 5, 3  # flights whose median is the beginning; is how a cell is now
 _LATEST = 120  # flights: pairs grow with the square
 _Z_90, _F_1PCT = 1.645, 7.78  # sup-F of two parameters, 15 % trimmed: 15.56 / 2
+_SEASONS = 2.0  # times as much is asked: what temperature leaves looks like a change
 _TRIMMED, _LEAST_SIDE = 0.15, 5
-_ENDS = {"capacity": (-0.2, 0.03), "resistance": (1.0, 0.10)}  # change at the end; known to
+_ENDS = {"capacity": (-0.2, 0.04), "resistance": (1.0, 0.2)}  # what is lost at the end; known to
 # ln per kilokelvin of 1000/T: prior and its sd; scatter of a flight. Our own cells say 0.3 (LiPo),
 # 1.05 (Li-ion) and 1.65 (LiFePO4) of resistance after 5 s; published NMC and LFP cells 2.6.
 _WARMTH = {"capacity": (0.0, 0.3, 0.03), "resistance": (1.5, 1.0, 0.05)}
@@ -101,7 +102,7 @@ def _trend(
     if len(known) < LEAST_FLIGHTS:
         return None
     number, y = np.array([n for n, _, _ in known], float), np.array([v for _, v, _ in known])
-    y = np.exp(y - _warmth(what, y, [t for _, _, t in known]))
+    y = np.exp(y - _warmth(what, number, y, [t for _, _, t in known]))
     y, number = (y / np.median(y[:_FIRST]) - 1.0)[-_LATEST:], number[-_LATEST:]
     at = _changed(number, y * np.sign(_ENDS[what][0]))
     x, y = number[at:], y[at:]
@@ -121,14 +122,14 @@ def theil_sen(x: Array, y: Array) -> tuple[float, float, float]:
     return float(np.median(slopes)), float(slopes[max(low, 0)]), float(slopes[min(high, last)])
 
 
-def _warmth(what: str, y: Array, degcs: Sequence[float | None]) -> Array:
-    """Return what temperature adds; the pack's own part of it is told by flights in a row."""
+def _warmth(what: str, number: Array, y: Array, degcs: Sequence[float | None]) -> Array:
+    """Return what temperature adds to each flight: least squares beside a loss and its root."""
     degc = np.array([_REFERENCE_DEGC if t is None else t for t in degcs])
     kilokelvin = 1e3 / (degc + _ZERO_K) - 1e3 / (_REFERENCE_DEGC + _ZERO_K)
     prior, sd, scatter = _WARMTH[what]
-    apart, weight = np.diff(kilokelvin), 0.5 / scatter**2
-    told = weight * (apart @ np.diff(y)) + prior / sd**2
-    return np.asarray(told / (weight * (apart @ apart) + 1 / sd**2) * kilokelvin)
+    by = np.column_stack([kilokelvin, np.ones_like(y), number, np.sqrt(number)]) / scatter
+    rows, told = np.vstack([by, [1 / sd, 0, 0, 0]]), np.append(y / scatter, prior / sd)
+    return np.asarray(np.linalg.lstsq(rows, told, rcond=None)[0][0] * kilokelvin)
 
 
 def _changed(x: Array, bad: Array) -> int:
@@ -145,7 +146,7 @@ def _changed(x: Array, bad: Array) -> int:
     alike = min(max(float(left[1:] @ left[:-1]) / two, 0.0), 0.9)
     f = (float(one @ one) - two) / 2 / two * (n - 4) * (1 - alike) / (1 + alike)
     faster = np.polyfit(x[k:], bad[k:], 1)[0] > max(np.polyfit(x[:k], bad[:k], 1)[0], 0.0)
-    return k if f > _F_1PCT and faster else 0
+    return k if f > _SEASONS * _F_1PCT and faster else 0
 
 
 def _left_by_line(x: Array, y: Array) -> Array:

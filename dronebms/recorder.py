@@ -13,6 +13,7 @@ from typing import Protocol
 
 from dronebms.errors import ConfigError
 from dronebms.limits import Severity
+from dronebms.monitor import Rules
 from dronebms.protection import Event
 from dronebms.recording import MAGIC, Poll, Start, Step, block_of, text_of
 from dronebms.vehicle import VehicleState
@@ -92,6 +93,11 @@ class Recorder:
             self._started_s = now_s
         if ended or self._block_s is None or now_s - self._block_s >= BLOCK_S:
             self._hand_over(now_s, ended=ended)
+
+    def use(self, rules: Rules) -> None:
+        """Record that batteries are judged by other rules from now on."""
+        self._start = replace(self._start, rules=rules)
+        self._lines.append(text_of(replace(self._start, t_s=self._block_s)))
 
     def close(self) -> None:
         """Hand over the rest, and finish the store."""

@@ -94,7 +94,7 @@ class Step:
 
 Record: TypeAlias = Start | Poll | Step
 _START = TypeAdapter(Start)
-_VEHICLE = frozenset(field.name for field in fields(VehicleState))
+_VEHICLE = {field.name: None for field in fields(VehicleState)}  # in their order
 
 
 def text_of(record: Record) -> bytes:
@@ -104,7 +104,8 @@ def text_of(record: Record) -> bytes:
         transfers = [transfer.to_json() for transfer in record.transfers]
         row = ["p", record.index, record.t_s, transfers]
     elif isinstance(record, Step):
-        heard = {key: v for key, v in asdict(record.vehicle).items() if v is not None}
+        every = ((name, getattr(record.vehicle, name)) for name in _VEHICLE)
+        heard = {name: value for name, value in every if value is not None}
         row = ["t", record.t_s, heard]
     else:
         row = _START.dump_python(record)
@@ -133,22 +134,10 @@ def is_recording(path: Path) -> bool:
     return begin == MAGIC
 
 
-def read_start(path: Path) -> Start:
-    """Return what the first start says of the batteries.
-
-    Raises:
-        RecordingError: no start is whole.
-    """
-    for record in read_records(path, tell=lambda _: None):
-        if isinstance(record, Start):
-            return record
-    raise RecordingError(f"{path} does not say which batteries were recorded")
-
-
 def read_records(
     path: Path, progress: Progress = lambda _: None, tell: Tell = _log.warning
 ) -> Iterator[Record]:
-    """Yield the records, first a start; another start follows what is damaged and left out.
+    """Yield the records, first a start; after what is damaged and left out a start follows.
 
     Args:
         path: the recording.
@@ -165,13 +154,14 @@ def read_records(
         progress(end / len(data))
         for line in text.splitlines():
             record = _record_of(line, f"{path}, block {number}")
-            if isinstance(record, Start) == reading:  # of a start on the way nothing is new
-                continue
-            reading = True
-            if not isinstance(record, Start):
+            if isinstance(record, Start):
+                if not reading and place > len(MAGIC):
+                    tell(_gap(path, last_s, record.t_s))
+                reading = True
+            elif reading:
                 last_s = record.t_s
-            elif place > len(MAGIC):
-                tell(_gap(path, last_s, record.t_s))
+            else:
+                continue
             yield record
     if not reading and last_s is None:
         raise RecordingError(f"{path} does not say which batteries were recorded")
@@ -215,7 +205,7 @@ def _record_of(line: bytes, place: str) -> Record:
         match json.loads(line):
             case ["p", int(index), int() | float() as t_s, [*transfers]]:
                 return Poll(index, t_s, tuple(Transfer.from_json(row) for row in transfers))
-            case ["t", int() | float() as t_s, dict(heard)] if heard.keys() <= _VEHICLE:
+            case ["t", int() | float() as t_s, dict(heard)] if heard.keys() <= _VEHICLE.keys():
                 return Step(t_s, VehicleState(**heard) if heard else UNHEARD)
             case {"batteries": _} as row:
                 return _START.validate_python(row)

@@ -21,7 +21,6 @@ from dronebms.recording import Poll, Progress, Start, Tell, is_recording, read_r
 from dronebms.sidecar import NO_OPTIONS, FlightOptions
 from dronebms.store import atomic_writer
 from dronebms.textline import clock_text, duration
-from smartbattery.known import Known
 
 ReadFlight = Callable[[Path, FlightOptions], Flight]
 _log = logging.getLogger(__name__)
@@ -67,27 +66,32 @@ def reports(
 def _recorded(
     path: Path, progress: Progress, tell: Tell, packs: LearnedPacks | None
 ) -> Iterator[Report]:
-    gauges: list[PlayedGauge] = []
-    monitors: list[Monitor] = []
-    supply: Supply | None = None
-    for record in read_records(path, progress, tell):
-        if isinstance(record, Start) and supply is None:
-            gauges = [PlayedGauge(battery) for battery in record.batteries]
-            monitors = [
-                Monitor(gauge, battery.facts, index=index, rules=record.rules, packs=packs)
-                for index, (gauge, battery) in enumerate(zip(gauges, record.batteries, strict=True))
-            ]
-            supply = Supply(monitors, record.topology)
-        elif isinstance(record, Start):  # after a gap
-            for gauge, battery in zip(gauges, record.batteries, strict=True):
-                gauge.go_on(battery.known or Known())
+    records = read_records(path, progress, tell)
+    start = next(records)
+    if not isinstance(start, Start):
+        raise RecordingError(f"{path} does not begin with a start")
+    rules = start.rules
+    gauges = [PlayedGauge(battery) for battery in start.batteries]
+    monitors = [
+        Monitor(gauge, battery.facts, index=index, rules=rules, packs=packs)
+        for index, (gauge, battery) in enumerate(zip(gauges, start.batteries, strict=True))
+    ]
+    supply = Supply(monitors, start.topology)
+    for record in records:
+        if isinstance(record, Start):
+            for gauge, battery in zip(gauges, record.batteries, strict=False):
+                gauge.go_on(battery.known)
+            if record.rules != rules:
+                rules = record.rules
+                for monitor in monitors:
+                    monitor.use(rules)
         elif isinstance(record, Poll):
             if not 0 <= record.index < len(gauges):
                 raise RecordingError(
                     f"{path}: battery {record.index + 1} is not one of those in it"
                 )
             gauges[record.index].play(record.t_s, record.transfers)
-        elif supply is not None:
+        else:
             yield from supply.step(record.t_s, record.vehicle)
     for monitor in monitors:
         monitor.learn()

@@ -52,7 +52,7 @@ class Screen:
         clock: Clock,
         *,
         console: Console | None = None,
-        link: Callable[[], str | None] = lambda: None,
+        link: Callable[[], str | None] = lambda: "",
         plain: bool = False,
         keys_fd: int | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class Screen:
         Args:
             clock: the viewer's own, which limits the redrawing; not the flight's.
             console: where to draw; None is standard output.
-            link: says over what the flight controller is reached.
+            link: says over what the flight controller is reached; None is nothing, "" not known.
             plain: sentences that a screen reader can speak, no picture.
             keys_fd: the terminal that keys come from; None is standard input when `console` is.
         """

@@ -47,7 +47,7 @@ class Frame:
     width: int
     height: int
     glyphs: Glyphs
-    link: str | None
+    link: str | None  # None is no link, "" one that is not known here
     clock: Text  # at the right of the first line
 
 
@@ -200,9 +200,9 @@ def allowance_line(report: Report) -> Text:
 def vehicle_line(report: Report, frame: Frame) -> Text:
     """Return what is heard of the flight controller, and over which link."""
     vehicle = report.vehicle
-    over = "" if frame.link is None else f", {frame.link}"
+    over = ", no link" if frame.link is None else f", {frame.link}" if frame.link else ""
     if vehicle.heartbeat_age_s is None:
-        return _labelled("autopilot", Text(f"{DASH}  never heard{over or ', no link'}", _VALUE))
+        return _labelled("autopilot", Text(f"{DASH}  never heard{over}", _VALUE))
     heard_s = vehicle.heartbeat_age_s + frame.now_s - report.t_s
     armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
     mode = "mode unknown" if vehicle.mode is None else vehicle.mode

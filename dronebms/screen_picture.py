@@ -38,7 +38,9 @@ class Canvas:
 class View:
     """How somebody looks at the batteries."""
 
-    link: str | None = None  # the way to the flight controller, as its URL; None is no link
+    link: str | None = (
+        None  # the way to the flight controller, as its URL; None is no link, "" not known
+    )
     clock: str = ""  # at the right of the first line, with what else stands there
     page: str = ""  # one of PAGES
     is_loud: bool = False  # the clock says something that must not be overlooked
@@ -110,6 +112,8 @@ def _page(
             name = "" if len(reports) == 1 else f"battery {report.index + 1} "
             lines.append(parts.rule(name + cells_heading(report, frame.now_s, frame.glyphs), frame))
             lines += parts.cell_lines(report, share, frame, exact=True)
+        if len(lines) > frame.height:
+            lines[max(frame.height - 1, 0) :] = [Text(" more cells than fit here", "bold")]
         return lines
     return _overview(reports[0], events, frame)
 

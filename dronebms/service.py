@@ -1,47 +1,37 @@
-"""Wires the rooms together for the service: gauges and their threads, bridge, recorder, viewers."""
+"""The service: everything of a configuration at work, read again, gone on with after a restart."""
 
 import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dronebms.actions import Do
-from dronebms.archive import Bounds, Folder
+from dronebms.actions import Do, Sent
 from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, SystemClock, unix_s
-from dronebms.config import BatteryConfig, Config, read_config
+from dronebms.config import Config, read_config
 from dronebms.errors import ConfigError
-from dronebms.gauges import OnPoll, TappedGauge
-from dronebms.governor import unstated
 from dronebms.learning import LEARNED, KeptBeside, LearnedPacks
-from dronebms.loop import PERIOD_S, Loop, live_ticks
-from dronebms.monitor import Monitor, Report, Rules, Sink
+from dronebms.loop import Loop, live_ticks
+from dronebms.monitor import Memory, Monitor, Report, Rules, Sink
 from dronebms.notify import Notifier
 from dronebms.passportsink import PassportSink
 from dronebms.preflight import GroundLog
-from dronebms.recorder import Recorder
-from dronebms.recording import Recorded, Start
-from dronebms.recovery import RecoveryProgram
 from dronebms.reload import taken_over
-from dronebms.stream import Stream
-from dronebms.threads import BusThread, PolledGauge
+from dronebms.resume import Keeper
+from dronebms.wiring import bridge_of, gauges_of, lock_packs, log_events, recorder_of, stream_of
 from mavlink_bridge.acting import Acting
-from mavlink_bridge.bridge import Bridge, Terms
-from mavlink_bridge.codec import read_key
 from mavlink_bridge.kept import left_behind
-from mavlink_bridge.link import open_link
-from sim.world import open_virtual
-from smartbattery.bus import Bus
-from smartbattery.errors import BusError
 from smartbattery.known import Known
-from smartbattery.linux import LinuxBus, no_recovery
-from smartbattery.lock import GaugeLock
-from smartbattery.mux import MuxBus
 from smartbattery.recording import Transfer
-from smartbattery.vendors import profile_named
 
-_MB = 1e6
+if TYPE_CHECKING:
+    from dronebms.recorder import Recorder
+
+HANDS_ON = "BMS_ACT"
 _log = logging.getLogger(__name__)
 More = Callable[[Config, ExitStack, Clock], list[Sink]]  # makes what the command line may load
 
@@ -55,16 +45,33 @@ def serve(path: Path, stack: ExitStack, more: Sequence[More] = ()) -> None:
     """
     asked: list[int] = []
     signal.signal(signal.SIGHUP, lambda number, _: asked.append(number))
-    service = Service(read_config(path), stack, SystemClock(), more)
-    told = Notifier()
+    config, told = read_config(path), Notifier()
+    keeper = None if config.state is None else Keeper(Path(config.state.dir) / "run.kept")
+    clock = SystemClock(start_s=0.0 if keeper is None else keeper.start_s)
+    service = Service(config, stack, clock, more)
+    if keeper is not None:
+        stack.callback(keeper.close)
+        service.go_on(keeper.state())
     stack.callback(told.tell, "STOPPING=1")
     for report in service.reports():
+        if keeper is not None:
+            keeper.step(report.t_s, partial(service.memory, report.t_s))
         told.stepped(report, stuck=service.is_stuck(report.t_s))
         if asked:
             asked.clear()
             told.tell("RELOADING=1")
             service.reload(path)
             told.tell("READY=1")
+
+
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """What a service needs to go on after a restart in flight."""
+
+    packs: tuple[Memory, ...]
+    sent: Sent | None  # the last command to the vehicle, which a pilot may have overridden
+    first_id: int | None  # of the batteries, as far as the vehicle had told
+    hands_on: float  # 0 when somebody has told it to keep its hands off
 
 
 class Service:
@@ -78,20 +85,20 @@ class Service:
     def __init__(
         self, config: Config, stack: ExitStack, clock: Clock, more: Sequence[More] = ()
     ) -> None:
-        _lock(config, stack)
+        lock_packs(config, stack)
         self._config, self._stack, self._clock = config, stack, clock
         self._recorder: Recorder | None = None
-        self._bridge = _bridge(config, stack)
+        self._bridge = bridge_of(config, stack)
         self._act()
         sinks: list[Sink] = [self._bridge, log_events, GroundLog(), self._charge]
-        if (stream := _stream(config, stack)) is not None:
+        if (stream := stream_of(config, stack)) is not None:
             sinks.append(stream)
         if config.state is not None:
             passports = PassportSink(Path(config.state.dir), unix_s)
             sinks.append(stack.enter_context(closing(passports)))
         sinks += [sink for make in more for sink in make(config, stack, clock)]
         self._charger = self._charger_hook()
-        self._gauges = _gauges(config, stack, clock, self._polled)
+        self._gauges = gauges_of(config, stack, clock, self._polled)
         rules, packs = _rules(config), _packs(config, stack)
         self._monitors = [
             Monitor(gauge, battery.facts(), sinks, index=index, rules=rules, packs=packs)
@@ -101,7 +108,7 @@ class Service:
             stack.callback(monitor.keep)
         _log.info("telling %s", config.mavlink.url)
         # Last: what cannot start leaves no empty recording.
-        self._recorder = _recorder(config, rules, stack)
+        self._recorder = recorder_of(config, rules, stack)
 
     def reports(self) -> Iterator[Report]:
         """Yield every step, without end."""
@@ -112,6 +119,27 @@ class Service:
     def is_stuck(self, now_s: float) -> bool:
         """Return whether a gauge that was heard is not even asked any more."""
         return any(gauge.is_stuck(now_s) for gauge in self._gauges)
+
+    def memory(self, now_s: float) -> "Memories":
+        """Return what another run needs to go on."""
+        acting = self._bridge.acting
+        return Memories(
+            tuple(monitor.memory(now_s) for monitor in self._monitors),
+            None if acting is None else acting.sent,
+            self._bridge.first_id.found,
+            self._bridge.answers.values[HANDS_ON],
+        )
+
+    def go_on(self, memories: "Memories | None") -> None:
+        """Go on from what an earlier run knew, of each pack once it is recognised."""
+        if memories is None or len(memories.packs) != len(self._monitors):
+            return
+        for monitor, memory in zip(self._monitors, memories.packs, strict=True):
+            monitor.go_on(memory)
+        self._bridge.first_id.found = memories.first_id
+        self._bridge.answers.values[HANDS_ON] = memories.hands_on
+        if self._bridge.acting is not None:
+            self._bridge.acting.sent = memories.sent
 
     def reload(self, path: Path) -> None:
         """Take over what can be changed in flight, all of it or nothing; the log says the rest."""
@@ -126,6 +154,8 @@ class Service:
             return
         for monitor in self._monitors:
             monitor.use(rules)
+        if self._recorder is not None:
+            self._recorder.use(rules)
         charged_else = config.charger != self._config.charger
         self._config = config
         self._act()
@@ -169,104 +199,3 @@ def _packs(config: Config, stack: ExitStack) -> KeptBeside | None:
     kept = KeptBeside(LearnedPacks(Path(config.state.dir) / LEARNED))
     stack.callback(kept.close)
     return kept
-
-
-def _bridge(config: Config, stack: ExitStack) -> Bridge:
-    """Return the way to the vehicle."""
-    told = config.mavlink
-    key = None if told.signing_key is None else read_key(Path(told.signing_key))
-    return Bridge(
-        stack.enter_context(closing(open_link(told.url))),
-        system_id=told.system_id,
-        vehicle=told.vehicle,
-        first_battery_id=told.battery_id,
-        terms=Terms(accept_systems=told.accept_systems, key=key, unix_s=unix_s()),
-    )
-
-
-def _lock(config: Config, stack: ExitStack) -> None:
-    """Keep other programs from the packs, and from the multiplexers that lead to them.
-
-    Whoever turns a multiplexer, or asks an address beside it, would get another pack's answers.
-    """
-    real = [battery for battery in config.battery if not battery.is_virtual]
-    places = {(b.adapter, at) for b in real for at in (b.address, b.mux_address) if at is not None}
-    for adapter, address in sorted(places):
-        try:
-            stack.callback(GaugeLock(adapter, address, "dronebms run").close)
-        except BusError as error:
-            raise ConfigError(str(error)) from error
-
-
-def _gauges(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -> list[PolledGauge]:
-    """Return the battery's gauges in their order, a thread for each adapter running."""
-    sources: dict[int, PolledGauge] = {}
-    for members in config.adapters():
-        bus = open_bus([battery for _, battery in members], clock)
-        polled = []
-        for index, battery in members:
-            wire = bus
-            if battery.mux_address is not None and battery.mux_channel is not None:
-                others = {b.mux_address for _, b in members if b.mux_address is not None}
-                others.discard(battery.mux_address)
-                wire = MuxBus(bus, battery.mux_address, battery.mux_channel, sorted(others))
-            profile = profile_named(battery.gauge)
-            gauge = TappedGauge(wire, battery.address, battery.cells, profile)
-            sources[index] = PolledGauge(gauge, index, on_poll)
-            polled.append(sources[index])
-            for line in (battery.place, *unstated(battery.facts())):
-                _log.info("battery %d: %s", index + 1, line)
-        thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
-        stack.callback(thread.close)
-    return [sources[index] for index in range(len(sources))]
-
-
-def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
-    """Return the wire that batteries of one adapter are on."""
-    first = batteries[0]
-    if first.is_virtual:
-        return open_virtual(first.scenario, clock)[0]
-    command = next((battery.recovery for battery in batteries if battery.recovery), None)
-    recover = no_recovery if command is None else RecoveryProgram(command, clock)
-    return LinuxBus(first.bus, recover)
-
-
-def _stream(config: Config, stack: ExitStack) -> Stream | None:
-    if config.status is None:
-        return None
-    try:
-        stream = Stream(Path(config.status.socket))
-    except OSError as error:
-        # Nobody can watch; that must not keep a pack unguarded.
-        _log.error("nothing is served at %s: %s", config.status.socket, error.strerror or error)
-        return None
-    stack.callback(stream.close)
-    _log.info("serving %s", config.status.socket)
-    return stream
-
-
-def log_events(report: Report) -> None:
-    """Log what has tripped and cleared: a sink."""
-    for event in report.status.events:
-        level = logging.WARNING if event.tripped else logging.INFO
-        which = {"battery": report.index, "limit": event.limit_id}
-        which["event"] = "tripped" if event.tripped else "cleared"
-        label = event.severity.label
-        _log.log(level, "battery %d %s: %s", report.index + 1, label, event.text, extra=which)
-
-
-def _recorder(config: Config, rules: Rules, stack: ExitStack) -> Recorder | None:
-    told = config.recording
-    if told is None:
-        return None
-    batteries = tuple([Recorded(b.facts(), b.address, b.gauge) for b in config.battery])
-    start = Start(batteries, rules, config.topology)
-    try:
-        store = Folder(Path(told.dir), Bounds(told.max_mb * _MB, told.file_mb * _MB, told.max_days))
-    except OSError as error:
-        # A card that has gone read-only must not keep a pack unguarded.
-        _log.error("nothing is recorded in %s: %s", told.dir, error.strerror)
-        return None
-    recorder = Recorder(store, start)
-    stack.callback(recorder.close)
-    return recorder

@@ -38,7 +38,7 @@ class Acting:
         self._limiter = Limiter(self._parameters, folder)
         self._slower = Slower(self._parameters, folder)
         self._wanted: dict[int, tuple[Wanted, ...]] = {}
-        self._sent: Sent | None = None
+        self.sent: Sent | None = None
         self._why = ""
         self._words: list[tuple[int, str]] = []
 
@@ -63,7 +63,7 @@ class Acting:
         if message.get_type() != "COMMAND_ACK" or message.target_component not in _OURS:
             return
         self._slower.hear(message)
-        ours = self._sent is not None and message.command in _COMMANDS.values()
+        ours = self.sent is not None and message.command in _COMMANDS.values()
         if ours and message.result not in _DONE:
             self._words.append((_WARNING, f"the vehicle refuses, result {message.result}"))
 
@@ -72,8 +72,8 @@ class Acting:
     ) -> list[mavlink.MAVLink_message]:
         """Return what to send now; `free` False keeps the hands off and puts back."""
         wanted = [one for some in self._wanted.values() for one in some] if free else []
-        decision = decide(wanted, vehicle, self._sent, now_s)
-        self._sent = decision.sent
+        decision = decide(wanted, vehicle, self.sent, now_s)
+        self.sent = decision.sent
         messages = []
         if decision.send in _COMMANDS:
             number = _COMMANDS[decision.send]
@@ -103,6 +103,6 @@ class Acting:
             self._words.append((_NOTICE, f"{wanted.action.do.label}: {decision.why}"))
 
     def _is_waiting(self, wanted: Wanted, now_s: float) -> bool:
-        sent = self._sent
+        sent = self.sent
         fresh = sent is not None and now_s - sent.t_s < wanted.action.retry_s
         return fresh and sent is not None and not sent.obeyed and not sent.overridden

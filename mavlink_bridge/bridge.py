@@ -114,13 +114,13 @@ class Bridge:
         self._codec = Codec(link, terms.key, terms.unix_s)
         self._told = vehicle_named(vehicle)
         self._accepted = frozenset(terms.accept_systems)
-        self._answers = answers.Answers(
+        self.answers = answers.Answers(
             BMS_RATE_HZ=terms.rate_hz, BMS_ID=first_battery_id, BMS_ACT=1.0
         )
         self._autopilot = Autopilot(system_id, learn=learn_system_id)
         self._asker = Asker()
         self._arming = Arming()
-        self._first_id = FirstId()
+        self.first_id = FirstId()
         self._batteries: dict[int, _Battery] = {}
         self._texts: deque[_Text] = deque(maxlen=_TEXTS_MAX)
         self._text_id = 0
@@ -165,7 +165,7 @@ class Bridge:
         """Put back what acting has changed on the vehicle: at the end, for seconds at most."""
         end_s = clock.now_s() + _PUT_BACK_S
         while self.acting is not None and not self.acting.idle and (t_s := clock.now_s()) < end_s:
-            self._answers.values["BMS_ACT"] = 0.0
+            self.answers.values["BMS_ACT"] = 0.0
             self.pump(t_s)
             clock.sleep_until(t_s + _STEP_S)
 
@@ -174,12 +174,12 @@ class Bridge:
         now_s = report.t_s
         battery = self._batteries.get(report.index)
         if battery is None:
-            battery = _Battery(Streams(self._answers.default_periods_s()))
+            battery = _Battery(Streams(self.answers.default_periods_s()))
             self._batteries[report.index] = battery
         if battery.streams.due(_HEARTBEAT, now_s):
             self._send(report.index, encode.heartbeat(), now_s)
-        first_id = self._first_id.of(
-            self.vehicle, self._autopilot, int(self._answers.values["BMS_ID"]), now_s
+        first_id = self.first_id.of(
+            self.vehicle, self._autopilot, int(self.answers.values["BMS_ID"]), now_s
         )
         self._send_status(report, battery, first_id)
         if self._autopilot.last_armed is not True:
@@ -212,7 +212,7 @@ class Bridge:
             if kind == "PING" and target in ((0, 0), (self.system_id, _BATTERY + index)):
                 self._send(index, answers.pong(message), now_s)
             elif kind != "PING" and target == (self.system_id, _BATTERY + index):
-                for answer in self._answers.to(message, battery.streams, battery.withheld):
+                for answer in self.answers.to(message, battery.streams, battery.withheld):
                     self._send(index, answer, now_s)
 
     def _send_status(self, report: "Report", battery: _Battery, first_id: int | None) -> None:
@@ -253,7 +253,7 @@ class Bridge:
             self._say(0, reason, mavlink.MAV_SEVERITY_ERROR, now_s)
 
     def _act(self, acting: Acting, state: "VehicleState", now_s: float) -> None:
-        free = bool(self._answers.values["BMS_ACT"])
+        free = bool(self.answers.values["BMS_ACT"])
         for message in acting.step(self._autopilot, state, now_s, free=free):
             self._send(0, message, now_s)
         for severity, text in acting.words():

@@ -16,7 +16,7 @@ class FirstId:
     """Finds the id of the first battery, and keeps it until the vehicle uses it too."""
 
     def __init__(self) -> None:
-        self._found: int | None = None
+        self.found: int | None = None
         self._start_s: float | None = None
 
     def of(self, vehicle: Vehicle, autopilot: Autopilot, told: int, now_s: float) -> int | None:
@@ -36,8 +36,8 @@ class FirstId:
         if autopilot.kind is None or since_s is None:
             since_s, wait_s = self._start_s, _ALONE_S
         taken = autopilot.battery_ids if vehicle.own_ids else set()
-        if self._found is None and now_s - since_s < wait_s and not autopilot.batteries_told:
+        if self.found is None and now_s - since_s < wait_s and not autopilot.batteries_told:
             return None
-        if self._found is None or self._found in taken:
-            self._found = max(taken, default=-1) + 1
-        return self._found
+        if self.found is None or self.found in taken:
+            self.found = max(taken, default=-1) + 1
+        return self.found

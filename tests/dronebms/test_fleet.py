@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -172,6 +173,29 @@ dir = "{tmp_path}/state"
         mqtt(a_report())
         metrics(a_report())
         assert kept(tmp_path / "state" / "mqtt.sqlite", 1)[0]["topic"] == "dronebms/battery1/report"
+
+
+def test_a_service_serves_them_and_ends(tmp_path: Path) -> None:
+    port, path = free_port(SOCK_STREAM), tmp_path / "x.toml"
+    link = f'[mavlink]\nurl = "udpout:127.0.0.1:{free_port()}"\n'
+    path.write_text(f'{BASE}{link}[metrics]\nport = {port}\n[mqtt]\nhost = "127.0.0.1"\nport = 9\n')
+    words = [sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)]
+    text, end_s = "", monotonic() + 20.0
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+        while "dronebms_voltage_volts{" not in text and monotonic() < end_s:
+            sleep(0.05)
+            with (
+                contextlib.suppress(OSError),
+                urlopen(f"http://127.0.0.1:{port}/", timeout=5) as told,
+            ):
+                text = told.read().decode()
+        process.terminate()
+        assert process.stderr is not None
+        log = process.stderr.read()
+        assert process.wait(10.0) == 0
+    assert 'dronebms_voltage_volts{battery="1",serial="' in text
+    assert "the broker 127.0.0.1 is not reached" in log
+    assert "Traceback" not in log
 
 
 def test_a_port_in_use_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:

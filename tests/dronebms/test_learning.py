@@ -12,7 +12,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimator
 from dronebms.flightlog import FlightSource, read_flight
-from dronebms.learning import KeptBeside, Learned, LearnedPacks, Memory
+from dronebms.learning import KeptBeside, Learned, LearnedPacks, PackMemory
 from dronebms.monitor import Monitor
 from dronebms.replay import replay, reports
 from dronebms.sidecar import FlightOptions
@@ -179,7 +179,7 @@ def hover(t: int, serial: int) -> Snapshot:
     return look(float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(serial=serial))
 
 
-def stepped(memory: Memory, serials: list[int], vehicle: VehicleState = UNHEARD) -> Monitor:
+def stepped(memory: PackMemory, serials: list[int], vehicle: VehicleState = UNHEARD) -> Monitor:
     source = Scripted(look(0.0))
     monitor = Monitor(source, FACTS, packs=memory)
     for t, serial in enumerate(serials):

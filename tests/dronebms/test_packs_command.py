@@ -59,10 +59,10 @@ def test_the_list_and_one_pack_are_plain_sentences(
     listed = capsys.readouterr().out
     assert listed.startswith("pack  flights  last  capacity  resistance  to know")
     assert "blue" in listed
-    assert "no forecast: capacity was measured 0 times, 6 are needed" in listed
+    assert "no forecast: flights with a known capacity 0, needed 6" in listed
     assert packs(tmp_path, "blue") == 0
     one = capsys.readouterr().out
-    assert one.startswith("blue: lipo 2 cells, 5000 mAh, 1 flights, the last -\n")
+    assert one.startswith("blue: lipo 2 cells, 5000 mAh, flights: 1, last -\n")
     assert "cells apart, load" in one
 
 

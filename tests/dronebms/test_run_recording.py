@@ -38,7 +38,6 @@ from dronebms.recording import (
     block_of,
     is_recording,
     read_records,
-    read_start,
 )
 from dronebms.replay import replay, reports
 from dronebms.sidecar import FlightOptions
@@ -102,7 +101,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         Step(0.5, UNHEARD),
     )
     write(tmp_path / "x.rec", start, *records)
-    assert read_start(tmp_path / "x.rec") == start
     assert list(read_records(tmp_path / "x.rec")) == [start, *records]
 
 
@@ -171,12 +169,35 @@ def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) ->
         for index, (bus, world) in enumerate(buses)
     ]  # fmt: skip
     loop = Loop(clock, buses[1][1].vehicle, monitors, recorder)
-    said = list(loop.reports(step / 10 for step in range(1500)))
+    said = list(loop.reports(step / 10 for step in range(900)))
     recorder.close()
     again = list(reports(path, FlightOptions(), lambda _: None))
     assert again == said
     wanted = {one.action.do for report in said for one in report.wanted}
     assert wanted == {Do.REPORT, Do.ANNOUNCE, Do.REDUCE, Do.RETURN}
+
+
+def test_rules_that_change_in_flight_change_in_the_replay_at_the_same_step(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "x.rec"
+    bus, world = open_virtual("survey", clock, 1)
+    recorder = Recorder(SingleFile(path), Start((Recorded(world.facts(), 0x0B),)))
+    source = SteppedGauge(TappedGauge(bus, 0x0B, 6), 0, recorder.polled)
+    monitor = Monitor(source, world.facts())
+    said = []
+    for report in Loop(clock, world.vehicle, [monitor], recorder).reports(
+        k / 10 for k in range(900)
+    ):
+        said.append(report)
+        if report.t_s == 65.3:
+            rules = Rules(
+                (LimitChange("charge_low", trip=99.0, severity=Severity.WARNING),), ACTIONS
+            )
+            monitor.use(rules)
+            recorder.use(rules)
+    recorder.close()
+    assert list(reports(path, FlightOptions(), lambda _: None)) == said
+    assert not said[653].status.active
+    assert said[-1].status.active == ("charge_low",)
 
 
 # ---------------------------------------------------------------------- a full disk
@@ -399,7 +420,7 @@ def test_a_battery_that_is_not_described_is_refused(tmp_path: Path, battery: obj
     path = tmp_path / "x.rec"
     path.write_bytes(MAGIC + block_of(0, lines({"batteries": [battery]})))
     with pytest.raises(RecordingError, match=r"block 0 holds what is no record: .* validation err"):
-        read_start(path)
+        next(read_records(path))
 
 
 def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
@@ -445,7 +466,9 @@ def test_a_recording_is_read_by_the_profile_that_the_flight_was_read_by(
         said.append(source.poll(step / 10))
         recorder.stepped(step / 10, UNHEARD)
     recorder.close()
-    (battery,) = read_start(path).batteries
+    start = next(read_records(path))
+    assert isinstance(start, Start)
+    (battery,) = start.batteries
     assert battery.gauge == gauge
     played, again = PlayedGauge(battery), []
     for record in read_records(path):

@@ -206,8 +206,9 @@ def test_a_current_over_what_the_pack_can_give_is_said() -> None:
         (FLYING_VEHICLE, LINK, f"heard 0.4 s ago, armed, AUTO, {LINK}"),
         (UNHEARD, LINK, f"never heard, {LINK}"),
         (UNHEARD, None, "never heard, no link"),
-        (replace(FLYING_VEHICLE, heartbeat_age_s=7.0), None, "not heard for 7.0 s"),
-        (VehicleState(heartbeat_age_s=1.0), None, "heard 1.0 s ago, arming unknown, mode unknown"),
+        (UNHEARD, "", "-  never heard "),
+        (replace(FLYING_VEHICLE, heartbeat_age_s=7.0), "", "not heard for 7.0 s"),
+        (VehicleState(heartbeat_age_s=1.0), "", "heard 1.0 s ago, arming unknown, mode unknown"),
     ],
 )
 def test_the_flight_controller_is_heard_or_not(
@@ -216,6 +217,13 @@ def test_the_flight_controller_is_heard_or_not(
     drawn = picture([replace(FLYING, vehicle=vehicle)], view=View(link))
     (line,) = [line for line in drawn if line.startswith(" autopilot")]
     assert said in line
+
+
+def test_cells_that_do_not_fit_are_not_left_out_in_silence() -> None:
+    many = [replace(MANY_CELLS, index=index) for index in range(4)]
+    page = View(LINK, "", "cells")
+    assert "more cells than fit" in picture(many, view=page)[-1]
+    assert "more cells" not in "".join(picture(many, canvas=Canvas(140, 60), view=page))
 
 
 def test_a_battery_that_is_no_longer_reported_shows_nothing_old() -> None:
@@ -382,7 +390,7 @@ def test_another_size_is_a_whole_picture() -> None:
         sent = file.getvalue()[before:]
     assert (
         Terminal(100, 30).shown(sent)[1:]
-        == picture([FLYING], canvas=Canvas(100, 30), view=View())[1:]
+        == picture([FLYING], canvas=Canvas(100, 30), view=View(""))[1:]
     )
 
 

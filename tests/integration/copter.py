@@ -142,6 +142,7 @@ class Copter:
 
     def _take(self, message: Any) -> None:  # noqa: ANN401 - a message
         kind, source = message.get_type(), message.get_srcComponent()
+        self.last[source, kind] = message
         if kind == "STATUSTEXT":
             self.texts.append(message.text)
         elif kind == "BATTERY_STATUS":

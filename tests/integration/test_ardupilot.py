@@ -379,8 +379,11 @@ def test_kill_9_while_a_limit_is_set_puts_it_back_in_flight(
         assert took_s < 4.5  # the driver waits three seconds for a word
         assert copter.armed
         assert copter.height_m > 5.0
-        copter.last.pop((180, 2), None)
+        for told in ((180, 2), (180, "HEARTBEAT")):
+            copter.last.pop(told, None)
         service.start(REDUCES)
+        # How long Python takes to start is this machine's matter, and that of its other work.
+        copter.until(lambda: (180, "HEARTBEAT") in copter.last, 30.0, "the service")
         assert copter.until(lambda: (180, 2) in copter.last, 10.0, "our battery") <= 3.0
     assert service.end() == 0
     copter.until(lambda: limit() == before, 6.0, "as before")
@@ -395,10 +398,15 @@ def test_kill_9_without_the_script_is_made_good_by_the_next_start(
     service = Process(tmp_path, copter.companion, REDUCES)
     copter.closing.callback(service.close)
     copter.take_off(10.0)
-    copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 19.0, 60.0, "limited")
+
+    def is_limited() -> bool:
+        now_a = copter.parameter("MOT_BAT_CURR_MAX")
+        return now_a == pytest.approx(19.0, rel=0.03)  # a smaller change is not worth a write
+
+    copter.until(is_limited, 200.0, "limited")
     service.kill()
     copter.fly(10.0)
-    assert copter.parameter("MOT_BAT_CURR_MAX") == 19.0
+    copter.until(is_limited, 10.0, "nobody is there to put it back")
     assert left_behind(service.state)
     service.start("")  # a configuration in which nothing acts any more
     copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 90.0, 40.0, "put back")

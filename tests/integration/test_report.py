@@ -38,11 +38,12 @@ function measure(frame) {
     .filter(e => e.tagName != "STYLE")
     .filter(e => [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()))
     .map(e => parseFloat(getComputedStyle(e).fontSize) * scale(e));
-  const curve = [...page.querySelector("figure").querySelectorAll("path")]
-    .filter(e => /0072b2/i.test(e.getAttribute("style")));
+  const drawn = colour => [...page.querySelector("figure").querySelectorAll("path")]
+    .filter(e => colour.test(e.getAttribute("style"))).map(place);
   document.getElementById("found").textContent = JSON.stringify({
     scroll: page.documentElement.scrollWidth, least: Math.min(...sizes), texts: sizes.length,
-    curve: place(curve[0]), figures: page.querySelectorAll("figure svg").length,
+    curve: drawn(/0072b2/i)[0], axes: drawn(/fill: #ffffff/)[1],
+    figures: page.querySelectorAll("figure svg").length,
     fetched: frame.contentWindow.performance.getEntriesByType("resource").length,
     ink: getComputedStyle(page.body).color, paper: getComputedStyle(page.body).backgroundColor,
     words: page.body.innerText });
@@ -108,8 +109,12 @@ def test_on_a_phone_it_is_readable_and_the_curve_stands_where_it_must(folder: Pa
     shot = imread(folder / "shot.png")
     assert isinstance(found["curve"], list)
     left, top, right, bottom = found["curve"]
-    assert right - left > 250
-    assert bottom - top > 80
+    assert isinstance(found["axes"], list)
+    axes_left, axes_top, axes_right, axes_bottom = found["axes"]
+    assert axes_right - axes_left > 250
+    margin = (axes_bottom - axes_top) / 22  # 5 % of the values, at both ends
+    assert (left, right) == pytest.approx((axes_left, axes_right), abs=2.0)
+    assert (top - axes_top, axes_bottom - bottom) == pytest.approx((margin, margin), abs=2.0)
     for share in (0.05, 0.3, 0.5, 0.7, 0.95):
         x, y = round(left + share * (right - left)), round(top + share * (bottom - top))
         around = shot[y - 2 : y + 3, x - 1 : x + 2, :3].reshape(-1, 3)

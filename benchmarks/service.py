@@ -1,0 +1,111 @@
+"""What the service costs: start, CPU, memory, and viewers that are stuck; prints the machine too.
+
+`python benchmarks/service.py [SECONDS]` runs `dronebms run` on two simulated packs (their
+simulation is part of what is measured) for so long each way, 20 s unless said.
+"""
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+VIEWERS, STUCK = 20, 10
+_MIB = 1 << 20
+
+
+@contextmanager
+def service(folder: Path, ground: socket.socket) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the service with everything on: recording, state, stream."""
+    path = folder / "c.toml"
+    path.write_text(
+        '[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "sim:survey"\n'
+        f'[mavlink]\nurl = "udpout:127.0.0.1:{ground.getsockname()[1]}"\n'
+        f'[status]\nsocket = "{folder}/s.sock"\n[recording]\ndir = "{folder}/runs"\n'
+        f'[state]\ndir = "{folder}/state"\n'
+    )
+    command = (sys.executable, "-m", "dronebms.cli", "run", "-c", str(path))
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - our own command
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def cpu_s(task: Path) -> float:
+    """Return the processor time that a process, or a thread of it, has had."""
+    fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib(pid: int) -> tuple[float, float]:
+    """Return what a process has resident, and what of that nobody shares."""
+    rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    kib = {row.split(":")[0]: int(row.split()[1]) for row in rows[1:]}
+    return kib["Rss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024
+
+
+def watched(pid: int, seconds: float, viewers: list[socket.socket]) -> tuple[str, int]:
+    """Return the share of a core over some seconds, and how many lines the viewers got."""
+    tasks = Path(f"/proc/{pid}"), Path(f"/proc/{pid}/task/{pid}")
+    before_s, began_s, lines = [cpu_s(task) for task in tasks], monotonic(), 0
+    while (spent_s := monotonic() - began_s) < seconds:
+        sleep(0.2)
+        for viewer in viewers:
+            try:
+                lines += viewer.recv(_MIB).count(b"\n")
+            except BlockingIOError:
+                continue
+    whole, loop = (
+        100 * (cpu_s(task) - at_s) / spent_s for task, at_s in zip(tasks, before_s, strict=True)
+    )
+    return f"{whole:7.2f} % of a core, {loop:.2f} % of it the loop", lines
+
+
+def main() -> None:
+    """Measure and print."""
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
+    model = next(
+        (
+            row.split(":")[1].strip()
+            for row in Path("/proc/cpuinfo").read_text().splitlines()
+            if row.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    print(
+        f"{model}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+    )
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ground = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        ground.bind(("127.0.0.1", 0))
+        began_s = monotonic()
+        process = stack.enter_context(service(folder, ground))
+        ground.recv(2000)
+        print(
+            f"start to first frame            {monotonic() - began_s:8.2f} s   (cpu {cpu_s(Path(f'/proc/{process.pid}')):.2f} s)"
+        )
+        sleep(3.0)
+        alone, _ = watched(process.pid, seconds, [])
+        print(f"two packs at 10 Hz, nobody looks {alone}")
+        viewers = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(VIEWERS)]
+        for viewer in viewers:
+            viewer.connect(str(folder / "s.sock"))
+            viewer.settimeout(0.0)
+        good = viewers[STUCK:]
+        share, lines = watched(process.pid, seconds, good)
+        print(
+            f"{VIEWERS} viewers, {STUCK} of them stuck     {share}, {lines / len(good) / seconds:.1f} lines/s each"
+        )
+        rss, own = memory_mib(process.pid)
+        print(f"resident memory                 {rss:8.1f} MiB, {own:.1f} of it not shared")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The commands `dronebms sim` and `dronebms sitl`: a virtual pack in flight."""
+
+import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from dronebms import predictions
+from dronebms.app import SimOptions, Simulation
+from dronebms.cli_exit import say
+from dronebms.clock import SystemClock
+from dronebms.monitor import Report
+from dronebms.options import DEMO_URL
+from dronebms.predictions import EachSecond
+from dronebms.replay import Summary
+from dronebms.screen import Screen
+from dronebms.sitl import Sitl
+from dronebms.textline import clock_text, headless_line
+
+
+def sim(options: argparse.Namespace) -> None:
+    """Fly a simulated flight."""
+    speed = None if options.speed == "max" else options.speed
+    url = options.mavlink
+    if url is None and speed is not None:
+        url = DEMO_URL  # at full speed nobody could follow, so only when asked
+    asked = replace(_asked(options, None if url == "none" else url), speed=speed)
+    with ExitStack() as stack:
+        _show(Simulation(asked, stack), options, stack)
+
+
+def sitl(options: argparse.Namespace) -> None:
+    """Follow a simulated vehicle."""
+    with ExitStack() as stack:
+        asked = _asked(options, options.vehicle)
+        _show(Sitl(asked, stack, SystemClock(), say), options, stack)
+
+
+def _asked(options: argparse.Namespace, url: str | None) -> SimOptions:
+    return SimOptions(
+        flight=options.flight,
+        seed=options.seed,
+        faults=tuple(options.fault),
+        duration_s=options.duration,
+        mavlink_url=url,
+        record=options.record,
+    )
+
+
+def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStack) -> None:
+    """Show a flight as it was asked for, to its end."""
+    if options.json or options.headless:
+        show = _printer(as_json=options.json)
+        for report in flown.reports():
+            show(report)
+        return
+    summary = Summary()
+    with stack.pop_all() as held:
+        # The screen's own clock: however fast the flight goes, people see two pictures a second.
+        screen = held.enter_context(Screen(SystemClock(), link=flown.link))
+        for report in flown.reports():
+            screen(report)
+            summary(report)
+    print("\n".join(summary.lines(flown.facts, f"simulated {options.flight}")))
+
+
+def _printer(*, as_json: bool) -> Callable[[Report], None]:
+    """Return a watcher that prints a line a second, and every event between the plain ones."""
+    due = EachSecond()
+
+    def print_report(report: Report) -> None:
+        if not as_json:
+            for event in report.status.events:
+                text = f"{event.severity.label}: {event.text}" if event.tripped else event.text
+                print(f"t={clock_text(event.t_s)}  {text}", flush=True)
+        if due.due(report.t_s):
+            print(predictions.text(report) if as_json else headless_line(report), flush=True)
+
+    return print_report
