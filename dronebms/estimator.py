@@ -16,7 +16,7 @@ from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel, Now
 from dronebms.forecast import Ahead, futures, max_current
 from dronebms.gaugeword import GaugeWord, first_odds, odds_at_end, quantiles, weighed
 from dronebms.home import Homeward, WayHome
-from dronebms.learning import Learned
+from dronebms.learning import Learned, Recall, nothing_known
 from dronebms.load import Load
 from dronebms.readings import End, Reading, Second, read
 from dronebms.vehicle import UNHEARD, VehicleState
@@ -77,16 +77,20 @@ class Estimator:
     def __init__(
         self,
         facts: BatteryFacts,
-        recall: Callable[[str], Learned | None] = lambda _: None,
+        recall: Recall = nothing_known,
         constants: Constants = FITTED,
         make_load: Callable[[float, float | None, Constants], Load] = Load,
     ) -> None:
         self._facts = facts
         self._make_load = make_load
-        self._recall = recall
+        self.recall = recall
         self._constants = constants
         self._serial: int | None = None
         self._restart()
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return all but where packs are recalled from, which is another run's own."""
+        return self.__dict__ | {"recall": nothing_known}
 
     def update(self, snapshot: Snapshot, vehicle: VehicleState = UNHEARD) -> Estimate:
         """Take in a snapshot, old or new, and say what is left at its time."""
@@ -141,8 +145,6 @@ class Estimator:
         self._agreed_s: float | None = None  # when the fit last followed a reading
         self._used_as, self._used_ws, self._full_heard = 0.0, 0.0, False
 
-    # ------------------------------------------------------------------ readings
-
     def _take(self, reading: Reading, snapshot: Snapshot) -> None:
         cell = self._cell or self._start(reading, snapshot)
         last, self._last = self._last, reading
@@ -166,7 +168,7 @@ class Estimator:
         facts = self._facts
         told_mah = facts.capacity_mah or snapshot.identity.design_mah or snapshot.full_mah
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
-        learned = None if self.pack is None else self._recall(self.pack)
+        learned = None if self.pack is None else self.recall(self.pack)
         if learned is not None and told_mah is not None and learned.rated_mah != told_mah:
             learned = None  # another pack under the same name
         told, c = told_mah is not None, self._constants
@@ -222,8 +224,6 @@ class Estimator:
                 self._warming.update(now.t_s, cell.degc)
                 self._homeward.update(now.t_s, total_s, self._vehicle, power_w)
             self._predict(cell, self._load, now.t_s)
-
-    # ------------------------------------------------------------------ answers
 
     def _predict(self, cell: CellFit, load: Load, now_s: float) -> None:
         if not load.present:

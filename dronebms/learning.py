@@ -6,9 +6,13 @@ and stays as it is. Units as in `cellfit`: ln, volts; watts.
 
 import hashlib
 import json
+import logging
 import math
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 import numpy as np
@@ -25,6 +29,8 @@ _SIZE = KNOTS - FAST + len(KNOTS_FRAC)
 _NAME_CHARACTERS = 60
 _ROUNDING = 1e-9
 _MOST = 1e9  # no number in such a file is larger
+_WRITE_S = 5.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,62 @@ class Learned:
     first_fast: float  # ln resistance scale after its first flight: what it is measured against
     rated_mah: float  # the scales above are relative to it
     flights: int
+
+
+Recall = Callable[[str], Learned | None]
+
+
+def nothing_known(_: str) -> None:
+    """Recall nothing of a pack."""
+
+
+class PackMemory(Protocol):
+    """What is known of packs, by a pack's id or serial number."""
+
+    def load(self, pack: str) -> Learned | None:
+        """Return what is known of a pack, None when it has not been seen; raises ConfigError."""
+        ...
+
+    def save(self, pack: str, learned: Learned) -> None:
+        """Keep what is known of a pack; raises ConfigError."""
+        ...
+
+
+class KeptBeside:
+    """A memory that writes in threads beside the loop: a card may take seconds for a file.
+
+    Args:
+        packs: where it is written.
+    """
+
+    def __init__(self, packs: "LearnedPacks") -> None:
+        self._packs = packs
+        self._newest: dict[str, Learned] = {}
+        self._threads: list[threading.Thread] = []
+
+    def load(self, pack: str) -> Learned | None:
+        """Return what is known of a pack, written or not yet; raises ConfigError."""
+        return self._newest.get(pack) or self._packs.load(pack)
+
+    def save(self, pack: str, learned: Learned) -> None:
+        """Keep what is known of a pack; what goes wrong is logged."""
+        self._newest[pack], before = learned, self._threads
+        thread = threading.Thread(target=self._write, args=(pack, learned, before), name="learned")
+        self._threads = [thread]
+        thread.start()
+
+    def close(self) -> None:
+        """Wait until all is written, or the disk has had its time."""
+        for thread in self._threads:
+            thread.join(_WRITE_S)
+
+    def _write(self, pack: str, learned: Learned, before: list[threading.Thread]) -> None:
+        for thread in before:
+            thread.join()
+        try:
+            self._packs.save(pack, learned)
+        except ConfigError as error:
+            _log.error("nothing is kept of this flight: %s", error)
 
 
 class LearnedPacks:

@@ -12,7 +12,7 @@ from dronebms.actions import Action, Actions, Wanted
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
-from dronebms.learning import Learned, LearnedPacks
+from dronebms.learning import Learned, PackMemory
 from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.physics import Physics
 from dronebms.plausible import Plausible
@@ -98,7 +98,7 @@ class Monitor:
         *,
         index: int = 0,
         rules: Rules = NO_RULES,
-        packs: LearnedPacks | None = None,
+        packs: PackMemory | None = None,
     ) -> None:
         self._source = source
         self._told = self._facts = facts
@@ -110,7 +110,7 @@ class Monitor:
         self._asking_s: float | None = None  # since when a pack without a serial number is heard
         self._plausible = Plausible()
         self._physics = Physics()
-        self._packs = packs
+        self._packs, self._flying = packs, False
         self._estimator = Estimator(facts, self._recall)
         self._judge = Judge(self.limits(rules.limit_changes), facts)
         self._actions = Actions(rules.actions, index)
@@ -129,6 +129,10 @@ class Monitor:
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
         estimate = self._estimator.update(snapshot, vehicle)
+        flying = estimate.remaining_s is not None if vehicle.armed is None else vehicle.armed
+        if self._flying and not flying:
+            self.keep()
+        self._flying = flying
         status = self._judge.update(snapshot, estimate, vehicle)
         return Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
 
@@ -180,6 +184,7 @@ class Monitor:
                 self._serial, self._facts = serial, memory.facts
                 (self._plausible, self._physics, self._estimator, self._judge,
                  self._actions) = memory.stages  # fmt: skip
+                self._estimator.recall = self._recall
                 gap_s = now_s - memory.t_s
                 _log.warning("battery %d goes on after %.1f s", self._index + 1, gap_s)
         return snapshot
@@ -204,6 +209,13 @@ class Monitor:
         if self._packs is not None and pack is not None and learned is not None:
             self._packs.save(pack, learned)
 
+    def keep(self) -> None:
+        """Keep what the flight has taught; what cannot be kept is logged and stops nothing."""
+        try:
+            self.learn()
+        except ConfigError as error:
+            _log.error("nothing is kept of this flight: %s", error)
+
     def _recall(self, pack: str) -> Learned | None:
         try:
             return None if self._packs is None else self._packs.load(pack)
@@ -217,6 +229,8 @@ class Monitor:
         if identity.serial in (None, self._serial):  # of the same pack nothing is forgotten
             facts = facts.completed(Identity(cells=known.cells, design_mah=known.capacity_mah))
         else:
+            if self._serial is not None:  # what the pack before this one has taught
+                self.keep()
             self._serial = identity.serial
         if facts == known:
             return

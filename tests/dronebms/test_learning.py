@@ -12,11 +12,13 @@ from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimator
 from dronebms.flightlog import FlightSource, read_flight
-from dronebms.learning import Learned, LearnedPacks
+from dronebms.learning import KeptBeside, Learned, LearnedPacks, PackMemory
+from dronebms.monitor import Monitor
 from dronebms.replay import replay, reports
 from dronebms.sidecar import FlightOptions
-from smartbattery.snapshot import Snapshot
-from tests.looks import FACTS, look
+from dronebms.vehicle import UNHEARD, VehicleState
+from smartbattery.snapshot import Identity, Snapshot
+from tests.looks import FACTS, Scripted, look
 
 FLIGHTS = Path(__file__).parents[1] / "data" / "flights"
 FIRST = FLIGHTS / "F31_Mohtat2020_P10_1.csv.gz"
@@ -168,3 +170,58 @@ def test_health_is_unknown_until_the_capacity_is_known() -> None:
     assert estimator.update(looks[0]).soh_pct == pytest.approx(97.0, abs=8.0)
     estimator = Estimator(facts)
     assert estimator.update(looks[0]).soh_pct is None
+
+
+# ---------------------------------------------------------------------- while a service runs
+
+
+def hover(t: int, serial: int) -> Snapshot:
+    return look(float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(serial=serial))
+
+
+def stepped(memory: PackMemory, serials: list[int], vehicle: VehicleState = UNHEARD) -> Monitor:
+    source = Scripted(look(0.0))
+    monitor = Monitor(source, FACTS, packs=memory)
+    for t, serial in enumerate(serials):
+        source.snapshot = hover(t, serial)
+        monitor.step(float(t), vehicle)
+    return monitor
+
+
+def test_a_landing_keeps_what_the_flight_has_taught(tmp_path: Path) -> None:
+    source = Scripted(look(0.0))
+    monitor = Monitor(source, FACTS, packs=LearnedPacks(tmp_path))
+    for t in range(201):
+        assert list(tmp_path.iterdir()) == []
+        source.snapshot = hover(t, 7)
+        monitor.step(float(t), VehicleState(armed=t < 200))
+    assert [path.name for path in tmp_path.iterdir()] == ["serial 7.json"]
+
+
+def test_of_packs_that_are_swapped_each_keeps_its_own(tmp_path: Path) -> None:
+    packs = LearnedPacks(tmp_path)
+    monitor = stepped(packs, [7] * 200 + [8] * 200 + [7] * 200)
+    monitor.keep()
+    found = {pack: packs.load(f"serial {pack}") for pack in (7, 8)}
+    assert {pack: known and known.flights for pack, known in found.items()} == {7: 2, 8: 1}
+
+
+def test_a_lesson_is_written_beside_the_loop_and_known_at_once(tmp_path: Path) -> None:
+    kept = KeptBeside(LearnedPacks(tmp_path))
+    stepped(kept, [7] * 200).keep()
+    told = kept.load("serial 7")
+    kept.close()
+    assert told is not None
+    again = LearnedPacks(tmp_path).load("serial 7")
+    assert again is not None
+    assert np.array_equal(again.cells.mean, told.cells.mean)
+
+
+def test_a_folder_that_cannot_be_written_is_logged_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    kept = KeptBeside(LearnedPacks(tmp_path / "file" / "learned"))
+    stepped(kept, [7] * 200).keep()
+    kept.close()
+    assert "nothing is kept of this flight" in caplog.text
