@@ -122,12 +122,14 @@ class Folder:
 
     def _make_room(self) -> None:
         """Delete the oldest files while there is too much, capsules after all others."""
-        runs = [path for path in self._folder.glob("run-*.rec") if not self._is_open(path)]
+        runs = self._folder.glob("run-*.rec")
         capsules = (self._folder / _INCIDENTS).glob("run-*.rec")
+        # By the number of the run, of which a hundred thousandth has one digit more.
         files = [
             (path, path.stat())
             for found in (runs, capsules)
             for path in sorted(found, key=lambda path: (len(path.name.split("-")[1]), path.name))
+            if self._file is None or path != self._file.path
         ]
         held = sum(stat.st_size for _, stat in files) + self._bounds.file_bytes
         for path, stat in files:
@@ -135,9 +137,6 @@ class Folder:
             if held > self._bounds.most_bytes or days > (self._bounds.most_days or inf):
                 path.unlink()
                 held -= stat.st_size
-
-    def _is_open(self, path: Path) -> bool:
-        return self._file is not None and path == self._file.path
 
     def _encapsulate(self, incident: Incident) -> None:
         """Keep the run so far, so that a replay of it decides as the flight did."""
@@ -148,8 +147,11 @@ class Folder:
             files.insert(0, self._before.path)
         self._make_room()
         date = f"-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if unix_s() > _SANE_S else ""
-        name = f"{self._file.path.stem}-{incident.t_s:06.0f}s-{incident.why}{date}.rec"
-        path = self._folder / _INCIDENTS / name
+        folder, run = self._folder / _INCIDENTS, self._file.path.stem
+        path = folder / f"{run}-{incident.t_s:06.0f}s-{incident.why}{date}.rec"
+        # A limit that trips again and again must not fill the disk: the newest holds them all.
+        outdated = [old for old in folder.glob(f"{run}-*s-{incident.why}*.rec")
+                    if old.stem.split("-")[3] == incident.why]  # fmt: skip
         try:
             with atomic_writer(path) as capsule:
                 capsule.buffer.write(MAGIC)
@@ -160,6 +162,8 @@ class Folder:
         except ConfigError as error:
             _log.error("no capsule of %s at %.0f s: %s", incident.why, incident.t_s, error)
         else:
+            for old in outdated:
+                old.unlink(missing_ok=True)
             _log.info("what led to %s is kept in %s", incident.why, path)
 
 

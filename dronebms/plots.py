@@ -42,7 +42,7 @@ def picture(tracks: Sequence[Track], kind: str) -> bytes:
         for track, column in zip(tracks, grid.T, strict=True):
             for panel, axes in zip(PANELS, column, strict=True):
                 _draw(panel, track, axes)
-            column[0].set_title(pack_name(track.last), loc="right")
+            column[0].set_title(f"{pack_name(track.last)}\n{column[0].get_title('left')}")
         made = {"Date" if kind == "svg" else "Software": None}
         figure.savefig(file, format=kind, dpi=_DPI, metadata=made)
     return file.getvalue()
@@ -73,11 +73,12 @@ def _draw(panel: Panel, track: Track, axes: Axes) -> str:
     axes.set_xlim(0.0, max(_minutes(track)[-1], _LEAST_MIN))
     said = {CELLS: _cells, ALARMS: _alarms}.get(panel.name, _curves)(panel, track, axes)
     if not said:
-        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center")
+        said = ["no limit was tripped" if panel.name == ALARMS else "not recorded"]
+        axes.text(0.5, 0.5, said[0], transform=axes.transAxes, ha="center")
         axes.set_yticks([])
     elif panel.name != ALARMS:
         axes.legend(ncols=2)
-    return f"{title}: {'; '.join(said) or 'not recorded'}"
+    return f"{title}: {'; '.join(said)}"
 
 
 def _curves(panel: Panel, track: Track, axes: Axes) -> list[str]:
@@ -119,7 +120,7 @@ def _alarms(_: Panel, track: Track, axes: Axes) -> list[str]:
         axes.broken_barh(bars, (row - _BAR / 2, _BAR), facecolor="C1", edgecolor="black")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-1, max(len(names), 1))
-    return names or ["no limit was tripped"]
+    return names
 
 
 def _in_words(label: str, values: _Values) -> str:

@@ -134,18 +134,6 @@ def is_recording(path: Path) -> bool:
     return begin == MAGIC
 
 
-def read_start(path: Path) -> Start:
-    """Return what the first start says of the batteries.
-
-    Raises:
-        RecordingError: no start is whole.
-    """
-    for record in read_records(path, tell=lambda _: None):
-        if isinstance(record, Start):
-            return record
-    raise RecordingError(f"{path} does not say which batteries were recorded")
-
-
 def read_records(
     path: Path, progress: Progress = lambda _: None, tell: Tell = _log.warning
 ) -> Iterator[Record]:

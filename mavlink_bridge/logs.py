@@ -111,10 +111,9 @@ def _rows(events: Iterable[Event], path: Path) -> list[dict[str, float]]:
     for t_s, said in sorted(events, key=lambda event: event[0]):
         values = {name: value for name, value in said.items() if isfinite(value)}
         lasting |= {name: values[name] for name in _LASTING if name in values}
-        same = bool(rows) and rows[-1]["t_s"] == t_s
         if rows and t_s - rows[-1]["t_s"] > _LONGEST_GAP_S:
             raise FlightError(f"{path}: more than a day lies before {t_s:.0f} s")
-        if same:
+        if rows and rows[-1]["t_s"] == t_s:
             rows[-1] |= values
         elif "voltage_v" in said:
             rows.append({"t_s": t_s} | dict.fromkeys(("voltage_v", "current_a"), nan))
@@ -199,14 +198,13 @@ def _of_ulg(path: Path, battery: int, found: Found) -> Iterator[Event]:
 
 def _ulg_battery(row: Row) -> dict[str, float]:
     """Return a sample; 0 V, -1 A and a charge of -1 are unknown, 0 V a cell that is not there."""
-    names = ((name, f"cell{k}_v") for k in range(1, MAX_CELLS + 1)
-             if (name := f"voltage_cell_v[{k - 1}]") in row)  # fmt: skip
+    cells_v = (row.get(f"voltage_cell_v[{k}]", 0.0) for k in range(MAX_CELLS))
     return {
         "voltage_v": row["voltage_v"] or nan,
         "current_a": nan if row["current_a"] == -1 else row["current_a"],
         "temperature_degc": row.get("temperature", nan),
         "gauge_soc_pct": nan if row["remaining"] < 0 else row["remaining"] * 100,
-        **{column: row[name] for name, column in names if row[name] > 0},
+        **{f"cell{k}_v": cell_v for k, cell_v in enumerate(cells_v, 1) if cell_v > 0},
     }
 
 
@@ -230,17 +228,18 @@ _ULG_ROWS: Mapping[str, Callable[[Row], dict[str, float]]] = {
 
 def _of_tlog(path: Path, battery: int, _found: Found) -> Iterator[Event]:
     """Yield the samples of one source of BATTERY_STATUS: by component, then by id."""
-    heard = list(_messages(path.read_bytes()))
-    sources = sorted({_source(message) for _, message in heard if _is_battery(message)})
-    autopilot = Autopilot(0, learn=True)
+    heard, autopilot = list(_messages(path.read_bytes())), Autopilot(0, learn=True)
+    told = [message for _, message in heard if message.get_type() == "BATTERY_STATUS"]
+    sources = sorted({(message.get_srcComponent(), message.id) for message in told})
+    chosen = sources[battery : battery + 1]
     for at_us, message in heard:
         t_s = (at_us - heard[0][0]) / _US_PER_S
         autopilot.hear(message, t_s)
-        if _is_battery(message) and _source(message) in sources[battery : battery + 1]:
+        is_battery = message.get_type() == "BATTERY_STATUS"
+        if is_battery and (message.get_srcComponent(), message.id) in chosen:
             state = asdict(autopilot.state(t_s))
-            told = {row.name: state[row.field] for row in VEHICLE_COLUMNS}
-            known = {name: float(value) for name, value in told.items() if value is not None}
-            yield t_s, _sample(message) | known
+            names = (row.name for row in VEHICLE_COLUMNS if state[row.field] is not None)
+            yield t_s, _sample(message) | {name: float(state[name]) for name in names}
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
@@ -257,14 +256,6 @@ def _messages(data: bytes) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
         if message is not None:
             yield _STAMP.unpack_from(data, place)[0], message
         place = place + 1 if message is None else begin + size
-
-
-def _is_battery(message: mavlink.MAVLink_message) -> bool:
-    return bool(message.get_type() == "BATTERY_STATUS")
-
-
-def _source(message: mavlink.MAVLink_message) -> tuple[int, int]:
-    return message.get_srcComponent(), message.id
 
 
 def _sample(message: mavlink.MAVLink_message) -> dict[str, float]:

@@ -168,6 +168,19 @@ def test_what_follows_from_an_alarm_within_its_last_seconds_is_kept_when_the_run
     assert replayed(capsule) == said
 
 
+def test_the_newest_capsule_of_a_limit_holds_the_older_ones_of_its_file(tmp_path: Path) -> None:
+    line = text_of(Start(()))
+    put(
+        tmp_path,
+        Block(block_of(0, line), 0.0, is_start=True, ended=Incident(1.0, "hot", 31.0)),
+        Block(block_of(1, line), 1.0, ended=Incident(35.0, "hot_critical", 65.0)),
+        Block(block_of(2, line), 2.0, ended=Incident(70.0, "hot", 100.0)),
+    )
+    found = {re.sub(r"-20.*", "", path.name): path.stat().st_size for path in capsules(tmp_path)}
+    assert list(found) == ["run-00001-000035s-hot_critical", "run-00001-000070s-hot"]
+    assert found["run-00001-000070s-hot"] == runs(tmp_path)[0].stat().st_size
+
+
 # ---------------------------------------------------------------------- full disks
 
 

@@ -92,7 +92,7 @@ def test_capacity_and_resistance_of_one_flight_are_near_those_that_were_simulate
 
 def test_a_weak_cell_is_measured_by_its_number(whole: list[Report]) -> None:
     (healthy,) = flights_of(whole)
-    (weak,) = flights_of(survey(600.0, ("weak_cell=0.95",)))
+    (weak,) = flights_of(survey(450.0, ("weak_cell=0.95",)))
     assert weak.lowest_cell == 3
     apart = [
         (b or 0.0) - (a or 0.0)

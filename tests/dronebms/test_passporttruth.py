@@ -50,7 +50,7 @@ def test_the_capacity_of_a_flat_curve_is_not_made_up() -> None:
 
 
 def test_a_simulated_cell_that_goes_is_named_before_it_hurts_and_no_healthy_one_is() -> None:
-    for rows, _ in by_pack(lives(LIPO, PACKS, 20, step_s=STEP_S)):
+    for rows, _ in by_pack(lives(LIPO, PACKS, 14, step_s=STEP_S)):
         assert weak_cell(rows) is None
     for rows, lowest_v in by_pack(lives(LIPO, PACKS, 22, weak_from=6, step_s=STEP_S)):
         weak = weak_cell(rows)

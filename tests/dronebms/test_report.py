@@ -152,7 +152,11 @@ def test_each_battery_has_its_part() -> None:
     ]
     assert len(found[1].cells()) == 4
     assert len(shown.alternatives) == 2 * len(PANELS)
-    assert picture(found, "png").startswith(b"\x89PNG")
+    drawn = picture(found, "svg").decode()
+    for k in (1, 2):
+        assert f">battery {k}: lipo 6S 16000 mAh BatMon6 serial 4711<" in drawn
+    assert drawn.count(">no limit was tripped<") == 2
+    assert picture(found[:1], "png").startswith(b"\x89PNG")
 
 
 def test_a_damaged_recording_says_so_on_its_page(tmp_path: Path) -> None:
@@ -164,6 +168,17 @@ def test_a_damaged_recording_says_so_on_its_page(tmp_path: Path) -> None:
     recording.write_bytes(torn)
     assert main(["report", str(recording), "-o", str(out)]) == 1
     assert any(text.startswith("Missing: ") for text in Words(out.read_text("utf-8")).said)
+
+
+@pytest.mark.parametrize(("log", "cells"), [("arducopter.bin", 4), ("px4.ulg", 3)])
+def test_a_log_of_a_flight_controller_has_its_page(log: str, cells: int, tmp_path: Path) -> None:
+    out = tmp_path / "log.html"
+    told = ["--cells", str(cells), "--chemistry", "lipo", "-o", str(out)]
+    assert main(["report", str(FLIGHT.parents[1] / "logs" / log), *told]) == 0
+    shown = Words(out.read_text(encoding="utf-8"))
+    assert f"Flight report: {log}" in shown.said
+    assert shown.alternatives[0].startswith("Pack voltage, V: pack ")
+    assert ("not recorded" in shown.alternatives[3]) == log.endswith("bin")  # no temperature
 
 
 def test_every_alarm_has_room_for_its_name() -> None:

@@ -38,7 +38,6 @@ from dronebms.recording import (
     block_of,
     is_recording,
     read_records,
-    read_start,
 )
 from dronebms.replay import replay, reports
 from dronebms.sidecar import FlightOptions
@@ -102,7 +101,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         Step(0.5, UNHEARD),
     )
     write(tmp_path / "x.rec", start, *records)
-    assert read_start(tmp_path / "x.rec") == start
     assert list(read_records(tmp_path / "x.rec")) == [start, *records]
 
 
@@ -422,7 +420,7 @@ def test_a_battery_that_is_not_described_is_refused(tmp_path: Path, battery: obj
     path = tmp_path / "x.rec"
     path.write_bytes(MAGIC + block_of(0, lines({"batteries": [battery]})))
     with pytest.raises(RecordingError, match=r"block 0 holds what is no record: .* validation err"):
-        read_start(path)
+        next(read_records(path))
 
 
 def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
@@ -468,7 +466,9 @@ def test_a_recording_is_read_by_the_profile_that_the_flight_was_read_by(
         said.append(source.poll(step / 10))
         recorder.stepped(step / 10, UNHEARD)
     recorder.close()
-    (battery,) = read_start(path).batteries
+    start = next(read_records(path))
+    assert isinstance(start, Start)
+    (battery,) = start.batteries
     assert battery.gauge == gauge
     played, again = PlayedGauge(battery), []
     for record in read_records(path):

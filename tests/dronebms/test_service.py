@@ -28,7 +28,7 @@ from dronebms.errors import ConfigError
 from dronebms.gauges import SteppedGauge, TappedGauge
 from dronebms.monitor import Monitor, Report
 from dronebms.passport import FILE, Passports, SqliteFile
-from dronebms.recording import read_start
+from dronebms.recording import Start, read_records
 from dronebms.replay import reports as replayed
 from dronebms.service import Service
 from dronebms.sidecar import FlightOptions
@@ -138,7 +138,9 @@ def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
     assert board.threads == {"bus /dev/i2c-1"}
 
     path = tmp_path / "runs" / "run-00001.rec"
-    assert [told.gauge for told in read_start(path).batteries] == ["generic", "auto"]
+    start = next(read_records(path))
+    assert isinstance(start, Start)
+    assert [told.gauge for told in start.batteries] == ["generic", "auto"]
     again = list(replayed(path, FlightOptions(), lambda _: None))
     assert [decided(report) for report in again] == [decided(report) for report in reports]
 
