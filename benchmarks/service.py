@@ -37,9 +37,9 @@ def service(folder: Path, ground: socket.socket) -> Iterator["subprocess.Popen[b
             process.terminate()
 
 
-def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has had."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+def cpu_s(task: Path) -> float:
+    """Return the processor time that a process, or a thread of it, has had."""
+    fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -50,9 +50,10 @@ def memory_mib(pid: int) -> tuple[float, float]:
     return kib["Rss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024
 
 
-def watched(pid: int, seconds: float, viewers: list[socket.socket]) -> tuple[float, int]:
+def watched(pid: int, seconds: float, viewers: list[socket.socket]) -> tuple[str, int]:
     """Return the share of a core over some seconds, and how many lines the viewers got."""
-    before_s, began_s, lines = cpu_s(pid), monotonic(), 0
+    tasks = Path(f"/proc/{pid}"), Path(f"/proc/{pid}/task/{pid}")
+    before_s, began_s, lines = [cpu_s(task) for task in tasks], monotonic(), 0
     while (spent_s := monotonic() - began_s) < seconds:
         sleep(0.2)
         for viewer in viewers:
@@ -60,7 +61,10 @@ def watched(pid: int, seconds: float, viewers: list[socket.socket]) -> tuple[flo
                 lines += viewer.recv(_MIB).count(b"\n")
             except BlockingIOError:
                 continue
-    return (cpu_s(pid) - before_s) / spent_s, lines
+    whole, loop = (
+        100 * (cpu_s(task) - at_s) / spent_s for task, at_s in zip(tasks, before_s, strict=True)
+    )
+    return f"{whole:7.2f} % of a core, {loop:.2f} % of it the loop", lines
 
 
 def main() -> None:
@@ -85,11 +89,11 @@ def main() -> None:
         process = stack.enter_context(service(folder, ground))
         ground.recv(2000)
         print(
-            f"start to first frame            {monotonic() - began_s:8.2f} s   (cpu {cpu_s(process.pid):.2f} s)"
+            f"start to first frame            {monotonic() - began_s:8.2f} s   (cpu {cpu_s(Path(f'/proc/{process.pid}')):.2f} s)"
         )
         sleep(3.0)
         alone, _ = watched(process.pid, seconds, [])
-        print(f"two packs at 10 Hz, nobody looks {100 * alone:7.2f} % of a core")
+        print(f"two packs at 10 Hz, nobody looks {alone}")
         viewers = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(VIEWERS)]
         for viewer in viewers:
             viewer.connect(str(folder / "s.sock"))
@@ -97,7 +101,7 @@ def main() -> None:
         good = viewers[STUCK:]
         share, lines = watched(process.pid, seconds, good)
         print(
-            f"{VIEWERS} viewers, {STUCK} of them stuck     {100 * share:7.2f} % of a core, {lines / len(good) / seconds:.1f} lines/s each"
+            f"{VIEWERS} viewers, {STUCK} of them stuck     {share}, {lines / len(good) / seconds:.1f} lines/s each"
         )
         rss, own = memory_mib(process.pid)
         print(f"resident memory                 {rss:8.1f} MiB, {own:.1f} of it not shared")

@@ -66,11 +66,12 @@ class Keeper:
         self._path = path
         self._number = 0
         self._saved_s: float | None = None
-        self._program, self._boot_id = _program(), _BOOT_ID.read_text().strip()
+        self._program, self._boot_id = _program(), ""
         self.kept: Kept | None = None
         self.start_s = 0.0  # of the loop's clock: it goes on where the earlier run stopped
         self._file: int | None = None
         try:
+            self._boot_id = _BOOT_ID.read_text().strip()
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one service writes it

@@ -85,7 +85,7 @@ def battery_status(
         current_battery=_current_ca(snapshot.current_a),
         current_consumed=_nearest(_consumed_mah(report), 1.0, _COUNTS, _UNKNOWN),
         energy_consumed=_nearest(estimate.used_wh, _HJ_PER_WH, _COUNTS, _UNKNOWN),
-        battery_remaining=_floor(estimate.soc_pct, _PERCENTAGES, _UNKNOWN),
+        battery_remaining=_floor(_charge_pct(report), _PERCENTAGES, _UNKNOWN),
         # 0 means unknown, so that the end itself is sent as one second.
         time_remaining=_floor(estimate.remaining_s, _TIMES_S, _UNKNOWN_S),
         charge_state=_charge_state(status.severity, status.fault_bits, snapshot.current_a),
@@ -93,6 +93,17 @@ def battery_status(
         mode=mavlink.MAV_BATTERY_MODE_UNKNOWN,
         fault_bitmask=status.fault_bits & _UINT32_MAX,
     )
+
+
+def _charge_pct(report: "Report") -> float | None:
+    """Return the charge; an estimate that stands still without a current is bounded by the gauge.
+
+    A current beyond a gauge's word is unknown while it flows, and PX4 acts on nothing but this.
+    """
+    told, gauge = report.estimate.soc_pct, report.snapshot.soc_pct
+    if report.snapshot.current_a is None and told is not None and gauge is not None:
+        return min(told, gauge)
+    return told
 
 
 def smart_battery_info(

@@ -135,6 +135,26 @@ def test_otherwise_it_begins_anew(tmp_path: Path, gap_s: float, other: dict[str,
     assert all(pct < 99.0 for pct in known) or other.get("seed")
 
 
+@pytest.mark.parametrize("absent_s", [10.0, 70.0])
+def test_a_pack_that_lost_power_while_the_computer_restarted_is_absent_until_it_is_recognised(
+    tmp_path: Path, absent_s: float
+) -> None:
+    flight = Flight(f"unplug@120-{121 + absent_s:g}")  # nobody answers on the wire
+    first = flight.monitor()
+    before = flight.fly(first, 120.0)[-1]
+    second = flight.monitor()
+    second.go_on(through_a_file(tmp_path / "k", flight, first.memory(before.t_s)))
+    flight.step += 10
+    away = flight.fly(second, 121.0 + absent_s)
+    assert {report.snapshot.voltage_v for report in away} == {None}
+    assert {report.estimate.soc_pct for report in away} == {None}
+    assert {report.estimate.remaining_s for report in away} == {None}
+    back = flight.fly(second, 131.0 + absent_s)[-1]
+    assert back.estimate.used_mah is not None
+    assert before.estimate.used_mah is not None
+    assert (back.estimate.used_mah > before.estimate.used_mah) is (absent_s < 60.0)
+
+
 # ------------------------------------------------------------------------- the file
 
 

@@ -231,6 +231,18 @@ def test_percentages_are_rounded_down(soc_pct: float | None, remaining_pct: int)
 
 
 @pytest.mark.parametrize(
+    ("current_a", "gauge_pct", "told_pct"),
+    [(None, 13.9, 13), (None, 95.0, 80), (None, None, 80), (12.0, 13.9, 80)],
+)
+def test_without_a_current_no_more_is_told_than_the_gauge_says(
+    current_a: float | None, gauge_pct: float | None, told_pct: int
+) -> None:
+    report = a_report(soc_pct=80.9, current_a=current_a)
+    report = replace(report, snapshot=replace(report.snapshot, soc_pct=gauge_pct))
+    assert battery_status(report).battery_remaining == told_pct
+
+
+@pytest.mark.parametrize(
     ("remaining_s", "time_remaining"),
     [(600.9, 600), (1.0, 1), (0.4, 1), (0.0, 1), (-5.0, 1), (1e12, 0x7FFFFFFF)]
     + [(value, 0) for value in NOT_NUMBERS],
@@ -375,6 +387,9 @@ ANY_VALUES = st.fixed_dictionaries(
 )
 
 
+GAUGE_PCT = 79.0  # of the report that is varied
+
+
 def is_number(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
@@ -396,7 +411,8 @@ def test_any_report_is_told_within_resolution_or_as_unknown(values: dict[str, An
         assert is_near(shown.current_a, values["current_a"], 0.01, -327.68, 327.67)
     assert (shown.remaining_pct is None) is not is_number(values["soc_pct"])
     if shown.remaining_pct is not None:
-        assert is_near(shown.remaining_pct, values["soc_pct"], 1.0, 0, 100)
+        bound = GAUGE_PCT if values["current_a"] is None else math.inf
+        assert is_near(shown.remaining_pct, min(values["soc_pct"], bound), 1.0, 0, 100)
         assert shown.remaining_pct <= max(values["soc_pct"], 0)
     assert (shown.remaining_s is None) is not is_number(values["remaining_s"])
     if shown.remaining_s is not None:
