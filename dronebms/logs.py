@@ -9,6 +9,7 @@ Source: sd-daemon(3) for the priorities, systemd.exec(5) for JOURNAL_STREAM.
 import json
 import logging
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,9 @@ _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, loggin
 
 def start(clock: Clock, *, as_json: bool, environ: Mapping[str, str] = os.environ) -> None:
     """Log to stderr from now on, in the way of the journal when it is what reads it."""
+    if sys.stderr is None:  # closed: its number may by now be a recording's
+        logging.disable()
+        return
     handler = _Lines()
     handler.addFilter(Sparing(clock))
     handler.setFormatter(JsonLine() if as_json else TextLine(journal=_is_journal(environ)))

@@ -39,7 +39,8 @@ _MARK = b"DBK1"
 _MOST_TRIES = 3
 _STEADY_S = 5.0  # a run that lived so long was not brought down by what it went on from
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_ROOTS = {"dronebms", "smartbattery", "numpy", "collections", "types"}
+_ROOTS = {"dronebms", "smartbattery", "numpy", "collections"}
+_ODD = (pickle.PickleError, TypeError, AttributeError, ImportError, EOFError)  # of a pickle
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +90,11 @@ class Keeper:
 
     def state(self) -> Any:  # noqa: ANN401 - whatever was kept
         """Return what the earlier run kept, None when there is nothing to go on from."""
-        return None if self.kept is None else _Reader(io.BytesIO(self.kept.state)).load()
+        try:
+            return None if self.kept is None else _Reader(io.BytesIO(self.kept.state)).load()
+        except _ODD as error:
+            _log.error("this run begins anew: what is kept cannot be read: %s", error)
+            return None
 
     def step(self, now_s: float, state: Callable[[], object]) -> None:
         """Keep the state, if a second has passed."""
@@ -98,7 +103,11 @@ class Keeper:
         self._saved_s = now_s
         tries = 0 if self.kept is None or now_s - self.start_s > _STEADY_S else self.kept.tries
         told = io.BytesIO()
-        _Writer(told, pickle.HIGHEST_PROTOCOL).dump(state())
+        try:
+            _Writer(told, pickle.HIGHEST_PROTOCOL).dump(state())
+        except _ODD as error:  # must not stop protection
+            _log.error("a restart would begin anew: what is known cannot be kept: %s", error)
+            return
         self._write(Kept(self._program, self._boot_id, boot_s(), now_s, told.getvalue(), tries))
 
     def close(self) -> None:
@@ -149,7 +158,10 @@ class Keeper:
     def _write(self, kept: Kept) -> None:
         told = (kept.program, kept.boot_id, kept.boot_s, kept.t_s, kept.tries)
         body = json.dumps(told).encode() + b"\n" + kept.state
-        if self._file is None or _HEAD.size + len(body) > _PLACE_BYTES:
+        if self._file is None:
+            return
+        if _HEAD.size + len(body) > _PLACE_BYTES:
+            _log.error("a restart would begin anew: %d bytes are too many to keep", len(body))
             return
         self._number += 1
         head = _HEAD.pack(_MARK, self._number, len(body), zlib.crc32(body, self._number))
@@ -162,7 +174,11 @@ class Keeper:
 class _Writer(pickle.Pickler):
     """A pickler that knows read-only mappings."""
 
-    dispatch_table = {MappingProxyType: lambda mapping: (MappingProxyType, (dict(mapping),))}  # noqa: RUF012 - pickle's own way
+    dispatch_table = {MappingProxyType: lambda mapping: (_read_only, (dict(mapping),))}  # noqa: RUF012 - pickle's own way
+
+
+def _read_only(items: dict[str, float]) -> MappingProxyType[str, float]:
+    return MappingProxyType(items)
 
 
 class _Reader(pickle.Unpickler):

@@ -112,3 +112,11 @@ def test_a_log_that_nobody_reads_holds_nothing_up() -> None:
         assert process.stderr is not None
         first = process.stderr.readline()
     assert first == f"INFO {'a' * 999}0\n"
+
+
+def test_a_log_without_an_end_to_write_to_writes_into_nobody_elses_file(tmp_path: Path) -> None:
+    code = f"file = open({str(tmp_path / 'file')!r}, 'w'); assert file.fileno() == 2; " + STARTED
+    shell = ("sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable)
+    code = f"import logging; {code}logging.error('lost'); logging.shutdown()"
+    assert subprocess.run((*shell, code), check=False).returncode == 0  # noqa: S603 - our own code
+    assert (tmp_path / "file").read_text() == ""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import random
 import signal
 import socket
@@ -10,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -216,11 +217,30 @@ def test_nothing_is_believed_of_a_file_that_others_may_write(tmp_path: Path) -> 
         assert keeper.state() is None
 
 
-def test_nothing_of_anybody_elses_is_made(tmp_path: Path) -> None:
+def test_nothing_of_anybody_elses_is_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with closing(Keeper(tmp_path / "k")) as keeper:
         keeper.step(0.0, lambda: subprocess.run)
-    with closing(Keeper(tmp_path / "k")) as keeper, pytest.raises(pickle.UnpicklingError):
-        keeper.state()
+    with closing(Keeper(tmp_path / "k")) as keeper:
+        assert keeper.state() is None
+    assert "subprocess.run is not kept" in caplog.text
+
+
+def test_a_whole_look_at_a_pack_is_kept_with_its_read_only_parts(tmp_path: Path) -> None:
+    flight = Flight()
+    look = flight.fly(flight.monitor(), 2.0)[-1].snapshot
+    empty = replace(look, read_at_s=MappingProxyType({}))
+    assert through_a_file(tmp_path / "k", flight, (look, empty)) == (look, empty)
+
+
+def test_what_cannot_be_kept_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Keeper(tmp_path / "k")) as keeper, socket.socket() as unkept:
+        keeper.step(0.0, lambda: "state")
+        keeper.step(1.0, lambda: unkept)
+    assert "cannot be kept" in caplog.text
+    with closing(Keeper(tmp_path / "k")) as keeper:
+        assert keeper.state() == "state"
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(

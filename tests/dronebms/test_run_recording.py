@@ -169,7 +169,7 @@ def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) ->
         for index, (bus, world) in enumerate(buses)
     ]  # fmt: skip
     loop = Loop(clock, buses[1][1].vehicle, monitors, recorder)
-    said = list(loop.reports(step / 10 for step in range(1500)))
+    said = list(loop.reports(step / 10 for step in range(900)))
     recorder.close()
     again = list(reports(path, FlightOptions(), lambda _: None))
     assert again == said

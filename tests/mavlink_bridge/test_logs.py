@@ -90,7 +90,9 @@ def test_a_bin_has_the_vehicle_that_mavlogdump_shows() -> None:
     def time(row: Row) -> float:
         return float(row["TimeUS"]) / 1e6
 
-    shown = {kind: mavlogdump(BIN, kind) for kind in ("POS", "GPS", "ARM", "ORGN")}
+    kinds = ("POS", "GPS", "ARM", "ORGN")
+    every = mavlogdump(BIN, *kinds)
+    shown = {kind: [row for row in every if row["kind"] == kind] for kind in kinds}
     home = [row for row in shown["ORGN"] if row["Type"] == 1]
     compared = 0
     for row in rows_of(read_log(BIN, LIPO_4S)):
@@ -276,7 +278,7 @@ def test_a_damaged_log_is_a_flight_or_one_sentence_and_never_chatter(
     data, other = path.read_bytes(), tmp_path / f"x{path.suffix}"
     sentences: list[str] = []
     random, flights = Random(1), 0  # noqa: S311 - damage, no secret
-    for turn in range(60):
+    for turn in range(36):
         if turn % 3 == 0:
             bad = data[: random.randrange(len(data))]
         elif turn % 3 == 1:
@@ -293,6 +295,6 @@ def test_a_damaged_log_is_a_flight_or_one_sentence_and_never_chatter(
             flights += 1
         except FlightError as error:
             sentences.append(str(error))
-    assert flights > 20
+    assert flights > 12
     assert all(text.startswith(str(other)) and "\n" not in text for text in sentences)
     assert capfd.readouterr() == ("", "")
