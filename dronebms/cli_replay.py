@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from dronebms import replay as flown
 from dronebms.cli_exit import DONE, FAILED, say
+from dronebms.learning import LEARNED, LearnedPacks
 from dronebms.monitor import Report
 from dronebms.replay import ReadFlight
 from dronebms.sidecar import FlightOptions
@@ -20,7 +21,8 @@ def replay(options: argparse.Namespace) -> int:
     """Replay, write the predictions, print the summary; 1 when a part of it is missing."""
     # The predictions have stdout to themselves when they are asked for there.
     talk, missing = sys.stderr if options.out == "-" else sys.stdout, list[str]()
-    with played(options, missing) as reports:
+    packs = None if options.state_dir is None else LearnedPacks(options.state_dir / LEARNED)
+    with played(options, missing, packs) as reports:
         lines = flown.replay(options.flight, reports, options.out)
     print("\n".join(lines), file=talk)
     return complete(missing)
@@ -36,12 +38,15 @@ def flight_reader(battery: int = 0) -> ReadFlight:
 
 
 @contextmanager
-def played(options: argparse.Namespace, missing: list[str]) -> Iterator[Iterator[Report]]:
+def played(
+    options: argparse.Namespace, missing: list[str], packs: LearnedPacks | None = None
+) -> Iterator[Iterator[Report]]:
     """Give the steps of a flight, and show on a terminal how far they are.
 
     Args:
         options: the flight, and what a user knows of its pack.
         missing: takes a sentence for each part that cannot be read.
+        packs: what was learned of packs in earlier flights; this flight's lesson is kept there.
     """
     told = FlightOptions(
         cells=options.cells,
@@ -58,6 +63,7 @@ def played(options: argparse.Namespace, missing: list[str]) -> Iterator[Iterator
             lambda share: bar.update(task, completed=share),
             missing.append,
             flight_reader(options.battery - 1),
+            packs,
         )
 
 

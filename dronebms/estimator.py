@@ -5,30 +5,37 @@ heard, or not long enough to tell, is `None`.
 """
 
 import math
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from dronebms.answers import ENDED, MAX_STEP_GAP_S, Remaining, Shown
 from dronebms.battery import BatteryFacts
-from dronebms.cellfilter import CellFilter, temperature_factor
-from dronebms.forecast import Remaining, max_current, remaining
+from dronebms.calibration import FITTED, Constants
+from dronebms.cellfit import CellFit, Now
+from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel
+from dronebms.forecast import Ahead, futures, max_current
+from dronebms.gaugeword import GaugeWord, first_odds, odds_at_end, quantiles, weighed
+from dronebms.home import Homeward, WayHome
+from dronebms.learning import Learned, Recall, nothing_known
 from dronebms.load import Load
-from dronebms.plausible import LONE_S
+from dronebms.readings import End, Reading, Second, read
+from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.warming import Warming
 from smartbattery.snapshot import Snapshot
 
-_SECOND_S = 1.0 - 1e-6
-_END_MEAN_S = 5.0  # the end: this mean at the cut-off ...
-_END_INSTANT_V = 0.25  # ... or one instant this far below it (DESIGN.md, section 4)
 _COAST_S = 60.0  # silence through which a forecast is still worth counting down
 _FORGET_S = 600.0  # silence after which the pack may have been charged or changed
 _UNTOLD_MAH = 5000.0
-_GAUGE_FULL_SD = 0.16  # ln: how far gauges' full charge capacities are off (stale learning)
 _LOAD_C = 0.15  # of the capacity; below it nothing flies
 _STEP_C = 0.08
-_UNKNOWN_CHARGE_SD = 0.2
+_NO_CELL_V = 1.5  # nothing begins with a cell below that
+_UNKNOWN_CHARGE_SD = 0.25
 _UNKNOWN_RESISTANCE_SD = 0.3
+_UNKNOWN_HEALTH_SD = 0.06
 _DISAGREE_S = 15.0
-_RECOVER_PCT_S = 0.1  # how fast the charge shown may rise while discharging
-_MAX_STEP_GAP_S = 3.0
+_FIRST_HORIZON_S = 600.0
+_TAUGHT_FRAC = 0.15  # of the capacity that must flow before a flight teaches
+_LOW, _HIGH = 0.05, 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,115 +63,146 @@ class Estimate:
     used_wh: float | None = None
 
 
-@dataclass(slots=True)
-class _Sample:
-    """One reading, or the mean of a second of them: the weakest cell, the pack's load."""
-
-    t_s: float
-    cell_v: float
-    current_a: float
-    pack_v: float
-
-
 class Estimator:
-    """One pack from its first sample on; starts again when another pack is plugged in."""
+    """One pack from its first sample on; starts again when another pack is plugged in.
 
-    def __init__(self, facts: BatteryFacts) -> None:
+    Args:
+        facts: what is told of the pack.
+        recall: what was learned of a pack in earlier flights, by its id or serial number.
+        constants: what is believed before a pack has shown anything.
+        make_load: what judges the load to come; a benchmark knows the future here.
+    """
+
+    def __init__(
+        self,
+        facts: BatteryFacts,
+        recall: Recall = nothing_known,
+        constants: Constants = FITTED,
+        make_load: Callable[[float, float | None, Constants], Load] = Load,
+    ) -> None:
         self._facts = facts
+        self._make_load = make_load
+        self.recall = recall
+        self._constants = constants
         self._serial: int | None = None
         self._restart()
 
-    def update(self, snapshot: Snapshot) -> Estimate:
+    def __getstate__(self) -> dict[str, object]:
+        """Return all but where packs are recalled from, which is another run's own."""
+        return self.__dict__ | {"recall": nothing_known}
+
+    def update(self, snapshot: Snapshot, vehicle: VehicleState = UNHEARD) -> Estimate:
         """Take in a snapshot, old or new, and say what is left at its time."""
         serial = snapshot.identity.serial
         if serial is not None and self._serial is not None and serial != self._serial:
             self._restart()
         self._serial = serial if serial is not None else self._serial
-        sample = self._sample(snapshot)
-        if sample is not None:
-            if self._last is not None and sample.t_s - self._last.t_s > _FORGET_S:
+        self._vehicle = vehicle
+        self._cells = self._facts.cells or snapshot.identity.cells or len(snapshot.cells_v)
+        heard_s = None if self._last is None else self._last.t_s
+        reading = read(snapshot, self._cells, heard_s)
+        if reading is not None and (self._cell is not None or reading.cell_v > _NO_CELL_V):
+            if self._last is not None and reading.t_s - self._last.t_s > _FORGET_S:
                 self._restart()
-            self._take(sample, snapshot)
+            self._take(reading, snapshot)
         return self._estimate(snapshot.t_s)
 
+    @property
+    def pack(self) -> str | None:
+        """Under which name this pack is remembered; None is a pack that cannot be told."""
+        told = self._facts.pack_id
+        return told if told is not None or self._serial is None else f"serial {self._serial}"
+
+    def learn(self) -> Learned | None:
+        """Return what is known of the pack after this flight, None when it has taught nothing."""
+        cell, load, before = self._cell, self._load, self._learned
+        if cell is None or load is None or self._used_as < _TAUGHT_FRAC * cell.model.capacity_as:
+            return None
+        return Learned(
+            cells=cell.learned(),
+            gauge_odds=self._odds,
+            usual_w=load.usual_w,
+            first_fast=float(cell.x[FAST]) if before is None else before.first_fast,
+            rated_mah=cell.model.capacity_as / 3.6,
+            flights=1 if before is None else before.flights + 1,
+        )
+
     def _restart(self) -> None:
-        self._cells = 0
-        self._cell: CellFilter | None = None
+        self._cell: CellFit | None = None
         self._load: Load | None = None
-        self._last: _Sample | None = None  # newest reading
-        self._mean: _Sample | None = None  # newest whole second
-        self._pending: list[tuple[float, _Sample]] = []  # weights in seconds, readings
-        self._recent: deque[tuple[float, float]] = deque()
-        self._deep_s: float | None = None  # since when far below the cut-off
-        self._ended = False
+        self._learned: Learned | None = None
+        self._last: Reading | None = None  # newest reading
+        self._mean: Reading | None = None  # newest whole second
+        self._second = Second()
+        self._end = End(self._facts.cutoff_v)
+        self._warming = Warming()
+        self._homeward = Homeward()
+        self._word: GaugeWord | None = None
         self._forecast: Remaining | None = None
-        self._forecast_at_s = 0.0
-        self._shown_pct: float | None = None
-        self._shown_at_s = 0.0
-        self._agreed_s: float | None = None  # when the filter last followed a reading
-        self._used_as = self._used_ws = 0.0
-        self._full_heard = False
+        self._forecast_at_s = self._ahead_w = self._odds = 0.0
+        self._shown = Shown()
+        self._agreed_s: float | None = None  # when the fit last followed a reading
+        self._used_as, self._used_ws, self._full_heard = 0.0, 0.0, False
 
-    # ------------------------------------------------------------------ readings
-
-    def _sample(self, snapshot: Snapshot) -> _Sample | None:
-        """Return the snapshot as a reading, None when it holds no new one."""
-        read_s = snapshot.read_at_s.get("voltage_v")
-        if snapshot.voltage_v is None or snapshot.current_a is None or read_s is None:
-            return None
-        if self._last is not None and read_s <= self._last.t_s:
-            return None
-        self._cells = self._facts.cells or snapshot.identity.cells or len(snapshot.cells_v)
-        if self._cells == 0:
-            return None
-        lowest = snapshot.lowest_cell()
-        cell_v = snapshot.voltage_v / self._cells if lowest is None else lowest[1]
-        return _Sample(read_s, cell_v, snapshot.current_a, snapshot.voltage_v)
-
-    def _take(self, sample: _Sample, snapshot: Snapshot) -> None:
-        cell = self._cell or self._start(sample, snapshot)
-        last, self._last = self._last, sample
-        self._watch_end(sample)
-        if snapshot.temperature_degc is not None:
-            cell.temperature_g = temperature_factor(snapshot.temperature_degc)
-        if snapshot.full_mah is not None and not self._full_heard:
-            self._full_heard = True
-            cell.believe_capacity(snapshot.full_mah / 1000.0, _GAUGE_FULL_SD)
+    def _take(self, reading: Reading, snapshot: Snapshot) -> None:
+        cell = self._cell or self._start(reading, snapshot)
+        last, self._last = self._last, reading
+        cell.heat(snapshot.temperature_degc)
+        self._hear_gauge(cell, snapshot)
+        ended = self._end.reached
+        self._end.update(reading)
+        if self._end.reached and not ended and self._word is not None:
+            self._odds = odds_at_end(self._odds, self._word, float(cell.x[CHARGE]))
         if last is None:
-            self._mean = sample
+            self._mean = reading
             return
-        dt_s = sample.t_s - last.t_s
-        self._used_as += (last.current_a + sample.current_a) / 2 * dt_s
-        self._used_ws += (last.current_a + sample.current_a) / 2 * sample.pack_v * dt_s
-        self._pending.append((dt_s, sample))
-        if sum(weight for weight, _ in self._pending) >= _SECOND_S:
-            self._second(cell, last)
+        dt_s = reading.t_s - last.t_s
+        self._used_as += (last.current_a + reading.current_a) / 2 * dt_s
+        self._used_ws += (last.current_a + reading.current_a) / 2 * reading.pack_v * dt_s
+        full = self._second.add(dt_s, reading)
+        if full is not None:
+            self._whole_second(cell, last, *full)
 
-    def _start(self, sample: _Sample, snapshot: Snapshot) -> CellFilter:
-        told_mah = self._facts.capacity_mah or snapshot.identity.design_mah or snapshot.full_mah
+    def _start(self, reading: Reading, snapshot: Snapshot) -> CellFit:
+        facts = self._facts
+        told_mah = facts.capacity_mah or snapshot.identity.design_mah or snapshot.full_mah
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
-        cell = CellFilter(self._facts.chemistry, capacity_ah, told=told_mah is not None)
-        cell.temperature_g = temperature_factor(snapshot.temperature_degc)
+        learned = None if self.pack is None else self.recall(self.pack)
+        if learned is not None and told_mah is not None and learned.rated_mah != told_mah:
+            learned = None  # another pack under the same name
+        told, c = told_mah is not None, self._constants
+        model = CellModel(facts.chemistry, capacity_ah, told=told, constants=c)
+        cell = CellFit(model, None if learned is None else learned.cells)
+        cell.heat(snapshot.temperature_degc)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
-        cell.start(sample.cell_v, sample.current_a, gauge_frac)
-        nominal_v = cell.curve(0.5)[0] * self._cells
-        self._load = Load(_LOAD_C * capacity_ah * nominal_v)
-        self._cell = cell
+        cell.start(reading.cell_v, reading.current_a, gauge_frac)
+        threshold_w = _LOAD_C * capacity_ah * facts.chemistry.full_cell_v * self._cells
+        usual_w = None if learned is None else learned.usual_w
+        self._load = self._make_load(threshold_w, usual_w, c)
+        self._cell, self._learned = cell, learned
         return cell
 
-    def _second(self, cell: CellFilter, last: _Sample) -> None:
-        """Feed the filter with the mean of the readings that are pending."""
-        total_s = sum(weight for weight, _ in self._pending)
+    def _hear_gauge(self, cell: CellFit, snapshot: Snapshot) -> None:
+        full_mah, remaining_mah = snapshot.full_mah, snapshot.remaining_mah
+        if full_mah is None or full_mah <= 0:
+            return
+        if not self._full_heard:
+            self._full_heard = True
+            if self._learned is not None:
+                self._odds = self._learned.gauge_odds
+            else:
+                self._odds = first_odds(full_mah * 3.6 / cell.model.capacity_as, self._constants)
+                cell.believe_capacity(full_mah / 1000.0)
+        if remaining_mah is not None:
+            self._word = GaugeWord(remaining_mah * 3.6, full_mah * 3.6)
 
-        def mean(of: str) -> float:
-            return float(sum(w * getattr(s, of) for w, s in self._pending)) / total_s
-
-        now = _Sample(self._pending[-1][1].t_s, mean("cell_v"), mean("current_a"), mean("pack_v"))
-        gap = self._pending[-1][0] > _MAX_STEP_GAP_S
-        self._pending = []
+    def _whole_second(
+        self, cell: CellFit, last: Reading, total_s: float, last_dt_s: float, now: Reading
+    ) -> None:
+        """Feed the fit with the mean of a second of readings."""
+        gap = last_dt_s > MAX_STEP_GAP_S
         counted_a = (last.current_a + now.current_a) / 2 if gap else now.current_a
-        doubt_a = abs(last.current_a - now.current_a) / 2 if gap else 0.0
-        cell.advance(total_s, counted_a, doubt_a)
+        cell.advance(total_s, counted_a, abs(last.current_a - now.current_a) / 2 if gap else 0.0)
         if cell.measure(now.cell_v, now.current_a):
             self._agreed_s = now.t_s
         elif self._agreed_s is None:  # it began with a reading that was none
@@ -172,92 +210,91 @@ class Estimator:
             return
         elif now.t_s - self._agreed_s > _DISAGREE_S:
             cell.doubt()
+            self._agreed_s = now.t_s
         before, self._mean = self._mean, now
-        if before is not None and now.t_s - before.t_s < _MAX_STEP_GAP_S:
+        if before is not None and now.t_s - before.t_s < MAX_STEP_GAP_S:
             di_a = now.current_a - before.current_a
-            if abs(di_a) > _STEP_C * cell.capacity_as / 3600.0:
+            if abs(di_a) > _STEP_C * cell.model.capacity_as / 3600.0:
                 cell.measure_step(now.cell_v - before.cell_v, di_a)
         if self._load is not None:
-            self._load.update(total_s, max(now.pack_v * counted_a, 0.0))
-        self._predict(cell, now)
+            power_w = max(now.pack_v * counted_a, 0.0)
+            self._load.update(total_s, power_w)
+            if self._load.present:
+                self._warming.update(now.t_s, cell.degc)
+                self._homeward.update(now.t_s, total_s, self._vehicle, power_w)
+            self._predict(cell, self._load, now.t_s)
 
-    # ------------------------------------------------------------------ answers
-
-    def _watch_end(self, sample: _Sample) -> None:
-        """Latch the end of the pack. A lone absurd reading, however often polled, is no end."""
-        cutoff_v = self._facts.cutoff_v
-        if sample.cell_v > cutoff_v - _END_INSTANT_V:
-            self._deep_s = None
-        elif self._deep_s is None:
-            self._deep_s = sample.t_s
-        deep = self._deep_s is not None and sample.t_s - self._deep_s >= LONE_S
-        recent = self._recent
-        recent.append((sample.t_s, sample.cell_v))
-        while len(recent) > 1 and recent[1][0] <= sample.t_s - _END_MEAN_S:
-            recent.popleft()
-        spans = len(recent) > 1 and sample.t_s - recent[0][0] >= _END_MEAN_S - _SECOND_S
-        mean_v = sum(v for _, v in recent) / len(recent)
-        self._ended |= deep or (spans and mean_v <= cutoff_v)
-
-    def _predict(self, cell: CellFilter, now: _Sample) -> None:
-        self._forecast_at_s = now.t_s
-        load = self._load
-        if load is None or not load.present:
+    def _predict(self, cell: CellFit, load: Load, now_s: float) -> None:
+        before, since_s = self._forecast, now_s - self._forecast_at_s
+        self._forecast_at_s = now_s
+        if not load.present:
             self._forecast = None
             return
-        horizon_s = 600.0 if self._forecast is None else self._forecast.median_s
-        power_w, power_sd = load.ahead(horizon_s)
-        self._forecast = remaining(
-            cell, self._facts.cutoff_v, power_w / self._cells, power_sd, load.ripple_frac
+        horizon_s = _FIRST_HORIZON_S if before is None else before.median_s
+        self._ahead_w, power_sd = load.ahead(horizon_s)
+        ahead = Ahead(self._ahead_w / self._cells, power_sd, load.ripple_frac, self._warming.degc_s)
+        own = futures(cell, self._facts.cutoff_v, ahead)
+        capacity_as = cell.model.capacity_as * math.exp(float(cell.x[CAPACITY]))
+        counted_as = max(float(cell.x[CHARGE]), 0.0) * capacity_as
+        c, known = self._constants, self._learned is not None
+        ends_s, weights = weighed(own, counted_as, self._word, self._odds, c)
+        low_s, middle_s, high_s = map(
+            float, quantiles(ends_s, weights, (_LOW, c.middle[known], _HIGH))
         )
+        below, above = c.widen[known]
+        new = Remaining(
+            max(middle_s - below * (middle_s - low_s), 0.0),
+            middle_s,
+            middle_s + above * (high_s - middle_s),
+        )
+        self._forecast = new if before is None else before.followed_by(new, since_s)
 
     def _estimate(self, now_s: float) -> Estimate:
         cell, last = self._cell, self._last
         if cell is None or last is None or now_s - last.t_s > _COAST_S:
             return Estimate(now_s)
-        left = self._left(now_s)
-        resistance_ohm = None
-        if cell.P[1, 1] < _UNKNOWN_RESISTANCE_SD**2:
-            scale = math.exp(float(cell.x[1])) * cell.temperature_g
-            resistance_ohm = self._cells * scale * (cell.fast_ohm + cell.slow_ohm)
-        known = cell.P[0, 0] < _UNKNOWN_CHARGE_SD**2
-        cutoff_v = self._facts.cutoff_v
+        left, now = self._left(now_s), cell.now(last.current_a)
+        charge_frac = float(cell.x[CHARGE])
+        known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2
+        cutoff_v, home = self._facts.cutoff_v, WayHome()
+        if self._load is not None and self._load.present:
+            low_s = None if left is None else left.low_s
+            home = self._homeward.ahead(self._vehicle, low_s, self._ahead_w)
         return Estimate(
             t_s=now_s,
-            soc_pct=self._shown(cell, now_s) if known else None,
+            soc_pct=self._shown.pct(now_s, charge_frac, loaded=last.current_a > 0)
+            if known
+            else None,
+            soh_pct=self._health_pct(cell),
             remaining_s=None if left is None else left.median_s,
             remaining_low_s=None if left is None else left.low_s,
             remaining_high_s=None if left is None else left.high_s,
-            resistance_ohm=resistance_ohm,
-            resting_cell_v=last.cell_v + cell.sag(last.current_a) if known else None,
-            max_discharge_a=max_current(cell, cutoff_v, 10.0) if known else None,
-            max_discharge_2s_a=max_current(cell, cutoff_v, 2.0) if known else None,
-            max_discharge_30s_a=max_current(cell, cutoff_v, 30.0) if known else None,
+            home_s=home.home_s,
+            home_reserve_s=home.home_reserve_s,
+            turn_back_in_s=home.turn_back_in_s,
+            resistance_ohm=self._resistance_ohm(cell, now),
+            resting_cell_v=last.cell_v + now.sag_v if known else None,
+            max_discharge_a=max_current(cell, now, cutoff_v, 10.0) if known else None,
+            max_discharge_2s_a=max_current(cell, now, cutoff_v, 2.0) if known else None,
+            max_discharge_30s_a=max_current(cell, now, cutoff_v, 30.0) if known else None,
             used_mah=self._used_as / 3.6,
             used_wh=self._used_ws / 3600.0,
         )
 
-    def _left(self, now_s: float) -> Remaining | None:
-        if self._ended:
-            return Remaining(0.0, 0.0, 0.0)
-        if self._forecast is None:
+    def _resistance_ohm(self, cell: CellFit, now: Now) -> float | None:
+        known = cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2
+        return self._cells * (now.ohms[0] + now.ohms[1]) if known else None
+
+    def _health_pct(self, cell: CellFit) -> float | None:
+        """Return capacity against the rated one; less when resistance grew since flight one."""
+        if cell.P[CAPACITY, CAPACITY] > _UNKNOWN_HEALTH_SD**2:
             return None
-        # Between forecasts the clock counts; in a gap nobody knows how fast, so the bounds part.
-        since_s = now_s - self._forecast_at_s
-        median_s = max(self._forecast.median_s - since_s, 0.0)
-        low_s = max(
-            self._forecast.low_s - (since_s if since_s < _MAX_STEP_GAP_S else 2 * since_s), 0.0
-        )
-        high_s = self._forecast.high_s - (since_s if since_s < _MAX_STEP_GAP_S else 0.0)
-        return Remaining(median_s, min(low_s, median_s), max(high_s, median_s))
+        health = math.exp(float(cell.x[CAPACITY]))
+        if self._learned is not None and cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2:
+            health = min(health, 2 - math.exp(float(cell.x[FAST]) - self._learned.first_fast))
+        return 100.0 * min(max(health, 0.0), 1.0)
 
-    def _shown(self, cell: CellFilter, now_s: float) -> float:
-        """Return the charge in per cent, which under load falls at once and rises slowly.
-
-        Flight controllers latch on the lowest value they are told.
-        """
-        pct = min(max(float(cell.x[0]) * 100.0, 0.0), 100.0)
-        if self._shown_pct is not None and self._last is not None and self._last.current_a > 0:
-            pct = min(pct, self._shown_pct + _RECOVER_PCT_S * (now_s - self._shown_at_s))
-        self._shown_pct, self._shown_at_s = pct, now_s
-        return pct
+    def _left(self, now_s: float) -> Remaining | None:
+        if self._end.reached:
+            return ENDED
+        return None if self._forecast is None else self._forecast.after(now_s - self._forecast_at_s)

@@ -1,4 +1,4 @@
-"""The load that is coming, judged by the load so far.
+"""The load that is coming, judged by the load so far and by the pack's earlier flights.
 
 Power in watts of the whole pack. Multirotors hold power, not current: as the voltage falls the
 current rises, and that is part of the forecast, not of the load.
@@ -6,22 +6,33 @@ current rises, and that is part of the forecast, not of the load.
 
 import math
 
+from dronebms.calibration import FITTED, Constants
+
 _NOW_TAU_S = 4.0
 _RECENT_TAU_S = 45.0
 _OFF_TAU_S = 30.0
 _BLOCK_S = 30.0
-_LASTS_S = 60.0  # how long the present level tells more than the flight's mean
+_RIPPLE_TAU_S = 90.0
+_LEVEL_S = 90.0  # how long a phase of a flight lasts
 _SETTLE_S = 20.0  # take-off itself is not the flight
-_PRIOR_VARIANCE = 0.09**2  # relative, of block means, before the flight has shown its own
-_PRIOR_WEIGHT = 3.0
-_MISSION_VARIANCE = 0.07**2  # relative; a change of plan that nothing has announced
+_PRIOR_BLOCKS = 4.0
 
 
 class Load:
-    """Power statistics of one flight; starts when there is a load."""
+    """Power statistics of one flight; starts when there is a load.
 
-    def __init__(self, threshold_w: float) -> None:
+    Args:
+        threshold_w: below it nothing flies.
+        usual_w: mean power of the pack's earlier flights, None when there were none.
+        constants: what is believed of loads.
+    """
+
+    def __init__(
+        self, threshold_w: float, usual_w: float | None = None, constants: Constants = FITTED
+    ) -> None:
         self._threshold_w = threshold_w
+        self._usual_w = usual_w
+        self._constants = constants
         self._now_w = 0.0
         self._off_w = 0.0
         self._recent_w = 0.0
@@ -44,7 +55,7 @@ class Load:
         self._off_w = self._towards(self._off_w, power_w, dt_s, _OFF_TAU_S)
         self._recent_w = self._towards(self._recent_w, power_w, dt_s, _RECENT_TAU_S)
         error = self._now_w / self._recent_w - 1 if self._recent_w > 0 else 0.0
-        self._ripple += (error * error - self._ripple) * dt_s / (90.0 + dt_s)
+        self._ripple += (error * error - self._ripple) * dt_s / (_RIPPLE_TAU_S + dt_s)
         if self._time_s > _SETTLE_S and self.present:
             self._block_ws += power_w * dt_s
             self._block_s += dt_s
@@ -56,18 +67,24 @@ class Load:
 
     def ahead(self, horizon_s: float) -> tuple[float, float]:
         """Return (mean power in watts, its relative standard deviation) over a horizon."""
-        count = len(self._blocks)
-        if count == 0:
-            return self._recent_w, math.sqrt(1.5 * _PRIOR_VARIANCE + _MISSION_VARIANCE)
-        mean_w = sum(self._blocks) / count
-        spread = sum((block / mean_w - 1) ** 2 for block in self._blocks)
-        variance = (spread + _PRIOR_WEIGHT * _PRIOR_VARIANCE) / (count + _PRIOR_WEIGHT)
-        present = min(1.0, _LASTS_S / max(horizon_s, 1.0))
-        # The mean of a young flight is hardly known: lean on the present level.
-        weight = present + (1 - present) / (1 + 0.7 * count)
-        power_w = weight * self._recent_w + (1 - weight) * mean_w
-        over = min(1.0, 90.0 / max(horizon_s, 1.0)) * 0.35 + _PRIOR_WEIGHT / (count + _PRIOR_WEIGHT)
-        return power_w, math.sqrt(variance * over + _MISSION_VARIANCE)
+        c, blocks = self._constants, self._blocks
+        usual_w, usual = (0.0, 0.0) if self._usual_w is None else (self._usual_w, c.learned_blocks)
+        weight = len(blocks) + c.recent_blocks + usual
+        mean_w = (sum(blocks) + c.recent_blocks * self._recent_w + usual * usual_w) / weight
+        spread = sum((block / mean_w - 1) ** 2 for block in blocks)
+        variance = (spread + _PRIOR_BLOCKS * c.sd_block**2) / (len(blocks) + _PRIOR_BLOCKS)
+        horizon_s = max(horizon_s, 1.0)
+        present = min(1.0, c.lasts_s / horizon_s)
+        share = c.block_share * min(1.0, _LEVEL_S / horizon_s) + c.mean_share / weight
+        power_w = present * self._recent_w + (1 - present) * mean_w
+        return c.calm * power_w, math.sqrt(variance * share + c.sd_mission**2)
+
+    @property
+    def usual_w(self) -> float | None:
+        """The mean power of this flight and the earlier ones, None before there is one."""
+        usual = 0.0 if self._usual_w is None else self._constants.learned_blocks
+        weight = len(self._blocks) + usual
+        return (sum(self._blocks) + usual * (self._usual_w or 0.0)) / weight if weight else None
 
     @property
     def ripple_frac(self) -> float:

@@ -12,6 +12,7 @@ from dronebms.actions import Action, Actions, Wanted
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
+from dronebms.learning import Learned, PackMemory
 from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.physics import Physics
 from dronebms.plausible import Plausible
@@ -83,6 +84,7 @@ class Monitor:
             does not stop the others.
         index: of the battery, from 0.
         rules: what a configuration changes.
+        packs: what was learned of packs in earlier flights; `learn` adds to it.
 
     Raises:
         ConfigError: a change of a limit that cannot be.
@@ -96,6 +98,7 @@ class Monitor:
         *,
         index: int = 0,
         rules: Rules = NO_RULES,
+        packs: PackMemory | None = None,
     ) -> None:
         self._source = source
         self._told = self._facts = facts
@@ -107,7 +110,8 @@ class Monitor:
         self._asking_s: float | None = None  # since when a pack without a serial number is heard
         self._plausible = Plausible()
         self._physics = Physics()
-        self._estimator = Estimator(facts)
+        self._packs, self._flying = packs, False
+        self._estimator = Estimator(facts, self._recall)
         self._judge = Judge(self.limits(rules.limit_changes), facts)
         self._actions = Actions(rules.actions, index)
         self.sink_failures = 0
@@ -124,7 +128,11 @@ class Monitor:
         self._learn(snapshot.identity)
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
-        estimate = self._estimator.update(snapshot)
+        estimate = self._estimator.update(snapshot, vehicle)
+        flying = estimate.remaining_s is not None if vehicle.armed is None else vehicle.armed
+        if self._flying and not flying:
+            self.keep()
+        self._flying = flying
         status = self._judge.update(snapshot, estimate, vehicle)
         return Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
 
@@ -176,6 +184,7 @@ class Monitor:
                 self._serial, self._facts = serial, memory.facts
                 (self._plausible, self._physics, self._estimator, self._judge,
                  self._actions) = memory.stages  # fmt: skip
+                self._estimator.recall = self._recall
                 gap_s = now_s - memory.t_s
                 _log.warning("battery %d goes on after %.1f s", self._index + 1, gap_s)
         return snapshot
@@ -190,12 +199,38 @@ class Monitor:
         self._rules = rules
         self._actions.use(rules.actions)
 
+    def learn(self) -> None:
+        """Keep what the flight has taught; to be called after landing, it takes milliseconds.
+
+        Raises:
+            ConfigError: it cannot be kept.
+        """
+        pack, learned = self._estimator.pack, self._estimator.learn()
+        if self._packs is not None and pack is not None and learned is not None:
+            self._packs.save(pack, learned)
+
+    def keep(self) -> None:
+        """Keep what the flight has taught; what cannot be kept is logged and stops nothing."""
+        try:
+            self.learn()
+        except ConfigError as error:
+            _log.error("nothing is kept of this flight: %s", error)
+
+    def _recall(self, pack: str) -> Learned | None:
+        try:
+            return None if self._packs is None else self._packs.load(pack)
+        except ConfigError as error:  # a damaged file stops no protection
+            _log.error("%s; nothing is taken as known of this pack", error)
+            return None
+
     def _learn(self, identity: Identity) -> None:
         """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""
         facts, known = self._told.completed(identity), self._facts
         if identity.serial in (None, self._serial):  # of the same pack nothing is forgotten
             facts = facts.completed(Identity(cells=known.cells, design_mah=known.capacity_mah))
         else:
+            if self._serial is not None:  # what the pack before this one has taught
+                self.keep()
             self._serial = identity.serial
         if facts == known:
             return

@@ -7,6 +7,7 @@ they are unknown after half a minute. Volts, amperes, degC, seconds; discharge i
 Source: recorded flights; there the largest step is 9 % of voltage, and 18 s of standing still.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dronebms.battery import BatteryFacts
@@ -46,6 +47,7 @@ class _Pack:
     values: dict[str, _Value] = field(default_factory=dict)
     reading: tuple[object, ...] = ()
     moved_s: float = 0.0
+    settled_s: float | None = None  # when all that is believed was last read
 
 
 class Plausible:
@@ -70,7 +72,7 @@ class Plausible:
                 trouble=f"the gauge's values have stood still for {still_s:.0f} s",
             )
         leap_a = _LEAP_BURSTS * facts.chemistry.burst_c * capacity_ah
-        return replace(
+        believed = replace(
             snapshot,
             voltage_v=self._voltage(snapshot, "voltage_v", snapshot.voltage_v),
             current_a=self._value(snapshot, "current_a", snapshot.current_a, leap_a),
@@ -84,6 +86,16 @@ class Plausible:
                 ]
             ),
         )
+        return replace(believed, read_at_s=self._read_at_s(snapshot))
+
+    def _read_at_s(self, snapshot: Snapshot) -> Mapping[str, float]:
+        """Return when values were read: while one is in doubt the pack has not been read anew."""
+        pack, read_at_s = self._pack, snapshot.read_at_s
+        if all(value.since_s is None for value in pack.values.values()):
+            pack.settled_s = read_at_s.get("voltage_v")
+        elif pack.settled_s is not None:
+            return {**read_at_s, "voltage_v": pack.settled_s}
+        return read_at_s
 
     def _still_s(self, snapshot: Snapshot, load_a: float) -> float:
         """Return for how long exactly the same has been read while there is a load."""

@@ -12,6 +12,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.flightlog import Flight, FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
+from dronebms.learning import LearnedPacks
 from dronebms.monitor import Monitor, Report
 from dronebms.packs import Supply
 from dronebms.predictions import EachSecond
@@ -33,10 +34,11 @@ def reports(
     progress: Progress,
     tell: Tell = _log.warning,
     read: ReadFlight = read_flight,
+    packs: LearnedPacks | None = None,
 ) -> Iterator[Report]:
     """Yield every step of a flight or a recording; `tell` is told what is missing of one.
 
-    Flights are read by `read`.
+    Flights are read by `read`; `packs` are recalled, and learned at the end.
 
     Raises:
         FlightError: the flight cannot be read.
@@ -47,18 +49,23 @@ def reports(
             raise ConfigError(
                 f"{path} is a recording and knows its pack: options on it are for flights"
             )
-        yield from _recorded(path, progress, tell)
+        yield from _recorded(path, progress, tell, packs)
         return
     flight = read(path, options)
     source = FlightSource(flight)
-    monitor = Monitor(source, flight.facts)
+    if packs is not None and flight.facts.pack_id is not None:
+        packs.load(flight.facts.pack_id)  # what is damaged is told before the flight, not after
+    monitor = Monitor(source, flight.facts, packs=packs)
     first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]
     for t_s in source.ticks():
         yield monitor.step(t_s, source.vehicle(t_s))
         progress((t_s - first_s) / max(last_s - first_s, 1e-9))
+    monitor.learn()
 
 
-def _recorded(path: Path, progress: Progress, tell: Tell) -> Iterator[Report]:
+def _recorded(
+    path: Path, progress: Progress, tell: Tell, packs: LearnedPacks | None
+) -> Iterator[Report]:
     records = read_records(path, progress, tell)
     start = next(records)
     if not isinstance(start, Start):
@@ -66,7 +73,7 @@ def _recorded(path: Path, progress: Progress, tell: Tell) -> Iterator[Report]:
     rules = start.rules
     gauges = [PlayedGauge(battery) for battery in start.batteries]
     monitors = [
-        Monitor(gauge, battery.facts, index=index, rules=rules)
+        Monitor(gauge, battery.facts, index=index, rules=rules, packs=packs)
         for index, (gauge, battery) in enumerate(zip(gauges, start.batteries, strict=True))
     ]
     supply = Supply(monitors, start.topology)
@@ -86,6 +93,8 @@ def _recorded(path: Path, progress: Progress, tell: Tell) -> Iterator[Report]:
             gauges[record.index].play(record.t_s, record.transfers)
         else:
             yield from supply.step(record.t_s, record.vehicle)
+    for monitor in monitors:
+        monitor.learn()
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from dronebms.charging import ChargerHook
 from dronebms.clock import Clock, SystemClock, unix_s
 from dronebms.config import Config, read_config
 from dronebms.errors import ConfigError
+from dronebms.learning import LEARNED, KeptBeside, LearnedPacks
 from dronebms.loop import Loop, live_ticks
 from dronebms.monitor import Memory, Monitor, Report, Rules, Sink
 from dronebms.notify import Notifier
@@ -98,11 +99,13 @@ class Service:
         sinks += [sink for make in more for sink in make(config, stack, clock)]
         self._charger = self._charger_hook()
         self._gauges = gauges_of(config, stack, clock, self._polled)
-        rules = _rules(config)
+        rules, packs = _rules(config), _packs(config, stack)
         self._monitors = [
-            Monitor(gauge, battery.facts(), sinks, index=index, rules=rules)
+            Monitor(gauge, battery.facts(), sinks, index=index, rules=rules, packs=packs)
             for index, (gauge, battery) in enumerate(zip(self._gauges, config.battery, strict=True))
         ]
+        for monitor in self._monitors:
+            stack.callback(monitor.keep)
         _log.info("telling %s", config.mavlink.url)
         # Last: what cannot start leaves no empty recording.
         self._recorder = recorder_of(config, rules, stack)
@@ -187,3 +190,12 @@ class Service:
 
 def _rules(config: Config) -> Rules:
     return Rules(config.limit_changes(), tuple(row.action() for row in config.action))
+
+
+def _packs(config: Config, stack: ExitStack) -> KeptBeside | None:
+    """Return what was learned of packs; a service without [state] knows and keeps nothing."""
+    if config.state is None:
+        return None
+    kept = KeptBeside(LearnedPacks(Path(config.state.dir) / LEARNED))
+    stack.callback(kept.close)
+    return kept

@@ -28,7 +28,7 @@ from sim.world import open_virtual
 from smartbattery.registers import ADDRESS
 
 ROOMY = Bounds(1e9, 1e8)
-EARLY = Rules((LimitChange("charge_low", trip=99.2, severity=Severity.WARNING),))
+EARLY = Rules((LimitChange("charge_low", trip=99.8, severity=Severity.WARNING),))
 RUN_S = 150.0
 
 

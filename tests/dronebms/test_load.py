@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dronebms.calibration import FITTED
 from dronebms.load import Load
 
 
@@ -26,9 +27,10 @@ def test_after_a_landing_there_is_no_load_any_more() -> None:
     assert not after((300, 800.0), (200, 10.0)).present
 
 
-def test_a_steady_load_goes_on() -> None:
+def test_a_steady_load_goes_on_and_ends_a_little_calmer() -> None:
     power_w, sd = after((300, 800.0)).ahead(600.0)
-    assert power_w == pytest.approx(800.0)
+    assert power_w == pytest.approx(800.0 * FITTED.calm)
+    assert 0.95 < FITTED.calm <= 1.0
     assert 0.05 < sd < 0.2
 
 
@@ -42,6 +44,18 @@ def test_a_short_way_ahead_is_as_now_and_a_long_one_as_the_flight_was() -> None:
 
 def test_a_young_flight_is_known_less_than_an_old_one() -> None:
     assert after((25, 800.0)).ahead(900.0)[1] > after((600, 800.0)).ahead(900.0)[1]
+
+
+def test_a_young_flight_of_a_known_pack_leans_on_its_earlier_ones() -> None:
+    known, unknown = Load(15.0, 600.0), Load(15.0)
+    for load in (known, unknown):
+        for _ in range(60):
+            load.update(1.0, 900.0)
+    assert unknown.ahead(1200.0)[0] > 850.0
+    assert known.ahead(1200.0)[0] < 700.0
+    assert known.ahead(1200.0)[1] < unknown.ahead(1200.0)[1]
+    assert known.usual_w is not None
+    assert 600.0 < known.usual_w < 700.0
 
 
 def test_gusts_are_told_from_a_still_day() -> None:

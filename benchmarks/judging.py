@@ -1,0 +1,198 @@
+"""Flights with a truth, and how an answer is scored against it; the judge's arithmetic.
+
+Decisions once a second from 60 s after take-off until the end. The error of the median, the
+interval and its width are taken over the last 80 % of the flight, the error and the width where
+30 s remain, relative to the true time left; "dangerous" and the calls over all decisions. A second
+without an answer counts as 100 % wrong and outside. Seconds; discharge is positive; columns and
+sidecar keys named truth are read here and by nobody else.
+"""
+
+import csv
+import gzip
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dronebms.flightlog import Flight, FlightSource, read_flight
+from dronebms.flighttable import stem_of
+from dronebms.physics import Physics
+from dronebms.plausible import Plausible
+from smartbattery.snapshot import Snapshot
+
+Array = npt.NDArray[np.float64]
+Answer = tuple[float | None, float | None, float | None]  # 5 %, median, 95 %; seconds
+SETTLE_S = 60.0
+JUDGED_FRAC = 0.8
+LEAST_S = 30.0
+SHORTEST_S = 150.0  # of a flight: in less nothing can be judged
+HARD_CHARGE = 0.25
+POOR_COVER = 0.6
+DANGER_FRAC, DANGER_LEAST_S, DANGER_S = 0.2, 10.0, 60.0
+CALL_S = 120.0
+LATE_S = 60.0
+_MISSES = 20.0  # 2 / 10 %: what a miss weighs in the interval (Winkler) score
+
+
+class Predictor(Protocol):
+    """Says how long it lasts, causally."""
+
+    def update(self, look: Snapshot) -> Answer:
+        """Take in a look and answer at its time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One whole discharge: what a predictor sees, and what it does not."""
+
+    flight: Flight
+    looks: tuple[Snapshot, ...]
+    true_s: dict[float, float]
+    power_w: dict[float, float]
+    takeoff_s: float
+    end_s: float
+    hard: bool
+
+    @property
+    def pack(self) -> str:
+        """Whose flight it is; a flight without a pack's name is a pack of its own."""
+        return self.flight.facts.pack_id or self.flight.name
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One flight of one predictor; shares 0..1, seconds; nan is unknown."""
+
+    name: str
+    pack: str
+    first: bool  # nothing was known of the pack
+    hard: bool
+    error: float
+    off_s: float
+    cover: float
+    width: float
+    winkler_s: float
+    danger: float
+    median_call_s: float  # true time left when the median first says two minutes
+    low_call_s: float  # the same of the 5 % bound
+    answered: float
+    cost_us: float
+
+
+def read_judged(path: Path) -> Judged | None:
+    """Return a flight, None when it carries no truth or is too short to be judged."""
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    if not rows or "truth_remaining_s" not in rows[0]:
+        return None
+    side = json.loads((path.parent / f"{stem_of(path)}.json").read_text(encoding="utf-8"))
+
+    def column(name: str) -> dict[float, float]:
+        return {float(row["t_s"]): float(row[name]) for row in rows if row.get(name)}
+
+    true_s = column("truth_remaining_s")
+    truth: dict[str, Any] = side.get("truth", {})
+    end_s = float(truth.get("t_end_s", max(t_s + left_s for t_s, left_s in true_s.items())))
+    takeoff_s = float(side.get("takeoff_s", 0.0))
+    if end_s - takeoff_s < SHORTEST_S:
+        return None
+    flight = read_flight(path)
+    source, plausible, physics = FlightSource(flight), Plausible(), Physics()
+    looks = tuple(
+        physics.checked(plausible.believed(source.poll(t_s), flight.facts), flight.facts)
+        for t_s in source.ticks()
+        if t_s <= end_s
+    )
+    power_w = column("truth_power_w") or {
+        float(row["t_s"]): float(row["voltage_v"]) * float(row["current_a"])
+        for row in rows
+        if row["voltage_v"] and row["current_a"]
+    }
+    hard = truth.get("soc_end", 0.0) > HARD_CHARGE
+    return Judged(flight, looks, true_s, power_w, takeoff_s, end_s, hard)
+
+
+def read_folder(paths: Iterable[Path]) -> list[Judged]:
+    """Return the flights of files and folders that can be judged, packs in order of flight."""
+    files = [
+        p for path in paths for p in (sorted(path.glob("*.csv*")) if path.is_dir() else [path])
+    ]
+    return [judged for path in files if (judged := read_judged(path)) is not None]
+
+
+def run(judged: Judged, predictor: Predictor, clock_s: Callable[[], float]) -> tuple[Array, float]:
+    """Return rows of (time, true seconds left, 5 %, median, 95 %), nan unanswered, and its cost.
+
+    The cost is the processor time in microseconds of one second of flight.
+    """
+    rows, due_s = [], judged.takeoff_s + SETTLE_S
+    spent_s = -clock_s()
+    answers = [predictor.update(look) for look in judged.looks]
+    spent_s += clock_s()
+    for look, answer in zip(judged.looks, answers, strict=True):
+        true_s = judged.true_s.get(look.t_s)
+        if look.t_s >= due_s and true_s is not None:
+            rows.append((look.t_s, true_s, *(math.nan if x is None else x for x in answer)))
+            due_s += 1.0
+    lasts_s = judged.looks[-1].t_s - judged.looks[0].t_s
+    return np.array(rows, dtype=float).reshape(-1, 5), 1e6 * spent_s / max(lasts_s, 1.0)
+
+
+def score(judged: Judged, rows: Array, cost_us: float, *, first: bool) -> Score:
+    """Return how a predictor did on a flight."""
+    t_s, true_s, low_s, median_s, high_s = rows.T.copy()
+    silent = ~np.isfinite(median_s)
+    median_s[silent] = low_s[silent] = high_s[silent] = 0.0
+    error_s = median_s - true_s
+    late = t_s >= judged.end_s - JUDGED_FRAC * (judged.end_s - judged.takeoff_s)
+    enough = late & (true_s >= LEAST_S)
+    bounded = late & np.isfinite(low_s) & np.isfinite(high_s)
+    wide_s = high_s - low_s
+    missed_s = np.maximum(low_s - true_s, 0) + np.maximum(true_s - high_s, 0)
+    much = (error_s > DANGER_FRAC * true_s) & (error_s > DANGER_LEAST_S)
+    dangerous = much | (error_s > DANGER_S)
+    caller_s = np.where(np.isfinite(low_s), low_s, median_s)
+
+    def mean(values: Array, where: npt.NDArray[np.bool_]) -> float:
+        return float(values[where].mean()) if where.any() else math.nan
+
+    def called_s(answer_s: Array) -> float:
+        calls = np.flatnonzero(answer_s <= CALL_S)
+        return float(true_s[calls[0]]) if len(calls) else 0.0
+
+    inside = ((low_s <= true_s) & (true_s <= high_s)).astype(float)
+    relative = (wide_s / np.maximum(true_s, 1.0))[bounded & enough]
+    return Score(
+        name=judged.flight.name,
+        pack=judged.pack,
+        first=first,
+        hard=judged.hard,
+        error=mean(np.abs(error_s) / np.maximum(true_s, 1.0), enough),
+        off_s=float(np.median(np.abs(error_s[late]))) if late.any() else math.nan,
+        cover=mean(inside, bounded),
+        width=float(np.median(relative)) if len(relative) else math.nan,
+        winkler_s=mean(wide_s + _MISSES * missed_s, bounded),
+        danger=float(dangerous.mean()) if len(rows) else math.nan,
+        median_call_s=called_s(median_s),
+        low_call_s=called_s(caller_s),
+        answered=float(1 - silent.mean()) if len(rows) else 0.0,
+        cost_us=cost_us,
+    )
+
+
+def mean_of(scores: Sequence[Score], field: str) -> float:
+    """Return the mean of what is known of a field, nan of nothing."""
+    known = [value for each in scores if not math.isnan(value := float(getattr(each, field)))]
+    return sum(known) / len(known) if known else math.nan
+
+
+def share_of(scores: Sequence[Score], holds: Callable[[Score], bool]) -> float:
+    """Return for which share of the flights something holds."""
+    return sum(map(holds, scores)) / len(scores) if scores else math.nan

@@ -1,0 +1,60 @@
+"""Draws docs/estimation.svg: `python benchmarks/plot_estimation.py FLIGHT... -o FILE.svg`.
+
+For each flight what is told, second by second, against what was true; left with nothing learned,
+right after the pack's other flights that were given before it. Needs matplotlib (extra `plots`).
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]  # an extra
+import numpy as np
+
+from benchmarks.estimate import Ours
+from benchmarks.judging import read_folder, run
+
+if TYPE_CHECKING:
+    from dronebms.learning import Learned
+
+_STEP = 15  # a point each fifteen seconds
+
+
+def main() -> None:
+    """Draw the flights named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("paths", nargs="+", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    options = parser.parse_args()
+    mpl.use("svg")
+    mpl.rcParams["svg.fonttype"] = "none"
+    mpl.rcParams["svg.hashsalt"] = "estimation"  # the same file each time
+    from matplotlib import pyplot as plt  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - after the backend
+
+    flights = read_folder(options.paths)
+    memory: dict[str, Learned] = {}
+    figure, axes = plt.subplots(len(flights), 2, figsize=(9, 2.4 * len(flights)), squeeze=False)
+    for judged, row in zip(flights, axes, strict=True):
+        untaught: dict[str, Learned] = {}
+        taught = Ours(judged, memory)
+        for axis, known in zip(row, (untaught, memory), strict=True):
+            ours = taught if known is memory else Ours(judged, known)
+            rows, _ = run(judged, ours, lambda: 0.0)
+            t_s, true_s, low_s, middle_s, high_s = np.nan_to_num(rows[::_STEP]).T / 60.0
+            axis.fill_between(t_s, low_s, high_s, alpha=0.25, label="5 % to 95 %", linewidth=0)
+            axis.plot(t_s, middle_s, label="told")
+            axis.plot(t_s, true_s, "k--", linewidth=1, label="true")
+            axis.set_ylim(0, 2 * true_s[0])
+            learned = "learned" if judged.pack in known else "nothing learned"
+            axis.set_title(f"{judged.flight.name}, {learned}", fontsize=8)
+            axis.tick_params(labelsize=7)
+        taught.land()
+    axes[0][0].legend(fontsize=7)
+    figure.supxlabel("minutes", fontsize=8)
+    figure.supylabel("minutes left", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(options.out, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""What was learned of a pack in earlier flights, and the folder that keeps it: a file a pack.
+
+A file is JSON, whole or not there (dronebms/store.py). One that is damaged is named in an error
+and stays as it is. Units as in `cellfit`: ln, volts; watts.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+import numpy as np
+
+from dronebms.calibration import KNOTS_FRAC
+from dronebms.cellfit import Knowledge
+from dronebms.cellmodel import FAST, KNOTS
+from dronebms.errors import ConfigError
+from dronebms.store import atomic_writer
+
+LEARNED = "learned"  # the folder's name under [state] dir
+_FORMAT = 1
+_SIZE = KNOTS - FAST + len(KNOTS_FRAC)
+_NAME_CHARACTERS = 60
+_ROUNDING = 1e-9
+_MOST = 1e9  # no number in such a file is larger
+_WRITE_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """One pack after its last flight."""
+
+    cells: Knowledge
+    gauge_odds: float  # log odds that its gauge tells what can be used, not what is there
+    usual_w: float | None  # mean power of its flights
+    first_fast: float  # ln resistance scale after its first flight: what it is measured against
+    rated_mah: float  # the scales above are relative to it
+    flights: int
+
+
+Recall = Callable[[str], Learned | None]
+
+
+def nothing_known(_: str) -> None:
+    """Recall nothing of a pack."""
+
+
+class PackMemory(Protocol):
+    """What is known of packs, by a pack's id or serial number."""
+
+    def load(self, pack: str) -> Learned | None:
+        """Return what is known of a pack, None when it has not been seen; raises ConfigError."""
+        ...
+
+    def save(self, pack: str, learned: Learned) -> None:
+        """Keep what is known of a pack; raises ConfigError."""
+        ...
+
+
+class KeptBeside:
+    """A memory that writes in threads beside the loop: a card may take seconds for a file.
+
+    Args:
+        packs: where it is written.
+    """
+
+    def __init__(self, packs: "LearnedPacks") -> None:
+        self._packs = packs
+        self._newest: dict[str, Learned] = {}
+        self._threads: list[threading.Thread] = []
+
+    def load(self, pack: str) -> Learned | None:
+        """Return what is known of a pack, written or not yet; raises ConfigError."""
+        return self._newest.get(pack) or self._packs.load(pack)
+
+    def save(self, pack: str, learned: Learned) -> None:
+        """Keep what is known of a pack; what goes wrong is logged."""
+        self._newest[pack], before = learned, self._threads
+        thread = threading.Thread(target=self._write, args=(pack, learned, before), name="learned")
+        self._threads = [thread]
+        thread.start()
+
+    def close(self) -> None:
+        """Wait until all is written, or the disk has had its time."""
+        for thread in self._threads:
+            thread.join(_WRITE_S)
+
+    def _write(self, pack: str, learned: Learned, before: list[threading.Thread]) -> None:
+        for thread in before:
+            thread.join()
+        try:
+            self._packs.save(pack, learned)
+        except ConfigError as error:
+            _log.error("nothing is kept of this flight: %s", error)
+
+
+class LearnedPacks:
+    """The folder. `load` and `save` take a pack's id or serial number."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, pack: str) -> Learned | None:
+        """Return what is known of a pack, None when it has not been seen.
+
+        Raises:
+            ConfigError: there is a file and it cannot be used.
+        """
+        path = self._path(pack)
+        try:
+            return _parsed(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ConfigError(
+                f"{path} is not what was learned of a pack ({error}); it is left as it is: "
+                "move it away to start anew"
+            ) from error
+
+    def save(self, pack: str, learned: Learned) -> None:
+        """Keep what is known of a pack.
+
+        Raises:
+            ConfigError: the folder cannot be written, or what is there is damaged.
+        """
+        self.load(pack)  # a damaged file is not overwritten
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._folder} cannot be made: {error.strerror or error}"
+            ) from error
+        content = {
+            "format": _FORMAT,
+            "pack": pack,
+            "rated_mah": learned.rated_mah,
+            "flights": learned.flights,
+            "gauge_odds": learned.gauge_odds,
+            "usual_w": learned.usual_w,
+            "first_fast": learned.first_fast,
+            "mean": learned.cells.mean.tolist(),
+            "covariance": learned.cells.covariance.tolist(),
+        }
+        with atomic_writer(self._path(pack)) as file:
+            json.dump(content, file, allow_nan=False, indent=1)
+
+    def _path(self, pack: str) -> Path:
+        name = quote(pack, safe=" ")
+        if len(name) > _NAME_CHARACTERS or name.startswith("."):
+            digest = hashlib.sha256(pack.encode()).hexdigest()[:8]
+            name = f"{name.lstrip('.')[:_NAME_CHARACTERS]}-{digest}"
+        return self._folder / f"{name}.json"
+
+
+def _parsed(text: str) -> Learned:
+    content = json.loads(text)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT}")
+    mean, covariance = np.array(content["mean"], float), np.array(content["covariance"], float)
+    if mean.shape != (_SIZE,) or covariance.shape != (_SIZE, _SIZE):
+        raise ValueError("its state has another size")
+    usual_w = content["usual_w"]
+    numbers = [float(content[key]) for key in ("gauge_odds", "first_fast", "rated_mah", "flights")]
+    known = [*numbers, *mean, *covariance.ravel(), *([] if usual_w is None else [float(usual_w)])]
+    if not all(math.isfinite(number) and abs(number) < _MOST for number in known):
+        raise ValueError("a number in it is none")
+    if np.linalg.eigvalsh((covariance + covariance.T) / 2)[0] < -_ROUNDING:
+        raise ValueError("its covariance is none")
+    odds, first_fast, rated_mah, flights = numbers
+    return Learned(Knowledge(mean, covariance), odds, usual_w, first_fast, rated_mah, int(flights))
