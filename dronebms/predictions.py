@@ -49,6 +49,7 @@ def line(report: Report) -> dict[str, object]:
     """Return the keys of the contract, in its order, then what else is useful."""
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
     low_s, median_s, high_s = _interval_s(estimate)
+    told = advice(report)
     return {
         "t_s": _rounded(report.t_s, _CLOCK_S),
         "soc_pct": _rounded(estimate.soc_pct, _PCT),
@@ -78,20 +79,9 @@ def line(report: Report) -> dict[str, object]:
         "limited_in_s": _rounded(status.limited_in_s, _S),
         "trouble": snapshot.trouble,
         "doubts": list(snapshot.doubts),
-        **_ground(report),
-    }
-
-
-def _ground(report: Report) -> dict[str, object]:
-    """Return what may be done with a pack; null in the air."""
-    if report.vehicle.armed is True:
-        return dict.fromkeys(("go", "charger", "advice", "full_in_s", "storage_in_s"))
-    told = advice(report)
-    charges = told.do != "none"
-    return {
-        "go": go_no_go(report).text,
-        "charger": told.do if charges else None,
-        "advice": told.why if charges or told.storage_in_s is not None else None,
+        "go": None if report.vehicle.armed is True else go_no_go(report).text,
+        "charger": told.do,
+        "advice": told.why,
         "full_in_s": _rounded(told.full_in_s, _S),
         "storage_in_s": _rounded(told.storage_in_s, _S),
     }

@@ -12,7 +12,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.chemistry import CHEMISTRIES, LIPO, Chemistry
 from dronebms.clock import VirtualClock
 from dronebms.estimator import Estimate
-from dronebms.governor import Governor, allowance, caps_of
+from dronebms.governor import Governor, allowance, caps_of, unstated
 from dronebms.limits import Severity, default_limits
 from dronebms.monitor import Monitor
 from dronebms.protection import Judge, Status
@@ -173,6 +173,13 @@ def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight()
     for _ in range(600):
         governor.limp_home_a(FACTS, {**values, "loaded_a": 20.0}, sinking)
     assert governor.limp_home_a(FACTS, values, sinking) == pytest.approx(1.1 * 40.0)
+
+
+def test_a_governor_that_has_to_learn_its_floor_is_said_to_be_silent_until_then() -> None:
+    assert unstated(STATED) == ()
+    (said,) = unstated(FACTS)
+    assert "limp_home_a is not stated" in said
+    assert "30 s of load" in said
 
 
 def judged(facts: BatteryFacts, current_a: float, most_a: float | None, steps: int) -> list[Status]:

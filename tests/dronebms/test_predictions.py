@@ -51,7 +51,8 @@ def test_the_keys_of_the_contract_come_first_and_in_its_order() -> None:
 def test_what_is_unknown_is_null_and_nothing_else_is() -> None:
     line = json.loads(predictions.text(report()))
     assert {key for key, value in line.items() if value is not None} == {
-        "t_s", "severity", "active", "battery", "cells_v", "doubts", "go",
+        "t_s", "severity", "active", "battery", "cells_v", "doubts", "go", "charger",
+        "advice",
     }  # fmt: skip
 
 
