@@ -35,7 +35,7 @@ _UNKNOWN_HEALTH_SD = 0.06
 _DISAGREE_S = 15.0
 _FIRST_HORIZON_S = 600.0
 _TAUGHT_FRAC = 0.15  # of the capacity that must flow before a flight teaches
-_FORECAST_S = 2.0 - 1e-6
+_FORECAST_S = 2.0
 _QUANTILES = 0.05, 0.5, 0.95
 
 
@@ -230,7 +230,7 @@ class Estimator:
             self._forecast = None
             return
         before, since_s = self._forecast, now_s - self._forecast_at_s
-        if before is not None and since_s < _FORECAST_S:
+        if before is not None and now_s // _FORECAST_S == self._forecast_at_s // _FORECAST_S:
             return  # it counts down
         self._forecast_at_s = now_s
         horizon_s = _FIRST_HORIZON_S if before is None else before.median_s
