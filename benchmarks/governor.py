@@ -31,7 +31,7 @@ PLAN = Scenario.model_validate(
         "pack": {
             "chemistry": "lipo", "cells": 6, "parallel": 2, "cell_mah": 8000.0,
             "cutoff_cell_v": CUTOFF_V, "actual_capacity_frac": 0.8, "resistance_mohm_ah": 70.0,
-            "resistance_spread_frac": 0.12, "start_charge_frac": 0.75, "start_degc": 2.0,
+            "resistance_spread_frac": 0.12, "start_charge_frac": 0.6, "start_degc": 2.0,
             "ambient_degc": -3.0,
         },
         "gauge": {"ip_scale": 1, "full_error_frac": 0.1},
