@@ -266,7 +266,8 @@ def test_a_current_that_the_gauge_cannot_count_is_said_and_trips_every_limit_bel
     assert tripped["current_10s"] == pytest.approx(10.0 * share, abs=0.2)
     assert "current_2s" not in tripped
     bench.current_a = 30.0
-    assert list(bench.hold(15.0))[-1].status.active == ()
+    # At 30 A a pack of 6 Ah that has been asked for 500 A may well have no two minutes left.
+    assert set(list(bench.hold(15.0))[-1].status.active) <= {"time_soon"}
 
 
 def test_another_pack_than_was_told_is_said() -> None:
