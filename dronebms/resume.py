@@ -9,7 +9,7 @@ long the pack was out of sight. Seconds; of the clock that runs in suspend too.
 
 The content is a pickle of the stages themselves: whatever they remember is kept, to the bit. It is
 read only by the program that wrote it, byte for byte the same, from a file that nobody else could
-write, and makes no objects but this project's own and numpy's.
+write. It makes no objects but the stages' own, so that a recording can carry it too.
 """
 
 import fcntl
@@ -22,15 +22,18 @@ import platform
 import stat
 import struct
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from dronebms.clock import boot_s
-from dronebms.monitor import MOST_GAP_S
+from dronebms.monitor import MOST_GAP_S, Memory
 
 _EACH_S = 1.0 - 1e-6
 _PLACE_BYTES = 1 << 20
@@ -39,7 +42,20 @@ _MARK = b"DBK1"
 _MOST_TRIES = 3
 _STEADY_S = 5.0  # a run that lived so long was not brought down by what it went on from
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_ROOTS = {"dronebms", "smartbattery", "numpy", "collections"}
+# Where what is kept was made; to make anything of theirs has no effect.
+_STAGES = {"smartbattery.snapshot"} | {
+    f"dronebms.{name}"
+    for name in "actions answers battery calibration cellfit cellmodel chemistry estimator fitrows "
+    "forewarning gaugeword governor home learning limits load monitor physics plausible protection "
+    "readings signals vehicle warming".split()
+}
+_MORE = {
+    ("collections", "deque"),
+    ("dronebms.service", "Memories"),
+    (__name__, "_read_only"),
+    (__name__, "_numpy"),
+    ("dronebms.learning", "nothing_known"),
+}
 _ODD = (pickle.PickleError, TypeError, AttributeError, ImportError, EOFError)  # of a pickle
 _log = logging.getLogger(__name__)
 
@@ -91,7 +107,7 @@ class Keeper:
     def state(self) -> Any:  # noqa: ANN401 - whatever was kept
         """Return what the earlier run kept, None when there is nothing to go on from."""
         try:
-            return None if self.kept is None else _Reader(io.BytesIO(self.kept.state)).load()
+            return None if self.kept is None else _read(self.kept.state)
         except _ODD as error:
             _log.error("this run begins anew: what is kept cannot be read: %s", error)
             return None
@@ -102,13 +118,12 @@ class Keeper:
             return
         self._saved_s = now_s
         tries = 0 if self.kept is None or now_s - self.start_s > _STEADY_S else self.kept.tries
-        told = io.BytesIO()
         try:
-            _Writer(told, pickle.HIGHEST_PROTOCOL).dump(state())
+            told = _written(state())
         except _ODD as error:  # must not stop protection
             _log.error("a restart would begin anew: what is known cannot be kept: %s", error)
             return
-        self._write(Kept(self._program, self._boot_id, boot_s(), now_s, told.getvalue(), tries))
+        self._write(Kept(self._program, self._boot_id, boot_s(), now_s, told, tries))
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
@@ -171,24 +186,63 @@ class Keeper:
             _log.error("a restart would begin anew: %s: %s", self._path, error.strerror)
 
 
-class _Writer(pickle.Pickler):
-    """A pickler that knows read-only mappings."""
+def gone_on_from(kept: tuple[str, str]) -> tuple[Memory, ...]:
+    """Return what a recorded run went on from, nothing of another version of this program."""
+    program, text = kept
+    try:
+        return tuple(_read(b64decode(text))) if program == _program() else ()
+    except (*_ODD, ValueError) as error:
+        _log.error("what a run went on from cannot be read: %s", error)
+        return ()
 
-    dispatch_table = {MappingProxyType: lambda mapping: (_read_only, (dict(mapping),))}  # noqa: RUF012 - pickle's own way
+
+def for_recording(packs: tuple[Memory, ...]) -> tuple[str, str]:
+    """Return what `gone_on_from` understands."""
+    return _program(), b64encode(_written(packs)).decode()
+
+
+def _written(state: object) -> bytes:
+    told = io.BytesIO()
+    _Writer(told, pickle.HIGHEST_PROTOCOL).dump(state)
+    return told.getvalue()
+
+
+def _read(told: bytes) -> Any:  # noqa: ANN401 - whatever was written
+    return _Reader(io.BytesIO(told)).load()
+
+
+def _reduced(value: Any) -> Any:  # noqa: ANN401 - numpy's
+    return _numpy, (value.tolist(), value.dtype.str, "F" if value.flags.fnc else "C")
+
+
+class _Writer(pickle.Pickler):
+    """A pickler that knows read-only mappings, and numpy's values as numbers alone."""
+
+    dispatch_table = {  # noqa: RUF012 - pickle's own way
+        MappingProxyType: lambda mapping: (_read_only, (dict(mapping),)),
+        **dict.fromkeys((np.ndarray, np.float64, np.bool_), _reduced),
+    }
 
 
 def _read_only(items: dict[str, float]) -> MappingProxyType[str, float]:
     return MappingProxyType(items)
 
 
+def _numpy(values: Any, kind: str, order: Literal["C", "F"]) -> Any:  # noqa: ANN401 - numpy's
+    return np.array(values, kind, order=order)[()]
+
+
 class _Reader(pickle.Unpickler):
-    """An unpickler of this project's objects alone."""
+    """An unpickler of the stages' own classes alone."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle has it
         """Return a class, or refuse."""
-        if module.split(".", maxsplit=1)[0] not in _ROOTS:
-            raise pickle.UnpicklingError(f"{module}.{name} is not kept")
-        return super().find_class(module, name)
+        if (module, name) in _MORE:
+            return super().find_class(module, name)
+        found = super().find_class(module, name) if module in _STAGES else None
+        if isinstance(found, type) and found.__module__ == module:
+            return found
+        raise pickle.UnpicklingError(f"{module}.{name} is not kept")
 
 
 def _program() -> str:
