@@ -9,17 +9,18 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dronebms import answers
 from dronebms.answers import ENDED, MAX_STEP_GAP_S, Remaining, Shown
 from dronebms.battery import BatteryFacts
 from dronebms.calibration import FITTED, Constants
 from dronebms.cellfit import CellFit
-from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel, Now
+from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel
 from dronebms.forecast import Ahead, futures, max_current
 from dronebms.gaugeword import GaugeWord, first_odds, odds_at_end, quantiles, weighed
 from dronebms.home import Homeward, WayHome
 from dronebms.learning import MOST_TAUGHT, Learned, Recall, nothing_known
 from dronebms.load import Load
-from dronebms.readings import End, Reading, Second, read
+from dronebms.readings import End, Flow, Reading, Second, read
 from dronebms.vehicle import UNHEARD, VehicleState
 from dronebms.warming import Warming
 from smartbattery.snapshot import Snapshot
@@ -31,8 +32,6 @@ _LOAD_C = 0.15  # of the capacity; below it nothing flies
 _STEP_C = 0.08
 _NO_CELL_V = 1.5  # nothing begins with a cell below that
 _UNKNOWN_CHARGE_SD = 0.25
-_UNKNOWN_RESISTANCE_SD = 0.3
-_UNKNOWN_HEALTH_SD = 0.06
 _DISAGREE_S = 15.0
 _FIRST_HORIZON_S = 600.0
 _TAUGHT_FRAC = 0.15  # of the capacity that must flow before a flight teaches
@@ -102,7 +101,7 @@ class Estimator:
         self._vehicle = vehicle
         self._cells = self._facts.cells or snapshot.identity.cells or len(snapshot.cells_v)
         heard_s = None if self._last is None else self._last.t_s
-        reading = read(snapshot, self._cells, heard_s)
+        reading = read(snapshot, self._cells, heard_s, self._flow)
         if reading is not None and (self._cell is not None or reading.cell_v > _NO_CELL_V):
             if self._last is not None and reading.t_s - self._last.t_s > _FORGET_S:
                 self._restart()
@@ -131,8 +130,9 @@ class Estimator:
         self._learned: Learned | None = None
         self._last: Reading | None = None  # newest reading
         self._mean: Reading | None = None  # newest whole second
-        self._second, self._shown, self._end = Second(), Shown(), End(self._facts.cutoff_v)
-        self._warming, self._homeward = Warming(), Homeward()
+        self._second, self._flow, self._shown = Second(), Flow(), Shown()
+        self._end, self._warming = End(self._facts.cutoff_v), Warming()
+        self._homeward = Homeward()
         self._word: GaugeWord | None = None
         self._forecast: Remaining | None = None
         self._forecast_at_s = self._ahead_w = self._odds = 0.0
@@ -200,8 +200,10 @@ class Estimator:
         """Feed the fit with the mean of a second of readings."""
         gap = last_dt_s > MAX_STEP_GAP_S
         counted_a = (last.current_a + now.current_a) / 2 if gap else now.current_a
-        cell.advance(total_s, counted_a, abs(last.current_a - now.current_a) / 2 if gap else 0.0)
-        if cell.measure(now.cell_v, now.current_a):
+        doubt_a = abs(last.current_a - now.current_a) / 2 if gap else 0.0
+        cell.advance(total_s, counted_a, max(doubt_a, now.doubt_a))
+        guessed = now.doubt_a > abs(now.current_a) / 2  # nothing to fit to
+        if guessed or cell.measure(now.cell_v, now.current_a):
             self._agreed_s = now.t_s
         elif self._agreed_s is None:  # it began with a reading that was none
             self._restart()
@@ -213,7 +215,7 @@ class Estimator:
         if not self._teaches:
             self._flight = zlib.crc32(repr(now).encode(), self._flight)
         before, self._mean = self._mean, now
-        if before is not None and now.t_s - before.t_s < MAX_STEP_GAP_S:
+        if before is not None and now.t_s - before.t_s < MAX_STEP_GAP_S and not now.doubt_a:
             di_a = now.current_a - before.current_a
             if abs(di_a) > _STEP_C * cell.model.capacity_as / 3600.0:
                 cell.measure_step(now.cell_v - before.cell_v, di_a)
@@ -254,9 +256,10 @@ class Estimator:
         if cell is None or last is None or now_s - last.t_s > _COAST_S:
             return Estimate(now_s)
         left, now = self._left(now_s), cell.now(last.current_a)
-        charge_frac = float(cell.x[CHARGE])
-        known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2
-        cutoff_v, home = self._facts.cutoff_v, WayHome()
+        known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2 and self._flows(now_s)
+        cutoff_v, home, charge_frac = self._facts.cutoff_v, WayHome(), float(cell.x[CHARGE])
+        if (last.doubt_a or self._end.reached) and last.cell_v < cutoff_v:  # no charge bears that
+            charge_frac = min(charge_frac, answers.charge_at(cell, last.cell_v + now.sag_v))
         if self._load is not None and self._load.present:
             low_s = None if left is None else left.low_s
             home = self._homeward.ahead(self._vehicle, low_s, self._ahead_w)
@@ -265,14 +268,14 @@ class Estimator:
             soc_pct=self._shown.pct(now_s, charge_frac, loaded=last.current_a > 0)
             if known
             else None,
-            soh_pct=self._health_pct(cell),
+            soh_pct=answers.health_pct(cell, self._learned),
             remaining_s=None if left is None else left.median_s,
             remaining_low_s=None if left is None else left.low_s,
             remaining_high_s=None if left is None else left.high_s,
             home_s=home.home_s,
             home_reserve_s=home.home_reserve_s,
             turn_back_in_s=home.turn_back_in_s,
-            resistance_ohm=self._resistance_ohm(cell, now),
+            resistance_ohm=answers.resistance_ohm(cell, now, self._cells),
             resting_cell_v=last.cell_v + now.sag_v if known else None,
             max_discharge_a=max_current(cell, now, cutoff_v, 10.0) if known else None,
             max_discharge_2s_a=max_current(cell, now, cutoff_v, 2.0) if known else None,
@@ -281,20 +284,12 @@ class Estimator:
             used_wh=self._used_ws / 3600.0,
         )
 
-    def _resistance_ohm(self, cell: CellFit, now: Now) -> float | None:
-        known = cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2
-        return self._cells * (now.ohms[0] + now.ohms[1]) if known else None
-
-    def _health_pct(self, cell: CellFit) -> float | None:
-        """Return capacity against the rated one; less when resistance grew since flight one."""
-        if cell.P[CAPACITY, CAPACITY] > _UNKNOWN_HEALTH_SD**2:
-            return None
-        health = math.exp(float(cell.x[CAPACITY]))
-        if self._learned is not None and cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2:
-            health = min(health, 2 - math.exp(float(cell.x[FAST]) - self._learned.first_fast))
-        return 100.0 * min(max(health, 0.0), 1.0)
+    def _flows(self, now_s: float) -> bool:
+        return self._flow.unheard_s(now_s) <= _COAST_S
 
     def _left(self, now_s: float) -> Remaining | None:
         if self._end.reached:
             return ENDED
-        return None if self._forecast is None else self._forecast.after(now_s - self._forecast_at_s)
+        if self._forecast is None or not self._flows(now_s):
+            return None
+        return self._forecast.after(now_s - self._forecast_at_s)

@@ -10,7 +10,8 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
@@ -151,12 +152,8 @@ class LearnedPacks:
             ConfigError: the folder cannot be written, or what is there is damaged.
         """
         self.load(pack)  # a damaged file is not overwritten
-        try:
+        with suppress(OSError):  # the writer will say it
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"{self._folder} cannot be made: {error.strerror or error}"
-            ) from error
         with atomic_writer(self._path(pack)) as file:
             json.dump({"pack": pack} | row_of(learned), file, allow_nan=False, indent=1)
 
@@ -170,17 +167,10 @@ class LearnedPacks:
 
 def row_of(learned: Learned) -> dict[str, Any]:
     """Return it as JSON has it."""
-    return {
-        "format": _FORMAT,
-        "rated_mah": learned.rated_mah,
-        "flights": learned.flights,
-        "taught": list(learned.taught),
-        "gauge_odds": learned.gauge_odds,
-        "usual_w": learned.usual_w,
-        "first_fast": learned.first_fast,
-        "mean": learned.cells.mean.tolist(),
-        "covariance": learned.cells.covariance.tolist(),
-    }
+    row = {field.name: getattr(learned, field.name) for field in fields(learned)}
+    cells = row.pop("cells")
+    lists = {"mean": cells.mean.tolist(), "covariance": cells.covariance.tolist()}
+    return {"format": _FORMAT} | row | lists
 
 
 def learned_of(content: Any) -> Learned:  # noqa: ANN401 - from JSON, whatever it is

@@ -57,11 +57,11 @@ def _with_chemistry(row: object) -> object:
         raise ValueError(str(error)) from error
 
 
-def _recalled_row(recalled: Recalled | None) -> object:
+def _row(recalled: Recalled | None) -> object:
     return recalled and (recalled[0], recalled[1] and row_of(recalled[1]))
 
 
-def _recalled_of(row: Any) -> Recalled | None:  # noqa: ANN401 - from JSON, whatever it is
+def _told(row: Any) -> Recalled | None:  # noqa: ANN401 - from JSON, whatever it is
     return None if row is None else (str(row[0]), row[1] and learned_of(row[1]))
 
 
@@ -73,9 +73,8 @@ class Recorded:
     address: int
     gauge: GaugeName = AUTO
     known: Known | None = None  # by its gauge; None: it was not polled yet
-    recalled: Annotated[
-        Recalled | None, PlainValidator(_recalled_of), PlainSerializer(_recalled_row)
-    ] = None  # of its pack, by the estimator; None: nothing was asked
+    # Of its pack, by the estimator; None: nothing was asked.
+    recalled: Annotated[Recalled | None, PlainValidator(_told), PlainSerializer(_row)] = None
 
 
 @dataclass(frozen=True, slots=True)

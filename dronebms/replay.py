@@ -12,7 +12,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.flightlog import Flight, FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
-from dronebms.learning import LearnedPacks, PackMemory, Recollection
+from dronebms.learning import LearnedPacks, Recollection
 from dronebms.monitor import Monitor, Report
 from dronebms.packs import Supply
 from dronebms.predictions import EachSecond
@@ -75,19 +75,16 @@ def _recorded(
     rules = start.rules
     gauges = [PlayedGauge(battery) for battery in start.batteries]
     told = [Recollection(battery.recalled) for battery in start.batteries]
-    memories: Sequence[PackMemory] = told if packs is None else [packs for _ in gauges]
     monitors = [
-        Monitor(gauge, battery.facts, index=index, rules=rules, packs=memory)
-        for index, (gauge, battery, memory) in enumerate(
-            zip(gauges, start.batteries, memories, strict=True)
-        )
+        Monitor(gauge, battery.facts, index=index, rules=rules, packs=packs or told[index])
+        for index, (gauge, battery) in enumerate(zip(gauges, start.batteries, strict=True))
     ]
     supply = Supply(monitors, start.topology)
     for record in records:
         if isinstance(record, Start):
             _know(record, gauges, told)
             if record.kept is not None and packs is None:
-                _go_on(monitors, record.kept, path)
+                _go_on(monitors, record.kept)
             if record.rules != rules:
                 rules = record.rules
                 for monitor in monitors:
@@ -110,13 +107,8 @@ def _know(start: Start, gauges: Sequence[PlayedGauge], told: Sequence[Recollecti
         memory.told = battery.recalled
 
 
-def _go_on(monitors: Sequence[Monitor], kept: Kept, path: Path) -> None:
-    """Go on from what the run went on from; of another version of this program nobody can."""
-    memories = gone_on_from(kept)
-    if len(memories) != len(monitors):
-        _log.warning("%s goes on after a restart, from what this version cannot read", path)
-        return
-    for monitor, memory in zip(monitors, memories, strict=True):
+def _go_on(monitors: Sequence[Monitor], kept: Kept) -> None:
+    for monitor, memory in zip(monitors, gone_on_from(kept), strict=False):
         monitor.go_on(memory)
 
 

@@ -19,16 +19,16 @@ import logging
 import os
 import pickle
 import platform
+import re
 import stat
 import struct
 import zlib
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -42,21 +42,15 @@ _MARK = b"DBK1"
 _MOST_TRIES = 3
 _STEADY_S = 5.0  # a run that lived so long was not brought down by what it went on from
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Where what is kept was made; to make anything of theirs has no effect.
-_STAGES = {"smartbattery.snapshot"} | {
-    f"dronebms.{name}"
-    for name in "actions answers battery calibration cellfit cellmodel chemistry estimator fitrows "
-    "forewarning gaugeword governor home learning limits load monitor physics plausible protection "
-    "readings signals vehicle warming".split()
-}
-_MORE = {
-    ("collections", "deque"),
-    ("dronebms.service", "Memories"),
-    (__name__, "_read_only"),
-    (__name__, "_numpy"),
-    ("dronebms.learning", "nothing_known"),
-}
-_ODD = (pickle.PickleError, TypeError, AttributeError, ImportError, EOFError)  # of a pickle
+# The stages, whose classes have no effect when they are made, and what else is in them.
+_KNOWN = re.compile(
+    r"dronebms\.(actions|answers|battery|calibration|cellfit|cellmodel|chemistry|estimator|fitrows|"
+    r"forewarning|gaugeword|governor|home|learning|limits|load|monitor|physics|plausible|protection|"
+    r"readings|signals|vehicle|warming)\._?[A-Z]\w*|smartbattery\.snapshot\.\w+|collections\.deque|"
+    r"dronebms\.(service\.Memories|learning\.nothing_known|resume\._read_only)|numpy\.(array|float64|bool_?)"
+)
+# Of a pickle.
+_ODD = pickle.PickleError, TypeError, AttributeError, ImportError, EOFError, ValueError
 _log = logging.getLogger(__name__)
 
 
@@ -106,11 +100,7 @@ class Keeper:
 
     def state(self) -> Any:  # noqa: ANN401 - whatever was kept
         """Return what the earlier run kept, None when there is nothing to go on from."""
-        try:
-            return None if self.kept is None else _read(self.kept.state)
-        except _ODD as error:
-            _log.error("this run begins anew: what is kept cannot be read: %s", error)
-            return None
+        return None if self.kept is None else _read(self.kept.state)
 
     def step(self, now_s: float, state: Callable[[], object]) -> None:
         """Keep the state, if a second has passed."""
@@ -186,19 +176,18 @@ class Keeper:
             _log.error("a restart would begin anew: %s: %s", self._path, error.strerror)
 
 
-def gone_on_from(kept: tuple[str, str]) -> tuple[Memory, ...]:
-    """Return what a recorded run went on from, nothing of another version of this program."""
-    program, text = kept
-    try:
-        return tuple(_read(b64decode(text))) if program == _program() else ()
-    except (*_ODD, ValueError) as error:
-        _log.error("what a run went on from cannot be read: %s", error)
-        return ()
-
-
 def for_recording(packs: tuple[Memory, ...]) -> tuple[str, str]:
-    """Return what `gone_on_from` understands."""
-    return _program(), b64encode(_written(packs)).decode()
+    """Return what `gone_on_from` understands, as text."""
+    return _program(), _written(packs).decode("latin1")
+
+
+def gone_on_from(kept: tuple[str, str]) -> tuple[Memory, ...]:
+    """Return what a recorded run went on from; nothing, and a warning, of another version's."""
+    program, text = kept
+    packs = _read(text.encode("latin1", "replace")) if program == _program() else None
+    if packs is None:
+        _log.warning("the run went on after a restart, from what this version cannot read")
+    return packs or ()
 
 
 def _written(state: object) -> bytes:
@@ -208,11 +197,11 @@ def _written(state: object) -> bytes:
 
 
 def _read(told: bytes) -> Any:  # noqa: ANN401 - whatever was written
-    return _Reader(io.BytesIO(told)).load()
-
-
-def _reduced(value: Any) -> Any:  # noqa: ANN401 - numpy's
-    return _numpy, (value.tolist(), value.dtype.str, "F" if value.flags.fnc else "C")
+    try:
+        return _Reader(io.BytesIO(told)).load()
+    except (*_ODD, MemoryError, OverflowError) as error:
+        _log.error("this run begins anew: what is kept cannot be read: %s", error)
+        return None
 
 
 class _Writer(pickle.Pickler):
@@ -220,7 +209,9 @@ class _Writer(pickle.Pickler):
 
     dispatch_table = {  # noqa: RUF012 - pickle's own way
         MappingProxyType: lambda mapping: (_read_only, (dict(mapping),)),
-        **dict.fromkeys((np.ndarray, np.float64, np.bool_), _reduced),
+        np.ndarray: lambda array: (np.array, (array.tolist(), array.dtype.str)),
+        np.float64: lambda number: (np.float64, (float(number),)),
+        np.bool_: lambda truth: (np.bool_, (bool(truth),)),
     }
 
 
@@ -228,21 +219,14 @@ def _read_only(items: dict[str, float]) -> MappingProxyType[str, float]:
     return MappingProxyType(items)
 
 
-def _numpy(values: Any, kind: str, order: Literal["C", "F"]) -> Any:  # noqa: ANN401 - numpy's
-    return np.array(values, kind, order=order)[()]
-
-
 class _Reader(pickle.Unpickler):
     """An unpickler of the stages' own classes alone."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle has it
         """Return a class, or refuse."""
-        if (module, name) in _MORE:
-            return super().find_class(module, name)
-        found = super().find_class(module, name) if module in _STAGES else None
-        if isinstance(found, type) and found.__module__ == module:
-            return found
-        raise pickle.UnpicklingError(f"{module}.{name} is not kept")
+        if not _KNOWN.fullmatch(f"{module}.{name}"):
+            raise pickle.UnpicklingError(f"{module}.{name} is not kept")
+        return super().find_class(module, name)
 
 
 def _program() -> str:

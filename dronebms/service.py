@@ -137,7 +137,7 @@ class Service:
         for monitor, memory in zip(self._monitors, memories.packs, strict=True):
             monitor.go_on(memory)
         if self._recorder is not None:
-            self._recorder.went_on(for_recording(memories.packs))
+            self._recorder.begin(for_recording(memories.packs))
         self._bridge.first_id.found = memories.first_id
         self._bridge.answers.values[HANDS_ON] = memories.hands_on
         if self._bridge.acting is not None:

@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -53,7 +52,7 @@ def flown(
         monitor = Monitor(source, world.facts(), packs=kept)
         if memory is not None:
             monitor.go_on(memory)
-            recorder.went_on(for_recording((memory,)))
+            recorder.begin(for_recording((memory,)))
         steps = range(int(began_s * 10), int((began_s + seconds) * 10))
         said = list(Loop(clock, world.vehicle, [monitor], recorder).reports(k / 10 for k in steps))
         recorder.close()
@@ -144,7 +143,7 @@ def test_what_another_version_went_on_from_is_left_and_told(
     replayed = again(tmp_path / "2.rec")
     assert [r.snapshot for r in replayed] == [r.snapshot for r in said]
     assert replayed[-1].estimate.used_mah != said[-1].estimate.used_mah
-    assert "goes on after a restart, from what this version cannot read" in caplog.text
+    assert "went on after a restart, from what this version cannot read" in caplog.text
 
 
 class Evil:
@@ -179,14 +178,14 @@ def test_a_recording_from_anybody_runs_nothing(
     records = list(read_records(known[2]))
     (start,) = [record for record in records[:1] if isinstance(record, Start)]
     program, _ = for_recording(())
-    evil = replace(start, kept=(program, b64encode(told).decode()))
+    evil = replace(start, kept=(program, told.decode("latin1")))
     step = b'["t",0.1,{}]\n'
     (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, text_of(start) + text_of(evil) + step))
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(tmp_path)
         assert len(again(tmp_path / "x.rec")) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.rec"]
-    assert "went on from cannot be read" in caplog.text
+    assert "from what this version cannot read" in caplog.text
 
 
 # ------------------------------------------------------------------------- as a process
