@@ -5,6 +5,7 @@ heard, or not long enough to tell, is `None`.
 """
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel
 from dronebms.forecast import Ahead, futures, max_current
 from dronebms.gaugeword import GaugeWord, first_odds, odds_at_end, quantiles, weighed
 from dronebms.home import Homeward, WayHome
-from dronebms.learning import Learned, Recall, nothing_known
+from dronebms.learning import MOST_TAUGHT, Learned, Recall, nothing_known
 from dronebms.load import Load
 from dronebms.readings import End, Flow, Reading, Second, read
 from dronebms.vehicle import UNHEARD, VehicleState
@@ -68,7 +69,7 @@ class Estimator:
 
     Args:
         facts: what is told of the pack.
-        recall: what was learned of a pack in earlier flights, by its id or serial number.
+        recall: what was learned of a pack in earlier flights, by its `pack_key`.
         constants: what is believed before a pack has shown anything.
         make_load: what judges the load to come; a benchmark knows the future here.
     """
@@ -107,16 +108,11 @@ class Estimator:
             self._take(reading, snapshot)
         return self._estimate(snapshot.t_s)
 
-    @property
-    def pack(self) -> str | None:
-        """Under which name this pack is remembered; None is a pack that cannot be told."""
-        told = self._facts.pack_id
-        return told if told is not None or self._serial is None else f"serial {self._serial}"
-
     def learn(self) -> Learned | None:
         """Return what is known of the pack after this flight, None when it has taught nothing."""
         cell, load, before = self._cell, self._load, self._learned
-        if cell is None or load is None or self._used_as < _TAUGHT_FRAC * cell.model.capacity_as:
+        taught, flight = () if before is None else before.taught, f"{self._flight:08x}"
+        if cell is None or load is None or not self._teaches or flight in taught:
             return None
         return Learned(
             cells=cell.learned(),
@@ -125,6 +121,7 @@ class Estimator:
             first_fast=float(cell.x[FAST]) if before is None else before.first_fast,
             rated_mah=cell.model.capacity_as / 3.6,
             flights=1 if before is None else before.flights + 1,
+            taught=(*taught, flight)[-MOST_TAUGHT:],
         )
 
     def _restart(self) -> None:
@@ -133,16 +130,16 @@ class Estimator:
         self._learned: Learned | None = None
         self._last: Reading | None = None  # newest reading
         self._mean: Reading | None = None  # newest whole second
-        self._second, self._flow = Second(), Flow()
-        self._end = End(self._facts.cutoff_v)
-        self._warming = Warming()
+        self._second, self._flow, self._shown = Second(), Flow(), Shown()
+        self._end, self._warming = End(self._facts.cutoff_v), Warming()
         self._homeward = Homeward()
         self._word: GaugeWord | None = None
         self._forecast: Remaining | None = None
         self._forecast_at_s = self._ahead_w = self._odds = 0.0
-        self._shown = Shown()
         self._agreed_s: float | None = None  # when the fit last followed a reading
         self._used_as, self._used_ws, self._full_heard = 0.0, 0.0, False
+        self.pack: str | None = None  # under which it is remembered; None: it cannot be told
+        self._flight, self._teaches = 0, False  # a sum over what was read until it teaches
 
     def _take(self, reading: Reading, snapshot: Snapshot) -> None:
         cell = self._cell or self._start(reading, snapshot)
@@ -167,6 +164,7 @@ class Estimator:
         facts = self._facts
         told_mah = facts.capacity_mah or snapshot.identity.design_mah or snapshot.full_mah
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
+        self.pack = facts.pack_key(snapshot.identity)
         learned = None if self.pack is None else self.recall(self.pack)
         if learned is not None and told_mah is not None and learned.rated_mah != told_mah:
             learned = None  # another pack under the same name
@@ -213,6 +211,9 @@ class Estimator:
         elif now.t_s - self._agreed_s > _DISAGREE_S:
             cell.doubt()
             self._agreed_s = now.t_s
+        self._teaches |= self._used_as >= _TAUGHT_FRAC * cell.model.capacity_as
+        if not self._teaches:
+            self._flight = zlib.crc32(repr(now).encode(), self._flight)
         before, self._mean = self._mean, now
         if before is not None and now.t_s - before.t_s < MAX_STEP_GAP_S and not now.doubt_a:
             di_a = now.current_a - before.current_a

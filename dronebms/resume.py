@@ -9,7 +9,7 @@ long the pack was out of sight. Seconds; of the clock that runs in suspend too.
 
 The content is a pickle of the stages themselves: whatever they remember is kept, to the bit. It is
 read only by the program that wrote it, byte for byte the same, from a file that nobody else could
-write, and makes no objects but this project's own and numpy's.
+write. It makes no objects but the stages' own, so that a recording can carry it too.
 """
 
 import fcntl
@@ -19,6 +19,7 @@ import logging
 import os
 import pickle
 import platform
+import re
 import stat
 import struct
 import zlib
@@ -29,8 +30,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from dronebms.clock import boot_s
-from dronebms.monitor import MOST_GAP_S
+from dronebms.monitor import MOST_GAP_S, Memory
 
 _EACH_S = 1.0 - 1e-6
 _PLACE_BYTES = 1 << 20
@@ -39,8 +42,15 @@ _MARK = b"DBK1"
 _MOST_TRIES = 3
 _STEADY_S = 5.0  # a run that lived so long was not brought down by what it went on from
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_ROOTS = {"dronebms", "smartbattery", "numpy", "collections"}
-_ODD = (pickle.PickleError, TypeError, AttributeError, ImportError, EOFError)  # of a pickle
+# The stages, whose classes have no effect when they are made, and what else is in them.
+_KNOWN = re.compile(
+    r"dronebms\.(actions|answers|battery|calibration|cellfit|cellmodel|chemistry|estimator|fitrows|"
+    r"forewarning|gaugeword|governor|home|learning|limits|load|monitor|physics|plausible|protection|"
+    r"readings|signals|vehicle|warming)\._?[A-Z]\w*|smartbattery\.snapshot\.\w+|collections\.deque|"
+    r"dronebms\.(service\.Memories|learning\.nothing_known|resume\._read_only)|numpy\.(array|float64|bool_?)"
+)
+# Of a pickle.
+_ODD = pickle.PickleError, TypeError, AttributeError, ImportError, EOFError, ValueError
 _log = logging.getLogger(__name__)
 
 
@@ -90,11 +100,7 @@ class Keeper:
 
     def state(self) -> Any:  # noqa: ANN401 - whatever was kept
         """Return what the earlier run kept, None when there is nothing to go on from."""
-        try:
-            return None if self.kept is None else _Reader(io.BytesIO(self.kept.state)).load()
-        except _ODD as error:
-            _log.error("this run begins anew: what is kept cannot be read: %s", error)
-            return None
+        return None if self.kept is None else _read(self.kept.state)
 
     def step(self, now_s: float, state: Callable[[], object]) -> None:
         """Keep the state, if a second has passed."""
@@ -102,13 +108,12 @@ class Keeper:
             return
         self._saved_s = now_s
         tries = 0 if self.kept is None or now_s - self.start_s > _STEADY_S else self.kept.tries
-        told = io.BytesIO()
         try:
-            _Writer(told, pickle.HIGHEST_PROTOCOL).dump(state())
+            told = _written(state())
         except _ODD as error:  # must not stop protection
             _log.error("a restart would begin anew: what is known cannot be kept: %s", error)
             return
-        self._write(Kept(self._program, self._boot_id, boot_s(), now_s, told.getvalue(), tries))
+        self._write(Kept(self._program, self._boot_id, boot_s(), now_s, told, tries))
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
@@ -171,10 +176,43 @@ class Keeper:
             _log.error("a restart would begin anew: %s: %s", self._path, error.strerror)
 
 
-class _Writer(pickle.Pickler):
-    """A pickler that knows read-only mappings."""
+def for_recording(packs: tuple[Memory, ...]) -> tuple[str, str]:
+    """Return what `gone_on_from` understands, as text."""
+    return _program(), _written(packs).decode("latin1")
 
-    dispatch_table = {MappingProxyType: lambda mapping: (_read_only, (dict(mapping),))}  # noqa: RUF012 - pickle's own way
+
+def gone_on_from(kept: tuple[str, str]) -> tuple[Memory, ...]:
+    """Return what a recorded run went on from; nothing, and a warning, of another version's."""
+    program, text = kept
+    packs = _read(text.encode("latin1", "replace")) if program == _program() else None
+    if packs is None:
+        _log.warning("the run went on after a restart, from what this version cannot read")
+    return packs or ()
+
+
+def _written(state: object) -> bytes:
+    told = io.BytesIO()
+    _Writer(told, pickle.HIGHEST_PROTOCOL).dump(state)
+    return told.getvalue()
+
+
+def _read(told: bytes) -> Any:  # noqa: ANN401 - whatever was written
+    try:
+        return _Reader(io.BytesIO(told)).load()
+    except (*_ODD, MemoryError, OverflowError) as error:
+        _log.error("this run begins anew: what is kept cannot be read: %s", error)
+        return None
+
+
+class _Writer(pickle.Pickler):
+    """A pickler that knows read-only mappings, and numpy's values as numbers alone."""
+
+    dispatch_table = {  # noqa: RUF012 - pickle's own way
+        MappingProxyType: lambda mapping: (_read_only, (dict(mapping),)),
+        np.ndarray: lambda array: (np.array, (array.tolist(), array.dtype.str)),
+        np.float64: lambda number: (np.float64, (float(number),)),
+        np.bool_: lambda truth: (np.bool_, (bool(truth),)),
+    }
 
 
 def _read_only(items: dict[str, float]) -> MappingProxyType[str, float]:
@@ -182,11 +220,11 @@ def _read_only(items: dict[str, float]) -> MappingProxyType[str, float]:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler of this project's objects alone."""
+    """An unpickler of the stages' own classes alone."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle has it
         """Return a class, or refuse."""
-        if module.split(".", maxsplit=1)[0] not in _ROOTS:
+        if not _KNOWN.fullmatch(f"{module}.{name}"):
             raise pickle.UnpicklingError(f"{module}.{name} is not kept")
         return super().find_class(module, name)
 
