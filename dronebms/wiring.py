@@ -21,7 +21,6 @@ from dronebms.threads import BusThread, PolledGauge
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.codec import read_key
 from mavlink_bridge.link import open_link
-from sim.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError
 from smartbattery.linux import LinuxBus, no_recovery
@@ -87,6 +86,8 @@ def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
     """Return the wire that batteries of one adapter are on."""
     first = batteries[0]
     if first.is_virtual:
+        from sim.world import open_virtual  # noqa: PLC0415 - real packs need no simulation
+
         return open_virtual(first.scenario, clock)[0]
     command = next((battery.recovery for battery in batteries if battery.recovery), None)
     recover = no_recovery if command is None else RecoveryProgram(command, clock)
