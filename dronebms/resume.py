@@ -9,7 +9,7 @@ long the pack was out of sight. Seconds; of the clock that runs in suspend too.
 
 The content is a pickle of the stages themselves: whatever they remember is kept, to the bit. It is
 read only by the program that wrote it, byte for byte the same, from a file that nobody else could
-write, and makes no objects but this project's own and numpy's.
+write, and makes no objects but the stages' own, and numpy's arrays.
 """
 
 import fcntl
@@ -19,6 +19,7 @@ import logging
 import os
 import pickle
 import platform
+import re
 import stat
 import struct
 import zlib
@@ -30,6 +31,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dronebms.clock import boot_s
+from dronebms.errors import ConfigError
 from dronebms.monitor import MOST_GAP_S
 
 _EACH_S = 1.0 - 1e-6
@@ -39,7 +41,16 @@ _MARK = b"DBK1"
 _MOST_TRIES = 3
 _STEADY_S = 5.0  # a run that lived so long was not brought down by what it went on from
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_ROOTS = {"dronebms", "smartbattery", "numpy", "collections"}
+_STAGES = re.compile(  # what is kept is of these: none of their classes does anything when made
+    r"smartbattery\.snapshot|dronebms\.(actions|answers|battery|calibration|cellfit|cellmodel"
+    r"|chemistry|estimator|fitrows|forewarning|gaugeword|governor|home|limits|load|monitor|physics"
+    r"|plausible|protection|readings|signals|vehicle|warming)"
+)
+_BESIDE = re.compile(
+    r"collections:deque|dronebms\.(learning:(Learned|nothing_known)|resume:_read_only"
+    r"|service:Memories)|numpy:(dtype|ndarray)"
+    r"|numpy\._?core\.(multiarray:(_reconstruct|scalar)|numeric:_frombuffer)"
+)
 _ODD = (pickle.PickleError, TypeError, AttributeError, ImportError, EOFError)  # of a pickle
 _log = logging.getLogger(__name__)
 
@@ -61,6 +72,9 @@ class Keeper:
 
     Args:
         path: of the file.
+
+    Raises:
+        ConfigError: another run has it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,6 +91,9 @@ class Keeper:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one service writes it
             kept = self._read()
+        except BlockingIOError as error:
+            self.close()
+            raise ConfigError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
             _log.error("a restart will begin anew: %s: %s", path, error.strerror)
             self.close()
@@ -182,13 +199,16 @@ def _read_only(items: dict[str, float]) -> MappingProxyType[str, float]:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler of this project's objects alone."""
+    """An unpickler of stages, and of nothing that could do more than be there."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle has it
-        """Return a class, or refuse."""
-        if module.split(".", maxsplit=1)[0] not in _ROOTS:
-            raise pickle.UnpicklingError(f"{module}.{name} is not kept")
-        return super().find_class(module, name)
+        """Return a class, or one of a few functions, or refuse."""
+        beside = _BESIDE.fullmatch(f"{module}:{name}")
+        if beside or (_STAGES.fullmatch(module) and "." not in name):
+            found = super().find_class(module, name)
+            if beside or (isinstance(found, type) and found.__module__ == module):
+                return found
+        raise pickle.UnpicklingError(f"{module}.{name} is not kept")
 
 
 def _program() -> str:

@@ -95,7 +95,7 @@ class Stream:
             self._newest[report.index] = now_s, line
             for viewer in self._viewers:
                 viewer.lines.append(line)
-            self._welcome(now_s)
+        self._welcome(now_s)
         gone = [viewer for viewer in self._viewers if not viewer.flush(now_s)]
         for viewer in gone:
             viewer.wire.close()

@@ -171,6 +171,12 @@ def test_the_command_line_starts_without_the_fleet() -> None:
     assert subprocess.run((sys.executable, "-c", code), check=False).returncode == 0  # noqa: S603 - ours
 
 
+def test_a_service_with_real_packs_carries_no_simulation() -> None:
+    code = "import sys, dronebms.cli, dronebms.cli_run; print('sim' in sys.modules, 'numpy.random' in sys.modules)"
+    told = subprocess.run((sys.executable, "-c", code), check=True, capture_output=True)  # noqa: S603 - ours
+    assert told.stdout == b"False False\n"
+
+
 def test_imports_are_absolute() -> None:
     report(
         f"{name_of(path)}:{node.lineno}: a relative import hides which room it reaches."
