@@ -1,11 +1,20 @@
-"""What is said between two forecasts: the time left that counts down, the charge that is shown.
+"""What is said of a fit, and between two forecasts: time that counts down, charge that is shown.
 
-Seconds and per cent. Latched where flight controllers latch.
+Seconds, per cent, ohms of a pack. Latched where flight controllers latch.
 """
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from dronebms.cellfit import CellFit
+from dronebms.cellmodel import CAPACITY, CURVE_FROM, CURVE_STEPS, FAST, KNOTS, Now
+from dronebms.learning import Learned
+
 MAX_STEP_GAP_S = 3.0
+_UNKNOWN_RESISTANCE_SD = 0.3
+_UNKNOWN_HEALTH_SD = 0.06
 _RISES_S = 4.0
 _NOT_YET_S = 1.0  # the upper bound stays above zero until the end has come
 _RECOVER_PCT_S = 0.1  # how fast the charge shown may rise while discharging
@@ -61,3 +70,25 @@ class Shown:
             pct = min(pct, self._pct + _RECOVER_PCT_S * (now_s - self._at_s))
         self._pct, self._at_s = pct, now_s
         return pct
+
+
+def charge_at(cell: CellFit, open_v: float) -> float:
+    """Return the charge, a fraction, at which a cell at rest has a voltage."""
+    table_v = cell.model.curves(cell.x[KNOTS:])
+    return CURVE_FROM + float(np.searchsorted(table_v, open_v)) / CURVE_STEPS
+
+
+def resistance_ohm(cell: CellFit, now: Now, cells: int) -> float | None:
+    """Return the resistance of a pack after some 20 s of load, None until it is known."""
+    known = cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2
+    return cells * (now.ohms[0] + now.ohms[1]) if known else None
+
+
+def health_pct(cell: CellFit, learned: Learned | None) -> float | None:
+    """Return capacity against the rated one; less when resistance grew since flight one."""
+    if cell.P[CAPACITY, CAPACITY] > _UNKNOWN_HEALTH_SD**2:
+        return None
+    health = math.exp(float(cell.x[CAPACITY]))
+    if learned is not None and cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2:
+        health = min(health, 2 - math.exp(float(cell.x[FAST]) - learned.first_fast))
+    return 100.0 * min(max(health, 0.0), 1.0)

@@ -37,6 +37,18 @@ class BatteryFacts:
             else identity.design_mah,
         )
 
+    def pack_key(self, identity: Identity) -> str | None:
+        """Return who a pack is, None when it does not say and nobody told.
+
+        Serial numbers have 16 bits and repeat; with maker, device and date of manufacture they do
+        not (Smart Battery Data Specification 1.1, 5.1.27).
+        """
+        if identity.serial is None:
+            return self.pack_id
+        date = identity.date and "{:04}-{:02}-{:02}".format(*identity.date)
+        words = (identity.manufacturer, identity.device, date, str(identity.serial))
+        return " ".join(filter(None, words))
+
     def assumed(self) -> tuple[str, ...]:
         """Return one sentence for each thing that was not told and is taken from elsewhere."""
         notes = []

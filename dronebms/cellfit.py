@@ -1,10 +1,8 @@
 """What the weakest cell is doing, fitted again every ten seconds to the whole flight so far.
 
-Regularised least squares (Gauss-Newton) of `cellmodel`'s circuit; the prior is the chemistry's,
-or what was learned of the pack in earlier flights. Fitting all of the flight, and not stepping a
-filter through it, lets a later reading mend what an early one was taken for. Charge is a fraction,
-volts and amperes are a cell's, discharge positive.
-Method: Tarantola, "Inverse Problem Theory", 2005, chapter 3.
+Regularised least squares (Gauss-Newton; Tarantola, "Inverse Problem Theory", 2005, chapter 3) of
+`cellmodel`'s circuit; the prior is the chemistry's, or what was learned in earlier flights. A later
+reading mends what an early one was taken for. Charge is a fraction, volts and amperes are a cell's.
 """
 
 import math
@@ -50,6 +48,7 @@ _STEP_GATE, _STRAY_STEP_V = 3.0, 0.05
 _NUGGET = 1e-9
 _SD_START = 0.01, 0.02  # of the charge, by voltage: at best, and of a full cell
 _DRIFT_ROWS = 8
+_MISSED = 3  # readings in a row, so that a lone one counts for nothing
 _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 
 
@@ -67,7 +66,8 @@ class CellFit:
     Attributes:
         x: state now, P: its covariance, root: a square root of that.
         drift_v_s: how fast what the circuit misses has changed, over a minute or more.
-        degc: temperature last heard, degC; `kelvin` the same as the circuit has it.
+        off_v: how far from its model the cell was in the last readings.
+        degc: temperature last heard; `kelvin` as the circuit has it.
         fast_a, slow_a: current as the two slow parts see it.
     """
 
@@ -137,7 +137,7 @@ class CellFit:
         self._information = np.linalg.inv(self.P + _NUGGET * np.eye(SIZE))
         self._rows: list[Row] = []
         self._pending: list[Row] = []
-        self.drift_v_s = 0.0
+        self.drift_v_s, self.off_v = 0.0, (0.0,) * _MISSED
         self._steps = [0.0, 0.0]  # sums of di^2 and of -di dv
         self._used_as = self._span_s = 0.0
         self._loaded = False
@@ -210,6 +210,7 @@ class CellFit:
     def _believes(self, row: Row) -> bool:
         c, now = self.model.constants, self.now(row.amps)
         off_v = row.cell_v - (now.open_v + float(self.x[OFFSET]) - now.sag_v)
+        self.off_v = (*self.off_v[1:], off_v)
         variance = c.sd_offset_v**2 + (c.sd_sag_frac * now.sag_v) ** 2
         if off_v * off_v > _GATE * variance:  # the doubt of the state itself costs more
             _, (by,), _ = self.model.volts(self.x, np.array([row._replace(used_as=0.0)]))
@@ -260,6 +261,7 @@ class CellFit:
         carry[CHARGE, CAPACITY] = self._used_frac()  # less capacity than thought: less charge left
         self.P = carry @ self._covariance @ carry.T
         self.x[CHARGE] -= self._used_frac()
+        self.off_v = (0.0,) * _MISSED
         self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.constants.sd_offset_v)
         self._settle()
 

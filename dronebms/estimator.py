@@ -5,20 +5,22 @@ heard, or not long enough to tell, is `None`.
 """
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dronebms import answers
 from dronebms.answers import ENDED, MAX_STEP_GAP_S, Remaining, Shown
 from dronebms.battery import BatteryFacts
 from dronebms.calibration import FITTED, Constants
 from dronebms.cellfit import CellFit
-from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel, Now
+from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel
 from dronebms.forecast import Ahead, futures, max_current
 from dronebms.gaugeword import GaugeWord, first_odds, odds_at_end, quantiles, weighed
 from dronebms.home import Homeward, WayHome
-from dronebms.learning import Learned, Recall, nothing_known
+from dronebms.learning import MOST_TAUGHT, Learned, Recall, nothing_known
 from dronebms.load import Load
-from dronebms.readings import End, Reading, Second, read
+from dronebms.readings import End, Flow, Reading, Second, read
 from dronebms.vehicle import UNHEARD, VehicleState
 from dronebms.warming import Warming
 from smartbattery.snapshot import Snapshot
@@ -30,8 +32,6 @@ _LOAD_C = 0.15  # of the capacity; below it nothing flies
 _STEP_C = 0.08
 _NO_CELL_V = 1.5  # nothing begins with a cell below that
 _UNKNOWN_CHARGE_SD = 0.25
-_UNKNOWN_RESISTANCE_SD = 0.3
-_UNKNOWN_HEALTH_SD = 0.06
 _DISAGREE_S = 15.0
 _FIRST_HORIZON_S = 600.0
 _TAUGHT_FRAC = 0.15  # of the capacity that must flow before a flight teaches
@@ -69,7 +69,7 @@ class Estimator:
 
     Args:
         facts: what is told of the pack.
-        recall: what was learned of a pack in earlier flights, by its id or serial number.
+        recall: what was learned of a pack in earlier flights, by its `pack_key`.
         constants: what is believed before a pack has shown anything.
         make_load: what judges the load to come; a benchmark knows the future here.
     """
@@ -101,23 +101,18 @@ class Estimator:
         self._vehicle = vehicle
         self._cells = self._facts.cells or snapshot.identity.cells or len(snapshot.cells_v)
         heard_s = None if self._last is None else self._last.t_s
-        reading = read(snapshot, self._cells, heard_s)
+        reading = read(snapshot, self._cells, heard_s, self._flow)
         if reading is not None and (self._cell is not None or reading.cell_v > _NO_CELL_V):
             if self._last is not None and reading.t_s - self._last.t_s > _FORGET_S:
                 self._restart()
             self._take(reading, snapshot)
         return self._estimate(snapshot.t_s)
 
-    @property
-    def pack(self) -> str | None:
-        """Under which name this pack is remembered; None is a pack that cannot be told."""
-        told = self._facts.pack_id
-        return told if told is not None or self._serial is None else f"serial {self._serial}"
-
     def learn(self) -> Learned | None:
         """Return what is known of the pack after this flight, None when it has taught nothing."""
         cell, load, before = self._cell, self._load, self._learned
-        if cell is None or load is None or self._used_as < _TAUGHT_FRAC * cell.model.capacity_as:
+        taught, flight = () if before is None else before.taught, f"{self._flight:08x}"
+        if cell is None or load is None or not self._teaches or flight in taught:
             return None
         return Learned(
             cells=cell.learned(),
@@ -126,6 +121,7 @@ class Estimator:
             first_fast=float(cell.x[FAST]) if before is None else before.first_fast,
             rated_mah=cell.model.capacity_as / 3.6,
             flights=1 if before is None else before.flights + 1,
+            taught=(*taught, flight)[-MOST_TAUGHT:],
         )
 
     def _restart(self) -> None:
@@ -134,16 +130,16 @@ class Estimator:
         self._learned: Learned | None = None
         self._last: Reading | None = None  # newest reading
         self._mean: Reading | None = None  # newest whole second
-        self._second = Second()
-        self._end = End(self._facts.cutoff_v)
-        self._warming = Warming()
+        self._second, self._flow, self._shown = Second(), Flow(), Shown()
+        self._end, self._warming = End(self._facts.cutoff_v), Warming()
         self._homeward = Homeward()
         self._word: GaugeWord | None = None
         self._forecast: Remaining | None = None
         self._forecast_at_s = self._ahead_w = self._odds = 0.0
-        self._shown = Shown()
         self._agreed_s: float | None = None  # when the fit last followed a reading
         self._used_as, self._used_ws, self._full_heard = 0.0, 0.0, False
+        self.pack: str | None = None  # under which it is remembered; None: it cannot be told
+        self._flight, self._teaches = 0, False  # a sum over what was read until it teaches
 
     def _take(self, reading: Reading, snapshot: Snapshot) -> None:
         cell = self._cell or self._start(reading, snapshot)
@@ -168,6 +164,7 @@ class Estimator:
         facts = self._facts
         told_mah = facts.capacity_mah or snapshot.identity.design_mah or snapshot.full_mah
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
+        self.pack = facts.pack_key(snapshot.identity)
         learned = None if self.pack is None else self.recall(self.pack)
         if learned is not None and told_mah is not None and learned.rated_mah != told_mah:
             learned = None  # another pack under the same name
@@ -203,8 +200,10 @@ class Estimator:
         """Feed the fit with the mean of a second of readings."""
         gap = last_dt_s > MAX_STEP_GAP_S
         counted_a = (last.current_a + now.current_a) / 2 if gap else now.current_a
-        cell.advance(total_s, counted_a, abs(last.current_a - now.current_a) / 2 if gap else 0.0)
-        if cell.measure(now.cell_v, now.current_a):
+        doubt_a = abs(last.current_a - now.current_a) / 2 if gap else 0.0
+        cell.advance(total_s, counted_a, max(doubt_a, now.doubt_a))
+        guessed = now.doubt_a > abs(now.current_a) / 2  # nothing to fit to
+        if guessed or cell.measure(now.cell_v, now.current_a):
             self._agreed_s = now.t_s
         elif self._agreed_s is None:  # it began with a reading that was none
             self._restart()
@@ -212,8 +211,11 @@ class Estimator:
         elif now.t_s - self._agreed_s > _DISAGREE_S:
             cell.doubt()
             self._agreed_s = now.t_s
+        self._teaches |= self._used_as >= _TAUGHT_FRAC * cell.model.capacity_as
+        if not self._teaches:
+            self._flight = zlib.crc32(repr(now).encode(), self._flight)
         before, self._mean = self._mean, now
-        if before is not None and now.t_s - before.t_s < MAX_STEP_GAP_S:
+        if before is not None and now.t_s - before.t_s < MAX_STEP_GAP_S and not now.doubt_a:
             di_a = now.current_a - before.current_a
             if abs(di_a) > _STEP_C * cell.model.capacity_as / 3600.0:
                 cell.measure_step(now.cell_v - before.cell_v, di_a)
@@ -254,9 +256,10 @@ class Estimator:
         if cell is None or last is None or now_s - last.t_s > _COAST_S:
             return Estimate(now_s)
         left, now = self._left(now_s), cell.now(last.current_a)
-        charge_frac = float(cell.x[CHARGE])
-        known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2
-        cutoff_v, home = self._facts.cutoff_v, WayHome()
+        known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2 and self._flows(now_s)
+        cutoff_v, home, charge_frac = self._facts.cutoff_v, WayHome(), float(cell.x[CHARGE])
+        if (last.doubt_a or self._end.reached) and last.cell_v < cutoff_v:  # no charge bears that
+            charge_frac = min(charge_frac, answers.charge_at(cell, last.cell_v + now.sag_v))
         if self._load is not None and self._load.present:
             low_s = None if left is None else left.low_s
             home = self._homeward.ahead(self._vehicle, low_s, self._ahead_w)
@@ -265,14 +268,14 @@ class Estimator:
             soc_pct=self._shown.pct(now_s, charge_frac, loaded=last.current_a > 0)
             if known
             else None,
-            soh_pct=self._health_pct(cell),
+            soh_pct=answers.health_pct(cell, self._learned),
             remaining_s=None if left is None else left.median_s,
             remaining_low_s=None if left is None else left.low_s,
             remaining_high_s=None if left is None else left.high_s,
             home_s=home.home_s,
             home_reserve_s=home.home_reserve_s,
             turn_back_in_s=home.turn_back_in_s,
-            resistance_ohm=self._resistance_ohm(cell, now),
+            resistance_ohm=answers.resistance_ohm(cell, now, self._cells),
             resting_cell_v=last.cell_v + now.sag_v if known else None,
             max_discharge_a=max_current(cell, now, cutoff_v, 10.0) if known else None,
             max_discharge_2s_a=max_current(cell, now, cutoff_v, 2.0) if known else None,
@@ -281,20 +284,12 @@ class Estimator:
             used_wh=self._used_ws / 3600.0,
         )
 
-    def _resistance_ohm(self, cell: CellFit, now: Now) -> float | None:
-        known = cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2
-        return self._cells * (now.ohms[0] + now.ohms[1]) if known else None
-
-    def _health_pct(self, cell: CellFit) -> float | None:
-        """Return capacity against the rated one; less when resistance grew since flight one."""
-        if cell.P[CAPACITY, CAPACITY] > _UNKNOWN_HEALTH_SD**2:
-            return None
-        health = math.exp(float(cell.x[CAPACITY]))
-        if self._learned is not None and cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2:
-            health = min(health, 2 - math.exp(float(cell.x[FAST]) - self._learned.first_fast))
-        return 100.0 * min(max(health, 0.0), 1.0)
+    def _flows(self, now_s: float) -> bool:
+        return self._flow.unheard_s(now_s) <= _COAST_S
 
     def _left(self, now_s: float) -> Remaining | None:
         if self._end.reached:
             return ENDED
-        return None if self._forecast is None else self._forecast.after(now_s - self._forecast_at_s)
+        if self._forecast is None or not self._flows(now_s):
+            return None
+        return self._forecast.after(now_s - self._forecast_at_s)

@@ -156,7 +156,7 @@ def max_current(cell: CellFit, now: Now, cutoff_v: float, horizon_s: float) -> f
     worse = math.exp(math.sqrt(cell.P[FAST, FAST]))
     fast_share = 1 - math.exp(-horizon_s / c.fast_tau_s)
     slow_share = 1 - math.exp(-horizon_s / c.slow_tau_s)
-    left_v = now.open_v + float(cell.x[OFFSET]) - cutoff_v
+    left_v = now.open_v + float(cell.x[OFFSET]) + min(max(cell.off_v), 0.0) - cutoff_v
     left_v -= worse * fast_ohm * cell.fast_a * (1 - fast_share)
     left_v -= slow_ohm * cell.slow_a * (1 - slow_share)
     per_amp_v = worse * (now_ohm + fast_ohm * fast_share) + slow_ohm * slow_share

@@ -10,9 +10,10 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -24,10 +25,12 @@ from dronebms.errors import ConfigError
 from dronebms.store import atomic_writer
 
 LEARNED = "learned"  # the folder's name under [state] dir
+MOST_TAUGHT = 100  # flights that are told from new ones
 _FORMAT = 1
 _SIZE = KNOTS - FAST + len(KNOTS_FRAC)
 _NAME_CHARACTERS = 60
 _ROUNDING = 1e-9
+ODD = ValueError, KeyError, TypeError, OverflowError  # of what is not a lesson
 _MOST = 1e9  # no number in such a file is larger
 _WRITE_S = 5.0
 _log = logging.getLogger(__name__)
@@ -43,9 +46,11 @@ class Learned:
     first_fast: float  # ln resistance scale after its first flight: what it is measured against
     rated_mah: float  # the scales above are relative to it
     flights: int
+    taught: tuple[str, ...] = ()  # the newest of them: none teaches twice
 
 
 Recall = Callable[[str], Learned | None]
+Recalled: TypeAlias = tuple[str, Learned | None]  # a pack, and what came back
 
 
 def nothing_known(_: str) -> None:
@@ -53,7 +58,7 @@ def nothing_known(_: str) -> None:
 
 
 class PackMemory(Protocol):
-    """What is known of packs, by a pack's id or serial number."""
+    """What is known of packs, by `BatteryFacts.pack_key`."""
 
     def load(self, pack: str) -> Learned | None:
         """Return what is known of a pack, None when it has not been seen; raises ConfigError."""
@@ -62,6 +67,20 @@ class PackMemory(Protocol):
     def save(self, pack: str, learned: Learned) -> None:
         """Keep what is known of a pack; raises ConfigError."""
         ...
+
+
+class Recollection:
+    """A memory for the replay of a run: what that run recalled last; nothing is kept."""
+
+    def __init__(self, told: Recalled | None) -> None:
+        self.told = told
+
+    def load(self, pack: str) -> Learned | None:
+        """Return what the run was told of this pack."""
+        return self.told[1] if self.told is not None and self.told[0] == pack else None
+
+    def save(self, pack: str, learned: Learned) -> None:
+        """Keep nothing: the run has."""
 
 
 class KeptBeside:
@@ -82,7 +101,7 @@ class KeptBeside:
 
     def save(self, pack: str, learned: Learned) -> None:
         """Keep what is known of a pack; what goes wrong is logged."""
-        self._newest[pack], before = learned, self._threads
+        self._newest[pack], before = learned_of(row_of(learned)), self._threads  # as if read
         thread = threading.Thread(target=self._write, args=(pack, learned, before), name="learned")
         self._threads = [thread]
         thread.start()
@@ -102,7 +121,7 @@ class KeptBeside:
 
 
 class LearnedPacks:
-    """The folder. `load` and `save` take a pack's id or serial number."""
+    """The folder, as a `PackMemory`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -115,12 +134,12 @@ class LearnedPacks:
         """
         path = self._path(pack)
         try:
-            return _parsed(path.read_text(encoding="utf-8"))
+            return learned_of(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (*ODD, RecursionError) as error:
             raise ConfigError(
                 f"{path} is not what was learned of a pack ({error}); it is left as it is: "
                 "move it away to start anew"
@@ -133,25 +152,10 @@ class LearnedPacks:
             ConfigError: the folder cannot be written, or what is there is damaged.
         """
         self.load(pack)  # a damaged file is not overwritten
-        try:
+        with suppress(OSError):  # the writer will say it
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"{self._folder} cannot be made: {error.strerror or error}"
-            ) from error
-        content = {
-            "format": _FORMAT,
-            "pack": pack,
-            "rated_mah": learned.rated_mah,
-            "flights": learned.flights,
-            "gauge_odds": learned.gauge_odds,
-            "usual_w": learned.usual_w,
-            "first_fast": learned.first_fast,
-            "mean": learned.cells.mean.tolist(),
-            "covariance": learned.cells.covariance.tolist(),
-        }
         with atomic_writer(self._path(pack)) as file:
-            json.dump(content, file, allow_nan=False, indent=1)
+            json.dump({"pack": pack} | row_of(learned), file, allow_nan=False, indent=1)
 
     def _path(self, pack: str) -> Path:
         name = quote(pack, safe=" ")
@@ -161,8 +165,16 @@ class LearnedPacks:
         return self._folder / f"{name}.json"
 
 
-def _parsed(text: str) -> Learned:
-    content = json.loads(text)
+def row_of(learned: Learned) -> dict[str, Any]:
+    """Return it as JSON has it."""
+    row = {field.name: getattr(learned, field.name) for field in fields(learned)}
+    cells = row.pop("cells")
+    lists = {"mean": cells.mean.tolist(), "covariance": cells.covariance.tolist()}
+    return {"format": _FORMAT} | row | lists
+
+
+def learned_of(content: Any) -> Learned:  # noqa: ANN401 - from JSON, whatever it is
+    """Return what `row_of` was given, to the bit; raises one of ODD."""
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT}")
     mean, covariance = np.array(content["mean"], float), np.array(content["covariance"], float)
@@ -176,4 +188,5 @@ def _parsed(text: str) -> Learned:
     if np.linalg.eigvalsh((covariance + covariance.T) / 2)[0] < -_ROUNDING:
         raise ValueError("its covariance is none")
     odds, first_fast, rated_mah, flights = numbers
-    return Learned(Knowledge(mean, covariance), odds, usual_w, first_fast, rated_mah, int(flights))
+    cells, taught = Knowledge(mean, covariance), tuple(map(str, content.get("taught", ())))
+    return Learned(cells, odds, usual_w, first_fast, rated_mah, int(flights), taught)

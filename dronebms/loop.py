@@ -31,6 +31,8 @@ class Loop:
             stepped = supply.step(t_s, state)
             if self.recorder is not None:
                 events = [event for report in stepped for event in report.status.events]
+                for index, monitor in enumerate(self.monitors):
+                    self.recorder.recalled(index, monitor.recalled)
                 self.recorder.stepped(t_s, state, events)
             yield from stepped
 

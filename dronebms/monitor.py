@@ -12,7 +12,7 @@ from dronebms.actions import Action, Actions, Wanted
 from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError
 from dronebms.estimator import Estimate, Estimator
-from dronebms.learning import Learned, PackMemory
+from dronebms.learning import Learned, PackMemory, Recalled
 from dronebms.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.physics import Physics
 from dronebms.plausible import Plausible
@@ -115,6 +115,7 @@ class Monitor:
         self._judge = Judge(self.limits(rules.limit_changes), facts)
         self._actions = Actions(rules.actions, index)
         self.sink_failures = 0
+        self.recalled: Recalled | None = None  # the newest, for a recorder
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate, judge and tell; return what was told: for the only pack of a vehicle."""
@@ -217,11 +218,15 @@ class Monitor:
             _log.error("nothing is kept of this flight: %s", error)
 
     def _recall(self, pack: str) -> Learned | None:
+        if self._packs is None:
+            return None
+        learned = None
         try:
-            return None if self._packs is None else self._packs.load(pack)
+            learned = self._packs.load(pack)
         except ConfigError as error:  # a damaged file stops no protection
             _log.error("%s; nothing is taken as known of this pack", error)
-            return None
+        self.recalled = pack, learned
+        return learned
 
     def _learn(self, identity: Identity) -> None:
         """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""

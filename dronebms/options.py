@@ -214,7 +214,7 @@ OPTIONS = (
     Option("--capacity-mah", "replay report plot", "rated capacity", "MAH", _positive),
     Option("--chemistry", "replay report plot", None, kind=tuple(row.name for row in CHEMISTRIES)),
     Option("--cutoff-cell-v", "replay report plot", "volts of the weakest cell at which the pack is empty", "V", _positive),
-    Option("--state-dir", "replay", "recall from there what earlier flights taught of the pack, and keep what this one teaches", "DIR", Path),
+    Option("--state-dir", "replay", "recall from there what earlier flights taught of the pack, and keep what this one teaches, once; a recording goes by it instead of by what its run knew", "DIR", Path),
     Option("serial", "packs", "one pack: its serial number, or its whole name", "SERIAL", _maybe),
     Option("--state-dir", "packs", f"the folder of [state] dir ({_STATE_DIR})", "DIR", Path, Path(_STATE_DIR)),
     Option("--add", "packs", "replay a recorded flight into the passport; may be repeated; a flight twice is one", "FLIGHT", list),

@@ -32,21 +32,6 @@ _LIMITS = every_limit()
 _NONE: Excursion = ("", 0.0, None)
 
 
-def pack_key(report: Report) -> str | None:
-    """Return who a pack is, None when it does not say and nobody told.
-
-    Serial numbers have 16 bits and repeat; with maker, device and date of manufacture they do not
-    (Smart Battery Data Specification 1.1, 5.1.27).
-    """
-    identity = report.snapshot.identity
-    if identity.serial is None:
-        return report.facts.pack_id
-    date = identity.date and "{:04}-{:02}-{:02}".format(*identity.date)
-    return " ".join(
-        filter(None, (identity.manufacturer, identity.device, date, str(identity.serial)))
-    )
-
-
 @dataclass(slots=True)
 class _Open:
     """The flight that is on."""
@@ -84,7 +69,8 @@ class Flights:
     def take(self, report: Report, *, unix_s: float | None = None) -> Flight | None:
         """Take in a step; return the flight that it has ended."""
         dt_s = 0.0 if self._last is None else max(report.t_s - self._last.t_s, 0.0)
-        self._last, pack, done = report, pack_key(report), None
+        self._last, done = report, None
+        pack = report.facts.pack_key(report.snapshot.identity)
         another = None not in (pack, self._pack) and pack != self._pack
         if another or (self._open is not None and _is_over(self._open, report)):
             done = self.row(LANDED, unix_s=unix_s)

@@ -1,4 +1,8 @@
-"""Snapshots -> readings of the weakest cell, whole seconds of them, and the moment of the end."""
+"""Snapshots -> readings of the weakest cell, whole seconds of them, and the moment of the end.
+
+Volts, amperes (discharge positive), seconds. A current that is not heard while voltages are is
+counted from the gauge's remaining charge, or stood in for: time does not stand still with it.
+"""
 
 import math
 from collections import deque
@@ -10,6 +14,9 @@ from smartbattery.snapshot import Snapshot
 SECOND_S = 1.0 - 1e-6
 _END_MEAN_S = 5.0  # the end: this mean at the cut-off ...
 _END_INSTANT_V = 0.25  # ... or one instant this far below it (DESIGN.md, section 4)
+_COUNT_S, _LEAST_COUNT_S = 10.0, 5.0  # over which a gauge's remaining charge tells a current
+_SD_COUNT_FRAC = 0.1  # of such a current; one that nothing tells is in doubt as a whole
+_AS_PER_MAH = 3.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +27,59 @@ class Reading:
     cell_v: float
     current_a: float
     pack_v: float
+    doubt_a: float = 0.0  # how far the current may be off; 0 is one that was read
 
 
-def read(snapshot: Snapshot, cells: int, after_s: float | None) -> Reading | None:
+class Flow:
+    """What flows: as it was read, and while it is not, as well as it is known."""
+
+    def __init__(self) -> None:
+        self._counts: deque[tuple[float, float]] = deque()  # when, remaining ampere-seconds
+        self._known: tuple[float, float] | None = None  # when it was last read or counted, amperes
+
+    def take(self, snapshot: Snapshot) -> tuple[float, float] | None:
+        """Return (amperes, how far they may be off), None when nothing is known of them."""
+        counted_a, amps, doubt_frac = self._count(snapshot), snapshot.current_a, 0.0
+        if amps is None:
+            amps, doubt_frac = counted_a, _SD_COUNT_FRAC
+        if amps is not None:
+            self._known = snapshot.t_s, amps
+        elif self._known is not None:
+            amps, doubt_frac = self._known[1], 1.0
+        else:
+            return None
+        if snapshot.beyond_a is not None:
+            amps = max(amps, snapshot.beyond_a)
+        return amps, doubt_frac * abs(amps)
+
+    def unheard_s(self, now_s: float) -> float:
+        """Return for how long nothing has told the current."""
+        return 0.0 if self._known is None else now_s - self._known[0]
+
+    def _count(self, snapshot: Snapshot) -> float | None:
+        """Return the mean current by the remaining charge over the last seconds, never charging."""
+        counts, now_s, mah = self._counts, snapshot.t_s, snapshot.remaining_mah
+        read_s = snapshot.read_at_s.get("remaining_mah", now_s)
+        if mah is not None and (not counts or read_s > counts[-1][0]):
+            counts.append((read_s, mah * _AS_PER_MAH))
+        while len(counts) > 1 and counts[1][0] <= now_s - _COUNT_S:
+            counts.popleft()
+        if not counts or now_s - counts[-1][0] > _LEAST_COUNT_S:
+            return None
+        span_s = counts[-1][0] - counts[0][0]
+        return max(counts[0][1] - counts[-1][1], 0.0) / span_s if span_s >= _LEAST_COUNT_S else None
+
+
+def read(snapshot: Snapshot, cells: int, after_s: float | None, flow: Flow) -> Reading | None:
     """Return the snapshot as a reading, None when it holds none newer than `after_s`."""
-    read_s = snapshot.read_at_s.get("voltage_v")
-    if snapshot.voltage_v is None or snapshot.current_a is None or read_s is None or cells == 0:
+    read_s, flows = snapshot.read_at_s.get("voltage_v"), flow.take(snapshot)
+    if snapshot.voltage_v is None or flows is None or read_s is None or cells == 0:
         return None
     if after_s is not None and read_s <= after_s:
         return None
     lowest = snapshot.lowest_cell()
     cell_v = snapshot.voltage_v / cells if lowest is None else lowest[1]
-    return Reading(read_s, cell_v, snapshot.current_a, snapshot.voltage_v)
+    return Reading(read_s, cell_v, flows[0], snapshot.voltage_v, flows[1])
 
 
 class Second:
@@ -60,7 +108,7 @@ class Second:
         return (
             total_s,
             dt_s,
-            Reading(reading.t_s, mean("cell_v"), mean("current_a"), mean("pack_v")),
+            Reading(reading.t_s, *map(mean, ("cell_v", "current_a", "pack_v", "doubt_a"))),
         )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from dronebms.errors import ConfigError
+from dronebms.learning import Recalled
 from dronebms.limits import Severity
 from dronebms.monitor import Rules
 from dronebms.protection import Event
-from dronebms.recording import MAGIC, Poll, Start, Step, block_of, text_of
+from dronebms.recording import MAGIC, Kept, Poll, Start, Step, block_of, text_of
 from dronebms.vehicle import VehicleState
 from smartbattery.known import Known
 from smartbattery.recording import Transfer
@@ -76,10 +77,14 @@ class Recorder:
 
     def polled(self, index: int, now_s: float, transfers: Sequence[Transfer], known: Known) -> None:
         """Record what one poll of a battery did on the wire, and what its gauge knows then."""
-        batteries = list(self._start.batteries)
-        batteries[index] = replace(batteries[index], known=known)
-        self._start = replace(self._start, batteries=tuple(batteries))
+        self._change(index, known=known)
         self._lines.append(text_of(Poll(index, now_s, tuple(transfers))))
+
+    def recalled(self, index: int, recalled: Recalled | None) -> None:
+        """Record what came back when a pack was recalled, if that is news; before the step."""
+        if recalled is not self._start.batteries[index].recalled:
+            self._change(index, recalled=recalled)
+            self.begin()
 
     def stepped(self, now_s: float, vehicle: VehicleState, events: Iterable[Event] = ()) -> None:
         """Record that the loop stepped, and what has tripped; hand over a block once it is due."""
@@ -97,13 +102,22 @@ class Recorder:
     def use(self, rules: Rules) -> None:
         """Record that batteries are judged by other rules from now on."""
         self._start = replace(self._start, rules=rules)
-        self._lines.append(text_of(replace(self._start, t_s=self._block_s)))
+        self.begin()
+
+    def begin(self, kept: Kept | None = None) -> None:
+        """Record what is needed from here on; before the first step what a run goes on from."""
+        self._lines.append(text_of(replace(self._start, t_s=self._block_s, kept=kept)))
 
     def close(self) -> None:
         """Hand over the rest, and finish the store."""
         if self._block_s is not None:
             self._hand_over(self._block_s, ended=True)
         self._store.close()
+
+    def _change(self, index: int, **news: Any) -> None:  # noqa: ANN401 - of any field
+        old = self._start.batteries
+        batteries = (*old[:index], replace(old[index], **news), *old[index + 1 :])
+        self._start = replace(self._start, batteries=batteries)
 
     def _hand_over(self, now_s: float, *, ended: bool) -> None:
         data = block_of(self._number, b"".join(self._lines))

@@ -16,14 +16,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator, TypeAdapter
 
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import chemistry_of
 from dronebms.config import AUTO, GaugeName
 from dronebms.errors import ConfigError, RecordingError
+from dronebms.learning import ODD, Recalled, learned_of, row_of
 from dronebms.monitor import NO_RULES, Rules
 from dronebms.packs import PARALLEL
 from dronebms.textline import clock_text
@@ -37,6 +38,7 @@ _OLD = b"dronebms-recording 1\n"
 _MARK = b"\xd5BMS"
 _HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32
 _MOST_BYTES = 1 << 26  # of a block's text
+Kept: TypeAlias = tuple[str, str]  # the program that wrote it, and what, as resume.py has it
 Progress = Callable[[float], None]  # the share that is done, 0..1
 Tell = Callable[[str], None]
 _log = logging.getLogger(__name__)
@@ -55,6 +57,14 @@ def _with_chemistry(row: object) -> object:
         raise ValueError(str(error)) from error
 
 
+def _row(recalled: Recalled | None) -> object:
+    return recalled and (recalled[0], recalled[1] and row_of(recalled[1]))
+
+
+def _told(row: Any) -> Recalled | None:  # noqa: ANN401 - from JSON, whatever it is
+    return None if row is None else (str(row[0]), row[1] and learned_of(row[1]))
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What a battery of a recording needs to be read again."""
@@ -63,6 +73,8 @@ class Recorded:
     address: int
     gauge: GaugeName = AUTO
     known: Known | None = None  # by its gauge; None: it was not polled yet
+    # Of its pack, by the estimator; None: nothing was asked.
+    recalled: Annotated[Recalled | None, PlainValidator(_told), PlainSerializer(_row)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,7 @@ class Start:
     rules: Rules = NO_RULES
     topology: str = PARALLEL
     t_s: float | None = None  # of the last step before it
+    kept: Kept | None = None  # what a run that begins here goes on from
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +222,7 @@ def _record_of(line: bytes, place: str) -> Record:
                 return Step(t_s, VehicleState(**heard) if heard else UNHEARD)
             case {"batteries": _} as row:
                 return _START.validate_python(row)
-    except (ValueError, RecursionError, IntegrityError) as error:
+    except (*ODD, IndexError, RecursionError, IntegrityError) as error:
         what = f"{error}".splitlines()[0]
         raise RecordingError(f"{place} holds what is no record: {what:.80}") from error
     raise RecordingError(f"{place} holds a record of no known kind")

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,13 @@ from dronebms.battery import BatteryFacts
 from dronebms.errors import ConfigError, FlightError, RecordingError
 from dronebms.flightlog import Flight, FlightSource, read_flight
 from dronebms.gauges import PlayedGauge
-from dronebms.learning import LearnedPacks
+from dronebms.learning import LearnedPacks, Recollection
 from dronebms.monitor import Monitor, Report
 from dronebms.packs import Supply
 from dronebms.predictions import EachSecond
 from dronebms.protection import Event
-from dronebms.recording import Poll, Progress, Start, Tell, is_recording, read_records
+from dronebms.recording import Kept, Poll, Progress, Start, Tell, is_recording, read_records
+from dronebms.resume import gone_on_from
 from dronebms.sidecar import NO_OPTIONS, FlightOptions
 from dronebms.store import atomic_writer
 from dronebms.textline import clock_text, duration
@@ -38,7 +39,8 @@ def reports(
 ) -> Iterator[Report]:
     """Yield every step of a flight or a recording; `tell` is told what is missing of one.
 
-    Flights are read by `read`; `packs` are recalled, and learned at the end.
+    Flights are read by `read`; `packs` are recalled, and learned at the end. Without them a
+    recording recalls what its run recalled.
 
     Raises:
         FlightError: the flight cannot be read.
@@ -72,15 +74,17 @@ def _recorded(
         raise RecordingError(f"{path} does not begin with a start")
     rules = start.rules
     gauges = [PlayedGauge(battery) for battery in start.batteries]
+    told = [Recollection(battery.recalled) for battery in start.batteries]
     monitors = [
-        Monitor(gauge, battery.facts, index=index, rules=rules, packs=packs)
+        Monitor(gauge, battery.facts, index=index, rules=rules, packs=packs or told[index])
         for index, (gauge, battery) in enumerate(zip(gauges, start.batteries, strict=True))
     ]
     supply = Supply(monitors, start.topology)
     for record in records:
         if isinstance(record, Start):
-            for gauge, battery in zip(gauges, record.batteries, strict=False):
-                gauge.go_on(battery.known)
+            _know(record, gauges, told)
+            if record.kept is not None and packs is None:
+                _go_on(monitors, record.kept)
             if record.rules != rules:
                 rules = record.rules
                 for monitor in monitors:
@@ -95,6 +99,17 @@ def _recorded(
             yield from supply.step(record.t_s, record.vehicle)
     for monitor in monitors:
         monitor.learn()
+
+
+def _know(start: Start, gauges: Sequence[PlayedGauge], told: Sequence[Recollection]) -> None:
+    for gauge, memory, battery in zip(gauges, told, start.batteries, strict=False):
+        gauge.go_on(battery.known)
+        memory.told = battery.recalled
+
+
+def _go_on(monitors: Sequence[Monitor], kept: Kept) -> None:
+    for monitor, memory in zip(monitors, gone_on_from(kept), strict=False):
+        monitor.go_on(memory)
 
 
 @dataclass(slots=True)

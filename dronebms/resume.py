@@ -9,7 +9,7 @@ long the pack was out of sight. Seconds; of the clock that runs in suspend too.
 
 The content is a pickle of the stages themselves: whatever they remember is kept, to the bit. It is
 read only by the program that wrote it, byte for byte the same, from a file that nobody else could
-write, and makes no objects but the stages' own, and numpy's arrays.
+write. It makes no objects but the stages' own, so that a recording can carry it too.
 """
 
 import fcntl
@@ -30,9 +30,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from dronebms.clock import boot_s
 from dronebms.errors import ConfigError
-from dronebms.monitor import MOST_GAP_S
+from dronebms.monitor import MOST_GAP_S, Memory
 
 _EACH_S = 1.0 - 1e-6
 _PLACE_BYTES = 1 << 20
@@ -41,17 +43,15 @@ _MARK = b"DBK1"
 _MOST_TRIES = 3
 _STEADY_S = 5.0  # a run that lived so long was not brought down by what it went on from
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_STAGES = re.compile(  # what is kept is of these: none of their classes does anything when made
-    r"smartbattery\.snapshot|dronebms\.(actions|answers|battery|calibration|cellfit|cellmodel"
-    r"|chemistry|estimator|fitrows|forewarning|gaugeword|governor|home|limits|load|monitor|physics"
-    r"|plausible|protection|readings|signals|vehicle|warming)"
+# The stages, whose classes have no effect when they are made, and what else is in them.
+_KNOWN = re.compile(
+    r"dronebms\.(actions|answers|battery|calibration|cellfit|cellmodel|chemistry|estimator|fitrows|"
+    r"forewarning|gaugeword|governor|home|limits|load|monitor|physics|plausible|protection|readings|"
+    r"signals|vehicle|warming):_?[A-Z]\w*|smartbattery\.snapshot:[A-Z]\w*|collections:deque|numpy:(array|"
+    r"float64|bool_?)|dronebms\.(service:Memories|learning:(Learned|nothing_known)|resume:_read_only)"
 )
-_BESIDE = re.compile(
-    r"collections:deque|dronebms\.(learning:(Learned|nothing_known)|resume:_read_only"
-    r"|service:Memories)|numpy:(dtype|ndarray)"
-    r"|numpy\._?core\.(multiarray:(_reconstruct|scalar)|numeric:_frombuffer)"
-)
-_ODD = (pickle.PickleError, TypeError, AttributeError, ImportError, EOFError)  # of a pickle
+# Of a pickle.
+_ODD = pickle.PickleError, TypeError, AttributeError, ImportError, EOFError, ValueError
 _log = logging.getLogger(__name__)
 
 
@@ -107,11 +107,7 @@ class Keeper:
 
     def state(self) -> Any:  # noqa: ANN401 - whatever was kept
         """Return what the earlier run kept, None when there is nothing to go on from."""
-        try:
-            return None if self.kept is None else _Reader(io.BytesIO(self.kept.state)).load()
-        except _ODD as error:
-            _log.error("this run begins anew: what is kept cannot be read: %s", error)
-            return None
+        return None if self.kept is None else _read(self.kept.state)
 
     def step(self, now_s: float, state: Callable[[], object]) -> None:
         """Keep the state, if a second has passed."""
@@ -119,13 +115,12 @@ class Keeper:
             return
         self._saved_s = now_s
         tries = 0 if self.kept is None or now_s - self.start_s > _STEADY_S else self.kept.tries
-        told = io.BytesIO()
         try:
-            _Writer(told, pickle.HIGHEST_PROTOCOL).dump(state())
+            told = _written(state())
         except _ODD as error:  # must not stop protection
             _log.error("a restart would begin anew: what is known cannot be kept: %s", error)
             return
-        self._write(Kept(self._program, self._boot_id, boot_s(), now_s, told.getvalue(), tries))
+        self._write(Kept(self._program, self._boot_id, boot_s(), now_s, told, tries))
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
@@ -188,10 +183,43 @@ class Keeper:
             _log.error("a restart would begin anew: %s: %s", self._path, error.strerror)
 
 
-class _Writer(pickle.Pickler):
-    """A pickler that knows read-only mappings."""
+def for_recording(packs: tuple[Memory, ...]) -> tuple[str, str]:
+    """Return what `gone_on_from` understands, as text."""
+    return _program(), _written(packs).decode("latin1")
 
-    dispatch_table = {MappingProxyType: lambda mapping: (_read_only, (dict(mapping),))}  # noqa: RUF012 - pickle's own way
+
+def gone_on_from(kept: tuple[str, str]) -> tuple[Memory, ...]:
+    """Return what a recorded run went on from; nothing, and a warning, of another version's."""
+    program, text = kept
+    packs = _read(text.encode("latin1", "replace")) if program == _program() else None
+    if packs is None:
+        _log.warning("the run went on after a restart, from what this version cannot read")
+    return packs or ()
+
+
+def _written(state: object) -> bytes:
+    told = io.BytesIO()
+    _Writer(told, pickle.HIGHEST_PROTOCOL).dump(state)
+    return told.getvalue()
+
+
+def _read(told: bytes) -> Any:  # noqa: ANN401 - whatever was written
+    try:
+        return _Reader(io.BytesIO(told)).load()
+    except (*_ODD, MemoryError, OverflowError) as error:
+        _log.error("this run begins anew: what is kept cannot be read: %s", error)
+        return None
+
+
+class _Writer(pickle.Pickler):
+    """A pickler that knows read-only mappings, and numpy's values as numbers alone."""
+
+    dispatch_table = {  # noqa: RUF012 - pickle's own way
+        MappingProxyType: lambda mapping: (_read_only, (dict(mapping),)),
+        np.ndarray: lambda array: (np.array, (array.tolist(), array.dtype.str)),
+        np.float64: lambda number: (np.float64, (float(number),)),
+        np.bool_: lambda truth: (np.bool_, (bool(truth),)),
+    }
 
 
 def _read_only(items: dict[str, float]) -> MappingProxyType[str, float]:
@@ -199,14 +227,13 @@ def _read_only(items: dict[str, float]) -> MappingProxyType[str, float]:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler of stages, and of nothing that could do more than be there."""
+    """An unpickler of the stages' own classes alone."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle has it
-        """Return a class, or one of a few functions, or refuse."""
-        beside = _BESIDE.fullmatch(f"{module}:{name}")
-        if beside or (_STAGES.fullmatch(module) and "." not in name):
+        """Return a class, or refuse, also what a stage has from elsewhere."""
+        if _KNOWN.fullmatch(f"{module}:{name}"):
             found = super().find_class(module, name)
-            if beside or (isinstance(found, type) and found.__module__ == module):
+            if getattr(found, "__module__", None) == module:
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} is not kept")
 

@@ -21,7 +21,7 @@ from dronebms.notify import Notifier
 from dronebms.passportsink import PassportSink
 from dronebms.preflight import GroundLog
 from dronebms.reload import taken_over
-from dronebms.resume import Keeper
+from dronebms.resume import Keeper, for_recording
 from dronebms.wiring import bridge_of, gauges_of, lock_packs, log_events, recorder_of, stream_of
 from mavlink_bridge.acting import Acting
 from mavlink_bridge.kept import left_behind
@@ -137,6 +137,8 @@ class Service:
             return
         for monitor, memory in zip(self._monitors, memories.packs, strict=True):
             monitor.go_on(memory)
+        if self._recorder is not None:
+            self._recorder.begin(for_recording(memories.packs))
         self._bridge.first_id.found = memories.first_id
         self._bridge.answers.values[HANDS_ON] = memories.hands_on
         if self._bridge.acting is not None:

@@ -226,6 +226,7 @@ def test_through_a_gap_the_mean_of_the_currents_at_its_ends_is_counted(heard_s: 
     for k in range(700):
         t_s = k / 10
         if not heard_s < t_s < heard_s + 34.95:
+            # 40 A cost a cell of this kind 0.24 V; less would speak of more charge.
             cell_v, current_a = (3.9, 10.0) if t_s < 40.0 else (3.66, 50.0)
             # The gauge's word on the charge, so that only the count moves it.
             reading = replace(look(t_s, cell_v + k % 2 * 1e-3, current_a), soc_pct=75.0)
@@ -278,7 +279,7 @@ def rounded(step_v: float) -> Change:
     ids=["0.1 V resolution", "no cells", "no temperature", "no gauge"],
 )
 def test_with_less_known_the_answer_is_still_one(change: Change) -> None:
-    assert median_error(flown(ENERGY, change)) < 0.35  # measured: 0.20 to 0.35
+    assert median_error(flown(ENERGY, change)) < 0.35  # measured: 0.25 to 0.34
 
 
 @pytest.mark.parametrize("told_by_gauge", [True, False])

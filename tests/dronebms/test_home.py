@@ -46,7 +46,8 @@ def test_a_load_above_the_cruise_leaves_more_for_the_way_than_its_seconds_say() 
 
 
 def test_the_wind_slows_as_vectors_do_and_an_autopilot_takes_no_gift_of_it() -> None:
-    # Home is due south. 6 m/s from the south is against, from the west across.
+    # Home is due south. 6 m/s from the south is against, from the west across. From behind it is no
+    # gain: ArduPilot's WPNAV_SPEED and PX4's MPC_XY_CRUISE are speeds over ground.
     against = cruised().ahead(replace(AWAY, wind_m_s=6.0, wind_from_deg=180.0), 600.0, 400.0)
     across = cruised().ahead(replace(AWAY, wind_m_s=6.0, wind_from_deg=270.0), 600.0, 400.0)
     behind = cruised().ahead(replace(AWAY, wind_m_s=6.0, wind_from_deg=0.0), 600.0, 400.0)

@@ -135,6 +135,31 @@ def test_a_replay_learns_and_the_next_one_knows(tmp_path: Path) -> None:
     assert all(0.85 < found < 1.05 for found in capacity)  # true: 0.97 of the rated one
 
 
+def test_the_same_flight_does_not_teach_twice(tmp_path: Path) -> None:
+    packs, copy = LearnedPacks(tmp_path / "state"), tmp_path / "copy.csv.gz"
+    copy.write_bytes(FIRST.read_bytes())
+    copy.with_name("copy.json").write_bytes((FLIGHTS / f"{FIRST.name[:-7]}.json").read_bytes())
+    lessons = []
+    for path in (FIRST, copy, SECOND, FIRST, SECOND):
+        replayed(path, packs)
+        (file,) = (tmp_path / "state").iterdir()
+        lessons.append(file.read_bytes())
+    assert lessons[0] == lessons[1] != lessons[2] == lessons[3] == lessons[4]
+
+
+def test_serial_numbers_of_two_makers_are_two_packs(tmp_path: Path) -> None:
+    source, packs = Scripted(look(0.0)), LearnedPacks(tmp_path)
+    for maker in ("One", "Other"):
+        monitor = Monitor(source, FACTS, packs=packs)
+        for t in range(200):
+            source.snapshot = look(
+                float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(7, maker)
+            )
+            monitor.step(float(t), UNHEARD)
+        monitor.keep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["One 7.json", "Other 7.json"]
+
+
 def math_exp(learned: Learned) -> float:
     return float(np.exp(learned.cells.mean[2]))
 
@@ -176,7 +201,7 @@ def test_health_is_unknown_until_the_capacity_is_known() -> None:
 
 
 def hover(t: int, serial: int) -> Snapshot:
-    return look(float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(serial=serial))
+    return look(float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(serial, "Maker", "M1"))
 
 
 def stepped(memory: PackMemory, serials: list[int], vehicle: VehicleState = UNHEARD) -> Monitor:
@@ -195,24 +220,24 @@ def test_a_landing_keeps_what_the_flight_has_taught(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
         source.snapshot = hover(t, 7)
         monitor.step(float(t), VehicleState(armed=t < 200))
-    assert [path.name for path in tmp_path.iterdir()] == ["serial 7.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["Maker M1 7.json"]
 
 
 def test_of_packs_that_are_swapped_each_keeps_its_own(tmp_path: Path) -> None:
     packs = LearnedPacks(tmp_path)
     monitor = stepped(packs, [7] * 200 + [8] * 200 + [7] * 200)
     monitor.keep()
-    found = {pack: packs.load(f"serial {pack}") for pack in (7, 8)}
+    found = {pack: packs.load(f"Maker M1 {pack}") for pack in (7, 8)}
     assert {pack: known and known.flights for pack, known in found.items()} == {7: 2, 8: 1}
 
 
 def test_a_lesson_is_written_beside_the_loop_and_known_at_once(tmp_path: Path) -> None:
     kept = KeptBeside(LearnedPacks(tmp_path))
     stepped(kept, [7] * 200).keep()
-    told = kept.load("serial 7")
+    told = kept.load("Maker M1 7")
     kept.close()
     assert told is not None
-    again = LearnedPacks(tmp_path).load("serial 7")
+    again = LearnedPacks(tmp_path).load("Maker M1 7")
     assert again is not None
     assert np.array_equal(again.cells.mean, told.cells.mean)
 

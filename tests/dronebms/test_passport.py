@@ -20,12 +20,12 @@ from dronebms.app import SimOptions, Simulation
 from dronebms.errors import ConfigError
 from dronebms.monitor import Report
 from dronebms.passport import FILE, Passports, SqliteFile
-from dronebms.passportflight import Flights, pack_key
+from dronebms.passportflight import Flights
 from dronebms.passportrows import FLYING, LANDED, LOST, Flight
 from dronebms.passportsink import PassportSink
 from smartbattery.snapshot import Identity
 
-KEY = "dronebms 6S2P 16000 2025-03-14 1001"
+KEY = "virtual 6S2P 16000 2025-03-14 1001"
 TODAY_S = 1_800_000_000.0
 
 
@@ -66,7 +66,7 @@ def test_a_flight_is_summed_up_as_the_virtual_pack_flew_it(whole: list[Report]) 
         world = Simulation(SimOptions("survey", 1, None), stack).world
         world.advance(1233.5)
         truth = world.truth()
-    assert (row.flight_id, row.state, row.pack) == ("run:0:1", LANDED, pack_key(whole[-1]))
+    assert (row.flight_id, row.state, row.pack) == ("run:0:1", LANDED, KEY)
     assert (row.serial, row.chemistry, row.cells, row.rated_mah) == (1001, "lipo", 6, 16000.0)
     assert row.flown_s == pytest.approx(1213.5, abs=0.5)
     assert row.armed_s == pytest.approx(1213.5, abs=0.5)
@@ -145,10 +145,10 @@ def test_without_a_vehicle_a_flight_is_from_the_first_load_to_a_minute_without(
 
 
 def test_a_pack_without_serial_goes_by_what_the_user_calls_it(start: list[Report]) -> None:
-    nameless = replace(start[-1].snapshot, identity=Identity())
-    report = replace(start[-1], snapshot=nameless)
-    assert pack_key(replace(report, facts=replace(report.facts, pack_id="blue"))) == "blue"
-    assert pack_key(replace(report, facts=replace(report.facts, pack_id=None))) is None
+    facts = replace(start[-1].facts, pack_id="blue")
+    assert facts.pack_key(Identity()) == "blue"
+    assert replace(facts, pack_id=None).pack_key(Identity()) is None
+    assert facts.pack_key(start[-1].snapshot.identity) == KEY
 
 
 # ------------------------------------------------------------------------- the sink

@@ -190,7 +190,8 @@ def test_under_load_values_that_stand_still_are_unknown_after_half_a_minute() ->
         assert report.snapshot.cells_v == (None,) * 6 or not still
     assert reports[-1].snapshot.trouble == "the gauge's values have stood still for 70 s"
     tripped = [event.limit_id for event in events_of(reports) if event.tripped]
-    assert [what for what in tripped if what != "time_soon"][-2:] == ["silent", "lost"]
+    # In silence the 5 % bound falls twice as fast as the clock: from 172 s it is low 36 s later.
+    assert tripped == ["silent", "lost", "time_soon"]
 
 
 def test_a_gauge_that_moves_again_is_heard_again() -> None:
@@ -200,7 +201,7 @@ def test_a_gauge_that_moves_again_is_heard_again() -> None:
     reports = watched(freed(k / 10) for k in range(1000))
     assert reports[690].snapshot.voltage_v is None
     assert reports[700].snapshot.voltage_v == hovering(70.0).voltage_v
-    assert reports[-1].status.active == undisturbed(ten_a_second)[-1].status.active
+    assert reports[-1].status.active == ()
     assert reports[-1].estimate.remaining_s is not None
 
 

@@ -122,6 +122,11 @@ def test_the_same_pack_is_gone_on_with_after_up_to_a_minute(tmp_path: Path, gap_
     assert after[-1].estimate.used_mah is not None
     assert before.estimate.used_mah is not None
     assert after[-1].estimate.used_mah > before.estimate.used_mah
+    assert before.estimate.remaining_s is not None
+    expected_s = before.estimate.remaining_s - (after[-1].t_s - before.t_s)
+    assert after[-1].estimate.remaining_s == pytest.approx(expected_s, rel=0.1)
+    told_pct = [r.estimate.soc_pct for r in after if r.estimate.soc_pct is not None]
+    assert max(told_pct) < before.estimate.soc_pct + 0.5 < 99.0  # never full again
 
 
 @pytest.mark.parametrize(
