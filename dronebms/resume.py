@@ -95,7 +95,8 @@ class Keeper:
             self.close()
             raise ConfigError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
-            _log.error("a restart will begin anew: %s: %s", path, error.strerror)
+            used = isinstance(error, BlockingIOError) and "another dronebms run writes it"
+            _log.error("a restart will begin anew: %s: %s", path, used or error.strerror)
             self.close()
             return
         if kept is not None and (why := self._refusal(kept)) is None:

@@ -96,7 +96,7 @@ def battery_status(
 
 
 def _charge_pct(report: "Report") -> float | None:
-    """Return the charge; an estimate that stands still without a current is bounded by the gauge.
+    """Return the charge; an estimate without a current is bounded by the gauge.
 
     A current beyond a gauge's word is unknown while it flows, and PX4 acts on nothing but this.
     """
