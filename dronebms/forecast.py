@@ -57,8 +57,8 @@ class Futures:
 
 def _draws() -> Array:
     """Return samples whose spread is one in every direction: orthogonal, each with its opposite."""
-    draws = np.loadtxt(Path(__file__).with_name("draws.txt"))  # numpy.random is 3 MB of memory
-    left, _, right = np.linalg.svd(draws)
+    # From a file: numpy.random is 3 MB of memory.
+    left, _, right = np.linalg.svd(np.loadtxt(Path(__file__).with_name("draws.txt")))
     both = left @ right * math.sqrt(SIZE + 2)
     return np.concatenate([np.zeros((1, SIZE + 2)), both, -both])
 

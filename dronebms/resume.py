@@ -169,8 +169,8 @@ class Keeper:
             return None  # of a version that wrote otherwise
 
     def _write(self, kept: Kept) -> None:
-        told = (kept.program, kept.boot_id, kept.boot_s, kept.t_s, kept.tries)
-        body = json.dumps(told).encode() + b"\n" + kept.state
+        told = json.dumps((kept.program, kept.boot_id, kept.boot_s, kept.t_s, kept.tries))
+        body = told.encode() + b"\n" + kept.state
         if self._file is None:
             return
         if _HEAD.size + len(body) > _PLACE_BYTES:
@@ -232,11 +232,11 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle has it
         """Return a class, or refuse, also what a stage has from elsewhere."""
-        if _KNOWN.fullmatch(f"{module}:{name}"):
-            found = super().find_class(module, name)
-            if getattr(found, "__module__", None) == module:
-                return found
-        raise pickle.UnpicklingError(f"{module}.{name} is not kept")
+        known = _KNOWN.fullmatch(f"{module}:{name}")
+        found = super().find_class(module, name) if known else None
+        if getattr(found, "__module__", None) != module:
+            raise pickle.UnpicklingError(f"{module}.{name} is not kept")
+        return found
 
 
 def _program() -> str:

@@ -71,8 +71,7 @@ def gauges_of(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -
                 others = {b.mux_address for _, b in members if b.mux_address is not None}
                 others.discard(battery.mux_address)
                 wire = MuxBus(bus, battery.mux_address, battery.mux_channel, sorted(others))
-            profile = profile_named(battery.gauge)
-            gauge = TappedGauge(wire, battery.address, battery.cells, profile)
+            gauge = TappedGauge(wire, battery.address, battery.cells, profile_named(battery.gauge))
             sources[index] = PolledGauge(gauge, index, on_poll)
             polled.append(sources[index])
             for line in (battery.place, *unstated(battery.facts())):
