@@ -40,7 +40,7 @@ def advice(report: Report) -> Advice:
     charge_a = -(snapshot.current_a or 0.0)
     soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
     if charge_a < CHARGE_C * ah:
-        return _storage(-charge_a, ah, soc_pct, flying=report.vehicle.armed is True)
+        return _storage(-charge_a, ah, soc_pct, flying=report.flying)
     known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
     at_end = max(known_v, default=0.0) >= facts.chemistry.full_cell_v - _FULL_V
     status = report.status

@@ -13,13 +13,16 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, say
+from dronebms.cli_exit import DONE, FAILED, INTERRUPTED, UNUSABLE, say
 from dronebms.errors import DroneBmsError, RecordingError
-from dronebms.options import UNUSABLE, Command, parser
 from smartbattery.errors import BatteryError
+
+if TYPE_CHECKING:
+    from dronebms.options import Command
 
 # Each is loaded when it is chosen: the service starts sooner, and carries nothing it never uses.
 COMMANDS = {
@@ -46,8 +49,13 @@ def _run(place: str, options: argparse.Namespace) -> int | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: no file of ours may take its place
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
     signal.signal(signal.SIGTERM, _terminated)
     try:
+        from dronebms.options import parser  # noqa: PLC0415 - Ctrl-C while it loads ends well
+
         options = parser(
             {name: partial(_run, place) for name, place in COMMANDS.items()}
         ).parse_args(argv)

@@ -2,7 +2,7 @@
 
 import sys
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
 def say(text: str) -> None:

@@ -54,7 +54,7 @@ def packs(options: argparse.Namespace) -> None:
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
         added = [flight for name in names for flight in _read(Path(name))]
         Passports(SqliteFile(path, writes=True), writes=True).put(added)
-        say(f"{path}: {len(added)} flights of {len(options.add)} files are in it")
+        say(f"{path}: flights taken in: {len(added)}, files: {len(options.add)}")
     if options.database is None and not path.exists():
         raise ConfigError(
             f"no passports in {options.state_dir}: a service with [state] dir keeps them, "
@@ -65,7 +65,7 @@ def packs(options: argparse.Namespace) -> None:
     flights = Passports(database, writes=False).flights()
     if options.push is not None:
         Passports(_fleet(options.push), writes=True).put(flights)
-        say(f"{len(flights)} flights are in {options.push.rpartition('@')[2]}")
+        say(f"{options.push.rpartition('@')[2]}: flights there now: {len(flights)}")
     if not flights:
         say(f"{database.name} has no flight yet")
     known = _chosen(flights, options.serial, database.name)

@@ -36,6 +36,7 @@ from smartbattery import mux
 from smartbattery.vendors import PROFILES
 
 STATUS_SOCKET = "/run/dronebms/status.sock"
+_MOST_SOCKET_BYTES = 107  # sun_path of unix(7), less the zero at its end
 AUTO = "auto"  # the gauge's profile is found out by reading
 
 _VIRTUAL = "sim:"
@@ -120,6 +121,13 @@ class StatusConfig(Section):
     """The local stream for viewers."""
 
     socket: Word = STATUS_SOCKET
+
+    @field_validator("socket")
+    @classmethod
+    def _fits(cls, path: str) -> str:
+        if len(path.encode()) > _MOST_SOCKET_BYTES:
+            raise ValueError(f"a path of {_MOST_SOCKET_BYTES} bytes at most")
+        return path
 
 
 class StateConfig(Section):

@@ -93,7 +93,9 @@ def stem_of(path: Path) -> str:
     for ending in (".csv.gz", ".csv"):
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
-    raise FlightError(f"{path} is no recorded flight: its name ends neither in .csv nor in .csv.gz")
+    raise FlightError(
+        f"{path} is no recording, and its name ends in none of .csv, .csv.gz, .bin, .ulg and .tlog"
+    )
 
 
 def read_table(path: Path) -> Columns:

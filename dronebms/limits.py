@@ -184,9 +184,9 @@ def _left(_: BatteryFacts) -> tuple[Limit, ...]:
         Limit("time_over",       "remaining_high_s", 20.0,          60.0,           3.0, 30.0, E, "at most {value:.0f} s left"),
         # By the median too: its own lower bound would send a sound pack home at half of its charge.
         Limit("home_soon",       "turn_back_in_s",   60.0,          120.0,          5.0, 30.0, I, "perhaps turn back within {value:.0f} s"),
-        Limit("home_turn",       "home_left_s",      120.0,         180.0,          5.0, 30.0, W, "turn back: about {value:.0f} s would be left at home"),
-        Limit("home_now",        "home_left_s",      60.0,          120.0,          5.0, 30.0, C, "turn back now: about {value:.0f} s would be left at home"),
-        Limit("home_lost",       "home_left_s",      0.0,           30.0,           5.0, 30.0, E, "the pack may end {value:z.0f} s before the vehicle is home"),
+        Limit("home_turn",       "home_left_s",      120.0,         180.0,          5.0, 30.0, W, "about {value:.0f} s would be left at home: turn back"),
+        Limit("home_now",        "home_left_s",      60.0,          120.0,          5.0, 30.0, C, "about {value:.0f} s would be left at home: turn back now"),
+        Limit("home_lost",       "home_left_s",      0.0,           30.0,           5.0, 30.0, E, "about {value:z.0f} s would be left at home, it may be out of reach"),
         Limit("limp_home",       "limp_margin_a",    0.0,           2.0,            0.0, 10.0, C, "the pack cannot give what keeps the aircraft in the air", readings=1),
     )
 

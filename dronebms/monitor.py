@@ -47,6 +47,12 @@ class Report:
     wanted: tuple[Wanted, ...] = ()  # actions, the most urgent first
     whole: Whole | None = None  # that it is a part of; `status.asked_max_a` is then the whole's
 
+    @property
+    def flying(self) -> bool:
+        """Return whether it is armed, or under load where nobody says."""
+        armed = self.vehicle.armed
+        return self.estimate.remaining_s is not None if armed is None else armed
+
 
 Sink = Callable[[Report], None]
 
@@ -130,12 +136,12 @@ class Monitor:
         snapshot = self._plausible.believed(snapshot, self._facts)
         snapshot = self._physics.checked(snapshot, self._facts)
         estimate = self._estimator.update(snapshot, vehicle)
-        flying = estimate.remaining_s is not None if vehicle.armed is None else vehicle.armed
-        if self._flying and not flying:
-            self.keep()
-        self._flying = flying
         status = self._judge.update(snapshot, estimate, vehicle)
-        return Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
+        report = Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
+        if self._flying and not report.flying:
+            self.keep()
+        self._flying = report.flying
+        return report
 
     def tell(self, report: Report, whole: Whole | None = None) -> Report:
         """Say what is wanted, hand the report to the sinks and return it.

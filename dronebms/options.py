@@ -20,7 +20,7 @@ from smartbattery.mux import CHANNELS
 from smartbattery.registers import ADDRESS, CELLS
 from smartbattery.vendors import PROFILES
 
-UNUSABLE = 2
+_UNUSABLE = 2
 _STATE_DIR = "/var/lib/dronebms"
 _MOST_RUNS, _MOST_JOBS, _MOST_BATTERIES = 1_000_000, 1024, 16
 DEMO_URL = "udpout:127.0.0.1:14550"
@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(UNUSABLE, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(_UNUSABLE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def _speed(text: str) -> float | str:
@@ -75,6 +75,10 @@ def _between(low: int, high: int) -> Callable[[str], int]:
         return value
 
     return whole
+
+
+def _output(text: str) -> Path:
+    return Path("/dev/stdout" if text == "-" else text)
 
 
 def _maybe(text: str) -> str:
@@ -198,7 +202,7 @@ OPTIONS = (
     Option("flight", "replay report plot", None, "FLIGHT", Path),
     Option("--out", "replay", "write the predictions there; - is stdout", "P.jsonl"),
     Option("--battery", "replay report plot", "which battery of a flight controller's log (1)", "N", _between(1, _MOST_BATTERIES), 1),
-    Option("-o --out", "report", "the page", "FILE.html", Path, required=True),
+    Option("-o --out", "report", "the page; - is stdout", "FILE.html", _output, required=True),
     Option("-o --out", "plot", "the picture", "FILE.png|FILE.svg", Path, required=True),
     Option("--cells", "replay report plot", "cells in series", "N", int),
     Option("--capacity-mah", "replay report plot", "rated capacity", "MAH", _positive),

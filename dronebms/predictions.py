@@ -79,7 +79,7 @@ def line(report: Report) -> dict[str, object]:
         "limited_in_s": _rounded(status.limited_in_s, _S),
         "trouble": snapshot.trouble,
         "doubts": list(snapshot.doubts),
-        "go": None if report.vehicle.armed is True else go_no_go(report).text,
+        "go": None if report.flying else go_no_go(report).text,
         "charger": told.do,
         "advice": told.why,
         "full_in_s": _rounded(told.full_in_s, _S),

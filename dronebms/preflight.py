@@ -58,6 +58,8 @@ class GroundLog:
     def __call__(self, report: Report) -> None:
         """Log what is new."""
         index, armed = report.index, report.vehicle.armed is True
+        if report.flying and not armed:
+            return
         verdict, advised = go_no_go(report), advice(report)
         text = verdict.text if advised.storage_in_s is None else f"{verdict.text}; {advised.why}"
         words = "armed" if armed else re.sub(r"[\d.]+", "", text)

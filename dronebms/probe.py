@@ -34,7 +34,6 @@ _Answer = TypeVar("_Answer")
 _ATTEMPTS = 3  # a gauge may be busy, or somebody else may have asked it something in between
 _MOST_BYTES = 32
 _DECIMALS = 6  # more than any register has: no dust of binary fractions
-_NO_WORD = 0xFFFF
 _UNITS = {"v": "V", "a": "A", "degc": "degC", "pct": "%", "mah": "mAh", "s": "s"}
 _IN_10MWH = {"mAh": ("Wh", 0.01), "A": ("W", 10.0)}  # of a row's value, when BatteryMode says so
 _VERSIONS = {1: "SBS 1.0", 2: "SBS 1.1", sbs.PEC_VERSION: "SBS 1.1 with PEC"}

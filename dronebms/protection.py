@@ -4,6 +4,7 @@ It judges and does not act. Each row has its own hold and clear times and asks f
 a value that is unknown neither trips nor clears: silence is a row of its own.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -241,6 +242,7 @@ def _event(row: _Row, value: float, snapshot: Snapshot, why: str) -> Event:
     cell = (max(known) if limit.rising else min(known))[1] if known else 0
     text = limit.text.format(value=value, trip=limit.trip, cell=cell, why=why)
     if not row.active:
-        tells = "{value" in limit.text and value is not OVER
-        text = f"{limit.limit_id} is over" + (f": {text}" if tells else "")
+        # What follows the value said why that was bad.
+        tells = "{value" in limit.text and value is not OVER and value
+        text = f"{limit.limit_id} is over" + (f": {re.split('[,:]', text)[0]}" if tells else "")
     return Event(snapshot.t_s, limit.limit_id, limit.severity, tripped=row.active, text=text)

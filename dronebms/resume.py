@@ -88,7 +88,8 @@ class Keeper:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one service writes it
             kept = self._read()
         except OSError as error:
-            _log.error("a restart will begin anew: %s: %s", path, error.strerror)
+            used = isinstance(error, BlockingIOError) and "another dronebms run writes it"
+            _log.error("a restart will begin anew: %s: %s", path, used or error.strerror)
             self.close()
             return
         if kept is not None and (why := self._refusal(kept)) is None:

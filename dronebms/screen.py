@@ -20,13 +20,14 @@ from dronebms.protection import Event
 from dronebms.screen_picture import PAGES, Canvas, View, expired, render
 from dronebms.screen_terminal import REDRAW, Terminal
 from dronebms.spoken import event_sentence, sentences
-from dronebms.textline import clock_text, duration, printable
+from dronebms.textline import clock_text, duration, printable, weakest
 
 _REDRAW_S = 0.5
 _PLAIN_S = 1.0
 _WHOLE_EVERY = 60  # pictures: heals what something else has written on the screen
 _EVENTS_KEPT = 200
 _STDIN_FD = 0
+_CELL_LOOKS = 4  # the one named, and three of _PLAIN_S: two seconds
 _SHORT_GAP = 8  # columns that are sent along: moving the cursor costs as much
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV)  # what writing to a closed terminal says
 
@@ -81,6 +82,7 @@ class Screen:
         self._canvas: Canvas | None = None
         self._pictures = 0
         self._said: dict[int, tuple[str, ...]] = {}
+        self._weakest: dict[int, list[int | None]] = {}  # the one named, then those of late
         places_cursor = self._console.is_terminal and not self._console.is_dumb_terminal
         self._plain = plain or not places_cursor
         self._interval_s = _PLAIN_S if self._plain else _REDRAW_S
@@ -175,7 +177,12 @@ class Screen:
     def _speak(self) -> None:
         now_s = max(report.t_s for report in self._reports.values())
         for report in self._newest():
-            new = sentences(expired(report, now_s))
+            report = expired(report, now_s)  # noqa: PLW2901 - only that counts
+            cell = weakest(report)
+            cells = self._weakest.get(report.index, [cell] * _CELL_LOOKS)
+            named = cell if {*cells[2:], cell} == {cell} else cells[0]
+            self._weakest[report.index] = [named, *cells[2:], cell]
+            new = sentences(report, named)
             old = self._said.get(report.index, ())
             changed = [text for k, text in enumerate(new) if old[k : k + 1] != (text,)]
             if changed:

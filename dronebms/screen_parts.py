@@ -113,8 +113,8 @@ def time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     elif estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
         low, high = say.duration(estimate.remaining_low_s), say.duration(estimate.remaining_high_s)
         first.append(f", 9 in 10 sure: {low} - {high}")
-    weakest = report.snapshot.lowest_cell()
-    cell = "the weakest cell" if weakest is None else f"cell {weakest[0] + 1}"
+    weakest = say.weakest(report)
+    cell = "the weakest cell" if weakest is None else f"cell {weakest + 1}"
     second = f"until {cell} reaches {facts.cutoff_v:.2f} V under this load"
     third = "" if facts.cutoff_cell_v is not None else "(the usual end, as none is given)"
     if not big:
@@ -246,8 +246,7 @@ def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | 
         else:
             span_v = facts.chemistry.full_cell_v - facts.cutoff_v
             text.append(frame.glyphs.bar((cell_v - facts.cutoff_v) / span_v, bar_width))
-        weakest = report.snapshot.lowest_cell()
-        if weakest is not None and weakest[0] == index:
+        if say.weakest(report) == index:
             text.append(_WEAKEST, _VALUE)
     text.truncate(width, pad=True)
     return text

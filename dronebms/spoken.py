@@ -12,8 +12,13 @@ _MINUTE_S, _MINUTES_FROM_S, _STEP_S = 60, 120.0, 10
 _PERCENT, _STEP_PCT = 100.0, 5
 
 
-def sentences(report: Report) -> tuple[str, ...]:
-    """Return what is to be said of a battery, the most urgent first; each place has its subject."""
+def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
+    """Return what is to be said of a battery, the most urgent first; each place has its subject.
+
+    Args:
+        report: the newest.
+        weakest: the cell to be named, from 0; None when none stands out.
+    """
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
     _, home, _ = say.home_answer(report)
     if home == "yes" and estimate.turn_back_in_s is not None:
@@ -22,7 +27,9 @@ def sentences(report: Report) -> tuple[str, ...]:
     if status.limited_by is not None:
         when = "" if status.limited_in_s is None else f" in {_minutes(status.limited_in_s)}"
         limit = f"{say.words(status.limited_by)}{when}"
-    weakest, limit_a, amps = snapshot.lowest_cell(), say.binding_allowance(report)[0], "unknown"
+    limit_a, amps, cell = say.binding_allowance(report)[0], "unknown", "no cell is heard"
+    if snapshot.lowest_cell() is not None:
+        cell = "no cell stands out" if weakest is None else f"weakest cell is {weakest + 1}"
     if snapshot.current_a is not None and limit_a:
         share = round(_PERCENT / _STEP_PCT * snapshot.current_a / limit_a) * _STEP_PCT
         amps = f"{share} percent of what the pack can give"
@@ -32,7 +39,7 @@ def sentences(report: Report) -> tuple[str, ...]:
         _time_left(report),
         f"next limit {limit}",
         f"charge {_whole(estimate.soc_pct, 'percent')}",
-        "no cell is heard" if weakest is None else f"weakest cell is {weakest[0] + 1}",
+        cell,
         f"current {amps}",
         f"temperature {_whole(snapshot.temperature_degc, 'degrees')}",
         f"flight controller {_autopilot(report)}",

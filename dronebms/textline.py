@@ -15,6 +15,7 @@ _HOUR_S = 3600
 _TENTHS_BELOW_S = 9.95
 _SECONDS_BELOW_S = 99.5
 _MILLI = 1000.0
+_APART_V = 0.005 - 1e-9  # a gauge counts in millivolts, and two cells tremble by one each
 _WIDE_SPREAD_MV = 300.0  # at which the shipped limits warn under load
 _SPREAD_BAR_WIDTH = 8
 _TURN_BACK_SOON_S = 60.0
@@ -113,6 +114,13 @@ def verdict(report: Report) -> str:
     judged = status.severity.label if is_judged(report) else "unknown"
     tripped = f": {', '.join(map(words, status.active))}" if status.active else ""
     return f"{judged}{tripped}" + ("" if trouble is None else f" ({trouble})")
+
+
+def weakest(report: Report) -> int | None:
+    """Return the cell that is below all others by more than noise, from 0."""
+    known = sorted((v, k) for k, v in enumerate(report.snapshot.cells_v) if v is not None)
+    apart = len(known) > 1 and known[1][0] - known[0][0] >= _APART_V
+    return known[0][1] if apart else None
 
 
 def pack_name(report: Report) -> str:

@@ -1,6 +1,7 @@
 """TOML files checked against a model: every wrong key at once, one sentence each."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -96,7 +97,7 @@ def _sentence(
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), n=1, cutoff=0.0)
         return f"{key} is not a known key" + (f"; the nearest is {near[0]}" if near else "")
-    expected = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    expected = re.sub(r"^(Input should be|Value error,|String should have) ", "", message)
     shown = "" if isinstance(given, dict | list) else f", not {given!r}"
     return f"{key}: expected {expected}{shown}" if key else expected
 

@@ -6,10 +6,8 @@ Current is positive while discharging. Cells count from 0 and never move.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 HOLDS_S = 1.0  # how long the fast values of a look hold
-_NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Snapshot:
         None  # the current is not known, and at least so much: its word ends there
     )
     identity: Identity = UNIDENTIFIED
-    read_at_s: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # last good reading
+    read_at_s: Mapping[str, float] = field(default_factory=dict)  # last good reading
     counts: BusCounts = NO_COUNTS
     trouble: str | None = None  # why nothing is heard, one sentence
     doubts: tuple[str, ...] = ()  # what contradicted itself and is withheld, a sentence each

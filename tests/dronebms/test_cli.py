@@ -351,6 +351,23 @@ def test_a_reader_that_goes_away_ends_the_command_silently(argv: Sequence[str]) 
     assert "Broken" not in err
 
 
+@pytest.mark.parametrize("argv", [("sim", *QUICK), ("packs", "--state-dir", "nowhere")])
+def test_a_closed_stdout_and_stderr_are_no_reason_for_a_traceback(argv: Sequence[str]) -> None:
+    ours = (sys.executable, "-m", "dronebms.cli", *argv)
+    shut = ("sh", "-c", 'exec "$@" >&-', "sh", *ours)
+    out = subprocess.run(shut, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603 - our own
+    assert "Traceback" not in out.stderr
+    assert out.returncode == (2 if "packs" in argv else 0)
+    shut = ("sh", "-c", 'exec "$@" 2>&-', "sh", *ours)
+    out = subprocess.run(shut, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - our own
+    assert "dronebms: " not in out.stdout
+
+
+def test_what_takes_long_to_load_is_loaded_where_ctrl_c_ends_it_silently() -> None:
+    code = "import dronebms.cli, sys; sys.exit('pydantic' in sys.modules or 'rich' in sys.modules)"
+    subprocess.run((sys.executable, "-c", code), check=True)  # noqa: S603 - our own
+
+
 # ---------------------------------------------------------------------- check, ardupilot-script
 
 

@@ -175,7 +175,7 @@ MUX = "mux_address = 0x{:02x}\nmux_channel = {}\n"
         ("address = 0x70\n" + MUX.format(0x70, 1), "battery.1: expected a pack at another address"),
         ("recovery = []", "battery.1.recovery: expected List should have at least 1 item"),
         ('recovery = "reboot"', "battery.1.recovery: expected a valid list, not 'reboot'"),
-        ('recovery = [""]', "battery.1.recovery.1: expected String should have at least 1 char"),
+        ('recovery = [""]', "battery.1.recovery.1: expected at least 1 char"),
         ("gauge = 40", "battery.1.gauge: expected a valid string, not 40"),
     ],
 )
@@ -269,6 +269,11 @@ def test_a_bus_is_a_device_or_a_simulation(bus: str) -> None:
 def test_a_change_of_a_limit_that_cannot_be_is_refused(lines: str, complaint: str) -> None:
     (told,) = complaints(f"{BATTERY}[[limit]]\n{lines}\n")
     assert told.startswith(complaint)
+
+
+def test_a_socket_that_no_kernel_could_make_is_refused() -> None:
+    (told,) = complaints(f'{BATTERY}[status]\nsocket = "/{"a" * 107}"\n')
+    assert told.startswith("status.socket: expected a path of 107 bytes at most, not '/aaa")
 
 
 @pytest.mark.parametrize(

@@ -490,7 +490,9 @@ def test_what_is_no_file_is_one_sentence(write: Write, tmp_path: Path) -> None:
     assert "missing.csv.gz cannot be read: No such file or directory" in refusal_of(missing)
     below = write(GOOD) / "flight.csv"
     assert "cannot be read: Not a directory" in refusal_of(below)
-    assert "its name ends neither in .csv nor in .csv.gz" in refusal_of(tmp_path / "flight.bin")
+    assert "ends in none of .csv, .csv.gz, .bin, .ulg and .tlog" in refusal_of(
+        tmp_path / "flight.bin"
+    )
     (tmp_path / "flight.json").unlink()
     (tmp_path / "flight.json").mkdir()
     assert "flight.json cannot be read: Is a directory" in refusal_of(tmp_path / "flight.csv")

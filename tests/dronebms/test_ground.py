@@ -116,6 +116,16 @@ def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
     ]
 
 
+def test_in_the_air_nobody_is_told_whether_to_take_off(caplog: pytest.LogCaptureFixture) -> None:
+    worn = ready(resistance_ohm=0.4, vehicle=UNHEARD)
+    assert not go_no_go(worn).go
+    flown, log = replace(worn, estimate=replace(worn.estimate, remaining_s=900.0)), GroundLog()
+    for t_s in range(10):
+        log(replace(flown, t_s=float(t_s)))
+    assert caplog.text == ""
+    assert (line(flown)["go"], line(flown)["storage_in_s"]) == (None, None)
+
+
 # ---------------------------------------------------------------------- charging
 
 

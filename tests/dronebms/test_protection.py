@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dronebms import protection
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import CHEMISTRIES, Chemistry
 from dronebms.estimator import Estimate
@@ -602,3 +603,21 @@ def test_whatever_comes_events_and_active_limits_agree(
         assert set(status.active) == active
         assert (status.severity is Severity.OK) is not bool(active)
         assert status.limited_in_s is None or 0.0 <= status.limited_in_s < 3600.0
+
+
+@pytest.mark.parametrize(
+    ("limit_id", "value", "text"),
+    [
+        ("silent", 0.0, "silent is over"),
+        ("home_lost", 400.0, "home_lost is over: about 400 s would be left at home"),
+        ("cell_emergency", 4.0, "cell_emergency is over: cell 1 at 4.00 V"),
+        ("idle", 0.0, "idle is over"),
+    ],
+)
+def test_what_is_over_is_told_without_why_it_was_bad(
+    limit_id: str, value: float, text: str
+) -> None:
+    limit = LIPO[limit_id]
+    row = protection._Row(limit, active=True)
+    row.turn()
+    assert protection._event(row, value, look(0.0, 4.0, 0.0), "").text == text

@@ -229,6 +229,14 @@ def test_what_cannot_be_written_is_said_in_a_sentence(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_page_goes_to_stdout_when_asked_to(tmp_path: Path) -> None:
+    argv = (sys.executable, "-m", "dronebms.cli", "report", str(FLIGHT), "-o", "-")
+    page = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True).stdout  # noqa: S603 - our own
+    assert page.startswith(b"<!")
+    assert page.rstrip().endswith(b"</html>")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_matplotlib_one_sentence_says_what_to_install(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None; from dronebms.cli import main; "

@@ -432,6 +432,21 @@ def test_plain_says_a_sentence_once_and_then_only_what_has_changed(why: str) -> 
     )
 
 
+def test_a_weakest_cell_is_named_when_it_stands_out_for_two_seconds() -> None:
+    file, clock = io.StringIO(), VirtualClock()
+    cells_v = (3.9, 3.9, 3.9, 3.9, 3.9, 3.9)
+    with Screen(clock, console=console_of(file), plain=True) as screen:
+        for step in range(40):
+            clock.sleep_until(step * 1.0)
+            mv = (0, 3, -2)[step % 3]  # noise: each is the lowest at times
+            by_mv = 50 if step >= 30 or step == 20 else mv
+            told = (3.9 - by_mv / 1000, 3.899, *cells_v[2:])
+            screen(replace(FLYING, snapshot=replace(FLYING.snapshot, cells_v=told)))
+    lines = file.getvalue().splitlines()
+    assert "no cell stands out" in lines[0]
+    assert lines[1:] == ["12:31 battery 1: weakest cell is 1."]
+
+
 def test_plain_says_an_alarm_at_once_and_what_is_no_longer_known() -> None:
     file, clock = io.StringIO(), VirtualClock()
     alarmed = replace(SECOND, status=Status(NOW_S, events=EVENTS[1:]), t_s=NOW_S + 3.0)
