@@ -1,7 +1,7 @@
 """Draws docs/estimation.svg: `python benchmarks/plot_estimation.py FLIGHT... -o FILE.svg`.
 
 For each flight what is told, second by second, against what was true; left with nothing learned,
-right after the pack's other flights that were given before it. Needs matplotlib (extra `plots`).
+right after the pack's other flights that were given before it. Needs matplotlib (extra `report`).
 """
 
 import argparse

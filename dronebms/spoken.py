@@ -25,7 +25,7 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
         home += f", turn back within {_minutes(estimate.turn_back_in_s)}"
     limit = "none known"
     if status.limited_by is not None:
-        when = "" if status.limited_in_s is None else f" in {_minutes(status.limited_in_s)}"
+        when = f" in {_minutes(status.limited_in_s)}" if status.limited_in_s else ""
         limit = f"{say.words(status.limited_by)}{when}"
     limit_a, amps, cell = say.binding_allowance(report)[0], "unknown", "no cell is heard"
     if snapshot.lowest_cell() is not None:
