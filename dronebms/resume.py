@@ -191,11 +191,11 @@ def for_recording(packs: tuple[Memory, ...]) -> tuple[str, str]:
 
 def gone_on_from(kept: tuple[str, str]) -> tuple[Memory, ...]:
     """Return what a recorded run went on from; nothing, and a warning, of another version's."""
-    program, text = kept
-    packs = _read(text.encode("latin1", "replace")) if program == _program() else None
-    if packs is None:
-        _log.warning("the run went on after a restart, from what this version cannot read")
-    return packs or ()
+    packs = _read(kept[1].encode("latin1", "replace")) if kept[0] == _program() else None
+    if isinstance(packs, tuple) and all(isinstance(one, Memory) for one in packs):
+        return packs
+    _log.warning("the run went on after a restart, from what this version cannot read")
+    return ()
 
 
 def _written(state: object) -> bytes:
