@@ -256,7 +256,7 @@ class Estimator:
         if cell is None or last is None or now_s - last.t_s > _COAST_S:
             return Estimate(now_s)
         left, now = self._left(now_s), cell.now(last.current_a)
-        known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2 and self._flows(now_s)
+        known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2 and self._flow.is_known(now_s)
         cutoff_v, home, charge_frac = self._facts.cutoff_v, WayHome(), float(cell.x[CHARGE])
         if (last.doubt_a or self._end.reached) and last.cell_v < cutoff_v:  # no charge bears that
             charge_frac = min(charge_frac, answers.charge_at(cell, last.cell_v + now.sag_v))
@@ -284,12 +284,9 @@ class Estimator:
             used_wh=self._used_ws / 3600.0,
         )
 
-    def _flows(self, now_s: float) -> bool:
-        return self._flow.unheard_s(now_s) <= _COAST_S
-
     def _left(self, now_s: float) -> Remaining | None:
         if self._end.reached:
             return ENDED
-        if self._forecast is None or not self._flows(now_s):
+        if self._forecast is None or not self._flow.is_known(now_s):
             return None
         return self._forecast.after(now_s - self._forecast_at_s)

@@ -101,7 +101,7 @@ class KeptBeside:
 
     def save(self, pack: str, learned: Learned) -> None:
         """Keep what is known of a pack; what goes wrong is logged."""
-        self._newest[pack], before = learned_of(row_of(learned)), self._threads  # as if read
+        self._newest[pack], before = learned, self._threads
         thread = threading.Thread(target=self._write, args=(pack, learned, before), name="learned")
         self._threads = [thread]
         thread.start()

@@ -13,8 +13,6 @@ from typing import Any, NoReturn, TypeAlias
 from dronebms.chemistry import CHEMISTRIES
 from dronebms.config import AUTO, STATUS_SOCKET
 from dronebms.loop import PERIOD_S
-from sim.faults import FAULTS
-from sim.scenario import scenario_names
 from smartbattery.mux import ADDRESSES as MUXES
 from smartbattery.mux import CHANNELS
 from smartbattery.registers import ADDRESS, CELLS
@@ -30,6 +28,18 @@ Command: TypeAlias = Callable[[argparse.Namespace], int | None]  # exit code, No
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence."""
+
+    def format_help(self) -> str:
+        """Return the help, with the names that a simulation knows."""
+        from sim.faults import FAULTS  # noqa: PLC0415 - a service with real packs carries no
+        from sim.scenario import scenario_names  # noqa: PLC0415 - simulation
+
+        names = {
+            "flights": ", ".join(scenario_names()),
+            "faults": ", ".join(fault.name for fault in FAULTS),
+        }
+        self.epilog = self.epilog and self.epilog.format_map(names)
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         self.exit(_UNUSABLE, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -235,12 +245,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         "the flight controller.",
     )
     known = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    names = {
-        "flights": ", ".join(scenario_names()),
-        "faults": ", ".join(fault.name for fault in FAULTS),
-    }
     for page in PAGES:
-        epilog = f"example: {page.example.format_map(names)}"
+        epilog = f"example: {page.example}"
         command = known.add_parser(
             page.name, help=page.summary, description=page.description, epilog=epilog
         )

@@ -16,7 +16,7 @@ _END_MEAN_S = 5.0  # the end: this mean at the cut-off ...
 _END_INSTANT_V = 0.25  # ... or one instant this far below it (DESIGN.md, section 4)
 _COUNT_S, _LEAST_COUNT_S = 10.0, 5.0  # over which a gauge's remaining charge tells a current
 _SD_COUNT_FRAC = 0.1  # of such a current; one that nothing tells is in doubt as a whole
-_AS_PER_MAH = 3.6
+_STANDS_IN_S = 60.0  # a current that nothing tells any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Flow:
     """What flows: as it was read, and while it is not, as well as it is known."""
 
     def __init__(self) -> None:
-        self._counts: deque[tuple[float, float]] = deque()  # when, remaining ampere-seconds
+        self._counts: deque[tuple[float, float]] = deque()  # since when, remaining ampere-seconds
         self._known: tuple[float, float] | None = None  # when it was last read or counted, amperes
 
     def take(self, snapshot: Snapshot) -> tuple[float, float] | None:
@@ -52,22 +52,22 @@ class Flow:
             amps = max(amps, snapshot.beyond_a)
         return amps, doubt_frac * abs(amps)
 
-    def unheard_s(self, now_s: float) -> float:
-        """Return for how long nothing has told the current."""
-        return 0.0 if self._known is None else now_s - self._known[0]
+    def is_known(self, now_s: float) -> bool:
+        """Return whether something has told the current within a minute."""
+        return self._known is not None and now_s - self._known[0] <= _STANDS_IN_S
 
     def _count(self, snapshot: Snapshot) -> float | None:
-        """Return the mean current by the remaining charge over the last seconds, never charging."""
+        """Return the mean current by the remaining charge; one that stands still tells nothing."""
         counts, now_s, mah = self._counts, snapshot.t_s, snapshot.remaining_mah
         read_s = snapshot.read_at_s.get("remaining_mah", now_s)
-        if mah is not None and (not counts or read_s > counts[-1][0]):
-            counts.append((read_s, mah * _AS_PER_MAH))
+        if mah is not None and (not counts or mah * 3.6 != counts[-1][1]):
+            counts.append((read_s, mah * 3.6))
         while len(counts) > 1 and counts[1][0] <= now_s - _COUNT_S:
             counts.popleft()
         if not counts or now_s - counts[-1][0] > _LEAST_COUNT_S:
             return None
-        span_s = counts[-1][0] - counts[0][0]
-        return max(counts[0][1] - counts[-1][1], 0.0) / span_s if span_s >= _LEAST_COUNT_S else None
+        span_s, fallen_as = counts[-1][0] - counts[0][0], counts[0][1] - counts[-1][1]
+        return fallen_as / span_s if span_s >= _LEAST_COUNT_S and fallen_as > 0 else None
 
 
 def read(snapshot: Snapshot, cells: int, after_s: float | None, flow: Flow) -> Reading | None:
@@ -105,11 +105,8 @@ class Second:
         def mean(of: str) -> float:
             return float(sum(w * getattr(r, of) for w, r in pending)) / total_s
 
-        return (
-            total_s,
-            dt_s,
-            Reading(reading.t_s, *map(mean, ("cell_v", "current_a", "pack_v", "doubt_a"))),
-        )
+        middle = map(mean, ("cell_v", "current_a", "pack_v", "doubt_a"))
+        return total_s, dt_s, Reading(reading.t_s, *middle)
 
 
 class End:

@@ -62,7 +62,7 @@ def _row(recalled: Recalled | None) -> object:
 
 
 def _told(row: Any) -> Recalled | None:  # noqa: ANN401 - from JSON, whatever it is
-    return None if row is None else (str(row[0]), row[1] and learned_of(row[1]))
+    return None if row is None else (str(row[0]), row[1] if row[1] is None else learned_of(row[1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from dronebms.clock import boot_s
+from dronebms.errors import ConfigError
 from dronebms.monitor import MOST_GAP_S, Memory
 
 _EACH_S = 1.0 - 1e-6
@@ -45,9 +46,9 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # The stages, whose classes have no effect when they are made, and what else is in them.
 _KNOWN = re.compile(
     r"dronebms\.(actions|answers|battery|calibration|cellfit|cellmodel|chemistry|estimator|fitrows|"
-    r"forewarning|gaugeword|governor|home|learning|limits|load|monitor|physics|plausible|protection|"
-    r"readings|signals|vehicle|warming)\._?[A-Z]\w*|smartbattery\.snapshot\.\w+|collections\.deque|"
-    r"dronebms\.(service\.Memories|learning\.nothing_known|resume\._read_only)|numpy\.(array|float64|bool_?)"
+    r"forewarning|gaugeword|governor|home|limits|load|monitor|physics|plausible|protection|readings|"
+    r"signals|vehicle|warming):_?[A-Z]\w*|smartbattery\.snapshot:[A-Z]\w*|collections:deque|numpy:(array|"
+    r"float64|bool_?)|dronebms\.(service:Memories|learning:(Learned|nothing_known)|resume:_read_only)"
 )
 # Of a pickle.
 _ODD = pickle.PickleError, TypeError, AttributeError, ImportError, EOFError, ValueError
@@ -71,6 +72,9 @@ class Keeper:
 
     Args:
         path: of the file.
+
+    Raises:
+        ConfigError: another run has it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,6 +91,9 @@ class Keeper:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one service writes it
             kept = self._read()
+        except BlockingIOError as error:
+            self.close()
+            raise ConfigError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
             used = isinstance(error, BlockingIOError) and "another dronebms run writes it"
             _log.error("a restart will begin anew: %s: %s", path, used or error.strerror)
@@ -162,8 +169,8 @@ class Keeper:
             return None  # of a version that wrote otherwise
 
     def _write(self, kept: Kept) -> None:
-        told = (kept.program, kept.boot_id, kept.boot_s, kept.t_s, kept.tries)
-        body = json.dumps(told).encode() + b"\n" + kept.state
+        told = json.dumps((kept.program, kept.boot_id, kept.boot_s, kept.t_s, kept.tries))
+        body = told.encode() + b"\n" + kept.state
         if self._file is None:
             return
         if _HEAD.size + len(body) > _PLACE_BYTES:
@@ -184,11 +191,11 @@ def for_recording(packs: tuple[Memory, ...]) -> tuple[str, str]:
 
 def gone_on_from(kept: tuple[str, str]) -> tuple[Memory, ...]:
     """Return what a recorded run went on from; nothing, and a warning, of another version's."""
-    program, text = kept
-    packs = _read(text.encode("latin1", "replace")) if program == _program() else None
-    if packs is None:
-        _log.warning("the run went on after a restart, from what this version cannot read")
-    return packs or ()
+    packs = _read(kept[1].encode("latin1", "replace")) if kept[0] == _program() else None
+    if isinstance(packs, tuple) and all(isinstance(one, Memory) for one in packs):
+        return packs
+    _log.warning("the run went on after a restart, from what this version cannot read")
+    return ()
 
 
 def _written(state: object) -> bytes:
@@ -224,10 +231,12 @@ class _Reader(pickle.Unpickler):
     """An unpickler of the stages' own classes alone."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle has it
-        """Return a class, or refuse."""
-        if not _KNOWN.fullmatch(f"{module}.{name}"):
+        """Return a class, or refuse, also what a stage has from elsewhere."""
+        known = _KNOWN.fullmatch(f"{module}:{name}")
+        found = super().find_class(module, name) if known else None
+        if getattr(found, "__module__", None) != module:
             raise pickle.UnpicklingError(f"{module}.{name} is not kept")
-        return super().find_class(module, name)
+        return found
 
 
 def _program() -> str:

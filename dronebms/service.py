@@ -40,7 +40,8 @@ def serve(path: Path, stack: ExitStack, more: Sequence[More] = ()) -> None:
     """Run the service of a configuration file until it is told to stop; SIGHUP reads it again.
 
     Raises:
-        ConfigError: everything that is wrong with the file, and what `Service` raises.
+        ConfigError: everything that is wrong with the file, what `Service` raises, or another run
+            has the state.
         LinkError: a link URL that means nothing.
     """
     asked: list[int] = []

@@ -21,7 +21,6 @@ from dronebms.threads import BusThread, PolledGauge
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.codec import read_key
 from mavlink_bridge.link import open_link
-from sim.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError
 from smartbattery.linux import LinuxBus, no_recovery
@@ -72,8 +71,7 @@ def gauges_of(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -
                 others = {b.mux_address for _, b in members if b.mux_address is not None}
                 others.discard(battery.mux_address)
                 wire = MuxBus(bus, battery.mux_address, battery.mux_channel, sorted(others))
-            profile = profile_named(battery.gauge)
-            gauge = TappedGauge(wire, battery.address, battery.cells, profile)
+            gauge = TappedGauge(wire, battery.address, battery.cells, profile_named(battery.gauge))
             sources[index] = PolledGauge(gauge, index, on_poll)
             polled.append(sources[index])
             for line in (battery.place, *unstated(battery.facts())):
@@ -87,6 +85,8 @@ def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
     """Return the wire that batteries of one adapter are on."""
     first = batteries[0]
     if first.is_virtual:
+        from sim.world import open_virtual  # noqa: PLC0415 - real packs need no simulation
+
         return open_virtual(first.scenario, clock)[0]
     command = next((battery.recovery for battery in batteries if battery.recovery), None)
     recover = no_recovery if command is None else RecoveryProgram(command, clock)

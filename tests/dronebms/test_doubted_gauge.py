@@ -3,20 +3,21 @@
 Through the bytes of a virtual gauge; without a scale its current ends at 32.768 A.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from dronebms.clock import VirtualClock
+from dronebms.estimator import Estimator
 from dronebms.monitor import Monitor, Report
 from sim.truth import Truth
 from sim.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError
 from smartbattery.gauge import Gauge
-from tests.looks import check_sane
+from tests.looks import FACTS, check_sane, look
 
 SCENARIOS = Path(__file__).parents[2] / "sim" / "scenarios"
 CURRENTS, COUNTS = (0x0A, 0x0B), (0x0D, 0x0E, 0x0F)
@@ -118,6 +119,20 @@ def test_a_current_that_falls_silent_is_counted_from_the_charge(tmp_path: Path) 
             as_ever.estimate.remaining_s, rel=0.25, abs=15.0
         )
     assert silent[-1][0].estimate.remaining_high_s == 0.0
+
+
+def test_a_count_that_stands_still_tells_no_current() -> None:
+    estimator, told = Estimator(FACTS), []
+    for t in range(170):
+        seen = look(float(t), 3.9 - 0.0006 * t, 25.0 + t % 2 if t < 100 else None)
+        seen = replace(seen, full_mah=5000.0, remaining_mah=3700.0 - 7.1 * min(t, 100))
+        told.append(estimator.update(seen))
+    before, soon, late = told[115], told[156], told[169]
+    assert before.soc_pct is not None
+    assert soon.soc_pct is not None
+    # 25 A for 41 s are 5.7 % of 5 Ah: the last current stands in, and no fit moves the charge.
+    assert before.soc_pct - soon.soc_pct == pytest.approx(5.7, abs=1.0)
+    assert (late.soc_pct, late.remaining_s) == (None, None)
 
 
 def test_a_gauge_that_takes_a_part_used_pack_for_a_full_and_larger_one_hides_no_end(

@@ -1,5 +1,6 @@
 """What a run recalls of its pack, and goes on from, is in its recording: it replays to the same."""
 
+import json
 import pickle
 import shutil
 import socket
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 import dronebms.resume
 import sim
 from dronebms.clock import SystemClock, VirtualClock
+from dronebms.errors import RecordingError
 from dronebms.gauges import SteppedGauge, TappedGauge
 from dronebms.learning import LEARNED, KeptBeside, LearnedPacks
 from dronebms.loop import Loop
@@ -29,6 +31,7 @@ from dronebms.sidecar import NO_OPTIONS
 from dronebms.stream import follow
 from sim.faults import parse_fault
 from sim.world import open_virtual
+from smartbattery.bus import Bus
 
 PACK = "virtual 6S2P 16000 2025-03-14 1001"
 TAUGHT_S = 290.0  # more than a sixth of the pack
@@ -58,6 +61,21 @@ def flown(
         recorder.close()
         monitor.keep()
     return said, monitor.memory(said[-1].t_s)
+
+
+@dataclass
+class Plug:
+    """A plug: the pack that is in it may be another later."""
+
+    pack: Bus
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Pass on to whoever is plugged in."""
+        return self.pack.transfer(address, tx, rx_len)
+
+
+def k_of(report: Report) -> int:
+    return round(report.t_s * 10)
 
 
 def again(path: Path, packs: LearnedPacks | None = None) -> list[Report]:
@@ -169,6 +187,7 @@ def by_name(module: str, name: str) -> bytes:
         by_name("dronebms.recorder", "SingleFile"),
         by_name("numpy", "fromfile"),
         b"nonsense",
+        b"K\x05.",  # a number
         b"",
     ],
 )
@@ -186,6 +205,40 @@ def test_a_recording_from_anybody_runs_nothing(
         assert len(again(tmp_path / "x.rec")) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["x.rec"]
     assert "from what this version cannot read" in caplog.text
+
+
+@pytest.mark.parametrize("told", [[], 5, "pack", ["pack"], ["pack", {}], ["pack", {"format": 1}]])
+def test_what_is_no_lesson_is_no_record(known: Known, tmp_path: Path, told: object) -> None:
+    start = json.loads(text_of(next(read_records(known[2]))))
+    start["batteries"][0]["recalled"] = told
+    (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, json.dumps(start).encode() + b"\n"))
+    with pytest.raises(RecordingError, match="holds what is no record"):
+        again(tmp_path / "x.rec")
+
+
+def test_a_run_in_which_packs_were_swapped_and_landed_replays_to_the_same_reports(
+    tmp_path: Path,
+) -> None:
+    clock, packs = VirtualClock(), KeptBeside(LearnedPacks(tmp_path / LEARNED))
+    (first, world), (second, _) = (open_virtual("survey", clock, seed) for seed in (1, 2))
+    recorder = Recorder(SingleFile(tmp_path / "x.rec"), Start((Recorded(world.facts(), 0x0B),)))
+    plug = Plug(first)
+    source = SteppedGauge(TappedGauge(plug, 0x0B, 6), 0, recorder.polled)
+    monitor, said = Monitor(source, world.facts(), packs=packs), []
+    loop = Loop(clock, world.vehicle, [monitor], recorder)
+    for report in loop.reports(k / 10 for k in range(3500)):
+        said.append(report)
+        plug.pack = second if 3000 <= k_of(report) < 3300 else first
+    recorder.close()
+    packs.close()
+    lessons = [
+        record.batteries[0].recalled
+        for record in read_records(tmp_path / "x.rec")
+        if isinstance(record, Start)
+    ]
+    known = [(lesson[0][-4:], lesson[1] is not None) for lesson in lessons if lesson is not None]
+    assert list(dict.fromkeys(known)) == [("1001", False), ("1002", False), ("1001", True)]
+    assert again(tmp_path / "x.rec") == said
 
 
 # ------------------------------------------------------------------------- as a process

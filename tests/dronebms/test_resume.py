@@ -9,22 +9,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 import dronebms.resume
 import sim
 from dronebms.actions import Action, Do
+from dronebms.cellfit import Knowledge
 from dronebms.clock import VirtualClock, boot_s
+from dronebms.learning import Learned
 from dronebms.limits import LimitChange, Severity
 from dronebms.monitor import Monitor, Report, Rules
-from dronebms.resume import Keeper
+from dronebms.resume import Keeper, Kept
 from sim.faults import parse_fault
 from sim.world import World, open_virtual
 from smartbattery.gauge import Gauge
@@ -222,12 +225,51 @@ def test_nothing_is_believed_of_a_file_that_others_may_write(tmp_path: Path) -> 
         assert keeper.state() is None
 
 
-def test_nothing_of_anybody_elses_is_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("subprocess", "run"),
+        ("os", "system"),
+        ("builtins", "eval"),
+        ("dronebms.recovery", "subprocess.run"),  # through a module of ours
+        ("dronebms.recovery", "RecoveryProgram"),  # one is called, and runs what it was given
+        ("dronebms.recording", "zlib"),
+        ("dronebms.monitor", "replace"),  # of somebody else, though a stage imports it
+        ("dronebms.monitor", "Estimator"),  # has another home
+        ("dronebms.monitor", "Monitor.step"),
+        ("dronebms.limits", "default_limits"),  # a function
+        ("dronebms.service", "serve"),
+        ("dronebms.store", "atomic_writer"),
+        ("smartbattery.linux", "LinuxBus"),
+        ("numpy", "load"),
+        ("numpy", "frombuffer"),
+        ("collections", "namedtuple"),
+    ],
+)
+@pytest.mark.parametrize(
+    "proto", [b"c%b\n%b\n.", b"\x80\x04\x8c%c%b\x8c%c%b\x93."], ids=["old", "new"]
+)
+def test_nothing_but_a_stage_is_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, module: str, name: str, proto: bytes
+) -> None:
+    told = module.encode(), name.encode()
+    state = proto % (
+        told if proto.startswith(b"c") else (len(told[0]), told[0], len(told[1]), told[1])
+    )
     with closing(Keeper(tmp_path / "k")) as keeper:
-        keeper.step(0.0, lambda: subprocess.run)
+        keeper.step(0.0, lambda: None)
+        keeper._write(Kept(keeper._program, keeper._boot_id, boot_s(), 0.0, state))
     with closing(Keeper(tmp_path / "k")) as keeper:
         assert keeper.state() is None
-    assert "subprocess.run is not kept" in caplog.text
+    assert f"begins anew: what is kept cannot be read: {module}.{name} is not kept" in caplog.text
+
+
+def test_what_a_pack_was_known_for_is_kept_too(tmp_path: Path) -> None:
+    cells = Knowledge(*(np.eye(3)[n % 3 : n % 3 + 2] for n in range(len(fields(Knowledge)))))
+    learned = Learned(cells, 0.5, None, 0.0, 5000.0, 3)
+    known = (learned, np.zeros((3, 4)).T, np.float64(1.5), np.arange(12.0).reshape(3, 4)[:, ::2])
+    back = through_a_file(tmp_path / "k", Flight(), known)
+    assert [str(one) for one in back] == [str(one) for one in known]
 
 
 def test_a_whole_look_at_a_pack_is_kept_with_its_read_only_parts(tmp_path: Path) -> None:

@@ -352,9 +352,9 @@ def no_bus() -> Iterator[str]:
             path.unlink()
 
 
-def service(tmp_path: Path, no_bus: str) -> "subprocess.Popen[str]":
+def service(tmp_path: Path, no_bus: str, more: str = "") -> "subprocess.Popen[str]":
     path = tmp_path / "dronebms.toml"
-    path.write_text(battery(f"/dev/{no_bus}") + '[mavlink]\nurl = "udpout:127.0.0.1:9"\n')
+    path.write_text(battery(f"/dev/{no_bus}") + f'[mavlink]\nurl = "udpout:127.0.0.1:9"\n{more}')
     return subprocess.Popen(  # noqa: S603 - our own command
         (sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)),
         stderr=subprocess.PIPE,
@@ -383,6 +383,20 @@ def test_a_second_run_on_the_same_pack_ends_with_2_and_a_sentence(
         assert any("telling" in line for line in third.stderr)
         third.terminate()
     assert third.returncode == 0
+
+
+def test_a_second_run_on_the_same_state_ends_with_2_and_a_sentence(
+    tmp_path: Path, no_bus: str
+) -> None:
+    kept = f'[state]\ndir = "{tmp_path}/state"\n'
+    with service(tmp_path, no_bus, kept) as first:
+        assert first.stderr is not None
+        assert any("telling" in line for line in first.stderr)
+        with service(tmp_path, no_bus, kept) as second:
+            _, said = second.communicate(timeout=20.0)
+        first.kill()
+    assert second.returncode == 2
+    assert said == f"dronebms: {tmp_path}/state/run.kept is in use by another dronebms run\n"
 
 
 def test_a_folder_that_takes_no_recording_does_not_keep_the_pack_unguarded(

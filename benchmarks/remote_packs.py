@@ -1,0 +1,58 @@
+"""Packs behind a socket: simulated in one process, read by `dronebms` in another.
+
+The wire of `/dev/NAME` is a Unix socket of that name; a message is a transfer, as an `ioctl` of the
+kernel would be, so that a service is measured without the simulation. `python -m
+benchmarks.remote_packs FOLDER ARGUMENTS...` runs `dronebms ARGUMENTS...` on what is served in FOLDER.
+"""
+
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import dronebms.wiring
+from dronebms.cli import main
+from smartbattery.bus import Bus
+from smartbattery.errors import BusError, NackError
+
+_MOST_BYTES = 1024
+
+
+class SocketBus:
+    """A bus whose transfers another process does."""
+
+    def __init__(self, folder: Path, path: str) -> None:
+        self._wire = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._wire.connect(str(folder / Path(path).name))
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Have one transfer done; see `smartbattery.bus.Bus`."""
+        self._wire.send(bytes((address, rx_len)) + tx)
+        reply = self._wire.recv(_MOST_BYTES)
+        if reply[:1] != b"+":
+            raise NackError(f"nobody acknowledged 0x{tx[0]:02x}")
+        return reply[1:]
+
+
+def serve(folder: Path, name: str, bus: Bus) -> None:
+    """Let another process use a bus as `/dev/NAME`; a thread of its own does its transfers."""
+    ears = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ears.bind(str(folder / name))
+    ears.listen()
+    threading.Thread(target=_answer, args=(ears, bus), daemon=True).start()
+
+
+def _answer(ears: socket.socket, bus: Bus) -> None:
+    with ears, ears.accept()[0] as wire:
+        while asked := wire.recv(_MOST_BYTES):
+            try:
+                wire.send(b"+" + bus.transfer(asked[0], asked[2:], asked[1]))
+            except BusError:
+                wire.send(b"-")
+
+
+if __name__ == "__main__":
+    served = Path(sys.argv[1])
+    # In place of the kernel's.
+    vars(dronebms.wiring)["LinuxBus"] = lambda path, _recover: SocketBus(served, path)
+    sys.exit(main(sys.argv[2:]))
