@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -319,6 +320,8 @@ def service(folder: Path, ground: socket.socket) -> Iterator["subprocess.Popen[b
         f'[[battery]]\nbus = "sim:{flight}"\n[state]\ndir = "{folder}/state"\n[mavlink]\n'
         f'url = "udpout:127.0.0.1:{ground.getsockname()[1]}"\n'
     )
+    while select.select([ground], [], [], 0)[0]:
+        ground.recv(2000)  # of a life before: it would be taken for this one's
     with (
         (folder / "log").open("a") as log,
         subprocess.Popen(  # noqa: S603 - our own command
