@@ -2,12 +2,9 @@
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from dronebms.sidecar import FlightOptions
 from dronebms.vehicle import UNHEARD
 from sim.world import open_virtual
 from smartbattery.registers import ADDRESS
+from tests.disks import files_limited_to
 
 ROOMY = Bounds(1e9, 1e8)
 EARLY = Rules((LimitChange("charge_low", trip=99.8, severity=Severity.WARNING),))
@@ -182,17 +180,6 @@ def test_the_newest_capsule_of_a_limit_holds_the_older_ones_of_its_file(tmp_path
 
 
 # ---------------------------------------------------------------------- full disks
-
-
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    """Let no file grow further: to a writer it looks like a full disk (Python ignores SIGXFSZ)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_told_once_and_recording_goes_on_in_a_new_file_when_there_is_room(

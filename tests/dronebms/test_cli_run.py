@@ -204,6 +204,7 @@ def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
     with service(tmp_path, VIRTUAL, ground) as process:
         ground.listen_until(ground.heard("HEARTBEAT"))
         stopped(process, signal.SIGINT)
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize(

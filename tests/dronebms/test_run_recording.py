@@ -2,12 +2,10 @@
 
 import json
 import re
-import resource
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
@@ -47,6 +45,7 @@ from sim.world import open_virtual
 from smartbattery.known import Known
 from smartbattery.recording import Transfer
 from smartbattery.vendors import profile_named
+from tests.disks import files_limited_to
 
 NOISE = b"".join(sha256(bytes((k,))).digest() for k in range(128))
 LONELY = BatteryFacts(LIPO)
@@ -201,17 +200,6 @@ def test_rules_that_change_in_flight_change_in_the_replay_at_the_same_step(tmp_p
 
 
 # ---------------------------------------------------------------------- a full disk
-
-
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    """Let no file grow further: to a writer it looks like a full disk (Python ignores SIGXFSZ)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [600, 1000, 5000])
