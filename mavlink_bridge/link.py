@@ -37,29 +37,23 @@ class Link(Protocol):
     @property
     def state(self) -> LinkState:
         """Where the link stands after the last call."""
-        ...
 
     @property
     def trouble(self) -> str | None:
         """One sentence on what is wrong, None when nothing is."""
-        ...
 
     @property
     def dropped(self) -> int:
         """How many frames were not sent."""
-        ...
 
     def send(self, data: bytes, now_s: float) -> bool:
         """Return True when the frame is on its way as a whole, False when it was dropped."""
-        ...
 
     def receive(self, now_s: float) -> list[bytes]:
         """Return the datagrams or pieces of stream that have come in."""
-        ...
 
     def close(self) -> None:
         """Close for good."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
