@@ -148,7 +148,7 @@ class Sitl:
         self._bus = open_wire(self.world, self._clock)
         self._set_due_s = 0.0
         self._find(url)
-        self._told_v = self._vehicle.parameters.get(VOLTAGE)  # None: nothing to feed back
+        self._told_v = self._vehicle.parameters.values.get(VOLTAGE)  # None: nothing to feed back
         if self._told_v is not None:
             stack.callback(self._put_back, self._told_v)
             pack_v = self.world.truth().voltage_v
@@ -188,7 +188,7 @@ class Sitl:
         problems = unmet(vehicle)
         if problems:
             raise ConfigError("\n".join(problems))
-        self._flight.hover_frac = vehicle.parameters.get(_HOVER)
+        self._flight.hover_frac = vehicle.parameters.values.get(_HOVER)
         if not vehicle.until(lambda: self._flight.told_w() is not None, FOUND_S):
             raise ConfigError(f"the vehicle did not say within {FOUND_S:g} s what it draws")
 
@@ -197,13 +197,12 @@ class Sitl:
         if self._told_v is None or t_s < self._set_due_s:
             return
         voltage_v = self.world.truth().voltage_v
-        if abs(voltage_v - self._vehicle.parameters.get(VOLTAGE, math.inf)) >= _SET_LEAST_V:
-            self._vehicle.set(VOLTAGE, voltage_v)
+        if abs(voltage_v - self._vehicle.parameters.values.get(VOLTAGE, math.inf)) >= _SET_LEAST_V:
+            self._vehicle.parameters.set(VOLTAGE, voltage_v)
             self._set_due_s = t_s + _SET_PERIOD_S
 
     def _put_back(self, voltage_v: float) -> None:
-        self._vehicle.set(VOLTAGE, voltage_v, surely=True)
-        if abs(self._vehicle.parameters.get(VOLTAGE, math.inf) - voltage_v) >= _CLOSE:
+        if not self._vehicle.set_surely(VOLTAGE, voltage_v):
             self._say(f"{VOLTAGE} could not be put back to {voltage_v:g}: the vehicle is gone")
 
 
