@@ -11,17 +11,13 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import count, takewhile
 from statistics import fmean
 
-from dronebms.app import SimOptions
+from dronebms.app import SimOptions, recorder_of, source_of, ticks
 from dronebms.clock import Clock, PacedClock
 from dronebms.errors import ConfigError, LinkError
-from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
-from dronebms.loop import PERIOD_S, Loop
+from dronebms.loop import Loop
 from dronebms.monitor import Monitor, Report
-from dronebms.recorder import Recorder, SingleFile
-from dronebms.recording import Recorded, Start
 from dronebms.vehicle import VehicleState
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.follow import FollowedVehicle
@@ -31,7 +27,6 @@ from sim.faults import parse_fault
 from sim.flight import Flight
 from sim.scenario import Scenario, load_scenario
 from sim.world import STEP_S, Stream, World, generator, open_wire
-from smartbattery.registers import ADDRESS
 
 VOLTAGE = "SIM_BATT_VOLTAGE"
 _HOVER = "MPC_THR_HOVER"
@@ -155,23 +150,15 @@ class Sitl:
             if abs(pack_v / max(self._told_v, _CLOSE) - 1.0) > _FITS_FRAC:
                 was = f"the vehicle was simulated with {self._told_v:.1f} V"
                 say(f"the pack has {pack_v:.1f} V, {was}: do they fit?")
-        self._recorder: Recorder | None = None
-        if options.record is not None:
-            recorded = Start((Recorded(self.facts, ADDRESS),))
-            self._recorder = Recorder(SingleFile(options.record), recorded)
-            stack.callback(self._recorder.close)
+        self._recorder = recorder_of(options, self.facts, stack)
 
     def reports(self) -> Iterator[Report]:
         """Follow the vehicle for the time that was asked, and yield every step."""
-        polled: OnPoll = self._recorder.polled if self._recorder else lambda *_: None
-        source = SteppedGauge(TappedGauge(self._bus, ADDRESS, self.facts.cells), 0, polled)
+        source = source_of(self._bus, self.facts, self._recorder)
         monitor = Monitor(source, self.facts, [self._flight.bridge])
-        last_s = self._options.duration_s or math.inf
-        times_s = (round(step * PERIOD_S, 6) for step in count())
-        ticks = takewhile(lambda t_s: t_s <= last_s, times_s)
         self._vehicle.begin()
         loop = Loop(self._clock, self.world.vehicle, [monitor], self._recorder)
-        for report in loop.reports(ticks):
+        for report in loop.reports(ticks(self._options.duration_s or math.inf)):
             self._feed_back(report.t_s)
             yield report
 
