@@ -29,10 +29,9 @@ _AWAY_S = 3.0  # of missing heartbeats: it may have been restarted
 class Autopilot:
     """The one autopilot that is followed. For one thread."""
 
-    def __init__(self, system_id: int, *, learn: bool) -> None:
-        """Follow `system_id`, or, when learning, the first autopilot that is heard."""
+    def __init__(self, system_id: int) -> None:
+        """Follow the first autopilot that is heard; until then it is taken for `system_id`."""
         self.system_id = system_id
-        self._learn = learn
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, when
         self._since_s = 0.0  # when the heartbeats began that have not paused since
         self.heard_s: dict[str, float] = {}  # by the name of any message
@@ -116,8 +115,6 @@ class Autopilot:
     def _follow(self, system_id: int, now_s: float) -> bool:
         if system_id == self.system_id:
             return True
-        if not self._learn:
-            return False
         if self._last and now_s - self._last["HEARTBEAT"][1] <= _SWITCH_AFTER_S:
             return False
         # Another vehicle, or ours with a new id: nothing heard before is known to be its own.

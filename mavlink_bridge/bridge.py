@@ -91,7 +91,6 @@ class Bridge:
         link: "Link",
         *,
         system_id: int = 1,
-        learn_system_id: bool = True,
         vehicle: str = "auto",
         first_battery_id: int = FOUND_OUT,
         terms: Terms = DEFAULT_TERMS,
@@ -101,7 +100,6 @@ class Bridge:
         Args:
             link: carries the frames; the bridge drives it and does not close it.
             system_id: the vehicle's, until an autopilot is heard.
-            learn_system_id: False keeps to `system_id`, on a link with several vehicles.
             vehicle: `auto`, `ardupilot` or `px4`.
             first_battery_id: BATTERY_STATUS.id of the battery with index 0; -1 finds one that the
                 vehicle does not use for a battery of its own.
@@ -118,7 +116,7 @@ class Bridge:
         self.answers = answers.Answers(
             BMS_RATE_HZ=terms.rate_hz, BMS_ID=first_battery_id, BMS_ACT=1.0
         )
-        self._autopilot = Autopilot(system_id, learn=learn_system_id)
+        self._autopilot = Autopilot(system_id)
         self._asker = Asker()
         self._arming = Arming()
         self.first_id = FirstId()

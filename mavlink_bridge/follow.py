@@ -70,7 +70,7 @@ class FollowedVehicle:
         self.throttle_frac: float | None = None
         self.parameters = Parameters()
         self._link, self._wall, self._say = link, wall, say
-        self._autopilot = Autopilot(1, learn=True)
+        self._autopilot = Autopilot(1)
         self._codec = Codec(link)
         self._coming: deque[mavlink.MAVLink_message] = deque()
         self._frames: deque[bytes] = deque(maxlen=_FRAMES_MAX)

@@ -228,7 +228,7 @@ _ULG_ROWS: Mapping[str, Callable[[Row], dict[str, float]]] = {
 
 def _of_tlog(path: Path, battery: int, _found: Found) -> Iterator[Event]:
     """Yield the samples of one source of BATTERY_STATUS: by component, then by id."""
-    heard, autopilot = list(_messages(path.read_bytes())), Autopilot(0, learn=True)
+    heard, autopilot = list(_messages(path.read_bytes())), Autopilot(0)
     told = [message for _, message in heard if message.get_type() == "BATTERY_STATUS"]
     sources = sorted({(message.get_srcComponent(), message.id) for message in told})
     chosen = sources[battery : battery + 1]

@@ -402,16 +402,6 @@ def test_the_system_id_is_learned_from_the_autopilot(fly: Callable[..., Air]) ->
     assert {message.get_srcSystem() for message in air.report(1.0)} == {42}
 
 
-def test_a_system_id_can_be_kept(fly: Callable[..., Air]) -> None:
-    air = fly(heard=False, system_id=2, learn_system_id=False)
-    air.autopilot.say_bytes(heartbeat_of(1) + heartbeat_of(3))
-    assert air.pump(0.0, messages=2) == UNHEARD
-    air.autopilot.say_bytes(heartbeat_of(2))
-    assert air.pump(0.0).armed is True
-    assert air.bridge.system_id == 2
-    assert (air.bridge.counts.heard, air.bridge.counts.foreign) == (1, 2)
-
-
 @pytest.mark.parametrize(
     "stranger",
     [
