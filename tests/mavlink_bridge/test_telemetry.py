@@ -88,7 +88,7 @@ def comes(bridge: Bridge, now_s: float, heard: int) -> bool:
 
     def come() -> bool:
         bridge.pump(now_s)
-        return bridge.counts.heard >= heard
+        return bridge.counts["heard"] >= heard
 
     return until(come)
 
@@ -107,7 +107,7 @@ def test_frames_that_come_in_pieces_are_heard_whole(port: Port, baud: int) -> No
                 port.say(piece)
                 bridge.pump(now_s)
         assert comes(bridge, now_s, len(frame) - 1)
-        assert bridge.counts.damaged == 0
+        assert bridge.counts["damaged"] == 0
 
 
 @pytest.mark.parametrize("baud", SPEEDS)
