@@ -1,17 +1,16 @@
 """What a pack has been through: a small value that grows with every step, kept by its passport.
 
-Ampere-hours drawn per band of C (times the capacity an hour), seconds hot, seconds kept full, and
-how deep the present discharge went. Unknown readings add nothing.
+Ampere-hours drawn per band of C (times the capacity an hour), seconds hot, seconds kept full; how
+deep a discharge went, the passport's row of the flight says. Unknown readings add nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dronebms.monitor import Report
 
 BANDS_C = (1.0, 2.0, 5.0, 10.0)  # the ends of all bands but the last
 FULL_PCT = 80.0
 _GAP_S = 5.0  # what a reading stands for at most
-_CHARGED_PCT = 5.0  # charge that is gained by so much begins another discharge
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +20,6 @@ class Stress:
     drawn_ah: tuple[float, ...] = (0.0,) * (len(BANDS_C) + 1)
     hot_s: float = 0.0
     full_s: float = 0.0
-    highest_pct: float | None = None  # of the present discharge
-    lowest_pct: float | None = None
-    depths_pct: tuple[float, ...] = ()  # of the discharges that are over
 
     def after(self, report: Report, dt_s: float) -> "Stress":
         """Return the ledger with one more step of the loop."""
@@ -35,19 +31,4 @@ class Stress:
         degc, pct = snapshot.temperature_degc, report.estimate.soc_pct
         hot = degc is not None and degc >= facts.chemistry.hot_degc - 10.0
         full = pct is not None and pct >= FULL_PCT and report.vehicle.armed is not True
-        grown = replace(
-            self,
-            drawn_ah=tuple(drawn_ah),
-            hot_s=self.hot_s + dt_s * hot,
-            full_s=self.full_s + dt_s * full,
-        )
-        return grown if pct is None else grown._deepened(pct)  # noqa: SLF001 - its own
-
-    def _deepened(self, pct: float) -> "Stress":
-        high, low = self.highest_pct, self.lowest_pct
-        if high is None or low is None:
-            return replace(self, highest_pct=pct, lowest_pct=pct)
-        if pct > low + _CHARGED_PCT:
-            depths = (*self.depths_pct, high - low) if high > low else self.depths_pct
-            return replace(self, highest_pct=pct, lowest_pct=pct, depths_pct=depths)
-        return replace(self, highest_pct=max(high, pct), lowest_pct=min(low, pct))
+        return Stress(tuple(drawn_ah), self.hot_s + dt_s * hot, self.full_s + dt_s * full)
