@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,7 +33,11 @@ def campaign(options: argparse.Namespace) -> None:
     say(f"{path}: {options.runs - len(missing)} of {options.runs} flights are there already")
     if missing:
         jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(missing))
-        with processes(jobs) if options.scheduler is None else _workers(options.scheduler) as pool:
+        workers = processes(jobs)
+        if options.scheduler is not None:
+            cluster = load("fleet.cluster", "--scheduler needs", "cluster")
+            workers = cluster.workers(options.scheduler)
+        with workers as pool:
             _fly(pool, asked, missing, results)
     lines = table([results.rows[seed] for seed in seeds])
     if options.json:
@@ -42,14 +45,6 @@ def campaign(options: argparse.Namespace) -> None:
         print(json.dumps(asdict(asked) | told))
     else:
         print(picture(lines))
-
-
-def _workers(scheduler: str) -> AbstractContextManager[Executor]:
-    """Return a cluster's; what that needs is loaded only now."""
-    workers: AbstractContextManager[Executor] = load("cluster", "--scheduler needs").workers(
-        scheduler
-    )
-    return workers
 
 
 def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results) -> None:
