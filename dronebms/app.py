@@ -56,8 +56,7 @@ class Simulation:
             recorded = Start((Recorded(self.facts, ADDRESS),))
             self._recorder = Recorder(SingleFile(options.record), recorded)
             stack.callback(self._recorder.close)
-        wanted_s = self.world.duration_s if options.duration_s is None else options.duration_s
-        self.duration_s = wanted_s
+        self.duration_s = options.duration_s or self.world.duration_s
 
     def reports(self) -> Iterator[Report]:
         """Fly it, telling the flight controller, and yield every step."""

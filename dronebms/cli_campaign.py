@@ -16,10 +16,11 @@ from dronebms.campaign import Campaign, Results, fly, processes, read_campaign
 from dronebms.cli_exit import say
 from dronebms.cli_extras import load
 from dronebms.clock import SystemClock
-from dronebms.outcomes import table
-from dronebms.screen_campaign import picture
+from dronebms.outcomes import Line, table
+from dronebms.textline import DASH, number
 
 _HOUR_S = 3600.0
+_UNITS = {"v": ("V", 2), "s": ("s", 0), "degc": ("degC", 1), "pct": ("%", 0)}
 
 
 def campaign(options: argparse.Namespace) -> None:
@@ -60,3 +61,18 @@ def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results
             flown_s += row.flown_s
     hours, wall_s = flown_s / _HOUR_S, clock.now_s()
     say(f"{len(seeds)} flights, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second")
+
+
+def picture(lines: Sequence[Line]) -> str:
+    """Return the table, a line each, under a heading."""
+    rows = [("", "runs", "value", "95 % interval", "least - most")]
+    for line in lines:
+        name, _, end = line.name.rpartition("_")
+        unit, decimals = _UNITS.get(end, ("%", 0))
+        name = (name if end in _UNITS else line.name).replace("_", " ")
+        sure, all_of_it = (
+            DASH if low is None else f"{low:.{decimals}f} - {high:.{decimals}f}"
+            for low, high in ((line.low, line.high), (line.least, line.most))
+        )
+        rows.append((name, str(line.runs), number(line.value, unit, decimals), sure, all_of_it))
+    return "\n".join("{:24}{:>8}{:>12}{:>17}{:>17}".format(*row).rstrip() for row in rows)

@@ -13,10 +13,10 @@ from dronebms.clock import VirtualClock
 from dronebms.estimator import Estimate
 from dronebms.limits import Severity, default_limits
 from dronebms.monitor import Report
+from dronebms.passportflight import Stress
 from dronebms.predictions import line
 from dronebms.preflight import GroundLog, go_no_go
 from dronebms.protection import Judge, Status
-from dronebms.stress import Stress
 from dronebms.vehicle import UNHEARD, VehicleState
 from tests.looks import FACTS, look, watched
 
