@@ -63,14 +63,8 @@ class Plausible:
         capacity_ah = (facts.capacity_mah or _UNTOLD_MAH) / 1000.0
         still_s = self._still_s(snapshot, _LOAD_C * capacity_ah)
         if still_s > _STALLED_S:
-            return Snapshot(
-                t_s=snapshot.t_s,
-                cells_v=(None,) * len(snapshot.cells_v),
-                identity=snapshot.identity,
-                read_at_s=snapshot.read_at_s,
-                counts=snapshot.counts,
-                trouble=f"the gauge's values have stood still for {still_s:.0f} s",
-            )
+            trouble = f"the gauge's values have stood still for {still_s:.0f} s"
+            return snapshot.unknown(snapshot.t_s, trouble)
         leap_a = _LEAP_BURSTS * facts.chemistry.burst_c * capacity_ah
         believed = replace(
             snapshot,

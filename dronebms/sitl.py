@@ -26,7 +26,7 @@ from dronebms.vehicle import VehicleState
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.follow import FollowedVehicle
 from mavlink_bridge.link import open_link
-from mavlink_bridge.vehicles import ARDUPILOT, PX4
+from mavlink_bridge.stacks import ARDUPILOT, PX4
 from sim.faults import parse_fault
 from sim.flight import Flight
 from sim.scenario import Scenario, load_scenario

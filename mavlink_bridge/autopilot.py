@@ -11,8 +11,8 @@ import math
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.vehicle import VehicleState
-from mavlink_bridge.stacks import MAX_AGE_S
-from mavlink_bridge.vehicles import Release, in_failsafe, mode_name, release_of
+from mavlink_bridge.stacks import MAX_AGE_S, Release
+from mavlink_bridge.vehicles import in_failsafe, mode_name, release_of
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
 _SWITCH_AFTER_S = 5.0  # of silence, before another system id is followed
@@ -144,10 +144,7 @@ def _armed(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
 
 
 def _place(
-    message: mavlink.MAVLink_message | None,
-    lat: str,
-    lon: str,
-    alt: str,
+    message: mavlink.MAVLink_message | None, lat: str, lon: str, alt: str
 ) -> tuple[float | None, float | None, float | None]:
     """Return (latitude, longitude, altitude) of a message, all None when it has no position."""
     if message is None:

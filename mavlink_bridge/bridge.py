@@ -23,8 +23,9 @@ from mavlink_bridge.asks import Asker
 from mavlink_bridge.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.codec import Codec
 from mavlink_bridge.ids import FirstId
+from mavlink_bridge.stacks import Vehicle
 from mavlink_bridge.streams import Streams
-from mavlink_bridge.vehicles import Vehicle, refusal, told_pct, vehicle_heard, vehicle_named
+from mavlink_bridge.vehicles import refusal, told_pct, vehicle_heard, vehicle_named
 
 if TYPE_CHECKING:
     from dronebms.clock import Clock

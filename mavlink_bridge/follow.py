@@ -20,8 +20,10 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.clock import Clock
 from mavlink_bridge.autopilot import AUTOPILOT_COMPONENT, Autopilot
-from mavlink_bridge.link import Link, LinkState
-from mavlink_bridge.vehicles import PX4, Vehicle, vehicle_heard
+from mavlink_bridge.codec import Codec
+from mavlink_bridge.link import Link
+from mavlink_bridge.stacks import PX4, Vehicle
+from mavlink_bridge.vehicles import vehicle_heard
 
 _SILENT_S = 3.0  # of the wall's time, as the next five
 _POLL_S = 0.001
@@ -31,7 +33,7 @@ _PARAMETER_ASK_S = 0.5
 _PARAMETER_TRIES = 4
 _REBOOT_S = 5.0  # of the vehicle's: one stamp may be older than another, but not by this
 _FRAMES_MAX = 4096
-_SEQUENCE_MASK = 0xFF
+_SELF = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
 _UNUSED_MV = 0xFFFF
 _SAME = 1e-3
 _US_PER_S = 1e6
@@ -74,8 +76,7 @@ class FollowedVehicle:
         self.parameters: dict[str, float] = {}
         self._link, self._wall, self._say = link, wall, say
         self._autopilot = Autopilot(1, learn=True)
-        self._codec = mavlink.MAVLink(None, 1, mavlink.MAV_COMP_ID_ONBOARD_COMPUTER)
-        self._codec.robust_parsing = True
+        self._codec = Codec(link)
         self._coming: deque[mavlink.MAVLink_message] = deque()
         self._frames: deque[bytes] = deque(maxlen=_FRAMES_MAX)
         self._now_s, self._boot_s = 0.0, -math.inf
@@ -107,19 +108,14 @@ class FollowedVehicle:
     # ------------------------------------------------------------------ the bridge's link
 
     @property
-    def state(self) -> LinkState:
-        """Where the link stands."""
-        return self._link.state
+    def is_open(self) -> bool:
+        """Whether the link is open."""
+        return self._link.is_open
 
     @property
     def trouble(self) -> str | None:
         """One sentence on what is wrong with the link, None when nothing is."""
         return self._link.trouble
-
-    @property
-    def dropped(self) -> int:
-        """How many frames were not sent."""
-        return self._link.dropped
 
     def send(self, data: bytes, _now_s: float) -> bool:
         """Return True when the frame is on its way; the link keeps to the wall's time."""
@@ -176,10 +172,9 @@ class FollowedVehicle:
                 return
 
     def _tell(self, message: _Kind, *fields: _Field) -> None:
-        self._codec.srcSystem = system_id = self._autopilot.system_id
-        frame = message(system_id, AUTOPILOT_COMPONENT, *fields).pack(self._codec)
-        if self._link.send(frame, self._wall.now_s()):
-            self._codec.seq = (self._codec.seq + 1) & _SEQUENCE_MASK
+        system_id = self._autopilot.system_id
+        made = message(system_id, AUTOPILOT_COMPONENT, *fields)
+        self._codec.send((system_id, _SELF), made, self._wall.now_s())
 
     # ------------------------------------------------------------------ what comes in
 
@@ -189,11 +184,7 @@ class FollowedVehicle:
             self._hear(self._coming.popleft())
             return
         wall_s = self._wall.now_s()
-        for data in self._link.receive(wall_s):
-            self._coming += self._codec.parse_buffer(data) or ()
-        # The codec itself frees what it has parsed only when a piece ends where a message does.
-        del self._codec.buf[: self._codec.buf_index]
-        self._codec.buf_index = 0
+        self._coming += self._codec.receive(wall_s)
         self._ask(wall_s)
         if self._coming:
             return

@@ -506,7 +506,7 @@ def test_a_stream_that_is_always_cut_amid_a_message_does_not_fill_the_memory(air
         air.autopilot.say_bytes(cut)
         air.pump(float(t_s), messages=30)
     assert air.bridge.pump(100.0).armed is True
-    assert len(air.bridge._codec._parser.buf) <= 65536
+    assert len(air.bridge._codec._parser.buf) < 300
     assert air.bridge.counts.damaged <= 4
 
 
