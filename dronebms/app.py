@@ -55,8 +55,7 @@ class Simulation:
         if options.mavlink_url is not None:
             self._bridge = Bridge(stack.enter_context(closing(open_link(options.mavlink_url))))
         self._recorder = recorder_of(options, self.facts, stack)
-        wanted_s = self.world.duration_s if options.duration_s is None else options.duration_s
-        self.duration_s = wanted_s
+        self.duration_s = options.duration_s or self.world.duration_s
 
     def reports(self) -> Iterator[Report]:
         """Fly it, telling the flight controller, and yield every step."""

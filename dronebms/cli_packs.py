@@ -85,7 +85,7 @@ def packs(options: argparse.Namespace) -> None:
 
 def _fleet(url: str) -> Database:
     """Return a fleet's database; what that needs is loaded only now."""
-    module = load("database", "--database and --push need", "fleet")
+    module = load("fleet.database", "--database and --push need", "fleet")
     database: Database = module.FleetDatabase(url)
     return database
 

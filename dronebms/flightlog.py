@@ -43,8 +43,6 @@ class Flight:
     name: str  # the stem of the file
     facts: BatteryFacts
     columns: Columns  # NaN is an empty field; `FlightSource` hands out None
-    takeoff_s: float | None  # a hint for judges
-    notes: tuple[str, ...]  # what was not told and is taken from elsewhere
 
 
 def read_flight(path: Path, options: FlightOptions = NO_OPTIONS) -> Flight:
@@ -55,9 +53,9 @@ def read_flight(path: Path, options: FlightOptions = NO_OPTIONS) -> Flight:
     """
     name = stem_of(path)
     columns = read_table(path)
-    facts, takeoff_s = read_facts(path, path.with_name(f"{name}.json"), options)
+    facts = read_facts(path, path.with_name(f"{name}.json"), options)
     check_cells(columns, facts.cells, path)
-    return Flight(name, facts, columns, takeoff_s, facts.assumed())
+    return Flight(name, facts, columns)
 
 
 class FlightSource:

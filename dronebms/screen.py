@@ -61,17 +61,15 @@ class Screen:
 
         Args:
             clock: the viewer's own, which limits the redrawing; not the flight's.
-            console: where to draw; None is standard output.
+            console: where to draw; None is standard output, with keys from standard input.
             link: says over what the flight controller is reached; None is nothing, "" not known.
             plain: sentences that a screen reader can speak, no picture.
-            keys_fd: the terminal that keys come from; None is standard input when `console` is.
+            keys_fd: the terminal that keys come from when `console` is given.
         """
         self._clock = clock
-        if console is None and keys_fd is None:
-            keys_fd = _STDIN_FD
         self._console = Console(highlight=False) if console is None else console
         self._link = link
-        self._terminal = Terminal(self._console, keys_fd)
+        self._terminal = Terminal(self._console, _STDIN_FD if console is None else keys_fd)
         self._reports: dict[int, Report] = {}
         self._events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         self._alarms = 0  # since the pause

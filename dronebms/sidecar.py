@@ -18,8 +18,6 @@ from dronebms.errors import ConfigError, FlightError
 from dronebms.flighttable import MAX_CELLS
 from smartbattery.registers import CELLS, FULL
 
-_FARTHEST_S = 1e12  # further from zero is no time of a flight's clock
-
 
 @dataclass(frozen=True, slots=True)
 class FlightOptions:
@@ -47,8 +45,8 @@ def read_facts(
     sidecar: Path,
     options: FlightOptions,
     logged: Mapping[str, object] = MappingProxyType({}),
-) -> tuple[BatteryFacts, float | None]:
-    """Return what is told of the pack of a flight, and when it took off by the flight's clock.
+) -> BatteryFacts:
+    """Return what is told of the pack of a flight; a `takeoff_s` is for judges and is not read.
 
     The user's word stands over the sidecar's, and that over what was `logged`.
 
@@ -65,14 +63,13 @@ def read_facts(
         keys, flags = " and ".join(needed), " and ".join(f"--{key}" for key in needed)
         raise FlightError(f"{flight} needs {keys}: give {flags}, or write {keys} into {sidecar}")
     chemistry = _chemistry(told)
-    facts = BatteryFacts(
+    return BatteryFacts(
         chemistry=chemistry,
         cells=_cells(told),
         capacity_mah=_number(told, "capacity_mah", FULL.low, FULL.high),
         cutoff_cell_v=_number(told, "cutoff_cell_v", CELLS[0].low, chemistry.full_cell_v),
         pack_id=_text(told, "pack_id"),
     )
-    return facts, _number(told, "takeoff_s", -_FARTHEST_S, _FARTHEST_S)
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -86,9 +86,9 @@ def read_log(path: Path, options: FlightOptions, battery: int = 0) -> Flight:
         found["cells"] = max(cells)
     else:  # a percentage that is counted from nothing but a parameter is no gauge's
         columns.pop("gauge_soc_pct", None)
-    facts, _ = read_facts(path, path.with_suffix(".json"), options, found)
+    facts = read_facts(path, path.with_suffix(".json"), options, found)
     check_cells(columns, facts.cells, path)
-    return Flight(path.stem, facts, columns, None, facts.assumed())
+    return Flight(path.stem, facts, columns)
 
 
 @contextmanager

@@ -24,10 +24,10 @@ from dronebms.battery import BatteryFacts
 from dronebms.campaign import Campaign, _is_far, fly, read_campaign
 from dronebms.chemistry import LIPO
 from dronebms.cli import main
+from dronebms.cli_campaign import picture
 from dronebms.errors import ConfigError
 from dronebms.limits import every_limit
 from dronebms.outcomes import ROWS, Flown, middle, share, table
-from dronebms.screen_campaign import picture
 from sim.scenario import load_scenario
 from sim.truth import Truth
 from sim.world import World
