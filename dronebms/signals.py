@@ -112,9 +112,8 @@ class Signals:
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
         if estimate.remaining_s is not None and estimate.home_s is not None:
             values["home_left_s"] = estimate.remaining_s - estimate.home_s
-        if (
-            self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0
-        ):  # that is over, not foreseen
+        # A time left of 0 is over, not foreseen.
+        if self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0:
             values |= dict.fromkeys(_FORESEEN)
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.facts.cells or len(snapshot.cells_v)
