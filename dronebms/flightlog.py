@@ -85,19 +85,14 @@ class FlightSource:
     def poll(self, now_s: float) -> Snapshot:
         """Return what the newest row at or before `now_s` says, and what still holds of others."""
         known = self._known(now_s).get
+        state: dict[str, Any] = {row.field: known(row.field) for row in BATTERY_COLUMNS}
         return Snapshot(
             t_s=now_s,
-            voltage_v=known("voltage_v"),
-            current_a=known("current_a"),
-            temperature_degc=known("temperature_degc"),
             cells_v=tuple(map(known, self._cells)),
-            soc_pct=known("soc_pct"),
-            remaining_mah=known("remaining_mah"),
-            full_mah=known("full_mah"),
-            time_to_empty_s=known("time_to_empty_s"),
             read_at_s=self._read_at_s,
             counts=self._counts,
             trouble=self._trouble(now_s),
+            **state,
         )
 
     def vehicle(self, now_s: float) -> VehicleState:

@@ -79,9 +79,7 @@ CELL_COLUMNS = tuple(
     for number in range(1, MAX_CELLS + 1)
 )
 _REQUIRED = ("t_s", "voltage_v", "current_a")
-_READ = frozenset(
-    ("t_s", *(column.name for column in (*BATTERY_COLUMNS, *VEHICLE_COLUMNS, *CELL_COLUMNS)))
-)
+_READ = {"t_s", *(row.name for row in (*BATTERY_COLUMNS, *VEHICLE_COLUMNS, *CELL_COLUMNS))}
 
 
 def stem_of(path: Path) -> str:
@@ -93,9 +91,8 @@ def stem_of(path: Path) -> str:
     for ending in (".csv.gz", ".csv"):
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
-    raise FlightError(
-        f"{path} is no recording, and its name ends in none of .csv, .csv.gz, .bin, .ulg and .tlog"
-    )
+    endings = ".csv, .csv.gz, .bin, .ulg and .tlog"
+    raise FlightError(f"{path} is no recording, and its name ends in none of {endings}")
 
 
 def read_table(path: Path) -> Columns:
@@ -113,9 +110,8 @@ def read_table(path: Path) -> Columns:
     times_s = columns["t_s"]
     for line, row in rows:
         if len(row) != len(names):
-            raise FlightError(
-                f"{path}, line {line}: {len(row)} fields, the header has {len(names)}"
-            )
+            found = f"{len(row)} fields, the header has {len(names)}"
+            raise FlightError(f"{path}, line {line}: {found}")
         values = [_value(row[index], name, path, line) for name, index in wanted]
         if times_s:
             _check_step(times_s[-1], values[0], path, line)
@@ -183,10 +179,8 @@ def _wanted(names: Sequence[str], place: str) -> list[tuple[str, int]]:
     if missing:
         header = ",".join(names)
         readable = "\0" not in header and "\ufffd" not in header
-        what = (
-            f"the header has no {', no '.join(missing)}" if readable else "this is not UTF-8 text"
-        )
-        raise FlightError(f"{place}: {what}")
+        lacks = f"the header has no {', no '.join(missing)}"
+        raise FlightError(f"{place}: {lacks if readable else 'this is not UTF-8 text'}")
     return [("t_s", found.pop("t_s")), *found.items()]
 
 
