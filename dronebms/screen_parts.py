@@ -119,11 +119,9 @@ def time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     third = "" if facts.cutoff_cell_v is not None else "(the usual end, as none is given)"
     if not big:
         return [Text(" ") + first, Text(f" {second} {third}")]
-    drawn = glyphs.big(
-        "--:--" if estimate.remaining_s is None else say.duration(estimate.remaining_s)
-    )
-    said = (first, Text(second), Text(third))
-    rows = zip(drawn, said, strict=True)
+    left_s = estimate.remaining_s
+    drawn = glyphs.big("--:--" if left_s is None else say.duration(left_s))
+    rows = zip(drawn, (first, Text(second), Text(third)), strict=True)
     return [Text.assemble((f" {row}   ", _VALUE), text) for row, text in rows]
 
 
