@@ -139,9 +139,7 @@ class _Reading:
 def reading_lines(report: Report, frame: Frame) -> list[Text]:
     """Return charge, amps against their limit, volts and heat, each with its age."""
     snapshot, estimate, glyphs = report.snapshot, report.estimate, frame.glyphs
-    soc_pct, current_a, milliohm = estimate.soc_pct, snapshot.current_a, None
-    if estimate.resistance_ohm is not None:
-        milliohm = estimate.resistance_ohm * _MILLI
+    soc_pct, current_a, ohm = estimate.soc_pct, snapshot.current_a, estimate.resistance_ohm
     limit_a, limit_name = say.binding_allowance(report)
     share = None
     if current_a is not None and limit_a is not None:
@@ -151,7 +149,7 @@ def reading_lines(report: Report, frame: Frame) -> list[Text]:
     form = "over" if share is not None and share > 1 else "of"
     limit = _note(f"{form} {{:.0f}} A {limit_name}", limit_a) or "limit not known"
     used = _note("{:.0f} mAh used", estimate.used_mah)
-    inner = _note(f"resistance {{:.0f}} {glyphs.ohms}", milliohm)
+    inner = _note(f"resistance {{:.0f}} {glyphs.ohms}", None if ohm is None else ohm * _MILLI)
     degc = snapshot.temperature_degc
     readings = (
         _Reading("charge", soc_pct, "%", 0, None, charge, health),

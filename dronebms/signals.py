@@ -157,9 +157,8 @@ class Signals:
         known = len(readings) - readings.count(None)
         self._known = max(self._known, known)
         values["blind_s"] = self._lasting("blind", now_s, lasts=heard and known < self._known)
-        status_raw = snapshot.status_raw
-        values["stop_alarm"] = None if status_raw is None else float(bool(status_raw & _STOP))
-        values["hot_alarm"] = None if status_raw is None else float(bool(status_raw & _HOT))
+        values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
+        values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
         values["alerts"] = _count(snapshot.alert_raw, ~_TIMER_BITS)
         values["tripped"] = _count(snapshot.safety_raw, ~_CHARGE_BITS)
         values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)
