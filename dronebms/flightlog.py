@@ -15,15 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 from dronebms.battery import BatteryFacts
-from dronebms.flighttable import (
-    BATTERY_COLUMNS,
-    CELL_COLUMNS,
-    VEHICLE_COLUMNS,
-    Columns,
-    check_cells,
-    read_table,
-    stem_of,
-)
+from dronebms.flightrows import BATTERY_COLUMNS, CELL_COLUMNS, COLUMNS, VEHICLE_COLUMNS
+from dronebms.flighttable import Columns, check_cells, read_table, stem_of
 from dronebms.predictions import second_of
 from dronebms.sidecar import NO_OPTIONS, FlightOptions, read_facts
 from dronebms.vehicle import UNHEARD, VehicleState
@@ -69,7 +62,7 @@ class FlightSource:
         self._times_s = columns["t_s"]
         self._fields = tuple(
             (row.field, columns[row.name], row.low, row.high)
-            for row in (*BATTERY_COLUMNS, *CELL_COLUMNS, *VEHICLE_COLUMNS)
+            for row in COLUMNS
             if row.name in columns
         )
         cells = tuple(row.field for row in CELL_COLUMNS[: flight.facts.cells])

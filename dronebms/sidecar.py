@@ -15,7 +15,7 @@ from types import MappingProxyType
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import Chemistry, chemistry_of
 from dronebms.errors import ConfigError, FlightError
-from dronebms.flighttable import MAX_CELLS
+from dronebms.flightrows import MAX_CELLS
 from smartbattery.registers import CELLS, FULL
 
 

@@ -44,6 +44,7 @@ TABLES = (
     "dronebms/options.py",
     "dronebms/fleet/metric_rows.py",
     "dronebms/panels.py",
+    "dronebms/flightrows.py",
     "dronebms/passportrows.py",
     "dronebms/words.py",
     "sim/bq40rows.py",
