@@ -104,10 +104,9 @@ class Screen:
         """
         self._reports[report.index] = report
         name = f"battery {report.index + 1}: " if len(self._reports) > 1 else ""
-        self._events.extend(
-            replace(event, text=name + event.text) for event in report.status.events
-        )
-        self._alarms += sum(event.tripped for event in report.status.events)
+        for event in report.status.events:
+            self._events.append(replace(event, text=name + event.text))
+            self._alarms += event.tripped
         if self._plain:
             for event in report.status.events:
                 self._say(report, event_sentence(event))

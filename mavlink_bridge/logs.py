@@ -23,7 +23,8 @@ from pyulog.exceptions import ULogException
 
 from dronebms.errors import FlightError
 from dronebms.flightlog import Flight, read_flight
-from dronebms.flighttable import MAX_CELLS, VEHICLE_COLUMNS, check_cells
+from dronebms.flightrows import MAX_CELLS, VEHICLE_COLUMNS
+from dronebms.flighttable import check_cells
 from dronebms.sidecar import FlightOptions, read_facts
 from mavlink_bridge.autopilot import Autopilot, wind_of
 
