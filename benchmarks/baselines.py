@@ -175,6 +175,7 @@ class Foreign:
         self._takeoff_s, self._due_s = judged.takeoff_s, -math.inf
         self._last_s: float | None = None
         self._answer: Answer = NOTHING
+        self._answered_s = 0.0
         predictor.reset(
             {
                 "name": judged.flight.name,
@@ -189,10 +190,10 @@ class Foreign:
         )
 
     def update(self, look: Snapshot) -> Answer:
-        """Hand a new sample on, and ask once a second from take-off on."""
+        """Hand a new sample on, and ask from take-off on, as often as it can bear; it counts down."""
         read_s = look.read_at_s.get("voltage_v")
         if read_s is None or read_s == self._last_s or look.voltage_v is None:
-            return self._answer
+            return self._told(look.t_s)
         self._last_s = read_s
         cells = [v for v in look.cells_v if v is not None]
         gauge = None
@@ -209,9 +210,16 @@ class Foreign:
             look.t_s, look.voltage_v, look.current_a or 0.0, degc, tuple(cells) or None, gauge
         )
         if look.t_s >= max(self._due_s, self._takeoff_s):
-            self._due_s = look.t_s + 1.0 - 1e-6
-            self._answer = tuple(self._predictor.predict() or NOTHING)
-        return self._answer
+            self._due_s = look.t_s + getattr(self._predictor, "predict_period_s", 1.0) - 1e-6
+            self._answer, self._answered_s = tuple(self._predictor.predict() or NOTHING), look.t_s
+        return self._told(look.t_s)
+
+    def _told(self, now_s: float) -> Answer:
+        since_s = now_s - self._answered_s
+        low_s, median_s, high_s = (
+            None if told_s is None else max(told_s - since_s, 0.0) for told_s in self._answer
+        )
+        return low_s, median_s, high_s
 
 
 def foreign(folder: Path, module: str, name: str) -> Callable[[Judged], Predictor]:

@@ -195,12 +195,14 @@ def bounds(flights: Sequence[Judged]) -> dict[str, list[Score]]:
     """
 
     def informed(*, pack: bool, power: bool) -> list[Score]:
-        scores = []
+        scores: list[Score] = []
         for judged in flights:
             memory: dict[str, Learned] = {}
+            seen = {each.pack for each in scores}
             if pack:
                 fly([judged], lambda it, memory=memory: Ours(it, memory))  # type: ignore[misc]  # the default binds it
-            scores += fly([judged], lambda it, memory=memory: Oracle(it, memory, power=power))  # type: ignore[misc]  # as above
+            (told,) = fly([judged], lambda it, memory=memory: Oracle(it, memory, power=power))  # type: ignore[misc]  # as above
+            scores.append(replace(told, first=judged.pack not in seen))
         return scores
 
     return {

@@ -104,7 +104,7 @@ def fly(seed: int, *, governed: bool) -> Flown:
     flight = Governed(Flight(PLAN, generator(seed, Stream.GUSTS), STEP_S))
     world = World(PLAN, seed, (), flight)
     clock, found = VirtualClock(), Flown()
-    bus = VirtualBus(clock, world, {ADDRESS: world.device}, (), generator(seed, Stream.WIRE))
+    bus = VirtualBus(clock, [world], {ADDRESS: world.device}, (), generator(seed, Stream.WIRE))
     facts = PLAN.pack, world.facts()
     told = facts[1].__class__(
         **{name: getattr(facts[1], name) for name in facts[1].__slots__}

@@ -189,7 +189,7 @@ def fly(plan: Scenario, seed: int, fault: str | None) -> Iterator[Flown]:
         faults = (parse_fault(fault),)
     world = World(plan, seed, faults, flight)
     clock = VirtualClock()
-    bus = VirtualBus(clock, world, {ADDRESS: world.device}, faults, generator(seed, Stream.WIRE))
+    bus = VirtualBus(clock, [world], {ADDRESS: world.device}, faults, generator(seed, Stream.WIRE))
     monitor = Monitor(Gauge(bus, cells=CELLS), world.facts())
     for tick in range(int(world.duration_s * TICKS_PER_S)):
         t_s = tick / TICKS_PER_S

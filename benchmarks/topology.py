@@ -75,7 +75,7 @@ def fly(scenario: Scenario, gauges: int, failure: str) -> tuple[Whole, Whole | N
         world = World(built, 1 + index, (), Share(plan, 1.0 / gauges, gone_s))
         # A plug that stays off: the fault's own length is for another purpose.
         faults = tuple(replace(fault, duration_s=None) for fault in faults)
-        bus = VirtualBus(clock, world, {ADDRESS: world.device}, faults, generator(1, Stream.WIRE))
+        bus = VirtualBus(clock, [world], {ADDRESS: world.device}, faults, generator(1, Stream.WIRE))
         monitors.append(Monitor(Gauge(bus, cells=built.pack.cells), world.facts(), index=index))
         worlds.append(world)
     supply = Supply(monitors)

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 
+from dronebms.battery import BatteryFacts
 from dronebms.clock import PacedClock, SystemClock, VirtualClock
 from dronebms.gauges import SteppedGauge, TappedGauge
 from dronebms.loop import PERIOD_S, Loop
@@ -16,6 +18,7 @@ from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.link import open_link
 from sim.faults import parse_fault
 from sim.world import open_virtual
+from smartbattery.bus import Bus
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 
@@ -51,38 +54,43 @@ class Simulation:
         self._bridge: Bridge | None = None
         if options.mavlink_url is not None:
             self._bridge = Bridge(stack.enter_context(closing(open_link(options.mavlink_url))))
-        self._recorder: Recorder | None = None
-        if options.record is not None:
-            recorded = Start((Recorded(self.facts, ADDRESS),))
-            self._recorder = Recorder(SingleFile(options.record), recorded)
-            stack.callback(self._recorder.close)
-        wanted_s = self.world.duration_s if options.duration_s is None else options.duration_s
-        self.duration_s = wanted_s
+        self._recorder = recorder_of(options, self.facts, stack)
+        self.duration_s = options.duration_s or self.world.duration_s
 
     def reports(self) -> Iterator[Report]:
         """Fly it, telling the flight controller, and yield every step."""
         sinks: list[Sink] = [] if self._bridge is None else [self._bridge]
-        monitor = Monitor(self._source(), self.facts, sinks)
+        monitor = Monitor(source_of(self._bus, self.facts, self._recorder), self.facts, sinks)
         loop = Loop(self.clock, self._vehicle, [monitor], self._recorder)
-        return loop.reports(self._ticks())
+        return loop.reports(ticks(self.duration_s))
 
     def link(self) -> str | None:
         """Return over what the flight controller is told."""
         return self._url
 
-    def _source(self) -> Source:
-        if self._recorder is None:
-            return Gauge(self._bus, ADDRESS, cells=self.facts.cells)
-        tapped = TappedGauge(self._bus, ADDRESS, self.facts.cells)
-        return SteppedGauge(tapped, 0, self._recorder.polled)
-
-    def _ticks(self) -> Iterator[float]:
-        step = 0
-        while (t_s := round(step * PERIOD_S, 6)) <= self.duration_s:
-            yield t_s
-            step += 1
-
     def _vehicle(self, t_s: float) -> VehicleState:
         if self._bridge is not None:
             self._bridge.pump(t_s)  # learns whom to tell; the flight's own state is the truth
         return self.world.vehicle(t_s)
+
+
+def recorder_of(options: SimOptions, facts: BatteryFacts, stack: ExitStack) -> Recorder | None:
+    """Return what writes a flight down, None when nobody asked; raises ConfigError."""
+    if options.record is None:
+        return None
+    recorder = Recorder(SingleFile(options.record), Start((Recorded(facts, ADDRESS),)))
+    stack.callback(recorder.close)
+    return recorder
+
+
+def source_of(bus: Bus, facts: BatteryFacts, recorder: Recorder | None) -> Source:
+    """Return the gauge of a flight."""
+    if recorder is None:
+        return Gauge(bus, ADDRESS, cells=facts.cells)
+    return SteppedGauge(TappedGauge(bus, ADDRESS, facts.cells), 0, recorder.polled)
+
+
+def ticks(last_s: float) -> Iterator[float]:
+    """Return the times of the steps of a flight."""
+    times_s = (round(step * PERIOD_S, 6) for step in count())
+    return takewhile(lambda t_s: t_s <= last_s, times_s)

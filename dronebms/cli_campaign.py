@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Sequence
 from concurrent.futures import Executor, as_completed
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,10 +16,11 @@ from dronebms.campaign import Campaign, Results, fly, processes, read_campaign
 from dronebms.cli_exit import say
 from dronebms.cli_extras import load
 from dronebms.clock import SystemClock
-from dronebms.outcomes import table
-from dronebms.screen_campaign import picture
+from dronebms.outcomes import Line, table
+from dronebms.textline import DASH, number
 
 _HOUR_S = 3600.0
+_UNITS = {"v": ("V", 2), "s": ("s", 0), "degc": ("degC", 1), "pct": ("%", 0)}
 
 
 def campaign(options: argparse.Namespace) -> None:
@@ -34,7 +34,11 @@ def campaign(options: argparse.Namespace) -> None:
     say(f"{path}: {options.runs - len(missing)} of {options.runs} flights are there already")
     if missing:
         jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(missing))
-        with processes(jobs) if options.scheduler is None else _workers(options.scheduler) as pool:
+        workers = processes(jobs)
+        if options.scheduler is not None:
+            cluster = load("fleet.cluster", "--scheduler needs", "cluster")
+            workers = cluster.workers(options.scheduler)
+        with workers as pool:
             _fly(pool, asked, missing, results)
     lines = table([results.rows[seed] for seed in seeds])
     if options.json:
@@ -42,14 +46,6 @@ def campaign(options: argparse.Namespace) -> None:
         print(json.dumps(asdict(asked) | told))
     else:
         print(picture(lines))
-
-
-def _workers(scheduler: str) -> AbstractContextManager[Executor]:
-    """Return a cluster's; what that needs is loaded only now."""
-    workers: AbstractContextManager[Executor] = load("cluster", "--scheduler needs").workers(
-        scheduler
-    )
-    return workers
 
 
 def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results) -> None:
@@ -65,3 +61,18 @@ def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results
             flown_s += row.flown_s
     hours, wall_s = flown_s / _HOUR_S, clock.now_s()
     say(f"{len(seeds)} flights, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second")
+
+
+def picture(lines: Sequence[Line]) -> str:
+    """Return the table, a line each, under a heading."""
+    rows = [("", "runs", "value", "95 % interval", "least - most")]
+    for line in lines:
+        name, _, end = line.name.rpartition("_")
+        unit, decimals = _UNITS.get(end, ("%", 0))
+        name = (name if end in _UNITS else line.name).replace("_", " ")
+        sure, all_of_it = (
+            DASH if low is None else f"{low:.{decimals}f} - {high:.{decimals}f}"
+            for low, high in ((line.low, line.high), (line.least, line.most))
+        )
+        rows.append((name, str(line.runs), number(line.value, unit, decimals), sure, all_of_it))
+    return "\n".join("{:24}{:>8}{:>12}{:>17}{:>17}".format(*row).rstrip() for row in rows)

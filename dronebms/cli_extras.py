@@ -1,4 +1,4 @@
-"""What only a fleet needs of the service, loaded when the configuration asks for it."""
+"""What needs an extra, loaded when it is asked for, and what only a fleet needs of the service."""
 
 import importlib
 import logging
@@ -14,17 +14,16 @@ from dronebms.monitor import Sink
 _log = logging.getLogger(__name__)
 
 
-def load(name: str, who: str, extra: str | None = None) -> ModuleType:
-    """Return a module of the fleet, on behalf of who needs it; its extra has its name, or another.
+def load(name: str, who: str, extra: str) -> ModuleType:
+    """Return a module of the core, on behalf of who needs it.
 
     Raises:
         ConfigError: what it needs is not installed.
     """
     try:
-        return importlib.import_module(f"dronebms.fleet.{name}")
+        return importlib.import_module(f"dronebms.{name}")
     except ModuleNotFoundError as error:
-        hint = f"pip install 'dronebms[{extra or name}]'"
-        raise ConfigError(f"{who} {error.name}: {hint}") from error
+        raise ConfigError(f"{who} {error.name}: pip install 'dronebms[{extra}]'") from error
 
 
 def fleet_sinks(config: Config, stack: ExitStack, clock: Clock) -> list[Sink]:
@@ -37,13 +36,13 @@ def fleet_sinks(config: Config, stack: ExitStack, clock: Clock) -> list[Sink]:
     if config.metrics is not None:
         told = config.metrics
         try:
-            metrics = load("metrics", "[metrics] needs").Metrics(told, clock)
+            metrics = load("fleet.metrics", "[metrics] needs", "metrics").Metrics(told, clock)
             sinks.append(stack.enter_context(closing(metrics)))
         except OSError as error:  # nobody can scrape; that must not keep a pack unguarded
             _log.error("no metrics at %s:%d: %s", told.address, told.port, error.strerror or error)
     if config.mqtt is not None:
         queue = None if config.state is None else Path(config.state.dir) / "mqtt.sqlite"
         charger = None if config.charger is None else config.charger.topic
-        mqtt = load("mqtt", "[mqtt] needs").Mqtt(config.mqtt, queue, charger)
+        mqtt = load("fleet.mqtt", "[mqtt] needs", "mqtt").Mqtt(config.mqtt, queue, charger)
         sinks.append(stack.enter_context(closing(mqtt)))
     return sinks

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 
 from rich.console import Console
@@ -48,12 +49,7 @@ def played(
         missing: takes a sentence for each part that cannot be read.
         packs: what was learned of packs in earlier flights; this flight's lesson is kept there.
     """
-    told = FlightOptions(
-        cells=options.cells,
-        capacity_mah=options.capacity_mah,
-        chemistry=options.chemistry,
-        cutoff_cell_v=options.cutoff_cell_v,
-    )
+    told = FlightOptions(**{key.name: getattr(options, key.name) for key in fields(FlightOptions)})
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(options.flight.name, total=1.0)

@@ -1,21 +1,21 @@
 """The commands `dronebms report` and `dronebms plot`: a flight as a page, or as one picture."""
 
 import argparse
-import importlib
-from types import ModuleType
 
+from dronebms.cli_extras import load
 from dronebms.cli_replay import complete, played
 from dronebms.errors import ConfigError, FlightError
 from dronebms.report import Track, page, tracks
 from dronebms.store import atomic_writer
 
 _KINDS = ("png", "svg")
+_PLOTS = "plots", "plots need", "report"  # what that needs is loaded only when it is asked for
 
 
 def report(options: argparse.Namespace) -> int:
     """Write a page that needs nothing else; 1 when a part of the flight is missing."""
     missing = list[str]()
-    plots, flown = _plots(), _flown(options, missing)
+    plots, flown = load(*_PLOTS), _flown(options, missing)
     drawn = [(track, plots.drawings(track)) for track in flown]
     with atomic_writer(options.out) as file:
         file.write(page(options.flight.name, drawn, missing))
@@ -27,7 +27,7 @@ def plot(options: argparse.Namespace) -> int:
     kind, missing = options.out.suffix.lower().removeprefix("."), list[str]()
     if kind not in _KINDS:
         raise ConfigError(f"{options.out} is written as its name ends, in .png or .svg")
-    plots, flown = _plots(), _flown(options, missing)
+    plots, flown = load(*_PLOTS), _flown(options, missing)
     drawn = plots.picture(flown, kind)
     with atomic_writer(options.out) as file:
         file.buffer.write(drawn)
@@ -42,12 +42,3 @@ def _flown(options: argparse.Namespace, missing: list[str]) -> list[Track]:
     if not found:
         raise FlightError(f"{options.flight} holds no step of a flight")
     return found
-
-
-def _plots() -> ModuleType:
-    """Return what draws; what that needs is loaded only now."""
-    try:
-        return importlib.import_module("dronebms.plots")
-    except ModuleNotFoundError as error:
-        hint = "pip install 'dronebms[report]'"
-        raise ConfigError(f"plots need {error.name}: {hint}") from error

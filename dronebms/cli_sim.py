@@ -1,7 +1,7 @@
 """The commands `dronebms sim` and `dronebms sitl`: a virtual pack in flight."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -21,9 +21,8 @@ from dronebms.textline import clock_text, headless_line
 def sim(options: argparse.Namespace) -> None:
     """Fly a simulated flight."""
     speed = None if options.speed == "max" else options.speed
-    url = options.mavlink
-    if url is None and speed is not None:
-        url = DEMO_URL  # at full speed nobody could follow, so only when asked
+    # At full speed nobody could follow, so only when asked.
+    url = DEMO_URL if options.mavlink is None and speed is not None else options.mavlink
     asked = replace(_asked(options, None if url == "none" else url), speed=speed)
     with ExitStack() as stack:
         _show(Simulation(asked, stack), options, stack)
@@ -50,9 +49,7 @@ def _asked(options: argparse.Namespace, url: str | None) -> SimOptions:
 def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStack) -> None:
     """Show a flight as it was asked for, to its end."""
     if options.json or options.headless:
-        show = _printer(as_json=options.json)
-        for report in flown.reports():
-            show(report)
+        _print(flown.reports(), as_json=options.json)
         return
     summary = Summary()
     with stack.pop_all() as held:
@@ -64,16 +61,12 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
     print("\n".join(summary.lines(flown.facts, f"simulated {options.flight}")))
 
 
-def _printer(*, as_json: bool) -> Callable[[Report], None]:
-    """Return a watcher that prints a line a second, and every event between the plain ones."""
+def _print(reports: Iterable[Report], *, as_json: bool) -> None:
+    """Print a line a second, and every event between the plain ones."""
     due = EachSecond()
-
-    def print_report(report: Report) -> None:
-        if not as_json:
-            for event in report.status.events:
-                text = f"{event.severity.label}: {event.text}" if event.tripped else event.text
-                print(f"t={clock_text(event.t_s)}  {text}", flush=True)
+    for report in reports:
+        for event in () if as_json else report.status.events:
+            text = f"{event.severity.label}: {event.text}" if event.tripped else event.text
+            print(f"t={clock_text(event.t_s)}  {text}", flush=True)
         if due.due(report.t_s):
             print(predictions.text(report) if as_json else headless_line(report), flush=True)
-
-    return print_report

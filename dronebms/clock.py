@@ -12,11 +12,9 @@ class Clock(Protocol):
 
     def now_s(self) -> float:
         """Return the time; it never goes back."""
-        ...
 
     def sleep_until(self, t_s: float) -> None:
         """Return once `now_s()` is at least `t_s`; at once when it already is."""
-        ...
 
 
 class SystemClock:

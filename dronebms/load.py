@@ -77,7 +77,8 @@ class Load:
         present = min(1.0, c.lasts_s / horizon_s)
         share = c.block_share * min(1.0, _LEVEL_S / horizon_s) + c.mean_share / weight
         power_w = present * self._recent_w + (1 - present) * mean_w
-        return c.calm * power_w, math.sqrt(variance * share + c.sd_mission**2)
+        calm = 1 - (1 - c.calm) * (1 - usual / weight)  # a pack's earlier flights have it in them
+        return calm * power_w, math.sqrt(variance * share + c.sd_mission**2)
 
     @property
     def usual_w(self) -> float | None:

@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,20 +25,20 @@ _LAST_WORDS_S = 1.0  # at the end, for what is still to be written
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 
 
-def start(clock: Clock, *, as_json: bool, environ: Mapping[str, str] = os.environ) -> None:
+def start(clock: Clock, *, as_json: bool) -> None:
     """Log to stderr from now on, in the way of the journal when it is what reads it."""
     if sys.stderr is None:  # closed: its number may by now be a recording's
         logging.disable()
         return
     handler = _Lines()
     handler.addFilter(Sparing(clock))
-    handler.setFormatter(JsonLine() if as_json else TextLine(journal=_is_journal(environ)))
+    handler.setFormatter(JsonLine() if as_json else TextLine(journal=_is_journal()))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-def _is_journal(environ: Mapping[str, str]) -> bool:
+def _is_journal() -> bool:
     stat = os.fstat(_STDERR)
-    return environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ Seconds. Source: sd_notify(3), sd_watchdog_enabled(3).
 
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
 
 from dronebms.monitor import Report
 
@@ -20,16 +20,15 @@ _FEEDS = 3  # in the time after which the watchdog bites
 class Notifier:
     """Tells the socket of `NOTIFY_SOCKET`; without one it does nothing. For one thread."""
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        name = environ.get("NOTIFY_SOCKET", "")
+    def __init__(self) -> None:
+        name = os.environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + name[1:] if name.startswith("@") else name
         self._wire = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._wire.settimeout(0.0)
-        ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        bites_us = environ.get("WATCHDOG_USEC", "") if ours else ""
-        self._feed_s = int(bites_us) / 1e6 / _FEEDS if bites_us.isdecimal() else None
-        self._fed_s: float | None = None
-        self._told_s: float | None = None
+        ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        bites_us = os.environ.get("WATCHDOG_USEC", "") if ours else ""
+        self._feed_s = int(bites_us) / 1e6 / _FEEDS if bites_us.isdecimal() else inf
+        self._fed_s = self._told_s = -inf
         self._states: dict[int, str] = {}
         self._status = ""
 
@@ -48,17 +47,15 @@ class Notifier:
         """
         now_s = report.t_s
         self._states[report.index] = _state(report)
-        if self._told_s is None:
+        if self._told_s == -inf:
             self.tell("READY=1")
-        if self._told_s is None or now_s - self._told_s >= _STATUS_S:
+        if now_s - self._told_s >= _STATUS_S:
             self._told_s = now_s
             status = "; ".join(self._states[index] for index in sorted(self._states))
             if status != self._status:
                 self._status = status
                 self.tell(f"STATUS={status}")
-        if self._feed_s is None or stuck:
-            return
-        if self._fed_s is None or now_s - self._fed_s >= self._feed_s:
+        if not stuck and self._feed_s < inf and now_s - self._fed_s >= self._feed_s:
             self._fed_s = now_s
             self.tell("WATCHDOG=1")
 

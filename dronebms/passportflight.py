@@ -16,7 +16,6 @@ from dronebms.limits import every_limit
 from dronebms.monitor import Report
 from dronebms.passportmeasure import AMPS, CELLS, DEGC, T_S, measured
 from dronebms.passportrows import LANDED, Excursion, Flight
-from dronebms.stress import Stress
 
 _LOAD_C, _REST_C = 0.15, 0.05  # of the capacity: above it flies, below it rests
 _UNTOLD_MAH = 5000.0
@@ -28,8 +27,32 @@ _JUDGED_S = 30.0  # before the end: of errors in the last seconds nobody speaks
 _MILLI, _HOUR_S = 1000.0, 3600.0
 _RESTED = 10  # samples at rest of which the spread is told
 _SAME_S = 1e-6
+BANDS_C = (1.0, 2.0, 5.0, 10.0)  # the ends of all bands but the last
+FULL_PCT = 80.0
+_GAP_S = 5.0  # what a reading stands for at most
 _LIMITS = every_limit()
 _NONE: Excursion = ("", 0.0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stress:
+    """What a pack has been through since its flight before; unknown readings add nothing."""
+
+    drawn_ah: tuple[float, ...] = (0.0,) * (len(BANDS_C) + 1)
+    hot_s: float = 0.0
+    full_s: float = 0.0
+
+    def after(self, report: Report, dt_s: float) -> "Stress":
+        """Return the ledger with one more step of the loop."""
+        dt_s, facts, snapshot = min(dt_s, _GAP_S), report.facts, report.snapshot
+        amps, drawn_ah = snapshot.current_a, list(self.drawn_ah)
+        if amps is not None and amps > 0.0 and facts.capacity_mah is not None:
+            rate_c = amps / facts.capacity_mah * 1000.0
+            drawn_ah[sum(rate_c >= end_c for end_c in BANDS_C)] += amps * dt_s / 3600.0
+        degc, pct = snapshot.temperature_degc, report.estimate.soc_pct
+        hot = degc is not None and degc >= facts.chemistry.hot_degc - 10.0
+        full = pct is not None and pct >= FULL_PCT and report.vehicle.armed is not True
+        return Stress(tuple(drawn_ah), self.hot_s + dt_s * hot, self.full_s + dt_s * full)
 
 
 @dataclass(slots=True)

@@ -95,8 +95,7 @@ class Keeper:
             self.close()
             raise ConfigError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
-            used = isinstance(error, BlockingIOError) and "another dronebms run writes it"
-            _log.error("a restart will begin anew: %s: %s", path, used or error.strerror)
+            _log.error("a restart will begin anew: %s: %s", path, error.strerror)
             self.close()
             return
         if kept is not None and (why := self._refusal(kept)) is None:

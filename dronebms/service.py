@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dronebms.actions import Do, Sent
 from dronebms.charging import ChargerHook
@@ -28,15 +27,12 @@ from mavlink_bridge.kept import left_behind
 from smartbattery.known import Known
 from smartbattery.recording import Transfer
 
-if TYPE_CHECKING:
-    from dronebms.recorder import Recorder
-
 HANDS_ON = "BMS_ACT"
 _log = logging.getLogger(__name__)
-More = Callable[[Config, ExitStack, Clock], list[Sink]]  # makes what the command line may load
+More = Sequence[Callable[[Config, ExitStack, Clock], list[Sink]]]  # what the command line may load
 
 
-def serve(path: Path, stack: ExitStack, more: Sequence[More] = ()) -> None:
+def serve(path: Path, stack: ExitStack, more: More = ()) -> None:
     """Run the service of a configuration file until it is told to stop; SIGHUP reads it again.
 
     Raises:
@@ -83,12 +79,9 @@ class Service:
         LinkError: a link URL that means nothing.
     """
 
-    def __init__(
-        self, config: Config, stack: ExitStack, clock: Clock, more: Sequence[More] = ()
-    ) -> None:
+    def __init__(self, config: Config, stack: ExitStack, clock: Clock, more: More = ()) -> None:
         lock_packs(config, stack)
         self._config, self._stack, self._clock = config, stack, clock
-        self._recorder: Recorder | None = None
         self._bridge = bridge_of(config, stack)
         self._act()
         sinks: list[Sink] = [self._bridge, log_events, GroundLog(), self._charge]
@@ -98,9 +91,9 @@ class Service:
             passports = PassportSink(Path(config.state.dir), unix_s)
             sinks.append(stack.enter_context(closing(passports)))
         sinks += [sink for make in more for sink in make(config, stack, clock)]
-        self._charger = self._charger_hook()
-        self._gauges = gauges_of(config, stack, clock, self._polled)
+        self._charger = _charger(config, clock)
         rules, packs = _rules(config), _packs(config, stack)
+        self._gauges = gauges_of(config, stack, clock, self._polled)
         self._monitors = [
             Monitor(gauge, battery.facts(), sinks, index=index, rules=rules, packs=packs)
             for index, (gauge, battery) in enumerate(zip(self._gauges, config.battery, strict=True))
@@ -159,11 +152,10 @@ class Service:
             monitor.use(rules)
         if self._recorder is not None:
             self._recorder.use(rules)
-        charged_else = config.charger != self._config.charger
+        if config.charger != self._config.charger:
+            self._charger = _charger(config, self._clock)
         self._config = config
         self._act()
-        if charged_else:
-            self._charger = self._charger_hook()
         _log.info("limits, actions and charger are those of %s now", path)
         for line in waiting:
             _log.warning("%s", line)
@@ -177,22 +169,21 @@ class Service:
             self._bridge.acting = Acting(folder)
             self._stack.callback(self._bridge.put_back, self._clock)
 
-    def _charger_hook(self) -> ChargerHook | None:
-        told = self._config.charger
-        command = None if told is None else told.command
-        return None if command is None else ChargerHook(command, self._clock)
-
-    def _charge(self, report: Report) -> None:
-        if self._charger is not None:
-            self._charger(report)
-
     def _polled(self, index: int, t_s: float, transfers: Sequence[Transfer], known: Known) -> None:
         if self._recorder is not None:
             self._recorder.polled(index, t_s, transfers, known)
 
+    def _charge(self, report: Report) -> None:
+        self._charger(report)
+
 
 def _rules(config: Config) -> Rules:
     return Rules(config.limit_changes(), tuple(row.action() for row in config.action))
+
+
+def _charger(config: Config, clock: Clock) -> Sink:
+    command = None if config.charger is None else config.charger.command
+    return (lambda _: None) if command is None else ChargerHook(command, clock)
 
 
 def _packs(config: Config, stack: ExitStack) -> KeptBeside | None:

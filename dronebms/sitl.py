@@ -10,31 +10,23 @@ simulation/battery_simulator, whose battery has no current; mavlink_bridge/follo
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from itertools import count, takewhile
 from statistics import fmean
 
-from dronebms.app import SimOptions
+from dronebms.app import SimOptions, recorder_of, source_of, ticks
 from dronebms.clock import Clock, PacedClock
 from dronebms.errors import ConfigError, LinkError
-from dronebms.gauges import OnPoll, SteppedGauge, TappedGauge
-from dronebms.loop import PERIOD_S, Loop
+from dronebms.loop import Loop
 from dronebms.monitor import Monitor, Report
-from dronebms.recorder import Recorder, SingleFile
-from dronebms.recording import Recorded, Start
 from dronebms.vehicle import VehicleState
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.follow import FollowedVehicle
 from mavlink_bridge.link import open_link
-from mavlink_bridge.vehicles import ARDUPILOT, PX4
+from mavlink_bridge.stacks import ARDUPILOT, HOVER_THROTTLE, NEEDS, VOLTAGE
 from sim.faults import parse_fault
 from sim.flight import Flight
 from sim.scenario import Scenario, load_scenario
 from sim.world import STEP_S, Stream, World, generator, open_wire
-from smartbattery.registers import ADDRESS
 
-VOLTAGE = "SIM_BATT_VOLTAGE"
-_HOVER = "MPC_THR_HOVER"
 FOUND_S = 30.0  # of the wall's time
 _SET_PERIOD_S = 0.25
 _SET_LEAST_V = 0.01
@@ -42,39 +34,6 @@ _FITS_FRAC = 0.25  # an empty pack and a full one of the same cells are as far a
 _POWER_OF_THRUST = 1.5  # momentum theory: a rotor's power in hover over its thrust
 _SCRIPTED = 29.0  # BATT_MONITOR of a battery that a script tells, with what we report
 _CLOSE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Needed:
-    """A parameter that the vehicle must have; `value` None is any.
-
-    A name that begins with _ is one of the battery that is followed.
-    """
-
-    name: str
-    value: float | None
-    why: str
-
-
-_SIMULATED = "it is not a simulated one"
-_MEASURES = "or the vehicle does not measure what its simulation draws"
-# fmt: off
-NEEDS = {
-    ARDUPILOT.name: (
-        Needed(VOLTAGE,        None, _SIMULATED),
-        Needed("_MONITOR",      4.0, f"{_MEASURES} (restart it after a change)"),
-        Needed("_VOLT_PIN",    13.0, _MEASURES),
-        Needed("_CURR_PIN",    12.0, _MEASURES),
-        Needed("_VOLT_MULT",   10.1, _MEASURES),
-        Needed("_AMP_PERVLT",  17.0, _MEASURES),
-    ),
-    PX4.name: (
-        Needed("SIM_BAT_DRAIN", None, _SIMULATED),
-        Needed("BAT1_SOURCE",    1.0, "or PX4 mixes its own simulated battery into our reports"),
-        Needed(_HOVER,          None, "its load is reckoned from that"),
-    ),
-}
-# fmt: on
 
 
 class FollowedFlight:
@@ -148,30 +107,22 @@ class Sitl:
         self._bus = open_wire(self.world, self._clock)
         self._set_due_s = 0.0
         self._find(url)
-        self._told_v = self._vehicle.parameters.get(VOLTAGE)  # None: nothing to feed back
+        self._told_v = self._vehicle.parameters.values.get(VOLTAGE)  # None: nothing to feed back
         if self._told_v is not None:
             stack.callback(self._put_back, self._told_v)
             pack_v = self.world.truth().voltage_v
             if abs(pack_v / max(self._told_v, _CLOSE) - 1.0) > _FITS_FRAC:
                 was = f"the vehicle was simulated with {self._told_v:.1f} V"
                 say(f"the pack has {pack_v:.1f} V, {was}: do they fit?")
-        self._recorder: Recorder | None = None
-        if options.record is not None:
-            recorded = Start((Recorded(self.facts, ADDRESS),))
-            self._recorder = Recorder(SingleFile(options.record), recorded)
-            stack.callback(self._recorder.close)
+        self._recorder = recorder_of(options, self.facts, stack)
 
     def reports(self) -> Iterator[Report]:
         """Follow the vehicle for the time that was asked, and yield every step."""
-        polled: OnPoll = self._recorder.polled if self._recorder else lambda *_: None
-        source = SteppedGauge(TappedGauge(self._bus, ADDRESS, self.facts.cells), 0, polled)
+        source = source_of(self._bus, self.facts, self._recorder)
         monitor = Monitor(source, self.facts, [self._flight.bridge])
-        last_s = self._options.duration_s or math.inf
-        times_s = (round(step * PERIOD_S, 6) for step in count())
-        ticks = takewhile(lambda t_s: t_s <= last_s, times_s)
         self._vehicle.begin()
         loop = Loop(self._clock, self.world.vehicle, [monitor], self._recorder)
-        for report in loop.reports(ticks):
+        for report in loop.reports(ticks(self._options.duration_s or math.inf)):
             self._feed_back(report.t_s)
             yield report
 
@@ -188,7 +139,7 @@ class Sitl:
         problems = unmet(vehicle)
         if problems:
             raise ConfigError("\n".join(problems))
-        self._flight.hover_frac = vehicle.parameters.get(_HOVER)
+        self._flight.hover_frac = vehicle.parameters.values.get(HOVER_THROTTLE)
         if not vehicle.until(lambda: self._flight.told_w() is not None, FOUND_S):
             raise ConfigError(f"the vehicle did not say within {FOUND_S:g} s what it draws")
 
@@ -197,13 +148,12 @@ class Sitl:
         if self._told_v is None or t_s < self._set_due_s:
             return
         voltage_v = self.world.truth().voltage_v
-        if abs(voltage_v - self._vehicle.parameters.get(VOLTAGE, math.inf)) >= _SET_LEAST_V:
-            self._vehicle.set(VOLTAGE, voltage_v)
+        if abs(voltage_v - self._vehicle.parameters.values.get(VOLTAGE, math.inf)) >= _SET_LEAST_V:
+            self._vehicle.parameters.set(VOLTAGE, voltage_v)
             self._set_due_s = t_s + _SET_PERIOD_S
 
     def _put_back(self, voltage_v: float) -> None:
-        self._vehicle.set(VOLTAGE, voltage_v, surely=True)
-        if abs(self._vehicle.parameters.get(VOLTAGE, math.inf) - voltage_v) >= _CLOSE:
+        if not self._vehicle.set_surely(VOLTAGE, voltage_v):
             self._say(f"{VOLTAGE} could not be put back to {voltage_v:g}: the vehicle is gone")
 
 

@@ -20,10 +20,7 @@ from mavlink_bridge.parameters import Parameters
 from mavlink_bridge.slower import Slower
 from mavlink_bridge.stacks import PX4_ID
 
-_COMMANDS = {
-    Do.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH,
-    Do.LAND: mavlink.MAV_CMD_NAV_LAND,
-}
+_COMMANDS = {Do.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH, Do.LAND: mavlink.MAV_CMD_NAV_LAND}
 _OURS = (0, mavlink.MAV_COMP_ID_BATTERY)  # 0: from before an acknowledgement had a target
 _DONE = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
 _CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY

@@ -11,8 +11,8 @@ import math
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.vehicle import VehicleState
-from mavlink_bridge.stacks import MAX_AGE_S
-from mavlink_bridge.vehicles import Release, in_failsafe, mode_name, release_of
+from mavlink_bridge.stacks import MAX_AGE_S, Release
+from mavlink_bridge.vehicles import in_failsafe, mode_name, release_of
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
 _SWITCH_AFTER_S = 5.0  # of silence, before another system id is followed
@@ -29,10 +29,9 @@ _AWAY_S = 3.0  # of missing heartbeats: it may have been restarted
 class Autopilot:
     """The one autopilot that is followed. For one thread."""
 
-    def __init__(self, system_id: int, *, learn: bool) -> None:
-        """Follow `system_id`, or, when learning, the first autopilot that is heard."""
+    def __init__(self, system_id: int) -> None:
+        """Follow the first autopilot that is heard; until then it is taken for `system_id`."""
         self.system_id = system_id
-        self._learn = learn
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, when
         self._since_s = 0.0  # when the heartbeats began that have not paused since
         self.heard_s: dict[str, float] = {}  # by the name of any message
@@ -84,9 +83,8 @@ class Autopilot:
         heartbeat = self._fresh("HEARTBEAT", now_s)
         position = self._fresh("GLOBAL_POSITION_INT", now_s)
         lat_deg, lon_deg, alt_m = _place(position, "lat", "lon", "alt")
-        ground_speed_m_s, climb_m_s = _speeds(
-            None if lat_deg is None else position, self._fresh("VFR_HUD", now_s)
-        )
+        hud = self._fresh("VFR_HUD", now_s)
+        ground_speed_m_s, climb_m_s = _speeds(None if lat_deg is None else position, hud)
         wind_m_s, wind_from_deg = _wind(self._fresh("WIND_COV", now_s))
         home_lat_deg, home_lon_deg, home_alt_m = _place(
             self._fresh("HOME_POSITION", now_s), "latitude", "longitude", "altitude"
@@ -116,8 +114,6 @@ class Autopilot:
     def _follow(self, system_id: int, now_s: float) -> bool:
         if system_id == self.system_id:
             return True
-        if not self._learn:
-            return False
         if self._last and now_s - self._last["HEARTBEAT"][1] <= _SWITCH_AFTER_S:
             return False
         # Another vehicle, or ours with a new id: nothing heard before is known to be its own.
@@ -134,9 +130,8 @@ class Autopilot:
 
 
 def _is_autopilot(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
-    return (
-        heartbeat.autopilot != mavlink.MAV_AUTOPILOT_INVALID and heartbeat.type not in _NO_VEHICLES
-    )
+    flies = heartbeat.autopilot != mavlink.MAV_AUTOPILOT_INVALID
+    return flies and heartbeat.type not in _NO_VEHICLES
 
 
 def _armed(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
@@ -144,10 +139,7 @@ def _armed(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
 
 
 def _place(
-    message: mavlink.MAVLink_message | None,
-    lat: str,
-    lon: str,
-    alt: str,
+    message: mavlink.MAVLink_message | None, lat: str, lon: str, alt: str
 ) -> tuple[float | None, float | None, float | None]:
     """Return (latitude, longitude, altitude) of a message, all None when it has no position."""
     if message is None:
@@ -174,8 +166,13 @@ def _wind(message: mavlink.MAVLink_message | None) -> tuple[float | None, float 
     """Return (m/s, degrees that it blows from) of WIND_COV, which says where it blows to."""
     if message is None or not math.isfinite(message.wind_x + message.wind_y):
         return None, None
-    from_deg = math.degrees(math.atan2(-message.wind_y, -message.wind_x))
-    return math.hypot(message.wind_x, message.wind_y), from_deg % _FULL_CIRCLE_DEG
+    return wind_of(message.wind_x, message.wind_y)
+
+
+def wind_of(north_m_s: float, east_m_s: float) -> tuple[float, float]:
+    """Return (m/s, degrees that it blows from) of a wind by where it goes to."""
+    from_deg = math.degrees(math.atan2(-east_m_s, -north_m_s))
+    return math.hypot(north_m_s, east_m_s), from_deg % _FULL_CIRCLE_DEG
 
 
 def _finite(value: float) -> float | None:

@@ -9,7 +9,7 @@ For one thread and one clock; it never waits, and nothing raises for what arrive
 Source: the heartbeat and battery protocols of mavlink.io; vehicles.py for the flight stacks.
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,9 @@ from mavlink_bridge.asks import Asker
 from mavlink_bridge.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.codec import Codec
 from mavlink_bridge.ids import FirstId
+from mavlink_bridge.stacks import Vehicle
 from mavlink_bridge.streams import Streams
-from mavlink_bridge.vehicles import Vehicle, refusal, told_pct, vehicle_heard, vehicle_named
+from mavlink_bridge.vehicles import refusal, told_pct, vehicle_heard, vehicle_named
 
 if TYPE_CHECKING:
     from dronebms.clock import Clock
@@ -61,18 +62,6 @@ _Text = tuple[int, mavlink.MAVLink_message, float]  # of which battery, said whe
 
 
 @dataclass(slots=True)
-class Counts:
-    """What has passed; counts only grow."""
-
-    heard: int = 0  # messages of our autopilot
-    foreign: int = 0  # of anybody else
-    damaged: int = 0  # pieces that were no message
-    sent: int = 0
-    unsent: int = 0  # the link did not take them
-    withheld: int = 0  # BATTERY_STATUS that was due and better not sent
-
-
-@dataclass(slots=True)
 class _Battery:
     """What was last sent for one battery."""
 
@@ -90,7 +79,6 @@ class Bridge:
         link: "Link",
         *,
         system_id: int = 1,
-        learn_system_id: bool = True,
         vehicle: str = "auto",
         first_battery_id: int = FOUND_OUT,
         terms: Terms = DEFAULT_TERMS,
@@ -100,7 +88,6 @@ class Bridge:
         Args:
             link: carries the frames; the bridge drives it and does not close it.
             system_id: the vehicle's, until an autopilot is heard.
-            learn_system_id: False keeps to `system_id`, on a link with several vehicles.
             vehicle: `auto`, `ardupilot` or `px4`.
             first_battery_id: BATTERY_STATUS.id of the battery with index 0; -1 finds one that the
                 vehicle does not use for a battery of its own.
@@ -109,7 +96,9 @@ class Bridge:
         Raises:
             ConfigError: there is no such vehicle.
         """
-        self.counts = Counts()
+        # Messages of our autopilot (heard) and of anybody else (foreign), pieces that were none
+        # (damaged); frames sent, not taken by the link (unsent), and better not sent (withheld).
+        self.counts: Counter[str] = Counter()
         self.acting: Acting | None = None  # unless a user turns it on
         self._codec = Codec(link, terms.key, terms.unix_s)
         self._told = vehicle_named(vehicle)
@@ -117,7 +106,7 @@ class Bridge:
         self.answers = answers.Answers(
             BMS_RATE_HZ=terms.rate_hz, BMS_ID=first_battery_id, BMS_ACT=1.0
         )
-        self._autopilot = Autopilot(system_id, learn=learn_system_id)
+        self._autopilot = Autopilot(system_id)
         self._asker = Asker()
         self._arming = Arming()
         self.first_id = FirstId()
@@ -145,14 +134,12 @@ class Bridge:
     def pump(self, now_s: float) -> "VehicleState":
         """Read and answer what has come in, ask for what has not; return the vehicle's state."""
         for message in self._codec.receive(now_s):
-            if self._autopilot.hear(message, now_s):
-                self.counts.heard += 1
-                if self.acting is not None:
-                    self.acting.hear(message, self._autopilot, now_s)
-            else:
-                self.counts.foreign += 1
+            ours = self._autopilot.hear(message, now_s)
+            self.counts["heard" if ours else "foreign"] += 1
+            if ours and self.acting is not None:
+                self.acting.hear(message, self._autopilot, now_s)
             self._answer(message, now_s)
-        self.counts.damaged = self._codec.damaged
+        self.counts["damaged"] = self._codec.damaged
         for ask in self._asker.due(self._autopilot, now_s):
             self._send(0, ask, now_s)
         state = self._autopilot.state(now_s)
@@ -178,9 +165,8 @@ class Bridge:
             self._batteries[report.index] = battery
         if battery.streams.due(_HEARTBEAT, now_s):
             self._send(report.index, encode.heartbeat(), now_s)
-        first_id = self.first_id.of(
-            self.vehicle, self._autopilot, int(self.answers.values["BMS_ID"]), now_s
-        )
+        told_id = int(self.answers.values["BMS_ID"])
+        first_id = self.first_id.of(self.vehicle, self._autopilot, told_id, now_s)
         self._send_status(report, battery, first_id)
         if self._autopilot.last_armed is not True:
             self._arming.judge(report, battery.withheld)
@@ -234,7 +220,7 @@ class Bridge:
             if battery.withheld is None and self._send(report.index, message, now_s):
                 battery.severity = report.status.severity
         if battery.withheld is not None and due:
-            self.counts.withheld += 1
+            self.counts["withheld"] += 1
 
     def _arm(self, state: "VehicleState", now_s: float) -> None:
         """Tell a disarmed vehicle and people whether it should be armed."""
@@ -274,10 +260,7 @@ class Bridge:
 
     def _send(self, index: int, message: mavlink.MAVLink_message, now_s: float) -> bool:
         sent = self._codec.send((self.system_id, _BATTERY + index), message, now_s)
-        if sent:
-            self.counts.sent += 1
-        else:
-            self.counts.unsent += 1
+        self.counts["sent" if sent else "unsent"] += 1
         return sent
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.errors import ConfigError
-from mavlink_bridge.link import Link, LinkState
+from mavlink_bridge.link import Link
 
 _SEQUENCE_MASK = 0xFF
-_PARSER_BYTES_MAX = 65536
 _EPOCH_S = 1420070400  # 2015-01-01
 _TICKS_PER_S = 100_000
 
@@ -68,8 +67,9 @@ class Codec:
                     yield message
         # pymavlink frees what it has parsed only when a piece ends where a message does, and what
         # a lost link has torn off would swallow frames of the next one.
-        torn = self._link.state is not LinkState.OPEN and self._parser.buf
-        if torn or len(self._parser.buf) > _PARSER_BYTES_MAX:
+        del self._parser.buf[: self._parser.buf_index]
+        self._parser.buf_index = 0
+        if self._parser.buf and not self._link.is_open:
             self._parser = self._new(0, 0)
 
     def send(self, source: tuple[int, int], message: mavlink.MAVLink_message, now_s: float) -> bool:

@@ -10,30 +10,30 @@ Source: MAVLink common.xml (BATTERY_STATUS 147, VFR_HUD 74, SET_MESSAGE_INTERVAL
 parameter protocol of mavlink.io, in which PX4 sends the bits of an integer as the float.
 """
 
-import math
-import struct
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from math import inf
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.clock import Clock
-from mavlink_bridge.autopilot import AUTOPILOT_COMPONENT, Autopilot
-from mavlink_bridge.link import Link, LinkState
-from mavlink_bridge.vehicles import PX4, Vehicle, vehicle_heard
+from mavlink_bridge.asks import command
+from mavlink_bridge.autopilot import Autopilot
+from mavlink_bridge.codec import Codec
+from mavlink_bridge.link import Link
+from mavlink_bridge.parameters import Parameters, same
+from mavlink_bridge.stacks import PX4, Vehicle
+from mavlink_bridge.vehicles import vehicle_heard
 
-_SILENT_S = 3.0  # of the wall's time, as the next five
+_SILENT_S = 3.0  # of the wall's time, as the next four
 _POLL_S = 0.001
 _POLL_SILENT_S = 0.05
 _ASK_S = 1.0
-_PARAMETER_ASK_S = 0.5
-_PARAMETER_TRIES = 4
+_ANSWER_S = 2.0
 _REBOOT_S = 5.0  # of the vehicle's: one stamp may be older than another, but not by this
 _FRAMES_MAX = 4096
-_SEQUENCE_MASK = 0xFF
+_SELF = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
 _UNUSED_MV = 0xFFFF
-_SAME = 1e-3
 _US_PER_S = 1e6
 _MILLI, _CENTI = 0.001, 0.01
 
@@ -46,9 +46,6 @@ _HZ = {  # asked of the vehicle, in its time
 }
 _STAMPED = ("ATTITUDE", "SYSTEM_TIME")  # others may bear the time of what they tell of
 
-_Kind: TypeAlias = type[mavlink.MAVLink_message]
-_Field: TypeAlias = float | bytes
-
 
 class FollowedVehicle:
     """The simulated vehicle at the other end of a link: a `Clock`, and the bridge's `Link`.
@@ -57,7 +54,7 @@ class FollowedVehicle:
         battery_id: which of its batteries is the load.
         power_w: what that gives, None: not told yet.
         throttle_frac: None: not told yet.
-        parameters: by name, as last told; a reboot forgets them.
+        parameters: as last told, and what is wanted of them; a reboot forgets them.
     """
 
     def __init__(self, link: Link, wall: Clock, say: Callable[[str], None]) -> None:
@@ -71,14 +68,13 @@ class FollowedVehicle:
         self.battery_id = 0
         self.power_w: float | None = None
         self.throttle_frac: float | None = None
-        self.parameters: dict[str, float] = {}
+        self.parameters = Parameters()
         self._link, self._wall, self._say = link, wall, say
-        self._autopilot = Autopilot(1, learn=True)
-        self._codec = mavlink.MAVLink(None, 1, mavlink.MAV_COMP_ID_ONBOARD_COMPUTER)
-        self._codec.robust_parsing = True
+        self._autopilot = Autopilot(1)
+        self._codec = Codec(link)
         self._coming: deque[mavlink.MAVLink_message] = deque()
         self._frames: deque[bytes] = deque(maxlen=_FRAMES_MAX)
-        self._now_s, self._boot_s = 0.0, -math.inf
+        self._now_s, self._boot_s = 0.0, -inf
         self._wound_s, self._silent = 0.0, False
         self._asked_s: dict[int, float] = {}
 
@@ -107,19 +103,14 @@ class FollowedVehicle:
     # ------------------------------------------------------------------ the bridge's link
 
     @property
-    def state(self) -> LinkState:
-        """Where the link stands."""
-        return self._link.state
+    def is_open(self) -> bool:
+        """Whether the link is open."""
+        return self._link.is_open
 
     @property
     def trouble(self) -> str | None:
         """One sentence on what is wrong with the link, None when nothing is."""
         return self._link.trouble
-
-    @property
-    def dropped(self) -> int:
-        """How many frames were not sent."""
-        return self._link.dropped
 
     def send(self, data: bytes, _now_s: float) -> bool:
         """Return True when the frame is on its way; the link keeps to the wall's time."""
@@ -148,38 +139,18 @@ class FollowedVehicle:
 
     def read(self, name: str) -> float | None:
         """Return a parameter; None is one that it does not have, or keeps to itself for 2 s."""
-        self.parameters.pop(name, None)
-        message = mavlink.MAVLink_param_request_read_message
-        self._insist(lambda: name in self.parameters, message, name.encode(), -1)
-        return self.parameters.get(name)
+        self.parameters.read(name)
+        self.until(lambda: name not in self.parameters.waiting(), _ANSWER_S)
+        return self.parameters.values.get(name)
 
-    def set(self, name: str, value: float, *, surely: bool = False) -> None:
-        """Set a parameter of type float; `parameters` has it once the vehicle says that it is set.
+    def set_surely(self, name: str, value: float) -> bool:
+        """Set a parameter, and return whether the vehicle says within 2 s that it is set."""
+        self.parameters.values.pop(name, None)
+        self.parameters.set(name, value)
+        return self.until(lambda: same(self.parameters.values.get(name, inf), value), _ANSWER_S)
 
-        Args:
-            name: of the parameter.
-            value: to set.
-            surely: wait for that, and ask again, for 2 s at most.
-        """
-        kind = mavlink.MAV_PARAM_TYPE_REAL32
-        asked = (mavlink.MAVLink_param_set_message, name.encode(), value, kind)
-        if surely:
-            self.parameters.pop(name, None)
-            self._insist(lambda: abs(self.parameters.get(name, math.inf) - value) < _SAME, *asked)
-        else:
-            self._tell(*asked)
-
-    def _insist(self, done: Callable[[], bool], message: _Kind, *fields: _Field) -> None:
-        for _ in range(_PARAMETER_TRIES):
-            self._tell(message, *fields)
-            if self.until(done, _PARAMETER_ASK_S):
-                return
-
-    def _tell(self, message: _Kind, *fields: _Field) -> None:
-        self._codec.srcSystem = system_id = self._autopilot.system_id
-        frame = message(system_id, AUTOPILOT_COMPONENT, *fields).pack(self._codec)
-        if self._link.send(frame, self._wall.now_s()):
-            self._codec.seq = (self._codec.seq + 1) & _SEQUENCE_MASK
+    def _tell(self, message: mavlink.MAVLink_message) -> None:
+        self._codec.send((self._autopilot.system_id, _SELF), message, self._wall.now_s())
 
     # ------------------------------------------------------------------ what comes in
 
@@ -189,11 +160,7 @@ class FollowedVehicle:
             self._hear(self._coming.popleft())
             return
         wall_s = self._wall.now_s()
-        for data in self._link.receive(wall_s):
-            self._coming += self._codec.parse_buffer(data) or ()
-        # The codec itself frees what it has parsed only when a piece ends where a message does.
-        del self._codec.buf[: self._codec.buf_index]
-        self._codec.buf_index = 0
+        self._coming += self._codec.receive(wall_s)
         self._ask(wall_s)
         if self._coming:
             return
@@ -203,15 +170,17 @@ class FollowedVehicle:
         self._wall.sleep_until(wall_s + (_POLL_SILENT_S if self._silent else _POLL_S))
 
     def _ask(self, wall_s: float) -> None:
-        """Ask for what did not come for a second: the vehicle may have rebooted.
+        """Ask for parameters, and streams that did not come for a second: it may have rebooted.
 
         Before a vehicle is heard too, as some links carry nothing until something has come in.
         """
-        ask, message = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, mavlink.MAVLink_command_long_message
+        system, ask = self._autopilot.system_id, mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
+        for message in self.parameters.due(system, wall_s, bytewise=self.kind is PX4):
+            self._tell(message)
         for message_id, rate_hz in _HZ.items():
-            if wall_s - self._asked_s.get(message_id, -math.inf) >= _ASK_S:
+            if wall_s - self._asked_s.get(message_id, -inf) >= _ASK_S:
                 self._asked_s[message_id] = wall_s
-                self._tell(message, ask, 0, message_id, _US_PER_S / rate_hz, 0, 0, 0, 0, 0)
+                self._tell(command(system, ask, message_id, _US_PER_S / rate_hz))
 
     def _hear(self, message: mavlink.MAVLink_message) -> None:
         self._frames.append(bytes(message.get_msgbuf()))
@@ -227,16 +196,15 @@ class FollowedVehicle:
             self._draw(message)
         elif kind == "VFR_HUD":
             self.throttle_frac = message.throttle * _CENTI
-        elif kind == "PARAM_VALUE":
-            self.parameters[message.param_id] = self._value(message)
+        self.parameters.hear(message, bytewise=self.kind is PX4)
 
     def _wind(self, boot_s: float, wall_s: float) -> None:
         """Put the clock on."""
         if boot_s < self._boot_s - _REBOOT_S:
             self._say("the vehicle has rebooted")
-            self.parameters.clear()
+            self.parameters = Parameters()
             self._asked_s.clear()
-            self._boot_s = -math.inf
+            self._boot_s = -inf
         if boot_s <= self._boot_s:
             return
         if self.is_ticking:
@@ -250,8 +218,3 @@ class FollowedVehicle:
         if message.current_battery != -1:
             voltage_v = sum(mv for mv in message.voltages if mv != _UNUSED_MV) * _MILLI
             self.power_w = max(message.current_battery * _CENTI, 0.0) * voltage_v
-
-    def _value(self, message: mavlink.MAVLink_param_value_message) -> float:
-        if self.kind is not PX4 or message.param_type != mavlink.MAV_PARAM_TYPE_INT32:
-            return float(message.param_value)
-        return float(*struct.unpack("<i", struct.pack("<f", message.param_value)))

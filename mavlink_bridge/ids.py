@@ -6,7 +6,7 @@ Seconds of the caller's clock. Source: QGroundControl BatteryFactGroupListModel.
 """
 
 from mavlink_bridge.autopilot import Autopilot
-from mavlink_bridge.vehicles import Vehicle
+from mavlink_bridge.stacks import Vehicle
 
 _LISTEN_S = 1.6  # for batteries that it may have: by then each has been told
 _ALONE_S = 1.2  # a vehicle that is there has said its heartbeat

@@ -9,7 +9,6 @@ import itertools
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 from dronebms.errors import LinkError
@@ -23,43 +22,25 @@ _CONNECT_S = 5.0
 _PORT_MAX = 0xFFFF
 
 
-class LinkState(Enum):
-    """Where a link stands."""
-
-    CLOSED = "closed"
-    CONNECTING = "connecting"
-    OPEN = "open"
-
-
 class Link(Protocol):
     """What carries frames. Nothing here raises and nothing waits."""
 
     @property
-    def state(self) -> LinkState:
-        """Where the link stands after the last call."""
-        ...
+    def is_open(self) -> bool:
+        """Whether data can flow, after the last call."""
 
     @property
     def trouble(self) -> str | None:
         """One sentence on what is wrong, None when nothing is."""
-        ...
-
-    @property
-    def dropped(self) -> int:
-        """How many frames were not sent."""
-        ...
 
     def send(self, data: bytes, now_s: float) -> bool:
         """Return True when the frame is on its way as a whole, False when it was dropped."""
-        ...
 
     def receive(self, now_s: float) -> list[bytes]:
         """Return the datagrams or pieces of stream that have come in."""
-        ...
 
     def close(self) -> None:
         """Close for good."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +105,24 @@ def open_link(url: str) -> "WireLink":
 
 
 class WireLink:
-    """A link over one wire after another."""
+    """A link over one wire after another.
+
+    Attributes:
+        is_open: whether data can flow, after the last call.
+        dropped: how many frames were not sent.
+    """
 
     def __init__(self, name: str, dial: Callable[[], Wire]) -> None:
+        self.is_open = False
         self.dropped = 0
         self._name = name
         self._dial: Callable[[], Wire] | None = dial
         self._wire: Wire | None = None
-        self._state = LinkState.CLOSED
         self._trouble: str | None = None
         self._retry_s: float | None = None  # None: at once
         self._give_up_s = 0.0
         self._backoff_s = _BACKOFF_FIRST_S
         self._unsent = b""  # the rest of a frame that the wire has begun to take
-
-    @property
-    def state(self) -> LinkState:
-        """Where the link stands after the last call."""
-        return self._state
 
     @property
     def trouble(self) -> str | None:
@@ -189,9 +170,8 @@ class WireLink:
         try:
             if self._wire is None:
                 self._wire = self._dial()
-                self._state = LinkState.CONNECTING
                 self._give_up_s = now_s + _CONNECT_S
-            if self._state is LinkState.CONNECTING and not self._answered(self._wire, now_s):
+            if not self.is_open and not self._answered(self._wire, now_s):
                 return None
         except OSError as error:
             self._lose(error, now_s)
@@ -199,7 +179,7 @@ class WireLink:
 
     def _answered(self, wire: Wire, now_s: float) -> bool:
         if wire.connected():
-            self._state, self._trouble = LinkState.OPEN, None
+            self.is_open, self._trouble = True, None
             self._backoff_s = _BACKOFF_FIRST_S
             return True
         if now_s >= self._give_up_s:
@@ -221,7 +201,7 @@ class WireLink:
     def _drop_wire(self) -> None:
         if self._wire is not None:
             self._wire.close()
-        self._wire, self._state, self._unsent = None, LinkState.CLOSED, b""
+        self._wire, self.is_open, self._unsent = None, False, b""
 
 
 def _resolve(url: str, parts: LinkUrl) -> list[Address]:

@@ -65,7 +65,7 @@ class VehicleCheck:
             LinkError: none is heard within 10 s, or one whose parameters nobody here knows.
         """
         self._codec, self._clock = Codec(link, key), clock
-        self._autopilot = Autopilot(1, learn=True)
+        self._autopilot = Autopilot(1)
         self._parameters = Parameters()
         self._beat_s = clock.now_s() - _BEAT_S
         if not any(self._autopilot.kind is not None for _ in self._steps(_HEARD_S)):
@@ -77,19 +77,14 @@ class VehicleCheck:
         if self.vehicle.autopilot is None:
             raise LinkError("the vehicle is neither ArduPilot nor PX4; nothing is known of it")
 
-    def findings(self, capacity_mah: float | None, *, monitor: int = 1) -> list[Finding]:
-        """Return what is found of each parameter.
-
-        Args:
-            capacity_mah: of a full pack, None when nobody has told.
-            monitor: ArduPilot's battery monitor that the first battery fills, from 1.
-        """
+    def findings(self, capacity_mah: float | None) -> list[Finding]:
+        """Return what is found of each parameter; the capacity is None when nobody has told."""
         release = self._autopilot.release or ANY
         rows = [row for row in WISHES if row.autopilot == self.vehicle.autopilot]
         rows = [row for row in rows if row.since <= release < row.before]
-        self._parameters.read(*(_name(row, monitor) for row in rows))
+        self._parameters.read(*(row.name for row in rows))
         any(not self._parameters.waiting() for _ in self._steps(_ANSWERS_S))
-        return [self._finding(row, _name(row, monitor), capacity_mah) for row in rows]
+        return [self._finding(row, capacity_mah) for row in rows]
 
     def set(self, findings: Sequence[Finding]) -> list[str]:
         """Set what does not fit and has a good value; return one sentence for each.
@@ -111,8 +106,8 @@ class VehicleCheck:
             for name, value in wrong.items()
         ]
 
-    def _finding(self, row: Wish, name: str, capacity_mah: float | None) -> Finding:
-        found = self._parameters.values.get(name)
+    def _finding(self, row: Wish, capacity_mah: float | None) -> Finding:
+        found = self._parameters.values.get(row.name)
         least, most, good = row.least, row.most, row.good if found is not None else None
         if row.times is not None:
             times = {"system_id": self._autopilot.system_id, "capacity_mah": capacity_mah}
@@ -123,7 +118,7 @@ class VehicleCheck:
                 least, most, good = least * factor, most * factor, good and round(good * factor)
         wanted = f"{least:g}" if least == most else f"{least:g} to {most:g}"
         fits = found is not None and least <= found <= most
-        return Finding(name, found, wanted, good, fits, row.why)
+        return Finding(row.name, found, wanted, good, fits, row.why)
 
     def _send(self, message: mavlink.MAVLink_message) -> None:
         self._codec.send((self._autopilot.system_id, _SELF), message, self._clock.now_s())
@@ -167,8 +162,3 @@ def check_vehicle(
     if set_wrong or any(one.found is None for one in findings):
         lines.append("restart the vehicle, as some of it counts only then, and check once more")
     return lines, all(one.fits for one in findings)
-
-
-def _name(row: Wish, monitor: int) -> str:
-    """Return a parameter's name for a battery monitor: BATT is the first, BATT2 the second."""
-    return row.name if monitor == 1 else row.name.replace("BATT_", f"BATT{monitor}_", 1)

@@ -7,18 +7,8 @@ px4_custom_mode.h; ArduPilot GCS_Common.cpp and the COPTER_MODE enumeration of a
 
 from dronebms.errors import ConfigError
 from mavlink_bridge import stacks
-from mavlink_bridge.stacks import (
-    ANY,
-    ARDUPILOT,
-    CAREFUL,
-    PX4,
-    PX4_118,
-    VEHICLES,
-    Release,
-    Vehicle,
-)
+from mavlink_bridge.stacks import ANY, CAREFUL, VEHICLES, Release, Vehicle
 
-__all__ = ["ARDUPILOT", "CAREFUL", "PX4", "PX4_118", "Release", "Vehicle"]
 AUTO = "auto"
 _CRITICAL = 5  # MAV_STATE
 

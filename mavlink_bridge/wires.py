@@ -37,23 +37,18 @@ class Wire(Protocol):
 
     def connected(self) -> bool:
         """Return True once data can flow."""
-        ...
 
     def write(self, data: bytes, now_s: float, /) -> int:
         """Return how many bytes were taken; a wire of datagrams takes all or none."""
-        ...
 
     def read(self, now_s: float, /) -> list[bytes]:
         """Return what has come in."""
-        ...
 
     def complaint(self) -> str | None:
         """Return what is wrong although the wire is not lost."""
-        ...
 
     def close(self) -> None:
         """Let go, without waiting for what is unsent."""
-        ...
 
 
 class UdpOutWire:

@@ -26,11 +26,9 @@ class Device(Protocol):
 
     def called(self) -> float:
         """Hear its address; return the seconds for which it then holds the clock line."""
-        ...
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:
         """Return `rx_len` bytes to what the host wrote; raise `NackError` to refuse it."""
-        ...
 
 
 class Advancing(Protocol):
@@ -38,7 +36,6 @@ class Advancing(Protocol):
 
     def advance(self, t_s: float) -> None:
         """Be at this time of the flight."""
-        ...
 
 
 NOBODY: Mapping[int, Device] = MappingProxyType({})
@@ -49,7 +46,7 @@ class VirtualBus:
 
     Args:
         clock: whose time it is.
-        world: what is behind the devices.
+        worlds: what is behind the devices.
         devices: who answers.
         faults: what goes wrong; those of the wire are at work here.
         random: of the faults.
@@ -59,14 +56,14 @@ class VirtualBus:
     def __init__(
         self,
         clock: Clock,
-        world: Advancing,
+        worlds: Sequence[Advancing],
         devices: Mapping[int, Device],
         faults: Sequence[Fault],
         random: np.random.Generator,
         strangers: Mapping[int, Device] = NOBODY,
     ) -> None:
         self._clock = clock
-        self._world = world
+        self._worlds = worlds
         self._devices = devices
         self._strangers = strangers
         self._faults = tuple(fault for fault in faults if fault.part is Part.WIRE)
@@ -75,7 +72,8 @@ class VirtualBus:
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Carry one transfer out; see `smartbattery.bus.Bus`."""
         now_s = self._clock.now_s()
-        self._world.advance(now_s)
+        for world in self._worlds:
+            world.advance(now_s)
         active = [fault for fault in self._faults if fault.active(now_s)] if self._faults else ()
         if active:
             self._block(active, address, tx)
@@ -149,59 +147,9 @@ class Together:
             except NackError:
                 continue
         if not replies:
-            raise _nack(self._address, tx, "no channel is open, or it refused")
+            raise _nack(self._address, tx, "none of them takes it")
         return bytes(reduce(and_, column) for column in zip(*replies, strict=True))
 
 
 def _nack(address: int, tx: bytes, why: str) -> NackError:
     return NackError(f"0x{address:02x} did not acknowledge {tx.hex(' ')}: {why}")
-
-
-class VirtualMux:
-    """A TCA9548A: a control byte, and channels with devices of their own behind it.
-
-    Args:
-        channels: devices by their address, by channel 0..7.
-    """
-
-    def __init__(self, channels: Mapping[int, Mapping[int, Device]]) -> None:
-        self._channels = channels
-        self._control = b"\x00"
-
-    def devices(self, address: int) -> dict[int, Device]:
-        """Return what a bus finds when the multiplexer is at an address: itself, what is behind."""
-        behind = {there for devices in self._channels.values() for there in devices}
-        ports: dict[int, Device] = {there: _Port(self, there) for there in behind}
-        return {**ports, address: self}
-
-    def called(self) -> float:
-        """Hold nothing."""
-        return 0.0
-
-    def reply(self, tx: bytes, rx_len: int) -> bytes:
-        """Take the last byte written as the choice; a read returns it."""
-        self._control = tx[-1:] or self._control
-        return self._control * rx_len
-
-    def open_at(self, address: int) -> Together:
-        """Return the devices of one address on the channels that are open."""
-        opened = [
-            devices[address]
-            for channel, devices in self._channels.items()
-            if self._control[0] >> channel & 1 and address in devices
-        ]
-        return Together(address, opened)
-
-
-class _Port:
-    """Whatever has one address behind a multiplexer."""
-
-    def __init__(self, mux: VirtualMux, address: int) -> None:
-        self._mux = mux
-        self._address = address
-
-    def called(self) -> float:
-        return self._mux.open_at(self._address).called()
-
-    def reply(self, tx: bytes, rx_len: int) -> bytes:
-        return self._mux.open_at(self._address).reply(tx, rx_len)

@@ -26,19 +26,15 @@ class Flying(Protocol):
     @property
     def duration_s(self) -> float:
         """When it is over."""
-        ...
 
     def power_w(self, t_s: float) -> float:
         """Return the power that is asked now; called once a step, in order."""
-        ...
 
     def steady_w(self, t_s: float) -> float | None:
         """Return the mean power if it goes on as it does; None on the ground."""
-        ...
 
     def vehicle(self, t_s: float) -> VehicleState:
         """Return what the autopilot would say."""
-        ...
 
 
 class Flight:

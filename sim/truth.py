@@ -24,14 +24,6 @@ class Truth:
     ended_s: float | None  # when the pack came to its end
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
-    """Seconds until the pack's end from some moment."""
-
-    held_s: float | None  # with the present phase's mean power; None: on the ground, or for hours
-    flown_s: float | None  # with the rest of the flight as planned; None: it lands before
-
-
 class End:
     """The rule for the end of a pack, one weakest-cell voltage a step."""
 

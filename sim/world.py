@@ -17,16 +17,15 @@ from dronebms.errors import ConfigError
 from dronebms.vehicle import VehicleState
 from sim import faults as wrong
 from sim.bq40 import Bq40
-from sim.bus import Device, VirtualBus, VirtualMux
+from sim.bus import Device, VirtualBus
 from sim.faults import Fault
 from sim.flight import Flight, Flying
 from sim.gauge import VirtualGauge
 from sim.pack import Pack, build_pack
 from sim.scenario import Scenario, load_scenario
 from sim.stranger import stranger_of
-from sim.truth import End, Remaining, Truth
+from sim.truth import End, Truth
 from sim.vendors import kind_named
-from smartbattery import mux
 from smartbattery.registers import ADDRESS
 
 STEP_S = 0.1
@@ -241,21 +240,6 @@ class World:
             self.bq40.update(t_s)
 
 
-def remaining_truth(
-    scenario: Scenario, seed: int, faults: Sequence[Fault], t_s: float
-) -> Remaining:
-    """Return the true seconds left at a time of a flight; flies it from its start to know.
-
-    For many times of one flight, take one `World` along and ask its `remaining_s`.
-    """
-    world = World(scenario, seed, faults)
-    world.advance(t_s)
-    held_s = world.remaining_s()
-    world.advance(world.duration_s)
-    ended_s = world.truth().ended_s
-    return Remaining(held_s, None if ended_s is None else max(ended_s - t_s, 0.0))
-
-
 def open_virtual(
     name: str, clock: Clock, seed: int = 1, faults: Sequence[Fault] = ()
 ) -> tuple[VirtualBus, World]:
@@ -273,25 +257,7 @@ def open_wire(world: World, clock: Clock) -> VirtualBus:
     devices, random = {ADDRESS: world.device}, generator(world.seed, Stream.WIRE)
     stranger = stranger_of(world.scenario, world.faults)
     if stranger is None:
-        return VirtualBus(clock, world, devices, world.faults, random)
+        return VirtualBus(clock, [world], devices, world.faults, random)
     other = World(stranger, world.seed + 1)
-    both, strangers = _Together([world, other]), {ADDRESS: other.device}
-    return VirtualBus(clock, both, devices, world.faults, random, strangers)
-
-
-class _Together:
-    """Several flights at one time."""
-
-    def __init__(self, worlds: Sequence[World]) -> None:
-        self._worlds = worlds
-
-    def advance(self, t_s: float) -> None:
-        for world in self._worlds:
-            world.advance(t_s)
-
-
-def open_behind_mux(worlds: Sequence[World], clock: Clock) -> VirtualBus:
-    """Return a wire with a multiplexer at 0x70 and the pack of each flight behind a channel."""
-    channels = {channel: {ADDRESS: world.device} for channel, world in enumerate(worlds)}
-    devices = VirtualMux(channels).devices(mux.ADDRESSES[0])
-    return VirtualBus(clock, _Together(worlds), devices, (), generator(0, Stream.WIRE))
+    strangers = {ADDRESS: other.device}
+    return VirtualBus(clock, [world, other], devices, world.faults, random, strangers)

@@ -23,4 +23,3 @@ class Bus(Protocol):
                 `BusAbsentError` say more).
             UnsupportedError: the adapter cannot do raw transfers.
         """
-        ...

@@ -9,11 +9,7 @@ _NOMINAL_LOW_V = 3.5  # whose nominal voltage is higher
 
 
 def counted(
-    cells_v: Sequence[float | None],
-    pack_v: float | None,
-    design_v: float | None,
-    *,
-    doubtful: bool,
+    cells_v: Sequence[float | None], pack_v: float | None, design_v: float | None, *, doubtful: bool
 ) -> int:
     """Return how many cells there are; 0 when that is not certain.
 

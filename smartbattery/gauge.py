@@ -14,14 +14,7 @@ from smartbattery.bus import Bus
 from smartbattery.cells import counted
 from smartbattery.errors import BatteryError, IntegrityError, NackError, UnsupportedError
 from smartbattery.known import BEYOND, CELL_FIELDS, Known
-from smartbattery.registers import (
-    MODE,
-    SERIAL,
-    TEMPERATURE,
-    VOLTAGE,
-    Pace,
-    Register,
-)
+from smartbattery.registers import MODE, SERIAL, TEMPERATURE, VOLTAGE, Pace, Register
 from smartbattery.snapshot import BusCounts, Identity, Snapshot
 from smartbattery.vendors import GENERIC, Ask, BlockAsk, Pec, Profile, Via
 from smartbattery.wire import Counts, Wire

@@ -5,12 +5,18 @@ With what its reader remembers of the asking itself this is the whole state of a
 
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Any
 
 from smartbattery.registers import CELLS
 from smartbattery.snapshot import NO_COUNTS, UNIDENTIFIED, BusCounts, Identity, Snapshot
 
 CELL_FIELDS = tuple(row.field for row in CELLS)
 BEYOND = "beyond_a"
+_NUMBERS = (  # of a snapshot
+    "voltage_v", "current_a", BEYOND, "average_a", "max_error_pct", "soc_pct", "remaining_mah",
+    "full_mah", "time_to_empty_s", "cycles", "charging_a", "charging_v", "fet_degc",
+)  # fmt: skip
+_WORDS = ("status_raw", "alert_raw", "safety_raw", "failure_raw", "operation_raw")
 _TEMPERATURES = ("temperature_degc", "external_degc")  # the hotter one counts
 
 
@@ -89,34 +95,15 @@ class Known:
             for name, value in self.values.items()
             if now_s - self.read_at_s[name] <= self.max_age_s[name]
         }
+        told: dict[str, Any] = {name: known.get(name) for name in _NUMBERS}
+        told |= {name: int(known[name]) for name in _WORDS if name in known}
         return Snapshot(
             t_s=now_s,
-            voltage_v=known.get("voltage_v"),
-            current_a=known.get("current_a"),
-            beyond_a=known.get(BEYOND),
+            **told,
             temperature_degc=max((known[n] for n in _TEMPERATURES if n in known), default=None),
             cells_v=tuple([known.get(name) for name in CELL_FIELDS[: self.cells]]),
-            average_a=known.get("average_a"),
-            max_error_pct=known.get("max_error_pct"),
-            soc_pct=known.get("soc_pct"),
-            remaining_mah=known.get("remaining_mah"),
-            full_mah=known.get("full_mah"),
-            time_to_empty_s=known.get("time_to_empty_s"),
-            cycles=known.get("cycles"),
-            charging_a=known.get("charging_a"),
-            charging_v=known.get("charging_v"),
-            status_raw=_whole(known.get("status_raw")),
-            alert_raw=_whole(known.get("alert_raw")),
-            safety_raw=_whole(known.get("safety_raw")),
-            failure_raw=_whole(known.get("failure_raw")),
-            operation_raw=_whole(known.get("operation_raw")),
-            fet_degc=known.get("fet_degc"),
             identity=self.identity or UNIDENTIFIED,
             read_at_s=dict(self.read_at_s),
             counts=self.counts,
             trouble=None if "voltage_v" in known else self.trouble,
         )
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)

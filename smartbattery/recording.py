@@ -6,31 +6,16 @@ again and decides the same.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from smartbattery import errors
 from smartbattery.bus import Bus
-from smartbattery.errors import (
-    BatteryError,
-    BusAbsentError,
-    BusError,
-    BusTimeoutError,
-    IntegrityError,
-    NackError,
-    UnsupportedError,
-)
+from smartbattery.errors import BatteryError, BusError, IntegrityError
 
 # By name, because a recording outlives the program that made it.
 _ERRORS: dict[str, type[BatteryError]] = {
-    kind.__name__: kind
-    for kind in (
-        BatteryError,
-        BusError,
-        NackError,
-        BusTimeoutError,
-        BusAbsentError,
-        IntegrityError,
-        UnsupportedError,
-    )
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type)
 }
 
 
@@ -58,18 +43,13 @@ class Transfer:
         Raises:
             IntegrityError: it is not that.
         """
-        match row:
-            case [int(address), str(tx), int(rx_len), str(reply)]:
-                try:
+        with suppress(ValueError):
+            match row:
+                case [int(address), str(tx), int(rx_len), str(reply)]:
                     return cls(address, bytes.fromhex(tx), rx_len, bytes.fromhex(reply))
-                except ValueError:
-                    pass
-            case [int(address), str(tx), int(rx_len), None, str(error), str(text)]:
-                if error in _ERRORS:
-                    try:
-                        return cls(address, bytes.fromhex(tx), rx_len, None, error, text)
-                    except ValueError:
-                        pass
+                case [int(address), str(tx), int(rx_len), None, str(kind), str(text)]:
+                    if kind in _ERRORS:
+                        return cls(address, bytes.fromhex(tx), rx_len, None, kind, text)
         raise IntegrityError(f"not a transfer: {row!r:.80}")
 
 

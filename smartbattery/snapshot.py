@@ -67,9 +67,7 @@ class Snapshot:
     failure_raw: int | None = None
     operation_raw: int | None = None
     fet_degc: float | None = None
-    beyond_a: float | None = (
-        None  # the current is not known, and at least so much: its word ends there
-    )
+    beyond_a: float | None = None  # at least so much flows: the word of the current ends there
     identity: Identity = UNIDENTIFIED
     read_at_s: Mapping[str, float] = field(default_factory=dict)  # last good reading
     counts: BusCounts = NO_COUNTS
@@ -86,15 +84,20 @@ class Snapshot:
 
         For a reader that is not the poller: a stuck bus must not freeze values.
         """
-        if now_s - self.t_s <= HOLDS_S:
+        old_s = now_s - self.t_s
+        if old_s <= HOLDS_S:
             return self if now_s == self.t_s else replace(self, t_s=now_s)
+        return self.unknown(now_s, self.trouble or f"the bus has been stuck for {old_s:.0f} s")
+
+    def unknown(self, now_s: float, trouble: str) -> "Snapshot":
+        """Return a look at the same pack of which nothing is known, and why."""
         return Snapshot(
             t_s=now_s,
             cells_v=(None,) * len(self.cells_v),
             identity=self.identity,
             read_at_s=self.read_at_s,
             counts=self.counts,
-            trouble=self.trouble or f"the bus has been stuck for {now_s - self.t_s:.0f} s",
+            trouble=trouble,
         )
 
     def lowest_cell(self) -> tuple[int, float] | None:

@@ -90,15 +90,14 @@ def test_the_sidecar_says_what_is_known_of_the_pack(computed_flights: tuple[Path
     assert flight.facts.chemistry.name == "lifepo4"
     assert (flight.facts.cells, flight.facts.capacity_mah) == (6, 8000.0)
     assert (flight.facts.cutoff_cell_v, flight.facts.pack_id) == (2.6, "P14")
-    assert flight.takeoff_s == 23.2
-    assert flight.notes == ()
+    assert flight.facts.assumed() == ()
 
 
 def test_options_override_the_sidecar_and_what_is_assumed_is_said(write: Write) -> None:
     path = write(table("0,15,1"), {"cells": 3, "chemistry": "li-ion", "capacity_mah": None})
     flight = read_flight(path, options=FlightOptions(cells=4, chemistry="lipo"))
     assert (flight.facts.cells, flight.facts.chemistry) == (4, LIPO)
-    assert [note.split(" is ")[0] for note in flight.notes] == [
+    assert [note.split(" is ")[0] for note in flight.facts.assumed()] == [
         "the rated capacity",
         "the cut-off",
     ]
@@ -206,7 +205,7 @@ def test_ticks_are_the_samples_and_each_second_of_a_gap(write: Write) -> None:
 
 def flight_of(times_s: list[float], **columns: list[float]) -> Flight:
     facts = BatteryFacts(LIPO, cells=4)
-    return Flight("made", facts, {"t_s": times_s, **columns}, takeoff_s=None, notes=())
+    return Flight("made", facts, {"t_s": times_s, **columns})
 
 
 steps_of_ms = st.one_of(st.integers(1, 3000), st.integers(1, 40).map(lambda s: s * 1000))
@@ -421,11 +420,6 @@ BAD_SIDECARS: list[tuple[str, object, str]] = [
         "millivolts",
         {**SIDECAR, "cutoff_cell_v": 3300},
         r", key cutoff_cell_v: 3300 is not a number from 0\.5 to 4\.2$",
-    ),
-    (
-        "endless take-off",
-        b'{"cells": 4, "chemistry": "lipo", "takeoff_s": -Infinity}',
-        r", key takeoff_s: -inf is not a number",
     ),
     ("pack without name", {**SIDECAR, "pack_id": " "}, r", key pack_id: ' ' is not a text$"),
     ("pack by number", {**SIDECAR, "pack_id": 7}, r", key pack_id: 7 is not a text$"),

@@ -13,10 +13,10 @@ from dronebms.clock import VirtualClock
 from dronebms.estimator import Estimate
 from dronebms.limits import Severity, default_limits
 from dronebms.monitor import Report
+from dronebms.passportflight import Stress
 from dronebms.predictions import line
 from dronebms.preflight import GroundLog, go_no_go
 from dronebms.protection import Judge, Status
-from dronebms.stress import Stress
 from dronebms.vehicle import UNHEARD, VehicleState
 from tests.looks import FACTS, look, watched
 
@@ -243,7 +243,7 @@ def test_the_ledger_counts_amp_hours_by_rate_and_time_by_heat_and_charge() -> No
         for _ in range(900):
             ledger = ledger.after(ready(current_a=amps, soc_pct=None), 1.0)
     assert ledger.drawn_ah == pytest.approx((1.0, 2.0, 5.0, 10.0, 15.0))
-    assert (ledger.hot_s, ledger.full_s, ledger.lowest_pct) == (0.0, 0.0, None)
+    assert (ledger.hot_s, ledger.full_s) == (0.0, 0.0)
     hot = ledger.after(ready(temperature_degc=51.0, current_a=None), 1.0)
     assert (hot.hot_s, hot.full_s) == (1.0, 1.0)
     flying = hot.after(ready(vehicle=VehicleState(armed=True), current_a=None), 100.0)
@@ -254,14 +254,6 @@ def test_the_ledger_counts_amp_hours_by_rate_and_time_by_heat_and_charge() -> No
         ledger.after(ready(facts=replace(FACTS, capacity_mah=None)), 1.0).drawn_ah
         == ledger.drawn_ah
     )
-
-
-def test_a_discharge_is_as_deep_as_it_went_and_over_when_the_pack_is_charged() -> None:
-    ledger = Stress()
-    for pct in (95.0, 60.0, 63.0, 30.0, 34.0, 90.0, 92.0, 50.0, 70.0, 76.0):
-        ledger = ledger.after(ready(soc_pct=pct), 1.0)
-    assert ledger.depths_pct == pytest.approx((65.0, 42.0))
-    assert (ledger.highest_pct, ledger.lowest_pct) == (76.0, 76.0)
 
 
 def test_judging_takes_facts_of_another_pack_without_forgetting() -> None:

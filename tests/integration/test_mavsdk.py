@@ -25,7 +25,7 @@ from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.link import open_link
 from sim.scenario import load_scenario
 from sim.truth import Truth
-from sim.world import World, remaining_truth
+from sim.world import World
 from tests.mavlink_bridge.autopilot import ARDUPILOT, FakeAutopilot
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report
@@ -205,9 +205,11 @@ def _is_true(shown: float, truth: list[float], resolution: float) -> None:
 def _judge_time_left(shown: list[tuple[float, Any]], flight: Flight) -> None:
     heard_s, battery = shown[-1]
     t_s = flight.t_s(heard_s)
-    left = remaining_truth(load_scenario("survey"), SEED, (), t_s)
-    assert left.held_s is not None
-    assert battery.time_remaining_s == pytest.approx(left.held_s, rel=0.3)
+    world = World(load_scenario("survey"), SEED)
+    world.advance(t_s)
+    left_s = world.remaining_s()
+    assert left_s is not None
+    assert battery.time_remaining_s == pytest.approx(left_s, rel=0.3)
 
 
 async def _fly(port: int, talk: Talk) -> list[tuple[float, Any]]:

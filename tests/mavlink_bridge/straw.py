@@ -13,7 +13,6 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.acting import Acting
 from mavlink_bridge.bridge import Bridge
-from mavlink_bridge.link import LinkState
 from tests.mavlink_bridge.reports import a_report
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Straw:
         self.speeds: list[tuple[float, float]] = []  # that were commanded: SPEED_TYPE, m/s
         self.speed_m_s = self.climb_m_s = 0.0
         self.heard: list[Any] = []
-        self.state, self.trouble, self.dropped = LinkState.OPEN, None, 0
+        self.is_open, self.trouble = True, None
         self._codec = mavlink.MAVLink(None, 1, 1)
         self._codec.robust_parsing = True
         self._out: deque[bytes] = deque()

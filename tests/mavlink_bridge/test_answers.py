@@ -50,29 +50,29 @@ class Service:
             self.bridge.pump(self.now_s)
             for index in range(batteries):
                 self.bridge(a_report(self.now_s, index, **self.report))
-            heard += self.vehicle.hear(self.bridge.counts.sent - len(self.heard) - len(heard))
+            heard += self.vehicle.hear(self.bridge.counts["sent"] - len(self.heard) - len(heard))
             self.now_s = round(self.now_s + 0.1, 6)
         self.heard += heard
         return heard
 
     def say(self, message: Any, sender: tuple[int, int] = (1, 1)) -> None:  # noqa: ANN401 - a message
         """Send a message of anybody, and wait until the bridge can read it."""
-        before = self.bridge.counts.heard + self.bridge.counts.foreign
+        before = self.bridge.counts["heard"] + self.bridge.counts["foreign"]
         self.vehicle.say_bytes(bytes(message.pack(mavlink.MAVLink(None, *sender))))
 
         def read() -> bool:
             self.bridge.pump(self.now_s)
-            return self.bridge.counts.heard + self.bridge.counts.foreign > before
+            return self.bridge.counts["heard"] + self.bridge.counts["foreign"] > before
 
         assert until(read)
 
     def damages(self, now_s: float) -> bool:
         """Return whether the bridge has found damage that it had not before."""
-        before = self.bridge.counts.damaged
+        before = self.bridge.counts["damaged"]
 
         def damaged() -> bool:
             self.bridge.pump(now_s)
-            return self.bridge.counts.damaged > before
+            return self.bridge.counts["damaged"] > before
 
         return until(damaged)
 
@@ -471,7 +471,7 @@ def test_with_a_key_everything_is_signed_and_nothing_unsigned_is_believed() -> N
     assert until(lambda: service.bridge.pump(0.0).armed is True)
     service.bridge(a_report(0.0))
     service.vehicle.frames.clear()
-    service.vehicle.hear(service.bridge.counts.sent)
+    service.vehicle.hear(service.bridge.counts["sent"])
     for frame in service.vehicle.frames:
         assert frame[2] & mavlink.MAVLINK_IFLAG_SIGNED
         assert frame[-6:] == hashlib.sha256(key + frame[:-6]).digest()[:6]
@@ -498,7 +498,7 @@ def test_the_date_at_the_start_is_the_time_that_is_signed_with() -> None:
     service = Service(terms=Terms(key=bytes(32), unix_s=1735689600.0))
     service.bridge(a_report(0.0))
     service.vehicle.frames.clear()
-    service.vehicle.hear(service.bridge.counts.sent)
+    service.vehicle.hear(service.bridge.counts["sent"])
     stamps = [int.from_bytes(frame[-12:-6], "little") for frame in service.vehicle.frames]
     assert stamps[0] == (1735689600 - 1420070400) * 100_000
     assert stamps == sorted(set(stamps))

@@ -58,8 +58,8 @@ class Air:
 
     def hear(self) -> list[mavlink.MAVLink_message]:
         """Return what the bridge has sent since the last call."""
-        heard = self.autopilot.hear(self.bridge.counts.sent - self.heard)
-        self.heard = self.bridge.counts.sent
+        heard = self.autopilot.hear(self.bridge.counts["sent"] - self.heard)
+        self.heard = self.bridge.counts["sent"]
         return heard
 
     def pump(self, now_s: float = 0.0, *, messages: int = 1) -> VehicleState:
@@ -75,7 +75,7 @@ class Air:
     def received(self) -> int:
         """Return how many pieces the bridge has read."""
         counts = self.bridge.counts
-        return counts.heard + counts.foreign + counts.damaged
+        return counts["heard"] + counts["foreign"] + counts["damaged"]
 
     def beat(self, now_s: float = 0.0, *, armed: bool = False, mode: int = 0) -> VehicleState:
         """Return the state after a heartbeat of the autopilot."""
@@ -165,7 +165,7 @@ def test_a_pack_that_is_not_heard_is_not_told_and_the_heartbeat_goes_on(air: Air
     heard = [kind for tick in range(1, 60) for kind in kinds(air.report(tick / 10, voltage_v=None))]
     assert heard == ["HEARTBEAT"] * 5
     assert air.bridge.withheld == "the pack is not heard"
-    assert air.bridge.counts.withheld == 11
+    assert air.bridge.counts["withheld"] == 11
     assert "BATTERY_STATUS" in kinds(air.report(6.0))
     assert air.bridge.withheld is None
 
@@ -293,12 +293,12 @@ def test_texts_wait_for_a_link_that_is_away_but_not_for_ever() -> None:
     bridge = Bridge(link)
     bridge(a_report(0.0, events=(an_event("old news", limit_id="old"),)))
     bridge(a_report(25.0, events=(an_event("fresh news", limit_id="fresh"),)))
-    assert (bridge.counts.sent, link.dropped) == (0, bridge.counts.unsent)
+    assert (bridge.counts["sent"], link.dropped) == (0, bridge.counts["unsent"])
     autopilot.peer = ("127.0.0.1", port)
     autopilot.beat()
     until(lambda: bridge.pump(40.0).armed is not None)
     bridge(a_report(40.0))
-    heard = autopilot.hear(bridge.counts.sent)
+    heard = autopilot.hear(bridge.counts["sent"])
     assert [m.text for m in heard if m.get_type() == "STATUSTEXT"] == ["fresh news"]
     autopilot.close()
     link.close()
@@ -402,16 +402,6 @@ def test_the_system_id_is_learned_from_the_autopilot(fly: Callable[..., Air]) ->
     assert {message.get_srcSystem() for message in air.report(1.0)} == {42}
 
 
-def test_a_system_id_can_be_kept(fly: Callable[..., Air]) -> None:
-    air = fly(heard=False, system_id=2, learn_system_id=False)
-    air.autopilot.say_bytes(heartbeat_of(1) + heartbeat_of(3))
-    assert air.pump(0.0, messages=2) == UNHEARD
-    air.autopilot.say_bytes(heartbeat_of(2))
-    assert air.pump(0.0).armed is True
-    assert air.bridge.system_id == 2
-    assert (air.bridge.counts.heard, air.bridge.counts.foreign) == (1, 2)
-
-
 @pytest.mark.parametrize(
     "stranger",
     [
@@ -429,7 +419,7 @@ def test_nobody_but_an_autopilot_is_followed(fly: Callable[..., Air], stranger: 
     air = fly(heard=False)
     air.autopilot.say_bytes(stranger)
     assert air.pump() == UNHEARD
-    assert (air.bridge.system_id, air.bridge.counts.foreign) == (1, 1)
+    assert (air.bridge.system_id, air.bridge.counts["foreign"]) == (1, 1)
 
 
 def test_a_second_vehicle_is_ignored(air: Air) -> None:
@@ -474,7 +464,7 @@ def test_junk_never_raises_and_what_follows_it_is_heard(air: Air) -> None:
         air.autopilot.beat(armed=True)
     until(lambda: air.bridge.pump(0.5).armed is True)
     assert air.bridge.pump(0.5).armed is True
-    assert air.bridge.counts.damaged > 0
+    assert air.bridge.counts["damaged"] > 0
 
 
 def test_damaged_and_halved_heartbeats_are_not_believed(fly: Callable[..., Air]) -> None:
@@ -483,7 +473,7 @@ def test_damaged_and_halved_heartbeats_are_not_believed(fly: Callable[..., Air])
     for place in range(len(good)):
         air.autopilot.say_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
     air.autopilot.say_bytes(bytes(300))  # ends any message that was announced
-    until(lambda: air.bridge.pump(0.0) != UNHEARD or air.bridge.counts.damaged > len(good) - 4)
+    until(lambda: air.bridge.pump(0.0) != UNHEARD or air.bridge.counts["damaged"] > len(good) - 4)
     assert air.bridge.pump(0.0) == UNHEARD
     for piece in (good[:7], good[7:]):
         assert air.bridge.pump(0.0) == UNHEARD
@@ -495,7 +485,7 @@ def test_unknown_messages_are_counted_and_left_alone(air: Air) -> None:
     body = bytes([4, 0, 0, 0, 1, 1]) + (12345).to_bytes(3, "little") + bytes(4)
     air.autopilot.say_bytes(b"\xfd" + body + x25(body).to_bytes(2, "little"))
     air.pump()
-    assert (air.bridge.counts.heard, air.bridge.counts.foreign) == (1, 1)
+    assert (air.bridge.counts["heard"], air.bridge.counts["foreign"]) == (1, 1)
 
 
 def test_a_stream_that_is_always_cut_amid_a_message_does_not_fill_the_memory(air: Air) -> None:
@@ -506,13 +496,13 @@ def test_a_stream_that_is_always_cut_amid_a_message_does_not_fill_the_memory(air
         air.autopilot.say_bytes(cut)
         air.pump(float(t_s), messages=30)
     assert air.bridge.pump(100.0).armed is True
-    assert len(air.bridge._codec._parser.buf) <= 65536
-    assert air.bridge.counts.damaged <= 4
+    assert len(air.bridge._codec._parser.buf) < 300
+    assert air.bridge.counts["damaged"] <= 4
 
 
 def test_a_dead_link_is_only_counted(air: Air) -> None:
     air.link.close()
     air.bridge(a_report(0.0))
-    assert air.bridge.counts.unsent == 3
+    assert air.bridge.counts["unsent"] == 3
     assert air.bridge.pump(1.0).armed is False
     assert air.bridge.pump(9.0).armed is None

@@ -136,11 +136,6 @@ def test_what_the_vehicle_does_not_have_is_absent_and_not_set() -> None:
     assert check.set(findings) == []
 
 
-def test_another_monitor_may_be_the_battery() -> None:
-    second = {name.replace("BATT_", "BATT2_"): value for name, value in FITTING.items()}
-    assert wrong(checked(Straw(ARDUPILOT, **second)).findings(5000.0, monitor=2)) == {}
-
-
 def test_an_armed_vehicle_is_left_as_it_is() -> None:
     vehicle = Straw(ARDUPILOT, **(FITTING | {"BATT_MONITOR": 4.0}))
     check = checked(vehicle)

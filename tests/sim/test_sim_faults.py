@@ -94,7 +94,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flown(path: Path, *texts: str, told_cells: int | None = 6) -> Flown:
     clock = VirtualClock()
     bus, world = open_virtual(str(path), clock, SEED, [parse_fault(text) for text in texts])
-    second = bus._world._worlds[1] if bus._strangers else None  # type: ignore[attr-defined]  # a pair
+    second = bus._worlds[1] if bus._strangers else None
     monitor = Monitor(Gauge(bus, cells=told_cells), world.facts())
     run = Flown([], [], [])
     for step in range(round(DURATION_S / STEP_S) + 1):
@@ -103,7 +103,7 @@ def flown(path: Path, *texts: str, told_cells: int | None = 6) -> Flown:
         run.reports.append(monitor.step(t_s, world.vehicle(t_s)))
         world.advance(t_s)
         run.truths.append(world.truth())
-        if second is not None:
+        if isinstance(second, World):
             second.advance(t_s)
             run.other.append(second.truth())
     return run

@@ -11,7 +11,7 @@ from sim.bus import VirtualBus
 from sim.faults import FAULTS, Part, parse_fault
 from sim.scenario import load_scenario, scenario_names
 from sim.truth import Truth
-from sim.world import World, open_virtual, remaining_truth
+from sim.world import World, open_virtual
 from smartbattery.errors import BusError, BusTimeoutError, NackError
 from smartbattery.pec import pec
 
@@ -285,21 +285,23 @@ def test_looking_ahead_changes_nothing() -> None:
 
 
 def test_a_flight_that_lands_has_an_end_only_if_it_went_on() -> None:
-    left = remaining_truth(load_scenario("half_full"), 1, (), 200.0)
-    assert left.flown_s is None
-    assert left.held_s is not None
-    assert left.held_s > 200.0
+    world = World(load_scenario("half_full"))
+    world.advance(200.0)
+    held_s = world.remaining_s()
+    assert held_s is not None
+    assert held_s > 200.0
+    world.advance(world.duration_s)
+    assert world.truth().ended_s is None
 
 
 def test_a_flight_that_cannot_land_ends_before_it_lands() -> None:
     scenario = load_scenario("survey")
     faults = (parse_fault("low_charge"),)
-    left = remaining_truth(scenario, 1, faults, 300.0)
-    assert left.flown_s is not None
-    assert 300.0 + left.flown_s < scenario.duration_s
     world = World(scenario, 1, faults)
     world.advance(scenario.duration_s)
-    assert world.truth().ended_s == 300.0 + left.flown_s
+    ended_s = world.truth().ended_s
+    assert ended_s is not None
+    assert 300.0 < ended_s < scenario.duration_s
     assert world.remaining_s() == 0.0
 
 

@@ -19,7 +19,7 @@ from sim.gaugespec import GaugeSpec
 from sim.packspec import PackSpec
 from sim.scenario import Phase, Scenario
 from sim.vendors import KINDS, Kind
-from sim.world import World, open_behind_mux, open_virtual
+from sim.world import World, open_virtual
 from smartbattery.bq40 import READ_SELECTORS
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError, UnsupportedError
@@ -45,6 +45,7 @@ from smartbattery.vendors import (
     profile_of,
 )
 from smartbattery.wire import Wire
+from tests.multiplexer import open_behind_mux
 
 SILENT = {"current_noise_a": 0.0, "voltage_noise_v": 0.0, "temperature_noise_degc": 0.0}
 RATED_MAH, FULL_MAH = 16_000.0, 15_360.0
@@ -101,7 +102,7 @@ class Tap:
 
     def _plug(self) -> None:
         random = np.random.default_rng(0)
-        self.bus = VirtualBus(self.clock, self.world, {ADDRESS: self.world.device}, (), random)
+        self.bus = VirtualBus(self.clock, [self.world], {ADDRESS: self.world.device}, (), random)
 
     def swap(self, world: World) -> None:
         """Put another pack in."""
