@@ -51,8 +51,7 @@ class EachSecond:
 def line(report: Report) -> dict[str, object]:
     """Return the keys of the contract, in its order, then what else is useful."""
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
-    low_s, median_s, high_s = _interval_s(estimate)
-    told = advice(report)
+    (low_s, median_s, high_s), told = _interval_s(estimate), advice(report)
     return {
         "t_s": _rounded(report.t_s, _CLOCK_S),
         "soc_pct": _rounded(estimate.soc_pct, _PCT),
