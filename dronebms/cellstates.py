@@ -120,7 +120,7 @@ class CellStates:
         doubt = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]
         own, ohms = 1 / (1 - x[:, 1]), 1 + x[:, 2]
-        values = np.stack((charge, own, ohms, ohms))
+        values = np.stack((np.clip(charge, 0.0, 1.0), own, ohms, ohms))
         scales = np.stack((np.ones_like(own), own, ohms, ohms))
         more = doubt[:, 0, 0] + 2 * used * doubt[:, 0, 1] + used * used * doubt[:, 1, 1]
         resists = doubt[:, 2, 2] + (_ALIKE * x[:, 2]) ** 2
