@@ -59,6 +59,9 @@ class Straw:
         self._out.clear()
         return found
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def say(self, message: Any) -> None:  # noqa: ANN401 - a message
         """Say something."""
         self._out.append(bytes(message.pack(self._codec)))
