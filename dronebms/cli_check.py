@@ -15,6 +15,16 @@ from dronebms.limits import changed_limits, default_limits
 from mavlink_bridge.script import write_script
 from mavlink_bridge.vehiclecheck import check_vehicle
 
+# What runs beside the packs, each by its section, and how a line tells of it.
+_BESIDE = {
+    "status": "viewers are served at {0.socket}",
+    "recording": "in {0.dir}, at most {0.max_mb:g} MB",
+    "state": "what is learned is kept in {0.dir}",
+    "charger": "{0.place}, told to reduce or stop while the vehicle is not armed",
+    "metrics": "served at {0.address}, port {0.port}",
+    "mqtt": "told to {0.host}, port {0.port}, topic {0.topic}",
+}
+
 
 def check(options: argparse.Namespace) -> int:
     """Print what a configuration does, or how a vehicle fits it."""
@@ -29,6 +39,11 @@ def check(options: argparse.Namespace) -> int:
             print(f"battery {number}: {battery.place}, told to {config.mavlink.url}")
             for line in (*facts.assumed(), *unstated(facts), *explain(limits, actions)):
                 print(f"  {line}")
+        on = [name for name in _BESIDE if getattr(config, name) is not None]
+        for name in on:
+            print(f"{name}: {_BESIDE[name].format(getattr(config, name))}")
+        if off := ", ".join(name for name in _BESIDE if name not in on):
+            print(f"off: {off}")
         return DONE
     lines, fits = check_vehicle(config, options.vehicle, SystemClock(), set_wrong=options.set)
     print("\n".join(lines))

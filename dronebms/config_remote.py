@@ -1,5 +1,6 @@
 """Whom a TOML file lets the service tell: a flight controller, a scraper, a broker, a charger."""
 
+import shlex
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -72,3 +73,10 @@ class ChargerConfig(Section):
         if self.command is None and self.topic is None:
             raise ValueError("command, topic or both")
         return self
+
+    @property
+    def place(self) -> str:
+        """What is told, for people."""
+        program = None if self.command is None else f"the program {shlex.join(self.command)}"
+        topic = None if self.topic is None else f"the MQTT topic {self.topic}"
+        return " and ".join(filter(None, (program, topic)))

@@ -388,6 +388,43 @@ def test_check_says_what_would_run_and_act(
     assert all("land" not in row for row in said.splitlines() if "cell_low:" in row)
 
 
+def beside(capsys: pytest.CaptureFixture[str], path: Path) -> list[str]:
+    """Return what `check` says of what runs beside the packs."""
+    assert main(["check", "-c", str(path)]) == 0
+    return capsys.readouterr().out.partition("\n  governor: ")[2].splitlines()[1:]
+
+
+def test_check_says_what_runs_beside_the_packs_and_what_is_off(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    shipped = Path(__file__).parents[2] / "packaging/dronebms.toml"
+    assert beside(capsys, shipped) == [
+        "status: viewers are served at /run/dronebms/status.sock",
+        "recording: in /var/lib/dronebms/recordings, at most 512 MB",
+        "state: what is learned is kept in /var/lib/dronebms",
+        "off: charger, metrics, mqtt",
+    ]
+    path = tmp_path / "everything.toml"
+    path.write_text(
+        f"{shipped.read_text(encoding='utf-8')}\n[metrics]\n"
+        '[mqtt]\nhost = "broker.example"\nport = 8883\ntopic = "fleet/drone7"\nca = "ca.pem"\n'
+        '[charger]\ncommand = ["charge", "bay 1"]\ntopic = "hangar/charger1"\n',
+        encoding="utf-8",
+    )
+    assert beside(capsys, path)[3:] == [
+        "charger: the program charge 'bay 1' and the MQTT topic hangar/charger1, "
+        "told to reduce or stop while the vehicle is not armed",
+        "metrics: served at 127.0.0.1, port 9100",
+        "mqtt: told to broker.example, port 8883, topic fleet/drone7",
+    ]
+    path.write_text('[[battery]]\nbus = "sim:survey"\n', encoding="utf-8")
+    assert beside(capsys, path) == ["off: status, recording, state, charger, metrics, mqtt"]
+    path.write_text(
+        '[[battery]]\nbus = "sim:survey"\n[charger]\ncommand = ["charge"]\n', encoding="utf-8"
+    )
+    assert beside(capsys, path)[0].startswith("charger: the program charge, told to ")
+
+
 def test_check_names_what_is_wrong_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
