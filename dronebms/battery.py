@@ -18,6 +18,8 @@ class BatteryFacts:
     continuous_c: float | None = None  # what its maker rates it for, times the capacity an hour
     burst_c: float | None = None  # for 10 s
     limp_home_a: float | None = None  # that keeps the aircraft in the air
+    hover_a: float | None = None  # on the mean of the flight that is planned
+    planned_s: float | None = None  # how long that is to take
 
     @property
     def cutoff_v(self) -> float:

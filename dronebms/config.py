@@ -3,6 +3,7 @@
 Units are in the key names.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +69,8 @@ class BatteryConfig(Section):
     continuous_c: Positive | None = None  # as the pack's maker rates it
     burst_c: Positive | None = None
     limp_home_a: Positive | None = None
+    hover_a: Positive | None = None
+    planned_s: Positive | None = None
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> "BatteryConfig":
@@ -79,6 +82,8 @@ class BatteryConfig(Section):
             raise ValueError("a pack at another address than its multiplexer")
         if self.continuous_c and self.burst_c and self.burst_c < self.continuous_c:
             raise ValueError("burst_c to be continuous_c at the least")
+        if self.planned_s and not (self.hover_a or self.limp_home_a):
+            raise ValueError("hover_a or limp_home_a beside planned_s")
         return self
 
     @property
@@ -106,15 +111,8 @@ class BatteryConfig(Section):
 
     def facts(self) -> BatteryFacts:
         """Return what is told of the pack."""
-        return BatteryFacts(
-            chemistry=chemistry_of(self.chemistry),
-            cells=self.cells,
-            capacity_mah=self.capacity_mah,
-            cutoff_cell_v=self.cutoff_cell_v,
-            continuous_c=self.continuous_c,
-            burst_c=self.burst_c,
-            limp_home_a=self.limp_home_a,
-        )
+        told = self.model_dump(include={field.name for field in fields(BatteryFacts)})
+        return BatteryFacts(**told | {"chemistry": chemistry_of(self.chemistry)})
 
 
 class StatusConfig(Section):

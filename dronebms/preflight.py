@@ -16,6 +16,7 @@ from smartbattery.registers import STATUS_INITIALIZED
 RESERVE_PCT = 15.0  # of the charge, that a plan leaves
 NO_GO = "NO-GO: "
 _MAX_ERROR_PCT = 10.0
+_HOVER_FRAC = 0.9  # of what keeps it in the air, when nobody says what it draws
 _SETTLED_S = 3.0  # a verdict that lasts is logged
 _log = logging.getLogger(__name__)
 _WORN = 2.0  # times the resistance that a new pack has
@@ -29,17 +30,13 @@ class Verdict:
     text: str
 
 
-def go_no_go(
-    report: Report, planned_s: float | None = None, hover_a: float | None = None
-) -> Verdict:
-    """Return whether the pack is fit for a flight.
+def go_no_go(report: Report) -> Verdict:
+    """Return whether the pack is fit for a flight: the one that is planned, if one is.
 
     Args:
         report: the newest, on the ground or in the first seconds of load.
-        planned_s: how long the flight is to take.
-        hover_a: what the vehicle draws; None is a tenth below what keeps it in the air, if stated.
     """
-    reasons = [*_judged(report), *_charge(report, planned_s, hover_a)]
+    reasons = [*_judged(report), *_charge(report)]
     if reasons:
         return Verdict(go=False, text=f"{NO_GO}{'; '.join(reasons)}")
     lowest, pct = report.snapshot.lowest_cell(), report.estimate.soc_pct
@@ -96,15 +93,18 @@ def _judged(report: Report) -> Iterator[str]:
             yield f"its resistance is {ohm / new_ohm:.1f} times a new pack's"
 
 
-def _charge(report: Report, planned_s: float | None, hover_a: float | None) -> Iterator[str]:
+def _charge(report: Report) -> Iterator[str]:
     facts, pct = report.facts, report.estimate.soc_pct
+    hover_a, planned_s = facts.hover_a, facts.planned_s
     if hover_a is None and facts.limp_home_a is not None:
-        hover_a = 0.9 * facts.limp_home_a
+        hover_a = _HOVER_FRAC * facts.limp_home_a
     if planned_s is None or report.snapshot.voltage_v is None:
         return
-    if pct is None or hover_a is None or facts.capacity_mah is None:
+    if pct is None or not hover_a or facts.capacity_mah is None:  # facts of a recording may say 0
         yield "whether the charge is enough is not known"
         return
-    lasts_s = (pct - RESERVE_PCT) * facts.capacity_mah / hover_a * 0.036
+    known_mah = report.estimate.state.weakest.capacity_mah  # what `pct` is of
+    mah = facts.capacity_mah if known_mah is None else min(known_mah, facts.capacity_mah)
+    lasts_s = (pct - RESERVE_PCT) * mah / hover_a * 0.036
     if lasts_s < planned_s:
         yield f"{pct:.0f} % last {max(lasts_s, 0.0):.0f} s of the {planned_s:.0f} s planned"

@@ -407,6 +407,19 @@ def test_what_a_maker_rates_and_what_keeps_the_vehicle_in_the_air_can_be_told() 
     assert complaints(BATTERY + "continuous_c = 9.0\nburst_c = 5.0\n") == [
         "battery.1: expected burst_c to be continuous_c at the least"
     ]
+    assert config.battery[0].facts() == BatteryFacts(
+        LIPO, cells=6, continuous_c=25.0, burst_c=50.0, limp_home_a=41.0
+    )
+    plan = read(BATTERY + "planned_s = 900\nhover_a = 35\n").battery[0].facts()
+    assert (plan.planned_s, plan.hover_a) == (900.0, 35.0)
+    assert read(BATTERY + "planned_s = 900.0\nlimp_home_a = 38.0\n").battery[0].planned_s == 900.0
+    assert complaints(BATTERY + "planned_s = 900.0\n") == [
+        "battery.1: expected hover_a or limp_home_a beside planned_s"
+    ]
+    assert complaints(BATTERY + 'planned_s = 0\nhover_a = "35"\n') == [
+        "battery.1.hover_a: expected a valid number, not '35'",
+        "battery.1.planned_s: expected greater than 0, not 0",
+    ]
     assert complaints('topology = "ring"\n' + BATTERY) == [
         "topology: expected one of parallel, series, not 'ring'"
     ]

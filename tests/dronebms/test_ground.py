@@ -1,6 +1,7 @@
 """On the ground: go or no-go, advice on charging and its hook, and the ledger of stress."""
 
 import logging
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from dronebms import charging
+from dronebms.cellstates import CellState, PackState
 from dronebms.charging import ChargerHook, advice
 from dronebms.clock import VirtualClock
+from dronebms.config import read_config
 from dronebms.estimator import Estimate
 from dronebms.limits import Severity, default_limits
 from dronebms.monitor import Report
@@ -18,6 +21,7 @@ from dronebms.predictions import line
 from dronebms.preflight import GroundLog, go_no_go
 from dronebms.protection import Judge, Status
 from dronebms.vehicle import UNHEARD, VehicleState
+from mavlink_bridge.arming import Arming
 from tests.looks import FACTS, look, watched
 
 READY = Report(
@@ -43,11 +47,16 @@ def ready(**parts: object) -> Report:
     return replace(READY, **of, **rest)  # type: ignore[arg-type]  # by name
 
 
+def planned(report: Report, planned_s: float | None, hover_a: float | None = None) -> Report:
+    """Return a report of a pack with a flight ahead."""
+    return replace(report, facts=replace(report.facts, planned_s=planned_s, hover_a=hover_a))
+
+
 # ---------------------------------------------------------------------- go or no-go
 
 
 def test_a_sound_pack_may_fly_in_one_line() -> None:
-    verdict = go_no_go(READY, planned_s=600.0)
+    verdict = go_no_go(planned(READY, 600.0))
     assert (verdict.go, verdict.text) == (True, "GO: 96 % charged, lowest cell 4.15 V")
     unknown = go_no_go(ready(soc_pct=None, cells_v=()))
     assert (unknown.go, unknown.text) == (True, "GO: charge not known")
@@ -74,7 +83,7 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
 def test_each_reason_not_to_fly_is_said(
     parts: dict[str, object], planned_s: float | None, why: str
 ) -> None:
-    verdict = go_no_go(ready(**parts), planned_s)
+    verdict = go_no_go(planned(ready(**parts), planned_s))
     assert not verdict.go
     assert verdict.text.startswith("NO-GO: ")
     assert why in verdict.text
@@ -82,10 +91,45 @@ def test_each_reason_not_to_fly_is_said(
 
 
 def test_what_the_vehicle_draws_can_be_told_and_cold_alone_is_no_wear() -> None:
-    assert go_no_go(ready(soc_pct=60.0), 600.0, hover_a=10.0).go
-    assert not go_no_go(READY, 600.0, hover_a=40.0).go
+    assert go_no_go(planned(ready(soc_pct=60.0), 600.0, hover_a=10.0)).go
+    assert not go_no_go(planned(READY, 600.0, hover_a=40.0)).go
+    odd = go_no_go(planned(READY, 600.0, hover_a=0.0))  # as only a recording could say
+    assert odd.text == "NO-GO: whether the charge is enough is not known"
     assert go_no_go(ready(resistance_ohm=0.09, temperature_degc=-5.0)).go
     assert go_no_go(ready(facts=replace(FACTS, capacity_mah=None))).go
+
+
+@pytest.mark.parametrize(
+    ("known_mah", "lasts"), [(None, 1), (2500.0, 0), (9000.0, 1)], ids=["new", "worn", "too good"]
+)
+def test_a_worn_pack_is_judged_by_what_it_holds_and_none_by_more_than_it_is_rated(
+    known_mah: float | None, lasts: int
+) -> None:
+    state = PackState(CellState(capacity_mah=known_mah))
+    judged = [go_no_go(planned(ready(state=state), s, hover_a=36.0)).go for s in (400.0, 410.0)]
+    assert judged == [lasts, 0]  # 81 % of 5 Ah with 36 A are 405 s
+
+
+def test_a_plan_in_the_configuration_reaches_the_verdict_what_is_told_and_arming(
+    tmp_path: Path,
+) -> None:
+    path, plan = tmp_path / "a.toml", "planned_s = {}\nhover_a = 20.0\n"
+    pack = '[[battery]]\nbus = "sim:hover"\ncells = 6\ncapacity_mah = 5000\n'
+    looks = [replace(look(k * 0.1, 4.15, 0.5), soc_pct=95.0) for k in range(50)]
+
+    def told(keys: str) -> tuple[object, str | None]:
+        path.write_text(pack + keys, encoding="utf-8")
+        report, arming = watched(looks, read_config(path).battery[0].facts())[-1], Arming()
+        arming.judge(report, None)
+        assert line(report)["go"] == go_no_go(report).text
+        return line(report)["go"], arming.reason()
+
+    pct = round(watched(looks)[-1].estimate.soc_pct or 0.0)
+    go = f"GO: {pct} % charged, lowest cell 4.15 V"
+    assert (told(""), told(plan.format(300))) == ((go, None), (go, None))
+    text, reason = told(plan.format(1200))
+    assert re.fullmatch(rf"NO-GO: {pct} % last \d+ s of the 1200 s planned", str(text))
+    assert reason == str(text).replace("NO-GO: ", "no go: battery 1, ")
 
 
 def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(

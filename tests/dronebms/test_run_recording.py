@@ -36,6 +36,7 @@ from dronebms.recording import (
     block_of,
     is_recording,
     read_records,
+    text_of,
 )
 from dronebms.replay import replay, reports
 from dronebms.sidecar import FlightOptions
@@ -49,7 +50,7 @@ from tests.disks import files_limited_to
 
 NOISE = b"".join(sha256(bytes((k,))).digest() for k in range(128))
 LONELY = BatteryFacts(LIPO)
-FACTS = BatteryFacts(LI_ION, 6, 5000.0, 3.1, "pack 7", 3.0, 6.0, 41.0)
+FACTS = BatteryFacts(LI_ION, 6, 5000.0, 3.1, "pack 7", 3.0, 6.0, 41.0, 38.0, 900.0)
 CHANGES = (LimitChange("hot", 55.0, None, 3.0, 4.0, Severity.CRITICAL), LimitChange("cold"))
 ACTIONS = (Action("hot", Do.LAND), Action(Severity.CRITICAL, Do.RETURN, escalate=Do.LAND))
 RULES = Rules(CHANGES, ACTIONS)
@@ -158,20 +159,23 @@ def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) ->
     )  # fmt: skip
     clock, path = VirtualClock(), tmp_path / "x.rec"
     buses = [open_virtual(name, clock, 3) for name in ("bq40", "survey")]
-    batteries = tuple(Recorded(world.facts(), 0x0B) for _, world in buses)
+    facts = [replace(world.facts(), hover_a=20.0, planned_s=7200.0) for _, world in buses]
+    batteries = tuple(Recorded(told, 0x0B) for told in facts)
     recorder = Recorder(SingleFile(path), Start(batteries, rules))
     monitors = [
         Monitor(
             SteppedGauge(TappedGauge(bus, 0x0B, 6), index, recorder.polled),
-            world.facts(), index=index, rules=rules,
+            facts[index], index=index, rules=rules,
         )
-        for index, (bus, world) in enumerate(buses)
+        for index, (bus, _) in enumerate(buses)
     ]  # fmt: skip
     loop = Loop(clock, buses[1][1].vehicle, monitors, recorder)
     said = list(loop.reports(step / 10 for step in range(900)))
     recorder.close()
     again = list(reports(path, FlightOptions(), lambda _: None))
     assert again == said
+    assert list(map(predictions.text, again)) == list(map(predictions.text, said))
+    assert "of the 7200 s planned" in str(predictions.line(again[100])["go"])
     wanted = {one.action.do for report in said for one in report.wanted}
     assert wanted == {Do.REPORT, Do.ANNOUNCE, Do.REDUCE, Do.RETURN}
 
@@ -409,6 +413,15 @@ def test_a_battery_that_is_not_described_is_refused(tmp_path: Path, battery: obj
     path.write_bytes(MAGIC + block_of(0, lines({"batteries": [battery]})))
     with pytest.raises(RecordingError, match=r"block 0 holds what is no record: .* validation err"):
         next(read_records(path))
+
+
+def test_a_pack_of_an_older_recording_has_no_plan(tmp_path: Path) -> None:
+    path, start = tmp_path / "x.rec", json.loads(text_of(ONE))
+    for key in ("hover_a", "planned_s"):
+        assert start["batteries"][0]["facts"].pop(key) is not None
+    path.write_bytes(MAGIC + block_of(0, lines(start)))
+    older = replace(FACTS, hover_a=None, planned_s=None)
+    assert list(read_records(path)) == [Start((Recorded(older, 0x0B),), RULES)]
 
 
 def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
