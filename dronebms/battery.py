@@ -29,13 +29,9 @@ class BatteryFacts:
         """Return these facts with what was not told taken from the gauge."""
         if self.cells is not None and self.capacity_mah is not None:
             return self
-        return replace(
-            self,
-            cells=self.cells if self.cells is not None else identity.cells,
-            capacity_mah=self.capacity_mah
-            if self.capacity_mah is not None
-            else identity.design_mah,
-        )
+        cells = identity.cells if self.cells is None else self.cells
+        mah = identity.design_mah if self.capacity_mah is None else self.capacity_mah
+        return replace(self, cells=cells, capacity_mah=mah)
 
     def pack_key(self, identity: Identity) -> str | None:
         """Return who a pack is, None when it does not say and nobody told.

@@ -24,24 +24,9 @@ from smartbattery.errors import BatteryError
 if TYPE_CHECKING:
     from dronebms.options import Command
 
-# Each is loaded when it is chosen: the service starts sooner, and carries nothing it never uses.
-COMMANDS = {
-    "sim": "cli_sim.sim",
-    "sitl": "cli_sim.sitl",
-    "run": "cli_run.run",
-    "status": "cli_status.status",
-    "probe": "cli_probe.probe",
-    "replay": "cli_replay.replay",
-    "report": "cli_report.report",
-    "plot": "cli_report.plot",
-    "check": "cli_check.check",
-    "ardupilot-script": "cli_check.ardupilot_script",
-    "packs": "cli_packs.packs",
-    "campaign": "cli_campaign.campaign",
-}
-
 
 def _run(place: str, options: argparse.Namespace) -> int | None:
+    # Loaded now that it is chosen: the service starts sooner, and carries nothing it never uses.
     module, _, name = place.partition(".")
     command: Command = getattr(importlib.import_module(f"dronebms.{module}"), name)
     return command(options)
@@ -54,11 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        from dronebms.options import parser  # noqa: PLC0415 - Ctrl-C while it loads ends well
+        from dronebms.options import PAGES, parser  # noqa: PLC0415 - Ctrl-C while it loads ends well
 
-        options = parser(
-            {name: partial(_run, place) for name, place in COMMANDS.items()}
-        ).parse_args(argv)
+        commands = {page.name: partial(_run, page.place) for page in PAGES}
+        options = parser(commands).parse_args(argv)
         code: int | None = options.run(options)
         sys.stdout.flush()
     except (DroneBmsError, BatteryError) as error:

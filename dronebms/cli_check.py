@@ -25,12 +25,9 @@ def check(options: argparse.Namespace) -> int:
         changes, actions = config.limit_changes(), [row.action() for row in config.action]
         for number, battery in enumerate(config.battery, start=1):
             facts = battery.facts()
+            limits = changed_limits(default_limits(facts), changes)
             print(f"battery {number}: {battery.place}, told to {config.mavlink.url}")
-            for line in (
-                *facts.assumed(),
-                *unstated(facts),
-                *explain(changed_limits(default_limits(facts), changes), actions),
-            ):
+            for line in (*facts.assumed(), *unstated(facts), *explain(limits, actions)):
                 print(f"  {line}")
         return DONE
     lines, fits = check_vehicle(config, options.vehicle, SystemClock(), set_wrong=options.set)

@@ -133,14 +133,9 @@ def sentences(flights: Sequence[Flight], seen: Outlook) -> list[str]:
     """Return what a person should know of a pack, the worst first."""
     said, weak = [], seen.weak
     if weak is not None:
-        does = (
-            f"holds {weak.by:.0%} less"
-            if weak.what == "capacity"
-            else f"resists {weak.by:.0%} more"
-        )
-        said.append(
-            f"cell {weak.cell} is weak: {does} than the mean, told since flight {weak.since}"
-        )
+        does, more = ("holds", "less") if weak.what == "capacity" else ("resists", "more")
+        by = f"{does} {weak.by:.0%} {more} than the mean"
+        said.append(f"cell {weak.cell} is weak: {by}, told since flight {weak.since}")
     if seen.left:
         said.append(_end(seen.left, flights, seen.days_per_flight))
     for what, trend in (("capacity", seen.capacity), ("resistance", seen.resistance)):

@@ -21,9 +21,8 @@ from dronebms.textline import clock_text, headless_line
 def sim(options: argparse.Namespace) -> None:
     """Fly a simulated flight."""
     speed = None if options.speed == "max" else options.speed
-    url = options.mavlink
-    if url is None and speed is not None:
-        url = DEMO_URL  # at full speed nobody could follow, so only when asked
+    # At full speed nobody could follow, so only when asked.
+    url = DEMO_URL if options.mavlink is None and speed is not None else options.mavlink
     asked = replace(_asked(options, None if url == "none" else url), speed=speed)
     with ExitStack() as stack:
         _show(Simulation(asked, stack), options, stack)

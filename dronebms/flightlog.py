@@ -15,15 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 from dronebms.battery import BatteryFacts
-from dronebms.flighttable import (
-    BATTERY_COLUMNS,
-    CELL_COLUMNS,
-    VEHICLE_COLUMNS,
-    Columns,
-    check_cells,
-    read_table,
-    stem_of,
-)
+from dronebms.flightrows import BATTERY_COLUMNS, CELL_COLUMNS, COLUMNS, VEHICLE_COLUMNS
+from dronebms.flighttable import Columns, check_cells, read_table, stem_of
 from dronebms.predictions import second_of
 from dronebms.sidecar import NO_OPTIONS, FlightOptions, read_facts
 from dronebms.vehicle import UNHEARD, VehicleState
@@ -69,7 +62,7 @@ class FlightSource:
         self._times_s = columns["t_s"]
         self._fields = tuple(
             (row.field, columns[row.name], row.low, row.high)
-            for row in (*BATTERY_COLUMNS, *CELL_COLUMNS, *VEHICLE_COLUMNS)
+            for row in COLUMNS
             if row.name in columns
         )
         cells = tuple(row.field for row in CELL_COLUMNS[: flight.facts.cells])
@@ -85,19 +78,14 @@ class FlightSource:
     def poll(self, now_s: float) -> Snapshot:
         """Return what the newest row at or before `now_s` says, and what still holds of others."""
         known = self._known(now_s).get
+        state: dict[str, Any] = {row.field: known(row.field) for row in BATTERY_COLUMNS}
         return Snapshot(
             t_s=now_s,
-            voltage_v=known("voltage_v"),
-            current_a=known("current_a"),
-            temperature_degc=known("temperature_degc"),
             cells_v=tuple(map(known, self._cells)),
-            soc_pct=known("soc_pct"),
-            remaining_mah=known("remaining_mah"),
-            full_mah=known("full_mah"),
-            time_to_empty_s=known("time_to_empty_s"),
             read_at_s=self._read_at_s,
             counts=self._counts,
             trouble=self._trouble(now_s),
+            **state,
         )
 
     def vehicle(self, now_s: float) -> VehicleState:

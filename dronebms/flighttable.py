@@ -2,8 +2,7 @@
 
 Only the form is judged here: a spike is a value, an empty field is unknown. Whatever the bytes
 are, the answer is columns or one `FlightError` that names file, line and column.
-Units are in the column names; current is positive while discharging. The format is in DESIGN.md,
-section 4; believable values are those of the register rows, and of a vehicle those it can have.
+Units are in the column names; current is positive while discharging; `flightrows` has them.
 """
 
 import csv
@@ -13,75 +12,18 @@ import reprlib
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from dronebms.errors import FlightError
-from smartbattery.registers import (
-    CELLS,
-    CURRENT,
-    FULL,
-    RELATIVE_SOC,
-    REMAINING,
-    TEMPERATURE,
-    TIME_TO_EMPTY,
-    VOLTAGE,
-    Register,
-)
+from dronebms.flightrows import CELL_COLUMNS, COLUMNS
 
 # NaN is an empty field, here and only here: a million rows of None would not fit in memory.
 Columns = Mapping[str, Sequence[float]]
 
-MAX_CELLS = 24  # in series; the register row believes no higher pack voltage
 _LONGEST_GAP_S = 86_400.0  # longer: the logger's clock was set, or t_s is not in seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column that is read: where its values go, and which of them are believable."""
-
-    name: str
-    field: str  # of Snapshot or VehicleState
-    low: float  # ends included
-    high: float
-
-
-def _gauge(name: str, register: Register) -> Column:
-    return Column(name, register.field, register.low, register.high)
-
-
-# fmt: off
-BATTERY_COLUMNS = (
-    _gauge("voltage_v",             VOLTAGE),
-    _gauge("current_a",             CURRENT),
-    _gauge("temperature_degc",      TEMPERATURE),
-    _gauge("gauge_soc_pct",         RELATIVE_SOC),
-    _gauge("gauge_remaining_mah",   REMAINING),
-    _gauge("gauge_full_mah",        FULL),
-    _gauge("gauge_time_to_empty_s", TIME_TO_EMPTY),
-)
-VEHICLE_COLUMNS = (
-    Column("armed",            "armed",                0.0,      1.0),
-    Column("lat_deg",          "lat_deg",            -90.0,     90.0),
-    Column("lon_deg",          "lon_deg",           -180.0,    180.0),
-    Column("alt_m",            "alt_m",           -1_000.0, 20_000.0),
-    Column("home_lat_deg",     "home_lat_deg",       -90.0,     90.0),
-    Column("home_lon_deg",     "home_lon_deg",      -180.0,    180.0),
-    Column("ground_speed_m_s", "ground_speed_m_s",     0.0,    200.0),
-    Column("climb_m_s",        "climb_m_s",         -100.0,    100.0),
-    Column("wind_m_s",         "wind_m_s",             0.0,    100.0),
-    Column("wind_from_deg",    "wind_from_deg",        0.0,    360.0),
-)
-# fmt: on
-CELL_COLUMNS = tuple(
-    Column(f"cell{number}_v", f"cell{number}_v", CELLS[0].low, CELLS[0].high)
-    for number in range(1, MAX_CELLS + 1)
-)
 _REQUIRED = ("t_s", "voltage_v", "current_a")
-_READ = frozenset(
-    ("t_s", *(column.name for column in (*BATTERY_COLUMNS, *VEHICLE_COLUMNS, *CELL_COLUMNS)))
-)
+_READ = {"t_s", *(row.name for row in COLUMNS)}
 
 
 def stem_of(path: Path) -> str:
@@ -93,9 +35,8 @@ def stem_of(path: Path) -> str:
     for ending in (".csv.gz", ".csv"):
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
-    raise FlightError(
-        f"{path} is no recording, and its name ends in none of .csv, .csv.gz, .bin, .ulg and .tlog"
-    )
+    endings = ".csv, .csv.gz, .bin, .ulg and .tlog"
+    raise FlightError(f"{path} is no recording, and its name ends in none of {endings}")
 
 
 def read_table(path: Path) -> Columns:
@@ -113,9 +54,8 @@ def read_table(path: Path) -> Columns:
     times_s = columns["t_s"]
     for line, row in rows:
         if len(row) != len(names):
-            raise FlightError(
-                f"{path}, line {line}: {len(row)} fields, the header has {len(names)}"
-            )
+            found = f"{len(row)} fields, the header has {len(names)}"
+            raise FlightError(f"{path}, line {line}: {found}")
         values = [_value(row[index], name, path, line) for name, index in wanted]
         if times_s:
             _check_step(times_s[-1], values[0], path, line)
@@ -183,10 +123,8 @@ def _wanted(names: Sequence[str], place: str) -> list[tuple[str, int]]:
     if missing:
         header = ",".join(names)
         readable = "\0" not in header and "\ufffd" not in header
-        what = (
-            f"the header has no {', no '.join(missing)}" if readable else "this is not UTF-8 text"
-        )
-        raise FlightError(f"{place}: {what}")
+        lacks = f"the header has no {', no '.join(missing)}"
+        raise FlightError(f"{place}: {lacks if readable else 'this is not UTF-8 text'}")
     return [("t_s", found.pop("t_s")), *found.items()]
 
 

@@ -18,6 +18,7 @@ _POINTS = 20
 _RUN_DOWN = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s")
 _UNSEEN = ("silence_s", "blind_s", "doubts", "mismatches")  # come without a warning
 _LEAST = 1e-9
+Rests = Mapping[str, float]  # of hold times, by row
 # While there is a load, the nearest of these is named where no trend names one.
 _BY_LOAD = (*WINDOWS_S, "heat_a", "lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct")
 
@@ -62,9 +63,7 @@ class Forewarning:
         self._nearest: str | None = None
         self._trips_in_s: dict[str, float] = {}
 
-    def update(
-        self, values: Values, drawn: Drawn, now_s: float, holding: Mapping[str, float]
-    ) -> Ahead:
+    def update(self, values: Values, drawn: Drawn, now_s: float, holding: Rests) -> Ahead:
         """Return what comes next.
 
         Args:
@@ -77,9 +76,8 @@ class Forewarning:
             self._look(values, drawn, now_s)
             self._at_s = now_s
         since_s = now_s - self._at_s
-        rows = {key: max(in_s - since_s, 0.0) for key, in_s in self._binding.items()} | dict(
-            holding
-        )
+        rows = {key: max(in_s - since_s, 0.0) for key, in_s in self._binding.items()}
+        rows |= holding
         first = min(rows, key=lambda key: rows[key], default=None)
         if first is None or rows[first] > _FAR_S:
             return Ahead((self._nearest, None), self._trips_in_s)
@@ -111,24 +109,19 @@ class Forewarning:
         self, row: Limit, value: float, values: Values, drawn: Drawn, now_s: float
     ) -> float | None:
         gap, load_a = row.trip - value, values.get("loaded_a")
-        if row.what in WINDOWS_S:
-            past = WINDOWS_S[row.what]
-            return None if load_a is None else _window_s(drawn, now_s, past, load_a, row.trip)
-        if row.what == "heat_a":
+        if row.what in (*WINDOWS_S, "heat_a"):
             if load_a is None or not load_a > row.trip:
                 return None
+            if row.what in WINDOWS_S:
+                return _window_s(drawn, now_s, WINDOWS_S[row.what], load_a, row.trip)
             ratio = (load_a**2 - value**2) / (load_a**2 - row.trip**2)
             return HEAT_TAU_S * math.log(ratio)
         per_s = -1.0 if row.what in _RUN_DOWN else self._trends[row.what].per_s
         return gap / per_s + row.hold_s if per_s != 0 and gap / per_s > 0 else None
 
 
-def _window_s(
-    drawn: Drawn, now_s: float, span_s: float, load_a: float, trip_a: float
-) -> float | None:
-    """Return when the mean of a window reaches a limit if one current goes on."""
-    if not load_a > trip_a:
-        return None
+def _window_s(drawn: Drawn, now_s: float, span_s: float, load_a: float, trip_a: float) -> float:
+    """Return when the mean of a window reaches a limit if one current, beyond it, goes on."""
     stride_s, before_a = span_s / _POINTS, drawn.since(now_s - span_s) / span_s
     ahead_s, mean_a = 0.0, before_a
     while mean_a < trip_a:  # at the end of the window the mean is the load

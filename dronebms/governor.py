@@ -27,6 +27,7 @@ _LIMP = 1.1  # of the mean power in flight, when no current is stated
 _LIMP_TAU_S, _LIMP_KNOWN_S = 120.0, 30.0
 _DESCENT_M_S = -0.5  # takes less than staying in the air
 _HEATS = math.exp(-REACT_S / HEAT_TAU_S)
+Asked = tuple[float | None, str | None]  # amperes, and what binds them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,9 @@ class Caps:
 def caps_of(limits: tuple[Limit, ...], facts: BatteryFacts) -> Caps:
     """Return what the governor keeps to, from the table that judges."""
     windows: dict[str, tuple[str, float]] = {}
-    for row in limits:
-        if (
-            row.what in (*WINDOWS_S, "heat_a")
-            and row.trip < windows.get(row.what, ("", math.inf))[1]
-        ):
-            windows[row.what] = row.limit_id, row.trip
+    for row in sorted(limits, key=lambda row: row.trip):  # the mildest tier comes first
+        if row.what in (*WINDOWS_S, "heat_a"):
+            windows.setdefault(row.what, (row.limit_id, row.trip))
     heat = windows.pop("heat_a", None)
     hot = sorted(r.trip for r in limits if r.what == "temperature_degc" and r.rising)
     warm_degc, hot_degc = (*hot, math.inf, math.inf)[:2]
@@ -149,9 +147,7 @@ class Governor:
             self._limp_a = _LIMP * self._power_w / pack_v
         return self._limp_a
 
-    def asked(
-        self, allowed: tuple[float, str], limp_a: float | None, values: Values
-    ) -> tuple[float | None, str | None]:
+    def asked(self, allowed: tuple[float, str], limp_a: float | None, values: Values) -> Asked:
         """Return (amperes that are asked for, what binds them), None while nothing is asked.
 
         Without a current that keeps the aircraft in the air nothing is asked: the least that is
@@ -169,10 +165,8 @@ class Governor:
             if target_a > _NEAR * present_a:
                 return None, None
             self._asked_a, self._plenty_s = max(present_a, target_a), 0.0
-        step_a = target_a - self._asked_a
-        step_a = max(
-            min(step_a, _UP_PER_S * self._asked_a * dt_s), -_DOWN_PER_S * self._asked_a * dt_s
-        )
+        most_a, least_a = _UP_PER_S * self._asked_a * dt_s, -_DOWN_PER_S * self._asked_a * dt_s
+        step_a = max(min(target_a - self._asked_a, most_a), least_a)
         self._asked_a = max(self._asked_a + step_a, limp_a)
         plenty = self._asked_a > _FAR * present_a
         self._plenty_s = self._plenty_s + dt_s if plenty else 0.0

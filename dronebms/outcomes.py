@@ -24,9 +24,7 @@ class Flown:
     """One flight until it landed or the pack was at its end; filled in while it is flown."""
 
     seed: int
-    outcome: str = (
-        "flying"  # when it was broken off; else "landed", or "ended": the pack in the air
-    )
+    outcome: str = "flying"  # when broken off; else "landed", or "ended": the pack in the air
     flown_s: Real = 0.0
     takeoff_s: Real | None = None
     pack_end_s: Real | None = None

@@ -63,9 +63,8 @@ class Supply:
             shares = [a / sum_a if sum_a > _LEAST_A else 1.0 / count for a in amps]
         floors_a = [r.status.limp_home_a for r in reports]
         left_s = [r.estimate.remaining_s for r in heard]
-        floor_a = (
-            None if None in floors_a else (max if self._series else sum)(filter(None, floors_a))
-        )
+        joined = max if self._series else sum
+        floor_a = None if None in floors_a else joined(filter(None, floors_a))
         asked_a, asked_by = _asked(heard, shares)
         return Whole(
             max(severity, Severity.WARNING) if missing else severity,

@@ -31,9 +31,8 @@ _MADE_BY = (
 )
 _NEXT = "COALESCE(CAST(:sequence AS BIGINT), (SELECT COALESCE(MAX(sequence), 0) + 1 FROM flight))"
 _VALUES = ", ".join(_NEXT if name == "sequence" else f":{name}" for name in _NAMES)
-_CHANGED = ", ".join(
-    f"{name} = excluded.{name}" for name in _NAMES if name not in {"flight_id", "sequence"}
-)
+_OTHERS = [name for name in _NAMES if name not in {"flight_id", "sequence"}]
+_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _OTHERS)
 # A row only grows: what a slower copy says of the same flight is not newer.
 _PUT = (
     f"INSERT INTO flight ({', '.join(_NAMES)}) VALUES ({_VALUES}) ON CONFLICT (flight_id) "  # noqa: S608 - our names
@@ -107,9 +106,8 @@ class Passports:
 def _flight(row: Row) -> Flight:
     values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
     for name in _LISTS:
-        values[name] = tuple(
-            tuple(item) if isinstance(item, list) else item for item in json.loads(values[name])
-        )
+        items = json.loads(values[name])
+        values[name] = tuple(tuple(one) if isinstance(one, list) else one for one in items)
     return Flight(**values)
 
 
@@ -157,9 +155,8 @@ class SqliteFile:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:  # busy, full, no such file
-            raise ConfigError(f"{self.name} cannot be used: {error}") from error
+        except (sqlite3.OperationalError, OSError) as error:  # busy, full, no such file
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{self.name} cannot be used: {why}") from error
         except sqlite3.DatabaseError as error:
             raise ConfigError(f"{self.name} is damaged and is left as it is: {error}") from error
-        except OSError as error:
-            raise ConfigError(f"{self.name} cannot be used: {error.strerror or error}") from error

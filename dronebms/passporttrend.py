@@ -138,9 +138,8 @@ def _changed(x: Array, bad: Array) -> int:
     if n < _LEAST_CHANGED:
         return 0
     places = range(side, n - side + 1)
-    lefts = [
-        np.append(_left_by_line(x[:k], bad[:k]), _left_by_line(x[k:], bad[k:])) for k in places
-    ]
+    lines = [(_left_by_line(x[:k], bad[:k]), _left_by_line(x[k:], bad[k:])) for k in places]
+    lefts = [np.append(*pair) for pair in lines]
     two, k = min(zip((float(left @ left) for left in lefts), places, strict=True))
     left, one = lefts[k - side], _left_by_line(x, bad)
     alike = min(max(float(left[1:] @ left[:-1]) / two, 0.0), 0.9)

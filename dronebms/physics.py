@@ -32,26 +32,21 @@ class Physics:
         """Return the snapshot without what contradicts the rest of it."""
         if snapshot.identity.serial not in (None, self._serial):
             self._serial, self._first_mah = snapshot.identity.serial, None
-        doubts = []
+        doubts: tuple[str, ...] = ()
         cells_v, mah, pct = snapshot.cells_v, snapshot.remaining_mah, snapshot.soc_pct
         wrong_sum = self._sum(snapshot)
         if wrong_sum is not None:
-            doubts.append(wrong_sum)
+            doubts += (wrong_sum,)
             cells_v = (None,) * len(cells_v)
         wrong_count = self._count(snapshot, facts)
         if wrong_count is not None:
-            doubts.append(wrong_count)
+            doubts += (wrong_count,)
             mah = pct = None
         if not doubts:
             return snapshot
         counts = replace(snapshot.counts, withheld=snapshot.counts.withheld + len(doubts))
         return replace(
-            snapshot,
-            cells_v=cells_v,
-            remaining_mah=mah,
-            soc_pct=pct,
-            counts=counts,
-            doubts=tuple(doubts),
+            snapshot, cells_v=cells_v, remaining_mah=mah, soc_pct=pct, counts=counts, doubts=doubts
         )
 
     def _sum(self, snapshot: Snapshot) -> str | None:

@@ -66,19 +66,13 @@ class Plausible:
             trouble = f"the gauge's values have stood still for {still_s:.0f} s"
             return snapshot.unknown(snapshot.t_s, trouble)
         leap_a = _LEAP_BURSTS * facts.chemistry.burst_c * capacity_ah
+        degc, cells_v = snapshot.temperature_degc, enumerate(snapshot.cells_v, start=1)
         believed = replace(
             snapshot,
             voltage_v=self._voltage(snapshot, "voltage_v", snapshot.voltage_v),
             current_a=self._value(snapshot, "current_a", snapshot.current_a, leap_a),
-            temperature_degc=self._value(
-                snapshot, "temperature_degc", snapshot.temperature_degc, _LEAP_K
-            ),
-            cells_v=tuple(
-                [
-                    self._voltage(snapshot, f"cell{number}_v", value)
-                    for number, value in enumerate(snapshot.cells_v, start=1)
-                ]
-            ),
+            temperature_degc=self._value(snapshot, "temperature_degc", degc, _LEAP_K),
+            cells_v=tuple([self._voltage(snapshot, f"cell{k}_v", v) for k, v in cells_v]),
         )
         return replace(believed, read_at_s=self._read_at_s(snapshot))
 

@@ -11,20 +11,17 @@ from typing import Literal, ParamSpec, TypeVar
 
 from smartbattery import registers as sbs
 from smartbattery.bits import (
-    BATTERY_MODE,
-    BATTERY_STATUS,
     Block,
     StatusWord,
     decode_bits,
     decode_block,
-    error_of,
 )
 from smartbattery.bq40 import DEVICE_TYPE, FIRMWARE_VERSION, OPERATION, Part, part_of, security_of
 from smartbattery.budget import Budget, budget_of
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError, IntegrityError, NackError, UnsupportedError
 from smartbattery.gauge import Gauge
-from smartbattery.registers import Register, ScaledBy
+from smartbattery.registers import BATTERY_MODE, BATTERY_STATUS, Register, ScaledBy
 from smartbattery.snapshot import UNIDENTIFIED, Snapshot
 from smartbattery.vendors import GENERIC, BlockAsk, Profile, Via, profile_named
 from smartbattery.wire import Wire
@@ -208,7 +205,7 @@ def _date(raw: int) -> str | None:
 
 _SPOKEN: dict[Register, Callable[[int], str | None]] = {
     sbs.MODE: "0x{:04x}".format,
-    sbs.STATUS: lambda raw: error_of(raw)[0],
+    sbs.STATUS: lambda raw: sbs.error_of(raw)[0],
     sbs.SPECIFICATION: _specification,
     sbs.MANUFACTURED: _date,
 }

@@ -7,12 +7,14 @@ a value that is unknown neither trips nor clears: silence is a row of its own.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from math import inf
+from operator import or_
 
 from dronebms.battery import BatteryFacts
 from dronebms.estimator import Estimate
 from dronebms.forewarning import Forewarning
-from dronebms.governor import Governor, allowance, caps_of
+from dronebms.governor import Asked, Governor, allowance, caps_of
 from dronebms.limits import Limit, Severity
 from dronebms.plausible import LONE_S
 from dronebms.signals import OVER, Signals, Values
@@ -162,13 +164,9 @@ class Judge:
 
     def use(self, limits: Iterable[Limit], facts: BatteryFacts) -> None:
         """Judge by another table from now on; what is tripped stays so until it clears."""
-        old, table = self._rows, tuple(limits)
-        self._rows = {
-            row.limit_id: replace(old[row.limit_id], limit=row)
-            if row.limit_id in old
-            else _Row(row)
-            for row in table
-        }
+        table = tuple(limits)
+        rows = {row.limit_id: self._rows.get(row.limit_id) or _Row(row) for row in table}
+        self._rows = {row.limit_id: replace(rows[row.limit_id], limit=row) for row in table}
         by_what: dict[str, list[_Row]] = {}
         for row in self._rows.values():
             by_what.setdefault(row.limit.what, []).append(row)
@@ -207,9 +205,7 @@ class Judge:
         busy = [row for group in self._groups if group.busy for row in group.rows]
         active = [row.limit for row in busy if row.active]
         active.sort(key=lambda limit: -limit.severity)
-        bits = 0
-        for limit in active:
-            bits |= limit.fault_bits
+        bits = reduce(or_, (limit.fault_bits for limit in active), 0)
         holding = {row.limit.limit_id: row.rest_s(now_s) for row in busy if not row.active}
         ahead = self._forewarning.update(values, signals.drawn, now_s, holding)
         next_id, next_s = (active[0].limit_id, 0.0) if active else ahead.first
@@ -223,16 +219,14 @@ class Judge:
         alone = self.whole is None or not self.whole.missing
         return self._governor.limp_home_a(self._signals.facts, values, vehicle, learns=alone)
 
-    def _govern(
-        self, values: Values, estimate: Estimate, limp_a: float | None, now_s: float
-    ) -> tuple[float | None, str | None]:
+    def _govern(self, values: Values, known: Estimate, limp_a: float | None, now_s: float) -> Asked:
         signals, whole = self._signals, self.whole
-        load_a, given_a = values.get("loaded_a"), estimate.max_discharge_a
+        load_a, given_a = values.get("loaded_a"), known.max_discharge_a
         if whole is not None and whole.limp_home_a and whole.current_a and load_a:
             limp_a = whole.limp_home_a * load_a / whole.current_a  # whatever share it carries now
         if limp_a is not None and given_a is not None and load_a is not None:
             values["limp_margin_a"] = given_a - limp_a if load_a > 0.0 else OVER
-        allowed = allowance(self._caps, signals.drawn, values, estimate, now_s)
+        allowed = allowance(self._caps, signals.drawn, values, known, now_s)
         return self._governor.asked(allowed, limp_a, values)
 
 

@@ -48,9 +48,8 @@ def reports(
     """
     if is_recording(path):
         if options != NO_OPTIONS:
-            raise ConfigError(
-                f"{path} is a recording and knows its pack: options on it are for flights"
-            )
+            why = "is a recording and knows its pack: options on it are for flights"
+            raise ConfigError(f"{path} {why}")
         yield from _recorded(path, progress, tell, packs)
         return
     flight = read(path, options)
@@ -91,9 +90,8 @@ def _recorded(
                     monitor.use(rules)
         elif isinstance(record, Poll):
             if not 0 <= record.index < len(gauges):
-                raise RecordingError(
-                    f"{path}: battery {record.index + 1} is not one of those in it"
-                )
+                number = record.index + 1
+                raise RecordingError(f"{path}: battery {number} is not one of those in it")
             gauges[record.index].play(record.t_s, record.transfers)
         else:
             yield from supply.step(record.t_s, record.vehicle)
@@ -161,9 +159,7 @@ class Summary:
             + ("" if self.lowest_v is None else f", weakest cell down to {self.lowest_v:.2f} V")
             + ("" if self.hottest_degc is None else f", up to {self.hottest_degc:.0f} degC")
         )
-        lines += [
-            f"{clock_text(event.t_s)} {event.severity.label}: {event.text}" for event in self.events
-        ]
+        lines += [f"{clock_text(e.t_s)} {e.severity.label}: {e.text}" for e in self.events]
         lines.append(self.hindsight())
         return lines
 

@@ -24,6 +24,7 @@ from dronebms.protection import Severity
 from dronebms.replay import Summary
 
 TEMPLATES = files("dronebms") / "templates"
+Plots = Sequence[tuple[str, str]]  # what each shows in words, an SVG element
 _COLUMNS = {path: attrgetter(path) for path in COLUMNS}
 
 
@@ -78,16 +79,12 @@ def tracks(reports: Iterable[Report]) -> list[Track]:
     return [found[index] for index in sorted(found)]
 
 
-def page(
-    name: str,
-    flown: Iterable[tuple[Track, Sequence[tuple[str, str]]]],
-    missing: Iterable[str] = (),
-) -> str:
+def page(name: str, flown: Iterable[tuple[Track, Plots]], missing: Iterable[str] = ()) -> str:
     """Return one page of HTML that needs nothing else.
 
     Args:
         name: of the flight.
-        flown: each battery with its plots, (what it shows in words, an SVG element).
+        flown: each battery with its plots.
         missing: a sentence for each part of the flight that could not be read.
     """
     batteries = "".join(_battery(track, plots) for track, plots in flown)
@@ -96,11 +93,9 @@ def page(
     return _filled("report.html", name=_safe(name), **told)
 
 
-def _battery(track: Track, plots: Sequence[tuple[str, str]]) -> str:
-    figures = (
-        f'<figure role="img" aria-label="{_safe(said)}">{element}</figure>'
-        for said, element in plots
-    )
+def _battery(track: Track, plots: Plots) -> str:
+    form = '<figure role="img" aria-label="{}">{}</figure>'
+    figures = (form.format(_safe(said), element) for said, element in plots)
     verdict = "unknown: nothing was heard to judge by"
     if track.worst is not None:
         limits = ", ".join(map(say.words, track.tripped)) or "no limit was tripped"

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from rich.console import Console
 from rich.segment import Segment
@@ -75,7 +76,7 @@ class Screen:
         self._alarms = 0  # since the pause
         self._held: _Held | None = None
         self._page = ""
-        self._drawn_s: float | None = None
+        self._drawn_s = -inf
         self._shown: list[list[Segment]] = []
         self._canvas: Canvas | None = None
         self._pictures = 0
@@ -104,15 +105,13 @@ class Screen:
         """
         self._reports[report.index] = report
         name = f"battery {report.index + 1}: " if len(self._reports) > 1 else ""
-        self._events.extend(
-            replace(event, text=name + event.text) for event in report.status.events
-        )
-        self._alarms += sum(event.tripped for event in report.status.events)
-        if self._plain:
-            for event in report.status.events:
+        for event in report.status.events:
+            self._events.append(replace(event, text=name + event.text))
+            self._alarms += event.tripped
+            if self._plain:
                 self._say(report, event_sentence(event))
         now_s = self._clock.now_s()
-        due = self._drawn_s is None or now_s - self._drawn_s >= self._interval_s
+        due = now_s - self._drawn_s >= self._interval_s
         if self._plain:
             if due:
                 self._drawn_s = now_s

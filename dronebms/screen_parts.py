@@ -119,11 +119,9 @@ def time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     third = "" if facts.cutoff_cell_v is not None else "(the usual end, as none is given)"
     if not big:
         return [Text(" ") + first, Text(f" {second} {third}")]
-    drawn = glyphs.big(
-        "--:--" if estimate.remaining_s is None else say.duration(estimate.remaining_s)
-    )
-    said = (first, Text(second), Text(third))
-    rows = zip(drawn, said, strict=True)
+    left_s = estimate.remaining_s
+    drawn = glyphs.big("--:--" if left_s is None else say.duration(left_s))
+    rows = zip(drawn, (first, Text(second), Text(third)), strict=True)
     return [Text.assemble((f" {row}   ", _VALUE), text) for row, text in rows]
 
 
@@ -141,9 +139,7 @@ class _Reading:
 def reading_lines(report: Report, frame: Frame) -> list[Text]:
     """Return charge, amps against their limit, volts and heat, each with its age."""
     snapshot, estimate, glyphs = report.snapshot, report.estimate, frame.glyphs
-    soc_pct, current_a, milliohm = estimate.soc_pct, snapshot.current_a, None
-    if estimate.resistance_ohm is not None:
-        milliohm = estimate.resistance_ohm * _MILLI
+    soc_pct, current_a, ohm = estimate.soc_pct, snapshot.current_a, estimate.resistance_ohm
     limit_a, limit_name = say.binding_allowance(report)
     share = None
     if current_a is not None and limit_a is not None:
@@ -153,7 +149,7 @@ def reading_lines(report: Report, frame: Frame) -> list[Text]:
     form = "over" if share is not None and share > 1 else "of"
     limit = _note(f"{form} {{:.0f}} A {limit_name}", limit_a) or "limit not known"
     used = _note("{:.0f} mAh used", estimate.used_mah)
-    inner = _note(f"resistance {{:.0f}} {glyphs.ohms}", milliohm)
+    inner = _note(f"resistance {{:.0f}} {glyphs.ohms}", None if ohm is None else ohm * _MILLI)
     degc = snapshot.temperature_degc
     readings = (
         _Reading("charge", soc_pct, "%", 0, None, charge, health),

@@ -38,9 +38,7 @@ class Canvas:
 class View:
     """How somebody looks at the batteries."""
 
-    link: str | None = (
-        None  # the way to the flight controller, as its URL; None is no link, "" not known
-    )
+    link: str | None = None  # URL of the flight controller's; None is no link, "" not known
     clock: str = ""  # at the right of the first line, with what else stands there
     page: str = ""  # one of PAGES
     is_loud: bool = False  # the clock says something that must not be overlooked
@@ -77,9 +75,8 @@ def expired(report: Report, now_s: float) -> Report:
     """Return a report as it stands now: of one that is old, nothing is known any more."""
     if now_s - report.t_s <= SILENT_S:
         return report
-    return replace(
-        report, snapshot=report.snapshot.at(now_s), estimate=Estimate(now_s), status=Status(now_s)
-    )
+    old = report.snapshot.at(now_s)
+    return replace(report, snapshot=old, estimate=Estimate(now_s), status=Status(now_s))
 
 
 def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:

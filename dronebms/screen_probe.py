@@ -36,9 +36,8 @@ def _title(probe: Probe, bus: str) -> str:
     pack = " ".join(filter(None, (identity.manufacturer, identity.device)))
     sealed = "" if probe.security is None else f", {probe.security}"
     cells = "cells unknown" if identity.cells is None else f"{identity.cells} cells"
-    return (
-        f"{bus} address 0x{probe.address:02x}: {probe.gauge}{sealed}; {pack or 'no name'}, {cells}"
-    )
+    place = f"{bus} address 0x{probe.address:02x}"
+    return f"{place}: {probe.gauge}{sealed}; {pack or 'no name'}, {cells}"
 
 
 def _registers(rows: Sequence[Reading]) -> Table:

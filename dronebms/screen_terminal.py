@@ -21,6 +21,7 @@ from rich.console import Console
 REDRAW = "\f"  # Ctrl-L: what stands on the screen may not be what was drawn there
 _ESCAPE = "\x1b"
 _PIECE = 64  # bytes that are read at once
+_Handler = Callable[[int, FrameType | None], None]
 
 
 class Terminal:
@@ -104,9 +105,7 @@ def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
 
 
-def _handle(
-    stack: ExitStack, number: int, handler: Callable[[int, FrameType | None], None]
-) -> None:
+def _handle(stack: ExitStack, number: int, handler: _Handler) -> None:
     """Handle a signal that nobody else handles or ignores, until the stack is closed."""
     if signal.getsignal(number) is signal.SIG_DFL:
         stack.callback(signal.signal, number, signal.signal(number, handler))

@@ -29,10 +29,10 @@ from smartbattery.recording import Transfer
 
 HANDS_ON = "BMS_ACT"
 _log = logging.getLogger(__name__)
-More = Callable[[Config, ExitStack, Clock], list[Sink]]  # makes what the command line may load
+More = Sequence[Callable[[Config, ExitStack, Clock], list[Sink]]]  # what the command line may load
 
 
-def serve(path: Path, stack: ExitStack, more: Sequence[More] = ()) -> None:
+def serve(path: Path, stack: ExitStack, more: More = ()) -> None:
     """Run the service of a configuration file until it is told to stop; SIGHUP reads it again.
 
     Raises:
@@ -79,9 +79,7 @@ class Service:
         LinkError: a link URL that means nothing.
     """
 
-    def __init__(
-        self, config: Config, stack: ExitStack, clock: Clock, more: Sequence[More] = ()
-    ) -> None:
+    def __init__(self, config: Config, stack: ExitStack, clock: Clock, more: More = ()) -> None:
         lock_packs(config, stack)
         self._config, self._stack, self._clock = config, stack, clock
         self._bridge = bridge_of(config, stack)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from dronebms.battery import BatteryFacts
 from dronebms.chemistry import Chemistry, chemistry_of
 from dronebms.errors import ConfigError, FlightError
-from dronebms.flighttable import MAX_CELLS
+from dronebms.flightrows import MAX_CELLS
 from smartbattery.registers import CELLS, FULL
 
 
@@ -30,14 +30,7 @@ class FlightOptions:
 
 
 NO_OPTIONS = FlightOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """One thing told, and by whom."""
-
-    value: object
-    place: str
+_Told = Mapping[str, tuple[object, str]]  # by key: the value, and who has told it
 
 
 def read_facts(
@@ -53,11 +46,11 @@ def read_facts(
     Raises:
         FlightError: sidecar or options cannot be used, or nobody names cells and chemistry.
     """
-    told = {key: _Word(value, f"{flight}, its {key}") for key, value in logged.items()}
-    told |= {key: _Word(value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
+    told = {key: (value, f"{flight}, its {key}") for key, value in logged.items()}
+    told |= {key: (value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
     for key, value in asdict(options).items():
         if value is not None:
-            told[key] = _Word(value, f"{flight}, option --{key.replace('_', '-')}")
+            told[key] = value, f"{flight}, option --{key.replace('_', '-')}"
     needed = [key for key in ("cells", "chemistry") if key not in told]
     if needed:
         keys, flags = " and ".join(needed), " and ".join(f"--{key}" for key in needed)
@@ -81,9 +74,8 @@ def _read(path: Path) -> dict[str, object]:
     except OSError as error:
         raise FlightError(f"{path} cannot be read: {error.strerror or error}") from error
     except json.JSONDecodeError as error:
-        raise FlightError(
-            f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
-        ) from error
+        place = f"{path}, line {error.lineno}, column {error.colno}"
+        raise FlightError(f"{place}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8; an absurd number; nested too deep
         raise FlightError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
@@ -91,39 +83,37 @@ def _read(path: Path) -> dict[str, object]:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def _refusal(word: _Word, expected: str) -> FlightError:
-    return FlightError(f"{word.place}: {reprlib.repr(word.value)} is not {expected}")
+def _refusal(told: _Told, key: str, expected: str) -> FlightError:
+    value, place = told[key]
+    return FlightError(f"{place}: {reprlib.repr(value)} is not {expected}")
 
 
-def _number(told: Mapping[str, _Word], key: str, low: float, high: float) -> float | None:
-    word = told.get(key)
-    if word is None:
+def _number(told: _Told, key: str, low: float, high: float) -> float | None:
+    if key not in told:
         return None
-    value = word.value
+    value = told[key][0]
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise _refusal(word, f"a number from {low:g} to {high:g}")
+        raise _refusal(told, key, f"a number from {low:g} to {high:g}")
     return float(value)
 
 
-def _cells(told: Mapping[str, _Word]) -> int:
+def _cells(told: _Told) -> int:
     cells = _number(told, "cells", 1, MAX_CELLS)
     if cells is None or not cells.is_integer():
-        raise _refusal(told["cells"], "a whole number")
+        raise _refusal(told, "cells", "a whole number")
     return int(cells)
 
 
-def _text(told: Mapping[str, _Word], key: str) -> str | None:
-    word = told.get(key)
-    if word is None:
-        return None
-    if not isinstance(word.value, str) or not word.value.strip():
-        raise _refusal(word, "a text")
-    return word.value
+def _text(told: _Told, key: str) -> str | None:
+    value = told[key][0] if key in told else None
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise _refusal(told, key, "a text")
+    return value
 
 
-def _chemistry(told: Mapping[str, _Word]) -> Chemistry:
+def _chemistry(told: _Told) -> Chemistry:
     name = _text(told, "chemistry") or ""
     try:
         return chemistry_of(name)
     except ConfigError as error:
-        raise FlightError(f"{told['chemistry'].place}: {error}") from error
+        raise FlightError(f"{told['chemistry'][1]}: {error}") from error

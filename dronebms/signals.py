@@ -112,9 +112,8 @@ class Signals:
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
         if estimate.remaining_s is not None and estimate.home_s is not None:
             values["home_left_s"] = estimate.remaining_s - estimate.home_s
-        if (
-            self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0
-        ):  # that is over, not foreseen
+        # A time left of 0 is over, not foreseen.
+        if self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0:
             values |= dict.fromkeys(_FORESEEN)
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.facts.cells or len(snapshot.cells_v)
@@ -158,9 +157,8 @@ class Signals:
         known = len(readings) - readings.count(None)
         self._known = max(self._known, known)
         values["blind_s"] = self._lasting("blind", now_s, lasts=heard and known < self._known)
-        status_raw = snapshot.status_raw
-        values["stop_alarm"] = None if status_raw is None else float(bool(status_raw & _STOP))
-        values["hot_alarm"] = None if status_raw is None else float(bool(status_raw & _HOT))
+        values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
+        values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
         values["alerts"] = _count(snapshot.alert_raw, ~_TIMER_BITS)
         values["tripped"] = _count(snapshot.safety_raw, ~_CHARGE_BITS)
         values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)

@@ -10,7 +10,6 @@ simulation/battery_simulator, whose battery has no current; mavlink_bridge/follo
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from statistics import fmean
 
 from dronebms.app import SimOptions, recorder_of, source_of, ticks
@@ -22,14 +21,12 @@ from dronebms.vehicle import VehicleState
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.follow import FollowedVehicle
 from mavlink_bridge.link import open_link
-from mavlink_bridge.stacks import ARDUPILOT, PX4
+from mavlink_bridge.stacks import ARDUPILOT, HOVER_THROTTLE, NEEDS, VOLTAGE
 from sim.faults import parse_fault
 from sim.flight import Flight
 from sim.scenario import Scenario, load_scenario
 from sim.world import STEP_S, Stream, World, generator, open_wire
 
-VOLTAGE = "SIM_BATT_VOLTAGE"
-_HOVER = "MPC_THR_HOVER"
 FOUND_S = 30.0  # of the wall's time
 _SET_PERIOD_S = 0.25
 _SET_LEAST_V = 0.01
@@ -37,39 +34,6 @@ _FITS_FRAC = 0.25  # an empty pack and a full one of the same cells are as far a
 _POWER_OF_THRUST = 1.5  # momentum theory: a rotor's power in hover over its thrust
 _SCRIPTED = 29.0  # BATT_MONITOR of a battery that a script tells, with what we report
 _CLOSE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Needed:
-    """A parameter that the vehicle must have; `value` None is any.
-
-    A name that begins with _ is one of the battery that is followed.
-    """
-
-    name: str
-    value: float | None
-    why: str
-
-
-_SIMULATED = "it is not a simulated one"
-_MEASURES = "or the vehicle does not measure what its simulation draws"
-# fmt: off
-NEEDS = {
-    ARDUPILOT.name: (
-        Needed(VOLTAGE,        None, _SIMULATED),
-        Needed("_MONITOR",      4.0, f"{_MEASURES} (restart it after a change)"),
-        Needed("_VOLT_PIN",    13.0, _MEASURES),
-        Needed("_CURR_PIN",    12.0, _MEASURES),
-        Needed("_VOLT_MULT",   10.1, _MEASURES),
-        Needed("_AMP_PERVLT",  17.0, _MEASURES),
-    ),
-    PX4.name: (
-        Needed("SIM_BAT_DRAIN", None, _SIMULATED),
-        Needed("BAT1_SOURCE",    1.0, "or PX4 mixes its own simulated battery into our reports"),
-        Needed(_HOVER,          None, "its load is reckoned from that"),
-    ),
-}
-# fmt: on
 
 
 class FollowedFlight:
@@ -175,7 +139,7 @@ class Sitl:
         problems = unmet(vehicle)
         if problems:
             raise ConfigError("\n".join(problems))
-        self._flight.hover_frac = vehicle.parameters.values.get(_HOVER)
+        self._flight.hover_frac = vehicle.parameters.values.get(HOVER_THROTTLE)
         if not vehicle.until(lambda: self._flight.told_w() is not None, FOUND_S):
             raise ConfigError(f"the vehicle did not say within {FOUND_S:g} s what it draws")
 

@@ -90,15 +90,9 @@ def figures(report: Report) -> str:
     if estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
         low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
         left += f" ({low}-{high})"
-    return "  ".join(
-        (
-            number(snapshot.voltage_v, "V", 2),
-            number(snapshot.current_a, "A", 1),
-            f"{number(None if weakest is None else weakest[1], 'V', 2)} cell {cell}",
-            number(estimate.soc_pct, "%"),
-            left,
-        )
-    )
+    pack = f"{number(snapshot.voltage_v, 'V', 2)}  {number(snapshot.current_a, 'A', 1)}"
+    lowest = f"{number(None if weakest is None else weakest[1], 'V', 2)} cell {cell}"
+    return f"{pack}  {lowest}  {number(estimate.soc_pct, '%')}  {left}"
 
 
 def is_judged(report: Report) -> bool:

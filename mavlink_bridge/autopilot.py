@@ -83,9 +83,8 @@ class Autopilot:
         heartbeat = self._fresh("HEARTBEAT", now_s)
         position = self._fresh("GLOBAL_POSITION_INT", now_s)
         lat_deg, lon_deg, alt_m = _place(position, "lat", "lon", "alt")
-        ground_speed_m_s, climb_m_s = _speeds(
-            None if lat_deg is None else position, self._fresh("VFR_HUD", now_s)
-        )
+        hud = self._fresh("VFR_HUD", now_s)
+        ground_speed_m_s, climb_m_s = _speeds(None if lat_deg is None else position, hud)
         wind_m_s, wind_from_deg = _wind(self._fresh("WIND_COV", now_s))
         home_lat_deg, home_lon_deg, home_alt_m = _place(
             self._fresh("HOME_POSITION", now_s), "latitude", "longitude", "altitude"
@@ -131,9 +130,8 @@ class Autopilot:
 
 
 def _is_autopilot(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
-    return (
-        heartbeat.autopilot != mavlink.MAV_AUTOPILOT_INVALID and heartbeat.type not in _NO_VEHICLES
-    )
+    flies = heartbeat.autopilot != mavlink.MAV_AUTOPILOT_INVALID
+    return flies and heartbeat.type not in _NO_VEHICLES
 
 
 def _armed(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
@@ -168,8 +166,13 @@ def _wind(message: mavlink.MAVLink_message | None) -> tuple[float | None, float 
     """Return (m/s, degrees that it blows from) of WIND_COV, which says where it blows to."""
     if message is None or not math.isfinite(message.wind_x + message.wind_y):
         return None, None
-    from_deg = math.degrees(math.atan2(-message.wind_y, -message.wind_x))
-    return math.hypot(message.wind_x, message.wind_y), from_deg % _FULL_CIRCLE_DEG
+    return wind_of(message.wind_x, message.wind_y)
+
+
+def wind_of(north_m_s: float, east_m_s: float) -> tuple[float, float]:
+    """Return (m/s, degrees that it blows from) of a wind by where it goes to."""
+    from_deg = math.degrees(math.atan2(-east_m_s, -north_m_s))
+    return math.hypot(north_m_s, east_m_s), from_deg % _FULL_CIRCLE_DEG
 
 
 def _finite(value: float) -> float | None:

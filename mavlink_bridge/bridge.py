@@ -165,9 +165,8 @@ class Bridge:
             self._batteries[report.index] = battery
         if battery.streams.due(_HEARTBEAT, now_s):
             self._send(report.index, encode.heartbeat(), now_s)
-        first_id = self.first_id.of(
-            self.vehicle, self._autopilot, int(self.answers.values["BMS_ID"]), now_s
-        )
+        told_id = int(self.answers.values["BMS_ID"])
+        first_id = self.first_id.of(self.vehicle, self._autopilot, told_id, now_s)
         self._send_status(report, battery, first_id)
         if self._autopilot.last_armed is not True:
             self._arming.judge(report, battery.withheld)

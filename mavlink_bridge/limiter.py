@@ -120,14 +120,15 @@ class Limiter:
 
 
 def _limits(wanted: Sequence[Wanted], autopilot: int | None) -> dict[str, float]:
-    """Return what each parameter may be at most: the least that any battery asks for."""
-    values: dict[str, float] = {}
-    for row in LIMITS:
-        for one in wanted if row.autopilot == autopilot else ():
-            asked = {"max_a": one.max_a, "speed_m_s": one.action.speed_m_s}.get(
-                row.by, one.action.climb_m_s
-            )
-            if asked is not None and asked > 0:
-                value = asked if row.value is None else row.value
-                values[row.name] = min(value, values.get(row.name, value))
-    return values
+    """Return what each parameter may be at most."""
+    return {
+        row.name: asked if row.value is None else row.value
+        for row in LIMITS
+        if row.autopilot == autopilot and (asked := least(wanted, row.by)) is not None
+    }
+
+
+def least(wanted: Sequence[Wanted], by: str) -> float | None:
+    """Return the least above 0 that any battery asks for: of `max_a`, or a speed of its action."""
+    asked = [one.max_a if by == "max_a" else getattr(one.action, by) for one in wanted]
+    return min((value for value in asked if value is not None and value > 0), default=None)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict
-from math import atan2, degrees, hypot, isfinite, nan
+from math import hypot, isfinite, nan
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,9 +23,10 @@ from pyulog.exceptions import ULogException
 
 from dronebms.errors import FlightError
 from dronebms.flightlog import Flight, read_flight
-from dronebms.flighttable import MAX_CELLS, VEHICLE_COLUMNS, check_cells
+from dronebms.flightrows import MAX_CELLS, VEHICLE_COLUMNS
+from dronebms.flighttable import check_cells
 from dronebms.sidecar import FlightOptions, read_facts
-from mavlink_bridge.autopilot import Autopilot
+from mavlink_bridge.autopilot import Autopilot, wind_of
 
 Event: TypeAlias = tuple[float, dict[str, float]]  # when, values by column
 Row: TypeAlias = dict[str, Any]
@@ -40,7 +41,6 @@ _HOME = 1  # ORGN.Type
 _ABSENT_MV = (0, 65_535)
 _CELL_MV = 5000  # more is no cell
 _HUNDREDTH = 0.01
-_CIRCLE_DEG = 360.0
 _NO_TEMPERATURE = 32_767
 _STAMP = struct.Struct(">Q")  # microseconds before each frame
 _V2 = 0xFD
@@ -128,8 +128,7 @@ def _wind(north_m_s: float, east_m_s: float) -> dict[str, float]:
     """Return the wind by where it goes to; exactly none is one that is not estimated."""
     if north_m_s == 0 == east_m_s:
         return {}
-    from_deg = degrees(atan2(-east_m_s, -north_m_s)) % _CIRCLE_DEG
-    return {"wind_m_s": hypot(north_m_s, east_m_s), "wind_from_deg": from_deg}
+    return dict(zip(("wind_m_s", "wind_from_deg"), wind_of(north_m_s, east_m_s), strict=True))
 
 
 # ---------------------------------------------------------------------- ArduPilot

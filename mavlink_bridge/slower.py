@@ -21,6 +21,7 @@ from dronebms.vehicle import VehicleState
 from mavlink_bridge.asks import command
 from mavlink_bridge.autopilot import Autopilot
 from mavlink_bridge.kept import Kept
+from mavlink_bridge.limiter import least
 from mavlink_bridge.parameters import Parameters
 from mavlink_bridge.stacks import ARDUPILOT_ID, SPEED_MODES, SPEEDS, SpeedRow
 
@@ -85,7 +86,10 @@ class Slower:
             now_s: the caller's time.
         """
         self._kept.follow(autopilot)
-        limits = _least(wanted) if autopilot.kind == ARDUPILOT_ID else {}
+        limits = {}
+        for row in SPEEDS if autopilot.kind == ARDUPILOT_ID else ():
+            if (speed_m_s := least(wanted, row.by)) is not None:
+                limits[row.by] = speed_m_s
         rows = [row for row in SPEEDS if row.by in limits or row.by in self._kept.values]
         if vehicle.mode is None or not rows:
             return []
@@ -141,14 +145,3 @@ class Slower:
         if not known and not self._parameters.waiting() & row.names.keys():
             self._parameters.read(*row.names)
         return known[0] if known else None
-
-
-def _least(wanted: Sequence[Wanted]) -> dict[str, float]:
-    """Return how fast the vehicle may be: the least that any battery asks for."""
-    values: dict[str, float] = {}
-    for row in SPEEDS:
-        asked = [getattr(one.action, row.by) for one in wanted]
-        known = [speed_m_s for speed_m_s in asked if speed_m_s is not None]
-        if known:
-            values[row.by] = min(known)
-    return values

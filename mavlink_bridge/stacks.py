@@ -202,3 +202,38 @@ WISHES = (
     Wish(PX4_ID, "COM_ARM_AUTH_MET",       0, 0, 0, "it is asked and armed in one step"),
 )
 # fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """A parameter that a simulated vehicle must have to be followed; `value` None is any.
+
+    A name that begins with _ is one of the battery that is followed.
+    """
+
+    name: str
+    value: float | None
+    why: str
+
+
+VOLTAGE = "SIM_BATT_VOLTAGE"
+HOVER_THROTTLE = "MPC_THR_HOVER"
+_SIMULATED = "it is not a simulated one"
+_MEASURES = "or the vehicle does not measure what its simulation draws"
+# fmt: off
+NEEDS = {
+    ARDUPILOT.name: (
+        Needed(VOLTAGE,        None, _SIMULATED),
+        Needed("_MONITOR",      4.0, f"{_MEASURES} (restart it after a change)"),
+        Needed("_VOLT_PIN",    13.0, _MEASURES),
+        Needed("_CURR_PIN",    12.0, _MEASURES),
+        Needed("_VOLT_MULT",   10.1, _MEASURES),
+        Needed("_AMP_PERVLT",  17.0, _MEASURES),
+    ),
+    PX4.name: (
+        Needed("SIM_BAT_DRAIN", None, _SIMULATED),
+        Needed("BAT1_SOURCE",    1.0, "or PX4 mixes its own simulated battery into our reports"),
+        Needed(HOVER_THROTTLE,  None, "its load is reckoned from that"),
+    ),
+}
+# fmt: on

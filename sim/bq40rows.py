@@ -14,7 +14,7 @@ from enum import Enum
 from math import inf
 
 from sim.packspec import PackSpec
-from smartbattery.bits import BATTERY_STATUS
+from smartbattery.registers import BATTERY_STATUS
 
 # fmt: off
 BLOCK_ACCESS = 0x44  # ManufacturerBlockAccess

@@ -225,9 +225,8 @@ class Cells:
         change_k[..., 1:] -= between_k
         passed_as = self._passed_a * self._step_s
         lost_j = (self._lost_v_a - self._warmed_v_a) * self._step_s
-        lost_j -= (
-            (degc + rows.ZERO_DEGC_K) * self._entropy_now_v_k * passed_as
-        )  # heat without a loss
+        # Entropy is heat without a loss.
+        lost_j -= (degc + rows.ZERO_DEGC_K) * self._entropy_now_v_k * passed_as
         change_k += lost_j / self._heat_capacity_j_k + self.extra_heat_k_s * slow_s
         self.temperature_degc = degc + change_k
         self._warmed_v_a, self._passed_a = self._lost_v_a.copy(), np.zeros(1)

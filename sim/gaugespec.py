@@ -28,9 +28,7 @@ class GaugeSpec(Section):
     # BatteryMode: alarms and calls of a charger are off, as packs say that were read out.
     mode_raw: Annotated[int, Field(ge=0, le=0xFFFF)] = 0x6001
     wake_s: NotNegative = 0.0  # it stretches the clock so long when nobody asked it for 5 s
-    learned_cycles_ago: Annotated[int, Field(ge=0, le=1000)] = (
-        0  # when it last learned the full charge
-    )
+    learned_cycles_ago: Annotated[int, Field(ge=0, le=1000)] = 0  # of the full charge
     full_error_frac: Signed = 0.0  # of the full charge it believes in
     start_error_frac: Signed = 0.0  # of the charge it believes in at the start
     soc_smoothing_s: NotNegative = 0.0  # time constant by which the charge shown lags behind

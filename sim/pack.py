@@ -109,9 +109,8 @@ def flown(spec: PackSpec, pack: Pack, rest_days: float = 0.0) -> PackSpec:
     """Return the spec of a pack after a flight, and days of storage at its ambient temperature."""
     cycles = float(np.mean(np.abs(pack.drawn_ah))) / float(np.mean(pack.cells.capacity_ah))
     days = ageing_of(spec.chemistry).days_at_25_degc(rest_days, spec.ambient_degc)
-    return spec.model_copy(
-        update={"cycles": spec.cycles + cycles, "age_days": spec.age_days + days}
-    )
+    used = {"cycles": spec.cycles + cycles, "age_days": spec.age_days + days}
+    return spec.model_copy(update=used)
 
 
 def _built(spec: PackSpec, draws: FloatArray, step_s: float) -> Pack:

@@ -1,20 +1,14 @@
-"""Status words and data blocks as rows, how bytes decode by them, and the two words of plain SBS.
+"""What a row of a status word or of a data block is, and how bytes decode by it.
 
 Bytes are the data of a reply alone: no count, no echo of the command, no PEC. Whatever length
 arrives, what fits is decoded, and nothing raises.
 Units are in the field names; `_raw` is a number whose unit no source tells. Current and power are
 positive while discharging. Status words are little endian.
-Source of the SBS words: Smart Battery Data Specification 1.1, sections 5.1.4 and 5.1.21, as TI
-SLUUCH2 repeats them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-
-MODE_COMMAND = 0x03
-STATUS_COMMAND = 0x16
-_ERROR_CODE = 0x000F
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,48 +97,3 @@ def encode_block(block: Block, values: Mapping[str, float]) -> bytes:
         part = raw.to_bytes(row.size, row.order, signed=row.signed)
         data[row.offset : row.offset + row.size] = part
     return bytes(data)
-
-
-def error_of(status_raw: int) -> tuple[str, str]:
-    """Return name and sentence of the error code in a BatteryStatus word."""
-    code = status_raw & _ERROR_CODE
-    return ERRORS[code] if code < len(ERRORS) else (f"code {code}", "not documented")
-
-
-# fmt: off
-BATTERY_MODE = StatusWord(MODE_COMMAND, "BatteryMode", 2, (
-    Bit( 0, "ICC",  "The pack has its own charge controller."),
-    Bit( 1, "PBS",  "The pack can be the main or the second one of a system."),
-    Bit( 7, "CF",   "The gauge asks for a full cycle to learn the pack's capacity again."),
-    Bit( 8, "CC",   "The pack's own charge controller is on."),
-    Bit( 9, "PB",   "The pack is the main one of the system."),
-    Bit(13, "AM",   "The gauge sends no alarms by itself."),
-    Bit(14, "CHGM", "The gauge tells the charger nothing by itself."),
-    Bit(15, "CAPM", "Capacities are in 10 mWh, not in mAh."),
-), "SBS 1.1 section 5.1.4")
-
-BATTERY_STATUS = StatusWord(STATUS_COMMAND, "BatteryStatus", 2, (
-    Bit( 4, "FD",   "The pack is empty."),
-    Bit( 5, "FC",   "The pack is full."),
-    Bit( 6, "DSG",  "The pack is discharging or at rest."),
-    Bit( 7, "INIT", "The gauge is ready; its values can be used."),
-    Bit( 8, "RTA",  "The time left is below the alarm that was set."),
-    Bit( 9, "RCA",  "The charge left is below the alarm that was set."),
-    Bit(11, "TDA",  "Stop discharging now."),
-    Bit(12, "OTA",  "The pack is too hot."),
-    Bit(14, "TCA",  "Stop charging now."),
-    Bit(15, "OCA",  "The pack is charged beyond full."),
-), "SBS 1.1 section 5.1.21", _ERROR_CODE)
-
-ERRORS = (  # by the code in BatteryStatus
-    ("OK",                  "The last command was carried out."),
-    ("Busy",                "The gauge had no time for the last command."),
-    ("ReservedCommand",     "The last command is reserved."),
-    ("UnsupportedCommand",  "The gauge does not know the last command."),
-    ("AccessDenied",        "The gauge is sealed against the last command."),
-    ("Overflow/Underflow",  "The last command had a value out of range."),
-    ("BadSize",             "The last command had a wrong number of bytes."),
-    ("UnknownError",        "The last command failed, the gauge does not know why."),
-    ("Incomplete",          "The last command was not finished."),
-)
-# fmt: on

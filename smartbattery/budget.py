@@ -55,7 +55,6 @@ def budget_of(profile: Profile, cells: int, *, has_pec: bool) -> Budget:
     poll_s = sum(ask_s(ask, has_pec=has_pec) for ask in profile.fast(cells))
     slow_s = sum(ask_s(ask, has_pec=has_pec) for ask in slow)
     # At this pace each poll also asks one of the slow ones, and now and then who it is.
-    share_frac = (poll_s + slow_s / len(slow)) * POLLS_HZ + ask_s(
-        SERIAL, has_pec=has_pec
-    ) / SERIAL_S
+    who_s = ask_s(SERIAL, has_pec=has_pec)
+    share_frac = (poll_s + slow_s / len(slow)) * POLLS_HZ + who_s / SERIAL_S
     return Budget(poll_s, poll_s + slow_s, share_frac)

@@ -12,10 +12,13 @@ kernel's sbs-battery driver; TI SLUUA43 (BQ40Z50), chapter 12.
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from smartbattery.bits import Bit, StatusWord
+
 ADDRESS = 0x0B
 MAX_BLOCK = 32
 PEC_VERSION = 3  # of SpecificationInfo
 _MONTHS = 12
+_ERROR_CODE = 0x000F
 _TEN = (1.0, 10.0, 100.0, 1000.0)
 _ENDS = (0x7FFF, 0x8000)  # of a signed word: the value is there, or beyond
 
@@ -168,3 +171,48 @@ def date_of(date_raw: int) -> tuple[int, int, int] | None:
     """Return (year, month, day) of a ManufactureDate word, None when it was never programmed."""
     year, month, day = 1980 + (date_raw >> 9), date_raw >> 5 & 0xF, date_raw & 0x1F
     return (year, month, day) if 1 <= month <= _MONTHS and day >= 1 else None
+
+
+# fmt: off
+BATTERY_MODE = StatusWord(MODE.command, "BatteryMode", 2, (
+    Bit( 0, "ICC",  "The pack has its own charge controller."),
+    Bit( 1, "PBS",  "The pack can be the main or the second one of a system."),
+    Bit( 7, "CF",   "The gauge asks for a full cycle to learn the pack's capacity again."),
+    Bit( 8, "CC",   "The pack's own charge controller is on."),
+    Bit( 9, "PB",   "The pack is the main one of the system."),
+    Bit(13, "AM",   "The gauge sends no alarms by itself."),
+    Bit(14, "CHGM", "The gauge tells the charger nothing by itself."),
+    Bit(15, "CAPM", "Capacities are in 10 mWh, not in mAh."),
+), "SBS 1.1 section 5.1.4")
+
+BATTERY_STATUS = StatusWord(STATUS.command, "BatteryStatus", 2, (
+    Bit( 4, "FD",   "The pack is empty."),
+    Bit( 5, "FC",   "The pack is full."),
+    Bit( 6, "DSG",  "The pack is discharging or at rest."),
+    Bit( 7, "INIT", "The gauge is ready; its values can be used."),
+    Bit( 8, "RTA",  "The time left is below the alarm that was set."),
+    Bit( 9, "RCA",  "The charge left is below the alarm that was set."),
+    Bit(11, "TDA",  "Stop discharging now."),
+    Bit(12, "OTA",  "The pack is too hot."),
+    Bit(14, "TCA",  "Stop charging now."),
+    Bit(15, "OCA",  "The pack is charged beyond full."),
+), "SBS 1.1 section 5.1.21", _ERROR_CODE)
+
+ERRORS = (  # by the code in BatteryStatus
+    ("OK",                  "The last command was carried out."),
+    ("Busy",                "The gauge had no time for the last command."),
+    ("ReservedCommand",     "The last command is reserved."),
+    ("UnsupportedCommand",  "The gauge does not know the last command."),
+    ("AccessDenied",        "The gauge is sealed against the last command."),
+    ("Overflow/Underflow",  "The last command had a value out of range."),
+    ("BadSize",             "The last command had a wrong number of bytes."),
+    ("UnknownError",        "The last command failed, the gauge does not know why."),
+    ("Incomplete",          "The last command was not finished."),
+)
+# fmt: on
+
+
+def error_of(status_raw: int) -> tuple[str, str]:
+    """Return name and sentence of the error code in a BatteryStatus word."""
+    code = status_raw & _ERROR_CODE
+    return ERRORS[code] if code < len(ERRORS) else (f"code {code}", "not documented")

@@ -84,11 +84,10 @@ class Snapshot:
 
         For a reader that is not the poller: a stuck bus must not freeze values.
         """
-        if now_s - self.t_s <= HOLDS_S:
+        old_s = now_s - self.t_s
+        if old_s <= HOLDS_S:
             return self if now_s == self.t_s else replace(self, t_s=now_s)
-        return self.unknown(
-            now_s, self.trouble or f"the bus has been stuck for {now_s - self.t_s:.0f} s"
-        )
+        return self.unknown(now_s, self.trouble or f"the bus has been stuck for {old_s:.0f} s")
 
     def unknown(self, now_s: float, trouble: str) -> "Snapshot":
         """Return a look at the same pack of which nothing is known, and why."""

@@ -44,6 +44,7 @@ TABLES = (
     "dronebms/options.py",
     "dronebms/fleet/metric_rows.py",
     "dronebms/panels.py",
+    "dronebms/flightrows.py",
     "dronebms/passportrows.py",
     "dronebms/words.py",
     "sim/bq40rows.py",
@@ -52,7 +53,7 @@ TABLES = (
 )
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
-MAX_SOURCE_LINES = 13_519
+MAX_SOURCE_LINES = 13_270
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
 CATCHES_ALL = {"Exception", "BaseException"}
 Node = TypeVar("Node", bound=ast.AST)

@@ -28,9 +28,8 @@ class FleetDatabase:
         try:
             self._engine = create_engine(url, poolclass=NullPool)
         except (SQLAlchemyError, ModuleNotFoundError) as error:
-            raise ConfigError(
-                f"{url.partition(':')[0]!r} is no kind of database here: {error}"
-            ) from error
+            kind = url.partition(":")[0]
+            raise ConfigError(f"{kind!r} is no kind of database here: {error}") from error
         self.name = self._engine.url.render_as_string(hide_password=True)
 
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:

@@ -9,15 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartbattery.bits import (
-    BATTERY_MODE,
-    BATTERY_STATUS,
-    ERRORS,
     Bit,
     Block,
     StatusWord,
     decode_bits,
     decode_block,
-    error_of,
 )
 from smartbattery.bq40 import (
     PARTS,
@@ -30,6 +26,7 @@ from smartbattery.bq40 import (
     security_of,
 )
 from smartbattery.pec import pec
+from smartbattery.registers import BATTERY_MODE, BATTERY_STATUS, ERRORS, error_of
 
 DATA = Path(__file__).parents[1] / "data"
 VECTORS = json.loads((DATA / "bq40.json").read_text())
