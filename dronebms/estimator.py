@@ -15,6 +15,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.calibration import FITTED, Constants
 from dronebms.cellfit import CellFit
 from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel
+from dronebms.cellstates import UNKNOWN, CellStates, PackState
 from dronebms.forecast import Ahead, futures, max_current
 from dronebms.gaugeword import GaugeWord, first_odds, odds_at_end, quantiles, weighed
 from dronebms.home import Homeward, WayHome
@@ -62,6 +63,7 @@ class Estimate:
     max_discharge_30s_a: float | None = None
     used_mah: float | None = None  # counted since the first sample
     used_wh: float | None = None
+    state: PackState = UNKNOWN  # of every cell, each value with its doubt
 
 
 class Estimator:
@@ -132,7 +134,7 @@ class Estimator:
         self._mean: Reading | None = None  # newest whole second
         self._second, self._flow, self._shown = Second(), Flow(), Shown()
         self._end, self._warming = End(self._facts.cutoff_v), Warming()
-        self._homeward = Homeward()
+        self._homeward, self._states = Homeward(), CellStates()
         self._word: GaugeWord | None = None
         self._forecast: Remaining | None = None
         self._forecast_at_s = self._ahead_w = self._odds = 0.0
@@ -159,6 +161,9 @@ class Estimator:
         full = self._second.add(dt_s, reading)
         if full is not None:
             self._whole_second(cell, last, *full)
+            if self._cell is cell:
+                now = cell.now(full[2].current_a)
+                self._states.update(reading.t_s, snapshot.cells_v, self._used_as, cell, now)
 
     def _start(self, reading: Reading, snapshot: Snapshot) -> CellFit:
         facts = self._facts
@@ -282,6 +287,7 @@ class Estimator:
             max_discharge_30s_a=max_current(cell, now, cutoff_v, 30.0) if known else None,
             used_mah=self._used_as / 3.6,
             used_wh=self._used_ws / 3600.0,
+            state=self._states.state if self._flow.is_known(now_s) else UNKNOWN,
         )
 
     def _left(self, now_s: float) -> Remaining | None:

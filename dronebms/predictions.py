@@ -6,7 +6,9 @@ Current is positive while discharging; `battery` counts from 0, cells stand in t
 """
 
 import json
+from dataclasses import asdict
 from math import floor, isfinite
+from typing import Any
 
 from dronebms.charging import advice
 from dronebms.estimator import Estimate
@@ -17,6 +19,7 @@ _SAME_S = 1e-6  # what adding and subtracting times may have cost
 
 # Decimals.
 _CLOCK_S, _S, _PCT, _V, _A, _MAH, _OHM, _DEGC = 6, 1, 2, 3, 2, 1, 6, 2
+_BY_UNIT = {"pct": _PCT, "mah": _MAH, "ohm": _OHM, "mol": 1}
 
 
 def second_of(t_s: float, first_s: float) -> int:
@@ -48,8 +51,7 @@ class EachSecond:
 def line(report: Report) -> dict[str, object]:
     """Return the keys of the contract, in its order, then what else is useful."""
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
-    low_s, median_s, high_s = _interval_s(estimate)
-    told = advice(report)
+    (low_s, median_s, high_s), told = _interval_s(estimate), advice(report)
     return {
         "t_s": _rounded(report.t_s, _CLOCK_S),
         "soc_pct": _rounded(estimate.soc_pct, _PCT),
@@ -84,6 +86,7 @@ def line(report: Report) -> dict[str, object]:
         "advice": told.why,
         "full_in_s": _rounded(told.full_in_s, _S),
         "storage_in_s": _rounded(told.storage_in_s, _S),
+        **_state(asdict(estimate.state)),
     }
 
 
@@ -97,6 +100,14 @@ def _rounded(value: float | None, decimals: int) -> float | None:
     if value is None or not isfinite(value):
         return None
     return round(value, decimals) + 0.0
+
+
+def _state(told: Any, unit: str = "") -> Any:  # noqa: ANN401 - values, and values in them
+    if isinstance(told, dict):
+        return {name: _state(value, name.rpartition("_")[2]) for name, value in told.items()}
+    if isinstance(told, tuple):
+        return [_state(cell) for cell in told]
+    return _rounded(told, _BY_UNIT[unit])
 
 
 def _interval_s(estimate: Estimate) -> tuple[float | None, float | None, float | None]:

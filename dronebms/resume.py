@@ -45,7 +45,7 @@ _STEADY_S = 5.0  # a run that lived so long was not brought down by what it went
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # The stages, whose classes have no effect when they are made, and what else is in them.
 _KNOWN = re.compile(
-    r"dronebms\.(actions|answers|battery|calibration|cellfit|cellmodel|chemistry|estimator|fitrows|"
+    r"dronebms\.(actions|answers|battery|calibration|cellfit|cellmodel|cellstates|chemistry|estimator|fitrows|"
     r"forewarning|gaugeword|governor|home|limits|load|monitor|physics|plausible|protection|readings|"
     r"signals|vehicle|warming):_?[A-Z]\w*|smartbattery\.snapshot:[A-Z]\w*|collections:deque|numpy:(array|"
     r"float64|bool_?)|dronebms\.(service:Memories|learning:(Learned|nothing_known)|resume:_read_only)"

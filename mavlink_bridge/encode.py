@@ -102,7 +102,7 @@ def _charge_pct(report: "Report") -> float | None:
     """
     told, gauge = report.estimate.soc_pct, report.snapshot.soc_pct
     if report.snapshot.current_a is None and told is not None and gauge is not None:
-        return min(told, gauge)
+        return min(told, gauge) if math.isfinite(told) else None
     return told
 
 

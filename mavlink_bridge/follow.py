@@ -122,9 +122,6 @@ class FollowedVehicle:
         self._frames.clear()
         return frames
 
-    def close(self) -> None:
-        """Do nothing: whoever opened the link closes it."""
-
     # ------------------------------------------------------------------ what is asked and set
 
     @property

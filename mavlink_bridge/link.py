@@ -39,9 +39,6 @@ class Link(Protocol):
     def receive(self, now_s: float) -> list[bytes]:
         """Return the datagrams or pieces of stream that have come in."""
 
-    def close(self) -> None:
-        """Close for good."""
-
 
 @dataclass(frozen=True, slots=True)
 class LinkUrl:

@@ -119,9 +119,15 @@ def sidecar_of(path: Path) -> dict[str, object]:
 
 def check_sane(estimate: Estimate) -> None:
     """Assert what holds of every estimate, whatever was read."""
-    for field in fields(estimate):
-        value = getattr(estimate, field.name)
-        assert value is None or math.isfinite(value), f"{field.name} is {value}"
+    state = estimate.state
+    numbers: dict[str, float | None] = {
+        f.name: getattr(estimate, f.name) for f in fields(estimate) if f.name != "state"
+    }
+    for k, cell in enumerate((state.weakest, *state.cells)):
+        numbers |= {f"{k} {field.name}": getattr(cell, field.name) for field in fields(cell)}
+    for name, value in numbers.items():
+        assert value is None or math.isfinite(value), f"{name} is {value}"
+        assert value is None or value >= 0.0 or name[0].isalpha(), f"{name} is {value}"
     low_s, high_s = estimate.remaining_low_s, estimate.remaining_high_s
     if estimate.remaining_s is None:
         assert (low_s, high_s) == (None, None)

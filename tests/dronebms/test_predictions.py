@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dronebms import predictions
 from dronebms.battery import BatteryFacts
+from dronebms.cellstates import CellState, PackState
 from dronebms.chemistry import LIPO
 from dronebms.estimator import Estimate
 from dronebms.monitor import Report
@@ -52,8 +53,9 @@ def test_what_is_unknown_is_null_and_nothing_else_is() -> None:
     line = json.loads(predictions.text(report()))
     assert {key for key, value in line.items() if value is not None} == {
         "t_s", "severity", "active", "battery", "cells_v", "doubts", "go", "charger",
-        "advice",
+        "advice", "weakest", "cells",
     }  # fmt: skip
+    assert not any(line["weakest"].values())
 
 
 def test_a_line_says_what_the_stages_say_to_the_stated_resolution() -> None:
@@ -115,9 +117,13 @@ def test_low_never_exceeds_the_median_nor_the_median_high(
 
 @given(st.data())
 def test_no_number_whatever_makes_a_line_that_is_not_json(data: st.DataObject) -> None:
-    estimate = Estimate(0.0, **{
-        field.name: data.draw(numbers) for field in fields(Estimate) if field.name != "t_s"
-    })  # fmt: skip
+    def drawn(kind: type) -> dict[str, float | None]:
+        return {f.name: data.draw(numbers) for f in fields(kind) if f.type == float | None}
+
+    cell = CellState(**drawn(CellState))
+    state = PackState(cell, data.draw(numbers), data.draw(numbers), (cell, CellState()))
+    numbered = drawn(Estimate)
+    estimate = replace(Estimate(0.0), **numbered, state=state)  # type: ignore[arg-type]  # not t_s
     snapshot = Snapshot(
         0.0,
         voltage_v=data.draw(numbers),

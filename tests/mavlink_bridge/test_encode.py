@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pymavlink.dialects.v20 import common as mavlink
 
@@ -398,7 +398,11 @@ def is_near(told: float, value: float, resolution: float, low: float, high: floa
     return abs(told - min(max(value, low), high)) <= resolution * 1.001
 
 
+ENDLESS = {"cells_v": (), "severity": Severity.OK, "fault_bits": 0, "soc_pct": math.inf}
+
+
 @settings(max_examples=400, deadline=None)
+@example(dict.fromkeys(FLOATS) | ENDLESS)
 @given(ANY_VALUES)
 def test_any_report_is_told_within_resolution_or_as_unknown(values: dict[str, Any]) -> None:
     message = sent(**values)

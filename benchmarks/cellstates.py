@@ -1,0 +1,175 @@
+"""Whether the state of every cell holds the truth: `python benchmarks/cellstates.py FIRST LAST [FOLDER]`.
+
+Flies virtual packs of the seeds FIRST to LAST, drawn as `make_virtual.py` draws them: part-used or full,
+cells apart by half a per cent of charge, some weak, half of them without a gauge, cells read to 1 mV
+and up to 0.4 s apart. Once a minute what is told of each cell is held against the pack itself. With a
+folder of flights whose sidecars tell the cells' capacities and whose rows the charge of the mean cell,
+those too. Per cent; of the value for capacity and resistance. Resistance is what 20 s of the present
+current cost.
+"""
+
+import copy
+import csv
+import gzip
+import json
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import make_virtual, making
+from benchmarks.judging import read_judged
+from benchmarks.making import Array
+from dronebms.battery import BatteryFacts
+from dronebms.cellstates import CellState
+from dronebms.chemistry import chemistry_of
+from dronebms.estimator import Estimator
+from sim.pack import Pack
+from smartbattery.snapshot import Identity, Snapshot
+
+EACH_S, LEAST_S, LASTS_S, OHM_S = 60, 200, 6000.0, 20
+APART, STALE_S, NOISE_V, GAUGE_SD = 0.006, 0.4, 0.0007, 0.012
+Judged = tuple[str, float, float]  # what, how far off, its standard deviation
+
+
+def ohms_of(pack: Pack) -> Array | None:
+    """Return what each cell resists after 20 s of the present current, None without one."""
+    amps = np.array([float(pack.current_a)])
+    if amps < 1.0:
+        return None
+    return np.asarray((_after(pack, 0 * amps) - _after(pack, amps)) / amps)
+
+
+def _after(pack: Pack, load_a: Array) -> Array:
+    cells = copy.deepcopy(pack.cells)
+    cells_v = pack.cells_v
+    for _ in range(OHM_S + 1):
+        source_v, ohm = cells.look(load_a)
+        cells_v = source_v - load_a * ohm
+        cells.advance(load_a, cells_v)
+    return np.asarray(cells_v)
+
+
+def virtual(seed: int) -> Iterator[Judged]:
+    """Fly a virtual pack until its end, and yield what was told of its cells."""
+    rng = np.random.default_rng([seed, 77])
+    spec = make_virtual.draw(rng)
+    start, ambient = float(rng.choice(make_virtual.STARTS)), float(rng.choice([-5, 10, 25, 40]))
+    spec = spec.model_copy(
+        update={"start_charge_frac": start, "ambient_degc": ambient, "start_degc": max(ambient, 5)}
+    )
+    hover_c, cutoff_v, _ = make_virtual.ROWS[spec.chemistry]
+    facts = BatteryFacts(
+        chemistry_of(spec.chemistry), spec.cells, spec.rated_mah, float(rng.uniform(*cutoff_v))
+    )
+    pack = make_virtual.built(spec, make_virtual.curve(spec.chemistry, rng), rng)
+    pack.cells.charge_frac -= abs(rng.normal(0, APART, spec.cells))
+    nominal_v = make_virtual.NOMINAL_V.get(spec.chemistry, 3.7) * spec.cells
+    hover_w = rng.uniform(*hover_c) * float(pack.cells.capacity_ah.mean()) * nominal_v
+    _, watts, _ = making.load(rng, hover_w, LASTS_S)
+    told_pct = round(100 * (pack.cells.charge_frac.min() + rng.normal(0, GAUGE_SD)))
+    gauge, before_v, estimator = rng.uniform() > 0.5, pack.cells_v, Estimator(facts)  # noqa: PLR2004 - half
+    rows: list[Judged] = []
+    for second, power_w in enumerate(watts):
+        pack.apply(power_w)
+        late = rng.uniform(0, STALE_S, spec.cells)
+        read_v = pack.cells_v + (before_v - pack.cells_v) * late
+        before_v = pack.cells_v
+        look = Snapshot(
+            float(second),
+            voltage_v=float(pack.voltage_v),
+            current_a=round(float(pack.current_a), 2),
+            temperature_degc=round(float(pack.cells.temperature_degc.mean()), 1),
+            cells_v=tuple(np.round(read_v + rng.normal(0, NOISE_V, spec.cells), 3).tolist()),
+            soc_pct=told_pct if gauge and not second else None,
+            read_at_s={"voltage_v": float(second)},
+            identity=Identity(serial=seed),
+        )
+        cells = estimator.update(look).state.cells
+        if second % EACH_S == EACH_S - 1:
+            kind = "lifepo4" if spec.chemistry == "lifepo4" else "lipo, li-ion"
+            rows += apart(kind, cells, pack)
+        if pack.cells_v.min() < facts.cutoff_v or pack.overloaded:
+            break
+        pack.advance()
+    yield from rows if second > LEAST_S else ()
+
+
+def apart(kind: str, cells: tuple[CellState, ...], pack: Pack) -> Iterator[Judged]:
+    """Yield how far what is told of cells is from a virtual pack."""
+    charges, mah, ohms = pack.cells.charge_frac, pack.cells.capacity_ah * 1e3, ohms_of(pack)
+    for place, cell in enumerate(cells):
+        if cell.soc_pct is not None and cell.soc_sd_pct is not None:
+            yield f"{kind}: charge", cell.soc_pct - 100 * charges[place], cell.soc_sd_pct
+        yield from share(f"{kind}: capacity", cell.capacity_mah, cell.capacity_sd_mah, mah[place])
+        if ohms is not None:
+            told = cell.resistance_ohm, cell.resistance_sd_ohm
+            yield from share(f"{kind}: resistance", *told, ohms[place])
+    levels = [cell.soc_pct for cell in cells if cell.soc_pct is not None]
+    if len(levels) == len(charges):
+        off = np.array(levels) - np.mean(levels) - 100 * (charges - charges.mean())
+        yield from ((f"{kind}: charge beside the mean", value, np.nan) for value in off)
+
+
+def share(what: str, told: float | None, sd: float | None, true: float) -> Iterator[Judged]:
+    """Yield per cent of the true value."""
+    if told is not None and sd is not None:
+        yield what, 100 * (told / true - 1), 100 * sd / true
+
+
+def recorded(path: Path) -> Iterator[Judged]:
+    """Replay a flight and yield the same of the mean cell's charge, and of the capacities."""
+    judged, side = (
+        read_judged(path),
+        json.loads(Path(str(path)[: -len(".csv.gz")] + ".json").read_text()),
+    )
+    if judged is None:
+        return
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        charge = {float(row["t_s"]): float(row["truth_soc_frac"]) for row in csv.DictReader(file)}
+    estimator, due_s = Estimator(judged.flight.facts), EACH_S
+    for look in judged.looks:
+        cells = estimator.update(look).state.cells
+        if look.t_s < due_s:
+            continue
+        due_s += EACH_S
+        levels = [(c.soc_pct, c.soc_sd_pct) for c in cells if c.soc_pct and c.soc_sd_pct]
+        if levels:
+            middle_pct, sd_pct = np.mean(levels, axis=0)
+            yield "flights: charge", middle_pct - 100 * charge[look.t_s], sd_pct
+        for cell, mah in zip(cells, side["truth"]["cell_capacity_mah"], strict=True):
+            yield from share("flights: capacity", cell.capacity_mah, cell.capacity_sd_mah, mah)
+
+
+def within(rows: list[Judged]) -> dict[str, tuple[int, float, float, float]]:
+    """Return of each value how many, the share within two deviations, the error, the deviation."""
+    by_name: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for name, off, sd in rows:
+        by_name[name].append((off, sd))
+    tables = {name: np.array(found) for name, found in sorted(by_name.items())}
+    return {
+        name: (len(t), float(np.mean(abs(t[:, 0]) < 2 * t[:, 1])),
+               float(np.sqrt(np.mean(t[:, 0] ** 2))), float(np.median(t[:, 1])))
+        for name, t in tables.items()
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Print the table."""
+    first, last, *folder = sys.argv[1:]
+    rows = [row for seed in range(int(first), int(last)) for row in virtual(seed)]
+    if folder:
+        rows += [row for path in sorted(Path(folder[0]).glob("*.csv.gz")) for row in recorded(path)]
+    print(f"{'per cent':34s} {'values':>7s} {'within 2 sd':>12s} {'error, rms':>11s} {'sd':>6s}")
+    for name, (count, share_in, off, sd) in within(rows).items():
+        doubt = f"{'-':>12s} {off:11.2f} {'-':>6s}"
+        if not math.isnan(sd):
+            doubt = f"{100 * share_in:11.0f}% {off:11.2f} {sd:6.2f}"
+        print(f"{name:34s} {count:7d} {doubt}")
+
+
+if __name__ == "__main__":
+    main()
