@@ -236,14 +236,16 @@ def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | 
         if mean_v is not None:
             said = f"{cell_v:.3f} V {(cell_v - mean_v) * _MILLI:+5.0f} mV  "
         text.append(said, _VALUE)
-        bar_width = min(max(width - len(text) - len(_WEAKEST), 0), _MAX_CELL_BAR_WIDTH)
+        mark = "" if mean_v is None else say.weak_by(report, index)
+        mark = _WEAKEST + mark if say.weakest(report) == index else ""
+        room = width - len(text) - max(len(mark), len(_WEAKEST))
+        bar_width = min(max(room, 0), _MAX_CELL_BAR_WIDTH)
         if age_s is not None and say.is_stale(name, age_s):
             text.append(f"OLD {say.age(age_s)}".ljust(bar_width), _OLD)
         else:
             span_v = facts.chemistry.full_cell_v - facts.cutoff_v
             text.append(frame.glyphs.bar((cell_v - facts.cutoff_v) / span_v, bar_width))
-        if say.weakest(report) == index:
-            text.append(_WEAKEST, _VALUE)
+        text.append(mark, _VALUE)
     text.truncate(width, pad=True)
     return text
 
