@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.estimate import WIDER, Ours
+from benchmarks.estimate import WIDER, Ours, deaf
 from benchmarks.judging import JUDGED_FRAC, Array, Judged, read_folder, run
 from dronebms.calibration import FITTED, Constants
 
@@ -120,14 +120,16 @@ def main() -> None:
     """Search for some minutes."""
     until_s = time.monotonic() + 60.0 * float(sys.argv[1])
     flights = read_folder([Path(text) for text in sys.argv[2:]])
-    plain = replace(FITTED, widen=((1.0, 1.0), (1.0, 1.0)))
+    plain = replace(FITTED, widen=((1.0, 1.0),) * 4)
     best = search(flights, plain, until_s) if float(sys.argv[1]) > 0 else plain
-    for name, rows in zip(("new", "known"), flown(flights, best), strict=True):
-        for factor in WIDER:
-            below, inside, above = held(rows, factor)
-            print(
-                f"{name} packs, {factor} x: {inside:.3f} held, {below:.3f} below, {above:.3f} above"
-            )
+    gaugeless = [replace(judged, looks=tuple(map(deaf, judged.looks))) for judged in flights]
+    for heard, judged in (("", flights), (", no gauge", gaugeless)):
+        for name, rows in zip(("new", "known"), flown(judged, best), strict=True):
+            for factor in WIDER:
+                below, inside, above = held(rows, factor)
+                print(
+                    f"{name} packs{heard}, {factor} x: {inside:.3f} held, {below:.3f} below, {above:.3f} above"
+                )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Flown:
 
 def load(rng: np.random.Generator, hover_w: float, lasts_s: float) -> tuple[Array, Array, float]:
     """Return (seconds, watts, take-off) of a flight that goes on until the pack ends."""
-    t_s = np.arange(0, lasts_s + 1)
+    t_s = np.arange(0.0, lasts_s + 1)
     level, gust = np.full_like(t_s, 0.02), np.zeros_like(t_s)
     takeoff_s = rng.uniform(10, 25)
     level[t_s >= takeoff_s] = rng.uniform(1.3, 1.6)

@@ -248,7 +248,8 @@ class Estimator:
         counted_as = max(float(cell.x[CHARGE]), 0.0) * capacity_as
         ends_s, weights = weighed(own, counted_as, self._word, self._odds, self._constants)
         low_s, middle_s, high_s = map(float, quantiles(ends_s, weights, _QUANTILES))
-        below, above = self._constants.widen[self._learned is not None]
+        row = (self._learned is not None) + 2 * (self._word is None)
+        below, above = self._constants.widen[row]
         new = Remaining(
             max(middle_s - below * (middle_s - low_s), 0.0),
             middle_s,

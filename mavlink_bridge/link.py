@@ -9,6 +9,7 @@ import itertools
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from dronebms.errors import LinkError
@@ -20,6 +21,14 @@ _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 5.0
 _CONNECT_S = 5.0
 _PORT_MAX = 0xFFFF
+
+
+class LinkState(Enum):
+    """Where a link stands."""
+
+    CLOSED = "closed"
+    CONNECTING = "connecting"
+    OPEN = "open"
 
 
 class Link(Protocol):
@@ -105,12 +114,12 @@ class WireLink:
     """A link over one wire after another.
 
     Attributes:
-        is_open: whether data can flow, after the last call.
+        state: where it stands after the last call.
         dropped: how many frames were not sent.
     """
 
     def __init__(self, name: str, dial: Callable[[], Wire]) -> None:
-        self.is_open = False
+        self.state = LinkState.CLOSED
         self.dropped = 0
         self._name = name
         self._dial: Callable[[], Wire] | None = dial
@@ -120,6 +129,11 @@ class WireLink:
         self._give_up_s = 0.0
         self._backoff_s = _BACKOFF_FIRST_S
         self._unsent = b""  # the rest of a frame that the wire has begun to take
+
+    @property
+    def is_open(self) -> bool:
+        """Whether data can flow."""
+        return self.state is LinkState.OPEN
 
     @property
     def trouble(self) -> str | None:
@@ -167,6 +181,7 @@ class WireLink:
         try:
             if self._wire is None:
                 self._wire = self._dial()
+                self.state = LinkState.CONNECTING
                 self._give_up_s = now_s + _CONNECT_S
             if not self.is_open and not self._answered(self._wire, now_s):
                 return None
@@ -176,7 +191,7 @@ class WireLink:
 
     def _answered(self, wire: Wire, now_s: float) -> bool:
         if wire.connected():
-            self.is_open, self._trouble = True, None
+            self.state, self._trouble = LinkState.OPEN, None
             self._backoff_s = _BACKOFF_FIRST_S
             return True
         if now_s >= self._give_up_s:
@@ -198,7 +213,7 @@ class WireLink:
     def _drop_wire(self) -> None:
         if self._wire is not None:
             self._wire.close()
-        self._wire, self.is_open, self._unsent = None, False, b""
+        self._wire, self.state, self._unsent = None, LinkState.CLOSED, b""
 
 
 def _resolve(url: str, parts: LinkUrl) -> list[Address]:

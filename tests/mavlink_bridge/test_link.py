@@ -14,7 +14,7 @@ from time import monotonic, sleep
 import pytest
 
 from dronebms.errors import LinkError
-from mavlink_bridge.link import DEFAULT_BAUD, LinkUrl, WireLink, open_link, parse_url
+from mavlink_bridge.link import DEFAULT_BAUD, LinkState, LinkUrl, WireLink, open_link, parse_url
 from mavlink_bridge.wires import TcpWire
 from tests.mavlink_bridge.loopback import WAIT_S, free_port, until
 
@@ -124,13 +124,13 @@ def test_an_unknown_host_is_a_sentence() -> None:
 
 def test_udpout_sends_and_hears_the_answers(peer: socket.socket) -> None:
     with linked(f"udpout:127.0.0.1:{port_of(peer)}") as link:
-        assert not link.is_open
+        assert link.state is LinkState.CLOSED
         assert link.send(FRAME, 0.0)
         data, source = peer.recvfrom(1000)
         peer.sendto(b"one", source)
         peer.sendto(b"two", source)
         assert (data, heard(link, 0.1)[:3]) == (FRAME, b"one")
-        assert (link.is_open, link.trouble, link.dropped) == (True, None, 0)
+        assert (link.state, link.trouble, link.dropped) == (LinkState.OPEN, None, 0)
 
 
 def test_udpout_works_as_soon_as_somebody_listens() -> None:
@@ -149,7 +149,7 @@ def test_udpout_works_as_soon_as_somebody_listens() -> None:
                 assert link.trouble is None
             link.send(FRAME, 3.0)
             assert until(lambda: link.send(FRAME, 3.1) and link.trouble is not None)
-        assert link.is_open
+        assert link.state is LinkState.OPEN
 
 
 def test_udpout_ignores_strangers(peer: socket.socket) -> None:
@@ -235,7 +235,7 @@ def test_tcp_connects_without_waiting_and_carries_both_ways() -> None:
             assert connection.recv(1000) == FRAME
             connection.sendall(b"answer")
             assert heard(link, 0.1) == b"answer"
-        assert (link.is_open, link.trouble) == (True, None)
+        assert (link.state, link.trouble) == (LinkState.OPEN, None)
 
 
 def test_a_lost_link_is_tried_ever_more_slowly() -> None:
@@ -263,7 +263,7 @@ def test_tcp_connects_once_the_server_appears() -> None:
         assert link.trouble == f"tcp:127.0.0.1:{port}: connection refused; trying again"
         with a_server(port) as server:
             assert not link.send(FRAME, 0.4)
-            assert not link.is_open  # not before its time
+            assert link.state is LinkState.CLOSED  # not before its time
             assert until(lambda: link.send(FRAME, 0.5))
             with server.accept()[0] as connection:
                 assert connection.recv(1000) == FRAME
@@ -295,7 +295,7 @@ def serve_and_leave(
 
     def is_lost() -> bool:
         got.extend(b"".join(link.receive(now_s)))
-        return not link.is_open
+        return link.state is LinkState.CLOSED
 
     assert until(is_lost)
     return bytes(got)
@@ -306,8 +306,8 @@ def test_a_loss_is_noticed_by_sending_alone() -> None:
         assert until(lambda: link.send(FRAME, 0.0))
         server.accept()[0].close()
         assert until(lambda: not link.send(FRAME, 0.1))
-        assert (link.is_open, link.trouble) == (
-            False,
+        assert (link.state, link.trouble) == (
+            LinkState.CLOSED,
             f"tcp:127.0.0.1:{port_of(server)}: connection reset by peer; trying again",
         )
         assert until(lambda: link.send(FRAME, 0.6))
@@ -349,7 +349,7 @@ def test_a_frame_cut_by_a_lost_connection_is_not_continued_on_the_next() -> None
             with server.accept()[0]:
                 while link.send(bytes(1000), 0.1):
                     pass
-            assert until(lambda: link.receive(0.2) == [] and not link.is_open)
+            assert until(lambda: link.receive(0.2) == [] and link.state is LinkState.CLOSED)
             assert until(lambda: link.send(FRAME, 10.0))
             with server.accept()[0] as connection:
                 connection.settimeout(WAIT_S)
@@ -368,9 +368,9 @@ def test_a_server_that_never_answers_is_given_up() -> None:
             assert not link.send(FRAME, 0.0)
             sleep(0.01)
             assert not link.send(FRAME, 4.9)
-            assert (link.is_open, link.trouble) == (False, None)
+            assert (link.state, link.trouble) == (LinkState.CONNECTING, None)
             assert not link.send(FRAME, 5.0)
-            assert not link.is_open
+            assert link.state is LinkState.CLOSED
             assert link.trouble == f"tcp:127.0.0.1:{port_of(full)}: no answer; trying again"
 
 
@@ -411,7 +411,7 @@ def test_serial_carries_both_ways(terminal: tuple[int, int, str]) -> None:
         os.write(far, b"answer")
         assert heard(link, 0.1) == b"answer"
         assert link.receive(0.2) == []
-        assert (link.is_open, link.trouble) == (True, None)
+        assert (link.state, link.trouble) == (LinkState.OPEN, None)
 
 
 def test_a_full_serial_port_drops_whole_frames_and_never_waits(
@@ -453,7 +453,7 @@ def test_an_unplugged_port_is_lost_and_found_again(tmp_path: Path) -> None:
             os.close(far)
             port.unlink()
             assert link.receive(round_s + 1) == []
-            assert not link.is_open
+            assert link.state is LinkState.CLOSED
             assert not link.send(FRAME, round_s + 1.1)
 
 
@@ -480,5 +480,5 @@ def test_a_closed_link_stays_closed(peer: socket.socket) -> None:
     link.close()
     assert not link.send(FRAME, 100.0)
     assert link.receive(100.0) == []
-    assert not link.is_open
+    assert link.state is LinkState.CLOSED
     assert link.trouble is not None
