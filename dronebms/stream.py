@@ -32,7 +32,7 @@ _MOST_VIEWERS = 200  # of the thousand files that a process may have open
 _MODE = 0o660
 _TICK_S = 0.5
 _SILENT_S = 1.5  # three lines that have not come
-_PIECE = 65536  # bytes
+_PIECE, _MOST_LINE = 65536, 1 << 20  # bytes
 _log = logging.getLogger(__name__)
 
 
@@ -167,6 +167,8 @@ def follow(path: Path, clock: Clock) -> Iterator[Report]:
                 report = _decoded(codec, line, path)
                 heard[report.index], ahead_s = (report, now_s), report.t_s - now_s
                 yield report
+            if len(begun) > _MOST_LINE:
+                raise LinkError(f"{path} does not send what dronebms does")
             why = "the service is silent" if data is None else "no service is running, waiting"
             for report, at_s in heard.values():
                 if now_s - at_s > _SILENT_S:

@@ -8,19 +8,21 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 
 import pytest
 from pydantic import TypeAdapter
 
 from dronebms.app import SimOptions, Simulation
-from dronebms.errors import ConfigError
+from dronebms.clock import SystemClock
+from dronebms.errors import ConfigError, LinkError
 from dronebms.monitor import Report
-from dronebms.stream import Stream
+from dronebms.stream import Stream, follow
 
 COMMAND = (sys.executable, "-m", "dronebms.cli")
 WAIT_S = 20.0
@@ -230,6 +232,24 @@ def test_status_goes_on_over_a_service_that_hangs_is_killed_and_comes_back(
         until(known=True)
         status.send_signal(signal.SIGINT)
         assert status.wait(WAIT_S) == 130
+
+
+def test_what_sends_no_end_of_a_line_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+
+    def talk(ears: socket.socket) -> None:
+        wire, _ = ears.accept()
+        with wire, suppress(OSError):  # the viewer has gone, as it should
+            wire.sendall(b"x" * ((1 << 20) + (1 << 18)) + b"\n")
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ears:
+        ears.bind(str(path))
+        ears.listen()
+        talking = Thread(target=talk, args=(ears,))
+        talking.start()
+        with pytest.raises(LinkError, match="does not send what dronebms does"):
+            next(follow(path, SystemClock()))
+        talking.join()
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--plain",)])
