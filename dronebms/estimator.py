@@ -24,6 +24,7 @@ from dronebms.load import Load
 from dronebms.readings import End, Flow, Reading, Second, read
 from dronebms.vehicle import UNHEARD, VehicleState
 from dronebms.warming import Warming
+from smartbattery.registers import DESIGN
 from smartbattery.snapshot import Snapshot
 
 _COAST_S = 60.0  # silence through which a forecast is still worth counting down
@@ -167,7 +168,8 @@ class Estimator:
 
     def _start(self, reading: Reading, snapshot: Snapshot) -> CellFit:
         facts = self._facts
-        told_mah = facts.capacity_mah or snapshot.identity.design_mah or snapshot.full_mah
+        all_mah = facts.capacity_mah, snapshot.identity.design_mah, snapshot.full_mah
+        told_mah = next((mah for mah in all_mah if mah and mah >= DESIGN.low), None)
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
         self.pack = facts.pack_key(snapshot.identity)
         learned = None if self.pack is None else self.recall(self.pack)

@@ -78,7 +78,7 @@ READINGS = st.tuples(
     st.none() | st.floats(-1000.0, 1000.0) | st.floats(0.0, 60.0) | st.just(0.0),
     st.none() | st.floats(-60.0, 150.0),
     st.none() | st.floats(0.5, 5.0) | st.floats(3.0, 4.2),
-    st.none() | st.sampled_from([1.0, 5000.0, 655340.0]),
+    st.none() | st.sampled_from([1.0, 50.0, 5000.0, 655340.0]),
     st.sampled_from([None, None, None, 1, 2]),
 )
 
@@ -87,7 +87,7 @@ READINGS = st.tuples(
 @given(
     chemistry=st.sampled_from(CHEMISTRIES),
     cells=st.none() | st.sampled_from([1, 6, 16]),
-    capacity_mah=st.none() | st.sampled_from([1.0, 5000.0, 655340.0]),
+    capacity_mah=st.none() | st.sampled_from([1.0, 50.0, 5000.0, 655340.0]),
     readings=st.lists(READINGS, min_size=1, max_size=120),
 )
 def test_whatever_is_read_every_answer_is_finite_and_in_order(
