@@ -1,7 +1,6 @@
 """What is left in a pack: charge, minutes with an interval, and the current it may give.
 
-Causal: an Estimate rests on what was heard until `t_s` and on nothing else. What has not been
-heard, or not long enough to tell, is `None`.
+Causal: an Estimate rests on nothing but what was heard until `t_s`; too little of it is `None`.
 """
 
 import math

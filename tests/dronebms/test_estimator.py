@@ -72,6 +72,11 @@ def test_what_follows_changes_no_answer(path: Path, tmp_path: Path) -> None:
         assert len(again) == cut + len(follows)
 
 
+def test_a_rated_capacity_that_is_wrong_a_hundredfold_ends_no_flight() -> None:
+    told = list(reports(COLD, FlightOptions(capacity_mah=55.0), lambda _: None))
+    assert len(told) == len(read_rows(COLD))
+
+
 READINGS = st.tuples(
     st.sampled_from([0.1, 0.1, 0.25, 1.0, 1.0, 35.0, 700.0]),
     st.none() | st.floats(1.0, 100.0) | st.floats(18.0, 25.5),
