@@ -12,7 +12,7 @@ were chosen on virtual packs (docs/estimation.md). Volts, ohms; shares of one un
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,7 @@ _WIDER, _ALIKE = 1.2, 0.2
 _LEAST_USED = 0.15  # less tells nothing of a cell's own capacity
 # Beyond it unknown: the charge, and shares of the capacity, the fast and the slow resistance.
 _MOST_SD = np.array([[0.25], [0.3], [0.6], [0.7]])
+_REFUTED_PCT = 5.0  # by which a charge may be above what the lowest voltage bears
 _GAS_KJ = 8.314  # for a mole and kilokelvin
 
 
@@ -68,10 +69,10 @@ UNKNOWN = PackState()
 
 
 class CellStates:
-    """Follows the cells of one pack; `state` is the newest."""
+    """Follows the cells of one pack; `told` says what is known now."""
 
     def __init__(self) -> None:
-        self.state, self._at_s = UNKNOWN, -math.inf
+        self._state, self._at_s = UNKNOWN, -math.inf
         self._x = self._covariance = self._misfit = np.zeros(0)  # the last squared, in variances
 
     def update(
@@ -88,7 +89,21 @@ class CellStates:
             self._covariance[-1] = 0.0  # it is no other than itself
         used = used_as / now.capacity_as
         self._learn(t_s - self._at_s, volts - np.fmin.reduce(volts), used, cell, now)
-        self._at_s, self.state = t_s, self._told(volts, used, cell, now)
+        self._at_s, self._state = t_s, self._made(volts, used, cell, now)
+
+    def told(self, cells_v: tuple[float | None, ...], soc_pct: float | None) -> PackState:
+        """Return the newest state of the cells heard now; without charges that `soc_pct` refutes.
+
+        Near the end a voltage may bear far less charge than the fit, and each cell's rests on that.
+        """
+        weakest, cells = self._state.weakest, self._state.cells
+        heard = zip(cells, cells_v, strict=True) if len(cells) == len(cells_v) else ()
+        cells = tuple(CellState() if v is None else cell for cell, v in heard)
+        if soc_pct is not None and (weakest.soc_pct or 0.0) - soc_pct > _REFUTED_PCT:
+            every = (weakest, *cells)
+            weakest, *others = (replace(cell, soc_pct=None, soc_sd_pct=None) for cell in every)
+            cells = tuple(others)
+        return replace(self._state, weakest=weakest, cells=cells)
 
     def _learn(self, dt_s: float, apart_v: Array, used: float, cell: CellFit, now: Now) -> None:
         x, covariance, unheard = self._x, self._covariance, np.isnan(apart_v)
@@ -115,7 +130,7 @@ class CellStates:
         np.clip(x + gain * off_v[:, None], _LEAST, _MOST, out=x)
         covariance -= gain[:, :, None] * shared[:, None, :]
 
-    def _told(self, volts: Array, used: float, cell: CellFit, now: Now) -> PackState:
+    def _made(self, volts: Array, used: float, cell: CellFit, now: Now) -> PackState:
         x, fit = self._x, np.maximum(cell.P.diagonal(), 0.0) * _WIDER**2  # rounding
         doubt = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]

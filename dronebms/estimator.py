@@ -108,7 +108,7 @@ class Estimator:
             if self._last is not None and reading.t_s - self._last.t_s > _FORGET_S:
                 self._restart()
             self._take(reading, snapshot)
-        return self._estimate(snapshot.t_s)
+        return self._estimate(snapshot)
 
     def learn(self) -> Learned | None:
         """Return what is known of the pack after this flight, None when it has taught nothing."""
@@ -166,7 +166,7 @@ class Estimator:
                 self._states.update(reading.t_s, snapshot.cells_v, self._used_as, cell, now)
 
     def _start(self, reading: Reading, snapshot: Snapshot) -> CellFit:
-        facts = self._facts
+        facts, c = self._facts, self._constants
         all_mah = facts.capacity_mah, snapshot.identity.design_mah, snapshot.full_mah
         told_mah = next((mah for mah in all_mah if mah and mah >= DESIGN.low), None)
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
@@ -174,8 +174,7 @@ class Estimator:
         learned = None if self.pack is None else self.recall(self.pack)
         if learned is not None and told_mah is not None and learned.rated_mah != told_mah:
             learned = None  # another pack under the same name
-        told, c = told_mah is not None, self._constants
-        model = CellModel(facts.chemistry, capacity_ah, told=told, constants=c)
+        model = CellModel(facts.chemistry, capacity_ah, told=told_mah is not None, constants=c)
         cell = CellFit(model, None if learned is None else learned.cells)
         cell.heat(snapshot.temperature_degc)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
@@ -258,8 +257,8 @@ class Estimator:
         )
         self._forecast = new if before is None else before.followed_by(new, since_s)
 
-    def _estimate(self, now_s: float) -> Estimate:
-        cell, last = self._cell, self._last
+    def _estimate(self, snapshot: Snapshot) -> Estimate:
+        cell, last, now_s = self._cell, self._last, snapshot.t_s
         if cell is None or last is None or now_s - last.t_s > _COAST_S:
             return Estimate(now_s)
         left, now = self._left(now_s), cell.now(last.current_a)
@@ -270,11 +269,12 @@ class Estimator:
         if self._load is not None and self._load.present:
             low_s = None if left is None else left.low_s
             home = self._homeward.ahead(self._vehicle, low_s, self._ahead_w)
+        loaded = last.current_a > 0
+        soc_pct = self._shown.pct(now_s, charge_frac, loaded=loaded) if known else None
+        state = self._states.told(snapshot.cells_v, soc_pct)
         return Estimate(
             t_s=now_s,
-            soc_pct=self._shown.pct(now_s, charge_frac, loaded=last.current_a > 0)
-            if known
-            else None,
+            soc_pct=soc_pct,
             soh_pct=answers.health_pct(cell, self._learned),
             remaining_s=None if left is None else left.median_s,
             remaining_low_s=None if left is None else left.low_s,
@@ -289,7 +289,7 @@ class Estimator:
             max_discharge_30s_a=max_current(cell, now, cutoff_v, 30.0) if known else None,
             used_mah=self._used_as / 3.6,
             used_wh=self._used_ws / 3600.0,
-            state=self._states.state if self._flow.is_known(now_s) else UNKNOWN,
+            state=state if self._flow.is_known(now_s) else UNKNOWN,
         )
 
     def _left(self, now_s: float) -> Remaining | None:

@@ -19,7 +19,7 @@ _APART_V = 0.005 - 1e-9  # a gauge counts in millivolts, and two cells tremble b
 _WIDE_SPREAD_MV = 300.0  # at which the shipped limits warn under load
 _SPREAD_BAR_WIDTH = 8
 _TURN_BACK_SOON_S = 60.0
-# Why a cell is weak: a field of its state, which way, by which share at least.
+# Why a cell may be weak: a field of its state, which way, by which share at least.
 _WEAK_BY = (
     ("soc_pct", -1.0, 0.05, "less charge"),
     ("capacity_mah", -1.0, 0.03, "holds less"),
@@ -124,15 +124,14 @@ def weakest(report: Report) -> int | None:
 
 
 def weak_by(report: Report, index: int) -> str:
-    """Return what a cell has less of than the middle one, most of all; nothing when it is alike."""
+    """Return in what a cell is worse than the middle one, as believed; nothing when it is alike."""
     cells, found = report.estimate.state.cells, []
     for name, sign, least_frac, why in _WEAK_BY:
         known = sorted(v for cell in cells if (v := getattr(cell, name)) is not None)
         own = getattr(cells[index], name) if index < len(cells) else None
         if own is not None and (middle := known[len(known) // 2]) > 0.0:
-            found.append((sign * (own / middle - 1.0) / least_frac, why))
-    size, why = max(found, default=(0.0, ""))
-    return f": {why}" if size >= 1.0 else ""
+            found += [why] if sign * (own / middle - 1.0) >= least_frac else []
+    return f": {', '.join(found)}" if found else ""
 
 
 def pack_name(report: Report) -> str:

@@ -141,6 +141,35 @@ def test_a_cell_that_is_not_heard_is_unknown_and_moves_no_other() -> None:
         assert known(ours.soc_pct) == pytest.approx(known(theirs.soc_pct), abs=0.2)
 
 
+@pytest.mark.parametrize("others", [2, 0])
+def test_a_cell_that_falls_silent_is_unknown_at_once(others: int) -> None:
+    def cut(cells_v: np.ndarray, second: int) -> list[float | None]:
+        heard: list[float | None] = [float(v) for v in cells_v]
+        return heard if second < 305 else [*heard[:others], None, *heard[3:]][: 4 if others else 0]
+
+    *_, (before, _, _), (state, _, _) = flown(heard=cut, lasts_s=306)
+    assert all(cell.soc_pct is not None for cell in before.cells)
+    for place, cell in enumerate(state.cells):
+        assert cell == (CellState() if place == others else before.cells[place])
+    assert len(state.cells) == (4 if others else 0)
+    assert state.weakest == before.weakest
+
+
+def test_charges_that_the_lowest_voltage_cannot_bear_are_unknown() -> None:
+    def low(cells_v: np.ndarray, second: int) -> list[float]:
+        return [
+            float(v) - (0.75 if k == 2 and second > 600 else 0.0) for k, v in enumerate(cells_v)
+        ]
+
+    *earlier, (state, _, _) = flown(heard=low, lasts_s=608)
+    assert all(
+        cell.soc_pct is not None for cell in (earlier[600][0].weakest, *earlier[600][0].cells)
+    )
+    for cell in (state.weakest, *state.cells):
+        assert (cell.soc_pct, cell.soc_sd_pct) == (None, None)
+        assert known(cell.capacity_mah) > 0.0
+
+
 def test_pack_voltage_alone_tells_the_weakest_cell_and_no_other() -> None:
     state, _, _ = last(heard=lambda _, __: ())
     assert state.cells == ()
@@ -186,6 +215,10 @@ def test_a_restart_in_flight_changes_nothing_and_what_is_kept_does_not_grow() ->
         (CellState(soc_pct=70.0, capacity_mah=9900.0, resistance_ohm=0.01), ": less charge"),
         (CellState(soc_pct=78.0, capacity_mah=8000.0, resistance_ohm=0.011), ": holds less"),
         (CellState(soc_pct=80.0, capacity_mah=9900.0, resistance_ohm=0.02), ": resists more"),
+        (
+            CellState(soc_pct=80.0, capacity_mah=8000.0, resistance_ohm=0.015),
+            ": holds less, resists more",
+        ),
         (CellState(soc_pct=79.0, capacity_mah=9900.0, resistance_ohm=0.0105), ""),
         (CellState(), ""),
     ],
