@@ -134,7 +134,7 @@ class CellStates:
         covariance -= gain[:, :, None] * shared[:, None, :]
 
     def _made(self, volts: Array, used: float, cell: CellFit, now: Now) -> PackState:
-        x, fit = self._x, cell.P.diagonal() * _WIDER**2
+        x, fit = self._x, np.maximum(cell.P.diagonal(), 0.0) * _WIDER**2  # rounding
         doubt = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]
         own, ohms = 1 / (1 - x[:, 1]), 1 + x[:, 2]
@@ -164,7 +164,7 @@ def _slopes(cell: CellFit, now: Now, more: Array) -> tuple[Array, Array, float]:
     Taken over all that the charge may be: on a curve that is flat or steep there, it bends.
     """
     short = now.depth_s / now.capacity_as * cell.slow_a
-    least = max(_SPREADS * math.sqrt(cell.P[of.CHARGE, of.CHARGE]), _NEAR)
+    least = max(_SPREADS * math.sqrt(max(cell.P[of.CHARGE, of.CHARGE], 0.0)), _NEAR)
     near = np.minimum(np.maximum(abs(more) / 2, least), _FAR)
     middle = np.minimum(float(cell.x[of.CHARGE]) - short + more / 2, 1.0 - near)
     places = (np.stack((middle - near, middle, middle + near)) - of.CURVE_FROM) * of.CURVE_STEPS
