@@ -179,6 +179,7 @@ class Estimator:
         cell.heat(snapshot.temperature_degc)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
         cell.start(reading.cell_v, reading.current_a, gauge_frac)
+        self._states.gauged = gauge_frac is not None
         threshold_w = _LOAD_C * capacity_ah * facts.chemistry.full_cell_v * self._cells
         usual_w = None if learned is None else learned.usual_w
         self._load = self._make_load(threshold_w, usual_w, c)
@@ -269,8 +270,7 @@ class Estimator:
         if self._load is not None and self._load.present:
             low_s = None if left is None else left.low_s
             home = self._homeward.ahead(self._vehicle, low_s, self._ahead_w)
-        loaded = last.current_a > 0
-        soc_pct = self._shown.pct(now_s, charge_frac, loaded=loaded) if known else None
+        soc_pct = self._shown.pct(now_s, charge_frac, loaded=last.current_a > 0) if known else None
         state = self._states.told(snapshot.cells_v, soc_pct)
         return Estimate(
             t_s=now_s,
