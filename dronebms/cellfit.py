@@ -272,7 +272,7 @@ class CellFit:
         first order, otherwise an hour of readings would make the fit sure of a wrong circuit.
         """
         c = self.model.constants
-        spread = _SPREADS * math.sqrt(self._covariance[CHARGE, CHARGE])
+        spread = _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
         model_v, by, sag_v = self.model.volts(x, rows, spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
         off, by = (rows[:, 2] - model_v) / sd_v, by / sd_v[:, None]

@@ -8,7 +8,8 @@ slope is of the curve between the two charges, u the charge used as a share of t
 capacity Q, S what load and diffusion cost it; c is how much fuller the cell began, k = 1 - Q / Q_k,
 r how much more it resists, e what that misses, correlated in time. A Kalman filter a cell, constant
 in memory: what a flat or hardly known curve cannot tell stays in doubt. None is unknown. Constants
-were chosen on virtual packs (docs/estimation.md). Volts, ohms; shares of one until they are told.
+were chosen on virtual packs; a cell that lost a third of its capacity is told too sure of itself
+(docs/estimation.md). Volts, ohms; shares of one until they are told.
 """
 
 import math
@@ -32,6 +33,7 @@ _NEAR, _FAR, _SPREADS, _LEAST_SLOPE_V = 0.03, 0.3, 1.5, 0.02
 _SEEN = 25.0  # readings over which their scatter is seen
 # Of charge, capacity, fast and slow resistance: what a circuit of few parts takes for another.
 _CIRCUIT_SD = np.array([0.0, 0.0, 0.35, 0.35])
+_GAUGE_SD = 0.09  # of a charge that began with a gauge's: some are off by 15 %, the fit trusts them
 # Wider than the fit itself says; of r, as cells that differ in one resistance differ in another.
 _WIDER, _ALIKE = 1.2, 0.2
 _LEAST_USED = 0.15  # less tells nothing of a cell's own capacity
@@ -73,6 +75,7 @@ class CellStates:
 
     def __init__(self) -> None:
         self._state, self._at_s = UNKNOWN, -math.inf
+        self.gauged = False  # whether the charge began with a gauge's word
         self._x = self._covariance = self._misfit = np.zeros(0)  # the last squared, in variances
 
     def update(
@@ -131,7 +134,7 @@ class CellStates:
         covariance -= gain[:, :, None] * shared[:, None, :]
 
     def _made(self, volts: Array, used: float, cell: CellFit, now: Now) -> PackState:
-        x, fit = self._x, cell.P.diagonal() * _WIDER**2
+        x, fit = self._x, np.maximum(cell.P.diagonal(), 0.0) * _WIDER**2  # rounding
         doubt = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]
         own, ohms = 1 / (1 - x[:, 1]), 1 + x[:, 2]
@@ -140,6 +143,7 @@ class CellStates:
         more = doubt[:, 0, 0] + 2 * used * doubt[:, 0, 1] + used * used * doubt[:, 1, 1]
         resists = doubt[:, 2, 2] + (_ALIKE * x[:, 2]) ** 2
         fitted = fit[[of.CHARGE, of.CAPACITY, of.FAST, of.SLOW]] + _CIRCUIT_SD**2
+        fitted[0] += _GAUGE_SD**2 * self.gauged
         apart = np.stack((more, doubt[:, 1, 1] * own**4, resists, resists))
         sds = np.sqrt(fitted[:, None] * scales**2 + apart)
         unknown = sds > _MOST_SD * scales
@@ -160,7 +164,7 @@ def _slopes(cell: CellFit, now: Now, more: Array) -> tuple[Array, Array, float]:
     Taken over all that the charge may be: on a curve that is flat or steep there, it bends.
     """
     short = now.depth_s / now.capacity_as * cell.slow_a
-    least = max(_SPREADS * math.sqrt(cell.P[of.CHARGE, of.CHARGE]), _NEAR)
+    least = max(_SPREADS * math.sqrt(max(cell.P[of.CHARGE, of.CHARGE], 0.0)), _NEAR)
     near = np.minimum(np.maximum(abs(more) / 2, least), _FAR)
     middle = np.minimum(float(cell.x[of.CHARGE]) - short + more / 2, 1.0 - near)
     places = (np.stack((middle - near, middle, middle + near)) - of.CURVE_FROM) * of.CURVE_STEPS

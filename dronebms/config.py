@@ -34,6 +34,7 @@ from dronebms.tomlfile import (
     validated,
 )
 from smartbattery import mux
+from smartbattery.registers import DESIGN
 from smartbattery.vendors import PROFILES
 
 STATUS_SOCKET = "/run/dronebms/status.sock"
@@ -63,7 +64,7 @@ class BatteryConfig(Section):
     mux_channel: Annotated[int, Field(ge=mux.CHANNELS[0], le=mux.CHANNELS[-1])] | None = None
     recovery: Annotated[list[Word], Field(min_length=1)] | None = None  # program, arguments
     cells: Annotated[int, Field(ge=1, le=16)] | None = None
-    capacity_mah: Positive | None = None
+    capacity_mah: Annotated[float, Field(ge=DESIGN.low, allow_inf_nan=False)] | None = None
     chemistry: ChemistryName = "lipo"
     cutoff_cell_v: Annotated[float, Field(ge=1.5, le=4.2)] | None = None
     continuous_c: Positive | None = None  # as the pack's maker rates it

@@ -1,7 +1,6 @@
 """What is left in a pack: charge, minutes with an interval, and the current it may give.
 
-Causal: an Estimate rests on what was heard until `t_s` and on nothing else. What has not been
-heard, or not long enough to tell, is `None`.
+Causal: an Estimate rests on nothing but what was heard until `t_s`; too little of it is `None`.
 """
 
 import math
@@ -24,6 +23,7 @@ from dronebms.load import Load
 from dronebms.readings import End, Flow, Reading, Second, read
 from dronebms.vehicle import UNHEARD, VehicleState
 from dronebms.warming import Warming
+from smartbattery.registers import DESIGN
 from smartbattery.snapshot import Snapshot
 
 _COAST_S = 60.0  # silence through which a forecast is still worth counting down
@@ -166,19 +166,20 @@ class Estimator:
                 self._states.update(reading.t_s, snapshot.cells_v, self._used_as, cell, now)
 
     def _start(self, reading: Reading, snapshot: Snapshot) -> CellFit:
-        facts = self._facts
-        told_mah = facts.capacity_mah or snapshot.identity.design_mah or snapshot.full_mah
+        facts, c = self._facts, self._constants
+        all_mah = facts.capacity_mah, snapshot.identity.design_mah, snapshot.full_mah
+        told_mah = next((mah for mah in all_mah if mah and mah >= DESIGN.low), None)
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
         self.pack = facts.pack_key(snapshot.identity)
         learned = None if self.pack is None else self.recall(self.pack)
         if learned is not None and told_mah is not None and learned.rated_mah != told_mah:
             learned = None  # another pack under the same name
-        told, c = told_mah is not None, self._constants
-        model = CellModel(facts.chemistry, capacity_ah, told=told, constants=c)
+        model = CellModel(facts.chemistry, capacity_ah, told=told_mah is not None, constants=c)
         cell = CellFit(model, None if learned is None else learned.cells)
         cell.heat(snapshot.temperature_degc)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
         cell.start(reading.cell_v, reading.current_a, gauge_frac)
+        self._states.gauged = gauge_frac is not None
         threshold_w = _LOAD_C * capacity_ah * facts.chemistry.full_cell_v * self._cells
         usual_w = None if learned is None else learned.usual_w
         self._load = self._make_load(threshold_w, usual_w, c)
@@ -269,8 +270,7 @@ class Estimator:
         if self._load is not None and self._load.present:
             low_s = None if left is None else left.low_s
             home = self._homeward.ahead(self._vehicle, low_s, self._ahead_w)
-        loaded = last.current_a > 0
-        soc_pct = self._shown.pct(now_s, charge_frac, loaded=loaded) if known else None
+        soc_pct = self._shown.pct(now_s, charge_frac, loaded=last.current_a > 0) if known else None
         state = self._states.told(snapshot.cells_v, soc_pct)
         return Estimate(
             t_s=now_s,

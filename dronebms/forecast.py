@@ -153,7 +153,7 @@ def max_current(cell: CellFit, now: Now, cutoff_v: float, horizon_s: float) -> f
     """
     c = cell.model.constants
     now_ohm, fast_ohm, slow_ohm = now.ohms
-    worse = math.exp(math.sqrt(cell.P[FAST, FAST]))
+    worse = math.exp(math.sqrt(max(cell.P[FAST, FAST], 0.0)))
     fast_share = 1 - math.exp(-horizon_s / c.fast_tau_s)
     slow_share = 1 - math.exp(-horizon_s / c.slow_tau_s)
     left_v = now.open_v + float(cell.x[OFFSET]) + min(max(cell.off_v), 0.0) - cutoff_v

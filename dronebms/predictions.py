@@ -6,7 +6,7 @@ Current is positive while discharging; `battery` counts from 0, cells stand in t
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from math import floor, isfinite
 from typing import Any
 
@@ -86,7 +86,7 @@ def line(report: Report) -> dict[str, object]:
         "advice": told.why,
         "full_in_s": _rounded(told.full_in_s, _S),
         "storage_in_s": _rounded(told.storage_in_s, _S),
-        **_state(asdict(estimate.state)),
+        **_state(estimate.state),
     }
 
 
@@ -103,8 +103,9 @@ def _rounded(value: float | None, decimals: int) -> float | None:
 
 
 def _state(told: Any, unit: str = "") -> Any:  # noqa: ANN401 - values, and values in them
-    if isinstance(told, dict):
-        return {name: _state(value, name.rpartition("_")[2]) for name, value in told.items()}
+    if is_dataclass(told):
+        names = [row.name for row in fields(told)]
+        return {name: _state(getattr(told, name), name.rpartition("_")[2]) for name in names}
     if isinstance(told, tuple):
         return [_state(cell) for cell in told]
     return _rounded(told, _BY_UNIT[unit])

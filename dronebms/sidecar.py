@@ -16,7 +16,7 @@ from dronebms.battery import BatteryFacts
 from dronebms.chemistry import Chemistry, chemistry_of
 from dronebms.errors import ConfigError, FlightError
 from dronebms.flightrows import MAX_CELLS
-from smartbattery.registers import CELLS, FULL
+from smartbattery.registers import CELLS, DESIGN
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def read_facts(
     return BatteryFacts(
         chemistry=chemistry,
         cells=_cells(told),
-        capacity_mah=_number(told, "capacity_mah", FULL.low, FULL.high),
+        capacity_mah=_number(told, "capacity_mah", DESIGN.low, DESIGN.high),
         cutoff_cell_v=_number(told, "cutoff_cell_v", CELLS[0].low, chemistry.full_cell_v),
         pack_id=_text(told, "pack_id"),
     )

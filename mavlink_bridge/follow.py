@@ -25,11 +25,11 @@ from mavlink_bridge.parameters import Parameters, same
 from mavlink_bridge.stacks import PX4, Vehicle
 from mavlink_bridge.vehicles import vehicle_heard
 
-_SILENT_S = 3.0  # of the wall's time, as the next four
+_SILENT_S = 3.0  # of the wall's time, as the next five
 _POLL_S = 0.001
 _POLL_SILENT_S = 0.05
 _ASK_S = 1.0
-_ANSWER_S = 2.0
+_ANSWER_S, _PARAMETER_S = 2.0, 0.5
 _REBOOT_S = 5.0  # of the vehicle's: one stamp may be older than another, but not by this
 _FRAMES_MAX = 4096
 _SELF = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
@@ -68,7 +68,7 @@ class FollowedVehicle:
         self.battery_id = 0
         self.power_w: float | None = None
         self.throttle_frac: float | None = None
-        self.parameters = Parameters()
+        self.parameters = Parameters(_PARAMETER_S)
         self._link, self._wall, self._say = link, wall, say
         self._autopilot = Autopilot(1)
         self._codec = Codec(link)
@@ -142,7 +142,7 @@ class FollowedVehicle:
 
     def set_surely(self, name: str, value: float) -> bool:
         """Set a parameter, and return whether the vehicle says within 2 s that it is set."""
-        self.parameters.values.pop(name, None)
+        self.parameters.read(name)  # whatever is known or was asked before
         self.parameters.set(name, value)
         return self.until(lambda: same(self.parameters.values.get(name, inf), value), _ANSWER_S)
 
@@ -199,7 +199,7 @@ class FollowedVehicle:
         """Put the clock on."""
         if boot_s < self._boot_s - _REBOOT_S:
             self._say("the vehicle has rebooted")
-            self.parameters = Parameters()
+            self.parameters.forget()
             self._asked_s.clear()
             self._boot_s = -inf
         if boot_s <= self._boot_s:

@@ -25,9 +25,10 @@ def same(one: float, other: float) -> bool:
 
 
 class Parameters:
-    """What is known of them, and what is wanted."""
+    """What is known of them, and what is wanted; asked again after `again_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, again_s: float = _AGAIN_S) -> None:
+        self._again_s = again_s
         self.values: dict[str, float] = {}
         self._types: dict[str, int] = {}
         self._reads: set[str] = set()
@@ -47,6 +48,11 @@ class Parameters:
         if name not in self._sets or not same(self._sets[name], value):
             self._sets[name] = value
             self._tried.pop(name, None)
+
+    def forget(self) -> None:
+        """Know no value any more and ask afresh, as after a reboot; types stay what they are."""
+        self.values.clear()
+        self._tried.clear()
 
     def waiting(self) -> frozenset[str]:
         """Return what is wanted and may still be answered."""
@@ -70,7 +76,7 @@ class Parameters:
         messages = []
         for name in sorted(self.waiting()):
             times, last_s = self._tried.get(name, (0, -math.inf))
-            if now_s - last_s < _AGAIN_S:
+            if now_s - last_s < self._again_s:
                 continue
             self._tried[name] = (times + 1, now_s)
             if times < _TRIES:

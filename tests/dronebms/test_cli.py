@@ -125,6 +125,8 @@ def test_the_help_names_every_flight_and_every_fault(dronebms: Shell) -> None:
         "replay FLIGHT --chemistry nimh",
         "replay FLIGHT --cutoff-cell-v 33",
         "replay FLIGHT --capacity-mah -5",
+        "replay FLIGHT --capacity-mah 0",
+        "replay FLIGHT --capacity-mah 1",
         "replay FLIGHT --out absent/x.jsonl",
         "replay FLIGHT --out .",
         "replay FLIGHT --out /dev/full",

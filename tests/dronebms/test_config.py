@@ -141,8 +141,8 @@ severity = "bad"
         ("cells = 17", "battery.1.cells: expected less than or equal to 16, not 17"),
         ("capacity_mah = nan", "battery.1.capacity_mah: expected a finite number, not nan"),
         ("capacity_mah = inf", "battery.1.capacity_mah: expected a finite number, not inf"),
-        ("capacity_mah = 0", "battery.1.capacity_mah: expected greater than 0, not 0"),
-        ("capacity_mah = -5", "battery.1.capacity_mah: expected greater than 0, not -5"),
+        ("capacity_mah = 0", "battery.1.capacity_mah: expected greater than or equal to 50, not 0"),
+        ("capacity_mah = 49", "battery.1.capacity_mah: expected greater than or equal to 50, not"),
         ("address = 0x02", "battery.1.address: expected greater than or equal to 3, not 2"),
         (
             'gauge = "bq4050"',

@@ -72,13 +72,18 @@ def test_what_follows_changes_no_answer(path: Path, tmp_path: Path) -> None:
         assert len(again) == cut + len(follows)
 
 
+def test_a_rated_capacity_that_is_wrong_a_hundredfold_ends_no_flight() -> None:
+    told = list(reports(COLD, FlightOptions(capacity_mah=55.0), lambda _: None))
+    assert len(told) == len(read_rows(COLD))
+
+
 READINGS = st.tuples(
     st.sampled_from([0.1, 0.1, 0.25, 1.0, 1.0, 35.0, 700.0]),
     st.none() | st.floats(1.0, 100.0) | st.floats(18.0, 25.5),
     st.none() | st.floats(-1000.0, 1000.0) | st.floats(0.0, 60.0) | st.just(0.0),
     st.none() | st.floats(-60.0, 150.0),
     st.none() | st.floats(0.5, 5.0) | st.floats(3.0, 4.2),
-    st.none() | st.sampled_from([1.0, 5000.0, 655340.0]),
+    st.none() | st.sampled_from([1.0, 50.0, 5000.0, 655340.0]),
     st.sampled_from([None, None, None, 1, 2]),
 )
 
@@ -87,7 +92,7 @@ READINGS = st.tuples(
 @given(
     chemistry=st.sampled_from(CHEMISTRIES),
     cells=st.none() | st.sampled_from([1, 6, 16]),
-    capacity_mah=st.none() | st.sampled_from([1.0, 5000.0, 655340.0]),
+    capacity_mah=st.none() | st.sampled_from([1.0, 50.0, 5000.0, 655340.0]),
     readings=st.lists(READINGS, min_size=1, max_size=120),
 )
 def test_whatever_is_read_every_answer_is_finite_and_in_order(

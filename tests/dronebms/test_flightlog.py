@@ -414,7 +414,7 @@ BAD_SIDECARS: list[tuple[str, object, str]] = [
     (
         "ampere-hours",
         {**SIDECAR, "capacity_mah": 0.5},
-        r", key capacity_mah: 0\.5 is not a number from 1 to ",
+        r", key capacity_mah: 0\.5 is not a number from 50 to ",
     ),
     (
         "millivolts",

@@ -275,7 +275,6 @@ def test_an_integer_of_px4_is_the_bits_of_its_float(value: int) -> None:
 def test_a_setting_that_was_lost_is_asked_again_when_it_must_be_sure(pair: Pair) -> None:
     flying, followed, _ = pair
     assert followed.kind is ARDUPILOT
-    assert followed.read("SIM_BATT_VOLTAGE") is not None
     voltage = flying.parameters.pop("SIM_BATT_VOLTAGE")  # it takes nothing, and says nothing
 
     def comes_back(t_s: float) -> float:
@@ -286,6 +285,7 @@ def test_a_setting_that_was_lost_is_asked_again_when_it_must_be_sure(pair: Pair)
     start_s, flying.power_w = flying.t_s, comes_back
     assert followed.set_surely("SIM_BATT_VOLTAGE", 11.1)
     assert flying.parameters["SIM_BATT_VOLTAGE"] == pytest.approx(11.1)
+    assert followed.parameters.values["SIM_BATT_VOLTAGE"] == pytest.approx(11.1)
 
 
 # ------------------------------------------------------------------------- the bridge's link

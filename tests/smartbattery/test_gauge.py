@@ -645,6 +645,15 @@ def test_what_could_not_be_read_of_the_identity_at_first_is_read_later(row: Regi
     assert (last.serial, last.design_mah) == (9596, 16_000.0)
 
 
+@pytest.mark.parametrize(("told_mah", "believed_mah"), [(1, None), (49, None), (50, 50.0)])
+def test_a_design_capacity_that_no_pack_has_is_not_told(
+    told_mah: int, believed_mah: float | None
+) -> None:
+    device = Device()
+    device.words[DESIGN.command] = told_mah
+    assert polled(Gauge(device), 1, 20)[-1].identity.design_mah == believed_mah
+
+
 def test_the_poll_that_throws_a_pack_away_says_so() -> None:
     device = Device()
     gauge = Gauge(device)
