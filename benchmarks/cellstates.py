@@ -1,11 +1,12 @@
 """Whether the state of every cell holds the truth: `python benchmarks/cellstates.py FIRST LAST [FOLDER [SCENARIO ...]]`.
 
 Flies virtual packs of the seeds FIRST to LAST, drawn as `make_virtual.py` draws them: part-used or full,
-cells apart by half a per cent of charge, some weak, half of them without a gauge and a
-third of the gauges off by 15 % of the charge, cells read to 1 mV and up to 0.4 s apart. Once a minute what is told of each cell is held against the pack itself. With a
-folder of flights whose sidecars tell the cells' capacities and whose rows the charge of the mean cell,
-those too; and the scenarios of `dronebms sim` that are named after it. Per cent; of the value for capacity and resistance. Resistance is what 20 s of the present
-current cost.
+cells apart by half a per cent of charge, some weak, half of them without a gauge and a third of the gauges
+off by 15 % of the charge, cells read to 1 mV and up to 0.4 s apart. Once a minute what is told of each cell
+is held against the pack itself. With a folder of flights whose sidecars tell the cells' capacities and whose
+rows the charge of the mean cell, those too; and the scenarios of `dronebms sim` that are named after it, of
+which the weakest cell stands in a row of its own. Per cent; of the value for capacity and resistance.
+Resistance is what 20 s of the present current cost.
 """
 
 import copy
@@ -111,7 +112,11 @@ def simulated(name: str) -> Iterator[Judged]:
             if report.t_s >= due_s:
                 due_s += EACH_S
                 pack = simulation.world._pack  # noqa: SLF001 - the truth, which nothing else may see
-                yield from apart(name, report.estimate.state.cells, pack)
+                state, charges = report.estimate.state, pack.cells.charge_frac
+                yield from apart(name, state.cells, pack)
+                if state.weakest.soc_pct is not None and state.weakest.soc_sd_pct is not None:
+                    off = state.weakest.soc_pct - 100 * charges[pack.cells_v.argmin()]
+                    yield f"{name}: charge, weakest", off, state.weakest.soc_sd_pct
 
 
 def apart(kind: str, cells: tuple[CellState, ...], pack: Pack) -> Iterator[Judged]:
