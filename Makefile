@@ -1,10 +1,10 @@
 # Two commands for a new machine: `make demo` and `make test`. Everything lives in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-ACTING := $(foreach room,encode acting limiter slower kept parameters arming vehicles answers bridge codec,--cov=mavlink_bridge.$(room))
+ACTING := --cov=mavlink_bridge.vehicle $(foreach module,messages parameters flight_stack_rules codec,--cov=mavlink_bridge.protocol.$(module)) --cov=mavlink_bridge.bridge
 # What flies or is told to a flight controller byte by byte: every branch has its test.
-COVERED := --cov=smartbattery --cov=dronebms.protection --cov=dronebms.limits --cov=dronebms.signals \
-	--cov=dronebms.forewarning --cov=dronebms.governor --cov=dronebms.actions $(ACTING) \
+COVERED := --cov=smartbattery --cov=dronebms.protection.alarms --cov=dronebms.protection.limits --cov=dronebms.protection.quantities \
+	--cov=dronebms.protection.time_to_trip --cov=dronebms.protection.current_governor --cov=dronebms.protection.actions $(ACTING) \
 	--cov-branch --cov-report= --cov-fail-under=100
 
 # Where the service lives: not in a home, which it may not see.

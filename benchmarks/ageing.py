@@ -4,7 +4,7 @@
 
 Prints for each chemistry how far the trends are from the truth, how often the forecast's interval holds
 the true end, on how many healthy packs a weak cell is named, and how many flights before a cell
-that does go weak reaches its cut-off under load. Packs fly together (`sim.pack.build_fleet`) in steps
+that does go weak reaches its cut-off under load. Packs fly together (`sim.plant.pack.build_fleet`) in steps
 of one second; readings have the scatter and resolution of a gauge. Seasons go from 0 to 30 degC. `_SLOW_S`, the margins of `_ENDS` and the
 thresholds of cells were chosen on packs 1 to 107; these are others.
 """
@@ -16,14 +16,14 @@ from statistics import fmean, median
 
 import numpy as np
 
-from dronebms.chemistry import chemistry_of
-from dronebms.passportmeasure import Array, measured
-from dronebms.passportrows import LANDED, Flight
-from dronebms.passporttrend import outlook, weak_cell
-from sim.ageing import ageing_of
-from sim.pack import build_fleet
-from sim.packspec import PackSpec
-from sim.world import Stream, generator
+from dronebms.core.chemistry import chemistry_of
+from dronebms.health.ageing_trend import outlook, weak_cell
+from dronebms.health.flight_record import LANDED, Flight
+from dronebms.health.soh_measurement import Array, measured
+from sim.emulator.world import Stream, generator
+from sim.plant.ageing import ageing_of
+from sim.plant.pack import build_fleet
+from sim.plant.pack_spec import PackSpec
 
 REST_S, BURST_S, LEG_S = 30, 25, 150
 WEAK_CELL = 2  # from 0
@@ -87,7 +87,7 @@ def fly(kind: Kind, spec: PackSpec, seeds: range, random: np.random.Generator,
         step_s: of the samples.
 
     Returns:
-        (packs, n, columns) as `dronebms.passportmeasure` takes them.
+        (packs, n, columns) as `dronebms.health.soh_measurement` takes them.
     """
     fleet = build_fleet(spec, [generator(seed, Stream.CELLS) for seed in seeds], step_s)
     if defect > 0:

@@ -25,12 +25,12 @@ import numpy as np
 from benchmarks import make_virtual, making
 from benchmarks.judging import read_judged
 from benchmarks.making import Array
-from dronebms.app import SimOptions, Simulation
-from dronebms.battery import BatteryFacts
-from dronebms.cellstates import CellState
-from dronebms.chemistry import chemistry_of
-from dronebms.estimator import Estimator
-from sim.pack import Pack
+from dronebms.core.chemistry import chemistry_of
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.estimation.cell_states import CellState
+from dronebms.estimation.estimator import Estimator
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from sim.plant.pack import Pack
 from smartbattery.snapshot import Identity, Snapshot
 
 EACH_S, LEAST_S, LASTS_S, OHM_S = 60, 200, 6000.0, 20

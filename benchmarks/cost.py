@@ -13,13 +13,13 @@ from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.clock import VirtualClock
-from dronebms.estimator import Estimator
-from dronebms.limits import default_limits
-from dronebms.monitor import Monitor, Report
-from dronebms.protection import Judge
-from mavlink_bridge import encode
-from sim.world import open_virtual
+from dronebms.core.clock import VirtualClock
+from dronebms.estimation.estimator import Estimator
+from dronebms.monitoring.pipeline import Monitor, Report
+from dronebms.protection.alarms import Judge
+from dronebms.protection.limits import default_limits
+from mavlink_bridge.protocol import messages
+from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.snapshot import Snapshot
 
@@ -103,9 +103,9 @@ def main() -> None:
 
     def encoded() -> None:
         for report in reports:
-            encode.battery_status(report).pack(codec)
+            messages.battery_status(report).pack(codec)
 
-    ready = encode.battery_status(reports[-1])
+    ready = messages.battery_status(reports[-1])
 
     def packed() -> None:
         for _ in reports:

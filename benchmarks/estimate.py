@@ -37,10 +37,10 @@ from benchmarks.judging import (
     score,
     share_of,
 )
-from dronebms.calibration import FITTED, Constants
-from dronebms.estimator import Estimator
-from dronebms.learning import Learned
-from dronebms.load import Load
+from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.load_forecast import Load
+from dronebms.estimation.model_parameters import FITTED, Constants
+from dronebms.estimation.pack_memory import Learned
 from smartbattery.snapshot import Snapshot
 
 TESTED = Path(__file__).parents[1] / "tests" / "data" / "flights"

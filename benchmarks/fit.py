@@ -5,7 +5,7 @@ search along one constant at a time, in steps that shrink where they do not help
 the mean over its last 80 % of the pinball losses of the three answers and 0.4 of the middle's error,
 relative to the true time left; means over flights, with nothing learned and with what the pack's earlier
 flights taught. Prints each constant that it changes, then what share of the time an interval holds
-that is some factor as wide. What is to be shipped is copied into `dronebms/calibration.py` by hand,
+that is some factor as wide. What is to be shipped is copied into `dronebms/estimation/model_parameters.py` by hand,
 after a look at flights that were not searched. Deterministic but for the minutes; 0 prints the interval alone.
 """
 
@@ -21,10 +21,10 @@ import numpy as np
 
 from benchmarks.estimate import WIDER, Ours, deaf
 from benchmarks.judging import JUDGED_FRAC, Array, Judged, read_folder, run
-from dronebms.calibration import FITTED, Constants
+from dronebms.estimation.model_parameters import FITTED, Constants
 
 if TYPE_CHECKING:
-    from dronebms.learning import Learned
+    from dronebms.estimation.pack_memory import Learned
 
 QUANTILES = np.array([0.05, 0.5, 0.95])
 OFFSET_S = 40.0  # keeps the last seconds from being everything

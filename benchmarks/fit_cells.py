@@ -1,7 +1,7 @@
 """Fits the cells of `sim/cells/*.json` to published parameter sets: `python benchmarks/fit_cells.py`.
 
 Runs pulse, rest, constant-current and stepped tests of a Doyle-Fuller-Newman cell (`dfn.py`) at each
-temperature of the table and finds the parameters of `sim.cell` that follow them best. A temperature
+temperature of the table and finds the parameters of `sim.plant.cell` that follow them best. A temperature
 starts from its warmer or colder neighbour and may leave it only for a reason, so that the tables are
 smooth between. Takes some minutes. Needs the extra `validate`; the loads of `validate.py` are others.
 
@@ -20,7 +20,7 @@ from scipy.optimize import least_squares
 from scipy.signal import lfilter
 
 from benchmarks.dfn import SETS, FloatArray, Load, ReferenceCell, ReferenceSet, Trace, stepped
-from sim.cellrows import COLUMNS, CURVE_FRAC, CellRow, curve_of
+from sim.plant.cell_parameters import COLUMNS, CURVE_FRAC, CellRow, curve_of
 
 FOLDER = Path(__file__).parents[1] / "sim" / "cells"
 TEMPERATURES_DEGC = (25.0, 16.0, 8.0, 0.0, -10.0, 32.0, 40.0, 55.0)  # in the order of the fits
@@ -102,7 +102,7 @@ def lagged(drive: FloatArray, time_s: float) -> FloatArray:
 def voltage_v(
     parameters: FloatArray, case: Case, curve: tuple[FloatArray, FloatArray]
 ) -> FloatArray:
-    """Return the voltage of `sim.cell` under a known current; the parameters are logarithms."""
+    """Return the voltage of `sim.plant.cell` under a known current; the parameters are logarithms."""
     scalar = dict(zip(SCALARS, np.exp(parameters[: len(SCALARS)]), strict=True))
     tables = np.exp(case.hats @ parameters[len(SCALARS) :].reshape(len(TABLES), -1).T)
     table = dict(zip(TABLES, tables.T, strict=True))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dronebms.clock import VirtualClock
-from dronebms.monitor import Monitor
-from dronebms.vehicle import VehicleState
-from sim.bus import VirtualBus
-from sim.flight import Flight, Flying
-from sim.scenario import Phase, Scenario
-from sim.world import STEP_S, Stream, World, generator
+from dronebms.core.clock import VirtualClock
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.monitoring.pipeline import Monitor
+from sim.emulator.bus import VirtualBus
+from sim.emulator.world import STEP_S, Stream, World, generator
+from sim.plant.mission import Flight, Flying
+from sim.plant.scenario import Phase, Scenario
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dronebms.flightlog import Flight, FlightSource, read_flight
-from dronebms.flighttable import stem_of
-from dronebms.physics import Physics
-from dronebms.plausible import Plausible
+from dronebms.flightlogs.csv_table import stem_of
+from dronebms.flightlogs.source import Flight, FlightSource, read_flight
+from dronebms.monitoring.consistency import Physics
+from dronebms.monitoring.plausibility import Plausible
 from smartbattery.snapshot import Snapshot
 
 Array = npt.NDArray[np.float64]

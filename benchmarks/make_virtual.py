@@ -15,10 +15,10 @@ import numpy as np
 
 from benchmarks import making
 from benchmarks.making import Array, Flown, Making
-from sim.cell import truth_curve_v
-from sim.cellrows import CURVE_FRAC
-from sim.pack import Pack, build_pack
-from sim.packspec import PackSpec
+from sim.plant.cell import truth_curve_v
+from sim.plant.cell_parameters import CURVE_FRAC
+from sim.plant.pack import Pack, build_pack
+from sim.plant.pack_spec import PackSpec
 
 CHEMISTRIES = ("lipo", "lipo", "lipo", "li-ion", "li-ion", "lifepo4")
 # Hover in capacities an hour, cut-off in volts, ln of the resistance over the simulator's cell.

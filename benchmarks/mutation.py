@@ -17,8 +17,8 @@ from math import inf
 
 import numpy as np
 
-from dronebms.clock import VirtualClock
-from sim.world import open_virtual
+from dronebms.core.clock import VirtualClock
+from sim.emulator.world import open_virtual
 from smartbattery import registers as sbs
 from smartbattery.bus import Bus
 from smartbattery.errors import BusTimeoutError, NackError

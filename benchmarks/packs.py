@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sim.pack import build_fleet
-from sim.packspec import PackSpec
+from sim.plant.pack import build_fleet
+from sim.plant.pack_spec import PackSpec
 
 STEP_S = 0.1
 CELLS = 6

@@ -15,7 +15,7 @@ from benchmarks.estimate import Ours
 from benchmarks.judging import read_folder, run
 
 if TYPE_CHECKING:
-    from dronebms.learning import Learned
+    from dronebms.estimation.pack_memory import Learned
 
 _STEP = 15  # a point each fifteen seconds
 

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, thread_time
 
 from benchmarks.cost import machine
-from dronebms.clock import VirtualClock
-from dronebms.gauges import SteppedGauge, TappedGauge
-from dronebms.recorder import Block, GrowingFile, Recorder
-from dronebms.recording import MAGIC, Recorded, Start
-from sim.world import open_virtual
+from dronebms.core.clock import VirtualClock
+from dronebms.recording.format import MAGIC, Recorded, Start
+from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.recorder import Block, GrowingFile, Recorder
+from sim.emulator.world import open_virtual
 from smartbattery.registers import ADDRESS
 
 FLIGHT_S, BLOCKS = 600, 200

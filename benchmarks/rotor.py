@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
-from sim.rotor import Multirotor
-from sim.scenario import VehicleSpec, load_scenario, scenario_names
-from sim.world import World
+from sim.emulator.world import World
+from sim.plant.multirotor import Multirotor
+from sim.plant.scenario import VehicleSpec, load_scenario, scenario_names
 
 SEA_LEVEL_KG_M3 = 1.225
 INCH_M = 0.0254

@@ -14,9 +14,9 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from dronebms.app import SimOptions, Simulation
-from dronebms.clock import VirtualClock
-from dronebms.screen import Screen
+from dronebms.core.clock import VirtualClock
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from dronebms.terminal.display import Screen
 
 DURATION_S = 300.0
 SIZES = ((80, 24), (200, 60))

@@ -18,8 +18,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from benchmarks.remote_packs import serve
-from dronebms.clock import SystemClock
-from sim.world import open_virtual
+from dronebms.core.clock import SystemClock
+from sim.emulator.world import open_virtual
 from smartbattery.registers import ADDRESS
 
 IN_FLIGHT_S = 60.0  # of both flights

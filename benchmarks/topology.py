@@ -9,17 +9,17 @@ one gauge for the whole. Printed is what is known of the supply before and after
 import argparse
 from dataclasses import dataclass, replace
 
-from dronebms.clock import VirtualClock
-from dronebms.limits import Severity
-from dronebms.monitor import Monitor
-from dronebms.packs import Supply
-from dronebms.protection import Whole
-from dronebms.vehicle import VehicleState
-from sim.bus import VirtualBus
-from sim.faults import Fault, parse_fault
-from sim.flight import Flight, Flying
-from sim.scenario import Scenario, load_scenario
-from sim.world import STEP_S, Stream, World, generator
+from dronebms.core.clock import VirtualClock
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.monitoring.multi_pack import Supply
+from dronebms.monitoring.pipeline import Monitor
+from dronebms.protection.alarms import Whole
+from dronebms.protection.limits import Severity
+from sim.emulator.bus import VirtualBus
+from sim.emulator.world import STEP_S, Stream, World, generator
+from sim.plant.faults import Fault, parse_fault
+from sim.plant.mission import Flight, Flying
+from sim.plant.scenario import Scenario, load_scenario
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 

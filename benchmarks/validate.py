@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.dfn import SETS, FloatArray, Load, ReferenceCell, Trace, stepped
-from dronebms.chemistry import chemistry_of
-from sim.cell import CellBuild, Cells, truth_curve_v
-from sim.cellrows import cell_row
-from sim.pack import Pack
+from dronebms.core.chemistry import chemistry_of
+from sim.plant.cell import CellBuild, Cells, truth_curve_v
+from sim.plant.cell_parameters import cell_row
+from sim.plant.pack import Pack
 
 STEP_S = 0.1
 COOLING_S = 700.0  # of the judged cells

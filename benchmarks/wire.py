@@ -10,7 +10,7 @@ import statistics
 import time
 
 from benchmarks.cost import machine
-from sim.gauge import word_reply
+from sim.emulator.gauge import word_reply
 from smartbattery import registers as sbs
 from smartbattery.errors import NackError
 from smartbattery.gauge import Gauge

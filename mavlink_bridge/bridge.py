@@ -15,23 +15,29 @@ from typing import TYPE_CHECKING
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.protection import Event, Severity
-from mavlink_bridge import answers, encode
-from mavlink_bridge.acting import Acting
-from mavlink_bridge.arming import Arming
-from mavlink_bridge.asks import Asker
-from mavlink_bridge.autopilot import AUTOPILOT_COMPONENT, Autopilot
-from mavlink_bridge.codec import Codec
-from mavlink_bridge.ids import FirstId
-from mavlink_bridge.stacks import Vehicle
-from mavlink_bridge.streams import Streams
-from mavlink_bridge.vehicles import refusal, told_pct, vehicle_heard, vehicle_named
+from dronebms.protection.alarms import Event, Severity
+from mavlink_bridge.protocol import messages
+from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
+from mavlink_bridge.protocol.codec import Codec
+from mavlink_bridge.protocol.flight_stack_rules import (
+    refusal,
+    told_pct,
+    vehicle_heard,
+    vehicle_named,
+)
+from mavlink_bridge.protocol.flight_stacks import Vehicle
+from mavlink_bridge.protocol.requests import Asker
+from mavlink_bridge.protocol.schedule import Streams
+from mavlink_bridge.vehicle import command_protocol
+from mavlink_bridge.vehicle.arming_check import Arming
+from mavlink_bridge.vehicle.battery_id import FirstId
+from mavlink_bridge.vehicle.vehicle_control import Acting
 
 if TYPE_CHECKING:
-    from dronebms.clock import Clock
-    from dronebms.monitor import Report
-    from dronebms.vehicle import VehicleState
-    from mavlink_bridge.link import Link
+    from dronebms.core.clock import Clock
+    from dronebms.core.vehicle_state import VehicleState
+    from dronebms.monitoring.pipeline import Report
+    from mavlink_bridge.protocol.link import Link
 
 _SAME_TEXT_S = 10.0
 _TEXT_AGE_S = 30.0  # an older text is no news
@@ -103,7 +109,7 @@ class Bridge:
         self._codec = Codec(link, terms.key, terms.unix_s)
         self._told = vehicle_named(vehicle)
         self._accepted = frozenset(terms.accept_systems)
-        self.answers = answers.Answers(
+        self.answers = command_protocol.Answers(
             BMS_RATE_HZ=terms.rate_hz, BMS_ID=first_battery_id, BMS_ACT=1.0
         )
         self._autopilot = Autopilot(system_id)
@@ -164,7 +170,7 @@ class Bridge:
             battery = _Battery(Streams(self.answers.default_periods_s()))
             self._batteries[report.index] = battery
         if battery.streams.due(_HEARTBEAT, now_s):
-            self._send(report.index, encode.heartbeat(), now_s)
+            self._send(report.index, messages.heartbeat(), now_s)
         told_id = int(self.answers.values["BMS_ID"])
         first_id = self.first_id.of(self.vehicle, self._autopilot, told_id, now_s)
         self._send_status(report, battery, first_id)
@@ -174,11 +180,11 @@ class Bridge:
             self.acting.want(report.index, report.wanted)
         heard = report.snapshot.voltage_v is not None
         if heard and first_id is not None and battery.streams.due(_INFO, now_s):
-            info = encode.smart_battery_info(report, battery_id=first_id + report.index)
+            info = messages.smart_battery_info(report, battery_id=first_id + report.index)
             self._send(report.index, info, now_s)
         for event in report.status.events:
             if _is_news(event, battery, now_s):
-                self._say(report.index, event.text, encode.text_severity(event), now_s)
+                self._say(report.index, event.text, messages.text_severity(event), now_s)
         self._send_texts(now_s)
 
     def _answer(self, message: mavlink.MAVLink_message, now_s: float) -> None:
@@ -186,7 +192,7 @@ class Bridge:
         if sender != self.system_id and sender not in self._accepted:
             return
         kind = message.get_type()
-        if kind not in (*answers.REQUESTS, "PING"):
+        if kind not in (*command_protocol.REQUESTS, "PING"):
             return
         target = message.target_system, message.target_component
         if kind == "COMMAND_LONG" and message.command == mavlink.MAV_CMD_ARM_AUTHORIZATION_REQUEST:
@@ -196,7 +202,7 @@ class Bridge:
             return
         for index, battery in self._batteries.items():
             if kind == "PING" and target in ((0, 0), (self.system_id, _BATTERY + index)):
-                self._send(index, answers.pong(message), now_s)
+                self._send(index, command_protocol.pong(message), now_s)
             elif kind != "PING" and target == (self.system_id, _BATTERY + index):
                 for answer in self.answers.to(message, battery.streams, battery.withheld):
                     self._send(index, answer, now_s)
@@ -212,7 +218,7 @@ class Bridge:
         elif first_id is None:
             battery.withheld = "the vehicle has not told yet which battery ids it uses"
         else:
-            message = encode.battery_status(
+            message = messages.battery_status(
                 report, battery_id=first_id + report.index, cells_max=vehicle.cells_max
             )
             battery.withheld = refusal(vehicle, message.battery_remaining, armed=armed)
@@ -247,7 +253,7 @@ class Bridge:
 
     def _say(self, index: int, text: str, severity: int, now_s: float) -> None:
         self._text_id = self._text_id % _TEXT_IDS + 1
-        for chunk in encode.chunks(text, severity, self._text_id):
+        for chunk in messages.chunks(text, severity, self._text_id):
             self._texts.append((index, chunk, now_s))
 
     def _send_texts(self, now_s: float) -> None:

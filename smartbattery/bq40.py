@@ -1,6 +1,6 @@
 """TI BQ40Z50 (firmware R0 to R5) and BQ40Z80 as tables: flags, data blocks, what may be read.
 
-Rows and pure functions over them, no bus. Units and signs as in `smartbattery.bits`: a charging
+Rows and pure functions over them, no bus. Units and signs as in `smartbattery.fields`: a charging
 current is negative, also where the name says charge. Cells count from 1, as on the wire.
 Sources: TI SLUUA43A (R0, R1), SLUUBK0B (R2), SLUUBU5A (R3), SLUUCH2 (R4), SLUUCN4B (R5), SLUUBT5C
 (BQ40Z80), the sections on ManufacturerAccess. Where they contradict themselves or a device, a
@@ -9,7 +9,7 @@ comment says so. What recorded bytes pin, and what rests on a manual alone: test
 
 from dataclasses import dataclass, replace
 
-from smartbattery.bits import Bit, Block, Field, StatusWord, decode_block
+from smartbattery.fields import Bit, Block, Field, StatusWord, decode_block
 
 # The only selectors that may ever be sent to a gauge: each of them reads, and does nothing else.
 READ_SELECTORS = frozenset({

@@ -7,17 +7,17 @@ arrive, or is not believable, is `None` and counted.
 from dataclasses import astuple, replace
 from math import ceil, inf
 
+from smartbattery import profiles
 from smartbattery import registers as sbs
-from smartbattery import vendors
-from smartbattery.bits import decode_block
 from smartbattery.bus import Bus
-from smartbattery.cells import counted
+from smartbattery.cell_count import counted
 from smartbattery.errors import BatteryError, IntegrityError, NackError, UnsupportedError
-from smartbattery.known import BEYOND, CELL_FIELDS, Known
+from smartbattery.fields import decode_block
+from smartbattery.gauge_state import BEYOND, CELL_FIELDS, Known
+from smartbattery.profiles import GENERIC, Ask, BlockAsk, Pec, Profile, Via
 from smartbattery.registers import MODE, SERIAL, TEMPERATURE, VOLTAGE, Pace, Register
+from smartbattery.smbus import Counts, Wire
 from smartbattery.snapshot import BusCounts, Identity, Snapshot
-from smartbattery.vendors import GENERIC, Ask, BlockAsk, Pec, Profile, Via
-from smartbattery.wire import Counts, Wire
 
 _GONE_AFTER_S = 2.0  # unanswered for so long, the next answer may come from another pack
 _UNWATCHED_S = 5.0  # so does one after a gap in which nobody asked
@@ -85,7 +85,7 @@ class Gauge:
         """Ask and decide from now on as the gauge that knew this; return what it last told."""
         self._known = known.copy()
         self._powers = sbs.powers_of(int(known.who.get(sbs.SPECIFICATION.field) or 0))
-        self._use(vendors.profile_named(known.profile) or GENERIC, known.cells)
+        self._use(profiles.profile_named(known.profile) or GENERIC, known.cells)
         self._wire.has_pec = known.has_pec
         self._wire.counts = Counts(*astuple(known.counts)[:-1])
         return None if known.told_s is None else known.snapshot(known.told_s)
@@ -205,7 +205,9 @@ class Gauge:
             raise IntegrityError(f"not identified: {self._known.trouble}")
         texts = {field: self._wire.text(command) for _, field, command in sbs.BLOCKS}
         if self._told_profile is None:
-            self._use(vendors.profile_of(texts["manufacturer"], texts["device"]), self._known.cells)
+            self._use(
+                profiles.profile_of(texts["manufacturer"], texts["device"]), self._known.cells
+            )
         cells = self._find_cells(now_s)
         self._known.who = {row.field: self._known.last(row.field) for row in sbs.WHO}
         self._known.who[sbs.SPECIFICATION.field] = specification_raw

@@ -12,7 +12,7 @@ kernel's sbs-battery driver; TI SLUUA43 (BQ40Z50), chapter 12.
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from smartbattery.bits import Bit, StatusWord
+from smartbattery.fields import Bit, StatusWord
 
 ADDRESS = 0x0B
 MAX_BLOCK = 32

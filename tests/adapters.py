@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from smbus2.smbus2 import I2cFunc
 
-from sim.smbus import SMBus
+from sim.emulator.smbus2_stub import SMBus
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.estimator import Estimate
-from dronebms.flightlog import FlightOptions, FlightSource, read_flight
-from dronebms.limits import LimitChange
-from dronebms.monitor import Monitor, Report, Rules
-from dronebms.vehicle import UNHEARD
+from dronebms.core.chemistry import LIPO
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.estimation.estimator import Estimate
+from dronebms.flightlogs.source import FlightOptions, FlightSource, read_flight
+from dronebms.monitoring.pipeline import Monitor, Report, Rules
+from dronebms.protection.limits import LimitChange
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
 FACTS = BatteryFacts(LIPO, cells=6, capacity_mah=5000.0, cutoff_cell_v=3.3)

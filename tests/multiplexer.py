@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from dronebms.clock import Clock
-from sim.bus import Device, Together, VirtualBus
-from sim.world import Stream, World, generator
+from dronebms.core.clock import Clock
+from sim.emulator.bus import Device, Together, VirtualBus
+from sim.emulator.world import Stream, World, generator
 from smartbattery.registers import ADDRESS
 
 MUX_ADDRESS = 0x70

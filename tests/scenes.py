@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LI_ION, LIPO
-from dronebms.estimator import Estimate
-from dronebms.monitor import Report
-from dronebms.protection import Event, Severity, Status
-from dronebms.screen_picture import View
-from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.core.chemistry import LI_ION, LIPO
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.estimation.estimator import Estimate
+from dronebms.monitoring.pipeline import Report
+from dronebms.protection.alarms import Event, Severity, Status
+from dronebms.terminal.layout import View
 from smartbattery.snapshot import Identity, Snapshot
 
 NOW_S = 751.3

@@ -38,18 +38,18 @@ OWNERS = {  # package: the only files that may import it
 TABLES = (
     "smartbattery/registers.py",
     "smartbattery/bq40.py",
-    "dronebms/chemistry.py",
-    "dronebms/calibration.py",
-    "dronebms/limits.py",
-    "dronebms/options.py",
-    "dronebms/fleet/metric_rows.py",
-    "dronebms/panels.py",
-    "dronebms/flightrows.py",
-    "dronebms/passportrows.py",
-    "dronebms/words.py",
-    "sim/bq40rows.py",
-    "sim/faults.py",
-    "mavlink_bridge/stacks.py",
+    "dronebms/core/chemistry.py",
+    "dronebms/estimation/model_parameters.py",
+    "dronebms/protection/limits.py",
+    "dronebms/cli/options.py",
+    "dronebms/telemetry/metric_rows.py",
+    "dronebms/analysis/panels.py",
+    "dronebms/flightlogs/columns.py",
+    "dronebms/health/flight_record.py",
+    "dronebms/terminal/labels.py",
+    "sim/emulator/bq40_data.py",
+    "sim/plant/faults.py",
+    "mavlink_bridge/protocol/flight_stacks.py",
 )
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
@@ -173,7 +173,7 @@ def test_the_command_line_starts_without_the_fleet() -> None:
 
 
 def test_a_service_with_real_packs_carries_no_simulation() -> None:
-    code = "import sys, dronebms.cli_run; print({'sim', 'numpy.random'} & {*sys.modules})"
+    code = "import sys, dronebms.cli.run; print({'sim', 'numpy.random'} & {*sys.modules})"
     told = subprocess.run((sys.executable, "-c", code), check=True, capture_output=True)  # noqa: S603 - ours
     assert told.stdout == b"set()\n"
 
@@ -273,11 +273,13 @@ def test_one_place_alone_catches_everything() -> None:
     handlers = [(path, node) for path, node in nodes(ast.ExceptHandler) if keeps_everything(node)]
     found = [(name_of(path), node.lineno) for path, node in handlers]
     report(
-        f"{name}:{line}: only the loop around a sink in dronebms/monitor.py catches everything."
+        f"{name}:{line}: only around a sink in dronebms/monitoring/pipeline.py catches everything."
         for name, line in found
-        if name != "dronebms/monitor.py"
+        if name != "dronebms/monitoring/pipeline.py"
     )
-    assert [name for name, _ in found] == ["dronebms/monitor.py"], "once in dronebms/monitor.py"
+    assert [name for name, _ in found] == ["dronebms/monitoring/pipeline.py"], (
+        "once in dronebms/monitoring/pipeline.py"
+    )
 
 
 def test_only_the_command_line_prints() -> None:

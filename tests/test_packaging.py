@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.config import read_config
+from dronebms.service.config import read_config
 
 ROOT = Path(__file__).parents[1]
 FILES = {

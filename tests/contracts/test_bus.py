@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import pytest
 import smbus2
 
-from dronebms.clock import VirtualClock
-from sim.world import open_virtual
+from dronebms.core.clock import VirtualClock
+from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
+from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
 from smartbattery.errors import BatteryError, NackError
-from smartbattery.linux import LinuxBus
-from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
+from smartbattery.linux_bus import LinuxBus
 from smartbattery.registers import ADDRESS, SERIAL, VOLTAGE
 from tests.adapters import I801, AdapterStandIn
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dronebms.clock import Clock, PacedClock, SystemClock, VirtualClock
+from dronebms.core.clock import Clock, PacedClock, SystemClock, VirtualClock
 
 CLOCKS: dict[str, Callable[[], Clock]] = {
     "system": SystemClock,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.errors import ConfigError
-from dronebms.fleet.database import FleetDatabase
-from dronebms.passport import Database, Passports, SqliteFile
-from dronebms.passportrows import FLYING, LANDED, LOST, SCHEMA, Flight
+from dronebms.core.errors import ConfigError
+from dronebms.health.database import Database, Passports, SqliteFile
+from dronebms.health.flight_record import FLYING, LANDED, LOST, SCHEMA, Flight
+from dronebms.health.postgres import FleetDatabase
 from tests.postgres import server
 
 FULL = Flight(

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.clock import Clock, SystemClock, VirtualClock
-from dronebms.flightlog import FlightOptions, FlightSource, read_flight
-from dronebms.gauges import PlayedGauge, SteppedGauge, TappedGauge
-from dronebms.monitor import Source
-from dronebms.recording import Recorded
-from dronebms.threads import BusThread, PolledGauge
-from sim.world import World, open_virtual
+from dronebms.core.clock import Clock, SystemClock, VirtualClock
+from dronebms.flightlogs.source import FlightOptions, FlightSource, read_flight
+from dronebms.monitoring.pipeline import Source
+from dronebms.recording.format import Recorded
+from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
+from dronebms.service.bus_threads import BusThread, PolledGauge
+from sim.emulator.world import World, open_virtual
 from smartbattery.bus import Bus
+from smartbattery.bus_trace import Transfer
 from smartbattery.gauge import Gauge
-from smartbattery.known import Known
-from smartbattery.recording import Transfer
+from smartbattery.gauge_state import Known
 from smartbattery.registers import ADDRESS
 from smartbattery.snapshot import Snapshot
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dronebms.actions import (
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.protection.actions import (
     DEFAULT_ACTIONS,
     GOVERNOR,
     Action,
@@ -20,9 +21,8 @@ from dronebms.actions import (
     explain,
     refusal,
 )
-from dronebms.limits import Severity, default_limits
-from dronebms.protection import Status
-from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.protection.alarms import Status
+from dronebms.protection.limits import Severity, default_limits
 from tests.looks import FACTS
 
 FLYING = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)

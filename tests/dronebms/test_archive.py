@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.archive import Bounds, Folder
-from dronebms.clock import VirtualClock
-from dronebms.gauges import SteppedGauge, TappedGauge
-from dronebms.limits import LimitChange, Severity
-from dronebms.loop import Loop
-from dronebms.monitor import Monitor, Report, Rules
-from dronebms.recorder import Block, Incident, Recorder
-from dronebms.recording import MAGIC, Recorded, Start, Step, block_of, read_records, text_of
-from dronebms.replay import reports
-from dronebms.sidecar import FlightOptions
-from dronebms.vehicle import UNHEARD
-from sim.world import open_virtual
+from dronebms.analysis.replay import reports
+from dronebms.core.clock import VirtualClock
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.monitoring.loop import Loop
+from dronebms.monitoring.pipeline import Monitor, Report, Rules
+from dronebms.protection.limits import LimitChange, Severity
+from dronebms.recording.archive import Bounds, Folder
+from dronebms.recording.format import MAGIC, Recorded, Start, Step, block_of, read_records, text_of
+from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.recorder import Block, Incident, Recorder
+from sim.emulator.world import open_virtual
 from smartbattery.registers import ADDRESS
 from tests.disks import files_limited_to
 

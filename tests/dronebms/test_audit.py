@@ -2,8 +2,8 @@
 
 import pytest
 
-from dronebms.audit import Told, warnings_of
-from dronebms.probe import probe
+from dronebms.probe.audit import Told, warnings_of
+from dronebms.probe.readout import probe
 from smartbattery.registers import ADDRESS
 from tests.scripted import MODE, SELECTORS, STATUS, WORDS, ScriptedPack, seen_bq40
 

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES, LIPO, Chemistry, chemistry_of
-from dronebms.errors import ConfigError
+from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry, chemistry_of
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import BatteryFacts
 from smartbattery.snapshot import UNIDENTIFIED, Identity
 
 

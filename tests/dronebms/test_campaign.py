@@ -19,18 +19,18 @@ from time import monotonic
 
 import pytest
 
-from dronebms.app import SimOptions, Simulation
-from dronebms.battery import BatteryFacts
-from dronebms.campaign import Campaign, _is_far, fly, read_campaign
-from dronebms.chemistry import LIPO
-from dronebms.cli import main
-from dronebms.cli_campaign import picture
-from dronebms.errors import ConfigError
-from dronebms.limits import every_limit
-from dronebms.outcomes import ROWS, Flown, middle, share, table
-from sim.scenario import load_scenario
-from sim.truth import Truth
-from sim.world import World
+from dronebms.cli.campaign import picture
+from dronebms.cli.main import main
+from dronebms.core.chemistry import LIPO
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.protection.limits import every_limit
+from dronebms.simulation.campaign import Campaign, _is_far, fly, read_campaign
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from dronebms.simulation.statistics import ROWS, Flown, middle, share, table
+from sim.emulator.world import World
+from sim.plant.ground_truth import Truth
+from sim.plant.scenario import load_scenario
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "campaign")
 WAIT_S = 30.0
@@ -366,7 +366,7 @@ def test_a_missing_extra_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "dronebms.fleet.cluster", raising=False)
+    monkeypatch.delitem(sys.modules, "dronebms.simulation.dask_cluster", raising=False)
     out = folder / "nothing.jsonl"
     words = ("campaign", str(folder / "short.toml"), "--runs", "1", "--out", str(out))
     assert main([*words, "--scheduler", "tcp://127.0.0.1:1"]) == 2
@@ -430,7 +430,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_table(folder: Path, cluste
 def test_a_scheduler_that_is_not_there_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fleet = pytest.importorskip("dronebms.fleet.cluster", reason="Dask is missing")
+    fleet = pytest.importorskip("dronebms.simulation.dask_cluster", reason="Dask is missing")
     monkeypatch.setattr(fleet, "CONNECT_S", 0.3)
     with create_server(("127.0.0.1", 0)) as free:
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"

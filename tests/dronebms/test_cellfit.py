@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from dronebms.battery import BatteryFacts
-from dronebms.calibration import FITTED
-from dronebms.cellfit import CellFit
-from dronebms.cellmodel import CAPACITY, CHARGE, FAST, CellModel
-from dronebms.chemistry import LI_ION
-from dronebms.estimator import Estimate, Estimator
-from dronebms.forecast import Ahead, futures, max_current
+from dronebms.core.chemistry import LI_ION
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.estimation.cell_fit import CellFit
+from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, CellModel
+from dronebms.estimation.estimator import Estimate, Estimator
+from dronebms.estimation.model_parameters import FITTED
+from dronebms.estimation.time_to_empty import Ahead, futures, max_current
 from tests.looks import look
 
 AH = 5.0

@@ -9,16 +9,16 @@ import pytest
 from rich.text import Text
 
 from benchmarks import cellstates as judge
-from dronebms import resume
-from dronebms.battery import BatteryFacts
-from dronebms.cellstates import CellState, PackState
-from dronebms.chemistry import LIFEPO4, LIPO, Chemistry
-from dronebms.estimator import Estimator
-from dronebms.screen_parts import Frame, cell_lines
-from dronebms.textline import weak_by
-from dronebms.words import ASCII
-from sim.pack import Pack, build_pack
-from sim.packspec import PackSpec
+from dronebms.core.chemistry import LIFEPO4, LIPO, Chemistry
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.estimation.cell_states import CellState, PackState
+from dronebms.estimation.estimator import Estimator
+from dronebms.service import checkpoint
+from dronebms.terminal.labels import ASCII
+from dronebms.terminal.phrases import weak_by
+from dronebms.terminal.widgets import Frame, cell_lines
+from sim.plant.pack import Pack, build_pack
+from sim.plant.pack_spec import PackSpec
 from smartbattery.snapshot import Identity, Snapshot
 from tests.scenes import FLYING, NOW_S
 
@@ -198,14 +198,14 @@ def test_another_pack_starts_anew() -> None:
 
 def test_a_restart_in_flight_changes_nothing_and_what_is_kept_does_not_grow() -> None:
     *_, (_, _, estimator) = flown(weaken=(0.92, 1.3), lasts_s=600)
-    sizes = [len(resume._written(estimator._states))]
-    again = resume._read(resume._written(estimator))
+    sizes = [len(checkpoint._written(estimator._states))]
+    again = checkpoint._read(checkpoint._written(estimator))
     states = [
         [state for state, _, _ in flown(estimator=one, from_s=600, lasts_s=600)]
         for one in (estimator, again)
     ]
     assert states[0] == states[1]
-    sizes.append(len(resume._written(estimator._states)))
+    sizes.append(len(checkpoint._written(estimator._states)))
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
 
 

@@ -17,12 +17,12 @@ from time import monotonic
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.clock import SystemClock
-from dronebms.config import Config
-from dronebms.errors import DroneBmsError
-from dronebms.recording import Poll, Start, Step, read_records
-from dronebms.service import Service
-from dronebms.tomlfile import validated
+from dronebms.core.clock import SystemClock
+from dronebms.core.errors import DroneBmsError
+from dronebms.core.toml_schema import validated
+from dronebms.recording.format import Poll, Start, Step, read_records
+from dronebms.service.config import Config
+from dronebms.service.service import Service
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")
 WAIT_S = 8.0

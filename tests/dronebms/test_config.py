@@ -6,14 +6,14 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from dronebms.actions import GOVERNOR, Action, Do
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LI_ION, LIPO
-from dronebms.config import Config, read_config
-from dronebms.errors import ConfigError
-from dronebms.limits import LimitChange, Severity
-from dronebms.tomlfile import Section, read_text, validated
-from smartbattery.vendors import PROFILES
+from dronebms.core.chemistry import LI_ION, LIPO
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.toml_schema import Section, read_text, validated
+from dronebms.protection.actions import GOVERNOR, Action, Do
+from dronebms.protection.limits import LimitChange, Severity
+from dronebms.service.config import Config, read_config
+from smartbattery.profiles import PROFILES
 
 WHOLE = """
 [[battery]]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from dronebms.estimator import Estimator
-from dronebms.monitor import Monitor, Report
-from sim.truth import Truth
-from sim.world import open_virtual
+from dronebms.core.clock import VirtualClock
+from dronebms.estimation.estimator import Estimator
+from dronebms.monitoring.pipeline import Monitor, Report
+from sim.emulator.world import open_virtual
+from sim.plant.ground_truth import Truth
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError
 from smartbattery.gauge import Gauge

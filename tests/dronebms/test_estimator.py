@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dronebms import predictions
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES, LIPO
-from dronebms.clock import VirtualClock
-from dronebms.estimator import Estimator
-from dronebms.flightlog import FlightSource, read_flight
-from dronebms.monitor import Monitor, Report
-from dronebms.replay import reports
-from dronebms.sidecar import FlightOptions
-from sim.world import open_virtual
+from dronebms.analysis.replay import reports
+from dronebms.core.chemistry import CHEMISTRIES, LIPO
+from dronebms.core.clock import VirtualClock
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.estimation.estimator import Estimator
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.monitoring.pipeline import Monitor, Report
+from dronebms.telemetry import json_line
+from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 from tests.looks import (
@@ -63,11 +63,11 @@ def at(reports_: list[Report], t_s: float) -> Report:
 def test_what_follows_changes_no_answer(path: Path, tmp_path: Path) -> None:
     rows, sidecar = read_rows(path), sidecar_of(path)
     cut = len(rows) // 2
-    calm = [predictions.text(r) for r in reports(path, FlightOptions(), lambda _: None)]
+    calm = [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None)]
     tail = [row | {"voltage_v": "99", "current_a": "0", "gauge_soc_pct": "1"} for row in rows[cut:]]
     for name, follows in (("nothing", []), ("other", tail)):
         other = write_flight(tmp_path / f"{name}.csv", rows[:cut] + follows, sidecar)
-        again = [predictions.text(r) for r in reports(other, FlightOptions(), lambda _: None)]
+        again = [json_line.text(r) for r in reports(other, FlightOptions(), lambda _: None)]
         assert again[:cut] == calm[:cut]
         assert len(again) == cut + len(follows)
 

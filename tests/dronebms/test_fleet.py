@@ -18,18 +18,18 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from dronebms.cli_extras import fleet_sinks
-from dronebms.clock import VirtualClock
-from dronebms.config import Config
-from dronebms.config_remote import MetricsConfig, MqttConfig
-from dronebms.errors import ConfigError
-from dronebms.fleet.metrics import Metrics
-from dronebms.fleet.mqtt import Mqtt
-from dronebms.fleet.outbox import Message, Outbox
-from dronebms.limits import Severity
-from dronebms.monitor import Sink
-from dronebms.reload import taken_over
-from dronebms.tomlfile import validated
+from dronebms.cli.optional import fleet_sinks
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import ConfigError
+from dronebms.core.toml_schema import validated
+from dronebms.monitoring.pipeline import Sink
+from dronebms.protection.limits import Severity
+from dronebms.service.config import Config
+from dronebms.service.config_reload import taken_over
+from dronebms.service.config_remote import MetricsConfig, MqttConfig
+from dronebms.telemetry.mqtt import Mqtt
+from dronebms.telemetry.openmetrics import Metrics
+from dronebms.telemetry.outbox import Message, Outbox
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report, an_event
@@ -212,7 +212,8 @@ def test_a_port_in_use_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixt
 def test_an_extra_that_is_not_installed_is_a_sentence(
     section: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"dronebms.fleet.{section}")
+    module = {"metrics": "openmetrics", "mqtt": "mqtt"}[section]
+    monkeypatch.delitem(sys.modules, f"dronebms.telemetry.{module}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     told = f"[{section}]\n" + ("host = 'h'\n" if section == "mqtt" else "")
     with contextlib.ExitStack() as stack, pytest.raises(ConfigError) as caught:

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.errors import FlightError
-from dronebms.flightlog import Flight, FlightOptions, FlightSource, read_flight
-from dronebms.predictions import EachSecond
-from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.core.chemistry import LIPO
+from dronebms.core.errors import FlightError
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.flightlogs.source import Flight, FlightOptions, FlightSource, read_flight
+from dronebms.telemetry.json_line import EachSecond
 
 HEAD = "t_s,voltage_v,current_a"
 SIDECAR: dict[str, object] = {"cells": 4, "chemistry": "lipo"}

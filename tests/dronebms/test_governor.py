@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES, LIPO, Chemistry
-from dronebms.clock import VirtualClock
-from dronebms.estimator import Estimate
-from dronebms.governor import Governor, allowance, caps_of, unstated
-from dronebms.limits import Severity, default_limits
-from dronebms.monitor import Monitor
-from dronebms.protection import Judge, Status
-from dronebms.signals import OVER, Drawn, Signals, Values
-from dronebms.vehicle import UNHEARD, VehicleState
-from sim.world import open_virtual
+from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry
+from dronebms.core.clock import VirtualClock
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.estimation.estimator import Estimate
+from dronebms.monitoring.pipeline import Monitor
+from dronebms.protection.alarms import Judge, Status
+from dronebms.protection.current_governor import Governor, allowance, caps_of, unstated
+from dronebms.protection.limits import Severity, default_limits
+from dronebms.protection.quantities import OVER, Drawn, Signals, Values
+from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from tests.looks import FACTS, look
 

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from dronebms import charging
-from dronebms.cellstates import CellState, PackState
-from dronebms.charging import ChargerHook, advice
-from dronebms.clock import VirtualClock
-from dronebms.config import read_config
-from dronebms.estimator import Estimate
-from dronebms.limits import Severity, default_limits
-from dronebms.monitor import Report
-from dronebms.passportflight import Stress
-from dronebms.predictions import line
-from dronebms.preflight import GroundLog, go_no_go
-from dronebms.protection import Judge, Status
-from dronebms.vehicle import UNHEARD, VehicleState
-from mavlink_bridge.arming import Arming
+from dronebms.core.clock import VirtualClock
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.estimation.cell_states import CellState, PackState
+from dronebms.estimation.estimator import Estimate
+from dronebms.health.flight_detection import Stress
+from dronebms.monitoring import charging_advice
+from dronebms.monitoring.charging_advice import ChargerHook, advice
+from dronebms.monitoring.pipeline import Report
+from dronebms.monitoring.preflight import GroundLog, go_no_go
+from dronebms.protection.alarms import Judge, Status
+from dronebms.protection.limits import Severity, default_limits
+from dronebms.service.config import read_config
+from dronebms.telemetry.json_line import line
+from mavlink_bridge.vehicle.arming_check import Arming
 from tests.looks import FACTS, look, watched
 
 READY = Report(
@@ -249,7 +249,7 @@ def test_whatever_is_critical_stops_a_charge_and_every_milder_row_that_does_is_i
     assert advice(ready(current_a=-2.5, status=lost)).do == "stop"
     noted = Status(0.0, Severity.WARNING, ("cold", "worn"))
     assert advice(ready(current_a=-2.5, status=noted)).do == "go on"
-    assert {*charging._STOPS} <= {row.limit_id for row in default_limits(FACTS)}
+    assert {*charging_advice._STOPS} <= {row.limit_id for row in default_limits(FACTS)}
 
 
 def test_the_users_program_is_told_to_stop_once_a_minute_and_never_while_armed(

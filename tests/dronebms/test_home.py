@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from dronebms.estimator import Estimate, Estimator
-from dronebms.home import Homeward
-from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.estimation.estimator import Estimate, Estimator
+from dronebms.estimation.return_home import Homeward
 from tests.looks import FACTS, look
 
 # A degree of latitude is 111.2 km on a sphere of 6371 km.

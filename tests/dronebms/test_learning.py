@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dronebms.battery import BatteryFacts
-from dronebms.errors import ConfigError
-from dronebms.estimator import Estimator
-from dronebms.flightlog import FlightSource, read_flight
-from dronebms.learning import KeptBeside, Learned, LearnedPacks, PackMemory
-from dronebms.monitor import Monitor
-from dronebms.replay import replay, reports
-from dronebms.sidecar import FlightOptions
-from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.analysis.replay import replay, reports
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.pack_memory import KeptBeside, Learned, LearnedPacks, PackMemory
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.monitoring.pipeline import Monitor
 from smartbattery.snapshot import Identity, Snapshot
 from tests.looks import FACTS, Scripted, look
 

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES, LIPO, Chemistry
-from dronebms.errors import ConfigError
-from dronebms.estimator import Estimate
-from dronebms.limits import (
+from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.estimation.estimator import Estimate
+from dronebms.protection.limits import (
     PRESETS,
     Limit,
     LimitChange,
@@ -19,8 +20,7 @@ from dronebms.limits import (
     default_limits,
     every_limit,
 )
-from dronebms.signals import Signals
-from dronebms.vehicle import UNHEARD
+from dronebms.protection.quantities import Signals
 from tests.looks import FACTS, look
 
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}

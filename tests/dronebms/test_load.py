@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dronebms.calibration import FITTED
-from dronebms.load import Load
+from dronebms.estimation.load_forecast import Load
+from dronebms.estimation.model_parameters import FITTED
 
 
 def after(*stretches: tuple[int, float]) -> Load:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from dronebms.logs import JsonLine, Sparing, TextLine
+from dronebms.core.clock import VirtualClock
+from dronebms.service.log_output import JsonLine, Sparing, TextLine
 
 
 def record(
@@ -82,7 +82,10 @@ def test_a_json_line_has_time_level_battery_limit_and_event() -> None:
     }
 
 
-STARTED = "from dronebms import logs, clock; logs.start(clock.SystemClock(), as_json=False); "
+STARTED = (
+    "from dronebms.core import clock; from dronebms.service import log_output; "
+    "log_output.start(clock.SystemClock(), as_json=False); "
+)
 
 
 def run(code: str, **where: object) -> "subprocess.Popen[str]":

@@ -4,12 +4,12 @@ import logging
 
 import pytest
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.errors import ConfigError
-from dronebms.limits import LimitChange
-from dronebms.monitor import Monitor, Report, Rules
-from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.core.chemistry import LIPO
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.monitoring.pipeline import Monitor, Report, Rules
+from dronebms.protection.limits import LimitChange
 from smartbattery.snapshot import Identity, Snapshot
 from tests.looks import FACTS, Scripted, look, watched
 

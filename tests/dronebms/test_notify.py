@@ -13,9 +13,9 @@ from time import monotonic
 
 import pytest
 
-from dronebms.config import Config
-from dronebms.reload import taken_over
-from dronebms.tomlfile import validated
+from dronebms.core.toml_schema import validated
+from dronebms.service.config import Config
+from dronebms.service.config_reload import taken_over
 
 WAIT_S = 20.0
 BASE = '[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "/dev/i2c-none"\n'

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dronebms.chemistry import LIFEPO4
-from dronebms.estimator import Estimate
-from dronebms.limits import Severity
-from dronebms.monitor import Report
-from dronebms.packs import PARALLEL, SERIES, TOPOLOGIES, Supply
-from dronebms.protection import Status, Whole
-from dronebms.signals import mismatches
-from dronebms.vehicle import UNHEARD
+from dronebms.core.chemistry import LIFEPO4
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.estimation.estimator import Estimate
+from dronebms.monitoring.multi_pack import PARALLEL, SERIES, TOPOLOGIES, Supply
+from dronebms.monitoring.pipeline import Report
+from dronebms.protection.alarms import Status, Whole
+from dronebms.protection.limits import Severity
+from dronebms.protection.quantities import mismatches
 from smartbattery.snapshot import UNIDENTIFIED
 from tests.looks import FACTS, look
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dronebms import cli
-from dronebms.passport import FILE, Passports, SqliteFile
-from dronebms.passportrows import LANDED, Flight
+from dronebms.cli.main import main
+from dronebms.health.database import FILE, Passports, SqliteFile
+from dronebms.health.flight_record import LANDED, Flight
 from tests.postgres import server
 
 
@@ -30,7 +30,7 @@ def flight(tmp_path: Path) -> Path:
 
 
 def packs(folder: Path, *words: str) -> int:
-    return cli.main(["packs", "--state-dir", str(folder), *words])
+    return main.main(["packs", "--state-dir", str(folder), *words])
 
 
 def test_a_flight_is_added_once_however_often_it_is_asked_for(

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.app import SimOptions, Simulation
-from dronebms.errors import ConfigError
-from dronebms.monitor import Report
-from dronebms.passport import FILE, Passports, SqliteFile
-from dronebms.passportflight import Flights
-from dronebms.passportrows import FLYING, LANDED, LOST, Flight
-from dronebms.passportsink import PassportSink
+from dronebms.core.errors import ConfigError
+from dronebms.health.database import FILE, Passports, SqliteFile
+from dronebms.health.flight_detection import Flights
+from dronebms.health.flight_record import FLYING, LANDED, LOST, Flight
+from dronebms.health.sink import PassportSink
+from dronebms.monitoring.pipeline import Report
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from smartbattery.snapshot import Identity
 
 KEY = "virtual 6S2P 16000 2025-03-14 1001"
@@ -181,7 +181,7 @@ def test_a_locked_database_holds_up_nobody_is_told_once_and_loses_no_flight(
     start: list[Report], tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("dronebms.passport._BUSY_S", 0.05)
+    monkeypatch.setattr("dronebms.health.database._BUSY_S", 0.05)
     Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
     failed = threading.Event()
 

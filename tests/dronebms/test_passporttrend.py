@@ -6,8 +6,8 @@ from math import exp
 import numpy as np
 import pytest
 
-from dronebms.passportrows import LANDED, Flight
-from dronebms.passporttrend import LEAST_FLIGHTS, outlook, theil_sen, weak_cell
+from dronebms.health.ageing_trend import LEAST_FLIGHTS, outlook, theil_sen, weak_cell
+from dronebms.health.flight_record import LANDED, Flight
 
 SEEDS = range(40)
 DAY_S = 86_400.0

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from benchmarks.ageing import KINDS, WEAK_CELL, Kind, by_pack, fly, lives
-from dronebms.chemistry import chemistry_of
-from dronebms.flightlog import FlightSource, read_flight
-from dronebms.monitor import Monitor
-from dronebms.passportflight import Flights
-from dronebms.passportmeasure import measured
-from dronebms.passportrows import LOST, Flight
-from dronebms.passporttrend import weak_cell
-from sim.ageing import ageing_of
+from dronebms.core.chemistry import chemistry_of
+from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.health.ageing_trend import weak_cell
+from dronebms.health.flight_detection import Flights
+from dronebms.health.flight_record import LOST, Flight
+from dronebms.health.soh_measurement import measured
+from dronebms.monitoring.pipeline import Monitor
+from sim.plant.ageing import ageing_of
 
 LIPO, LI_ION, LIFEPO4 = KINDS
 PACKS, STEP_S = range(401, 405), 2.5

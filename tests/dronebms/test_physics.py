@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.clock import VirtualClock
-from dronebms.flightlog import FlightSource, read_flight
-from dronebms.monitor import Monitor
-from dronebms.physics import Physics
-from dronebms.protection import Severity
-from sim.gauge import word_reply
-from sim.world import open_virtual
+from dronebms.core.chemistry import LIPO
+from dronebms.core.clock import VirtualClock
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.monitoring.consistency import Physics
+from dronebms.monitoring.pipeline import Monitor
+from dronebms.protection.alarms import Severity
+from sim.emulator.gauge import word_reply
+from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.snapshot import Identity, Snapshot
 

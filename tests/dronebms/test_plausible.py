@@ -7,11 +7,11 @@ from functools import cache
 
 import pytest
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.monitor import Report
-from dronebms.plausible import Plausible
-from dronebms.protection import Event
+from dronebms.core.chemistry import LIPO
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.monitoring.pipeline import Report
+from dronebms.monitoring.plausibility import Plausible
+from dronebms.protection.alarms import Event
 from smartbattery.snapshot import Identity, Snapshot
 from tests.looks import FACTS, look, watched
 

@@ -8,15 +8,15 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dronebms import predictions
-from dronebms.battery import BatteryFacts
-from dronebms.cellstates import CellState, PackState
-from dronebms.chemistry import LIPO
-from dronebms.estimator import Estimate
-from dronebms.monitor import Report
-from dronebms.predictions import EachSecond
-from dronebms.protection import Severity, Status
-from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.core.chemistry import LIPO
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.estimation.cell_states import CellState, PackState
+from dronebms.estimation.estimator import Estimate
+from dronebms.monitoring.pipeline import Report
+from dronebms.protection.alarms import Severity, Status
+from dronebms.telemetry import json_line
+from dronebms.telemetry.json_line import EachSecond
 from smartbattery.snapshot import Snapshot
 
 # As the contract has them: DESIGN.md, section 4.
@@ -46,11 +46,11 @@ def report(
 
 
 def test_the_keys_of_the_contract_come_first_and_in_its_order() -> None:
-    assert list(predictions.line(report()))[: len(CONTRACT)] == CONTRACT
+    assert list(json_line.line(report()))[: len(CONTRACT)] == CONTRACT
 
 
 def test_what_is_unknown_is_null_and_nothing_else_is() -> None:
-    line = json.loads(predictions.text(report()))
+    line = json.loads(json_line.text(report()))
     assert {key for key, value in line.items() if value is not None} == {
         "t_s", "severity", "active", "battery", "cells_v", "doubts", "go", "charger",
         "advice", "weakest", "cells",
@@ -59,7 +59,7 @@ def test_what_is_unknown_is_null_and_nothing_else_is() -> None:
 
 
 def test_a_line_says_what_the_stages_say_to_the_stated_resolution() -> None:
-    line = predictions.line(
+    line = json_line.line(
         report(
             Estimate(
                 12.5,
@@ -90,11 +90,11 @@ def test_a_line_says_what_the_stages_say_to_the_stated_resolution() -> None:
         "limited_in_s": 30.0, "asked_max_a": 20.0, "armed": True, "max_discharge_a": None,
     }  # fmt: skip
     assert {key: line[key] for key in expected} == expected
-    assert '"home_reserve_s":0.0,' in predictions.text(report(Estimate(1.0, home_reserve_s=-0.04)))
+    assert '"home_reserve_s":0.0,' in json_line.text(report(Estimate(1.0, home_reserve_s=-0.04)))
 
 
 def test_a_line_is_one_line_without_spaces_between_its_keys() -> None:
-    sentence = predictions.text(report(snapshot=Snapshot(12.5, trouble='a "b"\nc')))
+    sentence = json_line.text(report(snapshot=Snapshot(12.5, trouble='a "b"\nc')))
     assert "\n" not in sentence
     assert sentence.startswith('{"t_s":12.5,"soc_pct":null,')
 
@@ -107,7 +107,7 @@ def test_low_never_exceeds_the_median_nor_the_median_high(
     low_s: float | None, median_s: float | None, high_s: float | None
 ) -> None:
     estimate = Estimate(0.0, remaining_s=median_s, remaining_low_s=low_s, remaining_high_s=high_s)
-    line = json.loads(predictions.text(report(estimate)), parse_constant=refuse)
+    line = json.loads(json_line.text(report(estimate)), parse_constant=refuse)
     keys = ("remaining_low_s", "remaining_s", "remaining_high_s")
     known = [line[key] for key in keys if line[key] is not None]
     assert all(less <= more for less, more in pairwise(known))
@@ -130,7 +130,7 @@ def test_no_number_whatever_makes_a_line_that_is_not_json(data: st.DataObject) -
         current_a=data.draw(numbers),
         cells_v=tuple(data.draw(st.lists(numbers, max_size=3))),
     )
-    line = json.loads(predictions.text(report(estimate, snapshot)), parse_constant=refuse)
+    line = json.loads(json_line.text(report(estimate, snapshot)), parse_constant=refuse)
     for key in CONTRACT[1:13]:
         if key not in {"remaining_s", "remaining_low_s", "remaining_high_s"}:
             value = getattr(estimate, key)

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from dronebms.probe import Probe, probe
-from sim.scenario import load_scenario
-from sim.world import World, open_virtual
+from dronebms.core.clock import VirtualClock
+from dronebms.probe.readout import Probe, probe
+from sim.emulator.world import World, open_virtual
+from sim.plant.scenario import load_scenario
 from smartbattery.bq40 import PARTS, READ_SELECTORS
+from smartbattery.bus_trace import RecordingBus, Transfer
 from smartbattery.errors import BatteryError, BusTimeoutError, NackError, UnsupportedError
-from smartbattery.recording import RecordingBus, Transfer
+from smartbattery.profiles import PROFILES, profile_named
 from smartbattery.registers import ADDRESS
-from smartbattery.vendors import PROFILES, profile_named
 from tests.scripted import ACCESS, MODE, SELECTORS, VECTORS, WORDS, ScriptedPack, seen_bq40
 
 

@@ -17,17 +17,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dronebms.audit import Told, warnings_of
-from dronebms.cli import main
-from dronebms.clock import VirtualClock
-from dronebms.errors import RecordingError
-from dronebms.probe import probe
-from dronebms.probing import MAGIC, Place, Prober, read_recording, scan
-from dronebms.screen_probe import picture
-from sim.world import open_virtual
+from dronebms.cli.main import main
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import RecordingError
+from dronebms.probe.audit import Told, warnings_of
+from dronebms.probe.prober import MAGIC, Place, Prober, read_recording, scan
+from dronebms.probe.readout import probe
+from dronebms.probe.table import picture
+from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
+from smartbattery.device_lock import GaugeLock, InUseError
 from smartbattery.errors import BusError, NackError
-from smartbattery.lock import GaugeLock, InUseError
 from smartbattery.registers import ADDRESS
 from tests.scripted import SELECTORS, ScriptedPack, seen_bq40
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dronebms import protection
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES, Chemistry
-from dronebms.estimator import Estimate
-from dronebms.limits import Limit, Severity, default_limits
-from dronebms.protection import Event, Judge, Status, Whole
-from dronebms.vehicle import VehicleState
+from dronebms.core.chemistry import CHEMISTRIES, Chemistry
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.estimator import Estimate
+from dronebms.protection import alarms
+from dronebms.protection.alarms import Event, Judge, Status, Whole
+from dronebms.protection.limits import Limit, Severity, default_limits
 from smartbattery.snapshot import UNIDENTIFIED, Snapshot
 from tests.looks import FACTS, look, watched
 
@@ -618,6 +618,6 @@ def test_what_is_over_is_told_without_why_it_was_bad(
     limit_id: str, value: float, text: str
 ) -> None:
     limit = LIPO[limit_id]
-    row = protection._Row(limit, active=True)
+    row = alarms._Row(limit, active=True)
     row.turn()
-    assert protection._event(row, value, look(0.0, 4.0, 0.0), "").text == text
+    assert alarms._event(row, value, look(0.0, 4.0, 0.0), "").text == text

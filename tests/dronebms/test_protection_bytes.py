@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LI_ION
-from dronebms.limits import default_limits
-from dronebms.monitor import Monitor, Report
-from dronebms.vehicle import UNHEARD
+from dronebms.core.chemistry import LI_ION
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.monitoring.pipeline import Monitor, Report
+from dronebms.protection.limits import default_limits
 from smartbattery.errors import BusTimeoutError
 from smartbattery.gauge import Gauge
 from tests.scripted import SELECTORS, SPECIFICATION, STATUS, ScriptedPack

@@ -15,22 +15,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import dronebms.resume
+import dronebms.service.checkpoint
 import sim
-from dronebms.clock import SystemClock, VirtualClock
-from dronebms.errors import RecordingError
-from dronebms.gauges import SteppedGauge, TappedGauge
-from dronebms.learning import LEARNED, KeptBeside, LearnedPacks
-from dronebms.loop import Loop
-from dronebms.monitor import Memory, Monitor, Report
-from dronebms.recorder import Recorder, SingleFile
-from dronebms.recording import MAGIC, Recorded, Start, block_of, read_records, text_of
-from dronebms.replay import reports
-from dronebms.resume import Keeper, for_recording
-from dronebms.sidecar import NO_OPTIONS
-from dronebms.stream import follow
-from sim.faults import parse_fault
-from sim.world import open_virtual
+from dronebms.analysis.replay import reports
+from dronebms.core.clock import SystemClock, VirtualClock
+from dronebms.core.errors import RecordingError
+from dronebms.estimation.pack_memory import LEARNED, KeptBeside, LearnedPacks
+from dronebms.flightlogs.sidecar import NO_OPTIONS
+from dronebms.monitoring.loop import Loop
+from dronebms.monitoring.pipeline import Memory, Monitor, Report
+from dronebms.recording.format import MAGIC, Recorded, Start, block_of, read_records, text_of
+from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.recorder import Recorder, SingleFile
+from dronebms.service.checkpoint import Keeper, for_recording
+from dronebms.telemetry.status_socket import follow
+from sim.emulator.world import open_virtual
+from sim.plant.faults import parse_fault
 from smartbattery.bus import Bus
 
 PACK = "virtual 6S2P 16000 2025-03-14 1001"
@@ -157,7 +157,7 @@ def test_what_another_version_went_on_from_is_left_and_told(
 ) -> None:
     _, memory = flown(tmp_path / "1.rec", known[0], 130.0)
     said, _ = flown(tmp_path / "2.rec", known[0], 5.0, memory, 131.0)
-    monkeypatch.setattr(dronebms.resume, "_program", lambda: "another")
+    monkeypatch.setattr(dronebms.service.checkpoint, "_program", lambda: "another")
     replayed = again(tmp_path / "2.rec")
     assert [r.snapshot for r in replayed] == [r.snapshot for r in said]
     assert replayed[-1].estimate.used_mah != said[-1].estimate.used_mah
@@ -181,10 +181,10 @@ def by_name(module: str, name: str) -> bytes:
     "told",
     [
         pickle.dumps(Evil()),
-        by_name("dronebms.learning", "Path.touch"),
-        by_name("dronebms.learning", "threading.Thread"),
-        by_name("dronebms.learning", "atomic_writer"),
-        by_name("dronebms.recorder", "SingleFile"),
+        by_name("dronebms.estimation.pack_memory", "Path.touch"),
+        by_name("dronebms.estimation.pack_memory", "threading.Thread"),
+        by_name("dronebms.estimation.pack_memory", "atomic_writer"),
+        by_name("dronebms.recording.recorder", "SingleFile"),
         by_name("numpy", "fromfile"),
         b"nonsense",
         b"K\x05.",  # a number

@@ -9,8 +9,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from dronebms.recovery import RecoveryProgram
+from dronebms.core.clock import VirtualClock
+from dronebms.service.external_program import RecoveryProgram
 
 WAIT_S = 10.0
 

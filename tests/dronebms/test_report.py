@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dronebms.cli import main
-from dronebms.monitor import Report
-from dronebms.panels import PANELS
-from dronebms.plots import _ends, drawings, picture
-from dronebms.protection import Event, Severity, Status
-from dronebms.report import Track, page, tracks
+from dronebms.analysis.panels import PANELS
+from dronebms.analysis.plots import _ends, drawings, picture
+from dronebms.analysis.report_page import Track, page, tracks
+from dronebms.cli.main import main
+from dronebms.monitoring.pipeline import Report
+from dronebms.protection.alarms import Event, Severity, Status
 from smartbattery.snapshot import Identity
 from tests.scenes import FLYING, FLYING_ESTIMATE, heard
 
@@ -239,7 +239,7 @@ def test_a_page_goes_to_stdout_when_asked_to(tmp_path: Path) -> None:
 
 def test_without_matplotlib_one_sentence_says_what_to_install(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.modules['matplotlib'] = None; from dronebms.cli import main; "
+        "import sys; sys.modules['matplotlib'] = None; from dronebms.cli.main import main; "
         f"sys.exit(main(['report', {str(FLIGHT)!r}, '-o', 'x.html']))"
     )
     done = subprocess.run(  # noqa: S603 - our own interpreter and code

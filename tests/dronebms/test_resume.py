@@ -20,17 +20,17 @@ import numpy as np
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-import dronebms.resume
+import dronebms.service.checkpoint
 import sim
-from dronebms.actions import Action, Do
-from dronebms.cellfit import Knowledge
-from dronebms.clock import VirtualClock, boot_s
-from dronebms.learning import Learned
-from dronebms.limits import LimitChange, Severity
-from dronebms.monitor import Monitor, Report, Rules
-from dronebms.resume import Keeper, Kept
-from sim.faults import parse_fault
-from sim.world import World, open_virtual
+from dronebms.core.clock import VirtualClock, boot_s
+from dronebms.estimation.cell_fit import Knowledge
+from dronebms.estimation.pack_memory import Learned
+from dronebms.monitoring.pipeline import Monitor, Report, Rules
+from dronebms.protection.actions import Action, Do
+from dronebms.protection.limits import LimitChange, Severity
+from dronebms.service.checkpoint import Keeper, Kept
+from sim.emulator.world import World, open_virtual
+from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 
@@ -197,12 +197,12 @@ def test_what_proves_nothing_is_not_gone_on_from(
         keeper.step(100.0, lambda: "state")
     if why == "another boot":
         (tmp_path / "id").write_text("another")
-        monkeypatch.setattr(dronebms.resume, "_BOOT_ID", tmp_path / "id")
+        monkeypatch.setattr(dronebms.service.checkpoint, "_BOOT_ID", tmp_path / "id")
     elif why == "another program":
-        monkeypatch.setattr(dronebms.resume, "_program", lambda: "another")
+        monkeypatch.setattr(dronebms.service.checkpoint, "_program", lambda: "another")
     else:
         now_s, moved_s = boot_s(), 61.0 if why == "late" else -5.0
-        monkeypatch.setattr(dronebms.resume, "boot_s", lambda: now_s + moved_s)
+        monkeypatch.setattr(dronebms.service.checkpoint, "boot_s", lambda: now_s + moved_s)
     with closing(Keeper(tmp_path / "k")) as keeper:
         assert keeper.state() is None
         assert keeper.start_s == 0.0
@@ -232,16 +232,19 @@ def test_nothing_is_believed_of_a_file_that_others_may_write(tmp_path: Path) -> 
         ("subprocess", "run"),
         ("os", "system"),
         ("builtins", "eval"),
-        ("dronebms.recovery", "subprocess.run"),  # through a module of ours
-        ("dronebms.recovery", "RecoveryProgram"),  # one is called, and runs what it was given
-        ("dronebms.recording", "zlib"),
-        ("dronebms.monitor", "replace"),  # of somebody else, though a stage imports it
-        ("dronebms.monitor", "Estimator"),  # has another home
-        ("dronebms.monitor", "Monitor.step"),
-        ("dronebms.limits", "default_limits"),  # a function
+        ("dronebms.service.external_program", "subprocess.run"),  # through a module of ours
+        (
+            "dronebms.service.external_program",
+            "RecoveryProgram",
+        ),  # one is called, and runs what it was given
+        ("dronebms.recording.format", "zlib"),
+        ("dronebms.monitoring.pipeline", "replace"),  # of somebody else, though a stage imports it
+        ("dronebms.monitoring.pipeline", "Estimator"),  # has another home
+        ("dronebms.monitoring.pipeline", "Monitor.step"),
+        ("dronebms.protection.limits", "default_limits"),  # a function
         ("dronebms.service", "serve"),
-        ("dronebms.store", "atomic_writer"),
-        ("smartbattery.linux", "LinuxBus"),
+        ("dronebms.core.atomic_file", "atomic_writer"),
+        ("smartbattery.linux_bus", "LinuxBus"),
         ("numpy", "load"),
         ("numpy", "frombuffer"),
         ("collections", "namedtuple"),

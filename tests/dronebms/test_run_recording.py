@@ -14,20 +14,19 @@ from zlib import crc32
 
 import pytest
 
-from dronebms import predictions
-from dronebms.actions import Action, Do
-from dronebms.app import SimOptions, Simulation
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LI_ION, LIPO
-from dronebms.clock import VirtualClock
-from dronebms.errors import ConfigError, FlightError, RecordingError
-from dronebms.gauges import PlayedGauge, SteppedGauge, TappedGauge
-from dronebms.limits import LimitChange, Severity
-from dronebms.loop import Loop
-from dronebms.monitor import Monitor, Rules
-from dronebms.packs import SERIES
-from dronebms.recorder import Recorder, SingleFile
-from dronebms.recording import (
+from dronebms.analysis.replay import replay, reports
+from dronebms.core.chemistry import LI_ION, LIPO
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import ConfigError, FlightError, RecordingError
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.monitoring.loop import Loop
+from dronebms.monitoring.multi_pack import SERIES
+from dronebms.monitoring.pipeline import Monitor, Rules
+from dronebms.protection.actions import Action, Do
+from dronebms.protection.limits import LimitChange, Severity
+from dronebms.recording.format import (
     MAGIC,
     Poll,
     Recorded,
@@ -38,14 +37,15 @@ from dronebms.recording import (
     read_records,
     text_of,
 )
-from dronebms.replay import replay, reports
-from dronebms.sidecar import FlightOptions
-from dronebms.textline import clock_text
-from dronebms.vehicle import UNHEARD, VehicleState
-from sim.world import open_virtual
-from smartbattery.known import Known
-from smartbattery.recording import Transfer
-from smartbattery.vendors import profile_named
+from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
+from dronebms.recording.recorder import Recorder, SingleFile
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from dronebms.telemetry import json_line
+from dronebms.terminal.phrases import clock_text
+from sim.emulator.world import open_virtual
+from smartbattery.bus_trace import Transfer
+from smartbattery.gauge_state import Known
+from smartbattery.profiles import profile_named
 from tests.disks import files_limited_to
 
 NOISE = b"".join(sha256(bytes((k,))).digest() for k in range(128))
@@ -61,14 +61,14 @@ REFUSED = Transfer(0x0B, b"\x0a", 3, None, "NackError", "0x0b did not acknowledg
 
 
 def lines_of(path: Path) -> list[str]:
-    return [predictions.text(r) for r in reports(path, FlightOptions(), lambda _: None)]
+    return [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None)]
 
 
 def recorded(path: Path, duration_s: float, *faults: str) -> list[str]:
     """Record a simulated flight; return what was said while it flew."""
     options = SimOptions(speed=None, duration_s=duration_s, record=path, faults=faults)
     with ExitStack() as stack:
-        return [predictions.text(report) for report in Simulation(options, stack).reports()]
+        return [json_line.text(report) for report in Simulation(options, stack).reports()]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_replay_says_what_the_flight_said(tmp_path: Path, faults: tuple[str, .
 def test_recording_changes_nothing(tmp_path: Path) -> None:
     with ExitStack() as stack:
         plain = Simulation(SimOptions(speed=None, duration_s=20.0), stack)
-        assert [predictions.text(r) for r in plain.reports()] == recorded(tmp_path / "x.rec", 20.0)
+        assert [json_line.text(r) for r in plain.reports()] == recorded(tmp_path / "x.rec", 20.0)
 
 
 def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) ->
     recorder.close()
     again = list(reports(path, FlightOptions(), lambda _: None))
     assert again == said
-    assert list(map(predictions.text, again)) == list(map(predictions.text, said))
-    assert "of the 7200 s planned" in str(predictions.line(again[100])["go"])
+    assert list(map(json_line.text, again)) == list(map(json_line.text, said))
+    assert "of the 7200 s planned" in str(json_line.line(again[100])["go"])
     wanted = {one.action.do for report in said for one in report.wanted}
     assert wanted == {Do.REPORT, Do.ANNOUNCE, Do.REDUCE, Do.RETURN}
 
@@ -225,7 +225,7 @@ def test_a_full_disk_stops_the_recording_and_not_the_flight(
 def test_a_simulation_flies_on_when_its_disk_is_full(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     limited = (
-        "import resource, sys; from dronebms.cli import main;"
+        "import resource, sys; from dronebms.cli.main import main;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["sim", "--json", "--speed", "max", "--duration", "60", "--record", str(path)]
@@ -329,9 +329,7 @@ def test_after_damage_a_recording_goes_on_with_the_next_start_and_tells_the_gap(
     until = clock_text(first_s - 0.1)
     assert sentence == (f"{path} is damaged: from {clock_text(last_s)} to {until} nothing is known")
     assert first_s - last_s <= 39.0
-    again = [
-        predictions.text(r) for r in reports(path, FlightOptions(), lambda _: None, told.append)
-    ]
+    again = [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None, told.append)]
     assert again[: steps.index(last_s) + 1] == said[: steps.index(last_s) + 1]
     after = [json.loads(line) for line in again[steps.index(first_s) :]]
     then = [json.loads(line) for line in said[-len(after) :]]

@@ -21,23 +21,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES
-from dronebms.clock import VirtualClock
-from dronebms.limits import default_limits
-from dronebms.monitor import Report
-from dronebms.protection import Event, Severity, Status
-from dronebms.screen import Screen
-from dronebms.screen_picture import Canvas, View, render
-from dronebms.textline import (
-    age,
-    duration,
-    headless_line,
-    number,
-    words,
-)
-from dronebms.vehicle import UNHEARD, VehicleState
-from dronebms.words import ASCII, SPOKEN, UNICODE, Glyphs
+from dronebms.core.chemistry import CHEMISTRIES
+from dronebms.core.clock import VirtualClock
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.monitoring.pipeline import Report
+from dronebms.protection.alarms import Event, Severity, Status
+from dronebms.protection.limits import default_limits
+from dronebms.terminal.display import Screen
+from dronebms.terminal.labels import ASCII, SPOKEN, UNICODE, Glyphs
+from dronebms.terminal.layout import Canvas, View, render
+from dronebms.terminal.phrases import age, duration, headless_line, number, words
 from smartbattery.snapshot import Identity
 from tests.scenes import (
     EVENTS,

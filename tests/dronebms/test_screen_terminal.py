@@ -19,7 +19,7 @@ import pyte
 import pytest
 from rich.console import Console
 
-from dronebms.screen_picture import Canvas, View, render
+from dronebms.terminal.layout import Canvas, View, render
 from tests.scenes import EVENTS, FLYING, LINK
 
 ROOT = Path(__file__).parents[2]

@@ -20,22 +20,22 @@ import pytest
 import smbus2
 from pymavlink.dialects.v20 import common as mavlink
 
-import smartbattery.lock
-from dronebms import predictions
-from dronebms.clock import Clock, SystemClock, VirtualClock
-from dronebms.config import Config
-from dronebms.errors import ConfigError
-from dronebms.gauges import SteppedGauge, TappedGauge
-from dronebms.monitor import Monitor, Report
-from dronebms.passport import FILE, Passports, SqliteFile
-from dronebms.recording import Start, read_records
-from dronebms.replay import reports as replayed
-from dronebms.service import Service
-from dronebms.sidecar import FlightOptions
-from dronebms.tomlfile import validated
-from dronebms.vehicle import UNHEARD
-from sim.faults import parse_fault
-from sim.world import open_virtual
+import smartbattery.device_lock
+from dronebms.analysis.replay import reports as replayed
+from dronebms.core.clock import Clock, SystemClock, VirtualClock
+from dronebms.core.errors import ConfigError
+from dronebms.core.toml_schema import validated
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.health.database import FILE, Passports, SqliteFile
+from dronebms.monitoring.pipeline import Monitor, Report
+from dronebms.recording.format import Start, read_records
+from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.service.config import Config
+from dronebms.service.service import Service
+from dronebms.telemetry import json_line
+from sim.emulator.world import open_virtual
+from sim.plant.faults import parse_fault
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError
 from smartbattery.registers import ADDRESS
@@ -65,7 +65,7 @@ Plug = Callable[[dict[str, Bus]], None]
 @pytest.fixture
 def plug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plug:
     """Return what plugs buses in behind paths; locks are beside those of a real service."""
-    monkeypatch.setattr(smartbattery.lock, "_FOLDER", tmp_path)
+    monkeypatch.setattr(smartbattery.device_lock, "_FOLDER", tmp_path)
 
     def plugged(buses: dict[str, Bus]) -> None:
         monkeypatch.setattr(smbus2, "SMBus", lambda path: AdapterStandIn(buses[path]))
@@ -148,7 +148,7 @@ def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
 def decided(report: Report) -> dict[str, object]:
     """Return the line of a report without the sentences about what is not heard yet."""
     unsaid = ("trouble",) if report.snapshot.voltage_v is not None else ("trouble", "go")
-    return predictions.line(report) | dict.fromkeys(unsaid)
+    return json_line.line(report) | dict.fromkeys(unsaid)
 
 
 def test_an_adapter_that_hangs_delays_neither_the_other_adapters_pack_nor_the_loop(

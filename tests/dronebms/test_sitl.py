@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms import predictions
-from dronebms.app import SimOptions
-from dronebms.cli import main
-from dronebms.errors import ConfigError, LinkError
-from dronebms.monitor import Report
-from dronebms.replay import reports as replayed
-from dronebms.sidecar import FlightOptions
-from dronebms.sitl import Sitl
+from dronebms.analysis.replay import reports as replayed
+from dronebms.cli.main import main
+from dronebms.core.errors import ConfigError, LinkError
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.monitoring.pipeline import Report
+from dronebms.simulation.simulated_flight import SimOptions
+from dronebms.simulation.sitl import Sitl
+from dronebms.telemetry import json_line
 from tests.mavlink_bridge.autopilot import PX4
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.simulated import FlownWall, SimulatedVehicle, vehicle_at
@@ -398,7 +398,7 @@ def test_a_recording_replays_to_the_same_decisions(
         SimOptions(mavlink_url=url, flight=hover, duration_s=20.0, faults=("nack@5",), record=path),
     )
     again = list(replayed(path, FlightOptions(), lambda _share: None))
-    assert list(map(predictions.text, again)) == list(map(predictions.text, reports))
+    assert list(map(json_line.text, again)) == list(map(json_line.text, reports))
 
 
 def test_bad_options_end_before_a_vehicle_is_waited_for(

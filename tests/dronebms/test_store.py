@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.errors import ConfigError
-from dronebms.store import atomic_writer
+from dronebms.core.atomic_file import atomic_writer
+from dronebms.core.errors import ConfigError
 
 
 @pytest.fixture

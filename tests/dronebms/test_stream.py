@@ -18,11 +18,11 @@ from time import monotonic
 import pytest
 from pydantic import TypeAdapter
 
-from dronebms.app import SimOptions, Simulation
-from dronebms.clock import SystemClock
-from dronebms.errors import ConfigError, LinkError
-from dronebms.monitor import Report
-from dronebms.stream import Stream, follow
+from dronebms.core.clock import SystemClock
+from dronebms.core.errors import ConfigError, LinkError
+from dronebms.monitoring.pipeline import Report
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from dronebms.telemetry.status_socket import Stream, follow
 
 COMMAND = (sys.executable, "-m", "dronebms.cli")
 WAIT_S = 20.0

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dronebms.actions import GOVERNOR, Action, Do
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.clock import VirtualClock
-from dronebms.limits import Severity
-from dronebms.loop import Loop
-from dronebms.monitor import Monitor, Report, Rules
-from dronebms.packs import PARALLEL, SERIES
-from dronebms.protection import Event, Whole
-from dronebms.vehicle import VehicleState
+from dronebms.core.chemistry import LIPO
+from dronebms.core.clock import VirtualClock
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.monitoring.loop import Loop
+from dronebms.monitoring.multi_pack import PARALLEL, SERIES
+from dronebms.monitoring.pipeline import Monitor, Report, Rules
+from dronebms.protection.actions import GOVERNOR, Action, Do
+from dronebms.protection.alarms import Event, Whole
+from dronebms.protection.limits import Severity
 from smartbattery.errors import NackError
 from smartbattery.gauge import Gauge
 from tests.scripted import SPECIFICATION, ScriptedPack

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dronebms.clock import SystemClock, VirtualClock
-from dronebms.gauges import TappedGauge
-from dronebms.threads import BusThread, PolledGauge
-from sim.world import open_virtual
+from dronebms.core.clock import SystemClock, VirtualClock
+from dronebms.recording.gauge_tap import TappedGauge
+from dronebms.service.bus_threads import BusThread, PolledGauge
+from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
+from smartbattery.bus_trace import Transfer
 from smartbattery.errors import BusTimeoutError
-from smartbattery.known import Known
-from smartbattery.recording import Transfer
+from smartbattery.gauge_state import Known
 from smartbattery.registers import ADDRESS
 
 Polls = list[tuple[int, float, int]]

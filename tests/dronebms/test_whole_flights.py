@@ -26,10 +26,10 @@ from typing import Any
 
 import pytest
 
-from dronebms.monitor import Report
-from dronebms.predictions import EachSecond
-from dronebms.replay import replay, reports
-from dronebms.sidecar import FlightOptions
+from dronebms.analysis.replay import replay, reports
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.monitoring.pipeline import Report
+from dronebms.telemetry.json_line import EachSecond
 from smartbattery.snapshot import Snapshot
 from tests.looks import check_sane, flown, sidecar_of
 

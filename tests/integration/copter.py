@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from dronebms.clock import SystemClock
-from mavlink_bridge.script import write_script
+from dronebms.core.clock import SystemClock
+from mavlink_bridge.protocol.lua_driver import write_script
 from tests.mavlink_bridge.loopback import free_port
 
 BINARY = os.environ.get("DRONEBMS_ARDUCOPTER", "")

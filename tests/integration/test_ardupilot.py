@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.actions import Action, Do, Wanted
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.config import Config
-from dronebms.limits import Severity
-from dronebms.monitor import Monitor, Rules
-from dronebms.tomlfile import validated
-from mavlink_bridge.acting import Acting
+from dronebms.core.chemistry import LIPO
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.toml_schema import validated
+from dronebms.monitoring.pipeline import Monitor, Rules
+from dronebms.protection.actions import Action, Do, Wanted
+from dronebms.protection.limits import Severity
+from dronebms.service.config import Config
 from mavlink_bridge.bridge import Bridge, Terms
-from mavlink_bridge.kept import left_behind
-from mavlink_bridge.link import open_link
-from mavlink_bridge.vehiclecheck import check_vehicle
+from mavlink_bridge.protocol.link import open_link
+from mavlink_bridge.vehicle.parameter_check import check_vehicle
+from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.vehicle_control import Acting
 from smartbattery.snapshot import Snapshot
 from tests.integration.copter import (
     LAND,

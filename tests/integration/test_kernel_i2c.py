@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from sim.smbus import SMBus
+from sim.emulator.smbus2_stub import SMBus
 from tests.integration.kernel.calls import outcomes
 from tests.integration.kernel.guest import Results, boot
 from tests.integration.kernel.image import Missing, image

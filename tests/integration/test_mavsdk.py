@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from dronebms.monitor import Report
+from dronebms.monitoring.pipeline import Report
 from mavlink_bridge.bridge import Bridge, Terms
-from mavlink_bridge.link import open_link
-from sim.scenario import load_scenario
-from sim.truth import Truth
-from sim.world import World
+from mavlink_bridge.protocol.link import open_link
+from sim.emulator.world import World
+from sim.plant.ground_truth import Truth
+from sim.plant.scenario import load_scenario
 from tests.mavlink_bridge.autopilot import ARDUPILOT, FakeAutopilot
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report

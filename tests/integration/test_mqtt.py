@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from dronebms.fleet.mqtt import Mqtt
-from dronebms.limits import Severity
-from dronebms.monitor import Report
-from dronebms.vehicle import VehicleState
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.monitoring.pipeline import Report
+from dronebms.protection.limits import Severity
+from dronebms.telemetry.mqtt import Mqtt
 from smartbattery.snapshot import Identity
 from tests.integration.broker import Broker, Listener, needs_mosquitto
 from tests.mavlink_bridge.reports import a_report, an_event
@@ -93,7 +93,7 @@ CRASH = """
 import os, sqlite3, sys, time
 from pathlib import Path
 from dronebms.config_remote import MqttConfig
-from dronebms.fleet.mqtt import Mqtt
+from dronebms.telemetry.mqtt import Mqtt
 from tests.integration.test_mqtt import alarm
 path = Path(sys.argv[1])
 mqtt = Mqtt(MqttConfig(host="127.0.0.1", port=int(sys.argv[2]), topic="fleet"), path)

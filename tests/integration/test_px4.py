@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.actions import Action, Do, Wanted
-from dronebms.limits import Severity
-from mavlink_bridge.acting import Acting
+from dronebms.protection.actions import Action, Do, Wanted
+from dronebms.protection.limits import Severity
 from mavlink_bridge.bridge import Bridge, Terms
-from mavlink_bridge.kept import left_behind
-from mavlink_bridge.link import open_link
-from mavlink_bridge.stacks import PX4_118
-from mavlink_bridge.vehiclecheck import VehicleCheck
+from mavlink_bridge.protocol.flight_stacks import PX4_118
+from mavlink_bridge.protocol.link import open_link
+from mavlink_bridge.vehicle.parameter_check import VehicleCheck
+from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.vehicle_control import Acting
 from tests.integration.process import Process
 from tests.integration.px4 import HOLD, LAND, RTL, Px4, needs_px4
 from tests.mavlink_bridge.reports import a_report

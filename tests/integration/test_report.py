@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from dronebms.cli import main
+from dronebms.cli.main import main
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.estimator import Estimate
-from dronebms.monitor import Report
-from dronebms.protection import Event, Severity, Status
-from dronebms.vehicle import UNHEARD
+from dronebms.core.chemistry import LIPO
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.estimation.estimator import Estimate
+from dronebms.monitoring.pipeline import Report
+from dronebms.protection.alarms import Event, Severity, Status
 from smartbattery.snapshot import Snapshot
 
 SIX_CELLS_V = (3.90, 3.91, 3.92, 3.93, 3.94, 3.95)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.clock import VirtualClock
+from dronebms.core.clock import VirtualClock
 from tests.mavlink_bridge.autopilot import ARDUPILOT, FakeAutopilot
 from tests.mavlink_bridge.loopback import free_port
 

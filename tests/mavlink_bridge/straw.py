@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from mavlink_bridge.acting import Acting
 from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.vehicle.vehicle_control import Acting
 from tests.mavlink_bridge.reports import a_report
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.actions import Action, Do, Wanted
-from dronebms.clock import VirtualClock
-from dronebms.limits import Severity
-from mavlink_bridge.kept import left_behind
+from dronebms.core.clock import VirtualClock
+from dronebms.protection.actions import Action, Do, Wanted
+from dronebms.protection.limits import Severity
+from mavlink_bridge.vehicle.saved_parameters import left_behind
 from tests.mavlink_bridge.straw import ARDUPILOT, LAND, LOITER, PX4, PX4_RTL, RTL, Flight, Straw
 
 HOME = Wanted(Action(Severity.CRITICAL, Do.RETURN), (0, 0, 1), "cell_critical", 0.0)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.errors import ConfigError
+from dronebms.core.errors import ConfigError
 from mavlink_bridge.bridge import Bridge, Terms
-from mavlink_bridge.codec import read_key
-from mavlink_bridge.link import open_link
+from mavlink_bridge.protocol.codec import read_key
+from mavlink_bridge.protocol.link import open_link
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
 from tests.mavlink_bridge.loopback import until

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.limits import Severity
-from mavlink_bridge import encode
+from dronebms.protection.limits import Severity
+from mavlink_bridge.protocol import messages
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.flightcontroller import (
     FlightController,
@@ -22,7 +22,7 @@ from tests.mavlink_bridge.reports import a_report
 
 pytestmark = needs_lua
 
-DRIVER = Path(encode.__file__).parent / "ardupilot" / "dronebms.lua"
+DRIVER = Path(messages.__file__).parent / "ardupilot" / "dronebms.lua"
 BEAT = [("BMS_LUA", 1.0), ("BMS_LIM", 0.0)]
 LIMITS = {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
 OURS = {"MAV_SYSID": 1.0, "BATT_MONITOR": 29.0}
@@ -37,7 +37,7 @@ def vehicle() -> Iterator[FlightController]:
 
 
 def status(index: int = 0, **values: Any) -> mavlink.MAVLink_battery_status_message:  # noqa: ANN401 - see a_report
-    return encode.battery_status(a_report(0.0, index, **values), battery_id=3)
+    return messages.battery_status(a_report(0.0, index, **values), battery_id=3)
 
 
 def named(name: str, value: float) -> mavlink.MAVLink_named_value_float_message:
@@ -102,10 +102,10 @@ def test_a_battery_without_a_voltage_is_not_handed_over(vehicle: FlightControlle
 
 def test_cycles_come_from_the_information(vehicle: FlightController) -> None:
     report = a_report(cycles=212.0, identity=Identity(serial=7, date=(2025, 1, 2)))
-    vehicle.say(encode.smart_battery_info(report, battery_id=0))
+    vehicle.say(messages.smart_battery_info(report, battery_id=0))
     vehicle.say(status())
     assert fields(vehicle.run())["cycle_count"] == "212"
-    vehicle.say(encode.smart_battery_info(a_report(), battery_id=0))
+    vehicle.say(messages.smart_battery_info(a_report(), battery_id=0))
     vehicle.say(status())
     assert fields(vehicle.run())["cycle_count"] == "212"
 
@@ -188,7 +188,7 @@ def test_the_service_may_say_no_and_why(vehicle: FlightController) -> None:
     vehicle.say(named("BMS_NOGO", 1.0))
     assert verdicts(vehicle.run()) == {"failed the service says no"}
     text = "no go: the charge does not last for the mission that is planned"
-    for chunk in encode.chunks(text, 4, 1):
+    for chunk in messages.chunks(text, 4, 1):
         vehicle.say(chunk)
     assert verdicts(vehicle.run()) == {f"failed {text[:41]}"}
     vehicle.say(named("BMS_NOGO", 0.0))

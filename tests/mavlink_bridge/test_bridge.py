@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.errors import ConfigError
-from dronebms.protection import Severity
-from dronebms.vehicle import UNHEARD, VehicleState
+from dronebms.core.errors import ConfigError
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.protection.alarms import Severity
 from mavlink_bridge.bridge import Bridge, Terms
-from mavlink_bridge.link import WireLink, open_link
+from mavlink_bridge.protocol.link import WireLink, open_link
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
 from tests.mavlink_bridge.consumers import ground_station, px4
 from tests.mavlink_bridge.loopback import WAIT_S, free_port, until

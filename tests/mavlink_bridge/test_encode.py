@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import CHEMISTRIES, Chemistry
-from dronebms.protection import Event, Severity
-from mavlink_bridge.encode import battery_status, chunks, heartbeat, text_severity
+from dronebms.core.chemistry import CHEMISTRIES, Chemistry
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.protection.alarms import Event, Severity
+from mavlink_bridge.protocol.messages import battery_status, chunks, heartbeat, text_severity
 from tests.mavlink_bridge.consumers import ground_station, px4
 from tests.mavlink_bridge.reports import FLYING, SIX_CELLS_V, a_report, an_event
 from tests.mavlink_bridge.wire import CRC_EXTRA, PAYLOAD, battery_status_frame, x25

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from dronebms.monitor import Monitor, Report
+from dronebms.core.clock import VirtualClock
+from dronebms.monitoring.pipeline import Monitor, Report
 from mavlink_bridge.bridge import Bridge
-from sim.world import open_virtual
+from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 from tests.mavlink_bridge.consumers import ArduPilotBattery, Px4Commander

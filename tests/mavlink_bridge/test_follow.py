@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.simulation.sitl_vehicle import FollowedVehicle
 from mavlink_bridge.bridge import Bridge
-from mavlink_bridge.follow import FollowedVehicle
-from mavlink_bridge.link import open_link
-from mavlink_bridge.stacks import ARDUPILOT, PX4
+from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, PX4
+from mavlink_bridge.protocol.link import open_link
 from tests.mavlink_bridge.autopilot import PX4 as PX4_AUTOPILOT
 from tests.mavlink_bridge.simulated import FlownWall, SimulatedVehicle, vehicle_at
 

@@ -13,9 +13,16 @@ from time import monotonic, sleep
 
 import pytest
 
-from dronebms.errors import LinkError
-from mavlink_bridge.link import DEFAULT_BAUD, LinkState, LinkUrl, WireLink, open_link, parse_url
-from mavlink_bridge.wires import TcpWire
+from dronebms.core.errors import LinkError
+from mavlink_bridge.protocol.link import (
+    DEFAULT_BAUD,
+    LinkState,
+    LinkUrl,
+    WireLink,
+    open_link,
+    parse_url,
+)
+from mavlink_bridge.protocol.transports import TcpWire
 from tests.mavlink_bridge.loopback import WAIT_S, free_port, until
 
 FRAME = b"\xfd" + bytes(range(52))

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from dronebms.errors import FlightError
-from dronebms.flightlog import Flight, FlightSource
-from dronebms.replay import reports
-from dronebms.sidecar import FlightOptions
-from mavlink_bridge.logs import read_log
+from dronebms.analysis.replay import reports
+from dronebms.core.errors import FlightError
+from dronebms.flightlogs.autopilot_logs import read_log
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs.source import Flight, FlightSource
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 BIN, ULG, TLOG = LOGS / "arducopter.bin", LOGS / "px4.ulg", LOGS / "arducopter.tlog"

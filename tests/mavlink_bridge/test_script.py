@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.errors import ConfigError
-from mavlink_bridge.script import write_script
+from dronebms.core.errors import ConfigError
+from mavlink_bridge.protocol.lua_driver import write_script
 from tests.mavlink_bridge.flightcontroller import FlightController, needs_lua, those
 
 
@@ -42,7 +42,7 @@ def test_a_script_of_somebody_else_of_that_name_is_kept(tmp_path: Path) -> None:
 def test_an_older_driver_of_ours_is_replaced(tmp_path: Path) -> None:
     path = write_script(tmp_path)
     old = path.read_text().partition("\n")[2].replace("VERSION = 1", "VERSION = 0")
-    from mavlink_bridge.script import _marked  # noqa: PLC0415 - as an older release wrote it
+    from mavlink_bridge.protocol.lua_driver import _marked  # noqa: PLC0415 - as an older release wrote it
 
     path.write_text(f"{_marked(old)}\n{old}")
     assert "VERSION = 1" in write_script(tmp_path).read_text()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.limits import Severity
+from dronebms.protection.limits import Severity
 from mavlink_bridge.bridge import Bridge
-from mavlink_bridge.link import open_link
+from mavlink_bridge.protocol.link import open_link
 from tests.mavlink_bridge.loopback import until
 from tests.mavlink_bridge.reports import a_report, an_event
 from tests.mavlink_bridge.straw import Straw

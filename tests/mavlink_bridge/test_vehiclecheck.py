@@ -2,12 +2,12 @@
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from dronebms.config import Config
-from dronebms.errors import LinkError
-from dronebms.tomlfile import validated
-from mavlink_bridge.stacks import WISHES
-from mavlink_bridge.vehiclecheck import HEAD, Finding, VehicleCheck, check_vehicle
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import LinkError
+from dronebms.core.toml_schema import validated
+from dronebms.service.config import Config
+from mavlink_bridge.protocol.flight_stacks import WISHES
+from mavlink_bridge.vehicle.parameter_check import HEAD, Finding, VehicleCheck, check_vehicle
 from tests.mavlink_bridge.autopilot import FakeAutopilot
 from tests.mavlink_bridge.straw import ARDUPILOT, PX4, Straw
 
@@ -202,7 +202,7 @@ def test_a_configuration_is_compared_and_set(
 ) -> None:
     vehicle = Straw(ARDUPILOT, **(FITTING | {"BATT_CAPACITY": capacity_mah}))
     vehicle.armed = False
-    monkeypatch.setattr("mavlink_bridge.vehiclecheck.open_link", lambda _url: vehicle)
+    monkeypatch.setattr("mavlink_bridge.vehicle.parameter_check.open_link", lambda _url: vehicle)
     config = validated(Config, '[[battery]]\nbus = "sim:survey"\ncapacity_mah = 5000\n', "x.toml")
     lines, fitted = check_vehicle(config, "", Beating(vehicle))
     assert (lines[0], len(lines), fitted) == (HEAD, 1 + len(FITTING), fits)

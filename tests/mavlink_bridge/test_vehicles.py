@@ -4,9 +4,14 @@ import pytest
 from pymavlink.dialects.v20 import ardupilotmega
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.errors import ConfigError
-from mavlink_bridge.stacks import ARDUPILOT, CAREFUL, PX4, Vehicle
-from mavlink_bridge.vehicles import mode_name, refusal, vehicle_heard, vehicle_named
+from dronebms.core.errors import ConfigError
+from mavlink_bridge.protocol.flight_stack_rules import (
+    mode_name,
+    refusal,
+    vehicle_heard,
+    vehicle_named,
+)
+from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, CAREFUL, PX4, Vehicle
 from tests.mavlink_bridge.consumers import px4
 
 QUAD, PLANE = mavlink.MAV_TYPE_QUADROTOR, mavlink.MAV_TYPE_FIXED_WING

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sim.ageing import AGEING, Ageing, ageing_of, leaked_frac
-from sim.pack import Pack, build_pack, flown
-from sim.packspec import PackSpec
+from sim.plant.ageing import AGEING, Ageing, ageing_of, leaked_frac
+from sim.plant.pack import Pack, build_pack, flown
+from sim.plant.pack_spec import PackSpec
 
 STEP_S = 0.1
 

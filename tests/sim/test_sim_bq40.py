@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dronebms.clock import VirtualClock
-from dronebms.errors import ConfigError
-from sim import bq40rows as rows
-from sim.gaugespec import GaugeSpec
-from sim.packspec import PackSpec
-from sim.scenario import Phase, Scenario, load_scenario
-from sim.world import World, open_virtual
-from smartbattery.bits import Block, decode_block, encode_block
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import ConfigError
+from sim.emulator import bq40_data as rows
+from sim.emulator.world import World, open_virtual
+from sim.plant.gauge_spec import GaugeSpec
+from sim.plant.pack_spec import PackSpec
+from sim.plant.scenario import Phase, Scenario, load_scenario
 from smartbattery.bq40 import (
     DA_STATUS_1,
     LIFETIME_4,
@@ -28,8 +27,9 @@ from smartbattery.bq40 import (
     security_of,
 )
 from smartbattery.errors import NackError
+from smartbattery.fields import Block, decode_block, encode_block
 from smartbattery.pec import pec
-from smartbattery.vendors import PROFILES, BlockAsk
+from smartbattery.profiles import PROFILES, BlockAsk
 from tests.multiplexer import VirtualMux
 
 SILENT = {"current_noise_a": 0.0, "voltage_noise_v": 0.0, "temperature_noise_degc": 0.0}

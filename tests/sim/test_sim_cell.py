@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dronebms.chemistry import CHEMISTRIES, Chemistry, chemistry_of
-from sim.cell import CellBuild, Cells, truth_curve_v
-from sim.cellrows import COLUMNS, cell_row, looked_up
-from sim.pack import Pack
+from dronebms.core.chemistry import CHEMISTRIES, Chemistry, chemistry_of
+from sim.plant.cell import CellBuild, Cells, truth_curve_v
+from sim.plant.cell_parameters import COLUMNS, cell_row, looked_up
+from sim.plant.pack import Pack
 
 STEP_S = 0.1
 TRACES = Path(__file__).parents[1] / "data" / "cells.json.gz"

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from dronebms.errors import ConfigError
-from dronebms.monitor import Monitor, Report
-from sim.bq40rows import failures_of, safety_of
-from sim.bus import ADAPTER_TIMEOUT_S
-from sim.faults import FAULTS, Fault, Part, parse_fault
-from sim.gaugespec import GaugeSpec
-from sim.packspec import PackSpec
-from sim.scenario import load_scenario
-from sim.truth import Truth
-from sim.world import World, open_virtual
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import ConfigError
+from dronebms.monitoring.pipeline import Monitor, Report
+from sim.emulator.bq40_data import failures_of, safety_of
+from sim.emulator.bus import ADAPTER_TIMEOUT_S
+from sim.emulator.world import World, open_virtual
+from sim.plant.faults import FAULTS, Fault, Part, parse_fault
+from sim.plant.gauge_spec import GaugeSpec
+from sim.plant.ground_truth import Truth
+from sim.plant.pack_spec import PackSpec
+from sim.plant.scenario import load_scenario
 from smartbattery.errors import BusError, BusTimeoutError, NackError
 from smartbattery.gauge import Gauge
 

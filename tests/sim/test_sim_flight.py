@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.air import Gust, standard_air_kg_m3
-from sim.flight import Flight
-from sim.rotor import Multirotor
-from sim.scenario import Scenario, VehicleSpec
-from sim.world import World
+from sim.emulator.world import World
+from sim.plant.atmosphere import Gust, standard_air_kg_m3
+from sim.plant.mission import Flight
+from sim.plant.multirotor import Multirotor
+from sim.plant.scenario import Scenario, VehicleSpec
 
 STEP_S = 0.1
 PACK: dict[str, Any] = {

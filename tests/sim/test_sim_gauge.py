@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sim.gauge import VirtualGauge, block_reply, word_reply
-from sim.gaugespec import GaugeSpec
-from sim.pack import Pack, build_pack
-from sim.packspec import PackSpec
-from sim.scenario import Phase, Scenario
+from sim.emulator.gauge import VirtualGauge, block_reply, word_reply
+from sim.plant.gauge_spec import GaugeSpec
+from sim.plant.pack import Pack, build_pack
+from sim.plant.pack_spec import PackSpec
+from sim.plant.scenario import Phase, Scenario
 from smartbattery.errors import NackError
 from smartbattery.pec import pec
 from smartbattery.registers import AVERAGE, CELLS, CURRENT, TEMPERATURE, VOLTAGE, WORDS

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dronebms.chemistry import CHEMISTRIES, Chemistry
-from sim.cell import CellBuild, Cells, resistance_factor, truth_curve_v
-from sim.cellrows import CURVE_FRAC
-from sim.pack import Pack, build_fleet, build_pack
-from sim.packspec import PackSpec
+from dronebms.core.chemistry import CHEMISTRIES, Chemistry
+from sim.plant.cell import CellBuild, Cells, resistance_factor, truth_curve_v
+from sim.plant.cell_parameters import CURVE_FRAC
+from sim.plant.pack import Pack, build_fleet, build_pack
+from sim.plant.pack_spec import PackSpec
 
 STEP_S = 0.1
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import rotor as published
-from sim.air import standard_air_kg_m3
-from sim.rotor import GRAVITY_M_S2, Multirotor, induced_m_s
-from sim.scenario import VehicleSpec
+from sim.plant.atmosphere import standard_air_kg_m3
+from sim.plant.multirotor import GRAVITY_M_S2, Multirotor, induced_m_s
+from sim.plant.scenario import VehicleSpec
 
 MASS_KG, DENSITY = 4.0, 1.2
 REAL = VehicleSpec(mass_kg=MASS_KG, rotors=4, rotor_diameter_m=0.4, drag_area_m2=0.05)

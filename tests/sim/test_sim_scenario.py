@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.errors import ConfigError
-from dronebms.tomlfile import Section
-from sim.scenario import AirSpec, Phase, Place, VehicleSpec, load_scenario, scenario_names
+from dronebms.core.errors import ConfigError
+from dronebms.core.toml_schema import Section
+from sim.plant.scenario import AirSpec, Phase, Place, VehicleSpec, load_scenario, scenario_names
 
 NAMES = (
     "bq40, cold_climb, current_offset, half_full, hover, lost_string, lying_gauge, payload_drop, "

@@ -6,10 +6,10 @@ from itertools import accumulate
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from sim.scenario import AirSpec, Scenario, load_scenario, scenario_names
-from sim.truth import Truth
-from sim.world import World, open_virtual
+from dronebms.core.clock import VirtualClock
+from sim.emulator.world import World, open_virtual
+from sim.plant.ground_truth import Truth
+from sim.plant.scenario import AirSpec, Scenario, load_scenario, scenario_names
 
 TEN = (
     "hover", "survey", "cold_climb", "payload_drop", "half_full",

@@ -17,11 +17,11 @@ import smbus2
 from smbus2 import i2c_msg
 from smbus2.smbus2 import I2cFunc
 
-from dronebms.errors import ConfigError
-from sim import smbus
-from sim.smbus import SMBus
+from dronebms.core.errors import ConfigError
+from sim.emulator import smbus2_stub
+from sim.emulator.smbus2_stub import SMBus
 from smartbattery.errors import BusAbsentError
-from smartbattery.linux import LinuxBus
+from smartbattery.linux_bus import LinuxBus
 from smartbattery.pec import pec
 
 AT = 0x0B
@@ -59,7 +59,7 @@ def bq40(tmp_path: Path) -> SMBus:
 
 
 def test_four_lines_read_a_pack() -> None:
-    from sim.smbus import SMBus  # noqa: PLC0415 - the first of the four
+    from sim.emulator.smbus2_stub import SMBus  # noqa: PLC0415 - the first of the four
 
     with SMBus("sim:hover") as bus:
         volts = bus.read_word_data(0x0B, 0x09) / 1000
@@ -248,18 +248,18 @@ def test_an_adapter_does_only_what_it_says_it_can_do() -> None:
 
 def test_its_flags_are_those_of_smbus2() -> None:
     ours = {
-        "I2C": smbus.I2C,
-        "SMBUS_PEC": smbus.PEC,
-        "SMBUS_QUICK": smbus.QUICK,
-        "SMBUS_BYTE": smbus.READ_BYTE | smbus.WRITE_BYTE,
-        "SMBUS_BYTE_DATA": smbus.READ_BYTE_DATA | smbus.WRITE_BYTE_DATA,
-        "SMBUS_WORD_DATA": smbus.READ_WORD | smbus.WRITE_WORD,
-        "SMBUS_PROC_CALL": smbus.PROCESS_CALL,
-        "SMBUS_BLOCK_DATA": smbus.READ_BLOCK | smbus.WRITE_BLOCK,
-        "SMBUS_I2C_BLOCK": smbus.READ_I2C_BLOCK | smbus.WRITE_I2C_BLOCK,
+        "I2C": smbus2_stub.I2C,
+        "SMBUS_PEC": smbus2_stub.PEC,
+        "SMBUS_QUICK": smbus2_stub.QUICK,
+        "SMBUS_BYTE": smbus2_stub.READ_BYTE | smbus2_stub.WRITE_BYTE,
+        "SMBUS_BYTE_DATA": smbus2_stub.READ_BYTE_DATA | smbus2_stub.WRITE_BYTE_DATA,
+        "SMBUS_WORD_DATA": smbus2_stub.READ_WORD | smbus2_stub.WRITE_WORD,
+        "SMBUS_PROC_CALL": smbus2_stub.PROCESS_CALL,
+        "SMBUS_BLOCK_DATA": smbus2_stub.READ_BLOCK | smbus2_stub.WRITE_BLOCK,
+        "SMBUS_I2C_BLOCK": smbus2_stub.READ_I2C_BLOCK | smbus2_stub.WRITE_I2C_BLOCK,
     }
     assert ours == {name: I2cFunc[name] for name in ours}
-    assert sum(ours.values()) == smbus.EVERYTHING
+    assert sum(ours.values()) == smbus2_stub.EVERYTHING
 
 
 def test_a_closed_bus_is_no_bus_and_can_be_opened_again() -> None:

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from dronebms.errors import ConfigError
-from sim.bus import VirtualBus
-from sim.faults import FAULTS, Part, parse_fault
-from sim.scenario import load_scenario, scenario_names
-from sim.truth import Truth
-from sim.world import World, open_virtual
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import ConfigError
+from sim.emulator.bus import VirtualBus
+from sim.emulator.world import World, open_virtual
+from sim.plant.faults import FAULTS, Part, parse_fault
+from sim.plant.ground_truth import Truth
+from sim.plant.scenario import load_scenario, scenario_names
 from smartbattery.errors import BusError, BusTimeoutError, NackError
 from smartbattery.pec import pec
 

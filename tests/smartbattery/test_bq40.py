@@ -8,13 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartbattery.bits import (
-    Bit,
-    Block,
-    StatusWord,
-    decode_bits,
-    decode_block,
-)
 from smartbattery.bq40 import (
     PARTS,
     READ_SELECTORS,
@@ -25,6 +18,7 @@ from smartbattery.bq40 import (
     part_of,
     security_of,
 )
+from smartbattery.fields import Bit, Block, StatusWord, decode_bits, decode_block
 from smartbattery.pec import pec
 from smartbattery.registers import BATTERY_MODE, BATTERY_STATUS, ERRORS, error_of
 

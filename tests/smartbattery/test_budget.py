@@ -2,14 +2,14 @@
 
 import pytest
 
-from dronebms.clock import VirtualClock
-from sim.world import open_virtual
+from dronebms.core.clock import VirtualClock
+from sim.emulator.world import open_virtual
 from smartbattery.bq40 import DA_STATUS_1, DA_STATUS_2, DA_STATUS_3
-from smartbattery.budget import POLLS_HZ, ask_s, budget_of, read_s, write_s
+from smartbattery.bus_load import POLLS_HZ, ask_s, budget_of, read_s, write_s
+from smartbattery.bus_trace import RecordingBus, Transfer
 from smartbattery.gauge import Gauge
-from smartbattery.recording import RecordingBus, Transfer
+from smartbattery.profiles import BQ40Z50, SOLO, SUI, BlockAsk, Via, profile_named
 from smartbattery.registers import ADDRESS, VOLTAGE, Pace
-from smartbattery.vendors import BQ40Z50, SOLO, SUI, BlockAsk, Via, profile_named
 
 WORD_S = 574.7e-6
 

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dronebms.clock import VirtualClock
-from sim.bus import VirtualBus
-from sim.faults import parse_fault
-from sim.gauge import block_reply, word_reply
-from sim.scenario import load_scenario
-from sim.world import World, open_virtual
+from dronebms.core.clock import VirtualClock
+from sim.emulator.bus import VirtualBus
+from sim.emulator.gauge import block_reply, word_reply
+from sim.emulator.world import World, open_virtual
+from sim.plant.faults import parse_fault
+from sim.plant.scenario import load_scenario
 from smartbattery import registers as sbs
 from smartbattery.bus import Bus
+from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
 from smartbattery.errors import (
     BatteryError,
     BusAbsentError,
@@ -28,7 +29,6 @@ from smartbattery.errors import (
     UnsupportedError,
 )
 from smartbattery.gauge import Gauge
-from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
 from smartbattery.registers import (
     ADDRESS,
     CURRENT,

@@ -23,7 +23,7 @@ from smartbattery.errors import (
     UnsupportedError,
 )
 from smartbattery.gauge import Gauge
-from smartbattery.linux import LinuxBus
+from smartbattery.linux_bus import LinuxBus
 
 PATH = "/dev/i2c-7"
 READ = 0x0001  # I2C_M_RD

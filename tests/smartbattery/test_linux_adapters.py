@@ -12,8 +12,8 @@ import pytest
 import smbus2
 from smbus2.smbus2 import I2C_FUNCS, I2C_RDWR, I2C_SLAVE, I2C_SMBUS, I2C_SMBUS_READ
 
-from dronebms.clock import VirtualClock
-from sim.world import open_virtual
+from dronebms.core.clock import VirtualClock
+from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import (
     BatteryError,
@@ -24,9 +24,9 @@ from smartbattery.errors import (
     UnsupportedError,
 )
 from smartbattery.gauge import Gauge
-from smartbattery.linux import LinuxBus, no_recovery
-from smartbattery.mux import MuxBus
-from smartbattery.vendors import BQ40Z50, BQ40Z80
+from smartbattery.linux_bus import LinuxBus, no_recovery
+from smartbattery.multiplexer import MuxBus
+from smartbattery.profiles import BQ40Z50, BQ40Z80
 from tests.adapters import BCM2835, I801, AdapterStandIn
 
 PATH = "/dev/i2c-7"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from smartbattery.device_lock import GaugeLock, InUseError
 from smartbattery.errors import BusError, NackError
-from smartbattery.lock import GaugeLock, InUseError
-from smartbattery.mux import MuxBus
+from smartbattery.multiplexer import MuxBus
 
 
 @dataclass

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartbattery import errors
+from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
 from smartbattery.errors import BatteryError, BusError, IntegrityError, NackError
-from smartbattery.recording import PlaybackBus, RecordingBus, Transfer
 
 KINDS = tuple(
     kind

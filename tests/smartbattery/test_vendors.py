@@ -1,6 +1,6 @@
 """Every kind of pack over bytes: the truth arrives, in its place, and nothing is written.
 
-Packs are virtual ones (`sim.vendors`), whose replies are encoded from the rows that the driver
+Packs are virtual ones (`gauge_kinds`), whose replies are encoded from the rows that the driver
 decodes with; the bytes of each kind that are written out here pin those rows from outside.
 """
 
@@ -12,23 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dronebms.clock import VirtualClock
-from sim.bus import VirtualBus
-from sim.cellrows import CURVE_FRAC
-from sim.gaugespec import GaugeSpec
-from sim.packspec import PackSpec
-from sim.scenario import Phase, Scenario
-from sim.vendors import KINDS, Kind
-from sim.world import World, open_virtual
+from dronebms.core.clock import VirtualClock
+from sim.emulator.bus import VirtualBus
+from sim.emulator.world import World, open_virtual
+from sim.plant.cell_parameters import CURVE_FRAC
+from sim.plant.gauge_kinds import KINDS, Kind
+from sim.plant.gauge_spec import GaugeSpec
+from sim.plant.pack_spec import PackSpec
+from sim.plant.scenario import Phase, Scenario
 from smartbattery.bq40 import READ_SELECTORS
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError, UnsupportedError
 from smartbattery.gauge import Gauge
-from smartbattery.mux import MuxBus
+from smartbattery.multiplexer import MuxBus
 from smartbattery.pec import pec, read_prefix
-from smartbattery.registers import ADDRESS, MODE, SERIAL, TIME_TO_EMPTY, VOLTAGE
-from smartbattery.snapshot import Snapshot
-from smartbattery.vendors import (
+from smartbattery.profiles import (
     BQ40Z50,
     BQ40Z80,
     GENERIC,
@@ -44,7 +42,9 @@ from smartbattery.vendors import (
     profile_named,
     profile_of,
 )
-from smartbattery.wire import Wire
+from smartbattery.registers import ADDRESS, MODE, SERIAL, TIME_TO_EMPTY, VOLTAGE
+from smartbattery.smbus import Wire
+from smartbattery.snapshot import Snapshot
 from tests.multiplexer import open_behind_mux
 
 SILENT = {"current_noise_a": 0.0, "voltage_noise_v": 0.0, "temperature_noise_degc": 0.0}

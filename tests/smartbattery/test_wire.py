@@ -20,7 +20,7 @@ from smartbattery.errors import (
 )
 from smartbattery.pec import pec, read_prefix
 from smartbattery.registers import ADDRESS
-from smartbattery.wire import Wire
+from smartbattery.smbus import Wire
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())
 VOLTAGE, SPECIFICATION, NAME = 0x09, 0x1A, 0x20

@@ -23,12 +23,12 @@ from typing import Any, Protocol
 
 import smbus2
 
-from dronebms.clock import VirtualClock
-from sim.world import open_virtual
+from dronebms.core.clock import VirtualClock
+from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import BatteryError, BusTimeoutError, NackError
 from smartbattery.gauge import Gauge
-from smartbattery.linux import LinuxBus
+from smartbattery.linux_bus import LinuxBus
 from smartbattery.registers import ADDRESS, BLOCKS, WORDS
 from tests.integration.kernel.calls import outcomes
 from tests.integration.kernel.cp2112 import Cp2112

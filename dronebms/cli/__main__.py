@@ -1,0 +1,7 @@
+"""`python -m dronebms.cli`: the command line without an installed script."""
+
+import sys
+
+from dronebms.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,78 @@
+"""The command `dronebms campaign`: many seeds flown, kept in a file, and their table."""
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from dronebms.cli.exit_codes import say
+from dronebms.cli.optional import load
+from dronebms.core.clock import SystemClock
+from dronebms.simulation.campaign import Campaign, Results, fly, processes, read_campaign
+from dronebms.simulation.statistics import Line, table
+from dronebms.terminal.phrases import DASH, number
+
+_HOUR_S = 3600.0
+_UNITS = {"v": ("V", 2), "s": ("s", 0), "degc": ("degC", 1), "pct": ("%", 0)}
+
+
+def campaign(options: argparse.Namespace) -> None:
+    """Fly the seeds that are not in the file yet, and print the table of all that are asked for."""
+    asked = read_campaign(options.scenario, options.fault, options.duration)
+    name = "-".join(("campaign", asked.scenario, *asked.faults))
+    path = options.out or Path(f"{name}.jsonl")
+    results = Results(path, asked, say)
+    seeds = range(options.seed, options.seed + options.runs)
+    missing = [seed for seed in seeds if seed not in results.rows]
+    say(f"{path}: {options.runs - len(missing)} of {options.runs} flights are there already")
+    if missing:
+        jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(missing))
+        workers = processes(jobs)
+        if options.scheduler is not None:
+            cluster = load("simulation.dask_cluster", "--scheduler needs", "cluster")
+            workers = cluster.workers(options.scheduler)
+        with workers as pool:
+            _fly(pool, asked, missing, results)
+    lines = table([results.rows[seed] for seed in seeds])
+    if options.json:
+        told = {"seed": options.seed, "runs": options.runs, "table": list(map(asdict, lines))}
+        print(json.dumps(asdict(asked) | told))
+    else:
+        print(picture(lines))
+
+
+def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results) -> None:
+    clock, console, flown_s = SystemClock(), Console(stderr=True), 0.0
+    # Ctrl-C reaches every process of a terminal; those of the pool leave it to this one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    futures = [pool.submit(fly, asked, seed) for seed in seeds]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        for future in bar.track(as_completed(futures), len(seeds), description=asked.scenario):
+            row = future.result()
+            results.add(row)
+            flown_s += row.flown_s
+    hours, wall_s = flown_s / _HOUR_S, clock.now_s()
+    say(f"{len(seeds)} flights, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second")
+
+
+def picture(lines: Sequence[Line]) -> str:
+    """Return the table, a line each, under a heading."""
+    rows = [("", "runs", "value", "95 % interval", "least - most")]
+    for line in lines:
+        name, _, end = line.name.rpartition("_")
+        unit, decimals = _UNITS.get(end, ("%", 0))
+        name = (name if end in _UNITS else line.name).replace("_", " ")
+        sure, all_of_it = (
+            DASH if low is None else f"{low:.{decimals}f} - {high:.{decimals}f}"
+            for low, high in ((line.low, line.high), (line.least, line.most))
+        )
+        rows.append((name, str(line.runs), number(line.value, unit, decimals), sure, all_of_it))
+    return "\n".join("{:24}{:>8}{:>12}{:>17}{:>17}".format(*row).rstrip() for row in rows)

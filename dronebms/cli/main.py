@@ -1,0 +1,72 @@
+"""The command line: options in, exit codes and one-sentence errors out.
+
+0 done, alarms included; 1 no pack, one that has tripped or failed, or a damaged recording; 2 an
+option, a configuration or a file that cannot be used; 130 Ctrl-C. A closed pipe and SIGTERM end
+silently.
+"""
+
+import argparse
+import errno
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from dronebms.cli.exit_codes import DONE, FAILED, INTERRUPTED, UNUSABLE, say
+from dronebms.core.errors import DroneBmsError, RecordingError
+from smartbattery.errors import BatteryError
+
+if TYPE_CHECKING:
+    from dronebms.cli.options import Command
+
+
+def _run(place: str, options: argparse.Namespace) -> int | None:
+    # Loaded now that it is chosen: the service starts sooner, and carries nothing it never uses.
+    module, _, name = place.partition(".")
+    command: Command = getattr(importlib.import_module(f"dronebms.{module}"), name)
+    return command(options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: no file of ours may take its place
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        from dronebms.cli.options import PAGES, parser  # noqa: PLC0415 - Ctrl-C while it loads ends well
+
+        commands = {page.name: partial(_run, page.place) for page in PAGES}
+        options = parser(commands).parse_args(argv)
+        code: int | None = options.run(options)
+        sys.stdout.flush()
+    except (DroneBmsError, BatteryError) as error:
+        for line in str(error).splitlines():
+            say(line)
+        return FAILED if isinstance(error, (RecordingError, BatteryError)) else UNUSABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _leave_stdout()
+        return DONE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _leave_stdout()
+        say(f"the output cannot be written: {error.strerror}")
+        return FAILED
+    return code or DONE
+
+
+def _leave_stdout() -> None:
+    # Python would complain once more while it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(DONE)

@@ -1,0 +1,72 @@
+"""The commands `dronebms sim` and `dronebms sitl`: a virtual pack in flight."""
+
+import argparse
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from dronebms.analysis.replay import Summary
+from dronebms.cli.exit_codes import say
+from dronebms.cli.options import DEMO_URL
+from dronebms.core.clock import SystemClock
+from dronebms.monitoring.pipeline import Report
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from dronebms.simulation.sitl import Sitl
+from dronebms.telemetry import json_line
+from dronebms.telemetry.json_line import EachSecond
+from dronebms.terminal.display import Screen
+from dronebms.terminal.phrases import clock_text, headless_line
+
+
+def sim(options: argparse.Namespace) -> None:
+    """Fly a simulated flight."""
+    speed = None if options.speed == "max" else options.speed
+    # At full speed nobody could follow, so only when asked.
+    url = DEMO_URL if options.mavlink is None and speed is not None else options.mavlink
+    asked = replace(_asked(options, None if url == "none" else url), speed=speed)
+    with ExitStack() as stack:
+        _show(Simulation(asked, stack), options, stack)
+
+
+def sitl(options: argparse.Namespace) -> None:
+    """Follow a simulated vehicle."""
+    with ExitStack() as stack:
+        asked = _asked(options, options.vehicle)
+        _show(Sitl(asked, stack, SystemClock(), say), options, stack)
+
+
+def _asked(options: argparse.Namespace, url: str | None) -> SimOptions:
+    return SimOptions(
+        flight=options.flight,
+        seed=options.seed,
+        faults=tuple(options.fault),
+        duration_s=options.duration,
+        mavlink_url=url,
+        record=options.record,
+    )
+
+
+def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStack) -> None:
+    """Show a flight as it was asked for, to its end."""
+    if options.json or options.headless:
+        _print(flown.reports(), as_json=options.json)
+        return
+    summary = Summary()
+    with stack.pop_all() as held:
+        # The screen's own clock: however fast the flight goes, people see two pictures a second.
+        screen = held.enter_context(Screen(SystemClock(), link=flown.link))
+        for report in flown.reports():
+            screen(report)
+            summary(report)
+    print("\n".join(summary.lines(flown.facts, f"simulated {options.flight}")))
+
+
+def _print(reports: Iterable[Report], *, as_json: bool) -> None:
+    """Print a line a second, and every event between the plain ones."""
+    due = EachSecond()
+    for report in reports:
+        for event in () if as_json else report.status.events:
+            text = f"{event.severity.label}: {event.text}" if event.tripped else event.text
+            print(f"t={clock_text(event.t_s)}  {text}", flush=True)
+        if due.due(report.t_s):
+            print(json_line.text(report) if as_json else headless_line(report), flush=True)

@@ -1,0 +1,45 @@
+"""The command `dronebms status`: what a running service tells, on this terminal. It only reads.
+
+0 left by whoever looked; 1 no service is found, or one of another version.
+"""
+
+import argparse
+from collections.abc import Iterator
+from itertools import chain
+
+from dronebms.cli.exit_codes import FAILED, say
+from dronebms.core.clock import SystemClock
+from dronebms.core.errors import LinkError
+from dronebms.monitoring.pipeline import Report
+from dronebms.telemetry import json_line
+from dronebms.telemetry.json_line import EachSecond
+from dronebms.telemetry.status_socket import follow
+from dronebms.terminal.display import Screen
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show what the service tells until Ctrl-C."""
+    clock = SystemClock()
+    reports = follow(options.socket, clock)
+    try:
+        reports = chain([next(reports)], reports)  # without a service the terminal is left alone
+        if options.json:
+            _print(reports)
+        with Screen(clock, plain=options.plain) as screen:
+            for report in reports:
+                screen(report)
+    except LinkError as error:
+        say(str(error))
+    return FAILED
+
+
+def _print(reports: Iterator[Report]) -> None:
+    """Print the predictions of each battery once a second of the service's clock."""
+    due: dict[int, tuple[float, EachSecond]] = {}
+    for report in reports:
+        before_s, each = due.get(report.index, (report.t_s, EachSecond()))
+        if report.t_s < before_s:  # another service, whose clock began again
+            each = EachSecond()
+        due[report.index] = report.t_s, each
+        if each.due(report.t_s):
+            print(json_line.text(report), flush=True)

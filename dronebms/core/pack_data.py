@@ -1,0 +1,60 @@
+"""What is known of a pack before it is read: told by a user, a sidecar or a scenario."""
+
+from dataclasses import dataclass, replace
+
+from dronebms.core.chemistry import Chemistry
+from smartbattery.snapshot import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryFacts:
+    """One pack. `None` is not told; the gauge or the chemistry may know."""
+
+    chemistry: Chemistry
+    cells: int | None = None
+    capacity_mah: float | None = None  # rated
+    cutoff_cell_v: float | None = None
+    pack_id: str | None = None
+    continuous_c: float | None = None  # what its maker rates it for, times the capacity an hour
+    burst_c: float | None = None  # for 10 s
+    limp_home_a: float | None = None  # that keeps the aircraft in the air
+    hover_a: float | None = None  # on the mean of the flight that is planned
+    planned_s: float | None = None  # how long that is to take
+
+    @property
+    def cutoff_v(self) -> float:
+        """Volts of the weakest cell under load at which the pack is empty."""
+        given = self.cutoff_cell_v
+        return self.chemistry.cutoff_cell_v if given is None else given
+
+    def completed(self, identity: Identity) -> "BatteryFacts":
+        """Return these facts with what was not told taken from the gauge."""
+        if self.cells is not None and self.capacity_mah is not None:
+            return self
+        cells = identity.cells if self.cells is None else self.cells
+        mah = identity.design_mah if self.capacity_mah is None else self.capacity_mah
+        return replace(self, cells=cells, capacity_mah=mah)
+
+    def pack_key(self, identity: Identity) -> str | None:
+        """Return who a pack is, None when it does not say and nobody told.
+
+        Serial numbers have 16 bits and repeat; with maker, device and date of manufacture they do
+        not (Smart Battery Data Specification 1.1, 5.1.27).
+        """
+        if identity.serial is None:
+            return self.pack_id
+        date = identity.date and "{:04}-{:02}-{:02}".format(*identity.date)
+        words = (identity.manufacturer, identity.device, date, str(identity.serial))
+        return " ".join(filter(None, words))
+
+    def assumed(self) -> tuple[str, ...]:
+        """Return one sentence for each thing that was not told and is taken from elsewhere."""
+        notes = []
+        if self.capacity_mah is None:
+            notes.append("the rated capacity is not given and will be estimated")
+        if self.cutoff_cell_v is None:
+            notes.append(
+                f"the cut-off is not given: {self.cutoff_v:g} V a cell, "
+                f"the usual one of {self.chemistry.name}"
+            )
+        return tuple(notes)

@@ -1,0 +1,125 @@
+"""TOML files checked against a model: every wrong key at once, one sentence each."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from dronebms.core.chemistry import CHEMISTRIES
+from dronebms.core.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Word = Annotated[str, Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+_MOST_NAMES = 20  # that a sentence lists
+
+
+def one_of(names: Iterable[str]) -> AfterValidator:
+    """Return what lets a text be one of some names alone."""
+    known = tuple(names)
+
+    def check(name: str) -> str:
+        if name in known:
+            return name
+        if len(known) <= _MOST_NAMES:
+            raise ValueError(f"one of {', '.join(known)}")
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        raise ValueError(f"one of {len(known)} names, of which {near[0]} is the nearest")
+
+    return AfterValidator(check)
+
+
+ChemistryName = Annotated[str, one_of(row.name for row in CHEMISTRIES)]
+
+
+class Section(BaseModel):
+    """A table of a TOML file: unknown keys are errors, and "1" is not 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        ConfigError: it cannot be read, or is not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text") from error
+
+
+def validated(
+    model: type[Model], text: str, name: str, defaults: Mapping[str, object] | None = None
+) -> Model:
+    """Return a TOML text as a model.
+
+    Args:
+        model: what the file must be.
+        text: the file.
+        name: how messages call it.
+        defaults: top-level keys that the text may leave out.
+
+    Raises:
+        ConfigError: a sentence for every key that is wrong, missing or unknown, one a line.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name} is not TOML: {error}") from error
+    try:
+        return model.model_validate(dict(defaults or {}) | data)
+    except ValidationError as error:
+        lines = [
+            f"{name}: {_sentence(model, item['loc'], item['type'], item['msg'], item['input'])}"
+            for item in error.errors()
+        ]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _sentence(
+    model: type[BaseModel], place: tuple[int | str, ...], kind: str, message: str, given: object
+) -> str:
+    # People count from 1.
+    key = ".".join(str(part + 1) if isinstance(part, int) else part for part in place)
+    if kind == "missing":
+        return f"{key} is needed"
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), n=1, cutoff=0.0)
+        return f"{key} is not a known key" + (f"; the nearest is {near[0]}" if near else "")
+    expected = re.sub(r"^(Input should be|Value error,|String should have) ", "", message)
+    shown = "" if isinstance(given, dict | list) else f", not {given!r}"
+    return f"{key}: expected {expected}{shown}" if key else expected
+
+
+def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that a table of the model may have."""
+    for part in place:
+        if isinstance(part, int):
+            continue
+        by_key = {field.alias or name: field for name, field in model.model_fields.items()}
+        inner = _table_of(by_key[part].annotation) if part in by_key else None
+        if inner is None:
+            return []
+        model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _table_of(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any type expression
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in get_args(annotation):
+        found = _table_of(part)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,151 @@
+"""The circuit of one cell and what is believed of it before it has shown anything.
+
+    v = U(s - h) - e^fast g r (R0 i + R1 w1) - e^slow g r R2 w2
+    h = e^depth g^1.3 D w2 / Q    charge that the electrodes' surface is short of their middle
+
+s charge, i current, w1 and w2 the current as the two slow parts see it, g the Arrhenius factor,
+r the growth of resistance near empty, U the chemistry's curve and an error at each of `KNOTS_FRAC`.
+Charge is a fraction of the cell's own capacity Q, volts and amperes a cell, discharge positive.
+The shifted curve: Rahimian, Rayman and White, J. Power Sources 224 (2013) 180; growth near empty:
+Chen and Rincon-Mora, IEEE Trans. Energy Conversion 21 (2006) 504.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dronebms.core.chemistry import LI_ION, LIFEPO4, LIPO, Chemistry
+from dronebms.estimation.model_parameters import FITTED, KNOTS_FRAC, Constants
+
+Array = npt.NDArray[np.float64]
+
+# The state: charge; ln of the fast and the slow resistance, of the capacity and of the surface's
+# depth against the chemistry's row; Arrhenius kilokelvin above the usual; error of the last
+# seconds, volts; then the curve's error at the knots, volts.
+CHARGE, FAST, SLOW, CAPACITY, DEPTH, WARMTH, OFFSET, KNOTS = range(8)
+SIZE = KNOTS + len(KNOTS_FRAC)
+# No cell is further out than this, whatever a gauge says.
+LEAST = np.array([-0.1, -2.5, -3.0, -2.5, -2.5, -2.0, -0.5] + [-1.5] * len(KNOTS_FRAC))
+MOST = np.array([1.05, 2.5, 3.0, 2.5, 2.5, 4.0, 0.5] + [1.5] * len(KNOTS_FRAC))
+_SD_CAPACITY_UNTOLD = 0.8
+_SD_CHARGE_UNTOLD = 0.3
+_REFERENCE_K, _ZERO_DEGC_K, _COLDEST_DEGC = 298.15, 273.15, -40.0
+_SLOPES_V = (0.02, 8.0)  # volts per unit of charge that a linearisation may use
+
+# The curve as a table: one per cent of charge a step; below empty it falls twice as fast.
+CURVE_FROM, CURVE_STEPS = -0.3, 100
+_CURVE = CURVE_FROM + np.arange(137) / CURVE_STEPS
+_KNOTS = np.array(KNOTS_FRAC)
+_HATS = np.column_stack([np.interp(_CURVE, _KNOTS, unit) for unit in np.eye(len(_KNOTS))])
+_CHARGES = np.linspace(0, 1, len(LIPO.ocv_v))
+# Cells named lipo range from LCO to NMC and NCA; the rows of both kinds span that family.
+_FAMILY_V = np.interp(_KNOTS, _CHARGES, np.array(LI_ION.ocv_v) - np.array(LIPO.ocv_v))
+
+
+def kelvin_of(degc: float) -> float:
+    """Return 1000 / T - 1000 / 298 K."""
+    return 1e3 / (max(degc, _COLDEST_DEGC) + _ZERO_DEGC_K) - 1e3 / _REFERENCE_K
+
+
+def knots_covariance(sds_v: Array, length: float) -> Array:
+    """Return the covariance of the curve's error at the knots: near places err alike."""
+    apart = np.abs(_KNOTS[:, None] - _KNOTS[None, :])
+    return np.asarray(np.outer(sds_v, sds_v) * np.exp(-apart / length))
+
+
+class Now(NamedTuple):
+    """The circuit at one moment: volts, ohms (at once, fast, slow), ampere-seconds."""
+
+    open_v: float
+    slope_v: float  # by charge
+    ohms: tuple[float, float, float]
+    sag_v: float
+    depth_s: float
+    capacity_as: float
+
+
+class CellModel:
+    """A cell of a chemistry and a rated capacity."""
+
+    def __init__(
+        self, chemistry: Chemistry, capacity_ah: float, *, told: bool, constants: Constants = FITTED
+    ) -> None:
+        self.constants = c = constants
+        self.capacity_as = capacity_ah * 3600.0
+        ohm = c.resistance_frac[chemistry.name] * chemistry.resistance_mohm_ah / 1e3 / capacity_ah
+        self.ohms = c.share_now * ohm, (1 - c.share_now) * ohm, c.share_slow * ohm
+        self.depth_s = c.depth_h[chemistry.name] * 3600.0
+        below_v = 2 * (chemistry.ocv_v[1] - chemistry.ocv_v[0]) / _CHARGES[1] * _CURVE
+        self._curve_v: Array = np.interp(_CURVE, _CHARGES, chemistry.ocv_v)
+        self._curve_v = self._curve_v + np.where(_CURVE < 0, below_v, 0.0)
+        self.mean: Array = np.zeros(SIZE)
+        self.mean[CAPACITY] = c.mean_capacity if told else 0.0
+        sd_capacity = c.sd_capacity if told else _SD_CAPACITY_UNTOLD
+        sds = (_SD_CHARGE_UNTOLD, c.sd_fast, c.sd_slow, sd_capacity, c.sd_depth, c.sd_warmth)
+        self.covariance: Array = np.zeros((SIZE, SIZE))
+        self.covariance[:KNOTS, :KNOTS] = np.diag(np.square([*sds, c.sd_offset_v]))
+        self.covariance[KNOTS:, KNOTS:] = knots_covariance(np.array(c.sd_knots_v), c.knots_length)
+        if chemistry is not LIFEPO4:
+            mean, sd = c.family_li_ion if chemistry is LI_ION else c.family_lipo
+            self.mean[KNOTS:] += mean * _FAMILY_V
+            self.covariance[KNOTS:, KNOTS:] += sd * sd * np.outer(_FAMILY_V, _FAMILY_V)
+
+    def open(
+        self, charge: Array, knots_v: Array, spread: float = 0.0
+    ) -> tuple[Array, Array, Array]:
+        """Return (open-circuit volts, slope by charge, weights of the knots) at charges.
+
+        The slope is the mean one over `spread` of charge to either side, less near empty: where the
+        charge is hardly known, the slope between two places of a table is not what is known.
+        """
+        table_v = self._curve_v + _HATS @ knots_v
+        place = np.clip((charge - CURVE_FROM) * CURVE_STEPS, 0, len(_CURVE) - 1.01)
+        k = place.astype(int)
+        step_v, share = table_v[k + 1] - table_v[k], place - k
+        hats = _HATS[k] + (_HATS[k + 1] - _HATS[k]) * share[:, None]
+        from_empty = k + round(CURVE_FROM * CURVE_STEPS)
+        wide = np.clip(from_empty // 2, 0, int(spread * CURVE_STEPS))
+        upper = np.minimum(k + 1 + wide, len(_CURVE) - 1)
+        slope_v = (table_v[upper] - table_v[k - wide]) / (upper - k + wide)
+        return table_v[k] + step_v * share, slope_v * CURVE_STEPS, hats
+
+    def curves(self, knots_v: Array) -> Array:
+        """Return open-circuit volts of samples (n, knots), from `CURVE_FROM` on every 1 %."""
+        return np.asarray(self._curve_v + knots_v @ _HATS.T)
+
+    def warm(self, x: Array, kelvin: float) -> float:
+        """Return the factor of the resistance at a temperature."""
+        return math.exp((self.constants.warmth + float(x[WARMTH])) * kelvin)
+
+    def grown(self, charge: Array) -> Array:
+        """Return the factor by which resistance has grown near empty."""
+        c = self.constants
+        return np.asarray(1 + c.empty_growth * np.exp(-np.maximum(charge, 0.0) / c.empty_charge))
+
+    def volts(self, x: Array, rows: Array, spread: float = 0.0) -> tuple[Array, Array, Array]:
+        """Return (volts, their derivative by the state, the sag in volts) for rows of `fitrows`.
+
+        `spread` is how far the charge may be off, for the slope of the curve.
+        """
+        c = self.constants
+        used_as, amps, fast_a, slow_a, kelvin = rows[:, 1], *rows[:, 3:].T
+        capacity_as = self.capacity_as * math.exp(x[CAPACITY])
+        charge = x[CHARGE] - used_as / capacity_as
+        warm = np.exp((c.warmth + x[WARMTH]) * kelvin)
+        short = math.exp(x[DEPTH]) * self.depth_s / capacity_as * warm**c.depth_warmth * slow_a
+        open_v, slope_v, hats = self.open(charge - short, x[KNOTS:], spread)
+        slope_v = np.clip(slope_v, *_SLOPES_V)
+        warm = warm * self.grown(charge)
+        fast_v = math.exp(x[FAST]) * warm * (self.ohms[0] * amps + self.ohms[1] * fast_a)
+        slow_v = math.exp(x[SLOW]) * warm * self.ohms[2] * slow_a
+        by = np.zeros((len(rows), SIZE))
+        by[:, CHARGE] = slope_v
+        by[:, FAST] = -fast_v
+        by[:, SLOW] = -slow_v
+        by[:, DEPTH] = -slope_v * short
+        by[:, CAPACITY] = slope_v * (used_as / capacity_as + short)
+        by[:, WARMTH] = -(fast_v + slow_v + slope_v * short * c.depth_warmth) * kelvin
+        by[:, KNOTS:] = hats
+        return open_v - fast_v - slow_v, by, fast_v + slow_v

@@ -1,1 +1,0 @@
-"""What only a fleet needs; nothing else imports it."""

@@ -1,0 +1,198 @@
+"""How a pack ages: trends over its flights, where they change, when it is worn out, weak cells.
+
+Flights of one pack in their order. Capacity and resistance are brought to 25 degC by what the pack
+itself shows of temperature (from a prior), and are fractions of the median of the first flights.
+Slopes: Theil-Sen with Sen's interval (P. K. Sen, J. Am. Stat. Assoc. 63, 1968). A change: two lines
+against one, the largest F of all places (Andrews, Econometrica 61, 1993; critical value 71, 2003),
+less by how alike neighbours are, and only for the worse. Cells: one-sided CUSUM (Page, Biometrika
+41, 1954). Worn out: 80 % of the capacity or twice the resistance. What is lost grows with use or
+with its root: a forecast spans both, and what one flight's measurement may be off by.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, inf, isinf, log, sqrt
+from statistics import median
+
+import numpy as np
+
+from dronebms.health.flight_record import Flight
+from dronebms.health.soh_measurement import Array
+
+LEAST_FLIGHTS = 6  # with a measurement; of fewer nothing is said
+_FIRST, _LAST = 5, 3  # flights whose median is the beginning; is how a cell is now
+_LATEST = 120  # flights: pairs grow with the square
+_Z_90, _F_1PCT = 1.645, 7.78  # sup-F of two parameters, 15 % trimmed: 15.56 / 2
+_SEASONS = 2.0  # times as much is asked: what temperature leaves looks like a change
+_TRIMMED, _LEAST_SIDE = 0.15, 5
+_ENDS = {"capacity": (-0.2, 0.04), "resistance": (1.0, 0.2)}  # what is lost at the end; known to
+# ln per kilokelvin of 1000/T: prior and its sd; scatter of a flight. Our own cells say 0.3 (LiPo),
+# 1.05 (Li-ion) and 1.65 (LiFePO4) of resistance after 5 s; published NMC and LFP cells 2.6.
+_WARMTH = {"capacity": (0.0, 0.3, 0.03), "resistance": (1.5, 1.0, 0.05)}
+_REFERENCE_DEGC, _ZERO_K = 25.0, 273.15
+_LEAST_CHANGED = 20  # flights, before a change is looked for
+_DAY_S = 86_400.0
+_POWERS = 1.0, 0.5  # of use, that losses grow with
+_CUSUM_SLACK, _CUSUM_END = 1.0, 8.0  # standard deviations
+# Of a cell against the mean of all: scatter at least; by how much it must have gone; what is weak
+# from the first flight on.
+_CELL = {"resistance": (0.01, 0.08, 0.40), "capacity": (0.003, 0.015, 0.06)}
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Of one quantity, as fractions of its beginning."""
+
+    now: float
+    per_flight: float
+    low: float  # of per_flight, 5 % and 95 %
+    high: float
+    changed: int | None  # number of the flight, from 1, since which it goes otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Weak:
+    """A cell that goes ahead of the others."""
+
+    cell: int  # from 1
+    what: str
+    by: float  # more resistance, or less capacity, than the mean cell
+    since: int  # number of the flight at which it could be told
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the flights of a pack say together."""
+
+    capacity: Trend | None
+    resistance: Trend | None
+    weak: Weak | None
+    left: tuple[float | None, ...]  # flights until worn out: 5 %, median, 95 %; None: never
+    days_per_flight: float | None
+
+
+def outlook(flights: Sequence[Flight]) -> Outlook:
+    """Return it for the flights of one pack, in their order; `left` is empty when it is not known.
+
+    Every pack loses capacity, so without a measurement of it resistance alone promises nothing.
+    """
+    cycles = next((f.gauge_cycles for f in flights if f.gauge_cycles is not None), 0.0)
+    capacity = _trend("capacity", [(f.capacity_mah, f.mean_degc) for f in flights], cycles)
+    ohms = [(f.resistance_mohm, f.resistance_degc) for f in flights]
+    resistance = _trend("resistance", ohms, cycles)
+    dates = [f.started_unix_s for f in flights if f.started_unix_s is not None]
+    days = (max(dates) - min(dates)) / _DAY_S / (len(dates) - 1) if len(dates) > 1 else None
+    lefts = [found[1] for found in (capacity, resistance) if found is not None and capacity]
+    soonest = (min(ends) for ends in zip(*lefts, strict=True))
+    return Outlook(
+        capacity and capacity[0],
+        resistance and resistance[0],
+        weak_cell(flights),
+        tuple(None if isinf(end) else end for end in soonest),
+        days,
+    )
+
+
+def _trend(
+    what: str, pairs: Sequence[tuple[float | None, float | None]], cycles: float
+) -> tuple[Trend, tuple[float, ...]] | None:
+    """Return the trend, and in how many flights it ends; None with too few flights."""
+    known = [(n, log(v), t) for n, (v, t) in enumerate(pairs, 1) if v is not None and v > 0]
+    if len(known) < LEAST_FLIGHTS:
+        return None
+    number, y = np.array([n for n, _, _ in known], float), np.array([v for _, v, _ in known])
+    y = np.exp(y - _warmth(what, number, y, [t for _, _, t in known]))
+    y, number = (y / np.median(y[:_FIRST]) - 1.0)[-_LATEST:], number[-_LATEST:]
+    at = _changed(number, y * np.sign(_ENDS[what][0]))
+    x, y = number[at:], y[at:]
+    slope, low, high = theil_sen(x, y)
+    now = 1.0 + float(np.median(y - slope * x) + slope * x[-1])
+    left = _left(x, y, cycles, _ENDS[what])
+    return Trend(now, slope, low, high, int(x[0]) if at else None), left
+
+
+def theil_sen(x: Array, y: Array) -> tuple[float, float, float]:
+    """Return the median slope of all pairs, and its 5 % and 95 %; x grows."""
+    i, j = np.triu_indices(len(x), 1)
+    slopes = np.sort((y[j] - y[i]) / (x[j] - x[i]))
+    n, last = len(x), len(slopes) - 1
+    half = _Z_90 * sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    low, high = int((len(slopes) - half) / 2), ceil((len(slopes) + half) / 2)
+    return float(np.median(slopes)), float(slopes[max(low, 0)]), float(slopes[min(high, last)])
+
+
+def _warmth(what: str, number: Array, y: Array, degcs: Sequence[float | None]) -> Array:
+    """Return what temperature adds to each flight: least squares beside a loss and its root."""
+    degc = np.array([_REFERENCE_DEGC if t is None else t for t in degcs])
+    kilokelvin = 1e3 / (degc + _ZERO_K) - 1e3 / (_REFERENCE_DEGC + _ZERO_K)
+    prior, sd, scatter = _WARMTH[what]
+    by = np.column_stack([kilokelvin, np.ones_like(y), number, np.sqrt(number)]) / scatter
+    rows, told = np.vstack([by, [1 / sd, 0, 0, 0]]), np.append(y / scatter, prior / sd)
+    return np.asarray(np.linalg.lstsq(rows, told, rcond=None)[0][0] * kilokelvin)
+
+
+def _changed(x: Array, bad: Array) -> int:
+    """Return where what is bad begins to grow faster; 0: nowhere."""
+    n, side = len(x), max(int(_TRIMMED * len(x)), _LEAST_SIDE)
+    if n < _LEAST_CHANGED:
+        return 0
+    places = range(side, n - side + 1)
+    lines = [(_left_by_line(x[:k], bad[:k]), _left_by_line(x[k:], bad[k:])) for k in places]
+    lefts = [np.append(*pair) for pair in lines]
+    two, k = min(zip((float(left @ left) for left in lefts), places, strict=True))
+    left, one = lefts[k - side], _left_by_line(x, bad)
+    alike = min(max(float(left[1:] @ left[:-1]) / two, 0.0), 0.9)
+    f = (float(one @ one) - two) / 2 / two * (n - 4) * (1 - alike) / (1 + alike)
+    faster = np.polyfit(x[k:], bad[k:], 1)[0] > max(np.polyfit(x[:k], bad[:k], 1)[0], 0.0)
+    return k if f > _SEASONS * _F_1PCT and faster else 0
+
+
+def _left_by_line(x: Array, y: Array) -> Array:
+    x, y = x - x.mean(), y - y.mean()
+    return np.asarray(y - x * (x @ y) / (x @ x))
+
+
+def _left(x: Array, y: Array, cycles: float, ends: tuple[float, float]) -> tuple[float, ...]:
+    """Return in how many flights the end is reached: 5 %, median, 95 %."""
+    (end, margin), found, fits = ends, [], []
+    for power in _POWERS:
+        use = (x + cycles) ** power
+        slope, *bounds = theil_sen(use, y)
+        middle = float(np.median(use))
+        level = float(np.median(y - slope * (use - middle)))
+        for rate, off in ((slope, 0.0), *product(bounds, (-margin, margin))):
+            ahead = middle + (end + off - level) / rate if rate * end > 0 else inf
+            found.append(float(max(max(ahead, 0.0) ** (1 / power) - cycles - x[-1], 0.0)))
+        off_line = np.abs(y - level - slope * (use - middle))
+        fits.append((float(off_line.sum()), found[-1 - 2 * len(bounds)]))
+    return min(found), min(fits)[1], max(found)  # the law that fits better has the median
+
+
+def weak_cell(flights: Sequence[Flight]) -> Weak | None:
+    """Return the cell that goes ahead of the others, None when none does."""
+    found: list[tuple[float, Weak]] = []
+    for what, sign in (("resistance", 1.0), ("capacity", -1.0)):
+        lists = [(n, getattr(f, f"cells_{what}")) for n, f in enumerate(flights, 1)]
+        width = max((len(values) for _, values in lists), default=0)
+        for cell in range(width):
+            known = [(n, sign * v[cell]) for n, v in lists if len(v) == width]
+            told = _gone(what, known)
+            if told is not None:
+                found.append((told[0] / _CELL[what][1], Weak(cell + 1, what, *told)))
+    return max(found, default=(0.0, None), key=lambda pair: pair[0])[1]
+
+
+def _gone(what: str, known: Sequence[tuple[int, float]]) -> tuple[float, int] | None:
+    """Return by how much a cell is worse than the mean, and since which flight it can be told."""
+    least, grown, weak = _CELL[what]
+    values = [value for _, value in known]
+    first = median(values[:_FIRST])
+    scatter = 1.5 * median(abs(value - first) for value in values[: 2 * _FIRST])
+    total, by, since = 0.0, 0.0, None
+    for k, (number, value) in enumerate(known):
+        total = max(total + (value - first) / max(scatter, least) - _CUSUM_SLACK, 0.0)
+        by = median(values[max(k + 1 - _LAST, 0) : k + 1])
+        told = (total > _CUSUM_END and by - first >= grown) or by >= weak
+        since = (since or number) if told and k + 1 >= _LAST else None
+    return None if since is None else (by, since)

@@ -1,0 +1,162 @@
+"""Where passports are kept: flights of packs in a database, by SQL that two databases speak.
+
+`Passports` knows the table, a `Database` the wire. A vehicle's is a file of SQLite, in WAL: readers
+see whole rows while the service writes, and after `kill -9` what was written is there. A file that
+is damaged, newer than this program or somebody else's is never written to.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from dronebms.core.errors import ConfigError
+from dronebms.health.flight_record import COLUMN_TYPES, FLYING, LOST, SCHEMA, Flight
+
+FILE = "packs.sqlite"  # in the folder of `[state] dir`
+_BUSY_S = 5.0
+_NAMES = tuple(column.name for column in fields(Flight))
+_LISTS = frozenset(f.name for f in fields(Flight) if f.default == ())
+_TABLE = "CREATE TABLE IF NOT EXISTS flight ({}, PRIMARY KEY (flight_id))".format(
+    ", ".join(f"{column.name} {COLUMN_TYPES[column.type]}" for column in fields(Flight))
+)
+_VERSIONS = "SELECT version FROM passport_schema"
+_MADE_BY = (
+    _TABLE,
+    "CREATE TABLE IF NOT EXISTS passport_schema (version BIGINT NOT NULL)",
+    f"INSERT INTO passport_schema (version) VALUES ({SCHEMA})",  # noqa: S608 - our number
+)
+_NEXT = "COALESCE(CAST(:sequence AS BIGINT), (SELECT COALESCE(MAX(sequence), 0) + 1 FROM flight))"
+_VALUES = ", ".join(_NEXT if name == "sequence" else f":{name}" for name in _NAMES)
+_OTHERS = [name for name in _NAMES if name not in {"flight_id", "sequence"}]
+_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _OTHERS)
+# A row only grows: what a slower copy says of the same flight is not newer.
+_PUT = (
+    f"INSERT INTO flight ({', '.join(_NAMES)}) VALUES ({_VALUES}) ON CONFLICT (flight_id) "  # noqa: S608 - our names
+    f"DO UPDATE SET {_CHANGED} WHERE flight.state = '{FLYING}' OR excluded.state <> '{FLYING}'"
+)
+_GET = f"SELECT {', '.join(_NAMES)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - our names
+
+Row = Sequence[object]
+
+
+class Database(Protocol):
+    """One connection; whatever goes wrong with it is a `ConfigError`."""
+
+    name: str
+
+    def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
+        """Run a statement with each set of values in one transaction; return what it yields."""
+        ...
+
+
+class Passports:
+    """The flights in a database; makes the table where there is none and writing is allowed.
+
+    Raises:
+        ConfigError: the database cannot be used, in a sentence; so do all methods.
+    """
+
+    def __init__(self, database: Database, *, writes: bool) -> None:
+        self._database = database
+        try:
+            versions = [int(str(row[0])) for row in database.run(_VERSIONS)]
+        except ConfigError:
+            if not writes:
+                raise
+            for sql in _MADE_BY:  # the version last: what is half made is made again
+                database.run(sql)
+            versions = [SCHEMA]
+        if max(versions, default=SCHEMA) > SCHEMA:
+            raise ConfigError(
+                f"{database.name} was written by a newer dronebms (passports of version "
+                f"{max(versions)}, this one knows {SCHEMA}) and is left as it is"
+            )
+
+    def put(self, flights: Iterable[Flight]) -> None:
+        """Write flights; one that is there already is brought up to date, whoever wrote it."""
+        rows = [
+            {k: json.dumps(v) if k in _LISTS else v for k, v in asdict(flight).items()}
+            for flight in flights
+        ]
+        if rows:
+            self._database.run(_PUT, *rows)
+
+    def flights(self) -> list[Flight]:
+        """Return all flights in their order.
+
+        By date when every flight has one, as several vehicles may have flown a pack; else as one
+        vehicle has counted them: its clock may have been wrong.
+        """
+        found = [_flight(row) for row in self._database.run(_GET)]
+        dated = [flight for flight in found if flight.started_unix_s is not None]
+        if len(dated) == len(found):
+            found.sort(key=lambda flight: flight.started_unix_s or 0.0)
+        return found
+
+    def close_lost(self) -> None:
+        """Mark flights that nobody writes any more: the service was killed in the air."""
+        sql = "UPDATE flight SET state = :lost WHERE state = :flying"
+        self._database.run(sql, {"lost": LOST, "flying": FLYING})
+
+
+def _flight(row: Row) -> Flight:
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
+    for name in _LISTS:
+        items = json.loads(values[name])
+        values[name] = tuple(tuple(one) if isinstance(one, list) else one for one in items)
+    return Flight(**values)
+
+
+class SqliteFile:
+    """A file of SQLite, opened for each statement; looked through before the first write.
+
+    Raises:
+        ConfigError: no such file, or one that cannot be used.
+    """
+
+    def __init__(self, path: Path, *, writes: bool) -> None:
+        self.name = str(path)
+        self._path, self._mode = path, "rwc" if writes else "ro"
+        with self._told():
+            is_new = not path.exists() or not path.stat().st_size
+            if is_new and writes:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            elif not is_new:
+                self._look_through()
+        if is_new and writes:
+            self.run("PRAGMA journal_mode = WAL")  # the file keeps it
+
+    def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
+        """Run a statement with each set of values in one transaction; return what it yields."""
+        with self._told(), closing(self._opened(self._mode)) as connection, connection:
+            return [row for one in values or ({},) for row in connection.execute(sql, one)]
+
+    def _opened(self, mode: str) -> sqlite3.Connection:
+        # While nobody writes, a reader may lack the right to make the files that WAL has beside it.
+        alone = mode == "ro" and not self._path.with_name(f"{self._path.name}-wal").exists()
+        uri = f"{self._path.resolve().as_uri()}?mode={mode}" + "&immutable=1" * alone
+        return sqlite3.connect(uri, uri=True, timeout=_BUSY_S)
+
+    def _look_through(self) -> None:
+        with closing(self._opened("ro")) as connection:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {row[0] for row in connection.execute(sql)}
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        if "passport_schema" not in tables and tables - {"flight"}:  # it was being made
+            raise ConfigError(f"{self.name} is a database of something else and is left as it is")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.OperationalError, OSError) as error:  # busy, full, no such file
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{self.name} cannot be used: {why}") from error
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(f"{self.name} is damaged and is left as it is: {error}") from error

@@ -1,0 +1,148 @@
+"""What one flight tells of a pack and of each cell, measured from that flight alone.
+
+Other flights are left out on purpose: a trend needs words that do not lean on one another.
+
+Capacity: the mean cell is v = U(s0 - q/Q) - R0 i - R1 w, U the chemistry's open-circuit curve, w
+the current as a slow polarisation sees it; s0, Q, R0 and R1 by Gauss-Newton from all of a flight.
+Charge is counted between voltages without their sag, so that current and temperature drop out.
+Resistance: steps of voltage over steps of current between means of `BLOCK_S`, above `MID_FRAC` of
+the charge, at the temperature that the pack had. A cell's differences: its voltage less the mean
+cell's, against the curve's slope, the charge drawn and the sag.
+Ah, ohm, volts, fractions; current positive while discharging. None is not to be told.
+"""
+
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import numpy.typing as npt
+
+from dronebms.core.chemistry import LIFEPO4, Chemistry
+
+Array = npt.NDArray[np.float64]
+
+T_S, VOLTS, AMPS, DEGC, USED_AH, CELLS = range(6)  # columns of the samples; cells to the end
+BLOCK_S = 5.0
+MID_FRAC = 0.3  # below it resistance grows with every per cent
+_LEAST_BLOCKS = 12
+_CURVE_SD_V = 0.015  # by which a pack's curve departs from the chemistry's row
+_ALIKE = 12.0  # neighbouring blocks err together, so many at a time
+_SLOW_S = 20.0  # of the polarisation beside the fast resistance; chosen on simulated packs that age
+_ROUNDS = 8
+_SD_CHARGE, _SD_CAPACITY_FRAC = 0.1, 0.2  # before the flight: of the charge; of the rated capacity
+_CAPACITY_FRAC = 0.4, 2.5  # of the rated one: no pack is further out
+_LEAST_USED_FRAC = 0.4  # of the charge; of less, the curve's own error would be measured
+_UNSURE_FRAC = 0.1  # a standard deviation beyond this is no measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One flight's own word; cells in their order, as fractions of the mean cell's."""
+
+    capacity_ah: float | None = None
+    resistance_ohm: float | None = None  # of the mean cell after some 5 s
+    resistance_degc: float | None = None  # at which that was
+    cells_resistance: tuple[float, ...] = ()  # by how much each resists more
+    cells_capacity: tuple[float, ...] = ()  # by how much each holds more
+
+
+def measured(samples: Array, chemistry: Chemistry, rated_ah: float, cells: int) -> Measured:
+    """Return what samples, about one a second, tell.
+
+    Args:
+        samples: (n, 5 + cells heard), times growing, NaN unknown; `USED_AH` since the first.
+        chemistry: whose curve holds.
+        rated_ah: where the search for the capacity begins.
+        cells: in series.
+    """
+    blocks = _blocks(samples, chemistry.cutoff_cell_v * cells)
+    if len(blocks) < _LEAST_BLOCKS:
+        return Measured()
+    mean_v = blocks[:, CELLS:].mean(axis=1) if blocks.shape[1] == CELLS + cells else np.array([nan])
+    if np.isnan(mean_v).any():  # without the cells, plug and wires are in it
+        mean_v = blocks[:, VOLTS] / cells
+    fit = _Fit(blocks, mean_v, chemistry, rated_ah)
+    ohm, degc = _resistance(blocks, mean_v, fit.charge)
+    more: tuple[tuple[float, ...], ...] = (), ()
+    if ohm is not None and blocks.shape[1] > CELLS + 1:
+        more = _cells(blocks, fit, ohm)
+    return Measured(None if chemistry is LIFEPO4 else fit.capacity_ah, ohm, degc, *more)
+
+
+def _blocks(samples: Array, cutoff_v: float) -> Array:
+    """Return the means of blocks of time, without what is unknown or comes after the end."""
+    known = samples[~np.isnan(samples[:, [VOLTS, AMPS]]).any(axis=1)]
+    ended = np.flatnonzero(known[:, VOLTS] < cutoff_v)
+    known = known[: ended[0]] if len(ended) else known
+    if not len(known):
+        return known
+    starts = np.unique(known[:, T_S] // BLOCK_S, return_index=True)[1]
+    counts = np.diff(np.append(starts, len(known)))
+    return np.asarray(np.add.reduceat(known, starts) / counts[:, None])
+
+
+class _Fit:
+    """The mean cell: its charge along the flight, the curve's slope there, and its capacity."""
+
+    def __init__(self, blocks: Array, mean_v: Array, chemistry: Chemistry, rated_ah: float) -> None:
+        grid, ocv_v = np.linspace(0, 1, len(chemistry.ocv_v)), np.array(chemistry.ocv_v)
+        slopes_v = np.diff(ocv_v) * (len(grid) - 1)
+        used_ah, amps, slow_a = blocks[:, USED_AH], blocks[:, AMPS], _lagged(blocks)
+        ohm = chemistry.resistance_mohm_ah / 1000.0 / rated_ah
+        start = float(np.interp(mean_v[0] + amps[0] * ohm, ocv_v, grid))
+        x = mean = np.array([start, 1.0 / rated_ah, ohm / 2, ohm / 2])
+        sds = np.array([_SD_CHARGE, _SD_CAPACITY_FRAC / rated_ah, ohm, ohm])
+        rows, weight = np.diag(1.0 / sds), 1.0 / (_CURVE_SD_V * np.sqrt(_ALIKE))
+        least, most = (1.0 / rated_ah / frac for frac in reversed(_CAPACITY_FRAC))
+        for _ in range(_ROUNDS):
+            charge = x[0] - used_ah * x[1]
+            self.slope_v = slopes_v[np.clip((charge * len(slopes_v)).astype(int), 0, len(grid) - 2)]
+            beyond_v = self.slope_v * (charge - np.clip(charge, 0, 1))  # the table's ends go on
+            left_v = mean_v - np.interp(charge, grid, ocv_v) - beyond_v
+            left_v += x[2] * amps + x[3] * slow_a
+            by = np.column_stack([self.slope_v, -self.slope_v * used_ah, -amps, -slow_a])
+            rows = np.vstack([by * weight, np.diag(1.0 / sds)])
+            told = np.append(left_v * weight, (mean - x) / sds)
+            x = x + np.linalg.lstsq(rows, told, rcond=None)[0]
+            x[1] = np.clip(x[1], least, most)
+        self.used_frac = used_ah * x[1]
+        self.charge = x[0] - self.used_frac
+        sd_frac = float(np.sqrt(np.linalg.inv(rows.T @ rows)[1, 1]) / x[1])
+        enough = self.used_frac.max() >= _LEAST_USED_FRAC and sd_frac < _UNSURE_FRAC
+        self.capacity_ah = float(1.0 / x[1]) if enough and least < x[1] < most else None
+
+
+def _lagged(blocks: Array) -> Array:
+    """Return the current as a first-order lag sees it."""
+    slow_a, held_a, before_s = np.empty(len(blocks)), 0.0, blocks[0, T_S]
+    for k, (t_s, amps) in enumerate(blocks[:, [T_S, AMPS]]):
+        keep, before_s = np.exp((before_s - t_s) / _SLOW_S), t_s
+        slow_a[k] = held_a = held_a * keep + amps * (1 - keep)
+    return slow_a
+
+
+def _resistance(blocks: Array, mean_v: Array, charge: Array) -> tuple[float | None, float | None]:
+    near = (np.diff(blocks[:, T_S]) < 2 * BLOCK_S) & (charge[1:] > MID_FRAC)
+    later, step_a, step_v = blocks[1:][near], np.diff(blocks[:, AMPS])[near], np.diff(mean_v)[near]
+    if len(step_a) < _LEAST_BLOCKS or not step_a.any():
+        return None, None
+    by = np.column_stack([step_a, later[:, AMPS]])  # the second takes what the charge falls by
+    ohms = np.linalg.lstsq(by, -step_v, rcond=None)[0]
+    sd_ohm = float(np.std(step_v + by @ ohms) / np.sqrt(np.sum(step_a**2)))
+    if not sd_ohm < _UNSURE_FRAC * ohms[0]:
+        return None, None
+    heard = ~np.isnan(later[:, DEGC])
+    weights = step_a[heard] ** 2
+    degc = float(np.average(later[heard, DEGC], weights=weights)) if weights.any() else None
+    return float(ohms[0]), degc
+
+
+def _cells(blocks: Array, fit: _Fit, ohm: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return by which fractions each cell resists and holds more; nothing of cells unheard."""
+    cells_v = blocks[:, CELLS:]
+    if np.isnan(cells_v).any():
+        return (), ()
+    apart_v = cells_v - cells_v.mean(axis=1, keepdims=True)
+    by = np.column_stack([fit.slope_v * fit.used_frac, -ohm * blocks[:, AMPS], fit.slope_v])
+    holds, resists, _ = np.linalg.lstsq(by, apart_v, rcond=None)[0]
+    return tuple(resists.tolist()), tuple(holds.tolist())

@@ -1,0 +1,86 @@
+"""Holds what a gauge says against itself: cells against the pack, charge against current.
+
+What contradicts is withheld, counted and said in a sentence (`Snapshot.doubts`); nobody can tell
+which of the two is wrong. Volts, amperes, mAh; discharge is positive.
+"""
+
+from dataclasses import replace
+
+from dronebms.core.pack_data import BatteryFacts
+from smartbattery.snapshot import Snapshot
+
+# Recorded packs differ by up to 2.4 % in a step of the load: cells and pack are not read at once.
+_SUM_FRAC = 0.05
+_SUM_S = 3.0
+# Gauges count within a few per cent; those that correct themselves step by some of their capacity.
+_COUNT_FRAC = 0.25
+_COUNT_CAPACITY_FRAC = 0.03
+_GAP_S = 5.0
+
+
+class Physics:
+    """The checks for one battery, from its first snapshot on."""
+
+    def __init__(self) -> None:
+        self._serial: int | None = None
+        self._unequal_since_s: float | None = None
+        self._last_s: float | None = None
+        self._counted_mah = 0.0
+        self._first_mah: float | None = None
+
+    def checked(self, snapshot: Snapshot, facts: BatteryFacts) -> Snapshot:
+        """Return the snapshot without what contradicts the rest of it."""
+        if snapshot.identity.serial not in (None, self._serial):
+            self._serial, self._first_mah = snapshot.identity.serial, None
+        doubts: tuple[str, ...] = ()
+        cells_v, mah, pct = snapshot.cells_v, snapshot.remaining_mah, snapshot.soc_pct
+        wrong_sum = self._sum(snapshot)
+        if wrong_sum is not None:
+            doubts += (wrong_sum,)
+            cells_v = (None,) * len(cells_v)
+        wrong_count = self._count(snapshot, facts)
+        if wrong_count is not None:
+            doubts += (wrong_count,)
+            mah = pct = None
+        if not doubts:
+            return snapshot
+        counts = replace(snapshot.counts, withheld=snapshot.counts.withheld + len(doubts))
+        return replace(
+            snapshot, cells_v=cells_v, remaining_mah=mah, soc_pct=pct, counts=counts, doubts=doubts
+        )
+
+    def _sum(self, snapshot: Snapshot) -> str | None:
+        known = [v for v in snapshot.cells_v if v is not None]
+        pack_v = snapshot.voltage_v
+        whole = bool(known) and len(known) == len(snapshot.cells_v)
+        if pack_v is None or not whole or abs(sum(known) - pack_v) <= _SUM_FRAC * pack_v:
+            self._unequal_since_s = None
+            return None
+        if self._unequal_since_s is None:
+            self._unequal_since_s = snapshot.t_s
+        if snapshot.t_s - self._unequal_since_s < _SUM_S:
+            return None
+        return f"the cells add up to {sum(known):.1f} V, the pack says {pack_v:.1f} V"
+
+    def _count(self, snapshot: Snapshot, facts: BatteryFacts) -> str | None:
+        now_s, last_s, self._last_s = snapshot.t_s, self._last_s, snapshot.t_s
+        current_a, remaining_mah = snapshot.current_a, snapshot.remaining_mah
+        capacity_mah = facts.capacity_mah
+        if current_a is None:  # nobody knows what flows meanwhile
+            self._first_mah = None
+        if current_a is None or remaining_mah is None or capacity_mah is None:
+            return None
+        if self._first_mah is None or last_s is None or now_s - last_s > _GAP_S:
+            self._first_mah, self._counted_mah = remaining_mah, 0.0
+            return None
+        self._counted_mah += current_a * (now_s - last_s) / 3.6
+        fallen_mah = self._first_mah - remaining_mah
+        off_mah = abs(fallen_mah - self._counted_mah)
+        if remaining_mah == 0 or off_mah <= (
+            _COUNT_FRAC * abs(self._counted_mah) + _COUNT_CAPACITY_FRAC * capacity_mah
+        ):
+            return None
+        return (
+            f"the gauge's charge fell by {fallen_mah:.0f} mAh, "
+            f"{self._counted_mah:.0f} mAh have flowed"
+        )

@@ -1,0 +1,262 @@
+"""The loop's one step: snapshot -> estimate -> status -> report -> sinks, for one battery.
+
+Live, replay and simulation all step here; they differ in the source and the clock.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.estimator import Estimate, Estimator
+from dronebms.estimation.pack_memory import Learned, PackMemory, Recalled
+from dronebms.monitoring.consistency import Physics
+from dronebms.monitoring.plausibility import Plausible
+from dronebms.protection.actions import Action, Actions, Wanted
+from dronebms.protection.alarms import Judge, Status, Whole
+from dronebms.protection.limits import Limit, LimitChange, changed_limits, default_limits
+from smartbattery.snapshot import Identity, Snapshot
+
+MOST_GAP_S = 60.0  # out of sight; in that time nobody lands, charges a pack and takes off
+_ASKED_S = 3.0  # for a serial number
+_log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Where snapshots come from: a gauge, several as one, a flight log."""
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Return what is known at `now_s`; never raises for a bad bus or a bad value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All stages of one battery at one moment: what every sink is handed."""
+
+    t_s: float
+    index: int  # of the battery, from 0
+    facts: BatteryFacts
+    snapshot: Snapshot
+    vehicle: VehicleState
+    estimate: Estimate
+    status: Status
+    wanted: tuple[Wanted, ...] = ()  # actions, the most urgent first
+    whole: Whole | None = None  # that it is a part of; `status.asked_max_a` is then the whole's
+
+    @property
+    def flying(self) -> bool:
+        """Return whether it is armed, or under load where nobody says."""
+        armed = self.vehicle.armed
+        return self.estimate.remaining_s is not None if armed is None else armed
+
+
+Sink = Callable[[Report], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a configuration says of how a battery is judged and what follows."""
+
+    limit_changes: tuple[LimitChange, ...] = ()  # of rows of the protection table
+    actions: tuple[Action, ...] = ()
+
+
+NO_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a monitor knew of its pack at a time."""
+
+    t_s: float
+    serial: int | None
+    told: BatteryFacts
+    facts: BatteryFacts
+    rules: Rules
+    stages: tuple[Plausible, Physics, Estimator, Judge, Actions]
+
+
+class Monitor:
+    """One battery's chain of stages.
+
+    Args:
+        source: where its snapshots come from.
+        facts: what is known of the pack; the gauge's identity fills the gaps.
+        sinks: called in this order with every report; one that fails is logged, counted and
+            does not stop the others.
+        index: of the battery, from 0.
+        rules: what a configuration changes.
+        packs: what was learned of packs in earlier flights; `learn` adds to it.
+
+    Raises:
+        ConfigError: a change of a limit that cannot be.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        facts: BatteryFacts,
+        sinks: Sequence[Sink] = (),
+        *,
+        index: int = 0,
+        rules: Rules = NO_RULES,
+        packs: PackMemory | None = None,
+    ) -> None:
+        self._source = source
+        self._told = self._facts = facts
+        self._serial: int | None = None
+        self._sinks = tuple(sinks)
+        self._index = index
+        self._rules = rules
+        self._memory: Memory | None = None
+        self._asking_s: float | None = None  # since when a pack without a serial number is heard
+        self._plausible = Plausible()
+        self._physics = Physics()
+        self._packs, self._flying = packs, False
+        self._estimator = Estimator(facts, self._recall)
+        self._judge = Judge(self.limits(rules.limit_changes), facts)
+        self._actions = Actions(rules.actions, index)
+        self.sink_failures = 0
+        self.recalled: Recalled | None = None  # the newest, for a recorder
+
+    def step(self, now_s: float, vehicle: VehicleState) -> Report:
+        """Poll, estimate, judge and tell; return what was told: for the only pack of a vehicle."""
+        return self.tell(self.look(now_s, vehicle))
+
+    def look(self, now_s: float, vehicle: VehicleState) -> Report:
+        """Poll, estimate and judge; return what holds of this pack alone."""
+        snapshot = self._source.poll(now_s)
+        if self._memory is not None:
+            snapshot = self._recognised(self._memory, snapshot)
+        self._learn(snapshot.identity)
+        snapshot = self._plausible.believed(snapshot, self._facts)
+        snapshot = self._physics.checked(snapshot, self._facts)
+        estimate = self._estimator.update(snapshot, vehicle)
+        status = self._judge.update(snapshot, estimate, vehicle)
+        report = Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
+        if self._flying and not report.flying:
+            self.keep()
+        self._flying = report.flying
+        return report
+
+    def tell(self, report: Report, whole: Whole | None = None) -> Report:
+        """Say what is wanted, hand the report to the sinks and return it.
+
+        Args:
+            report: of the last look.
+            whole: the supply that this pack is a part of.
+        """
+        self._judge.whole = whole
+        if whole is not None:
+            status = replace(report.status, asked_max_a=whole.asked_max_a, asked_by=whole.asked_by)
+            report = replace(report, status=status, whole=whole)
+        wanted = self._actions.update(report.status, report.vehicle)
+        report = replace(report, wanted=wanted)
+        for sink in self._sinks:
+            try:
+                sink(report)
+            # A full disk or a broken screen must not stop protection.
+            except Exception:  # noqa: BLE001 - the one place where our own mistakes are held
+                self.sink_failures += 1
+                _log.exception("a sink failed and is skipped for this step")
+        return report
+
+    def memory(self, now_s: float) -> "Memory":
+        """Return all that is remembered, for another run to go on from."""
+        stages = self._plausible, self._physics, self._estimator, self._judge, self._actions
+        return Memory(now_s, self._serial, self._told, self._facts, self._rules, stages)
+
+    def go_on(self, memory: "Memory") -> None:
+        """Go on from an earlier run, once it shows that it is the same pack."""
+        same = memory.told == self._told and memory.rules == self._rules
+        self._memory = memory if same and memory.serial else None
+
+    def _recognised(self, memory: "Memory", snapshot: Snapshot) -> Snapshot:
+        """Take up the memory if it is of this pack; until that is known, nothing of it is."""
+        now_s, serial = snapshot.t_s, snapshot.identity.serial
+        if serial is None and snapshot.voltage_v is not None:
+            self._asking_s = now_s if self._asking_s is None else self._asking_s
+        asked_s = 0.0 if self._asking_s is None else now_s - self._asking_s
+        if now_s - memory.t_s > MOST_GAP_S or asked_s > _ASKED_S:
+            self._memory = None
+        elif serial is None:
+            return Snapshot(now_s, trouble="it is not known yet whether it is the same pack")
+        else:
+            self._memory = None
+            if serial == memory.serial:
+                self._serial, self._facts = serial, memory.facts
+                (self._plausible, self._physics, self._estimator, self._judge,
+                 self._actions) = memory.stages  # fmt: skip
+                self._estimator.recall = self._recall
+                gap_s = now_s - memory.t_s
+                _log.warning("battery %d goes on after %.1f s", self._index + 1, gap_s)
+        return snapshot
+
+    def use(self, rules: Rules) -> None:
+        """Go by other rules from now on; what is tripped stays so until it clears.
+
+        Raises:
+            ConfigError: a change of a limit that cannot be; the old rules stay.
+        """
+        self._judge.use(self.limits(rules.limit_changes), self._facts)
+        self._rules = rules
+        self._actions.use(rules.actions)
+
+    def learn(self) -> None:
+        """Keep what the flight has taught; to be called after landing, it takes milliseconds.
+
+        Raises:
+            ConfigError: it cannot be kept.
+        """
+        pack, learned = self._estimator.pack, self._estimator.learn()
+        if self._packs is not None and pack is not None and learned is not None:
+            self._packs.save(pack, learned)
+
+    def keep(self) -> None:
+        """Keep what the flight has taught; what cannot be kept is logged and stops nothing."""
+        try:
+            self.learn()
+        except ConfigError as error:
+            _log.error("nothing is kept of this flight: %s", error)
+
+    def _recall(self, pack: str) -> Learned | None:
+        if self._packs is None:
+            return None
+        learned = None
+        try:
+            learned = self._packs.load(pack)
+        except ConfigError as error:  # a damaged file stops no protection
+            _log.error("%s; nothing is taken as known of this pack", error)
+        self.recalled = pack, learned
+        return learned
+
+    def _learn(self, identity: Identity) -> None:
+        """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""
+        facts, known = self._told.completed(identity), self._facts
+        if identity.serial in (None, self._serial):  # of the same pack nothing is forgotten
+            facts = facts.completed(Identity(cells=known.cells, design_mah=known.capacity_mah))
+        else:
+            if self._serial is not None:  # what the pack before this one has taught
+                self.keep()
+            self._serial = identity.serial
+        if facts == known:
+            return
+        self._facts = facts
+        try:
+            limits = self.limits(self._rules.limit_changes)
+        except ConfigError as error:
+            _log.error("%s; this pack is judged by the limits as shipped", error)
+            limits = default_limits(facts)
+        self._judge.use(limits, facts)
+
+    def limits(self, changes: tuple[LimitChange, ...]) -> tuple[Limit, ...]:
+        """Return the protection table of the pack as it is known now.
+
+        Raises:
+            ConfigError: a change that cannot be.
+        """
+        return changed_limits(default_limits(self._facts), changes)

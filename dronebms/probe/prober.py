@@ -1,0 +1,241 @@
+"""`dronebms probe` behind its options: opens the bus, looks once or every second, records, scans.
+
+Nothing is written to a gauge but the selectors of manufacturer-access reads. A multiplexer's
+channel is chosen only when one is named. A recording is a magic line, a line that says where it
+was made, and a line for each transfer.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dronebms.core.clock import Clock
+from dronebms.core.errors import ConfigError, RecordingError
+from dronebms.probe.readout import Probe, probe
+from dronebms.service.config import AUTO
+from smartbattery import multiplexer
+from smartbattery.bus import Bus
+from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
+from smartbattery.device_lock import GaugeLock, InUseError
+from smartbattery.errors import BatteryError, IntegrityError, NackError
+from smartbattery.profiles import profile_named
+from smartbattery.registers import ADDRESS, VOLTAGE
+from smartbattery.smbus import Wire
+
+MAGIC = b"dronebms-probe 1\n"
+SIMULATED = "sim:"
+_DEVICE = "/dev/"
+_HOLDER = "dronebms probe"
+_LOCK_WAIT_S = 10.0
+_LOCK_AGAIN_S = 0.5
+_PERIOD_S = 1.0
+_NOTHING = (0, 0xFFFF)  # what some adapters read where nobody answers
+OpenBus = Callable[[str], Bus]  # a device or "sim:SCENARIO"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pack is read, and as what."""
+
+    bus: str
+    address: int = ADDRESS
+    gauge: str = AUTO
+    channel: tuple[int, int] | None = None  # of a multiplexer: its address, its channel
+
+    def __str__(self) -> str:
+        """Return it as the options that name it."""
+        text = f"--bus {self.bus} --address 0x{self.address:02x}"
+        if self.channel is None:
+            return text
+        return "{} --mux-address 0x{:02x} --mux-channel {}".format(text, *self.channel)
+
+
+class Prober:
+    """Looks at the pack of one place.
+
+    Args:
+        place: its bus may also be a recording.
+        open_bus: opens a device or a simulation.
+        clock: waits.
+        say: tells the user what takes time.
+        stack: closes what was opened.
+
+    Raises:
+        BatteryError: another program has the gauge.
+        ConfigError: no such place.
+        RecordingError: the recording is damaged.
+    """
+
+    def __init__(
+        self, place: Place, open_bus: OpenBus, clock: Clock, say: Say, stack: ExitStack
+    ) -> None:
+        self._clock = clock
+        self._stack = stack
+        self._played: list[Transfer] = []
+        self._length: int | None = None  # of a recording
+        if place.bus.startswith((_DEVICE, SIMULATED)):
+            if place.bus.startswith(_DEVICE):
+                for address in (place.address, *(place.channel or ())[:1]):
+                    stack.enter_context(closing(_locked(place.bus, address, clock, say)))
+            self._bus = open_bus(place.bus)
+            if place.channel is not None:
+                self._bus = multiplexer.MuxBus(self._bus, *place.channel)
+        else:
+            place, transfers = read_recording(Path(place.bus))
+            self._length = len(transfers)
+            self._bus = RecordingBus(PlaybackBus(transfers), self._played.append)
+        self.place = place
+
+    def record(self, path: Path) -> None:
+        """Write every transfer from now on.
+
+        Raises:
+            ConfigError: the file exists or cannot be written.
+        """
+        try:
+            file = self._stack.enter_context(path.open("xb", buffering=0))
+        except FileExistsError as error:
+            raise ConfigError(f"{path} exists already; recordings are never overwritten") from error
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+        def write(line: bytes) -> None:
+            try:
+                file.write(line)
+            except OSError as error:
+                raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+        where = [self.place.bus, self.place.address, self.place.gauge]
+        write(MAGIC + _line(where))
+        self._bus = RecordingBus(self._bus, lambda transfer: write(_line(transfer.to_json())))
+
+    def look(self) -> Probe:
+        """Return what there is now.
+
+        Raises:
+            BatteryError: no pack, or a bus that fails.
+        """
+        return probe(self._bus, self.place.address, profile_named(self.place.gauge))
+
+    def wait(self) -> bool:
+        """Wait until the next look is due; return whether there is anything to look at."""
+        if self._length is not None:
+            return len(self._played) < self._length
+        self._clock.sleep_until(self._clock.now_s() + _PERIOD_S)
+        return True
+
+
+def _line(content: object) -> bytes:
+    return json.dumps(content).encode() + b"\n"
+
+
+def _locked(path: str, address: int, clock: Clock, say: Say) -> GaugeLock:
+    until_s = clock.now_s() + _LOCK_WAIT_S
+    told = False
+    while True:
+        try:
+            return GaugeLock(path, address, _HOLDER)
+        except InUseError as error:
+            if clock.now_s() >= until_s:
+                raise
+            if not told:
+                say(f"{error}; waiting for up to {_LOCK_WAIT_S:g} s")
+            told = True
+        clock.sleep_until(clock.now_s() + _LOCK_AGAIN_S)
+
+
+def read_recording(path: Path) -> tuple[Place, list[Transfer]]:
+    """Return where a recording was made, and its transfers; a torn last line is left out.
+
+    Raises:
+        ConfigError: it cannot be read, or is no recording of a probe.
+        RecordingError: it is damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if not data.startswith(MAGIC):
+        raise ConfigError(
+            f"{path} is no bus: /dev/i2c-N, sim:SCENARIO or a recording of {_HOLDER} is needed"
+        )
+    rows = []
+    for number, line in enumerate(data.split(b"\n")[1:-1], start=2):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise RecordingError(f"{path} line {number} is damaged") from error
+    match rows:
+        case [[str(bus), int(address), str(gauge)], *transfers]:
+            try:
+                return Place(bus, address, gauge), [Transfer.from_json(row) for row in transfers]
+            except IntegrityError as error:
+                raise RecordingError(f"{path} is damaged: {error}") from error
+    raise RecordingError(f"{path} is damaged: line 2 does not tell where it was made")
+
+
+# ---------------------------------------------------------------------- scan
+
+
+def scan(
+    paths: Sequence[str], address: int, open_bus: OpenBus, say: Say, *, with_mux: bool
+) -> Iterator[tuple[Place, str]]:
+    """Yield where a pack answers, and what it says; a bus that does not work is told of.
+
+    Args:
+        paths: the buses.
+        address: 7-bit.
+        open_bus: opens one of them.
+        say: is told what does not work.
+        with_mux: whether to write to what answers at the addresses of multiplexers.
+    """
+    for path in paths:
+        try:
+            bus = open_bus(path)
+            with ExitStack() as stack:
+                muxes = _muxes(bus) if with_mux else {}
+                for held in (address, *muxes) if path.startswith(_DEVICE) else ():
+                    stack.enter_context(closing(GaugeLock(path, held, _HOLDER)))
+                yield from _scan_bus(bus, Place(path, address), muxes)
+        except InUseError as error:
+            yield Place(path, address), str(error)
+        except BatteryError as error:
+            say(str(error))
+
+
+def _muxes(bus: Bus) -> dict[int, bytes]:
+    """Return which addresses of multiplexers answer, and the channels that are open there."""
+    chosen = {}
+    for address in multiplexer.ADDRESSES:
+        with suppress(NackError):
+            chosen[address] = bus.transfer(address, b"", 1)
+    return chosen
+
+
+def _scan_bus(bus: Bus, place: Place, chosen: dict[int, bytes]) -> Iterator[tuple[Place, str]]:
+    try:
+        for address in chosen:
+            bus.transfer(address, b"\x00", 0)
+        direct = list(_answering(bus, place))
+        yield from direct
+        for address in () if direct else chosen:  # it would answer on every channel
+            for channel in multiplexer.CHANNELS:
+                behind = Place(place.bus, place.address, channel=(address, channel))
+                yield from _answering(multiplexer.MuxBus(bus, address, channel), behind)
+            bus.transfer(address, b"\x00", 0)
+    finally:
+        for address, choice in chosen.items():
+            bus.transfer(address, choice, 0)
+
+
+def _answering(bus: Bus, place: Place) -> Iterator[tuple[Place, str]]:
+    try:
+        raw = Wire(bus, place.address).word(VOLTAGE.command)
+    except (NackError, IntegrityError):
+        return
+    if raw not in _NOTHING:
+        volts = VOLTAGE.decode(raw)
+        yield place, "no believable voltage" if volts is None else f"{volts:.3f} V"

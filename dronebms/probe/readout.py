@@ -1,0 +1,262 @@
+"""One thorough look at a pack: every register and status word that its gauge has, decoded.
+
+Reads only: words and texts of SBS, and manufacturer data through `Wire.manufacturer`, of a kind of
+gauge that is known to have them. No output and no judgement here. Units are in `Reading.unit`;
+current is positive while discharging. What did not answer believably has no value.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal, ParamSpec, TypeVar
+
+from smartbattery import registers as sbs
+from smartbattery.bq40 import DEVICE_TYPE, FIRMWARE_VERSION, OPERATION, Part, part_of, security_of
+from smartbattery.bus import Bus
+from smartbattery.bus_load import Budget, budget_of
+from smartbattery.errors import BusError, IntegrityError, NackError, UnsupportedError
+from smartbattery.fields import Block, StatusWord, decode_bits, decode_block
+from smartbattery.gauge import Gauge
+from smartbattery.profiles import GENERIC, BlockAsk, Profile, Via, profile_named
+from smartbattery.registers import BATTERY_MODE, BATTERY_STATUS, Register, ScaledBy
+from smartbattery.smbus import Wire
+from smartbattery.snapshot import UNIDENTIFIED, Snapshot
+
+_Asked = ParamSpec("_Asked")
+_Answer = TypeVar("_Answer")
+_ATTEMPTS = 3  # a gauge may be busy, or somebody else may have asked it something in between
+_MOST_BYTES = 32
+_DECIMALS = 6  # more than any register has: no dust of binary fractions
+_UNITS = {"v": "V", "a": "A", "degc": "degC", "pct": "%", "mah": "mAh", "s": "s"}
+_IN_10MWH = {"mAh": ("Wh", 0.01), "A": ("W", 10.0)}  # of a row's value, when BatteryMode says so
+_VERSIONS = {1: "SBS 1.0", 2: "SBS 1.1", sbs.PEC_VERSION: "SBS 1.1 with PEC"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One register, or one field of a block."""
+
+    name: str  # "Voltage", "DAStatus1.cell1_v"
+    command: int  # or the selector of a manufacturer-access read
+    raw: int | str | None  # the number as it came; the bytes of a text in hex
+    value: float | str | None  # None: the gauge does not know, or nobody could believe it
+    unit: str
+    supported: bool = True  # it answered
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A status bit that is set."""
+
+    register: str
+    bit: int
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one look found."""
+
+    address: int
+    gauge: str  # the part when it tells, else the kind of pack
+    look: Snapshot  # what the service would make of the pack
+    registers: tuple[Reading, ...]
+    status: tuple[Flag, ...]
+    budget: Budget
+    has_access: bool  # it takes manufacturer-access reads
+
+    def number(self, name: str) -> float | None:
+        """Return the value of a reading, None when it is unknown or no number."""
+        row = next((row for row in self.registers if row.name == name), None)
+        return None if row is None or isinstance(row.value, str) else row.value
+
+    def answered(self, name: str) -> bool:
+        """Return whether a register answered."""
+        return any(row.name == name and row.supported for row in self.registers)
+
+    def flags(self, register: str) -> frozenset[str]:
+        """Return the names of the bits that are set in a status word."""
+        return frozenset(flag.name for flag in self.status if flag.register == register)
+
+    @property
+    def security(self) -> str | None:
+        """The security mode of the gauge, None when it does not tell."""
+        row = next((row for row in self.registers if row.name == OPERATION.name), None)
+        if row is None or not isinstance(row.raw, int):
+            return None
+        return security_of(row.raw.to_bytes(OPERATION.length, "little"))
+
+    @property
+    def failed(self) -> bool:
+        """Whether a protection has tripped or the pack has failed for good."""
+        words = self.flags("SafetyStatus") | self.flags("PFStatus")
+        return bool(words or self.flags("OperationStatus") & {"SS", "PF"})
+
+    def to_json(self, bus: str, warnings: tuple[str, ...]) -> dict[str, object]:
+        """Return it as `probe --json` prints it."""
+        return {
+            "bus": bus,
+            "address": self.address,
+            "gauge": self.gauge,
+            "serial": self.look.identity.serial,
+            "registers": [asdict(row) for row in self.registers],
+            "status": [asdict(flag) for flag in self.status],
+            "warnings": list(warnings),
+        }
+
+
+def probe(bus: Bus, address: int, profile: Profile | None = None) -> Probe:
+    """Read a pack once.
+
+    Args:
+        bus: the wire.
+        address: 7-bit.
+        profile: the kind of pack; None finds it out.
+
+    Raises:
+        BatteryError: no pack, or the bus fails on the way.
+    """
+    look = Gauge(bus, address, profile=profile).poll(0.0)
+    identity = look.identity
+    if identity is UNIDENTIFIED:
+        trouble = look.trouble or "it stopped answering while it was identified"
+        raise BusError(f"no pack at address 0x{address:02x}: {trouble}")
+    profile = profile_named(identity.gauge) or GENERIC
+    wire = Wire(bus, address)
+    wire.has_pec = identity.pec
+    part = _part(wire) if profile.mac else None
+    words = _words(wire, profile)
+    flags = [*_flags(BATTERY_MODE, words[sbs.MODE]), *_flags(BATTERY_STATUS, words[sbs.STATUS])]
+    registers = [*_registers(words), *_texts(wire), *_vendor_blocks(wire, profile)]
+    for word in () if part is None else part.words:
+        data = _answer(wire.manufacturer, word.selector, word.length)
+        raw = None if data is None else _whole(data[: word.length])
+        shown = None if raw is None else f"0x{raw:0{2 * word.length}x}"
+        registers.append(Reading(word.name, word.selector, raw, shown, "", raw is not None))
+        flags += _flags(word, raw)
+    for block in () if part is None else sorted(part.blocks, key=lambda row: row.selector):
+        registers += _fields(block, _answer(wire.manufacturer, block.selector, _length(block)))
+    return Probe(
+        address,
+        identity.gauge if part is None else part.name,
+        look,
+        tuple(registers),
+        tuple(flags),
+        budget_of(profile, identity.cells or 0, has_pec=identity.pec),
+        profile.mac,
+    )
+
+
+def _answer(
+    read: Callable[_Asked, _Answer], *args: _Asked.args, **options: _Asked.kwargs
+) -> _Answer | None:
+    """Return what the gauge answers, None when it refuses or cannot be believed."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return read(*args, **options)
+        except (NackError, IntegrityError):
+            continue
+        except UnsupportedError:  # by the adapter: long blocks, or writes beside a kernel driver
+            break
+    return None
+
+
+# ---------------------------------------------------------------------- words and texts of SBS
+
+
+def _words(wire: Wire, profile: Profile) -> dict[Register, int | None]:
+    """Return the word of every row that this kind of pack may have, by command."""
+    plain = (*(row for row in sbs.WORDS if row not in sbs.CELLS), *sbs.FURTHER)
+    asks = (*map(profile.row, plain), *profile.cells, *profile.extra, profile.count)
+    rows = sorted({ask for ask in asks if isinstance(ask, Register)}, key=lambda row: row.command)
+    return {row: _answer(wire.word, row.command) for row in rows}
+
+
+def _registers(words: dict[Register, int | None]) -> Iterator[Reading]:
+    powers = sbs.powers_of(words[sbs.SPECIFICATION] or 0)
+    in_10mwh = bool((words[sbs.MODE] or 0) & sbs.MODE_CAPACITY_IN_10MWH)
+    for row, raw in words.items():
+        unit = _UNITS.get(row.field.rpartition("_")[2], "")
+        value: float | str | None = None
+        if raw is not None and row in _SPOKEN:
+            value = _SPOKEN[row](raw)
+        elif raw is not None:
+            number = row.decode(raw, powers[row.scaled_by])
+            unit, factor = _IN_10MWH[unit] if in_10mwh and row.capacity else (unit, 1.0)
+            value = None if number is None else _tidy(number * factor)
+        yield Reading(row.name, row.command, raw, value, unit, raw is not None)
+
+
+def _specification(raw: int) -> str:
+    powers = sbs.powers_of(raw)
+    version = _VERSIONS.get(sbs.version_of(raw), "unknown version")
+    return f"{version}, V x{10 ** powers[ScaledBy.VSCALE]}, A x{10 ** powers[ScaledBy.IPSCALE]}"
+
+
+def _date(raw: int) -> str | None:
+    made = sbs.date_of(raw)
+    return None if made is None else "{}-{:02d}-{:02d}".format(*made)
+
+
+_SPOKEN: dict[Register, Callable[[int], str | None]] = {
+    sbs.MODE: "0x{:04x}".format,
+    sbs.STATUS: lambda raw: sbs.error_of(raw)[0],
+    sbs.SPECIFICATION: _specification,
+    sbs.MANUFACTURED: _date,
+}
+
+
+def _texts(wire: Wire) -> Iterator[Reading]:
+    for name, _, command in sbs.BLOCKS:
+        text = _answer(wire.text, command)
+        raw = None if text is None else text.encode().hex()
+        yield Reading(name, command, raw, text, "", text is not None)
+
+
+def _tidy(value: float) -> float:
+    return int(value) if float(value).is_integer() else round(value, _DECIMALS)
+
+
+# ---------------------------------------------------------------------- blocks and status words
+
+
+def _part(wire: Wire) -> Part | None:
+    firmware = _answer(wire.manufacturer, FIRMWARE_VERSION.selector, _length(FIRMWARE_VERSION))
+    device = _answer(wire.manufacturer, DEVICE_TYPE.selector, _length(DEVICE_TYPE))
+    return part_of(firmware, device)
+
+
+def _length(block: Block) -> int:
+    return max((field.offset + field.size for field in block.fields), default=_MOST_BYTES)
+
+
+def _vendor_blocks(wire: Wire, profile: Profile) -> Iterator[Reading]:
+    """Yield the fields of the blocks that a pack has instead of words."""
+    asks = (*profile.cells, *profile.replaced, *profile.extra)
+    for ask in asks:
+        if isinstance(ask, BlockAsk) and ask.via is not Via.MANUFACTURER:
+            read = wire.bare if ask.via is Via.BARE else wire.block
+            yield from _fields(ask.block, _answer(read, ask.command, ask.length))
+
+
+def _fields(block: Block, data: bytes | None) -> Iterator[Reading]:
+    values = decode_block(block, data or b"")
+    if not values:
+        text = (data or b"").hex() or None
+        yield Reading(block.name, block.selector, text, text, "", data is not None)
+    for row in block.fields:
+        if row.name in values:
+            raw = _whole((data or b"")[row.offset : row.offset + row.size], row.order)
+            # A cell that is not there is 0 V, a sensor that is not there 0 K.
+            absent = raw == 0 and (row.zero != 0.0 or (row.unit == "V" and "cell" in row.name))
+            value = None if absent else _tidy(values[row.name])
+            yield Reading(f"{block.name}.{row.name}", block.selector, raw, value, row.unit)
+
+
+def _whole(data: bytes, order: Literal["little", "big"] = "little") -> int:
+    return int.from_bytes(data, order)
+
+
+def _flags(word: StatusWord, raw: int | None) -> Iterator[Flag]:
+    data = b"" if raw is None else raw.to_bytes(word.length, "little")
+    return (Flag(word.name, bit.bit, bit.name, bit.text) for bit in decode_bits(word, data))

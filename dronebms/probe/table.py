@@ -1,0 +1,79 @@
+"""A probed pack as text for a terminal or a pipe: registers, status, bus, and warnings last.
+
+The warnings stand where a terminal ends. Needs no colour; units are beside the values.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+
+from dronebms.probe.readout import Probe, Reading
+from smartbattery.bus_load import POLLS_HZ
+
+_MILLI, _PERCENT = 1000.0, 100.0
+
+
+def picture(probe: Probe, bus: str, warnings: Sequence[str], console: Console) -> str:
+    """Return the whole text, drawn for a console whose markup is off."""
+    with console.capture() as drawn:
+        console.print(_title(probe, bus), style="bold")
+        console.print(_registers(probe.registers), soft_wrap=not console.is_terminal)
+        absent = ", ".join(row.name for row in probe.registers if not row.supported)
+        sentences = [f"no answer: {absent or 'none, all is supported'}", "", *_flag_lines(probe)]
+        sentences += [_bus_line(probe), "", *(f"! {text}" for text in warnings)]
+        if not warnings:
+            sentences.append("nothing to warn of")
+        for sentence in sentences:
+            style = "yellow" if sentence.startswith("!") else ""
+            console.print(sentence, style=style, soft_wrap=not console.is_terminal)
+    return "\n".join(line.rstrip() for line in drawn.get().splitlines())
+
+
+def _title(probe: Probe, bus: str) -> str:
+    identity = probe.look.identity
+    pack = " ".join(filter(None, (identity.manufacturer, identity.device)))
+    sealed = "" if probe.security is None else f", {probe.security}"
+    cells = "cells unknown" if identity.cells is None else f"{identity.cells} cells"
+    place = f"{bus} address 0x{probe.address:02x}"
+    return f"{place}: {probe.gauge}{sealed}; {pack or 'no name'}, {cells}"
+
+
+def _registers(rows: Sequence[Reading]) -> Table:
+    """Return a line for each register; the fields of a block share theirs."""
+    table = Table(box=None, pad_edge=False, header_style="")
+    for title in ("command", "register", "raw", "value"):
+        table.add_column(title, overflow="fold", no_wrap=title != "value")
+    supported = (row for row in rows if row.supported)
+    for (command, name), group in groupby(supported, lambda row: (row.command, _block(row))):
+        first, *others = fields = list(group)
+        is_word = isinstance(first.raw, int) and not others
+        raw = f"0x{first.raw:04x}" if is_word else ""
+        table.add_row(f"0x{command:02x}", name, raw, ", ".join(map(_value, fields)))
+    return table
+
+
+def _block(row: Reading) -> str:
+    return row.name.partition(".")[0]
+
+
+def _value(row: Reading) -> str:
+    field = row.name.partition(".")[2]
+    value = "-" if row.value is None else str(row.value)
+    if row.unit == "raw" and isinstance(row.raw, int):
+        return f"{field} 0x{row.raw:x}"
+    return f"{field} {value} {row.unit}".strip()
+
+
+def _flag_lines(probe: Probe) -> list[str]:
+    return [f"{flag.register} {flag.bit} {flag.name}: {flag.text}" for flag in probe.status]
+
+
+def _bus_line(probe: Probe) -> str:
+    budget = probe.budget
+    return (
+        f"bus: a poll takes {budget.poll_s * _MILLI:.1f} ms of the wire, a full round "
+        f"{budget.round_s * _MILLI:.1f} ms (100 kHz, from bytes); {POLLS_HZ:g} polls a second take "
+        f"{budget.share_frac * _PERCENT:.0f} % of it"
+    )

@@ -1,0 +1,263 @@
+"""The quantities that the protection table watches, once a step, from all that is known.
+
+Volts, amperes positive while discharging, degC, seconds, mAh. None is unknown: it neither trips
+nor
+"""
+
+import math
+from bisect import bisect_right
+from collections import deque
+
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.estimator import Estimate
+from smartbattery.bq40 import PF_STATUS_5, SAFETY_ALERT_5, SAFETY_STATUS_5
+from smartbattery.fields import StatusWord, decode_bits
+from smartbattery.snapshot import Identity, Snapshot
+
+WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
+HEAT_TAU_S = 120.0  # of a pack's heart after its current; the heat budget forgets so fast
+REST_C, LOAD_C, CHARGE_C = 0.05, 0.15, 0.02  # of the capacity: rests below, carries, is charged
+UNTOLD_AH = 5.0
+RELAXED_S = 60.0  # at rest, until the cells show how equal they are
+WARMING_S = 60.0
+_STORED_PCT = 80.0
+_SETTLED_S = 30.0  # of load: what is foreseen before that rests on what packs are like
+_FORESEEN = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s")
+_STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
+_CAPACITY_FRAC = 0.2  # between what is told and what the gauge was made for
+_READ = ("voltage_v", "temperature_degc", "fet_degc")
+_ESTIMATED = (
+    "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s",
+)  # fmt: skip
+# SafetyStatus: what stops a charge alone (COV, OCC, ASCC, OTC, PTO, CTO, OC, CHGC, CHGV, PCHGC,
+# UTC, COVL); every other bit means that the pack may open, or has opened, its discharge transistor.
+_CHARGE_BITS = 0x17D4130E
+_TIMER_BITS = 1 << 19 | 1 << 21  # of SafetyAlert: PTOS and CTOS say that a timer is on hold
+_STEP_S = 1.0 - 1e-6
+_SAME_S = 1e-9
+
+OVER = math.nan
+Values = dict[str, float | None]
+
+
+class Drawn:
+    """What has been drawn over the last minute: means of windows, and what they leave."""
+
+    def __init__(self) -> None:
+        self._t_s: list[float] = []
+        self._as: list[float] = []
+
+    def take(self, now_s: float, current_a: float | None) -> None:
+        """Take in the current that has flowed since the last call; unknown forgets the past."""
+        if current_a is None:
+            self._t_s, self._as = [], []
+            return
+        drawn_as = self._as[-1] + current_a * (now_s - self._t_s[-1]) if self._as else 0.0
+        self._t_s.append(now_s)
+        self._as.append(drawn_as)
+        if self._t_s[0] < now_s - 2 * WINDOWS_S["current_60s_a"]:
+            old = bisect_right(self._t_s, now_s - WINDOWS_S["current_60s_a"]) - 1
+            del self._t_s[:old], self._as[:old]
+
+    def since(self, at_s: float) -> float:
+        """Return the ampere-seconds that are known to have been drawn since a time."""
+        times = self._t_s
+        if not times or at_s <= times[0]:
+            return self._as[-1] - self._as[0] if times else 0.0
+        after = bisect_right(times, at_s)
+        if after == len(times):
+            return 0.0
+        before = after - 1
+        span_s = times[after] - times[before]
+        share = (at_s - times[before]) / span_s
+        at_as = self._as[before] + share * (self._as[after] - self._as[before])
+        return self._as[-1] - at_as
+
+    def mean(self, now_s: float, span_s: float) -> float | None:
+        """Return the mean current of the last `span_s`, None before so much was heard."""
+        if not self._t_s or now_s - span_s < self._t_s[0] - _SAME_S:
+            return None
+        return self.since(now_s - span_s) / span_s
+
+
+class Signals:
+    """One battery's quantities, with the little that they remember."""
+
+    def __init__(self, facts: BatteryFacts) -> None:
+        self.facts = facts
+        self.serial: int | None = None
+        self.missing: tuple[int, ...] = ()  # packs of the same supply
+        self._forget()
+
+    def _forget(self) -> None:
+        self.drawn = Drawn()
+        self._last_s: float | None = None
+        self._heard_s: float | None = None
+        self._heat_a2 = 0.0
+        self._since_s: dict[str, float] = {}  # rest, charge, stored: since when without a break
+        self._idle_mah = self._loaded_s = 0.0
+        self._degc: deque[tuple[float, float]] = deque()
+        self._known = 0  # how many readings there were at best
+        self._told: tuple[Identity, BatteryFacts] | None = None
+        self.mismatches: tuple[str, ...] = ()
+
+    def update(self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState) -> Values:
+        """Return all quantities at the snapshot's time."""
+        serial = snapshot.identity.serial
+        if None not in (serial, self.serial) and serial != self.serial:
+            self._forget()
+        self.serial = self.serial if serial is None else serial
+        now_s = snapshot.t_s
+        values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
+        if estimate.remaining_s is not None and estimate.home_s is not None:
+            values["home_left_s"] = estimate.remaining_s - estimate.home_s
+        # A time left of 0 is over, not foreseen.
+        if self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0:
+            values |= dict.fromkeys(_FORESEEN)
+        values |= {name: getattr(snapshot, name) for name in _READ}
+        values["cells"] = self.facts.cells or len(snapshot.cells_v)
+        values["dt_s"] = 0.0 if self._last_s is None else now_s - self._last_s
+        values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
+        self._last_s = now_s
+        known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+        values["lowest_cell_v"] = min(known_v, default=None)
+        values["highest_cell_v"] = max(known_v, default=None)
+        values["resting_cell_v"] = estimate.resting_cell_v if known_v else None
+        self._heard(snapshot, values)
+        self._drawn(snapshot, values)
+        self._used(snapshot, estimate, vehicle, values)
+        return values
+
+    def why(self, what: str, snapshot: Snapshot) -> str:
+        """Return in words what a count is made of."""
+        others = (", ".join(str(index + 1) for index in self.missing),)
+        words = {
+            "doubts": snapshot.doubts,
+            "packs_missing": others,
+            "modules_missing": others,
+            "mismatches": self.mismatches,
+            "alerts": _flags(SAFETY_ALERT_5, snapshot.alert_raw),
+            "tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
+            "charge_tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
+            "failed": _flags(PF_STATUS_5, snapshot.failure_raw),
+        }
+        return "; ".join(words.get(what, ()))
+
+    # ------------------------------------------------------------------ parts
+
+    def _heard(self, snapshot: Snapshot, values: Values) -> None:
+        now_s, heard = snapshot.t_s, snapshot.voltage_v is not None
+        if heard or self._heard_s is None:  # silence counts from the start
+            self._heard_s = snapshot.read_at_s.get("voltage_v", now_s) if heard else now_s
+        # A log that is sampled every half minute is not silent in between: its values still hold.
+        values["silence_s"] = 0.0 if heard else now_s - self._heard_s
+        values["doubts"] = float(len(snapshot.doubts)) if heard else None
+        readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
+        known = len(readings) - readings.count(None)
+        self._known = max(self._known, known)
+        values["blind_s"] = self._lasting("blind", now_s, lasts=heard and known < self._known)
+        values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
+        values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
+        values["alerts"] = _count(snapshot.alert_raw, ~_TIMER_BITS)
+        values["tripped"] = _count(snapshot.safety_raw, ~_CHARGE_BITS)
+        values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)
+        values["failed"] = _count(snapshot.failure_raw)
+        if heard:
+            if self._told != (snapshot.identity, self.facts):
+                self._told = (snapshot.identity, self.facts)
+                self.mismatches = tuple(mismatches(snapshot.identity, self.facts))
+            values["mismatches"] = float(len(self.mismatches))
+
+    def _drawn(self, snapshot: Snapshot, values: Values) -> None:
+        now_s, current_a = snapshot.t_s, _least_a(snapshot)
+        values["beyond_a"] = None if current_a is None else abs(snapshot.beyond_a or 0.0)
+        self.drawn.take(now_s, current_a)
+        for name, span_s in WINDOWS_S.items():
+            values[name] = self.drawn.mean(now_s, span_s)
+        if current_a is not None:
+            share = 1.0 - math.exp(-(values["dt_s"] or 0.0) / HEAT_TAU_S)
+            self._heat_a2 += (current_a * current_a - self._heat_a2) * share
+            values["heat_a"] = math.sqrt(self._heat_a2)
+
+    def _warming(self, now_s: float, degc: float | None) -> float | None:
+        """Return by how many kelvin it has become warmer within a minute."""
+        seen = self._degc
+        if degc is None:
+            seen.clear()
+            return None
+        if not seen or now_s - seen[-1][0] >= _STEP_S:
+            seen.append((now_s, degc))
+        while len(seen) > 1 and seen[1][0] <= now_s - WARMING_S + _SAME_S:
+            seen.popleft()
+        return degc - seen[0][1] if now_s - seen[0][0] >= WARMING_S - _SAME_S else None
+
+    def _lasting(self, name: str, now_s: float, *, lasts: bool) -> float:
+        """Return for how long something has been so without a break, 0 when it is not."""
+        if not lasts:
+            self._since_s.pop(name, None)
+            return 0.0
+        return now_s - self._since_s.setdefault(name, now_s)
+
+    def _used(
+        self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState, values: Values
+    ) -> None:
+        """Tell rest, load and charging apart."""
+        now_s, current_a = snapshot.t_s, _least_a(snapshot)
+        if current_a is None:
+            return
+        capacity_mah = self.facts.capacity_mah
+        ah = UNTOLD_AH if capacity_mah is None else capacity_mah / 1000.0
+        loaded, charging = current_a >= LOAD_C * ah, current_a <= -CHARGE_C * ah
+        resting_s = self._lasting("rest", now_s, lasts=abs(current_a) <= REST_C * ah)
+        self._loaded_s += (values["dt_s"] or 0.0) * loaded
+        flying = loaded or vehicle.armed is True
+        dt_s = values["dt_s"] or 0.0
+        self._idle_mah = 0.0 if flying or charging else self._idle_mah + current_a * dt_s / 3.6
+        full = not flying and (estimate.soc_pct or 0.0) >= _STORED_PCT
+        low_v, high_v = values["lowest_cell_v"], values["highest_cell_v"]
+        spread_v = None if low_v is None or high_v is None else high_v - low_v
+        values["loaded_a"] = current_a if loaded else OVER
+        values["spread_rest_v"] = spread_v if resting_s >= RELAXED_S else None
+        values["spread_load_v"] = spread_v if loaded else None
+        values["spread_charge_v"] = spread_v if charging else OVER
+        values["charge_a"] = max(-current_a, 0.0)
+        values["charge_s"] = self._lasting("charge", now_s, lasts=charging)
+        wish_a, wish_v, pack_v = snapshot.charging_a, snapshot.charging_v, snapshot.voltage_v
+        values["charge_wish_frac"] = values["charge_above_v"] = None if charging else OVER
+        if charging and wish_a is not None:
+            values["charge_wish_frac"] = -current_a / max(wish_a, CHARGE_C * ah)
+        if charging and wish_v and pack_v is not None:  # 0: it wants no charge; its current says so
+            values["charge_above_v"] = pack_v - wish_v
+        values["charging_degc"] = snapshot.temperature_degc if charging else OVER
+        values["idle_mah"] = self._idle_mah
+        values["stored_s"] = self._lasting("stored", now_s, lasts=full)
+
+
+def _least_a(snapshot: Snapshot) -> float | None:
+    """Return the current, or what it is at the least: a limit below that is broken for certain."""
+    return snapshot.beyond_a if snapshot.current_a is None else snapshot.current_a
+
+
+def mismatches(identity: Identity, facts: BatteryFacts) -> tuple[str, ...]:
+    """Return a sentence for each thing in which the pack is not the one that was told."""
+    found = []
+    if facts.cells and identity.cells and facts.cells != identity.cells:
+        found.append(f"{identity.cells} cells, not {facts.cells}")
+    told_mah, made_mah = facts.capacity_mah, identity.design_mah
+    if told_mah and made_mah and abs(made_mah / told_mah - 1.0) > _CAPACITY_FRAC:
+        found.append(f"{made_mah:.0f} mAh, not {told_mah:.0f}")
+    # The others pass for one another on many packs; iron phosphate has another voltage.
+    kind = (identity.chemistry or "").upper()
+    if kind.startswith("LI") and kind.startswith("LIF") != (facts.chemistry.name == "lifepo4"):
+        found.append(f"{identity.chemistry}, not {facts.chemistry.name}")
+    return tuple(found)
+
+
+def _flags(word: StatusWord, raw: int | None) -> tuple[str, ...]:
+    data = (raw or 0).to_bytes(word.length, "little")
+    return tuple(f"{bit.name} {bit.text}" for bit in decode_bits(word, data))
+
+
+def _count(raw: int | None, mask: int = -1) -> float | None:
+    return None if raw is None else float((raw & mask).bit_count())

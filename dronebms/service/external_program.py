@@ -1,0 +1,82 @@
+"""The user's program for a bus that stays stuck, such as one that switches a USB port off and on.
+
+Runs without a shell and in a thread of its own; its failure is logged and stops nothing.
+"""
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+
+from dronebms.core.clock import Clock
+
+PERIOD_S = 60.0
+LIMIT_S = 10.0
+_log = logging.getLogger(__name__)
+
+
+class RecoveryProgram:
+    """What `smartbattery.linux_bus.LinuxBus` asks for: begins the program, says whether it runs.
+
+    Args:
+        command: the program and its arguments.
+        clock: by which it begins once in 60 s at most.
+        limit_s: real seconds after which it is killed with all that it has started.
+        why: what the log says of it.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        clock: Clock,
+        limit_s: float = LIMIT_S,
+        why: str = "a bus stays stuck",
+    ) -> None:
+        self._why = why
+        self._command = tuple(command)
+        self._clock = clock
+        self._limit_s = limit_s
+        self._began_s: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def __call__(self) -> bool:
+        """Begin unless it was lately; return at once whether it is at work."""
+        now_s = self._clock.now_s()
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        if self._began_s is not None and now_s - self._began_s < PERIOD_S:
+            return False
+        self._began_s = now_s
+        self._thread = threading.Thread(target=self._run, name="recovery", daemon=True)
+        self._thread.start()
+        return True
+
+    def _run(self) -> None:
+        shown = shlex.join(self._command)
+        _log.warning("%s: running %s", self._why, shown)
+        try:
+            code = self._code()
+        except OSError as error:
+            _log.error("%s cannot be run: %s", shown, error.strerror)
+        except subprocess.TimeoutExpired:
+            _log.error("%s was killed: it had not ended after %g s", shown, self._limit_s)
+        else:
+            level = logging.ERROR if code else logging.INFO
+            _log.log(level, "%s ended with %d", shown, code)
+
+    def _code(self) -> int:
+        """Return the program's exit code; its errors go where our own log goes."""
+        with subprocess.Popen(  # noqa: S603 - the user's own program, without a shell
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as program:
+            try:
+                return program.wait(self._limit_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(program.pid, signal.SIGKILL)
+                raise

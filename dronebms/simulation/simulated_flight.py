@@ -1,0 +1,96 @@
+"""Wires the rooms together for a simulated flight. No logic of its own."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import count, takewhile
+from pathlib import Path
+
+from dronebms.core.clock import PacedClock, SystemClock, VirtualClock
+from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.monitoring.loop import PERIOD_S, Loop
+from dronebms.monitoring.pipeline import Monitor, Report, Sink, Source
+from dronebms.recording.format import Recorded, Start
+from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.recorder import Recorder, SingleFile
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.protocol.link import open_link
+from sim.emulator.world import open_virtual
+from sim.plant.faults import parse_fault
+from smartbattery.bus import Bus
+from smartbattery.gauge import Gauge
+from smartbattery.registers import ADDRESS
+
+
+@dataclass(frozen=True, slots=True)
+class SimOptions:
+    """What `dronebms sim` was asked; `speed` None is as fast as it goes."""
+
+    flight: str = "survey"
+    seed: int = 1
+    speed: float | None = 1.0
+    faults: tuple[str, ...] = ()
+    duration_s: float | None = None
+    mavlink_url: str | None = None
+    record: Path | None = None
+
+
+class Simulation:
+    """A simulated flight behind the real driver, ready to fly.
+
+    Raises:
+        ConfigError: no such scenario, fault, or a recording that cannot be made.
+        LinkError: a link URL that means nothing.
+    """
+
+    def __init__(self, options: SimOptions, stack: ExitStack) -> None:
+        pace = None if options.speed is None else SystemClock(options.speed)
+        self.clock = VirtualClock() if pace is None else PacedClock(pace)
+        faults = tuple(parse_fault(text) for text in options.faults)
+        self._bus, self.world = open_virtual(options.flight, self.clock, options.seed, faults)
+        self.facts = self.world.facts()
+        self._url = options.mavlink_url
+        self._bridge: Bridge | None = None
+        if options.mavlink_url is not None:
+            self._bridge = Bridge(stack.enter_context(closing(open_link(options.mavlink_url))))
+        self._recorder = recorder_of(options, self.facts, stack)
+        self.duration_s = options.duration_s or self.world.duration_s
+
+    def reports(self) -> Iterator[Report]:
+        """Fly it, telling the flight controller, and yield every step."""
+        sinks: list[Sink] = [] if self._bridge is None else [self._bridge]
+        monitor = Monitor(source_of(self._bus, self.facts, self._recorder), self.facts, sinks)
+        loop = Loop(self.clock, self._vehicle, [monitor], self._recorder)
+        return loop.reports(ticks(self.duration_s))
+
+    def link(self) -> str | None:
+        """Return over what the flight controller is told."""
+        return self._url
+
+    def _vehicle(self, t_s: float) -> VehicleState:
+        if self._bridge is not None:
+            self._bridge.pump(t_s)  # learns whom to tell; the flight's own state is the truth
+        return self.world.vehicle(t_s)
+
+
+def recorder_of(options: SimOptions, facts: BatteryFacts, stack: ExitStack) -> Recorder | None:
+    """Return what writes a flight down, None when nobody asked; raises ConfigError."""
+    if options.record is None:
+        return None
+    recorder = Recorder(SingleFile(options.record), Start((Recorded(facts, ADDRESS),)))
+    stack.callback(recorder.close)
+    return recorder
+
+
+def source_of(bus: Bus, facts: BatteryFacts, recorder: Recorder | None) -> Source:
+    """Return the gauge of a flight."""
+    if recorder is None:
+        return Gauge(bus, ADDRESS, cells=facts.cells)
+    return SteppedGauge(TappedGauge(bus, ADDRESS, facts.cells), 0, recorder.polled)
+
+
+def ticks(last_s: float) -> Iterator[float]:
+    """Return the times of the steps of a flight."""
+    times_s = (round(step * PERIOD_S, 6) for step in count())
+    return takewhile(lambda t_s: t_s <= last_s, times_s)

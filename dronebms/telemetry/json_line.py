@@ -1,0 +1,125 @@
+"""Report -> one line of the predictions contract (DESIGN.md, section 4), and when one is due.
+
+Unknown is null. Numbers are rounded, so that a line is short and the same on every machine:
+0.1 s, 0.01 %, 1 mV, 10 mA, 0.1 mAh, 1 microohm, 0.01 degC; `t_s` to the microsecond.
+Current is positive while discharging; `battery` counts from 0, cells stand in their order.
+"""
+
+import json
+from dataclasses import fields, is_dataclass
+from math import floor, isfinite
+from typing import Any
+
+from dronebms.estimation.estimator import Estimate
+from dronebms.monitoring.charging_advice import advice
+from dronebms.monitoring.pipeline import Report
+from dronebms.monitoring.preflight import go_no_go
+
+_SAME_S = 1e-6  # what adding and subtracting times may have cost
+
+# Decimals.
+_CLOCK_S, _S, _PCT, _V, _A, _MAH, _OHM, _DEGC = 6, 1, 2, 3, 2, 1, 6, 2
+_BY_UNIT = {"pct": _PCT, "mah": _MAH, "ohm": _OHM, "mol": 1}
+
+
+def second_of(t_s: float, first_s: float) -> int:
+    """Return in which whole second since the first sample a time lies, from 0."""
+    return floor(t_s - first_s + _SAME_S)
+
+
+class EachSecond:
+    """Says of growing times which is the first at or after a whole second since the first of all.
+
+    One that is late for several seconds stands for the last of them: there is no second line.
+    """
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+        self._second = -1  # the newest that has its line
+
+    def due(self, t_s: float) -> bool:
+        """Return whether a line is due at `t_s`; the same second is not asked for again."""
+        if self._first_s is None:
+            self._first_s = t_s
+        second = second_of(t_s, self._first_s)
+        if second <= self._second:
+            return False
+        self._second = second
+        return True
+
+
+def line(report: Report) -> dict[str, object]:
+    """Return the keys of the contract, in its order, then what else is useful."""
+    estimate, status, snapshot = report.estimate, report.status, report.snapshot
+    (low_s, median_s, high_s), told = _interval_s(estimate), advice(report)
+    return {
+        "t_s": _rounded(report.t_s, _CLOCK_S),
+        "soc_pct": _rounded(estimate.soc_pct, _PCT),
+        "soh_pct": _rounded(estimate.soh_pct, _PCT),
+        "remaining_s": median_s,
+        "remaining_low_s": low_s,
+        "remaining_high_s": high_s,
+        "home_s": _rounded(estimate.home_s, _S),
+        "home_reserve_s": _rounded(estimate.home_reserve_s, _S),
+        "turn_back_in_s": _rounded(estimate.turn_back_in_s, _S),
+        "resistance_ohm": _rounded(estimate.resistance_ohm, _OHM),
+        "max_discharge_a": _rounded(estimate.max_discharge_a, _A),
+        "max_discharge_2s_a": _rounded(estimate.max_discharge_2s_a, _A),
+        "max_discharge_30s_a": _rounded(estimate.max_discharge_30s_a, _A),
+        "asked_max_a": _rounded(status.asked_max_a, _A),
+        "limited_by": status.limited_by,
+        "severity": status.severity.label,
+        "active": list(status.active),
+        "armed": report.vehicle.armed,
+        "battery": report.index,
+        "voltage_v": _rounded(snapshot.voltage_v, _V),
+        "current_a": _rounded(snapshot.current_a, _A),
+        "temperature_degc": _rounded(snapshot.temperature_degc, _DEGC),
+        "cells_v": [_rounded(cell_v, _V) for cell_v in snapshot.cells_v],
+        "age_s": _rounded(snapshot.age_s("voltage_v"), _S),
+        "used_mah": _rounded(estimate.used_mah, _MAH),
+        "limited_in_s": _rounded(status.limited_in_s, _S),
+        "trouble": snapshot.trouble,
+        "doubts": list(snapshot.doubts),
+        "go": None if report.flying else go_no_go(report).text,
+        "charger": told.do,
+        "advice": told.why,
+        "full_in_s": _rounded(told.full_in_s, _S),
+        "storage_in_s": _rounded(told.storage_in_s, _S),
+        **_state(estimate.state),
+    }
+
+
+def text(report: Report) -> str:
+    """Return the line as JSON, without its end of line."""
+    return json.dumps(line(report), allow_nan=False, separators=(",", ":"))
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    """Return a number that JSON has; what is not one is unknown, and there is no -0.0."""
+    if value is None or not isfinite(value):
+        return None
+    return round(value, decimals) + 0.0
+
+
+def _state(told: Any, unit: str = "") -> Any:  # noqa: ANN401 - values, and values in them
+    if is_dataclass(told):
+        names = [row.name for row in fields(told)]
+        return {name: _state(getattr(told, name), name.rpartition("_")[2]) for name in names}
+    if isinstance(told, tuple):
+        return [_state(cell) for cell in told]
+    return _rounded(told, _BY_UNIT[unit])
+
+
+def _interval_s(estimate: Estimate) -> tuple[float | None, float | None, float | None]:
+    """Return (low, median, high) in this order of size; without a median nothing bounds it."""
+    low_s = _rounded(estimate.remaining_low_s, _S)
+    median_s = _rounded(estimate.remaining_s, _S)
+    high_s = _rounded(estimate.remaining_high_s, _S)
+    if median_s is None:
+        return None, None, None
+    return (
+        None if low_s is None else min(low_s, median_s),
+        median_s,
+        None if high_s is None else max(high_s, median_s),
+    )

@@ -1,0 +1,217 @@
+"""The terminal display as a sink: can I still get home, what limits me, and how fresh is all that.
+
+`screen_picture` draws, `Screen` decides when. Only what has changed is sent: a whole picture twice
+a second, as `rich.live.Live` sends it, is 6 kB/s, too much for the radio link that a drone is
+often reached by.
+"""
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import inf
+
+from rich.console import Console
+from rich.segment import Segment
+
+from dronebms.core.clock import Clock
+from dronebms.monitoring.pipeline import Report
+from dronebms.protection.alarms import Event
+from dronebms.terminal.layout import PAGES, Canvas, View, expired, render
+from dronebms.terminal.phrases import clock_text, duration, printable, weakest
+from dronebms.terminal.screen_reader import event_sentence, sentences
+from dronebms.terminal.tty import REDRAW, Terminal
+
+_REDRAW_S = 0.5
+_PLAIN_S = 1.0
+_WHOLE_EVERY = 60  # pictures: heals what something else has written on the screen
+_EVENTS_KEPT = 200
+_STDIN_FD = 0
+_CELL_LOOKS = 4  # the one named, and three of _PLAIN_S: two seconds
+_SHORT_GAP = 8  # columns that are sent along: moving the cursor costs as much
+_GONE = (errno.EIO, errno.ENXIO, errno.ENODEV)  # what writing to a closed terminal says
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a pause holds, and since when by the viewer's clock."""
+
+    at_s: float
+    reports: tuple[Report, ...]
+    events: tuple[Event, ...]
+
+
+class Screen:
+    """A sink that draws on the alternate screen and gives the terminal back, however it is left.
+
+    When asked to be plain, on a pipe, or on a terminal that cannot place its cursor it writes
+    sentences instead: once a second what has changed, and alarms at once.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        console: Console | None = None,
+        link: Callable[[], str | None] = lambda: "",
+        plain: bool = False,
+        keys_fd: int | None = None,
+    ) -> None:
+        """Prepare; nothing is written before the context is entered.
+
+        Args:
+            clock: the viewer's own, which limits the redrawing; not the flight's.
+            console: where to draw; None is standard output, with keys from standard input.
+            link: says over what the flight controller is reached; None is nothing, "" not known.
+            plain: sentences that a screen reader can speak, no picture.
+            keys_fd: the terminal that keys come from when `console` is given.
+        """
+        self._clock = clock
+        self._console = Console(highlight=False) if console is None else console
+        self._link = link
+        self._terminal = Terminal(self._console, _STDIN_FD if console is None else keys_fd)
+        self._reports: dict[int, Report] = {}
+        self._events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self._alarms = 0  # since the pause
+        self._held: _Held | None = None
+        self._page = ""
+        self._drawn_s = -inf
+        self._shown: list[list[Segment]] = []
+        self._canvas: Canvas | None = None
+        self._pictures = 0
+        self._said: dict[int, tuple[str, ...]] = {}
+        self._weakest: dict[int, list[int | None]] = {}  # the one named, then those of late
+        places_cursor = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._plain = plain or not places_cursor
+        self._interval_s = _PLAIN_S if self._plain else _REDRAW_S
+        self._ascii_only = self._console.options.ascii_only or _is_c_locale(os.environ)
+
+    def __enter__(self) -> "Screen":
+        """Take the terminal."""
+        if not self._plain:
+            self._terminal.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the terminal back."""
+        self._terminal.__exit__()
+
+    def __call__(self, report: Report) -> None:
+        """Keep the newest report of a battery, and draw when it is time.
+
+        Raises:
+            SystemExit: with code 0, when the viewer leaves or the terminal has gone.
+        """
+        self._reports[report.index] = report
+        name = f"battery {report.index + 1}: " if len(self._reports) > 1 else ""
+        for event in report.status.events:
+            self._events.append(replace(event, text=name + event.text))
+            self._alarms += event.tripped
+            if self._plain:
+                self._say(report, event_sentence(event))
+        now_s = self._clock.now_s()
+        due = now_s - self._drawn_s >= self._interval_s
+        if self._plain:
+            if due:
+                self._drawn_s = now_s
+                self._speak()
+            return
+        keys = self._terminal.keys()
+        for key in keys:
+            self._press(key, now_s)
+        canvas = Canvas(*self._console.size, ascii_only=self._ascii_only)
+        if due or keys or canvas != self._canvas:
+            self._drawn_s = now_s
+            try:
+                self._draw(canvas, now_s)
+            except OSError as error:
+                if error.errno in _GONE:
+                    raise SystemExit(0) from error
+                raise
+
+    def _press(self, key: str, now_s: float) -> None:
+        if key == "q":
+            raise SystemExit(0)
+        if key == REDRAW:
+            self._shown = []
+        elif key == "p":
+            held = _Held(now_s, self._newest(), tuple(self._events))
+            self._held = held if self._held is None else None
+            self._alarms = 0
+        elif key in PAGES:
+            self._page = PAGES[key] if self._page != PAGES[key] else ""
+
+    def _newest(self) -> tuple[Report, ...]:
+        return tuple(self._reports[index] for index in sorted(self._reports))
+
+    def _draw(self, canvas: Canvas, now_s: float) -> None:
+        console, held = self._console, self._held
+        if canvas != self._canvas or self._pictures % _WHOLE_EVERY == 0:
+            self._shown = []
+        self._canvas = canvas
+        self._pictures += 1
+        reports = self._newest() if held is None else held.reports
+        events = tuple(self._events) if held is None else held.events
+        picture = render(reports, events, canvas=canvas, view=self._view(reports, now_s))
+        lines = console.render_lines(picture, pad=True)
+        with console:  # one write for all lines
+            for y, line in enumerate(lines):
+                before = self._shown[y] if y < len(self._shown) else []
+                for x, segments in _changes(line, before):
+                    console.update_screen_lines([segments], x, y)
+        self._shown = lines
+
+    def _view(self, reports: tuple[Report, ...], now_s: float) -> View:
+        clock = clock_text(max(report.t_s for report in reports))
+        if self._terminal.has_keys:
+            clock = f"h: help  {clock}"
+        if self._held is not None:
+            alarms = f", alarms since: {self._alarms}" if self._alarms else ""
+            clock = f"PAUSED for {duration(now_s - self._held.at_s)}{alarms}, p goes on"
+        return View(self._link(), clock, self._page, is_loud=self._held is not None)
+
+    def _speak(self) -> None:
+        now_s = max(report.t_s for report in self._reports.values())
+        for report in self._newest():
+            report = expired(report, now_s)  # noqa: PLW2901 - only that counts
+            cell = weakest(report)
+            cells = self._weakest.get(report.index, [cell] * _CELL_LOOKS)
+            named = cell if {*cells[2:], cell} == {cell} else cells[0]
+            self._weakest[report.index] = [named, *cells[2:], cell]
+            new = sentences(report, named)
+            old = self._said.get(report.index, ())
+            changed = [text for k, text in enumerate(new) if old[k : k + 1] != (text,)]
+            if changed:
+                self._say(report, ", ".join(changed))
+            self._said[report.index] = new
+
+    def _say(self, report: Report, text: str) -> None:
+        # Not `console.print`, which makes a closed pipe an exit code.
+        line = f"{duration(report.t_s)} battery {report.index + 1}: {text}."
+        self._console.file.write(printable(line, ascii_only=self._ascii_only) + "\n")
+        self._console.file.flush()
+
+
+def _changes(line: list[Segment], before: list[Segment]) -> Iterator[tuple[int, list[Segment]]]:
+    """Yield the column and the new content of each stretch of a line that differs."""
+    old = [(char, segment.style) for segment in before for char in segment.text]
+    new = [(char, segment.style) for segment in line for char in segment.text]
+    if len(old) != len(new) or Segment.get_line_length(line) != len(new):
+        yield 0, line  # another size, or characters that are not one column wide
+        return
+    stretches: list[tuple[int, int]] = []
+    for x in (x for x in range(len(new)) if new[x] != old[x]):
+        if stretches and x - stretches[-1][1] <= _SHORT_GAP:
+            stretches[-1] = stretches[-1][0], x
+        else:
+            stretches.append((x, x))
+    for first, last in stretches:
+        changed = (Segment(char, style) for char, style in new[first : last + 1])
+        yield first, list(Segment.simplify(changed))
+
+
+def _is_c_locale(environ: Mapping[str, str]) -> bool:
+    # Python reads such a locale as UTF-8; the terminal that it was set for may not.
+    chosen = (environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    return next(filter(None, chosen), "") in {"C", "POSIX"}

@@ -1,0 +1,269 @@
+"""Reports as MAVLink messages: the one place where floats become the integers of that wire.
+
+Pure functions. What is unknown, not finite or impossible is marked so in its own field, what is
+too large is cut to the field's end, and nothing raises: a bad cell must not silence the others.
+Units of the wire are in the constants. Discharge current is positive on both sides.
+Source: MAVLink common.xml (BATTERY_STATUS 147, SMART_BATTERY_INFO 370, HEARTBEAT 0, STATUSTEXT
+253), and what PX4, QGroundControl, MAVSDK and MAVProxy make of its fields.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from pymavlink.dialects.v20 import common as mavlink
+
+from dronebms.protection.alarms import Event, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dronebms.monitoring.pipeline import Report
+    from smartbattery.snapshot import Snapshot
+
+CELLS_MAX = 14  # 10 in voltages, 4 in the extension voltages_ext
+_SLOTS, _EXTENDED_SLOTS = 10, 4
+_UNUSED_MV = 0xFFFF  # of voltages; in voltages_ext it is 0
+_LARGEST_MV = 0xFFFE
+_CURRENTS_CA = (-0x8000, 0x7FFF)
+_TEMPERATURES_CDEGC = (-0x8000, 0x7FFE)
+_COUNTS = (0, 0x7FFFFFFF)
+_PERCENTAGES = (0, 100)
+_TIMES_S = (1, 0x7FFFFFFF)
+_UINT32_MAX = 0xFFFFFFFF
+_UNKNOWN = -1
+_UNKNOWN_CDEGC = 0x7FFF
+_UNKNOWN_S = 0
+_MV_PER_V = 1000.0
+_CA_PER_A = 100.0
+_CDEGC_PER_DEGC = 100.0
+_HJ_PER_WH = 36.0  # the field counts hundreds of joules
+_CHARGING_A = -0.1  # more than a gauge's offset
+_TEXT_BYTES = 50  # of one STATUSTEXT
+_TEXT_MAX_BYTES = 250
+_CYCLES = (0, 0xFFFE)
+_UNKNOWN_CYCLES = 0xFFFF
+_CELL_COUNTS = (1, 0xFF)
+_SERIAL_BYTES, _NAME_BYTES = 16, 50
+_NOT_PROVIDED = 0
+
+_CHARGE_STATES = {
+    Severity.OK: mavlink.MAV_BATTERY_CHARGE_STATE_OK,
+    Severity.INFO: mavlink.MAV_BATTERY_CHARGE_STATE_OK,
+    Severity.WARNING: mavlink.MAV_BATTERY_CHARGE_STATE_LOW,
+    Severity.CRITICAL: mavlink.MAV_BATTERY_CHARGE_STATE_CRITICAL,
+    Severity.EMERGENCY: mavlink.MAV_BATTERY_CHARGE_STATE_EMERGENCY,
+}
+_TEXT_SEVERITIES = {
+    Severity.OK: mavlink.MAV_SEVERITY_INFO,
+    Severity.INFO: mavlink.MAV_SEVERITY_INFO,
+    Severity.WARNING: mavlink.MAV_SEVERITY_WARNING,
+    Severity.CRITICAL: mavlink.MAV_SEVERITY_CRITICAL,
+    Severity.EMERGENCY: mavlink.MAV_SEVERITY_EMERGENCY,
+}
+
+
+def battery_status(
+    report: "Report", *, battery_id: int | None = None, cells_max: int = CELLS_MAX
+) -> mavlink.MAVLink_battery_status_message:
+    """Return a report as BATTERY_STATUS.
+
+    Args:
+        report: all that is known of one battery.
+        battery_id: the id by which ground stations tell batteries apart; None is its index.
+        cells_max: how many cells the receiver adds up (PX4: 10); a larger pack is sent as one.
+    """
+    snapshot, estimate, status = report.snapshot, report.estimate, report.status
+    voltages_mv, extended_mv = _voltages(snapshot, cells_max)
+    return mavlink.MAVLink_battery_status_message(
+        id=report.index if battery_id is None else battery_id,
+        battery_function=mavlink.MAV_BATTERY_FUNCTION_ALL,
+        type=report.facts.chemistry.mavlink_type,
+        temperature=_nearest(
+            snapshot.temperature_degc, _CDEGC_PER_DEGC, _TEMPERATURES_CDEGC, _UNKNOWN_CDEGC
+        ),
+        voltages=voltages_mv,
+        current_battery=_current_ca(snapshot.current_a),
+        current_consumed=_nearest(_consumed_mah(report), 1.0, _COUNTS, _UNKNOWN),
+        energy_consumed=_nearest(estimate.used_wh, _HJ_PER_WH, _COUNTS, _UNKNOWN),
+        battery_remaining=_floor(_charge_pct(report), _PERCENTAGES, _UNKNOWN),
+        # 0 means unknown, so that the end itself is sent as one second.
+        time_remaining=_floor(estimate.remaining_s, _TIMES_S, _UNKNOWN_S),
+        charge_state=_charge_state(status.severity, status.fault_bits, snapshot.current_a),
+        voltages_ext=extended_mv,
+        mode=mavlink.MAV_BATTERY_MODE_UNKNOWN,
+        fault_bitmask=status.fault_bits & _UINT32_MAX,
+    )
+
+
+def _charge_pct(report: "Report") -> float | None:
+    """Return the charge; an estimate without a current is bounded by the gauge.
+
+    A current beyond a gauge's word is unknown while it flows, and PX4 acts on nothing but this.
+    """
+    told, gauge = report.estimate.soc_pct, report.snapshot.soc_pct
+    if report.snapshot.current_a is None and told is not None and gauge is not None:
+        return min(told, gauge) if math.isfinite(told) else None
+    return told
+
+
+def smart_battery_info(
+    report: "Report", *, battery_id: int
+) -> mavlink.MAVLink_smart_battery_info_message:
+    """Return what seldom changes of a battery as SMART_BATTERY_INFO.
+
+    Its limits of current are left out: what a chemistry usually bears is not what this pack does.
+    """
+    facts, snapshot, identity = report.facts, report.snapshot, report.snapshot.identity
+    name = "_".join(part for part in (identity.manufacturer, identity.device) if part)
+    day = "" if identity.date is None else "{2:02d}/{1:02d}/{0:04d}".format(*identity.date)
+    return mavlink.MAVLink_smart_battery_info_message(
+        id=battery_id,
+        battery_function=mavlink.MAV_BATTERY_FUNCTION_ALL,
+        type=facts.chemistry.mavlink_type,
+        capacity_full_specification=_nearest(facts.capacity_mah, 1.0, _COUNTS, _UNKNOWN),
+        capacity_full=_nearest(snapshot.full_mah, 1.0, _COUNTS, _UNKNOWN),
+        cycle_count=_nearest(snapshot.cycles, 1.0, _CYCLES, _UNKNOWN_CYCLES),
+        serial_number=_ascii(
+            "" if identity.serial is None else str(identity.serial), _SERIAL_BYTES
+        ),
+        device_name=_ascii(name, _NAME_BYTES),
+        weight=_NOT_PROVIDED,
+        discharge_minimum_voltage=_nearest(facts.cutoff_v, _MV_PER_V, (0, _LARGEST_MV), _UNUSED_MV),
+        charging_minimum_voltage=_UNUSED_MV,
+        resting_minimum_voltage=_UNUSED_MV,
+        charging_maximum_voltage=_nearest(
+            facts.chemistry.full_cell_v, _MV_PER_V, (1, _LARGEST_MV), _NOT_PROVIDED
+        ),
+        cells_in_series=_nearest(facts.cells, 1.0, _CELL_COUNTS, _NOT_PROVIDED),
+        manufacture_date=day.encode("ascii"),
+    )
+
+
+def heartbeat() -> mavlink.MAVLink_heartbeat_message:
+    """Return the HEARTBEAT of a battery that is a component of its own."""
+    return mavlink.MAVLink_heartbeat_message(
+        type=mavlink.MAV_TYPE_BATTERY,
+        autopilot=mavlink.MAV_AUTOPILOT_INVALID,
+        base_mode=0,
+        custom_mode=0,
+        system_status=mavlink.MAV_STATE_ACTIVE,
+        mavlink_version=3,
+    )
+
+
+def text_severity(event: Event) -> int:
+    """Return the MAV_SEVERITY of an event: what clears is a notice, however bad the limit."""
+    return int(_TEXT_SEVERITIES[event.severity] if event.tripped else mavlink.MAV_SEVERITY_NOTICE)
+
+
+def chunks(
+    sentence: str, severity: int, text_id: int
+) -> tuple[mavlink.MAVLink_statustext_message, ...]:
+    """Return a sentence as STATUSTEXT, in as many chunks as it needs.
+
+    Args:
+        sentence: the text.
+        severity: MAV_SEVERITY.
+        text_id: 1..65535, by which a receiver puts the chunks of one text together.
+    """
+    text = _ascii(sentence, _TEXT_MAX_BYTES)
+    if len(text) <= _TEXT_BYTES:
+        return (mavlink.MAVLink_statustext_message(severity, text),)
+    # Receivers take a chunk with room left for the last one: a text that fills its chunks exactly
+    # is ended by an empty one.
+    return tuple(
+        mavlink.MAVLink_statustext_message(
+            severity, text[start : start + _TEXT_BYTES], text_id, start // _TEXT_BYTES
+        )
+        for start in range(0, len(text) + 1, _TEXT_BYTES)
+    )
+
+
+def _ascii(text: str, length: int) -> bytes:
+    return text.encode("ascii", "replace")[:length]
+
+
+def _voltages(snapshot: "Snapshot", cells_max: int) -> tuple[list[int], list[int]]:
+    cells_mv = _cells_mv(snapshot.cells_v, cells_max)
+    if cells_mv is None:
+        first_mv, extended_mv = _pack_mv(snapshot.voltage_v), []
+    else:
+        first_mv = cells_mv[:_SLOTS]
+        extended_mv = [max(cell_mv, 1) for cell_mv in cells_mv[_SLOTS:]]  # 0 is "no such cell"
+    return (
+        first_mv + [_UNUSED_MV] * (_SLOTS - len(first_mv)),
+        extended_mv + [0] * (_EXTENDED_SLOTS - len(extended_mv)),
+    )
+
+
+def _cells_mv(cells_v: "Sequence[float | None]", cells_max: int) -> list[int] | None:
+    """Return every cell, or None when the cells cannot all be told.
+
+    Every receiver adds the cells up to the first 65535 and takes the sum for the pack. One
+    unknown cell, sent as 65535, would hide those after it; sent as 0, it would be a dead cell;
+    left out, it would move the others. So a pack with an unknown cell is sent as a whole.
+    """
+    cells_mv = [_millivolts(cell_v, _LARGEST_MV) for cell_v in cells_v]
+    known_mv = [cell_mv for cell_mv in cells_mv if cell_mv is not None]
+    return known_mv if 0 < len(known_mv) == len(cells_mv) <= min(cells_max, CELLS_MAX) else None
+
+
+def _pack_mv(voltage_v: float | None) -> list[int]:
+    """Return a pack's voltage in as few slots as hold it, none when it is unknown."""
+    pack_mv = _millivolts(voltage_v, _SLOTS * _LARGEST_MV)
+    if pack_mv is None:
+        return []
+    full, rest_mv = divmod(pack_mv, _LARGEST_MV)
+    return [_LARGEST_MV] * full + ([rest_mv] if rest_mv or not full else [])
+
+
+def _millivolts(voltage_v: float | None, largest_mv: int) -> int | None:
+    # Cutting an impossible voltage to the nearest possible one would invent a reading.
+    if voltage_v is None or not 0 <= voltage_v * _MV_PER_V <= largest_mv:
+        return None
+    return round(voltage_v * _MV_PER_V)
+
+
+def _current_ca(current_a: float | None) -> int:
+    current_ca = _nearest(current_a, _CA_PER_A, _CURRENTS_CA, _UNKNOWN)
+    if current_ca == _UNKNOWN and current_a is not None and math.isfinite(current_a):
+        # A real -10 mA, which would read as unknown, becomes its neighbour.
+        return 0 if current_a * _CA_PER_A >= _UNKNOWN else _UNKNOWN - 1
+    return current_ca
+
+
+def _consumed_mah(report: "Report") -> float | None:
+    # ArduPilot subtracts this from a full pack's capacity, so it has to count from full, as the
+    # gauge does; our own counter starts with the first sample.
+    full_mah, remaining_mah = report.snapshot.full_mah, report.snapshot.remaining_mah
+    if full_mah is not None and remaining_mah is not None:
+        consumed_mah = full_mah - remaining_mah
+        if math.isfinite(consumed_mah):
+            return consumed_mah
+    return report.estimate.used_mah
+
+
+def _charge_state(severity: Severity, fault_bits: int, current_a: float | None) -> int:
+    # common.xml lets the fault bits count only beside UNHEALTHY and FAILED.
+    if fault_bits:
+        if severity >= Severity.EMERGENCY:
+            return int(mavlink.MAV_BATTERY_CHARGE_STATE_FAILED)
+        return int(mavlink.MAV_BATTERY_CHARGE_STATE_UNHEALTHY)
+    # Current that flows back for a moment in a descent must not hide a warning.
+    if severity < Severity.WARNING and current_a is not None and current_a < _CHARGING_A:
+        return int(mavlink.MAV_BATTERY_CHARGE_STATE_CHARGING)
+    return int(_CHARGE_STATES[severity])
+
+
+def _nearest(value: float | None, scale: float, span: tuple[int, int], unknown: int) -> int:
+    """Return value x scale as the nearest integer of the span, both ends included."""
+    if value is None or not math.isfinite(value):
+        return unknown
+    return round(min(max(value * scale, span[0]), span[1]))
+
+
+def _floor(value: float | None, span: tuple[int, int], unknown: int) -> int:
+    """Return the next integer below, within the span: never more than there is."""
+    if value is None or not math.isfinite(value):
+        return unknown
+    return math.floor(min(max(value, span[0]), span[1]))

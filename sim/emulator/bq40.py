@@ -1,0 +1,264 @@
+"""What a BQ40 has beyond a plain gauge: manufacturer access, its data, and its safety logic.
+
+A part in front of a `VirtualGauge`, which answers everything else. Sealed at first, it opens to the
+keys that it is delivered with, and is then read directly and switched. A protection that trips sets
+its bits and opens nothing. Selectors that act do here what they do on a drone: shutdown and reset
+work on a sealed part, whatever else it does not know is refused.
+
+Units and signs as in `smartbattery.bq40`, whose rows encode every reply. Sources: TI SLUUCH2
+(BQ40Z50-R4) and SLUUBT5C (BQ40Z80), the sections on ManufacturerAccess and security modes.
+"""
+
+from collections.abc import Collection, Mapping
+from math import inf
+
+from sim.emulator import bq40_data as rows
+from sim.emulator.bq40_protections import Guard
+from sim.emulator.bq40_security import Access
+from sim.emulator.gauge import VirtualGauge, block_reply
+from sim.plant.pack_spec import PackSpec
+from smartbattery.bq40 import Part
+from smartbattery.errors import NackError
+from smartbattery.fields import StatusWord, encode_block
+from smartbattery.pec import pec
+from smartbattery.registers import ADDRESS, CYCLES, DESIGN, DESIGN_V, FULL
+
+_TWICE_WITHIN_S = 4.0  # a part must be told so to shut down
+_SELECTOR_BYTES = 2
+_WHOLE_DOD = 16384.0  # depth of discharge of an empty cell
+_FET_DEGC_PER_A = 0.2
+
+
+class Bq40:
+    """The device at one address; `update` after each measurement of its gauge.
+
+    Attributes:
+        selected: every selector that was ever sent, also those that were refused.
+        shut_down: it never answers again.
+        access: how far it lets a host in.
+    """
+
+    def __init__(self, gauge: VirtualGauge, part: Part, pack: PackSpec) -> None:
+        self.selected: list[int] = []
+        self.shut_down = False
+        self._gauge = gauge
+        self._part = part
+        self._cells = tuple(f"cell{k + 1}" for k in range(pack.cells))
+        self._rated_v = gauge.values[DESIGN_V.field]
+        self._safety, self._failure = Guard(rows.safety_of(pack)), Guard(rows.failures_of(pack))
+        self.access = Access()
+        self._enabled = set(rows.ALWAYS)
+        self._chosen: int | None = None
+        self._shutdown_s = -inf
+        self._now_s = 0.0
+        self._lifetime: dict[str, float] = {}
+        self._words = {word.selector: word for word in part.words}
+        self._blocks = {block.selector: block for block in part.blocks}
+        direct = [code for code in (*self._words, *self._blocks) if code >= rows.FIRST_DIRECT]
+        self._own = {bytes((command,)) for command in (0x23, rows.BLOCK_ACCESS, *direct)}
+        self.update(0.0)
+
+    def update(self, now_s: float) -> None:
+        """Judge what the gauge has measured."""
+        self._now_s = now_s
+        measured = self._gauge.values
+        cells_v = [measured[f"{cell}_v"] for cell in self._cells]
+        watched = {
+            **measured,
+            "lowest_v": min(cells_v),
+            "highest_v": max(cells_v),
+            "charging_a": -measured["current_a"],
+            "fet_degc": _fet_degc(measured),
+        }
+        self._safety.update(watched, now_s)
+        if "PF_EN" in self._enabled:
+            self._failure.update(watched, now_s)
+        flags = self._safety.flags() | self._failure.flags()
+        self._gauge.alarm(sum(rows.ALARMS[name] for name in flags if name))
+        if "LF_EN" in self._enabled:
+            self._live(cells_v, measured)
+
+    def _live(self, cells_v: list[float], measured: Mapping[str, float]) -> None:
+        """Keep the extremes of what was measured."""
+        highest = {f"{cell}_max_v": v for cell, v in zip(self._cells, cells_v, strict=True)}
+        highest["max_cell_difference_v"] = max(cells_v) - min(cells_v)
+        highest["max_average_discharge_a"] = measured["average_a"]
+        highest["max_discharge_a"] = measured["current_a"]
+        lowest = {f"{cell}_min_v": v for cell, v in zip(self._cells, cells_v, strict=True)}
+        lowest["max_charge_a"] = min(measured["current_a"], 0.0)
+        lowest["min_healthy_full_mah"] = measured[FULL.field]
+        lifetime = self._lifetime
+        for name, value in highest.items():
+            lifetime[name] = max(value, lifetime.get(name, value))
+        for name, value in lowest.items():
+            lifetime[name] = min(value, lifetime.get(name, value))
+
+    def called(self) -> float:
+        """Hear its address, as its gauge does."""
+        return 0.0 if self.shut_down else self._gauge.called()
+
+    def reset(self) -> None:
+        """Start again as at power-on; a failure stays one."""
+        self._chosen = None
+        self.access = Access()
+        self._safety.forget()
+        self._gauge.reset()
+
+    # ------------------------------------------------------------------ bytes
+
+    def reply(self, tx: bytes, rx_len: int) -> bytes:
+        """Return `rx_len` bytes to a read; a write selects.
+
+        Raises:
+            NackError: it is shut down, does not know the command, or is sealed against it.
+        """
+        if self.shut_down:
+            raise NackError(f"0x{ADDRESS:02x} has shut down")
+        if not rx_len and tx[:1] in (b"\x00", b"\x44"):
+            self._select(_selector(tx))
+            return b""
+        self.access.first = None
+        whole = self._own_reply(tx) if rx_len and tx in self._own else None
+        if whole is None:
+            return self._gauge.reply(tx, rx_len)
+        return whole[:rx_len].ljust(rx_len, b"\xff")
+
+    def _own_reply(self, tx: bytes) -> bytes | None:
+        """Return the block that only this part has, None when it is sealed against that."""
+        if tx in (b"\x23", b"\x44"):
+            return self._chosen_reply(tx[0])
+        if self.access.mode is rows.SEALED:
+            return None
+        return block_reply(ADDRESS, tx[0], self._data(tx[0]), with_pec=self._gauge.sends_pec)
+
+    def _select(self, selector: int) -> None:
+        self.selected.append(selector)
+        if self.access.opens(selector, self._now_s):
+            return
+        if selector == rows.SHUTDOWN:
+            self.shut_down = self._now_s - self._shutdown_s <= _TWICE_WITHIN_S
+            self._shutdown_s = self._now_s
+        elif selector in rows.RESETS:
+            self.reset()
+        elif selector in self._words or selector in self._blocks:
+            self._chosen = selector
+        else:
+            self._do_unsealed(selector)
+
+    def _do_unsealed(self, selector: int) -> None:
+        if self.access.mode is rows.SEALED:
+            raise NackError(f"0x{ADDRESS:02x} is sealed: no selector 0x{selector:04x}")
+        if selector == rows.SEAL:
+            self.access = Access()
+        elif selector == rows.RESET_LIFETIME:
+            self._lifetime.clear()
+        elif selector == rows.RESET_FAILURES:
+            self._failure.forget()
+        elif selector in rows.SWITCHES:
+            self._enabled ^= {rows.SWITCHES[selector]}
+        else:
+            raise NackError(f"0x{ADDRESS:02x} has no selector 0x{selector:04x}")
+
+    def _chosen_reply(self, command: int) -> bytes:
+        if self._chosen is None:
+            raise NackError(f"0x{ADDRESS:02x} has nothing selected")
+        data = self._data(self._chosen)
+        if command == rows.BLOCK_ACCESS:  # with an echo
+            data = self._chosen.to_bytes(_SELECTOR_BYTES, "little") + data
+        return block_reply(ADDRESS, command, data, with_pec=self._gauge.sends_pec)
+
+    # ------------------------------------------------------------------ data
+
+    def _data(self, selector: int) -> bytes:
+        word = self._words.get(selector)
+        if word is not None:
+            return self._flags(word).to_bytes(word.length, "little")
+        data = encode_block(self._blocks[selector], self._values())
+        length = rows.LENGTHS[self._part.name].get(selector, len(data))
+        return data[:length].ljust(length, b"\0")
+
+    def _flags(self, word: StatusWord) -> int:
+        """Return the bits of a word whose names hold now."""
+        limits: dict[str, Collection[str]] = {
+            "SafetyAlert": self._safety.alerts,
+            "SafetyStatus": self._safety.tripped,
+            "PFAlert": self._failure.alerts,
+            "PFStatus": self._failure.tripped,
+        }
+        named = limits.get(word.name)
+        if named is None:
+            learning = self._gauge.learning
+            states = (
+                ("SS", self._safety.tripped),
+                ("PF", self._failure.tripped),
+                ("INIT", self._gauge.starting),
+                ("REST", learning.rested),
+                ("VOK", learning.reading is not None),
+                ("QMax", learning.times % 2),
+            )
+            named = self._enabled | self.access.mode | {name for name, holds in states if holds}
+        return sum(1 << row.bit for row in word.bits if row.name in named)
+
+    def _values(self) -> dict[str, float]:
+        """Return what the blocks are made of, by the names of their fields."""
+        values = {**self._gauge.values, **self._lifetime, **rows.MADE}
+        values["device"] = rows.DEVICES[self._part.name]
+        values |= self._gauged(values)
+        amps, degc, volts = values["current_a"], values["temperature_degc"], values["voltage_v"]
+        values |= {"bat_pin_v": volts, "pack_pin_v": volts, "power_w": volts * amps}
+        values["average_power_w"] = volts * values["average_a"]
+        values["max_average_discharge_w"] = values["max_average_discharge_a"] * self._rated_v
+        values["fet_degc"] = _fet_degc(values)
+        for name in ("sensor1", "cell", "gauging", "user", "simulated", "ambient"):
+            values[f"{name}_degc"] = degc
+        lessons = self._gauge.learning.times
+        events = {**self._safety.events, "qmax": lessons} if lessons else self._safety.events
+        for name, times in events.items():
+            values[f"{name.lower()}_events"] = times
+            values[f"{name.lower()}_last_cycle"] = values[CYCLES.field]
+        values["time_total_s"] = self._now_s
+        spent_frac = 1.0 - values["soc_pct"] / 100.0
+        for cell in self._cells:
+            cell_v = values[f"{cell}_v"]
+            values |= {
+                f"{cell}_a": amps,
+                f"{cell}_w": amps * cell_v,
+                f"{cell}_uncompensated_v": cell_v,
+                f"{cell}_dod_raw": spent_frac * _WHOLE_DOD,
+                f"{cell}_now_dod_raw": spent_frac * _WHOLE_DOD,
+                f"{cell}_qmax_mah": values[FULL.field],
+            }
+        return values
+
+    def _gauged(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return charges and energies; the energy is at the design voltage."""
+        charges = {
+            "true_remaining": values["remaining_mah"],
+            "filtered_remaining": values["remaining_mah"],
+            "true_full": values[FULL.field],
+            "filtered_full": values[FULL.field],
+            "healthy_full": values[FULL.field],
+            "initial": values[DESIGN.field],
+        }
+        energies = {f"{name}_wh": mah / 1000.0 * self._rated_v for name, mah in charges.items()}
+        return {f"{name}_mah": mah for name, mah in charges.items()} | energies
+
+
+def _fet_degc(values: Mapping[str, float]) -> float:
+    """Return how hot the transistors are: their sensor is the chip's own."""
+    return values["chip_degc"] + _FET_DEGC_PER_A * abs(values["current_a"])
+
+
+def _selector(tx: bytes) -> int:
+    """Return the selector of a write.
+
+    Raises:
+        NackError: it is none, or its PEC is wrong.
+    """
+    head = rows.BEFORE_SELECTOR[tx[0]]
+    end = 1 + len(head) + _SELECTOR_BYTES
+    code = tx[end:]
+    is_selector = tx[1:].startswith(head) and len(tx) in (end, end + 1)
+    if not is_selector or (code and pec((ADDRESS << 1, *tx[:end])) != code[0]):
+        raise NackError(f"0x{ADDRESS:02x} does not take {tx.hex(' ')}")
+    return int.from_bytes(tx[end - _SELECTOR_BYTES : end], "little")

@@ -1,0 +1,136 @@
+"""What the vehicle does in a simulated flight: power asked, wind, position.
+
+Watts at the pack's terminals; metres from home along one bearing; degrees WGS 84.
+"""
+
+import math
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+
+from dronebms.core.vehicle_state import VehicleState
+from sim.plant.atmosphere import Air, Gust
+from sim.plant.multirotor import GRAVITY_M_S2, Multirotor
+from sim.plant.scenario import Scenario
+
+_EARTH_RADIUS_M = 6_371_000.0
+_GUST_S = 3.0  # how long a gust is remembered that is a part of a stated power
+_LEAST_POWER_FRAC = 0.3  # of a stated power: rotors are never off in the air
+
+
+class Flying(Protocol):
+    """What asks a pack for power, and where it is."""
+
+    @property
+    def duration_s(self) -> float:
+        """When it is over."""
+
+    def power_w(self, t_s: float) -> float:
+        """Return the power that is asked now; called once a step, in order."""
+
+    def steady_w(self, t_s: float) -> float | None:
+        """Return the mean power if it goes on as it does; None on the ground."""
+
+    def vehicle(self, t_s: float) -> VehicleState:
+        """Return what the autopilot would say."""
+
+
+class Flight:
+    """The plan of a scenario as functions of time; after the end the last phase goes on."""
+
+    def __init__(self, scenario: Scenario, random: np.random.Generator, step_s: float) -> None:
+        phases = scenario.phases
+        self._phases = phases
+        self._place = scenario.place
+        self._starts_s = (0.0, *accumulate(phase.duration_s for phase in phases))
+        self._out_m = (0.0, *accumulate(phase.duration_s * phase.outward_m_s for phase in phases))
+        self._up_m = (0.0, *accumulate(phase.duration_s * phase.climb_m_s for phase in phases))
+        self._wind = scenario.air
+        self._air = Air(scenario, random, step_s)
+        self._gust = Gust(random, step_s)
+        vehicle = scenario.vehicle
+        self._rotors = None if vehicle is None else Multirotor(vehicle)
+        empty_kg, payload_kg = (vehicle.mass_kg, vehicle.payload_kg) if vehicle else (0.0, 0.0)
+        self._masses_kg = []
+        for phase in phases:
+            payload_kg = payload_kg if phase.payload_kg is None else phase.payload_kg
+            self._masses_kg.append(empty_kg + payload_kg)
+
+    @property
+    def duration_s(self) -> float:
+        """When the last phase ends; the vehicle then stands on the ground."""
+        return self._starts_s[-1]
+
+    def power_w(self, t_s: float) -> float:
+        """Move the gusts on by one step and return the power that is asked now."""
+        index = self._index(t_s)
+        phase = self._phases[index]
+        if phase.power_w is None:
+            return self._moved_w(index, t_s, *self._air.gusts_m_s(phase.outward_m_s))
+        gust = phase.gust_frac * self._gust.after_step(_GUST_S)
+        return phase.power_w * max(1.0 + gust, _LEAST_POWER_FRAC)
+
+    def steady_w(self, t_s: float) -> float | None:
+        """Return the power of the present phase without gusts; None on the ground."""
+        index = self._index(t_s)
+        phase = self._phases[index]
+        if not phase.armed:
+            return None
+        return self._moved_w(index, t_s, 0.0, 0.0) if phase.power_w is None else phase.power_w
+
+    def airflow_m_s(self, t_s: float) -> float | None:
+        """Return the mean speed of air and rotor wash around a pack; None without a vehicle."""
+        index, rotors = self._index(t_s), self._rotors
+        if rotors is None:
+            return None
+        phase = self._phases[index]
+        thrust_n = self._masses_kg[index] * GRAVITY_M_S2 if phase.armed else 0.0
+        wash_m_s = rotors.hover_m_s(thrust_n, self._air.density_kg_m3(self._alt_m(index, t_s)))
+        return math.hypot(self._air.speed_m_s(phase.outward_m_s), wash_m_s)
+
+    def _moved_w(self, index: int, t_s: float, along_m_s: float, up_m_s: float) -> float:
+        """Return what the plan's motion takes in gusts, or the avionics on the ground."""
+        phase, rotors = self._phases[index], self._rotors
+        if rotors is None or not phase.armed:
+            return 0.0 if rotors is None else rotors.vehicle.avionics_w
+        density_kg_m3 = self._air.density_kg_m3(self._alt_m(index, t_s))
+        speed_m_s, climb_m_s = self._air.speed_m_s(phase.outward_m_s, along_m_s), phase.climb_m_s
+        mass_kg = self._masses_kg[index]
+        return rotors.power_w(mass_kg, density_kg_m3, speed_m_s, climb_m_s - up_m_s)
+
+    def _index(self, t_s: float) -> int:
+        return min(max(bisect_right(self._starts_s, t_s) - 1, 0), len(self._phases) - 1)
+
+    def _into_s(self, index: int, t_s: float) -> float:
+        return min(max(t_s - self._starts_s[index], 0.0), self._phases[index].duration_s)
+
+    def _alt_m(self, index: int, t_s: float) -> float:
+        up_m = self._up_m[index] + self._into_s(index, t_s) * self._phases[index].climb_m_s
+        return self._place.home_alt_m + up_m
+
+    def vehicle(self, t_s: float) -> VehicleState:
+        """Return what the autopilot would say; of the wind, what it works out in the air."""
+        index = self._index(t_s)
+        phase, place = self._phases[index], self._place
+        out_m = self._out_m[index] + self._into_s(index, t_s) * phase.outward_m_s
+        bearing = math.radians(place.bearing_deg)
+        north_deg = math.degrees(out_m * math.cos(bearing) / _EARTH_RADIUS_M)
+        east_deg = math.degrees(out_m * math.sin(bearing) / _EARTH_RADIUS_M)
+        wind = self._wind if phase.armed else None
+        return VehicleState(
+            armed=phase.armed,
+            mode=phase.mode,
+            lat_deg=place.home_lat_deg + north_deg,
+            lon_deg=place.home_lon_deg + east_deg / math.cos(math.radians(place.home_lat_deg)),
+            alt_m=self._alt_m(index, t_s),
+            home_lat_deg=place.home_lat_deg,
+            home_lon_deg=place.home_lon_deg,
+            home_alt_m=place.home_alt_m,
+            ground_speed_m_s=abs(phase.outward_m_s),
+            climb_m_s=phase.climb_m_s,
+            wind_m_s=wind.wind_m_s if wind else None,
+            wind_from_deg=wind.wind_from_deg if wind else None,
+            heartbeat_age_s=0.0,
+        )

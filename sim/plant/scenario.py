@@ -1,0 +1,142 @@
+"""What a simulated flight is made of, as data: pack, gauge, vehicle, air, place and phases.
+
+Units are in the key names.
+"""
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from dronebms.core.errors import ConfigError
+from dronebms.core.toml_schema import NotNegative, Positive, Section, read_text, validated
+from sim.plant.faults import FaultSpec
+from sim.plant.gauge_kinds import kind_named
+from sim.plant.gauge_spec import GaugeSpec
+from sim.plant.pack_spec import Degc, PackSpec
+
+
+def _some(phases: tuple["Phase", ...]) -> tuple["Phase", ...]:
+    if not phases:
+        raise ValueError("at least one phase")
+    return phases
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Place(Section):
+    """Where the flight starts, and which way it goes."""
+
+    home_lat_deg: Annotated[float, Field(ge=-85.0, le=85.0)] = 47.3977
+    home_lon_deg: Annotated[float, Field(ge=-180.0, le=180.0)] = 8.5456
+    home_alt_m: Annotated[float, Field(ge=-500.0, le=9000.0)] = 488.0  # above mean sea level
+    bearing_deg: Annotated[float, Field(ge=0.0, lt=360.0)] = 60.0
+
+
+class VehicleSpec(Section):
+    """A multirotor whose power is worked out from its motion."""
+
+    mass_kg: Annotated[float, Field(gt=0.0, le=1000.0)]  # at take-off, pack included
+    payload_kg: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0  # on top of it
+    rotors: Annotated[int, Field(ge=1, le=64)]
+    rotor_diameter_m: Annotated[float, Field(ge=0.02, le=20.0)]
+    drag_area_m2: Annotated[float, Field(ge=0.0, le=10.0)] = 0.05  # area times coefficient
+    avionics_w: NotNegative = 10.0  # on the ground too
+    figure_of_merit: Annotated[float, Field(ge=0.1, le=0.8)] = 0.6  # ideal over real hover power
+    induced_factor: Annotated[float, Field(ge=1.0, le=1.25)] = 1.15  # real over ideal induced power
+    wake_overlap: Fraction = 0.4  # how much more of it with rotors behind rotors, at speed
+    drive_efficiency: Annotated[float, Field(ge=0.1, le=1.0)] = 0.75  # motors and controllers
+
+
+class AirSpec(Section):
+    """The air of a flight whose power is worked out."""
+
+    temperature_degc: Degc | None = None  # at home; None: as around the pack
+    wind_m_s: Annotated[float, Field(ge=0.0, le=40.0)] = 0.0
+    wind_from_deg: Annotated[float, Field(ge=0.0, lt=360.0)] = 0.0
+    gust_m_s: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0  # standard deviation along the wind
+
+
+class Phase(Section):
+    """A stretch of the flight: with one mean power, or with what its motion takes."""
+
+    name: str
+    duration_s: Positive
+    power_w: NotNegative | None = None  # mean, of everything on the pack; None: worked out
+    gust_frac: Fraction = 0.0  # standard deviation of power_w over its mean
+    payload_kg: Annotated[float, Field(ge=0.0, le=1000.0)] | None = None  # from here on
+    armed: bool = True
+    mode: str = "AUTO"  # of the autopilot
+    outward_m_s: Annotated[float, Field(ge=-60.0, le=60.0)] = 0.0  # from home; negative: towards it
+    climb_m_s: Annotated[float, Field(ge=-30.0, le=30.0)] = 0.0
+
+
+class Scenario(Section):
+    """A whole flight."""
+
+    name: str
+    about: str = ""
+    pack: PackSpec
+    gauge: GaugeSpec = GaugeSpec()
+    place: Place = Place()
+    vehicle: VehicleSpec | None = None
+    air: AirSpec | None = None
+    phases: Annotated[tuple[Phase, ...], AfterValidator(_some)] = Field(alias="phase", strict=False)
+    faults: tuple[FaultSpec, ...] = Field(default=(), alias="fault", strict=False)
+
+    @model_validator(mode="after")
+    def _gauge_fits(self) -> "Scenario":
+        kind, cells = kind_named(self.gauge.kind), self.pack.cells
+        if cells not in kind.cells:
+            least, most = kind.cells[0], kind.cells[-1]
+            raise ValueError(f"a {kind.name} gauge is for {least} to {most} cells, not {cells}")
+        return self
+
+    @model_validator(mode="after")
+    def _power_is_known(self) -> "Scenario":
+        if self.vehicle is None and self.air is not None:
+            raise ValueError("[air] is for a flight with a [vehicle]")
+        if any(phase.power_w is None and phase.gust_frac > 0.0 for phase in self.phases):
+            raise ValueError("gust_frac is for a phase with power_w; other gusts are air.gust_m_s")
+        numbers = (n for n, phase in enumerate(self.phases, 1) if phase.power_w is None)
+        if self.vehicle is None and (unknown := ", ".join(map(str, numbers))):
+            raise ValueError(f"power_w is needed in phase {unknown}, or a [vehicle] to work it out")
+        return self
+
+    @property
+    def duration_s(self) -> float:
+        """When the last phase ends, seconds from the start."""
+        return sum(phase.duration_s for phase in self.phases)
+
+
+def scenario_names() -> tuple[str, ...]:
+    """Return the names of the shipped scenarios, sorted."""
+    shipped = resources.files("sim").joinpath("scenarios").iterdir()
+    return tuple(sorted(Path(item.name).stem for item in shipped if item.name.endswith(".toml")))
+
+
+def load_scenario(name_or_path: str) -> Scenario:
+    """Return a shipped scenario by its name, or one from a file: `x.toml`, `folder/x`.
+
+    Raises:
+        ConfigError: unknown name, unreadable file, or wrong keys: all of them, one a line.
+    """
+    path = Path(name_or_path)
+    if name_or_path in scenario_names():
+        shipped = resources.files("sim").joinpath("scenarios", f"{name_or_path}.toml")
+        text = shipped.read_text(encoding="utf-8")
+    elif path.suffix == ".toml" or len(path.parts) > 1:
+        text = read_text(path)
+    else:
+        raise ConfigError(_unknown(name_or_path))
+    return validated(Scenario, text, name_or_path, {"name": path.stem})
+
+
+def _unknown(name: str) -> str:
+    names = scenario_names()
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{name!r} is no scenario ({', '.join(names)}) and no .toml file{hint}"

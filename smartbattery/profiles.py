@@ -1,0 +1,165 @@
+"""Packs that depart from plain SBS, as differences: which cells where, what is scaled, PEC or not.
+
+A `Profile` changes what `smartbattery.registers` says for one kind of pack. Units and signs as
+there. Sources: ArduPilot AP_BattMonitor_SMBus_* and PX4 batmon as flight code reads these packs;
+TI SLUUA43A and SLUUBT5C for the BQ40 parts.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from smartbattery import bq40
+from smartbattery import registers as sbs
+from smartbattery.fields import Block, Field
+from smartbattery.registers import Pace, Register
+
+
+class Via(Enum):
+    """How a block comes over the wire."""
+
+    BLOCK = "SMBus block: count, bytes"
+    BARE = "bytes without a count"
+    MANUFACTURER = "selected by a manufacturer-access read, echoed"
+
+
+class Pec(Enum):
+    """What is believed of a pack's packet error code."""
+
+    FOUND = "found out by reading"
+    ALWAYS = "it sends one, whatever it says"
+    NEVER = "it sends none, whatever it says"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAsk:
+    """A block that is asked like a register; its fields are the snapshot's."""
+
+    name: str
+    command: int  # or the selector
+    via: Via
+    length: int  # bytes that are expected
+    block: Block
+    max_age_s: float
+    pace: Pace
+
+
+Ask = Register | BlockAsk
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One kind of pack."""
+
+    name: str  # as a configuration may name it
+    cells: tuple[Ask, ...]  # words in the order of the cells, or blocks that hold them
+    most_cells: int
+    source: str
+    count: Register | None = None  # a word that tells how many cells there are
+    pec: Pec = Pec.FOUND
+    replaced: tuple[Ask, ...] = ()  # instead of the plain row of the same field
+    extra: tuple[Ask, ...] = ()  # beyond plain SBS, in turn
+    names: tuple[str, ...] = ()  # of maker or device that give it away, in lower case
+    mac: bool = False  # answers manufacturer-access reads
+
+    def fast(self, cells: int) -> tuple[Ask, ...]:
+        """Return what every poll asks of a pack with so many cells."""
+        words = isinstance(self.cells[0], Register)
+        every = tuple(self.row(row) for row in sbs.FAST)
+        return every + (self.cells[:cells] if words else self.cells)
+
+    def slow(self) -> tuple[Ask, ...]:
+        """Return what is asked in turn."""
+        return (*(self.row(row) for row in (*sbs.SLOW, *sbs.WHO)), *self.extra)
+
+    def row(self, plain: Register) -> Ask:
+        """Return what to ask for the field of a plain row."""
+        for ask in self.replaced:
+            fields = (ask.field,) if isinstance(ask, Register) else _names(ask)
+            if plain.field in fields:
+                return ask
+        return plain
+
+
+def _names(ask: BlockAsk) -> tuple[str, ...]:
+    return tuple(row.name for row in ask.block.fields)
+
+
+def _cells_block(command: int, count: int, via: Via, source: str) -> BlockAsk:
+    fields = tuple(Field(f"cell{k + 1}_v", 2 * k, 2, False, 0.001, 0.0, "V") for k in range(count))  # noqa: FBT003 - a row
+    block = Block(command, f"Cells{count}", fields, source)
+    return BlockAsk(block.name, command, via, 2 * count, block, 2.0, Pace.FAST)
+
+
+def _current_block(command: int, via: Via, source: str) -> BlockAsk:
+    field = Field("current_a", 0, 4, True, -0.001, 0.0, "A")  # noqa: FBT003 - a row
+    block = Block(command, "CurrentLong", (field,), source)
+    return BlockAsk(block.name, command, via, 4, block, 2.0, Pace.FAST)
+
+
+def _status_word(selector: int, name: str, field: str) -> BlockAsk:
+    block = Block(selector, name, (Field(field, 0, 4, False, 1.0, 0.0, ""),), bq40.R1)  # noqa: FBT003 - a row
+    return BlockAsk(name, selector, Via.MANUFACTURER, 4, block, 15.0, Pace.SLOW)
+
+
+def _manufacturer_block(block: Block, length: int, pace: Pace) -> BlockAsk:
+    fields = tuple(row for row in block.fields if row.name in _WANTED)
+    max_age_s = 2.0 if pace is Pace.FAST else 15.0
+    wanted = replace(block, fields=fields)
+    return BlockAsk(block.name, block.selector, Via.MANUFACTURER, length, wanted, max_age_s, pace)
+
+
+def _count_word(command: int, most: int) -> Register:
+    return Register(
+        "CellCount", "cells", command, signed=False, scale=1.0, offset=0.0, low=1.0,
+        high=float(most), max_age_s=0.0, pace=Pace.STATIC,
+    )  # fmt: skip
+
+
+_WANTED = (*(row.field for row in sbs.CELLS), "fet_degc")  # of a gauge's data, by a Snapshot
+SOLO_SOURCE = "ArduPilot AP_BattMonitor_SMBus_Solo"
+SUI_SOURCE = "ArduPilot AP_BattMonitor_SMBus_SUI"
+NEO_SOURCE = "ArduPilot AP_BattMonitor_SMBus_NeoDesign"
+_UPWARDS = tuple(replace(row, command=0x30 + k) for k, row in enumerate(sbs.CELLS[:10]))
+_EXTERNAL = replace(
+    sbs.TEMPERATURE, name="ExternalTemperature", field="external_degc", command=0x48
+)
+_DOUBLED = (replace(sbs.REMAINING, scale=2.0), replace(sbs.FULL, scale=2.0))
+
+# fmt: off
+GENERIC   = Profile("generic",   sbs.CELLS, 16, "ArduPilot AP_BattMonitor_SMBus_Generic: cells from 0x3F downwards")
+# ArduPilot doubles both, the full one in 16 bits, where it overflows above 32,767.
+MAXELL    = replace(GENERIC, name="maxell", replaced=_DOUBLED, names=("hitachi maxell",), source="ArduPilot AP_BattMonitor_SMBus_Maxell")
+ROTOYE    = Profile("rotoye",    sbs.CELLS, 16, "PX4 batmon; ArduPilot AP_BattMonitor_SMBus_Rotoye", _count_word(0x40, 16), extra=(_EXTERNAL,))
+NEODESIGN = Profile("neodesign", _UPWARDS, 10, NEO_SOURCE, _count_word(0x5C, 10), Pec.ALWAYS)
+SOLO      = Profile("solo", (_cells_block(0x28, 4, Via.BLOCK, SOLO_SOURCE),), 4, SOLO_SOURCE, None, Pec.ALWAYS, (_current_block(0x2A, Via.BLOCK, SOLO_SOURCE),))
+SOLO6     = replace(SOLO, name="solo6", cells=(_cells_block(0x29, 6, Via.BLOCK, SOLO_SOURCE),), most_cells=6)
+# The block holds four cells of which the first are there. Those beyond it are not measured one by
+# one: ArduPilot shares out what is left of the pack, here they stay unknown.
+SUI       = Profile("sui", (_cells_block(0x28, 4, Via.BARE, SUI_SOURCE),), 6, SUI_SOURCE, None, Pec.NEVER, (_current_block(0x2A, Via.BARE, SUI_SOURCE),))
+_BQ40 = (
+    _status_word(0x50, "SafetyAlert", "alert_raw"),
+    _status_word(0x51, "SafetyStatus", "safety_raw"),
+    _status_word(0x53, "PFStatus", "failure_raw"),
+    _status_word(0x54, "OperationStatus", "operation_raw"),
+    _manufacturer_block(bq40.DA_STATUS_2, 16, Pace.SLOW),
+)
+BQ40Z50   = Profile("bq40z50",   sbs.CELLS[:4], 4, "TI SLUUA43A", extra=_BQ40, names=("bq40z50",), mac=True)
+# Its words 0x3F to 0x3C are cells 4 to 7: all seven are in two blocks.
+BQ40Z80   = Profile("bq40z80", (_manufacturer_block(bq40.DA_STATUS_1, 32, Pace.FAST), _manufacturer_block(bq40.DA_STATUS_3, 18, Pace.FAST)), 7, "TI SLUUBT5C", extra=_BQ40, names=("bq40z80",), mac=True)
+# fmt: on
+
+PROFILES = (GENERIC, BQ40Z50, BQ40Z80, ROTOYE, MAXELL, NEODESIGN, SOLO, SOLO6, SUI)
+
+
+def profile_named(name: str) -> Profile | None:
+    """Return the profile that a configuration names, None when there is none."""
+    return next((row for row in PROFILES if row.name == name), None)
+
+
+def profile_of(*texts: str | None) -> Profile:
+    """Return the profile that the texts of a pack give away, else the generic one."""
+    said = tuple(text.lower() for text in texts if text)
+    for row in PROFILES:
+        if any(text.startswith(name) for name in row.names for text in said):
+            return row
+    return GENERIC
