@@ -58,7 +58,7 @@ class ArduPilot:
     SPAN_S = 60.0
 
     def __init__(self, judged: Judged, *, gauge: bool = False) -> None:
-        self._rated_mah = judged.flight.facts.capacity_mah or 0.0
+        self._rated_mah = judged.flight.pack_data.capacity_mah or 0.0
         self._gauge = gauge
         self._new = _New()
         self._used_as = 0.0
@@ -95,9 +95,9 @@ class Px4:
     MEAN_S, FIRST_A, FILTER_S, SETTLE_S, FUSION = 50.0, 15.0, 1.0, 2.0, 0.03
 
     def __init__(self, judged: Judged) -> None:
-        facts = judged.flight.facts
-        self._cells, self._rated_mah = facts.cells or 1, facts.capacity_mah or math.inf
-        flat = facts.chemistry.name == "lifepo4"
+        pack_data = judged.flight.pack_data
+        self._cells, self._rated_mah = pack_data.cells or 1, pack_data.capacity_mah or math.inf
+        flat = pack_data.chemistry.name == "lifepo4"
         self._empty_v, self._charged_v = (2.9, 3.35) if flat else (3.6, 4.05)
         self._takeoff_s = judged.takeoff_s
         self._new = _New()
@@ -169,9 +169,9 @@ class Foreign:
     """A predictor of the form reset / update / predict (progpy's wrapper, an earlier prototype)."""
 
     def __init__(self, judged: Judged, predictor: Any) -> None:  # noqa: ANN401 - not ours
-        facts = judged.flight.facts
-        lifepo4 = facts.chemistry.name == "lifepo4"
-        self._cells, self._predictor = facts.cells or 1, predictor
+        pack_data = judged.flight.pack_data
+        lifepo4 = pack_data.chemistry.name == "lifepo4"
+        self._cells, self._predictor = pack_data.cells or 1, predictor
         self._takeoff_s, self._due_s = judged.takeoff_s, -math.inf
         self._last_s: float | None = None
         self._answer: Answer = NOTHING
@@ -181,10 +181,12 @@ class Foreign:
                 "name": judged.flight.name,
                 "pack_id": judged.pack,
                 "n_cells": self._cells,
-                "chemistry": "life" if lifepo4 else facts.chemistry.name.replace("lihv", "lipo"),
-                "rated_mah": facts.capacity_mah,
-                "cutoff_v_cell": facts.cutoff_v,
-                "full_v_cell": 3.6 if lifepo4 else facts.chemistry.full_cell_v,
+                "chemistry": "life"
+                if lifepo4
+                else pack_data.chemistry.name.replace("lihv", "lipo"),
+                "rated_mah": pack_data.capacity_mah,
+                "cutoff_v_cell": pack_data.cutoff_v,
+                "full_v_cell": 3.6 if lifepo4 else pack_data.chemistry.full_cell_v,
                 "t_takeoff_s": judged.takeoff_s,
             }
         )

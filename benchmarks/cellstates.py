@@ -26,8 +26,8 @@ from benchmarks import make_virtual, making
 from benchmarks.judging import read_judged
 from benchmarks.making import Array
 from dronebms.core.chemistry import chemistry_of
-from dronebms.core.pack_data import BatteryFacts
-from dronebms.estimation.cell_states import CellState
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import CellState
 from dronebms.estimation.estimator import Estimator
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from sim.plant.pack import Pack
@@ -66,7 +66,7 @@ def virtual(seed: int) -> Iterator[Judged]:
         update={"start_charge_frac": start, "ambient_degc": ambient, "start_degc": max(ambient, 5)}
     )
     hover_c, cutoff_v, _ = make_virtual.ROWS[spec.chemistry]
-    facts = BatteryFacts(
+    pack_data = PackData(
         chemistry_of(spec.chemistry), spec.cells, spec.rated_mah, float(rng.uniform(*cutoff_v))
     )
     pack = make_virtual.built(spec, make_virtual.curve(spec.chemistry, rng), rng)
@@ -77,7 +77,7 @@ def virtual(seed: int) -> Iterator[Judged]:
     told_frac = pack.cells.charge_frac.min() + rng.normal(0, GAUGE_SD)
     lie = float(np.random.default_rng([seed, 78]).choice(LIES))
     told_pct = round(100 * min(max(told_frac + lie, 0.0), 1.0))
-    gauge, before_v, estimator = rng.uniform() > 0.5, pack.cells_v, Estimator(facts)  # noqa: PLR2004 - half
+    gauge, before_v, estimator = rng.uniform() > 0.5, pack.cells_v, Estimator(pack_data)  # noqa: PLR2004 - half
     rows: list[Judged] = []
     for second, power_w in enumerate(watts):
         pack.apply(power_w)
@@ -98,7 +98,7 @@ def virtual(seed: int) -> Iterator[Judged]:
         if second % EACH_S == EACH_S - 1:
             kind = "lifepo4" if spec.chemistry == "lifepo4" else "lipo, li-ion"
             rows += apart(kind, cells, pack)
-        if pack.cells_v.min() < facts.cutoff_v or pack.overloaded:
+        if pack.cells_v.min() < pack_data.cutoff_v or pack.overloaded:
             break
         pack.advance()
     yield from rows if second > LEAST_S else ()
@@ -151,7 +151,7 @@ def recorded(path: Path) -> Iterator[Judged]:
         return
     with gzip.open(path, "rt", encoding="utf-8") as file:
         charge = {float(row["t_s"]): float(row["truth_soc_frac"]) for row in csv.DictReader(file)}
-    estimator, due_s = Estimator(judged.flight.facts), EACH_S
+    estimator, due_s = Estimator(judged.flight.pack_data), EACH_S
     for look in judged.looks:
         cells = estimator.update(look).state.cells
         if look.t_s < due_s:

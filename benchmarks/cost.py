@@ -14,9 +14,10 @@ from pathlib import Path
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import VirtualClock
+from dronebms.core.report import Report
 from dronebms.estimation.estimator import Estimator
-from dronebms.monitoring.pipeline import Monitor, Report
-from dronebms.protection.alarms import Judge
+from dronebms.monitoring.pipeline import Pipeline
+from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import default_limits
 from mavlink_bridge.protocol import messages
 from sim.emulator.world import open_virtual
@@ -55,11 +56,11 @@ def flight() -> tuple[list[Snapshot], list[Report]]:
     """Fly once and keep what was seen on the way."""
     clock = VirtualClock()
     bus, world = open_virtual(FLIGHT, clock, 1)
-    monitor = Monitor(Gauge(bus, cells=6), world.facts())
+    pipeline = Pipeline(Gauge(bus, cells=6), world.pack_data())
     reports = []
     for step in range(int(world.duration_s / STEP_S)):
         clock.sleep_until(step * STEP_S)
-        reports.append(monitor.step(step * STEP_S, world.vehicle(step * STEP_S)))
+        reports.append(pipeline.step(step * STEP_S, world.vehicle(step * STEP_S)))
     return [report.snapshot for report in reports], reports
 
 
@@ -85,17 +86,17 @@ def world_alone() -> None:
 def main() -> None:
     """Measure and print."""
     snapshots, reports = flight()
-    steps, facts = len(snapshots), reports[0].facts
+    steps, pack_data = len(snapshots), reports[0].pack_data
     transfers = polls()
     print(machine())
 
     def estimate() -> None:
-        estimator = Estimator(facts)
+        estimator = Estimator(pack_data)
         for snapshot in snapshots:
             estimator.update(snapshot)
 
     def judge() -> None:
-        watcher = Judge(default_limits(facts), facts)
+        watcher = Alarms(default_limits(pack_data), pack_data)
         for report in reports:
             watcher.update(report.snapshot, report.estimate, report.vehicle)
 

@@ -55,7 +55,7 @@ class Ours:
         self, judged: Judged, memory: dict[str, Learned] | None, constants: Constants = FITTED
     ) -> None:
         self._pack, self._memory = judged.pack, memory
-        self.estimator = Estimator(judged.flight.facts, self._recall, constants)
+        self.estimator = Estimator(judged.flight.pack_data, self._recall, constants)
 
     def update(self, look: Snapshot) -> Answer:
         """Answer as the estimate has it."""
@@ -76,9 +76,9 @@ class KnownLoad(Load):
     """Knows the mean power until the end: what no predictor can."""
 
     def __init__(self, judged: Judged) -> None:
-        facts = judged.flight.facts
+        pack_data = judged.flight.pack_data
         super().__init__(
-            LOAD_C * (facts.capacity_mah or 0.0) / 1e3 * NOMINAL_V * (facts.cells or 1)
+            LOAD_C * (pack_data.capacity_mah or 0.0) / 1e3 * NOMINAL_V * (pack_data.cells or 1)
         )
         self._times_s = np.array(sorted(t_s for t_s in judged.power_w if t_s <= judged.end_s))
         powers_w = np.array([judged.power_w[t_s] for t_s in self._times_s])
@@ -102,7 +102,7 @@ class Oracle(Ours):
         if power:
             self._load = KnownLoad(judged)
             self.estimator = Estimator(
-                judged.flight.facts, self._recall, make_load=lambda *_: self._load
+                judged.flight.pack_data, self._recall, make_load=lambda *_: self._load
             )
         self._power = power
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.monitoring.pipeline import Monitor
+from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import STEP_S, Stream, World, generator
 from sim.plant.mission import Flight, Flying
@@ -105,16 +105,16 @@ def fly(seed: int, *, governed: bool) -> Flown:
     world = World(PLAN, seed, (), flight)
     clock, found = VirtualClock(), Flown()
     bus = VirtualBus(clock, [world], {ADDRESS: world.device}, (), generator(seed, Stream.WIRE))
-    facts = PLAN.pack, world.facts()
-    told = facts[1].__class__(
-        **{name: getattr(facts[1], name) for name in facts[1].__slots__}
+    pack_data = PLAN.pack, world.pack_data()
+    told = pack_data[1].__class__(
+        **{name: getattr(pack_data[1], name) for name in pack_data[1].__slots__}
         | {"limp_home_a": LIMP_HOME_A}
     )
-    monitor = Monitor(Gauge(bus, cells=6), told)
+    pipeline = Pipeline(Gauge(bus, cells=6), told)
     for tick in range(int(world.duration_s / STEP_S)):
         t_s = tick * STEP_S
         clock.sleep_until(t_s)
-        report = monitor.step(t_s, world.vehicle(t_s))
+        report = pipeline.step(t_s, world.vehicle(t_s))
         truth = world.truth()
         asked_a = report.status.asked_max_a
         flight.ask(asked_a if governed else None, truth.voltage_v)

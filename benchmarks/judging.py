@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from dronebms.flightlogs.csv_table import stem_of
 from dronebms.flightlogs.source import Flight, FlightSource, read_flight
-from dronebms.monitoring.consistency import Physics
-from dronebms.monitoring.plausibility import Plausible
+from dronebms.monitoring.consistency import ConsistencyCheck
+from dronebms.monitoring.plausibility import PlausibilityCheck
 from smartbattery.snapshot import Snapshot
 
 Array = npt.NDArray[np.float64]
@@ -62,7 +62,7 @@ class Judged:
     @property
     def pack(self) -> str:
         """Whose flight it is; a flight without a pack's name is a pack of its own."""
-        return self.flight.facts.pack_id or self.flight.name
+        return self.flight.pack_data.pack_id or self.flight.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ def read_judged(path: Path) -> Judged | None:
     if end_s - takeoff_s < SHORTEST_S:
         return None
     flight = read_flight(path)
-    source, plausible, physics = FlightSource(flight), Plausible(), Physics()
+    source, plausible, physics = FlightSource(flight), PlausibilityCheck(), ConsistencyCheck()
     looks = tuple(
-        physics.checked(plausible.believed(source.poll(t_s), flight.facts), flight.facts)
+        physics.checked(plausible.believed(source.poll(t_s), flight.pack_data), flight.pack_data)
         for t_s in source.ticks()
         if t_s <= end_s
     )

@@ -146,7 +146,7 @@ KINDS = tuple(kind for kind in _SPOIL for _ in range(1 if kind.startswith("stret
 
 
 @dataclass
-class Verdict:
+class PreflightVerdict:
     """What reached the snapshots."""
 
     wrong: list[str] = field(default_factory=list)
@@ -170,16 +170,18 @@ class Verdict:
                 self.near += 1
 
 
-def campaign(transfers: int, seed: int, flight: str = FLIGHT) -> tuple[Verdict, Counter[str]]:
+def campaign(
+    transfers: int, seed: int, flight: str = FLIGHT
+) -> tuple[PreflightVerdict, Counter[str]]:
     """Corrupt so many transfers and return the verdict, and how many there were of each kind."""
-    verdict, done, flown = Verdict(), Counter[str](), 0
+    verdict, done, flown = PreflightVerdict(), Counter[str](), 0
     while done.total() < transfers:
         flown += 1
         done += _fly(verdict, transfers - done.total(), seed * 1000 + flown, flight)
     return verdict, done
 
 
-def _fly(verdict: Verdict, transfers: int, seed: int, flight: str) -> Counter[str]:
+def _fly(verdict: PreflightVerdict, transfers: int, seed: int, flight: str) -> Counter[str]:
     clock, truth = VirtualClock(), Truth()
     bus, world = open_virtual(flight, clock, seed)
     wire = BadWire(bus, clock, np.random.default_rng(seed), truth)

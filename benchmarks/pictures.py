@@ -19,11 +19,10 @@ from pathlib import Path
 from rich.console import Console
 
 from dronebms.cli.main import main
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Event
+from dronebms.core.format import clock_text
+from dronebms.core.report import Event, Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.terminal.layout import Canvas, View, render
-from dronebms.terminal.phrases import clock_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 FLIGHT, SEED, MOMENT_S = "survey", 1, 600.0  # on the terminal

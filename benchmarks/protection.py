@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dronebms.core.clock import VirtualClock
+from dronebms.core.report import Report, Severity
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.monitoring.pipeline import Monitor, Report
-from dronebms.protection.limits import Severity, default_limits
+from dronebms.monitoring.pipeline import Pipeline
+from dronebms.protection.limits import default_limits
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import STEP_S, Stream, World, generator
 from sim.plant.faults import Fault, parse_fault
@@ -190,11 +191,11 @@ def fly(plan: Scenario, seed: int, fault: str | None) -> Iterator[Flown]:
     world = World(plan, seed, faults, flight)
     clock = VirtualClock()
     bus = VirtualBus(clock, [world], {ADDRESS: world.device}, faults, generator(seed, Stream.WIRE))
-    monitor = Monitor(Gauge(bus, cells=CELLS), world.facts())
+    pipeline = Pipeline(Gauge(bus, cells=CELLS), world.pack_data())
     for tick in range(int(world.duration_s * TICKS_PER_S)):
         t_s = tick / TICKS_PER_S
         clock.sleep_until(t_s)
-        yield Flown(monitor.step(t_s, world.vehicle(t_s)), world)
+        yield Flown(pipeline.step(t_s, world.vehicle(t_s)), world)
 
 
 def truly(flown: Flown, what: str) -> float | None:
@@ -216,7 +217,7 @@ def truly(flown: Flown, what: str) -> float | None:
 
 def is_early(flown: Flown, limit_id: str) -> bool:
     """Return whether an alarm came before the truth was near its limit, or the pack's end."""
-    row = next(row for row in default_limits(flown.report.facts) if row.limit_id == limit_id)
+    row = next(row for row in default_limits(flown.report.pack_data) if row.limit_id == limit_id)
     left_s = flown.world.remaining_s()
     if left_s is not None and left_s <= NEAR_S:
         return False
@@ -231,7 +232,7 @@ def is_early(flown: Flown, limit_id: str) -> bool:
     near = {"v": NEAR_V, "degc": NEAR_K}.get(row.what.rsplit("_", 1)[1], 0.0)
     if row.what == "soc_pct":
         amp_s = max(flown.world.truth().current_a, 0.0) * NEAR_S
-        near = 100.0 * amp_s / 3.6 / (flown.report.facts.capacity_mah or 1.0)
+        near = 100.0 * amp_s / 3.6 / (flown.report.pack_data.capacity_mah or 1.0)
     return value < row.trip - near if row.rising else value > row.trip + near
 
 

@@ -46,7 +46,7 @@ def record(packs: int) -> tuple[list[bytes], list[float]]:
     """Fly; return the blocks, and how long the recorder kept the loop at each step."""
     clock, store = VirtualClock(), Kept()
     worlds = [open_virtual("survey", clock, seed) for seed in range(1, packs + 1)]
-    start = Start(tuple(Recorded(world.facts(), ADDRESS) for _, world in worlds))
+    start = Start(tuple(Recorded(world.pack_data(), ADDRESS) for _, world in worlds))
     recorder, spent_s, taken_s = Recorder(store, start), [0.0], list[float]()
 
     def polled(*of: object) -> None:

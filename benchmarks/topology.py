@@ -10,11 +10,10 @@ import argparse
 from dataclasses import dataclass, replace
 
 from dronebms.core.clock import VirtualClock
+from dronebms.core.report import Severity, SupplyStatus
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.multi_pack import Supply
-from dronebms.monitoring.pipeline import Monitor
-from dronebms.protection.alarms import Whole
-from dronebms.protection.limits import Severity
+from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import STEP_S, Stream, World, generator
 from sim.plant.faults import Fault, parse_fault
@@ -61,10 +60,12 @@ def half(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={"pack": pack})
 
 
-def fly(scenario: Scenario, gauges: int, failure: str) -> tuple[Whole, Whole | None, float | None]:
+def fly(
+    scenario: Scenario, gauges: int, failure: str
+) -> tuple[SupplyStatus, SupplyStatus | None, float | None]:
     """Return what is known before, after, and how long after the failure it was noticed."""
     built = scenario if gauges == 1 else half(scenario)
-    monitors, worlds, clock = [], [], VirtualClock()
+    pipelines, worlds, clock = [], [], VirtualClock()
     for index in range(gauges):
         silent = failure == "bus" or (
             index == 0 and (failure == "node" or (failure == "pack" and gauges > 1))
@@ -76,9 +77,11 @@ def fly(scenario: Scenario, gauges: int, failure: str) -> tuple[Whole, Whole | N
         # A plug that stays off: the fault's own length is for another purpose.
         faults = tuple(replace(fault, duration_s=None) for fault in faults)
         bus = VirtualBus(clock, [world], {ADDRESS: world.device}, faults, generator(1, Stream.WIRE))
-        monitors.append(Monitor(Gauge(bus, cells=built.pack.cells), world.facts(), index=index))
+        pipelines.append(
+            Pipeline(Gauge(bus, cells=built.pack.cells), world.pack_data(), index=index)
+        )
         worlds.append(world)
-    supply = Supply(monitors)
+    supply = Supply(pipelines)
     before = after = None
     noticed_s: float | None = None
     for tick in range(int(END_S / STEP_S)):
@@ -88,7 +91,7 @@ def fly(scenario: Scenario, gauges: int, failure: str) -> tuple[Whole, Whole | N
             worlds[0]._pack.lose_string(None, 2)  # noqa: SLF001 - one of two strings opens behind the one gauge
         state = worlds[0].vehicle(t_s)
         reports = supply.step(t_s, state)
-        whole = reports[0].whole or supply.together(reports)
+        whole = reports[0].supply or supply.together(reports)
         if t_s < FAIL_S:
             before = whole
         elif failure == "aggregator":
@@ -101,7 +104,7 @@ def fly(scenario: Scenario, gauges: int, failure: str) -> tuple[Whole, Whole | N
     return before, after, noticed_s
 
 
-def said(whole: Whole | None) -> str:
+def said(whole: SupplyStatus | None) -> str:
     """Return what is known of the supply in a few words."""
     if whole is None:
         return "nothing is told any more"

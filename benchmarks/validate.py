@@ -239,8 +239,8 @@ class Discharge:
 def discharges(folder: Path) -> Iterator[Discharge]:
     """Yield the discharges of single cells in a folder of flights, a cell's in order."""
     for path in sorted(folder.glob("*.json")):
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts["cells"] != 1 or facts["chemistry"] != "li-ion":
+        pack_data = json.loads(path.read_text(encoding="utf-8"))
+        if pack_data["cells"] != 1 or pack_data["chemistry"] != "li-ion":
             continue
         with gzip.open(path.with_suffix(".csv.gz"), "rt", encoding="utf-8") as file:
             table = np.genfromtxt(file, delimiter=",", names=True)
@@ -249,8 +249,8 @@ def discharges(folder: Path) -> Iterator[Discharge]:
         nearest = np.searchsorted((rows[1:] + rows[:-1]) / 2.0, seconds)
         yield Discharge(
             path.stem,
-            facts["pack_id"],
-            facts["capacity_mah"] / 1000.0,
+            pack_data["pack_id"],
+            pack_data["capacity_mah"] / 1000.0,
             table["current_a"][nearest],
             rows,
             table["voltage_v"],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.protection.alarms import Event, Severity
+from dronebms.core.report import Event, Severity
 from mavlink_bridge.protocol import messages
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.protocol.codec import Codec
@@ -35,8 +35,8 @@ from mavlink_bridge.vehicle.vehicle_control import Acting
 
 if TYPE_CHECKING:
     from dronebms.core.clock import Clock
+    from dronebms.core.report import Report
     from dronebms.core.vehicle_state import VehicleState
-    from dronebms.monitoring.pipeline import Report
     from mavlink_bridge.protocol.link import Link
 
 _SAME_TEXT_S = 10.0
@@ -177,7 +177,7 @@ class Bridge:
         if self._autopilot.last_armed is not True:
             self._arming.judge(report, battery.withheld)
         if self.acting is not None:
-            self.acting.want(report.index, report.wanted)
+            self.acting.want(report.index, report.requests)
         heard = report.snapshot.voltage_v is not None
         if heard and first_id is not None and battery.streams.due(_INFO, now_s):
             info = messages.smart_battery_info(report, battery_id=first_id + report.index)

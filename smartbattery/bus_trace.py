@@ -6,7 +6,6 @@ again and decides the same.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from smartbattery import errors
@@ -43,13 +42,15 @@ class Transfer:
         Raises:
             IntegrityError: it is not that.
         """
-        with suppress(ValueError):
+        try:
             match row:
                 case [int(address), str(tx), int(rx_len), str(reply)]:
                     return cls(address, bytes.fromhex(tx), rx_len, bytes.fromhex(reply))
                 case [int(address), str(tx), int(rx_len), None, str(kind), str(text)]:
                     if kind in _ERRORS:
                         return cls(address, bytes.fromhex(tx), rx_len, None, kind, text)
+        except ValueError:
+            pass
         raise IntegrityError(f"not a transfer: {row!r:.80}")
 
 

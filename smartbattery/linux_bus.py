@@ -13,7 +13,6 @@ when it is needed, and again by path after it vanished. Nothing is sent twice he
 import errno
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import smbus2
@@ -89,8 +88,10 @@ class LinuxBus:
         """Let the adapter go; the next transfer opens it again."""
         bus, self._open = self._open, None
         if bus is not None:
-            with suppress(OSError):  # it has gone already
+            try:
                 bus.close()
+            except OSError:
+                pass  # it has gone already
 
     def _reopen(self) -> smbus2.SMBus:
         if self._refusal is not None:

@@ -6,7 +6,6 @@ Source: TI SCPS207 (TCA9548A), section 8.5.
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError
@@ -41,7 +40,9 @@ class MuxBus:
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Choose the channel, then pass the transfer on; see `smartbattery.bus.Bus`."""
         for other in self._others:
-            with suppress(NackError):  # it has gone, and nobody behind it is heard
+            try:
                 self._bus.transfer(other, _NO_CHANNEL, 0)
+            except NackError:
+                pass  # it has gone, and nobody behind it is heard
         self._bus.transfer(self._address, self._choice, 0)
         return self._bus.transfer(address, tx, rx_len)

@@ -9,15 +9,16 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from dronebms.core.chemistry import LIPO
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate, Report
 from dronebms.core.vehicle_state import UNHEARD
-from dronebms.estimation.estimator import Estimate
 from dronebms.flightlogs.source import FlightOptions, FlightSource, read_flight
-from dronebms.monitoring.pipeline import Monitor, Report, Rules
+from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
+from dronebms.protection.rules import Rules
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
-FACTS = BatteryFacts(LIPO, cells=6, capacity_mah=5000.0, cutoff_cell_v=3.3)
+FACTS = PackData(LIPO, cells=6, capacity_mah=5000.0, cutoff_cell_v=3.3)
 Change = Callable[[Snapshot], Snapshot]
 
 
@@ -57,16 +58,16 @@ class Scripted:
 
 def watched(
     snapshots: Iterable[Snapshot],
-    facts: BatteryFacts = FACTS,
+    pack_data: PackData = FACTS,
     limit_changes: Sequence[LimitChange] = (),
 ) -> list[Report]:
     """Return what a monitor makes of snapshots."""
     source = Scripted(Snapshot(0.0))
-    monitor = Monitor(source, facts, rules=Rules(tuple(limit_changes)))
+    pipeline = Pipeline(source, pack_data, rules=Rules(tuple(limit_changes)))
     reports = []
     for snapshot in snapshots:
         source.snapshot = snapshot
-        reports.append(monitor.step(snapshot.t_s, UNHEARD))
+        reports.append(pipeline.step(snapshot.t_s, UNHEARD))
     return reports
 
 
@@ -77,7 +78,7 @@ def flown(
     flight = read_flight(path, options=options or FlightOptions())
     source = FlightSource(flight)
     snapshots = (source.poll(t_s) for t_s in source.ticks())
-    return watched((change(look) if change else look for look in snapshots), flight.facts)
+    return watched((change(look) if change else look for look in snapshots), flight.pack_data)
 
 
 def changed_at(t_s: float, **values: object) -> Change:

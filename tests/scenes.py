@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dronebms.core.chemistry import LI_ION, LIPO
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate, Event, Report, Severity, Status
 from dronebms.core.vehicle_state import UNHEARD, VehicleState
-from dronebms.estimation.estimator import Estimate
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Event, Severity, Status
 from dronebms.terminal.layout import View
 from smartbattery.snapshot import Identity, Snapshot
 
@@ -63,7 +61,7 @@ def heard(cells_v: Sequence[float | None], **ages_s: float) -> Snapshot:
 FLYING = Report(
     NOW_S,
     0,
-    BatteryFacts(LIPO, cells=6, capacity_mah=16000.0, cutoff_cell_v=3.3),
+    PackData(LIPO, cells=6, capacity_mah=16000.0, cutoff_cell_v=3.3),
     heard(CELLS_V),
     FLYING_VEHICLE,
     FLYING_ESTIMATE,
@@ -73,7 +71,7 @@ SECOND = replace(FLYING, index=1)
 SILENT = Report(
     NOW_S,
     0,
-    BatteryFacts(LI_ION),
+    PackData(LI_ION),
     Snapshot(NOW_S, cells_v=(None,) * 4, trouble="nobody answers on the bus"),
     UNHEARD,
     Estimate(NOW_S),
@@ -100,7 +98,7 @@ IN_TROUBLE = replace(
 )
 MANY_CELLS = replace(
     FLYING,
-    facts=BatteryFacts(LIPO, cells=14, capacity_mah=22000.0),
+    pack_data=PackData(LIPO, cells=14, capacity_mah=22000.0),
     snapshot=heard([3.74 - 0.003 * (k % 5) for k in range(13)] + [3.69]),
 )
 EVENTS = (

@@ -107,7 +107,7 @@ def _cells(_: Panel, track: Track, axes: Axes) -> list[str]:
         if name != weakest:
             axes.plot(*_curve(track, cells[name]), color="C0", linestyle="-", linewidth=0.6)
     axes.plot(*_curve(track, cells[weakest]), color="C1", linestyle="--", label=weakest)
-    axes.axhline(track.last.facts.cutoff_v, color="black", linestyle=":", label="empty")
+    axes.axhline(track.last.pack_data.cutoff_v, color="black", linestyle=":", label="empty")
     return [f"{len(lowest_v)} cells", _in_words(f"the weakest, {weakest},", cells[weakest])]
 
 

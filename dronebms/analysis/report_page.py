@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dronebms.analysis.panels import ACTUAL, COLUMNS, EXTREMES, PANELS
-from dronebms.analysis.replay import Summary
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Severity
+from dronebms.analysis.summary import Summary
+from dronebms.core.format import clock_text, duration, number, printable
+from dronebms.core.report import Report, Severity
 from dronebms.terminal import phrases as say
 
 TEMPLATES = files("dronebms.analysis") / "templates"
@@ -105,19 +105,19 @@ def _battery(track: Track, plots: Plots) -> str:
         pack=_safe(say.pack_name(track.last)),
         verdict=_safe(verdict),
         level=(track.worst or Severity.OK).label,
-        facts=_rows(_facts(track)),
+        pack_data=_rows(_pack_data(track)),
         excursions=_rows(_excursions(track)),
         figures="".join(figures),
     )
 
 
-def _facts(track: Track) -> Iterator[tuple[str, ...]]:
+def _pack_data(track: Track) -> Iterator[tuple[str, ...]]:
     """Yield the rows of the summary: what, and how much."""
     last, identity, used = track.last, track.last.snapshot.identity, track.last.estimate
     yield "Serial number", "not told" if identity.serial is None else f"{identity.serial}"
     first_s, last_s = track.t_s[0], track.t_s[-1]
-    yield "Flight", f"{say.duration(last_s - first_s)}, from {say.clock_text(first_s)}"
-    yield "Used", f"{say.number(used.used_mah, 'mAh')}, {say.number(used.used_wh, 'Wh', 1)}"
+    yield "Flight", f"{duration(last_s - first_s)}, from {clock_text(first_s)}"
+    yield "Used", f"{number(used.used_mah, 'mAh')}, {number(used.used_wh, 'Wh', 1)}"
     panels = {panel.name: panel for panel in PANELS}
     rows = [(name, panels[name].curves[0][0], panels[name].unit, n) for name, n in EXTREMES]
     rows += [(name.capitalize(), name, "V", 2) for name in track.cells()]
@@ -125,10 +125,10 @@ def _facts(track: Track) -> Iterator[tuple[str, ...]]:
         values = track.column(column)
         known = values[~np.isnan(values)]
         ends = sorted({known.min(), known.max()}) if known.size else []
-        said = (say.number(end, unit, decimals) for end in ends)
+        said = (number(end, unit, decimals) for end in ends)
         yield label, " to ".join(said) or "not recorded"
     yield "Time left", track.summary.hindsight()
-    yield "Assumed", "; ".join(last.facts.assumed()) or "nothing: all was told"
+    yield "Assumed", "; ".join(last.pack_data.assumed()) or "nothing: all was told"
 
 
 def _excursions(track: Track) -> Iterator[tuple[str, ...]]:
@@ -136,8 +136,8 @@ def _excursions(track: Track) -> Iterator[tuple[str, ...]]:
     texts = {event.limit_id: event.text for event in reversed(track.summary.events)}
     for limit, spans in track.tripped.items():
         total_s = sum(end_s - start_s for start_s, end_s in spans)
-        first = f"{say.clock_text(spans[0][0])} {texts.get(limit, '')}"
-        yield say.words(limit), f"{len(spans)} x", say.duration(total_s), first
+        first = f"{clock_text(spans[0][0])} {texts.get(limit, '')}"
+        yield say.words(limit), f"{len(spans)} x", duration(total_s), first
     if not track.tripped:
         yield ("none",)
 
@@ -148,7 +148,7 @@ def _rows(rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _safe(text: str) -> str:
-    return html.escape(say.printable(text, ascii_only=False))
+    return html.escape(printable(text, ascii_only=False))
 
 
 def _filled(template: str, **texts: str) -> str:

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from dronebms.cli.exit_codes import say
-from dronebms.cli.optional import load
 from dronebms.core.clock import SystemClock
+from dronebms.core.format import DASH, number
+from dronebms.core.optional import needed_by
 from dronebms.simulation.campaign import Campaign, Results, fly, processes, read_campaign
 from dronebms.simulation.statistics import Line, table
-from dronebms.terminal.phrases import DASH, number
 
 _HOUR_S = 3600.0
 _UNITS = {"v": ("V", 2), "s": ("s", 0), "degc": ("degC", 1), "pct": ("%", 0)}
@@ -36,8 +36,9 @@ def campaign(options: argparse.Namespace) -> None:
         jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(missing))
         workers = processes(jobs)
         if options.scheduler is not None:
-            cluster = load("simulation.dask_cluster", "--scheduler needs", "cluster")
-            workers = cluster.workers(options.scheduler)
+            with needed_by("--scheduler needs", "cluster"):
+                from dronebms.simulation import dask_cluster  # noqa: PLC0415 - an extra
+            workers = dask_cluster.workers(options.scheduler)
         with workers as pool:
             _fly(pool, asked, missing, results)
     lines = table([results.rows[seed] for seed in seeds])

@@ -34,10 +34,10 @@ def check(options: argparse.Namespace) -> int:
             raise ConfigError("--set needs --vehicle: it says which one")
         changes, actions = config.limit_changes(), [row.action() for row in config.action]
         for number, battery in enumerate(config.battery, start=1):
-            facts = battery.facts()
-            limits = changed_limits(default_limits(facts), changes)
+            pack_data = battery.pack_data()
+            limits = changed_limits(default_limits(pack_data), changes)
             print(f"battery {number}: {battery.place}, told to {config.mavlink.url}")
-            for line in (*facts.assumed(), *unstated(facts), *explain(limits, actions)):
+            for line in (*pack_data.assumed(), *unstated(pack_data), *explain(limits, actions)):
                 print(f"  {line}")
         on = [name for name in _BESIDE if getattr(config, name) is not None]
         for name in on:
@@ -45,7 +45,13 @@ def check(options: argparse.Namespace) -> int:
         if off := ", ".join(name for name in _BESIDE if name not in on):
             print(f"off: {off}")
         return DONE
-    lines, fits = check_vehicle(config, options.vehicle, SystemClock(), set_wrong=options.set)
+    lines, fits = check_vehicle(
+        config.mavlink,
+        config.battery[0].capacity_mah,
+        options.vehicle,
+        SystemClock(),
+        set_wrong=options.set,
+    )
     print("\n".join(lines))
     return DONE if fits else FAILED
 

@@ -5,31 +5,19 @@ option, a configuration or a file that cannot be used; 130 Ctrl-C. A closed pipe
 silently.
 """
 
-import argparse
 import errno
-import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from dronebms.cli.commands import COMMANDS
 from dronebms.cli.exit_codes import DONE, FAILED, INTERRUPTED, UNUSABLE, say
 from dronebms.core.errors import DroneBmsError, RecordingError
 from smartbattery.errors import BatteryError
-
-if TYPE_CHECKING:
-    from dronebms.cli.options import Command
-
-
-def _run(place: str, options: argparse.Namespace) -> int | None:
-    # Loaded now that it is chosen: the service starts sooner, and carries nothing it never uses.
-    module, _, name = place.partition(".")
-    command: Command = getattr(importlib.import_module(f"dronebms.{module}"), name)
-    return command(options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        from dronebms.cli.options import PAGES, parser  # noqa: PLC0415 - Ctrl-C while it loads ends well
+        from dronebms.cli.options import parser  # noqa: PLC0415 - Ctrl-C while it loads ends well
 
-        commands = {page.name: partial(_run, page.place) for page in PAGES}
-        options = parser(commands).parse_args(argv)
+        options = parser(COMMANDS).parse_args(argv)
         code: int | None = options.run(options)
         sys.stdout.flush()
     except (DroneBmsError, BatteryError) as error:

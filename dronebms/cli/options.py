@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
+from dronebms.cli.commands import Command
 from dronebms.core.chemistry import CHEMISTRIES
+from dronebms.core.toml_schema import AUTO
 from dronebms.monitoring.loop import PERIOD_S
-from dronebms.service.config import AUTO, STATUS_SOCKET
+from dronebms.service.config import STATUS_SOCKET
 from smartbattery.multiplexer import ADDRESSES as MUXES
 from smartbattery.multiplexer import CHANNELS
 from smartbattery.profiles import PROFILES
@@ -22,8 +24,6 @@ _UNUSABLE = 2
 _STATE_DIR = "/var/lib/dronebms"
 _MOST_RUNS, _MOST_JOBS, _MOST_BATTERIES = 1_000_000, 1024, 16
 DEMO_URL = "udpout:127.0.0.1:14550"
-
-Command: TypeAlias = Callable[[argparse.Namespace], int | None]  # exit code, None is 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,7 +101,6 @@ class Page:
     """A command as its --help shows it; {flights} and {faults} in the example are filled in."""
 
     name: str
-    place: str  # module and function that run it
     summary: str
     description: str
     example: str
@@ -140,41 +139,41 @@ class Option:
 
 # fmt: off
 PAGES = (
-    Page("sim", "cli.sim.sim", "fly a simulated flight behind the real gauge driver",
+    Page("sim", "fly a simulated flight behind the real gauge driver",
          "Fly a simulated flight: a virtual pack at the SMBus byte level, the real driver, estimator and protection, MAVLink out, a display in the terminal.",
          "dronebms sim --flight cold_climb --speed 10. Flights: {flights}. Faults: {faults}."),
-    Page("run", "cli.run.run", "the service",
+    Page("run", "the service",
          f"Read the batteries of a configuration every {PERIOD_S:g} s, guard them and tell the flight controller, until stopped.",
          "dronebms run -c /etc/dronebms.toml"),
-    Page("status", "cli.status.status", "a live display of a running service",
+    Page("status", "a live display of a running service",
          "Show what a running service tells, until Ctrl-C; any number may look, and nothing is changed by it. Its configuration needs a section [status]. Exit code 1: no service is found.",
          "dronebms status --json"),
-    Page("probe", "cli.probe.probe", "a look at a pack: every register decoded, and warnings",
+    Page("probe", "a look at a pack: every register decoded, and warnings",
          "Read every register and status word of a pack, and say what is wrong with it. Never writes a setting. Exit code 1: no pack, or one that has tripped or failed.",
          "dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35"),
-    Page("replay", "cli.replay.replay", "a recorded flight through the same estimator",
+    Page("replay", "a recorded flight through the same estimator",
          "Replay a flight (.csv, .csv.gz with its .json), a recording, or the log of a flight controller (ArduPilot .bin, PX4 .ulg, .tlog).",
          "dronebms replay flight.csv.gz --out predictions.jsonl"),
-    Page("report", "cli.report.report", "a flight as one page for a technician, with plots",
+    Page("report", "a flight as one page for a technician, with plots",
          "Replay a flight, recording or log as replay does and write one HTML page that needs nothing else: plots, extremes, what tripped, and lines to sign. Needs the extra report.",
          "dronebms report flight.csv.gz -o report.html"),
-    Page("plot", "cli.report.plot", "a flight as one picture",
+    Page("plot", "a flight as one picture",
          "Replay a flight, recording or log as replay does and draw it, as PNG or SVG. Needs the extra report.",
          "dronebms plot flight.csv.gz -o flight.png"),
-    Page("sitl", "cli.sim.sitl", "a virtual pack behind a simulated vehicle",
+    Page("sitl", "a virtual pack behind a simulated vehicle",
          "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a flight's file, an ArduPilot gets the pack's voltage, and the service reports to the same vehicle. "
          "Reads the vehicle's parameters and sets one, SIM_BATT_VOLTAGE, which it puts back at its end. Exit code 2: no vehicle within 30 s, or one that is set wrongly.",
          "dronebms sitl --vehicle udpin:127.0.0.1:14560 --flight hover"),
-    Page("check", "cli.check.check", "what a configuration does, or how a vehicle fits it",
+    Page("check", "what a configuration does, or how a vehicle fits it",
          "Validate a configuration and say what would run and act: each limit and what follows from it. With --vehicle: compare the vehicle's parameters; exit code 1 when one is wrong.",
          "dronebms check -c /etc/dronebms.toml --vehicle serial:/dev/ttyAMA0:921600"),
-    Page("ardupilot-script", "cli.check.ardupilot_script", "write the Lua driver that makes ArduPilot use this battery",
+    Page("ardupilot-script", "write the Lua driver that makes ArduPilot use this battery",
          "Write dronebms.lua, for the vehicle's APM/scripts folder (ArduPilot 4.5 and newer). A driver that was changed by hand is not replaced without --force.",
          "dronebms ardupilot-script -o ."),
-    Page("packs", "cli.packs.packs", "the passports of packs: how they age, which cell is weak",
+    Page("packs", "the passports of packs: how they age, which cell is weak",
          "Show what the flights of each pack say together; of one pack every flight. Passports are kept by a service whose configuration has [state] dir.",
          "dronebms packs 1001 --state-dir /var/lib/dronebms"),
-    Page("campaign", "cli.campaign.campaign", "many seeds of a simulated flight on all cores, and a table of what came of them",
+    Page("campaign", "many seeds of a simulated flight on all cores, and a table of what came of them",
          "Fly many seeds of a simulated flight on all cores. What is flown is kept line by line; the same command goes on with what is missing, also with more runs.",
          "dronebms campaign survey --runs 200 --fault weak_cell. Flights: {flights}. Faults: {faults}."),
 )

@@ -19,16 +19,17 @@ from rich.table import Table
 
 from dronebms.analysis.replay import reports
 from dronebms.cli.exit_codes import say
-from dronebms.cli.optional import load
 from dronebms.cli.replay import flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightError
+from dronebms.core.format import DASH, number
+from dronebms.core.optional import needed_by
 from dronebms.flightlogs.sidecar import NO_OPTIONS
 from dronebms.health.ageing_trend import LEAST_FLIGHTS, Outlook, outlook
 from dronebms.health.database import FILE, Database, Passports, SqliteFile
 from dronebms.health.flight_detection import Flights
 from dronebms.health.flight_record import LOST, Flight
-from dronebms.terminal.phrases import DASH, number, words
+from dronebms.terminal.phrases import words
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
@@ -85,9 +86,9 @@ def packs(options: argparse.Namespace) -> None:
 
 def _fleet(url: str) -> Database:
     """Return a fleet's database; what that needs is loaded only now."""
-    module = load("health.postgres", "--database and --push need", "fleet")
-    database: Database = module.FleetDatabase(url)
-    return database
+    with needed_by("--database and --push need", "fleet"):
+        from dronebms.health.postgres import FleetDatabase  # noqa: PLC0415 - an extra
+    return FleetDatabase(url)
 
 
 def _read(path: Path) -> list[Flight]:

@@ -13,9 +13,9 @@ from rich.progress import Progress
 from dronebms.analysis import replay as flown
 from dronebms.analysis.replay import ReadFlight
 from dronebms.cli.exit_codes import DONE, FAILED, say
+from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED, LearnedPacks
 from dronebms.flightlogs.sidecar import FlightOptions
-from dronebms.monitoring.pipeline import Report
 
 
 def replay(options: argparse.Namespace) -> int:

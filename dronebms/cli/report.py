@@ -3,19 +3,20 @@
 import argparse
 
 from dronebms.analysis.report_page import Track, page, tracks
-from dronebms.cli.optional import load
 from dronebms.cli.replay import complete, played
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightError
+from dronebms.core.optional import needed_by
 
 _KINDS = ("png", "svg")
-_PLOTS = "plots", "plots need", "report"  # what that needs is loaded only when it is asked for
 
 
 def report(options: argparse.Namespace) -> int:
     """Write a page that needs nothing else; 1 when a part of the flight is missing."""
     missing = list[str]()
-    plots, flown = load(*_PLOTS), _flown(options, missing)
+    with needed_by("plots need", "report"):
+        from dronebms.analysis import plots  # noqa: PLC0415 - an extra
+    flown = _flown(options, missing)
     drawn = [(track, plots.drawings(track)) for track in flown]
     with atomic_writer(options.out) as file:
         file.write(page(options.flight.name, drawn, missing))
@@ -27,7 +28,9 @@ def plot(options: argparse.Namespace) -> int:
     kind, missing = options.out.suffix.lower().removeprefix("."), list[str]()
     if kind not in _KINDS:
         raise ConfigError(f"{options.out} is written as its name ends, in .png or .svg")
-    plots, flown = load(*_PLOTS), _flown(options, missing)
+    with needed_by("plots need", "report"):
+        from dronebms.analysis import plots  # noqa: PLC0415 - an extra
+    flown = _flown(options, missing)
     drawn = plots.picture(flown, kind)
     with atomic_writer(options.out) as file:
         file.buffer.write(drawn)

@@ -3,7 +3,6 @@
 import argparse
 from contextlib import ExitStack
 
-from dronebms.cli.optional import fleet_sinks
 from dronebms.core.clock import SystemClock
 from dronebms.service import log_output
 from dronebms.service.service import serve
@@ -13,4 +12,4 @@ def run(options: argparse.Namespace) -> None:
     """Serve."""
     log_output.start(SystemClock(), as_json=options.log == "json")
     with ExitStack() as stack:
-        serve(options.config, stack, [fleet_sinks])
+        serve(options.config, stack)

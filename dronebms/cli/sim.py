@@ -5,17 +5,17 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 
-from dronebms.analysis.replay import Summary
+from dronebms.analysis.summary import Summary
 from dronebms.cli.exit_codes import say
 from dronebms.cli.options import DEMO_URL
-from dronebms.core.clock import SystemClock
-from dronebms.monitoring.pipeline import Report
+from dronebms.core.clock import EachSecond, SystemClock
+from dronebms.core.format import clock_text
+from dronebms.core.report import Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.simulation.sitl import Sitl
 from dronebms.telemetry import json_line
-from dronebms.telemetry.json_line import EachSecond
 from dronebms.terminal.display import Screen
-from dronebms.terminal.phrases import clock_text, headless_line
+from dronebms.terminal.phrases import headless_line
 
 
 def sim(options: argparse.Namespace) -> None:
@@ -58,7 +58,7 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
         for report in flown.reports():
             screen(report)
             summary(report)
-    print("\n".join(summary.lines(flown.facts, f"simulated {options.flight}")))
+    print("\n".join(summary.lines(flown.pack_data, f"simulated {options.flight}")))
 
 
 def _print(reports: Iterable[Report], *, as_json: bool) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from itertools import chain
 
 from dronebms.cli.exit_codes import FAILED, say
-from dronebms.core.clock import SystemClock
+from dronebms.core.clock import EachSecond, SystemClock
 from dronebms.core.errors import LinkError
-from dronebms.monitoring.pipeline import Report
+from dronebms.core.report import Report
 from dronebms.telemetry import json_line
-from dronebms.telemetry.json_line import EachSecond
 from dronebms.telemetry.status_socket import follow
 from dronebms.terminal.display import Screen
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -54,6 +54,8 @@ def _renamed_to(path: Path) -> Iterator[TextIOWrapper]:
             shutil.copymode(path, beside)
         beside.replace(path)
     except BaseException:
-        with suppress(OSError):
+        try:
             beside.unlink(missing_ok=True)
+        except OSError:
+            pass
         raise

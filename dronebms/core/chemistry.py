@@ -68,3 +68,27 @@ def chemistry_of(name: str) -> Chemistry:
             return row
     names = ", ".join(row.name for row in CHEMISTRIES)
     raise ConfigError(f"chemistry {name!r} is not one of {names}")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What a chemistry's row does not say; C is times the rated capacity an hour."""
+
+    charge_c: float  # recommended
+    charge_cold_degc: float
+    charge_hot_degc: float
+    source: str
+
+
+PRESETS = {
+    "lipo": Preset(
+        1.0, 0.0, 45.0, "safety sheets of pack makers: 1C unless a pack says more, 0 to 45 degC"
+    ),
+    "lihv": Preset(1.0, 0.0, 45.0, "as lipo"),
+    "li-ion": Preset(
+        0.5, 0.0, 45.0, "data sheets of 18650 and 21700 cells: standard charge 0.5C, 0 to 45 degC"
+    ),
+    "lifepo4": Preset(
+        1.0, 0.0, 55.0, "data sheets of 26650 cells: standard charge up to 1C, 0 to 55 degC"
+    ),
+}

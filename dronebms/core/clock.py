@@ -4,6 +4,7 @@ Everything else is handed `now_s`, seconds of a monotonic clock whose zero means
 """
 
 import time
+from math import floor
 from typing import Protocol
 
 
@@ -72,3 +73,32 @@ def boot_s() -> float:
 def unix_s() -> float:
     """Return the date in seconds since 1970, as far as the machine knows it."""
     return time.time()
+
+
+_SAME_S = 1e-6  # what adding and subtracting times may have cost
+
+
+def second_of(t_s: float, first_s: float) -> int:
+    """Return in which whole second since the first sample a time lies, from 0."""
+    return floor(t_s - first_s + _SAME_S)
+
+
+class EachSecond:
+    """Says of growing times which is the first at or after a whole second since the first of all.
+
+    One that is late for several seconds stands for the last of them: there is no second line.
+    """
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+        self._second = -1  # the newest that has its line
+
+    def due(self, t_s: float) -> bool:
+        """Return whether a line is due at `t_s`; the same second is not asked for again."""
+        if self._first_s is None:
+            self._first_s = t_s
+        second = second_of(t_s, self._first_s)
+        if second <= self._second:
+            return False
+        self._second = second
+        return True

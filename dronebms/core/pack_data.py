@@ -1,13 +1,18 @@
-"""What is known of a pack before it is read: told by a user, a sidecar or a scenario."""
+"""Rated data of a pack, from the user, a sidecar or a scenario, completed by its gauge."""
 
 from dataclasses import dataclass, replace
 
 from dronebms.core.chemistry import Chemistry
 from smartbattery.snapshot import Identity
 
+PARALLEL, SERIES = TOPOLOGIES = ("parallel", "series")
+SINGLE_READING_S = 0.95  # gauges measure once a second; polled at 10 Hz, one reading lasts less
+REST_C, LOAD_C, CHARGE_C = 0.05, 0.15, 0.02  # of the capacity: at rest below, loaded, charging
+UNKNOWN_CAPACITY_AH = 5.0  # assumed where the rated capacity is unknown
+
 
 @dataclass(frozen=True, slots=True)
-class BatteryFacts:
+class PackData:
     """One pack. `None` is not told; the gauge or the chemistry may know."""
 
     chemistry: Chemistry
@@ -27,7 +32,7 @@ class BatteryFacts:
         given = self.cutoff_cell_v
         return self.chemistry.cutoff_cell_v if given is None else given
 
-    def completed(self, identity: Identity) -> "BatteryFacts":
+    def completed(self, identity: Identity) -> "PackData":
         """Return these facts with what was not told taken from the gauge."""
         if self.cells is not None and self.capacity_mah is not None:
             return self

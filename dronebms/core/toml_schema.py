@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.errors import ConfigError
+from smartbattery.profiles import PROFILES
 
 Model = TypeVar("Model", bound=BaseModel)
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -36,7 +37,9 @@ def one_of(names: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+AUTO = "auto"  # the gauge is identified by reading it
 ChemistryName = Annotated[str, one_of(row.name for row in CHEMISTRIES)]
+GaugeName = Annotated[str, one_of((AUTO, *(row.name for row in PROFILES)))]
 
 
 class Section(BaseModel):

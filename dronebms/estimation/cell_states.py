@@ -13,10 +13,11 @@ were chosen on virtual packs; a cell that lost a third of its capacity is told t
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from dronebms.core.report import UNKNOWN_STATE, CellState, PackState
 from dronebms.estimation import cell_model as of
 from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import Array, Now
@@ -43,38 +44,11 @@ _REFUTED_PCT = 5.0  # by which a charge may be above what the lowest voltage bea
 _GAS_KJ = 8.314  # for a mole and kilokelvin
 
 
-@dataclass(frozen=True, slots=True)
-class CellState:
-    """A cell as it is believed to be, each value followed by its standard deviation."""
-
-    soc_pct: float | None = None
-    soc_sd_pct: float | None = None
-    capacity_mah: float | None = None
-    capacity_sd_mah: float | None = None
-    resistance_ohm: float | None = None  # after some 20 s of load, as warm as it is
-    resistance_sd_ohm: float | None = None
-    slow_ohm: float | None = None  # what minutes of load add
-    slow_sd_ohm: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PackState:
-    """The weakest cell by the fit, and every cell in its order; made every ten seconds."""
-
-    weakest: CellState = CellState()
-    activation_kj_mol: float | None = None  # by which the cold raises the resistance
-    activation_sd_kj_mol: float | None = None
-    cells: tuple[CellState, ...] = ()
-
-
-UNKNOWN = PackState()
-
-
 class CellStates:
     """Follows the cells of one pack; `told` says what is known now."""
 
     def __init__(self) -> None:
-        self._state, self._at_s = UNKNOWN, -math.inf
+        self._state, self._at_s = UNKNOWN_STATE, -math.inf
         self.gauged = False  # whether the charge began with a gauge's word
         self._x = self._covariance = self._misfit = np.zeros(0)  # the last squared, in variances
 

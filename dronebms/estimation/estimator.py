@@ -6,21 +6,22 @@ Causal: an Estimate rests on nothing but what was heard until `t_s`; too little 
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import UNKNOWN_STATE, Estimate
 from dronebms.core.vehicle_state import UNHEARD, VehicleState
 from dronebms.estimation import output_filters
 from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, CellModel
-from dronebms.estimation.cell_states import UNKNOWN, CellStates, PackState
+from dronebms.estimation.cell_states import CellStates
+from dronebms.estimation.end_of_discharge import End
 from dronebms.estimation.gauge_fusion import GaugeWord, first_odds, odds_at_end, quantiles, weighed
 from dronebms.estimation.load_forecast import Load
 from dronebms.estimation.model_parameters import FITTED, Constants
 from dronebms.estimation.output_filters import ENDED, MAX_STEP_GAP_S, Remaining, Shown
 from dronebms.estimation.pack_memory import MOST_TAUGHT, Learned, Recall, nothing_known
 from dronebms.estimation.return_home import Homeward, WayHome
-from dronebms.estimation.sampling import End, Flow, Reading, Second, read
+from dronebms.estimation.sampling import Flow, Reading, Second, read
 from dronebms.estimation.temperature_rise import Warming
 from dronebms.estimation.time_to_empty import Ahead, futures, max_current
 from smartbattery.registers import DESIGN
@@ -40,32 +41,6 @@ _FORECAST_S = 2.0
 _QUANTILES = 0.05, 0.5, 0.95
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What is left in a pack at `t_s`. `None` is unknown; nothing here is invented.
-
-    The end is the weakest cell's cut-off under load, as DESIGN.md section 4 defines it.
-    """
-
-    t_s: float
-    soc_pct: float | None = None  # of the weakest cell
-    soh_pct: float | None = None
-    remaining_s: float | None = None  # median
-    remaining_low_s: float | None = None  # 5 %
-    remaining_high_s: float | None = None  # 95 %
-    home_s: float | None = None
-    home_reserve_s: float | None = None
-    turn_back_in_s: float | None = None
-    resistance_ohm: float | None = None  # of the whole pack, after some 20 s of load
-    resting_cell_v: float | None = None  # weakest cell without its sag
-    max_discharge_a: float | None = None  # for 10 s
-    max_discharge_2s_a: float | None = None
-    max_discharge_30s_a: float | None = None
-    used_mah: float | None = None  # counted since the first sample
-    used_wh: float | None = None
-    state: PackState = UNKNOWN  # of every cell, each value with its doubt
-
-
 class Estimator:
     """One pack from its first sample on; starts again when another pack is plugged in.
 
@@ -78,12 +53,12 @@ class Estimator:
 
     def __init__(
         self,
-        facts: BatteryFacts,
+        pack_data: PackData,
         recall: Recall = nothing_known,
         constants: Constants = FITTED,
         make_load: Callable[[float, float | None, Constants], Load] = Load,
     ) -> None:
-        self._facts = facts
+        self._pack_data = pack_data
         self._make_load = make_load
         self.recall = recall
         self._constants = constants
@@ -101,7 +76,7 @@ class Estimator:
             self._restart()
         self._serial = serial if serial is not None else self._serial
         self._vehicle = vehicle
-        self._cells = self._facts.cells or snapshot.identity.cells or len(snapshot.cells_v)
+        self._cells = self._pack_data.cells or snapshot.identity.cells or len(snapshot.cells_v)
         heard_s = None if self._last is None else self._last.t_s
         reading = read(snapshot, self._cells, heard_s, self._flow)
         if reading is not None and (self._cell is not None or reading.cell_v > _NO_CELL_V):
@@ -133,7 +108,7 @@ class Estimator:
         self._last: Reading | None = None  # newest reading
         self._mean: Reading | None = None  # newest whole second
         self._second, self._flow, self._shown = Second(), Flow(), Shown()
-        self._end, self._warming = End(self._facts.cutoff_v), Warming()
+        self._end, self._warming = End(self._pack_data.cutoff_v), Warming()
         self._homeward, self._states = Homeward(), CellStates()
         self._word: GaugeWord | None = None
         self._forecast: Remaining | None = None
@@ -166,21 +141,21 @@ class Estimator:
                 self._states.update(reading.t_s, snapshot.cells_v, self._used_as, cell, now)
 
     def _start(self, reading: Reading, snapshot: Snapshot) -> CellFit:
-        facts, c = self._facts, self._constants
-        all_mah = facts.capacity_mah, snapshot.identity.design_mah, snapshot.full_mah
+        pack_data, c = self._pack_data, self._constants
+        all_mah = pack_data.capacity_mah, snapshot.identity.design_mah, snapshot.full_mah
         told_mah = next((mah for mah in all_mah if mah and mah >= DESIGN.low), None)
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
-        self.pack = facts.pack_key(snapshot.identity)
+        self.pack = pack_data.pack_key(snapshot.identity)
         learned = None if self.pack is None else self.recall(self.pack)
         if learned is not None and told_mah is not None and learned.rated_mah != told_mah:
             learned = None  # another pack under the same name
-        model = CellModel(facts.chemistry, capacity_ah, told=told_mah is not None, constants=c)
+        model = CellModel(pack_data.chemistry, capacity_ah, told=told_mah is not None, constants=c)
         cell = CellFit(model, None if learned is None else learned.cells)
         cell.heat(snapshot.temperature_degc)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
         cell.start(reading.cell_v, reading.current_a, gauge_frac)
         self._states.gauged = gauge_frac is not None
-        threshold_w = _LOAD_C * capacity_ah * facts.chemistry.full_cell_v * self._cells
+        threshold_w = _LOAD_C * capacity_ah * pack_data.chemistry.full_cell_v * self._cells
         usual_w = None if learned is None else learned.usual_w
         self._load = self._make_load(threshold_w, usual_w, c)
         self._cell, self._learned = cell, learned
@@ -244,7 +219,7 @@ class Estimator:
         horizon_s = _FIRST_HORIZON_S if before is None else before.median_s
         self._ahead_w, power_sd = load.ahead(horizon_s)
         ahead = Ahead(self._ahead_w / self._cells, power_sd, load.ripple_frac, self._warming.degc_s)
-        own = futures(cell, self._facts.cutoff_v, ahead)
+        own = futures(cell, self._pack_data.cutoff_v, ahead)
         capacity_as = cell.model.capacity_as * math.exp(float(cell.x[CAPACITY]))
         counted_as = max(float(cell.x[CHARGE]), 0.0) * capacity_as
         ends_s, weights = weighed(own, counted_as, self._word, self._odds, self._constants)
@@ -264,7 +239,7 @@ class Estimator:
             return Estimate(now_s)
         left, now = self._left(now_s), cell.now(last.current_a)
         known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2 and self._flow.is_known(now_s)
-        cutoff_v, home, charge_frac = self._facts.cutoff_v, WayHome(), float(cell.x[CHARGE])
+        cutoff_v, home, charge_frac = self._pack_data.cutoff_v, WayHome(), float(cell.x[CHARGE])
         if (last.doubt_a or self._end.reached) and last.cell_v < cutoff_v:  # no charge bears that
             charge_frac = min(charge_frac, output_filters.charge_at(cell, last.cell_v + now.sag_v))
         if self._load is not None and self._load.present:
@@ -289,7 +264,7 @@ class Estimator:
             max_discharge_30s_a=max_current(cell, now, cutoff_v, 30.0) if known else None,
             used_mah=self._used_as / 3.6,
             used_wh=self._used_ws / 3600.0,
-            state=state if self._flow.is_known(now_s) else UNKNOWN,
+            state=state if self._flow.is_known(now_s) else UNKNOWN_STATE,
         )
 
     def _left(self, now_s: float) -> Remaining | None:

@@ -10,7 +10,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -58,7 +57,7 @@ def nothing_known(_: str) -> None:
 
 
 class PackMemory(Protocol):
-    """What is known of packs, by `BatteryFacts.pack_key`."""
+    """What is known of packs, by `PackData.pack_key`."""
 
     def load(self, pack: str) -> Learned | None:
         """Return what is known of a pack, None when it has not been seen; raises ConfigError."""
@@ -152,8 +151,10 @@ class LearnedPacks:
             ConfigError: the folder cannot be written, or what is there is damaged.
         """
         self.load(pack)  # a damaged file is not overwritten
-        with suppress(OSError):  # the writer will say it
+        try:
             self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            pass  # the writer will say it
         with atomic_writer(self._path(pack)) as file:
             json.dump({"pack": pack} | row_of(learned), file, allow_nan=False, indent=1)
 

@@ -10,7 +10,7 @@ Source: ArduPilot AP_BattMonitor/LogStructure.h (a cell is logged 1 mV too high,
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from math import hypot, isfinite, nan
 from pathlib import Path
@@ -86,9 +86,9 @@ def read_log(path: Path, options: FlightOptions, battery: int = 0) -> Flight:
         found["cells"] = max(cells)
     else:  # a percentage that is counted from nothing but a parameter is no gauge's
         columns.pop("gauge_soc_pct", None)
-    facts = read_facts(path, path.with_suffix(".json"), options, found)
-    check_cells(columns, facts.cells, path)
-    return Flight(path.stem, facts, columns)
+    pack_data = read_facts(path, path.with_suffix(".json"), options, found)
+    check_cells(columns, pack_data.cells, path)
+    return Flight(path.stem, pack_data, columns)
 
 
 @contextmanager
@@ -250,8 +250,10 @@ def _messages(data: bytes) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
         size += data[begin + 1] + (_SIGNATURE if data[begin] == _V2 and data[begin + 2] & 1 else 0)
         message = None
         if data[begin] in _FRAMES:
-            with suppress(mavlink.MAVError):
+            try:
                 message = codec.decode(bytearray(data[begin : begin + size]))
+            except mavlink.MAVError:
+                pass
         if message is not None:
             yield _STAMP.unpack_from(data, place)[0], message
         place = place + 1 if message is None else begin + size

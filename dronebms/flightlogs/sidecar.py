@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from dronebms.core.chemistry import Chemistry, chemistry_of
 from dronebms.core.errors import ConfigError, FlightError
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
 from dronebms.flightlogs.columns import MAX_CELLS
 from smartbattery.registers import CELLS, DESIGN
 
@@ -38,7 +38,7 @@ def read_facts(
     sidecar: Path,
     options: FlightOptions,
     logged: Mapping[str, object] = MappingProxyType({}),
-) -> BatteryFacts:
+) -> PackData:
     """Return what is told of the pack of a flight; a `takeoff_s` is for judges and is not read.
 
     The user's word stands over the sidecar's, and that over what was `logged`.
@@ -56,7 +56,7 @@ def read_facts(
         keys, flags = " and ".join(needed), " and ".join(f"--{key}" for key in needed)
         raise FlightError(f"{flight} needs {keys}: give {flags}, or write {keys} into {sidecar}")
     chemistry = _chemistry(told)
-    return BatteryFacts(
+    return PackData(
         chemistry=chemistry,
         cells=_cells(told),
         capacity_mah=_number(told, "capacity_mah", DESIGN.low, DESIGN.high),

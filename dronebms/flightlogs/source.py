@@ -14,12 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.clock import second_of
+from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNHEARD, VehicleState
 from dronebms.flightlogs.columns import BATTERY_COLUMNS, CELL_COLUMNS, COLUMNS, VEHICLE_COLUMNS
 from dronebms.flightlogs.csv_table import Columns, check_cells, read_table, stem_of
 from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, read_facts
-from dronebms.telemetry.json_line import second_of
 from smartbattery.snapshot import NO_COUNTS, Snapshot
 
 __all__ = ["Flight", "FlightOptions", "FlightSource", "read_flight"]
@@ -34,7 +34,7 @@ class Flight:
     """One recorded flight."""
 
     name: str  # the stem of the file
-    facts: BatteryFacts
+    pack_data: PackData
     columns: Columns  # NaN is an empty field; `FlightSource` hands out None
 
 
@@ -46,9 +46,9 @@ def read_flight(path: Path, options: FlightOptions = NO_OPTIONS) -> Flight:
     """
     name = stem_of(path)
     columns = read_table(path)
-    facts = read_facts(path, path.with_name(f"{name}.json"), options)
-    check_cells(columns, facts.cells, path)
-    return Flight(name, facts, columns)
+    pack_data = read_facts(path, path.with_name(f"{name}.json"), options)
+    check_cells(columns, pack_data.cells, path)
+    return Flight(name, pack_data, columns)
 
 
 class FlightSource:
@@ -65,7 +65,7 @@ class FlightSource:
             for row in COLUMNS
             if row.name in columns
         )
-        cells = tuple(row.field for row in CELL_COLUMNS[: flight.facts.cells])
+        cells = tuple(row.field for row in CELL_COLUMNS[: flight.pack_data.cells])
         self._cells = cells if any(name in columns for name in cells) else ()
         self._has_vehicle = any(row.name in columns for row in VEHICLE_COLUMNS)
         self._row = -1  # the newest that has been taken in

@@ -12,9 +12,9 @@ from statistics import fmean
 
 import numpy as np
 
+from dronebms.core.report import Report
 from dronebms.health.flight_record import LANDED, Excursion, Flight
 from dronebms.health.soh_measurement import AMPS, CELLS, DEGC, T_S, measured
-from dronebms.monitoring.pipeline import Report
 from dronebms.protection.limits import every_limit
 
 _LOAD_C, _REST_C = 0.15, 0.05  # of the capacity: above it flies, below it rests
@@ -44,13 +44,13 @@ class Stress:
 
     def after(self, report: Report, dt_s: float) -> "Stress":
         """Return the ledger with one more step of the loop."""
-        dt_s, facts, snapshot = min(dt_s, _GAP_S), report.facts, report.snapshot
+        dt_s, pack_data, snapshot = min(dt_s, _GAP_S), report.pack_data, report.snapshot
         amps, drawn_ah = snapshot.current_a, list(self.drawn_ah)
-        if amps is not None and amps > 0.0 and facts.capacity_mah is not None:
-            rate_c = amps / facts.capacity_mah * 1000.0
+        if amps is not None and amps > 0.0 and pack_data.capacity_mah is not None:
+            rate_c = amps / pack_data.capacity_mah * 1000.0
             drawn_ah[sum(rate_c >= end_c for end_c in BANDS_C)] += amps * dt_s / 3600.0
         degc, pct = snapshot.temperature_degc, report.estimate.soc_pct
-        hot = degc is not None and degc >= facts.chemistry.hot_degc - 10.0
+        hot = degc is not None and degc >= pack_data.chemistry.hot_degc - 10.0
         full = pct is not None and pct >= FULL_PCT and report.vehicle.armed is not True
         return Stress(tuple(drawn_ah), self.hot_s + dt_s * hot, self.full_s + dt_s * full)
 
@@ -93,7 +93,7 @@ class Flights:
         """Take in a step; return the flight that it has ended."""
         dt_s = 0.0 if self._last is None else max(report.t_s - self._last.t_s, 0.0)
         self._last, done = report, None
-        pack = report.facts.pack_key(report.snapshot.identity)
+        pack = report.pack_data.pack_key(report.snapshot.identity)
         another = None not in (pack, self._pack) and pack != self._pack
         if another or (self._open is not None and _is_over(self._open, report)):
             done = self.row(LANDED, unix_s=unix_s)
@@ -126,11 +126,12 @@ class Flights:
         flown_s = last.t_s - now.first.t_s
         if flown_s < _LEAST_S:
             return None
-        facts, snapshot = heard.facts, heard.snapshot
+        pack_data, snapshot = heard.pack_data, heard.snapshot
         told = Flight(
             f"{self._run}:{last.index}:{self._count}", state, self._pack,
-            serial=snapshot.identity.serial, chemistry=facts.chemistry.name, cells=facts.cells,
-            rated_mah=facts.capacity_mah, flown_s=flown_s, armed_s=now.armed_s,
+            serial=snapshot.identity.serial,
+            chemistry=pack_data.chemistry.name, cells=pack_data.cells,
+            rated_mah=pack_data.capacity_mah, flown_s=flown_s, armed_s=now.armed_s,
             started_unix_s=None if unix_s is None else unix_s - flown_s,
             used_mah=(self._used_ah - now.start_ah) * _MILLI,
             start_pct=now.first.estimate.soc_pct, end_pct=heard.estimate.soc_pct,
@@ -156,11 +157,13 @@ class Flights:
 
 def _with_samples(told: Flight, now: _Open, heard: Report) -> Flight:
     """Return the row with what all its samples say."""
-    facts, width = heard.facts, len(now.samples[-1])
+    pack_data, width = heard.pack_data, len(now.samples[-1])
     samples = np.array([row for row in now.samples if len(row) == width])
     is_flying = samples[:, T_S] >= now.first.t_s
-    rated_ah = (facts.capacity_mah or _UNTOLD_MAH) / _MILLI
-    found = measured(samples, facts.chemistry, rated_ah, facts.cells or max(width - CELLS, 1))
+    rated_ah = (pack_data.capacity_mah or _UNTOLD_MAH) / _MILLI
+    found = measured(
+        samples, pack_data.chemistry, rated_ah, pack_data.cells or max(width - CELLS, 1)
+    )
     degc = samples[is_flying & ~np.isnan(samples[:, DEGC]), DEGC]
     cells_mv = samples[:, CELLS:] * _MILLI
     is_heard = ~np.isnan(cells_mv).any(axis=1) & (width > CELLS)
@@ -182,7 +185,7 @@ def _with_samples(told: Flight, now: _Open, heard: Report) -> Flight:
 
 
 def _is_loaded(report: Report) -> bool:
-    amps, rated_mah = report.snapshot.current_a, report.facts.capacity_mah or _UNTOLD_MAH
+    amps, rated_mah = report.snapshot.current_a, report.pack_data.capacity_mah or _UNTOLD_MAH
     return amps is not None and amps >= _LOAD_C * rated_mah / _MILLI
 
 

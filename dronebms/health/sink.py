@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dronebms.core.errors import ConfigError
+from dronebms.core.report import Report
 from dronebms.health.database import FILE, Passports, SqliteFile
 from dronebms.health.flight_detection import Flights
 from dronebms.health.flight_record import FLYING, LOST, Flight
-from dronebms.monitoring.pipeline import Report
 
 _log = logging.getLogger(__name__)
 EVERY_S = 5.0

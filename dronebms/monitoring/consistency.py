@@ -6,7 +6,7 @@ which of the two is wrong. Volts, amperes, mAh; discharge is positive.
 
 from dataclasses import replace
 
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
 from smartbattery.snapshot import Snapshot
 
 # Recorded packs differ by up to 2.4 % in a step of the load: cells and pack are not read at once.
@@ -18,7 +18,7 @@ _COUNT_CAPACITY_FRAC = 0.03
 _GAP_S = 5.0
 
 
-class Physics:
+class ConsistencyCheck:
     """The checks for one battery, from its first snapshot on."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Physics:
         self._counted_mah = 0.0
         self._first_mah: float | None = None
 
-    def checked(self, snapshot: Snapshot, facts: BatteryFacts) -> Snapshot:
+    def checked(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """Return the snapshot without what contradicts the rest of it."""
         if snapshot.identity.serial not in (None, self._serial):
             self._serial, self._first_mah = snapshot.identity.serial, None
@@ -38,7 +38,7 @@ class Physics:
         if wrong_sum is not None:
             doubts += (wrong_sum,)
             cells_v = (None,) * len(cells_v)
-        wrong_count = self._count(snapshot, facts)
+        wrong_count = self._count(snapshot, pack_data)
         if wrong_count is not None:
             doubts += (wrong_count,)
             mah = pct = None
@@ -62,10 +62,10 @@ class Physics:
             return None
         return f"the cells add up to {sum(known):.1f} V, the pack says {pack_v:.1f} V"
 
-    def _count(self, snapshot: Snapshot, facts: BatteryFacts) -> str | None:
+    def _count(self, snapshot: Snapshot, pack_data: PackData) -> str | None:
         now_s, last_s, self._last_s = snapshot.t_s, self._last_s, snapshot.t_s
         current_a, remaining_mah = snapshot.current_a, snapshot.remaining_mah
-        capacity_mah = facts.capacity_mah
+        capacity_mah = pack_data.capacity_mah
         if current_a is None:  # nobody knows what flows meanwhile
             self._first_mah = None
         if current_a is None or remaining_mah is None or capacity_mah is None:

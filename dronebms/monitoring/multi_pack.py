@@ -2,7 +2,7 @@
 
 Amperes positive while discharging, volts, seconds. A pack that is watched by one gauge for all of
 it is one report here; modules with a gauge each are many. Nothing is averaged away: a pack that is
-not heard gives nothing, one whose voltage is outvoted by the others is not believed, and the whole
+not heard gives nothing, one whose voltage is outvoted by the others is not believed, and the supply
 is never better than what is known of it.
 """
 
@@ -10,12 +10,11 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from dronebms.core.pack_data import PARALLEL, SERIES
+from dronebms.core.report import Report, Severity, SupplyStatus
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.monitoring.pipeline import Monitor, Report
-from dronebms.protection.alarms import Whole
-from dronebms.protection.limits import Severity
+from dronebms.monitoring.pipeline import Pipeline
 
-PARALLEL, SERIES = TOPOLOGIES = ("parallel", "series")
 _OUTVOTED_FRAC = 0.03  # of the packs' common voltage; cables make less
 _VOTERS = 3
 _LEAST_A = 0.5  # a sum below it tells nothing of the shares
@@ -30,21 +29,21 @@ class Supply:
         topology: how they are wired; it does not matter for one.
     """
 
-    def __init__(self, monitors: Sequence[Monitor], topology: str = PARALLEL) -> None:
-        self._monitors = monitors
+    def __init__(self, pipelines: Sequence[Pipeline], topology: str = PARALLEL) -> None:
+        self._pipelines = pipelines
         self._series = topology == SERIES
         self._missing: tuple[int, ...] = ()
         self._lost_s = -math.inf
 
     def step(self, now_s: float, vehicle: VehicleState) -> list[Report]:
-        """Look at every pack, then tell of each what it and the whole are; return what was told."""
-        looks = [monitor.look(now_s, vehicle) for monitor in self._monitors]
-        whole = self.together(looks) if len(looks) > 1 else None
-        pairs = zip(self._monitors, looks, strict=True)
-        return [monitor.tell(look, whole) for monitor, look in pairs]
+        """Evaluate every pack, then publish each report with the supply's status."""
+        looks = [pipeline.look(now_s, vehicle) for pipeline in self._pipelines]
+        supply = self.together(looks) if len(looks) > 1 else None
+        pairs = zip(self._pipelines, looks, strict=True)
+        return [pipeline.tell(look, supply) for pipeline, look in pairs]
 
-    def together(self, reports: Sequence[Report]) -> Whole:
-        """Return the whole supply, from the newest report of each pack.
+    def together(self, reports: Sequence[Report]) -> SupplyStatus:
+        """Return the supply supply, from the newest report of each pack.
 
         A parallel pack that has gone leaves its load to the others at once: what they may give and
         how long they last is cut by it now, not when their own forecasts have followed.
@@ -53,7 +52,7 @@ class Supply:
         heard = [r for r in reports if r.index not in missing]
         severity = max((r.status.severity for r in reports), default=Severity.OK)
         if not heard or (missing and self._series):
-            return Whole(max(severity, Severity.CRITICAL), missing, self._series)
+            return SupplyStatus(max(severity, Severity.CRITICAL), missing, self._series)
         amps, count = [r.snapshot.current_a or 0.0 for r in heard], len(heard)
         sum_a, shares, grown = max(amps), [1.0] * count, 1.0
         if not self._series:
@@ -66,7 +65,7 @@ class Supply:
         joined = max if self._series else sum
         floor_a = None if None in floors_a else joined(filter(None, floors_a))
         asked_a, asked_by = _asked(heard, shares)
-        return Whole(
+        return SupplyStatus(
             max(severity, Severity.WARNING) if missing else severity,
             missing,
             self._series,
@@ -90,7 +89,7 @@ class Supply:
 
 
 def _asked(heard: Sequence[Report], shares: Sequence[float]) -> tuple[float | None, str | None]:
-    """Return what the whole may draw until the first pack is at what is asked of it, and why."""
+    """Return what the supply may draw until the first pack is at what is asked of it, and why."""
     asked = [
         (r.status.asked_max_a / share, r.status.asked_by)
         for r, share in zip(heard, shares, strict=True)
@@ -100,7 +99,7 @@ def _asked(heard: Sequence[Report], shares: Sequence[float]) -> tuple[float | No
 
 
 def _least(values: Iterable[float | None], shares: Iterable[float]) -> float | None:
-    """Return what the whole may give, by what is the least of each pack over its share."""
+    """Return what the supply may give, by what is the least of each pack over its share."""
     pairs = [(a, share) for a, share in zip(values, shares, strict=True) if share > 0]
     known = [a / share for a, share in pairs if a is not None]
     return min(known) if len(known) == len(pairs) else None

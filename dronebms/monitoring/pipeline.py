@@ -4,68 +4,28 @@ Live, replay and simulation all step here; they differ in the source and the clo
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from dronebms.core.errors import ConfigError
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Report, Sink, Source, SupplyStatus
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.estimator import Estimate, Estimator
+from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.pack_memory import Learned, PackMemory, Recalled
-from dronebms.monitoring.consistency import Physics
-from dronebms.monitoring.plausibility import Plausible
-from dronebms.protection.actions import Action, Actions, Wanted
-from dronebms.protection.alarms import Judge, Status, Whole
+from dronebms.monitoring.charging_advice import advise_charging
+from dronebms.monitoring.consistency import ConsistencyCheck
+from dronebms.monitoring.plausibility import PlausibilityCheck
+from dronebms.monitoring.preflight import check_preflight
+from dronebms.protection.actions import Actions
+from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, LimitChange, changed_limits, default_limits
+from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.snapshot import Identity, Snapshot
 
 MOST_GAP_S = 60.0  # out of sight; in that time nobody lands, charges a pack and takes off
 _ASKED_S = 3.0  # for a serial number
 _log = logging.getLogger(__name__)
-
-
-class Source(Protocol):
-    """Where snapshots come from: a gauge, several as one, a flight log."""
-
-    def poll(self, now_s: float) -> Snapshot:
-        """Return what is known at `now_s`; never raises for a bad bus or a bad value."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All stages of one battery at one moment: what every sink is handed."""
-
-    t_s: float
-    index: int  # of the battery, from 0
-    facts: BatteryFacts
-    snapshot: Snapshot
-    vehicle: VehicleState
-    estimate: Estimate
-    status: Status
-    wanted: tuple[Wanted, ...] = ()  # actions, the most urgent first
-    whole: Whole | None = None  # that it is a part of; `status.asked_max_a` is then the whole's
-
-    @property
-    def flying(self) -> bool:
-        """Return whether it is armed, or under load where nobody says."""
-        armed = self.vehicle.armed
-        return self.estimate.remaining_s is not None if armed is None else armed
-
-
-Sink = Callable[[Report], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a configuration says of how a battery is judged and what follows."""
-
-    limit_changes: tuple[LimitChange, ...] = ()  # of rows of the protection table
-    actions: tuple[Action, ...] = ()
-
-
-NO_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +34,13 @@ class Memory:
 
     t_s: float
     serial: int | None
-    told: BatteryFacts
-    facts: BatteryFacts
+    told: PackData
+    pack_data: PackData
     rules: Rules
-    stages: tuple[Plausible, Physics, Estimator, Judge, Actions]
+    stages: tuple[PlausibilityCheck, ConsistencyCheck, Estimator, Alarms, Actions]
 
 
-class Monitor:
+class Pipeline:
     """One battery's chain of stages.
 
     Args:
@@ -99,7 +59,7 @@ class Monitor:
     def __init__(
         self,
         source: Source,
-        facts: BatteryFacts,
+        pack_data: PackData,
         sinks: Sequence[Sink] = (),
         *,
         index: int = 0,
@@ -107,18 +67,18 @@ class Monitor:
         packs: PackMemory | None = None,
     ) -> None:
         self._source = source
-        self._told = self._facts = facts
+        self._told = self._pack_data = pack_data
         self._serial: int | None = None
         self._sinks = tuple(sinks)
         self._index = index
         self._rules = rules
         self._memory: Memory | None = None
         self._asking_s: float | None = None  # since when a pack without a serial number is heard
-        self._plausible = Plausible()
-        self._physics = Physics()
+        self._plausibility = PlausibilityCheck()
+        self._consistency = ConsistencyCheck()
         self._packs, self._flying = packs, False
-        self._estimator = Estimator(facts, self._recall)
-        self._judge = Judge(self.limits(rules.limit_changes), facts)
+        self._estimator = Estimator(pack_data, self._recall)
+        self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
         self.sink_failures = 0
         self.recalled: Recalled | None = None  # the newest, for a recorder
@@ -133,29 +93,32 @@ class Monitor:
         if self._memory is not None:
             snapshot = self._recognised(self._memory, snapshot)
         self._learn(snapshot.identity)
-        snapshot = self._plausible.believed(snapshot, self._facts)
-        snapshot = self._physics.checked(snapshot, self._facts)
+        snapshot = self._plausibility.believed(snapshot, self._pack_data)
+        snapshot = self._consistency.checked(snapshot, self._pack_data)
         estimate = self._estimator.update(snapshot, vehicle)
-        status = self._judge.update(snapshot, estimate, vehicle)
-        report = Report(now_s, self._index, self._facts, snapshot, vehicle, estimate, status)
+        status = self._alarms.update(snapshot, estimate, vehicle)
+        report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
+        report = with_ground_checks(report)
         if self._flying and not report.flying:
             self.keep()
         self._flying = report.flying
         return report
 
-    def tell(self, report: Report, whole: Whole | None = None) -> Report:
+    def tell(self, report: Report, supply: SupplyStatus | None = None) -> Report:
         """Say what is wanted, hand the report to the sinks and return it.
 
         Args:
             report: of the last look.
-            whole: the supply that this pack is a part of.
+            supply: the supply that this pack is a part of.
         """
-        self._judge.whole = whole
-        if whole is not None:
-            status = replace(report.status, asked_max_a=whole.asked_max_a, asked_by=whole.asked_by)
-            report = replace(report, status=status, whole=whole)
-        wanted = self._actions.update(report.status, report.vehicle)
-        report = replace(report, wanted=wanted)
+        self._alarms.supply = supply
+        if supply is not None:
+            status = replace(
+                report.status, asked_max_a=supply.asked_max_a, asked_by=supply.asked_by
+            )
+            report = replace(report, status=status, supply=supply)
+        requests = self._actions.update(report.status, report.vehicle)
+        report = replace(report, requests=requests)
         for sink in self._sinks:
             try:
                 sink(report)
@@ -167,8 +130,8 @@ class Monitor:
 
     def memory(self, now_s: float) -> "Memory":
         """Return all that is remembered, for another run to go on from."""
-        stages = self._plausible, self._physics, self._estimator, self._judge, self._actions
-        return Memory(now_s, self._serial, self._told, self._facts, self._rules, stages)
+        stages = self._plausibility, self._consistency, self._estimator, self._alarms, self._actions
+        return Memory(now_s, self._serial, self._told, self._pack_data, self._rules, stages)
 
     def go_on(self, memory: "Memory") -> None:
         """Go on from an earlier run, once it shows that it is the same pack."""
@@ -188,8 +151,8 @@ class Monitor:
         else:
             self._memory = None
             if serial == memory.serial:
-                self._serial, self._facts = serial, memory.facts
-                (self._plausible, self._physics, self._estimator, self._judge,
+                self._serial, self._pack_data = serial, memory.pack_data
+                (self._plausibility, self._consistency, self._estimator, self._alarms,
                  self._actions) = memory.stages  # fmt: skip
                 self._estimator.recall = self._recall
                 gap_s = now_s - memory.t_s
@@ -202,7 +165,7 @@ class Monitor:
         Raises:
             ConfigError: a change of a limit that cannot be; the old rules stay.
         """
-        self._judge.use(self.limits(rules.limit_changes), self._facts)
+        self._alarms.use(self.limits(rules.limit_changes), self._pack_data)
         self._rules = rules
         self._actions.use(rules.actions)
 
@@ -236,22 +199,24 @@ class Monitor:
 
     def _learn(self, identity: Identity) -> None:
         """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""
-        facts, known = self._told.completed(identity), self._facts
+        pack_data, known = self._told.completed(identity), self._pack_data
         if identity.serial in (None, self._serial):  # of the same pack nothing is forgotten
-            facts = facts.completed(Identity(cells=known.cells, design_mah=known.capacity_mah))
+            pack_data = pack_data.completed(
+                Identity(cells=known.cells, design_mah=known.capacity_mah)
+            )
         else:
             if self._serial is not None:  # what the pack before this one has taught
                 self.keep()
             self._serial = identity.serial
-        if facts == known:
+        if pack_data == known:
             return
-        self._facts = facts
+        self._pack_data = pack_data
         try:
             limits = self.limits(self._rules.limit_changes)
         except ConfigError as error:
             _log.error("%s; this pack is judged by the limits as shipped", error)
-            limits = default_limits(facts)
-        self._judge.use(limits, facts)
+            limits = default_limits(pack_data)
+        self._alarms.use(limits, pack_data)
 
     def limits(self, changes: tuple[LimitChange, ...]) -> tuple[Limit, ...]:
         """Return the protection table of the pack as it is known now.
@@ -259,4 +224,10 @@ class Monitor:
         Raises:
             ConfigError: a change that cannot be.
         """
-        return changed_limits(default_limits(self._facts), changes)
+        return changed_limits(default_limits(self._pack_data), changes)
+
+
+def with_ground_checks(report: Report) -> Report:
+    """Return the report with charging advice and preflight verdict filled in."""
+    report = replace(report, charging=advise_charging(report))
+    return replace(report, preflight=check_preflight(report))

@@ -10,10 +10,9 @@ Source: recorded flights; there the largest step is 9 % of voltage, and 18 s of 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from smartbattery.snapshot import Snapshot
 
-LONE_S = 0.95  # gauges measure once a second: polled at 10 Hz, one reading is seen for less
 _LEAP_V_FRAC = 0.2
 _LEAP_BURSTS = 2.0  # of what the chemistry gives for 10 s
 _LEAP_K = 10.0
@@ -31,7 +30,7 @@ class _Value:
 
     def take(self, value: float | None, read_s: float, leap: float) -> float | None:
         """Return what is believed now."""
-        lasts = self.since_s is not None and read_s - self.since_s >= LONE_S
+        lasts = self.since_s is not None and read_s - self.since_s >= SINGLE_READING_S
         if value is None or self.believed is None or abs(value - self.believed) <= leap or lasts:
             self.believed, self.since_s = value, None
         elif self.since_s is None:
@@ -50,22 +49,22 @@ class _Pack:
     settled_s: float | None = None  # when all that is believed was last read
 
 
-class Plausible:
+class PlausibilityCheck:
     """Believes one battery's snapshots, or does not."""
 
     def __init__(self) -> None:
         self._pack = _Pack(None)
 
-    def believed(self, snapshot: Snapshot, facts: BatteryFacts) -> Snapshot:
+    def believed(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """Return the snapshot with what is believable of it."""
         if snapshot.identity.serial != self._pack.serial:
             self._pack = _Pack(snapshot.identity.serial)
-        capacity_ah = (facts.capacity_mah or _UNTOLD_MAH) / 1000.0
+        capacity_ah = (pack_data.capacity_mah or _UNTOLD_MAH) / 1000.0
         still_s = self._still_s(snapshot, _LOAD_C * capacity_ah)
         if still_s > _STALLED_S:
             trouble = f"the gauge's values have stood still for {still_s:.0f} s"
             return snapshot.unknown(snapshot.t_s, trouble)
-        leap_a = _LEAP_BURSTS * facts.chemistry.burst_c * capacity_ah
+        leap_a = _LEAP_BURSTS * pack_data.chemistry.burst_c * capacity_ah
         degc, cells_v = snapshot.temperature_degc, enumerate(snapshot.cells_v, start=1)
         believed = replace(
             snapshot,

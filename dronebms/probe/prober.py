@@ -7,14 +7,14 @@ was made, and a line for each transfer.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError, RecordingError
+from dronebms.core.toml_schema import AUTO
 from dronebms.probe.readout import Probe, probe
-from dronebms.service.config import AUTO
 from smartbattery import multiplexer
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
@@ -210,8 +210,10 @@ def _muxes(bus: Bus) -> dict[int, bytes]:
     """Return which addresses of multiplexers answer, and the channels that are open there."""
     chosen = {}
     for address in multiplexer.ADDRESSES:
-        with suppress(NackError):
+        try:
             chosen[address] = bus.transfer(address, b"", 1)
+        except NackError:
+            pass
     return chosen
 
 

@@ -5,23 +5,20 @@ a value that is unknown neither trips nor clears: silence is a row of its own.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import inf
 from operator import or_
 
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import SINGLE_READING_S, PackData
+from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNHEARD, VehicleState
-from dronebms.estimation.estimator import Estimate
-from dronebms.monitoring.plausibility import LONE_S
 from dronebms.protection.current_governor import Asked, Governor, allowance, caps_of
-from dronebms.protection.limits import Limit, Severity
-from dronebms.protection.quantities import OVER, Signals, Values
-from dronebms.protection.time_to_trip import Forewarning
+from dronebms.protection.limits import Limit
+from dronebms.protection.quantities import OVER, Quantities, Values
+from dronebms.protection.time_to_trip import TimeToTrip
 from smartbattery.snapshot import Snapshot
-
-__all__ = ["Event", "Judge", "Severity", "Status"]
 
 # Whose age says whether a quantity is fresh; every other one is as fresh as the voltage.
 _READ = {
@@ -38,49 +35,6 @@ _READ = {
     "charge_a": "current_a",
 }
 _SLACK_S = 5e-7  # sums of steps are not exact
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A limit that has just tripped or cleared."""
-
-    t_s: float
-    limit_id: str
-    severity: Severity
-    tripped: bool
-    text: str  # one plain sentence with the value, for people
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What protection holds to be true at `t_s`."""
-
-    t_s: float
-    severity: Severity = Severity.OK
-    active: tuple[str, ...] = ()  # ids of the limits now tripped, worst first
-    limited_by: str | None = None  # id of the limit that binds next
-    limited_in_s: float | None = None  # at the present load
-    asked_max_a: float | None = None
-    fault_bits: int = 0  # MAV_BATTERY_FAULT
-    events: tuple[Event, ...] = ()  # since the last Status
-    asked_by: str | None = None  # id of the limit for whose sake it is asked
-    trips_in_s: Mapping[str, float] = field(default_factory=dict)  # at the present load
-    limp_home_a: float | None = None  # this pack's share of what keeps the aircraft in the air
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """The supply that several packs make together (`multi_pack`); `None` is unknown."""
-
-    severity: Severity
-    missing: tuple[int, ...]  # indices of packs that are not heard, or not believed
-    series: bool = False
-    current_a: float | None = None
-    max_discharge_a: float | None = None
-    asked_max_a: float | None = None
-    asked_by: str | None = None
-    limp_home_a: float | None = None  # of all packs, the missing ones too
-    remaining_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +59,9 @@ class _Row:
             self.since_s, self.readings, self.read = now_s, 0, None
         # A gauge that measures once a second is read ten times in it: that is one reading.
         read = self.read
-        if read is None or (read_s > read[0] and (value != read[1] or read_s - read[0] >= LONE_S)):
+        if read is None or (
+            read_s > read[0] and (value != read[1] or read_s - read[0] >= SINGLE_READING_S)
+        ):
             self.readings, self.read = self.readings + 1, (read_s, value)
         hold_s = limit.clear_s if self.active else limit.hold_s
         enough = self.active or self.readings >= limit.readings
@@ -147,7 +103,7 @@ class _Group:
         return turned
 
 
-class Judge:
+class Alarms:
     """One pack's limits, judged at every step.
 
     Args:
@@ -155,14 +111,14 @@ class Judge:
         facts: what is known of the pack.
     """
 
-    def __init__(self, limits: Iterable[Limit], facts: BatteryFacts) -> None:
+    def __init__(self, limits: Iterable[Limit], pack_data: PackData) -> None:
         self._rows: dict[str, _Row] = {}
-        self._signals = Signals(facts)
-        self.whole: Whole | None = None  # that this pack is a part of, as it was a step ago
+        self._quantities = Quantities(pack_data)
+        self.supply: SupplyStatus | None = None  # that this pack is a part of, as it was a step ago
         self._governor = Governor()
-        self.use(limits, facts)
+        self.use(limits, pack_data)
 
-    def use(self, limits: Iterable[Limit], facts: BatteryFacts) -> None:
+    def use(self, limits: Iterable[Limit], pack_data: PackData) -> None:
         """Judge by another table from now on; what is tripped stays so until it clears."""
         table = tuple(limits)
         rows = {row.limit_id: self._rows.get(row.limit_id) or _Row(row) for row in table}
@@ -171,9 +127,9 @@ class Judge:
         for row in self._rows.values():
             by_what.setdefault(row.limit.what, []).append(row)
         self._groups = [_Group(what, rows) for what, rows in by_what.items()]
-        self._signals.facts = facts
-        self._caps = caps_of(table, facts)
-        self._forewarning = Forewarning(table)
+        self._quantities.pack_data = pack_data
+        self._caps = caps_of(table, pack_data)
+        self._time_to_trip = TimeToTrip(table)
 
     def release(self, limit_id: str) -> None:
         """Let a row that latches clear, once its cause is over."""
@@ -183,16 +139,16 @@ class Judge:
         self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState = UNHEARD
     ) -> Status:
         """Return what holds at the snapshot's time."""
-        now_s, signals = snapshot.t_s, self._signals
+        now_s, signals = snapshot.t_s, self._quantities
         before = signals.serial
         values = signals.update(snapshot, estimate, vehicle)
         if before not in (None, signals.serial):  # what another pack has latched is its own
             for row in self._rows.values():
                 row.held = False
-        if self.whole is not None:
-            what = "modules_missing" if self.whole.series else "packs_missing"
-            values[what] = float(len(self.whole.missing))
-            signals.missing = self.whole.missing
+        if self.supply is not None:
+            what = "modules_missing" if self.supply.series else "packs_missing"
+            values[what] = float(len(self.supply.missing))
+            signals.missing = self.supply.missing
         limp_a = self._limp_home_a(values, vehicle)
         asked_a, asked_by = self._govern(values, estimate, limp_a, now_s)
         events = []
@@ -207,7 +163,7 @@ class Judge:
         active.sort(key=lambda limit: -limit.severity)
         bits = reduce(or_, (limit.fault_bits for limit in active), 0)
         holding = {row.limit.limit_id: row.rest_s(now_s) for row in busy if not row.active}
-        ahead = self._forewarning.update(values, signals.drawn, now_s, holding)
+        ahead = self._time_to_trip.update(values, signals.drawn, now_s, holding)
         next_id, next_s = (active[0].limit_id, 0.0) if active else ahead.first
         return Status(
             now_s, active[0].severity if active else Severity.OK,
@@ -216,14 +172,14 @@ class Judge:
         )  # fmt: skip
 
     def _limp_home_a(self, values: Values, vehicle: VehicleState) -> float | None:
-        alone = self.whole is None or not self.whole.missing
-        return self._governor.limp_home_a(self._signals.facts, values, vehicle, learns=alone)
+        alone = self.supply is None or not self.supply.missing
+        return self._governor.limp_home_a(self._quantities.pack_data, values, vehicle, learns=alone)
 
     def _govern(self, values: Values, known: Estimate, limp_a: float | None, now_s: float) -> Asked:
-        signals, whole = self._signals, self.whole
+        signals, supply = self._quantities, self.supply
         load_a, given_a = values.get("loaded_a"), known.max_discharge_a
-        if whole is not None and whole.limp_home_a and whole.current_a and load_a:
-            limp_a = whole.limp_home_a * load_a / whole.current_a  # whatever share it carries now
+        if supply is not None and supply.limp_home_a and supply.current_a and load_a:
+            limp_a = supply.limp_home_a * load_a / supply.current_a  # whatever share it carries now
         if limp_a is not None and given_a is not None and load_a is not None:
             values["limp_margin_a"] = given_a - limp_a if load_a > 0.0 else OVER
         allowed = allowance(self._caps, signals.drawn, values, known, now_s)

@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.estimator import Estimate
 from dronebms.protection.limits import Limit
 from dronebms.protection.quantities import HEAT_TAU_S, WINDOWS_S, Drawn, Values
 
@@ -47,7 +47,7 @@ class Caps:
         return MARGIN * min((amps for _, amps in rows), default=math.inf)
 
 
-def caps_of(limits: tuple[Limit, ...], facts: BatteryFacts) -> Caps:
+def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> Caps:
     """Return what the governor keeps to, from the table that judges."""
     windows: dict[str, tuple[str, float]] = {}
     for row in sorted(limits, key=lambda row: row.trip):  # the mildest tier comes first
@@ -56,7 +56,7 @@ def caps_of(limits: tuple[Limit, ...], facts: BatteryFacts) -> Caps:
     heat = windows.pop("heat_a", None)
     hot = sorted(r.trip for r in limits if r.what == "temperature_degc" and r.rising)
     warm_degc, hot_degc = (*hot, math.inf, math.inf)[:2]
-    return Caps(windows, heat, warm_degc, hot_degc, facts.cutoff_v)
+    return Caps(windows, heat, warm_degc, hot_degc, pack_data.cutoff_v)
 
 
 def allowance(
@@ -104,9 +104,9 @@ def _budgets(caps: Caps, drawn: Drawn, values: Values, now_s: float) -> list[tup
     return found
 
 
-def unstated(facts: BatteryFacts) -> tuple[str, ...]:
+def unstated(pack_data: PackData) -> tuple[str, ...]:
     """Return a sentence when nobody has told what keeps the aircraft in the air."""
-    if facts.limp_home_a is not None:
+    if pack_data.limp_home_a is not None:
         return ()
     return (
         f"limp_home_a is not stated: {_LIMP:g} times the mean power in flight is taken for it, and "
@@ -124,19 +124,19 @@ class Governor:
         self._limp_a: float | None = None
 
     def limp_home_a(
-        self, facts: BatteryFacts, values: Values, vehicle: VehicleState, *, learns: bool = True
+        self, pack_data: PackData, values: Values, vehicle: VehicleState, *, learns: bool = True
     ) -> float | None:
         """Return this pack's share of what keeps the aircraft in the air: stated, or learned.
 
         Args:
-            facts: may state it.
+            pack_data: may state it.
             values: the quantities now.
             vehicle: as it is heard now.
             learns: whether the pack carries its share, and not that of another that is lost.
         """
         load_a, pack_v, dt_s = values.get("loaded_a"), values["voltage_v"], values["dt_s"] or 0.0
-        if facts.limp_home_a is not None:
-            return facts.limp_home_a
+        if pack_data.limp_home_a is not None:
+            return pack_data.limp_home_a
         if pack_v is None or load_a is None or not learns:
             return self._limp_a
         if load_a > 0.0 and (vehicle.climb_m_s is None or vehicle.climb_m_s > _DESCENT_M_S):

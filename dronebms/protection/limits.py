@@ -14,50 +14,18 @@ beside rows. What has none is set by hand, with the reason in docs/protection.md
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
-from dronebms.core.chemistry import LIPO
+from dronebms.core.chemistry import LIPO, PRESETS
 from dronebms.core.errors import ConfigError
-from dronebms.core.pack_data import BatteryFacts
-
-
-class Severity(IntEnum):
-    """How bad; a higher number is worse."""
-
-    OK = 0
-    INFO = 1
-    WARNING = 2
-    CRITICAL = 3
-    EMERGENCY = 4
-
-    @property
-    def label(self) -> str:
-        """Name as it stands in files and on screens."""
-        return self.name.lower()
-
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Severity
 
 # MAV_BATTERY_FAULT of MAVLink's common message set.
 DEEP_DISCHARGE, CELL_FAIL, OVER_CURRENT, OVER_TEMPERATURE, UNDER_TEMPERATURE = 1, 4, 8, 16, 32
 INCOMPATIBLE = 256  # its cells are not those that the vehicle was set up for
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """What a chemistry's row does not say; C is times the rated capacity an hour."""
-
-    charge_c: float  # recommended
-    charge_cold_degc: float
-    charge_hot_degc: float
-    source: str
-
-
 # fmt: off
-PRESETS = {
-    "lipo":    Preset(1.0, 0.0, 45.0, "safety sheets of pack makers: 1C unless a pack says more, 0 to 45 degC"),
-    "lihv":    Preset(1.0, 0.0, 45.0, "as lipo"),
-    "li-ion":  Preset(0.5, 0.0, 45.0, "data sheets of 18650 and 21700 cells: standard charge 0.5C, 0 to 45 degC"),
-    "lifepo4": Preset(1.0, 0.0, 55.0, "data sheets of 26650 cells: standard charge up to 1C, 0 to 55 degC"),
-}
 # fmt: on
 
 
@@ -66,7 +34,7 @@ class Limit:
     """One row: trips when `what` has been beyond `trip` for `hold_s`."""
 
     limit_id: str
-    what: str  # a quantity of `signals.Signals`
+    what: str  # a quantity of `signals.Quantities`
     trip: float
     clear: float  # on the good side of `trip`
     hold_s: float
@@ -101,15 +69,15 @@ I, W, C, E = Severity.INFO, Severity.WARNING, Severity.CRITICAL, Severity.EMERGE
 _EVERY_HOUR = 3600.0
 
 
-def default_limits(facts: BatteryFacts) -> tuple[Limit, ...]:
+def default_limits(pack_data: PackData) -> tuple[Limit, ...]:
     """Return the table for a pack; rows whose thresholds would be a guess are left out."""
     parts = (_cells, _heat, _gauge, _whole, _left, _ground, _currents)
-    return tuple(row for part in parts for row in part(facts))
+    return tuple(row for part in parts for row in part(pack_data))
 
 
 # fmt: off
-def _cells(facts: BatteryFacts) -> tuple[Limit, ...]:
-    chemistry, cut_v = facts.chemistry, facts.cutoff_v
+def _cells(pack_data: PackData) -> tuple[Limit, ...]:
+    chemistry, cut_v = pack_data.chemistry, pack_data.cutoff_v
     full_v, low_v = chemistry.full_cell_v, cut_v + (chemistry.low_cell_v - chemistry.cutoff_cell_v)
     rows = (
         # A cell under load; the recommended tier is what sag alone may reach. At rest, or with its sag taken out: cell_low.
@@ -123,16 +91,16 @@ def _cells(facts: BatteryFacts) -> tuple[Limit, ...]:
         Limit("spread_rest",     "spread_rest_v",    0.10,          0.05,          10.0, 30.0, W, "cells differ by {value:.2f} V at rest"),
         Limit("spread_load",     "spread_load_v",    0.30,          0.20,          10.0, 10.0, W, "cells differ by {value:.2f} V under load"),
     )
-    if facts.cells is None:
+    if pack_data.cells is None:
         return rows
-    pack_v = facts.cells * cut_v
+    pack_v = pack_data.cells * cut_v
     return (*rows,
         Limit("pack_low",        "voltage_v",        pack_v,        pack_v * 1.04,  3.0, 10.0, C, "pack at {value:.1f} V, its limit is {trip:.1f} V", DEEP_DISCHARGE),
     )
 
 
-def _heat(facts: BatteryFacts) -> tuple[Limit, ...]:
-    hot, cold = facts.chemistry.hot_degc, facts.chemistry.cold_degc
+def _heat(pack_data: PackData) -> tuple[Limit, ...]:
+    hot, cold = pack_data.chemistry.hot_degc, pack_data.chemistry.cold_degc
     return (
         Limit("hot",             "temperature_degc", hot - 10.0,    hot - 13.0,     5.0, 20.0, W, "pack at {value:.0f} degC, hot is {trip:.0f} degC"),
         Limit("hot_critical",    "temperature_degc", hot,           hot - 3.0,      5.0, 20.0, C, "pack at {value:.0f} degC, its limit is {trip:.0f} degC", OVER_TEMPERATURE),
@@ -147,7 +115,7 @@ def _heat(facts: BatteryFacts) -> tuple[Limit, ...]:
     )
 
 
-def _gauge(_: BatteryFacts) -> tuple[Limit, ...]:
+def _gauge(_: PackData) -> tuple[Limit, ...]:
     return (
         Limit("silent",          "silence_s",        3.0,           1.0,            0.0,  2.0, W, "the gauge has been silent for {value:.0f} s", readings=1),
         Limit("lost",            "silence_s",        10.0,          1.0,            0.0,  2.0, C, "the gauge has been silent for {value:.0f} s", readings=1),
@@ -164,7 +132,7 @@ def _gauge(_: BatteryFacts) -> tuple[Limit, ...]:
     )
 
 
-def _whole(_: BatteryFacts) -> tuple[Limit, ...]:
+def _whole(_: PackData) -> tuple[Limit, ...]:
     # Of several packs; what they may give together is cut at once, before these trip.
     return (
         Limit("pack_missing",    "packs_missing",    1.0,           0.0,            1.0,  5.0, W, "without battery {why}: the others carry its load", readings=1),
@@ -172,7 +140,7 @@ def _whole(_: BatteryFacts) -> tuple[Limit, ...]:
     )
 
 
-def _left(_: BatteryFacts) -> tuple[Limit, ...]:
+def _left(_: PackData) -> tuple[Limit, ...]:
     return (
         # The shares are PX4's: BAT_LOW_THR 15 %, BAT_CRIT_THR 7 %. Only the median warns: a lower bound
         # that is honest is often low, and a note is enough for it.
@@ -191,8 +159,8 @@ def _left(_: BatteryFacts) -> tuple[Limit, ...]:
     )
 
 
-def _ground(facts: BatteryFacts) -> tuple[Limit, ...]:
-    preset = PRESETS[facts.chemistry.name]
+def _ground(pack_data: PackData) -> tuple[Limit, ...]:
+    preset = PRESETS[pack_data.chemistry.name]
     frost, sun = preset.charge_cold_degc, preset.charge_hot_degc
     return (
         Limit("worn",            "soh_pct",          80.0,          82.0,          10.0, 60.0, I, "health at {value:.0f} %"),
@@ -208,14 +176,14 @@ def _ground(facts: BatteryFacts) -> tuple[Limit, ...]:
     )
 
 
-def _currents(facts: BatteryFacts) -> tuple[Limit, ...]:
-    if facts.capacity_mah is None:
+def _currents(pack_data: PackData) -> tuple[Limit, ...]:
+    if pack_data.capacity_mah is None:
         return ()
-    chemistry, amp_per_c = facts.chemistry, facts.capacity_mah / 1000.0
-    steady_c = chemistry.continuous_c if facts.continuous_c is None else facts.continuous_c
-    burst_c = chemistry.burst_c if facts.burst_c is None else facts.burst_c
+    chemistry, amp_per_c = pack_data.chemistry, pack_data.capacity_mah / 1000.0
+    steady_c = chemistry.continuous_c if pack_data.continuous_c is None else pack_data.continuous_c
+    burst_c = chemistry.burst_c if pack_data.burst_c is None else pack_data.burst_c
     peak, burst, steady = 1.5 * burst_c * amp_per_c, burst_c * amp_per_c, steady_c * amp_per_c
-    charge, idle = PRESETS[chemistry.name].charge_c * amp_per_c, 0.10 * facts.capacity_mah
+    charge, idle = PRESETS[chemistry.name].charge_c * amp_per_c, 0.10 * pack_data.capacity_mah
     return (
         Limit("current_2s",  "current_2s_a",     peak,          0.9 * peak,     0.0,  5.0, C, "{value:.0f} A over 2 s, its limit is {trip:.0f} A", OVER_CURRENT, 1),
         Limit("current_10s", "current_10s_a",    burst,         0.9 * burst,    0.0,  5.0, C, "{value:.0f} A over 10 s, its limit is {trip:.0f} A", OVER_CURRENT, 1),
@@ -313,5 +281,5 @@ def disorder(mild: Limit, grave: Limit) -> str | None:
 
 def every_limit() -> dict[str, Limit]:
     """Return all rows that there can be, by id; their thresholds are those of some pack."""
-    whole = BatteryFacts(LIPO, cells=1, capacity_mah=1000.0)
+    whole = PackData(LIPO, cells=1, capacity_mah=1000.0)
     return {row.limit_id: row for row in default_limits(whole)}

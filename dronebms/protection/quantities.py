@@ -8,17 +8,15 @@ import math
 from bisect import bisect_right
 from collections import deque
 
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_AH, PackData
+from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.estimator import Estimate
 from smartbattery.bq40 import PF_STATUS_5, SAFETY_ALERT_5, SAFETY_STATUS_5
 from smartbattery.fields import StatusWord, decode_bits
 from smartbattery.snapshot import Identity, Snapshot
 
 WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
 HEAT_TAU_S = 120.0  # of a pack's heart after its current; the heat budget forgets so fast
-REST_C, LOAD_C, CHARGE_C = 0.05, 0.15, 0.02  # of the capacity: rests below, carries, is charged
-UNTOLD_AH = 5.0
 RELAXED_S = 60.0  # at rest, until the cells show how equal they are
 WARMING_S = 60.0
 _STORED_PCT = 80.0
@@ -81,11 +79,11 @@ class Drawn:
         return self.since(now_s - span_s) / span_s
 
 
-class Signals:
+class Quantities:
     """One battery's quantities, with the little that they remember."""
 
-    def __init__(self, facts: BatteryFacts) -> None:
-        self.facts = facts
+    def __init__(self, pack_data: PackData) -> None:
+        self.pack_data = pack_data
         self.serial: int | None = None
         self.missing: tuple[int, ...] = ()  # packs of the same supply
         self._forget()
@@ -99,7 +97,7 @@ class Signals:
         self._idle_mah = self._loaded_s = 0.0
         self._degc: deque[tuple[float, float]] = deque()
         self._known = 0  # how many readings there were at best
-        self._told: tuple[Identity, BatteryFacts] | None = None
+        self._told: tuple[Identity, PackData] | None = None
         self.mismatches: tuple[str, ...] = ()
 
     def update(self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState) -> Values:
@@ -116,7 +114,7 @@ class Signals:
         if self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0:
             values |= dict.fromkeys(_FORESEEN)
         values |= {name: getattr(snapshot, name) for name in _READ}
-        values["cells"] = self.facts.cells or len(snapshot.cells_v)
+        values["cells"] = self.pack_data.cells or len(snapshot.cells_v)
         values["dt_s"] = 0.0 if self._last_s is None else now_s - self._last_s
         values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s
@@ -164,9 +162,9 @@ class Signals:
         values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)
         values["failed"] = _count(snapshot.failure_raw)
         if heard:
-            if self._told != (snapshot.identity, self.facts):
-                self._told = (snapshot.identity, self.facts)
-                self.mismatches = tuple(mismatches(snapshot.identity, self.facts))
+            if self._told != (snapshot.identity, self.pack_data):
+                self._told = (snapshot.identity, self.pack_data)
+                self.mismatches = tuple(mismatches(snapshot.identity, self.pack_data))
             values["mismatches"] = float(len(self.mismatches))
 
     def _drawn(self, snapshot: Snapshot, values: Values) -> None:
@@ -206,8 +204,8 @@ class Signals:
         now_s, current_a = snapshot.t_s, _least_a(snapshot)
         if current_a is None:
             return
-        capacity_mah = self.facts.capacity_mah
-        ah = UNTOLD_AH if capacity_mah is None else capacity_mah / 1000.0
+        capacity_mah = self.pack_data.capacity_mah
+        ah = UNKNOWN_CAPACITY_AH if capacity_mah is None else capacity_mah / 1000.0
         loaded, charging = current_a >= LOAD_C * ah, current_a <= -CHARGE_C * ah
         resting_s = self._lasting("rest", now_s, lasts=abs(current_a) <= REST_C * ah)
         self._loaded_s += (values["dt_s"] or 0.0) * loaded
@@ -239,18 +237,18 @@ def _least_a(snapshot: Snapshot) -> float | None:
     return snapshot.beyond_a if snapshot.current_a is None else snapshot.current_a
 
 
-def mismatches(identity: Identity, facts: BatteryFacts) -> tuple[str, ...]:
+def mismatches(identity: Identity, pack_data: PackData) -> tuple[str, ...]:
     """Return a sentence for each thing in which the pack is not the one that was told."""
     found = []
-    if facts.cells and identity.cells and facts.cells != identity.cells:
-        found.append(f"{identity.cells} cells, not {facts.cells}")
-    told_mah, made_mah = facts.capacity_mah, identity.design_mah
+    if pack_data.cells and identity.cells and pack_data.cells != identity.cells:
+        found.append(f"{identity.cells} cells, not {pack_data.cells}")
+    told_mah, made_mah = pack_data.capacity_mah, identity.design_mah
     if told_mah and made_mah and abs(made_mah / told_mah - 1.0) > _CAPACITY_FRAC:
         found.append(f"{made_mah:.0f} mAh, not {told_mah:.0f}")
     # The others pass for one another on many packs; iron phosphate has another voltage.
     kind = (identity.chemistry or "").upper()
-    if kind.startswith("LI") and kind.startswith("LIF") != (facts.chemistry.name == "lifepo4"):
-        found.append(f"{identity.chemistry}, not {facts.chemistry.name}")
+    if kind.startswith("LI") and kind.startswith("LIF") != (pack_data.chemistry.name == "lifepo4"):
+        found.append(f"{identity.chemistry}, not {pack_data.chemistry.name}")
     return tuple(found)
 
 

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from dronebms.protection.limits import Limit, Severity
+from dronebms.core.report import Severity
+from dronebms.protection.limits import Limit
 from dronebms.protection.quantities import HEAT_TAU_S, WINDOWS_S, Drawn, Values
 
 _TREND_TAU_S = 20.0
@@ -51,7 +52,7 @@ class Ahead:
     trips_in_s: Mapping[str, float] = field(default_factory=dict)
 
 
-class Forewarning:
+class TimeToTrip:
     """One table's look ahead."""
 
     def __init__(self, limits: Iterable[Limit]) -> None:

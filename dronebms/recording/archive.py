@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
@@ -74,8 +73,10 @@ class Folder:
 
     def close(self) -> None:
         """Write what was taken, for a few seconds."""
-        with suppress(Full):
+        try:
             self._queue.put(None, timeout=_STOP_S)
+        except Full:
+            pass
         self._thread.join(_STOP_S)
 
     def _run(self) -> None:
@@ -146,7 +147,9 @@ class Folder:
         if self._before is not None and incident.t_s - self._file.began_s < BEFORE_S:
             files.insert(0, self._before.path)
         self._make_room()
-        date = f"-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" if unix_s() > _SANE_S else ""
+        date = (
+            f"-{datetime.fromtimestamp(unix_s(), UTC):%Y%m%dT%H%M%SZ}" if unix_s() > _SANE_S else ""
+        )
         folder, run = self._folder / _INCIDENTS, self._file.path.stem
         path = folder / f"{run}-{incident.t_s:06.0f}s-{incident.why}{date}.rec"
         # A limit that trips again and again must not fill the disk: the newest holds them all.

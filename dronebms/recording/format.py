@@ -18,17 +18,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, TypeAdapter
 
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError, RecordingError
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.format import clock_text
+from dronebms.core.pack_data import PARALLEL, PackData
+from dronebms.core.toml_schema import AUTO, GaugeName
 from dronebms.core.vehicle_state import UNHEARD, VehicleState
 from dronebms.estimation.pack_memory import ODD, Recalled, learned_of, row_of
-from dronebms.monitoring.multi_pack import PARALLEL
-from dronebms.monitoring.pipeline import NO_RULES, Rules
-from dronebms.service.config import AUTO, GaugeName
-from dronebms.terminal.phrases import clock_text
+from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.bus_trace import Transfer
 from smartbattery.errors import IntegrityError
 from smartbattery.gauge_state import Known
@@ -44,8 +43,8 @@ Tell = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
-def _facts_row(facts: BatteryFacts) -> dict[str, object]:
-    return asdict(facts) | {"chemistry": facts.chemistry.name}
+def _pack_data_row(pack_data: PackData) -> dict[str, object]:
+    return asdict(pack_data) | {"chemistry": pack_data.chemistry.name}
 
 
 def _with_chemistry(row: object) -> object:
@@ -69,7 +68,12 @@ def _told(row: Any) -> Recalled | None:  # noqa: ANN401 - from JSON, whatever it
 class Recorded:
     """What a battery of a recording needs to be read again."""
 
-    facts: Annotated[BatteryFacts, PlainSerializer(_facts_row), BeforeValidator(_with_chemistry)]
+    pack_data: Annotated[
+        PackData,
+        Field(alias="facts"),
+        PlainSerializer(_pack_data_row),
+        BeforeValidator(_with_chemistry),
+    ]
     address: int
     gauge: GaugeName = AUTO
     known: Known | None = None  # by its gauge; None: it was not polled yet
@@ -121,7 +125,7 @@ def text_of(record: Record) -> bytes:
         heard = {name: value for name, value in every if value is not None}
         row = ["t", record.t_s, heard]
     else:
-        row = _START.dump_python(record)
+        row = _START.dump_python(record, by_alias=True)
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 

@@ -60,7 +60,7 @@ class PlayedGauge:
         self._gauge = Gauge(
             self._bus,
             battery.address,
-            cells=battery.facts.cells,
+            cells=battery.pack_data.cells,
             profile=profile_named(battery.gauge),
         )
         self._latest: Snapshot | None = None

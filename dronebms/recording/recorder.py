@@ -6,17 +6,15 @@ Seconds of the loop's clock.
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from dronebms.core.errors import ConfigError
+from dronebms.core.report import Event, Severity
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.pack_memory import Recalled
-from dronebms.monitoring.pipeline import Rules
-from dronebms.protection.alarms import Event
-from dronebms.protection.limits import Severity
+from dronebms.protection.rules import Rules
 from dronebms.recording.format import MAGIC, Kept, Poll, Start, Step, block_of, text_of
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import Known
@@ -151,8 +149,10 @@ class GrowingFile:
 
     def close(self) -> None:
         """Close it, whatever the disk says."""
-        with suppress(OSError):
+        try:
             self._file.close()
+        except OSError:
+            pass
 
 
 class SingleFile:

@@ -3,6 +3,7 @@
 Units are in the key names.
 """
 
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,12 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import TOPOLOGIES, PackData
+from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
 from dronebms.core.toml_schema import (
+    AUTO,
     ChemistryName,
+    GaugeName,
     NotNegative,
     Positive,
     Section,
@@ -22,24 +26,20 @@ from dronebms.core.toml_schema import (
     read_text,
     validated,
 )
-from dronebms.monitoring.multi_pack import TOPOLOGIES
-from dronebms.protection.actions import GOVERNOR, Action, Do
 from dronebms.protection.limits import (
     LimitChange,
-    Severity,
     changed_limits,
     contradiction,
     default_limits,
     every_limit,
 )
-from dronebms.service.config_remote import ChargerConfig, MavlinkConfig, MetricsConfig, MqttConfig
+from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
+from mavlink_bridge.protocol.config import MavlinkConfig
 from smartbattery import multiplexer
-from smartbattery.profiles import PROFILES
 from smartbattery.registers import DESIGN
 
 STATUS_SOCKET = "/run/dronebms/status.sock"
 _MOST_SOCKET_BYTES = 107  # sun_path of unix(7), less the zero at its end
-AUTO = "auto"  # the gauge's profile is found out by reading
 
 _VIRTUAL = "sim:"
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
@@ -49,9 +49,6 @@ def _bus(text: str) -> str:
     if text.startswith("/dev/") or (text.startswith(_VIRTUAL) and text != _VIRTUAL):
         return text
     raise ValueError('a device such as "/dev/i2c-1", or "sim:SCENARIO"')
-
-
-GaugeName = Annotated[str, one_of((AUTO, *(row.name for row in PROFILES)))]
 
 
 class BatteryConfig(Section):
@@ -114,10 +111,10 @@ class BatteryConfig(Section):
         """The device behind the links that a path may be made of."""
         return str(Path(self.bus).resolve())
 
-    def facts(self) -> BatteryFacts:
+    def pack_data(self) -> PackData:
         """Return what is told of the pack."""
-        told = self.model_dump(include={field.name for field in fields(BatteryFacts)})
-        return BatteryFacts(**told | {"chemistry": chemistry_of(self.chemistry)})
+        told = self.model_dump(include={field.name for field in fields(PackData)})
+        return PackData(**told | {"chemistry": chemistry_of(self.chemistry)})
 
 
 class StatusConfig(Section):
@@ -180,7 +177,7 @@ class LimitConfig(Section):
         return self
 
 
-_DOS = {do.label: do for do in Do}
+_DOS = {do.label: do for do in ActionKind}
 DoName = Annotated[str, one_of(_DOS)]
 
 
@@ -201,9 +198,11 @@ class ActionConfig(Section):
     @model_validator(mode="after")
     def _can_be(self) -> "ActionConfig":
         do, escalate = _DOS[self.do], _DOS.get(self.escalate or "")
-        if escalate is not None and not Do.RETURN <= do < escalate:
+        if escalate is not None and not ActionKind.RETURN <= do < escalate:
             raise ValueError("escalate to be more urgent than do, which is return")
-        if do is not Do.REDUCE and (self.speed_m_s is not None or self.climb_m_s is not None):
+        if do is not ActionKind.REDUCE and (
+            self.speed_m_s is not None or self.climb_m_s is not None
+        ):
             raise ValueError("speed_m_s and climb_m_s with reduce alone")
         return self
 
@@ -213,6 +212,26 @@ class ActionConfig(Section):
         told["on"] = _SEVERITIES.get(self.on, self.on)
         told["do"], told["escalate"] = _DOS[self.do], _DOS.get(self.escalate or "")
         return Action(**told)
+
+
+class ChargerConfig(Section):
+    """What regulates a charger, told `reduce` or `stop`: a program, an MQTT topic; not if armed."""
+
+    command: Annotated[list[Word], Field(min_length=1)] | None = None
+    topic: Topic | None = None
+
+    @model_validator(mode="after")
+    def _is_something(self) -> "ChargerConfig":
+        if self.command is None and self.topic is None:
+            raise ValueError("command, topic or both")
+        return self
+
+    @property
+    def place(self) -> str:
+        """What is told, for people."""
+        program = None if self.command is None else f"the program {shlex.join(self.command)}"
+        topic = None if self.topic is None else f"the MQTT topic {self.topic}"
+        return " and ".join(filter(None, (program, topic)))
 
 
 class Config(Section):
@@ -249,7 +268,7 @@ class Config(Section):
     def _limits_agree(self) -> "Config":
         for battery in self.battery:
             try:
-                changed_limits(default_limits(battery.facts()), self.limit_changes())
+                changed_limits(default_limits(battery.pack_data()), self.limit_changes())
             except ConfigError as error:
                 raise ValueError(str(error)) from error
         return self

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from dronebms.core.clock import Clock
+from dronebms.core.report import Report
 
 PERIOD_S = 60.0
 LIMIT_S = 10.0
@@ -80,3 +81,22 @@ class RecoveryProgram:
             except subprocess.TimeoutExpired:
                 os.killpg(program.pid, signal.SIGKILL)
                 raise
+
+
+class ChargerHook:
+    """A sink that runs the user's program with `reduce` or `stop`, once a minute at most.
+
+    Never while the vehicle is armed: what regulates a charger must not touch a flight.
+    """
+
+    def __init__(self, command: Sequence[str], clock: Clock) -> None:
+        why = "the charger is regulated"
+        self._programs = {
+            do: RecoveryProgram((*command, do), clock, why=why) for do in ("reduce", "stop")
+        }
+
+    def __call__(self, report: Report) -> None:
+        """Run it if it is due."""
+        program = self._programs.get(report.charging.do)
+        if program is not None and report.vehicle.armed is not True:
+            program()

@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import SimpleQueue
@@ -131,5 +130,7 @@ class _Lines(logging.Handler):
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            with suppress(OSError):  # nobody reads it any more: no reason to stop
+            try:
                 os.write(_STDERR, line)
+            except OSError:
+                pass  # nobody reads it any more: no reason to stop

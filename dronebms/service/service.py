@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -10,16 +10,19 @@ from pathlib import Path
 
 from dronebms.core.clock import Clock, SystemClock, unix_s
 from dronebms.core.errors import ConfigError
+from dronebms.core.report import ActionKind, Report, Sink
 from dronebms.estimation.pack_memory import LEARNED, KeptBeside, LearnedPacks
 from dronebms.health.sink import PassportSink
-from dronebms.monitoring.charging_advice import ChargerHook
 from dronebms.monitoring.loop import Loop, live_ticks
-from dronebms.monitoring.pipeline import Memory, Monitor, Report, Rules, Sink
-from dronebms.monitoring.preflight import GroundLog
-from dronebms.protection.actions import Do, Sent
-from dronebms.service.checkpoint import Keeper, for_recording
+from dronebms.monitoring.pipeline import Memory, Pipeline
+from dronebms.monitoring.state_codec import for_recording
+from dronebms.protection.rules import Rules
+from dronebms.service.checkpoint import Keeper
 from dronebms.service.config import Config, read_config
 from dronebms.service.config_reload import taken_over
+from dronebms.service.external_program import ChargerHook
+from dronebms.service.preflight_log import GroundLog
+from dronebms.service.remote_sinks import remote_sinks
 from dronebms.service.systemd_notify import Notifier
 from dronebms.service.wiring import (
     bridge_of,
@@ -29,6 +32,7 @@ from dronebms.service.wiring import (
     recorder_of,
     stream_of,
 )
+from mavlink_bridge.vehicle.precedence import Sent
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import Acting
 from smartbattery.bus_trace import Transfer
@@ -36,10 +40,9 @@ from smartbattery.gauge_state import Known
 
 HANDS_ON = "BMS_ACT"
 _log = logging.getLogger(__name__)
-More = Sequence[Callable[[Config, ExitStack, Clock], list[Sink]]]  # what the command line may load
 
 
-def serve(path: Path, stack: ExitStack, more: More = ()) -> None:
+def serve(path: Path, stack: ExitStack) -> None:
     """Run the service of a configuration file until it is told to stop; SIGHUP reads it again.
 
     Raises:
@@ -52,7 +55,7 @@ def serve(path: Path, stack: ExitStack, more: More = ()) -> None:
     config, told = read_config(path), Notifier()
     keeper = None if config.state is None else Keeper(Path(config.state.dir) / "run.kept")
     clock = SystemClock(start_s=0.0 if keeper is None else keeper.start_s)
-    service = Service(config, stack, clock, more)
+    service = Service(config, stack, clock)
     if keeper is not None:
         stack.callback(keeper.close)
         service.go_on(keeper.state())
@@ -86,7 +89,7 @@ class Service:
         LinkError: a link URL that means nothing.
     """
 
-    def __init__(self, config: Config, stack: ExitStack, clock: Clock, more: More = ()) -> None:
+    def __init__(self, config: Config, stack: ExitStack, clock: Clock) -> None:
         lock_packs(config, stack)
         self._config, self._stack, self._clock = config, stack, clock
         self._bridge = bridge_of(config, stack)
@@ -97,16 +100,16 @@ class Service:
         if config.state is not None:
             passports = PassportSink(Path(config.state.dir), unix_s)
             sinks.append(stack.enter_context(closing(passports)))
-        sinks += [sink for make in more for sink in make(config, stack, clock)]
+        sinks += remote_sinks(config, stack, clock)
         self._charger = _charger(config, clock)
         rules, packs = _rules(config), _packs(config, stack)
         self._gauges = gauges_of(config, stack, clock, self._polled)
-        self._monitors = [
-            Monitor(gauge, battery.facts(), sinks, index=index, rules=rules, packs=packs)
+        self._pipelines = [
+            Pipeline(gauge, battery.pack_data(), sinks, index=index, rules=rules, packs=packs)
             for index, (gauge, battery) in enumerate(zip(self._gauges, config.battery, strict=True))
         ]
-        for monitor in self._monitors:
-            stack.callback(monitor.keep)
+        for pipeline in self._pipelines:
+            stack.callback(pipeline.keep)
         _log.info("telling %s", config.mavlink.url)
         # Last: what cannot start leaves no empty recording.
         self._recorder = recorder_of(config, rules, stack)
@@ -114,7 +117,7 @@ class Service:
     def reports(self) -> Iterator[Report]:
         """Yield every step, without end."""
         pump, topology = self._bridge.pump, self._config.topology
-        loop = Loop(self._clock, pump, self._monitors, self._recorder, topology)
+        loop = Loop(self._clock, pump, self._pipelines, self._recorder, topology)
         return loop.reports(live_ticks(self._clock))
 
     def is_stuck(self, now_s: float) -> bool:
@@ -125,7 +128,7 @@ class Service:
         """Return what another run needs to go on."""
         acting = self._bridge.acting
         return Memories(
-            tuple(monitor.memory(now_s) for monitor in self._monitors),
+            tuple(pipeline.memory(now_s) for pipeline in self._pipelines),
             None if acting is None else acting.sent,
             self._bridge.first_id.found,
             self._bridge.answers.values[HANDS_ON],
@@ -133,10 +136,10 @@ class Service:
 
     def go_on(self, memories: "Memories | None") -> None:
         """Go on from what an earlier run knew, of each pack once it is recognised."""
-        if memories is None or len(memories.packs) != len(self._monitors):
+        if memories is None or len(memories.packs) != len(self._pipelines):
             return
-        for monitor, memory in zip(self._monitors, memories.packs, strict=True):
-            monitor.go_on(memory)
+        for pipeline, memory in zip(self._pipelines, memories.packs, strict=True):
+            pipeline.go_on(memory)
         if self._recorder is not None:
             self._recorder.begin(for_recording(memories.packs))
         self._bridge.first_id.found = memories.first_id
@@ -149,14 +152,14 @@ class Service:
         try:
             config, waiting = taken_over(self._config, read_config(path))
             rules = _rules(config)
-            for monitor in self._monitors:
-                monitor.limits(rules.limit_changes)  # raises before anything is changed
+            for pipeline in self._pipelines:
+                pipeline.limits(rules.limit_changes)  # raises before anything is changed
         except ConfigError as error:
             for line in str(error).splitlines():
                 _log.error("the configuration stays as it was: %s", line)
             return
-        for monitor in self._monitors:
-            monitor.use(rules)
+        for pipeline in self._pipelines:
+            pipeline.use(rules)
         if self._recorder is not None:
             self._recorder.use(rules)
         if config.charger != self._config.charger:
@@ -169,7 +172,7 @@ class Service:
 
     def _act(self) -> None:
         """Let the bridge act on the vehicle where the configuration names an action."""
-        acts = any(row.action().do >= Do.REDUCE for row in self._config.action)
+        acts = any(row.action().do >= ActionKind.REDUCE for row in self._config.action)
         folder = self._config.vehicle_dir
         # Also for what an earlier configuration has left behind, to be put back.
         if self._bridge.acting is None and (acts or left_behind(folder)):

@@ -8,10 +8,9 @@ Seconds. Source: sd_notify(3), sd_watchdog_enabled(3).
 
 import os
 import socket
-from contextlib import suppress
 from math import inf
 
-from dronebms.monitoring.pipeline import Report
+from dronebms.core.report import Report
 
 _STATUS_S = 1.0
 _FEEDS = 3  # in the time after which the watchdog bites
@@ -35,8 +34,10 @@ class Notifier:
     def tell(self, text: str) -> None:
         """Send a line such as STOPPING=1; a manager that does not listen is no matter."""
         if self._address:
-            with suppress(OSError):
+            try:
                 self._wire.sendto(text.encode(), self._address)
+            except OSError:
+                pass
 
     def stepped(self, report: Report, *, stuck: bool) -> None:
         """Say that the loop has made a report: the first makes the service ready.

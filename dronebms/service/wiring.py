@@ -7,9 +7,10 @@ from pathlib import Path
 
 from dronebms.core.clock import Clock, unix_s
 from dronebms.core.errors import ConfigError
+from dronebms.core.report import Report
 from dronebms.monitoring.loop import PERIOD_S
-from dronebms.monitoring.pipeline import Report, Rules
 from dronebms.protection.current_governor import unstated
+from dronebms.protection.rules import Rules
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import Recorded, Start
 from dronebms.recording.gauge_tap import OnPoll, TappedGauge
@@ -74,7 +75,7 @@ def gauges_of(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -
             gauge = TappedGauge(wire, battery.address, battery.cells, profile_named(battery.gauge))
             sources[index] = PolledGauge(gauge, index, on_poll)
             polled.append(sources[index])
-            for line in (battery.place, *unstated(battery.facts())):
+            for line in (battery.place, *unstated(battery.pack_data())):
                 _log.info("battery %d: %s", index + 1, line)
         thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
         stack.callback(thread.close)
@@ -123,7 +124,7 @@ def recorder_of(config: Config, rules: Rules, stack: ExitStack) -> Recorder | No
     told = config.recording
     if told is None:
         return None
-    batteries = tuple([Recorded(b.facts(), b.address, b.gauge) for b in config.battery])
+    batteries = tuple([Recorded(b.pack_data(), b.address, b.gauge) for b in config.battery])
     start = Start(batteries, rules, config.topology)
     try:
         store = Folder(Path(told.dir), Bounds(told.max_mb * _MB, told.file_mb * _MB, told.max_days))

@@ -21,16 +21,14 @@ from threading import Thread
 
 from pydantic import ValidationError
 
-from dronebms.core.clock import SystemClock
+from dronebms.core.clock import EachSecond, SystemClock
 from dronebms.core.errors import ConfigError
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate, Report, Severity
 from dronebms.core.toml_schema import read_text
-from dronebms.estimation.estimator import Estimate
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.limits import Severity, default_limits, every_limit
+from dronebms.protection.limits import default_limits, every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.simulation.statistics import ROWS, Flown
-from dronebms.telemetry.json_line import EachSecond
 from sim.plant.faults import parse_fault
 from sim.plant.ground_truth import Truth
 from sim.plant.scenario import load_scenario, scenario_names
@@ -89,7 +87,7 @@ def fly(campaign: Campaign, seed: int) -> Flown:
             if second.due(report.t_s):
                 answers.append(report.estimate)
             if row.pack_end_s is not None:
-                _judge(row, answers, row.pack_end_s)
+                _alarms(row, answers, row.pack_end_s)
                 break
     row.wall_s = clock.now_s()
     return row
@@ -111,13 +109,13 @@ def _note(row: Flown, report: Report, truth: Truth) -> None:
         alarm = event.limit_id
         if event.tripped and event.severity >= Severity.WARNING and alarm not in row.alarms:
             row.alarms[alarm] = report.t_s
-            if _is_far(alarm, report.facts, truth):
+            if _is_far(alarm, report.pack_data, truth):
                 row.false_alarms.append(alarm)
 
 
-def _is_far(alarm: str, facts: BatteryFacts, truth: Truth) -> bool:
+def _is_far(alarm: str, pack_data: PackData, truth: Truth) -> bool:
     """Return whether an alarm of charge, time, voltage or heat is far from every such limit."""
-    limits = {limit.limit_id: limit for limit in default_limits(facts)}
+    limits = {limit.limit_id: limit for limit in default_limits(pack_data)}
     return (
         limits[alarm].what in (*_END, "temperature_degc")
         and min(truth.cells_v) > limits["cell_sag"].trip + FAR_V
@@ -126,7 +124,7 @@ def _is_far(alarm: str, facts: BatteryFacts, truth: Truth) -> bool:
     )
 
 
-def _judge(row: Flown, answers: Sequence[Estimate], end_s: float) -> None:
+def _alarms(row: Flown, answers: Sequence[Estimate], end_s: float) -> None:
     """Hold alarms and answers against the end that came; no answer counts as 0 and as outside."""
     row.false_alarms = [name for name in row.false_alarms if end_s - row.alarms[name] > FAR_S]
     row.warning_before_end_s = _before_end_s(row, end_s, Severity.WARNING)

@@ -7,10 +7,11 @@ from itertools import count, takewhile
 from pathlib import Path
 
 from dronebms.core.clock import PacedClock, SystemClock, VirtualClock
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Report, Sink, Source
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.loop import PERIOD_S, Loop
-from dronebms.monitoring.pipeline import Monitor, Report, Sink, Source
+from dronebms.monitoring.pipeline import Pipeline
 from dronebms.recording.format import Recorded, Start
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Recorder, SingleFile
@@ -49,19 +50,21 @@ class Simulation:
         self.clock = VirtualClock() if pace is None else PacedClock(pace)
         faults = tuple(parse_fault(text) for text in options.faults)
         self._bus, self.world = open_virtual(options.flight, self.clock, options.seed, faults)
-        self.facts = self.world.facts()
+        self.pack_data = self.world.pack_data()
         self._url = options.mavlink_url
         self._bridge: Bridge | None = None
         if options.mavlink_url is not None:
             self._bridge = Bridge(stack.enter_context(closing(open_link(options.mavlink_url))))
-        self._recorder = recorder_of(options, self.facts, stack)
+        self._recorder = recorder_of(options, self.pack_data, stack)
         self.duration_s = options.duration_s or self.world.duration_s
 
     def reports(self) -> Iterator[Report]:
         """Fly it, telling the flight controller, and yield every step."""
         sinks: list[Sink] = [] if self._bridge is None else [self._bridge]
-        monitor = Monitor(source_of(self._bus, self.facts, self._recorder), self.facts, sinks)
-        loop = Loop(self.clock, self._vehicle, [monitor], self._recorder)
+        pipeline = Pipeline(
+            source_of(self._bus, self.pack_data, self._recorder), self.pack_data, sinks
+        )
+        loop = Loop(self.clock, self._vehicle, [pipeline], self._recorder)
         return loop.reports(ticks(self.duration_s))
 
     def link(self) -> str | None:
@@ -74,20 +77,20 @@ class Simulation:
         return self.world.vehicle(t_s)
 
 
-def recorder_of(options: SimOptions, facts: BatteryFacts, stack: ExitStack) -> Recorder | None:
+def recorder_of(options: SimOptions, pack_data: PackData, stack: ExitStack) -> Recorder | None:
     """Return what writes a flight down, None when nobody asked; raises ConfigError."""
     if options.record is None:
         return None
-    recorder = Recorder(SingleFile(options.record), Start((Recorded(facts, ADDRESS),)))
+    recorder = Recorder(SingleFile(options.record), Start((Recorded(pack_data, ADDRESS),)))
     stack.callback(recorder.close)
     return recorder
 
 
-def source_of(bus: Bus, facts: BatteryFacts, recorder: Recorder | None) -> Source:
+def source_of(bus: Bus, pack_data: PackData, recorder: Recorder | None) -> Source:
     """Return the gauge of a flight."""
     if recorder is None:
-        return Gauge(bus, ADDRESS, cells=facts.cells)
-    return SteppedGauge(TappedGauge(bus, ADDRESS, facts.cells), 0, recorder.polled)
+        return Gauge(bus, ADDRESS, cells=pack_data.cells)
+    return SteppedGauge(TappedGauge(bus, ADDRESS, pack_data.cells), 0, recorder.polled)
 
 
 def ticks(last_s: float) -> Iterator[float]:

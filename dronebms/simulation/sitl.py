@@ -14,9 +14,10 @@ from statistics import fmean
 
 from dronebms.core.clock import Clock, PacedClock
 from dronebms.core.errors import ConfigError, LinkError
+from dronebms.core.report import Report
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.loop import Loop
-from dronebms.monitoring.pipeline import Monitor, Report
+from dronebms.monitoring.pipeline import Pipeline
 from dronebms.simulation.simulated_flight import SimOptions, recorder_of, source_of, ticks
 from dronebms.simulation.sitl_vehicle import FollowedVehicle
 from mavlink_bridge.bridge import Bridge
@@ -103,7 +104,7 @@ class Sitl:
         self._flight = FollowedFlight(self._vehicle, scenario)
         self._clock = PacedClock(self._vehicle)
         self.world = World(scenario, options.seed, faults, self._flight)
-        self.facts = self.world.facts()
+        self.pack_data = self.world.pack_data()
         self._bus = open_wire(self.world, self._clock)
         self._set_due_s = 0.0
         self._find(url)
@@ -114,14 +115,14 @@ class Sitl:
             if abs(pack_v / max(self._told_v, _CLOSE) - 1.0) > _FITS_FRAC:
                 was = f"the vehicle was simulated with {self._told_v:.1f} V"
                 say(f"the pack has {pack_v:.1f} V, {was}: do they fit?")
-        self._recorder = recorder_of(options, self.facts, stack)
+        self._recorder = recorder_of(options, self.pack_data, stack)
 
     def reports(self) -> Iterator[Report]:
         """Follow the vehicle for the time that was asked, and yield every step."""
-        source = source_of(self._bus, self.facts, self._recorder)
-        monitor = Monitor(source, self.facts, [self._flight.bridge])
+        source = source_of(self._bus, self.pack_data, self._recorder)
+        pipeline = Pipeline(source, self.pack_data, [self._flight.bridge])
         self._vehicle.begin()
-        loop = Loop(self._clock, self.world.vehicle, [monitor], self._recorder)
+        loop = Loop(self._clock, self.world.vehicle, [pipeline], self._recorder)
         for report in loop.reports(ticks(self._options.duration_s or math.inf)):
             self._feed_back(report.t_s)
             yield report

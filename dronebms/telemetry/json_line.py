@@ -7,51 +7,20 @@ Current is positive while discharging; `battery` counts from 0, cells stand in t
 
 import json
 from dataclasses import fields, is_dataclass
-from math import floor, isfinite
+from math import isfinite
 from typing import Any
 
-from dronebms.estimation.estimator import Estimate
-from dronebms.monitoring.charging_advice import advice
-from dronebms.monitoring.pipeline import Report
-from dronebms.monitoring.preflight import go_no_go
-
-_SAME_S = 1e-6  # what adding and subtracting times may have cost
+from dronebms.core.report import Estimate, Report
 
 # Decimals.
 _CLOCK_S, _S, _PCT, _V, _A, _MAH, _OHM, _DEGC = 6, 1, 2, 3, 2, 1, 6, 2
 _BY_UNIT = {"pct": _PCT, "mah": _MAH, "ohm": _OHM, "mol": 1}
 
 
-def second_of(t_s: float, first_s: float) -> int:
-    """Return in which whole second since the first sample a time lies, from 0."""
-    return floor(t_s - first_s + _SAME_S)
-
-
-class EachSecond:
-    """Says of growing times which is the first at or after a whole second since the first of all.
-
-    One that is late for several seconds stands for the last of them: there is no second line.
-    """
-
-    def __init__(self) -> None:
-        self._first_s: float | None = None
-        self._second = -1  # the newest that has its line
-
-    def due(self, t_s: float) -> bool:
-        """Return whether a line is due at `t_s`; the same second is not asked for again."""
-        if self._first_s is None:
-            self._first_s = t_s
-        second = second_of(t_s, self._first_s)
-        if second <= self._second:
-            return False
-        self._second = second
-        return True
-
-
 def line(report: Report) -> dict[str, object]:
     """Return the keys of the contract, in its order, then what else is useful."""
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
-    (low_s, median_s, high_s), told = _interval_s(estimate), advice(report)
+    (low_s, median_s, high_s), told = _interval_s(estimate), report.charging
     return {
         "t_s": _rounded(report.t_s, _CLOCK_S),
         "soc_pct": _rounded(estimate.soc_pct, _PCT),
@@ -81,7 +50,7 @@ def line(report: Report) -> dict[str, object]:
         "limited_in_s": _rounded(status.limited_in_s, _S),
         "trouble": snapshot.trouble,
         "doubts": list(snapshot.doubts),
-        "go": None if report.flying else go_no_go(report).text,
+        "go": None if report.flying else report.preflight.text,
         "charger": told.do,
         "advice": told.why,
         "full_in_s": _rounded(told.full_in_s, _S),

@@ -13,7 +13,6 @@ import secrets
 import sqlite3
 import threading
 from collections import deque
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,11 +22,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from dronebms.core.clock import unix_s
 from dronebms.core.errors import ConfigError
-from dronebms.monitoring.charging_advice import advice
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.limits import Severity
-from dronebms.service.config_remote import MqttConfig
+from dronebms.core.report import Report, Severity
 from dronebms.telemetry import json_line
+from dronebms.telemetry.config import MqttConfig
 from dronebms.telemetry.outbox import Message, Outbox
 
 _UNDERWAY = 20  # messages
@@ -55,8 +52,10 @@ class Mqtt:
     def __init__(self, config: MqttConfig, path: Path | None, charger: str | None = None) -> None:
         self._config, self._charger = config, charger
         self._path = _MEMORY if path is None else str(path)
-        with suppress(OSError):  # SQLite says why
+        try:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            pass  # SQLite says why
         self._boot = secrets.token_hex(8)
         self._sequences: dict[str, int] = {}
         self._due_s: dict[int, float] = {}
@@ -107,7 +106,7 @@ class Mqtt:
 
     def _regulate(self, report: Report, topic: str) -> None:
         """Tell the charger what holds now; what could not be told is not told later."""
-        found, (do, told_s) = advice(report), self._charger_told.get(report.index, ("", 0.0))
+        found, (do, told_s) = report.charging, self._charger_told.get(report.index, ("", 0.0))
         told_lately = found.do == do and report.t_s - told_s < _CHARGER_S
         if found.do not in ("reduce", "stop") or report.vehicle.armed is True or told_lately:
             return

@@ -11,7 +11,6 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,11 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError, LinkError
+from dronebms.core.report import Estimate, Report, Severity, Status
 from dronebms.core.vehicle_state import UNHEARD
-from dronebms.estimation.estimator import Estimate
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Status
-from dronebms.protection.limits import Severity
 
 _EACH_S = 0.5 - 1e-6  # sums of steps are not exact
 _LINES = 64  # that wait for one viewer
@@ -105,13 +101,15 @@ class Stream:
         """Send everybody away and take the socket off the disk."""
         for wire in (self._ears, *(viewer.wire for viewer in self._viewers)):
             wire.close()
-        with suppress(OSError):
+        try:
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
+        except OSError:
+            pass
 
     def _welcome(self, now_s: float) -> None:
         """Let in who has come; everybody begins with what was told last."""
-        with suppress(OSError):  # nobody has come, or there is no room for one more file
+        try:
             while True:
                 wire, _ = self._ears.accept()
                 if len(self._viewers) >= _MOST_VIEWERS:
@@ -121,6 +119,8 @@ class Stream:
                 viewer = _Viewer(wire, now_s)
                 viewer.lines.extend(line for _, line in self._newest.values())
                 self._viewers.append(viewer)
+        except OSError:
+            pass  # nobody has come, or there is no room for one more file
 
 
 def _make_way(path: Path) -> None:
@@ -192,8 +192,10 @@ def _connected(path: Path) -> socket.socket:
 def _again(wire: socket.socket | None, path: Path) -> socket.socket | None:
     if wire is not None:
         wire.close()
-    with suppress(LinkError):
+    try:
         return _connected(path)
+    except LinkError:
+        pass
     return None
 
 
@@ -232,5 +234,5 @@ def _aged(report: Report, t_s: float, age_s: float, why: str) -> Report:
         vehicle=UNHEARD,
         estimate=Estimate(t_s),
         status=Status(t_s, Severity.WARNING, ("silent",)),
-        wanted=(),
+        requests=(),
     )

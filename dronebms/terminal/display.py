@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.segment import Segment
 
 from dronebms.core.clock import Clock
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Event
+from dronebms.core.format import clock_text, duration, printable
+from dronebms.core.report import Event, Report
 from dronebms.terminal.layout import PAGES, Canvas, View, expired, render
-from dronebms.terminal.phrases import clock_text, duration, printable, weakest
+from dronebms.terminal.phrases import weakest
 from dronebms.terminal.screen_reader import event_sentence, sentences
 from dronebms.terminal.tty import REDRAW, Terminal
 

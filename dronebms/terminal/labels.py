@@ -6,7 +6,7 @@ Glyphs are one column wide, so that a picture keeps its width on every terminal.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dronebms.protection.limits import Severity
+from dronebms.core.report import Severity
 
 SPOKEN = {
     "cell_low": "weakest cell low",

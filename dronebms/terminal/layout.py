@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dronebms.estimation.estimator import Estimate
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Event, Status
+from dronebms.core.format import printable
+from dronebms.core.report import Estimate, Event, Report, Status
 from dronebms.terminal import widgets as parts
 from dronebms.terminal.labels import ASCII, HELP, UNICODE
-from dronebms.terminal.phrases import SILENT_S, cells_heading, printable
+from dronebms.terminal.phrases import SILENT_S, cells_heading
 from dronebms.terminal.widgets import Frame
 
 _BIG_WIDTH, _BIG_HEIGHT = 72, 22

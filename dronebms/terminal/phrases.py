@@ -4,16 +4,11 @@ Durations are seconds and are cut, not rounded: a minute that is not full is not
 Unknown is a dash. Cells count from 1 here, as on every screen.
 """
 
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Severity
+from dronebms.core.format import DASH, age, clock_text, duration, number
+from dronebms.core.report import Report, Severity
 from dronebms.terminal.labels import SPOKEN, Glyphs
 from smartbattery.registers import CELLS, WORDS
 
-DASH = "-"
-_MINUTE_S = 60
-_HOUR_S = 3600
-_TENTHS_BELOW_S = 9.95
-_SECONDS_BELOW_S = 99.5
 _MILLI = 1000.0
 _APART_V = 0.005 - 1e-9  # a gauge counts in millivolts, and two cells tremble by one each
 _WIDE_SPREAD_MV = 300.0  # at which the shipped limits warn under load
@@ -26,44 +21,6 @@ _WEAK_BY = (
     ("resistance_ohm", 1.0, 0.1, "resists more"),
 )
 SILENT_S = 2.0  # heartbeats and reports older than this are no longer news
-
-
-def duration(seconds: float | None) -> str:
-    """Return m:ss, from an hour on h:mm:ss; a dash for unknown. Negative counts as its size."""
-    if seconds is None:
-        return DASH
-    whole = int(abs(seconds))
-    hours, minutes, rest = whole // _HOUR_S, whole // _MINUTE_S % _MINUTE_S, whole % _MINUTE_S
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def clock_text(t_s: float) -> str:
-    """Return hh:mm:ss of a flight's clock."""
-    whole = int(t_s)
-    return f"{whole // _HOUR_S:02d}:{whole // _MINUTE_S % _MINUTE_S:02d}:{whole % _MINUTE_S:02d}"
-
-
-def age(seconds: float) -> str:
-    """Return how old something is: tenths while it is fresh, m:ss when it is long gone."""
-    if seconds < _TENTHS_BELOW_S:
-        return f"{max(seconds, 0.0):.1f} s"
-    return f"{seconds:.0f} s" if seconds < _SECONDS_BELOW_S else duration(seconds)
-
-
-def number(value: float | None, unit: str, decimals: int = 0) -> str:
-    """Return a value with its unit, or a dash with it."""
-    if value is None:
-        return f"{DASH} {unit}"
-    return f"{round(value, decimals) + 0.0:.{decimals}f} {unit}"  # + 0.0: no minus before a zero
-
-
-def printable(text: str, *, ascii_only: bool) -> str:
-    """Return a text that cannot harm a terminal, whatever a gauge calls itself."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else "?" for c in text)
-    if ascii_only and not text.isascii():
-        text = text.encode("ascii", "replace").decode("ascii")
-    return text
 
 
 def words(limit_id: str) -> str:
@@ -136,11 +93,11 @@ def weak_by(report: Report, index: int) -> str:
 
 def pack_name(report: Report) -> str:
     """Return which battery this is, with what is known of it."""
-    facts, identity = report.facts, report.snapshot.identity
-    cells = facts.cells or identity.cells or len(report.snapshot.cells_v) or None
-    capacity_mah = facts.capacity_mah or identity.design_mah
+    pack_data, identity = report.pack_data, report.snapshot.identity
+    cells = pack_data.cells or identity.cells or len(report.snapshot.cells_v) or None
+    capacity_mah = pack_data.capacity_mah or identity.design_mah
     said = (
-        f"battery {report.index + 1}: {facts.chemistry.name}",
+        f"battery {report.index + 1}: {pack_data.chemistry.name}",
         f"{cells}S" if cells is not None else None,
         f"{capacity_mah:.0f} mAh" if capacity_mah is not None else None,
         identity.device,
@@ -210,14 +167,14 @@ def then(report: Report) -> tuple[str, float] | None:
 
 def cells_heading(report: Report, now_s: float, glyphs: Glyphs) -> str:
     """Return the spread of the cells, the age of the oldest, and the ends of their bars."""
-    facts, cells_v = report.facts, report.snapshot.cells_v
+    pack_data, cells_v = report.pack_data, report.snapshot.cells_v
     known_v = [cell_v for cell_v in cells_v if cell_v is not None]
     if not known_v:
         return "cells: none is heard"
     spread_mv = (max(known_v) - min(known_v)) * _MILLI
     bar = glyphs.bar(spread_mv / _WIDE_SPREAD_MV, _SPREAD_BAR_WIDTH)
     known = "" if len(known_v) == len(cells_v) else f", {len(known_v)} known"
-    bars = f"bars {facts.cutoff_v:.2f}-{facts.chemistry.full_cell_v:.2f} V"
+    bars = f"bars {pack_data.cutoff_v:.2f}-{pack_data.chemistry.full_cell_v:.2f} V"
     ages_s = [age_s_of(report, f"cell{index + 1}_v", now_s) for index in range(len(cells_v))]
     oldest_s = max((age_s for age_s in ages_s if age_s is not None), default=None)
     oldest = "" if oldest_s is None else f", oldest {age(oldest_s)}"

@@ -4,8 +4,7 @@ Numbers are rounded as people say them, so that a reading which trembles does no
 Minutes are cut, not rounded: one that is not full is not promised. Unknown is said to be unknown.
 """
 
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Event
+from dronebms.core.report import Event, Report
 from dronebms.terminal import phrases as say
 
 _MINUTE_S, _MINUTES_FROM_S, _STEP_S = 60, 120.0, 10

@@ -12,7 +12,7 @@ import termios
 import threading
 import tty
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import FrameType
 from typing import NoReturn
 
@@ -94,8 +94,10 @@ class Terminal:
             self._taken = stack.pop_all()
 
     def _give_back(self) -> None:
-        with suppress(OSError, termios.error):
+        try:
             self._taken.close()
+        except (OSError, termios.error):
+            pass
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._noted.add(number)

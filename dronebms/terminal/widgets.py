@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Event, Severity
+from dronebms.core.format import DASH, age, clock_text, duration, number
+from dronebms.core.report import Event, Report, Severity
 from dronebms.terminal import phrases as say
 from dronebms.terminal.labels import Glyphs
-from dronebms.terminal.phrases import DASH
 
 MIN_CELL_WIDTH = 30
 _LABEL_WIDTH = 12
@@ -62,7 +61,7 @@ def home_line(report: Report, frame: Frame) -> Text:
     severity, word, rest = say.home_answer(report)
     if not rest:
         return _answer("home:", Text(word, _VALUE))
-    way = f", {say.duration(report.estimate.home_s)} to fly home"
+    way = f", {duration(report.estimate.home_s)} to fly home"
     judged = _verdict(severity, word, frame.glyphs)
     return _answer("home:", judged, Text(f"  {rest}", _VALUE), Text(way))
 
@@ -75,11 +74,11 @@ def limit_line(report: Report) -> Text:
     line = Text(say.words(status.limited_by), _VALUE)
     if status.limited_in_s is not None:
         now = status.limited_in_s <= 0
-        line.append(" now" if now else f" in {say.duration(status.limited_in_s)}", "not bold")
+        line.append(" now" if now else f" in {duration(status.limited_in_s)}", "not bold")
     if status.asked_max_a is not None:
         line.append(f", stay below {status.asked_max_a:.0f} A")
     elif (then := say.then(report)) is not None:
-        line.append(f", then {say.words(then[0])} in {say.duration(then[1])}", "not bold")
+        line.append(f", then {say.words(then[0])} in {duration(then[1])}", "not bold")
     elif status.limited_in_s:
         line.append(" at this load", "not bold")
     return _answer("limit:", line)
@@ -90,7 +89,7 @@ def state_line(report: Report, frame: Frame) -> Text:
     behind_s = frame.now_s - report.t_s
     if behind_s > say.SILENT_S:
         old = _verdict(Severity.WARNING, "OLD", frame.glyphs)
-        return _answer("state:", old, Text(f"  nothing new for {say.age(behind_s)}", _VALUE))
+        return _answer("state:", old, Text(f"  nothing new for {age(behind_s)}", _VALUE))
     status, trouble = report.status, report.snapshot.trouble
     why = Text("" if trouble is None else f"; {trouble}", _OLD)
     if not say.is_judged(report):
@@ -104,23 +103,23 @@ def state_line(report: Report, frame: Frame) -> Text:
 
 def time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     """Return the time left with its interval, and what ends it."""
-    estimate, facts = report.estimate, report.facts
-    first = Text.assemble((f"{say.duration(estimate.remaining_s)} left", _VALUE))
+    estimate, pack_data = report.estimate, report.pack_data
+    first = Text.assemble((f"{duration(estimate.remaining_s)} left", _VALUE))
     if estimate.remaining_s is None:
         silent = report.snapshot.current_a is None
         why = "no current is heard" if silent else "it shows under load"
         first = Text(f"time left is not known yet, {why}", _VALUE)
     elif estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
-        low, high = say.duration(estimate.remaining_low_s), say.duration(estimate.remaining_high_s)
+        low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
         first.append(f", 9 in 10 sure: {low} - {high}")
     weakest = say.weakest(report)
     cell = "the weakest cell" if weakest is None else f"cell {weakest + 1}"
-    second = f"until {cell} reaches {facts.cutoff_v:.2f} V under this load"
-    third = "" if facts.cutoff_cell_v is not None else "(the usual end, as none is given)"
+    second = f"until {cell} reaches {pack_data.cutoff_v:.2f} V under this load"
+    third = "" if pack_data.cutoff_cell_v is not None else "(the usual end, as none is given)"
     if not big:
         return [Text(" ") + first, Text(f" {second} {third}")]
     left_s = estimate.remaining_s
-    drawn = glyphs.big("--:--" if left_s is None else say.duration(left_s))
+    drawn = glyphs.big("--:--" if left_s is None else duration(left_s))
     rows = zip(drawn, (first, Text(second), Text(third)), strict=True)
     return [Text.assemble((f" {row}   ", _VALUE), text) for row, text in rows]
 
@@ -162,7 +161,7 @@ def reading_lines(report: Report, frame: Frame) -> list[Text]:
 
 def _reading_line(reading: _Reading, report: Report, frame: Frame) -> Text:
     age_s = say.age_s_of(report, reading.field, frame.now_s)
-    value = f"{say.number(reading.value, reading.unit, reading.decimals):>{_VALUE_WIDTH}}  "
+    value = f"{number(reading.value, reading.unit, reading.decimals):>{_VALUE_WIDTH}}  "
     if reading.value is None:
         why = "not known yet" if reading.field is None else say.unheard(age_s)
         return _labelled(reading.label, Text(value, _VALUE), Text(why))
@@ -176,8 +175,8 @@ def _reading_line(reading: _Reading, report: Report, frame: Frame) -> Text:
     if age_s is None:
         return line
     if say.is_stale(reading.field, age_s):
-        return _ends(line, Text(f"OLD {say.age(age_s)} ", _OLD), width)
-    return _ends(line, Text(f"{say.age(age_s)} ago ", _QUIET), width)
+        return _ends(line, Text(f"OLD {age(age_s)} ", _OLD), width)
+    return _ends(line, Text(f"{age(age_s)} ago ", _QUIET), width)
 
 
 def _note(form: str, value: float | None) -> str:
@@ -189,7 +188,7 @@ def allowance_line(report: Report) -> Text:
     limits = say.allowances(report)
     value_a, first = limits[0] if limits else (None, "not known yet")
     said = ", ".join([first, *(f"{limit_a:.0f} A {name}" for limit_a, name in limits[1:])])
-    value = Text(f"{say.number(value_a, 'A'):>{_VALUE_WIDTH}}", _VALUE)
+    value = Text(f"{number(value_a, 'A'):>{_VALUE_WIDTH}}", _VALUE)
     return _labelled("can give", value, Text(f"  {said}"))
 
 
@@ -203,7 +202,7 @@ def vehicle_line(report: Report, frame: Frame) -> Text:
     armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
     mode = "mode unknown" if vehicle.mode is None else vehicle.mode
     old = heard_s > say.SILENT_S
-    heard = Text(f"{'not heard for' if old else 'heard'} {say.age(heard_s)}", _OLD if old else "")
+    heard = Text(f"{'not heard for' if old else 'heard'} {age(heard_s)}", _OLD if old else "")
     rest = "" if old else f" ago, {armed}, {mode}"
     return _labelled("autopilot", heard, Text(rest + over))
 
@@ -225,7 +224,7 @@ def cell_lines(report: Report, rows: int, frame: Frame, *, exact: bool = False) 
 
 
 def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | None) -> Text:
-    facts, cell_v = report.facts, report.snapshot.cells_v[index]
+    pack_data, cell_v = report.pack_data, report.snapshot.cells_v[index]
     name = f"cell{index + 1}_v"
     age_s = say.age_s_of(report, name, frame.now_s)
     text = Text.assemble((f" {index + 1:>2}  ", _QUIET))
@@ -241,10 +240,10 @@ def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | 
         room = width - len(text) - max(len(mark), len(_WEAKEST))
         bar_width = min(max(room, 0), _MAX_CELL_BAR_WIDTH)
         if age_s is not None and say.is_stale(name, age_s):
-            text.append(f"OLD {say.age(age_s)}".ljust(bar_width), _OLD)
+            text.append(f"OLD {age(age_s)}".ljust(bar_width), _OLD)
         else:
-            span_v = facts.chemistry.full_cell_v - facts.cutoff_v
-            text.append(frame.glyphs.bar((cell_v - facts.cutoff_v) / span_v, bar_width))
+            span_v = pack_data.chemistry.full_cell_v - pack_data.cutoff_v
+            text.append(frame.glyphs.bar((cell_v - pack_data.cutoff_v) / span_v, bar_width))
         text.append(mark, _VALUE)
     text.truncate(width, pad=True)
     return text
@@ -255,7 +254,7 @@ def other_line(report: Report, frame: Frame) -> Text:
     severity, behind_s = report.status.severity, frame.now_s - report.t_s
     judged = say.verdict(report)
     if behind_s > say.SILENT_S:
-        severity, judged = Severity.WARNING, f"OLD, nothing new for {say.age(behind_s)}"
+        severity, judged = Severity.WARNING, f"OLD, nothing new for {age(behind_s)}"
     mark = _verdict(severity, f"battery {report.index + 1}", frame.glyphs)
     return Text.assemble(" ", mark, (f" {judged}  ", _VALUE), say.figures(report))
 
@@ -265,7 +264,7 @@ def event_line(event: Event, frame: Frame) -> Text:
     severity = event.severity if event.tripped else Severity.OK
     label = event.severity.label if event.tripped else "cleared"
     judged = _verdict(severity, f"{label:<9}", frame.glyphs)
-    return Text.assemble((f" {say.clock_text(event.t_s)}  ", _QUIET), judged, f"  {event.text}")
+    return Text.assemble((f" {clock_text(event.t_s)}  ", _QUIET), judged, f"  {event.text}")
 
 
 def rule(text: str, frame: Frame) -> Text:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.protection.alarms import Event, Severity
+from dronebms.core.report import Event, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dronebms.monitoring.pipeline import Report
+    from dronebms.core.report import Report
     from smartbattery.snapshot import Snapshot
 
 CELLS_MAX = 14  # 10 in voltages, 4 in the extension voltages_ext
@@ -77,7 +77,7 @@ def battery_status(
     return mavlink.MAVLink_battery_status_message(
         id=report.index if battery_id is None else battery_id,
         battery_function=mavlink.MAV_BATTERY_FUNCTION_ALL,
-        type=report.facts.chemistry.mavlink_type,
+        type=report.pack_data.chemistry.mavlink_type,
         temperature=_nearest(
             snapshot.temperature_degc, _CDEGC_PER_DEGC, _TEMPERATURES_CDEGC, _UNKNOWN_CDEGC
         ),
@@ -113,14 +113,14 @@ def smart_battery_info(
 
     Its limits of current are left out: what a chemistry usually bears is not what this pack does.
     """
-    facts, snapshot, identity = report.facts, report.snapshot, report.snapshot.identity
+    pack_data, snapshot, identity = report.pack_data, report.snapshot, report.snapshot.identity
     name = "_".join(part for part in (identity.manufacturer, identity.device) if part)
     day = "" if identity.date is None else "{2:02d}/{1:02d}/{0:04d}".format(*identity.date)
     return mavlink.MAVLink_smart_battery_info_message(
         id=battery_id,
         battery_function=mavlink.MAV_BATTERY_FUNCTION_ALL,
-        type=facts.chemistry.mavlink_type,
-        capacity_full_specification=_nearest(facts.capacity_mah, 1.0, _COUNTS, _UNKNOWN),
+        type=pack_data.chemistry.mavlink_type,
+        capacity_full_specification=_nearest(pack_data.capacity_mah, 1.0, _COUNTS, _UNKNOWN),
         capacity_full=_nearest(snapshot.full_mah, 1.0, _COUNTS, _UNKNOWN),
         cycle_count=_nearest(snapshot.cycles, 1.0, _CYCLES, _UNKNOWN_CYCLES),
         serial_number=_ascii(
@@ -128,13 +128,15 @@ def smart_battery_info(
         ),
         device_name=_ascii(name, _NAME_BYTES),
         weight=_NOT_PROVIDED,
-        discharge_minimum_voltage=_nearest(facts.cutoff_v, _MV_PER_V, (0, _LARGEST_MV), _UNUSED_MV),
+        discharge_minimum_voltage=_nearest(
+            pack_data.cutoff_v, _MV_PER_V, (0, _LARGEST_MV), _UNUSED_MV
+        ),
         charging_minimum_voltage=_UNUSED_MV,
         resting_minimum_voltage=_UNUSED_MV,
         charging_maximum_voltage=_nearest(
-            facts.chemistry.full_cell_v, _MV_PER_V, (1, _LARGEST_MV), _NOT_PROVIDED
+            pack_data.chemistry.full_cell_v, _MV_PER_V, (1, _LARGEST_MV), _NOT_PROVIDED
         ),
-        cells_in_series=_nearest(facts.cells, 1.0, _CELL_COUNTS, _NOT_PROVIDED),
+        cells_in_series=_nearest(pack_data.cells, 1.0, _CELL_COUNTS, _NOT_PROVIDED),
         manufacture_date=day.encode("ascii"),
     )
 

@@ -6,7 +6,6 @@ Units are in the names. Source: Linux ip(7), tcp(7), udp(7), tty_ioctl(4), and p
 configures the port: its own write() spins for as long as a full port takes nothing.
 """
 
-import contextlib
 import errno
 import os
 import select
@@ -129,8 +128,10 @@ class UdpInWire:
         self._forget(now_s)
         taken = 0
         for peer in self._heard_s:
-            with contextlib.suppress(OSError):  # one unreachable peer is no reason to stop
+            try:
                 taken = max(taken, self._socket.sendto(data, peer))
+            except OSError:
+                pass  # one unreachable peer is no reason to stop
         return taken
 
     def read(self, now_s: float) -> list[bytes]:
@@ -257,10 +258,14 @@ class SerialWire:
 
     def close(self) -> None:
         """Close the port; unsent bytes are thrown away, or the kernel would wait for them."""
-        with contextlib.suppress(OSError, termios.error):
+        try:
             self._port.reset_output_buffer()
-        with contextlib.suppress(OSError):
+        except (OSError, termios.error):
+            pass
+        try:
             self._port.close()
+        except OSError:
+            pass
 
 
 def _socket(family: socket.AddressFamily, kind: socket.SocketKind) -> socket.socket:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.monitoring.preflight import NO_GO, go_no_go
 from mavlink_bridge.protocol.flight_stacks import SCRIPT_NO_GO
 from mavlink_bridge.vehicle.command_protocol import acknowledgement
 
 if TYPE_CHECKING:
-    from dronebms.monitoring.pipeline import Report
+    from dronebms.core.report import Report
 
 _HOLD_S = 2.0
 _SAID_S = 10.0  # between two texts
@@ -35,8 +34,8 @@ class Arming:
 
     def judge(self, report: "Report", withheld: str | None) -> None:
         """Take what is known of one battery, and why the vehicle is not told of it."""
-        verdict = go_no_go(report)
-        reason = withheld if verdict.go else verdict.text.removeprefix(NO_GO)
+        verdict = report.preflight
+        reason = withheld if verdict.go else "; ".join(verdict.reasons)
         self._reasons[report.index] = reason and f"battery {report.index + 1}, {reason}"
 
     def reason(self) -> str | None:

@@ -14,9 +14,9 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import Clock
 from dronebms.core.errors import LinkError
-from dronebms.service.config import Config
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.codec import Codec, read_key
+from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.flight_stack_rules import vehicle_heard
 from mavlink_bridge.protocol.flight_stacks import ANY, PX4_ID, WISHES, Wish
 from mavlink_bridge.protocol.link import Link, open_link
@@ -142,7 +142,12 @@ class VehicleCheck:
 
 
 def check_vehicle(
-    config: Config, url: str, clock: Clock, *, set_wrong: bool = False
+    mavlink_config: MavlinkConfig,
+    capacity_mah: float | None,
+    url: str,
+    clock: Clock,
+    *,
+    set_wrong: bool = False,
 ) -> tuple[list[str], bool]:
     """Return the table as lines, and whether all fits; on a user's word what does not is set.
 
@@ -150,10 +155,10 @@ def check_vehicle(
         ConfigError: the key to sign with cannot be used.
         LinkError: there is no such link, or no vehicle that is known.
     """
-    key = None if config.mavlink.signing_key is None else read_key(Path(config.mavlink.signing_key))
+    key_file = mavlink_config.signing_key
+    key = None if key_file is None else read_key(Path(key_file))
     with closing(open_link(url)) as link:
         check = VehicleCheck(link, clock, key)
-        capacity_mah = config.battery[0].capacity_mah
         findings = check.findings(capacity_mah)
         lines = [HEAD, *map(str, findings)]
         if set_wrong:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.protection.actions import Wanted
+from dronebms.core.report import ActionRequest
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_stacks import (
     ARDUPILOT_ID,
@@ -55,7 +55,7 @@ class Limiter:
             self._script_s = now_s
 
     def step(
-        self, wanted: Sequence[Wanted], autopilot: Autopilot, now_s: float
+        self, wanted: Sequence[ActionRequest], autopilot: Autopilot, now_s: float
     ) -> list[mavlink.MAVLink_message]:
         """Ask for less while something is wanted, else put back; return what to ask the script.
 
@@ -124,7 +124,7 @@ class Limiter:
         return []
 
 
-def _limits(wanted: Sequence[Wanted], autopilot: int | None) -> dict[str, float]:
+def _limits(wanted: Sequence[ActionRequest], autopilot: int | None) -> dict[str, float]:
     """Return what each parameter may be at most."""
     return {
         row.name: asked if row.value is None else row.value
@@ -133,7 +133,7 @@ def _limits(wanted: Sequence[Wanted], autopilot: int | None) -> dict[str, float]
     }
 
 
-def least(wanted: Sequence[Wanted], by: str) -> float | None:
+def least(wanted: Sequence[ActionRequest], by: str) -> float | None:
     """Return the least above 0 that any battery asks for: of `max_a`, or a speed of its action."""
     asked = [one.max_a if by == "max_a" else getattr(one.action, by) for one in wanted]
     return min((value for value in asked if value is not None and value > 0), default=None)

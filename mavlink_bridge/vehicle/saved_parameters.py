@@ -6,7 +6,6 @@ next start finds here what has to be put back. Values in the vehicle's own units
 
 import json
 import logging
-from contextlib import suppress
 from pathlib import Path
 
 from dronebms.core.atomic_file import atomic_writer
@@ -54,8 +53,10 @@ class Kept:
     def forget(self) -> None:
         """Everything is as it was."""
         _log.warning("the limits of the vehicle are as before: %s", self.values)
-        with suppress(OSError):  # it is read again at the next start, to no harm
+        try:
             self._path.unlink()
+        except OSError:
+            pass  # it is read again at the next start, to no harm
         self.values = {}
 
 

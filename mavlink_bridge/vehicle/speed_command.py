@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.report import ActionRequest
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.protection.actions import Wanted
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID, SPEED_MODES, SPEEDS, SpeedRow
 from mavlink_bridge.protocol.parameters import Parameters
@@ -75,7 +75,11 @@ class Slower:
             self._words.append(f"the vehicle refuses another speed, result {answer.result}")
 
     def step(
-        self, wanted: Sequence[Wanted], autopilot: Autopilot, vehicle: VehicleState, now_s: float
+        self,
+        wanted: Sequence[ActionRequest],
+        autopilot: Autopilot,
+        vehicle: VehicleState,
+        now_s: float,
     ) -> list[mavlink.MAVLink_message]:
         """Return the one command that is to be sent now, or nothing.
 

@@ -11,16 +11,20 @@ from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.report import ActionKind, ActionRequest
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.protection.actions import Decision, Do, Sent, Wanted, decide, refusal
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_stacks import PX4_ID
 from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import command
 from mavlink_bridge.vehicle.parameter_limits import Limiter
+from mavlink_bridge.vehicle.precedence import Decision, Sent, decide, refusal
 from mavlink_bridge.vehicle.speed_command import Slower
 
-_COMMANDS = {Do.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH, Do.LAND: mavlink.MAV_CMD_NAV_LAND}
+_COMMANDS = {
+    ActionKind.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH,
+    ActionKind.LAND: mavlink.MAV_CMD_NAV_LAND,
+}
 _OURS = (0, mavlink.MAV_COMP_ID_BATTERY)  # 0: from before an acknowledgement had a target
 _DONE = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
 _CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
@@ -34,7 +38,7 @@ class Acting:
         self._parameters = Parameters()
         self._limiter = Limiter(self._parameters, folder)
         self._slower = Slower(self._parameters, folder)
-        self._wanted: dict[int, tuple[Wanted, ...]] = {}
+        self._wanted: dict[int, tuple[ActionRequest, ...]] = {}
         self.sent: Sent | None = None
         self._why = ""
         self._words: list[tuple[int, str]] = []
@@ -49,7 +53,7 @@ class Acting:
         words, self._words = self._words, []
         return words + [(_WARNING, text) for text in self._slower.words()]
 
-    def want(self, index: int, wanted: tuple[Wanted, ...]) -> None:
+    def want(self, index: int, wanted: tuple[ActionRequest, ...]) -> None:
         """Take what one battery wants now."""
         self._wanted[index] = wanted
 
@@ -78,9 +82,9 @@ class Acting:
             messages.append(command(autopilot.system_id, number, attempt=tries))
         self._explain(decision, now_s)
         if autopilot.heard_since_s(now_s) is not None:
-            reduce = [one for one in wanted if one.action.do is Do.REDUCE]
+            reduce = [one for one in wanted if one.action.do is ActionKind.REDUCE]
             # A current is no mode: it stays limited on the way home, and not while landing.
-            reduce = [] if refusal(Do.LAND, vehicle) else reduce
+            reduce = [] if refusal(ActionKind.LAND, vehicle) else reduce
             messages += self._limiter.step(reduce, autopilot, now_s)
             messages += self._slower.step(reduce, autopilot, vehicle, now_s)
             bytewise = autopilot.kind == PX4_ID
@@ -89,8 +93,8 @@ class Acting:
 
     def _explain(self, decision: Decision, now_s: float) -> None:
         """Say what is done, and, once, why what is wanted is not done."""
-        wanted = decision.wanted
-        if wanted is None or wanted.action.do is Do.REDUCE:
+        wanted = decision.request
+        if wanted is None or wanted.action.do is ActionKind.REDUCE:
             self._why = ""
         elif decision.send is not None:
             self._why = ""
@@ -99,7 +103,7 @@ class Acting:
             self._why = decision.why
             self._words.append((_NOTICE, f"{wanted.action.do.label}: {decision.why}"))
 
-    def _is_waiting(self, wanted: Wanted, now_s: float) -> bool:
+    def _is_waiting(self, wanted: ActionRequest, now_s: float) -> bool:
         sent = self.sent
         fresh = sent is not None and now_s - sent.t_s < wanted.action.retry_s
         return fresh and sent is not None and not sent.obeyed and not sent.overridden

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from dronebms.protection.limits import PRESETS
+from dronebms.core.chemistry import PRESETS
 from sim.emulator.capacity_learning import RESTING_A, Learning, Telling
 from sim.plant.ageing import ageing_of
 from sim.plant.cell import SECONDS_PER_HOUR

@@ -13,7 +13,7 @@ import numpy as np
 
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import VehicleState
 from sim.emulator.bq40 import Bq40
 from sim.emulator.bus import Device, VirtualBus
@@ -90,7 +90,7 @@ class World:
         self._strings = scenario.pack.parallel
         self._pack = self._build_pack()
         self._blinding = generator(seed, Stream.GAUGE_FAULTS)
-        self._end = End(self.facts().cutoff_v, STEP_S)
+        self._end = End(self.pack_data().cutoff_v, STEP_S)
         self._ended_s: float | None = None
         self._step = 0
         self._load()
@@ -132,10 +132,10 @@ class World:
         """Return what the autopilot says at a time of the flight."""
         return self._flight.vehicle(t_s)
 
-    def facts(self) -> BatteryFacts:
+    def pack_data(self) -> PackData:
         """Return what a user knows of the pack: what is printed on it."""
         pack = self.scenario.pack
-        return BatteryFacts(
+        return PackData(
             chemistry=pack.row,
             cells=pack.cells,
             capacity_mah=pack.rated_mah,

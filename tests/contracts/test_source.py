@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dronebms.core.clock import Clock, SystemClock, VirtualClock
+from dronebms.core.report import Source
 from dronebms.flightlogs.source import FlightOptions, FlightSource, read_flight
-from dronebms.monitoring.pipeline import Source
 from dronebms.recording.format import Recorded
 from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
 from dronebms.service.bus_threads import BusThread, PolledGauge
@@ -72,7 +72,7 @@ class Played:
             clock.sleep_until(step / 2)
             source.poll(step / 2)
         self._ahead = polls
-        self._gauge = PlayedGauge(Recorded(world.facts(), ADDRESS))
+        self._gauge = PlayedGauge(Recorded(world.pack_data(), ADDRESS))
 
     def poll(self, now_s: float) -> Snapshot:
         """Play what was polled until now."""

@@ -14,7 +14,7 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from dronebms.service.config_remote import MqttConfig
+from dronebms.telemetry.config import MqttConfig
 from tests.mavlink_bridge.loopback import free_port
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

@@ -14,11 +14,11 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.chemistry import LIPO
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from dronebms.core.toml_schema import validated
-from dronebms.monitoring.pipeline import Monitor, Rules
-from dronebms.protection.actions import Action, Do, Wanted
-from dronebms.protection.limits import Severity
+from dronebms.monitoring.pipeline import Pipeline
+from dronebms.protection.rules import Rules
 from dronebms.service.config import Config
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.protocol.link import open_link
@@ -48,7 +48,7 @@ WELL: dict[str, Any] = {
     "full_mah": 5000.0,
 }
 CONFIG = '[[battery]]\nbus = "sim:survey"\ncapacity_mah = 5000\n'
-REDUCE = Action(Severity.WARNING, Do.REDUCE)
+REDUCE = Action(Severity.WARNING, ActionKind.REDUCE)
 
 
 class Service:
@@ -77,8 +77,8 @@ class Service:
             self.values |= {"current_a": current_a, "cells_v": cells, "voltage_v": sum(cells)}
         report = a_report(now_s, **self.values)
         if self.max_a is not None:
-            wanted = Wanted(self.action, (0, 0, 1), "governor", now_s, self.max_a)
-            report = replace(report, wanted=(wanted,))
+            wanted = ActionRequest(self.action, (0, 0, 1), "governor", now_s, self.max_a)
+            report = replace(report, requests=(wanted,))
         self.bridge(report)
 
     def crash(self) -> None:
@@ -166,11 +166,11 @@ def guarded(copter: Copter, folder: Path, *actions: Action) -> Pack:
     """Fly a pack whose limits and actions are those of the service."""
     bridge = Service(copter, folder).bridge
     pack = Pack()
-    facts = BatteryFacts(LIPO, cells=3, capacity_mah=5000.0, cutoff_cell_v=3.3)
-    monitor = Monitor(pack, facts, (bridge,), rules=Rules(actions=actions))
+    pack_data = PackData(LIPO, cells=3, capacity_mah=5000.0, cutoff_cell_v=3.3)
+    pipeline = Pipeline(pack, pack_data, (bridge,), rules=Rules(actions=actions))
 
     def step(now_s: float) -> None:
-        monitor.step(now_s, bridge.pump(now_s))
+        pipeline.step(now_s, bridge.pump(now_s))
 
     copter.each = step
     return pack
@@ -179,8 +179,8 @@ def guarded(copter: Copter, folder: Path, *actions: Action) -> Pack:
 def test_a_weak_cell_brings_it_home_and_the_pilot_has_the_last_word(
     copter: Copter, tmp_path: Path
 ) -> None:
-    home = Action("cell_sag", Do.RETURN, hold_s=1.0)
-    pack = guarded(copter, tmp_path, home, Action("cell_emergency", Do.LAND, hold_s=0.0))
+    home = Action("cell_sag", ActionKind.RETURN, hold_s=1.0)
+    pack = guarded(copter, tmp_path, home, Action("cell_emergency", ActionKind.LAND, hold_s=0.0))
     copter.wait_ready()
     copter.take_off(30.0)
     copter.fly(3.0)
@@ -198,7 +198,7 @@ def test_a_weak_cell_brings_it_home_and_the_pilot_has_the_last_word(
 
 
 def test_a_cell_that_collapses_lands_it(copter: Copter, tmp_path: Path) -> None:
-    pack = guarded(copter, tmp_path, Action("cell_emergency", Do.LAND, hold_s=0.0))
+    pack = guarded(copter, tmp_path, Action("cell_emergency", ActionKind.LAND, hold_s=0.0))
     copter.wait_ready()
     copter.take_off(10.0)
     pack.weak_v = 3.0
@@ -277,14 +277,14 @@ def test_the_check_names_what_is_wrong_and_sets_it(plain_copter: Copter) -> None
     copter.wait_ready()
     config = validated(Config, CONFIG, "x.toml")
     url = f"udpin:127.0.0.1:{copter.companion}"
-    lines, fits = check_vehicle(config, url, copter.clock)
+    lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock)
     assert not fits
-    lines, fits = check_vehicle(config, url, copter.clock, set_wrong=True)
+    lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock, set_wrong=True)
     assert "BATT_MONITOR is 29 now" in lines
     assert "SCR_ENABLE is 1 now" in lines
     assert "restart" in lines[-1]
     copter.restart()
-    lines, fits = check_vehicle(config, url, copter.clock)
+    lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock)
     assert fits, lines
 
 
@@ -305,7 +305,7 @@ def ground_m_s(copter: Copter) -> float:
     return math.hypot(where.vx, where.vy) / 100
 
 
-SLOWER = Action(Severity.WARNING, Do.REDUCE, speed_m_s=3.0, climb_m_s=1.0)
+SLOWER = Action(Severity.WARNING, ActionKind.REDUCE, speed_m_s=3.0, climb_m_s=1.0)
 
 
 def test_it_is_made_to_fly_slower_and_has_its_own_speed_again(

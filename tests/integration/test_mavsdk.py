@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from dronebms.monitoring.pipeline import Report
+from dronebms.core.report import Report
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import World

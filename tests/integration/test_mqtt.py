@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
+from dronebms.core.report import Report, Severity
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.limits import Severity
 from dronebms.telemetry.mqtt import Mqtt
 from smartbattery.snapshot import Identity
 from tests.integration.broker import Broker, Listener, needs_mosquitto

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.protection.actions import Action, Do, Wanted
-from dronebms.protection.limits import Severity
+from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.protocol.flight_stacks import PX4_118
 from mavlink_bridge.protocol.link import open_link
@@ -23,9 +22,13 @@ from tests.mavlink_bridge.reports import a_report
 
 pytestmark = needs_px4
 
-HOME = Wanted(Action(Severity.CRITICAL, Do.RETURN), (0, 0, 1), "cell_critical", 0.0)
-SLOWER = Wanted(
-    Action("governor", Do.REDUCE, speed_m_s=3.0, climb_m_s=1.0), (0, 1, 1), "governor", 0.0, 20.0
+HOME = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 0, 1), "cell_critical", 0.0)
+SLOWER = ActionRequest(
+    Action("governor", ActionKind.REDUCE, speed_m_s=3.0, climb_m_s=1.0),
+    (0, 1, 1),
+    "governor",
+    0.0,
+    20.0,
 )
 PARAMETERS = {
     "BAT1_SOURCE": 1,
@@ -46,14 +49,14 @@ class Service:
         self.bridge = Bridge(link, terms=Terms(rate_hz=5.0))
         self.bridge.acting = Acting(folder)
         self.values: dict[str, Any] = {"soc_pct": 80.0, "remaining_s": 900.0}
-        self.wanted: tuple[Wanted, ...] = ()
+        self.wanted: tuple[ActionRequest, ...] = ()
         self.copter = vehicle
         vehicle.each = self.step
 
     def step(self, now_s: float) -> None:
         """Read, and send what is due."""
         self.bridge.pump(now_s)
-        self.bridge(replace(a_report(now_s, **self.values), wanted=self.wanted))
+        self.bridge(replace(a_report(now_s, **self.values), requests=self.wanted))
 
 
 @pytest.fixture

@@ -4,11 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from dronebms.core.chemistry import LIPO
-from dronebms.core.pack_data import BatteryFacts
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate, Event, Report, Severity, Status
 from dronebms.core.vehicle_state import UNHEARD
-from dronebms.estimation.estimator import Estimate
-from dronebms.monitoring.pipeline import Report
-from dronebms.protection.alarms import Event, Severity, Status
+from dronebms.monitoring.pipeline import with_ground_checks
 from smartbattery.snapshot import Snapshot
 
 SIX_CELLS_V = (3.90, 3.91, 3.92, 3.93, 3.94, 3.95)
@@ -16,7 +15,7 @@ SIX_CELLS_V = (3.90, 3.91, 3.92, 3.93, 3.94, 3.95)
 FLYING = Report(
     t_s=0.0,
     index=0,
-    facts=BatteryFacts(LIPO),
+    pack_data=PackData(LIPO),
     snapshot=Snapshot(
         t_s=0.0,
         voltage_v=23.55,
@@ -41,7 +40,7 @@ def a_report(t_s: float = 0.0, index: int = 0, **values: Any) -> Report:  # noqa
         mine = {name: values.pop(name) for name in [*values] if hasattr(old, name)}
         report = replace(report, **{stage: replace(old, t_s=t_s, **mine)})
     assert not values, f"no stage has {', '.join(values)}"
-    return report
+    return with_ground_checks(report)
 
 
 def an_event(

@@ -143,7 +143,7 @@ class Flight:
                 self.vehicle.beat()
             state = self.bridge.pump(self.now_s)
             report = a_report(self.now_s, **self.values)
-            self.bridge(replace(report, wanted=self.wanted, vehicle=state))
+            self.bridge(replace(report, requests=self.wanted, vehicle=state))
             self.now_s = round(self.now_s + 0.1, 6)
 
     def texts(self) -> list[str]:

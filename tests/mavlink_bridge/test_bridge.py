@@ -10,8 +10,8 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.errors import ConfigError
+from dronebms.core.report import Severity
 from dronebms.core.vehicle_state import UNHEARD, VehicleState
-from dronebms.protection.alarms import Severity
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.protocol.link import WireLink, open_link
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 import pytest
 
 from dronebms.core.clock import VirtualClock
-from dronebms.monitoring.pipeline import Monitor, Report
+from dronebms.core.report import Report
+from dronebms.monitoring.pipeline import Pipeline
 from mavlink_bridge.bridge import Bridge
 from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 from tests.mavlink_bridge.consumers import ArduPilotBattery, Px4Commander
 from tests.mavlink_bridge.flightcontroller import FlightController, fields, needs_lua
+from tests.mavlink_bridge.protocol.test_ardupilot_driver import DRIVER, OURS
 from tests.mavlink_bridge.straw import ARDUPILOT, PX4, Straw
-from tests.mavlink_bridge.test_ardupilot_driver import DRIVER, OURS
 
 GROUND_S, FLIGHT_S = 20.0, 120.0
 
@@ -25,7 +26,9 @@ def flight(
     clock = VirtualClock()
     bus, world = open_virtual(scenario, clock)
     bridge = Bridge(vehicle)
-    monitor = Monitor(Gauge(bus, ADDRESS, cells=world.facts().cells), world.facts(), (bridge,))
+    pipeline = Pipeline(
+        Gauge(bus, ADDRESS, cells=world.pack_data().cells), world.pack_data(), (bridge,)
+    )
     vehicle.armed = False
     for tick in range(round((GROUND_S + FLIGHT_S) * 10)):
         now_s = tick / 10
@@ -36,7 +39,7 @@ def flight(
         if fault is not None and fault[0] <= now_s < fault[1]:
             bridge.pump(now_s)
             continue
-        yield monitor.step(now_s, bridge.pump(now_s))
+        yield pipeline.step(now_s, bridge.pump(now_s))
 
 
 @pytest.mark.parametrize("release", [1.17, 1.18])

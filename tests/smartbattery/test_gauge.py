@@ -388,7 +388,7 @@ def test_a_poor_wire_from_the_start_ends_in_a_whole_identity(fault: str) -> None
         looks = [snapshot for snapshot, _ in pairs]
         for snapshot in looks:
             assert_believable(snapshot)
-        cells, rated_mah = len(pairs[0][1].truth().cells_v), pairs[0][1].facts().capacity_mah
+        cells, rated_mah = len(pairs[0][1].truth().cells_v), pairs[0][1].pack_data().capacity_mah
         last = looks[-1].identity
         assert (last.pec, last.cells, last.design_mah) == (True, cells, rated_mah)
         heard = sum(snapshot.voltage_v is not None for snapshot in looks)

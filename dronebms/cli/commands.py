@@ -1,0 +1,104 @@
+"""The commands by name; each imports its module when it is called.
+
+The service starts faster that way, and its process carries nothing of the other commands.
+"""
+# ruff: noqa: PLC0415 - see above
+
+import argparse
+from collections.abc import Callable
+
+Command = Callable[[argparse.Namespace], int | None]
+
+
+def _sim(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.sim import sim
+
+    sim(options)
+    return None
+
+
+def _run(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.run import run
+
+    run(options)
+    return None
+
+
+def _status(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.status import status
+
+    return status(options)
+
+
+def _probe(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.probe import probe
+
+    return probe(options)
+
+
+def _replay(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.replay import replay
+
+    return replay(options)
+
+
+def _report(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.report import report
+
+    return report(options)
+
+
+def _plot(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.report import plot
+
+    return plot(options)
+
+
+def _sitl(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.sim import sitl
+
+    sitl(options)
+    return None
+
+
+def _check(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.check import check
+
+    return check(options)
+
+
+def _ardupilot_script(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.check import ardupilot_script
+
+    ardupilot_script(options)
+    return None
+
+
+def _packs(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.packs import packs
+
+    packs(options)
+    return None
+
+
+def _campaign(options: argparse.Namespace) -> int | None:
+    from dronebms.cli.campaign import campaign
+
+    campaign(options)
+    return None
+
+
+COMMANDS: dict[str, Command] = {
+    "sim": _sim,
+    "run": _run,
+    "status": _status,
+    "probe": _probe,
+    "replay": _replay,
+    "report": _report,
+    "plot": _plot,
+    "sitl": _sitl,
+    "check": _check,
+    "ardupilot-script": _ardupilot_script,
+    "packs": _packs,
+    "campaign": _campaign,
+}

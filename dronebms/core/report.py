@@ -1,0 +1,257 @@
+"""Every value that flows: snapshot -> Estimate -> Event, Status -> Report -> sinks.
+
+Each stage of the pipeline makes one frozen value; a sink, a viewer or an encoder needs the value
+and not the algorithm. This module imports neither numpy nor any stage. Units are in the names;
+current is positive while discharging. `None` means unknown.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol, TypeAlias
+
+from dronebms.core.pack_data import PackData
+from dronebms.core.vehicle_state import VehicleState
+from smartbattery.snapshot import Snapshot
+
+
+class Source(Protocol):
+    """A source of snapshots: a fuel gauge, several packs as one, a flight log."""
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Return the snapshot at `now_s`; never raises for a bus error or a rejected value."""
+        ...
+
+
+# ---------------------------------------------------------------------- estimation
+
+
+@dataclass(frozen=True, slots=True)
+class CellState:
+    """Estimated state of one cell, each value followed by its standard deviation."""
+
+    soc_pct: float | None = None
+    soc_sd_pct: float | None = None
+    capacity_mah: float | None = None
+    capacity_sd_mah: float | None = None
+    resistance_ohm: float | None = None  # after some 20 s of load, at the present temperature
+    resistance_sd_ohm: float | None = None
+    slow_ohm: float | None = None  # added by minutes of load
+    slow_sd_ohm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackState:
+    """Estimated state of the weakest cell and of every cell in order; updated every 10 s."""
+
+    weakest: CellState = CellState()
+    activation_kj_mol: float | None = None  # Arrhenius activation energy of the resistance
+    activation_sd_kj_mol: float | None = None
+    cells: tuple[CellState, ...] = ()
+
+
+UNKNOWN_STATE = PackState()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Estimate of what is left in a pack at `t_s`.
+
+    The end of discharge is the cut-off of the weakest cell under load (DESIGN.md section 4).
+    """
+
+    t_s: float
+    soc_pct: float | None = None  # of the weakest cell
+    soh_pct: float | None = None
+    remaining_s: float | None = None  # median
+    remaining_low_s: float | None = None  # 5 %
+    remaining_high_s: float | None = None  # 95 %
+    home_s: float | None = None
+    home_reserve_s: float | None = None
+    turn_back_in_s: float | None = None
+    resistance_ohm: float | None = None  # of the whole pack, after some 20 s of load
+    resting_cell_v: float | None = None  # weakest cell without its sag
+    max_discharge_a: float | None = None  # for 10 s
+    max_discharge_2s_a: float | None = None
+    max_discharge_30s_a: float | None = None
+    used_mah: float | None = None  # counted since the first sample
+    used_wh: float | None = None
+    state: PackState = UNKNOWN_STATE
+
+
+# ---------------------------------------------------------------------- protection
+
+
+class Severity(IntEnum):
+    """Severity of a limit; a higher number is worse."""
+
+    OK = 0
+    INFO = 1
+    WARNING = 2
+    CRITICAL = 3
+    EMERGENCY = 4
+
+    @property
+    def label(self) -> str:
+        """Name in files and on screens."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A limit that has just tripped or cleared."""
+
+    t_s: float
+    limit_id: str
+    severity: Severity
+    tripped: bool
+    text: str  # one plain sentence with the value, for people
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Result of the limit evaluation of one pack at `t_s`."""
+
+    t_s: float
+    severity: Severity = Severity.OK
+    active: tuple[str, ...] = ()  # ids of the tripped limits, worst first
+    limited_by: str | None = None  # id of the limit that binds next
+    limited_in_s: float | None = None  # at the present load
+    asked_max_a: float | None = None  # current the governor allows
+    fault_bits: int = 0  # MAV_BATTERY_FAULT
+    events: tuple[Event, ...] = ()  # since the previous Status
+    asked_by: str | None = None  # id of the limit behind `asked_max_a`
+    trips_in_s: Mapping[str, float] = field(default_factory=dict)  # at the present load
+    limp_home_a: float | None = None  # this pack's share of the current that keeps it flying
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyStatus:
+    """Several packs as one supply (`dronebms.monitoring.multi_pack`)."""
+
+    severity: Severity
+    missing: tuple[int, ...]  # indices of packs that are silent or rejected
+    series: bool = False
+    current_a: float | None = None
+    max_discharge_a: float | None = None
+    asked_max_a: float | None = None
+    asked_by: str | None = None
+    limp_home_a: float | None = None  # of all packs, the missing ones included
+    remaining_s: float | None = None
+
+
+# ---------------------------------------------------------------------- actions
+
+GOVERNOR = "governor"  # trigger of an action: while the governor limits the current
+ActionKey: TypeAlias = tuple[int, int, int]  # index of the battery, of the row, activation count
+
+
+class ActionKind(IntEnum):
+    """Kinds of actions by urgency; a less urgent one never replaces a more urgent one."""
+
+    REPORT = 0
+    ANNOUNCE = 1
+    REDUCE = 2
+    RETURN = 3
+    LAND = 4
+
+    @property
+    def label(self) -> str:
+        """Name in files."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One configured row: what to do while a trigger holds."""
+
+    on: Severity | str  # this severity or worse, the id of a limit, or GOVERNOR
+    do: ActionKind
+    hold_s: float = 2.0  # debounce of the trigger
+    cooldown_s: float = 30.0  # from its end until the next activation
+    only_when_armed: bool = True
+    retry_s: float = 3.0  # time for the vehicle to comply before the command is repeated
+    retries: int = 2
+    escalate: ActionKind | None = None  # after the last retry
+    speed_m_s: float | None = None  # REDUCE only, in addition to the current
+    climb_m_s: float | None = None
+
+    def met(self, status: Status) -> str | None:
+        """Return the id of the limit that meets the trigger, `None` if none does."""
+        if self.on == GOVERNOR:
+            return None if status.asked_max_a is None else GOVERNOR
+        if isinstance(self.on, Severity):
+            return status.active[0] if status.active and status.severity >= self.on else None
+        return self.on if self.on in status.active else None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """An active action, from the end of its debounce until its trigger ends."""
+
+    action: Action
+    key: ActionKey
+    because: str  # id of the limit, or GOVERNOR
+    since_s: float
+    max_a: float | None = None  # current limit of REDUCE
+
+
+# ---------------------------------------------------------------------- ground
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingAdvice:
+    """Advice for the charger: `none` (not charging), `go on`, `reduce` or `stop`."""
+
+    do: str = "none"
+    why: str = "not charging"
+    full_in_s: float | None = None
+    storage_in_s: float | None = None  # to half charged, at this current or at STORAGE_C
+    most_a: float | None = None  # by capacity, chemistry and the gauge's ChargingCurrent
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightVerdict:
+    """Go or no-go: go if there is no reason against it."""
+
+    reasons: tuple[str, ...] = ("not evaluated",)
+    state: str = ""  # charge and lowest cell, shown with a go
+
+    @property
+    def go(self) -> bool:
+        """Return whether nothing speaks against a take-off."""
+        return not self.reasons
+
+    @property
+    def text(self) -> str:
+        """Return the verdict as one line."""
+        return f"GO: {self.state}" if self.go else f"NO-GO: {'; '.join(self.reasons)}"
+
+
+# ---------------------------------------------------------------------- report
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All values of one battery at one step, as every sink receives them."""
+
+    t_s: float
+    index: int  # of the battery, from 0
+    pack_data: PackData
+    snapshot: Snapshot
+    vehicle: VehicleState
+    estimate: Estimate
+    status: Status
+    charging: ChargingAdvice = ChargingAdvice()
+    preflight: PreflightVerdict = PreflightVerdict()
+    requests: tuple[ActionRequest, ...] = ()  # most urgent first
+    supply: SupplyStatus | None = None  # of which it is a part; sets `status.asked_max_a`
+
+    @property
+    def flying(self) -> bool:
+        """Return whether the vehicle is armed, or the pack under load if that is unknown."""
+        armed = self.vehicle.armed
+        return self.estimate.remaining_s is not None if armed is None else armed
+
+
+Sink: TypeAlias = Callable[[Report], None]

@@ -1,0 +1,180 @@
+"""The fit against a cell and the march against an integral, both worked out in closed form."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from dronebms.core.chemistry import LI_ION
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate
+from dronebms.estimation.cell_fit import CellFit
+from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, CellModel
+from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.model_parameters import FITTED
+from dronebms.estimation.time_to_empty import Ahead, futures, max_current
+from tests.looks import look
+
+AH = 5.0
+OHM = FITTED.resistance_frac["li-ion"] * LI_ION.resistance_mohm_ah / 1e3 / AH
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the documented circuit at 25 degC, at rest until 10 s and then at one current."""
+
+    charge: float = 0.95
+    capacity_frac: float = 0.9  # of the rated one
+    resistance_frac: float = 1.4  # of the chemistry's
+    amps: float = 15.0
+
+    def seen(self, t_s: float) -> tuple[float, float]:
+        """Return (volts, amperes) in closed form: docs/estimation.md."""
+        on_s = t_s - 10.0
+        if on_s < 0:
+            return float(np.interp(self.charge, np.linspace(0, 1, 21), LI_ION.ocv_v)), 0.0
+        capacity_as = AH * 3600.0 * self.capacity_frac
+        charge = self.charge - self.amps * on_s / capacity_as
+        fast_a = self.amps * (1 - math.exp(-on_s / FITTED.fast_tau_s))
+        slow_a = self.amps * (1 - math.exp(-on_s / FITTED.slow_tau_s))
+        short = FITTED.depth_h["li-ion"] * 3600.0 * slow_a / capacity_as
+        grown = 1 + FITTED.empty_growth * math.exp(-charge / FITTED.empty_charge)
+        share, ohm = FITTED.share_now, OHM * grown
+        volts = np.interp(charge - short, np.linspace(0, 1, 21), LI_ION.ocv_v)
+        volts -= self.resistance_frac * ohm * (share * self.amps + (1 - share) * fast_a)
+        return float(volts - FITTED.share_slow * ohm * slow_a), self.amps
+
+    def left(self, t_s: float) -> float:
+        """Return the charge."""
+        return self.charge - max(t_s - 10.0, 0.0) * self.amps / (AH * 3600.0 * self.capacity_frac)
+
+
+def fitted(cell: Cell, until_s: int) -> CellFit:
+    """Return what a fit makes of a cell, a second at a time."""
+    fit = CellFit(CellModel(LI_ION, AH, told=True))
+    fit.start(*cell.seen(0.0), None)
+    for t in range(1, until_s + 1):
+        volts, amps = cell.seen(float(t))
+        fit.advance(1.0, amps, 0.0)
+        assert fit.measure(volts, amps)
+        if t == 10:
+            before_v, before_a = cell.seen(9.0)
+            fit.measure_step(volts - before_v, amps - before_a)
+    return fit
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [Cell(), Cell(resistance_frac=0.7), Cell(charge=0.7), Cell(capacity_frac=1.0, amps=8.0)],
+    ids=["weak", "strong", "part-used", "slow"],
+)
+def test_a_known_cell_is_found_again_within_what_the_fit_says_of_itself(cell: Cell) -> None:
+    until_s = 10 + int(0.8 * cell.charge * cell.capacity_frac * AH * 3600.0 / cell.amps)
+    prior = CellModel(LI_ION, AH, told=True).covariance
+    fit = fitted(cell, until_s)
+    truths = {
+        CHARGE: cell.left(float(until_s)),
+        CAPACITY: math.log(cell.capacity_frac),
+        FAST: math.log(cell.resistance_frac),
+    }
+    for what, truth in truths.items():
+        sd = math.sqrt(fit.P[what, what])
+        assert abs(fit.x[what] - truth) < 2.0 * sd
+        assert sd < 0.9 * math.sqrt(prior[what, what])
+    assert fit.x[CHARGE] == pytest.approx(truths[CHARGE], abs=0.06)
+
+
+def test_a_cell_that_gives_way_between_two_fits_is_not_said_to_give_what_it_gave() -> None:
+    cell = Cell()
+    fit = fitted(cell, 310)
+    calm_a = max_current(fit, fit.now(cell.amps), 3.0, 10.0)
+    for t in range(311, 315):  # no fit is due before 319 s
+        volts, amps = cell.seen(float(t))
+        fit.advance(1.0, amps, 0.0)
+        fit.measure(volts - 0.15, amps)
+    given_a = max_current(fit, fit.now(cell.amps), 3.0, 10.0)
+    # 0.15 V over the resistance of 10 s, at least two thirds of it after 4 s.
+    per_amp = 1.4 * OHM + FITTED.share_slow * OHM
+    assert given_a < calm_a - 0.15 * 2 / 3 / (1.5 * per_amp)
+
+
+# ---------------------------------------------------------------------- the march
+
+
+@pytest.mark.parametrize("watts", [20.0, 60.0])
+@pytest.mark.parametrize("ohm_share", [0.0, 1.0])
+def test_constant_power_on_a_linear_curve_lasts_as_long_as_the_integral_says(
+    watts: float, ohm_share: float
+) -> None:
+    line = replace(LI_ION, ocv_v=tuple(np.linspace(3.0, 4.2, 21).tolist()))
+    alone = replace(
+        FITTED,
+        share_now=ohm_share,
+        share_slow=0.0,
+        empty_growth=0.0,
+        depth_h={"li-ion": 0.0},
+        family_lipo=(0.0, 0.0),
+        sd_cutoff_v=0.0,
+        resistance_frac={"li-ion": 1.0 if ohm_share else 0.0},
+    )
+    model = CellModel(line, AH, told=False, constants=alone)
+    fit = CellFit(model)
+    fit.x[CHARGE], fit.P[:] = 0.9, 0.0
+    fit._settle()
+    ends = futures(fit, 3.3, Ahead(watts, 0.0, 0.0))
+    assert float(np.ptp(ends.ends_s)) < 1e-6
+
+    # i = P / v with v (U - v) = P R: seconds are Q / P times the integral of v over charge.
+    ohm = model.ohms[0]
+    assert (ohm > 0) is (ohm_share > 0)
+
+    def antiderivative(open_v: float) -> float:
+        four = 4 * watts * ohm
+        root = math.sqrt(open_v**2 - four)
+        return open_v**2 / 4 + (open_v * root - four * math.log(open_v + root)) / 4
+
+    start_v, end_v = 3.0 + 1.2 * 0.9, 3.3 + watts * ohm / 3.3
+    expected_s = AH * 3600 / watts / 1.2 * (antiderivative(start_v) - antiderivative(end_v))
+    assert ends.ends_s[0] == pytest.approx(expected_s, rel=0.005)
+    assert ends.charge_as[0] == pytest.approx(AH * 3600 * (start_v - end_v) / 1.2, rel=0.005)
+
+
+# ---------------------------------------------------------------------- how often it is looked at
+
+
+def answered(times_s: list[float]) -> Estimate:
+    """Return the estimate at 400 s of a 4S flight with gusts, seen at these times."""
+    cell, estimate = Cell(), Estimate(0.0)
+    estimator = Estimator(PackData(LI_ION, cells=4, capacity_mah=1e3 * AH, cutoff_cell_v=3.0))
+    for t_s in times_s:
+        volts, amps = cell.seen(t_s)
+        gust_a = math.sin(t_s / 7.0) if amps else 0.0
+        estimate = estimator.update(look(t_s, volts - 1.4 * OHM * gust_a, amps + gust_a, cells=4))
+    return estimate
+
+
+def seen_at(rate_hz: float, jitter: float = 0.0) -> list[float]:
+    shaken = np.random.default_rng(4).uniform(-jitter, jitter, int(400 * rate_hz) + 1)
+    times_s = [max((k + shake) / rate_hz, 0.0) for k, shake in enumerate(shaken)]
+    return [t_s for t_s in times_s if t_s < 399.9] + [400.0]
+
+
+GAPS_S = ((100.0, 112.0), (250.0, 280.0))
+
+
+@pytest.mark.parametrize(
+    "times_s",
+    [
+        seen_at(0.5),
+        seen_at(10.0),
+        seen_at(50.0),
+        seen_at(5.0, 0.45),
+        [t for t in seen_at(1.0, 0.3) if not any(a < t < b for a, b in GAPS_S)],
+    ],
+    ids=["0.5 Hz", "10 Hz", "50 Hz", "jitter", "gaps"],
+)
+def test_how_often_a_pack_is_looked_at_changes_little(times_s: list[float]) -> None:
+    told, once = answered(times_s), answered(seen_at(1.0))
+    for name in ("soc_pct", "remaining_s", "resistance_ohm", "max_discharge_a"):
+        assert getattr(told, name) == pytest.approx(getattr(once, name), rel=0.05), name

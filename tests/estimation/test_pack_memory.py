@@ -1,0 +1,252 @@
+"""What a pack taught is kept, whole, and believed as far as it deserves."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dronebms.analysis.replay import replay, reports
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import PackData
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.pack_memory import KeptBeside, Learned, LearnedPacks, PackMemory
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.monitoring.pipeline import Pipeline
+from smartbattery.snapshot import Identity, Snapshot
+from tests.looks import FACTS, Scripted, look
+
+FLIGHTS = Path(__file__).parents[1] / "data" / "flights"
+FIRST = FLIGHTS / "F31_Mohtat2020_P10_1.csv.gz"
+SECOND = FLIGHTS / "F32_Mohtat2020_P10_2.csv.gz"  # the same pack, another temperature and charge
+
+
+def seen_of(path: Path) -> tuple[PackData, list[Snapshot]]:
+    flight = read_flight(path)
+    source = FlightSource(flight)
+    return flight.pack_data, [source.poll(t_s) for t_s in source.ticks()]
+
+
+def replayed(path: Path, packs: LearnedPacks) -> None:
+    replay(path, reports(path, FlightOptions(), lambda _: None, packs=packs), None)
+
+
+def taught_by(path: Path) -> Learned:
+    pack_data, looks = seen_of(path)
+    estimator = Estimator(pack_data)
+    for snapshot in looks:
+        estimator.update(snapshot)
+    learned = estimator.learn()
+    assert learned is not None
+    return learned
+
+
+def errors(path: Path, learned: Learned | None) -> list[float]:
+    pack_data, looks = seen_of(path)
+    estimator = Estimator(pack_data, lambda _: learned)
+    end_s = json.loads((path.parent / f"{path.name[:-7]}.json").read_text())["truth"]["t_end_s"]
+    found = []
+    for snapshot in looks:
+        left_s = end_s - snapshot.t_s
+        told_s = estimator.update(snapshot).remaining_s
+        if told_s is not None and left_s >= 30.0 and snapshot.t_s > 0.2 * end_s:
+            found.append(abs(told_s - left_s) / left_s)
+    return found
+
+
+def test_the_second_flight_of_a_pack_is_known_better_than_the_first() -> None:
+    learned = taught_by(FIRST)
+    known, unknown = np.mean(errors(SECOND, learned)), np.mean(errors(SECOND, None))
+    assert known < 0.85 * unknown
+    assert known < 0.2
+
+
+def test_what_is_kept_is_what_was_learned(tmp_path: Path) -> None:
+    learned, packs = taught_by(FIRST), LearnedPacks(tmp_path / "new")
+    assert packs.load("P10") is None
+    packs.save("P10", learned)
+    again = packs.load("P10")
+    assert again is not None
+    assert np.array_equal(again.cells.mean, learned.cells.mean)
+    assert np.array_equal(again.cells.covariance, learned.cells.covariance)
+    assert replace(again, cells=learned.cells) == learned
+
+
+@pytest.mark.parametrize("pack", ["../../etc/passwd", "a/b", ".hidden", "x" * 500, "Ümläut 1", ""])
+def test_any_name_of_a_pack_stays_in_its_folder(pack: str, tmp_path: Path) -> None:
+    packs = LearnedPacks(tmp_path / "state")
+    packs.save(pack, taught_by_once())
+    assert packs.load(pack) is not None
+    assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path / "state"]
+
+
+def taught_by_once(memory: list[Learned] = []) -> Learned:  # noqa: B006 - one flight for all names
+    if not memory:
+        memory.append(taught_by(FIRST))
+    return memory[0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: "",
+        lambda _: "[]",
+        lambda _: "{}",
+        lambda text: text.replace('"format": 1', '"format": 2'),
+        lambda text: text.replace('"mean": [', '"mean": [1.0,'),
+        lambda text: text.replace('"gauge_odds": ', '"gauge_odds": 1e99, "other": '),
+        lambda text: text.replace('"rated_mah": ', '"rated_mah": "many", "other": '),
+        lambda _: "\x00\x01",
+    ],
+)
+def test_a_damaged_file_is_named_and_left_as_it_is(
+    damage: Callable[[str], str], tmp_path: Path
+) -> None:
+    packs = LearnedPacks(tmp_path)
+    packs.save("P10", taught_by_once())
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(damage(path.read_text()))
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=str(path)):
+        packs.load("P10")
+    with pytest.raises(ConfigError, match=str(path)):
+        packs.save("P10", taught_by_once())
+    with pytest.raises(ConfigError, match="left as it is"):
+        replayed(SECOND, packs)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_replay_learns_and_the_next_one_knows(tmp_path: Path) -> None:
+    packs = LearnedPacks(tmp_path)
+    replayed(FIRST, packs)
+    first = packs.load("P10")
+    replayed(SECOND, packs)
+    second = packs.load("P10")
+    assert first is not None
+    assert second is not None
+    assert (first.flights, second.flights) == (1, 2)
+    capacity = [math_exp(each) for each in (first, second)]
+    assert all(0.85 < found < 1.05 for found in capacity)  # true: 0.97 of the rated one
+
+
+def test_the_same_flight_does_not_teach_twice(tmp_path: Path) -> None:
+    packs, copy = LearnedPacks(tmp_path / "state"), tmp_path / "copy.csv.gz"
+    copy.write_bytes(FIRST.read_bytes())
+    copy.with_name("copy.json").write_bytes((FLIGHTS / f"{FIRST.name[:-7]}.json").read_bytes())
+    lessons = []
+    for path in (FIRST, copy, SECOND, FIRST, SECOND):
+        replayed(path, packs)
+        (file,) = (tmp_path / "state").iterdir()
+        lessons.append(file.read_bytes())
+    assert lessons[0] == lessons[1] != lessons[2] == lessons[3] == lessons[4]
+
+
+def test_serial_numbers_of_two_makers_are_two_packs(tmp_path: Path) -> None:
+    source, packs = Scripted(look(0.0)), LearnedPacks(tmp_path)
+    for maker in ("One", "Other"):
+        pipeline = Pipeline(source, FACTS, packs=packs)
+        for t in range(200):
+            source.snapshot = look(
+                float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(7, maker)
+            )
+            pipeline.step(float(t), UNHEARD)
+        pipeline.keep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["One 7.json", "Other 7.json"]
+
+
+def math_exp(learned: Learned) -> float:
+    return float(np.exp(learned.cells.mean[2]))
+
+
+def test_a_flight_that_hardly_used_the_pack_teaches_nothing() -> None:
+    estimator = Estimator(FACTS)
+    for t in range(60):
+        estimator.update(look(float(t), 3.9, 25.0 + t % 2))
+    assert estimator.learn() is None
+
+
+def test_another_pack_under_the_same_name_is_doubted_and_not_followed_for_long() -> None:
+    learned = taught_by_once()
+    other = Learned(
+        cells=replace(learned.cells, mean=learned.cells.mean + np.eye(15)[0] * 1.2),
+        gauge_odds=learned.gauge_odds,
+        usual_w=learned.usual_w,
+        first_fast=learned.first_fast,
+        rated_mah=learned.rated_mah,
+        flights=3,
+    )
+    # Three times the resistance that it has: the last half of the flight is nevertheless answered.
+    found = errors(SECOND, other)
+    assert np.mean(found[len(found) // 2 :]) < 0.6
+    # A pack of another size is not this pack at all.
+    small = replace(learned, rated_mah=1000.0)
+    assert errors(SECOND, small)[:200] == errors(SECOND, None)[:200]
+
+
+def test_health_is_unknown_until_the_capacity_is_known() -> None:
+    pack_data, looks = seen_of(SECOND)
+    estimator = Estimator(pack_data, lambda _: taught_by_once())
+    assert estimator.update(looks[0]).soh_pct == pytest.approx(97.0, abs=8.0)
+    estimator = Estimator(pack_data)
+    assert estimator.update(looks[0]).soh_pct is None
+
+
+# ---------------------------------------------------------------------- while a service runs
+
+
+def hover(t: int, serial: int) -> Snapshot:
+    return look(float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(serial, "Maker", "M1"))
+
+
+def stepped(memory: PackMemory, serials: list[int], vehicle: VehicleState = UNHEARD) -> Pipeline:
+    source = Scripted(look(0.0))
+    pipeline = Pipeline(source, FACTS, packs=memory)
+    for t, serial in enumerate(serials):
+        source.snapshot = hover(t, serial)
+        pipeline.step(float(t), vehicle)
+    return pipeline
+
+
+def test_a_landing_keeps_what_the_flight_has_taught(tmp_path: Path) -> None:
+    source = Scripted(look(0.0))
+    pipeline = Pipeline(source, FACTS, packs=LearnedPacks(tmp_path))
+    for t in range(201):
+        assert list(tmp_path.iterdir()) == []
+        source.snapshot = hover(t, 7)
+        pipeline.step(float(t), VehicleState(armed=t < 200))
+    assert [path.name for path in tmp_path.iterdir()] == ["Maker M1 7.json"]
+
+
+def test_of_packs_that_are_swapped_each_keeps_its_own(tmp_path: Path) -> None:
+    packs = LearnedPacks(tmp_path)
+    pipeline = stepped(packs, [7] * 200 + [8] * 200 + [7] * 200)
+    pipeline.keep()
+    found = {pack: packs.load(f"Maker M1 {pack}") for pack in (7, 8)}
+    assert {pack: known and known.flights for pack, known in found.items()} == {7: 2, 8: 1}
+
+
+def test_a_lesson_is_written_beside_the_loop_and_known_at_once(tmp_path: Path) -> None:
+    kept = KeptBeside(LearnedPacks(tmp_path))
+    stepped(kept, [7] * 200).keep()
+    told = kept.load("Maker M1 7")
+    kept.close()
+    assert told is not None
+    again = LearnedPacks(tmp_path).load("Maker M1 7")
+    assert again is not None
+    assert np.array_equal(again.cells.mean, told.cells.mean)
+
+
+def test_a_folder_that_cannot_be_written_is_logged_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    kept = KeptBeside(LearnedPacks(tmp_path / "file" / "learned"))
+    stepped(kept, [7] * 200).keep()
+    kept.close()
+    assert "nothing is kept of this flight" in caplog.text

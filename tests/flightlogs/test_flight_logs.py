@@ -1,0 +1,565 @@
+"""The reader of recorded flights and the source that plays them."""
+
+import csv
+import gzip
+import json
+import math
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from pathlib import Path
+from random import Random
+from statistics import median_low
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dronebms.core.chemistry import LIPO
+from dronebms.core.clock import EachSecond
+from dronebms.core.errors import FlightError
+from dronebms.core.pack_data import PackData
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.flightlogs.source import Flight, FlightOptions, FlightSource, read_flight
+
+HEAD = "t_s,voltage_v,current_a"
+SIDECAR: dict[str, object] = {"cells": 4, "chemistry": "lipo"}
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Return a function that writes a flight and its sidecar and returns its path."""
+
+    def _write(table: str | bytes, sidecar: object = SIDECAR, name: str = "flight.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(table if isinstance(table, bytes) else table.encode())
+        if sidecar is not None:
+            text = sidecar if isinstance(sidecar, bytes) else json.dumps(sidecar).encode()
+            (tmp_path / "flight.json").write_bytes(text)
+        return path
+
+    return _write
+
+
+def table(*rows: str, head: str = HEAD) -> str:
+    return "\n".join((head, *rows)) + "\n"
+
+
+def source_of(path: Path) -> FlightSource:
+    return FlightSource(read_flight(path))
+
+
+def at(column: str, *fields: str) -> str:
+    """Return a table of rows one second apart with one more column."""
+    rows = (f"{index},15.5,10,{field}" for index, field in enumerate(fields))
+    return table(*rows, head=f"{HEAD},{column}")
+
+
+# What a flight says.
+
+
+def test_every_value_of_a_computed_flight_comes_out_at_its_time(
+    computed_flights: tuple[Path, ...],
+) -> None:
+    assert len(computed_flights) == 5
+    for path in computed_flights:
+        flight = read_flight(path)
+        source = FlightSource(flight)
+        cells = flight.pack_data.cells or 0
+        with gzip.open(path, "rt") as file:
+            for row in csv.DictReader(file):
+                look = source.poll(float(row["t_s"]))
+                assert look.voltage_v == float(row["voltage_v"])
+                assert look.current_a == float(row["current_a"])
+                assert look.temperature_degc == float(row["temperature_degc"])
+                assert look.soc_pct == float(row["gauge_soc_pct"])
+                assert look.remaining_mah == float(row["gauge_remaining_mah"])
+                assert look.full_mah == float(row["gauge_full_mah"])
+                if row["gauge_time_to_empty_s"]:
+                    assert look.time_to_empty_s == float(row["gauge_time_to_empty_s"])
+                assert look.cells_v == tuple(float(row[f"cell{n}_v"]) for n in range(1, cells + 1))
+                assert look.age_s("cells_v") == look.age_s("voltage_v") == 0.0
+
+
+def test_the_sidecar_says_what_is_known_of_the_pack(computed_flights: tuple[Path, ...]) -> None:
+    flight = read_flight(next(path for path in computed_flights if "F43" in path.name))
+    assert flight.name == "F43_Prada2013_P14_1"
+    assert flight.pack_data.chemistry.name == "lifepo4"
+    assert (flight.pack_data.cells, flight.pack_data.capacity_mah) == (6, 8000.0)
+    assert (flight.pack_data.cutoff_cell_v, flight.pack_data.pack_id) == (2.6, "P14")
+    assert flight.pack_data.assumed() == ()
+
+
+def test_options_override_the_sidecar_and_what_is_assumed_is_said(write: Write) -> None:
+    path = write(table("0,15,1"), {"cells": 3, "chemistry": "li-ion", "capacity_mah": None})
+    flight = read_flight(path, options=FlightOptions(cells=4, chemistry="lipo"))
+    assert (flight.pack_data.cells, flight.pack_data.chemistry) == (4, LIPO)
+    assert [note.split(" is ")[0] for note in flight.pack_data.assumed()] == [
+        "the rated capacity",
+        "the cut-off",
+    ]
+    told = FlightOptions(capacity_mah=5000.0, cutoff_cell_v=3.4)
+    pack_data = read_flight(path, options=told).pack_data
+    assert (pack_data.capacity_mah, pack_data.cutoff_cell_v) == (5000.0, 3.4)
+
+
+def test_options_stand_for_a_missing_sidecar(write: Write) -> None:
+    path = write(table("0,15,1"), None)
+    pack_data = read_flight(path, options=FlightOptions(cells=4, chemistry="lipo")).pack_data
+    assert pack_data.cells == 4
+    with pytest.raises(FlightError, match=r"needs cells and chemistry: give --cells and --chem"):
+        read_flight(path)
+    with pytest.raises(FlightError, match=r"needs chemistry: give --chemistry, or .*flight\.json"):
+        read_flight(path, options=FlightOptions(cells=4))
+
+
+def test_a_plain_file_and_a_compressed_one_are_the_same_flight(write: Write) -> None:
+    text = table("0,15,1", "1,14,2")
+    plain = source_of(write(text)).poll(1.0)
+    packed = source_of(write(gzip.compress(text.encode()), name="flight.csv.gz")).poll(1.0)
+    assert plain == packed
+    assert plain.voltage_v == 14.0
+
+
+def test_columns_stand_in_any_order_with_blank_lines_byte_order_mark_and_quotes(
+    write: Write,
+) -> None:
+    text = '\ufeff"current_a", t_s ,voltage_v\r\n\r\n"3",0,15\r\n4, 1 ,16\r\n\r\n'
+    look = source_of(write(text)).poll(1.0)
+    assert (look.voltage_v, look.current_a) == (16.0, 4.0)
+
+
+def test_columns_for_judges_and_unknown_ones_are_never_read(write: Write) -> None:
+    head = f"{HEAD},truth_remaining_s,vendor note,vendor_v,remark,remark"
+    text = (
+        table('0,15,1,"so, so","two\nlines",nan,x,', head=head).encode() + b"1,14,2,,,\xff\xb0,,\n"
+    )
+    flight = read_flight(write(text))
+    assert set(flight.columns) == {"t_s", "voltage_v", "current_a"}
+    assert FlightSource(flight).poll(1.0).voltage_v == 14.0
+
+
+def test_the_later_of_two_rows_of_one_time_wins_as_a_whole(write: Write) -> None:
+    source = source_of(write(table("0,15,1", "1,14,2", "1,13,", "2,12,3")))
+    look = source.poll(1.0)
+    assert look.voltage_v == 13.0
+    assert look.current_a == 1.0
+    assert look.age_s("current_a") == 1.0
+    assert list(source.ticks()) == [0.0, 1.0, 2.0]
+
+
+def test_a_cell_does_not_move_because_another_is_missing(write: Write) -> None:
+    text = table("0,15,1,4.1,4.2,4.4", "1,15,1,,,4.3", head=f"{HEAD},cell1_v,cell2_v,cell4_v")
+    source = source_of(write(text))
+    assert source.poll(0.0).cells_v == (4.1, 4.2, None, 4.4)
+    assert source.poll(5.5).cells_v == (None, None, None, 4.3)
+
+
+def test_a_pack_without_cell_columns_has_no_cells_to_show(write: Write) -> None:
+    assert source_of(write(table("0,15,1"))).poll(0.0).cells_v == ()
+
+
+# Time, gaps and age.
+
+
+def test_a_value_holds_for_five_seconds_and_then_nothing_is_invented(write: Write) -> None:
+    source = source_of(write(table("0,15,1", "1,15,1", "20,14,2")))
+    assert source.poll(6.0).voltage_v == 15.0
+    assert source.poll(6.0).trouble is None
+    late = source.poll(6.01)
+    assert (late.voltage_v, late.current_a) == (None, None)
+    assert late.trouble == "the log has no sample since 1.0 s"
+    assert source.poll(20.0).voltage_v == 14.0
+
+
+def test_an_empty_field_is_unknown_once_the_last_value_has_aged(write: Write) -> None:
+    source = source_of(write(table("0,15,1", *(f"{t},,{t}" for t in range(1, 8)))))
+    assert source.poll(5.0).voltage_v == 15.0
+    look = source.poll(6.0)
+    assert (look.voltage_v, look.current_a) == (None, 6.0)
+    assert look.age_s("voltage_v") == 6.0
+
+
+def test_in_a_slow_log_a_value_holds_for_three_intervals_once_they_are_known(write: Write) -> None:
+    source = source_of(write(table("0,15,1", "30,15,1", "60,15,1", "400,14,1")))
+    assert source.poll(6.0).voltage_v is None  # nobody can know yet that the log is slow
+    assert source.poll(59.0).voltage_v == 15.0
+    assert source.poll(150.0).voltage_v == 15.0
+    assert source.poll(150.1).voltage_v is None
+
+
+def test_before_the_first_sample_nothing_is_known(write: Write) -> None:
+    look = source_of(write(table("10,15,1"))).poll(9.0)
+    assert look.voltage_v is None
+    assert look.age_s("voltage_v") is None
+    assert look.trouble == "the log has not begun"
+
+
+def test_ticks_are_the_samples_and_each_second_of_a_gap(write: Write) -> None:
+    ticks = source_of(write(table("0.5,15,1", "0.9,15,1", "1.6,15,1", "4.5,15,1"))).ticks()
+    assert list(ticks) == [0.5, 0.9, 1.6, 2.5, 3.5, 4.5]
+
+
+def flight_of(times_s: list[float], **columns: list[float]) -> Flight:
+    pack_data = PackData(LIPO, cells=4)
+    return Flight("made", pack_data, {"t_s": times_s, **columns})
+
+
+steps_of_ms = st.one_of(st.integers(1, 3000), st.integers(1, 40).map(lambda s: s * 1000))
+
+
+@given(st.lists(steps_of_ms, max_size=60), st.integers(-5000, 2_000_000_000_000))
+def test_ticks_grow_and_hold_every_sample_and_leave_no_second_out(
+    steps_ms: list[int], first_ms: int
+) -> None:
+    times_ms = list(accumulate(steps_ms, initial=first_ms))
+    ticks = list(FlightSource(flight_of([ms / 1000 for ms in times_ms])).ticks())
+    assert all(before < after for before, after in pairwise(ticks))
+    assert {ms / 1000 for ms in times_ms} <= set(ticks)
+    # Judged in whole milliseconds, where nothing is rounded.
+    sampled = {(ms - first_ms) // 1000 for ms in times_ms}
+    ticked = {(round(tick * 1000) - first_ms) // 1000 for tick in ticks}
+    assert ticked == set(range(max(sampled) + 1))
+    assert len(ticks) == len(times_ms) + len(ticked - sampled)
+
+
+def test_a_gap_has_a_line_each_second(write: Write) -> None:
+    source = source_of(write(table("0.5,15,1", "1.1,15,1", "1.6,15,1", "9.2,15,1", "10.4,15,1")))
+    each_second = EachSecond()
+    lines = [source.poll(t_s) for t_s in source.ticks() if each_second.due(t_s)]
+    assert [look.t_s for look in lines] == [0.5, 1.6, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 9.2, 10.4]
+    assert [look.voltage_v is None for look in lines].index(True) == 7  # 5 s after 1.6 s
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.1, 0.5, 1.0, 4.0, 7.0, 30.0]),
+            st.sampled_from([15.0, 14.0, math.nan, 0.2, 400.0]),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.lists(st.floats(0, 300), max_size=20),
+)
+def test_a_poll_agrees_with_the_definition_however_often_it_is_asked(
+    rows: list[tuple[float, float]], asked_s: list[float]
+) -> None:
+    times_s = list(accumulate(step for step, _ in rows))
+    volts = [value for _, value in rows]
+    source = FlightSource(flight_of(times_s, voltage_v=volts))
+    for now_s in sorted(asked_s):
+        count = bisect_right(times_s, now_s)
+        steps_s = [after - before for before, after in pairwise(times_s[:count])][-15:]
+        max_age_s = max(5.0, 3 * median_low(steps_s)) if steps_s else 5.0
+        good = [(t_s, v) for t_s, v in zip(times_s, volts, strict=True) if 1 <= v <= 100]
+        last = [(t_s, v) for t_s, v in good if t_s <= now_s][-1:]
+        look = source.poll(now_s)
+        assert look.voltage_v == (last[0][1] if last and last[0][0] >= now_s - max_age_s else None)
+        assert look.age_s("voltage_v") == (now_s - last[0][0] if last else None)
+        assert look.counts.withheld == sum(v in {0.2, 400.0} for v in volts[:count])
+
+
+# What is not believable, and the vehicle.
+
+
+def test_spikes_stay_in_the_flight_and_are_withheld_from_the_snapshot(write: Write) -> None:
+    head = f"{HEAD},temperature_degc,cell1_v,cell4_v"
+    text = table("0,15,1,20,4,4", "1,6553.5,65536,-273,0,65.5", "2,15,-2,21,4,4", head=head)
+    flight = read_flight(write(text))
+    assert list(flight.columns["voltage_v"]) == [15.0, 6553.5, 15.0]
+    source = FlightSource(flight)
+    assert source.poll(0.0).counts.withheld == 0
+    look = source.poll(1.0)
+    assert (look.voltage_v, look.current_a, look.temperature_degc) == (15.0, 1.0, 20.0)
+    assert look.cells_v == (4.0, None, None, 4.0)
+    assert look.counts.withheld == 5
+    assert {look.age_s(name) for name in ("voltage_v", "current_a", "cells_v")} == {1.0}
+    assert source.poll(2.0).current_a == -2.0
+
+
+def test_the_vehicle_is_what_its_columns_say_until_they_are_old(write: Write) -> None:
+    head = (
+        f"{HEAD},armed,lat_deg,lon_deg,alt_m,home_lat_deg,home_lon_deg,ground_speed_m_s,climb_m_s"
+    )
+    text = table("0,15,1,0,47.1,8.2,500,47,8,0,0", "1,15,1,1,95,,501,,,2.5,-1.5", head=head)
+    source = source_of(write(text))
+    assert source.vehicle(0.0) == VehicleState(
+        armed=False, lat_deg=47.1, lon_deg=8.2, alt_m=500.0, home_lat_deg=47.0, home_lon_deg=8.0,
+        ground_speed_m_s=0.0, climb_m_s=0.0,
+    )  # fmt: skip
+    moving = source.vehicle(1.0)
+    assert (moving.armed, moving.lat_deg, moving.alt_m) == (True, 47.1, 501.0)
+    assert (moving.ground_speed_m_s, moving.climb_m_s) == (2.5, -1.5)
+    assert source.vehicle(5.5).home_lat_deg is None
+    assert source.vehicle(6.5) == UNHEARD
+
+
+def test_a_log_without_a_vehicle_does_not_say_that_it_is_disarmed(write: Write) -> None:
+    assert source_of(write(table("0,15,1"))).vehicle(0.0) == UNHEARD
+    assert source_of(write(at("alt_m", "5"))).vehicle(0.0) == VehicleState(alt_m=5.0)
+
+
+# What cannot be read: one sentence with file, line and column.
+
+GOOD = table("0,15,1", "1,15,1")
+PACKED = gzip.compress(table(*(f"{t},15,{t}" for t in range(9000))).encode())
+
+BAD_TABLES: list[tuple[str, str | bytes, str]] = [
+    ("empty", b"", r" is empty$"),
+    ("blank lines only", "\n\n", r" is empty$"),
+    ("header only", HEAD + "\n", r" has a header and no samples$"),
+    ("missing column", "t_s,voltage_v\n0,1\n", r", line 1: the header has no current_a$"),
+    (
+        "no header",
+        "0,15,1\n1,15,1\n",
+        r", line 1: the header has no t_s, no voltage_v, no current_a$",
+    ),
+    ("semicolons", GOOD.replace(",", ";"), r", line 1: the header has no t_s, no "),
+    ("column twice", table("0,1,1,1", head=HEAD + ",t_s"), r", line 1: there are two columns t_s$"),
+    (
+        "text in a number",
+        at("cell4_v", "4", "4V", "4"),
+        r", line 3, column cell4_v: '4V' is not a number$",
+    ),
+    ("not a number", at("alt_m", "1", "nan"), r", line 3, column alt_m: 'nan' is not a number$"),
+    ("infinite", at("alt_m", "-inf"), r", line 2, column alt_m: '-inf' is not a number$"),
+    ("overflow", at("alt_m", "1e999"), r", line 2, column alt_m: '1e999' is not a number$"),
+    ("armed is a flag", at("armed", "0", "1", "2"), r", line 4, column armed: '2' is not 0 or 1$"),
+    ("decimal comma", table("0,15,1", "1,15,1,5"), r", line 3: 4 fields, the header has 3$"),
+    ("row cut short", table("0,15,1", "1,15"), r", line 3: 2 fields, the header has 3$"),
+    (
+        "line after a quote",
+        table('0,15,1,"a\nb"', "1,15", head=HEAD + ",remark"),
+        r", line 4: 2 fields, the header has 4$",
+    ),
+    (
+        "line after blanks",
+        HEAD + "\n\n\n0,15,x\n",
+        r", line 4, column current_a: 'x' is not a number$",
+    ),
+    ("no time", table("0,15,1", ",15,1"), r", line 3, column t_s: '' is not a number$"),
+    (
+        "time goes back",
+        table("0,15,1", "2,15,1", "1.5,15,1"),
+        r", line 4, column t_s: time goes back from 2.0 to 1.5$",
+    ),
+    (
+        "clock was set",
+        table("0,15,1", "1.7e9,15,1"),
+        r", line 3, column t_s: more than a day lies between 0.0 and 1700000000.0$",
+    ),
+    (
+        "cells disagree",
+        at("cell10_v", "4"),
+        r": the cell columns end with cell10_v, and the pack is said to have 4 cells$",
+    ),
+    (
+        "quote left open",
+        table("0,15,1", '1,"15,1', "2,15,1"),
+        r", line 3: this is no row of fields: unexpected end of data$",
+    ),
+    (
+        "endless field",
+        table("0,15," + "1" * 200_000),
+        r", line 2: this is no row of fields: field larger than",
+    ),
+    (
+        "long text",
+        table("0,15," + "x" * 1000),
+        r", line 2, column current_a: 'x{1,20}\.\.\.x+' is not a number$",
+    ),
+    ("another encoding", GOOD.encode("utf-16"), r", line 1: this is not UTF-8 text$"),
+    (
+        "latin-1 in a number",
+        GOOD.encode() + b"2,15,1\xb0\n",
+        r", line 4, column current_a: '1\ufffd' is not a number$",
+    ),
+    ("binary", bytes(range(256)) * 40, r", line 1: "),
+]
+BAD_PACKED: list[tuple[str, bytes, str]] = [
+    ("not gzip", GOOD.encode(), r", line 1: not gzip, or damaged$"),
+    ("empty", b"", r" is empty$"),
+    ("cut short", PACKED[:-2000], r", line \d+: the compressed file is cut short here$"),
+    ("without its end", PACKED[:-8], r", line \d+: the compressed file is cut short here$"),
+    ("wrong checksum", PACKED[:-8] + bytes(8), r", line \d+: not gzip, or damaged$"),
+    ("damaged", PACKED[:900] + b"\xff" * 60 + PACKED[960:], r", line \d+"),
+    ("something after", PACKED + b"junk", r", line \d+: not gzip, or damaged$"),
+]
+BAD_SIDECARS: list[tuple[str, object, str]] = [
+    ("not JSON", b'{"cells": 4,\n oops}', r", line 2, column 2: not JSON: "),
+    ("not an object", [4], r" is not a JSON object with keys such as cells and chemistry$"),
+    ("not UTF-8", b'{"cells": "\xff"}', r" is not JSON: 'utf-8' codec can't decode"),
+    ("too deep", b"[" * 100_000, r" is not JSON: maximum recursion depth"),
+    ("absurd number", b'{"cells": ' + b"9" * 5000 + b"}", r" is not JSON: "),
+    ("cells as text", {**SIDECAR, "cells": "4"}, r", key cells: '4' is not a number from 1 to 24$"),
+    ("cells as truth", {**SIDECAR, "cells": True}, r", key cells: True is not a number"),
+    ("no cells", {**SIDECAR, "cells": 0}, r", key cells: 0 is not a number"),
+    ("half a cell", {**SIDECAR, "cells": 4.5}, r", key cells: 4.5 is not a whole number$"),
+    ("cells as NaN", b'{"cells": NaN, "chemistry": "lipo"}', r", key cells: nan is not a number"),
+    (
+        "cells unknown",
+        {"chemistry": "lipo"},
+        r"flight\.csv needs cells: give --cells, or write cells into ",
+    ),
+    (
+        "other chemistry",
+        {**SIDECAR, "chemistry": "nimh"},
+        r", key chemistry: chemistry 'nimh' is not one of lipo, ",
+    ),
+    ("chemistry a list", {**SIDECAR, "chemistry": []}, r", key chemistry: \[\] is not a text$"),
+    (
+        "ampere-hours",
+        {**SIDECAR, "capacity_mah": 0.5},
+        r", key capacity_mah: 0\.5 is not a number from 50 to ",
+    ),
+    (
+        "millivolts",
+        {**SIDECAR, "cutoff_cell_v": 3300},
+        r", key cutoff_cell_v: 3300 is not a number from 0\.5 to 4\.2$",
+    ),
+    ("pack without name", {**SIDECAR, "pack_id": " "}, r", key pack_id: ' ' is not a text$"),
+    ("pack by number", {**SIDECAR, "pack_id": 7}, r", key pack_id: 7 is not a text$"),
+]
+
+
+def outcome(path: Path, **known: object) -> Flight | str:
+    """Return the flight, or the sentence that says why there is none."""
+    try:
+        return read_flight(path, options=FlightOptions(**known))  # type: ignore[arg-type]  # on purpose
+    except FlightError as error:
+        return str(error)
+
+
+def refusal_of(path: Path, **known: object) -> str:
+    sentence = outcome(path, **known)
+    assert isinstance(sentence, str)
+    assert "\n" not in sentence
+    assert str(path.parent) in sentence
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [pytest.param(*row[1:], id=row[0]) for row in BAD_TABLES]
+)
+def test_a_bad_table_is_one_sentence(write: Write, content: str | bytes, sentence: str) -> None:
+    path = write(content)
+    assert re.search(r"flight\.csv" + sentence, refusal_of(path))
+    packed = gzip.compress(content if isinstance(content, bytes) else content.encode())
+    path = write(packed, name="flight.csv.gz")
+    assert re.search(r"flight\.csv\.gz" + sentence, refusal_of(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [pytest.param(*row[1:], id=row[0]) for row in BAD_PACKED]
+)
+def test_a_bad_archive_is_one_sentence(write: Write, content: bytes, sentence: str) -> None:
+    path = write(content, name="flight.csv.gz")
+    assert re.search(r"flight\.csv\.gz" + sentence, refusal_of(path))
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "sentence"), [pytest.param(*row[1:], id=row[0]) for row in BAD_SIDECARS]
+)
+def test_a_bad_sidecar_is_one_sentence(write: Write, sidecar: object, sentence: str) -> None:
+    assert re.search(sentence, refusal_of(write(GOOD, sidecar)))
+
+
+def test_a_bad_option_is_one_sentence(write: Write) -> None:
+    path = write(at("cell4_v", "4"))
+    assert "end with cell4_v, and the pack is said to have 10" in refusal_of(path, cells=10)
+    assert "option --cells: 0 is not" in refusal_of(path, cells=0)
+    assert "option --chemistry: chemistry 'lead'" in refusal_of(path, chemistry="lead")
+    assert "option --cutoff-cell-v: nan is not" in refusal_of(path, cutoff_cell_v=math.nan)
+
+
+def test_what_is_no_file_is_one_sentence(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "folder.csv"
+    folder.mkdir()
+    assert "folder.csv cannot be read: Is a directory" in refusal_of(folder)
+    missing = tmp_path / "missing.csv.gz"
+    assert "missing.csv.gz cannot be read: No such file or directory" in refusal_of(missing)
+    below = write(GOOD) / "flight.csv"
+    assert "cannot be read: Not a directory" in refusal_of(below)
+    assert "ends in none of .csv, .csv.gz, .bin, .ulg and .tlog" in refusal_of(
+        tmp_path / "flight.bin"
+    )
+    (tmp_path / "flight.json").unlink()
+    (tmp_path / "flight.json").mkdir()
+    assert "flight.json cannot be read: Is a directory" in refusal_of(tmp_path / "flight.csv")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file; run as another user")
+def test_a_file_without_permission_is_one_sentence(write: Write) -> None:
+    path = write(GOOD)
+    path.chmod(0)
+    assert "cannot be read: Permission denied" in refusal_of(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(["flight.csv", "flight.csv.gz"]))
+def test_damaged_bytes_are_a_flight_or_one_sentence(write: Write, seed: int, name: str) -> None:
+    random = Random(seed)  # noqa: S311  # seeded damage, not a secret
+    text = at("cell4_v", *("4.0" for _ in range(30))).encode()
+    content = bytearray(gzip.compress(text, mtime=0) if name.endswith(".gz") else text)
+    for _ in range(random.randint(1, 6)):
+        content[random.randrange(len(content))] = random.randrange(256)
+    flight = outcome(write(bytes(content), name=name))
+    if isinstance(flight, str):
+        assert flight.startswith(str(write(b"", name=name)))
+        assert "\n" not in flight
+    else:
+        assert {len(column) for column in flight.columns.values()} == {len(flight.columns["t_s"])}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+sidecar_keys = st.sampled_from([
+    "cells", "capacity_mah", "chemistry", "cutoff_cell_v", "takeoff_s", "pack_id", "truth",
+])  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.dictionaries(sidecar_keys, json_values))
+def test_any_sidecar_is_facts_or_one_sentence(write: Write, keys: dict[str, object]) -> None:
+    flight = outcome(write(GOOD, {**SIDECAR, **keys}))
+    if isinstance(flight, str):
+        assert "\n" not in flight
+    else:
+        assert flight.pack_data.cells in range(1, 25)
+        assert 0.5 <= flight.pack_data.cutoff_v <= flight.pack_data.chemistry.full_cell_v
+
+
+# Recorded flights, which lie elsewhere.
+
+
+def test_recorded_flights_play_from_end_to_end(real_flights: tuple[Path, ...]) -> None:
+    for path in real_flights:
+        flight = read_flight(path)
+        source = FlightSource(flight)
+        ticks = list(source.ticks())
+        looks = [source.poll(t_s) for t_s in ticks]
+        times_s = flight.columns["t_s"]
+        assert looks[-1].counts.withheld == 0, path.name
+        assert all(after - before <= 2.0 for before, after in pairwise(ticks)), path.name
+        each_second = EachSecond()
+        lines = sum(each_second.due(t_s) for t_s in ticks)
+        assert lines == int(times_s[-1] - times_s[0] + 1e-6) + 1, path.name
+        for look in looks:
+            age_s = look.age_s("voltage_v")
+            assert age_s is not None
+            assert (look.voltage_v is None) == (age_s > 5.0 and look.trouble is not None), path.name
+
+
+def test_the_gap_of_a_recorded_flight_is_silence(real_flights: tuple[Path, ...]) -> None:
+    source = source_of(next(path for path in real_flights if "mavicpro" in path.name))
+    looks = [source.poll(t_s) for t_s in source.ticks()]
+    silent = [look for look in looks if look.voltage_v is None]
+    assert len(silent) >= 5
+    assert all(look.cells_v == (None, None, None) and look.trouble for look in silent)

@@ -1,0 +1,354 @@
+"""Passports of packs: flights told apart, kept by a thread; files that are not to be touched."""
+
+import hashlib
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dronebms.core.errors import ConfigError
+from dronebms.core.report import Report
+from dronebms.health.database import FILE, Passports, SqliteFile
+from dronebms.health.flight_detection import Flights
+from dronebms.health.flight_record import FLYING, LANDED, LOST, Flight
+from dronebms.health.sink import PassportSink
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from smartbattery.snapshot import Identity
+
+KEY = "virtual 6S2P 16000 2025-03-14 1001"
+TODAY_S = 1_800_000_000.0
+
+
+def survey(seconds: float, faults: tuple[str, ...] = ()) -> list[Report]:
+    with ExitStack() as stack:
+        options = SimOptions("survey", 1, None, faults, seconds)
+        return list(Simulation(options, stack).reports())
+
+
+@pytest.fixture(scope="module")
+def whole() -> list[Report]:
+    """Return the steps of a whole flight, 1,254 s of it."""
+    return survey(1254.0)
+
+
+@pytest.fixture(scope="module")
+def start() -> list[Report]:
+    return survey(60.0)
+
+
+def flights_of(reports: list[Report]) -> list[Flight]:
+    flights = Flights("run")
+    found = [row for report in reports if (row := flights.take(report)) is not None]
+    last = flights.row(LOST)
+    return found if last is None else [*found, last]
+
+
+def kept(folder: Path) -> list[Flight]:
+    return Passports(SqliteFile(folder / FILE, writes=False), writes=False).flights()
+
+
+# ------------------------------------------------------------------------- flights
+
+
+def test_a_flight_is_summed_up_as_the_virtual_pack_flew_it(whole: list[Report]) -> None:
+    (row,) = flights_of(whole)
+    with ExitStack() as stack:
+        world = Simulation(SimOptions("survey", 1, None), stack).world
+        world.advance(1233.5)
+        truth = world.truth()
+    assert (row.flight_id, row.state, row.pack) == ("run:0:1", LANDED, KEY)
+    assert (row.serial, row.chemistry, row.cells, row.rated_mah) == (1001, "lipo", 6, 16000.0)
+    assert row.flown_s == pytest.approx(1213.5, abs=0.5)
+    assert row.armed_s == pytest.approx(1213.5, abs=0.5)
+    assert row.used_mah == pytest.approx(truth.drawn_mah, rel=0.02)
+    assert row.hottest_degc is not None
+    assert row.hottest_degc == pytest.approx(truth.temperature_degc, abs=2.0)
+    assert row.started_unix_s is None
+    assert row.lowest_cell_v == pytest.approx(min(truth.cells_v), abs=0.1)
+    assert row.end_pct == pytest.approx(truth.soc_frac * 100.0, abs=10.0)
+    assert sum(amp_h or 0.0 for amp_h in row.drawn_ah) == pytest.approx(
+        truth.drawn_mah / 1e3, rel=0.02
+    )
+
+
+def test_capacity_and_resistance_of_one_flight_are_near_those_that_were_simulated(
+    whole: list[Report],
+) -> None:
+    (row,) = flights_of(whole)
+    assert row.capacity_mah == pytest.approx(0.95 * 16000, rel=0.05)
+    # 40 mohm Ah are named for 20 s of 1C; 5 s of the same circuit are a little less.
+    assert row.resistance_mohm == pytest.approx(40.0 / 16, rel=0.15)
+
+
+def test_a_weak_cell_is_measured_by_its_number(whole: list[Report]) -> None:
+    (healthy,) = flights_of(whole)
+    (weak,) = flights_of(survey(450.0, ("weak_cell=0.95",)))
+    assert weak.lowest_cell == 3
+    apart = [
+        (b or 0.0) - (a or 0.0)
+        for a, b in zip(healthy.cells_resistance, weak.cells_resistance, strict=True)
+    ]
+    assert apart.index(max(apart)) == 2
+    assert apart[2] == pytest.approx(0.5, abs=0.15)
+    holds = [value or 0.0 for value in weak.cells_capacity]
+    assert holds.index(min(holds)) == 2
+
+
+def test_what_trips_is_kept_with_its_time_and_its_worst_value(start: list[Report]) -> None:
+    def tripped(report: Report) -> Report:
+        cells_v = (3.2 if 30.0 <= report.t_s < 35.0 else 3.3, 3.9)
+        active = ("cell_critical",) if 30.0 <= report.t_s < 40.0 else ()
+        snapshot = replace(report.snapshot, cells_v=cells_v)
+        return replace(report, snapshot=snapshot, status=replace(report.status, active=active))
+
+    (row,) = flights_of([tripped(report) for report in start])
+    ((limit_id, seconds, worst),) = row.excursions
+    assert (limit_id, worst) == ("cell_critical", 3.2)
+    assert seconds == pytest.approx(10.0, abs=0.11)
+
+
+def test_another_pack_is_another_flight_and_a_silent_gauge_is_none(start: list[Report]) -> None:
+    def changed(report: Report) -> Report:
+        serial = 1001 if report.t_s < 41.0 else 7
+        identity = Identity() if 50.0 < report.t_s < 52.0 else Identity(serial=serial)
+        return replace(report, snapshot=replace(report.snapshot, identity=identity))
+
+    rows = flights_of([changed(report) for report in start])
+    assert [(row.pack, row.flight_id) for row in rows] == [("1001", "run:0:1")]
+    rows = flights_of([changed(replace(r, t_s=r.t_s * 2)) for r in start])
+    assert [row.pack for row in rows] == ["7"]
+
+
+def test_without_a_vehicle_a_flight_is_from_the_first_load_to_a_minute_without(
+    start: list[Report],
+) -> None:
+    def alone(report: Report, amps: float | None) -> Report:
+        vehicle, snapshot = replace(report.vehicle, armed=None), report.snapshot
+        return replace(report, vehicle=vehicle, snapshot=replace(snapshot, current_a=amps))
+
+    loaded = [
+        alone(replace(start[100], t_s=float(t)), 30.0 if 10 <= t < 100 else 0.1) for t in range(300)
+    ]
+    (row,) = flights_of(loaded)
+    assert row.state == LANDED
+    assert row.flown_s == pytest.approx(90.0 + 60.0, abs=2.0)
+
+
+def test_a_pack_without_serial_goes_by_what_the_user_calls_it(start: list[Report]) -> None:
+    pack_data = replace(start[-1].pack_data, pack_id="blue")
+    assert pack_data.pack_key(Identity()) == "blue"
+    assert replace(pack_data, pack_id=None).pack_key(Identity()) is None
+    assert pack_data.pack_key(start[-1].snapshot.identity) == KEY
+
+
+# ------------------------------------------------------------------------- the sink
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[PassportSink]:
+    with closing(PassportSink(tmp_path, lambda: TODAY_S)) as made:
+        yield made
+
+
+def test_the_sink_writes_flights_with_their_date(start: list[Report], tmp_path: Path) -> None:
+    with closing(PassportSink(tmp_path, lambda: TODAY_S)) as sink:
+        for report in start:
+            sink(report)
+    (row,) = kept(tmp_path)
+    assert (row.state, row.sequence) == (LOST, 1)
+    assert row.flown_s == pytest.approx(40.0, abs=0.5)
+    assert row.started_unix_s == pytest.approx(TODAY_S - 40.0, abs=1.0)
+
+
+def test_a_clock_that_was_never_set_gives_no_date(start: list[Report], tmp_path: Path) -> None:
+    with closing(PassportSink(tmp_path, lambda: 1e6)) as sink:
+        for report in start:
+            sink(report)
+    assert kept(tmp_path)[0].started_unix_s is None
+
+
+def test_a_locked_database_holds_up_nobody_is_told_once_and_loses_no_flight(
+    start: list[Report], tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("dronebms.health.database._BUSY_S", 0.05)
+    Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    failed = threading.Event()
+
+    def tells(_: logging.LogRecord) -> bool:
+        failed.set()
+        return True
+
+    caplog.handler.addFilter(tells)
+    with closing(sqlite3.connect(tmp_path / FILE)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        sink = PassportSink(tmp_path, lambda: TODAY_S)
+        for report in start[:-1]:
+            sink(report)  # returns at once: the flight is over in milliseconds
+        assert failed.wait(10.0)
+        other.rollback()
+    sink(start[-1])
+    sink.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        f"no passport is kept: {tmp_path / FILE} cannot be used: database is locked"
+    ]
+    assert [row.state for row in kept(tmp_path)] == [LOST]
+
+
+def test_a_flight_that_is_killed_is_there_at_the_next_start(tmp_path: Path) -> None:
+    code = textwrap.dedent(
+        """
+        import sys
+        from contextlib import ExitStack
+        from pathlib import Path
+        from dronebms.app import SimOptions, Simulation
+        from dronebms.passportsink import PassportSink
+        sink = PassportSink(Path(sys.argv[1]), lambda: 1.8e9)
+        with ExitStack() as stack:
+            for report in Simulation(SimOptions("survey", 1, None), stack).reports():
+                sink(report)
+                if 100.0 <= report.t_s < 100.05:
+                    print("flying", flush=True)
+                    sys.stdin.readline()
+        """
+    )
+    command = (sys.executable, "-c", code, str(tmp_path))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:  # noqa: S603 - ours
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"flying\n"
+        while not any((row.flown_s or 0.0) >= 74.5 for row in kept_or_none(tmp_path)):
+            assert child.poll() is None
+        child.send_signal(signal.SIGKILL)
+    (row,) = kept(tmp_path)
+    assert row.state == FLYING
+    with closing(PassportSink(tmp_path, lambda: TODAY_S)):
+        pass
+    (row,) = kept(tmp_path)
+    assert row.state == LOST
+    assert row.flown_s is not None
+    assert 74.5 <= row.flown_s <= 80.0  # a row every 5 s
+    assert row.used_mah is not None
+    assert row.used_mah > 500
+
+
+def kept_or_none(folder: Path) -> list[Flight]:
+    try:
+        return kept(folder)
+    except ConfigError:
+        return []
+
+
+def test_a_full_disk_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    code = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from contextlib import ExitStack
+        from pathlib import Path
+        from dronebms.app import SimOptions, Simulation
+        from dronebms.passportsink import PassportSink
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        sink = PassportSink(Path(sys.argv[1]), lambda: 1.8e9)
+        with ExitStack() as stack:
+            steps = 0
+            for report in Simulation(SimOptions("survey", 1, None, (), 60.0), stack).reports():
+                sink(report)
+                steps += 1
+        sink.close()
+        print(steps)
+        """
+    )
+    done = subprocess.run(  # noqa: S603 - ours
+        (sys.executable, "-c", code, str(tmp_path)), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "601\n"
+    assert done.stderr.count("no passport is kept") == 1
+    assert "Traceback" not in done.stderr
+
+
+# ------------------------------------------------------------------------- files
+
+
+def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
+    tmp_path: Path, start: list[Report]
+) -> None:
+    good = tmp_path / "good.sqlite"
+    rows = [replace(flights_of(start)[0], flight_id=str(n)) for n in range(200)]
+    Passports(SqliteFile(good, writes=True), writes=True).put(rows)
+    whole = good.read_bytes()
+    torn = whole[:4096] + os.urandom(8192) + whole[12288:]
+    cut = whole[: len(whole) // 2]
+    foreign = tmp_path / "foreign.sqlite"
+    with closing(sqlite3.connect(foreign)) as other:
+        other.execute("CREATE TABLE mail (body TEXT)")
+    newer = tmp_path / "newer.sqlite"
+    newer.write_bytes(whole)
+    with closing(sqlite3.connect(newer)) as other, other:
+        other.execute("UPDATE passport_schema SET version = 99")
+        other.commit()
+        other.execute("PRAGMA journal_mode = DELETE")  # whatever it will use
+    texts = {
+        "torn": (torn, "is damaged and is left as it is"),
+        "cut": (cut, "is damaged and is left as it is"),
+        "text": (b"once upon a time " * 100, "is damaged and is left as it is"),
+        "foreign": (foreign.read_bytes(), "is a database of something else"),
+        "newer": (newer.read_bytes(), "written by a newer dronebms"),
+    }
+    for name, (content, sentence) in texts.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / FILE
+        path.write_bytes(content)
+        before = hashlib.sha256(content).hexdigest()
+        for writes in (False, True):
+            with pytest.raises(ConfigError, match=sentence):
+                Passports(SqliteFile(path, writes=writes), writes=writes)
+        with closing(PassportSink(folder, lambda: TODAY_S)) as sink:
+            for report in start:
+                sink(report)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == before, name
+        assert [item.name for item in folder.iterdir()] == [FILE], name
+
+
+def test_a_reader_sees_whole_rows_while_the_service_writes(tmp_path: Path) -> None:
+    passports = Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    with closing(sqlite3.connect(tmp_path / FILE)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert kept(tmp_path) == []
+        other.rollback()
+    passports.put([Flight("a", LANDED, "x")])
+    assert [row.pack for row in kept(tmp_path)] == ["x"]
+
+
+def test_without_a_file_there_is_a_sentence_and_still_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be used: unable to open database file"):
+        SqliteFile(tmp_path / FILE, writes=False).run("SELECT 1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_reading_a_passport_that_nobody_writes_leaves_its_folder_as_it_was(tmp_path: Path) -> None:
+    Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True).put([Flight("a", LANDED, "x")])
+    tmp_path.chmod(0o555)
+    assert [row.pack for row in kept(tmp_path)] == ["x"]
+    assert [item.name for item in tmp_path.iterdir()] == [FILE]
+    tmp_path.chmod(0o755)
+
+
+def test_a_file_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    whole = SqliteFile(tmp_path / FILE, writes=True)
+    passports = Passports(whole, writes=True)
+    for undone in ("DELETE FROM passport_schema", "DROP TABLE passport_schema"):
+        whole.run(undone)
+        again = Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+        again.put([Flight("a", LANDED, "x")])
+        assert [row.pack for row in passports.flights()] == ["x"]

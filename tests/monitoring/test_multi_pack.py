@@ -1,0 +1,134 @@
+"""Several packs as one: shares, sums, and what is lost with a pack, a node or a vote."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dronebms.core.chemistry import LIFEPO4
+from dronebms.core.pack_data import PARALLEL, SERIES, TOPOLOGIES
+from dronebms.core.report import Estimate, Report, Severity, Status, SupplyStatus
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.monitoring.multi_pack import Supply
+from dronebms.protection.quantities import mismatches
+from smartbattery.snapshot import UNIDENTIFIED
+from tests.looks import FACTS, look
+
+
+def pack(
+    index: int, current_a: float | None, most_a: float | None = 60.0, cell_v: float = 3.8
+) -> Report:
+    estimate = Estimate(0.0, max_discharge_a=most_a, remaining_s=600.0 + index)
+    return Report(0.0, index, FACTS, look(0.0, cell_v, current_a), UNHEARD, estimate, Status(0.0))
+
+
+def gone(report: Report) -> Report:
+    return replace(report, snapshot=replace(report.snapshot, voltage_v=None, current_a=None))
+
+
+def together(reports: Sequence[Report], topology: str = PARALLEL) -> SupplyStatus:
+    return Supply((), topology).together(reports)
+
+
+def test_packs_side_by_side_give_as_much_as_the_first_of_them_allows() -> None:
+    whole = together([pack(0, 30.0, 60.0), pack(1, 10.0, 60.0)])
+    # The first carries three quarters: its 60 A are reached at 80 A in all, not at 120 A.
+    assert whole.max_discharge_a == pytest.approx(80.0)
+    assert (whole.current_a, whole.remaining_s) == (40.0, 600.0)
+    assert (whole.severity, whole.missing) == (Severity.OK, ())
+    at_rest = together([pack(0, 0.1, 60.0), pack(1, 0.0, 50.0)])
+    assert at_rest.max_discharge_a == pytest.approx(100.0)  # no load tells the shares
+
+
+def test_a_pack_that_is_lost_is_felt_in_the_same_step() -> None:
+    packs = [pack(0, 20.0), pack(1, 20.0), pack(2, 20.0)]
+    whole = together(packs)
+    assert whole.max_discharge_a == pytest.approx(180.0)
+    assert whole.remaining_s == 600.0
+    less = together([packs[0], gone(packs[1]), packs[2]])
+    assert less.missing == (1,)
+    assert less.severity is Severity.WARNING
+    assert less.max_discharge_a == pytest.approx(120.0)
+    assert less.remaining_s == pytest.approx(400.0)  # the load of three on two
+    none = together([gone(one) for one in packs])
+    assert (none.severity, none.max_discharge_a) == (Severity.CRITICAL, None)
+
+
+def test_in_series_the_weakest_speaks_and_a_missing_one_leaves_nothing() -> None:
+    packs = [pack(0, 20.0, 60.0), pack(1, 20.0, 45.0)]
+    whole = together(packs, SERIES)
+    assert (whole.current_a, whole.max_discharge_a, whole.remaining_s) == (20.0, 45.0, 600.0)
+    lost = together([packs[0], gone(packs[1])], SERIES)
+    assert (lost.severity, lost.missing) == (Severity.CRITICAL, (1,))
+    assert (lost.max_discharge_a, lost.remaining_s, lost.current_a) == (None, None, None)
+
+
+def test_of_three_the_one_that_shows_another_voltage_is_not_believed() -> None:
+    packs = [pack(0, 20.0), pack(1, 20.0, cell_v=3.3), pack(2, 20.0)]
+    assert together(packs).missing == (1,)
+    assert together(packs, SERIES).missing == ()  # in series voltages differ
+    assert together(packs[:2]).missing == ()  # of two nobody knows which is wrong
+    assert together([pack(k, 20.0, cell_v=3.8 + 0.02 * k) for k in range(3)]).missing == ()
+
+
+def test_what_one_pack_does_not_know_the_whole_does_not_know() -> None:
+    whole = together([pack(0, 20.0), pack(1, 20.0, None)])
+    assert whole.max_discharge_a is None
+    silent = pack(1, None)
+    assert together([pack(0, 20.0), silent]).current_a is None
+    ended = replace(pack(1, 20.0), estimate=Estimate(0.0))
+    assert together([pack(0, 20.0), ended]).remaining_s is None
+    assert together([]).severity is Severity.CRITICAL
+
+
+def test_what_is_asked_of_one_pack_is_asked_of_the_whole_by_its_share() -> None:
+    asked = replace(
+        pack(0, 30.0), status=Status(0.0, Severity.CRITICAL, ("hot",), asked_max_a=27.0)
+    )
+    whole = together([asked, pack(1, 10.0)])
+    assert whole.asked_max_a == pytest.approx(36.0)
+    assert whole.severity is Severity.CRITICAL
+    assert together([pack(0, 30.0), pack(1, 10.0)]).asked_max_a is None
+    assert together([asked, pack(1, 30.0)], SERIES).asked_max_a == 27.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 50.0), st.floats(0.0, 90.0)), min_size=2, max_size=4),
+    st.data(),
+    st.sampled_from(TOPOLOGIES),
+)
+def test_losing_a_pack_never_makes_the_whole_look_better(
+    shown: list[tuple[float, float]], data: st.DataObject, topology: str
+) -> None:
+    packs = [pack(k, 20.0, most_a) for k, (_, most_a) in enumerate(shown)]
+    index = data.draw(st.integers(0, len(packs) - 1))
+    before = together(packs, topology)
+    after = together([gone(one) if one.index == index else one for one in packs], topology)
+    assert after.severity > before.severity
+    assert (after.remaining_s or 0.0) <= (before.remaining_s or 0.0)
+    if topology == PARALLEL and after.max_discharge_a is not None:
+        assert before.max_discharge_a is not None
+        others = min(one.estimate.max_discharge_a or 0.0 for one in packs if one.index != index)
+        assert after.max_discharge_a == pytest.approx((len(packs) - 1) * others)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, ()),
+        ({"cells": 6, "design_mah": 5500.0, "chemistry": "LiP"}, ()),
+        ({"cells": 5}, ("5 cells, not 6",)),
+        ({"design_mah": 6100.0}, ("6100 mAh, not 5000",)),
+        ({"chemistry": "LION"}, ()),  # many a LiPo says so
+        ({"chemistry": "LiFe"}, ("LiFe, not lipo",)),
+        ({"cells": 4, "chemistry": "LIFEPO4"}, ("4 cells, not 6", "LIFEPO4, not lipo")),
+    ],
+)
+def test_a_pack_that_is_not_the_one_that_was_told_is_described(
+    told: dict[str, object], found: tuple[str, ...]
+) -> None:
+    identity = replace(UNIDENTIFIED, **told)  # type: ignore[arg-type]  # by name
+    assert mismatches(identity, FACTS) == found
+    assert "LiFe," not in str(mismatches(identity, replace(FACTS, chemistry=LIFEPO4)))

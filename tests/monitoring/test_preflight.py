@@ -1,0 +1,320 @@
+"""On the ground: go or no-go, advice on charging and its hook, and the ledger of stress."""
+
+import logging
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dronebms.core.clock import VirtualClock
+from dronebms.core.report import CellState, Estimate, PackState, Report, Severity, Status
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.health.flight_detection import Stress
+from dronebms.monitoring.charging_advice import _STOPS, advise_charging
+from dronebms.monitoring.pipeline import with_ground_checks
+from dronebms.monitoring.preflight import check_preflight
+from dronebms.protection.alarms import Alarms
+from dronebms.protection.limits import default_limits
+from dronebms.service.config import read_config
+from dronebms.service.external_program import ChargerHook
+from dronebms.service.preflight_log import GroundLog
+from dronebms.telemetry.json_line import line
+from mavlink_bridge.vehicle.arming_check import Arming
+from tests.looks import FACTS, look, watched
+
+READY = with_ground_checks(
+    Report(
+        0.0,
+        0,
+        replace(FACTS, limp_home_a=22.0),
+        replace(look(0.0, 4.15, 0.5), status_raw=0xC0, max_error_pct=2.0),
+        VehicleState(armed=False),
+        Estimate(0.0, soc_pct=96.0, resistance_ohm=0.04),
+        Status(0.0),
+    )
+)
+
+
+def ready(**parts: object) -> Report:
+    """Return a report of a pack that may fly, but for these parts."""
+    of = {"snapshot": READY.snapshot, "estimate": READY.estimate}
+    for key, value in parts.items():
+        for name in ("estimate", "snapshot"):
+            if hasattr(of[name], key):
+                of[name] = replace(of[name], **{key: value})  # type: ignore[type-var]  # by name
+                break
+    rest = {key: value for key, value in parts.items() if key in {"pack_data", "status", "vehicle"}}
+    return with_ground_checks(replace(READY, **of, **rest))  # type: ignore[arg-type]  # by name
+
+
+def planned(report: Report, planned_s: float | None, hover_a: float | None = None) -> Report:
+    """Return a report of a pack with a flight ahead."""
+    pack_data = replace(report.pack_data, planned_s=planned_s, hover_a=hover_a)
+    return with_ground_checks(replace(report, pack_data=pack_data))
+
+
+# ---------------------------------------------------------------------- go or no-go
+
+
+def test_a_sound_pack_may_fly_in_one_line() -> None:
+    verdict = check_preflight(planned(READY, 600.0))
+    assert (verdict.go, verdict.text) == (True, "GO: 96 % charged, lowest cell 4.15 V")
+    unknown = check_preflight(ready(soc_pct=None, cells_v=()))
+    assert (unknown.go, unknown.text) == (True, "GO: charge not known")
+
+
+@pytest.mark.parametrize(
+    ("parts", "planned_s", "why"),
+    [
+        ({"voltage_v": None}, 60.0, "the pack is not heard"),
+        ({"voltage_v": None, "trouble": "nobody answers"}, None, "not heard: nobody answers"),
+        ({"status": Status(0.0, Severity.WARNING, ("hot", "cold"))}, None, "NO-GO: hot, cold"),
+        ({"cells_v": (4.1, None, 4.1)}, None, "not every cell is heard"),
+        ({"temperature_degc": None}, None, "its temperature is not heard"),
+        ({"current_a": -2.0}, None, "it is being charged"),
+        ({"status_raw": 0x40}, None, "the gauge is not ready"),
+        ({"max_error_pct": 30.0}, None, "may be off by 30 %"),
+        ({"resistance_ohm": 0.09}, None, "its resistance is 2.5 times a new pack's"),
+        ({"soc_pct": 60.0}, 600.0, "60 % last 409 s of the 600 s planned"),
+        ({"soc_pct": 10.0}, 600.0, "10 % last 0 s of the 600 s planned"),
+        ({"soc_pct": None}, 600.0, "whether the charge is enough is not known"),
+        ({"facts": FACTS}, 600.0, "whether the charge is enough is not known"),
+    ],
+)  # fmt: skip
+def test_each_reason_not_to_fly_is_said(
+    parts: dict[str, object], planned_s: float | None, why: str
+) -> None:
+    verdict = check_preflight(planned(ready(**parts), planned_s))
+    assert not verdict.go
+    assert verdict.text.startswith("NO-GO: ")
+    assert why in verdict.text
+    assert "\n" not in verdict.text
+
+
+def test_what_the_vehicle_draws_can_be_told_and_cold_alone_is_no_wear() -> None:
+    assert check_preflight(planned(ready(soc_pct=60.0), 600.0, hover_a=10.0)).go
+    assert not check_preflight(planned(READY, 600.0, hover_a=40.0)).go
+    odd = check_preflight(planned(READY, 600.0, hover_a=0.0))  # as only a recording could say
+    assert odd.text == "NO-GO: whether the charge is enough is not known"
+    assert check_preflight(ready(resistance_ohm=0.09, temperature_degc=-5.0)).go
+    assert check_preflight(ready(pack_data=replace(FACTS, capacity_mah=None))).go
+
+
+@pytest.mark.parametrize(
+    ("known_mah", "lasts"), [(None, 1), (2500.0, 0), (9000.0, 1)], ids=["new", "worn", "too good"]
+)
+def test_a_worn_pack_is_judged_by_what_it_holds_and_none_by_more_than_it_is_rated(
+    known_mah: float | None, lasts: int
+) -> None:
+    state = PackState(CellState(capacity_mah=known_mah))
+    judged = [
+        check_preflight(planned(ready(state=state), s, hover_a=36.0)).go for s in (400.0, 410.0)
+    ]
+    assert judged == [lasts, 0]  # 81 % of 5 Ah with 36 A are 405 s
+
+
+def test_a_plan_in_the_configuration_reaches_the_verdict_what_is_told_and_arming(
+    tmp_path: Path,
+) -> None:
+    path, plan = tmp_path / "a.toml", "planned_s = {}\nhover_a = 20.0\n"
+    pack = '[[battery]]\nbus = "sim:hover"\ncells = 6\ncapacity_mah = 5000\n'
+    looks = [replace(look(k * 0.1, 4.15, 0.5), soc_pct=95.0) for k in range(50)]
+
+    def told(keys: str) -> tuple[object, str | None]:
+        path.write_text(pack + keys, encoding="utf-8")
+        report, arming = watched(looks, read_config(path).battery[0].pack_data())[-1], Arming()
+        arming.judge(report, None)
+        assert line(report)["go"] == check_preflight(report).text
+        return line(report)["go"], arming.reason()
+
+    pct = round(watched(looks)[-1].estimate.soc_pct or 0.0)
+    go = f"GO: {pct} % charged, lowest cell 4.15 V"
+    assert (told(""), told(plan.format(300))) == ((go, None), (go, None))
+    text, reason = told(plan.format(1200))
+    assert re.fullmatch(rf"NO-GO: {pct} % last \d+ s of the 1200 s planned", str(text))
+    assert reason == str(text).replace("NO-GO: ", "no go: battery 1, ")
+
+
+def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    log = GroundLog()
+
+    def said(report: Report, from_s: int, for_s: int) -> list[str]:
+        caplog.clear()
+        for t_s in range(from_s, from_s + for_s):
+            log(replace(report, t_s=float(t_s)))
+        return [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
+
+    low = ready(soc_pct=60.0)
+    assert said(low, 0, 3) == []  # it may be but a moment
+    assert said(low, 3, 3) == ["INFO battery 1 GO: 60 % charged, lowest cell 4.15 V"]
+    assert said(ready(soc_pct=59.0), 6, 10) == []
+    hot = ready(soc_pct=59.0, status=Status(0.0, Severity.WARNING, ("hot",)))
+    assert said(hot, 16, 2) == []
+    assert said(hot, 18, 10) == ["WARNING battery 1 NO-GO: hot"]
+    armed = replace(hot, vehicle=VehicleState(armed=True))
+    assert said(armed, 28, 100) == ["WARNING battery 1 is armed: NO-GO: hot"]
+    assert said(replace(armed, status=Status(0.0)), 128, 10) == []
+    assert said(READY, 138, 10) == [
+        "INFO battery 1 GO: 96 % charged, lowest cell 4.15 V; "
+        "store it at 50 % unless it flies soon: 138 min at 1.0 A"
+    ]
+
+
+def test_in_the_air_nobody_is_told_whether_to_take_off(caplog: pytest.LogCaptureFixture) -> None:
+    worn = ready(resistance_ohm=0.4, vehicle=UNHEARD)
+    assert not check_preflight(worn).go
+    flown, log = replace(worn, estimate=replace(worn.estimate, remaining_s=900.0)), GroundLog()
+    for t_s in range(10):
+        log(replace(flown, t_s=float(t_s)))
+    assert caplog.text == ""
+    assert (line(flown)["go"], line(flown)["storage_in_s"]) == (None, None)
+
+
+# ---------------------------------------------------------------------- charging
+
+
+def test_a_full_pack_that_idles_is_to_be_stored_and_it_is_said_how_long_that_takes() -> None:
+    told = advise_charging(
+        READY
+    )  # 46 % of 5 Ah; a fifth of the capacity an hour is more than it draws
+    assert told.do == "none"
+    assert told.storage_in_s == pytest.approx(0.46 * 5.0 / 1.0 * 3600.0)
+    assert advise_charging(ready(current_a=4.0)).storage_in_s == pytest.approx(
+        0.46 * 5.0 / 4.0 * 3600.0
+    )
+    for other in (ready(soc_pct=79.0), replace(READY, vehicle=VehicleState(armed=True))):
+        assert advise_charging(other).storage_in_s is None
+    shown = line(READY)
+    assert (shown["charger"], shown["storage_in_s"], shown["full_in_s"]) == ("none", 8280.0, None)
+    assert str(shown["advice"]).startswith("store it at 50 %")
+    assert shown["go"] == "GO: 96 % charged, lowest cell 4.15 V"
+    charging_line = line(ready(current_a=-2.5, soc_pct=55.0))
+    assert (charging_line["charger"], charging_line["full_in_s"]) == ("go on", 4320.0)
+    flying = line(replace(READY, vehicle=VehicleState(armed=True)))
+    assert {flying[key] for key in ("go", "full_in_s", "storage_in_s")} == {None}
+
+
+def test_no_more_is_charged_than_the_gauge_asks_for() -> None:
+    assert advise_charging(ready(current_a=-2.5, charging_a=3.0)).most_a == 3.0
+    assert advise_charging(ready(current_a=-2.5, charging_a=30.0)).most_a == 5.0
+    looks = [replace(look(k * 0.1, 3.8, -2.5), charging_a=1.0) for k in range(150)]
+    told = advise_charging(watched(looks)[-1])
+    assert (told.do, told.why) == ("reduce", "charging_beyond")
+
+
+def test_the_time_to_full_is_that_of_a_charge_that_tapers() -> None:
+    # 5 Ah with 2.5 A: 30 % at 72 s a per cent flat to 85 %, the rest takes twice as long.
+    told = advise_charging(ready(current_a=-2.5, soc_pct=55.0))
+    assert (told.do, told.why) == ("go on", "charging")
+    assert told.full_in_s == pytest.approx((30.0 + 2 * 15.0) * 72.0)
+    assert told.storage_in_s == 0.0
+    assert told.most_a == 5.0
+    low = advise_charging(ready(current_a=-2.5, soc_pct=20.0))
+    assert low.storage_in_s == pytest.approx(30.0 * 72.0)
+    nearly = advise_charging(ready(current_a=-2.5, soc_pct=95.0))
+    assert nearly.full_in_s == pytest.approx(2 * 5.0 * 72.0)
+    unknown = advise_charging(ready(current_a=-2.5, soc_pct=None))
+    assert (unknown.do, unknown.full_in_s) == ("go on", None)
+
+
+def test_a_charge_ends_when_the_cells_are_full_and_the_current_has_fallen() -> None:
+    assert advise_charging(ready(current_a=-0.2, cells_v=(4.19, 4.17))).do == "stop"
+    assert advise_charging(ready(current_a=-0.2, cells_v=(4.0, 4.0))).do == "go on"
+    assert advise_charging(ready(current_a=-2.0, cells_v=(4.19, 4.17))).do == "go on"
+    assert advise_charging(ready(current_a=5.0)).do == "none"
+    assert advise_charging(ready(current_a=None)).do == "none"
+    assert (
+        advise_charging(ready(current_a=-0.2, pack_data=replace(FACTS, capacity_mah=None))).do
+        == "go on"
+    )
+
+
+@pytest.mark.parametrize(
+    ("current_a", "cell_v", "degc", "do", "why"),
+    [
+        (-2.5, 3.8, 20.0, "go on", "charging"),
+        (-6.0, 3.8, 20.0, "reduce", "charging_fast"),
+        (-2.5, 3.8, 46.0, "reduce", "charging_warm"),
+        (-2.5, 4.26, 20.0, "stop", "cell_high"),
+        (-2.5, 3.8, -2.0, "stop", "charging_cold"),
+        (-2.5, 3.8, 51.0, "stop", "charging_hot"),
+    ],
+)
+def test_what_the_table_says_of_a_charge_becomes_advice(
+    current_a: float, cell_v: float, degc: float, do: str, why: str
+) -> None:
+    looks = [look(k * 0.1, cell_v, current_a, temperature_degc=degc) for k in range(100)]
+    told = advise_charging(watched(looks)[-1])
+    assert told.do == do
+    assert why in told.why
+
+
+def test_whatever_is_critical_stops_a_charge_and_every_milder_row_that_does_is_in_the_table() -> (
+    None
+):
+    lost = Status(0.0, Severity.CRITICAL, ("lost", "charging_fast"))
+    assert advise_charging(ready(current_a=-2.5, status=lost)).do == "stop"
+    noted = Status(0.0, Severity.WARNING, ("cold", "worn"))
+    assert advise_charging(ready(current_a=-2.5, status=noted)).do == "go on"
+    assert {*_STOPS} <= {row.limit_id for row in default_limits(FACTS)}
+
+
+def test_the_users_program_is_told_to_stop_once_a_minute_and_never_while_armed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock, said = VirtualClock(), tmp_path / "said"
+    program = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + ' ')"
+    hook = ChargerHook([sys.executable, "-c", program, str(said)], clock)
+    full = ready(current_a=-0.2, cells_v=(4.19, 4.17))
+
+    def settle() -> None:
+        for running in hook._programs.values():
+            if running._thread is not None:
+                running._thread.join()
+
+    hook(replace(full, vehicle=VehicleState(armed=True)))
+    hook(ready(current_a=-2.0))
+    settle()
+    assert not said.exists()
+    for t_s in (0.0, 1.0, 30.0, 61.0):
+        clock.sleep_until(t_s)
+        hook(replace(full, vehicle=UNHEARD))
+        settle()
+    assert said.read_text() == "stop stop "
+    assert "the charger is regulated: running" in caplog.text
+
+
+# ---------------------------------------------------------------------- stress
+
+
+def test_the_ledger_counts_amp_hours_by_rate_and_time_by_heat_and_charge() -> None:
+    ledger = Stress()
+    for amps in (4.0, 8.0, 20.0, 40.0, 60.0, -5.0):  # of 5 Ah: 0.8, 1.6, 4, 8 and 12 C
+        for _ in range(900):
+            ledger = ledger.after(ready(current_a=amps, soc_pct=None), 1.0)
+    assert ledger.drawn_ah == pytest.approx((1.0, 2.0, 5.0, 10.0, 15.0))
+    assert (ledger.hot_s, ledger.full_s) == (0.0, 0.0)
+    hot = ledger.after(ready(temperature_degc=51.0, current_a=None), 1.0)
+    assert (hot.hot_s, hot.full_s) == (1.0, 1.0)
+    flying = hot.after(ready(vehicle=VehicleState(armed=True), current_a=None), 100.0)
+    assert (flying.hot_s, flying.full_s) == (1.0, 1.0)
+    gap = ledger.after(ready(current_a=4.0, soc_pct=None), 3600.0)
+    assert gap.drawn_ah[0] == pytest.approx(1.0 + 4.0 * 5.0 / 3600.0)  # nobody knows of the hour
+    assert (
+        ledger.after(ready(pack_data=replace(FACTS, capacity_mah=None)), 1.0).drawn_ah
+        == ledger.drawn_ah
+    )
+
+
+def test_judging_takes_facts_of_another_pack_without_forgetting() -> None:
+    judge = Alarms(default_limits(FACTS), FACTS)
+    judge.update(look(0.0), Estimate(0.0))
+    larger = replace(FACTS, capacity_mah=10_000.0)
+    judge.use(default_limits(larger), larger)
+    assert not judge.update(look(1.0), Estimate(1.0)).active

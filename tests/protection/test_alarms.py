@@ -1,0 +1,625 @@
+"""The judge: when each row of the table trips and clears, to the sample, and what is said of it."""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dronebms.core.chemistry import CHEMISTRIES, Chemistry
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.protection import alarms
+from dronebms.protection.alarms import Alarms
+from dronebms.protection.limits import Limit, default_limits
+from smartbattery.snapshot import UNIDENTIFIED, Snapshot
+from tests.looks import FACTS, look, watched
+
+STEP_S = 0.1
+SPANS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
+WARM_S = 61.0  # until the longest window is known
+# What is a time, a sum or a mean has its own analytic test; any other is shown by a snapshot.
+SUMMED = {*SPANS_S, "heat_a", "warming_k", "silence_s", "blind_s", "spread_rest_v", "idle_mah"}
+SUMMED |= {"charge_s", "stored_s"}
+COUNTED = {"doubts", "mismatches", "stop_alarm", "hot_alarm", "tripped", "charge_tripped", "failed"}
+COUNTED |= {"alerts", "beyond_a", "packs_missing", "modules_missing"}
+STAY = replace(FACTS, limp_home_a=0.0)  # so that the margin of limp_home is what is shown
+
+
+def rows_of(chemistry: Chemistry) -> tuple[Limit, ...]:
+    return default_limits(PackData(chemistry, cells=6, capacity_mah=5000.0))
+
+
+BOTH = [(chemistry.name, row) for chemistry in CHEMISTRIES for row in rows_of(chemistry)]
+HELD = [(name, row) for name, row in BOTH if row.what not in SUMMED]
+WINDOWED = [(name, row) for name, row in BOTH if row.what in SPANS_S]
+LIPO_ROWS = default_limits(FACTS)
+LIPO_HELD = [row for row in LIPO_ROWS if row.what not in SUMMED]
+LIPO_WINDOWED = [row for row in LIPO_ROWS if row.what in SPANS_S]
+LIPO = {row.limit_id: row for row in LIPO_ROWS}
+OF_ESTIMATE = {
+    "resting_cell_v", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
+    "turn_back_in_s",
+}  # fmt: skip
+
+
+FORESEEN = {"remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s"}
+NO = Estimate(0.0)
+ON_GROUND, IN_AIR = VehicleState(armed=False), VehicleState(armed=True)
+
+
+def named(value: object) -> str:
+    return value.limit_id if isinstance(value, Limit) else str(value)
+
+
+def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estimate]:
+    """Return a healthy pack at a time, but for one quantity."""
+    snapshot, estimate = look(t_s), Estimate(t_s)
+    flag = 0 if value is None else int(value >= 1)
+    unheard = {"doubts": "voltage_v", "mismatches": "voltage_v"}
+    changes: dict[str, object] = {
+        "lowest_cell_v": {"cells_v": (value, None)},
+        "highest_cell_v": {"cells_v": (None, value)},
+        "spread_load_v": {"cells_v": (None if value is None else 0.0, value)},
+        "spread_charge_v": {"cells_v": (None if value is None else 0.0, value), "current_a": -1.0},
+        "charge_a": {"current_a": None if value is None else -value},
+        "charging_degc": {"current_a": -1.0, "temperature_degc": value},
+        "doubts": {"doubts": ("of something",) * flag},
+        "mismatches": {"identity": replace(UNIDENTIFIED, cells=6 - flag)},
+        "charge_wish_frac": {"current_a": -1.0, "charging_a": value and 1.0 / value},
+        "charge_above_v": {
+            "current_a": -1.0,
+            "voltage_v": value and 16.0 + value,
+            "charging_v": 16.0,
+        },
+        "beyond_a": {
+            "current_a": None if flag or value is None else 20.0,
+            "beyond_a": value if flag else None,
+        },
+        "packs_missing": {},
+        "modules_missing": {},
+        "alerts": {"alert_raw": None if value is None else flag << 4},
+        "stop_alarm": {"status_raw": None if value is None else flag << 11},
+        "hot_alarm": {"status_raw": None if value is None else flag << 12},
+        "tripped": {"safety_raw": None if value is None else flag << 4},
+        "charge_tripped": {"safety_raw": None if value is None else flag << 26},
+        "failed": {"failure_raw": None if value is None else flag << 28},
+    }.get(what, {"current_a" if what in SUMMED else what: value})  # type: ignore[assignment]  # by name
+    if what in OF_ESTIMATE:
+        return snapshot, replace(estimate, **{what: value})  # type: ignore[arg-type]  # by name
+    if what == "home_left_s":
+        return snapshot, replace(
+            estimate, remaining_s=None if value is None else 100.0 + value, home_s=100.0
+        )
+    if what == "limp_margin_a":
+        return snapshot, replace(estimate, max_discharge_a=value)
+    if value is None and what in unheard:
+        changes = {unheard[what]: None}
+    return replace(snapshot, **changes), estimate  # type: ignore[arg-type]  # by name
+
+
+@dataclass
+class Run:
+    """One judge, stepped at 10 Hz."""
+
+    judge: Alarms
+    what: str
+    t_s: float = 1000.05
+
+    def hold(self, value: float | None, for_s: float) -> list[Status]:
+        """Show a value for some time."""
+        statuses = []
+        if self.what in {"packs_missing", "modules_missing"} and value is not None:
+            missing = (1,) if value >= 1 else ()
+            self.judge.supply = SupplyStatus(
+                Severity.OK, missing, series=self.what == "modules_missing"
+            )
+        for _ in range(round(for_s / STEP_S)):
+            statuses.append(self.judge.update(*showing(self.what, value, self.t_s)))
+            self.t_s += STEP_S
+        return statuses
+
+    def until(
+        self, value: float | None, done: Callable[[Status], bool], at_most_s: float = 100.0
+    ) -> tuple[float, Status]:
+        """Show a value until something is so; return how long it took, and the status."""
+        start_s = self.t_s
+        while self.t_s - start_s < at_most_s:
+            (status,) = self.hold(value, STEP_S)
+            if done(status):
+                return status.t_s - start_s, status
+        pytest.fail(f"not in {at_most_s} s")
+
+
+def run_of(row: Limit) -> Run:
+    run = Run(Alarms([row], STAY), row.what)
+    if row.what in FORESEEN:
+        run.hold(None, 31.0)  # of load: before it nothing that is foreseen is believed
+    return run
+
+
+def trips(status: Status) -> bool:
+    return bool(status.active)
+
+
+def clears(status: Status) -> bool:
+    return not status.active
+
+
+def good(row: Limit) -> float:
+    """Return a value well on the good side."""
+    return 2 * row.clear - row.trip
+
+
+def nearly(row: Limit) -> float:
+    """Return a value that is neither beyond nor recovered."""
+    return (row.trip + row.clear) / 2
+
+
+def on_time(took_s: float, due_s: float) -> bool:
+    """Return whether it came at the first sample at or after the moment, and not before."""
+    return due_s - 1e-6 <= took_s < due_s + STEP_S
+
+
+# ---------------------------------------------------------------------- every row
+
+
+@pytest.mark.parametrize(("chemistry", "row"), HELD, ids=named)
+def test_a_row_trips_after_its_hold_time_and_clears_after_its_clear_time(
+    chemistry: str, row: Limit
+) -> None:
+    run = run_of(row)
+    assert not any(map(trips, run.hold(good(row), 2.0))), chemistry
+    took_s, status = run.until(row.trip, trips)
+    assert on_time(took_s, row.hold_s)
+    assert status.active == (row.limit_id,)
+    assert status.severity is row.severity
+    assert status.fault_bits == row.fault_bits
+    (event,) = status.events
+    assert (event.limit_id, event.tripped, event.t_s) == (row.limit_id, True, status.t_s)
+    assert "{" not in event.text
+    for form in re.findall(r"{value:(.*?)}", row.text):
+        assert format(row.trip, form) in event.text
+    if row.what not in COUNTED:
+        assert not any(map(clears, run.hold(nearly(row), 2.0)))
+    if row.latch:
+        assert not any(map(clears, run.hold(row.clear, row.clear_s + 5.0)))
+        run.judge.release(row.limit_id)
+    took_s, status = run.until(row.clear, clears)
+    assert on_time(took_s, row.clear_s)
+    assert (status.severity, status.fault_bits) == (Severity.OK, 0)
+    (event,) = status.events
+    assert not event.tripped
+    assert event.text.startswith(f"{row.limit_id} is over")
+
+
+@pytest.mark.parametrize(("chemistry", "row"), WINDOWED, ids=named)
+def test_a_current_step_trips_and_clears_when_the_mean_of_the_window_says_so(
+    chemistry: str, row: Limit
+) -> None:
+    span_s, step_a = SPANS_S[row.what], 1.7 * row.trip
+    run = run_of(row)
+    assert not any(map(trips, run.hold(0.0, WARM_S))), chemistry
+    took_s, _ = run.until(step_a, trips)
+    # A sample stands for the time since the one before: the step began one sample earlier.
+    assert on_time(took_s + STEP_S, span_s / 1.7)
+    run.hold(step_a, span_s)
+    took_s, _ = run.until(0.0, clears)
+    mean_is_clear_s = span_s * (1.0 - row.clear / step_a)
+    assert on_time(took_s + STEP_S, mean_is_clear_s + row.clear_s)
+
+
+@pytest.mark.parametrize("row", LIPO_WINDOWED, ids=named)
+def test_a_window_knows_nothing_until_it_has_been_heard(row: Limit) -> None:
+    run = run_of(row)
+    took_s, _ = run.until(1.001 * row.trip, trips)
+    assert on_time(took_s, SPANS_S[row.what])
+    run.hold(0.0, 2 * WARM_S)
+    run.hold(None, STEP_S)  # one unknown sample, and the mean is not known either
+    took_s, _ = run.until(10 * row.trip, trips)
+    assert on_time(took_s, SPANS_S[row.what])
+
+
+def test_only_what_rests_on_a_filter_or_a_sum_trips_at_its_first_reading() -> None:
+    once = {row.what for row in LIPO_ROWS if row.readings < 2}
+    several = {"packs_missing", "modules_missing"}  # have no reading of their own
+    assert once == SUMMED - {"warming_k", "spread_rest_v"} | {"limp_margin_a"} | several
+
+
+@pytest.mark.parametrize("row", [row for row in LIPO_HELD if row.readings > 1], ids=named)
+def test_one_bad_sample_trips_nothing(row: Limit) -> None:
+    run = run_of(row)
+    run.hold(good(row), 2.0)
+    worst = 1000.0 if row.rising else -1000.0  # no register says more
+    for _ in range(3):
+        (bad,) = run.hold(worst, STEP_S)
+        assert not [s for s in (bad, *run.hold(good(row), 12.0)) if s.active]
+
+
+@pytest.mark.parametrize("row", LIPO_HELD, ids=named)
+def test_unknown_neither_trips_nor_clears(row: Limit) -> None:
+    run = run_of(row)
+    assert not any(map(trips, run.hold(None, 15.0)))
+    run.hold(row.trip, row.hold_s + 1.0)
+    assert all(map(trips, run.hold(None, row.clear_s + 5.0)))
+    run.judge.release(row.limit_id)
+    assert all(map(trips, run.hold(row.clear, row.clear_s - 0.2)))
+
+
+@pytest.mark.parametrize("row", [row for row in LIPO_HELD if row.what not in COUNTED], ids=named)
+def test_a_good_sample_in_between_starts_the_hold_time_again(row: Limit) -> None:
+    run = run_of(row)
+    for _ in range(4):
+        assert not any(map(trips, run.hold(row.trip, row.hold_s)))
+        run.hold(nearly(row), STEP_S)
+    run.hold(row.trip, row.hold_s + 1.0)
+    for _ in range(3):
+        assert not any(map(clears, run.hold(row.clear, row.clear_s)))
+        run.hold(nearly(row), STEP_S)
+
+
+# ---------------------------------------------------------------------- sums, means and times
+
+
+def test_every_row_is_shown_by_some_test() -> None:
+    assert {row.what for row in LIPO_ROWS} == {row.what for row in LIPO_HELD} | SUMMED
+
+
+@pytest.mark.parametrize("row", [LIPO["heat"], LIPO["heat_critical"]], ids=named)
+@pytest.mark.parametrize("step_s", [0.1, 0.5])
+def test_the_heat_budget_is_that_of_a_body_that_warms_with_the_square_of_the_current(
+    row: Limit, step_s: float
+) -> None:
+    before_a, after_a, tau_s = 0.5 * row.trip, 1.6 * row.trip, 120.0
+    judge = Alarms([row], FACTS)
+    steps = round(1500.0 / step_s)
+    assert not [k for k in range(steps) if judge.update(look(k * step_s, 3.8, before_a), NO).active]
+    start_s = (steps - 1) * step_s
+    first_s = next(
+        t_s
+        for t_s in (start_s + k * step_s for k in count(1))
+        if judge.update(look(t_s, 3.8, after_a), NO).active
+    )
+    square = (after_a**2 - before_a**2) / (after_a**2 - row.trip**2)
+    due_s = tau_s * math.log(square)
+    assert due_s - 1e-3 <= first_s - start_s < due_s + step_s
+
+
+@pytest.mark.parametrize("row", [LIPO["warming"], LIPO["warming_critical"]], ids=named)
+def test_a_pack_that_warms_too_fast_trips_when_it_has_risen_so_far_in_a_minute(row: Limit) -> None:
+    per_s, judge = row.trip / 40.0, Alarms([row], FACTS)
+    at_s = [
+        t_s
+        for t_s in (k * STEP_S for k in range(2000))
+        if judge.update(look(t_s, temperature_degc=20.0 + per_s * max(t_s - 100.0, 0.0)), NO).active
+    ]
+    assert 100.0 + 40.0 + row.hold_s - 1e-6 <= at_s[0] <= 100.0 + 40.0 + row.hold_s + STEP_S
+    slow = Alarms([row], FACTS)
+    degc = [20.0 + 0.9 * row.trip / 600.0 * k for k in range(1500)]
+    calm = [look(k * STEP_S, temperature_degc=value) for k, value in enumerate(degc)]
+    assert not [snapshot for snapshot in calm if slow.update(snapshot, NO).active]
+
+
+def test_what_is_no_longer_heard_while_the_rest_is_makes_the_judge_blind() -> None:
+    row = LIPO["blind"]
+    for gone in ({"temperature_degc": None}, {"current_a": None}, {"cells_v": (3.8, None) * 3}):
+        judge = Alarms([row], FACTS)
+        looks = [look(k * STEP_S) for k in range(300)]
+        looks[50:200] = [replace(snapshot, **gone) for snapshot in looks[50:200]]
+        active_s = [s.t_s for s in looks if judge.update(s, NO).active]
+        assert active_s[0] == pytest.approx(5.0 + row.trip)
+        assert active_s[-1] == pytest.approx(20.0 + row.clear_s, abs=1.1 * STEP_S)
+    silent = Alarms([row], FACTS)  # which is another row's
+    looks = [look(0.0), *(silent_look(k * 1.0, 0.0) for k in range(1, 60))]
+    assert not [s for s in looks if silent.update(s, NO).active]
+
+
+def resting(t_s: float, spread_v: float, current_a: float = 0.1) -> Snapshot:
+    return replace(look(t_s, 3.8, current_a), cells_v=(3.8, 3.8 + spread_v, None))
+
+
+def test_cells_that_differ_at_rest_are_judged_when_they_have_rested() -> None:
+    row, judge = LIPO["spread_rest"], Alarms([LIPO["spread_rest"]], FACTS)
+    under_load = [judge.update(resting(k * STEP_S, 0.5, 20.0), NO) for k in range(1000)]
+    assert not [status for status in under_load if status.active]
+    active_s = [
+        t_s
+        for t_s in (100.0 + k * STEP_S for k in range(1000))
+        if judge.update(resting(t_s, 0.101), NO).active
+    ]
+    assert active_s[0] == pytest.approx(100.0 + 60.0 + row.hold_s, abs=1.1 * STEP_S)
+    assert judge.update(resting(201.0, 0.0, 20.0), NO).active  # a load tells nothing of it
+
+
+def first_active(row: Limit, current_a: float, soc_pct: float, step_s: float) -> float:
+    judge = Alarms([row], FACTS)
+    for t_s in (k * step_s for k in range(10_000)):
+        estimate = Estimate(t_s, soc_pct=soc_pct)
+        if judge.update(look(t_s, 3.8, current_a), estimate, ON_GROUND).active:
+            return t_s
+    raise AssertionError
+
+
+def test_a_pack_that_is_left_plugged_in_is_told_when_a_tenth_is_gone() -> None:
+    row = LIPO["idle"]
+    assert row.trip == 500.0
+    assert first_active(row, 0.6, 50.0, 10.0) == pytest.approx(500.0 / 600.0 * 3600.0, abs=10.0)
+    judge = Alarms([row], FACTS)
+    flying = [judge.update(look(10.0 * k, 3.8, 0.6), NO, IN_AIR) for k in range(500)]
+    assert not [status for status in flying if status.active]
+
+
+def test_a_pack_that_is_kept_full_is_told_after_a_day_and_a_charge_without_end_after_hours() -> (
+    None
+):
+    assert first_active(LIPO["stored_full"], 0.0, 85.0, 60.0) == 86_400.0
+    assert first_active(LIPO["charging_long"], -2.0, 50.0, 10.0) == 14_400.0
+    judge = Alarms([LIPO["charging_long"]], FACTS)
+    current_a = [-2.0] * 1439 + [0.0] + [-2.0] * 1000  # a break in between
+    charge = [judge.update(look(10.0 * k, 3.8, a), NO) for k, a in enumerate(current_a)]
+    assert not [status for status in charge if status.active]
+
+
+def test_what_is_not_going_on_clears_what_belongs_to_it() -> None:
+    row = LIPO["charging_cold"]
+    judge = Alarms([row], FACTS)
+    frozen = [look(k * STEP_S, 3.8, -2.0, temperature_degc=-5.0) for k in range(50)]
+    charged = [judge.update(snapshot, NO) for snapshot in frozen]
+    assert charged[-1].active == ("charging_cold",)
+    after = [judge.update(look(5 + k * STEP_S, temperature_degc=-5.0), NO) for k in range(110)]
+    events = [event for status in after for event in status.events]
+    assert [(event.tripped, event.text) for event in events] == [(False, "charging_cold is over")]
+    assert events[0].t_s == pytest.approx(5.0 + row.clear_s, abs=STEP_S)
+
+
+def test_what_another_pack_has_latched_is_over_when_a_sound_one_is_plugged_in() -> None:
+    judge = Alarms([LIPO["failed"]], FACTS)
+    for k in range(100):
+        serial, failure_raw = (7, 1) if k < 50 else (8, 0)
+        snapshot = look(k * 1.0, identity=replace(UNIDENTIFIED, serial=serial))
+        failure_raw = 0 if 20 <= k < 50 else failure_raw
+        status = judge.update(replace(snapshot, failure_raw=failure_raw), NO)
+        assert bool(status.active) is (1 <= k < 60)
+
+
+# ---------------------------------------------------------------------- silence
+
+
+def silent_look(t_s: float, heard_s: float | None) -> Snapshot:
+    return Snapshot(t_s, read_at_s={} if heard_s is None else {"voltage_v": heard_s})
+
+
+def test_silence_counts_from_the_start_when_nothing_was_ever_heard() -> None:
+    judge = Alarms(LIPO_ROWS, FACTS)
+    events = silence_events(judge, (500.0 + k * STEP_S for k in range(200)), None)
+    assert [(event.limit_id, round(event.t_s, 1)) for event in events] == [
+        ("silent", 503.0),
+        ("lost", 510.0),
+    ]
+    assert events[1].text == "the gauge has been silent for 10 s"
+
+
+def silence_events(judge: Alarms, times_s: Iterable[float], heard_s: float | None) -> list[Event]:
+    statuses = [judge.update(silent_look(t_s, heard_s), Estimate(t_s)) for t_s in times_s]
+    return [event for status in statuses for event in status.events]
+
+
+def test_silence_counts_from_the_last_value_and_ends_two_seconds_after_it_is_back() -> None:
+    judge = Alarms(LIPO_ROWS, FACTS)
+    judge.update(look(10.0), Estimate(10.0))
+    # The value has held for two seconds before it was too old.
+    events = silence_events(judge, (12.0 + k * STEP_S for k in range(120)), 10.0)
+    assert [(event.limit_id, round(event.t_s, 1)) for event in events] == [
+        ("silent", 13.0),
+        ("lost", 20.0),
+    ]
+    back = [judge.update(look(24.0 + k * STEP_S), Estimate(24.0)) for k in range(40)]
+    cleared = [(event.limit_id, event.tripped) for s in back for event in s.events]
+    assert cleared == [("silent", False), ("lost", False)]
+    assert [s.t_s for s in back if s.events] == pytest.approx([26.0], abs=0.01)
+
+
+def test_one_value_among_silence_is_no_end_of_it() -> None:
+    judge = Alarms(LIPO_ROWS, FACTS)
+    silence_events(judge, (k * STEP_S for k in range(50)), None)
+    assert judge.update(look(5.0), Estimate(5.0)).active == ("silent",)
+    status = judge.update(silent_look(9.0, 5.0), Estimate(9.0))
+    assert status.active == ("silent",)
+
+
+def test_a_log_of_one_sample_in_half_a_minute_is_not_silent_while_its_values_hold() -> None:
+    judge = Alarms(LIPO_ROWS, FACTS)
+    held = [replace(look(float(t)), read_at_s={"voltage_v": 0.0}) for t in range(31)]
+    assert not any(judge.update(snapshot, Estimate(snapshot.t_s)).active for snapshot in held)
+
+
+# ---------------------------------------------------------------------- several at once
+
+
+def test_the_worst_stands_first_and_the_faults_add_up() -> None:
+    statuses = [
+        judged.status
+        for judged in watched(
+            look(k * STEP_S, 2.95, 20.0, temperature_degc=70.0) for k in range(80)
+        )
+    ]
+    last = statuses[-1]
+    assert last.severity is Severity.EMERGENCY
+    assert last.active[0] == "cell_emergency"
+    severities = {row.limit_id: row.severity for row in LIPO_ROWS}
+    ranks = [severities[limit_id] for limit_id in last.active]
+    assert ranks == sorted(ranks, reverse=True)
+    assert {"cell_low", "cell_critical", "pack_low", "hot", "hot_critical"} < set(last.active)
+    assert last.fault_bits == 1 | 16  # MAV_BATTERY_FAULT: deep discharge, over temperature
+    assert (last.limited_by, last.limited_in_s) == ("cell_emergency", 0.0)
+
+
+def test_an_event_names_the_cell_that_it_is_about_counted_from_one() -> None:
+    judge = Alarms(LIPO_ROWS, FACTS)
+    texts = []
+    for k in range(60):
+        snapshot = replace(look(k * STEP_S), cells_v=(3.7, None, 3.29, 4.301, 3.4, 3.6))
+        texts += [event.text for event in judge.update(snapshot, Estimate(snapshot.t_s)).events]
+    assert texts == [
+        "cell 4 at 4.30 V, above full by too much",
+        "cell 3 at 3.29 V under this load, near its limit",
+        "cell 3 at 3.29 V, its limit is 3.30 V",
+        "cell 4 at 4.30 V, full is 4.25 V",
+    ]
+
+
+def test_another_table_keeps_what_is_tripped_until_it_clears_by_its_own() -> None:
+    judge = Alarms(LIPO_ROWS, FACTS)
+    run = Run(judge, "temperature_degc")
+    run.hold(65.0, 6.0)
+    judge.use(
+        (
+            replace(row, trip=80.0, clear=60.0, clear_s=3.0) if row.limit_id == "hot" else row
+            for row in LIPO_ROWS
+        ),
+        FACTS,
+    )
+    status, *_ = run.hold(65.0, 5.0)
+    assert status.active == ("hot_critical", "hot")
+    assert not status.events
+    took_s, status = run.until(59.0, lambda status: "hot" not in status.active)
+    assert on_time(took_s, 3.0)
+    assert [event.limit_id for event in status.events] == ["hot"]
+
+
+def test_a_hold_time_that_has_begun_goes_on_under_another_table() -> None:
+    judge = Alarms(LIPO_ROWS, FACTS)
+    run = Run(judge, "temperature_degc")
+    run.hold(52.0, 4.0)
+    judge.use(LIPO_ROWS, FACTS)
+    took_s, _ = run.until(52.0, trips)
+    assert on_time(took_s + 4.0, 5.0)
+
+
+# ---------------------------------------------------------------------- what binds next
+
+
+@pytest.mark.parametrize(("per_s", "step_s"), [(-0.002, 0.1), (-0.002, 1.0), (-0.004, 0.1)])
+def test_on_a_ramp_the_limit_ahead_is_named_and_when(per_s: float, step_s: float) -> None:
+    judge = Alarms([row for row in LIPO_ROWS if row.what == "lowest_cell_v"], FACTS)
+    t_s, told = 0.0, list[tuple[float, float]]()
+    for k in count():
+        t_s = k * step_s
+        status = judge.update(look(t_s, 4.1 + per_s * t_s), Estimate(t_s))
+        if status.active:
+            break
+        if t_s > 90.0:  # the smoothing has two time constants of 20 s
+            assert status.limited_by == "cell_sag"
+            assert status.limited_in_s is not None
+            told.append((t_s, status.limited_in_s))
+    assert t_s == pytest.approx((3.5 - 4.1) / per_s + 3.0, abs=1.1 * step_s)
+    assert told
+    for told_s, in_s in told:
+        assert in_s == pytest.approx(t_s - told_s, rel=0.1, abs=1.1 * step_s)
+
+
+def test_a_limit_that_is_in_its_hold_time_binds_next() -> None:
+    rows = [row for row in LIPO_ROWS if row.what == "temperature_degc"]
+    run = Run(Alarms(rows, FACTS), "temperature_degc")
+    assert run.hold(25.0, 30.0)[-1].limited_by is None
+    statuses = run.hold(60.0, 4.9)
+    assert {status.limited_by for status in statuses} == {"hot"}
+    assert [s.limited_in_s for s in statuses[:3]] == pytest.approx([5.0, 4.9, 4.8])
+
+
+def test_what_moves_away_or_stands_still_has_no_time_and_something_is_named_under_load() -> None:
+    run = Run(Alarms(LIPO_ROWS, FACTS), "soc_pct")
+    status = run.hold(16.0, 60.0)[-1]
+    assert (status.limited_by, status.limited_in_s) == ("charge_low", None)
+    assert dict(status.trips_in_s) == {}
+    at_rest = Run(Alarms(LIPO_ROWS, FACTS), "current_2s_a").hold(0.0, 60.0)[-1]
+    assert (at_rest.limited_by, at_rest.limited_in_s) == (None, None)
+    judge = Alarms([row for row in LIPO_ROWS if row.what == "soc_pct"], FACTS)
+    rising = [judge.update(*showing("soc_pct", 40 + k * 0.01, k * STEP_S)) for k in range(600)]
+    assert {status.limited_in_s for status in rising} == {None}
+
+
+def test_a_time_that_is_left_runs_down_by_itself() -> None:
+    run = Run(Alarms(LIPO_ROWS, FACTS), "remaining_s")
+    assert {status.limited_by for status in run.hold(300.0, 29.0)} == {"cell_sag"}  # too early
+    looks = run.hold(300.0, 3.0)
+    assert ("time_low", 185.0) in [(look.limited_by, look.limited_in_s) for look in looks]
+
+
+@pytest.mark.parametrize("row", [*LIPO_WINDOWED, LIPO["heat"], LIPO["heat_critical"]], ids=named)
+@pytest.mark.parametrize("over", [1.05, 1.5])
+def test_it_is_said_to_the_step_when_a_current_will_trip(row: Limit, over: float) -> None:
+    run = Run(Alarms([row], FACTS), "current_a")
+    run.hold(0.4 * row.trip, 2 * WARM_S)
+    told, trip_s = list[float](), None
+    while trip_s is None:
+        (status,) = run.hold(over * row.trip, STEP_S)
+        trip_s = status.t_s if status.active else None
+        if row.limit_id in status.trips_in_s and status.limited_in_s is not None:
+            told.append(status.t_s + status.limited_in_s)
+    assert told
+    assert told == pytest.approx([trip_s] * len(told), abs=2 * STEP_S)
+
+
+def test_what_is_hours_away_binds_nothing() -> None:
+    judge = Alarms([row for row in LIPO_ROWS if row.limit_id == "cell_low"], FACTS)
+    slow = [judge.update(look(k * STEP_S, 3.9 - k * 5e-6), Estimate(0.0)) for k in range(900)]
+    assert {status.limited_by for status in slow} == {None}
+
+
+def test_without_any_limit_all_is_well() -> None:
+    status = Alarms([], FACTS).update(look(1.0, 1.0, 999.0), Estimate(1.0))
+    assert (status.severity, status.active, status.fault_bits) == (Severity.OK, (), 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.1, 1.0, 35.0]),
+            st.none() | st.floats(0.5, 5.0),
+            st.none() | st.floats(-1000.0, 1000.0),
+            st.none() | st.floats(-60.0, 150.0),
+        ),
+        max_size=60,
+    )
+)
+def test_whatever_comes_events_and_active_limits_agree(
+    steps: list[tuple[float, float | None, float | None, float | None]],
+) -> None:
+    judge, t_s, active = Alarms(LIPO_ROWS, FACTS), 0.0, set[str]()
+    for dt_s, cell_v, current_a, degc in steps:
+        t_s += dt_s
+        snapshot = replace(
+            look(t_s, current_a=current_a, temperature_degc=degc), cells_v=(cell_v, 3.7)
+        )
+        status = judge.update(snapshot, Estimate(t_s))
+        for event in status.events:
+            assert (event.limit_id in active) is not event.tripped
+            active ^= {event.limit_id}
+        assert set(status.active) == active
+        assert (status.severity is Severity.OK) is not bool(active)
+        assert status.limited_in_s is None or 0.0 <= status.limited_in_s < 3600.0
+
+
+@pytest.mark.parametrize(
+    ("limit_id", "value", "text"),
+    [
+        ("silent", 0.0, "silent is over"),
+        ("home_lost", 400.0, "home_lost is over: about 400 s would be left at home"),
+        ("cell_emergency", 4.0, "cell_emergency is over: cell 1 at 4.00 V"),
+        ("idle", 0.0, "idle is over"),
+    ],
+)
+def test_what_is_over_is_told_without_why_it_was_bad(
+    limit_id: str, value: float, text: str
+) -> None:
+    limit = LIPO[limit_id]
+    row = alarms._Row(limit, active=True)
+    row.turn()
+    assert alarms._event(row, value, look(0.0, 4.0, 0.0), "").text == text

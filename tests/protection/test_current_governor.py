@@ -1,0 +1,238 @@
+"""The governor: what may be drawn, what is asked and how it moves, and the floor under it."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry
+from dronebms.core.clock import VirtualClock
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate, Severity, Status
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.monitoring.pipeline import Pipeline
+from dronebms.protection.alarms import Alarms
+from dronebms.protection.current_governor import Governor, allowance, caps_of, unstated
+from dronebms.protection.limits import default_limits
+from dronebms.protection.quantities import OVER, Drawn, Quantities, Values
+from sim.emulator.world import open_virtual
+from smartbattery.gauge import Gauge
+from tests.looks import FACTS, look
+
+STEP_S = 0.1
+NO = Estimate(0.0)
+ROWS = default_limits(FACTS)
+CAPS = caps_of(ROWS, FACTS)
+CURRENTS = [row for row in ROWS if row.what.startswith(("current_", "heat"))]
+STATED = replace(FACTS, limp_home_a=20.0)
+
+
+def values_of(
+    signals: Quantities, t_s: float, current_a: float | None, **changes: object
+) -> Values:
+    snapshot = replace(look(t_s, current_a=current_a), **changes)  # type: ignore[arg-type]  # by name
+    return signals.update(snapshot, NO, UNHEARD)
+
+
+# ---------------------------------------------------------------------- what may be drawn
+
+
+@pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
+@pytest.mark.parametrize("seed", [2])
+def test_whoever_keeps_to_the_allowance_trips_no_window_and_wastes_little(
+    chemistry: Chemistry, seed: int
+) -> None:
+    pack_data = replace(FACTS, chemistry=chemistry)
+    rows = default_limits(pack_data)
+    caps, signals = caps_of(rows, pack_data), Quantities(pack_data)
+    judge = Alarms([row for row in rows if row.what.startswith(("current_", "heat"))], pack_data)
+    random, greed_a, drawn_a = np.random.default_rng(seed), 0.0, list[float]()
+    for k in range(2000):
+        if k % 37 == 0:
+            greed_a = float(random.choice([0.2, 0.9, 1.2, 3.0, 20.0])) * caps.steady_a
+        t_s = k * STEP_S
+        current_a = drawn_a[-1] if drawn_a else 0.0
+        values = values_of(signals, t_s, current_a)
+        assert not judge.update(look(t_s, current_a=current_a), NO).active
+        values["loaded_a"] = max(current_a, caps.steady_a)  # as if the budgets were asked for
+        allowed_a, _ = allowance(caps, signals.drawn, values, NO, t_s)
+        assert allowed_a >= 0.8 * caps.steady_a - 1e-6
+        drawn_a.append(min(greed_a, allowed_a))
+    assert max(drawn_a) > 1.3 * caps.steady_a  # a burst is allowed while the budget is full
+    assert np.mean(drawn_a[600:]) > 0.5 * caps.steady_a
+
+
+def test_each_constraint_binds_where_it_is_the_least() -> None:
+    signals = Quantities(FACTS)
+    calm = values_of(signals, 0.0, 20.0)
+    assert allowance(CAPS, Drawn(), calm, NO, 0.0) == (float("inf"), "none")
+    cells = replace(NO, max_discharge_a=80.0, max_discharge_30s_a=60.0)
+    assert allowance(CAPS, Drawn(), calm, cells, 0.0) == (60.0, "cell_critical")
+    # The weakest cell at 3.5 V under 20 A, 30 mOhm of six cells: 5 mOhm each, 0.15 V of room.
+    sagging = values_of(signals, 1.0, 20.0, cells_v=(3.5, 3.8, 3.8, 3.8, 3.8, 3.8))
+    measured = replace(cells, resistance_ohm=0.030)
+    sag_a, by = allowance(CAPS, Drawn(), sagging, measured, 1.0)
+    assert (sag_a, by) == (pytest.approx(20.0 + 0.15 / 0.005), "cell_sag")  # type: ignore[comparison-overlap]  # pytest's approx
+    below = values_of(signals, 2.0, 20.0, cells_v=(3.0, 3.8, 3.8, 3.8, 3.8, 3.8))
+    assert allowance(CAPS, Drawn(), below, measured, 2.0) == (0.0, "cell_sag")
+    half = values_of(signals, 3.0, 20.0, temperature_degc=55.0)  # from 50 to 60 degC
+    half_a, by = allowance(CAPS, Drawn(), half, NO, 3.0)
+    assert (half_a, by) == (pytest.approx(CAPS.steady_a / 2), "hot_critical")  # type: ignore[comparison-overlap]  # pytest's approx
+    too_hot = values_of(signals, 4.0, 20.0, temperature_degc=70.0)
+    assert allowance(CAPS, Drawn(), too_hot, NO, 4.0)[0] == 0.0
+
+
+def test_what_is_not_known_binds_nothing() -> None:
+    pack_data = PackData(LIPO)
+    caps = caps_of(default_limits(pack_data), pack_data)
+    assert caps.steady_a == float("inf")
+    hot = values_of(Quantities(pack_data), 0.0, 20.0, temperature_degc=55.0, cells_v=())
+    found = allowance(caps, Drawn(), hot, replace(NO, resistance_ohm=0.03), 0.0)
+    assert found == (float("inf"), "none")
+    bare = caps_of([row for row in ROWS if row.limit_id == "current_60s"], FACTS)  # type: ignore[arg-type]  # any rows
+    assert bare.heat is None
+    signals = Quantities(FACTS)
+    loaded = values_of(signals, 0.0, 60.0)
+    assert allowance(bare, signals.drawn, loaded, NO, 0.0)[1] == "current_60s"
+    silent = values_of(signals, 1.0, None)
+    assert allowance(bare, signals.drawn, silent, NO, 1.0) == (float("inf"), "none")
+
+
+# ---------------------------------------------------------------------- what is asked
+
+
+def asking(
+    allowed_a: float, load_a: float | None, for_s: float, governor: Governor, limp_a: float | None
+) -> list[tuple[float | None, str | None]]:
+    values: Values = {"dt_s": STEP_S, "loaded_a": load_a, "current_2s_a": None}
+    steps = round(for_s / STEP_S)
+    return [governor.asked((allowed_a, "cell_sag"), limp_a, values) for _ in range(steps)]
+
+
+def test_nothing_is_asked_while_there_is_plenty_or_no_floor_is_known() -> None:
+    assert set(asking(100.0, 50.0, 5.0, Governor(), 20.0)) == {(None, None)}
+    assert set(asking(10.0, 50.0, 5.0, Governor(), None)) == {(None, None)}
+    governor = Governor()
+    assert asking(30.0, 50.0, 5.0, governor, 20.0)[-1][0] is not None
+    assert asking(30.0, 50.0, STEP_S, governor, None) == [(None, None)]
+
+
+def test_it_falls_fast_from_where_the_vehicle_is_and_rises_slowly() -> None:
+    governor = Governor()
+    down = [asked for asked, _ in asking(50.0, 80.0, 3.0, governor, 20.0)]
+    steps = np.diff([80.0, *(a for a in down if a is not None)])
+    assert down[0] == pytest.approx(80.0 * 0.95)
+    assert min(steps) >= -0.05 * 80.0 - 1e-9
+    assert down[-1] == 50.0
+    assert down.index(50.0) * STEP_S < 1.2
+    up = [asked for asked, _ in asking(80.0, 50.0, 6.0, governor, 20.0)]
+    assert [b - a for a, b in pairwise(up) if a and b] == pytest.approx(
+        [0.004 * a for a in up[:-1] if a]
+    )
+
+
+def test_it_never_asks_for_less_than_keeps_the_aircraft_in_the_air() -> None:
+    asked = asking(5.0, 80.0, 10.0, Governor(), 41.0)
+    assert min(a for a, _ in asked if a is not None) == 41.0
+    assert asked[-1] == (41.0, "limp_home")
+
+
+def test_it_stops_when_there_has_been_plenty_for_a_while_and_keeps_on_in_silence() -> None:
+    governor = Governor()
+    asking(50.0, 80.0, 3.0, governor, 20.0)
+    assert set(asking(50.0, None, 5.0, governor, 20.0)) == {(50.0, None)}
+    gust = asking(50.0, 30.0, 9.0, governor, 20.0)
+    assert None not in {asked for asked, _ in gust}
+    assert asking(50.0, 48.0, 1.0, governor, 20.0)[-1][0] == 50.0  # it begins again
+    landed = asking(50.0, OVER, 20.0, governor, 20.0)
+    assert [asked is None for asked, _ in landed].index(True) == 100
+    assert landed[-1] == (None, None)
+
+
+# ---------------------------------------------------------------------- the floor
+
+
+def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight() -> None:
+    values: Values = {"dt_s": STEP_S, "loaded_a": 40.0, "voltage_v": 24.0}
+    governor = Governor()
+    learned = [governor.limp_home_a(FACTS, values, UNHEARD) for _ in range(400)]
+    assert learned[:298] == [None] * 298
+    assert learned[-1] == pytest.approx(1.1 * 40.0)
+    lower: Values = {**values, "voltage_v": 20.0, "loaded_a": None}
+    assert governor.limp_home_a(FACTS, lower, UNHEARD) == pytest.approx(1.1 * 40.0)  # stands
+    idle: Values = {**lower, "loaded_a": OVER}
+    assert governor.limp_home_a(FACTS, idle, UNHEARD) == pytest.approx(1.1 * 40.0 * 24.0 / 20.0)
+    stands_a = governor.limp_home_a(FACTS, {**values, "voltage_v": None}, UNHEARD)
+    assert stands_a == pytest.approx(1.1 * 40.0 * 24.0 / 20.0)
+    twice: Values = {**values, "loaded_a": 80.0}  # the load of a lost pack is not its own
+    for _ in range(600):
+        assert governor.limp_home_a(FACTS, twice, UNHEARD, learns=False) == stands_a
+    assert governor.limp_home_a(STATED, values, UNHEARD) == 20.0
+    sinking = VehicleState(climb_m_s=-1.0)
+    for _ in range(600):
+        governor.limp_home_a(FACTS, {**values, "loaded_a": 20.0}, sinking)
+    assert governor.limp_home_a(FACTS, values, sinking) == pytest.approx(1.1 * 40.0)
+
+
+def test_a_governor_that_has_to_learn_its_floor_is_said_to_be_silent_until_then() -> None:
+    assert unstated(STATED) == ()
+    (said,) = unstated(FACTS)
+    assert "limp_home_a is not stated" in said
+    assert "30 s of load" in said
+
+
+def judged(pack_data: PackData, current_a: float, most_a: float | None, steps: int) -> list[Status]:
+    judge = Alarms(default_limits(pack_data), pack_data)
+    estimate = replace(NO, max_discharge_a=most_a)
+    return [judge.update(look(k * STEP_S, 3.8, current_a), estimate, UNHEARD) for k in range(steps)]
+
+
+def test_a_pack_that_cannot_give_the_floor_is_critical_at_once_and_the_floor_stands() -> None:
+    (status,) = judged(STATED, 30.0, 15.0, 1)
+    assert "limp_home" in status.active
+    assert status.severity >= Severity.CRITICAL
+    assert status.asked_max_a is not None
+    assert judged(STATED, 30.0, 15.0, 50)[-1].asked_max_a == 20.0
+    assert not judged(STATED, 0.5, 15.0, 50)[-1].active  # on the ground it matters not
+    assert not judged(STATED, 30.0, None, 50)[-1].active
+
+
+@pytest.mark.parametrize(("scenario", "seed"), [("weak_cell", 1), ("cold_climb", 3)])
+def test_over_a_whole_flight_what_is_asked_moves_no_faster_than_it_may(
+    scenario: str, seed: int
+) -> None:
+    clock = VirtualClock()
+    bus, world = open_virtual(scenario, clock, seed)
+    pack_data = world.pack_data()
+    assert pack_data.capacity_mah is not None
+    # A pack that is rated for less than the flight takes is asked for less all the time.
+    cruise_c = 1.05 * 35.0 / pack_data.capacity_mah * 1000.0
+    tight = replace(pack_data, continuous_c=cruise_c, burst_c=1.2 * cruise_c, limp_home_a=20.0)
+    pipeline = Pipeline(Gauge(bus, cells=pack_data.cells), tight)
+    asked: list[float | None] = []
+    for step in range(int(min(world.duration_s, 400.0) / STEP_S)):
+        clock.sleep_until(step * STEP_S)
+        asked.append(pipeline.step(step * STEP_S, world.vehicle(step * STEP_S)).status.asked_max_a)
+    both = [(a, b) for a, b in pairwise(asked) if a is not None and b is not None]
+    assert len(both) > 300
+    for before_a, after_a in both:
+        assert 1.0 - 0.5 * STEP_S - 1e-9 <= after_a / before_a <= 1.0 + 0.04 * STEP_S + 1e-9
+    assert sum((a is None) != (b is None) for a, b in pairwise(asked)) <= 12
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.0, 90.0), st.floats(0.0, 90.0)), max_size=50))
+def test_when_the_floor_is_above_what_the_pack_can_give_it_is_at_least_critical(
+    steps: list[tuple[float, float]],
+) -> None:
+    judge = Alarms(ROWS, STATED)
+    for k, (current_a, most_a) in enumerate(steps):
+        estimate = replace(NO, max_discharge_a=most_a)
+        status = judge.update(look(float(k), 3.8, current_a), estimate, UNHEARD)
+        asked_a = status.asked_max_a
+        assert asked_a is None or asked_a >= 20.0
+        if asked_a is not None and most_a < 20.0 and current_a >= 0.75:
+            assert status.severity >= Severity.CRITICAL

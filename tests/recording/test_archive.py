@@ -1,0 +1,302 @@
+"""The folder of recordings of a service: bounded, alive on a full disk, with capsules."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from dronebms.analysis.replay import reports
+from dronebms.core.clock import VirtualClock
+from dronebms.core.report import Report, Severity
+from dronebms.core.vehicle_state import UNHEARD
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.monitoring.loop import Loop
+from dronebms.monitoring.pipeline import Pipeline
+from dronebms.protection.limits import LimitChange
+from dronebms.protection.rules import Rules
+from dronebms.recording.archive import Bounds, Folder
+from dronebms.recording.format import MAGIC, Recorded, Start, Step, block_of, read_records, text_of
+from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.recorder import Block, Incident, Recorder
+from sim.emulator.world import open_virtual
+from smartbattery.registers import ADDRESS
+from tests.disks import files_limited_to
+
+ROOMY = Bounds(1e9, 1e8)
+EARLY = Rules((LimitChange("charge_low", trip=99.8, severity=Severity.WARNING),))
+RUN_S = 150.0
+
+
+def flown(folder: Path, bounds: Bounds, rules: Rules = EARLY, first_s: float = 0.0) -> list[Report]:
+    """Fly a virtual pack into a folder; return what was said."""
+    clock = VirtualClock()
+    bus, world = open_virtual("survey", clock, 1)
+    recorder = Recorder(
+        Folder(folder, bounds), Start((Recorded(world.pack_data(), ADDRESS),), rules)
+    )
+    gauge = SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, recorder.polled)
+    loop = Loop(clock, world.vehicle, [Pipeline(gauge, world.pack_data(), rules=rules)], recorder)
+    said = list(loop.reports(first_s + step / 10 for step in range(int(RUN_S * 10))))
+    recorder.close()
+    return said
+
+
+def replayed(path: Path) -> list[Report]:
+    def damaged(sentence: str) -> None:
+        pytest.fail(sentence)
+
+    return list(reports(path, FlightOptions(), lambda _: None, damaged))
+
+
+def runs(folder: Path) -> list[Path]:
+    return sorted(folder.glob("run-*.rec"))
+
+
+def capsules(folder: Path) -> list[Path]:
+    return sorted((folder / "incidents").iterdir())
+
+
+def put(folder: Path, *blocks: Block) -> None:
+    """Write blocks, and wait until they are."""
+    store = Folder(folder, ROOMY)
+    for block in blocks:
+        store.take(block)
+    store.close()
+
+
+# ---------------------------------------------------------------------- files and bounds
+
+
+def test_a_run_goes_on_in_files_that_each_begin_with_all_that_is_needed(tmp_path: Path) -> None:
+    said = flown(tmp_path, Bounds(1e9, 30e3))
+    files = runs(tmp_path)
+    assert [path.name for path in files] == [f"run-0000{k}.rec" for k in range(1, len(files) + 1)]
+    assert len(files) >= 3
+    again = [replayed(path) for path in files]
+    assert again[0] == said[: len(again[0])]
+    assert [report.t_s for part in again for report in part] == [report.t_s for report in said]
+    for report in (report for part in again for report in part):
+        assert report.snapshot == said[round(report.t_s * 10)].snapshot  # its gauge is in step
+
+
+def test_the_oldest_files_go_when_there_are_too_many_and_capsules_last(tmp_path: Path) -> None:
+    (tmp_path / "incidents").mkdir()
+    capsule = tmp_path / "incidents" / "run-00001-000100s-hot.rec"
+    for path in (capsule, *(tmp_path / f"run-{k}.rec" for k in ("00098", "00099", "100000"))):
+        path.write_bytes(bytes(40_000))
+    flown(tmp_path, Bounds(200e3, 30e3))
+    names = [path.name for path in runs(tmp_path)]
+    assert not {"run-00098.rec", "run-00099.rec"} & set(names)
+    assert "run-100001.rec" in names
+    assert capsule in capsules(tmp_path)
+    assert sum(p.stat().st_size for p in tmp_path.rglob("*.rec")) <= 200e3
+
+    for path in (tmp_path / "incidents").iterdir():
+        path.unlink()
+    capsule.write_bytes(bytes(190_000))
+    flown(tmp_path, Bounds(200e3, 30e3))
+    assert not capsule.exists()
+
+
+def test_old_files_go_and_nothing_else_in_the_folder_does(tmp_path: Path) -> None:
+    old, new, other = tmp_path / "run-00001.rec", tmp_path / "run-00002.rec", tmp_path / "notes.txt"
+    for path in (old, new, other):
+        path.write_bytes(b"x")
+    for path in (old, other):
+        os.utime(path, (1.7e9, 1.7e9))
+    flown(tmp_path, Bounds(1e9, 1e8, most_days=30.0))
+    assert not old.exists()
+    assert new.exists()
+    assert other.exists()
+
+
+# ---------------------------------------------------------------------- incidents
+
+
+def test_a_capsule_of_an_alarm_replays_to_the_same_decisions_until_half_a_minute_later(
+    tmp_path: Path,
+) -> None:
+    said = flown(tmp_path, ROOMY)
+    (alarm,) = [e for r in said for e in r.status.events if e.tripped]
+    (capsule,) = capsules(tmp_path)
+    dated = rf"run-00001-{alarm.t_s:06.0f}s-charge_low-20\d{{6}}T\d{{6}}Z\.rec"
+    assert re.fullmatch(dated, capsule.name)
+    again = replayed(capsule)
+    assert again == said[: len(again)]
+    assert again[-1].t_s == pytest.approx(alarm.t_s + 30.0)
+    assert alarm.t_s + 30.0 < said[-1].t_s - 1.0
+
+
+def test_a_capsule_of_an_alarm_early_in_a_file_holds_the_file_before_it_too(tmp_path: Path) -> None:
+    said = flown(tmp_path, Bounds(1e9, 30e3))
+    (alarm,) = [e for r in said for e in r.status.events if e.tripped]
+    (capsule,) = capsules(tmp_path)
+    again = replayed(capsule)
+    assert again[0].t_s <= alarm.t_s - 60.0 or again[0].t_s == 0.0
+    assert again[-1].t_s == pytest.approx(alarm.t_s + 30.0)
+
+
+def test_alarms_that_are_close_share_a_capsule_and_one_at_the_end_has_its_own(
+    tmp_path: Path,
+) -> None:
+    rules = Rules(
+        tuple(
+            LimitChange(name, trip=trip, severity=Severity.CRITICAL)
+            for name, trip in (("charge_low", 99.6), ("charge_critical", 99.2))
+        )
+    )
+    said = flown(tmp_path, ROOMY, rules)
+    times_s = [e.t_s for r in said for e in r.status.events if e.tripped]
+    assert len(times_s) == 2
+    assert times_s[1] - times_s[0] < 30.0
+    (capsule,) = capsules(tmp_path)
+    assert "charge_low" in capsule.name
+    assert replayed(capsule)[-1].t_s == pytest.approx(times_s[1] + 30.0)
+
+
+def test_what_follows_from_an_alarm_within_its_last_seconds_is_kept_when_the_run_ends(
+    tmp_path: Path,
+) -> None:
+    rules = Rules((LimitChange("charge_low", trip=93.5, severity=Severity.WARNING),))
+    said = flown(tmp_path, ROOMY, rules)
+    (alarm,) = [e for r in said for e in r.status.events if e.tripped]
+    assert said[-1].t_s - 30.0 < alarm.t_s
+    (capsule,) = capsules(tmp_path)
+    assert replayed(capsule) == said
+
+
+def test_the_newest_capsule_of_a_limit_holds_the_older_ones_of_its_file(tmp_path: Path) -> None:
+    line = text_of(Start(()))
+    put(
+        tmp_path,
+        Block(block_of(0, line), 0.0, is_start=True, ended=Incident(1.0, "hot", 31.0)),
+        Block(block_of(1, line), 1.0, ended=Incident(35.0, "hot_critical", 65.0)),
+        Block(block_of(2, line), 2.0, ended=Incident(70.0, "hot", 100.0)),
+    )
+    found = {re.sub(r"-20.*", "", path.name): path.stat().st_size for path in capsules(tmp_path)}
+    assert list(found) == ["run-00001-000035s-hot_critical", "run-00001-000070s-hot"]
+    assert found["run-00001-000070s-hot"] == runs(tmp_path)[0].stat().st_size
+
+
+# ---------------------------------------------------------------------- full disks
+
+
+def test_a_full_disk_is_told_once_and_recording_goes_on_in_a_new_file_when_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with files_limited_to(9000):
+        said = flown(tmp_path, ROOMY)
+    assert len(said) == RUN_S * 10
+    assert caplog.text.count(f"nothing is recorded in {tmp_path} for now: File too large") == 5
+    assert caplog.text.count("recording again, to") == 4
+    files = runs(tmp_path)
+    assert len(files) == 5
+    for path in files:
+        assert path.stat().st_size <= 9000
+        assert len(replayed(path)) > 50
+    assert capsules(tmp_path) == []
+
+
+FULL = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[2]]
+from tests.recording.test_archive import EARLY, ROOMY, flown
+import logging
+logging.basicConfig(level="INFO", format="%(message)s")
+print(len(flown(Path(sys.argv[1]), ROOMY)))
+print(len(list(Path(sys.argv[1]).glob("run-*"))))
+"""
+
+
+def test_a_disk_that_is_really_full_stops_the_recording_and_nothing_else(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    script = f'mount -t tmpfs -o size=64k none "{tmp_path}" && "$0" -c "$1" "{tmp_path}" "{root}"'
+    done = subprocess.run(  # noqa: S603 - our own code in a mount namespace of its own
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",  # noqa: S607 - util-linux
+         f'{script} && ls "{tmp_path}"/incidents', sys.executable, FULL],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mount namespace of one's own here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["1500", "1"]
+    assert done.stderr.count("for now: No space left on device") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_vanishes_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Folder(tmp_path / "x", ROOMY)
+    (tmp_path / "x" / "incidents").rmdir()
+    (tmp_path / "x").rmdir()
+    text = text_of(Start(()))
+    for number in range(3):
+        store.take(Block(block_of(number, text), float(number), is_start=True))
+    store.close()
+    assert caplog.text.count("for now: No such file or directory") == 1
+
+
+def test_a_capsule_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = text_of(Start(())) + text_of(Step(1.0, UNHEARD))
+    (tmp_path / "incidents").write_text("a file")
+    with pytest.raises(FileExistsError):
+        Folder(tmp_path, ROOMY)
+    (tmp_path / "incidents").unlink()
+    store = Folder(tmp_path, ROOMY)
+    (tmp_path / "incidents").rmdir()
+    store.take(Block(block_of(0, text), 1.0, is_start=True, ended=Incident(1.0, "hot", 31.0)))
+    store.take(Block(block_of(1, text), 1.8))
+    store.close()
+    assert "no capsule of hot at 1 s" in caplog.text
+    (path,) = runs(tmp_path)
+    assert path.read_bytes() == MAGIC + block_of(0, text) + block_of(1, text)
+
+
+# ---------------------------------------------------------------------- kill -9
+
+
+REAL = """
+import sys, pathlib
+from dronebms.archive import Bounds, Folder
+from dronebms.battery import BatteryFacts
+from dronebms.chemistry import LIPO
+from dronebms.clock import SystemClock
+from dronebms.loop import live_ticks
+from dronebms.recorder import Recorder
+from dronebms.recording import Recorded, Start
+from dronebms.vehicle import UNHEARD
+start = Start((Recorded(BatteryFacts(LIPO), 11),))
+recorder = Recorder(Folder(pathlib.Path(sys.argv[1]), Bounds(1e9, 1e8)), start)
+clock = SystemClock()
+for t_s in live_ticks(clock):
+    clock.sleep_until(t_s)
+    recorder.stepped(t_s, UNHEARD)
+    print(t_s, flush=True)
+"""
+
+
+@pytest.mark.parametrize("steps", [2, 17, 31])
+def test_a_process_that_is_killed_leaves_all_but_its_last_second(
+    tmp_path: Path, steps: int
+) -> None:
+    with subprocess.Popen(  # noqa: S603 - our own code
+        [sys.executable, "-c", REAL, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        printed = [float(process.stdout.readline()) for _ in range(steps)]
+        process.send_signal(signal.SIGKILL)
+    (path,) = runs(tmp_path)
+    times_s = [record.t_s for record in read_records(path) if isinstance(record, Step)]
+    assert times_s[-1] >= printed[-1] - 1.0
+    assert times_s[:steps] == printed[: len(times_s)]
+    assert all(late - early < 0.3 for early, late in pairwise(times_s))

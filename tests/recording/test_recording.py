@@ -1,0 +1,482 @@
+"""Recordings replay to the identical lines, are read up to where they are torn, never trusted."""
+
+import json
+import re
+import struct
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+from dronebms.analysis.replay import replay, reports
+from dronebms.core.chemistry import LI_ION, LIPO
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import ConfigError, FlightError, RecordingError
+from dronebms.core.format import clock_text
+from dronebms.core.pack_data import SERIES, PackData
+from dronebms.core.report import Action, ActionKind, Severity
+from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.monitoring.loop import Loop
+from dronebms.monitoring.pipeline import Pipeline
+from dronebms.protection.limits import LimitChange
+from dronebms.protection.rules import Rules
+from dronebms.recording.format import (
+    MAGIC,
+    Poll,
+    Recorded,
+    Start,
+    Step,
+    block_of,
+    is_recording,
+    read_records,
+    text_of,
+)
+from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
+from dronebms.recording.recorder import Recorder, SingleFile
+from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from dronebms.telemetry import json_line
+from sim.emulator.world import open_virtual
+from smartbattery.bus_trace import Transfer
+from smartbattery.gauge_state import Known
+from smartbattery.profiles import profile_named
+from tests.disks import files_limited_to
+
+NOISE = b"".join(sha256(bytes((k,))).digest() for k in range(128))
+LONELY = PackData(LIPO)
+FACTS = PackData(LI_ION, 6, 5000.0, 3.1, "pack 7", 3.0, 6.0, 41.0, 38.0, 900.0)
+CHANGES = (LimitChange("hot", 55.0, None, 3.0, 4.0, Severity.CRITICAL), LimitChange("cold"))
+ACTIONS = (
+    Action("hot", ActionKind.LAND),
+    Action(Severity.CRITICAL, ActionKind.RETURN, escalate=ActionKind.LAND),
+)
+RULES = Rules(CHANGES, ACTIONS)
+ONE = Start((Recorded(FACTS, 0x0B),), RULES)
+FLYING = VehicleState(armed=True, mode="AUTO", lat_deg=47.4, wind_m_s=0.1 + 0.2)
+READ = Transfer(0x0B, b"\x09", 3, b"\x10\x27\xaa")
+REFUSED = Transfer(0x0B, b"\x0a", 3, None, "NackError", "0x0b did not acknowledge 0a")
+
+
+def lines_of(path: Path) -> list[str]:
+    return [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None)]
+
+
+def recorded(path: Path, duration_s: float, *faults: str) -> list[str]:
+    """Record a simulated flight; return what was said while it flew."""
+    options = SimOptions(speed=None, duration_s=duration_s, record=path, faults=faults)
+    with ExitStack() as stack:
+        return [json_line.text(report) for report in Simulation(options, stack).reports()]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recordings") / "short.rec"
+    recorded(path, 4.0)
+    return path
+
+
+# ---------------------------------------------------------------------- what is written
+
+
+def write(path: Path, start: Start, *records: Poll | Step) -> None:
+    """Write records as the loop does."""
+    recorder = Recorder(SingleFile(path), start)
+    for record in records:
+        if isinstance(record, Poll):
+            recorder.polled(record.index, record.t_s, record.transfers, Known(cells=6))
+        else:
+            recorder.stepped(record.t_s, record.vehicle)
+    recorder.close()
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    start = Start((Recorded(FACTS, 0x0B, "bq40z50"), Recorded(LONELY, 0x16)), RULES, SERIES)
+    records = (
+        Poll(0, 0.1 + 0.2, (READ, REFUSED)),
+        Poll(1, 0.31, ()),
+        Step(0.4, FLYING),
+        Step(0.5, UNHEARD),
+    )
+    write(tmp_path / "x.rec", start, *records)
+    assert list(read_records(tmp_path / "x.rec")) == [start, *records]
+
+
+def test_a_block_lasts_less_than_a_second_and_is_with_the_operating_system_then(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.rec"
+    recorder = Recorder(SingleFile(path), ONE)
+    for step in range(100):
+        recorder.stepped(step / 10, FLYING)
+        *_, last = read_records(path)
+        assert isinstance(last, Step)
+        assert step / 10 - last.t_s <= 0.8
+    recorder.close()
+    assert len(list(read_records(path))) == 101
+
+
+def test_an_hour_of_a_pack_at_10_hz_takes_less_than_3_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.rec"
+    recorded(path, 120.0)
+    assert path.stat().st_size * 30 < 3e6  # the same as text: 17.7 MB
+
+
+@pytest.mark.parametrize(
+    "faults", [(), ("nack@5", "bad_pec@5", "ffff_cells@5"), ("unplug@8",), ("stuck@8",)], ids=str
+)
+def test_a_replay_says_what_the_flight_said(tmp_path: Path, faults: tuple[str, ...]) -> None:
+    path = tmp_path / "x.rec"
+    said = recorded(path, 40.0, *faults)
+    assert len(said) == 401
+    assert lines_of(path) == said
+
+
+def test_recording_changes_nothing(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        plain = Simulation(SimOptions(speed=None, duration_s=20.0), stack)
+        assert [json_line.text(r) for r in plain.reports()] == recorded(tmp_path / "x.rec", 20.0)
+
+
+def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "x.rec"
+    path.write_text("precious")
+    with pytest.raises(ConfigError, match="exists already"):
+        SingleFile(path)
+    assert path.read_text() == "precious"
+    with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
+        SingleFile(tmp_path / "missing" / "x.rec")
+
+
+def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) -> None:
+    """All of a report is the same, its actions too, under changed limits and two packs."""
+    rules = Rules(
+        (LimitChange("charge_low", trip=99.5, severity=Severity.CRITICAL),),
+        (Action("charge_low", ActionKind.RETURN, hold_s=1.0, escalate=ActionKind.LAND),
+         Action(Severity.WARNING, ActionKind.REDUCE, speed_m_s=5.0)),
+    )  # fmt: skip
+    clock, path = VirtualClock(), tmp_path / "x.rec"
+    buses = [open_virtual(name, clock, 3) for name in ("bq40", "survey")]
+    pack_data = [replace(world.pack_data(), hover_a=20.0, planned_s=7200.0) for _, world in buses]
+    batteries = tuple(Recorded(told, 0x0B) for told in pack_data)
+    recorder = Recorder(SingleFile(path), Start(batteries, rules))
+    pipelines = [
+        Pipeline(
+            SteppedGauge(TappedGauge(bus, 0x0B, 6), index, recorder.polled),
+            pack_data[index], index=index, rules=rules,
+        )
+        for index, (bus, _) in enumerate(buses)
+    ]  # fmt: skip
+    loop = Loop(clock, buses[1][1].vehicle, pipelines, recorder)
+    said = list(loop.reports(step / 10 for step in range(900)))
+    recorder.close()
+    again = list(reports(path, FlightOptions(), lambda _: None))
+    assert again == said
+    assert list(map(json_line.text, again)) == list(map(json_line.text, said))
+    assert "of the 7200 s planned" in str(json_line.line(again[100])["go"])
+    wanted = {one.action.do for report in said for one in report.requests}
+    assert wanted == {ActionKind.REPORT, ActionKind.ANNOUNCE, ActionKind.REDUCE, ActionKind.RETURN}
+
+
+def test_rules_that_change_in_flight_change_in_the_replay_at_the_same_step(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "x.rec"
+    bus, world = open_virtual("survey", clock, 1)
+    recorder = Recorder(SingleFile(path), Start((Recorded(world.pack_data(), 0x0B),)))
+    source = SteppedGauge(TappedGauge(bus, 0x0B, 6), 0, recorder.polled)
+    pipeline = Pipeline(source, world.pack_data())
+    said = []
+    for report in Loop(clock, world.vehicle, [pipeline], recorder).reports(
+        k / 10 for k in range(900)
+    ):
+        said.append(report)
+        if report.t_s == 65.3:
+            rules = Rules(
+                (LimitChange("charge_low", trip=99.0, severity=Severity.WARNING),), ACTIONS
+            )
+            pipeline.use(rules)
+            recorder.use(rules)
+    recorder.close()
+    assert list(reports(path, FlightOptions(), lambda _: None)) == said
+    assert not said[653].status.active
+    assert said[-1].status.active == ("charge_low",)
+
+
+# ---------------------------------------------------------------------- a full disk
+
+
+@pytest.mark.parametrize("size", [600, 1000, 5000])
+def test_a_full_disk_stops_the_recording_and_not_the_flight(
+    tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.rec"
+    recorder = Recorder(SingleFile(path), ONE)
+    with files_limited_to(size):
+        for step in range(200):
+            recorder.polled(0, float(step), (READ,), Known())
+            recorder.stepped(float(step), FLYING)
+        recorder.close()
+    assert caplog.text.count(f"recording to {path} has stopped: File too large") == 1
+    assert path.stat().st_size <= size
+    assert len(list(read_records(path))) > 2
+
+
+def test_a_simulation_flies_on_when_its_disk_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "x.rec"
+    limited = (
+        "import resource, sys; from dronebms.cli.main import main;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["sim", "--json", "--speed", "max", "--duration", "60", "--record", str(path)]
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 61
+    assert done.stderr.count("has stopped") == 1
+    assert "Traceback" not in done.stderr
+    assert 19_000 < path.stat().st_size <= 20_000
+    steps = [record for record in read_records(path) if isinstance(record, Step)]
+    assert 10 < len(steps) < 600
+
+
+# ---------------------------------------------------------------------- torn and damaged files
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.rec"
+    steps = [(Poll(0, t / 2, (READ, REFUSED)), Step(t / 2, FLYING)) for t in range(8)]
+    write(path, ONE, *(record for pair in steps for record in pair))
+    return path
+
+
+def ends_of(data: bytes) -> list[int]:
+    """Return where the blocks end, by the lengths in their heads."""
+    ends = [len(MAGIC)]
+    while ends[-1] < len(data):
+        ends.append(ends[-1] + 16 + int.from_bytes(data[ends[-1] + 8 :][:4], "little"))
+    return ends
+
+
+def test_a_recording_that_is_cut_at_any_byte_is_read_up_to_its_last_whole_block(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, whole = tiny.read_bytes(), list(read_records(tiny))
+    ends, cut = ends_of(data), tmp_path / "cut.rec"
+    assert (ends[-1], len(ends), len(whole)) == (len(data), 6, 17)
+    counts = []
+    for length in range(len(data)):
+        cut.write_bytes(data[:length])
+        caplog.clear()
+        if length < len(MAGIC):
+            assert not is_recording(cut)
+        elif length < ends[1]:
+            with pytest.raises(RecordingError, match="does not say which batteries"):
+                list(read_records(cut))
+        else:
+            records = list(read_records(cut))
+            assert records == whole[: len(records)]
+            assert ("ends in the middle of a block" in caplog.text) == (length not in ends)
+            assert "damaged" not in caplog.text
+            counts.append((length in ends, len(records)))
+    assert [count for at_end, count in counts if at_end] == [3, 7, 11, 15]
+    assert counts == sorted(counts, key=lambda row: row[1])
+
+
+def test_what_is_left_of_a_cut_recording_replays_to_the_same_lines(
+    short: Path, tmp_path: Path
+) -> None:
+    data, whole = short.read_bytes(), lines_of(short)
+    assert len(whole) == 41
+    cut = tmp_path / "cut.rec"
+    for length in range(ends_of(data)[1], len(data), 397):
+        cut.write_bytes(data[:length])
+        steps = [record for record in read_records(cut) if isinstance(record, Step)]
+        assert lines_of(cut) == whole[: len(steps)]
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[str]]:
+    """A recording of 95 s with four starts, and what was said."""
+    path = tmp_path_factory.mktemp("recordings") / "long.rec"
+    said = recorded(path, 95.0)
+    return path.read_bytes(), said
+
+
+@pytest.mark.parametrize("what", ["flip", "cut out", "zeros", "head", "noise"])
+@pytest.mark.parametrize("place_frac", [0.02, 0.2, 0.5])
+def test_after_damage_a_recording_goes_on_with_the_next_start_and_tells_the_gap(
+    long: tuple[bytes, list[str]], what: str, place_frac: float, tmp_path: Path
+) -> None:
+    data, said = long
+    block = next(end for end in ends_of(data)[1:] if end >= place_frac * len(data))
+    bad = {
+        "flip": data[: block + 100] + bytes((data[block + 100] ^ 0x40,)) + data[block + 101 :],
+        "cut out": data[: block + 100] + data[block + 3000 :],
+        "zeros": data[: block + 50] + bytes(4096) + data[block + 50 + 4096 :],
+        "head": data[:block] + bytes(8) + data[block + 8 :],
+        "noise": data[:block] + NOISE + data[block + 4096 :],
+    }[what]
+    path = tmp_path / "bad.rec"
+    told: list[str] = []
+    path.write_bytes(bad)
+    steps = [r.t_s for r in read_records(path, tell=told.append) if isinstance(r, Step)]
+    (sentence,) = told
+    gaps = [(a, b) for a, b in pairwise(steps) if b - a > 0.11]
+    ((last_s, first_s),) = gaps
+    until = clock_text(first_s - 0.1)
+    assert sentence == (f"{path} is damaged: from {clock_text(last_s)} to {until} nothing is known")
+    assert first_s - last_s <= 39.0
+    again = [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None, told.append)]
+    assert again[: steps.index(last_s) + 1] == said[: steps.index(last_s) + 1]
+    after = [json.loads(line) for line in again[steps.index(first_s) :]]
+    then = [json.loads(line) for line in said[-len(after) :]]
+    for key in ("t_s", "voltage_v", "current_a", "cells_v", "temperature_degc"):
+        assert [row[key] for row in after] == [row[key] for row in then]  # its gauge is in step
+
+
+def test_damage_up_to_the_end_and_a_missing_beginning_are_told(
+    long: tuple[bytes, list[str]], tmp_path: Path
+) -> None:
+    data, _ = long
+    ends, path = ends_of(data), tmp_path / "bad.rec"
+    for bad, sentence in (
+        (data[: ends[-3]] + bytes(20) + data[ends[-3] + 20 :], r"from 00:01:\d\d to the end"),
+        (MAGIC + data[ends[1] :], "from the beginning to 00:00:30"),
+    ):
+        path.write_bytes(bad)
+        told: list[str] = []
+        assert len(list(read_records(path, tell=told.append))) > 600
+        assert len(told) == 1
+        assert re.search(sentence, told[0])
+
+
+def lines(*rows: object) -> bytes:
+    return b"".join(r if isinstance(r, bytes) else json.dumps(r).encode() + b"\n" for r in rows)
+
+
+START = {"batteries": [{"address": 11, "facts": {"chemistry": "lipo", "cells": 6}}]}
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        (["q", 1], "block 1 holds a record of no known kind"),
+        ({"kind": "end"}, "block 1 holds a record of no known kind"),
+        (["p", 0, "soon", []], "block 1 holds a record of no known kind"),
+        (["t", 1.0, {"altitude": 3.0}], "block 1 holds a record of no known kind"),
+        (["p", 0, 1.0, [[11, "09", 3]]], "block 1 holds what is no record: not a transfer"),
+        (["p", 0, 1.0, [[11, "0x", 3, "00"]]], "block 1 holds what is no record: not a transfer"),
+        (["p", 0, 1.0, [[11, "09", 3, None, "SystemExit", "0"]]], "not a transfer"),
+        (["p", 1, 1.0, []], "battery 2 is not one of those in it"),
+        (["p", -1, 1.0, []], "battery 0 is not one of those in it"),
+        (b"{\n", "block 1 holds what is no record"),
+        (b"[" * 100_000 + b"\n", "block 1 holds what is no record"),
+    ],
+)
+def test_a_record_with_a_right_checksum_is_not_trusted_either(
+    tmp_path: Path, record: object, complaint: str
+) -> None:
+    path = tmp_path / "x.rec"
+    path.write_bytes(MAGIC + block_of(0, lines(START)) + block_of(1, lines(record)))
+    with pytest.raises(RecordingError, match=complaint):
+        lines_of(path)
+
+
+def test_a_block_that_unpacks_to_nothing_sensible_is_damage(tmp_path: Path) -> None:
+    path, packed = tmp_path / "x.rec", b"no zlib"
+    head = b"\xd5BMS" + struct.pack("<III", 1, len(packed), crc32(packed))
+    step = block_of(2, lines(["t", 1.0, {}]))
+    path.write_bytes(MAGIC + block_of(0, lines(START, ["t", 0.5, {}])) + head + packed + step)
+    told: list[str] = []
+    assert len(list(read_records(path, tell=told.append))) == 2
+    assert told == [f"{path} is damaged: from 00:00:00 to the end nothing is known"]
+
+
+@pytest.mark.parametrize(
+    "battery",
+    [
+        {},
+        {"address": 11, "facts": {"chemistry": "nimh"}},
+        {"address": 11, "facts": {"chemistry": "lipo", "cells": "six"}},
+        {"address": 11, "facts": 7},
+        {"address": 11, "facts": {"chemistry": "lipo"}, "gauge": "bq4050"},
+        7,
+    ],
+)
+def test_a_battery_that_is_not_described_is_refused(tmp_path: Path, battery: object) -> None:
+    path = tmp_path / "x.rec"
+    path.write_bytes(MAGIC + block_of(0, lines({"batteries": [battery]})))
+    with pytest.raises(RecordingError, match=r"block 0 holds what is no record: .* validation err"):
+        next(read_records(path))
+
+
+def test_a_pack_of_an_older_recording_has_no_plan(tmp_path: Path) -> None:
+    path, start = tmp_path / "x.rec", json.loads(text_of(ONE))
+    for key in ("hover_a", "planned_s"):
+        assert start["batteries"][0]["facts"].pop(key) is not None
+    path.write_bytes(MAGIC + block_of(0, lines(start)))
+    older = replace(FACTS, hover_a=None, planned_s=None)
+    assert list(read_records(path)) == [Start((Recorded(older, 0x0B),), RULES)]
+
+
+def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.rec"
+    path.write_bytes(MAGIC + block_of(0, lines(START)))
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(FlightError, match="holds no step"):
+        replay(path, reports(path, FlightOptions(), lambda _: None), str(out))
+
+
+def test_the_share_that_is_read_grows_to_the_whole(short: Path) -> None:
+    shares: list[float] = []
+    assert list(reports(short, FlightOptions(), shares.append))
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_played_gauge_knows_nothing_before_its_first_poll() -> None:
+    gauge = PlayedGauge(Recorded(replace(FACTS, pack_id=None), 0x0B))
+    assert gauge.poll(1.0).voltage_v is None
+
+
+def test_what_is_no_recording_is_not_taken_for_one(tmp_path: Path) -> None:
+    assert not is_recording(tmp_path)
+    assert not is_recording(tmp_path / "absent")
+    (tmp_path / "x").write_bytes(MAGIC[:-1])
+    assert not is_recording(tmp_path / "x")
+
+
+@pytest.mark.parametrize("gauge", ["generic", "sui"])
+def test_a_recording_is_read_by_the_profile_that_the_flight_was_read_by(
+    tmp_path: Path, gauge: str
+) -> None:
+    clock = VirtualClock()
+    bus, world = open_virtual("survey", clock, 1)
+    path = tmp_path / "x.rec"
+    recorder = Recorder(SingleFile(path), Start((Recorded(world.pack_data(), 0x0B, gauge),)))
+    tapped = TappedGauge(bus, 0x0B, 6, profile_named(gauge))
+    source = SteppedGauge(tapped, 0, recorder.polled)
+    said = []
+    for step in range(50):
+        clock.sleep_until(step / 10)
+        said.append(source.poll(step / 10))
+        recorder.stepped(step / 10, UNHEARD)
+    recorder.close()
+    start = next(read_records(path))
+    assert isinstance(start, Start)
+    (battery,) = start.batteries
+    assert battery.gauge == gauge
+    played, again = PlayedGauge(battery), []
+    for record in read_records(path):
+        if isinstance(record, Poll):
+            played.play(record.t_s, record.transfers)
+        elif isinstance(record, Step):
+            again.append(played.poll(record.t_s))
+    assert again == said
+    assert again[-1].identity.gauge == gauge

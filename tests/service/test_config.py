@@ -1,0 +1,435 @@
+"""The configuration: what it may say, and one sentence for everything that is wrong with it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+from dronebms.core.chemistry import LI_ION, LIPO
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
+from dronebms.core.toml_schema import Section, read_text, validated
+from dronebms.protection.limits import LimitChange
+from dronebms.service.config import Config, read_config
+from smartbattery.profiles import PROFILES
+
+WHOLE = """
+[[battery]]
+bus = "/dev/i2c-1"
+address = 0x0c
+cells = 6
+capacity_mah = 16000
+chemistry = "li-ion"
+cutoff_cell_v = 3.1
+
+[[battery]]
+bus = "sim:survey"
+
+[mavlink]
+url = "udpin:0.0.0.0:14550"
+system_id = 7
+vehicle = "px4"
+
+[status]
+socket = "/run/x.sock"
+
+[recording]
+dir = "/var/lib/dronebms"
+
+[state]
+dir = "/srv/packs"
+
+[[limit]]
+id = "cell_critical"
+trip = 3.05
+severity = "emergency"
+
+[[limit]]
+id = "current_60s"
+trip = 45.0
+clear = 40.0
+hold_s = 1
+clear_s = 2.5
+"""
+BATTERY = '[[battery]]\nbus = "/dev/i2c-1"\n'
+
+
+def read(text: str) -> Config:
+    return validated(Config, text, "x.toml")
+
+
+def complaints(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    return [line.removeprefix("x.toml: ") for line in str(caught.value).splitlines()]
+
+
+def test_a_whole_configuration_is_read() -> None:
+    config = read(WHOLE)
+    first, second = config.battery
+    assert (first.bus, first.address) == ("/dev/i2c-1", 0x0C)
+    assert first.pack_data() == PackData(LI_ION, 6, 16000.0, 3.1)
+    assert second.pack_data() == PackData(LIPO)
+    assert (config.mavlink.url, config.mavlink.system_id) == ("udpin:0.0.0.0:14550", 7)
+    assert config.mavlink.vehicle == "px4"
+    assert config.status is not None
+    assert config.recording is not None
+    assert config.state is not None
+    assert config.vehicle_dir == Path(config.state.dir) == Path("/srv/packs")
+    assert config.limit_changes() == (
+        LimitChange("cell_critical", trip=3.05, severity=Severity.EMERGENCY),
+        LimitChange("current_60s", 45.0, 40.0, 1.0, 2.5),
+    )
+
+
+def test_what_is_left_out_has_the_values_of_the_manual() -> None:
+    config = read(BATTERY)
+    (battery,) = config.battery
+    assert (battery.address, battery.gauge, battery.chemistry) == (0x0B, "auto", "lipo")
+    assert config.mavlink.url == "udpout:127.0.0.1:14550"
+    assert (config.mavlink.system_id, config.mavlink.vehicle) == (1, "auto")
+    assert (config.status, config.recording, config.limit_changes()) == (None, None, ())
+    assert (config.state, config.vehicle_dir) == (None, Path("/var/lib/dronebms"))
+
+
+def test_every_error_is_told_at_once_one_sentence_each() -> None:
+    text = """
+colour = "red"
+
+[[battery]]
+buss = "/dev/i2c-1"
+cells = 0
+chemistry = "nimh"
+
+[[battery]]
+bus = "i2c-1"
+address = 0x80
+cutoff_cell_v = 33.0
+
+[mavlink]
+url = 14550
+system_id = 0
+
+[[limit]]
+id = "hott"
+severity = "bad"
+"""
+    assert complaints(text) == [
+        "battery.1.bus is needed",
+        "battery.1.cells: expected greater than or equal to 1, not 0",
+        "battery.1.chemistry: expected one of lipo, lihv, li-ion, lifepo4, not 'nimh'",
+        "battery.1.buss is not a known key; the nearest is bus",
+        'battery.2.bus: expected a device such as "/dev/i2c-1", or "sim:SCENARIO", not \'i2c-1\'',
+        "battery.2.address: expected less than or equal to 119, not 128",
+        "battery.2.cutoff_cell_v: expected less than or equal to 4.2, not 33.0",
+        "mavlink.url: expected a valid string, not 14550",
+        "mavlink.system_id: expected greater than or equal to 1, not 0",
+        "limit.1.id: expected one of 65 names, of which hot is the nearest, not 'hott'",
+        "limit.1.severity: expected one of info, warning, critical, emergency, not 'bad'",
+        "colour is not a known key; the nearest is topology",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("cells = 6.5", "battery.1.cells: expected a valid integer, not 6.5"),
+        ("cells = true", "battery.1.cells: expected a valid integer, not True"),
+        ('cells = "6"', "battery.1.cells: expected a valid integer, not '6'"),
+        ("cells = 17", "battery.1.cells: expected less than or equal to 16, not 17"),
+        ("capacity_mah = nan", "battery.1.capacity_mah: expected a finite number, not nan"),
+        ("capacity_mah = inf", "battery.1.capacity_mah: expected a finite number, not inf"),
+        ("capacity_mah = 0", "battery.1.capacity_mah: expected greater than or equal to 50, not 0"),
+        ("capacity_mah = 49", "battery.1.capacity_mah: expected greater than or equal to 50, not"),
+        ("address = 0x02", "battery.1.address: expected greater than or equal to 3, not 2"),
+        (
+            'gauge = "bq4050"',
+            "battery.1.gauge: expected one of auto, generic, bq40z50, bq40z80, rotoye, maxell, "
+            "neodesign, solo, solo6, sui, not 'bq4050'",
+        ),
+        ("cutoff_cell_v = 3300", "battery.1.cutoff_cell_v: expected less than or equal to 4.2"),
+        ("pack_id = 1", "battery.1.pack_id is not a known key; the nearest is "),
+    ],
+)
+def test_a_value_of_the_wrong_kind_or_size_is_named_with_what_was_expected(
+    line: str, complaint: str
+) -> None:
+    (told,) = complaints(f"{BATTERY}{line}\n")
+    assert told.startswith(complaint)
+
+
+MUX = "mux_address = 0x{:02x}\nmux_channel = {}\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("mux_address = 0x70", "battery.1: expected both of mux_address and mux_channel, or"),
+        ("mux_channel = 0", "battery.1: expected both of mux_address and mux_channel, or neither"),
+        (MUX.format(0x6F, 0), "battery.1.mux_address: expected greater than or equal to 112, not"),
+        (MUX.format(0x78, 0), "battery.1.mux_address: expected less than or equal to 119, not 120"),
+        (MUX.format(0x70, 8), "battery.1.mux_channel: expected less than or equal to 7, not 8"),
+        (MUX.format(0x70, -1), "battery.1.mux_channel: expected greater than or equal to 0, not"),
+        ("address = 0x70\n" + MUX.format(0x70, 1), "battery.1: expected a pack at another address"),
+        ("recovery = []", "battery.1.recovery: expected List should have at least 1 item"),
+        ('recovery = "reboot"', "battery.1.recovery: expected a valid list, not 'reboot'"),
+        ('recovery = [""]', "battery.1.recovery.1: expected at least 1 char"),
+        ("gauge = 40", "battery.1.gauge: expected a valid string, not 40"),
+    ],
+)
+def test_a_way_to_a_pack_that_cannot_be_is_refused(lines: str, complaint: str) -> None:
+    (told,) = complaints(f"{BATTERY}{lines}\n")
+    assert told.startswith(complaint)
+
+
+@pytest.mark.parametrize("lines", [MUX.format(0x70, 0), 'recovery = ["true"]'])
+def test_a_simulated_bus_has_neither_multiplexer_nor_recovery(lines: str) -> None:
+    (told,) = complaints(f'[[battery]]\nbus = "sim:survey"\n{lines}\n')
+    assert told == "battery.1: expected no mux_address and no recovery with a simulated bus"
+
+
+@pytest.mark.parametrize("name", [row.name for row in PROFILES])
+def test_a_gauge_may_be_any_that_there_is(name: str) -> None:
+    (battery,) = read(f'{BATTERY}gauge = "{name}"\n').battery
+    assert battery.gauge == name
+
+
+SAME = "the same bus and address 0x0b, so the same pack"
+COLLIDE = "one address 0x0b before and behind a multiplexer; both would answer at once"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "complaint"),
+    [
+        ("", "", SAME),
+        (MUX.format(0x71, 3), MUX.format(0x71, 3), SAME),
+        ("", MUX.format(0x71, 3), COLLIDE),
+        (MUX.format(0x71, 3), "", COLLIDE),
+        (MUX.format(0x71, 3), "address = 0x71\n", "a pack at the address of a multiplexer"),
+        (
+            'recovery = ["a"]\n',
+            'address = 0x0c\nrecovery = ["b"]\n',
+            "one bus, and another recovery",
+        ),
+    ],
+)
+def test_two_batteries_that_cannot_be_read_beside_each_other_are_refused(
+    first: str, second: str, complaint: str
+) -> None:
+    sim = '[[battery]]\nbus = "sim:survey"\n'
+    (told,) = complaints(f"{BATTERY}{first}{sim}{BATTERY}{second}")
+    assert told == f"battery.1 and battery.3: {complaint}"
+
+
+def test_packs_are_found_by_address_channel_and_bus_and_those_of_one_adapter_go_together() -> None:
+    bus_2, sim = BATTERY.replace("i2c-1", "i2c-2"), BATTERY.replace("/dev/i2c-1", "sim:hover")
+    batteries = (
+        BATTERY + MUX.format(0x70, 0) + 'recovery = ["usb-reset", "1-1"]\n',
+        BATTERY + MUX.format(0x70, 1),
+        sim,
+        bus_2,
+        BATTERY + MUX.format(0x71, 0),
+        sim,
+        BATTERY + "address = 0x0c\n",
+        bus_2 + "address = 0x0c\n",
+    )
+    config = read("".join(batteries))
+    adapters = [[index for index, _ in members] for members in config.adapters()]
+    assert adapters == [[0, 1, 4, 6], [2], [3, 7], [5]]
+    assert [battery.place for battery in config.battery][:3] == [
+        "/dev/i2c-1 address 0x0b channel 0 of 0x70",
+        "/dev/i2c-1 address 0x0b channel 1 of 0x70",
+        "sim:hover address 0x0b",
+    ]
+    assert config.battery[0].recovery == ["usb-reset", "1-1"]
+
+
+@pytest.mark.parametrize("bus", ["", "sim:", "dev/i2c-1", "COM3", "simulation"])
+def test_a_bus_is_a_device_or_a_simulation(bus: str) -> None:
+    (told,) = complaints(f'[[battery]]\nbus = "{bus}"\n')
+    assert told.endswith(f'a device such as "/dev/i2c-1", or "sim:SCENARIO", not {bus!r}')
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ('id = "hot"\ntrip = 50.0\nclear = 55.0', "limit.1: expected clear 55 must be below trip"),
+        ('id = "cold"\ntrip = 5.0\nclear = 1.0', "limit.1: expected clear 1 must be above trip 5"),
+        ('id = "current_2s"\ntrip = 9.0\nclear = 9.0', "limit.1: expected clear 9 must be below"),
+        ('id = "hot"\ntrip = nan', "limit.1.trip: expected a finite number, not nan"),
+        ('id = "hot"\nhold_s = -1', "limit.1.hold_s: expected greater than or equal to 0, not -1"),
+        ('id = "hot"\nseverity = "ok"', "limit.1.severity: expected one of info, warning"),
+        ('id = "hot"\nseverity = 3', "limit.1.severity: expected one of info, warning"),
+        ("trip = 3.0", "limit.1.id is needed"),
+        ('id = "hot"\nlevel = 3.0', "limit.1.level is not a known key; the nearest is "),
+    ],
+)
+def test_a_change_of_a_limit_that_cannot_be_is_refused(lines: str, complaint: str) -> None:
+    (told,) = complaints(f"{BATTERY}[[limit]]\n{lines}\n")
+    assert told.startswith(complaint)
+
+
+def test_a_socket_that_no_kernel_could_make_is_refused() -> None:
+    (told,) = complaints(f'{BATTERY}[status]\nsocket = "/{"a" * 107}"\n')
+    assert told.startswith("status.socket: expected a path of 107 bytes at most, not '/aaa")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "battery is needed"),
+        ("battery = []\n", "battery: expected List should have at least 1 item"),
+        ("battery = 1\n", "battery: expected a valid list, not 1"),
+        (BATTERY + "[recording]\n", "recording.dir is needed"),
+        (BATTERY + '[mavlink]\nvehicle = "dji"\n', "mavlink.vehicle: expected 'auto', 'ardupilot'"),
+        (BATTERY + "mavlink = 1\n", "battery.1.mavlink is not a known key"),
+        ("bus = \n", "x.toml is not TOML: Invalid value (at line 1, column 7)"),
+        ("a = 1\na = 2\n", "x.toml is not TOML: Cannot overwrite a value (at line 2"),
+    ],
+)
+def test_a_file_of_the_wrong_form_is_refused(text: str, complaint: str) -> None:
+    (told,) = complaints(text)
+    assert told.startswith(complaint)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path, reason in (
+        (tmp_path / "absent.toml", "cannot be read: No such file or directory"),
+        (tmp_path, "cannot be read: Is a directory"),
+    ):
+        with pytest.raises(ConfigError, match=f"{path} {reason}"):
+            read_config(path)
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        read_text(latin)
+    good = tmp_path / "good.toml"
+    good.write_text(WHOLE, encoding="utf-8")
+    assert read_config(good) == read(WHOLE)
+
+
+def test_the_message_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("[mavlink]\n")
+    with pytest.raises(ConfigError, match=f"^{path}: battery is needed$"):
+        read_config(path)
+
+
+# ---------------------------------------------------------------------- any model
+
+
+class Leaf(Section):
+    """A table in a list in a table, one of whose keys is called otherwise in the file."""
+
+    depth_m: int = Field(alias="depth", default=1)
+
+
+class Tree(Section):
+    """A file."""
+
+    leaves: Annotated[tuple[Leaf, ...] | None, Field(strict=False)] = None
+    name: str
+
+
+def test_the_nearest_key_is_looked_for_in_its_own_table_under_its_name_in_the_file() -> None:
+    with pytest.raises(ConfigError) as caught:
+        validated(Tree, "name = 'x'\n[[leaves]]\ndeth = 3\n", "tree", {"name": "y"})
+    assert str(caught.value).endswith("leaves.1.deth is not a known key; the nearest is depth")
+
+
+def test_defaults_stand_in_for_what_the_file_leaves_out_only() -> None:
+    assert validated(Tree, "", "tree", {"name": "y"}).name == "y"
+    assert validated(Tree, "name = 'x'", "tree", {"name": "y"}).name == "x"
+
+
+def test_a_link_to_an_adapter_is_the_adapter(tmp_path: Path) -> None:
+    # A bus must begin with /dev/, so the link is reached through it.
+    (tmp_path / "battery-bus").symlink_to("/dev/i2c-1")
+    link = BATTERY.replace("/dev/i2c-1", f"/dev/..{tmp_path}/battery-bus")
+    (told,) = complaints(BATTERY + link)
+    assert told.endswith(SAME)
+    config = read(BATTERY + link + "address = 0x0c\n")
+    assert len(config.adapters()) == 1
+
+
+# ---------------------------------------------------------------------- actions
+
+
+def with_action(text: str) -> str:
+    return f'[[battery]]\nbus = "sim:survey"\n[[action]]\n{text}'
+
+
+def test_an_action_is_read_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(
+        with_action(
+            'on = "critical"\ndo = "return"\nhold_s = 4.0\nescalate = "land"\n'
+            '[[action]]\non = "hot"\ndo = "reduce"\nspeed_m_s = 5.0\n'
+            '[[action]]\non = "governor"\ndo = "reduce"\n'
+        )
+    )
+    assert [row.action() for row in read_config(path).action] == [
+        Action(Severity.CRITICAL, ActionKind.RETURN, hold_s=4.0, escalate=ActionKind.LAND),
+        Action("hot", ActionKind.REDUCE, speed_m_s=5.0),
+        Action(GOVERNOR, ActionKind.REDUCE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('on = "ok"\ndo = "land"', "action.1.on: expected one of 70 names"),
+        ('on = "hot"\ndo = "shutdown"', "action.1.do: expected one of report, announce, reduce"),
+        ('on = "hot"\ndo = "land"\nescalate = "return"', "escalate to be more urgent"),
+        ('on = "hot"\ndo = "announce"\nescalate = "land"', "escalate to be more urgent"),
+        ('on = "hot"\ndo = "land"\nspeed_m_s = 3.0', "with reduce alone"),
+        ('on = "hot"\ndo = "land"\nretries = -1', "action.1.retries"),
+    ],
+)
+def test_an_action_that_cannot_be_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(with_action(text))
+    with pytest.raises(ConfigError, match=why):
+        read_config(path)
+
+
+def test_what_a_maker_rates_and_what_keeps_the_vehicle_in_the_air_can_be_told() -> None:
+    told = "continuous_c = 25.0\nburst_c = 50.0\nlimp_home_a = 41.0\n"
+    config = read(BATTERY + told + 'cells = 6\n[charger]\ncommand = ["charge", "-v"]\n')
+    pack_data = config.battery[0].pack_data()
+    assert (pack_data.continuous_c, pack_data.burst_c, pack_data.limp_home_a) == (25.0, 50.0, 41.0)
+    assert config.charger is not None
+    assert config.charger.command == ["charge", "-v"]
+    assert (read(BATTERY).charger, read(BATTERY).topology) == (None, "parallel")
+    assert read('topology = "series"\n' + BATTERY).topology == "series"
+    assert complaints(BATTERY + "continuous_c = 9.0\nburst_c = 5.0\n") == [
+        "battery.1: expected burst_c to be continuous_c at the least"
+    ]
+    assert config.battery[0].pack_data() == PackData(
+        LIPO, cells=6, continuous_c=25.0, burst_c=50.0, limp_home_a=41.0
+    )
+    plan = read(BATTERY + "planned_s = 900\nhover_a = 35\n").battery[0].pack_data()
+    assert (plan.planned_s, plan.hover_a) == (900.0, 35.0)
+    assert read(BATTERY + "planned_s = 900.0\nlimp_home_a = 38.0\n").battery[0].planned_s == 900.0
+    assert complaints(BATTERY + "planned_s = 900.0\n") == [
+        "battery.1: expected hover_a or limp_home_a beside planned_s"
+    ]
+    assert complaints(BATTERY + 'planned_s = 0\nhover_a = "35"\n') == [
+        "battery.1.hover_a: expected a valid number, not '35'",
+        "battery.1.planned_s: expected greater than 0, not 0",
+    ]
+    assert complaints('topology = "ring"\n' + BATTERY) == [
+        "topology: expected one of parallel, series, not 'ring'"
+    ]
+    assert complaints(BATTERY + "[charger]\ncommand = []\n")
+
+
+def test_limits_that_contradict_each_other_for_a_pack_are_refused_with_the_reason() -> None:
+    (line,) = complaints(BATTERY + '[[limit]]\nid = "hot"\ntrip = 65.0\n')
+    assert line == (
+        "limit 'hot_critical' is critical and trips at 60, before 'hot', which is warning, at 65"
+    )
+    both = '[[limit]]\nid = "hot"\ntrip = 61.0\n[[limit]]\nid = "hot_critical"\ntrip = 65.0\n'
+    assert len(read(BATTERY + both).limit) == 2

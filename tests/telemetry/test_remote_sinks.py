@@ -1,0 +1,373 @@
+"""What a fleet is told: metrics as OpenMetrics' own parser reads them, and what waits on disk."""
+
+import contextlib
+import json
+import logging
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from socket import SOCK_STREAM
+from time import monotonic, sleep
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import ConfigError
+from dronebms.core.report import Severity, Sink
+from dronebms.core.toml_schema import validated
+from dronebms.service.config import Config
+from dronebms.service.config_reload import taken_over
+from dronebms.service.remote_sinks import remote_sinks
+from dronebms.telemetry.config import MetricsConfig, MqttConfig
+from dronebms.telemetry.mqtt import Mqtt
+from dronebms.telemetry.openmetrics import Metrics
+from dronebms.telemetry.outbox import Message, Outbox
+from smartbattery.snapshot import Identity
+from tests.mavlink_bridge.loopback import free_port
+from tests.mavlink_bridge.reports import a_report, an_event
+
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+Scrape = Callable[[], list[Sample]]
+
+
+# Metrics.
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def metrics(clock: VirtualClock) -> Iterator[tuple[Metrics, Scrape]]:
+    config = MetricsConfig(port=free_port(SOCK_STREAM))
+    made = Metrics(config, clock)
+
+    def scrape() -> list[Sample]:
+        request = Request(
+            f"http://127.0.0.1:{config.port}/metrics", headers={"Accept": OPEN_METRICS}
+        )
+        with urlopen(request, timeout=5.0) as answer:  # noqa: S310 - loopback
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+            text = answer.read().decode()
+        families = [*text_string_to_metric_families(text)]  # type: ignore[no-untyped-call]  # theirs
+        assert len({family.name for family in families}) == len(families)
+        assert all(family.documentation for family in families)
+        return [sample for family in families for sample in family.samples]
+
+    with contextlib.closing(made):
+        yield made, scrape
+
+
+def values(samples: list[Sample], battery: str = "1") -> dict[str, float]:
+    """Return the samples of one battery without further labels."""
+    plain = {"battery", "serial"}
+    return {
+        sample.name.removeprefix("dronebms_"): sample.value
+        for sample in samples
+        if {*sample.labels} == plain and sample.labels["battery"] == battery
+    }
+
+
+def test_before_the_first_report_nothing_is_told(metrics: tuple[Metrics, Scrape]) -> None:
+    assert metrics[1]() == []
+
+
+def test_what_is_known_is_told_in_base_units(metrics: tuple[Metrics, Scrape]) -> None:
+    sink, scrape = metrics
+    sink(
+        a_report(
+            identity=Identity(serial=1001), resistance_ohm=0.012, soh_pct=93.0, asked_max_a=60.0,
+            severity=Severity.WARNING, active=("cell_low", "hot"), read_at_s={"voltage_v": 0.0},
+        )
+    )  # fmt: skip
+    samples = scrape()
+    assert {sample.labels["serial"] for sample in samples} == {"1001"}
+    assert values(samples) == pytest.approx({
+        "voltage_volts": 23.55, "current_amperes": 12.34, "temperature_celsius": 25.12,
+        "charge_ratio": 0.809, "health_ratio": 0.93, "remaining_seconds": 600.7,
+        "resistance_ohms": 0.012, "asked_max_amperes": 60.0, "used_ampere_hours": 0.9,
+        "age_seconds": 0.0, "severity": 2.0,
+    })  # fmt: skip
+    cells = [s for s in samples if s.name == "dronebms_cell_volts"]
+    assert [s.labels["cell"] for s in cells] == ["1", "2", "3", "4", "5", "6"]
+    assert [s.value for s in cells] == [3.90, 3.91, 3.92, 3.93, 3.94, 3.95]
+    tripped = [s for s in samples if s.name == "dronebms_tripped"]
+    assert [(s.labels["limit"], s.value) for s in tripped] == [("cell_low", 1.0), ("hot", 1.0)]
+
+
+def test_what_is_unknown_is_no_sample(metrics: tuple[Metrics, Scrape]) -> None:
+    sink, scrape = metrics
+    sink(
+        a_report(
+            voltage_v=None, current_a=None, temperature_degc=None, soc_pct=None,
+            remaining_s=float("nan"), used_mah=None, cells_v=(None, 3.9),
+        )
+    )  # fmt: skip
+    samples = scrape()
+    assert values(samples) == {"severity": 0.0}
+    assert [s.labels["cell"] for s in samples if s.name == "dronebms_cell_volts"] == ["2"]
+    assert {sample.labels["serial"] for sample in samples} == {""}
+
+
+def test_each_battery_has_its_own(metrics: tuple[Metrics, Scrape]) -> None:
+    sink, scrape = metrics
+    sink(a_report(index=0, voltage_v=23.0))
+    sink(a_report(index=1, voltage_v=24.0))
+    sink(a_report(index=0, voltage_v=22.0))
+    assert values(scrape())["voltage_volts"] == 22.0
+    assert values(scrape(), "2")["voltage_volts"] == 24.0
+
+
+def test_of_a_loop_that_has_stopped_only_the_age_is_told(
+    metrics: tuple[Metrics, Scrape], clock: VirtualClock
+) -> None:
+    sink, scrape = metrics
+    sink(a_report(100.0, read_at_s={"voltage_v": 99.0}))
+    clock.sleep_until(104.0)
+    assert values(scrape())["voltage_volts"] == 23.55
+    clock.sleep_until(160.0)
+    assert values(scrape()) == {"age_seconds": 61.0}
+
+
+def test_only_this_computer_can_scrape_unless_told_otherwise() -> None:
+    assert MetricsConfig().address == "127.0.0.1"
+
+
+# Both, as a configuration asks for them.
+
+BASE = '[[battery]]\nbus = "sim:survey"\n'
+
+
+def sinks_of(text: str, stack: contextlib.ExitStack) -> list[Sink]:
+    return remote_sinks(validated(Config, BASE + text, "x.toml"), stack, VirtualClock())
+
+
+def test_nothing_is_told_unless_it_is_asked_for() -> None:
+    with contextlib.ExitStack() as stack:
+        assert sinks_of("", stack) == []
+
+
+def test_a_configuration_makes_both(tmp_path: Path) -> None:
+    told = f"""
+[metrics]
+port = {free_port(SOCK_STREAM)}
+[mqtt]
+host = "127.0.0.1"
+port = {free_port(SOCK_STREAM)}
+[charger]
+topic = "charger"
+[state]
+dir = "{tmp_path}/state"
+"""
+    with contextlib.ExitStack() as stack:
+        metrics, mqtt = sinks_of(told, stack)
+        mqtt(a_report())
+        metrics(a_report())
+        assert kept(tmp_path / "state" / "mqtt.sqlite", 1)[0]["topic"] == "dronebms/battery1/report"
+
+
+def test_a_service_serves_them_and_ends(tmp_path: Path) -> None:
+    port, path = free_port(SOCK_STREAM), tmp_path / "x.toml"
+    link = f'[mavlink]\nurl = "udpout:127.0.0.1:{free_port()}"\n'
+    path.write_text(f'{BASE}{link}[metrics]\nport = {port}\n[mqtt]\nhost = "127.0.0.1"\nport = 9\n')
+    words = [sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)]
+    text, end_s = "", monotonic() + 20.0
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+        while "dronebms_voltage_volts{" not in text and monotonic() < end_s:
+            sleep(0.05)
+            with (
+                contextlib.suppress(OSError),
+                urlopen(f"http://127.0.0.1:{port}/", timeout=5) as told,
+            ):
+                text = told.read().decode()
+        process.terminate()
+        assert process.stderr is not None
+        log = process.stderr.read()
+        assert process.wait(10.0) == 0
+    assert 'dronebms_voltage_volts{battery="1",serial="' in text
+    assert "the broker 127.0.0.1 is not reached" in log
+    assert "Traceback" not in log
+
+
+def test_a_port_in_use_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.ExitStack() as stack:
+        told = f"[metrics]\nport = {free_port(SOCK_STREAM)}\n"
+        assert len(sinks_of(told, stack)) == 1
+        assert sinks_of(told, stack) == []
+    assert "no metrics at 127.0.0.1:" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("section", "package"), [("metrics", "prometheus_client"), ("mqtt", "paho.mqtt.client")]
+)
+def test_an_extra_that_is_not_installed_is_a_sentence(
+    section: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = {"metrics": "openmetrics", "mqtt": "mqtt"}[section]
+    monkeypatch.delitem(sys.modules, f"dronebms.telemetry.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    told = f"[{section}]\n" + ("host = 'h'\n" if section == "mqtt" else "")
+    with contextlib.ExitStack() as stack, pytest.raises(ConfigError) as caught:
+        sinks_of(told, stack)
+    assert f"[{section}] needs {package}" in str(caught.value)
+    assert f"pip install 'dronebms[{section}]'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[charger]\ntopic = "a"\n', "[mqtt] beside charger.topic"),
+        ("[charger]\n", "command, topic or both"),
+        ("[metrics]\nport = 0\n", "metrics.port"),
+        ('[mqtt]\nhost = ""\n', "mqtt.host"),
+    ],
+)
+def test_what_a_configuration_cannot_mean_is_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validated(Config, BASE + text, "x.toml")
+    assert sentence in str(caught.value)
+
+
+def test_another_topic_for_the_charger_waits_for_a_restart() -> None:
+    told = '[mqtt]\nhost = "h"\n[charger]\ncommand = ["a"]\n'
+    old, same, new = (
+        validated(Config, BASE + told + more, "x.toml") for more in ("", "", 'topic = "b"\n')
+    )
+    assert taken_over(old, same)[1] == []
+    (sentence,) = taken_over(old, new)[1]
+    assert sentence.startswith("charger.topic waits for a restart")
+
+
+def test_a_broker_that_is_not_reached_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.closing(Mqtt(away(), None)):
+        end_s = monotonic() + 5.0
+        while "the broker 127.0.0.1 is not reached" not in caplog.text and monotonic() < end_s:
+            sleep(0.02)
+    assert "the broker 127.0.0.1 is not reached: trying again" in caplog.text
+
+
+# What waits for a broker.
+
+
+def reports(count: int, size: int = 90) -> list[Message]:
+    return [Message("t" * 10, "p" * size, alarm=False) for _ in range(count)]
+
+
+ALARM = Message("t" * 10, "a" * 90, alarm=True)
+
+
+def test_what_waits_is_there_after_a_restart_and_in_order(tmp_path: Path) -> None:
+    box = Outbox(str(tmp_path / "q"), 1e6)
+    box.put([replace(ALARM, payload=str(number)) for number in range(5)], 0)
+    box.done([2, 4, 99])
+    box.close()
+    box = Outbox(str(tmp_path / "q"), 1e6)
+    box.put([ALARM], 0)
+    assert [number for number, _, _ in box.after(0, 10)] == [1, 3, 5, 6]
+    assert [payload for _, _, payload in box.after(1, 2)] == ["2", "4"]
+    box.close()
+
+
+def test_the_oldest_reports_are_dropped_and_counted_and_never_an_alarm() -> None:
+    box = Outbox(":memory:", 10_000)
+    for _ in range(10):
+        box.put([*reports(10), ALARM], 0)
+    left = box.after(0, 1000)
+    alarms = [number for number, _, payload in left if payload == ALARM.payload]
+    assert alarms == [11 * place for place in range(1, 11)]
+    assert box.dropped == 110 - len(left) > 0
+    assert 90 <= len(left) <= 105
+    first = min(number for number, _, payload in left if payload != ALARM.payload)
+    assert [number for number, _, _ in left if number > first] == list(range(first + 1, 111))
+    box.put([ALARM] * 200, 0)
+    assert len([1 for *_, payload in box.after(0, 1000) if payload == ALARM.payload]) == 210
+    box.close()
+
+
+def test_what_is_underway_is_not_dropped() -> None:
+    box = Outbox(":memory:", 1_000)
+    box.put(reports(10), 0)
+    box.put(reports(2), 12)
+    assert [number for number, _, _ in box.after(0, 100)] == list(range(1, 13))
+    box.put(reports(1), 2)
+    assert [number for number, _, _ in box.after(0, 100)] == [1, 2, *range(5, 14)]
+    box.close()
+
+
+def away(**told: Any) -> MqttConfig:  # noqa: ANN401 - of the section
+    """Return a broker that is not there."""
+    return MqttConfig(host="127.0.0.1", port=free_port(SOCK_STREAM), **told)
+
+
+def kept(path: Path, count: int) -> list[dict[str, Any]]:
+    """Return what is in a queue, once there is so much."""
+    end_s, rows = monotonic() + 5.0, list[Any]()
+    while len(rows) < count and monotonic() < end_s:
+        sleep(0.02)
+        with contextlib.closing(sqlite3.connect(path)) as base, contextlib.suppress(sqlite3.Error):
+            rows = base.execute("SELECT topic, payload, alarm FROM message ORDER BY id").fetchall()
+    return [{"topic": row[0], "alarm": row[2], **json.loads(row[1])} for row in rows]
+
+
+def test_reports_have_a_period_and_events_have_none(tmp_path: Path) -> None:
+    mqtt = Mqtt(away(period_s=5.0, topic="a/b"), tmp_path / "q")
+    for t_s in range(12):
+        mqtt(a_report(float(t_s)))
+        mqtt(a_report(float(t_s), 1, identity=Identity(serial=7)))
+    mild = an_event("mild", Severity.INFO)
+    mqtt(a_report(12.0, events=(an_event("grave"), mild)))
+    rows = kept(tmp_path / "q", 8)
+    mqtt.close()
+    assert [(row["topic"], row["sequence"]) for row in rows if "/7/" in row["topic"]] == [
+        ("a/b/7/report", 1), ("a/b/7/report", 2), ("a/b/7/report", 3),
+    ]  # fmt: skip
+    mine = [row for row in rows if row["serial"] == "battery1"]
+    assert [row["sequence"] for row in mine] == [1, 2, 3, 4, 5]
+    assert [(row["text"], row["alarm"]) for row in mine[3:]] == [("grave", 1), ("mild", 0)]
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to be one" * 99])
+def test_a_queue_that_cannot_be_used_is_left_as_it_is_and_memory_serves(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "q"
+    path.write_bytes(content) if content else path.mkdir()
+    with caplog.at_level(logging.ERROR):
+        mqtt = Mqtt(away(), path)
+        mqtt(a_report())
+        mqtt.close()
+    assert "q cannot be used, a restart loses what waits" in caplog.text
+    assert not content or path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"ca": "/missing.pem"},
+        {"ca": __file__},
+        {"user": "me", "password_file": "/missing"},
+    ],
+)
+def test_a_file_that_cannot_be_used_is_a_sentence(told: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"the broker's files in \[mqtt\] cannot be used"):
+        Mqtt(away(**told), None)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"topic": "a/+"}, {"topic": "/a"}, {"topic": ""}, {"key": "k"}, {"password_file": "p"},
+        {"certificate": "c", "key": "k"},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(told: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"a topic such as|key|ca beside|user beside"):
+        away(**told)
