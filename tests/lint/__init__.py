@@ -1,0 +1,1 @@
+"""Lints that no standard tool has: the language and the state of modules."""
