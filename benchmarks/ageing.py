@@ -17,9 +17,9 @@ from statistics import fmean, median
 import numpy as np
 
 from dronebms.core.chemistry import chemistry_of
-from dronebms.health.ageing_trend import outlook, weak_cell
-from dronebms.health.flight_record import LANDED, Flight
-from dronebms.health.soh_measurement import Array, measured
+from dronebms.health.ageing_trend import forecast_ageing, weak_cell
+from dronebms.health.flight_record import LANDED, FlightRecord
+from dronebms.health.soh_measurement import Array, measure_soh
 from sim.emulator.world import Stream, generator
 from sim.plant.ageing import ageing_of
 from sim.plant.pack import build_fleet
@@ -113,7 +113,7 @@ def fly(kind: Kind, spec: PackSpec, seeds: range, random: np.random.Generator,
 
 
 def lives(kind: Kind, packs: range, flights: int, weak_from: int | None = None,
-          step_s: float = 1.0) -> Iterator[list[tuple[Flight, float]]]:  # fmt: skip
+          step_s: float = 1.0) -> Iterator[list[tuple[FlightRecord, float]]]:  # fmt: skip
     """Yield flight after flight: of each pack the row, and its lowest cell under load, volts."""
     random, chemistry = np.random.default_rng(packs.start), chemistry_of(kind.chemistry)
     for n in range(flights):
@@ -124,9 +124,9 @@ def lives(kind: Kind, packs: range, flights: int, weak_from: int | None = None,
         for pack, samples in zip(
             packs, fly(kind, spec, packs, random, defect, step_s), strict=True
         ):
-            found = measured(samples, chemistry, kind.rated_ah, 6)
+            found = measure_soh(samples, chemistry, kind.rated_ah, 6)
             ah, ohm = found.capacity_ah, found.resistance_ohm
-            row = Flight(
+            row = FlightRecord(
                 f"{pack}:{n}", LANDED, str(pack), n, gauge_cycles=n * kind.cycles,
                 capacity_mah=None if ah is None else 1e3 * ah,
                 resistance_mohm=None if ohm is None else 1e3 * ohm,
@@ -137,7 +137,9 @@ def lives(kind: Kind, packs: range, flights: int, weak_from: int | None = None,
         yield told
 
 
-def by_pack(life: Iterator[list[tuple[Flight, float]]]) -> list[tuple[list[Flight], list[float]]]:
+def by_pack(
+    life: Iterator[list[tuple[FlightRecord, float]]],
+) -> list[tuple[list[FlightRecord], list[float]]]:
     """Return the flights and lowest volts of each pack."""
     steps = list(life)
     packs = range(len(steps[0]))
@@ -167,7 +169,7 @@ def judge(kind: Kind, packs: int, flights: int) -> None:
     law, last = ageing_of(kind.chemistry), (flights - 1) * kind.cycles
     start, end = 2 * kind.cycles, true_end(kind)
     healthy = by_pack(lives(kind, range(201, 201 + packs), flights))
-    seen = [outlook(rows) for rows, _ in healthy]
+    seen = [forecast_ageing(rows) for rows, _ in healthy]
     true = {
         "capacity": law.capacity_left_frac(last, last) / law.capacity_left_frac(start, start),
         "resistance": kind.ohm(last) / kind.ohm(start),
@@ -182,7 +184,7 @@ def judge(kind: Kind, packs: int, flights: int) -> None:
                 f"  {what} {share:.3f} of the first flights': told {fmean(now):.3f} +- {np.std(now):.3f}"
             )
     for at in (n for n in EARLIEST if n < min(flights, end)):
-        lefts = [outlook(rows[:at]).left for rows, _ in healthy]
+        lefts = [forecast_ageing(rows[:at]).left for rows, _ in healthy]
         ends = [[float("inf") if n is None else n for n in left] for left in lefts if left]
         held = [low <= end - at <= high for low, _, high in ends]
         if held:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dronebms.flightlogs.csv_table import stem_of
-from dronebms.flightlogs.source import Flight, FlightSource, read_flight
+from dronebms.flightlogs.source import FlightLog, FlightSource, read_csv_log
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.plausibility import PlausibilityCheck
 from smartbattery.snapshot import Snapshot
@@ -51,7 +51,7 @@ class Predictor(Protocol):
 class Judged:
     """One whole discharge: what a predictor sees, and what it does not."""
 
-    flight: Flight
+    flight: FlightLog
     looks: tuple[Snapshot, ...]
     true_s: dict[float, float]
     power_w: dict[float, float]
@@ -103,7 +103,7 @@ def read_judged(path: Path) -> Judged | None:
     takeoff_s = float(side.get("takeoff_s", 0.0))
     if end_s - takeoff_s < SHORTEST_S:
         return None
-    flight = read_flight(path)
+    flight = read_csv_log(path)
     source, plausible, physics = FlightSource(flight), PlausibilityCheck(), ConsistencyCheck()
     looks = tuple(
         physics.checked(plausible.believed(source.poll(t_s), flight.pack_data), flight.pack_data)

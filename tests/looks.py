@@ -11,8 +11,8 @@ from pathlib import Path
 from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report
-from dronebms.core.vehicle_state import UNHEARD
-from dronebms.flightlogs.source import FlightOptions, FlightSource, read_flight
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
+from dronebms.flightlogs.source import FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
@@ -67,7 +67,7 @@ def watched(
     reports = []
     for snapshot in snapshots:
         source.snapshot = snapshot
-        reports.append(pipeline.step(snapshot.t_s, UNHEARD))
+        reports.append(pipeline.step(snapshot.t_s, UNKNOWN_VEHICLE))
     return reports
 
 
@@ -75,7 +75,7 @@ def flown(
     path: Path, change: Change | None = None, options: FlightOptions | None = None
 ) -> list[Report]:
     """Return the reports of a recorded flight, its snapshots changed on the way."""
-    flight = read_flight(path, options=options or FlightOptions())
+    flight = read_csv_log(path, options=options or FlightOptions())
     source = FlightSource(flight)
     snapshots = (source.poll(t_s) for t_s in source.ticks())
     return watched((change(look) if change else look for look in snapshots), flight.pack_data)

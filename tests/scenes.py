@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Event, Report, Severity, Status
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.terminal.layout import View
 from smartbattery.snapshot import Identity, Snapshot
 
@@ -73,7 +73,7 @@ SILENT = Report(
     0,
     PackData(LI_ION),
     Snapshot(NOW_S, cells_v=(None,) * 4, trouble="nobody answers on the bus"),
-    UNHEARD,
+    UNKNOWN_VEHICLE,
     Estimate(NOW_S),
     Status(NOW_S),
 )

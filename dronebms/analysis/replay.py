@@ -8,12 +8,12 @@ from pathlib import Path
 
 from dronebms.analysis.summary import Summary
 from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.clock import EachSecond
-from dronebms.core.errors import ConfigError, FlightError, RecordingError
+from dronebms.core.clock import OncePerSecond
+from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LearnedPacks, Recollection
 from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions
-from dronebms.flightlogs.source import Flight, FlightSource, read_flight
+from dronebms.flightlogs.source import FlightLog, FlightSource, read_csv_log
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.monitoring.state_codec import gone_on_from
@@ -21,7 +21,7 @@ from dronebms.recording.format import Kept, Poll, Progress, Start, Tell, is_reco
 from dronebms.recording.gauge_tap import PlayedGauge
 from dronebms.telemetry import json_line
 
-ReadFlight = Callable[[Path, FlightOptions], Flight]
+ReadFlight = Callable[[Path, FlightOptions], FlightLog]
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +30,7 @@ def reports(
     options: FlightOptions,
     progress: Progress,
     tell: Tell = _log.warning,
-    read: ReadFlight = read_flight,
+    read: ReadFlight = read_csv_log,
     packs: LearnedPacks | None = None,
 ) -> Iterator[Report]:
     """Yield every step of a flight or a recording; `tell` is told what is missing of one.
@@ -120,7 +120,7 @@ def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:
     """
     if out is not None and Path(out).exists() and path.exists() and path.samefile(out):
         raise ConfigError(f"{out} is the flight itself and is not overwritten")
-    summary, due = Summary(), EachSecond()
+    summary, due = Summary(), OncePerSecond()
     with ExitStack() as stack:
         file = None
         if out is not None:
@@ -133,5 +133,5 @@ def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:
             if second and file is not None:
                 file.write(json_line.text(report) + "\n")
     if summary.last is None:
-        raise FlightError(f"{path} holds no step of a flight")
+        raise FlightLogError(f"{path} holds no step of a flight")
     return summary.lines(summary.last.pack_data, path.name)

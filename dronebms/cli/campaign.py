@@ -16,8 +16,8 @@ from dronebms.cli.exit_codes import say
 from dronebms.core.clock import SystemClock
 from dronebms.core.format import DASH, number
 from dronebms.core.optional import needed_by
-from dronebms.simulation.campaign import Campaign, Results, fly, processes, read_campaign
-from dronebms.simulation.statistics import Line, table
+from dronebms.simulation.campaign import Campaign, ResultsFile, fly, processes, read_campaign
+from dronebms.simulation.statistics import Statistic, summary
 
 _HOUR_S = 3600.0
 _UNITS = {"v": ("V", 2), "s": ("s", 0), "degc": ("degC", 1), "pct": ("%", 0)}
@@ -28,7 +28,7 @@ def campaign(options: argparse.Namespace) -> None:
     asked = read_campaign(options.scenario, options.fault, options.duration)
     name = "-".join(("campaign", asked.scenario, *asked.faults))
     path = options.out or Path(f"{name}.jsonl")
-    results = Results(path, asked, say)
+    results = ResultsFile(path, asked, say)
     seeds = range(options.seed, options.seed + options.runs)
     missing = [seed for seed in seeds if seed not in results.rows]
     say(f"{path}: {options.runs - len(missing)} of {options.runs} flights are there already")
@@ -41,7 +41,7 @@ def campaign(options: argparse.Namespace) -> None:
             workers = dask_cluster.workers(options.scheduler)
         with workers as pool:
             _fly(pool, asked, missing, results)
-    lines = table([results.rows[seed] for seed in seeds])
+    lines = summary([results.rows[seed] for seed in seeds])
     if options.json:
         told = {"seed": options.seed, "runs": options.runs, "table": list(map(asdict, lines))}
         print(json.dumps(asdict(asked) | told))
@@ -49,7 +49,7 @@ def campaign(options: argparse.Namespace) -> None:
         print(picture(lines))
 
 
-def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results) -> None:
+def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: ResultsFile) -> None:
     clock, console, flown_s = SystemClock(), Console(stderr=True), 0.0
     # Ctrl-C reaches every process of a terminal; those of the pool leave it to this one.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -64,7 +64,7 @@ def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results
     say(f"{len(seeds)} flights, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second")
 
 
-def picture(lines: Sequence[Line]) -> str:
+def picture(lines: Sequence[Statistic]) -> str:
     """Return the table, a line each, under a heading."""
     rows = [("", "runs", "value", "95 % interval", "least - most")]
     for line in lines:

@@ -21,14 +21,14 @@ from dronebms.analysis.replay import reports
 from dronebms.cli.exit_codes import say
 from dronebms.cli.replay import flight_reader
 from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.errors import ConfigError, FlightError
+from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.format import DASH, number
 from dronebms.core.optional import needed_by
 from dronebms.flightlogs.sidecar import NO_OPTIONS
-from dronebms.health.ageing_trend import LEAST_FLIGHTS, Outlook, outlook
-from dronebms.health.database import FILE, Database, Passports, SqliteFile
-from dronebms.health.flight_detection import Flights
-from dronebms.health.flight_record import LOST, Flight
+from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast_ageing
+from dronebms.health.database import FILE, Database, PackHistory, SqliteFile
+from dronebms.health.flight_detection import FlightDetector
+from dronebms.health.flight_record import LOST, FlightRecord
 from dronebms.terminal.phrases import words
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
@@ -44,7 +44,7 @@ _ROWS = (  # of one pack: title, unit, decimals, column
     ("lowest cell by", "mV", 0, "lowest_by_mv"),
     ("hottest", "degC", 0, "hottest_degc"),
 )
-Known = list[tuple[str, list[Flight], Outlook]]
+Known = list[tuple[str, list[FlightRecord], AgeingForecast]]
 
 
 def packs(options: argparse.Namespace) -> None:
@@ -54,7 +54,7 @@ def packs(options: argparse.Namespace) -> None:
         console = Console(stderr=True)
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
         added = [flight for name in names for flight in _read(Path(name))]
-        Passports(SqliteFile(path, writes=True), writes=True).put(added)
+        PackHistory(SqliteFile(path, writes=True), writes=True).put(added)
         say(f"{path}: flights taken in: {len(added)}, files: {len(options.add)}")
     if options.database is None and not path.exists():
         raise ConfigError(
@@ -63,9 +63,9 @@ def packs(options: argparse.Namespace) -> None:
         )
     url = options.database
     database = SqliteFile(path, writes=False) if url is None else _fleet(url)
-    flights = Passports(database, writes=False).flights()
+    flights = PackHistory(database, writes=False).flights()
     if options.push is not None:
-        Passports(_fleet(options.push), writes=True).put(flights)
+        PackHistory(_fleet(options.push), writes=True).put(flights)
         say(f"{options.push.rpartition('@')[2]}: flights there now: {len(flights)}")
     if not flights:
         say(f"{database.name} has no flight yet")
@@ -87,41 +87,41 @@ def packs(options: argparse.Namespace) -> None:
 def _fleet(url: str) -> Database:
     """Return a fleet's database; what that needs is loaded only now."""
     with needed_by("--database and --push need", "fleet"):
-        from dronebms.health.postgres import FleetDatabase  # noqa: PLC0415 - an extra
-    return FleetDatabase(url)
+        from dronebms.health.postgres import PostgresDatabase  # noqa: PLC0415 - an extra
+    return PostgresDatabase(url)
 
 
-def _read(path: Path) -> list[Flight]:
+def _read(path: Path) -> list[FlightRecord]:
     """Return the flights of a recorded one; of one file they have the same ids every time."""
-    found: dict[int, Flights] = {}
+    found: dict[int, FlightDetector] = {}
     ended, name = [], ""
     for report in reports(path, NO_OPTIONS, lambda _: None, read=flight_reader()):
         if not name:
             with path.open("rb") as file:
                 name = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        ended.append(found.setdefault(report.index, Flights(name)).take(report))
+        ended.append(found.setdefault(report.index, FlightDetector(name)).take(report))
     rows = [row for row in (*ended, *(flights.row(LOST) for flights in found.values())) if row]
     if not rows:
-        raise FlightError(f"{path} has no flight of a pack with a name: pack_id in its sidecar")
+        raise FlightLogError(f"{path} has no flight of a pack with a name: pack_id in its sidecar")
     return rows
 
 
-def _chosen(flights: Sequence[Flight], name: str | None, place: str) -> Known:
+def _chosen(flights: Sequence[FlightRecord], name: str | None, place: str) -> Known:
     """Return packs with their flights in order: all, or the one that is asked for."""
-    by_pack: dict[str, list[Flight]] = {}
+    by_pack: dict[str, list[FlightRecord]] = {}
     for flight in flights:
         by_pack.setdefault(flight.pack, []).append(flight)
     names = [p for p, rows in by_pack.items() if name in (None, p, str(rows[-1].serial))]
     if name is not None and len(names) != 1:
         found = f"{name!r} is {'several packs' if names else 'no pack'} of {place}"
         raise ConfigError(f"{found}: {', '.join(map(repr, names or by_pack))}")
-    return [(pack, by_pack[pack], outlook(by_pack[pack])) for pack in names]
+    return [(pack, by_pack[pack], forecast_ageing(by_pack[pack])) for pack in names]
 
 
-def _write_csv(flights: Sequence[Flight], path: Path) -> None:
+def _write_csv(flights: Sequence[FlightRecord], path: Path) -> None:
     with atomic_writer(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Flight))
+        writer.writerow(field.name for field in fields(FlightRecord))
         for flight in flights:
             values = asdict(flight).values()
             writer.writerow(json.dumps(v) if isinstance(v, tuple) else v for v in values)
@@ -130,7 +130,7 @@ def _write_csv(flights: Sequence[Flight], path: Path) -> None:
 # ---------------------------------------------------------------------- words and pictures
 
 
-def sentences(flights: Sequence[Flight], seen: Outlook) -> list[str]:
+def sentences(flights: Sequence[FlightRecord], seen: AgeingForecast) -> list[str]:
     """Return what a person should know of a pack, the worst first."""
     said, weak = [], seen.weak
     if weak is not None:
@@ -148,7 +148,7 @@ def sentences(flights: Sequence[Flight], seen: Outlook) -> list[str]:
     return said
 
 
-def _end(left: Sequence[float | None], flights: Sequence[Flight], days: float | None) -> str:
+def _end(left: Sequence[float | None], flights: Sequence[FlightRecord], days: float | None) -> str:
     low, middle, high = (_FAR if n is None else min(n, _FAR) for n in left)
     if low == _FAR:
         return f"not worn out within {_FAR} flights"
@@ -179,7 +179,9 @@ def _all(known: Known) -> Table:
     return table
 
 
-def _one(pack: str, flights: Sequence[Flight], seen: Outlook, console: Console) -> None:
+def _one(
+    pack: str, flights: Sequence[FlightRecord], seen: AgeingForecast, console: Console
+) -> None:
     """Print one pack: how its flights went, a character each, and what to know."""
     last = flights[-1]
     made = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"

@@ -33,9 +33,9 @@ def flight_reader(battery: int = 0) -> ReadFlight:
     """Return what reads flights and logs, of several batteries this one, from 0."""
     # The libraries for it would cost the service a twentieth of a second of its start, and more
     # on a companion computer.
-    from dronebms.flightlogs.autopilot_logs import read_log  # noqa: PLC0415 - for those who replay alone
+    from dronebms.flightlogs.autopilot_logs import read_flight_log  # noqa: PLC0415 - for those who replay alone
 
-    return partial(read_log, battery=battery)
+    return partial(read_flight_log, battery=battery)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import argparse
 from dronebms.analysis.report_page import Track, page, tracks
 from dronebms.cli.replay import complete, played
 from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.errors import ConfigError, FlightError
+from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.optional import needed_by
 
 _KINDS = ("png", "svg")
@@ -43,5 +43,5 @@ def _flown(options: argparse.Namespace, missing: list[str]) -> list[Track]:
     with played(options, missing) as reports:
         found = tracks(reports)
     if not found:
-        raise FlightError(f"{options.flight} holds no step of a flight")
+        raise FlightLogError(f"{options.flight} holds no step of a flight")
     return found

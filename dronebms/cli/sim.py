@@ -8,7 +8,7 @@ from dataclasses import replace
 from dronebms.analysis.summary import Summary
 from dronebms.cli.exit_codes import say
 from dronebms.cli.options import DEMO_URL
-from dronebms.core.clock import EachSecond, SystemClock
+from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.format import clock_text
 from dronebms.core.report import Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
@@ -63,7 +63,7 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
 
 def _print(reports: Iterable[Report], *, as_json: bool) -> None:
     """Print a line a second, and every event between the plain ones."""
-    due = EachSecond()
+    due = OncePerSecond()
     for report in reports:
         for event in () if as_json else report.status.events:
             text = f"{event.severity.label}: {event.text}" if event.tripped else event.text

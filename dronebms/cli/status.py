@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from dronebms.cli.exit_codes import FAILED, say
-from dronebms.core.clock import EachSecond, SystemClock
+from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.errors import LinkError
 from dronebms.core.report import Report
 from dronebms.telemetry import json_line
@@ -34,11 +34,11 @@ def status(options: argparse.Namespace) -> int:
 
 def _print(reports: Iterator[Report]) -> None:
     """Print the predictions of each battery once a second of the service's clock."""
-    due: dict[int, tuple[float, EachSecond]] = {}
+    due: dict[int, tuple[float, OncePerSecond]] = {}
     for report in reports:
-        before_s, each = due.get(report.index, (report.t_s, EachSecond()))
+        before_s, each = due.get(report.index, (report.t_s, OncePerSecond()))
         if report.t_s < before_s:  # another service, whose clock began again
-            each = EachSecond()
+            each = OncePerSecond()
         due[report.index] = report.t_s, each
         if each.due(report.t_s):
             print(json_line.text(report), flush=True)

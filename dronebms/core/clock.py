@@ -83,7 +83,7 @@ def second_of(t_s: float, first_s: float) -> int:
     return floor(t_s - first_s + _SAME_S)
 
 
-class EachSecond:
+class OncePerSecond:
     """Says of growing times which is the first at or after a whole second since the first of all.
 
     One that is late for several seconds stands for the last of them: there is no second line.

@@ -9,7 +9,7 @@ class ConfigError(DroneBmsError):
     """A configuration, scenario or option that cannot be used (exit code 2)."""
 
 
-class FlightError(DroneBmsError):
+class FlightLogError(DroneBmsError):
     """A recorded flight that cannot be read: file, line and column (exit code 2)."""
 
 

@@ -28,4 +28,4 @@ class VehicleState:
     heartbeat_age_s: float | None = None  # of the autopilot; None: never heard
 
 
-UNHEARD = VehicleState()
+UNKNOWN_VEHICLE = VehicleState()

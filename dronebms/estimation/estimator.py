@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import UNKNOWN_STATE, Estimate
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation import output_filters
 from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, CellModel
@@ -69,7 +69,7 @@ class Estimator:
         """Return all but where packs are recalled from, which is another run's own."""
         return self.__dict__ | {"recall": nothing_known}
 
-    def update(self, snapshot: Snapshot, vehicle: VehicleState = UNHEARD) -> Estimate:
+    def update(self, snapshot: Snapshot, vehicle: VehicleState = UNKNOWN_VEHICLE) -> Estimate:
         """Take in a snapshot, old or new, and say what is left at its time."""
         serial = snapshot.identity.serial
         if serial is not None and self._serial is not None and serial != self._serial:

@@ -21,11 +21,11 @@ from pymavlink.dialects.v20 import common as mavlink
 from pyulog import ULog
 from pyulog.exceptions import ULogException
 
-from dronebms.core.errors import FlightError
+from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.columns import MAX_CELLS, VEHICLE_COLUMNS
 from dronebms.flightlogs.csv_table import check_cells
-from dronebms.flightlogs.sidecar import FlightOptions, read_facts
-from dronebms.flightlogs.source import Flight, read_flight
+from dronebms.flightlogs.sidecar import FlightOptions, read_pack_data
+from dronebms.flightlogs.source import FlightLog, read_csv_log
 from mavlink_bridge.protocol.autopilot import Autopilot, wind_of
 
 Event: TypeAlias = tuple[float, dict[str, float]]  # when, values by column
@@ -50,8 +50,8 @@ _SIGNATURE = 13
 _BROKEN = (AttributeError, LookupError, TypeError, ValueError, ULogException, struct.error)
 
 
-def read_log(path: Path, options: FlightOptions, battery: int = 0) -> Flight:
-    """Return the flight of a log, or of a table of `read_flight`.
+def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> FlightLog:
+    """Return the flight of a log, or of a table of `read_csv_log`.
 
     Args:
         path: its ending says what it is.
@@ -63,22 +63,22 @@ def read_log(path: Path, options: FlightOptions, battery: int = 0) -> Flight:
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        return read_flight(path, options=options)
+        return read_csv_log(path, options=options)
     magic, events = reader
     found: Found = {}
     try:
         with path.open("rb") as file:
             begin = file.read(len(magic))
         if begin != magic:
-            raise FlightError(f"{path} is no {path.suffix} log, or damaged from its beginning")
+            raise FlightLogError(f"{path} is no {path.suffix} log, or damaged from its beginning")
         with _silence():
             rows = _rows(events(path, battery, found), path)
     except OSError as error:
-        raise FlightError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise FlightLogError(f"{path} cannot be read: {error.strerror or error}") from error
     except _BROKEN as error:
-        raise FlightError(f"{path} is damaged: {error!r:.80}") from error
+        raise FlightLogError(f"{path} is damaged: {error!r:.80}") from error
     if not rows:
-        raise FlightError(f"{path} has no sample of battery {battery + 1}")
+        raise FlightLogError(f"{path} has no sample of battery {battery + 1}")
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name, nan) for row in rows] for name in names}
     cells = [int(name[4:-2]) for name in names if name.startswith("cell")]
@@ -86,9 +86,9 @@ def read_log(path: Path, options: FlightOptions, battery: int = 0) -> Flight:
         found["cells"] = max(cells)
     else:  # a percentage that is counted from nothing but a parameter is no gauge's
         columns.pop("gauge_soc_pct", None)
-    pack_data = read_facts(path, path.with_suffix(".json"), options, found)
+    pack_data = read_pack_data(path, path.with_suffix(".json"), options, found)
     check_cells(columns, pack_data.cells, path)
-    return Flight(path.stem, pack_data, columns)
+    return FlightLog(path.stem, pack_data, columns)
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def _rows(events: Iterable[Event], path: Path) -> list[dict[str, float]]:
         values = {name: value for name, value in said.items() if isfinite(value)}
         lasting |= {name: values[name] for name in _LASTING if name in values}
         if rows and t_s - rows[-1]["t_s"] > _LONGEST_GAP_S:
-            raise FlightError(f"{path}: more than a day lies before {t_s:.0f} s")
+            raise FlightLogError(f"{path}: more than a day lies before {t_s:.0f} s")
         if rows and rows[-1]["t_s"] == t_s:
             rows[-1] |= values
         elif "voltage_v" in said:

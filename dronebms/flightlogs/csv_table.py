@@ -1,7 +1,7 @@
 """The table of a recorded flight (.csv or .csv.gz) -> columns of numbers.
 
 Only the form is judged here: a spike is a value, an empty field is unknown. Whatever the bytes
-are, the answer is columns or one `FlightError` that names file, line and column.
+are, the answer is columns or one `FlightLogError` that names file, line and column.
 Units are in the column names; current is positive while discharging; `flightrows` has them.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from dronebms.core.errors import FlightError
+from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.columns import CELL_COLUMNS, COLUMNS
 
 # NaN is an empty field, here and only here: a million rows of None would not fit in memory.
@@ -36,7 +36,7 @@ def stem_of(path: Path) -> str:
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
     endings = ".csv, .csv.gz, .bin, .ulg and .tlog"
-    raise FlightError(f"{path} is no recording, and its name ends in none of {endings}")
+    raise FlightLogError(f"{path} is no recording, and its name ends in none of {endings}")
 
 
 def read_table(path: Path) -> Columns:
@@ -48,14 +48,14 @@ def read_table(path: Path) -> Columns:
     rows = _rows(path)
     line, names = next(rows, (1, []))
     if not names:
-        raise FlightError(f"{path} is empty")
+        raise FlightLogError(f"{path} is empty")
     wanted = _wanted(names, f"{path}, line {line}")
     columns: dict[str, MutableSequence[float]] = {name: array("d") for name, _ in wanted}
     times_s = columns["t_s"]
     for line, row in rows:
         if len(row) != len(names):
             found = f"{len(row)} fields, the header has {len(names)}"
-            raise FlightError(f"{path}, line {line}: {found}")
+            raise FlightLogError(f"{path}, line {line}: {found}")
         values = [_value(row[index], name, path, line) for name, index in wanted]
         if times_s:
             _check_step(times_s[-1], values[0], path, line)
@@ -65,7 +65,7 @@ def read_table(path: Path) -> Columns:
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     if not times_s:
-        raise FlightError(f"{path} has a header and no samples")
+        raise FlightLogError(f"{path} has a header and no samples")
     return columns
 
 
@@ -77,7 +77,7 @@ def check_cells(columns: Columns, cells: int | None, path: Path) -> None:
     """
     numbers = [number for number, row in enumerate(CELL_COLUMNS, 1) if row.name in columns]
     if numbers and numbers[-1] != cells:
-        raise FlightError(
+        raise FlightLogError(
             f"{path}: the cell columns end with cell{numbers[-1]}_v, "
             f"and the pack is said to have {cells} cells"
         )
@@ -102,13 +102,15 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                     yield line, row
                 line = reader.line_num + 1
     except csv.Error as error:
-        raise FlightError(f"{path}, line {line}: this is no row of fields: {error}") from error
+        raise FlightLogError(f"{path}, line {line}: this is no row of fields: {error}") from error
     except EOFError as error:
-        raise FlightError(f"{path}, line {line}: the compressed file is cut short here") from error
+        raise FlightLogError(
+            f"{path}, line {line}: the compressed file is cut short here"
+        ) from error
     except (zlib.error, gzip.BadGzipFile) as error:
-        raise FlightError(f"{path}, line {line}: not gzip, or damaged") from error
+        raise FlightLogError(f"{path}, line {line}: not gzip, or damaged") from error
     except OSError as error:
-        raise FlightError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise FlightLogError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _wanted(names: Sequence[str], place: str) -> list[tuple[str, int]]:
@@ -116,7 +118,7 @@ def _wanted(names: Sequence[str], place: str) -> list[tuple[str, int]]:
     found: dict[str, int] = {}
     for index, name in enumerate(map(str.strip, names)):
         if name in found:
-            raise FlightError(f"{place}: there are two columns {name}")
+            raise FlightLogError(f"{place}: there are two columns {name}")
         if name in _READ:
             found[name] = index
     missing = [name for name in _REQUIRED if name not in found]
@@ -124,7 +126,7 @@ def _wanted(names: Sequence[str], place: str) -> list[tuple[str, int]]:
         header = ",".join(names)
         readable = "\0" not in header and "\ufffd" not in header
         lacks = f"the header has no {', no '.join(missing)}"
-        raise FlightError(f"{place}: {lacks if readable else 'this is not UTF-8 text'}")
+        raise FlightLogError(f"{place}: {lacks if readable else 'this is not UTF-8 text'}")
     return [("t_s", found.pop("t_s")), *found.items()]
 
 
@@ -141,12 +143,14 @@ def _value(text: str, name: str, path: Path, line: int) -> float:
             expected = "0 or 1"
         elif math.isfinite(value):
             return value
-    raise FlightError(f"{path}, line {line}, column {name}: {reprlib.repr(text)} is not {expected}")
+    raise FlightLogError(
+        f"{path}, line {line}, column {name}: {reprlib.repr(text)} is not {expected}"
+    )
 
 
 def _check_step(before_s: float, t_s: float, path: Path, line: int) -> None:
     place = f"{path}, line {line}, column t_s"
     if t_s < before_s:
-        raise FlightError(f"{place}: time goes back from {before_s} to {t_s}")
+        raise FlightLogError(f"{place}: time goes back from {before_s} to {t_s}")
     if t_s - before_s > _LONGEST_GAP_S:
-        raise FlightError(f"{place}: more than a day lies between {before_s} and {t_s}")
+        raise FlightLogError(f"{place}: more than a day lies between {before_s} and {t_s}")

@@ -1,6 +1,6 @@
 """What is told of the pack of a recorded flight: its sidecar (.json), and over it the user's word.
 
-A key that is missing or null is not told; a key of the wrong kind is a `FlightError`, because a
+A key that is missing or null is not told; a key of the wrong kind is a `FlightLogError`, because a
 wrong number of cells or a cut-off in millivolts would make every answer wrong.
 Keys and units: DESIGN.md, section 4.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from dronebms.core.chemistry import Chemistry, chemistry_of
-from dronebms.core.errors import ConfigError, FlightError
+from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.pack_data import PackData
 from dronebms.flightlogs.columns import MAX_CELLS
 from smartbattery.registers import CELLS, DESIGN
@@ -33,7 +33,7 @@ NO_OPTIONS = FlightOptions()
 _Told = Mapping[str, tuple[object, str]]  # by key: the value, and who has told it
 
 
-def read_facts(
+def read_pack_data(
     flight: Path,
     sidecar: Path,
     options: FlightOptions,
@@ -54,7 +54,7 @@ def read_facts(
     needed = [key for key in ("cells", "chemistry") if key not in told]
     if needed:
         keys, flags = " and ".join(needed), " and ".join(f"--{key}" for key in needed)
-        raise FlightError(f"{flight} needs {keys}: give {flags}, or write {keys} into {sidecar}")
+        raise FlightLogError(f"{flight} needs {keys}: give {flags}, or write {keys} into {sidecar}")
     chemistry = _chemistry(told)
     return PackData(
         chemistry=chemistry,
@@ -72,20 +72,20 @@ def _read(path: Path) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise FlightError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise FlightLogError(f"{path} cannot be read: {error.strerror or error}") from error
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
-        raise FlightError(f"{place}: not JSON: {error.msg}") from error
+        raise FlightLogError(f"{place}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8; an absurd number; nested too deep
-        raise FlightError(f"{path} is not JSON: {error}") from error
+        raise FlightLogError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise FlightError(f"{path} is not a JSON object with keys such as cells and chemistry")
+        raise FlightLogError(f"{path} is not a JSON object with keys such as cells and chemistry")
     return {key: value for key, value in content.items() if value is not None}
 
 
-def _refusal(told: _Told, key: str, expected: str) -> FlightError:
+def _refusal(told: _Told, key: str, expected: str) -> FlightLogError:
     value, place = told[key]
-    return FlightError(f"{place}: {reprlib.repr(value)} is not {expected}")
+    return FlightLogError(f"{place}: {reprlib.repr(value)} is not {expected}")
 
 
 def _number(told: _Told, key: str, low: float, high: float) -> float | None:
@@ -116,4 +116,4 @@ def _chemistry(told: _Told) -> Chemistry:
     try:
         return chemistry_of(name)
     except ConfigError as error:
-        raise FlightError(f"{told['chemistry'][1]}: {error}") from error
+        raise FlightLogError(f"{told['chemistry'][1]}: {error}") from error

@@ -16,13 +16,13 @@ from typing import Any
 
 from dronebms.core.clock import second_of
 from dronebms.core.pack_data import PackData
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.flightlogs.columns import BATTERY_COLUMNS, CELL_COLUMNS, COLUMNS, VEHICLE_COLUMNS
 from dronebms.flightlogs.csv_table import Columns, check_cells, read_table, stem_of
-from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, read_facts
+from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, read_pack_data
 from smartbattery.snapshot import NO_COUNTS, Snapshot
 
-__all__ = ["Flight", "FlightOptions", "FlightSource", "read_flight"]
+__all__ = ["FlightLog", "FlightOptions", "FlightSource", "read_csv_log"]
 
 _MIN_AGE_S = 5.0
 _INTERVALS = 3.0  # that may be missed before a value is too old
@@ -30,7 +30,7 @@ _WINDOW = 15  # intervals of which the median is the usual one: a log may change
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class FlightLog:
     """One recorded flight."""
 
     name: str  # the stem of the file
@@ -38,7 +38,7 @@ class Flight:
     columns: Columns  # NaN is an empty field; `FlightSource` hands out None
 
 
-def read_flight(path: Path, options: FlightOptions = NO_OPTIONS) -> Flight:
+def read_csv_log(path: Path, options: FlightOptions = NO_OPTIONS) -> FlightLog:
     """Return the flight of a .csv or .csv.gz file and, where there is one, of its .json sidecar.
 
     Raises:
@@ -46,9 +46,9 @@ def read_flight(path: Path, options: FlightOptions = NO_OPTIONS) -> Flight:
     """
     name = stem_of(path)
     columns = read_table(path)
-    pack_data = read_facts(path, path.with_name(f"{name}.json"), options)
+    pack_data = read_pack_data(path, path.with_name(f"{name}.json"), options)
     check_cells(columns, pack_data.cells, path)
-    return Flight(name, pack_data, columns)
+    return FlightLog(name, pack_data, columns)
 
 
 class FlightSource:
@@ -57,7 +57,7 @@ class FlightSource:
     Time is handed in and does not go back.
     """
 
-    def __init__(self, flight: Flight) -> None:
+    def __init__(self, flight: FlightLog) -> None:
         columns = flight.columns
         self._times_s = columns["t_s"]
         self._fields = tuple(
@@ -91,7 +91,7 @@ class FlightSource:
     def vehicle(self, now_s: float) -> VehicleState:
         """Return what the log says of the vehicle; a log without such columns says nothing."""
         if not self._has_vehicle:
-            return UNHEARD
+            return UNKNOWN_VEHICLE
         known = self._known(now_s)
         state: dict[str, Any] = {row.field: known.get(row.field) for row in VEHICLE_COLUMNS}
         if state["armed"] is not None:

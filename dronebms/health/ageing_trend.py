@@ -17,7 +17,7 @@ from statistics import median
 
 import numpy as np
 
-from dronebms.health.flight_record import Flight
+from dronebms.health.flight_record import FlightRecord
 from dronebms.health.soh_measurement import Array
 
 LEAST_FLIGHTS = 6  # with a measurement; of fewer nothing is said
@@ -52,7 +52,7 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True)
-class Weak:
+class WeakCell:
     """A cell that goes ahead of the others."""
 
     cell: int  # from 1
@@ -62,17 +62,17 @@ class Weak:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class AgeingForecast:
     """What the flights of a pack say together."""
 
     capacity: Trend | None
     resistance: Trend | None
-    weak: Weak | None
+    weak: WeakCell | None
     left: tuple[float | None, ...]  # flights until worn out: 5 %, median, 95 %; None: never
     days_per_flight: float | None
 
 
-def outlook(flights: Sequence[Flight]) -> Outlook:
+def forecast_ageing(flights: Sequence[FlightRecord]) -> AgeingForecast:
     """Return it for the flights of one pack, in their order; `left` is empty when it is not known.
 
     Every pack loses capacity, so without a measurement of it resistance alone promises nothing.
@@ -85,7 +85,7 @@ def outlook(flights: Sequence[Flight]) -> Outlook:
     days = (max(dates) - min(dates)) / _DAY_S / (len(dates) - 1) if len(dates) > 1 else None
     lefts = [found[1] for found in (capacity, resistance) if found is not None and capacity]
     soonest = (min(ends) for ends in zip(*lefts, strict=True))
-    return Outlook(
+    return AgeingForecast(
         capacity and capacity[0],
         resistance and resistance[0],
         weak_cell(flights),
@@ -169,9 +169,9 @@ def _left(x: Array, y: Array, cycles: float, ends: tuple[float, float]) -> tuple
     return min(found), min(fits)[1], max(found)  # the law that fits better has the median
 
 
-def weak_cell(flights: Sequence[Flight]) -> Weak | None:
+def weak_cell(flights: Sequence[FlightRecord]) -> WeakCell | None:
     """Return the cell that goes ahead of the others, None when none does."""
-    found: list[tuple[float, Weak]] = []
+    found: list[tuple[float, WeakCell]] = []
     for what, sign in (("resistance", 1.0), ("capacity", -1.0)):
         lists = [(n, getattr(f, f"cells_{what}")) for n, f in enumerate(flights, 1)]
         width = max((len(values) for _, values in lists), default=0)
@@ -179,7 +179,7 @@ def weak_cell(flights: Sequence[Flight]) -> Weak | None:
             known = [(n, sign * v[cell]) for n, v in lists if len(v) == width]
             told = _gone(what, known)
             if told is not None:
-                found.append((told[0] / _CELL[what][1], Weak(cell + 1, what, *told)))
+                found.append((told[0] / _CELL[what][1], WeakCell(cell + 1, what, *told)))
     return max(found, default=(0.0, None), key=lambda pair: pair[0])[1]
 
 

@@ -1,8 +1,8 @@
-"""Where passports are kept: flights of packs in a database, by SQL that two databases speak.
+"""Pack history database: one row per flight, in SQL that SQLite and PostgreSQL share.
 
-`Passports` knows the table, a `Database` the wire. A vehicle's is a file of SQLite, in WAL: readers
-see whole rows while the service writes, and after `kill -9` what was written is there. A file that
-is damaged, newer than this program or somebody else's is never written to.
+`PackHistory` knows the table, a `Database` the connection. A vehicle has an SQLite file in WAL
+mode: readers see whole rows while the service writes, and written rows survive `kill -9`. A file
+that is damaged, written by a newer version or not a pack history is never written to.
 """
 
 import json
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dronebms.core.errors import ConfigError
-from dronebms.health.flight_record import COLUMN_TYPES, FLYING, LOST, SCHEMA, Flight
+from dronebms.health.flight_record import COLUMN_TYPES, FLYING, LOST, SCHEMA, FlightRecord
 
 FILE = "packs.sqlite"  # in the folder of `[state] dir`
 _BUSY_S = 5.0
-_NAMES = tuple(column.name for column in fields(Flight))
-_LISTS = frozenset(f.name for f in fields(Flight) if f.default == ())
+_NAMES = tuple(column.name for column in fields(FlightRecord))
+_LISTS = frozenset(f.name for f in fields(FlightRecord) if f.default == ())
 _TABLE = "CREATE TABLE IF NOT EXISTS flight ({}, PRIMARY KEY (flight_id))".format(
-    ", ".join(f"{column.name} {COLUMN_TYPES[column.type]}" for column in fields(Flight))
+    ", ".join(f"{column.name} {COLUMN_TYPES[column.type]}" for column in fields(FlightRecord))
 )
 _VERSIONS = "SELECT version FROM passport_schema"
 _MADE_BY = (
@@ -53,7 +53,7 @@ class Database(Protocol):
         ...
 
 
-class Passports:
+class PackHistory:
     """The flights in a database; makes the table where there is none and writing is allowed.
 
     Raises:
@@ -76,7 +76,7 @@ class Passports:
                 f"{max(versions)}, this one knows {SCHEMA}) and is left as it is"
             )
 
-    def put(self, flights: Iterable[Flight]) -> None:
+    def put(self, flights: Iterable[FlightRecord]) -> None:
         """Write flights; one that is there already is brought up to date, whoever wrote it."""
         rows = [
             {k: json.dumps(v) if k in _LISTS else v for k, v in asdict(flight).items()}
@@ -85,7 +85,7 @@ class Passports:
         if rows:
             self._database.run(_PUT, *rows)
 
-    def flights(self) -> list[Flight]:
+    def flights(self) -> list[FlightRecord]:
         """Return all flights in their order.
 
         By date when every flight has one, as several vehicles may have flown a pack; else as one
@@ -103,12 +103,12 @@ class Passports:
         self._database.run(sql, {"lost": LOST, "flying": FLYING})
 
 
-def _flight(row: Row) -> Flight:
+def _flight(row: Row) -> FlightRecord:
     values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
     for name in _LISTS:
         items = json.loads(values[name])
         values[name] = tuple(tuple(one) if isinstance(one, list) else one for one in items)
-    return Flight(**values)
+    return FlightRecord(**values)
 
 
 class SqliteFile:

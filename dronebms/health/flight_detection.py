@@ -13,8 +13,8 @@ from statistics import fmean
 import numpy as np
 
 from dronebms.core.report import Report
-from dronebms.health.flight_record import LANDED, Excursion, Flight
-from dronebms.health.soh_measurement import AMPS, CELLS, DEGC, T_S, measured
+from dronebms.health.flight_record import LANDED, Excursion, FlightRecord
+from dronebms.health.soh_measurement import AMPS, CELLS, DEGC, T_S, measure_soh
 from dronebms.protection.limits import every_limit
 
 _LOAD_C, _REST_C = 0.15, 0.05  # of the capacity: above it flies, below it rests
@@ -70,7 +70,7 @@ class _Open:
     lowest_v: float | None = None
 
 
-class Flights:
+class FlightDetector:
     """One battery's flights.
 
     Args:
@@ -89,7 +89,7 @@ class Flights:
         self._heard: Report | None = None
         self._stress, self._used_ah = Stress(), 0.0
 
-    def take(self, report: Report, *, unix_s: float | None = None) -> Flight | None:
+    def take(self, report: Report, *, unix_s: float | None = None) -> FlightRecord | None:
         """Take in a step; return the flight that it has ended."""
         dt_s = 0.0 if self._last is None else max(report.t_s - self._last.t_s, 0.0)
         self._last, done = report, None
@@ -113,7 +113,7 @@ class Flights:
             _sum_up(self._open, report, dt_s)
         return done
 
-    def row(self, state: str, *, unix_s: float | None = None) -> Flight | None:
+    def row(self, state: str, *, unix_s: float | None = None) -> FlightRecord | None:
         """Return the flight that is on, None when there is none or nobody knows whose.
 
         Args:
@@ -127,7 +127,7 @@ class Flights:
         if flown_s < _LEAST_S:
             return None
         pack_data, snapshot = heard.pack_data, heard.snapshot
-        told = Flight(
+        told = FlightRecord(
             f"{self._run}:{last.index}:{self._count}", state, self._pack,
             serial=snapshot.identity.serial,
             chemistry=pack_data.chemistry.name, cells=pack_data.cells,
@@ -155,13 +155,13 @@ class Flights:
             now.answers.append((report.t_s, report.estimate.remaining_s))
 
 
-def _with_samples(told: Flight, now: _Open, heard: Report) -> Flight:
+def _with_samples(told: FlightRecord, now: _Open, heard: Report) -> FlightRecord:
     """Return the row with what all its samples say."""
     pack_data, width = heard.pack_data, len(now.samples[-1])
     samples = np.array([row for row in now.samples if len(row) == width])
     is_flying = samples[:, T_S] >= now.first.t_s
     rated_ah = (pack_data.capacity_mah or _UNTOLD_MAH) / _MILLI
-    found = measured(
+    found = measure_soh(
         samples, pack_data.chemistry, rated_ah, pack_data.cells or max(width - CELLS, 1)
     )
     degc = samples[is_flying & ~np.isnan(samples[:, DEGC]), DEGC]

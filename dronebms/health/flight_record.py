@@ -14,7 +14,7 @@ Excursion = tuple[str, float, float | None]  # limit, seconds beyond it, the wor
 
 # fmt: off
 @dataclass(frozen=True, slots=True)
-class Flight:
+class FlightRecord:
     """One flight of one pack."""
 
     flight_id: str                 # the run that wrote it, battery, number: the key, in every database

@@ -13,7 +13,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.health.database import Row
 
 
-class FleetDatabase:
+class PostgresDatabase:
     """A server that many vehicles push to.
 
     Args:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
-from dronebms.health.database import FILE, Passports, SqliteFile
-from dronebms.health.flight_detection import Flights
-from dronebms.health.flight_record import FLYING, LOST, Flight
+from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.flight_detection import FlightDetector
+from dronebms.health.flight_record import FLYING, LOST, FlightRecord
 
 _log = logging.getLogger(__name__)
 EVERY_S = 5.0
@@ -26,7 +26,7 @@ _STOP_S = 10.0  # for the last rows; a database may be locked for half of it
 _BELIEVED_UNIX_S = 1_735_689_600.0  # 2025: a clock that says less has not been set
 
 
-class PassportSink:
+class PackHistorySink:
     """A sink of Reports; what it knows at `close` is written.
 
     Args:
@@ -38,9 +38,9 @@ class PassportSink:
         self._path, self._unix_s = folder / FILE, unix_s
         self._run = secrets.token_hex(8)
         self._waiting: deque[Report] = deque(maxlen=_WAITING)
-        self._flights: dict[int, Flights] = {}
-        self._unwritten: dict[str, Flight] = {}
-        self._passports: Passports | None = None
+        self._flights: dict[int, FlightDetector] = {}
+        self._unwritten: dict[str, FlightRecord] = {}
+        self._passports: PackHistory | None = None
         self._failed = ""
         self._written_s = 0.0
         self._stopping = threading.Event()
@@ -67,7 +67,7 @@ class PassportSink:
             self._write([])  # says at once what is wrong
         while self._waiting:
             report, date_s = self._waiting.popleft(), self._date()
-            flights = self._flights.setdefault(report.index, Flights(self._run))
+            flights = self._flights.setdefault(report.index, FlightDetector(self._run))
             done = flights.take(report, unix_s=date_s)
             if done is not None or report.t_s - self._written_s >= EVERY_S:
                 self._written_s = report.t_s
@@ -78,12 +78,12 @@ class PassportSink:
         unix_s = self._unix_s()
         return unix_s if unix_s >= _BELIEVED_UNIX_S else None
 
-    def _write(self, rows: list[Flight | None]) -> None:
+    def _write(self, rows: list[FlightRecord | None]) -> None:
         """Write rows; those that cannot be written wait for the next time."""
         self._unwritten |= {row.flight_id: row for row in rows if row is not None}
         try:
             if self._passports is None:
-                self._passports = Passports(SqliteFile(self._path, writes=True), writes=True)
+                self._passports = PackHistory(SqliteFile(self._path, writes=True), writes=True)
                 self._passports.close_lost()
             self._passports.put(self._unwritten.values())
         except ConfigError as error:

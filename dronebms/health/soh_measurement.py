@@ -36,7 +36,7 @@ _UNSURE_FRAC = 0.1  # a standard deviation beyond this is no measurement
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SohMeasurement:
     """One flight's own word; cells in their order, as fractions of the mean cell's."""
 
     capacity_ah: float | None = None
@@ -46,7 +46,9 @@ class Measured:
     cells_capacity: tuple[float, ...] = ()  # by how much each holds more
 
 
-def measured(samples: Array, chemistry: Chemistry, rated_ah: float, cells: int) -> Measured:
+def measure_soh(
+    samples: Array, chemistry: Chemistry, rated_ah: float, cells: int
+) -> SohMeasurement:
     """Return what samples, about one a second, tell.
 
     Args:
@@ -57,7 +59,7 @@ def measured(samples: Array, chemistry: Chemistry, rated_ah: float, cells: int) 
     """
     blocks = _blocks(samples, chemistry.cutoff_cell_v * cells)
     if len(blocks) < _LEAST_BLOCKS:
-        return Measured()
+        return SohMeasurement()
     mean_v = blocks[:, CELLS:].mean(axis=1) if blocks.shape[1] == CELLS + cells else np.array([nan])
     if np.isnan(mean_v).any():  # without the cells, plug and wires are in it
         mean_v = blocks[:, VOLTS] / cells
@@ -66,7 +68,7 @@ def measured(samples: Array, chemistry: Chemistry, rated_ah: float, cells: int) 
     more: tuple[tuple[float, ...], ...] = (), ()
     if ohm is not None and blocks.shape[1] > CELLS + 1:
         more = _cells(blocks, fit, ohm)
-    return Measured(None if chemistry is LIFEPO4 else fit.capacity_ah, ohm, degc, *more)
+    return SohMeasurement(None if chemistry is LIFEPO4 else fit.capacity_ah, ohm, degc, *more)
 
 
 def _blocks(samples: Array, cutoff_v: float) -> Array:

@@ -13,7 +13,7 @@ from operator import or_
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.current_governor import Asked, Governor, allowance, caps_of
 from dronebms.protection.limits import Limit
 from dronebms.protection.quantities import OVER, Quantities, Values
@@ -136,7 +136,7 @@ class Alarms:
         self._rows[limit_id].held = False
 
     def update(
-        self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState = UNHEARD
+        self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState = UNKNOWN_VEHICLE
     ) -> Status:
         """Return what holds at the snapshot's time."""
         now_s, signals = snapshot.t_s, self._quantities

@@ -25,7 +25,7 @@ from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.format import clock_text
 from dronebms.core.pack_data import PARALLEL, PackData
 from dronebms.core.toml_schema import AUTO, GaugeName
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.pack_memory import ODD, Recalled, learned_of, row_of
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.bus_trace import Transfer
@@ -223,7 +223,7 @@ def _record_of(line: bytes, place: str) -> Record:
             case ["p", int(index), int() | float() as t_s, [*transfers]]:
                 return Poll(index, t_s, tuple(Transfer.from_json(row) for row in transfers))
             case ["t", int() | float() as t_s, dict(heard)] if heard.keys() <= _VEHICLE.keys():
-                return Step(t_s, VehicleState(**heard) if heard else UNHEARD)
+                return Step(t_s, VehicleState(**heard) if heard else UNKNOWN_VEHICLE)
             case {"batteries": _} as row:
                 return _START.validate_python(row)
     except (*ODD, IndexError, RecursionError, IntegrityError) as error:

@@ -18,10 +18,10 @@ from dronebms.core.toml_schema import (
     AUTO,
     ChemistryName,
     GaugeName,
+    NonEmptyText,
     NotNegative,
     Positive,
     Section,
-    Word,
     one_of,
     read_text,
     validated,
@@ -63,7 +63,7 @@ class BatteryConfig(Section):
     mux_channel: (
         Annotated[int, Field(ge=multiplexer.CHANNELS[0], le=multiplexer.CHANNELS[-1])] | None
     ) = None
-    recovery: Annotated[list[Word], Field(min_length=1)] | None = None  # program, arguments
+    recovery: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None  # program, arguments
     cells: Annotated[int, Field(ge=1, le=16)] | None = None
     capacity_mah: Annotated[float, Field(ge=DESIGN.low, allow_inf_nan=False)] | None = None
     chemistry: ChemistryName = "lipo"
@@ -120,7 +120,7 @@ class BatteryConfig(Section):
 class StatusConfig(Section):
     """The local stream for viewers."""
 
-    socket: Word = STATUS_SOCKET
+    socket: NonEmptyText = STATUS_SOCKET
 
     @field_validator("socket")
     @classmethod
@@ -133,7 +133,7 @@ class StatusConfig(Section):
 class StateConfig(Section):
     """Where what outlives a run is kept; without it nothing is, but what to put back."""
 
-    dir: Word
+    dir: NonEmptyText
 
 
 class RecordingConfig(Section):
@@ -217,7 +217,7 @@ class ActionConfig(Section):
 class ChargerConfig(Section):
     """What regulates a charger, told `reduce` or `stop`: a program, an MQTT topic; not if armed."""
 
-    command: Annotated[list[Word], Field(min_length=1)] | None = None
+    command: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
     topic: Topic | None = None
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from dronebms.core.clock import Clock, SystemClock, unix_s
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import ActionKind, Report, Sink
 from dronebms.estimation.pack_memory import LEARNED, KeptBeside, LearnedPacks
-from dronebms.health.sink import PassportSink
+from dronebms.health.sink import PackHistorySink
 from dronebms.monitoring.loop import Loop, live_ticks
 from dronebms.monitoring.pipeline import Memory, Pipeline
 from dronebms.monitoring.state_codec import for_recording
@@ -98,7 +98,7 @@ class Service:
         if (stream := stream_of(config, stack)) is not None:
             sinks.append(stream)
         if config.state is not None:
-            passports = PassportSink(Path(config.state.dir), unix_s)
+            passports = PackHistorySink(Path(config.state.dir), unix_s)
             sinks.append(stack.enter_context(closing(passports)))
         sinks += remote_sinks(config, stack, clock)
         self._charger = _charger(config, clock)

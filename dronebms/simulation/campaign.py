@@ -21,14 +21,14 @@ from threading import Thread
 
 from pydantic import ValidationError
 
-from dronebms.core.clock import EachSecond, SystemClock
+from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report, Severity
 from dronebms.core.toml_schema import read_text
 from dronebms.protection.limits import default_limits, every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
-from dronebms.simulation.statistics import ROWS, Flown
+from dronebms.simulation.statistics import OUTCOME_JSON, FlightOutcome
 from sim.plant.faults import parse_fault
 from sim.plant.ground_truth import Truth
 from sim.plant.scenario import load_scenario, scenario_names
@@ -69,11 +69,11 @@ def read_campaign(name: str, faults: Sequence[str], duration_s: float | None) ->
 # ---------------------------------------------------------------------- one flight
 
 
-def fly(campaign: Campaign, seed: int) -> Flown:
+def fly(campaign: Campaign, seed: int) -> FlightOutcome:
     """Fly one seed until the pack's end, or until the flight is over."""
     if campaign.version != version("dronebms"):
         raise ConfigError(f"every machine needs the dronebms of the campaign, {campaign.version}")
-    clock, row, second = SystemClock(), Flown(seed), EachSecond()
+    clock, row, second = SystemClock(), FlightOutcome(seed), OncePerSecond()
     answers: list[Estimate] = []
     with ExitStack() as stack:
         path = Path(stack.enter_context(TemporaryDirectory()), f"{campaign.scenario}.toml")
@@ -93,7 +93,7 @@ def fly(campaign: Campaign, seed: int) -> Flown:
     return row
 
 
-def _note(row: Flown, report: Report, truth: Truth) -> None:
+def _note(row: FlightOutcome, report: Report, truth: Truth) -> None:
     """Take in a step; on the ground after the flight nothing is noted."""
     if report.vehicle.armed and row.takeoff_s is None:
         row.takeoff_s = report.t_s
@@ -124,7 +124,7 @@ def _is_far(alarm: str, pack_data: PackData, truth: Truth) -> bool:
     )
 
 
-def _alarms(row: Flown, answers: Sequence[Estimate], end_s: float) -> None:
+def _alarms(row: FlightOutcome, answers: Sequence[Estimate], end_s: float) -> None:
     """Hold alarms and answers against the end that came; no answer counts as 0 and as outside."""
     row.false_alarms = [name for name in row.false_alarms if end_s - row.alarms[name] > FAR_S]
     row.warning_before_end_s = _before_end_s(row, end_s, Severity.WARNING)
@@ -138,7 +138,7 @@ def _alarms(row: Flown, answers: Sequence[Estimate], end_s: float) -> None:
         )
 
 
-def _before_end_s(row: Flown, end_s: float, severity: Severity) -> float | None:
+def _before_end_s(row: FlightOutcome, end_s: float, severity: Severity) -> float | None:
     known = [(every_limit()[alarm], end_s - t_s) for alarm, t_s in row.alarms.items()]
     of_end = (s for limit, s in known if limit.what in _END and limit.severity >= severity)
     return max(of_end, default=None)
@@ -177,7 +177,7 @@ def _leave_with_parent() -> None:
     Thread(target=follow, daemon=True).start()
 
 
-class Results:
+class ResultsFile:
     """The rows of a campaign by seed, in a file that a whole line at a time is appended to.
 
     Args:
@@ -204,18 +204,18 @@ class Results:
             if lines and not lines[-1].endswith(b"\n"):
                 say(f"{path}: the last line is half-written and is dropped")
                 os.truncate(path, len(data) - len(lines.pop()))
-            rows = [ROWS.validate_json(line) for line in lines]
+            rows = [OUTCOME_JSON.validate_json(line) for line in lines]
         except OSError as error:
             raise ConfigError(f"{path} cannot be used: {error.strerror}") from error
         except ValidationError as error:
             damaged = error.errors()[0]["input"]
             raise ConfigError(f"{path}: a line is damaged: {damaged!r:.80}") from error
-        self.rows: dict[int, Flown] = {row.seed: row for row in rows}
+        self.rows: dict[int, FlightOutcome] = {row.seed: row for row in rows}
 
-    def add(self, row: Flown) -> None:
+    def add(self, row: FlightOutcome) -> None:
         """Keep a row, as it will be read again."""
-        line = ROWS.dump_json(row) + b"\n"
-        self.rows[row.seed] = ROWS.validate_json(line)
+        line = OUTCOME_JSON.dump_json(row) + b"\n"
+        self.rows[row.seed] = OUTCOME_JSON.validate_json(line)
         try:
             with self._path.open("ab") as file:
                 file.write(line if file.tell() else self._head + line)

@@ -20,7 +20,7 @@ Real = Annotated[float, PlainSerializer(lambda value: round(value, _DECIMALS) + 
 
 
 @dataclass(slots=True)
-class Flown:
+class FlightOutcome:
     """One flight until it landed or the pack was at its end; filled in while it is flown."""
 
     seed: int
@@ -40,7 +40,7 @@ class Flown:
     wall_s: Real = 0.0
 
 
-ROWS = TypeAdapter(Flown)
+OUTCOME_JSON = TypeAdapter(FlightOutcome)
 MEASURES = (
     "pack_end_s", "lowest_cell_v", "hottest_cell_degc", "charge_left_pct", "warning_before_end_s",
     "critical_before_end_s", "time_left_error_s", "time_left_inside_pct",
@@ -48,7 +48,7 @@ MEASURES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Statistic:
     """A line of the table: a share in per cent, or a median with the extremes."""
 
     name: str
@@ -60,32 +60,32 @@ class Line:
     most: float | None = None
 
 
-def table(rows: Sequence[Flown]) -> list[Line]:
+def summary(rows: Sequence[FlightOutcome]) -> list[Statistic]:
     """Return what is known of some flights; their order does not matter."""
     ended = [row for row in rows if row.outcome == "ended"]
     alarms = sorted({alarm for row in rows for alarm in row.alarms})
     outcomes = ("ended", "landed", "flying")
     return [
-        *(share(name, [row.outcome == name for row in rows]) for name in outcomes),
-        share("missed_alarm", [(row.warning_before_end_s or 0.0) < ENOUGH_S for row in ended]),
-        share("false_alarm", [bool(row.false_alarms) for row in rows]),
-        *(share(f"alarm_{alarm}", [alarm in row.alarms for row in rows]) for alarm in alarms),
-        *(middle(name, [getattr(row, name) for row in rows]) for name in MEASURES),
+        *(proportion(name, [row.outcome == name for row in rows]) for name in outcomes),
+        proportion("missed_alarm", [(row.warning_before_end_s or 0.0) < ENOUGH_S for row in ended]),
+        proportion("false_alarm", [bool(row.false_alarms) for row in rows]),
+        *(proportion(f"alarm_{alarm}", [alarm in row.alarms for row in rows]) for alarm in alarms),
+        *(median_of(name, [getattr(row, name) for row in rows]) for name in MEASURES),
     ]
 
 
-def share(name: str, held: Sequence[bool]) -> Line:
+def proportion(name: str, held: Sequence[bool]) -> Statistic:
     """Return how often something held, with Wilson's interval (1927)."""
     count = len(held)
     if not count:
-        return Line(name, 0)
+        return Statistic(name, 0)
     frac, spread = sum(held) / count, _Z * _Z / count
     half = math.sqrt(spread * (frac * (1.0 - frac) + spread / 4))
     low, high = ((frac + spread / 2 + side) / (1.0 + spread) for side in (-half, half))
-    return Line(name, count, 100.0 * frac, 100.0 * max(low, 0.0), 100.0 * min(high, 1.0))
+    return Statistic(name, count, 100.0 * frac, 100.0 * max(low, 0.0), 100.0 * min(high, 1.0))
 
 
-def middle(name: str, values: Sequence[float | None]) -> Line:
+def median_of(name: str, values: Sequence[float | None]) -> Statistic:
     """Return the median of what is known, between two of the values.
 
     Whatever the distribution, a value is below the true median as a coin is heads: so few heads
@@ -93,7 +93,7 @@ def middle(name: str, values: Sequence[float | None]) -> Line:
     """
     known = sorted(value for value in values if value is not None)
     if not known:
-        return Line(name, 0)
+        return Statistic(name, 0)
     bound = math.floor((len(known) + 1 - _Z * math.sqrt(len(known))) / 2)  # counted from each side
     low, high = (known[bound - 1], known[-bound]) if bound > 0 else (None, None)
-    return Line(name, len(known), statistics.median(known), low, high, known[0], known[-1])
+    return Statistic(name, len(known), statistics.median(known), low, high, known[0], known[-1])

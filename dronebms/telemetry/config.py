@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dronebms.core.toml_schema import Positive, Section, Word
+from dronebms.core.toml_schema import NonEmptyText, Positive, Section
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -22,22 +22,22 @@ class MetricsConfig(Section):
     """OpenMetrics for a scraper, on this computer alone unless told otherwise."""
 
     port: Port = 9100
-    address: Word = "127.0.0.1"
+    address: NonEmptyText = "127.0.0.1"
 
 
 class MqttConfig(Section):
     """A broker that is told what happens, later if it is away now."""
 
-    host: Word
+    host: NonEmptyText
     port: Port = 1883
     topic: Topic = "dronebms"
     period_s: Positive = 10.0  # of the reports of one battery
     max_mb: Positive = 64.0  # of what waits
-    ca: Word | None = None  # file: who vouches for the broker; without it no TLS
-    certificate: Word | None = None  # files: our own, where the broker asks for one
-    key: Word | None = None
-    user: Word | None = None
-    password_file: Word | None = None
+    ca: NonEmptyText | None = None  # file: who vouches for the broker; without it no TLS
+    certificate: NonEmptyText | None = None  # files: our own, where the broker asks for one
+    key: NonEmptyText | None = None
+    user: NonEmptyText | None = None
+    password_file: NonEmptyText | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "MqttConfig":

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError, LinkError
 from dronebms.core.report import Estimate, Report, Severity, Status
-from dronebms.core.vehicle_state import UNHEARD
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 
 _EACH_S = 0.5 - 1e-6  # sums of steps are not exact
 _LINES = 64  # that wait for one viewer
@@ -231,7 +231,7 @@ def _aged(report: Report, t_s: float, age_s: float, why: str) -> Report:
         report,
         t_s=t_s,
         snapshot=replace(stale, t_s=t_s, read_at_s=read_at_s, trouble=why),
-        vehicle=UNHEARD,
+        vehicle=UNKNOWN_VEHICLE,
         estimate=Estimate(t_s),
         status=Status(t_s, Severity.WARNING, ("silent",)),
         requests=(),

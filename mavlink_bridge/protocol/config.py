@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dronebms.core.toml_schema import Section, Word
+from dronebms.core.toml_schema import NonEmptyText, Section
 
 
 class MavlinkConfig(Section):
@@ -15,4 +15,4 @@ class MavlinkConfig(Section):
     vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
     battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: the first that is free
     accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # that may ask
-    signing_key: Word | None = None  # file with a passphrase
+    signing_key: NonEmptyText | None = None  # file with a passphrase

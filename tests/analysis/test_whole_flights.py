@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from dronebms.analysis.replay import replay, reports
-from dronebms.core.clock import EachSecond
+from dronebms.core.clock import OncePerSecond
 from dronebms.core.report import Report
 from dronebms.flightlogs.sidecar import FlightOptions
 from smartbattery.snapshot import Snapshot
@@ -48,7 +48,7 @@ class Score:
 
 
 def each_second(path: Path) -> list[Report]:
-    due = EachSecond()
+    due = OncePerSecond()
     every = reports(path, FlightOptions(), lambda _: None)
     return [report for report in every if due.due(report.t_s)]
 

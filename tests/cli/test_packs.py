@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dronebms.cli.main import main
-from dronebms.health.database import FILE, Passports, SqliteFile
-from dronebms.health.flight_record import LANDED, Flight
+from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.flight_record import LANDED, FlightRecord
 from tests.postgres import server
 
 
@@ -104,8 +104,8 @@ def test_what_cannot_be_is_one_sentence_and_writes_nothing(
 def test_two_packs_of_one_serial_number_have_to_be_told_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    passports = Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
-    passports.put(Flight(maker, LANDED, f"{maker} 7", serial=7) for maker in ("A", "B"))
+    passports = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    passports.put(FlightRecord(maker, LANDED, f"{maker} 7", serial=7) for maker in ("A", "B"))
     assert len(passports.flights()) == 2
     assert packs(tmp_path, "7") == 2
     assert "'7' is several packs" in capsys.readouterr().err

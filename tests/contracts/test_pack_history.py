@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from dronebms.core.errors import ConfigError
-from dronebms.health.database import Database, Passports, SqliteFile
-from dronebms.health.flight_record import FLYING, LANDED, LOST, SCHEMA, Flight
-from dronebms.health.postgres import FleetDatabase
+from dronebms.health.database import Database, PackHistory, SqliteFile
+from dronebms.health.flight_record import FLYING, LANDED, LOST, SCHEMA, FlightRecord
+from dronebms.health.postgres import PostgresDatabase
 from tests.postgres import server
 
-FULL = Flight(
+FULL = FlightRecord(
     "run:0:1", LANDED, "TI 6S2P 2025-03-14 1001", None, 1001, "lipo", 6, 16000.0, 1.7e9, 1200.5,
     1190.25, 12000.0, 99.5, 20.25, 12.0, 15800.0, 15500.0, 2.5, 31.0, 33.0, 41.0, 3.0, 45.0, 3,
     22.0, 3.41, 12.5, 1.5, 0.0, (1.0, 2.5, 0.0, 0.0, 0.0), (0.01, -0.02), (-0.01, None),
     (("cell_low", 12.5, 3.41), ("silent", 3.0, None)),
 )  # fmt: skip
-BARE = Flight("run:0:2", FLYING, 'Robert"); DROP TABLE flight; -- :pack')
+BARE = FlightRecord("run:0:2", FLYING, 'Robert"); DROP TABLE flight; -- :pack')
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,21 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
         return
     url = request.getfixturevalue("postgres")
     for table in ("flight", "passport_schema"):
-        FleetDatabase(url).run(f"DROP TABLE IF EXISTS {table}")
-    yield lambda: FleetDatabase(url)
+        PostgresDatabase(url).run(f"DROP TABLE IF EXISTS {table}")
+    yield lambda: PostgresDatabase(url)
 
 
 def test_a_flight_comes_back_as_it_was_written(database: Open) -> None:
-    assert all(getattr(FULL, f.name) is not None for f in fields(Flight) if f.name != "sequence")
-    Passports(database(), writes=True).put([FULL, BARE])
-    found = Passports(database(), writes=False).flights()
+    assert all(
+        getattr(FULL, f.name) is not None for f in fields(FlightRecord) if f.name != "sequence"
+    )
+    PackHistory(database(), writes=True).put([FULL, BARE])
+    found = PackHistory(database(), writes=False).flights()
     assert found == [replace(FULL, sequence=1), replace(BARE, sequence=2)]
 
 
 def test_the_same_flight_written_again_is_one_row_with_its_place(database: Open) -> None:
-    passports = Passports(database(), writes=True)
+    passports = PackHistory(database(), writes=True)
     passports.put([BARE])
     passports.put([FULL])
     passports.put([replace(BARE, state=LANDED, flown_s=600.0, pack="another name")])
@@ -59,15 +61,15 @@ def test_the_same_flight_written_again_is_one_row_with_its_place(database: Open)
 
 
 def test_an_older_copy_of_a_flight_does_not_replace_its_end(database: Open) -> None:
-    passports = Passports(database(), writes=True)
+    passports = PackHistory(database(), writes=True)
     passports.put([FULL])
     passports.put([replace(FULL, state=FLYING, flown_s=5.0)])
     assert passports.flights() == [replace(FULL, sequence=1)]
 
 
 def test_a_flight_that_nobody_ends_is_closed_at_the_next_start(database: Open) -> None:
-    Passports(database(), writes=True).put([FULL, replace(BARE, flown_s=300.0)])
-    again = Passports(database(), writes=True)
+    PackHistory(database(), writes=True).put([FULL, replace(BARE, flown_s=300.0)])
+    again = PackHistory(database(), writes=True)
     again.close_lost()
     assert [(row.state, row.flown_s) for row in again.flights()] == [
         (LANDED, 1200.5),
@@ -76,19 +78,19 @@ def test_a_flight_that_nobody_ends_is_closed_at_the_next_start(database: Open) -
 
 
 def test_a_newer_database_is_refused_by_readers_and_writers(database: Open) -> None:
-    Passports(database(), writes=True).put([FULL])
+    PackHistory(database(), writes=True).put([FULL])
     database().run("UPDATE passport_schema SET version = :v", {"v": SCHEMA + 1})
     for writes in (False, True):
         with pytest.raises(ConfigError, match=r"written by a newer dronebms .* is left as it is"):
-            Passports(database(), writes=writes)
+            PackHistory(database(), writes=writes)
 
 
 def test_the_flights_of_a_pack_on_several_vehicles_are_in_the_order_of_their_dates(
     database: Open, tmp_path: Path
 ) -> None:
-    fleet = Passports(database(), writes=True)
+    fleet = PackHistory(database(), writes=True)
     for vehicle in range(3):
-        own = Passports(SqliteFile(tmp_path / f"{vehicle}.sqlite", writes=True), writes=True)
+        own = PackHistory(SqliteFile(tmp_path / f"{vehicle}.sqlite", writes=True), writes=True)
         own.put(
             replace(FULL, flight_id=f"{vehicle}:0:{n}", started_unix_s=1.7e9 + 3 * n + vehicle)
             for n in range(4)
@@ -100,7 +102,7 @@ def test_the_flights_of_a_pack_on_several_vehicles_are_in_the_order_of_their_dat
 
 
 def test_a_failed_write_leaves_nothing_of_it(database: Open) -> None:
-    passports = Passports(database(), writes=True)
+    passports = PackHistory(database(), writes=True)
     with pytest.raises(ConfigError):
         passports.put([FULL, replace(BARE, pack=None)])  # type: ignore[arg-type]  # what is refused
     assert passports.flights() == []

@@ -7,7 +7,7 @@ import pytest
 
 from dronebms.core.clock import Clock, SystemClock, VirtualClock
 from dronebms.core.report import Source
-from dronebms.flightlogs.source import FlightOptions, FlightSource, read_flight
+from dronebms.flightlogs.source import FlightOptions, FlightSource, read_csv_log
 from dronebms.recording.format import Recorded
 from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
 from dronebms.service.bus_threads import BusThread, PolledGauge
@@ -85,7 +85,7 @@ def log(tmp_path: Path) -> FlightSource:
     rows = "".join(f"{step / 2},24.0,10.0,20.0\n" for step in range(int(END_S * 2)))
     path = tmp_path / "flight.csv"
     path.write_text("t_s,voltage_v,current_a,temperature_degc\n" + rows)
-    return FlightSource(read_flight(path, options=FlightOptions(cells=6, chemistry="lipo")))
+    return FlightSource(read_csv_log(path, options=FlightOptions(cells=6, chemistry="lipo")))
 
 
 @pytest.fixture(params=["gauge", "stepped", "played", "log", "thread"])

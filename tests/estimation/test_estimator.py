@@ -19,7 +19,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.estimation.estimator import Estimator
 from dronebms.flightlogs.sidecar import FlightOptions
-from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.flightlogs.source import FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual
@@ -290,7 +290,7 @@ def test_with_less_known_the_answer_is_still_one(change: Change) -> None:
 
 @pytest.mark.parametrize("told_by_gauge", [True, False])
 def test_a_capacity_that_nobody_told_is_estimated(*, told_by_gauge: bool) -> None:
-    flight = read_flight(ENERGY)
+    flight = read_csv_log(ENERGY)
     source = FlightSource(flight)
     snapshots = [source.poll(t_s) for t_s in source.ticks()]
     if not told_by_gauge:

@@ -11,11 +11,11 @@ import pytest
 from dronebms.analysis.replay import replay, reports
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.pack_memory import KeptBeside, Learned, LearnedPacks, PackMemory
 from dronebms.flightlogs.sidecar import FlightOptions
-from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.flightlogs.source import FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
 from smartbattery.snapshot import Identity, Snapshot
 from tests.looks import FACTS, Scripted, look
@@ -26,7 +26,7 @@ SECOND = FLIGHTS / "F32_Mohtat2020_P10_2.csv.gz"  # the same pack, another tempe
 
 
 def seen_of(path: Path) -> tuple[PackData, list[Snapshot]]:
-    flight = read_flight(path)
+    flight = read_csv_log(path)
     source = FlightSource(flight)
     return flight.pack_data, [source.poll(t_s) for t_s in source.ticks()]
 
@@ -155,7 +155,7 @@ def test_serial_numbers_of_two_makers_are_two_packs(tmp_path: Path) -> None:
             source.snapshot = look(
                 float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(7, maker)
             )
-            pipeline.step(float(t), UNHEARD)
+            pipeline.step(float(t), UNKNOWN_VEHICLE)
         pipeline.keep()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["One 7.json", "Other 7.json"]
 
@@ -204,7 +204,9 @@ def hover(t: int, serial: int) -> Snapshot:
     return look(float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(serial, "Maker", "M1"))
 
 
-def stepped(memory: PackMemory, serials: list[int], vehicle: VehicleState = UNHEARD) -> Pipeline:
+def stepped(
+    memory: PackMemory, serials: list[int], vehicle: VehicleState = UNKNOWN_VEHICLE
+) -> Pipeline:
     source = Scripted(look(0.0))
     pipeline = Pipeline(source, FACTS, packs=memory)
     for t, serial in enumerate(serials):

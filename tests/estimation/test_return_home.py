@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dronebms.core.report import Estimate
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.return_home import Homeward
 from tests.looks import FACTS, look
@@ -105,7 +105,7 @@ def test_an_estimate_tells_the_way_home_only_of_a_vehicle_that_is_heard() -> Non
     home = nothing = Estimate(0.0)
     for t in range(200):
         snapshot = look(float(t), 3.9 - 0.0004 * t, 20.0 + t % 2)
-        home, nothing = told.update(snapshot, AWAY), untold.update(snapshot, UNHEARD)
+        home, nothing = told.update(snapshot, AWAY), untold.update(snapshot, UNKNOWN_VEHICLE)
     assert home.home_s == pytest.approx(235.0, rel=0.01)
     assert home.home_reserve_s is not None
     assert home.turn_back_in_s is not None

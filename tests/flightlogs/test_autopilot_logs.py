@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from dronebms.analysis.replay import reports
-from dronebms.core.errors import FlightError
-from dronebms.flightlogs.autopilot_logs import read_log
+from dronebms.core.errors import FlightLogError
+from dronebms.flightlogs.autopilot_logs import read_flight_log
 from dronebms.flightlogs.sidecar import FlightOptions
-from dronebms.flightlogs.source import Flight, FlightSource
+from dronebms.flightlogs.source import FlightLog, FlightSource
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 BIN, ULG, TLOG = LOGS / "arducopter.bin", LOGS / "px4.ulg", LOGS / "arducopter.tlog"
@@ -28,7 +28,7 @@ LIPO = FlightOptions(chemistry="lipo")
 Row = dict[str, Any]
 
 
-def rows_of(flight: Flight) -> Iterator[dict[str, float]]:
+def rows_of(flight: FlightLog) -> Iterator[dict[str, float]]:
     """Yield the rows without what is empty."""
     columns = flight.columns
     for index in range(len(columns["t_s"])):
@@ -77,7 +77,7 @@ def latest(rows: list[Row], t_s: float, time: Callable[[Row], float]) -> Row | N
 
 def test_a_bin_has_the_samples_that_mavlogdump_shows() -> None:
     shown = mavlogdump(BIN, "BAT")
-    rows = list(rows_of(read_log(BIN, LIPO_4S)))
+    rows = list(rows_of(read_flight_log(BIN, LIPO_4S)))
     assert len(rows) == len(shown) > 150
     for row, said in zip(rows, shown, strict=True):
         assert row["t_s"] == pytest.approx(said["TimeUS"] / 1e6)
@@ -95,7 +95,7 @@ def test_a_bin_has_the_vehicle_that_mavlogdump_shows() -> None:
     shown = {kind: [row for row in every if row["kind"] == kind] for kind in kinds}
     home = [row for row in shown["ORGN"] if row["Type"] == 1]
     compared = 0
-    for row in rows_of(read_log(BIN, LIPO_4S)):
+    for row in rows_of(read_flight_log(BIN, LIPO_4S)):
         place, speed = (latest(shown[kind], row["t_s"], time) for kind in ("POS", "GPS"))
         if "lat_deg" in row and place is not None:
             compared += 1
@@ -108,7 +108,7 @@ def test_a_bin_has_the_vehicle_that_mavlogdump_shows() -> None:
         assert row.get("armed") == (None if armed is None else armed["ArmState"])
         assert row.get("home_lat_deg") == (None if at is None else at["Lat"])
     assert compared > 200
-    assert {row.get("armed") for row in rows_of(read_log(BIN, LIPO_4S))} == {None, 1.0, 0.0}
+    assert {row.get("armed") for row in rows_of(read_flight_log(BIN, LIPO_4S))} == {None, 1.0, 0.0}
 
 
 def bin_of(*messages: tuple[int, str, str, str, bytes]) -> bytes:
@@ -153,7 +153,7 @@ def test_the_cells_of_a_bin_are_a_millivolt_lower_than_logged_and_of_the_battery
             (*BAT, sample(1_100_000, 1, 15.1, 2150)),
         )
     )
-    flight = read_log(path, LIPO, battery=1)
+    flight = read_flight_log(path, LIPO, battery=1)
     assert (flight.pack_data.cells, flight.pack_data.capacity_mah) == (4, 5200.0)
     first, second = rows_of(flight)
     assert first == pytest.approx(
@@ -162,7 +162,7 @@ def test_the_cells_of_a_bin_are_a_millivolt_lower_than_logged_and_of_the_battery
          "cell4_v": 3.753}
     )  # fmt: skip
     assert second["t_s"] == 1.1
-    told = read_log(path, LIPO_4S).pack_data
+    told = read_flight_log(path, LIPO_4S).pack_data
     assert told.capacity_mah is None  # 3300 is what ArduPilot ships with: nobody has said it
 
 
@@ -176,7 +176,7 @@ def test_a_ulg_has_the_samples_and_the_vehicle_that_ulog2csv_shows(tmp_path: Pat
         return float(row["timestamp"]) * 1e-6
 
     topics = {name.removeprefix("px4_").removesuffix("_0"): rows for name, rows in shown.items()}
-    rows = list(rows_of(read_log(ULG, LIPO)))
+    rows = list(rows_of(read_flight_log(ULG, LIPO)))
     assert len(rows) == len(topics["battery_status"]) > 20
     compared = 0
     for row, said in zip(rows, topics["battery_status"], strict=True):
@@ -195,7 +195,7 @@ def test_a_ulg_has_the_samples_and_the_vehicle_that_ulog2csv_shows(tmp_path: Pat
             compared += 1
             assert (row["lat_deg"], row["lon_deg"]) == (place["lat"], place["lon"])
     assert compared >= 5
-    assert read_log(ULG, LIPO).pack_data.cells == 3
+    assert read_flight_log(ULG, LIPO).pack_data.cells == 3
 
 
 # ---------------------------------------------------------------------- MAVLink
@@ -207,7 +207,7 @@ def test_a_tlog_has_the_samples_that_mavlogdump_shows_of_each_source() -> None:
     compared = 0
     for battery, component in ((0, 1), (1, 180)):
         told = [row for row in shown if row["srcComponent"] == component]
-        rows = list(rows_of(read_log(TLOG, LIPO_4S, battery)))
+        rows = list(rows_of(read_flight_log(TLOG, LIPO_4S, battery)))
         by_time = {round(row["timestamp"] - first_s, 3): row for row in told}
         assert len(rows) == len(by_time)
         for row in rows:
@@ -220,7 +220,7 @@ def test_a_tlog_has_the_samples_that_mavlogdump_shows_of_each_source() -> None:
                 assert cells_v == pytest.approx([v / 1000 for v in mv])
             compared += 1
     assert compared > 100
-    last = list(rows_of(read_log(TLOG, LIPO_4S)))[-1]
+    last = list(rows_of(read_flight_log(TLOG, LIPO_4S)))[-1]
     (*_, place) = mavlogdump(TLOG, "GLOBAL_POSITION_INT")
     assert last["lat_deg"] == pytest.approx(place["lat"] / 1e7, abs=1e-6)
     assert last["armed"] in (0.0, 1.0)
@@ -232,8 +232,8 @@ def test_a_tlog_has_the_samples_that_mavlogdump_shows_of_each_source() -> None:
 
 @pytest.mark.parametrize(("path", "battery"), [(BIN, 0), (ULG, 0), (TLOG, 0), (TLOG, 1)])
 def test_a_log_replays_like_any_flight(path: Path, battery: int) -> None:
-    def read(path: Path, options: FlightOptions) -> Flight:
-        return read_log(path, options, battery)
+    def read(path: Path, options: FlightOptions) -> FlightLog:
+        return read_flight_log(path, options, battery)
 
     options = LIPO if path is ULG else LIPO_4S
     said = list(reports(path, options, lambda _: None, read=read))
@@ -246,14 +246,16 @@ def test_a_log_replays_like_any_flight(path: Path, battery: int) -> None:
 
 
 def test_what_a_log_lacks_is_told_by_its_option() -> None:
-    with pytest.raises(FlightError, match="needs cells and chemistry: give --cells and --chem"):
-        read_log(BIN, FlightOptions())
-    with pytest.raises(FlightError, match=r"px4.ulg needs chemistry: give --chemistry, or write"):
-        read_log(ULG, FlightOptions())
-    with pytest.raises(FlightError, match=r"has no sample of battery 3$"):
-        read_log(BIN, LIPO_4S, 2)
-    with pytest.raises(FlightError, match=r"end with cell3_v, and the pack .* 4 cells"):
-        read_log(ULG, LIPO_4S)
+    with pytest.raises(FlightLogError, match="needs cells and chemistry: give --cells and --chem"):
+        read_flight_log(BIN, FlightOptions())
+    with pytest.raises(
+        FlightLogError, match=r"px4.ulg needs chemistry: give --chemistry, or write"
+    ):
+        read_flight_log(ULG, FlightOptions())
+    with pytest.raises(FlightLogError, match=r"has no sample of battery 3$"):
+        read_flight_log(BIN, LIPO_4S, 2)
+    with pytest.raises(FlightLogError, match=r"end with cell3_v, and the pack .* 4 cells"):
+        read_flight_log(ULG, LIPO_4S)
 
 
 @pytest.mark.parametrize("path", [BIN, ULG, TLOG], ids=lambda path: path.suffix)
@@ -261,14 +263,14 @@ def test_what_is_no_log_is_one_sentence(path: Path, tmp_path: Path) -> None:
     other = tmp_path / f"x{path.suffix.upper()}"
     for data in (b"", b"\0" * 5000, b"t_s,voltage_v\n" * 99, BIN.read_bytes()[3:], b"ULog" * 500):
         other.write_bytes(data)
-        with pytest.raises(FlightError) as caught:
-            read_log(other, LIPO_4S)
+        with pytest.raises(FlightLogError) as caught:
+            read_flight_log(other, LIPO_4S)
         assert str(caught.value).startswith(str(other))
         assert "\n" not in str(caught.value)
-    with pytest.raises(FlightError, match="No such file"):
-        read_log(tmp_path / f"none{path.suffix}", LIPO_4S)
-    with pytest.raises(FlightError, match="cannot be read: Is a directory"):
-        read_log(Path(shutil.copytree(LOGS, tmp_path / f"d{path.suffix}")), LIPO_4S)
+    with pytest.raises(FlightLogError, match="No such file"):
+        read_flight_log(tmp_path / f"none{path.suffix}", LIPO_4S)
+    with pytest.raises(FlightLogError, match="cannot be read: Is a directory"):
+        read_flight_log(Path(shutil.copytree(LOGS, tmp_path / f"d{path.suffix}")), LIPO_4S)
 
 
 @pytest.mark.parametrize("path", [BIN, ULG, TLOG], ids=lambda path: path.suffix)
@@ -291,9 +293,9 @@ def test_a_damaged_log_is_a_flight_or_one_sentence_and_never_chatter(
             bad = bytes(spots)
         other.write_bytes(bad)
         try:
-            list(FlightSource(read_log(other, LIPO if path is ULG else LIPO_4S)).ticks())
+            list(FlightSource(read_flight_log(other, LIPO if path is ULG else LIPO_4S)).ticks())
             flights += 1
-        except FlightError as error:
+        except FlightLogError as error:
             sentences.append(str(error))
     assert flights > 12
     assert all(text.startswith(str(other)) and "\n" not in text for text in sentences)

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dronebms.core.chemistry import LIPO
-from dronebms.core.clock import EachSecond
-from dronebms.core.errors import FlightError
+from dronebms.core.clock import OncePerSecond
+from dronebms.core.errors import FlightLogError
 from dronebms.core.pack_data import PackData
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
-from dronebms.flightlogs.source import Flight, FlightOptions, FlightSource, read_flight
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.flightlogs.source import FlightLog, FlightOptions, FlightSource, read_csv_log
 
 HEAD = "t_s,voltage_v,current_a"
 SIDECAR: dict[str, object] = {"cells": 4, "chemistry": "lipo"}
@@ -49,7 +49,7 @@ def table(*rows: str, head: str = HEAD) -> str:
 
 
 def source_of(path: Path) -> FlightSource:
-    return FlightSource(read_flight(path))
+    return FlightSource(read_csv_log(path))
 
 
 def at(column: str, *fields: str) -> str:
@@ -66,7 +66,7 @@ def test_every_value_of_a_computed_flight_comes_out_at_its_time(
 ) -> None:
     assert len(computed_flights) == 5
     for path in computed_flights:
-        flight = read_flight(path)
+        flight = read_csv_log(path)
         source = FlightSource(flight)
         cells = flight.pack_data.cells or 0
         with gzip.open(path, "rt") as file:
@@ -85,7 +85,7 @@ def test_every_value_of_a_computed_flight_comes_out_at_its_time(
 
 
 def test_the_sidecar_says_what_is_known_of_the_pack(computed_flights: tuple[Path, ...]) -> None:
-    flight = read_flight(next(path for path in computed_flights if "F43" in path.name))
+    flight = read_csv_log(next(path for path in computed_flights if "F43" in path.name))
     assert flight.name == "F43_Prada2013_P14_1"
     assert flight.pack_data.chemistry.name == "lifepo4"
     assert (flight.pack_data.cells, flight.pack_data.capacity_mah) == (6, 8000.0)
@@ -95,25 +95,27 @@ def test_the_sidecar_says_what_is_known_of_the_pack(computed_flights: tuple[Path
 
 def test_options_override_the_sidecar_and_what_is_assumed_is_said(write: Write) -> None:
     path = write(table("0,15,1"), {"cells": 3, "chemistry": "li-ion", "capacity_mah": None})
-    flight = read_flight(path, options=FlightOptions(cells=4, chemistry="lipo"))
+    flight = read_csv_log(path, options=FlightOptions(cells=4, chemistry="lipo"))
     assert (flight.pack_data.cells, flight.pack_data.chemistry) == (4, LIPO)
     assert [note.split(" is ")[0] for note in flight.pack_data.assumed()] == [
         "the rated capacity",
         "the cut-off",
     ]
     told = FlightOptions(capacity_mah=5000.0, cutoff_cell_v=3.4)
-    pack_data = read_flight(path, options=told).pack_data
+    pack_data = read_csv_log(path, options=told).pack_data
     assert (pack_data.capacity_mah, pack_data.cutoff_cell_v) == (5000.0, 3.4)
 
 
 def test_options_stand_for_a_missing_sidecar(write: Write) -> None:
     path = write(table("0,15,1"), None)
-    pack_data = read_flight(path, options=FlightOptions(cells=4, chemistry="lipo")).pack_data
+    pack_data = read_csv_log(path, options=FlightOptions(cells=4, chemistry="lipo")).pack_data
     assert pack_data.cells == 4
-    with pytest.raises(FlightError, match=r"needs cells and chemistry: give --cells and --chem"):
-        read_flight(path)
-    with pytest.raises(FlightError, match=r"needs chemistry: give --chemistry, or .*flight\.json"):
-        read_flight(path, options=FlightOptions(cells=4))
+    with pytest.raises(FlightLogError, match=r"needs cells and chemistry: give --cells and --chem"):
+        read_csv_log(path)
+    with pytest.raises(
+        FlightLogError, match=r"needs chemistry: give --chemistry, or .*flight\.json"
+    ):
+        read_csv_log(path, options=FlightOptions(cells=4))
 
 
 def test_a_plain_file_and_a_compressed_one_are_the_same_flight(write: Write) -> None:
@@ -137,7 +139,7 @@ def test_columns_for_judges_and_unknown_ones_are_never_read(write: Write) -> Non
     text = (
         table('0,15,1,"so, so","two\nlines",nan,x,', head=head).encode() + b"1,14,2,,,\xff\xb0,,\n"
     )
-    flight = read_flight(write(text))
+    flight = read_csv_log(write(text))
     assert set(flight.columns) == {"t_s", "voltage_v", "current_a"}
     assert FlightSource(flight).poll(1.0).voltage_v == 14.0
 
@@ -203,9 +205,9 @@ def test_ticks_are_the_samples_and_each_second_of_a_gap(write: Write) -> None:
     assert list(ticks) == [0.5, 0.9, 1.6, 2.5, 3.5, 4.5]
 
 
-def flight_of(times_s: list[float], **columns: list[float]) -> Flight:
+def flight_of(times_s: list[float], **columns: list[float]) -> FlightLog:
     pack_data = PackData(LIPO, cells=4)
-    return Flight("made", pack_data, {"t_s": times_s, **columns})
+    return FlightLog("made", pack_data, {"t_s": times_s, **columns})
 
 
 steps_of_ms = st.one_of(st.integers(1, 3000), st.integers(1, 40).map(lambda s: s * 1000))
@@ -228,7 +230,7 @@ def test_ticks_grow_and_hold_every_sample_and_leave_no_second_out(
 
 def test_a_gap_has_a_line_each_second(write: Write) -> None:
     source = source_of(write(table("0.5,15,1", "1.1,15,1", "1.6,15,1", "9.2,15,1", "10.4,15,1")))
-    each_second = EachSecond()
+    each_second = OncePerSecond()
     lines = [source.poll(t_s) for t_s in source.ticks() if each_second.due(t_s)]
     assert [look.t_s for look in lines] == [0.5, 1.6, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 9.2, 10.4]
     assert [look.voltage_v is None for look in lines].index(True) == 7  # 5 s after 1.6 s
@@ -269,7 +271,7 @@ def test_a_poll_agrees_with_the_definition_however_often_it_is_asked(
 def test_spikes_stay_in_the_flight_and_are_withheld_from_the_snapshot(write: Write) -> None:
     head = f"{HEAD},temperature_degc,cell1_v,cell4_v"
     text = table("0,15,1,20,4,4", "1,6553.5,65536,-273,0,65.5", "2,15,-2,21,4,4", head=head)
-    flight = read_flight(write(text))
+    flight = read_csv_log(write(text))
     assert list(flight.columns["voltage_v"]) == [15.0, 6553.5, 15.0]
     source = FlightSource(flight)
     assert source.poll(0.0).counts.withheld == 0
@@ -295,11 +297,11 @@ def test_the_vehicle_is_what_its_columns_say_until_they_are_old(write: Write) ->
     assert (moving.armed, moving.lat_deg, moving.alt_m) == (True, 47.1, 501.0)
     assert (moving.ground_speed_m_s, moving.climb_m_s) == (2.5, -1.5)
     assert source.vehicle(5.5).home_lat_deg is None
-    assert source.vehicle(6.5) == UNHEARD
+    assert source.vehicle(6.5) == UNKNOWN_VEHICLE
 
 
 def test_a_log_without_a_vehicle_does_not_say_that_it_is_disarmed(write: Write) -> None:
-    assert source_of(write(table("0,15,1"))).vehicle(0.0) == UNHEARD
+    assert source_of(write(table("0,15,1"))).vehicle(0.0) == UNKNOWN_VEHICLE
     assert source_of(write(at("alt_m", "5"))).vehicle(0.0) == VehicleState(alt_m=5.0)
 
 
@@ -426,11 +428,11 @@ BAD_SIDECARS: list[tuple[str, object, str]] = [
 ]
 
 
-def outcome(path: Path, **known: object) -> Flight | str:
+def outcome(path: Path, **known: object) -> FlightLog | str:
     """Return the flight, or the sentence that says why there is none."""
     try:
-        return read_flight(path, options=FlightOptions(**known))  # type: ignore[arg-type]  # on purpose
-    except FlightError as error:
+        return read_csv_log(path, options=FlightOptions(**known))  # type: ignore[arg-type]  # on purpose
+    except FlightLogError as error:
         return str(error)
 
 
@@ -541,14 +543,14 @@ def test_any_sidecar_is_facts_or_one_sentence(write: Write, keys: dict[str, obje
 
 def test_recorded_flights_play_from_end_to_end(real_flights: tuple[Path, ...]) -> None:
     for path in real_flights:
-        flight = read_flight(path)
+        flight = read_csv_log(path)
         source = FlightSource(flight)
         ticks = list(source.ticks())
         looks = [source.poll(t_s) for t_s in ticks]
         times_s = flight.columns["t_s"]
         assert looks[-1].counts.withheld == 0, path.name
         assert all(after - before <= 2.0 for before, after in pairwise(ticks)), path.name
-        each_second = EachSecond()
+        each_second = OncePerSecond()
         lines = sum(each_second.due(t_s) for t_s in ticks)
         assert lines == int(times_s[-1] - times_s[0] + 1e-6) + 1, path.name
         for look in looks:

@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks.ageing import KINDS, WEAK_CELL, Kind, by_pack, fly, lives
 from dronebms.core.chemistry import chemistry_of
-from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.flightlogs.source import FlightSource, read_csv_log
 from dronebms.health.ageing_trend import weak_cell
-from dronebms.health.flight_detection import Flights
-from dronebms.health.flight_record import LOST, Flight
-from dronebms.health.soh_measurement import measured
+from dronebms.health.flight_detection import FlightDetector
+from dronebms.health.flight_record import LOST, FlightRecord
+from dronebms.health.soh_measurement import measure_soh
 from dronebms.monitoring.pipeline import Pipeline
 from sim.plant.ageing import ageing_of
 
@@ -26,7 +26,7 @@ def test_capacity_follows_the_truth_from_new_to_worn(kind: Kind) -> None:
     for cycles, degc in ((16.0, 10.0), (350.0, 25.0), (700.0, 18.0)):
         true_ah = 0.95 * kind.rated_ah * law.capacity_left_frac(cycles, cycles)
         for samples in fly(kind, kind.spec(cycles, degc), PACKS, random, step_s=STEP_S):
-            told = measured(samples, chemistry_of(kind.chemistry), kind.rated_ah, 6).capacity_ah
+            told = measure_soh(samples, chemistry_of(kind.chemistry), kind.rated_ah, 6).capacity_ah
             assert told is not None
             shares.append(told / true_ah)
     assert max(shares) / min(shares) < 1.12
@@ -37,14 +37,14 @@ def test_resistance_at_one_temperature_follows_the_truth() -> None:
     random, told = np.random.default_rng(2), []
     for cycles in (16.0, 700.0):
         flown = fly(LIPO, LIPO.spec(cycles, 22.0), PACKS, random, step_s=STEP_S)
-        found = [measured(samples, chemistry_of("lipo"), 16.0, 6) for samples in flown]
+        found = [measure_soh(samples, chemistry_of("lipo"), 16.0, 6) for samples in flown]
         told.append(np.mean([one.resistance_ohm or 0.0 for one in found]))
     assert told[1] / told[0] == pytest.approx(LIPO.ohm(700.0) / LIPO.ohm(16.0), rel=0.12)
 
 
 def test_the_capacity_of_a_flat_curve_is_not_made_up() -> None:
     flown = fly(LIFEPO4, LIFEPO4.spec(0.0, 20.0), PACKS, np.random.default_rng(1), step_s=STEP_S)
-    found = [measured(samples, chemistry_of("lifepo4"), 10.0, 6) for samples in flown]
+    found = [measure_soh(samples, chemistry_of("lifepo4"), 10.0, 6) for samples in flown]
     assert {one.capacity_ah for one in found} == {None}
     assert all(one.resistance_ohm is not None for one in found)
 
@@ -60,9 +60,9 @@ def test_a_simulated_cell_that_goes_is_named_before_it_hurts_and_no_healthy_one_
         assert min(lowest_v) > chemistry_of("lipo").cutoff_cell_v + 0.1  # nobody has noticed yet
 
 
-def passport(path: Path) -> Flight:
-    flight = read_flight(path)
-    source, flights = FlightSource(flight), Flights("lab")
+def passport(path: Path) -> FlightRecord:
+    flight = read_csv_log(path)
+    source, flights = FlightSource(flight), FlightDetector("lab")
     pipeline = Pipeline(source, flight.pack_data)
     rows = [flights.take(pipeline.step(t_s, source.vehicle(t_s))) for t_s in source.ticks()]
     found = [row for row in (*rows, flights.row(LOST)) if row is not None]

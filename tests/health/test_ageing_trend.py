@@ -6,8 +6,8 @@ from math import exp
 import numpy as np
 import pytest
 
-from dronebms.health.ageing_trend import LEAST_FLIGHTS, outlook, theil_sen, weak_cell
-from dronebms.health.flight_record import LANDED, Flight
+from dronebms.health.ageing_trend import LEAST_FLIGHTS, forecast_ageing, theil_sen, weak_cell
+from dronebms.health.flight_record import LANDED, FlightRecord
 
 SEEDS = range(40)
 DAY_S = 86_400.0
@@ -15,7 +15,7 @@ DAY_S = 86_400.0
 
 def life(
     count: int, *, seed: int, loss: float = 0.0, gain: float = 0.0, degc: float | None = None
-) -> list[Flight]:
+) -> list[FlightRecord]:
     """Return flights that lose and gain so much each, measured as well as flights are: 1 and 3 %.
 
     Args:
@@ -31,7 +31,7 @@ def life(
         warm = float(random.uniform(5.0, 45.0)) if degc is None else degc
         kilokelvin = 1e3 / (warm + 273.15) - 1e3 / 298.15
         ohm = 2.5 * (1 + gain * n) * exp(2.2 * kilokelvin) * (1 + 0.03 * random.standard_normal())
-        flight = Flight(
+        flight = FlightRecord(
             f"{n}", LANDED, "pack", n, started_unix_s=1.8e9 + n * DAY_S / 2, mean_degc=warm,
             capacity_mah=15000.0 * (1 - loss * n) * (1 + 0.01 * random.standard_normal()),
             resistance_mohm=ohm, resistance_degc=warm,
@@ -65,14 +65,14 @@ def test_the_interval_of_a_slope_holds_the_truth_as_often_as_it_says() -> None:
 
 def test_of_fewer_than_six_measurements_nothing_is_said() -> None:
     for count in range(LEAST_FLIGHTS):
-        seen = outlook(life(count, seed=1, loss=0.01))
+        seen = forecast_ageing(life(count, seed=1, loss=0.01))
         assert (seen.capacity, seen.resistance, seen.left, seen.weak) == (None, None, (), None)
     unmeasured = [replace(flight, capacity_mah=None) for flight in life(30, seed=1)]
-    assert outlook(unmeasured).left == ()
+    assert forecast_ageing(unmeasured).left == ()
 
 
 def test_resistance_is_brought_to_25_degc_by_what_the_pack_shows() -> None:
-    errors = [outlook(life(40, seed=s, gain=0.005)).resistance for s in SEEDS]
+    errors = [forecast_ageing(life(40, seed=s, gain=0.005)).resistance for s in SEEDS]
     assert all(trend is not None for trend in errors)
     now = [trend.now for trend in errors if trend is not None]
     # 19.5 % grown since flight 1 and 18.3 % since the middle of the first five.
@@ -84,7 +84,7 @@ def test_a_steady_loss_is_forecast_with_an_interval_that_holds_its_end() -> None
     true_left = (0.2 / 0.002) * 0.996 + 2 - 59  # 80 % of the middle of the first five flights
     held, medians = 0, []
     for seed in SEEDS:
-        low, middle, high = outlook(life(60, seed=seed, loss=0.002)).left
+        low, middle, high = forecast_ageing(life(60, seed=seed, loss=0.002)).left
         assert low is not None
         assert middle is not None
         held += low <= true_left <= (high or 1e9)
@@ -95,21 +95,23 @@ def test_a_steady_loss_is_forecast_with_an_interval_that_holds_its_end() -> None
 
 def test_a_pack_that_does_not_age_is_not_said_to_end_soon() -> None:
     for seed in SEEDS:
-        low, _, high = outlook(life(60, seed=seed)).left
+        low, _, high = forecast_ageing(life(60, seed=seed)).left
         assert low is None or low > 30
         assert high is None or high > 300
 
 
 def test_the_days_between_flights_are_known_when_the_clock_is() -> None:
     flights = life(20, seed=1)
-    assert outlook(flights).days_per_flight == pytest.approx(0.5)
+    assert forecast_ageing(flights).days_per_flight == pytest.approx(0.5)
     unset = [replace(flight, started_unix_s=None) for flight in flights]
-    assert outlook(unset).days_per_flight is None
+    assert forecast_ageing(unset).days_per_flight is None
 
 
 def test_a_knee_is_dated_and_noise_or_a_steady_loss_has_none() -> None:
-    def changes(lives: list[list[Flight]]) -> list[int | None]:
-        return [t.changed for flights in lives if (t := outlook(flights).capacity) is not None]
+    def changes(lives: list[list[FlightRecord]]) -> list[int | None]:
+        return [
+            t.changed for flights in lives if (t := forecast_ageing(flights).capacity) is not None
+        ]
 
     steady = changes([life(60, seed=s, loss=0.002 * (s % 2)) for s in SEEDS])
     assert sum(change is not None for change in steady) <= 0.05 * len(SEEDS)
@@ -126,7 +128,7 @@ def test_a_knee_is_dated_and_noise_or_a_steady_loss_has_none() -> None:
 
 
 def test_the_beginning_is_that_of_the_first_flights_however_many_follow() -> None:
-    trend = outlook(life(300, seed=1, loss=0.0005, degc=25.0)).capacity
+    trend = forecast_ageing(life(300, seed=1, loss=0.0005, degc=25.0)).capacity
     assert trend is not None
     assert trend.now == pytest.approx(1 - 0.0005 * 297, abs=0.01)
 
@@ -142,7 +144,7 @@ def test_a_cell_that_goes_is_named_and_healthy_ones_are_not(what: str, step: flo
         for n, flight in enumerate(flights):
             values = list(getattr(flight, name))
             values[4] += step * max(n - 40, 0)
-            gone.append(Flight(**asdict(flight) | {name: tuple(values)}))
+            gone.append(FlightRecord(**asdict(flight) | {name: tuple(values)}))
         weak = weak_cell(gone)
         assert weak is not None
         assert (weak.cell, weak.what) == (5, what)

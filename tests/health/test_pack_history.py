@@ -18,10 +18,10 @@ import pytest
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
-from dronebms.health.database import FILE, Passports, SqliteFile
-from dronebms.health.flight_detection import Flights
-from dronebms.health.flight_record import FLYING, LANDED, LOST, Flight
-from dronebms.health.sink import PassportSink
+from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.flight_detection import FlightDetector
+from dronebms.health.flight_record import FLYING, LANDED, LOST, FlightRecord
+from dronebms.health.sink import PackHistorySink
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from smartbattery.snapshot import Identity
 
@@ -46,15 +46,15 @@ def start() -> list[Report]:
     return survey(60.0)
 
 
-def flights_of(reports: list[Report]) -> list[Flight]:
-    flights = Flights("run")
+def flights_of(reports: list[Report]) -> list[FlightRecord]:
+    flights = FlightDetector("run")
     found = [row for report in reports if (row := flights.take(report)) is not None]
     last = flights.row(LOST)
     return found if last is None else [*found, last]
 
 
-def kept(folder: Path) -> list[Flight]:
-    return Passports(SqliteFile(folder / FILE, writes=False), writes=False).flights()
+def kept(folder: Path) -> list[FlightRecord]:
+    return PackHistory(SqliteFile(folder / FILE, writes=False), writes=False).flights()
 
 
 # ------------------------------------------------------------------------- flights
@@ -155,13 +155,13 @@ def test_a_pack_without_serial_goes_by_what_the_user_calls_it(start: list[Report
 
 
 @pytest.fixture
-def sink(tmp_path: Path) -> Iterator[PassportSink]:
-    with closing(PassportSink(tmp_path, lambda: TODAY_S)) as made:
+def sink(tmp_path: Path) -> Iterator[PackHistorySink]:
+    with closing(PackHistorySink(tmp_path, lambda: TODAY_S)) as made:
         yield made
 
 
 def test_the_sink_writes_flights_with_their_date(start: list[Report], tmp_path: Path) -> None:
-    with closing(PassportSink(tmp_path, lambda: TODAY_S)) as sink:
+    with closing(PackHistorySink(tmp_path, lambda: TODAY_S)) as sink:
         for report in start:
             sink(report)
     (row,) = kept(tmp_path)
@@ -171,7 +171,7 @@ def test_the_sink_writes_flights_with_their_date(start: list[Report], tmp_path: 
 
 
 def test_a_clock_that_was_never_set_gives_no_date(start: list[Report], tmp_path: Path) -> None:
-    with closing(PassportSink(tmp_path, lambda: 1e6)) as sink:
+    with closing(PackHistorySink(tmp_path, lambda: 1e6)) as sink:
         for report in start:
             sink(report)
     assert kept(tmp_path)[0].started_unix_s is None
@@ -182,7 +182,7 @@ def test_a_locked_database_holds_up_nobody_is_told_once_and_loses_no_flight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("dronebms.health.database._BUSY_S", 0.05)
-    Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
     failed = threading.Event()
 
     def tells(_: logging.LogRecord) -> bool:
@@ -192,7 +192,7 @@ def test_a_locked_database_holds_up_nobody_is_told_once_and_loses_no_flight(
     caplog.handler.addFilter(tells)
     with closing(sqlite3.connect(tmp_path / FILE)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        sink = PassportSink(tmp_path, lambda: TODAY_S)
+        sink = PackHistorySink(tmp_path, lambda: TODAY_S)
         for report in start[:-1]:
             sink(report)  # returns at once: the flight is over in milliseconds
         assert failed.wait(10.0)
@@ -211,7 +211,7 @@ def test_a_flight_that_is_killed_is_there_at_the_next_start(tmp_path: Path) -> N
         import sys
         from contextlib import ExitStack
         from pathlib import Path
-        from dronebms.app import SimOptions, Simulation
+        from dronebms.simulation.simulated_flight import SimOptions, Simulation
         from dronebms.passportsink import PassportSink
         sink = PassportSink(Path(sys.argv[1]), lambda: 1.8e9)
         with ExitStack() as stack:
@@ -231,7 +231,7 @@ def test_a_flight_that_is_killed_is_there_at_the_next_start(tmp_path: Path) -> N
         child.send_signal(signal.SIGKILL)
     (row,) = kept(tmp_path)
     assert row.state == FLYING
-    with closing(PassportSink(tmp_path, lambda: TODAY_S)):
+    with closing(PackHistorySink(tmp_path, lambda: TODAY_S)):
         pass
     (row,) = kept(tmp_path)
     assert row.state == LOST
@@ -241,7 +241,7 @@ def test_a_flight_that_is_killed_is_there_at_the_next_start(tmp_path: Path) -> N
     assert row.used_mah > 500
 
 
-def kept_or_none(folder: Path) -> list[Flight]:
+def kept_or_none(folder: Path) -> list[FlightRecord]:
     try:
         return kept(folder)
     except ConfigError:
@@ -254,7 +254,7 @@ def test_a_full_disk_is_told_and_stops_nothing(tmp_path: Path) -> None:
         import resource, signal, sys
         from contextlib import ExitStack
         from pathlib import Path
-        from dronebms.app import SimOptions, Simulation
+        from dronebms.simulation.simulated_flight import SimOptions, Simulation
         from dronebms.passportsink import PassportSink
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -284,7 +284,7 @@ def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
 ) -> None:
     good = tmp_path / "good.sqlite"
     rows = [replace(flights_of(start)[0], flight_id=str(n)) for n in range(200)]
-    Passports(SqliteFile(good, writes=True), writes=True).put(rows)
+    PackHistory(SqliteFile(good, writes=True), writes=True).put(rows)
     whole = good.read_bytes()
     torn = whole[:4096] + os.urandom(8192) + whole[12288:]
     cut = whole[: len(whole) // 2]
@@ -312,8 +312,8 @@ def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
         before = hashlib.sha256(content).hexdigest()
         for writes in (False, True):
             with pytest.raises(ConfigError, match=sentence):
-                Passports(SqliteFile(path, writes=writes), writes=writes)
-        with closing(PassportSink(folder, lambda: TODAY_S)) as sink:
+                PackHistory(SqliteFile(path, writes=writes), writes=writes)
+        with closing(PackHistorySink(folder, lambda: TODAY_S)) as sink:
             for report in start:
                 sink(report)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == before, name
@@ -321,12 +321,12 @@ def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
 
 
 def test_a_reader_sees_whole_rows_while_the_service_writes(tmp_path: Path) -> None:
-    passports = Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    passports = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
     with closing(sqlite3.connect(tmp_path / FILE)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert kept(tmp_path) == []
         other.rollback()
-    passports.put([Flight("a", LANDED, "x")])
+    passports.put([FlightRecord("a", LANDED, "x")])
     assert [row.pack for row in kept(tmp_path)] == ["x"]
 
 
@@ -337,7 +337,9 @@ def test_without_a_file_there_is_a_sentence_and_still_no_file(tmp_path: Path) ->
 
 
 def test_reading_a_passport_that_nobody_writes_leaves_its_folder_as_it_was(tmp_path: Path) -> None:
-    Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True).put([Flight("a", LANDED, "x")])
+    PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True).put(
+        [FlightRecord("a", LANDED, "x")]
+    )
     tmp_path.chmod(0o555)
     assert [row.pack for row in kept(tmp_path)] == ["x"]
     assert [item.name for item in tmp_path.iterdir()] == [FILE]
@@ -346,9 +348,9 @@ def test_reading_a_passport_that_nobody_writes_leaves_its_folder_as_it_was(tmp_p
 
 def test_a_file_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
     whole = SqliteFile(tmp_path / FILE, writes=True)
-    passports = Passports(whole, writes=True)
+    passports = PackHistory(whole, writes=True)
     for undone in ("DELETE FROM passport_schema", "DROP TABLE passport_schema"):
         whole.run(undone)
-        again = Passports(SqliteFile(tmp_path / FILE, writes=True), writes=True)
-        again.put([Flight("a", LANDED, "x")])
+        again = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+        again.put([FlightRecord("a", LANDED, "x")])
         assert [row.pack for row in passports.flights()] == ["x"]

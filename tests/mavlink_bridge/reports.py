@@ -6,7 +6,7 @@ from typing import Any
 from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Event, Report, Severity, Status
-from dronebms.core.vehicle_state import UNHEARD
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.monitoring.pipeline import with_ground_checks
 from smartbattery.snapshot import Snapshot
 
@@ -26,7 +26,7 @@ FLYING = Report(
         remaining_mah=4000.0,
         full_mah=5000.0,
     ),
-    vehicle=UNHEARD,
+    vehicle=UNKNOWN_VEHICLE,
     estimate=Estimate(t_s=0.0, soc_pct=80.9, remaining_s=600.7, used_mah=900.0, used_wh=20.0),
     status=Status(t_s=0.0),
 )

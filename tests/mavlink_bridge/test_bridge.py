@@ -11,7 +11,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Severity
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.protocol.link import WireLink, open_link
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
@@ -326,7 +326,7 @@ def test_ardupilot_has_its_own_modes(fly: Callable[..., Air]) -> None:
 
 def test_before_anything_is_heard_nothing_is_known(fly: Callable[..., Air]) -> None:
     air = fly(heard=False)
-    assert air.bridge.pump(5.0) == UNHEARD
+    assert air.bridge.pump(5.0) == UNKNOWN_VEHICLE
 
 
 def test_position_and_speed_are_taken_and_expire(air: Air) -> None:
@@ -418,7 +418,7 @@ def test_the_system_id_is_learned_from_the_autopilot(fly: Callable[..., Air]) ->
 def test_nobody_but_an_autopilot_is_followed(fly: Callable[..., Air], stranger: bytes) -> None:
     air = fly(heard=False)
     air.autopilot.say_bytes(stranger)
-    assert air.pump() == UNHEARD
+    assert air.pump() == UNKNOWN_VEHICLE
     assert (air.bridge.system_id, air.bridge.counts["foreign"]) == (1, 1)
 
 
@@ -473,10 +473,14 @@ def test_damaged_and_halved_heartbeats_are_not_believed(fly: Callable[..., Air])
     for place in range(len(good)):
         air.autopilot.say_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
     air.autopilot.say_bytes(bytes(300))  # ends any message that was announced
-    until(lambda: air.bridge.pump(0.0) != UNHEARD or air.bridge.counts["damaged"] > len(good) - 4)
-    assert air.bridge.pump(0.0) == UNHEARD
+    until(
+        lambda: (
+            air.bridge.pump(0.0) != UNKNOWN_VEHICLE or air.bridge.counts["damaged"] > len(good) - 4
+        )
+    )
+    assert air.bridge.pump(0.0) == UNKNOWN_VEHICLE
     for piece in (good[:7], good[7:]):
-        assert air.bridge.pump(0.0) == UNHEARD
+        assert air.bridge.pump(0.0) == UNKNOWN_VEHICLE
         air.autopilot.say_bytes(piece)
     assert air.pump(0.0).armed is True
 

@@ -9,7 +9,7 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.clock import VirtualClock
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Severity
-from dronebms.flightlogs.source import FlightSource, read_flight
+from dronebms.flightlogs.source import FlightSource, read_csv_log
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.gauge import word_reply
@@ -84,7 +84,7 @@ def test_computed_gauges_with_their_usual_errors_are_believed(
     computed_flights: tuple[Path, ...],
 ) -> None:
     for path in computed_flights:
-        flight = read_flight(path)
+        flight = read_csv_log(path)
         source, physics = FlightSource(flight), ConsistencyCheck()
         doubts = {
             doubt
@@ -97,7 +97,7 @@ def test_computed_gauges_with_their_usual_errors_are_believed(
 def test_recorded_packs_do_not_contradict_themselves(real_flights: tuple[Path, ...]) -> None:
     judged = 0
     for path in real_flights:
-        flight = read_flight(path)
+        flight = read_csv_log(path)
         source, physics = FlightSource(flight), ConsistencyCheck()
         looks = [physics.checked(source.poll(t_s), flight.pack_data) for t_s in source.ticks()]
         judged += any(one.cells_v for one in looks)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dronebms.core.chemistry import LIFEPO4
 from dronebms.core.pack_data import PARALLEL, SERIES, TOPOLOGIES
 from dronebms.core.report import Estimate, Report, Severity, Status, SupplyStatus
-from dronebms.core.vehicle_state import UNHEARD
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.protection.quantities import mismatches
 from smartbattery.snapshot import UNIDENTIFIED
@@ -21,7 +21,9 @@ def pack(
     index: int, current_a: float | None, most_a: float | None = 60.0, cell_v: float = 3.8
 ) -> Report:
     estimate = Estimate(0.0, max_discharge_a=most_a, remaining_s=600.0 + index)
-    return Report(0.0, index, FACTS, look(0.0, cell_v, current_a), UNHEARD, estimate, Status(0.0))
+    return Report(
+        0.0, index, FACTS, look(0.0, cell_v, current_a), UNKNOWN_VEHICLE, estimate, Status(0.0)
+    )
 
 
 def gone(report: Report) -> Report:

@@ -8,7 +8,7 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
@@ -39,7 +39,7 @@ def test_a_sink_that_raises_is_logged_and_counted_and_the_others_still_get_the_r
 
     pipeline = Pipeline(Scripted(look(1.0)), FACTS, [before.append, broken, after.append])
     with caplog.at_level(logging.ERROR):
-        reports = [pipeline.step(1.0, UNHEARD) for _ in range(3)]
+        reports = [pipeline.step(1.0, UNKNOWN_VEHICLE) for _ in range(3)]
     assert before == after == reports
     assert pipeline.sink_failures == 3
     assert [record.exc_info is not None for record in caplog.records] == [True] * 3
@@ -52,7 +52,7 @@ def test_being_told_to_stop_passes_through_a_sink() -> None:
         raise SystemExit(0)
 
     with pytest.raises(SystemExit):
-        Pipeline(Scripted(look(1.0)), FACTS, [stopping]).step(1.0, UNHEARD)
+        Pipeline(Scripted(look(1.0)), FACTS, [stopping]).step(1.0, UNKNOWN_VEHICLE)
 
 
 def test_the_gauge_fills_in_what_was_not_told_and_overrides_nothing() -> None:

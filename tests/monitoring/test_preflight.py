@@ -10,7 +10,7 @@ import pytest
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import CellState, Estimate, PackState, Report, Severity, Status
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.health.flight_detection import Stress
 from dronebms.monitoring.charging_advice import _STOPS, advise_charging
 from dronebms.monitoring.pipeline import with_ground_checks
@@ -166,7 +166,7 @@ def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
 
 
 def test_in_the_air_nobody_is_told_whether_to_take_off(caplog: pytest.LogCaptureFixture) -> None:
-    worn = ready(resistance_ohm=0.4, vehicle=UNHEARD)
+    worn = ready(resistance_ohm=0.4, vehicle=UNKNOWN_VEHICLE)
     assert not check_preflight(worn).go
     flown, log = replace(worn, estimate=replace(worn.estimate, remaining_s=900.0)), GroundLog()
     for t_s in range(10):
@@ -284,7 +284,7 @@ def test_the_users_program_is_told_to_stop_once_a_minute_and_never_while_armed(
     assert not said.exists()
     for t_s in (0.0, 1.0, 30.0, 61.0):
         clock.sleep_until(t_s)
-        hook(replace(full, vehicle=UNHEARD))
+        hook(replace(full, vehicle=UNKNOWN_VEHICLE))
         settle()
     assert said.read_text() == "stop stop "
     assert "the charger is regulated: running" in caplog.text

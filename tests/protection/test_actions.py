@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dronebms.core.report import GOVERNOR, Action, ActionKind, ActionRequest, Severity, Status
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.actions import DEFAULT_ACTIONS, Actions, explain
 from dronebms.protection.limits import default_limits
 from mavlink_bridge.vehicle.precedence import Decision, Sent, decide, refusal
@@ -94,9 +94,9 @@ def test_the_governor_is_a_trigger_and_says_what_it_asks() -> None:
 
 def test_nothing_begins_before_arming_and_silence_of_the_vehicle_ends_nothing() -> None:
     on_ground = replace(FLYING, armed=False)
-    for before in (on_ground, UNHEARD):
+    for before in (on_ground, UNKNOWN_VEHICLE):
         assert times_wanted(HOME, [(bad(float(t)), before) for t in range(30)]) == []
-    heard = {5.0: UNHEARD, 6.0: UNHEARD, 9.0: on_ground}
+    heard = {5.0: UNKNOWN_VEHICLE, 6.0: UNKNOWN_VEHICLE, 9.0: on_ground}
     steps = [(bad(t), heard.get(t, FLYING)) for t in map(float, range(12))]
     assert times_wanted(HOME, steps) == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
 
@@ -134,7 +134,7 @@ def test_what_would_happen_when_is_told_in_a_line_for_each_limit() -> None:
 @pytest.mark.parametrize(
     ("vehicle", "why"),
     [
-        (UNHEARD, "not heard"),
+        (UNKNOWN_VEHICLE, "not heard"),
         (replace(FLYING, heartbeat_age_s=2.1), "not heard"),
         (replace(FLYING, armed=False), "not armed"),
         (replace(FLYING, armed=None), "not armed"),

@@ -13,7 +13,7 @@ import pytest
 from dronebms.core.chemistry import LI_ION
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
-from dronebms.core.vehicle_state import UNHEARD
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import default_limits
 from smartbattery.errors import BusTimeoutError
@@ -63,7 +63,7 @@ class Bench:
         """Step for some time."""
         for _ in range(round(for_s / TICK_S)):
             self._write_words()
-            yield self.pipeline.step(self.tick * TICK_S, UNHEARD)
+            yield self.pipeline.step(self.tick * TICK_S, UNKNOWN_VEHICLE)
             self.tick += 1
 
     def _write_words(self) -> None:

@@ -12,7 +12,7 @@ from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry
 from dronebms.core.clock import VirtualClock
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Severity, Status
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.current_governor import Governor, allowance, caps_of, unstated
@@ -34,7 +34,7 @@ def values_of(
     signals: Quantities, t_s: float, current_a: float | None, **changes: object
 ) -> Values:
     snapshot = replace(look(t_s, current_a=current_a), **changes)  # type: ignore[arg-type]  # by name
-    return signals.update(snapshot, NO, UNHEARD)
+    return signals.update(snapshot, NO, UNKNOWN_VEHICLE)
 
 
 # ---------------------------------------------------------------------- what may be drawn
@@ -158,19 +158,23 @@ def test_it_stops_when_there_has_been_plenty_for_a_while_and_keeps_on_in_silence
 def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight() -> None:
     values: Values = {"dt_s": STEP_S, "loaded_a": 40.0, "voltage_v": 24.0}
     governor = Governor()
-    learned = [governor.limp_home_a(FACTS, values, UNHEARD) for _ in range(400)]
+    learned = [governor.limp_home_a(FACTS, values, UNKNOWN_VEHICLE) for _ in range(400)]
     assert learned[:298] == [None] * 298
     assert learned[-1] == pytest.approx(1.1 * 40.0)
     lower: Values = {**values, "voltage_v": 20.0, "loaded_a": None}
-    assert governor.limp_home_a(FACTS, lower, UNHEARD) == pytest.approx(1.1 * 40.0)  # stands
+    assert governor.limp_home_a(FACTS, lower, UNKNOWN_VEHICLE) == pytest.approx(
+        1.1 * 40.0
+    )  # stands
     idle: Values = {**lower, "loaded_a": OVER}
-    assert governor.limp_home_a(FACTS, idle, UNHEARD) == pytest.approx(1.1 * 40.0 * 24.0 / 20.0)
-    stands_a = governor.limp_home_a(FACTS, {**values, "voltage_v": None}, UNHEARD)
+    assert governor.limp_home_a(FACTS, idle, UNKNOWN_VEHICLE) == pytest.approx(
+        1.1 * 40.0 * 24.0 / 20.0
+    )
+    stands_a = governor.limp_home_a(FACTS, {**values, "voltage_v": None}, UNKNOWN_VEHICLE)
     assert stands_a == pytest.approx(1.1 * 40.0 * 24.0 / 20.0)
     twice: Values = {**values, "loaded_a": 80.0}  # the load of a lost pack is not its own
     for _ in range(600):
-        assert governor.limp_home_a(FACTS, twice, UNHEARD, learns=False) == stands_a
-    assert governor.limp_home_a(STATED, values, UNHEARD) == 20.0
+        assert governor.limp_home_a(FACTS, twice, UNKNOWN_VEHICLE, learns=False) == stands_a
+    assert governor.limp_home_a(STATED, values, UNKNOWN_VEHICLE) == 20.0
     sinking = VehicleState(climb_m_s=-1.0)
     for _ in range(600):
         governor.limp_home_a(FACTS, {**values, "loaded_a": 20.0}, sinking)
@@ -187,7 +191,10 @@ def test_a_governor_that_has_to_learn_its_floor_is_said_to_be_silent_until_then(
 def judged(pack_data: PackData, current_a: float, most_a: float | None, steps: int) -> list[Status]:
     judge = Alarms(default_limits(pack_data), pack_data)
     estimate = replace(NO, max_discharge_a=most_a)
-    return [judge.update(look(k * STEP_S, 3.8, current_a), estimate, UNHEARD) for k in range(steps)]
+    return [
+        judge.update(look(k * STEP_S, 3.8, current_a), estimate, UNKNOWN_VEHICLE)
+        for k in range(steps)
+    ]
 
 
 def test_a_pack_that_cannot_give_the_floor_is_critical_at_once_and_the_floor_stands() -> None:
@@ -231,7 +238,7 @@ def test_when_the_floor_is_above_what_the_pack_can_give_it_is_at_least_critical(
     judge = Alarms(ROWS, STATED)
     for k, (current_a, most_a) in enumerate(steps):
         estimate = replace(NO, max_discharge_a=most_a)
-        status = judge.update(look(float(k), 3.8, current_a), estimate, UNHEARD)
+        status = judge.update(look(float(k), 3.8, current_a), estimate, UNKNOWN_VEHICLE)
         asked_a = status.asked_max_a
         assert asked_a is None or asked_a >= 20.0
         if asked_a is not None and most_a < 20.0 and current_a >= 0.75:

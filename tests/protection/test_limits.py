@@ -10,7 +10,7 @@ from dronebms.core.chemistry import CHEMISTRIES, LIPO, PRESETS, Chemistry
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Severity
-from dronebms.core.vehicle_state import UNHEARD
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.protection.limits import (
     Limit,
     LimitChange,
@@ -23,7 +23,7 @@ from tests.looks import FACTS, look
 
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}
 QUANTITIES = {
-    *Quantities(FACTS).update(look(0.0), Estimate(0.0), UNHEARD),
+    *Quantities(FACTS).update(look(0.0), Estimate(0.0), UNKNOWN_VEHICLE),
     "limp_margin_a",
     "home_left_s",
 }

@@ -13,7 +13,7 @@ import pytest
 from dronebms.analysis.replay import reports
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Report, Severity
-from dronebms.core.vehicle_state import UNHEARD
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.flightlogs.sidecar import FlightOptions
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
@@ -247,7 +247,7 @@ def test_a_folder_that_vanishes_is_told_once(
 def test_a_capsule_that_cannot_be_written_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    text = text_of(Start(())) + text_of(Step(1.0, UNHEARD))
+    text = text_of(Start(())) + text_of(Step(1.0, UNKNOWN_VEHICLE))
     (tmp_path / "incidents").write_text("a file")
     with pytest.raises(FileExistsError):
         Folder(tmp_path, ROOMY)

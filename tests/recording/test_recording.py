@@ -17,11 +17,11 @@ import pytest
 from dronebms.analysis.replay import replay, reports
 from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.clock import VirtualClock
-from dronebms.core.errors import ConfigError, FlightError, RecordingError
+from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.format import clock_text
 from dronebms.core.pack_data import SERIES, PackData
 from dronebms.core.report import Action, ActionKind, Severity
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.flightlogs.sidecar import FlightOptions
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
@@ -101,7 +101,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         Poll(0, 0.1 + 0.2, (READ, REFUSED)),
         Poll(1, 0.31, ()),
         Step(0.4, FLYING),
-        Step(0.5, UNHEARD),
+        Step(0.5, UNKNOWN_VEHICLE),
     )
     write(tmp_path / "x.rec", start, *records)
     assert list(read_records(tmp_path / "x.rec")) == [start, *records]
@@ -429,7 +429,7 @@ def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     path.write_bytes(MAGIC + block_of(0, lines(START)))
     out = tmp_path / "out.jsonl"
-    with pytest.raises(FlightError, match="holds no step"):
+    with pytest.raises(FlightLogError, match="holds no step"):
         replay(path, reports(path, FlightOptions(), lambda _: None), str(out))
 
 
@@ -466,7 +466,7 @@ def test_a_recording_is_read_by_the_profile_that_the_flight_was_read_by(
     for step in range(50):
         clock.sleep_until(step / 10)
         said.append(source.poll(step / 10))
-        recorder.stepped(step / 10, UNHEARD)
+        recorder.stepped(step / 10, UNKNOWN_VEHICLE)
     recorder.close()
     start = next(read_records(path))
     assert isinstance(start, Start)

@@ -26,9 +26,9 @@ from dronebms.core.clock import Clock, SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
 from dronebms.core.toml_schema import validated
-from dronebms.core.vehicle_state import UNHEARD
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.flightlogs.sidecar import FlightOptions
-from dronebms.health.database import FILE, Passports, SqliteFile
+from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.recording.format import Start, read_records
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
@@ -235,7 +235,7 @@ def flown(second_seed: int, *, gap_s: float) -> list[Report]:
             wire.pack = None
         if t_s >= 60.0 + gap_s:
             wire.pack = first if second_seed == 1 else second
-        reports.append(pipeline.step(t_s, UNHEARD))
+        reports.append(pipeline.step(t_s, UNKNOWN_VEHICLE))
     return reports
 
 
@@ -427,7 +427,7 @@ def test_the_service_keeps_a_passport_where_a_state_is_kept(
         while next(live).t_s < 60.0:
             pass
     database = SqliteFile(tmp_path / "state" / FILE, writes=False)
-    (row,) = Passports(database, writes=False).flights()
+    (row,) = PackHistory(database, writes=False).flights()
     assert row.serial == 2001
     assert row.flown_s is not None
     assert row.flown_s > 30.0

@@ -27,7 +27,13 @@ from dronebms.core.pack_data import PackData
 from dronebms.protection.limits import every_limit
 from dronebms.simulation.campaign import Campaign, _is_far, fly, read_campaign
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
-from dronebms.simulation.statistics import ROWS, Flown, middle, share, table
+from dronebms.simulation.statistics import (
+    OUTCOME_JSON,
+    FlightOutcome,
+    median_of,
+    proportion,
+    summary,
+)
 from sim.emulator.world import World
 from sim.plant.ground_truth import Truth
 from sim.plant.scenario import load_scenario
@@ -72,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def row(folder: Path) -> Flown:
+def row(folder: Path) -> FlightOutcome:
     """Return what came of the small pack's first seed."""
     return fly(read_campaign(str(folder / "small.toml"), (), None), 1)
 
@@ -96,7 +102,9 @@ def flown(*argv: object) -> Done:
 # ---------------------------------------------------------------------- one flight
 
 
-def test_a_row_is_what_the_world_comes_to_when_nobody_looks(folder: Path, row: Flown) -> None:
+def test_a_row_is_what_the_world_comes_to_when_nobody_looks(
+    folder: Path, row: FlightOutcome
+) -> None:
     world, lowest_v, hottest_degc = World(load_scenario(str(folder / "small.toml")), 1), 9.0, 0.0
     while world.truth().ended_s is None:
         world.advance(world.t_s + 0.1)
@@ -110,7 +118,7 @@ def test_a_row_is_what_the_world_comes_to_when_nobody_looks(folder: Path, row: F
     assert row.charge_left_pct == 100.0 * world.truth().soc_frac
 
 
-def test_the_estimate_is_held_against_the_end_that_comes(folder: Path, row: Flown) -> None:
+def test_the_estimate_is_held_against_the_end_that_comes(folder: Path, row: FlightOutcome) -> None:
     path = str(folder / "small.toml")
     with ExitStack() as stack:
         reports = list(Simulation(SimOptions(path, 1, None, (), row.flown_s), stack).reports())
@@ -134,7 +142,7 @@ def test_the_estimate_is_held_against_the_end_that_comes(folder: Path, row: Flow
     assert row.time_left_inside_pct == pytest.approx(100.0 * sum(held) / len(held))
 
 
-def test_alarms_of_the_end_count_back_from_it_and_others_do_not(row: Flown) -> None:
+def test_alarms_of_the_end_count_back_from_it_and_others_do_not(row: FlightOutcome) -> None:
     kinds = every_limit()
     ends = {"lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct", "remaining_s"}
     of_end = {x: t for x, t in row.alarms.items() if kinds[x].what in ends}
@@ -155,7 +163,7 @@ def test_a_flight_lands_or_is_broken_off(folder: Path) -> None:
 
 
 def test_a_pack_that_answers_nothing_is_flown_to_its_end_unwarned_of_it(
-    folder: Path, row: Flown
+    folder: Path, row: FlightOutcome
 ) -> None:
     silent = fly(read_campaign(str(folder / "small.toml"), ("nack@0", "unplug@10"), None), 1)
     assert silent.pack_end_s == row.pack_end_s
@@ -219,16 +227,16 @@ def test_shares_have_the_published_wilson_intervals(
     runs: int, of: int, low: float, high: float
 ) -> None:
     """Newcombe, Statistics in Medicine 17 (1998) 857, table I, method 3."""
-    line = share("x", [True] * runs + [False] * (of - runs))
+    line = proportion("x", [True] * runs + [False] * (of - runs))
     assert line.value == pytest.approx(100.0 * runs / of)
     assert line.low == pytest.approx(low, abs=0.005)
     assert line.high == pytest.approx(high, abs=0.005)
-    assert share("none", []).value is None
+    assert proportion("none", []).value is None
 
 
 def test_the_interval_of_a_median_is_missed_by_one_in_twenty_at_most() -> None:
     for count in range(1, 400):
-        line = middle("x", [*map(float, range(count, 0, -1)), None])
+        line = median_of("x", [*map(float, range(count, 0, -1)), None])
         assert line.runs == count
         assert line.value == (count + 1) / 2
         if line.low is None:
@@ -243,20 +251,20 @@ def test_the_interval_of_a_median_is_missed_by_one_in_twenty_at_most() -> None:
 
 def test_a_late_warning_is_a_missed_one() -> None:
     rows = [
-        Flown(1, "ended", warning_before_end_s=61.0),
-        Flown(2, "ended", warning_before_end_s=59.0),
-        Flown(3, "ended"),
-        Flown(4, "landed", alarms={"hot": 3.0}, false_alarms=["hot"]),
+        FlightOutcome(1, "ended", warning_before_end_s=61.0),
+        FlightOutcome(2, "ended", warning_before_end_s=59.0),
+        FlightOutcome(3, "ended"),
+        FlightOutcome(4, "landed", alarms={"hot": 3.0}, false_alarms=["hot"]),
     ]
-    lines = {line.name: line for line in table(rows)}
+    lines = {line.name: line for line in summary(rows)}
     assert lines["missed_alarm"].runs == 3
     assert lines["missed_alarm"].value == pytest.approx(200 / 3)
     assert lines["ended"].value == 75.0
     assert lines["false_alarm"].value == lines["alarm_hot"].value == 25.0
     assert lines["warning_before_end_s"].runs == 2
     assert lines["time_left_error_s"].value is None
-    assert table(rows) == table(rows[::-1])
-    drawn = picture(table(rows)).splitlines()
+    assert summary(rows) == summary(rows[::-1])
+    drawn = picture(summary(rows)).splitlines()
     assert "missed alarm                   3        67 %          21 - 94                -" in drawn
     assert "warning before end             2        60 s                -          59 - 61" in drawn
     assert "time left error                0         - s                -                -" in drawn
@@ -268,8 +276,11 @@ def test_a_late_warning_is_a_missed_one() -> None:
 def at_once(scenario: Path, runs: int) -> list[dict[str, object]]:
     """Return the table of seeds that are flown here, one after the other."""
     asked = read_campaign(str(scenario), (), None)
-    rows = [ROWS.validate_json(ROWS.dump_json(fly(asked, seed))) for seed in range(1, runs + 1)]
-    return [asdict(line) for line in table(rows)]
+    rows = [
+        OUTCOME_JSON.validate_json(OUTCOME_JSON.dump_json(fly(asked, seed)))
+        for seed in range(1, runs + 1)
+    ]
+    return [asdict(line) for line in summary(rows)]
 
 
 def test_a_campaign_goes_on_where_it_was_and_jobs_change_nothing(folder: Path) -> None:

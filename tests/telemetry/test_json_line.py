@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dronebms.core.chemistry import LIPO
-from dronebms.core.clock import EachSecond
+from dronebms.core.clock import OncePerSecond
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import CellState, Estimate, PackState, Report, Severity, Status
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.telemetry import json_line
 from smartbattery.snapshot import Snapshot
 
@@ -29,7 +29,7 @@ def report(
     estimate: Estimate | None = None,
     snapshot: Snapshot | None = None,
     status: Status | None = None,
-    vehicle: VehicleState = UNHEARD,
+    vehicle: VehicleState = UNKNOWN_VEHICLE,
 ) -> Report:
     return Report(
         t_s=12.5,
@@ -142,7 +142,7 @@ def refuse(constant: str) -> None:
 
 
 def due(times_s: list[float]) -> list[float]:
-    each_second = EachSecond()
+    each_second = OncePerSecond()
     return [t_s for t_s in times_s if each_second.due(t_s)]
 
 

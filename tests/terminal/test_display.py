@@ -26,7 +26,7 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.format import age, duration, number
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Event, Report, Severity, Status
-from dronebms.core.vehicle_state import UNHEARD, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.limits import default_limits
 from dronebms.terminal.display import Screen
 from dronebms.terminal.labels import ASCII, SPOKEN, UNICODE, Glyphs
@@ -132,7 +132,7 @@ def test_the_way_home_is_answered_in_words(changes: dict[str, Any], said: str) -
 
 def test_an_unknown_way_home_says_what_is_missing() -> None:
     estimate = replace(FLYING_ESTIMATE, home_s=None, home_reserve_s=None, turn_back_in_s=None)
-    blind = replace(FLYING, estimate=estimate, vehicle=UNHEARD)
+    blind = replace(FLYING, estimate=estimate, vehicle=UNKNOWN_VEHICLE)
     assert "home:  unknown, no position from the flight controller" in text_of(blind)
     homeless = replace(blind, vehicle=replace(FLYING_VEHICLE, home_lat_deg=None))
     assert "home:  unknown, no home position from the flight controller" in text_of(homeless)
@@ -198,9 +198,9 @@ def test_a_current_over_what_the_pack_can_give_is_said() -> None:
     ("vehicle", "link", "said"),
     [
         (FLYING_VEHICLE, LINK, f"heard 0.4 s ago, armed, AUTO, {LINK}"),
-        (UNHEARD, LINK, f"never heard, {LINK}"),
-        (UNHEARD, None, "never heard, no link"),
-        (UNHEARD, "", "-  never heard "),
+        (UNKNOWN_VEHICLE, LINK, f"never heard, {LINK}"),
+        (UNKNOWN_VEHICLE, None, "never heard, no link"),
+        (UNKNOWN_VEHICLE, "", "-  never heard "),
         (replace(FLYING_VEHICLE, heartbeat_age_s=7.0), "", "not heard for 7.0 s"),
         (VehicleState(heartbeat_age_s=1.0), "", "heard 1.0 s ago, arming unknown, mode unknown"),
     ],
