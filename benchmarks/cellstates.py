@@ -22,14 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import make_virtual, making
 from benchmarks.judging import read_judged
-from benchmarks.making import Array
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import CellState
 from dronebms.estimation.estimator import Estimator
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from research import make_virtual, making
+from research.making import Array
 from sim.plant.pack import Pack
 from smartbattery.snapshot import Identity, Snapshot
 

@@ -1,6 +1,6 @@
 """The estimator's constants; data, not code.
 
-Searched by `benchmarks/fit.py` on the 23 computed flights that judge and 25 made ones; how much the
+Searched by `research/fit.py` on the 23 computed flights that judge and 25 made ones; how much the
 interval is widened, on made flights alone (docs/estimation.md says what that means). Nothing is
 taken from a recorded flight. Units are in the names; ln is of a ratio to the chemistry's row.
 """

@@ -1,7 +1,7 @@
 """What simulated cells are made of, a row a chemistry: the fitted tables in `sim/cells/*.json`.
 
 Volts, charge as a fraction of capacity, currents as multiples of the capacity an hour (C). Written
-by `benchmarks/fit_cells.py` from the published parameter sets that each file names.
+by `research/fit_cells.py` from the published parameter sets that each file names.
 """
 
 import json

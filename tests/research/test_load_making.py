@@ -1,9 +1,9 @@
-"""The load that computed flights are flown with (benchmarks/making.py)."""
+"""The load that computed flights are flown with (research/making.py)."""
 
 import numpy as np
 import pytest
 
-from benchmarks import making
+from research import making
 
 
 @pytest.mark.parametrize("lasts_s", [4500, 4500.0])

@@ -1,6 +1,6 @@
 """Our cell beside the electrochemical model that it was fitted to, under loads that it was not.
 
-The references are runs of PyBaMM, written by `benchmarks/validate.py --traces`, which judges many
+The references are runs of PyBaMM, written by `research/validate.py --traces`, which judges many
 more and prints the table of docs/virtual_pack.md.
 """
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import rotor as published
+from research import rotor as published
 from sim.plant.atmosphere import standard_air_kg_m3
 from sim.plant.multirotor import GRAVITY_M_S2, Multirotor, induced_m_s
 from sim.plant.scenario import VehicleSpec

@@ -1,4 +1,4 @@
-"""Fits the estimator's constants: `python benchmarks/fit.py MINUTES FLIGHT...` (files or folders).
+"""Fits the estimator's constants: `python research/fit.py MINUTES FLIGHT...` (files or folders).
 
 Flights are made by `make_virtual.py` and `make_flights.py`; those that judge are never among them. A
 search along one constant at a time, in steps that shrink where they do not help. The loss of a flight is

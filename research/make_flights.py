@@ -1,6 +1,6 @@
 """Flights of PyBaMM's cells to fit the estimator's constants on, and to judge it.
 
-    PYTHONPATH=. python benchmarks/make_flights.py FOLDER FIRST LAST
+    PYTHONPATH=. python research/make_flights.py FOLDER FIRST LAST
 
 Needs PyBaMM (pip install pybamm, in an environment of its own). Each pack is a cell of a published
 parameter set with a geometry, transport, curve and ageing of its own, drawn from its seed, whose last
@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pybamm  # type: ignore[import-not-found,unused-ignore]  # an environment of its own has it
 
-from benchmarks import making
-from benchmarks.making import Flown, Making
+from research import making
+from research.making import Flown, Making
 
 Array = npt.NDArray[np.float64]
 LIPO, LI_ION = ("lipo", (1.8, 3.1)), ("li-ion", (0.88, 1.4))  # hover in capacities an hour

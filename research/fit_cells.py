@@ -1,4 +1,4 @@
-"""Fits the cells of `sim/cells/*.json` to published parameter sets: `python benchmarks/fit_cells.py`.
+"""Fits the cells of `sim/cells/*.json` to published parameter sets: `python research/fit_cells.py`.
 
 Runs pulse, rest, constant-current and stepped tests of a Doyle-Fuller-Newman cell (`dfn.py`) at each
 temperature of the table and finds the parameters of `sim.plant.cell` that follow them best. A temperature
@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.signal import lfilter
 
-from benchmarks.dfn import SETS, FloatArray, Load, ReferenceCell, ReferenceSet, Trace, stepped
+from research.dfn import SETS, FloatArray, Load, ReferenceCell, ReferenceSet, Trace, stepped
 from sim.plant.cell_parameters import COLUMNS, CURVE_FRAC, CellRow, curve_of
 
 FOLDER = Path(__file__).parents[1] / "sim" / "cells"

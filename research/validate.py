@@ -1,4 +1,4 @@
-"""Judges the simulated cells by others: `python benchmarks/validate.py [--plots FOLDER]`.
+"""Judges the simulated cells by others: `python research/validate.py [--plots FOLDER]`.
 
 1. Against PyBaMM (`dfn.py`): drone-like loads of power at temperatures that the fit did not see, the
    cell warming itself. Voltage and temperature where 10 to 95 % of the charge are left, at up to 3C
@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.dfn import SETS, FloatArray, Load, ReferenceCell, Trace, stepped
 from dronebms.core.chemistry import chemistry_of
+from research.dfn import SETS, FloatArray, Load, ReferenceCell, Trace, stepped
 from sim.plant.cell import CellBuild, Cells, truth_curve_v
 from sim.plant.cell_parameters import cell_row
 from sim.plant.pack import Pack

@@ -1,4 +1,4 @@
-"""Virtual flights to fit the estimator's constants on: `python benchmarks/make_virtual.py FOLDER FIRST LAST`.
+"""Virtual flights to fit the estimator's constants on: `python research/make_virtual.py FOLDER FIRST LAST`.
 
 Three flights each of packs that the simulator's cells make, each with a curve, capacity, resistance,
 weak cell, age and cooling of its own, drawn from its seed. Curves lie between those of the LiCoO2 and
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import making
-from benchmarks.making import Array, Flown, Making
+from research import making
+from research.making import Array, Flown, Making
 from sim.plant.cell import truth_curve_v
 from sim.plant.cell_parameters import CURVE_FRAC
 from sim.plant.pack import Pack, build_pack

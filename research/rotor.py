@@ -1,4 +1,4 @@
-"""Power of multirotors as published, and of the shipped flights: `python benchmarks/rotor.py`.
+"""Power of multirotors as published, and of the shipped flights: `python research/rotor.py`.
 
 Hover: no row was used to choose a constant; the figure of merit and the drive's efficiency are
 the ones that Bauersfeld and Scaramuzza give for any multicopter (IEEE Robotics and Automation
