@@ -16,7 +16,7 @@ from rich.console import Console
 
 from dronebms.core.clock import VirtualClock
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
-from dronebms.terminal.display import Screen
+from dronebms.terminal.display import Display
 
 DURATION_S = 300.0
 SIZES = ((80, 24), (200, 60))
@@ -32,7 +32,7 @@ def cost(width: int, height: int) -> tuple[float, float]:
     )  # fmt: skip
     with ExitStack() as stack:
         flight = Simulation(SimOptions(speed=None, duration_s=DURATION_S), stack)
-        screen = stack.enter_context(Screen(clock, console=console, keys_fd=theirs))
+        screen = stack.enter_context(Display(clock, console=console, keys_fd=theirs))
         for report in flight.reports():
             clock.sleep_until(report.t_s)
             started_s = time.process_time()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dronebms.analysis.panels import ALARMS, CELLS, PANELS, Panel
 from dronebms.analysis.report_page import TEMPLATES, Track
-from dronebms.terminal.phrases import pack_name, words
+from dronebms.terminal.phrases import limit_label, pack_name
 
 _MINUTE_S = 60.0
 _BINS = 400  # of a curve, two points each
@@ -113,7 +113,7 @@ def _cells(_: Panel, track: Track, axes: Axes) -> list[str]:
 
 def _alarms(_: Panel, track: Track, axes: Axes) -> list[str]:
     """Draw when each limit was tripped, a bar each."""
-    names = [words(limit) for limit in track.tripped]
+    names = [limit_label(limit) for limit in track.tripped]
     for row, spans in enumerate(track.tripped.values()):
         spans_min = (np.array(spans) - track.t_s[0]) / _MINUTE_S
         bars = [(start, end - start) for start, end in spans_min]

@@ -21,7 +21,7 @@ from dronebms.analysis.panels import ACTUAL, COLUMNS, EXTREMES, PANELS
 from dronebms.analysis.summary import Summary
 from dronebms.core.format import clock_text, duration, number, printable
 from dronebms.core.report import Report, Severity
-from dronebms.terminal import phrases as say
+from dronebms.terminal import phrases
 
 TEMPLATES = files("dronebms.analysis") / "templates"
 Plots = Sequence[tuple[str, str]]  # what each shows in words, an SVG element
@@ -53,7 +53,7 @@ class Track:
             if not spans or spans[-1][1] != self.last.t_s:
                 spans.append([report.t_s, report.t_s])
             spans[-1][1] = report.t_s
-        if say.is_judged(report):
+        if phrases.is_judged(report):
             self.worst = max(report.status.severity, self.worst or Severity.OK)
         self.t_s.append(report.t_s)
         self.last = report
@@ -98,11 +98,11 @@ def _battery(track: Track, plots: Plots) -> str:
     figures = (form.format(_safe(said), element) for said, element in plots)
     verdict = "unknown: nothing was heard to judge by"
     if track.worst is not None:
-        limits = ", ".join(map(say.words, track.tripped)) or "no limit was tripped"
+        limits = ", ".join(map(phrases.limit_label, track.tripped)) or "no limit was tripped"
         verdict = f"{track.worst.label}: {limits}"
     return _filled(
         "battery.html",
-        pack=_safe(say.pack_name(track.last)),
+        pack=_safe(phrases.pack_name(track.last)),
         verdict=_safe(verdict),
         level=(track.worst or Severity.OK).label,
         pack_data=_rows(_pack_data(track)),
@@ -137,7 +137,7 @@ def _excursions(track: Track) -> Iterator[tuple[str, ...]]:
     for limit, spans in track.tripped.items():
         total_s = sum(end_s - start_s for start_s, end_s in spans)
         first = f"{clock_text(spans[0][0])} {texts.get(limit, '')}"
-        yield say.words(limit), f"{len(spans)} x", duration(total_s), first
+        yield phrases.limit_label(limit), f"{len(spans)} x", duration(total_s), first
     if not track.tripped:
         yield ("none",)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from dronebms.cli.exit_codes import say
+from dronebms.cli.exit_codes import print_stderr
 from dronebms.core.clock import SystemClock
 from dronebms.core.format import DASH, number
 from dronebms.core.optional import needed_by
@@ -28,10 +28,12 @@ def campaign(options: argparse.Namespace) -> None:
     asked = read_campaign(options.scenario, options.fault, options.duration)
     name = "-".join(("campaign", asked.scenario, *asked.faults))
     path = options.out or Path(f"{name}.jsonl")
-    results = ResultsFile(path, asked, say)
+    results = ResultsFile(path, asked, print_stderr)
     seeds = range(options.seed, options.seed + options.runs)
     missing = [seed for seed in seeds if seed not in results.rows]
-    say(f"{path}: {options.runs - len(missing)} of {options.runs} flights are there already")
+    print_stderr(
+        f"{path}: {options.runs - len(missing)} of {options.runs} flights are there already"
+    )
     if missing:
         jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(missing))
         workers = processes(jobs)
@@ -61,7 +63,9 @@ def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results
             results.add(row)
             flown_s += row.flown_s
     hours, wall_s = flown_s / _HOUR_S, clock.now_s()
-    say(f"{len(seeds)} flights, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second")
+    print_stderr(
+        f"{len(seeds)} flights, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second"
+    )
 
 
 def picture(lines: Sequence[Statistic]) -> str:

@@ -5,6 +5,6 @@ import sys
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
-def say(text: str) -> None:
+def print_stderr(text: str) -> None:
     """Tell a person something beside the output."""
     print(f"dronebms: {text}", file=sys.stderr)

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from dronebms.cli.commands import COMMANDS
-from dronebms.cli.exit_codes import DONE, FAILED, INTERRUPTED, UNUSABLE, say
+from dronebms.cli.exit_codes import DONE, FAILED, INTERRUPTED, UNUSABLE, print_stderr
 from dronebms.core.errors import DroneBmsError, RecordingError
 from smartbattery.errors import BatteryError
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (DroneBmsError, BatteryError) as error:
         for line in str(error).splitlines():
-            say(line)
+            print_stderr(line)
         return FAILED if isinstance(error, (RecordingError, BatteryError)) else UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno != errno.ENOSPC:
             raise
         _leave_stdout()
-        say(f"the output cannot be written: {error.strerror}")
+        print_stderr(f"the output cannot be written: {error.strerror}")
         return FAILED
     return code or DONE
 

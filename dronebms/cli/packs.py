@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from dronebms.analysis.replay import reports
-from dronebms.cli.exit_codes import say
+from dronebms.cli.exit_codes import print_stderr
 from dronebms.cli.replay import flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
@@ -29,7 +29,7 @@ from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast
 from dronebms.health.database import FILE, Database, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
-from dronebms.terminal.phrases import words
+from dronebms.terminal.phrases import limit_label
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
@@ -55,7 +55,7 @@ def packs(options: argparse.Namespace) -> None:
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
         added = [flight for name in names for flight in _read(Path(name))]
         PackHistory(SqliteFile(path, writes=True), writes=True).put(added)
-        say(f"{path}: flights taken in: {len(added)}, files: {len(options.add)}")
+        print_stderr(f"{path}: flights taken in: {len(added)}, files: {len(options.add)}")
     if options.database is None and not path.exists():
         raise ConfigError(
             f"no passports in {options.state_dir}: a service with [state] dir keeps them, "
@@ -66,9 +66,9 @@ def packs(options: argparse.Namespace) -> None:
     flights = PackHistory(database, writes=False).flights()
     if options.push is not None:
         PackHistory(_fleet(options.push), writes=True).put(flights)
-        say(f"{options.push.rpartition('@')[2]}: flights there now: {len(flights)}")
+        print_stderr(f"{options.push.rpartition('@')[2]}: flights there now: {len(flights)}")
     if not flights:
-        say(f"{database.name} has no flight yet")
+        print_stderr(f"{database.name} has no flight yet")
     known = _chosen(flights, options.serial, database.name)
     if options.csv is not None:
         _write_csv([flight for _, rows, _ in known for flight in rows], options.csv)
@@ -191,7 +191,7 @@ def _one(
         values = [getattr(flight, name) for flight in flights[-_DRAWN:]]
         newest = next((value for value in reversed(values) if value is not None), None)
         lines.append(f"{title:18}{number(newest, unit, decimals):>12}  {_drawn(values, bars)}")
-    beyond = [f"{words(name)} {seconds:.0f} s" for name, seconds, _ in last.excursions]
+    beyond = [f"{limit_label(name)} {seconds:.0f} s" for name, seconds, _ in last.excursions]
     lines.append(f"limits in the last flight: {', '.join(beyond) or 'none'}")
     for line in (*lines, *sentences(flights, seen)):
         console.print(line)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dronebms.cli.exit_codes import DONE, FAILED, say
+from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.clock import Clock, PacedClock, SystemClock
 from dronebms.core.errors import ConfigError
-from dronebms.probe.audit import Told, warnings_of
+from dronebms.probe.audit import AuditOptions, warnings_of
 from dronebms.probe.prober import SIMULATED, Place, Prober, scan
 from dronebms.probe.table import picture
 from sim.emulator.world import open_virtual
@@ -36,18 +36,18 @@ def probe(options: argparse.Namespace) -> int:
     if channel.count(None) == 1:
         raise ConfigError("both of --mux-address and --mux-channel, or neither")
     place = Place(options.bus, options.address, options.gauge, None if None in channel else channel)
-    told = Told(options.cells, options.hover_a)
+    told = AuditOptions(options.cells, options.hover_a)
     console = Console(markup=False, highlight=False)
     code, going = DONE, True
     with ExitStack() as stack:
-        prober = Prober(place, _opener(clock), clock, say, stack)
+        prober = Prober(place, _opener(clock), clock, print_stderr, stack)
         if options.record is not None:
             prober.record(options.record)
         while going:
             try:
                 look = prober.look()
             except BatteryError as error:
-                say(str(error))
+                print_stderr(str(error))
                 code = FAILED
             else:
                 code = FAILED if look.failed else DONE
@@ -61,11 +61,15 @@ def probe(options: argparse.Namespace) -> int:
 def _scan(options: argparse.Namespace, clock: Clock) -> int:
     paths = [options.bus] if options.bus else sorted(map(str, Path("/dev").glob("i2c-*")))
     code = FAILED
-    for place, what in scan(paths, options.address, _opener(clock), say, with_mux=options.mux):
+    for place, what in scan(
+        paths, options.address, _opener(clock), print_stderr, with_mux=options.mux
+    ):
         code = DONE
         print(json.dumps(asdict(place) | {"text": what}) if options.json else f"{place}: {what}")
     if code:
-        say(f"no pack at address 0x{options.address:02x} of {', '.join(paths) or 'any bus'}")
+        print_stderr(
+            f"no pack at address 0x{options.address:02x} of {', '.join(paths) or 'any bus'}"
+        )
     return code
 
 

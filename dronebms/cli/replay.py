@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from dronebms.analysis import replay as flown
 from dronebms.analysis.replay import ReadFlight
-from dronebms.cli.exit_codes import DONE, FAILED, say
+from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED, LearnedPacks
 from dronebms.flightlogs.sidecar import FlightOptions
@@ -66,5 +66,5 @@ def played(
 def complete(missing: Sequence[str]) -> int:
     """Say what is missing, and return the exit code."""
     for sentence in missing:
-        say(sentence)
+        print_stderr(sentence)
     return FAILED if missing else DONE

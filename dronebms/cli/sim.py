@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from dronebms.analysis.summary import Summary
-from dronebms.cli.exit_codes import say
+from dronebms.cli.exit_codes import print_stderr
 from dronebms.cli.options import DEMO_URL
 from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.format import clock_text
@@ -14,7 +14,7 @@ from dronebms.core.report import Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.simulation.sitl import Sitl
 from dronebms.telemetry import json_line
-from dronebms.terminal.display import Screen
+from dronebms.terminal.display import Display
 from dronebms.terminal.phrases import headless_line
 
 
@@ -32,7 +32,7 @@ def sitl(options: argparse.Namespace) -> None:
     """Follow a simulated vehicle."""
     with ExitStack() as stack:
         asked = _asked(options, options.vehicle)
-        _show(Sitl(asked, stack, SystemClock(), say), options, stack)
+        _show(Sitl(asked, stack, SystemClock(), print_stderr), options, stack)
 
 
 def _asked(options: argparse.Namespace, url: str | None) -> SimOptions:
@@ -54,7 +54,7 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
     summary = Summary()
     with stack.pop_all() as held:
         # The screen's own clock: however fast the flight goes, people see two pictures a second.
-        screen = held.enter_context(Screen(SystemClock(), link=flown.link))
+        screen = held.enter_context(Display(SystemClock(), link=flown.link))
         for report in flown.reports():
             screen(report)
             summary(report)

@@ -7,28 +7,28 @@ import argparse
 from collections.abc import Iterator
 from itertools import chain
 
-from dronebms.cli.exit_codes import FAILED, say
+from dronebms.cli.exit_codes import FAILED, print_stderr
 from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.errors import LinkError
 from dronebms.core.report import Report
 from dronebms.telemetry import json_line
-from dronebms.telemetry.status_socket import follow
-from dronebms.terminal.display import Screen
+from dronebms.telemetry.status_socket import read_status
+from dronebms.terminal.display import Display
 
 
 def status(options: argparse.Namespace) -> int:
     """Show what the service tells until Ctrl-C."""
     clock = SystemClock()
-    reports = follow(options.socket, clock)
+    reports = read_status(options.socket, clock)
     try:
         reports = chain([next(reports)], reports)  # without a service the terminal is left alone
         if options.json:
             _print(reports)
-        with Screen(clock, plain=options.plain) as screen:
+        with Display(clock, plain=options.plain) as screen:
             for report in reports:
                 screen(report)
     except LinkError as error:
-        say(str(error))
+        print_stderr(str(error))
     return FAILED
 
 

@@ -1,13 +1,13 @@
 """What is wrong, or worth knowing, about a pack that was probed: one sentence each, with numbers.
 
-Judges a `Probe` and what the user told; reads nothing. Amps are positive while discharging. What
+Judges a `Readout` and what the user told; reads nothing. Amps are positive while discharging. What
 a gauge does not tell is not judged.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dronebms.probe.readout import Probe
+from dronebms.probe.readout import Readout
 
 _FULL_PCT = (80.0, 110.0)  # of the design capacity
 _HEALTHY_PCT = 80.0
@@ -43,59 +43,61 @@ _CLEAR = (  # word, flag that should be set, what it means when it is not
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AuditOptions:
     """What the user knows of the pack and the vehicle."""
 
     cells: int | None = None
     hover_a: float | None = None
 
 
-def warnings_of(probe: Probe, told: Told) -> tuple[str, ...]:
+def warnings_of(readout: Readout, told: AuditOptions) -> tuple[str, ...]:
     """Return what deserves attention, the gravest first."""
     return (
-        *_flags(probe),
-        *_capacity(probe),
-        *_cells(probe, told.cells),
-        *_learning(probe),
-        *_times(probe),
-        *_identity(probe),
-        *_load(probe, told.hover_a),
-        *_access(probe, told.hover_a),
+        *_flags(readout),
+        *_capacity(readout),
+        *_cells(readout, told.cells),
+        *_learning(readout),
+        *_times(readout),
+        *_identity(readout),
+        *_load(readout, told.hover_a),
+        *_access(readout, told.hover_a),
     )
 
 
-def _flags(probe: Probe) -> Iterator[str]:
-    for flag in sorted(probe.status, key=lambda flag: [*_SET, flag.register].index(flag.register)):
+def _flags(readout: Readout) -> Iterator[str]:
+    for flag in sorted(
+        readout.status, key=lambda flag: [*_SET, flag.register].index(flag.register)
+    ):
         names = _SET.get(flag.register, frozenset())
         if (names is None or flag.name in names) and flag.name not in _IDLE:
             yield f"{flag.register} {flag.name}: {flag.text}"
     for register, name, meaning in _CLEAR:
-        if probe.answered(register) and name not in probe.flags(register):
+        if readout.answered(register) and name not in readout.flags(register):
             yield f"{register} {name} is off: {meaning}."
 
 
-def _capacity(probe: Probe) -> Iterator[str]:
-    full, design = probe.number("FullChargeCapacity"), probe.number("DesignCapacity")
+def _capacity(readout: Readout) -> Iterator[str]:
+    full, design = readout.number("FullChargeCapacity"), readout.number("DesignCapacity")
     low_pct, high_pct = _FULL_PCT
     if full is not None and design is not None and not low_pct <= 100 * full / design <= high_pct:
         yield (
             f"The full charge is {100 * full / design:.2f} % of the design capacity "
             f"({full:g} of {design:g}); {low_pct:g} to {high_pct:g} % is usual."
         )
-    healthy = probe.number("StateOfHealth.healthy_full_mah")
-    design_mah = probe.look.identity.design_mah
+    healthy = readout.number("StateOfHealth.healthy_full_mah")
+    design_mah = readout.look.identity.design_mah
     if healthy is not None and design_mah is not None and 100 * healthy / design_mah < _HEALTHY_PCT:
         health_pct = 100 * healthy / design_mah
         yield f"The state of health is {health_pct:.0f} %, below {_HEALTHY_PCT:g} %."
-    error_pct = probe.number("MaxError")
+    error_pct = readout.number("MaxError")
     if error_pct is not None and error_pct > _MAX_ERROR_PCT:
         yield f"The gauge itself expects its charge to be wrong by up to {error_pct:g} %."
-    if "CAPM" in probe.flags("BatteryMode"):
+    if "CAPM" in readout.flags("BatteryMode"):
         yield "Capacities are in 10 mWh (BatteryMode CAPM): charge and full charge stay unknown."
 
 
-def _cells(probe: Probe, told: int | None) -> Iterator[str]:
-    look, counted = probe.look, probe.look.identity.cells
+def _cells(readout: Readout, told: int | None) -> Iterator[str]:
+    look, counted = readout.look, readout.look.identity.cells
     if counted is None:
         yield "The cells could not be counted for certain: tell the service how many there are."
     elif told is not None and counted != told:
@@ -120,19 +122,22 @@ def _cells(probe: Probe, told: int | None) -> Iterator[str]:
         )
 
 
-def _learning(probe: Probe) -> Iterator[str]:
-    age_s = probe.number("GaugeStatus3.qmax_age_s")
+def _learning(readout: Readout) -> Iterator[str]:
+    age_s = readout.number("GaugeStatus3.qmax_age_s")
     if age_s is not None and age_s > _LEARNED_S:
         yield f"What the gauge learns capacity from is {age_s / _DAY_S:.0f} days old."
-    cycles, learned = probe.number("CycleCount"), probe.number("LifetimeDataBlock5.qmax_last_cycle")
+    cycles, learned = (
+        readout.number("CycleCount"),
+        readout.number("LifetimeDataBlock5.qmax_last_cycle"),
+    )
     if cycles is not None and learned is not None and cycles - learned > _LEARNED_CYCLES:
         yield f"The capacity was last learned {cycles - learned:g} cycles ago."
 
 
-def _times(probe: Probe) -> Iterator[str]:
+def _times(readout: Readout) -> Iterator[str]:
     for name, current in (("AverageTimeToEmpty", "AverageCurrent"), ("RunTimeToEmpty", "Current")):
-        told_s, current_a = probe.number(name), probe.number(current)
-        remaining_mah = probe.look.remaining_mah
+        told_s, current_a = readout.number(name), readout.number(current)
+        remaining_mah = readout.look.remaining_mah
         if told_s is None or current_a is None or remaining_mah is None:
             continue
         if current_a <= 0.0:
@@ -148,18 +153,18 @@ def _times(probe: Probe) -> Iterator[str]:
             )
 
 
-def _identity(probe: Probe) -> Iterator[str]:
-    identity = probe.look.identity
+def _identity(readout: Readout) -> Iterator[str]:
+    identity = readout.look.identity
     if not identity.pec:
         yield "The gauge sends no PEC: a flipped bit on the wire goes unnoticed."
     if not identity.serial:
         yield "The serial number is 0 or unknown: packs cannot be told apart."
-    if identity.date is None and probe.answered("ManufactureDate"):
+    if identity.date is None and readout.answered("ManufactureDate"):
         yield "The date of manufacture was never programmed."
 
 
-def _load(probe: Probe, hover_a: float | None) -> Iterator[str]:
-    full_mah = probe.look.full_mah or probe.look.identity.design_mah
+def _load(readout: Readout, hover_a: float | None) -> Iterator[str]:
+    full_mah = readout.look.full_mah or readout.look.identity.design_mah
     if hover_a is None:
         return
     if full_mah is not None:
@@ -168,28 +173,28 @@ def _load(probe: Probe, hover_a: float | None) -> Iterator[str]:
             f"Hover at {hover_a:g} A is {rate_per_h:.1f} C: {full_mah:g} mAh last "
             f"{_HOUR_S / _MINUTE_S / rate_per_h:.1f} minutes from full to empty."
         )
-    given_a = probe.number("LifetimeDataBlock1.max_discharge_a")
+    given_a = readout.number("LifetimeDataBlock1.max_discharge_a")
     if given_a is not None and hover_a > given_a:
         yield f"Hover at {hover_a:g} A is more than the {given_a:g} A that this pack ever gave."
     if given_a is None:
         yield "The most that this pack ever gave is not known in amperes."
 
 
-def _access(probe: Probe, hover_a: float | None) -> Iterator[str]:
-    if not probe.has_access:
+def _access(readout: Readout, hover_a: float | None) -> Iterator[str]:
+    if not readout.has_access:
         if hover_a is not None:
             yield "A gauge of this kind does not tell the set-points of its protections."
         return
-    if all(row.name != "OperationStatus" for row in probe.registers):
+    if all(row.name != "OperationStatus" for row in readout.registers):
         yield "Neither DeviceType nor FirmwareVersion names a BQ40: status words were not read."
         return
     for register in ("SafetyStatus", "PFStatus", "OperationStatus"):
-        if not probe.answered(register):
+        if not readout.answered(register):
             yield f"{register} did not answer: what it would tell is unknown."
-    if probe.security == "sealed":
+    if readout.security == "sealed":
         yield "The gauge is sealed: the set-points of its protections cannot be read or checked."
-    elif probe.security is not None:
+    elif readout.security is not None:
         yield (
-            f"The gauge is not sealed ({probe.security}): any program on the bus can change its "
+            f"The gauge is not sealed ({readout.security}): any program on the bus can change its "
             "settings. The set-points of its protections are not read."
         )

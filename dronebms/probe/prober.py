@@ -14,7 +14,7 @@ from pathlib import Path
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.toml_schema import AUTO
-from dronebms.probe.readout import Probe, probe
+from dronebms.probe.readout import Readout, read_pack
 from smartbattery import multiplexer
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
@@ -112,13 +112,13 @@ class Prober:
         write(MAGIC + _line(where))
         self._bus = RecordingBus(self._bus, lambda transfer: write(_line(transfer.to_json())))
 
-    def look(self) -> Probe:
+    def look(self) -> Readout:
         """Return what there is now.
 
         Raises:
             BatteryError: no pack, or a bus that fails.
         """
-        return probe(self._bus, self.place.address, profile_named(self.place.gauge))
+        return read_pack(self._bus, self.place.address, profile_named(self.place.gauge))
 
     def wait(self) -> bool:
         """Wait until the next look is due; return whether there is anything to look at."""

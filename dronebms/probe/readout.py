@@ -54,7 +54,7 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Readout:
     """What one look found."""
 
     address: int
@@ -105,7 +105,7 @@ class Probe:
         }
 
 
-def probe(bus: Bus, address: int, profile: Profile | None = None) -> Probe:
+def read_pack(bus: Bus, address: int, profile: Profile | None = None) -> Readout:
     """Read a pack once.
 
     Args:
@@ -136,7 +136,7 @@ def probe(bus: Bus, address: int, profile: Profile | None = None) -> Probe:
         flags += _flags(word, raw)
     for block in () if part is None else sorted(part.blocks, key=lambda row: row.selector):
         registers += _fields(block, _answer(wire.manufacturer, block.selector, _length(block)))
-    return Probe(
+    return Readout(
         address,
         identity.gauge if part is None else part.name,
         look,

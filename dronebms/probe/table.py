@@ -9,20 +9,20 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from dronebms.probe.readout import Probe, Reading
+from dronebms.probe.readout import Readout, Reading
 from smartbattery.bus_load import POLLS_HZ
 
 _MILLI, _PERCENT = 1000.0, 100.0
 
 
-def picture(probe: Probe, bus: str, warnings: Sequence[str], console: Console) -> str:
+def picture(readout: Readout, bus: str, warnings: Sequence[str], console: Console) -> str:
     """Return the whole text, drawn for a console whose markup is off."""
     with console.capture() as drawn:
-        console.print(_title(probe, bus), style="bold")
-        console.print(_registers(probe.registers), soft_wrap=not console.is_terminal)
-        absent = ", ".join(row.name for row in probe.registers if not row.supported)
-        sentences = [f"no answer: {absent or 'none, all is supported'}", "", *_flag_lines(probe)]
-        sentences += [_bus_line(probe), "", *(f"! {text}" for text in warnings)]
+        console.print(_title(readout, bus), style="bold")
+        console.print(_registers(readout.registers), soft_wrap=not console.is_terminal)
+        absent = ", ".join(row.name for row in readout.registers if not row.supported)
+        sentences = [f"no answer: {absent or 'none, all is supported'}", "", *_flag_lines(readout)]
+        sentences += [_bus_line(readout), "", *(f"! {text}" for text in warnings)]
         if not warnings:
             sentences.append("nothing to warn of")
         for sentence in sentences:
@@ -31,13 +31,13 @@ def picture(probe: Probe, bus: str, warnings: Sequence[str], console: Console) -
     return "\n".join(line.rstrip() for line in drawn.get().splitlines())
 
 
-def _title(probe: Probe, bus: str) -> str:
-    identity = probe.look.identity
+def _title(readout: Readout, bus: str) -> str:
+    identity = readout.look.identity
     pack = " ".join(filter(None, (identity.manufacturer, identity.device)))
-    sealed = "" if probe.security is None else f", {probe.security}"
+    sealed = "" if readout.security is None else f", {readout.security}"
     cells = "cells unknown" if identity.cells is None else f"{identity.cells} cells"
-    place = f"{bus} address 0x{probe.address:02x}"
-    return f"{place}: {probe.gauge}{sealed}; {pack or 'no name'}, {cells}"
+    place = f"{bus} address 0x{readout.address:02x}"
+    return f"{place}: {readout.gauge}{sealed}; {pack or 'no name'}, {cells}"
 
 
 def _registers(rows: Sequence[Reading]) -> Table:
@@ -66,12 +66,12 @@ def _value(row: Reading) -> str:
     return f"{field} {value} {row.unit}".strip()
 
 
-def _flag_lines(probe: Probe) -> list[str]:
-    return [f"{flag.register} {flag.bit} {flag.name}: {flag.text}" for flag in probe.status]
+def _flag_lines(readout: Readout) -> list[str]:
+    return [f"{flag.register} {flag.bit} {flag.name}: {flag.text}" for flag in readout.status]
 
 
-def _bus_line(probe: Probe) -> str:
-    budget = probe.budget
+def _bus_line(readout: Readout) -> str:
+    budget = readout.budget
     return (
         f"bus: a poll takes {budget.poll_s * _MILLI:.1f} ms of the wire, a full round "
         f"{budget.round_s * _MILLI:.1f} ms (100 kHz, from bytes); {POLLS_HZ:g} polls a second take "

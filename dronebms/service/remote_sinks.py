@@ -21,9 +21,9 @@ def remote_sinks(config: Config, stack: ExitStack, clock: Clock) -> list[Sink]:
     sinks: list[Sink] = []
     if config.metrics is not None:
         with needed_by("[metrics] needs", "metrics"):
-            from dronebms.telemetry.openmetrics import Metrics  # noqa: PLC0415 - an extra
+            from dronebms.telemetry.openmetrics import OpenMetricsExporter  # noqa: PLC0415 - an extra
         try:
-            sinks.append(stack.enter_context(closing(Metrics(config.metrics, clock))))
+            sinks.append(stack.enter_context(closing(OpenMetricsExporter(config.metrics, clock))))
         except OSError as error:  # a missing scrape endpoint must not leave a pack unprotected
             _log.error(
                 "no metrics at %s:%d: %s",
@@ -33,8 +33,8 @@ def remote_sinks(config: Config, stack: ExitStack, clock: Clock) -> list[Sink]:
             )
     if config.mqtt is not None:
         with needed_by("[mqtt] needs", "mqtt"):
-            from dronebms.telemetry.mqtt import Mqtt  # noqa: PLC0415 - an extra
+            from dronebms.telemetry.mqtt import MqttPublisher  # noqa: PLC0415 - an extra
         queue = None if config.state is None else Path(config.state.dir) / "mqtt.sqlite"
         charger = None if config.charger is None else config.charger.topic
-        sinks.append(stack.enter_context(closing(Mqtt(config.mqtt, queue, charger))))
+        sinks.append(stack.enter_context(closing(MqttPublisher(config.mqtt, queue, charger))))
     return sinks

@@ -18,7 +18,7 @@ from dronebms.recording.recorder import Recorder
 from dronebms.service.bus_threads import BusThread, PolledGauge
 from dronebms.service.config import BatteryConfig, Config
 from dronebms.service.external_program import RecoveryProgram
-from dronebms.telemetry.status_socket import Stream
+from dronebms.telemetry.status_socket import StatusServer
 from mavlink_bridge.bridge import Bridge, Terms
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.link import open_link
@@ -94,12 +94,12 @@ def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
     return LinuxBus(first.bus, recover)
 
 
-def stream_of(config: Config, stack: ExitStack) -> Stream | None:
+def stream_of(config: Config, stack: ExitStack) -> StatusServer | None:
     """Return the stream for viewers, None without one; raises what a living service's does."""
     if config.status is None:
         return None
     try:
-        stream = Stream(Path(config.status.socket))
+        stream = StatusServer(Path(config.status.socket))
     except OSError as error:
         # Nobody can watch; that must not keep a pack unguarded.
         _log.error("nothing is served at %s: %s", config.status.socket, error.strerror or error)

@@ -37,7 +37,7 @@ _PER_MB = 1e6
 _log = logging.getLogger(__name__)
 
 
-class Mqtt:
+class MqttPublisher:
     """A sink of reports, at work until `close`.
 
     Args:

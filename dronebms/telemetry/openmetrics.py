@@ -46,7 +46,7 @@ ROWS = (*((name, what, ()) for _, name, _, what in LINE), *MORE)
 # fmt: on
 
 
-class Metrics(Collector):
+class OpenMetricsExporter(Collector):
     """A sink of reports, and the server of what it was told last.
 
     Raises:

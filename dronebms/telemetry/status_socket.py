@@ -1,9 +1,9 @@
 """Reports of a running service to viewers on this computer: a Unix socket that is only read.
 
-One JSON line is one `Report`, twice a second for each battery and at once with every event. The
-service never waits for a viewer: each has a queue of its own that drops its oldest lines, and one
-that takes nothing for a minute is sent away. `follow` is the other end. Seconds; a report's are
-the service's, ages are by the viewer's own clock.
+One JSON line is one `Report`, sent twice a second for each battery and at once with every event.
+The service never waits for a viewer: each viewer has its own queue that drops the oldest lines,
+and a viewer that takes nothing for a minute is disconnected. `read_status` is the client. Seconds;
+the times of a report are of the service's clock, ages are by the viewer's own clock.
 """
 
 import errno
@@ -54,7 +54,7 @@ class _Viewer:
         return True
 
 
-class Stream:
+class StatusServer:
     """The service's end: a sink of reports. For one thread.
 
     Args:
@@ -140,7 +140,7 @@ def _make_way(path: Path) -> None:
 # ---------------------------------------------------------------------- the viewer's end
 
 
-def follow(path: Path, clock: Clock) -> Iterator[Report]:
+def read_status(path: Path, clock: Clock) -> Iterator[Report]:
     """Yield what a service tells, without end, over its restarts too.
 
     While it is silent, what was told last is yielded twice a second as it stands then: unknown.

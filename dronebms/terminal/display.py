@@ -1,6 +1,6 @@
 """The terminal display as a sink: can I still get home, what limits me, and how fresh is all that.
 
-`screen_picture` draws, `Screen` decides when. Only what has changed is sent: a whole picture twice
+`layout` draws, `Display` decides when. Only what has changed is sent: a whole picture twice
 a second, as `rich.live.Live` sends it, is 6 kB/s, too much for the radio link that a drone is
 often reached by.
 """
@@ -42,7 +42,7 @@ class _Held:
     events: tuple[Event, ...]
 
 
-class Screen:
+class Display:
     """A sink that draws on the alternate screen and gives the terminal back, however it is left.
 
     When asked to be plain, on a pipe, or on a terminal that cannot place its cursor it writes
@@ -87,7 +87,7 @@ class Screen:
         self._interval_s = _PLAIN_S if self._plain else _REDRAW_S
         self._ascii_only = self._console.options.ascii_only or _is_c_locale(os.environ)
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> "Display":
         """Take the terminal."""
         if not self._plain:
             self._terminal.__enter__()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dronebms.core.report import Severity
 
-SPOKEN = {
+LIMIT_LABELS = {
     "cell_low": "weakest cell low",
     "cell_critical": "weakest cell at its end",
     "cell_emergency": "weakest cell far below its end",

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dronebms.core.format import printable
 from dronebms.core.report import Estimate, Event, Report, Status
-from dronebms.terminal import widgets as parts
+from dronebms.terminal import widgets
 from dronebms.terminal.labels import ASCII, HELP, UNICODE
 from dronebms.terminal.phrases import SILENT_S, cells_heading
 from dronebms.terminal.widgets import Frame
@@ -81,11 +81,11 @@ def expired(report: Report, now_s: float) -> Report:
 def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:
     first, *others = reports
     return [
-        parts.title_line(first, frame),
-        parts.home_line(first, frame),
-        parts.limit_line(first),
-        parts.state_line(first, frame),
-        *(parts.other_line(other, frame) for other in others),
+        widgets.title_line(first, frame),
+        widgets.home_line(first, frame),
+        widgets.limit_line(first),
+        widgets.state_line(first, frame),
+        *(widgets.other_line(other, frame) for other in others),
     ]
 
 
@@ -96,18 +96,20 @@ def _page(
     if page == "help":
         marks = [f"{mark} {severity.label}" for severity, mark in frame.glyphs.marks.items()]
         said = (*HELP, f"Signs: {', '.join(marks)}.")
-        return [parts.rule("help", frame), *(Text(f" {line}") for line in said)]
+        return [widgets.rule("help", frame), *(Text(f" {line}") for line in said)]
     if page == "log":
         newest = events[-max(frame.height - 1, 1) :]
         heading = f"log: the newest {len(newest)} of {len(events)} kept"
-        return [parts.rule(heading, frame), *_events(newest, frame)]
+        return [widgets.rule(heading, frame), *_events(newest, frame)]
     if page == "cells":
         share = frame.height // len(reports) - 1  # each has a heading
         lines = []
         for report in reports:
             name = "" if len(reports) == 1 else f"battery {report.index + 1} "
-            lines.append(parts.rule(name + cells_heading(report, frame.now_s, frame.glyphs), frame))
-            lines += parts.cell_lines(report, share, frame, exact=True)
+            lines.append(
+                widgets.rule(name + cells_heading(report, frame.now_s, frame.glyphs), frame)
+            )
+            lines += widgets.cell_lines(report, share, frame, exact=True)
         if len(lines) > frame.height:
             lines[max(frame.height - 1, 0) :] = [Text(" more cells than fit here", "bold")]
         return lines
@@ -117,11 +119,11 @@ def _page(
 def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Text]:
     total = frame.height + _FIXED_ROWS + 1  # of the screen, as far as this battery has it
     big = frame.width >= _BIG_WIDTH and total >= _BIG_HEIGHT
-    left = parts.time_lines(report, frame.glyphs, big=big)
-    readings = parts.reading_lines(report, frame)
-    heading = parts.rule(cells_heading(report, frame.now_s, frame.glyphs), frame)
+    left = widgets.time_lines(report, frame.glyphs, big=big)
+    readings = widgets.reading_lines(report, frame)
+    heading = widgets.rule(cells_heading(report, frame.now_s, frame.glyphs), frame)
     room = frame.height - len(left) - len(readings) - _FIXED_ROWS
-    cells = parts.cell_lines(report, min(room, max(_CELL_ROWS, room - _EXTRAS)), frame)
+    cells = widgets.cell_lines(report, min(room, max(_CELL_ROWS, room - _EXTRAS)), frame)
     # What else there is room for, by its worth: a second event, air, more figures.
     _, air_above, air_below, figures, title = (room - len(cells) > n for n in range(_EXTRAS))
     lines = [
@@ -129,17 +131,17 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
         *left,
         *[Text()] * air_below,
         *readings,
-        *[parts.allowance_line(report)] * figures,
-        parts.vehicle_line(report, frame),
+        *[widgets.allowance_line(report)] * figures,
+        widgets.vehicle_line(report, frame),
         heading,
         *cells,
-        *[parts.rule("alarms", frame)] * title,
+        *[widgets.rule("alarms", frame)] * title,
     ]
     return lines + _events(events[-max(frame.height - len(lines), 1) :], frame)
 
 
 def _events(events: Sequence[Event], frame: Frame) -> list[Text]:
-    return [parts.event_line(event, frame) for event in events] or [Text(" no alarm has come up")]
+    return [widgets.event_line(event, frame) for event in events] or [Text(" no alarm has come up")]
 
 
 def _fitted(line: Text, canvas: Canvas) -> Text:

@@ -6,7 +6,7 @@ Unknown is a dash. Cells count from 1 here, as on every screen.
 
 from dronebms.core.format import DASH, age, clock_text, duration, number
 from dronebms.core.report import Report, Severity
-from dronebms.terminal.labels import SPOKEN, Glyphs
+from dronebms.terminal.labels import LIMIT_LABELS, Glyphs
 from smartbattery.registers import CELLS, WORDS
 
 _MILLI = 1000.0
@@ -23,9 +23,9 @@ _WEAK_BY = (
 SILENT_S = 2.0  # heartbeats and reports older than this are no longer news
 
 
-def words(limit_id: str) -> str:
+def limit_label(limit_id: str) -> str:
     """Return a limit as it is spoken."""
-    return SPOKEN.get(limit_id, limit_id.replace("_", " "))
+    return LIMIT_LABELS.get(limit_id, limit_id.replace("_", " "))
 
 
 def age_s_of(report: Report, field: str | None, now_s: float) -> float | None:
@@ -69,7 +69,7 @@ def verdict(report: Report) -> str:
     """Return the severity of one battery with what is tripped and why it is silent."""
     status, trouble = report.status, report.snapshot.trouble
     judged = status.severity.label if is_judged(report) else "unknown"
-    tripped = f": {', '.join(map(words, status.active))}" if status.active else ""
+    tripped = f": {', '.join(map(limit_label, status.active))}" if status.active else ""
     return f"{judged}{tripped}" + ("" if trouble is None else f" ({trouble})")
 
 

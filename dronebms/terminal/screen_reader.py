@@ -5,7 +5,7 @@ Minutes are cut, not rounded: one that is not full is not promised. Unknown is s
 """
 
 from dronebms.core.report import Event, Report
-from dronebms.terminal import phrases as say
+from dronebms.terminal import phrases
 
 _MINUTE_S, _MINUTES_FROM_S, _STEP_S = 60, 120.0, 10
 _PERCENT, _STEP_PCT = 100.0, 5
@@ -19,21 +19,21 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
         weakest: the cell to be named, from 0; None when none stands out.
     """
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
-    _, home, _ = say.home_answer(report)
+    _, home, _ = phrases.home_answer(report)
     if home == "yes" and estimate.turn_back_in_s is not None:
         home += f", turn back within {_minutes(estimate.turn_back_in_s)}"
     limit = "none known"
     if status.limited_by is not None:
         when = f" in {_minutes(status.limited_in_s)}" if status.limited_in_s else ""
-        limit = f"{say.words(status.limited_by)}{when}"
-    limit_a, amps, cell = say.binding_allowance(report)[0], "unknown", "no cell is heard"
+        limit = f"{phrases.limit_label(status.limited_by)}{when}"
+    limit_a, amps, cell = phrases.binding_allowance(report)[0], "unknown", "no cell is heard"
     if snapshot.lowest_cell() is not None:
         cell = "no cell stands out" if weakest is None else f"weakest cell is {weakest + 1}"
     if snapshot.current_a is not None and limit_a:
         share = round(_PERCENT / _STEP_PCT * snapshot.current_a / limit_a) * _STEP_PCT
         amps = f"{share} percent of what the pack can give"
     return (
-        f"state {say.verdict(report)}",
+        f"state {phrases.verdict(report)}",
         f"home {home}",
         _time_left(report),
         f"next limit {limit}",
@@ -73,7 +73,7 @@ def _whole(value: float | None, unit: str) -> str:
 
 def _autopilot(report: Report) -> str:
     vehicle = report.vehicle
-    if vehicle.heartbeat_age_s is None or vehicle.heartbeat_age_s > say.SILENT_S:
+    if vehicle.heartbeat_age_s is None or vehicle.heartbeat_age_s > phrases.SILENT_S:
         return "not heard"
     armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
     return f"{armed}, {vehicle.mode or 'mode unknown'}"

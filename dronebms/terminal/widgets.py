@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dronebms.core.format import DASH, age, clock_text, duration, number
 from dronebms.core.report import Event, Report, Severity
-from dronebms.terminal import phrases as say
+from dronebms.terminal import phrases
 from dronebms.terminal.labels import Glyphs
 
 MIN_CELL_WIDTH = 30
@@ -52,13 +52,13 @@ class Frame:
 
 def title_line(report: Report, frame: Frame) -> Text:
     """Return which pack this is, and the clock at the right."""
-    pack = Text(f" {say.pack_name(report)}", _VALUE)
+    pack = Text(f" {phrases.pack_name(report)}", _VALUE)
     return _ends(pack, frame.clock, frame.width)
 
 
 def home_line(report: Report, frame: Frame) -> Text:
     """Return whether the vehicle can still get home; unknown says what is missing."""
-    severity, word, rest = say.home_answer(report)
+    severity, word, rest = phrases.home_answer(report)
     if not rest:
         return _answer("home:", Text(word, _VALUE))
     way = f", {duration(report.estimate.home_s)} to fly home"
@@ -71,14 +71,14 @@ def limit_line(report: Report) -> Text:
     status = report.status
     if status.limited_by is None:
         return _answer("limit:", Text("none known to come next"))
-    line = Text(say.words(status.limited_by), _VALUE)
+    line = Text(phrases.limit_label(status.limited_by), _VALUE)
     if status.limited_in_s is not None:
         now = status.limited_in_s <= 0
         line.append(" now" if now else f" in {duration(status.limited_in_s)}", "not bold")
     if status.asked_max_a is not None:
         line.append(f", stay below {status.asked_max_a:.0f} A")
-    elif (then := say.then(report)) is not None:
-        line.append(f", then {say.words(then[0])} in {duration(then[1])}", "not bold")
+    elif (then := phrases.then(report)) is not None:
+        line.append(f", then {phrases.limit_label(then[0])} in {duration(then[1])}", "not bold")
     elif status.limited_in_s:
         line.append(" at this load", "not bold")
     return _answer("limit:", line)
@@ -87,16 +87,16 @@ def limit_line(report: Report) -> Text:
 def state_line(report: Report, frame: Frame) -> Text:
     """Return the severity as a symbol and a word, with what is tripped or silent."""
     behind_s = frame.now_s - report.t_s
-    if behind_s > say.SILENT_S:
+    if behind_s > phrases.SILENT_S:
         old = _verdict(Severity.WARNING, "OLD", frame.glyphs)
         return _answer("state:", old, Text(f"  nothing new for {age(behind_s)}", _VALUE))
     status, trouble = report.status, report.snapshot.trouble
     why = Text("" if trouble is None else f"; {trouble}", _OLD)
-    if not say.is_judged(report):
+    if not phrases.is_judged(report):
         return _answer("state:", Text("unknown, nothing is heard to judge by", _VALUE), why)
     loud = status.severity >= Severity.WARNING
     label = status.severity.label.upper() if loud else status.severity.label
-    said = ", ".join(say.words(limit) for limit in status.active) or "no limit is tripped"
+    said = ", ".join(phrases.limit_label(limit) for limit in status.active) or "no limit is tripped"
     judged = _verdict(status.severity, label, frame.glyphs)
     return _answer("state:", judged, Text(f"  {said}", _VALUE if loud else ""), why)
 
@@ -112,7 +112,7 @@ def time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     elif estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
         low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
         first.append(f", 9 in 10 sure: {low} - {high}")
-    weakest = say.weakest(report)
+    weakest = phrases.weakest(report)
     cell = "the weakest cell" if weakest is None else f"cell {weakest + 1}"
     second = f"until {cell} reaches {pack_data.cutoff_v:.2f} V under this load"
     third = "" if pack_data.cutoff_cell_v is not None else "(the usual end, as none is given)"
@@ -139,7 +139,7 @@ def reading_lines(report: Report, frame: Frame) -> list[Text]:
     """Return charge, amps against their limit, volts and heat, each with its age."""
     snapshot, estimate, glyphs = report.snapshot, report.estimate, frame.glyphs
     soc_pct, current_a, ohm = estimate.soc_pct, snapshot.current_a, estimate.resistance_ohm
-    limit_a, limit_name = say.binding_allowance(report)
+    limit_a, limit_name = phrases.binding_allowance(report)
     share = None
     if current_a is not None and limit_a is not None:
         share = current_a / max(limit_a, _LEAST_LIMIT_A)
@@ -160,10 +160,10 @@ def reading_lines(report: Report, frame: Frame) -> list[Text]:
 
 
 def _reading_line(reading: _Reading, report: Report, frame: Frame) -> Text:
-    age_s = say.age_s_of(report, reading.field, frame.now_s)
+    age_s = phrases.age_s_of(report, reading.field, frame.now_s)
     value = f"{number(reading.value, reading.unit, reading.decimals):>{_VALUE_WIDTH}}  "
     if reading.value is None:
-        why = "not known yet" if reading.field is None else say.unheard(age_s)
+        why = "not known yet" if reading.field is None else phrases.unheard(age_s)
         return _labelled(reading.label, Text(value, _VALUE), Text(why))
     width = min(frame.width, _READINGS_WIDTH)
     room = width - 1 - _LABEL_WIDTH - len(value) - _AGE_WIDTH
@@ -174,7 +174,7 @@ def _reading_line(reading: _Reading, report: Report, frame: Frame) -> Text:
     line = _labelled(reading.label, Text(value, _VALUE), Text(note))
     if age_s is None:
         return line
-    if say.is_stale(reading.field, age_s):
+    if phrases.is_stale(reading.field, age_s):
         return _ends(line, Text(f"OLD {age(age_s)} ", _OLD), width)
     return _ends(line, Text(f"{age(age_s)} ago ", _QUIET), width)
 
@@ -185,7 +185,7 @@ def _note(form: str, value: float | None) -> str:
 
 def allowance_line(report: Report) -> Text:
     """Return what the pack can give, and for how long."""
-    limits = say.allowances(report)
+    limits = phrases.allowances(report)
     value_a, first = limits[0] if limits else (None, "not known yet")
     said = ", ".join([first, *(f"{limit_a:.0f} A {name}" for limit_a, name in limits[1:])])
     value = Text(f"{number(value_a, 'A'):>{_VALUE_WIDTH}}", _VALUE)
@@ -201,7 +201,7 @@ def vehicle_line(report: Report, frame: Frame) -> Text:
     heard_s = vehicle.heartbeat_age_s + frame.now_s - report.t_s
     armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
     mode = "mode unknown" if vehicle.mode is None else vehicle.mode
-    old = heard_s > say.SILENT_S
+    old = heard_s > phrases.SILENT_S
     heard = Text(f"{'not heard for' if old else 'heard'} {age(heard_s)}", _OLD if old else "")
     rest = "" if old else f" ago, {armed}, {mode}"
     return _labelled("autopilot", heard, Text(rest + over))
@@ -226,20 +226,20 @@ def cell_lines(report: Report, rows: int, frame: Frame, *, exact: bool = False) 
 def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | None) -> Text:
     pack_data, cell_v = report.pack_data, report.snapshot.cells_v[index]
     name = f"cell{index + 1}_v"
-    age_s = say.age_s_of(report, name, frame.now_s)
+    age_s = phrases.age_s_of(report, name, frame.now_s)
     text = Text.assemble((f" {index + 1:>2}  ", _QUIET))
     if cell_v is None:
-        text.append(f"{DASH:>4} V  {say.unheard(age_s)}", _OLD)
+        text.append(f"{DASH:>4} V  {phrases.unheard(age_s)}", _OLD)
     else:
         said = f"{cell_v:.2f} V  "
         if mean_v is not None:
             said = f"{cell_v:.3f} V {(cell_v - mean_v) * _MILLI:+5.0f} mV  "
         text.append(said, _VALUE)
-        mark = "" if mean_v is None else say.weak_by(report, index)
-        mark = _WEAKEST + mark if say.weakest(report) == index else ""
+        mark = "" if mean_v is None else phrases.weak_by(report, index)
+        mark = _WEAKEST + mark if phrases.weakest(report) == index else ""
         room = width - len(text) - max(len(mark), len(_WEAKEST))
         bar_width = min(max(room, 0), _MAX_CELL_BAR_WIDTH)
-        if age_s is not None and say.is_stale(name, age_s):
+        if age_s is not None and phrases.is_stale(name, age_s):
             text.append(f"OLD {age(age_s)}".ljust(bar_width), _OLD)
         else:
             span_v = pack_data.chemistry.full_cell_v - pack_data.cutoff_v
@@ -252,11 +252,11 @@ def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | 
 def other_line(report: Report, frame: Frame) -> Text:
     """Return a further battery on one line."""
     severity, behind_s = report.status.severity, frame.now_s - report.t_s
-    judged = say.verdict(report)
-    if behind_s > say.SILENT_S:
+    judged = phrases.verdict(report)
+    if behind_s > phrases.SILENT_S:
         severity, judged = Severity.WARNING, f"OLD, nothing new for {age(behind_s)}"
     mark = _verdict(severity, f"battery {report.index + 1}", frame.glyphs)
-    return Text.assemble(" ", mark, (f" {judged}  ", _VALUE), say.figures(report))
+    return Text.assemble(" ", mark, (f" {judged}  ", _VALUE), phrases.figures(report))
 
 
 def event_line(event: Event, frame: Frame) -> Text:

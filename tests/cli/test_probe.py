@@ -20,9 +20,9 @@ from rich.console import Console
 from dronebms.cli.main import main
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import RecordingError
-from dronebms.probe.audit import Told, warnings_of
+from dronebms.probe.audit import AuditOptions, warnings_of
 from dronebms.probe.prober import MAGIC, Place, Prober, read_recording, scan
-from dronebms.probe.readout import probe
+from dronebms.probe.readout import read_pack
 from dronebms.probe.table import picture
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
@@ -96,11 +96,11 @@ def test_json_has_the_keys_that_others_rely_on(run: Callable[..., Done], scenari
 
 @pytest.mark.parametrize("scenario", ["survey", "bq40"])
 def test_the_text_is_the_one_that_was_looked_at(scenario: str) -> None:
-    found = probe(open_virtual(scenario, VirtualClock())[0], ADDRESS)
+    found = read_pack(open_virtual(scenario, VirtualClock())[0], ADDRESS)
     console = Console(
         width=80, force_terminal=True, color_system=None, markup=False, highlight=False
     )
-    warnings = warnings_of(found, Told(hover_a=35.0))
+    warnings = warnings_of(found, AuditOptions(hover_a=35.0))
     now = picture(found, f"sim:{scenario}", warnings, console) + "\n"
     path = PICTURES / f"probe_{scenario}_80.txt"
     if os.environ.get("DRONEBMS_DRAW_SCREENS"):

@@ -13,7 +13,7 @@ import pytest
 
 from dronebms.core.report import Report, Severity
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.telemetry.mqtt import Mqtt
+from dronebms.telemetry.mqtt import MqttPublisher
 from smartbattery.snapshot import Identity
 from tests.integration.broker import Broker, Listener, needs_mosquitto
 from tests.mavlink_bridge.reports import a_report, an_event
@@ -60,7 +60,7 @@ def alarm(t_s: float) -> Report:
 def test_a_day_without_a_network_loses_nothing_and_holds_nobody_up(
     broker: Broker, listener: Listener, tmp_path: Path
 ) -> None:
-    mqtt = Mqtt(broker.config(period_s=30.0), tmp_path / "queue.sqlite")
+    mqtt = MqttPublisher(broker.config(period_s=30.0), tmp_path / "queue.sqlite")
     for t_s in range(0, 300, 10):
         mqtt(flown(t_s))
     assert within(10.0, lambda: len(listener.first()) == 10)
@@ -115,7 +115,7 @@ def test_what_waited_when_the_service_was_killed_is_told_by_the_next_start(
         [sys.executable, "-c", CRASH, str(queue), str(broker.port)], check=False, timeout=30.0
     ).returncode
     assert code == -signal.SIGKILL
-    mqtt = Mqtt(broker.config(), queue)
+    mqtt = MqttPublisher(broker.config(), queue)
     mqtt(flown(0.0))
     broker.start()
     assert within(20.0, lambda: len(listener.first()) >= 56)
@@ -131,7 +131,7 @@ def test_a_broker_that_is_not_the_one_is_told_nothing(
     strange = broker.config(ca=str(tmp_path / "stranger.pem"))
     (tmp_path / "wrong").write_text("wrong")
     refused = broker.config(password_file=str(tmp_path / "wrong"))
-    both = [Mqtt(strange, None), Mqtt(refused, None)]
+    both = [MqttPublisher(strange, None), MqttPublisher(refused, None)]
     for mqtt in both:
         mqtt(flown(0.0))
     assert within(10.0, lambda: "answers: Not authorized" in caplog.text)
@@ -149,7 +149,7 @@ def charging(t_s: float, *, armed: bool | None) -> Report:
 def test_a_charger_is_told_now_or_not_at_all_and_never_in_flight(
     broker: Broker, listener: Listener, tmp_path: Path
 ) -> None:
-    mqtt = Mqtt(broker.config(), tmp_path / "queue.sqlite", "charger/1")
+    mqtt = MqttPublisher(broker.config(), tmp_path / "queue.sqlite", "charger/1")
     mqtt(flown(0.0))
     assert within(10.0, lambda: len(listener.told) == 1)
     mqtt(charging(1.0, armed=True))

@@ -2,21 +2,21 @@
 
 import pytest
 
-from dronebms.probe.audit import Told, warnings_of
-from dronebms.probe.readout import probe
+from dronebms.probe.audit import AuditOptions, warnings_of
+from dronebms.probe.readout import read_pack
 from smartbattery.registers import ADDRESS
 from tests.scripted import MODE, SELECTORS, STATUS, WORDS, ScriptedPack, seen_bq40
 
 ALERT, GAUGING, MANUFACTURING = 0x50, 0x56, 0x57
-NOBODY = Told()
+NOBODY = AuditOptions()
 
 
-def complaints(pack: ScriptedPack, told: Told = NOBODY) -> tuple[str, ...]:
-    return warnings_of(probe(pack, ADDRESS), told)
+def complaints(pack: ScriptedPack, told: AuditOptions = NOBODY) -> tuple[str, ...]:
+    return warnings_of(read_pack(pack, ADDRESS), told)
 
 
 def test_a_good_plain_pack_is_not_complained_of() -> None:
-    assert complaints(ScriptedPack(), Told(cells=4)) == ()
+    assert complaints(ScriptedPack(), AuditOptions(cells=4)) == ()
 
 
 CASES: tuple[tuple[dict[int, int], str], ...] = (
@@ -47,7 +47,7 @@ CASES: tuple[tuple[dict[int, int], str], ...] = (
 def test_each_fault_is_complained_of_with_its_numbers(
     changes: dict[int, int], complaint: str
 ) -> None:
-    texts = complaints(ScriptedPack(WORDS | changes), Told(cells=4))
+    texts = complaints(ScriptedPack(WORDS | changes), AuditOptions(cells=4))
     assert [text for text in texts if text.startswith(complaint)], texts
 
 
@@ -66,7 +66,7 @@ def test_each_fault_is_complained_of_with_its_numbers(
     ids=str,
 )
 def test_what_is_just_good_is_not_complained_of(changes: dict[int, int]) -> None:
-    assert complaints(ScriptedPack(WORDS | changes), Told(cells=4)) == ()
+    assert complaints(ScriptedPack(WORDS | changes), AuditOptions(cells=4)) == ()
 
 
 def test_a_pack_without_pec_is_told() -> None:
@@ -77,7 +77,7 @@ def test_a_pack_without_pec_is_told() -> None:
 
 
 def test_cells_are_counted_against_what_was_told() -> None:
-    assert complaints(ScriptedPack(), Told(cells=6)) == (
+    assert complaints(ScriptedPack(), AuditOptions(cells=6)) == (
         "The gauge shows 4 cells, not the 6 that were told.",
         "The design voltage of 15.40 V is 2.57 V for each of 6 cells; 3.1 to 3.95 V is usual.",
     )
@@ -86,7 +86,7 @@ def test_cells_are_counted_against_what_was_told() -> None:
 
 
 def test_a_hover_current_is_set_against_the_charge_and_nothing_is_invented() -> None:
-    assert complaints(ScriptedPack(), Told(hover_a=29.0)) == (
+    assert complaints(ScriptedPack(), AuditOptions(hover_a=29.0)) == (
         "Hover at 29 A is 5.0 C: 5800 mAh last 12.0 minutes from full to empty.",
         "The most that this pack ever gave is not known in amperes.",
         "A gauge of this kind does not tell the set-points of its protections.",
@@ -146,9 +146,9 @@ def test_a_capacity_that_was_learned_long_ago_is_told_in_cycles() -> None:
 
 def test_a_hover_current_is_set_against_the_most_that_was_ever_given() -> None:
     assert "Hover at 9 A is more than the 8.281 A that this pack ever gave." in complaints(
-        bq40(), Told(hover_a=9.0)
+        bq40(), AuditOptions(hover_a=9.0)
     )
-    assert not any("ever gave" in text for text in complaints(bq40(), Told(hover_a=8.0)))
+    assert not any("ever gave" in text for text in complaints(bq40(), AuditOptions(hover_a=8.0)))
 
 
 def test_a_status_word_that_does_not_answer_is_told() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dronebms.core.clock import VirtualClock
-from dronebms.probe.readout import Probe, probe
+from dronebms.probe.readout import Readout, read_pack
 from sim.emulator.world import World, open_virtual
 from sim.plant.scenario import load_scenario
 from smartbattery.bq40 import PARTS, READ_SELECTORS
@@ -17,9 +17,9 @@ from smartbattery.registers import ADDRESS
 from tests.scripted import ACCESS, MODE, SELECTORS, VECTORS, WORDS, ScriptedPack, seen_bq40
 
 
-def virtual(scenario: str, log: list[Transfer] | None = None) -> Probe:
+def virtual(scenario: str, log: list[Transfer] | None = None) -> Readout:
     bus = open_virtual(scenario, VirtualClock())[0]
-    return probe(bus if log is None else RecordingBus(bus, log.append), ADDRESS)
+    return read_pack(bus if log is None else RecordingBus(bus, log.append), ADDRESS)
 
 
 # ---------------------------------------------------------------------- words
@@ -47,13 +47,13 @@ def test_what_a_pack_does_not_have_is_told_as_such() -> None:
 
 
 def test_a_word_for_unknown_is_no_value_but_an_answer() -> None:
-    found = probe(ScriptedPack(), ADDRESS)
+    found = read_pack(ScriptedPack(), ADDRESS)
     row = next(row for row in found.registers if row.name == "AverageTimeToEmpty")
     assert (row.raw, row.value, row.supported) == (0xFFFF, None, True)
 
 
 def test_capacities_in_10_mwh_are_not_taken_for_charge() -> None:
-    found = probe(ScriptedPack(WORDS | {MODE: 0xE000, 0x04: 0xFF9C}), ADDRESS)
+    found = read_pack(ScriptedPack(WORDS | {MODE: 0xE000, 0x04: 0xFF9C}), ADDRESS)
     rows = {row.name: row for row in found.registers}
     assert (rows["FullChargeCapacity"].value, rows["FullChargeCapacity"].unit) == (58, "Wh")
     assert (rows["AtRate"].value, rows["AtRate"].unit) == (1, "W")
@@ -64,7 +64,7 @@ def test_capacities_in_10_mwh_are_not_taken_for_charge() -> None:
 def test_a_pack_can_be_read_as_every_kind(profile: object) -> None:
     named = profile_named(getattr(profile, "name", ""))
     pack = ScriptedPack(has_pec=named is None or named.pec.name != "NEVER")
-    found = probe(pack, ADDRESS, named)
+    found = read_pack(pack, ADDRESS, named)
     assert found.number("Voltage") == 15.2
     assert found.gauge == getattr(profile, "name", "")
     assert not any(row.name == "OperationStatus" for row in found.registers)
@@ -74,7 +74,7 @@ def test_a_pack_can_be_read_as_every_kind(profile: object) -> None:
 
 
 def test_the_bytes_of_a_real_bq40_mean_what_they_were_seen_to_mean() -> None:
-    found = probe(seen_bq40(), ADDRESS)
+    found = read_pack(seen_bq40(), ADDRESS)
     assert (found.gauge, found.security, found.failed) == ("bq40z50-r3", "unsealed", False)
     seen = next(row for row in VECTORS["words"] if row["data"] == "87 02 00 10")
     assert found.flags("OperationStatus") == set(seen["bits"].split())
@@ -91,7 +91,7 @@ def test_the_bytes_of_a_real_bq40_mean_what_they_were_seen_to_mean() -> None:
 def test_every_bit_of_a_grave_word_is_explained_and_counts(register: str, bit: int) -> None:
     pack = seen_bq40()
     pack.data[SELECTORS[register]] = (1 << bit).to_bytes(4, "little")
-    found = probe(pack, ADDRESS)
+    found = read_pack(pack, ADDRESS)
     part = next(part for part in PARTS if part.name == "bq40z50-r3")
     known = {row.bit: row for word in part.words if word.name == register for row in word.bits}
     (flag,) = (flag for flag in found.status if flag.register == register)
@@ -109,7 +109,7 @@ def test_a_gauge_that_tells_a_failure_nowhere_else_has_failed_too(
     pack = seen_bq40()
     pack.data[SELECTORS["OperationStatus"]] = bytes.fromhex(operation)
     del pack.data[SELECTORS["SafetyStatus"]], pack.data[SELECTORS["PFStatus"]]
-    assert probe(pack, ADDRESS).failed == failed
+    assert read_pack(pack, ADDRESS).failed == failed
 
 
 def test_cells_and_sensors_that_are_not_there_have_no_value() -> None:
@@ -137,7 +137,7 @@ def test_a_plain_gauge_is_written_nothing() -> None:
 def test_a_bq40_is_written_selectors_that_read_and_nothing_else(scenario: str) -> None:
     log: list[Transfer] = []
     if scenario == "seen":
-        probe(RecordingBus(seen_bq40(), log.append), ADDRESS)
+        read_pack(RecordingBus(seen_bq40(), log.append), ADDRESS)
     else:
         virtual(scenario, log)
     writes = [row.tx for row in log if row.rx_len == 0 or len(row.tx) > 1]
@@ -172,7 +172,7 @@ def test_a_bus_that_dies_on_the_way_is_an_error_and_not_a_pack_without_registers
     left: int,
 ) -> None:
     with pytest.raises(BatteryError, match=r"held|stopped"):
-        probe(Dying(seen_bq40(), left, BusTimeoutError("held")), ADDRESS)
+        read_pack(Dying(seen_bq40(), left, BusTimeoutError("held")), ADDRESS)
 
 
 @dataclass
@@ -190,18 +190,18 @@ class ShortBlocks:
 
 
 def test_what_the_adapter_cannot_do_is_not_supported_and_the_rest_is_read() -> None:
-    found = probe(ShortBlocks(seen_bq40(), writes=True), ADDRESS)
+    found = read_pack(ShortBlocks(seen_bq40(), writes=True), ADDRESS)
     assert found.gauge == "bq40z50-r3"
     assert found.answered("SafetyStatus")
     assert not found.answered("LifetimeDataBlock1")
-    plain = probe(ShortBlocks(seen_bq40(), writes=False), ADDRESS)
+    plain = read_pack(ShortBlocks(seen_bq40(), writes=False), ADDRESS)
     assert plain.gauge == "bq40z50"
     assert plain.number("Voltage") == 15.2
 
 
 def test_nobody_there_is_an_error_that_says_where() -> None:
     with pytest.raises(BatteryError, match="no pack at address 0x0c: nobody"):
-        probe(ScriptedPack(), 0x0C)
+        read_pack(ScriptedPack(), 0x0C)
 
 
 @dataclass
@@ -229,12 +229,12 @@ class Noise:
 
 
 def test_bytes_that_are_spoilt_never_become_another_value() -> None:
-    truth = {row.name: row.raw for row in probe(seen_bq40(), ADDRESS).registers}
+    truth = {row.name: row.raw for row in read_pack(seen_bq40(), ADDRESS).registers}
     looks, kinds = 0, set()
     for seed in range(200):
         bus = Noise(seen_bq40(), random.Random(seed))  # noqa: S311 - a test
         try:
-            found = probe(bus, ADDRESS)
+            found = read_pack(bus, ADDRESS)
         except BatteryError:
             continue
         looks += 1

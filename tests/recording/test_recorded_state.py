@@ -30,7 +30,7 @@ from dronebms.recording.format import MAGIC, Recorded, Start, block_of, read_rec
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Recorder, SingleFile
 from dronebms.service.checkpoint import Keeper
-from dronebms.telemetry.status_socket import follow
+from dronebms.telemetry.status_socket import read_status
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.bus import Bus
@@ -273,7 +273,7 @@ def heard(folder: Path, count: int) -> list[Report]:
     clock = SystemClock()
     while not _serves(folder / "s"):
         assert clock.now_s() < WAIT_S
-    return list(islice(follow(folder / "s", clock), count))
+    return list(islice(read_status(folder / "s", clock), count))
 
 
 def _serves(path: Path) -> bool:

@@ -26,8 +26,8 @@ from dronebms.service.config import Config
 from dronebms.service.config_reload import taken_over
 from dronebms.service.remote_sinks import remote_sinks
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
-from dronebms.telemetry.mqtt import Mqtt
-from dronebms.telemetry.openmetrics import Metrics
+from dronebms.telemetry.mqtt import MqttPublisher
+from dronebms.telemetry.openmetrics import OpenMetricsExporter
 from dronebms.telemetry.outbox import Message, Outbox
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.loopback import free_port
@@ -46,9 +46,9 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def metrics(clock: VirtualClock) -> Iterator[tuple[Metrics, Scrape]]:
+def metrics(clock: VirtualClock) -> Iterator[tuple[OpenMetricsExporter, Scrape]]:
     config = MetricsConfig(port=free_port(SOCK_STREAM))
-    made = Metrics(config, clock)
+    made = OpenMetricsExporter(config, clock)
 
     def scrape() -> list[Sample]:
         request = Request(
@@ -76,11 +76,13 @@ def values(samples: list[Sample], battery: str = "1") -> dict[str, float]:
     }
 
 
-def test_before_the_first_report_nothing_is_told(metrics: tuple[Metrics, Scrape]) -> None:
+def test_before_the_first_report_nothing_is_told(
+    metrics: tuple[OpenMetricsExporter, Scrape],
+) -> None:
     assert metrics[1]() == []
 
 
-def test_what_is_known_is_told_in_base_units(metrics: tuple[Metrics, Scrape]) -> None:
+def test_what_is_known_is_told_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
     sink, scrape = metrics
     sink(
         a_report(
@@ -103,7 +105,7 @@ def test_what_is_known_is_told_in_base_units(metrics: tuple[Metrics, Scrape]) ->
     assert [(s.labels["limit"], s.value) for s in tripped] == [("cell_low", 1.0), ("hot", 1.0)]
 
 
-def test_what_is_unknown_is_no_sample(metrics: tuple[Metrics, Scrape]) -> None:
+def test_what_is_unknown_is_no_sample(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
     sink, scrape = metrics
     sink(
         a_report(
@@ -117,7 +119,7 @@ def test_what_is_unknown_is_no_sample(metrics: tuple[Metrics, Scrape]) -> None:
     assert {sample.labels["serial"] for sample in samples} == {""}
 
 
-def test_each_battery_has_its_own(metrics: tuple[Metrics, Scrape]) -> None:
+def test_each_battery_has_its_own(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
     sink, scrape = metrics
     sink(a_report(index=0, voltage_v=23.0))
     sink(a_report(index=1, voltage_v=24.0))
@@ -127,7 +129,7 @@ def test_each_battery_has_its_own(metrics: tuple[Metrics, Scrape]) -> None:
 
 
 def test_of_a_loop_that_has_stopped_only_the_age_is_told(
-    metrics: tuple[Metrics, Scrape], clock: VirtualClock
+    metrics: tuple[OpenMetricsExporter, Scrape], clock: VirtualClock
 ) -> None:
     sink, scrape = metrics
     sink(a_report(100.0, read_at_s={"voltage_v": 99.0}))
@@ -247,7 +249,7 @@ def test_another_topic_for_the_charger_waits_for_a_restart() -> None:
 
 
 def test_a_broker_that_is_not_reached_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    with contextlib.closing(Mqtt(away(), None)):
+    with contextlib.closing(MqttPublisher(away(), None)):
         end_s = monotonic() + 5.0
         while "the broker 127.0.0.1 is not reached" not in caplog.text and monotonic() < end_s:
             sleep(0.02)
@@ -318,7 +320,7 @@ def kept(path: Path, count: int) -> list[dict[str, Any]]:
 
 
 def test_reports_have_a_period_and_events_have_none(tmp_path: Path) -> None:
-    mqtt = Mqtt(away(period_s=5.0, topic="a/b"), tmp_path / "q")
+    mqtt = MqttPublisher(away(period_s=5.0, topic="a/b"), tmp_path / "q")
     for t_s in range(12):
         mqtt(a_report(float(t_s)))
         mqtt(a_report(float(t_s), 1, identity=Identity(serial=7)))
@@ -341,7 +343,7 @@ def test_a_queue_that_cannot_be_used_is_left_as_it_is_and_memory_serves(
     path = tmp_path / "q"
     path.write_bytes(content) if content else path.mkdir()
     with caplog.at_level(logging.ERROR):
-        mqtt = Mqtt(away(), path)
+        mqtt = MqttPublisher(away(), path)
         mqtt(a_report())
         mqtt.close()
     assert "q cannot be used, a restart loses what waits" in caplog.text
@@ -358,7 +360,7 @@ def test_a_queue_that_cannot_be_used_is_left_as_it_is_and_memory_serves(
 )
 def test_a_file_that_cannot_be_used_is_a_sentence(told: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"the broker's files in \[mqtt\] cannot be used"):
-        Mqtt(away(**told), None)
+        MqttPublisher(away(**told), None)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError, LinkError
 from dronebms.core.report import Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
-from dronebms.telemetry.status_socket import Stream, follow
+from dronebms.telemetry.status_socket import StatusServer, read_status
 
 COMMAND = (sys.executable, "-m", "dronebms.cli")
 WAIT_S = 20.0
@@ -37,8 +37,8 @@ def flight() -> list[Report]:
 
 
 @pytest.fixture
-def stream(tmp_path: Path) -> Iterator[Stream]:
-    with closing(Stream(tmp_path / "s.sock")) as stream:
+def stream(tmp_path: Path) -> Iterator[StatusServer]:
+    with closing(StatusServer(tmp_path / "s.sock")) as stream:
         yield stream
 
 
@@ -62,7 +62,7 @@ def taken(wire: socket.socket) -> bytes:
 
 
 def test_a_viewer_gets_each_report_whole_twice_a_second_and_at_once_with_an_event(
-    stream: Stream, tmp_path: Path, flight: list[Report]
+    stream: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
     data = b""
     with viewer(tmp_path) as wire:
@@ -84,7 +84,7 @@ def test_a_viewer_gets_each_report_whole_twice_a_second_and_at_once_with_an_even
 
 
 def test_whoever_comes_sees_at_once_what_was_told_last(
-    stream: Stream, tmp_path: Path, flight: list[Report]
+    stream: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
     stream(flight[0])
     with viewer(tmp_path) as wire:
@@ -93,7 +93,7 @@ def test_whoever_comes_sees_at_once_what_was_told_last(
 
 
 def test_stuck_viewers_cost_nobody_a_line_and_are_sent_away_after_a_minute(
-    stream: Stream, tmp_path: Path, flight: list[Report]
+    stream: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
     with ExitStack() as stack:
         stuck = [stack.enter_context(viewer(tmp_path)) for _ in range(10)]
@@ -117,7 +117,7 @@ def test_stuck_viewers_cost_nobody_a_line_and_are_sent_away_after_a_minute(
 
 
 def test_a_viewer_that_wakes_up_has_lost_the_oldest_lines_and_gets_the_newest_whole(
-    stream: Stream, tmp_path: Path, flight: list[Report]
+    stream: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
     with viewer(tmp_path) as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -137,10 +137,10 @@ def test_a_viewer_that_wakes_up_has_lost_the_oldest_lines_and_gets_the_newest_wh
 
 def test_the_socket_is_for_owner_and_group_and_goes_with_its_service(tmp_path: Path) -> None:
     path = tmp_path / "run" / "s.sock"
-    with closing(Stream(path)):
+    with closing(StatusServer(path)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         with pytest.raises(ConfigError, match="served by another dronebms run"):
-            Stream(path)
+            StatusServer(path)
         assert path.is_socket()
     assert not path.exists()
 
@@ -151,9 +151,9 @@ def test_the_socket_of_a_dead_service_is_replaced_and_its_successors_is_left(
     path = tmp_path / "s.sock"
     with closing(socket.socket(socket.AF_UNIX)) as dead:
         dead.bind(str(path))
-    first = Stream(path)
+    first = StatusServer(path)
     path.unlink()
-    with closing(Stream(path)):
+    with closing(StatusServer(path)):
         first.close()
         assert path.is_socket()
 
@@ -162,7 +162,7 @@ def test_a_file_in_the_sockets_place_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("mine")
     with pytest.raises(ConfigError, match="is no socket"):
-        Stream(path)
+        StatusServer(path)
     assert path.read_text() == "mine"
 
 
@@ -248,7 +248,7 @@ def test_what_sends_no_end_of_a_line_is_refused_before_it_fills_the_memory(tmp_p
         talking = Thread(target=talk, args=(ears,))
         talking.start()
         with pytest.raises(LinkError, match="does not send what dronebms does"):
-            next(follow(path, SystemClock()))
+            next(read_status(path, SystemClock()))
         talking.join()
 
 

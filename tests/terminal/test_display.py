@@ -28,10 +28,10 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Event, Report, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.limits import default_limits
-from dronebms.terminal.display import Screen
-from dronebms.terminal.labels import ASCII, SPOKEN, UNICODE, Glyphs
+from dronebms.terminal.display import Display
+from dronebms.terminal.labels import ASCII, LIMIT_LABELS, UNICODE, Glyphs
 from dronebms.terminal.layout import Canvas, View, render
-from dronebms.terminal.phrases import headless_line, words
+from dronebms.terminal.phrases import headless_line, limit_label
 from smartbattery.snapshot import Identity
 from tests.scenes import (
     EVENTS,
@@ -267,10 +267,10 @@ def test_ages_and_numbers_read_well() -> None:
 def test_every_limit_is_spoken_by_its_name_or_a_better_one() -> None:
     rows = [default_limits(PackData(kind, 6, 5000.0)) for kind in CHEMISTRIES]
     ids = {limit.limit_id for row in rows for limit in row}
-    assert set(SPOKEN) < ids
-    assert words("cell_low") == "weakest cell low"
-    assert words("charging_cold") == "charging cold"
-    assert all(word not in SPOKEN for word in map(words, ids))
+    assert set(LIMIT_LABELS) < ids
+    assert limit_label("cell_low") == "weakest cell low"
+    assert limit_label("charging_cold") == "charging cold"
+    assert all(word not in LIMIT_LABELS for word in map(limit_label, ids))
 
 
 def test_the_plain_line_says_the_same() -> None:
@@ -334,7 +334,7 @@ def console_of(file: IO[str], **environ: str) -> Console:
 def test_only_what_changed_is_sent_and_the_picture_is_whole() -> None:
     file, clock = io.StringIO(), VirtualClock()
     sizes: list[int] = []
-    with Screen(clock, console=console_of(file), link=lambda: LINK) as screen:
+    with Display(clock, console=console_of(file), link=lambda: LINK) as screen:
         for step in range(150):
             clock.sleep_until(step * 0.5)
             screen(at(NOW_S + step * 0.5))
@@ -351,7 +351,7 @@ def test_only_what_changed_is_sent_and_the_picture_is_whole() -> None:
 def test_it_draws_twice_a_second_of_the_viewers_clock() -> None:
     file, clock = io.StringIO(), VirtualClock()
     drawn = []
-    with Screen(clock, console=console_of(file)) as screen:
+    with Display(clock, console=console_of(file)) as screen:
         for step in range(21):  # two seconds
             clock.sleep_until(step * 0.1)
             before = len(file.getvalue())
@@ -363,7 +363,7 @@ def test_it_draws_twice_a_second_of_the_viewers_clock() -> None:
 def test_a_picture_costs_little() -> None:
     clock = VirtualClock()
     reports = [at(NOW_S + step * 0.5) for step in range(40)]
-    with Screen(clock, console=console_of(io.StringIO())) as screen:
+    with Display(clock, console=console_of(io.StringIO())) as screen:
         started_s = time.process_time()
         for step, report in enumerate(reports):
             clock.sleep_until(step * 0.5)
@@ -375,7 +375,7 @@ def test_a_picture_costs_little() -> None:
 def test_another_size_is_a_whole_picture() -> None:
     file, clock = io.StringIO(), VirtualClock()
     console = console_of(file)
-    with Screen(clock, console=console) as screen:
+    with Display(clock, console=console) as screen:
         screen(FLYING)
         before = len(file.getvalue())
         console.size = (100, 30)
@@ -390,7 +390,7 @@ def test_another_size_is_a_whole_picture() -> None:
 
 def test_labels_are_quiet_and_what_stands_beside_them_is_not() -> None:
     file = io.StringIO()
-    with Screen(VirtualClock(), console=console_of(file)) as screen:
+    with Display(VirtualClock(), console=console_of(file)) as screen:
         screen(FLYING)
     assert "\x1b[2m  1  \x1b[0m\x1b[1m3.74 V  \x1b[0m█" in file.getvalue()
     assert "\x1b[0muntil cell 4 reaches" in file.getvalue()
@@ -399,7 +399,7 @@ def test_labels_are_quiet_and_what_stands_beside_them_is_not() -> None:
 def test_no_color_means_no_colour() -> None:
     def codes(**environ: str) -> set[str]:
         file = io.StringIO()
-        with Screen(VirtualClock(), console=console_of(file, **environ)) as screen:
+        with Display(VirtualClock(), console=console_of(file, **environ)) as screen:
             screen(IN_TROUBLE)
         found = re.findall(r"\x1b\[([\d;]*)m", file.getvalue())
         return {code for codes in found for code in codes.split(";")}
@@ -414,7 +414,7 @@ def test_plain_says_a_sentence_once_and_then_only_what_has_changed(why: str) -> 
     console = console_of(file, TERM="dumb") if why == "dumb" else console_of(file)
     console = Console(file=file, _environ={}) if why == "pipe" else console
     hot = replace(FLYING, snapshot=replace(FLYING.snapshot, temperature_degc=33.0))
-    with Screen(clock, console=console, plain=why == "asked") as screen:
+    with Display(clock, console=console, plain=why == "asked") as screen:
         for step in range(20):
             clock.sleep_until(step * 0.25)
             screen(FLYING if step < 10 else hot)
@@ -429,7 +429,7 @@ def test_plain_says_a_sentence_once_and_then_only_what_has_changed(why: str) -> 
 def test_a_weakest_cell_is_named_when_it_stands_out_for_two_seconds() -> None:
     file, clock = io.StringIO(), VirtualClock()
     cells_v = (3.9, 3.9, 3.9, 3.9, 3.9, 3.9)
-    with Screen(clock, console=console_of(file), plain=True) as screen:
+    with Display(clock, console=console_of(file), plain=True) as screen:
         for step in range(40):
             clock.sleep_until(step * 1.0)
             mv = (0, 3, -2)[step % 3]  # noise: each is the lowest at times
@@ -444,7 +444,7 @@ def test_a_weakest_cell_is_named_when_it_stands_out_for_two_seconds() -> None:
 def test_plain_says_an_alarm_at_once_and_what_is_no_longer_known() -> None:
     file, clock = io.StringIO(), VirtualClock()
     alarmed = replace(SECOND, status=Status(NOW_S, events=EVENTS[1:]), t_s=NOW_S + 3.0)
-    with Screen(clock, console=console_of(file), plain=True) as screen:
+    with Display(clock, console=console_of(file), plain=True) as screen:
         screen(FLYING)
         clock.sleep_until(0.1)
         screen(alarmed)
@@ -463,12 +463,12 @@ def test_plain_says_an_alarm_at_once_and_what_is_no_longer_known() -> None:
 def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     latin = io.TextIOWrapper(raw, encoding="iso-8859-1", write_through=True)
-    with Screen(VirtualClock(), console=console_of(latin)) as screen:
+    with Display(VirtualClock(), console=console_of(latin)) as screen:
         screen(FLYING)
     assert raw.getvalue().isascii()
     monkeypatch.setenv("LC_ALL", "C")
     file = io.StringIO()
-    with Screen(VirtualClock(), console=console_of(file)) as screen:
+    with Display(VirtualClock(), console=console_of(file)) as screen:
         screen(FLYING)
     assert file.getvalue().isascii()
 
@@ -476,7 +476,7 @@ def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) 
 def test_a_terminal_that_went_away_is_no_error() -> None:
     ours, theirs = pty.openpty()
     file = os.fdopen(theirs, "w", encoding="utf-8")
-    with Screen(VirtualClock(), console=console_of(file)):
+    with Display(VirtualClock(), console=console_of(file)):
         os.close(ours)
     with suppress(OSError):
         file.close()

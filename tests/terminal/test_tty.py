@@ -26,14 +26,14 @@ ROOT = Path(__file__).parents[2]
 VIEWER = """
 import os, sys
 from dataclasses import replace
-from dronebms.clock import SystemClock
-from dronebms.protection import Status
-from dronebms.screen import Screen
+from dronebms.core.clock import SystemClock
+from dronebms.core.report import Status
+from dronebms.terminal.display import Display
 from tests.scenes import EVENTS, FLYING, LINK
 
 os.close(os.open(os.ttyname(0), os.O_RDWR))  # a session's first terminal is its own
 clock = SystemClock()
-with Screen(clock, link=lambda: LINK) as screen:
+with Display(clock, link=lambda: LINK) as screen:
     screen(replace(FLYING, status=replace(FLYING.status, events=EVENTS)))
     while True:
         screen(FLYING)
