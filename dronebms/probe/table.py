@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from dronebms.probe.readout import Readout, Reading
+from dronebms.probe.readout import Reading, Readout
 from smartbattery.bus_load import POLLS_HZ
 
 _MILLI, _PERCENT = 1000.0, 100.0
