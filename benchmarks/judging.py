@@ -106,7 +106,7 @@ def read_judged(path: Path) -> Judged | None:
     flight = read_csv_log(path)
     source, plausible, physics = FlightSource(flight), PlausibilityCheck(), ConsistencyCheck()
     looks = tuple(
-        physics.checked(plausible.believed(source.poll(t_s), flight.pack_data), flight.pack_data)
+        physics.check(plausible.check(source.poll(t_s), flight.pack_data), flight.pack_data)
         for t_s in source.ticks()
         if t_s <= end_s
     )

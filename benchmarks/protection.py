@@ -221,16 +221,16 @@ def is_early(flown: Flown, limit_id: str) -> bool:
     left_s = flown.world.remaining_s()
     if left_s is not None and left_s <= NEAR_S:
         return False
-    if row.what.startswith("remaining"):
+    if row.quantity.startswith("remaining"):
         return left_s is not None and left_s > row.trip + NEAR_S
     home_s = flown.report.estimate.home_s
-    if row.what == "home_left_s" and home_s is not None:
+    if row.quantity == "home_left_s" and home_s is not None:
         return left_s is not None and left_s - home_s > row.trip + NEAR_S
-    value = truly(flown, row.what)
+    value = truly(flown, row.quantity)
     if value is None:
         return True
-    near = {"v": NEAR_V, "degc": NEAR_K}.get(row.what.rsplit("_", 1)[1], 0.0)
-    if row.what == "soc_pct":
+    near = {"v": NEAR_V, "degc": NEAR_K}.get(row.quantity.rsplit("_", 1)[1], 0.0)
+    if row.quantity == "soc_pct":
         amp_s = max(flown.world.truth().current_a, 0.0) * NEAR_S
         near = 100.0 * amp_s / 3.6 / (flown.report.pack_data.capacity_mah or 1.0)
     return value < row.trip - near if row.rising else value > row.trip + near

@@ -9,7 +9,7 @@ from dronebms.cli.exit_codes import DONE, FAILED
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.protection.actions import explain
-from dronebms.protection.current_governor import unstated
+from dronebms.protection.current_governor import limp_home_notes
 from dronebms.protection.limits import changed_limits, default_limits
 from dronebms.service.config import read_config
 from mavlink_bridge.protocol.lua_driver import write_script
@@ -37,7 +37,7 @@ def check(options: argparse.Namespace) -> int:
             pack_data = battery.pack_data()
             limits = changed_limits(default_limits(pack_data), changes)
             print(f"battery {number}: {battery.place}, told to {config.mavlink.url}")
-            for line in (*pack_data.assumed(), *unstated(pack_data), *explain(limits, actions)):
+            for line in (*pack_data.assumed(), *limp_home_notes(pack_data), *explain(limits, actions)):
                 print(f"  {line}")
         on = [name for name in _BESIDE if getattr(config, name) is not None]
         for name in on:

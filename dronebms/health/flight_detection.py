@@ -200,7 +200,7 @@ def _sum_up(now: _Open, report: Report, dt_s: float) -> None:
     for limit_id in report.status.active:
         limit, (_, seconds, worst) = _LIMITS.get(limit_id), now.excursions.get(limit_id, _NONE)
         if limit is not None:
-            known = [v for v in (_value(limit.what, report), worst) if v is not None]
+            known = [v for v in (_value(limit.quantity, report), worst) if v is not None]
             worst = (max if limit.rising else min)(known, default=None)
         now.excursions[limit_id] = (limit_id, seconds + dt_s, worst)
 

@@ -28,7 +28,7 @@ class ConsistencyCheck:
         self._counted_mah = 0.0
         self._first_mah: float | None = None
 
-    def checked(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
+    def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """Return the snapshot without what contradicts the rest of it."""
         if snapshot.identity.serial not in (None, self._serial):
             self._serial, self._first_mah = snapshot.identity.serial, None

@@ -37,10 +37,10 @@ class Supply:
 
     def step(self, now_s: float, vehicle: VehicleState) -> list[Report]:
         """Evaluate every pack, then publish each report with the supply's status."""
-        looks = [pipeline.look(now_s, vehicle) for pipeline in self._pipelines]
+        looks = [pipeline.evaluate(now_s, vehicle) for pipeline in self._pipelines]
         supply = self.together(looks) if len(looks) > 1 else None
         pairs = zip(self._pipelines, looks, strict=True)
-        return [pipeline.tell(look, supply) for pipeline, look in pairs]
+        return [pipeline.publish(look, supply) for pipeline, look in pairs]
 
     def together(self, reports: Sequence[Report]) -> SupplyStatus:
         """Return the supply supply, from the newest report of each pack.

@@ -85,16 +85,16 @@ class Pipeline:
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate, judge and tell; return what was told: for the only pack of a vehicle."""
-        return self.tell(self.look(now_s, vehicle))
+        return self.publish(self.evaluate(now_s, vehicle))
 
-    def look(self, now_s: float, vehicle: VehicleState) -> Report:
+    def evaluate(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate and judge; return what holds of this pack alone."""
         snapshot = self._source.poll(now_s)
         if self._memory is not None:
             snapshot = self._recognised(self._memory, snapshot)
         self._learn(snapshot.identity)
-        snapshot = self._plausibility.believed(snapshot, self._pack_data)
-        snapshot = self._consistency.checked(snapshot, self._pack_data)
+        snapshot = self._plausibility.check(snapshot, self._pack_data)
+        snapshot = self._consistency.check(snapshot, self._pack_data)
         estimate = self._estimator.update(snapshot, vehicle)
         status = self._alarms.update(snapshot, estimate, vehicle)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
@@ -104,7 +104,7 @@ class Pipeline:
         self._flying = report.flying
         return report
 
-    def tell(self, report: Report, supply: SupplyStatus | None = None) -> Report:
+    def publish(self, report: Report, supply: SupplyStatus | None = None) -> Report:
         """Say what is wanted, hand the report to the sinks and return it.
 
         Args:

@@ -55,7 +55,7 @@ class PlausibilityCheck:
     def __init__(self) -> None:
         self._pack = _Pack(None)
 
-    def believed(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
+    def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """Return the snapshot with what is believable of it."""
         if snapshot.identity.serial != self._pack.serial:
             self._pack = _Pack(snapshot.identity.serial)

@@ -98,7 +98,7 @@ def explain(limits: Iterable[Limit], rows: Iterable[Action] = ()) -> list[str]:
         ]
         side = "from" if limit.rising else "down to"
         lines.append(
-            f"{limit.limit_id}: {limit.severity.label} ({limit.tier}), {limit.what} {side} "
+            f"{limit.limit_id}: {limit.severity.label} ({limit.tier}), {limit.quantity} {side} "
             f"{limit.trip:g} for {limit.hold_s:g} s; {'; '.join(done)}"
         )
     asked = [row.do.label for row in actions if row.on == GOVERNOR]

@@ -83,9 +83,10 @@ class _Row:
 class _Group:
     """The rows of one quantity; most of the time one comparison tells that nothing is new."""
 
-    def __init__(self, what: str, rows: list[_Row]) -> None:
-        self.what, self.rows = what, rows
-        self.read = _READ.get(what, "voltage_v")
+    def __init__(self, quantity: str, rows: list[_Row]) -> None:
+        self.quantity = quantity
+        self.rows = rows
+        self.read = _READ.get(quantity, "voltage_v")
         limits = [row.limit for row in rows]
         self._above = max((x.trip for x in limits if not x.rising), default=-inf)
         self._below = min((x.trip for x in limits if x.rising), default=inf)
@@ -123,10 +124,10 @@ class Alarms:
         table = tuple(limits)
         rows = {row.limit_id: self._rows.get(row.limit_id) or _Row(row) for row in table}
         self._rows = {row.limit_id: replace(rows[row.limit_id], limit=row) for row in table}
-        by_what: dict[str, list[_Row]] = {}
+        by_quantity: dict[str, list[_Row]] = {}
         for row in self._rows.values():
-            by_what.setdefault(row.limit.what, []).append(row)
-        self._groups = [_Group(what, rows) for what, rows in by_what.items()]
+            by_quantity.setdefault(row.limit.quantity, []).append(row)
+        self._groups = [_Group(quantity, rows) for quantity, rows in by_quantity.items()]
         self._quantities.pack_data = pack_data
         self._caps = caps_of(table, pack_data)
         self._time_to_trip = TimeToTrip(table)
@@ -153,10 +154,10 @@ class Alarms:
         asked_a, asked_by = self._govern(values, estimate, limp_a, now_s)
         events = []
         for group in self._groups:
-            value = values.get(group.what)
+            value = values.get(group.quantity)
             if value is not None:
                 for row in group.judge(value, snapshot):
-                    why = signals.why(group.what, snapshot)
+                    why = signals.why(group.quantity, snapshot)
                     events.append(_event(row, value, snapshot, why))
         busy = [row for group in self._groups if group.busy for row in group.rows]
         active = [row.limit for row in busy if row.active]

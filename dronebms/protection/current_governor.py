@@ -51,10 +51,10 @@ def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> Caps:
     """Return what the governor keeps to, from the table that judges."""
     windows: dict[str, tuple[str, float]] = {}
     for row in sorted(limits, key=lambda row: row.trip):  # the mildest tier comes first
-        if row.what in (*WINDOWS_S, "heat_a"):
-            windows.setdefault(row.what, (row.limit_id, row.trip))
+        if row.quantity in (*WINDOWS_S, "heat_a"):
+            windows.setdefault(row.quantity, (row.limit_id, row.trip))
     heat = windows.pop("heat_a", None)
-    hot = sorted(r.trip for r in limits if r.what == "temperature_degc" and r.rising)
+    hot = sorted(r.trip for r in limits if r.quantity == "temperature_degc" and r.rising)
     warm_degc, hot_degc = (*hot, math.inf, math.inf)[:2]
     return Caps(windows, heat, warm_degc, hot_degc, pack_data.cutoff_v)
 
@@ -104,7 +104,7 @@ def _budgets(caps: Caps, drawn: Drawn, values: Values, now_s: float) -> list[tup
     return found
 
 
-def unstated(pack_data: PackData) -> tuple[str, ...]:
+def limp_home_notes(pack_data: PackData) -> tuple[str, ...]:
     """Return a sentence when nobody has told what keeps the aircraft in the air."""
     if pack_data.limp_home_a is not None:
         return ()

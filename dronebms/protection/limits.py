@@ -34,7 +34,7 @@ class Limit:
     """One row: trips when `what` has been beyond `trip` for `hold_s`."""
 
     limit_id: str
-    what: str  # a quantity of `signals.Quantities`
+    quantity: str  # name in `quantities.Values`
     trip: float
     clear: float  # on the good side of `trip`
     hold_s: float
@@ -265,13 +265,13 @@ def disorder(mild: Limit, grave: Limit) -> str | None:
 
     The worse of two tiers must trip later, and a short window must allow more than a long one.
     """
-    tiers = (mild.what, mild.rising) == (grave.what, grave.rising)
+    tiers = (mild.quantity, mild.rising) == (grave.quantity, grave.rising)
     if tiers and mild.severity < grave.severity and not mild.beyond(grave.trip):
         return (
             f"limit {grave.limit_id!r} is {grave.severity.label} and trips at {grave.trip:g}, "
             f"before {mild.limit_id!r}, which is {mild.severity.label}, at {mild.trip:g}"
         )
-    if _LONGER.get(mild.what) == grave.what and grave.trip < mild.trip:
+    if _LONGER.get(mild.quantity) == grave.quantity and grave.trip < mild.trip:
         return (
             f"limit {mild.limit_id!r} trips at {mild.trip:g} A, above {grave.limit_id!r} "
             f"with {grave.trip:g} A over a shorter time"

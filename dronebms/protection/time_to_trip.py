@@ -57,7 +57,7 @@ class TimeToTrip:
 
     def __init__(self, limits: Iterable[Limit]) -> None:
         self._rows = tuple(limits)
-        self._names = {row.what for row in self._rows}
+        self._names = {row.quantity for row in self._rows}
         self._trends: dict[str, _Trend] = {}
         self._at_s: float | None = None
         self._binding: dict[str, float] = {}
@@ -92,8 +92,8 @@ class TimeToTrip:
         self._trips_in_s, self._binding, self._nearest = {}, {}, None
         nearest, loaded = math.inf, (values.get("loaded_a") or 0.0) > 0.0
         for row in self._rows:
-            value = values.get(row.what)
-            if value is None or math.isnan(value) or row.what in _UNSEEN or row.beyond(value):
+            value = values.get(row.quantity)
+            if value is None or math.isnan(value) or row.quantity in _UNSEEN or row.beyond(value):
                 continue
             in_s = self._in_s(row, value, values, drawn, now_s)
             if in_s is not None and in_s < _FAR_S:
@@ -103,21 +103,21 @@ class TimeToTrip:
             if row.limit_id in self._trips_in_s:
                 self._binding[row.limit_id] = in_s or 0.0
             share = abs(row.trip - value) / max(abs(row.trip), _LEAST)
-            if loaded and row.what in _BY_LOAD and share < nearest:
+            if loaded and row.quantity in _BY_LOAD and share < nearest:
                 nearest, self._nearest = share, row.limit_id
 
     def _in_s(
         self, row: Limit, value: float, values: Values, drawn: Drawn, now_s: float
     ) -> float | None:
         gap, load_a = row.trip - value, values.get("loaded_a")
-        if row.what in (*WINDOWS_S, "heat_a"):
+        if row.quantity in (*WINDOWS_S, "heat_a"):
             if load_a is None or not load_a > row.trip:
                 return None
-            if row.what in WINDOWS_S:
-                return _window_s(drawn, now_s, WINDOWS_S[row.what], load_a, row.trip)
+            if row.quantity in WINDOWS_S:
+                return _window_s(drawn, now_s, WINDOWS_S[row.quantity], load_a, row.trip)
             ratio = (load_a**2 - value**2) / (load_a**2 - row.trip**2)
             return HEAT_TAU_S * math.log(ratio)
-        per_s = -1.0 if row.what in _RUN_DOWN else self._trends[row.what].per_s
+        per_s = -1.0 if row.quantity in _RUN_DOWN else self._trends[row.quantity].per_s
         return gap / per_s + row.hold_s if per_s != 0 and gap / per_s > 0 else None
 
 

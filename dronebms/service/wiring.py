@@ -9,7 +9,7 @@ from dronebms.core.clock import Clock, unix_s
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
 from dronebms.monitoring.loop import PERIOD_S
-from dronebms.protection.current_governor import unstated
+from dronebms.protection.current_governor import limp_home_notes
 from dronebms.protection.rules import Rules
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import Recorded, Start
@@ -75,7 +75,7 @@ def gauges_of(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -
             gauge = TappedGauge(wire, battery.address, battery.cells, profile_named(battery.gauge))
             sources[index] = PolledGauge(gauge, index, on_poll)
             polled.append(sources[index])
-            for line in (battery.place, *unstated(battery.pack_data())):
+            for line in (battery.place, *limp_home_notes(battery.pack_data())):
                 _log.info("battery %d: %s", index + 1, line)
         thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
         stack.callback(thread.close)

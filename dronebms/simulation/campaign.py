@@ -117,7 +117,7 @@ def _is_far(alarm: str, pack_data: PackData, truth: Truth) -> bool:
     """Return whether an alarm of charge, time, voltage or heat is far from every such limit."""
     limits = {limit.limit_id: limit for limit in default_limits(pack_data)}
     return (
-        limits[alarm].what in (*_END, "temperature_degc")
+        limits[alarm].quantity in (*_END, "temperature_degc")
         and min(truth.cells_v) > limits["cell_sag"].trip + FAR_V
         and 100.0 * truth.soc_frac > limits["charge_low"].trip + FAR_PCT
         and limits["cold"].trip + FAR_K < truth.temperature_degc < limits["hot"].trip - FAR_K
@@ -140,7 +140,7 @@ def _alarms(row: FlightOutcome, answers: Sequence[Estimate], end_s: float) -> No
 
 def _before_end_s(row: FlightOutcome, end_s: float, severity: Severity) -> float | None:
     known = [(every_limit()[alarm], end_s - t_s) for alarm, t_s in row.alarms.items()]
-    of_end = (s for limit, s in known if limit.what in _END and limit.severity >= severity)
+    of_end = (s for limit, s in known if limit.quantity in _END and limit.severity >= severity)
     return max(of_end, default=None)
 
 

@@ -30,7 +30,7 @@ def look(t_s: float, **changes: object) -> Snapshot:
 
 def checked(*looks: Snapshot) -> list[Snapshot]:
     physics = ConsistencyCheck()
-    return [physics.checked(one, FACTS) for one in looks]
+    return [physics.check(one, FACTS) for one in looks]
 
 
 def test_a_sound_pack_passes_unchanged() -> None:
@@ -89,7 +89,7 @@ def test_computed_gauges_with_their_usual_errors_are_believed(
         doubts = {
             doubt
             for t_s in source.ticks()
-            for doubt in physics.checked(source.poll(t_s), flight.pack_data).doubts
+            for doubt in physics.check(source.poll(t_s), flight.pack_data).doubts
         }
         assert doubts == set(), path.name
 
@@ -99,7 +99,7 @@ def test_recorded_packs_do_not_contradict_themselves(real_flights: tuple[Path, .
     for path in real_flights:
         flight = read_csv_log(path)
         source, physics = FlightSource(flight), ConsistencyCheck()
-        looks = [physics.checked(source.poll(t_s), flight.pack_data) for t_s in source.ticks()]
+        looks = [physics.check(source.poll(t_s), flight.pack_data) for t_s in source.ticks()]
         judged += any(one.cells_v for one in looks)
         assert not any(one.doubts for one in looks), path.name
     assert judged >= 5

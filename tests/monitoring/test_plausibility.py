@@ -115,14 +115,14 @@ def test_a_first_reading_that_was_none_is_forgotten_within_seconds() -> None:
 def test_what_moves_as_packs_do_passes_untouched() -> None:
     plausible = PlausibilityCheck()
     for snapshot in ten_a_second(hovering):
-        assert plausible.believed(snapshot, FACTS) == snapshot
+        assert plausible.check(snapshot, FACTS) == snapshot
 
 
 def test_a_take_off_and_a_landing_are_no_leaps() -> None:
     plausible = PlausibilityCheck()
     for k, current_a in enumerate((0.3, 0.3, 180.0, 60.0, 100.0, 0.3)):
         step = look(k / 10, 4.1 - 0.002 * current_a, current_a)
-        assert plausible.believed(step, FACTS) == step
+        assert plausible.check(step, FACTS) == step
 
 
 @pytest.mark.parametrize(("steps_s", "by_s"), [(0.1, 1.05), (1.0, 1.0), (11.0, 11.0)])
@@ -133,7 +133,7 @@ def test_a_collapse_that_lasts_is_believed_within_one_update_of_a_slow_gauge(
     times_s = [k * steps_s for k in range(40)]
     fell_s = times_s[20]
     seen = [
-        plausible.believed(look(t_s, 3.8 if t_s < fell_s else 2.0, 0.5), FACTS) for t_s in times_s
+        plausible.check(look(t_s, 3.8 if t_s < fell_s else 2.0, 0.5), FACTS) for t_s in times_s
     ]
     first = next(snapshot for snapshot in seen if snapshot.voltage_v == 12.0)
     assert 0.9 < first.t_s - fell_s <= by_s + 1e-6
@@ -145,7 +145,7 @@ def test_wild_readings_do_not_make_an_old_one_stand() -> None:
     plausible = PlausibilityCheck()
     wild_v = (3.8, 1.0, 5.0, 0.6, 4.9, 1.1, 5.0, 0.5, 4.8, 1.3, 5.0, 0.9, 4.7)
     seen = [
-        plausible.believed(look(k / 5, cell_v), FACTS).cells_v[0] for k, cell_v in enumerate(wild_v)
+        plausible.check(look(k / 5, cell_v), FACTS).cells_v[0] for k, cell_v in enumerate(wild_v)
     ]
     assert seen[:6] == [3.8] * 6
     assert seen[6:] != [3.8] * 7
@@ -154,23 +154,23 @@ def test_wild_readings_do_not_make_an_old_one_stand() -> None:
 def test_after_a_silence_nothing_of_before_stands_in() -> None:
     plausible = PlausibilityCheck()
     for snapshot in (look(0.0), look(0.1), Snapshot(3.0, cells_v=(None,) * 6)):
-        plausible.believed(snapshot, FACTS)
+        plausible.check(snapshot, FACTS)
     back = look(3.1, 2.5, 0.0)
-    assert plausible.believed(back, FACTS) == back
+    assert plausible.check(back, FACTS) == back
 
 
 def test_another_pack_is_believed_at_once() -> None:
     plausible = PlausibilityCheck()
-    plausible.believed(look(0.0, 3.3, identity=Identity(serial=1)), FACTS)
+    plausible.check(look(0.0, 3.3, identity=Identity(serial=1)), FACTS)
     full = look(0.1, 4.2, identity=Identity(serial=2))
-    assert plausible.believed(full, FACTS) == full
+    assert plausible.check(full, FACTS) == full
 
 
 def test_of_a_pack_of_unknown_capacity_a_thousand_amps_are_not_believed() -> None:
     plausible = PlausibilityCheck()
     pack_data = PackData(LIPO)
-    plausible.believed(look(0.0), pack_data)
-    assert plausible.believed(look(0.1, current_a=1000.0), pack_data).current_a == 20.0
+    plausible.check(look(0.0), pack_data)
+    assert plausible.check(look(0.1, current_a=1000.0), pack_data).current_a == 20.0
 
 
 # ---------------------------------------------------------------------- a gauge that stands still

@@ -80,7 +80,7 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
         ({"soc_pct": 60.0}, 600.0, "60 % last 409 s of the 600 s planned"),
         ({"soc_pct": 10.0}, 600.0, "10 % last 0 s of the 600 s planned"),
         ({"soc_pct": None}, 600.0, "whether the charge is enough is not known"),
-        ({"facts": FACTS}, 600.0, "whether the charge is enough is not known"),
+        ({"pack_data": FACTS}, 600.0, "whether the charge is enough is not known"),
     ],
 )  # fmt: skip
 def test_each_reason_not_to_fly_is_said(

@@ -36,11 +36,11 @@ def rows_of(chemistry: Chemistry) -> tuple[Limit, ...]:
 
 
 BOTH = [(chemistry.name, row) for chemistry in CHEMISTRIES for row in rows_of(chemistry)]
-HELD = [(name, row) for name, row in BOTH if row.what not in SUMMED]
-WINDOWED = [(name, row) for name, row in BOTH if row.what in SPANS_S]
+HELD = [(name, row) for name, row in BOTH if row.quantity not in SUMMED]
+WINDOWED = [(name, row) for name, row in BOTH if row.quantity in SPANS_S]
 LIPO_ROWS = default_limits(FACTS)
-LIPO_HELD = [row for row in LIPO_ROWS if row.what not in SUMMED]
-LIPO_WINDOWED = [row for row in LIPO_ROWS if row.what in SPANS_S]
+LIPO_HELD = [row for row in LIPO_ROWS if row.quantity not in SUMMED]
+LIPO_WINDOWED = [row for row in LIPO_ROWS if row.quantity in SPANS_S]
 LIPO = {row.limit_id: row for row in LIPO_ROWS}
 OF_ESTIMATE = {
     "resting_cell_v", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
@@ -108,19 +108,19 @@ class Run:
     """One judge, stepped at 10 Hz."""
 
     judge: Alarms
-    what: str
+    quantity: str
     t_s: float = 1000.05
 
     def hold(self, value: float | None, for_s: float) -> list[Status]:
         """Show a value for some time."""
         statuses = []
-        if self.what in {"packs_missing", "modules_missing"} and value is not None:
+        if self.quantity in {"packs_missing", "modules_missing"} and value is not None:
             missing = (1,) if value >= 1 else ()
             self.judge.supply = SupplyStatus(
-                Severity.OK, missing, series=self.what == "modules_missing"
+                Severity.OK, missing, series=self.quantity == "modules_missing"
             )
         for _ in range(round(for_s / STEP_S)):
-            statuses.append(self.judge.update(*showing(self.what, value, self.t_s)))
+            statuses.append(self.judge.update(*showing(self.quantity, value, self.t_s)))
             self.t_s += STEP_S
         return statuses
 
@@ -137,8 +137,8 @@ class Run:
 
 
 def run_of(row: Limit) -> Run:
-    run = Run(Alarms([row], STAY), row.what)
-    if row.what in FORESEEN:
+    run = Run(Alarms([row], STAY), row.quantity)
+    if row.quantity in FORESEEN:
         run.hold(None, 31.0)  # of load: before it nothing that is foreseen is believed
     return run
 
@@ -185,7 +185,7 @@ def test_a_row_trips_after_its_hold_time_and_clears_after_its_clear_time(
     assert "{" not in event.text
     for form in re.findall(r"{value:(.*?)}", row.text):
         assert format(row.trip, form) in event.text
-    if row.what not in COUNTED:
+    if row.quantity not in COUNTED:
         assert not any(map(clears, run.hold(nearly(row), 2.0)))
     if row.latch:
         assert not any(map(clears, run.hold(row.clear, row.clear_s + 5.0)))
@@ -202,7 +202,7 @@ def test_a_row_trips_after_its_hold_time_and_clears_after_its_clear_time(
 def test_a_current_step_trips_and_clears_when_the_mean_of_the_window_says_so(
     chemistry: str, row: Limit
 ) -> None:
-    span_s, step_a = SPANS_S[row.what], 1.7 * row.trip
+    span_s, step_a = SPANS_S[row.quantity], 1.7 * row.trip
     run = run_of(row)
     assert not any(map(trips, run.hold(0.0, WARM_S))), chemistry
     took_s, _ = run.until(step_a, trips)
@@ -218,15 +218,15 @@ def test_a_current_step_trips_and_clears_when_the_mean_of_the_window_says_so(
 def test_a_window_knows_nothing_until_it_has_been_heard(row: Limit) -> None:
     run = run_of(row)
     took_s, _ = run.until(1.001 * row.trip, trips)
-    assert on_time(took_s, SPANS_S[row.what])
+    assert on_time(took_s, SPANS_S[row.quantity])
     run.hold(0.0, 2 * WARM_S)
     run.hold(None, STEP_S)  # one unknown sample, and the mean is not known either
     took_s, _ = run.until(10 * row.trip, trips)
-    assert on_time(took_s, SPANS_S[row.what])
+    assert on_time(took_s, SPANS_S[row.quantity])
 
 
 def test_only_what_rests_on_a_filter_or_a_sum_trips_at_its_first_reading() -> None:
-    once = {row.what for row in LIPO_ROWS if row.readings < 2}
+    once = {row.quantity for row in LIPO_ROWS if row.readings < 2}
     several = {"packs_missing", "modules_missing"}  # have no reading of their own
     assert once == SUMMED - {"warming_k", "spread_rest_v"} | {"limp_margin_a"} | several
 
@@ -251,7 +251,7 @@ def test_unknown_neither_trips_nor_clears(row: Limit) -> None:
     assert all(map(trips, run.hold(row.clear, row.clear_s - 0.2)))
 
 
-@pytest.mark.parametrize("row", [row for row in LIPO_HELD if row.what not in COUNTED], ids=named)
+@pytest.mark.parametrize("row", [row for row in LIPO_HELD if row.quantity not in COUNTED], ids=named)
 def test_a_good_sample_in_between_starts_the_hold_time_again(row: Limit) -> None:
     run = run_of(row)
     for _ in range(4):
@@ -267,7 +267,7 @@ def test_a_good_sample_in_between_starts_the_hold_time_again(row: Limit) -> None
 
 
 def test_every_row_is_shown_by_some_test() -> None:
-    assert {row.what for row in LIPO_ROWS} == {row.what for row in LIPO_HELD} | SUMMED
+    assert {row.quantity for row in LIPO_ROWS} == {row.quantity for row in LIPO_HELD} | SUMMED
 
 
 @pytest.mark.parametrize("row", [LIPO["heat"], LIPO["heat_critical"]], ids=named)
@@ -506,7 +506,7 @@ def test_a_hold_time_that_has_begun_goes_on_under_another_table() -> None:
 
 @pytest.mark.parametrize(("per_s", "step_s"), [(-0.002, 0.1), (-0.002, 1.0), (-0.004, 0.1)])
 def test_on_a_ramp_the_limit_ahead_is_named_and_when(per_s: float, step_s: float) -> None:
-    judge = Alarms([row for row in LIPO_ROWS if row.what == "lowest_cell_v"], FACTS)
+    judge = Alarms([row for row in LIPO_ROWS if row.quantity == "lowest_cell_v"], FACTS)
     t_s, told = 0.0, list[tuple[float, float]]()
     for k in count():
         t_s = k * step_s
@@ -524,7 +524,7 @@ def test_on_a_ramp_the_limit_ahead_is_named_and_when(per_s: float, step_s: float
 
 
 def test_a_limit_that_is_in_its_hold_time_binds_next() -> None:
-    rows = [row for row in LIPO_ROWS if row.what == "temperature_degc"]
+    rows = [row for row in LIPO_ROWS if row.quantity == "temperature_degc"]
     run = Run(Alarms(rows, FACTS), "temperature_degc")
     assert run.hold(25.0, 30.0)[-1].limited_by is None
     statuses = run.hold(60.0, 4.9)
@@ -539,7 +539,7 @@ def test_what_moves_away_or_stands_still_has_no_time_and_something_is_named_unde
     assert dict(status.trips_in_s) == {}
     at_rest = Run(Alarms(LIPO_ROWS, FACTS), "current_2s_a").hold(0.0, 60.0)[-1]
     assert (at_rest.limited_by, at_rest.limited_in_s) == (None, None)
-    judge = Alarms([row for row in LIPO_ROWS if row.what == "soc_pct"], FACTS)
+    judge = Alarms([row for row in LIPO_ROWS if row.quantity == "soc_pct"], FACTS)
     rising = [judge.update(*showing("soc_pct", 40 + k * 0.01, k * STEP_S)) for k in range(600)]
     assert {status.limited_in_s for status in rising} == {None}
 

@@ -124,9 +124,9 @@ END: tuple[str, ...] = (
 )
 END += ("charge_low", "charge_critical", "spread_load")
 LOADS: tuple[str, ...] = tuple(
-    key for key, row in ROWS.items() if row.what in {"heat_a", "current_2s_a"}
+    key for key, row in ROWS.items() if row.quantity in {"heat_a", "current_2s_a"}
 )
-LOADS += tuple(key for key, row in ROWS.items() if row.what in {"current_10s_a", "current_60s_a"})
+LOADS += tuple(key for key, row in ROWS.items() if row.quantity in {"current_10s_a", "current_60s_a"})
 LOADS += END  # whoever gives so much at no loss of voltage confuses the estimator
 CHARGE = {"current_a": -2.0}
 
@@ -230,11 +230,11 @@ def test_a_fault_on_the_wire_trips_its_limit_in_time_and_no_other_and_clears(lim
     assert seen - {limit_id} <= set(fault.means)
     vars(bench).update({key: vars(Bench())[key] for key in fault.wrong} | fault.well | fault.heal)
     over = max(row.clear_s, 10.0) + 2 * UPDATE_S
-    over += {"current_60s_a": 60.0, "heat_a": 60.0, "warming_k": 60.0}.get(row.what, 10.0)
+    over += {"current_60s_a": 60.0, "heat_a": 60.0, "warming_k": 60.0}.get(row.quantity, 10.0)
     after = list(bench.hold(over))
     if row.latch:
         assert limit_id in after[-1].status.active
-    elif row.what == "spread_rest_v":
+    elif row.quantity == "spread_rest_v":
         assert limit_id not in list(bench.hold(60.0))[-1].status.active
     else:
         assert limit_id not in after[-1].status.active

@@ -15,7 +15,7 @@ from dronebms.core.report import Estimate, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.alarms import Alarms
-from dronebms.protection.current_governor import Governor, allowance, caps_of, unstated
+from dronebms.protection.current_governor import Governor, allowance, caps_of, limp_home_notes
 from dronebms.protection.limits import default_limits
 from dronebms.protection.quantities import OVER, Drawn, Quantities, Values
 from sim.emulator.world import open_virtual
@@ -26,7 +26,7 @@ STEP_S = 0.1
 NO = Estimate(0.0)
 ROWS = default_limits(FACTS)
 CAPS = caps_of(ROWS, FACTS)
-CURRENTS = [row for row in ROWS if row.what.startswith(("current_", "heat"))]
+CURRENTS = [row for row in ROWS if row.quantity.startswith(("current_", "heat"))]
 STATED = replace(FACTS, limp_home_a=20.0)
 
 
@@ -48,7 +48,7 @@ def test_whoever_keeps_to_the_allowance_trips_no_window_and_wastes_little(
     pack_data = replace(FACTS, chemistry=chemistry)
     rows = default_limits(pack_data)
     caps, signals = caps_of(rows, pack_data), Quantities(pack_data)
-    judge = Alarms([row for row in rows if row.what.startswith(("current_", "heat"))], pack_data)
+    judge = Alarms([row for row in rows if row.quantity.startswith(("current_", "heat"))], pack_data)
     random, greed_a, drawn_a = np.random.default_rng(seed), 0.0, list[float]()
     for k in range(2000):
         if k % 37 == 0:
@@ -182,8 +182,8 @@ def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight()
 
 
 def test_a_governor_that_has_to_learn_its_floor_is_said_to_be_silent_until_then() -> None:
-    assert unstated(STATED) == ()
-    (said,) = unstated(FACTS)
+    assert limp_home_notes(STATED) == ()
+    (said,) = limp_home_notes(FACTS)
     assert "limp_home_a is not stated" in said
     assert "30 s of load" in said
 

@@ -38,7 +38,7 @@ def changed(*changes: LimitChange) -> dict[str, Limit]:
 def test_every_row_can_trip_clear_and_say_so(chemistry: Chemistry) -> None:
     rows = default_limits(PackData(chemistry, cells=6, capacity_mah=5000.0))
     assert len({row.limit_id for row in rows}) == len(rows) == 65
-    assert {row.what for row in rows} < QUANTITIES
+    assert {row.quantity for row in rows} < QUANTITIES
     for row in rows:
         assert row.beyond(row.trip)
         assert row.recovered(row.clear)
@@ -57,7 +57,7 @@ def test_of_rows_on_one_quantity_the_worse_trips_later(chemistry: Chemistry) -> 
     rows = default_limits(PackData(chemistry, cells=6, capacity_mah=5000.0))
     for mild in rows:
         for grave in rows:
-            same = (mild.what, mild.rising) == (grave.what, grave.rising)
+            same = (mild.quantity, mild.rising) == (grave.quantity, grave.rising)
             if same and mild.severity < grave.severity:
                 assert mild.beyond(grave.trip), f"{grave.limit_id} before {mild.limit_id}"
 
@@ -75,7 +75,7 @@ def test_the_users_cut_off_moves_every_row_of_the_cells() -> None:
 
 def test_rows_that_would_be_a_guess_are_left_out() -> None:
     unknown = {row.limit_id for row in default_limits(PackData(LIPO))}
-    known = {row.limit_id: row.what for row in ROWS.values() if row.limit_id not in unknown}
+    known = {row.limit_id: row.quantity for row in ROWS.values() if row.limit_id not in unknown}
     assert set(known.values()) == {
         "voltage_v", "current_2s_a", "current_10s_a", "current_60s_a", "heat_a", "charge_a",
         "idle_mah",
@@ -165,7 +165,7 @@ def test_the_table_as_shipped_contradicts_itself_nowhere(chemistry: Chemistry) -
     pack_data = PackData(chemistry, cells=6, capacity_mah=5000.0, continuous_c=25.0, burst_c=50.0)
     rows = default_limits(pack_data)
     assert changed_limits(rows, [LimitChange(row.limit_id, trip=row.trip) for row in rows]) == rows
-    tiers = [row.tier for row in rows if row.what == "lowest_cell_v"]
+    tiers = [row.tier for row in rows if row.quantity == "lowest_cell_v"]
     assert tiers == ["recommended", "maximum", "safety"]
 
 

@@ -145,7 +145,7 @@ def test_the_estimate_is_held_against_the_end_that_comes(folder: Path, row: Flig
 def test_alarms_of_the_end_count_back_from_it_and_others_do_not(row: FlightOutcome) -> None:
     kinds = every_limit()
     ends = {"lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct", "remaining_s"}
-    of_end = {x: t for x, t in row.alarms.items() if kinds[x].what in ends}
+    of_end = {x: t for x, t in row.alarms.items() if kinds[x].quantity in ends}
     assert "current_60s" in row.alarms
     assert row.warning_before_end_s == (row.pack_end_s or 0.0) - min(of_end.values())
     critical = [t_s for alarm, t_s in of_end.items() if kinds[alarm].severity.label == "critical"]
