@@ -37,7 +37,11 @@ def check(options: argparse.Namespace) -> int:
             pack_data = battery.pack_data()
             limits = changed_limits(default_limits(pack_data), changes)
             print(f"battery {number}: {battery.place}, told to {config.mavlink.url}")
-            for line in (*pack_data.assumed(), *limp_home_notes(pack_data), *explain(limits, actions)):
+            for line in (
+                *pack_data.assumed(),
+                *limp_home_notes(pack_data),
+                *explain(limits, actions),
+            ):
                 print(f"  {line}")
         on = [name for name in _BESIDE if getattr(config, name) is not None]
         for name in on:

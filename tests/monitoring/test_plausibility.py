@@ -132,9 +132,7 @@ def test_a_collapse_that_lasts_is_believed_within_one_update_of_a_slow_gauge(
     plausible = PlausibilityCheck()
     times_s = [k * steps_s for k in range(40)]
     fell_s = times_s[20]
-    seen = [
-        plausible.check(look(t_s, 3.8 if t_s < fell_s else 2.0, 0.5), FACTS) for t_s in times_s
-    ]
+    seen = [plausible.check(look(t_s, 3.8 if t_s < fell_s else 2.0, 0.5), FACTS) for t_s in times_s]
     first = next(snapshot for snapshot in seen if snapshot.voltage_v == 12.0)
     assert 0.9 < first.t_s - fell_s <= by_s + 1e-6
     assert first.cells_v == (2.0,) * 6

@@ -251,7 +251,9 @@ def test_unknown_neither_trips_nor_clears(row: Limit) -> None:
     assert all(map(trips, run.hold(row.clear, row.clear_s - 0.2)))
 
 
-@pytest.mark.parametrize("row", [row for row in LIPO_HELD if row.quantity not in COUNTED], ids=named)
+@pytest.mark.parametrize(
+    "row", [row for row in LIPO_HELD if row.quantity not in COUNTED], ids=named
+)
 def test_a_good_sample_in_between_starts_the_hold_time_again(row: Limit) -> None:
     run = run_of(row)
     for _ in range(4):

@@ -126,7 +126,9 @@ END += ("charge_low", "charge_critical", "spread_load")
 LOADS: tuple[str, ...] = tuple(
     key for key, row in ROWS.items() if row.quantity in {"heat_a", "current_2s_a"}
 )
-LOADS += tuple(key for key, row in ROWS.items() if row.quantity in {"current_10s_a", "current_60s_a"})
+LOADS += tuple(
+    key for key, row in ROWS.items() if row.quantity in {"current_10s_a", "current_60s_a"}
+)
 LOADS += END  # whoever gives so much at no loss of voltage confuses the estimator
 CHARGE = {"current_a": -2.0}
 

@@ -48,7 +48,9 @@ def test_whoever_keeps_to_the_allowance_trips_no_window_and_wastes_little(
     pack_data = replace(FACTS, chemistry=chemistry)
     rows = default_limits(pack_data)
     caps, signals = caps_of(rows, pack_data), Quantities(pack_data)
-    judge = Alarms([row for row in rows if row.quantity.startswith(("current_", "heat"))], pack_data)
+    judge = Alarms(
+        [row for row in rows if row.quantity.startswith(("current_", "heat"))], pack_data
+    )
     random, greed_a, drawn_a = np.random.default_rng(seed), 0.0, list[float]()
     for k in range(2000):
         if k % 37 == 0:
