@@ -1,7 +1,8 @@
-"""What a chemistry is, as rows: voltages of a resting cell, resistance to expect, limits.
+"""Cell chemistries as rows: open-circuit voltage curve, cut-off, resistance and limits.
 
-Open-circuit voltage is given at 21 charges from 0 to 1 in steps of 0.05. Generic curves: a real
-pack's differ by tens of millivolts, which the estimator carries as uncertainty.
+The open-circuit voltage is given at 21 states of charge from 0 to 1 in steps of 0.05. The curves
+are generic: those of a real pack differ by tens of millivolts, an uncertainty that the estimator
+carries. C is the rated capacity per hour.
 """
 
 from dataclasses import dataclass
@@ -13,17 +14,20 @@ from dronebms.core.errors import ConfigError
 class Chemistry:
     """One kind of lithium cell."""
 
-    name: str
+    name: str  # in configurations, sidecars and scenarios
     mavlink_type: int  # MAV_BATTERY_TYPE
     ocv_v: tuple[float, ...]
     full_cell_v: float
-    cutoff_cell_v: float  # under load, when the user names none
-    low_cell_v: float  # first word of warning, under load
+    cutoff_cell_v: float  # default cut-off, under load
+    low_cell_v: float  # first warning, under load
     resistance_mohm_ah: float  # of a cell at 25 degC after some 20 s, times its capacity
-    continuous_c: float  # what an unknown pack of this kind may be asked for
-    burst_c: float  # for 10 s
+    continuous_c: float  # default of a pack without a rating
+    burst_c: float  # the same, for 10 s
     hot_degc: float
     cold_degc: float
+    charge_c: float  # recommended charging current
+    charge_cold_degc: float
+    charge_hot_degc: float
     source: str
 
 
@@ -31,26 +35,26 @@ class Chemistry:
 LIPO = Chemistry(
     "lipo", 1,
     (3.27, 3.61, 3.69, 3.71, 3.73, 3.75, 3.77, 3.79, 3.80, 3.82, 3.84, 3.85, 3.87, 3.91, 3.95, 3.98, 4.02, 4.08, 4.11, 4.15, 4.20),
-    4.20, 3.3, 3.5, 30.0, 10.0, 20.0, 60.0, 0.0,
-    "discharge tables of hobby packs as commonly published; limits: pack makers' safety sheets",
+    4.20, 3.3, 3.5, 30.0, 10.0, 20.0, 60.0, 0.0, 1.0, 0.0, 45.0,
+    "discharge tables of hobby packs as commonly published; limits: pack makers' safety sheets (charge with 1C unless the pack states more, 0 to 45 degC)",
 )
 LIHV = Chemistry(
     "lihv", 1,
     (3.30, 3.64, 3.71, 3.74, 3.76, 3.78, 3.80, 3.82, 3.84, 3.86, 3.89, 3.92, 3.95, 3.99, 4.04, 4.09, 4.14, 4.19, 4.24, 4.29, 4.35),
-    4.35, 3.3, 3.5, 30.0, 10.0, 20.0, 60.0, 0.0,
-    "LiPo stretched to 4.35 V; DJI packs at rest",
+    4.35, 3.3, 3.5, 30.0, 10.0, 20.0, 60.0, 0.0, 1.0, 0.0, 45.0,
+    "LiPo stretched to 4.35 V; DJI packs at rest; charging as LiPo",
 )
 LI_ION = Chemistry(
     "li-ion", 3,
     (2.90, 3.20, 3.34, 3.42, 3.48, 3.53, 3.57, 3.60, 3.63, 3.66, 3.70, 3.75, 3.80, 3.85, 3.90, 3.95, 4.00, 4.04, 4.07, 4.11, 4.18),
-    4.20, 3.0, 3.2, 75.0, 3.0, 6.0, 65.0, -10.0,
-    "NMC/NCA against graphite, C/20 curves of 18650 and 21700 cells; limits: cell makers' sheets",
+    4.20, 3.0, 3.2, 75.0, 3.0, 6.0, 65.0, -10.0, 0.5, 0.0, 45.0,
+    "NMC/NCA against graphite, C/20 curves of 18650 and 21700 cells; limits: cell makers' sheets (standard charge 0.5C, 0 to 45 degC)",
 )
 LIFEPO4 = Chemistry(
     "lifepo4", 2,
     (2.50, 3.00, 3.16, 3.20, 3.22, 3.25, 3.26, 3.27, 3.28, 3.285, 3.29, 3.295, 3.30, 3.305, 3.31, 3.32, 3.33, 3.33, 3.335, 3.34, 3.45),
-    3.65, 2.6, 2.9, 60.0, 5.0, 10.0, 65.0, -10.0,
-    "LFP against graphite, C/20; limits: cell makers' sheets; low: it falls from there in a minute or two",
+    3.65, 2.6, 2.9, 60.0, 5.0, 10.0, 65.0, -10.0, 1.0, 0.0, 55.0,
+    "LFP against graphite, C/20; limits: cell makers' sheets of 26650 cells (charge up to 1C, 0 to 55 degC); low: the voltage falls from there within two minutes",
 )
 # fmt: on
 
@@ -58,7 +62,7 @@ CHEMISTRIES = (LIPO, LIHV, LI_ION, LIFEPO4)
 
 
 def chemistry_of(name: str) -> Chemistry:
-    """Return the row of a name as flights and configurations write it.
+    """Row of a name in configurations, sidecars and scenarios.
 
     Raises:
         ConfigError: no such chemistry.
@@ -68,27 +72,3 @@ def chemistry_of(name: str) -> Chemistry:
             return row
     names = ", ".join(row.name for row in CHEMISTRIES)
     raise ConfigError(f"chemistry {name!r} is not one of {names}")
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """What a chemistry's row does not say; C is times the rated capacity an hour."""
-
-    charge_c: float  # recommended
-    charge_cold_degc: float
-    charge_hot_degc: float
-    source: str
-
-
-PRESETS = {
-    "lipo": Preset(
-        1.0, 0.0, 45.0, "safety sheets of pack makers: 1C unless a pack says more, 0 to 45 degC"
-    ),
-    "lihv": Preset(1.0, 0.0, 45.0, "as lipo"),
-    "li-ion": Preset(
-        0.5, 0.0, 45.0, "data sheets of 18650 and 21700 cells: standard charge 0.5C, 0 to 45 degC"
-    ),
-    "lifepo4": Preset(
-        1.0, 0.0, 55.0, "data sheets of 26650 cells: standard charge up to 1C, 0 to 55 degC"
-    ),
-}

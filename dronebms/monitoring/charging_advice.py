@@ -4,7 +4,6 @@ Judging is done by rows of the protection table; this says what follows from the
 charging are positive here, volts, seconds.
 """
 
-from dronebms.core.chemistry import PRESETS
 from dronebms.core.pack_data import CHARGE_C, REST_C, UNKNOWN_CAPACITY_AH
 from dronebms.core.report import ChargingAdvice, Report, Severity
 
@@ -35,7 +34,7 @@ def advise_charging(report: Report) -> ChargingAdvice:
         do, why = "stop", "the pack is full"
     elif stops or reduces:
         do, why = "stop" if stops else "reduce", ", ".join(stops or reduces)
-    most_a = PRESETS[pack_data.chemistry.name].charge_c * ah
+    most_a = pack_data.chemistry.charge_c * ah
     if snapshot.charging_a is not None:
         most_a = min(most_a, snapshot.charging_a)
     if soc_pct is None:

@@ -8,14 +8,14 @@ for two fresh readings: one bad sample trips nothing.
 Rows of one quantity are its tiers, as foxBMS has them: recommended (a warning), maximum (critical)
 and safety (an emergency). `clear_s` is also the least time that a row stays tripped.
 
-Sources: the chemistry's row for cut-off, full, hot, cold and C; `PRESETS` for charging; comments
+Sources: the chemistry's row for cut-off, full, hot, cold, C and charging; comments
 beside rows. What has none is set by hand, with the reason in docs/protection.md where it matters.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from dronebms.core.chemistry import LIPO, PRESETS
+from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Severity
@@ -160,8 +160,7 @@ def _left(_: PackData) -> tuple[Limit, ...]:
 
 
 def _ground(pack_data: PackData) -> tuple[Limit, ...]:
-    preset = PRESETS[pack_data.chemistry.name]
-    frost, sun = preset.charge_cold_degc, preset.charge_hot_degc
+    frost, sun = pack_data.chemistry.charge_cold_degc, pack_data.chemistry.charge_hot_degc
     return (
         Limit("worn",            "soh_pct",          80.0,          82.0,          10.0, 60.0, I, "health at {value:.0f} %"),
         Limit("worn_out",        "soh_pct",          60.0,          62.0,          10.0, 60.0, W, "health at {value:.0f} %, the pack is worn out"),
@@ -183,7 +182,7 @@ def _currents(pack_data: PackData) -> tuple[Limit, ...]:
     steady_c = chemistry.continuous_c if pack_data.continuous_c is None else pack_data.continuous_c
     burst_c = chemistry.burst_c if pack_data.burst_c is None else pack_data.burst_c
     peak, burst, steady = 1.5 * burst_c * amp_per_c, burst_c * amp_per_c, steady_c * amp_per_c
-    charge, idle = PRESETS[chemistry.name].charge_c * amp_per_c, 0.10 * pack_data.capacity_mah
+    charge, idle = chemistry.charge_c * amp_per_c, 0.10 * pack_data.capacity_mah
     return (
         Limit("current_2s",  "current_2s_a",     peak,          0.9 * peak,     0.0,  5.0, C, "{value:.0f} A over 2 s, its limit is {trip:.0f} A", OVER_CURRENT, 1),
         Limit("current_10s", "current_10s_a",    burst,         0.9 * burst,    0.0,  5.0, C, "{value:.0f} A over 10 s, its limit is {trip:.0f} A", OVER_CURRENT, 1),

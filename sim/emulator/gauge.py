@@ -15,7 +15,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from dronebms.core.chemistry import PRESETS
 from sim.emulator.capacity_learning import RESTING_A, Learning, Telling
 from sim.plant.ageing import ageing_of
 from sim.plant.cell import SECONDS_PER_HOUR
@@ -126,7 +125,7 @@ class VirtualGauge:
             sbs.DESIGN.field: rated.rated_mah,
             sbs.DESIGN_V.field: rated.cells * float(np.median(rated.row.ocv_v)),
             sbs.MANUFACTURED.field: made.day | made.month << 5 | (made.year - 1980) << 9,
-            sbs.CHARGING_A.field: PRESETS[rated.chemistry].charge_c * rated.rated_mah / 1000.0,
+            sbs.CHARGING_A.field: rated.row.charge_c * rated.rated_mah / 1000.0,
             sbs.CHARGING_V.field: rated.cells * rated.row.full_cell_v,
             sbs.SERIAL.field: 1 + (spec.serial - 1 + seed) % 0xFFFF,
             sbs.FULL.field: self.learning.full_ah * 1000.0,

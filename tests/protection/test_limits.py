@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dronebms.core.chemistry import CHEMISTRIES, LIPO, PRESETS, Chemistry
+from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Severity
@@ -174,4 +174,3 @@ def test_what_a_maker_rates_a_pack_for_comes_before_what_is_usual() -> None:
     rows = {row.limit_id: row.trip for row in default_limits(pack_data)}
     found = [rows[key] for key in ("current_2s", "current_10s", "current_60s", "heat")]
     assert found == [375.0, 250.0, 125.0, 131.25]
-    assert set(PRESETS) == {chemistry.name for chemistry in CHEMISTRIES}
