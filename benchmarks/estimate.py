@@ -38,9 +38,9 @@ from benchmarks.judging import (
     share_of,
 )
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.load_forecast import Load
-from dronebms.estimation.model_parameters import FITTED, Constants
-from dronebms.estimation.pack_memory import Learned
+from dronebms.estimation.load_forecast import LoadForecast
+from dronebms.estimation.model_parameters import FITTED, ModelParameters
+from dronebms.estimation.pack_memory import LearnedPack
 from smartbattery.snapshot import Snapshot
 
 TESTED = Path(__file__).parents[1] / "tests" / "data" / "flights"
@@ -52,10 +52,13 @@ class Ours:
     """The estimator, remembering packs from flight to flight when it is told to."""
 
     def __init__(
-        self, judged: Judged, memory: dict[str, Learned] | None, constants: Constants = FITTED
+        self,
+        judged: Judged,
+        memory: dict[str, LearnedPack] | None,
+        parameters: ModelParameters = FITTED,
     ) -> None:
         self._pack, self._memory = judged.pack, memory
-        self.estimator = Estimator(judged.flight.pack_data, self._recall, constants)
+        self.estimator = Estimator(judged.flight.pack_data, self._recall, parameters)
 
     def update(self, look: Snapshot) -> Answer:
         """Answer as the estimate has it."""
@@ -68,11 +71,11 @@ class Ours:
         if learned is not None and self._memory is not None:
             self._memory[self._pack] = learned
 
-    def _recall(self, _: str) -> Learned | None:
+    def _recall(self, _: str) -> LearnedPack | None:
         return None if self._memory is None else self._memory.get(self._pack)
 
 
-class KnownLoad(Load):
+class KnownLoad(LoadForecast):
     """Knows the mean power until the end: what no predictor can."""
 
     def __init__(self, judged: Judged) -> None:
@@ -97,12 +100,14 @@ class KnownLoad(Load):
 class Oracle(Ours):
     """The same estimator told what nobody knows: the power, the pack, or both."""
 
-    def __init__(self, judged: Judged, memory: dict[str, Learned] | None, *, power: bool) -> None:
+    def __init__(
+        self, judged: Judged, memory: dict[str, LearnedPack] | None, *, power: bool
+    ) -> None:
         super().__init__(judged, memory)
         if power:
             self._load = KnownLoad(judged)
             self.estimator = Estimator(
-                judged.flight.pack_data, self._recall, make_load=lambda *_: self._load
+                judged.flight.pack_data, self._recall, make_load_forecast=lambda *_: self._load
             )
         self._power = power
 
@@ -171,7 +176,7 @@ HEAD = (
 
 def predictors(options: argparse.Namespace) -> dict[str, Make]:
     """Return what is judged, by name."""
-    memory: dict[str, Learned] = {}
+    memory: dict[str, LearnedPack] = {}
     made: dict[str, Make] = {
         "dronebms, nothing learned": lambda judged: Ours(judged, None),
         "dronebms, learning": lambda judged: Ours(judged, memory),
@@ -203,7 +208,7 @@ def bounds(flights: Sequence[Judged]) -> dict[str, list[Score]]:
     def informed(*, pack: bool, power: bool) -> list[Score]:
         scores: list[Score] = []
         for judged in flights:
-            memory: dict[str, Learned] = {}
+            memory: dict[str, LearnedPack] = {}
             seen = {each.pack for each in scores}
             if pack:
                 fly([judged], lambda it, memory=memory: Ours(it, memory))  # type: ignore[misc]  # the default binds it
@@ -228,7 +233,7 @@ def validated(flights: Sequence[Judged]) -> list[Score]:
     known yet and known ones. The other constants stay as shipped: fitting them takes hours.
     """
     plain = replace(FITTED, widen=((1.0, 1.0),) * 4)
-    memory: dict[str, Learned] = {}
+    memory: dict[str, LearnedPack] = {}
     flown: list[tuple[Judged, bool, Array]] = []
     for judged in flights:
         ours = Ours(judged, memory, plain)

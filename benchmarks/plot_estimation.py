@@ -15,7 +15,7 @@ from benchmarks.estimate import Ours
 from benchmarks.judging import read_folder, run
 
 if TYPE_CHECKING:
-    from dronebms.estimation.pack_memory import Learned
+    from dronebms.estimation.pack_memory import LearnedPack
 
 _STEP = 15  # a point each fifteen seconds
 
@@ -32,10 +32,10 @@ def main() -> None:
     from matplotlib import pyplot as plt  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - after the backend
 
     flights = read_folder(options.paths)
-    memory: dict[str, Learned] = {}
+    memory: dict[str, LearnedPack] = {}
     figure, axes = plt.subplots(len(flights), 2, figsize=(9, 2.4 * len(flights)), squeeze=False)
     for judged, row in zip(flights, axes, strict=True):
-        untaught: dict[str, Learned] = {}
+        untaught: dict[str, LearnedPack] = {}
         taught = Ours(judged, memory)
         for axis, known in zip(row, (untaught, memory), strict=True):
             ours = taught if known is memory else Ours(judged, known)

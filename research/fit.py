@@ -21,10 +21,10 @@ import numpy as np
 
 from benchmarks.estimate import WIDER, Ours, deaf
 from benchmarks.judging import JUDGED_FRAC, Array, Judged, read_folder, run
-from dronebms.estimation.model_parameters import FITTED, Constants
+from dronebms.estimation.model_parameters import FITTED, ModelParameters
 
 if TYPE_CHECKING:
-    from dronebms.estimation.pack_memory import Learned
+    from dronebms.estimation.pack_memory import LearnedPack
 
 QUANTILES = np.array([0.05, 0.5, 0.95])
 OFFSET_S = 40.0  # keeps the last seconds from being everything
@@ -53,15 +53,17 @@ def loss(rows: Array) -> float:
     return float(np.minimum(losses, MOST).mean()) if len(rows) else MOST
 
 
-def flown(flights: Sequence[Judged], constants: Constants) -> tuple[list[Array], list[Array]]:
+def flown(
+    flights: Sequence[Judged], parameters: ModelParameters
+) -> tuple[list[Array], list[Array]]:
     """Return the rows of all flights with nothing learned, and of those of packs known by then."""
-    memory: dict[str, Learned] = {}
+    memory: dict[str, LearnedPack] = {}
     new, known = [], []
     for judged in flights:
-        learner = Ours(judged, {}, constants)
+        learner = Ours(judged, {}, parameters)
         new.append(late_rows(judged, learner))
         if judged.pack in memory:
-            learner = Ours(judged, memory, constants)
+            learner = Ours(judged, memory, parameters)
             known.append(late_rows(judged, learner))
         learned = learner.estimator.learn()
         if learned is not None:
@@ -69,25 +71,25 @@ def flown(flights: Sequence[Judged], constants: Constants) -> tuple[list[Array],
     return new, known
 
 
-def total(flights: Sequence[Judged], constants: Constants) -> float:
+def total(flights: Sequence[Judged], parameters: ModelParameters) -> float:
     """Return the mean loss of flights, new and known."""
-    new, known = flown(flights, constants)
+    new, known = flown(flights, parameters)
     return float(np.mean([*map(loss, new)]) + np.mean([*map(loss, known or new)])) / 2
 
 
-def moved(constants: Constants, name: str, by: float) -> Constants:
+def moved(parameters: ModelParameters, name: str, by: float) -> ModelParameters:
     """Return the constants with one of them, or a whole row, larger by a factor e^by."""
-    value: Any = getattr(constants, name)
+    value: Any = getattr(parameters, name)
     factor = float(np.exp(by))
     if isinstance(value, Mapping):
         new: Any = {key: factor * each for key, each in value.items()}
     else:
         new = tuple(factor * each for each in value) if isinstance(value, tuple) else factor * value
     changed: dict[str, Any] = {name: new}
-    return replace(constants, **changed)
+    return replace(parameters, **changed)
 
 
-def search(flights: Sequence[Judged], best: Constants, until_s: float) -> Constants:
+def search(flights: Sequence[Judged], best: ModelParameters, until_s: float) -> ModelParameters:
     """Return better constants."""
     least = total(flights, best)
     print(f"{len(flights)} flights, loss {least:.4f}", flush=True)

@@ -11,7 +11,7 @@ from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.clock import OncePerSecond
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.report import Report
-from dronebms.estimation.pack_memory import LearnedPacks, Recollection
+from dronebms.estimation.pack_memory import PackMemoryFolder, ReplayedMemory
 from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions
 from dronebms.flightlogs.source import FlightLog, FlightSource, read_csv_log
 from dronebms.monitoring.multi_pack import Supply
@@ -31,7 +31,7 @@ def reports(
     progress: Progress,
     tell: Tell = _log.warning,
     read: ReadFlight = read_csv_log,
-    packs: LearnedPacks | None = None,
+    packs: PackMemoryFolder | None = None,
 ) -> Iterator[Report]:
     """Yield every step of a flight or a recording; `tell` is told what is missing of one.
 
@@ -61,7 +61,7 @@ def reports(
 
 
 def _recorded(
-    path: Path, progress: Progress, tell: Tell, packs: LearnedPacks | None
+    path: Path, progress: Progress, tell: Tell, packs: PackMemoryFolder | None
 ) -> Iterator[Report]:
     records = read_records(path, progress, tell)
     start = next(records)
@@ -69,15 +69,15 @@ def _recorded(
         raise RecordingError(f"{path} does not begin with a start")
     rules = start.rules
     gauges = [PlayedGauge(battery) for battery in start.batteries]
-    told = [Recollection(battery.recalled) for battery in start.batteries]
+    memories = [ReplayedMemory(battery.recalled) for battery in start.batteries]
     pipelines = [
-        Pipeline(gauge, battery.pack_data, index=index, rules=rules, packs=packs or told[index])
+        Pipeline(gauge, battery.pack_data, index=index, rules=rules, packs=packs or memories[index])
         for index, (gauge, battery) in enumerate(zip(gauges, start.batteries, strict=True))
     ]
     supply = Supply(pipelines, start.topology)
     for record in records:
         if isinstance(record, Start):
-            _know(record, gauges, told)
+            _know(record, gauges, memories)
             if record.kept is not None and packs is None:
                 _go_on(pipelines, record.kept)
             if record.rules != rules:
@@ -95,10 +95,10 @@ def _recorded(
         pipeline.learn()
 
 
-def _know(start: Start, gauges: Sequence[PlayedGauge], told: Sequence[Recollection]) -> None:
-    for gauge, memory, battery in zip(gauges, told, start.batteries, strict=False):
+def _know(start: Start, gauges: Sequence[PlayedGauge], memories: Sequence[ReplayedMemory]) -> None:
+    for gauge, memory, battery in zip(gauges, memories, start.batteries, strict=False):
         gauge.go_on(battery.known)
-        memory.told = battery.recalled
+        memory.recalled = battery.recalled
 
 
 def _go_on(pipelines: Sequence[Pipeline], kept: Kept) -> None:

@@ -14,7 +14,7 @@ from dronebms.analysis import replay as flown
 from dronebms.analysis.replay import ReadFlight
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.report import Report
-from dronebms.estimation.pack_memory import LEARNED, LearnedPacks
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.flightlogs.sidecar import FlightOptions
 
 
@@ -22,7 +22,9 @@ def replay(options: argparse.Namespace) -> int:
     """Replay, write the predictions, print the summary; 1 when a part of it is missing."""
     # The predictions have stdout to themselves when they are asked for there.
     talk, missing = sys.stderr if options.out == "-" else sys.stdout, list[str]()
-    packs = None if options.state_dir is None else LearnedPacks(options.state_dir / LEARNED)
+    packs = (
+        None if options.state_dir is None else PackMemoryFolder(options.state_dir / LEARNED_FOLDER)
+    )
     with played(options, missing, packs) as reports:
         lines = flown.replay(options.flight, reports, options.out)
     print("\n".join(lines), file=talk)
@@ -40,7 +42,7 @@ def flight_reader(battery: int = 0) -> ReadFlight:
 
 @contextmanager
 def played(
-    options: argparse.Namespace, missing: list[str], packs: LearnedPacks | None = None
+    options: argparse.Namespace, missing: list[str], packs: PackMemoryFolder | None = None
 ) -> Iterator[Iterator[Report]]:
     """Give the steps of a flight, and show on a terminal how far they are.
 

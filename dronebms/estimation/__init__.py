@@ -1,1 +1,11 @@
-"""Room."""
+"""Estimates state of charge, time to empty and available current of a pack from its snapshots."""
+
+from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.pack_memory import (
+    BackgroundPackMemory,
+    LearnedPack,
+    PackMemory,
+    PackMemoryFolder,
+)
+
+__all__ = ["BackgroundPackMemory", "Estimator", "LearnedPack", "PackMemory", "PackMemoryFolder"]

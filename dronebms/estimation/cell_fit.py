@@ -25,11 +25,11 @@ from dronebms.estimation.cell_model import (
     SLOW,
     Array,
     CellModel,
-    Now,
+    CircuitState,
     kelvin_of,
     knots_covariance,
 )
-from dronebms.estimation.fit_samples import Row, joined, sound
+from dronebms.estimation.fit_samples import FitSample, merged, without_outliers
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 
 _GRID = np.linspace(0.0, 1.0, 41)
@@ -53,7 +53,7 @@ _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 
 
 @dataclass(frozen=True, slots=True)
-class Knowledge:
+class CellParameters:
     """What is known of a pack's cells beside their charge: mean and covariance from FAST on."""
 
     mean: Array
@@ -71,7 +71,7 @@ class CellFit:
         fast_a, slow_a: current as the two slow parts see it.
     """
 
-    def __init__(self, model: CellModel, learned: Knowledge | None = None) -> None:
+    def __init__(self, model: CellModel, learned: CellParameters | None = None) -> None:
         self.model = model
         self.degc, self.kelvin = 25.0, 0.0
         self.fast_a = self.slow_a = 0.0
@@ -80,9 +80,9 @@ class CellFit:
             self._recall(learned)
         self._begin()
 
-    def _recall(self, learned: Knowledge) -> None:
+    def _recall(self, learned: CellParameters) -> None:
         """Start from what was learned, a little forgotten: packs age, and no day is as another."""
-        c = self.model.constants
+        c = self.model.parameters
         self.x[FAST:] = learned.mean
         self.P[FAST:, FAST:] = learned.covariance
         self.P[FAST:OFFSET, FAST:OFFSET] += np.diag(np.square(c.forget))
@@ -90,14 +90,14 @@ class CellFit:
         self.P[KNOTS:, KNOTS:] += knots_covariance(sds_v, c.knots_length)
         self._set_offset(0.0, c.sd_offset_v)
 
-    def learned(self) -> Knowledge:
+    def learned(self) -> CellParameters:
         """Return what the flight has taught, for the next one."""
         self.fit(iterations=6)
-        return Knowledge(self._fitted[FAST:].copy(), self._covariance[FAST:, FAST:].copy())
+        return CellParameters(self._fitted[FAST:].copy(), self._covariance[FAST:, FAST:].copy())
 
     def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
         """Place the charge by the first voltage, freed of its expected sag, and by the gauge."""
-        c, model = self.model.constants, self.model
+        c, model = self.model.parameters, self.model
         sag_v = current_a * (model.ohms[0] + model.ohms[1]) * self.warm() * math.exp(self.x[FAST])
         curve_v, _, hats = model.open(_GRID, self.x[KNOTS:])
         variance = np.einsum("ij,jk,ik->i", hats, self.P[KNOTS:, KNOTS:], hats)
@@ -122,7 +122,7 @@ class CellFit:
     def believe_capacity(self, full_ah: float) -> None:
         """Weigh in a full charge capacity that a gauge claims."""
         innovation = math.log(full_ah * 3600.0 / self.model.capacity_as) - self.x[CAPACITY]
-        variance = self.P[CAPACITY, CAPACITY] + self.model.constants.sd_full**2
+        variance = self.P[CAPACITY, CAPACITY] + self.model.parameters.sd_full**2
         if innovation * innovation > _FULL_GATE * variance:
             return
         gain = self.P[:, CAPACITY] / variance
@@ -135,8 +135,8 @@ class CellFit:
         self._before, self._fitted = self.x.copy(), self.x.copy()
         self._covariance = self.P.copy()
         self._information = np.linalg.inv(self.P + _NUGGET * np.eye(SIZE))
-        self._rows: list[Row] = []
-        self._pending: list[Row] = []
+        self._rows: list[FitSample] = []
+        self._pending: list[FitSample] = []
         self.drift_v_s, self.off_v = 0.0, (0.0,) * _MISSED
         self._steps = [0.0, 0.0]  # sums of di^2 and of -di dv
         self._used_as = self._span_s = 0.0
@@ -159,7 +159,7 @@ class CellFit:
 
     def advance(self, dt_s: float, current_a: float, doubt_a: float) -> None:
         """Count charge for `dt_s`; `doubt_a` is how far the mean current may be off."""
-        c = self.model.constants
+        c = self.model.parameters
         self._dt_s = dt_s
         self._used_as += current_a * dt_s
         self.fast_a += (current_a - self.fast_a) * (1 - math.exp(-dt_s / c.fast_tau_s))
@@ -175,7 +175,7 @@ class CellFit:
 
     def measure(self, cell_v: float, current_a: float) -> bool:
         """Take in a mean voltage and current; False when it is too far off to be this cell's."""
-        row = Row(
+        row = FitSample(
             self._dt_s, self._used_as, cell_v, current_a, self.fast_a, self.slow_a, self.kelvin
         )
         believed = self._believes(row)
@@ -184,10 +184,10 @@ class CellFit:
             self._span_s += self._dt_s
             self._pending += [row] if believed else []
         if self._span_s >= _SPAN_S and self._pending:
-            self._rows.append(joined(sound(self._pending, self.now(0.0).ohms[0])))
+            self._rows.append(merged(without_outliers(self._pending, self.now(0.0).ohms[0])))
             self._pending, self._span_s = [], 0.0
             if len(self._rows) > _MOST_ROWS:  # a long flight costs no more than a short one
-                self._rows = [joined(self._rows[k : k + 2]) for k in range(0, len(self._rows), 2)]
+                self._rows = [merged(self._rows[k : k + 2]) for k in range(0, len(self._rows), 2)]
             self.fit(iterations=3)
         return believed
 
@@ -202,13 +202,13 @@ class CellFit:
 
     def doubt(self) -> None:
         """Open up after a long disagreement: the cell is not what the fit thought."""
-        charge = self.P[CHARGE, CHARGE] + self.model.constants.sd_doubt**2
+        charge = self.P[CHARGE, CHARGE] + self.model.parameters.sd_doubt**2
         self.P = self.P + self.model.covariance
         self.P[CHARGE, CHARGE] = min(charge, 1.0)
         self._begin()
 
-    def _believes(self, row: Row) -> bool:
-        c, now = self.model.constants, self.now(row.amps)
+    def _believes(self, row: FitSample) -> bool:
+        c, now = self.model.parameters, self.now(row.amps)
         off_v = row.cell_v - (now.open_v + float(self.x[OFFSET]) - now.sag_v)
         self.off_v = (*self.off_v[1:], off_v)
         variance = c.sd_offset_v**2 + (c.sd_sag_frac * now.sag_v) ** 2
@@ -221,9 +221,9 @@ class CellFit:
         """Return the factor of the resistance at the present temperature."""
         return self.model.warm(self.x, self.kelvin)
 
-    def now(self, current_a: float) -> Now:
+    def now(self, current_a: float) -> CircuitState:
         """Return the circuit at a current, the slow parts as they are now."""
-        c, model, x = self.model.constants, self.model, self.x
+        c, model, x = self.model.parameters, self.model, self.x
         warm, charge = self.warm(), float(x[CHARGE])
         depth_s = math.exp(x[DEPTH]) * model.depth_s * warm**c.depth_warmth
         capacity_as = model.capacity_as * math.exp(x[CAPACITY])
@@ -235,7 +235,7 @@ class CellFit:
         fast, slow = math.exp(x[FAST]) * grown, math.exp(x[SLOW]) * grown
         ohms = fast * model.ohms[0], fast * model.ohms[1], slow * model.ohms[2]
         sag_v = ohms[0] * current_a + ohms[1] * self.fast_a + ohms[2] * self.slow_a
-        return Now(open_v, step_v * CURVE_STEPS, ohms, sag_v, depth_s, capacity_as)
+        return CircuitState(open_v, step_v * CURVE_STEPS, ohms, sag_v, depth_s, capacity_as)
 
     def fit(self, *, iterations: int) -> None:
         """Fit the state to all rows, and carry it to now."""
@@ -262,7 +262,7 @@ class CellFit:
         self.P = carry @ self._covariance @ carry.T
         self.x[CHARGE] -= self._used_frac()
         self.off_v = (0.0,) * _MISSED
-        self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.constants.sd_offset_v)
+        self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.parameters.sd_offset_v)
         self._settle()
 
     def _normal(self, x: Array, rows: Array) -> tuple[Array, Array]:
@@ -271,7 +271,7 @@ class CellFit:
         What the circuit cannot follow is correlated in time: residuals are whitened as a process of
         first order, otherwise an hour of readings would make the fit sure of a wrong circuit.
         """
-        c = self.model.constants
+        c = self.model.parameters
         spread = _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
         model_v, by, sag_v = self.model.volts(x, rows, spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dronebms.core.chemistry import LI_ION, LIFEPO4, LIPO, Chemistry
-from dronebms.estimation.model_parameters import FITTED, KNOTS_FRAC, Constants
+from dronebms.estimation.model_parameters import FITTED, KNOTS_FRAC, ModelParameters
 
 Array = npt.NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def knots_covariance(sds_v: Array, length: float) -> Array:
     return np.asarray(np.outer(sds_v, sds_v) * np.exp(-apart / length))
 
 
-class Now(NamedTuple):
+class CircuitState(NamedTuple):
     """The circuit at one moment: volts, ohms (at once, fast, slow), ampere-seconds."""
 
     open_v: float
@@ -70,9 +70,14 @@ class CellModel:
     """A cell of a chemistry and a rated capacity."""
 
     def __init__(
-        self, chemistry: Chemistry, capacity_ah: float, *, told: bool, constants: Constants = FITTED
+        self,
+        chemistry: Chemistry,
+        capacity_ah: float,
+        *,
+        told: bool,
+        parameters: ModelParameters = FITTED,
     ) -> None:
-        self.constants = c = constants
+        self.parameters = c = parameters
         self.capacity_as = capacity_ah * 3600.0
         ohm = c.resistance_frac[chemistry.name] * chemistry.resistance_mohm_ah / 1e3 / capacity_ah
         self.ohms = c.share_now * ohm, (1 - c.share_now) * ohm, c.share_slow * ohm
@@ -117,11 +122,11 @@ class CellModel:
 
     def warm(self, x: Array, kelvin: float) -> float:
         """Return the factor of the resistance at a temperature."""
-        return math.exp((self.constants.warmth + float(x[WARMTH])) * kelvin)
+        return math.exp((self.parameters.warmth + float(x[WARMTH])) * kelvin)
 
     def grown(self, charge: Array) -> Array:
         """Return the factor by which resistance has grown near empty."""
-        c = self.constants
+        c = self.parameters
         return np.asarray(1 + c.empty_growth * np.exp(-np.maximum(charge, 0.0) / c.empty_charge))
 
     def volts(self, x: Array, rows: Array, spread: float = 0.0) -> tuple[Array, Array, Array]:
@@ -129,7 +134,7 @@ class CellModel:
 
         `spread` is how far the charge may be off, for the slope of the curve.
         """
-        c = self.constants
+        c = self.parameters
         used_as, amps, fast_a, slow_a, kelvin = rows[:, 1], *rows[:, 3:].T
         capacity_as = self.capacity_as * math.exp(x[CAPACITY])
         charge = x[CHARGE] - used_as / capacity_as

@@ -20,7 +20,7 @@ import numpy as np
 from dronebms.core.report import UNKNOWN_STATE, CellState, PackState
 from dronebms.estimation import cell_model as of
 from dronebms.estimation.cell_fit import CellFit
-from dronebms.estimation.cell_model import Array, Now
+from dronebms.estimation.cell_model import Array, CircuitState
 
 _EACH_S = 10.0 - 1e-6
 _SDS = np.array([0.02, 0.05, 0.3, 0.003])  # of c, k, r and e (volts) before a cell has shown any
@@ -53,7 +53,12 @@ class CellStates:
         self._x = self._covariance = self._misfit = np.zeros(0)  # the last squared, in variances
 
     def update(
-        self, t_s: float, cells_v: tuple[float | None, ...], used_as: float, cell: CellFit, now: Now
+        self,
+        t_s: float,
+        cells_v: tuple[float | None, ...],
+        used_as: float,
+        cell: CellFit,
+        now: CircuitState,
     ) -> None:
         """Take in the cells' voltages, the charge used so far, and the fit with its circuit now."""
         if t_s - self._at_s < _EACH_S:
@@ -82,7 +87,9 @@ class CellStates:
             cells = tuple(others)
         return replace(self._state, weakest=weakest, cells=cells)
 
-    def _learn(self, dt_s: float, apart_v: Array, used: float, cell: CellFit, now: Now) -> None:
+    def _learn(
+        self, dt_s: float, apart_v: Array, used: float, cell: CellFit, now: CircuitState
+    ) -> None:
         x, covariance, unheard = self._x, self._covariance, np.isnan(apart_v)
         apart_v[unheard] = 0.0
         slope_v, bend, lost_v = _slopes(cell, now, x[:, 0] + used * x[:, 1])
@@ -107,7 +114,7 @@ class CellStates:
         np.clip(x + gain * off_v[:, None], _LEAST, _MOST, out=x)
         covariance -= gain[:, :, None] * shared[:, None, :]
 
-    def _made(self, volts: Array, used: float, cell: CellFit, now: Now) -> PackState:
+    def _made(self, volts: Array, used: float, cell: CellFit, now: CircuitState) -> PackState:
         x, fit = self._x, np.maximum(cell.P.diagonal(), 0.0) * _WIDER**2  # rounding
         doubt = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]
@@ -128,11 +135,11 @@ class CellStates:
         told[:, unknown] = None
         rows = told.transpose(2, 1, 0).reshape(len(x), -1).tolist()
         *cells, weakest = (CellState(*row) for row in rows)
-        activation = _GAS_KJ * (cell.model.constants.warmth + float(cell.x[of.WARMTH]))
+        activation = _GAS_KJ * (cell.model.parameters.warmth + float(cell.x[of.WARMTH]))
         return PackState(weakest, activation, _GAS_KJ * math.sqrt(fit[of.WARMTH]), tuple(cells))
 
 
-def _slopes(cell: CellFit, now: Now, more: Array) -> tuple[Array, Array, float]:
+def _slopes(cell: CellFit, now: CircuitState, more: Array) -> tuple[Array, Array, float]:
     """Return the curve's slope for cells so much fuller, how far it bends there, and the loss.
 
     Taken over all that the charge may be: on a curve that is flat or steep there, it bends.

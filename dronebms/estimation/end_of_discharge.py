@@ -11,7 +11,7 @@ _END_MEAN_S = 5.0  # the end: this mean at the cut-off ...
 _END_INSTANT_V = 0.25  # ... or one instant this far below it (DESIGN.md, section 4)
 
 
-class End:
+class EndOfDischarge:
     """Latches the end of a pack. A lone absurd reading, however often polled, is no end."""
 
     def __init__(self, cutoff_v: float) -> None:

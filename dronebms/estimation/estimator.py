@@ -14,16 +14,22 @@ from dronebms.estimation import output_filters
 from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, CellModel
 from dronebms.estimation.cell_states import CellStates
-from dronebms.estimation.end_of_discharge import End
-from dronebms.estimation.gauge_fusion import GaugeWord, first_odds, odds_at_end, quantiles, weighed
-from dronebms.estimation.load_forecast import Load
-from dronebms.estimation.model_parameters import FITTED, Constants
-from dronebms.estimation.output_filters import ENDED, MAX_STEP_GAP_S, Remaining, Shown
-from dronebms.estimation.pack_memory import MOST_TAUGHT, Learned, Recall, nothing_known
-from dronebms.estimation.return_home import Homeward, WayHome
-from dronebms.estimation.sampling import Flow, Reading, Second, read
-from dronebms.estimation.temperature_rise import Warming
-from dronebms.estimation.time_to_empty import Ahead, futures, max_current
+from dronebms.estimation.end_of_discharge import EndOfDischarge
+from dronebms.estimation.gauge_fusion import (
+    GaugeCharge,
+    fused_ends,
+    initial_log_odds,
+    log_odds_at_end,
+    quantiles,
+)
+from dronebms.estimation.load_forecast import LoadForecast
+from dronebms.estimation.model_parameters import FITTED, ModelParameters
+from dronebms.estimation.output_filters import ENDED, MAX_STEP_GAP_S, RemainingTime, ShownCharge
+from dronebms.estimation.pack_memory import MAX_FLIGHT_IDS, LearnedPack, Recall, no_memory
+from dronebms.estimation.return_home import ReturnEstimate, ReturnHome
+from dronebms.estimation.sampling import CurrentTracker, Reading, SecondMean, read
+from dronebms.estimation.temperature_rise import TemperatureRise
+from dronebms.estimation.time_to_empty import LoadAhead, end_samples, max_current
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import Snapshot
 
@@ -54,20 +60,22 @@ class Estimator:
     def __init__(
         self,
         pack_data: PackData,
-        recall: Recall = nothing_known,
-        constants: Constants = FITTED,
-        make_load: Callable[[float, float | None, Constants], Load] = Load,
+        recall: Recall = no_memory,
+        parameters: ModelParameters = FITTED,
+        make_load_forecast: Callable[
+            [float, float | None, ModelParameters], LoadForecast
+        ] = LoadForecast,
     ) -> None:
         self._pack_data = pack_data
-        self._make_load = make_load
+        self._make_load = make_load_forecast
         self.recall = recall
-        self._constants = constants
+        self._constants = parameters
         self._serial: int | None = None
         self._restart()
 
     def __getstate__(self) -> dict[str, object]:
         """Return all but where packs are recalled from, which is another run's own."""
-        return self.__dict__ | {"recall": nothing_known}
+        return self.__dict__ | {"recall": no_memory}
 
     def update(self, snapshot: Snapshot, vehicle: VehicleState = UNKNOWN_VEHICLE) -> Estimate:
         """Take in a snapshot, old or new, and say what is left at its time."""
@@ -85,37 +93,37 @@ class Estimator:
             self._take(reading, snapshot)
         return self._estimate(snapshot)
 
-    def learn(self) -> Learned | None:
+    def learn(self) -> LearnedPack | None:
         """Return what is known of the pack after this flight, None when it has taught nothing."""
         cell, load, before = self._cell, self._load, self._learned
         taught, flight = () if before is None else before.taught, f"{self._flight:08x}"
         if cell is None or load is None or not self._teaches or flight in taught:
             return None
-        return Learned(
+        return LearnedPack(
             cells=cell.learned(),
             gauge_odds=self._odds,
             usual_w=load.usual_w,
             first_fast=float(cell.x[FAST]) if before is None else before.first_fast,
             rated_mah=cell.model.capacity_as / 3.6,
             flights=1 if before is None else before.flights + 1,
-            taught=(*taught, flight)[-MOST_TAUGHT:],
+            taught=(*taught, flight)[-MAX_FLIGHT_IDS:],
         )
 
     def _restart(self) -> None:
         self._cell: CellFit | None = None
-        self._load: Load | None = None
-        self._learned: Learned | None = None
+        self._load: LoadForecast | None = None
+        self._learned: LearnedPack | None = None
         self._last: Reading | None = None  # newest reading
         self._mean: Reading | None = None  # newest whole second
-        self._second, self._flow, self._shown = Second(), Flow(), Shown()
-        self._end, self._warming = End(self._pack_data.cutoff_v), Warming()
-        self._homeward, self._states = Homeward(), CellStates()
-        self._word: GaugeWord | None = None
-        self._forecast: Remaining | None = None
+        self._second, self._flow, self._shown = SecondMean(), CurrentTracker(), ShownCharge()
+        self._end, self._warming = EndOfDischarge(self._pack_data.cutoff_v), TemperatureRise()
+        self._homeward, self._states = ReturnHome(), CellStates()
+        self._word: GaugeCharge | None = None
+        self._forecast: RemainingTime | None = None
         self._forecast_at_s = self._ahead_w = self._odds = 0.0
         self._agreed_s: float | None = None  # when the fit last followed a reading
         self._used_as, self._used_ws, self._full_heard = 0.0, 0.0, False
-        self.pack: str | None = None  # under which it is remembered; None: it cannot be told
+        self.pack_key: str | None = None  # under which it is remembered; None: it cannot be told
         self._flight, self._teaches = 0, False  # a sum over what was read until it teaches
 
     def _take(self, reading: Reading, snapshot: Snapshot) -> None:
@@ -126,7 +134,7 @@ class Estimator:
         ended = self._end.reached
         self._end.update(reading)
         if self._end.reached and not ended and self._word is not None:
-            self._odds = odds_at_end(self._odds, self._word, float(cell.x[CHARGE]))
+            self._odds = log_odds_at_end(self._odds, self._word, float(cell.x[CHARGE]))
         if last is None:
             self._mean = reading
             return
@@ -145,11 +153,11 @@ class Estimator:
         all_mah = pack_data.capacity_mah, snapshot.identity.design_mah, snapshot.full_mah
         told_mah = next((mah for mah in all_mah if mah and mah >= DESIGN.low), None)
         capacity_ah = (told_mah or _UNTOLD_MAH) / 1000.0
-        self.pack = pack_data.pack_key(snapshot.identity)
-        learned = None if self.pack is None else self.recall(self.pack)
+        self.pack_key = pack_data.pack_key(snapshot.identity)
+        learned = None if self.pack_key is None else self.recall(self.pack_key)
         if learned is not None and told_mah is not None and learned.rated_mah != told_mah:
             learned = None  # another pack under the same name
-        model = CellModel(pack_data.chemistry, capacity_ah, told=told_mah is not None, constants=c)
+        model = CellModel(pack_data.chemistry, capacity_ah, told=told_mah is not None, parameters=c)
         cell = CellFit(model, None if learned is None else learned.cells)
         cell.heat(snapshot.temperature_degc)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
@@ -170,10 +178,12 @@ class Estimator:
             if self._learned is not None:
                 self._odds = self._learned.gauge_odds
             else:
-                self._odds = first_odds(full_mah * 3.6 / cell.model.capacity_as, self._constants)
+                self._odds = initial_log_odds(
+                    full_mah * 3.6 / cell.model.capacity_as, self._constants
+                )
                 cell.believe_capacity(full_mah / 1000.0)
         if remaining_mah is not None:
-            self._word = GaugeWord(remaining_mah * 3.6, full_mah * 3.6)
+            self._word = GaugeCharge(remaining_mah * 3.6, full_mah * 3.6)
 
     def _whole_second(
         self, cell: CellFit, last: Reading, total_s: float, last_dt_s: float, now: Reading
@@ -208,7 +218,7 @@ class Estimator:
                 self._homeward.update(now.t_s, total_s, self._vehicle, power_w)
             self._predict(cell, self._load, now.t_s)
 
-    def _predict(self, cell: CellFit, load: Load, now_s: float) -> None:
+    def _predict(self, cell: CellFit, load: LoadForecast, now_s: float) -> None:
         if not load.present:
             self._forecast = None
             return
@@ -218,15 +228,17 @@ class Estimator:
         self._forecast_at_s = now_s
         horizon_s = _FIRST_HORIZON_S if before is None else before.median_s
         self._ahead_w, power_sd = load.ahead(horizon_s)
-        ahead = Ahead(self._ahead_w / self._cells, power_sd, load.ripple_frac, self._warming.degc_s)
-        own = futures(cell, self._pack_data.cutoff_v, ahead)
+        ahead = LoadAhead(
+            self._ahead_w / self._cells, power_sd, load.ripple_frac, self._warming.degc_s
+        )
+        own = end_samples(cell, self._pack_data.cutoff_v, ahead)
         capacity_as = cell.model.capacity_as * math.exp(float(cell.x[CAPACITY]))
         counted_as = max(float(cell.x[CHARGE]), 0.0) * capacity_as
-        ends_s, weights = weighed(own, counted_as, self._word, self._odds, self._constants)
+        ends_s, weights = fused_ends(own, counted_as, self._word, self._odds, self._constants)
         low_s, middle_s, high_s = map(float, quantiles(ends_s, weights, _QUANTILES))
         row = (self._learned is not None) + 2 * (self._word is None)
         below, above = self._constants.widen[row]
-        new = Remaining(
+        new = RemainingTime(
             max(middle_s - below * (middle_s - low_s), 0.0),
             middle_s,
             middle_s + above * (high_s - middle_s),
@@ -239,7 +251,11 @@ class Estimator:
             return Estimate(now_s)
         left, now = self._left(now_s), cell.now(last.current_a)
         known = cell.P[CHARGE, CHARGE] < _UNKNOWN_CHARGE_SD**2 and self._flow.is_known(now_s)
-        cutoff_v, home, charge_frac = self._pack_data.cutoff_v, WayHome(), float(cell.x[CHARGE])
+        cutoff_v, home, charge_frac = (
+            self._pack_data.cutoff_v,
+            ReturnEstimate(),
+            float(cell.x[CHARGE]),
+        )
         if (last.doubt_a or self._end.reached) and last.cell_v < cutoff_v:  # no charge bears that
             charge_frac = min(charge_frac, output_filters.charge_at(cell, last.cell_v + now.sag_v))
         if self._load is not None and self._load.present:
@@ -267,7 +283,7 @@ class Estimator:
             state=state if self._flow.is_known(now_s) else UNKNOWN_STATE,
         )
 
-    def _left(self, now_s: float) -> Remaining | None:
+    def _left(self, now_s: float) -> RemainingTime | None:
         if self._end.reached:
             return ENDED
         if self._forecast is None or not self._flow.is_known(now_s):

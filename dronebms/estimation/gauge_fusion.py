@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dronebms.estimation.cell_model import Array
-from dronebms.estimation.model_parameters import Constants
-from dronebms.estimation.time_to_empty import Futures
+from dronebms.estimation.model_parameters import ModelParameters
+from dronebms.estimation.time_to_empty import EndSamples
 
 _MOST_ODDS = 4.0
 _MOST_EVIDENCE = 6.0
@@ -24,14 +24,14 @@ _SD_COUNT_FRAC = 0.08
 
 
 @dataclass(frozen=True, slots=True)
-class GaugeWord:
+class GaugeCharge:
     """Remaining and full charge as the gauge has them."""
 
     remaining_as: float
     full_as: float
 
 
-def first_odds(full_frac: float, c: Constants) -> float:
+def initial_log_odds(full_frac: float, c: ModelParameters) -> float:
     """Return the log odds of a compensated gauge by its full charge, a share of the rated."""
     told = math.log(full_frac)
     odds = math.log(c.compensated_frac / (1 - c.compensated_frac))
@@ -43,7 +43,7 @@ def first_odds(full_frac: float, c: Constants) -> float:
     return min(max(odds, -_MOST_ODDS), _MOST_EVIDENCE)
 
 
-def odds_at_end(odds: float, word: GaugeWord, charge_frac: float) -> float:
+def log_odds_at_end(odds: float, word: GaugeCharge, charge_frac: float) -> float:
     """Return the odds after an end with `charge_frac` left of which the gauge said `word`."""
     left = word.remaining_as / word.full_as
     odds -= 0.5 * (left / _SD_EMPTY_FRAC) ** 2 + math.log(_SD_EMPTY_FRAC)
@@ -51,8 +51,8 @@ def odds_at_end(odds: float, word: GaugeWord, charge_frac: float) -> float:
     return min(max(odds, -_MOST_ODDS), _MOST_ODDS)
 
 
-def weighed(
-    own: Futures, counted_as: float, word: GaugeWord | None, odds: float, c: Constants
+def fused_ends(
+    own: EndSamples, counted_as: float, word: GaugeCharge | None, odds: float, c: ModelParameters
 ) -> tuple[Array, Array]:
     """Return (ends in seconds, their weights): our own futures, mixed with what the gauge says.
 

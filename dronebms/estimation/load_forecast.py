@@ -6,7 +6,7 @@ current rises, and that is part of the forecast, not of the load.
 
 import math
 
-from dronebms.estimation.model_parameters import FITTED, Constants
+from dronebms.estimation.model_parameters import FITTED, ModelParameters
 
 _NOW_TAU_S = 4.0
 _RECENT_TAU_S = 45.0
@@ -18,7 +18,7 @@ _SETTLE_S = 20.0  # take-off itself is not the flight
 _PRIOR_BLOCKS = 4.0
 
 
-class Load:
+class LoadForecast:
     """Power statistics of one flight; starts when there is a load.
 
     Args:
@@ -28,11 +28,11 @@ class Load:
     """
 
     def __init__(
-        self, threshold_w: float, usual_w: float | None = None, constants: Constants = FITTED
+        self, threshold_w: float, usual_w: float | None = None, parameters: ModelParameters = FITTED
     ) -> None:
         self._threshold_w = threshold_w
         self._usual_w = usual_w
-        self._constants = constants
+        self._constants = parameters
         self._now_w = 0.0
         self._off_w = 0.0
         self._recent_w = 0.0

@@ -23,7 +23,7 @@ def _rows(*values: float) -> Any:  # noqa: ANN401 - what a dataclass takes for a
 
 # fmt: off
 @dataclass(frozen=True, slots=True)
-class Constants:
+class ModelParameters:
     """What the fit, the forecast and the load believe before a pack has shown anything."""
 
     # The cell. Shares are of the chemistry's resistance after 20 s.
@@ -98,4 +98,4 @@ class Constants:
 # fmt: on
 
 
-FITTED = Constants()
+FITTED = ModelParameters()

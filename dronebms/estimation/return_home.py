@@ -22,7 +22,7 @@ _LEAST_HOMEWARD_M_S = 1.0  # against more wind than that it does not come home
 
 
 @dataclass(frozen=True, slots=True)
-class WayHome:
+class ReturnEstimate:
     """Seconds: the way and the landing, what is left then, and how long one may still go on."""
 
     home_s: float | None = None
@@ -30,7 +30,7 @@ class WayHome:
     turn_back_in_s: float | None = None
 
 
-class Homeward:
+class ReturnHome:
     """One flight's cruise, as measured: speed and power on the way somewhere."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Homeward:
         self._cruise_m_s += (speed_m_s - self._cruise_m_s) * share
         self._power_w += (power_w - self._power_w) * share
 
-    def ahead(self, vehicle: VehicleState, low_s: float | None, power_w: float) -> WayHome:
+    def ahead(self, vehicle: VehicleState, low_s: float | None, power_w: float) -> ReturnEstimate:
         """Return the way home.
 
         Args:
@@ -62,20 +62,20 @@ class Homeward:
         """
         way = _offset_m(vehicle)
         if way is None:
-            return WayHome()
+            return ReturnEstimate()
         homeward_m_s = self._homeward_m_s(way, vehicle)
         if homeward_m_s is None:
-            return WayHome()
+            return ReturnEstimate()
         down_m = 0.0
         if vehicle.alt_m is not None and vehicle.home_alt_m is not None:
             down_m = max(vehicle.alt_m - vehicle.home_alt_m, 0.0)
         home_s = math.hypot(*way) / homeward_m_s + down_m / _DESCENT_M_S + _LANDING_S
         if low_s is None or power_w <= 0:
-            return WayHome(home_s)
+            return ReturnEstimate(home_s)
         cruise_w = self._power_w if self._seen_s >= _LEAST_SEEN_S else power_w
         spare_j = low_s * power_w - home_s * cruise_w
         further_w = cruise_w * max(self._receding_m_s, 0.0) / homeward_m_s
-        return WayHome(home_s, spare_j / cruise_w, max(spare_j / (power_w + further_w), 0.0))
+        return ReturnEstimate(home_s, spare_j / cruise_w, max(spare_j / (power_w + further_w), 0.0))
 
     def _homeward_m_s(self, way: tuple[float, float], vehicle: VehicleState) -> float | None:
         """Return the speed over ground on the way home; None against too strong a wind.

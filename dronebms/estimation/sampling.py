@@ -27,7 +27,7 @@ class Reading:
     doubt_a: float = 0.0  # how far the current may be off; 0 is one that was read
 
 
-class Flow:
+class CurrentTracker:
     """What flows: as it was read, and while it is not, as well as it is known."""
 
     def __init__(self) -> None:
@@ -67,7 +67,9 @@ class Flow:
         return fallen_as / span_s if span_s >= _LEAST_COUNT_S and fallen_as > 0 else None
 
 
-def read(snapshot: Snapshot, cells: int, after_s: float | None, flow: Flow) -> Reading | None:
+def read(
+    snapshot: Snapshot, cells: int, after_s: float | None, flow: CurrentTracker
+) -> Reading | None:
     """Return the snapshot as a reading, None when it holds none newer than `after_s`."""
     read_s, flows = snapshot.read_at_s.get("voltage_v"), flow.take(snapshot)
     if snapshot.voltage_v is None or flows is None or read_s is None or cells == 0:
@@ -79,7 +81,7 @@ def read(snapshot: Snapshot, cells: int, after_s: float | None, flow: Flow) -> R
     return Reading(read_s, cell_v, flows[0], snapshot.voltage_v, flows[1])
 
 
-class Second:
+class SecondMean:
     """Gathers readings until they span a second."""
 
     def __init__(self) -> None:

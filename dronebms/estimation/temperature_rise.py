@@ -4,7 +4,7 @@ _SMOOTH_S = 15.0
 _SPAN_S = 45.0  # a slope over less is the thermometer's steps
 
 
-class Warming:
+class TemperatureRise:
     """Follows the temperature of one flight; `degc_s` is its slope, 0 until it is known."""
 
     def __init__(self) -> None:

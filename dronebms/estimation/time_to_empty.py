@@ -24,7 +24,7 @@ from dronebms.estimation.cell_model import (
     SLOW,
     WARMTH,
     Array,
-    Now,
+    CircuitState,
     kelvin_of,
 )
 
@@ -38,7 +38,7 @@ _DEEPEST_LN = 2.5
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class LoadAhead:
     """The load to come, of one cell: mean power, its relative doubt, gusts, and warming."""
 
     power_w: float
@@ -48,7 +48,7 @@ class Ahead:
 
 
 @dataclass(frozen=True, slots=True)
-class Futures:
+class EndSamples:
     """Samples of the end: seconds from now, and the charge that flows until then."""
 
     ends_s: Array
@@ -68,9 +68,9 @@ _PROFILE = 1 - np.linspace(0.0, 1.0, _GRID) ** 1.3  # fine steps near the end of
 _ROWS = np.arange(len(_Z))
 
 
-def futures(cell: CellFit, cutoff_v: float, ahead: Ahead) -> Futures:
+def end_samples(cell: CellFit, cutoff_v: float, ahead: LoadAhead) -> EndSamples:
     """Return samples of when the cell reaches `cutoff_v` under a load."""
-    model, c = cell.model, cell.model.constants
+    model, c = cell.model, cell.model.parameters
     x = cell.x + _Z[:, :SIZE] @ cell.root.T
     watts = (ahead.power_w * np.exp(ahead.power_sd * _Z[:, SIZE]))[:, None]
     cutoff = cutoff_v + c.sd_cutoff_v * _Z[:, SIZE + 1]
@@ -107,16 +107,16 @@ def futures(cell: CellFit, cutoff_v: float, ahead: Ahead) -> Futures:
         time_s = np.concatenate([np.zeros((len(x), 1)), np.cumsum(steps_s, axis=1)], axis=1)
     under_load_v = volts - c.dips * ahead.ripple_frac * amps * ohm
     ends_s, left = _first_crossing(under_load_v, cutoff, time_s, charge)
-    return Futures(ends_s, (start[:, 0] - left) * capacity_as[:, 0])
+    return EndSamples(ends_s, (start[:, 0] - left) * capacity_as[:, 0])
 
 
 def _scale(logs: Array) -> Array:
     return np.asarray(np.exp(np.minimum(np.maximum(logs, -_DEEPEST_LN), _DEEPEST_LN)))
 
 
-def _kelvin(cell: CellFit, ahead: Ahead, time_s: Array) -> Array:
+def _kelvin(cell: CellFit, ahead: LoadAhead, time_s: Array) -> Array:
     """Return the temperature along the march, as `kelvin_of`: what warms goes on for a while."""
-    tau_s = cell.model.constants.warming_tau_s
+    tau_s = cell.model.parameters.warming_tau_s
     warmer = ahead.warming_degc_s * tau_s * (1 - np.exp(-time_s / tau_s))
     steps = np.minimum(np.maximum(warmer, _WARMER_K[0]), _WARMER_K[1])
     # Linear in the temperature over these few kelvins.
@@ -145,13 +145,13 @@ def _first_crossing(volts: Array, cutoff_v: Array, *of: Array) -> list[Array]:
     return [a[_ROWS, before] + share * (a[_ROWS, after] - a[_ROWS, before]) for a in of]
 
 
-def max_current(cell: CellFit, now: Now, cutoff_v: float, horizon_s: float) -> float:
+def max_current(cell: CellFit, now: CircuitState, cutoff_v: float, horizon_s: float) -> float:
     """Return the constant current in amperes that keeps the cell above `cutoff_v` for a horizon.
 
     With the resistance at the upper end of its doubt (one standard deviation): the answer is
     meant to be kept, not to be tried. Never negative.
     """
-    c = cell.model.constants
+    c = cell.model.parameters
     now_ohm, fast_ohm, slow_ohm = now.ohms
     worse = math.exp(math.sqrt(max(cell.P[FAST, FAST], 0.0)))
     fast_share = 1 - math.exp(-horizon_s / c.fast_tau_s)

@@ -8,7 +8,7 @@ from dronebms.core.clock import Clock
 from dronebms.core.pack_data import PARALLEL
 from dronebms.core.report import Event, Report
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.pack_memory import Recalled
+from dronebms.estimation.pack_memory import RecalledPack
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline
 
@@ -18,7 +18,7 @@ PERIOD_S = 0.1
 class Recorder(Protocol):
     """What the loop writes its steps to."""
 
-    def recalled(self, index: int, recalled: Recalled | None) -> None:
+    def recalled(self, index: int, recalled: RecalledPack | None) -> None:
         """Take what a pipeline has loaded of its pack's memory."""
         ...
 

@@ -12,7 +12,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report, Sink, Source, SupplyStatus
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.pack_memory import Learned, PackMemory, Recalled
+from dronebms.estimation.pack_memory import LearnedPack, PackMemory, RecalledPack
 from dronebms.monitoring.charging_advice import advise_charging
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.plausibility import PlausibilityCheck
@@ -81,7 +81,7 @@ class Pipeline:
         self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
         self.sink_failures = 0
-        self.recalled: Recalled | None = None  # the newest, for a recorder
+        self.recalled: RecalledPack | None = None  # the newest, for a recorder
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate, judge and tell; return what was told: for the only pack of a vehicle."""
@@ -175,7 +175,7 @@ class Pipeline:
         Raises:
             ConfigError: it cannot be kept.
         """
-        pack, learned = self._estimator.pack, self._estimator.learn()
+        pack, learned = self._estimator.pack_key, self._estimator.learn()
         if self._packs is not None and pack is not None and learned is not None:
             self._packs.save(pack, learned)
 
@@ -186,7 +186,7 @@ class Pipeline:
         except ConfigError as error:
             _log.error("nothing is kept of this flight: %s", error)
 
-    def _recall(self, pack: str) -> Learned | None:
+    def _recall(self, pack: str) -> LearnedPack | None:
         if self._packs is None:
             return None
         learned = None

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _KNOWN = re.compile(
     r"dronebms\.(core|estimation|monitoring|protection)\.\w+:_?[A-Z]\w*|dronebms\.mavlink_bridge\.\w+:_?[A-Z]\w*|"
     r"smartbattery\.snapshot:[A-Z]\w*|collections:deque|numpy:(array|float64|bool_?)|"
-    r"dronebms\.(service\.service:Memories|estimation\.pack_memory:(Learned|nothing_known)|"
+    r"dronebms\.(service\.service:Memories|estimation\.pack_memory:(LearnedPack|no_memory)|"
     r"service\.checkpoint:_read_only)"
 )
 

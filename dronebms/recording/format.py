@@ -26,7 +26,12 @@ from dronebms.core.format import clock_text
 from dronebms.core.pack_data import PARALLEL, PackData
 from dronebms.core.toml_schema import AUTO, GaugeName
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.pack_memory import ODD, Recalled, learned_of, row_of
+from dronebms.estimation.pack_memory import (
+    MALFORMED,
+    RecalledPack,
+    learned_from_json,
+    learned_to_json,
+)
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.bus_trace import Transfer
 from smartbattery.errors import IntegrityError
@@ -56,12 +61,16 @@ def _with_chemistry(row: object) -> object:
         raise ValueError(str(error)) from error
 
 
-def _row(recalled: Recalled | None) -> object:
-    return recalled and (recalled[0], recalled[1] and row_of(recalled[1]))
+def _row(recalled: RecalledPack | None) -> object:
+    return recalled and (recalled[0], recalled[1] and learned_to_json(recalled[1]))
 
 
-def _told(row: Any) -> Recalled | None:  # noqa: ANN401 - from JSON, whatever it is
-    return None if row is None else (str(row[0]), row[1] if row[1] is None else learned_of(row[1]))
+def _told(row: Any) -> RecalledPack | None:  # noqa: ANN401 - from JSON, whatever it is
+    return (
+        None
+        if row is None
+        else (str(row[0]), row[1] if row[1] is None else learned_from_json(row[1]))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Recorded:
     gauge: GaugeName = AUTO
     known: Known | None = None  # by its gauge; None: it was not polled yet
     # Of its pack, by the estimator; None: nothing was asked.
-    recalled: Annotated[Recalled | None, PlainValidator(_told), PlainSerializer(_row)] = None
+    recalled: Annotated[RecalledPack | None, PlainValidator(_told), PlainSerializer(_row)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +235,7 @@ def _record_of(line: bytes, place: str) -> Record:
                 return Step(t_s, VehicleState(**heard) if heard else UNKNOWN_VEHICLE)
             case {"batteries": _} as row:
                 return _START.validate_python(row)
-    except (*ODD, IndexError, RecursionError, IntegrityError) as error:
+    except (*MALFORMED, IndexError, RecursionError, IntegrityError) as error:
         what = f"{error}".splitlines()[0]
         raise RecordingError(f"{place} holds what is no record: {what:.80}") from error
     raise RecordingError(f"{place} holds a record of no known kind")

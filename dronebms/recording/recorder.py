@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Event, Severity
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.pack_memory import Recalled
+from dronebms.estimation.pack_memory import RecalledPack
 from dronebms.protection.rules import Rules
 from dronebms.recording.format import MAGIC, Kept, Poll, Start, Step, block_of, text_of
 from smartbattery.bus_trace import Transfer
@@ -78,7 +78,7 @@ class Recorder:
         self._change(index, known=known)
         self._lines.append(text_of(Poll(index, now_s, tuple(transfers))))
 
-    def recalled(self, index: int, recalled: Recalled | None) -> None:
+    def recalled(self, index: int, recalled: RecalledPack | None) -> None:
         """Record what came back when a pack was recalled, if that is news; before the step."""
         if recalled is not self._start.batteries[index].recalled:
             self._change(index, recalled=recalled)

@@ -11,7 +11,7 @@ from pathlib import Path
 from dronebms.core.clock import Clock, SystemClock, unix_s
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import ActionKind, Report, Sink
-from dronebms.estimation.pack_memory import LEARNED, KeptBeside, LearnedPacks
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.health.sink import PackHistorySink
 from dronebms.monitoring.loop import Loop, live_ticks
 from dronebms.monitoring.pipeline import Memory, Pipeline
@@ -196,10 +196,10 @@ def _charger(config: Config, clock: Clock) -> Sink:
     return (lambda _: None) if command is None else ChargerHook(command, clock)
 
 
-def _packs(config: Config, stack: ExitStack) -> KeptBeside | None:
+def _packs(config: Config, stack: ExitStack) -> BackgroundPackMemory | None:
     """Return what was learned of packs; a service without [state] knows and keeps nothing."""
     if config.state is None:
         return None
-    kept = KeptBeside(LearnedPacks(Path(config.state.dir) / LEARNED))
+    kept = BackgroundPackMemory(PackMemoryFolder(Path(config.state.dir) / LEARNED_FOLDER))
     stack.callback(kept.close)
     return kept

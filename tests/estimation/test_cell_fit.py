@@ -13,7 +13,7 @@ from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, CellModel
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.time_to_empty import Ahead, futures, max_current
+from dronebms.estimation.time_to_empty import LoadAhead, end_samples, max_current
 from tests.looks import look
 
 AH = 5.0
@@ -118,11 +118,11 @@ def test_constant_power_on_a_linear_curve_lasts_as_long_as_the_integral_says(
         sd_cutoff_v=0.0,
         resistance_frac={"li-ion": 1.0 if ohm_share else 0.0},
     )
-    model = CellModel(line, AH, told=False, constants=alone)
+    model = CellModel(line, AH, told=False, parameters=alone)
     fit = CellFit(model)
     fit.x[CHARGE], fit.P[:] = 0.9, 0.0
     fit._settle()
-    ends = futures(fit, 3.3, Ahead(watts, 0.0, 0.0))
+    ends = end_samples(fit, 3.3, LoadAhead(watts, 0.0, 0.0))
     assert float(np.ptp(ends.ends_s)) < 1e-6
 
     # i = P / v with v (U - v) = P R: seconds are Q / P times the integral of v over charge.

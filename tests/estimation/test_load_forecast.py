@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dronebms.estimation.load_forecast import Load
+from dronebms.estimation.load_forecast import LoadForecast
 from dronebms.estimation.model_parameters import FITTED
 
 
-def after(*stretches: tuple[int, float]) -> Load:
+def after(*stretches: tuple[int, float]) -> LoadForecast:
     """Return what is known after stretches of (seconds, watts)."""
-    load = Load(15.0)
+    load = LoadForecast(15.0)
     for seconds, power_w in stretches:
         for _ in range(seconds):
             load.update(1.0, power_w)
@@ -47,7 +47,7 @@ def test_a_young_flight_is_known_less_than_an_old_one() -> None:
 
 
 def test_a_young_flight_of_a_known_pack_leans_on_its_earlier_ones() -> None:
-    known, unknown = Load(15.0, 600.0), Load(15.0)
+    known, unknown = LoadForecast(15.0, 600.0), LoadForecast(15.0)
     for load in (known, unknown):
         for _ in range(60):
             load.update(1.0, 900.0)
@@ -76,7 +76,7 @@ def test_seconds_that_are_on_the_ground_are_no_part_of_the_flight() -> None:
 def test_whatever_the_load_was_there_is_an_answer(
     pieces: list[tuple[float, float]], horizon_s: float
 ) -> None:
-    load = Load(15.0)
+    load = LoadForecast(15.0)
     for dt_s, power_w in pieces:
         load.update(dt_s, power_w)
         if load.present:

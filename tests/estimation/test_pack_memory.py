@@ -13,7 +13,12 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.pack_memory import KeptBeside, Learned, LearnedPacks, PackMemory
+from dronebms.estimation.pack_memory import (
+    BackgroundPackMemory,
+    LearnedPack,
+    PackMemory,
+    PackMemoryFolder,
+)
 from dronebms.flightlogs.sidecar import FlightOptions
 from dronebms.flightlogs.source import FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
@@ -31,11 +36,11 @@ def seen_of(path: Path) -> tuple[PackData, list[Snapshot]]:
     return flight.pack_data, [source.poll(t_s) for t_s in source.ticks()]
 
 
-def replayed(path: Path, packs: LearnedPacks) -> None:
+def replayed(path: Path, packs: PackMemoryFolder) -> None:
     replay(path, reports(path, FlightOptions(), lambda _: None, packs=packs), None)
 
 
-def taught_by(path: Path) -> Learned:
+def taught_by(path: Path) -> LearnedPack:
     pack_data, looks = seen_of(path)
     estimator = Estimator(pack_data)
     for snapshot in looks:
@@ -45,7 +50,7 @@ def taught_by(path: Path) -> Learned:
     return learned
 
 
-def errors(path: Path, learned: Learned | None) -> list[float]:
+def errors(path: Path, learned: LearnedPack | None) -> list[float]:
     pack_data, looks = seen_of(path)
     estimator = Estimator(pack_data, lambda _: learned)
     end_s = json.loads((path.parent / f"{path.name[:-7]}.json").read_text())["truth"]["t_end_s"]
@@ -66,7 +71,7 @@ def test_the_second_flight_of_a_pack_is_known_better_than_the_first() -> None:
 
 
 def test_what_is_kept_is_what_was_learned(tmp_path: Path) -> None:
-    learned, packs = taught_by(FIRST), LearnedPacks(tmp_path / "new")
+    learned, packs = taught_by(FIRST), PackMemoryFolder(tmp_path / "new")
     assert packs.load("P10") is None
     packs.save("P10", learned)
     again = packs.load("P10")
@@ -78,13 +83,13 @@ def test_what_is_kept_is_what_was_learned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", ["../../etc/passwd", "a/b", ".hidden", "x" * 500, "Ümläut 1", ""])
 def test_any_name_of_a_pack_stays_in_its_folder(pack: str, tmp_path: Path) -> None:
-    packs = LearnedPacks(tmp_path / "state")
+    packs = PackMemoryFolder(tmp_path / "state")
     packs.save(pack, taught_by_once())
     assert packs.load(pack) is not None
     assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path / "state"]
 
 
-def taught_by_once(memory: list[Learned] = []) -> Learned:  # noqa: B006 - one flight for all names
+def taught_by_once(memory: list[LearnedPack] = []) -> LearnedPack:  # noqa: B006 - one flight for all names
     if not memory:
         memory.append(taught_by(FIRST))
     return memory[0]
@@ -107,7 +112,7 @@ def taught_by_once(memory: list[Learned] = []) -> Learned:  # noqa: B006 - one f
 def test_a_damaged_file_is_named_and_left_as_it_is(
     damage: Callable[[str], str], tmp_path: Path
 ) -> None:
-    packs = LearnedPacks(tmp_path)
+    packs = PackMemoryFolder(tmp_path)
     packs.save("P10", taught_by_once())
     (path,) = tmp_path.glob("*.json")
     path.write_text(damage(path.read_text()))
@@ -123,7 +128,7 @@ def test_a_damaged_file_is_named_and_left_as_it_is(
 
 
 def test_a_replay_learns_and_the_next_one_knows(tmp_path: Path) -> None:
-    packs = LearnedPacks(tmp_path)
+    packs = PackMemoryFolder(tmp_path)
     replayed(FIRST, packs)
     first = packs.load("P10")
     replayed(SECOND, packs)
@@ -136,7 +141,7 @@ def test_a_replay_learns_and_the_next_one_knows(tmp_path: Path) -> None:
 
 
 def test_the_same_flight_does_not_teach_twice(tmp_path: Path) -> None:
-    packs, copy = LearnedPacks(tmp_path / "state"), tmp_path / "copy.csv.gz"
+    packs, copy = PackMemoryFolder(tmp_path / "state"), tmp_path / "copy.csv.gz"
     copy.write_bytes(FIRST.read_bytes())
     copy.with_name("copy.json").write_bytes((FLIGHTS / f"{FIRST.name[:-7]}.json").read_bytes())
     lessons = []
@@ -148,7 +153,7 @@ def test_the_same_flight_does_not_teach_twice(tmp_path: Path) -> None:
 
 
 def test_serial_numbers_of_two_makers_are_two_packs(tmp_path: Path) -> None:
-    source, packs = Scripted(look(0.0)), LearnedPacks(tmp_path)
+    source, packs = Scripted(look(0.0)), PackMemoryFolder(tmp_path)
     for maker in ("One", "Other"):
         pipeline = Pipeline(source, FACTS, packs=packs)
         for t in range(200):
@@ -160,7 +165,7 @@ def test_serial_numbers_of_two_makers_are_two_packs(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["One 7.json", "Other 7.json"]
 
 
-def math_exp(learned: Learned) -> float:
+def math_exp(learned: LearnedPack) -> float:
     return float(np.exp(learned.cells.mean[2]))
 
 
@@ -173,7 +178,7 @@ def test_a_flight_that_hardly_used_the_pack_teaches_nothing() -> None:
 
 def test_another_pack_under_the_same_name_is_doubted_and_not_followed_for_long() -> None:
     learned = taught_by_once()
-    other = Learned(
+    other = LearnedPack(
         cells=replace(learned.cells, mean=learned.cells.mean + np.eye(15)[0] * 1.2),
         gauge_odds=learned.gauge_odds,
         usual_w=learned.usual_w,
@@ -217,7 +222,7 @@ def stepped(
 
 def test_a_landing_keeps_what_the_flight_has_taught(tmp_path: Path) -> None:
     source = Scripted(look(0.0))
-    pipeline = Pipeline(source, FACTS, packs=LearnedPacks(tmp_path))
+    pipeline = Pipeline(source, FACTS, packs=PackMemoryFolder(tmp_path))
     for t in range(201):
         assert list(tmp_path.iterdir()) == []
         source.snapshot = hover(t, 7)
@@ -226,7 +231,7 @@ def test_a_landing_keeps_what_the_flight_has_taught(tmp_path: Path) -> None:
 
 
 def test_of_packs_that_are_swapped_each_keeps_its_own(tmp_path: Path) -> None:
-    packs = LearnedPacks(tmp_path)
+    packs = PackMemoryFolder(tmp_path)
     pipeline = stepped(packs, [7] * 200 + [8] * 200 + [7] * 200)
     pipeline.keep()
     found = {pack: packs.load(f"Maker M1 {pack}") for pack in (7, 8)}
@@ -234,12 +239,12 @@ def test_of_packs_that_are_swapped_each_keeps_its_own(tmp_path: Path) -> None:
 
 
 def test_a_lesson_is_written_beside_the_loop_and_known_at_once(tmp_path: Path) -> None:
-    kept = KeptBeside(LearnedPacks(tmp_path))
+    kept = BackgroundPackMemory(PackMemoryFolder(tmp_path))
     stepped(kept, [7] * 200).keep()
     told = kept.load("Maker M1 7")
     kept.close()
     assert told is not None
-    again = LearnedPacks(tmp_path).load("Maker M1 7")
+    again = PackMemoryFolder(tmp_path).load("Maker M1 7")
     assert again is not None
     assert np.array_equal(again.cells.mean, told.cells.mean)
 
@@ -248,7 +253,7 @@ def test_a_folder_that_cannot_be_written_is_logged_and_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    kept = KeptBeside(LearnedPacks(tmp_path / "file" / "learned"))
+    kept = BackgroundPackMemory(PackMemoryFolder(tmp_path / "file" / "learned"))
     stepped(kept, [7] * 200).keep()
     kept.close()
     assert "nothing is kept of this flight" in caplog.text

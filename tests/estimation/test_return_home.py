@@ -8,7 +8,7 @@ import pytest
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.return_home import Homeward
+from dronebms.estimation.return_home import ReturnHome
 from tests.looks import FACTS, look
 
 # A degree of latitude is 111.2 km on a sphere of 6371 km.
@@ -24,8 +24,8 @@ AWAY = VehicleState(
 )
 
 
-def cruised(vehicle: VehicleState = AWAY, power_w: float = 400.0) -> Homeward:
-    homeward = Homeward()
+def cruised(vehicle: VehicleState = AWAY, power_w: float = 400.0) -> ReturnHome:
+    homeward = ReturnHome()
     for t in range(120):
         homeward.update(float(t), 1.0, vehicle, power_w)
     return homeward
@@ -76,7 +76,7 @@ def test_without_a_time_left_the_way_is_known_and_the_reserve_is_not() -> None:
 
 
 def test_flying_away_shortens_the_time_to_turn_back() -> None:
-    homeward = Homeward()
+    homeward = ReturnHome()
     vehicle = AWAY
     for t in range(120):
         vehicle = replace(AWAY, lat_deg=47.0 + (800.0 + 10.0 * t) / 1000.0 * KILOMETRE_DEG)

@@ -21,7 +21,7 @@ from dronebms.analysis.replay import reports
 from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import RecordingError
 from dronebms.core.report import Report
-from dronebms.estimation.pack_memory import LEARNED, KeptBeside, LearnedPacks
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.flightlogs.sidecar import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Memory, Pipeline
@@ -42,7 +42,7 @@ WAIT_S = 20.0
 
 def flown(
     path: Path,
-    packs: LearnedPacks,
+    packs: PackMemoryFolder,
     seconds: float,
     memory: Memory | None = None,
     began_s: float = 0,
@@ -51,7 +51,7 @@ def flown(
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1, [parse_fault("weak_cell=0.5")])
     clock.sleep_until(began_s)
-    with closing(KeptBeside(packs)) as kept:
+    with closing(BackgroundPackMemory(packs)) as kept:
         recorder = Recorder(SingleFile(path), Start((Recorded(world.pack_data(), 0x0B),)))
         source = SteppedGauge(TappedGauge(bus, 0x0B, 6), 0, recorder.polled)
         pipeline = Pipeline(source, world.pack_data(), packs=kept)
@@ -80,25 +80,25 @@ def k_of(report: Report) -> int:
     return round(report.t_s * 10)
 
 
-def again(path: Path, packs: LearnedPacks | None = None) -> list[Report]:
+def again(path: Path, packs: PackMemoryFolder | None = None) -> list[Report]:
     return list(reports(path, NO_OPTIONS, lambda _: None, packs=packs))
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[LearnedPacks, Path, Path]:
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[PackMemoryFolder, Path, Path]:
     """A pack that was flown, its memory, the recording of the flight."""
     folder = tmp_path_factory.mktemp("known")
-    packs = LearnedPacks(folder / LEARNED)
+    packs = PackMemoryFolder(folder / LEARNED_FOLDER)
     flown(folder / "first.rec", packs, TAUGHT_S)
-    return packs, folder / LEARNED, folder / "first.rec"
+    return packs, folder / LEARNED_FOLDER, folder / "first.rec"
 
 
-Known = tuple[LearnedPacks, Path, Path]
+Known = tuple[PackMemoryFolder, Path, Path]
 
 
 def test_a_run_that_knew_its_pack_replays_to_the_same_reports(known: Known, tmp_path: Path) -> None:
     said, _ = flown(tmp_path / "known.rec", known[0], 90.0)
-    unknown, _ = flown(tmp_path / "unknown.rec", LearnedPacks(tmp_path / "none"), 90.0)
+    unknown, _ = flown(tmp_path / "unknown.rec", PackMemoryFolder(tmp_path / "none"), 90.0)
     assert said != unknown  # it matters
     assert again(tmp_path / "known.rec") == said
     assert again(tmp_path / "unknown.rec") == unknown
@@ -120,15 +120,15 @@ def test_a_later_part_of_a_run_still_knows_what_was_recalled(known: Known, tmp_p
         assert np.array_equal(recalled.cells.covariance, learned.cells.covariance)
     later = tmp_path / "later.rec"
     assert len(starts) >= 4
-    assert again(later) != again(later, LearnedPacks(tmp_path / "empty"))
+    assert again(later) != again(later, PackMemoryFolder(tmp_path / "empty"))
     assert again(later) == again(later, known[0])
 
 
 def test_a_replay_with_a_memory_of_its_own_goes_by_that_one(known: Known, tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     said, _ = flown(path, known[0], 90.0)
-    unknown, _ = flown(tmp_path / "y.rec", LearnedPacks(tmp_path / "none"), 90.0)
-    assert again(path, LearnedPacks(tmp_path / "empty")) == unknown != said
+    unknown, _ = flown(tmp_path / "y.rec", PackMemoryFolder(tmp_path / "none"), 90.0)
+    assert again(path, PackMemoryFolder(tmp_path / "empty")) == unknown != said
 
 
 def test_a_flight_that_taught_while_it_was_flown_teaches_nothing_more(known: Known) -> None:
@@ -221,7 +221,7 @@ def test_what_is_no_lesson_is_no_record(known: Known, tmp_path: Path, told: obje
 def test_a_run_in_which_packs_were_swapped_and_landed_replays_to_the_same_reports(
     tmp_path: Path,
 ) -> None:
-    clock, packs = VirtualClock(), KeptBeside(LearnedPacks(tmp_path / LEARNED))
+    clock, packs = VirtualClock(), BackgroundPackMemory(PackMemoryFolder(tmp_path / LEARNED_FOLDER))
     (first, world), (second, _) = (open_virtual("survey", clock, seed) for seed in (1, 2))
     recorder = Recorder(SingleFile(tmp_path / "x.rec"), Start((Recorded(world.pack_data(), 0x0B),)))
     plug = Plug(first)
@@ -285,7 +285,7 @@ def _serves(path: Path) -> bool:
 def test_a_service_that_knew_its_pack_and_was_killed_replays_as_it_flew(
     known: Known, tmp_path: Path
 ) -> None:
-    shutil.copytree(known[1], tmp_path / "state" / LEARNED)
+    shutil.copytree(known[1], tmp_path / "state" / LEARNED_FOLDER)
     for life in range(2):
         with service(tmp_path) as process:
             said = heard(tmp_path, 6)

@@ -24,8 +24,8 @@ import dronebms.service.checkpoint
 import sim
 from dronebms.core.clock import VirtualClock, boot_s
 from dronebms.core.report import Action, ActionKind, Report, Severity
-from dronebms.estimation.cell_fit import Knowledge
-from dronebms.estimation.pack_memory import Learned
+from dronebms.estimation.cell_fit import CellParameters
+from dronebms.estimation.pack_memory import LearnedPack
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
@@ -270,8 +270,10 @@ def test_nothing_but_a_stage_is_made(
 
 
 def test_what_a_pack_was_known_for_is_kept_too(tmp_path: Path) -> None:
-    cells = Knowledge(*(np.eye(3)[n % 3 : n % 3 + 2] for n in range(len(fields(Knowledge)))))
-    learned = Learned(cells, 0.5, None, 0.0, 5000.0, 3)
+    cells = CellParameters(
+        *(np.eye(3)[n % 3 : n % 3 + 2] for n in range(len(fields(CellParameters))))
+    )
+    learned = LearnedPack(cells, 0.5, None, 0.0, 5000.0, 3)
     known = (learned, np.zeros((3, 4)).T, np.float64(1.5), np.arange(12.0).reshape(3, 4)[:, ::2])
     back = through_a_file(tmp_path / "k", Flight(), known)
     assert [str(one) for one in back] == [str(one) for one in known]
