@@ -21,17 +21,17 @@ from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.protocol.codec import Codec
 from mavlink_bridge.protocol.flight_stack_rules import (
     refusal,
-    told_pct,
-    vehicle_heard,
-    vehicle_named,
+    sent_pct,
+    identified_stack,
+    stack_named,
 )
-from mavlink_bridge.protocol.flight_stacks import Vehicle
-from mavlink_bridge.protocol.requests import Asker
-from mavlink_bridge.protocol.schedule import Streams
+from mavlink_bridge.protocol.flight_stacks import FlightStack
+from mavlink_bridge.protocol.requests import MessageRequester
+from mavlink_bridge.protocol.schedule import MessageSchedule
 from mavlink_bridge.vehicle import command_protocol
-from mavlink_bridge.vehicle.arming_check import Arming
-from mavlink_bridge.vehicle.battery_id import FirstId
-from mavlink_bridge.vehicle.vehicle_control import Acting
+from mavlink_bridge.vehicle.arming_check import ArmingCheck
+from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 
 if TYPE_CHECKING:
     from dronebms.core.clock import Clock
@@ -53,7 +53,7 @@ GROUND_STATION = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class BridgeOptions:
     """On what terms a bridge talks."""
 
     rate_hz: float = 2.0  # of BATTERY_STATUS
@@ -62,7 +62,7 @@ class Terms:
     unix_s: float = 0.0  # the date at the start, for signing
 
 
-DEFAULT_TERMS = Terms()
+DEFAULT_OPTIONS = BridgeOptions()
 FOUND_OUT = -1
 _Text = tuple[int, mavlink.MAVLink_message, float]  # of which battery, said when
 
@@ -71,7 +71,7 @@ _Text = tuple[int, mavlink.MAVLink_message, float]  # of which battery, said whe
 class _Battery:
     """What was last sent for one battery."""
 
-    streams: Streams
+    streams: MessageSchedule
     severity: Severity | None = None
     withheld: str | None = None
     said: dict[str, tuple[tuple[bool, Severity], float]] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Bridge:
         system_id: int = 1,
         vehicle: str = "auto",
         first_battery_id: int = FOUND_OUT,
-        terms: Terms = DEFAULT_TERMS,
+        options: BridgeOptions = DEFAULT_OPTIONS,
     ) -> None:
         """Use a link.
 
@@ -105,17 +105,17 @@ class Bridge:
         # Messages of our autopilot (heard) and of anybody else (foreign), pieces that were none
         # (damaged); frames sent, not taken by the link (unsent), and better not sent (withheld).
         self.counts: Counter[str] = Counter()
-        self.acting: Acting | None = None  # unless a user turns it on
-        self._codec = Codec(link, terms.key, terms.unix_s)
-        self._told = vehicle_named(vehicle)
-        self._accepted = frozenset(terms.accept_systems)
-        self.answers = command_protocol.Answers(
-            BMS_RATE_HZ=terms.rate_hz, BMS_ID=first_battery_id, BMS_ACT=1.0
+        self.vehicle_control: VehicleControl | None = None  # unless a user turns it on
+        self._codec = Codec(link, options.key, options.unix_s)
+        self._told = stack_named(vehicle)
+        self._accepted = frozenset(options.accept_systems)
+        self.answers = command_protocol.CommandServer(
+            BMS_RATE_HZ=options.rate_hz, BMS_ID=first_battery_id, BMS_ACT=1.0
         )
         self._autopilot = Autopilot(system_id)
-        self._asker = Asker()
-        self._arming = Arming()
-        self.first_id = FirstId()
+        self._asker = MessageRequester()
+        self._arming = ArmingCheck()
+        self.first_id = BatteryIdAllocator()
         self._batteries: dict[int, _Battery] = {}
         self._texts: deque[_Text] = deque(maxlen=_TEXTS_MAX)
         self._text_id = 0
@@ -126,9 +126,9 @@ class Bridge:
         return self._autopilot.system_id
 
     @property
-    def vehicle(self) -> Vehicle:
+    def vehicle(self) -> FlightStack:
         """The row by which is decided what may be sent."""
-        heard = vehicle_heard(self._autopilot.kind, self._autopilot.release)
+        heard = identified_stack(self._autopilot.kind, self._autopilot.release)
         return heard if self._told is None or self._told.name == heard.name else self._told
 
     @property
@@ -140,24 +140,28 @@ class Bridge:
     def pump(self, now_s: float) -> "VehicleState":
         """Read and answer what has come in, ask for what has not; return the vehicle's state."""
         for message in self._codec.receive(now_s):
-            ours = self._autopilot.hear(message, now_s)
+            ours = self._autopilot.receive(message, now_s)
             self.counts["heard" if ours else "foreign"] += 1
-            if ours and self.acting is not None:
-                self.acting.hear(message, self._autopilot, now_s)
+            if ours and self.vehicle_control is not None:
+                self.vehicle_control.receive(message, self._autopilot, now_s)
             self._answer(message, now_s)
         self.counts["damaged"] = self._codec.damaged
         for ask in self._asker.due(self._autopilot, now_s):
             self._send(0, ask, now_s)
         state = self._autopilot.state(now_s)
-        if self.acting is not None:
-            self._act(self.acting, state, now_s)
+        if self.vehicle_control is not None:
+            self._act(self.vehicle_control, state, now_s)
         self._arm(state, now_s)
         return state
 
-    def put_back(self, clock: "Clock") -> None:
+    def restore_parameters(self, clock: "Clock") -> None:
         """Put back what acting has changed on the vehicle: at the end, for seconds at most."""
         end_s = clock.now_s() + _PUT_BACK_S
-        while self.acting is not None and not self.acting.idle and (t_s := clock.now_s()) < end_s:
+        while (
+            self.vehicle_control is not None
+            and not self.vehicle_control.idle
+            and (t_s := clock.now_s()) < end_s
+        ):
             self.answers.values["BMS_ACT"] = 0.0
             self.pump(t_s)
             clock.sleep_until(t_s + _STEP_S)
@@ -167,7 +171,7 @@ class Bridge:
         now_s = report.t_s
         battery = self._batteries.get(report.index)
         if battery is None:
-            battery = _Battery(Streams(self.answers.default_periods_s()))
+            battery = _Battery(MessageSchedule(self.answers.default_periods_s()))
             self._batteries[report.index] = battery
         if battery.streams.due(_HEARTBEAT, now_s):
             self._send(report.index, messages.heartbeat(), now_s)
@@ -176,8 +180,8 @@ class Bridge:
         self._send_status(report, battery, first_id)
         if self._autopilot.last_armed is not True:
             self._arming.judge(report, battery.withheld)
-        if self.acting is not None:
-            self.acting.want(report.index, report.requests)
+        if self.vehicle_control is not None:
+            self.vehicle_control.want(report.index, report.requests)
         heard = report.snapshot.voltage_v is not None
         if heard and first_id is not None and battery.streams.due(_INFO, now_s):
             info = messages.smart_battery_info(report, battery_id=first_id + report.index)
@@ -222,7 +226,7 @@ class Bridge:
                 report, battery_id=first_id + report.index, cells_max=vehicle.cells_max
             )
             battery.withheld = refusal(vehicle, message.battery_remaining, armed=armed)
-            message.battery_remaining = told_pct(vehicle, message.battery_remaining, armed=armed)
+            message.battery_remaining = sent_pct(vehicle, message.battery_remaining, armed=armed)
             if battery.withheld is None and self._send(report.index, message, now_s):
                 battery.severity = report.status.severity
         if battery.withheld is not None and due:
@@ -244,11 +248,11 @@ class Bridge:
         if reason is not None:
             self._say(0, reason, mavlink.MAV_SEVERITY_ERROR, now_s)
 
-    def _act(self, acting: Acting, state: "VehicleState", now_s: float) -> None:
+    def _act(self, vehicle_control: VehicleControl, state: "VehicleState", now_s: float) -> None:
         free = bool(self.answers.values["BMS_ACT"])
-        for message in acting.step(self._autopilot, state, now_s, free=free):
+        for message in vehicle_control.step(self._autopilot, state, now_s, free=free):
             self._send(0, message, now_s)
-        for severity, text in acting.words():
+        for severity, text in vehicle_control.words():
             self._say(0, text, severity, now_s)
 
     def _say(self, index: int, text: str, severity: int, now_s: float) -> None:

@@ -233,7 +233,7 @@ def _of_tlog(path: Path, battery: int, _found: Found) -> Iterator[Event]:
     chosen = sources[battery : battery + 1]
     for at_us, message in heard:
         t_s = (at_us - heard[0][0]) / _US_PER_S
-        autopilot.hear(message, t_s)
+        autopilot.receive(message, t_s)
         is_battery = message.get_type() == "BATTERY_STATUS"
         if is_battery and (message.get_srcComponent(), message.id) in chosen:
             state = asdict(autopilot.state(t_s))

@@ -32,9 +32,9 @@ from dronebms.service.wiring import (
     recorder_of,
     stream_of,
 )
-from mavlink_bridge.vehicle.precedence import Sent
+from mavlink_bridge.vehicle.precedence import SentCommand
 from mavlink_bridge.vehicle.saved_parameters import left_behind
-from mavlink_bridge.vehicle.vehicle_control import Acting
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import Known
 
@@ -76,7 +76,7 @@ class Memories:
     """What a service needs to go on after a restart in flight."""
 
     packs: tuple[Memory, ...]
-    sent: Sent | None  # the last command to the vehicle, which a pilot may have overridden
+    sent: SentCommand | None  # the last command to the vehicle, which a pilot may have overridden
     first_id: int | None  # of the batteries, as far as the vehicle had told
     hands_on: float  # 0 when somebody has told it to keep its hands off
 
@@ -126,7 +126,7 @@ class Service:
 
     def memory(self, now_s: float) -> "Memories":
         """Return what another run needs to go on."""
-        acting = self._bridge.acting
+        acting = self._bridge.vehicle_control
         return Memories(
             tuple(pipeline.memory(now_s) for pipeline in self._pipelines),
             None if acting is None else acting.sent,
@@ -144,8 +144,8 @@ class Service:
             self._recorder.begin(for_recording(memories.packs))
         self._bridge.first_id.found = memories.first_id
         self._bridge.answers.values[HANDS_ON] = memories.hands_on
-        if self._bridge.acting is not None:
-            self._bridge.acting.sent = memories.sent
+        if self._bridge.vehicle_control is not None:
+            self._bridge.vehicle_control.sent = memories.sent
 
     def reload(self, path: Path) -> None:
         """Take over what can be changed in flight, all of it or nothing; the log says the rest."""
@@ -175,9 +175,9 @@ class Service:
         acts = any(row.action().do >= ActionKind.REDUCE for row in self._config.action)
         folder = self._config.vehicle_dir
         # Also for what an earlier configuration has left behind, to be put back.
-        if self._bridge.acting is None and (acts or left_behind(folder)):
-            self._bridge.acting = Acting(folder)
-            self._stack.callback(self._bridge.put_back, self._clock)
+        if self._bridge.vehicle_control is None and (acts or left_behind(folder)):
+            self._bridge.vehicle_control = VehicleControl(folder)
+            self._stack.callback(self._bridge.restore_parameters, self._clock)
 
     def _polled(self, index: int, t_s: float, transfers: Sequence[Transfer], known: Known) -> None:
         if self._recorder is not None:

@@ -19,7 +19,7 @@ from dronebms.service.bus_threads import BusThread, PolledGauge
 from dronebms.service.config import BatteryConfig, Config
 from dronebms.service.external_program import RecoveryProgram
 from dronebms.telemetry.status_socket import StatusServer
-from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.link import open_link
 from smartbattery.bus import Bus
@@ -42,7 +42,7 @@ def bridge_of(config: Config, stack: ExitStack) -> Bridge:
         system_id=told.system_id,
         vehicle=told.vehicle,
         first_battery_id=told.battery_id,
-        terms=Terms(accept_systems=told.accept_systems, key=key, unix_s=unix_s()),
+        options=BridgeOptions(accept_systems=told.accept_systems, key=key, unix_s=unix_s()),
     )
 
 

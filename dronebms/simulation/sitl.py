@@ -19,9 +19,14 @@ from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.simulation.simulated_flight import SimOptions, recorder_of, source_of, ticks
-from dronebms.simulation.sitl_vehicle import FollowedVehicle
+from dronebms.simulation.sitl_vehicle import SitlVehicle
 from mavlink_bridge.bridge import Bridge
-from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, HOVER_THROTTLE, NEEDS, VOLTAGE
+from mavlink_bridge.protocol.flight_stacks import (
+    ARDUPILOT,
+    HOVER_THROTTLE,
+    SITL_REQUIREMENTS,
+    VOLTAGE,
+)
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import STEP_S, Stream, World, generator, open_wire
 from sim.plant.faults import parse_fault
@@ -37,7 +42,7 @@ _SCRIPTED = 29.0  # BATT_MONITOR of a battery that a script tells, with what we 
 _CLOSE = 1e-3
 
 
-class FollowedFlight:
+class SitlFlight:
     """The flight of a vehicle that is followed: `sim.plant.mission.Flying`.
 
     Attributes:
@@ -48,7 +53,7 @@ class FollowedFlight:
 
     duration_s = math.inf
 
-    def __init__(self, vehicle: FollowedVehicle, scenario: Scenario) -> None:
+    def __init__(self, vehicle: SitlVehicle, scenario: Scenario) -> None:
         self.bridge = Bridge(vehicle)
         self.hover_frac: float | None = None
         self._vehicle = vehicle
@@ -56,7 +61,7 @@ class FollowedFlight:
         every_second = map(plan.steady_w, range(math.ceil(plan.duration_s)))
         self._hover_w = fmean([w for w in every_second if w is not None] or [0.0])
 
-    def told_w(self) -> float | None:
+    def drawn_w(self) -> float | None:
         """Return what the vehicle draws, as it last told; None: not yet."""
         if self.hover_frac is None:
             return self._vehicle.power_w
@@ -67,11 +72,11 @@ class FollowedFlight:
 
     def power_w(self, _t_s: float) -> float:
         """Return what the vehicle draws now."""
-        return self.told_w() or 0.0
+        return self.drawn_w() or 0.0
 
     def steady_w(self, _t_s: float) -> float | None:
         """Return the same; None for nothing."""
-        return self.told_w() or None
+        return self.drawn_w() or None
 
     def vehicle(self, t_s: float) -> VehicleState:
         """Return what the autopilot says."""
@@ -100,8 +105,8 @@ class Sitl:
         scenario, url = load_scenario(options.flight), options.mavlink_url or ""
         faults = tuple(parse_fault(text) for text in options.faults)
         link = stack.enter_context(closing(open_link(url)))
-        self._vehicle = FollowedVehicle(link, wall, say)
-        self._flight = FollowedFlight(self._vehicle, scenario)
+        self._vehicle = SitlVehicle(link, wall, say)
+        self._flight = SitlFlight(self._vehicle, scenario)
         self._clock = PacedClock(self._vehicle)
         self.world = World(scenario, options.seed, faults, self._flight)
         self.pack_data = self.world.pack_data()
@@ -141,7 +146,7 @@ class Sitl:
         if problems:
             raise ConfigError("\n".join(problems))
         self._flight.hover_frac = vehicle.parameters.values.get(HOVER_THROTTLE)
-        if not vehicle.until(lambda: self._flight.told_w() is not None, FOUND_S):
+        if not vehicle.until(lambda: self._flight.drawn_w() is not None, FOUND_S):
             raise ConfigError(f"the vehicle did not say within {FOUND_S:g} s what it draws")
 
     def _feed_back(self, t_s: float) -> None:
@@ -158,15 +163,15 @@ class Sitl:
             self._say(f"{VOLTAGE} could not be put back to {voltage_v:g}: the vehicle is gone")
 
 
-def unmet(vehicle: FollowedVehicle) -> list[str]:
+def unmet(vehicle: SitlVehicle) -> list[str]:
     """Return what a vehicle needs and has not, a sentence each; choose the battery to follow."""
-    if vehicle.kind.name not in NEEDS:
+    if vehicle.kind.name not in SITL_REQUIREMENTS:
         return ["the vehicle is neither an ArduPilot nor a PX4"]
     if vehicle.kind is ARDUPILOT:
         vehicle.battery_id = int(vehicle.read("BATT_MONITOR") == _SCRIPTED)
         vehicle.power_w = None  # that may have been of another one
     problems: list[str] = []
-    for row in NEEDS[vehicle.kind.name]:
+    for row in SITL_REQUIREMENTS[vehicle.kind.name]:
         name = ("BATT", "BATT2")[vehicle.battery_id] * row.name.startswith("_") + row.name
         value = vehicle.read(name)
         if value is None:

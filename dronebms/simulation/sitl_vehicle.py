@@ -19,8 +19,8 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.clock import Clock
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.codec import Codec
-from mavlink_bridge.protocol.flight_stack_rules import vehicle_heard
-from mavlink_bridge.protocol.flight_stacks import PX4, Vehicle
+from mavlink_bridge.protocol.flight_stack_rules import identified_stack
+from mavlink_bridge.protocol.flight_stacks import PX4, FlightStack
 from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.parameters import Parameters, same
 from mavlink_bridge.protocol.requests import command
@@ -47,7 +47,7 @@ _HZ = {  # asked of the vehicle, in its time
 _STAMPED = ("ATTITUDE", "SYSTEM_TIME")  # others may bear the time of what they tell of
 
 
-class FollowedVehicle:
+class SitlVehicle:
     """The simulated vehicle at the other end of a link: a `Clock`, and the bridge's `Link`.
 
     Attributes:
@@ -130,9 +130,9 @@ class FollowedVehicle:
         return self._boot_s >= 0.0
 
     @property
-    def kind(self) -> Vehicle:
+    def kind(self) -> FlightStack:
         """Which flight stack it is."""
-        return vehicle_heard(self._autopilot.kind)
+        return identified_stack(self._autopilot.kind)
 
     def read(self, name: str) -> float | None:
         """Return a parameter; None is one that it does not have, or keeps to itself for 2 s."""
@@ -182,7 +182,7 @@ class FollowedVehicle:
     def _hear(self, message: mavlink.MAVLink_message) -> None:
         self._frames.append(bytes(message.get_msgbuf()))
         wall_s = self._wall.now_s()
-        if not self._autopilot.hear(message, wall_s):
+        if not self._autopilot.receive(message, wall_s):
             return
         if message.get_msgId() in self._asked_s:
             self._asked_s[message.get_msgId()] = wall_s
@@ -193,7 +193,7 @@ class FollowedVehicle:
             self._draw(message)
         elif kind == "VFR_HUD":
             self.throttle_frac = message.throttle * _CENTI
-        self.parameters.hear(message, bytewise=self.kind is PX4)
+        self.parameters.receive(message, bytewise=self.kind is PX4)
 
     def _wind(self, boot_s: float, wall_s: float) -> None:
         """Put the clock on."""

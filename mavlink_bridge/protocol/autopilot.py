@@ -34,9 +34,9 @@ class Autopilot:
         self.system_id = system_id
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, when
         self._since_s = 0.0  # when the heartbeats began that have not paused since
-        self.heard_s: dict[str, float] = {}  # by the name of any message
+        self.received_s: dict[str, float] = {}  # by the name of any message
         self.battery_ids: set[int] = set()  # of BATTERY_STATUS of its own
-        self.batteries_told = False  # it tells them in turn, and has begun anew
+        self.battery_ids_complete = False  # it tells them in turn, and has begun anew
 
     @property
     def kind(self) -> int | None:
@@ -54,11 +54,11 @@ class Autopilot:
         version, _ = self._last.get("AUTOPILOT_VERSION", (None, 0.0))
         return None if version is None else release_of(version.flight_sw_version)
 
-    def heard_since_s(self, now_s: float) -> float | None:
+    def online_since_s(self, now_s: float) -> float | None:
         """Return since when it is heard without a pause, None when it is not."""
         return None if self._fresh("HEARTBEAT", now_s) is None else self._since_s
 
-    def hear(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
+    def receive(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
         """Take a message; return False when it is not from the autopilot that is followed."""
         kind = message.get_type()
         if message.get_srcComponent() != AUTOPILOT_COMPONENT:
@@ -66,13 +66,13 @@ class Autopilot:
         if kind == "HEARTBEAT":
             if not _is_autopilot(message) or not self._follow(message.get_srcSystem(), now_s):
                 return False
-            if now_s - self.heard_s.get(kind, -math.inf) > _AWAY_S:
+            if now_s - self.received_s.get(kind, -math.inf) > _AWAY_S:
                 self._since_s = now_s
         elif message.get_srcSystem() != self.system_id or not self._last:
             return False
-        self.heard_s[kind] = now_s
+        self.received_s[kind] = now_s
         if kind == "BATTERY_STATUS":
-            self.batteries_told |= message.id in self.battery_ids
+            self.battery_ids_complete |= message.id in self.battery_ids
             self.battery_ids.add(message.id)
         if kind in MAX_AGE_S:
             self._last[kind] = (message, now_s)
@@ -119,9 +119,9 @@ class Autopilot:
         # Another vehicle, or ours with a new id: nothing heard before is known to be its own.
         self.system_id = system_id
         self._last.clear()
-        self.heard_s.clear()
+        self.received_s.clear()
         self.battery_ids.clear()
-        self.batteries_told = False
+        self.battery_ids_complete = False
         return True
 
     def _fresh(self, kind: str, now_s: float) -> mavlink.MAVLink_message | None:

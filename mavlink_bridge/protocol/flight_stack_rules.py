@@ -7,13 +7,19 @@ px4_custom_mode.h; ArduPilot GCS_Common.cpp and the COPTER_MODE enumeration of a
 
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol import flight_stacks
-from mavlink_bridge.protocol.flight_stacks import ANY, CAREFUL, VEHICLES, Release, Vehicle
+from mavlink_bridge.protocol.flight_stacks import (
+    ANY,
+    UNKNOWN_STACK,
+    FLIGHT_STACKS,
+    Release,
+    FlightStack,
+)
 
 AUTO = "auto"
 _CRITICAL = 5  # MAV_STATE
 
 
-def vehicle_named(name: str) -> Vehicle | None:
+def stack_named(name: str) -> FlightStack | None:
     """Return the row that a configuration names, the oldest of its stack; None for `auto`.
 
     Raises:
@@ -21,22 +27,22 @@ def vehicle_named(name: str) -> Vehicle | None:
     """
     if name == AUTO:
         return None
-    for row in reversed(VEHICLES):
+    for row in reversed(FLIGHT_STACKS):
         if row.name == name:
             return row
-    names = ", ".join((AUTO, *dict.fromkeys(row.name for row in VEHICLES)))
+    names = ", ".join((AUTO, *dict.fromkeys(row.name for row in FLIGHT_STACKS)))
     raise ConfigError(f"vehicle {name!r} is not one of {names}")
 
 
-def vehicle_heard(autopilot: int | None, release: Release | None = None) -> Vehicle:
+def identified_stack(autopilot: int | None, release: Release | None = None) -> FlightStack:
     """Return the row of HEARTBEAT.autopilot and a release.
 
     What is unheard or unknown gets the careful row, an unknown release the oldest of its stack.
     """
-    for row in VEHICLES:
+    for row in FLIGHT_STACKS:
         if row.autopilot == autopilot and (release or ANY) >= row.since:
             return row
-    return CAREFUL
+    return UNKNOWN_STACK
 
 
 def release_of(flight_sw_version: int) -> Release | None:
@@ -45,17 +51,17 @@ def release_of(flight_sw_version: int) -> Release | None:
     return (major, minor, kind) if flight_sw_version else None
 
 
-def told_pct(vehicle: Vehicle, remaining_pct: int, *, armed: bool | None) -> int:
+def sent_pct(vehicle: FlightStack, remaining_pct: int, *, armed: bool | None) -> int:
     """Return the percentage to send: one that could shut a board down becomes unknown, -1."""
     return -1 if remaining_pct < vehicle.least_disarmed_pct and armed is not True else remaining_pct
 
 
-def refusal(vehicle: Vehicle, remaining_pct: int, *, armed: bool | None) -> str | None:
+def refusal(vehicle: FlightStack, remaining_pct: int, *, armed: bool | None) -> str | None:
     """Return why BATTERY_STATUS with this percentage is kept back, None when it may go.
 
     Silence is safe: PX4 says so after 5 s, and does not arm. A wrong word makes it land.
     """
-    if not vehicle.unknown_is_empty or told_pct(vehicle, remaining_pct, armed=armed) >= 0:
+    if not vehicle.unknown_is_empty or sent_pct(vehicle, remaining_pct, armed=armed) >= 0:
         return None
     if remaining_pct < 0:
         return f"the charge is unknown, which a vehicle like {vehicle.name} may take for empty"

@@ -18,7 +18,7 @@ Release = tuple[int, int, int]  # major, minor, FIRMWARE_VERSION_TYPE
 
 
 @dataclass(frozen=True, slots=True)
-class Vehicle:
+class FlightStack:
     """What may be sent to one flight stack, from one release on."""
 
     name: str
@@ -35,36 +35,36 @@ class Vehicle:
 ANY = (0, 0, 0)
 _BETA = 128  # FIRMWARE_VERSION_TYPE_BETA: what is before has no branch of its own yet
 
-ARDUPILOT = Vehicle(
+ARDUPILOT = FlightStack(
     "ardupilot", ARDUPILOT_ID, ANY, unknown_is_empty=False, least_disarmed_pct=0, cells_max=CELLS_MAX,
     own_ids=True, scripted=True,
     source="GCS_Common.cpp: BATTERY_STATUS is forwarded, and read by a Lua driver only",
 )  # fmt: skip
-PX4_118 = Vehicle(
+PX4_118 = FlightStack(
     "px4", PX4_ID, (1, 18, _BETA), unknown_is_empty=False, least_disarmed_pct=6, cells_max=10,
     own_ids=False, scripted=False,
     source="mavlink_receiver.cpp of 1.18: -1 % is no warning and time_remaining is read",
 )  # fmt: skip
-PX4 = Vehicle(
+PX4 = FlightStack(
     "px4", PX4_ID, ANY, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
     own_ids=False, scripted=False,
     source="mavlink_receiver.cpp up to 1.17: -1 % becomes an emergency; voltages_ext is not "
     "read. Commander: an emergency while disarmed asks the board to shut down",
 )  # fmt: skip
-CAREFUL = Vehicle(
+UNKNOWN_STACK = FlightStack(
     "unknown", None, ANY, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
     own_ids=False, scripted=False,
     source="nothing is known, so that nothing is risked: as PX4",
 )  # fmt: skip
 
-VEHICLES = (ARDUPILOT, PX4_118, PX4)  # of one stack the newest first
+FLIGHT_STACKS = (ARDUPILOT, PX4_118, PX4)  # of one stack the newest first
 
 # What the driver script and the service say to each other by NAMED_VALUE_FLOAT.
 SCRIPT_HEARTBEAT, SCRIPT_LIMIT, SCRIPT_NO_GO = "BMS_LUA", "BMS_AMAX", "BMS_NOGO"
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class MessageRequest:
     """A message that the autopilot is asked for."""
 
     kind: str
@@ -72,11 +72,11 @@ class Ask:
     period_s: float | None  # None: once, and once more after it was away
 
 
-ASKS = (
-    Ask("AUTOPILOT_VERSION", 148, None),
-    Ask("BATTERY_STATUS", 147, 0.5),  # which ids are taken
-    Ask("GLOBAL_POSITION_INT", 33, 0.5),
-    Ask("HOME_POSITION", 242, None),
+MESSAGE_REQUESTS = (
+    MessageRequest("AUTOPILOT_VERSION", 148, None),
+    MessageRequest("BATTERY_STATUS", 147, 0.5),  # which ids are taken
+    MessageRequest("GLOBAL_POSITION_INT", 33, 0.5),
+    MessageRequest("HOME_POSITION", 242, None),
 )
 
 MAX_AGE_S: Mapping[str, float] = MappingProxyType({
@@ -131,7 +131,7 @@ FAILSAFE_MODES = ("RTL", "SMART_RTL", "AUTO_RTL", "LAND", "BRAKE")  # that ArduC
 
 
 @dataclass(frozen=True, slots=True)
-class LimitRow:
+class LimitParameter:
     """A parameter by which a vehicle is made to draw less."""
 
     autopilot: int
@@ -140,14 +140,16 @@ class LimitRow:
     value: float | None = None  # instead, while that field is there
 
 
-LIMITS = (
-    LimitRow(ARDUPILOT_ID, "MOT_BAT_CURR_MAX", "max_a"),
-    LimitRow(ARDUPILOT_ID, "MOT_BAT_CURR_TC", "max_a", 1.0),  # the 5 s it comes with are too slow
-    LimitRow(PX4_ID, "MPC_XY_VEL_MAX", "speed_m_s"),
-    LimitRow(PX4_ID, "MPC_XY_CRUISE", "speed_m_s"),
-    LimitRow(PX4_ID, "MPC_VEL_MANUAL", "speed_m_s"),
-    LimitRow(PX4_ID, "MPC_Z_VEL_MAX_UP", "climb_m_s"),
-    LimitRow(PX4_ID, "MPC_Z_V_AUTO_UP", "climb_m_s"),
+LIMIT_PARAMETERS = (
+    LimitParameter(ARDUPILOT_ID, "MOT_BAT_CURR_MAX", "max_a"),
+    LimitParameter(
+        ARDUPILOT_ID, "MOT_BAT_CURR_TC", "max_a", 1.0
+    ),  # the 5 s it comes with are too slow
+    LimitParameter(PX4_ID, "MPC_XY_VEL_MAX", "speed_m_s"),
+    LimitParameter(PX4_ID, "MPC_XY_CRUISE", "speed_m_s"),
+    LimitParameter(PX4_ID, "MPC_VEL_MANUAL", "speed_m_s"),
+    LimitParameter(PX4_ID, "MPC_Z_VEL_MAX_UP", "climb_m_s"),
+    LimitParameter(PX4_ID, "MPC_Z_V_AUTO_UP", "climb_m_s"),
 )
 
 
@@ -169,7 +171,7 @@ SPEEDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ParameterRequirement:
     """A parameter that has to fit."""
 
     autopilot: int
@@ -184,28 +186,28 @@ class Wish:
 
 
 # fmt: off
-WISHES = (
-    Wish(ARDUPILOT_ID, "SCR_ENABLE",       1, 1, 1, "the driver is a script"),
-    Wish(ARDUPILOT_ID, "BATT_MONITOR",     29, 29, 29, "the battery monitor that a script fills"),
-    Wish(ARDUPILOT_ID, "BATT_CAPACITY",    0.95, 1.05, 1.0, "low and critical charge are counted down from a full pack", "capacity_mah"),
-    Wish(ARDUPILOT_ID, "BATT_LOW_MAH",     0.15, 0.6, 0.25, "charge at which BATT_FS_LOW_ACT follows", "capacity_mah"),
-    Wish(ARDUPILOT_ID, "BATT_CRT_MAH",     0.05, 0.3, 0.1, "charge at which BATT_FS_CRT_ACT follows", "capacity_mah"),
-    Wish(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 4, 2, "low: home (2); 5 stops the motors, 6 and 7 may do nothing"),
-    Wish(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 1, "critical: land (1); 5 stops the motors, 6 and 7 may do nothing"),
-    Wish(PX4_ID, "BAT1_SOURCE",            1, 1, 1, "external; else the power module writes over what is told"),
-    Wish(PX4_ID, "COM_LOW_BAT_ACT",        2, 3, 3, "critical: home, emergency: land (3); 4 stops the motors"),
-    Wish(PX4_ID, "COM_FLTT_LOW_ACT",       3, 3, 3, "home while the time left is enough for the way", since=PX4_118.since),
-    Wish(PX4_ID, "COM_FLTT_LOW_ACT",       0, 0, 0, "up to 1.17 the time left of this battery is taken for 0", before=PX4_118.since),
-    Wish(PX4_ID, "CBRK_SUPPLY_CHK",        0, 0, 0, "else every check of the battery is off"),
-    Wish(PX4_ID, "COM_ARM_AUTH_REQ",       1, 1, 1, "arming asks this service"),
-    Wish(PX4_ID, "COM_ARM_AUTH_ID",        1, 1, 1, "the system that is asked is the vehicle's own", "system_id"),
-    Wish(PX4_ID, "COM_ARM_AUTH_MET",       0, 0, 0, "it is asked and armed in one step"),
+PARAMETER_REQUIREMENTS = (
+    ParameterRequirement(ARDUPILOT_ID, "SCR_ENABLE",       1, 1, 1, "the driver is a script"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_MONITOR",     29, 29, 29, "the battery monitor that a script fills"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_CAPACITY",    0.95, 1.05, 1.0, "low and critical charge are counted down from a full pack", "capacity_mah"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_LOW_MAH",     0.15, 0.6, 0.25, "charge at which BATT_FS_LOW_ACT follows", "capacity_mah"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_CRT_MAH",     0.05, 0.3, 0.1, "charge at which BATT_FS_CRT_ACT follows", "capacity_mah"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 4, 2, "low: home (2); 5 stops the motors, 6 and 7 may do nothing"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 1, "critical: land (1); 5 stops the motors, 6 and 7 may do nothing"),
+    ParameterRequirement(PX4_ID, "BAT1_SOURCE",            1, 1, 1, "external; else the power module writes over what is told"),
+    ParameterRequirement(PX4_ID, "COM_LOW_BAT_ACT",        2, 3, 3, "critical: home, emergency: land (3); 4 stops the motors"),
+    ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       3, 3, 3, "home while the time left is enough for the way", since=PX4_118.since),
+    ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       0, 0, 0, "up to 1.17 the time left of this battery is taken for 0", before=PX4_118.since),
+    ParameterRequirement(PX4_ID, "CBRK_SUPPLY_CHK",        0, 0, 0, "else every check of the battery is off"),
+    ParameterRequirement(PX4_ID, "COM_ARM_AUTH_REQ",       1, 1, 1, "arming asks this service"),
+    ParameterRequirement(PX4_ID, "COM_ARM_AUTH_ID",        1, 1, 1, "the system that is asked is the vehicle's own", "system_id"),
+    ParameterRequirement(PX4_ID, "COM_ARM_AUTH_MET",       0, 0, 0, "it is asked and armed in one step"),
 )
 # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
+class SitlRequirement:
     """A parameter that a simulated vehicle must have to be followed; `value` None is any.
 
     A name that begins with _ is one of the battery that is followed.
@@ -221,19 +223,19 @@ HOVER_THROTTLE = "MPC_THR_HOVER"
 _SIMULATED = "it is not a simulated one"
 _MEASURES = "or the vehicle does not measure what its simulation draws"
 # fmt: off
-NEEDS = {
+SITL_REQUIREMENTS = {
     ARDUPILOT.name: (
-        Needed(VOLTAGE,        None, _SIMULATED),
-        Needed("_MONITOR",      4.0, f"{_MEASURES} (restart it after a change)"),
-        Needed("_VOLT_PIN",    13.0, _MEASURES),
-        Needed("_CURR_PIN",    12.0, _MEASURES),
-        Needed("_VOLT_MULT",   10.1, _MEASURES),
-        Needed("_AMP_PERVLT",  17.0, _MEASURES),
+        SitlRequirement(VOLTAGE,        None, _SIMULATED),
+        SitlRequirement("_MONITOR",      4.0, f"{_MEASURES} (restart it after a change)"),
+        SitlRequirement("_VOLT_PIN",    13.0, _MEASURES),
+        SitlRequirement("_CURR_PIN",    12.0, _MEASURES),
+        SitlRequirement("_VOLT_MULT",   10.1, _MEASURES),
+        SitlRequirement("_AMP_PERVLT",  17.0, _MEASURES),
     ),
     PX4.name: (
-        Needed("SIM_BAT_DRAIN", None, _SIMULATED),
-        Needed("BAT1_SOURCE",    1.0, "or PX4 mixes its own simulated battery into our reports"),
-        Needed(HOVER_THROTTLE,  None, "its load is reckoned from that"),
+        SitlRequirement("SIM_BAT_DRAIN", None, _SIMULATED),
+        SitlRequirement("BAT1_SOURCE",    1.0, "or PX4 mixes its own simulated battery into our reports"),
+        SitlRequirement(HOVER_THROTTLE,  None, "its load is reckoned from that"),
     ),
 }
 # fmt: on

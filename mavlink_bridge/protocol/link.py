@@ -15,11 +15,11 @@ from typing import Protocol
 from dronebms.core.errors import LinkError
 from mavlink_bridge.protocol.transports import (
     Address,
-    SerialWire,
-    TcpWire,
-    UdpInWire,
-    UdpOutWire,
-    Wire,
+    SerialTransport,
+    TcpTransport,
+    UdpInTransport,
+    UdpOutTransport,
+    Transport,
 )
 
 URL_FORMS = "udpout:HOST:PORT, udpin:HOST:PORT, tcp:HOST:PORT or serial:PATH[:BAUD]"
@@ -103,21 +103,21 @@ def open_link(url: str) -> "WireLink":
     """
     parts = parse_url(url)
     if parts.kind == "serial":
-        return WireLink(url, lambda: SerialWire(parts.path, parts.baud))
+        return ReconnectingLink(url, lambda: SerialTransport(parts.path, parts.baud))
     addresses = _resolve(url, parts)
     if parts.kind == "udpout":
-        return WireLink(url, lambda: UdpOutWire(addresses[0]))
+        return ReconnectingLink(url, lambda: UdpOutTransport(addresses[0]))
     if parts.kind == "tcp":
         turns = itertools.cycle(addresses)
-        return WireLink(url, lambda: TcpWire(next(turns)))
+        return ReconnectingLink(url, lambda: TcpTransport(next(turns)))
     try:
-        wire = UdpInWire(addresses[0])
+        wire = UdpInTransport(addresses[0])
     except OSError as error:
         raise LinkError(f"link {url!r}: the port cannot be had, {_reason(error)}") from error
-    return WireLink(url, lambda: wire)
+    return ReconnectingLink(url, lambda: wire)
 
 
-class WireLink:
+class ReconnectingLink:
     """A link over one wire after another.
 
     Attributes:
@@ -125,12 +125,12 @@ class WireLink:
         dropped: how many frames were not sent.
     """
 
-    def __init__(self, name: str, dial: Callable[[], Wire]) -> None:
+    def __init__(self, name: str, dial: Callable[[], Transport]) -> None:
         self.state = LinkState.CLOSED
         self.dropped = 0
         self._name = name
-        self._dial: Callable[[], Wire] | None = dial
-        self._wire: Wire | None = None
+        self._dial: Callable[[], Transport] | None = dial
+        self._wire: Transport | None = None
         self._trouble: str | None = None
         self._retry_s: float | None = None  # None: at once
         self._give_up_s = 0.0
@@ -181,7 +181,7 @@ class WireLink:
         self._drop_wire()
         self._dial, self._trouble = None, "closed"
 
-    def _open_wire(self, now_s: float) -> Wire | None:
+    def _open_wire(self, now_s: float) -> Transport | None:
         """Return the wire when data can flow, else take the next step towards it."""
         if self._dial is None or (self._retry_s is not None and now_s < self._retry_s):
             return None
@@ -196,7 +196,7 @@ class WireLink:
             self._lose(error, now_s)
         return self._wire
 
-    def _answered(self, wire: Wire, now_s: float) -> bool:
+    def _answered(self, wire: Transport, now_s: float) -> bool:
         if wire.connected():
             self.state, self._trouble = LinkState.OPEN, None
             self._backoff_s = _BACKOFF_FIRST_S
@@ -205,7 +205,7 @@ class WireLink:
             raise TimeoutError("no answer")
         return False
 
-    def _flush(self, wire: Wire, now_s: float) -> bool:
+    def _flush(self, wire: Transport, now_s: float) -> bool:
         """Return True when nothing of an earlier frame is left."""
         if self._unsent:
             self._unsent = self._unsent[wire.write(self._unsent, now_s) :]

@@ -59,7 +59,7 @@ class Parameters:
         wanted = {*self._reads, *self._sets}
         return frozenset(name for name in wanted if self._tried.get(name, (0, 0.0))[0] <= _TRIES)
 
-    def hear(self, message: mavlink.MAVLink_message, *, bytewise: bool) -> None:
+    def receive(self, message: mavlink.MAVLink_message, *, bytewise: bool) -> None:
         """Take a message of the autopilot; `bytewise` as PX4 sends integers."""
         if message.get_type() != "PARAM_VALUE":
             return

@@ -11,7 +11,7 @@ import math
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
-from mavlink_bridge.protocol.flight_stacks import ASKS
+from mavlink_bridge.protocol.flight_stacks import MESSAGE_REQUESTS
 
 _AGAIN_S = 3.0
 _BEATS_MISSED = 3.0
@@ -19,7 +19,7 @@ _US_PER_S = 1e6
 _SET_INTERVAL = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
 
 
-class Asker:
+class MessageRequester:
     """Remembers what was asked when."""
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Asker:
 
     def due(self, autopilot: Autopilot, now_s: float) -> list[mavlink.MAVLink_command_long_message]:
         """Return what to ask the autopilot now; nothing while it is not heard."""
-        since_s = autopilot.heard_since_s(now_s)
+        since_s = autopilot.online_since_s(now_s)
         if since_s is None:
             return []
         wanted = []
-        for ask in ASKS:
+        for ask in MESSAGE_REQUESTS:
             again_s = since_s if ask.period_s is None else now_s - _BEATS_MISSED * ask.period_s
-            missing = autopilot.heard_s.get(ask.kind, -math.inf) < again_s
+            missing = autopilot.received_s.get(ask.kind, -math.inf) < again_s
             if missing and now_s - self._asked_s.get(ask.kind, -math.inf) >= _AGAIN_S:
                 self._asked_s[ask.kind] = now_s
                 number, interval_us = mavlink.MAV_CMD_REQUEST_MESSAGE, 0.0

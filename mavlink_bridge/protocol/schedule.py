@@ -4,7 +4,7 @@ _AT_ONCE_S = float("-inf")
 _NEVER_S = float("inf")
 
 
-class Streams:
+class MessageSchedule:
     """The messages of one battery, by number, each with a period; None: only when asked."""
 
     def __init__(self, periods_s: dict[int, float | None]) -> None:

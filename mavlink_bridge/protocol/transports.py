@@ -31,7 +31,7 @@ _PORT_REASONS = {
 }
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """One connection, from its beginning to its loss. Every method may raise OSError."""
 
     def connected(self) -> bool:
@@ -50,7 +50,7 @@ class Wire(Protocol):
         """Let go, without waiting for what is unsent."""
 
 
-class UdpOutWire:
+class UdpOutTransport:
     """Datagrams to one address, and its answers. Nobody there is no loss, only a complaint."""
 
     def __init__(self, address: Address) -> None:
@@ -106,7 +106,7 @@ class UdpOutWire:
         self._refused, self._complaint = True, "nobody listens there yet"
 
 
-class UdpInWire:
+class UdpInTransport:
     """A local port; what is sent goes to those heard on it within 10 s. Never lost."""
 
     def __init__(self, address: Address) -> None:
@@ -161,7 +161,7 @@ class UdpInWire:
             del self._heard_s[peer]
 
 
-class TcpWire:
+class TcpTransport:
     """A stream to a server."""
 
     def __init__(self, address: Address) -> None:
@@ -219,7 +219,7 @@ class TcpWire:
         self._socket.close()
 
 
-class SerialWire:
+class SerialTransport:
     """A serial port, held alone."""
 
     def __init__(self, path: str, baud: int) -> None:

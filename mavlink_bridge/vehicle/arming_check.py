@@ -23,7 +23,7 @@ _AUTHORIZED_S = 5  # PX4 arms within it
 _OPENING = "no go: "  # by which the script knows the text
 
 
-class Arming:
+class ArmingCheck:
     """The verdict over all batteries."""
 
     def __init__(self) -> None:

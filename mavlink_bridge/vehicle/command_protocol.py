@@ -10,7 +10,7 @@ import math
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.protocol.flight_stacks import SETTINGS, Setting
-from mavlink_bridge.protocol.schedule import Streams
+from mavlink_bridge.protocol.schedule import MessageSchedule
 
 REQUESTS = ("COMMAND_LONG", "COMMAND_INT", "PARAM_REQUEST_LIST", "PARAM_REQUEST_READ", "PARAM_SET")
 _US_PER_S = 1e6
@@ -27,7 +27,7 @@ _SLOWEST_S = {
 }
 
 
-class Answers:
+class CommandServer:
     """The settings of a service, and what its batteries answer."""
 
     def __init__(self, **values: float) -> None:
@@ -35,7 +35,7 @@ class Answers:
         self.values = values
 
     def to(
-        self, message: mavlink.MAVLink_message, streams: Streams, withheld: str | None
+        self, message: mavlink.MAVLink_message, streams: MessageSchedule, withheld: str | None
     ) -> list[mavlink.MAVLink_message]:
         """Return the answers of the battery with these streams.
 
@@ -57,7 +57,7 @@ class Answers:
                 self._set(row, message.param_value, streams)
         return [self._value(place, row) for place, row in rows]
 
-    def _set(self, row: Setting, value: float, streams: Streams) -> None:
+    def _set(self, row: Setting, value: float, streams: MessageSchedule) -> None:
         if not row.least <= value <= row.most:
             return  # the answer shows the value that is kept
         self.values[row.name] = value if row.name == "BMS_RATE_HZ" else round(value)
@@ -74,7 +74,7 @@ class Answers:
         )
 
     def _command(
-        self, message: mavlink.MAVLink_message, streams: Streams, withheld: str | None
+        self, message: mavlink.MAVLink_message, streams: MessageSchedule, withheld: str | None
     ) -> list[mavlink.MAVLink_message]:
         number = int(message.param1) if math.isfinite(message.param1) else -1
         answers: list[mavlink.MAVLink_message] = []
@@ -92,7 +92,7 @@ class Answers:
             result = _LATER if late else mavlink.MAV_RESULT_ACCEPTED
         return [acknowledgement(message, result), *answers]
 
-    def _interval(self, streams: Streams, number: int, interval_us: float) -> int:
+    def _interval(self, streams: MessageSchedule, number: int, interval_us: float) -> int:
         if number not in streams.periods_s:
             return int(mavlink.MAV_RESULT_UNSUPPORTED)
         slowest_s = _SLOWEST_S[number]

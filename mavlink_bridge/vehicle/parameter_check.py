@@ -17,8 +17,13 @@ from dronebms.core.errors import LinkError
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.codec import Codec, read_key
 from mavlink_bridge.protocol.config import MavlinkConfig
-from mavlink_bridge.protocol.flight_stack_rules import vehicle_heard
-from mavlink_bridge.protocol.flight_stacks import ANY, PX4_ID, WISHES, Wish
+from mavlink_bridge.protocol.flight_stack_rules import identified_stack
+from mavlink_bridge.protocol.flight_stacks import (
+    ANY,
+    PX4_ID,
+    PARAMETER_REQUIREMENTS,
+    ParameterRequirement,
+)
 from mavlink_bridge.protocol.link import Link, open_link
 from mavlink_bridge.protocol.parameters import Parameters, same
 from mavlink_bridge.protocol.requests import command
@@ -55,7 +60,7 @@ class Finding:
         return f"{judged:6}{self.name:18}{found:>8}  {self.wanted:14}{self.why}"
 
 
-class VehicleCheck:
+class ParameterCheck:
     """A talk with one vehicle over a link, which it leaves open."""
 
     def __init__(self, link: Link, clock: Clock, key: bytes | None = None) -> None:
@@ -73,14 +78,14 @@ class VehicleCheck:
         ask = command(self._autopilot.system_id, mavlink.MAV_CMD_REQUEST_MESSAGE, 148)
         self._send(ask)
         any(self._autopilot.release is not None for _ in self._steps(_VERSION_S))
-        self.vehicle = vehicle_heard(self._autopilot.kind, self._autopilot.release)
+        self.vehicle = identified_stack(self._autopilot.kind, self._autopilot.release)
         if self.vehicle.autopilot is None:
             raise LinkError("the vehicle is neither ArduPilot nor PX4; nothing is known of it")
 
     def findings(self, capacity_mah: float | None) -> list[Finding]:
         """Return what is found of each parameter; the capacity is None when nobody has told."""
         release = self._autopilot.release or ANY
-        rows = [row for row in WISHES if row.autopilot == self.vehicle.autopilot]
+        rows = [row for row in PARAMETER_REQUIREMENTS if row.autopilot == self.vehicle.autopilot]
         rows = [row for row in rows if row.since <= release < row.before]
         self._parameters.read(*(row.name for row in rows))
         any(not self._parameters.waiting() for _ in self._steps(_ANSWERS_S))
@@ -106,7 +111,7 @@ class VehicleCheck:
             for name, value in wrong.items()
         ]
 
-    def _finding(self, row: Wish, capacity_mah: float | None) -> Finding:
+    def _finding(self, row: ParameterRequirement, capacity_mah: float | None) -> Finding:
         found = self._parameters.values.get(row.name)
         least, most, good = row.least, row.most, row.good if found is not None else None
         if row.times is not None:
@@ -132,8 +137,8 @@ class VehicleCheck:
                 self._send(_HEARTBEAT)
             bytewise = self._autopilot.kind == PX4_ID
             for message in self._codec.receive(now_s):
-                if self._autopilot.hear(message, now_s):
-                    self._parameters.hear(message, bytewise=bytewise)
+                if self._autopilot.receive(message, now_s):
+                    self._parameters.receive(message, bytewise=bytewise)
             system = self._autopilot.system_id
             for message in self._parameters.due(system, now_s, bytewise=bytewise):
                 self._send(message)
@@ -158,7 +163,7 @@ def check_vehicle(
     key_file = mavlink_config.signing_key
     key = None if key_file is None else read_key(Path(key_file))
     with closing(open_link(url)) as link:
-        check = VehicleCheck(link, clock, key)
+        check = ParameterCheck(link, clock, key)
         findings = check.findings(capacity_mah)
         lines = [HEAD, *map(str, findings)]
         if set_wrong:

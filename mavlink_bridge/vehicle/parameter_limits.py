@@ -18,12 +18,12 @@ from dronebms.core.report import ActionRequest
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_stacks import (
     ARDUPILOT_ID,
-    LIMITS,
+    LIMIT_PARAMETERS,
     SCRIPT_HEARTBEAT,
     SCRIPT_LIMIT,
 )
 from mavlink_bridge.protocol.parameters import Parameters, same
-from mavlink_bridge.vehicle.saved_parameters import Kept
+from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 
 _ASK_S = 0.5
 _SCRIPT_AGE_S = 3.0  # of its last word
@@ -32,13 +32,13 @@ _AGAIN_S = 10.0
 _STEP_SHARE = 0.03  # a smaller change is not worth a write to the autopilot's memory
 
 
-class Limiter:
+class ParameterLimiter:
     """One vehicle's limits. For one thread."""
 
     def __init__(self, parameters: Parameters, folder: Path) -> None:
         """Use the vehicle's parameters, and a folder to keep their old values in."""
         self._parameters = parameters
-        self._kept = Kept(folder, "limits")
+        self._kept = SavedParameters(folder, "limits")
         self._read_s: float | None = None
         self._ended_s: float | None = None
         self._script_s: float | None = None
@@ -49,7 +49,7 @@ class Limiter:
         """Whether nothing is changed that has to be put back."""
         return not self._kept.values
 
-    def hear(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+    def receive(self, message: mavlink.MAVLink_message, now_s: float) -> None:
         """Take a message of the autopilot: the script's heartbeat is among them."""
         if message.get_type() == "NAMED_VALUE_FLOAT" and message.name == SCRIPT_HEARTBEAT:
             self._script_s = now_s
@@ -128,7 +128,7 @@ def _limits(wanted: Sequence[ActionRequest], autopilot: int | None) -> dict[str,
     """Return what each parameter may be at most."""
     return {
         row.name: asked if row.value is None else row.value
-        for row in LIMITS
+        for row in LIMIT_PARAMETERS
         if row.autopilot == autopilot and (asked := least(wanted, row.by)) is not None
     }
 

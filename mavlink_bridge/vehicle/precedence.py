@@ -20,7 +20,7 @@ _MODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentCommand:
     """The last command of a mode, and what became of it."""
 
     key: ActionKey
@@ -62,10 +62,10 @@ class Decision:
     send: ActionKind | None
     why: str
     request: ActionRequest | None = None
-    sent: Sent | None = None  # to be handed in at the next step
+    sent: SentCommand | None = None  # to be handed in at the next step
 
 
-def refusal(do: ActionKind, vehicle: VehicleState, sent: Sent | None = None) -> str | None:
+def refusal(do: ActionKind, vehicle: VehicleState, sent: SentCommand | None = None) -> str | None:
     """Return why a command must not be sent to a vehicle as it is, None when it may.
 
     The rule of precedence: an action never replaces a more urgent one, a landing, a failsafe of
@@ -86,7 +86,7 @@ def refusal(do: ActionKind, vehicle: VehicleState, sent: Sent | None = None) -> 
 
 
 def decide(
-    requests: Sequence[ActionRequest], vehicle: VehicleState, sent: Sent | None, now_s: float
+    requests: Sequence[ActionRequest], vehicle: VehicleState, sent: SentCommand | None, now_s: float
 ) -> Decision:
     """Return the one command that is to be sent now, or none and why.
 
@@ -117,7 +117,7 @@ def decide(
     if do is not ActionKind.REDUCE:  # in force as long as it is asked for, and no mode
         earlier = frozenset() if sent is None else sent.earlier | {sent.key}
         mode = sent.mode_before if sent is not None and tries > 1 else vehicle.mode or ""
-        sent = Sent(most.key, do, now_s, mode, tries, earlier=earlier - {most.key})
+        sent = SentCommand(most.key, do, now_s, mode, tries, earlier=earlier - {most.key})
     return Decision(do, most.because, most, sent)
 
 

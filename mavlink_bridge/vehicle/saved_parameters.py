@@ -21,7 +21,7 @@ def left_behind(folder: Path) -> bool:
     return any(folder.glob(_NAME.format("*", "*", "*")))
 
 
-class Kept:
+class SavedParameters:
     """The old values of the vehicle that is heard, by name."""
 
     def __init__(self, folder: Path, what: str) -> None:

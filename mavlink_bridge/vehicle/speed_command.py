@@ -23,7 +23,7 @@ from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID, SPEED_MODES, SPE
 from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import command
 from mavlink_bridge.vehicle.parameter_limits import least
-from mavlink_bridge.vehicle.saved_parameters import Kept
+from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 
 _COMMAND = mavlink.MAV_CMD_DO_CHANGE_SPEED
 _FASTER = 1.1  # times what is asked: what it overshoots by itself is no disobedience
@@ -43,13 +43,13 @@ class _Turn:
     over: bool = False
 
 
-class Slower:
+class SpeedCommand:
     """One vehicle's speeds. For one thread."""
 
     def __init__(self, parameters: Parameters, folder: Path) -> None:
         """Use the vehicle's parameters, and a folder to keep its own speeds in."""
         self._parameters = parameters
-        self._kept = Kept(folder, "speeds")
+        self._kept = SavedParameters(folder, "speeds")
         self._turns: dict[str, _Turn] = {}
         self._waiting: tuple[_Turn, float] | None = None  # for an answer, since when
         self._words: list[str] = []
@@ -64,7 +64,7 @@ class Slower:
         words, self._words = self._words, []
         return words
 
-    def hear(self, answer: mavlink.MAVLink_command_ack_message) -> None:
+    def receive(self, answer: mavlink.MAVLink_command_ack_message) -> None:
         """Take the answer to a command of ours."""
         if answer.command != _COMMAND or self._waiting is None:
             return

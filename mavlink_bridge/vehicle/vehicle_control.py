@@ -17,9 +17,9 @@ from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_stacks import PX4_ID
 from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import command
-from mavlink_bridge.vehicle.parameter_limits import Limiter
-from mavlink_bridge.vehicle.precedence import Decision, Sent, decide, refusal
-from mavlink_bridge.vehicle.speed_command import Slower
+from mavlink_bridge.vehicle.parameter_limits import ParameterLimiter
+from mavlink_bridge.vehicle.precedence import Decision, SentCommand, decide, refusal
+from mavlink_bridge.vehicle.speed_command import SpeedCommand
 
 _COMMANDS = {
     ActionKind.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH,
@@ -30,16 +30,16 @@ _DONE = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
 _CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
 
 
-class Acting:
+class VehicleControl:
     """One vehicle's actions. For one thread."""
 
     def __init__(self, folder: Path) -> None:
         """Keep what has to be put back in a folder, over restarts too."""
         self._parameters = Parameters()
-        self._limiter = Limiter(self._parameters, folder)
-        self._slower = Slower(self._parameters, folder)
+        self._limiter = ParameterLimiter(self._parameters, folder)
+        self._slower = SpeedCommand(self._parameters, folder)
         self._wanted: dict[int, tuple[ActionRequest, ...]] = {}
-        self.sent: Sent | None = None
+        self.sent: SentCommand | None = None
         self._why = ""
         self._words: list[tuple[int, str]] = []
 
@@ -57,13 +57,13 @@ class Acting:
         """Take what one battery wants now."""
         self._wanted[index] = wanted
 
-    def hear(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
+    def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
         """Take a message of the autopilot."""
-        self._parameters.hear(message, bytewise=autopilot.kind == PX4_ID)
-        self._limiter.hear(message, now_s)
+        self._parameters.receive(message, bytewise=autopilot.kind == PX4_ID)
+        self._limiter.receive(message, now_s)
         if message.get_type() != "COMMAND_ACK" or message.target_component not in _OURS:
             return
-        self._slower.hear(message)
+        self._slower.receive(message)
         ours = self.sent is not None and message.command in _COMMANDS.values()
         if ours and message.result not in _DONE:
             self._words.append((_WARNING, f"the vehicle refuses, result {message.result}"))
@@ -81,7 +81,7 @@ class Acting:
             tries = 0 if decision.sent is None else decision.sent.tries - 1
             messages.append(command(autopilot.system_id, number, attempt=tries))
         self._explain(decision, now_s)
-        if autopilot.heard_since_s(now_s) is not None:
+        if autopilot.online_since_s(now_s) is not None:
             reduce = [one for one in wanted if one.action.do is ActionKind.REDUCE]
             # A current is no mode: it stays limited on the way home, and not while landing.
             reduce = [] if refusal(ActionKind.LAND, vehicle) else reduce

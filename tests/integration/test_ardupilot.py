@@ -20,11 +20,11 @@ from dronebms.core.toml_schema import validated
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.rules import Rules
 from dronebms.service.config import Config
-from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.link import open_link
 from mavlink_bridge.vehicle.parameter_check import check_vehicle
 from mavlink_bridge.vehicle.saved_parameters import left_behind
-from mavlink_bridge.vehicle.vehicle_control import Acting
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from smartbattery.snapshot import Snapshot
 from tests.integration.copter import (
     LAND,
@@ -56,9 +56,9 @@ class Service:
 
     def __init__(self, copter: Copter, folder: Path | None = None) -> None:
         self.link = open_link(f"udpin:127.0.0.1:{copter.companion}")
-        self.bridge = Bridge(self.link, terms=Terms(rate_hz=5.0))
+        self.bridge = Bridge(self.link, options=BridgeOptions(rate_hz=5.0))
         if folder is not None:
-            self.bridge.acting = Acting(folder)
+            self.bridge.vehicle_control = VehicleControl(folder)
         self.values = dict(WELL)
         self.max_a: float | None = None
         self.action = REDUCE
@@ -265,9 +265,9 @@ def test_without_the_script_parameters_are_set_and_put_back_by_the_next_start(
     service.max_a = 45.0
     copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 45.0, 10.0, "lowered again")
     copter.each = lambda _now_s: None
-    assert service.bridge.acting is not None
-    service.bridge.put_back(copter.clock)
-    assert service.bridge.acting.idle
+    assert service.bridge.vehicle_control is not None
+    service.bridge.restore_parameters(copter.clock)
+    assert service.bridge.vehicle_control.idle
     copter.fly(0.5)  # what the vehicle said meanwhile waits to be read
     assert copter.parameter("MOT_BAT_CURR_MAX") == 90.0
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from dronebms.core.report import Report
-from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import World
 from sim.plant.ground_truth import Truth
@@ -224,7 +224,7 @@ def test_the_client_shows_what_the_bridge_reports() -> None:
     with contextlib.ExitStack() as stack:
         autopilot_talks = stack.enter_context(autopilot_for(port))
         link = stack.enter_context(contextlib.closing(open_link(f"udpout:127.0.0.1:{port}")))
-        bridge = Bridge(link, vehicle="ardupilot", terms=Terms(rate_hz=10.0))
+        bridge = Bridge(link, vehicle="ardupilot", options=BridgeOptions(rate_hz=10.0))
 
         def talk() -> None:
             autopilot_talks()

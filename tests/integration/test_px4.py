@@ -10,12 +10,12 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
-from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.flight_stacks import PX4_118
 from mavlink_bridge.protocol.link import open_link
-from mavlink_bridge.vehicle.parameter_check import VehicleCheck
+from mavlink_bridge.vehicle.parameter_check import ParameterCheck
 from mavlink_bridge.vehicle.saved_parameters import left_behind
-from mavlink_bridge.vehicle.vehicle_control import Acting
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.integration.process import Process
 from tests.integration.px4 import HOLD, LAND, RTL, Px4, needs_px4
 from tests.mavlink_bridge.reports import a_report
@@ -46,8 +46,8 @@ class Service:
     def __init__(self, vehicle: Px4, folder: Path) -> None:
         link = open_link(f"udpin:127.0.0.1:{vehicle.companion}")
         vehicle.closing.callback(link.close)
-        self.bridge = Bridge(link, terms=Terms(rate_hz=5.0))
-        self.bridge.acting = Acting(folder)
+        self.bridge = Bridge(link, options=BridgeOptions(rate_hz=5.0))
+        self.bridge.vehicle_control = VehicleControl(folder)
         self.values: dict[str, Any] = {"soc_pct": 80.0, "remaining_s": 900.0}
         self.wanted: tuple[ActionRequest, ...] = ()
         self.copter = vehicle
@@ -117,7 +117,7 @@ def test_it_is_made_slower_and_as_before_again(vehicle: Px4, tmp_path: Path) -> 
     service.wanted = (SLOWER,)
     vehicle.fly(4.0)
     assert [vehicle.parameter(name) for name in names] == [3.0, 3.0, 3.0, 1.0]
-    service.bridge.acting = Acting(tmp_path)  # a service that was started anew
+    service.bridge.vehicle_control = VehicleControl(tmp_path)  # a service that was started anew
     service.wanted = ()
     vehicle.fly(4.0)
     assert [vehicle.parameter(name) for name in names] == before
@@ -163,7 +163,7 @@ def as_1_18(service: Service) -> None:
         0, 1 << 24 | 18 << 16 | 255, 0, 0, 0, [0] * 8, [0] * 8, [0] * 8, 0, 0, 0
     )
     version.pack(mavlink.MAVLink(None, Px4.system, 1))
-    assert service.bridge._autopilot.hear(version, service.copter.clock.now_s())
+    assert service.bridge._autopilot.receive(version, service.copter.clock.now_s())
     assert service.bridge.vehicle is PX4_118
 
 
@@ -194,7 +194,7 @@ def test_the_check_names_what_is_wrong_and_sets_it(vehicle: Px4) -> None:
     vehicle.set("COM_ARM_AUTH_ID", 10)
     vehicle.set("COM_LOW_BAT_ACT", 0)
     with contextlib.closing(open_link(f"udpin:127.0.0.1:{vehicle.companion}")) as link:
-        check = VehicleCheck(link, vehicle.clock)
+        check = ParameterCheck(link, vehicle.clock)
         findings = check.findings(5000.0)
         wrong = {one.name: one.good for one in findings if not one.fits}
         assert wrong == {"COM_ARM_AUTH_ID": Px4.system, "COM_LOW_BAT_ACT": 3}

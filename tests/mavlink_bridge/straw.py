@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.bridge import Bridge
-from mavlink_bridge.vehicle.vehicle_control import Acting
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.mavlink_bridge.reports import a_report
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Flight:
         self.vehicle = vehicle
         self.bridge = Bridge(vehicle, **options)
         if folder is not None:
-            self.bridge.acting = Acting(folder)
+            self.bridge.vehicle_control = VehicleControl(folder)
         self.now_s = 0.0
         self.wanted: tuple[Any, ...] = ()
         self.values: dict[str, Any] = {}

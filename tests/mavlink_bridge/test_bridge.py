@@ -12,8 +12,8 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from mavlink_bridge.bridge import Bridge, Terms
-from mavlink_bridge.protocol.link import WireLink, open_link
+from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.protocol.link import ReconnectingLink, open_link
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
 from tests.mavlink_bridge.consumers import ground_station, px4
 from tests.mavlink_bridge.loopback import WAIT_S, free_port, until
@@ -28,7 +28,7 @@ class Air:
 
     def __init__(self, autopilot: int = PX4, *, heard: bool = True, **options: Any) -> None:  # noqa: ANN401 - the bridge's
         self.autopilot = FakeAutopilot(autopilot=autopilot, acknowledges=False)
-        self.link: WireLink = open_link(self.autopilot.url)
+        self.link: ReconnectingLink = open_link(self.autopilot.url)
         self.bridge = Bridge(self.link, **options)
         self.link.send(b"", 0.0)  # so that the autopilot knows whom to talk to
         self.autopilot.hear()
@@ -143,7 +143,7 @@ def test_heartbeats_come_every_second_and_the_status_every_half(fly: Callable[..
 
 
 def test_the_rate_is_kept_on_the_beat_and_never_made_up_for(fly: Callable[..., Air]) -> None:
-    air = fly(terms=Terms(rate_hz=5.0))
+    air = fly(options=BridgeOptions(rate_hz=5.0))
     late = [len(air.report(t_s)) for t_s in (0.0, 0.19, 0.21, 0.39, 0.41, 0.59, 0.61)]
     assert late == [2, 0, 1, 0, 1, 0, 1]
     assert kinds(air.report(60.0)) == ["HEARTBEAT", "BATTERY_STATUS"]

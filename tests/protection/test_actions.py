@@ -11,7 +11,7 @@ from dronebms.core.report import GOVERNOR, Action, ActionKind, ActionRequest, Se
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.actions import DEFAULT_ACTIONS, Actions, explain
 from dronebms.protection.limits import default_limits
-from mavlink_bridge.vehicle.precedence import Decision, Sent, decide, refusal
+from mavlink_bridge.vehicle.precedence import Decision, SentCommand, decide, refusal
 from tests.looks import FACTS
 
 FLYING = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)
@@ -196,7 +196,7 @@ def test_a_pilot_who_chooses_another_mode_is_left_alone_until_disarming() -> Non
     sent = decide(
         [want(ActionKind.RETURN)],
         in_mode("LOITER"),
-        Sent((0, 2, 1), ActionKind.RETURN, 0, "AUTO"),
+        SentCommand((0, 2, 1), ActionKind.RETURN, 0, "AUTO"),
         2.0,
     )
     assert sent.sent is not None

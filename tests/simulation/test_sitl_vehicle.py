@@ -11,17 +11,17 @@ from collections.abc import Iterator
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.simulation.sitl_vehicle import FollowedVehicle
+from dronebms.simulation.sitl_vehicle import SitlVehicle
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, PX4
 from mavlink_bridge.protocol.link import open_link
 from tests.mavlink_bridge.autopilot import PX4 as PX4_AUTOPILOT
 from tests.mavlink_bridge.simulated import FlownWall, SimulatedVehicle, vehicle_at
 
-Pair = tuple[SimulatedVehicle, FollowedVehicle, list[str]]
+Pair = tuple[SimulatedVehicle, SitlVehicle, list[str]]
 
 
-def find(followed: FollowedVehicle) -> None:
+def find(followed: SitlVehicle) -> None:
     """Wait for a vehicle as long as the command does."""
     assert followed.until(lambda: followed.is_ticking, 30.0)
 
@@ -30,13 +30,13 @@ def find(followed: FollowedVehicle) -> None:
 def pair() -> Iterator[Pair]:
     with vehicle_at() as (flying, url), contextlib.closing(open_link(url)) as link:
         said: list[str] = []
-        followed = FollowedVehicle(link, flying.wall, said.append)
+        followed = SitlVehicle(link, flying.wall, said.append)
         find(followed)
         followed.begin()
         yield flying, followed, said
 
 
-def drawn_ws(followed: FollowedVehicle, seconds: float) -> float:
+def drawn_ws(followed: SitlVehicle, seconds: float) -> float:
     """Follow for so long and return the energy, a tenth of a second at a time."""
     start_s, energy_ws = followed.now_s(), 0.0
     for step in range(round(10 * seconds)):
@@ -52,7 +52,7 @@ def drawn_ws(followed: FollowedVehicle, seconds: float) -> float:
 def test_its_clock_is_the_vehicles_however_fast_that_flies(speed: float) -> None:
     with vehicle_at() as (flying, url), contextlib.closing(open_link(url)) as link:
         flying.speed = speed
-        followed = FollowedVehicle(link, flying.wall, pytest.fail)
+        followed = SitlVehicle(link, flying.wall, pytest.fail)
         find(followed)
         followed.begin()
         vehicle_s, wall_s = flying.t_s, flying.wall.now_s()
@@ -156,7 +156,7 @@ def test_a_vehicle_that_beats_but_tells_no_time_is_silent_too(pair: Pair) -> Non
 def test_nobody_there_is_waited_for_and_said_by_the_link() -> None:
     with contextlib.closing(open_link("udpout:127.0.0.1:9")) as link:
         wall = FlownWall()
-        followed = FollowedVehicle(link, wall, pytest.fail)
+        followed = SitlVehicle(link, wall, pytest.fail)
         assert not followed.until(lambda: followed.is_ticking, 30.0)
         assert wall.now_s() == pytest.approx(30.0, abs=0.1)
         assert followed.trouble == "udpout:127.0.0.1:9: nobody listens there yet"
@@ -167,7 +167,7 @@ def test_a_vehicle_that_only_answers_is_found() -> None:
         flying.autopilot.peer, flying.quiet = None, True
         with contextlib.closing(open_link(flying.autopilot.url)) as link:
             flying.wall.flies = lambda: answer(flying)
-            followed = FollowedVehicle(link, flying.wall, pytest.fail)
+            followed = SitlVehicle(link, flying.wall, pytest.fail)
             find(followed)
         assert followed.kind is ARDUPILOT
 
@@ -183,7 +183,7 @@ def answer(flying: SimulatedVehicle) -> None:
 def test_who_is_no_autopilot_is_not_followed() -> None:
     with vehicle_at(mavlink.MAV_AUTOPILOT_INVALID) as (flying, url):
         with contextlib.closing(open_link(url)) as link:
-            followed = FollowedVehicle(link, flying.wall, pytest.fail)
+            followed = SitlVehicle(link, flying.wall, pytest.fail)
             assert not followed.until(lambda: followed.is_ticking, 30.0)
         assert flying.t_s > 200.0
 
@@ -266,7 +266,7 @@ def test_a_parameter_is_read_and_a_missing_one_is_none(pair: Pair) -> None:
 def test_an_integer_of_px4_is_the_bits_of_its_float(value: int) -> None:
     with vehicle_at(PX4_AUTOPILOT) as (flying, url), contextlib.closing(open_link(url)) as link:
         flying.parameters = {"SOME_INTEGER": value}
-        followed = FollowedVehicle(link, flying.wall, pytest.fail)
+        followed = SitlVehicle(link, flying.wall, pytest.fail)
         find(followed)
         assert followed.kind is PX4
         assert followed.read("SOME_INTEGER") == value
@@ -327,7 +327,7 @@ def test_a_stream_that_is_cut_anywhere_is_put_together_and_does_not_grow(
 
         monkeypatch.setattr(flying.autopilot, "say_bytes", through_the_stream)
         flying.asked_us = {mavlink.MAVLINK_MSG_ID_ATTITUDE: 0.0}
-        followed = FollowedVehicle(link, flying.wall, pytest.fail)
+        followed = SitlVehicle(link, flying.wall, pytest.fail)
         find(followed)
         followed.begin()
         bridge, most = Bridge(followed), 0

@@ -24,13 +24,13 @@ pytestmark = needs_lua
 
 DRIVER = Path(messages.__file__).parent / "ardupilot" / "dronebms.lua"
 BEAT = [("BMS_LUA", 1.0), ("BMS_LIM", 0.0)]
-LIMITS = {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
+LIMIT_PARAMETERS = {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
 OURS = {"MAV_SYSID": 1.0, "BATT_MONITOR": 29.0}
 
 
 @pytest.fixture
 def vehicle() -> Iterator[FlightController]:
-    with FlightController(DRIVER, **OURS, **LIMITS) as made:
+    with FlightController(DRIVER, **OURS, **LIMIT_PARAMETERS) as made:
         assert those(made.start(), "text") == ["5 dronebms: driver 1 started"]
         made.run()
         yield made

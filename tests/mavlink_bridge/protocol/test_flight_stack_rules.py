@@ -8,20 +8,20 @@ from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.flight_stack_rules import (
     mode_name,
     refusal,
-    vehicle_heard,
-    vehicle_named,
+    identified_stack,
+    stack_named,
 )
-from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, CAREFUL, PX4, Vehicle
+from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, UNKNOWN_STACK, PX4, FlightStack
 from tests.mavlink_bridge.consumers import px4
 
 QUAD, PLANE = mavlink.MAV_TYPE_QUADROTOR, mavlink.MAV_TYPE_FIXED_WING
 
 
 def test_a_vehicle_is_found_by_its_name_and_by_its_heartbeat() -> None:
-    assert vehicle_named("auto") is None
-    assert vehicle_named("ardupilot") is vehicle_heard(3) is ARDUPILOT
-    assert vehicle_named("px4") is vehicle_heard(12) is PX4
-    assert vehicle_heard(0) is vehicle_heard(None) is CAREFUL
+    assert stack_named("auto") is None
+    assert stack_named("ardupilot") is identified_stack(3) is ARDUPILOT
+    assert stack_named("px4") is identified_stack(12) is PX4
+    assert identified_stack(0) is identified_stack(None) is UNKNOWN_STACK
 
 
 def test_the_ids_are_those_of_the_definition() -> None:
@@ -31,20 +31,20 @@ def test_the_ids_are_those_of_the_definition() -> None:
 
 def test_a_wrong_name_is_a_sentence() -> None:
     with pytest.raises(ConfigError, match=r"^vehicle 'PX4' is not one of auto, ardupilot, px4$"):
-        vehicle_named("PX4")
+        stack_named("PX4")
 
 
 @pytest.mark.parametrize("armed", [None, False, True])
 def test_an_unknown_charge_is_told_to_ardupilot_alone(armed: bool | None) -> None:  # noqa: FBT001 - a case
     assert refusal(ARDUPILOT, -1, armed=armed) is None
-    for vehicle in (PX4, CAREFUL):
+    for vehicle in (PX4, UNKNOWN_STACK):
         reason = refusal(vehicle, -1, armed=armed)
         assert reason is not None
         assert "the charge is unknown" in reason
 
 
-@pytest.mark.parametrize("vehicle", [PX4, CAREFUL], ids=lambda vehicle: vehicle.name)
-def test_an_empty_pack_is_told_in_flight_and_not_on_the_ground(vehicle: Vehicle) -> None:
+@pytest.mark.parametrize("vehicle", [PX4, UNKNOWN_STACK], ids=lambda vehicle: vehicle.name)
+def test_an_empty_pack_is_told_in_flight_and_not_on_the_ground(vehicle: FlightStack) -> None:
     for remaining_pct in range(101):
         assert refusal(vehicle, remaining_pct, armed=True) is None
         for armed in (None, False):

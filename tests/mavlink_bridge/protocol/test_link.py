@@ -18,11 +18,11 @@ from mavlink_bridge.protocol.link import (
     DEFAULT_BAUD,
     LinkState,
     LinkUrl,
-    WireLink,
+    ReconnectingLink,
     open_link,
     parse_url,
 )
-from mavlink_bridge.protocol.transports import TcpWire
+from mavlink_bridge.protocol.transports import TcpTransport
 from tests.mavlink_bridge.loopback import WAIT_S, free_port, until
 
 FRAME = b"\xfd" + bytes(range(52))
@@ -55,7 +55,7 @@ def port_of(peer: socket.socket) -> int:
 
 
 @contextlib.contextmanager
-def linked(url: str) -> Iterator[WireLink]:
+def linked(url: str) -> Iterator[ReconnectingLink]:
     link = open_link(url)
     try:
         yield link
@@ -63,7 +63,7 @@ def linked(url: str) -> Iterator[WireLink]:
         link.close()
 
 
-def heard(link: WireLink, now_s: float) -> bytes:
+def heard(link: ReconnectingLink, now_s: float) -> bytes:
     """Return all that arrives within a moment, once anything does."""
     got = bytearray()
 
@@ -249,11 +249,11 @@ def test_a_lost_link_is_tried_ever_more_slowly() -> None:
     attempts_s: list[float] = []
     now_s = 0.0
 
-    def dial() -> TcpWire:
+    def dial() -> TcpTransport:
         attempts_s.append(now_s)
         raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
-    link = WireLink("tcp:somewhere", dial)
+    link = ReconnectingLink("tcp:somewhere", dial)
     for tick in range(2001):
         now_s = tick / 100
         assert not link.send(FRAME, now_s)
@@ -288,7 +288,7 @@ def test_tcp_survives_the_server_going_away_and_coming_back(how: str) -> None:
 
 
 def serve_and_leave(
-    server: socket.socket, link: WireLink, now_s: float, *, violently: bool
+    server: socket.socket, link: ReconnectingLink, now_s: float, *, violently: bool
 ) -> bytes:
     """Take one frame, answer and close; return what the link hears until it notices."""
     assert until(lambda: link.send(FRAME, now_s))
@@ -387,7 +387,7 @@ def test_tcp_does_not_talk_to_itself() -> None:
         own = stack.enter_context(socket.socket())
         own.bind(("127.0.0.1", 0))
         own.connect(own.getsockname())
-        wire = TcpWire((socket.AF_INET, ("127.0.0.1", free_port(socket.SOCK_STREAM))))
+        wire = TcpTransport((socket.AF_INET, ("127.0.0.1", free_port(socket.SOCK_STREAM))))
         wire._socket.close()
         wire._socket = own
         with pytest.raises(OSError, match="Connection refused"):

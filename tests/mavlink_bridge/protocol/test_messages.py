@@ -231,15 +231,15 @@ def test_percentages_are_rounded_down(soc_pct: float | None, remaining_pct: int)
 
 
 @pytest.mark.parametrize(
-    ("current_a", "gauge_pct", "told_pct"),
+    ("current_a", "gauge_pct", "estimate_pct"),
     [(None, 13.9, 13), (None, 95.0, 80), (None, None, 80), (12.0, 13.9, 80)],
 )
 def test_without_a_current_no_more_is_told_than_the_gauge_says(
-    current_a: float | None, gauge_pct: float | None, told_pct: int
+    current_a: float | None, gauge_pct: float | None, estimate_pct: int
 ) -> None:
     report = a_report(soc_pct=80.9, current_a=current_a)
     report = replace(report, snapshot=replace(report.snapshot, soc_pct=gauge_pct))
-    assert battery_status(report).battery_remaining == told_pct
+    assert battery_status(report).battery_remaining == estimate_pct
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.errors import ConfigError
-from mavlink_bridge.bridge import Bridge, Terms
+from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.link import open_link
 from smartbattery.snapshot import Identity
@@ -189,7 +189,7 @@ def test_it_is_silent_where_it_is_not_addressed(service: Service, target: tuple[
 
 def test_only_systems_that_may_are_answered() -> None:
     for accepted, expected in (((255,), 0), ((255, 42), 1), ((42,), 1)):
-        service = Service(terms=Terms(accept_systems=accepted))
+        service = Service(options=BridgeOptions(accept_systems=accepted))
         service.fly(1.0)
         assert len(service.command(512, STATUS, sender=(42, 190))) == expected
         assert len(service.command(512, STATUS, sender=(255, 190))) == (255 in accepted)
@@ -459,7 +459,7 @@ def signed_by(key: bytes, timestamp: int) -> mavlink.MAVLink:
 
 def test_with_a_key_everything_is_signed_and_nothing_unsigned_is_believed() -> None:
     key, other = bytes(range(32)), bytes(32)
-    service = Service(terms=Terms(key=key))
+    service = Service(options=BridgeOptions(key=key))
     beat = mavlink.MAVLink_heartbeat_message(2, PX4, 129, 0, 4, 3)
     ticks = 400_000_000_000_00
     for codec in (mavlink.MAVLink(None, 1, 1), signed_by(other, ticks)):
@@ -485,7 +485,7 @@ def test_with_a_key_everything_is_signed_and_nothing_unsigned_is_believed() -> N
 
 def test_a_forged_frame_from_the_far_future_does_not_silence_the_vehicle() -> None:
     key = bytes(range(32))
-    service = Service(terms=Terms(key=key))
+    service = Service(options=BridgeOptions(key=key))
     beat = mavlink.MAVLink_heartbeat_message(2, PX4, 129, 0, 4, 3)
     service.vehicle.say_bytes(bytes(beat.pack(signed_by(bytes(32), 2**48 - 2))))
     assert service.damages(0.0)
@@ -495,7 +495,7 @@ def test_a_forged_frame_from_the_far_future_does_not_silence_the_vehicle() -> No
 
 
 def test_the_date_at_the_start_is_the_time_that_is_signed_with() -> None:
-    service = Service(terms=Terms(key=bytes(32), unix_s=1735689600.0))
+    service = Service(options=BridgeOptions(key=bytes(32), unix_s=1735689600.0))
     service.bridge(a_report(0.0))
     service.vehicle.frames.clear()
     service.vehicle.hear(service.bridge.counts["sent"])

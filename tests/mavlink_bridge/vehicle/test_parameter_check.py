@@ -5,8 +5,8 @@ import pytest
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import LinkError
 from mavlink_bridge.protocol.config import MavlinkConfig
-from mavlink_bridge.protocol.flight_stacks import WISHES
-from mavlink_bridge.vehicle.parameter_check import HEAD, Finding, VehicleCheck, check_vehicle
+from mavlink_bridge.protocol.flight_stacks import PARAMETER_REQUIREMENTS
+from mavlink_bridge.vehicle.parameter_check import HEAD, Finding, ParameterCheck, check_vehicle
 from tests.mavlink_bridge.autopilot import FakeAutopilot
 from tests.mavlink_bridge.straw import ARDUPILOT, PX4, Straw
 
@@ -52,9 +52,9 @@ def px4(release: int = V1_18, /, **changes: float) -> Straw:
     return vehicle
 
 
-def checked(vehicle: Straw) -> VehicleCheck:
+def checked(vehicle: Straw) -> ParameterCheck:
     vehicle.armed = False
-    return VehicleCheck(vehicle, Beating(vehicle))
+    return ParameterCheck(vehicle, Beating(vehicle))
 
 
 def wrong(findings: list[Finding]) -> dict[str, tuple[float | None, float | None]]:
@@ -175,7 +175,7 @@ def test_the_table_can_be_read_in_80_columns_up_to_the_reason() -> None:
 
 
 def test_no_wish_ever_stops_the_motors() -> None:
-    for row in WISHES:
+    for row in PARAMETER_REQUIREMENTS:
         if row.name in ("BATT_FS_LOW_ACT", "BATT_FS_CRT_ACT"):
             assert row.most < 5
         if row.name == "COM_LOW_BAT_ACT":

@@ -12,7 +12,7 @@ from tests.mavlink_bridge.straw import ARDUPILOT, LAND, LOITER, PX4, PX4_RTL, RT
 
 HOME = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 0, 1), "cell_critical", 0.0)
 DOWN = ActionRequest(Action(Severity.EMERGENCY, ActionKind.LAND), (0, 1, 1), "cell_emergency", 0.0)
-LIMITS = {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
+LIMIT_PARAMETERS = {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
 KEPT = "vehicle-3-1-limits.json"
 SPEEDS: dict[str, float] = {
     "MPC_XY_VEL_MAX": 12.0,
@@ -36,7 +36,7 @@ def less(
 
 
 def flying(folder: Path | None, vehicle: Straw | None = None) -> Flight:
-    flight = Flight(vehicle or Straw(**LIMITS), folder)
+    flight = Flight(vehicle or Straw(**LIMIT_PARAMETERS), folder)
     flight.fly(3.0)
     return flight
 
@@ -63,7 +63,7 @@ def test_nothing_is_done_unless_it_was_turned_on() -> None:
     flight.wanted = (HOME, DOWN, *less(20.0))
     flight.fly(20.0)
     assert flight.vehicle.commands == []
-    assert flight.vehicle.parameters == LIMITS
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
     assert not [m for m in flight.vehicle.heard if m.get_type().startswith("PARAM")]
 
 
@@ -77,7 +77,7 @@ def test_hands_are_taken_off_in_the_field(tmp_path: Path) -> None:
     flight.wanted = (HOME, *less(30.0))
     flight.fly(5.0)
     assert flight.vehicle.commands == []
-    assert flight.vehicle.parameters == LIMITS
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
 
 
 def test_a_vehicle_that_refuses_is_told_again_and_then_no_more(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_current_is_limited_and_the_old_values_are_on_disk_first(tmp_path: Pat
     assert written == [True] * 2
     flight.wanted = ()
     flight.fly(3.0)
-    assert flight.vehicle.parameters == LIMITS
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
     assert not (tmp_path / KEPT).exists()
 
 
@@ -193,9 +193,9 @@ def test_the_next_start_puts_back_what_a_crash_has_left(tmp_path: Path) -> None:
     flight.wanted = less(30.0)
     flight.fly(3.0)
     flight = flying(tmp_path, flight.vehicle)
-    assert flight.vehicle.parameters == LIMITS
-    assert flight.bridge.acting is not None
-    assert flight.bridge.acting.idle
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
+    assert flight.bridge.vehicle_control is not None
+    assert flight.bridge.vehicle_control.idle
 
 
 def test_what_was_changed_on_one_vehicle_is_not_put_back_on_another(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_change_that_was_never_confirmed_is_not_made_after_its_end(tmp_path: P
     flight = flying(tmp_path)
     flight.wanted = less(30.0)
     flight.fly(0.3)
-    flight.vehicle.parameters.update(LIMITS)
+    flight.vehicle.parameters.update(LIMIT_PARAMETERS)
     flight.vehicle.talks = False
     flight.wanted = less(20.0)
     flight.fly(1.0)
@@ -220,8 +220,8 @@ def test_a_change_that_was_never_confirmed_is_not_made_after_its_end(tmp_path: P
     before = len(flight.vehicle.heard)
     flight.fly(5.0)
     sets = [m for m in flight.vehicle.heard[before:] if m.get_type() == "PARAM_SET"]
-    assert {m.param_value for m in sets} <= {*LIMITS.values()}
-    assert flight.vehicle.parameters == LIMITS
+    assert {m.param_value for m in sets} <= {*LIMIT_PARAMETERS.values()}
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
 
 
 def test_the_end_puts_back(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_the_end_puts_back(tmp_path: Path) -> None:
     flight.fly(3.0)
     clock = VirtualClock(flight.now_s)
     flight.vehicle.beat()
-    flight.bridge.put_back(clock)
-    assert flight.vehicle.parameters == LIMITS
+    flight.bridge.restore_parameters(clock)
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
     assert clock.now_s() - flight.now_s < 1.0
 
 
@@ -241,7 +241,7 @@ def test_the_end_does_not_wait_for_ever_for_a_vehicle_that_is_gone(tmp_path: Pat
     flight.fly(3.0)
     flight.vehicle.beats = flight.vehicle.talks = False
     clock = VirtualClock(flight.now_s)
-    flight.bridge.put_back(clock)
+    flight.bridge.restore_parameters(clock)
     assert clock.now_s() - flight.now_s < 3.2
     assert (tmp_path / KEPT).exists()
 
@@ -250,7 +250,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_vehicle_as_it_is(tmp_path: Pat
     flight = flying(tmp_path / "file" / "below")
     flight.wanted = less(30.0)
     flight.fly(10.0)
-    assert flight.vehicle.parameters == LIMITS
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
 
 
 def test_a_disk_that_cannot_be_written_is_complained_of_seldom(
@@ -274,7 +274,7 @@ def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
 
 
 def test_a_script_limits_where_nothing_can_be_written(tmp_path: Path) -> None:
-    vehicle = Straw(**LIMITS)
+    vehicle = Straw(**LIMIT_PARAMETERS)
     vehicle.scripted = True
     flight = flying(tmp_path / "file" / "below", vehicle)
     flight.wanted = less(30.0)
@@ -289,7 +289,7 @@ def test_a_file_that_cannot_be_removed_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / KEPT).unlink()
     flight.wanted = ()
     flight.fly(3.0)
-    assert flight.vehicle.parameters == LIMITS
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
 
 
 def test_an_acknowledgement_for_somebody_else_is_not_ours(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_a_damaged_file_is_named_and_stops_nothing(
     (tmp_path / KEPT).write_text(content)
     flight = flying(tmp_path)
     assert "cannot be read, look at the vehicle's limits yourself" in caplog.text
-    assert flight.vehicle.parameters == LIMITS
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
 
 
 def test_a_vehicle_without_such_parameters_is_left_alone(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_a_landing_is_not_limited_and_a_way_home_is(tmp_path: Path) -> None:
     assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
     flight.vehicle.mode = LAND
     flight.fly(4.0)
-    assert flight.vehicle.parameters == LIMITS
+    assert flight.vehicle.parameters == LIMIT_PARAMETERS
 
 
 def test_the_least_of_two_batteries_counts(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_the_least_of_two_batteries_counts(tmp_path: Path) -> None:
 
 
 def test_a_script_is_asked_twice_a_second_and_no_parameter_is_written(tmp_path: Path) -> None:
-    vehicle = Straw(**LIMITS)
+    vehicle = Straw(**LIMIT_PARAMETERS)
     vehicle.scripted = True
     flight = flying(tmp_path, vehicle)
     flight.wanted = less(30.0)
@@ -368,7 +368,7 @@ def test_a_script_is_asked_twice_a_second_and_no_parameter_is_written(tmp_path: 
 
 
 def test_a_script_that_dies_is_replaced_and_what_it_left_is_put_back(tmp_path: Path) -> None:
-    vehicle = Straw(**LIMITS)
+    vehicle = Straw(**LIMIT_PARAMETERS)
     vehicle.scripted = True
     flight = flying(tmp_path, vehicle)
     flight.wanted = less(30.0)
@@ -380,7 +380,7 @@ def test_a_script_that_dies_is_replaced_and_what_it_left_is_put_back(tmp_path: P
     assert vehicle.parameters == {"MOT_BAT_CURR_MAX": 25.0, "MOT_BAT_CURR_TC": 1.0}
     flight.wanted = ()
     flight.fly(4.0)
-    assert vehicle.parameters == LIMITS
+    assert vehicle.parameters == LIMIT_PARAMETERS
 
 
 # Slower, on ArduCopter.
@@ -476,8 +476,8 @@ def test_a_speed_that_is_refused_is_said_and_told_three_times_at_most(tmp_path: 
     flight.fly(20.0)
     assert flight.vehicle.speeds[3:] == [(1, 10)] * 3
     assert not (tmp_path / KEPT_SPEEDS).exists()
-    assert flight.bridge.acting is not None
-    assert flight.bridge.acting.idle
+    assert flight.bridge.vehicle_control is not None
+    assert flight.bridge.vehicle_control.idle
 
 
 def test_a_pilot_who_wants_it_fast_has_the_last_word(tmp_path: Path) -> None:
