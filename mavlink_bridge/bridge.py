@@ -20,9 +20,9 @@ from mavlink_bridge.protocol import messages
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.protocol.codec import Codec
 from mavlink_bridge.protocol.flight_stack_rules import (
+    identified_stack,
     refusal,
     sent_pct,
-    identified_stack,
     stack_named,
 )
 from mavlink_bridge.protocol.flight_stacks import FlightStack
@@ -97,7 +97,7 @@ class Bridge:
             vehicle: `auto`, `ardupilot` or `px4`.
             first_battery_id: BATTERY_STATUS.id of the battery with index 0; -1 finds one that the
                 vehicle does not use for a battery of its own.
-            terms: how often, and who may ask.
+            options: message rate, accepted systems, signing.
 
         Raises:
             ConfigError: there is no such vehicle.

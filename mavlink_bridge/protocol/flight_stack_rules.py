@@ -9,10 +9,10 @@ from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol import flight_stacks
 from mavlink_bridge.protocol.flight_stacks import (
     ANY,
-    UNKNOWN_STACK,
     FLIGHT_STACKS,
-    Release,
+    UNKNOWN_STACK,
     FlightStack,
+    Release,
 )
 
 AUTO = "auto"

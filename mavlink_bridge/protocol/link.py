@@ -17,9 +17,9 @@ from mavlink_bridge.protocol.transports import (
     Address,
     SerialTransport,
     TcpTransport,
+    Transport,
     UdpInTransport,
     UdpOutTransport,
-    Transport,
 )
 
 URL_FORMS = "udpout:HOST:PORT, udpin:HOST:PORT, tcp:HOST:PORT or serial:PATH[:BAUD]"
@@ -95,7 +95,7 @@ def parse_url(url: str) -> LinkUrl:
     return LinkUrl(kind, host=host, port=int(port))
 
 
-def open_link(url: str) -> "WireLink":
+def open_link(url: str) -> "ReconnectingLink":
     """Return a link, which connects at its first use and then again whenever it was lost.
 
     Raises:

@@ -20,8 +20,8 @@ from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.flight_stack_rules import identified_stack
 from mavlink_bridge.protocol.flight_stacks import (
     ANY,
-    PX4_ID,
     PARAMETER_REQUIREMENTS,
+    PX4_ID,
     ParameterRequirement,
 )
 from mavlink_bridge.protocol.link import Link, open_link

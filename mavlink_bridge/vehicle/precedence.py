@@ -32,7 +32,7 @@ class SentCommand:
     overridden: bool = False  # a pilot chose another mode since; it holds until disarming
     earlier: frozenset[ActionKey] = frozenset()  # that have had their command
 
-    def read_back(self, vehicle: VehicleState) -> "Sent | None":
+    def read_back(self, vehicle: VehicleState) -> "SentCommand | None":
         """Return it with what the vehicle's mode says of it; on the ground it is forgotten."""
         if vehicle.armed is False:
             return None

@@ -21,7 +21,7 @@ from dronebms.service.config import read_config
 from dronebms.service.external_program import ChargerHook
 from dronebms.service.preflight_log import GroundLog
 from dronebms.telemetry.json_line import line
-from mavlink_bridge.vehicle.arming_check import Arming
+from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from tests.looks import FACTS, look, watched
 
 READY = with_ground_checks(
@@ -124,7 +124,7 @@ def test_a_plan_in_the_configuration_reaches_the_verdict_what_is_told_and_arming
 
     def told(keys: str) -> tuple[object, str | None]:
         path.write_text(pack + keys, encoding="utf-8")
-        report, arming = watched(looks, read_config(path).battery[0].pack_data())[-1], Arming()
+        report, arming = watched(looks, read_config(path).battery[0].pack_data())[-1], ArmingCheck()
         arming.judge(report, None)
         assert line(report)["go"] == check_preflight(report).text
         return line(report)["go"], arming.reason()

@@ -6,12 +6,12 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.flight_stack_rules import (
+    identified_stack,
     mode_name,
     refusal,
-    identified_stack,
     stack_named,
 )
-from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, UNKNOWN_STACK, PX4, FlightStack
+from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, PX4, UNKNOWN_STACK, FlightStack
 from tests.mavlink_bridge.consumers import px4
 
 QUAD, PLANE = mavlink.MAV_TYPE_QUADROTOR, mavlink.MAV_TYPE_FIXED_WING
