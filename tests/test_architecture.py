@@ -1,13 +1,24 @@
-"""Rules of the design that import-linter and ruff cannot see: what a fresh interpreter loads."""
+"""Rules of the design: what a fresh interpreter loads, and that the linters catch each offence."""
 
+import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.lint import language, module_state
+
+ROOT = Path(__file__).parents[1]
+ROOTS = ("smartbattery", "dronebms", "mavlink_bridge", "sim")
+UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
+
 
 def loaded_by(code: str) -> set[str]:
-    """Return the modules that a fresh interpreter has loaded after running `code`."""
+    """Modules that a fresh interpreter has loaded after running `code`."""
     words = (sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)")
     done = subprocess.run(words, check=True, capture_output=True, text=True)  # noqa: S603 - ours
     return set(done.stdout.split())
@@ -35,3 +46,150 @@ def test_the_command_line_starts_without_extras_and_commands() -> None:
 
 def test_a_service_with_real_packs_carries_no_simulation() -> None:
     assert not {"sim", "numpy.random"} & loaded_by("import dronebms.cli.run")
+
+
+def ruff_rules(code: str, file: str = "dronebms/monitoring/offence.py") -> set[str]:
+    """Rules that `code` breaks by this project's ruff configuration, as if it stood in `file`."""
+    words = ("-m", "ruff", "check", "--no-cache", "--output-format=concise", "--stdin-filename")
+    done = subprocess.run(  # noqa: S603 - the linter of this environment
+        (sys.executable, *words, file, "-"),
+        input=code,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in {0, 1}, done.stderr
+    return set(re.findall(r"^\S+:\d+:\d+: ([A-Z]+\d+)", done.stdout, re.MULTILINE))
+
+
+CLEAN = '"""A module."""\n\nVALUES = {"a": 1}\n'
+BANNED_CALLS = {
+    "dynamic import": "import importlib\n\nROOM = importlib.import_module('sim.emulator.world')\n",
+    "dynamic import by name": "from importlib import import_module\n\nimport_module('sim')\n",
+    "wall clock": "from datetime import UTC, datetime\n\nNOW = datetime.now(UTC)\n",
+    "monotonic clock": "import time\n\nNOW_S = time.monotonic()\n",
+    "suppressed": "from contextlib import suppress\n\nwith suppress(Exception):\n    int('x')\n",
+    "pickle": "import pickle\n\nSTATE = pickle.dumps(1)\n",
+}
+
+
+def test_ruff_accepts_a_clean_module() -> None:
+    assert ruff_rules(CLEAN) == set()
+
+
+@pytest.mark.parametrize("code", BANNED_CALLS.values(), ids=BANNED_CALLS)
+def test_ruff_catches_a_banned_call(code: str) -> None:
+    assert "TID251" in ruff_rules(f'"""A module."""\n\n{code}')
+
+
+def test_ruff_catches_print_outside_the_command_line() -> None:
+    printing = '"""A module."""\n\nprint(1)\n'
+    assert "T201" in ruff_rules(printing)
+    assert "T201" not in ruff_rules(printing, "dronebms/cli/offence.py")
+
+
+WRITES = {
+    "subscript": "CACHE = {}\n\ndef f(key):\n    CACHE[key] = 1\n",
+    "nested": 'CACHE = {"a": {}}\n\ndef f(key):\n    CACHE["a"][key] = 1\n',
+    "del": "CACHE = dict(a=1)\n\ndef f():\n    del CACHE['a']\n",
+    "augmented": "CACHE: set[int] = set()\n\nclass A:\n    def f(self):\n        CACHE.add(1)\n",
+    "list": "SEEN = [n for n in range(3)]\n\ndef f():\n    SEEN.append(4)\n",
+    "update in a branch": "if True:\n    CACHE = {}\n\ndef f():\n    CACHE.setdefault(1, 2)\n",
+    "global": "COUNT = 0\n\ndef f():\n    global COUNT\n    COUNT += 1\n",
+    "made-up attribute": "class A:\n    def __getattr__(self, name):\n        return name\n",
+    "metaclass": "class A(metaclass=type):\n    pass\n",
+}
+
+
+@pytest.mark.parametrize("code", WRITES.values(), ids=WRITES)
+def test_the_module_state_lint_catches_a_write(code: str) -> None:
+    assert len(list(module_state.offences(code))) == 1
+
+
+def test_the_module_state_lint_accepts_tables_and_local_names() -> None:
+    code = (
+        'ROWS = {"a": 1}\nNAMES = [*ROWS]\n\ndef f(NAMES):\n    NAMES.append(1)\n'
+        "    found = dict(ROWS)\n    found['b'] = 2\n    return found, ROWS.get('a')\n"
+    )
+    assert list(module_state.offences(code)) == []
+
+
+def test_no_module_has_state_that_changes() -> None:
+    assert list(module_state.check(module_state.files())) == []
+
+
+BANNED = "".join(("to", "ld"))  # not spelled out: the lint reads this file too
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"# is {BANNED} so", f"self._{BANNED}_s = 1", f"class {BANNED.title()}Value:", BANNED.upper()],
+)
+def test_the_language_lint_catches_a_banned_word(text: str) -> None:
+    found = list(language.hits("dronebms/core/offence.py", f"first line\n{text}\n"))
+    assert [(line, word.lower()) for line, word in found] == [(2, BANNED)]
+
+
+def test_the_language_lint_reads_file_names_and_leaves_other_words() -> None:
+    assert list(language.hits(f"sim/{BANNED}.py", "")) == [(0, BANNED)]
+    assert list(language.hits("sim/gauge.py", "tolerance, unfold, besides, header, saying")) == []
+
+
+UPWARD = {
+    "dronebms/estimation/estimator.py": "from dronebms.terminal.display import Screen",
+    "dronebms/core/format.py": "from sim.emulator.world import World",
+    "smartbattery/bus.py": "from dronebms.core.report import Report",
+    "sim/plant/pack.py": "from sim.emulator.bus import VirtualBus",
+    "dronebms/recording/format.py": "import smbus2",
+}
+BROKEN = (
+    "Imports point down only, over the four roots",
+    "Every room of dronebms has its layer",
+    "The emulator is built on the plant",
+    "smbus2 is imported by smartbattery alone",
+)
+
+
+def broken_contracts(tree: Path) -> set[str]:
+    """Names of the contracts that import-linter finds broken in a tree with this configuration."""
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run(  # noqa: S603 - the linter of this environment
+        (sys.executable, "-c", code, "--no-cache"),
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Contracts:" in done.stdout, done.stdout + done.stderr
+    return set(re.findall(r"^(.+) BROKEN\b", done.stdout, re.MULTILINE))
+
+
+def test_import_linter_catches_imports_that_point_up(tmp_path: Path) -> None:
+    for root in ROOTS:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / root, tmp_path / root, ignore=ignored)
+    assert broken_contracts(tmp_path) == set()
+    for file, line in UPWARD.items():
+        with (tmp_path / file).open("a", encoding="utf-8") as module:
+            module.write(f"\n{line}\n")
+    assert set(BROKEN) <= broken_contracts(tmp_path)
+
+
+def texts() -> Iterator[Path]:
+    for place in (*ROOTS, "tests", "benchmarks", "research", "examples", "docs"):
+        yield from (path for path in (ROOT / place).rglob("*") if path.is_file())
+    yield from (*ROOT.glob("*.md"), *ROOT.glob("*.toml"), ROOT / "Makefile")
+
+
+def test_nothing_is_left_unfinished() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in texts()
+        if path.suffix in {"", ".lua", ".md", ".py", ".toml", ".html"}
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1)
+        if UNFINISHED.search(line)
+    ]
+    assert found == []
