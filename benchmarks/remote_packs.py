@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-import dronebms.service.wiring
+import dronebms.service.factories
 from dronebms.cli.main import main
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError, NackError
@@ -54,5 +54,5 @@ def _answer(ears: socket.socket, bus: Bus) -> None:
 if __name__ == "__main__":
     served = Path(sys.argv[1])
     # In place of the kernel's.
-    vars(dronebms.service.wiring)["LinuxBus"] = lambda path, _recover: SocketBus(served, path)
+    vars(dronebms.service.factories)["LinuxBus"] = lambda path, _recover: SocketBus(served, path)
     sys.exit(main(sys.argv[2:]))

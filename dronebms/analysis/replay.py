@@ -17,7 +17,7 @@ from dronebms.flightlogs.source import FlightLog, FlightSource, read_csv_log
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.monitoring.state_codec import gone_on_from
-from dronebms.recording.format import Kept, Poll, Progress, Start, Tell, is_recording, read_records
+from dronebms.recording.format import Kept, Poll, Progress, Start, Warn, is_recording, read_records
 from dronebms.recording.gauge_tap import PlayedGauge
 from dronebms.telemetry import json_line
 
@@ -29,11 +29,11 @@ def reports(
     path: Path,
     options: FlightOptions,
     progress: Progress,
-    tell: Tell = _log.warning,
+    warn: Warn = _log.warning,
     read: ReadFlight = read_csv_log,
     packs: PackMemoryFolder | None = None,
 ) -> Iterator[Report]:
-    """Yield every step of a flight or a recording; `tell` is told what is missing of one.
+    """Yield every step of a flight or a recording; `warn` is told what is missing of one.
 
     Flights are read by `read`; `packs` are recalled, and learned at the end. Without them a
     recording recalls what its run recalled.
@@ -46,7 +46,7 @@ def reports(
         if options != NO_OPTIONS:
             why = "is a recording and knows its pack: options on it are for flights"
             raise ConfigError(f"{path} {why}")
-        yield from _recorded(path, progress, tell, packs)
+        yield from _recorded(path, progress, warn, packs)
         return
     flight = read(path, options)
     source = FlightSource(flight)
@@ -61,9 +61,9 @@ def reports(
 
 
 def _recorded(
-    path: Path, progress: Progress, tell: Tell, packs: PackMemoryFolder | None
+    path: Path, progress: Progress, warn: Warn, packs: PackMemoryFolder | None
 ) -> Iterator[Report]:
-    records = read_records(path, progress, tell)
+    records = read_records(path, progress, warn)
     start = next(records)
     if not isinstance(start, Start):
         raise RecordingError(f"{path} does not begin with a start")
@@ -97,13 +97,13 @@ def _recorded(
 
 def _know(start: Start, gauges: Sequence[PlayedGauge], memories: Sequence[ReplayedMemory]) -> None:
     for gauge, memory, battery in zip(gauges, memories, start.batteries, strict=False):
-        gauge.go_on(battery.known)
+        gauge.restore(battery.known)
         memory.recalled = battery.recalled
 
 
 def _go_on(pipelines: Sequence[Pipeline], kept: Kept) -> None:
     for pipeline, memory in zip(pipelines, gone_on_from(kept), strict=False):
-        pipeline.go_on(memory)
+        pipeline.restore(memory)
 
 
 def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class PipelineState:
     """What a monitor knew of its pack at a time."""
 
     t_s: float
@@ -72,7 +72,7 @@ class Pipeline:
         self._sinks = tuple(sinks)
         self._index = index
         self._rules = rules
-        self._memory: Memory | None = None
+        self._memory: PipelineState | None = None
         self._asking_s: float | None = None  # since when a pack without a serial number is heard
         self._plausibility = PlausibilityCheck()
         self._consistency = ConsistencyCheck()
@@ -128,34 +128,34 @@ class Pipeline:
                 _log.exception("a sink failed and is skipped for this step")
         return report
 
-    def memory(self, now_s: float) -> "Memory":
+    def state(self, now_s: float) -> "PipelineState":
         """Return all that is remembered, for another run to go on from."""
         stages = self._plausibility, self._consistency, self._estimator, self._alarms, self._actions
-        return Memory(now_s, self._serial, self._told, self._pack_data, self._rules, stages)
+        return PipelineState(now_s, self._serial, self._told, self._pack_data, self._rules, stages)
 
-    def go_on(self, memory: "Memory") -> None:
+    def restore(self, state: "PipelineState") -> None:
         """Go on from an earlier run, once it shows that it is the same pack."""
-        same = memory.told == self._told and memory.rules == self._rules
-        self._memory = memory if same and memory.serial else None
+        same = state.told == self._told and state.rules == self._rules
+        self._memory = state if same and state.serial else None
 
-    def _recognised(self, memory: "Memory", snapshot: Snapshot) -> Snapshot:
+    def _recognised(self, state: "PipelineState", snapshot: Snapshot) -> Snapshot:
         """Take up the memory if it is of this pack; until that is known, nothing of it is."""
         now_s, serial = snapshot.t_s, snapshot.identity.serial
         if serial is None and snapshot.voltage_v is not None:
             self._asking_s = now_s if self._asking_s is None else self._asking_s
         asked_s = 0.0 if self._asking_s is None else now_s - self._asking_s
-        if now_s - memory.t_s > MOST_GAP_S or asked_s > _ASKED_S:
+        if now_s - state.t_s > MOST_GAP_S or asked_s > _ASKED_S:
             self._memory = None
         elif serial is None:
             return Snapshot(now_s, trouble="it is not known yet whether it is the same pack")
         else:
             self._memory = None
-            if serial == memory.serial:
-                self._serial, self._pack_data = serial, memory.pack_data
+            if serial == state.serial:
+                self._serial, self._pack_data = serial, state.pack_data
                 (self._plausibility, self._consistency, self._estimator, self._alarms,
-                 self._actions) = memory.stages  # fmt: skip
+                 self._actions) = state.stages  # fmt: skip
                 self._estimator.recall = self._recall
-                gap_s = now_s - memory.t_s
+                gap_s = now_s - state.t_s
                 _log.warning("battery %d goes on after %.1f s", self._index + 1, gap_s)
         return snapshot
 

@@ -2,7 +2,7 @@
 
 import io
 import logging
-import pickle
+import pickle  # noqa: TID251 - until the restart state is plain data
 import platform
 import re
 import zlib
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dronebms.monitoring.pipeline import Memory
+from dronebms.monitoring.pipeline import PipelineState
 
 _log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 _KNOWN = re.compile(
     r"dronebms\.(core|estimation|monitoring|protection)\.\w+:_?[A-Z]\w*|dronebms\.mavlink_bridge\.\w+:_?[A-Z]\w*|"
     r"smartbattery\.snapshot:[A-Z]\w*|collections:deque|numpy:(array|float64|bool_?)|"
-    r"dronebms\.(service\.service:Memories|estimation\.pack_memory:(LearnedPack|no_memory)|"
-    r"service\.checkpoint:_read_only)"
+    r"dronebms\.(service\.service:ServiceState|estimation\.pack_memory:(LearnedPack|no_memory)|"
+    r"monitoring\.state_codec:_read_only)"
 )
 
 
@@ -29,15 +29,15 @@ _KNOWN = re.compile(
 _ODD = pickle.PickleError, TypeError, AttributeError, ImportError, EOFError, ValueError
 
 
-def for_recording(packs: tuple[Memory, ...]) -> tuple[str, str]:
+def for_recording(packs: tuple[PipelineState, ...]) -> tuple[str, str]:
     """Return what `gone_on_from` understands, as text."""
     return _program(), _written(packs).decode("latin1")
 
 
-def gone_on_from(kept: tuple[str, str]) -> tuple[Memory, ...]:
+def gone_on_from(kept: tuple[str, str]) -> tuple[PipelineState, ...]:
     """Return what a recorded run went on from; nothing, and a warning, of another version's."""
     packs = _read(kept[1].encode("latin1", "replace")) if kept[0] == _program() else None
-    if isinstance(packs, tuple) and all(isinstance(one, Memory) for one in packs):
+    if isinstance(packs, tuple) and all(isinstance(one, PipelineState) for one in packs):
         return packs
     _log.warning("the run went on after a restart, from what this version cannot read")
     return ()

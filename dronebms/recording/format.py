@@ -44,7 +44,7 @@ _HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32
 _MOST_BYTES = 1 << 26  # of a block's text
 Kept: TypeAlias = tuple[str, str]  # the program that wrote it, and what, as resume.py has it
 Progress = Callable[[float], None]  # the share that is done, 0..1
-Tell = Callable[[str], None]
+Warn = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
@@ -161,14 +161,14 @@ def is_recording(path: Path) -> bool:
 
 
 def read_records(
-    path: Path, progress: Progress = lambda _: None, tell: Tell = _log.warning
+    path: Path, progress: Progress = lambda _: None, warn: Warn = _log.warning
 ) -> Iterator[Record]:
     """Yield the records, first a start; after what is damaged and left out a start follows.
 
     Args:
         path: the recording.
         progress: told the share that is read.
-        tell: told in a sentence of each gap; not of a torn end, which every kill may leave.
+        warn: receives one sentence per gap; a torn end, which every kill may leave, is no gap.
 
     Raises:
         RecordingError: no start is whole, or something whole is no record.
@@ -182,7 +182,7 @@ def read_records(
             record = _record_of(line, f"{path}, block {number}")
             if isinstance(record, Start):
                 if not reading and place > len(MAGIC):
-                    tell(_gap(path, last_s, record.t_s))
+                    warn(_gap(path, last_s, record.t_s))
                 reading = True
             elif reading:
                 last_s = record.t_s
@@ -192,7 +192,7 @@ def read_records(
     if not reading and last_s is None:
         raise RecordingError(f"{path} does not say which batteries were recorded")
     if not reading or _MARK in data[end + 1 :]:
-        tell(_gap(path, last_s, None))
+        warn(_gap(path, last_s, None))
     elif data[end:]:
         _log.warning("%s ends in the middle of a block, which is left out", path)
 

@@ -64,9 +64,9 @@ class PlayedGauge:
             profile=profile_named(battery.gauge),
         )
         self._latest: Snapshot | None = None
-        self.go_on(battery.known)
+        self.restore(battery.known)
 
-    def go_on(self, known: Known | None) -> None:
+    def restore(self, known: Known | None) -> None:
         """Be as the gauge was then; None: it was not polled yet."""
         if known is not None:
             self._latest = self._gauge.go_on(known)

@@ -36,7 +36,7 @@ class PolledGauge:
         self._trouble: str | None = None
         self._was_heard = False
 
-    def ask(self, now_s: float) -> None:
+    def poll_bus(self, now_s: float) -> None:
         """Poll the gauge; for the thread of its adapter."""
         self._done.append(self._gauge.poll(now_s))
 
@@ -96,5 +96,5 @@ class BusThread:
         while not self._stopping.is_set():
             round_s = self._clock.now_s()
             for gauge in self._gauges:
-                gauge.ask(self._clock.now_s())
+                gauge.poll_bus(self._clock.now_s())
             self._clock.sleep_until(round_s + self._period_s)

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Checkpoint:
     """What an earlier run knew."""
 
     program: str
@@ -51,7 +51,7 @@ class Kept:
     tries: int = 0  # of going on from it
 
 
-class Keeper:
+class CheckpointFile:
     """Keeps the state of a run in a file. For one thread; a bad disk is logged and stops nothing.
 
     Args:
@@ -66,7 +66,7 @@ class Keeper:
         self._number = 0
         self._saved_s: float | None = None
         self._program, self._boot_id = _program(), ""
-        self.kept: Kept | None = None
+        self.kept: Checkpoint | None = None
         self.start_s = 0.0  # of the loop's clock: it goes on where the earlier run stopped
         self._file: int | None = None
         try:
@@ -104,7 +104,7 @@ class Keeper:
         except _ODD as error:  # must not stop protection
             _log.error("a restart would begin anew: what is known cannot be kept: %s", error)
             return
-        self._write(Kept(self._program, self._boot_id, boot_s(), now_s, told, tries))
+        self._write(Checkpoint(self._program, self._boot_id, boot_s(), now_s, told, tries))
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
@@ -112,7 +112,7 @@ class Keeper:
         if file is not None:
             os.close(file)
 
-    def _refusal(self, kept: Kept) -> str | None:
+    def _refusal(self, kept: Checkpoint) -> str | None:
         gap_s = boot_s() - kept.boot_s
         if kept.program != self._program:
             return "what is kept is of another version of this program"
@@ -124,7 +124,7 @@ class Keeper:
             return "it was gone on from three times, and no run lasted"
         return None
 
-    def _read(self) -> Kept | None:
+    def _read(self) -> Checkpoint | None:
         """Return the newest that is whole; none of a file that somebody else could write."""
         if self._file is None:
             return None
@@ -147,11 +147,13 @@ class Keeper:
         head, _, state = body.partition(b"\n")
         try:
             program, boot_id, at_s, t_s, tries = json.loads(head)
-            return Kept(str(program), str(boot_id), float(at_s), float(t_s), state, int(tries))
+            return Checkpoint(
+                str(program), str(boot_id), float(at_s), float(t_s), state, int(tries)
+            )
         except (ValueError, TypeError):
             return None  # of a version that wrote otherwise
 
-    def _write(self, kept: Kept) -> None:
+    def _write(self, kept: Checkpoint) -> None:
         told = json.dumps((kept.program, kept.boot_id, kept.boot_s, kept.t_s, kept.tries))
         body = told.encode() + b"\n" + kept.state
         if self._file is None:

@@ -16,7 +16,7 @@ _REASONS = {  # for what is used at the start alone
 }
 
 
-def taken_over(old: Config, new: Config) -> tuple[Config, list[str]]:
+def apply_reload(old: Config, new: Config) -> tuple[Config, list[str]]:
     """Return the configuration in force from now on, and a sentence for each key that waits.
 
     Limits, actions and the charger are taken over; for the rest the old one stands.

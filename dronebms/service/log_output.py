@@ -30,8 +30,8 @@ def start(clock: Clock, *, as_json: bool) -> None:
         logging.disable()
         return
     handler = _Lines()
-    handler.addFilter(Sparing(clock))
-    handler.setFormatter(JsonLine() if as_json else TextLine(journal=_is_journal()))
+    handler.addFilter(RepeatFilter(clock))
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(journal=_is_journal()))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
@@ -47,7 +47,7 @@ class _Allowance:
     held: int = 0
 
 
-class Sparing(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Holds back what repeats itself; an event of another battery or limit is no repeat."""
 
     def __init__(self, clock: Clock) -> None:
@@ -73,7 +73,7 @@ class Sparing(logging.Filter):
         return True
 
 
-class TextLine(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """One line of text; the journal is told the priority by the number in front."""
 
     def __init__(self, *, journal: bool) -> None:
@@ -91,7 +91,7 @@ class TextLine(logging.Formatter):
         return f"{mark}{'' if self._journal else ' '}{' | '.join(line.strip() for line in lines)}"
 
 
-class JsonLine(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:

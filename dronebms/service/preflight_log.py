@@ -9,7 +9,7 @@ _SETTLED_S = 3.0  # a verdict that lasts is logged
 _log = logging.getLogger(__name__)
 
 
-class GroundLog:
+class PreflightLog:
     """A sink that logs what may be done with each pack: when that changes, and at arming."""
 
     def __init__(self) -> None:

@@ -14,17 +14,14 @@ from dronebms.core.report import ActionKind, Report, Sink
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.health.sink import PackHistorySink
 from dronebms.monitoring.loop import Loop, live_ticks
-from dronebms.monitoring.pipeline import Memory, Pipeline
+from dronebms.monitoring.pipeline import Pipeline, PipelineState
 from dronebms.monitoring.state_codec import for_recording
 from dronebms.protection.rules import Rules
-from dronebms.service.checkpoint import Keeper
+from dronebms.service.checkpoint import CheckpointFile
 from dronebms.service.config import Config, read_config
-from dronebms.service.config_reload import taken_over
+from dronebms.service.config_reload import apply_reload
 from dronebms.service.external_program import ChargerHook
-from dronebms.service.preflight_log import GroundLog
-from dronebms.service.remote_sinks import remote_sinks
-from dronebms.service.systemd_notify import Notifier
-from dronebms.service.wiring import (
+from dronebms.service.factories import (
     bridge_of,
     gauges_of,
     lock_packs,
@@ -32,6 +29,9 @@ from dronebms.service.wiring import (
     recorder_of,
     stream_of,
 )
+from dronebms.service.preflight_log import PreflightLog
+from dronebms.service.remote_sinks import remote_sinks
+from dronebms.service.systemd_notify import Notifier
 from mavlink_bridge.vehicle.precedence import SentCommand
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
@@ -53,29 +53,29 @@ def serve(path: Path, stack: ExitStack) -> None:
     asked: list[int] = []
     signal.signal(signal.SIGHUP, lambda number, _: asked.append(number))
     config, told = read_config(path), Notifier()
-    keeper = None if config.state is None else Keeper(Path(config.state.dir) / "run.kept")
+    keeper = None if config.state is None else CheckpointFile(Path(config.state.dir) / "run.kept")
     clock = SystemClock(start_s=0.0 if keeper is None else keeper.start_s)
     service = Service(config, stack, clock)
     if keeper is not None:
         stack.callback(keeper.close)
-        service.go_on(keeper.state())
-    stack.callback(told.tell, "STOPPING=1")
+        service.restore(keeper.state())
+    stack.callback(told.notify, "STOPPING=1")
     for report in service.reports():
         if keeper is not None:
-            keeper.step(report.t_s, partial(service.memory, report.t_s))
+            keeper.step(report.t_s, partial(service.state, report.t_s))
         told.stepped(report, stuck=service.is_stuck(report.t_s))
         if asked:
             asked.clear()
-            told.tell("RELOADING=1")
+            told.notify("RELOADING=1")
             service.reload(path)
-            told.tell("READY=1")
+            told.notify("READY=1")
 
 
 @dataclass(frozen=True, slots=True)
-class Memories:
+class ServiceState:
     """What a service needs to go on after a restart in flight."""
 
-    packs: tuple[Memory, ...]
+    packs: tuple[PipelineState, ...]
     sent: SentCommand | None  # the last command to the vehicle, which a pilot may have overridden
     first_id: int | None  # of the batteries, as far as the vehicle had told
     hands_on: float  # 0 when somebody has told it to keep its hands off
@@ -94,7 +94,7 @@ class Service:
         self._config, self._stack, self._clock = config, stack, clock
         self._bridge = bridge_of(config, stack)
         self._act()
-        sinks: list[Sink] = [self._bridge, log_events, GroundLog(), self._charge]
+        sinks: list[Sink] = [self._bridge, log_events, PreflightLog(), self._charge]
         if (stream := stream_of(config, stack)) is not None:
             sinks.append(stream)
         if config.state is not None:
@@ -124,22 +124,22 @@ class Service:
         """Return whether a gauge that was heard is not even asked any more."""
         return any(gauge.is_stuck(now_s) for gauge in self._gauges)
 
-    def memory(self, now_s: float) -> "Memories":
+    def state(self, now_s: float) -> "ServiceState":
         """Return what another run needs to go on."""
         acting = self._bridge.vehicle_control
-        return Memories(
-            tuple(pipeline.memory(now_s) for pipeline in self._pipelines),
+        return ServiceState(
+            tuple(pipeline.state(now_s) for pipeline in self._pipelines),
             None if acting is None else acting.sent,
             self._bridge.first_id.found,
             self._bridge.answers.values[HANDS_ON],
         )
 
-    def go_on(self, memories: "Memories | None") -> None:
+    def restore(self, memories: "ServiceState | None") -> None:
         """Go on from what an earlier run knew, of each pack once it is recognised."""
         if memories is None or len(memories.packs) != len(self._pipelines):
             return
         for pipeline, memory in zip(self._pipelines, memories.packs, strict=True):
-            pipeline.go_on(memory)
+            pipeline.restore(memory)
         if self._recorder is not None:
             self._recorder.begin(for_recording(memories.packs))
         self._bridge.first_id.found = memories.first_id
@@ -150,7 +150,7 @@ class Service:
     def reload(self, path: Path) -> None:
         """Take over what can be changed in flight, all of it or nothing; the log says the rest."""
         try:
-            config, waiting = taken_over(self._config, read_config(path))
+            config, waiting = apply_reload(self._config, read_config(path))
             rules = _rules(config)
             for pipeline in self._pipelines:
                 pipeline.limits(rules.limit_changes)  # raises before anything is changed

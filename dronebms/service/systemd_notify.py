@@ -31,7 +31,7 @@ class Notifier:
         self._states: dict[int, str] = {}
         self._status = ""
 
-    def tell(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """Send a line such as STOPPING=1; a manager that does not listen is no matter."""
         if self._address:
             try:
@@ -49,16 +49,16 @@ class Notifier:
         now_s = report.t_s
         self._states[report.index] = _state(report)
         if self._told_s == -inf:
-            self.tell("READY=1")
+            self.notify("READY=1")
         if now_s - self._told_s >= _STATUS_S:
             self._told_s = now_s
             status = "; ".join(self._states[index] for index in sorted(self._states))
             if status != self._status:
                 self._status = status
-                self.tell(f"STATUS={status}")
+                self.notify(f"STATUS={status}")
         if not stuck and self._feed_s < inf and now_s - self._fed_s >= self._feed_s:
             self._fed_s = now_s
-            self.tell("WATCHDOG=1")
+            self.notify("WATCHDOG=1")
 
 
 def _state(report: Report) -> str:

@@ -19,7 +19,7 @@ from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import default_limits
 from dronebms.service.config import read_config
 from dronebms.service.external_program import ChargerHook
-from dronebms.service.preflight_log import GroundLog
+from dronebms.service.preflight_log import PreflightLog
 from dronebms.telemetry.json_line import line
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from tests.looks import FACTS, look, watched
@@ -141,7 +141,7 @@ def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    log = GroundLog()
+    log = PreflightLog()
 
     def said(report: Report, from_s: int, for_s: int) -> list[str]:
         caplog.clear()
@@ -168,7 +168,7 @@ def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
 def test_in_the_air_nobody_is_told_whether_to_take_off(caplog: pytest.LogCaptureFixture) -> None:
     worn = ready(resistance_ohm=0.4, vehicle=UNKNOWN_VEHICLE)
     assert not check_preflight(worn).go
-    flown, log = replace(worn, estimate=replace(worn.estimate, remaining_s=900.0)), GroundLog()
+    flown, log = replace(worn, estimate=replace(worn.estimate, remaining_s=900.0)), PreflightLog()
     for t_s in range(10):
         log(replace(flown, t_s=float(t_s)))
     assert caplog.text == ""

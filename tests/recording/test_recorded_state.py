@@ -24,12 +24,12 @@ from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.flightlogs.sidecar import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
-from dronebms.monitoring.pipeline import Memory, Pipeline
+from dronebms.monitoring.pipeline import Pipeline, PipelineState
 from dronebms.monitoring.state_codec import for_recording
 from dronebms.recording.format import MAGIC, Recorded, Start, block_of, read_records, text_of
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Recorder, SingleFile
-from dronebms.service.checkpoint import Keeper
+from dronebms.service.checkpoint import CheckpointFile
 from dronebms.telemetry.status_socket import read_status
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
@@ -44,9 +44,9 @@ def flown(
     path: Path,
     packs: PackMemoryFolder,
     seconds: float,
-    memory: Memory | None = None,
+    memory: PipelineState | None = None,
     began_s: float = 0,
-) -> tuple[list[Report], Memory]:
+) -> tuple[list[Report], PipelineState]:
     """Fly and record a simulated pack as a service does; return what was said and is known."""
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1, [parse_fault("weak_cell=0.5")])
@@ -56,13 +56,13 @@ def flown(
         source = SteppedGauge(TappedGauge(bus, 0x0B, 6), 0, recorder.polled)
         pipeline = Pipeline(source, world.pack_data(), packs=kept)
         if memory is not None:
-            pipeline.go_on(memory)
+            pipeline.restore(memory)
             recorder.begin(for_recording((memory,)))
         steps = range(int(began_s * 10), int((began_s + seconds) * 10))
         said = list(Loop(clock, world.vehicle, [pipeline], recorder).reports(k / 10 for k in steps))
         recorder.close()
         pipeline.keep()
-    return said, pipeline.memory(said[-1].t_s)
+    return said, pipeline.state(said[-1].t_s)
 
 
 @dataclass
@@ -144,9 +144,9 @@ def test_a_run_that_goes_on_replays_to_the_same_reports(
     known: Known, tmp_path: Path, gap_s: float
 ) -> None:
     _, memory = flown(tmp_path / "1.rec", known[0], 130.0)
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         keeper.step(130.0, lambda: memory)
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         kept = keeper.state()
     said, _ = flown(tmp_path / "2.rec", known[0], 50.0, kept, 130.0 + gap_s)
     assert said[-1].estimate.used_mah is not None

@@ -325,7 +325,7 @@ def test_after_damage_a_recording_goes_on_with_the_next_start_and_tells_the_gap(
     path = tmp_path / "bad.rec"
     told: list[str] = []
     path.write_bytes(bad)
-    steps = [r.t_s for r in read_records(path, tell=told.append) if isinstance(r, Step)]
+    steps = [r.t_s for r in read_records(path, warn=told.append) if isinstance(r, Step)]
     (sentence,) = told
     gaps = [(a, b) for a, b in pairwise(steps) if b - a > 0.11]
     ((last_s, first_s),) = gaps
@@ -351,7 +351,7 @@ def test_damage_up_to_the_end_and_a_missing_beginning_are_told(
     ):
         path.write_bytes(bad)
         told: list[str] = []
-        assert len(list(read_records(path, tell=told.append))) > 600
+        assert len(list(read_records(path, warn=told.append))) > 600
         assert len(told) == 1
         assert re.search(sentence, told[0])
 
@@ -394,7 +394,7 @@ def test_a_block_that_unpacks_to_nothing_sensible_is_damage(tmp_path: Path) -> N
     step = block_of(2, lines(["t", 1.0, {}]))
     path.write_bytes(MAGIC + block_of(0, lines(START, ["t", 0.5, {}])) + head + packed + step)
     told: list[str] = []
-    assert len(list(read_records(path, tell=told.append))) == 2
+    assert len(list(read_records(path, warn=told.append))) == 2
     assert told == [f"{path} is damaged: from 00:00:00 to the end nothing is known"]
 
 

@@ -29,7 +29,7 @@ from dronebms.estimation.pack_memory import LearnedPack
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
-from dronebms.service.checkpoint import Keeper, Kept
+from dronebms.service.checkpoint import Checkpoint, CheckpointFile
 from sim.emulator.world import World, open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge
@@ -68,9 +68,9 @@ class Flight:
 
 def through_a_file(path: Path, flight: Flight, memory: object) -> Any:  # noqa: ANN401 - as kept
     """Return what another process would get of what a run has kept."""
-    with closing(Keeper(path)) as keeper:
+    with closing(CheckpointFile(path)) as keeper:
         keeper.step(flight.step / 10, lambda: memory)
-    with closing(Keeper(path)) as keeper:
+    with closing(CheckpointFile(path)) as keeper:
         return keeper.state()
 
 
@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_at_once_decides_as_if_it_had_never_stopped(
     first = cut.pipeline()
     reports = cut.fly(first, killed_s)
     second = cut.pipeline()
-    second.go_on(through_a_file(tmp_path / "k", cut, first.memory(cut.step / 10)))
+    second.restore(through_a_file(tmp_path / "k", cut, first.state(cut.step / 10)))
     reports += cut.fly(second, killed_s + 40.0)
     # The new gauge reads everything once more; what was judged before the kill is the same, what
     # is said later differs by what the wire gave in another order.
@@ -102,12 +102,12 @@ def gone_on(tmp_path: Path, gap_s: float, **other: Any) -> tuple[Report, list[Re
     flight = Flight()
     first = flight.pipeline()
     before = flight.fly(first, 120.0)[-1]
-    memory = first.memory(before.t_s)
+    memory = first.state(before.t_s)
     if "seed" in other:
         later = Flight(seed=other["seed"])
         flight.bus, flight.world, flight.clock = later.bus, later.world, later.clock
     second = flight.pipeline(other.get("rules", RULES))
-    second.go_on(through_a_file(tmp_path / "k", flight, memory))
+    second.restore(through_a_file(tmp_path / "k", flight, memory))
     flight.step = int((120.0 + gap_s) * 10)
     return before, flight.fly(second, 130.0 + gap_s)
 
@@ -154,7 +154,7 @@ def test_a_pack_that_lost_power_while_the_computer_restarted_is_absent_until_it_
     first = flight.pipeline()
     before = flight.fly(first, 120.0)[-1]
     second = flight.pipeline()
-    second.go_on(through_a_file(tmp_path / "k", flight, first.memory(before.t_s)))
+    second.restore(through_a_file(tmp_path / "k", flight, first.state(before.t_s)))
     flight.step += 10
     away = flight.fly(second, 121.0 + absent_s)
     assert {report.snapshot.voltage_v for report in away} == {None}
@@ -171,7 +171,7 @@ def test_a_pack_that_lost_power_while_the_computer_restarted_is_absent_until_it_
 
 def test_whatever_is_torn_the_newest_whole_state_is_read(tmp_path: Path) -> None:
     path = tmp_path / "k"
-    with closing(Keeper(path)) as keeper:
+    with closing(CheckpointFile(path)) as keeper:
         for second in range(4):
             keeper.step(float(second), lambda second=second: {"second": second})  # type: ignore[misc]
     data, chance = path.read_bytes(), random.Random(1)  # noqa: S311 - places to damage
@@ -182,11 +182,11 @@ def test_whatever_is_torn_the_newest_whole_state_is_read(tmp_path: Path) -> None
             torn = bytearray(data)
             torn[place + chance.randrange(60)] ^= 1 << chance.randrange(8)
             path.write_bytes(torn)
-            with closing(Keeper(path)) as keeper:
+            with closing(CheckpointFile(path)) as keeper:
                 assert keeper.state() == {"second": rest}
     for size in (0, 1, 19, 100, oldest, oldest + 19, len(data) - 1):
         path.write_bytes(data[:size])
-        with closing(Keeper(path)) as keeper:
+        with closing(CheckpointFile(path)) as keeper:
             assert keeper.state() == ({"second": 3} if size >= oldest else None)
 
 
@@ -194,7 +194,7 @@ def test_whatever_is_torn_the_newest_whole_state_is_read(tmp_path: Path) -> None
 def test_what_proves_nothing_is_not_gone_on_from(
     tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         keeper.step(100.0, lambda: "state")
     if why == "another boot":
         (tmp_path / "id").write_text("another")
@@ -204,26 +204,26 @@ def test_what_proves_nothing_is_not_gone_on_from(
     else:
         now_s, moved_s = boot_s(), 61.0 if why == "late" else -5.0
         monkeypatch.setattr(dronebms.service.checkpoint, "boot_s", lambda: now_s + moved_s)
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         assert keeper.state() is None
         assert keeper.start_s == 0.0
 
 
 def test_a_state_that_brings_every_run_down_is_given_up(tmp_path: Path) -> None:
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         keeper.step(0.0, lambda: "poison")
     lives = []
     for _ in range(5):  # each falls over before it has kept anything
-        with closing(Keeper(tmp_path / "k")) as keeper:
+        with closing(CheckpointFile(tmp_path / "k")) as keeper:
             lives.append(keeper.state())
     assert lives == ["poison"] * 3 + [None] * 2
 
 
 def test_nothing_is_believed_of_a_file_that_others_may_write(tmp_path: Path) -> None:
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         keeper.step(0.0, lambda: "state")
     (tmp_path / "k").chmod(0o666)
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         assert keeper.state() is None
 
 
@@ -261,10 +261,10 @@ def test_nothing_but_a_stage_is_made(
     state = proto % (
         told if proto.startswith(b"c") else (len(told[0]), told[0], len(told[1]), told[1])
     )
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         keeper.step(0.0, lambda: None)
-        keeper._write(Kept(keeper._program, keeper._boot_id, boot_s(), 0.0, state))
-    with closing(Keeper(tmp_path / "k")) as keeper:
+        keeper._write(Checkpoint(keeper._program, keeper._boot_id, boot_s(), 0.0, state))
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         assert keeper.state() is None
     assert f"begins anew: what is kept cannot be read: {module}.{name} is not kept" in caplog.text
 
@@ -289,18 +289,18 @@ def test_a_whole_look_at_a_pack_is_kept_with_its_read_only_parts(tmp_path: Path)
 def test_what_cannot_be_kept_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(Keeper(tmp_path / "k")) as keeper, socket.socket() as unkept:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper, socket.socket() as unkept:
         keeper.step(0.0, lambda: "state")
         keeper.step(1.0, lambda: unkept)
     assert "cannot be kept" in caplog.text
-    with closing(Keeper(tmp_path / "k")) as keeper:
+    with closing(CheckpointFile(tmp_path / "k")) as keeper:
         assert keeper.state() == "state"
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with closing(Keeper(Path("/proc/none/k"))) as keeper:
+    with closing(CheckpointFile(Path("/proc/none/k"))) as keeper:
         keeper.step(0.0, lambda: "state")
         assert keeper.state() is None
     assert "a restart will begin anew" in caplog.text

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dronebms.core.clock import VirtualClock
-from dronebms.service.log_output import JsonLine, Sparing, TextLine
+from dronebms.service.log_output import JsonFormatter, RepeatFilter, TextFormatter
 
 
 def record(
@@ -26,7 +26,7 @@ def record(
 
 def test_what_repeats_itself_is_held_back_and_counted() -> None:
     clock = VirtualClock()
-    sparing, line = Sparing(clock), TextLine(journal=False)
+    sparing, line = RepeatFilter(clock), TextFormatter(journal=False)
     said: list[str] = []
     times_s = [step / 10 for step in range(600)] + [90.0]  # a minute of it, and once more
     for step, t_s in enumerate(times_s):
@@ -42,7 +42,7 @@ def test_what_repeats_itself_is_held_back_and_counted() -> None:
 
 
 def test_another_battery_and_another_limit_are_no_repeat() -> None:
-    sparing = Sparing(VirtualClock())
+    sparing = RepeatFilter(VirtualClock())
     for battery in range(3):
         for limit in ("hot", "silent"):
             for event in ("tripped", "cleared"):
@@ -60,7 +60,7 @@ def test_an_exception_and_a_text_of_several_lines_are_one_line_for_the_journal()
         level=logging.ERROR,
         exc_info=(caught.type, caught.value, caught.tb),
     )
-    text = TextLine(journal=True).format(broken)
+    text = TextFormatter(journal=True).format(broken)
     assert text.startswith("<3>a sink failed | and goes on | Traceback")
     assert text.endswith("| ValueError: invalid literal for int() with base 10: 'odd'")
     assert "\n" not in text
@@ -68,7 +68,7 @@ def test_an_exception_and_a_text_of_several_lines_are_one_line_for_the_journal()
 
 def test_a_json_line_has_time_level_battery_limit_and_event() -> None:
     told = record("battery %d hot", 2, battery=1, limit="hot", event="tripped")
-    row = json.loads(JsonLine().format(told))
+    row = json.loads(JsonFormatter().format(told))
     at = datetime.fromisoformat(row.pop("time"))
     assert abs(at.timestamp() - told.created) < 0.002
     assert at.tzname() == "UTC"

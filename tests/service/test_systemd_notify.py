@@ -15,7 +15,7 @@ import pytest
 
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
-from dronebms.service.config_reload import taken_over
+from dronebms.service.config_reload import apply_reload
 
 WAIT_S = 20.0
 BASE = '[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "/dev/i2c-none"\n'
@@ -137,7 +137,7 @@ def test_every_section_is_taken_over_or_has_a_reason_to_wait() -> None:
     new = validated(Config, text, "new")
     same = [name for name in Config.model_fields if getattr(old, name) == getattr(new, name)]
     assert same == []
-    now, waiting = taken_over(old, new)
+    now, waiting = apply_reload(old, new)
     assert [line.split()[0] for line in waiting] == [
         "battery.1.cells",
         "mavlink.url",
@@ -151,4 +151,4 @@ def test_every_section_is_taken_over_or_has_a_reason_to_wait() -> None:
     for name in Config.model_fields:
         source = new if name in {"limit", "action", "charger"} else old
         assert getattr(now, name) == getattr(source, name)
-    assert taken_over(old, old) == (old, [])
+    assert apply_reload(old, old) == (old, [])

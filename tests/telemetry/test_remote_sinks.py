@@ -23,7 +23,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.report import Severity, Sink
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
-from dronebms.service.config_reload import taken_over
+from dronebms.service.config_reload import apply_reload
 from dronebms.service.remote_sinks import remote_sinks
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
@@ -243,8 +243,8 @@ def test_another_topic_for_the_charger_waits_for_a_restart() -> None:
     old, same, new = (
         validated(Config, BASE + told + more, "x.toml") for more in ("", "", 'topic = "b"\n')
     )
-    assert taken_over(old, same)[1] == []
-    (sentence,) = taken_over(old, new)[1]
+    assert apply_reload(old, same)[1] == []
+    (sentence,) = apply_reload(old, new)[1]
     assert sentence.startswith("charger.topic waits for a restart")
 
 
