@@ -2,7 +2,7 @@
 
 import io
 import logging
-import pickle  # noqa: TID251 - until the restart state is plain data
+import pickle
 import platform
 import re
 import zlib
