@@ -8,7 +8,6 @@ import html
 from array import array
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from importlib.resources import files
 from math import nan
 from operator import attrgetter
@@ -17,6 +16,7 @@ from string import Template
 import numpy as np
 from numpy.typing import NDArray
 
+from dronebms import __version__
 from dronebms.analysis.panels import ACTUAL, COLUMNS, EXTREMES, PANELS
 from dronebms.analysis.summary import Summary
 from dronebms.core.format import clock_text, duration, number, printable
@@ -89,7 +89,7 @@ def page(name: str, flown: Iterable[tuple[Track, Plots]], missing: Iterable[str]
     """
     batteries = "".join(_battery(track, plots) for track, plots in flown)
     notes = "".join(f"<p>Missing: {_safe(sentence)}</p>" for sentence in missing)
-    told = {"version": version("dronebms"), "batteries": batteries, "missing": notes}
+    told = {"version": __version__, "batteries": batteries, "missing": notes}
     return _filled("report.html", name=_safe(name), **told)
 
 

@@ -1,1 +1,64 @@
-"""Room."""
+"""Values that flow through the pipeline, the chemistries, the clocks and the errors; no I/O."""
+
+from dronebms.core.chemistry import CHEMISTRIES, Chemistry, chemistry_of
+from dronebms.core.clock import Clock, OncePerSecond, PacedClock, SystemClock, VirtualClock
+from dronebms.core.errors import (
+    ConfigError,
+    DroneBmsError,
+    FlightLogError,
+    LinkError,
+    RecordingError,
+)
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import (
+    Action,
+    ActionKind,
+    ActionRequest,
+    CellState,
+    ChargingAdvice,
+    Estimate,
+    Event,
+    PackState,
+    PreflightVerdict,
+    Report,
+    Severity,
+    Sink,
+    Source,
+    Status,
+    SupplyStatus,
+)
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+
+__all__ = [
+    "CHEMISTRIES",
+    "UNKNOWN_VEHICLE",
+    "Action",
+    "ActionKind",
+    "ActionRequest",
+    "CellState",
+    "ChargingAdvice",
+    "Chemistry",
+    "Clock",
+    "ConfigError",
+    "DroneBmsError",
+    "Estimate",
+    "Event",
+    "FlightLogError",
+    "LinkError",
+    "OncePerSecond",
+    "PacedClock",
+    "PackData",
+    "PackState",
+    "PreflightVerdict",
+    "RecordingError",
+    "Report",
+    "Severity",
+    "Sink",
+    "Source",
+    "Status",
+    "SupplyStatus",
+    "SystemClock",
+    "VehicleState",
+    "VirtualClock",
+    "chemistry_of",
+]

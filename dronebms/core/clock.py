@@ -1,6 +1,6 @@
-"""Where time comes from: the only module that imports `time`.
+"""Clocks; the only module that imports `time`.
 
-Everything else is handed `now_s`, seconds of a monotonic clock whose zero means nothing.
+Every other module receives `now_s`, seconds of a monotonic clock with an arbitrary zero.
 """
 
 import time
@@ -9,17 +9,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """A monotonic clock that can be waited on."""
+    """A monotonic clock that a loop can sleep on."""
 
     def now_s(self) -> float:
-        """Return the time; it never goes back."""
+        """Time in seconds; never decreases."""
 
     def sleep_until(self, t_s: float) -> None:
-        """Return once `now_s()` is at least `t_s`; at once when it already is."""
+        """Block until `now_s()` is at least `t_s`."""
 
 
 class SystemClock:
-    """The machine's monotonic clock, `speed` times as fast, at `start_s` when it is made."""
+    """The machine's monotonic clock times `speed`; reads `start_s` when it is created."""
 
     def __init__(self, speed: float = 1.0, start_s: float = 0.0) -> None:
         if not speed > 0:
@@ -28,73 +28,73 @@ class SystemClock:
         self._start_s = time.monotonic() - start_s / speed
 
     def now_s(self) -> float:
-        """Return seconds since the clock was made, times its speed."""
+        """Seconds since the clock was created, times its speed, plus `start_s`."""
         return (time.monotonic() - self._start_s) * self._speed
 
     def sleep_until(self, t_s: float) -> None:
-        """Block until then."""
+        """Block until `t_s`."""
         while (ahead_s := t_s - self.now_s()) > 0:
             time.sleep(ahead_s / self._speed)
 
 
 class VirtualClock:
-    """A clock that goes where it is told: simulation and replay as fast as they can."""
+    """A clock that jumps to each `sleep_until`, for simulation and replay at full speed."""
 
     def __init__(self, now_s: float = 0.0) -> None:
         self._now_s = now_s
 
     def now_s(self) -> float:
-        """Return the time it was last told."""
+        """Time of the last jump."""
         return self._now_s
 
     def sleep_until(self, t_s: float) -> None:
-        """Be there."""
+        """Set the time to `t_s`, unless it is later already."""
         self._now_s = max(self._now_s, t_s)
 
 
 class PacedClock(VirtualClock):
-    """A virtual clock that waits for a real one: the same steps, at a speed people can watch."""
+    """A virtual clock that waits for a real one: exact steps, at a speed that people can watch."""
 
     def __init__(self, pace: Clock) -> None:
         super().__init__()
         self._pace = pace
 
     def sleep_until(self, t_s: float) -> None:
-        """Wait for the real clock, then be exactly there."""
+        """Wait for the real clock, then set the time to exactly `t_s`."""
         self._pace.sleep_until(t_s)
         super().sleep_until(t_s)
 
 
 def boot_s() -> float:
-    """Return seconds since the machine was started, those in suspend too."""
+    """Seconds since the machine was started, time in suspend included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def unix_s() -> float:
-    """Return the date in seconds since 1970, as far as the machine knows it."""
+    """Date in seconds since 1970 as the machine's clock has it; it may never have been set."""
     return time.time()
 
 
-_SAME_S = 1e-6  # what adding and subtracting times may have cost
+_SAME_S = 1e-6  # rounding error of added and subtracted times
 
 
 def second_of(t_s: float, first_s: float) -> int:
-    """Return in which whole second since the first sample a time lies, from 0."""
+    """Index of the whole second since `first_s` that `t_s` lies in, from 0."""
     return floor(t_s - first_s + _SAME_S)
 
 
 class OncePerSecond:
-    """Says of growing times which is the first at or after a whole second since the first of all.
+    """Selects the first of growing times in each whole second since the first time.
 
-    One that is late for several seconds stands for the last of them: there is no second line.
+    After a gap of several seconds one time is selected, for the last of them.
     """
 
     def __init__(self) -> None:
         self._first_s: float | None = None
-        self._second = -1  # the newest that has its line
+        self._second = -1  # the newest that was selected
 
     def due(self, t_s: float) -> bool:
-        """Return whether a line is due at `t_s`; the same second is not asked for again."""
+        """Whether `t_s` is the first time in its second; true once per second."""
         if self._first_s is None:
             self._first_s = t_s
         second = second_of(t_s, self._first_s)

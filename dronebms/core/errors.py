@@ -1,21 +1,30 @@
-"""What a user's input or a link can get wrong. One sentence each; the command line prints it."""
+"""Errors that the command line prints as one sentence; anything else is a bug.
+
+    DroneBmsError
+    +-- ConfigError       configuration, scenario, option, file or extra cannot be used  exit 2
+    +-- FlightLogError    flight log or its sidecar cannot be read                       exit 2
+    +-- RecordingError    recording is damaged                                           exit 1
+    +-- LinkError         link or cluster: bad URL, or it cannot be opened               exit 2
+
+The SMBus driver has its own tree in `smartbattery.errors`.
+"""
 
 
 class DroneBmsError(Exception):
-    """Root of the errors that are a sentence for the user, not a bug."""
+    """Root of the errors whose text is for the user."""
 
 
 class ConfigError(DroneBmsError):
-    """A configuration, scenario or option that cannot be used (exit code 2)."""
+    """A configuration, scenario, option, output file or extra that cannot be used."""
 
 
 class FlightLogError(DroneBmsError):
-    """A recorded flight that cannot be read: file, line and column (exit code 2)."""
+    """A flight log or sidecar that cannot be read; names the file, line and column."""
 
 
 class RecordingError(DroneBmsError):
-    """A recording that is damaged where it should be whole (exit code 1)."""
+    """A recording that is damaged; one that a crash truncated is not."""
 
 
 class LinkError(DroneBmsError):
-    """A link URL that means nothing, or a link that cannot be opened."""
+    """A link or cluster URL that is invalid or cannot be opened."""

@@ -1,4 +1,4 @@
-"""Optional dependencies: what an extra brings is imported when it is needed."""
+"""Optional dependencies: a package of an extra is imported when it is needed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from dronebms.core.errors import ConfigError
 
 @contextmanager
 def needed_by(feature: str, extra: str) -> Iterator[None]:
-    """Translate a missing package into a sentence; the imports stand in the `with` block.
+    """Turn a missing package into one sentence; the imports stand in the `with` block.
 
     Args:
         feature: the subject of the sentence, such as `[mqtt] needs`.

@@ -1,4 +1,4 @@
-"""Rated data of a pack, from the user, a sidecar or a scenario, completed by its gauge."""
+"""Rated data of a pack: from the user, a sidecar or a scenario, completed by its gauge."""
 
 from dataclasses import dataclass, replace
 
@@ -13,27 +13,27 @@ UNKNOWN_CAPACITY_AH = 5.0  # assumed where the rated capacity is unknown
 
 @dataclass(frozen=True, slots=True)
 class PackData:
-    """One pack. `None` is not told; the gauge or the chemistry may know."""
+    """Rated data of one pack; `None` is not configured, and the gauge or chemistry may know it."""
 
     chemistry: Chemistry
     cells: int | None = None
     capacity_mah: float | None = None  # rated
     cutoff_cell_v: float | None = None
     pack_id: str | None = None
-    continuous_c: float | None = None  # what its maker rates it for, times the capacity an hour
+    continuous_c: float | None = None  # maker's rating in C, the rated capacity per hour
     burst_c: float | None = None  # for 10 s
-    limp_home_a: float | None = None  # that keeps the aircraft in the air
-    hover_a: float | None = None  # on the mean of the flight that is planned
-    planned_s: float | None = None  # how long that is to take
+    limp_home_a: float | None = None  # least current that keeps the aircraft in the air
+    hover_a: float | None = None  # mean current of the planned flight
+    planned_s: float | None = None  # duration of the planned flight
 
     @property
     def cutoff_v(self) -> float:
-        """Volts of the weakest cell under load at which the pack is empty."""
-        given = self.cutoff_cell_v
-        return self.chemistry.cutoff_cell_v if given is None else given
+        """Voltage of the weakest cell under load at which the pack is empty."""
+        configured = self.cutoff_cell_v
+        return self.chemistry.cutoff_cell_v if configured is None else configured
 
     def completed(self, identity: Identity) -> "PackData":
-        """Return these facts with what was not told taken from the gauge."""
+        """The same data with cells and capacity from the gauge where they are not configured."""
         if self.cells is not None and self.capacity_mah is not None:
             return self
         cells = identity.cells if self.cells is None else self.cells
@@ -41,7 +41,7 @@ class PackData:
         return replace(self, cells=cells, capacity_mah=mah)
 
     def pack_key(self, identity: Identity) -> str | None:
-        """Return who a pack is, None when it does not say and nobody told.
+        """Unique name of a pack; `None` without a serial number and a configured `pack_id`.
 
         Serial numbers have 16 bits and repeat; with maker, device and date of manufacture they do
         not (Smart Battery Data Specification 1.1, 5.1.27).
@@ -49,11 +49,11 @@ class PackData:
         if identity.serial is None:
             return self.pack_id
         date = identity.date and "{:04}-{:02}-{:02}".format(*identity.date)
-        words = (identity.manufacturer, identity.device, date, str(identity.serial))
-        return " ".join(filter(None, words))
+        parts = (identity.manufacturer, identity.device, date, str(identity.serial))
+        return " ".join(filter(None, parts))
 
     def assumed(self) -> tuple[str, ...]:
-        """Return one sentence for each thing that was not told and is taken from elsewhere."""
+        """One sentence for each value that is not configured and is assumed or estimated."""
         notes = []
         if self.capacity_mah is None:
             notes.append("the rated capacity is not given and will be estimated")

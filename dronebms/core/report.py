@@ -19,7 +19,7 @@ class Source(Protocol):
     """A source of snapshots: a fuel gauge, several packs as one, a flight log."""
 
     def poll(self, now_s: float) -> Snapshot:
-        """Return the snapshot at `now_s`; never raises for a bus error or a rejected value."""
+        """Snapshot at `now_s`; never raises for a bus error or a rejected value."""
         ...
 
 
@@ -177,7 +177,7 @@ class Action:
     climb_m_s: float | None = None
 
     def met(self, status: Status) -> str | None:
-        """Return the id of the limit that meets the trigger, `None` if none does."""
+        """Id of the limit that meets the trigger, `None` if none does."""
         if self.on == GOVERNOR:
             return None if status.asked_max_a is None else GOVERNOR
         if isinstance(self.on, Severity):
@@ -219,12 +219,12 @@ class PreflightVerdict:
 
     @property
     def go(self) -> bool:
-        """Return whether nothing speaks against a take-off."""
+        """Whether there is no reason against a take-off."""
         return not self.reasons
 
     @property
     def text(self) -> str:
-        """Return the verdict as one line."""
+        """The verdict as one line."""
         return f"GO: {self.state}" if self.go else f"NO-GO: {'; '.join(self.reasons)}"
 
 
@@ -249,7 +249,7 @@ class Report:
 
     @property
     def flying(self) -> bool:
-        """Return whether the vehicle is armed, or the pack under load if that is unknown."""
+        """Whether the vehicle is armed; if that is unknown, whether the pack is under load."""
         armed = self.vehicle.armed
         return self.estimate.remaining_s is not None if armed is None else armed
 

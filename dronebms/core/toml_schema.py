@@ -1,4 +1,4 @@
-"""TOML files checked against a model: every wrong key at once, one sentence each."""
+"""TOML files validated against a model: all errors at once, one sentence each."""
 
 import difflib
 import re
@@ -19,11 +19,11 @@ NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 NonEmptyText = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-_MOST_NAMES = 20  # that a sentence lists
+_MOST_NAMES = 20  # that an error sentence lists
 
 
 def one_of(names: Iterable[str]) -> AfterValidator:
-    """Return what lets a text be one of some names alone."""
+    """Validator that accepts only the given names."""
     known = tuple(names)
 
     def check(name: str) -> str:
@@ -43,16 +43,16 @@ GaugeName = Annotated[str, one_of((AUTO, *(row.name for row in PROFILES)))]
 
 
 class Section(BaseModel):
-    """A table of a TOML file: unknown keys are errors, and "1" is not 1."""
+    """Model of a TOML table: unknown keys are errors, and "1" is not 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text.
+    """Text of a file.
 
     Raises:
-        ConfigError: it cannot be read, or is not text.
+        ConfigError: the file cannot be read, or is not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -65,16 +65,16 @@ def read_text(path: Path) -> str:
 def validated(
     model: type[Model], text: str, name: str, defaults: Mapping[str, object] | None = None
 ) -> Model:
-    """Return a TOML text as a model.
+    """Validate a TOML text against a model.
 
     Args:
-        model: what the file must be.
-        text: the file.
-        name: how messages call it.
-        defaults: top-level keys that the text may leave out.
+        model: the model of the file.
+        text: the file's content.
+        name: the file's name in error sentences.
+        defaults: values of top-level keys that the text may omit.
 
     Raises:
-        ConfigError: a sentence for every key that is wrong, missing or unknown, one a line.
+        ConfigError: one line for each key that is wrong, missing or unknown.
     """
     try:
         data = tomllib.loads(text)
@@ -106,7 +106,7 @@ def _sentence(
 
 
 def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that a table of the model may have."""
+    """Keys that a table of the model may have."""
     for part in place:
         if isinstance(part, int):
             continue

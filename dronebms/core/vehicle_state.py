@@ -1,7 +1,7 @@
-"""What the flight controller says of the vehicle: the second input of the loop.
+"""State of the vehicle as its autopilot reports it: the second input of the loop.
 
-Made by the MAVLink bridge, by a simulated flight or by a recorded one; never guessed.
-Degrees are WGS 84, altitudes metres above mean sea level, climb is positive upwards.
+Made by the MAVLink bridge, a simulated flight or a flight log; never guessed. Degrees are WGS 84,
+altitudes metres above mean sea level, climb is positive upwards.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class VehicleState:
-    """One moment of the vehicle; `None` is unheard, or heard too long ago."""
+    """One moment of the vehicle; `None` means never received, or too old."""
 
     armed: bool | None = None
     mode: str | None = None
@@ -24,8 +24,8 @@ class VehicleState:
     wind_m_s: float | None = None
     wind_from_deg: float | None = None
     hover_throttle_frac: float | None = None
-    failsafe: bool | None = None  # of the flight controller's own, at work now
-    heartbeat_age_s: float | None = None  # of the autopilot; None: never heard
+    failsafe: bool | None = None  # a failsafe of the flight controller is active
+    heartbeat_age_s: float | None = None  # of the autopilot; None: no heartbeat was received
 
 
 UNKNOWN_VEHICLE = VehicleState()

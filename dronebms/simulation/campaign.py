@@ -11,7 +11,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
-from importlib.metadata import version
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from signal import SIGTERM
@@ -21,6 +20,7 @@ from threading import Thread
 
 from pydantic import ValidationError
 
+from dronebms import __version__
 from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
@@ -63,7 +63,7 @@ def read_campaign(name: str, faults: Sequence[str], duration_s: float | None) ->
         parse_fault(fault)
     shipped = resources.files("sim").joinpath("scenarios", f"{name}.toml")
     path = Path(str(shipped)) if name in scenario_names() else Path(name)
-    return Campaign(path.stem, read_text(path), tuple(faults), duration_s, version("dronebms"))
+    return Campaign(path.stem, read_text(path), tuple(faults), duration_s, __version__)
 
 
 # ---------------------------------------------------------------------- one flight
@@ -71,7 +71,7 @@ def read_campaign(name: str, faults: Sequence[str], duration_s: float | None) ->
 
 def fly(campaign: Campaign, seed: int) -> FlightOutcome:
     """Fly one seed until the pack's end, or until the flight is over."""
-    if campaign.version != version("dronebms"):
+    if campaign.version != __version__:
         raise ConfigError(f"every machine needs the dronebms of the campaign, {campaign.version}")
     clock, row, second = SystemClock(), FlightOutcome(seed), OncePerSecond()
     answers: list[Estimate] = []

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic file writes."""
 
 import os
 import resource
@@ -26,7 +26,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_nothing_stands_under_the_final_name_until_the_block_ends(place: Path) -> None:
+def test_the_final_name_does_not_exist_until_the_block_ends(place: Path) -> None:
     with atomic_writer(place) as file:
         file.write("µ\n")
         file.flush()
@@ -36,25 +36,25 @@ def test_nothing_stands_under_the_final_name_until_the_block_ends(place: Path) -
     assert names_in(place.parent) == [place.name]
 
 
-def test_bytes_go_through_its_buffer(place: Path) -> None:
+def test_bytes_are_written_through_the_buffer(place: Path) -> None:
     with atomic_writer(place) as file:
         file.buffer.write(b"\x89PNG\r\n")
     assert place.read_bytes() == b"\x89PNG\r\n"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, BrokenPipeError])
-def test_after_an_exception_the_old_file_is_there_and_nothing_else(
+def test_after_an_exception_only_the_old_file_is_there(
     place: Path, error: type[BaseException]
 ) -> None:
     place.write_text("old")
-    with pytest.raises(error), atomic_writer(place) as file:  # noqa: PT012  # the block is tested
+    with pytest.raises(error), atomic_writer(place) as file:  # noqa: PT012  # the block is under test
         file.write("new")
         raise error
     assert place.read_text() == "old"
     assert names_in(place.parent) == [place.name]
 
 
-def test_a_new_file_has_the_permissions_of_any_new_file(place: Path) -> None:
+def test_a_new_file_has_default_permissions(place: Path) -> None:
     ordinary = place.with_name("ordinary")
     ordinary.write_text("")
     with atomic_writer(place) as file:
@@ -62,7 +62,7 @@ def test_a_new_file_has_the_permissions_of_any_new_file(place: Path) -> None:
     assert mode_of(place) == mode_of(ordinary)
 
 
-def test_a_file_that_is_replaced_keeps_its_permissions(place: Path) -> None:
+def test_a_replaced_file_keeps_its_permissions(place: Path) -> None:
     place.write_text("a longer old text")
     place.chmod(0o640)
     with atomic_writer(place) as file:
@@ -93,7 +93,7 @@ def test_a_pipe_is_written_and_not_replaced(place: Path) -> None:
     assert names_in(place.parent) == [place.name]
 
 
-def test_a_device_that_is_full_is_one_sentence() -> None:
+def test_a_full_device_is_one_sentence() -> None:
     with (
         pytest.raises(ConfigError, match=r"^/dev/full cannot be written: No space left on device$"),
         atomic_writer(Path("/dev/full")) as file,
@@ -111,7 +111,7 @@ def no_file_above(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_running_out_of_space_leaves_nothing(place: Path) -> None:
+def test_running_out_of_space_leaves_no_file(place: Path) -> None:
     with (
         no_file_above(1000),
         pytest.raises(ConfigError, match=r"jsonl cannot be written: File too large$"),
@@ -121,7 +121,7 @@ def test_running_out_of_space_leaves_nothing(place: Path) -> None:
     assert names_in(place.parent) == []
 
 
-def test_what_cannot_be_written_is_one_sentence(place: Path) -> None:
+def test_a_path_that_cannot_be_written_is_one_sentence(place: Path) -> None:
     place.write_text("a file")
     bad = {
         place.parent: "it is a directory",
