@@ -164,7 +164,7 @@ class PreflightVerdict:
                 continue
             self.shown += 1
             off = truth.distance(row, value, snapshot.t_s)
-            if off > max(row.leap, _ROUNDING):
+            if off > max(row.max_step, _ROUNDING):
                 self.wrong.append(f"{snapshot.t_s:.1f} s: {row.field} {value:g}, off by {off:g}")
             elif off > _ROUNDING:
                 self.near += 1

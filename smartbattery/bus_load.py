@@ -8,7 +8,7 @@ between STOP and START (tBUF).
 from dataclasses import dataclass
 
 from smartbattery.gauge import SERIAL_S
-from smartbattery.profiles import Ask, Profile, Via
+from smartbattery.profiles import AccessMethod, Profile, Query
 from smartbattery.registers import SERIAL, Register
 
 CLOCK_HZ = 100_000.0
@@ -17,11 +17,15 @@ _BYTE_CLOCKS = 9
 _FREE_S = 4.7e-6
 _WORD_BYTES = 2
 _SELECT_BYTES = 4  # command, count, selector
-_HEAD_BYTES = {Via.BLOCK: 1, Via.BARE: 0, Via.MANUFACTURER: 3}  # count, echo of the selector
+_HEAD_BYTES = {
+    AccessMethod.BLOCK: 1,
+    AccessMethod.RAW: 0,
+    AccessMethod.MANUFACTURER: 3,
+}  # count, echo of the selector
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class BusLoad:
     """The wire time that one gauge takes."""
 
     poll_s: float  # what every poll reads
@@ -39,22 +43,22 @@ def read_s(received: int, *, has_pec: bool) -> float:
     return ((3 + received + has_pec) * _BYTE_CLOCKS + 3) / CLOCK_HZ + _FREE_S
 
 
-def ask_s(ask: Ask, *, has_pec: bool) -> float:
+def query_s(ask: Query, *, has_pec: bool) -> float:
     """Return how long a register or block takes."""
     if isinstance(ask, Register):
         return read_s(_WORD_BYTES, has_pec=has_pec)
-    reading_s = read_s(_HEAD_BYTES[ask.via] + ask.length, has_pec=has_pec)
-    if ask.via is not Via.MANUFACTURER:
+    reading_s = read_s(_HEAD_BYTES[ask.access] + ask.length, has_pec=has_pec)
+    if ask.access is not AccessMethod.MANUFACTURER:
         return reading_s
     return write_s(_SELECT_BYTES, has_pec=has_pec) + reading_s
 
 
-def budget_of(profile: Profile, cells: int, *, has_pec: bool) -> Budget:
+def bus_load_of(profile: Profile, cells: int, *, has_pec: bool) -> BusLoad:
     """Return what `smartbattery.gauge` takes of the wire once it has identified a pack."""
     slow = profile.slow()
-    poll_s = sum(ask_s(ask, has_pec=has_pec) for ask in profile.fast(cells))
-    slow_s = sum(ask_s(ask, has_pec=has_pec) for ask in slow)
+    poll_s = sum(query_s(ask, has_pec=has_pec) for ask in profile.fast(cells))
+    slow_s = sum(query_s(ask, has_pec=has_pec) for ask in slow)
     # At this pace each poll also asks one of the slow ones, and now and then who it is.
-    who_s = ask_s(SERIAL, has_pec=has_pec)
+    who_s = query_s(SERIAL, has_pec=has_pec)
     share_frac = (poll_s + slow_s / len(slow)) * POLLS_HZ + who_s / SERIAL_S
-    return Budget(poll_s, poll_s + slow_s, share_frac)
+    return BusLoad(poll_s, poll_s + slow_s, share_frac)

@@ -8,7 +8,7 @@ _NO_LIFEPO4_V = 3.65  # a cell above this is of another kind,
 _NOMINAL_LOW_V = 3.5  # whose nominal voltage is higher
 
 
-def counted(
+def detect_cell_count(
     cells_v: Sequence[float | None], pack_v: float | None, design_v: float | None, *, doubtful: bool
 ) -> int:
     """Return how many cells there are; 0 when that is not certain.

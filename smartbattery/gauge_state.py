@@ -21,39 +21,41 @@ _TEMPERATURES = ("temperature_degc", "external_degc")  # the hotter one counts
 
 
 @dataclass(slots=True)
-class Known:
+class GaugeState:
     """Values, each with its time of reading and the age at which it is over; then their gauge."""
 
     values: dict[str, float] = field(default_factory=dict)
     read_at_s: dict[str, float] = field(default_factory=dict)
     max_age_s: dict[str, float] = field(default_factory=dict)
-    who: dict[str, float | None] = field(default_factory=dict)  # of which the identity was made
+    identity_values: dict[str, float | None] = field(
+        default_factory=dict
+    )  # of which the identity was made
     refused: dict[int, float] = field(default_factory=dict)  # commands, how often
     profile: str = "generic"  # it is read by
     cells: int = 0
     has_pec: bool = False
     identity: Identity | None = None
-    turn: int = 0  # of what is asked now and then
-    heard_s: float = 0.0
+    next_slow: int = 0  # of what is asked now and then
+    received_s: float = 0.0
     serial_s: float = -inf  # its serial number was asked
     polled_s: float = -inf  # since it is identified
-    told_s: float | None = None  # when the newest snapshot was made
+    snapshot_s: float | None = None  # when the newest snapshot was made
     withheld: int = 0
     trouble: str | None = None
     counts: BusCounts = NO_COUNTS
 
-    def copy(self) -> "Known":
+    def copy(self) -> "GaugeState":
         """Return it as it is now."""
         return replace(
             self,
             values=dict(self.values),
             read_at_s=dict(self.read_at_s),
             max_age_s=dict(self.max_age_s),
-            who=dict(self.who),
+            identity_values=dict(self.identity_values),
             refused=dict(self.refused),
         )
 
-    def keep(self, name: str, value: float, now_s: float, max_age_s: float) -> None:
+    def store(self, name: str, value: float, now_s: float, max_age_s: float) -> None:
         """Take in a good value."""
         self.values[name] = value
         self.read_at_s[name] = now_s
@@ -71,16 +73,16 @@ class Known:
         self.refused.clear()
         self.identity, self.polled_s = None, -inf
 
-    def leaps(self, name: str, value: float, leap: float) -> bool:
+    def needs_confirmation(self, name: str, value: float, max_step: float) -> bool:
         """Return whether a value must be heard twice: it is the first, or far from the last."""
         last = self.values.get(name)
-        return last is None or abs(value - last) > leap
+        return last is None or abs(value - last) > max_step
 
-    def last(self, name: str) -> float | None:
+    def last_value(self, name: str) -> float | None:
         """Return the last good value, however old."""
         return self.values.get(name)
 
-    def fresh(self, name: str, now_s: float) -> float | None:
+    def valid_value(self, name: str, now_s: float) -> float | None:
         """Return a value that still holds."""
         at_s = self.read_at_s.get(name)
         if at_s is None or now_s - at_s > self.max_age_s[name]:
@@ -89,7 +91,7 @@ class Known:
 
     def snapshot(self, now_s: float) -> Snapshot:
         """Return what still holds at `now_s`, and the trouble when that is no voltage."""
-        self.told_s = now_s
+        self.snapshot_s = now_s
         known = {
             name: value
             for name, value in self.values.items()

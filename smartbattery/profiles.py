@@ -11,39 +11,39 @@ from enum import Enum
 from smartbattery import bq40
 from smartbattery import registers as sbs
 from smartbattery.fields import Block, Field
-from smartbattery.registers import Pace, Register
+from smartbattery.registers import PollRate, Register
 
 
-class Via(Enum):
+class AccessMethod(Enum):
     """How a block comes over the wire."""
 
     BLOCK = "SMBus block: count, bytes"
-    BARE = "bytes without a count"
+    RAW = "bytes without a count"
     MANUFACTURER = "selected by a manufacturer-access read, echoed"
 
 
-class Pec(Enum):
+class PecMode(Enum):
     """What is believed of a pack's packet error code."""
 
-    FOUND = "found out by reading"
+    DETECT = "found out by reading"
     ALWAYS = "it sends one, whatever it says"
     NEVER = "it sends none, whatever it says"
 
 
 @dataclass(frozen=True, slots=True)
-class BlockAsk:
+class BlockRead:
     """A block that is asked like a register; its fields are the snapshot's."""
 
     name: str
     command: int  # or the selector
-    via: Via
+    access: AccessMethod
     length: int  # bytes that are expected
     block: Block
     max_age_s: float
-    pace: Pace
+    poll_rate: PollRate
 
 
-Ask = Register | BlockAsk
+Query = Register | BlockRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +51,27 @@ class Profile:
     """One kind of pack."""
 
     name: str  # as a configuration may name it
-    cells: tuple[Ask, ...]  # words in the order of the cells, or blocks that hold them
-    most_cells: int
+    cells: tuple[Query, ...]  # words in the order of the cells, or blocks that hold them
+    max_cells: int
     source: str
     count: Register | None = None  # a word that tells how many cells there are
-    pec: Pec = Pec.FOUND
-    replaced: tuple[Ask, ...] = ()  # instead of the plain row of the same field
-    extra: tuple[Ask, ...] = ()  # beyond plain SBS, in turn
+    pec: PecMode = PecMode.DETECT
+    replaced: tuple[Query, ...] = ()  # instead of the plain row of the same field
+    extra: tuple[Query, ...] = ()  # beyond plain SBS, in turn
     names: tuple[str, ...] = ()  # of maker or device that give it away, in lower case
-    mac: bool = False  # answers manufacturer-access reads
+    manufacturer_access: bool = False  # answers manufacturer-access reads
 
-    def fast(self, cells: int) -> tuple[Ask, ...]:
+    def fast(self, cells: int) -> tuple[Query, ...]:
         """Return what every poll asks of a pack with so many cells."""
         words = isinstance(self.cells[0], Register)
         every = tuple(self.row(row) for row in sbs.FAST)
         return every + (self.cells[:cells] if words else self.cells)
 
-    def slow(self) -> tuple[Ask, ...]:
+    def slow(self) -> tuple[Query, ...]:
         """Return what is asked in turn."""
-        return (*(self.row(row) for row in (*sbs.SLOW, *sbs.WHO)), *self.extra)
+        return (*(self.row(row) for row in (*sbs.SLOW, *sbs.IDENTITY)), *self.extra)
 
-    def row(self, plain: Register) -> Ask:
+    def row(self, plain: Register) -> Query:
         """Return what to ask for the field of a plain row."""
         for ask in self.replaced:
             fields = (ask.field,) if isinstance(ask, Register) else _names(ask)
@@ -80,38 +80,40 @@ class Profile:
         return plain
 
 
-def _names(ask: BlockAsk) -> tuple[str, ...]:
+def _names(ask: BlockRead) -> tuple[str, ...]:
     return tuple(row.name for row in ask.block.fields)
 
 
-def _cells_block(command: int, count: int, via: Via, source: str) -> BlockAsk:
+def _cells_block(command: int, count: int, access: AccessMethod, source: str) -> BlockRead:
     fields = tuple(Field(f"cell{k + 1}_v", 2 * k, 2, False, 0.001, 0.0, "V") for k in range(count))  # noqa: FBT003 - a row
     block = Block(command, f"Cells{count}", fields, source)
-    return BlockAsk(block.name, command, via, 2 * count, block, 2.0, Pace.FAST)
+    return BlockRead(block.name, command, access, 2 * count, block, 2.0, PollRate.FAST)
 
 
-def _current_block(command: int, via: Via, source: str) -> BlockAsk:
+def _current_block(command: int, access: AccessMethod, source: str) -> BlockRead:
     field = Field("current_a", 0, 4, True, -0.001, 0.0, "A")  # noqa: FBT003 - a row
     block = Block(command, "CurrentLong", (field,), source)
-    return BlockAsk(block.name, command, via, 4, block, 2.0, Pace.FAST)
+    return BlockRead(block.name, command, access, 4, block, 2.0, PollRate.FAST)
 
 
-def _status_word(selector: int, name: str, field: str) -> BlockAsk:
+def _status_word(selector: int, name: str, field: str) -> BlockRead:
     block = Block(selector, name, (Field(field, 0, 4, False, 1.0, 0.0, ""),), bq40.R1)  # noqa: FBT003 - a row
-    return BlockAsk(name, selector, Via.MANUFACTURER, 4, block, 15.0, Pace.SLOW)
+    return BlockRead(name, selector, AccessMethod.MANUFACTURER, 4, block, 15.0, PollRate.SLOW)
 
 
-def _manufacturer_block(block: Block, length: int, pace: Pace) -> BlockAsk:
+def _manufacturer_block(block: Block, length: int, poll_rate: PollRate) -> BlockRead:
     fields = tuple(row for row in block.fields if row.name in _WANTED)
-    max_age_s = 2.0 if pace is Pace.FAST else 15.0
+    max_age_s = 2.0 if poll_rate is PollRate.FAST else 15.0
     wanted = replace(block, fields=fields)
-    return BlockAsk(block.name, block.selector, Via.MANUFACTURER, length, wanted, max_age_s, pace)
+    return BlockRead(
+        block.name, block.selector, AccessMethod.MANUFACTURER, length, wanted, max_age_s, poll_rate
+    )
 
 
 def _count_word(command: int, most: int) -> Register:
     return Register(
         "CellCount", "cells", command, signed=False, scale=1.0, offset=0.0, low=1.0,
-        high=float(most), max_age_s=0.0, pace=Pace.STATIC,
+        high=float(most), max_age_s=0.0, poll_rate=PollRate.STATIC,
     )  # fmt: skip
 
 
@@ -130,22 +132,22 @@ GENERIC   = Profile("generic",   sbs.CELLS, 16, "ArduPilot AP_BattMonitor_SMBus_
 # ArduPilot doubles both, the full one in 16 bits, where it overflows above 32,767.
 MAXELL    = replace(GENERIC, name="maxell", replaced=_DOUBLED, names=("hitachi maxell",), source="ArduPilot AP_BattMonitor_SMBus_Maxell")
 ROTOYE    = Profile("rotoye",    sbs.CELLS, 16, "PX4 batmon; ArduPilot AP_BattMonitor_SMBus_Rotoye", _count_word(0x40, 16), extra=(_EXTERNAL,))
-NEODESIGN = Profile("neodesign", _UPWARDS, 10, NEO_SOURCE, _count_word(0x5C, 10), Pec.ALWAYS)
-SOLO      = Profile("solo", (_cells_block(0x28, 4, Via.BLOCK, SOLO_SOURCE),), 4, SOLO_SOURCE, None, Pec.ALWAYS, (_current_block(0x2A, Via.BLOCK, SOLO_SOURCE),))
-SOLO6     = replace(SOLO, name="solo6", cells=(_cells_block(0x29, 6, Via.BLOCK, SOLO_SOURCE),), most_cells=6)
+NEODESIGN = Profile("neodesign", _UPWARDS, 10, NEO_SOURCE, _count_word(0x5C, 10), PecMode.ALWAYS)
+SOLO      = Profile("solo", (_cells_block(0x28, 4, AccessMethod.BLOCK, SOLO_SOURCE),), 4, SOLO_SOURCE, None, PecMode.ALWAYS, (_current_block(0x2A, AccessMethod.BLOCK, SOLO_SOURCE),))
+SOLO6     = replace(SOLO, name="solo6", cells=(_cells_block(0x29, 6, AccessMethod.BLOCK, SOLO_SOURCE),), max_cells=6)
 # The block holds four cells of which the first are there. Those beyond it are not measured one by
 # one: ArduPilot shares out what is left of the pack, here they stay unknown.
-SUI       = Profile("sui", (_cells_block(0x28, 4, Via.BARE, SUI_SOURCE),), 6, SUI_SOURCE, None, Pec.NEVER, (_current_block(0x2A, Via.BARE, SUI_SOURCE),))
+SUI       = Profile("sui", (_cells_block(0x28, 4, AccessMethod.RAW, SUI_SOURCE),), 6, SUI_SOURCE, None, PecMode.NEVER, (_current_block(0x2A, AccessMethod.RAW, SUI_SOURCE),))
 _BQ40 = (
     _status_word(0x50, "SafetyAlert", "alert_raw"),
     _status_word(0x51, "SafetyStatus", "safety_raw"),
     _status_word(0x53, "PFStatus", "failure_raw"),
     _status_word(0x54, "OperationStatus", "operation_raw"),
-    _manufacturer_block(bq40.DA_STATUS_2, 16, Pace.SLOW),
+    _manufacturer_block(bq40.DA_STATUS_2, 16, PollRate.SLOW),
 )
-BQ40Z50   = Profile("bq40z50",   sbs.CELLS[:4], 4, "TI SLUUA43A", extra=_BQ40, names=("bq40z50",), mac=True)
+BQ40Z50   = Profile("bq40z50",   sbs.CELLS[:4], 4, "TI SLUUA43A", extra=_BQ40, names=("bq40z50",), manufacturer_access=True)
 # Its words 0x3F to 0x3C are cells 4 to 7: all seven are in two blocks.
-BQ40Z80   = Profile("bq40z80", (_manufacturer_block(bq40.DA_STATUS_1, 32, Pace.FAST), _manufacturer_block(bq40.DA_STATUS_3, 18, Pace.FAST)), 7, "TI SLUUBT5C", extra=_BQ40, names=("bq40z80",), mac=True)
+BQ40Z80   = Profile("bq40z80", (_manufacturer_block(bq40.DA_STATUS_1, 32, PollRate.FAST), _manufacturer_block(bq40.DA_STATUS_3, 18, PollRate.FAST)), 7, "TI SLUUBT5C", extra=_BQ40, names=("bq40z80",), manufacturer_access=True)
 # fmt: on
 
 PROFILES = (GENERIC, BQ40Z50, BQ40Z80, ROTOYE, MAXELL, NEODESIGN, SOLO, SOLO6, SUI)

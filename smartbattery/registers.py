@@ -23,7 +23,7 @@ _TEN = (1.0, 10.0, 100.0, 1000.0)
 _ENDS = (0x7FFF, 0x8000)  # of a signed word: the value is there, or beyond
 
 
-class Pace(Enum):
+class PollRate(Enum):
     """How often a register is worth asking."""
 
     FAST = "every poll"
@@ -52,11 +52,13 @@ class Register:
     low: float  # believable values, ends included
     high: float
     max_age_s: float
-    pace: Pace
+    poll_rate: PollRate
     scaled_by: ScaledBy = ScaledBy.NOTHING
     unknown_raw: int | None = None  # the word that means "I do not know"
     capacity: bool = False  # mAh, or 10 mWh when BatteryMode says so
-    leap: float = 0.0  # a larger change between two readings is asked for again before it counts
+    max_step: float = (
+        0.0  # a larger change between two readings is asked for again before it counts
+    )
 
     def decode(self, raw: int, power: int = 0) -> float | None:
         """Return the value of a word, or None when the word is not a believable one.
@@ -65,12 +67,12 @@ class Register:
             raw: the word as it came, 0..65535.
             power: the power of ten that SpecificationInfo gives for this kind of value.
         """
-        if raw == self.unknown_raw or self.is_end(raw):
+        if raw == self.unknown_raw or self.is_saturated(raw):
             return None
         value = self.scaled(raw, power)
         return value if self.low <= value <= self.high else None
 
-    def is_end(self, raw: int) -> bool:
+    def is_saturated(self, raw: int) -> bool:
         """Return whether a word is as much as can be said: what is meant may be more."""
         return self.signed and raw in _ENDS
 
@@ -94,24 +96,24 @@ def _cell(index: int) -> Register:
     return Register(
         f"CellVoltage{index + 1}", f"cell{index + 1}_v", 0x3F - index,
         signed=False, scale=0.001, offset=0.0, low=0.5, high=5.0,
-        max_age_s=2.0, pace=Pace.FAST, leap=0.1,
+        max_age_s=2.0, poll_rate=PollRate.FAST, max_step=0.1,
     )  # fmt: skip
 
 
-F, S, ONCE = Pace.FAST, Pace.SLOW, Pace.STATIC
+F, S, ONCE = PollRate.FAST, PollRate.SLOW, PollRate.STATIC
 V, A, PLAIN = ScaledBy.VSCALE, ScaledBy.IPSCALE, ScaledBy.NOTHING
 M = 0xFFFF
 
 # fmt: off
-VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V, M, leap=0.5)
-CURRENT       = Register("Current",               "current_a",        0x0A, True,   -0.001,   0.0,  -1000.0,   1000.0,   2.0, F,    A, leap=5.0)
-TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -50.0,    150.0,  15.0, S, leap=2.0)  # TI: -50 degC or less is an open thermistor
-AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A, leap=5.0)
+VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V, M, max_step=0.5)
+CURRENT       = Register("Current",               "current_a",        0x0A, True,   -0.001,   0.0,  -1000.0,   1000.0,   2.0, F,    A, max_step=5.0)
+TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -50.0,    150.0,  15.0, S, max_step=2.0)  # TI: -50 degC or less is an open thermistor
+AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A, max_step=5.0)
 MAX_ERROR     = Register("MaxError",              "max_error_pct",    0x0C, False,   1.0,     0.0,      0.0,    100.0,  30.0, S)
-RELATIVE_SOC  = Register("RelativeStateOfCharge", "soc_pct",          0x0D, False,   1.0,     0.0,      0.0,    100.0,  15.0, S, leap=2.0)
-REMAINING     = Register("RemainingCapacity",     "remaining_mah",    0x0F, False,   1.0,     0.0,      0.0,  655340.0,  15.0, S,    A, None, True, leap=100.0)
+RELATIVE_SOC  = Register("RelativeStateOfCharge", "soc_pct",          0x0D, False,   1.0,     0.0,      0.0,    100.0,  15.0, S, max_step=2.0)
+REMAINING     = Register("RemainingCapacity",     "remaining_mah",    0x0F, False,   1.0,     0.0,      0.0,  655340.0,  15.0, S,    A, None, True, max_step=100.0)
 FULL          = Register("FullChargeCapacity",    "full_mah",         0x10, False,   1.0,     0.0,      1.0,  655340.0,  60.0, S,    A, None, True)
-TIME_TO_EMPTY = Register("AverageTimeToEmpty",    "time_to_empty_s",  0x12, False,  60.0,     0.0,      0.0, 3932040.0,  15.0, S, PLAIN, M, leap=600.0)
+TIME_TO_EMPTY = Register("AverageTimeToEmpty",    "time_to_empty_s",  0x12, False,  60.0,     0.0,      0.0, 3932040.0,  15.0, S, PLAIN, M, max_step=600.0)
 STATUS        = Register("BatteryStatus",         "status_raw",       0x16, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
 MODE          = Register("BatteryMode",           "mode_raw",         0x03, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
 CHARGING_A    = Register("ChargingCurrent",       "charging_a",       0x14, False,   0.001,   0.0,      0.0,      65.0,  15.0, S, PLAIN, M)
@@ -126,11 +128,11 @@ SERIAL        = Register("SerialNumber",          "serial",           0x1C, Fals
 CELLS = tuple(_cell(index) for index in range(16))
 FAST  = (VOLTAGE, CURRENT)
 SLOW  = (TEMPERATURE, RELATIVE_SOC, REMAINING, STATUS, MODE, FULL, TIME_TO_EMPTY, AVERAGE, MAX_ERROR, CYCLES, CHARGING_A, CHARGING_V)
-WHO   = (SPECIFICATION, SERIAL, DESIGN)  # asked in turn too: a swapped pack is noticed, a missed one mended
+IDENTITY   = (SPECIFICATION, SERIAL, DESIGN)  # asked in turn too: a swapped pack is noticed, a missed one mended
 WORDS = (*FAST, *SLOW, SPECIFICATION, DESIGN, DESIGN_V, MANUFACTURED, SERIAL, *CELLS)
 
 # What the driver has no use for, and a technician may want to see.
-FURTHER = (
+EXTENDED = (
     replace(REMAINING,     name="RemainingCapacityAlarm",   field="alarm_mah",        command=0x01),
     replace(TIME_TO_EMPTY, name="RemainingTimeAlarm",       field="alarm_s",          command=0x02),
     replace(CURRENT,       name="AtRate",                   field="at_rate_a",        command=0x04, capacity=True),

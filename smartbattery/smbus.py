@@ -29,7 +29,7 @@ BLOCK_ACCESS = 0x44  # ManufacturerBlockAccess
 
 
 @dataclass(slots=True)
-class Counts:
+class TransferCounts:
     """What the wire has cost so far."""
 
     transfers: int = 0
@@ -38,22 +38,22 @@ class Counts:
     pec_errors: int = 0
 
 
-class Wire:
+class SmbusDevice:
     """One address on a bus.
 
     Attributes:
-        has_pec: whether replies end in a PEC that is checked; see `find_pec`.
+        has_pec: whether replies end in a PEC that is checked; see `detect_pec`.
         counts: grows with every transfer.
     """
 
     def __init__(self, bus: Bus, address: int) -> None:
         self.has_pec = False
-        self.counts = Counts()
+        self.counts = TransferCounts()
         self._bus = bus
         self._address = address
         self._prefix = [read_prefix(address, command) for command in range(256)]
 
-    def word(self, command: int) -> int:
+    def read_word(self, command: int) -> int:
         """Return one word 0..65535.
 
         Raises:
@@ -61,11 +61,11 @@ class Wire:
             IntegrityError: what came is not a word with its PEC.
         """
         try:
-            return self._word(command)
+            return self._read_word(command)
         except (NackError, IntegrityError):
-            return self._word(command)
+            return self._read_word(command)
 
-    def text(self, command: int) -> str | None:
+    def read_text(self, command: int) -> str | None:
         """Return a text block, None when the gauge has none or sends no text.
 
         Raises:
@@ -73,7 +73,7 @@ class Wire:
         """
         for _ in range(_ATTEMPTS):
             try:
-                data = self._block(command)
+                data = self._read_text_block(command)
             except (NackError, IntegrityError, UnsupportedError):
                 continue
             data = data.split(b"\0")[0]  # some packs fill up with zeros, or forget to clean up
@@ -81,7 +81,7 @@ class Wire:
                 return data.decode("ascii").strip() or None
         return None
 
-    def block(self, command: int, length: int) -> bytes:
+    def read_block(self, command: int, length: int) -> bytes:
         """Return the bytes of a block of about `length`.
 
         Raises:
@@ -100,7 +100,7 @@ class Wire:
             raise self._wrong_pec(command, reply)
         return reply[1:end]
 
-    def bare(self, command: int, length: int) -> bytes:
+    def read_raw(self, command: int, length: int) -> bytes:
         """Return `length` bytes that come without a count.
 
         Raises:
@@ -112,7 +112,7 @@ class Wire:
             raise self._wrong_pec(command, reply)
         return reply[:length]
 
-    def manufacturer(self, selector: int, length: int) -> bytes:
+    def read_manufacturer(self, selector: int, length: int) -> bytes:
         """Return the data of a manufacturer-access read, without the echo of its selector.
 
         Raises:
@@ -127,14 +127,14 @@ class Wire:
         if self.has_pec:
             select += bytes((pec((self._address << 1, BLOCK_ACCESS, *select)),))
         self._transfer(BLOCK_ACCESS, 0, select)
-        data = self.block(BLOCK_ACCESS, 2 + length)
+        data = self.read_block(BLOCK_ACCESS, 2 + length)
         if int.from_bytes(data[:2], "little") != selector:
             raise IntegrityError(
                 f"{self._at(BLOCK_ACCESS)}: asked for 0x{selector:04x}, got {data[:2].hex()}"
             )
         return data[2:]
 
-    def find_pec(self) -> int | None:
+    def detect_pec(self) -> int | None:
         """Return SpecificationInfo and learn from it whether the gauge sends a PEC.
 
         The byte after the word decides, not the Version field: some packs claim a PEC and send
@@ -169,7 +169,7 @@ class Wire:
 
     # ------------------------------------------------------------------ bytes
 
-    def _word(self, command: int) -> int:
+    def _read_word(self, command: int) -> int:
         if not self.has_pec:
             low, high = self._transfer(command, 2)
             return low | high << 8
@@ -183,7 +183,7 @@ class Wire:
         low, high, code = self._transfer(command, 3)
         return low | high << 8, pec((low, high), self._prefix[command]) == code
 
-    def _block(self, command: int) -> bytes:
+    def _read_text_block(self, command: int) -> bytes:
         # The count is asked first: adapters want to know how many bytes to clock.
         count = self._transfer(command, 1)[0]
         if not 0 < count <= MAX_BLOCK:

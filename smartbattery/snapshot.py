@@ -7,7 +7,7 @@ Current is positive while discharging. Cells count from 0 and never move.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-HOLDS_S = 1.0  # how long the fast values of a look hold
+MAX_AGE_S = 1.0  # how long the fast values of a look hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Snapshot:
         For a reader that is not the poller: a stuck bus must not freeze values.
         """
         old_s = now_s - self.t_s
-        if old_s <= HOLDS_S:
+        if old_s <= MAX_AGE_S:
             return self if now_s == self.t_s else replace(self, t_s=now_s)
         return self.unknown(now_s, self.trouble or f"the bus has been stuck for {old_s:.0f} s")
 

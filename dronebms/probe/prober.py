@@ -22,7 +22,7 @@ from smartbattery.device_lock import GaugeLock, InUseError
 from smartbattery.errors import BatteryError, IntegrityError, NackError
 from smartbattery.profiles import profile_named
 from smartbattery.registers import ADDRESS, VOLTAGE
-from smartbattery.smbus import Wire
+from smartbattery.smbus import SmbusDevice
 
 MAGIC = b"dronebms-probe 1\n"
 SIMULATED = "sim:"
@@ -235,7 +235,7 @@ def _scan_bus(bus: Bus, place: Place, chosen: dict[int, bytes]) -> Iterator[tupl
 
 def _answering(bus: Bus, place: Place) -> Iterator[tuple[Place, str]]:
     try:
-        raw = Wire(bus, place.address).word(VOLTAGE.command)
+        raw = SmbusDevice(bus, place.address).read_word(VOLTAGE.command)
     except (NackError, IntegrityError):
         return
     if raw not in _NOTHING:

@@ -1,8 +1,9 @@
 """One thorough look at a pack: every register and status word that its gauge has, decoded.
 
-Reads only: words and texts of SBS, and manufacturer data through `Wire.manufacturer`, of a kind of
-gauge that is known to have them. No output and no judgement here. Units are in `Reading.unit`;
-current is positive while discharging. What did not answer believably has no value.
+Reads only: words and texts of SBS, and manufacturer data through `SmbusDevice.read_manufacturer`,
+of a kind of gauge that is known to have them. No output and no judgement here.
+Units are in `Reading.unit`; current is positive while discharging. A reading that did not answer
+with a plausible value has none.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,13 +13,13 @@ from typing import Literal, ParamSpec, TypeVar
 from smartbattery import registers as sbs
 from smartbattery.bq40 import DEVICE_TYPE, FIRMWARE_VERSION, OPERATION, Part, part_of, security_of
 from smartbattery.bus import Bus
-from smartbattery.bus_load import Budget, budget_of
+from smartbattery.bus_load import BusLoad, bus_load_of
 from smartbattery.errors import BusError, IntegrityError, NackError, UnsupportedError
 from smartbattery.fields import Block, StatusWord, decode_bits, decode_block
 from smartbattery.gauge import Gauge
-from smartbattery.profiles import GENERIC, BlockAsk, Profile, Via, profile_named
+from smartbattery.profiles import GENERIC, AccessMethod, BlockRead, Profile, profile_named
 from smartbattery.registers import BATTERY_MODE, BATTERY_STATUS, Register, ScaledBy
-from smartbattery.smbus import Wire
+from smartbattery.smbus import SmbusDevice
 from smartbattery.snapshot import UNIDENTIFIED, Snapshot
 
 _Asked = ParamSpec("_Asked")
@@ -62,7 +63,7 @@ class Readout:
     look: Snapshot  # what the service would make of the pack
     registers: tuple[Reading, ...]
     status: tuple[Flag, ...]
-    budget: Budget
+    budget: BusLoad
     has_access: bool  # it takes manufacturer-access reads
 
     def number(self, name: str) -> float | None:
@@ -122,28 +123,28 @@ def read_pack(bus: Bus, address: int, profile: Profile | None = None) -> Readout
         trouble = look.trouble or "it stopped answering while it was identified"
         raise BusError(f"no pack at address 0x{address:02x}: {trouble}")
     profile = profile_named(identity.gauge) or GENERIC
-    wire = Wire(bus, address)
+    wire = SmbusDevice(bus, address)
     wire.has_pec = identity.pec
-    part = _part(wire) if profile.mac else None
+    part = _part(wire) if profile.manufacturer_access else None
     words = _words(wire, profile)
     flags = [*_flags(BATTERY_MODE, words[sbs.MODE]), *_flags(BATTERY_STATUS, words[sbs.STATUS])]
     registers = [*_registers(words), *_texts(wire), *_vendor_blocks(wire, profile)]
     for word in () if part is None else part.words:
-        data = _answer(wire.manufacturer, word.selector, word.length)
+        data = _answer(wire.read_manufacturer, word.selector, word.length)
         raw = None if data is None else _whole(data[: word.length])
         shown = None if raw is None else f"0x{raw:0{2 * word.length}x}"
         registers.append(Reading(word.name, word.selector, raw, shown, "", raw is not None))
         flags += _flags(word, raw)
     for block in () if part is None else sorted(part.blocks, key=lambda row: row.selector):
-        registers += _fields(block, _answer(wire.manufacturer, block.selector, _length(block)))
+        registers += _fields(block, _answer(wire.read_manufacturer, block.selector, _length(block)))
     return Readout(
         address,
         identity.gauge if part is None else part.name,
         look,
         tuple(registers),
         tuple(flags),
-        budget_of(profile, identity.cells or 0, has_pec=identity.pec),
-        profile.mac,
+        bus_load_of(profile, identity.cells or 0, has_pec=identity.pec),
+        profile.manufacturer_access,
     )
 
 
@@ -164,12 +165,12 @@ def _answer(
 # ---------------------------------------------------------------------- words and texts of SBS
 
 
-def _words(wire: Wire, profile: Profile) -> dict[Register, int | None]:
+def _words(wire: SmbusDevice, profile: Profile) -> dict[Register, int | None]:
     """Return the word of every row that this kind of pack may have, by command."""
-    plain = (*(row for row in sbs.WORDS if row not in sbs.CELLS), *sbs.FURTHER)
+    plain = (*(row for row in sbs.WORDS if row not in sbs.CELLS), *sbs.EXTENDED)
     asks = (*map(profile.row, plain), *profile.cells, *profile.extra, profile.count)
     rows = sorted({ask for ask in asks if isinstance(ask, Register)}, key=lambda row: row.command)
-    return {row: _answer(wire.word, row.command) for row in rows}
+    return {row: _answer(wire.read_word, row.command) for row in rows}
 
 
 def _registers(words: dict[Register, int | None]) -> Iterator[Reading]:
@@ -206,9 +207,9 @@ _SPOKEN: dict[Register, Callable[[int], str | None]] = {
 }
 
 
-def _texts(wire: Wire) -> Iterator[Reading]:
+def _texts(wire: SmbusDevice) -> Iterator[Reading]:
     for name, _, command in sbs.BLOCKS:
-        text = _answer(wire.text, command)
+        text = _answer(wire.read_text, command)
         raw = None if text is None else text.encode().hex()
         yield Reading(name, command, raw, text, "", text is not None)
 
@@ -220,9 +221,9 @@ def _tidy(value: float) -> float:
 # ---------------------------------------------------------------------- blocks and status words
 
 
-def _part(wire: Wire) -> Part | None:
-    firmware = _answer(wire.manufacturer, FIRMWARE_VERSION.selector, _length(FIRMWARE_VERSION))
-    device = _answer(wire.manufacturer, DEVICE_TYPE.selector, _length(DEVICE_TYPE))
+def _part(wire: SmbusDevice) -> Part | None:
+    firmware = _answer(wire.read_manufacturer, FIRMWARE_VERSION.selector, _length(FIRMWARE_VERSION))
+    device = _answer(wire.read_manufacturer, DEVICE_TYPE.selector, _length(DEVICE_TYPE))
     return part_of(firmware, device)
 
 
@@ -230,12 +231,12 @@ def _length(block: Block) -> int:
     return max((field.offset + field.size for field in block.fields), default=_MOST_BYTES)
 
 
-def _vendor_blocks(wire: Wire, profile: Profile) -> Iterator[Reading]:
+def _vendor_blocks(wire: SmbusDevice, profile: Profile) -> Iterator[Reading]:
     """Yield the fields of the blocks that a pack has instead of words."""
     asks = (*profile.cells, *profile.replaced, *profile.extra)
     for ask in asks:
-        if isinstance(ask, BlockAsk) and ask.via is not Via.MANUFACTURER:
-            read = wire.bare if ask.via is Via.BARE else wire.block
+        if isinstance(ask, BlockRead) and ask.access is not AccessMethod.MANUFACTURER:
+            read = wire.read_raw if ask.access is AccessMethod.RAW else wire.read_block
             yield from _fields(ask.block, _answer(read, ask.command, ask.length))
 
 

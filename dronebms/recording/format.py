@@ -18,7 +18,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    WrapSerializer,
+)
 
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError, RecordingError
@@ -35,7 +43,7 @@ from dronebms.estimation.pack_memory import (
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.bus_trace import Transfer
 from smartbattery.errors import IntegrityError
-from smartbattery.gauge_state import Known
+from smartbattery.gauge_state import GaugeState
 
 MAGIC = b"dronebms-recording 2\n"
 _OLD = b"dronebms-recording 1\n"
@@ -59,6 +67,27 @@ def _with_chemistry(row: object) -> object:
         return row | {"chemistry": chemistry_of(str(row.get("chemistry")))}
     except ConfigError as error:
         raise ValueError(str(error)) from error
+
+
+# Keys of the file, where the field of `GaugeState` has another name.
+_GAUGE_KEYS = {
+    "identity_values": "who",
+    "next_slow": "turn",
+    "received_s": "heard_s",
+    "snapshot_s": "told_s",
+}
+_GAUGE_FIELDS = {key: name for name, key in _GAUGE_KEYS.items()}
+
+
+def _gauge_row(state: object, dump: SerializerFunctionWrapHandler) -> object:
+    row = dump(state)
+    return row and {_GAUGE_KEYS.get(name, name): value for name, value in row.items()}
+
+
+def _gauge_fields(row: object) -> object:
+    if not isinstance(row, dict):
+        return row
+    return {_GAUGE_FIELDS.get(key, key): value for key, value in row.items()}
 
 
 def _row(recalled: RecalledPack | None) -> object:
@@ -85,7 +114,10 @@ class Recorded:
     ]
     address: int
     gauge: GaugeName = AUTO
-    known: Known | None = None  # by its gauge; None: it was not polled yet
+    # Of its gauge; None: it was not polled yet.
+    known: Annotated[
+        GaugeState | None, WrapSerializer(_gauge_row), BeforeValidator(_gauge_fields)
+    ] = None
     # Of its pack, by the estimator; None: nothing was asked.
     recalled: Annotated[RecalledPack | None, PlainValidator(_told), PlainSerializer(_row)] = None
 

@@ -10,13 +10,13 @@ from dronebms.recording.format import Recorded
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
 from smartbattery.gauge import Gauge
-from smartbattery.gauge_state import Known
+from smartbattery.gauge_state import GaugeState
 from smartbattery.profiles import Profile, profile_named
 from smartbattery.snapshot import Snapshot
 
 # Battery, time, what it took, what its gauge knows then.
-OnPoll = Callable[[int, float, Sequence[Transfer], Known], None]
-Polled = tuple[Snapshot, tuple[Transfer, ...], Known]
+OnPoll = Callable[[int, float, Sequence[Transfer], GaugeState], None]
+Polled = tuple[Snapshot, tuple[Transfer, ...], GaugeState]
 
 
 class TappedGauge:
@@ -34,7 +34,7 @@ class TappedGauge:
         snapshot = self._gauge.poll(now_s)
         transfers = tuple(self._transfers)
         self._transfers.clear()
-        return snapshot, transfers, self._gauge.known()
+        return snapshot, transfers, self._gauge.state()
 
 
 class SteppedGauge:
@@ -66,10 +66,10 @@ class PlayedGauge:
         self._latest: Snapshot | None = None
         self.restore(battery.known)
 
-    def restore(self, known: Known | None) -> None:
+    def restore(self, known: GaugeState | None) -> None:
         """Be as the gauge was then; None: it was not polled yet."""
         if known is not None:
-            self._latest = self._gauge.go_on(known)
+            self._latest = self._gauge.restore(known)
 
     def play(self, now_s: float, transfers: Sequence[Transfer]) -> None:
         """Poll as it was polled at `now_s`."""

@@ -17,7 +17,7 @@ from dronebms.estimation.pack_memory import RecalledPack
 from dronebms.protection.rules import Rules
 from dronebms.recording.format import MAGIC, Kept, Poll, Start, Step, block_of, text_of
 from smartbattery.bus_trace import Transfer
-from smartbattery.gauge_state import Known
+from smartbattery.gauge_state import GaugeState
 
 BLOCK_S = 0.8  # what a kill may cost; with the sync below a second for a power cut
 START_S = 30.0  # what damage may cost
@@ -73,7 +73,9 @@ class Recorder:
         self._is_start = True
         self._incident: Incident | None = None
 
-    def polled(self, index: int, now_s: float, transfers: Sequence[Transfer], known: Known) -> None:
+    def polled(
+        self, index: int, now_s: float, transfers: Sequence[Transfer], known: GaugeState
+    ) -> None:
         """Record what one poll of a battery did on the wire, and what its gauge knows then."""
         self._change(index, known=known)
         self._lines.append(text_of(Poll(index, now_s, tuple(transfers))))

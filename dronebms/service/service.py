@@ -36,7 +36,7 @@ from mavlink_bridge.vehicle.precedence import SentCommand
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from smartbattery.bus_trace import Transfer
-from smartbattery.gauge_state import Known
+from smartbattery.gauge_state import GaugeState
 
 HANDS_ON = "BMS_ACT"
 _log = logging.getLogger(__name__)
@@ -179,7 +179,9 @@ class Service:
             self._bridge.vehicle_control = VehicleControl(folder)
             self._stack.callback(self._bridge.restore_parameters, self._clock)
 
-    def _polled(self, index: int, t_s: float, transfers: Sequence[Transfer], known: Known) -> None:
+    def _polled(
+        self, index: int, t_s: float, transfers: Sequence[Transfer], known: GaugeState
+    ) -> None:
         if self._recorder is not None:
             self._recorder.polled(index, t_s, transfers, known)
 

@@ -25,7 +25,7 @@ from smartbattery import registers as sbs
 from smartbattery.errors import NackError
 from smartbattery.fields import encode_block
 from smartbattery.pec import pec, read_prefix
-from smartbattery.profiles import BlockAsk, Via
+from smartbattery.profiles import AccessMethod, BlockRead
 from smartbattery.registers import CELLS, Register
 
 _AVERAGED_S = 60.0
@@ -281,9 +281,9 @@ class VirtualGauge:
             return block_reply(self._address, command, text, with_pec=self.sends_pec)
         raise NackError(f"0x{self._address:02x} does not know command 0x{command:02x}")
 
-    def _block(self, ask: BlockAsk) -> bytes:
+    def _block(self, ask: BlockRead) -> bytes:
         data = encode_block(ask.block, self._values)
-        reply = _closed if ask.via is Via.BARE else block_reply
+        reply = _closed if ask.access is AccessMethod.RAW else block_reply
         return reply(self._address, ask.command, data, with_pec=self.sends_pec)
 
     def _raw(self, row: Register) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from smartbattery import bq40, profiles
 from smartbattery import registers as sbs
-from smartbattery.profiles import Ask, BlockAsk, Profile, Via
+from smartbattery.profiles import AccessMethod, BlockRead, Profile, Query
 from smartbattery.registers import Register
 
 _MOST_CELLS = 15  # that 16 bits of millivolts hold
@@ -71,13 +71,13 @@ def words_of(kind: Kind) -> dict[int, Register]:
     return {ask.command: ask for ask in asks if isinstance(ask, Register)}
 
 
-def blocks_of(kind: Kind) -> dict[int, BlockAsk]:
+def blocks_of(kind: Kind) -> dict[int, BlockRead]:
     """Return the block commands of a kind of gauge, without texts and manufacturer access."""
     asks = (*kind.profile.replaced, *_own_asks(kind.profile))
-    blocks = (ask for ask in asks if isinstance(ask, BlockAsk))
-    return {ask.command: ask for ask in blocks if ask.via is not Via.MANUFACTURER}
+    blocks = (ask for ask in asks if isinstance(ask, BlockRead))
+    return {ask.command: ask for ask in blocks if ask.access is not AccessMethod.MANUFACTURER}
 
 
-def _own_asks(profile: Profile) -> tuple[Ask, ...]:
+def _own_asks(profile: Profile) -> tuple[Query, ...]:
     count = () if profile.count is None else (profile.count,)
     return (*profile.cells, *count, *profile.extra)

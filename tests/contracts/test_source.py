@@ -15,7 +15,7 @@ from sim.emulator.world import World, open_virtual
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge import Gauge
-from smartbattery.gauge_state import Known
+from smartbattery.gauge_state import GaugeState
 from smartbattery.registers import ADDRESS
 from smartbattery.snapshot import Snapshot
 
@@ -64,7 +64,9 @@ class Played:
         bus, world, clock = wire()
         polls: Polls = []
 
-        def keep(_index: int, now_s: float, transfers: Sequence[Transfer], _known: Known) -> None:
+        def keep(
+            _index: int, now_s: float, transfers: Sequence[Transfer], _known: GaugeState
+        ) -> None:
             polls.append((now_s, tuple(transfers)))
 
         source = SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, keep)

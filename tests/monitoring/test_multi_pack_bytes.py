@@ -19,7 +19,7 @@ from tests.scripted import SPECIFICATION, ScriptedPack
 
 FACTS = PackData(LIPO, cells=4, capacity_mah=6000.0, limp_home_a=20.0)
 FLYING = VehicleState(armed=True, mode="LOITER", heartbeat_age_s=0.1)
-LOST_S, HOLDS_S = 20.0, 2.0  # the plug comes off; so long holds the last word
+LOST_S, MAX_AGE_S = 20.0, 2.0  # the plug comes off; so long holds the last word
 REDUCE = Rules(actions=(Action(GOVERNOR, ActionKind.REDUCE, hold_s=0.0),))
 
 
@@ -91,7 +91,7 @@ def test_losing_a_parallel_pack_changes_what_the_others_may_give_in_the_same_ste
     steps = flown(PARALLEL, 40.0)
     lost = lost_in(steps)
     before, after = whole_of(steps[lost - 1]), whole_of(steps[lost])
-    assert steps[lost][0].t_s == pytest.approx(LOST_S + HOLDS_S, abs=0.15)
+    assert steps[lost][0].t_s == pytest.approx(LOST_S + MAX_AGE_S, abs=0.15)
     assert (before.missing, after.missing) == ((), (1,))
     assert after.max_discharge_a == steps[lost][0].estimate.max_discharge_a
     assert (before.limp_home_a, after.limp_home_a) == (40.0, 40.0)  # the aircraft is as heavy
@@ -106,7 +106,7 @@ def test_a_lost_pack_is_said_by_every_pack_once() -> None:
     said = events_of(steps, "pack_missing")
     assert [(index, event.tripped) for index, event in said] == [(0, True), (1, True)]
     assert {event.text for _, event in said} == {"without battery 2: the others carry its load"}
-    assert said[0][1].t_s - LOST_S - HOLDS_S == pytest.approx(1.0, abs=0.3)
+    assert said[0][1].t_s - LOST_S - MAX_AGE_S == pytest.approx(1.0, abs=0.3)
     assert events_of(steps, "module_missing") == []
 
 

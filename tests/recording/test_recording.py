@@ -44,7 +44,7 @@ from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual
 from smartbattery.bus_trace import Transfer
-from smartbattery.gauge_state import Known
+from smartbattery.gauge_state import GaugeState
 from smartbattery.profiles import profile_named
 from tests.disks import files_limited_to
 
@@ -89,7 +89,7 @@ def write(path: Path, start: Start, *records: Poll | Step) -> None:
     recorder = Recorder(SingleFile(path), start)
     for record in records:
         if isinstance(record, Poll):
-            recorder.polled(record.index, record.t_s, record.transfers, Known(cells=6))
+            recorder.polled(record.index, record.t_s, record.transfers, GaugeState(cells=6))
         else:
             recorder.stepped(record.t_s, record.vehicle)
     recorder.close()
@@ -217,7 +217,7 @@ def test_a_full_disk_stops_the_recording_and_not_the_flight(
     recorder = Recorder(SingleFile(path), ONE)
     with files_limited_to(size):
         for step in range(200):
-            recorder.polled(0, float(step), (READ,), Known())
+            recorder.polled(0, float(step), (READ,), GaugeState())
             recorder.stepped(float(step), FLYING)
         recorder.close()
     assert caplog.text.count(f"recording to {path} has stopped: File too large") == 1

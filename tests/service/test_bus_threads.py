@@ -15,7 +15,7 @@ from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import Transfer
 from smartbattery.errors import BusTimeoutError
-from smartbattery.gauge_state import Known
+from smartbattery.gauge_state import GaugeState
 from smartbattery.registers import ADDRESS
 
 Polls = list[tuple[int, float, int]]
@@ -47,7 +47,7 @@ class Taken:
         self.threads: set[str] = set()
 
     def __call__(
-        self, index: int, t_s: float, transfers: Sequence[Transfer], _known: Known
+        self, index: int, t_s: float, transfers: Sequence[Transfer], _known: GaugeState
     ) -> None:
         """Note a poll."""
         self.polls.append((index, t_s, len(transfers)))

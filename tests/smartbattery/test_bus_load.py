@@ -5,11 +5,11 @@ import pytest
 from dronebms.core.clock import VirtualClock
 from sim.emulator.world import open_virtual
 from smartbattery.bq40 import DA_STATUS_1, DA_STATUS_2, DA_STATUS_3
-from smartbattery.bus_load import POLLS_HZ, ask_s, budget_of, read_s, write_s
+from smartbattery.bus_load import POLLS_HZ, bus_load_of, query_s, read_s, write_s
 from smartbattery.bus_trace import RecordingBus, Transfer
 from smartbattery.gauge import Gauge
-from smartbattery.profiles import BQ40Z50, SOLO, SUI, BlockAsk, Via, profile_named
-from smartbattery.registers import ADDRESS, VOLTAGE, Pace
+from smartbattery.profiles import BQ40Z50, SOLO, SUI, AccessMethod, BlockRead, profile_named
+from smartbattery.registers import ADDRESS, VOLTAGE, PollRate
 
 WORD_S = 574.7e-6
 
@@ -33,8 +33,8 @@ def test_a_transfer_takes_what_its_clocks_take(us: int, exact_s: float) -> None:
 
 
 def manufacturer(block: object, length: int) -> float:
-    ask = BlockAsk("block", 0x71, Via.MANUFACTURER, length, block, 2.0, Pace.FAST)  # type: ignore[arg-type]  # its fields do not matter
-    return ask_s(ask, has_pec=True)
+    ask = BlockRead("block", 0x71, AccessMethod.MANUFACTURER, length, block, 2.0, PollRate.FAST)  # type: ignore[arg-type]  # its fields do not matter
+    return query_s(ask, has_pec=True)
 
 
 def test_looks_of_several_kinds_take_what_was_worked_out_by_hand() -> None:
@@ -48,13 +48,13 @@ def test_looks_of_several_kinds_take_what_was_worked_out_by_hand() -> None:
 
 
 def test_blocks_of_each_kind_have_their_own_bytes() -> None:
-    assert ask_s(SOLO.cells[0], has_pec=True) == read_s(9, has_pec=True)
-    assert ask_s(SUI.cells[0], has_pec=False) == read_s(8, has_pec=False)
-    assert ask_s(VOLTAGE, has_pec=True) == pytest.approx(WORD_S)
+    assert query_s(SOLO.cells[0], has_pec=True) == read_s(9, has_pec=True)
+    assert query_s(SUI.cells[0], has_pec=False) == read_s(8, has_pec=False)
+    assert query_s(VOLTAGE, has_pec=True) == pytest.approx(WORD_S)
 
 
 def test_four_cells_of_a_bq40_take_so_much() -> None:
-    budget = budget_of(BQ40Z50, 4, has_pec=True)
+    budget = bus_load_of(BQ40Z50, 4, has_pec=True)
     slow_s = 15 * WORD_S + 4 * manufacturer(None, 4) + manufacturer(None, 16)
     assert budget.poll_s == pytest.approx(6 * WORD_S)
     assert budget.round_s == pytest.approx(6 * WORD_S + slow_s)
@@ -69,7 +69,7 @@ def test_the_driver_transfers_what_the_budget_says(scenario: str) -> None:
     profile, cells = profile_named(identity.gauge), identity.cells
     assert profile is not None
     assert cells == 6
-    budget = budget_of(profile, cells, has_pec=True)
+    budget = bus_load_of(profile, cells, has_pec=True)
     log.clear()
     polls = (15 + len(profile.extra)) * POLLS_HZ  # so many rounds, in whole seconds
     for poll in range(1, round(polls) + 1):

@@ -1101,4 +1101,4 @@ def test_a_gauge_that_goes_on_from_what_another_knew_asks_and_says_the_same(
             assert second.poll(now_s) == said
         elif now_s >= handed_over_s:
             second = Gauge(playback)
-            assert second.go_on(first.known()) == said
+            assert second.restore(first.state()) == said

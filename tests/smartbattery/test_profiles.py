@@ -37,13 +37,13 @@ from smartbattery.profiles import (
     SOLO,
     SOLO6,
     SUI,
-    Pec,
+    PecMode,
     Profile,
     profile_named,
     profile_of,
 )
 from smartbattery.registers import ADDRESS, MODE, SERIAL, TIME_TO_EMPTY, VOLTAGE
-from smartbattery.smbus import Wire
+from smartbattery.smbus import SmbusDevice
 from smartbattery.snapshot import Snapshot
 from tests.multiplexer import open_behind_mux
 
@@ -402,7 +402,7 @@ def test_nothing_is_written_in_300_s_but_selectors_that_read(profile: Profile) -
         assert tx[:2] == b"\x44\x02"
         assert int.from_bytes(tx[2:4], "little") in READ_SELECTORS
         assert tx[4:] == bytes((pec((ADDRESS << 1, *tx[:4])),))
-    assert bool(writes) is profile.mac
+    assert bool(writes) is profile.manufacturer_access
     assert world.gauge.refused_writes == 0
     if world.bq40 is not None:
         assert set(world.bq40.selected) <= READ_SELECTORS
@@ -411,12 +411,12 @@ def test_nothing_is_written_in_300_s_but_selectors_that_read(profile: Profile) -
 
 def test_every_selector_that_does_not_read_is_refused_before_the_bus_is_touched() -> None:
     tap = Tap(flight_of(KIND_OF[BQ40Z50], 4))
-    wire = Wire(tap, ADDRESS)
+    wire = SmbusDevice(tap, ADDRESS)
     refused = 0
     for selector in range(0x10000):
         if selector not in READ_SELECTORS:
             with pytest.raises(UnsupportedError, match="not sent"):
-                wire.manufacturer(selector, 4)
+                wire.read_manufacturer(selector, 4)
             refused += 1
     assert refused == 65_509
     assert tap.log == []
@@ -458,7 +458,7 @@ def test_what_a_gauge_says_of_itself_reaches_the_snapshot(kind: str) -> None:
 
 @each_profile
 def test_a_gauge_without_flags_has_none(profile: Profile) -> None:
-    if profile.mac:
+    if profile.manufacturer_access:
         pytest.skip("it has flags")
     snapshot = last_look(flight_of(KIND_OF[profile], 3), profile=profile)
     assert (snapshot.safety_raw, snapshot.failure_raw, snapshot.operation_raw) == (None,) * 3
@@ -615,9 +615,9 @@ def test_two_packs_behind_a_multiplexer_are_two_packs() -> None:
 
 
 def test_the_pec_of_a_profile_is_what_its_virtual_pack_does() -> None:
-    sent = {Pec.ALWAYS: True, Pec.NEVER: False}
+    sent = {PecMode.ALWAYS: True, PecMode.NEVER: False}
     for profile, kind in KIND_OF.items():
-        assert profile.pec is Pec.FOUND or kind.pec is sent[profile.pec]
+        assert profile.pec is PecMode.DETECT or kind.pec is sent[profile.pec]
 
 
 def test_a_bq40z80_by_another_name_never_shows_its_fourth_cell_as_the_first(tmp_path: Path) -> None:

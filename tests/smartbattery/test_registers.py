@@ -19,7 +19,7 @@ from smartbattery.registers import (
     SPECIFICATION,
     STATUS,
     WORDS,
-    Pace,
+    PollRate,
     Register,
     ScaledBy,
     date_of,
@@ -248,7 +248,7 @@ def test_a_measured_value_has_a_field_in_the_snapshot() -> None:
 
 def test_what_stays_the_same_has_a_field_in_the_identity() -> None:
     there = {field.name for field in fields(Identity)}
-    once = [row for row in WORDS if row.pace is Pace.STATIC]
+    once = [row for row in WORDS if row.poll_rate is PollRate.STATIC]
     kept_otherwise = (SPECIFICATION, MANUFACTURED)  # as `pec` and `date`
     names = [row.field for row in once if row not in kept_otherwise]
     names += [field for _, field, _ in BLOCKS]
@@ -257,7 +257,7 @@ def test_what_stays_the_same_has_a_field_in_the_identity() -> None:
 
 @each_row
 def test_a_measured_value_expires(row: Register) -> None:
-    assert (row.max_age_s > 0) == (row.pace is not Pace.STATIC)
+    assert (row.max_age_s > 0) == (row.poll_rate is not PollRate.STATIC)
 
 
 def test_only_capacities_change_their_unit_with_the_mode() -> None:

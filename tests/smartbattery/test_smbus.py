@@ -20,7 +20,7 @@ from smartbattery.errors import (
 )
 from smartbattery.pec import pec, read_prefix
 from smartbattery.registers import ADDRESS
-from smartbattery.smbus import Wire
+from smartbattery.smbus import SmbusDevice
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())
 VOLTAGE, SPECIFICATION, NAME = 0x09, 0x1A, 0x20
@@ -75,8 +75,8 @@ def flawed(reply: bytes, bit: int) -> bytes:
     return (int.from_bytes(reply, "little") ^ 1 << bit).to_bytes(len(reply), "little")
 
 
-def open_wire(script: Script, *, has_pec: bool) -> Wire:
-    wire = Wire(script, ADDRESS)
+def open_wire(script: Script, *, has_pec: bool) -> SmbusDevice:
+    wire = SmbusDevice(script, ADDRESS)
     wire.has_pec = has_pec
     return wire
 
@@ -87,32 +87,32 @@ def open_wire(script: Script, *, has_pec: bool) -> Wire:
 @pytest.mark.parametrize(("has_pec", "length"), [(True, 3), (False, 2)])
 def test_a_word_comes_low_byte_first(has_pec: bool, length: int) -> None:  # noqa: FBT001 - a row
     script = Script({VOLTAGE: [SEEN_VOLTAGE]})
-    assert open_wire(script, has_pec=has_pec).word(VOLTAGE) == 14_800
+    assert open_wire(script, has_pec=has_pec).read_word(VOLTAGE) == 14_800
     assert script.asked == [(VOLTAGE, length)]
 
 
 @pytest.mark.parametrize("bit", range(24))
 def test_any_flipped_bit_of_a_word_is_mended_by_asking_again(bit: int) -> None:
     wire = open_wire(Script({VOLTAGE: [flawed(SEEN_VOLTAGE, bit), SEEN_VOLTAGE]}), has_pec=True)
-    assert wire.word(VOLTAGE) == 14_800
+    assert wire.read_word(VOLTAGE) == 14_800
     assert (wire.counts.transfers, wire.counts.pec_errors) == (2, 1)
 
 
 def test_a_word_that_is_flawed_twice_is_an_error_that_shows_the_bytes() -> None:
     wire = open_wire(Script({VOLTAGE: [bytes.fromhex("d0 38 7e")]}), has_pec=True)
     with pytest.raises(IntegrityError, match="address 0x0b command 0x09: wrong PEC: d0 38 7e"):
-        wire.word(VOLTAGE)
+        wire.read_word(VOLTAGE)
     assert wire.counts.pec_errors == 2
 
 
 def test_a_refusal_is_asked_again_once() -> None:
     once = open_wire(Script({VOLTAGE: [NackError("busy"), SEEN_VOLTAGE]}), has_pec=True)
-    assert once.word(VOLTAGE) == 14_800
+    assert once.read_word(VOLTAGE) == 14_800
     twice = open_wire(
         Script({VOLTAGE: [NackError("a"), NackError("b"), SEEN_VOLTAGE]}), has_pec=True
     )
     with pytest.raises(NackError, match="b"):
-        twice.word(VOLTAGE)
+        twice.read_word(VOLTAGE)
     assert [(wire.counts.transfers, wire.counts.nacks) for wire in (once, twice)] == [
         (2, 1),
         (2, 2),
@@ -123,7 +123,7 @@ def test_a_refusal_is_asked_again_once() -> None:
 def test_a_reply_of_another_length_is_no_word(reply: bytes) -> None:
     wire = open_wire(Script({VOLTAGE: [reply]}, exactly=True), has_pec=True)
     with pytest.raises(IntegrityError, match=f"{len(reply)} bytes instead of 3"):
-        wire.word(VOLTAGE)
+        wire.read_word(VOLTAGE)
 
 
 # ------------------------------------------------------------------------- a held bus
@@ -133,7 +133,7 @@ def test_a_held_bus_is_not_asked_again() -> None:
     script = Script({VOLTAGE: [BusTimeoutError("held")]})
     wire = open_wire(script, has_pec=True)
     with pytest.raises(BusTimeoutError):
-        wire.word(VOLTAGE)
+        wire.read_word(VOLTAGE)
     assert script.asked == [(VOLTAGE, 3)]
     assert wire.counts.timeouts == 1
 
@@ -141,7 +141,7 @@ def test_a_held_bus_is_not_asked_again() -> None:
 def test_a_bus_that_is_held_in_the_middle_is_found_out_by_one_more_transfer() -> None:
     script = Script({0x0A: [BusTimeoutError("held")], VOLTAGE: [BusTimeoutError("still held")]})
     with pytest.raises(BusTimeoutError, match="still held"):
-        open_wire(script, has_pec=True).word(0x0A)
+        open_wire(script, has_pec=True).read_word(0x0A)
     assert script.asked == [(0x0A, 3), (VOLTAGE, 2)]
 
 
@@ -149,20 +149,20 @@ def test_an_adapter_that_calls_a_refusal_a_timeout_is_understood() -> None:
     # A CP2112 answers ETIMEDOUT where others say ENXIO (measured, kernel 6.1).
     script = Script({0x39: [BusTimeoutError("110")], VOLTAGE: [SEEN_VOLTAGE]})
     with pytest.raises(NackError, match="110"):
-        open_wire(script, has_pec=True).word(0x39)
-    assert open_wire(script, has_pec=True).text(0x39) is None
+        open_wire(script, has_pec=True).read_word(0x39)
+    assert open_wire(script, has_pec=True).read_text(0x39) is None
 
 
 def test_an_adapter_that_has_gone_is_not_asked_for_anything_else() -> None:
     script = Script({0x0A: [BusAbsentError("unplugged")], VOLTAGE: [SEEN_VOLTAGE]})
     with pytest.raises(BusAbsentError):
-        open_wire(script, has_pec=True).word(0x0A)
+        open_wire(script, has_pec=True).read_word(0x0A)
     assert script.asked == [(0x0A, 3)]
 
 
 def test_an_error_without_a_kind_is_passed_on() -> None:
     with pytest.raises(BusError, match="in use"):
-        open_wire(Script({VOLTAGE: [BusError("in use")]}), has_pec=True).word(VOLTAGE)
+        open_wire(Script({VOLTAGE: [BusError("in use")]}), has_pec=True).read_word(VOLTAGE)
 
 
 # ------------------------------------------------------------------------- texts
@@ -172,10 +172,10 @@ def test_an_error_without_a_kind_is_passed_on() -> None:
 def test_a_text_that_was_seen_is_read(entry: dict[str, str]) -> None:
     command, data = int(entry["command"], 16), bytes.fromhex(entry["data"])
     script = Script({command: [bytes((len(data), *data))]})
-    assert open_wire(script, has_pec=False).text(command) == entry["text"]
+    assert open_wire(script, has_pec=False).read_text(command) == entry["text"]
     if "wire" in entry:
         script = Script({command: [bytes.fromhex(entry["wire"])[3:]]})
-        assert open_wire(script, has_pec=True).text(command) == entry["text"]
+        assert open_wire(script, has_pec=True).read_text(command) == entry["text"]
 
 
 @pytest.mark.parametrize(
@@ -195,44 +195,44 @@ def test_a_text_that_was_seen_is_read(entry: dict[str, str]) -> None:
     ids=lambda block: block.hex(),
 )
 def test_what_is_no_text_is_unknown(block: bytes) -> None:
-    assert open_wire(Script({NAME: [block]}), has_pec=False).text(NAME) is None
+    assert open_wire(Script({NAME: [block]}), has_pec=False).read_text(NAME) is None
 
 
 @pytest.mark.parametrize("text", ["A", "a b ~!", "A" * 32])
 def test_every_printable_text_is_one(text: str) -> None:
     block = bytes((len(text), *text.encode()))
-    assert open_wire(Script({NAME: [block]}), has_pec=False).text(NAME) == text
+    assert open_wire(Script({NAME: [block]}), has_pec=False).read_text(NAME) == text
 
 
 def test_the_longest_block_is_read_whole() -> None:
     text = "".join(chr(0x41 + index % 26) for index in range(32))
     script = Script({NAME: [bytes((32, *text.encode()))]})
-    assert open_wire(script, has_pec=False).text(NAME) == text
+    assert open_wire(script, has_pec=False).read_text(NAME) == text
     assert script.asked == [(NAME, 1), (NAME, 33)]
 
 
 def test_a_block_that_changes_between_count_and_data_is_not_believed() -> None:
     longer, shorter = b"\x04LION", b"\x03LiP"
     for turning in ([longer, shorter] * 2, [shorter, longer] * 2):
-        assert open_wire(Script({NAME: turning}), has_pec=False).text(NAME) is None
+        assert open_wire(Script({NAME: turning}), has_pec=False).read_text(NAME) is None
     once = [b"\x07LION", b"\x04LION"]
-    assert open_wire(Script({NAME: once}), has_pec=False).text(NAME) == "LION"
+    assert open_wire(Script({NAME: once}), has_pec=False).read_text(NAME) == "LION"
 
 
 @pytest.mark.parametrize("bit", range(8 * len(SEEN_NAME)))
 def test_a_flipped_bit_in_a_text_is_mended_by_asking_again(bit: int) -> None:
     script = Script({NAME: [SEEN_NAME, flawed(SEEN_NAME, bit), SEEN_NAME]})
-    assert open_wire(script, has_pec=True).text(NAME) == "SANYO"
+    assert open_wire(script, has_pec=True).read_text(NAME) == "SANYO"
     assert len(script.asked) == 4
     always = Script({NAME: [flawed(SEEN_NAME, bit)]})
-    assert open_wire(always, has_pec=True).text(NAME) is None
+    assert open_wire(always, has_pec=True).read_text(NAME) is None
 
 
 def test_a_text_that_is_refused_is_unknown_and_a_held_bus_is_an_error() -> None:
-    assert open_wire(Script({}), has_pec=True).text(NAME) is None
+    assert open_wire(Script({}), has_pec=True).read_text(NAME) is None
     held = Script({NAME: [BusTimeoutError("held")], VOLTAGE: [BusTimeoutError("held")]})
     with pytest.raises(BusTimeoutError):
-        open_wire(held, has_pec=True).text(NAME)
+        open_wire(held, has_pec=True).read_text(NAME)
 
 
 # ------------------------------------------------------------------------- blocks of numbers
@@ -248,55 +248,59 @@ SEEN_BLOCK = next(
 
 def test_a_block_is_read_in_one_transfer_when_its_length_is_foreseen() -> None:
     script = Script({ACCESS: [SEEN_BLOCK]})
-    assert open_wire(script, has_pec=True).block(ACCESS, 34) == SEEN_BLOCK[1:-1]
+    assert open_wire(script, has_pec=True).read_block(ACCESS, 34) == SEEN_BLOCK[1:-1]
     assert script.asked == [(ACCESS, 36)]
 
 
 def test_the_longest_block_of_numbers_is_read_whole() -> None:
     longest = bytes((36, *range(36)))
-    assert open_wire(Script({ACCESS: [longest]}), has_pec=False).block(ACCESS, 34) == longest[1:]
+    assert (
+        open_wire(Script({ACCESS: [longest]}), has_pec=False).read_block(ACCESS, 34) == longest[1:]
+    )
 
 
 @pytest.mark.parametrize(("foreseen", "lengths"), [(14, [16, 36]), (36, [38])])
 def test_a_block_may_be_longer_or_shorter_than_foreseen(foreseen: int, lengths: list[int]) -> None:
     script = Script({ACCESS: [SEEN_BLOCK]})
-    assert open_wire(script, has_pec=True).block(ACCESS, foreseen) == SEEN_BLOCK[1:-1]
+    assert open_wire(script, has_pec=True).read_block(ACCESS, foreseen) == SEEN_BLOCK[1:-1]
     assert [length for _, length in script.asked] == lengths
 
 
 def test_a_block_without_pec_ends_with_its_data() -> None:
     script = Script({ACCESS: [SEEN_BLOCK[:-1]]})
-    assert open_wire(script, has_pec=False).block(ACCESS, 34) == SEEN_BLOCK[1:-1]
+    assert open_wire(script, has_pec=False).read_block(ACCESS, 34) == SEEN_BLOCK[1:-1]
     assert script.asked == [(ACCESS, 35)]
 
 
 @pytest.mark.parametrize("count", [0, 37, 0xFF])
 def test_a_block_of_an_impossible_length_is_not_believed(count: int) -> None:
     with pytest.raises(IntegrityError, match=f"a block of {count} bytes"):
-        open_wire(Script({ACCESS: [bytes((count, *b"A" * 40))]}), has_pec=False).block(ACCESS, 4)
+        open_wire(Script({ACCESS: [bytes((count, *b"A" * 40))]}), has_pec=False).read_block(
+            ACCESS, 4
+        )
 
 
 def test_a_block_that_grows_between_two_reads_is_not_believed() -> None:
     for has_pec in (True, False):
         script = Script({ACCESS: [b"\x06ABCDEF", b"\x07ABCDEFG"]})
         with pytest.raises(IntegrityError, match="changes its length"):
-            open_wire(script, has_pec=has_pec).block(ACCESS, 4)
+            open_wire(script, has_pec=has_pec).read_block(ACCESS, 4)
 
 
 @pytest.mark.parametrize("bit", range(0, 8 * len(SEEN_BLOCK), 5))
 def test_a_flipped_bit_in_a_block_is_noticed(bit: int) -> None:
     wire = open_wire(Script({ACCESS: [flawed(SEEN_BLOCK, bit)]}), has_pec=True)
     with pytest.raises(IntegrityError):
-        wire.block(ACCESS, 34)
+        wire.read_block(ACCESS, 34)
 
 
 def test_bytes_without_a_count_are_as_many_as_asked() -> None:
     bare = closed(0x28, 1, 2, 3, 4)
-    assert open_wire(Script({0x28: [bare]}), has_pec=True).bare(0x28, 4) == b"\1\2\3\4"
-    assert open_wire(Script({0x28: [bare]}), has_pec=False).bare(0x28, 4) == b"\1\2\3\4"
+    assert open_wire(Script({0x28: [bare]}), has_pec=True).read_raw(0x28, 4) == b"\1\2\3\4"
+    assert open_wire(Script({0x28: [bare]}), has_pec=False).read_raw(0x28, 4) == b"\1\2\3\4"
     wrong = open_wire(Script({0x28: [flawed(bare, 9)]}), has_pec=True)
     with pytest.raises(IntegrityError, match="wrong PEC: 01 00 03 04"):
-        wrong.bare(0x28, 4)
+        wrong.read_raw(0x28, 4)
     assert wrong.counts.pec_errors == 1
 
 
@@ -305,14 +309,14 @@ def test_bytes_without_a_count_are_as_many_as_asked() -> None:
 
 def test_a_manufacturer_read_selects_and_checks_the_echo() -> None:
     script = Script({ACCESS: [SEEN_BLOCK]})
-    assert open_wire(script, has_pec=True).manufacturer(0x007B, 32) == SEEN_BLOCK[3:-1]
+    assert open_wire(script, has_pec=True).read_manufacturer(0x007B, 32) == SEEN_BLOCK[3:-1]
     assert script.written == ["44 02 7b 00 59"]  # with the PEC that was seen for it
     assert script.asked == [(ACCESS, 36)]
 
 
 def test_a_gauge_without_pec_gets_none() -> None:
     script = Script({ACCESS: [b"\x06\x54\x00\x01\x02\x03\x04"]})
-    assert open_wire(script, has_pec=False).manufacturer(0x0054, 4) == b"\1\2\3\4"
+    assert open_wire(script, has_pec=False).read_manufacturer(0x0054, 4) == b"\1\2\3\4"
     assert script.written == ["44 02 54 00"]
 
 
@@ -322,7 +326,7 @@ def test_no_selector_but_those_that_read_is_ever_sent() -> None:
     sent, refused = set(), ""
     for selector in (*range(-1, 0x10000), 0x10051):
         try:
-            wire.manufacturer(selector, 4)
+            wire.read_manufacturer(selector, 4)
         except UnsupportedError as error:
             refused = str(error)
         except IntegrityError:  # the echo is of 0x007b
@@ -337,7 +341,7 @@ def test_no_selector_but_those_that_read_is_ever_sent() -> None:
 def test_the_answer_to_another_question_is_not_believed() -> None:
     wire = open_wire(Script({ACCESS: [SEEN_BLOCK]}), has_pec=True)
     with pytest.raises(IntegrityError, match="asked for 0x0051, got 7b00"):
-        wire.manufacturer(0x0051, 32)
+        wire.read_manufacturer(0x0051, 32)
 
 
 def test_a_refused_selection_is_counted_and_nothing_is_read() -> None:
@@ -345,7 +349,7 @@ def test_a_refused_selection_is_counted_and_nothing_is_read() -> None:
     script.write_errors = [NackError("sealed")]
     wire = open_wire(script, has_pec=True)
     with pytest.raises(NackError):
-        wire.manufacturer(0x0051, 4)
+        wire.read_manufacturer(0x0051, 4)
     assert (wire.counts.transfers, wire.counts.nacks, script.asked) == (1, 1, [])
 
 
@@ -354,7 +358,7 @@ def test_a_selection_on_a_held_bus_is_an_error_and_counted() -> None:
     script.write_errors = [BusTimeoutError("held")]
     wire = open_wire(script, has_pec=True)
     with pytest.raises(BusTimeoutError):
-        wire.manufacturer(0x0051, 4)
+        wire.read_manufacturer(0x0051, 4)
     assert (wire.counts.timeouts, script.asked) == (2, [(VOLTAGE, 2)])
 
 
@@ -362,15 +366,15 @@ def test_a_selection_on_a_held_bus_is_an_error_and_counted() -> None:
 
 
 def learned(specification: Iterable[Reply], voltage: Iterable[Reply]) -> tuple[int | None, bool]:
-    wire = Wire(Script({SPECIFICATION: specification, VOLTAGE: voltage}), ADDRESS)
-    raw = wire.find_pec()
+    wire = SmbusDevice(Script({SPECIFICATION: specification, VOLTAGE: voltage}), ADDRESS)
+    raw = wire.detect_pec()
     return raw, wire.has_pec
 
 
 def test_a_pec_is_learned_from_two_words_twice() -> None:
     script = Script({SPECIFICATION: [word(SPECIFICATION, 0x1031)], VOLTAGE: [SEEN_VOLTAGE]})
-    wire = Wire(script, ADDRESS)
-    assert (wire.find_pec(), wire.has_pec) == (0x1031, True)
+    wire = SmbusDevice(script, ADDRESS)
+    assert (wire.detect_pec(), wire.has_pec) == (0x1031, True)
     assert script.asked == [(SPECIFICATION, 3), (VOLTAGE, 3)] * 2
 
 
@@ -468,6 +472,6 @@ def test_a_specification_that_no_gauge_has_is_an_error_that_shows_it(replies: li
 
 def test_what_was_learned_of_one_gauge_is_not_kept_for_the_next() -> None:
     wire = open_wire(Script({SPECIFICATION: [b"\x21\x00"], VOLTAGE: [b"\xd0\x39"]}), has_pec=True)
-    assert wire.find_pec() == 0x0021
+    assert wire.detect_pec() == 0x0021
     assert not wire.has_pec
-    assert wire.word(VOLTAGE) == 14_800
+    assert wire.read_word(VOLTAGE) == 14_800

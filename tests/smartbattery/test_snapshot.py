@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from smartbattery.snapshot import (
-    HOLDS_S,
+    MAX_AGE_S,
     NO_COUNTS,
     UNIDENTIFIED,
     BusCounts,
@@ -60,7 +60,7 @@ def test_the_age_is_that_of_the_last_good_reading() -> None:
 
 
 @settings(deadline=None)
-@given(later_s=st.floats(0.0, HOLDS_S))
+@given(later_s=st.floats(0.0, MAX_AGE_S))
 def test_a_look_holds_for_a_moment_and_its_readings_grow_older(later_s: float) -> None:
     held = LOOK.at(100.0 + later_s)
     assert [getattr(held, name) for name in VALUES] == [getattr(LOOK, name) for name in VALUES]
@@ -70,7 +70,7 @@ def test_a_look_holds_for_a_moment_and_its_readings_grow_older(later_s: float) -
 
 
 @settings(deadline=None)
-@given(later_s=st.floats(HOLDS_S + 1e-6, 1e9))
+@given(later_s=st.floats(MAX_AGE_S + 1e-6, 1e9))
 def test_after_that_nothing_of_it_is_known_and_no_cell_has_moved(later_s: float) -> None:
     late = LOOK.at(100.0 + later_s)
     assert [getattr(late, name) for name in VALUES] == [None] * len(VALUES)

@@ -29,12 +29,12 @@ from smartbattery.bq40 import (
 from smartbattery.errors import NackError
 from smartbattery.fields import Block, decode_block, encode_block
 from smartbattery.pec import pec
-from smartbattery.profiles import PROFILES, BlockAsk
+from smartbattery.profiles import PROFILES, BlockRead
 from tests.multiplexer import VirtualMux
 
 SILENT = {"current_noise_a": 0.0, "voltage_noise_v": 0.0, "temperature_noise_degc": 0.0}
 BLOCKS = [block for part in PARTS for block in part.blocks]
-BLOCKS += [ask.block for row in PROFILES for ask in row.cells if isinstance(ask, BlockAsk)]
+BLOCKS += [ask.block for row in PROFILES for ask in row.cells if isinstance(ask, BlockRead)]
 LENGTHS = {  # of a reply without its echo: TI SLUUCH2 and SLUUBT5C, as far as they are certain
     "bq40z50": {
         0x01: 2, 0x02: 11, 0x50: 4, 0x51: 4, 0x52: 4, 0x53: 4, 0x54: 4, 0x55: 3, 0x56: 3, 0x57: 2,
