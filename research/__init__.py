@@ -1,1 +1,1 @@
-"""Programs that made the models and constants of the product, and that judged them."""
+"""Programs that made the cell models, the flights and the constants of the product (README.md)."""

@@ -1,10 +1,10 @@
-"""The cells that ours are fitted to and judged by: PyBaMM's Doyle-Fuller-Newman model.
+"""Reference cells for the fit and its validation: PyBaMM's Doyle-Fuller-Newman model.
 
-Amps (positive while discharging), watts, seconds, degrees Celsius; charge is a fraction of what lies
-between the resting voltages that the parameter set calls full and empty. Needs the extra `validate`.
+Amps (positive while discharging), watts, seconds, degrees Celsius. Charge is the fraction 0 to 1 between
+the open-circuit voltages that the parameter set defines as empty and full. Needs the extra `validate`.
 
 Source: PyBaMM (Sulzer et al. 2021, J. Open Res. Software 9:14) and its parameter sets, named in
-`SETS`. Heat includes that of mixing, without which a warming cell loses energy.
+`SETS`. Heat includes the heat of mixing; without it a cell that warms itself loses energy.
 """
 
 import importlib
@@ -20,7 +20,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 ZERO_DEGC_K, REFERENCE_K = 273.15, 298.15
-_EDGE_S = 0.1  # a step of the load takes so long: the solver wants no jump
+_EDGE_S = 0.1  # duration of a step of the load: the solver needs a continuous function
 _ROUNDING_S = 1e-6
 _RESAMPLED = 200  # knots
 _KNOT_S, _AGREE_K, _MOST_ROUNDS = 5, 0.2, 4
@@ -56,7 +56,7 @@ class ReferenceSet:
     chemistry: str
     name: str  # in PyBaMM
     cut_v: float  # where the set ends
-    added: Mapping[str, float]  # what the set does not say
+    added: Mapping[str, float]  # parameters that the set lacks
     source: str
 
 
@@ -82,7 +82,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a cell did, once a second."""
+    """Voltage, current, temperature and charge of a cell, one sample a second."""
 
     name: str
     t_s: FloatArray
@@ -102,7 +102,7 @@ def stepped(name: str, steps: list[tuple[float, float]], *, is_power: bool = Fal
 
 
 class ReferenceCell:
-    """One parameter set, ready to be run.
+    """One parameter set as a model to run.
 
     Attributes:
         capacity_ah: between full and empty.
@@ -137,7 +137,7 @@ class ReferenceCell:
         return values
 
     def _resample(self, values: Any) -> None:  # noqa: ANN401 - a class of PyBaMM, as above
-        """Replace cubic tables of resting voltage, which the heat of mixing cannot differentiate."""
+        """Replace cubic tables of resting voltage, because the heat of mixing needs a derivative that they lack."""
         pybamm, lithium = self._pybamm, np.linspace(0.001, 0.999, _RESAMPLED)
         for side in ("Negative", "Positive"):
             key = f"{side} electrode OCP [V]"
@@ -148,7 +148,7 @@ class ReferenceCell:
                 values[key] = partial(pybamm.Interpolant, lithium, volts, interpolator="pchip")
 
     def open_circuit(self, charge_frac: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the resting voltage at 25 degC, and how it changes with temperature, V and V/K."""
+        """Return the open-circuit voltage at 25 degC in V and its entropic coefficient in V/K."""
         values, scalar = self._values(), self._pybamm.Scalar
         parameters, health = self._pybamm.LithiumIonParameters(), self._health
         lithium = {
@@ -168,11 +168,11 @@ class ReferenceCell:
         )
 
     def rated_w(self) -> float:
-        """Return the power that would empty it in an hour, were there no losses."""
+        """Return the power in W that empties a cell without losses in one hour."""
         return self.capacity_ah * float(self.open_circuit(np.array([0.5]))[0][0])
 
     def run(self, load: Load, degc: float, *, start_frac: float = 1.0) -> Trace:
-        """Return what the cell does under a load at one temperature, until it is empty."""
+        """Return the response to a load at a constant temperature, until the cell is empty."""
         return self._solve(load, start_frac, {"Ambient temperature [K]": degc + ZERO_DEGC_K})
 
     def run_warming(
@@ -184,12 +184,11 @@ class ReferenceCell:
         cooling_s: float,
         guess: tuple[FloatArray, FloatArray],
     ) -> Trace:
-        """Return what the cell does while its losses warm it.
+        """Return the response to a load of a cell that its losses warm.
 
-        The model is solved at a temperature over time, the heat that follows from it by energy
-        conservation (what the resting voltage would give and the terminals do not, and entropy)
-        gives the next temperature, until they agree: minutes faster than `run_own_heat`. `guess` is
-        where to begin, seconds and degrees.
+        Fixed-point iteration: the model is solved for a given temperature curve; the heat by
+        energy conservation (overpotential and entropy) gives the next curve, until both agree.
+        Minutes faster than `run_own_heat`. `guess` is the first curve, seconds and degrees Celsius.
         """
         trace = self._solve(load, start_frac, self._around(*guess))
         degrees = self._heated(trace, degc, cooling_s)
@@ -207,22 +206,22 @@ class ReferenceCell:
         return {"Ambient temperature [K]": kelvin}
 
     def _heated(self, trace: Trace, degc: float, cooling_s: float) -> FloatArray:
-        """Return the temperature that follows from what a cell lost."""
+        """Return the temperature curve that follows from the losses of a trace."""
         grid_frac = np.linspace(0.0, 1.0, 401)
         rest_v, entropy_v_k = self.open_circuit(grid_frac)
         turned_v = np.interp(trace.charge_frac, grid_frac, entropy_v_k) * REFERENCE_K
         lost_v = np.interp(trace.charge_frac, grid_frac, rest_v) - turned_v - trace.voltage_v
         rise_k = trace.current_a * lost_v * cooling_s / self.heat_capacity_j_k
-        keep, degrees = np.exp(-1.0 / cooling_s), np.full_like(rise_k, degc)
+        decay, degrees = np.exp(-1.0 / cooling_s), np.full_like(rise_k, degc)
         for index in range(1, len(degrees)):
             above_k = degrees[index - 1] - degc
-            degrees[index] = degc + rise_k[index] + (above_k - rise_k[index]) * keep
+            degrees[index] = degc + rise_k[index] + (above_k - rise_k[index]) * decay
         return degrees
 
     def run_own_heat(
         self, load: Load, degc: float, *, start_frac: float, cooling_s: float
     ) -> Trace:
-        """Return what the cell does while its losses warm it as PyBaMM works them out: minutes."""
+        """Return the response with the losses and the heat that PyBaMM computes; takes minutes."""
         around_k = degc + ZERO_DEGC_K
         surface_m2 = float(self._values()["Cell cooling surface area [m2]"])
         update = {
@@ -248,9 +247,9 @@ class ReferenceCell:
         mode, key = "current", "Current function [A]"
         if load.is_power:
             mode, key = "power", "Power function [W]"
-        asked = self._pybamm.Interpolant(load.t_s, load.value, self._pybamm.t)
+        drive = self._pybamm.Interpolant(load.t_s, load.value, self._pybamm.t)
         values = self._pybamm.lithium_ion.set_initial_state(start_frac, values)
-        values.update({key: asked, **update}, check_already_exists=False)
+        values.update({key: drive, **update}, check_already_exists=False)
         simulation = self._pybamm.Simulation(
             self._pybamm.lithium_ion.DFN({"operating mode": mode, **options}),
             parameter_values=values,
@@ -259,7 +258,9 @@ class ReferenceCell:
         seconds = np.arange(0.0, load.t_s[-1], 1.0)
         stops = load.t_s[[0, -1]] if load.is_smooth else load.t_s
         solved = simulation.solve(stops, t_interp=seconds)
-        whole = np.abs(solved.t - np.round(solved.t)) < _ROUNDING_S  # it also stops at the knots
+        whole = (
+            np.abs(solved.t - np.round(solved.t)) < _ROUNDING_S
+        )  # the solver also stops at the knots
         named = ("Voltage [V]", "Current [A]", "Volume-averaged cell temperature [C]")
         voltage_v, current_a, degrees = (solved[name].entries[whole] for name in named)
         drawn_ah = solved["Discharge capacity [A.h]"].entries[whole]

@@ -1,12 +1,13 @@
-"""Fits the estimator's constants: `python research/fit.py MINUTES FLIGHT...` (files or folders).
+"""Fits the estimator's model parameters: `python research/fit.py MINUTES FLIGHT...` (files or folders).
 
-Flights are made by `make_virtual.py` and `make_flights.py`; those that judge are never among them. A
-search along one constant at a time, in steps that shrink where they do not help. The loss of a flight is
-the mean over its last 80 % of the pinball losses of the three answers and 0.4 of the middle's error,
-relative to the true time left; means over flights, with nothing learned and with what the pack's earlier
-flights taught. Prints each constant that it changes, then what share of the time an interval holds
-that is some factor as wide. What is to be shipped is copied into `dronebms/estimation/model_parameters.py` by hand,
-after a look at flights that were not searched. Deterministic but for the minutes; 0 prints the interval alone.
+The flights come from `make_virtual.py` and `make_flights.py`; flights that validate the result must not be
+among them. Coordinate search: one parameter at a time, with steps that shrink when neither direction helps.
+The loss of a flight is the mean, over its last 80 %, of the pinball losses of the 5 %, 50 % and 95 % quantiles
+plus 0.4 times the absolute error of the median, relative to the true time to empty. The total is the mean over
+flights, of unknown packs and of packs with parameters learned from their earlier flights. Prints each parameter
+that it changes, then the coverage of the interval scaled by several factors. Copy the result into
+`dronebms/estimation/model_parameters.py` by hand, after a check on flights that the search did not use.
+Deterministic but for the minutes; with 0 minutes it prints the coverage alone.
 """
 
 import random
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from dronebms.estimation.pack_memory import LearnedPack
 
 QUANTILES = np.array([0.05, 0.5, 0.95])
-OFFSET_S = 40.0  # keeps the last seconds from being everything
+OFFSET_S = 40.0  # bounds the weight of the last seconds
 ERROR_WEIGHT = 0.4
-MOST = 1.5  # a flight that goes wrong altogether is not all that counts
+MOST = 1.5  # upper bound of the loss of one sample
 SEARCHED = (
     "slow_tau_s", "share_slow", "resistance_frac", "depth_h", "warmth", "empty_growth", "empty_charge", "mean_capacity", "sd_capacity",
     "sd_fast", "sd_slow", "sd_depth", "sd_warmth", "sd_knots_v", "family_lipo", "family_li_ion", "knots_length",
@@ -39,7 +40,7 @@ SEARCHED = (
 
 
 def late_rows(judged: Judged, predictor: Ours) -> Array:
-    """Return (time, true, 5 %, median, 95 %) in seconds over the part of a flight that counts."""
+    """Return (time, true, 5 %, median, 95 %) in seconds over the judged part of a flight."""
     rows, _ = run(judged, predictor, lambda: 0.0)
     late = rows[:, 0] >= judged.end_s - JUDGED_FRAC * (judged.end_s - judged.takeoff_s)
     return np.nan_to_num(rows[late])
@@ -56,7 +57,7 @@ def loss(rows: Array) -> float:
 def flown(
     flights: Sequence[Judged], parameters: ModelParameters
 ) -> tuple[list[Array], list[Array]]:
-    """Return the rows of all flights with nothing learned, and of those of packs known by then."""
+    """Return the rows of all flights with nothing learned, and those of packs flown before."""
     memory: dict[str, LearnedPack] = {}
     new, known = [], []
     for judged in flights:
@@ -72,13 +73,13 @@ def flown(
 
 
 def total(flights: Sequence[Judged], parameters: ModelParameters) -> float:
-    """Return the mean loss of flights, new and known."""
+    """Return the mean loss over flights of new packs and of known packs."""
     new, known = flown(flights, parameters)
     return float(np.mean([*map(loss, new)]) + np.mean([*map(loss, known or new)])) / 2
 
 
 def moved(parameters: ModelParameters, name: str, by: float) -> ModelParameters:
-    """Return the constants with one of them, or a whole row, larger by a factor e^by."""
+    """Return the parameters with one of them, or a whole row, multiplied by e^by."""
     value: Any = getattr(parameters, name)
     factor = float(np.exp(by))
     if isinstance(value, Mapping):
@@ -90,7 +91,7 @@ def moved(parameters: ModelParameters, name: str, by: float) -> ModelParameters:
 
 
 def search(flights: Sequence[Judged], best: ModelParameters, until_s: float) -> ModelParameters:
-    """Return better constants."""
+    """Return the parameters with the least loss found before the deadline."""
     least = total(flights, best)
     print(f"{len(flights)} flights, loss {least:.4f}", flush=True)
     steps = dict.fromkeys(SEARCHED, 0.5)
@@ -125,12 +126,12 @@ def main() -> None:
     plain = replace(FITTED, widen=((1.0, 1.0),) * 4)
     best = search(flights, plain, until_s) if float(sys.argv[1]) > 0 else plain
     gaugeless = [replace(judged, looks=tuple(map(deaf, judged.looks))) for judged in flights]
-    for heard, judged in (("", flights), (", no gauge", gaugeless)):
+    for inputs, judged in (("", flights), (", no gauge", gaugeless)):
         for name, rows in zip(("new", "known"), flown(judged, best), strict=True):
             for factor in WIDER:
                 below, inside, above = held(rows, factor)
                 print(
-                    f"{name} packs{heard}, {factor} x: {inside:.3f} held, {below:.3f} below, {above:.3f} above"
+                    f"{name} packs{inputs}, {factor} x: {inside:.3f} inside, {below:.3f} below, {above:.3f} above"
                 )
 
 

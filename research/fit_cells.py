@@ -1,12 +1,12 @@
 """Fits the cells of `sim/cells/*.json` to published parameter sets: `python research/fit_cells.py`.
 
 Runs pulse, rest, constant-current and stepped tests of a Doyle-Fuller-Newman cell (`dfn.py`) at each
-temperature of the table and finds the parameters of `sim.plant.cell` that follow them best. A temperature
-starts from its warmer or colder neighbour and may leave it only for a reason, so that the tables are
-smooth between. Takes some minutes. Needs the extra `validate`; the loads of `validate.py` are others.
+temperature of the table and finds the parameters of `sim.plant.cell` with the least squared error. The fit of a temperature
+starts from its warmer or colder neighbour with a penalty on the difference, so that the tables are smooth.
+Takes some minutes. Needs the extra `validate`. `validate.py` uses other loads.
 
-No parameter set of a LiHV cell is published: its row is the LiPo one, charged on along the end of
-its curve, with the same tables over the longer charge.
+No parameter set of a LiHV cell is published: its row is the LiPo one with the end of the curve
+extrapolated to 4.35 V and the same tables over the longer charge.
 """
 
 import argparse
@@ -30,8 +30,8 @@ LIHV_FULL_V = 4.35
 ROUNDS, FIRST_ROUNDS = 40, 200
 _MV = 1000.0
 _ERROR_MV = 10.0  # residual of one
-_SAMPLES = 2000.0  # every test weighs as much as so many
-_LEAST_FRAC, _LEAST_ABOVE_CUT_V = 0.02, 0.02  # below, a sample weighs little
+_SAMPLES = 2000.0  # every test has the weight of this number of samples
+_LEAST_FRAC, _LEAST_ABOVE_CUT_V = 0.02, 0.02  # below these, a sample has little weight
 _FAINT = 0.05
 _HOLD_TABLES, _HOLD_SCALARS = 4.0, 10.0  # to the neighbour, per factor of e
 _MOST_DEPLETION = 0.98
@@ -69,14 +69,14 @@ def tests(capacity_ah: float) -> list[Load]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test as the fit needs it."""
+    """One test with the arrays that the fit needs."""
 
     name: str
     rate_c: FloatArray
     charge_frac: FloatArray
     hats: FloatArray  # (samples, knots): weights of the tables' knots
     target_v: FloatArray
-    warmer_v: FloatArray  # what the resting voltage gains by temperature
+    warmer_v: FloatArray  # change of the open-circuit voltage by temperature
     weight: FloatArray
 
 
@@ -93,7 +93,7 @@ def case_of(trace: Trace, cell: ReferenceCell, warmer_v: FloatArray) -> Case:
 
 
 def lagged(drive: FloatArray, time_s: float) -> FloatArray:
-    """Return a first-order lag of one value a second, which holds since the second before."""
+    """Return a first-order lag of one value a second; each value holds for the second before it."""
     gain = 1.0 - np.exp(-1.0 / time_s)
     after: FloatArray = np.asarray(lfilter([gain], [1.0, gain - 1.0], drive), dtype=np.float64)
     return after
@@ -151,10 +151,10 @@ def fitted(
     return np.asarray(found.x, dtype=np.float64)
 
 
-def told(
+def residual_text(
     parameters: FloatArray, cases: Iterable[Case], curve: tuple[FloatArray, FloatArray]
 ) -> str:
-    """Return how well the tests are followed, where cells are judged."""
+    """Return the RMS error of each test over the judged range."""
     texts = []
     for case in cases:
         low, high = _JUDGED_FRAC
@@ -187,7 +187,8 @@ def fit(row: ReferenceSet) -> CellRow:
         hold, rounds = (0.01, FIRST_ROUNDS) if near is None else (1.0, ROUNDS)
         found[degc] = fitted(cases, curve, start, hold=hold, rounds=rounds)
         print(
-            f"{row.chemistry} {degc:5.1f} degC, mV: {told(found[degc], cases, curve)}", flush=True
+            f"{row.chemistry} {degc:5.1f} degC, mV: {residual_text(found[degc], cases, curve)}",
+            flush=True,
         )
     degrees = sorted(found)
     values = np.exp(np.array([found[degc] for degc in degrees]))
@@ -208,14 +209,14 @@ def fit(row: ReferenceSet) -> CellRow:
 
 
 def lihv(row: CellRow) -> CellRow:
-    """Return a LiPo row charged on to 4.35 V."""
+    """Return a LiPo row extrapolated to 4.35 V."""
     charge_frac = np.linspace(0.0, 1.0, len(row.rest_v))
     curve_v = curve_of(row.rest_v)
     full_frac = float(np.interp(LIHV_FULL_V, curve_v, CURVE_FRAC))
     longer = charge_frac * full_frac
     return CellRow(
         chemistry="lihv",
-        source=f"the LiPo row charged on to {LIHV_FULL_V} V; no set of a LiHV cell is published. "
+        source=f"the LiPo row extrapolated to {LIHV_FULL_V} V; no set of a LiHV cell is published. "
         + row.source,
         heat_capacity_j_k_ah=row.heat_capacity_j_k_ah / full_frac,
         rest_v=np.interp(longer, CURVE_FRAC, curve_v),

@@ -1,11 +1,11 @@
-"""Flights of PyBaMM's cells to fit the estimator's constants on, and to judge it.
+"""Computes flights with PyBaMM's cells, to fit the estimator's parameters and to validate it.
 
     PYTHONPATH=. python research/make_flights.py FOLDER FIRST LAST
 
-Needs PyBaMM (pip install pybamm, in an environment of its own). Each pack is a cell of a published
-parameter set with a geometry, transport, curve and ageing of its own, drawn from its seed, whose last
-digit is the set: a mean cell under the load's power, and the pack's weakest cell under the current that
-this makes. The 23 flights that judge are of packs of the first nine sets too: no pack is the same.
+Needs PyBaMM (pip install pybamm, in a separate environment). Each pack is a cell of a published
+parameter set with its own geometry, transport, curve and ageing, drawn from its seed; the last digit of the
+seed selects the set. A mean cell is solved under the power of the load, then the weakest cell of the pack under
+the resulting current. The 23 validation flights use the first nine sets too, with other packs.
 """
 
 import sys
@@ -53,7 +53,7 @@ ZERO_DEGC_K, MOST_LEFT = 273.15, 0.5
 
 @dataclass(frozen=True)
 class Pack:
-    """One pack as it was drawn."""
+    """The drawn properties of one pack."""
 
     values: Any
     name: str
@@ -80,7 +80,7 @@ def scaled(law: Any, factor: float) -> Any:  # noqa: ANN401 - PyBaMM's expressio
 
 
 def bent(curve: Any, sizes_v: Array, phases: Array) -> Any:  # noqa: ANN401 - as above
-    """Return an electrode's open-circuit curve with waves in it: no two makes are alike."""
+    """Return an electrode's open-circuit curve with waves added, as makes differ."""
     first, second = (float(size) for size in sizes_v)
 
     def changed(share: Any) -> Any:  # noqa: ANN401 - as above
@@ -91,7 +91,7 @@ def bent(curve: Any, sizes_v: Array, phases: Array) -> Any:  # noqa: ANN401 - as
 
 
 def draw(seed: int, rng: np.random.Generator) -> Pack:
-    """Return a pack of a seed."""
+    """Draw the pack of a seed."""
     base, (chemistry, hovers_c), cutoffs_v = SETS[seed % len(SETS)]
     cutoff_v = float(rng.choice(cutoffs_v)) if len(cutoffs_v) > 1 else cutoffs_v[0]
     values = pybamm.ParameterValues(base)
@@ -113,7 +113,7 @@ def draw(seed: int, rng: np.random.Generator) -> Pack:
     ohm_ah = rng.uniform(3e-3, 10e-3) + 0.1 * fade * rng.uniform(0.3, 1.5)
     values["Contact resistance [Ohm]"] = ohm_ah / new_ah
     cool(values, rng.uniform(400, 1500))
-    if chemistry == "lifepo4":  # held at the temperature of the air, as in the flights that judge
+    if chemistry == "lifepo4":  # isothermal at ambient, as in the validation flights
         values["Total heat transfer coefficient [W.m-2.K-1]"] = 2000.0
     weak = rng.uniform(0.03, 0.08) if rng.uniform() < making.WEAK else rng.uniform(0.005, 0.025)
     return Pack(
@@ -134,7 +134,7 @@ def draw(seed: int, rng: np.random.Generator) -> Pack:
 
 
 def vary(values: Any, fade: float, rng: np.random.Generator, *, bend_v: float) -> None:  # noqa: ANN401 - PyBaMM's values
-    """Make a cell of its own of a set: no two makes are alike, and packs age."""
+    """Vary the values of a set: makes differ and packs age."""
     for law in ("diffusivity [m2.s-1]", "conductivity [S.m-1]"):
         key = f"Electrolyte {law}"
         values[key] = scaled(values[key], float(np.exp(rng.normal(0, 0.15))))
@@ -148,7 +148,7 @@ def vary(values: Any, fade: float, rng: np.random.Generator, *, bend_v: float) -
 
 
 def cool(values: Any, tau_s: float) -> None:  # noqa: ANN401 - PyBaMM's values
-    """Give a cell the thermal time constant of a drone's pack."""
+    """Set the thermal time constant of a drone's pack."""
     parts = ("Negative electrode", "Positive electrode", "Separator")
     thick_m = sum(values[f"{part} thickness [m]"] for part in parts)
     volume = 1.15 * thick_m * values["Electrode height [m]"] * values["Electrode width [m]"]
@@ -183,10 +183,10 @@ def solve(values: Any, mode: str, t_s: Array, drive: Array, charge: float) -> tu
 
 
 def fly(pack: Pack, index: int, rng: np.random.Generator, folder: Path) -> None:
-    """Compute a flight and write it; one that does not reach its end is left out."""
+    """Compute a flight and write it, unless it does not reach its end."""
     charge, ambient = float(rng.choice(STARTS[index])), float(rng.choice(AMBIENT_DEGC))
-    kept_warm = rng.uniform() > 0.6  # noqa: PLR2004 - four in ten
-    degc = max(ambient, float(rng.choice([18, 25]))) if kept_warm else ambient
+    warmed = rng.uniform() > 0.6  # noqa: PLR2004 - four in ten
+    degc = max(ambient, float(rng.choice([18, 25]))) if warmed else ambient
     values = pack.values.copy()
     kelvin = {"Ambient": ambient, "Initial": degc, "Reference": 25.0}
     values.update({f"{key} temperature [K]": at + ZERO_DEGC_K for key, at in kelvin.items()})
@@ -211,15 +211,15 @@ def fly(pack: Pack, index: int, rng: np.random.Generator, folder: Path) -> None:
         charge - used_ah[:count] / pack.cell_ah,
         used_ah[:count] * pack.scale,
     )
-    keep(pack, flown, (index, takeoff_s), rng, folder)
+    write_if_ended(pack, flown, (index, takeoff_s), rng, folder)
 
 
-def keep(
+def write_if_ended(
     pack: Pack, flown: Flown, flight: tuple[int, float], rng: np.random.Generator, folder: Path
 ) -> None:
     """Write a flight (its index and take-off) if it has an end.
 
-    One that ends half full is of a pack that nobody would have sold for its load.
+    A flight that ends half full is left out: no maker sells that pack for that load.
     """
     made = Making(
         name=pack.name,
@@ -234,7 +234,7 @@ def keep(
     index, takeoff_s = flight
     end = making.end_of(flown.cells_v, pack.cutoff_v)
     if end is None or end - takeoff_s < making.SHORTEST_S:
-        print(pack.name, index, "does not end, or at once", flush=True)
+        print(pack.name, index, "does not end, or ends at once", flush=True)
         return
     if flown.charge[end] > MOST_LEFT:
         print(pack.name, index, "ends half full", flush=True)
@@ -245,7 +245,7 @@ def keep(
 
 
 def main() -> None:
-    """Make the packs of some seeds."""
+    """Compute the flights of the packs of a range of seeds."""
     folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(first, last):

@@ -1,9 +1,9 @@
-"""Virtual flights to fit the estimator's constants on: `python research/make_virtual.py FOLDER FIRST LAST`.
+"""Computes virtual flights to fit the estimator's parameters: `python research/make_virtual.py FOLDER FIRST LAST`.
 
-Three flights each of packs that the simulator's cells make, each with a curve, capacity, resistance,
-weak cell, age and cooling of its own, drawn from its seed. Curves lie between those of the LiCoO2 and
-the NMC cell, bent, tilted and pressed towards one end: packs sold as LiPo are of either kind.
-Packs that a maker would not have sold for their load (half full at the end) are left out.
+Three flights of each pack, built from the simulator's cells with its own curve, capacity, resistance,
+weak cell, age and cooling, drawn from its seed. Curves lie between those of the LiCoO2 and the NMC cell,
+bent, tilted and compressed towards one end: packs sold as LiPo are of either kind.
+A flight that ends half full is left out: no maker sells that pack for that load.
 """
 
 import math
@@ -33,7 +33,7 @@ NOMINAL_V = {"lifepo4": 3.25}
 
 
 def curve(chemistry: str, rng: np.random.Generator) -> Array:
-    """Return a resting voltage at `CURVE_FRAC` that no table has."""
+    """Draw an open-circuit voltage curve at `CURVE_FRAC` that no table has."""
     flat = chemistry == "lifepo4"
     bend_v, tilt_v = rng.normal(0, 0.004 if flat else 0.03, 2)
     drawn_v = truth_curve_v(chemistry, 0.0, 0.0)
@@ -49,7 +49,7 @@ def curve(chemistry: str, rng: np.random.Generator) -> Array:
 
 
 def built(spec: PackSpec, curve_v: Array, rng: np.random.Generator) -> Pack:
-    """Return a pack; the same generator gives the same cells."""
+    """Build a pack; the same generator gives the same cells."""
     pack = build_pack(spec, rng, 1.0)
     cells = pack.cells
     cells._build.curve_v[...] = curve_v  # noqa: SLF001 - no product needs a curve of its own
@@ -62,7 +62,7 @@ def built(spec: PackSpec, curve_v: Array, rng: np.random.Generator) -> Pack:
 
 
 def draw(rng: np.random.Generator) -> PackSpec:
-    """Return the cells of a pack."""
+    """Draw the cells of a pack."""
     return PackSpec(
         chemistry=str(rng.choice(CHEMISTRIES)),
         cells=int(rng.choice([4, 6, 12])),
@@ -77,7 +77,7 @@ def draw(rng: np.random.Generator) -> PackSpec:
 
 
 def flown(pack: Pack, watts: Array, cutoff_v: float) -> Flown:
-    """Return the flight; it stops well below the cut-off, or when the pack gives no more."""
+    """Fly a pack until well below its cut-off, or until it cannot deliver the power."""
     rows = []
     for k, power_w in enumerate(watts):
         pack.apply(float(power_w))
@@ -94,7 +94,7 @@ def flown(pack: Pack, watts: Array, cutoff_v: float) -> Flown:
 
 
 def fly(spec: PackSpec, made: Making, hover_c: float, seeds: list[int], folder: Path) -> None:
-    """Compute the flights of a pack; one that does not reach its end is left out."""
+    """Compute the flights of a pack, without those that do not reach their end."""
     for index in range(FLIGHTS):
         rng = np.random.default_rng([*seeds, index])
         ambient, warm = rng.uniform(-5, 40), rng.uniform() > 0.6  # noqa: PLR2004 - four in ten
@@ -106,7 +106,7 @@ def fly(spec: PackSpec, made: Making, hover_c: float, seeds: list[int], folder: 
                 "cycles": spec.cycles + index,
             }
         )
-        own = np.random.default_rng(seeds)  # the pack's: the same in each flight
+        own = np.random.default_rng(seeds)  # of the pack: the same in each flight
         pack = built(flight, curve(spec.chemistry, own), own)
         made = replace(made, full_ah=float(pack.cells.capacity_ah.mean()))
         hover_w = hover_c * made.full_ah * spec.cells * NOMINAL_V.get(spec.chemistry, 3.7)
@@ -114,7 +114,7 @@ def fly(spec: PackSpec, made: Making, hover_c: float, seeds: list[int], folder: 
         did = flown(pack, watts, made.cutoff_v)
         end = making.end_of(did.cells_v, made.cutoff_v)
         if end is None or end - takeoff_s < making.SHORTEST_S or did.charge[end] > MOST_LEFT:
-            print(made.name, index, "does not end, or too early", flush=True)
+            print(made.name, index, "does not end, or ends too early", flush=True)
             continue
         table = making.columns(made, did, end, rng)
         side = making.sidecar(made, index, takeoff_s, "the simulator's cells, by make_virtual.py")
@@ -122,7 +122,7 @@ def fly(spec: PackSpec, made: Making, hover_c: float, seeds: list[int], folder: 
 
 
 def main() -> None:
-    """Make the packs of some seeds."""
+    """Compute the flights of the packs of a range of seeds."""
     folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(first, last):

@@ -1,8 +1,8 @@
-"""What computed flights have in common: the load, the end, the gauge's faults, the file.
+"""Common parts of computed flights: the load, the end, the errors of the gauge, the file.
 
-Watts and volts of cells, amperes positive while discharging, ampere-hours. Format: DESIGN.md,
-section 4. The load's phases are a multirotor's; gauges count charge with a stale full charge, or tell
-what can be used, as Impedance Track does.
+Watts and volts of cells, amperes positive while discharging, ampere-hours. File format: `dronebms/flightlogs/columns.py`.
+The phases of the load are those of a multirotor. A gauge counts charge against a stale full charge capacity,
+or reports the usable charge, as Impedance Track does.
 """
 
 import gzip
@@ -30,22 +30,22 @@ COMPENSATED, NO_GAUGE, WEAK = 0.35, 0.1, 0.3  # shares of the packs
 
 @dataclass(frozen=True)
 class Making:
-    """A pack, as far as its file tells of it."""
+    """The properties of a pack that its file holds."""
 
     name: str
     chemistry: str
     cutoff_v: float
     cells: int
     rated_ah: float
-    full_ah: float  # what is there
+    full_ah: float  # true capacity
     compensated: bool
-    stale: float  # how far a counting gauge's full charge is off
+    stale: float  # relative error of a counting gauge's full charge capacity
     gauge: bool = True
 
 
 @dataclass(frozen=True)
 class Flown:
-    """What the pack did, once a second; `charge` and `used_ah` of its weakest cell."""
+    """A flight, one sample a second; `charge` and `used_ah` are those of the weakest cell."""
 
     t_s: Array
     cells_v: Array
@@ -57,7 +57,7 @@ class Flown:
 
 
 def load(rng: np.random.Generator, hover_w: float, lasts_s: float) -> tuple[Array, Array, float]:
-    """Return (seconds, watts, take-off) of a flight that goes on until the pack ends."""
+    """Draw (seconds, watts, take-off) of a flight of `lasts_s` seconds or longer."""
     t_s = np.arange(0.0, lasts_s + 1)
     level, gust = np.full_like(t_s, 0.02), np.zeros_like(t_s)
     takeoff_s = rng.uniform(10, 25)
@@ -77,7 +77,7 @@ def load(rng: np.random.Generator, hover_w: float, lasts_s: float) -> tuple[Arra
 
 
 def end_of(cells_v: Array, cutoff_v: float) -> int | None:
-    """Return the second of the end, None when it is not reached."""
+    """Return the index of the end; `None` when the flight does not reach it."""
     lowest_v = cells_v.min(axis=1)
     means_v = [lowest_v[max(0, k - MEAN_S + 1) : k + 1].mean() for k in range(len(lowest_v))]
     ended = np.flatnonzero((np.array(means_v) <= cutoff_v) | (lowest_v <= cutoff_v - INSTANT_V))
@@ -85,7 +85,7 @@ def end_of(cells_v: Array, cutoff_v: float) -> int | None:
 
 
 def columns(pack: Making, flown: Flown, end: int, rng: np.random.Generator) -> dict[str, Array]:
-    """Return what is heard of a flight, with the gauge's errors, and its truth."""
+    """Return the columns of a flight as its gauge reports them, and the truth."""
     count, t_s = len(flown.t_s), flown.t_s
     start, used_ah = flown.charge[0], flown.used_ah - flown.used_ah[0]
     full_ah = pack.full_ah * (1 + pack.stale)
@@ -125,7 +125,7 @@ def write(folder: Path, table: dict[str, Array], end: int, side: dict[str, objec
 
 
 def sidecar(pack: Making, index: int, takeoff_s: float, source: str) -> dict[str, object]:
-    """Return what is told of a flight."""
+    """Return the sidecar of a flight."""
     return {
         "cells": pack.cells,
         "capacity_mah": round(pack.rated_ah * 10) * 100,

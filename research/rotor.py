@@ -1,10 +1,10 @@
-"""Power of multirotors as published, and of the shipped flights: `python research/rotor.py`.
+"""Compares the multirotor power model with published vehicles: `python research/rotor.py`.
 
-Hover: no row was used to choose a constant; the figure of merit and the drive's efficiency are
-the ones that Bauersfeld and Scaramuzza give for any multicopter (IEEE Robotics and Automation
-Letters 7-2, 2022). Cruise: two numbers were fitted to the first flight (how much
-rotors disturb each other, the default of `wake_overlap`; and that vehicle's drag area), and the others judge them.
-Watts at the pack, kg, metres; endurance is a maker's, to the last of the pack's rated energy,
+Hover: no row was used to choose a constant; the figure of merit and the efficiency of the drive are
+those of Bauersfeld and Scaramuzza for any multicopter (IEEE Robotics and Automation Letters 7-2, 2022).
+Cruise: two numbers are fitted to the first flight (`wake_overlap`, whose result is its default, and the drag
+area of that vehicle); the other flights validate them. Also flies every shipped scenario once.
+Watts at the pack, kg, metres; an endurance is the maker's, over the whole rated energy of the pack,
 in still air at sea level.
 """
 
@@ -25,17 +25,17 @@ TB47_WH, TB48_WH = 99.9, 129.96
 
 @dataclass(frozen=True)
 class Hover:
-    """A published hover; the power is told, or energy over endurance."""
+    """A published hover; the power is published, or the rated energy over the endurance."""
 
     name: str
     mass_kg: float
     rotors: int
     inches: float
-    told_w: float
+    published_w: float
     avionics_w: float = 10.0
 
     def model_w(self) -> float:
-        """Return the power that the model says, from the numbers above alone."""
+        """Return the power of the model in W, from the fields of this row alone."""
         return multirotor(self).power_w(self.mass_kg, SEA_LEVEL_KG_M3, 0.0, 0.0)
 
 
@@ -52,7 +52,7 @@ def multirotor(hover: Hover, **other: float) -> Multirotor:
     )
 
 
-def over(energy_wh: float, minutes: float) -> float:
+def mean_w(energy_wh: float, minutes: float) -> float:
     """Return the mean power of an endurance."""
     return energy_wh * MINUTES_PER_HOUR / minutes
 
@@ -60,23 +60,23 @@ def over(energy_wh: float, minutes: float) -> float:
 # fmt: off
 # DJI's table for developers (Payload & Flight Time: take-off mass, battery, minutes); rotors from its specifications.
 MAKER = (
-    Hover("Matrice 100, TB47D",             2.355, 4, 13.0, over(TB47_WH, 22)),
-    Hover("Matrice 100, TB47D, 0.5 kg",     2.855, 4, 13.0, over(TB47_WH, 17)),
-    Hover("Matrice 100, TB47D, 1 kg",       3.355, 4, 13.0, over(TB47_WH, 13)),
-    Hover("Matrice 100, TB48D",             2.431, 4, 13.0, over(TB48_WH, 28)),
-    Hover("Matrice 100, TB48D, 0.5 kg",     2.931, 4, 13.0, over(TB48_WH, 20)),
-    Hover("Matrice 100, TB48D, 1 kg",       3.431, 4, 13.0, over(TB48_WH, 16)),
-    Hover("Matrice 100, two TB47D",         3.115, 4, 13.0, over(2 * TB47_WH, 33)),
-    Hover("Matrice 100, two TB48D",         3.267, 4, 13.0, over(2 * TB48_WH, 40)),
-    Hover("Inspire 1, TB47",                2.935, 4, 13.0, over(TB47_WH, 18)),
-    Hover("Inspire 1, TB48",                3.035, 4, 13.0, over(TB48_WH, 21)),
-    Hover("Inspire 1 Pro, TB47",            3.396, 4, 13.0, over(TB47_WH, 15)),
-    Hover("Inspire 1 Pro, TB48",            3.496, 4, 13.0, over(TB48_WH, 18)),
-    Hover("Matrice 600, six TB47S",         9.100, 6, 21.0, over(6 * TB47_WH, 35)),
-    Hover("Matrice 600, six TB47S, 6 kg",  15.100, 6, 21.0, over(6 * TB47_WH, 16)),
-    Hover("Matrice 600, six TB48S",         9.610, 6, 21.0, over(6 * TB48_WH, 40)),
-    Hover("Matrice 600, six TB48S, 5.5 kg",15.110, 6, 21.0, over(6 * TB48_WH, 18)),
-    Hover("Mavic 3",                        0.895, 4,  9.4, over(77.0, 40)),
+    Hover("Matrice 100, TB47D",             2.355, 4, 13.0, mean_w(TB47_WH, 22)),
+    Hover("Matrice 100, TB47D, 0.5 kg",     2.855, 4, 13.0, mean_w(TB47_WH, 17)),
+    Hover("Matrice 100, TB47D, 1 kg",       3.355, 4, 13.0, mean_w(TB47_WH, 13)),
+    Hover("Matrice 100, TB48D",             2.431, 4, 13.0, mean_w(TB48_WH, 28)),
+    Hover("Matrice 100, TB48D, 0.5 kg",     2.931, 4, 13.0, mean_w(TB48_WH, 20)),
+    Hover("Matrice 100, TB48D, 1 kg",       3.431, 4, 13.0, mean_w(TB48_WH, 16)),
+    Hover("Matrice 100, two TB47D",         3.115, 4, 13.0, mean_w(2 * TB47_WH, 33)),
+    Hover("Matrice 100, two TB48D",         3.267, 4, 13.0, mean_w(2 * TB48_WH, 40)),
+    Hover("Inspire 1, TB47",                2.935, 4, 13.0, mean_w(TB47_WH, 18)),
+    Hover("Inspire 1, TB48",                3.035, 4, 13.0, mean_w(TB48_WH, 21)),
+    Hover("Inspire 1 Pro, TB47",            3.396, 4, 13.0, mean_w(TB47_WH, 15)),
+    Hover("Inspire 1 Pro, TB48",            3.496, 4, 13.0, mean_w(TB48_WH, 18)),
+    Hover("Matrice 600, six TB47S",         9.100, 6, 21.0, mean_w(6 * TB47_WH, 35)),
+    Hover("Matrice 600, six TB47S, 6 kg",  15.100, 6, 21.0, mean_w(6 * TB47_WH, 16)),
+    Hover("Matrice 600, six TB48S",         9.610, 6, 21.0, mean_w(6 * TB48_WH, 40)),
+    Hover("Matrice 600, six TB48S, 5.5 kg",15.110, 6, 21.0, mean_w(6 * TB48_WH, 18)),
+    Hover("Mavic 3",                        0.895, 4,  9.4, mean_w(77.0, 40)),
 )
 # github.com/tzi4/Multicopter_Battery_and_Range_Calculations (MIT), docs/results: a quadrotor with T-Motor U8 Lite, its
 # battery of two branches measured in one; mass and rotor as its authors assume them.
@@ -103,27 +103,27 @@ STEP, MOST_OVERLAP, MOST_DRAG_M2 = 0.02, 1.0, 0.6
 def ratios(
     speeds: tuple[tuple[float, float, int], ...], overlap: float, drag: float
 ) -> list[float]:
-    """Return cruise over hover power as the model says, at each speed."""
+    """Return cruise over hover power of the model, at each speed."""
     rotors = multirotor(QUAD, wake_overlap=overlap, drag_area_m2=drag)
     powers_w = [rotors.power_w(QUAD.mass_kg, SEA_LEVEL_KG_M3, row[0], 0.0) for row in speeds]
     return [power_w / QUAD.model_w() for power_w in powers_w]
 
 
 def rms(speeds: tuple[tuple[float, float, int], ...], overlap: float, drag: float) -> float:
-    """Return the error of the ratio, each sample counting the same."""
+    """Return the RMS error of the ratio over all samples."""
     pairs = zip(ratios(speeds, overlap, drag), speeds, strict=True)
     squares = sum(row[2] * (ratio - row[1]) ** 2 for ratio, row in pairs)
     return float((squares / sum(row[2] for row in speeds)) ** 0.5)
 
 
 def hover_table() -> None:
-    """Print published beside predicted hover power."""
+    """Print published and modelled hover power."""
     print("hover                              kg  published W  model W  model/published")
     parts = []
     for row in (*MAKER, *MEASURED):
-        parts.append(row.model_w() / row.told_w)
+        parts.append(row.model_w() / row.published_w)
         print(
-            f"{row.name:32s} {row.mass_kg:6.2f} {row.told_w:10.0f} {row.model_w():9.0f} {parts[-1]:12.2f}"
+            f"{row.name:32s} {row.mass_kg:6.2f} {row.published_w:10.0f} {row.model_w():9.0f} {parts[-1]:12.2f}"
         )
     print(
         f"median {statistics.median(parts):.2f}, lowest {min(parts):.2f}, highest {max(parts):.2f} of {len(parts)}; none was fitted"
@@ -131,13 +131,13 @@ def hover_table() -> None:
 
 
 def fit(overlaps: Iterable[float]) -> tuple[float, float]:
-    """Return overlap and drag area with the least error on the first flight."""
+    """Return overlap and drag area in m2 with the least error on the first flight."""
     drags = [step * STEP for step in range(round(MOST_DRAG_M2 / STEP) + 1)]
     return min(product(overlaps, drags), key=lambda pair: rms(FITTED, *pair))
 
 
 def cruise_table() -> None:
-    """Fit the first flight, and print both."""
+    """Fit the first flight; print the errors of all flights."""
     overlap, drag = fit(step * STEP for step in range(round(MOST_OVERLAP / STEP) + 1))
     alone, alone_drag = fit((0.0,))
     print(
@@ -148,12 +148,12 @@ def cruise_table() -> None:
         print(
             f"{name}: rms error {rms(rows, overlap, drag):.2f}; {without:.2f} with a drag area alone fitted"
         )
-        for (speed, told, _), ratio in zip(rows, ratios(rows, overlap, drag), strict=True):
-            print(f"  {speed:5.1f} m/s  measured {told:.2f}  model {ratio:.2f}")
+        for (speed, measured, _), ratio in zip(rows, ratios(rows, overlap, drag), strict=True):
+            print(f"  {speed:5.1f} m/s  measured {measured:.2f}  model {ratio:.2f}")
 
 
 def flights_table() -> None:
-    """Fly every shipped flight once with the first seed, and print how it went in truth."""
+    """Fly every shipped scenario once with the first seed, and print the true course."""
     print(
         "\nflight          kg  s in all  mean W  most W  charge left %  lowest cell V  empty at s"
     )

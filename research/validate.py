@@ -1,12 +1,12 @@
-"""Judges the simulated cells by others: `python research/validate.py [--plots FOLDER]`.
+"""Validates the simulated cells against PyBaMM and laboratory discharges: `python research/validate.py [--plots FOLDER]`.
 
-1. Against PyBaMM (`dfn.py`): drone-like loads of power at temperatures that the fit did not see, the
-   cell warming itself. Voltage and temperature where 10 to 95 % of the charge are left, at up to 3C
-   and 0 to 40 degC. Needs the extra `validate`.
-2. Against laboratory discharges in `$DRONEBMS_FLIGHTS/real`: capacity, resistance and heat are fitted
-   on the first discharge of a cell and judged on its others; the curve and all else stay.
+1. Against PyBaMM (`dfn.py`): drone-like power loads at temperatures that the fit does not use, with
+   self-heating. Errors of voltage and temperature are taken between 10 and 95 % of the charge, at up to
+   3C and 0 to 40 degC. Needs the extra `validate`.
+2. Against laboratory discharges in `$DRONEBMS_FLIGHTS/real`: capacity, resistance and heat are fitted to
+   the first discharge of a cell and validated on its others; the curve and all else stay.
 
-Prints a row a run, also of those that miss; with `--plots` (extra `plots`) draws them too.
+Prints a row for each run, also for those that miss the goal; `--plots` (extra `report`) draws them too.
 """
 
 import argparse
@@ -31,29 +31,31 @@ from sim.plant.pack import Pack
 STEP_S = 0.1
 COOLING_S = 700.0  # of the judged cells
 JUDGED_FRAC, JUDGED_C, JUDGED_DEGC = (0.10, 0.95), 3.0, (0.0, 40.0)
-ASKED_MV, ASKED_K = 15.0, 2.0
+GOAL_MV, GOAL_K = 15.0, 2.0
 LAB_CUT_V = 3.0
-LAB_FULL_V = {"evtol_vah07": 4.0}  # charged to; the others to 4.2 V
+LAB_FULL_V = {"evtol_vah07": 4.0}  # end of charge of this cell; 4.2 V for the others
 LAB_J_K = 45.0  # an 18650 of 45 g with 1000 J/(kg K)
-OWN_HEAT = "heavy 12 degC"  # one run with the heat that PyBaMM works out itself
-KEPT, KEPT_S = ("survey 20 degC", "punch 4 degC"), 10
+OWN_HEAT = "heavy 12 degC"  # one run with the heat that PyBaMM computes
+TRACED, TRACE_STEP_S = ("survey 20 degC", "punch 4 degC"), 10
 FULL_H = 1.15 * 3600.0
-GUST_S, GUST_KEPT = 5.0, 0.5
+GUST_S, GUST_CORRELATION = 5.0, 0.5
 
 
 def gusty(name: str, plan: list[tuple[float, float]], gust_frac: float, seed: int) -> Load:
-    """Return a plan of (seconds, power) with gusts, a knot in `GUST_S`; the last part goes on."""
+    """Return a plan of (seconds, power) with gusts, one knot per `GUST_S`; the last part continues."""
     random, value, gust = np.random.default_rng(seed), [], 0.0
     for duration_s, level in plan:
         for _ in range(round(duration_s / GUST_S)):
-            gust = GUST_KEPT * gust + np.sqrt(1.0 - GUST_KEPT**2) * float(random.standard_normal())
+            gust = GUST_CORRELATION * gust + np.sqrt(1.0 - GUST_CORRELATION**2) * float(
+                random.standard_normal()
+            )
             value.append(level * max(1.0 + gust_frac * gust, 0.3))
     seconds = np.arange(float(len(value))) * GUST_S
     return Load(name, seconds, np.array(value), is_power=True, is_smooth=True)
 
 
 def judged_loads() -> Iterator[tuple[Load, float, float]]:
-    """Yield load, start temperature and start charge; powers are of the cell's rated hour."""
+    """Yield load, start temperature and start charge; powers are relative to `rated_w`."""
     survey = [(15.0, 0.02), (10.0, 2.6), (30.0, 2.2), (150.0, 1.3), (700.0, 1.45), (60.0, 2.0), (120.0, 1.2), (FULL_H, 1.4)]  # fmt: skip
     hops = [(120.0, 1.6), (90.0, 0.02), (30.0, 2.4), (200.0, 1.2), (300.0, 0.02)]
     punch = [(25.0, 1.0), (6.0, 2.7)] * 130
@@ -86,12 +88,12 @@ def follow(pack: Pack, t_s: FloatArray, power_w: FloatArray, until_s: FloatArray
     """Return voltage and temperature at some times under a power, straight lines between knots."""
     volts, degrees = np.empty(len(until_s)), np.empty(len(until_s))
     steps = np.round(until_s / STEP_S).astype(int)
-    asked_w = np.interp((np.arange(steps[-1] + 1) + 0.5) * STEP_S, t_s, power_w)
+    load_w = np.interp((np.arange(steps[-1] + 1) + 0.5) * STEP_S, t_s, power_w)
     at_w = np.interp(until_s, t_s, power_w)
     done = 0
     for index, until in enumerate(steps):
         for step in range(done, until):
-            pack.apply(asked_w[step])
+            pack.apply(load_w[step])
             pack.advance()
         done = until
         pack.apply(at_w[index])
@@ -101,7 +103,7 @@ def follow(pack: Pack, t_s: FloatArray, power_w: FloatArray, until_s: FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One run beside its reference."""
+    """One run and its reference."""
 
     name: str
     reference: Trace
@@ -122,7 +124,7 @@ class Judged:
 
 
 def judge(cell: ReferenceCell, load: Load, degc: float, start_frac: float, *, own_heat: bool = False) -> Judged:  # fmt: skip
-    """Run both and return them."""
+    """Run our cell and the reference under one load."""
     build = CellBuild(
         chemistry=cell.row.chemistry,
         capacity_ah=np.array([cell.capacity_ah]),
@@ -156,9 +158,9 @@ def judge(cell: ReferenceCell, load: Load, degc: float, start_frac: float, *, ow
     return Judged(load.name, reference, volts, degrees, counted)
 
 
-def kept(run: Judged, load: Load, cell: ReferenceCell) -> dict[str, object]:
-    """Return a reference run as the tests want it: the load's knots, and a sample in 10 s."""
-    reference, every = run.reference, slice(None, None, KEPT_S)
+def trace_row(run: Judged, load: Load, cell: ReferenceCell) -> dict[str, object]:
+    """Return a reference run in the form of tests/data: the knots of the load, a sample per 10 s."""
+    reference, every = run.reference, slice(None, None, TRACE_STEP_S)
     until = int(np.searchsorted(load.t_s, reference.t_s[-1])) + 1
     arrays = {
         "load_t_s": (load.t_s[:until], 1),
@@ -184,8 +186,8 @@ def kept(run: Judged, load: Load, cell: ReferenceCell) -> dict[str, object]:
 
 
 def against_pybamm(folder: Path | None, traces: Path | None) -> None:
-    """Print the table of every judged run, and the mean and the worst of a chemistry."""
-    keep: list[dict[str, object]] = []
+    """Print the table of every run, with the mean and the worst of each chemistry."""
+    traced: list[dict[str, object]] = []
     print(
         "| cell | run | seconds | RMSE mV | RMSE above the cut-off mV | worst mV | temperature rises K | worst error K | |"
     )
@@ -202,15 +204,15 @@ def against_pybamm(folder: Path | None, traces: Path | None) -> None:
                 continue
             figures = run.figures(cutoff_v)
             rise_k = float(np.max(run.reference.temperature_degc[run.counted])) - degc
-            missed = "misses" if figures[0] > ASKED_MV or figures[-1] > ASKED_K else ""
+            missed = "misses" if figures[0] > GOAL_MV or figures[-1] > GOAL_K else ""
             print(
                 f"| {row.chemistry} | {run.name} | {np.sum(run.counted)} | {figures[0]:.1f} | {figures[1]:.1f} | {figures[2]:.0f} | {rise_k:.1f} | {figures[3]:.2f} | {missed} |",
                 flush=True,
             )
             if not own_heat:
                 rows.append(figures)
-            if run.name in KEPT:
-                keep.append(kept(run, load, cell))
+            if run.name in TRACED:
+                traced.append(trace_row(run, load, cell))
             if folder is not None:
                 draw(run, f"{row.chemistry} {run.name}", folder)
         for name, over in ((f"mean of {len(rows)}", np.mean), ("worst", np.max)):
@@ -219,7 +221,7 @@ def against_pybamm(folder: Path | None, traces: Path | None) -> None:
                 f"| {row.chemistry} | {name} | | {whole[0]:.1f} | {whole[1]:.1f} | {whole[2]:.0f} | | {whole[3]:.2f} | |"
             )
     if traces is not None:
-        text = json.dumps(keep, separators=(",", ":"))
+        text = json.dumps(traced, separators=(",", ":"))
         traces.write_bytes(gzip.compress(text.encode("ascii"), mtime=0))
 
 
@@ -289,14 +291,14 @@ def followed(run: Discharge, capacity_ah: FloatArray, factor: FloatArray, coolin
 
 
 def misfit_mv(run: Discharge, volts: FloatArray) -> FloatArray:
-    """Return the RMSE of voltage of each candidate until the cell is at its cut-off."""
+    """Return the RMSE of voltage of each candidate above the cut-off, mV."""
     counted = run.voltage_v >= LAB_CUT_V
     misfit: FloatArray = np.sqrt(np.mean((volts - run.voltage_v[:, None])[counted] ** 2, axis=0))
     return misfit * 1000.0
 
 
 def fitted(run: Discharge) -> tuple[float, float, float]:
-    """Return capacity, Ah, factor of resistance and cooling time that follow a discharge best."""
+    """Return the capacity in Ah, resistance factor and cooling time in s with the least error."""
     capacity_ah, factor, cooling_s = run.rated_ah, 1.0, COOLING_S
     for span in (0.5, 0.15, 0.05):
         grid = np.geomspace(1.0 / (1.0 + span), 1.0 + span, 15)
@@ -313,7 +315,7 @@ def fitted(run: Discharge) -> tuple[float, float, float]:
 
 
 def against_discharges(folder: Path) -> None:
-    """Print how well a cell that was fitted to one discharge follows the others."""
+    """Print the errors on further discharges of a cell that was fitted to its first."""
     print(
         "| discharge | capacity Ah | resistance | cooling s | RMSE mV | temperature error K, mean and worst |"
     )
@@ -358,20 +360,23 @@ def draw(run: Judged, title: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Judge and print."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--plots", type=Path, metavar="FOLDER")
     parser.add_argument(
-        "--traces", type=Path, metavar="FILE", help="what tests/data/cells.json.gz is"
+        "--traces",
+        type=Path,
+        metavar="FILE",
+        help="write the reference runs of tests/data/cells.json.gz",
     )
     options = parser.parse_args()
     if importlib.util.find_spec("pybamm") is None:
-        print("PyBaMM is not installed, its part is skipped: pip install -e '.[validate]'")
+        print("PyBaMM is not installed: its part is skipped; pip install -e '.[validate]'")
     else:
         against_pybamm(options.plots, options.traces)
     flights = os.environ.get("DRONEBMS_FLIGHTS")
     if flights is None:
-        print("DRONEBMS_FLIGHTS is not set, the laboratory discharges are skipped")
+        print("DRONEBMS_FLIGHTS is not set: the laboratory discharges are skipped")
     else:
         against_discharges(Path(flights) / "real")
 

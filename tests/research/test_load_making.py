@@ -1,4 +1,4 @@
-"""The load that computed flights are flown with (research/making.py)."""
+"""The load of computed flights (research/making.py)."""
 
 import numpy as np
 import pytest
