@@ -4,7 +4,7 @@
 
 Prints for each chemistry how far the trends are from the truth, how often the forecast's interval holds
 the true end, on how many healthy packs a weak cell is named, and how many flights before a cell
-that does go weak reaches its cut-off under load. Packs fly together (`sim.plant.pack.build_fleet`) in steps
+that does go weak reaches its cut-off under load. Packs fly together (`sim.plant.pack.build_packs`) in steps
 of one second; readings have the scatter and resolution of a gauge. Seasons go from 0 to 30 degC. `_SLOW_S`, the margins of `_ENDS` and the
 thresholds of cells were chosen on packs 1 to 107; these are others.
 """
@@ -20,9 +20,9 @@ from dronebms.core.chemistry import chemistry_of
 from dronebms.health.ageing_trend import forecast_ageing, weak_cell
 from dronebms.health.flight_record import LANDED, FlightRecord
 from dronebms.health.soh_measurement import Array, measure_soh
-from sim.emulator.world import Stream, generator
+from sim.emulator.world import RandomStream, random_generator
 from sim.plant.ageing import ageing_of
-from sim.plant.pack import build_fleet
+from sim.plant.pack import build_packs
 from sim.plant.pack_spec import PackSpec
 
 REST_S, BURST_S, LEG_S = 30, 25, 150
@@ -59,11 +59,11 @@ class Kind:
         spec = self.spec(cycles, 25.0).model_copy(
             update={"start_charge_frac": 0.5, "start_degc": 25.0, "resistance_spread_frac": 0.0}
         )
-        cells = build_fleet(spec, [generator(1, Stream.CELLS)], 1.0).cells
+        cells = build_packs(spec, [random_generator(1, RandomStream.CELLS)], 1.0).cells
         amps, open_v = np.full((1, 1), 2 * self.rated_ah), cells.open_circuit_v()
         for _ in range(5):
             cells.advance(amps, open_v)
-        source_v, ohm = cells.look(amps)
+        source_v, ohm = cells.thevenin(amps)
         return float(np.mean((open_v - source_v) / amps + ohm))
 
 
@@ -89,7 +89,9 @@ def fly(kind: Kind, spec: PackSpec, seeds: range, random: np.random.Generator,
     Returns:
         (packs, n, columns) as `dronebms.health.soh_measurement` takes them.
     """
-    fleet = build_fleet(spec, [generator(seed, Stream.CELLS) for seed in seeds], step_s)
+    fleet = build_packs(
+        spec, [random_generator(seed, RandomStream.CELLS) for seed in seeds], step_s
+    )
     if defect > 0:
         lost, gained = DEFECT_FRAC
         fleet.cells.weaken(WEAK_CELL, max(1 - lost * defect, 0.3), 1 + gained * defect)

@@ -51,7 +51,7 @@ def _after(pack: Pack, load_a: Array) -> Array:
     cells = copy.deepcopy(pack.cells)
     cells_v = pack.cells_v
     for _ in range(OHM_S + 1):
-        source_v, ohm = cells.look(load_a)
+        source_v, ohm = cells.thevenin(load_a)
         cells_v = source_v - load_a * ohm
         cells.advance(load_a, cells_v)
     return np.asarray(cells_v)

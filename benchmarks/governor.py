@@ -16,8 +16,8 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.bus import VirtualBus
-from sim.emulator.world import STEP_S, Stream, World, generator
-from sim.plant.mission import Flight, Flying
+from sim.emulator.world import STEP_S, RandomStream, World, random_generator
+from sim.plant.mission import FlightProfile, Mission
 from sim.plant.scenario import Phase, Scenario
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
@@ -49,7 +49,7 @@ PLAN = Scenario.model_validate(
 class Governed:
     """A flight that draws no more than it was asked, and climbs by what is left."""
 
-    plan: Flying
+    plan: FlightProfile
     voltage_v: float = 24.0
     asked_a: float | None = None
     alt_m: float = 0.0
@@ -65,15 +65,15 @@ class Governed:
         power_w = self.plan.power_w(t_s)
         if self.asked_a is not None:
             power_w = min(power_w, self.asked_a * self.voltage_v)
-        steady_w = self.plan.steady_w(t_s)
-        if steady_w is not None:
+        mean_power_w = self.plan.mean_power_w(t_s)
+        if mean_power_w is not None:
             climb_m_s = (power_w - HOVER_W) / (CLIMB_W - HOVER_W) * CLIMB_M_S
             self.alt_m = max(self.alt_m + climb_m_s * STEP_S, 0.0)
         return power_w
 
-    def steady_w(self, t_s: float) -> float | None:
+    def mean_power_w(self, t_s: float) -> float | None:
         """Return the mean power if it goes on."""
-        return self.plan.steady_w(t_s)
+        return self.plan.mean_power_w(t_s)
 
     def vehicle(self, t_s: float) -> VehicleState:
         """Return what the autopilot says."""
@@ -101,10 +101,12 @@ class Flown:
 
 def fly(seed: int, *, governed: bool) -> Flown:
     """Fly once and return what the cells went through."""
-    flight = Governed(Flight(PLAN, generator(seed, Stream.GUSTS), STEP_S))
+    flight = Governed(Mission(PLAN, random_generator(seed, RandomStream.GUSTS), STEP_S))
     world = World(PLAN, seed, (), flight)
     clock, found = VirtualClock(), Flown()
-    bus = VirtualBus(clock, [world], {ADDRESS: world.device}, (), generator(seed, Stream.WIRE))
+    bus = VirtualBus(
+        clock, [world], {ADDRESS: world.device}, (), random_generator(seed, RandomStream.WIRE)
+    )
     pack_data = PLAN.pack, world.pack_data()
     told = pack_data[1].__class__(
         **{name: getattr(pack_data[1], name) for name in pack_data[1].__slots__}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sim.plant.pack import build_fleet
+from sim.plant.pack import build_packs
 from sim.plant.pack_spec import PackSpec
 
 STEP_S = 0.1
@@ -35,7 +35,7 @@ def least_s(work: Callable[[], object]) -> float:
 def ours(packs: int, steps: int) -> float:
     """Return seconds for steps of a fleet."""
     spec = PackSpec(chemistry="lipo", cells=CELLS, cell_mah=16000.0, resistance_mohm_ah=35.0)
-    fleet = build_fleet(spec, [np.random.default_rng(seed) for seed in range(packs)], STEP_S)
+    fleet = build_packs(spec, [np.random.default_rng(seed) for seed in range(packs)], STEP_S)
     powers_w = np.random.default_rng(0).uniform(200.0, 900.0, packs)
 
     def fly() -> None:

@@ -25,9 +25,9 @@ from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import default_limits
 from sim.emulator.bus import VirtualBus
-from sim.emulator.world import STEP_S, Stream, World, generator
+from sim.emulator.world import STEP_S, RandomStream, World, random_generator
 from sim.plant.faults import Fault, parse_fault
-from sim.plant.mission import Flight, Flying
+from sim.plant.mission import FlightProfile, Mission
 from sim.plant.scenario import Phase, Scenario
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
@@ -147,7 +147,7 @@ def random_error(seed: int) -> float:
 class Overload:
     """A flight that for half a minute asks 1.15 of what the pack may give for 10 s."""
 
-    plan: Flying
+    plan: FlightProfile
     start_s: float
     most_w: float
 
@@ -161,9 +161,9 @@ class Overload:
         power_w = self.plan.power_w(t_s)
         return 1.15 * self.most_w if self.start_s <= t_s < self.start_s + 30.0 else power_w
 
-    def steady_w(self, t_s: float) -> float | None:
+    def mean_power_w(self, t_s: float) -> float | None:
         """Return the mean power if it goes on."""
-        return self.plan.steady_w(t_s)
+        return self.plan.mean_power_w(t_s)
 
     def vehicle(self, t_s: float) -> VehicleState:
         """Return what the autopilot says."""
@@ -181,16 +181,18 @@ class Flown:
 def fly(plan: Scenario, seed: int, fault: str | None) -> Iterator[Flown]:
     """Fly through the bytes and yield every step."""
     faults: tuple[Fault, ...] = ()
-    flight: Flying | None = None
+    flight: FlightProfile | None = None
     if fault is not None and fault.startswith("current"):
-        pack, gusts = plan.pack, generator(seed, Stream.GUSTS)
+        pack, gusts = plan.pack, random_generator(seed, RandomStream.GUSTS)
         most_w = pack.row.burst_c * pack.rated_mah / 1000.0 * CELLS * NOMINAL_V[pack.chemistry]
-        flight = Overload(Flight(plan, gusts, STEP_S), float(fault.partition("@")[2]), most_w)
+        flight = Overload(Mission(plan, gusts, STEP_S), float(fault.partition("@")[2]), most_w)
     elif fault is not None:
         faults = (parse_fault(fault),)
     world = World(plan, seed, faults, flight)
     clock = VirtualClock()
-    bus = VirtualBus(clock, [world], {ADDRESS: world.device}, faults, generator(seed, Stream.WIRE))
+    bus = VirtualBus(
+        clock, [world], {ADDRESS: world.device}, faults, random_generator(seed, RandomStream.WIRE)
+    )
     pipeline = Pipeline(Gauge(bus, cells=CELLS), world.pack_data())
     for tick in range(int(world.duration_s * TICKS_PER_S)):
         t_s = tick / TICKS_PER_S

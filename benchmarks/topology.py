@@ -15,9 +15,9 @@ from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.bus import VirtualBus
-from sim.emulator.world import STEP_S, Stream, World, generator
+from sim.emulator.world import STEP_S, RandomStream, World, random_generator
 from sim.plant.faults import Fault, parse_fault
-from sim.plant.mission import Flight, Flying
+from sim.plant.mission import FlightProfile, Mission
 from sim.plant.scenario import Scenario, load_scenario
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
@@ -30,7 +30,7 @@ FAILURES = ("node", "pack", "bus", "aggregator")
 class Share:
     """A share of a flight's load; all of it once the other pack has gone."""
 
-    plan: Flying
+    plan: FlightProfile
     share: float
     other_gone_s: float | None = None
 
@@ -44,10 +44,10 @@ class Share:
         alone = self.other_gone_s is not None and t_s >= self.other_gone_s
         return self.plan.power_w(t_s) * (1.0 if alone else self.share)
 
-    def steady_w(self, t_s: float) -> float | None:
+    def mean_power_w(self, t_s: float) -> float | None:
         """Return the mean power of this pack."""
-        steady_w = self.plan.steady_w(t_s)
-        return None if steady_w is None else steady_w * self.share
+        mean_power_w = self.plan.mean_power_w(t_s)
+        return None if mean_power_w is None else mean_power_w * self.share
 
     def vehicle(self, t_s: float) -> VehicleState:
         """Return what the autopilot says."""
@@ -72,11 +72,13 @@ def fly(
         )
         faults: tuple[Fault, ...] = (parse_fault(f"unplug@{FAIL_S:g}"),) if silent else ()
         gone_s = FAIL_S if failure == "pack" and index == 1 else None
-        plan = Flight(built, generator(1, Stream.GUSTS), STEP_S)
+        plan = Mission(built, random_generator(1, RandomStream.GUSTS), STEP_S)
         world = World(built, 1 + index, (), Share(plan, 1.0 / gauges, gone_s))
         # A plug that stays off: the fault's own length is for another purpose.
         faults = tuple(replace(fault, duration_s=None) for fault in faults)
-        bus = VirtualBus(clock, [world], {ADDRESS: world.device}, faults, generator(1, Stream.WIRE))
+        bus = VirtualBus(
+            clock, [world], {ADDRESS: world.device}, faults, random_generator(1, RandomStream.WIRE)
+        )
         pipelines.append(
             Pipeline(Gauge(bus, cells=built.pack.cells), world.pack_data(), index=index)
         )

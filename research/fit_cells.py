@@ -20,7 +20,7 @@ from scipy.optimize import least_squares
 from scipy.signal import lfilter
 
 from research.dfn import SETS, FloatArray, Load, ReferenceCell, ReferenceSet, Trace, stepped
-from sim.plant.cell_parameters import COLUMNS, CURVE_FRAC, CellRow, curve_of
+from sim.plant.cell_parameters import COLUMNS, CURVE_FRAC, CellParameters, extended_curve_v
 
 FOLDER = Path(__file__).parents[1] / "sim" / "cells"
 TEMPERATURES_DEGC = (25.0, 16.0, 8.0, 0.0, -10.0, 32.0, 40.0, 55.0)  # in the order of the fits
@@ -166,13 +166,13 @@ def residual_text(
     return ", ".join(texts)
 
 
-def fit(row: ReferenceSet) -> CellRow:
+def fit(row: ReferenceSet) -> CellParameters:
     """Return the row of a chemistry."""
     cell = ReferenceCell(row)
     charge_frac = np.linspace(0.0, 1.0, CURVE_POINTS)
     rest_v, entropy_v_k = cell.open_circuit(charge_frac)
     rest_v = np.maximum.accumulate(rest_v)  # a published table has dents of 1 mV
-    curve = (CURVE_FRAC, curve_of(rest_v))
+    curve = (CURVE_FRAC, extended_curve_v(rest_v))
     initial = [_START[name] for name in SCALARS]
     initial += [_START[name] for name in TABLES for _ in KNOTS_FRAC]
     found: dict[float, FloatArray] = {}
@@ -196,7 +196,7 @@ def fit(row: ReferenceSet) -> CellRow:
     tables = values[:, len(SCALARS) :].reshape(len(degrees), len(TABLES), -1)
     columns |= {name: tables[:, index] for index, name in enumerate(TABLES)}
     columns["fast_depletion"] = columns["depletion"] * columns["fast_share"][:, None]
-    return CellRow(
+    return CellParameters(
         chemistry=row.chemistry,
         source=row.source,
         heat_capacity_j_k_ah=cell.heat_capacity_j_k / cell.capacity_ah,
@@ -208,13 +208,13 @@ def fit(row: ReferenceSet) -> CellRow:
     )
 
 
-def lihv(row: CellRow) -> CellRow:
+def lihv(row: CellParameters) -> CellParameters:
     """Return a LiPo row extrapolated to 4.35 V."""
     charge_frac = np.linspace(0.0, 1.0, len(row.rest_v))
-    curve_v = curve_of(row.rest_v)
+    curve_v = extended_curve_v(row.rest_v)
     full_frac = float(np.interp(LIHV_FULL_V, curve_v, CURVE_FRAC))
     longer = charge_frac * full_frac
-    return CellRow(
+    return CellParameters(
         chemistry="lihv",
         source=f"the LiPo row extrapolated to {LIHV_FULL_V} V; no set of a LiHV cell is published. "
         + row.source,
@@ -227,7 +227,7 @@ def lihv(row: CellRow) -> CellRow:
     )
 
 
-def write(row: CellRow, path: Path) -> None:
+def write(row: CellParameters, path: Path) -> None:
     """Write a row as JSON, one array a line."""
 
     def line(values: FloatArray, digits: int = 5) -> str:

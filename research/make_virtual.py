@@ -15,7 +15,7 @@ import numpy as np
 
 from research import making
 from research.making import Array, Flown, Making
-from sim.plant.cell import truth_curve_v
+from sim.plant.cell import open_circuit_curve_v
 from sim.plant.cell_parameters import CURVE_FRAC
 from sim.plant.pack import Pack, build_pack
 from sim.plant.pack_spec import PackSpec
@@ -36,9 +36,9 @@ def curve(chemistry: str, rng: np.random.Generator) -> Array:
     """Draw an open-circuit voltage curve at `CURVE_FRAC` that no table has."""
     flat = chemistry == "lifepo4"
     bend_v, tilt_v = rng.normal(0, 0.004 if flat else 0.03, 2)
-    drawn_v = truth_curve_v(chemistry, 0.0, 0.0)
+    drawn_v = open_circuit_curve_v(chemistry, 0.0, 0.0)
     if not flat:
-        other_v = truth_curve_v("li-ion" if chemistry == "lipo" else "lipo", 0.0, 0.0)
+        other_v = open_circuit_curve_v("li-ion" if chemistry == "lipo" else "lipo", 0.0, 0.0)
         most = 1.0 if chemistry == "lipo" else 0.5
         drawn_v = drawn_v + rng.uniform(0, most) * (other_v - drawn_v)
     inside = np.clip(CURVE_FRAC, 0, 1)

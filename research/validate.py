@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from dronebms.core.chemistry import chemistry_of
 from research.dfn import SETS, FloatArray, Load, ReferenceCell, Trace, stepped
-from sim.plant.cell import CellBuild, Cells, truth_curve_v
-from sim.plant.cell_parameters import cell_row
+from sim.plant.cell import CellBuild, Cells, open_circuit_curve_v
+from sim.plant.cell_parameters import cell_parameters
 from sim.plant.pack import Pack
 
 STEP_S = 0.1
@@ -130,7 +130,7 @@ def judge(cell: ReferenceCell, load: Load, degc: float, start_frac: float, *, ow
         capacity_ah=np.array([cell.capacity_ah]),
         resistance_factor=np.ones(1),
         heat_capacity_j_k_ah=cell.heat_capacity_j_k / cell.capacity_ah,
-        curve_v=truth_curve_v(cell.row.chemistry, 0.0, 0.0),
+        curve_v=open_circuit_curve_v(cell.row.chemistry, 0.0, 0.0),
         charge_frac=np.array([start_frac]),
         start_degc=degc,
         ambient_degc=degc,
@@ -269,20 +269,20 @@ def followed(run: Discharge, capacity_ah: FloatArray, factor: FloatArray, coolin
         capacity_ah=capacity_ah.reshape(shape),
         resistance_factor=factor.reshape(shape),
         heat_capacity_j_k_ah=LAB_J_K / run.rated_ah,
-        curve_v=truth_curve_v("li-ion", 0.0, 0.0),
+        curve_v=open_circuit_curve_v("li-ion", 0.0, 0.0),
         charge_frac=np.ones(shape),
         start_degc=start_degc,
         ambient_degc=start_degc,
         cooling_s=cooling_s * 2.0,
     )
-    rest_v = cell_row("li-ion").rest_v
+    rest_v = cell_parameters("li-ion").rest_v
     full_frac = np.interp(
         LAB_FULL_V.get(run.pack_id, rest_v[-1]), rest_v, np.linspace(0, 1, len(rest_v))
     )
     build.charge_frac[:] = full_frac
     cells, seen = Cells(build, 1.0), []
     for current_a in run.current_a[:, None]:
-        source_v, ohm = cells.look(current_a)
+        source_v, ohm = cells.thevenin(current_a)
         cells_v = source_v - current_a * ohm
         seen.append((cells_v[:, 0], cells.temperature_degc[:, 0]))
         cells.advance(current_a, cells_v)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from dronebms.core.clock import Clock
-from sim.emulator.bus import Device, Together, VirtualBus
-from sim.emulator.world import Stream, World, generator
+from sim.emulator.bus import Device, VirtualBus, WiredAnd
+from sim.emulator.world import RandomStream, World, random_generator
 from smartbattery.registers import ADDRESS
 
 MUX_ADDRESS = 0x70
@@ -27,7 +27,7 @@ class VirtualMux:
         ports: dict[int, Device] = {there: _Port(self, there) for there in behind}
         return {**ports, address: self}
 
-    def called(self) -> float:
+    def addressed(self) -> float:
         """Hold nothing."""
         return 0.0
 
@@ -36,14 +36,14 @@ class VirtualMux:
         self._control = tx[-1:] or self._control
         return self._control * rx_len
 
-    def open_at(self, address: int) -> Together:
+    def open_at(self, address: int) -> WiredAnd:
         """Return the devices of one address on the channels that are open."""
         opened = [
             devices[address]
             for channel, devices in self._channels.items()
             if self._control[0] >> channel & 1 and address in devices
         ]
-        return Together(address, opened)
+        return WiredAnd(address, opened)
 
 
 class _Port:
@@ -53,8 +53,8 @@ class _Port:
         self._mux = mux
         self._address = address
 
-    def called(self) -> float:
-        return self._mux.open_at(self._address).called()
+    def addressed(self) -> float:
+        return self._mux.open_at(self._address).addressed()
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:
         return self._mux.open_at(self._address).reply(tx, rx_len)
@@ -64,4 +64,4 @@ def open_behind_mux(worlds: Sequence[World], clock: Clock) -> VirtualBus:
     """Return a wire with a multiplexer and the pack of each flight behind a channel."""
     channels = {channel: {ADDRESS: world.device} for channel, world in enumerate(worlds)}
     devices = VirtualMux(channels).devices(MUX_ADDRESS)
-    return VirtualBus(clock, worlds, devices, (), generator(0, Stream.WIRE))
+    return VirtualBus(clock, worlds, devices, (), random_generator(0, RandomStream.WIRE))

@@ -30,7 +30,7 @@ from dronebms.protection.limits import default_limits, every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.simulation.statistics import OUTCOME_JSON, FlightOutcome
 from sim.plant.faults import parse_fault
-from sim.plant.ground_truth import Truth
+from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario, scenario_names
 
 SETTLE_S = 60.0  # the estimate is judged from so long after take-off on
@@ -93,7 +93,7 @@ def fly(campaign: Campaign, seed: int) -> FlightOutcome:
     return row
 
 
-def _note(row: FlightOutcome, report: Report, truth: Truth) -> None:
+def _note(row: FlightOutcome, report: Report, truth: GroundTruth) -> None:
     """Take in a step; on the ground after the flight nothing is noted."""
     if report.vehicle.armed and row.takeoff_s is None:
         row.takeoff_s = report.t_s
@@ -113,7 +113,7 @@ def _note(row: FlightOutcome, report: Report, truth: Truth) -> None:
                 row.false_alarms.append(alarm)
 
 
-def _is_far(alarm: str, pack_data: PackData, truth: Truth) -> bool:
+def _is_far(alarm: str, pack_data: PackData, truth: GroundTruth) -> bool:
     """Return whether an alarm of charge, time, voltage or heat is far from every such limit."""
     limits = {limit.limit_id: limit for limit in default_limits(pack_data)}
     return (

@@ -28,9 +28,9 @@ from mavlink_bridge.protocol.flight_stacks import (
     VOLTAGE,
 )
 from mavlink_bridge.protocol.link import open_link
-from sim.emulator.world import STEP_S, Stream, World, generator, open_wire
+from sim.emulator.world import STEP_S, RandomStream, World, open_bus, random_generator
 from sim.plant.faults import parse_fault
-from sim.plant.mission import Flight
+from sim.plant.mission import Mission
 from sim.plant.scenario import Scenario, load_scenario
 
 FOUND_S = 30.0  # of the wall's time
@@ -43,7 +43,7 @@ _CLOSE = 1e-3
 
 
 class SitlFlight:
-    """The flight of a vehicle that is followed: `sim.plant.mission.Flying`.
+    """The flight of a vehicle that is followed: `sim.plant.mission.FlightProfile`.
 
     Attributes:
         hover_frac: throttle in hover of a vehicle that tells no current; None: it tells it. Such a
@@ -57,8 +57,8 @@ class SitlFlight:
         self.bridge = Bridge(vehicle)
         self.hover_frac: float | None = None
         self._vehicle = vehicle
-        plan = Flight(scenario, generator(0, Stream.GUSTS), STEP_S)
-        every_second = map(plan.steady_w, range(math.ceil(plan.duration_s)))
+        plan = Mission(scenario, random_generator(0, RandomStream.GUSTS), STEP_S)
+        every_second = map(plan.mean_power_w, range(math.ceil(plan.duration_s)))
         self._hover_w = fmean([w for w in every_second if w is not None] or [0.0])
 
     def drawn_w(self) -> float | None:
@@ -74,7 +74,7 @@ class SitlFlight:
         """Return what the vehicle draws now."""
         return self.drawn_w() or 0.0
 
-    def steady_w(self, _t_s: float) -> float | None:
+    def mean_power_w(self, _t_s: float) -> float | None:
         """Return the same; None for nothing."""
         return self.drawn_w() or None
 
@@ -110,7 +110,7 @@ class Sitl:
         self._clock = PacedClock(self._vehicle)
         self.world = World(scenario, options.seed, faults, self._flight)
         self.pack_data = self.world.pack_data()
-        self._bus = open_wire(self.world, self._clock)
+        self._bus = open_bus(self.world, self._clock)
         self._set_due_s = 0.0
         self._find(url)
         self._told_v = self._vehicle.parameters.values.get(VOLTAGE)  # None: nothing to feed back

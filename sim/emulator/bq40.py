@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from math import inf
 
 from sim.emulator import bq40_data as rows
-from sim.emulator.bq40_protections import Guard
-from sim.emulator.bq40_security import Access
+from sim.emulator.bq40_protections import ProtectionStateMachine
+from sim.emulator.bq40_security import SecurityState
 from sim.emulator.gauge import VirtualGauge, block_reply
 from sim.plant.pack_spec import PackSpec
 from smartbattery.bq40 import Part
@@ -45,8 +45,11 @@ class Bq40:
         self._part = part
         self._cells = tuple(f"cell{k + 1}" for k in range(pack.cells))
         self._rated_v = gauge.values[DESIGN_V.field]
-        self._safety, self._failure = Guard(rows.safety_of(pack)), Guard(rows.failures_of(pack))
-        self.access = Access()
+        self._safety, self._failure = (
+            ProtectionStateMachine(rows.safety_limits(pack)),
+            ProtectionStateMachine(rows.permanent_fail_limits(pack)),
+        )
+        self.access = SecurityState()
         self._enabled = set(rows.ALWAYS)
         self._chosen: int | None = None
         self._shutdown_s = -inf
@@ -93,14 +96,14 @@ class Bq40:
         for name, value in lowest.items():
             lifetime[name] = min(value, lifetime.get(name, value))
 
-    def called(self) -> float:
+    def addressed(self) -> float:
         """Hear its address, as its gauge does."""
-        return 0.0 if self.shut_down else self._gauge.called()
+        return 0.0 if self.shut_down else self._gauge.addressed()
 
     def reset(self) -> None:
         """Start again as at power-on; a failure stays one."""
         self._chosen = None
-        self.access = Access()
+        self.access = SecurityState()
         self._safety.forget()
         self._gauge.reset()
 
@@ -149,7 +152,7 @@ class Bq40:
         if self.access.mode is rows.SEALED:
             raise NackError(f"0x{ADDRESS:02x} is sealed: no selector 0x{selector:04x}")
         if selector == rows.SEAL:
-            self.access = Access()
+            self.access = SecurityState()
         elif selector == rows.RESET_LIFETIME:
             self._lifetime.clear()
         elif selector == rows.RESET_FAILURES:

@@ -46,7 +46,7 @@ LENGTHS = {
 # fmt: on
 
 
-class While(Enum):
+class ActiveWhile(Enum):
     """When a limit is watched."""
 
     ALWAYS = "always"
@@ -55,12 +55,12 @@ class While(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class ProtectionLimit:
     """A limit: trips when passed for `delay_s`, recovers when good again for `clear_s`."""
 
     name: str  # the manual's mnemonic
     watched: str
-    when: While
+    when: ActiveWhile
     trip: float
     clear: float  # above `trip` for a lower limit; infinite: never
     delay_s: float
@@ -81,44 +81,44 @@ class Trip:
 _NOTEBOOK_A = 6.0  # the first limit of current in the factory settings
 _FULL_V = 4.2  # of the cells in the factory settings
 _CHARGE_C = 2.0
-_A, _C, _D = While.ALWAYS, While.CHARGING, While.DISCHARGING
+_A, _C, _D = ActiveWhile.ALWAYS, ActiveWhile.CHARGING, ActiveWhile.DISCHARGING
 _HAND, _OCC, _UT = "by hand", "TI SLUUCO9A (BQ28Z620)", "TI SLUUCO9A (BQ28Z620)"
 _CUV, _OT = "TI SLUUCY8 (BQ77307)", "TI SLUUBY1B (BQ76942)"
 
 
-def safety_of(pack: PackSpec) -> tuple[Trip, ...]:
+def safety_limits(pack: PackSpec) -> tuple[ProtectionLimit, ...]:
     """Return the protections of a gauge that was set up for a pack."""
     v, d, c = _scales(pack)
     # fmt: off
     return (
-        Trip("CUV",  "lowest_v",         _A,      2.5,     3.0, 2.0, 0.0, "TDA", "",    _CUV),
-        Trip("COV",  "highest_v",        _A,  v + 4.3, v + 3.9, 2.0, 0.0, "TCA", "",    _HAND),
-        Trip("OCC1", "charging_a",       _A,  c * 6.0,    -0.2, 6.0, 5.0, "TCA", "",    _OCC),
-        Trip("OCC2", "charging_a",       _A,  c * 8.0,    -0.2, 3.0, 5.0, "TCA", "",    _HAND),
-        Trip("OCD1", "current_a",        _A,  d * 6.0,    -0.2, 6.0, 5.0, "TDA", "",    _HAND),
-        Trip("OCD2", "current_a",        _A,  d * 8.0,    -0.2, 3.0, 5.0, "TDA", "",    _HAND),
-        Trip("AOLD", "current_a",        _A, d * 19.4,    -0.2, 0.0, 5.0, "",    "",    _HAND),
-        Trip("OTC",  "temperature_degc", _C,     55.0,    50.0, 2.0, 0.0, "TCA", "OTA", _OT),
-        Trip("OTD",  "temperature_degc", _D,     60.0,    55.0, 2.0, 0.0, "TDA", "OTA", _HAND),
-        Trip("OTF",  "fet_degc",         _A,     80.0,    65.0, 2.0, 0.0, "TDA", "OTA", _HAND),
-        Trip("UTC",  "temperature_degc", _C,      0.0,     5.0, 2.0, 0.0, "",    "",    _UT),
-        Trip("UTD",  "temperature_degc", _D,      0.0,     5.0, 2.0, 0.0, "",    "",    _UT),
+        ProtectionLimit("CUV",  "lowest_v",         _A,      2.5,     3.0, 2.0, 0.0, "TDA", "",    _CUV),
+        ProtectionLimit("COV",  "highest_v",        _A,  v + 4.3, v + 3.9, 2.0, 0.0, "TCA", "",    _HAND),
+        ProtectionLimit("OCC1", "charging_a",       _A,  c * 6.0,    -0.2, 6.0, 5.0, "TCA", "",    _OCC),
+        ProtectionLimit("OCC2", "charging_a",       _A,  c * 8.0,    -0.2, 3.0, 5.0, "TCA", "",    _HAND),
+        ProtectionLimit("OCD1", "current_a",        _A,  d * 6.0,    -0.2, 6.0, 5.0, "TDA", "",    _HAND),
+        ProtectionLimit("OCD2", "current_a",        _A,  d * 8.0,    -0.2, 3.0, 5.0, "TDA", "",    _HAND),
+        ProtectionLimit("AOLD", "current_a",        _A, d * 19.4,    -0.2, 0.0, 5.0, "",    "",    _HAND),
+        ProtectionLimit("OTC",  "temperature_degc", _C,     55.0,    50.0, 2.0, 0.0, "TCA", "OTA", _OT),
+        ProtectionLimit("OTD",  "temperature_degc", _D,     60.0,    55.0, 2.0, 0.0, "TDA", "OTA", _HAND),
+        ProtectionLimit("OTF",  "fet_degc",         _A,     80.0,    65.0, 2.0, 0.0, "TDA", "OTA", _HAND),
+        ProtectionLimit("UTC",  "temperature_degc", _C,      0.0,     5.0, 2.0, 0.0, "",    "",    _UT),
+        ProtectionLimit("UTD",  "temperature_degc", _D,      0.0,     5.0, 2.0, 0.0, "",    "",    _UT),
     )
     # fmt: on
 
 
-def failures_of(pack: PackSpec) -> tuple[Trip, ...]:
+def permanent_fail_limits(pack: PackSpec) -> tuple[ProtectionLimit, ...]:
     """Return what such a gauge takes for a failure of the pack, for good."""
     v, d, c = _scales(pack)
     # fmt: off
     return (
-        Trip("SUV",  "lowest_v",         _A,      2.2,  inf, 5.0, 0.0, "", "",    _HAND),
-        Trip("SOV",  "highest_v",        _A,  v + 4.5, -inf, 5.0, 0.0, "", "",    _HAND),
-        Trip("SOCC", "charging_a",       _A, c * 10.0, -inf, 5.0, 0.0, "", "",    _HAND),
-        Trip("SOCD", "current_a",        _A, d * 10.0, -inf, 5.0, 0.0, "", "",    _HAND),
-        Trip("SOT",  "temperature_degc", _A,     65.0, -inf, 5.0, 0.0, "", "OTA", _HAND),
-        Trip("SOTF", "fet_degc",         _A,     85.0, -inf, 5.0, 0.0, "", "OTA", _HAND),
-        Trip("TS1",  "temperature_degc", _A,    -50.0,  inf, 5.0, 0.0, "", "",    _HAND),
+        ProtectionLimit("SUV",  "lowest_v",         _A,      2.2,  inf, 5.0, 0.0, "", "",    _HAND),
+        ProtectionLimit("SOV",  "highest_v",        _A,  v + 4.5, -inf, 5.0, 0.0, "", "",    _HAND),
+        ProtectionLimit("SOCC", "charging_a",       _A, c * 10.0, -inf, 5.0, 0.0, "", "",    _HAND),
+        ProtectionLimit("SOCD", "current_a",        _A, d * 10.0, -inf, 5.0, 0.0, "", "",    _HAND),
+        ProtectionLimit("SOT",  "temperature_degc", _A,     65.0, -inf, 5.0, 0.0, "", "OTA", _HAND),
+        ProtectionLimit("SOTF", "fet_degc",         _A,     85.0, -inf, 5.0, 0.0, "", "OTA", _HAND),
+        ProtectionLimit("TS1",  "temperature_degc", _A,    -50.0,  inf, 5.0, 0.0, "", "",    _HAND),
     )
     # fmt: on
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sim.emulator.bq40_data import Trip, While
+from sim.emulator.bq40_data import ActiveWhile, ProtectionLimit
 from sim.emulator.capacity_learning import RESTING_A
 
 
 @dataclass(slots=True)
-class Guard:
+class ProtectionStateMachine:
     """Which of some limits are passed, and which have tripped.
 
     Attributes:
@@ -17,7 +17,7 @@ class Guard:
         events: how often each has tripped.
     """
 
-    rows: tuple[Trip, ...]
+    rows: tuple[ProtectionLimit, ...]
     alerts: dict[str, float] = field(default_factory=dict)
     tripped: set[str] = field(default_factory=set)
     events: dict[str, int] = field(default_factory=dict)
@@ -25,7 +25,9 @@ class Guard:
 
     def update(self, values: Mapping[str, float], now_s: float) -> None:
         """Judge a measurement."""
-        other = While.DISCHARGING if values["charging_a"] > RESTING_A else While.CHARGING
+        other = (
+            ActiveWhile.DISCHARGING if values["charging_a"] > RESTING_A else ActiveWhile.CHARGING
+        )
         for row in self.rows:
             value, name = values[row.watched], row.name
             if name in self.tripped:
@@ -37,7 +39,7 @@ class Guard:
                 self.tripped.add(name)
                 self.events[name] = self.events.get(name, 0) + 1
 
-    def _recover(self, row: Trip, value: float, now_s: float) -> None:
+    def _recover(self, row: ProtectionLimit, value: float, now_s: float) -> None:
         if not row.back(value):
             self._good_s.pop(row.name, None)
         elif now_s - self._good_s.setdefault(row.name, now_s) >= row.clear_s:

@@ -9,7 +9,7 @@ from math import inf
 from sim.emulator.bq40_data import KEYS, KEYS_WITHIN_S, SEALED
 
 
-class Access:
+class SecurityState:
     """The mode that a part is in.
 
     Attributes:

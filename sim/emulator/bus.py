@@ -14,7 +14,7 @@ import numpy as np
 
 from dronebms.core.clock import Clock
 from sim.plant import faults as wrong
-from sim.plant.faults import Fault, Part
+from sim.plant.faults import Fault, FaultSite
 from smartbattery.errors import BusTimeoutError, NackError
 
 # What a host waits for at most: SMBus 2.0 T_TIMEOUT, and the Raspberry Pi's driver since 2019.
@@ -24,21 +24,21 @@ ADAPTER_TIMEOUT_S = 0.035
 class Device(Protocol):
     """What answers at an address."""
 
-    def called(self) -> float:
+    def addressed(self) -> float:
         """Hear its address; return the seconds for which it then holds the clock line."""
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:
         """Return `rx_len` bytes to what the host wrote; raise `NackError` to refuse it."""
 
 
-class Advancing(Protocol):
+class Simulation(Protocol):
     """What moves with the clock."""
 
     def advance(self, t_s: float) -> None:
         """Be at this time of the flight."""
 
 
-NOBODY: Mapping[int, Device] = MappingProxyType({})
+NO_DEVICES: Mapping[int, Device] = MappingProxyType({})
 
 
 class VirtualBus:
@@ -56,17 +56,17 @@ class VirtualBus:
     def __init__(
         self,
         clock: Clock,
-        worlds: Sequence[Advancing],
+        worlds: Sequence[Simulation],
         devices: Mapping[int, Device],
         faults: Sequence[Fault],
         random: np.random.Generator,
-        strangers: Mapping[int, Device] = NOBODY,
+        other_devices: Mapping[int, Device] = NO_DEVICES,
     ) -> None:
         self._clock = clock
         self._worlds = worlds
         self._devices = devices
-        self._strangers = strangers
-        self._faults = tuple(fault for fault in faults if fault.part is Part.WIRE)
+        self._strangers = other_devices
+        self._faults = tuple(fault for fault in faults if fault.site is FaultSite.WIRE)
         self._random = random
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
@@ -80,9 +80,9 @@ class VirtualBus:
         device = self._answering(active, address)
         if device is None:
             raise _nack(address, tx, "nobody is there")
-        hold_s = device.called()
+        hold_s = device.addressed()
         if active:
-            hold_s += sum(wrong.sizes(active, wrong.STRETCH, now_s))
+            hold_s += sum(wrong.active_sizes(active, wrong.STRETCH, now_s))
         if hold_s:
             self._hold(hold_s, address, tx)
         reply = device.reply(tx, rx_len)
@@ -95,7 +95,7 @@ class VirtualBus:
             if wrong.WRONG_PACK.name in names:
                 return other
             if wrong.TWO_PACKS.name in names:
-                return other if own is None else Together(address, (own, other))
+                return other if own is None else WiredAnd(address, (own, other))
         return own
 
     def _block(self, active: Sequence[Fault], address: int, tx: bytes) -> None:
@@ -127,16 +127,16 @@ class VirtualBus:
         return bits.to_bytes(len(reply))
 
 
-class Together:
+class WiredAnd:
     """Devices that answer at once: each pulls the line low for its zeros."""
 
     def __init__(self, address: int, devices: Sequence[Device]) -> None:
         self._address = address
         self._devices = devices
 
-    def called(self) -> float:
+    def addressed(self) -> float:
         """Hold the clock line for as long as the slowest does."""
-        return max((device.called() for device in self._devices), default=0.0)
+        return max((device.addressed() for device in self._devices), default=0.0)
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:
         """Return what all of them that do not refuse leave high."""

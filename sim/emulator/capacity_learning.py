@@ -27,7 +27,7 @@ _STEP_FRAC = 0.05  # of the design capacity, that what was learned changes by at
 
 
 @dataclass(slots=True)
-class Learning:
+class CapacityLearning:
     """What a gauge has learned, and what it needs to learn more.
 
     Attributes:
@@ -78,14 +78,14 @@ class Learning:
 
 
 @dataclass(slots=True)
-class Telling:
+class ReportedCapacity:
     """How the charge that is told departs from the charge that was counted."""
 
     spec: GaugeSpec
     lagging_ah: float
     empty: bool = False
 
-    def told_ah(self, remaining_ah: float, full_ah: float, dt_s: float, pack: Pack) -> float:
+    def reported_ah(self, remaining_ah: float, full_ah: float, dt_s: float, pack: Pack) -> float:
         """Return what is told of a remaining charge: late, never little, then nothing at once."""
         spec = self.spec
         if spec.soc_smoothing_s:

@@ -15,10 +15,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from sim.emulator.capacity_learning import RESTING_A, Learning, Telling
+from sim.emulator.capacity_learning import RESTING_A, CapacityLearning, ReportedCapacity
 from sim.plant.ageing import ageing_of
 from sim.plant.cell import SECONDS_PER_HOUR
-from sim.plant.gauge_kinds import blocks_of, kind_named, words_of
+from sim.plant.gauge_kinds import blocks_of, gauge_kind, words_of
 from sim.plant.pack import Pack
 from sim.plant.scenario import Scenario
 from smartbattery import registers as sbs
@@ -78,7 +78,7 @@ class VirtualGauge:
         self, scenario: Scenario, pack: Pack, random: np.random.Generator, seed: int
     ) -> None:
         self._spec = spec = scenario.gauge
-        kind = kind_named(spec.kind)
+        kind = gauge_kind(spec.kind)
         self._words, self._blocks = words_of(kind), blocks_of(kind)
         self.sends_pec = spec.pec if kind.pec is None else kind.pec
         self._address = sbs.ADDRESS
@@ -94,9 +94,9 @@ class VirtualGauge:
         taught_ah = rated_ah * (held_frac + max(1.0 - held_frac, 0.0) * unlearned_frac)
         charge_frac = float(np.mean(pack.cells.charge_frac)) + spec.start_error_frac
         full_ah = taught_ah * (1.0 + spec.full_error_frac)
-        self.learning = Learning(rated_ah, full_ah, cells.chemistry)
+        self.learning = CapacityLearning(rated_ah, full_ah, cells.chemistry)
         self._start_ah = full_ah * min(max(charge_frac, 0.0), 1.0)
-        self._telling = Telling(spec, self._start_ah)
+        self._telling = ReportedCapacity(spec, self._start_ah)
         self._wake_s, self._heard_s = spec.wake_s, -math.inf
         self._counted_ah = 0.0  # what it believes was drawn since the start
         self._drawn_ah = 0.0  # what was
@@ -111,7 +111,7 @@ class VirtualGauge:
         }
         self._ready_s = 0.0
         self._values = self._constant_values(scenario, seed)
-        self._values |= {row.field: 0.0 for row in CELLS[: kind.zeros]}
+        self._values |= {row.field: 0.0 for row in CELLS[: kind.zero_cells]}
         self.update(0.0)
 
     def _constant_values(self, scenario: Scenario, seed: int) -> dict[str, float]:
@@ -145,7 +145,7 @@ class VirtualGauge:
     def reset(self) -> None:
         """Start again as at power-on: what has been drawn since then is forgotten."""
         self._counted_ah = 0.0
-        self._telling = Telling(self._spec, self._start_ah)
+        self._telling = ReportedCapacity(self._spec, self._start_ah)
         self.learning.reading = None
         self._minute.clear()
         self._ready_s = self._updated_s + _STARTING_S
@@ -203,7 +203,7 @@ class VirtualGauge:
             self.learning.load()
         full_ah = self.learning.full_ah
         remaining_ah = min(max(self._start_ah - self._counted_ah, 0.0), full_ah)
-        remaining_ah = self._telling.told_ah(remaining_ah, full_ah, dt_s, self._pack)
+        remaining_ah = self._telling.reported_ah(remaining_ah, full_ah, dt_s, self._pack)
         values["average_a"] = average_a
         values["remaining_mah"] = remaining_ah * 1000.0
         values["soc_pct"] = remaining_ah / full_ah * 100.0
@@ -232,7 +232,7 @@ class VirtualGauge:
         """Set flags of BatteryStatus until the next measurement."""
         self._values["status_raw"] = int(self._values["status_raw"]) | bits
 
-    def called(self) -> float:
+    def addressed(self) -> float:
         """Hear its address; one that is asleep holds the clock line until it has woken up."""
         before_s, self._heard_s = self._heard_s, self._updated_s
         return self._wake_s if self._heard_s - before_s > _ASLEEP_AFTER_S else 0.0

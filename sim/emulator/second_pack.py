@@ -2,7 +2,7 @@
 
 from sim.plant import faults as wrong
 from sim.plant.faults import Fault
-from sim.plant.gauge_kinds import kind_named
+from sim.plant.gauge_kinds import gauge_kind
 from sim.plant.scenario import Scenario
 
 # What a wrong pack is made of, and how much less it holds.
@@ -10,7 +10,7 @@ _OTHER_CHEMISTRY = {"lipo": "li-ion", "lihv": "lipo", "li-ion": "lipo", "lifepo4
 _OTHER_CAPACITY_FRAC = 0.75
 
 
-def stranger_of(scenario: Scenario, faults: tuple[Fault, ...]) -> Scenario | None:
+def second_pack(scenario: Scenario, faults: tuple[Fault, ...]) -> Scenario | None:
     """Return the flight of the other pack, to be flown with another seed; None if there is none.
 
     A wrong pack has a cell less if its gauge allows, another chemistry and capacity; a second one
@@ -21,7 +21,7 @@ def stranger_of(scenario: Scenario, faults: tuple[Fault, ...]) -> Scenario | Non
         return None
     pack = scenario.pack
     if wrong.WRONG_PACK.name in names:
-        fewer = pack.cells - 1 in kind_named(scenario.gauge.kind).cells
+        fewer = pack.cells - 1 in gauge_kind(scenario.gauge.kind).cells
         other = {
             "chemistry": _OTHER_CHEMISTRY[pack.chemistry],
             "cells": pack.cells - fewer,

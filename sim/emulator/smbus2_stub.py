@@ -28,7 +28,7 @@ I2C, PEC = 0x0001, 0x0008
     QUICK, READ_BYTE, WRITE_BYTE, READ_BYTE_DATA, WRITE_BYTE_DATA, READ_WORD, WRITE_WORD,
     PROCESS_CALL, READ_BLOCK, WRITE_BLOCK, READ_I2C_BLOCK, WRITE_I2C_BLOCK,
 ) = (1 << bit for bit in range(16, 28))  # fmt: skip
-EVERYTHING = 0x0FFF_0009  # all of them
+ALL_FUNCTIONS = 0x0FFF_0009  # all of them
 _MESSAGE_READS = 0x0001  # flag of a message
 _WORD_BYTES = 2
 SIM = "sim:"
@@ -61,7 +61,7 @@ class SMBus:
         pack: str | Bus = "survey",
         seed: int = 1,
         faults: Sequence[str] = (),
-        funcs: int = EVERYTHING,
+        funcs: int = ALL_FUNCTIONS,
     ) -> None:
         self.funcs = funcs
         self.world: World | None = None

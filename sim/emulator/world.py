@@ -18,12 +18,12 @@ from dronebms.core.vehicle_state import VehicleState
 from sim.emulator.bq40 import Bq40
 from sim.emulator.bus import Device, VirtualBus
 from sim.emulator.gauge import VirtualGauge
-from sim.emulator.second_pack import stranger_of
+from sim.emulator.second_pack import second_pack
 from sim.plant import faults as wrong
 from sim.plant.faults import Fault
-from sim.plant.gauge_kinds import kind_named
-from sim.plant.ground_truth import End, Truth
-from sim.plant.mission import Flight, Flying
+from sim.plant.gauge_kinds import gauge_kind
+from sim.plant.ground_truth import EndOfDischarge, GroundTruth
+from sim.plant.mission import FlightProfile, Mission
 from sim.plant.pack import Pack, build_pack
 from sim.plant.scenario import Scenario, load_scenario
 from smartbattery.registers import ADDRESS
@@ -37,7 +37,7 @@ _ROUNDING = 1e-6  # of a step: 0.3 s is three steps in floating point too
 _HORIZON_S = 2 * 3600.0
 
 
-class Stream(IntEnum):
+class RandomStream(IntEnum):
     """One generator for each purpose: a fault on the wire changes no gust."""
 
     CELLS = 0
@@ -47,7 +47,7 @@ class Stream(IntEnum):
     WIRE = 4
 
 
-def generator(seed: int, stream: Stream) -> np.random.Generator:
+def random_generator(seed: int, stream: RandomStream) -> np.random.Generator:
     """Return the generator of one purpose, at its beginning."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(stream),)))
 
@@ -74,7 +74,7 @@ class World:
         scenario: Scenario,
         seed: int = 1,
         faults: Sequence[Fault] = (),
-        flight: Flying | None = None,
+        flight: FlightProfile | None = None,
     ) -> None:
         self.scenario = scenario
         self.seed = seed
@@ -86,16 +86,20 @@ class World:
                 f"fault {wrong.LOST_STRING.name}: a pack of {scenario.pack.parallel} in parallel "
                 f"cannot lose {lost:g}"
             )
-        self._flight = flight or Flight(scenario, generator(seed, Stream.GUSTS), STEP_S)
+        self._flight = flight or Mission(
+            scenario, random_generator(seed, RandomStream.GUSTS), STEP_S
+        )
         self._strings = scenario.pack.parallel
         self._pack = self._build_pack()
-        self._blinding = generator(seed, Stream.GAUGE_FAULTS)
-        self._end = End(self.pack_data().cutoff_v, STEP_S)
+        self._blinding = random_generator(seed, RandomStream.GAUGE_FAULTS)
+        self._end = EndOfDischarge(self.pack_data().cutoff_v, STEP_S)
         self._ended_s: float | None = None
         self._step = 0
         self._load()
-        self.gauge = VirtualGauge(scenario, self._pack, generator(seed, Stream.GAUGE), seed)
-        part = kind_named(scenario.gauge.kind).part
+        self.gauge = VirtualGauge(
+            scenario, self._pack, random_generator(seed, RandomStream.GAUGE), seed
+        )
+        part = gauge_kind(scenario.gauge.kind).part
         self.bq40 = None if part is None else Bq40(self.gauge, part, scenario.pack)
 
     @property
@@ -121,7 +125,7 @@ class World:
             self._step += 1
             while self._coming and self._coming[0].start_s <= self.t_s:
                 self._happen(self._coming.pop(0))
-            if self._step % _STEPS_PER_S == 0 and isinstance(self._flight, Flight):
+            if self._step % _STEPS_PER_S == 0 and isinstance(self._flight, Mission):
                 # A vehicle that is followed says nothing of the air around its pack.
                 self._pack.cells.airflow_m_s = self._flight.airflow_m_s(self.t_s) or 0.0
             self._load()
@@ -143,11 +147,11 @@ class World:
             pack_id=f"{self.scenario.name}-{self.seed}",
         )
 
-    def truth(self) -> Truth:
+    def truth(self) -> GroundTruth:
         """Return how things are at the last step."""
         pack = self._pack
         charge_frac = tuple(pack.cells.charge_frac.tolist())
-        return Truth(
+        return GroundTruth(
             t_s=self.t_s,
             power_w=float(pack.voltage_v * pack.current_a),
             voltage_v=float(pack.voltage_v),
@@ -173,7 +177,7 @@ class World:
         """
         if self._ended_s is not None:
             return 0.0
-        power_w = self._flight.steady_w(self.t_s) if hold_power_w is None else hold_power_w
+        power_w = self._flight.mean_power_w(self.t_s) if hold_power_w is None else hold_power_w
         if power_w is None:
             return None
         pack, end = copy.deepcopy(self._pack), copy.deepcopy(self._end)
@@ -188,10 +192,10 @@ class World:
 
     def _build_pack(self) -> Pack:
         spec = self.scenario.pack
-        for charge_frac in wrong.sizes(self.faults, wrong.LOW_CHARGE, 0.0):
+        for charge_frac in wrong.active_sizes(self.faults, wrong.LOW_CHARGE, 0.0):
             spec = spec.model_copy(update={"start_charge_frac": charge_frac})
-        pack = build_pack(spec, generator(self.seed, Stream.CELLS), STEP_S)
-        for capacity_frac in wrong.sizes(self.faults, wrong.WEAK_CELL, 0.0):
+        pack = build_pack(spec, random_generator(self.seed, RandomStream.CELLS), STEP_S)
+        for capacity_frac in wrong.active_sizes(self.faults, wrong.WEAK_CELL, 0.0):
             index = min(wrong.WEAK_CELL_INDEX, spec.cells - 1)
             pack.cells.weaken(index, capacity_frac, wrong.WEAK_RESISTANCE)
         return pack
@@ -210,9 +214,9 @@ class World:
         t_s, pack = self.t_s, self._pack
         power_w = self._flight.power_w(t_s)
         if self.faults:
-            for times in wrong.sizes(self.faults, wrong.HIGH_CURRENT, t_s):
+            for times in wrong.active_sizes(self.faults, wrong.HIGH_CURRENT, t_s):
                 power_w = max(power_w, times * self._allowed_w())
-            hot_k_s = sum(wrong.sizes(self.faults, wrong.HOT_CELL, t_s))
+            hot_k_s = sum(wrong.active_sizes(self.faults, wrong.HOT_CELL, t_s))
             pack.cells.extra_heat_k_s[wrong.HOT_CELL_INDEX] = hot_k_s
         pack.apply(power_w)
         weakest_v = float(np.minimum.reduce(pack.cells_v))
@@ -231,11 +235,13 @@ class World:
         if any(fault.name == wrong.FROZEN.name for fault in active):
             return
         blind_cell = None
-        for frac in wrong.sizes(active, wrong.FFFF_CELLS, t_s):
+        for frac in wrong.active_sizes(active, wrong.FFFF_CELLS, t_s):
             if self._blinding.random() < frac:
                 blind_cell = min(wrong.FFFF_CELL, self.scenario.pack.cells - 1)
-        self.gauge.open_thermistor = bool(wrong.sizes(active, wrong.THERMISTOR, t_s))
-        self.gauge.update(t_s, blind_cell, sum(wrong.sizes(active, wrong.CURRENT_OFFSET, t_s)))
+        self.gauge.open_thermistor = bool(wrong.active_sizes(active, wrong.THERMISTOR, t_s))
+        self.gauge.update(
+            t_s, blind_cell, sum(wrong.active_sizes(active, wrong.CURRENT_OFFSET, t_s))
+        )
         if self.bq40 is not None:
             self.bq40.update(t_s)
 
@@ -249,15 +255,15 @@ def open_virtual(
         ConfigError: the scenario cannot be used.
     """
     world = World(load_scenario(name), seed, faults)
-    return open_wire(world, clock), world
+    return open_bus(world, clock), world
 
 
-def open_wire(world: World, clock: Clock) -> VirtualBus:
+def open_bus(world: World, clock: Clock) -> VirtualBus:
     """Return a wire with a flight's gauge at 0x0b, and the other pack that a fault may bring."""
-    devices, random = {ADDRESS: world.device}, generator(world.seed, Stream.WIRE)
-    stranger = stranger_of(world.scenario, world.faults)
+    devices, random = {ADDRESS: world.device}, random_generator(world.seed, RandomStream.WIRE)
+    stranger = second_pack(world.scenario, world.faults)
     if stranger is None:
         return VirtualBus(clock, [world], devices, world.faults, random)
     other = World(stranger, world.seed + 1)
-    strangers = {ADDRESS: other.device}
-    return VirtualBus(clock, [world, other], devices, world.faults, random, strangers)
+    other_devices = {ADDRESS: other.device}
+    return VirtualBus(clock, [world, other], devices, world.faults, random, other_devices)

@@ -47,7 +47,7 @@ class Gust:
         return self._value
 
 
-class Air:
+class Atmosphere:
     """The air of a scenario, seen by a vehicle that flies along its bearing."""
 
     def __init__(self, scenario: Scenario, random: np.random.Generator, step_s: float) -> None:

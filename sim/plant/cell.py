@@ -53,7 +53,7 @@ _TIMES, _GAINS, _OTHERS = slice(0, 5), slice(5, 10), slice(10, None)  # of the c
 _ACTING, _SALTS, _LAG, _FAST_LAG = slice(0, 3), slice(1, 3), 3, 4  # of the lags
 
 
-def truth_curve_v(chemistry: str, bend_v: float, tilt_v: float) -> FloatArray:
+def open_circuit_curve_v(chemistry: str, bend_v: float, tilt_v: float) -> FloatArray:
     """Return the resting voltage at `CURVE_FRAC`: the chemistry's row, bent and tilted.
 
     Args:
@@ -64,13 +64,13 @@ def truth_curve_v(chemistry: str, bend_v: float, tilt_v: float) -> FloatArray:
     Raises:
         ValueError: the curve would fall somewhere with more charge.
     """
-    rest_v = rows.cell_row(chemistry).rest_v
+    rest_v = rows.cell_parameters(chemistry).rest_v
     charge_frac = np.linspace(0.0, 1.0, len(rest_v))
     bent_v = rest_v + bend_v * np.sin(np.pi * charge_frac) + tilt_v * (2.0 * charge_frac - 1.0)
     level_v = np.maximum.accumulate(bent_v)
     if np.any(level_v - bent_v > _LEVELLED_V):
         raise ValueError("an open-circuit voltage that falls nowhere with more charge")
-    return rows.curve_of(level_v)
+    return rows.extended_curve_v(level_v)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class CellBuild:
     capacity_ah: FloatArray
     resistance_factor: FloatArray
     heat_capacity_j_k_ah: float
-    curve_v: FloatArray  # from `truth_curve_v`
+    curve_v: FloatArray  # from `open_circuit_curve_v`
     charge_frac: FloatArray
     start_degc: float
     ambient_degc: float
@@ -116,7 +116,7 @@ class Cells:
         self._cooling_frac_s = np.full(shape, 1.0 / build.cooling_s)
         for end in (0, -1):
             self._cooling_frac_s[..., end] += _FREE_FACE / build.cooling_s
-        self._entropy_v_k = rows.cell_row(build.chemistry).entropy_v_k
+        self._entropy_v_k = rows.cell_parameters(build.chemistry).entropy_v_k
         self._slope_v = np.append(np.diff(build.curve_v), 0.0)
         self.charge_frac = build.charge_frac.copy()
         self._lags = np.zeros((5, *shape))  # a pair's volts, salt gone (slow, fast), charge (same)
@@ -147,7 +147,7 @@ class Cells:
         """Return the voltage of each cell after a long rest at its present charge."""
         return self._curve(self.charge_frac) + self._shift_v
 
-    def look(self, current_a: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def thevenin(self, current_a: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return what drives each cell and its resistance to what flows now, V and ohm.
 
         Args:
@@ -195,7 +195,7 @@ class Cells:
     def _look_up(self) -> None:
         """Take what changes slowly from the tables; until the next time salt acts linearly."""
         lags, degc, charge_frac = self._lags, self.temperature_degc, self.charge_frac
-        values = rows.looked_up(self._build.chemistry, charge_frac, degc)
+        values = rows.interpolated(self._build.chemistry, charge_frac, degc)
         salt_v, self._transfer_v, starved_v, ohmic_v, exchange_c = values[_OTHERS]
         self._keep = np.exp(-self._step_s / values[_TIMES])
         self._drive = values[_GAINS] * (1.0 - self._keep) * self._rate_c_a
@@ -252,6 +252,6 @@ def resistance_factor(build: CellBuild, asked_mohm_ah: float) -> float:
     )
     cells = Cells(sample, _NAMED_AFTER_S)
     cells.advance(one_c, cells.open_circuit_v())
-    source_v, ohm = cells.look(one_c)
+    source_v, ohm = cells.thevenin(one_c)
     loss_v = cells.open_circuit_v() - source_v + ohm
     return float(np.interp(asked_mohm_ah / 1000.0, loss_v[:, 0], _FACTORS[:, 0]))

@@ -39,7 +39,7 @@ _LAST_DEGC, _LAST_FRAC = len(_GRID_DEGC) - 1.001, len(_GRID_FRAC) - 1.001
 
 
 @dataclass(frozen=True, slots=True)
-class CellRow:
+class CellParameters:
     """The cells of a chemistry; resting voltage and entropy stand at even charges, 0 to 1."""
 
     chemistry: str
@@ -53,19 +53,19 @@ class CellRow:
 
 
 @cache
-def cell_row(chemistry: str) -> CellRow:
+def cell_parameters(chemistry: str) -> CellParameters:
     """Return the row of a chemistry."""
     path = resources.files("sim").joinpath("cells", f"{chemistry}.json")
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["tables"] = {name: np.array(values) for name, values in raw["tables"].items()}
     arrays = {name: np.array(value) for name, value in raw.items() if isinstance(value, list)}
-    return CellRow(**{**raw, **arrays})
+    return CellParameters(**{**raw, **arrays})
 
 
 @cache
 def _grid_of(chemistry: str) -> FloatArray:
     """Return `(temperatures * charges, COLUMNS)`; between the fitted ones as Arrhenius."""
-    row = cell_row(chemistry)
+    row = cell_parameters(chemistry)
     known, wanted = (1.0 / (degc + ZERO_DEGC_K) for degc in (row.temperature_degc, _GRID_DEGC))
     parts = []
     for name in COLUMNS:
@@ -76,7 +76,7 @@ def _grid_of(chemistry: str) -> FloatArray:
     return np.ascontiguousarray(grid)  # a place's columns side by side: looked up all at once
 
 
-def looked_up(chemistry: str, charge_frac: FloatArray, degc: FloatArray) -> FloatArray:
+def interpolated(chemistry: str, charge_frac: FloatArray, degc: FloatArray) -> FloatArray:
     """Return `(COLUMNS, ..., n)` at a charge and temperature of each cell."""
     grid, wide = _grid_of(chemistry), len(_GRID_FRAC)
     warm = np.minimum(np.maximum(degc - _GRID_DEGC[0], 0.0), _LAST_DEGC)
@@ -91,7 +91,7 @@ def looked_up(chemistry: str, charge_frac: FloatArray, degc: FloatArray) -> Floa
     return np.ascontiguousarray(np.moveaxis(low, -1, 0))
 
 
-def curve_of(rest_v: FloatArray) -> FloatArray:
+def extended_curve_v(rest_v: FloatArray) -> FloatArray:
     """Return resting voltages at `CURVE_FRAC`, from those at even charges from empty to full."""
     charge_frac = np.linspace(0.0, 1.0, len(rest_v))
     curve_v = np.interp(CURVE_FRAC, (DEAD_FRAC, *charge_frac), (0.0, *rest_v))

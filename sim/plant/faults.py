@@ -18,7 +18,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import Finite, NotNegative, Positive, Section, one_of
 
 
-class Part(Enum):
+class FaultSite(Enum):
     """Where a fault sits."""
 
     WIRE = "wire"
@@ -32,7 +32,7 @@ class Fault:
     """One thing that goes wrong for some time."""
 
     name: str
-    part: Part
+    site: FaultSite
     start_s: float
     duration_s: float | None  # None: it stays
     size: float
@@ -49,24 +49,24 @@ class Fault:
 
 
 # fmt: off
-NACK           = Fault("nack",           Part.WIRE,    60.0, None,   0.2, "frac",     0.0, 1.0, "so many of the transfers are refused")
-BAD_PEC        = Fault("bad_pec",        Part.WIRE,    60.0, None,  0.05, "frac",     0.0, 1.0, "in so many of the replies one bit of the last byte is wrong")
-BIT_FLIPS      = Fault("bit_flips",      Part.WIRE,    60.0, None, 0.001, "frac",     0.0, 1.0, "so many of the bits that the host reads are wrong")
-STRETCH        = Fault("stretch",        Part.WIRE,    60.0, None, 0.005, "s",        0.0, 1.0, "every transfer takes so much longer; past 0.035 s it times out")
-STUCK          = Fault("stuck",          Part.WIRE,   120.0,  8.0,   1.0, "",         0.0, 1.0, "something holds the bus down")
-UNPLUG         = Fault("unplug",         Part.WIRE,   120.0, 20.0,   1.0, "",         0.0, 1.0, "the gauge's plug comes off")
-WRONG_PACK     = Fault("wrong_pack",     Part.WIRE,   120.0, None,   1.0, "",         0.0, 1.0, "another pack answers: a cell less, another chemistry, another serial")
-TWO_PACKS      = Fault("two_packs",      Part.WIRE,   120.0, 20.0,   1.0, "",         0.0, 1.0, "a second pack of the same kind answers at the same time")
-FFFF_CELLS     = Fault("ffff_cells",     Part.GAUGE,   60.0, None,   0.1, "frac",     0.0, 1.0, "in so many of the measurements the second cell is 0xFFFF")
-FROZEN         = Fault("frozen",         Part.GAUGE,  180.0, None,   1.0, "",         0.0, 1.0, "the gauge's values stand still")
-THERMISTOR     = Fault("thermistor",     Part.GAUGE,   60.0, None,   1.0, "",         0.0, 1.0, "the thermistor's wire is open: it reads as far too cold to be true")
-CURRENT_OFFSET = Fault("current_offset", Part.GAUGE,   60.0, None,   2.0, "A",       -inf, inf, "the gauge reads and counts so much too much current")
-GAUGE_RESET    = Fault("gauge_reset",    Part.GAUGE,  120.0, None,   1.0, "",         0.0, 1.0, "the gauge starts again, and forgets what was drawn", once=True)
-WEAK_CELL      = Fault("weak_cell",      Part.PACK,     0.0, None,  0.88, "frac",    0.05, 1.0, "the third cell holds so much of what it did, and resists half as much again")
-LOW_CHARGE     = Fault("low_charge",     Part.PACK,     0.0, None,   0.4, "frac",    0.01, 1.0, "the pack was charged so far only")
-LOST_STRING    = Fault("lost_string",    Part.FLIGHT, 120.0, None,   1.0, "strings",  1.0, inf, "so many of the parallel strings come off", once=True)
-HOT_CELL       = Fault("hot_cell",       Part.FLIGHT, 120.0, None,   0.4, "K/s",      0.0, inf, "the first cell heats itself so fast")
-HIGH_CURRENT   = Fault("high_current",   Part.FLIGHT, 180.0, 20.0,  1.25, "x",        0.0, inf, "the pack gives so many times what its chemistry may be asked for")
+NACK           = Fault("nack",           FaultSite.WIRE,    60.0, None,   0.2, "frac",     0.0, 1.0, "so many of the transfers are refused")
+BAD_PEC        = Fault("bad_pec",        FaultSite.WIRE,    60.0, None,  0.05, "frac",     0.0, 1.0, "in so many of the replies one bit of the last byte is wrong")
+BIT_FLIPS      = Fault("bit_flips",      FaultSite.WIRE,    60.0, None, 0.001, "frac",     0.0, 1.0, "so many of the bits that the host reads are wrong")
+STRETCH        = Fault("stretch",        FaultSite.WIRE,    60.0, None, 0.005, "s",        0.0, 1.0, "every transfer takes so much longer; past 0.035 s it times out")
+STUCK          = Fault("stuck",          FaultSite.WIRE,   120.0,  8.0,   1.0, "",         0.0, 1.0, "something holds the bus down")
+UNPLUG         = Fault("unplug",         FaultSite.WIRE,   120.0, 20.0,   1.0, "",         0.0, 1.0, "the gauge's plug comes off")
+WRONG_PACK     = Fault("wrong_pack",     FaultSite.WIRE,   120.0, None,   1.0, "",         0.0, 1.0, "another pack answers: a cell less, another chemistry, another serial")
+TWO_PACKS      = Fault("two_packs",      FaultSite.WIRE,   120.0, 20.0,   1.0, "",         0.0, 1.0, "a second pack of the same kind answers at the same time")
+FFFF_CELLS     = Fault("ffff_cells",     FaultSite.GAUGE,   60.0, None,   0.1, "frac",     0.0, 1.0, "in so many of the measurements the second cell is 0xFFFF")
+FROZEN         = Fault("frozen",         FaultSite.GAUGE,  180.0, None,   1.0, "",         0.0, 1.0, "the gauge's values stand still")
+THERMISTOR     = Fault("thermistor",     FaultSite.GAUGE,   60.0, None,   1.0, "",         0.0, 1.0, "the thermistor's wire is open: it reads as far too cold to be true")
+CURRENT_OFFSET = Fault("current_offset", FaultSite.GAUGE,   60.0, None,   2.0, "A",       -inf, inf, "the gauge reads and counts so much too much current")
+GAUGE_RESET    = Fault("gauge_reset",    FaultSite.GAUGE,  120.0, None,   1.0, "",         0.0, 1.0, "the gauge starts again, and forgets what was drawn", once=True)
+WEAK_CELL      = Fault("weak_cell",      FaultSite.PACK,     0.0, None,  0.88, "frac",    0.05, 1.0, "the third cell holds so much of what it did, and resists half as much again")
+LOW_CHARGE     = Fault("low_charge",     FaultSite.PACK,     0.0, None,   0.4, "frac",    0.01, 1.0, "the pack was charged so far only")
+LOST_STRING    = Fault("lost_string",    FaultSite.FLIGHT, 120.0, None,   1.0, "strings",  1.0, inf, "so many of the parallel strings come off", once=True)
+HOT_CELL       = Fault("hot_cell",       FaultSite.FLIGHT, 120.0, None,   0.4, "K/s",      0.0, inf, "the first cell heats itself so fast")
+HIGH_CURRENT   = Fault("high_current",   FaultSite.FLIGHT, 180.0, 20.0,  1.25, "x",        0.0, inf, "the pack gives so many times what its chemistry may be asked for")
 # fmt: on
 
 FAULTS = (
@@ -85,7 +85,7 @@ _TEXT = re.compile(
 )
 
 
-def sizes(faults: Iterable[Fault], row: Fault, t_s: float) -> list[float]:
+def active_sizes(faults: Iterable[Fault], row: Fault, t_s: float) -> list[float]:
     """Return the sizes of all faults of a row that are at work; empty when none is."""
     return [fault.size for fault in faults if fault.name == row.name and fault.active(t_s)]
 
@@ -126,7 +126,7 @@ def _changed(
     Raises:
         ValueError: not for this row.
     """
-    if row.part is Part.PACK and (start_s, duration_s) != (None, None):
+    if row.site is FaultSite.PACK and (start_s, duration_s) != (None, None):
         raise ValueError(f"{row.name} holds from the start and takes no time")
     if start_s is not None and not 0.0 <= start_s < inf:
         raise ValueError(f"the start is seconds from 0, as in {row.name}@90")

@@ -15,7 +15,7 @@ _MOST_CELLS = 15  # that 16 bits of millivolts hold
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class GaugeKind:
     """One kind of gauge.
 
     Attributes:
@@ -31,7 +31,7 @@ class Kind:
     manufacturer: str = "virtual"
     device: str = "sbs"
     pec: bool | None = None
-    zeros: int = 0
+    zero_cells: int = 0
     words: tuple[Register, ...] = ()
     part: bq40.Part | None = None
 
@@ -46,32 +46,34 @@ _4_TO_7 = tuple(replace(row, command=0x3F - k) for k, row in enumerate(sbs.CELLS
 
 # fmt: off
 KINDS = (
-    Kind(profiles.GENERIC,   range(1, _MOST_CELLS + 1)),
-    Kind(profiles.BQ40Z50,   range(1, 5), device="bq40z50", zeros=4, part=bq40.Z50_R4),
-    Kind(profiles.BQ40Z80,   range(2, 8), device="bq40z80", zeros=7, words=_4_TO_7, part=bq40.Z80),
-    Kind(profiles.ROTOYE,    range(1, _MOST_CELLS + 1)),
-    Kind(profiles.MAXELL,    range(1, _MOST_CELLS + 1), manufacturer="Hitachi maxell", pec=False),
-    Kind(profiles.NEODESIGN, range(1, 11), pec=True),
-    Kind(profiles.SOLO,      range(1, 5), pec=True),
-    Kind(profiles.SOLO6,     range(1, 7), pec=True),
-    Kind(profiles.SUI,       range(1, 7), pec=False),
+    GaugeKind(profiles.GENERIC,   range(1, _MOST_CELLS + 1)),
+    GaugeKind(profiles.BQ40Z50,   range(1, 5), device="bq40z50", zero_cells=4, part=bq40.Z50_R4),
+    GaugeKind(profiles.BQ40Z80,   range(2, 8),
+              device="bq40z80", zero_cells=7, words=_4_TO_7, part=bq40.Z80),
+    GaugeKind(profiles.ROTOYE,    range(1, _MOST_CELLS + 1)),
+    GaugeKind(profiles.MAXELL,    range(1, _MOST_CELLS + 1),
+              manufacturer="Hitachi maxell", pec=False),
+    GaugeKind(profiles.NEODESIGN, range(1, 11), pec=True),
+    GaugeKind(profiles.SOLO,      range(1, 5), pec=True),
+    GaugeKind(profiles.SOLO6,     range(1, 7), pec=True),
+    GaugeKind(profiles.SUI,       range(1, 7), pec=False),
 )
 # fmt: on
 
 
-def kind_named(name: str) -> Kind:
+def gauge_kind(name: str) -> GaugeKind:
     """Return the kind that a scenario names."""
     return next(kind for kind in KINDS if kind.name == name)
 
 
-def words_of(kind: Kind) -> dict[int, Register]:
+def words_of(kind: GaugeKind) -> dict[int, Register]:
     """Return the word commands of a kind of gauge; a cell that is not there has no value."""
     plain = [row for row in sbs.WORDS if row not in sbs.CELLS]
     asks = (*(kind.profile.row(row) for row in plain), *_own_asks(kind.profile), *kind.words)
     return {ask.command: ask for ask in asks if isinstance(ask, Register)}
 
 
-def blocks_of(kind: Kind) -> dict[int, BlockRead]:
+def blocks_of(kind: GaugeKind) -> dict[int, BlockRead]:
     """Return the block commands of a kind of gauge, without texts and manufacturer access."""
     asks = (*kind.profile.replaced, *_own_asks(kind.profile))
     blocks = (ask for ask in asks if isinstance(ask, BlockRead))

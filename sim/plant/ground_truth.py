@@ -8,7 +8,7 @@ END_DIP_V = 0.25  # or one instant so far below it
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class GroundTruth:
     """What no gauge knows."""
 
     t_s: float
@@ -24,7 +24,7 @@ class Truth:
     ended_s: float | None  # when the pack came to its end
 
 
-class End:
+class EndOfDischarge:
     """The rule for the end of a pack, one weakest-cell voltage a step."""
 
     def __init__(self, cutoff_v: float, step_s: float) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from dronebms.core.vehicle_state import VehicleState
-from sim.plant.atmosphere import Air, Gust
+from sim.plant.atmosphere import Atmosphere, Gust
 from sim.plant.multirotor import GRAVITY_M_S2, Multirotor
 from sim.plant.scenario import Scenario
 
@@ -20,7 +20,7 @@ _GUST_S = 3.0  # how long a gust is remembered that is a part of a stated power
 _LEAST_POWER_FRAC = 0.3  # of a stated power: rotors are never off in the air
 
 
-class Flying(Protocol):
+class FlightProfile(Protocol):
     """What asks a pack for power, and where it is."""
 
     @property
@@ -30,14 +30,14 @@ class Flying(Protocol):
     def power_w(self, t_s: float) -> float:
         """Return the power that is asked now; called once a step, in order."""
 
-    def steady_w(self, t_s: float) -> float | None:
+    def mean_power_w(self, t_s: float) -> float | None:
         """Return the mean power if it goes on as it does; None on the ground."""
 
     def vehicle(self, t_s: float) -> VehicleState:
         """Return what the autopilot would say."""
 
 
-class Flight:
+class Mission:
     """The plan of a scenario as functions of time; after the end the last phase goes on."""
 
     def __init__(self, scenario: Scenario, random: np.random.Generator, step_s: float) -> None:
@@ -48,7 +48,7 @@ class Flight:
         self._out_m = (0.0, *accumulate(phase.duration_s * phase.outward_m_s for phase in phases))
         self._up_m = (0.0, *accumulate(phase.duration_s * phase.climb_m_s for phase in phases))
         self._wind = scenario.air
-        self._air = Air(scenario, random, step_s)
+        self._air = Atmosphere(scenario, random, step_s)
         self._gust = Gust(random, step_s)
         vehicle = scenario.vehicle
         self._rotors = None if vehicle is None else Multirotor(vehicle)
@@ -72,7 +72,7 @@ class Flight:
         gust = phase.gust_frac * self._gust.after_step(_GUST_S)
         return phase.power_w * max(1.0 + gust, _LEAST_POWER_FRAC)
 
-    def steady_w(self, t_s: float) -> float | None:
+    def mean_power_w(self, t_s: float) -> float | None:
         """Return the power of the present phase without gusts; None on the ground."""
         index = self._index(t_s)
         phase = self._phases[index]

@@ -16,8 +16,8 @@ from sim.plant.cell import (
     SECONDS_PER_HOUR,
     CellBuild,
     Cells,
+    open_circuit_curve_v,
     resistance_factor,
-    truth_curve_v,
 )
 from sim.plant.cell_parameters import FloatArray
 from sim.plant.pack_spec import PackSpec
@@ -62,7 +62,7 @@ class Pack:
         little on I: on the one that follows from the voltage of a step ago.
         """
         near_a = np.minimum(power_w, self._most_w) / np.maximum(self.voltage_v, _LEAST_V)
-        source_v, ohm = self.cells.look(near_a[..., None])
+        source_v, ohm = self.cells.thevenin(near_a[..., None])
         sum_v = np.maximum(np.add.reduce(source_v, axis=-1), _LEAST_V)
         sum_ohm = np.add.reduce(ohm, axis=-1) + self._wire_ohm
         self._most_w = most_w = sum_v * sum_v / (4.0 * sum_ohm)
@@ -99,13 +99,13 @@ def build_pack(spec: PackSpec, random: np.random.Generator, step_s: float) -> Pa
     return _built(spec, random.standard_normal((2, spec.cells)), step_s)
 
 
-def build_fleet(spec: PackSpec, randoms: Iterable[np.random.Generator], step_s: float) -> Pack:
+def build_packs(spec: PackSpec, randoms: Iterable[np.random.Generator], step_s: float) -> Pack:
     """Return many packs as one, `(packs, cells)`: each as `build_pack` makes it alone."""
     draws = [random.standard_normal((2, spec.cells)) for random in randoms]
     return _built(spec, np.stack(draws, axis=1), step_s)
 
 
-def flown(spec: PackSpec, pack: Pack, rest_days: float = 0.0) -> PackSpec:
+def after_flight(spec: PackSpec, pack: Pack, rest_days: float = 0.0) -> PackSpec:
     """Return the spec of a pack after a flight, and days of storage at its ambient temperature."""
     cycles = float(np.mean(np.abs(pack.drawn_ah))) / float(np.mean(pack.cells.capacity_ah))
     days = ageing_of(spec.chemistry).days_at_25_degc(rest_days, spec.ambient_degc)
@@ -124,7 +124,7 @@ def _built(spec: PackSpec, draws: FloatArray, step_s: float) -> Pack:
     left_frac = spec.start_charge_frac - leaked_frac(spec.rested_days, spec.ambient_degc)
     start_frac = max(left_frac, 0.0)
     charge_frac = 1.0 - (1.0 - start_frac) * mean_ah / capacity_ah
-    curve_v = truth_curve_v(spec.chemistry, spec.ocv_bend_v, spec.ocv_tilt_v)
+    curve_v = open_circuit_curve_v(spec.chemistry, spec.ocv_bend_v, spec.ocv_tilt_v)
     build = CellBuild(
         chemistry=spec.chemistry,
         capacity_ah=capacity_ah,

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from dronebms.core.chemistry import Chemistry, chemistry_of
 from dronebms.core.toml_schema import ChemistryName, Finite, NotNegative, Positive, Section
-from sim.plant.cell import truth_curve_v
+from sim.plant.cell import open_circuit_curve_v
 
 MOST_CELLS = 15  # 4.35 V each, and Voltage still fits its 16 bits of millivolts
 
@@ -53,5 +53,5 @@ class PackSpec(Section):
 
     @model_validator(mode="after")
     def _curve_rises(self) -> "PackSpec":
-        truth_curve_v(self.chemistry, self.ocv_bend_v, self.ocv_tilt_v)
+        open_circuit_curve_v(self.chemistry, self.ocv_bend_v, self.ocv_tilt_v)
         return self

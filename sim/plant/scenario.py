@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import NotNegative, Positive, Section, read_text, validated
 from sim.plant.faults import FaultSpec
-from sim.plant.gauge_kinds import kind_named
+from sim.plant.gauge_kinds import gauge_kind
 from sim.plant.gauge_spec import GaugeSpec
 from sim.plant.pack_spec import Degc, PackSpec
 
@@ -89,7 +89,7 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _gauge_fits(self) -> "Scenario":
-        kind, cells = kind_named(self.gauge.kind), self.pack.cells
+        kind, cells = gauge_kind(self.gauge.kind), self.pack.cells
         if cells not in kind.cells:
             least, most = kind.cells[0], kind.cells[-1]
             raise ValueError(f"a {kind.name} gauge is for {least} to {most} cells, not {cells}")

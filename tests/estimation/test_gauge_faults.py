@@ -14,7 +14,7 @@ from dronebms.core.report import Report
 from dronebms.estimation.estimator import Estimator
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.world import open_virtual
-from sim.plant.ground_truth import Truth
+from sim.plant.ground_truth import GroundTruth
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError
 from smartbattery.gauge import Gauge
@@ -46,7 +46,7 @@ def flown(
     words: tuple[int, ...] = (),
     from_s: float = 0.0,
     scenario: str = "survey",
-) -> list[tuple[Report, Truth]]:
+) -> list[tuple[Report, GroundTruth]]:
     """Fly on half of a pack until it has been at its end for 15 s."""
     changes = {"cell_mah = 8000.0": "cell_mah = 4000.0", "ip_scale = 1": f"ip_scale = {scale}"}
     text = (SCENARIOS / f"{scenario}.toml").read_text()
@@ -57,7 +57,7 @@ def flown(
     clock = VirtualClock()
     bus, world = open_virtual(str(folder / "half.toml"), clock, 1)
     pipeline = Pipeline(Gauge(Deaf(bus, clock, words, from_s), cells=6), world.pack_data())
-    seen: list[tuple[Report, Truth]] = []
+    seen: list[tuple[Report, GroundTruth]] = []
     for k in range(20_000):
         clock.sleep_until(k / 10)
         report, truth = pipeline.step(k / 10, world.vehicle(k / 10)), world.truth()
@@ -68,7 +68,7 @@ def flown(
     raise AssertionError("the pack did not end")
 
 
-def beyond(seen: list[tuple[Report, Truth]]) -> float:
+def beyond(seen: list[tuple[Report, GroundTruth]]) -> float:
     """Return the share of the time in which no current was told."""
     return sum(report.snapshot.current_a is None for report, _ in seen) / len(seen)
 

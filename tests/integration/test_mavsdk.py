@@ -24,7 +24,7 @@ from dronebms.core.report import Report
 from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import World
-from sim.plant.ground_truth import Truth
+from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario
 from tests.mavlink_bridge.autopilot import ARDUPILOT, FakeAutopilot
 from tests.mavlink_bridge.loopback import free_port
@@ -162,7 +162,7 @@ class Flight:
         self._process.stdout.close()
 
 
-def truth_of_flight() -> list[Truth]:
+def truth_of_flight() -> list[GroundTruth]:
     """Return the simulator's truth, ten times a second."""
     world = World(load_scenario("survey"), SEED)
     truth = []

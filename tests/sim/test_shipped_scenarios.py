@@ -8,7 +8,7 @@ import pytest
 
 from dronebms.core.clock import VirtualClock
 from sim.emulator.world import World, open_virtual
-from sim.plant.ground_truth import Truth
+from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import AirSpec, Scenario, load_scenario, scenario_names
 
 TEN = (
@@ -18,7 +18,7 @@ TEN = (
 
 
 @cache
-def flown(name: str) -> tuple[Truth, ...]:
+def flown(name: str) -> tuple[GroundTruth, ...]:
     """Return the truth at every second of a flight."""
     world = World(load_scenario(name), 1)
     truths = []

@@ -35,7 +35,7 @@ from dronebms.simulation.statistics import (
     summary,
 )
 from sim.emulator.world import World
-from sim.plant.ground_truth import Truth
+from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "campaign")
@@ -171,7 +171,7 @@ def test_a_pack_that_answers_nothing_is_flown_to_its_end_unwarned_of_it(
     assert silent.false_alarms == []
 
 
-def truth_of(cell_v: float, charge_frac: float, degc: float) -> Truth:
+def truth_of(cell_v: float, charge_frac: float, degc: float) -> GroundTruth:
     cells = (cell_v, cell_v + 0.05)
     return replace(
         World(load_scenario("hover")).truth(),

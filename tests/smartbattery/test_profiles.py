@@ -16,7 +16,7 @@ from dronebms.core.clock import VirtualClock
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import World, open_virtual
 from sim.plant.cell_parameters import CURVE_FRAC
-from sim.plant.gauge_kinds import KINDS, Kind
+from sim.plant.gauge_kinds import KINDS, GaugeKind
 from sim.plant.gauge_spec import GaugeSpec
 from sim.plant.pack_spec import PackSpec
 from sim.plant.scenario import Phase, Scenario
@@ -66,7 +66,7 @@ CUV = SUV = 1
 SS_AND_PF = 0b11 << 11
 
 
-def flight_of(kind: Kind, cells: int, **gauge: object) -> World:
+def flight_of(kind: GaugeKind, cells: int, **gauge: object) -> World:
     """Return a steady flight of a pack whose neighbours are 20 mV apart, the first one highest."""
     pack = {"chemistry": "lipo", "cells": cells, "cell_mah": RATED_MAH, "resistance_mohm_ah": 35.0}
     pack |= {"capacity_spread_frac": 0.0, "resistance_spread_frac": 0.0, "ambient_degc": 22.0}

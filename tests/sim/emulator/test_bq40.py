@@ -347,9 +347,9 @@ MANUAL = {  # bit of the status word, delay, a bad value, one that is not good y
     "TS1": (28, 5.0, -55.0, 25.0, 25.0),
 }  # fmt: skip
 PACK = Bench().world.scenario.pack
-PROTECTIONS = [row.name for row in rows.safety_of(PACK)]
-FAILURES = [row.name for row in rows.failures_of(PACK)]
-ROWS = {row.name: row for row in (*rows.safety_of(PACK), *rows.failures_of(PACK))}
+PROTECTIONS = [row.name for row in rows.safety_limits(PACK)]
+FAILURES = [row.name for row in rows.permanent_fail_limits(PACK)]
+ROWS = {row.name: row for row in (*rows.safety_limits(PACK), *rows.permanent_fail_limits(PACK))}
 
 
 class Judged(Bench):
@@ -366,7 +366,7 @@ class Judged(Bench):
         for _ in range(round(duration_s * 4)):
             self.t_s += 0.25
             self.world.gauge.update(self.t_s)
-            values["current_a"] = -1.0 if self.row.when is rows.While.CHARGING else 20.0
+            values["current_a"] = -1.0 if self.row.when is rows.ActiveWhile.CHARGING else 20.0
             values["chip_degc"] = 25.0
             if self.row.watched in ("lowest_v", "highest_v"):
                 values |= {f"cell{k + 1}_v": value for k in range(6)}
@@ -650,7 +650,7 @@ class Saying:
     def __init__(self, said: bytes) -> None:
         self.said = said
 
-    def called(self) -> float:
+    def addressed(self) -> float:
         """Hold nothing."""
         return 0.0
 

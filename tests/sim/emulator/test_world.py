@@ -9,8 +9,8 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import World, open_virtual
-from sim.plant.faults import FAULTS, Part, parse_fault
-from sim.plant.ground_truth import Truth
+from sim.plant.faults import FAULTS, FaultSite, parse_fault
+from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario, scenario_names
 from smartbattery.errors import BusError, BusTimeoutError, NackError
 from smartbattery.pec import pec
@@ -54,7 +54,7 @@ def sound() -> list[Entry]:
     return wire_log()
 
 
-def truth_at(name: str, t_s: float, faults: Iterable[str] = (), seed: int = 1) -> Truth:
+def truth_at(name: str, t_s: float, faults: Iterable[str] = (), seed: int = 1) -> GroundTruth:
     world = World(load_scenario(name), seed, [parse_fault(text) for text in faults])
     world.advance(t_s)
     return world.truth()
@@ -186,7 +186,9 @@ def test_a_frozen_gauge_answers_with_what_it_last_knew(sound: list[Entry]) -> No
     assert all(is_whole(entry) for entry in log)
 
 
-@pytest.mark.parametrize("fault", [f.name for f in FAULTS if f.part in {Part.WIRE, Part.GAUGE}])
+@pytest.mark.parametrize(
+    "fault", [f.name for f in FAULTS if f.site in {FaultSite.WIRE, FaultSite.GAUGE}]
+)
 def test_a_fault_of_wire_or_gauge_does_not_touch_the_pack(fault: str) -> None:
     assert truth_at("survey", 200.0, [f"{fault}@30"]) == truth_at("survey", 200.0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sim.plant.ageing import AGEING, Ageing, ageing_of, leaked_frac
-from sim.plant.pack import Pack, build_pack, flown
+from sim.plant.pack import Pack, after_flight, build_pack
 from sim.plant.pack_spec import PackSpec
 
 STEP_S = 0.1
@@ -95,7 +95,7 @@ def test_a_life_is_flown_flight_by_flight() -> None:
             pack.apply(90.0)
             pack.advance()
         drawn_ah += float(pack.drawn_ah)
-        spec = flown(spec, pack, rest_days=2.0)
+        spec = after_flight(spec, pack, rest_days=2.0)
     assert spec.age_days == pytest.approx(6.0)
     assert spec.cycles == pytest.approx(drawn_ah / capacities_ah[1], rel=0.02)
     assert 0.05 < spec.cycles < 0.07

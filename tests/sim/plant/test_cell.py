@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from dronebms.core.chemistry import CHEMISTRIES, Chemistry, chemistry_of
-from sim.plant.cell import CellBuild, Cells, truth_curve_v
-from sim.plant.cell_parameters import COLUMNS, cell_row, looked_up
+from sim.plant.cell import CellBuild, Cells, open_circuit_curve_v
+from sim.plant.cell_parameters import COLUMNS, cell_parameters, interpolated
 from sim.plant.pack import Pack
 
 STEP_S = 0.1
@@ -43,7 +43,7 @@ def flown(chemistry: str, run: str) -> tuple[np.ndarray, np.ndarray, dict[str, n
         capacity_ah=np.array([row["capacity_ah"]]),
         resistance_factor=np.ones(1),
         heat_capacity_j_k_ah=row["heat_capacity_j_k"] / row["capacity_ah"],
-        curve_v=truth_curve_v(chemistry, 0.0, 0.0),
+        curve_v=open_circuit_curve_v(chemistry, 0.0, 0.0),
         charge_frac=np.ones(1),
         start_degc=known["temperature_degc"][0],
         ambient_degc=known["temperature_degc"][0],
@@ -99,7 +99,7 @@ def test_the_temperature_is_within_2_k_of_the_electrochemical_model(
 
 @each_chemistry
 def test_every_number_of_a_row_is_there_and_can_be(chemistry: Chemistry) -> None:
-    row = cell_row(chemistry.name)
+    row = cell_parameters(chemistry.name)
     assert row.chemistry == chemistry.name
     assert "PyBaMM" in row.source
     assert np.all(np.diff(row.rest_v) >= 0)
@@ -118,18 +118,18 @@ def test_every_number_of_a_row_is_there_and_can_be(chemistry: Chemistry) -> None
 def test_a_cell_is_as_fitted_at_the_fitted_temperatures_and_held_beyond(
     chemistry: Chemistry,
 ) -> None:
-    row = cell_row(chemistry.name)
+    row = cell_parameters(chemistry.name)
     degrees = row.temperature_degc
     for charge_frac, knot in ((0.0, 0), (0.3, None), (1.0, -1)):
         charges = np.full(len(degrees), charge_frac)
-        for name, seen in zip(COLUMNS, looked_up(chemistry.name, charges, degrees), strict=True):
+        for name, seen in zip(COLUMNS, interpolated(chemistry.name, charges, degrees), strict=True):
             table = row.tables[name]
             if table.ndim == 1:
                 assert seen == pytest.approx(table, rel=1e-3)
             elif knot is not None:
                 assert seen == pytest.approx(table[:, knot], rel=1e-2)
-    far = looked_up(chemistry.name, np.array([-0.3, 1.4]), np.array([-60.0, 100.0]))
-    ends = looked_up(chemistry.name, np.array([0.0, 1.0]), degrees[[0, -1]])
+    far = interpolated(chemistry.name, np.array([-0.3, 1.4]), np.array([-60.0, 100.0]))
+    ends = interpolated(chemistry.name, np.array([0.0, 1.0]), degrees[[0, -1]])
     assert far == pytest.approx(ends)
 
 
@@ -140,17 +140,17 @@ def test_entropy_cools_or_heats_without_a_loss() -> None:
         capacity_ah=np.ones(1),
         resistance_factor=np.full(1, 1e-3),
         heat_capacity_j_k_ah=20.0,
-        curve_v=truth_curve_v("lipo", 0.0, 0.0),
+        curve_v=open_circuit_curve_v("lipo", 0.0, 0.0),
         charge_frac=np.full(1, 0.5),
         start_degc=25.0,
         ambient_degc=25.0,
         cooling_s=1e9,
     )
     cells = Cells(build, 1.0)
-    row = cell_row("lipo")
+    row = cell_parameters("lipo")
     entropy_v_k = float(np.interp(0.475, np.linspace(0, 1, len(row.entropy_v_k)), row.entropy_v_k))
     for _ in range(1800):
-        source_v, ohm = cells.look(np.full(1, 0.1))
+        source_v, ohm = cells.thevenin(np.full(1, 0.1))
         cells.advance(np.full(1, 0.1), source_v - 0.1 * ohm)
     expected_k = -298.15 * entropy_v_k * 180.0 / 20.0
     assert abs(expected_k) > 0.3

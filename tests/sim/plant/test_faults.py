@@ -15,12 +15,12 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
 from dronebms.monitoring.pipeline import Pipeline
-from sim.emulator.bq40_data import failures_of, safety_of
+from sim.emulator.bq40_data import permanent_fail_limits, safety_limits
 from sim.emulator.bus import ADAPTER_TIMEOUT_S
 from sim.emulator.world import World, open_virtual
-from sim.plant.faults import FAULTS, Fault, Part, parse_fault
+from sim.plant.faults import FAULTS, Fault, FaultSite, parse_fault
 from sim.plant.gauge_spec import GaugeSpec
-from sim.plant.ground_truth import Truth
+from sim.plant.ground_truth import GroundTruth
 from sim.plant.pack_spec import PackSpec
 from sim.plant.scenario import load_scenario
 from smartbattery.errors import BusError, BusTimeoutError, NackError
@@ -61,14 +61,14 @@ class Flown:
     """A flight behind the driver, the protection, and its truth at every step."""
 
     reports: list[Report]
-    truths: list[Truth]
-    other: list[Truth]  # of the second pack
+    truths: list[GroundTruth]
+    other: list[GroundTruth]  # of the second pack
 
     def at(self, t_s: float) -> Report:
         """Return the report at a time."""
         return self.reports[round(t_s / STEP_S)]
 
-    def true_at(self, t_s: float) -> Truth:
+    def true_at(self, t_s: float) -> GroundTruth:
         """Return the truth at a time."""
         return self.truths[round(t_s / STEP_S)]
 
@@ -334,17 +334,17 @@ def wire_log(path: Path, *texts: str, seed: int = SEED, until_s: float = 40.0) -
     return log
 
 
-EVERYTHING = [f"{row.name}@5" if row.part is not Part.PACK else row.name for row in FAULTS]
+EVERY_FAULT = [f"{row.name}@5" if row.site is not FaultSite.PACK else row.name for row in FAULTS]
 
 
 def test_all_faults_at_once_are_the_same_twice(folder: Path) -> None:
     path = folder / "generic.toml"
-    assert wire_log(path, *EVERYTHING) == wire_log(path, *EVERYTHING)
+    assert wire_log(path, *EVERY_FAULT) == wire_log(path, *EVERY_FAULT)
     assert wire_log(path, "bit_flips@5", seed=4) != wire_log(path, "bit_flips@5")
 
 
 @pytest.mark.parametrize(
-    "name", [row.name for row in FAULTS if row.part in {Part.WIRE, Part.GAUGE}]
+    "name", [row.name for row in FAULTS if row.site in {FaultSite.WIRE, FaultSite.GAUGE}]
 )
 def test_a_fault_of_wire_or_gauge_changes_no_gust(name: str, folder: Path) -> None:
     scenario = load_scenario(str(folder / "generic.toml"))
@@ -499,7 +499,7 @@ MANUAL = Path(__file__).parents[3] / "docs" / "virtual_gauge.md"
 
 
 def when(row: Fault) -> str:
-    if row.part is Part.PACK:
+    if row.site is FaultSite.PACK:
         return "from the start"
     if row.once:
         return f"once, at {row.start_s:g} s"
@@ -521,7 +521,7 @@ def test_the_manual_names_every_key_of_a_gauge_and_every_protection() -> None:
     text = MANUAL.read_text(encoding="utf-8")
     assert [key for key in GaugeSpec.model_fields if f"`{key}`" not in text] == []
     pack = PackSpec(chemistry="lipo", cells=6, cell_mah=8000.0, resistance_mohm_ah=35.0)
-    for row in (*safety_of(pack), *failures_of(pack)):
+    for row in (*safety_limits(pack), *permanent_fail_limits(pack)):
         watched = f"| {row.name} | {row.watched} | {row.when.value} |"
         assert f"{watched} {row.trip:.4g} for {row.delay_s:g} s |" in text
 

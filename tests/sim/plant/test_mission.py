@@ -10,7 +10,7 @@ import pytest
 
 from sim.emulator.world import World
 from sim.plant.atmosphere import Gust, standard_air_kg_m3
-from sim.plant.mission import Flight
+from sim.plant.mission import Mission
 from sim.plant.multirotor import Multirotor
 from sim.plant.scenario import Scenario, VehicleSpec
 
@@ -28,11 +28,11 @@ def plan(*phases: dict[str, Any], **tables: Any) -> Scenario:  # noqa: ANN401 - 
     return Scenario.model_validate({"name": "mine", "pack": PACK, "phase": named} | tables)
 
 
-def flight(*phases: dict[str, Any], seed: int = 1, **tables: Any) -> Flight:  # noqa: ANN401 - the same
-    return Flight(plan(*phases, **tables), np.random.default_rng(seed), STEP_S)
+def flight(*phases: dict[str, Any], seed: int = 1, **tables: Any) -> Mission:  # noqa: ANN401 - the same
+    return Mission(plan(*phases, **tables), np.random.default_rng(seed), STEP_S)
 
 
-def flown_w(told: Flight, until_s: float) -> list[float]:
+def flown_w(told: Mission, until_s: float) -> list[float]:
     return [told.power_w(step * STEP_S) for step in range(round(until_s / STEP_S))]
 
 
@@ -48,25 +48,25 @@ def test_power_is_that_of_the_speed_through_the_air() -> None:
     for from_deg, ground_m_s, air_m_s in ((60, 9, 14), (240, 9, 4), (150, 12, 13), (60, -9, 4)):
         air = {"wind_m_s": 5.0, "wind_from_deg": float(from_deg)}  # the bearing is 60
         told = flight({"outward_m_s": float(ground_m_s)}, air=air)
-        assert told.steady_w(50.0) == pytest.approx(still_w(air_m_s))
+        assert told.mean_power_w(50.0) == pytest.approx(still_w(air_m_s))
         assert told.power_w(50.0) == pytest.approx(still_w(air_m_s))  # no gusts
 
 
 def test_hovering_in_wind_is_flying() -> None:
     told = flight({}, air={"wind_m_s": 8.0, "wind_from_deg": 300.0})
-    assert told.steady_w(50.0) == pytest.approx(still_w(8.0))
+    assert told.mean_power_w(50.0) == pytest.approx(still_w(8.0))
 
 
 def test_on_the_ground_the_avionics_draw_alone() -> None:
     told = flight({"armed": False}, air={"gust_m_s": 3.0})
     assert set(flown_w(told, 50.0)) == {12.0}
-    assert told.steady_w(50.0) is None
+    assert told.mean_power_w(50.0) is None
 
 
 def test_height_and_heat_cost_by_the_root_of_the_density() -> None:
-    low = flight({}).steady_w(50.0)
-    high = flight({}, place={"home_alt_m": 3000.0}).steady_w(50.0)
-    hot = flight({}, air={"temperature_degc": 45.0}).steady_w(50.0)
+    low = flight({}).mean_power_w(50.0)
+    high = flight({}, place={"home_alt_m": 3000.0}).mean_power_w(50.0)
+    hot = flight({}, air={"temperature_degc": 45.0}).mean_power_w(50.0)
     assert low is not None
     assert high is not None
     assert hot is not None
@@ -77,7 +77,7 @@ def test_height_and_heat_cost_by_the_root_of_the_density() -> None:
 
 def test_a_long_climb_comes_into_thinner_and_colder_air() -> None:
     told = flight({"duration_s": 1000.0, "climb_m_s": 2.0})
-    first_w, last_w = told.steady_w(0.0), told.steady_w(1000.0 - STEP_S)
+    first_w, last_w = told.mean_power_w(0.0), told.mean_power_w(1000.0 - STEP_S)
     assert first_w == pytest.approx(still_w(0.0, 2.0))
     thin = standard_air_kg_m3(2488.0, 488.0, 20.0)
     vehicle = VehicleSpec.model_validate(VEHICLE)
@@ -87,14 +87,16 @@ def test_a_long_climb_comes_into_thinner_and_colder_air() -> None:
 def test_a_payload_is_carried_until_another_is_told() -> None:
     vehicle = VEHICLE | {"payload_kg": 2.0}
     told = flight({}, {}, {"payload_kg": 0.5}, {}, vehicle=vehicle)
-    steady_w = [told.steady_w(t_s) for t_s in (50.0, 150.0, 250.0, 350.0)]
-    assert steady_w == pytest.approx([still_w(0, 0, mass_kg) for mass_kg in (7.0, 7.0, 5.5, 5.5)])
+    mean_power_w = [told.mean_power_w(t_s) for t_s in (50.0, 150.0, 250.0, 350.0)]
+    assert mean_power_w == pytest.approx(
+        [still_w(0, 0, mass_kg) for mass_kg in (7.0, 7.0, 5.5, 5.5)]
+    )
 
 
 def test_a_stated_power_stands_beside_motion() -> None:
     told = flight({"power_w": 500.0, "outward_m_s": 20.0}, {"outward_m_s": 20.0})
-    assert told.steady_w(50.0) == told.power_w(50.0) == 500.0
-    assert told.steady_w(150.0) == pytest.approx(still_w(20.0))
+    assert told.mean_power_w(50.0) == told.power_w(50.0) == 500.0
+    assert told.mean_power_w(150.0) == pytest.approx(still_w(20.0))
 
 
 def test_the_position_is_where_the_speeds_lead() -> None:
@@ -154,8 +156,8 @@ def test_stronger_gusts_move_the_power_more_and_its_mean_hardly() -> None:
     phase, spreads = {"duration_s": 3600.0}, []
     for gust_m_s in (0.0, 0.7, 1.4):
         told = flight(phase, air={"wind_m_s": 5.0, "gust_m_s": gust_m_s})
-        steady_w, powers_w = told.steady_w(0.0), flown_w(told, 3600.0)
-        assert statistics.fmean(powers_w) == pytest.approx(steady_w, rel=0.02)
+        mean_power_w, powers_w = told.mean_power_w(0.0), flown_w(told, 3600.0)
+        assert statistics.fmean(powers_w) == pytest.approx(mean_power_w, rel=0.02)
         spreads.append(statistics.pstdev(powers_w) / statistics.fmean(powers_w))
     assert spreads[0] == pytest.approx(0.0, abs=1e-9)
     assert 0.01 < spreads[1] < 0.05

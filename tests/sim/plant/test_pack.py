@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dronebms.core.chemistry import CHEMISTRIES, Chemistry
-from sim.plant.cell import CellBuild, Cells, resistance_factor, truth_curve_v
+from sim.plant.cell import CellBuild, Cells, open_circuit_curve_v, resistance_factor
 from sim.plant.cell_parameters import CURVE_FRAC
-from sim.plant.pack import Pack, build_fleet, build_pack
+from sim.plant.pack import Pack, build_pack, build_packs
 from sim.plant.pack_spec import PackSpec
 
 STEP_S = 0.1
@@ -23,7 +23,7 @@ def pack_of(
     resistance_mohm_ah: float = 35.0,
     chemistry: str = "lipo",
 ) -> Pack:
-    curve_v = truth_curve_v(chemistry, 0.0 if chemistry == "lifepo4" else 0.01, 0.0)
+    curve_v = open_circuit_curve_v(chemistry, 0.0 if chemistry == "lifepo4" else 0.01, 0.0)
     build = CellBuild(
         chemistry=chemistry,
         capacity_ah=np.full(shape, 16.0),
@@ -120,9 +120,9 @@ def test_resistance_is_what_it_is_named_after_20_s_of_load(chemistry: Chemistry)
     pack = pack_of(chemistry=chemistry.name, charge_frac=0.5, wire_ohm=0.0)
     cells = pack.cells
     for _ in range(round(20.0 / STEP_S)):
-        source_v, ohm = cells.look(np.array([16.0]))  # 1C
+        source_v, ohm = cells.thevenin(np.array([16.0]))  # 1C
         cells.advance(np.array([16.0]), source_v - 16.0 * ohm)
-    source_v, ohm = cells.look(np.array([16.0]))
+    source_v, ohm = cells.thevenin(np.array([16.0]))
     sag_v = float((cells.open_circuit_v() - source_v + 16.0 * ohm)[0])
     assert sag_v == pytest.approx(0.035, rel=0.03)  # 35 mohm Ah
 
@@ -145,7 +145,7 @@ def sag_v(chemistry: str, charge_frac: float, degc: float) -> float:
 
 def test_charge_transfer_resists_less_to_more_current() -> None:
     cells = pack_of(degc=0.0, resistance_mohm_ah=115.0).cells
-    ohms = [float(cells.look(np.array([amps]))[1][0]) for amps in (0.0, 16.0, 48.0)]
+    ohms = [float(cells.thevenin(np.array([amps]))[1][0]) for amps in (0.0, 16.0, 48.0)]
     assert ohms[0] > 1.1 * ohms[1] > 1.1 * ohms[2]  # Butler-Volmer
 
 
@@ -258,7 +258,7 @@ def test_lifepo4_rests_higher_after_charging_than_after_discharging() -> None:
 
 def test_a_fleet_is_each_pack_alone() -> None:
     spec = PackSpec(chemistry="li-ion", cells=4, cell_mah=4000.0, start_charge_frac=0.6)
-    fleet = build_fleet(spec, [np.random.default_rng(seed) for seed in range(5)], STEP_S)
+    fleet = build_packs(spec, [np.random.default_rng(seed) for seed in range(5)], STEP_S)
     powers_w = np.array([0.0, 40.0, 80.0, -30.0, 5000.0])
     for _ in range(200):
         fleet.apply(powers_w)
@@ -304,7 +304,7 @@ def test_parallel_cells_add_up_and_even_out() -> None:
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
 def test_a_curve_goes_from_dead_to_full_and_beyond(chemistry: Chemistry) -> None:
-    curve_v = truth_curve_v(chemistry.name, 0.0, 0.0)
+    curve_v = open_circuit_curve_v(chemistry.name, 0.0, 0.0)
     at = dict(zip(np.round(CURVE_FRAC, 4), curve_v, strict=True))
     assert at[1.0] == pytest.approx(chemistry.full_cell_v, abs=0.06)
     assert 1.9 < at[0.0] < chemistry.cutoff_cell_v
@@ -313,14 +313,17 @@ def test_a_curve_goes_from_dead_to_full_and_beyond(chemistry: Chemistry) -> None
 
 
 def test_a_bent_curve_is_elsewhere_and_rises() -> None:
-    plain_v, bent_v = truth_curve_v("lipo", 0.0, 0.0), truth_curve_v("lipo", 0.012, -0.008)
+    plain_v, bent_v = (
+        open_circuit_curve_v("lipo", 0.0, 0.0),
+        open_circuit_curve_v("lipo", 0.012, -0.008),
+    )
     assert float(np.max(np.abs(bent_v - plain_v))) > 0.01
     assert np.all(np.diff(bent_v) >= 0)
 
 
 def test_a_curve_that_would_fall_is_refused() -> None:
     with pytest.raises(ValueError, match="falls nowhere"):
-        truth_curve_v("lipo", 0.5, 0.0)
+        open_circuit_curve_v("lipo", 0.5, 0.0)
 
 
 @settings(max_examples=40, deadline=None)
