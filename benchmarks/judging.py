@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dronebms.flightlogs.csv_table import stem_of
-from dronebms.flightlogs.source import FlightLog, FlightSource, read_csv_log
+from dronebms.flightlogs import FlightLog, FlightSource, read_csv_log
+from dronebms.flightlogs.csv_log import stem_of
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.plausibility import PlausibilityCheck
 from smartbattery.snapshot import Snapshot

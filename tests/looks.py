@@ -12,7 +12,7 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
-from dronebms.flightlogs.source import FlightOptions, FlightSource, read_csv_log
+from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules

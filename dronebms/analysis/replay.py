@@ -12,8 +12,7 @@ from dronebms.core.clock import OncePerSecond
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import PackMemoryFolder, ReplayedMemory
-from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions
-from dronebms.flightlogs.source import FlightLog, FlightSource, read_csv_log
+from dronebms.flightlogs import NO_OPTIONS, FlightLog, FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.monitoring.state_codec import gone_on_from

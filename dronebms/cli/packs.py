@@ -24,7 +24,7 @@ from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.format import DASH, number
 from dronebms.core.optional import needed_by
-from dronebms.flightlogs.sidecar import NO_OPTIONS
+from dronebms.flightlogs import NO_OPTIONS
 from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast_ageing
 from dronebms.health.database import FILE, Database, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector

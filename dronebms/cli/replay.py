@@ -15,7 +15,7 @@ from dronebms.analysis.replay import ReadFlight
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
-from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs import FlightOptions
 
 
 def replay(options: argparse.Namespace) -> int:

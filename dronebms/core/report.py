@@ -57,7 +57,8 @@ UNKNOWN_STATE = PackState()
 class Estimate:
     """Estimate of what is left in a pack at `t_s`.
 
-    The end of discharge is the cut-off of the weakest cell under load (DESIGN.md section 4).
+    The pack ends when the 5 s mean of the weakest cell is at the cut-off, or one instant 0.25 V
+    below it.
     """
 
     t_s: float

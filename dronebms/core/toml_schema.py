@@ -100,9 +100,14 @@ def _sentence(
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), n=1, cutoff=0.0)
         return f"{key} is not a known key" + (f"; the nearest is {near[0]}" if near else "")
-    expected = re.sub(r"^(Input should be|Value error,|String should have) ", "", message)
+    expected = expectation(message)
     shown = "" if isinstance(given, dict | list) else f", not {given!r}"
     return f"{key}: expected {expected}{shown}" if key else expected
+
+
+def expectation(message: str) -> str:
+    """A pydantic message without its first words, to follow "expected" or "is not"."""
+    return re.sub(r"^(Input should be|Value error,|String should have) ", "", message)
 
 
 def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

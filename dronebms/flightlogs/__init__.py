@@ -1,1 +1,11 @@
-"""Room."""
+"""Flight logs: CSV tables and autopilot logs, read as a `Source` for replay.
+
+`dronebms.flightlogs.autopilot_logs` reads the logs of autopilots; it loads pymavlink and pyulog.
+"""
+
+from dronebms.flightlogs.csv_log import read_csv_log
+from dronebms.flightlogs.flight_log import FlightLog
+from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions
+from dronebms.flightlogs.source import FlightSource
+
+__all__ = ["NO_OPTIONS", "FlightLog", "FlightOptions", "FlightSource", "read_csv_log"]

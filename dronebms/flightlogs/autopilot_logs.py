@@ -1,10 +1,10 @@
-"""Flight controllers' logs as flights: ArduPilot .bin, PX4 .ulg, and .tlog of ground stations.
+"""Logs of autopilots as flight logs: ArduPilot .bin, PX4 .ulg, and .tlog of ground stations.
 
-Every battery sample is a row; beside it stands what was said of cells and vehicle since the row
-before. Columns and units as in DESIGN.md, section 4; what a log does not know stays empty. Seconds
-are the flight controller's since its boot, in a .tlog since the first message.
-Source: ArduPilot AP_BattMonitor/LogStructure.h (a cell is logged 1 mV too high, no temperature as
-0), PX4 msg/BatteryStatus.msg and VehicleStatus.msg, MAVLink common.xml.
+Every battery sample is a row, together with the cells and the vehicle's state logged since the row
+before. Columns and units are in docs/flight_logs.md; a value that is not logged is an empty field.
+Seconds are the autopilot's since its boot, in a .tlog since the first message.
+Source: ArduPilot AP_BattMonitor/LogStructure.h (a cell is logged 1 mV too high, an unknown
+temperature as 0), PX4 msg/BatteryStatus.msg and VehicleStatus.msg, MAVLink common.xml.
 """
 
 import os
@@ -22,57 +22,62 @@ from pyulog import ULog
 from pyulog.exceptions import ULogException
 
 from dronebms.core.errors import FlightLogError
-from dronebms.flightlogs.columns import MAX_CELLS, VEHICLE_COLUMNS
-from dronebms.flightlogs.csv_table import check_cells
+from dronebms.flightlogs.csv_log import read_csv_log
+from dronebms.flightlogs.flight_log import (
+    LONGEST_GAP_S,
+    MAX_CELLS,
+    VEHICLE_COLUMNS,
+    FlightLog,
+    check_cells,
+)
 from dronebms.flightlogs.sidecar import FlightOptions, read_pack_data
-from dronebms.flightlogs.source import FlightLog, read_csv_log
 from mavlink_bridge.protocol.autopilot import Autopilot, wind_of
 
-Event: TypeAlias = tuple[float, dict[str, float]]  # when, values by column
+Event: TypeAlias = tuple[float, dict[str, float]]  # time, values by column
 Row: TypeAlias = dict[str, Any]
-Found: TypeAlias = dict[str, object]  # what the log tells of the pack, by the keys of a sidecar
-_LASTING = ("armed", "home_lat_deg", "home_lon_deg")  # said once, and true until it is said anew
-_LONGEST_GAP_S = 86_400.0
-_US_PER_S, _MM = 1e6, 1e-3
+Logged: TypeAlias = dict[str, object]  # rated data of the pack, by the keys of a sidecar
+_LASTING = ("armed", "home_lat_deg", "home_lon_deg")  # logged once, valid until the next
+_US_PER_S = 1e6
+_MILLI = 1e-3
 _STDERR = 2
 _BIN, _ULG = b"\xa3\x95\x80\x80", b"ULog\x01\x12\x35"
 _ARMED = 2  # VehicleStatus.arming_state
 _HOME = 1  # ORGN.Type
 _ABSENT_MV = (0, 65_535)
-_CELL_MV = 5000  # more is no cell
+_CELL_MV = 5000  # a higher voltage is not that of a cell
 _HUNDREDTH = 0.01
 _NO_TEMPERATURE = 32_767
 _STAMP = struct.Struct(">Q")  # microseconds before each frame
 _V2 = 0xFD
-_FRAMES = {_V2: 12, 0xFE: 8}  # first byte of a frame: bytes beside its payload
+_FRAMES = {_V2: 12, 0xFE: 8}  # first byte of a frame: bytes in addition to its payload
 _SIGNATURE = 13
-# What the readers of others raise on bytes that are no log.
+# Errors that pymavlink and pyulog raise on damaged logs.
 _BROKEN = (AttributeError, LookupError, TypeError, ValueError, ULogException, struct.error)
 
 
 def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> FlightLog:
-    """Return the flight of a log, or of a table of `read_csv_log`.
+    """Read the log of an autopilot, or a table by `read_csv_log`.
 
     Args:
-        path: its ending says what it is.
-        options: what the user knows of the pack.
-        battery: which one of the vehicle, from 0.
+        path: the log; its ending selects the format.
+        options: rated data of the pack that the user gives.
+        battery: index of the vehicle's battery, from 0.
 
     Raises:
-        FlightError: it cannot be read, in one sentence.
+        FlightLogError: the log cannot be read, in one sentence.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         return read_csv_log(path, options=options)
     magic, events = reader
-    found: Found = {}
+    logged: Logged = {}
     try:
         with path.open("rb") as file:
             begin = file.read(len(magic))
         if begin != magic:
-            raise FlightLogError(f"{path} is no {path.suffix} log, or damaged from its beginning")
+            raise FlightLogError(f"{path} is not a {path.suffix} log, or its beginning is damaged")
         with _silence():
-            rows = _rows(events(path, battery, found), path)
+            rows = _rows(events(path, battery, logged), path)
     except OSError as error:
         raise FlightLogError(f"{path} cannot be read: {error.strerror or error}") from error
     except _BROKEN as error:
@@ -83,17 +88,17 @@ def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> Fli
     columns = {name: [row.get(name, nan) for row in rows] for name in names}
     cells = [int(name[4:-2]) for name in names if name.startswith("cell")]
     if cells:
-        found["cells"] = max(cells)
-    else:  # a percentage that is counted from nothing but a parameter is no gauge's
+        logged["cells"] = max(cells)
+    else:  # without cells there is no gauge: the percentage is counted from a parameter
         columns.pop("gauge_soc_pct", None)
-    pack_data = read_pack_data(path, path.with_suffix(".json"), options, found)
+    pack_data = read_pack_data(path, path.with_suffix(".json"), options, logged)
     check_cells(columns, pack_data.cells, path)
     return FlightLog(path.stem, pack_data, columns)
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep other people's readers, one of them in C, from printing what they find damaged."""
+    """Discard the output of the log readers, one of them in C, on damaged logs."""
     stderr = os.dup(_STDERR)
     with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
         try:
@@ -108,14 +113,14 @@ def _rows(events: Iterable[Event], path: Path) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     lasting: dict[str, float] = {}
     pending: dict[str, float] = {}
-    for t_s, said in sorted(events, key=lambda event: event[0]):
-        values = {name: value for name, value in said.items() if isfinite(value)}
+    for t_s, event in sorted(events, key=lambda event: event[0]):
+        values = {name: value for name, value in event.items() if isfinite(value)}
         lasting |= {name: values[name] for name in _LASTING if name in values}
-        if rows and t_s - rows[-1]["t_s"] > _LONGEST_GAP_S:
-            raise FlightLogError(f"{path}: more than a day lies before {t_s:.0f} s")
+        if rows and t_s - rows[-1]["t_s"] > LONGEST_GAP_S:
+            raise FlightLogError(f"{path}: more than a day before {t_s:.0f} s is missing")
         if rows and rows[-1]["t_s"] == t_s:
             rows[-1] |= values
-        elif "voltage_v" in said:
+        elif "voltage_v" in event:
             rows.append({"t_s": t_s} | dict.fromkeys(("voltage_v", "current_a"), nan))
             rows[-1] |= lasting | pending | values
             pending = {}
@@ -125,7 +130,7 @@ def _rows(events: Iterable[Event], path: Path) -> list[dict[str, float]]:
 
 
 def _wind(north_m_s: float, east_m_s: float) -> dict[str, float]:
-    """Return the wind by where it goes to; exactly none is one that is not estimated."""
+    """Wind from its north and east components; exactly 0 means that it is not estimated."""
     if north_m_s == 0 == east_m_s:
         return {}
     return dict(zip(("wind_m_s", "wind_from_deg"), wind_of(north_m_s, east_m_s), strict=True))
@@ -134,25 +139,25 @@ def _wind(north_m_s: float, east_m_s: float) -> dict[str, float]:
 # ---------------------------------------------------------------------- ArduPilot
 
 
-def _of_bin(path: Path, battery: int, found: Found) -> Iterator[Event]:
+def _of_bin(path: Path, battery: int, logged: Logged) -> Iterator[Event]:
     log = DFReader_binary(str(path))
     capacity = f"BATT{battery + 1 if battery else ''}_CAPACITY"
     try:
         while (row := log.recv_match(type=[*_BIN_ROWS, "PARM"])) is not None:
-            kind, said = row.get_type(), row.to_dict()
+            kind, values = row.get_type(), row.to_dict()
             if kind != "PARM":
-                if said.get("Inst", said.get("Instance", battery)) == battery:
-                    yield row.TimeUS / _US_PER_S, _BIN_ROWS[kind](said)
-            elif row.Name == capacity and row.Value > 0 and row.Value != said.get("Default"):
-                found["capacity_mah"] = row.Value  # somebody has set it
+                if values.get("Inst", values.get("Instance", battery)) == battery:
+                    yield row.TimeUS / _US_PER_S, _BIN_ROWS[kind](values)
+            elif row.Name == capacity and row.Value > 0 and row.Value != values.get("Default"):
+                logged["capacity_mah"] = row.Value  # set by the user
     finally:
         log.filehandle.close()
 
 
 def _bin_cells(row: Row) -> dict[str, float]:
-    """Return the cells; 0 and 1 are those that a pack has not."""
+    """Cell voltages; 0 and 1 mean that there is no such cell."""
     numbered = [(name[1:], raw) for name, raw in row.items() if name[1:].isdigit()]
-    return {f"cell{number}_v": (raw - 1) * _MM for number, raw in numbered if raw > 1}
+    return {f"cell{number}_v": (raw - 1) * _MILLI for number, raw in numbered if raw > 1}
 
 
 _BIN_ROWS: Mapping[str, Callable[[Row], dict[str, float]]] = {
@@ -179,7 +184,7 @@ _BIN_ROWS: Mapping[str, Callable[[Row], dict[str, float]]] = {
 # ---------------------------------------------------------------------- PX4
 
 
-def _of_ulg(path: Path, battery: int, found: Found) -> Iterator[Event]:
+def _of_ulg(path: Path, battery: int, logged: Logged) -> Iterator[Event]:
     with path.open("rb") as file:
         log = ULog(file, list(_ULG_ROWS))
     for topic in log.data_list:
@@ -188,15 +193,15 @@ def _of_ulg(path: Path, battery: int, found: Found) -> Iterator[Event]:
             for values in zip(*[column.tolist() for column in topic.data.values()], strict=True):
                 row = dict(zip(names, values, strict=True))
                 if topic.name == _ULG_BATTERY and row.get("cell_count"):
-                    found["cells"] = row["cell_count"]
+                    logged["cells"] = row["cell_count"]
                 yield row["timestamp"] / _US_PER_S, _ULG_ROWS[topic.name](row)
     capacity_mah = log.initial_parameters.get(f"BAT{battery + 1}_CAPACITY", 0)
     if capacity_mah > 0:
-        found["capacity_mah"] = float(capacity_mah)
+        logged["capacity_mah"] = float(capacity_mah)
 
 
 def _ulg_battery(row: Row) -> dict[str, float]:
-    """Return a sample; 0 V, -1 A and a charge of -1 are unknown, 0 V a cell that is not there."""
+    """Battery sample; 0 V, -1 A and a charge of -1 are unknown, a cell of 0 V does not exist."""
     cells_v = (row.get(f"voltage_cell_v[{k}]", 0.0) for k in range(MAX_CELLS))
     return {
         "voltage_v": row["voltage_v"] or nan,
@@ -225,14 +230,15 @@ _ULG_ROWS: Mapping[str, Callable[[Row], dict[str, float]]] = {
 # ---------------------------------------------------------------------- MAVLink
 
 
-def _of_tlog(path: Path, battery: int, _found: Found) -> Iterator[Event]:
+def _of_tlog(path: Path, battery: int, _logged: Logged) -> Iterator[Event]:
     """Yield the samples of one source of BATTERY_STATUS: by component, then by id."""
-    heard, autopilot = list(_messages(path.read_bytes())), Autopilot(0)
-    told = [message for _, message in heard if message.get_type() == "BATTERY_STATUS"]
-    sources = sorted({(message.get_srcComponent(), message.id) for message in told})
+    messages = list(_messages(path.read_bytes()))
+    autopilot = Autopilot(0)
+    reports = [message for _, message in messages if message.get_type() == "BATTERY_STATUS"]
+    sources = sorted({(message.get_srcComponent(), message.id) for message in reports})
     chosen = sources[battery : battery + 1]
-    for at_us, message in heard:
-        t_s = (at_us - heard[0][0]) / _US_PER_S
+    for at_us, message in messages:
+        t_s = (at_us - messages[0][0]) / _US_PER_S
         autopilot.receive(message, t_s)
         is_battery = message.get_type() == "BATTERY_STATUS"
         if is_battery and (message.get_srcComponent(), message.id) in chosen:
@@ -242,8 +248,9 @@ def _of_tlog(path: Path, battery: int, _found: Found) -> Iterator[Event]:
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
-    """Yield (microseconds, message) of what is whole; what is not is passed over."""
-    codec, place = mavlink.MAVLink(None), 0
+    """Yield (microseconds, message) of each valid frame; damaged bytes are skipped."""
+    codec = mavlink.MAVLink(None)
+    place = 0
     while place + _STAMP.size + 2 < len(data):
         begin = place + _STAMP.size
         size = _FRAMES.get(data[begin], 0)
@@ -260,13 +267,13 @@ def _messages(data: bytes) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
 
 
 def _sample(message: mavlink.MAVLink_message) -> dict[str, float]:
-    """Return a sample; what is one number alone is the pack's voltage, or a part of it."""
+    """Battery sample; one voltage, or several above 5 V, add up to the pack, others are cells."""
     raw = [mv for mv in (*message.voltages, *message.voltages_ext) if mv not in _ABSENT_MV]
     are_cells = len(raw) > 1 and max(raw) < _CELL_MV
-    cells = {f"cell{k}_v": mv * _MM for k, mv in enumerate(raw, 1)} if are_cells else {}
+    cells = {f"cell{k}_v": mv * _MILLI for k, mv in enumerate(raw, 1)} if are_cells else {}
     amps, degc, pct = message.current_battery, message.temperature, message.battery_remaining
     return {
-        "voltage_v": sum(raw) * _MM if raw else nan,
+        "voltage_v": sum(raw) * _MILLI if raw else nan,
         "current_a": nan if amps == -1 else amps * _HUNDREDTH,
         "temperature_degc": nan if degc == _NO_TEMPERATURE else degc * _HUNDREDTH,
         "gauge_soc_pct": nan if pct < 0 else pct,

@@ -1,8 +1,8 @@
-"""What is told of the pack of a recorded flight: its sidecar (.json), and over it the user's word.
+"""Sidecar of a flight log (.json): rated data of its pack, which the user's options override.
 
-A key that is missing or null is not told; a key of the wrong kind is a `FlightLogError`, because a
-wrong number of cells or a cut-off in millivolts would make every answer wrong.
-Keys and units: DESIGN.md, section 4.
+A missing key and null are unknown; unknown keys, among them `truth*` and `vendor*`, are never
+read. A value of the wrong kind or unit is an error: a wrong number of cells or a cut-off in
+millivolts would make every estimate wrong. Keys and units: docs/flight_logs.md.
 """
 
 import json
@@ -11,17 +11,29 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
-from dronebms.core.chemistry import Chemistry, chemistry_of
-from dronebms.core.errors import ConfigError, FlightLogError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from dronebms.core.chemistry import LIHV, chemistry_of
+from dronebms.core.errors import FlightLogError
 from dronebms.core.pack_data import PackData
-from dronebms.flightlogs.columns import MAX_CELLS
+from dronebms.core.toml_schema import ChemistryName, expectation
+from dronebms.flightlogs.flight_log import MAX_CELLS
 from smartbattery.registers import CELLS, DESIGN
 
 
 @dataclass(frozen=True, slots=True)
 class FlightOptions:
-    """What a user knows of the pack; each overrides the sidecar's key of the same name."""
+    """Rated data that the user gives; each value overrides the sidecar's key of the same name."""
 
     cells: int | None = None
     capacity_mah: float | None = None  # rated
@@ -30,43 +42,84 @@ class FlightOptions:
 
 
 NO_OPTIONS = FlightOptions()
-_Told = Mapping[str, tuple[object, str]]  # by key: the value, and who has told it
+
+
+def _within(value: float, low: float, high: float, unit: str, mistaken: tuple[str, float]) -> float:
+    """Check a range; the message names a unit that the user may have mistaken for `unit`."""
+    if low <= value <= high:
+        return value
+    other, factor = mistaken
+    hint = f": in {other}?" if low <= value * factor <= high else ""
+    raise ValueError(f"from {low:g} to {high:g} {unit}{hint}")
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("a text")
+    return value
+
+
+class _Sidecar(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    chemistry: ChemistryName
+    cells: Annotated[float, Field(ge=1, le=MAX_CELLS, multiple_of=1)]
+    capacity_mah: float | None = None
+    cutoff_cell_v: float | None = None
+    pack_id: Annotated[str, AfterValidator(_text)] | None = None
+
+    @field_validator("capacity_mah")
+    @classmethod
+    def _capacity(cls, value: float) -> float:
+        return _within(value, DESIGN.low, DESIGN.high, "mAh", ("Ah", 1000.0))
+
+    @field_validator("cutoff_cell_v")
+    @classmethod
+    def _cutoff(cls, value: float, info: ValidationInfo) -> float:
+        chemistry = chemistry_of(info.data.get("chemistry", LIHV.name))
+        return _within(value, CELLS[0].low, chemistry.full_cell_v, "V", ("mV", 0.001))
 
 
 def read_pack_data(
-    flight: Path,
+    log: Path,
     sidecar: Path,
     options: FlightOptions,
     logged: Mapping[str, object] = MappingProxyType({}),
 ) -> PackData:
-    """Return what is told of the pack of a flight; a `takeoff_s` is for judges and is not read.
-
-    The user's word stands over the sidecar's, and that over what was `logged`.
+    """Rated data of a flight's pack: options before sidecar keys before values in the log itself.
 
     Raises:
-        FlightError: sidecar or options cannot be used, or nobody names cells and chemistry.
+        FlightLogError: a value cannot be used, or none of the three gives cells and chemistry.
     """
-    told = {key: (value, f"{flight}, its {key}") for key, value in logged.items()}
-    told |= {key: (value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
+    given: dict[str, tuple[object, str]] = {}  # by key: value and where it is from
+    given |= {key: (value, f"{log}, its {key}") for key, value in logged.items()}
+    given |= {key: (value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
     for key, value in asdict(options).items():
         if value is not None:
-            told[key] = value, f"{flight}, option --{key.replace('_', '-')}"
-    needed = [key for key in ("cells", "chemistry") if key not in told]
+            given[key] = value, f"{log}, option --{key.replace('_', '-')}"
+    needed = [key for key in ("cells", "chemistry") if key not in given]
     if needed:
-        keys, flags = " and ".join(needed), " and ".join(f"--{key}" for key in needed)
-        raise FlightLogError(f"{flight} needs {keys}: give {flags}, or write {keys} into {sidecar}")
-    chemistry = _chemistry(told)
+        keys = " and ".join(needed)
+        flags = " and ".join(f"--{key}" for key in needed)
+        raise FlightLogError(f"{log} needs {keys}: give {flags}, or write {keys} into {sidecar}")
+    try:
+        pack = _Sidecar.model_validate({key: value for key, (value, _) in given.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        value, place = given[str(first["loc"][0])]
+        text = f"{place}: {reprlib.repr(value)} is not {expectation(first['msg'])}"
+        raise FlightLogError(text) from error
     return PackData(
-        chemistry=chemistry,
-        cells=_cells(told),
-        capacity_mah=_number(told, "capacity_mah", DESIGN.low, DESIGN.high),
-        cutoff_cell_v=_number(told, "cutoff_cell_v", CELLS[0].low, chemistry.full_cell_v),
-        pack_id=_text(told, "pack_id"),
+        chemistry=chemistry_of(pack.chemistry),
+        cells=int(pack.cells),
+        capacity_mah=pack.capacity_mah,
+        cutoff_cell_v=pack.cutoff_cell_v,
+        pack_id=pack.pack_id,
     )
 
 
 def _read(path: Path) -> dict[str, object]:
-    """Return the keys that are not null; none when there is no such file."""
+    """Keys that are not null; none if there is no file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -76,44 +129,8 @@ def _read(path: Path) -> dict[str, object]:
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
         raise FlightLogError(f"{place}: not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8; an absurd number; nested too deep
+    except (ValueError, RecursionError) as error:  # not UTF-8, an absurd number, nested too deep
         raise FlightLogError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise FlightLogError(f"{path} is not a JSON object with keys such as cells and chemistry")
     return {key: value for key, value in content.items() if value is not None}
-
-
-def _refusal(told: _Told, key: str, expected: str) -> FlightLogError:
-    value, place = told[key]
-    return FlightLogError(f"{place}: {reprlib.repr(value)} is not {expected}")
-
-
-def _number(told: _Told, key: str, low: float, high: float) -> float | None:
-    if key not in told:
-        return None
-    value = told[key][0]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise _refusal(told, key, f"a number from {low:g} to {high:g}")
-    return float(value)
-
-
-def _cells(told: _Told) -> int:
-    cells = _number(told, "cells", 1, MAX_CELLS)
-    if cells is None or not cells.is_integer():
-        raise _refusal(told, "cells", "a whole number")
-    return int(cells)
-
-
-def _text(told: _Told, key: str) -> str | None:
-    value = told[key][0] if key in told else None
-    if value is not None and not (isinstance(value, str) and value.strip()):
-        raise _refusal(told, key, "a text")
-    return value
-
-
-def _chemistry(told: _Told) -> Chemistry:
-    name = _text(told, "chemistry") or ""
-    try:
-        return chemistry_of(name)
-    except ConfigError as error:
-        raise FlightLogError(f"{told['chemistry'][1]}: {error}") from error

@@ -1,87 +1,64 @@
-"""A recorded flight as a `Source`: what a gauge and a vehicle would have said at each moment.
+"""A flight log as a `Source`: what gauge and vehicle had reported by each moment.
 
-Causal: a poll at `now_s` knows the rows up to `now_s` and nothing of those to come.
-A value holds for 5 s, or for three of the log's usual sample intervals where that is longer: logs
-sampled every 10 or 30 s exist, and gaps of 10-35 s in logs of 1 Hz. Then it is `None`.
-Units are in the names; current is positive while discharging; times are the log's clock.
+Causal: a poll at `now_s` uses the rows up to `now_s` and none of the later ones. A value holds for
+5 s, or for three of the log's median sample intervals if that is longer: logs sampled every 10 or
+30 s exist, and gaps of 10-35 s in logs of 1 Hz. Then it is `None`. Times are the log's clock.
 """
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isnan
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from dronebms.core.clock import second_of
-from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.flightlogs.columns import BATTERY_COLUMNS, CELL_COLUMNS, COLUMNS, VEHICLE_COLUMNS
-from dronebms.flightlogs.csv_table import Columns, check_cells, read_table, stem_of
-from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, read_pack_data
+from dronebms.flightlogs.flight_log import (
+    BATTERY_COLUMNS,
+    CELL_COLUMNS,
+    COLUMNS,
+    VEHICLE_COLUMNS,
+    FlightLog,
+)
 from smartbattery.snapshot import NO_COUNTS, Snapshot
 
-__all__ = ["FlightLog", "FlightOptions", "FlightSource", "read_csv_log"]
-
 _MIN_AGE_S = 5.0
-_INTERVALS = 3.0  # that may be missed before a value is too old
-_WINDOW = 15  # intervals of which the median is the usual one: a log may change its rate
-
-
-@dataclass(frozen=True, slots=True)
-class FlightLog:
-    """One recorded flight."""
-
-    name: str  # the stem of the file
-    pack_data: PackData
-    columns: Columns  # NaN is an empty field; `FlightSource` hands out None
-
-
-def read_csv_log(path: Path, options: FlightOptions = NO_OPTIONS) -> FlightLog:
-    """Return the flight of a .csv or .csv.gz file and, where there is one, of its .json sidecar.
-
-    Raises:
-        FlightError: the file, its sidecar or an option cannot be used, in one sentence.
-    """
-    name = stem_of(path)
-    columns = read_table(path)
-    pack_data = read_pack_data(path, path.with_name(f"{name}.json"), options)
-    check_cells(columns, pack_data.cells, path)
-    return FlightLog(name, pack_data, columns)
+_INTERVALS = 3.0  # missed samples after which a value has expired
+_WINDOW = 15  # intervals of which the median is taken: a log may change its rate
 
 
 class FlightSource:
-    """Plays a flight: a `Source`, the vehicle beside it, and the moments worth a look.
+    """Plays a flight log: a `Source`, the vehicle's state, and the times of the loop's steps.
 
-    Time is handed in and does not go back.
+    Time is an argument and does not decrease.
     """
 
-    def __init__(self, flight: FlightLog) -> None:
-        columns = flight.columns
+    def __init__(self, log: FlightLog) -> None:
+        columns = log.columns
         self._times_s = columns["t_s"]
         self._fields = tuple(
             (row.field, columns[row.name], row.low, row.high)
             for row in COLUMNS
             if row.name in columns
         )
-        cells = tuple(row.field for row in CELL_COLUMNS[: flight.pack_data.cells])
+        cells = tuple(row.field for row in CELL_COLUMNS[: log.pack_data.cells])
         self._cells = cells if any(name in columns for name in cells) else ()
         self._has_vehicle = any(row.name in columns for row in VEHICLE_COLUMNS)
-        self._row = -1  # the newest that has been taken in
-        self._last: dict[str, tuple[float, float]] = {}  # field: last good value, when
+        self._row = -1  # the newest row that was read
+        self._last: dict[str, tuple[float, float]] = {}  # by field: last valid value and its time
         self._read_at_s: Mapping[str, float] = MappingProxyType({})
         self._intervals_s: deque[float] = deque(maxlen=_WINDOW)
         self._max_age_s = _MIN_AGE_S
         self._counts = NO_COUNTS
 
     def poll(self, now_s: float) -> Snapshot:
-        """Return what the newest row at or before `now_s` says, and what still holds of others."""
-        known = self._known(now_s).get
-        state: dict[str, Any] = {row.field: known(row.field) for row in BATTERY_COLUMNS}
+        """Snapshot of the newest row at or before `now_s` and of earlier values that still hold."""
+        valid = self._valid(now_s).get
+        state: dict[str, Any] = {row.field: valid(row.field) for row in BATTERY_COLUMNS}
         return Snapshot(
             t_s=now_s,
-            cells_v=tuple(map(known, self._cells)),
+            cells_v=tuple(map(valid, self._cells)),
             read_at_s=self._read_at_s,
             counts=self._counts,
             trouble=self._trouble(now_s),
@@ -89,22 +66,22 @@ class FlightSource:
         )
 
     def vehicle(self, now_s: float) -> VehicleState:
-        """Return what the log says of the vehicle; a log without such columns says nothing."""
+        """State of the vehicle; `UNKNOWN_VEHICLE` if the log has no column of it."""
         if not self._has_vehicle:
             return UNKNOWN_VEHICLE
-        known = self._known(now_s)
-        state: dict[str, Any] = {row.field: known.get(row.field) for row in VEHICLE_COLUMNS}
+        valid = self._valid(now_s)
+        state: dict[str, Any] = {row.field: valid.get(row.field) for row in VEHICLE_COLUMNS}
         if state["armed"] is not None:
             state["armed"] = bool(state["armed"])
         return VehicleState(**state)
 
     def ticks(self) -> Iterator[float]:
-        """Yield the times at which the loop steps, growing: every sample, and in gaps each second.
+        """Yield the growing times of the loop's steps: every sample, and each second of a gap.
 
-        Seconds are whole ones since the first sample; one in which a sample lies is not added.
+        Seconds count from the first sample; one with a sample in it gets no extra step.
         """
         first_s = self._times_s[0]
-        due = 0  # the first second in which nothing has been yielded
+        due = 0  # the first second without a step
         for t_s in self._times_s:
             second = second_of(t_s, first_s)
             for silent in range(due, second):
@@ -112,19 +89,20 @@ class FlightSource:
             yield t_s
             due = second + 1
 
-    def _known(self, now_s: float) -> dict[str, float]:
-        """Return the values that hold at `now_s`, by field."""
+    def _valid(self, now_s: float) -> dict[str, float]:
+        """Values that hold at `now_s`, by field."""
         self._advance(now_s)
         oldest_s = now_s - self._max_age_s
         return {field: value for field, (value, at_s) in self._last.items() if at_s >= oldest_s}
 
     def _advance(self, now_s: float) -> None:
-        """Take in the rows up to `now_s`."""
-        times_s, row = self._times_s, self._row + 1
+        """Read the rows up to `now_s`."""
+        times_s = self._times_s
+        row = self._row + 1
         if row == len(times_s) or times_s[row] > now_s:
             return
         while row < len(times_s) and times_s[row] <= now_s:
-            self._take(row, times_s[row])
+            self._read(row, times_s[row])
             row += 1
         self._row = row - 1
         ordered_s = sorted(self._intervals_s)
@@ -137,7 +115,7 @@ class FlightSource:
             read_at_s["cells_v"] = max(cells_at_s)
         self._read_at_s = MappingProxyType(read_at_s)
 
-    def _take(self, row: int, t_s: float) -> None:
+    def _read(self, row: int, t_s: float) -> None:
         if row > 0:
             self._intervals_s.append(t_s - self._times_s[row - 1])
         for field, column, low, high in self._fields:

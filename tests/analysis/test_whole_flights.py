@@ -29,7 +29,7 @@ import pytest
 from dronebms.analysis.replay import replay, reports
 from dronebms.core.clock import OncePerSecond
 from dronebms.core.report import Report
-from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs import FlightOptions
 from smartbattery.snapshot import Snapshot
 from tests.looks import check_sane, flown, sidecar_of
 

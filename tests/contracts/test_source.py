@@ -7,7 +7,7 @@ import pytest
 
 from dronebms.core.clock import Clock, SystemClock, VirtualClock
 from dronebms.core.report import Source
-from dronebms.flightlogs.source import FlightOptions, FlightSource, read_csv_log
+from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.recording.format import Recorded
 from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
 from dronebms.service.bus_threads import BusThread, PolledGauge

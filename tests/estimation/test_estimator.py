@@ -18,8 +18,7 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.estimation.estimator import Estimator
-from dronebms.flightlogs.sidecar import FlightOptions
-from dronebms.flightlogs.source import FlightSource, read_csv_log
+from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual

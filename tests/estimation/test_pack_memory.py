@@ -19,8 +19,7 @@ from dronebms.estimation.pack_memory import (
     PackMemory,
     PackMemoryFolder,
 )
-from dronebms.flightlogs.sidecar import FlightOptions
-from dronebms.flightlogs.source import FlightSource, read_csv_log
+from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
 from smartbattery.snapshot import Identity, Snapshot
 from tests.looks import FACTS, Scripted, look

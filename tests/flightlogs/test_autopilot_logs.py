@@ -1,4 +1,4 @@
-"""Logs of flight controllers are read as the tools of their own projects show them."""
+"""Logs of autopilots hold the values that the tools of their own projects print."""
 
 import csv
 import json
@@ -17,9 +17,8 @@ import pytest
 
 from dronebms.analysis.replay import reports
 from dronebms.core.errors import FlightLogError
+from dronebms.flightlogs import FlightLog, FlightOptions, FlightSource
 from dronebms.flightlogs.autopilot_logs import read_flight_log
-from dronebms.flightlogs.sidecar import FlightOptions
-from dronebms.flightlogs.source import FlightLog, FlightSource
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 BIN, ULG, TLOG = LOGS / "arducopter.bin", LOGS / "px4.ulg", LOGS / "arducopter.tlog"
@@ -29,7 +28,7 @@ Row = dict[str, Any]
 
 
 def rows_of(flight: FlightLog) -> Iterator[dict[str, float]]:
-    """Yield the rows without what is empty."""
+    """Yield the rows without empty fields."""
     columns = flight.columns
     for index in range(len(columns["t_s"])):
         row = {name: column[index] for name, column in columns.items()}
@@ -37,7 +36,7 @@ def rows_of(flight: FlightLog) -> Iterator[dict[str, float]]:
 
 
 def mavlogdump(path: Path, *kinds: str) -> list[Row]:
-    """Return what pymavlink's own tool prints."""
+    """Messages that pymavlink's own tool prints."""
     tool = shutil.which("mavlogdump.py", path=str(Path(sys.executable).parent))
     assert tool is not None
     command = [
@@ -56,7 +55,7 @@ def mavlogdump(path: Path, *kinds: str) -> list[Row]:
 
 
 def ulog2csv(path: Path, folder: Path) -> dict[str, list[Row]]:
-    """Return what pyulog's own tool writes, by topic."""
+    """Rows that pyulog's own tool writes, by topic."""
     command = [str(Path(sys.executable).with_name("ulog2csv")), "-o", str(folder), str(path)]
     subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - pyulog's
     found = {}
@@ -67,7 +66,7 @@ def ulog2csv(path: Path, folder: Path) -> dict[str, list[Row]]:
 
 
 def latest(rows: list[Row], t_s: float, time: Callable[[Row], float]) -> Row | None:
-    """Return the newest row at a time or before."""
+    """Newest row at `t_s` or before."""
     before = [row for row in rows if time(row) <= t_s]
     return before[-1] if before else None
 
@@ -75,18 +74,18 @@ def latest(rows: list[Row], t_s: float, time: Callable[[Row], float]) -> Row | N
 # ---------------------------------------------------------------------- ArduPilot
 
 
-def test_a_bin_has_the_samples_that_mavlogdump_shows() -> None:
+def test_a_bin_has_the_samples_that_mavlogdump_prints() -> None:
     shown = mavlogdump(BIN, "BAT")
     rows = list(rows_of(read_flight_log(BIN, LIPO_4S)))
     assert len(rows) == len(shown) > 150
-    for row, said in zip(rows, shown, strict=True):
-        assert row["t_s"] == pytest.approx(said["TimeUS"] / 1e6)
-        assert (row["voltage_v"], row["current_a"]) == (said["Volt"], said["Curr"])
-        assert "temperature_degc" not in row  # logged as 0 where nobody measures it
-        assert "gauge_soc_pct" not in row  # counted from a parameter nobody has set
+    for row, printed in zip(rows, shown, strict=True):
+        assert row["t_s"] == pytest.approx(printed["TimeUS"] / 1e6)
+        assert (row["voltage_v"], row["current_a"]) == (printed["Volt"], printed["Curr"])
+        assert "temperature_degc" not in row  # logged as 0 where it is not measured
+        assert "gauge_soc_pct" not in row  # counted from the default of a parameter
 
 
-def test_a_bin_has_the_vehicle_that_mavlogdump_shows() -> None:
+def test_a_bin_has_the_vehicle_state_that_mavlogdump_prints() -> None:
     def time(row: Row) -> float:
         return float(row["TimeUS"]) / 1e6
 
@@ -99,8 +98,8 @@ def test_a_bin_has_the_vehicle_that_mavlogdump_shows() -> None:
         place, speed = (latest(shown[kind], row["t_s"], time) for kind in ("POS", "GPS"))
         if "lat_deg" in row and place is not None:
             compared += 1
-            told = [row[name] for name in ("lat_deg", "lon_deg", "alt_m")]
-            assert told == [place[name] for name in ("Lat", "Lng", "Alt")]
+            position = [row[name] for name in ("lat_deg", "lon_deg", "alt_m")]
+            assert position == [place[name] for name in ("Lat", "Lng", "Alt")]
         if "climb_m_s" in row and speed is not None:
             compared += 1
             assert (row["ground_speed_m_s"], row["climb_m_s"]) == (speed["Spd"], -speed["VZ"])
@@ -112,7 +111,7 @@ def test_a_bin_has_the_vehicle_that_mavlogdump_shows() -> None:
 
 
 def bin_of(*messages: tuple[int, str, str, str, bytes]) -> bytes:
-    """Return a .bin by ArduPilot's own layout: type, name, format, columns, payload."""
+    """A .bin in ArduPilot's layout: type, name, format, columns, payload."""
     head, formats = b"\xa3\x95", {}
     for kind, name, letters, columns, payload in messages:
         size = 3 + len(payload)
@@ -120,7 +119,7 @@ def bin_of(*messages: tuple[int, str, str, str, bytes]) -> bytes:
         formats[kind] = bytes((0x80, kind, size)) + text + columns.encode().ljust(64, b"\0")
     own = b"FMT\0" + b"BBnNZ".ljust(16, b"\0") + b"Type,Length,Name,Format,Columns".ljust(64, b"\0")
     data = head + bytes((0x80, 0x80, 89)) + own
-    data += b"".join(head + told for told in formats.values())
+    data += b"".join(head + row for row in formats.values())
     return data + b"".join(head + bytes((kind,)) + payload for kind, *_, payload in messages)
 
 
@@ -139,7 +138,7 @@ def cells(us: int, battery: int, *raw: int) -> bytes:
     return pack("<QBf12H", us, battery, 15.0, *raw, *[0] * (12 - len(raw)))
 
 
-def test_the_cells_of_a_bin_are_a_millivolt_lower_than_logged_and_of_the_battery_asked_for(
+def test_the_cells_of_a_bin_are_a_millivolt_lower_than_logged_and_of_the_chosen_battery(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "two.BIN"
@@ -162,14 +161,14 @@ def test_the_cells_of_a_bin_are_a_millivolt_lower_than_logged_and_of_the_battery
          "cell4_v": 3.753}
     )  # fmt: skip
     assert second["t_s"] == 1.1
-    told = read_flight_log(path, LIPO_4S).pack_data
-    assert told.capacity_mah is None  # 3300 is what ArduPilot ships with: nobody has said it
+    pack_data = read_flight_log(path, LIPO_4S).pack_data
+    assert pack_data.capacity_mah is None  # 3300 is ArduPilot's default, not the user's value
 
 
 # ---------------------------------------------------------------------- PX4
 
 
-def test_a_ulg_has_the_samples_and_the_vehicle_that_ulog2csv_shows(tmp_path: Path) -> None:
+def test_a_ulg_has_the_samples_and_the_vehicle_state_that_ulog2csv_writes(tmp_path: Path) -> None:
     shown = ulog2csv(ULG, tmp_path)
 
     def time(row: Row) -> float:
@@ -179,13 +178,13 @@ def test_a_ulg_has_the_samples_and_the_vehicle_that_ulog2csv_shows(tmp_path: Pat
     rows = list(rows_of(read_flight_log(ULG, LIPO)))
     assert len(rows) == len(topics["battery_status"]) > 20
     compared = 0
-    for row, said in zip(rows, topics["battery_status"], strict=True):
-        assert row["t_s"] == pytest.approx(time(said), abs=1e-9)
-        assert row["voltage_v"] == pytest.approx(said["voltage_v"], rel=1e-6)
-        if said["current_a"] != -1:
-            assert row["current_a"] == pytest.approx(said["current_a"], rel=1e-6)
+    for row, written in zip(rows, topics["battery_status"], strict=True):
+        assert row["t_s"] == pytest.approx(time(written), abs=1e-9)
+        assert row["voltage_v"] == pytest.approx(written["voltage_v"], rel=1e-6)
+        if written["current_a"] != -1:
+            assert row["current_a"] == pytest.approx(written["current_a"], rel=1e-6)
         for k in range(3):
-            if (cell_v := said[f"voltage_cell_v[{k}]"]) > 0:
+            if (cell_v := written[f"voltage_cell_v[{k}]"]) > 0:
                 assert row[f"cell{k + 1}_v"] == pytest.approx(cell_v, rel=1e-6)
         assert "cell4_v" not in row
         state = latest(topics["vehicle_status"], row["t_s"], time)
@@ -201,20 +200,20 @@ def test_a_ulg_has_the_samples_and_the_vehicle_that_ulog2csv_shows(tmp_path: Pat
 # ---------------------------------------------------------------------- MAVLink
 
 
-def test_a_tlog_has_the_samples_that_mavlogdump_shows_of_each_source() -> None:
+def test_a_tlog_has_the_samples_of_each_source_that_mavlogdump_prints() -> None:
     shown = mavlogdump(TLOG, "BATTERY_STATUS")
     first_s = min(row["timestamp"] for row in mavlogdump(TLOG, "HEARTBEAT", "BATTERY_STATUS"))
     compared = 0
     for battery, component in ((0, 1), (1, 180)):
-        told = [row for row in shown if row["srcComponent"] == component]
+        printed = [row for row in shown if row["srcComponent"] == component]
         rows = list(rows_of(read_flight_log(TLOG, LIPO_4S, battery)))
-        by_time = {round(row["timestamp"] - first_s, 3): row for row in told}
+        by_time = {round(row["timestamp"] - first_s, 3): row for row in printed}
         assert len(rows) == len(by_time)
         for row in rows:
-            said = by_time[round(row["t_s"], 3)]
-            mv = [v for v in said["voltages"] if v != 65535]
+            message = by_time[round(row["t_s"], 3)]
+            mv = [v for v in message["voltages"] if v != 65535]
             assert row["voltage_v"] == pytest.approx(sum(mv) / 1000)
-            assert row.get("current_a", -0.01) == pytest.approx(said["current_battery"] / 100)
+            assert row.get("current_a", -0.01) == pytest.approx(message["current_battery"] / 100)
             if component == 180:
                 cells_v = [row[f"cell{k}_v"] for k in (1, 2, 3, 4)]
                 assert cells_v == pytest.approx([v / 1000 for v in mv])
@@ -236,16 +235,16 @@ def test_a_log_replays_like_any_flight(path: Path, battery: int) -> None:
         return read_flight_log(path, options, battery)
 
     options = LIPO if path is ULG else LIPO_4S
-    said = list(reports(path, options, lambda _: None, read=read))
-    assert len(said) >= len(read(path, options).columns["t_s"])
-    assert any(report.vehicle.armed for report in said) or path is not BIN
-    assert any(report.estimate.soc_pct is not None for report in said)
+    steps = list(reports(path, options, lambda _: None, read=read))
+    assert len(steps) >= len(read(path, options).columns["t_s"])
+    assert any(report.vehicle.armed for report in steps) or path is not BIN
+    assert any(report.estimate.soc_pct is not None for report in steps)
     times_s = read(path, options).columns["t_s"]
     assert all(a < b for a, b in pairwise(times_s))
     assert FlightSource(read(path, options)).poll(times_s[-1]).voltage_v is not None
 
 
-def test_what_a_log_lacks_is_told_by_its_option() -> None:
+def test_the_error_names_the_option_that_a_log_needs() -> None:
     with pytest.raises(FlightLogError, match="needs cells and chemistry: give --cells and --chem"):
         read_flight_log(BIN, FlightOptions())
     with pytest.raises(
@@ -254,12 +253,12 @@ def test_what_a_log_lacks_is_told_by_its_option() -> None:
         read_flight_log(ULG, FlightOptions())
     with pytest.raises(FlightLogError, match=r"has no sample of battery 3$"):
         read_flight_log(BIN, LIPO_4S, 2)
-    with pytest.raises(FlightLogError, match=r"end with cell3_v, and the pack .* 4 cells"):
+    with pytest.raises(FlightLogError, match=r"end with cell3_v, but the pack has 4 cells"):
         read_flight_log(ULG, LIPO_4S)
 
 
 @pytest.mark.parametrize("path", [BIN, ULG, TLOG], ids=lambda path: path.suffix)
-def test_what_is_no_log_is_one_sentence(path: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_log_is_one_sentence(path: Path, tmp_path: Path) -> None:
     other = tmp_path / f"x{path.suffix.upper()}"
     for data in (b"", b"\0" * 5000, b"t_s,voltage_v\n" * 99, BIN.read_bytes()[3:], b"ULog" * 500):
         other.write_bytes(data)
@@ -274,12 +273,12 @@ def test_what_is_no_log_is_one_sentence(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [BIN, ULG, TLOG], ids=lambda path: path.suffix)
-def test_a_damaged_log_is_a_flight_or_one_sentence_and_never_chatter(
+def test_a_damaged_log_is_a_flight_or_one_sentence_and_prints_nothing(
     path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data, other = path.read_bytes(), tmp_path / f"x{path.suffix}"
     sentences: list[str] = []
-    random, flights = Random(1), 0  # noqa: S311 - damage, no secret
+    random, flights = Random(1), 0  # noqa: S311 - seeded damage, not a secret
     for turn in range(36):
         if turn % 3 == 0:
             bad = data[: random.randrange(len(data))]

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.ageing import KINDS, WEAK_CELL, Kind, by_pack, fly, lives
 from dronebms.core.chemistry import chemistry_of
-from dronebms.flightlogs.source import FlightSource, read_csv_log
+from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.health.ageing_trend import weak_cell
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord

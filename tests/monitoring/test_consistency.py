@@ -9,7 +9,7 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.clock import VirtualClock
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Severity
-from dronebms.flightlogs.source import FlightSource, read_csv_log
+from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.gauge import word_reply

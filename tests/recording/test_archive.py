@@ -14,7 +14,7 @@ from dronebms.analysis.replay import reports
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Report, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
-from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs import FlightOptions
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange

@@ -22,7 +22,7 @@ from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import RecordingError
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
-from dronebms.flightlogs.sidecar import NO_OPTIONS
+from dronebms.flightlogs import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline, PipelineState
 from dronebms.monitoring.state_codec import for_recording

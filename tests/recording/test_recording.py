@@ -22,7 +22,7 @@ from dronebms.core.format import clock_text
 from dronebms.core.pack_data import SERIES, PackData
 from dronebms.core.report import Action, ActionKind, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs import FlightOptions
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange

@@ -27,7 +27,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
-from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs import FlightOptions
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.recording.format import Start, read_records

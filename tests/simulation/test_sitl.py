@@ -16,7 +16,7 @@ from dronebms.analysis.replay import reports as replayed
 from dronebms.cli.main import main
 from dronebms.core.errors import ConfigError, LinkError
 from dronebms.core.report import Report
-from dronebms.flightlogs.sidecar import FlightOptions
+from dronebms.flightlogs import FlightOptions
 from dronebms.simulation.simulated_flight import SimOptions
 from dronebms.simulation.sitl import Sitl
 from dronebms.telemetry import json_line

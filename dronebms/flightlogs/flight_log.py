@@ -1,11 +1,15 @@
-"""The columns of a recorded flight that are read: where each goes and what is believable in it.
+"""Value of a flight log: its columns, with the range of plausible values of each.
 
-Believable values are those of the register rows, and of a vehicle those it can have; units are in
-the names, current is positive while discharging. The format is in DESIGN.md, section 4.
+The ranges of the battery columns are those of the gauge's registers. Units are in the names;
+current is positive while discharging. The file format is in docs/flight_logs.md.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from dronebms.core.errors import FlightLogError
+from dronebms.core.pack_data import PackData
 from smartbattery.registers import (
     CELLS,
     CURRENT,
@@ -18,17 +22,31 @@ from smartbattery.registers import (
     Register,
 )
 
-MAX_CELLS = 24  # in series; the register row believes no higher pack voltage
+MAX_CELLS = 24  # in series; the register of the pack voltage has no higher range
+LONGEST_GAP_S = 86_400.0  # longer: the logger's clock was set, or t_s is not in seconds
+
+# Values by column name. NaN is an empty field, here and nowhere else: a million rows of None
+# would not fit in memory.
+Columns = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column that is read: where its values go, and which of them are believable."""
+    """A column of a flight log that is read, and the range of its plausible values."""
 
     name: str
     field: str  # of Snapshot or VehicleState
-    low: float  # ends included
+    low: float  # inclusive
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlightLog:
+    """A recorded flight."""
+
+    name: str  # stem of the file name
+    pack_data: PackData
+    columns: Columns
 
 
 def _gauge(name: str, register: Register) -> Column:
@@ -63,3 +81,16 @@ CELL_COLUMNS = tuple(
     for number in range(1, MAX_CELLS + 1)
 )
 COLUMNS = (*BATTERY_COLUMNS, *CELL_COLUMNS, *VEHICLE_COLUMNS)
+
+
+def check_cells(columns: Columns, cells: int | None, path: Path) -> None:
+    """Compare the cell columns with the number of cells; a cell between others may be missing.
+
+    Raises:
+        FlightLogError: the last cell column is not that of the last cell.
+    """
+    numbers = [number for number, row in enumerate(CELL_COLUMNS, 1) if row.name in columns]
+    if numbers and numbers[-1] != cells:
+        raise FlightLogError(
+            f"{path}: the cell columns end with cell{numbers[-1]}_v, but the pack has {cells} cells"
+        )
