@@ -4,7 +4,8 @@ What contradicts is withheld, counted and said in a sentence (`Snapshot.doubts`)
 which of the two is wrong. Volts, amperes, mAh; discharge is positive.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from dronebms.core.pack_data import PackData
 from smartbattery.snapshot import Snapshot
@@ -18,15 +19,42 @@ _COUNT_CAPACITY_FRAC = 0.03
 _GAP_S = 5.0
 
 
-class ConsistencyCheck:
-    """The checks for one battery, from its first snapshot on."""
+@dataclass(frozen=True, slots=True)
+class ConsistencyState:
+    """State of the check; times in seconds of the loop's clock."""
 
-    def __init__(self) -> None:
-        self._serial: int | None = None
-        self._unequal_since_s: float | None = None
-        self._last_s: float | None = None
-        self._counted_mah = 0.0
-        self._first_mah: float | None = None
+    FORMAT: ClassVar[int] = 1
+
+    serial: int | None = None
+    unequal_since_s: float | None = None  # cells and pack differ
+    last_s: float | None = None
+    counted_mah: float = 0.0  # integral of the current since `first_mah`
+    first_mah: float | None = None  # the gauge's remaining charge at the start of the count
+
+
+class ConsistencyCheck:
+    """Cross-checks of one battery's snapshots.
+
+    Args:
+        state: of an earlier run, to continue from.
+    """
+
+    def __init__(self, state: ConsistencyState = ConsistencyState()) -> None:
+        self._serial = state.serial
+        self._unequal_since_s = state.unequal_since_s
+        self._last_s = state.last_s
+        self._counted_mah = state.counted_mah
+        self._first_mah = state.first_mah
+
+    def state(self) -> ConsistencyState:
+        """State for a restart."""
+        return ConsistencyState(
+            self._serial, self._unequal_since_s, self._last_s, self._counted_mah, self._first_mah
+        )
+
+    def with_state(self, state: ConsistencyState) -> Self:
+        """Return a check that continues from the state."""
+        return type(self)(state)
 
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """Return the snapshot without what contradicts the rest of it."""

@@ -1,106 +1,123 @@
-"""Takes absurd readings and stalled gauges out before anything is estimated, judged or told.
+"""Plausibility check: rejects implausible steps and frozen readings before estimation.
 
-Both flight stacks latch what they are told once. So a value that leaps further than a pack can is
-not believed until it has lasted longer than one update of a slow gauge; until then the value
-before it stands. Readings that do not move at all under load come from a gauge that has stalled:
-they are unknown after half a minute. Volts, amperes, degC, seconds; discharge is positive.
-Source: recorded flights; there the largest step is 9 % of voltage, and 18 s of standing still.
+ArduPilot and PX4 latch a battery failsafe at the first report of it. A value that changes by more
+than a pack can is therefore debounced: the previous value is used until the new one has lasted for
+longer than one update of a slow gauge. Readings that do not change at all under load for half a
+minute come from a frozen gauge and are unknown. Volts, amperes, degC, seconds; discharge is
+positive. Source of the bounds: recorded flights, whose largest step is 9 % of the voltage and whose
+longest constant reading is 18 s.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from smartbattery.snapshot import Snapshot
 
-_LEAP_V_FRAC = 0.2
-_LEAP_BURSTS = 2.0  # of what the chemistry gives for 10 s
-_LEAP_K = 10.0
-_UNTOLD_MAH = 10_000.0
-_STALLED_S = 30.0
-_LOAD_C = 0.3  # less is the ground, where a pack may well stand still
+_STEP_V_FRAC = 0.2
+_STEP_BURSTS = 2.0  # times the chemistry's 10 s current
+_STEP_K = 10.0
+_UNKNOWN_CAPACITY_MAH = 10_000.0
+_FROZEN_S = 30.0
+_LOAD_C = 0.3  # below it, on the ground, constant readings are normal
 
 
-@dataclass(slots=True)
-class _Value:
-    """One quantity: what is believed of it, and since when something else is read."""
+@dataclass(frozen=True, slots=True)
+class ValueState:
+    """One quantity: the accepted value, and since when readings differ from it by a step."""
 
-    believed: float | None = None
+    accepted: float | None = None
     since_s: float | None = None
 
-    def take(self, value: float | None, read_s: float, leap: float) -> float | None:
-        """Return what is believed now."""
+    def after(self, value: float | None, read_s: float, step: float) -> "ValueState":
+        """State after a reading; a change by more than `step` is accepted once it has lasted."""
         lasts = self.since_s is not None and read_s - self.since_s >= SINGLE_READING_S
-        if value is None or self.believed is None or abs(value - self.believed) <= leap or lasts:
-            self.believed, self.since_s = value, None
-        elif self.since_s is None:
-            self.since_s = read_s
-        return self.believed
+        if value is None or self.accepted is None or abs(value - self.accepted) <= step or lasts:
+            return ValueState(value)
+        return ValueState(self.accepted, read_s) if self.since_s is None else self
 
 
-@dataclass(slots=True)
-class _Pack:
-    """What has been read of one pack."""
+@dataclass(frozen=True, slots=True)
+class PlausibilityState:
+    """State of the check; times in seconds of the loop's clock."""
 
-    serial: int | None
-    values: dict[str, _Value] = field(default_factory=dict)
-    reading: tuple[object, ...] = ()
-    moved_s: float = 0.0
-    settled_s: float | None = None  # when all that is believed was last read
+    FORMAT: ClassVar[int] = 1
+
+    serial: int | None = None
+    values: dict[str, ValueState] = field(default_factory=dict)  # by field of the snapshot
+    reading: tuple[float | None, float | None, tuple[float | None, ...]] | None = None
+    moved_s: float = 0.0  # when `reading` (volts, amperes, cells) last changed
+    settled_s: float | None = None  # when every accepted value was last read
 
 
 class PlausibilityCheck:
-    """Believes one battery's snapshots, or does not."""
+    """Plausibility check of one battery's snapshots.
 
-    def __init__(self) -> None:
-        self._pack = _Pack(None)
+    Args:
+        state: of an earlier run, to continue from.
+    """
+
+    def __init__(self, state: PlausibilityState = PlausibilityState()) -> None:
+        self._state = replace(state, values=dict(state.values))
+
+    def state(self) -> PlausibilityState:
+        """State for a restart."""
+        return replace(self._state, values=dict(self._state.values))
+
+    def with_state(self, state: PlausibilityState) -> Self:
+        """Return a check that continues from the state."""
+        return type(self)(state)
 
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        """Return the snapshot with what is believable of it."""
-        if snapshot.identity.serial != self._pack.serial:
-            self._pack = _Pack(snapshot.identity.serial)
-        capacity_ah = (pack_data.capacity_mah or _UNTOLD_MAH) / 1000.0
-        still_s = self._still_s(snapshot, _LOAD_C * capacity_ah)
-        if still_s > _STALLED_S:
-            trouble = f"the gauge's values have stood still for {still_s:.0f} s"
+        """Return the snapshot without implausible steps; unknown while the gauge is frozen."""
+        if snapshot.identity.serial != self._state.serial:
+            self._state = PlausibilityState(snapshot.identity.serial)
+        capacity_ah = (pack_data.capacity_mah or _UNKNOWN_CAPACITY_MAH) / 1000.0
+        frozen_s = self._frozen_s(snapshot, _LOAD_C * capacity_ah)
+        if frozen_s > _FROZEN_S:
+            trouble = f"the gauge's values have stood still for {frozen_s:.0f} s"
             return snapshot.unknown(snapshot.t_s, trouble)
-        leap_a = _LEAP_BURSTS * pack_data.chemistry.burst_c * capacity_ah
-        degc, cells_v = snapshot.temperature_degc, enumerate(snapshot.cells_v, start=1)
-        believed = replace(
+        step_a = _STEP_BURSTS * pack_data.chemistry.burst_c * capacity_ah
+        degc = snapshot.temperature_degc
+        cells_v = enumerate(snapshot.cells_v, start=1)
+        accepted = replace(
             snapshot,
             voltage_v=self._voltage(snapshot, "voltage_v", snapshot.voltage_v),
-            current_a=self._value(snapshot, "current_a", snapshot.current_a, leap_a),
-            temperature_degc=self._value(snapshot, "temperature_degc", degc, _LEAP_K),
+            current_a=self._value(snapshot, "current_a", snapshot.current_a, step_a),
+            temperature_degc=self._value(snapshot, "temperature_degc", degc, _STEP_K),
             cells_v=tuple([self._voltage(snapshot, f"cell{k}_v", v) for k, v in cells_v]),
         )
-        return replace(believed, read_at_s=self._read_at_s(snapshot))
+        return replace(accepted, read_at_s=self._read_at_s(snapshot))
 
     def _read_at_s(self, snapshot: Snapshot) -> Mapping[str, float]:
-        """Return when values were read: while one is in doubt the pack has not been read anew."""
-        pack, read_at_s = self._pack, snapshot.read_at_s
-        if all(value.since_s is None for value in pack.values.values()):
-            pack.settled_s = read_at_s.get("voltage_v")
-        elif pack.settled_s is not None:
-            return {**read_at_s, "voltage_v": pack.settled_s}
+        """Times of the readings; while a step is pending the voltage keeps its earlier time."""
+        read_at_s = snapshot.read_at_s
+        if all(value.since_s is None for value in self._state.values.values()):
+            self._state = replace(self._state, settled_s=read_at_s.get("voltage_v"))
+        elif self._state.settled_s is not None:
+            return {**read_at_s, "voltage_v": self._state.settled_s}
         return read_at_s
 
-    def _still_s(self, snapshot: Snapshot, load_a: float) -> float:
-        """Return for how long exactly the same has been read while there is a load."""
-        pack, current_a = self._pack, snapshot.current_a
+    def _frozen_s(self, snapshot: Snapshot, load_a: float) -> float:
+        """Seconds for which the readings have not changed at all under load."""
+        current_a = snapshot.current_a
         read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
         reading = (snapshot.voltage_v, current_a, snapshot.cells_v)
-        if reading != pack.reading or current_a is None or current_a < load_a:
-            pack.reading, pack.moved_s = reading, read_s
-        return read_s - pack.moved_s
+        if reading != self._state.reading or current_a is None or current_a < load_a:
+            self._state = replace(self._state, reading=reading, moved_s=read_s)
+        return read_s - self._state.moved_s
 
     def _voltage(self, snapshot: Snapshot, name: str, value: float | None) -> float | None:
-        before_v = self._pack.values.setdefault(name, _Value()).believed
-        # Of the larger: the way back from what was believed is no leap either.
-        leap_v = _LEAP_V_FRAC * max(before_v or 0.0, value or 0.0)
-        return self._value(snapshot, name, value, leap_v)
+        before_v = self._state.values.get(name, ValueState()).accepted
+        # Relative to the larger: the step back to a true value is no larger than the step away.
+        step_v = _STEP_V_FRAC * max(before_v or 0.0, value or 0.0)
+        return self._value(snapshot, name, value, step_v)
 
     def _value(
-        self, snapshot: Snapshot, name: str, value: float | None, leap: float
+        self, snapshot: Snapshot, name: str, value: float | None, step: float
     ) -> float | None:
-        known = self._pack.values.setdefault(name, _Value())
-        return known.take(value, snapshot.read_at_s.get(name, snapshot.t_s), leap)
+        before = self._state.values.get(name, ValueState())
+        after = before.after(value, snapshot.read_at_s.get(name, snapshot.t_s), step)
+        self._state.values[name] = after
+        return after.accepted

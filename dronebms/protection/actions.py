@@ -7,6 +7,7 @@ Nothing here, and nothing that can be configured, cuts thrust or power.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from dronebms.core.report import GOVERNOR, Action, ActionKind, ActionRequest, Severity, Status
 from dronebms.core.vehicle_state import VehicleState
@@ -20,69 +21,97 @@ DEFAULT_ACTIONS = (
 )
 
 
-@dataclass(slots=True)
-class _Row:
+@dataclass(frozen=True, slots=True)
+class ActionState:
+    """State of one row; times in seconds of the loop's clock."""
+
     action: Action
-    number: int  # of the row, never given again
-    met_s: float | None = None
+    number: int  # of the row, never reused
+    met_s: float | None = None  # since when the trigger holds
     ended_s: float | None = None
-    times: int = 0
-    request: ActionRequest | None = None
+    activations: int = 0
+    request: ActionRequest | None = None  # while the action is active
+
+
+@dataclass(frozen=True, slots=True)
+class ActionsState:
+    """State of the actions of one battery."""
+
+    FORMAT: ClassVar[int] = 1
+
+    rows: tuple[ActionState, ...] = ()
+    next_number: int = 0
 
 
 class Actions:
-    """One battery's rows, stepped with every status.
+    """Rows of one battery, evaluated with every status.
 
     Args:
-        rows: what is done beside the reporting and announcing that is always done.
+        rows: the configured actions, in addition to reporting and announcing.
         battery: its index, from 0.
+        state: of an earlier run, to continue from.
     """
 
-    def __init__(self, rows: Iterable[Action] = (), battery: int = 0) -> None:
+    def __init__(
+        self, rows: Iterable[Action] = (), battery: int = 0, state: ActionsState = ActionsState()
+    ) -> None:
         self._battery = battery
-        self._rows: list[_Row] = []
-        self._given = 0
+        self._rows = list(state.rows)
+        self._next_number = state.next_number
         self.use(rows)
 
     def use(self, rows: Iterable[Action]) -> None:
-        """Want by other rows from now on; a row that is the same goes on where it is."""
-        old = list(self._rows)
+        """Use other rows from now on; a row that is the same continues."""
+        old = self._rows
         self._rows = []
         for action in (*DEFAULT_ACTIONS, *rows):
-            same = next((row for row in old if row.action == action), None)
-            if same is None:
-                same = _Row(action, self._given)
-                self._given += 1
+            row = next((row for row in old if row.action == action), None)
+            if row is None:
+                row = ActionState(action, self._next_number)
+                self._next_number += 1
             else:
-                old.remove(same)
-            self._rows.append(same)
+                old.remove(row)
+            self._rows.append(row)
+
+    def state(self) -> ActionsState:
+        """State for a restart."""
+        return ActionsState(tuple(self._rows), self._next_number)
+
+    def with_state(self, state: ActionsState) -> Self:
+        """Return actions with the same rows that continue from the state."""
+        configured = [row.action for row in self._rows[len(DEFAULT_ACTIONS) :]]
+        return type(self)(configured, self._battery, state)
 
     def update(self, status: Status, vehicle: VehicleState) -> tuple[ActionRequest, ...]:
-        """Return what is wanted now, the most urgent first."""
-        requests = [self._step(row, status, vehicle) for row in self._rows]
-        return tuple(sorted(filter(None, requests), key=lambda one: -one.action.do))
+        """Evaluate the rows; the active requests, most urgent first."""
+        self._rows = [self._step(row, status, vehicle) for row in self._rows]
+        requests = [row.request for row in self._rows if row.request is not None]
+        return tuple(sorted(requests, key=lambda request: -request.action.do))
 
-    def _step(self, row: _Row, status: Status, vehicle: VehicleState) -> ActionRequest | None:
-        action, because, now_s = row.action, row.action.met(status), status.t_s
+    def _step(self, row: ActionState, status: Status, vehicle: VehicleState) -> ActionState:
+        action = row.action
+        because = action.met(status)
+        now_s = status.t_s
+        # Loss of the heartbeat does not end an active action.
         grounded = action.only_when_armed and (
             vehicle.armed is False or (row.request is None and vehicle.armed is None)
-        )  # a vehicle that falls silent ends nothing
+        )
         if because is None or grounded:
-            if row.request is not None:
-                row.ended_s = now_s
-            row.met_s = row.request = None
-            return None
-        if row.met_s is None:
-            row.met_s = now_s
-        if row.request is None:
+            ended_s = row.ended_s if row.request is None else now_s
+            return replace(row, met_s=None, ended_s=ended_s, request=None)
+        met_s = now_s if row.met_s is None else row.met_s
+        activations = row.activations
+        request = row.request
+        if request is None:
             cooling = row.ended_s is not None and now_s - row.ended_s < action.cooldown_s
-            if cooling or now_s - row.met_s < action.hold_s:
-                return None
-            row.times += 1
-            key = (self._battery, row.number, row.times)
-            row.request = ActionRequest(action, key, because, now_s)
-        row.request = replace(row.request, because=because, max_a=status.asked_max_a)
-        return row.request
+            if cooling or now_s - met_s < action.hold_s:
+                return replace(row, met_s=met_s)
+            activations += 1
+            request = ActionRequest(
+                action, (self._battery, row.number, activations), because, now_s
+            )
+        request = replace(request, because=because, max_a=status.asked_max_a)
+        return replace(row, met_s=met_s, activations=activations, request=request)
 
 
 def explain(limits: Iterable[Limit], rows: Iterable[Action] = ()) -> list[str]:

@@ -5,19 +5,20 @@ a value that is unknown neither trips nor clears: silence is a row of its own.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import inf
 from operator import or_
+from typing import ClassVar, Self
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.protection.current_governor import Asked, Governor, allowance, caps_of
+from dronebms.protection.current_governor import Asked, Governor, GovernorState, allowance, caps_of
 from dronebms.protection.limits import Limit
-from dronebms.protection.quantities import OVER, Quantities, Values
-from dronebms.protection.time_to_trip import TimeToTrip
+from dronebms.protection.quantities import OVER, Quantities, QuantitiesState, Values
+from dronebms.protection.time_to_trip import TimeToTrip, TimeToTripState
 from smartbattery.snapshot import Snapshot
 
 # Whose age says whether a quantity is fresh; every other one is as fresh as the voltage.
@@ -37,51 +38,86 @@ _READ = {
 _SLACK_S = 5e-7  # sums of steps are not exact
 
 
-@dataclass(slots=True)
-class _Row:
-    """A limit and how long it has been beyond or recovered."""
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """State of one limit; times in seconds of the loop's clock."""
 
-    limit: Limit
     active: bool = False
     since_s: float | None = None  # of the condition that would change `active`
     readings: int = 0  # fresh ones since then
-    read: tuple[float, float] | None = None  # the newest of them: when, what
-    held: bool = False  # latched, and not released by hand
+    last_reading: tuple[float, float] | None = None  # the newest of them: time, value
+    latched: bool = False  # does not clear in flight
 
-    def changes(self, value: float, now_s: float, read_s: float) -> bool:
-        """Take in a value; return whether the row has to trip or clear."""
+
+@dataclass(frozen=True, slots=True)
+class AlarmsState:
+    """State of the limits of one pack."""
+
+    FORMAT: ClassVar[int] = 1
+
+    limits: dict[str, LimitState] = field(default_factory=dict)  # by id
+    quantities: QuantitiesState = field(default_factory=QuantitiesState)
+    governor: GovernorState = field(default_factory=GovernorState)
+    time_to_trip: TimeToTripState = field(default_factory=TimeToTripState)
+    supply: SupplyStatus | None = None
+
+
+@dataclass(slots=True)
+class _Row:
+    """A limit and its state."""
+
+    limit: Limit
+    state: LimitState = LimitState()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the limit is tripped or exceeded."""
+        return self.state.active or self.state.since_s is not None
+
+    def update(self, value: float, now_s: float, read_s: float, *, disarmed: bool) -> bool:
+        """Evaluate a value; True if the limit has tripped or cleared."""
         limit = self.limit
-        met = limit.recovered(value) and not self.held if self.active else limit.beyond(value)
+        state = self.state
+        if state.active:
+            met = limit.recovered(value) and (disarmed or not state.latched)
+        else:
+            met = limit.beyond(value)
         if not met:
-            self.since_s = None
+            if state.since_s is not None:
+                self.state = replace(state, since_s=None)
             return False
-        if self.since_s is None:
-            self.since_s, self.readings, self.read = now_s, 0, None
-        # A gauge that measures once a second is read ten times in it: that is one reading.
-        read = self.read
-        if read is None or (
-            read_s > read[0] and (value != read[1] or read_s - read[0] >= SINGLE_READING_S)
+        if state.since_s is None:
+            since_s, readings, last = now_s, 0, None
+        else:
+            since_s, readings, last = state.since_s, state.readings, state.last_reading
+        # A gauge that measures once a second and is polled at 10 Hz gives one reading in it.
+        if last is None or (
+            read_s > last[0] and (value != last[1] or read_s - last[0] >= SINGLE_READING_S)
         ):
-            self.readings, self.read = self.readings + 1, (read_s, value)
-        hold_s = limit.clear_s if self.active else limit.hold_s
-        enough = self.active or self.readings >= limit.readings
-        return enough and now_s - self.since_s >= hold_s - _SLACK_S
+            readings += 1
+            last = (read_s, value)
+        self.state = replace(state, since_s=since_s, readings=readings, last_reading=last)
+        hold_s = limit.clear_s if state.active else limit.hold_s
+        enough = state.active or readings >= limit.readings
+        if not enough or now_s - since_s < hold_s - _SLACK_S:
+            return False
+        self.state = LimitState(
+            active=not state.active,
+            readings=readings,
+            last_reading=last,
+            latched=limit.latch and not state.active,
+        )
+        return True
 
-    def rest_s(self, now_s: float) -> float:
-        """Return the rest of the time that runs, endless when none does."""
-        if self.since_s is None:
+    def remaining_s(self, now_s: float) -> float:
+        """Rest of the hold time, infinite while the limit is not exceeded."""
+        if self.state.since_s is None:
             return inf
-        return max(self.limit.hold_s - (now_s - self.since_s), 0.0)
-
-    def turn(self) -> None:
-        """Trip, or clear."""
-        self.active = not self.active
-        self.held = self.active and self.limit.latch
-        self.since_s = None
+        return max(self.limit.hold_s - (now_s - self.state.since_s), 0.0)
 
 
 class _Group:
-    """The rows of one quantity; most of the time one comparison tells that nothing is new."""
+    """The rows of one quantity; mostly one comparison shows that nothing changes."""
 
     def __init__(self, quantity: str, rows: list[_Row]) -> None:
         self.quantity = quantity
@@ -90,51 +126,73 @@ class _Group:
         limits = [row.limit for row in rows]
         self._above = max((x.trip for x in limits if not x.rising), default=-inf)
         self._below = min((x.trip for x in limits if x.rising), default=inf)
-        self.busy = any(row.active or row.since_s is not None for row in rows)
+        self.busy = any(row.busy for row in rows)
 
-    def judge(self, value: float, snapshot: Snapshot) -> list[_Row]:
-        """Return the rows that have tripped or cleared with this value."""
+    def update(self, value: float, snapshot: Snapshot, *, disarmed: bool) -> list[_Row]:
+        """Evaluate a value; the rows that have tripped or cleared."""
         if not self.busy and (self._above < value < self._below or value is OVER):
             return []
-        read_s = snapshot.read_at_s.get(self.read, snapshot.t_s)
-        turned = [row for row in self.rows if row.changes(value, snapshot.t_s, read_s)]
-        for row in turned:
-            row.turn()
-        self.busy = any(row.active or row.since_s is not None for row in self.rows)
-        return turned
+        now_s = snapshot.t_s
+        read_s = snapshot.read_at_s.get(self.read, now_s)
+        changed = [row for row in self.rows if row.update(value, now_s, read_s, disarmed=disarmed)]
+        self.busy = any(row.busy for row in self.rows)
+        return changed
 
 
 class Alarms:
-    """One pack's limits, judged at every step.
+    """Limit evaluation of one pack.
 
     Args:
         limits: the table.
-        facts: what is known of the pack.
+        pack_data: what is known of the pack.
+        state: of an earlier run, to continue from.
     """
 
-    def __init__(self, limits: Iterable[Limit], pack_data: PackData) -> None:
-        self._rows: dict[str, _Row] = {}
-        self._quantities = Quantities(pack_data)
-        self.supply: SupplyStatus | None = None  # that this pack is a part of, as it was a step ago
-        self._governor = Governor()
-        self.use(limits, pack_data)
+    def __init__(
+        self, limits: Iterable[Limit], pack_data: PackData, state: AlarmsState = AlarmsState()
+    ) -> None:
+        table = tuple(limits)
+        self.supply = state.supply  # that this pack is a part of, at the previous step
+        self._quantities = Quantities(pack_data, state.quantities)
+        self._governor = Governor(state.governor)
+        self._set_table(table, state.limits)
+        self._time_to_trip = TimeToTrip(table, state.time_to_trip)
 
     def use(self, limits: Iterable[Limit], pack_data: PackData) -> None:
-        """Judge by another table from now on; what is tripped stays so until it clears."""
+        """Use another table from now on; a tripped limit stays until it clears by the new one."""
         table = tuple(limits)
-        rows = {row.limit_id: self._rows.get(row.limit_id) or _Row(row) for row in table}
-        self._rows = {row.limit_id: replace(rows[row.limit_id], limit=row) for row in table}
+        self._quantities.pack_data = pack_data
+        self._set_table(table, {limit_id: row.state for limit_id, row in self._rows.items()})
+        self._time_to_trip = TimeToTrip(table)
+
+    def _set_table(self, limits: tuple[Limit, ...], states: Mapping[str, LimitState]) -> None:
+        self._rows = {
+            limit.limit_id: _Row(limit, states.get(limit.limit_id, LimitState()))
+            for limit in limits
+        }
         by_quantity: dict[str, list[_Row]] = {}
         for row in self._rows.values():
             by_quantity.setdefault(row.limit.quantity, []).append(row)
         self._groups = [_Group(quantity, rows) for quantity, rows in by_quantity.items()]
-        self._quantities.pack_data = pack_data
-        self._caps = caps_of(table, pack_data)
-        self._time_to_trip = TimeToTrip(table)
+        self._caps = caps_of(limits, self._quantities.pack_data)
 
-    def release(self, limit_id: str) -> None:
-        """Let a row that latches clear, once its cause is over."""
-        self._rows[limit_id].held = False
+    def state(self) -> AlarmsState:
+        """State for a restart."""
+        return AlarmsState(
+            {limit_id: row.state for limit_id, row in self._rows.items()},
+            self._quantities.state(),
+            self._governor.state(),
+            self._time_to_trip.state(),
+            self.supply,
+        )
+
+    def with_state(self, state: AlarmsState) -> Self:
+        """Return alarms with the same table that continue from the state.
+
+        A limit of the table without a state starts as not tripped.
+        """
+        limits = [row.limit for row in self._rows.values()]
+        return type(self)(limits, self._quantities.pack_data, state)
 
     def update(
         self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState = UNKNOWN_VEHICLE
@@ -145,7 +203,7 @@ class Alarms:
         values = signals.update(snapshot, estimate, vehicle)
         if before not in (None, signals.serial):  # what another pack has latched is its own
             for row in self._rows.values():
-                row.held = False
+                row.state = replace(row.state, latched=False)
         if self.supply is not None:
             what = "modules_missing" if self.supply.series else "packs_missing"
             values[what] = float(len(self.supply.missing))
@@ -156,16 +214,18 @@ class Alarms:
         for group in self._groups:
             value = values.get(group.quantity)
             if value is not None:
-                for row in group.judge(value, snapshot):
+                for row in group.update(value, snapshot, disarmed=vehicle.armed is False):
                     why = signals.why(group.quantity, snapshot)
                     events.append(_event(row, value, snapshot, why))
         busy = [row for group in self._groups if group.busy for row in group.rows]
-        active = [row.limit for row in busy if row.active]
+        active = [row.limit for row in busy if row.state.active]
         active.sort(key=lambda limit: -limit.severity)
         bits = reduce(or_, (limit.fault_bits for limit in active), 0)
-        holding = {row.limit.limit_id: row.rest_s(now_s) for row in busy if not row.active}
-        ahead = self._time_to_trip.update(values, signals.drawn, now_s, holding)
-        next_id, next_s = (active[0].limit_id, 0.0) if active else ahead.first
+        holding = {
+            row.limit.limit_id: row.remaining_s(now_s) for row in busy if not row.state.active
+        }
+        ahead = self._time_to_trip.update(values, signals.history, now_s, holding)
+        next_id, next_s = (active[0].limit_id, 0.0) if active else (ahead.limit_id, ahead.in_s)
         return Status(
             now_s, active[0].severity if active else Severity.OK,
             tuple([limit.limit_id for limit in active]), next_id, next_s,
@@ -183,7 +243,7 @@ class Alarms:
             limp_a = supply.limp_home_a * load_a / supply.current_a  # whatever share it carries now
         if limp_a is not None and given_a is not None and load_a is not None:
             values["limp_margin_a"] = given_a - limp_a if load_a > 0.0 else OVER
-        allowed = allowance(self._caps, signals.drawn, values, known, now_s)
+        allowed = allowance(self._caps, signals.history, values, known, now_s)
         return self._governor.asked(allowed, limp_a, values)
 
 
@@ -192,8 +252,8 @@ def _event(row: _Row, value: float, snapshot: Snapshot, why: str) -> Event:
     known = [(v, k + 1) for k, v in enumerate(snapshot.cells_v) if v is not None]
     cell = (max(known) if limit.rising else min(known))[1] if known else 0
     text = limit.text.format(value=value, trip=limit.trip, cell=cell, why=why)
-    if not row.active:
+    if not row.state.active:
         # What follows the value said why that was bad.
         tells = "{value" in limit.text and value is not OVER and value
         text = f"{limit.limit_id} is over" + (f": {re.split('[,:]', text)[0]}" if tells else "")
-    return Event(snapshot.t_s, limit.limit_id, limit.severity, tripped=row.active, text=text)
+    return Event(snapshot.t_s, limit.limit_id, limit.severity, tripped=row.state.active, text=text)

@@ -13,7 +13,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.protection.limits import Limit
-from dronebms.protection.quantities import HEAT_TAU_S, WINDOWS_S, Drawn, Values
+from dronebms.protection.quantities import HEAT_TAU_S, WINDOWS_S, CurrentHistory, Values
 
 REACT_S = 2.0  # how long a current goes on until the vehicle follows; no window is shorter
 MARGIN = 0.97  # of a window's limit: what rounding and a late answer cost
@@ -60,7 +60,7 @@ def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> Caps:
 
 
 def allowance(
-    caps: Caps, drawn: Drawn, values: Values, estimate: Estimate, now_s: float
+    caps: Caps, history: CurrentHistory, values: Values, estimate: Estimate, now_s: float
 ) -> tuple[float, str]:
     """Return (amperes that may be drawn now, what binds them); infinite when nothing does."""
     given = (estimate.max_discharge_a, estimate.max_discharge_30s_a)
@@ -76,11 +76,13 @@ def allowance(
         room = (caps.hot_degc - degc) / (caps.hot_degc - caps.warm_degc)
         found.append((max(room, 0.0) * steady_a, "hot_critical"))
     if load_a is not None and load_a * _NEAR > _AFTER * steady_a:  # budgets leave at least that
-        found += _budgets(caps, drawn, values, now_s)
+        found += _budgets(caps, history, values, now_s)
     return min(found)
 
 
-def _budgets(caps: Caps, drawn: Drawn, values: Values, now_s: float) -> list[tuple[float, str]]:
+def _budgets(
+    caps: Caps, history: CurrentHistory, values: Values, now_s: float
+) -> list[tuple[float, str]]:
     """Return, for each window, the current for REACT_S that may be followed by a lower one.
 
     After it, `_AFTER` of the steady current trips nothing. Whoever keeps to this at every step
@@ -93,7 +95,7 @@ def _budgets(caps: Caps, drawn: Drawn, values: Values, now_s: float) -> list[tup
         for point in range(_POINTS):
             # Of a stride the worst of both ends: nothing between them is worse.
             ahead_s = REACT_S + stride_s * point
-            past_as = drawn.since(now_s - span_s + ahead_s)
+            past_as = history.drawn_as(now_s - span_s + ahead_s)
             room_as = MARGIN * trip_a * span_s - past_as - after_a * stride_s * (point + 1)
             found.append((max(room_as / REACT_S, after_a), limit_id))
     heat_a = values["heat_a"]
@@ -114,14 +116,36 @@ def limp_home_notes(pack_data: PackData) -> tuple[str, ...]:
     )
 
 
-class Governor:
-    """One battery's asking."""
+@dataclass(frozen=True, slots=True)
+class GovernorState:
+    """State of the governor."""
 
-    def __init__(self) -> None:
-        self._asked_a: float | None = None
-        self._plenty_s = 0.0
-        self._power_w = self._flown_s = 0.0
-        self._limp_a: float | None = None
+    asked_a: float | None = None  # the limit in force
+    plenty_s: float = 0.0  # for so long far above the present current
+    power_w: float = 0.0  # mean power in flight
+    flown_s: float = 0.0
+    limp_home_a: float | None = None  # learned
+
+
+class Governor:
+    """Current limit of one battery.
+
+    Args:
+        state: of an earlier run, to continue from.
+    """
+
+    def __init__(self, state: GovernorState = GovernorState()) -> None:
+        self._asked_a = state.asked_a
+        self._plenty_s = state.plenty_s
+        self._power_w = state.power_w
+        self._flown_s = state.flown_s
+        self._limp_a = state.limp_home_a
+
+    def state(self) -> GovernorState:
+        """State for a restart."""
+        return GovernorState(
+            self._asked_a, self._plenty_s, self._power_w, self._flown_s, self._limp_a
+        )
 
     def limp_home_a(
         self, pack_data: PackData, values: Values, vehicle: VehicleState, *, learns: bool = True

@@ -7,6 +7,7 @@ nor
 import math
 from bisect import bisect_right
 from collections import deque
+from dataclasses import dataclass, field
 
 from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.report import Estimate
@@ -39,15 +40,27 @@ OVER = math.nan
 Values = dict[str, float | None]
 
 
-class Drawn:
-    """What has been drawn over the last minute: means of windows, and what they leave."""
+@dataclass(frozen=True, slots=True)
+class CurrentHistoryState:
+    """Sample times and the ampere-seconds drawn until each."""
 
-    def __init__(self) -> None:
-        self._t_s: list[float] = []
-        self._as: list[float] = []
+    times_s: tuple[float, ...] = ()
+    drawn_as: tuple[float, ...] = ()
 
-    def take(self, now_s: float, current_a: float | None) -> None:
-        """Take in the current that has flowed since the last call; unknown forgets the past."""
+
+class CurrentHistory:
+    """Current of the last minute: means of windows and their remaining ampere-seconds."""
+
+    def __init__(self, state: CurrentHistoryState = CurrentHistoryState()) -> None:
+        self._t_s = list(state.times_s)
+        self._as = list(state.drawn_as)
+
+    def state(self) -> CurrentHistoryState:
+        """State for a restart."""
+        return CurrentHistoryState(tuple(self._t_s), tuple(self._as))
+
+    def add(self, now_s: float, current_a: float | None) -> None:
+        """Add the current since the previous sample; an unknown current clears the history."""
         if current_a is None:
             self._t_s, self._as = [], []
             return
@@ -58,53 +71,90 @@ class Drawn:
             old = bisect_right(self._t_s, now_s - WINDOWS_S["current_60s_a"]) - 1
             del self._t_s[:old], self._as[:old]
 
-    def since(self, at_s: float) -> float:
-        """Return the ampere-seconds that are known to have been drawn since a time."""
+    def drawn_as(self, since_s: float) -> float:
+        """Ampere-seconds drawn since a time, as far as the history reaches."""
         times = self._t_s
-        if not times or at_s <= times[0]:
+        if not times or since_s <= times[0]:
             return self._as[-1] - self._as[0] if times else 0.0
-        after = bisect_right(times, at_s)
+        after = bisect_right(times, since_s)
         if after == len(times):
             return 0.0
         before = after - 1
         span_s = times[after] - times[before]
-        share = (at_s - times[before]) / span_s
+        share = (since_s - times[before]) / span_s
         at_as = self._as[before] + share * (self._as[after] - self._as[before])
         return self._as[-1] - at_as
 
     def mean(self, now_s: float, span_s: float) -> float | None:
-        """Return the mean current of the last `span_s`, None before so much was heard."""
+        """Mean current of the last `span_s` in amperes, `None` before the history spans it."""
         if not self._t_s or now_s - span_s < self._t_s[0] - _SAME_S:
             return None
-        return self.since(now_s - span_s) / span_s
+        return self.drawn_as(now_s - span_s) / span_s
+
+
+@dataclass(frozen=True, slots=True)
+class QuantitiesState:
+    """What the quantities depend on besides the present readings; times of the loop's clock."""
+
+    serial: int | None = None
+    history: CurrentHistoryState = CurrentHistoryState()
+    last_s: float | None = None
+    last_valid_s: float | None = None  # of the voltage
+    heat_a2: float = 0.0
+    since_s: dict[str, float] = field(default_factory=dict)  # rest, charge, ...: start of each
+    idle_mah: float = 0.0
+    loaded_s: float = 0.0
+    temperatures: tuple[tuple[float, float], ...] = ()  # (time, degC) of the last minute
+    most_readings: int = 0
 
 
 class Quantities:
-    """One battery's quantities, with the little that they remember."""
+    """Quantities of one battery.
 
-    def __init__(self, pack_data: PackData) -> None:
+    Args:
+        pack_data: what is known of the pack.
+        state: of an earlier run, to continue from.
+    """
+
+    def __init__(self, pack_data: PackData, state: QuantitiesState = QuantitiesState()) -> None:
         self.pack_data = pack_data
-        self.serial: int | None = None
         self.missing: tuple[int, ...] = ()  # packs of the same supply
-        self._forget()
+        self._restore(state)
 
-    def _forget(self) -> None:
-        self.drawn = Drawn()
-        self._last_s: float | None = None
-        self._heard_s: float | None = None
-        self._heat_a2 = 0.0
-        self._since_s: dict[str, float] = {}  # rest, charge, stored: since when without a break
-        self._idle_mah = self._loaded_s = 0.0
-        self._degc: deque[tuple[float, float]] = deque()
-        self._known = 0  # how many readings there were at best
-        self._told: tuple[Identity, PackData] | None = None
+    def state(self) -> QuantitiesState:
+        """State for a restart."""
+        return QuantitiesState(
+            serial=self.serial,
+            history=self.history.state(),
+            last_s=self._last_s,
+            last_valid_s=self._last_valid_s,
+            heat_a2=self._heat_a2,
+            since_s=dict(self._since_s),
+            idle_mah=self._idle_mah,
+            loaded_s=self._loaded_s,
+            temperatures=tuple(self._degc),
+            most_readings=self._most_readings,
+        )
+
+    def _restore(self, state: QuantitiesState) -> None:
+        self.serial = state.serial
+        self.history = CurrentHistory(state.history)
+        self._last_s = state.last_s
+        self._last_valid_s = state.last_valid_s
+        self._heat_a2 = state.heat_a2
+        self._since_s = dict(state.since_s)
+        self._idle_mah = state.idle_mah
+        self._loaded_s = state.loaded_s
+        self._degc = deque(state.temperatures)
+        self._most_readings = state.most_readings
+        self._compared: tuple[Identity, PackData] | None = None  # what `mismatches` is of
         self.mismatches: tuple[str, ...] = ()
 
     def update(self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState) -> Values:
         """Return all quantities at the snapshot's time."""
         serial = snapshot.identity.serial
         if None not in (serial, self.serial) and serial != self.serial:
-            self._forget()
+            self._restore(QuantitiesState())
         self.serial = self.serial if serial is None else serial
         now_s = snapshot.t_s
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
@@ -146,15 +196,16 @@ class Quantities:
 
     def _heard(self, snapshot: Snapshot, values: Values) -> None:
         now_s, heard = snapshot.t_s, snapshot.voltage_v is not None
-        if heard or self._heard_s is None:  # silence counts from the start
-            self._heard_s = snapshot.read_at_s.get("voltage_v", now_s) if heard else now_s
+        if heard or self._last_valid_s is None:  # silence counts from the start
+            self._last_valid_s = snapshot.read_at_s.get("voltage_v", now_s) if heard else now_s
         # A log that is sampled every half minute is not silent in between: its values still hold.
-        values["silence_s"] = 0.0 if heard else now_s - self._heard_s
+        values["silence_s"] = 0.0 if heard else now_s - self._last_valid_s
         values["doubts"] = float(len(snapshot.doubts)) if heard else None
         readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
         known = len(readings) - readings.count(None)
-        self._known = max(self._known, known)
-        values["blind_s"] = self._lasting("blind", now_s, lasts=heard and known < self._known)
+        self._most_readings = max(self._most_readings, known)
+        lacking = heard and known < self._most_readings
+        values["blind_s"] = self._lasting("blind", now_s, lasts=lacking)
         values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
         values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
         values["alerts"] = _count(snapshot.alert_raw, ~_TIMER_BITS)
@@ -162,17 +213,17 @@ class Quantities:
         values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)
         values["failed"] = _count(snapshot.failure_raw)
         if heard:
-            if self._told != (snapshot.identity, self.pack_data):
-                self._told = (snapshot.identity, self.pack_data)
+            if self._compared != (snapshot.identity, self.pack_data):
+                self._compared = (snapshot.identity, self.pack_data)
                 self.mismatches = tuple(mismatches(snapshot.identity, self.pack_data))
             values["mismatches"] = float(len(self.mismatches))
 
     def _drawn(self, snapshot: Snapshot, values: Values) -> None:
         now_s, current_a = snapshot.t_s, _least_a(snapshot)
         values["beyond_a"] = None if current_a is None else abs(snapshot.beyond_a or 0.0)
-        self.drawn.take(now_s, current_a)
+        self.history.add(now_s, current_a)
         for name, span_s in WINDOWS_S.items():
-            values[name] = self.drawn.mean(now_s, span_s)
+            values[name] = self.history.mean(now_s, span_s)
         if current_a is not None:
             share = 1.0 - math.exp(-(values["dt_s"] or 0.0) / HEAT_TAU_S)
             self._heat_a2 += (current_a * current_a - self._heat_a2) * share

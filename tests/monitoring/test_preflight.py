@@ -168,7 +168,9 @@ def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
 def test_in_the_air_nobody_is_told_whether_to_take_off(caplog: pytest.LogCaptureFixture) -> None:
     worn = ready(resistance_ohm=0.4, vehicle=UNKNOWN_VEHICLE)
     assert not check_preflight(worn).go
-    flown, log = replace(worn, estimate=replace(worn.estimate, remaining_s=900.0)), PreflightLog()
+    flown = replace(worn, estimate=replace(worn.estimate, remaining_s=900.0))
+    flown = with_ground_checks(flown)
+    log = PreflightLog()
     for t_s in range(10):
         log(replace(flown, t_s=float(t_s)))
     assert caplog.text == ""
@@ -195,7 +197,7 @@ def test_a_full_pack_that_idles_is_to_be_stored_and_it_is_said_how_long_that_tak
     assert shown["go"] == "GO: 96 % charged, lowest cell 4.15 V"
     charging_line = line(ready(current_a=-2.5, soc_pct=55.0))
     assert (charging_line["charger"], charging_line["full_in_s"]) == ("go on", 4320.0)
-    flying = line(replace(READY, vehicle=VehicleState(armed=True)))
+    flying = line(with_ground_checks(replace(READY, vehicle=VehicleState(armed=True))))
     assert {flying[key] for key in ("go", "full_in_s", "storage_in_s")} == {None}
 
 

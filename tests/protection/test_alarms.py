@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dronebms.core.chemistry import CHEMISTRIES, Chemistry
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
-from dronebms.core.vehicle_state import VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection import alarms
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, default_limits
@@ -110,6 +110,7 @@ class Run:
     judge: Alarms
     quantity: str
     t_s: float = 1000.05
+    vehicle: VehicleState = UNKNOWN_VEHICLE
 
     def hold(self, value: float | None, for_s: float) -> list[Status]:
         """Show a value for some time."""
@@ -120,7 +121,9 @@ class Run:
                 Severity.OK, missing, series=self.quantity == "modules_missing"
             )
         for _ in range(round(for_s / STEP_S)):
-            statuses.append(self.judge.update(*showing(self.quantity, value, self.t_s)))
+            statuses.append(
+                self.judge.update(*showing(self.quantity, value, self.t_s), self.vehicle)
+            )
             self.t_s += STEP_S
         return statuses
 
@@ -189,7 +192,7 @@ def test_a_row_trips_after_its_hold_time_and_clears_after_its_clear_time(
         assert not any(map(clears, run.hold(nearly(row), 2.0)))
     if row.latch:
         assert not any(map(clears, run.hold(row.clear, row.clear_s + 5.0)))
-        run.judge.release(row.limit_id)
+        run.vehicle = ON_GROUND
     took_s, status = run.until(row.clear, clears)
     assert on_time(took_s, row.clear_s)
     assert (status.severity, status.fault_bits) == (Severity.OK, 0)
@@ -247,7 +250,7 @@ def test_unknown_neither_trips_nor_clears(row: Limit) -> None:
     assert not any(map(trips, run.hold(None, 15.0)))
     run.hold(row.trip, row.hold_s + 1.0)
     assert all(map(trips, run.hold(None, row.clear_s + 5.0)))
-    run.judge.release(row.limit_id)
+    run.vehicle = ON_GROUND
     assert all(map(trips, run.hold(row.clear, row.clear_s - 0.2)))
 
 
@@ -379,7 +382,30 @@ def test_what_is_not_going_on_clears_what_belongs_to_it() -> None:
     assert events[0].t_s == pytest.approx(5.0 + row.clear_s, abs=STEP_S)
 
 
-def test_what_another_pack_has_latched_is_over_when_a_sound_one_is_plugged_in() -> None:
+def after_failure(vehicle: VehicleState, failure_raw: int | None) -> list[Status]:
+    """Statuses of 60 s after the gauge has reported a permanent failure for 10 s in flight."""
+    alarms = Alarms([LIPO["failed"]], FACTS)
+    failed = [replace(look(float(k)), failure_raw=1) for k in range(10)]
+    assert [alarms.update(one, NO, IN_AIR) for one in failed][-1].active == ("failed",)
+    return [
+        alarms.update(replace(look(float(k)), failure_raw=failure_raw), NO, vehicle)
+        for k in range(10, 70)
+    ]
+
+
+@pytest.mark.parametrize("vehicle", [IN_AIR, UNKNOWN_VEHICLE], ids=["armed", "armed unknown"])
+def test_a_latch_holds_in_flight_though_the_gauge_clears_the_flag(vehicle: VehicleState) -> None:
+    assert {status.active for status in after_failure(vehicle, 0)} == {("failed",)}
+
+
+def test_a_latch_clears_on_the_ground_when_the_gauge_has_cleared_the_flag() -> None:
+    statuses = after_failure(ON_GROUND, 0)
+    assert [s.t_s for s in statuses if s.active] == [10.0 + k for k in range(10)]  # clear_s
+    assert {status.active for status in after_failure(ON_GROUND, 1)} == {("failed",)}
+    assert {status.active for status in after_failure(ON_GROUND, None)} == {("failed",)}
+
+
+def test_a_latch_clears_when_another_pack_is_connected() -> None:
     judge = Alarms([LIPO["failed"]], FACTS)
     for k in range(100):
         serial, failure_raw = (7, 1) if k < 50 else (8, 0)
@@ -622,6 +648,5 @@ def test_what_is_over_is_told_without_why_it_was_bad(
     limit_id: str, value: float, text: str
 ) -> None:
     limit = LIPO[limit_id]
-    row = alarms._Row(limit, active=True)
-    row.turn()
+    row = alarms._Row(limit)
     assert alarms._event(row, value, look(0.0, 4.0, 0.0), "").text == text
