@@ -8,8 +8,8 @@ TI SLUUA43A and SLUUBT5C for the BQ40 parts.
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from smartbattery import bq40
 from smartbattery import registers as sbs
+from smartbattery.bq40 import blocks, status
 from smartbattery.fields import Block, Field
 from smartbattery.registers import PollRate, Register
 
@@ -97,7 +97,7 @@ def _current_block(command: int, access: AccessMethod, source: str) -> BlockRead
 
 
 def _status_word(selector: int, name: str, field: str) -> BlockRead:
-    block = Block(selector, name, (Field(field, 0, 4, False, 1.0, 0.0, ""),), bq40.R1)  # noqa: FBT003 - a row
+    block = Block(selector, name, (Field(field, 0, 4, False, 1.0, 0.0, ""),), status.R1)  # noqa: FBT003 - a row
     return BlockRead(name, selector, AccessMethod.MANUFACTURER, 4, block, 15.0, PollRate.SLOW)
 
 
@@ -143,11 +143,11 @@ _BQ40 = (
     _status_word(0x51, "SafetyStatus", "safety_raw"),
     _status_word(0x53, "PFStatus", "failure_raw"),
     _status_word(0x54, "OperationStatus", "operation_raw"),
-    _manufacturer_block(bq40.DA_STATUS_2, 16, PollRate.SLOW),
+    _manufacturer_block(blocks.DA_STATUS_2, 16, PollRate.SLOW),
 )
 BQ40Z50   = Profile("bq40z50",   sbs.CELLS[:4], 4, "TI SLUUA43A", extra=_BQ40, names=("bq40z50",), manufacturer_access=True)
 # Its words 0x3F to 0x3C are cells 4 to 7: all seven are in two blocks.
-BQ40Z80   = Profile("bq40z80", (_manufacturer_block(bq40.DA_STATUS_1, 32, PollRate.FAST), _manufacturer_block(bq40.DA_STATUS_3, 18, PollRate.FAST)), 7, "TI SLUUBT5C", extra=_BQ40, names=("bq40z80",), manufacturer_access=True)
+BQ40Z80   = Profile("bq40z80", (_manufacturer_block(blocks.DA_STATUS_1, 32, PollRate.FAST), _manufacturer_block(blocks.DA_STATUS_3, 18, PollRate.FAST)), 7, "TI SLUUBT5C", extra=_BQ40, names=("bq40z80",), manufacturer_access=True)
 # fmt: on
 
 PROFILES = (GENERIC, BQ40Z50, BQ40Z80, ROTOYE, MAXELL, NEODESIGN, SOLO, SOLO6, SUI)

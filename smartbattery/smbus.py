@@ -7,7 +7,7 @@ fixed set of selectors that read.
 
 from dataclasses import dataclass
 
-from smartbattery.bq40 import READ_SELECTORS
+from smartbattery.bq40.selectors import READ_SELECTORS
 from smartbattery.bus import Bus
 from smartbattery.errors import (
     BusAbsentError,

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Literal, ParamSpec, TypeVar
 
 from smartbattery import registers as sbs
-from smartbattery.bq40 import DEVICE_TYPE, FIRMWARE_VERSION, OPERATION, Part, part_of, security_of
+from smartbattery.bq40 import Part, part_of, security_of
+from smartbattery.bq40.blocks import DEVICE_TYPE, FIRMWARE_VERSION
+from smartbattery.bq40.status import OPERATION
 from smartbattery.bus import Bus
 from smartbattery.bus_load import BusLoad, bus_load_of
 from smartbattery.errors import BusError, IntegrityError, NackError, UnsupportedError

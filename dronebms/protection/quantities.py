@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import VehicleState
-from smartbattery.bq40 import PF_STATUS_5, SAFETY_ALERT_5, SAFETY_STATUS_5
+from smartbattery.bq40.status import PF_STATUS_5, SAFETY_ALERT_5, SAFETY_STATUS_5
 from smartbattery.fields import StatusWord, decode_bits
 from smartbattery.snapshot import Identity, Snapshot
 

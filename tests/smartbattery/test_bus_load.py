@@ -4,7 +4,7 @@ import pytest
 
 from dronebms.core.clock import VirtualClock
 from sim.emulator.world import open_virtual
-from smartbattery.bq40 import DA_STATUS_1, DA_STATUS_2, DA_STATUS_3
+from smartbattery.bq40.blocks import DA_STATUS_1, DA_STATUS_2, DA_STATUS_3
 from smartbattery.bus_load import POLLS_HZ, bus_load_of, query_s, read_s, write_s
 from smartbattery.bus_trace import RecordingBus, Transfer
 from smartbattery.gauge import Gauge

@@ -16,9 +16,6 @@ from sim.plant.gauge_spec import GaugeSpec
 from sim.plant.pack_spec import PackSpec
 from sim.plant.scenario import Phase, Scenario, load_scenario
 from smartbattery.bq40 import (
-    DA_STATUS_1,
-    LIFETIME_4,
-    LIFETIME_5,
     PARTS,
     READ_SELECTORS,
     Z50_R4,
@@ -26,6 +23,7 @@ from smartbattery.bq40 import (
     part_of,
     security_of,
 )
+from smartbattery.bq40.blocks import DA_STATUS_1, LIFETIME_4, LIFETIME_5
 from smartbattery.errors import NackError
 from smartbattery.fields import Block, decode_block, encode_block
 from smartbattery.pec import pec
