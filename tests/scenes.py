@@ -1,4 +1,4 @@
-"""Reports of a pack that flies, is in trouble or is silent, for the tests of the display."""
+"""Reports of a pack in flight, in trouble and silent, for the tests of the display."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,10 +43,10 @@ FLYING_ESTIMATE = Estimate(
 CELLS_V = (3.742, 3.745, 3.739, 3.708, 3.741, 3.744)
 
 
-def heard(cells_v: Sequence[float | None], **ages_s: float) -> Snapshot:
-    """Return a look at a pack with the age of some values given."""
-    usual = {"voltage_v": 0.2, "current_a": 0.2, "temperature_degc": 3.1}
-    usual |= {f"cell{k + 1}_v": 0.4 for k in range(len(cells_v))}
+def snapshot_of(cells_v: Sequence[float | None], **ages_s: float) -> Snapshot:
+    """Snapshot with these cells; the age of some values is given."""
+    ages = {"voltage_v": 0.2, "current_a": 0.2, "temperature_degc": 3.1}
+    ages |= {f"cell{k + 1}_v": 0.4 for k in range(len(cells_v))}
     return Snapshot(
         NOW_S,
         voltage_v=22.419,
@@ -54,7 +54,7 @@ def heard(cells_v: Sequence[float | None], **ages_s: float) -> Snapshot:
         temperature_degc=31.5,
         cells_v=tuple(cells_v),
         identity=Identity(serial=4711, device="BatMon6"),
-        read_at_s={name: NOW_S - age_s for name, age_s in (usual | ages_s).items()},
+        read_at_s={name: NOW_S - age_s for name, age_s in (ages | ages_s).items()},
     )
 
 
@@ -62,7 +62,7 @@ FLYING = Report(
     NOW_S,
     0,
     PackData(LIPO, cells=6, capacity_mah=16000.0, cutoff_cell_v=3.3),
-    heard(CELLS_V),
+    snapshot_of(CELLS_V),
     FLYING_VEHICLE,
     FLYING_ESTIMATE,
     Status(NOW_S, limited_by="cell_low", limited_in_s=640.0),
@@ -72,14 +72,16 @@ SILENT = Report(
     NOW_S,
     0,
     PackData(LI_ION),
-    Snapshot(NOW_S, cells_v=(None,) * 4, trouble="nobody answers on the bus"),
+    Snapshot(NOW_S, cells_v=(None,) * 4, trouble="the gauge does not answer"),
     UNKNOWN_VEHICLE,
     Estimate(NOW_S),
     Status(NOW_S),
 )
 IN_TROUBLE = replace(
     FLYING,
-    snapshot=heard((3.42, 3.40, None, 3.31, 3.45, 3.40), current_a=1.4, cell3_v=12.0, cell4_v=1.7),
+    snapshot=snapshot_of(
+        (3.42, 3.40, None, 3.31, 3.45, 3.40), current_a=1.4, cell3_v=12.0, cell4_v=1.7
+    ),
     estimate=replace(
         FLYING_ESTIMATE,
         soc_pct=12.0,
@@ -99,14 +101,12 @@ IN_TROUBLE = replace(
 MANY_CELLS = replace(
     FLYING,
     pack_data=PackData(LIPO, cells=14, capacity_mah=22000.0),
-    snapshot=heard([3.74 - 0.003 * (k % 5) for k in range(13)] + [3.69]),
+    snapshot=snapshot_of([3.74 - 0.003 * (k % 5) for k in range(13)] + [3.69]),
 )
 EVENTS = (
-    Event(612.0, "hot", Severity.WARNING, tripped=True, text="pack at 51 degC, hot is 50 degC"),
-    Event(
-        700.2, "cell_low", Severity.WARNING, tripped=True, text="cell 4 at 3.48 V, low is 3.50 V"
-    ),
-    Event(712.9, "cell_low", Severity.WARNING, tripped=False, text="cell 4 is over 3.60 V again"),
+    Event(612.0, "hot", Severity.WARNING, tripped=True, text="HOT: pack 51 degC > 50 degC"),
+    Event(700.2, "cell_low", Severity.WARNING, tripped=True, text="LOW: cell 4 3.48 V < 3.50 V"),
+    Event(712.9, "cell_low", Severity.WARNING, tripped=False, text="CLEARED: cell 4 3.60 V"),
 )
 TURN_BACK_NOW = replace(
     FLYING,
@@ -123,12 +123,12 @@ TURN_BACK_NOW = replace(
 
 
 FLYING_VIEW = View(LINK, "h: help  00:12:31")
-PAUSED = View(LINK, "PAUSED for 0:12, alarms since: 2, p goes on", is_loud=True)
+PAUSED = View(LINK, "PAUSED for 0:12, new alarms: 2, p: resume", is_loud=True)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is looked at, and how."""
+    """Reports, events and view of one screen."""
 
     reports: tuple[Report, ...] = (FLYING,)
     events: tuple[Event, ...] = EVENTS
@@ -151,23 +151,23 @@ SCENES = {
 
 
 def at(t_s: float) -> Report:
-    """Return a report of a flight that goes on, with readings that tremble."""
+    """Report at a later time of the flight, with noise on its readings."""
     since_s = t_s - NOW_S
-    tremble = round(since_s * 7919) % 11 - 5
-    cells_v = [v - since_s * 0.001 + tremble * 0.002 for v in CELLS_V]
+    noise_steps = round(since_s * 7919) % 11 - 5
+    cells_v = [v - since_s * 0.001 + noise_steps * 0.002 for v in CELLS_V]
     snapshot = replace(
-        heard(cells_v),
+        snapshot_of(cells_v),
         t_s=t_s,
         voltage_v=sum(cells_v),
-        current_a=18.4 + 0.3 * tremble,
+        current_a=18.4 + 0.3 * noise_steps,
         read_at_s={name: at_s + since_s for name, at_s in FLYING.snapshot.read_at_s.items()},
     )
     estimate = replace(
         FLYING_ESTIMATE,
         t_s=t_s,
-        remaining_s=760.0 - since_s + tremble,
-        remaining_low_s=655.0 - since_s + tremble,
-        turn_back_in_s=380.0 - since_s + tremble,
+        remaining_s=760.0 - since_s + noise_steps,
+        remaining_low_s=655.0 - since_s + noise_steps,
+        turn_back_in_s=380.0 - since_s + noise_steps,
         used_mah=2870.0 + 5.1 * since_s,
     )
     return replace(FLYING, t_s=t_s, snapshot=snapshot, estimate=estimate)

@@ -53,10 +53,12 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
         return
     summary = Summary()
     with stack.pop_all() as held:
-        # The screen's own clock: however fast the flight goes, people see two pictures a second.
-        screen = held.enter_context(Display(SystemClock(), link=flown.link))
+        # The viewer's clock: two screens a second, however fast the flight is simulated.
+        display = held.enter_context(Display(SystemClock(), link=flown.link))
         for report in flown.reports():
-            screen(report)
+            display(report)
+            if display.closed:
+                return
             summary(report)
     print("\n".join(summary.lines(flown.pack_data, f"simulated {options.flight}")))
 

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterator
 from itertools import chain
 
-from dronebms.cli.exit_codes import FAILED, print_stderr
+from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.errors import LinkError
 from dronebms.core.report import Report
@@ -24,9 +24,11 @@ def status(options: argparse.Namespace) -> int:
         reports = chain([next(reports)], reports)  # without a service the terminal is left alone
         if options.json:
             _print(reports)
-        with Display(clock, plain=options.plain) as screen:
+        with Display(clock, plain=options.plain) as display:
             for report in reports:
-                screen(report)
+                display(report)
+                if display.closed:
+                    return DONE
     except LinkError as error:
         print_stderr(str(error))
     return FAILED

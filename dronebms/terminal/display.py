@@ -1,8 +1,7 @@
-"""The terminal display as a sink: can I still get home, what limits me, and how fresh is all that.
+"""The terminal display as a sink of reports: a screen, or sentences for a screen reader.
 
-`layout` draws, `Display` decides when. Only what has changed is sent: a whole picture twice
-a second, as `rich.live.Live` sends it, is 6 kB/s, too much for the radio link that a drone is
-often reached by.
+`layout` draws, `Display` decides when. Only the stretches that changed are sent: whole screens
+twice a second, as `rich.live.Live` sends them, are 6 kB/s, too much for a drone's radio link.
 """
 
 import errno
@@ -19,23 +18,23 @@ from dronebms.core.clock import Clock
 from dronebms.core.format import clock_text, duration, printable
 from dronebms.core.report import Event, Report
 from dronebms.terminal.layout import PAGES, Canvas, View, expired, render
-from dronebms.terminal.phrases import weakest
+from dronebms.terminal.phrases import weakest_cell
 from dronebms.terminal.screen_reader import event_sentence, sentences
 from dronebms.terminal.tty import REDRAW, Terminal
 
 _REDRAW_S = 0.5
 _PLAIN_S = 1.0
-_WHOLE_EVERY = 60  # pictures: heals what something else has written on the screen
-_EVENTS_KEPT = 200
+_WHOLE_EVERY = 60  # screens: repairs what another program has written there
+_MAX_EVENTS = 200
 _STDIN_FD = 0
-_CELL_LOOKS = 4  # the one named, and three of _PLAIN_S: two seconds
-_SHORT_GAP = 8  # columns that are sent along: moving the cursor costs as much
-_GONE = (errno.EIO, errno.ENXIO, errno.ENODEV)  # what writing to a closed terminal says
+_WEAKEST_SAMPLES = 4  # the named cell, and three samples _PLAIN_S apart: two seconds
+_SHORT_GAP = 8  # unchanged columns that are sent along: moving the cursor costs as much
+_TERMINAL_CLOSED = (errno.EIO, errno.ENXIO, errno.ENODEV)
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What a pause holds, and since when by the viewer's clock."""
+class _Paused:
+    """State of the display at the pause; `at_s` is of the viewer's clock."""
 
     at_s: float
     reports: tuple[Report, ...]
@@ -43,10 +42,11 @@ class _Held:
 
 
 class Display:
-    """A sink that draws on the alternate screen and gives the terminal back, however it is left.
+    """A sink that draws on the alternate screen and restores the terminal on every exit.
 
-    When asked to be plain, on a pipe, or on a terminal that cannot place its cursor it writes
-    sentences instead: once a second what has changed, and alarms at once.
+    With `plain`, on a pipe, or on a terminal that cannot move its cursor it writes sentences
+    instead: changes once a second, alarms at once. `closed` becomes true when the user quits or
+    the terminal is closed; the caller ends then.
     """
 
     def __init__(
@@ -61,29 +61,30 @@ class Display:
         """Prepare; nothing is written before the context is entered.
 
         Args:
-            clock: the viewer's own, which limits the redrawing; not the flight's.
+            clock: the viewer's, which limits the redrawing; not the flight's.
             console: where to draw; None is standard output, with keys from standard input.
-            link: says over what the flight controller is reached; None is nothing, "" not known.
-            plain: sentences that a screen reader can speak, no picture.
-            keys_fd: the terminal that keys come from when `console` is given.
+            link: returns the URL of the autopilot's link; None: no link, "": unknown.
+            plain: write sentences for a screen reader instead of a screen.
+            keys_fd: the terminal to read keys from when `console` is given.
         """
+        self.closed = False
         self._clock = clock
         self._console = Console(highlight=False) if console is None else console
         self._link = link
         self._terminal = Terminal(self._console, _STDIN_FD if console is None else keys_fd)
         self._reports: dict[int, Report] = {}
-        self._events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self._alarms = 0  # since the pause
-        self._held: _Held | None = None
+        self._paused: _Paused | None = None
         self._page = ""
         self._drawn_s = -inf
         self._shown: list[list[Segment]] = []
         self._canvas: Canvas | None = None
-        self._pictures = 0
-        self._said: dict[int, tuple[str, ...]] = {}
-        self._weakest: dict[int, list[int | None]] = {}  # the one named, then those of late
-        places_cursor = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._plain = plain or not places_cursor
+        self._screens = 0
+        self._sentences: dict[int, tuple[str, ...]] = {}
+        self._weakest: dict[int, list[int | None]] = {}  # the named cell, then the last samples
+        moves_cursor = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._plain = plain or not moves_cursor
         self._interval_s = _PLAIN_S if self._plain else _REDRAW_S
         self._ascii_only = self._console.options.ascii_only or _is_c_locale(os.environ)
 
@@ -94,50 +95,47 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the terminal back."""
+        """Restore the terminal."""
         self._terminal.__exit__()
 
     def __call__(self, report: Report) -> None:
-        """Keep the newest report of a battery, and draw when it is time.
-
-        Raises:
-            SystemExit: with code 0, when the viewer leaves or the terminal has gone.
-        """
+        """Store the newest report of a battery, and draw when it is due."""
         self._reports[report.index] = report
         name = f"battery {report.index + 1}: " if len(self._reports) > 1 else ""
         for event in report.status.events:
             self._events.append(replace(event, text=name + event.text))
             self._alarms += event.tripped
             if self._plain:
-                self._say(report, event_sentence(event))
+                self._write_sentence(report, event_sentence(event))
         now_s = self._clock.now_s()
         due = now_s - self._drawn_s >= self._interval_s
         if self._plain:
             if due:
                 self._drawn_s = now_s
-                self._speak()
+                self._write_changes()
             return
         keys = self._terminal.keys()
         for key in keys:
             self._press(key, now_s)
         canvas = Canvas(*self._console.size, ascii_only=self._ascii_only)
-        if due or keys or canvas != self._canvas:
-            self._drawn_s = now_s
-            try:
-                self._draw(canvas, now_s)
-            except OSError as error:
-                if error.errno in _GONE:
-                    raise SystemExit(0) from error
+        if self.closed or not (due or keys or canvas != self._canvas):
+            return
+        self._drawn_s = now_s
+        try:
+            self._draw(canvas, now_s)
+        except OSError as error:
+            if error.errno not in _TERMINAL_CLOSED:
                 raise
+            self.closed = True
 
     def _press(self, key: str, now_s: float) -> None:
         if key == "q":
-            raise SystemExit(0)
-        if key == REDRAW:
+            self.closed = True
+        elif key == REDRAW:
             self._shown = []
         elif key == "p":
-            held = _Held(now_s, self._newest(), tuple(self._events))
-            self._held = held if self._held is None else None
+            paused = _Paused(now_s, self._newest(), tuple(self._events))
+            self._paused = paused if self._paused is None else None
             self._alarms = 0
         elif key in PAGES:
             self._page = PAGES[key] if self._page != PAGES[key] else ""
@@ -146,15 +144,15 @@ class Display:
         return tuple(self._reports[index] for index in sorted(self._reports))
 
     def _draw(self, canvas: Canvas, now_s: float) -> None:
-        console, held = self._console, self._held
-        if canvas != self._canvas or self._pictures % _WHOLE_EVERY == 0:
+        console, paused = self._console, self._paused
+        if canvas != self._canvas or self._screens % _WHOLE_EVERY == 0:
             self._shown = []
         self._canvas = canvas
-        self._pictures += 1
-        reports = self._newest() if held is None else held.reports
-        events = tuple(self._events) if held is None else held.events
-        picture = render(reports, events, canvas=canvas, view=self._view(reports, now_s))
-        lines = console.render_lines(picture, pad=True)
+        self._screens += 1
+        reports = self._newest() if paused is None else paused.reports
+        events = tuple(self._events) if paused is None else paused.events
+        drawn = render(reports, events, canvas=canvas, view=self._view(reports, now_s))
+        lines = console.render_lines(drawn, pad=True)
         with console:  # one write for all lines
             for y, line in enumerate(lines):
                 before = self._shown[y] if y < len(self._shown) else []
@@ -166,35 +164,35 @@ class Display:
         clock = clock_text(max(report.t_s for report in reports))
         if self._terminal.has_keys:
             clock = f"h: help  {clock}"
-        if self._held is not None:
-            alarms = f", alarms since: {self._alarms}" if self._alarms else ""
-            clock = f"PAUSED for {duration(now_s - self._held.at_s)}{alarms}, p goes on"
-        return View(self._link(), clock, self._page, is_loud=self._held is not None)
+        if self._paused is not None:
+            alarms = f", new alarms: {self._alarms}" if self._alarms else ""
+            clock = f"PAUSED for {duration(now_s - self._paused.at_s)}{alarms}, p: resume"
+        return View(self._link(), clock, self._page, is_loud=self._paused is not None)
 
-    def _speak(self) -> None:
+    def _write_changes(self) -> None:
         now_s = max(report.t_s for report in self._reports.values())
-        for report in self._newest():
-            report = expired(report, now_s)  # noqa: PLW2901 - only that counts
-            cell = weakest(report)
-            cells = self._weakest.get(report.index, [cell] * _CELL_LOOKS)
+        for newest in self._newest():
+            report = expired(newest, now_s)
+            cell = weakest_cell(report)
+            cells = self._weakest.get(report.index, [cell] * _WEAKEST_SAMPLES)
             named = cell if {*cells[2:], cell} == {cell} else cells[0]
             self._weakest[report.index] = [named, *cells[2:], cell]
             new = sentences(report, named)
-            old = self._said.get(report.index, ())
+            old = self._sentences.get(report.index, ())
             changed = [text for k, text in enumerate(new) if old[k : k + 1] != (text,)]
             if changed:
-                self._say(report, ", ".join(changed))
-            self._said[report.index] = new
+                self._write_sentence(report, ", ".join(changed))
+            self._sentences[report.index] = new
 
-    def _say(self, report: Report, text: str) -> None:
-        # Not `console.print`, which makes a closed pipe an exit code.
+    def _write_sentence(self, report: Report, text: str) -> None:
+        # Not `console.print`, which turns a closed pipe into an exit code.
         line = f"{duration(report.t_s)} battery {report.index + 1}: {text}."
         self._console.file.write(printable(line, ascii_only=self._ascii_only) + "\n")
         self._console.file.flush()
 
 
 def _changes(line: list[Segment], before: list[Segment]) -> Iterator[tuple[int, list[Segment]]]:
-    """Yield the column and the new content of each stretch of a line that differs."""
+    """Yield the column and the new content of each stretch of a line that changed."""
     old = [(char, segment.style) for segment in before for char in segment.text]
     new = [(char, segment.style) for segment in line for char in segment.text]
     if len(old) != len(new) or Segment.get_line_length(line) != len(new):

@@ -1,12 +1,4 @@
-"""The words and the signs of screens: how a limit is spoken, the help, and what draws a bar.
-
-Glyphs are one column wide, so that a picture keeps its width on every terminal.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from dronebms.core.report import Severity
+"""Labels of limits."""
 
 LIMIT_LABELS = {
     "cell_low": "weakest cell low",
@@ -64,65 +56,3 @@ LIMIT_LABELS = {
     "stored_full": "stored full",
     "idle": "drained while idle",
 }
-
-HELP = (
-    "p  pause: hold this picture; the flight goes on",
-    "c  every cell of every battery",
-    "l  log of what tripped and cleared",
-    "h  this help",
-    "q  leave",
-    "The same key goes back. Ctrl-L draws everything again.",
-    "",
-    "9 in 10 sure: meant to hold the truth so often; weak or cold packs less.",
-    "OLD: not heard for so long that it may be wrong. -: not known.",
-    "A bar of a cell begins where the pack is empty and ends where it is full.",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """What a terminal can draw, each one column wide."""
-
-    full: str
-    parts: str  # of a bar's last column, emptiest first
-    rest: str
-    rule: str
-    degrees: str
-    ohms: str
-    marks: Mapping[Severity, str]
-    digits: Mapping[str, tuple[str, str, str]]  # three rows high
-
-    def bar(self, share: float, width: int) -> str:
-        """Return a bar of `width` columns, filled from the left by a share that is cut to 0..1."""
-        steps = len(self.parts) + 1
-        filled = round(min(max(share, 0.0), 1.0) * width * steps)
-        drawn = self.full * (filled // steps)
-        if filled % steps:
-            drawn += self.parts[filled % steps - 1]
-        return drawn.ljust(width, self.rest)
-
-    def big(self, text: str) -> list[str]:
-        """Return three rows that draw digits, colons and dashes large."""
-        return [" ".join(row) for row in zip(*(self.digits[c] for c in text), strict=True)]
-
-
-# fmt: off
-UNICODE = Glyphs(
-    "█", "▏▎▍▌▋▊▉", "░", "─", "°C", "mΩ", dict(zip(Severity, "●○▲◆■", strict=True)),
-    {
-        "0": ("█▀█", "█ █", "▀▀▀"), "1": ("▀█ ", " █ ", "▀▀▀"), "2": ("▀▀█", "█▀▀", "▀▀▀"),
-        "3": ("▀▀█", "▀▀█", "▀▀▀"), "4": ("█ █", "▀▀█", "  ▀"), "5": ("█▀▀", "▀▀█", "▀▀▀"),
-        "6": ("█▀▀", "█▀█", "▀▀▀"), "7": ("▀▀█", "  █", "  ▀"), "8": ("█▀█", "█▀█", "▀▀▀"),
-        "9": ("█▀█", "▀▀█", "▀▀▀"), ":": ("▄",   "▄",   " "),   "-": ("   ", "▀▀▀", "   "),
-    },
-)
-ASCII = Glyphs(
-    "#", "", ".", "-", "C", "mOhm", dict(zip(Severity, "*i!#X", strict=True)),
-    {
-        "0": (" _ ", "| |", "|_|"), "1": ("   ", "  |", "  |"), "2": (" _ ", " _|", "|_ "),
-        "3": (" _ ", " _|", " _|"), "4": ("   ", "|_|", "  |"), "5": (" _ ", "|_ ", " _|"),
-        "6": (" _ ", "|_ ", "|_|"), "7": (" _ ", "  |", "  |"), "8": (" _ ", "|_|", "|_|"),
-        "9": (" _ ", "|_|", " _|"), ":": (" ",   ".",   "."),   "-": ("   ", "---", "   "),
-    },
-)
-# fmt: on

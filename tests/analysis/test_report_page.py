@@ -20,7 +20,7 @@ from dronebms.analysis.report_page import Track, page, tracks
 from dronebms.cli.main import main
 from dronebms.core.report import Event, Report, Severity, Status
 from smartbattery.snapshot import Identity
-from tests.scenes import FLYING, FLYING_ESTIMATE, heard
+from tests.scenes import FLYING, FLYING_ESTIMATE, snapshot_of
 
 FLIGHT = Path(__file__).parents[1] / "data" / "flights" / "F13_Marquis2019_P04_1.csv.gz"
 SIDE = '{"cells": 4, "chemistry": "lipo", "capacity_mah": 5000}'
@@ -66,7 +66,7 @@ def flown(seconds: float, period_s: float = 1.0, cells: int = 6) -> Iterator[Rep
             FLYING,
             t_s=t_s,
             snapshot=replace(
-                heard([4.2 - share - 0.001 * k + 0.1 * (step % 2) for k in range(cells)]),
+                snapshot_of([4.2 - share - 0.001 * k + 0.1 * (step % 2) for k in range(cells)]),
                 t_s=t_s,
                 current_a=20.0 + step % 7,
                 temperature_degc=20.0 + 10.0 * share,

@@ -1,12 +1,10 @@
 """The state of every cell, held against packs whose cells are known: virtual and computed ones."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.text import Text
 
 from benchmarks import cellstates as judge
 from dronebms.core.chemistry import LIFEPO4, LIPO, Chemistry
@@ -14,13 +12,9 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import CellState, PackState
 from dronebms.estimation.estimator import Estimator
 from dronebms.monitoring import state_codec
-from dronebms.terminal.labels import ASCII
-from dronebms.terminal.phrases import weak_by
-from dronebms.terminal.widgets import Frame, cell_lines
 from sim.plant.pack import Pack, build_pack
 from sim.plant.pack_spec import PackSpec
 from smartbattery.snapshot import Identity, Snapshot
-from tests.scenes import FLYING, NOW_S
 
 FLIGHTS = Path(__file__).parents[1] / "data" / "flights"
 NAMES = {LIPO: "lipo", LIFEPO4: "lifepo4"}
@@ -207,30 +201,3 @@ def test_a_restart_in_flight_changes_nothing_and_what_is_kept_does_not_grow() ->
     assert states[0] == states[1]
     sizes.append(len(state_codec._written(estimator._states)))
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("weak", "why"),
-    [
-        (CellState(soc_pct=70.0, capacity_mah=9900.0, resistance_ohm=0.01), ": less charge"),
-        (CellState(soc_pct=78.0, capacity_mah=8000.0, resistance_ohm=0.011), ": holds less"),
-        (CellState(soc_pct=80.0, capacity_mah=9900.0, resistance_ohm=0.02), ": resists more"),
-        (
-            CellState(soc_pct=80.0, capacity_mah=8000.0, resistance_ohm=0.015),
-            ": holds less, resists more",
-        ),
-        (CellState(soc_pct=79.0, capacity_mah=9900.0, resistance_ohm=0.0105), ""),
-        (CellState(), ""),
-    ],
-)
-def test_the_display_says_why_a_cell_is_weak(weak: CellState, why: str) -> None:
-    alike = CellState(soc_pct=80.0, capacity_mah=10000.0, resistance_ohm=0.01)
-    state = PackState(cells=(alike, alike, alike, weak, alike, alike))
-    report = replace(FLYING, estimate=replace(FLYING.estimate, state=state))
-    assert weak_by(report, 3) == why
-    assert weak_by(report, 0) == ""
-    assert weak_by(FLYING, 3) == ""
-    frame = Frame(NOW_S, 80, 24, ASCII, None, Text(""))
-    lines = [str(line) for line in cell_lines(report, 6, frame, exact=True)]
-    assert [("<- weakest" + why in line) for line in lines] == [False] * 3 + [True] + [False] * 2
-    assert all(len(line) == 80 for line in lines)

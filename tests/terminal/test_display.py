@@ -1,6 +1,6 @@
-"""The display, as text: what stands on it at four sizes, and that the terminal is given back.
+"""The display as text at four sizes, its terminal, and the plain output.
 
-The pictures in tests/data/screens are drawn anew with DRONEBMS_DRAW_SCREENS=1; look at them then.
+The screens in tests/data/screens are regenerated with DRONEBMS_DRAW_SCREENS=1; review them then.
 """
 
 import difflib
@@ -20,18 +20,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.clock import VirtualClock
 from dronebms.core.format import age, duration, number
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Event, Report, Severity, Status
+from dronebms.core.report import CellState, Event, PackState, Report, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.limits import default_limits
 from dronebms.terminal.display import Display
-from dronebms.terminal.labels import ASCII, LIMIT_LABELS, UNICODE, Glyphs
-from dronebms.terminal.layout import Canvas, View, render
-from dronebms.terminal.phrases import headless_line, limit_label
+from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
+from dronebms.terminal.labels import LIMIT_LABELS
+from dronebms.terminal.layout import Canvas, Frame, View, cell_lines, render
+from dronebms.terminal.phrases import headless_line, limit_label, weak_cell_reasons
 from smartbattery.snapshot import Identity
 from tests.scenes import (
     EVENTS,
@@ -46,40 +48,42 @@ from tests.scenes import (
     SECOND,
     SILENT,
     at,
-    heard,
+    snapshot_of,
 )
 
-PICTURES = Path(__file__).parents[1] / "data" / "screens"
+SCREENS = Path(__file__).parents[1] / "data" / "screens"
 SIZES = ((60, 20), (80, 24), (100, 30), (140, 40))
 
 
-def picture(
+def screen_of(
     reports: Sequence[Report],
     events: Sequence[Event] = (),
     *,
     canvas: Canvas = Canvas(80, 24),  # noqa: B008 - frozen
     view: View = View(LINK, "00:12:31"),  # noqa: B008 - frozen
 ) -> list[str]:
-    """Return the lines of a picture without any colour."""
+    """Lines of a screen without colour."""
     console = Console(width=canvas.width, height=canvas.height, color_system=None)
     drawn = render(reports, events, canvas=canvas, view=view)
     return ["".join(part.text for part in line) for line in console.render_lines(drawn)]
 
 
 def text_of(report: Report) -> str:
-    return "\n".join(picture([report], canvas=Canvas(80, 24, ascii_only=True)))
+    return "\n".join(screen_of([report], canvas=Canvas(80, 24, ascii_only=True)))
 
 
 @pytest.mark.parametrize("ascii_only", [False, True], ids=["unicode", "ascii"])
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("scene", SCENES)
-def test_the_picture_is_the_one_that_was_looked_at(
+def test_a_screen_is_the_reviewed_one(
     scene: str, size: tuple[int, int], *, ascii_only: bool
 ) -> None:
     shown = SCENES[scene]
-    drawn = picture(shown.reports, shown.events, canvas=Canvas(*size, ascii_only), view=shown.view)
+    drawn = screen_of(
+        shown.reports, shown.events, canvas=Canvas(*size, ascii_only), view=shown.view
+    )
     kind = "ascii" if ascii_only else "unicode"
-    path = PICTURES / f"{scene}_{size[0]}x{size[1]}_{kind}.txt"
+    path = SCREENS / f"{scene}_{size[0]}x{size[1]}_{kind}.txt"
     now = "".join(f"{line.rstrip()}\n" for line in drawn)
     if os.environ.get("DRONEBMS_DRAW_SCREENS"):
         path.write_text(now, encoding="utf-8")
@@ -94,62 +98,64 @@ AGES_S = st.dictionaries(st.integers(1, 16).map("cell{}_v".format), st.floats(0.
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 60), st.sampled_from("au"), CELLS, AGES_S)
-def test_a_picture_fills_its_canvas_exactly(
+def test_a_screen_fills_its_canvas_exactly(
     width: int, height: int, kind: str, cells_v: list[float | None], ages: dict[str, float]
 ) -> None:
-    report = replace(FLYING, snapshot=heard(cells_v, **ages))
-    drawn = picture([report, SECOND], EVENTS, canvas=Canvas(width, height, kind == "a"))
+    report = replace(FLYING, snapshot=snapshot_of(cells_v, **ages))
+    drawn = screen_of([report, SECOND], EVENTS, canvas=Canvas(width, height, kind == "a"))
     assert [cell_len(line) for line in drawn] == [width] * height
     assert kind == "u" or "".join(drawn).isascii()
 
 
-def test_nothing_that_matters_is_cut_at_80_by_24() -> None:
+def test_no_line_is_truncated_at_80_by_24() -> None:
     for scene in SCENES.values():
-        assert "…" not in "".join(picture(scene.reports[:1], scene.events, view=scene.view))
+        assert "…" not in "".join(screen_of(scene.reports[:1], scene.events, view=scene.view))
 
 
-def test_a_pack_of_which_nothing_is_known_shows_no_number() -> None:
-    drawn = "\n".join(picture([SILENT], canvas=Canvas(140, 40), view=View(None, "00:12:31")))
-    known = r"battery 1:|4S|3\.00 V|00:12:31| [1-4] +- V"  # handed in, and the cells' names
+def test_an_unknown_pack_shows_no_number() -> None:
+    drawn = "\n".join(screen_of([SILENT], canvas=Canvas(140, 40), view=View(None, "00:12:31")))
+    known = (
+        r"battery 1:|4S|3\.00 V|00:12:31| [1-4] +- V"  # configured, and the numbers of the cells
+    )
     assert not re.search(r"\d", re.sub(known, "", drawn)), drawn
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "text"),
     [
-        ({}, "yes  turn back within 6:20, 4:50 in reserve, 3:10 to fly home"),
-        ({"turn_back_in_s": 40.0}, "! yes  turn back within 0:40"),
-        ({"turn_back_in_s": None}, "* yes  4:50 in reserve"),
-        ({"turn_back_in_s": 0.0}, "# TURN BACK NOW  4:50 in reserve"),
-        ({"home_reserve_s": -65.0}, "X NO  the pack ends 1:05 too early, 3:10 to fly home"),
-        ({"home_s": None}, "home:  unknown, the way home is not known yet"),
-        ({"home_s": None, "remaining_s": None}, "home:  unknown, as the time left is not known"),
+        ({}, "yes  turn back in 6:20, reserve 4:50, way home 3:10"),
+        ({"turn_back_in_s": 40.0}, "! yes  turn back in 0:40"),
+        ({"turn_back_in_s": None}, "* yes  reserve 4:50, way home"),
+        ({"turn_back_in_s": 0.0}, "# TURN BACK NOW  reserve 4:50"),
+        ({"home_reserve_s": -65.0}, "X NO  reserve short by 1:05, way home 3:10"),
+        ({"home_s": None}, "home:  unknown, way home not estimated yet"),
+        ({"home_s": None, "remaining_s": None}, "home:  unknown, time to empty is unknown"),
     ],
 )
-def test_the_way_home_is_answered_in_words(changes: dict[str, Any], said: str) -> None:
-    assert said in text_of(replace(FLYING, estimate=replace(FLYING_ESTIMATE, **changes)))
+def test_the_way_home_has_its_answer_and_its_times(changes: dict[str, Any], text: str) -> None:
+    assert text in text_of(replace(FLYING, estimate=replace(FLYING_ESTIMATE, **changes)))
 
 
-def test_an_unknown_way_home_says_what_is_missing() -> None:
+def test_an_unknown_way_home_names_the_missing_input() -> None:
     estimate = replace(FLYING_ESTIMATE, home_s=None, home_reserve_s=None, turn_back_in_s=None)
     blind = replace(FLYING, estimate=estimate, vehicle=UNKNOWN_VEHICLE)
-    assert "home:  unknown, no position from the flight controller" in text_of(blind)
+    assert "home:  unknown, no position from the autopilot" in text_of(blind)
     homeless = replace(blind, vehicle=replace(FLYING_VEHICLE, home_lat_deg=None))
-    assert "home:  unknown, no home position from the flight controller" in text_of(homeless)
+    assert "home:  unknown, no home position from the autopilot" in text_of(homeless)
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "text"),
     [
-        (Status(NOW_S), "limit: none known to come next"),
+        (Status(NOW_S), "limit: none predicted"),
         (Status(NOW_S, limited_by="hot"), "limit: pack hot "),
         (Status(NOW_S, limited_by="hot", limited_in_s=75.0), "pack hot in 1:15 "),
         (Status(NOW_S, limited_by="odd_one", limited_in_s=0.0), "limit: odd one now"),
-        (Status(NOW_S, limited_by="hot", asked_max_a=45.0), "pack hot, stay below 45 A"),
+        (Status(NOW_S, limited_by="hot", asked_max_a=45.0), "pack hot, commanded limit 45 A"),
     ],
 )
-def test_what_limits_is_said_in_words(status: Status, said: str) -> None:
-    assert said in text_of(replace(FLYING, status=status))
+def test_the_next_limit_has_its_label_and_its_time(status: Status, text: str) -> None:
+    assert text in text_of(replace(FLYING, status=status))
 
 
 def test_the_severity_is_a_word_and_a_symbol() -> None:
@@ -159,12 +165,12 @@ def test_the_severity_is_a_word_and_a_symbol() -> None:
         assert f"state: {mark} {word}  gauge silent" in drawn
 
 
-def test_the_time_left_has_its_interval_and_its_end() -> None:
+def test_the_time_to_empty_has_its_interval_and_its_cut_off() -> None:
     drawn = text_of(FLYING)
-    assert "12:40 left, 9 in 10 sure: 10:55 - 14:10" in drawn
-    assert "until cell 4 reaches 3.30 V under this load" in drawn
-    assert "usual end" not in drawn
-    assert "usual end" in text_of(MANY_CELLS)
+    assert "12:40 left, 90 %: 10:55 - 14:10" in drawn
+    assert "until cell 4 reaches 3.30 V at this load" in drawn
+    assert "default cut-off" not in drawn
+    assert "default cut-off" in text_of(MANY_CELLS)
 
 
 def test_the_weakest_cell_is_marked_in_words() -> None:
@@ -174,97 +180,130 @@ def test_the_weakest_cell_is_marked_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "said"),
+    ("label", "text"),
     [
-        ("current", "OLD 1.4 s"),
+        ("current", "STALE 1.4 s"),
         ("voltage", "0.2 s ago"),
-        ("3", "- V  not heard for 12 s"),
-        ("4", "3.31 V  OLD 1.7 s"),
+        ("3", "- V  not received for 12 s"),
+        ("4", "3.31 V  STALE 1.7 s"),
     ],
 )
-def test_what_is_old_is_marked_with_its_age(label: str, said: str) -> None:
+def test_a_stale_value_is_marked_with_its_age(label: str, text: str) -> None:
     (line,) = [line for line in text_of(IN_TROUBLE).splitlines() if line.split()[:1] == [label]]
-    assert said in line
+    assert text in line
 
 
-def test_a_current_over_what_the_pack_can_give_is_said() -> None:
+def test_a_current_above_its_limit_is_marked() -> None:
     assert "of 48 A for 30 s" in text_of(FLYING)
-    assert "over 10 A for 30 s" in text_of(IN_TROUBLE)
+    assert "> 10 A for 30 s" in text_of(IN_TROUBLE)
     asked = replace(FLYING, status=Status(NOW_S, asked_max_a=15.0))
-    assert "over 15 A asked" in text_of(asked)
+    assert "> 15 A commanded" in text_of(asked)
 
 
 @pytest.mark.parametrize(
-    ("vehicle", "link", "said"),
+    ("vehicle", "link", "text"),
     [
-        (FLYING_VEHICLE, LINK, f"heard 0.4 s ago, armed, AUTO, {LINK}"),
-        (UNKNOWN_VEHICLE, LINK, f"never heard, {LINK}"),
-        (UNKNOWN_VEHICLE, None, "never heard, no link"),
-        (UNKNOWN_VEHICLE, "", "-  never heard "),
-        (replace(FLYING_VEHICLE, heartbeat_age_s=7.0), "", "not heard for 7.0 s"),
-        (VehicleState(heartbeat_age_s=1.0), "", "heard 1.0 s ago, arming unknown, mode unknown"),
+        (FLYING_VEHICLE, LINK, f"heartbeat 0.4 s ago, armed, AUTO, {LINK}"),
+        (UNKNOWN_VEHICLE, LINK, f"no heartbeat, {LINK}"),
+        (UNKNOWN_VEHICLE, None, "no heartbeat, no link"),
+        (UNKNOWN_VEHICLE, "", "-  no heartbeat "),
+        (replace(FLYING_VEHICLE, heartbeat_age_s=7.0), "", "no heartbeat for 7.0 s"),
+        (
+            VehicleState(heartbeat_age_s=1.0),
+            "",
+            "heartbeat 1.0 s ago, arming unknown, mode unknown",
+        ),
     ],
 )
-def test_the_flight_controller_is_heard_or_not(
-    vehicle: VehicleState, link: str | None, said: str
+def test_the_autopilot_line_has_heartbeat_mode_and_link(
+    vehicle: VehicleState, link: str | None, text: str
 ) -> None:
-    drawn = picture([replace(FLYING, vehicle=vehicle)], view=View(link))
+    drawn = screen_of([replace(FLYING, vehicle=vehicle)], view=View(link))
     (line,) = [line for line in drawn if line.startswith(" autopilot")]
-    assert said in line
+    assert text in line
 
 
-def test_cells_that_do_not_fit_are_not_left_out_in_silence() -> None:
+@pytest.mark.parametrize(
+    ("weak", "reasons"),
+    [
+        (CellState(soc_pct=70.0, capacity_mah=9900.0, resistance_ohm=0.01), ": low SoC"),
+        (CellState(soc_pct=78.0, capacity_mah=8000.0, resistance_ohm=0.011), ": low capacity"),
+        (CellState(soc_pct=80.0, capacity_mah=9900.0, resistance_ohm=0.02), ": high resistance"),
+        (
+            CellState(soc_pct=80.0, capacity_mah=8000.0, resistance_ohm=0.015),
+            ": low capacity, high resistance",
+        ),
+        (CellState(soc_pct=79.0, capacity_mah=9900.0, resistance_ohm=0.0105), ""),
+        (CellState(), ""),
+    ],
+)
+def test_the_reasons_for_a_weak_cell_are_named(weak: CellState, reasons: str) -> None:
+    alike = CellState(soc_pct=80.0, capacity_mah=10000.0, resistance_ohm=0.01)
+    state = PackState(cells=(alike, alike, alike, weak, alike, alike))
+    report = replace(FLYING, estimate=replace(FLYING.estimate, state=state))
+    assert weak_cell_reasons(report, 3) == reasons
+    assert weak_cell_reasons(report, 0) == ""
+    assert weak_cell_reasons(FLYING, 3) == ""
+    frame = Frame(NOW_S, 80, 24, ASCII, None, Text(""))
+    lines = [str(line) for line in cell_lines(report, 6, frame, exact=True)]
+    assert [("<- weakest" + reasons in line) for line in lines] == [False] * 3 + [True] + [
+        False
+    ] * 2
+    assert all(len(line) == 80 for line in lines)
+
+
+def test_cells_that_do_not_fit_are_counted_as_missing() -> None:
     many = [replace(MANY_CELLS, index=index) for index in range(4)]
     page = View(LINK, "", "cells")
-    assert "more cells than fit" in picture(many, view=page)[-1]
-    assert "more cells" not in "".join(picture(many, canvas=Canvas(140, 60), view=page))
+    assert "more cells than fit" in screen_of(many, view=page)[-1]
+    assert "more cells" not in "".join(screen_of(many, canvas=Canvas(140, 60), view=page))
 
 
-def test_a_battery_that_is_no_longer_reported_shows_nothing_old() -> None:
+def test_a_battery_without_reports_shows_no_stale_value() -> None:
     late = replace(SECOND, t_s=NOW_S + 5.0)
-    drawn = "\n".join(picture([FLYING, late]))
-    assert "OLD  nothing new for 5.0 s" in drawn
-    assert "12:40 left, 9 in 10" not in drawn
+    drawn = "\n".join(screen_of([FLYING, late]))
+    assert "STALE  no report for 5.0 s" in drawn
+    assert "12:40 left, 90 %" not in drawn
     assert "3.71 V  " not in drawn.split("cells:")[1]
-    (line,) = [line for line in picture([late, FLYING]) if "battery 1 " in line]
-    assert "OLD, nothing new for 5.0 s  - V" in line
+    (line,) = [line for line in screen_of([late, FLYING]) if "battery 1 " in line]
+    assert "STALE, no report for 5.0 s  - V" in line
 
 
-def test_the_newest_events_are_kept_with_their_times() -> None:
-    drawn = picture([FLYING], EVENTS)
-    assert drawn[-2].startswith(" 00:11:40  ▲ warning    cell 4 at 3.48 V")
-    assert drawn[-1].startswith(" 00:11:52  ● cleared    cell 4 is over 3.60 V again")
-    assert "pack at 51 degC" in "".join(picture([FLYING], EVENTS, canvas=Canvas(80, 30)))
+def test_the_newest_events_are_shown_with_their_times() -> None:
+    drawn = screen_of([FLYING], EVENTS)
+    assert drawn[-2].startswith(" 00:11:40  ▲ warning    LOW: cell 4 3.48 V < 3.50 V")
+    assert drawn[-1].startswith(" 00:11:52  ● cleared    CLEARED: cell 4 3.60 V")
+    assert "HOT: pack 51 degC" in "".join(screen_of([FLYING], EVENTS, canvas=Canvas(80, 30)))
 
 
-def test_what_a_gauge_calls_itself_cannot_reach_the_terminal() -> None:
+def test_control_characters_of_a_device_name_do_not_reach_the_terminal() -> None:
     odd = replace(FLYING.snapshot, identity=Identity(device="\x1b[2Jé\n"))
-    drawn = picture([replace(FLYING, snapshot=odd)], canvas=Canvas(80, 24, ascii_only=True))
+    drawn = screen_of([replace(FLYING, snapshot=odd)], canvas=Canvas(80, 24, ascii_only=True))
     assert drawn[0].startswith(" battery 1: lipo 6S 16000 mAh ?[2J??")
 
 
-def test_before_the_first_report_it_waits() -> None:
-    assert picture([])[0].strip() == "waiting for the battery"
+def test_before_the_first_report_the_screen_waits() -> None:
+    assert screen_of([])[0].strip() == "waiting for the battery"
 
 
-# Words and lines
+# Texts
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(None, "-"), (0, "0:00"), (59.99, "0:59"), (760, "12:40"), (3723.5, "1:02:03"), (-65, "1:05")],
 )
-def test_durations_are_cut_to_whole_seconds(seconds: float | None, said: str) -> None:
-    assert duration(seconds) == said
+def test_durations_are_truncated_to_whole_seconds(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
 
 
-def test_ages_and_numbers_read_well() -> None:
-    said = [age(seconds) for seconds in (-0.1, 0.04, 9.94, 9.96, 99.4, 125.0)]
-    assert said == ["0.0 s", "0.0 s", "9.9 s", "10 s", "99 s", "2:05"]
+def test_ages_and_numbers_have_their_units() -> None:
+    texts = [age(seconds) for seconds in (-0.1, 0.04, 9.94, 9.96, 99.4, 125.0)]
+    assert texts == ["0.0 s", "0.0 s", "9.9 s", "10 s", "99 s", "2:05"]
     assert [number(value, "A", 1) for value in (None, -0.04, -1.25)] == ["- A", "0.0 A", "-1.2 A"]
 
 
-def test_every_limit_is_spoken_by_its_name_or_a_better_one() -> None:
+def test_every_limit_has_a_label() -> None:
     rows = [default_limits(PackData(kind, 6, 5000.0)) for kind in CHEMISTRIES]
     ids = {limit.limit_id for row in rows for limit in row}
     assert set(LIMIT_LABELS) < ids
@@ -273,12 +312,12 @@ def test_every_limit_is_spoken_by_its_name_or_a_better_one() -> None:
     assert all(word not in LIMIT_LABELS for word in map(limit_label, ids))
 
 
-def test_the_plain_line_says_the_same() -> None:
+def test_the_headless_line_has_the_same_values() -> None:
     assert headless_line(FLYING) == (
         "t=00:12:31  22.42 V  18.4 A  3.71 V cell 4  82 %  left 12:40 (10:55-14:10)  ok"
     )
     assert headless_line(SILENT) == (
-        "t=00:12:31  - V  - A  - V cell -  - %  left -  unknown (nobody answers on the bus)"
+        "t=00:12:31  - V  - A  - V cell -  - %  left -  unknown (the gauge does not answer)"
     )
     assert headless_line(IN_TROUBLE).endswith(
         "left 1:00 (0:35-1:30)  critical: weakest cell at its end, weakest cell low"
@@ -297,13 +336,13 @@ def test_a_bar_has_its_width_and_grows(share: float, width: int, glyphs: Glyphs)
 
 @dataclass
 class Terminal:
-    """What a terminal shows of the few sequences that the display sends."""
+    """Emulation of the few sequences that the display sends."""
 
     width: int
     height: int
 
     def shown(self, sent: str) -> list[str]:
-        """Return its lines after all of this was sent."""
+        """Lines after all of this was sent."""
         rows = [[" "] * self.width for _ in range(self.height)]
         x = y = 0
         for move_y, move_x, home, other, text in re.findall(
@@ -314,7 +353,7 @@ class Terminal:
             elif home:
                 x = y = 0
             elif not other:
-                assert x + len(text) <= self.width, "written beyond the edge"
+                assert x + len(text) <= self.width, "text beyond the right edge"
                 rows[y][x : x + len(text)] = text
                 x += len(text)
         return ["".join(row) for row in rows]
@@ -331,7 +370,7 @@ def console_of(file: IO[str], **environ: str) -> Console:
     )
 
 
-def test_only_what_changed_is_sent_and_the_picture_is_whole() -> None:
+def test_only_changes_are_sent_and_the_screen_is_complete() -> None:
     file, clock = io.StringIO(), VirtualClock()
     sizes: list[int] = []
     with Display(clock, console=console_of(file), link=lambda: LINK) as screen:
@@ -348,7 +387,7 @@ def test_only_what_changed_is_sent_and_the_picture_is_whole() -> None:
     assert sizes[-1] - sizes[-2] < sizes[0] / 2
 
 
-def test_it_draws_twice_a_second_of_the_viewers_clock() -> None:
+def test_the_display_draws_twice_a_second_of_the_viewers_clock() -> None:
     file, clock = io.StringIO(), VirtualClock()
     drawn = []
     with Display(clock, console=console_of(file)) as screen:
@@ -360,7 +399,7 @@ def test_it_draws_twice_a_second_of_the_viewers_clock() -> None:
     assert sum(drawn) == 5
 
 
-def test_a_picture_costs_little() -> None:
+def test_drawing_costs_little() -> None:
     clock = VirtualClock()
     reports = [at(NOW_S + step * 0.5) for step in range(40)]
     with Display(clock, console=console_of(io.StringIO())) as screen:
@@ -372,7 +411,7 @@ def test_a_picture_costs_little() -> None:
     assert cost_s < 0.015  # twice a second: 3 % of a core
 
 
-def test_another_size_is_a_whole_picture() -> None:
+def test_a_resized_terminal_gets_a_complete_screen() -> None:
     file, clock = io.StringIO(), VirtualClock()
     console = console_of(file)
     with Display(clock, console=console) as screen:
@@ -384,11 +423,11 @@ def test_another_size_is_a_whole_picture() -> None:
         sent = file.getvalue()[before:]
     assert (
         Terminal(100, 30).shown(sent)[1:]
-        == picture([FLYING], canvas=Canvas(100, 30), view=View(""))[1:]
+        == screen_of([FLYING], canvas=Canvas(100, 30), view=View(""))[1:]
     )
 
 
-def test_labels_are_quiet_and_what_stands_beside_them_is_not() -> None:
+def test_labels_are_dim_and_values_are_not() -> None:
     file = io.StringIO()
     with Display(VirtualClock(), console=console_of(file)) as screen:
         screen(FLYING)
@@ -396,7 +435,7 @@ def test_labels_are_quiet_and_what_stands_beside_them_is_not() -> None:
     assert "\x1b[0muntil cell 4 reaches" in file.getvalue()
 
 
-def test_no_color_means_no_colour() -> None:
+def test_no_color_disables_colours() -> None:
     def codes(**environ: str) -> set[str]:
         file = io.StringIO()
         with Display(VirtualClock(), console=console_of(file, **environ)) as screen:
@@ -409,7 +448,7 @@ def test_no_color_means_no_colour() -> None:
 
 
 @pytest.mark.parametrize("why", ["asked", "dumb", "pipe"])
-def test_plain_says_a_sentence_once_and_then_only_what_has_changed(why: str) -> None:
+def test_plain_output_writes_only_changes(why: str) -> None:
     file, clock = io.StringIO(), VirtualClock()
     console = console_of(file, TERM="dumb") if why == "dumb" else console_of(file)
     console = Console(file=file, _environ={}) if why == "pipe" else console
@@ -419,14 +458,14 @@ def test_plain_says_a_sentence_once_and_then_only_what_has_changed(why: str) -> 
             clock.sleep_until(step * 0.25)
             screen(FLYING if step < 10 else hot)
     assert file.getvalue() == (
-        "12:31 battery 1: state ok, home yes, turn back within 6 minutes, 12 minutes left, between "
-        "10 minutes and 14 minutes, next limit weakest cell low in 10 minutes, charge 82 percent, "
-        "weakest cell is 4, current 40 percent of what the pack can give, temperature 32 degrees, "
-        "flight controller armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
+        "12:31 battery 1: state ok, home yes, turn back in 6 minutes, 12 minutes left, between "
+        "10 minutes and 14 minutes, next limit weakest cell low in 10 minutes, state of charge "
+        "82 percent, weakest cell 4, current 40 percent of the limit, temperature 32 degrees, "
+        "autopilot armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
     )
 
 
-def test_a_weakest_cell_is_named_when_it_stands_out_for_two_seconds() -> None:
+def test_the_weakest_cell_is_named_after_two_seconds() -> None:
     file, clock = io.StringIO(), VirtualClock()
     cells_v = (3.9, 3.9, 3.9, 3.9, 3.9, 3.9)
     with Display(clock, console=console_of(file), plain=True) as screen:
@@ -434,30 +473,32 @@ def test_a_weakest_cell_is_named_when_it_stands_out_for_two_seconds() -> None:
             clock.sleep_until(step * 1.0)
             mv = (0, 3, -2)[step % 3]  # noise: each is the lowest at times
             by_mv = 50 if step >= 30 or step == 20 else mv
-            told = (3.9 - by_mv / 1000, 3.899, *cells_v[2:])
-            screen(replace(FLYING, snapshot=replace(FLYING.snapshot, cells_v=told)))
+            changed_v = (3.9 - by_mv / 1000, 3.899, *cells_v[2:])
+            screen(replace(FLYING, snapshot=replace(FLYING.snapshot, cells_v=changed_v)))
     lines = file.getvalue().splitlines()
-    assert "no cell stands out" in lines[0]
-    assert lines[1:] == ["12:31 battery 1: weakest cell is 1."]
+    assert "no weak cell" in lines[0]
+    assert lines[1:] == ["12:31 battery 1: weakest cell 1."]
 
 
-def test_plain_says_an_alarm_at_once_and_what_is_no_longer_known() -> None:
+def test_plain_output_writes_alarms_at_once_and_lost_values_as_unknown() -> None:
     file, clock = io.StringIO(), VirtualClock()
     alarmed = replace(SECOND, status=Status(NOW_S, events=EVENTS[1:]), t_s=NOW_S + 3.0)
     with Display(clock, console=console_of(file), plain=True) as screen:
         screen(FLYING)
         clock.sleep_until(0.1)
         screen(alarmed)
-        said = file.getvalue().splitlines()
+        written = file.getvalue().splitlines()
         clock.sleep_until(1.0)
         screen(alarmed)
-    assert said[1:] == [
-        "12:34 battery 2: warning: cell 4 at 3.48 V, low is 3.50 V.",
-        "12:34 battery 2: cleared: cell 4 is over 3.60 V again.",
+    assert written[1:] == [
+        "12:34 battery 2: warning: LOW: cell 4 3.48 V < 3.50 V.",
+        "12:34 battery 2: cleared: CLEARED: cell 4 3.60 V.",
     ]
     late = file.getvalue().splitlines()[-2]
     assert late.startswith("12:31 battery 1: state unknown (the bus has been stuck for 3 s), home")
-    assert "time left unknown, next limit none known, charge unknown, no cell is heard" in late
+    assert (
+        "time to empty unknown, next limit none predicted, state of charge unknown, cells" in late
+    )
 
 
 def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,7 +514,7 @@ def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) 
     assert file.getvalue().isascii()
 
 
-def test_a_terminal_that_went_away_is_no_error() -> None:
+def test_a_closed_terminal_is_no_error() -> None:
     ours, theirs = pty.openpty()
     file = os.fdopen(theirs, "w", encoding="utf-8")
     with Display(VirtualClock(), console=console_of(file)):

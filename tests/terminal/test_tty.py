@@ -1,4 +1,4 @@
-"""The display on a real pseudo-terminal, read by a terminal emulator that nobody here wrote."""
+"""The display on a real pseudo-terminal, read by an independent terminal emulator (pyte)."""
 
 import fcntl
 import os
@@ -35,17 +35,17 @@ os.close(os.open(os.ttyname(0), os.O_RDWR))  # a session's first terminal is its
 clock = SystemClock()
 with Display(clock, link=lambda: LINK) as screen:
     screen(replace(FLYING, status=replace(FLYING.status, events=EVENTS)))
-    while True:
+    while not screen.closed:
         screen(FLYING)
         if "raise" in sys.argv:
-            raise RuntimeError("a mistake of ours")
+            raise RuntimeError("test")
         clock.sleep_until(clock.now_s() + 0.02)
 """
 TIMEOUT_S = 20.0
 
 
 class Session:
-    """A viewer's process on a terminal of its own, and what that terminal shows."""
+    """A viewer's process on a terminal of its own, and the screen of that terminal."""
 
     def __init__(self, *arguments: str, **environ: str) -> None:
         self.ours, self.theirs = pty.openpty()
@@ -54,29 +54,29 @@ class Session:
         self.sent = b""
         self.resize(80, 24)
         self.before = termios.tcgetattr(self.theirs)
-        usual = os.environ | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+        common = os.environ | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
         for name in ("COLUMNS", "LINES", "NO_COLOR", "LC_ALL", "LC_CTYPE"):
-            usual.pop(name, None)
+            common.pop(name, None)
         self.child = subprocess.Popen(  # noqa: S603 - our own interpreter and code
             [sys.executable, "-c", VIEWER, *arguments],
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=self.theirs,
-            env=usual | {"LANG": "C.UTF-8"} | environ,
+            env=common | {"LANG": "C.UTF-8"} | environ,
             start_new_session=True,
         )
 
     def resize(self, width: int, height: int) -> None:
-        """Give the terminal another size, as a window manager does."""
+        """Resize the terminal, as a window manager does."""
         self.shown.resize(height, width)
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
 
     def press(self, keys: str) -> None:
-        """Type."""
+        """Type keys."""
         os.write(self.ours, keys.encode())
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Read what is sent until something holds."""
+        """Read the output until a condition holds."""
         end_s = time.monotonic() + TIMEOUT_S
         while not condition():
             assert time.monotonic() < end_s, "\n".join(self.shown.display)
@@ -86,18 +86,18 @@ class Session:
                 self._stream.feed(piece)
 
     def until_shown(self, text: str) -> None:
-        """Read until a text stands on the screen."""
+        """Read the output until a text is on the screen."""
         self.until(lambda: text in "\n".join(self.shown.display))
 
-    def left(self) -> int:
-        """Return the exit code, having read all."""
+    def exit_code(self) -> int:
+        """Exit code of the child, after all its output."""
         self.until(lambda: self.child.poll() is not None)
         while select.select([self.ours], [], [], 0)[0]:
             self.sent += os.read(self.ours, 65536)
         return self.child.returncode
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Kill the child and close the terminal."""
         self.child.kill()
         self.child.wait()
         for end in (self.ours, self.theirs):
@@ -115,14 +115,14 @@ def viewer(*arguments: str, **environ: str) -> Iterator[Session]:
 
 
 def whole(width: int, height: int, page: str = "") -> list[str]:
-    """Return the picture as it must stand on the terminal."""
+    """The expected screen."""
     view = View(LINK, "h: help  00:12:31", page)
     drawn = render([FLYING], EVENTS, canvas=Canvas(width, height), view=view)
     lines = Console(width=width, color_system=None).render_lines(drawn)
     return ["".join(part.text for part in line) for line in lines]
 
 
-def test_what_stands_on_the_terminal_is_the_picture_whatever_is_pressed_and_at_any_size() -> None:
+def test_the_terminal_shows_the_screen_after_every_key_and_at_any_size() -> None:
     with viewer() as session:
         session.until(lambda: session.shown.display == whole(80, 24))
         for key, page in (("c", "cells"), ("l", "log"), ("?", "help"), ("h", ""), ("\x1b[A", "")):
@@ -133,7 +133,7 @@ def test_what_stands_on_the_terminal_is_the_picture_whatever_is_pressed_and_at_a
         session.until(lambda: session.shown.display == whole(120, 35))
         session.press("p")
         session.until_shown("PAUSED for 0:0")
-        session.until_shown("PAUSED for 0:01, p goes on")
+        session.until_shown("PAUSED for 0:01, p: resume")
         assert session.shown.display[1:] == whole(120, 35)[1:]
         session.press("p")
         session.until(lambda: session.shown.display == whole(120, 35))
@@ -144,7 +144,7 @@ def _shows(session: Session, lines: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("colour", ["", "1"], ids=["colour", "no_color"])
-def test_without_colour_the_words_are_the_same(colour: str) -> None:
+def test_without_colour_the_text_is_the_same(colour: str) -> None:
     with viewer(NO_COLOR=colour) as session:
         session.until(lambda: session.shown.display == whole(80, 24))
         colours = {cell.fg for row in session.shown.buffer.values() for cell in row.values()}
@@ -163,9 +163,7 @@ def test_without_colour_the_words_are_the_same(colour: str) -> None:
     ],
     ids=str,
 )
-def test_the_terminal_is_given_back_however_it_is_left(
-    how: signal.Signals | str, code: int
-) -> None:
+def test_the_terminal_is_restored_on_every_exit(how: signal.Signals | str, code: int) -> None:
     with viewer(str(how)) as session:
         if how != "raise":
             session.until_shown("home:")
@@ -174,14 +172,14 @@ def test_the_terminal_is_given_back_however_it_is_left(
         elif how != "raise":
             assert termios.tcgetattr(session.theirs) != session.before
             session.press(how)
-        assert session.left() == code
+        assert session.exit_code() == code
         assert termios.tcgetattr(session.theirs) == session.before
-        for taken, given_back in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h")):
-            assert 0 <= session.sent.rfind(taken) < session.sent.rfind(given_back)
+        for taken, restored in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h")):
+            assert 0 <= session.sent.rfind(taken) < session.sent.rfind(restored)
         assert b"home:" not in session.sent[session.sent.rfind(b"\x1b[?1049l") :]
 
 
-def test_a_suspended_viewer_gives_the_terminal_back_and_draws_again_when_it_goes_on() -> None:
+def test_a_suspended_viewer_restores_the_terminal_and_redraws_when_it_continues() -> None:
     with viewer() as session:
         session.until_shown("home:")
         session.press("\x1a")  # Ctrl-Z
@@ -193,7 +191,7 @@ def test_a_suspended_viewer_gives_the_terminal_back_and_draws_again_when_it_goes
         session.until(lambda: session.shown.display == whole(80, 24))
         assert termios.tcgetattr(session.theirs) != session.before
         session.press("q")
-        assert session.left() == 0
+        assert session.exit_code() == 0
         assert termios.tcgetattr(session.theirs) == session.before
 
 
@@ -201,7 +199,7 @@ def _change_of(pid: int) -> int:
     return os.waitpid(pid, os.WNOHANG | os.WUNTRACED)[1]
 
 
-def test_a_terminal_that_is_closed_ends_the_viewer() -> None:
+def test_a_closed_terminal_ends_the_viewer() -> None:
     with viewer() as session:
         session.until_shown("home:")
         os.close(session.theirs)
