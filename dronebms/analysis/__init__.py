@@ -1,1 +1,6 @@
-"""Room."""
+"""A flight after it was flown: replay, summary, plots and report page."""
+
+from dronebms.analysis.replay import reports
+from dronebms.analysis.summary import Summary
+
+__all__ = ["Summary", "reports"]

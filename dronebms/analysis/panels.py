@@ -1,7 +1,7 @@
-"""What is plotted of a flight: a row for each panel, the columns of its curves and their names.
+"""Panels of a flight's plots: the columns of their curves and the labels of these.
 
-A column is named by where its value stands in a `Report`; `actual` is the time that was really
-left, known in hindsight. Units stand beside; `scale` makes them of the column's.
+A column is named by the path of its value in a `Report`; `actual` is the true time to empty, known
+in hindsight.
 """
 
 from dataclasses import dataclass
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One plot. Without curves it shows cells or alarms, as it is called."""
+    """One plot. Without curves it shows cells or alarms, by its name."""
 
     name: str
     unit: str = ""
-    curves: tuple[tuple[str, str], ...] = ()
-    band: tuple[str, ...] = ()  # low and high
-    scale: float = 1.0  # what values are multiplied with
+    curves: tuple[tuple[str, str], ...] = ()  # column, label
+    band: tuple[str, ...] = ()  # columns of the low and the high bound
+    scale: float = 1.0  # factor from the columns to `unit`
 
 
 CELLS, ALARMS, ACTUAL = "Cells", "Alarms", "actual"
 # fmt: off
 PANELS = (
-    Panel("Pack voltage", "V",    (("snapshot.voltage_v", "pack"),)),
-    Panel(CELLS,          "V"),
-    Panel("Current",      "A",    (("snapshot.current_a", "drawn"), ("estimate.max_discharge_2s_a", "can give 2 s"), ("estimate.max_discharge_a", "10 s"),
-                                   ("estimate.max_discharge_30s_a", "30 s"), ("status.asked_max_a", "asked for"))),
-    Panel("Temperature",  "degC", (("snapshot.temperature_degc", "pack"),)),
-    Panel("Charge",       "%",    (("estimate.soc_pct", "weakest cell"), ("snapshot.soc_pct", "the gauge says"))),
-    Panel("Time left",    "min",  (("estimate.remaining_s", "predicted"), (ACTUAL, "actual")), ("estimate.remaining_low_s", "estimate.remaining_high_s"), 1 / 60),
+    Panel("Pack voltage",    "V",    (("snapshot.voltage_v", "pack"),)),
+    Panel(CELLS,             "V"),
+    Panel("Current",         "A",    (("snapshot.current_a", "drawn"), ("estimate.max_discharge_2s_a", "max 2 s"), ("estimate.max_discharge_a", "max 10 s"),
+                                      ("estimate.max_discharge_30s_a", "max 30 s"), ("status.asked_max_a", "commanded limit"))),
+    Panel("Temperature",     "degC", (("snapshot.temperature_degc", "pack"),)),
+    Panel("State of charge", "%",    (("estimate.soc_pct", "weakest cell"), ("snapshot.soc_pct", "gauge"))),
+    Panel("Time to empty",   "min",  (("estimate.remaining_s", "predicted"), (ACTUAL, "actual")), ("estimate.remaining_low_s", "estimate.remaining_high_s"), 1 / 60),
     Panel(ALARMS),
 )
-# What the summary tells the least and the greatest of: panels, and decimals.
-EXTREMES = (("Pack voltage", 2), ("Current", 1), ("Temperature", 0), ("Charge", 0))
+# Panels whose extremes are in the summary, and decimals.
+EXTREMES = (("Pack voltage", 2), ("Current", 1), ("Temperature", 0), ("State of charge", 0))
 # fmt: on
 COLUMNS = tuple(
     path for panel in PANELS for path in (*dict(panel.curves), *panel.band) if path != ACTUAL

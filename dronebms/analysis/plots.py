@@ -1,13 +1,13 @@
-"""Plots of a flight, with matplotlib (the extra `report`); `panels` says what, this says how.
+"""Plots of a flight with matplotlib (extra `report`), a panel for each row of `panels`.
 
 Times are minutes since the battery's first step. A curve has the least and the greatest value of
-each pixel's time and no more, so that an hour is as small as a minute.
-The same track gives the same bytes.
+each pixel's time and no more, so that the size does not grow with the flight. Equal tracks give
+equal bytes.
 """
 
 import re
 from collections.abc import Sequence
-from importlib.resources import as_file
+from importlib.resources import as_file, files
 from io import BytesIO, StringIO
 
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dronebms.analysis.panels import ALARMS, CELLS, PANELS, Panel
-from dronebms.analysis.report_page import TEMPLATES, Track
+from dronebms.analysis.track import Track
 from dronebms.terminal.phrases import limit_label, pack_name
 
 _MINUTE_S = 60.0
@@ -26,16 +26,17 @@ _WIDTH_IN, _HEIGHT_IN = 366 / 72, 200 / 72  # a point is a pixel of a phone
 _ALARM_IN = 20 / 72
 _DPI = 150
 _LEAST_MIN = 0.01  # of an axis
-_ROOM, _MOST_PCT = 1.3, 90  # a prediction that was far too high for a moment leaves its panel
-_BAR = 0.6  # of the room that an alarm has
-# Who made it, and names of groups: the same in every picture, and nothing refers to them.
+_ROOM, _MOST_PCT = 1.3, 90  # a short overestimate may leave the panel
+_BAR = 0.6  # of the height of an alarm's row
+_STYLE = files("dronebms.analysis") / "templates" / "plots.mplstyle"
+# The creator, and ids of groups: the same in every plot, and no reference uses them.
 _NEEDLESS = re.compile(r'(?s)<metadata>.*?</metadata>|(?<=<g) id="[^"]*"')
 _Values = NDArray[np.float64]
 
 
 def picture(tracks: Sequence[Track], kind: str) -> bytes:
-    """Return all panels, a column for each battery, as "png" or "svg"."""
-    with as_file(TEMPLATES / "plots.mplstyle") as style, rc_context(fname=style):
+    """All panels, a column for each battery, as "png" or "svg"."""
+    with as_file(_STYLE) as style, rc_context(fname=style):
         heights_in = [max(_height_in(panel, track) for track in tracks) for panel in PANELS]
         figure, file = Figure((_WIDTH_IN * len(tracks), sum(heights_in))), BytesIO()
         grid = figure.subplots(len(PANELS), len(tracks), squeeze=False, height_ratios=heights_in)
@@ -49,16 +50,16 @@ def picture(tracks: Sequence[Track], kind: str) -> bytes:
 
 
 def drawings(track: Track) -> list[tuple[str, str]]:
-    """Return (what it shows in words, an SVG element) for each panel."""
-    drawn = []
-    with as_file(TEMPLATES / "plots.mplstyle") as style, rc_context(fname=style):
+    """(description, SVG element) of each panel."""
+    elements = []
+    with as_file(_STYLE) as style, rc_context(fname=style):
         for panel in PANELS:
             figure, file = Figure((_WIDTH_IN, _height_in(panel, track))), StringIO()
-            said = _draw(panel, track, figure.subplots())
+            description = _draw(panel, track, figure.subplots())
             figure.savefig(file, format="svg", metadata={"Date": None})
             element = file.getvalue()[file.getvalue().index("<svg") :]
-            drawn.append((said, _NEEDLESS.sub("", element)))
-    return drawn
+            elements.append((description, _NEEDLESS.sub("", element)))
+    return elements
 
 
 def _height_in(panel: Panel, track: Track) -> float:
@@ -66,38 +67,39 @@ def _height_in(panel: Panel, track: Track) -> float:
 
 
 def _draw(panel: Panel, track: Track, axes: Axes) -> str:
-    """Draw a panel and return what it shows in words."""
+    """Draw a panel and return its description."""
     title = f"{panel.name}, {panel.unit}" if panel.unit else panel.name
     axes.set_title(title)
     axes.set_xlabel("minutes")
     axes.set_xlim(0.0, max(_minutes(track)[-1], _LEAST_MIN))
-    said = {CELLS: _cells, ALARMS: _alarms}.get(panel.name, _curves)(panel, track, axes)
-    if not said:
-        said = ["no limit was tripped" if panel.name == ALARMS else "not recorded"]
-        axes.text(0.5, 0.5, said[0], transform=axes.transAxes, ha="center")
+    texts = {CELLS: _cells, ALARMS: _alarms}.get(panel.name, _curves)(panel, track, axes)
+    if not texts:
+        texts = ["no limit tripped" if panel.name == ALARMS else "not recorded"]
+        axes.text(0.5, 0.5, texts[0], transform=axes.transAxes, ha="center")
         axes.set_yticks([])
     elif panel.name != ALARMS:
         axes.legend(ncols=2)
-    return f"{title}: {'; '.join(said)}"
+    return f"{title}: {'; '.join(texts)}"
 
 
 def _curves(panel: Panel, track: Track, axes: Axes) -> list[str]:
-    said, top = [], 0.0
+    texts = []
+    top = 0.0
     for name, label in panel.curves:
         values = track.column(name) * panel.scale
         if not np.isnan(values).all():
             axes.plot(*_curve(track, values), label=label)
-            said.append(_in_words(label, values))
+            texts.append(_description(label, values))
             top = max(top, np.nanpercentile(values, _MOST_PCT))
-    if said and panel.band:
+    if texts and panel.band:
         ends = [_ends(track, track.column(name) * panel.scale) for name in panel.band]
-        axes.fill_between(ends[0][0], ends[0][1], ends[1][2], alpha=0.2, label="9 in 10 sure")
+        axes.fill_between(ends[0][0], ends[0][1], ends[1][2], alpha=0.2, label="90 %")
         axes.set_ylim(0.0, _ROOM * top or None)
-    return said
+    return texts
 
 
 def _cells(_: Panel, track: Track, axes: Axes) -> list[str]:
-    """Draw every cell; the one that was lowest is named."""
+    """Draw every cell; the one with the lowest voltage has a label."""
     cells = {name: track.column(name) for name in track.cells()}
     lowest_v = {name: np.nanmin(v) for name, v in cells.items() if not np.isnan(v).all()}
     if not lowest_v:
@@ -107,12 +109,12 @@ def _cells(_: Panel, track: Track, axes: Axes) -> list[str]:
         if name != weakest:
             axes.plot(*_curve(track, cells[name]), color="C0", linestyle="-", linewidth=0.6)
     axes.plot(*_curve(track, cells[weakest]), color="C1", linestyle="--", label=weakest)
-    axes.axhline(track.last.pack_data.cutoff_v, color="black", linestyle=":", label="empty")
-    return [f"{len(lowest_v)} cells", _in_words(f"the weakest, {weakest},", cells[weakest])]
+    axes.axhline(track.last.pack_data.cutoff_v, color="black", linestyle=":", label="cut-off")
+    return [f"{len(lowest_v)} cells", _description(f"the weakest, {weakest},", cells[weakest])]
 
 
 def _alarms(_: Panel, track: Track, axes: Axes) -> list[str]:
-    """Draw when each limit was tripped, a bar each."""
+    """Draw a bar for each time that a limit was tripped."""
     names = [limit_label(limit) for limit in track.tripped]
     for row, spans in enumerate(track.tripped.values()):
         spans_min = (np.array(spans) - track.t_s[0]) / _MINUTE_S
@@ -123,7 +125,7 @@ def _alarms(_: Panel, track: Track, axes: Axes) -> list[str]:
     return names
 
 
-def _in_words(label: str, values: _Values) -> str:
+def _description(label: str, values: _Values) -> str:
     known = values[~np.isnan(values)]
     least, greatest = known.min(), known.max()
     return f"{label} {known[0]:.4g} to {known[-1]:.4g}, least {least:.4g}, greatest {greatest:.4g}"
@@ -139,7 +141,7 @@ def _curve(track: Track, values: _Values) -> tuple[_Values, _Values]:
 
 
 def _ends(track: Track, values: _Values) -> tuple[_Values, _Values, _Values]:
-    """Return times, and the least and the greatest known value of each pixel's time."""
+    """Times, and the least and the greatest known value of each pixel's time."""
     minutes = _minutes(track)
     pixel = np.floor(minutes / max(minutes[-1], _LEAST_MIN) * _BINS)
     first = np.unique(pixel, return_index=True)[1]

@@ -1,4 +1,4 @@
-"""A flight from a file through the estimator and the judge, as fast as they go."""
+"""Replay of a flight log or a recording through the pipeline, as fast as possible."""
 
 import logging
 import sys
@@ -32,25 +32,33 @@ def reports(
     read: ReadFlight = read_csv_log,
     packs: PackMemoryFolder | None = None,
 ) -> Iterator[Report]:
-    """Yield every step of a flight or a recording; `warn` is told what is missing of one.
+    """Yield every step of a flight log or a recording.
 
-    Flights are read by `read`; `packs` are recalled, and learned at the end. Without them a
-    recording recalls what its run recalled.
+    Args:
+        path: flight log or recording.
+        options: pack data of a flight log; a recording contains its own.
+        progress: receives the share that is done, 0..1.
+        warn: receives a sentence for each part that cannot be read.
+        read: reader of flight logs.
+        packs: pack memory to load, and to update at the end. Without it a recording uses the pack
+            memory that its run loaded.
 
     Raises:
-        FlightError: the flight cannot be read.
+        ConfigError: options for a recording.
+        FlightLogError: the flight log cannot be read.
         RecordingError: the recording is damaged.
     """
     if is_recording(path):
         if options != NO_OPTIONS:
-            why = "is a recording and knows its pack: options on it are for flights"
-            raise ConfigError(f"{path} {why}")
+            raise ConfigError(f"{path} is a recording and contains its pack data: omit the options")
         yield from _recorded(path, progress, warn, packs)
         return
     flight = read(path, options)
     source = FlightSource(flight)
     if packs is not None and flight.pack_data.pack_id is not None:
-        packs.load(flight.pack_data.pack_id)  # what is damaged is told before the flight, not after
+        packs.load(
+            flight.pack_data.pack_id
+        )  # damaged pack memory is reported before the flight, not after
     pipeline = Pipeline(source, flight.pack_data, packs=packs)
     first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]
     for t_s in source.ticks():
@@ -65,7 +73,7 @@ def _recorded(
     records = read_records(path, progress, warn)
     start = next(records)
     if not isinstance(start, Start):
-        raise RecordingError(f"{path} does not begin with a start")
+        raise RecordingError(f"{path} does not begin with a start record")
     rules = start.rules
     gauges = [PlayedGauge(battery) for battery in start.batteries]
     memories = [ReplayedMemory(battery.recalled) for battery in start.batteries]
@@ -86,7 +94,7 @@ def _recorded(
         elif isinstance(record, Poll):
             if not 0 <= record.index < len(gauges):
                 number = record.index + 1
-                raise RecordingError(f"{path}: battery {number} is not one of those in it")
+                raise RecordingError(f"{path}: battery {number} is not in the start record")
             gauges[record.index].play(record.t_s, record.transfers)
         else:
             yield from supply.step(record.t_s, record.vehicle)
@@ -106,16 +114,17 @@ def _go_on(pipelines: Sequence[Pipeline], kept: Kept) -> None:
 
 
 def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:
-    """Step through a flight, write its predictions, return the summary.
+    """Step through a flight, write its predictions, and return the summary.
 
     Args:
-        path: flight or recording.
+        path: flight log or recording.
         flown: its `reports`.
-        out: where the predictions go: a file, `-` for stdout, None for nowhere.
+        out: file of the predictions, `-` for stdout, None for none.
 
     Raises:
-        FlightError, RecordingError, ConfigError: what cannot be read or written; nothing is
-            left under the final name then.
+        FlightLogError: the flight cannot be read.
+        RecordingError: the recording is damaged.
+        ConfigError: `out` cannot be written. After an error there is no file of that name.
     """
     if out is not None and Path(out).exists() and path.exists() and path.samefile(out):
         raise ConfigError(f"{out} is the flight itself and is not overwritten")
@@ -132,5 +141,5 @@ def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:
             if second and file is not None:
                 file.write(json_line.text(report) + "\n")
     if summary.last is None:
-        raise FlightLogError(f"{path} holds no step of a flight")
+        raise FlightLogError(f"{path} contains no step of a flight")
     return summary.lines(summary.last.pack_data, path.name)

@@ -1,4 +1,4 @@
-"""Moved."""
+"""Summary of a flight in sentences, and how good its predictions were in hindsight."""
 
 from dataclasses import dataclass, field
 
@@ -6,26 +6,24 @@ from dronebms.core.format import clock_text, duration
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Event, Report
 
-_WARM_UP_FRAC = 0.2  # of the flight: hindsight judges what comes after
-
-
-_SHORT_S = 30.0  # errors in per cent mean nothing in the last seconds
+_WARM_UP_FRAC = 0.2  # of the flight: predictions before it are not rated
+_SHORT_S = 30.0  # relative errors mean nothing in the last seconds
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a person wants to know after a flight."""
+    """A sink that summarises the first battery of a flight."""
 
     first: Report | None = None
     last: Report | None = None
     lowest_v: float | None = None
     hottest_degc: float | None = None
-    ended_s: float | None = None
-    events: list[Event] = field(default_factory=list)
-    answers: list[tuple[float, float, float, float]] = field(default_factory=list)
+    ended_s: float | None = None  # time of the cut-off
+    events: list[Event] = field(default_factory=list)  # tripped limits
+    predictions: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def __call__(self, report: Report) -> None:
-        """Take in a step; the first battery's."""
+        """Add a step."""
         if report.index:
             return
         self.first = self.first or report
@@ -43,17 +41,17 @@ class Summary:
         low_s, median_s, high_s = left.remaining_low_s, left.remaining_s, left.remaining_high_s
         if self.ended_s is None and low_s is not None and median_s is not None:
             high_s = median_s if high_s is None else high_s
-            self.answers.append((report.t_s, low_s, median_s, high_s))
+            self.predictions.append((report.t_s, low_s, median_s, high_s))
 
     def lines(self, pack_data: PackData, name: str) -> list[str]:
-        """Return the summary, a sentence a line."""
+        """The summary, a sentence a line."""
         if self.first is None or self.last is None:
-            return [f"{name}: nothing was heard"]
+            return [f"{name}: no data received"]
         capacity = "unknown" if pack_data.capacity_mah is None else f"{pack_data.capacity_mah:.0f}"
         lines = [
             f"{name}: {duration(self.last.t_s - self.first.t_s)}, "
-            f"{pack_data.cells or 'unknown'} cells "
-            f"{pack_data.chemistry.name}, {capacity} mAh, empty at {pack_data.cutoff_v:g} V a cell"
+            f"{pack_data.cells or 'unknown'} cells {pack_data.chemistry.name}, {capacity} mAh, "
+            f"cut-off {pack_data.cutoff_v:g} V per cell"
         ]
         lines += [f"note: {note}" for note in pack_data.assumed()]
         used_mah = self.last.estimate.used_mah
@@ -67,22 +65,22 @@ class Summary:
         return lines
 
     def hindsight(self) -> str:
-        """Return how good the time left was, in a sentence."""
+        """Error of the predicted time to empty against the true cut-off, in a sentence."""
         if self.ended_s is None:
-            return "the pack did not reach its end"
-        start_s = self.answers[0][0] if self.answers else self.ended_s
+            return "cut-off not reached"
+        start_s = self.predictions[0][0] if self.predictions else self.ended_s
         from_s = start_s + _WARM_UP_FRAC * (self.ended_s - start_s)
-        judged = [
+        rated = [
             (self.ended_s - t_s, low_s, median_s, high_s)
-            for t_s, low_s, median_s, high_s in self.answers
+            for t_s, low_s, median_s, high_s in self.predictions
             if from_s <= t_s <= self.ended_s - _SHORT_S
         ]
-        end = f"the pack reached its end at {clock_text(self.ended_s)}"
-        if not judged:
+        end = f"cut-off reached at {clock_text(self.ended_s)}"
+        if not rated:
             return end
-        error = sum(abs(median - true) / true for true, _, median, _ in judged) / len(judged)
-        held = sum(low <= true <= high for true, low, _, high in judged) / len(judged)
+        error = sum(abs(median - true) / true for true, _, median, _ in rated) / len(rated)
+        held = sum(low <= true <= high for true, low, _, high in rated) / len(rated)
         return (
-            f"{end}; seen from there, the time left was off by {100 * error:.0f} % on average "
-            f"and inside its interval {100 * held:.0f} % of the time"
+            f"{end}; in hindsight the mean error of the time to empty was {100 * error:.0f} %, "
+            f"and its 90 % interval contained the true value {100 * held:.0f} % of the time"
         )

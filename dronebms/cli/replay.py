@@ -1,4 +1,4 @@
-"""The command `dronebms replay`: a flight, a recording or a flight controller's log."""
+"""The command `dronebms replay`: a flight log, a recording, or an autopilot's log."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from functools import partial
 from rich.console import Console
 from rich.progress import Progress
 
-from dronebms.analysis import replay as flown
+from dronebms.analysis import replay as replay_module
 from dronebms.analysis.replay import ReadFlight
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.report import Report
@@ -19,45 +19,44 @@ from dronebms.flightlogs import FlightOptions
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Replay, write the predictions, print the summary; 1 when a part of it is missing."""
-    # The predictions have stdout to themselves when they are asked for there.
-    talk, missing = sys.stderr if options.out == "-" else sys.stdout, list[str]()
-    packs = (
-        None if options.state_dir is None else PackMemoryFolder(options.state_dir / LEARNED_FOLDER)
-    )
-    with played(options, missing, packs) as reports:
-        lines = flown.replay(options.flight, reports, options.out)
-    print("\n".join(lines), file=talk)
-    return complete(missing)
+    """Replay, write the predictions, print the summary; 1 when a part of the flight is missing."""
+    output = sys.stderr if options.out == "-" else sys.stdout  # predictions have stdout alone
+    missing: list[str] = []
+    packs = None
+    if options.state_dir is not None:
+        packs = PackMemoryFolder(options.state_dir / LEARNED_FOLDER)
+    with replayed(options, missing, packs) as reports:
+        lines = replay_module.replay(options.flight, reports, options.out)
+    print("\n".join(lines), file=output)
+    return exit_code_of(missing)
 
 
 def flight_reader(battery: int = 0) -> ReadFlight:
-    """Return what reads flights and logs, of several batteries this one, from 0."""
-    # The libraries for it would cost the service a twentieth of a second of its start, and more
-    # on a companion computer.
-    from dronebms.flightlogs.autopilot_logs import read_flight_log  # noqa: PLC0415 - for those who replay alone
+    """Reader of flight logs and autopilots' logs; of several batteries it reads `battery`."""
+    # Loading the parsers takes 50 ms of the service's start, more on a companion computer.
+    from dronebms.flightlogs.autopilot_logs import read_flight_log  # noqa: PLC0415 - for replay alone
 
     return partial(read_flight_log, battery=battery)
 
 
 @contextmanager
-def played(
+def replayed(
     options: argparse.Namespace, missing: list[str], packs: PackMemoryFolder | None = None
 ) -> Iterator[Iterator[Report]]:
-    """Give the steps of a flight, and show on a terminal how far they are.
+    """Yield the reports of a flight, with a progress bar on a terminal.
 
     Args:
-        options: the flight, and what a user knows of its pack.
-        missing: takes a sentence for each part that cannot be read.
-        packs: what was learned of packs in earlier flights; this flight's lesson is kept there.
+        options: the flight, and pack data from the command line.
+        missing: receives a sentence for each part that cannot be read.
+        packs: pack memory to load, and to update with this flight.
     """
-    told = FlightOptions(**{key.name: getattr(options, key.name) for key in fields(FlightOptions)})
+    pack_options = {key.name: getattr(options, key.name) for key in fields(FlightOptions)}
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(options.flight.name, total=1.0)
-        yield flown.reports(
+        yield replay_module.reports(
             options.flight,
-            told,
+            FlightOptions(**pack_options),
             lambda share: bar.update(task, completed=share),
             missing.append,
             flight_reader(options.battery - 1),
@@ -65,8 +64,8 @@ def played(
         )
 
 
-def complete(missing: Sequence[str]) -> int:
-    """Say what is missing, and return the exit code."""
+def exit_code_of(missing: Sequence[str]) -> int:
+    """Print the missing parts, and return the exit code."""
     for sentence in missing:
         print_stderr(sentence)
     return FAILED if missing else DONE

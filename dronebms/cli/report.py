@@ -1,47 +1,47 @@
-"""The commands `dronebms report` and `dronebms plot`: a flight as a page, or as one picture."""
+"""The commands `dronebms report` and `dronebms plot`: a flight as one page or as one picture."""
 
 import argparse
 
-from dronebms.analysis.report_page import Track, page, tracks
-from dronebms.cli.replay import complete, played
+from dronebms.analysis.track import Track, tracks
+from dronebms.cli.replay import exit_code_of, replayed
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.optional import needed_by
 
-_KINDS = ("png", "svg")
+_FORMATS = ("png", "svg")
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write a page that needs nothing else; 1 when a part of the flight is missing."""
-    missing = list[str]()
-    with needed_by("plots need", "report"):
-        from dronebms.analysis import plots  # noqa: PLC0415 - an extra
-    flown = _flown(options, missing)
+    """Write the report page; exit code 1 when a part of the flight is missing."""
+    with needed_by("report needs", "report"):
+        from dronebms.analysis import plots, report_page  # noqa: PLC0415 - an extra
+    missing: list[str] = []
+    flown = _tracks(options, missing)
     drawn = [(track, plots.drawings(track)) for track in flown]
     with atomic_writer(options.out) as file:
-        file.write(page(options.flight.name, drawn, missing))
-    return complete(missing)
+        file.write(report_page.page(options.flight.name, drawn, missing))
+    return exit_code_of(missing)
 
 
 def plot(options: argparse.Namespace) -> int:
-    """Write all plots as one picture; 1 when a part of the flight is missing."""
-    kind, missing = options.out.suffix.lower().removeprefix("."), list[str]()
-    if kind not in _KINDS:
-        raise ConfigError(f"{options.out} is written as its name ends, in .png or .svg")
-    with needed_by("plots need", "report"):
+    """Write all plots as one picture; exit code 1 when a part of the flight is missing."""
+    picture_format = options.out.suffix.lower().removeprefix(".")
+    if picture_format not in _FORMATS:
+        raise ConfigError(f"{options.out}: the file name must end in .png or .svg")
+    with needed_by("plot needs", "report"):
         from dronebms.analysis import plots  # noqa: PLC0415 - an extra
-    flown = _flown(options, missing)
-    drawn = plots.picture(flown, kind)
+    missing: list[str] = []
+    drawn = plots.picture(_tracks(options, missing), picture_format)
     with atomic_writer(options.out) as file:
         file.buffer.write(drawn)
-    return complete(missing)
+    return exit_code_of(missing)
 
 
-def _flown(options: argparse.Namespace, missing: list[str]) -> list[Track]:
+def _tracks(options: argparse.Namespace, missing: list[str]) -> list[Track]:
     if options.out.exists() and options.flight.exists() and options.flight.samefile(options.out):
         raise ConfigError(f"{options.out} is the flight itself and is not overwritten")
-    with played(options, missing) as reports:
+    with replayed(options, missing) as reports:
         found = tracks(reports)
     if not found:
-        raise FlightLogError(f"{options.flight} holds no step of a flight")
+        raise FlightLogError(f"{options.flight} contains no step of a flight")
     return found

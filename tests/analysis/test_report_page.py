@@ -1,4 +1,4 @@
-"""The page and the picture of a flight: what they say, how small they stay, and what is refused."""
+"""The report page and the plots of a flight: contents, size, escaping and errors."""
 
 import gzip
 import itertools
@@ -16,7 +16,8 @@ import pytest
 
 from dronebms.analysis.panels import PANELS
 from dronebms.analysis.plots import _ends, drawings, picture
-from dronebms.analysis.report_page import Track, page, tracks
+from dronebms.analysis.report_page import page
+from dronebms.analysis.track import Track, tracks
 from dronebms.cli.main import main
 from dronebms.core.report import Event, Report, Severity, Status
 from smartbattery.snapshot import Identity
@@ -33,35 +34,35 @@ def _quantities() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-class Words(HTMLParser):
-    """The text of a page, and which elements it has."""
+class ParsedPage(HTMLParser):
+    """Texts and elements of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.said: list[str] = []
+        self.texts: list[str] = []
         self.alternatives: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep the name, and what a picture shows in words."""
+        """Store the name, and the description of a figure."""
         self.tags.append(tag)
         if tag == "figure":
             self.alternatives.append(dict(attrs)["aria-label"] or "")
 
     def handle_data(self, data: str) -> None:
-        """Keep the text."""
-        self.said.append(data.strip())
+        """Store the text."""
+        self.texts.append(data.strip())
 
 
 def flown(seconds: float, period_s: float = 1.0, cells: int = 6) -> Iterator[Report]:
-    """Yield a pack that falls from 4.2 V a cell, and has an alarm from 100 s to 200 s."""
+    """Yield a pack that falls from 4.2 V per cell, with an alarm from 100 s to 200 s."""
     for step in range(round(seconds / period_s)):
         t_s = step * period_s
         share = t_s / seconds
         active = ("cell_low",) if 100.0 <= t_s < 200.0 else ()
         severity = Severity.WARNING if active else Severity.OK
-        event = Event(t_s, "cell_low", severity, tripped=True, text="cell 2 is low")
+        event = Event(t_s, "cell_low", severity, tripped=True, text="LOW: cell 2")
         yield replace(
             FLYING,
             t_s=t_s,
@@ -76,22 +77,22 @@ def flown(seconds: float, period_s: float = 1.0, cells: int = 6) -> Iterator[Rep
         )
 
 
-def written(track: Track) -> Words:
-    return Words(page("flight", [(track, drawings(track))]))
+def written(track: Track) -> ParsedPage:
+    return ParsedPage(page("flight", [(track, drawings(track))]))
 
 
-def test_the_page_says_what_happened() -> None:
+def test_the_page_contains_summary_limits_and_plots() -> None:
     (track,) = tracks(flown(300.0))
     shown = written(track)
-    said = " | ".join(filter(None, shown.said))
-    assert "battery 1: lipo 6S 16000 mAh BatMon6 serial 4711" in said
-    assert "Verdict: warning: weakest cell low" in said
-    assert "Serial number | 4711 | Flight | 4:59, from 00:00:00 | Used | 2870 mAh, - Wh" in said
-    assert "Current | 20.0 A to 26.0 A | Temperature | 20 degC to 30 degC" in said
-    assert "Cell 1 | 3.21 V to 4.30 V" in said
-    assert "weakest cell low | 1 x | 1:39 | 00:01:40 cell 2 is low" in said
-    assert "Remarks | Name | Date | Signature" in said
-    assert "\u2610 fit to fly" in said
+    text = " | ".join(filter(None, shown.texts))
+    assert "battery 1: lipo 6S 16000 mAh BatMon6 serial 4711" in text
+    assert "Verdict: warning: weakest cell low" in text
+    assert "Serial number | 4711 | Flight | 4:59, from 00:00:00 | Used | 2870 mAh, - Wh" in text
+    assert "Current | 20.0 A to 26.0 A | Temperature | 20 degC to 30 degC" in text
+    assert "Cell 1 | 3.21 V to 4.30 V" in text
+    assert "weakest cell low | 1 x | 1:39 | 00:01:40 LOW: cell 2" in text
+    assert "Remarks | Name | Date | Signature" in text
+    assert "\u2610 fit to fly" in text
     assert [text.split(",")[0].split(":")[0] for text in shown.alternatives] == [
         panel.name for panel in PANELS
     ]
@@ -107,7 +108,7 @@ def test_the_same_flight_gives_the_same_bytes(tmp_path: Path) -> None:
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_the_page_needs_nothing_else_and_a_name_stays_text(tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_escapes_names(tmp_path: Path) -> None:
     flight = tmp_path / "<script>&'.csv"
     flight.write_bytes(gzip.decompress(FLIGHT.read_bytes()))
     flight.with_suffix(".json").write_bytes(
@@ -116,37 +117,43 @@ def test_the_page_needs_nothing_else_and_a_name_stays_text(tmp_path: Path) -> No
     out = tmp_path / "report.html"
     assert main(["report", str(flight), "-o", str(out)]) == 0
     text = out.read_text(encoding="utf-8")
-    shown = Words(text)
-    assert "Flight report: <script>&'.csv" in shown.said
+    shown = ParsedPage(text)
+    assert "Flight report: <script>&'.csv" in shown.texts
     assert not {"script", "link", "img", "iframe", "object", "base"} & set(shown.tags)
     assert not re.findall(r"(?:src|href)=\"(?!#)|url\((?!#)|@import", text)
     odd = replace(FLYING, snapshot=replace(FLYING.snapshot, identity=_named("<b>\x1b[2J</b>$x")))
-    assert "battery 1: lipo 6S 16000 mAh <b>?[2J</b>$x" in written(tracks([odd])[0]).said
+    assert "battery 1: lipo 6S 16000 mAh <b>?[2J</b>$x" in written(tracks([odd])[0]).texts
 
 
 def _named(device: str) -> Identity:
     return replace(FLYING.snapshot.identity, device=device, serial=None)
 
 
-def test_what_was_not_recorded_is_said(tmp_path: Path) -> None:
+def test_a_quantity_that_was_not_recorded_is_marked(tmp_path: Path) -> None:
     flight = tmp_path / "bare.csv"
     flight.write_text("t_s,voltage_v,current_a\n0,16.0,\n1,15.9,\n", encoding="utf-8")
     flight.with_suffix(".json").write_text(SIDE, encoding="utf-8")
     out = tmp_path / "bare.html"
     assert main(["report", str(flight), "-o", str(out)]) == 0
-    shown = Words(out.read_text(encoding="utf-8"))
+    shown = ParsedPage(out.read_text(encoding="utf-8"))
     missing = [text.split(":")[0] for text in shown.alternatives if "not recorded" in text]
-    assert missing == ["Cells, V", "Current, A", "Temperature, degC", "Charge, %", "Time left, min"]
-    assert shown.said.count("not recorded") == 5 + 3  # plots, and rows of the summary
+    assert missing == [
+        "Cells, V",
+        "Current, A",
+        "Temperature, degC",
+        "State of charge, %",
+        "Time to empty, min",
+    ]
+    assert shown.texts.count("not recorded") == 5 + 3  # plots, and rows of the summary
     assert main(["plot", str(flight), "-o", str(tmp_path / "bare.png")]) == 0
 
 
-def test_each_battery_has_its_part() -> None:
+def test_each_battery_has_its_section() -> None:
     second = (replace(report, index=1) for report in flown(60.0, cells=4))
     both = [report for pair in zip(flown(60.0), second, strict=True) for report in pair]
     found = tracks(both)
-    shown = Words(page("two", [(track, drawings(track)) for track in found]))
-    assert [text for text in shown.said if text.startswith("battery")] == [
+    shown = ParsedPage(page("two", [(track, drawings(track)) for track in found]))
+    assert [text for text in shown.texts if text.startswith("battery")] == [
         f"battery {k}: lipo 6S 16000 mAh BatMon6 serial 4711" for k in (1, 2)
     ]
     assert len(found[1].cells()) == 4
@@ -154,11 +161,11 @@ def test_each_battery_has_its_part() -> None:
     drawn = picture(found, "svg").decode()
     for k in (1, 2):
         assert f">battery {k}: lipo 6S 16000 mAh BatMon6 serial 4711<" in drawn
-    assert drawn.count(">no limit was tripped<") == 2
+    assert drawn.count(">no limit tripped<") == 2
     assert picture(found[:1], "png").startswith(b"\x89PNG")
 
 
-def test_a_damaged_recording_says_so_on_its_page(tmp_path: Path) -> None:
+def test_a_damaged_recording_is_reported_on_its_page(tmp_path: Path) -> None:
     recording, out = tmp_path / "torn.rec", tmp_path / "torn.html"
     flown_to = ["--speed", "max", "--duration", "60", "--json", "--record", str(recording)]
     assert main(["sim", *flown_to]) == 0
@@ -166,21 +173,21 @@ def test_a_damaged_recording_says_so_on_its_page(tmp_path: Path) -> None:
     torn[len(torn) // 2] ^= 0xFF
     recording.write_bytes(torn)
     assert main(["report", str(recording), "-o", str(out)]) == 1
-    assert any(text.startswith("Missing: ") for text in Words(out.read_text("utf-8")).said)
+    assert any(text.startswith("Missing: ") for text in ParsedPage(out.read_text("utf-8")).texts)
 
 
 @pytest.mark.parametrize(("log", "cells"), [("arducopter.bin", 4), ("px4.ulg", 3)])
-def test_a_log_of_a_flight_controller_has_its_page(log: str, cells: int, tmp_path: Path) -> None:
+def test_an_autopilot_log_has_its_page(log: str, cells: int, tmp_path: Path) -> None:
     out = tmp_path / "log.html"
-    told = ["--cells", str(cells), "--chemistry", "lipo", "-o", str(out)]
-    assert main(["report", str(FLIGHT.parents[1] / "logs" / log), *told]) == 0
-    shown = Words(out.read_text(encoding="utf-8"))
-    assert f"Flight report: {log}" in shown.said
+    options = ["--cells", str(cells), "--chemistry", "lipo", "-o", str(out)]
+    assert main(["report", str(FLIGHT.parents[1] / "logs" / log), *options]) == 0
+    shown = ParsedPage(out.read_text(encoding="utf-8"))
+    assert f"Flight report: {log}" in shown.texts
     assert shown.alternatives[0].startswith("Pack voltage, V: pack ")
     assert ("not recorded" in shown.alternatives[3]) == log.endswith("bin")  # no temperature
 
 
-def test_every_alarm_has_room_for_its_name() -> None:
+def test_every_alarm_has_room_for_its_label() -> None:
     (track,) = tracks(flown(60.0))
     track.tripped = {f"limit_{k}": [[0.0, 10.0]] for k in range(40)}
     drawn = drawings(track)[-1][1]
@@ -189,13 +196,13 @@ def test_every_alarm_has_room_for_its_name() -> None:
     assert min(a - b for a, b in itertools.pairwise(rows)) > 10.5
 
 
-def test_an_hour_at_ten_looks_a_second_stays_small() -> None:
+def test_an_hour_at_ten_samples_per_second_stays_small() -> None:
     (track,) = tracks(flown(3600.0, 0.1, cells=14))
     assert len(track.t_s) == 36_000
     assert len(page("hour", [(track, drawings(track))]).encode()) < 2_000_000
 
 
-def test_a_peak_of_one_sample_is_still_drawn_and_a_gap_stays_one() -> None:
+def test_a_peak_of_one_sample_and_a_gap_are_drawn() -> None:
     (track,) = tracks(flown(3600.0, cells=1))
     values = np.full(3600, 5.0)
     values[1234], values[1299], values[2000:2100] = 9.0, 1.0, np.nan
@@ -208,27 +215,27 @@ def test_a_peak_of_one_sample_is_still_drawn_and_a_gap_stays_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "out", "said"),
+    ("command", "out", "text"),
     [
-        ("plot", "x.pdf", "in .png or .svg"),
-        ("plot", "x", "in .png or .svg"),
+        ("plot", "x.pdf", "must end in .png or .svg"),
+        ("plot", "x", "must end in .png or .svg"),
         ("report", "no/such/x.html", "cannot be written"),
         ("report", "flight.csv", "is the flight itself and is not overwritten"),
     ],
 )
-def test_what_cannot_be_written_is_said_in_a_sentence(
-    command: str, out: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    command: str, out: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flight = tmp_path / "flight.csv"
     flight.write_text("t_s,voltage_v,current_a\n0,16.0,1.0\n", encoding="utf-8")
     flight.with_suffix(".json").write_text(SIDE, encoding="utf-8")
     before = sorted(tmp_path.iterdir())
     assert main([command, str(flight), "-o", str(tmp_path / out)]) == 2
-    assert said in capsys.readouterr().err
+    assert text in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_page_goes_to_stdout_when_asked_to(tmp_path: Path) -> None:
+def test_the_page_goes_to_stdout_for_a_dash(tmp_path: Path) -> None:
     argv = (sys.executable, "-m", "dronebms.cli", "report", str(FLIGHT), "-o", "-")
     page = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True).stdout  # noqa: S603 - our own
     assert page.startswith(b"<!")
@@ -236,14 +243,15 @@ def test_a_page_goes_to_stdout_when_asked_to(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_matplotlib_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
+def test_a_missing_library_is_one_sentence_with_the_extra(library: str, tmp_path: Path) -> None:
     code = (
-        "import sys; sys.modules['matplotlib'] = None; from dronebms.cli.main import main; "
+        f"import sys; sys.modules[{library!r}] = None; from dronebms.cli.main import main; "
         f"sys.exit(main(['report', {str(FLIGHT)!r}, '-o', 'x.html']))"
     )
     done = subprocess.run(  # noqa: S603 - our own interpreter and code
         (sys.executable, "-c", code), cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "dronebms: plots need matplotlib: pip install 'dronebms[report]'\n"
+    assert done.stderr == f"dronebms: report needs {library}: pip install 'dronebms[report]'\n"
     assert not list(tmp_path.iterdir())

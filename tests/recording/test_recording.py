@@ -429,7 +429,7 @@ def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     path.write_bytes(MAGIC + block_of(0, lines(START)))
     out = tmp_path / "out.jsonl"
-    with pytest.raises(FlightLogError, match="holds no step"):
+    with pytest.raises(FlightLogError, match="contains no step"):
         replay(path, reports(path, FlightOptions(), lambda _: None), str(out))
 
 
