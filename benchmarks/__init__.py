@@ -1,1 +1,1 @@
-"""Figures that anyone can print: cost, estimate, mutation."""
+"""Programs that measure and judge the product (README.md has the map)."""

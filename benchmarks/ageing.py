@@ -1,12 +1,12 @@
-"""Whole lives of simulated packs through their passports, judged by what was simulated.
+"""Judges the pack history: whole lives of simulated packs against the simulated truth.
 
     python benchmarks/ageing.py [--packs 12] [--flights 100]
 
-Prints for each chemistry how far the trends are from the truth, how often the forecast's interval holds
-the true end, on how many healthy packs a weak cell is named, and how many flights before a cell
-that does go weak reaches its cut-off under load. Packs fly together (`sim.plant.pack.build_packs`) in steps
-of one second; readings have the scatter and resolution of a gauge. Seasons go from 0 to 30 degC. `_SLOW_S`, the margins of `_ENDS` and the
-thresholds of cells were chosen on packs 1 to 107; these are others.
+Prints for each chemistry the error of the trends, how often the forecast interval contains the true end of
+life, on how many healthy packs a weak cell is named, and how many flights before its cut-off under load a cell
+that does weaken is named. Packs fly together (`sim.plant.pack.build_packs`) in steps of one second; readings
+have the noise and resolution of a gauge; the air goes from 0 to 30 degC over the seasons. `_SLOW_S`, the margins
+of `_ENDS` and the thresholds of cells were chosen on packs 1 to 107; these are other packs.
 """
 
 import argparse
@@ -30,10 +30,10 @@ WEAK_CELL = 2  # from 0
 DEFECT_FRAC = (
     0.0025,
     0.01,
-)  # that the weak cell loses of its capacity, gains of resistance, a flight
+)  # per flight: capacity that the weak cell loses, resistance that it gains
 WORN_FRAC, WORN_TIMES = 0.8, 2.0  # of the capacity, of the resistance
 GUST_FRAC, GUST_S = 0.08, 3.0
-EARLIEST = 10, 20, 40, 60, 80  # flights after which a forecast is judged
+EARLIEST = 10, 20, 40, 60, 80  # numbers of flights after which a forecast is judged
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Kind:
     rated_ah: float
     mean_w: float
     mohm_ah: float
-    cycles: float  # that a flight of this benchmark stands for: a life in fewer flights
+    cycles: float  # cycles per flight of this benchmark: a life in fewer flights
 
     def spec(self, cycles: float, degc: float) -> PackSpec:
-        """Return the pack after so many cycles, and as many days."""
+        """Return the pack after a number of cycles, one a day."""
         return PackSpec(
             chemistry=self.chemistry, cells=6, parallel=2, cell_mah=self.rated_ah * 500,
             actual_capacity_frac=0.95, resistance_mohm_ah=self.mohm_ah, cycles=cycles,
@@ -80,14 +80,14 @@ def fly(kind: Kind, spec: PackSpec, seeds: range, random: np.random.Generator,
 
     Args:
         kind: of the packs.
-        spec: as they are now.
-        seeds: how their cells differ, the same in each of their flights.
-        random: of loads and readings.
-        defect: flights since the weak cell began to go.
+        spec: of the packs, at their present age.
+        seeds: of the cell differences, one per pack, the same in each flight.
+        random: generator of loads and readings.
+        defect: flights since the weak cell began to degrade.
         step_s: of the samples.
 
     Returns:
-        (packs, n, columns) as `dronebms.health.soh_measurement` takes them.
+        (packs, n, columns), the input of `dronebms.health.soh_measurement`.
     """
     fleet = build_packs(
         spec, [random_generator(seed, RandomStream.CELLS) for seed in seeds], step_s
@@ -116,13 +116,13 @@ def fly(kind: Kind, spec: PackSpec, seeds: range, random: np.random.Generator,
 
 def lives(kind: Kind, packs: range, flights: int, weak_from: int | None = None,
           step_s: float = 1.0) -> Iterator[list[tuple[FlightRecord, float]]]:  # fmt: skip
-    """Yield flight after flight: of each pack the row, and its lowest cell under load, volts."""
+    """Yield, flight by flight, the row of each pack and its lowest cell voltage under load."""
     random, chemistry = np.random.default_rng(packs.start), chemistry_of(kind.chemistry)
     for n in range(flights):
         season = 15 + 15 * np.sin(n * 0.11 + 1) * random.uniform(0.6, 1.0)
         spec = kind.spec(n * kind.cycles, float(season))
         defect = 0.0 if weak_from is None else float(max(n - weak_from, 0))
-        told = []
+        measured_rows = []
         for pack, samples in zip(
             packs, fly(kind, spec, packs, random, defect, step_s), strict=True
         ):
@@ -135,21 +135,21 @@ def lives(kind: Kind, packs: range, flights: int, weak_from: int | None = None,
                 resistance_degc=found.resistance_degc, mean_degc=float(samples[:, 3].mean()),
                 cells_resistance=found.cells_resistance, cells_capacity=found.cells_capacity,
             )  # fmt: skip
-            told.append((row, float(samples[:, 5:].min())))
-        yield told
+            measured_rows.append((row, float(samples[:, 5:].min())))
+        yield measured_rows
 
 
 def by_pack(
     life: Iterator[list[tuple[FlightRecord, float]]],
 ) -> list[tuple[list[FlightRecord], list[float]]]:
-    """Return the flights and lowest volts of each pack."""
+    """Return the flights and lowest voltages of each pack."""
     steps = list(life)
     packs = range(len(steps[0]))
     return [([s[p][0] for s in steps], [s[p][1] for s in steps]) for p in packs]
 
 
 def true_end(kind: Kind) -> float:
-    """Return at which flight 80 % of capacity or twice the resistance are reached."""
+    """Return the flight at which 80 % of capacity or twice the resistance is reached."""
     law, start = ageing_of(kind.chemistry), 2 * kind.cycles  # the middle of the first five flights
     first_ah, first_ohm = law.capacity_left_frac(start, start), kind.ohm(start)
 
@@ -162,7 +162,7 @@ def true_end(kind: Kind) -> float:
 
 
 def first(values: list[float], is_it: Callable[[float], bool]) -> float:
-    """Return the number of the flight (from 1) of the first such value, infinite without one."""
+    """Return the number (from 1) of the first flight that meets the condition; infinite if none."""
     return next((float(n) for n, value in enumerate(values, 1) if is_it(value)), float("inf"))
 
 
@@ -183,7 +183,7 @@ def judge(kind: Kind, packs: int, flights: int) -> None:
         now = [t.now for t in (getattr(one, what) for one in seen) if t is not None]
         if now:
             print(
-                f"  {what} {share:.3f} of the first flights': told {fmean(now):.3f} +- {np.std(now):.3f}"
+                f"  {what} {share:.3f} of the first flights': measured {fmean(now):.3f} +- {np.std(now):.3f}"
             )
     for at in (n for n in EARLIEST if n < min(flights, end)):
         lefts = [forecast_ageing(rows[:at]).left for rows, _ in healthy]
@@ -192,7 +192,7 @@ def judge(kind: Kind, packs: int, flights: int) -> None:
         if held:
             middle = median(m for _, m, _ in ends)
             print(
-                f"  after {at} flights: {end - at:g} left, told {middle:.0f}, held {sum(held)} of {len(held)}"
+                f"  after {at} flights: {end - at:g} left, forecast {middle:.0f}, inside the interval {sum(held)} of {len(held)}"
             )
     changed = sum(
         t is not None and t.changed is not None
@@ -204,21 +204,21 @@ def judge(kind: Kind, packs: int, flights: int) -> None:
     )
     weak_from = flights // 4
     cutoff_v = chemistry_of(kind.chemistry).cutoff_cell_v
-    ahead, told_after, wrong = [], [], 0
+    ahead, named_after, wrong = [], [], 0
     for rows, lows in by_pack(lives(kind, range(301, 301 + packs), flights, weak_from)):
         weak = weak_cell(rows)
         hurt = first(lows, lambda volts: volts <= cutoff_v)
         wrong += weak is None or weak.cell != WEAK_CELL + 1
         if weak is not None:
-            told_after.append(weak.since - weak_from)
+            named_after.append(weak.since - weak_from)
             ahead.append(hurt - weak.since)
     print(
-        f"  a cell that goes from flight {weak_from} on: named after {median(told_after):g} (most {max(told_after):g}) flights, {median(ahead):g} (least {min(ahead):g}) before it reaches {cutoff_v:g} V; not or wrongly named: {wrong} of {packs}"
+        f"  a cell that degrades from flight {weak_from} on: named after {median(named_after):g} (most {max(named_after):g}) flights, {median(ahead):g} (least {min(ahead):g}) before it reaches {cutoff_v:g} V; not or wrongly named: {wrong} of {packs}"
     )
 
 
 def main() -> None:
-    """Print all."""
+    """Judge every chemistry."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packs", type=int, default=12)
     parser.add_argument("--flights", type=int, default=100)

@@ -1,7 +1,7 @@
-"""What a user has today, as predictors: the gauge's own time, PX4's and ArduPilot's arithmetic.
+"""Baselines to compare with: the gauge's time to empty, PX4's and ArduPilot's arithmetic.
 
-Written from the public sources' arithmetic (PX4 src/lib/battery/battery.cpp, ArduPilot
-AP_BattMonitor), with their default parameters. Answers in seconds; none has an interval.
+After the public sources (PX4 src/lib/battery/battery.cpp, ArduPilot AP_BattMonitor), with their default
+parameters. Predictions in seconds; none has an interval.
 """
 
 import importlib
@@ -20,13 +20,13 @@ NOTHING: Answer = (None, None, None)
 
 
 class GaugeTime:
-    """SBS AverageTimeToEmpty, as the gauge sends it."""
+    """SBS AverageTimeToEmpty as the gauge reports it."""
 
     def __init__(self, _: Judged) -> None:
         pass
 
     def update(self, look: Snapshot) -> Answer:
-        """Answer what the gauge says."""
+        """Return the time to empty of the gauge."""
         return (None, look.time_to_empty_s, None)
 
 
@@ -37,7 +37,7 @@ class _New:
         self.last_s: float | None = None
 
     def step(self, look: Snapshot) -> tuple[float, float, float] | None:
-        """Return (seconds since the last reading, volts, amperes), None without a new one."""
+        """Return (seconds since the last reading, volts, amperes); `None` without a new reading."""
         read_s = look.read_at_s.get("voltage_v")
         if look.voltage_v is None or look.current_a is None or read_s is None:
             return None
@@ -49,10 +49,10 @@ class _New:
 
 
 class ArduPilot:
-    """Rated charge less what flowed since power-on, over the mean current of a minute.
+    """Rated charge minus consumed charge, divided by the mean current of a minute.
 
-    ArduPilot gives no time of its own for such a battery; a ground station divides like this.
-    With `gauge`, what remains is the gauge's word, as AP_BattMonitor_SMBus reads it.
+    ArduPilot sends no time to empty for such a battery; a ground station divides like this.
+    With `gauge`, the remaining charge is RemainingCapacity, as AP_BattMonitor_SMBus reads it.
     """
 
     SPAN_S = 60.0
@@ -65,7 +65,7 @@ class ArduPilot:
         self._recent: deque[tuple[float, float]] = deque()
 
     def update(self, look: Snapshot) -> Answer:
-        """Count, and divide what is left by the mean current."""
+        """Count the charge and divide the remaining charge by the mean current."""
         step = self._new.step(look)
         if step is not None:
             dt_s, _, current_a = step
@@ -107,7 +107,7 @@ class Px4:
         self._covariance = (0.0, 0.0, 0.0)
 
     def update(self, look: Snapshot) -> Answer:
-        """Do what PX4 does with a sample."""
+        """Process a sample as PX4 does."""
         step = self._new.step(look)
         if step is not None:
             self._sample(look.t_s, *step)
@@ -133,13 +133,13 @@ class Px4:
         used_mah = amps * dt_s / _AS_PER_MAH
         self._used_mah += used_mah
         self._cell_v += min(dt_s, 2.0) / (self.FILTER_S + min(dt_s, 2.0)) * (cell_v - self._cell_v)
-        told = (self._cell_v - self._empty_v) / (self._charged_v - self._empty_v)
-        told = min(max(told, 0.0), 1.0)
+        by_voltage = (self._cell_v - self._empty_v) / (self._charged_v - self._empty_v)
+        by_voltage = min(max(by_voltage, 0.0), 1.0)
         if settling:
-            self._charge = told
+            self._charge = by_voltage
         else:
-            weight = self.FUSION * (1 - told)
-            charge = (1 - weight) * self._charge + weight * told - used_mah / self._rated_mah
+            weight = self.FUSION * (1 - by_voltage)
+            charge = (1 - weight) * self._charge + weight * by_voltage - used_mah / self._rated_mah
             self._charge = min(max(1 - self._used_mah / self._rated_mah, 0.0), max(charge, 0.0))
         if now_s > self._takeoff_s - 2.0 and dt_s > 0:
             share = min(dt_s, 2.0) / (self.MEAN_S + min(dt_s, 2.0))
@@ -192,10 +192,10 @@ class Foreign:
         )
 
     def update(self, look: Snapshot) -> Answer:
-        """Hand a new sample on, and ask from take-off on, as often as it can bear; it counts down."""
+        """Pass a new sample on; from take-off on predict at the predictor's rate, and count down."""
         read_s = look.read_at_s.get("voltage_v")
         if read_s is None or read_s == self._last_s or look.voltage_v is None:
-            return self._told(look.t_s)
+            return self._counted_down(look.t_s)
         self._last_s = read_s
         cells = [v for v in look.cells_v if v is not None]
         gauge = None
@@ -214,18 +214,18 @@ class Foreign:
         if look.t_s >= max(self._due_s, self._takeoff_s):
             self._due_s = look.t_s + getattr(self._predictor, "predict_period_s", 1.0) - 1e-6
             self._answer, self._answered_s = tuple(self._predictor.predict() or NOTHING), look.t_s
-        return self._told(look.t_s)
+        return self._counted_down(look.t_s)
 
-    def _told(self, now_s: float) -> Answer:
+    def _counted_down(self, now_s: float) -> Answer:
         since_s = now_s - self._answered_s
         low_s, median_s, high_s = (
-            None if told_s is None else max(told_s - since_s, 0.0) for told_s in self._answer
+            None if answer_s is None else max(answer_s - since_s, 0.0) for answer_s in self._answer
         )
         return low_s, median_s, high_s
 
 
 def foreign(folder: Path, module: str, name: str) -> Callable[[Judged], Predictor]:
-    """Return what makes a predictor of a module in a folder; it may learn from flight to flight."""
+    """Return a factory for a predictor of a module in a folder; it may learn between flights."""
     sys.path.insert(0, str(folder))
     made = importlib.import_module(module).REGISTRY[name]()
     return lambda judged: Foreign(judged, made)

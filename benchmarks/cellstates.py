@@ -1,12 +1,12 @@
-"""Whether the state of every cell holds the truth: `python benchmarks/cellstates.py FIRST LAST [FOLDER [SCENARIO ...]]`.
+"""Judges the estimated state of every cell: `python benchmarks/cellstates.py FIRST LAST [FOLDER [SCENARIO ...]]`.
 
-Flies virtual packs of the seeds FIRST to LAST, drawn as `make_virtual.py` draws them: part-used or full,
-cells apart by half a per cent of charge, some weak, half of them without a gauge and a third of the gauges
-off by 15 % of the charge, cells read to 1 mV and up to 0.4 s apart. Once a minute what is told of each cell
-is held against the pack itself. With a folder of flights whose sidecars tell the cells' capacities and whose
-rows the charge of the mean cell, those too; and the scenarios of `dronebms sim` that are named after it, of
-which the weakest cell stands in a row of its own. Per cent; of the value for capacity and resistance.
-Resistance is what 20 s of the present current cost.
+Flies virtual packs of the seeds FIRST to LAST, drawn by `research/make_virtual.py`: partly used or full,
+cell charges 0.5 % apart, some cells weak, half of the packs without a gauge, a third of the gauges wrong by 15 %
+of the charge, cells read with 1 mV and up to 0.4 s apart. Compares the estimate of each cell with the pack once a
+minute. With a folder of flights whose sidecars hold the capacities of the cells and whose rows hold the charge of
+the mean cell, judges those too; likewise the scenarios of `dronebms sim` that are named after it, with a row for
+the weakest cell. Per cent; for capacity and resistance of the true value.
+Resistance is the voltage drop after 20 s of the present current, divided by that current.
 """
 
 import copy
@@ -35,12 +35,12 @@ from smartbattery.snapshot import Identity, Snapshot
 
 EACH_S, LEAST_S, LASTS_S, OHM_S = 60, 200, 6000.0, 20
 APART, STALE_S, NOISE_V, GAUGE_SD = 0.006, 0.4, 0.0007, 0.012
-LIES = 0.0, 0.0, 0.0, 0.0, -0.15, 0.15  # of gauges, of the charge
-Judged = tuple[str, float, float]  # what, how far off, its standard deviation
+GAUGE_ERRORS = 0.0, 0.0, 0.0, 0.0, -0.15, 0.15  # errors of the gauges, fraction of the charge
+Judged = tuple[str, float, float]  # quantity, error, standard deviation
 
 
 def ohms_of(pack: Pack) -> Array | None:
-    """Return what each cell resists after 20 s of the present current, None without one."""
+    """Return the resistance of each cell after 20 s of the present current; `None` without one."""
     amps = np.array([float(pack.current_a)])
     if amps < 1.0:
         return None
@@ -58,7 +58,7 @@ def _after(pack: Pack, load_a: Array) -> Array:
 
 
 def virtual(seed: int) -> Iterator[Judged]:
-    """Fly a virtual pack until its end, and yield what was told of its cells."""
+    """Fly a virtual pack until its end, and yield the errors of the cell states."""
     rng = np.random.default_rng([seed, 77])
     spec = make_virtual.draw(rng)
     start, ambient = float(rng.choice(make_virtual.STARTS)), float(rng.choice([-5, 10, 25, 40]))
@@ -74,9 +74,9 @@ def virtual(seed: int) -> Iterator[Judged]:
     nominal_v = make_virtual.NOMINAL_V.get(spec.chemistry, 3.7) * spec.cells
     hover_w = rng.uniform(*hover_c) * float(pack.cells.capacity_ah.mean()) * nominal_v
     _, watts, _ = making.load(rng, hover_w, LASTS_S)
-    told_frac = pack.cells.charge_frac.min() + rng.normal(0, GAUGE_SD)
-    lie = float(np.random.default_rng([seed, 78]).choice(LIES))
-    told_pct = round(100 * min(max(told_frac + lie, 0.0), 1.0))
+    gauge_frac = pack.cells.charge_frac.min() + rng.normal(0, GAUGE_SD)
+    lie = float(np.random.default_rng([seed, 78]).choice(GAUGE_ERRORS))
+    gauge_pct = round(100 * min(max(gauge_frac + lie, 0.0), 1.0))
     gauge, before_v, estimator = rng.uniform() > 0.5, pack.cells_v, Estimator(pack_data)  # noqa: PLR2004 - half
     rows: list[Judged] = []
     for second, power_w in enumerate(watts):
@@ -90,7 +90,7 @@ def virtual(seed: int) -> Iterator[Judged]:
             current_a=round(float(pack.current_a), 2),
             temperature_degc=round(float(pack.cells.temperature_degc.mean()), 1),
             cells_v=tuple(np.round(read_v + rng.normal(0, NOISE_V, spec.cells), 3).tolist()),
-            soc_pct=told_pct if gauge and not second else None,
+            soc_pct=gauge_pct if gauge and not second else None,
             read_at_s={"voltage_v": float(second)},
             identity=Identity(serial=seed),
         )
@@ -120,25 +120,25 @@ def simulated(name: str) -> Iterator[Judged]:
 
 
 def apart(kind: str, cells: tuple[CellState, ...], pack: Pack) -> Iterator[Judged]:
-    """Yield how far what is told of cells is from a virtual pack."""
+    """Yield the errors of the estimated cell states against a virtual pack."""
     charges, mah, ohms = pack.cells.charge_frac, pack.cells.capacity_ah * 1e3, ohms_of(pack)
     for place, cell in enumerate(cells):
         if cell.soc_pct is not None and cell.soc_sd_pct is not None:
             yield f"{kind}: charge", cell.soc_pct - 100 * charges[place], cell.soc_sd_pct
         yield from share(f"{kind}: capacity", cell.capacity_mah, cell.capacity_sd_mah, mah[place])
         if ohms is not None:
-            told = cell.resistance_ohm, cell.resistance_sd_ohm
-            yield from share(f"{kind}: resistance", *told, ohms[place])
+            estimated = cell.resistance_ohm, cell.resistance_sd_ohm
+            yield from share(f"{kind}: resistance", *estimated, ohms[place])
     levels = [cell.soc_pct for cell in cells if cell.soc_pct is not None]
     if len(levels) == len(charges):
         off = np.array(levels) - np.mean(levels) - 100 * (charges - charges.mean())
-        yield from ((f"{kind}: charge beside the mean", value, np.nan) for value in off)
+        yield from ((f"{kind}: charge, difference from the mean", value, np.nan) for value in off)
 
 
-def share(what: str, told: float | None, sd: float | None, true: float) -> Iterator[Judged]:
-    """Yield per cent of the true value."""
-    if told is not None and sd is not None:
-        yield what, 100 * (told / true - 1), 100 * sd / true
+def share(what: str, estimated: float | None, sd: float | None, true: float) -> Iterator[Judged]:
+    """Yield the error and its standard deviation in per cent of the true value."""
+    if estimated is not None and sd is not None:
+        yield what, 100 * (estimated / true - 1), 100 * sd / true
 
 
 def recorded(path: Path) -> Iterator[Judged]:
@@ -166,7 +166,7 @@ def recorded(path: Path) -> Iterator[Judged]:
 
 
 def within(rows: list[Judged]) -> dict[str, tuple[int, float, float, float]]:
-    """Return of each value how many, the share within two deviations, the error, the deviation."""
+    """Return for each quantity the count, share within two deviations, error, deviation."""
     by_name: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for name, off, sd in rows:
         by_name[name].append((off, sd))

@@ -1,6 +1,6 @@
-"""What one step costs on this machine: `make bench`, or `python benchmarks/cost.py`.
+"""Measures the processor time of one step: `make bench`, or `python benchmarks/cost.py`.
 
-Prints the machine, then each figure beside a peer: what a 100 kHz wire needs for the same bytes,
+Prints the machine, then each figure with a reference: the time on a 100 kHz wire for the same bytes,
 pymavlink alone, real time. Medians of several rounds; times are processor time of one core.
 """
 
@@ -32,7 +32,7 @@ WORD_ON_WIRE_S = 575e-6
 
 
 def machine() -> str:
-    """Return a line about where this ran."""
+    """Return a line with the processor and the versions."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -53,7 +53,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def flight() -> tuple[list[Snapshot], list[Report]]:
-    """Fly once and keep what was seen on the way."""
+    """Fly once and return the snapshots and reports."""
     clock = VirtualClock()
     bus, world = open_virtual(FLIGHT, clock, 1)
     pipeline = Pipeline(Gauge(bus, cells=6), world.pack_data())
@@ -77,7 +77,7 @@ def polls() -> int:
 
 
 def world_alone() -> None:
-    """Fly the virtual pack and its gauge with nobody reading."""
+    """Fly the virtual pack and its gauge without a reader."""
     _, world = open_virtual(FLIGHT, VirtualClock(), 1)
     for step in range(int(world.duration_s / STEP_S)):
         world.advance(step * STEP_S)
@@ -121,7 +121,7 @@ def main() -> None:
     rows = (
         ("one poll, both sides of the wire", poll_s, f"{words:.1f} transfers with PEC; a 100 kHz wire needs {words * WORD_ON_WIRE_S * 1e6:.0f} us"),
         ("one estimate, mean at 10 Hz", estimate_s, "forecast every 2 s; of real time " f"{estimate_s / STEP_S * 100:.3f} %"),
-        ("one judgement of all limits", judge_s, f"{judge_s / STEP_S * 100:.3f} % of real time"),
+        ("one evaluation of all limits", judge_s, f"{judge_s / STEP_S * 100:.3f} % of real time"),
         ("one BATTERY_STATUS frame", encode_s, f"pymavlink's pack alone: {pack_s * 1e6:.1f} us"),
         ("virtual pack and gauge, one step", world_s / steps, f"{STEP_S * steps / world_s:.0f} x real time alone"),
     )  # fmt: skip

@@ -1,16 +1,16 @@
-"""How good the time left is: `python benchmarks/estimate.py FLIGHT...` (files or folders).
+"""Judges the estimated time to empty: `python benchmarks/estimate.py FLIGHT...` (files or folders).
 
-Prints the table of docs/estimation.md for the flights given (without any, for those that come with
-the tests): the estimator with nothing learned, with learning from flight to flight, what peers
-answer on the same flights, and the bounds (knowing the future power, knowing the pack, both).
+Prints the table of docs/estimation.md for the flights given (default: those of the tests): the estimator
+with nothing learned, with learning from flight to flight, the baselines on the same flights, and the bounds
+(future power known, pack known, both).
 Definitions are in `judging.py`. "Ordinary" flights end with at most a quarter of the charge left,
 "hard" ones with more.
 
-    --flights     also every flight of every predictor
+    --flights     also print every flight of every predictor
     --prototype FOLDER   a folder with prototype.py and baselines.py of the same form (progpy's too)
     --progpy      progpy, minutes a flight; needs --prototype
-    --without-gauge   voltages, current and temperature are all that is heard
-    --validate    cross-validation: the interval's constants fitted without the pack that is judged
+    --without-gauge   only voltages, current and temperature
+    --validate    cross-validation: interval constants fitted without the pack that is judged
 """
 
 import argparse
@@ -49,7 +49,7 @@ Make = Callable[[Judged], Predictor]
 
 
 class Ours:
-    """The estimator, remembering packs from flight to flight when it is told to."""
+    """The estimator, with a pack memory from flight to flight if one is given."""
 
     def __init__(
         self,
@@ -61,12 +61,12 @@ class Ours:
         self.estimator = Estimator(judged.flight.pack_data, self._recall, parameters)
 
     def update(self, look: Snapshot) -> Answer:
-        """Answer as the estimate has it."""
+        """Return the interval of the estimate."""
         left = self.estimator.update(look)
         return left.remaining_low_s, left.remaining_s, left.remaining_high_s
 
     def land(self) -> None:
-        """Remember what the flight taught."""
+        """Store the parameters learned in the flight."""
         learned = self.estimator.learn()
         if learned is not None and self._memory is not None:
             self._memory[self._pack] = learned
@@ -76,7 +76,7 @@ class Ours:
 
 
 class KnownLoad(LoadForecast):
-    """Knows the mean power until the end: what no predictor can."""
+    """A load forecast that knows the mean power until the end; a bound for any predictor."""
 
     def __init__(self, judged: Judged) -> None:
         pack_data = judged.flight.pack_data
@@ -98,7 +98,7 @@ class KnownLoad(LoadForecast):
 
 
 class Oracle(Ours):
-    """The same estimator told what nobody knows: the power, the pack, or both."""
+    """The same estimator with the future power, the learned pack, or both given."""
 
     def __init__(
         self, judged: Judged, memory: dict[str, LearnedPack] | None, *, power: bool
@@ -112,14 +112,14 @@ class Oracle(Ours):
         self._power = power
 
     def update(self, look: Snapshot) -> Answer:
-        """Answer as the estimate has it."""
+        """Return the interval of the estimate."""
         if self._power:
             self._load.now_s = look.t_s
         return super().update(look)
 
 
-def deaf(look: Snapshot) -> Snapshot:
-    """Return a look without what a gauge says."""
+def without_gauge(look: Snapshot) -> Snapshot:
+    """Return a snapshot without the values of a gauge."""
     return replace(look, soc_pct=None, remaining_mah=None, full_mah=None, time_to_empty_s=None)
 
 
@@ -170,12 +170,12 @@ def line(name: str, scores: Sequence[Score]) -> str:
 
 HEAD = (
     "| predictor | error % ordinary | 2nd, 3rd flight | hard | 90 % holds % ord/hard | width % | interval score s "
-    "| flights < 60 % | dangerous % ord/all | 5 % says 120 s: late %, median s | answered % | median off s | us a second |"
+    "| flights < 60 % | dangerous % ord/all | 5 % bound at 120 s: late %, median s | answered % | median off s | us a second |"
 )
 
 
 def predictors(options: argparse.Namespace) -> dict[str, Make]:
-    """Return what is judged, by name."""
+    """Return the predictors by name."""
     memory: dict[str, LearnedPack] = {}
     made: dict[str, Make] = {
         "dronebms, nothing learned": lambda judged: Ours(judged, None),
@@ -200,9 +200,9 @@ def predictors(options: argparse.Namespace) -> dict[str, Make]:
 
 
 def bounds(flights: Sequence[Judged]) -> dict[str, list[Score]]:
-    """Return the scores of what nobody can know: the future power, the pack's own cells, both.
+    """Return the scores of the bounds: future power known, pack known, both.
 
-    "Pack known" has learned from the very flight that is judged.
+    "Pack known" has learned from the judged flight itself.
     """
 
     def informed(*, pack: bool, power: bool) -> list[Score]:
@@ -212,8 +212,8 @@ def bounds(flights: Sequence[Judged]) -> dict[str, list[Score]]:
             seen = {each.pack for each in scores}
             if pack:
                 fly([judged], lambda it, memory=memory: Ours(it, memory))  # type: ignore[misc]  # the default binds it
-            (told,) = fly([judged], lambda it, memory=memory: Oracle(it, memory, power=power))  # type: ignore[misc]  # as above
-            scores.append(replace(told, first=judged.pack not in seen))
+            (one,) = fly([judged], lambda it, memory=memory: Oracle(it, memory, power=power))  # type: ignore[misc]  # as above
+            scores.append(replace(one, first=judged.pack not in seen))
         return scores
 
     return {
@@ -229,8 +229,8 @@ WIDER = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.8)
 def validated(flights: Sequence[Judged]) -> list[Score]:
     """Return scores with the interval's factors fitted without the pack that is judged.
 
-    The factors are those of least interval score on all other packs; four numbers, for packs not
-    known yet and known ones. The other constants stay as shipped: fitting them takes hours.
+    The factors have the least interval score on all other packs: two for unknown packs, two for
+    known ones. The other constants stay as shipped: fitting them takes hours.
     """
     plain = replace(FITTED, widen=((1.0, 1.0),) * 4)
     memory: dict[str, LearnedPack] = {}
@@ -268,7 +268,7 @@ def validated(flights: Sequence[Judged]) -> list[Score]:
 
 
 def main() -> None:
-    """Judge the flights named, or those that the tests use."""
+    """Judge the given flights, or those of the tests."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -281,7 +281,7 @@ def main() -> None:
     options = parser.parse_args()
     flights = read_folder(options.paths or [TESTED])
     if options.without_gauge:
-        flights = [replace(f, looks=tuple(map(deaf, f.looks))) for f in flights]
+        flights = [replace(f, looks=tuple(map(without_gauge, f.looks))) for f in flights]
     print(f"{len(flights)} flights, {sum(f.hard for f in flights)} of them hard")
     print(HEAD)
     print("|" + "---|" * (HEAD.count("|") - 1))

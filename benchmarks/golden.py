@@ -1,4 +1,4 @@
-"""What the product puts out for fixed inputs, to compare two versions of it.
+"""Records the output of the product for fixed inputs, to compare two versions.
 
 `python benchmarks/golden.py record FOLDER [CHECKOUT]` runs the commands of a checkout (this one by
 default) on every scenario and on every flight of tests/data/flights and `$DRONEBMS_FLIGHTS`, and

@@ -1,9 +1,9 @@
-"""A gusty climb on a cold, weak pack, with and without the governor, in closed loop.
+"""Judges the current governor: a gusty climb on a cold, weak pack with and without it.
 
 `python benchmarks/governor.py [--seeds N] [--plot FILE.png]` prints, for each seed, how long the
-weakest cell was below its limit, the lowest it came to, and the altitude that was reached; the
-plot (extra `plots`) shows the first seed. What is asked reaches the vehicle a second late, as over
-a link. Power above the hover climbs and power below it sinks, in proportion.
+weakest cell was below its limit, its lowest voltage and the altitude that was reached; the plot
+(extra `report`) shows the first seed. Closed loop: the current limit reaches the vehicle a second late,
+as over a link. Power above that of hover climbs, power below it descends, in proportion.
 """
 
 import argparse
@@ -47,21 +47,21 @@ PLAN = Scenario.model_validate(
 
 @dataclass
 class Governed:
-    """A flight that draws no more than it was asked, and climbs by what is left."""
+    """A flight that draws at most the current limit, and climbs with the power above hover."""
 
     plan: FlightProfile
     voltage_v: float = 24.0
     asked_a: float | None = None
     alt_m: float = 0.0
-    heard: list[float | None] = field(default_factory=list)  # on their way to the vehicle
+    in_transit: list[float | None] = field(default_factory=list)  # limits on the link
 
     @property
     def duration_s(self) -> float:
-        """When it is over."""
+        """Duration of the flight."""
         return self.plan.duration_s
 
     def power_w(self, t_s: float) -> float:
-        """Return the power that is drawn now."""
+        """Return the power drawn now."""
         power_w = self.plan.power_w(t_s)
         if self.asked_a is not None:
             power_w = min(power_w, self.asked_a * self.voltage_v)
@@ -72,24 +72,24 @@ class Governed:
         return power_w
 
     def mean_power_w(self, t_s: float) -> float | None:
-        """Return the mean power if it goes on."""
+        """Return the mean power if the flight continues like this."""
         return self.plan.mean_power_w(t_s)
 
     def vehicle(self, t_s: float) -> VehicleState:
-        """Return what the autopilot says."""
+        """Return the state that the autopilot reports."""
         return self.plan.vehicle(t_s)
 
     def ask(self, asked_a: float | None, voltage_v: float) -> None:
-        """Take what is asked; it arrives late."""
-        self.heard.append(asked_a)
+        """Send a current limit; it arrives late."""
+        self.in_transit.append(asked_a)
         self.voltage_v = voltage_v
-        if len(self.heard) > LATE_S / STEP_S:
-            self.asked_a = self.heard.pop(0)
+        if len(self.in_transit) > LATE_S / STEP_S:
+            self.asked_a = self.in_transit.pop(0)
 
 
 @dataclass
 class Flown:
-    """What came of a flight."""
+    """Result of a flight."""
 
     below_s: float = 0.0
     lowest_v: float = 9.9
@@ -100,7 +100,7 @@ class Flown:
 
 
 def fly(seed: int, *, governed: bool) -> Flown:
-    """Fly once and return what the cells went through."""
+    """Fly once and return the result."""
     flight = Governed(Mission(PLAN, random_generator(seed, RandomStream.GUSTS), STEP_S))
     world = World(PLAN, seed, (), flight)
     clock, found = VirtualClock(), Flown()
@@ -108,11 +108,11 @@ def fly(seed: int, *, governed: bool) -> Flown:
         clock, [world], {ADDRESS: world.device}, (), random_generator(seed, RandomStream.WIRE)
     )
     pack_data = PLAN.pack, world.pack_data()
-    told = pack_data[1].__class__(
+    governed_data = pack_data[1].__class__(
         **{name: getattr(pack_data[1], name) for name in pack_data[1].__slots__}
         | {"limp_home_a": LIMP_HOME_A}
     )
-    pipeline = Pipeline(Gauge(bus, cells=6), told)
+    pipeline = Pipeline(Gauge(bus, cells=6), governed_data)
     for tick in range(int(world.duration_s / STEP_S)):
         t_s = tick * STEP_S
         clock.sleep_until(t_s)
@@ -131,7 +131,7 @@ def fly(seed: int, *, governed: bool) -> Flown:
 
 
 def plot(path: Path, seed: int) -> None:
-    """Draw one seed, both ways."""
+    """Draw one seed with and without the governor."""
     import matplotlib as mpl  # noqa: PLC0415 - an extra
 
     mpl.use("Agg")
@@ -157,21 +157,21 @@ def plot(path: Path, seed: int) -> None:
 
 
 def main() -> None:
-    """Fly, print, and draw if asked."""
+    """Fly and print the table; draw it with --plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--plot", type=Path)
-    told = parser.parse_args()
+    options = parser.parse_args()
     print(f"limp home {LIMP_HOME_A:.0f} A, hover {HOVER_W:.0f} W, climb {CLIMB_W:.0f} W")
     print("| seed | below the limit without, with | lowest cell | altitude | least asked |")
     print("|---|---|---|---|---|")
-    for seed in range(1, told.seeds + 1):
+    for seed in range(1, options.seeds + 1):
         free, held = fly(seed, governed=False), fly(seed, governed=True)
         least = "nothing" if held.least_asked_a is None else f"{held.least_asked_a:.0f} A"
         print(f"| {seed} | {free.below_s:.1f} s, {held.below_s:.1f} s | {free.lowest_v:.2f} V, {held.lowest_v:.2f} V "
               f"| {free.alt_m:.0f} m, {held.alt_m:.0f} m | {least} |")  # fmt: skip
-    if told.plot is not None:
-        plot(told.plot, 1)
+    if options.plot is not None:
+        plot(options.plot, 1)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Flights with a truth, and how an answer is scored against it; the judge's arithmetic.
+"""Flights with a known truth, and the scores of a predictor on them.
 
-Decisions once a second from 60 s after take-off until the end. The error of the median, the
-interval and its width are taken over the last 80 % of the flight, the error and the width where
-30 s remain, relative to the true time left; "dangerous" and the calls over all decisions. A second
-without an answer counts as 100 % wrong and outside. Seconds; discharge is positive; columns and
-sidecar keys named truth are read here and by nobody else.
+Predictions once a second from 60 s after take-off until the end. The error of the median, the coverage and
+the width of the interval are taken over the last 80 % of the flight; error and width relative to the true time
+to empty, while that is at least 30 s; "dangerous" and the calls over all predictions. A second without a
+prediction counts as 100 % wrong and outside. Seconds; discharge is positive. Columns and sidecar keys named
+truth are read in this module alone.
 """
 
 import csv
@@ -30,26 +30,26 @@ Answer = tuple[float | None, float | None, float | None]  # 5 %, median, 95 %; s
 SETTLE_S = 60.0
 JUDGED_FRAC = 0.8
 LEAST_S = 30.0
-SHORTEST_S = 150.0  # of a flight: in less nothing can be judged
+SHORTEST_S = 150.0  # of a flight; shorter ones are not judged
 HARD_CHARGE = 0.25
 POOR_COVER = 0.6
 DANGER_FRAC, DANGER_LEAST_S, DANGER_S = 0.2, 10.0, 60.0
 CALL_S = 120.0
 LATE_S = 60.0
-_MISSES = 20.0  # 2 / 10 %: what a miss weighs in the interval (Winkler) score
+_MISSES = 20.0  # 2 / 10 %: weight of a miss in the interval (Winkler) score
 
 
 class Predictor(Protocol):
-    """Says how long it lasts, causally."""
+    """Predicts the time to empty from past samples alone."""
 
     def update(self, look: Snapshot) -> Answer:
-        """Take in a look and answer at its time."""
+        """Process a snapshot; return the prediction at its time."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One whole discharge: what a predictor sees, and what it does not."""
+    """One whole discharge: the samples for a predictor, and the truth."""
 
     flight: FlightLog
     looks: tuple[Snapshot, ...]
@@ -61,7 +61,7 @@ class Judged:
 
     @property
     def pack(self) -> str:
-        """Whose flight it is; a flight without a pack's name is a pack of its own."""
+        """Identifier of the pack; a flight without one counts as a separate pack."""
         return self.flight.pack_data.pack_id or self.flight.name
 
 
@@ -71,7 +71,7 @@ class Score:
 
     name: str
     pack: str
-    first: bool  # nothing was known of the pack
+    first: bool  # the first flight of the pack
     hard: bool
     error: float
     off_s: float
@@ -79,14 +79,14 @@ class Score:
     width: float
     winkler_s: float
     danger: float
-    median_call_s: float  # true time left when the median first says two minutes
+    median_call_s: float  # true time to empty when the median first reaches two minutes
     low_call_s: float  # the same of the 5 % bound
     answered: float
     cost_us: float
 
 
 def read_judged(path: Path) -> Judged | None:
-    """Return a flight, None when it carries no truth or is too short to be judged."""
+    """Return a flight; `None` when it has no truth or is too short to be judged."""
     data = path.read_bytes()
     text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
     rows = list(csv.DictReader(text.splitlines()))
@@ -128,7 +128,7 @@ def read_folder(paths: Iterable[Path]) -> list[Judged]:
 
 
 def run(judged: Judged, predictor: Predictor, clock_s: Callable[[], float]) -> tuple[Array, float]:
-    """Return rows of (time, true seconds left, 5 %, median, 95 %), nan unanswered, and its cost.
+    """Return rows of (time, true seconds left, 5 %, median, 95 %), NaN if absent, and the cost.
 
     The cost is the processor time in microseconds of one second of flight.
     """
@@ -146,7 +146,7 @@ def run(judged: Judged, predictor: Predictor, clock_s: Callable[[], float]) -> t
 
 
 def score(judged: Judged, rows: Array, cost_us: float, *, first: bool) -> Score:
-    """Return how a predictor did on a flight."""
+    """Return the score of a predictor on a flight."""
     t_s, true_s, low_s, median_s, high_s = rows.T.copy()
     silent = ~np.isfinite(median_s)
     median_s[silent] = low_s[silent] = high_s[silent] = 0.0
@@ -188,11 +188,11 @@ def score(judged: Judged, rows: Array, cost_us: float, *, first: bool) -> Score:
 
 
 def mean_of(scores: Sequence[Score], field: str) -> float:
-    """Return the mean of what is known of a field, nan of nothing."""
+    """Return the mean of the known values of a field; NaN without any."""
     known = [value for each in scores if not math.isnan(value := float(getattr(each, field)))]
     return sum(known) / len(known) if known else math.nan
 
 
 def share_of(scores: Sequence[Score], holds: Callable[[Score], bool]) -> float:
-    """Return for which share of the flights something holds."""
+    """Return the share of the flights that meet a condition."""
     return sum(map(holds, scores)) / len(scores) if scores else math.nan

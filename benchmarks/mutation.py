@@ -1,11 +1,10 @@
 """A million corrupted transfers: `python benchmarks/mutation.py [--transfers N] [--seed N]`.
 
-A gauge is read through a wire that corrupts three transfers in ten, in every way that wires have
-been seen to. Counts what reached a Snapshot and was never so: a value whose word the gauge did not
-hold at any asking within the time for which a value holds. "Noise" is random bytes, with a right
-PEC one time in 256, which no 8-bit code can notice; what of it is closer to the truth than a
-change that is believed at once (`Register.leap`) is counted apart.
-Prints the seed and the counts by kind; ends with code 1 when a wrong value got through.
+A gauge is read over a wire that corrupts three transfers in ten, in every way observed on real wires.
+Counts wrong values that reach a Snapshot: values whose word the gauge did not hold at any read within
+the age limit of the register. "Noise" is random bytes, with a valid PEC one time in 256, which no
+8-bit code detects; values nearer to the truth than a change that is accepted at once (`Register.leap`)
+are counted separately. Prints the seed and the counts by kind; exits with 1 when a wrong value got through.
 """
 
 import argparse
@@ -38,20 +37,20 @@ _COMMANDS = tuple(row.command for row in sbs.WORDS)
 
 
 class Truth:
-    """The words that the gauge held whenever it was asked."""
+    """The words that the gauge held at each read."""
 
     def __init__(self) -> None:
         self._held: dict[int, deque[tuple[float, int]]] = {}
 
     def note(self, now_s: float, command: int, reply: bytes) -> None:
-        """Take in what the gauge answered before anything spoilt it."""
+        """Record a reply of the gauge before it is corrupted."""
         held = self._held.setdefault(command, deque())
         held.append((now_s, int.from_bytes(reply[:2], "little")))
         while held[0][0] < now_s - _LONGEST_S and len(held) > 1:
             held.popleft()
 
     def distance(self, row: Register, value: float, now_s: float) -> float:
-        """Return how far a value is from all that its register held while a value holds."""
+        """Return the distance of a value from all that its register held within its age limit."""
         since_s = now_s - row.max_age_s - _ROUNDING
         power = sbs.powers_of(self._held[sbs.SPECIFICATION.command][-1][1])[row.scaled_by]
         near = inf
@@ -74,7 +73,7 @@ class BadWire:
     done: Counter[str] = field(default_factory=Counter)
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass a transfer on, or spoil it."""
+        """Pass a transfer on, or corrupt it."""
         reply = self.bus.transfer(address, tx, rx_len)
         self.truth.note(self.clock.now_s(), tx[0], reply)
         if self.random.random() >= self.rate:
@@ -84,7 +83,7 @@ class BadWire:
         return _SPOIL[kind](self, address, tx, rx_len)
 
     def flip(self, data: bytes, bits: int) -> bytes:
-        """Return data with so many different bits turned round."""
+        """Return data with `count` different bits flipped."""
         wrong = bytearray(data)
         for bit in self.random.choice(8 * len(data), bits, replace=False):
             wrong[bit // 8] ^= 1 << bit % 8
@@ -141,21 +140,21 @@ _SPOIL: dict[str, Spoil] = {
     NOISE: lambda w, _a, _tx, n: w.random.bytes(n),
     "stretched for 2.5 s": _stretch,
 }
-# The last one costs a gauge its identity each time, so it is rarer than the others.
+# The last one makes the gauge unidentified each time, so it is rarer than the others.
 KINDS = tuple(kind for kind in _SPOIL for _ in range(1 if kind.startswith("stretched") else 20))
 
 
 @dataclass
-class PreflightVerdict:
-    """What reached the snapshots."""
+class Outcome:
+    """Counts of the values in the snapshots."""
 
     wrong: list[str] = field(default_factory=list)
-    near: int = 0  # not held, but within the change that is believed at once
+    near: int = 0  # not held, but within the change that is accepted at once
     shown: int = 0
     withheld: int = 0
 
     def judge(self, snapshot: Snapshot, truth: Truth) -> None:
-        """Compare what came through the bad wire with what the gauge held."""
+        """Compare the values of a snapshot with those that the gauge held."""
         cells = zip(sbs.CELLS, snapshot.cells_v, strict=False)
         values = [(row, getattr(snapshot, row.field)) for row in _ROWS]
         for row, value in (*values, *cells):
@@ -170,18 +169,16 @@ class PreflightVerdict:
                 self.near += 1
 
 
-def campaign(
-    transfers: int, seed: int, flight: str = FLIGHT
-) -> tuple[PreflightVerdict, Counter[str]]:
-    """Corrupt so many transfers and return the verdict, and how many there were of each kind."""
-    verdict, done, flown = PreflightVerdict(), Counter[str](), 0
+def campaign(transfers: int, seed: int, flight: str = FLIGHT) -> tuple[Outcome, Counter[str]]:
+    """Corrupt a number of transfers; return the outcome and the count of each kind."""
+    verdict, done, flown = Outcome(), Counter[str](), 0
     while done.total() < transfers:
         flown += 1
         done += _fly(verdict, transfers - done.total(), seed * 1000 + flown, flight)
     return verdict, done
 
 
-def _fly(verdict: PreflightVerdict, transfers: int, seed: int, flight: str) -> Counter[str]:
+def _fly(verdict: Outcome, transfers: int, seed: int, flight: str) -> Counter[str]:
     clock, truth = VirtualClock(), Truth()
     bus, world = open_virtual(flight, clock, seed)
     wire = BadWire(bus, clock, np.random.default_rng(seed), truth)
@@ -194,7 +191,9 @@ def _fly(verdict: PreflightVerdict, transfers: int, seed: int, flight: str) -> C
 
 def main() -> int:
     """Run the campaign and print the table."""
-    parser = argparse.ArgumentParser(description="corrupt transfers and look what gets through")
+    parser = argparse.ArgumentParser(
+        description="corrupt transfers and count the values that get through"
+    )
     parser.add_argument("--transfers", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -205,7 +204,7 @@ def main() -> int:
     print(
         f"withheld: {verdict.withheld / (verdict.shown + verdict.withheld):.1%} of the places for a value"
     )
-    print(f"near misses, within a change that is believed at once: {verdict.near}")
+    print(f"near misses, within a change that is accepted at once: {verdict.near}")
     print(f"wrong values that reached a Snapshot: {len(verdict.wrong)}")
     print("\n".join(verdict.wrong[:10]))
     return 1 if verdict.wrong else 0

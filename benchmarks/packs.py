@@ -1,8 +1,8 @@
-"""How fast packs are simulated, beside others: `python benchmarks/packs.py`.
+"""Measures the speed of the simulated packs: `python benchmarks/packs.py`.
 
-One cell moved on by one step of 0.1 s under a power counts as one; figures are millions of them in a
-second of one core, and simulated seconds for each real one of a single 6S pack. progpy and PyBaMM
-are measured when they are installed (extra `validate`; `pip install progpy`), and named when not.
+The unit is one cell advanced by one step of 0.1 s under a power; figures are millions of these per second
+of one core, and simulated seconds per real second of a single 6S pack. progpy and PyBaMM are measured
+too when they are installed (extra `validate`; `pip install progpy`).
 """
 
 import importlib
@@ -23,7 +23,7 @@ PEER_S = 600.0  # simulated
 
 
 def least_s(work: Callable[[], object]) -> float:
-    """Return the shortest processor time of some rounds: what others on the machine leave."""
+    """Return the shortest processor time of some rounds: the least disturbed by other processes."""
     spent = []
     for _ in range(ROUNDS):
         start_s = time.process_time()
@@ -71,7 +71,7 @@ def with_pybamm(model_name: str) -> float:
     def solve() -> None:
         simulation.solve([0.0, PEER_S], t_interp=seconds)
 
-    solve()  # builds the model, which is not counted
+    solve()  # builds the model, outside the measurement
     return least_s(solve)
 
 

@@ -1,9 +1,9 @@
-"""The pictures in the README, from a seeded flight: the terminal as SVG, the report as PNG.
+"""Draws the pictures of the README from a seeded flight: terminal as SVG, report as PNG.
 
     .venv/bin/python benchmarks/pictures.py
 
-Writes docs/screen.svg and docs/report.png. The report is photographed by Chromium (apt install
-chromium); without one only the terminal is drawn.
+Writes docs/screen.svg and docs/report.png. Chromium makes the picture of the report (apt install
+chromium); without it only the terminal is drawn.
 """
 
 import re
@@ -33,7 +33,7 @@ COLOURS = 128
 
 
 def terminal(path: Path) -> None:
-    """Draw the display as it stands in the middle of the flight."""
+    """Draw the display in the middle of the flight."""
     events, newest = deque[Event](maxlen=20), list[Report]()
     with ExitStack() as stack:
         options = SimOptions(FLIGHT, SEED, speed=None, duration_s=MOMENT_S)
@@ -49,15 +49,15 @@ def terminal(path: Path) -> None:
 
 
 def page(path: Path, browser: str) -> None:
-    """Photograph the report of the flight."""
+    """Draw the report of the flight with Chromium."""
     from PIL import Image  # noqa: PLC0415 - comes with the extra report
 
     with tempfile.TemporaryDirectory() as folder:
         flown, written, shot = (
             Path(folder) / name for name in (f"{REPORTED}.rec", "x.html", "x.png")
         )
-        told = f"--flight {REPORTED} --seed {SEED} --speed max --json"
-        main(["sim", *told.split(), "--record", str(flown)])
+        options = f"--flight {REPORTED} --seed {SEED} --speed max --json"
+        main(["sim", *options.split(), "--record", str(flown)])
         main(["report", str(flown), "-o", str(written)])
         size = f"--window-size={PAGE_PX[0]},{PAGE_PX[1]}"
         quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", size)

@@ -1,7 +1,7 @@
 """Draws docs/estimation.svg: `python benchmarks/plot_estimation.py FLIGHT... -o FILE.svg`.
 
-For each flight what is told, second by second, against what was true; left with nothing learned,
-right after the pack's other flights that were given before it. Needs matplotlib (extra `report`).
+For each flight the estimated time to empty, second by second, and the true one; left with nothing learned,
+right after the other flights of the pack that were given before it. Needs matplotlib (extra `report`).
 """
 
 import argparse
@@ -21,7 +21,7 @@ _STEP = 15  # a point each fifteen seconds
 
 
 def main() -> None:
-    """Draw the flights named."""
+    """Draw the given flights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
@@ -42,7 +42,7 @@ def main() -> None:
             rows, _ = run(judged, ours, lambda: 0.0)
             t_s, true_s, low_s, middle_s, high_s = np.nan_to_num(rows[::_STEP]).T / 60.0
             axis.fill_between(t_s, low_s, high_s, alpha=0.25, label="5 % to 95 %", linewidth=0)
-            axis.plot(t_s, middle_s, label="told")
+            axis.plot(t_s, middle_s, label="estimate")
             axis.plot(t_s, true_s, "k--", linewidth=1, label="true")
             axis.set_ylim(0, 2 * true_s[0])
             learned = "learned" if judged.pack in known else "nothing learned"

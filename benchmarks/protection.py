@@ -1,13 +1,13 @@
-"""Does protection cry wolf, and does it miss? Simulated flights through the bytes, by seed.
+"""Counts false and missed alarms of protection on simulated flights through the bytes.
 
 `python benchmarks/protection.py [--runs N] [--first SEED] [--jobs J] [--only clean]` flies N clean flights over
-chemistries, temperatures and gusts, then N in which something goes wrong, and prints the counts,
-the delays and every flight that was judged wrongly.
+chemistries, temperatures and gusts, then N with a fault, and prints the counts, the delays and every flight
+with a false or missed alarm.
 
-An alarm above info is early when the truth was not yet within 0.1 V, 5 K or 180 s of the limit (or of the
-pack's end): the trip of its own row, of the quantity that the row watches, as the simulated pack has it and no
-gauge measures it; for charge, within the charge of those 180 s at the present load. A fault is
-missed when no limit that belongs to it has tripped within its time.
+An alarm above info is early (false) when the truth was not within 0.1 V, 5 K or 180 s of the limit (or of the
+end of the pack). Truth is the quantity of the limit's row in the simulated pack, not as a gauge measures it; for
+charge the margin is the charge of those 180 s at the present load. A fault is missed when no limit that belongs
+to it has tripped within its time.
 """
 
 import argparse
@@ -40,13 +40,13 @@ HOVER_C = {"lipo": 2.6, "lihv": 2.6, "li-ion": 1.6, "lifepo4": 1.8}
 MOHM_AH = {"lipo": 40.0, "lihv": 42.0, "li-ion": 80.0, "lifepo4": 60.0}
 NOMINAL_V = {"lipo": 3.7, "lihv": 3.75, "li-ion": 3.55, "lifepo4": 3.2}
 CELLS, CELL_MAH, PARALLEL = 6, 5000.0, 2
-TICKS_PER_S = 4  # the virtual gauge measures so often
-HOURS_S, AROUND_S = 7200.0, 68.0  # longer than any pack lasts; a flight beside its cruise
+TICKS_PER_S = 4  # measurements of the virtual gauge per second
+HOURS_S, AROUND_S = 7200.0, 68.0  # longer than any pack lasts; take-off, landing and turns
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something that goes wrong: which fault, and by which limits it has to be noticed."""
+    """A fault, and the limits that have to detect it."""
 
     fault: str
     expected: tuple[str, ...]
@@ -54,12 +54,12 @@ class Case:
 
     @property
     def slow(self) -> bool:
-        """Whether the times are before the pack's end, not after the fault's start."""
+        """Whether the times count back from the end of the pack, not from the start of the fault."""
         return self.within_s < 0.0
 
 
-# What this simulator can do to a pack or a gauge; times are from the fault's start, and negative
-# ones from the pack's end: so long before it an alarm has to be there.
+# Faults of the simulator. Times count from the start of the fault; a negative time counts back from
+# the end of the pack: the alarm has to trip that long before it.
 CASES = (
     Case("unplug@200", ("silent", "lost"), 3.0 + 2.0 + 1.0),
     Case("stuck@200", ("silent", "lost"), 3.0 + 2.0 + 1.0),
@@ -77,7 +77,7 @@ CASES = (
 
 @dataclass
 class Outcome:
-    """One flight, judged."""
+    """Result of one flight."""
 
     name: str
     alarms: list[str] = field(default_factory=list)
@@ -87,10 +87,10 @@ class Outcome:
 
 
 def scenario(seed: int, case: Case | None) -> Scenario:
-    """Return a flight of one chemistry, air and gustiness, drawn and dimensioned by the seed.
+    """Draw a flight of one chemistry, air temperature and gustiness; the seed sets its size.
 
-    A clean one lands with 20 to 40 % of the time left that this very pack would have given. One
-    with a fault is short when the fault shows at once, and else goes on to the pack's end.
+    A clean flight lands with 20 to 40 % of the flight time of this pack left. A flight with a
+    fault is short when the fault shows at once, and continues to the end of the pack otherwise.
     """
     random = np.random.default_rng(seed)
     scale = float(random.uniform(0.85, 1.1))
@@ -103,12 +103,12 @@ def scenario(seed: int, case: Case | None) -> Scenario:
 
 
 def plan_of(seed: int, scale: float, cruise_s: float) -> Scenario:
-    """Return the flight of a seed: out for the half of its cruise, and back; a long one stays."""
+    """Return the flight of a seed: out for half of its cruise, and back; a long flight hovers."""
     every = tuple(itertools.product(CHEMISTRIES, AIRS_DEGC, GUSTS))
     chemistry, air_degc, gust_frac = every[seed % len(every)]
     amps = HOVER_C[chemistry] * PARALLEL * CELL_MAH / 1000.0 * scale
     hover_w = amps * CELLS * NOMINAL_V[chemistry]
-    out_m_s = 0.0 if cruise_s == HOURS_S else 5.0  # the pack ends such a flight, not the way home
+    out_m_s = 0.0 if cruise_s == HOURS_S else 5.0  # the end of the pack ends such a flight
     cruise = Phase(
         name="cruise",
         duration_s=cruise_s / 2.0,
@@ -139,13 +139,13 @@ def plan_of(seed: int, scale: float, cruise_s: float) -> Scenario:
 
 
 def random_error(seed: int) -> float:
-    """Return how wrong the gauge is about the full charge."""
+    """Draw the error of the full charge capacity of the gauge."""
     return float(np.random.default_rng((seed, 1)).uniform(-0.03, 0.03))
 
 
 @dataclass
 class Overload:
-    """A flight that for half a minute asks 1.15 of what the pack may give for 10 s."""
+    """A flight that draws 1.15 times the 10 s current limit for half a minute."""
 
     plan: FlightProfile
     start_s: float
@@ -153,26 +153,26 @@ class Overload:
 
     @property
     def duration_s(self) -> float:
-        """When it is over."""
+        """Duration of the flight."""
         return self.plan.duration_s
 
     def power_w(self, t_s: float) -> float:
-        """Return the power that is asked now."""
+        """Return the power drawn now."""
         power_w = self.plan.power_w(t_s)
         return 1.15 * self.most_w if self.start_s <= t_s < self.start_s + 30.0 else power_w
 
     def mean_power_w(self, t_s: float) -> float | None:
-        """Return the mean power if it goes on."""
+        """Return the mean power if the flight continues like this."""
         return self.plan.mean_power_w(t_s)
 
     def vehicle(self, t_s: float) -> VehicleState:
-        """Return what the autopilot says."""
+        """Return the state that the autopilot reports."""
         return self.plan.vehicle(t_s)
 
 
 @dataclass
 class Flown:
-    """What a flight tells at one step: the report, and the truth that no gauge knows."""
+    """One step of a flight: the report, and the truth of the simulated pack."""
 
     report: Report
     world: World
@@ -201,7 +201,7 @@ def fly(plan: Scenario, seed: int, fault: str | None) -> Iterator[Flown]:
 
 
 def truly(flown: Flown, what: str) -> float | None:
-    """Return a row's quantity as it truly is; None: there is no truth but the gauge's silence."""
+    """Return the true quantity of a row; `None` where the truth is only the silence of the gauge."""
     truth, world = flown.world.truth(), flown.world
     cells = world._pack.cells  # noqa: SLF001 - the truth is asked where it is
     found: dict[str, float] = {
@@ -218,7 +218,7 @@ def truly(flown: Flown, what: str) -> float | None:
 
 
 def is_early(flown: Flown, limit_id: str) -> bool:
-    """Return whether an alarm came before the truth was near its limit, or the pack's end."""
+    """Whether an alarm tripped before the truth was near its limit or the end of the pack."""
     row = next(row for row in default_limits(flown.report.pack_data) if row.limit_id == limit_id)
     left_s = flown.world.remaining_s()
     if left_s is not None and left_s <= NEAR_S:
@@ -239,7 +239,7 @@ def is_early(flown: Flown, limit_id: str) -> bool:
 
 
 def run(job: tuple[int, Case | None]) -> Outcome:
-    """Fly one flight and judge it."""
+    """Fly one flight and return its result."""
     seed, case = job
     plan = scenario(seed, case)
     outcome = Outcome(f"seed {seed}: {plan.name}" + ("" if case is None else f", {case.fault}"))
@@ -272,7 +272,7 @@ def run(job: tuple[int, Case | None]) -> Outcome:
 
 
 def clean(outcomes: Sequence[Outcome]) -> None:
-    """Print what the clean flights say."""
+    """Print the counts of the clean flights."""
     early = [outcome for outcome in outcomes if outcome.early]
     alarms = [alarm for outcome in outcomes for alarm in outcome.alarms]
     print(f"clean flights: {len(outcomes)}; with an early alarm above info: {len(early)}; "
@@ -284,8 +284,8 @@ def clean(outcomes: Sequence[Outcome]) -> None:
 
 
 def faulty(outcomes: Sequence[tuple[Case, Outcome]]) -> None:
-    """Print what the faulty flights say."""
-    print("| fault | flights | missed | noticed after, median | latest | within | by |")
+    """Print the table of the faulty flights."""
+    print("| fault | flights | missed | detected after, median | latest | within | by |")
     print("|---|---|---|---|---|---|---|")
     for case in CASES:
         mine = [outcome for row, outcome in outcomes if row is case]
@@ -305,20 +305,20 @@ def faulty(outcomes: Sequence[tuple[Case, Outcome]]) -> None:
 
 
 def main() -> None:
-    """Fly and print."""
+    """Fly both campaigns and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=112, help="clean flights, and faulty ones")
     parser.add_argument("--first", type=int, default=1000, help="the first seed")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", choices=("clean", "faulty"))
-    told = parser.parse_args()
-    seeds = range(told.first, told.first + told.runs)
-    cases = [CASES[k % len(CASES)] for k in range(told.runs)]
-    with ProcessPoolExecutor(told.jobs) as pool:
+    options = parser.parse_args()
+    seeds = range(options.first, options.first + options.runs)
+    cases = [CASES[k % len(CASES)] for k in range(options.runs)]
+    with ProcessPoolExecutor(options.jobs) as pool:
         print(f"step {STEP_S} s, seeds {seeds[0]} to {seeds[-1]}, twice")
-        if told.only != "faulty":
+        if options.only != "faulty":
             clean(list(pool.map(run, ((seed, None) for seed in seeds))))
-        if told.only != "clean":
+        if options.only != "clean":
             outcomes = pool.map(run, zip((seed + 10_000 for seed in seeds), cases, strict=True))
             faulty(list(zip(cases, outcomes, strict=True)))
 

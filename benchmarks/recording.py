@@ -1,6 +1,6 @@
-"""What recording costs: bytes an hour, the time of the loop, and how long a disk takes to be safe.
+"""Measures recording: bytes an hour, time of the loop, time of a synced write.
 
-python benchmarks/recording.py [FOLDER]    (a folder on the disk to be measured; else /tmp)
+python benchmarks/recording.py [FOLDER]    (a folder on the disk to be measured; default /tmp)
 """
 
 import sys
@@ -21,8 +21,8 @@ from smartbattery.registers import ADDRESS
 FLIGHT_S, BLOCKS = 600, 200
 
 
-class Kept:
-    """A store that keeps blocks in memory."""
+class MemoryFile:
+    """A growing file that collects its blocks in memory."""
 
     def __init__(self) -> None:
         self.blocks: list[bytes] = []
@@ -36,15 +36,15 @@ class Kept:
 
 
 def timed(what: Callable[[], object], clock: Callable[[], float] = thread_time) -> float:
-    """Return how many seconds something takes; of the processor, unless told otherwise."""
+    """Return the duration of a call in s; processor time of the thread by default."""
     begin_s = clock()
     what()
     return clock() - begin_s
 
 
 def record(packs: int) -> tuple[list[bytes], list[float]]:
-    """Fly; return the blocks, and how long the recorder kept the loop at each step."""
-    clock, store = VirtualClock(), Kept()
+    """Fly; return the blocks, and the time that the recorder took of the loop at each step."""
+    clock, store = VirtualClock(), MemoryFile()
     worlds = [open_virtual("survey", clock, seed) for seed in range(1, packs + 1)]
     start = Start(tuple(Recorded(world.pack_data(), ADDRESS) for _, world in worlds))
     recorder, spent_s, taken_s = Recorder(store, start), [0.0], list[float]()

@@ -1,8 +1,8 @@
-"""Packs behind a socket: simulated in one process, read by `dronebms` in another.
+"""Simulates packs in one process for a `dronebms` in another one.
 
-The wire of `/dev/NAME` is a Unix socket of that name; a message is a transfer, as an `ioctl` of the
-kernel would be, so that a service is measured without the simulation. `python -m
-benchmarks.remote_packs FOLDER ARGUMENTS...` runs `dronebms ARGUMENTS...` on what is served in FOLDER.
+The bus `/dev/NAME` is a Unix socket of that name; one message is one transfer, like an `ioctl` of the kernel,
+so that a service is measured without the simulation. `python -m benchmarks.remote_packs FOLDER ARGUMENTS...`
+runs `dronebms ARGUMENTS...` on the buses that are served in FOLDER.
 """
 
 import socket
@@ -19,23 +19,23 @@ _MOST_BYTES = 1024
 
 
 class SocketBus:
-    """A bus whose transfers another process does."""
+    """A bus whose transfers another process carries out."""
 
     def __init__(self, folder: Path, path: str) -> None:
         self._wire = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._wire.connect(str(folder / Path(path).name))
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Have one transfer done; see `smartbattery.bus.Bus`."""
+        """Carry out one transfer; see `smartbattery.bus.Bus`."""
         self._wire.send(bytes((address, rx_len)) + tx)
         reply = self._wire.recv(_MOST_BYTES)
         if reply[:1] != b"+":
-            raise NackError(f"nobody acknowledged 0x{tx[0]:02x}")
+            raise NackError(f"no device acknowledged 0x{tx[0]:02x}")
         return reply[1:]
 
 
 def serve(folder: Path, name: str, bus: Bus) -> None:
-    """Let another process use a bus as `/dev/NAME`; a thread of its own does its transfers."""
+    """Serve a bus as `/dev/NAME` to another process, from a thread."""
     ears = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ears.bind(str(folder / name))
     ears.listen()
@@ -53,6 +53,6 @@ def _answer(ears: socket.socket, bus: Bus) -> None:
 
 if __name__ == "__main__":
     served = Path(sys.argv[1])
-    # In place of the kernel's.
+    # Instead of the adapter of the kernel.
     vars(dronebms.service.factories)["LinuxBus"] = lambda path, _recover: SocketBus(served, path)
     sys.exit(main(sys.argv[2:]))

@@ -1,9 +1,9 @@
-"""What the terminal display costs: share of a core and bytes a second, over a seeded flight.
+"""Measures the terminal display: share of a core and bytes a second, over a seeded flight.
 
     .venv/bin/python benchmarks/screen.py
 
-The viewer sees the flight as it is flown, ten reports and two pictures a second, on a terminal of
-80x24 and one of 200x60. Processor time is of the display alone, keys included.
+The display gets ten reports and draws two pictures a second, on terminals of 80x24 and 200x60. Processor
+time is that of the display alone, keys included.
 """
 
 import io

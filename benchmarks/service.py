@@ -1,9 +1,8 @@
-"""What the service costs: start, CPU, memory, and viewers that are stuck; prints the machine too.
+"""Measures the service: start, CPU, memory, with stuck viewers; prints the machine too.
 
-`python -m benchmarks.service [SECONDS]` runs `dronebms run` for so long each way, 20 s unless said,
-on two packs in flight. These are simulated in this process, not in the service's: each transfer goes
-through a socket, where a service on a vehicle asks its kernel. Python may keep what it has compiled,
-as it does for an installed package, and has done so before the start that is measured.
+`python -m benchmarks.service [SECONDS]` runs `dronebms run` for SECONDS each way, default 20, on two
+packs in flight. This process simulates them: each transfer goes through a socket in place of the kernel. The
+byte code is compiled before the measured start, as for an installed package.
 """
 
 import os
@@ -29,11 +28,11 @@ _MIB = 1 << 20
 
 @contextmanager
 def service(folder: Path, ground: socket.socket) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the service with everything on: recording, state, stream."""
+    """Run the service with recording, state and status socket."""
     for name, flight in (("i2c-90", "hover"), ("i2c-91", "survey")):
         (folder / name).unlink(missing_ok=True)
         bus, _ = open_virtual(flight, SystemClock(start_s=IN_FLIGHT_S))
-        bus.transfer(ADDRESS, b"\x09", 2)  # flies until now
+        bus.transfer(ADDRESS, b"\x09", 2)  # advances the flight to now
         serve(folder, name, bus)
     path = folder / "c.toml"
     path.write_text(
@@ -53,20 +52,20 @@ def service(folder: Path, ground: socket.socket) -> Iterator["subprocess.Popen[b
 
 
 def cpu_s(task: Path) -> float:
-    """Return the processor time that a process, or a thread of it, has had."""
+    """Return the processor time of a process or thread in s."""
     fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(pid: int) -> tuple[float, float]:
-    """Return what a process has resident, and what of that nobody shares."""
+    """Return the resident and the private memory of a process in MiB."""
     rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     kib = {row.split(":")[0]: int(row.split()[1]) for row in rows[1:]}
     return kib["Rss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024
 
 
 def watched(pid: int, seconds: float, viewers: list[socket.socket]) -> tuple[str, int]:
-    """Return the share of a core over some seconds, and how many lines the viewers got."""
+    """Return the share of a core over some seconds, and the lines that the viewers received."""
     tasks = Path(f"/proc/{pid}"), Path(f"/proc/{pid}/task/{pid}")
     before_s, began_s, lines = [cpu_s(task) for task in tasks], monotonic(), 0
     while (spent_s := monotonic() - began_s) < seconds:
@@ -83,7 +82,7 @@ def watched(pid: int, seconds: float, viewers: list[socket.socket]) -> tuple[str
 
 
 def _ground() -> socket.socket:
-    """Return who is told."""
+    """Return the UDP socket of the ground station."""
     ground = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     ground.bind(("127.0.0.1", 0))
     return ground
@@ -107,8 +106,8 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ground = stack.enter_context(_ground())
         with service(folder, ground):
-            ground.recv(2000)  # everything is compiled now
-        ground = stack.enter_context(_ground())  # without what is still on its way to the first
+            ground.recv(2000)  # the byte code is compiled now
+        ground = stack.enter_context(_ground())  # without datagrams for the first one
         began_s = monotonic()
         process = stack.enter_context(service(folder, ground))
         ground.recv(2000)
@@ -117,7 +116,7 @@ def main() -> None:
         )
         sleep(3.0)
         alone, _ = watched(process.pid, seconds, [])
-        print(f"two packs at 10 Hz, nobody looks {alone}")
+        print(f"two packs at 10 Hz, no viewers  {alone}")
         viewers = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(VIEWERS)]
         for viewer in viewers:
             viewer.connect(str(folder / "s.sock"))

@@ -1,9 +1,9 @@
-"""What is lost when a node, a bus, a pack or the aggregator fails: one scenario, watched both ways.
+"""Compares two topologies when a node, a bus, a pack or the aggregator fails.
 
-`python benchmarks/topology.py [--flight NAME]` flies the scenario as two packs side by side, each
-with half the cells in parallel and half the load. Distributed: a gauge for each pack. Centralized:
-one gauge for the whole. Printed is what is known of the supply before and after the failure at
-120 s, and how long it took to be noticed.
+`python benchmarks/topology.py [--flight NAME]` flies the scenario as two packs in parallel, each
+with half the parallel cells and half the load. Distributed: a gauge for each pack. Centralized: one gauge
+for the whole. Prints the status of the supply before and after the failure at 120 s, and the time until
+it was detected.
 """
 
 import argparse
@@ -28,7 +28,7 @@ FAILURES = ("node", "pack", "bus", "aggregator")
 
 @dataclass
 class Share:
-    """A share of a flight's load; all of it once the other pack has gone."""
+    """Half the load of a flight; the whole load after the other pack has failed."""
 
     plan: FlightProfile
     share: float
@@ -36,7 +36,7 @@ class Share:
 
     @property
     def duration_s(self) -> float:
-        """When it is over."""
+        """Duration of the flight."""
         return self.plan.duration_s
 
     def power_w(self, t_s: float) -> float:
@@ -50,12 +50,12 @@ class Share:
         return None if mean_power_w is None else mean_power_w * self.share
 
     def vehicle(self, t_s: float) -> VehicleState:
-        """Return what the autopilot says."""
+        """Return the state that the autopilot reports."""
         return self.plan.vehicle(t_s)
 
 
 def half(scenario: Scenario) -> Scenario:
-    """Return the scenario with half the cells side by side."""
+    """Return the scenario with half the parallel cells."""
     pack = scenario.pack.model_copy(update={"parallel": scenario.pack.parallel // 2})
     return scenario.model_copy(update={"pack": pack})
 
@@ -63,7 +63,7 @@ def half(scenario: Scenario) -> Scenario:
 def fly(
     scenario: Scenario, gauges: int, failure: str
 ) -> tuple[SupplyStatus, SupplyStatus | None, float | None]:
-    """Return what is known before, after, and how long after the failure it was noticed."""
+    """Return the status before and after the failure, and the time until it was detected."""
     built = scenario if gauges == 1 else half(scenario)
     pipelines, worlds, clock = [], [], VirtualClock()
     for index in range(gauges):
@@ -74,7 +74,7 @@ def fly(
         gone_s = FAIL_S if failure == "pack" and index == 1 else None
         plan = Mission(built, random_generator(1, RandomStream.GUSTS), STEP_S)
         world = World(built, 1 + index, (), Share(plan, 1.0 / gauges, gone_s))
-        # A plug that stays off: the fault's own length is for another purpose.
+        # A plug that stays off: the fault's default duration is shorter.
         faults = tuple(replace(fault, duration_s=None) for fault in faults)
         bus = VirtualBus(
             clock, [world], {ADDRESS: world.device}, faults, random_generator(1, RandomStream.WIRE)
@@ -97,7 +97,7 @@ def fly(
         if t_s < FAIL_S:
             before = whole
         elif failure == "aggregator":
-            break  # nobody is left who would say anything
+            break  # no reader is left to report
         else:
             after = whole
             if noticed_s is None and whole.severity > Severity.INFO:
@@ -106,10 +106,10 @@ def fly(
     return before, after, noticed_s
 
 
-def said(whole: SupplyStatus | None) -> str:
-    """Return what is known of the supply in a few words."""
+def status_text(whole: SupplyStatus | None) -> str:
+    """Return the status of the supply in a few words."""
     if whole is None:
-        return "nothing is told any more"
+        return "no report"
     known = [f"{whole.severity.label}"]
     known += (
         [f"without battery {', '.join(str(k + 1) for k in whole.missing)}"] if whole.missing else []
@@ -120,12 +120,12 @@ def said(whole: SupplyStatus | None) -> str:
 
 
 def main() -> None:
-    """Fly and print."""
+    """Fly every failure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flight", default="survey")
     scenario = load_scenario(parser.parse_args().flight)
     print(f"{scenario.name}: {scenario.about}")
-    print("| watched by | fails | before | after | noticed after |")
+    print("| gauges | fails | before | after | detected after |")
     print("|---|---|---|---|---|")
     for name, gauges in (("a gauge each", 2), ("one gauge", 1)):
         for failure in FAILURES:
@@ -137,7 +137,7 @@ def main() -> None:
                 if noticed_s is None
                 else f"{noticed_s:.1f} s"
             )
-            print(f"| {name} | {failure} | {said(before)} | {said(after)} | {when} |")
+            print(f"| {name} | {failure} | {status_text(before)} | {status_text(after)} | {when} |")
 
 
 if __name__ == "__main__":

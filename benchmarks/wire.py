@@ -1,9 +1,9 @@
-"""How much of a 100 kHz wire the driver uses: `python benchmarks/wire.py`.
+"""Measures the share of a 100 kHz wire that the driver uses: `python benchmarks/wire.py`.
 
 A snapshot of 15 registers with PEC (voltage, current, 12 cells and one slow one in turn) is read
-from a wire that charges the time each transfer takes (nine clocks a byte, START, repeated START,
-STOP and 4.7 us of rest; SMBus 2.0). What the host needs in between is its processor time; the
-replies come ready-made, so that it is the driver's alone. The peer is the wire itself.
+from a wire that counts the time of each transfer (nine clocks a byte, START, repeated START, STOP and
+4.7 us bus free time; SMBus 2.0). The host time in between is processor time of the driver alone: the
+replies are prepared. The reference is the wire itself.
 """
 
 import statistics
@@ -27,7 +27,7 @@ VALUES = {
 
 
 class ChargingWire:
-    """A gauge that always says the same, on a wire that counts the time it is busy."""
+    """A gauge with constant replies, on a wire that counts its busy time."""
 
     def __init__(self) -> None:
         words = VALUES | dict.fromkeys(sbs.CELLS[:CELLS], 3.9)
@@ -39,7 +39,7 @@ class ChargingWire:
         self.transfers = 0
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer, and charge for it."""
+        """Reply, and add the time of the transfer."""
         self.transfers += 1
         self.busy_s += ((2 + len(tx) + rx_len) * 9 + 3) / 100_000.0 + 4.7e-6
         reply = self._replies.get(tx[0])
@@ -52,7 +52,7 @@ def measure() -> tuple[float, float, float]:
     """Return (registers, wire seconds, host seconds) of one poll."""
     wire = ChargingWire()
     gauge = Gauge(wire, cells=CELLS)
-    for step in range(30):  # identified, and everything heard once
+    for step in range(30):  # identified, and every register read once
         gauge.poll(step / 10)
     before, busy_s, start_s = wire.transfers, wire.busy_s, time.process_time()
     for step in range(30, 30 + POLLS):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.estimate import WIDER, Ours, deaf
+from benchmarks.estimate import WIDER, Ours, without_gauge
 from benchmarks.judging import JUDGED_FRAC, Array, Judged, read_folder, run
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 
@@ -125,7 +125,9 @@ def main() -> None:
     flights = read_folder([Path(text) for text in sys.argv[2:]])
     plain = replace(FITTED, widen=((1.0, 1.0),) * 4)
     best = search(flights, plain, until_s) if float(sys.argv[1]) > 0 else plain
-    gaugeless = [replace(judged, looks=tuple(map(deaf, judged.looks))) for judged in flights]
+    gaugeless = [
+        replace(judged, looks=tuple(map(without_gauge, judged.looks))) for judged in flights
+    ]
     for inputs, judged in (("", flights), (", no gauge", gaugeless)):
         for name, rows in zip(("new", "known"), flown(judged, best), strict=True):
             for factor in WIDER:
