@@ -1,29 +1,38 @@
-# Two commands for a new machine: `make demo` and `make test`. Everything lives in .venv.
+# Two commands for a new machine: `make demo` and `make test`. Everything is installed in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-ACTING := --cov=mavlink_bridge.vehicle $(foreach module,messages parameters flight_stack_rules codec,--cov=mavlink_bridge.protocol.$(module)) --cov=mavlink_bridge.bridge
-# What flies or is told to a flight controller byte by byte: every branch has its test.
+# Modules that read a gauge, protect a pack or send bytes to a flight controller: a test for every branch.
+BRIDGE := --cov=mavlink_bridge.vehicle $(foreach module,messages parameters flight_stack_rules codec,--cov=mavlink_bridge.protocol.$(module)) --cov=mavlink_bridge.bridge
 COVERED := --cov=smartbattery --cov=dronebms.protection.alarms --cov=dronebms.protection.limits --cov=dronebms.protection.quantities \
-	--cov=dronebms.protection.time_to_trip --cov=dronebms.protection.current_governor --cov=dronebms.protection.actions $(ACTING) \
+	--cov=dronebms.protection.time_to_trip --cov=dronebms.protection.current_governor --cov=dronebms.protection.actions $(BRIDGE) \
 	--cov-branch --cov-report= --cov-fail-under=100
+# One process per core; a process that has finished takes tests from the others.
+PYTEST := $(BIN)/pytest -q -rs -n auto --dist worksteal
 
-# Where the service lives: not in a home, which it may not see.
+# The unit has no access to home folders.
 SERVICE_HOME ?= /opt/dronebms
 UNITS := $(DESTDIR)/etc/systemd/system
 
-.PHONY: demo test check format bench clean install-service uninstall-service
+.PHONY: demo test test-all lint check format bench clean install-service uninstall-service
 
 demo: .venv/.installed
 	$(BIN)/dronebms sim --speed 10
 
+# Five minutes on two cores; test-all has the slow ones too, and the gate of branch coverage.
 test: .venv/.tests-installed
-	$(BIN)/pytest -q -rs
+	$(PYTEST) -m "not slow"
 
-check: .venv/.tests-installed
+test-all: .venv/.tests-installed
+	$(PYTEST) $(COVERED)
+
+lint: .venv/.tests-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -rs $(COVERED)
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.lint.module_state
+
+check: lint test
 
 format: .venv/.tests-installed
 	$(BIN)/ruff format .
@@ -37,7 +46,7 @@ bench: .venv/.installed
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# With DESTDIR the files alone, for who makes a package and brings the program himself.
+# With DESTDIR only the files, for a package that brings the program itself.
 install-service:
 	install -D -m 644 packaging/60-dronebms.rules $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules
 	install -D -m 644 packaging/dronebms.sysusers $(DESTDIR)/etc/sysusers.d/dronebms.conf
@@ -56,7 +65,7 @@ ifeq ($(DESTDIR),)
 	@echo "Edit /etc/dronebms.toml, then: systemctl enable --now dronebms"
 endif
 
-# The configuration, and what was recorded and learned, stay.
+# The configuration, recordings and learned parameters stay.
 uninstall-service:
 ifeq ($(DESTDIR),)
 	systemctl disable --now dronebms || true
@@ -80,6 +89,6 @@ endif
 	@touch $@
 
 .venv/.tests-installed: pyproject.toml .venv/bin/python
-	@echo "Installing dronebms and what its tests need into .venv ..."
+	@echo "Installing dronebms and the packages of its tests into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ .venv/.installed
