@@ -1,4 +1,4 @@
-"""What tests of several rooms share."""
+"""Fixtures of tests in several rooms."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,16 @@ import pytest
 
 @pytest.fixture
 def computed_flights() -> tuple[Path, ...]:
-    """Return the computed flights that are part of this repository."""
+    """The computed flights of tests/data."""
     return tuple(sorted((Path(__file__).parent / "data" / "flights").glob("*.csv.gz")))
 
 
 @pytest.fixture
 def real_flights() -> tuple[Path, ...]:
-    """Return the recorded flights, which are not part of this repository; skip without them."""
+    """The recorded flights in $DRONEBMS_FLIGHTS, outside this repository; skips without them."""
     folder = os.environ.get("DRONEBMS_FLIGHTS")
     if not folder:
-        pytest.skip("recorded flights: name their folder in DRONEBMS_FLIGHTS (it has real/ in it)")
+        pytest.skip("no recorded flights: set DRONEBMS_FLIGHTS to the folder that contains real/")
     found = tuple(sorted((Path(folder) / "real").glob("*.csv*")))
-    assert found, f"DRONEBMS_FLIGHTS names {folder}, and there is no flight in its folder real"
+    assert found, f"no flight in {folder}/real, the folder of DRONEBMS_FLIGHTS"
     return found

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 
 from dronebms.core.chemistry import LIPO
@@ -74,11 +75,25 @@ def watched(
 def flown(
     path: Path, change: Change | None = None, options: FlightOptions | None = None
 ) -> list[Report]:
-    """Return the reports of a recorded flight, its snapshots changed on the way."""
+    """Return the reports of a recorded flight, its snapshots changed on the way.
+
+    A flight without a change and options is computed once per process.
+    """
+    if change is None and options is None:
+        return list(_flown_unchanged(path))
+    return _fly(path, change, options)
+
+
+def _fly(path: Path, change: Change | None, options: FlightOptions | None) -> list[Report]:
     flight = read_csv_log(path, options=options or FlightOptions())
     source = FlightSource(flight)
     snapshots = (source.poll(t_s) for t_s in source.ticks())
     return watched((change(look) if change else look for look in snapshots), flight.pack_data)
+
+
+@cache
+def _flown_unchanged(path: Path) -> tuple[Report, ...]:
+    return tuple(_fly(path, None, None))
 
 
 def changed_at(t_s: float, **values: object) -> Change:

@@ -19,6 +19,7 @@ import json
 import math
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
@@ -47,12 +48,14 @@ class Score:
     inside: float
 
 
-def each_second(path: Path) -> list[Report]:
+@cache
+def each_second(path: Path) -> tuple[Report, ...]:
     due = OncePerSecond()
     every = reports(path, FlightOptions(), lambda _: None)
-    return [report for report in every if due.due(report.t_s)]
+    return tuple(report for report in every if due.due(report.t_s))
 
 
+@cache
 def score(path: Path) -> Score:
     sidecar: dict[str, Any] = sidecar_of(path)
     end_s, takeoff_s = sidecar["truth"]["t_end_s"], sidecar["takeoff_s"]
@@ -100,6 +103,7 @@ def test_the_ordinary_flights_are_answered_within_a_third() -> None:
 # ---------------------------------------------------------------------- recorded flights
 
 
+@pytest.mark.slow
 def test_every_recorded_flight_replays_with_a_sane_line_for_every_second(
     real_flights: tuple[Path, ...], tmp_path: Path
 ) -> None:
