@@ -1,8 +1,8 @@
-"""`dronebms probe` behind its options: opens the bus, looks once or every second, records, scans.
+"""A probe session: opens the bus, reads a pack once or every second, records, scans for packs.
 
-Nothing is written to a gauge but the selectors of manufacturer-access reads. A multiplexer's
-channel is chosen only when one is named. A recording is a magic line, a line that says where it
-was made, and a line for each transfer.
+The only writes to a gauge are the selectors of manufacturer-access reads. A multiplexer's channel
+is selected only when the user names one. A recording is a magic line, a line with bus, address and
+profile, and a line for each transfer.
 """
 
 import json
@@ -29,24 +29,24 @@ SIMULATED = "sim:"
 _DEVICE = "/dev/"
 _HOLDER = "dronebms probe"
 _LOCK_WAIT_S = 10.0
-_LOCK_AGAIN_S = 0.5
+_LOCK_RETRY_S = 0.5
 _PERIOD_S = 1.0
-_NOTHING = (0, 0xFFFF)  # what some adapters read where nobody answers
+_NO_DEVICE = (0, 0xFFFF)  # words that some adapters read without a device
 OpenBus = Callable[[str], Bus]  # a device or "sim:SCENARIO"
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a pack is read, and as what."""
+    """Bus, address, profile and multiplexer channel of a pack."""
 
     bus: str
     address: int = ADDRESS
     gauge: str = AUTO
-    channel: tuple[int, int] | None = None  # of a multiplexer: its address, its channel
+    channel: tuple[int, int] | None = None  # address and channel of a multiplexer
 
     def __str__(self) -> str:
-        """Return it as the options that name it."""
+        """As command-line options."""
         text = f"--bus {self.bus} --address 0x{self.address:02x}"
         if self.channel is None:
             return text
@@ -54,23 +54,23 @@ class Place:
 
 
 class Prober:
-    """Looks at the pack of one place.
+    """A session with one pack.
 
     Args:
-        place: its bus may also be a recording.
+        place: the pack; its bus may also be a recording.
         open_bus: opens a device or a simulation.
-        clock: waits.
-        say: tells the user what takes time.
-        stack: closes what was opened.
+        clock: for waiting.
+        notify: receives a sentence when the session has to wait.
+        stack: closes the bus, the locks and the recording.
 
     Raises:
-        BatteryError: another program has the gauge.
-        ConfigError: no such place.
+        BatteryError: another program has locked the gauge.
+        ConfigError: the bus or the recording cannot be read.
         RecordingError: the recording is damaged.
     """
 
     def __init__(
-        self, place: Place, open_bus: OpenBus, clock: Clock, say: Say, stack: ExitStack
+        self, place: Place, open_bus: OpenBus, clock: Clock, notify: Notify, stack: ExitStack
     ) -> None:
         self._clock = clock
         self._stack = stack
@@ -79,7 +79,7 @@ class Prober:
         if place.bus.startswith((_DEVICE, SIMULATED)):
             if place.bus.startswith(_DEVICE):
                 for address in (place.address, *(place.channel or ())[:1]):
-                    stack.enter_context(closing(_locked(place.bus, address, clock, say)))
+                    stack.enter_context(closing(_locked(place.bus, address, clock, notify)))
             self._bus = open_bus(place.bus)
             if place.channel is not None:
                 self._bus = multiplexer.MuxBus(self._bus, *place.channel)
@@ -90,7 +90,7 @@ class Prober:
         self.place = place
 
     def record(self, path: Path) -> None:
-        """Write every transfer from now on.
+        """Record every transfer from now on.
 
         Raises:
             ConfigError: the file exists or cannot be written.
@@ -108,20 +108,19 @@ class Prober:
             except OSError as error:
                 raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
-        where = [self.place.bus, self.place.address, self.place.gauge]
-        write(MAGIC + _line(where))
+        write(MAGIC + _line([self.place.bus, self.place.address, self.place.gauge]))
         self._bus = RecordingBus(self._bus, lambda transfer: write(_line(transfer.to_json())))
 
-    def look(self) -> Readout:
-        """Return what there is now.
+    def read(self) -> Readout:
+        """Read the pack.
 
         Raises:
-            BatteryError: no pack, or a bus that fails.
+            BatteryError: no pack, or the bus fails.
         """
         return read_pack(self._bus, self.place.address, profile_named(self.place.gauge))
 
     def wait(self) -> bool:
-        """Wait until the next look is due; return whether there is anything to look at."""
+        """Wait until the next readout is due; false at the end of a recording."""
         if self._length is not None:
             return len(self._played) < self._length
         self._clock.sleep_until(self._clock.now_s() + _PERIOD_S)
@@ -132,27 +131,27 @@ def _line(content: object) -> bytes:
     return json.dumps(content).encode() + b"\n"
 
 
-def _locked(path: str, address: int, clock: Clock, say: Say) -> GaugeLock:
+def _locked(path: str, address: int, clock: Clock, notify: Notify) -> GaugeLock:
     until_s = clock.now_s() + _LOCK_WAIT_S
-    told = False
+    notified = False
     while True:
         try:
             return GaugeLock(path, address, _HOLDER)
         except InUseError as error:
             if clock.now_s() >= until_s:
                 raise
-            if not told:
-                say(f"{error}; waiting for up to {_LOCK_WAIT_S:g} s")
-            told = True
-        clock.sleep_until(clock.now_s() + _LOCK_AGAIN_S)
+            if not notified:
+                notify(f"{error}; waiting for up to {_LOCK_WAIT_S:g} s")
+            notified = True
+        clock.sleep_until(clock.now_s() + _LOCK_RETRY_S)
 
 
 def read_recording(path: Path) -> tuple[Place, list[Transfer]]:
-    """Return where a recording was made, and its transfers; a torn last line is left out.
+    """Place and transfers of a recording; an incomplete last line is ignored.
 
     Raises:
-        ConfigError: it cannot be read, or is no recording of a probe.
-        RecordingError: it is damaged.
+        ConfigError: the file cannot be read, or is no recording of a probe.
+        RecordingError: the recording is damaged.
     """
     try:
         data = path.read_bytes()
@@ -160,7 +159,7 @@ def read_recording(path: Path) -> tuple[Place, list[Transfer]]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if not data.startswith(MAGIC):
         raise ConfigError(
-            f"{path} is no bus: /dev/i2c-N, sim:SCENARIO or a recording of {_HOLDER} is needed"
+            f"{path} is no bus: expected /dev/i2c-N, sim:SCENARIO or a recording of {_HOLDER}"
         )
     rows = []
     for number, line in enumerate(data.split(b"\n")[1:-1], start=2):
@@ -174,23 +173,23 @@ def read_recording(path: Path) -> tuple[Place, list[Transfer]]:
                 return Place(bus, address, gauge), [Transfer.from_json(row) for row in transfers]
             except IntegrityError as error:
                 raise RecordingError(f"{path} is damaged: {error}") from error
-    raise RecordingError(f"{path} is damaged: line 2 does not tell where it was made")
+    raise RecordingError(f"{path} is damaged: line 2 has no bus and address")
 
 
 # ---------------------------------------------------------------------- scan
 
 
 def scan(
-    paths: Sequence[str], address: int, open_bus: OpenBus, say: Say, *, with_mux: bool
+    paths: Sequence[str], address: int, open_bus: OpenBus, notify: Notify, *, with_mux: bool
 ) -> Iterator[tuple[Place, str]]:
-    """Yield where a pack answers, and what it says; a bus that does not work is told of.
+    """Yield the place of each pack that answers, and its voltage.
 
     Args:
         paths: the buses.
         address: 7-bit.
         open_bus: opens one of them.
-        say: is told what does not work.
-        with_mux: whether to write to what answers at the addresses of multiplexers.
+        notify: receives the error of a bus that cannot be used.
+        with_mux: whether to select channels of devices at the addresses of multiplexers.
     """
     for path in paths:
         try:
@@ -203,41 +202,41 @@ def scan(
         except InUseError as error:
             yield Place(path, address), str(error)
         except BatteryError as error:
-            say(str(error))
+            notify(str(error))
 
 
 def _muxes(bus: Bus) -> dict[int, bytes]:
-    """Return which addresses of multiplexers answer, and the channels that are open there."""
-    chosen = {}
+    """Control byte of each multiplexer that answers, by address."""
+    selected = {}
     for address in multiplexer.ADDRESSES:
         try:
-            chosen[address] = bus.transfer(address, b"", 1)
+            selected[address] = bus.transfer(address, b"", 1)
         except NackError:
             pass
-    return chosen
+    return selected
 
 
-def _scan_bus(bus: Bus, place: Place, chosen: dict[int, bytes]) -> Iterator[tuple[Place, str]]:
+def _scan_bus(bus: Bus, place: Place, selected: dict[int, bytes]) -> Iterator[tuple[Place, str]]:
     try:
-        for address in chosen:
+        for address in selected:
             bus.transfer(address, b"\x00", 0)
-        direct = list(_answering(bus, place))
+        direct = list(_found(bus, place))
         yield from direct
-        for address in () if direct else chosen:  # it would answer on every channel
+        for address in () if direct else selected:  # it would answer on every channel
             for channel in multiplexer.CHANNELS:
                 behind = Place(place.bus, place.address, channel=(address, channel))
-                yield from _answering(multiplexer.MuxBus(bus, address, channel), behind)
+                yield from _found(multiplexer.MuxBus(bus, address, channel), behind)
             bus.transfer(address, b"\x00", 0)
     finally:
-        for address, choice in chosen.items():
-            bus.transfer(address, choice, 0)
+        for address, control in selected.items():
+            bus.transfer(address, control, 0)
 
 
-def _answering(bus: Bus, place: Place) -> Iterator[tuple[Place, str]]:
+def _found(bus: Bus, place: Place) -> Iterator[tuple[Place, str]]:
     try:
         raw = SmbusDevice(bus, place.address).read_word(VOLTAGE.command)
     except (NackError, IntegrityError):
         return
-    if raw not in _NOTHING:
+    if raw not in _NO_DEVICE:
         volts = VOLTAGE.decode(raw)
-        yield place, "no believable voltage" if volts is None else f"{volts:.3f} V"
+        yield place, "no plausible voltage" if volts is None else f"{volts:.3f} V"

@@ -1,9 +1,8 @@
-"""One thorough look at a pack: every register and status word that its gauge has, decoded.
+"""One readout of a pack: every register and status word that its gauge has, decoded.
 
-Reads only: words and texts of SBS, and manufacturer data through `SmbusDevice.read_manufacturer`,
-of a kind of gauge that is known to have them. No output and no judgement here.
-Units are in `Reading.unit`; current is positive while discharging. A reading that did not answer
-with a plausible value has none.
+Read-only: SBS words and texts, and manufacturer data through `SmbusDevice.read_manufacturer` where
+the profile has them. Units are in `Reading.unit`; current is positive while discharging. A register
+without a valid reply has no value.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,13 +23,13 @@ from smartbattery.registers import BATTERY_MODE, BATTERY_STATUS, Register, Scale
 from smartbattery.smbus import SmbusDevice
 from smartbattery.snapshot import UNIDENTIFIED, Snapshot
 
-_Asked = ParamSpec("_Asked")
-_Answer = TypeVar("_Answer")
-_ATTEMPTS = 3  # a gauge may be busy, or somebody else may have asked it something in between
-_MOST_BYTES = 32
-_DECIMALS = 6  # more than any register has: no dust of binary fractions
+_Arguments = ParamSpec("_Arguments")
+_Reply = TypeVar("_Reply")
+_ATTEMPTS = 3  # the gauge may be busy, or another master may have selected other data in between
+_MAX_BYTES = 32
+_DECIMALS = 6  # more than any register has; removes binary fractions
 _UNITS = {"v": "V", "a": "A", "degc": "degC", "pct": "%", "mah": "mAh", "s": "s"}
-_IN_10MWH = {"mAh": ("Wh", 0.01), "A": ("W", 10.0)}  # of a row's value, when BatteryMode says so
+_IN_10MWH = {"mAh": ("Wh", 0.01), "A": ("W", 10.0)}  # units of a row in BatteryMode CAPM
 _VERSIONS = {1: "SBS 1.0", 2: "SBS 1.1", sbs.PEC_VERSION: "SBS 1.1 with PEC"}
 
 
@@ -40,10 +39,10 @@ class Reading:
 
     name: str  # "Voltage", "DAStatus1.cell1_v"
     command: int  # or the selector of a manufacturer-access read
-    raw: int | str | None  # the number as it came; the bytes of a text in hex
-    value: float | str | None  # None: the gauge does not know, or nobody could believe it
+    raw: int | str | None  # the number as received; the bytes of a text in hex
+    value: float | str | None  # None: unknown to the gauge, or no valid reply
     unit: str
-    supported: bool = True  # it answered
+    supported: bool = True  # the register answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +57,32 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """What one look found."""
+    """All that was read from a pack at one time."""
 
     address: int
-    gauge: str  # the part when it tells, else the kind of pack
-    look: Snapshot  # what the service would make of the pack
+    gauge: str  # the identified part, else the profile
+    snapshot: Snapshot  # as the service would read the pack
     registers: tuple[Reading, ...]
     status: tuple[Flag, ...]
-    budget: BusLoad
-    has_access: bool  # it takes manufacturer-access reads
+    bus_load: BusLoad
+    has_access: bool  # the gauge supports manufacturer-access reads
 
     def number(self, name: str) -> float | None:
-        """Return the value of a reading, None when it is unknown or no number."""
+        """Value of a reading, `None` when it is unknown or no number."""
         row = next((row for row in self.registers if row.name == name), None)
         return None if row is None or isinstance(row.value, str) else row.value
 
     def answered(self, name: str) -> bool:
-        """Return whether a register answered."""
+        """Whether a register answered."""
         return any(row.name == name and row.supported for row in self.registers)
 
     def flags(self, register: str) -> frozenset[str]:
-        """Return the names of the bits that are set in a status word."""
+        """Names of the bits that are set in a status word."""
         return frozenset(flag.name for flag in self.status if flag.register == register)
 
     @property
     def security(self) -> str | None:
-        """The security mode of the gauge, None when it does not tell."""
+        """Security mode of the gauge, `None` when it is unknown."""
         row = next((row for row in self.registers if row.name == OPERATION.name), None)
         if row is None or not isinstance(row.raw, int):
             return None
@@ -91,17 +90,17 @@ class Readout:
 
     @property
     def failed(self) -> bool:
-        """Whether a protection has tripped or the pack has failed for good."""
+        """Whether a protection has tripped or the pack has a permanent failure."""
         words = self.flags("SafetyStatus") | self.flags("PFStatus")
         return bool(words or self.flags("OperationStatus") & {"SS", "PF"})
 
     def to_json(self, bus: str, warnings: tuple[str, ...]) -> dict[str, object]:
-        """Return it as `probe --json` prints it."""
+        """The object that `probe --json` prints."""
         return {
             "bus": bus,
             "address": self.address,
             "gauge": self.gauge,
-            "serial": self.look.identity.serial,
+            "serial": self.snapshot.identity.serial,
             "registers": [asdict(row) for row in self.registers],
             "status": [asdict(flag) for flag in self.status],
             "warnings": list(warnings),
@@ -112,37 +111,39 @@ def read_pack(bus: Bus, address: int, profile: Profile | None = None) -> Readout
     """Read a pack once.
 
     Args:
-        bus: the wire.
+        bus: of the pack.
         address: 7-bit.
-        profile: the kind of pack; None finds it out.
+        profile: of the pack; None identifies it.
 
     Raises:
-        BatteryError: no pack, or the bus fails on the way.
+        BatteryError: no pack, or the bus fails.
     """
-    look = Gauge(bus, address, profile=profile).poll(0.0)
-    identity = look.identity
+    snapshot = Gauge(bus, address, profile=profile).poll(0.0)
+    identity = snapshot.identity
     if identity is UNIDENTIFIED:
-        trouble = look.trouble or "it stopped answering while it was identified"
+        trouble = snapshot.trouble or "the gauge stopped answering during identification"
         raise BusError(f"no pack at address 0x{address:02x}: {trouble}")
     profile = profile_named(identity.gauge) or GENERIC
-    wire = SmbusDevice(bus, address)
-    wire.has_pec = identity.pec
-    part = _part(wire) if profile.manufacturer_access else None
-    words = _words(wire, profile)
+    device = SmbusDevice(bus, address)
+    device.has_pec = identity.pec
+    part = _part(device) if profile.manufacturer_access else None
+    words = _words(device, profile)
     flags = [*_flags(BATTERY_MODE, words[sbs.MODE]), *_flags(BATTERY_STATUS, words[sbs.STATUS])]
-    registers = [*_registers(words), *_texts(wire), *_vendor_blocks(wire, profile)]
+    registers = [*_registers(words), *_texts(device), *_vendor_blocks(device, profile)]
     for word in () if part is None else part.words:
-        data = _answer(wire.read_manufacturer, word.selector, word.length)
-        raw = None if data is None else _whole(data[: word.length])
-        shown = None if raw is None else f"0x{raw:0{2 * word.length}x}"
-        registers.append(Reading(word.name, word.selector, raw, shown, "", raw is not None))
+        data = _reply(device.read_manufacturer, word.selector, word.length)
+        raw = None if data is None else _integer(data[: word.length])
+        value = None if raw is None else f"0x{raw:0{2 * word.length}x}"
+        registers.append(Reading(word.name, word.selector, raw, value, "", raw is not None))
         flags += _flags(word, raw)
     for block in () if part is None else sorted(part.blocks, key=lambda row: row.selector):
-        registers += _fields(block, _answer(wire.read_manufacturer, block.selector, _length(block)))
+        registers += _fields(
+            block, _reply(device.read_manufacturer, block.selector, _length(block))
+        )
     return Readout(
         address,
         identity.gauge if part is None else part.name,
-        look,
+        snapshot,
         tuple(registers),
         tuple(flags),
         bus_load_of(profile, identity.cells or 0, has_pec=identity.pec),
@@ -150,16 +151,18 @@ def read_pack(bus: Bus, address: int, profile: Profile | None = None) -> Readout
     )
 
 
-def _answer(
-    read: Callable[_Asked, _Answer], *args: _Asked.args, **options: _Asked.kwargs
-) -> _Answer | None:
-    """Return what the gauge answers, None when it refuses or cannot be believed."""
+def _reply(
+    read: Callable[_Arguments, _Reply], *args: _Arguments.args, **options: _Arguments.kwargs
+) -> _Reply | None:
+    """A valid reply of the gauge, `None` when there is none."""
     for _ in range(_ATTEMPTS):
         try:
             return read(*args, **options)
         except (NackError, IntegrityError):
             continue
-        except UnsupportedError:  # by the adapter: long blocks, or writes beside a kernel driver
+        except (
+            UnsupportedError
+        ):  # by the adapter: long blocks, or writes while a kernel driver is bound
             break
     return None
 
@@ -167,12 +170,12 @@ def _answer(
 # ---------------------------------------------------------------------- words and texts of SBS
 
 
-def _words(wire: SmbusDevice, profile: Profile) -> dict[Register, int | None]:
-    """Return the word of every row that this kind of pack may have, by command."""
+def _words(device: SmbusDevice, profile: Profile) -> dict[Register, int | None]:
+    """Raw word of every row that the profile may have, by command."""
     plain = (*(row for row in sbs.WORDS if row not in sbs.CELLS), *sbs.EXTENDED)
-    asks = (*map(profile.row, plain), *profile.cells, *profile.extra, profile.count)
-    rows = sorted({ask for ask in asks if isinstance(ask, Register)}, key=lambda row: row.command)
-    return {row: _answer(wire.read_word, row.command) for row in rows}
+    reads = (*map(profile.row, plain), *profile.cells, *profile.extra, profile.count)
+    rows = sorted({row for row in reads if isinstance(row, Register)}, key=lambda row: row.command)
+    return {row: _reply(device.read_word, row.command) for row in rows}
 
 
 def _registers(words: dict[Register, int | None]) -> Iterator[Reading]:
@@ -181,12 +184,12 @@ def _registers(words: dict[Register, int | None]) -> Iterator[Reading]:
     for row, raw in words.items():
         unit = _UNITS.get(row.field.rpartition("_")[2], "")
         value: float | str | None = None
-        if raw is not None and row in _SPOKEN:
-            value = _SPOKEN[row](raw)
+        if raw is not None and row in _TEXTS:
+            value = _TEXTS[row](raw)
         elif raw is not None:
             number = row.decode(raw, powers[row.scaled_by])
             unit, factor = _IN_10MWH[unit] if in_10mwh and row.capacity else (unit, 1.0)
-            value = None if number is None else _tidy(number * factor)
+            value = None if number is None else _rounded(number * factor)
         yield Reading(row.name, row.command, raw, value, unit, raw is not None)
 
 
@@ -201,7 +204,7 @@ def _date(raw: int) -> str | None:
     return None if made is None else "{}-{:02d}-{:02d}".format(*made)
 
 
-_SPOKEN: dict[Register, Callable[[int], str | None]] = {
+_TEXTS: dict[Register, Callable[[int], str | None]] = {
     sbs.MODE: "0x{:04x}".format,
     sbs.STATUS: lambda raw: sbs.error_of(raw)[0],
     sbs.SPECIFICATION: _specification,
@@ -209,37 +212,38 @@ _SPOKEN: dict[Register, Callable[[int], str | None]] = {
 }
 
 
-def _texts(wire: SmbusDevice) -> Iterator[Reading]:
+def _texts(device: SmbusDevice) -> Iterator[Reading]:
     for name, _, command in sbs.BLOCKS:
-        text = _answer(wire.read_text, command)
+        text = _reply(device.read_text, command)
         raw = None if text is None else text.encode().hex()
         yield Reading(name, command, raw, text, "", text is not None)
 
 
-def _tidy(value: float) -> float:
+def _rounded(value: float) -> float:
     return int(value) if float(value).is_integer() else round(value, _DECIMALS)
 
 
 # ---------------------------------------------------------------------- blocks and status words
 
 
-def _part(wire: SmbusDevice) -> Part | None:
-    firmware = _answer(wire.read_manufacturer, FIRMWARE_VERSION.selector, _length(FIRMWARE_VERSION))
-    device = _answer(wire.read_manufacturer, DEVICE_TYPE.selector, _length(DEVICE_TYPE))
+def _part(device: SmbusDevice) -> Part | None:
+    firmware = _reply(
+        device.read_manufacturer, FIRMWARE_VERSION.selector, _length(FIRMWARE_VERSION)
+    )
+    device = _reply(device.read_manufacturer, DEVICE_TYPE.selector, _length(DEVICE_TYPE))
     return part_of(firmware, device)
 
 
 def _length(block: Block) -> int:
-    return max((field.offset + field.size for field in block.fields), default=_MOST_BYTES)
+    return max((field.offset + field.size for field in block.fields), default=_MAX_BYTES)
 
 
-def _vendor_blocks(wire: SmbusDevice, profile: Profile) -> Iterator[Reading]:
+def _vendor_blocks(device: SmbusDevice, profile: Profile) -> Iterator[Reading]:
     """Yield the fields of the blocks that a pack has instead of words."""
-    asks = (*profile.cells, *profile.replaced, *profile.extra)
-    for ask in asks:
-        if isinstance(ask, BlockRead) and ask.access is not AccessMethod.MANUFACTURER:
-            read = wire.read_raw if ask.access is AccessMethod.RAW else wire.read_block
-            yield from _fields(ask.block, _answer(read, ask.command, ask.length))
+    for row in (*profile.cells, *profile.replaced, *profile.extra):
+        if isinstance(row, BlockRead) and row.access is not AccessMethod.MANUFACTURER:
+            read = device.read_raw if row.access is AccessMethod.RAW else device.read_block
+            yield from _fields(row.block, _reply(read, row.command, row.length))
 
 
 def _fields(block: Block, data: bytes | None) -> Iterator[Reading]:
@@ -249,14 +253,14 @@ def _fields(block: Block, data: bytes | None) -> Iterator[Reading]:
         yield Reading(block.name, block.selector, text, text, "", data is not None)
     for row in block.fields:
         if row.name in values:
-            raw = _whole((data or b"")[row.offset : row.offset + row.size], row.order)
-            # A cell that is not there is 0 V, a sensor that is not there 0 K.
+            raw = _integer((data or b"")[row.offset : row.offset + row.size], row.order)
+            # An absent cell reads 0 V, an absent sensor 0 K.
             absent = raw == 0 and (row.zero != 0.0 or (row.unit == "V" and "cell" in row.name))
-            value = None if absent else _tidy(values[row.name])
+            value = None if absent else _rounded(values[row.name])
             yield Reading(f"{block.name}.{row.name}", block.selector, raw, value, row.unit)
 
 
-def _whole(data: bytes, order: Literal["little", "big"] = "little") -> int:
+def _integer(data: bytes, order: Literal["little", "big"] = "little") -> int:
     return int.from_bytes(data, order)
 
 

@@ -1,6 +1,6 @@
-"""A probed pack as text for a terminal or a pipe: registers, status, bus, and warnings last.
+"""A readout as text for a terminal or a pipe: registers, status, bus load, and warnings last.
 
-The warnings stand where a terminal ends. Needs no colour; units are beside the values.
+The last lines are those that a terminal shows. Units follow the values.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from smartbattery.bus_load import POLLS_HZ
 _MILLI, _PERCENT = 1000.0, 100.0
 
 
-def picture(readout: Readout, bus: str, warnings: Sequence[str], console: Console) -> str:
-    """Return the whole text, drawn for a console whose markup is off."""
+def render(readout: Readout, bus: str, warnings: Sequence[str], console: Console) -> str:
+    """The text, rendered for a console without markup."""
     with console.capture() as drawn:
         console.print(_title(readout, bus), style="bold")
         console.print(_registers(readout.registers), soft_wrap=not console.is_terminal)
         absent = ", ".join(row.name for row in readout.registers if not row.supported)
-        sentences = [f"no answer: {absent or 'none, all is supported'}", "", *_flag_lines(readout)]
+        sentences = [f"not supported: {absent or 'none'}", "", *_flag_lines(readout)]
         sentences += [_bus_line(readout), "", *(f"! {text}" for text in warnings)]
         if not warnings:
-            sentences.append("nothing to warn of")
+            sentences.append("no warnings")
         for sentence in sentences:
             style = "yellow" if sentence.startswith("!") else ""
             console.print(sentence, style=style, soft_wrap=not console.is_terminal)
@@ -32,16 +32,16 @@ def picture(readout: Readout, bus: str, warnings: Sequence[str], console: Consol
 
 
 def _title(readout: Readout, bus: str) -> str:
-    identity = readout.look.identity
+    identity = readout.snapshot.identity
     pack = " ".join(filter(None, (identity.manufacturer, identity.device)))
     sealed = "" if readout.security is None else f", {readout.security}"
     cells = "cells unknown" if identity.cells is None else f"{identity.cells} cells"
     place = f"{bus} address 0x{readout.address:02x}"
-    return f"{place}: {readout.gauge}{sealed}; {pack or 'no name'}, {cells}"
+    return f"{place}: {readout.gauge}{sealed}; {pack or 'unnamed'}, {cells}"
 
 
 def _registers(rows: Sequence[Reading]) -> Table:
-    """Return a line for each register; the fields of a block share theirs."""
+    """A line for each register; the fields of a block share one."""
     table = Table(box=None, pad_edge=False, header_style="")
     for title in ("command", "register", "raw", "value"):
         table.add_column(title, overflow="fold", no_wrap=title != "value")
@@ -71,9 +71,9 @@ def _flag_lines(readout: Readout) -> list[str]:
 
 
 def _bus_line(readout: Readout) -> str:
-    budget = readout.budget
+    load = readout.bus_load
+    poll_ms, round_ms = load.poll_s * _MILLI, load.round_s * _MILLI
     return (
-        f"bus: a poll takes {budget.poll_s * _MILLI:.1f} ms of the wire, a full round "
-        f"{budget.round_s * _MILLI:.1f} ms (100 kHz, from bytes); {POLLS_HZ:g} polls a second take "
-        f"{budget.share_frac * _PERCENT:.0f} % of it"
+        f"bus load: {load.share_frac * _PERCENT:.0f} % at {POLLS_HZ:g} polls per second; "
+        f"a poll takes {poll_ms:.1f} ms, a full cycle {round_ms:.1f} ms (computed for 100 kHz)"
     )

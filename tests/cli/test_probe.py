@@ -1,4 +1,4 @@
-"""`dronebms probe` as it is called: exit codes, what it prints, recordings, locks, scanning.
+"""`dronebms probe`: exit codes, output, recordings, locks, scanning.
 
 The picture in tests/data/screens is drawn anew with DRONEBMS_DRAW_SCREENS=1; look at it then.
 """
@@ -23,7 +23,7 @@ from dronebms.core.errors import RecordingError
 from dronebms.probe.audit import AuditOptions, warnings_of
 from dronebms.probe.prober import MAGIC, Place, Prober, read_recording, scan
 from dronebms.probe.readout import read_pack
-from dronebms.probe.table import picture
+from dronebms.probe.table import render
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.device_lock import GaugeLock, InUseError
@@ -32,14 +32,14 @@ from smartbattery.registers import ADDRESS
 from tests.scripted import SELECTORS, ScriptedPack, seen_bq40
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "probe")
-PICTURES = Path(__file__).parents[1] / "data" / "screens"
+SCREENS = Path(__file__).parents[1] / "data" / "screens"
 ABSENT = f"/dev/i2c-{os.getpid()}"  # of this run alone, as a lock goes with it
 KEYS = ["bus", "address", "gauge", "serial", "registers", "status", "warnings"]
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -48,7 +48,7 @@ class Done:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Done]]:
-    """Return what runs `dronebms probe` in this process."""
+    """Runs `dronebms probe` in this process."""
 
     def probed(*argv: object) -> Done:
         capsys.readouterr()
@@ -76,11 +76,11 @@ def prober(bus: Bus, stack: ExitStack, path: str = "sim:pack") -> Prober:
     return Prober(Place(path), lambda _: bus, VirtualClock(), pytest.fail, stack)
 
 
-# ---------------------------------------------------------------------- what it prints
+# ---------------------------------------------------------------------- output
 
 
 @pytest.mark.parametrize("scenario", ["survey", "bq40"])
-def test_json_has_the_keys_that_others_rely_on(run: Callable[..., Done], scenario: str) -> None:
+def test_json_has_its_keys(run: Callable[..., Done], scenario: str) -> None:
     done = run("--bus", f"sim:{scenario}", "--json")
     assert (done.code, done.err) == (0, "")
     (line,) = done.out.splitlines()
@@ -95,14 +95,14 @@ def test_json_has_the_keys_that_others_rely_on(run: Callable[..., Done], scenari
 
 
 @pytest.mark.parametrize("scenario", ["survey", "bq40"])
-def test_the_text_is_the_one_that_was_looked_at(scenario: str) -> None:
+def test_the_text_is_the_reviewed_one(scenario: str) -> None:
     found = read_pack(open_virtual(scenario, VirtualClock())[0], ADDRESS)
     console = Console(
         width=80, force_terminal=True, color_system=None, markup=False, highlight=False
     )
     warnings = warnings_of(found, AuditOptions(hover_a=35.0))
-    now = picture(found, f"sim:{scenario}", warnings, console) + "\n"
-    path = PICTURES / f"probe_{scenario}_80.txt"
+    now = render(found, f"sim:{scenario}", warnings, console) + "\n"
+    path = SCREENS / f"probe_{scenario}_80.txt"
     if os.environ.get("DRONEBMS_DRAW_SCREENS"):
         path.write_text(now, encoding="utf-8")
     assert now == path.read_text(encoding="utf-8")
@@ -110,11 +110,11 @@ def test_the_text_is_the_one_that_was_looked_at(scenario: str) -> None:
     assert now.isascii()
 
 
-def test_in_a_pipe_a_warning_is_one_line_and_nothing_is_coloured(run: Callable[..., Done]) -> None:
+def test_in_a_pipe_a_warning_is_one_line_without_colour(run: Callable[..., Done]) -> None:
     done = run("--bus", "sim:survey", "--cells", 5)
     assert done.code == 0
     lines = done.out.splitlines()
-    assert "! The gauge shows 6 cells, not the 5 that were told." in lines
+    assert "! The gauge has 6 cells, --cells is 5." in lines
     assert any(line.startswith("0x09     Voltage ") and line.endswith(" V") for line in lines)
     assert "\x1b" not in done.out
 
@@ -124,31 +124,31 @@ def test_a_watch_prints_a_line_a_second_until_ctrl_c() -> None:
         (*COMMAND, "--bus", "sim:survey", "--watch", "--json"), stdout=subprocess.PIPE, text=True
     )
     assert watch.stdout is not None
-    looks = [json.loads(watch.stdout.readline()) for _ in range(2)]
+    readouts = [json.loads(watch.stdout.readline()) for _ in range(2)]
     watch.send_signal(signal.SIGINT)
     watch.communicate(timeout=20)
     assert watch.returncode == 130
-    assert [list(look) for look in looks] == [KEYS, KEYS]
+    assert [list(readout) for readout in readouts] == [KEYS, KEYS]
 
 
 # ---------------------------------------------------------------------- exit codes
 
 
-def test_a_pack_that_has_tripped_is_exit_code_1(run: Callable[..., Done], tmp_path: Path) -> None:
+def test_a_tripped_pack_is_exit_code_1(run: Callable[..., Done], tmp_path: Path) -> None:
     pack = seen_bq40()
     pack.data[SELECTORS["SafetyStatus"]] = bytes.fromhex("01 00 00 00")
     path = tmp_path / "tripped.probe"
     with ExitStack() as stack:
         tripped = prober(pack, stack)
         tripped.record(path)
-        tripped.look()
+        tripped.read()
     done = run("--bus", path)
     assert done.code == 1
     assert "! SafetyStatus CUV: A cell is below its under-voltage limit;" in done.out
 
 
 def named(word: str) -> str:
-    """Return a word of a test's name, which is the same in every process that runs tests."""
+    """A word for the name of a test, equal in every process of a parallel run."""
     return "absent" if word == ABSENT else Path(word).name
 
 
@@ -160,9 +160,13 @@ def named(word: str) -> str:
         (("--bus", "sim:survy"), 2, "did you mean survey?"),
         (("--bus", "sim:"), 2, "is no scenario"),
         (("--bus", "nowhere"), 2, "nowhere cannot be read: No such file"),
-        (("--bus", __file__), 2, "is no bus: /dev/i2c-N, sim:SCENARIO or a recording"),
-        ((), 2, "--bus says where the pack is; --scan finds out"),
-        (("--bus", "sim:survey", "--mux-channel", "1"), 2, "both of --mux-address"),
+        (("--bus", __file__), 2, "is no bus: expected /dev/i2c-N, sim:SCENARIO or a recording"),
+        ((), 2, "--bus is missing; --scan lists the buses with a pack"),
+        (
+            ("--bus", "sim:survey", "--mux-channel", "1"),
+            2,
+            "--mux-address and --mux-channel need each other",
+        ),
         (("--bus", "sim:survey", "--address", "0x78"), 2, "0x03 to 0x77 is needed, not '0x78'"),
         (("--bus", "sim:survey", "--cells", "0"), 2, "1 to 16 is needed, not '0'"),
         (("--bus", "sim:survey", "--cells", "six"), 2, "1 to 16 is needed, not 'six'"),
@@ -173,7 +177,7 @@ def named(word: str) -> str:
     ],
     ids=lambda value: " ".join(map(named, value)) if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_done_is_one_sentence(
+def test_an_error_is_one_sentence(
     run: Callable[..., Done], argv: tuple[str, ...], code: int, sentence: str
 ) -> None:
     done = run(*argv)
@@ -187,7 +191,7 @@ def test_what_cannot_be_done_is_one_sentence(
 
 @pytest.mark.parametrize("argv", [("--json",), ("--hover-a", "20")], ids=["json", "text"])
 @pytest.mark.parametrize("scenario", ["survey", "bq40"])
-def test_a_recording_shows_what_the_user_saw(
+def test_a_recording_gives_the_same_output(
     run: Callable[..., Done], tmp_path: Path, scenario: str, argv: tuple[str, ...]
 ) -> None:
     path = tmp_path / "pack.probe"
@@ -198,36 +202,36 @@ def test_a_recording_shows_what_the_user_saw(
     assert path.read_bytes().startswith(MAGIC)
 
 
-def test_a_recording_of_several_looks_is_played_to_its_end(tmp_path: Path) -> None:
+def test_a_recording_of_several_readouts_is_played_to_its_end(tmp_path: Path) -> None:
     pack = ScriptedPack()
     with ExitStack() as stack:
         watched = prober(pack, stack)
         watched.record(tmp_path / "pack.probe")
         for charge in (60, 59, 58):
             pack.words[0x0D] = charge
-            watched.look()
+            watched.read()
             assert watched.wait()
         played = prober(ScriptedPack(), stack, str(tmp_path / "pack.probe"))
-        charges = [played.look().number("RelativeStateOfCharge")]
+        charges = [played.read().number("RelativeStateOfCharge")]
         while played.wait():
-            charges.append(played.look().number("RelativeStateOfCharge"))
+            charges.append(played.read().number("RelativeStateOfCharge"))
     assert charges == [60, 59, 58]
     assert played.place == Place("sim:pack")
 
 
-def test_an_address_that_is_silent_is_recorded_too(tmp_path: Path) -> None:
+def test_an_address_without_reply_is_recorded_too(tmp_path: Path) -> None:
     with ExitStack() as stack:
         silent = Prober(
             Place("sim:pack", 0x0C), lambda _: ScriptedPack(), VirtualClock(), pytest.fail, stack
         )
         silent.record(tmp_path / "silent.probe")
         with pytest.raises(BusError, match="nobody"):
-            silent.look()
+            silent.read()
         with pytest.raises(BusError, match="nobody"):
-            prober(ScriptedPack(), stack, str(tmp_path / "silent.probe")).look()
+            prober(ScriptedPack(), stack, str(tmp_path / "silent.probe")).read()
 
 
-def test_a_torn_last_line_is_left_out_and_other_damage_is_told(
+def test_an_incomplete_last_line_is_ignored_and_other_damage_is_an_error(
     run: Callable[..., Done], tmp_path: Path
 ) -> None:
     path = tmp_path / "pack.probe"
@@ -252,7 +256,7 @@ def test_a_recording_that_ends_early_is_no_pack(run: Callable[..., Done], tmp_pa
     assert "the recording ends here" in done.err
 
 
-def test_a_disk_that_is_full_is_a_sentence(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     script = 'ulimit -f 1 && exec "$0" "$@"'
     argv = ("sh", "-c", script, *COMMAND, "--bus", "sim:survey", "--record", tmp_path / "pack")
     done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - our own command
@@ -264,22 +268,22 @@ def test_a_disk_that_is_full_is_a_sentence(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- other programs
 
 
-def test_a_gauge_in_use_is_waited_for_and_told_of() -> None:
-    said: list[str] = []
+def test_a_gauge_in_use_is_waited_for_with_one_notice() -> None:
+    notices: list[str] = []
     clock = VirtualClock()
     lock = GaugeLock(ABSENT, ADDRESS, "dronebms run")
     with ExitStack() as stack, pytest.raises(InUseError, match="in use by dronebms run"):
-        Prober(Place(ABSENT), lambda _: ScriptedPack(), clock, said.append, stack)
+        Prober(Place(ABSENT), lambda _: ScriptedPack(), clock, notices.append, stack)
     assert 10.0 <= clock.now_s() < 11.0
-    (sentence,) = said
+    (sentence,) = notices
     assert sentence.endswith("waiting for up to 10 s")
     lock.close()
     with ExitStack() as stack:
-        Prober(Place(ABSENT), lambda _: ScriptedPack(), clock, said.append, stack).look()
+        Prober(Place(ABSENT), lambda _: ScriptedPack(), clock, notices.append, stack).read()
         with pytest.raises(InUseError):
             GaugeLock(ABSENT, ADDRESS, "another")
     GaugeLock(ABSENT, ADDRESS, "another").close()
-    assert len(said) == 1
+    assert len(notices) == 1
 
 
 # ---------------------------------------------------------------------- scanning
@@ -287,7 +291,7 @@ def test_a_gauge_in_use_is_waited_for_and_told_of() -> None:
 
 @dataclass
 class Board:
-    """Multiplexers with a pack on some channels, or one before them all."""
+    """Multiplexers with a pack on some channels, or one pack in front of them."""
 
     packs: dict[tuple[int, int], ScriptedPack] = field(default_factory=dict)
     direct: ScriptedPack | None = None
@@ -295,20 +299,20 @@ class Board:
     log: list[tuple[int, bytes, int]] = field(default_factory=list)
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer as the wires do."""
+        """Reply as the board does."""
         self.log.append((address, tx, rx_len))
         if address in self.open:
             if tx:
                 self.open[address] = tx[0]
             return bytes((self.open[address],) * rx_len)
-        heard = [
+        replies = [
             pack for (mux, channel), pack in self.packs.items() if self.open[mux] >> channel & 1
         ]
-        heard += [] if self.direct is None else [self.direct]
-        assert len(heard) < 2, "two packs answered at once"
-        if not heard:
+        replies += [] if self.direct is None else [self.direct]
+        assert len(replies) < 2, "two packs answered at once"
+        if not replies:
             raise NackError("nobody")
-        return heard[0].transfer(address, tx, rx_len)
+        return replies[0].transfer(address, tx, rx_len)
 
 
 def scanned(board: Bus, *, with_mux: bool) -> list[str]:
@@ -316,13 +320,13 @@ def scanned(board: Bus, *, with_mux: bool) -> list[str]:
     return [f"{place}: {what}" for place, what in rows]
 
 
-def test_a_scan_writes_nothing_unless_it_may_turn_multiplexers() -> None:
+def test_a_scan_writes_only_to_multiplexers_and_only_if_allowed() -> None:
     board = Board(direct=ScriptedPack(), open={0x70: 0})
     assert scanned(board, with_mux=False) == ["--bus sim:board --address 0x0b: 15.200 V"]
     assert {(address, len(tx)) for address, tx, _ in board.log} == {(ADDRESS, 1)}
 
 
-def test_packs_behind_multiplexers_are_found_and_the_channels_put_back() -> None:
+def test_packs_behind_multiplexers_are_found_and_the_channels_restored() -> None:
     packs = {(0x70, 0): ScriptedPack(), (0x70, 7): ScriptedPack(), (0x72, 7): ScriptedPack()}
     board = Board(packs, open={0x70: 0b1, 0x72: 0})
     assert scanned(board, with_mux=True) == [
@@ -330,25 +334,25 @@ def test_packs_behind_multiplexers_are_found_and_the_channels_put_back() -> None
         for mux, channel in packs
     ]
     assert board.open == {0x70: 0b1, 0x72: 0}
-    asked = {address for address, _, _ in board.log}
-    assert asked == {*range(0x70, 0x78), ADDRESS}
+    addresses = {address for address, _, _ in board.log}
+    assert addresses == {*range(0x70, 0x78), ADDRESS}
     written = {address for address, tx, rx_len in board.log if tx and not rx_len}
     assert written == {0x70, 0x72}
 
 
-def test_a_pack_before_a_multiplexer_is_not_found_on_each_of_its_channels() -> None:
+def test_a_pack_in_front_of_a_multiplexer_is_found_once() -> None:
     board = Board(direct=ScriptedPack(), open={0x70: 0b10})
     assert scanned(board, with_mux=True) == ["--bus sim:board --address 0x0b: 15.200 V"]
     assert board.open == {0x70: 0b10}
 
 
-def test_zeros_and_a_released_line_are_no_pack() -> None:
+def test_all_zeros_and_all_ones_are_no_pack() -> None:
     for raw in (0x0000, 0xFFFF):
         assert scanned(ScriptedPack({0x09: raw}, has_pec=False), with_mux=False) == []
 
 
-def test_a_scan_tells_of_buses_that_do_not_work_and_of_packs_in_use() -> None:
-    said: list[str] = []
+def test_a_scan_reports_failed_buses_and_packs_in_use() -> None:
+    notices: list[str] = []
     lock = GaugeLock(ABSENT, ADDRESS, "dronebms run")
 
     def opened(path: str) -> Bus:
@@ -356,8 +360,8 @@ def test_a_scan_tells_of_buses_that_do_not_work_and_of_packs_in_use() -> None:
             raise BusError("broken is broken")
         return ScriptedPack()
 
-    rows = list(scan(["broken", ABSENT], ADDRESS, opened, said.append, with_mux=False))
-    assert said == ["broken is broken"]
+    rows = list(scan(["broken", ABSENT], ADDRESS, opened, notices.append, with_mux=False))
+    assert notices == ["broken is broken"]
     assert [(place.bus, "in use by dronebms run" in what) for place, what in rows] == [
         (ABSENT, True)
     ]
@@ -375,7 +379,7 @@ def test_a_scan_from_the_command_line(run: Callable[..., Done]) -> None:
     assert nothing.err == "dronebms: no pack at address 0x0c of sim:survey\n"
 
 
-def test_a_reader_that_goes_away_is_no_trouble() -> None:
+def test_a_closed_pipe_ends_the_watch_silently() -> None:
     probing = subprocess.Popen(  # noqa: S603 - our own command
         (*COMMAND, "--bus", "sim:survey", "--watch", "--json"),
         stdout=subprocess.PIPE,

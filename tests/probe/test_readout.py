@@ -1,4 +1,4 @@
-"""A look at a pack: what is decoded, from bytes that were seen, and that nothing is written."""
+"""A readout of a pack: decoding of recorded bytes, and that no setting is written."""
 
 import random
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ def virtual(scenario: str, log: list[Transfer] | None = None) -> Readout:
 # ---------------------------------------------------------------------- words
 
 
-def test_every_word_of_a_virtual_pack_is_the_truth() -> None:
+def test_every_word_of_a_virtual_pack_is_its_ground_truth() -> None:
     found, truth = virtual("survey"), World(load_scenario("survey"), 1, ()).truth()
     assert found.gauge == "generic"
     assert found.number("Voltage") == pytest.approx(truth.voltage_v, abs=0.01)
@@ -40,28 +40,28 @@ def test_every_word_of_a_virtual_pack_is_the_truth() -> None:
     assert (rows["Voltage"].command, rows["Voltage"].unit) == (0x09, "V")
 
 
-def test_what_a_pack_does_not_have_is_told_as_such() -> None:
+def test_a_register_without_reply_is_not_supported() -> None:
     absent = {row.name: row for row in virtual("survey").registers if not row.supported}
     assert {"AtRate", "RunTimeToEmpty", "CellVoltage7", "CellVoltage16"} <= absent.keys()
     assert all((row.raw, row.value) == (None, None) for row in absent.values())
 
 
-def test_a_word_for_unknown_is_no_value_but_an_answer() -> None:
+def test_a_word_for_unknown_is_supported_without_value() -> None:
     found = read_pack(ScriptedPack(), ADDRESS)
     row = next(row for row in found.registers if row.name == "AverageTimeToEmpty")
     assert (row.raw, row.value, row.supported) == (0xFFFF, None, True)
 
 
-def test_capacities_in_10_mwh_are_not_taken_for_charge() -> None:
+def test_capacities_in_10_mwh_are_energies() -> None:
     found = read_pack(ScriptedPack(WORDS | {MODE: 0xE000, 0x04: 0xFF9C}), ADDRESS)
     rows = {row.name: row for row in found.registers}
     assert (rows["FullChargeCapacity"].value, rows["FullChargeCapacity"].unit) == (58, "Wh")
     assert (rows["AtRate"].value, rows["AtRate"].unit) == (1, "W")
-    assert found.look.full_mah is None
+    assert found.snapshot.full_mah is None
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
-def test_a_pack_can_be_read_as_every_kind(profile: object) -> None:
+def test_a_pack_can_be_read_with_every_profile(profile: object) -> None:
     named = profile_named(getattr(profile, "name", ""))
     pack = ScriptedPack(has_pec=named is None or named.pec.name != "NEVER")
     found = read_pack(pack, ADDRESS, named)
@@ -73,7 +73,7 @@ def test_a_pack_can_be_read_as_every_kind(profile: object) -> None:
 # ---------------------------------------------------------------------- a BQ40
 
 
-def test_the_bytes_of_a_real_bq40_mean_what_they_were_seen_to_mean() -> None:
+def test_recorded_bytes_of_a_bq40_decode_to_their_documented_values() -> None:
     found = read_pack(seen_bq40(), ADDRESS)
     assert (found.gauge, found.security, found.failed) == ("bq40z50-r3", "unsealed", False)
     seen = next(row for row in VECTORS["words"] if row["data"] == "87 02 00 10")
@@ -88,7 +88,9 @@ def test_the_bytes_of_a_real_bq40_mean_what_they_were_seen_to_mean() -> None:
 
 @pytest.mark.parametrize("register", ["SafetyStatus", "PFStatus"])
 @pytest.mark.parametrize("bit", range(32))
-def test_every_bit_of_a_grave_word_is_explained_and_counts(register: str, bit: int) -> None:
+def test_every_bit_of_a_protection_word_has_a_text_and_is_a_failure(
+    register: str, bit: int
+) -> None:
     pack = seen_bq40()
     pack.data[SELECTORS[register]] = (1 << bit).to_bytes(4, "little")
     found = read_pack(pack, ADDRESS)
@@ -102,7 +104,7 @@ def test_every_bit_of_a_grave_word_is_explained_and_counts(register: str, bit: i
 
 
 @pytest.mark.parametrize(("operation", "failed"), [("00 0b 00 00", True), ("00 13 00 00", True)])
-def test_a_gauge_that_tells_a_failure_nowhere_else_has_failed_too(
+def test_operation_status_alone_is_a_failure(
     operation: str,
     failed: bool,  # noqa: FBT001 - a row
 ) -> None:
@@ -112,7 +114,7 @@ def test_a_gauge_that_tells_a_failure_nowhere_else_has_failed_too(
     assert read_pack(pack, ADDRESS).failed == failed
 
 
-def test_cells_and_sensors_that_are_not_there_have_no_value() -> None:
+def test_absent_cells_and_sensors_have_no_value() -> None:
     found = virtual("bq40")
     assert found.gauge == "bq40z80"
     assert found.security == "sealed"
@@ -124,17 +126,17 @@ def test_cells_and_sensors_that_are_not_there_have_no_value() -> None:
     assert names <= {row.name.partition(".")[0] for row in found.registers if row.supported}
 
 
-# ---------------------------------------------------------------------- what is written
+# ---------------------------------------------------------------------- writes
 
 
-def test_a_plain_gauge_is_written_nothing() -> None:
+def test_nothing_is_written_to_a_generic_gauge() -> None:
     log: list[Transfer] = []
     virtual("survey", log)
     assert {(len(row.tx), row.rx_len > 0) for row in log} == {(1, True)}
 
 
 @pytest.mark.parametrize("scenario", ["bq40", "seen"])
-def test_a_bq40_is_written_selectors_that_read_and_nothing_else(scenario: str) -> None:
+def test_only_read_selectors_are_written_to_a_bq40(scenario: str) -> None:
     log: list[Transfer] = []
     if scenario == "seen":
         read_pack(RecordingBus(seen_bq40(), log.append), ADDRESS)
@@ -148,7 +150,7 @@ def test_a_bq40_is_written_selectors_that_read_and_nothing_else(scenario: str) -
         assert int.from_bytes(tx[2:4], "little") in READ_SELECTORS
 
 
-# ---------------------------------------------------------------------- what goes wrong
+# ---------------------------------------------------------------------- errors
 
 
 @dataclass
@@ -168,7 +170,7 @@ class Dying:
 
 
 @pytest.mark.parametrize("left", range(0, 120, 7))
-def test_a_bus_that_dies_on_the_way_is_an_error_and_not_a_pack_without_registers(
+def test_a_bus_that_fails_in_a_readout_is_an_error(
     left: int,
 ) -> None:
     with pytest.raises(BatteryError, match=r"held|stopped"):
@@ -183,13 +185,13 @@ class ShortBlocks:
     writes: bool
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass on what it can."""
+        """Pass on supported transfers."""
         if rx_len > 33 or (rx_len == 0 and not self.writes):
             raise UnsupportedError("the adapter cannot do this")
         return self.bus.transfer(address, tx, rx_len)
 
 
-def test_what_the_adapter_cannot_do_is_not_supported_and_the_rest_is_read() -> None:
+def test_registers_beyond_the_adapter_are_not_supported() -> None:
     found = read_pack(ShortBlocks(seen_bq40(), writes=True), ADDRESS)
     assert found.gauge == "bq40z50-r3"
     assert found.answered("SafetyStatus")
@@ -199,14 +201,14 @@ def test_what_the_adapter_cannot_do_is_not_supported_and_the_rest_is_read() -> N
     assert plain.number("Voltage") == 15.2
 
 
-def test_nobody_there_is_an_error_that_says_where() -> None:
+def test_a_missing_pack_is_an_error_with_its_address() -> None:
     with pytest.raises(BatteryError, match="no pack at address 0x0c: nobody"):
         read_pack(ScriptedPack(), 0x0C)
 
 
 @dataclass
 class Noise:
-    """A gauge that is not to be trusted: some replies are refused, cut or flawed in one bit."""
+    """A gauge with transmission errors: some replies are refused, truncated or have a bit error."""
 
     bus: ScriptedPack
     random: random.Random
@@ -214,7 +216,7 @@ class Noise:
     kinds: set[str] = field(default_factory=set)
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Spoil it, or pass it on."""
+        """Corrupt the reply, or pass it on."""
         reply = self.bus.transfer(address, tx, rx_len)
         if self.random.random() > self.frac:
             return reply
@@ -228,18 +230,18 @@ class Noise:
         return (int.from_bytes(reply, "big") ^ 1 << bit).to_bytes(rx_len, "big")
 
 
-def test_bytes_that_are_spoilt_never_become_another_value() -> None:
+def test_corrupted_replies_never_become_a_value() -> None:
     truth = {row.name: row.raw for row in read_pack(seen_bq40(), ADDRESS).registers}
-    looks, kinds = 0, set()
+    readouts, kinds = 0, set()
     for seed in range(200):
         bus = Noise(seen_bq40(), random.Random(seed))  # noqa: S311 - a test
         try:
             found = read_pack(bus, ADDRESS)
         except BatteryError:
             continue
-        looks += 1
+        readouts += 1
         kinds |= bus.kinds
         for row in found.registers:
             assert row.raw in {truth.get(row.name), None}, row.name
-    assert looks > 100
+    assert readouts > 100
     assert kinds == {"refused", "cut", "flipped"}
