@@ -227,11 +227,11 @@ def _rounded(value: float) -> float:
 
 
 def _part(device: SmbusDevice) -> Part | None:
-    firmware = _reply(
-        device.read_manufacturer, FIRMWARE_VERSION.selector, _length(FIRMWARE_VERSION)
-    )
-    device = _reply(device.read_manufacturer, DEVICE_TYPE.selector, _length(DEVICE_TYPE))
-    return part_of(firmware, device)
+    replies = [
+        _reply(device.read_manufacturer, block.selector, _length(block))
+        for block in (FIRMWARE_VERSION, DEVICE_TYPE)
+    ]
+    return part_of(*replies)
 
 
 def _length(block: Block) -> int:
