@@ -99,8 +99,8 @@ def _read(path: Path) -> list[FlightRecord]:
         if not name:
             with path.open("rb") as file:
                 name = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        ended.append(found.setdefault(report.index, FlightDetector(name)).take(report))
-    rows = [row for row in (*ended, *(flights.row(LOST) for flights in found.values())) if row]
+        ended.append(found.setdefault(report.index, FlightDetector(name)).update(report))
+    rows = [row for row in (*ended, *(flights.record(LOST) for flights in found.values())) if row]
     if not rows:
         raise FlightLogError(f"{path} has no flight of a pack with a name: pack_id in its sidecar")
     return rows

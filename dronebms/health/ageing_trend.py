@@ -1,12 +1,12 @@
-"""How a pack ages: trends over its flights, where they change, when it is worn out, weak cells.
+"""Ageing of a pack over its flights: trends, change points, flights until worn out, weak cells.
 
-Flights of one pack in their order. Capacity and resistance are brought to 25 degC by what the pack
-itself shows of temperature (from a prior), and are fractions of the median of the first flights.
-Slopes: Theil-Sen with Sen's interval (P. K. Sen, J. Am. Stat. Assoc. 63, 1968). A change: two lines
-against one, the largest F of all places (Andrews, Econometrica 61, 1993; critical value 71, 2003),
-less by how alike neighbours are, and only for the worse. Cells: one-sided CUSUM (Page, Biometrika
-41, 1954). Worn out: 80 % of the capacity or twice the resistance. What is lost grows with use or
-with its root: a forecast spans both, and what one flight's measurement may be off by.
+Flights of one pack in their order. Capacity and resistance are converted to 25 degC by the pack's
+own temperature dependence (fitted from a prior), and are fractions of the median of the first
+flights. Slopes: Theil-Sen with Sen's interval (P. K. Sen, J. Am. Stat. Assoc. 63, 1968). Change
+point: two lines against one, the largest F of all places (Andrews, Econometrica 61, 1993; critical
+value 71, 2003), reduced by the autocorrelation of the residuals, and only for the worse. Cells:
+one-sided CUSUM (Page, Biometrika 41, 1954). Worn out: 80 % of the capacity or twice the resistance.
+Losses grow with use or with its square root: a forecast spans both, and the error of a measurement.
 """
 
 from collections.abc import Sequence
@@ -20,50 +20,55 @@ import numpy as np
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.soh_measurement import Array
 
-LEAST_FLIGHTS = 6  # with a measurement; of fewer nothing is said
-_FIRST, _LAST = 5, 3  # flights whose median is the beginning; is how a cell is now
-_LATEST = 120  # flights: pairs grow with the square
-_Z_90, _F_1PCT = 1.645, 7.78  # sup-F of two parameters, 15 % trimmed: 15.56 / 2
-_SEASONS = 2.0  # times as much is asked: what temperature leaves looks like a change
-_TRIMMED, _LEAST_SIDE = 0.15, 5
-_ENDS = {"capacity": (-0.2, 0.04), "resistance": (1.0, 0.2)}  # what is lost at the end; known to
-# ln per kilokelvin of 1000/T: prior and its sd; scatter of a flight. Our own cells say 0.3 (LiPo),
-# 1.05 (Li-ion) and 1.65 (LiFePO4) of resistance after 5 s; published NMC and LFP cells 2.6.
-_WARMTH = {"capacity": (0.0, 0.3, 0.03), "resistance": (1.5, 1.0, 0.05)}
-_REFERENCE_DEGC, _ZERO_K = 25.0, 273.15
-_LEAST_CHANGED = 20  # flights, before a change is looked for
+LEAST_FLIGHTS = 6  # with a measurement, for a trend
+_FIRST = 5  # flights whose median is the reference
+_LAST = 3  # flights whose median is a cell's present state
+_LATEST = 120  # flights of a trend: the pairs grow with the square
+_Z_90 = 1.645
+_F_1PCT = 7.78  # sup-F of two parameters, 15 % trimmed: 15.56 / 2
+_SEASONS = 2.0  # margin on F: what is left of the seasons' temperature looks like a change
+_TRIMMED = 0.15
+_LEAST_SIDE = 5
+_ENDS = {"capacity": (-0.2, 0.04), "resistance": (1.0, 0.2)}  # loss when worn out, and its error
+# ln per kilokelvin of 1000/T: prior, its sd, scatter of a flight. Resistance after 5 s of our own
+# cells: 0.3 (LiPo), 1.05 (Li-ion) and 1.65 (LiFePO4); published NMC and LFP cells: 2.6.
+_TEMPERATURE = {"capacity": (0.0, 0.3, 0.03), "resistance": (1.5, 1.0, 0.05)}
+_REFERENCE_DEGC = 25.0
+_ZERO_K = 273.15
+_LEAST_CHANGED = 20  # flights for a change point
 _DAY_S = 86_400.0
-_POWERS = 1.0, 0.5  # of use, that losses grow with
-_CUSUM_SLACK, _CUSUM_END = 1.0, 8.0  # standard deviations
-# Of a cell against the mean of all: scatter at least; by how much it must have gone; what is weak
-# from the first flight on.
+_POWERS = 1.0, 0.5  # of use, by which losses grow
+_CUSUM_SLACK = 1.0  # standard deviations
+_CUSUM_END = 8.0
+# Cell against the mean of all: least scatter; change that makes a cell weak; difference that makes
+# it weak from the first flight on.
 _CELL = {"resistance": (0.01, 0.08, 0.40), "capacity": (0.003, 0.015, 0.06)}
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Of one quantity, as fractions of its beginning."""
+    """Trend of one quantity, in fractions of its median over the first flights."""
 
     now: float
     per_flight: float
     low: float  # of per_flight, 5 % and 95 %
     high: float
-    changed: int | None  # number of the flight, from 1, since which it goes otherwise
+    changed: int | None  # number of the flight, from 1, at the change point
 
 
 @dataclass(frozen=True, slots=True)
 class WeakCell:
-    """A cell that goes ahead of the others."""
+    """A cell that ages faster than the others."""
 
     cell: int  # from 1
-    what: str
+    what: str  # "resistance" or "capacity"
     by: float  # more resistance, or less capacity, than the mean cell
-    since: int  # number of the flight at which it could be told
+    since: int  # number of the flight at which it was detected
 
 
 @dataclass(frozen=True, slots=True)
 class AgeingForecast:
-    """What the flights of a pack say together."""
+    """Trends of a pack, its weak cell, and the flights until it is worn out."""
 
     capacity: Trend | None
     resistance: Trend | None
@@ -73,9 +78,9 @@ class AgeingForecast:
 
 
 def forecast_ageing(flights: Sequence[FlightRecord]) -> AgeingForecast:
-    """Return it for the flights of one pack, in their order; `left` is empty when it is not known.
+    """Forecast from the flights of one pack, in their order; `left` is empty when unknown.
 
-    Every pack loses capacity, so without a measurement of it resistance alone promises nothing.
+    Every pack loses capacity, so a resistance without a measured capacity gives no forecast.
     """
     cycles = next((f.gauge_cycles for f in flights if f.gauge_cycles is not None), 0.0)
     capacity = _trend("capacity", [(f.capacity_mah, f.mean_degc) for f in flights], cycles)
@@ -97,23 +102,25 @@ def forecast_ageing(flights: Sequence[FlightRecord]) -> AgeingForecast:
 def _trend(
     what: str, pairs: Sequence[tuple[float | None, float | None]], cycles: float
 ) -> tuple[Trend, tuple[float, ...]] | None:
-    """Return the trend, and in how many flights it ends; None with too few flights."""
+    """Trend and flights left; `None` with too few flights. `pairs` are (value, degC)."""
     known = [(n, log(v), t) for n, (v, t) in enumerate(pairs, 1) if v is not None and v > 0]
     if len(known) < LEAST_FLIGHTS:
         return None
-    number, y = np.array([n for n, _, _ in known], float), np.array([v for _, v, _ in known])
-    y = np.exp(y - _warmth(what, number, y, [t for _, _, t in known]))
-    y, number = (y / np.median(y[:_FIRST]) - 1.0)[-_LATEST:], number[-_LATEST:]
-    at = _changed(number, y * np.sign(_ENDS[what][0]))
+    number = np.array([n for n, _, _ in known], float)
+    y = np.array([v for _, v, _ in known])
+    y = np.exp(y - _temperature_term(what, number, y, [t for _, _, t in known]))
+    y = (y / np.median(y[:_FIRST]) - 1.0)[-_LATEST:]
+    number = number[-_LATEST:]
+    at = _change_point(number, y * np.sign(_ENDS[what][0]))
     x, y = number[at:], y[at:]
     slope, low, high = theil_sen(x, y)
     now = 1.0 + float(np.median(y - slope * x) + slope * x[-1])
-    left = _left(x, y, cycles, _ENDS[what])
+    left = _flights_left(x, y, cycles, _ENDS[what])
     return Trend(now, slope, low, high, int(x[0]) if at else None), left
 
 
 def theil_sen(x: Array, y: Array) -> tuple[float, float, float]:
-    """Return the median slope of all pairs, and its 5 % and 95 %; x grows."""
+    """Median slope of all pairs, and its 5 % and 95 % bounds; x grows."""
     i, j = np.triu_indices(len(x), 1)
     slopes = np.sort((y[j] - y[i]) / (x[j] - x[i]))
     n, last = len(x), len(slopes) - 1
@@ -122,40 +129,46 @@ def theil_sen(x: Array, y: Array) -> tuple[float, float, float]:
     return float(np.median(slopes)), float(slopes[max(low, 0)]), float(slopes[min(high, last)])
 
 
-def _warmth(what: str, number: Array, y: Array, degcs: Sequence[float | None]) -> Array:
-    """Return what temperature adds to each flight: least squares beside a loss and its root."""
+def _temperature_term(what: str, number: Array, y: Array, degcs: Sequence[float | None]) -> Array:
+    """Part of each ln value that is due to temperature: least squares with a loss and its root."""
     degc = np.array([_REFERENCE_DEGC if t is None else t for t in degcs])
     kilokelvin = 1e3 / (degc + _ZERO_K) - 1e3 / (_REFERENCE_DEGC + _ZERO_K)
-    prior, sd, scatter = _WARMTH[what]
+    prior, sd, scatter = _TEMPERATURE[what]
     by = np.column_stack([kilokelvin, np.ones_like(y), number, np.sqrt(number)]) / scatter
-    rows, told = np.vstack([by, [1 / sd, 0, 0, 0]]), np.append(y / scatter, prior / sd)
-    return np.asarray(np.linalg.lstsq(rows, told, rcond=None)[0][0] * kilokelvin)
+    rows = np.vstack([by, [1 / sd, 0, 0, 0]])
+    targets = np.append(y / scatter, prior / sd)
+    return np.asarray(np.linalg.lstsq(rows, targets, rcond=None)[0][0] * kilokelvin)
 
 
-def _changed(x: Array, bad: Array) -> int:
-    """Return where what is bad begins to grow faster; 0: nowhere."""
+def _change_point(x: Array, loss: Array) -> int:
+    """Index from which the loss grows faster; 0 if there is no change."""
     n, side = len(x), max(int(_TRIMMED * len(x)), _LEAST_SIDE)
     if n < _LEAST_CHANGED:
         return 0
     places = range(side, n - side + 1)
-    lines = [(_left_by_line(x[:k], bad[:k]), _left_by_line(x[k:], bad[k:])) for k in places]
-    lefts = [np.append(*pair) for pair in lines]
-    two, k = min(zip((float(left @ left) for left in lefts), places, strict=True))
-    left, one = lefts[k - side], _left_by_line(x, bad)
-    alike = min(max(float(left[1:] @ left[:-1]) / two, 0.0), 0.9)
-    f = (float(one @ one) - two) / 2 / two * (n - 4) * (1 - alike) / (1 + alike)
-    faster = np.polyfit(x[k:], bad[k:], 1)[0] > max(np.polyfit(x[:k], bad[:k], 1)[0], 0.0)
+    lines = [(_residuals(x[:k], loss[:k]), _residuals(x[k:], loss[k:])) for k in places]
+    residuals = [np.append(*pair) for pair in lines]
+    two, k = min(zip((float(left @ left) for left in residuals), places, strict=True))
+    left, one = residuals[k - side], _residuals(x, loss)
+    correlation = min(max(float(left[1:] @ left[:-1]) / two, 0.0), 0.9)
+    f = (float(one @ one) - two) / 2 / two * (n - 4) * (1 - correlation) / (1 + correlation)
+    faster = np.polyfit(x[k:], loss[k:], 1)[0] > max(np.polyfit(x[:k], loss[:k], 1)[0], 0.0)
     return k if f > _SEASONS * _F_1PCT and faster else 0
 
 
-def _left_by_line(x: Array, y: Array) -> Array:
+def _residuals(x: Array, y: Array) -> Array:
+    """Residuals of the least-squares line."""
     x, y = x - x.mean(), y - y.mean()
     return np.asarray(y - x * (x @ y) / (x @ x))
 
 
-def _left(x: Array, y: Array, cycles: float, ends: tuple[float, float]) -> tuple[float, ...]:
-    """Return in how many flights the end is reached: 5 %, median, 95 %."""
-    (end, margin), found, fits = ends, [], []
+def _flights_left(
+    x: Array, y: Array, cycles: float, ends: tuple[float, float]
+) -> tuple[float, ...]:
+    """Flights until the loss reaches its end: 5 %, median, 95 %."""
+    end, margin = ends
+    found: list[float] = []
+    fits: list[tuple[float, float]] = []
     for power in _POWERS:
         use = (x + cycles) ** power
         slope, *bounds = theil_sen(use, y)
@@ -166,25 +179,25 @@ def _left(x: Array, y: Array, cycles: float, ends: tuple[float, float]) -> tuple
             found.append(float(max(max(ahead, 0.0) ** (1 / power) - cycles - x[-1], 0.0)))
         off_line = np.abs(y - level - slope * (use - middle))
         fits.append((float(off_line.sum()), found[-1 - 2 * len(bounds)]))
-    return min(found), min(fits)[1], max(found)  # the law that fits better has the median
+    return min(found), min(fits)[1], max(found)  # the median is that of the better fit
 
 
 def weak_cell(flights: Sequence[FlightRecord]) -> WeakCell | None:
-    """Return the cell that goes ahead of the others, None when none does."""
+    """The cell that ages most in excess of the others, `None` if there is none."""
     found: list[tuple[float, WeakCell]] = []
     for what, sign in (("resistance", 1.0), ("capacity", -1.0)):
         lists = [(n, getattr(f, f"cells_{what}")) for n, f in enumerate(flights, 1)]
         width = max((len(values) for _, values in lists), default=0)
         for cell in range(width):
             known = [(n, sign * v[cell]) for n, v in lists if len(v) == width]
-            told = _gone(what, known)
-            if told is not None:
-                found.append((told[0] / _CELL[what][1], WeakCell(cell + 1, what, *told)))
+            change = _cell_change(what, known)
+            if change is not None:
+                found.append((change[0] / _CELL[what][1], WeakCell(cell + 1, what, *change)))
     return max(found, default=(0.0, None), key=lambda pair: pair[0])[1]
 
 
-def _gone(what: str, known: Sequence[tuple[int, float]]) -> tuple[float, int] | None:
-    """Return by how much a cell is worse than the mean, and since which flight it can be told."""
+def _cell_change(what: str, known: Sequence[tuple[int, float]]) -> tuple[float, int] | None:
+    """Difference of a weak cell from the mean, and the flight of its detection; else `None`."""
     least, grown, weak = _CELL[what]
     values = [value for _, value in known]
     first = median(values[:_FIRST])
@@ -193,6 +206,6 @@ def _gone(what: str, known: Sequence[tuple[int, float]]) -> tuple[float, int] | 
     for k, (number, value) in enumerate(known):
         total = max(total + (value - first) / max(scatter, least) - _CUSUM_SLACK, 0.0)
         by = median(values[max(k + 1 - _LAST, 0) : k + 1])
-        told = (total > _CUSUM_END and by - first >= grown) or by >= weak
-        since = (since or number) if told and k + 1 >= _LAST else None
+        detected = (total > _CUSUM_END and by - first >= grown) or by >= weak
+        since = (since or number) if detected and k + 1 >= _LAST else None
     return None if since is None else (by, since)

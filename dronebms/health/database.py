@@ -24,40 +24,42 @@ _TABLE = "CREATE TABLE IF NOT EXISTS flight ({}, PRIMARY KEY (flight_id))".forma
     ", ".join(f"{column.name} {COLUMN_TYPES[column.type]}" for column in fields(FlightRecord))
 )
 _VERSIONS = "SELECT version FROM passport_schema"
-_MADE_BY = (
+_CREATE = (
     _TABLE,
     "CREATE TABLE IF NOT EXISTS passport_schema (version BIGINT NOT NULL)",
-    f"INSERT INTO passport_schema (version) VALUES ({SCHEMA})",  # noqa: S608 - our number
+    f"INSERT INTO passport_schema (version) VALUES ({SCHEMA})",  # noqa: S608 - a constant
 )
-_NEXT = "COALESCE(CAST(:sequence AS BIGINT), (SELECT COALESCE(MAX(sequence), 0) + 1 FROM flight))"
-_VALUES = ", ".join(_NEXT if name == "sequence" else f":{name}" for name in _NAMES)
+_SEQUENCE = (
+    "COALESCE(CAST(:sequence AS BIGINT), (SELECT COALESCE(MAX(sequence), 0) + 1 FROM flight))"
+)
+_VALUES = ", ".join(_SEQUENCE if name == "sequence" else f":{name}" for name in _NAMES)
 _OTHERS = [name for name in _NAMES if name not in {"flight_id", "sequence"}]
 _CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _OTHERS)
-# A row only grows: what a slower copy says of the same flight is not newer.
+# A record only grows: an ended flight is never replaced by an older copy that is still flying.
 _PUT = (
-    f"INSERT INTO flight ({', '.join(_NAMES)}) VALUES ({_VALUES}) ON CONFLICT (flight_id) "  # noqa: S608 - our names
+    f"INSERT INTO flight ({', '.join(_NAMES)}) VALUES ({_VALUES}) ON CONFLICT (flight_id) "  # noqa: S608 - field names
     f"DO UPDATE SET {_CHANGED} WHERE flight.state = '{FLYING}' OR excluded.state <> '{FLYING}'"
 )
-_GET = f"SELECT {', '.join(_NAMES)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - our names
+_GET = f"SELECT {', '.join(_NAMES)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - field names
 
 Row = Sequence[object]
 
 
 class Database(Protocol):
-    """One connection; whatever goes wrong with it is a `ConfigError`."""
+    """A database; every error of it is raised as a `ConfigError`."""
 
     name: str
 
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
-        """Run a statement with each set of values in one transaction; return what it yields."""
+        """Run a statement with each set of values in one transaction; return the rows."""
         ...
 
 
 class PackHistory:
-    """The flights in a database; makes the table where there is none and writing is allowed.
+    """The flights in a database; creates the table if there is none and `writes` is set.
 
     Raises:
-        ConfigError: the database cannot be used, in a sentence; so do all methods.
+        ConfigError: the database cannot be used; also from every method.
     """
 
     def __init__(self, database: Database, *, writes: bool) -> None:
@@ -67,17 +69,17 @@ class PackHistory:
         except ConfigError:
             if not writes:
                 raise
-            for sql in _MADE_BY:  # the version last: what is half made is made again
+            for sql in _CREATE:  # the version last: a creation that was interrupted is repeated
                 database.run(sql)
             versions = [SCHEMA]
         if max(versions, default=SCHEMA) > SCHEMA:
             raise ConfigError(
-                f"{database.name} was written by a newer dronebms (passports of version "
-                f"{max(versions)}, this one knows {SCHEMA}) and is left as it is"
+                f"{database.name} was written by a newer dronebms (pack history version "
+                f"{max(versions)}, this one reads {SCHEMA}) and is not changed"
             )
 
     def put(self, flights: Iterable[FlightRecord]) -> None:
-        """Write flights; one that is there already is brought up to date, whoever wrote it."""
+        """Insert flights, or update those that are there already."""
         rows = [
             {k: json.dumps(v) if k in _LISTS else v for k, v in asdict(flight).items()}
             for flight in flights
@@ -86,10 +88,10 @@ class PackHistory:
             self._database.run(_PUT, *rows)
 
     def flights(self) -> list[FlightRecord]:
-        """Return all flights in their order.
+        """All flights in their order.
 
-        By date when every flight has one, as several vehicles may have flown a pack; else as one
-        vehicle has counted them: its clock may have been wrong.
+        By date if every flight has one, as several vehicles may have flown a pack; else by the
+        vehicle's own sequence, as its clock may have been wrong.
         """
         found = [_flight(row) for row in self._database.run(_GET)]
         dated = [flight for flight in found if flight.started_unix_s is not None]
@@ -98,7 +100,7 @@ class PackHistory:
         return found
 
     def close_lost(self) -> None:
-        """Mark flights that nobody writes any more: the service was killed in the air."""
+        """Mark the flights that no process records any more: the service was killed in the air."""
         sql = "UPDATE flight SET state = :lost WHERE state = :flying"
         self._database.run(sql, {"lost": LOST, "flying": FLYING})
 
@@ -112,51 +114,51 @@ def _flight(row: Row) -> FlightRecord:
 
 
 class SqliteFile:
-    """A file of SQLite, opened for each statement; looked through before the first write.
+    """An SQLite file, opened for each statement and checked before the first write.
 
     Raises:
-        ConfigError: no such file, or one that cannot be used.
+        ConfigError: there is no such file, or it cannot be used.
     """
 
     def __init__(self, path: Path, *, writes: bool) -> None:
         self.name = str(path)
         self._path, self._mode = path, "rwc" if writes else "ro"
-        with self._told():
+        with self._errors():
             is_new = not path.exists() or not path.stat().st_size
             if is_new and writes:
                 path.parent.mkdir(parents=True, exist_ok=True)
             elif not is_new:
-                self._look_through()
+                self._check()
         if is_new and writes:
-            self.run("PRAGMA journal_mode = WAL")  # the file keeps it
+            self.run("PRAGMA journal_mode = WAL")  # stored in the file
 
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
-        """Run a statement with each set of values in one transaction; return what it yields."""
-        with self._told(), closing(self._opened(self._mode)) as connection, connection:
+        """Run a statement with each set of values in one transaction; return the rows."""
+        with self._errors(), closing(self._opened(self._mode)) as connection, connection:
             return [row for one in values or ({},) for row in connection.execute(sql, one)]
 
     def _opened(self, mode: str) -> sqlite3.Connection:
-        # While nobody writes, a reader may lack the right to make the files that WAL has beside it.
-        alone = mode == "ro" and not self._path.with_name(f"{self._path.name}-wal").exists()
-        uri = f"{self._path.resolve().as_uri()}?mode={mode}" + "&immutable=1" * alone
+        # Without a writer there is no WAL file, and a reader may lack the permission to create one.
+        unwritten = mode == "ro" and not self._path.with_name(f"{self._path.name}-wal").exists()
+        uri = f"{self._path.resolve().as_uri()}?mode={mode}" + "&immutable=1" * unwritten
         return sqlite3.connect(uri, uri=True, timeout=_BUSY_S)
 
-    def _look_through(self) -> None:
+    def _check(self) -> None:
         with closing(self._opened("ro")) as connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
             tables = {row[0] for row in connection.execute(sql)}
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        if "passport_schema" not in tables and tables - {"flight"}:  # it was being made
-            raise ConfigError(f"{self.name} is a database of something else and is left as it is")
+        if "passport_schema" not in tables and tables - {"flight"}:  # its creation was interrupted
+            raise ConfigError(f"{self.name} is not a pack history and is not changed")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:  # busy, full, no such file
             why = getattr(error, "strerror", None) or error
             raise ConfigError(f"{self.name} cannot be used: {why}") from error
         except sqlite3.DatabaseError as error:
-            raise ConfigError(f"{self.name} is damaged and is left as it is: {error}") from error
+            raise ConfigError(f"{self.name} is damaged and is not changed: {error}") from error

@@ -1,15 +1,15 @@
-"""The passport's one table: a row a flight of a pack; its fields are the columns, for every database.
+"""Record of one flight of one pack; its fields are the columns of the pack history's one table.
 
-Units are in the names; `None` is unknown. Lists are kept as JSON text, cells in their order.
+Units are in the names; `None` is unknown. Lists are stored as JSON text, cells in their order.
 """
 
 from dataclasses import dataclass
 
-SCHEMA = 1  # of the table below; a database with a higher one is left alone
+SCHEMA = 1  # version of the table below; a database with a higher one is rejected
 FLYING, LANDED, LOST = "flying", "landed", "lost"  # lost: the record ends in the air
 
 List = tuple[float | None, ...]
-Excursion = tuple[str, float, float | None]  # limit, seconds beyond it, the worst value
+Excursion = tuple[str, float, float | None]  # id of a limit, seconds tripped, worst value
 
 
 # fmt: off
@@ -17,15 +17,15 @@ Excursion = tuple[str, float, float | None]  # limit, seconds beyond it, the wor
 class FlightRecord:
     """One flight of one pack."""
 
-    flight_id: str                 # the run that wrote it, battery, number: the key, in every database
+    flight_id: str                 # the process that recorded it, battery, number: the key, in every database
     state: str                     # FLYING, LANDED or LOST
-    pack: str                      # who it is: maker, device, date of manufacture, serial; or the pack_id
-    sequence: int | None = None    # order within the vehicle's database; given when it is first written
+    pack: str                      # maker, device, date of manufacture and serial; or the pack_id
+    sequence: int | None = None    # order within the vehicle's database; assigned by the first write
     serial: int | None = None
     chemistry: str = ""
     cells: int | None = None
     rated_mah: float | None = None
-    started_unix_s: float | None = None  # seconds since 1970, when the clock was believable
+    started_unix_s: float | None = None  # seconds since 1970; None if the clock was not set
     flown_s: float | None = None   # from take-off until landing, or until the record ends
     armed_s: float | None = None
     used_mah: float | None = None
@@ -36,23 +36,23 @@ class FlightRecord:
     capacity_mah: float | None = None     # measured from this flight alone
     resistance_mohm: float | None = None  # of the mean cell, likewise, at resistance_degc
     resistance_degc: float | None = None
-    mean_degc: float | None = None        # while flying
+    mean_degc: float | None = None        # in flight
     hottest_degc: float | None = None
     spread_rest_mv: float | None = None   # of the cells before take-off
-    spread_load_mv: float | None = None   # mean while flying
-    lowest_cell: int | None = None        # from 1: the one that was lowest on the mean while flying
+    spread_load_mv: float | None = None   # mean in flight
+    lowest_cell: int | None = None        # from 1: the cell with the lowest mean voltage in flight
     lowest_by_mv: float | None = None     # below the mean cell
     lowest_cell_v: float | None = None    # of any cell at any time
-    error_pct: float | None = None        # of the time left, seen from the pack's end; None: it was not reached
-    full_h: float | None = None           # kept above 80 % since the flight before, or since the start
-    hot_s: float | None = None            # 10 K or less below too hot
-    drawn_ah: List = ()                   # by bands of C: below 1, 2, 5, 10, and above
-    cells_resistance: List = ()           # by how much each resists more than the mean cell, fraction
-    cells_capacity: List = ()             # by how much each holds more
+    error_pct: float | None = None        # mean error of the time to empty; None: the pack was not emptied
+    full_h: float | None = None           # above 80 % since the previous flight, or since the start
+    hot_s: float | None = None            # within 10 K of the hot limit, or above it
+    drawn_ah: List = ()                   # by C rate: below 1, 2, 5, 10, and above
+    cells_resistance: List = ()           # excess of each cell's resistance over the mean cell's, fraction
+    cells_capacity: List = ()             # excess of each cell's capacity, fraction
     excursions: tuple[Excursion, ...] = ()
 
 
-COLUMN_TYPES: dict[object, str] = {  # every database here knows these words
+COLUMN_TYPES: dict[object, str] = {  # SQL types that SQLite and PostgreSQL share
     int | None: "BIGINT", float | None: "DOUBLE PRECISION", str: "TEXT NOT NULL", List: "TEXT NOT NULL",
     tuple[Excursion, ...]: "TEXT NOT NULL",
 }

@@ -1,6 +1,6 @@
-"""A fleet's database of passports: PostgreSQL, by SQLAlchemy; the extra `fleet`.
+"""Pack history of a fleet in PostgreSQL, by SQLAlchemy; the extra `fleet`.
 
-Table and statements are `dronebms.health.database`'s own.
+Table and statements are those of `dronebms.health.database`.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from dronebms.health.database import Row
 
 
 class PostgresDatabase:
-    """A server that many vehicles push to.
+    """A server that many vehicles push their records to.
 
     Args:
         url: SQLAlchemy's, as postgresql+psycopg://user@host/name; libpq's own files and variables
-            (~/.pgpass, PGPASSWORD, PGSSLMODE) hold for what it leaves out.
+            (~/.pgpass, PGPASSWORD, PGSSLMODE) apply to what it omits.
 
     Raises:
-        ConfigError: a URL that means nothing; from `run` whatever the server says.
+        ConfigError: an invalid URL; from `run` any error of the server.
     """
 
     def __init__(self, url: str) -> None:
@@ -29,11 +29,11 @@ class PostgresDatabase:
             self._engine = create_engine(url, poolclass=NullPool)
         except (SQLAlchemyError, ModuleNotFoundError) as error:
             kind = url.partition(":")[0]
-            raise ConfigError(f"{kind!r} is no kind of database here: {error}") from error
+            raise ConfigError(f"{kind!r} is not a supported database: {error}") from error
         self.name = self._engine.url.render_as_string(hide_password=True)
 
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
-        """Run a statement with each set of values in one transaction; return what it yields."""
+        """Run a statement with each set of values in one transaction; return the rows."""
         try:
             with self._engine.begin() as connection:
                 result = connection.execute(text(sql), [dict(one) for one in values] or None)

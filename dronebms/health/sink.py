@@ -1,8 +1,8 @@
-"""The sink that keeps passports while the service runs: a thread beside the loop.
+"""Sink that records the pack history while the service runs, in a thread of its own.
 
-The loop hands Reports over and goes on. What cannot be written (a full disk, a locked database) is
-logged once and tried again; a flight that is on is written every few seconds, so that a kill or a
-cut of power loses no more than those.
+The loop hands Reports over and never waits. A failed write (full disk, locked database) is logged
+once and retried; the flight in progress is written every few seconds, so that a kill or a power
+failure loses no more than those.
 """
 
 import logging
@@ -21,38 +21,39 @@ from dronebms.health.flight_record import FLYING, LOST, FlightRecord
 _log = logging.getLogger(__name__)
 EVERY_S = 5.0
 _ROUND_S = 0.5
-_WAITING = 3000  # reports: minutes of one pack, while a write takes its time
+_QUEUED = 3000  # reports: minutes of one pack, during a slow write
 _STOP_S = 10.0  # for the last rows; a database may be locked for half of it
-_BELIEVED_UNIX_S = 1_735_689_600.0  # 2025: a clock that says less has not been set
+_LEAST_UNIX_S = 1_735_689_600.0  # 2025: a clock with an earlier date has not been set
 
 
 class PackHistorySink:
-    """A sink of Reports; what it knows at `close` is written.
+    """A sink of Reports; `close` writes the flights in progress.
 
     Args:
-        folder: where the database is or will be.
-        unix_s: the date; a companion computer often does not know it.
+        folder: the folder of the database, which is created if there is none.
+        unix_s: the date; the clock of a companion computer is often not set.
     """
 
     def __init__(self, folder: Path, unix_s: Callable[[], float]) -> None:
-        self._path, self._unix_s = folder / FILE, unix_s
+        self._path = folder / FILE
+        self._unix_s = unix_s
         self._run = secrets.token_hex(8)
-        self._waiting: deque[Report] = deque(maxlen=_WAITING)
-        self._flights: dict[int, FlightDetector] = {}
+        self._queue: deque[Report] = deque(maxlen=_QUEUED)
+        self._detectors: dict[int, FlightDetector] = {}
         self._unwritten: dict[str, FlightRecord] = {}
-        self._passports: PackHistory | None = None
+        self._history: PackHistory | None = None
         self._failed = ""
         self._written_s = 0.0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="passports", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="pack history", daemon=True)
         self._thread.start()
 
     def __call__(self, report: Report) -> None:
-        """Take a step of the loop; never waits."""
-        self._waiting.append(report)
+        """Queue a report; never waits."""
+        self._queue.append(report)
 
     def close(self) -> None:
-        """Write what is left, and end."""
+        """Write the remaining records and stop the thread."""
         self._stopping.set()
         self._thread.join(_STOP_S)
 
@@ -60,37 +61,38 @@ class PackHistorySink:
         while not self._stopping.wait(_ROUND_S):
             self._round()
         self._round()
-        self._write([flights.row(LOST, unix_s=self._date()) for flights in self._flights.values()])
+        self._write([one.record(LOST, unix_s=self._date()) for one in self._detectors.values()])
 
     def _round(self) -> None:
-        if self._passports is None and not self._failed:
-            self._write([])  # says at once what is wrong
-        while self._waiting:
-            report, date_s = self._waiting.popleft(), self._date()
-            flights = self._flights.setdefault(report.index, FlightDetector(self._run))
-            done = flights.take(report, unix_s=date_s)
-            if done is not None or report.t_s - self._written_s >= EVERY_S:
+        if self._history is None and not self._failed:
+            self._write([])  # logs an unusable database at once
+        while self._queue:
+            report, date_s = self._queue.popleft(), self._date()
+            detector = self._detectors.setdefault(report.index, FlightDetector(self._run))
+            ended = detector.update(report, unix_s=date_s)
+            if ended is not None or report.t_s - self._written_s >= EVERY_S:
                 self._written_s = report.t_s
-                flying = [f.row(FLYING, unix_s=date_s) for f in self._flights.values()]
-                self._write([done, *flying])
+                flying = [one.record(FLYING, unix_s=date_s) for one in self._detectors.values()]
+                self._write([ended, *flying])
 
     def _date(self) -> float | None:
         unix_s = self._unix_s()
-        return unix_s if unix_s >= _BELIEVED_UNIX_S else None
+        return unix_s if unix_s >= _LEAST_UNIX_S else None
 
-    def _write(self, rows: list[FlightRecord | None]) -> None:
-        """Write rows; those that cannot be written wait for the next time."""
-        self._unwritten |= {row.flight_id: row for row in rows if row is not None}
+    def _write(self, records: list[FlightRecord | None]) -> None:
+        """Write records; those of a failed write are retried by the next one."""
+        self._unwritten |= {record.flight_id: record for record in records if record is not None}
         try:
-            if self._passports is None:
-                self._passports = PackHistory(SqliteFile(self._path, writes=True), writes=True)
-                self._passports.close_lost()
-            self._passports.put(self._unwritten.values())
+            if self._history is None:
+                self._history = PackHistory(SqliteFile(self._path, writes=True), writes=True)
+                self._history.close_lost()
+            self._history.put(self._unwritten.values())
         except ConfigError as error:
             if not self._failed:
-                _log.error("no passport is kept: %s", error)
+                _log.error("the pack history is not recorded: %s", error)
             self._failed = str(error)
             return
         if self._failed:
-            _log.info("passports are kept again in %s", self._path)
-        self._failed, self._unwritten = "", {}
+            _log.info("the pack history is recorded again in %s", self._path)
+        self._failed = ""
+        self._unwritten = {}

@@ -1,14 +1,14 @@
-"""What one flight tells of a pack and of each cell, measured from that flight alone.
+"""Capacity and resistance of a pack and of each cell, measured from one flight alone.
 
-Other flights are left out on purpose: a trend needs words that do not lean on one another.
+Other flights are not used: a trend needs measurements that are independent of one another.
 
 Capacity: the mean cell is v = U(s0 - q/Q) - R0 i - R1 w, U the chemistry's open-circuit curve, w
-the current as a slow polarisation sees it; s0, Q, R0 and R1 by Gauss-Newton from all of a flight.
-Charge is counted between voltages without their sag, so that current and temperature drop out.
-Resistance: steps of voltage over steps of current between means of `BLOCK_S`, above `MID_FRAC` of
-the charge, at the temperature that the pack had. A cell's differences: its voltage less the mean
-cell's, against the curve's slope, the charge drawn and the sag.
-Ah, ohm, volts, fractions; current positive while discharging. None is not to be told.
+the current filtered by the slow polarisation; s0, Q, R0 and R1 by Gauss-Newton from all of a
+flight. Charge is counted between voltages without their sag, so that current and temperature
+cancel. Resistance: steps of voltage over steps of current between means of `BLOCK_S`, above
+`MID_FRAC` of the charge, at the pack's temperature. Differences of a cell: its voltage less that of
+the mean cell, against the curve's slope, the charge drawn and the sag.
+Ah, ohm, volts, fractions; current positive while discharging. `None`: cannot be measured.
 """
 
 from dataclasses import dataclass
@@ -23,45 +23,47 @@ Array = npt.NDArray[np.float64]
 
 T_S, VOLTS, AMPS, DEGC, USED_AH, CELLS = range(6)  # columns of the samples; cells to the end
 BLOCK_S = 5.0
-MID_FRAC = 0.3  # below it resistance grows with every per cent
+MID_FRAC = 0.3  # below it the resistance depends on the charge
 _LEAST_BLOCKS = 12
-_CURVE_SD_V = 0.015  # by which a pack's curve departs from the chemistry's row
-_ALIKE = 12.0  # neighbouring blocks err together, so many at a time
-_SLOW_S = 20.0  # of the polarisation beside the fast resistance; chosen on simulated packs that age
-_ROUNDS = 8
-_SD_CHARGE, _SD_CAPACITY_FRAC = 0.1, 0.2  # before the flight: of the charge; of the rated capacity
-_CAPACITY_FRAC = 0.4, 2.5  # of the rated one: no pack is further out
-_LEAST_USED_FRAC = 0.4  # of the charge; of less, the curve's own error would be measured
-_UNSURE_FRAC = 0.1  # a standard deviation beyond this is no measurement
+_CURVE_SD_V = 0.015  # deviation of a pack's curve from the chemistry's row
+_CORRELATED = 12.0  # neighbouring blocks with the same error
+_SLOW_S = 20.0  # time constant of the polarisation; chosen on simulated packs that age
+_ITERATIONS = 8
+_SD_CHARGE = 0.1  # prior of the state of charge
+_SD_CAPACITY_FRAC = 0.2  # prior of the capacity, of the rated one
+_CAPACITY_FRAC = 0.4, 2.5  # of the rated one: bounds of every pack
+_LEAST_USED_FRAC = 0.4  # of the charge; with less, the error of the curve dominates
+_UNSURE_FRAC = 0.1  # a result with a larger standard deviation is discarded
 
 
 @dataclass(frozen=True, slots=True)
 class SohMeasurement:
-    """One flight's own word; cells in their order, as fractions of the mean cell's."""
+    """Result for one flight; cells in their order, as fractions of the mean cell's."""
 
     capacity_ah: float | None = None
     resistance_ohm: float | None = None  # of the mean cell after some 5 s
-    resistance_degc: float | None = None  # at which that was
-    cells_resistance: tuple[float, ...] = ()  # by how much each resists more
-    cells_capacity: tuple[float, ...] = ()  # by how much each holds more
+    resistance_degc: float | None = None  # mean temperature of its steps
+    cells_resistance: tuple[float, ...] = ()  # excess of each cell
+    cells_capacity: tuple[float, ...] = ()  # excess of each cell
 
 
 def measure_soh(
     samples: Array, chemistry: Chemistry, rated_ah: float, cells: int
 ) -> SohMeasurement:
-    """Return what samples, about one a second, tell.
+    """Measure capacity, resistance and the differences of the cells.
 
     Args:
-        samples: (n, 5 + cells heard), times growing, NaN unknown; `USED_AH` since the first.
-        chemistry: whose curve holds.
-        rated_ah: where the search for the capacity begins.
+        samples: (n, 5 + cells reported), about one per second, times growing, NaN unknown;
+            `USED_AH` since the first.
+        chemistry: of the open-circuit curve.
+        rated_ah: start of the search for the capacity.
         cells: in series.
     """
     blocks = _blocks(samples, chemistry.cutoff_cell_v * cells)
     if len(blocks) < _LEAST_BLOCKS:
         return SohMeasurement()
     mean_v = blocks[:, CELLS:].mean(axis=1) if blocks.shape[1] == CELLS + cells else np.array([nan])
-    if np.isnan(mean_v).any():  # without the cells, plug and wires are in it
+    if np.isnan(mean_v).any():  # without the cells it includes plug and wires
         mean_v = blocks[:, VOLTS] / cells
     fit = _Fit(blocks, mean_v, chemistry, rated_ah)
     ohm, degc = _resistance(blocks, mean_v, fit.charge)
@@ -72,7 +74,7 @@ def measure_soh(
 
 
 def _blocks(samples: Array, cutoff_v: float) -> Array:
-    """Return the means of blocks of time, without what is unknown or comes after the end."""
+    """Means of blocks of time, without unknown samples and those after the cut-off."""
     known = samples[~np.isnan(samples[:, [VOLTS, AMPS]]).any(axis=1)]
     ended = np.flatnonzero(known[:, VOLTS] < cutoff_v)
     known = known[: ended[0]] if len(ended) else known
@@ -84,7 +86,7 @@ def _blocks(samples: Array, cutoff_v: float) -> Array:
 
 
 class _Fit:
-    """The mean cell: its charge along the flight, the curve's slope there, and its capacity."""
+    """The mean cell: its charge along the flight, the slope of the curve there, its capacity."""
 
     def __init__(self, blocks: Array, mean_v: Array, chemistry: Chemistry, rated_ah: float) -> None:
         grid, ocv_v = np.linspace(0, 1, len(chemistry.ocv_v)), np.array(chemistry.ocv_v)
@@ -94,18 +96,20 @@ class _Fit:
         start = float(np.interp(mean_v[0] + amps[0] * ohm, ocv_v, grid))
         x = mean = np.array([start, 1.0 / rated_ah, ohm / 2, ohm / 2])
         sds = np.array([_SD_CHARGE, _SD_CAPACITY_FRAC / rated_ah, ohm, ohm])
-        rows, weight = np.diag(1.0 / sds), 1.0 / (_CURVE_SD_V * np.sqrt(_ALIKE))
+        rows, weight = np.diag(1.0 / sds), 1.0 / (_CURVE_SD_V * np.sqrt(_CORRELATED))
         least, most = (1.0 / rated_ah / frac for frac in reversed(_CAPACITY_FRAC))
-        for _ in range(_ROUNDS):
+        for _ in range(_ITERATIONS):
             charge = x[0] - used_ah * x[1]
             self.slope_v = slopes_v[np.clip((charge * len(slopes_v)).astype(int), 0, len(grid) - 2)]
-            beyond_v = self.slope_v * (charge - np.clip(charge, 0, 1))  # the table's ends go on
+            beyond_v = self.slope_v * (
+                charge - np.clip(charge, 0, 1)
+            )  # extrapolates the ends of the table
             left_v = mean_v - np.interp(charge, grid, ocv_v) - beyond_v
             left_v += x[2] * amps + x[3] * slow_a
             by = np.column_stack([self.slope_v, -self.slope_v * used_ah, -amps, -slow_a])
             rows = np.vstack([by * weight, np.diag(1.0 / sds)])
-            told = np.append(left_v * weight, (mean - x) / sds)
-            x = x + np.linalg.lstsq(rows, told, rcond=None)[0]
+            targets = np.append(left_v * weight, (mean - x) / sds)
+            x = x + np.linalg.lstsq(rows, targets, rcond=None)[0]
             x[1] = np.clip(x[1], least, most)
         self.used_frac = used_ah * x[1]
         self.charge = x[0] - self.used_frac
@@ -115,11 +119,11 @@ class _Fit:
 
 
 def _lagged(blocks: Array) -> Array:
-    """Return the current as a first-order lag sees it."""
+    """The current filtered by a first-order lag."""
     slow_a, held_a, before_s = np.empty(len(blocks)), 0.0, blocks[0, T_S]
     for k, (t_s, amps) in enumerate(blocks[:, [T_S, AMPS]]):
-        keep, before_s = np.exp((before_s - t_s) / _SLOW_S), t_s
-        slow_a[k] = held_a = held_a * keep + amps * (1 - keep)
+        decay, before_s = np.exp((before_s - t_s) / _SLOW_S), t_s
+        slow_a[k] = held_a = held_a * decay + amps * (1 - decay)
     return slow_a
 
 
@@ -128,19 +132,19 @@ def _resistance(blocks: Array, mean_v: Array, charge: Array) -> tuple[float | No
     later, step_a, step_v = blocks[1:][near], np.diff(blocks[:, AMPS])[near], np.diff(mean_v)[near]
     if len(step_a) < _LEAST_BLOCKS or not step_a.any():
         return None, None
-    by = np.column_stack([step_a, later[:, AMPS]])  # the second takes what the charge falls by
+    by = np.column_stack([step_a, later[:, AMPS]])  # the second takes the fall of the charge
     ohms = np.linalg.lstsq(by, -step_v, rcond=None)[0]
     sd_ohm = float(np.std(step_v + by @ ohms) / np.sqrt(np.sum(step_a**2)))
     if not sd_ohm < _UNSURE_FRAC * ohms[0]:
         return None, None
-    heard = ~np.isnan(later[:, DEGC])
-    weights = step_a[heard] ** 2
-    degc = float(np.average(later[heard, DEGC], weights=weights)) if weights.any() else None
+    known = ~np.isnan(later[:, DEGC])
+    weights = step_a[known] ** 2
+    degc = float(np.average(later[known, DEGC], weights=weights)) if weights.any() else None
     return float(ohms[0]), degc
 
 
 def _cells(blocks: Array, fit: _Fit, ohm: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return by which fractions each cell resists and holds more; nothing of cells unheard."""
+    """Excess resistance and capacity of each cell; empty if a cell is unknown."""
     cells_v = blocks[:, CELLS:]
     if np.isnan(cells_v).any():
         return (), ()

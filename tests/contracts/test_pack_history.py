@@ -1,4 +1,4 @@
-"""What every database of passports does alike: a file of SQLite, and a real PostgreSQL server."""
+"""Contract of every pack history database: an SQLite file, and a real PostgreSQL server."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -32,7 +32,7 @@ Open = Callable[[], Database]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Return what opens the same, at first empty database again and again."""
+    """Function that opens one database, empty at first, each time that it is called."""
     if request.param == "sqlite":
         yield lambda: SqliteFile(tmp_path / "packs.sqlite", writes=True)
         return
@@ -42,7 +42,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     yield lambda: PostgresDatabase(url)
 
 
-def test_a_flight_comes_back_as_it_was_written(database: Open) -> None:
+def test_a_flight_is_read_as_it_was_written(database: Open) -> None:
     assert all(
         getattr(FULL, f.name) is not None for f in fields(FlightRecord) if f.name != "sequence"
     )
@@ -51,23 +51,23 @@ def test_a_flight_comes_back_as_it_was_written(database: Open) -> None:
     assert found == [replace(FULL, sequence=1), replace(BARE, sequence=2)]
 
 
-def test_the_same_flight_written_again_is_one_row_with_its_place(database: Open) -> None:
-    passports = PackHistory(database(), writes=True)
-    passports.put([BARE])
-    passports.put([FULL])
-    passports.put([replace(BARE, state=LANDED, flown_s=600.0, pack="another name")])
-    rows = [(row.flight_id, row.sequence, row.flown_s, row.pack) for row in passports.flights()]
+def test_the_same_flight_written_again_is_one_row_with_its_sequence(database: Open) -> None:
+    history = PackHistory(database(), writes=True)
+    history.put([BARE])
+    history.put([FULL])
+    history.put([replace(BARE, state=LANDED, flown_s=600.0, pack="another name")])
+    rows = [(row.flight_id, row.sequence, row.flown_s, row.pack) for row in history.flights()]
     assert rows == [("run:0:2", 1, 600.0, "another name"), ("run:0:1", 2, 1200.5, FULL.pack)]
 
 
 def test_an_older_copy_of_a_flight_does_not_replace_its_end(database: Open) -> None:
-    passports = PackHistory(database(), writes=True)
-    passports.put([FULL])
-    passports.put([replace(FULL, state=FLYING, flown_s=5.0)])
-    assert passports.flights() == [replace(FULL, sequence=1)]
+    history = PackHistory(database(), writes=True)
+    history.put([FULL])
+    history.put([replace(FULL, state=FLYING, flown_s=5.0)])
+    assert history.flights() == [replace(FULL, sequence=1)]
 
 
-def test_a_flight_that_nobody_ends_is_closed_at_the_next_start(database: Open) -> None:
+def test_a_flight_in_progress_is_lost_at_the_next_start(database: Open) -> None:
     PackHistory(database(), writes=True).put([FULL, replace(BARE, flown_s=300.0)])
     again = PackHistory(database(), writes=True)
     again.close_lost()
@@ -77,11 +77,11 @@ def test_a_flight_that_nobody_ends_is_closed_at_the_next_start(database: Open) -
     ]
 
 
-def test_a_newer_database_is_refused_by_readers_and_writers(database: Open) -> None:
+def test_a_newer_database_is_rejected_by_readers_and_writers(database: Open) -> None:
     PackHistory(database(), writes=True).put([FULL])
     database().run("UPDATE passport_schema SET version = :v", {"v": SCHEMA + 1})
     for writes in (False, True):
-        with pytest.raises(ConfigError, match=r"written by a newer dronebms .* is left as it is"):
+        with pytest.raises(ConfigError, match=r"written by a newer dronebms .* is not changed"):
             PackHistory(database(), writes=writes)
 
 
@@ -102,7 +102,7 @@ def test_the_flights_of_a_pack_on_several_vehicles_are_in_the_order_of_their_dat
 
 
 def test_a_failed_write_leaves_nothing_of_it(database: Open) -> None:
-    passports = PackHistory(database(), writes=True)
+    history = PackHistory(database(), writes=True)
     with pytest.raises(ConfigError):
-        passports.put([FULL, replace(BARE, pack=None)])  # type: ignore[arg-type]  # what is refused
-    assert passports.flights() == []
+        history.put([FULL, replace(BARE, pack=None)])  # type: ignore[arg-type]  # rejected by the database
+    assert history.flights() == []

@@ -1,4 +1,4 @@
-"""Trends over flights: against lines that are known, lines of noise alone, and cells that go."""
+"""Trends over flights: known lines, noise alone, and weak cells."""
 
 from dataclasses import asdict, replace
 from math import exp
@@ -16,13 +16,13 @@ DAY_S = 86_400.0
 def life(
     count: int, *, seed: int, loss: float = 0.0, gain: float = 0.0, degc: float | None = None
 ) -> list[FlightRecord]:
-    """Return flights that lose and gain so much each, measured as well as flights are: 1 and 3 %.
+    """Flights with a loss and a gain each, measured with the scatter of real flights: 1 and 3 %.
 
     Args:
         count: flights.
         seed: of the scatter and, without `degc`, of the temperatures.
-        loss: of capacity a flight.
-        gain: of resistance a flight.
+        loss: of capacity per flight.
+        gain: of resistance per flight.
         degc: of every flight.
     """
     random = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def test_theil_sen_finds_a_line_among_outliers_and_its_interval_is_sens() -> Non
     assert theil_sen(years, ratio)[0] == pytest.approx(-0.056, abs=0.0005)
 
 
-def test_the_interval_of_a_slope_holds_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_of_a_slope_holds_the_truth_in_9_of_10_cases() -> None:
     held = 0
     for seed in range(400):
         random = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def test_the_interval_of_a_slope_holds_the_truth_as_often_as_it_says() -> None:
     assert 0.86 <= held / 400 <= 0.94
 
 
-def test_of_fewer_than_six_measurements_nothing_is_said() -> None:
+def test_fewer_than_six_measurements_give_no_trend() -> None:
     for count in range(LEAST_FLIGHTS):
         seen = forecast_ageing(life(count, seed=1, loss=0.01))
         assert (seen.capacity, seen.resistance, seen.left, seen.weak) == (None, None, (), None)
@@ -71,11 +71,11 @@ def test_of_fewer_than_six_measurements_nothing_is_said() -> None:
     assert forecast_ageing(unmeasured).left == ()
 
 
-def test_resistance_is_brought_to_25_degc_by_what_the_pack_shows() -> None:
+def test_resistance_is_converted_to_25_degc_by_the_packs_own_dependence() -> None:
     errors = [forecast_ageing(life(40, seed=s, gain=0.005)).resistance for s in SEEDS]
     assert all(trend is not None for trend in errors)
     now = [trend.now for trend in errors if trend is not None]
-    # 19.5 % grown since flight 1 and 18.3 % since the middle of the first five.
+    # 19.5 % more than at flight 1 and 18.3 % more than at the middle of the first five.
     assert np.mean(now) == pytest.approx(1.195 / 1.01, abs=0.02)
     assert np.std(now) < 0.04
 
@@ -93,7 +93,7 @@ def test_a_steady_loss_is_forecast_with_an_interval_that_holds_its_end() -> None
     assert np.median(medians) == pytest.approx(true_left, rel=0.5)
 
 
-def test_a_pack_that_does_not_age_is_not_said_to_end_soon() -> None:
+def test_a_pack_that_does_not_age_has_no_early_end() -> None:
     for seed in SEEDS:
         low, _, high = forecast_ageing(life(60, seed=seed)).left
         assert low is None or low > 30
@@ -127,32 +127,32 @@ def test_a_knee_is_dated_and_noise_or_a_steady_loss_has_none() -> None:
     assert sum(change is not None and 34 <= change <= 48 for change in found) >= 0.9 * len(SEEDS)
 
 
-def test_the_beginning_is_that_of_the_first_flights_however_many_follow() -> None:
+def test_the_reference_is_that_of_the_first_flights_however_many_follow() -> None:
     trend = forecast_ageing(life(300, seed=1, loss=0.0005, degc=25.0)).capacity
     assert trend is not None
     assert trend.now == pytest.approx(1 - 0.0005 * 297, abs=0.01)
 
 
 @pytest.mark.parametrize(("what", "step"), [("resistance", 0.01), ("capacity", -0.002)])
-def test_a_cell_that_goes_is_named_and_healthy_ones_are_not(what: str, step: float) -> None:
+def test_a_weak_cell_is_detected_and_healthy_ones_are_not(what: str, step: float) -> None:
     late = []
     for seed in SEEDS:
         flights = life(80, seed=seed)
         assert weak_cell(flights) is None
         name = f"cells_{what}"
-        gone = []
+        ageing = []
         for n, flight in enumerate(flights):
             values = list(getattr(flight, name))
             values[4] += step * max(n - 40, 0)
-            gone.append(FlightRecord(**asdict(flight) | {name: tuple(values)}))
-        weak = weak_cell(gone)
+            ageing.append(FlightRecord(**asdict(flight) | {name: tuple(values)}))
+        weak = weak_cell(ageing)
         assert weak is not None
         assert (weak.cell, weak.what) == (5, what)
         late.append(weak.since - 41)
     assert max(late) <= 20
 
 
-def test_a_cell_that_is_weak_from_the_start_is_named_by_the_third_flight() -> None:
+def test_a_cell_that_is_weak_from_the_start_is_detected_by_the_third_flight() -> None:
     flights = [
         replace(flight, cells_capacity=(0.0, -0.08, 0.0, 0.0, 0.0, 0.0))
         for flight in life(3, seed=1)

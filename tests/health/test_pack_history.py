@@ -1,4 +1,4 @@
-"""Passports of packs: flights told apart, kept by a thread; files that are not to be touched."""
+"""Pack history: flight detection, the sink's thread, and files that must not be changed."""
 
 import hashlib
 import logging
@@ -37,7 +37,7 @@ def survey(seconds: float, faults: tuple[str, ...] = ()) -> list[Report]:
 
 @pytest.fixture(scope="module")
 def whole() -> list[Report]:
-    """Return the steps of a whole flight, 1,254 s of it."""
+    """Steps of a whole flight of 1,254 s."""
     return survey(1254.0)
 
 
@@ -47,20 +47,20 @@ def start() -> list[Report]:
 
 
 def flights_of(reports: list[Report]) -> list[FlightRecord]:
-    flights = FlightDetector("run")
-    found = [row for report in reports if (row := flights.take(report)) is not None]
-    last = flights.row(LOST)
+    detector = FlightDetector("run")
+    found = [row for report in reports if (row := detector.update(report)) is not None]
+    last = detector.record(LOST)
     return found if last is None else [*found, last]
 
 
-def kept(folder: Path) -> list[FlightRecord]:
+def stored(folder: Path) -> list[FlightRecord]:
     return PackHistory(SqliteFile(folder / FILE, writes=False), writes=False).flights()
 
 
 # ------------------------------------------------------------------------- flights
 
 
-def test_a_flight_is_summed_up_as_the_virtual_pack_flew_it(whole: list[Report]) -> None:
+def test_a_record_agrees_with_the_flight_of_the_virtual_pack(whole: list[Report]) -> None:
     (row,) = flights_of(whole)
     with ExitStack() as stack:
         world = Simulation(SimOptions("survey", 1, None), stack).world
@@ -81,16 +81,16 @@ def test_a_flight_is_summed_up_as_the_virtual_pack_flew_it(whole: list[Report]) 
     )
 
 
-def test_capacity_and_resistance_of_one_flight_are_near_those_that_were_simulated(
+def test_capacity_and_resistance_of_one_flight_are_near_the_simulated_ones(
     whole: list[Report],
 ) -> None:
     (row,) = flights_of(whole)
     assert row.capacity_mah == pytest.approx(0.95 * 16000, rel=0.05)
-    # 40 mohm Ah are named for 20 s of 1C; 5 s of the same circuit are a little less.
+    # 40 mohm Ah are for 20 s of 1C; 5 s of the same circuit have a little less.
     assert row.resistance_mohm == pytest.approx(40.0 / 16, rel=0.15)
 
 
-def test_a_weak_cell_is_measured_by_its_number(whole: list[Report]) -> None:
+def test_a_weak_cell_is_measured_under_its_number(whole: list[Report]) -> None:
     (healthy,) = flights_of(whole)
     (weak,) = flights_of(survey(450.0, ("weak_cell=0.95",)))
     assert weak.lowest_cell == 3
@@ -104,7 +104,7 @@ def test_a_weak_cell_is_measured_by_its_number(whole: list[Report]) -> None:
     assert holds.index(min(holds)) == 2
 
 
-def test_what_trips_is_kept_with_its_time_and_its_worst_value(start: list[Report]) -> None:
+def test_a_tripped_limit_is_recorded_with_its_time_and_its_worst_value(start: list[Report]) -> None:
     def tripped(report: Report) -> Report:
         cells_v = (3.2 if 30.0 <= report.t_s < 35.0 else 3.3, 3.9)
         active = ("cell_critical",) if 30.0 <= report.t_s < 40.0 else ()
@@ -117,7 +117,7 @@ def test_what_trips_is_kept_with_its_time_and_its_worst_value(start: list[Report
     assert seconds == pytest.approx(10.0, abs=0.11)
 
 
-def test_another_pack_is_another_flight_and_a_silent_gauge_is_none(start: list[Report]) -> None:
+def test_another_pack_is_another_flight_and_a_silent_gauge_is_not(start: list[Report]) -> None:
     def changed(report: Report) -> Report:
         serial = 1001 if report.t_s < 41.0 else 7
         identity = Identity() if 50.0 < report.t_s < 52.0 else Identity(serial=serial)
@@ -144,7 +144,7 @@ def test_without_a_vehicle_a_flight_is_from_the_first_load_to_a_minute_without(
     assert row.flown_s == pytest.approx(90.0 + 60.0, abs=2.0)
 
 
-def test_a_pack_without_serial_goes_by_what_the_user_calls_it(start: list[Report]) -> None:
+def test_a_pack_without_serial_has_its_configured_pack_id(start: list[Report]) -> None:
     pack_data = replace(start[-1].pack_data, pack_id="blue")
     assert pack_data.pack_key(Identity()) == "blue"
     assert replace(pack_data, pack_id=None).pack_key(Identity()) is None
@@ -164,20 +164,20 @@ def test_the_sink_writes_flights_with_their_date(start: list[Report], tmp_path: 
     with closing(PackHistorySink(tmp_path, lambda: TODAY_S)) as sink:
         for report in start:
             sink(report)
-    (row,) = kept(tmp_path)
+    (row,) = stored(tmp_path)
     assert (row.state, row.sequence) == (LOST, 1)
     assert row.flown_s == pytest.approx(40.0, abs=0.5)
     assert row.started_unix_s == pytest.approx(TODAY_S - 40.0, abs=1.0)
 
 
-def test_a_clock_that_was_never_set_gives_no_date(start: list[Report], tmp_path: Path) -> None:
+def test_a_clock_that_is_not_set_gives_no_date(start: list[Report], tmp_path: Path) -> None:
     with closing(PackHistorySink(tmp_path, lambda: 1e6)) as sink:
         for report in start:
             sink(report)
-    assert kept(tmp_path)[0].started_unix_s is None
+    assert stored(tmp_path)[0].started_unix_s is None
 
 
-def test_a_locked_database_holds_up_nobody_is_told_once_and_loses_no_flight(
+def test_a_locked_database_blocks_nothing_is_logged_once_and_loses_no_flight(
     start: list[Report], tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -185,35 +185,35 @@ def test_a_locked_database_holds_up_nobody_is_told_once_and_loses_no_flight(
     PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
     failed = threading.Event()
 
-    def tells(_: logging.LogRecord) -> bool:
+    def logged(_: logging.LogRecord) -> bool:
         failed.set()
         return True
 
-    caplog.handler.addFilter(tells)
+    caplog.handler.addFilter(logged)
     with closing(sqlite3.connect(tmp_path / FILE)) as other:
         other.execute("BEGIN EXCLUSIVE")
         sink = PackHistorySink(tmp_path, lambda: TODAY_S)
         for report in start[:-1]:
-            sink(report)  # returns at once: the flight is over in milliseconds
+            sink(report)  # returns at once: the flight takes milliseconds
         assert failed.wait(10.0)
         other.rollback()
     sink(start[-1])
     sink.close()
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
-        f"no passport is kept: {tmp_path / FILE} cannot be used: database is locked"
+        f"the pack history is not recorded: {tmp_path / FILE} cannot be used: database is locked"
     ]
-    assert [row.state for row in kept(tmp_path)] == [LOST]
+    assert [row.state for row in stored(tmp_path)] == [LOST]
 
 
-def test_a_flight_that_is_killed_is_there_at_the_next_start(tmp_path: Path) -> None:
+def test_a_flight_of_a_killed_service_is_lost_at_the_next_start(tmp_path: Path) -> None:
     code = textwrap.dedent(
         """
         import sys
         from contextlib import ExitStack
         from pathlib import Path
         from dronebms.simulation.simulated_flight import SimOptions, Simulation
-        from dronebms.passportsink import PassportSink
-        sink = PassportSink(Path(sys.argv[1]), lambda: 1.8e9)
+        from dronebms.health.sink import PackHistorySink
+        sink = PackHistorySink(Path(sys.argv[1]), lambda: 1.8e9)
         with ExitStack() as stack:
             for report in Simulation(SimOptions("survey", 1, None), stack).reports():
                 sink(report)
@@ -226,14 +226,14 @@ def test_a_flight_that_is_killed_is_there_at_the_next_start(tmp_path: Path) -> N
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:  # noqa: S603 - ours
         assert child.stdout is not None
         assert child.stdout.readline() == b"flying\n"
-        while not any((row.flown_s or 0.0) >= 74.5 for row in kept_or_none(tmp_path)):
+        while not any((row.flown_s or 0.0) >= 74.5 for row in stored_or_none(tmp_path)):
             assert child.poll() is None
         child.send_signal(signal.SIGKILL)
-    (row,) = kept(tmp_path)
+    (row,) = stored(tmp_path)
     assert row.state == FLYING
     with closing(PackHistorySink(tmp_path, lambda: TODAY_S)):
         pass
-    (row,) = kept(tmp_path)
+    (row,) = stored(tmp_path)
     assert row.state == LOST
     assert row.flown_s is not None
     assert 74.5 <= row.flown_s <= 80.0  # a row every 5 s
@@ -241,24 +241,24 @@ def test_a_flight_that_is_killed_is_there_at_the_next_start(tmp_path: Path) -> N
     assert row.used_mah > 500
 
 
-def kept_or_none(folder: Path) -> list[FlightRecord]:
+def stored_or_none(folder: Path) -> list[FlightRecord]:
     try:
-        return kept(folder)
+        return stored(folder)
     except ConfigError:
         return []
 
 
-def test_a_full_disk_is_told_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_logged_and_stops_nothing(tmp_path: Path) -> None:
     code = textwrap.dedent(
         """
         import resource, signal, sys
         from contextlib import ExitStack
         from pathlib import Path
         from dronebms.simulation.simulated_flight import SimOptions, Simulation
-        from dronebms.passportsink import PassportSink
+        from dronebms.health.sink import PackHistorySink
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        sink = PassportSink(Path(sys.argv[1]), lambda: 1.8e9)
+        sink = PackHistorySink(Path(sys.argv[1]), lambda: 1.8e9)
         with ExitStack() as stack:
             steps = 0
             for report in Simulation(SimOptions("survey", 1, None, (), 60.0), stack).reports():
@@ -272,14 +272,14 @@ def test_a_full_disk_is_told_and_stops_nothing(tmp_path: Path) -> None:
         (sys.executable, "-c", code, str(tmp_path)), capture_output=True, text=True, check=True
     )
     assert done.stdout == "601\n"
-    assert done.stderr.count("no passport is kept") == 1
+    assert done.stderr.count("the pack history is not recorded") == 1
     assert "Traceback" not in done.stderr
 
 
 # ------------------------------------------------------------------------- files
 
 
-def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
+def test_a_file_that_is_damaged_newer_or_foreign_is_rejected_and_not_changed(
     tmp_path: Path, start: list[Report]
 ) -> None:
     good = tmp_path / "good.sqlite"
@@ -296,12 +296,12 @@ def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
     with closing(sqlite3.connect(newer)) as other, other:
         other.execute("UPDATE passport_schema SET version = 99")
         other.commit()
-        other.execute("PRAGMA journal_mode = DELETE")  # whatever it will use
+        other.execute("PRAGMA journal_mode = DELETE")  # which changes the file's header
     texts = {
-        "torn": (torn, "is damaged and is left as it is"),
-        "cut": (cut, "is damaged and is left as it is"),
-        "text": (b"once upon a time " * 100, "is damaged and is left as it is"),
-        "foreign": (foreign.read_bytes(), "is a database of something else"),
+        "torn": (torn, "is damaged and is not changed"),
+        "cut": (cut, "is damaged and is not changed"),
+        "text": (b"once upon a time " * 100, "is damaged and is not changed"),
+        "foreign": (foreign.read_bytes(), "is not a pack history"),
         "newer": (newer.read_bytes(), "written by a newer dronebms"),
     }
     for name, (content, sentence) in texts.items():
@@ -321,36 +321,36 @@ def test_a_file_that_is_damaged_newer_or_not_ours_is_refused_and_stays_as_it_is(
 
 
 def test_a_reader_sees_whole_rows_while_the_service_writes(tmp_path: Path) -> None:
-    passports = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    history = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
     with closing(sqlite3.connect(tmp_path / FILE)) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert kept(tmp_path) == []
+        assert stored(tmp_path) == []
         other.rollback()
-    passports.put([FlightRecord("a", LANDED, "x")])
-    assert [row.pack for row in kept(tmp_path)] == ["x"]
+    history.put([FlightRecord("a", LANDED, "x")])
+    assert [row.pack for row in stored(tmp_path)] == ["x"]
 
 
-def test_without_a_file_there_is_a_sentence_and_still_no_file(tmp_path: Path) -> None:
+def test_without_a_file_there_is_an_error_and_still_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be used: unable to open database file"):
         SqliteFile(tmp_path / FILE, writes=False).run("SELECT 1")
     assert not list(tmp_path.iterdir())
 
 
-def test_reading_a_passport_that_nobody_writes_leaves_its_folder_as_it_was(tmp_path: Path) -> None:
+def test_reading_without_a_writer_does_not_change_the_folder(tmp_path: Path) -> None:
     PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True).put(
         [FlightRecord("a", LANDED, "x")]
     )
     tmp_path.chmod(0o555)
-    assert [row.pack for row in kept(tmp_path)] == ["x"]
+    assert [row.pack for row in stored(tmp_path)] == ["x"]
     assert [item.name for item in tmp_path.iterdir()] == [FILE]
     tmp_path.chmod(0o755)
 
 
-def test_a_file_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
+def test_a_file_whose_creation_was_interrupted_is_created_again(tmp_path: Path) -> None:
     whole = SqliteFile(tmp_path / FILE, writes=True)
-    passports = PackHistory(whole, writes=True)
+    history = PackHistory(whole, writes=True)
     for undone in ("DELETE FROM passport_schema", "DROP TABLE passport_schema"):
         whole.run(undone)
         again = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
         again.put([FlightRecord("a", LANDED, "x")])
-        assert [row.pack for row in passports.flights()] == ["x"]
+        assert [row.pack for row in history.flights()] == ["x"]
