@@ -1,6 +1,6 @@
 """Common parts of computed flights: the load, the end, the errors of the gauge, the file.
 
-Watts and volts of cells, amperes positive while discharging, ampere-hours. File format: `dronebms/flightlogs/columns.py`.
+Watts and volts of cells, amperes positive while discharging, ampere-hours. File format: `dronebms/flightlogs`.
 The phases of the load are those of a multirotor. A gauge counts charge against a stale full charge capacity,
 or reports the usable charge, as Impedance Track does.
 """

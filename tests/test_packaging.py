@@ -1,4 +1,4 @@
-"""What is installed beside the program: the unit, its confinement, the example configuration."""
+"""Installed files of the service: the unit, its confinement, the example configuration."""
 
 import shutil
 import stat
@@ -26,7 +26,7 @@ def program(name: str) -> str:
     return path
 
 
-def made(target: str, folder: Path) -> None:
+def make(target: str, folder: Path) -> None:
     subprocess.run(  # noqa: S603 - our own Makefile
         [program("make"), "--silent", target, f"DESTDIR={folder}"], cwd=ROOT, check=True
     )
@@ -36,46 +36,46 @@ def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_install_service_lays_out_every_file_and_keeps_a_configuration_over_it_all(
+def test_install_service_writes_every_file_and_preserves_a_configuration(
     tmp_path: Path,
 ) -> None:
-    made("install-service", tmp_path)
+    make("install-service", tmp_path)
     assert files_in(tmp_path) == FILES
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in FILES} == {0o644}
     assert "@HOME@" not in (tmp_path / "etc/systemd/system/dronebms.service").read_text()
     (tmp_path / "etc/dronebms.toml").write_text("mine")
-    made("install-service", tmp_path)
-    made("uninstall-service", tmp_path)
+    make("install-service", tmp_path)
+    make("uninstall-service", tmp_path)
     assert files_in(tmp_path) == {"etc/dronebms.toml"}
     assert (tmp_path / "etc/dronebms.toml").read_text() == "mine"
 
 
-def test_the_unit_is_confined_as_systemd_judges(tmp_path: Path) -> None:
+def test_systemd_rates_the_unit_as_confined(tmp_path: Path) -> None:
     analyze = program("systemd-analyze")
-    made("install-service", tmp_path)
+    make("install-service", tmp_path)
     unit = tmp_path / "etc/systemd/system/dronebms.service"
-    judged = subprocess.run(  # noqa: S603 - systemd's own program
+    rated = subprocess.run(  # noqa: S603 - systemd's own program
         [analyze, "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert judged.returncode == 0, judged.stdout[-300:]  # 20: an exposure of 2.0
+    assert rated.returncode == 0, rated.stdout[-300:]  # 20: an exposure of 2.0
 
 
-def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_every_line_of_the_unit(tmp_path: Path) -> None:
     analyze = program("systemd-analyze")
     text = (ROOT / "packaging/dronebms.service").read_text()
     unit = tmp_path / "dronebms.service"
     unit.write_text(text.replace("@HOME@/bin/python", "/bin/true"))
-    told = subprocess.run(  # noqa: S603 - systemd's own program
+    verified = subprocess.run(  # noqa: S603 - systemd's own program
         [analyze, "verify", str(unit)], capture_output=True, text=True, check=False
     )
-    # Where systemd does not run it may complain of units that are not there; never of a line.
-    assert [line for line in told.stderr.splitlines() if str(unit) in line] == []
+    # Without a running systemd it may report missing units; it reports no line of this one.
+    assert [line for line in verified.stderr.splitlines() if str(unit) in line] == []
 
 
-def test_the_example_configuration_is_one_and_agrees_with_the_unit() -> None:
+def test_the_example_configuration_is_valid_and_agrees_with_the_unit() -> None:
     config = read_config(ROOT / "packaging/dronebms.toml")
     unit = (ROOT / "packaging/dronebms.service").read_text()
     assert config.status is not None
@@ -86,4 +86,4 @@ def test_the_example_configuration_is_one_and_agrees_with_the_unit() -> None:
     for folder in (config.recording.dir, config.state.dir):
         assert Path("/var/lib/dronebms") in (Path(folder), *Path(folder).parents)
     assert "\nStateDirectory=dronebms\n" in unit
-    assert config.action == []  # nothing acts on a vehicle until somebody says so
+    assert config.action == []  # no action on a vehicle until the user configures it

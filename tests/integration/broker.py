@@ -1,4 +1,4 @@
-"""Debian's mosquitto on loopback, with TLS and a password, and somebody who listens to it."""
+"""Debian's mosquitto on loopback, with TLS and a password, and a client that subscribes to it."""
 
 import json
 import os
@@ -24,7 +24,7 @@ needs_mosquitto = pytest.mark.skipif(
     reason="no MQTT broker: sudo apt install mosquitto openssl",
 )
 USER, PASSWORD = "drone7", "a secret of the fleet"
-# Sessions are on disk with every change, so that even kill -9 loses nobody's subscription.
+# Sessions are on disk with every change, so that even kill -9 loses no subscription.
 CONFIG = """
 per_listener_settings false
 listener {port} 127.0.0.1
@@ -66,7 +66,7 @@ class Broker:
         self.start()
 
     def start(self, name: str = "broker") -> None:
-        """Start it with a certificate."""
+        """Start the broker with a certificate."""
         assert MOSQUITTO is not None
         config = self.folder / "mosquitto.conf"
         config.write_text(CONFIG.format(port=self.port, folder=self.folder, name=name))
@@ -74,19 +74,19 @@ class Broker:
         self._process = subprocess.Popen(words, stdout=self._log, stderr=self._log)  # noqa: S603 - Debian's
 
     def kill(self) -> None:
-        """Cut the network, as far as a client can tell."""
+        """Kill the broker: to a client the network is cut."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
     def close(self) -> None:
-        """End it for good."""
+        """Kill the broker and close its log."""
         self.kill()
         self._log.close()
 
     def config(self, **values: Any) -> MqttConfig:  # noqa: ANN401 - of the section
-        """Return what a configuration says of it."""
-        told: dict[str, Any] = {
+        """Return the configuration section for this broker."""
+        section: dict[str, Any] = {
             "host": "127.0.0.1",
             "port": self.port,
             "topic": "fleet",
@@ -94,14 +94,14 @@ class Broker:
             "user": USER,
             "password_file": str(self.folder / "password"),
         }
-        return MqttConfig(**(told | values))
+        return MqttConfig(**(section | values))
 
 
 class Listener:
-    """A client of somebody else's making that has subscribed to everything."""
+    """A paho client that has subscribed to everything."""
 
     def __init__(self, broker: Broker) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []  # topic, payload
+        self.received: list[tuple[str, dict[str, Any]]] = []  # topic, payload
         self._ready = threading.Event()
         client = Client(CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False)
         client.username_pw_set(USER, PASSWORD)
@@ -109,22 +109,22 @@ class Listener:
         client.reconnect_delay_set(1, 1)
         client.on_connect = self._subscribe
         client.on_subscribe = lambda *_: self._ready.set()
-        client.on_message = self._heard
+        client.on_message = self._on_message
         client.connect_async("127.0.0.1", broker.port)
         client.loop_start()
         self._client = client
-        assert self._ready.wait(10.0), "the broker does not answer"
+        assert self._ready.wait(10.0), "the broker does not acknowledge the subscription"
 
     def _subscribe(self, client: Client, *_more: object) -> None:
         client.subscribe("#", qos=1)
 
-    def _heard(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        self.told.append((message.topic, json.loads(message.payload)))
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        self.received.append((message.topic, json.loads(message.payload)))
 
     def first(self) -> list[dict[str, Any]]:
-        """Return what was heard, in its order and without repeats."""
+        """Return the received messages in their order, without repeats."""
         seen, found = set(), []
-        for _, one in [*self.told]:
+        for _, one in [*self.received]:
             key = one["serial"], one["boot"], one["sequence"]
             if key not in seen:
                 seen.add(key)
@@ -132,6 +132,6 @@ class Listener:
         return found
 
     def close(self) -> None:
-        """Leave."""
+        """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()

@@ -1,4 +1,4 @@
-"""A new machine: what `make` says when something is missing; the wheel in a clean environment."""
+"""A new machine: the messages of `make` for missing programs; the wheel in a clean environment."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def made(folder: Path, python: str) -> subprocess.CompletedProcess[str]:
+def make_demo(folder: Path, python: str) -> subprocess.CompletedProcess[str]:
     """Run the first step of `make demo` in a folder of its own."""
     make = shutil.which("make")
     if make is None:
@@ -22,8 +22,8 @@ def made(folder: Path, python: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def stand_in(folder: Path, body: str) -> str:
-    """Return a program that answers like some Python."""
+def fake_python(folder: Path, body: str) -> str:
+    """Write a shell script that replies like a Python interpreter."""
     path = folder / "python"
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
@@ -31,7 +31,7 @@ def stand_in(folder: Path, body: str) -> str:
 
 
 def test_a_missing_python_is_named_with_the_line_that_installs_it(tmp_path: Path) -> None:
-    done = made(tmp_path, "no-such-python")
+    done = make_demo(tmp_path, "no-such-python")
     assert done.returncode != 0
     assert done.stderr.splitlines()[0] == (
         "Python is missing; install it with: sudo apt install python3 python3-venv"
@@ -39,15 +39,15 @@ def test_a_missing_python_is_named_with_the_line_that_installs_it(tmp_path: Path
 
 
 def test_a_python_that_is_too_old_is_named(tmp_path: Path) -> None:
-    old = stand_in(tmp_path, 'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac')
-    done = made(tmp_path, old)
+    old = fake_python(tmp_path, 'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac')
+    done = make_demo(tmp_path, old)
     assert done.returncode != 0
     assert done.stderr.startswith("Python 3.9.2 is too old: dronebms needs 3.11")
 
 
 def test_a_missing_venv_module_is_named_with_the_line_that_installs_it(tmp_path: Path) -> None:
-    bare = stand_in(tmp_path, 'case "$2" in *ensurepip*) exit 1;; esac')
-    done = made(tmp_path, bare)
+    bare = fake_python(tmp_path, 'case "$2" in *ensurepip*) exit 1;; esac')
+    done = make_demo(tmp_path, bare)
     assert done.returncode != 0
     assert done.stderr.splitlines()[0] == (
         "Python's venv module is missing; install it with: sudo apt install python3-venv"

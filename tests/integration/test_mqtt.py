@@ -1,4 +1,4 @@
-"""What a fleet is told over MQTT, by way of a real broker that dies and comes back."""
+"""MQTT messages through a real broker that is killed and restarted."""
 
 import signal
 import subprocess
@@ -42,11 +42,11 @@ def listener(broker: Broker) -> Iterator[Listener]:
 
 
 def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Return whether it comes to hold."""
+    """Whether a condition becomes true in time."""
     end_s = monotonic() + seconds
-    while not (held := condition()) and monotonic() < end_s:
+    while not (is_true := condition()) and monotonic() < end_s:
         sleep(0.02)
-    return held
+    return is_true
 
 
 def flown(t_s: float, **values: Any) -> Report:  # noqa: ANN401 - of a report
@@ -57,7 +57,7 @@ def alarm(t_s: float) -> Report:
     return flown(t_s, events=(replace(an_event(), t_s=t_s),))
 
 
-def test_a_day_without_a_network_loses_nothing_and_holds_nobody_up(
+def test_a_day_without_a_network_loses_no_message_and_does_not_block_the_loop(
     broker: Broker, listener: Listener, tmp_path: Path
 ) -> None:
     mqtt = MqttPublisher(broker.config(period_s=30.0), tmp_path / "queue.sqlite")
@@ -78,35 +78,35 @@ def test_a_day_without_a_network_loses_nothing_and_holds_nobody_up(
     broker.kill()  # while messages are underway
     broker.start()
     assert within(40.0, lambda: len(listener.first()) >= expected)
-    told = listener.first()
-    assert [one["sequence"] for one in told] == list(range(1, expected + 1))
-    assert {(one["serial"], one["boot"]) for one in told} == {("1001", told[0]["boot"])}
-    assert [one["t_s"] for one in told] == sorted(one["t_s"] for one in told)
-    alarms = [one for one in told if "limit_id" in one]
+    sent = listener.first()
+    assert [one["sequence"] for one in sent] == list(range(1, expected + 1))
+    assert {(one["serial"], one["boot"]) for one in sent} == {("1001", sent[0]["boot"])}
+    assert [one["t_s"] for one in sent] == sorted(one["t_s"] for one in sent)
+    alarms = [one for one in sent if "limit_id" in one]
     assert [one["t_s"] for one in alarms] == list(range(3600, 300 + DAY_S, 3600))
-    assert {topic for topic, _ in listener.told} == {"fleet/1001/report", "fleet/1001/event"}
+    assert {topic for topic, _ in listener.received} == {"fleet/1001/report", "fleet/1001/event"}
     mqtt.close()
 
 
 CRASH = """
 import os, sqlite3, sys, time
 from pathlib import Path
-from dronebms.config_remote import MqttConfig
-from dronebms.telemetry.mqtt import Mqtt
+from dronebms.telemetry.config import MqttConfig
+from dronebms.telemetry.mqtt import MqttPublisher
 from tests.integration.test_mqtt import alarm
 path = Path(sys.argv[1])
-mqtt = Mqtt(MqttConfig(host="127.0.0.1", port=int(sys.argv[2]), topic="fleet"), path)
+mqtt = MqttPublisher(MqttConfig(host="127.0.0.1", port=int(sys.argv[2]), topic="fleet"), path)
 for t_s in range(50):
     mqtt(alarm(float(t_s)))
-kept = []
-while len(kept) < 55:
+stored = []
+while len(stored) < 55:
     time.sleep(0.1)
-    kept = sqlite3.connect(path).execute("SELECT id FROM message").fetchall()
+    stored = sqlite3.connect(path).execute("SELECT id FROM message").fetchall()
 os.kill(os.getpid(), 9)
 """
 
 
-def test_what_waited_when_the_service_was_killed_is_told_by_the_next_start(
+def test_messages_queued_when_the_service_was_killed_are_sent_after_the_next_start(
     broker: Broker, listener: Listener, tmp_path: Path
 ) -> None:
     queue = tmp_path / "queue.sqlite"
@@ -119,24 +119,24 @@ def test_what_waited_when_the_service_was_killed_is_told_by_the_next_start(
     mqtt(flown(0.0))
     broker.start()
     assert within(20.0, lambda: len(listener.first()) >= 56)
-    told = listener.first()
-    assert [one["sequence"] for one in told] == [*range(1, 56), 1]
-    assert told[0]["boot"] == told[54]["boot"] != told[55]["boot"]
+    sent = listener.first()
+    assert [one["sequence"] for one in sent] == [*range(1, 56), 1]
+    assert sent[0]["boot"] == sent[54]["boot"] != sent[55]["boot"]
     mqtt.close()
 
 
-def test_a_broker_that_is_not_the_one_is_told_nothing(
+def test_nothing_is_sent_to_a_broker_with_another_certificate_or_password(
     broker: Broker, listener: Listener, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strange = broker.config(ca=str(tmp_path / "stranger.pem"))
+    other_broker = broker.config(ca=str(tmp_path / "stranger.pem"))
     (tmp_path / "wrong").write_text("wrong")
-    refused = broker.config(password_file=str(tmp_path / "wrong"))
-    both = [MqttPublisher(strange, None), MqttPublisher(refused, None)]
+    wrong_password = broker.config(password_file=str(tmp_path / "wrong"))
+    both = [MqttPublisher(other_broker, None), MqttPublisher(wrong_password, None)]
     for mqtt in both:
         mqtt(flown(0.0))
     assert within(10.0, lambda: "answers: Not authorized" in caplog.text)
     sleep(0.5)
-    assert listener.told == []
+    assert listener.received == []
     for mqtt in both:
         mqtt.close()
 
@@ -146,24 +146,24 @@ def charging(t_s: float, *, armed: bool | None) -> Report:
     return replace(report, vehicle=VehicleState(armed=armed))
 
 
-def test_a_charger_is_told_now_or_not_at_all_and_never_in_flight(
+def test_a_charger_message_is_sent_at_once_or_dropped_and_never_in_flight(
     broker: Broker, listener: Listener, tmp_path: Path
 ) -> None:
     mqtt = MqttPublisher(broker.config(), tmp_path / "queue.sqlite", "charger/1")
     mqtt(flown(0.0))
-    assert within(10.0, lambda: len(listener.told) == 1)
+    assert within(10.0, lambda: len(listener.received) == 1)
     mqtt(charging(1.0, armed=True))
     mqtt(charging(2.0, armed=False))
     mqtt(charging(3.0, armed=False))
     mqtt(charging(12.5, armed=None))
-    assert within(10.0, lambda: len(listener.told) == 4)  # two to the charger, one report
-    told = [one for topic, one in listener.told if topic == "charger/1"]
-    assert told == [{"do": "reduce", "why": "charging_warm", "battery": 0}] * 2
+    assert within(10.0, lambda: len(listener.received) == 4)  # two to the charger, one report
+    sent = [one for topic, one in listener.received if topic == "charger/1"]
+    assert sent == [{"do": "reduce", "why": "charging_warm", "battery": 0}] * 2
     broker.kill()
     assert within(10.0, lambda: not mqtt._client.is_connected())
     mqtt(charging(100.0, armed=False))
     broker.start()
     mqtt(flown(200.0))
-    assert within(20.0, lambda: any(one.get("t_s") == 200.0 for _, one in listener.told))
-    assert len([one for topic, one in listener.told if topic == "charger/1"]) == 2
+    assert within(20.0, lambda: any(one.get("t_s") == 200.0 for _, one in listener.received))
+    assert len([one for topic, one in listener.received if topic == "charger/1"]) == 2
     mqtt.close()

@@ -1,4 +1,4 @@
-"""The page of a flight in a real browser: what is drawn, on a phone and on paper.
+"""The report page of a flight in a real browser: layout on a phone and on paper.
 
 Needs Chromium: `sudo apt install chromium`.
 """
@@ -16,12 +16,10 @@ from matplotlib.image import imread
 from dronebms.cli.main import main
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="a browser: sudo apt install chromium, then these run"
-)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no browser: sudo apt install chromium")
 PHONE_PX, HEIGHT_PX = 390, 5000
 SECONDS, FROM_V, TO_V = 600, 16.8, 12.0
-# A frame as wide as a phone, and what is measured in it.
+# A frame as wide as a phone, and a script that measures its page.
 FRAME = """<!doctype html><body style="margin:0">
 <iframe src="report.html" style="border:0; width:390px; height:5000px"
   onload="measure(this)"></iframe>
@@ -53,7 +51,7 @@ function measure(frame) {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the page of a flight whose voltage falls in a straight line."""
+    """A folder with the report page of a flight whose voltage falls in a straight line."""
     folder = tmp_path_factory.mktemp("report")
     rows = [f"{t},{FROM_V + (TO_V - FROM_V) * t / SECONDS:.4f},20,25" for t in range(SECONDS + 1)]
     table = "\n".join(("t_s,voltage_v,current_a,temperature_degc", *rows, ""))
@@ -66,12 +64,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def browse(folder: Path, page: str, *options: str) -> str:
-    """Open a page in a browser that has nothing remembered and reaches nothing."""
+    """Open a page in a browser with an empty profile and without a network."""
     assert BROWSER is not None
     command = [
         BROWSER,
         "--headless",
-        "--no-sandbox",  # a container's root may not make one
+        "--no-sandbox",  # root in a container cannot create one
         "--disable-gpu",
         "--allow-file-access-from-files",
         f"--user-data-dir={folder / 'profile'}",
@@ -93,7 +91,7 @@ def measured(folder: Path) -> dict[str, object]:
     return found
 
 
-def test_on_a_phone_it_is_readable_and_the_curve_stands_where_it_must(folder: Path) -> None:
+def test_on_a_phone_the_page_is_readable_and_the_curve_has_its_place(folder: Path) -> None:
     found = measured(folder)
     assert found["scroll"] == PHONE_PX  # no scrolling sideways
     assert isinstance(found["least"], float | int)
@@ -120,10 +118,10 @@ def test_on_a_phone_it_is_readable_and_the_curve_stands_where_it_must(folder: Pa
         around = shot[y - 2 : y + 3, x - 1 : x + 2, :3].reshape(-1, 3)
         assert any(b > r + 0.3 and b > 0.5 for r, _, b in around), f"no blue at {x}, {y}"
         off = shot[round(bottom - share * (bottom - top)), x, :3]
-        assert abs(share - 0.5) < 0.1 or off.min() > 0.8, f"not white beside the curve at {x}"
+        assert abs(share - 0.5) < 0.1 or off.min() > 0.8, f"not white next to the curve at {x}"
 
 
-def test_on_paper_it_has_pages(folder: Path) -> None:
+def test_printed_the_report_has_two_to_four_pages(folder: Path) -> None:
     browse(folder, "report.html", f"--print-to-pdf={folder / 'paper.pdf'}")
     paper = (folder / "paper.pdf").read_bytes()
     pages = len(re.findall(rb"/Type\s*/Page\b", paper))

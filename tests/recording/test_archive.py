@@ -267,20 +267,20 @@ def test_a_capsule_that_cannot_be_written_stops_nothing(
 
 REAL = """
 import sys, pathlib
-from dronebms.archive import Bounds, Folder
-from dronebms.battery import BatteryFacts
-from dronebms.chemistry import LIPO
-from dronebms.clock import SystemClock
-from dronebms.loop import live_ticks
-from dronebms.recorder import Recorder
-from dronebms.recording import Recorded, Start
-from dronebms.vehicle import UNHEARD
-start = Start((Recorded(BatteryFacts(LIPO), 11),))
+from dronebms.recording.archive import Bounds, Folder
+from dronebms.core.pack_data import PackData
+from dronebms.core.chemistry import LIPO
+from dronebms.core.clock import SystemClock
+from dronebms.monitoring.loop import live_ticks
+from dronebms.recording.recorder import Recorder
+from dronebms.recording.format import Recorded, Start
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
+start = Start((Recorded(PackData(LIPO), 11),))
 recorder = Recorder(Folder(pathlib.Path(sys.argv[1]), Bounds(1e9, 1e8)), start)
 clock = SystemClock()
 for t_s in live_ticks(clock):
     clock.sleep_until(t_s)
-    recorder.stepped(t_s, UNHEARD)
+    recorder.stepped(t_s, UNKNOWN_VEHICLE)
     print(t_s, flush=True)
 """
 
