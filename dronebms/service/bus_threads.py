@@ -1,6 +1,6 @@
-"""One thread per adapter: it polls its packs in turn, the loop takes what is newest.
+"""Polls the packs of one adapter in turn, in a thread of its own.
 
-The loop never waits, and one adapter never waits for another.
+The loop takes the newest snapshot and never waits; one adapter never waits for another.
 """
 
 import logging
@@ -13,9 +13,9 @@ from dronebms.recording.gauge_tap import OnPoll, Polled, TappedGauge
 from smartbattery.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
-_KEPT = 600  # polls that nobody has taken; a minute at 10 Hz
-_STUCK_S = 10.0  # without a round of the adapter's thread; time for several of its own timeouts
-_STOP_S = 3.0  # longer than an adapter's own timeout
+_QUEUED = 600  # polls that the loop has not taken; one minute at 10 Hz
+_STUCK_S = 10.0  # without a poll; longer than several timeouts of an adapter
+_STOP_S = 3.0  # longer than the timeout of an adapter
 
 
 class PolledGauge:
@@ -24,47 +24,46 @@ class PolledGauge:
     Args:
         gauge: used by that thread alone.
         index: of the battery.
-        on_poll: told in the loop's thread of each poll that the loop has taken, in order.
+        on_poll: called in the loop's thread with each poll, in order.
     """
 
     def __init__(self, gauge: TappedGauge, index: int, on_poll: OnPoll) -> None:
         self._gauge = gauge
         self._index = index
         self._on_poll = on_poll
-        self._done: deque[Polled] = deque(maxlen=_KEPT)
+        self._done: deque[Polled] = deque(maxlen=_QUEUED)
         self._latest: Snapshot | None = None
         self._trouble: str | None = None
-        self._was_heard = False
+        self._has_answered = False
 
     def poll_bus(self, now_s: float) -> None:
         """Poll the gauge; for the thread of its adapter."""
         self._done.append(self._gauge.poll(now_s))
 
     def poll(self, now_s: float) -> Snapshot:
-        """Return the newest snapshot as it stands at `now_s`."""
+        """Newest snapshot as of `now_s`."""
         while self._done:
-            self._latest, transfers, known = self._done.popleft()
-            self._on_poll(self._index, self._latest.t_s, transfers, known)
+            self._latest, transfers, state = self._done.popleft()
+            self._on_poll(self._index, self._latest.t_s, transfers, state)
         if self._latest is None:
-            return Snapshot(now_s, trouble="the gauge has not been heard yet")
-        self._tell(self._latest)
-        self._was_heard |= self._latest.voltage_v is not None
+            return Snapshot(now_s, trouble="the gauge has not answered yet")
+        self._log_change(self._latest)
+        self._has_answered |= self._latest.voltage_v is not None
         return self._latest.at(now_s)
 
     def is_stuck(self, now_s: float) -> bool:
-        """Return whether a gauge that was heard in this run is not even asked any more."""
+        """Whether a gauge that has answered in this run is not polled any more."""
         latest = self._latest
-        return self._was_heard and latest is not None and now_s - latest.t_s > _STUCK_S
+        return self._has_answered and latest is not None and now_s - latest.t_s > _STUCK_S
 
-    def _tell(self, snapshot: Snapshot) -> None:
-        """Log a change of what is wrong, not its every repetition."""
+    def _log_change(self, snapshot: Snapshot) -> None:
         if snapshot.trouble == self._trouble:
             return
         self._trouble = snapshot.trouble
         if snapshot.trouble is None:
-            _log.info("battery %d is heard again", self._index + 1)
+            _log.info("battery %d answers again", self._index + 1)
         else:
-            _log.warning("battery %d is not heard: %s", self._index + 1, snapshot.trouble)
+            _log.warning("battery %d does not answer: %s", self._index + 1, snapshot.trouble)
 
 
 class BusThread:
@@ -73,7 +72,7 @@ class BusThread:
     Args:
         name: of the adapter.
         gauges: its packs.
-        clock: the same as the loop's.
+        clock: of the loop.
         period_s: of the rounds.
     """
 
@@ -88,7 +87,7 @@ class BusThread:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; it is left alone when the adapter holds it."""
+        """End the thread; one that its adapter blocks is left alone."""
         self._stopping.set()
         self._thread.join(_STOP_S)
 

@@ -1,9 +1,7 @@
-"""The service's configuration: what a TOML file may say (DESIGN.md, section 4).
-
-Units are in the key names.
-"""
+"""Schema of the configuration file (DESIGN.md, section 4). Units are in the key names."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -39,8 +37,7 @@ from smartbattery import multiplexer
 from smartbattery.registers import DESIGN
 
 STATUS_SOCKET = "/run/dronebms/status.sock"
-_MOST_SOCKET_BYTES = 107  # sun_path of unix(7), less the zero at its end
-
+_MAX_SOCKET_BYTES = 107  # sun_path of unix(7), without the final zero
 _VIRTUAL = "sim:"
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
@@ -75,32 +72,32 @@ class BatteryConfig(Section):
     planned_s: Positive | None = None
 
     @model_validator(mode="after")
-    def _can_be_reached(self) -> "BatteryConfig":
+    def _is_reachable(self) -> "BatteryConfig":
         if (self.mux_address is None) != (self.mux_channel is None):
-            raise ValueError("both of mux_address and mux_channel, or neither")
+            raise ValueError("both mux_address and mux_channel, or neither")
         if self.is_virtual and (self.mux_address is not None or self.recovery is not None):
-            raise ValueError("no mux_address and no recovery with a simulated bus")
+            raise ValueError("neither mux_address nor recovery with a simulated bus")
         if self.mux_address == self.address:
-            raise ValueError("a pack at another address than its multiplexer")
+            raise ValueError("different addresses of the pack and its multiplexer")
         if self.continuous_c and self.burst_c and self.burst_c < self.continuous_c:
-            raise ValueError("burst_c to be continuous_c at the least")
+            raise ValueError("burst_c >= continuous_c")
         if self.planned_s and not (self.hover_a or self.limp_home_a):
-            raise ValueError("hover_a or limp_home_a beside planned_s")
+            raise ValueError("hover_a or limp_home_a in addition to planned_s")
         return self
 
     @property
     def is_virtual(self) -> bool:
-        """Whether the pack is a simulated one."""
+        """Whether the pack is simulated."""
         return self.bus.startswith(_VIRTUAL)
 
     @property
     def scenario(self) -> str:
-        """The name of the simulated flight."""
+        """Name of the simulated flight."""
         return self.bus.removeprefix(_VIRTUAL)
 
     @property
     def place(self) -> str:
-        """Where the pack is, for people."""
+        """Bus and address of the pack, for people."""
         place = f"{self.bus} address 0x{self.address:02x}"
         if self.mux_address is None:
             return place
@@ -108,46 +105,46 @@ class BatteryConfig(Section):
 
     @property
     def adapter(self) -> str:
-        """The device behind the links that a path may be made of."""
+        """The device, with symbolic links resolved."""
         return str(Path(self.bus).resolve())
 
     def pack_data(self) -> PackData:
-        """Return what is told of the pack."""
-        told = self.model_dump(include={field.name for field in fields(PackData)})
-        return PackData(**told | {"chemistry": chemistry_of(self.chemistry)})
+        """Rated data of the pack, as far as it is configured."""
+        row = self.model_dump(include={field.name for field in fields(PackData)})
+        return PackData(**row | {"chemistry": chemistry_of(self.chemistry)})
 
 
 class StatusConfig(Section):
-    """The local stream for viewers."""
+    """The local socket for viewers."""
 
     socket: NonEmptyText = STATUS_SOCKET
 
     @field_validator("socket")
     @classmethod
     def _fits(cls, path: str) -> str:
-        if len(path.encode()) > _MOST_SOCKET_BYTES:
-            raise ValueError(f"a path of {_MOST_SOCKET_BYTES} bytes at most")
+        if len(path.encode()) > _MAX_SOCKET_BYTES:
+            raise ValueError(f"a path of at most {_MAX_SOCKET_BYTES} bytes")
         return path
 
 
 class StateConfig(Section):
-    """Where what outlives a run is kept; without it nothing is, but what to put back."""
+    """Folder of the state that outlives a run; without it only vehicle parameters are stored."""
 
     dir: NonEmptyText
 
 
 class RecordingConfig(Section):
-    """Where runs are recorded, and how much of them is kept."""
+    """Folder and bounds of the recordings."""
 
     dir: str
     max_mb: Positive = 512.0  # of all files
     max_days: Positive | None = None  # None: as long as there is room
-    file_mb: Positive = 16.0  # a file goes on in another one then
+    file_mb: Positive = 16.0  # a larger file is continued in another one
 
     @model_validator(mode="after")
     def _fits(self) -> "RecordingConfig":
         if self.max_mb < 2 * self.file_mb:
-            raise ValueError("max_mb to be twice file_mb at the least")
+            raise ValueError("max_mb >= 2 * file_mb")
         return self
 
 
@@ -182,7 +179,7 @@ DoName = Annotated[str, one_of(_DOS)]
 
 
 class ActionConfig(Section):
-    """What is done beside reporting and announcing."""
+    """An action in addition to reporting and announcing."""
 
     on: Annotated[str, one_of((*_SEVERITIES, GOVERNOR, *every_limit()))]
     do: DoName
@@ -196,26 +193,27 @@ class ActionConfig(Section):
     climb_m_s: Positive | None = None
 
     @model_validator(mode="after")
-    def _can_be(self) -> "ActionConfig":
+    def _is_valid(self) -> "ActionConfig":
         do, escalate = _DOS[self.do], _DOS.get(self.escalate or "")
         if escalate is not None and not ActionKind.RETURN <= do < escalate:
-            raise ValueError("escalate to be more urgent than do, which is return")
+            raise ValueError("do = return and an escalate that is more urgent")
         if do is not ActionKind.REDUCE and (
             self.speed_m_s is not None or self.climb_m_s is not None
         ):
-            raise ValueError("speed_m_s and climb_m_s with reduce alone")
+            raise ValueError("speed_m_s and climb_m_s with do = reduce only")
         return self
 
     def action(self) -> Action:
-        """Return the row as `actions.Actions` takes it."""
-        told = self.model_dump()
-        told["on"] = _SEVERITIES.get(self.on, self.on)
-        told["do"], told["escalate"] = _DOS[self.do], _DOS.get(self.escalate or "")
-        return Action(**told)
+        """The row as an `Action`."""
+        row = self.model_dump()
+        row["on"] = _SEVERITIES.get(self.on, self.on)
+        row["do"] = _DOS[self.do]
+        row["escalate"] = _DOS.get(self.escalate or "")
+        return Action(**row)
 
 
 class ChargerConfig(Section):
-    """What regulates a charger, told `reduce` or `stop`: a program, an MQTT topic; not if armed."""
+    """Program and MQTT topic that control a charger by `reduce` and `stop`; not while armed."""
 
     command: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
     topic: Topic | None = None
@@ -228,7 +226,7 @@ class ChargerConfig(Section):
 
     @property
     def place(self) -> str:
-        """What is told, for people."""
+        """Program and topic, for people."""
         program = None if self.command is None else f"the program {shlex.join(self.command)}"
         topic = None if self.topic is None else f"the MQTT topic {self.topic}"
         return " and ".join(filter(None, (program, topic)))
@@ -250,7 +248,7 @@ class Config(Section):
     topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]  # of several batteries
 
     @model_validator(mode="after")
-    def _every_pack_is_heard_alone(self) -> "Config":
+    def _every_pack_has_its_own_address(self) -> "Config":
         for second, later in enumerate(self.battery):
             for first, earlier in enumerate(self.battery[:second]):
                 wrong = _conflict(earlier, later)
@@ -259,9 +257,9 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _charger_is_reached(self) -> "Config":
+    def _charger_is_reachable(self) -> "Config":
         if self.charger is not None and self.charger.topic is not None and self.mqtt is None:
-            raise ValueError("[mqtt] beside charger.topic")
+            raise ValueError("[mqtt] in addition to charger.topic")
         return self
 
     @model_validator(mode="after")
@@ -275,46 +273,47 @@ class Config(Section):
 
     @property
     def vehicle_dir(self) -> Path:
-        """The folder of what is to be put back on the vehicle, which is kept in any case."""
+        """Folder of the original vehicle parameters, which are stored in any case."""
         return Path("/var/lib/dronebms" if self.state is None else self.state.dir)
 
-    def adapters(self) -> list[list[tuple[int, BatteryConfig]]]:
-        """Return the batteries with their indices, those of one adapter together."""
-        found: dict[str, list[tuple[int, BatteryConfig]]] = {}
-        for index, battery in enumerate(self.battery):
-            key = f"{battery.bus} {index}" if battery.is_virtual else battery.adapter
-            found.setdefault(key, []).append((index, battery))
-        return list(found.values())
-
     def limit_changes(self) -> tuple[LimitChange, ...]:
-        """Return the changes as `limits.changed_limits` takes them."""
+        """The rows as `limits.changed_limits` takes them."""
         return tuple(
             LimitChange(row.id, row.trip, row.clear, row.hold_s, row.clear_s, row.severity)
             for row in self.limit
         )
 
 
+def by_adapter(batteries: Sequence[BatteryConfig]) -> list[list[tuple[int, BatteryConfig]]]:
+    """The batteries with their indices, those of one adapter together."""
+    found: dict[str, list[tuple[int, BatteryConfig]]] = {}
+    for index, battery in enumerate(batteries):
+        key = f"{battery.bus} {index}" if battery.is_virtual else battery.adapter
+        found.setdefault(key, []).append((index, battery))
+    return list(found.values())
+
+
 def _conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:
-    """Return why two batteries cannot be read beside each other, None when they can."""
+    """Reason why two batteries cannot be read together, `None` if they can."""
     if one.is_virtual or other.is_virtual or one.adapter != other.adapter:
         return None
     places = (one.mux_address, one.mux_channel), (other.mux_address, other.mux_channel)
     if one.address == other.address and places[0] == places[1]:
-        return f"the same bus and address 0x{one.address:02x}, so the same pack"
+        return f"same bus and address 0x{one.address:02x}"
     if one.address == other.address and (None, None) in places:
         return (
-            f"one address 0x{one.address:02x} before and behind a multiplexer; "
-            f"both would answer at once"
+            f"address 0x{one.address:02x} before and behind a multiplexer; "
+            "both would answer at once"
         )
     if {one.mux_address, other.mux_address} & {one.address, other.address}:
-        return "a pack at the address of a multiplexer"
+        return "a pack has the address of a multiplexer"
     if one.recovery and other.recovery and one.recovery != other.recovery:
-        return "one bus, and another recovery"
+        return "one bus with two recovery programs"
     return None
 
 
 def read_config(path: Path) -> Config:
-    """Return a configuration file.
+    """The configuration of a file.
 
     Raises:
         ConfigError: everything that is wrong with it, one sentence a line.

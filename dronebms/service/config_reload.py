@@ -1,25 +1,25 @@
-"""What of a changed configuration a running service takes over, and why not the rest."""
+"""Configuration of a running service that is read again: what changes now, what waits and why."""
 
 from collections.abc import Iterator, Mapping
 
 from dronebms.service.config import Config
 
-_REASONS = {  # for what is used at the start alone
-    "battery": "packs are looked for",
-    "mavlink": "the link is made",
-    "status": "the socket is made",
-    "recording": "a recording is begun",
-    "state": "what is kept is read",
-    "topology": "packs are put together",
-    "metrics": "the server is made",
-    "mqtt": "the broker is looked for",
+_REASONS = {  # what is used at the start only
+    "battery": "adapters are opened",
+    "mavlink": "the link is opened",
+    "status": "the socket is opened",
+    "recording": "a recording begins",
+    "state": "stored state is read",
+    "topology": "packs are combined",
+    "metrics": "the server starts",
+    "mqtt": "the broker is connected",
 }
 
 
 def apply_reload(old: Config, new: Config) -> tuple[Config, list[str]]:
-    """Return the configuration in force from now on, and a sentence for each key that waits.
+    """Configuration in force from now on, and a sentence for each key that waits for a restart.
 
-    Limits, actions and the charger are taken over; for the rest the old one stands.
+    Limits, actions and the charger are those of `new`, everything else is that of `old`.
     """
     before, after = old.model_dump(), new.model_dump()
     waiting = [
@@ -34,7 +34,7 @@ def apply_reload(old: Config, new: Config) -> tuple[Config, list[str]]:
 
 
 def _differing(key: str, old: object, new: object) -> Iterator[str]:
-    """Yield the keys, as a file would name them, whose values differ."""
+    """Keys, as in the file, whose values differ."""
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True), start=1):
             yield from _differing(f"{key}.{number}", *pair)

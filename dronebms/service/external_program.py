@@ -1,6 +1,6 @@
-"""The user's program for a bus that stays stuck, such as one that switches a USB port off and on.
+"""Runs programs of the user: bus recovery (such as a USB port power cycle) and charger control.
 
-Runs without a shell and in a thread of its own; its failure is logged and stops nothing.
+Without a shell, in a thread of their own; a failure is logged and stops nothing.
 """
 
 import logging
@@ -20,13 +20,13 @@ _log = logging.getLogger(__name__)
 
 
 class RecoveryProgram:
-    """What `smartbattery.linux_bus.LinuxBus` asks for: begins the program, says whether it runs.
+    """Starts a program, at most once in 60 s; a `recover` of `smartbattery.linux_bus.LinuxBus`.
 
     Args:
         command: the program and its arguments.
-        clock: by which it begins once in 60 s at most.
-        limit_s: real seconds after which it is killed with all that it has started.
-        why: what the log says of it.
+        clock: of the loop.
+        limit_s: real seconds after which it is killed, with its child processes.
+        why: reason for the log.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RecoveryProgram:
         self._thread: threading.Thread | None = None
 
     def __call__(self) -> bool:
-        """Begin unless it was lately; return at once whether it is at work."""
+        """Start the program if it is due; return at once whether it runs."""
         now_s = self._clock.now_s()
         if self._thread is not None and self._thread.is_alive():
             return True
@@ -63,13 +63,13 @@ class RecoveryProgram:
         except OSError as error:
             _log.error("%s cannot be run: %s", shown, error.strerror)
         except subprocess.TimeoutExpired:
-            _log.error("%s was killed: it had not ended after %g s", shown, self._limit_s)
+            _log.error("%s was killed after %g s", shown, self._limit_s)
         else:
             level = logging.ERROR if code else logging.INFO
             _log.log(level, "%s ended with %d", shown, code)
 
     def _code(self) -> int:
-        """Return the program's exit code; its errors go where our own log goes."""
+        """Exit code of the program; its stderr is ours."""
         with subprocess.Popen(  # noqa: S603 - the user's own program, without a shell
             self._command,
             stdin=subprocess.DEVNULL,
@@ -86,7 +86,7 @@ class RecoveryProgram:
 class ChargerHook:
     """A sink that runs the user's program with `reduce` or `stop`, once a minute at most.
 
-    Never while the vehicle is armed: what regulates a charger must not touch a flight.
+    Never while the vehicle is armed: charger control must not disturb a flight.
     """
 
     def __init__(self, command: Sequence[str], clock: Clock) -> None:
@@ -96,7 +96,7 @@ class ChargerHook:
         }
 
     def __call__(self, report: Report) -> None:
-        """Run it if it is due."""
+        """Run the program if it is due."""
         program = self._programs.get(report.charging.do)
         if program is not None and report.vehicle.armed is not True:
             program()

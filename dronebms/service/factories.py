@@ -1,4 +1,8 @@
-"""Opens what a service works with: bus, bridge, recorder, socket; each is closed with the stack."""
+"""Makes the parts of a service, each from its own section of the configuration.
+
+An exit stack closes them. A sink that cannot be opened is logged and left out: it must not leave a
+pack unguarded.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -7,20 +11,30 @@ from pathlib import Path
 
 from dronebms.core.clock import Clock, unix_s
 from dronebms.core.errors import ConfigError
-from dronebms.core.report import Report
+from dronebms.core.optional import needed_by
+from dronebms.core.report import Report, Sink
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.monitoring.loop import PERIOD_S
 from dronebms.protection.current_governor import limp_home_notes
-from dronebms.protection.rules import Rules
 from dronebms.recording.archive import Bounds, Folder
-from dronebms.recording.format import Recorded, Start
+from dronebms.recording.format import Start
 from dronebms.recording.gauge_tap import OnPoll, TappedGauge
 from dronebms.recording.recorder import Recorder
 from dronebms.service.bus_threads import BusThread, PolledGauge
-from dronebms.service.config import BatteryConfig, Config
-from dronebms.service.external_program import RecoveryProgram
+from dronebms.service.config import (
+    BatteryConfig,
+    ChargerConfig,
+    RecordingConfig,
+    StateConfig,
+    StatusConfig,
+    by_adapter,
+)
+from dronebms.service.external_program import ChargerHook, RecoveryProgram
+from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.status_socket import StatusServer
 from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
+from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.link import open_link
 from smartbattery.bus import Bus
 from smartbattery.device_lock import GaugeLock
@@ -33,25 +47,26 @@ _MB = 1e6
 _log = logging.getLogger(__name__)
 
 
-def bridge_of(config: Config, stack: ExitStack) -> Bridge:
-    """Return the way to the vehicle."""
-    told = config.mavlink
-    key = None if told.signing_key is None else read_key(Path(told.signing_key))
+def bridge_of(config: MavlinkConfig, stack: ExitStack) -> Bridge:
+    """The bridge to the vehicle; raises `LinkError` for a link URL without meaning."""
+    key = None if config.signing_key is None else read_key(Path(config.signing_key))
+    options = BridgeOptions(accept_systems=config.accept_systems, key=key, unix_s=unix_s())
     return Bridge(
-        stack.enter_context(closing(open_link(told.url))),
-        system_id=told.system_id,
-        vehicle=told.vehicle,
-        first_battery_id=told.battery_id,
-        options=BridgeOptions(accept_systems=told.accept_systems, key=key, unix_s=unix_s()),
+        stack.enter_context(closing(open_link(config.url))),
+        system_id=config.system_id,
+        vehicle=config.vehicle,
+        first_battery_id=config.battery_id,
+        options=options,
     )
 
 
-def lock_packs(config: Config, stack: ExitStack) -> None:
-    """Keep other programs from the packs, and from the multiplexers that lead to them.
+def lock_packs(batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
+    """Lock the packs and the multiplexers before them against other programs.
 
-    Whoever turns a multiplexer, or asks an address beside it, would get another pack's answers.
+    Another program that switches a multiplexer, or addresses a pack next to it, would receive the
+    data of another pack. Raises `ConfigError` if one is locked already.
     """
-    real = [battery for battery in config.battery if not battery.is_virtual]
+    real = [battery for battery in batteries if not battery.is_virtual]
     places = {(b.adapter, at) for b in real for at in (b.address, b.mux_address) if at is not None}
     for adapter, address in sorted(places):
         try:
@@ -60,10 +75,12 @@ def lock_packs(config: Config, stack: ExitStack) -> None:
             raise ConfigError(str(error)) from error
 
 
-def gauges_of(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -> list[PolledGauge]:
-    """Return the battery's gauges in their order, a thread for each adapter running."""
+def gauges_of(
+    batteries: Sequence[BatteryConfig], stack: ExitStack, clock: Clock, on_poll: OnPoll
+) -> list[PolledGauge]:
+    """The gauges in the order of the batteries, with a running thread for each adapter."""
     sources: dict[int, PolledGauge] = {}
-    for members in config.adapters():
+    for members in by_adapter(batteries):
         bus = open_bus([battery for _, battery in members], clock)
         polled = []
         for index, battery in members:
@@ -83,7 +100,7 @@ def gauges_of(config: Config, stack: ExitStack, clock: Clock, on_poll: OnPoll) -
 
 
 def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
-    """Return the wire that batteries of one adapter are on."""
+    """The bus of the batteries of one adapter."""
     first = batteries[0]
     if first.is_virtual:
         from sim.emulator.world import open_virtual  # noqa: PLC0415 - real packs need no simulation
@@ -94,44 +111,92 @@ def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
     return LinuxBus(first.bus, recover)
 
 
-def stream_of(config: Config, stack: ExitStack) -> StatusServer | None:
-    """Return the stream for viewers, None without one; raises what a living service's does."""
-    if config.status is None:
+def status_server_of(config: StatusConfig | None, stack: ExitStack) -> StatusServer | None:
+    """The status socket for viewers; raises `ConfigError` if another service serves it."""
+    if config is None:
         return None
     try:
-        stream = StatusServer(Path(config.status.socket))
+        server = StatusServer(Path(config.socket))
     except OSError as error:
-        # Nobody can watch; that must not keep a pack unguarded.
-        _log.error("nothing is served at %s: %s", config.status.socket, error.strerror or error)
+        _log.error("no status socket at %s: %s", config.socket, error.strerror or error)
         return None
-    stack.callback(stream.close)
-    _log.info("serving %s", config.status.socket)
-    return stream
+    stack.callback(server.close)
+    _log.info("status socket: %s", config.socket)
+    return server
 
 
-def log_events(report: Report) -> None:
-    """Log what has tripped and cleared: a sink."""
-    for event in report.status.events:
-        level = logging.WARNING if event.tripped else logging.INFO
-        which = {"battery": report.index, "limit": event.limit_id}
-        which["event"] = "tripped" if event.tripped else "cleared"
-        label = event.severity.label
-        _log.log(level, "battery %d %s: %s", report.index + 1, label, event.text, extra=which)
-
-
-def recorder_of(config: Config, rules: Rules, stack: ExitStack) -> Recorder | None:
-    """Return the recorder, None without one."""
-    told = config.recording
-    if told is None:
+def metrics_of(config: MetricsConfig | None, stack: ExitStack, clock: Clock) -> Sink | None:
+    """The OpenMetrics server; raises `ConfigError` if its package is not installed."""
+    if config is None:
         return None
-    batteries = tuple([Recorded(b.pack_data(), b.address, b.gauge) for b in config.battery])
-    start = Start(batteries, rules, config.topology)
+    with needed_by("[metrics] needs", "metrics"):
+        from dronebms.telemetry.openmetrics import OpenMetricsExporter  # noqa: PLC0415 - an extra
     try:
-        store = Folder(Path(told.dir), Bounds(told.max_mb * _MB, told.file_mb * _MB, told.max_days))
+        return stack.enter_context(closing(OpenMetricsExporter(config, clock)))
     except OSError as error:
-        # A card that has gone read-only must not keep a pack unguarded.
-        _log.error("nothing is recorded in %s: %s", told.dir, error.strerror)
+        reason = error.strerror or error
+        _log.error("no metrics at %s:%d: %s", config.address, config.port, reason)
+        return None
+
+
+def mqtt_of(
+    config: MqttConfig | None,
+    state: StateConfig | None,
+    charger: ChargerConfig | None,
+    stack: ExitStack,
+) -> Sink | None:
+    """The MQTT client, with a queue on disk if there is a state folder.
+
+    Raises:
+        ConfigError: its package is not installed, or a file of it cannot be used.
+    """
+    if config is None:
+        return None
+    with needed_by("[mqtt] needs", "mqtt"):
+        from dronebms.telemetry.mqtt import MqttPublisher  # noqa: PLC0415 - an extra
+    queue = None if state is None else Path(state.dir) / "mqtt.sqlite"
+    topic = None if charger is None else charger.topic
+    return stack.enter_context(closing(MqttPublisher(config, queue, topic)))
+
+
+def charger_of(config: ChargerConfig | None, clock: Clock) -> Sink:
+    """The sink that runs the program of the charger, if there is one."""
+    command = None if config is None else config.command
+    return (lambda _: None) if command is None else ChargerHook(command, clock)
+
+
+def pack_memory_of(config: StateConfig | None, stack: ExitStack) -> BackgroundPackMemory | None:
+    """The memory of packs of earlier flights, `None` without a state folder."""
+    if config is None:
+        return None
+    memory = BackgroundPackMemory(PackMemoryFolder(Path(config.dir) / LEARNED_FOLDER))
+    stack.callback(memory.close)
+    return memory
+
+
+def recorder_of(config: RecordingConfig | None, start: Start, stack: ExitStack) -> Recorder | None:
+    """The recorder of a run that begins with `start`."""
+    if config is None:
+        return None
+    bounds = Bounds(config.max_mb * _MB, config.file_mb * _MB, config.max_days)
+    try:
+        store = Folder(Path(config.dir), bounds)
+    except OSError as error:
+        _log.error("no recording in %s: %s", config.dir, error.strerror)
         return None
     recorder = Recorder(store, start)
     stack.callback(recorder.close)
     return recorder
+
+
+def log_events(report: Report) -> None:
+    """A sink that logs the limits that have tripped or cleared."""
+    for event in report.status.events:
+        level = logging.WARNING if event.tripped else logging.INFO
+        fields = {
+            "battery": report.index,
+            "limit": event.limit_id,
+            "event": "tripped" if event.tripped else "cleared",
+        }
+        label = event.severity.label
+        _log.log(level, "battery %d %s: %s", report.index + 1, label, event.text, extra=fields)

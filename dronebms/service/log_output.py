@@ -1,8 +1,8 @@
-"""The service's log: one line an event on stderr, as text, for the journal, or as JSON.
+"""The log of the service: one line per event on stderr, as text, for the journal, or as JSON.
 
-Whoever logs never waits: a thread writes, so that a terminal that is held up, or a journal that
-stands still, does not hold up the loop. A message that comes again and again is let through five
-times, then once in ten seconds, and says how many like it were held back. Seconds.
+Logging is non-blocking: a thread drains a queue, so that a stopped terminal or journal does not
+stop the loop. A message that repeats is passed five times, then once in ten seconds with the number
+of those suppressed in between. Seconds.
 Source: sd-daemon(3) for the priorities, systemd.exec(5) for JOURNAL_STREAM.
 """
 
@@ -20,12 +20,12 @@ from dronebms.core.clock import Clock
 _FIELDS = ("battery", "limit", "event")  # of the JSON line, from `extra`
 _BURST, _EACH_S = 5.0, 10.0
 _STDERR = 2
-_LAST_WORDS_S = 1.0  # at the end, for what is still to be written
+_DRAIN_S = 1.0  # at the end, for the lines in the queue
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
 
 
 def start(clock: Clock, *, as_json: bool) -> None:
-    """Log to stderr from now on, in the way of the journal when it is what reads it."""
+    """Log to stderr from now on, with priorities if the journal reads it."""
     if sys.stderr is None:  # closed: its number may by now be a recording's
         logging.disable()
         return
@@ -44,11 +44,11 @@ def _is_journal() -> bool:
 class _Allowance:
     left: float
     at_s: float
-    held: int = 0
+    suppressed: int = 0
 
 
 class RepeatFilter(logging.Filter):
-    """Holds back what repeats itself; an event of another battery or limit is no repeat."""
+    """Suppresses repeated messages; an event of another battery or limit is not a repetition."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class RepeatFilter(logging.Filter):
         self._allowances: dict[tuple[object, ...], _Allowance] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to let a record through; it is told how many like it were not."""
+        """Whether to pass a record; sets its `held_back`, the number of those suppressed before."""
         # Whole numbers in a message are a battery or a process; others are values of the moment.
         args = record.args if isinstance(record.args, tuple) else ()
         which = (getattr(record, name, None) for name in _FIELDS)
@@ -66,25 +66,26 @@ class RepeatFilter(logging.Filter):
         known.left = min(known.left + (now_s - known.at_s) / _EACH_S, _BURST)
         known.at_s = now_s
         if known.left < 1.0:
-            known.held += 1
+            known.suppressed += 1
             return False
-        record.held_back, known.held = known.held, 0
+        record.held_back = known.suppressed
+        known.suppressed = 0
         known.left -= 1.0
         return True
 
 
 class TextFormatter(logging.Formatter):
-    """One line of text; the journal is told the priority by the number in front."""
+    """One line of text; for the journal it starts with the priority."""
 
     def __init__(self, *, journal: bool) -> None:
         super().__init__()
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record, with its exception, as one line."""
+        """The record, with its exception, as one line."""
         held = getattr(record, "held_back", 0)
         lines = record.getMessage().splitlines()
-        lines[-1:] = [f"{lines[-1]} ({held} like it held back)"] if held else lines[-1:]
+        lines[-1:] = [f"{lines[-1]} ({held} suppressed)"] if held else lines[-1:]
         if record.exc_info:
             lines += self.formatException(record.exc_info).splitlines()
         mark = f"<{_PRIORITIES.get(record.levelno, 7)}>" if self._journal else record.levelname
@@ -92,10 +93,10 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as JSON; `time` is the machine's date, in UTC."""
+        """The record as JSON; `time` is the date of the computer, in UTC."""
         row: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -110,7 +111,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class _Lines(logging.Handler):
-    """Hands lines to a thread that writes them."""
+    """Passes lines to a thread that writes them.
+
+    Unlike `logging.handlers.QueueListener` it ends within a time limit if stderr is stuck.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,9 +127,9 @@ class _Lines(logging.Handler):
         self._lines.put(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
 
     def close(self) -> None:
-        """Let what is queued be written, for a moment."""
+        """Write the lines in the queue, within the time limit."""
         self._lines.put(None)
-        self._thread.join(_LAST_WORDS_S)
+        self._thread.join(_DRAIN_S)
         super().close()
 
     def _write(self) -> None:
@@ -133,4 +137,4 @@ class _Lines(logging.Handler):
             try:
                 os.write(_STDERR, line)
             except OSError:
-                pass  # nobody reads it any more: no reason to stop
+                pass  # a reader that has gone is no reason to stop

@@ -5,29 +5,29 @@ import re
 
 from dronebms.core.report import Report
 
-_SETTLED_S = 3.0  # a verdict that lasts is logged
+_SETTLED_S = 3.0  # a verdict is logged once it has lasted
 _log = logging.getLogger(__name__)
 
 
 class PreflightLog:
-    """A sink that logs what may be done with each pack: when that changes, and at arming."""
+    """A sink that logs the verdict of each pack when it changes, and at arming."""
 
     def __init__(self) -> None:
-        self._newest: dict[int, tuple[str, float]] = {}  # without its numbers, since when
-        self._said: dict[int, str] = {}
+        self._newest: dict[int, tuple[str, float]] = {}  # text without its numbers, since when
+        self._logged: dict[int, str] = {}
 
     def __call__(self, report: Report) -> None:
-        """Log what is new."""
+        """Log a change."""
         index, armed = report.index, report.vehicle.armed is True
         if report.flying and not armed:
             return
-        verdict, advised = report.preflight, report.charging
-        text = verdict.text if advised.storage_in_s is None else f"{verdict.text}; {advised.why}"
-        words = "armed" if armed else re.sub(r"[\d.]+", "", text)
-        if words != self._newest.get(index, ("", 0.0))[0]:
-            self._newest[index] = words, report.t_s
+        verdict, charging = report.preflight, report.charging
+        text = verdict.text if charging.storage_in_s is None else f"{verdict.text}; {charging.why}"
+        key = "armed" if armed else re.sub(r"[\d.]+", "", text)
+        if key != self._newest.get(index, ("", 0.0))[0]:
+            self._newest[index] = key, report.t_s
         settled = armed or report.t_s - self._newest[index][1] >= _SETTLED_S
-        if settled and self._said.get(index) != words:
-            self._said[index] = words
+        if settled and self._logged.get(index) != key:
+            self._logged[index] = key
             level = logging.INFO if verdict.go else logging.WARNING
             _log.log(level, "battery %d %s%s", index + 1, "is armed: " if armed else "", text)

@@ -171,7 +171,7 @@ def test_a_missing_bus_is_told_once_and_the_service_goes_on_without_inventing_a_
     rows = [json.loads(line) for line in err.splitlines()]
     told = [row["text"] for row in rows if row["level"] == "warning"]
     assert len(told) == 2
-    assert told[0].startswith(f"battery 1 is not heard: /dev/{NO_BUS} does not exist (")
+    assert told[0].startswith(f"battery 1 does not answer: /dev/{NO_BUS} does not exist (")
     assert told[1] == "battery 1 warning: the gauge has been silent for 3 s"
     (text,) = [m for m in ground.messages if m.get_type() == "STATUSTEXT"]
     assert text.severity == mavlink.MAV_SEVERITY_WARNING

@@ -1,4 +1,4 @@
-"""One thread per adapter: the loop never waits for it, and what it says ages honestly."""
+"""One thread per adapter: the loop never waits for it, and its snapshots age."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ Polls = list[tuple[int, float, int]]
 
 @dataclass
 class Gate:
-    """A bus that blocks when it is told to, as one does whose clock line is held down."""
+    """A bus that blocks on demand, like one whose clock line is held low."""
 
     bus: Bus
     open: threading.Event = field(default_factory=threading.Event)
@@ -40,14 +40,14 @@ class Gate:
 
 
 class Taken:
-    """What the loop was told of the polls, and by which thread."""
+    """The polls that the loop has received, and in which thread."""
 
     def __init__(self) -> None:
         self.polls: Polls = []
         self.threads: set[str] = set()
 
     def __call__(
-        self, index: int, t_s: float, transfers: Sequence[Transfer], _known: GaugeState
+        self, index: int, t_s: float, transfers: Sequence[Transfer], _state: GaugeState
     ) -> None:
         """Note a poll."""
         self.polls.append((index, t_s, len(transfers)))
@@ -83,7 +83,7 @@ def test_a_bus_that_blocks_does_not_delay_the_loop(gate: Gate) -> None:
             snapshot = source.poll(before_s)
             latest_s = max(latest_s, clock.now_s() - before_s)
             assert snapshot.voltage_v is None
-            assert snapshot.trouble == "the gauge has not been heard yet"
+            assert snapshot.trouble == "the gauge has not answered yet"
         assert latest_s < 0.05
         gate.open.set()
         while source.poll(clock.now_s()).voltage_v is None:
@@ -92,7 +92,7 @@ def test_a_bus_that_blocks_does_not_delay_the_loop(gate: Gate) -> None:
         gate.open.clear()
         last = source.poll(clock.now_s())
         assert last.voltage_v == pytest.approx(25.1, abs=0.2)
-        # Nobody waits a second for it to age: the loop's time is an argument.
+        # The loop's time is an argument: the test does not wait for the snapshot to age.
         late = source.poll(clock.now_s() + 30.0)
         assert (late.voltage_v, late.cells_v) == (None, (None,) * 6)
         assert late.trouble is not None
@@ -100,7 +100,7 @@ def test_a_bus_that_blocks_does_not_delay_the_loop(gate: Gate) -> None:
         gate.open.set()
 
 
-def test_every_poll_is_handed_over_once_in_order_in_the_loops_own_thread(gate: Gate) -> None:
+def test_every_poll_is_passed_on_once_in_order_in_the_loops_thread(gate: Gate) -> None:
     gate.open.set()
     clock, taken = SystemClock(), Taken()
     with polled(gate, clock, taken) as source:
@@ -147,9 +147,7 @@ def test_closing_ends_the_thread(gate: Gate) -> None:
     assert "bus one" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_trouble_is_logged_when_it_changes_and_not_each_time(
-    gate: Gate, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_trouble_is_logged_when_it_changes(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
     clock, bus = SystemClock(), gate.bus
 
     class Absent:
@@ -166,6 +164,6 @@ def test_trouble_is_logged_when_it_changes_and_not_each_time(
         while source.poll(clock.now_s()).voltage_v is None:
             assert clock.now_s() < 1.0
     assert [record.getMessage() for record in caplog.records] == [
-        "battery 2 is not heard: something holds the bus down",
-        "battery 2 is heard again",
+        "battery 2 does not answer: something holds the bus down",
+        "battery 2 answers again",
     ]

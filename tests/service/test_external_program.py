@@ -1,4 +1,4 @@
-"""The user's program for a stuck bus: begun rarely, ended in time, never waited for."""
+"""Programs of the user: started at most once a minute, killed in time, never waited for."""
 
 import logging
 import sys
@@ -27,7 +27,7 @@ def running() -> bool:
     return "recovery" in {thread.name for thread in threading.enumerate()}
 
 
-def test_it_runs_without_a_shell_and_is_told_when_it_is_done(
+def test_it_runs_without_a_shell_and_its_end_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -41,7 +41,7 @@ def test_it_runs_without_a_shell_and_is_told_when_it_is_done(
     assert caplog.records[1].getMessage() == f"touch '{mark}' ended with 0"
 
 
-def test_it_begins_once_a_minute_at_most(tmp_path: Path) -> None:
+def test_it_starts_at_most_once_a_minute(tmp_path: Path) -> None:
     clock = VirtualClock()
     mark = tmp_path / "runs"
     append = "import sys; open(sys.argv[1], 'a').write('x')"
@@ -59,7 +59,7 @@ def test_it_is_not_waited_for_and_is_killed_with_its_children_after_its_limit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     alive = tmp_path / "alive"
-    # The child goes on writing as long as it lives, after its parent too.
+    # The child writes as long as it lives, also after its parent has ended.
     child = f"while true; do echo >> '{alive}'; sleep 0.02; done"
     clock = VirtualClock()
     recover = RecoveryProgram(["sh", "-c", f'sh -c "{child}"; true'], clock, limit_s=0.5)
@@ -68,25 +68,25 @@ def test_it_is_not_waited_for_and_is_killed_with_its_children_after_its_limit(
     assert monotonic() - start_s < 0.3
     assert until(alive.exists)
     clock.sleep_until(70.0)
-    assert recover()  # at work still, so not begun a second time
+    assert recover()  # still running, so not started a second time
     assert until(lambda: not running())
-    assert "was killed: it had not ended after 0.5 s" in caplog.text
+    assert "was killed after 0.5 s" in caplog.text
     size = alive.stat().st_size
     sleep(0.15)
     assert alive.stat().st_size == size
 
 
 @pytest.mark.parametrize(
-    ("command", "says"),
+    ("command", "text"),
     [
         (["/nowhere/recover"], "/nowhere/recover cannot be run: No such file or directory"),
         (["false"], "false ended with 1"),
     ],
 )
 def test_its_failure_is_logged_and_raises_nothing(
-    command: list[str], says: str, caplog: pytest.LogCaptureFixture
+    command: list[str], text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert RecoveryProgram(command, VirtualClock())()
     assert until(lambda: not running())
-    assert caplog.records[-1].getMessage() == says
+    assert caplog.records[-1].getMessage() == text
     assert caplog.records[-1].levelno == logging.ERROR

@@ -1,4 +1,4 @@
-"""The service's log: a line for an event, in the words of whoever reads it, and not too many."""
+"""The log of the service: a line per event, in the format of its reader, repetitions suppressed."""
 
 import json
 import logging
@@ -24,53 +24,53 @@ def record(
     return made
 
 
-def test_what_repeats_itself_is_held_back_and_counted() -> None:
+def test_repeated_messages_are_suppressed_and_counted() -> None:
     clock = VirtualClock()
-    sparing, line = RepeatFilter(clock), TextFormatter(journal=False)
-    said: list[str] = []
+    repeats, line = RepeatFilter(clock), TextFormatter(journal=False)
+    lines: list[str] = []
     times_s = [step / 10 for step in range(600)] + [90.0]  # a minute of it, and once more
     for step, t_s in enumerate(times_s):
         clock.sleep_until(t_s)
-        again = record("battery %d is not heard: %s", 1, f"try {step}")
-        if sparing.filter(again):
-            said.append(line.format(again))
-    assert said[:5] == [f"WARNING battery 1 is not heard: try {step}" for step in range(5)]
-    assert len(said) in (10, 11, 12)
-    assert said[-1].startswith("WARNING battery 1 is not heard: try 600 (")
-    assert said[-1].endswith(" like it held back)")
-    assert sum(int(text.split("(")[1].split()[0]) for text in said[5:]) == 601 - len(said)
+        again = record("battery %d does not answer: %s", 1, f"try {step}")
+        if repeats.filter(again):
+            lines.append(line.format(again))
+    assert lines[:5] == [f"WARNING battery 1 does not answer: try {step}" for step in range(5)]
+    assert len(lines) in (10, 11, 12)
+    assert lines[-1].startswith("WARNING battery 1 does not answer: try 600 (")
+    assert lines[-1].endswith(" suppressed)")
+    assert sum(int(text.split("(")[1].split()[0]) for text in lines[5:]) == 601 - len(lines)
 
 
-def test_another_battery_and_another_limit_are_no_repeat() -> None:
-    sparing = RepeatFilter(VirtualClock())
+def test_another_battery_or_limit_is_no_repetition() -> None:
+    repeats = RepeatFilter(VirtualClock())
     for battery in range(3):
         for limit in ("hot", "silent"):
             for event in ("tripped", "cleared"):
-                told = record("%s", "x", battery=battery, limit=limit, event=event)
-                assert [sparing.filter(told) for _ in range(6)] == [True] * 5 + [False]
-    assert sparing.filter(record("battery %d: x", 1))
-    assert [sparing.filter(record("battery %d: x", 2)) for _ in range(6)].count(True) == 5
+                event_record = record("%s", "x", battery=battery, limit=limit, event=event)
+                assert [repeats.filter(event_record) for _ in range(6)] == [True] * 5 + [False]
+    assert repeats.filter(record("battery %d: x", 1))
+    assert [repeats.filter(record("battery %d: x", 2)) for _ in range(6)].count(True) == 5
 
 
 def test_an_exception_and_a_text_of_several_lines_are_one_line_for_the_journal() -> None:
     with pytest.raises(ValueError, match="odd") as caught:
         int("odd")
     broken = record(
-        "a sink failed\nand goes on",
+        "a sink failed\nand continues",
         level=logging.ERROR,
         exc_info=(caught.type, caught.value, caught.tb),
     )
     text = TextFormatter(journal=True).format(broken)
-    assert text.startswith("<3>a sink failed | and goes on | Traceback")
+    assert text.startswith("<3>a sink failed | and continues | Traceback")
     assert text.endswith("| ValueError: invalid literal for int() with base 10: 'odd'")
     assert "\n" not in text
 
 
 def test_a_json_line_has_time_level_battery_limit_and_event() -> None:
-    told = record("battery %d hot", 2, battery=1, limit="hot", event="tripped")
-    row = json.loads(JsonFormatter().format(told))
+    event_record = record("battery %d hot", 2, battery=1, limit="hot", event="tripped")
+    row = json.loads(JsonFormatter().format(event_record))
     at = datetime.fromisoformat(row.pop("time"))
-    assert abs(at.timestamp() - told.created) < 0.002
+    assert abs(at.timestamp() - event_record.created) < 0.002
     assert at.tzname() == "UTC"
     assert row == {
         "level": "warning",
@@ -94,8 +94,8 @@ def run(code: str, **where: object) -> "subprocess.Popen[str]":
     )
 
 
-def test_the_journal_is_told_priorities_and_nobody_else(tmp_path: Path) -> None:
-    for journal, said in ((True, "<6>one\n<3>two\n"), (False, "INFO one\nERROR two\n")):
+def test_priorities_are_written_for_the_journal_only(tmp_path: Path) -> None:
+    for journal, lines in ((True, "<6>one\n<3>two\n"), (False, "INFO one\nERROR two\n")):
         with (tmp_path / "log").open("w+") as log:
             stat = os.fstat(log.fileno())
             stream = f"{stat.st_dev}:{stat.st_ino + (not journal)}"
@@ -103,10 +103,10 @@ def test_the_journal_is_told_priorities_and_nobody_else(tmp_path: Path) -> None:
             with run(code, stderr=log, env=os.environ | {"JOURNAL_STREAM": stream}) as process:
                 assert process.wait(20) == 0
             log.seek(0)
-            assert log.read() == said
+            assert log.read() == lines
 
 
-def test_a_log_that_nobody_reads_holds_nothing_up() -> None:
+def test_a_log_without_a_reader_blocks_nothing() -> None:
     code = "[logging.info('a' * 999 + str(line)) for line in range(1000)]; print('done')"
     with run(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -117,7 +117,7 @@ def test_a_log_that_nobody_reads_holds_nothing_up() -> None:
     assert first == f"INFO {'a' * 999}0\n"
 
 
-def test_a_log_without_an_end_to_write_to_writes_into_nobody_elses_file(tmp_path: Path) -> None:
+def test_a_closed_stderr_does_not_write_into_another_file(tmp_path: Path) -> None:
     code = f"file = open({str(tmp_path / 'file')!r}, 'w'); assert file.fileno() == 2; " + STARTED
     shell = ("sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable)
     code = f"import logging; {code}logging.error('lost'); logging.shutdown()"

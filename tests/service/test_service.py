@@ -1,6 +1,6 @@
-"""The service's buses: several packs, adapters that hang, packs that come and go, and two services.
+"""The buses of the service: several packs, blocked adapters, packs that are swapped, two services.
 
-Stand-ins for smbus2 in front of virtual packs, our own code from there on; MAVLink over loopback.
+Only smbus2 is a stand-in, in front of virtual packs; MAVLink goes over loopback.
 """
 
 import os
@@ -47,16 +47,16 @@ SPEED = 20.0  # of the clock, to wait less
 
 @dataclass
 class Socket:
-    """A plug: the pack that is in it may be another later, or none."""
+    """A connector whose pack can be exchanged or removed."""
 
     pack: Bus | None
     threads: set[str] = field(default_factory=set)
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass on to whoever is plugged in."""
+        """Pass the transfer on to the pack, if there is one."""
         self.threads.add(threading.current_thread().name)
         if self.pack is None:
-            raise NackError("nobody")
+            raise NackError("no pack")
         return self.pack.transfer(address, tx, rx_len)
 
 
@@ -65,7 +65,7 @@ Plug = Callable[[dict[str, Bus]], None]
 
 @pytest.fixture
 def plug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plug:
-    """Return what plugs buses in behind paths; locks are beside those of a real service."""
+    """Function that connects buses to device paths; locks are not those of a real service."""
     monkeypatch.setattr(smartbattery.device_lock, "_FOLDER", tmp_path)
 
     def plugged(buses: dict[str, Bus]) -> None:
@@ -76,14 +76,14 @@ def plug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plug:
 
 @pytest.fixture
 def ground() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
-        ears.bind(("127.0.0.1", 0))
-        ears.settimeout(0.0)
-        yield ears
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(0.0)
+        yield receiver
 
 
-def heard(ground: socket.socket) -> list[str]:
-    """Return the kinds of the messages that have come by now."""
+def received(ground: socket.socket) -> list[str]:
+    """Types of the messages received so far."""
     parser = mavlink.MAVLink(None)
     kinds: list[str] = []
     while True:
@@ -114,7 +114,7 @@ def serial_of(report: Report) -> int | None:
 # ------------------------------------------------------------------------- several packs
 
 
-def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
+def test_two_packs_behind_a_multiplexer_are_distinguished_recorded_and_replayed(
     plug: Plug, ground: socket.socket, tmp_path: Path
 ) -> None:
     clock = SystemClock(SPEED)
@@ -130,7 +130,7 @@ def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
         while min(known[0], known[1]) < 60:
             reports += (next(live), next(live))
             known.update(r.index for r in reports[-2:] if r.snapshot.voltage_v is not None)
-            assert reports[-1].t_s < 20.0 * SPEED, "one pack is not heard"
+            assert reports[-1].t_s < 20.0 * SPEED, "one pack does not answer"
     last = {report.index: report for report in reports if report.snapshot.voltage_v is not None}
     assert {index: serial_of(report) for index, report in last.items()} == {0: 2001, 1: 2002}
     assert len({report.snapshot.cells_v for report in last.values()}) == 2
@@ -141,26 +141,26 @@ def test_two_packs_behind_a_multiplexer_are_told_apart_recorded_and_replayed(
     path = tmp_path / "runs" / "run-00001.rec"
     start = next(read_records(path))
     assert isinstance(start, Start)
-    assert [told.gauge for told in start.batteries] == ["generic", "auto"]
+    assert [recorded.gauge for recorded in start.batteries] == ["generic", "auto"]
     again = list(replayed(path, FlightOptions(), lambda _: None))
-    assert [decided(report) for report in again] == [decided(report) for report in reports]
+    assert [decisions(report) for report in again] == [decisions(report) for report in reports]
 
 
-def decided(report: Report) -> dict[str, object]:
-    """Return the line of a report without the sentences about what is not heard yet."""
-    unsaid = ("trouble",) if report.snapshot.voltage_v is not None else ("trouble", "go")
-    return json_line.line(report) | dict.fromkeys(unsaid)
+def decisions(report: Report) -> dict[str, object]:
+    """Predictions of a report, without the sentences about missing values."""
+    texts = ("trouble",) if report.snapshot.voltage_v is not None else ("trouble", "go")
+    return json_line.line(report) | dict.fromkeys(texts)
 
 
-def test_an_adapter_that_hangs_delays_neither_the_other_adapters_pack_nor_the_loop(
+def test_a_blocked_adapter_delays_neither_the_loop_nor_the_pack_of_another_adapter(
     plug: Plug, ground: socket.socket
 ) -> None:
-    clock, let_go = SystemClock(), threading.Event()
+    clock, released = SystemClock(), threading.Event()
 
     class Hanging:
         def transfer(self, _address: int, _tx: bytes, _rx_len: int) -> bytes:
-            let_go.wait(3.0)
-            raise NackError("nobody")
+            released.wait(3.0)
+            raise NackError("no pack")
 
     good = Socket(pack(clock, 1))
     plug({"/dev/i2c-1": Hanging(), "/dev/i2c-2": good})
@@ -168,7 +168,7 @@ def test_an_adapter_that_hangs_delays_neither_the_other_adapters_pack_nor_the_lo
     with ExitStack() as stack:
         live = Service(config_of(text, ground), stack, clock).reports()
         steps = [(next(live), next(live), next(live), clock.now_s()) for _ in range(20)]
-        let_go.set()
+        released.set()
     ended_s = [end_s for *_, end_s in steps]
     assert steps[-1][3] - steps[0][3] == pytest.approx(1.9, abs=0.3)
     assert max(b - a for a, b in pairwise(ended_s)) < 0.3
@@ -180,7 +180,7 @@ def test_an_adapter_that_hangs_delays_neither_the_other_adapters_pack_nor_the_lo
 # ------------------------------------------------------------------------- coming and going
 
 
-def test_a_pack_that_is_absent_is_neither_empty_nor_told_and_comes_back_as_it_was(
+def test_an_absent_pack_is_not_reported_as_empty_and_continues_when_it_is_back(
     plug: Plug, ground: socket.socket
 ) -> None:
     clock = SystemClock(SPEED / 2)
@@ -194,8 +194,8 @@ def test_a_pack_that_is_absent_is_neither_empty_nor_told_and_comes_back_as_it_wa
             if report.t_s > 70.0:
                 break
             name = "flying" if report.t_s < 30 else "absent" if report.t_s < 50 else "back"
-            kinds = heard(ground)
-            if name != "absent" or report.t_s > 34.0:  # what was read holds for 2 s
+            kinds = received(ground)
+            if name != "absent" or report.t_s > 34.0:  # a reading is valid for 2 s
                 messages[name] += kinds
             if name == "absent" and report.t_s > 34.0:
                 assert report.snapshot.voltage_v is None
@@ -214,14 +214,14 @@ def test_a_pack_that_is_absent_is_neither_empty_nor_told_and_comes_back_as_it_wa
     before, after = seen["flying"].estimate, seen["back"].estimate
     assert before.soc_pct is not None
     assert after.soc_pct is not None
-    assert 0 < before.soc_pct - after.soc_pct < 10  # the vehicle flew on meanwhile
+    assert 0 < before.soc_pct - after.soc_pct < 10  # the vehicle has flown meanwhile
     assert before.used_mah is not None
     assert after.used_mah is not None
     assert after.used_mah > before.used_mah
 
 
 def flown(second_seed: int, *, gap_s: float) -> list[Report]:
-    """Return what is told of a pack that is pulled out after 60 s, and one is plugged in later."""
+    """Reports of a pack that is unplugged after 60 s; later it or another one is plugged in."""
     clock = VirtualClock()
     first, second = pack(clock, 1), pack(clock, second_seed)
     wire = Socket(first)
@@ -240,13 +240,13 @@ def flown(second_seed: int, *, gap_s: float) -> list[Report]:
 
 
 @pytest.mark.parametrize("gap_s", [3.0, 25.0, 90.0])
-def test_the_same_pack_plugged_in_again_is_estimated_on(gap_s: float) -> None:
+def test_the_estimate_of_a_pack_continues_when_it_is_plugged_in_again(gap_s: float) -> None:
     reports = flown(1, gap_s=gap_s)
     before, after = reports[595], reports[-1]
     assert serial_of(before) == serial_of(after) == 2001
     assert before.estimate.remaining_s is not None
     assert after.estimate.remaining_s is not None
-    # Two minutes later, by a model that held the load it knew: within a third.
+    # Two minutes later, by a model that assumed the last load: within a third.
     gone_s = before.estimate.remaining_s - after.estimate.remaining_s
     assert abs(gone_s - 120.0) < before.estimate.remaining_s / 3
     assert (after.estimate.used_mah or 0) > 1.5 * (before.estimate.used_mah or 0) > 0
@@ -254,7 +254,7 @@ def test_the_same_pack_plugged_in_again_is_estimated_on(gap_s: float) -> None:
 
 
 @pytest.mark.parametrize("gap_s", [3.0, 25.0, 90.0])
-def test_another_pack_is_estimated_from_its_own_beginning(gap_s: float) -> None:
+def test_the_estimate_of_another_pack_starts_without_history(gap_s: float) -> None:
     reports = flown(7, gap_s=gap_s)
     before, after = reports[595], reports[-1]
     assert (serial_of(before), serial_of(after)) == (2001, 2007)
@@ -263,12 +263,12 @@ def test_another_pack_is_estimated_from_its_own_beginning(gap_s: float) -> None:
 
 
 @pytest.mark.parametrize("second_seed", [1, 7])
-def test_nothing_is_known_of_a_pack_while_none_is_there(second_seed: int) -> None:
+def test_an_absent_pack_has_no_values(second_seed: int) -> None:
     for report in flown(second_seed, gap_s=25.0)[630:849]:
         assert report.snapshot.voltage_v is None
         assert report.snapshot.soc_pct is None
         assert report.snapshot.current_a is None
-        assert "nobody" in str(report.snapshot.trouble)
+        assert "no pack" in str(report.snapshot.trouble)
         assert report.estimate.remaining_s != 0.0
 
 
@@ -276,16 +276,16 @@ def test_nothing_is_known_of_a_pack_while_none_is_there(second_seed: int) -> Non
 
 
 class Hanging:
-    """An adapter that a driver holds from some transfer on, for the time of a test."""
+    """An adapter that blocks after some transfers, for the time of a test."""
 
     def __init__(self, pack: Bus, good: int) -> None:
-        self.pack, self.good, self.let_go = pack, good, threading.Event()
+        self.pack, self.good, self.released = pack, good, threading.Event()
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass on, or hang."""
+        """Pass the transfer on, or block."""
         self.good -= 1
         if self.good < 0:
-            self.let_go.wait(20.0)
+            self.released.wait(20.0)
             raise NackError("held")
         return self.pack.transfer(address, tx, rx_len)
 
@@ -295,7 +295,7 @@ class Hanging:
     [(300, False), (0, True)],
     ids=["hangs in flight", "hangs from the start"],
 )
-def test_the_watchdog_is_fed_unless_a_gauge_that_was_heard_is_asked_no_more(
+def test_the_watchdog_is_fed_unless_a_gauge_that_has_answered_is_not_polled_any_more(
     plug: Plug,
     ground: socket.socket,
     good: int,
@@ -309,7 +309,7 @@ def test_the_watchdog_is_fed_unless_a_gauge_that_was_heard_is_asked_no_more(
         service = Service(config_of(text, ground), stack, clock)
         stuck = [(report.t_s, service.is_stuck(report.t_s)) for report, _ in
                  zip(service.reports(), range(600), strict=False)]  # fmt: skip
-        hanging.let_go.set()
+        hanging.released.set()
     assert [is_stuck for t_s, is_stuck in stuck if t_s < 10.0] == [False] * sum(
         t_s < 10.0 for t_s, _ in stuck
     )
@@ -320,7 +320,7 @@ def test_the_watchdog_is_fed_unless_a_gauge_that_was_heard_is_asked_no_more(
 # ------------------------------------------------------------------------- two services
 
 
-def test_a_pack_of_another_service_is_refused_before_anything_is_opened(
+def test_a_pack_of_another_service_is_rejected_before_anything_is_opened(
     plug: Plug, ground: socket.socket, tmp_path: Path
 ) -> None:
     clock = SystemClock(SPEED)
@@ -333,7 +333,7 @@ def test_a_pack_of_another_service_is_refused_before_anything_is_opened(
     recorded = second + f'[recording]\ndir = "{tmp_path}/runs"\n'
     with ExitStack() as stack:
         Service(config_of(first, ground), stack, clock)
-        # Another channel is another pack, but who turns the multiplexer gets the first one's.
+        # Another channel is another pack, but switching the multiplexer would disturb the first.
         with ExitStack() as other, pytest.raises(ConfigError, match="0x0b is in use by dronebms"):
             Service(config_of(recorded, ground), other, clock)
         assert not (tmp_path / "runs").exists()
@@ -369,19 +369,19 @@ def test_a_second_run_on_the_same_pack_ends_with_2_and_a_sentence(
     with service(tmp_path, no_bus) as first:
         assert first.stderr is not None
         try:
-            assert any("telling" in line for line in first.stderr)
+            assert any("MAVLink to" in line for line in first.stderr)
             with service(tmp_path, no_bus) as second:
-                _, said = second.communicate(timeout=20.0)
+                _, stderr = second.communicate(timeout=20.0)
             assert second.returncode == 2
-            assert said == (
+            assert stderr == (
                 f"dronebms: /dev/{no_bus} address 0x0b is in use by dronebms run "
                 f"(process {first.pid})\n"
             )
         finally:
             first.kill()
-    with service(tmp_path, no_bus) as third:  # the first one was killed, and left nothing behind
+    with service(tmp_path, no_bus) as third:  # a killed run leaves no lock
         assert third.stderr is not None
-        assert any("telling" in line for line in third.stderr)
+        assert any("MAVLink to" in line for line in third.stderr)
         third.terminate()
     assert third.returncode == 0
 
@@ -389,26 +389,26 @@ def test_a_second_run_on_the_same_pack_ends_with_2_and_a_sentence(
 def test_a_second_run_on_the_same_state_ends_with_2_and_a_sentence(
     tmp_path: Path, no_bus: str
 ) -> None:
-    kept = f'[state]\ndir = "{tmp_path}/state"\n'
-    with service(tmp_path, no_bus, kept) as first:
+    state = f'[state]\ndir = "{tmp_path}/state"\n'
+    with service(tmp_path, no_bus, state) as first:
         assert first.stderr is not None
-        assert any("telling" in line for line in first.stderr)
-        with service(tmp_path, no_bus, kept) as second:
-            _, said = second.communicate(timeout=20.0)
+        assert any("MAVLink to" in line for line in first.stderr)
+        with service(tmp_path, no_bus, state) as second:
+            _, stderr = second.communicate(timeout=20.0)
         first.kill()
     assert second.returncode == 2
-    assert said == f"dronebms: {tmp_path}/state/run.kept is in use by another dronebms run\n"
+    assert stderr == f"dronebms: {tmp_path}/state/run.kept is in use by another dronebms run\n"
 
 
-def test_a_folder_that_takes_no_recording_does_not_keep_the_pack_unguarded(
+def test_a_recording_folder_that_cannot_be_written_does_not_stop_the_service(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     text = '[[battery]]\nbus = "sim:survey"\n[recording]\ndir = "/proc/none"\n'
     with ExitStack() as stack:
         reports = Service(validated(Config, text, "c.toml"), stack, SystemClock(SPEED)).reports()
-        heard = next(report for report in reports if report.snapshot.voltage_v is not None)
-    assert heard.snapshot.voltage_v == pytest.approx(25.1, abs=0.2)
-    assert "nothing is recorded in /proc/none" in caplog.text
+        first = next(report for report in reports if report.snapshot.voltage_v is not None)
+    assert first.snapshot.voltage_v == pytest.approx(25.1, abs=0.2)
+    assert "no recording in /proc/none" in caplog.text
 
 
 def test_a_service_that_cannot_start_leaves_no_empty_recording(tmp_path: Path) -> None:
@@ -418,7 +418,7 @@ def test_a_service_that_cannot_start_leaves_no_empty_recording(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_service_keeps_a_passport_where_a_state_is_kept(
+def test_a_service_with_a_state_folder_stores_the_pack_history(
     ground: socket.socket, tmp_path: Path
 ) -> None:
     text = f'[[battery]]\nbus = "sim:hover"\n[state]\ndir = "{tmp_path}/state"\n'
@@ -433,7 +433,7 @@ def test_the_service_keeps_a_passport_where_a_state_is_kept(
     assert row.flown_s > 30.0
 
 
-def test_a_damaged_passport_does_not_keep_the_service_from_starting(
+def test_a_damaged_pack_history_does_not_stop_the_service(
     ground: socket.socket, tmp_path: Path
 ) -> None:
     (tmp_path / FILE).write_bytes(b"once upon a time " * 100)

@@ -1,4 +1,4 @@
-"""The service under systemd: what a manager hears of it, and a configuration read again."""
+"""The service under systemd: notifications, watchdog, and reloading of the configuration."""
 
 import os
 import re
@@ -25,21 +25,21 @@ EARLY = '[[limit]]\nid = "cell_low"\ntrip = 4.25\nclear = 4.3\nhold_s = 0.0\ncle
 
 @contextmanager
 def manager(name: str) -> Iterator[socket.socket]:
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as ears:
-        ears.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
-        ears.settimeout(0.2)
-        yield ears
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as receiver:
+        receiver.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
+        receiver.settimeout(0.2)
+        yield receiver
 
 
 @contextmanager
-def service(path: Path, text: str, **told: str) -> Iterator["subprocess.Popen[bytes]"]:
+def service(path: Path, text: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
     path.write_text(text)
     with (
         path.with_suffix(".log").open("w") as log,
         subprocess.Popen(  # noqa: S603 - our own command
             (sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)),
             stderr=log,
-            env=os.environ | told,
+            env=os.environ | environment,
         ) as process,
     ):
         try:
@@ -48,21 +48,21 @@ def service(path: Path, text: str, **told: str) -> Iterator["subprocess.Popen[by
             process.kill()
 
 
-def heard(ears: socket.socket, done: Callable[[list[str]], bool]) -> list[str]:
-    """Return what has come until something is so."""
+def received(receiver: socket.socket, done: Callable[[list[str]], bool]) -> list[str]:
+    """Datagrams received until a condition holds."""
     lines: list[str] = []
     end_s = monotonic() + WAIT_S
     while not done(lines):
         assert monotonic() < end_s, lines
         try:
-            lines.append(ears.recv(4096).decode())
+            lines.append(receiver.recv(4096).decode())
         except TimeoutError:
             continue
     return lines
 
 
-def said(path: Path, text: str) -> str:
-    """Return the log once it says something."""
+def logged(path: Path, text: str) -> str:
+    """The log once it contains a text."""
     end_s = monotonic() + WAIT_S
     while text not in (log := path.with_suffix(".log").read_text()):
         assert monotonic() < end_s, log
@@ -71,64 +71,71 @@ def said(path: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
-def test_a_manager_hears_that_the_service_is_ready_lives_and_stops(
-    tmp_path: Path, kind: str
-) -> None:
+def test_a_manager_is_notified_of_readiness_watchdog_and_stop(tmp_path: Path, kind: str) -> None:
     name = str(tmp_path / "n") if kind == "path" else f"@dronebms-test-{os.getpid()}"
-    told = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "900000"}
-    with manager(name) as ears, service(tmp_path / "c.toml", BASE + LINK, **told) as process:
-        lines = heard(
-            ears,
-            lambda lines: lines.count("WATCHDOG=1") >= 4 and any("2 not" in line for line in lines),
+    environment = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "900000"}
+    with (
+        manager(name) as receiver,
+        service(tmp_path / "c.toml", BASE + LINK, **environment) as process,
+    ):
+        lines = received(
+            receiver,
+            lambda lines: (
+                lines.count("WATCHDOG=1") >= 4 and any("2 does not" in line for line in lines)
+            ),
         )
         process.send_signal(signal.SIGTERM)
-        lines += heard(ears, lambda lines: "STOPPING=1" in lines)
+        lines += received(receiver, lambda lines: "STOPPING=1" in lines)
         assert process.wait(WAIT_S) == 0
-    # An adapter that is missing is no reason to starve the watchdog.
+    # A missing adapter does not stop the feeding of the watchdog.
     assert lines[0] == "READY=1"
     assert lines.count("READY=1") == 1
     states = [line for line in lines if line.startswith("STATUS=")]
-    assert re.fullmatch(r"STATUS=battery 1 ok, \d+ %; battery 2 not heard", states[-1])
+    assert re.fullmatch(r"STATUS=battery 1 ok, \d+ %; battery 2 does not answer", states[-1])
     assert lines[-1] == "STOPPING=1"
 
 
 def test_the_watchdog_of_another_process_is_not_fed(tmp_path: Path) -> None:
-    told = {"NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}
-    with manager(told["NOTIFY_SOCKET"]) as ears:  # noqa: SIM117 - the socket first
-        with service(tmp_path / "c.toml", BASE + LINK, **told):
-            lines = heard(ears, lambda lines: len(lines) >= 3)
+    environment = {
+        "NOTIFY_SOCKET": str(tmp_path / "n"),
+        "WATCHDOG_USEC": "1000",
+        "WATCHDOG_PID": "1",
+    }
+    with manager(environment["NOTIFY_SOCKET"]) as receiver:  # noqa: SIM117 - the socket first
+        with service(tmp_path / "c.toml", BASE + LINK, **environment):
+            lines = received(receiver, lambda lines: len(lines) >= 3)
     assert "WATCHDOG=1" not in lines
 
 
-def test_a_configuration_is_read_again_while_it_flies(tmp_path: Path) -> None:
+def test_a_configuration_is_reloaded_in_flight(tmp_path: Path) -> None:
     path, name = tmp_path / "c.toml", str(tmp_path / "n")
-    with manager(name) as ears, service(path, BASE + LINK, NOTIFY_SOCKET=name) as process:
-        heard(ears, lambda lines: any("1 ok" in line for line in lines))
+    with manager(name) as receiver, service(path, BASE + LINK, NOTIFY_SOCKET=name) as process:
+        received(receiver, lambda lines: any("1 ok" in line for line in lines))
         path.write_text(BASE + LINK.replace(":9", ":10") + "system_id = 7\n" + EARLY)
         process.send_signal(signal.SIGHUP)
-        lines = heard(ears, lambda lines: lines.count("READY=1") == 1)
+        lines = received(receiver, lambda lines: lines.count("READY=1") == 1)
         assert "RELOADING=1" in lines
-        log = said(path, "battery 1 warning: weakest cell")
+        log = logged(path, "battery 1 warning: weakest cell")
         assert f"INFO limits, actions and charger are those of {path} now" in log
-        reason = "waits for a restart: the link is made once, at the start"
+        reason = "waits for a restart: the link is opened once, at the start"
         assert f"WARNING mavlink.url {reason}" in log
         assert f"WARNING mavlink.system_id {reason}" in log
         assert log.count("restart") == 2
 
         path.write_text(BASE + LINK + EARLY.replace("4.25", "4.0") + "colour = 1\n[mavlinc]\n")
         process.send_signal(signal.SIGHUP)
-        log = said(path, "mavlinc")
-        assert log.count("ERROR the configuration stays as it was: ") == 2
-        heard(ears, lambda lines: lines.count("READY=1") == 1)
+        log = logged(path, "mavlinc")
+        assert log.count("ERROR the configuration is not changed: ") == 2
+        received(receiver, lambda lines: lines.count("READY=1") == 1)
 
         path.write_text(BASE + LINK + EARLY.replace("4.25", "4.1").replace("4.3", "4.15"))
         process.send_signal(signal.SIGHUP)
-        said(path, "cell_low is over")
+        logged(path, "cell_low is over")
         assert process.poll() is None
 
 
-def test_every_section_is_taken_over_or_has_a_reason_to_wait() -> None:
-    """A new section of the configuration has to be thought of here."""
+def test_every_section_is_reloaded_or_has_a_reason_to_wait() -> None:
+    """A new section of the configuration must be added here."""
     old = validated(Config, BASE, "old")
     text = 'topology = "series"\n' + BASE.replace("[[", "cells = 5\n[[")[len("cells = 5\n") :]
     text += '[status]\n[recording]\ndir = "/r"\n[state]\ndir = "/s"\n[charger]\ncommand = ["x"]\n'

@@ -24,7 +24,7 @@ from dronebms.core.report import Severity, Sink
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
-from dronebms.service.remote_sinks import remote_sinks
+from dronebms.service.factories import metrics_of, mqtt_of
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
 from dronebms.telemetry.openmetrics import OpenMetricsExporter
@@ -149,7 +149,12 @@ BASE = '[[battery]]\nbus = "sim:survey"\n'
 
 
 def sinks_of(text: str, stack: contextlib.ExitStack) -> list[Sink]:
-    return remote_sinks(validated(Config, BASE + text, "x.toml"), stack, VirtualClock())
+    config = validated(Config, BASE + text, "x.toml")
+    sinks = (
+        metrics_of(config.metrics, stack, VirtualClock()),
+        mqtt_of(config.mqtt, config.state, config.charger, stack),
+    )
+    return [sink for sink in sinks if sink is not None]
 
 
 def test_nothing_is_told_unless_it_is_asked_for() -> None:
@@ -226,7 +231,7 @@ def test_an_extra_that_is_not_installed_is_a_sentence(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('[charger]\ntopic = "a"\n', "[mqtt] beside charger.topic"),
+        ('[charger]\ntopic = "a"\n', "[mqtt] in addition to charger.topic"),
         ("[charger]\n", "command, topic or both"),
         ("[metrics]\nport = 0\n", "metrics.port"),
         ('[mqtt]\nhost = ""\n', "mqtt.host"),
