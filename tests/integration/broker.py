@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -15,7 +16,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from dronebms.telemetry.config import MqttConfig
-from tests.mavlink_bridge.loopback import free_port
+from tests.mavlink_bridge.loopback import free_port, until
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 OPENSSL = shutil.which("openssl")
@@ -66,12 +67,17 @@ class Broker:
         self.start()
 
     def start(self, name: str = "broker") -> None:
-        """Start the broker with a certificate."""
+        """Start the broker with a certificate, and wait until it listens."""
         assert MOSQUITTO is not None
         config = self.folder / "mosquitto.conf"
         config.write_text(CONFIG.format(port=self.port, folder=self.folder, name=name))
         words = [MOSQUITTO, "-c", str(config)]
         self._process = subprocess.Popen(words, stdout=self._log, stderr=self._log)  # noqa: S603 - Debian's
+        assert until(self._listens), "the broker does not listen"
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         """Kill the broker: to a client the network is cut."""

@@ -55,6 +55,7 @@ def test_a_missing_venv_module_is_named_with_the_line_that_installs_it(tmp_path:
     assert not (tmp_path / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_the_wheel_flies_from_a_clean_environment(tmp_path: Path) -> None:
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 - the programs of this test's own environment

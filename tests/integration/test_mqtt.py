@@ -57,6 +57,7 @@ def alarm(t_s: float) -> Report:
     return flown(t_s, events=(replace(an_event(), t_s=t_s),))
 
 
+@pytest.mark.slow
 def test_a_day_without_a_network_loses_no_message_and_does_not_block_the_loop(
     broker: Broker, listener: Listener, tmp_path: Path
 ) -> None:
