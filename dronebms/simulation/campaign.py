@@ -1,6 +1,6 @@
-"""Many seeds of one simulated flight: how one is flown and judged, and the file of all of them.
+"""Monte Carlo campaign: one simulated flight with many seeds, and the file of their outcomes.
 
-Each is `app.Simulation` unchanged; nothing that is noted of it reaches it.
+Each flight is `Simulation` unchanged; the evaluation has no effect on it.
 """
 
 import json
@@ -33,9 +33,13 @@ from sim.plant.faults import parse_fault
 from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario, scenario_names
 
-SETTLE_S = 60.0  # the estimate is judged from so long after take-off on
-FAR_V, FAR_K, FAR_PCT, FAR_S = 0.1, 5.0, 10.0, 180.0  # from every limit an alarm is false
-_END = (
+SETTLE_S = 60.0  # after take-off, before the estimate is evaluated
+# Distances of the truth from every limit at which an alarm is false, and before the end.
+FAR_V = 0.1
+FAR_K = 5.0
+FAR_PCT = 10.0
+FAR_S = 180.0
+_END_QUANTITIES = (
     "lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct", "remaining_s", "remaining_low_s",
     "remaining_high_s",
 )  # fmt: skip
@@ -43,17 +47,17 @@ _END = (
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What is flown with every seed; what the rows of one file have in common."""
+    """Flight of every seed; the first line of the outcomes' file."""
 
     scenario: str
-    toml: str  # the scenario: another machine has no such file
+    toml: str  # text of the scenario, as another machine has no such file
     faults: tuple[str, ...]
     duration_s: float | None
     version: str
 
 
 def read_campaign(name: str, faults: Sequence[str], duration_s: float | None) -> Campaign:
-    """Return what a user wants flown.
+    """Read a scenario by name or path and check the faults.
 
     Raises:
         ConfigError: no such scenario or fault.
@@ -70,77 +74,85 @@ def read_campaign(name: str, faults: Sequence[str], duration_s: float | None) ->
 
 
 def fly(campaign: Campaign, seed: int) -> FlightOutcome:
-    """Fly one seed until the pack's end, or until the flight is over."""
+    """Fly one seed until the pack is empty or the flight has ended."""
     if campaign.version != __version__:
         raise ConfigError(f"every machine needs the dronebms of the campaign, {campaign.version}")
-    clock, row, second = SystemClock(), FlightOutcome(seed), OncePerSecond()
-    answers: list[Estimate] = []
+    clock, second = SystemClock(), OncePerSecond()
+    outcome = FlightOutcome(seed)
+    estimates: list[Estimate] = []
     with ExitStack() as stack:
         path = Path(stack.enter_context(TemporaryDirectory()), f"{campaign.scenario}.toml")
         path.write_text(campaign.toml, encoding="utf-8")
         options = SimOptions(str(path), seed, None, campaign.faults, campaign.duration_s)
         simulation = Simulation(options, stack)
         for report in simulation.reports():
-            # The world has stood still if nothing was asked on the wire.
+            # Without bus traffic the world has not advanced.
             simulation.world.advance(report.t_s)
-            _note(row, report, simulation.world.truth())
+            _evaluate(outcome, report, simulation.world.truth())
             if second.due(report.t_s):
-                answers.append(report.estimate)
-            if row.pack_end_s is not None:
-                _alarms(row, answers, row.pack_end_s)
+                estimates.append(report.estimate)
+            if outcome.pack_end_s is not None:
+                _compare(outcome, estimates, outcome.pack_end_s)
                 break
-    row.wall_s = clock.now_s()
-    return row
+    outcome.wall_s = clock.now_s()
+    return outcome
 
 
-def _note(row: FlightOutcome, report: Report, truth: GroundTruth) -> None:
-    """Take in a step; on the ground after the flight nothing is noted."""
-    if report.vehicle.armed and row.takeoff_s is None:
-        row.takeoff_s = report.t_s
-    if row.takeoff_s is not None and not report.vehicle.armed:
-        row.outcome = "landed"
+def _evaluate(outcome: FlightOutcome, report: Report, truth: GroundTruth) -> None:
+    """Update the outcome with a step; steps after the landing are ignored."""
+    if report.vehicle.armed and outcome.takeoff_s is None:
+        outcome.takeoff_s = report.t_s
+    if outcome.takeoff_s is not None and not report.vehicle.armed:
+        outcome.outcome = "landed"
         return
-    row.pack_end_s, row.flown_s = truth.ended_s, report.t_s
-    row.outcome = "flying" if truth.ended_s is None else "ended"
-    row.lowest_cell_v = min(row.lowest_cell_v, *truth.cells_v)
-    row.hottest_cell_degc = max(row.hottest_cell_degc, truth.temperature_degc)
-    row.charge_left_pct = 100.0 * truth.soc_frac
+    outcome.pack_end_s, outcome.flown_s = truth.ended_s, report.t_s
+    outcome.outcome = "flying" if truth.ended_s is None else "ended"
+    outcome.lowest_cell_v = min(outcome.lowest_cell_v, *truth.cells_v)
+    outcome.hottest_cell_degc = max(outcome.hottest_cell_degc, truth.temperature_degc)
+    outcome.charge_left_pct = 100.0 * truth.soc_frac
     for event in report.status.events:
         alarm = event.limit_id
-        if event.tripped and event.severity >= Severity.WARNING and alarm not in row.alarms:
-            row.alarms[alarm] = report.t_s
+        if event.tripped and event.severity >= Severity.WARNING and alarm not in outcome.alarms:
+            outcome.alarms[alarm] = report.t_s
             if _is_far(alarm, report.pack_data, truth):
-                row.false_alarms.append(alarm)
+                outcome.false_alarms.append(alarm)
 
 
 def _is_far(alarm: str, pack_data: PackData, truth: GroundTruth) -> bool:
-    """Return whether an alarm of charge, time, voltage or heat is far from every such limit."""
+    """Whether the truth is far from every limit of charge, time, voltage and temperature."""
     limits = {limit.limit_id: limit for limit in default_limits(pack_data)}
     return (
-        limits[alarm].quantity in (*_END, "temperature_degc")
+        limits[alarm].quantity in (*_END_QUANTITIES, "temperature_degc")
         and min(truth.cells_v) > limits["cell_sag"].trip + FAR_V
         and 100.0 * truth.soc_frac > limits["charge_low"].trip + FAR_PCT
         and limits["cold"].trip + FAR_K < truth.temperature_degc < limits["hot"].trip - FAR_K
     )
 
 
-def _alarms(row: FlightOutcome, answers: Sequence[Estimate], end_s: float) -> None:
-    """Hold alarms and answers against the end that came; no answer counts as 0 and as outside."""
-    row.false_alarms = [name for name in row.false_alarms if end_s - row.alarms[name] > FAR_S]
-    row.warning_before_end_s = _before_end_s(row, end_s, Severity.WARNING)
-    row.critical_before_end_s = _before_end_s(row, end_s, Severity.CRITICAL)
-    from_s = (row.takeoff_s or 0.0) + SETTLE_S
-    judged = [(x, end_s - x.t_s) for x in answers if from_s <= x.t_s < end_s]
-    if judged:
-        row.time_left_error_s = median(abs((x.remaining_s or 0.0) - left) for x, left in judged)
-        row.time_left_inside_pct = 100.0 * fmean(
-            (x.remaining_low_s or 0.0) <= left <= (x.remaining_high_s or 0.0) for x, left in judged
+def _compare(outcome: FlightOutcome, estimates: Sequence[Estimate], end_s: float) -> None:
+    """Compare alarms and estimates with the true end; an unknown time counts as 0 and outside."""
+    outcome.false_alarms = [
+        name for name in outcome.false_alarms if end_s - outcome.alarms[name] > FAR_S
+    ]
+    outcome.warning_before_end_s = _before_end_s(outcome, end_s, Severity.WARNING)
+    outcome.critical_before_end_s = _before_end_s(outcome, end_s, Severity.CRITICAL)
+    from_s = (outcome.takeoff_s or 0.0) + SETTLE_S
+    compared = [(x, end_s - x.t_s) for x in estimates if from_s <= x.t_s < end_s]
+    if compared:
+        outcome.time_left_error_s = median(
+            abs((x.remaining_s or 0.0) - left) for x, left in compared
+        )
+        outcome.time_left_inside_pct = 100.0 * fmean(
+            (x.remaining_low_s or 0.0) <= left <= (x.remaining_high_s or 0.0)
+            for x, left in compared
         )
 
 
-def _before_end_s(row: FlightOutcome, end_s: float, severity: Severity) -> float | None:
-    known = [(every_limit()[alarm], end_s - t_s) for alarm, t_s in row.alarms.items()]
-    of_end = (s for limit, s in known if limit.quantity in _END and limit.severity >= severity)
+def _before_end_s(outcome: FlightOutcome, end_s: float, severity: Severity) -> float | None:
+    known = [(every_limit()[alarm], end_s - t_s) for alarm, t_s in outcome.alarms.items()]
+    of_end = (
+        s for limit, s in known if limit.quantity in _END_QUANTITIES and limit.severity >= severity
+    )
     return max(of_end, default=None)
 
 
@@ -149,17 +161,19 @@ def _before_end_s(row: FlightOutcome, end_s: float, severity: Severity) -> float
 
 @contextmanager
 def processes(jobs: int) -> Iterator[Executor]:
-    """Give so many processes of this machine; whoever leaves early does not wait for them.
+    """A pool of `jobs` processes; an exception in the block terminates them.
 
     Raises:
-        ConfigError: one of them was killed.
+        ConfigError: a process was killed.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core has its process: numpy starts no threads
     with ProcessPoolExecutor(jobs, get_context("spawn"), _leave_with_parent) as pool:
         try:
             yield pool
         except BrokenProcessPool as error:
-            raise ConfigError("a process that flew was killed; the same command goes on") from error
+            raise ConfigError(
+                "a flight's process was killed; the same command continues"
+            ) from error
         except BaseException:
             for process in active_children():
                 process.terminate()
@@ -167,7 +181,7 @@ def processes(jobs: int) -> Iterator[Executor]:
 
 
 def _leave_with_parent() -> None:
-    """Let this process end with the one that started it, also when that is killed."""
+    """Terminate this process when its parent ends, also when the parent is killed."""
 
     def follow() -> None:
         if (parent := parent_process()) is not None:
@@ -178,22 +192,22 @@ def _leave_with_parent() -> None:
 
 
 class ResultsFile:
-    """The rows of a campaign by seed, in a file that a whole line at a time is appended to.
+    """Outcomes of a campaign by seed, in a file with one appended line each.
 
     Args:
-        path: the file; what is in it already is not flown again.
-        campaign: what is flown.
-        say: told of a half-written last line, which is dropped.
+        path: the file; seeds in it are not flown again.
+        campaign: the flight; the file's first line.
+        warn: receives the warning about an incomplete last line, which is dropped.
 
     Raises:
-        ConfigError: the file is not of this campaign, damaged, or cannot be read or written.
+        ConfigError: the file is of another campaign, damaged, or cannot be read or written.
     """
 
-    def __init__(self, path: Path, campaign: Campaign, say: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, campaign: Campaign, warn: Callable[[str], None]) -> None:
         self._path = path
         self._head = json.dumps(asdict(campaign)).encode() + b"\n"
         try:
-            path.parent.stat()  # a folder that is not there is said before anything flies
+            path.parent.stat()  # a missing folder is an error before the first flight
             data = path.read_bytes() if path.exists() else b""
             head, *lines = (data or self._head).splitlines(keepends=True)
             if head != self._head:
@@ -202,7 +216,7 @@ class ResultsFile:
                     "name another file with --out"
                 )
             if lines and not lines[-1].endswith(b"\n"):
-                say(f"{path}: the last line is half-written and is dropped")
+                warn(f"{path}: the last line is incomplete and is dropped")
                 os.truncate(path, len(data) - len(lines.pop()))
             rows = [OUTCOME_JSON.validate_json(line) for line in lines]
         except OSError as error:
@@ -213,11 +227,12 @@ class ResultsFile:
         self.rows: dict[int, FlightOutcome] = {row.seed: row for row in rows}
 
     def add(self, row: FlightOutcome) -> None:
-        """Keep a row, as it will be read again."""
+        """Append an outcome, rounded as the file has it."""
         line = OUTCOME_JSON.dump_json(row) + b"\n"
         self.rows[row.seed] = OUTCOME_JSON.validate_json(line)
         try:
             with self._path.open("ab") as file:
-                file.write(line if file.tell() else self._head + line)
+                is_new = not file.seek(0, os.SEEK_END)
+                file.write(self._head + line if is_new else line)
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be written: {error.strerror}") from error

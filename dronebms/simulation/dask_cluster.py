@@ -1,6 +1,6 @@
-"""A Dask cluster that flies: the extra `cluster`.
+"""Executor on a Dask cluster; the extra `cluster`.
 
-Dask flies again, on other workers, what was in the air on one that is lost.
+Dask repeats the flights of a lost worker on other workers.
 """
 
 import logging
@@ -19,15 +19,16 @@ CONNECT_S = 10.0
 
 @contextmanager
 def workers(scheduler: str) -> Iterator[Executor]:
-    """Give the workers of a scheduler.
+    """Executor on the workers of a scheduler.
 
     Raises:
-        LinkError: nobody is there, nobody works, somebody lacks this package, or it is lost.
+        LinkError: the scheduler does not answer or is lost, there is no worker, or one of them
+            does not have this package.
     """
-    # What it says of a lost scheduler is a page long, and said again below in a sentence.
+    # Its log of a lost scheduler is a page long; the error below is one sentence.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
-        with Client(  # type: ignore[no-untyped-call]  # the one thing there without types
+        with Client(  # type: ignore[no-untyped-call]  # distributed types everything else
             scheduler, timeout=CONNECT_S, set_as_default=False
         ) as client:
             client.wait_for_workers(1, CONNECT_S)
@@ -37,5 +38,5 @@ def workers(scheduler: str) -> Iterator[Executor]:
     except PackageNotFoundError as error:
         raise LinkError(f"the scheduler and each worker at {scheduler} need {PACKAGE}") from error
     except (OSError, CancelledError, KilledWorker) as error:
-        why = str(error) or "it was lost"
+        why = str(error) or "the connection was lost"
         raise LinkError(f"the Dask cluster at {scheduler} cannot be used: {why}") from error

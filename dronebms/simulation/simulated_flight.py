@@ -1,4 +1,4 @@
-"""Wires the rooms together for a simulated flight. No logic of its own."""
+"""A simulated flight: virtual pack, gauge and bus behind the real driver and pipeline."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -26,7 +26,7 @@ from smartbattery.registers import ADDRESS
 
 @dataclass(frozen=True, slots=True)
 class SimOptions:
-    """What `dronebms sim` was asked; `speed` None is as fast as it goes."""
+    """Options of `dronebms sim`; `speed` `None` is as fast as possible."""
 
     flight: str = "survey"
     seed: int = 1
@@ -38,11 +38,11 @@ class SimOptions:
 
 
 class Simulation:
-    """A simulated flight behind the real driver, ready to fly.
+    """A simulated flight, ready to start.
 
     Raises:
-        ConfigError: no such scenario, fault, or a recording that cannot be made.
-        LinkError: a link URL that means nothing.
+        ConfigError: no such scenario or fault, or the recording cannot be written.
+        LinkError: an invalid link URL.
     """
 
     def __init__(self, options: SimOptions, stack: ExitStack) -> None:
@@ -59,7 +59,7 @@ class Simulation:
         self.duration_s = options.duration_s or self.world.duration_s
 
     def reports(self) -> Iterator[Report]:
-        """Fly it, telling the flight controller, and yield every step."""
+        """Fly, report to the flight controller, and yield every step."""
         sinks: list[Sink] = [] if self._bridge is None else [self._bridge]
         pipeline = Pipeline(
             source_of(self._bus, self.pack_data, self._recorder), self.pack_data, sinks
@@ -68,17 +68,17 @@ class Simulation:
         return loop.reports(ticks(self.duration_s))
 
     def link(self) -> str | None:
-        """Return over what the flight controller is told."""
+        """URL of the link to the flight controller."""
         return self._url
 
     def _vehicle(self, t_s: float) -> VehicleState:
         if self._bridge is not None:
-            self._bridge.pump(t_s)  # learns whom to tell; the flight's own state is the truth
+            self._bridge.pump(t_s)  # finds the autopilot; the state is the simulation's
         return self.world.vehicle(t_s)
 
 
 def recorder_of(options: SimOptions, pack_data: PackData, stack: ExitStack) -> Recorder | None:
-    """Return what writes a flight down, None when nobody asked; raises ConfigError."""
+    """Recorder of a flight, `None` if none is configured; raises ConfigError."""
     if options.record is None:
         return None
     recorder = Recorder(SingleFile(options.record), Start((Recorded(pack_data, ADDRESS),)))
@@ -87,13 +87,13 @@ def recorder_of(options: SimOptions, pack_data: PackData, stack: ExitStack) -> R
 
 
 def source_of(bus: Bus, pack_data: PackData, recorder: Recorder | None) -> Source:
-    """Return the gauge of a flight."""
+    """Gauge of a flight, whose transfers are recorded if there is a recorder."""
     if recorder is None:
         return Gauge(bus, ADDRESS, cells=pack_data.cells)
     return SteppedGauge(TappedGauge(bus, ADDRESS, pack_data.cells), 0, recorder.polled)
 
 
 def ticks(last_s: float) -> Iterator[float]:
-    """Return the times of the steps of a flight."""
+    """Times of the steps of a flight."""
     times_s = (round(step * PERIOD_S, 6) for step in count())
     return takewhile(lambda t_s: t_s <= last_s, times_s)

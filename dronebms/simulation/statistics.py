@@ -1,7 +1,7 @@
-"""What came of many simulated flights: a row a flight, and a table with intervals of 95 %.
+"""Outcomes of simulated flights, and their statistics with intervals of 95 %.
 
-By the simulation's own truth. Units are in the names; times are seconds of the flight's clock.
-`None` is what a flight did not come to.
+All by the simulation's ground truth. Units are in the names; times are seconds of the flight's
+clock. `None`: not reached in this flight.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import PlainSerializer, TypeAdapter
 
-ENOUGH_S = 60.0  # a first warning that comes later before the pack's end is a missed one
+ENOUGH_S = 60.0  # before the pack's end: a first warning after it is a missed one
 _Z = statistics.NormalDist().inv_cdf(0.975)
 _DECIMALS = 3
 
@@ -21,22 +21,28 @@ Real = Annotated[float, PlainSerializer(lambda value: round(value, _DECIMALS) + 
 
 @dataclass(slots=True)
 class FlightOutcome:
-    """One flight until it landed or the pack was at its end; filled in while it is flown."""
+    """One flight until it has landed or the pack is empty; updated during the flight."""
 
     seed: int
-    outcome: str = "flying"  # when broken off; else "landed", or "ended": the pack in the air
+    outcome: str = (
+        "flying"  # when interrupted; else "landed", or "ended": the pack was empty in the air
+    )
     flown_s: Real = 0.0
     takeoff_s: Real | None = None
     pack_end_s: Real | None = None
     lowest_cell_v: Real = math.inf
     hottest_cell_degc: Real = -math.inf
     charge_left_pct: Real = 0.0  # of the emptiest cell
-    alarms: dict[str, Real] = field(default_factory=dict)  # warnings and worse: limit, first time
+    alarms: dict[str, Real] = field(
+        default_factory=dict
+    )  # time of the first trip by limit, warnings and worse
     false_alarms: list[str] = field(default_factory=list)
     warning_before_end_s: Real | None = None  # the first of low voltage, charge or time
     critical_before_end_s: Real | None = None
-    time_left_error_s: Real | None = None  # median of |median answered - truth|
-    time_left_inside_pct: Real | None = None  # of the time in which the interval held the truth
+    time_left_error_s: Real | None = None  # median of |estimated median - truth|
+    time_left_inside_pct: Real | None = (
+        None  # share of the time in which the interval held the truth
+    )
     wall_s: Real = 0.0
 
 
@@ -49,10 +55,10 @@ MEASURES = (
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """A line of the table: a share in per cent, or a median with the extremes."""
+    """One statistic: a proportion in per cent, or a median with the extremes."""
 
     name: str
-    runs: int  # of which it is known
+    runs: int  # in which it is known
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -61,7 +67,7 @@ class Statistic:
 
 
 def summary(rows: Sequence[FlightOutcome]) -> list[Statistic]:
-    """Return what is known of some flights; their order does not matter."""
+    """Statistics of some flights; their order does not matter."""
     ended = [row for row in rows if row.outcome == "ended"]
     alarms = sorted({alarm for row in rows for alarm in row.alarms})
     outcomes = ("ended", "landed", "flying")
@@ -75,7 +81,7 @@ def summary(rows: Sequence[FlightOutcome]) -> list[Statistic]:
 
 
 def proportion(name: str, held: Sequence[bool]) -> Statistic:
-    """Return how often something held, with Wilson's interval (1927)."""
+    """Proportion of true values, with Wilson's interval (1927)."""
     count = len(held)
     if not count:
         return Statistic(name, 0)
@@ -86,10 +92,10 @@ def proportion(name: str, held: Sequence[bool]) -> Statistic:
 
 
 def median_of(name: str, values: Sequence[float | None]) -> Statistic:
-    """Return the median of what is known, between two of the values.
+    """Median of the known values, with an interval between two of them for any distribution.
 
-    Whatever the distribution, a value is below the true median as a coin is heads: so few heads
-    that it lies beyond one of the bounds come once in twenty times, or less often.
+    Each value is below the true median with probability 1/2: the binomial distribution gives the
+    ranks between which the median lies with at least 95 %.
     """
     known = sorted(value for value in values if value is not None)
     if not known:

@@ -1,6 +1,6 @@
-"""`dronebms campaign`: rows against the simulation's truth, statistics against published ones.
+"""`dronebms campaign`: outcomes against the ground truth, statistics against published ones.
 
-Also what a user does to it: goes on, breaks off, names another file, gives it a Dask cluster.
+Also continuing, interrupting, files of other campaigns, and a Dask cluster.
 """
 
 import json
@@ -70,7 +70,7 @@ armed = false
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a small pack's flights: until the pack's end, and a short one."""
+    """Folder with two flights of a small pack: until it is empty, and a short one."""
     path = tmp_path_factory.mktemp("campaign")
     (path / "small.toml").write_text(SMALL.format(hover_s=900.0))
     (path / "short.toml").write_text(SMALL.format(hover_s=20.0))
@@ -79,13 +79,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def row(folder: Path) -> FlightOutcome:
-    """Return what came of the small pack's first seed."""
+    """Outcome of the small pack's first seed."""
     return fly(read_campaign(str(folder / "small.toml"), (), None), 1)
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -93,7 +93,7 @@ class Done:
 
 
 def flown(*argv: object) -> Done:
-    """Run the command in a process of its own, as its processes are its own."""
+    """Run the command in a process of its own, as it has child processes."""
     words = (*COMMAND, *map(str, argv))
     done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     return Done(done.returncode, done.stdout, done.stderr)
@@ -102,7 +102,7 @@ def flown(*argv: object) -> Done:
 # ---------------------------------------------------------------------- one flight
 
 
-def test_a_row_is_what_the_world_comes_to_when_nobody_looks(
+def test_an_outcome_is_that_of_the_world_without_a_gauge_on_the_bus(
     folder: Path, row: FlightOutcome
 ) -> None:
     world, lowest_v, hottest_degc = World(load_scenario(str(folder / "small.toml")), 1), 9.0, 0.0
@@ -118,31 +118,31 @@ def test_a_row_is_what_the_world_comes_to_when_nobody_looks(
     assert row.charge_left_pct == 100.0 * world.truth().soc_frac
 
 
-def test_the_estimate_is_held_against_the_end_that_comes(folder: Path, row: FlightOutcome) -> None:
+def test_the_estimate_is_compared_with_the_true_end(folder: Path, row: FlightOutcome) -> None:
     path = str(folder / "small.toml")
     with ExitStack() as stack:
         reports = list(Simulation(SimOptions(path, 1, None, (), row.flown_s), stack).reports())
-    answers = [x.estimate for x in reports if x.t_s >= 65.0 and x.t_s % 1.0 == 0.0]
-    truths = [(row.pack_end_s or 0.0) - x.t_s for x in answers]
+    estimates = [x.estimate for x in reports if x.t_s >= 65.0 and x.t_s % 1.0 == 0.0]
+    truths = [(row.pack_end_s or 0.0) - x.t_s for x in estimates]
     world = World(load_scenario(path))
     world.advance(world.duration_s)
     ended_s = world.truth().ended_s
     assert ended_s is not None
-    for index in (0, len(answers) // 2):
-        assert truths[index] == pytest.approx(ended_s - answers[index].t_s)
+    for index in (0, len(estimates) // 2):
+        assert truths[index] == pytest.approx(ended_s - estimates[index].t_s)
     errors, held = [], []
-    for answer, true_s in zip(answers, truths, strict=True):
-        assert answer.remaining_s is not None
-        assert answer.remaining_low_s is not None
-        assert answer.remaining_high_s is not None
-        errors.append(abs(answer.remaining_s - true_s))
-        held.append(answer.remaining_low_s <= true_s <= answer.remaining_high_s)
-    assert len(answers) > 50
+    for estimate, true_s in zip(estimates, truths, strict=True):
+        assert estimate.remaining_s is not None
+        assert estimate.remaining_low_s is not None
+        assert estimate.remaining_high_s is not None
+        errors.append(abs(estimate.remaining_s - true_s))
+        held.append(estimate.remaining_low_s <= true_s <= estimate.remaining_high_s)
+    assert len(estimates) > 50
     assert row.time_left_error_s == pytest.approx(median(errors))
     assert row.time_left_inside_pct == pytest.approx(100.0 * sum(held) / len(held))
 
 
-def test_alarms_of_the_end_count_back_from_it_and_others_do_not(row: FlightOutcome) -> None:
+def test_alarms_of_the_end_are_timed_before_it_and_others_are_not(row: FlightOutcome) -> None:
     kinds = every_limit()
     ends = {"lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct", "remaining_s"}
     of_end = {x: t for x, t in row.alarms.items() if kinds[x].quantity in ends}
@@ -153,16 +153,16 @@ def test_alarms_of_the_end_count_back_from_it_and_others_do_not(row: FlightOutco
     assert row.false_alarms == []
 
 
-def test_a_flight_lands_or_is_broken_off(folder: Path) -> None:
+def test_a_flight_lands_or_is_interrupted(folder: Path) -> None:
     landed = fly(read_campaign(str(folder / "short.toml"), (), None), 1)
     assert (landed.outcome, landed.pack_end_s) == ("landed", None)
     assert landed.flown_s == pytest.approx(24.9)
     assert landed.time_left_error_s is None
-    broken_off = fly(read_campaign(str(folder / "short.toml"), (), 10.0), 1)
-    assert (broken_off.outcome, broken_off.flown_s) == ("flying", 10.0)
+    interrupted = fly(read_campaign(str(folder / "short.toml"), (), 10.0), 1)
+    assert (interrupted.outcome, interrupted.flown_s) == ("flying", 10.0)
 
 
-def test_a_pack_that_answers_nothing_is_flown_to_its_end_unwarned_of_it(
+def test_a_pack_with_a_silent_gauge_is_flown_to_its_end_without_a_warning_of_it(
     folder: Path, row: FlightOutcome
 ) -> None:
     silent = fly(read_campaign(str(folder / "small.toml"), ("nack@0", "unplug@10"), None), 1)
@@ -204,14 +204,14 @@ def test_an_alarm_is_false_when_the_truth_is_far_from_every_limit(
     assert _is_far(alarm, pack_data, truth_of(cell_v, charge_frac, degc)) is far
 
 
-def test_another_version_refuses_to_fly(folder: Path) -> None:
-    told = read_campaign(str(folder / "small.toml"), (), None)
-    other = Campaign(told.scenario, told.toml, (), None, "0.0.0")
+def test_another_version_is_rejected(folder: Path) -> None:
+    campaign = read_campaign(str(folder / "small.toml"), (), None)
+    other = Campaign(campaign.scenario, campaign.toml, (), None, "0.0.0")
     with pytest.raises(ConfigError, match=r"dronebms of the campaign, 0\.0\.0"):
         fly(other, 1)
 
 
-# ---------------------------------------------------------------------- the table
+# ---------------------------------------------------------------------- statistics
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_another_version_refuses_to_fly(folder: Path) -> None:
         (1, 29, 0.61, 17.18),
     ],
 )
-def test_shares_have_the_published_wilson_intervals(
+def test_proportions_have_the_published_wilson_intervals(
     runs: int, of: int, low: float, high: float
 ) -> None:
     """Newcombe, Statistics in Medicine 17 (1998) 857, table I, method 3."""
@@ -234,7 +234,7 @@ def test_shares_have_the_published_wilson_intervals(
     assert proportion("none", []).value is None
 
 
-def test_the_interval_of_a_median_is_missed_by_one_in_twenty_at_most() -> None:
+def test_the_interval_of_a_median_has_a_coverage_of_at_least_95_percent() -> None:
     for count in range(1, 400):
         line = median_of("x", [*map(float, range(count, 0, -1)), None])
         assert line.runs == count
@@ -270,20 +270,20 @@ def test_a_late_warning_is_a_missed_one() -> None:
     assert "time left error                0         - s                -                -" in drawn
 
 
-# ---------------------------------------------------------------------- going on
+# ---------------------------------------------------------------------- continuing
 
 
 def at_once(scenario: Path, runs: int) -> list[dict[str, object]]:
-    """Return the table of seeds that are flown here, one after the other."""
-    asked = read_campaign(str(scenario), (), None)
+    """Table of seeds that are flown in this process, one after the other."""
+    campaign = read_campaign(str(scenario), (), None)
     rows = [
-        OUTCOME_JSON.validate_json(OUTCOME_JSON.dump_json(fly(asked, seed)))
+        OUTCOME_JSON.validate_json(OUTCOME_JSON.dump_json(fly(campaign, seed)))
         for seed in range(1, runs + 1)
     ]
     return [asdict(line) for line in summary(rows)]
 
 
-def test_a_campaign_goes_on_where_it_was_and_jobs_change_nothing(folder: Path) -> None:
+def test_a_campaign_continues_with_the_missing_seeds_and_jobs_change_nothing(folder: Path) -> None:
     scenario, out = folder / "short.toml", folder / "going.jsonl"
     first = flown(scenario, "--runs", 2, "--jobs", 1, "--out", out)
     assert first.code == 0
@@ -292,18 +292,18 @@ def test_a_campaign_goes_on_where_it_was_and_jobs_change_nothing(folder: Path) -
     begun = out.read_bytes()
     out.write_bytes(begun + b'{"seed":3,"outc')
     second = flown(scenario, "--runs", 4, "--jobs", 2, "--out", out, "--json")
-    assert second.err.startswith(f"dronebms: {out}: the last line is half-written and is dropped\n")
+    assert second.err.startswith(f"dronebms: {out}: the last line is incomplete and is dropped\n")
     assert "2 of 4 flights are there already" in second.err
     assert out.read_bytes().startswith(begun)
     rows = [json.loads(line) for line in out.read_text().splitlines()[1:]]
     assert sorted(row["seed"] for row in rows) == [1, 2, 3, 4]
-    told = json.loads(second.out)
-    assert told["table"] == at_once(scenario, 4)
-    assert (told["scenario"], told["seed"], told["runs"]) == ("short", 1, 4)
-    assert {"name": "landed", "runs": 4, "value": 100.0}.items() <= told["table"][1].items()
+    printed = json.loads(second.out)
+    assert printed["table"] == at_once(scenario, 4)
+    assert (printed["scenario"], printed["seed"], printed["runs"]) == ("short", 1, 4)
+    assert {"name": "landed", "runs": 4, "value": 100.0}.items() <= printed["table"][1].items()
 
 
-def test_files_of_others_are_refused_and_not_touched(
+def test_files_of_other_campaigns_are_rejected_and_not_changed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = folder / "mine.jsonl"
@@ -340,13 +340,13 @@ def wait_for_lines(process: subprocess.Popen[str], path: Path, count: int) -> No
         assert monotonic() < end_s, f"{path} has no {count} lines in {WAIT_S} s"
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
-            pytest.fail(f"it has ended: {process.communicate()}")
+            pytest.fail(f"the process has ended: {process.communicate()}")
 
 
-def test_ctrl_c_keeps_what_is_done_and_leaves_nobody_behind(
+def test_ctrl_c_keeps_the_outcomes_and_leaves_no_process_behind(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = folder / "broken_off.jsonl"
+    out = folder / "interrupted.jsonl"
     words = (
         *COMMAND,
         str(folder / "small.toml"),
@@ -362,9 +362,9 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_nobody_behind(
     ) as process:
         wait_for_lines(process, out, 3)
         os.killpg(process.pid, signal.SIGINT)
-        # It returns when the last of its processes has let the pipes go.
-        said, err = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, said) == (130, "")
+        # Returns when the last child process has closed the pipes.
+        out_text, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out_text) == (130, "")
     assert err.splitlines() == [f"dronebms: {out}: 0 of 500 flights are there already"]
     assert main(["campaign", str(folder / "small.toml"), "--runs", "1", "--out", str(out)]) == 0
     assert "1 of 1 flights are there already" in capsys.readouterr().err
@@ -387,7 +387,7 @@ def test_a_missing_extra_is_one_sentence(
 
 @dataclass
 class Cluster:
-    """A Dask scheduler and its workers, on this machine's loopback."""
+    """A Dask scheduler and its workers, over loopback."""
 
     address: str
     workers: Sequence[subprocess.Popen[bytes]]
@@ -395,7 +395,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Return a cluster of two workers; skip without Dask."""
+    """A cluster of two workers; skips without Dask."""
     pytest.importorskip("distributed", reason="Dask is missing: pip install 'dronebms[cluster]'")
     with create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -407,7 +407,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with ExitStack() as stack:
         started = []
         for line in lines:
-            process = subprocess.Popen(  # noqa: S603 - Dask as its users start it
+            process = subprocess.Popen(  # noqa: S603 - Dask's own command
                 (sys.executable, "-m", "dask", *line),
                 cwd=tmp_path_factory.mktemp("dask"),
                 env=environment,
@@ -430,15 +430,15 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_table(folder: Path, cluste
     ) as process:
         wait_for_lines(process, out, 2)
         cluster.workers[0].kill()
-        said, err = process.communicate(timeout=2 * WAIT_S)
+        out_text, err = process.communicate(timeout=2 * WAIT_S)
     assert process.returncode == 0, err
     assert "6 flights" in err
-    told = json.loads(said)["table"]
-    assert told == at_once(scenario, 6)
-    assert told[0]["value"] == 100.0
+    table = json.loads(out_text)["table"]
+    assert table == at_once(scenario, 6)
+    assert table[0]["value"] == 100.0
 
 
-def test_a_scheduler_that_is_not_there_is_one_sentence(
+def test_a_missing_scheduler_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet = pytest.importorskip("dronebms.simulation.dask_cluster", reason="Dask is missing")
