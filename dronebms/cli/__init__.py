@@ -1,1 +1,1 @@
-"""Room."""
+"""The command line `dronebms`: options, commands, exit codes."""

@@ -1,4 +1,4 @@
-"""The command `dronebms campaign`: many seeds flown, kept in a file, and their table."""
+"""The command `dronebms campaign`: flies many seeds, stores the results, prints statistics."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from dronebms.cli.exit_codes import print_stderr
+from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.core.clock import SystemClock
 from dronebms.core.format import DASH, number
 from dronebms.core.optional import needed_by
@@ -23,17 +23,15 @@ _HOUR_S = 3600.0
 _UNITS = {"v": ("V", 2), "s": ("s", 0), "degc": ("degC", 1), "pct": ("%", 0)}
 
 
-def campaign(options: argparse.Namespace) -> None:
-    """Fly the seeds that are not in the file yet, and print the table of all that are asked for."""
-    asked = read_campaign(options.scenario, options.fault, options.duration)
-    name = "-".join(("campaign", asked.scenario, *asked.faults))
+def campaign(options: argparse.Namespace) -> int:
+    """Fly the seeds that are missing in the results file, and print the statistics of all."""
+    flown = read_campaign(options.scenario, options.fault, options.duration)
+    name = "-".join(("campaign", flown.scenario, *flown.faults))
     path = options.out or Path(f"{name}.jsonl")
-    results = ResultsFile(path, asked, print_stderr)
+    results = ResultsFile(path, flown, print_stderr)
     seeds = range(options.seed, options.seed + options.runs)
     missing = [seed for seed in seeds if seed not in results.rows]
-    print_stderr(
-        f"{path}: {options.runs - len(missing)} of {options.runs} flights are there already"
-    )
+    print_stderr(f"{path}: {options.runs - len(missing)} of {options.runs} flights found")
     if missing:
         jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(missing))
         workers = processes(jobs)
@@ -42,23 +40,24 @@ def campaign(options: argparse.Namespace) -> None:
                 from dronebms.simulation import dask_cluster  # noqa: PLC0415 - an extra
             workers = dask_cluster.workers(options.scheduler)
         with workers as pool:
-            _fly(pool, asked, missing, results)
+            _fly(pool, flown, missing, results)
     lines = summary([results.rows[seed] for seed in seeds])
     if options.json:
-        told = {"seed": options.seed, "runs": options.runs, "table": list(map(asdict, lines))}
-        print(json.dumps(asdict(asked) | told))
+        table = {"seed": options.seed, "runs": options.runs, "table": list(map(asdict, lines))}
+        print(json.dumps(asdict(flown) | table))
     else:
-        print(picture(lines))
+        print(text_table(lines))
+    return DONE
 
 
-def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: ResultsFile) -> None:
+def _fly(pool: Executor, flown: Campaign, seeds: Sequence[int], results: ResultsFile) -> None:
     clock, console, flown_s = SystemClock(), Console(stderr=True), 0.0
-    # Ctrl-C reaches every process of a terminal; those of the pool leave it to this one.
+    # Ctrl-C reaches every process of the terminal; the workers ignore it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    futures = [pool.submit(fly, asked, seed) for seed in seeds]
+    futures = [pool.submit(fly, flown, seed) for seed in seeds]
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        for future in bar.track(as_completed(futures), len(seeds), description=asked.scenario):
+        for future in bar.track(as_completed(futures), len(seeds), description=flown.scenario):
             row = future.result()
             results.add(row)
             flown_s += row.flown_s
@@ -68,8 +67,8 @@ def _fly(pool: Executor, asked: Campaign, seeds: Sequence[int], results: Results
     )
 
 
-def picture(lines: Sequence[Statistic]) -> str:
-    """Return the table, a line each, under a heading."""
+def text_table(lines: Sequence[Statistic]) -> str:
+    """The statistics, a line each, under a heading."""
     rows = [("", "runs", "value", "95 % interval", "least - most")]
     for line in lines:
         name, _, end = line.name.rpartition("_")

@@ -1,91 +1,85 @@
 """The commands by name; each imports its module when it is called.
 
-The service starts faster that way, and its process carries nothing of the other commands.
+The service starts faster that way, and its process does not load the other commands.
 """
 # ruff: noqa: PLC0415 - see above
 
 import argparse
 from collections.abc import Callable
 
-Command = Callable[[argparse.Namespace], int | None]
+Command = Callable[[argparse.Namespace], int]
 
 
-def _sim(options: argparse.Namespace) -> int | None:
+def _sim(options: argparse.Namespace) -> int:
     from dronebms.cli.sim import sim
 
-    sim(options)
-    return None
+    return sim(options)
 
 
-def _run(options: argparse.Namespace) -> int | None:
+def _run(options: argparse.Namespace) -> int:
     from dronebms.cli.run import run
 
-    run(options)
-    return None
+    return run(options)
 
 
-def _status(options: argparse.Namespace) -> int | None:
+def _status(options: argparse.Namespace) -> int:
     from dronebms.cli.status import status
 
     return status(options)
 
 
-def _probe(options: argparse.Namespace) -> int | None:
+def _probe(options: argparse.Namespace) -> int:
     from dronebms.cli.probe import probe
 
     return probe(options)
 
 
-def _replay(options: argparse.Namespace) -> int | None:
+def _replay(options: argparse.Namespace) -> int:
     from dronebms.cli.replay import replay
 
     return replay(options)
 
 
-def _report(options: argparse.Namespace) -> int | None:
+def _report(options: argparse.Namespace) -> int:
     from dronebms.cli.report import report
 
     return report(options)
 
 
-def _plot(options: argparse.Namespace) -> int | None:
+def _plot(options: argparse.Namespace) -> int:
     from dronebms.cli.report import plot
 
     return plot(options)
 
 
-def _sitl(options: argparse.Namespace) -> int | None:
+def _sitl(options: argparse.Namespace) -> int:
     from dronebms.cli.sim import sitl
 
-    sitl(options)
-    return None
+    return sitl(options)
 
 
-def _check(options: argparse.Namespace) -> int | None:
+def _check(options: argparse.Namespace) -> int:
     from dronebms.cli.check import check
 
     return check(options)
 
 
-def _ardupilot_script(options: argparse.Namespace) -> int | None:
+def _ardupilot_script(options: argparse.Namespace) -> int:
     from dronebms.cli.check import ardupilot_script
 
-    ardupilot_script(options)
-    return None
+    return ardupilot_script(options)
 
 
-def _packs(options: argparse.Namespace) -> int | None:
+def _packs(options: argparse.Namespace) -> int:
     from dronebms.cli.packs import packs
 
-    packs(options)
-    return None
+    return packs(options)
 
 
-def _campaign(options: argparse.Namespace) -> int | None:
+def _campaign(options: argparse.Namespace) -> int:
     from dronebms.cli.campaign import campaign
 
-    campaign(options)
-    return None
+    return campaign(options)
 
 
 COMMANDS: dict[str, Command] = {

@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and a sentence on stderr. The parser's own code 2 is its."""
+"""Exit codes, and sentences on stderr."""
 
 import sys
 
@@ -6,5 +6,5 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
 def print_stderr(text: str) -> None:
-    """Tell a person something beside the output."""
+    """Print a notice or an error, apart from the output on stdout."""
     print(f"dronebms: {text}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""The command line: options in, exit codes and one-sentence errors out.
+"""Entry point of the command line: exit codes, and errors as one sentence each.
 
-0 done, alarms included; 1 no pack, one that has tripped or failed, or a damaged recording; 2 an
-option, a configuration or a file that cannot be used; 130 Ctrl-C. A closed pipe and SIGTERM end
+0: done, alarms included. 1: no pack, a tripped or failed pack, or a damaged recording. 2: an
+option, a configuration or a file that cannot be used. 130: Ctrl-C. A closed pipe and SIGTERM end
 silently.
 """
 
@@ -23,14 +23,16 @@ from smartbattery.errors import BatteryError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed: no file of ours may take its place
+        if (
+            getattr(sys, name) is None
+        ):  # closed: the next file that is opened must not take its place
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        from dronebms.cli.options import parser  # noqa: PLC0415 - Ctrl-C while it loads ends well
+        from dronebms.cli.options import parser  # noqa: PLC0415 - Ctrl-C while loading ends silently
 
         options = parser(COMMANDS).parse_args(argv)
-        code: int | None = options.run(options)
+        code: int = options.run(options)
         sys.stdout.flush()
     except (DroneBmsError, BatteryError) as error:
         for line in str(error).splitlines():
@@ -47,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _leave_stdout()
         print_stderr(f"the output cannot be written: {error.strerror}")
         return FAILED
-    return code or DONE
+    return code
 
 
 def _leave_stdout() -> None:
-    # Python would complain once more while it flushes at exit.
+    # Python flushes at exit and would print an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,6 +1,6 @@
-"""The command `dronebms packs`: the passports of packs, in a vehicle's file or a fleet's database.
+"""The command `dronebms packs`: the history of packs, from a vehicle's file or a fleet's database.
 
-2 is a database that is not there or cannot be used, or a pack that is not in it.
+Exit code 2: the database is missing or cannot be used, or the pack is not in it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from dronebms.analysis.replay import reports
-from dronebms.cli.exit_codes import print_stderr
+from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.cli.replay import flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
@@ -33,66 +33,67 @@ from dronebms.terminal.phrases import limit_label
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
-_FAR = 1000  # flights: further nobody sees
+_FAR = 1000  # flights: horizon of the forecast
 _DAY_S = 86_400.0
-_PIPE_COLUMNS = 1000  # nothing is folded where nobody looks at it
+_PIPE_COLUMNS = 1000  # no line breaks in a pipe
 _ROWS = (  # of one pack: title, unit, decimals, column
     ("capacity", "mAh", 0, "capacity_mah"),
     ("resistance", "mohm", 2, "resistance_mohm"),
-    ("cells apart, rest", "mV", 0, "spread_rest_mv"),
-    ("cells apart, load", "mV", 0, "spread_load_mv"),
-    ("lowest cell by", "mV", 0, "lowest_by_mv"),
+    ("cell spread, rest", "mV", 0, "spread_rest_mv"),
+    ("cell spread, load", "mV", 0, "spread_load_mv"),
+    ("lowest cell below", "mV", 0, "lowest_by_mv"),
     ("hottest", "degC", 0, "hottest_degc"),
 )
-Known = list[tuple[str, list[FlightRecord], AgeingForecast]]
+PackRows = list[tuple[str, list[FlightRecord], AgeingForecast]]
 
 
-def packs(options: argparse.Namespace) -> None:
-    """Add what is to be added, and show what is known."""
+def packs(options: argparse.Namespace) -> int:
+    """Add or copy flights, and print the history."""
     path = options.state_dir / FILE
     if options.add:
         console = Console(stderr=True)
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
         added = [flight for name in names for flight in _read(Path(name))]
         PackHistory(SqliteFile(path, writes=True), writes=True).put(added)
-        print_stderr(f"{path}: flights taken in: {len(added)}, files: {len(options.add)}")
+        print_stderr(f"{path}: {len(added)} flights read from {len(options.add)} files")
     if options.database is None and not path.exists():
         raise ConfigError(
-            f"no passports in {options.state_dir}: a service with [state] dir keeps them, "
-            f"--add FLIGHT begins with a flight, --state-dir names another folder"
+            f"no pack history in {options.state_dir}: a service with [state] dir writes one, "
+            f"--add FLIGHT starts one, --state-dir selects another folder"
         )
     url = options.database
     database = SqliteFile(path, writes=False) if url is None else _fleet(url)
     flights = PackHistory(database, writes=False).flights()
     if options.push is not None:
         PackHistory(_fleet(options.push), writes=True).put(flights)
-        print_stderr(f"{options.push.rpartition('@')[2]}: flights there now: {len(flights)}")
+        print_stderr(f"{options.push.rpartition('@')[2]}: {len(flights)} flights copied")
     if not flights:
-        print_stderr(f"{database.name} has no flight yet")
-    known = _chosen(flights, options.serial, database.name)
+        print_stderr(f"{database.name} contains no flight")
+    selected = _selected(flights, options.serial, database.name)
     if options.csv is not None:
-        _write_csv([flight for _, rows, _ in known for flight in rows], options.csv)
-    wide = None if sys.stdout.isatty() else _PIPE_COLUMNS
-    console = Console(markup=False, highlight=False, width=wide)
+        _write_csv([flight for _, rows, _ in selected for flight in rows], options.csv)
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    console = Console(markup=False, highlight=False, width=width)
     if options.json:
-        for pack, rows, seen in known:
-            told = {"pack": pack, "outlook": asdict(seen), "flights": list(map(asdict, rows))}
-            print(json.dumps(told, allow_nan=False))
+        for pack, rows, forecast in selected:
+            line = {"pack": pack, "outlook": asdict(forecast), "flights": list(map(asdict, rows))}
+            print(json.dumps(line, allow_nan=False))
     elif options.serial is None:
-        console.print(_all(known))
+        console.print(_table(selected))
     else:
-        _one(*known[0], console)
+        _print_pack(*selected[0], console)
+    return DONE
 
 
 def _fleet(url: str) -> Database:
-    """Return a fleet's database; what that needs is loaded only now."""
+    """The database of a fleet (extra `fleet`)."""
     with needed_by("--database and --push need", "fleet"):
         from dronebms.health.postgres import PostgresDatabase  # noqa: PLC0415 - an extra
     return PostgresDatabase(url)
 
 
 def _read(path: Path) -> list[FlightRecord]:
-    """Return the flights of a recorded one; of one file they have the same ids every time."""
+    """Flight records of a recorded flight; their ids depend on the content of the file alone."""
     found: dict[int, FlightDetector] = {}
     ended, name = [], ""
     for report in reports(path, NO_OPTIONS, lambda _: None, read=flight_reader()):
@@ -102,18 +103,20 @@ def _read(path: Path) -> list[FlightRecord]:
         ended.append(found.setdefault(report.index, FlightDetector(name)).update(report))
     rows = [row for row in (*ended, *(flights.record(LOST) for flights in found.values())) if row]
     if not rows:
-        raise FlightLogError(f"{path} has no flight of a pack with a name: pack_id in its sidecar")
+        raise FlightLogError(
+            f"{path} contains no flight of a named pack; set pack_id in its sidecar"
+        )
     return rows
 
 
-def _chosen(flights: Sequence[FlightRecord], name: str | None, place: str) -> Known:
-    """Return packs with their flights in order: all, or the one that is asked for."""
+def _selected(flights: Sequence[FlightRecord], name: str | None, place: str) -> PackRows:
+    """All packs, or the named one, with their flights in order."""
     by_pack: dict[str, list[FlightRecord]] = {}
     for flight in flights:
         by_pack.setdefault(flight.pack, []).append(flight)
     names = [p for p, rows in by_pack.items() if name in (None, p, str(rows[-1].serial))]
     if name is not None and len(names) != 1:
-        found = f"{name!r} is {'several packs' if names else 'no pack'} of {place}"
+        found = f"{name!r} matches {'several packs' if names else 'no pack'} in {place}"
         raise ConfigError(f"{found}: {', '.join(map(repr, names or by_pack))}")
     return [(pack, by_pack[pack], forecast_ageing(by_pack[pack])) for pack in names]
 
@@ -127,25 +130,26 @@ def _write_csv(flights: Sequence[FlightRecord], path: Path) -> None:
             writer.writerow(json.dumps(v) if isinstance(v, tuple) else v for v in values)
 
 
-# ---------------------------------------------------------------------- words and pictures
+# ---------------------------------------------------------------------- texts
 
 
-def sentences(flights: Sequence[FlightRecord], seen: AgeingForecast) -> list[str]:
-    """Return what a person should know of a pack, the worst first."""
-    said, weak = [], seen.weak
+def sentences(flights: Sequence[FlightRecord], forecast: AgeingForecast) -> list[str]:
+    """Findings about a pack, the worst first."""
+    found = []
+    weak = forecast.weak
     if weak is not None:
-        does, more = ("holds", "less") if weak.what == "capacity" else ("resists", "more")
-        by = f"{does} {weak.by:.0%} {more} than the mean"
-        said.append(f"cell {weak.cell} is weak: {by}, told since flight {weak.since}")
-    if seen.left:
-        said.append(_end(seen.left, flights, seen.days_per_flight))
-    for what, trend in (("capacity", seen.capacity), ("resistance", seen.resistance)):
+        sign = "-" if weak.what == "capacity" else "+"
+        by = f"{weak.what} {sign}{weak.by:.0%} from the mean cell"
+        found.append(f"weak cell {weak.cell}: {by}, since flight {weak.since}")
+    if forecast.left:
+        found.append(_end(forecast.left, flights, forecast.days_per_flight))
+    for quantity, trend in (("capacity", forecast.capacity), ("resistance", forecast.resistance)):
         if trend is not None and trend.changed is not None:
-            said.append(f"{what} ages faster since flight {trend.changed}")
-    if not seen.left:
+            found.append(f"{quantity} ages faster since flight {trend.changed}")
+    if not forecast.left:
         count = sum(flight.capacity_mah is not None for flight in flights)
-        said.append(f"no forecast: flights with a known capacity {count}, needed {LEAST_FLIGHTS}")
-    return said
+        found.append(f"no forecast: {count} of {LEAST_FLIGHTS} flights with a measured capacity")
+    return found
 
 
 def _end(left: Sequence[float | None], flights: Sequence[FlightRecord], days: float | None) -> str:
@@ -154,8 +158,8 @@ def _end(left: Sequence[float | None], flights: Sequence[FlightRecord], days: fl
         return f"not worn out within {_FAR} flights"
     if high == 0:
         return "worn out"
-    about, _, most = (f"{n:.0f}" if n < _FAR else f"more than {_FAR}" for n in (middle, low, high))
-    text = f"worn out in {about} flights, 9 in 10 sure: {low:.0f} to {most}"
+    median, most = (f"{n:.0f}" if n < _FAR else f"more than {_FAR}" for n in (middle, high))
+    text = f"worn out in {median} flights (90 %: {low:.0f} to {most})"
     last_s = flights[-1].started_unix_s
     if days is None or last_s is None or middle == _FAR:
         return text
@@ -166,39 +170,40 @@ def _day(unix_s: float | None) -> str:
     return DASH if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d}"
 
 
-def _all(known: Known) -> Table:
-    """Return a line for each pack."""
+def _table(selected: PackRows) -> Table:
+    """A line for each pack."""
     table = Table(box=None, pad_edge=False, header_style="")
-    for title in ("pack", "flights", "last", "capacity", "resistance", "to know"):
+    for title in ("pack", "flights", "last", "capacity", "resistance", "findings"):
         table.add_column(title, overflow="fold")
-    for pack, flights, seen in known:
-        trends = (seen.capacity, seen.resistance)
+    for pack, flights, forecast in selected:
+        trends = (forecast.capacity, forecast.resistance)
         shares = (DASH if trend is None else f"{trend.now:.0%}" for trend in trends)
-        day, to_know = _day(flights[-1].started_unix_s), "; ".join(sentences(flights, seen))
-        table.add_row(pack, str(len(flights)), day, *shares, to_know)
+        day = _day(flights[-1].started_unix_s)
+        findings = "; ".join(sentences(flights, forecast))
+        table.add_row(pack, str(len(flights)), day, *shares, findings)
     return table
 
 
-def _one(
-    pack: str, flights: Sequence[FlightRecord], seen: AgeingForecast, console: Console
+def _print_pack(
+    pack: str, flights: Sequence[FlightRecord], forecast: AgeingForecast, console: Console
 ) -> None:
-    """Print one pack: how its flights went, a character each, and what to know."""
+    """Print one pack: newest values, a bar for each flight, and findings."""
     last = flights[-1]
-    made = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
-    lines = [f"{pack}: {made}, flights: {len(flights)}, last {_day(last.started_unix_s)}"]
+    kind = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
+    lines = [f"{pack}: {kind}, {len(flights)} flights, last {_day(last.started_unix_s)}"]
     bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
     for title, unit, decimals, name in _ROWS:
         values = [getattr(flight, name) for flight in flights[-_DRAWN:]]
         newest = next((value for value in reversed(values) if value is not None), None)
-        lines.append(f"{title:18}{number(newest, unit, decimals):>12}  {_drawn(values, bars)}")
-    beyond = [f"{limit_label(name)} {seconds:.0f} s" for name, seconds, _ in last.excursions]
-    lines.append(f"limits in the last flight: {', '.join(beyond) or 'none'}")
-    for line in (*lines, *sentences(flights, seen)):
+        lines.append(f"{title:18}{number(newest, unit, decimals):>12}  {_bars_of(values, bars)}")
+    excursions = [f"{limit_label(name)} {seconds:.0f} s" for name, seconds, _ in last.excursions]
+    lines.append(f"tripped limits in the last flight: {', '.join(excursions) or 'none'}")
+    for line in (*lines, *sentences(flights, forecast)):
         console.print(line)
 
 
-def _drawn(values: Sequence[float | None], bars: str) -> str:
-    """Return a character a value between the least and the most; a blank for unknown."""
+def _bars_of(values: Sequence[float | None], bars: str) -> str:
+    """A bar character for each value, scaled to their range; a blank for unknown."""
     known = [value for value in values if value is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
     step = (high - low) / (len(bars) - 1) or 1.0

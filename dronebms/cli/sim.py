@@ -1,4 +1,4 @@
-"""The commands `dronebms sim` and `dronebms sitl`: a virtual pack in flight."""
+"""The commands `dronebms sim` and `dronebms sitl`: simulated flights of a virtual pack."""
 
 import argparse
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from dronebms.analysis.summary import Summary
-from dronebms.cli.exit_codes import print_stderr
+from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.cli.options import DEMO_URL
 from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.format import clock_text
@@ -18,24 +18,26 @@ from dronebms.terminal.display import Display
 from dronebms.terminal.phrases import headless_line
 
 
-def sim(options: argparse.Namespace) -> None:
+def sim(options: argparse.Namespace) -> int:
     """Fly a simulated flight."""
     speed = None if options.speed == "max" else options.speed
-    # At full speed nobody could follow, so only when asked.
+    # At full speed a receiver cannot keep up, so there is no default.
     url = DEMO_URL if options.mavlink is None and speed is not None else options.mavlink
-    asked = replace(_asked(options, None if url == "none" else url), speed=speed)
+    simulated = replace(_sim_options(options, None if url == "none" else url), speed=speed)
     with ExitStack() as stack:
-        _show(Simulation(asked, stack), options, stack)
+        _show(Simulation(simulated, stack), options, stack)
+    return DONE
 
 
-def sitl(options: argparse.Namespace) -> None:
+def sitl(options: argparse.Namespace) -> int:
     """Follow a simulated vehicle."""
     with ExitStack() as stack:
-        asked = _asked(options, options.vehicle)
-        _show(Sitl(asked, stack, SystemClock(), print_stderr), options, stack)
+        simulated = _sim_options(options, options.vehicle)
+        _show(Sitl(simulated, stack, SystemClock(), print_stderr), options, stack)
+    return DONE
 
 
-def _asked(options: argparse.Namespace, url: str | None) -> SimOptions:
+def _sim_options(options: argparse.Namespace, url: str | None) -> SimOptions:
     return SimOptions(
         flight=options.flight,
         seed=options.seed,
@@ -47,7 +49,7 @@ def _asked(options: argparse.Namespace, url: str | None) -> SimOptions:
 
 
 def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStack) -> None:
-    """Show a flight as it was asked for, to its end."""
+    """Run a flight to its end, with the chosen output."""
     if options.json or options.headless:
         _print(flown.reports(), as_json=options.json)
         return
@@ -64,7 +66,7 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
 
 
 def _print(reports: Iterable[Report], *, as_json: bool) -> None:
-    """Print a line a second, and every event between the plain ones."""
+    """Print a line a second, without `as_json` also every event."""
     due = OncePerSecond()
     for report in reports:
         for event in () if as_json else report.status.events:

@@ -1,6 +1,6 @@
-"""The command `dronebms status`: what a running service tells, on this terminal. It only reads.
+"""The command `dronebms status`: live display of a running service, read-only.
 
-0 left by whoever looked; 1 no service is found, or one of another version.
+Exit code 0: the user quit. 1: no service found, or a service of another version.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from dronebms.terminal.display import Display
 
 
 def status(options: argparse.Namespace) -> int:
-    """Show what the service tells until Ctrl-C."""
+    """Show the reports of the service until q or Ctrl-C."""
     clock = SystemClock()
     reports = read_status(options.socket, clock)
     try:
-        reports = chain([next(reports)], reports)  # without a service the terminal is left alone
+        reports = chain([next(reports)], reports)  # without a service the terminal is not taken
         if options.json:
             _print(reports)
         with Display(clock, plain=options.plain) as display:
@@ -39,7 +39,7 @@ def _print(reports: Iterator[Report]) -> None:
     due: dict[int, tuple[float, OncePerSecond]] = {}
     for report in reports:
         before_s, each = due.get(report.index, (report.t_s, OncePerSecond()))
-        if report.t_s < before_s:  # another service, whose clock began again
+        if report.t_s < before_s:  # the service was restarted, with a new clock
             each = OncePerSecond()
         due[report.index] = report.t_s, each
         if each.due(report.t_s):

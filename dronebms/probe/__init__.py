@@ -1,4 +1,4 @@
-"""One look at a pack: every register decoded, and warnings."""
+"""One readout of a pack: every register decoded, and warnings."""
 
 from dronebms.probe.audit import AuditOptions, warnings_of
 from dronebms.probe.readout import Readout, read_pack

@@ -1,4 +1,4 @@
-"""The command line: exit codes, one sentence for what is wrong, one seed the same bytes."""
+"""The command line: exit codes, one sentence per error, equal output for equal seeds."""
 
 import io
 import json
@@ -21,13 +21,13 @@ from sim.plant.scenario import scenario_names
 
 FLIGHT = Path(__file__).parents[1] / "data" / "flights" / "F13_Marquis2019_P04_1.csv.gz"
 COMMAND = (sys.executable, "-m", "dronebms.cli")
-EVENT = re.compile(r"t=\S+ +(info|warning|critical|emergency|over): ")
+EVENT = re.compile(r"t=\S+ +(info|warning|critical|emergency): ")
 QUICK = ("--json", "--speed", "max")
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -44,7 +44,7 @@ class Shell:
         """Run one command."""
         self._capsys.readouterr()
         try:
-            code = main([str(word) for word in argv])
+            code = main([str(argument) for argument in argv])
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else 1
         captured = self._capsys.readouterr()
@@ -53,7 +53,7 @@ class Shell:
 
 @pytest.fixture
 def dronebms(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
-    """Return a shell; what the command does about SIGTERM does not outlive the test."""
+    """A shell; the handler of SIGTERM is restored after the test."""
     before = signal.getsignal(signal.SIGTERM)
     yield Shell(capsys)
     signal.signal(signal.SIGTERM, before)
@@ -75,7 +75,7 @@ def lines_of(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-# ---------------------------------------------------------------------- help and wrong options
+# ---------------------------------------------------------------------- help and usage errors
 
 
 @pytest.mark.parametrize("command", ["sim", "run", "probe", "replay", "campaign"])
@@ -86,9 +86,9 @@ def test_every_command_has_help_with_an_example(dronebms: Shell, command: str) -
 
 
 def test_the_help_names_every_flight_and_every_fault(dronebms: Shell) -> None:
-    words = set(re.findall(r"\w+", dronebms("sim", "--help").out.replace("-\n", "-")))
-    assert set(scenario_names()) <= words
-    assert {fault.name for fault in FAULTS} <= words
+    names = set(re.findall(r"\w+", dronebms("sim", "--help").out.replace("-\n", "-")))
+    assert set(scenario_names()) <= names
+    assert {fault.name for fault in FAULTS} <= names
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_help_names_every_flight_and_every_fault(dronebms: Shell) -> None:
         "campaign hover --runs 1 --scheduler pigeon:here",
     ],
 )
-def test_what_cannot_be_used_is_one_sentence_and_code_2(
+def test_a_usage_error_is_one_sentence_and_code_2(
     dronebms: Shell, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -164,18 +164,18 @@ def test_what_cannot_be_used_is_one_sentence_and_code_2(
 # ---------------------------------------------------------------------- sim
 
 
-def test_one_seed_gives_the_same_bytes_at_any_speed_and_whoever_listens(dronebms: Shell) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
-        ears.bind(("127.0.0.1", 0))
-        heard_at = f"udpout:127.0.0.1:{ears.getsockname()[1]}"
+def test_one_seed_gives_equal_output_at_any_speed_and_with_any_link(dronebms: Shell) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        url = f"udpout:127.0.0.1:{receiver.getsockname()[1]}"
         options = ("sim", "--json", "--duration", "60", "--seed", "5")
         quick = dronebms(*options, "--speed", "max")
         paced = dronebms(*options, "--speed", "200", "--mavlink", "none")
-        told = dronebms(*options, "--speed", "max", "--mavlink", heard_at)
-        assert len(ears.recv(2000)) > 10
+        linked = dronebms(*options, "--speed", "max", "--mavlink", url)
+        assert len(receiver.recv(2000)) > 10
     assert len(quick.out.splitlines()) == 61
-    assert quick.out == paced.out == told.out
-    assert {done.code for done in (quick, paced, told)} == {0}
+    assert quick.out == paced.out == linked.out
+    assert {done.code for done in (quick, paced, linked)} == {0}
     other = dronebms(*options[:-1], "6", "--speed", "max")
     assert len(other.out.splitlines()) == 61
     assert other.out != quick.out
@@ -186,7 +186,7 @@ def test_a_flight_of_seven_seconds_has_eight_lines(dronebms: Shell) -> None:
 
 
 @pytest.mark.parametrize("fault", [fault.name for fault in FAULTS])
-def test_every_fault_is_flown_without_a_stop(dronebms: Shell, fault: str) -> None:
+def test_every_fault_is_simulated_to_the_end(dronebms: Shell, fault: str) -> None:
     done = dronebms("sim", *QUICK, "--duration", "200", "--fault", fault)
     assert (done.code, done.err) == (0, "")
     lines = lines_of(done.out)
@@ -194,7 +194,7 @@ def test_every_fault_is_flown_without_a_stop(dronebms: Shell, fault: str) -> Non
     assert lines[-1]["battery"] == 0
 
 
-def test_what_a_fault_does_is_seen(dronebms: Shell) -> None:
+def test_the_effect_of_a_fault_is_in_the_output(dronebms: Shell) -> None:
     unplugged = lines_of(dronebms("sim", *QUICK, "--duration", "140", "--fault", "unplug").out)
     assert unplugged[119]["voltage_v"] is not None
     assert unplugged[126]["voltage_v"] is None
@@ -208,7 +208,7 @@ def test_what_a_fault_does_is_seen(dronebms: Shell) -> None:
     assert "lost" in str(stalled[225]["active"])
 
 
-def test_headless_is_a_line_a_second_for_people_and_every_event(dronebms: Shell) -> None:
+def test_headless_prints_a_line_a_second_and_every_event(dronebms: Shell) -> None:
     done = dronebms("sim", "--headless", "--speed", "max", "--duration", "140", "--fault", "unplug")
     assert (done.code, done.err) == (0, "")
     events = [line for line in done.out.splitlines() if EVENT.match(line)]
@@ -219,11 +219,11 @@ def test_headless_is_a_line_a_second_for_people_and_every_event(dronebms: Shell)
     assert len(done.out.splitlines()) == 141 + len(events)
 
 
-def test_after_a_flight_on_the_screen_there_is_a_summary(dronebms: Shell) -> None:
+def test_the_display_is_followed_by_a_summary(dronebms: Shell) -> None:
     done = dronebms("sim", "--speed", "max", "--duration", "30")
     assert done.code == 0
     assert "simulated survey: " in done.out
-    assert "the pack did not reach its end" in done.out
+    assert "cut-off not reached" in done.out
 
 
 # ---------------------------------------------------------------------- record and replay
@@ -231,35 +231,35 @@ def test_after_a_flight_on_the_screen_there_is_a_summary(dronebms: Shell) -> Non
 
 def test_a_recorded_simulation_replays_to_the_same_lines(dronebms: Shell, tmp_path: Path) -> None:
     path = tmp_path / "run.rec"
-    said = dronebms("sim", *QUICK, "--duration", "90", "--fault", "nack@20", "--record", path)
+    live = dronebms("sim", *QUICK, "--duration", "90", "--fault", "nack@20", "--record", path)
     again = dronebms("replay", path, "--out", "-")
-    assert (said.code, again.code) == (0, 0)
-    assert len(said.out.splitlines()) == 91
-    assert again.out == said.out
+    assert (live.code, again.code) == (0, 0)
+    assert len(live.out.splitlines()) == 91
+    assert again.out == live.out
     assert "run.rec: 1:30" in again.err
     refused = dronebms("sim", *QUICK, "--duration", "1", "--record", path)
     assert refused.code == 2
     assert "exists already" in refused.err
-    assert dronebms("replay", path, "--out", "-").out == said.out
+    assert dronebms("replay", path, "--out", "-").out == live.out
 
 
-def test_predictions_have_stdout_to_themselves(dronebms: Shell) -> None:
+def test_stdout_has_the_predictions_alone(dronebms: Shell) -> None:
     done = dronebms("replay", FLIGHT, "--out", "-")
     lines = lines_of(done.out)
     assert done.code == 0
     assert [line["t_s"] for line in lines] == [float(t) for t in range(len(lines))]
-    assert "the pack reached its end at 00:0" in done.err
+    assert "cut-off reached at 00:0" in done.err
     plain = dronebms("replay", FLIGHT)
     assert plain.out == done.err
     assert plain.err == ""
 
 
-def test_what_the_user_knows_overrides_the_file(dronebms: Shell) -> None:
+def test_options_override_the_sidecar(dronebms: Shell) -> None:
     done = dronebms("replay", FLIGHT, "--capacity-mah", "9999", "--cutoff-cell-v", "3.45")
-    assert "9999 mAh, empty at 3.45 V a cell" in done.out
+    assert "9999 mAh, cut-off 3.45 V per cell" in done.out
 
 
-def test_a_file_of_predictions_is_whole_or_not_there(dronebms: Shell, tmp_path: Path) -> None:
+def test_a_predictions_file_is_complete_or_absent(dronebms: Shell, tmp_path: Path) -> None:
     out = tmp_path / "p.jsonl"
     assert dronebms("replay", FLIGHT, "--out", out).code == 0
     good = out.read_text()
@@ -288,7 +288,7 @@ def test_a_flight_is_not_overwritten_by_its_own_predictions(
     assert flight.read_bytes() == FLIGHT.read_bytes()
 
 
-def test_a_damaged_recording_is_code_1_and_replayed_but_for_the_damage(
+def test_a_damaged_recording_is_code_1_and_replayed_except_the_damage(
     dronebms: Shell, tmp_path: Path
 ) -> None:
     path, out = tmp_path / "run.rec", tmp_path / "p.jsonl"
@@ -323,7 +323,7 @@ def test_a_recording_of_an_old_format_is_code_2_and_one_sentence(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_simulation_that_is_stopped_stops_silently(number: signal.Signals, code: int) -> None:
+def test_a_stopped_simulation_ends_silently(number: signal.Signals, code: int) -> None:
     with started("sim", "--json", "--mavlink", "none") as process:
         assert isinstance(process.stdout, io.TextIOWrapper)
         assert lines_of(process.stdout.readline())[0]["t_s"] == 0.0
@@ -340,7 +340,7 @@ def test_a_simulation_that_is_stopped_stops_silently(number: signal.Signals, cod
         ("replay", str(FLIGHT), "--out", "-"),
     ],
 )
-def test_a_reader_that_goes_away_ends_the_command_silently(argv: Sequence[str]) -> None:
+def test_a_closed_pipe_ends_the_command_silently(argv: Sequence[str]) -> None:
     with started(*argv) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -348,13 +348,13 @@ def test_a_reader_that_goes_away_ends_the_command_silently(argv: Sequence[str]) 
         process.stdout.close()
         err = process.stderr.read()
     assert process.returncode == 0
-    # The summary of a replay goes to stderr when stdout is the predictions'; nothing else does.
+    # The summary of a replay is on stderr when stdout has the predictions.
     assert "Traceback" not in err
     assert "Broken" not in err
 
 
 @pytest.mark.parametrize("argv", [("sim", *QUICK), ("packs", "--state-dir", "nowhere")])
-def test_a_closed_stdout_and_stderr_are_no_reason_for_a_traceback(argv: Sequence[str]) -> None:
+def test_closed_stdout_and_stderr_give_no_traceback(argv: Sequence[str]) -> None:
     ours = (sys.executable, "-m", "dronebms.cli", *argv)
     shut = ("sh", "-c", 'exec "$@" >&-', "sh", *ours)
     out = subprocess.run(shut, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603 - our own
@@ -365,7 +365,7 @@ def test_a_closed_stdout_and_stderr_are_no_reason_for_a_traceback(argv: Sequence
     assert "dronebms: " not in out.stdout
 
 
-def test_what_takes_long_to_load_is_loaded_where_ctrl_c_ends_it_silently() -> None:
+def test_the_entry_point_loads_neither_pydantic_nor_rich() -> None:
     code = "import dronebms.cli.main, sys; sys.exit(bool({'pydantic', 'rich'} & {*sys.modules}))"
     out = subprocess.run((sys.executable, "-c", code), check=False)  # noqa: S603 - our own
     assert out.returncode == 0
@@ -374,7 +374,7 @@ def test_what_takes_long_to_load_is_loaded_where_ctrl_c_ends_it_silently() -> No
 # ---------------------------------------------------------------------- check, ardupilot-script
 
 
-def test_check_says_what_would_run_and_act(
+def test_check_prints_limits_and_actions(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "here.toml"
@@ -383,27 +383,27 @@ def test_check_says_what_would_run_and_act(
         encoding="utf-8",
     )
     assert main(["check", "-c", str(path)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("battery 1: sim:survey address 0x0b, told to udpout:127.0.0.1:14550\n")
-    (line,) = [line for line in said.splitlines() if line.startswith("  cell_critical:")]
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        "battery 1: sim:survey address 0x0b, MAVLink to udpout:127.0.0.1:14550\n"
+    )
+    (line,) = [line for line in printed.splitlines() if line.startswith("  cell_critical:")]
     assert "land" in line
-    assert all("land" not in row for row in said.splitlines() if "cell_low:" in row)
+    assert all("land" not in row for row in printed.splitlines() if "cell_low:" in row)
 
 
-def beside(capsys: pytest.CaptureFixture[str], path: Path) -> list[str]:
-    """Return what `check` says of what runs beside the packs."""
+def outputs(capsys: pytest.CaptureFixture[str], path: Path) -> list[str]:
+    """Lines of `check` about optional outputs."""
     assert main(["check", "-c", str(path)]) == 0
     return capsys.readouterr().out.partition("\n  governor: ")[2].splitlines()[1:]
 
 
-def test_check_says_what_runs_beside_the_packs_and_what_is_off(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_check_prints_the_outputs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shipped = Path(__file__).parents[2] / "packaging/dronebms.toml"
-    assert beside(capsys, shipped) == [
-        "status: viewers are served at /run/dronebms/status.sock",
-        "recording: in /var/lib/dronebms/recordings, at most 512 MB",
-        "state: what is learned is kept in /var/lib/dronebms",
+    assert outputs(capsys, shipped) == [
+        "status: socket /run/dronebms/status.sock",
+        "recording: /var/lib/dronebms/recordings, at most 512 MB",
+        "state: /var/lib/dronebms",
         "off: charger, metrics, mqtt",
     ]
     path = tmp_path / "everything.toml"
@@ -413,21 +413,21 @@ def test_check_says_what_runs_beside_the_packs_and_what_is_off(
         '[charger]\ncommand = ["charge", "bay 1"]\ntopic = "hangar/charger1"\n',
         encoding="utf-8",
     )
-    assert beside(capsys, path)[3:] == [
-        "charger: the program charge 'bay 1' and the MQTT topic hangar/charger1, "
-        "told to reduce or stop while the vehicle is not armed",
-        "metrics: served at 127.0.0.1, port 9100",
-        "mqtt: told to broker.example, port 8883, topic fleet/drone7",
+    assert outputs(capsys, path)[3:] == [
+        "charger: reduce and stop to the program charge 'bay 1' and the MQTT topic "
+        "hangar/charger1 while the vehicle is not armed",
+        "metrics: http://127.0.0.1:9100/metrics",
+        "mqtt: broker.example:8883, topic fleet/drone7",
     ]
     path.write_text('[[battery]]\nbus = "sim:survey"\n', encoding="utf-8")
-    assert beside(capsys, path) == ["off: status, recording, state, charger, metrics, mqtt"]
+    assert outputs(capsys, path) == ["off: status, recording, state, charger, metrics, mqtt"]
     path.write_text(
         '[[battery]]\nbus = "sim:survey"\n[charger]\ncommand = ["charge"]\n', encoding="utf-8"
     )
-    assert beside(capsys, path)[0].startswith("charger: the program charge, told to ")
+    assert outputs(capsys, path)[0].startswith("charger: reduce and stop to the program charge ")
 
 
-def test_check_names_what_is_wrong_at_once(
+def test_check_names_every_error_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "here.toml"
@@ -436,11 +436,11 @@ def test_check_names_what_is_wrong_at_once(
     assert len(capsys.readouterr().err.splitlines()) == 2
     path.write_text('[[battery]]\nbus = "sim:hover"\n', encoding="utf-8")
     assert main(["check", "-c", str(path), "--set"]) == 2
-    assert capsys.readouterr().err == "dronebms: --set needs --vehicle: it says which one\n"
+    assert capsys.readouterr().err == "dronebms: --set needs --vehicle\n"
     assert main(["check", "-c", str(path), "--vehicle", "carrier-pigeon:1"]) == 2
 
 
-def test_the_driver_is_written_and_one_that_was_changed_is_kept(
+def test_a_modified_driver_is_replaced_only_with_force(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     command = ["ardupilot-script", "-o", str(tmp_path)]

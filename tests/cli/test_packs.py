@@ -1,4 +1,4 @@
-"""`dronebms packs`: flights in, passports out, and sentences for what cannot be."""
+"""`dronebms packs`: adding flights, output, and errors."""
 
 import csv
 import hashlib
@@ -16,7 +16,7 @@ from tests.postgres import server
 
 @pytest.fixture
 def flight(tmp_path: Path) -> Path:
-    """Return a short computed flight with its sidecar."""
+    """A short computed flight with its sidecar."""
     path = tmp_path / "short.csv"
     rows = ["t_s,voltage_v,current_a,temperature_degc,cell1_v,cell2_v"]
     for t in range(200):
@@ -29,11 +29,11 @@ def flight(tmp_path: Path) -> Path:
     return path
 
 
-def packs(folder: Path, *words: str) -> int:
-    return main(["packs", "--state-dir", str(folder), *words])
+def packs(folder: Path, *options: str) -> int:
+    return main(["packs", "--state-dir", str(folder), *options])
 
 
-def test_a_flight_is_added_once_however_often_it_is_asked_for(
+def test_a_flight_that_is_added_twice_is_stored_once(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "state"
@@ -41,32 +41,32 @@ def test_a_flight_is_added_once_however_often_it_is_asked_for(
     for path in (flight, flight, copy):
         assert packs(state, "--add", str(path), "--json") == 0
     (line,) = capsys.readouterr().out.splitlines()[-1:]
-    told = json.loads(line)
-    assert told["pack"] == "blue"
-    (row,) = told["flights"]
+    listed = json.loads(line)
+    assert listed["pack"] == "blue"
+    (row,) = listed["flights"]
     assert row["flown_s"] == pytest.approx(179.0, abs=1.1)
     assert row["used_mah"] == pytest.approx(22.5 * 180 / 3.6, rel=0.02)
     assert (row["lowest_cell"], row["lowest_by_mv"]) == (2, pytest.approx(10.0, abs=0.5))
     assert row["spread_rest_mv"] == pytest.approx(20.0, abs=0.5)
     assert row["resistance_mohm"] == pytest.approx(3.0, rel=0.1)
-    assert told["outlook"]["left"] == []
+    assert listed["outlook"]["left"] == []
 
 
-def test_the_list_and_one_pack_are_plain_sentences(
+def test_the_list_and_one_pack_have_their_lines(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert packs(tmp_path, "--add", str(flight)) == 0
     listed = capsys.readouterr().out
-    assert listed.startswith("pack  flights  last  capacity  resistance  to know")
+    assert listed.startswith("pack  flights  last  capacity  resistance  findings")
     assert "blue" in listed
-    assert "no forecast: flights with a known capacity 0, needed 6" in listed
+    assert "no forecast: 0 of 6 flights with a measured capacity" in listed
     assert packs(tmp_path, "blue") == 0
     one = capsys.readouterr().out
-    assert one.startswith("blue: lipo 2 cells, 5000 mAh, flights: 1, last -\n")
-    assert "cells apart, load" in one
+    assert one.startswith("blue: lipo 2 cells, 5000 mAh, 1 flights, last -\n")
+    assert "cell spread, load" in one
 
 
-def test_the_table_has_every_flight_and_column(flight: Path, tmp_path: Path) -> None:
+def test_the_csv_has_every_flight_and_column(flight: Path, tmp_path: Path) -> None:
     assert packs(tmp_path, "--add", str(flight), "--csv", str(tmp_path / "all.csv")) == 0
     with (tmp_path / "all.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
@@ -75,20 +75,20 @@ def test_the_table_has_every_flight_and_column(flight: Path, tmp_path: Path) -> 
     assert len(json.loads(row["cells_resistance"])) in (0, 2)
 
 
-def test_what_cannot_be_is_one_sentence_and_writes_nothing(
+def test_an_error_is_one_sentence_and_writes_nothing(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nowhere = tmp_path / "nowhere"
     assert packs(nowhere) == 2
-    assert "no passports in" in capsys.readouterr().err
+    assert "no pack history in" in capsys.readouterr().err
     assert not nowhere.exists()
     assert packs(tmp_path, "--add", str(flight)) == 0
     assert packs(tmp_path, "red") == 2
-    assert "'red' is no pack of" in capsys.readouterr().err
+    assert "'red' matches no pack in" in capsys.readouterr().err
     before = hashlib.sha256((tmp_path / FILE).read_bytes()).hexdigest()
     flight.with_suffix(".json").write_text('{"cells": 2, "chemistry": "lipo"}')
     assert packs(tmp_path, "--add", str(flight)) == 2
-    assert "has no flight of a pack with a name" in capsys.readouterr().err
+    assert "contains no flight of a named pack" in capsys.readouterr().err
     assert packs(tmp_path, "--add", str(tmp_path / "none.csv")) == 2
     assert packs(tmp_path, "--database", "nonsense") == 2
     assert packs(tmp_path, "--database", "oracle://x") == 2
@@ -101,18 +101,18 @@ def test_what_cannot_be_is_one_sentence_and_writes_nothing(
     assert (tmp_path / FILE).read_bytes() == b"once upon a time " * 99
 
 
-def test_two_packs_of_one_serial_number_have_to_be_told_apart(
+def test_two_packs_with_one_serial_number_need_the_full_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    passports = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
-    passports.put(FlightRecord(maker, LANDED, f"{maker} 7", serial=7) for maker in ("A", "B"))
-    assert len(passports.flights()) == 2
+    history = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    history.put(FlightRecord(maker, LANDED, f"{maker} 7", serial=7) for maker in ("A", "B"))
+    assert len(history.flights()) == 2
     assert packs(tmp_path, "7") == 2
-    assert "'7' is several packs" in capsys.readouterr().err
+    assert "'7' matches several packs" in capsys.readouterr().err
     assert packs(tmp_path, "A 7") == 0
 
 
-def test_vehicles_push_to_a_fleet_again_and_again_and_it_shows_all_once(
+def test_repeated_pushes_to_a_fleet_store_each_flight_once(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with server() as url:
@@ -123,7 +123,7 @@ def test_vehicles_push_to_a_fleet_again_and_again_and_it_shows_all_once(
                 assert packs(tmp_path / vehicle, "--add", str(own), "--push", url) == 0
         capsys.readouterr()
         assert packs(tmp_path / "none", "--database", url, "--json") == 0
-        told = json.loads(capsys.readouterr().out)
-        assert sorted(row["mean_degc"] for row in told["flights"]) == [25.0, 26.0]
+        listed = json.loads(capsys.readouterr().out)
+        assert sorted(row["mean_degc"] for row in listed["flights"]) == [25.0, 26.0]
     assert packs(tmp_path / "none", "--database", url) == 2
     assert "cannot be used" in capsys.readouterr().err

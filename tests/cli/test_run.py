@@ -1,4 +1,4 @@
-"""The service as a process: what it sends over a real socket, and how it stops."""
+"""The service as a process: MAVLink over a real socket, recordings, exit codes."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from dronebms.service.service import Service
 COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")
 WAIT_S = 8.0
 VIRTUAL = '[[battery]]\nbus = "sim:survey"\n'
-NO_BUS = f"i2c-{os.getpid()}"  # of this run alone, as a lock goes with it
+NO_BUS = f"i2c-{os.getpid()}"  # unique to this run, as the lock is named after it
 ABSENT = f'[[battery]]\nbus = "/dev/{NO_BUS}"\n'
 
 
@@ -39,31 +39,31 @@ class Ground:
     messages: list[mavlink.MAVLink_message] = field(default_factory=list)
 
     def listen_until(self, done: Callable[[], bool]) -> None:
-        """Take messages until something is so."""
+        """Receive messages until a condition holds."""
         parser = mavlink.MAVLink(None)
         end_s = monotonic() + WAIT_S
         while not done():
-            assert monotonic() < end_s, f"not in {WAIT_S} s, heard {self.counts()}"
+            assert monotonic() < end_s, f"not in {WAIT_S} s, received {self.counts()}"
             try:
                 self.messages += parser.parse_buffer(self.socket.recv(2000)) or ()
             except TimeoutError:
                 continue
 
     def counts(self) -> Counter[tuple[str, int]]:
-        """Return how many of (message, component) have come."""
+        """Number of received messages by (message, component)."""
         return Counter((m.get_type(), m.get_srcComponent()) for m in self.messages)
 
-    def heard(self, kind: str, component: int = 180, times: int = 1) -> Callable[[], bool]:
-        """Return whether a message has come, to wait for."""
+    def received(self, kind: str, component: int = 180, times: int = 1) -> Callable[[], bool]:
+        """Condition: a message was received this many times."""
         return lambda: self.counts()[kind, component] >= times
 
 
 @pytest.fixture
 def ground() -> Iterator[Ground]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
-        ears.bind(("127.0.0.1", 0))
-        ears.settimeout(0.2)
-        yield Ground(ears)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(0.2)
+        yield Ground(receiver)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,7 +97,7 @@ def service(
 
 
 def stopped(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
-    """Stop a service as an operator does; return what it wrote."""
+    """Stop a service as an operator does; return its log."""
     process.send_signal(number)
     out, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == (0 if number is signal.SIGTERM else 130)
@@ -106,13 +106,11 @@ def stopped(process: subprocess.Popen[str], number: signal.Signals = signal.SIGT
     return err
 
 
-def test_the_service_reports_a_pack_records_it_and_stops_when_it_is_told(
-    tmp_path: Path, ground: Ground
-) -> None:
+def test_the_service_reports_records_and_stops(tmp_path: Path, ground: Ground) -> None:
     text = f'{VIRTUAL}[recording]\ndir = "{tmp_path}/runs/of/today"\n'
     with service(tmp_path, text, ground) as process:
-        ground.listen_until(ground.heard("BATTERY_STATUS", times=4))
-        ground.listen_until(ground.heard("HEARTBEAT"))
+        ground.listen_until(ground.received("BATTERY_STATUS", times=4))
+        ground.listen_until(ground.received("HEARTBEAT"))
         err = stopped(process)
     assert "battery 1: sim:survey address 0x0b" in err
     status = [m for m in ground.messages if m.get_type() == "BATTERY_STATUS"][-1]
@@ -134,15 +132,15 @@ def test_the_service_reports_a_pack_records_it_and_stops_when_it_is_told(
     assert lines[-1]["voltage_v"] == pytest.approx(25.14, abs=0.06)
 
 
-def test_a_run_that_is_killed_is_recorded_beside_older_ones_and_readable(
-    tmp_path: Path, ground: Ground
-) -> None:
+def test_a_killed_run_leaves_a_readable_recording(tmp_path: Path, ground: Ground) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
     (runs / "run-00041.rec").write_text("an older one")
-    (runs / "run-old.rec").write_text("somebody's")
+    (runs / "run-old.rec").write_text("another file")
     with service(tmp_path, f'{VIRTUAL}[recording]\ndir = "{runs}"\n', ground) as process:
-        ground.listen_until(ground.heard("BATTERY_STATUS", times=2))  # the first one's step is over
+        ground.listen_until(
+            ground.received("BATTERY_STATUS", times=2)
+        )  # the first step is recorded
         process.kill()
     assert sorted(path.name for path in runs.iterdir()) == [
         "incidents",
@@ -155,11 +153,11 @@ def test_a_run_that_is_killed_is_recorded_beside_older_ones_and_readable(
     assert {type(record) for record in records} == {Start, Poll, Step}
 
 
-def test_a_missing_bus_is_told_once_and_the_service_goes_on_without_inventing_a_battery(
+def test_a_missing_bus_is_logged_once_and_no_battery_is_reported(
     tmp_path: Path, ground: Ground
 ) -> None:
     with service(tmp_path, ABSENT, ground, "--log", "json") as process:
-        ground.listen_until(ground.heard("STATUSTEXT"))  # silent for three seconds
+        ground.listen_until(ground.received("STATUSTEXT"))  # silent for three seconds
         assert process.stderr is not None
         err = ""
         while "silent" not in err:  # the log has it a moment later
@@ -169,30 +167,28 @@ def test_a_missing_bus_is_told_once_and_the_service_goes_on_without_inventing_a_
     assert ground.counts()["HEARTBEAT", 180] >= 3
     assert ground.counts()["BATTERY_STATUS", 180] == 0
     rows = [json.loads(line) for line in err.splitlines()]
-    told = [row["text"] for row in rows if row["level"] == "warning"]
-    assert len(told) == 2
-    assert told[0].startswith(f"battery 1 does not answer: /dev/{NO_BUS} does not exist (")
-    assert told[1] == "battery 1 warning: the gauge has been silent for 3 s"
+    warnings = [row["text"] for row in rows if row["level"] == "warning"]
+    assert len(warnings) == 2
+    assert warnings[0].startswith(f"battery 1 does not answer: /dev/{NO_BUS} does not exist (")
+    assert warnings[1] == "battery 1 warning: the gauge has been silent for 3 s"
     (text,) = [m for m in ground.messages if m.get_type() == "STATUSTEXT"]
     assert text.severity == mavlink.MAV_SEVERITY_WARNING
     assert "silent" in text.text
 
 
-def test_two_batteries_are_two_components_and_a_dead_one_does_not_silence_the_other(
-    tmp_path: Path, ground: Ground
-) -> None:
+def test_two_batteries_are_two_components_and_independent(tmp_path: Path, ground: Ground) -> None:
     with service(tmp_path, VIRTUAL + ABSENT, ground) as process:
-        ground.listen_until(ground.heard("BATTERY_STATUS", times=2))
-        ground.listen_until(ground.heard("HEARTBEAT", 181))
+        ground.listen_until(ground.received("BATTERY_STATUS", times=2))
+        ground.listen_until(ground.received("HEARTBEAT", 181))
         stopped(process)
     assert ground.counts()["BATTERY_STATUS", 181] == 0
 
 
-def test_two_packs_are_told_apart_by_id(tmp_path: Path, ground: Ground) -> None:
+def test_two_packs_have_different_ids(tmp_path: Path, ground: Ground) -> None:
     hover = VIRTUAL.replace("survey", "hover")
     with service(tmp_path, VIRTUAL + hover, ground) as process:
-        ground.listen_until(ground.heard("BATTERY_STATUS"))
-        ground.listen_until(ground.heard("BATTERY_STATUS", 181))
+        ground.listen_until(ground.received("BATTERY_STATUS"))
+        ground.listen_until(ground.received("BATTERY_STATUS", 181))
         stopped(process)
     ids = {
         (m.get_srcComponent(), m.id) for m in ground.messages if m.get_type() == "BATTERY_STATUS"
@@ -202,25 +198,25 @@ def test_two_packs_are_told_apart_by_id(tmp_path: Path, ground: Ground) -> None:
 
 def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
     with service(tmp_path, VIRTUAL, ground) as process:
-        ground.listen_until(ground.heard("HEARTBEAT"))
+        ground.listen_until(ground.received("HEARTBEAT"))
         stopped(process, signal.SIGINT)
     assert process.returncode == 130
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "error"),
     [
         (f'{VIRTUAL}[[limit]]\nid = "hot"\nclear = 90.0\n', "'hot': clear 90 must be below trip"),
         ('[[battery]]\nbus = "sim:nowhere"\n', "'nowhere' is no scenario"),
         (f'{VIRTUAL}[mavlink]\nurl = "pigeon:1"\n', "link 'pigeon:1': expected udpout:"),
     ],
 )
-def test_what_cannot_run_is_said_before_anything_runs(text: str, complaint: str) -> None:
-    with ExitStack() as stack, pytest.raises(DroneBmsError, match=complaint):
+def test_a_configuration_error_is_raised_before_the_service_runs(text: str, error: str) -> None:
+    with ExitStack() as stack, pytest.raises(DroneBmsError, match=error):
         Service(validated(Config, text, "x.toml"), stack, SystemClock())
 
 
-def test_a_wrong_configuration_is_code_2_and_a_sentence_for_each_error(tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_code_2_with_a_sentence_per_error(tmp_path: Path) -> None:
     with service(tmp_path, f"{ABSENT}cels = 1\n[mavlink]\nsystem_id = 0\n") as process:
         out, err = process.communicate(timeout=WAIT_S)
     path = tmp_path / "dronebms.toml"
