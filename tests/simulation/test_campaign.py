@@ -19,7 +19,7 @@ from time import monotonic
 
 import pytest
 
-from dronebms.cli.campaign import picture
+from dronebms.cli.campaign import text_table
 from dronebms.cli.main import main
 from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError
@@ -264,7 +264,7 @@ def test_a_late_warning_is_a_missed_one() -> None:
     assert lines["warning_before_end_s"].runs == 2
     assert lines["time_left_error_s"].value is None
     assert summary(rows) == summary(rows[::-1])
-    drawn = picture(summary(rows)).splitlines()
+    drawn = text_table(summary(rows)).splitlines()
     assert "missed alarm                   3        67 %          21 - 94                -" in drawn
     assert "warning before end             2        60 s                -          59 - 61" in drawn
     assert "time left error                0         - s                -                -" in drawn
