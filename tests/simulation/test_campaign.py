@@ -287,13 +287,13 @@ def test_a_campaign_continues_with_the_missing_seeds_and_jobs_change_nothing(fol
     scenario, out = folder / "short.toml", folder / "going.jsonl"
     first = flown(scenario, "--runs", 2, "--jobs", 1, "--out", out)
     assert first.code == 0
-    assert first.err.startswith(f"dronebms: {out}: 0 of 2 flights are there already\n")
+    assert first.err.startswith(f"dronebms: {out}: 0 of 2 flights found\n")
     assert "2 flights, 0.01 h, in " in first.err
     begun = out.read_bytes()
     out.write_bytes(begun + b'{"seed":3,"outc')
     second = flown(scenario, "--runs", 4, "--jobs", 2, "--out", out, "--json")
     assert second.err.startswith(f"dronebms: {out}: the last line is incomplete and is dropped\n")
-    assert "2 of 4 flights are there already" in second.err
+    assert "2 of 4 flights found" in second.err
     assert out.read_bytes().startswith(begun)
     rows = [json.loads(line) for line in out.read_text().splitlines()[1:]]
     assert sorted(row["seed"] for row in rows) == [1, 2, 3, 4]
@@ -365,9 +365,9 @@ def test_ctrl_c_keeps_the_outcomes_and_leaves_no_process_behind(
         # Returns when the last child process has closed the pipes.
         out_text, err = process.communicate(timeout=WAIT_S)
     assert (process.returncode, out_text) == (130, "")
-    assert err.splitlines() == [f"dronebms: {out}: 0 of 500 flights are there already"]
+    assert err.splitlines() == [f"dronebms: {out}: 0 of 500 flights found"]
     assert main(["campaign", str(folder / "small.toml"), "--runs", "1", "--out", str(out)]) == 0
-    assert "1 of 1 flights are there already" in capsys.readouterr().err
+    assert "1 of 1 flights found" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------- the cluster
