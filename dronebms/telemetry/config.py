@@ -1,4 +1,4 @@
-"""Moved."""
+"""Configuration of MQTT and OpenMetrics."""
 
 from typing import Annotated
 
@@ -19,22 +19,22 @@ Topic = Annotated[str, AfterValidator(_topic)]
 
 
 class MetricsConfig(Section):
-    """OpenMetrics for a scraper, on this computer alone unless told otherwise."""
+    """OpenMetrics exporter, by default for this computer alone."""
 
     port: Port = 9100
     address: NonEmptyText = "127.0.0.1"
 
 
 class MqttConfig(Section):
-    """A broker that is told what happens, later if it is away now."""
+    """MQTT broker; messages are queued while it is away."""
 
     host: NonEmptyText
     port: Port = 1883
     topic: Topic = "dronebms"
-    period_s: Positive = 10.0  # of the reports of one battery
-    max_mb: Positive = 64.0  # of what waits
-    ca: NonEmptyText | None = None  # file: who vouches for the broker; without it no TLS
-    certificate: NonEmptyText | None = None  # files: our own, where the broker asks for one
+    period_s: Positive = 10.0  # between the reports of one battery
+    max_mb: Positive = 64.0  # of queued messages
+    ca: NonEmptyText | None = None  # file of the certificate authority; without it no TLS
+    certificate: NonEmptyText | None = None  # files of the client certificate
     key: NonEmptyText | None = None
     user: NonEmptyText | None = None
     password_file: NonEmptyText | None = None
@@ -42,9 +42,9 @@ class MqttConfig(Section):
     @model_validator(mode="after")
     def _fits(self) -> "MqttConfig":
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("both of certificate and key, or neither")
+            raise ValueError("certificate and key need each other")
         if self.ca is None and self.certificate is not None:
-            raise ValueError("ca beside certificate and key")
+            raise ValueError("certificate and key need ca")
         if self.user is None and self.password_file is not None:
-            raise ValueError("user beside password_file")
+            raise ValueError("password_file needs user")
         return self

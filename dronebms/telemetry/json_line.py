@@ -1,8 +1,8 @@
-"""Report -> one line of the predictions contract (DESIGN.md, section 4), and when one is due.
+"""Report -> one line of the predictions contract (DESIGN.md, section 4).
 
-Unknown is null. Numbers are rounded, so that a line is short and the same on every machine:
+Unknown is null. Numbers are rounded, so that a line is short and equal on every machine:
 0.1 s, 0.01 %, 1 mV, 10 mA, 0.1 mAh, 1 microohm, 0.01 degC; `t_s` to the microsecond.
-Current is positive while discharging; `battery` counts from 0, cells stand in their order.
+Current is positive while discharging; `battery` counts from 0, cells are in their order.
 """
 
 import json
@@ -18,9 +18,10 @@ _BY_UNIT = {"pct": _PCT, "mah": _MAH, "ohm": _OHM, "mol": 1}
 
 
 def line(report: Report) -> dict[str, object]:
-    """Return the keys of the contract, in its order, then what else is useful."""
+    """The keys of the contract in its order, then further keys."""
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
-    (low_s, median_s, high_s), told = _interval_s(estimate), report.charging
+    charging = report.charging
+    low_s, median_s, high_s = _interval_s(estimate)
     return {
         "t_s": _rounded(report.t_s, _CLOCK_S),
         "soc_pct": _rounded(estimate.soc_pct, _PCT),
@@ -51,37 +52,37 @@ def line(report: Report) -> dict[str, object]:
         "trouble": snapshot.trouble,
         "doubts": list(snapshot.doubts),
         "go": None if report.flying else report.preflight.text,
-        "charger": told.do,
-        "advice": told.why,
-        "full_in_s": _rounded(told.full_in_s, _S),
-        "storage_in_s": _rounded(told.storage_in_s, _S),
+        "charger": charging.do,
+        "advice": charging.why,
+        "full_in_s": _rounded(charging.full_in_s, _S),
+        "storage_in_s": _rounded(charging.storage_in_s, _S),
         **_state(estimate.state),
     }
 
 
 def text(report: Report) -> str:
-    """Return the line as JSON, without its end of line."""
+    """The line as JSON, without a newline."""
     return json.dumps(line(report), allow_nan=False, separators=(",", ":"))
 
 
 def _rounded(value: float | None, decimals: int) -> float | None:
-    """Return a number that JSON has; what is not one is unknown, and there is no -0.0."""
+    """A number for JSON: `None` for NaN and infinities, 0.0 for -0.0."""
     if value is None or not isfinite(value):
         return None
     return round(value, decimals) + 0.0
 
 
-def _state(told: Any, unit: str = "") -> Any:  # noqa: ANN401 - values, and values in them
-    if is_dataclass(told):
-        names = [row.name for row in fields(told)]
-        return {name: _state(getattr(told, name), name.rpartition("_")[2]) for name in names}
-    if isinstance(told, tuple):
-        return [_state(cell) for cell in told]
-    return _rounded(told, _BY_UNIT[unit])
+def _state(value: Any, unit: str = "") -> Any:  # noqa: ANN401 - a tree of values
+    if is_dataclass(value):
+        names = [row.name for row in fields(value)]
+        return {name: _state(getattr(value, name), name.rpartition("_")[2]) for name in names}
+    if isinstance(value, tuple):
+        return [_state(cell) for cell in value]
+    return _rounded(value, _BY_UNIT[unit])
 
 
 def _interval_s(estimate: Estimate) -> tuple[float | None, float | None, float | None]:
-    """Return (low, median, high) in this order of size; without a median nothing bounds it."""
+    """(low, median, high), not decreasing; without a median all are `None`."""
     low_s = _rounded(estimate.remaining_low_s, _S)
     median_s = _rounded(estimate.remaining_s, _S)
     high_s = _rounded(estimate.remaining_high_s, _S)

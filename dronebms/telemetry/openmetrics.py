@@ -1,7 +1,7 @@
-"""What is known of each battery, for a scraper of OpenMetrics: extra `metrics`.
+"""OpenMetrics exporter (extra `metrics`).
 
-Gauges by the labels `battery` (from 1) and `serial`. Unknown is no sample, never 0 or NaN; of a
-loop that has stopped only the age is told. Base units, as OpenMetrics wants them; shares are 0..1.
+Gauges by the labels `battery` (from 1) and `serial`. Unknown is no sample, never 0 or NaN; after
+the loop has stopped only the age is exported. OpenMetrics base units; ratios are 0..1.
 """
 
 import logging
@@ -16,41 +16,41 @@ from dronebms.core.report import Report, Severity
 from dronebms.telemetry import json_line
 from dronebms.telemetry.config import MetricsConfig
 
-_OLD_S = 5.0
+_STALE_S = 5.0
 _log = logging.getLogger(__name__)
 _Sample = tuple[str, tuple[str, ...], float | None]  # name, further labels, value
 
 
 # fmt: off
-LINE = (  # key of the predictions contract, name, times what, what it is
+LINE = (  # key of the predictions contract, name, factor, help text
     ("voltage_v",        "voltage_volts",         1.0,   "of the pack"),
-    ("current_a",        "current_amperes",       1.0,   "of the pack; discharge is positive"),
+    ("current_a",        "current_amperes",       1.0,   "of the pack, positive while discharging"),
     ("temperature_degc", "temperature_celsius",   1.0,   "of the pack"),
-    ("soc_pct",          "charge_ratio",          0.01,  "charge left"),
-    ("soh_pct",          "health_ratio",          0.01,  "health, 1 is new"),
-    ("remaining_s",      "remaining_seconds",     1.0,   "time left at this load, median"),
-    ("remaining_low_s",  "remaining_low_seconds", 1.0,   "time left that is 95 % sure"),
-    ("home_reserve_s",   "home_reserve_seconds",  1.0,   "time left after the way home"),
+    ("soc_pct",          "charge_ratio",          0.01,  "state of charge"),
+    ("soh_pct",          "health_ratio",          0.01,  "state of health, 1 is new"),
+    ("remaining_s",      "remaining_seconds",     1.0,   "time to empty at this load, median"),
+    ("remaining_low_s",  "remaining_low_seconds", 1.0,   "time to empty at this load, 5 % bound"),
+    ("home_reserve_s",   "home_reserve_seconds",  1.0,   "time left at home, 5 % bound"),
     ("resistance_ohm",   "resistance_ohms",       1.0,   "of the pack"),
-    ("max_discharge_a",  "max_discharge_amperes", 1.0,   "that the pack can give for 10 s"),
-    ("asked_max_a",      "asked_max_amperes",     1.0,   "that the vehicle is asked to stay below"),
-    ("used_mah",         "used_ampere_hours",     0.001, "since the service was started"),
+    ("max_discharge_a",  "max_discharge_amperes", 1.0,   "current that the pack can give for 10 s"),
+    ("asked_max_a",      "asked_max_amperes",     1.0,   "commanded current limit"),
+    ("used_mah",         "used_ampere_hours",     0.001, "charge used since the service started"),
 )
-MORE = (  # name, what it is, further labels
+MORE = (  # name, help text, further labels
     ("age_seconds", "since the voltage was read", ()),
     ("severity",    ", ".join(f"{level.value} {level.label}" for level in Severity), ()),
-    ("tripped",     "1 for each limit that is tripped", ("limit",)),
+    ("tripped",     "1 for each tripped limit", ("limit",)),
     ("cell_volts",  "of each cell, from 1", ("cell",)),
 )
-ROWS = (*((name, what, ()) for _, name, _, what in LINE), *MORE)
+ROWS = (*((name, text, ()) for _, name, _, text in LINE), *MORE)
 # fmt: on
 
 
 class OpenMetricsExporter(Collector):
-    """A sink of reports, and the server of what it was told last.
+    """A sink of reports, and an HTTP server of the newest values.
 
     Raises:
-        OSError: the address or the port cannot be had.
+        OSError: the address or the port cannot be used.
     """
 
     def __init__(self, config: MetricsConfig, clock: Clock) -> None:
@@ -61,19 +61,21 @@ class OpenMetricsExporter(Collector):
         registry.register(self)
 
     def __call__(self, report: Report) -> None:
-        """Take a report."""
-        self._newest = self._newest | {report.index: report}  # never changed while it is read
+        """Store a report."""
+        self._newest = self._newest | {
+            report.index: report
+        }  # a new dict: the server reads it in its thread
 
     def close(self) -> None:
-        """Serve no more."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield what is known now."""
+        """Yield the metrics of all batteries."""
         families = {
-            name: GaugeMetricFamily(f"dronebms_{name}", what, labels=("battery", "serial", *more))
-            for name, what, more in ROWS
+            name: GaugeMetricFamily(f"dronebms_{name}", text, labels=("battery", "serial", *more))
+            for name, text, more in ROWS
         }
         now_s = self._clock.now_s()
         for report in self._newest.values():
@@ -88,7 +90,7 @@ class OpenMetricsExporter(Collector):
 def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
     late_s, age_s = now_s - report.t_s, report.snapshot.age_s("voltage_v")
     yield "age_seconds", (), None if age_s is None else age_s + late_s
-    if late_s > _OLD_S:
+    if late_s > _STALE_S:
         return
     line = json_line.line(report)
     for key, name, scale, _ in LINE:

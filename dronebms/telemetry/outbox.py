@@ -1,7 +1,7 @@
-"""Messages on disk until a broker has them, the oldest first: the queue of `mqtt.py`.
+"""Queue of outgoing messages on disk, the oldest first, until the broker acknowledges them.
 
-What waits is bounded: then the oldest that is no alarm is dropped, and counted; an alarm never is.
-Sizes in characters. For one thread; sqlite3.Error is for the caller.
+The size is limited: beyond it the oldest message that is no alarm is dropped and counted; an alarm
+is never dropped. Sizes in characters. For one thread; raises sqlite3.Error.
 """
 
 import sqlite3
@@ -22,12 +22,12 @@ DELETE FROM message WHERE NOT alarm AND id > ? AND id IN (
   WHERE newer > ?
 )
 """
-_LEFT = 0.95  # of the size that is allowed, so that not every message drops one
+_LOW_WATER = 0.95  # of the maximum size, so that not every message drops another one
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be told."""
+    """A message to publish."""
 
     topic: str
     payload: str
@@ -38,35 +38,35 @@ class Outbox:
     """The queue in one file.
 
     Args:
-        path: of the file; ":memory:" outlives nothing.
-        most: size of what may wait.
+        path: of the file; ":memory:" for none.
+        max_size: of all messages.
 
     Raises:
-        sqlite3.Error: it cannot be used.
+        sqlite3.Error: the file cannot be used.
     """
 
-    def __init__(self, path: str, most: float) -> None:
+    def __init__(self, path: str, max_size: float) -> None:
         self.dropped = 0
-        self._most = most
+        self._max_size = max_size
         self._base = sqlite3.connect(path)
         self._base.executescript(_SCHEMA)
 
     def put(self, messages: Collection[Message], sent: int) -> None:
-        """Keep messages, all or none; what is sent up to a number is not dropped for them."""
+        """Store messages, all or none; messages up to number `sent` are not dropped."""
         rows = [(one.topic, one.payload, one.alarm) for one in messages]
         with self._base as base:
             base.executemany("INSERT INTO message (topic, payload, alarm) VALUES (?, ?, ?)", rows)
             (size,) = base.execute("SELECT total(size) FROM message").fetchone()
-            if size > self._most:
-                self.dropped += base.execute(_DROP, (sent, _LEFT * self._most)).rowcount
+            if size > self._max_size:
+                self.dropped += base.execute(_DROP, (sent, _LOW_WATER * self._max_size)).rowcount
 
-    def after(self, number: int, most: int) -> list[tuple[int, str, str]]:
-        """Return (number, topic, payload) of those behind a number, the oldest first."""
-        asked = "SELECT id, topic, payload FROM message WHERE id > ? ORDER BY id LIMIT ?"
-        return self._base.execute(asked, (number, most)).fetchall()
+    def after(self, number: int, count: int) -> list[tuple[int, str, str]]:
+        """(number, topic, payload) of messages after a number, the oldest first."""
+        query = "SELECT id, topic, payload FROM message WHERE id > ? ORDER BY id LIMIT ?"
+        return self._base.execute(query, (number, count)).fetchall()
 
-    def done(self, numbers: Iterable[int]) -> None:
-        """Forget messages."""
+    def delete(self, numbers: Iterable[int]) -> None:
+        """Delete messages."""
         with self._base as base:
             base.executemany("DELETE FROM message WHERE id = ?", [(number,) for number in numbers])
 

@@ -135,7 +135,7 @@ def test_nothing_is_sent_to_a_broker_with_another_certificate_or_password(
     both = [MqttPublisher(other_broker, None), MqttPublisher(wrong_password, None)]
     for mqtt in both:
         mqtt(flown(0.0))
-    assert within(10.0, lambda: "answers: Not authorized" in caplog.text)
+    assert within(10.0, lambda: "connect: Not authorized" in caplog.text)
     sleep(0.5)
     assert listener.received == []
     for mqtt in both:

@@ -1,4 +1,4 @@
-"""The predictions contract: which keys, when, and that every line is honest JSON."""
+"""The predictions contract: keys, rounding, valid JSON, and when a line is due."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.telemetry import json_line
 from smartbattery.snapshot import Snapshot
 
-# As the contract has them: DESIGN.md, section 4.
+# DESIGN.md, section 4.
 CONTRACT = [
     "t_s", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
     "home_s", "home_reserve_s", "turn_back_in_s", "resistance_ohm",
@@ -42,11 +42,11 @@ def report(
     )
 
 
-def test_the_keys_of_the_contract_come_first_and_in_its_order() -> None:
+def test_the_keys_of_the_contract_come_first_in_its_order() -> None:
     assert list(json_line.line(report()))[: len(CONTRACT)] == CONTRACT
 
 
-def test_what_is_unknown_is_null_and_nothing_else_is() -> None:
+def test_unknown_is_null_and_nothing_else_is() -> None:
     line = json.loads(json_line.text(report()))
     assert {key for key, value in line.items() if value is not None} == {
         "t_s", "severity", "active", "battery", "cells_v", "doubts", "go", "charger",
@@ -55,7 +55,7 @@ def test_what_is_unknown_is_null_and_nothing_else_is() -> None:
     assert not any(line["weakest"].values())
 
 
-def test_a_line_says_what_the_stages_say_to_the_stated_resolution() -> None:
+def test_a_line_has_the_values_of_the_stages_rounded() -> None:
     line = json_line.line(
         report(
             Estimate(
@@ -91,9 +91,9 @@ def test_a_line_says_what_the_stages_say_to_the_stated_resolution() -> None:
 
 
 def test_a_line_is_one_line_without_spaces_between_its_keys() -> None:
-    sentence = json_line.text(report(snapshot=Snapshot(12.5, trouble='a "b"\nc')))
-    assert "\n" not in sentence
-    assert sentence.startswith('{"t_s":12.5,"soc_pct":null,')
+    line = json_line.text(report(snapshot=Snapshot(12.5, trouble='a "b"\nc')))
+    assert "\n" not in line
+    assert line.startswith('{"t_s":12.5,"soc_pct":null,')
 
 
 numbers = st.none() | st.floats()
@@ -113,7 +113,7 @@ def test_low_never_exceeds_the_median_nor_the_median_high(
 
 
 @given(st.data())
-def test_no_number_whatever_makes_a_line_that_is_not_json(data: st.DataObject) -> None:
+def test_every_number_gives_valid_json(data: st.DataObject) -> None:
     def drawn(kind: type) -> dict[str, float | None]:
         return {f.name: data.draw(numbers) for f in fields(kind) if f.type == float | None}
 
@@ -150,7 +150,7 @@ def test_a_line_is_due_at_the_first_sample_at_or_after_each_whole_second_since_t
     assert due([0.3, 0.9, 1.2, 1.3, 1.9, 2.4, 2.5, 3.3]) == [0.3, 1.3, 2.4, 3.3]
 
 
-def test_a_second_is_counted_although_its_fractions_do_not_add_up() -> None:
+def test_a_second_is_counted_with_inexact_fractions() -> None:
     tenths = [0.3 + index / 10 for index in range(101)]
     assert due(tenths) == tenths[::10]
 
@@ -160,9 +160,7 @@ def test_a_jump_over_several_seconds_has_one_line() -> None:
 
 
 @given(st.lists(st.integers(0, 5000), max_size=60), st.integers(-10_000, 2_000_000_000_000))
-def test_no_second_has_two_lines_and_none_with_a_sample_goes_without(
-    since_ms: list[int], first_ms: int
-) -> None:
+def test_every_second_with_a_sample_has_one_line(since_ms: list[int], first_ms: int) -> None:
     times_ms = [0, *sorted(since_ms)]
     lines = due([(first_ms + ms) / 1000 for ms in times_ms])
     firsts: dict[int, int] = {}

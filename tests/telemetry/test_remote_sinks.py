@@ -1,4 +1,4 @@
-"""What a fleet is told: metrics as OpenMetrics' own parser reads them, and what waits on disk."""
+"""OpenMetrics exporter, read by OpenMetrics' own parser, and MQTT publisher with its queue."""
 
 import contextlib
 import json
@@ -67,7 +67,7 @@ def metrics(clock: VirtualClock) -> Iterator[tuple[OpenMetricsExporter, Scrape]]
 
 
 def values(samples: list[Sample], battery: str = "1") -> dict[str, float]:
-    """Return the samples of one battery without further labels."""
+    """Samples of one battery without further labels."""
     plain = {"battery", "serial"}
     return {
         sample.name.removeprefix("dronebms_"): sample.value
@@ -76,13 +76,13 @@ def values(samples: list[Sample], battery: str = "1") -> dict[str, float]:
     }
 
 
-def test_before_the_first_report_nothing_is_told(
+def test_before_the_first_report_there_is_no_sample(
     metrics: tuple[OpenMetricsExporter, Scrape],
 ) -> None:
     assert metrics[1]() == []
 
 
-def test_what_is_known_is_told_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
+def test_samples_are_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
     sink, scrape = metrics
     sink(
         a_report(
@@ -105,7 +105,7 @@ def test_what_is_known_is_told_in_base_units(metrics: tuple[OpenMetricsExporter,
     assert [(s.labels["limit"], s.value) for s in tripped] == [("cell_low", 1.0), ("hot", 1.0)]
 
 
-def test_what_is_unknown_is_no_sample(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
+def test_an_unknown_value_is_no_sample(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
     sink, scrape = metrics
     sink(
         a_report(
@@ -119,7 +119,7 @@ def test_what_is_unknown_is_no_sample(metrics: tuple[OpenMetricsExporter, Scrape
     assert {sample.labels["serial"] for sample in samples} == {""}
 
 
-def test_each_battery_has_its_own(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
+def test_each_battery_has_its_own_samples(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
     sink, scrape = metrics
     sink(a_report(index=0, voltage_v=23.0))
     sink(a_report(index=1, voltage_v=24.0))
@@ -128,7 +128,7 @@ def test_each_battery_has_its_own(metrics: tuple[OpenMetricsExporter, Scrape]) -
     assert values(scrape(), "2")["voltage_volts"] == 24.0
 
 
-def test_of_a_loop_that_has_stopped_only_the_age_is_told(
+def test_after_the_loop_has_stopped_only_the_age_is_exported(
     metrics: tuple[OpenMetricsExporter, Scrape], clock: VirtualClock
 ) -> None:
     sink, scrape = metrics
@@ -139,11 +139,11 @@ def test_of_a_loop_that_has_stopped_only_the_age_is_told(
     assert values(scrape()) == {"age_seconds": 61.0}
 
 
-def test_only_this_computer_can_scrape_unless_told_otherwise() -> None:
+def test_the_default_address_is_loopback() -> None:
     assert MetricsConfig().address == "127.0.0.1"
 
 
-# Both, as a configuration asks for them.
+# Both, by configuration.
 
 BASE = '[[battery]]\nbus = "sim:survey"\n'
 
@@ -157,13 +157,13 @@ def sinks_of(text: str, stack: contextlib.ExitStack) -> list[Sink]:
     return [sink for sink in sinks if sink is not None]
 
 
-def test_nothing_is_told_unless_it_is_asked_for() -> None:
+def test_without_configuration_there_is_no_sink() -> None:
     with contextlib.ExitStack() as stack:
         assert sinks_of("", stack) == []
 
 
 def test_a_configuration_makes_both(tmp_path: Path) -> None:
-    told = f"""
+    text = f"""
 [metrics]
 port = {free_port(SOCK_STREAM)}
 [mqtt]
@@ -175,55 +175,57 @@ topic = "charger"
 dir = "{tmp_path}/state"
 """
     with contextlib.ExitStack() as stack:
-        metrics, mqtt = sinks_of(told, stack)
+        metrics, mqtt = sinks_of(text, stack)
         mqtt(a_report())
         metrics(a_report())
-        assert kept(tmp_path / "state" / "mqtt.sqlite", 1)[0]["topic"] == "dronebms/battery1/report"
+        assert (
+            stored(tmp_path / "state" / "mqtt.sqlite", 1)[0]["topic"] == "dronebms/battery1/report"
+        )
 
 
 def test_a_service_serves_them_and_ends(tmp_path: Path) -> None:
     port, path = free_port(SOCK_STREAM), tmp_path / "x.toml"
     link = f'[mavlink]\nurl = "udpout:127.0.0.1:{free_port()}"\n'
     path.write_text(f'{BASE}{link}[metrics]\nport = {port}\n[mqtt]\nhost = "127.0.0.1"\nport = 9\n')
-    words = [sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)]
+    argv = [sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)]
     text, end_s = "", monotonic() + 20.0
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
         while "dronebms_voltage_volts{" not in text and monotonic() < end_s:
             sleep(0.05)
             with (
                 contextlib.suppress(OSError),
-                urlopen(f"http://127.0.0.1:{port}/", timeout=5) as told,
+                urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply,
             ):
-                text = told.read().decode()
+                text = reply.read().decode()
         process.terminate()
         assert process.stderr is not None
         log = process.stderr.read()
         assert process.wait(10.0) == 0
     assert 'dronebms_voltage_volts{battery="1",serial="' in text
-    assert "the broker 127.0.0.1 is not reached" in log
+    assert "broker 127.0.0.1 unreachable" in log
     assert "Traceback" not in log
 
 
 def test_a_port_in_use_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with contextlib.ExitStack() as stack:
-        told = f"[metrics]\nport = {free_port(SOCK_STREAM)}\n"
-        assert len(sinks_of(told, stack)) == 1
-        assert sinks_of(told, stack) == []
+        text = f"[metrics]\nport = {free_port(SOCK_STREAM)}\n"
+        assert len(sinks_of(text, stack)) == 1
+        assert sinks_of(text, stack) == []
     assert "no metrics at 127.0.0.1:" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("section", "package"), [("metrics", "prometheus_client"), ("mqtt", "paho.mqtt.client")]
 )
-def test_an_extra_that_is_not_installed_is_a_sentence(
+def test_a_missing_extra_is_one_sentence(
     section: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = {"metrics": "openmetrics", "mqtt": "mqtt"}[section]
     monkeypatch.delitem(sys.modules, f"dronebms.telemetry.{module}", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
-    told = f"[{section}]\n" + ("host = 'h'\n" if section == "mqtt" else "")
+    text = f"[{section}]\n" + ("host = 'h'\n" if section == "mqtt" else "")
     with contextlib.ExitStack() as stack, pytest.raises(ConfigError) as caught:
-        sinks_of(told, stack)
+        sinks_of(text, stack)
     assert f"[{section}] needs {package}" in str(caught.value)
     assert f"pip install 'dronebms[{section}]'" in str(caught.value)
 
@@ -237,31 +239,31 @@ def test_an_extra_that_is_not_installed_is_a_sentence(
         ('[mqtt]\nhost = ""\n', "mqtt.host"),
     ],
 )
-def test_what_a_configuration_cannot_mean_is_a_sentence(text: str, sentence: str) -> None:
+def test_an_invalid_section_is_one_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         validated(Config, BASE + text, "x.toml")
     assert sentence in str(caught.value)
 
 
 def test_another_topic_for_the_charger_waits_for_a_restart() -> None:
-    told = '[mqtt]\nhost = "h"\n[charger]\ncommand = ["a"]\n'
+    text = '[mqtt]\nhost = "h"\n[charger]\ncommand = ["a"]\n'
     old, same, new = (
-        validated(Config, BASE + told + more, "x.toml") for more in ("", "", 'topic = "b"\n')
+        validated(Config, BASE + text + more, "x.toml") for more in ("", "", 'topic = "b"\n')
     )
     assert apply_reload(old, same)[1] == []
     (sentence,) = apply_reload(old, new)[1]
     assert sentence.startswith("charger.topic waits for a restart")
 
 
-def test_a_broker_that_is_not_reached_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_broker_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with contextlib.closing(MqttPublisher(away(), None)):
         end_s = monotonic() + 5.0
-        while "the broker 127.0.0.1 is not reached" not in caplog.text and monotonic() < end_s:
+        while "broker 127.0.0.1 unreachable" not in caplog.text and monotonic() < end_s:
             sleep(0.02)
-    assert "the broker 127.0.0.1 is not reached: trying again" in caplog.text
+    assert "broker 127.0.0.1 unreachable: retrying" in caplog.text
 
 
-# What waits for a broker.
+# The queue.
 
 
 def reports(count: int, size: int = 90) -> list[Message]:
@@ -271,10 +273,10 @@ def reports(count: int, size: int = 90) -> list[Message]:
 ALARM = Message("t" * 10, "a" * 90, alarm=True)
 
 
-def test_what_waits_is_there_after_a_restart_and_in_order(tmp_path: Path) -> None:
+def test_the_queue_survives_a_restart_in_order(tmp_path: Path) -> None:
     box = Outbox(str(tmp_path / "q"), 1e6)
     box.put([replace(ALARM, payload=str(number)) for number in range(5)], 0)
-    box.done([2, 4, 99])
+    box.delete([2, 4, 99])
     box.close()
     box = Outbox(str(tmp_path / "q"), 1e6)
     box.put([ALARM], 0)
@@ -299,7 +301,7 @@ def test_the_oldest_reports_are_dropped_and_counted_and_never_an_alarm() -> None
     box.close()
 
 
-def test_what_is_underway_is_not_dropped() -> None:
+def test_messages_in_flight_are_not_dropped() -> None:
     box = Outbox(":memory:", 1_000)
     box.put(reports(10), 0)
     box.put(reports(2), 12)
@@ -309,13 +311,13 @@ def test_what_is_underway_is_not_dropped() -> None:
     box.close()
 
 
-def away(**told: Any) -> MqttConfig:  # noqa: ANN401 - of the section
-    """Return a broker that is not there."""
-    return MqttConfig(host="127.0.0.1", port=free_port(SOCK_STREAM), **told)
+def away(**keys: Any) -> MqttConfig:  # noqa: ANN401 - of the section
+    """A broker that does not exist."""
+    return MqttConfig(host="127.0.0.1", port=free_port(SOCK_STREAM), **keys)
 
 
-def kept(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return what is in a queue, once there is so much."""
+def stored(path: Path, count: int) -> list[dict[str, Any]]:
+    """The messages of a queue, when there are `count` of them."""
     end_s, rows = monotonic() + 5.0, list[Any]()
     while len(rows) < count and monotonic() < end_s:
         sleep(0.02)
@@ -331,7 +333,7 @@ def test_reports_have_a_period_and_events_have_none(tmp_path: Path) -> None:
         mqtt(a_report(float(t_s), 1, identity=Identity(serial=7)))
     mild = an_event("mild", Severity.INFO)
     mqtt(a_report(12.0, events=(an_event("grave"), mild)))
-    rows = kept(tmp_path / "q", 8)
+    rows = stored(tmp_path / "q", 8)
     mqtt.close()
     assert [(row["topic"], row["sequence"]) for row in rows if "/7/" in row["topic"]] == [
         ("a/b/7/report", 1), ("a/b/7/report", 2), ("a/b/7/report", 3),
@@ -342,7 +344,7 @@ def test_reports_have_a_period_and_events_have_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to be one" * 99])
-def test_a_queue_that_cannot_be_used_is_left_as_it_is_and_memory_serves(
+def test_a_queue_file_that_cannot_be_used_is_not_changed(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "q"
@@ -351,30 +353,30 @@ def test_a_queue_that_cannot_be_used_is_left_as_it_is_and_memory_serves(
         mqtt = MqttPublisher(away(), path)
         mqtt(a_report())
         mqtt.close()
-    assert "q cannot be used, a restart loses what waits" in caplog.text
+    assert "q cannot be used, a restart loses queued messages" in caplog.text
     assert not content or path.read_bytes() == content
 
 
 @pytest.mark.parametrize(
-    "told",
+    "keys",
     [
         {"ca": "/missing.pem"},
         {"ca": __file__},
         {"user": "me", "password_file": "/missing"},
     ],
 )
-def test_a_file_that_cannot_be_used_is_a_sentence(told: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=r"the broker's files in \[mqtt\] cannot be used"):
-        MqttPublisher(away(**told), None)
+def test_an_unusable_file_is_one_sentence(keys: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"\[mqtt\]: the TLS or password files cannot be used"):
+        MqttPublisher(away(**keys), None)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "keys",
     [
         {"topic": "a/+"}, {"topic": "/a"}, {"topic": ""}, {"key": "k"}, {"password_file": "p"},
         {"certificate": "c", "key": "k"},
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused(told: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"a topic such as|key|ca beside|user beside"):
-        away(**told)
+def test_an_invalid_key_is_rejected(keys: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"a topic such as|need each other|need ca|needs user"):
+        away(**keys)

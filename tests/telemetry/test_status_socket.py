@@ -1,4 +1,4 @@
-"""The stream of a service: what viewers get, and what viewers that misbehave cannot do."""
+"""The status socket: reports to viewers, slow viewers, restarts of the service."""
 
 import json
 import os
@@ -30,122 +30,121 @@ WAIT_S = 20.0
 
 @pytest.fixture(scope="module")
 def flight() -> list[Report]:
-    """Return a minute and a half in which a cell gives way and the gauge falls silent."""
-    told = SimOptions(speed=None, duration_s=90.0, faults=("weak_cell=0.3", "unplug@60"))
+    """90 s with a weak cell and a gauge that stops answering."""
+    options = SimOptions(speed=None, duration_s=90.0, faults=("weak_cell=0.3", "unplug@60"))
     with ExitStack() as stack:
-        return list(Simulation(told, stack).reports())
+        return list(Simulation(options, stack).reports())
 
 
 @pytest.fixture
-def stream(tmp_path: Path) -> Iterator[StatusServer]:
-    with closing(StatusServer(tmp_path / "s.sock")) as stream:
-        yield stream
+def server(tmp_path: Path) -> Iterator[StatusServer]:
+    with closing(StatusServer(tmp_path / "s.sock")) as server:
+        yield server
 
 
 @contextmanager
 def viewer(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as wire:
-        wire.connect(str(tmp_path / "s.sock"))
-        wire.settimeout(0.0)
-        yield wire
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(tmp_path / "s.sock"))
+        connection.settimeout(0.0)
+        yield connection
 
 
-def taken(wire: socket.socket) -> bytes:
-    """Return what has come by now, until the end if it has been closed."""
+def received(connection: socket.socket) -> bytes:
+    """Data received by now, with END if the connection was closed."""
     data = b""
     try:
-        while piece := wire.recv(1 << 20):
+        while piece := connection.recv(1 << 20):
             data += piece
     except BlockingIOError:
         return data
     return data + b"END"
 
 
-def test_a_viewer_gets_each_report_whole_twice_a_second_and_at_once_with_an_event(
-    stream: StatusServer, tmp_path: Path, flight: list[Report]
+def test_a_viewer_receives_reports_twice_a_second_and_events_at_once(
+    server: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
     data = b""
-    with viewer(tmp_path) as wire:
+    with viewer(tmp_path) as connection:
         for report in flight:
-            stream(report)
-            data += taken(wire)
+            server(report)
+            data += received(connection)
     lines = data.splitlines()
     assert all(set(json.loads(line)) == set(Report.__slots__) for line in lines)
-    # The reading half is pydantic's, the judges are the values themselves.
     codec = TypeAdapter(Report)
-    told = [codec.validate_json(line) for line in lines]
+    reports = [codec.validate_json(line) for line in lines]
     at_s = {report.t_s: report for report in flight}
-    assert all(report == at_s[report.t_s] for report in told)
-    assert all(b.t_s - a.t_s <= 0.5 + 1e-6 for a, b in pairwise(told))
+    assert all(report == at_s[report.t_s] for report in reports)
+    assert all(b.t_s - a.t_s <= 0.5 + 1e-6 for a, b in pairwise(reports))
     events = [report for report in flight if report.status.events]
     assert len(events) == 3
-    assert [report for report in told if report.status.events] == events
-    assert len(told) < 2 * 90 + len(events) + 3
+    assert [report for report in reports if report.status.events] == events
+    assert len(reports) < 2 * 90 + len(events) + 3
 
 
-def test_whoever_comes_sees_at_once_what_was_told_last(
-    stream: StatusServer, tmp_path: Path, flight: list[Report]
+def test_a_new_viewer_receives_the_newest_report_at_once(
+    server: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
-    stream(flight[0])
-    with viewer(tmp_path) as wire:
-        stream(flight[1])  # 0.1 s later, nothing is due
-        assert [json.loads(line)["t_s"] for line in taken(wire).splitlines()] == [0.0]
+    server(flight[0])
+    with viewer(tmp_path) as connection:
+        server(flight[1])  # 0.1 s later, nothing is due
+        assert [json.loads(line)["t_s"] for line in received(connection).splitlines()] == [0.0]
 
 
-def test_stuck_viewers_cost_nobody_a_line_and_are_sent_away_after_a_minute(
-    stream: StatusServer, tmp_path: Path, flight: list[Report]
+def test_stalled_viewers_delay_no_other_and_are_disconnected_after_a_minute(
+    server: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
     with ExitStack() as stack:
         stuck = [stack.enter_context(viewer(tmp_path)) for _ in range(10)]
         good = stack.enter_context(viewer(tmp_path))
-        seldom = stack.enter_context(viewer(tmp_path))
+        slow = stack.enter_context(viewer(tmp_path))
         data = b""
         for lap in range(4):
             for index, report in enumerate(flight):
-                # Whatever waits for a viewer would wait for ever: it reads here, or not at all.
-                stream(replace(report, t_s=report.t_s + 91.0 * lap))
-                data += taken(good)
-                if index % 450 == 449:  # some hold their output up for three quarters of a minute
-                    late = taken(seldom)
+                # The viewers read in this thread: a server that waits for one waits for ever.
+                server(replace(report, t_s=report.t_s + 91.0 * lap))
+                data += received(good)
+                if index % 450 == 449:  # a viewer that reads every 45 s
+                    late = received(slow)
                     assert late.count(b"\n") > 30
                     assert not late.endswith(b"END")
         assert len(data.splitlines()) >= 4 * 2 * 90
-        for wire in stuck:
-            held = taken(wire)
+        for connection in stuck:
+            held = received(connection)
             assert held.endswith(b"END")
             assert len(held) < 1_000_000
 
 
-def test_a_viewer_that_wakes_up_has_lost_the_oldest_lines_and_gets_the_newest_whole(
-    stream: StatusServer, tmp_path: Path, flight: list[Report]
+def test_a_viewer_that_resumes_has_lost_the_oldest_lines(
+    server: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
-    with viewer(tmp_path) as wire:
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with viewer(tmp_path) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         half = len(flight) // 2
-        for report in flight[:half] * 2:  # longer than the buffers, shorter than hopeless
-            stream(report)
+        for report in flight[:half] * 2:  # longer than the buffers, shorter than the stall limit
+            server(report)
         data = b""
         for report in flight[half : half + 10]:
-            data += taken(wire)
-            stream(report)
-        data += taken(wire)
+            data += received(connection)
+            server(report)
+        data += received(connection)
     times_s = [json.loads(line)["t_s"] for line in data.splitlines()]
     assert times_s[0] == 0.0
     assert times_s[-1] >= flight[half].t_s
     assert len(times_s) < 200
 
 
-def test_the_socket_is_for_owner_and_group_and_goes_with_its_service(tmp_path: Path) -> None:
+def test_the_socket_is_for_owner_and_group_and_removed_at_close(tmp_path: Path) -> None:
     path = tmp_path / "run" / "s.sock"
     with closing(StatusServer(path)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
-        with pytest.raises(ConfigError, match="served by another dronebms run"):
+        with pytest.raises(ConfigError, match="in use by another dronebms run"):
             StatusServer(path)
         assert path.is_socket()
     assert not path.exists()
 
 
-def test_the_socket_of_a_dead_service_is_replaced_and_its_successors_is_left(
+def test_the_socket_of_a_dead_service_is_replaced(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "s.sock"
@@ -158,7 +157,7 @@ def test_the_socket_of_a_dead_service_is_replaced_and_its_successors_is_left(
         assert path.is_socket()
 
 
-def test_a_file_in_the_sockets_place_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_at_the_path_of_the_socket_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "notes"
     path.write_text("mine")
     with pytest.raises(ConfigError, match="is no socket"):
@@ -192,7 +191,7 @@ def wait_for(path: Path) -> None:
         os.sched_yield()
 
 
-def test_status_goes_on_over_a_service_that_hangs_is_killed_and_comes_back(
+def test_status_continues_after_the_service_hangs_and_restarts(
     tmp_path: Path,
 ) -> None:
     sock = tmp_path / "s.sock"
@@ -208,7 +207,7 @@ def test_status_goes_on_over_a_service_that_hangs_is_killed_and_comes_back(
         assert status.stdout is not None
 
         def until(known: bool, why: str | None = None) -> None:  # noqa: FBT001 - reads well
-            """Read lines until both batteries are known, or are not, for this reason."""
+            """Read lines until both batteries are known, or unknown for this reason."""
             so: set[int] = set()
             end_s = monotonic() + WAIT_S
             assert status.stdout is not None
@@ -227,33 +226,33 @@ def test_status_goes_on_over_a_service_that_hangs_is_killed_and_comes_back(
         first.send_signal(signal.SIGCONT)
         until(known=True)
         first.kill()
-        until(known=False, why="no service is running, waiting")
+        until(known=False, why="no service is running, reconnecting")
         stack.enter_context(service(tmp_path))
         until(known=True)
         status.send_signal(signal.SIGINT)
         assert status.wait(WAIT_S) == 130
 
 
-def test_what_sends_no_end_of_a_line_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+def test_a_line_without_end_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
 
-    def talk(ears: socket.socket) -> None:
-        wire, _ = ears.accept()
-        with wire, suppress(OSError):  # the viewer has gone, as it should
-            wire.sendall(b"x" * ((1 << 20) + (1 << 18)) + b"\n")
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):  # the viewer disconnects
+            connection.sendall(b"x" * ((1 << 20) + (1 << 18)) + b"\n")
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ears:
-        ears.bind(str(path))
-        ears.listen()
-        talking = Thread(target=talk, args=(ears,))
-        talking.start()
-        with pytest.raises(LinkError, match="does not send what dronebms does"):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = Thread(target=serve, args=(listener,))
+        thread.start()
+        with pytest.raises(LinkError, match="the server is no dronebms service"):
             next(read_status(path, SystemClock()))
-        talking.join()
+        thread.join()
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--plain",)])
-def test_without_a_service_status_is_code_1_and_a_sentence(
+def test_without_a_service_status_is_code_1_and_one_sentence(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     done = subprocess.run(  # noqa: S603 - our own command
@@ -263,6 +262,4 @@ def test_without_a_service_status_is_code_1_and_a_sentence(
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"dronebms: no service is found at {tmp_path}/none: No such file or directory\n"
-    )
+    assert done.stderr == (f"dronebms: no service at {tmp_path}/none: No such file or directory\n")
