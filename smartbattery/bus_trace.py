@@ -1,7 +1,7 @@
-"""Transfers as values: written down while they happen, and played back in their order.
+"""Bus trace: transfers recorded as values, and played back in their order.
 
-A recording holds what was asked and what came, errors too, so that a driver sees the same bytes
-again and decides the same.
+A trace holds the bytes of every transfer, and its error if it failed, so that a driver receives the
+same bytes again and decides the same.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from smartbattery import errors
 from smartbattery.bus import Bus
 from smartbattery.errors import BatteryError, BusError, IntegrityError
 
-# By name, because a recording outlives the program that made it.
+# By name, because a recording outlives the version of the program that wrote it.
 _ERRORS: dict[str, type[BatteryError]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type)
 }
@@ -20,7 +20,7 @@ _ERRORS: dict[str, type[BatteryError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One transfer: `reply` when it happened, `error` and its sentence when it did not."""
+    """One transfer: `reply` if it happened, else `error` and its sentence."""
 
     address: int
     tx: bytes
@@ -30,17 +30,17 @@ class Transfer:
     text: str = ""
 
     def to_json(self) -> list[object]:
-        """Return a short list of numbers and hex."""
+        """A short list of numbers and hex."""
         if self.reply is not None:
             return [self.address, self.tx.hex(), self.rx_len, self.reply.hex()]
         return [self.address, self.tx.hex(), self.rx_len, None, self.error, self.text]
 
     @classmethod
     def from_json(cls, row: object) -> "Transfer":
-        """Read what `to_json` wrote.
+        """The inverse of `to_json`.
 
         Raises:
-            IntegrityError: it is not that.
+            IntegrityError: the row is not a transfer.
         """
         try:
             match row:
@@ -55,14 +55,14 @@ class Transfer:
 
 
 class RecordingBus:
-    """A bus that hands every transfer to `sink` after it happened or failed."""
+    """A bus that passes every transfer to `sink` after it happened or failed."""
 
     def __init__(self, bus: Bus, sink: Callable[[Transfer], None]) -> None:
         self._bus = bus
         self._sink = sink
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass the transfer on; see `smartbattery.bus.Bus`."""
+        """Do the transfer; see `smartbattery.bus.Bus`."""
         try:
             reply = self._bus.transfer(address, tx, rx_len)
         except BatteryError as error:
@@ -73,30 +73,30 @@ class RecordingBus:
 
 
 class PlaybackBus:
-    """A bus that answers from recorded transfers, in their order."""
+    """A bus that replies with recorded transfers, in their order."""
 
     def __init__(self, transfers: Iterable[Transfer] = ()) -> None:
         self._ahead = deque(transfers)
 
     def load(self, transfers: Iterable[Transfer]) -> None:
-        """Answer from these now; what was left of others is no answer to anything."""
+        """Replace the transfers; those left over are discarded."""
         self._ahead = deque(transfers)
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer as recorded; see `smartbattery.bus.Bus`.
+        """Reply as recorded; see `smartbattery.bus.Bus`.
 
         Raises:
-            BusError: also when something else is asked than was recorded, or nothing is left.
+            BusError: also when the transfer differs from the recorded one, or none is left.
         """
         if not self._ahead:
             raise BusError("the recording ends here")
-        wanted = self._ahead[0]
-        if (wanted.address, wanted.tx, wanted.rx_len) != (address, tx, rx_len):
+        recorded = self._ahead[0]
+        if (recorded.address, recorded.tx, recorded.rx_len) != (address, tx, rx_len):
             raise BusError(
-                f"the recording has a read of 0x{wanted.address:02x} {wanted.tx.hex()} "
-                f"where 0x{address:02x} {tx.hex()} is asked"
+                f"the recording has a transfer of 0x{recorded.address:02x} {recorded.tx.hex()} "
+                f"in place of 0x{address:02x} {tx.hex()}"
             )
         self._ahead.popleft()
-        if wanted.reply is None:
-            raise _ERRORS[wanted.error](wanted.text)
-        return wanted.reply
+        if recorded.reply is None:
+            raise _ERRORS[recorded.error](recorded.text)
+        return recorded.reply

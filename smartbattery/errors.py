@@ -1,13 +1,20 @@
-"""What can go wrong between a host and a gauge, as one tree.
+"""Errors of the SMBus driver.
 
-`BusError`: the transfer did not happen. `IntegrityError`: bytes arrived and are not believable.
-`UnsupportedError`: the part or the adapter cannot do what was asked. Each carries one sentence
-that names the address, the command and the bytes where there are any.
+    BatteryError
+    +-- BusError              the transfer did not happen
+    |   +-- NackError         not acknowledged: absent, asleep, or busy writing its flash
+    |   +-- BusTimeoutError   a line was held low for longer than the adapter waits
+    |   +-- BusAbsentError    no such adapter, or it was unplugged
+    |   +-- InUseError        another process has locked this gauge
+    +-- IntegrityError        bytes arrived that fail their check: PEC, length, echo
+    +-- UnsupportedError      the part or the adapter cannot do this; a retry does not help
+
+Each carries one sentence that names the address, the command and the bytes where there are any.
 """
 
 
 class BatteryError(Exception):
-    """Root of everything this library raises on purpose."""
+    """Root of every error that this library raises on purpose."""
 
 
 class BusError(BatteryError):
@@ -15,20 +22,24 @@ class BusError(BatteryError):
 
 
 class NackError(BusError):
-    """Nobody acknowledged: absent, asleep, or busy writing its flash."""
+    """The address or the command was not acknowledged."""
 
 
 class BusTimeoutError(BusError):
-    """The bus or the gauge held the line for longer than the adapter waits."""
+    """The bus or the gauge held a line low for longer than the adapter waits."""
 
 
 class BusAbsentError(BusError):
-    """The adapter itself is not there: no such device file, or it was unplugged."""
+    """The adapter itself is absent: no such device file, or it was unplugged."""
+
+
+class InUseError(BusError):
+    """Another process has locked this gauge."""
 
 
 class IntegrityError(BatteryError):
-    """Bytes arrived that cannot be believed: wrong PEC, wrong length."""
+    """The bytes fail their check: wrong PEC, length or echo."""
 
 
 class UnsupportedError(BatteryError):
-    """The adapter or the gauge cannot do this; asking again will not help."""
+    """The adapter or the gauge cannot do this; a retry does not help."""

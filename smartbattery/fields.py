@@ -1,8 +1,8 @@
-"""What a row of a status word or of a data block is, and how bytes decode by it.
+"""Rows of status words and data blocks, and their codecs.
 
-Bytes are the data of a reply alone: no count, no echo of the command, no PEC. Whatever length
-arrives, what fits is decoded, and nothing raises.
-Units are in the field names; `_raw` is a number whose unit no source tells. Current and power are
+Bytes are the data of a reply alone: no count, no echo of the command, no PEC. Of a reply of any
+length the complete fields are decoded; nothing raises.
+Units are in the field names; `_raw` is a number whose unit no source states. Current and power are
 positive while discharging. Status words are little endian.
 """
 
@@ -17,7 +17,7 @@ class Bit:
 
     bit: int
     name: str  # the manual's mnemonic
-    text: str  # what it means when it is set, one sentence for a field technician
+    text: str  # meaning when it is set, one sentence for a field technician
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,14 @@ class StatusWord:
 
     selector: int
     name: str
-    length: int  # bytes that mean something; more of them are padding
+    length: int  # bytes with a meaning; further bytes are padding
     bits: tuple[Bit, ...]
     source: str
     number_mask: int = 0  # bits that are a number, not flags
+
+    def mask(self, name: str) -> int:
+        """Mask of a flag; raises `StopIteration` when there is none of that name."""
+        return 1 << next(row.bit for row in self.bits if row.name == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Field:
     signed: bool
     scale: float
     zero: float
-    unit: str  # empty for a bare number, "raw" where no source tells
+    unit: str  # empty for a plain number, "raw" where no source states it
     order: Literal["little", "big"] = "little"
 
 
@@ -57,7 +61,7 @@ class Block:
 
 
 def decode_bits(word: StatusWord, data: bytes) -> tuple[Bit, ...]:
-    """Return the flags that are set, lowest first; also those that no manual describes."""
+    """Flags that are set, lowest first, including those that no manual describes."""
     raw = int.from_bytes(data[: word.length], "little") & ~word.number_mask
     known = {row.bit: row for row in word.bits}
     return tuple(
@@ -68,9 +72,9 @@ def decode_bits(word: StatusWord, data: bytes) -> tuple[Bit, ...]:
 
 
 def decode_block(block: Block, data: bytes) -> dict[str, float]:
-    """Return the values by field name, of the fields that arrived whole.
+    """Values by field name, of the fields that the data covers completely.
 
-    Nothing is judged: an absent cell is 0 V, an absent sensor -273.15 degC.
+    There is no plausibility check: an absent cell is 0 V, an absent sensor -273.15 degC.
     """
     values = {}
     for row in block.fields:
@@ -82,9 +86,9 @@ def decode_block(block: Block, data: bytes) -> dict[str, float]:
 
 
 def encode_block(block: Block, values: Mapping[str, float]) -> bytes:
-    """Return the bytes nearest to values by field name; the inverse of `decode_block`.
+    """Bytes of a block from values by field name; the inverse of `decode_block`.
 
-    A field without a value is zeros; what does not fit is cut to the end of its range.
+    Values are rounded and limited to the range of their field; a field without a value is zeros.
     """
     data = bytearray(max((row.offset + row.size for row in block.fields), default=0))
     for row in block.fields:

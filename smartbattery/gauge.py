@@ -1,7 +1,7 @@
-"""One gauge on one bus: asks what is due by its pace and turns the answers into a Snapshot.
+"""Fuel gauge driver: identifies a pack, polls its registers by their poll rate, makes Snapshots.
 
-Reads only; nothing here can write a setting. `poll` never raises `BatteryError`: what did not
-arrive, or is not believable, is `None` and counted.
+Reads only; there is no code here that writes a setting. `poll` never raises `BatteryError`: a value
+that was not received, or is not plausible, is `None` and counted.
 """
 
 from dataclasses import astuple, replace
@@ -19,13 +19,13 @@ from smartbattery.registers import MODE, SERIAL, TEMPERATURE, VOLTAGE, PollRate,
 from smartbattery.smbus import SmbusDevice, TransferCounts
 from smartbattery.snapshot import BusCounts, Identity, Snapshot
 
-_ABSENT_AFTER_S = 2.0  # unanswered for so long, the next answer may come from another pack
-_MAX_GAP_S = 5.0  # so does one after a gap in which nobody asked
-_ROUND_S = 5.0  # everything slow is asked at least this often, however rare the polls
-SERIAL_S = 1.0  # so long at most passes a pack for the old one, swapped between two polls
-_LEAST_PERIOD_S = 0.001
-_REFUSALS = 12  # from a pack that never answered this, but all the rest: it does not have it
-_PROVEN = -inf
+_ABSENT_AFTER_S = 2.0  # without a reply: the next one may come from another pack
+_MAX_GAP_S = 5.0  # so may the first reply after a gap without polls
+_ROUND_S = 5.0  # every slow register is read at least this often, however rare the polls
+SERIAL_S = 1.0  # longest time for which a pack swapped between two polls goes undetected
+_MIN_PERIOD_S = 0.001
+_MAX_REFUSALS = 12  # of a command that never answered: the pack does not have it
+_SUPPORTED = -inf  # in place of refusals: the command has answered
 _NO_CELL_RAW = 0xFFFF
 _BOUNDS = {row.field: (row.low, row.high) for row in sbs.WORDS}
 _MAX_STEPS = {row.field: row.max_step for row in sbs.WORDS}
@@ -33,13 +33,13 @@ _DEGC_BOUNDS = TEMPERATURE.low, TEMPERATURE.high
 
 
 class Gauge:
-    """A gauge by its profile.
+    """A fuel gauge at one address of a bus.
 
     Args:
-        bus: the wire; this object is its only user while it polls.
+        bus: used by this object alone while it polls.
         address: 7-bit.
-        cells: cells in series when known; otherwise found by asking.
-        profile: how this kind of pack departs from plain SBS; None finds it out by reading.
+        cells: cells in series; `None`: detected.
+        profile: deviations of this kind of pack from plain SBS; `None`: detected.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Gauge:
         self._use(profile or GENERIC, cells or 0)
 
     def poll(self, now_s: float) -> Snapshot:
-        """Ask the gauge what is due and return what is known at `now_s`."""
+        """Read the registers that are due; the values that are valid at `now_s`."""
         received_s = self._state.received_s
         if self._state.polled_s - received_s > _ABSENT_AFTER_S or now_s - received_s > _MAX_GAP_S:
             self._reset()
@@ -66,140 +66,143 @@ class Gauge:
             if self._state.identity is None:
                 self._state.identity = self._identify(now_s)
             due = self._due(now_s)
-            for ask in (*self._fast, *due):
-                self._read(ask, now_s)
+            for query in (*self._fast, *due):
+                self._read(query, now_s)
             if not self._state.cells and sbs.DESIGN in due:
                 cells = self._find_cells(now_s)
                 self._state.identity = replace(self._state.identity, cells=cells or None)
             self._check_identity()
         except BatteryError as error:
-            # Nothing more is asked on a bus that does not answer: each try may block for long.
+            # A bus that does not answer is left alone until the next poll: each try may block.
             self._state.trouble = str(error)
         return self._snapshot(now_s)
 
     def state(self) -> GaugeState:
-        """Return all that the last poll has left, for another gauge to go on from."""
+        """State after the last poll, from which another gauge can continue."""
         return self._state.copy()
 
-    def restore(self, known: GaugeState) -> Snapshot | None:
-        """Ask and decide from now on as the gauge that knew this; return what it last told."""
-        self._state = known.copy()
-        self._powers = sbs.powers_of(int(known.identity_values.get(sbs.SPECIFICATION.field) or 0))
-        self._use(profiles.profile_named(known.profile) or GENERIC, known.cells)
-        self._device.has_pec = known.has_pec
-        self._device.counts = TransferCounts(*astuple(known.counts)[:-1])
-        return None if known.snapshot_s is None else known.snapshot(known.snapshot_s)
+    def restore(self, state: GaugeState) -> Snapshot | None:
+        """Continue from a saved state; its newest snapshot, `None` when there was none."""
+        self._state = state.copy()
+        self._powers = sbs.powers_of(int(state.identity_values.get(sbs.SPECIFICATION.field) or 0))
+        self._use(profiles.profile_named(state.profile) or GENERIC, state.cells)
+        self._device.has_pec = state.has_pec
+        self._device.counts = TransferCounts(*astuple(state.counts)[:-1])
+        return None if state.snapshot_s is None else state.snapshot(state.snapshot_s)
 
     def _due(self, now_s: float) -> tuple[Query, ...]:
-        """Return what slow is due: everything at first, then one or a few a poll, and who it is."""
-        period_s = max(now_s - self._state.polled_s, _LEAST_PERIOD_S)
+        """Slow registers that are due: all at first, then one or a few a poll; and the serial."""
+        period_s = max(now_s - self._state.polled_s, _MIN_PERIOD_S)
         self._state.polled_s = now_s
         count = ceil(len(self._slow) / max(1, int(_ROUND_S / period_s)))
-        first, self._state.next_slow = (
-            self._state.next_slow,
-            (self._state.next_slow + count) % len(self._slow),
-        )
+        first = self._state.next_slow
+        self._state.next_slow = (first + count) % len(self._slow)
         due = (self._slow + self._slow)[first : first + count]
         if now_s - self._state.serial_s >= SERIAL_S:
-            self._state.serial_s, due = now_s, (SERIAL, *due)
+            self._state.serial_s = now_s
+            due = (SERIAL, *due)
         return due
 
-    # ------------------------------------------------------------------ asking
+    # ------------------------------------------------------------------ reading
 
-    def _read(self, ask: Query, now_s: float) -> int | None:
-        """Take in one answer; return its word, None when none came or it is a block."""
-        if self._state.refused.get(ask.command, 0) >= _REFUSALS:
+    def _read(self, query: Query, now_s: float) -> int | None:
+        """Read and store one register or block; the raw word, `None` for a block or no reply."""
+        if self._state.refused.get(query.command, 0) >= _MAX_REFUSALS:
             return None
         try:
-            if isinstance(ask, BlockRead):
-                self._store_block(ask, self._block(ask), now_s)
+            if isinstance(query, BlockRead):
+                self._store_block(query, self._block(query), now_s)
                 return None
-            raw = self._device.read_word(ask.command)
+            raw = self._device.read_word(query.command)
             self._state.received_s = now_s
-            self._state.refused[ask.command] = _PROVEN
-            self._store_word(ask, raw, now_s)
+            self._state.refused[query.command] = _SUPPORTED
+            self._store_word(query, raw, now_s)
         except (NackError, IntegrityError, UnsupportedError) as error:
-            self._count_refusal(ask, error)
+            self._count_refusal(query, error)
             return None
         return raw
 
     def _count_refusal(
-        self, ask: Query, error: NackError | IntegrityError | UnsupportedError
+        self, query: Query, error: NackError | IntegrityError | UnsupportedError
     ) -> None:
-        if ask is VOLTAGE:
+        if query is VOLTAGE:
             self._state.trouble = str(error)
             if not isinstance(error, IntegrityError):
-                raise error  # absent: the others would say the same
-        elif isinstance(error, NackError) and ask not in self._fast:
-            self._state.refused[ask.command] = self._state.refused.get(ask.command, 0) + 1
+                raise error  # the gauge is absent: every other read would fail too
+        elif isinstance(error, NackError) and query not in self._fast:
+            self._state.refused[query.command] = self._state.refused.get(query.command, 0) + 1
 
-    def _block(self, ask: BlockRead) -> bytes:
-        if ask.access is AccessMethod.MANUFACTURER:
-            return self._device.read_manufacturer(ask.command, ask.length)
-        if ask.access is AccessMethod.RAW:
-            return self._device.read_raw(ask.command, ask.length)
-        return self._device.read_block(ask.command, ask.length)
+    def _block(self, query: BlockRead) -> bytes:
+        if query.access is AccessMethod.MANUFACTURER:
+            return self._device.read_manufacturer(query.command, query.length)
+        if query.access is AccessMethod.RAW:
+            return self._device.read_raw(query.command, query.length)
+        return self._device.read_block(query.command, query.length)
 
-    def _store_block(self, ask: BlockRead, data: bytes, now_s: float) -> None:
-        self._state.received_s = now_s
-        self._state.refused[ask.command] = _PROVEN
-        values = self._plausible(ask, data)
-        if any(
-            self._state.needs_confirmation(name, value, _max_step(name))
-            for name, value in values.items()
-        ):
-            again = self._plausible(ask, self._block(ask))
+    def _store_block(self, query: BlockRead, data: bytes, now_s: float) -> None:
+        state = self._state
+        state.received_s = now_s
+        state.refused[query.command] = _SUPPORTED
+        values = self._plausible(query, data)
+        if any(state.needs_confirmation(name, v, _max_step(name)) for name, v in values.items()):
+            again = self._plausible(query, self._block(query))
             values = {
                 name: value
                 for name, value in again.items()
                 if abs(value - values.get(name, inf)) <= _max_step(name)
             }
         for name, value in values.items():
-            self._state.store(name, value, now_s, ask.max_age_s)
+            state.store(name, value, now_s, query.max_age_s)
 
-    def _plausible(self, ask: BlockRead, data: bytes) -> dict[str, float]:
+    def _plausible(self, query: BlockRead, data: bytes) -> dict[str, float]:
+        """Values of a block within their bounds; the others are counted."""
         values = {}
-        for name, value in decode_block(ask.block, data).items():
+        for name, value in decode_block(query.block, data).items():
             low, high = _BOUNDS.get(name) or (_DEGC_BOUNDS if "_degc" in name else (-inf, inf))
             if low <= value <= high:
                 values[name] = value
-            elif name not in CELL_FIELDS[self._state.cells :]:  # a place that has no cell
+            elif name not in CELL_FIELDS[self._state.cells :]:  # beyond the last cell
                 self._state.withheld += 1
         return values
 
     def _store_word(self, row: Register, raw: int, now_s: float) -> None:
+        state = self._state
         is_known = raw != row.unknown_raw and (not row.capacity or self._in_mah(now_s))
         power = self._powers[row.scaled_by]
         if row is sbs.CURRENT:
-            self._state.drop(BEYOND)
+            state.drop(BEYOND)
             if row.is_saturated(raw) and self._device.read_word(row.command) == raw:
-                self._state.store(BEYOND, row.scaled(raw, power), now_s, row.max_age_s)
-                self._state.drop(row.field)
+                state.store(BEYOND, row.scaled(raw, power), now_s, row.max_age_s)
+                state.drop(row.field)
         value = row.decode(raw, power) if is_known else None
-        if value is not None and self._state.needs_confirmation(row.field, value, row.max_step):
+        if value is not None and state.needs_confirmation(row.field, value, row.max_step):
             again = row.decode(self._device.read_word(row.command), power)
             value = None if again is None or abs(again - value) > row.max_step else again
         if value is not None:
-            self._state.store(row.field, value, now_s, row.max_age_s)
-        elif is_known or row.poll_rate is PollRate.FAST:  # one word of nonsense ends no fresh value
-            self._state.withheld += 1
+            state.store(row.field, value, now_s, row.max_age_s)
+        elif (
+            is_known or row.poll_rate is PollRate.FAST
+        ):  # the last valid value stays until it expires
+            state.withheld += 1
             if row is VOLTAGE:
-                self._state.trouble = f"Voltage 0x{raw:04x} is not believable"
-        else:  # the gauge does not know, or counts in 10 mWh: what it said before is over
-            self._state.drop(row.field)
+                state.trouble = f"Voltage 0x{raw:04x} is not plausible"
+        else:  # the gauge reports "unknown", or counts in 10 mWh: the last value no longer applies
+            state.drop(row.field)
 
-    # ------------------------------------------------------------------ who it is
+    # ------------------------------------------------------------------ identification
 
     def _reset(self) -> None:
-        """Let nothing of an old pack survive."""
+        """Discard all state of the previous pack."""
         self._use(self._configured_profile or GENERIC, self._configured_cells or 0)
         self._state.clear()
 
     def _use(self, profile: Profile, cells: int) -> None:
-        """Read by this profile, and this many cells."""
+        """Read the registers of this profile and of so many cells."""
         self._profile = profile
-        self._state.profile, self._state.cells = profile.name, cells
-        self._fast, self._slow = profile.fast(cells), profile.slow()
+        self._state.profile = profile.name
+        self._state.cells = cells
+        self._fast = profile.fast(cells)
+        self._slow = profile.slow()
 
     def _identify(self, now_s: float) -> Identity:
         self._reset()
@@ -209,13 +212,12 @@ class Gauge:
         self._powers = sbs.powers_of(specification_raw or 0)
         for row in (MODE, VOLTAGE, SERIAL, sbs.DESIGN, sbs.DESIGN_V, sbs.MANUFACTURED):
             self._read(row, now_s)
-        if self._state.last_value(VOLTAGE.field) is None:  # booting, or zeros from nobody
+        if self._state.last_value(VOLTAGE.field) is None:  # starting up, or zeros without a gauge
             raise IntegrityError(f"not identified: {self._state.trouble}")
-        texts = {field: self._device.read_text(command) for _, field, command in sbs.BLOCKS}
+        texts = {field: self._device.read_text(command) for _, field, command in sbs.TEXTS}
         if self._configured_profile is None:
-            self._use(
-                profiles.profile_of(texts["manufacturer"], texts["device"]), self._state.cells
-            )
+            profile = profiles.profile_of(texts["manufacturer"], texts["device"])
+            self._use(profile, self._state.cells)
         cells = self._find_cells(now_s)
         self._state.identity_values = {
             row.field: self._state.last_value(row.field) for row in sbs.IDENTITY
@@ -237,72 +239,78 @@ class Gauge:
         )
 
     def _find_cells(self, now_s: float) -> int:
-        """Return the number of cells, and read so many: told, counted by the gauge, or found."""
-        profile, cells = self._profile, self._configured_cells
+        """Find the cell count and read so many cells; 0 when it is uncertain.
+
+        The configured count, else the gauge's own, else the one detected from the cell voltages.
+        """
+        profile = self._profile
+        cells = self._configured_cells
         if cells is None and profile.count is not None:
             self._read(profile.count, now_s)
             cells = int(self._state.last_value(profile.count.field) or 0)
         if cells is None:
-            cells = self._detect_cells(now_s)
+            cells = self._detect_cells(now_s) or 0
         elif any(
-            isinstance(ask, Register) and self._read(ask, now_s) is None
-            for ask in profile.cells[:cells]
+            isinstance(query, Register) and self._read(query, now_s) is None
+            for query in profile.cells[:cells]
         ):
-            cells = 0  # not laid out as it was told: what answers may be other cells than it seems
+            cells = 0  # the registers contradict the count: a voltage may be that of another cell
         cells = min(cells, profile.max_cells)
         self._use(profile, cells)
         return cells
 
-    def _detect_cells(self, now_s: float) -> int:
+    def _detect_cells(self, now_s: float) -> int | None:
         names = CELL_FIELDS[: self._profile.max_cells]
         for name in names:
             self._state.drop(name)
-        doubtful = False
-        for ask in self._profile.cells:
-            raw = self._read(ask, now_s)
-            if isinstance(ask, BlockRead):
-                doubtful = self._state.last_value(names[-1]) is None  # its last place is empty
+        ambiguous = False
+        for query in self._profile.cells:
+            raw = self._read(query, now_s)
+            if isinstance(query, BlockRead):
+                ambiguous = self._state.last_value(names[-1]) is None  # its last cell is missing
             elif raw is None or raw == _NO_CELL_RAW:
                 break
             else:
-                doubtful |= self._state.last_value(ask.field) is None
+                ambiguous |= self._state.last_value(query.field) is None
         return detect_cell_count(
             [self._state.valid_value(name, now_s) for name in names],
             self._state.valid_value(VOLTAGE.field, now_s),
             self._state.last_value(sbs.DESIGN_V.field),
-            doubtful=doubtful,
+            ambiguous=ambiguous,
         )
 
     def _check_identity(self) -> None:
-        """Start again when the gauge says what the identified pack would not.
+        """Identify again when a register differs from that of the identified pack.
 
-        These rows have no `max_step`: what is known of them was heard twice, so one wrong word does
-        not throw a pack away.
+        These rows have `max_step` 0: two readings confirm each change, so that a single wrong word
+        does not discard the pack.
         """
         for row in sbs.IDENTITY:
-            if self._state.last_value(row.field) not in (
-                None,
-                self._state.identity_values[row.field],
-            ):
+            value = self._state.last_value(row.field)
+            if value not in (None, self._state.identity_values[row.field]):
                 self._reset()
                 self._state.trouble = f"another pack, or another {row.name}: identifying it"
                 return
 
-    # ------------------------------------------------------------------ what is known
+    # ------------------------------------------------------------------ snapshot
 
     def _in_mah(self, now_s: float) -> bool:
         mode_raw = self._state.valid_value(MODE.field, now_s)
         return mode_raw is not None and not int(mode_raw) & sbs.MODE_CAPACITY_IN_10MWH
 
     def _snapshot(self, now_s: float) -> Snapshot:
-        spent = self._device.counts
+        counts = self._device.counts
         self._state.has_pec = self._device.has_pec
         self._state.counts = BusCounts(
-            spent.transfers, spent.nacks, spent.timeouts, spent.pec_errors, self._state.withheld
+            counts.transfers,
+            counts.nacks,
+            counts.timeouts,
+            counts.pec_errors,
+            self._state.withheld,
         )
         return self._state.snapshot(now_s)
 
 
 def _max_step(name: str) -> float:
-    """Return the change of a block's value that is believed at once."""
+    """Change of a block's value that is accepted without a second reading."""
     return _MAX_STEPS.get(name, 0.0 if name.endswith("_raw") else inf)

@@ -1,6 +1,7 @@
-"""What is known of a pack: values by the snapshot's field names, and how long each still holds.
+"""State of a gauge driver: the last valid values with their expiry, identity, refused commands.
 
-With what its reader remembers of the asking itself this is the whole state of a `Gauge`. Seconds.
+Values are stored by the field names of `Snapshot`. This is the whole state of a `Gauge`: another
+one continues from it. Seconds.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,35 +18,33 @@ _NUMBERS = (  # of a snapshot
     "full_mah", "time_to_empty_s", "cycles", "charging_a", "charging_v", "fet_degc",
 )  # fmt: skip
 _WORDS = ("status_raw", "alert_raw", "safety_raw", "failure_raw", "operation_raw")
-_TEMPERATURES = ("temperature_degc", "external_degc")  # the hotter one counts
+_TEMPERATURES = ("temperature_degc", "external_degc")  # the hotter one is reported
 
 
 @dataclass(slots=True)
 class GaugeState:
-    """Values, each with its time of reading and the age at which it is over; then their gauge."""
+    """State of a gauge driver; recordings store it by field name."""
 
     values: dict[str, float] = field(default_factory=dict)
     read_at_s: dict[str, float] = field(default_factory=dict)
     max_age_s: dict[str, float] = field(default_factory=dict)
-    identity_values: dict[str, float | None] = field(
-        default_factory=dict
-    )  # of which the identity was made
-    refused: dict[int, float] = field(default_factory=dict)  # commands, how often
-    profile: str = "generic"  # it is read by
-    cells: int = 0
+    identity_values: dict[str, float | None] = field(default_factory=dict)  # as identified
+    refused: dict[int, float] = field(default_factory=dict)  # refusals by command
+    profile: str = "generic"
+    cells: int = 0  # cell registers that are read
     has_pec: bool = False
     identity: Identity | None = None
-    next_slow: int = 0  # of what is asked now and then
-    received_s: float = 0.0
-    serial_s: float = -inf  # its serial number was asked
-    polled_s: float = -inf  # since it is identified
-    snapshot_s: float | None = None  # when the newest snapshot was made
-    withheld: int = 0
+    next_slow: int = 0  # index of the slow register that is read next
+    received_s: float = 0.0  # time of the last reply
+    serial_s: float = -inf  # time at which the serial number was read
+    polled_s: float = -inf  # time of the last poll since identification
+    snapshot_s: float | None = None  # time of the newest snapshot
+    withheld: int = 0  # values that were rejected
     trouble: str | None = None
     counts: BusCounts = NO_COUNTS
 
     def copy(self) -> "GaugeState":
-        """Return it as it is now."""
+        """An independent copy."""
         return replace(
             self,
             values=dict(self.values),
@@ -56,56 +55,57 @@ class GaugeState:
         )
 
     def store(self, name: str, value: float, now_s: float, max_age_s: float) -> None:
-        """Take in a good value."""
+        """Store a valid value."""
         self.values[name] = value
         self.read_at_s[name] = now_s
         self.max_age_s[name] = max_age_s
 
     def drop(self, name: str) -> None:
-        """Forget one value."""
+        """Discard one value."""
         self.values.pop(name, None)
         self.read_at_s.pop(name, None)
 
     def clear(self) -> None:
-        """Forget the pack."""
+        """Discard the values and the identity of the pack."""
         self.values.clear()
         self.read_at_s.clear()
         self.refused.clear()
-        self.identity, self.polled_s = None, -inf
+        self.identity = None
+        self.polled_s = -inf
 
     def needs_confirmation(self, name: str, value: float, max_step: float) -> bool:
-        """Return whether a value must be heard twice: it is the first, or far from the last."""
+        """Whether a second reading must confirm a value: the first one, or a large step."""
         last = self.values.get(name)
         return last is None or abs(value - last) > max_step
 
     def last_value(self, name: str) -> float | None:
-        """Return the last good value, however old."""
+        """The last valid value, however old."""
         return self.values.get(name)
 
     def valid_value(self, name: str, now_s: float) -> float | None:
-        """Return a value that still holds."""
+        """The last valid value unless it has expired."""
         at_s = self.read_at_s.get(name)
         if at_s is None or now_s - at_s > self.max_age_s[name]:
             return None
         return self.values[name]
 
     def snapshot(self, now_s: float) -> Snapshot:
-        """Return what still holds at `now_s`, and the trouble when that is no voltage."""
+        """The values that have not expired at `now_s`; `trouble` only when there is no voltage."""
         self.snapshot_s = now_s
-        known = {
+        valid = {
             name: value
             for name, value in self.values.items()
             if now_s - self.read_at_s[name] <= self.max_age_s[name]
         }
-        told: dict[str, Any] = {name: known.get(name) for name in _NUMBERS}
-        told |= {name: int(known[name]) for name in _WORDS if name in known}
+        fields: dict[str, Any] = {name: valid.get(name) for name in _NUMBERS}
+        fields |= {name: int(valid[name]) for name in _WORDS if name in valid}
         return Snapshot(
             t_s=now_s,
-            **told,
-            temperature_degc=max((known[n] for n in _TEMPERATURES if n in known), default=None),
-            cells_v=tuple([known.get(name) for name in CELL_FIELDS[: self.cells]]),
+            **fields,
+            temperature_degc=max((valid[n] for n in _TEMPERATURES if n in valid), default=None),
+            cells_v=tuple([valid.get(name) for name in CELL_FIELDS[: self.cells]]),
             identity=self.identity or UNIDENTIFIED,
             read_at_s=dict(self.read_at_s),
             counts=self.counts,
-            trouble=None if "voltage_v" in known else self.trouble,
+            trouble=None if "voltage_v" in valid else self.trouble,
         )

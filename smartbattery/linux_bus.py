@@ -1,22 +1,20 @@
-"""A bus on /dev/i2c-N: transfers by smbus2, errno turned into errors by meaning.
+"""I2C adapter on Linux, /dev/i2c-N: transfers by smbus2, each errno translated into an error.
 
-The only module that imports smbus2. `i2c_rdwr` and our own PEC instead of the kernel's SMBus
-calls: on many adapters (the Raspberry Pi's among them) those read blocks as zeros without an
-error, and cannot do PEC (kernel 6.1, smbus2 0.6.1). An adapter without raw transfers (i801) is
-served by the kernel's I2C-block calls, which put the same bytes on the wire, 32 at most; which of
-both is decided at each opening, by what the adapter says it can do.
+The only module that imports smbus2, and only when an adapter is opened. `i2c_rdwr` and our own PEC
+replace the kernel's SMBus calls: on many adapters (the Raspberry Pi's among them) those read blocks
+as zeros without an error, and have no PEC (kernel 6.1, smbus2 0.6.1). An adapter without raw
+transfers (i801) is served by the kernel's I2C-block calls, which send the same bytes, 32 at most;
+the functionality that the adapter reports decides between both at each opening.
 
-An adapter that is not there is an error of each transfer, not of the constructor: it is opened
-when it is needed, and again by path after it vanished. Nothing is sent twice here.
+An adapter that is absent is an error of each transfer, not of the constructor: the first transfer
+opens it, by its path, and opens it again after it was unplugged. There are no retries here.
 """
 
 import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
-
-import smbus2
-from smbus2.smbus2 import I2C_SMBUS_BLOCK_MAX, I2cFunc
+from typing import TYPE_CHECKING
 
 from smartbattery.errors import (
     BusAbsentError,
@@ -26,33 +24,39 @@ from smartbattery.errors import (
     UnsupportedError,
 )
 
-# What adapters mean by an errno; they differ (Linux Documentation/i2c/fault-codes.rst, drivers).
+if TYPE_CHECKING:
+    import smbus2
+
+# Meaning of an errno by adapter (Linux Documentation/i2c/fault-codes.rst, drivers).
 _NACK = frozenset({errno.ENXIO, errno.EREMOTEIO, errno.EIO})
 _TIMEOUT = frozenset({errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
-_GONE = frozenset({errno.ENODEV, errno.EBADF, errno.ENOENT, errno.ESHUTDOWN})
-_CANNOT = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL})
+_UNPLUGGED = frozenset({errno.ENODEV, errno.EBADF, errno.ENOENT, errno.ESHUTDOWN})
+_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL})
 
-_CALLS = I2cFunc.SMBUS_READ_I2C_BLOCK | I2cFunc.SMBUS_WRITE_I2C_BLOCK
-_STUCK_AFTER = 3  # timeouts in a row: open it again
-_HOPELESS_AFTER = 3  # openings that changed nothing: ask for recovery
+# Functionality of an adapter (linux/i2c.h).
+_FUNC_I2C = 0x0000_0001
+_FUNC_I2C_BLOCKS = 0x0400_0000 | 0x0800_0000  # read, write
+_MAX_BLOCK = 32  # I2C_SMBUS_BLOCK_MAX
+_REOPEN_AFTER = 3  # timeouts in a row
+_RECOVER_AFTER = 3  # openings that changed nothing
 SYSFS = Path("/sys/bus/i2c/devices")
 _log = logging.getLogger(__name__)
 
 
 def no_recovery() -> bool:
-    """Do nothing for a stuck bus."""
+    """Recovery of a stuck bus that does nothing."""
     return False
 
 
 class LinuxBus:
-    """An I2C adapter by its device path. Blocks for as long as the adapter's timeout (1 s).
+    """An I2C adapter by its device path. Blocks for up to the adapter's timeout (1 s).
 
     Args:
         path: of the device, or a link to it.
-        recover: asked for when opening a stuck bus again has not helped. Begins what may help
-            unless it is at work or was lately, and returns at once whether it is at work; the
-            adapter stays closed meanwhile, as an open one cannot be unbound.
-        sysfs: where the kernel shows what is bound to an address; for tests.
+        recover: called when reopening has not helped a stuck bus. It starts the recovery, unless
+            one is running or ran a short time ago, and returns at once whether one is running. The
+            adapter stays closed meanwhile, because an open one cannot be unbound.
+        sysfs: directory in which the kernel lists the devices of its drivers; for tests.
     """
 
     def __init__(
@@ -62,43 +66,47 @@ class LinuxBus:
         self._recover = recover
         self._sysfs = sysfs
         self._open: smbus2.SMBus | None = None
-        self._carry = _raw
-        self._number = ""  # the kernel's, which may be another after each opening
-        self._device: int | None = None  # what is behind the path
+        self._transfer = _transfer_messages
+        self._number = ""  # of the kernel; may differ after each opening
+        self._device: int | None = None  # device number behind the path
         self._refusal: str | None = None
         self._timeouts = 0  # in a row
         self._openings = 0  # of a bus that stayed stuck
-        self._hopeless = False
-        self._seen: set[int] = set()  # addresses
+        self._needs_recovery = False
+        self._checked: set[int] = set()  # addresses checked for a kernel driver
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Do one transfer; see `smartbattery.bus.Bus`."""
         bus = self._open or self._reopen()
-        self._look_for_driver(address, writes=rx_len == 0)
+        self._check_kernel_driver(address, writes=rx_len == 0)
         try:
-            reply = self._carry(bus, address, tx, rx_len)
+            reply = self._transfer(bus, address, tx, rx_len)
         except OSError as error:
-            meant = self._translated(error, address, tx)
-            self._count(meant)
-            raise meant from error
-        self._timeouts = self._openings = 0
+            translated = self._translated(error, address, tx)
+            self._count(translated)
+            raise translated from error
+        self._timeouts = 0
+        self._openings = 0
         return reply
 
     def close(self) -> None:
-        """Let the adapter go; the next transfer opens it again."""
-        bus, self._open = self._open, None
+        """Close the adapter; the next transfer opens it again."""
+        bus = self._open
+        self._open = None
         if bus is not None:
             try:
                 bus.close()
             except OSError:
-                pass  # it has gone already
+                pass  # it was unplugged
 
-    def _reopen(self) -> smbus2.SMBus:
+    def _reopen(self) -> "smbus2.SMBus":
+        import smbus2  # noqa: PLC0415 - needed with hardware alone
+
         if self._refusal is not None:
             raise UnsupportedError(self._refusal)
-        if self._hopeless and self._recover():
-            raise BusTimeoutError(f"{self._path} is stuck, and left alone while it is recovered")
-        self._hopeless = False
+        if self._needs_recovery and self._recover():
+            raise BusTimeoutError(f"{self._path} is stuck; a recovery is running")
+        self._needs_recovery = False
         try:
             bus = smbus2.SMBus(self._path)
         except FileNotFoundError as error:
@@ -108,61 +116,61 @@ class LinuxBus:
                 f"{self._path} may not be opened: add this user to the group i2c"
             ) from error
         except OSError as error:
-            if error.errno not in _CANNOT:
+            if error.errno not in _UNSUPPORTED:
                 raise BusAbsentError(f"{self._path} cannot be opened: {error.strerror}") from error
-            # smbus2 leaks the file of a device that knows no I2C (a serial port): never again.
-            self._refusal = f"{self._path} is no I2C adapter ({error.strerror})"
+            # smbus2 leaks the file of a device that is not I2C (a serial port): no second try.
+            self._refusal = f"{self._path} is not an I2C adapter ({error.strerror})"
             raise UnsupportedError(self._refusal) from error
-        if not bus.funcs & I2cFunc.I2C and bus.funcs & _CALLS != _CALLS:
+        if not bus.funcs & _FUNC_I2C and bus.funcs & _FUNC_I2C_BLOCKS != _FUNC_I2C_BLOCKS:
             bus.close()
             raise UnsupportedError(f"{self._path} can transfer neither raw bytes nor I2C blocks")
-        self._carry = _raw if bus.funcs & I2cFunc.I2C else _by_calls
+        self._transfer = _transfer_messages if bus.funcs & _FUNC_I2C else _transfer_calls
         self._number = Path(self._path).resolve().name.removeprefix("i2c-")
         self._device = _device_at(self._path)
         self._open = bus
         return bus
 
     def _count(self, error: BusError | UnsupportedError) -> None:
-        """Open a bus again that stays stuck; whatever else answers shows that it is not."""
+        """Close a bus after several timeouts in a row; any other error shows that it works."""
         if not isinstance(error, BusTimeoutError):
             self._timeouts = 0
             if isinstance(error, NackError):
                 self._openings = 0
             return
         self._timeouts += 1
-        if self._timeouts >= _STUCK_AFTER:
+        if self._timeouts >= _REOPEN_AFTER:
             self.close()
             self._timeouts = 0
-            self._hopeless = self._openings >= _HOPELESS_AFTER
+            self._needs_recovery = self._openings >= _RECOVER_AFTER
             self._openings += 1
 
     # ------------------------------------------------------------------ sentences
 
-    def _look_for_driver(self, address: int, *, writes: bool) -> None:
-        """Explain a kernel driver that owns an address, once, and never write beside it.
+    def _check_kernel_driver(self, address: int, *, writes: bool) -> None:
+        """Log once that a kernel driver owns an address, and refuse to write to it.
 
-        The kernel lets raw transfers pass. Reading a word beside its driver is harmless; a write
-        (manufacturer data, a multiplexer's channel) gets into the midst of the driver's own.
+        The kernel allows raw transfers. A word read next to its driver is harmless; a write
+        (manufacturer data, a multiplexer's channel) would interrupt a sequence of the driver.
         """
-        if not writes and address in self._seen:
+        if not writes and address in self._checked:
             return
         driver = self._driver_of(address)
         if driver is not None and writes:
             raise UnsupportedError(driver)
         if driver is not None:
             _log.warning("%s", driver)
-        self._seen.add(address)
+        self._checked.add(address)
 
     def _driver_of(self, address: int) -> str | None:
-        """Return a sentence about the kernel driver that owns an address, None when none does."""
+        """A sentence about the kernel driver that owns an address; `None` when there is none."""
         device = f"{self._number}-{address:04x}"
         try:
             name = (self._sysfs / device / "driver").readlink().name
         except OSError:
             return None
         return (
-            f"{self._path} address 0x{address:02x} belongs to the kernel driver {name}, beside "
-            f"which only plain words are read; to free it: "
+            f"{self._path} address 0x{address:02x} belongs to the kernel driver {name}; only plain "
+            f"words are read next to it; to free it: "
             f"echo {device} | sudo tee /sys/bus/i2c/drivers/{name}/unbind"
         )
 
@@ -171,51 +179,53 @@ class LinuxBus:
         return f"{self._path} does not exist ({present or 'no I2C adapter is enabled'})"
 
     def _translated(self, error: OSError, address: int, tx: bytes) -> BusError | UnsupportedError:
-        what = f"{self._path} address 0x{address:02x} command 0x{tx[:1].hex()}"
-        # Drivers of USB bridges say EIO or ETIMEDOUT of one that was pulled out, and the kernel
-        # cannot remove it, nor find it again, before it is closed.
-        if error.errno in _GONE or _device_at(self._path) != self._device:
+        place = f"{self._path} address 0x{address:02x} command 0x{tx[:1].hex()}"
+        # Drivers of USB bridges report EIO or ETIMEDOUT after it was unplugged; the kernel can
+        # neither remove the adapter nor find it again before it is closed.
+        if error.errno in _UNPLUGGED or _device_at(self._path) != self._device:
             self.close()
-            return BusAbsentError(f"{self._path} has gone ({error.strerror})")
+            return BusAbsentError(f"{self._path} was unplugged ({error.strerror})")
         if error.errno in _NACK:
-            return NackError(f"{what}: no answer ({error.strerror})")
+            return NackError(f"{place}: no answer ({error.strerror})")
         if error.errno == errno.EBUSY and (driver := self._driver_of(address)) is not None:
             return BusError(driver)
         if error.errno in _TIMEOUT:
-            return BusTimeoutError(f"{what}: the bus is held or busy ({error.strerror})")
-        if error.errno in _CANNOT:
-            return UnsupportedError(f"{what}: the adapter cannot do this ({error.strerror})")
-        return BusError(f"{what}: {error.strerror or error}")
+            return BusTimeoutError(f"{place}: the bus is stuck or busy ({error.strerror})")
+        if error.errno in _UNSUPPORTED:
+            return UnsupportedError(f"{place}: the adapter cannot do this ({error.strerror})")
+        return BusError(f"{place}: {error.strerror or error}")
 
 
 def _device_at(path: str) -> int | None:
-    """Return the number of the device behind a path, None when there is none."""
+    """Number of the device behind a path; `None` when there is none."""
     try:
         return Path(path).stat().st_rdev
     except OSError:
         return None
 
 
-def _raw(bus: smbus2.SMBus, address: int, tx: bytes, rx_len: int) -> bytes:
-    """Transfer as messages, whatever their length."""
-    write = smbus2.i2c_msg.write(address, tx)
+def _transfer_messages(bus: "smbus2.SMBus", address: int, tx: bytes, rx_len: int) -> bytes:
+    """Transfer as raw I2C messages of any length."""
+    from smbus2 import i2c_msg  # noqa: PLC0415 - needed with hardware alone
+
+    write = i2c_msg.write(address, tx)
     if rx_len == 0:
         bus.i2c_rdwr(write)
         return b""
-    read = smbus2.i2c_msg.read(address, rx_len)
+    read = i2c_msg.read(address, rx_len)
     bus.i2c_rdwr(write, read)
     return bytes(read)
 
 
-def _by_calls(bus: smbus2.SMBus, address: int, tx: bytes, rx_len: int) -> bytes:
-    """Transfer by calls that put the same bytes on the wire; the kernel adds no PEC to them."""
+def _transfer_calls(bus: "smbus2.SMBus", address: int, tx: bytes, rx_len: int) -> bytes:
+    """Transfer by calls that send the same bytes; the kernel adds no PEC to them."""
     command, data = tx[0], tx[1:]
     longest = max(rx_len, len(data))
-    if longest > I2C_SMBUS_BLOCK_MAX or (rx_len and data):
-        what = f"{longest} bytes" if longest > I2C_SMBUS_BLOCK_MAX else "data before a read"
+    if longest > _MAX_BLOCK or (rx_len and data):
+        problem = f"{longest} bytes" if longest > _MAX_BLOCK else "data before a read"
         raise UnsupportedError(
-            f"address 0x{address:02x} command 0x{command:02x}: {what}, and this adapter transfers "
-            f"{I2C_SMBUS_BLOCK_MAX} bytes at most, one way"
+            f"address 0x{address:02x} command 0x{command:02x}: {problem}, and this adapter "
+            f"transfers {_MAX_BLOCK} bytes at most, one way"
         )
     if rx_len:
         return bytes(bus.read_i2c_block_data(address, command, rx_len))

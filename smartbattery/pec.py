@@ -1,6 +1,6 @@
-"""SMBus packet error code: CRC-8, polynomial x^8+x^2+x+1, over every byte on the wire.
+"""SMBus packet error code: CRC-8, polynomial x^8+x^2+x+1, over every byte of a transaction.
 
-Covers the address bytes with their read/write bit and a block's count byte, not the ACKs.
+Covers the address bytes with their read/write bit and the count byte of a block, not the ACKs.
 Source: System Management Bus specification 2.0, section 5.4; kernel `i2c_smbus_pec`.
 """
 
@@ -23,7 +23,7 @@ TABLE = _table()
 
 
 def pec(data: Iterable[int], start: int = 0) -> int:
-    """Return the CRC-8 of `data`, going on from `start` (the code of the bytes before)."""
+    """CRC-8 of `data`, continued from `start`, the CRC of the bytes before it."""
     crc = start
     for byte in data:
         crc = TABLE[crc ^ byte]
@@ -31,5 +31,5 @@ def pec(data: Iterable[int], start: int = 0) -> int:
 
 
 def read_prefix(address: int, command: int) -> int:
-    """Return the code of what precedes the data of a read: address+W, command, address+R."""
+    """CRC-8 of the bytes before the data of a read: address+W, command, address+R."""
     return pec((address << 1, command, address << 1 | 1))

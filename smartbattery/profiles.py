@@ -1,8 +1,8 @@
-"""Packs that depart from plain SBS, as differences: which cells where, what is scaled, PEC or not.
+"""Profiles of packs that differ from plain SBS: cell registers, scaling, PEC, further blocks.
 
-A `Profile` changes what `smartbattery.registers` says for one kind of pack. Units and signs as
-there. Sources: ArduPilot AP_BattMonitor_SMBus_* and PX4 batmon as flight code reads these packs;
-TI SLUUA43A and SLUUBT5C for the BQ40 parts.
+A `Profile` holds the differences of one kind of pack from `smartbattery.registers`, with the same
+units and signs. Sources: ArduPilot AP_BattMonitor_SMBus_* and PX4 batmon, which read these packs in
+flight; TI SLUUA43A and SLUUBT5C for the BQ40 parts.
 """
 
 from dataclasses import dataclass, replace
@@ -15,29 +15,29 @@ from smartbattery.registers import PollRate, Register
 
 
 class AccessMethod(Enum):
-    """How a block comes over the wire."""
+    """How a block is transferred."""
 
     BLOCK = "SMBus block: count, bytes"
     RAW = "bytes without a count"
-    MANUFACTURER = "selected by a manufacturer-access read, echoed"
+    MANUFACTURER = "manufacturer-access read, with an echo of its selector"
 
 
 class PecMode(Enum):
-    """What is believed of a pack's packet error code."""
+    """Whether replies of a pack end in a packet error code."""
 
-    DETECT = "found out by reading"
-    ALWAYS = "it sends one, whatever it says"
-    NEVER = "it sends none, whatever it says"
+    DETECT = "detected by reading SpecificationInfo"
+    ALWAYS = "yes, whatever SpecificationInfo states"
+    NEVER = "no, whatever SpecificationInfo states"
 
 
 @dataclass(frozen=True, slots=True)
 class BlockRead:
-    """A block that is asked like a register; its fields are the snapshot's."""
+    """A block that is read like a register; its fields are those of the snapshot."""
 
     name: str
     command: int  # or the selector
     access: AccessMethod
-    length: int  # bytes that are expected
+    length: int  # expected bytes
     block: Block
     max_age_s: float
     poll_rate: PollRate
@@ -51,37 +51,37 @@ class Profile:
     """One kind of pack."""
 
     name: str  # as a configuration may name it
-    cells: tuple[Query, ...]  # words in the order of the cells, or blocks that hold them
+    cells: tuple[Query, ...]  # words in the order of the cells, or blocks that contain them
     max_cells: int
     source: str
-    count: Register | None = None  # a word that tells how many cells there are
+    count: Register | None = None  # a word that contains the cell count
     pec: PecMode = PecMode.DETECT
-    replaced: tuple[Query, ...] = ()  # instead of the plain row of the same field
-    extra: tuple[Query, ...] = ()  # beyond plain SBS, in turn
-    names: tuple[str, ...] = ()  # of maker or device that give it away, in lower case
-    manufacturer_access: bool = False  # answers manufacturer-access reads
+    replaced: tuple[Query, ...] = ()  # in place of the plain row of the same field
+    extra: tuple[Query, ...] = ()  # in addition to plain SBS, read in turn
+    names: tuple[str, ...] = ()  # prefixes of maker or device that identify it, in lower case
+    manufacturer_access: bool = False  # whether it answers manufacturer-access reads
 
     def fast(self, cells: int) -> tuple[Query, ...]:
-        """Return what every poll asks of a pack with so many cells."""
+        """Registers and blocks that every poll reads, for so many cells."""
         words = isinstance(self.cells[0], Register)
         every = tuple(self.row(row) for row in sbs.FAST)
         return every + (self.cells[:cells] if words else self.cells)
 
     def slow(self) -> tuple[Query, ...]:
-        """Return what is asked in turn."""
+        """Registers and blocks that are read in turn."""
         return (*(self.row(row) for row in (*sbs.SLOW, *sbs.IDENTITY)), *self.extra)
 
     def row(self, plain: Register) -> Query:
-        """Return what to ask for the field of a plain row."""
-        for ask in self.replaced:
-            fields = (ask.field,) if isinstance(ask, Register) else _names(ask)
+        """The row that replaces a plain one, else the plain one."""
+        for query in self.replaced:
+            fields = (query.field,) if isinstance(query, Register) else _names(query)
             if plain.field in fields:
-                return ask
+                return query
         return plain
 
 
-def _names(ask: BlockRead) -> tuple[str, ...]:
-    return tuple(row.name for row in ask.block.fields)
+def _names(query: BlockRead) -> tuple[str, ...]:
+    return tuple(row.name for row in query.block.fields)
 
 
 def _cells_block(command: int, count: int, access: AccessMethod, source: str) -> BlockRead:
@@ -102,11 +102,11 @@ def _status_word(selector: int, name: str, field: str) -> BlockRead:
 
 
 def _manufacturer_block(block: Block, length: int, poll_rate: PollRate) -> BlockRead:
-    fields = tuple(row for row in block.fields if row.name in _WANTED)
+    fields = tuple(row for row in block.fields if row.name in _SNAPSHOT_FIELDS)
     max_age_s = 2.0 if poll_rate is PollRate.FAST else 15.0
-    wanted = replace(block, fields=fields)
+    used = replace(block, fields=fields)
     return BlockRead(
-        block.name, block.selector, AccessMethod.MANUFACTURER, length, wanted, max_age_s, poll_rate
+        block.name, block.selector, AccessMethod.MANUFACTURER, length, used, max_age_s, poll_rate
     )
 
 
@@ -117,7 +117,7 @@ def _count_word(command: int, most: int) -> Register:
     )  # fmt: skip
 
 
-_WANTED = (*(row.field for row in sbs.CELLS), "fet_degc")  # of a gauge's data, by a Snapshot
+_SNAPSHOT_FIELDS = (*(row.field for row in sbs.CELLS), "fet_degc")
 SOLO_SOURCE = "ArduPilot AP_BattMonitor_SMBus_Solo"
 SUI_SOURCE = "ArduPilot AP_BattMonitor_SMBus_SUI"
 NEO_SOURCE = "ArduPilot AP_BattMonitor_SMBus_NeoDesign"
@@ -129,14 +129,14 @@ _DOUBLED = (replace(sbs.REMAINING, scale=2.0), replace(sbs.FULL, scale=2.0))
 
 # fmt: off
 GENERIC   = Profile("generic",   sbs.CELLS, 16, "ArduPilot AP_BattMonitor_SMBus_Generic: cells from 0x3F downwards")
-# ArduPilot doubles both, the full one in 16 bits, where it overflows above 32,767.
+# ArduPilot doubles both, FullChargeCapacity in 16 bits: an overflow above 32,767 mAh.
 MAXELL    = replace(GENERIC, name="maxell", replaced=_DOUBLED, names=("hitachi maxell",), source="ArduPilot AP_BattMonitor_SMBus_Maxell")
 ROTOYE    = Profile("rotoye",    sbs.CELLS, 16, "PX4 batmon; ArduPilot AP_BattMonitor_SMBus_Rotoye", _count_word(0x40, 16), extra=(_EXTERNAL,))
 NEODESIGN = Profile("neodesign", _UPWARDS, 10, NEO_SOURCE, _count_word(0x5C, 10), PecMode.ALWAYS)
 SOLO      = Profile("solo", (_cells_block(0x28, 4, AccessMethod.BLOCK, SOLO_SOURCE),), 4, SOLO_SOURCE, None, PecMode.ALWAYS, (_current_block(0x2A, AccessMethod.BLOCK, SOLO_SOURCE),))
 SOLO6     = replace(SOLO, name="solo6", cells=(_cells_block(0x29, 6, AccessMethod.BLOCK, SOLO_SOURCE),), max_cells=6)
-# The block holds four cells of which the first are there. Those beyond it are not measured one by
-# one: ArduPilot shares out what is left of the pack, here they stay unknown.
+# The block contains the first four cells. The others are not measured individually: ArduPilot
+# divides the rest of the pack voltage among them, here they are unknown.
 SUI       = Profile("sui", (_cells_block(0x28, 4, AccessMethod.RAW, SUI_SOURCE),), 6, SUI_SOURCE, None, PecMode.NEVER, (_current_block(0x2A, AccessMethod.RAW, SUI_SOURCE),))
 _BQ40 = (
     _status_word(0x50, "SafetyAlert", "alert_raw"),
@@ -146,7 +146,7 @@ _BQ40 = (
     _manufacturer_block(blocks.DA_STATUS_2, 16, PollRate.SLOW),
 )
 BQ40Z50   = Profile("bq40z50",   sbs.CELLS[:4], 4, "TI SLUUA43A", extra=_BQ40, names=("bq40z50",), manufacturer_access=True)
-# Its words 0x3F to 0x3C are cells 4 to 7: all seven are in two blocks.
+# Its words 0x3F to 0x3C are cells 4 to 7; two blocks contain all seven.
 BQ40Z80   = Profile("bq40z80", (_manufacturer_block(blocks.DA_STATUS_1, 32, PollRate.FAST), _manufacturer_block(blocks.DA_STATUS_3, 18, PollRate.FAST)), 7, "TI SLUUBT5C", extra=_BQ40, names=("bq40z80",), manufacturer_access=True)
 # fmt: on
 
@@ -154,14 +154,14 @@ PROFILES = (GENERIC, BQ40Z50, BQ40Z80, ROTOYE, MAXELL, NEODESIGN, SOLO, SOLO6, S
 
 
 def profile_named(name: str) -> Profile | None:
-    """Return the profile that a configuration names, None when there is none."""
+    """The profile of a name in a configuration; `None` when there is none."""
     return next((row for row in PROFILES if row.name == name), None)
 
 
 def profile_of(*texts: str | None) -> Profile:
-    """Return the profile that the texts of a pack give away, else the generic one."""
-    said = tuple(text.lower() for text in texts if text)
+    """The profile that maker or device texts of a pack identify, else the generic one."""
+    lower = tuple(text.lower() for text in texts if text)
     for row in PROFILES:
-        if any(text.startswith(name) for name in row.names for text in said):
+        if any(text.startswith(name) for name in row.names for text in lower):
             return row
     return GENERIC

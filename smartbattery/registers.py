@@ -1,11 +1,11 @@
-"""SBS 1.1 as rows: what each command means, in both directions.
+"""SBS 1.1 register table; a row decodes and encodes.
 
-The driver decodes a word with its row and the virtual gauge encodes with the same row. The rows
-themselves are pinned by bytes from outside this project (tests/data/vectors.json).
+The driver decodes a word with its row and the virtual gauge encodes with the same row. Bytes from
+outside this project check the rows themselves (tests/data/vectors.json).
 
-Units are in the field names. Current is positive while discharging: SBS says the opposite, and
-the negative scale of the row is the one place where it is turned round.
-Source, unless a row says otherwise: Smart Battery Data Specification 1.1, section 5.1; the
+Units are in the field names. Current is positive while discharging: SBS has the opposite sign, and
+the negative scale of the row is the one place where it is inverted.
+Source, unless a row names another: Smart Battery Data Specification 1.1, section 5.1; the
 kernel's sbs-battery driver; TI SLUUA43 (BQ40Z50), chapter 12.
 """
 
@@ -20,11 +20,11 @@ PEC_VERSION = 3  # of SpecificationInfo
 _MONTHS = 12
 _ERROR_CODE = 0x000F
 _TEN = (1.0, 10.0, 100.0, 1000.0)
-_ENDS = (0x7FFF, 0x8000)  # of a signed word: the value is there, or beyond
+_SATURATED = (0x7FFF, 0x8000)  # of a signed word: the value may be larger
 
 
 class PollRate(Enum):
-    """How often a register is worth asking."""
+    """How often a register is read."""
 
     FAST = "every poll"
     SLOW = "in turn, one a poll"
@@ -49,22 +49,20 @@ class Register:
     signed: bool
     scale: float
     offset: float
-    low: float  # believable values, ends included
+    low: float  # range of plausible values, ends included
     high: float
     max_age_s: float
     poll_rate: PollRate
     scaled_by: ScaledBy = ScaledBy.NOTHING
-    unknown_raw: int | None = None  # the word that means "I do not know"
-    capacity: bool = False  # mAh, or 10 mWh when BatteryMode says so
-    max_step: float = (
-        0.0  # a larger change between two readings is asked for again before it counts
-    )
+    unknown_raw: int | None = None  # the word that means "unknown"
+    capacity: bool = False  # mAh, or 10 mWh if BatteryMode.CAPM is set
+    max_step: float = 0.0  # a larger change needs a second reading that confirms it
 
     def decode(self, raw: int, power: int = 0) -> float | None:
-        """Return the value of a word, or None when the word is not a believable one.
+        """The value of a word; `None` when it is unknown, saturated or out of range.
 
         Args:
-            raw: the word as it came, 0..65535.
+            raw: the word as received, 0..65535.
             power: the power of ten that SpecificationInfo gives for this kind of value.
         """
         if raw == self.unknown_raw or self.is_saturated(raw):
@@ -73,17 +71,17 @@ class Register:
         return value if self.low <= value <= self.high else None
 
     def is_saturated(self, raw: int) -> bool:
-        """Return whether a word is as much as can be said: what is meant may be more."""
-        return self.signed and raw in _ENDS
+        """Whether a word is at the end of its range, so that the value may be larger."""
+        return self.signed and raw in _SATURATED
 
     def scaled(self, raw: int, power: int = 0) -> float:
-        """Return the value of a word, believable or not."""
+        """The value of a word, plausible or not."""
         if self.signed and raw & 0x8000:
             raw -= 0x10000
         return (raw * self.scale + self.offset) * _TEN[power]
 
     def encode(self, value: float, power: int = 0) -> int:
-        """Return the word 0..65535 nearest to a value; what does not fit is cut to the end."""
+        """The word 0..65535 nearest to a value, limited to its range."""
         raw = round((value / _TEN[power] - self.offset) / self.scale)
         if self.signed:
             return max(-0x8000, min(0x7FFF, raw)) & 0xFFFF
@@ -128,10 +126,10 @@ SERIAL        = Register("SerialNumber",          "serial",           0x1C, Fals
 CELLS = tuple(_cell(index) for index in range(16))
 FAST  = (VOLTAGE, CURRENT)
 SLOW  = (TEMPERATURE, RELATIVE_SOC, REMAINING, STATUS, MODE, FULL, TIME_TO_EMPTY, AVERAGE, MAX_ERROR, CYCLES, CHARGING_A, CHARGING_V)
-IDENTITY   = (SPECIFICATION, SERIAL, DESIGN)  # asked in turn too: a swapped pack is noticed, a missed one mended
+IDENTITY = (SPECIFICATION, SERIAL, DESIGN)  # read in turn too, to detect a swapped pack and to fill in a missed reading
 WORDS = (*FAST, *SLOW, SPECIFICATION, DESIGN, DESIGN_V, MANUFACTURED, SERIAL, *CELLS)
 
-# What the driver has no use for, and a technician may want to see.
+# Registers that the driver does not need, for a technician.
 EXTENDED = (
     replace(REMAINING,     name="RemainingCapacityAlarm",   field="alarm_mah",        command=0x01),
     replace(TIME_TO_EMPTY, name="RemainingTimeAlarm",       field="alarm_s",          command=0x02),
@@ -148,20 +146,17 @@ EXTENDED = (
 MANUFACTURER = ("ManufacturerName", "manufacturer", 0x20)
 DEVICE       = ("DeviceName",       "device",       0x21)
 CHEMISTRY    = ("DeviceChemistry",  "chemistry",    0x22)
-BLOCKS       = (MANUFACTURER, DEVICE, CHEMISTRY)
+TEXTS        = (MANUFACTURER, DEVICE, CHEMISTRY)
 # fmt: on
-
-MODE_CAPACITY_IN_10MWH = 1 << 15  # BatteryMode CAPM
-STATUS_INITIALIZED = 1 << 7  # 1 = done (TI SLUUCH2; the kernel tests the same way)
 
 
 def version_of(specification_raw: int) -> int:
-    """Return the Version field: 1 is SBS 1.0, 2 is 1.1, 3 is 1.1 with PEC."""
+    """The Version field: 1 is SBS 1.0, 2 is 1.1, 3 is 1.1 with PEC."""
     return specification_raw >> 4 & 0xF
 
 
 def powers_of(specification_raw: int) -> dict[ScaledBy, int]:
-    """Return the power of ten for each kind of scaling (VScale, IPScale; 0..3)."""
+    """Power of ten for each kind of scaling (VScale, IPScale; 0..3)."""
     return {
         ScaledBy.NOTHING: 0,
         ScaledBy.VSCALE: min(specification_raw >> 8 & 0xF, 3),
@@ -170,7 +165,7 @@ def powers_of(specification_raw: int) -> dict[ScaledBy, int]:
 
 
 def date_of(date_raw: int) -> tuple[int, int, int] | None:
-    """Return (year, month, day) of a ManufactureDate word, None when it was never programmed."""
+    """(year, month, day) of a ManufactureDate word; `None` when it was never programmed."""
     year, month, day = 1980 + (date_raw >> 9), date_raw >> 5 & 0xF, date_raw & 0x1F
     return (year, month, day) if 1 <= month <= _MONTHS and day >= 1 else None
 
@@ -179,11 +174,11 @@ def date_of(date_raw: int) -> tuple[int, int, int] | None:
 BATTERY_MODE = StatusWord(MODE.command, "BatteryMode", 2, (
     Bit( 0, "ICC",  "The pack has its own charge controller."),
     Bit( 1, "PBS",  "The pack can be the main or the second one of a system."),
-    Bit( 7, "CF",   "The gauge asks for a full cycle to learn the pack's capacity again."),
+    Bit( 7, "CF",   "The gauge requests a full cycle to learn the pack's capacity again."),
     Bit( 8, "CC",   "The pack's own charge controller is on."),
     Bit( 9, "PB",   "The pack is the main one of the system."),
     Bit(13, "AM",   "The gauge sends no alarms by itself."),
-    Bit(14, "CHGM", "The gauge tells the charger nothing by itself."),
+    Bit(14, "CHGM", "The gauge sends the charger no values by itself."),
     Bit(15, "CAPM", "Capacities are in 10 mWh, not in mAh."),
 ), "SBS 1.1 section 5.1.4")
 
@@ -200,21 +195,24 @@ BATTERY_STATUS = StatusWord(STATUS.command, "BatteryStatus", 2, (
     Bit(15, "OCA",  "The pack is charged beyond full."),
 ), "SBS 1.1 section 5.1.21", _ERROR_CODE)
 
+MODE_CAPACITY_IN_10MWH = BATTERY_MODE.mask("CAPM")
+STATUS_INITIALIZED = BATTERY_STATUS.mask("INIT")  # 1 = done (TI SLUUCH2, kernel sbs-battery)
+
 ERRORS = (  # by the code in BatteryStatus
     ("OK",                  "The last command was carried out."),
     ("Busy",                "The gauge had no time for the last command."),
     ("ReservedCommand",     "The last command is reserved."),
-    ("UnsupportedCommand",  "The gauge does not know the last command."),
+    ("UnsupportedCommand",  "The gauge does not support the last command."),
     ("AccessDenied",        "The gauge is sealed against the last command."),
     ("Overflow/Underflow",  "The last command had a value out of range."),
     ("BadSize",             "The last command had a wrong number of bytes."),
-    ("UnknownError",        "The last command failed, the gauge does not know why."),
+    ("UnknownError",        "The last command failed for an unknown reason."),
     ("Incomplete",          "The last command was not finished."),
 )
 # fmt: on
 
 
 def error_of(status_raw: int) -> tuple[str, str]:
-    """Return name and sentence of the error code in a BatteryStatus word."""
+    """Name and sentence of the error code in a BatteryStatus word."""
     code = status_raw & _ERROR_CODE
     return ERRORS[code] if code < len(ERRORS) else (f"code {code}", "not documented")

@@ -1,8 +1,8 @@
-"""SMBus words and blocks with their PEC, over raw transfers to one address; counts what it costs.
+"""SMBus reads of words, texts and blocks from one address, with PEC and retries.
 
-Reads only. A gauge that sends a PEC is believed by it alone. A manufacturer-access read begins with
-a write on the wire: `manufacturer` is the one place that lets such a write out, and it knows a
-fixed set of selectors that read.
+If the gauge sends a PEC, a reply is accepted only if its PEC is valid. The only write on the bus is
+the selector of a manufacturer-access read; `read_manufacturer` is the one place that sends it, and
+sends only selectors of a fixed set that read.
 """
 
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ from smartbattery.errors import (
 from smartbattery.pec import TABLE, pec, read_prefix
 from smartbattery.registers import MAX_BLOCK, PEC_VERSION, SPECIFICATION, VOLTAGE, version_of
 
-_ATTEMPTS = 2  # the second mends a flipped bit; a busy gauge is asked again at the next poll
-_AGREEING = 2  # readings of SpecificationInfo that must be equal before it decides anything
-_LOOKS = 6  # at SpecificationInfo: a flipped bit must not talk a gauge out of its PEC
+_TEXT_ATTEMPTS = 2
+_AGREEING = 2  # equal readings of SpecificationInfo that decide whether there is a PEC
+_SPECIFICATION_READS = 6  # a single bit error must not disable PEC checking
 _PRINTABLE = range(0x20, 0x7F)
 _COMMANDS = tuple(bytes((command,)) for command in range(256))
-_MOST_BYTES = 36  # of a block: 34 of a manufacturer read are more than SMBus allows
+_MAX_BYTES = 36  # of a block: the 34 bytes of a manufacturer read are more than SMBus allows
 BLOCK_ACCESS = 0x44  # ManufacturerBlockAccess
 
 
 @dataclass(slots=True)
 class TransferCounts:
-    """What the wire has cost so far."""
+    """Transfers so far, and how many of them failed."""
 
     transfers: int = 0
     nacks: int = 0
@@ -39,11 +39,11 @@ class TransferCounts:
 
 
 class SmbusDevice:
-    """One address on a bus.
+    """A device at one address of a bus.
 
     Attributes:
         has_pec: whether replies end in a PEC that is checked; see `detect_pec`.
-        counts: grows with every transfer.
+        counts: transfers and failures; they only grow.
     """
 
     def __init__(self, bus: Bus, address: int) -> None:
@@ -54,11 +54,11 @@ class SmbusDevice:
         self._prefix = [read_prefix(address, command) for command in range(256)]
 
     def read_word(self, command: int) -> int:
-        """Return one word 0..65535.
+        """Read a word, 0..65535, with one retry.
 
         Raises:
-            BusError: it did not happen, `NackError` and `IntegrityError` twice in a row.
-            IntegrityError: what came is not a word with its PEC.
+            BusError: no reply; `NackError` when both attempts were refused.
+            IntegrityError: the retry also failed its check.
         """
         try:
             return self._read_word(command)
@@ -66,30 +66,30 @@ class SmbusDevice:
             return self._read_word(command)
 
     def read_text(self, command: int) -> str | None:
-        """Return a text block, None when the gauge has none or sends no text.
+        """Read a text block; `None` when the gauge has none or sends no text.
 
         Raises:
             BusError: the bus does not work at all.
         """
-        for _ in range(_ATTEMPTS):
+        for _ in range(_TEXT_ATTEMPTS):
             try:
                 data = self._read_text_block(command)
             except (NackError, IntegrityError, UnsupportedError):
                 continue
-            data = data.split(b"\0")[0]  # some packs fill up with zeros, or forget to clean up
+            data = data.split(b"\0")[0]  # some packs pad with zeros, or send old bytes behind them
             if all(byte in _PRINTABLE for byte in data):
                 return data.decode("ascii").strip() or None
         return None
 
     def read_block(self, command: int, length: int) -> bytes:
-        """Return the bytes of a block of about `length`.
+        """Read a block of about `length` bytes.
 
         Raises:
-            BusError: it did not happen.
-            IntegrityError: what came is not a block with its PEC.
+            BusError: no reply.
+            IntegrityError: the reply is not a block with a valid PEC.
         """
         reply = self._transfer(command, 1 + length + self.has_pec)
-        if not 0 < reply[0] <= _MOST_BYTES:
+        if not 0 < reply[0] <= _MAX_BYTES:
             raise IntegrityError(f"{self._at(command)}: a block of {reply[0]} bytes")
         if reply[0] > length:
             reply = self._transfer(command, 1 + reply[0] + self.has_pec)
@@ -101,10 +101,10 @@ class SmbusDevice:
         return reply[1:end]
 
     def read_raw(self, command: int, length: int) -> bytes:
-        """Return `length` bytes that come without a count.
+        """Read `length` bytes that are sent without a count.
 
         Raises:
-            BusError: it did not happen.
+            BusError: no reply.
             IntegrityError: the PEC is wrong.
         """
         reply = self._transfer(command, length + self.has_pec)
@@ -113,13 +113,13 @@ class SmbusDevice:
         return reply[:length]
 
     def read_manufacturer(self, selector: int, length: int) -> bytes:
-        """Return the data of a manufacturer-access read, without the echo of its selector.
+        """Read manufacturer data, without the echo of its selector.
 
         Raises:
-            UnsupportedError: the selector does not read, or is not known to; nothing was sent.
-            BusError: it did not happen.
-            IntegrityError: the answer is not whole, or is to another question: somebody else
-                reads this gauge too.
+            UnsupportedError: the selector is not one of `READ_SELECTORS`; nothing was sent.
+            BusError: no reply.
+            IntegrityError: the reply is incomplete, or belongs to another selector because another
+                host reads this gauge at the same time.
         """
         if selector not in READ_SELECTORS:
             raise UnsupportedError(f"0x{selector:04x} is not a manufacturer-access read: not sent")
@@ -130,42 +130,46 @@ class SmbusDevice:
         data = self.read_block(BLOCK_ACCESS, 2 + length)
         if int.from_bytes(data[:2], "little") != selector:
             raise IntegrityError(
-                f"{self._at(BLOCK_ACCESS)}: asked for 0x{selector:04x}, got {data[:2].hex()}"
+                f"{self._at(BLOCK_ACCESS)}: selected 0x{selector:04x}, received {data[:2].hex()}"
             )
         return data[2:]
 
     def detect_pec(self) -> int | None:
-        """Return SpecificationInfo and learn from it whether the gauge sends a PEC.
+        """Read SpecificationInfo and detect whether the gauge sends a PEC.
 
         The byte after the word decides, not the Version field: some packs claim a PEC and send
-        none. A gauge that refuses SpecificationInfo each time (None) counts as one without.
+        none.
+
+        Returns:
+            SpecificationInfo; `None` when the gauge refuses every read of it: it then counts as a
+            gauge without PEC.
 
         Raises:
-            BusError: nobody answers.
-            IntegrityError: no two readings agree, or they say what no gauge says.
+            BusError: no reply.
+            IntegrityError: no two readings agree, or the word is not possible.
         """
         self.has_pec = False
         seen: list[tuple[int, bool]] = []
-        for _ in range(_LOOKS):
+        for _ in range(_SPECIFICATION_READS):
             try:
-                raw, good = self._with_code(SPECIFICATION.command)
-                # One word's code may be the 0xFF of a released line by chance; two words' are not.
-                good = good and self._with_code(VOLTAGE.command)[1]
+                raw, valid = self._read_with_pec(SPECIFICATION.command)
+                # The 0xFF of a released line may equal the PEC of one word by chance, not of two.
+                valid = valid and self._read_with_pec(VOLTAGE.command)[1]
             except NackError:
-                self._transfer(VOLTAGE.command, 2)  # nobody there at all: raises
+                self._transfer(VOLTAGE.command, 2)  # raises when the gauge is absent
                 continue
-            seen.append((raw, good))
+            seen.append((raw, valid))
             if seen.count((raw, True)) == _AGREEING:
                 self.has_pec = True
                 return raw
         if not seen:
             return None
         raw = max(seen, key=seen.count)[0]
-        without = not any(good for _, good in seen) and seen.count((raw, False)) >= _AGREEING
+        without = not any(valid for _, valid in seen) and seen.count((raw, False)) >= _AGREEING
         if without and version_of(raw) <= PEC_VERSION:
             return raw
         words = ", ".join(f"0x{raw:04x}" for raw, _ in seen)
-        raise IntegrityError(f"{self._at(SPECIFICATION.command)}: not to be believed: {words}")
+        raise IntegrityError(f"{self._at(SPECIFICATION.command)}: readings contradict: {words}")
 
     # ------------------------------------------------------------------ bytes
 
@@ -178,13 +182,13 @@ class SmbusDevice:
             raise self._wrong_pec(command, reply)
         return low | high << 8
 
-    def _with_code(self, command: int) -> tuple[int, bool]:
-        """Return a word and whether a right PEC follows it."""
+    def _read_with_pec(self, command: int) -> tuple[int, bool]:
+        """Read a word, and whether a valid PEC follows it."""
         low, high, code = self._transfer(command, 3)
         return low | high << 8, pec((low, high), self._prefix[command]) == code
 
     def _read_text_block(self, command: int) -> bytes:
-        # The count is asked first: adapters want to know how many bytes to clock.
+        # The count is read first: an adapter needs the number of bytes before a read.
         count = self._transfer(command, 1)[0]
         if not 0 < count <= MAX_BLOCK:
             raise IntegrityError(f"{self._at(command)}: a block of {count} bytes")
@@ -206,7 +210,7 @@ class SmbusDevice:
             self.counts.timeouts += 1
             if isinstance(error, BusAbsentError) or command == VOLTAGE.command:
                 raise
-            # An adapter (CP2112) may say so of a refused command: then Voltage answers.
+            # Some adapters (CP2112) report a refused command as a timeout: then Voltage answers.
             self._transfer(VOLTAGE.command, 2)
             raise NackError(str(error)) from error
         if len(reply) != length:

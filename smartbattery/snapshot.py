@@ -1,18 +1,18 @@
-"""What a gauge says at one moment: the value that leaves this library.
+"""Snapshot: all valid readings of a gauge at one time, the value that leaves this library.
 
-`None` is unknown: never read, not believable, or older than the `max_age_s` of its row.
+`None` is unknown: never read, not plausible, or older than the `max_age_s` of its row.
 Current is positive while discharging. Cells count from 0 and never move.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-MAX_AGE_S = 1.0  # how long the fast values of a look hold
+MAX_AGE_S = 1.0  # of a whole snapshot, after which none of its values is valid
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What does not change while the same pack is plugged in."""
+    """Data that do not change while the same pack is connected."""
 
     serial: int | None = None
     manufacturer: str | None = None
@@ -23,7 +23,7 @@ class Identity:
     date: tuple[int, int, int] | None = None
     cells: int | None = None
     pec: bool = False
-    gauge: str = "generic"  # name of the profile it is read by
+    gauge: str = "generic"  # name of the profile
 
 
 UNIDENTIFIED = Identity()
@@ -31,13 +31,13 @@ UNIDENTIFIED = Identity()
 
 @dataclass(frozen=True, slots=True)
 class BusCounts:
-    """What the wire has cost so far; counts only grow."""
+    """Transfers so far, and how many of them failed; counts only grow."""
 
     transfers: int = 0
     nacks: int = 0
     timeouts: int = 0
     pec_errors: int = 0
-    withheld: int = 0  # values that arrived and were not believable
+    withheld: int = 0  # values that were received and rejected as not plausible
 
 
 NO_COUNTS = BusCounts()
@@ -45,7 +45,7 @@ NO_COUNTS = BusCounts()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at a pack at `t_s` of the clock that was handed in."""
+    """Readings of a pack at `t_s` of the clock that was handed in."""
 
     t_s: float
     voltage_v: float | None = None
@@ -59,7 +59,7 @@ class Snapshot:
     full_mah: float | None = None
     time_to_empty_s: float | None = None
     cycles: float | None = None
-    charging_a: float | None = None  # what the gauge wishes of a charger
+    charging_a: float | None = None  # requested from a charger
     charging_v: float | None = None
     status_raw: int | None = None
     alert_raw: int | None = None  # SafetyAlert, SafetyStatus, PFStatus, OperationStatus of a BQ40
@@ -67,22 +67,22 @@ class Snapshot:
     failure_raw: int | None = None
     operation_raw: int | None = None
     fet_degc: float | None = None
-    beyond_a: float | None = None  # at least so much flows: the word of the current ends there
+    beyond_a: float | None = None  # lower bound of the current while its register is saturated
     identity: Identity = UNIDENTIFIED
-    read_at_s: Mapping[str, float] = field(default_factory=dict)  # last good reading
+    read_at_s: Mapping[str, float] = field(default_factory=dict)  # of the last valid reading
     counts: BusCounts = NO_COUNTS
-    trouble: str | None = None  # why nothing is heard, one sentence
-    doubts: tuple[str, ...] = ()  # what contradicted itself and is withheld, a sentence each
+    trouble: str | None = None  # why there is no voltage, one sentence
+    doubts: tuple[str, ...] = ()  # readings rejected as contradictory, a sentence each
 
     def age_s(self, name: str) -> float | None:
-        """Return how old the last good reading of a field is, None when there was none."""
+        """Age of the last valid reading of a field; `None` when there was none."""
         at_s = self.read_at_s.get(name)
         return None if at_s is None else self.t_s - at_s
 
     def at(self, now_s: float) -> "Snapshot":
-        """Return this look as it stands at a later time: too old, and nothing of it is known.
+        """The same snapshot at a later time; without values when it is older than `MAX_AGE_S`.
 
-        For a reader that is not the poller: a stuck bus must not freeze values.
+        For a reader in another thread than the poller: a stuck bus must not freeze values.
         """
         old_s = now_s - self.t_s
         if old_s <= MAX_AGE_S:
@@ -90,7 +90,7 @@ class Snapshot:
         return self.unknown(now_s, self.trouble or f"the bus has been stuck for {old_s:.0f} s")
 
     def unknown(self, now_s: float, trouble: str) -> "Snapshot":
-        """Return a look at the same pack of which nothing is known, and why."""
+        """A snapshot of the same pack without values."""
         return Snapshot(
             t_s=now_s,
             cells_v=(None,) * len(self.cells_v),
@@ -101,7 +101,7 @@ class Snapshot:
         )
 
     def lowest_cell(self) -> tuple[int, float] | None:
-        """Return (index from 0, volts) of the weakest known cell."""
+        """Index from 0 and volts of the lowest known cell; `None` when none is known."""
         known = [(v, k) for k, v in enumerate(self.cells_v) if v is not None]
         if not known:
             return None

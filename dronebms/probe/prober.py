@@ -18,8 +18,8 @@ from dronebms.probe.readout import Readout, read_pack
 from smartbattery import multiplexer
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
-from smartbattery.device_lock import GaugeLock, InUseError
-from smartbattery.errors import BatteryError, IntegrityError, NackError
+from smartbattery.device_lock import GaugeLock
+from smartbattery.errors import BatteryError, IntegrityError, InUseError, NackError
 from smartbattery.profiles import profile_named
 from smartbattery.registers import ADDRESS, VOLTAGE
 from smartbattery.smbus import SmbusDevice

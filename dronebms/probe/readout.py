@@ -213,7 +213,7 @@ _TEXTS: dict[Register, Callable[[int], str | None]] = {
 
 
 def _texts(device: SmbusDevice) -> Iterator[Reading]:
-    for name, _, command in sbs.BLOCKS:
+    for name, _, command in sbs.TEXTS:
         text = _reply(device.read_text, command)
         raw = None if text is None else text.encode().hex()
         yield Reading(name, command, raw, text, "", text is not None)

@@ -47,7 +47,7 @@ _ERROR_PCT = 0.05  # more for each cycle since it learned (TI SLUUCH2, MaxError)
 _TEN_MWH_PER_MAH_V = 0.1
 _SBS_1_1, _SBS_1_1_WITH_PEC = 2, sbs.PEC_VERSION
 _CHEMISTRY_TEXTS = {"lipo": "LiP", "lihv": "LiP", "li-ion": "LION", "lifepo4": "LiFe"}
-_TEXTS = {command: field for _, field, command in sbs.BLOCKS}
+_TEXTS = {command: field for _, field, command in sbs.TEXTS}
 
 
 def word_reply(address: int, command: int, raw: int, *, with_pec: bool) -> bytes:

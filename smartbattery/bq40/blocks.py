@@ -14,12 +14,12 @@ _Kind = tuple[int, bool, float, float, str]  # size, signed, scale, zero, unit
 
 
 def _cells(count: int, name: str, offset: int, kind: _Kind) -> tuple[Field, ...]:
-    """Return a field for each cell, side by side; `name` has a place for the number."""
+    """A field for each cell, adjacent; `name` has a placeholder for the number."""
     return tuple(Field(name.format(k + 1), offset + k * kind[0], *kind) for k in range(count))
 
 
 def _events(*names: str) -> tuple[Field, ...]:
-    """Return pairs of words: how often it happened, and the cycle count when it last did."""
+    """Pairs of words: number of events, and the cycle count at the last one."""
     return tuple(
         Field(f"{name}_{what}", 4 * k + offset, *N16)
         for k, name in enumerate(names)
@@ -48,7 +48,7 @@ RAW16: _Kind = (2, False, 1.0, 0.0, "raw")
 RAWI:  _Kind = (2, True, 1.0, 0.0, "raw")
 
 DEVICE_TYPE      = Block(0x01, "DeviceType", (Field("device", 0, *N16),), R1)
-# DEVIATION: the manuals say little endian; every recorded reply is big endian.
+# DEVIATION: the manuals state little endian; every recorded reply is big endian.
 FIRMWARE_VERSION = Block(0x02, "FirmwareVersion", (
     Field("device",             0, *N16,   "big"),
     Field("version_raw",        2, *RAW16, "big"),  # 0x0402 is 4.02
@@ -58,7 +58,7 @@ FIRMWARE_VERSION = Block(0x02, "FirmwareVersion", (
 ), "TI e2e threads 441952 and 1108797")
 HARDWARE_VERSION = Block(0x03, "HardwareVersion", (Field("hardware_raw", 0, *RAW16),), R1)
 CHEMICAL_ID      = Block(0x06, "ChemicalID", (Field("chemistry_raw", 0, *RAW16),), R1)  # hex
-MAKER_INFO       = Block(0x70, "ManufacturerInfo", (), R1)  # 32 bytes of the maker's own
+MAKER_INFO       = Block(0x70, "ManufacturerInfo", (), R1)  # 32 bytes, defined by the maker
 
 DA_STATUS_1 = Block(0x71, "DAStatus1", (
     *_cells(4, "cell{}_v", 0, MV),
@@ -133,7 +133,7 @@ HEALTH = Block(0x77, "StateOfHealth", (
     Field("healthy_full_mah", 0, *MAH),
     Field("healthy_full_wh",  2, *CWH),
 ), R1)
-# Manuals before R4 and of the BQ40Z80 say mWh, in which a word would end at 65 Wh; R4 says cWh.
+# Manuals before R4 and of the BQ40Z80 state mWh, in which a word would end at 65 Wh; R4 states cWh.
 FILTERED = Block(0x78, "FilteredCapacity", (
     Field("filtered_remaining_mah",        0, *MAH),
     Field("filtered_remaining_energy_raw", 2, *RAW16),
@@ -147,8 +147,8 @@ FILTERED_4 = Block(0x78, "FilteredCapacity", (
     Field("filtered_full_wh",       6, *CWH),
 ), R4)
 
-# Lifetime blocks before R3 have no units that two sources agree about. Those of R3 were checked
-# against what a pack could have done (VECTORS.md); R4 and R5 have the same words.
+# No two sources agree on the units of lifetime blocks before R3. Those of R3 were checked for
+# plausibility (VECTORS.md); R4 and R5 have the same words.
 LIFETIME_1 = Block(0x60, "LifetimeDataBlock1", (
     *_cells(4, "cell{}_max_raw", 0, RAW16),
     *_cells(4, "cell{}_min_raw", 8, RAW16),

@@ -11,12 +11,16 @@ _SECURITY_MASK = 0b11
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One kind of gauge, and what its replies mean."""
+    """One kind of gauge, and the meaning of its replies."""
 
     name: str  # as a configuration may name it
     words: tuple[StatusWord, ...]
     blocks: tuple[Block, ...]
+    device: int | None = None  # DeviceType
 
+
+_DEVICE_Z50 = 0x4500
+_DEVICE_Z80 = 0x4800  # from the names of TI's own files, "4800_0_02-bq40z80.bqz"; no readout seen
 
 # fmt: off
 _BLOCKS = (
@@ -29,36 +33,39 @@ _Z50 = (*_BLOCKS, blocks.GAUGE_3, blocks.BALANCING, blocks.LIFETIME_4, blocks.LI
 Z50_R1 = Part("bq40z50-r1", (  # and R0
     status.SAFETY_ALERT, status.SAFETY_STATUS, status.PF_ALERT, status.PF_STATUS,
     status.OPERATION, status.CHARGING, status.GAUGING, status.MANUFACTURING,
-), (*_Z50, blocks.FILTERED, blocks.LIFETIME_1, blocks.LIFETIME_2, blocks.LIFETIME_3))
+), (*_Z50, blocks.FILTERED, blocks.LIFETIME_1, blocks.LIFETIME_2, blocks.LIFETIME_3), _DEVICE_Z50)
 Z50_R2 = Part("bq40z50-r2", (
     status.SAFETY_ALERT_2, status.SAFETY_STATUS_2, status.PF_ALERT_2, status.PF_STATUS_2,
     status.OPERATION, status.CHARGING_2, status.GAUGING, status.MANUFACTURING,
-), (*_Z50, blocks.FILTERED, blocks.LIFETIME_1, blocks.LIFETIME_2, blocks.LIFETIME_3))
+), (*_Z50, blocks.FILTERED, blocks.LIFETIME_1, blocks.LIFETIME_2, blocks.LIFETIME_3), _DEVICE_Z50)
 Z50_R3 = Part("bq40z50-r3", (
     status.SAFETY_ALERT_2, status.SAFETY_STATUS_2, status.PF_ALERT_2, status.PF_STATUS_3,
     status.OPERATION_3, status.CHARGING_3, status.GAUGING, status.MANUFACTURING_3,
-), (*_Z50, blocks.FILTERED, blocks.LIFETIME_1_3, blocks.LIFETIME_2_3, blocks.LIFETIME_3_3))
+), (*_Z50, blocks.FILTERED, blocks.LIFETIME_1_3, blocks.LIFETIME_2_3, blocks.LIFETIME_3_3),
+   _DEVICE_Z50)
 Z50_R4 = Part("bq40z50-r4", (
     status.SAFETY_ALERT_2, status.SAFETY_STATUS_2, status.PF_ALERT_2, status.PF_STATUS_3,
     status.OPERATION_4, status.CHARGING_4, status.GAUGING_4, status.MANUFACTURING_3,
-), (*_Z50, blocks.FILTERED_4, blocks.LIFETIME_1_3, blocks.LIFETIME_2_4, blocks.LIFETIME_3_3))
+), (*_Z50, blocks.FILTERED_4, blocks.LIFETIME_1_3, blocks.LIFETIME_2_4, blocks.LIFETIME_3_3),
+   _DEVICE_Z50)
 Z50_R5 = Part("bq40z50-r5", (
     status.SAFETY_ALERT_5, status.SAFETY_STATUS_5, status.PF_ALERT_5, status.PF_STATUS_5,
     status.OPERATION_5, status.CHARGING_5, status.GAUGING_5, status.MANUFACTURING_3,
-), (*_Z50, blocks.FILTERED_4, blocks.LIFETIME_1_3, blocks.LIFETIME_2_4, blocks.LIFETIME_3_3))
+), (*_Z50, blocks.FILTERED_4, blocks.LIFETIME_1_3, blocks.LIFETIME_2_4, blocks.LIFETIME_3_3),
+   _DEVICE_Z50)
 Z80 = Part("bq40z80", (
     status.SAFETY_ALERT_Z, status.SAFETY_STATUS_Z, status.PF_ALERT_Z, status.PF_STATUS_Z,
     status.OPERATION_Z, status.CHARGING_Z, status.GAUGING_Z, status.MANUFACTURING_Z,
 ), (
     *_BLOCKS, blocks.DA_STATUS_3, blocks.GAUGE_3_Z, blocks.BALANCING_Z,
     blocks.FILTERED, blocks.LIFETIME_1_Z,
-))
+), _DEVICE_Z80)
 _REVISIONS = (Z50_R1, Z50_R1, Z50_R2, Z50_R3, Z50_R4, Z50_R5)  # by the major firmware version
 # fmt: on
 
 
 def _in_common(name: str, first: Part, *others: Part) -> Part:
-    """Return what the parts agree about: a bit or field that differs anywhere is not documented."""
+    """The bits and fields on which all parts agree; the others are not documented."""
     return Part(
         name,
         tuple(
@@ -66,32 +73,30 @@ def _in_common(name: str, first: Part, *others: Part) -> Part:
             for word, *same in zip(first.words, *(part.words for part in others), strict=True)
         ),
         tuple(block for block in first.blocks if all(block in part.blocks for part in others)),
+        first.device,
     )
 
 
 Z50 = _in_common("bq40z50", *_REVISIONS)  # of an unknown revision
 PARTS = (Z50, *_REVISIONS[1:], Z80)
 
-_DEVICE_Z50 = 0x4500
-_DEVICE_Z80 = 0x4800  # from the names of TI's own files, "4800_0_02-bq40z80.bqz"; no readout seen
-
 
 def part_of(firmware: bytes | None, device_type: bytes | None) -> Part | None:
-    """Return the part that replied so to FirmwareVersion and to DeviceType.
+    """The part that the replies to FirmwareVersion and DeviceType identify.
 
-    None when neither names a part of this table, or each names another one.
+    `None` when neither identifies a part of this table, or they contradict each other.
     """
     version = decode_block(blocks.FIRMWARE_VERSION, firmware or b"")
-    told = decode_block(blocks.DEVICE_TYPE, device_type or b"")
-    devices = {values["device"] for values in (version, told) if "device" in values}
-    if devices == {_DEVICE_Z80}:
+    device_fields = decode_block(blocks.DEVICE_TYPE, device_type or b"")
+    devices = {values["device"] for values in (version, device_fields) if "device" in values}
+    if devices == {Z80.device}:
         return Z80
-    if devices != {_DEVICE_Z50}:
+    if devices != {Z50.device}:
         return None
     major = int(version["version_raw"]) >> 8 if "version_raw" in version else len(_REVISIONS)
     return _REVISIONS[major] if major < len(_REVISIONS) else Z50
 
 
 def security_of(operation: bytes) -> str | None:
-    """Return the security mode that OperationStatus shows, None when too little of it came."""
+    """The security mode in OperationStatus; `None` when it is incomplete."""
     return SECURITY[operation[1] & _SECURITY_MASK] if len(operation) > 1 else None

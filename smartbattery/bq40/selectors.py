@@ -1,6 +1,5 @@
-"""The manufacturer-access selectors that read: the only ones that are sent to a gauge."""
+"""The only manufacturer-access selectors that are sent to a gauge: each of them only reads."""
 
-# The only selectors that may ever be sent to a gauge: each of them reads, and does nothing else.
 READ_SELECTORS = frozenset({
     0x0001, 0x0002, 0x0003, 0x0006,  # device type, firmware, hardware, chemistry
     *range(0x0050, 0x0058),          # the status words

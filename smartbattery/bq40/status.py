@@ -15,7 +15,7 @@ Z = "TI SLUUBT5C"
 
 
 def _with(word: StatusWord, source: str, *bits: Bit, without: tuple[int, ...] = ()) -> StatusWord:
-    """Return a word of another revision: some bits mean something else, are new or gone."""
+    """The word of another revision: some bits have another meaning, are new or removed."""
     changed = {row.bit for row in bits} | set(without)
     kept = tuple(row for row in word.bits if row.bit not in changed)
     return replace(word, bits=kept + bits, source=source)
@@ -30,7 +30,9 @@ def _trips(*rows: _Safety) -> tuple[Bit, ...]:
 
 
 def _failures(*rows: _Failure) -> tuple[Bit, ...]:
-    return tuple(Bit(bit, name, f"{what}: the pack is off for good.") for bit, name, what in rows)
+    return tuple(
+        Bit(bit, name, f"{what}: the pack is off permanently.") for bit, name, what in rows
+    )
 
 
 # fmt: off
@@ -41,9 +43,9 @@ _SAFETY: tuple[_Safety, ...] = (
     ( 3, "OCC2",  "The charging current is above its second limit", "charging stops for a while"),
     ( 4, "OCD1",  "The load current is above its first limit", "discharging stops for a while"),
     ( 5, "OCD2",  "The load current is above its second limit", "discharging stops for a while"),
-    ( 7, "AOLDL", "The pack was overloaded again and again", "discharging is locked off"),
-    ( 9, "ASCCL", "Short circuits while charging came again and again", "charging is locked off"),
-    (11, "ASCDL", "The output was short-circuited again and again", "discharging is locked off"),
+    ( 7, "AOLDL", "The pack was overloaded repeatedly", "discharging is locked off"),
+    ( 9, "ASCCL", "Short circuits while charging occurred repeatedly", "charging is locked off"),
+    (11, "ASCDL", "The output was short-circuited repeatedly", "discharging is locked off"),
     (12, "OTC",   "The cells are too hot to be charged", "charging stops until they cool"),
     (13, "OTD",   "The cells are too hot to be discharged", "discharging stops until they cool"),
     (14, "CUVC",  "A cell is too low even without the load's voltage drop", "discharging stops"),
@@ -51,9 +53,9 @@ _SAFETY: tuple[_Safety, ...] = (
     (18, "PTO",   "Precharging takes too long", "charging stops"),
     (20, "CTO",   "Charging takes too long", "charging stops"),
     (22, "OC",    "More charge went in than the pack can hold", "charging stops"),
-    (23, "CHGC",  "The charger gives more current than it was asked for", "charging stops"),
-    (24, "CHGV",  "The charger gives more voltage than it was asked for", "charging stops"),
-    (25, "PCHGC", "The charger gives too much current for precharging", "charging stops"),
+    (23, "CHGC",  "The charger supplies more current than requested", "charging stops"),
+    (24, "CHGV",  "The charger supplies more voltage than requested", "charging stops"),
+    (25, "PCHGC", "The charger supplies too much current for precharging", "charging stops"),
     (26, "UTC",   "The cells are too cold to be charged", "charging stops until they warm"),
     (27, "UTD",   "The cells are too cold to be discharged", "discharging stops until they warm"),
 )
@@ -63,11 +65,11 @@ _AT_ONCE: tuple[_Safety, ...] = (  # by hardware, without an alert before
     (10, "ASCD",  "There was a short circuit of the output", "discharging stops for a while"),
 )
 _LATCHES: tuple[_Safety, ...] = (  # new in R2
-    (28, "COVL",  "A cell went above its limit again and again", "charging is locked off"),
-    (29, "OCDL",  "The load went above its limit again and again", "discharging is locked off"),
+    (28, "COVL",  "A cell exceeded its limit repeatedly", "charging is locked off"),
+    (29, "OCDL",  "The load exceeded its limit repeatedly", "discharging is locked off"),
 )
 _DCOT: _Safety = (15, "DCOT", "The cells differ too much in temperature", "protection has tripped")
-_HWDF: _Safety = (17, "HWDF", "The host has said nothing for too long", "protection has tripped")
+_HWDF: _Safety = (17, "HWDF", "The host has sent nothing for too long", "protection has tripped")
 
 SAFETY_ALERT    = StatusWord(0x50, "SafetyAlert", 4, (
     *_alerts(*_SAFETY),
@@ -80,7 +82,7 @@ SAFETY_STATUS   = StatusWord(0x51, "SafetyStatus", 4, _trips(*_SAFETY, *_AT_ONCE
 SAFETY_STATUS_2 = _with(SAFETY_STATUS, R2, *_trips(*_LATCHES))
 SAFETY_ALERT_Z  = _with(SAFETY_ALERT_2, Z)
 SAFETY_STATUS_Z = _with(SAFETY_STATUS_2, Z)
-# The table of the R5 manual has bit 17 as reserved, its text describes it.
+# The table of the R5 manual marks bit 17 as reserved, its text describes it.
 SAFETY_STATUS_5 = _with(SAFETY_STATUS_2, R5, *_trips(_DCOT, _HWDF))
 
 _PF: tuple[_Failure, ...] = (
@@ -113,11 +115,11 @@ _PF_AT_ONCE: tuple[_Failure, ...] = (  # without an alert before
     (26, "DFW",   "The gauge's memory for settings is worn out"),
 )
 _PF_LATCHES: tuple[_Failure, ...] = (  # new in R2
-    ( 5, "COVL",  "A cell went above its limit again and again"),
-    (13, "AOLDL", "The pack was overloaded again and again"),
-    (14, "ASCCL", "Short circuits while charging came again and again"),
-    (15, "ASCDL", "The output was short-circuited again and again"),
-    (18, "OCDL",  "The load went above its limit again and again"),
+    ( 5, "COVL",  "A cell exceeded its limit repeatedly"),
+    (13, "AOLDL", "The pack was overloaded repeatedly"),
+    (14, "ASCCL", "Short circuits while charging occurred repeatedly"),
+    (15, "ASCDL", "The output was short-circuited repeatedly"),
+    (18, "OCDL",  "The load exceeded its limit repeatedly"),
 )
 _FORCE: _Failure = (25, "FORCE", "A command declared the failure")
 _TMPC:  _Failure = (27, "TMPC",  "The extra temperature chip does not answer")
@@ -142,23 +144,23 @@ OPERATION   = StatusWord(0x54, "OperationStatus", 4, (
     Bit( 2, "CHG",        "The charging transistor is on."),
     Bit( 3, "PCHG",       "The precharging transistor is on."),
     Bit( 5, "FUSE",       "The fuse line is active."),
-    Bit( 7, "BTP_INT",    "The charge passed a level that the host asked to be told about."),
+    Bit( 7, "BTP_INT",    "The charge passed a level that the host has set."),
     Bit( 8, "SEC0",       "With SEC1 the gauge is sealed, without it fully accessible."),
     Bit( 9, "SEC1",       "With SEC0 the gauge is sealed, without it unsealed."),
     Bit(10, "SDV",        "The pack shuts down because its voltage is too low."),
-    Bit(11, "SS",         "A protection has tripped; SafetyStatus says which."),
-    Bit(12, "PF",         "The pack has failed for good; PFStatus says why."),
+    Bit(11, "SS",         "A protection has tripped; SafetyStatus shows which."),
+    Bit(12, "PF",         "The pack has failed permanently; PFStatus shows why."),
     Bit(13, "XDSG",       "Discharging is disabled."),
     Bit(14, "XCHG",       "Charging is disabled."),
     Bit(15, "SLEEP",      "The pack is idle enough to sleep."),
-    Bit(16, "SDM",        "The pack shuts down because it was told to."),
+    Bit(16, "SDM",        "The pack shuts down on command."),
     Bit(17, "LED",        "The charge display is on."),
     Bit(18, "AUTH",       "The pack is proving that it is genuine."),
     Bit(19, "AUTOCALM",   "The zero of the current is being calibrated by command."),
     Bit(20, "CAL",        "The gauge puts out raw measurements for calibration."),
     Bit(21, "CAL_OFFSET", "The gauge puts out the raw zero of the current for calibration."),
     Bit(22, "XL",         "The bus runs at 400 kHz."),
-    Bit(23, "SLEEPM",     "The pack sleeps because it was told to."),
+    Bit(23, "SLEEPM",     "The pack sleeps on command."),
     Bit(24, "INIT",       "The gauge is starting after a full reset."),
     Bit(25, "SMBLCAL",    "The zero of the current is being calibrated while the bus is low."),
     Bit(26, "SLPAD",      "The sleeping gauge is measuring voltages."),
@@ -171,10 +173,10 @@ OPERATION_3 = _with(OPERATION, R3,
     Bit( 6, "EMSHUT",     "An emergency shutdown keeps the transistors off."),
     Bit(29, "DISCONN",    "The pack is disconnected from the system."),
     Bit(30, "PSSHUT",     "The pack shuts down to save power."),
-    Bit(31, "IOSHUT",     "The pack shuts down because a pin says so."),
+    Bit(31, "IOSHUT",     "The pack shuts down because of a pin."),
 )
 OPERATION_4 = _with(OPERATION_3, R4, Bit(26, "VLB", "The battery is very low."))
-OPERATION_5 = _with(OPERATION_3, R5, Bit(26, "STORAGEM", "The pack was told to go into storage."))
+OPERATION_5 = _with(OPERATION_3, R5, Bit(26, "STORAGEM", "The pack goes into storage on command."))
 OPERATION_Z = _with(OPERATION, Z,
     Bit( 4, "PDSG",       "The predischarging transistor is on."),
     Bit(31, "IATA_CTERM", "Charging ends at the level for air transport."),
@@ -182,7 +184,7 @@ OPERATION_Z = _with(OPERATION, Z,
 
 _CHARGE_END = (  # one bit higher since R2
     ("MCHG", "The full pack is kept topped up."),
-    ("VCT",  "Charging came to its proper end."),
+    ("VCT",  "Charging is complete."),
     ("CCR",  "The charging current is being changed in steps."),
     ("CVR",  "The charging voltage is being changed in steps."),
     ("CCC",  "The charging current is raised to make up for losses."),
@@ -210,8 +212,8 @@ CHARGING_2  = _with(CHARGING, R2,
     Bit(19, "NCT",   "Charging ends within about 40 seconds."),
 )
 CHARGING_3  = _with(CHARGING_2, R3,
-    Bit(20, "ERM",   "The pack has been kept nearly full."),
-    Bit(21, "ERETM", "The pack has been kept nearly full and warm."),
+    Bit(20, "ERM",   "The pack has been nearly full for long."),
+    Bit(21, "ERETM", "The pack has been nearly full and warm for long."),
 )
 CHARGING_4  = _with(CHARGING_3, R4,
     Bit(22, "DEG0",  "The charging voltage is lowered for cycles, with DEG1 for time in use."),
@@ -226,8 +228,8 @@ CHARGING_5  = replace(_with(CHARGING_4, R5,
 CHARGING_Z  = _with(CHARGING_2, Z)
 
 GAUGING     = StatusWord(0x56, "GaugingStatus", 3, (
-    Bit( 0, "FD",      "The gauge takes the pack for empty."),
-    Bit( 1, "FC",      "The gauge takes the pack for full."),
+    Bit( 0, "FD",      "The gauge reports the pack as empty."),
+    Bit( 1, "FC",      "The gauge reports the pack as full."),
     Bit( 2, "TD",      "The pack should not be discharged further."),
     Bit( 3, "TC",      "The pack should not be charged further."),
     Bit( 4, "BAL_EN",  "Cells may be balanced if it is switched on."),
@@ -235,32 +237,32 @@ GAUGING     = StatusWord(0x56, "GaugingStatus", 3, (
     Bit( 6, "DSG",     "The pack is discharging or at rest."),
     Bit( 7, "CF",      "The gauge needs a full cycle to be accurate again."),
     Bit( 8, "REST",    "The voltage at rest has been read."),
-    Bit(10, "R_DIS",   "The gauge does not learn resistances just now."),
-    Bit(11, "VOK",     "A voltage at rest is kept for learning the capacity."),
+    Bit(10, "R_DIS",   "The gauge is not learning resistances."),
+    Bit(11, "VOK",     "A voltage at rest is stored for learning the capacity."),
     Bit(12, "QEN",     "The gauge learns capacity and resistance."),
     Bit(13, "SLPQMax", "The sleeping gauge is reading the voltage at rest."),
-    Bit(15, "NSFM",    "A resistance came out negative, which cannot be."),
+    Bit(15, "NSFM",    "A resistance was computed as negative, which is impossible."),
     Bit(16, "VDQ",     "This discharge is good enough to learn from."),
     Bit(17, "QMax",    "Changes whenever a capacity has been learned."),
     Bit(18, "RX",      "Changes whenever a resistance has been learned."),
     Bit(19, "LDMD",    "The gauge predicts for constant power, not constant current."),
-    Bit(20, "OCVFR",   "The voltage at rest says little about the charge just now."),
+    Bit(20, "OCVFR",   "The open-circuit voltage is too flat to determine the charge."),
 ), R1)
 GAUGING_4   = _with(GAUGING, R4,
-    Bit(14, "OCVPRED", "The voltage at rest was predicted, not awaited."),
+    Bit(14, "OCVPRED", "The open-circuit voltage was predicted, not measured."),
 )
 GAUGING_5   = _with(GAUGING_4, R5, Bit(21, "VLB", "The battery is very low."))
 GAUGING_Z   = _with(GAUGING, Z)
 
-# Bit 15: the R1 manual calls it by both names, later ones CAL_EN.
+# Bit 15: the R1 manual uses both names, later ones CAL_EN.
 MANUFACTURING   = StatusWord(0x57, "ManufacturingStatus", 2, (
     Bit( 0, "PCHG_EN",  "The precharging transistor is switched on for a test."),
     Bit( 1, "CHG_EN",   "The charging transistor is switched on for a test."),
     Bit( 2, "DSG_EN",   "The discharging transistor is switched on for a test."),
     Bit( 3, "GAUGE_EN", "Gauging is on."),
     Bit( 4, "FET_EN",   "The gauge controls the power transistors."),
-    Bit( 5, "LF_EN",    "The gauge keeps lifetime records."),
-    Bit( 6, "PF_EN",    "The gauge may declare the pack failed for good."),
+    Bit( 5, "LF_EN",    "The gauge stores lifetime records."),
+    Bit( 6, "PF_EN",    "The gauge may declare a permanent failure."),
     Bit( 7, "BBR_EN",   "The black box recorder is on."),
     Bit( 8, "FUSE_EN",  "The gauge may blow the fuse."),
     Bit( 9, "LED_EN",   "The charge display is enabled."),

@@ -26,8 +26,8 @@ from dronebms.probe.readout import read_pack
 from dronebms.probe.table import render
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
-from smartbattery.device_lock import GaugeLock, InUseError
-from smartbattery.errors import BusError, NackError
+from smartbattery.device_lock import GaugeLock
+from smartbattery.errors import BusError, InUseError, NackError
 from smartbattery.registers import ADDRESS
 from tests.scripted import SELECTORS, ScriptedPack, seen_bq40
 
@@ -68,7 +68,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Done]]:
 def leave_no_lock() -> Iterator[None]:
     yield
     for folder in ("/run/lock", tempfile.gettempdir()):
-        for path in Path(folder).glob(f"dronebms-dev-{Path(ABSENT).name}-*.lock"):
+        for path in Path(folder).glob(f"smartbattery-dev-{Path(ABSENT).name}-*.lock"):
             path.unlink()
 
 

@@ -70,7 +70,7 @@ def ground() -> Iterator[Ground]:
 def leave_no_lock() -> Iterator[None]:
     yield
     for folder in ("/run/lock", tempfile.gettempdir()):
-        for path in Path(folder).glob(f"dronebms-dev-{NO_BUS}-*.lock"):
+        for path in Path(folder).glob(f"smartbattery-dev-{NO_BUS}-*.lock"):
             path.unlink()
 
 

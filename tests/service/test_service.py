@@ -349,7 +349,7 @@ def no_bus() -> Iterator[str]:
     name = f"i2c-9{os.getpid()}"
     yield name
     for folder in ("/run/lock", tempfile.gettempdir()):
-        for path in Path(folder).glob(f"dronebms-dev-{name}-*.lock"):
+        for path in Path(folder).glob(f"smartbattery-dev-{name}-*.lock"):
             path.unlink()
 
 

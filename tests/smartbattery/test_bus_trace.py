@@ -164,7 +164,7 @@ def test_another_question_than_the_recorded_one_is_refused(
     question: tuple[int, bytes, int],
 ) -> None:
     bus = PlaybackBus([GOOD])
-    with pytest.raises(BusError, match="the recording has a read of 0x0b 09 where"):
+    with pytest.raises(BusError, match="the recording has a transfer of 0x0b 09 in place of"):
         bus.transfer(*question)
     assert bus.transfer(0x0B, b"\x09", 3) == GOOD.reply  # and has taken nothing from it
 

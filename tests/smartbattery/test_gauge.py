@@ -507,7 +507,7 @@ def test_zeros_from_nobody_are_no_empty_pack() -> None:
     nobody.texts = {}
     for snapshot in polled(Gauge(nobody), 0, 30):
         assert (by_field(snapshot), snapshot.identity) == ({}, UNIDENTIFIED)
-        assert snapshot.trouble == "not identified: Voltage 0x0000 is not believable"
+        assert snapshot.trouble == "not identified: Voltage 0x0000 is not plausible"
 
 
 def test_a_gauge_that_boots_with_zeros_is_identified_once_it_has_a_voltage() -> None:
@@ -517,7 +517,7 @@ def test_a_gauge_that_boots_with_zeros_is_identified_once_it_has_a_voltage() -> 
     gauge = Gauge(device)
     early = gauge.poll(0.0)
     assert (early.identity, by_field(early)) == (UNIDENTIFIED, {})
-    assert early.trouble == "not identified: Voltage 0x0000 is not believable"
+    assert early.trouble == "not identified: Voltage 0x0000 is not plausible"
     device.words = ready
     assert gauge.poll(0.1).identity.serial == 9596
 
@@ -971,7 +971,7 @@ def test_a_refused_slow_register_is_no_trouble_of_the_pack() -> None:
     assert {snapshot.trouble for snapshot in polled(gauge, 0, 40)} == {None}
     device.words[VOLTAGE.command] = 0
     troubles = [snapshot.trouble for snapshot in polled(gauge, 41, 100)]
-    assert set(troubles[25:]) == {"Voltage 0x0000 is not believable"}
+    assert set(troubles[25:]) == {"Voltage 0x0000 is not plausible"}
 
 
 def test_a_flawed_voltage_is_told_with_its_bytes() -> None:

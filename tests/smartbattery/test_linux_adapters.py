@@ -247,7 +247,7 @@ def test_recovery_is_asked_for_after_three_openings_and_the_bus_is_left_alone_me
     for _ in range(2):
         error = error_of(bus)
         assert type(error) is BusTimeoutError
-        assert str(error) == f"{PATH} is stuck, and left alone while it is recovered"
+        assert str(error) == f"{PATH} is stuck; a recovery is running"
     assert (stuck.openings, stuck.closings, stuck.asked) == (4, 4, 12)
     stuck.fails = None
     assert bus.transfer(0x0B, b"\x09", 3) == bytes(3)
@@ -274,7 +274,7 @@ def test_a_stuck_bus_never_raises_out_of_a_poll_and_is_read_again(stuck: Stuck) 
     for step in range(100):
         snapshot = gauge.poll(step / 10)
         assert snapshot.voltage_v is None
-        assert "held or busy" in str(snapshot.trouble)
+        assert "stuck or busy" in str(snapshot.trouble)
     assert 100 <= stuck.asked <= 200
 
 
@@ -335,8 +335,8 @@ def test_words_are_read_beside_a_kernel_driver_which_is_explained_once(
     assert looks[-1].voltage_v == pytest.approx(25.1, abs=0.1)
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{PATH} address 0x0b belongs to the kernel driver sbs-battery, beside which only plain "
-        f"words are read; to free it: {UNBIND}"
+        f"{PATH} address 0x0b belongs to the kernel driver sbs-battery; only plain "
+        f"words are read next to it; to free it: {UNBIND}"
     )
 
 

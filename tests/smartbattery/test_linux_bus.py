@@ -139,17 +139,17 @@ def test_the_path_is_opened_when_it_is_needed_and_once(plug: Plug) -> None:
         (errno.ENXIO, NackError, "no answer"),
         (errno.EREMOTEIO, NackError, "no answer"),
         (errno.EIO, NackError, "no answer"),
-        (errno.ETIMEDOUT, BusTimeoutError, "held or busy"),
-        (errno.EAGAIN, BusTimeoutError, "held or busy"),
+        (errno.ETIMEDOUT, BusTimeoutError, "stuck or busy"),
+        (errno.EAGAIN, BusTimeoutError, "stuck or busy"),
         (errno.EBADMSG, BusError, "Bad message"),
         (errno.EPROTO, BusError, "Protocol error"),
-        (errno.EBUSY, BusTimeoutError, "held or busy"),
+        (errno.EBUSY, BusTimeoutError, "stuck or busy"),
         (errno.EOPNOTSUPP, UnsupportedError, "cannot do this"),
         (errno.ENOTTY, UnsupportedError, "cannot do this"),
         (errno.EINVAL, UnsupportedError, "cannot do this"),
-        (errno.ENODEV, BusAbsentError, "has gone"),
-        (errno.EBADF, BusAbsentError, "has gone"),
-        (errno.ESHUTDOWN, BusAbsentError, "has gone"),
+        (errno.ENODEV, BusAbsentError, "was unplugged"),
+        (errno.EBADF, BusAbsentError, "was unplugged"),
+        (errno.ESHUTDOWN, BusAbsentError, "was unplugged"),
         (errno.ENOMEM, BusError, "Cannot allocate"),
     ],
     ids=lambda value: errno.errorcode.get(value) if isinstance(value, int) else None,
@@ -254,7 +254,7 @@ def test_a_device_that_is_no_adapter_is_opened_once_and_never_again() -> None:
     assert type(error_of(bus)) is UnsupportedError
     files = open_files()
     for _ in range(20):
-        assert str(error_of(bus)).startswith("/dev/null is no I2C adapter (")
+        assert str(error_of(bus)).startswith("/dev/null is not an I2C adapter (")
     assert open_files() == files
 
 

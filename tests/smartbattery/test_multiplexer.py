@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from smartbattery.device_lock import GaugeLock, InUseError
-from smartbattery.errors import BusError, NackError
+from smartbattery.device_lock import GaugeLock
+from smartbattery.errors import BusError, InUseError, NackError
 from smartbattery.multiplexer import MuxBus
 
 
@@ -118,14 +118,14 @@ def test_a_lock_is_for_every_user_whatever_the_umask_and_says_who_has_it(tmp_pat
     finally:
         os.umask(before)
     (path,) = tmp_path.iterdir()
-    assert path.name == "dronebms-dev-i2c-1-0b.lock"
+    assert path.name == "smartbattery-dev-i2c-1-0b.lock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
     assert path.read_text() == f"dronebms run (process {os.getpid()})\n"
 
 
 def test_a_lock_follows_no_link_that_somebody_has_laid(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
-    (tmp_path / "dronebms-dev-i2c-1-0b.lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(BusError, match="cannot be made"):
+    (tmp_path / "smartbattery-dev-i2c-1-0b.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(BusError, match="cannot be created"):
         GaugeLock("/dev/i2c-1", 0x0B, "dronebms run", tmp_path)
     assert (tmp_path / "precious").read_text() == "precious"

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from smartbattery.registers import (
-    BLOCKS,
     CELLS,
     FAST,
     MANUFACTURED,
@@ -18,6 +17,7 @@ from smartbattery.registers import (
     SLOW,
     SPECIFICATION,
     STATUS,
+    TEXTS,
     WORDS,
     PollRate,
     Register,
@@ -100,7 +100,7 @@ def test_a_word_seen_elsewhere_was_read_with_the_command_of_its_row(seen: Word) 
 
 @each_text
 def test_a_text_seen_elsewhere_was_read_with_the_command_of_its_row(seen: Text) -> None:
-    commands = {name: command for name, _, command in BLOCKS}
+    commands = {name: command for name, _, command in TEXTS}
     data = bytes.fromhex(seen.data)
     assert commands[seen.row] == int(seen.command, 16)
     assert data.split(b"\0")[0].decode("ascii") == seen.text
@@ -111,7 +111,7 @@ def test_a_text_seen_elsewhere_was_read_with_the_command_of_its_row(seen: Text) 
 
 def test_every_row_has_a_word_or_a_text_from_outside() -> None:
     seen = {word.row for word in SEEN_WORDS} | {text.row for text in SEEN_TEXTS}
-    rows = {row.name for row in WORDS} | {name for name, _, _ in BLOCKS}
+    rows = {row.name for row in WORDS} | {name for name, _, _ in TEXTS}
     assert rows - seen == {row.name for row in CELLS[4:]}  # VECTORS.md says why
 
 
@@ -225,9 +225,9 @@ def test_a_word_that_cannot_be_true_is_no_value(name: str, raw: int) -> None:
 
 
 def test_no_two_rows_share_a_command_a_name_or_a_field() -> None:
-    commands = Counter([row.command for row in WORDS] + [command for _, _, command in BLOCKS])
-    names = Counter([row.name for row in WORDS] + [name for name, _, _ in BLOCKS])
-    row_fields = Counter([row.field for row in WORDS] + [field for _, field, _ in BLOCKS])
+    commands = Counter([row.command for row in WORDS] + [command for _, _, command in TEXTS])
+    names = Counter([row.name for row in WORDS] + [name for name, _, _ in TEXTS])
+    row_fields = Counter([row.field for row in WORDS] + [field for _, field, _ in TEXTS])
     for kind in (commands, names, row_fields):
         assert [key for key, count in kind.items() if count > 1] == []
 
@@ -251,7 +251,7 @@ def test_what_stays_the_same_has_a_field_in_the_identity() -> None:
     once = [row for row in WORDS if row.poll_rate is PollRate.STATIC]
     kept_otherwise = (SPECIFICATION, MANUFACTURED)  # as `pec` and `date`
     names = [row.field for row in once if row not in kept_otherwise]
-    names += [field for _, field, _ in BLOCKS]
+    names += [field for _, field, _ in TEXTS]
     assert [name for name in names if name not in there] == []
 
 

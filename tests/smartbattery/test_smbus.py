@@ -340,7 +340,7 @@ def test_no_selector_but_those_that_read_is_ever_sent() -> None:
 
 def test_the_answer_to_another_question_is_not_believed() -> None:
     wire = open_wire(Script({ACCESS: [SEEN_BLOCK]}), has_pec=True)
-    with pytest.raises(IntegrityError, match="asked for 0x0051, got 7b00"):
+    with pytest.raises(IntegrityError, match="selected 0x0051, received 7b00"):
         wire.read_manufacturer(0x0051, 32)
 
 

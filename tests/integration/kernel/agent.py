@@ -29,7 +29,7 @@ from smartbattery.bus import Bus
 from smartbattery.errors import BatteryError, BusTimeoutError, NackError
 from smartbattery.gauge import Gauge
 from smartbattery.linux_bus import LinuxBus
-from smartbattery.registers import ADDRESS, BLOCKS, WORDS
+from smartbattery.registers import ADDRESS, TEXTS, WORDS
 from tests.integration.kernel.calls import outcomes
 from tests.integration.kernel.cp2112 import Cp2112
 from tests.integration.kernel.tiny_usb import TinyUsb
@@ -191,7 +191,7 @@ def truth(stage: Stage) -> Json:
             words[row.command] = int.from_bytes(
                 stage.gauge.reply(bytes((row.command,)), 2), "little"
             )
-    texts = [stage.gauge.reply(bytes((command,)), 33) for _, _, command in BLOCKS]
+    texts = [stage.gauge.reply(bytes((command,)), 33) for _, _, command in TEXTS]
     return {"words": words, "texts": [text[1 : 1 + text[0]].decode() for text in texts]}
 
 
