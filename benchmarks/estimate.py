@@ -91,7 +91,7 @@ class KnownLoad(LoadForecast):
         self._mean_w = np.cumsum((powers_w * spans_s)[::-1])[::-1] / np.maximum(left_s, 1e-6)
         self.now_s = 0.0
 
-    def ahead(self, horizon_s: float) -> tuple[float, float]:  # noqa: ARG002 - it knows the horizon
+    def mean_power(self, horizon_s: float) -> tuple[float, float]:  # noqa: ARG002 - it knows the horizon
         """Return the true mean power until the end."""
         place = min(int(np.searchsorted(self._times_s, self.now_s)), len(self._mean_w) - 2)
         return max(float(self._mean_w[place]), 1.0), 0.01

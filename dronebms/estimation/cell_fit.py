@@ -1,87 +1,304 @@
-"""What the weakest cell is doing, fitted again every ten seconds to the whole flight so far.
+"""Second stage: parameter identification of the weakest cell by least squares over the flight.
 
-Regularised least squares (Gauss-Newton; Tarantola, "Inverse Problem Theory", 2005, chapter 3) of
-`cellmodel`'s circuit; the prior is the chemistry's, or what was learned in earlier flights. A later
-reading mends what an early one was taken for. Charge is a fraction, volts and amperes are a cell's.
+Regularised Gauss-Newton (Tarantola, "Inverse Problem Theory", 2005, chapter 3) on the circuit of
+`cell_model`, every ten seconds of load, over all readings so far; the prior is the chemistry's or
+that of the pack's earlier flights. A later reading corrects how an early one was explained.
+Charge is a fraction; volts, amperes and ampere-seconds of one cell.
 """
 
 import math
 from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from dronebms.estimation.cell_model import (
     CAPACITY,
     CHARGE,
-    CURVE_FROM,
-    CURVE_STEPS,
-    DEPTH,
     FAST,
+    HIGHEST,
     KNOTS,
-    LEAST,
-    MOST,
+    LOWEST,
     OFFSET,
     SIZE,
-    SLOW,
     Array,
     CellModel,
     CircuitState,
     kelvin_of,
     knots_covariance,
 )
-from dronebms.estimation.fit_samples import FitSample, merged, without_outliers
 from dronebms.estimation.model_parameters import KNOTS_FRAC
+from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
 
 _GRID = np.linspace(0.0, 1.0, 41)
 _SPAN_S = 10.0 - 1e-6
-_MOST_ROWS = 160
-_LOAD_C = 0.1  # of the capacity in an hour; below it a cell rests and tells nothing of resistance
+_MAX_ROWS = 160
+_LOAD_C = 0.1  # of the capacity in an hour; below it a cell rests: no information on resistance
 _LARGEST_STEP = 1.5  # ln, in one iteration
-_SHARE = 0.6  # of a step that is taken: a whole one goes back and forth between bends of the curve
+_STEP_SHARE = 0.6  # of a step that is taken: full steps oscillate between bends of the curve
 _SPREADS = 1.5  # standard deviations of the charge over which the curve's slope is taken
-_OUTLIER = 4.0  # standard deviations from which a reading counts less
-_GATE = 16.0  # squared innovations in variances; more is not this cell's voltage
+_OUTLIER = 4.0  # standard deviations from which a reading is weighted down
+_GATE = 16.0  # squared innovation in variances; more is not this cell's voltage
 _FULL_GATE = 9.0
 _START_GATE = 12.0
 _SD_STEP_V = 0.004
+_STEP_C = 0.08  # of the capacity; a smaller change of current is no step
 _STEP_GATE, _STRAY_STEP_V = 3.0, 0.05
 _NUGGET = 1e-9
-_SD_START = 0.01, 0.02  # of the charge, by voltage: at best, and of a full cell
+_SD_START = 0.01, 0.02  # of the charge by voltage: at best, and of a full cell
 _DRIFT_ROWS = 8
-_MISSED = 3  # readings in a row, so that a lone one counts for nothing
+_ERRORS = 3  # readings in a row, so that a lone outlier does not count
 _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
+_DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
+_STRAY_V = 0.05  # a second further from the median resting voltage is an outlier
+
+
+class FitSample(NamedTuple):
+    """Means over some seconds: one row of the fit."""
+
+    span_s: float
+    used_as: float  # since the start of the fit
+    cell_v: float
+    amps: float
+    fast_a: float
+    slow_a: float
+    kelvin: float
+
+
+def merged(rows: list[FitSample]) -> FitSample:
+    """Mean of rows, weighted by their spans."""
+    if len(rows) == 1:
+        return rows[0]
+    table = np.array(rows)
+    span_s = table[:, 0]
+    return FitSample(float(span_s.sum()), *(span_s @ table[:, 1:] / span_s.sum()).tolist())
+
+
+def without_outliers(rows: list[FitSample], ohm: float) -> list[FitSample]:
+    """Rows without those that differ from the median by more than their current explains.
+
+    Up to three times the estimated resistance `ohm` is accepted: it may still be wrong.
+    """
+    middle_v = median(row.cell_v + ohm * row.amps for row in rows)
+    middle_a = median(row.amps for row in rows)
+
+    def is_outlier(row: FitSample) -> bool:
+        limit_v = _STRAY_V + 2 * ohm * abs(row.amps - middle_a)
+        return abs(row.cell_v + ohm * row.amps - middle_v) > limit_v
+
+    return [row for row in rows if not is_outlier(row)] or rows
 
 
 @dataclass(frozen=True, slots=True)
 class CellParameters:
-    """What is known of a pack's cells beside their charge: mean and covariance from FAST on."""
+    """Parameters of a pack's weakest cell without its charge: state vector from FAST on."""
 
-    mean: Array
-    covariance: Array
+    mean: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellEstimate:
+    """The weakest cell after a reading."""
+
+    model: CellModel
+    x: Array  # state vector (`cell_model`)
+    variance: Array  # of each element
+    root: Array  # symmetric square root of the covariance after the last fit
+    table_v: tuple[float, ...]  # curve of x, see `CellModel.curves`
+    fast_a: float  # current behind the two low-pass filters
+    slow_a: float
+    degc: float
+    kelvin: float  # as `kelvin_of` gives it
+    drift_v_s: float  # rate of the model's error over a minute or more
+    errors_v: tuple[float, ...]  # reading minus model, of the last readings
+
+    def circuit(self, current_a: float) -> CircuitState:
+        """The circuit at a current."""
+        return self.model.circuit(
+            self.x, self.table_v, self.kelvin, self.fast_a, self.slow_a, current_a
+        )
+
+
+Vector = tuple[float, ...]
+Matrix = tuple[Vector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CellFitState:
+    """Restart state of `CellFit`; matrices by row."""
+
+    x: Vector
+    covariance: Matrix
+    root: Matrix
+    prior_x: Vector
+    prior_information: Matrix
+    fitted_x: Vector
+    fitted_covariance: Matrix
+    rows: Matrix
+    pending: Matrix
+    drift_v_s: float
+    errors_v: Vector
+    step_a2: float
+    step_va: float
+    used_as: float
+    span_s: float
+    loaded: bool
+    fast_a: float
+    slow_a: float
+    degc: float
+    agreed_s: float | None
+
+
+def _matrix(array: Array) -> Matrix:
+    return tuple(map(tuple, array.tolist()))
 
 
 class CellFit:
-    """The fit; made at the first believable sample.
+    """Stage: the fit of one cell, created at its first reading.
 
     Attributes:
-        x: state now, P: its covariance, root: a square root of that.
-        drift_v_s: how fast what the circuit misses has changed, over a minute or more.
-        off_v: how far from its model the cell was in the last readings.
-        degc: temperature last heard; `kelvin` as the circuit has it.
-        fast_a, slow_a: current as the two slow parts see it.
+        x: state vector, P: its covariance.
     """
 
-    def __init__(self, model: CellModel, learned: CellParameters | None = None) -> None:
+    def __init__(
+        self,
+        model: CellModel,
+        learned: CellParameters | None = None,
+        state: CellFitState | None = None,
+    ) -> None:
         self.model = model
-        self.degc, self.kelvin = 25.0, 0.0
-        self.fast_a = self.slow_a = 0.0
+        self._rows: list[FitSample]
+        self._pending: list[FitSample]  # not yet part of a row
+        self._errors_v: tuple[float, ...]
+        if state is not None:
+            self._restore(state)
+            return
+        self._degc, self._kelvin = 25.0, 0.0
+        self._fast_a = self._slow_a = 0.0
+        self._agreed_s: float | None = None  # when a reading was last accepted
         self.x, self.P = model.mean.copy(), model.covariance.copy()
         if learned is not None:
             self._recall(learned)
         self._begin()
 
+    def state(self) -> CellFitState:
+        """Restart state."""
+        step_a2, step_va = self._steps
+        return CellFitState(
+            x=tuple(self.x.tolist()),
+            covariance=_matrix(self.P),
+            root=_matrix(self._root),
+            prior_x=tuple(self._prior_x.tolist()),
+            prior_information=_matrix(self._information),
+            fitted_x=tuple(self._fitted.tolist()),
+            fitted_covariance=_matrix(self._covariance),
+            rows=tuple(map(tuple, self._rows)),
+            pending=tuple(map(tuple, self._pending)),
+            drift_v_s=float(self._drift_v_s),
+            errors_v=tuple(map(float, self._errors_v)),
+            step_a2=float(step_a2),
+            step_va=float(step_va),
+            used_as=self._used_as,
+            span_s=self._span_s,
+            loaded=self._loaded,
+            fast_a=self._fast_a,
+            slow_a=self._slow_a,
+            degc=self._degc,
+            agreed_s=self._agreed_s,
+        )
+
+    def with_state(self, state: CellFitState) -> Self:
+        """Return a stage that continues from a state."""
+        return type(self)(self.model, state=state)
+
+    def _restore(self, state: CellFitState) -> None:
+        self.x, self.P = np.array(state.x), np.array(state.covariance)
+        self._root = np.array(state.root)
+        self._prior_x, self._information = (
+            np.array(state.prior_x),
+            np.array(state.prior_information),
+        )
+        self._fitted = np.array(state.fitted_x)
+        self._covariance = np.array(state.fitted_covariance)
+        self._rows = [FitSample(*row) for row in state.rows]
+        self._pending = [FitSample(*row) for row in state.pending]
+        self._drift_v_s, self._errors_v = state.drift_v_s, state.errors_v
+        self._steps = [state.step_a2, state.step_va]
+        self._used_as, self._span_s, self._loaded = state.used_as, state.span_s, state.loaded
+        self._fast_a, self._slow_a = state.fast_a, state.slow_a
+        self._agreed_s = state.agreed_s
+        self.heat(state.degc)
+        self._table_v = self._curve()
+
+    def update(
+        self, sample: Sample, degc: float | None, gauge_full_ah: float | None
+    ) -> CellEstimate | None:
+        """Take in a sample; None: its first voltages were not this cell's, start a new fit.
+
+        Args:
+            sample: of this update.
+            degc: temperature, None when unknown.
+            gauge_full_ah: the gauge's full charge capacity when it is first reported.
+        """
+        if sample.is_new:
+            self.heat(degc)
+        if gauge_full_ah is not None:
+            self.weigh_capacity(gauge_full_ah)
+        if sample.second is not None and not self._follow(sample.second):
+            return None
+        return self.estimate()
+
+    def estimate(self) -> CellEstimate:
+        """The cell as it is now."""
+        return CellEstimate(
+            model=self.model,
+            x=self.x.copy(),
+            variance=self.P.diagonal().copy(),
+            root=self._root,
+            table_v=self._table_v,
+            fast_a=self._fast_a,
+            slow_a=self._slow_a,
+            degc=self._degc,
+            kelvin=self._kelvin,
+            drift_v_s=self._drift_v_s,
+            errors_v=self._errors_v,
+        )
+
+    @property
+    def charge_frac(self) -> float:
+        """State of charge."""
+        return float(self.x[CHARGE])
+
+    def parameters(self) -> CellParameters:
+        """Parameters after a last, longer fit: the prior of the next flight."""
+        self.fit(iterations=6)
+        return CellParameters(
+            tuple(self._fitted[FAST:].tolist()), _matrix(np.array(self._covariance[FAST:, FAST:]))
+        )
+
+    def _follow(self, second: Second) -> bool:
+        """Take in a second; False when no reading has been accepted yet."""
+        mean, previous = second.mean, second.previous
+        self.advance(second.span_s, second.counted_a, second.counted_sd_a)
+        is_guess = mean.current_sd_a > abs(mean.current_a) / 2  # no information for the fit
+        if is_guess or self.measure(mean.cell_v, mean.current_a):
+            self._agreed_s = mean.t_s
+        elif self._agreed_s is None:
+            return False
+        elif mean.t_s - self._agreed_s > _DISAGREE_S:
+            self.widen()
+            self._agreed_s = mean.t_s
+        if previous is None or mean.t_s - previous.t_s >= MAX_STEP_GAP_S or mean.current_sd_a:
+            return True
+        di_a = mean.current_a - previous.current_a
+        if abs(di_a) > _STEP_C * self.model.capacity_as / 3600.0:
+            self.measure_step(mean.cell_v - previous.cell_v, di_a)
+        return True
+
     def _recall(self, learned: CellParameters) -> None:
-        """Start from what was learned, a little forgotten: packs age, and no day is as another."""
+        """Start from the earlier flights, widened: packs age and conditions differ."""
         c = self.model.parameters
         self.x[FAST:] = learned.mean
         self.P[FAST:, FAST:] = learned.covariance
@@ -90,15 +307,10 @@ class CellFit:
         self.P[KNOTS:, KNOTS:] += knots_covariance(sds_v, c.knots_length)
         self._set_offset(0.0, c.sd_offset_v)
 
-    def learned(self) -> CellParameters:
-        """Return what the flight has taught, for the next one."""
-        self.fit(iterations=6)
-        return CellParameters(self._fitted[FAST:].copy(), self._covariance[FAST:, FAST:].copy())
-
     def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
-        """Place the charge by the first voltage, freed of its expected sag, and by the gauge."""
+        """Initialise the charge by the first voltage without its expected sag, and by the gauge."""
         c, model = self.model.parameters, self.model
-        sag_v = current_a * (model.ohms[0] + model.ohms[1]) * self.warm() * math.exp(self.x[FAST])
+        sag_v = current_a * (model.ohms[0] + model.ohms[1]) * self._warm() * math.exp(self.x[FAST])
         curve_v, _, hats = model.open(_GRID, self.x[KNOTS:])
         variance = np.einsum("ij,jk,ik->i", hats, self.P[KNOTS:, KNOTS:], hats)
         variance += c.sd_rest_v**2 + (c.sd_fast * sag_v) ** 2
@@ -110,17 +322,17 @@ class CellFit:
         if cell_v + sag_v > curve_v[-1]:
             charge, spread = 1.0, max(spread, _SD_START[1] ** 2)
         if gauge_frac is not None:
-            # A gauge is usually right within a few per cent at rest, and some lie.
-            doubt = c.sd_gauge**2
-            if (gauge_frac - charge) ** 2 < _START_GATE * (spread + doubt):
-                weight = spread / (spread + doubt)
+            # At rest a gauge is usually right within a few per cent; some are far off.
+            variance_gauge = c.sd_gauge**2
+            if (gauge_frac - charge) ** 2 < _START_GATE * (spread + variance_gauge):
+                weight = spread / (spread + variance_gauge)
                 charge += weight * (gauge_frac - charge)
                 spread *= 1 - weight
         self.x[CHARGE], self.P[CHARGE, CHARGE] = charge, spread
         self._begin()
 
-    def believe_capacity(self, full_ah: float) -> None:
-        """Weigh in a full charge capacity that a gauge claims."""
+    def weigh_capacity(self, full_ah: float) -> None:
+        """Take in the full charge capacity that a gauge reports."""
         innovation = math.log(full_ah * 3600.0 / self.model.capacity_as) - self.x[CAPACITY]
         variance = self.P[CAPACITY, CAPACITY] + self.model.parameters.sd_full**2
         if innovation * innovation > _FULL_GATE * variance:
@@ -131,114 +343,107 @@ class CellFit:
         self._begin()
 
     def _begin(self) -> None:
-        """Take the present state as what is believed before the readings to come."""
-        self._before, self._fitted = self.x.copy(), self.x.copy()
+        """Make the present state the prior of the readings to come."""
+        self._prior_x, self._fitted = self.x.copy(), self.x.copy()
         self._covariance = self.P.copy()
         self._information = np.linalg.inv(self.P + _NUGGET * np.eye(SIZE))
-        self._rows: list[FitSample] = []
-        self._pending: list[FitSample] = []
-        self.drift_v_s, self.off_v = 0.0, (0.0,) * _MISSED
+        self._rows = []
+        self._pending = []
+        self._drift_v_s = 0.0
+        self._errors_v = (0.0,) * _ERRORS
         self._steps = [0.0, 0.0]  # sums of di^2 and of -di dv
         self._used_as = self._span_s = 0.0
         self._loaded = False
         self._settle()
 
     def _settle(self) -> None:
-        """Prepare what is asked every second and changes with a fit only."""
+        """Compute what changes with a fit only and is used every second."""
         values, vectors = np.linalg.eigh(self.P)
-        # The symmetric root: it moves as little as P does, so that a sample stays the same one.
-        self.root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
-        self._table_v: list[float] = self.model.curves(self.x[KNOTS:]).tolist()
+        # The symmetric root moves as little as P does: each sample keeps its meaning.
+        self._root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+        self._table_v = self._curve()
+
+    def _curve(self) -> tuple[float, ...]:
+        return tuple(self.model.curves(self.x[KNOTS:]).tolist())
 
     # ------------------------------------------------------------------ readings
 
     def heat(self, degc: float | None) -> None:
-        """Take in a temperature; an unknown one leaves the last."""
+        """Take in a temperature; an unknown one leaves the last in place."""
         if degc is not None:
-            self.degc, self.kelvin = degc, kelvin_of(degc)
+            self._degc, self._kelvin = degc, kelvin_of(degc)
 
-    def advance(self, dt_s: float, current_a: float, doubt_a: float) -> None:
-        """Count charge for `dt_s`; `doubt_a` is how far the mean current may be off."""
+    def advance(self, dt_s: float, current_a: float, sd_a: float) -> None:
+        """Count charge for `dt_s`; `sd_a` is the standard deviation of the mean current."""
         c = self.model.parameters
         self._dt_s = dt_s
         self._used_as += current_a * dt_s
-        self.fast_a += (current_a - self.fast_a) * (1 - math.exp(-dt_s / c.fast_tau_s))
-        self.slow_a += (current_a - self.slow_a) * (1 - math.exp(-dt_s / c.slow_tau_s))
+        self._fast_a += (current_a - self._fast_a) * (1 - math.exp(-dt_s / c.fast_tau_s))
+        self._slow_a += (current_a - self._slow_a) * (1 - math.exp(-dt_s / c.slow_tau_s))
         self.x[CHARGE] = self._fitted[CHARGE] - self._used_frac()
         self.x[OFFSET] *= math.exp(-dt_s / c.offset_tau_s)
-        if doubt_a:  # as if the charge had been less sure from the begin
-            variance = (doubt_a * dt_s / self.model.capacity_as) ** 2
+        if sd_a:  # as if the initial charge had been less certain
+            variance = (sd_a * dt_s / self.model.capacity_as) ** 2
             self.P[CHARGE, CHARGE] += variance
             known = self._information[:, CHARGE].copy()
             weight = variance / (1 + variance * known[CHARGE])
             self._information -= weight * np.outer(known, known)
 
     def measure(self, cell_v: float, current_a: float) -> bool:
-        """Take in a mean voltage and current; False when it is too far off to be this cell's."""
+        """Take in a mean voltage and current; False when the voltage is rejected."""
         row = FitSample(
-            self._dt_s, self._used_as, cell_v, current_a, self.fast_a, self.slow_a, self.kelvin
+            self._dt_s, self._used_as, cell_v, current_a, self._fast_a, self._slow_a, self._kelvin
         )
-        believed = self._believes(row)
+        accepted = self._accepts(row)
         self._loaded |= abs(current_a) > _LOAD_C * self.model.capacity_as / 3600.0
-        if self._loaded:  # a rest has placed the charge already
+        if self._loaded:  # at rest the first voltage has set the charge already
             self._span_s += self._dt_s
-            self._pending += [row] if believed else []
+            self._pending += [row] if accepted else []
         if self._span_s >= _SPAN_S and self._pending:
-            self._rows.append(merged(without_outliers(self._pending, self.now(0.0).ohms[0])))
+            self._rows.append(merged(without_outliers(self._pending, self._circuit(0.0).ohms[0])))
             self._pending, self._span_s = [], 0.0
-            if len(self._rows) > _MOST_ROWS:  # a long flight costs no more than a short one
+            if len(self._rows) > _MAX_ROWS:  # a long flight costs no more than a short one
                 self._rows = [merged(self._rows[k : k + 2]) for k in range(0, len(self._rows), 2)]
             self.fit(iterations=3)
-        return believed
+        return accepted
 
     def measure_step(self, dv_v: float, di_a: float) -> None:
-        """Take in a step of voltage and current between two seconds: the fast resistance alone."""
-        amps = di_a * self.warm()
+        """Take in a step of voltage and current between two seconds: fast resistance alone."""
+        amps = di_a * self._warm()
         ohm_v = math.exp(self.x[FAST]) * self.model.ohms[0] * amps
         if abs(dv_v + ohm_v) > _STRAY_STEP_V + _STEP_GATE * abs(ohm_v):
-            return  # no step of this cell's
+            return  # not a step of this cell
         self._steps[0] += amps * amps
         self._steps[1] -= amps * dv_v
 
-    def doubt(self) -> None:
-        """Open up after a long disagreement: the cell is not what the fit thought."""
+    def widen(self) -> None:
+        """Widen the covariance after a long disagreement: the fit is wrong about the cell."""
         charge = self.P[CHARGE, CHARGE] + self.model.parameters.sd_doubt**2
         self.P = self.P + self.model.covariance
         self.P[CHARGE, CHARGE] = min(charge, 1.0)
         self._begin()
 
-    def _believes(self, row: FitSample) -> bool:
-        c, now = self.model.parameters, self.now(row.amps)
+    def _accepts(self, row: FitSample) -> bool:
+        c, now = self.model.parameters, self._circuit(row.amps)
         off_v = row.cell_v - (now.open_v + float(self.x[OFFSET]) - now.sag_v)
-        self.off_v = (*self.off_v[1:], off_v)
+        self._errors_v = (*self._errors_v[1:], off_v)
         variance = c.sd_offset_v**2 + (c.sd_sag_frac * now.sag_v) ** 2
-        if off_v * off_v > _GATE * variance:  # the doubt of the state itself costs more
+        if off_v * off_v > _GATE * variance:  # the variance of the state itself costs more
             _, (by,), _ = self.model.volts(self.x, np.array([row._replace(used_as=0.0)]))
             variance += float(by @ self.P @ by)
         return bool(off_v * off_v <= _GATE * variance)
 
-    def warm(self) -> float:
-        """Return the factor of the resistance at the present temperature."""
-        return self.model.warm(self.x, self.kelvin)
+    def _warm(self) -> float:
+        """Factor of the resistance at the present temperature."""
+        return self.model.warm(self.x, self._kelvin)
 
-    def now(self, current_a: float) -> CircuitState:
-        """Return the circuit at a current, the slow parts as they are now."""
-        c, model, x = self.model.parameters, self.model, self.x
-        warm, charge = self.warm(), float(x[CHARGE])
-        depth_s = math.exp(x[DEPTH]) * model.depth_s * warm**c.depth_warmth
-        capacity_as = model.capacity_as * math.exp(x[CAPACITY])
-        place = (charge - depth_s / capacity_as * self.slow_a - CURVE_FROM) * CURVE_STEPS
-        k = min(max(int(place), 0), len(self._table_v) - 2)
-        step_v = self._table_v[k + 1] - self._table_v[k]
-        open_v = self._table_v[k] + step_v * min(max(place - k, 0.0), 1.0)
-        grown = warm * (1 + c.empty_growth * math.exp(-max(charge, 0.0) / c.empty_charge))
-        fast, slow = math.exp(x[FAST]) * grown, math.exp(x[SLOW]) * grown
-        ohms = fast * model.ohms[0], fast * model.ohms[1], slow * model.ohms[2]
-        sag_v = ohms[0] * current_a + ohms[1] * self.fast_a + ohms[2] * self.slow_a
-        return CircuitState(open_v, step_v * CURVE_STEPS, ohms, sag_v, depth_s, capacity_as)
+    def _circuit(self, current_a: float) -> CircuitState:
+        return self.model.circuit(
+            self.x, self._table_v, self._kelvin, self._fast_a, self._slow_a, current_a
+        )
 
     def fit(self, *, iterations: int) -> None:
-        """Fit the state to all rows, and carry it to now."""
+        """Fit the state to all rows and carry it forward to the newest reading."""
         if not self._rows:
             return
         rows, x, information = np.array(self._rows), self._fitted.copy(), self._information
@@ -246,30 +451,32 @@ class CellFit:
             information, push = self._normal(x, rows)
             step = np.linalg.solve(information, push)
             largest = float(np.abs(step[FAST:OFFSET]).max())
-            x = np.clip(x + step * min(_SHARE, _LARGEST_STEP / max(largest, _NUGGET)), LEAST, MOST)
+            x = np.clip(
+                x + step * min(_STEP_SHARE, _LARGEST_STEP / max(largest, _NUGGET)), LOWEST, HIGHEST
+            )
         covariance = np.linalg.inv(information)
         self._fitted, self._covariance = x, (covariance + covariance.T) / 2
         last = rows[-_DRIFT_ROWS:]
         missed_v = last[:, 2] - self.model.volts(x, last)[0]
         half = len(last) // 2
         if half:
-            self.drift_v_s = (missed_v[half:].mean() - missed_v[:half].mean()) / (
+            self._drift_v_s = (missed_v[half:].mean() - missed_v[:half].mean()) / (
                 last[:, 0].sum() / 2
             )
         self.x = x.copy()
         carry = np.eye(SIZE)
-        carry[CHARGE, CAPACITY] = self._used_frac()  # less capacity than thought: less charge left
+        carry[CHARGE, CAPACITY] = self._used_frac()  # a smaller capacity leaves less charge
         self.P = carry @ self._covariance @ carry.T
         self.x[CHARGE] -= self._used_frac()
-        self.off_v = (0.0,) * _MISSED
+        self._errors_v = (0.0,) * _ERRORS
         self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.parameters.sd_offset_v)
         self._settle()
 
     def _normal(self, x: Array, rows: Array) -> tuple[Array, Array]:
-        """Return the information matrix and the gradient at a state.
+        """Information matrix and gradient at a state.
 
-        What the circuit cannot follow is correlated in time: residuals are whitened as a process of
-        first order, otherwise an hour of readings would make the fit sure of a wrong circuit.
+        The model's error is correlated in time: residuals are whitened as a first-order process,
+        otherwise an hour of readings would make the fit certain of a wrong circuit.
         """
         c = self.model.parameters
         spread = _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
@@ -282,7 +489,7 @@ class CellFit:
         by[1:] = (by[1:] - keep[:, None] * by[:-1]) / new[:, None]
         trust = 1 / (1 + (off / _OUTLIER) ** 2)
         information = self._information + (by * trust[:, None]).T @ by
-        push = by.T @ (trust * off) - self._information @ (x - self._before)
+        push = by.T @ (trust * off) - self._information @ (x - self._prior_x)
         squared, product = self._steps
         if product > 0:
             ohm = product / squared
@@ -295,6 +502,6 @@ class CellFit:
         return self._used_as / (self.model.capacity_as * math.exp(float(self._fitted[CAPACITY])))
 
     def _set_offset(self, offset_v: float, sd_v: float) -> None:
-        self.x[OFFSET] = min(max(offset_v, LEAST[OFFSET]), MOST[OFFSET])
+        self.x[OFFSET] = min(max(offset_v, LOWEST[OFFSET]), HIGHEST[OFFSET])
         self.P[OFFSET, :] = self.P[:, OFFSET] = 0.0
         self.P[OFFSET, OFFSET] = sd_v**2

@@ -1,11 +1,12 @@
-"""The circuit of one cell and what is believed of it before it has shown anything.
+"""Equivalent-circuit model of one cell and the prior of its parameters.
 
     v = U(s - h) - e^fast g r (R0 i + R1 w1) - e^slow g r R2 w2
-    h = e^depth g^1.3 D w2 / Q    charge that the electrodes' surface is short of their middle
+    h = e^depth g^1.3 D w2 / Q    by how much the electrodes' surface is emptier than their middle
 
-s charge, i current, w1 and w2 the current as the two slow parts see it, g the Arrhenius factor,
-r the growth of resistance near empty, U the chemistry's curve and an error at each of `KNOTS_FRAC`.
-Charge is a fraction of the cell's own capacity Q, volts and amperes a cell, discharge positive.
+s state of charge, i current, w1 and w2 the current behind two low-pass filters, g the Arrhenius
+factor, r the growth of resistance near empty, U the open-circuit voltage of the chemistry plus an
+error at each of `KNOTS_FRAC`. Charge is a fraction of the cell's own capacity Q; volts and amperes
+of one cell; current is positive while discharging.
 The shifted curve: Rahimian, Rayman and White, J. Power Sources 224 (2013) 180; growth near empty:
 Chen and Rincon-Mora, IEEE Trans. Energy Conversion 21 (2006) 504.
 """
@@ -21,60 +22,68 @@ from dronebms.estimation.model_parameters import FITTED, KNOTS_FRAC, ModelParame
 
 Array = npt.NDArray[np.float64]
 
-# The state: charge; ln of the fast and the slow resistance, of the capacity and of the surface's
-# depth against the chemistry's row; Arrhenius kilokelvin above the usual; error of the last
-# seconds, volts; then the curve's error at the knots, volts.
+# Elements of the state vector: charge; ln of the fast and slow resistance, of the capacity and of
+# the diffusion depth relative to the chemistry's row; Arrhenius kilokelvin above the usual; voltage
+# error of the last seconds; then the error of the curve at the knots in volts.
 CHARGE, FAST, SLOW, CAPACITY, DEPTH, WARMTH, OFFSET, KNOTS = range(8)
 SIZE = KNOTS + len(KNOTS_FRAC)
-# No cell is further out than this, whatever a gauge says.
-LEAST = np.array([-0.1, -2.5, -3.0, -2.5, -2.5, -2.0, -0.5] + [-1.5] * len(KNOTS_FRAC))
-MOST = np.array([1.05, 2.5, 3.0, 2.5, 2.5, 4.0, 0.5] + [1.5] * len(KNOTS_FRAC))
-_SD_CAPACITY_UNTOLD = 0.8
-_SD_CHARGE_UNTOLD = 0.3
-_REFERENCE_K, _ZERO_DEGC_K, _COLDEST_DEGC = 298.15, 273.15, -40.0
-_SLOPES_V = (0.02, 8.0)  # volts per unit of charge that a linearisation may use
+# Bounds of the state: no real cell is further out.
+LOWEST = np.array([-0.1, -2.5, -3.0, -2.5, -2.5, -2.0, -0.5] + [-1.5] * len(KNOTS_FRAC))
+HIGHEST = np.array([1.05, 2.5, 3.0, 2.5, 2.5, 4.0, 0.5] + [1.5] * len(KNOTS_FRAC))
+_SD_CAPACITY_UNKNOWN = 0.8  # ln, without a rated capacity
+_SD_CHARGE_UNKNOWN = 0.3
+_REFERENCE_K, _ZERO_DEGC_K = 298.15, 273.15
+_COLDEST_DEGC = -40.0
+_SLOPES_V = (0.02, 8.0)  # limits of dU/ds in a linearisation, volts per unit of charge
 
-# The curve as a table: one per cent of charge a step; below empty it falls twice as fast.
+# The curve as a table in steps of 1 % of charge; below empty it falls twice as fast.
 CURVE_FROM, CURVE_STEPS = -0.3, 100
 _CURVE = CURVE_FROM + np.arange(137) / CURVE_STEPS
 _KNOTS = np.array(KNOTS_FRAC)
 _HATS = np.column_stack([np.interp(_CURVE, _KNOTS, unit) for unit in np.eye(len(_KNOTS))])
 _CHARGES = np.linspace(0, 1, len(LIPO.ocv_v))
-# Cells named lipo range from LCO to NMC and NCA; the rows of both kinds span that family.
+# Cells sold as LiPo range from LCO to NMC and NCA; the two chemistry rows span that family.
 _FAMILY_V = np.interp(_KNOTS, _CHARGES, np.array(LI_ION.ocv_v) - np.array(LIPO.ocv_v))
 
 
 def kelvin_of(degc: float) -> float:
-    """Return 1000 / T - 1000 / 298 K."""
+    """Arrhenius argument 1000 / T - 1000 / 298 K of a temperature."""
     return 1e3 / (max(degc, _COLDEST_DEGC) + _ZERO_DEGC_K) - 1e3 / _REFERENCE_K
 
 
 def knots_covariance(sds_v: Array, length: float) -> Array:
-    """Return the covariance of the curve's error at the knots: near places err alike."""
+    """Covariance of the curve's error at the knots: near knots err alike."""
     apart = np.abs(_KNOTS[:, None] - _KNOTS[None, :])
     return np.asarray(np.outer(sds_v, sds_v) * np.exp(-apart / length))
 
 
 class CircuitState(NamedTuple):
-    """The circuit at one moment: volts, ohms (at once, fast, slow), ampere-seconds."""
+    """The circuit at one moment."""
 
-    open_v: float
-    slope_v: float  # by charge
-    ohms: tuple[float, float, float]
-    sag_v: float
-    depth_s: float
+    open_v: float  # open-circuit voltage at the surface charge
+    slope_v: float  # its slope by charge
+    ohms: tuple[float, float, float]  # immediate, fast, slow
+    sag_v: float  # voltage lost in them
+    depth_s: float  # diffusion depth D
     capacity_as: float
 
 
 class CellModel:
-    """A cell of a chemistry and a rated capacity."""
+    """A cell of a chemistry.
+
+    Args:
+        chemistry: its row.
+        capacity_ah: rated, or assumed.
+        rated: whether `capacity_ah` is a rated one.
+        parameters: prior of the circuit.
+    """
 
     def __init__(
         self,
         chemistry: Chemistry,
         capacity_ah: float,
         *,
-        told: bool,
+        rated: bool,
         parameters: ModelParameters = FITTED,
     ) -> None:
         self.parameters = c = parameters
@@ -86,9 +95,9 @@ class CellModel:
         self._curve_v: Array = np.interp(_CURVE, _CHARGES, chemistry.ocv_v)
         self._curve_v = self._curve_v + np.where(_CURVE < 0, below_v, 0.0)
         self.mean: Array = np.zeros(SIZE)
-        self.mean[CAPACITY] = c.mean_capacity if told else 0.0
-        sd_capacity = c.sd_capacity if told else _SD_CAPACITY_UNTOLD
-        sds = (_SD_CHARGE_UNTOLD, c.sd_fast, c.sd_slow, sd_capacity, c.sd_depth, c.sd_warmth)
+        self.mean[CAPACITY] = c.mean_capacity if rated else 0.0
+        sd_capacity = c.sd_capacity if rated else _SD_CAPACITY_UNKNOWN
+        sds = (_SD_CHARGE_UNKNOWN, c.sd_fast, c.sd_slow, sd_capacity, c.sd_depth, c.sd_warmth)
         self.covariance: Array = np.zeros((SIZE, SIZE))
         self.covariance[:KNOTS, :KNOTS] = np.diag(np.square([*sds, c.sd_offset_v]))
         self.covariance[KNOTS:, KNOTS:] = knots_covariance(np.array(c.sd_knots_v), c.knots_length)
@@ -100,10 +109,10 @@ class CellModel:
     def open(
         self, charge: Array, knots_v: Array, spread: float = 0.0
     ) -> tuple[Array, Array, Array]:
-        """Return (open-circuit volts, slope by charge, weights of the knots) at charges.
+        """(Open-circuit volts, slope by charge, weights of the knots) at charges.
 
-        The slope is the mean one over `spread` of charge to either side, less near empty: where the
-        charge is hardly known, the slope between two places of a table is not what is known.
+        The slope is the mean one over `spread` of charge to either side, less near empty: while the
+        charge is uncertain, so is the local slope of the curve.
         """
         table_v = self._curve_v + _HATS @ knots_v
         place = np.clip((charge - CURVE_FROM) * CURVE_STEPS, 0, len(_CURVE) - 1.01)
@@ -117,22 +126,22 @@ class CellModel:
         return table_v[k] + step_v * share, slope_v * CURVE_STEPS, hats
 
     def curves(self, knots_v: Array) -> Array:
-        """Return open-circuit volts of samples (n, knots), from `CURVE_FROM` on every 1 %."""
+        """Open-circuit volts of samples (n, knots), from `CURVE_FROM` in steps of 1 %."""
         return np.asarray(self._curve_v + knots_v @ _HATS.T)
 
     def warm(self, x: Array, kelvin: float) -> float:
-        """Return the factor of the resistance at a temperature."""
+        """Factor of the resistance at a temperature, as `kelvin_of` gives it."""
         return math.exp((self.parameters.warmth + float(x[WARMTH])) * kelvin)
 
     def grown(self, charge: Array) -> Array:
-        """Return the factor by which resistance has grown near empty."""
+        """Factor by which the resistance grows near empty."""
         c = self.parameters
         return np.asarray(1 + c.empty_growth * np.exp(-np.maximum(charge, 0.0) / c.empty_charge))
 
     def volts(self, x: Array, rows: Array, spread: float = 0.0) -> tuple[Array, Array, Array]:
-        """Return (volts, their derivative by the state, the sag in volts) for rows of `fitrows`.
+        """(Volts, their derivative by the state, the sag in volts) for rows of `FitSample`.
 
-        `spread` is how far the charge may be off, for the slope of the curve.
+        `spread` is the uncertainty of the charge, for the slope of the curve.
         """
         c = self.parameters
         used_as, amps, fast_a, slow_a, kelvin = rows[:, 1], *rows[:, 3:].T
@@ -154,3 +163,28 @@ class CellModel:
         by[:, WARMTH] = -(fast_v + slow_v + slope_v * short * c.depth_warmth) * kelvin
         by[:, KNOTS:] = hats
         return open_v - fast_v - slow_v, by, fast_v + slow_v
+
+    def circuit(
+        self,
+        x: Array,
+        table_v: tuple[float, ...],
+        kelvin: float,
+        fast_a: float,
+        slow_a: float,
+        current_a: float,
+    ) -> CircuitState:
+        """The circuit at a current; `table_v` is the curve of x, `fast_a`, `slow_a` are w1, w2."""
+        c = self.parameters
+        warm, charge = self.warm(x, kelvin), float(x[CHARGE])
+        depth_s = math.exp(x[DEPTH]) * self.depth_s * warm**c.depth_warmth
+        capacity_as = self.capacity_as * math.exp(x[CAPACITY])
+        place = (charge - depth_s / capacity_as * slow_a - CURVE_FROM) * CURVE_STEPS
+        k = min(max(int(place), 0), len(table_v) - 2)
+        step_v = table_v[k + 1] - table_v[k]
+        open_v = table_v[k] + step_v * min(max(place - k, 0.0), 1.0)
+        grown = warm * (1 + c.empty_growth * math.exp(-max(charge, 0.0) / c.empty_charge))
+        fast = math.exp(x[FAST]) * grown
+        slow = math.exp(x[SLOW]) * grown
+        ohms = fast * self.ohms[0], fast * self.ohms[1], slow * self.ohms[2]
+        sag_v = ohms[0] * current_a + ohms[1] * fast_a + ohms[2] * slow_a
+        return CircuitState(open_v, step_v * CURVE_STEPS, ohms, sag_v, depth_s, capacity_as)

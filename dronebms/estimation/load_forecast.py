@@ -1,97 +1,190 @@
-"""The load that is coming, judged by the load so far and by the pack's earlier flights.
+"""Stage: forecast of the load from the flight so far and the pack's earlier flights.
 
-Power in watts of the whole pack. Multirotors hold power, not current: as the voltage falls the
-current rises, and that is part of the forecast, not of the load.
+Power in watts of the whole pack. Multirotors hold power, not current: that the current rises as
+the voltage falls is part of the time to empty, not of the load.
 """
 
 import math
+from dataclasses import dataclass, replace
+from typing import Self
 
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
+from dronebms.estimation.sampling import Sample
 
 _NOW_TAU_S = 4.0
 _RECENT_TAU_S = 45.0
 _OFF_TAU_S = 30.0
 _BLOCK_S = 30.0
 _RIPPLE_TAU_S = 90.0
-_LEVEL_S = 90.0  # how long a phase of a flight lasts
-_SETTLE_S = 20.0  # take-off itself is not the flight
+_LEVEL_S = 90.0  # length of a phase of a flight
+_SETTLE_S = 20.0  # the take-off itself is left out of the mean
 _PRIOR_BLOCKS = 4.0
+_SMOOTH_S = 15.0  # of temperature
+_SPAN_S = 45.0  # over less, the steps of 0.1 K of a thermometer dominate the slope
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAhead:
+    """The expected load."""
+
+    power_w: float  # mean, of the pack
+    power_sd: float  # its relative standard deviation
+    ripple_frac: float  # relative standard deviation of power over some seconds: gusts
+    rise_degc_s: float = 0.0  # rate of the temperature
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureRise:
+    """Slope of the temperature under load; `degc_s` is 0 until it is known."""
+
+    degc_s: float = 0.0
+    degc: float = 0.0  # smoothed
+    last_s: float = 0.0
+    start: tuple[float, float] | None = None  # time and temperature the slope is taken from
+
+    def updated(self, now_s: float, degc: float) -> Self:
+        """Take in a temperature in degC."""
+        if self.start is None:
+            return replace(self, degc=degc, last_s=now_s, start=(now_s, degc))
+        smooth_degc = self.degc + (degc - self.degc) * min((now_s - self.last_s) / _SMOOTH_S, 1.0)
+        rise = replace(self, degc=smooth_degc, last_s=now_s)
+        start_s, start_degc = self.start
+        if now_s - start_s <= _SPAN_S:
+            return rise
+        slope = (smooth_degc - start_degc) / (now_s - start_s)
+        degc_s = self.degc_s + (slope - self.degc_s) / 2
+        return replace(rise, degc_s=degc_s, start=(now_s, smooth_degc))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadForecastState:
+    """Restart state of `LoadForecast`."""
+
+    now_w: float = 0.0
+    off_w: float = 0.0
+    recent_w: float = 0.0
+    time_s: float = 0.0
+    ripple: float = 0.0  # relative variance of the present power about the recent one
+    block_ws: float = 0.0
+    block_s: float = 0.0
+    blocks: tuple[float, ...] = ()  # mean power of each 30 s of load
+    rise: TemperatureRise = TemperatureRise()
+    ahead: LoadAhead | None = None
 
 
 class LoadForecast:
-    """Power statistics of one flight; starts when there is a load.
+    """Stage: power statistics of one flight, from the first load on.
 
     Args:
-        threshold_w: below it nothing flies.
+        threshold_w: a lower power is no load.
         usual_w: mean power of the pack's earlier flights, None when there were none.
-        constants: what is believed of loads.
+        parameters: prior of the load.
+        state: to continue from.
     """
 
     def __init__(
-        self, threshold_w: float, usual_w: float | None = None, parameters: ModelParameters = FITTED
+        self,
+        threshold_w: float,
+        usual_w: float | None = None,
+        parameters: ModelParameters = FITTED,
+        state: LoadForecastState = LoadForecastState(),
     ) -> None:
         self._threshold_w = threshold_w
         self._usual_w = usual_w
-        self._constants = parameters
-        self._now_w = 0.0
-        self._off_w = 0.0
-        self._recent_w = 0.0
-        self._time_s = 0.0
-        self._ripple = 0.0  # relative variance of the present power round the recent one
-        self._block_ws = self._block_s = 0.0
-        self._blocks: list[float] = []
+        self._parameters = parameters
+        self._state = state
+
+    def state(self) -> LoadForecastState:
+        """Restart state."""
+        return self._state
+
+    def with_state(self, state: LoadForecastState) -> Self:
+        """Return a stage that continues from a state."""
+        return type(self)(self._threshold_w, self._usual_w, self._parameters, state)
+
+    def update(self, sample: Sample, degc: float, horizon_s: float) -> LoadAhead | None:
+        """Take in a sample; the load over a horizon, None without a load."""
+        second = sample.second
+        if second is None:
+            return self._state.ahead
+        self.add(second.span_s, second.power_w)
+        rise, ahead = self._state.rise, None
+        if self.present:
+            rise = rise.updated(second.mean.t_s, degc)
+            power_w, power_sd = self.mean_power(horizon_s)
+            ahead = LoadAhead(power_w, power_sd, self.ripple_frac, rise.degc_s)
+        self._state = replace(self._state, rise=rise, ahead=ahead)
+        return ahead
 
     @property
     def present(self) -> bool:
-        """Whether there is a load worth predicting from."""
-        return self._time_s > 0 and self._off_w > self._threshold_w
+        """Whether there is a load to forecast from."""
+        return self._is_present(self._state.time_s, self._state.off_w)
 
-    def update(self, dt_s: float, power_w: float) -> None:
+    def add(self, dt_s: float, power_w: float) -> None:
         """Take in the mean power of the last `dt_s`."""
-        if self._time_s == 0 and power_w < self._threshold_w:
+        state = self._state
+        if state.time_s == 0 and power_w < self._threshold_w:
             return
-        self._time_s += dt_s
-        self._now_w = self._towards(self._now_w, power_w, dt_s, _NOW_TAU_S)
-        self._off_w = self._towards(self._off_w, power_w, dt_s, _OFF_TAU_S)
-        self._recent_w = self._towards(self._recent_w, power_w, dt_s, _RECENT_TAU_S)
-        error = self._now_w / self._recent_w - 1 if self._recent_w > 0 else 0.0
-        self._ripple += (error * error - self._ripple) * dt_s / (_RIPPLE_TAU_S + dt_s)
-        if self._time_s > _SETTLE_S and self.present:
-            self._block_ws += power_w * dt_s
-            self._block_s += dt_s
-        if self._block_s >= _BLOCK_S:
-            block_w = self._block_ws / self._block_s
-            if block_w > self._threshold_w:  # on the ground it is not the flight
-                self._blocks.append(block_w)
-            self._block_ws = self._block_s = 0.0
+        time_s = state.time_s + dt_s
 
-    def ahead(self, horizon_s: float) -> tuple[float, float]:
-        """Return (mean power in watts, its relative standard deviation) over a horizon."""
-        c, blocks = self._constants, self._blocks
+        def filtered(old_w: float, tau_s: float) -> float:
+            # A plain mean until the time constant has passed: no initial value to decay.
+            return old_w + (power_w - old_w) * dt_s / (min(tau_s, max(time_s - dt_s, 0.0)) + dt_s)
+
+        now_w = filtered(state.now_w, _NOW_TAU_S)
+        off_w = filtered(state.off_w, _OFF_TAU_S)
+        recent_w = filtered(state.recent_w, _RECENT_TAU_S)
+        error = now_w / recent_w - 1 if recent_w > 0 else 0.0
+        ripple = state.ripple + (error * error - state.ripple) * dt_s / (_RIPPLE_TAU_S + dt_s)
+        block_ws, block_s, blocks = state.block_ws, state.block_s, state.blocks
+        if time_s > _SETTLE_S and self._is_present(time_s, off_w):
+            block_ws += power_w * dt_s
+            block_s += dt_s
+        if block_s >= _BLOCK_S:
+            block_w = block_ws / block_s
+            if block_w > self._threshold_w:  # time on the ground is not part of the flight
+                blocks = (*blocks, block_w)
+            block_ws = block_s = 0.0
+        self._state = replace(
+            state,
+            now_w=now_w,
+            off_w=off_w,
+            recent_w=recent_w,
+            time_s=time_s,
+            ripple=ripple,
+            block_ws=block_ws,
+            block_s=block_s,
+            blocks=blocks,
+        )
+
+    def mean_power(self, horizon_s: float) -> tuple[float, float]:
+        """(Mean power in watts, its relative standard deviation) over a horizon."""
+        c, blocks, recent_w = self._parameters, self._state.blocks, self._state.recent_w
         usual_w, usual = (0.0, 0.0) if self._usual_w is None else (self._usual_w, c.learned_blocks)
         weight = len(blocks) + c.recent_blocks + usual
-        mean_w = (sum(blocks) + c.recent_blocks * self._recent_w + usual * usual_w) / weight
+        mean_w = (sum(blocks) + c.recent_blocks * recent_w + usual * usual_w) / weight
         spread = sum((block / mean_w - 1) ** 2 for block in blocks)
         variance = (spread + _PRIOR_BLOCKS * c.sd_block**2) / (len(blocks) + _PRIOR_BLOCKS)
         horizon_s = max(horizon_s, 1.0)
         present = min(1.0, c.lasts_s / horizon_s)
         share = c.block_share * min(1.0, _LEVEL_S / horizon_s) + c.mean_share / weight
-        power_w = present * self._recent_w + (1 - present) * mean_w
-        calm = 1 - (1 - c.calm) * (1 - usual / weight)  # a pack's earlier flights have it in them
+        power_w = present * recent_w + (1 - present) * mean_w
+        calm = 1 - (1 - c.calm) * (1 - usual / weight)  # the mean of earlier flights includes it
         return calm * power_w, math.sqrt(variance * share + c.sd_mission**2)
 
     @property
     def usual_w(self) -> float | None:
-        """The mean power of this flight and the earlier ones, None before there is one."""
-        usual = 0.0 if self._usual_w is None else self._constants.learned_blocks
-        weight = len(self._blocks) + usual
-        return (sum(self._blocks) + usual * (self._usual_w or 0.0)) / weight if weight else None
+        """Mean power of this flight and the earlier ones, None before there is one."""
+        blocks = self._state.blocks
+        usual = 0.0 if self._usual_w is None else self._parameters.learned_blocks
+        weight = len(blocks) + usual
+        return (sum(blocks) + usual * (self._usual_w or 0.0)) / weight if weight else None
 
     @property
     def ripple_frac(self) -> float:
-        """Return the relative standard deviation of power over some seconds: gusts."""
-        return math.sqrt(self._ripple)
+        """Relative standard deviation of power over some seconds: gusts."""
+        return math.sqrt(self._state.ripple)
 
-    def _towards(self, old: float, new: float, dt_s: float, tau_s: float) -> float:
-        # A plain mean until the time constant has passed: no start value to forget.
-        return old + (new - old) * dt_s / (min(tau_s, max(self._time_s - dt_s, 0.0)) + dt_s)
+    def _is_present(self, time_s: float, off_w: float) -> bool:
+        return time_s > 0 and off_w > self._threshold_w

@@ -1,101 +1,157 @@
-"""What is said of a fit, and between two forecasts: time that counts down, charge that is shown.
-
-Seconds, per cent, ohms of a pack. Latched where flight controllers latch.
-"""
+"""Last stage: the Estimate that leaves the estimator; what is too uncertain is `None`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-from dronebms.estimation.cell_fit import CellFit
+from dronebms.core.report import UNKNOWN_STATE, CellState, Estimate, PackState
+from dronebms.estimation.available_current import max_current
+from dronebms.estimation.cell_fit import CellEstimate
 from dronebms.estimation.cell_model import (
     CAPACITY,
+    CHARGE,
     CURVE_FROM,
     CURVE_STEPS,
     FAST,
     KNOTS,
     CircuitState,
 )
-from dronebms.estimation.pack_memory import LearnedPack
+from dronebms.estimation.return_home import ReturnEstimate
+from dronebms.estimation.sampling import Reading, Sample
+from dronebms.estimation.time_to_empty import RemainingTime
 
-MAX_STEP_GAP_S = 3.0
-_UNKNOWN_RESISTANCE_SD = 0.3
-_UNKNOWN_HEALTH_SD = 0.06
-_RISES_S = 4.0
-_NOT_YET_S = 1.0  # the upper bound stays above zero until the end has come
-_RECOVER_PCT_S = 0.1  # how fast the charge shown may rise while discharging
+_COAST_S = 60.0  # silence after which nothing is known
+_MAX_CHARGE_SD = 0.25
+_MAX_RESISTANCE_SD = 0.3  # ln
+_MAX_HEALTH_SD = 0.06  # ln
+_RECOVER_PCT_S = 0.1  # how fast the shown charge may rise while discharging
+_REFUTED_PCT = 5.0  # by how much a charge may exceed the one that the lowest voltage allows
 
 
 @dataclass(frozen=True, slots=True)
-class RemainingTime:
-    """Seconds until the end: median, and bounds that are wrong one time in twenty each."""
-
-    low_s: float
-    median_s: float
-    high_s: float
-
-    def after(self, since_s: float) -> "RemainingTime":
-        """Return what is left some seconds later.
-
-        Between forecasts the clock counts; in a gap nobody knows how fast, so the bounds part.
-        """
-        lost = since_s >= MAX_STEP_GAP_S
-        median_s = max(self.median_s - since_s, 0.0)
-        low_s = max(self.low_s - (2 if lost else 1) * since_s, 0.0)
-        high_s = self.high_s - (0.0 if lost else since_s)
-        return RemainingTime(min(low_s, median_s), median_s, max(high_s, median_s, _NOT_YET_S))
-
-    def followed_by(self, new: "RemainingTime", since_s: float) -> "RemainingTime":
-        """Return a forecast after this one: bad news is told at once, good news little by little.
-
-        The fit is renewed every ten seconds; a rise in one step is seldom what the pack did.
-        """
-        share, told = since_s / (_RISES_S + since_s), self.after(since_s)
-        median_s = min(new.median_s, told.median_s + share * (new.median_s - told.median_s))
-        low_s = min(new.low_s, told.low_s + share * (new.low_s - told.low_s))
-        return RemainingTime(min(low_s, median_s), median_s, new.high_s)
-
-
-ENDED = RemainingTime(0.0, 0.0, 0.0)
-
-
 class ShownCharge:
-    """The charge in per cent, which under load falls at once and rises slowly.
+    """State of charge as it was last shown; also the restart state of `OutputFilters`."""
 
-    Flight controllers latch on the lowest value they are told.
+    pct: float | None = None
+    at_s: float = 0.0
+
+    def updated(self, now_s: float, charge_frac: float, *, loaded: bool) -> Self:
+        """Follow a charge: under load down at once and up slowly.
+
+        Flight controllers latch the lowest value that they receive.
+        """
+        pct = min(max(charge_frac * 100.0, 0.0), 100.0)
+        if self.pct is not None and loaded:
+            pct = min(pct, self.pct + _RECOVER_PCT_S * (now_s - self.at_s))
+        return replace(self, pct=pct, at_s=now_s)
+
+
+class OutputFilters:
+    """Stage: rate limits, plausibility and units of the results.
+
+    Args:
+        cutoff_v: voltage of the weakest cell at the end of discharge.
+        first_fast: ln resistance scale after the pack's first flight, None without any.
     """
 
-    def __init__(self) -> None:
-        self._pct: float | None = None
-        self._at_s = 0.0
+    def __init__(
+        self, cutoff_v: float, first_fast: float | None, state: ShownCharge = ShownCharge()
+    ) -> None:
+        self._cutoff_v = cutoff_v
+        self._first_fast = first_fast
+        self._shown = state
 
-    def pct(self, now_s: float, charge_frac: float, *, loaded: bool) -> float:
-        """Return what is shown of a charge."""
-        pct = min(max(charge_frac * 100.0, 0.0), 100.0)
-        if self._pct is not None and loaded:
-            pct = min(pct, self._pct + _RECOVER_PCT_S * (now_s - self._at_s))
-        self._pct, self._at_s = pct, now_s
-        return pct
+    def state(self) -> ShownCharge:
+        """Restart state."""
+        return self._shown
+
+    def with_state(self, state: ShownCharge) -> Self:
+        """Return a stage that continues from a state."""
+        return type(self)(self._cutoff_v, self._first_fast, state)
+
+    def update(
+        self,
+        sample: Sample,
+        cell: CellEstimate,
+        remaining: RemainingTime | None,
+        home: ReturnEstimate,
+        state: PackState,
+    ) -> Estimate:
+        """Everything that is known at the time of a sample."""
+        now_s, newest = sample.t_s, sample.newest
+        if newest is None or now_s - newest.t_s > _COAST_S:
+            return Estimate(now_s)
+        now = cell.circuit(newest.current_a)
+        known = cell.variance[CHARGE] < _MAX_CHARGE_SD**2 and sample.current_known
+        soc_pct = self._soc_pct(sample, newest, cell, now) if known else None
+
+        def available_a(horizon_s: float) -> float | None:
+            return max_current(cell, now, self._cutoff_v, horizon_s) if known else None
+
+        return Estimate(
+            t_s=now_s,
+            soc_pct=soc_pct,
+            soh_pct=self._health_pct(cell),
+            remaining_s=None if remaining is None else remaining.median_s,
+            remaining_low_s=None if remaining is None else remaining.low_s,
+            remaining_high_s=None if remaining is None else remaining.high_s,
+            home_s=home.home_s,
+            home_reserve_s=home.home_reserve_s,
+            turn_back_in_s=home.turn_back_in_s,
+            resistance_ohm=_resistance_ohm(cell, now, sample.cells),
+            resting_cell_v=newest.cell_v + now.sag_v if known else None,
+            max_discharge_a=available_a(10.0),
+            max_discharge_2s_a=available_a(2.0),
+            max_discharge_30s_a=available_a(30.0),
+            used_mah=sample.used_as / 3.6,
+            used_wh=sample.used_ws / 3600.0,
+            state=_consistent(state, sample, soc_pct) if sample.current_known else UNKNOWN_STATE,
+        )
+
+    def _soc_pct(
+        self, sample: Sample, newest: Reading, cell: CellEstimate, now: CircuitState
+    ) -> float | None:
+        charge_frac = float(cell.x[CHARGE])
+        if (newest.current_sd_a or sample.ended) and newest.cell_v < self._cutoff_v:
+            # The voltage limits the charge where the counted one is uncertain.
+            charge_frac = min(charge_frac, _charge_at(cell, newest.cell_v + now.sag_v))
+        self._shown = self._shown.updated(sample.t_s, charge_frac, loaded=newest.current_a > 0)
+        return self._shown.pct
+
+    def _health_pct(self, cell: CellEstimate) -> float | None:
+        """Capacity over the rated one; less when the resistance grew since the first flight."""
+        if cell.variance[CAPACITY] > _MAX_HEALTH_SD**2:
+            return None
+        health = math.exp(float(cell.x[CAPACITY]))
+        if self._first_fast is not None and cell.variance[FAST] < _MAX_RESISTANCE_SD**2:
+            health = min(health, 2 - math.exp(float(cell.x[FAST]) - self._first_fast))
+        return 100.0 * min(max(health, 0.0), 1.0)
 
 
-def charge_at(cell: CellFit, open_v: float) -> float:
-    """Return the charge, a fraction, at which a cell at rest has a voltage."""
+def _charge_at(cell: CellEstimate, open_v: float) -> float:
+    """Charge fraction at an open-circuit voltage."""
     table_v = cell.model.curves(cell.x[KNOTS:])
     return CURVE_FROM + float(np.searchsorted(table_v, open_v)) / CURVE_STEPS
 
 
-def resistance_ohm(cell: CellFit, now: CircuitState, cells: int) -> float | None:
-    """Return the resistance of a pack after some 20 s of load, None until it is known."""
-    known = cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2
+def _resistance_ohm(cell: CellEstimate, now: CircuitState, cells: int) -> float | None:
+    """Resistance of the pack after some 20 s of load, None until it is known."""
+    known = cell.variance[FAST] < _MAX_RESISTANCE_SD**2
     return cells * (now.ohms[0] + now.ohms[1]) if known else None
 
 
-def health_pct(cell: CellFit, learned: LearnedPack | None) -> float | None:
-    """Return capacity against the rated one; less when resistance grew since flight one."""
-    if cell.P[CAPACITY, CAPACITY] > _UNKNOWN_HEALTH_SD**2:
-        return None
-    health = math.exp(float(cell.x[CAPACITY]))
-    if learned is not None and cell.P[FAST, FAST] < _UNKNOWN_RESISTANCE_SD**2:
-        health = min(health, 2 - math.exp(float(cell.x[FAST]) - learned.first_fast))
-    return 100.0 * min(max(health, 0.0), 1.0)
+def _consistent(state: PackState, sample: Sample, soc_pct: float | None) -> PackState:
+    """The newest state of the cells that are read now, without charges that `soc_pct` refutes.
+
+    Near the end the voltage may allow far less charge than the fit, on which each cell's rests.
+    """
+    weakest, cells = state.weakest, state.cells
+    pairs = zip(cells, sample.cells_v, strict=True) if len(cells) == len(sample.cells_v) else ()
+    cells = tuple(CellState() if v is None else cell for cell, v in pairs)
+    if soc_pct is not None and (weakest.soc_pct or 0.0) - soc_pct > _REFUTED_PCT:
+        every = (weakest, *cells)
+        weakest, *others = (replace(cell, soc_pct=None, soc_sd_pct=None) for cell in every)
+        cells = tuple(others)
+    return replace(state, weakest=weakest, cells=cells)

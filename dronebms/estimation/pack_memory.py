@@ -1,7 +1,7 @@
-"""What was learned of a pack in earlier flights, and the folder that keeps it: a file a pack.
+"""Memory of packs: what earlier flights taught about each, as one JSON file per pack.
 
-A file is JSON, whole or not there (core/atomic_file.py). One that is damaged is named in an error
-and stays as it is. Units as in `cellfit`: ln, volts; watts.
+A file is written whole or not at all (`core.atomic_file`). A damaged file is named in an error and
+never overwritten. Units as in `cell_fit`: ln, volts; watts.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
@@ -23,14 +23,14 @@ from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import FAST, KNOTS
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 
-LEARNED_FOLDER = "learned"  # the folder's name under [state] dir
-MAX_FLIGHT_IDS = 100  # flights that are told from new ones
+LEARNED_FOLDER = "learned"  # under [state] dir
+MAX_FLIGHT_IDS = 100  # of the newest flights
 _FORMAT = 1
 _SIZE = KNOTS - FAST + len(KNOTS_FRAC)
 _NAME_CHARACTERS = 60
-_ROUNDING = 1e-9
-MALFORMED = ValueError, KeyError, TypeError, OverflowError  # of what is not a lesson
-_MOST = 1e9  # no number in such a file is larger
+_ROUNDING = 1e-9  # of an eigenvalue
+MALFORMED = ValueError, KeyError, TypeError, OverflowError  # raised by malformed content
+_MAX_NUMBER = 1e9  # in such a file
 _WRITE_S = 5.0
 _log = logging.getLogger(__name__)
 
@@ -40,53 +40,53 @@ class LearnedPack:
     """One pack after its last flight."""
 
     cells: CellParameters
-    gauge_odds: float  # log odds that its gauge tells what can be used, not what is there
+    gauge_odds: float  # log odds that its gauge is load-compensated (`gauge_fusion`)
     usual_w: float | None  # mean power of its flights
-    first_fast: float  # ln resistance scale after its first flight: what it is measured against
+    first_fast: float  # ln resistance scale after its first flight, the reference of its ageing
     rated_mah: float  # the scales above are relative to it
     flights: int
-    taught: tuple[str, ...] = ()  # the newest of them: none teaches twice
+    flight_ids: tuple[str, ...] = ()  # newest flights, none of which is learned from twice
 
 
 Recall = Callable[[str], LearnedPack | None]
-RecalledPack: TypeAlias = tuple[str, LearnedPack | None]  # a pack, and what came back
+RecalledPack: TypeAlias = tuple[str, LearnedPack | None]  # its key and the result
 
 
 def no_memory(_: str) -> None:
-    """Recall nothing of a pack."""
+    """Know no pack."""
 
 
 class PackMemory(Protocol):
-    """What is known of packs, by `PackData.pack_key`."""
+    """Learned packs by `PackData.pack_key`."""
 
     def load(self, pack: str) -> LearnedPack | None:
-        """Return what is known of a pack, None when it has not been seen; raises ConfigError."""
+        """The pack, None when it is not known; raises ConfigError."""
         ...
 
     def save(self, pack: str, learned: LearnedPack) -> None:
-        """Keep what is known of a pack; raises ConfigError."""
+        """Store a pack; raises ConfigError."""
         ...
 
 
 class ReplayedMemory:
-    """A memory for the replay of a run: what that run recalled last; nothing is kept."""
+    """Memory for the replay of a run: knows the pack that the run recalled, stores nothing."""
 
     def __init__(self, recalled: RecalledPack | None) -> None:
         self.recalled = recalled
 
     def load(self, pack: str) -> LearnedPack | None:
-        """Return what the run was told of this pack."""
+        """The pack as the run recalled it."""
         return self.recalled[1] if self.recalled is not None and self.recalled[0] == pack else None
 
     def save(self, pack: str, learned: LearnedPack) -> None:
-        """Keep nothing: the run has."""
+        """Store nothing: the run has stored it."""
 
 
 class BackgroundPackMemory:
-    """A memory that writes in threads beside the loop: a card may take seconds for a file.
+    """Memory that writes in background threads: an SD card may take seconds for a file.
 
     Args:
-        packs: where it is written.
+        packs: the folder.
     """
 
     def __init__(self, packs: "PackMemoryFolder") -> None:
@@ -95,18 +95,18 @@ class BackgroundPackMemory:
         self._threads: list[threading.Thread] = []
 
     def load(self, pack: str) -> LearnedPack | None:
-        """Return what is known of a pack, written or not yet; raises ConfigError."""
+        """The pack, written or not yet; raises ConfigError."""
         return self._newest.get(pack) or self._packs.load(pack)
 
     def save(self, pack: str, learned: LearnedPack) -> None:
-        """Keep what is known of a pack; what goes wrong is logged."""
+        """Store a pack; an error is logged."""
         self._newest[pack], before = learned, self._threads
         thread = threading.Thread(target=self._write, args=(pack, learned, before), name="learned")
         self._threads = [thread]
         thread.start()
 
     def close(self) -> None:
-        """Wait until all is written, or the disk has had its time."""
+        """Wait until all is written, for some seconds at most."""
         for thread in self._threads:
             thread.join(_WRITE_S)
 
@@ -116,7 +116,7 @@ class BackgroundPackMemory:
         try:
             self._packs.save(pack, learned)
         except ConfigError as error:
-            _log.error("nothing is kept of this flight: %s", error)
+            _log.error("learned pack is not stored: %s", error)
 
 
 class PackMemoryFolder:
@@ -126,10 +126,10 @@ class PackMemoryFolder:
         self._folder = folder
 
     def load(self, pack: str) -> LearnedPack | None:
-        """Return what is known of a pack, None when it has not been seen.
+        """The pack, None when it has no file.
 
         Raises:
-            ConfigError: there is a file and it cannot be used.
+            ConfigError: its file cannot be used.
         """
         path = self._path(pack)
         try:
@@ -140,21 +140,21 @@ class PackMemoryFolder:
             raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
         except (*MALFORMED, RecursionError) as error:
             raise ConfigError(
-                f"{path} is not what was learned of a pack ({error}); it is left as it is: "
-                "move it away to start anew"
+                f"{path} is not a valid learned pack ({error}); it is left as it is: "
+                "move it away to start without it"
             ) from error
 
     def save(self, pack: str, learned: LearnedPack) -> None:
-        """Keep what is known of a pack.
+        """Store a pack.
 
         Raises:
-            ConfigError: the folder cannot be written, or what is there is damaged.
+            ConfigError: the folder cannot be written, or the pack's file is damaged.
         """
         self.load(pack)  # a damaged file is not overwritten
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError:
-            pass  # the writer will say it
+            pass  # the writer raises
         with atomic_writer(self._path(pack)) as file:
             json.dump({"pack": pack} | learned_to_json(learned), file, allow_nan=False, indent=1)
 
@@ -167,15 +167,22 @@ class PackMemoryFolder:
 
 
 def learned_to_json(learned: LearnedPack) -> dict[str, Any]:
-    """Return it as JSON has it."""
-    row = {field.name: getattr(learned, field.name) for field in fields(learned)}
-    cells = row.pop("cells")
-    lists = {"mean": cells.mean.tolist(), "covariance": cells.covariance.tolist()}
-    return {"format": _FORMAT} | row | lists
+    """The content of its file."""
+    return {
+        "format": _FORMAT,
+        "gauge_odds": learned.gauge_odds,
+        "usual_w": learned.usual_w,
+        "first_fast": learned.first_fast,
+        "rated_mah": learned.rated_mah,
+        "flights": learned.flights,
+        "taught": learned.flight_ids,
+        "mean": learned.cells.mean,
+        "covariance": learned.cells.covariance,
+    }
 
 
-def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON, whatever it is
-    """Return what `learned_to_json` was given, to the bit; raises one of MALFORMED."""
+def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON, of any form
+    """The inverse of `learned_to_json`, exact to the last bit; raises one of MALFORMED."""
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT}")
     mean, covariance = np.array(content["mean"], float), np.array(content["covariance"], float)
@@ -184,10 +191,11 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
     usual_w = content["usual_w"]
     numbers = [float(content[key]) for key in ("gauge_odds", "first_fast", "rated_mah", "flights")]
     known = [*numbers, *mean, *covariance.ravel(), *([] if usual_w is None else [float(usual_w)])]
-    if not all(math.isfinite(number) and abs(number) < _MOST for number in known):
-        raise ValueError("a number in it is none")
+    if not all(math.isfinite(number) and abs(number) < _MAX_NUMBER for number in known):
+        raise ValueError("a number in it is not valid")
     if np.linalg.eigvalsh((covariance + covariance.T) / 2)[0] < -_ROUNDING:
-        raise ValueError("its covariance is none")
+        raise ValueError("its covariance is not positive semidefinite")
     odds, first_fast, rated_mah, flights = numbers
-    cells, taught = CellParameters(mean, covariance), tuple(map(str, content.get("taught", ())))
-    return LearnedPack(cells, odds, usual_w, first_fast, rated_mah, int(flights), taught)
+    cells = CellParameters(tuple(mean.tolist()), tuple(map(tuple, covariance.tolist())))
+    flight_ids = tuple(map(str, content.get("taught", ())))
+    return LearnedPack(cells, odds, usual_w, first_fast, rated_mah, int(flights), flight_ids)

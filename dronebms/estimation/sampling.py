@@ -1,108 +1,264 @@
-"""Snapshots -> readings of the weakest cell, whole seconds of them, and the moment of the end.
+"""First stage: snapshots -> readings of the weakest cell, means of whole seconds, end of discharge.
 
-Volts, amperes (discharge positive), seconds. A current that is not heard while voltages are is
-counted from the gauge's remaining charge, or stood in for: time does not stand still with it.
+Volts, amperes (positive while discharging), seconds, ampere-seconds. While voltages are read and
+the current is not, the current is derived from the gauge's remaining capacity, or the last one is
+held: the charge counter never stops.
 """
 
 import math
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
+from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from smartbattery.snapshot import Snapshot
 
-SECOND_S = 1.0 - 1e-6
-_COUNT_S, _LEAST_COUNT_S = 10.0, 5.0  # over which a gauge's remaining charge tells a current
-_SD_COUNT_FRAC = 0.1  # of such a current; one that nothing tells is in doubt as a whole
-_STANDS_IN_S = 60.0  # a current that nothing tells any more
+MAX_STEP_GAP_S = 3.0  # between readings; beyond it nothing is known of what happened between them
+_SECOND_S = 1.0 - 1e-6
+_COUNT_S, _MIN_COUNT_S = 10.0, 5.0  # over which remaining capacity is differentiated
+_SD_COUNT_FRAC = 0.1  # of a current derived so; a held one is uncertain as a whole
+_HOLD_S = 60.0  # how long the last current is held
+_MIN_CELL_V = 1.5  # a first reading below it is not a cell
+_FORGET_S = 600.0  # gap after which the pack may have been charged or changed
+_END_MEAN_S, _END_INSTANT_V = 5.0, 0.25  # end of discharge (DESIGN.md, section 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading, or the mean of a second of them: the weakest cell, the pack's load."""
+    """One reading, or the mean of a second of readings: the weakest cell and the pack's load."""
 
     t_s: float
     cell_v: float
     current_a: float
     pack_v: float
-    doubt_a: float = 0.0  # how far the current may be off; 0 is one that was read
+    current_sd_a: float = 0.0  # 0: the current was read
 
 
+@dataclass(frozen=True, slots=True)
+class Second:
+    """A whole second of readings."""
+
+    span_s: float
+    mean: Reading  # its time is that of the last reading
+    previous: Reading | None  # mean of the second before
+    counted_a: float  # mean current since the previous second
+    counted_sd_a: float
+
+    @property
+    def power_w(self) -> float:
+        """Mean discharge power of the pack."""
+        return max(self.mean.pack_v * self.counted_a, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a snapshot adds to the readings so far."""
+
+    t_s: float
+    cells: int  # in series; 0: unknown
+    cells_v: tuple[float | None, ...]
+    newest: Reading | None  # None before the first reading
+    is_new: bool  # `newest` is of this snapshot
+    is_first: bool  # ... and the first one of this pack
+    second: Second | None  # completed by this reading
+    used_as: float  # since the first reading
+    used_ws: float
+    current_known: bool  # read or derived within the last minute
+    ended: bool  # the end of discharge is reached
+    just_ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CurrentTracker:
-    """What flows: as it was read, and while it is not, as well as it is known."""
+    """Current as it is read; while it is not, derived from the gauge's remaining capacity."""
 
-    def __init__(self) -> None:
-        self._counts: deque[tuple[float, float]] = deque()  # since when, remaining ampere-seconds
-        self._known: tuple[float, float] | None = None  # when it was last read or counted, amperes
+    counts: tuple[tuple[float, float], ...] = ()  # since when, remaining ampere-seconds
+    known: tuple[float, float] | None = None  # time and amperes last read or derived
 
-    def take(self, snapshot: Snapshot) -> tuple[float, float] | None:
-        """Return (amperes, how far they may be off), None when nothing is known of them."""
-        counted_a, amps, doubt_frac = self._count(snapshot), snapshot.current_a, 0.0
-        if amps is None:
-            amps, doubt_frac = counted_a, _SD_COUNT_FRAC
-        if amps is not None:
-            self._known = snapshot.t_s, amps
-        elif self._known is not None:
-            amps, doubt_frac = self._known[1], 1.0
-        else:
-            return None
+    def updated(self, snapshot: Snapshot) -> tuple[Self, tuple[float, float] | None]:
+        """Take in a snapshot; with (amperes, standard deviation), None when never known."""
+        counts = self._counted(snapshot)
+        known, current_a, sd_frac = self.known, snapshot.current_a, 0.0
+        if current_a is None:
+            current_a, sd_frac = _derived_a(counts, snapshot.t_s), _SD_COUNT_FRAC
+        if current_a is not None:
+            known = snapshot.t_s, current_a
+        elif known is not None:
+            current_a, sd_frac = known[1], 1.0
+        tracker = replace(self, counts=counts, known=known)
+        if current_a is None:
+            return tracker, None
         if snapshot.beyond_a is not None:
-            amps = max(amps, snapshot.beyond_a)
-        return amps, doubt_frac * abs(amps)
+            current_a = max(current_a, snapshot.beyond_a)
+        return tracker, (current_a, sd_frac * abs(current_a))
 
     def is_known(self, now_s: float) -> bool:
-        """Return whether something has told the current within a minute."""
-        return self._known is not None and now_s - self._known[0] <= _STANDS_IN_S
+        """Whether the current was read or derived within the last minute."""
+        return self.known is not None and now_s - self.known[0] <= _HOLD_S
 
-    def _count(self, snapshot: Snapshot) -> float | None:
-        """Return the mean current by the remaining charge; one that stands still tells nothing."""
-        counts, now_s, mah = self._counts, snapshot.t_s, snapshot.remaining_mah
-        read_s = snapshot.read_at_s.get("remaining_mah", now_s)
+    def _counted(self, snapshot: Snapshot) -> tuple[tuple[float, float], ...]:
+        counts, now_s, mah = self.counts, snapshot.t_s, snapshot.remaining_mah
         if mah is not None and (not counts or mah * 3.6 != counts[-1][1]):
-            counts.append((read_s, mah * 3.6))
+            read_s = snapshot.read_at_s.get("remaining_mah", now_s)
+            counts = (*counts, (read_s, mah * 3.6))
         while len(counts) > 1 and counts[1][0] <= now_s - _COUNT_S:
-            counts.popleft()
-        if not counts or now_s - counts[-1][0] > _LEAST_COUNT_S:
-            return None
-        span_s, fallen_as = counts[-1][0] - counts[0][0], counts[0][1] - counts[-1][1]
-        return fallen_as / span_s if span_s >= _LEAST_COUNT_S and fallen_as > 0 else None
+            counts = counts[1:]
+        return counts
 
 
-def read(
-    snapshot: Snapshot, cells: int, after_s: float | None, flow: CurrentTracker
-) -> Reading | None:
-    """Return the snapshot as a reading, None when it holds none newer than `after_s`."""
-    read_s, flows = snapshot.read_at_s.get("voltage_v"), flow.take(snapshot)
-    if snapshot.voltage_v is None or flows is None or read_s is None or cells == 0:
+def _derived_a(counts: tuple[tuple[float, float], ...], now_s: float) -> float | None:
+    """Mean current by the fall of the remaining capacity; None while that stands still."""
+    if not counts or now_s - counts[-1][0] > _MIN_COUNT_S:
         return None
-    if after_s is not None and read_s <= after_s:
-        return None
-    lowest = snapshot.lowest_cell()
-    cell_v = snapshot.voltage_v / cells if lowest is None else lowest[1]
-    return Reading(read_s, cell_v, flows[0], snapshot.voltage_v, flows[1])
+    span_s, fallen_as = counts[-1][0] - counts[0][0], counts[0][1] - counts[-1][1]
+    return fallen_as / span_s if span_s >= _MIN_COUNT_S and fallen_as > 0 else None
 
 
+@dataclass(frozen=True, slots=True)
+class EndOfDischarge:
+    """Latch of the end of discharge; one absurd reading, however often polled, does not trip it."""
+
+    recent: tuple[tuple[float, float], ...] = ()  # time, cell voltage
+    deep_s: float | None = None  # since when far below the cut-off
+    reached: bool = False
+
+    def updated(self, reading: Reading, cutoff_v: float) -> Self:
+        """Take in a reading."""
+        deep_s = self.deep_s
+        if reading.cell_v > cutoff_v - _END_INSTANT_V:
+            deep_s = None
+        elif deep_s is None:
+            deep_s = reading.t_s
+        is_deep = deep_s is not None and reading.t_s - deep_s >= SINGLE_READING_S
+        recent = (*self.recent, (reading.t_s, reading.cell_v))
+        while len(recent) > 1 and recent[1][0] <= reading.t_s - _END_MEAN_S:
+            recent = recent[1:]
+        spans = len(recent) > 1 and reading.t_s - recent[0][0] >= _END_MEAN_S - _SECOND_S
+        mean_v = sum(v for _, v in recent) / len(recent)
+        reached = self.reached or is_deep or (spans and mean_v <= cutoff_v)
+        return replace(self, recent=recent, deep_s=deep_s, reached=reached)
+
+
+@dataclass(frozen=True, slots=True)
 class SecondMean:
     """Gathers readings until they span a second."""
 
-    def __init__(self) -> None:
-        self._pending: list[tuple[float, Reading]] = []  # weights in seconds, readings
-        self._due_s = -math.inf
+    pending: tuple[tuple[float, Reading], ...] = ()  # weight in seconds
+    due_s: float | None = None
 
-    def add(self, dt_s: float, reading: Reading) -> tuple[float, float, Reading] | None:
-        """Return (seconds, the last interval, the mean) when a second is full."""
-        pending = self._pending
-        pending.append((dt_s, reading))
+    def updated(self, dt_s: float, reading: Reading) -> tuple[Self, tuple[float, Reading] | None]:
+        """Take in a reading; with (span in seconds, mean) when a second is complete."""
+        pending = (*self.pending, (dt_s, reading))
+        due_s = reading.t_s - dt_s + _SECOND_S if self.due_s is None else self.due_s
+        if reading.t_s < due_s:
+            return replace(self, pending=pending, due_s=due_s), None
+        # Seconds of the clock: a missing reading does not shift the later seconds.
+        due_s += 1.0 + math.floor(reading.t_s - due_s)
         total_s = sum(weight for weight, _ in pending)
-        if self._due_s == -math.inf:
-            self._due_s = reading.t_s - dt_s + SECOND_S
-        if reading.t_s < self._due_s:
+
+        def mean(name: str) -> float:
+            return float(sum(w * getattr(r, name) for w, r in pending)) / total_s
+
+        means = map(mean, ("cell_v", "current_a", "pack_v", "current_sd_a"))
+        return replace(self, pending=(), due_s=due_s), (total_s, Reading(reading.t_s, *means))
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingState:
+    """Restart state of `Sampling`."""
+
+    current: CurrentTracker = CurrentTracker()
+    second: SecondMean = SecondMean()
+    end: EndOfDischarge = EndOfDischarge()
+    newest: Reading | None = None
+    previous: Reading | None = None  # mean of the last whole second
+    used_as: float = 0.0
+    used_ws: float = 0.0
+
+
+class Sampling:
+    """Stage: readings of the weakest cell and counters of charge and energy."""
+
+    def __init__(self, pack_data: PackData, state: SamplingState = SamplingState()) -> None:
+        self._pack_data = pack_data
+        self._state = state
+
+    def state(self) -> SamplingState:
+        """Restart state."""
+        return self._state
+
+    def with_state(self, state: SamplingState) -> Self:
+        """Return a stage that continues from a state."""
+        return type(self)(self._pack_data, state)
+
+    def update(self, snapshot: Snapshot) -> Sample:
+        """Take in a snapshot, with a new reading in it or not."""
+        cells = self._pack_data.cells or snapshot.identity.cells or len(snapshot.cells_v)
+        was_ended = self._state.end.reached
+        reading = self._read(snapshot, cells)
+        before = self._state.newest
+        second = None
+        if reading is not None:
+            if before is not None and reading.t_s - before.t_s > _FORGET_S:
+                before, was_ended = None, False
+                self._state = SamplingState()
+            second = self._add(reading, before)
+        state = self._state
+        return Sample(
+            t_s=snapshot.t_s,
+            cells=cells,
+            cells_v=snapshot.cells_v,
+            newest=state.newest,
+            is_new=reading is not None,
+            is_first=reading is not None and before is None,
+            second=second,
+            used_as=state.used_as,
+            used_ws=state.used_ws,
+            current_known=state.current.is_known(snapshot.t_s),
+            ended=state.end.reached,
+            just_ended=state.end.reached and not was_ended,
+        )
+
+    def _read(self, snapshot: Snapshot, cells: int) -> Reading | None:
+        """The snapshot as a reading; None when it holds none newer than the last."""
+        state = self._state
+        tracker, current = state.current.updated(snapshot)
+        self._state = replace(state, current=tracker)
+        read_s = snapshot.read_at_s.get("voltage_v")
+        if snapshot.voltage_v is None or current is None or read_s is None or cells == 0:
             return None
-        # Seconds of the clock: one reading less moves the later seconds by nothing.
-        self._due_s += 1.0 + math.floor(reading.t_s - self._due_s)
-        self._pending = []
+        if state.newest is not None and read_s <= state.newest.t_s:
+            return None
+        lowest = snapshot.lowest_cell()
+        cell_v = snapshot.voltage_v / cells if lowest is None else lowest[1]
+        if state.newest is None and cell_v <= _MIN_CELL_V:
+            return None
+        return Reading(read_s, cell_v, current[0], snapshot.voltage_v, current[1])
 
-        def mean(of: str) -> float:
-            return float(sum(w * getattr(r, of) for w, r in pending)) / total_s
-
-        middle = map(mean, ("cell_v", "current_a", "pack_v", "doubt_a"))
-        return total_s, dt_s, Reading(reading.t_s, *middle)
+    def _add(self, reading: Reading, before: Reading | None) -> Second | None:
+        """Count a reading; the second that it completes, if any."""
+        state = self._state
+        end = state.end.updated(reading, self._pack_data.cutoff_v)
+        if before is None:
+            self._state = replace(state, end=end, newest=reading, previous=reading)
+            return None
+        dt_s = reading.t_s - before.t_s
+        mean_a = (before.current_a + reading.current_a) / 2
+        gathering, full = state.second.updated(dt_s, reading)
+        self._state = replace(
+            state,
+            second=gathering,
+            end=end,
+            newest=reading,
+            previous=state.previous if full is None else full[1],
+            used_as=state.used_as + mean_a * dt_s,
+            used_ws=state.used_ws + mean_a * reading.pack_v * dt_s,
+        )
+        if full is None:
+            return None
+        span_s, mean = full
+        counted_a, gap_sd_a = mean.current_a, 0.0
+        if dt_s > MAX_STEP_GAP_S:
+            counted_a = (before.current_a + mean.current_a) / 2
+            gap_sd_a = abs(before.current_a - mean.current_a) / 2
+        counted_sd_a = max(gap_sd_a, mean.current_sd_a)
+        return Second(span_s, mean, state.previous, counted_a, counted_sd_a)

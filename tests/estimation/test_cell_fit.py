@@ -9,11 +9,13 @@ import pytest
 from dronebms.core.chemistry import LI_ION
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
+from dronebms.estimation.available_current import max_current
 from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, CellModel
+from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.time_to_empty import LoadAhead, end_samples, max_current
 from tests.looks import look
 
 AH = 5.0
@@ -52,7 +54,7 @@ class Cell:
 
 def fitted(cell: Cell, until_s: int) -> CellFit:
     """Return what a fit makes of a cell, a second at a time."""
-    fit = CellFit(CellModel(LI_ION, AH, told=True))
+    fit = CellFit(CellModel(LI_ION, AH, rated=True))
     fit.start(*cell.seen(0.0), None)
     for t in range(1, until_s + 1):
         volts, amps = cell.seen(float(t))
@@ -71,7 +73,7 @@ def fitted(cell: Cell, until_s: int) -> CellFit:
 )
 def test_a_known_cell_is_found_again_within_what_the_fit_says_of_itself(cell: Cell) -> None:
     until_s = 10 + int(0.8 * cell.charge * cell.capacity_frac * AH * 3600.0 / cell.amps)
-    prior = CellModel(LI_ION, AH, told=True).covariance
+    prior = CellModel(LI_ION, AH, rated=True).covariance
     fit = fitted(cell, until_s)
     truths = {
         CHARGE: cell.left(float(until_s)),
@@ -88,12 +90,14 @@ def test_a_known_cell_is_found_again_within_what_the_fit_says_of_itself(cell: Ce
 def test_a_cell_that_gives_way_between_two_fits_is_not_said_to_give_what_it_gave() -> None:
     cell = Cell()
     fit = fitted(cell, 310)
-    calm_a = max_current(fit, fit.now(cell.amps), 3.0, 10.0)
+    calm = fit.estimate()
+    calm_a = max_current(calm, calm.circuit(cell.amps), 3.0, 10.0)
     for t in range(311, 315):  # no fit is due before 319 s
         volts, amps = cell.seen(float(t))
         fit.advance(1.0, amps, 0.0)
         fit.measure(volts - 0.15, amps)
-    given_a = max_current(fit, fit.now(cell.amps), 3.0, 10.0)
+    weak = fit.estimate()
+    given_a = max_current(weak, weak.circuit(cell.amps), 3.0, 10.0)
     # 0.15 V over the resistance of 10 s, at least two thirds of it after 4 s.
     per_amp = 1.4 * OHM + FITTED.share_slow * OHM
     assert given_a < calm_a - 0.15 * 2 / 3 / (1.5 * per_amp)
@@ -118,11 +122,11 @@ def test_constant_power_on_a_linear_curve_lasts_as_long_as_the_integral_says(
         sd_cutoff_v=0.0,
         resistance_frac={"li-ion": 1.0 if ohm_share else 0.0},
     )
-    model = CellModel(line, AH, told=False, parameters=alone)
+    model = CellModel(line, AH, rated=False, parameters=alone)
     fit = CellFit(model)
     fit.x[CHARGE], fit.P[:] = 0.9, 0.0
     fit._settle()
-    ends = end_samples(fit, 3.3, LoadAhead(watts, 0.0, 0.0))
+    ends = end_samples(fit.estimate(), 3.3, LoadAhead(watts, 0.0, 0.0))
     assert float(np.ptp(ends.ends_s)) < 1e-6
 
     # i = P / v with v (U - v) = P R: seconds are Q / P times the integral of v over charge.

@@ -13,7 +13,7 @@ def after(*stretches: tuple[int, float]) -> LoadForecast:
     load = LoadForecast(15.0)
     for seconds, power_w in stretches:
         for _ in range(seconds):
-            load.update(1.0, power_w)
+            load.add(1.0, power_w)
     return load
 
 
@@ -28,7 +28,7 @@ def test_after_a_landing_there_is_no_load_any_more() -> None:
 
 
 def test_a_steady_load_goes_on_and_ends_a_little_calmer() -> None:
-    power_w, sd = after((300, 800.0)).ahead(600.0)
+    power_w, sd = after((300, 800.0)).mean_power(600.0)
     assert power_w == pytest.approx(800.0 * FITTED.calm)
     assert 0.95 < FITTED.calm <= 1.0
     assert 0.05 < sd < 0.2
@@ -36,24 +36,24 @@ def test_a_steady_load_goes_on_and_ends_a_little_calmer() -> None:
 
 def test_a_short_way_ahead_is_as_now_and_a_long_one_as_the_flight_was() -> None:
     load = after((600, 600.0), (60, 1200.0))
-    near_w, _ = load.ahead(30.0)
-    far_w, _ = load.ahead(3600.0)
+    near_w, _ = load.mean_power(30.0)
+    far_w, _ = load.mean_power(3600.0)
     assert near_w > 1000.0
     assert 600.0 < far_w < 800.0
 
 
 def test_a_young_flight_is_known_less_than_an_old_one() -> None:
-    assert after((25, 800.0)).ahead(900.0)[1] > after((600, 800.0)).ahead(900.0)[1]
+    assert after((25, 800.0)).mean_power(900.0)[1] > after((600, 800.0)).mean_power(900.0)[1]
 
 
 def test_a_young_flight_of_a_known_pack_leans_on_its_earlier_ones() -> None:
     known, unknown = LoadForecast(15.0, 600.0), LoadForecast(15.0)
     for load in (known, unknown):
         for _ in range(60):
-            load.update(1.0, 900.0)
-    assert unknown.ahead(1200.0)[0] > 850.0
-    assert known.ahead(1200.0)[0] < 700.0
-    assert known.ahead(1200.0)[1] < unknown.ahead(1200.0)[1]
+            load.add(1.0, 900.0)
+    assert unknown.mean_power(1200.0)[0] > 850.0
+    assert known.mean_power(1200.0)[0] < 700.0
+    assert known.mean_power(1200.0)[1] < unknown.mean_power(1200.0)[1]
     assert known.usual_w is not None
     assert 600.0 < known.usual_w < 700.0
 
@@ -66,7 +66,7 @@ def test_gusts_are_told_from_a_still_day() -> None:
 
 def test_seconds_that_are_on_the_ground_are_no_part_of_the_flight() -> None:
     # Twenty seconds in the air, then a block of thirty without any power.
-    assert after((20, 800.0), (40, 0.0)).ahead(600.0)[0] > 0.0
+    assert after((20, 800.0), (40, 0.0)).mean_power(600.0)[0] > 0.0
 
 
 @given(
@@ -78,9 +78,9 @@ def test_whatever_the_load_was_there_is_an_answer(
 ) -> None:
     load = LoadForecast(15.0)
     for dt_s, power_w in pieces:
-        load.update(dt_s, power_w)
+        load.add(dt_s, power_w)
         if load.present:
-            ahead_w, sd = load.ahead(horizon_s)
+            ahead_w, sd = load.mean_power(horizon_s)
             assert 0.0 < ahead_w <= max(w for _, w in pieces) * 1.001
             assert 0.0 < sd < 10.0
         assert 0.0 <= load.ripple_frac < 100.0

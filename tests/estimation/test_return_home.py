@@ -27,12 +27,12 @@ AWAY = VehicleState(
 def cruised(vehicle: VehicleState = AWAY, power_w: float = 400.0) -> ReturnHome:
     homeward = ReturnHome()
     for t in range(120):
-        homeward.update(float(t), 1.0, vehicle, power_w)
+        homeward.observe(float(t), 1.0, vehicle, power_w)
     return homeward
 
 
 def test_two_kilometres_at_ten_metres_a_second_and_forty_metres_down() -> None:
-    way = cruised().ahead(AWAY, 600.0, 400.0)
+    way = cruised().estimate(AWAY, 600.0, 400.0)
     # 200 s of way, 20 s down at 2 m/s, 15 s to land.
     assert way.home_s == pytest.approx(235.0, rel=0.005)
     assert way.home_reserve_s == pytest.approx(365.0, rel=0.005)
@@ -40,7 +40,7 @@ def test_two_kilometres_at_ten_metres_a_second_and_forty_metres_down() -> None:
 
 
 def test_a_load_above_the_cruise_leaves_more_for_the_way_than_its_seconds_say() -> None:
-    way = cruised().ahead(AWAY, 300.0, 800.0)
+    way = cruised().estimate(AWAY, 300.0, 800.0)
     # 300 s at 800 W are 600 s at 400 W; 365 s of them are spare, or 182 s at 800 W.
     assert way.home_reserve_s == pytest.approx(365.0, rel=0.005)
     assert way.turn_back_in_s == pytest.approx(182.5, rel=0.01)
@@ -49,9 +49,9 @@ def test_a_load_above_the_cruise_leaves_more_for_the_way_than_its_seconds_say() 
 def test_the_wind_slows_as_vectors_do_and_an_autopilot_takes_no_gift_of_it() -> None:
     # Home is due south. 6 m/s from the south is against, from the west across. From behind it is no
     # gain: ArduPilot's WPNAV_SPEED and PX4's MPC_XY_CRUISE are speeds over ground.
-    against = cruised().ahead(replace(AWAY, wind_m_s=6.0, wind_from_deg=180.0), 600.0, 400.0)
-    across = cruised().ahead(replace(AWAY, wind_m_s=6.0, wind_from_deg=270.0), 600.0, 400.0)
-    behind = cruised().ahead(replace(AWAY, wind_m_s=6.0, wind_from_deg=0.0), 600.0, 400.0)
+    against = cruised().estimate(replace(AWAY, wind_m_s=6.0, wind_from_deg=180.0), 600.0, 400.0)
+    across = cruised().estimate(replace(AWAY, wind_m_s=6.0, wind_from_deg=270.0), 600.0, 400.0)
+    behind = cruised().estimate(replace(AWAY, wind_m_s=6.0, wind_from_deg=0.0), 600.0, 400.0)
     assert against.home_s == pytest.approx(2000.0 / 4.0 + 35.0, rel=0.005)
     assert across.home_s == pytest.approx(2000.0 / 8.0 + 35.0, rel=0.005)
     assert behind.home_s == pytest.approx(2000.0 / 10.0 + 35.0, rel=0.005)
@@ -60,17 +60,17 @@ def test_the_wind_slows_as_vectors_do_and_an_autopilot_takes_no_gift_of_it() -> 
 @pytest.mark.parametrize("wind_from_deg", [180.0, 270.0])
 def test_against_a_storm_nothing_is_promised(wind_from_deg: float) -> None:
     storm = replace(AWAY, wind_m_s=20.0, wind_from_deg=wind_from_deg)
-    assert cruised().ahead(storm, 600.0, 400.0).home_s is None
+    assert cruised().estimate(storm, 600.0, 400.0).home_s is None
 
 
 @pytest.mark.parametrize("name", ["lat_deg", "lon_deg", "home_lat_deg", "home_lon_deg"])
 def test_without_a_position_or_a_home_there_is_no_way_home(name: str) -> None:
-    way = cruised().ahead(replace(AWAY, **{name: None}), 600.0, 400.0)
+    way = cruised().estimate(replace(AWAY, **{name: None}), 600.0, 400.0)
     assert (way.home_s, way.home_reserve_s, way.turn_back_in_s) == (None, None, None)
 
 
 def test_without_a_time_left_the_way_is_known_and_the_reserve_is_not() -> None:
-    way = cruised().ahead(AWAY, None, 400.0)
+    way = cruised().estimate(AWAY, None, 400.0)
     assert way.home_s is not None
     assert (way.home_reserve_s, way.turn_back_in_s) == (None, None)
 
@@ -80,15 +80,15 @@ def test_flying_away_shortens_the_time_to_turn_back() -> None:
     vehicle = AWAY
     for t in range(120):
         vehicle = replace(AWAY, lat_deg=47.0 + (800.0 + 10.0 * t) / 1000.0 * KILOMETRE_DEG)
-        homeward.update(float(t), 1.0, vehicle, 400.0)
-    way = homeward.ahead(vehicle, 600.0, 400.0)
+        homeward.observe(float(t), 1.0, vehicle, 400.0)
+    way = homeward.estimate(vehicle, 600.0, 400.0)
     assert way.home_reserve_s is not None
     # Each second away is a second longer home: half of what is spare.
     assert way.turn_back_in_s == pytest.approx(way.home_reserve_s / 2, rel=0.02)
 
 
 def test_it_is_late_to_turn_back_when_nothing_is_spare() -> None:
-    way = cruised().ahead(AWAY, 100.0, 400.0)
+    way = cruised().estimate(AWAY, 100.0, 400.0)
     assert way.home_reserve_s == pytest.approx(-135.0, rel=0.01)
     assert way.turn_back_in_s == 0.0
 
@@ -96,7 +96,7 @@ def test_it_is_late_to_turn_back_when_nothing_is_spare() -> None:
 def test_the_date_line_is_no_way_round_the_world() -> None:
     east = replace(AWAY, lat_deg=0.0, home_lat_deg=0.0, lon_deg=179.995, home_lon_deg=-179.995)
     metres = math.radians(0.01) * 6_371_000.0
-    way = cruised(east).ahead(east, 600.0, 400.0)
+    way = cruised(east).estimate(east, 600.0, 400.0)
     assert way.home_s == pytest.approx(metres / 10.0 + 35.0, rel=0.01)
 
 

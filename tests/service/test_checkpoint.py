@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -270,9 +270,7 @@ def test_nothing_but_a_stage_is_made(
 
 
 def test_what_a_pack_was_known_for_is_kept_too(tmp_path: Path) -> None:
-    cells = CellParameters(
-        *(np.eye(3)[n % 3 : n % 3 + 2] for n in range(len(fields(CellParameters))))
-    )
+    cells = CellParameters((1.0, 2.0), ((1.0, 0.5), (0.5, 1.0)))
     learned = LearnedPack(cells, 0.5, None, 0.0, 5000.0, 3)
     known = (learned, np.zeros((3, 4)).T, np.float64(1.5), np.arange(12.0).reshape(3, 4)[:, ::2])
     back = through_a_file(tmp_path / "k", Flight(), known)
