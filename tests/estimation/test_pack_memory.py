@@ -255,4 +255,4 @@ def test_a_folder_that_cannot_be_written_is_logged_and_stops_nothing(
     kept = BackgroundPackMemory(PackMemoryFolder(tmp_path / "file" / "learned"))
     stepped(kept, [7] * 200).keep()
     kept.close()
-    assert "nothing is kept of this flight" in caplog.text
+    assert "learned pack is not stored" in caplog.text
