@@ -13,7 +13,8 @@ from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation import Estimator, LearnedPack
 from dronebms.estimation.estimator import EstimatorState
-from dronebms.flightlogs.source import FlightSource, read_csv_log
+from dronebms.flightlogs.csv_log import read_csv_log
+from dronebms.flightlogs.source import FlightSource
 from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.snapshot import Snapshot
