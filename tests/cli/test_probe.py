@@ -225,9 +225,9 @@ def test_an_address_without_reply_is_recorded_too(tmp_path: Path) -> None:
             Place("sim:pack", 0x0C), lambda _: ScriptedPack(), VirtualClock(), pytest.fail, stack
         )
         silent.record(tmp_path / "silent.probe")
-        with pytest.raises(BusError, match="nobody"):
+        with pytest.raises(BusError, match="no pack"):
             silent.read()
-        with pytest.raises(BusError, match="nobody"):
+        with pytest.raises(BusError, match="no pack"):
             prober(ScriptedPack(), stack, str(tmp_path / "silent.probe")).read()
 
 
@@ -311,7 +311,7 @@ class Board:
         replies += [] if self.direct is None else [self.direct]
         assert len(replies) < 2, "two packs answered at once"
         if not replies:
-            raise NackError("nobody")
+            raise NackError("no ACK")
         return replies[0].transfer(address, tx, rx_len)
 
 
