@@ -38,7 +38,8 @@ def picture(tracks: Sequence[Track], kind: str) -> bytes:
     """All panels, a column for each battery, as "png" or "svg"."""
     with as_file(_STYLE) as style, rc_context(fname=style):
         heights_in = [max(_height_in(panel, track) for track in tracks) for panel in PANELS]
-        figure, file = Figure((_WIDTH_IN * len(tracks), sum(heights_in))), BytesIO()
+        figure = Figure((_WIDTH_IN * len(tracks), sum(heights_in)))
+        file = BytesIO()
         grid = figure.subplots(len(PANELS), len(tracks), squeeze=False, height_ratios=heights_in)
         for track, column in zip(tracks, grid.T, strict=True):
             for panel, axes in zip(PANELS, column, strict=True):
@@ -54,7 +55,8 @@ def drawings(track: Track) -> list[tuple[str, str]]:
     elements = []
     with as_file(_STYLE) as style, rc_context(fname=style):
         for panel in PANELS:
-            figure, file = Figure((_WIDTH_IN, _height_in(panel, track))), StringIO()
+            figure = Figure((_WIDTH_IN, _height_in(panel, track)))
+            file = StringIO()
             description = _draw(panel, track, figure.subplots())
             figure.savefig(file, format="svg", metadata={"Date": None})
             element = file.getvalue()[file.getvalue().index("<svg") :]

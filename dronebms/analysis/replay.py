@@ -128,7 +128,8 @@ def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:
     """
     if out is not None and Path(out).exists() and path.exists() and path.samefile(out):
         raise ConfigError(f"{out} is the flight itself and is not overwritten")
-    summary, due = Summary(), OncePerSecond()
+    summary = Summary()
+    due = OncePerSecond()
     with ExitStack() as stack:
         file = None
         if out is not None:

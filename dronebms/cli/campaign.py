@@ -51,7 +51,9 @@ def campaign(options: argparse.Namespace) -> int:
 
 
 def _fly(pool: Executor, flown: Campaign, seeds: Sequence[int], results: ResultsFile) -> None:
-    clock, console, flown_s = SystemClock(), Console(stderr=True), 0.0
+    clock = SystemClock()
+    console = Console(stderr=True)
+    flown_s = 0.0
     # Ctrl-C reaches every process of the terminal; the workers ignore it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     futures = [pool.submit(fly, flown, seed) for seed in seeds]
@@ -74,9 +76,9 @@ def text_table(lines: Sequence[Statistic]) -> str:
         name, _, end = line.name.rpartition("_")
         unit, decimals = _UNITS.get(end, ("%", 0))
         name = (name if end in _UNITS else line.name).replace("_", " ")
-        sure, all_of_it = (
+        interval, span = (
             DASH if low is None else f"{low:.{decimals}f} - {high:.{decimals}f}"
             for low, high in ((line.low, line.high), (line.least, line.most))
         )
-        rows.append((name, str(line.runs), number(line.value, unit, decimals), sure, all_of_it))
+        rows.append((name, str(line.runs), number(line.value, unit, decimals), interval, span))
     return "\n".join("{:24}{:>8}{:>12}{:>17}{:>17}".format(*row).rstrip() for row in rows)

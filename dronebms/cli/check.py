@@ -32,7 +32,8 @@ def check(options: argparse.Namespace) -> int:
     if options.vehicle is None:
         if options.set:
             raise ConfigError("--set needs --vehicle")
-        changes, actions = config.limit_changes(), [row.action() for row in config.action]
+        changes = config.limit_changes()
+        actions = [row.action() for row in config.action]
         for number, battery in enumerate(config.battery, start=1):
             pack_data = battery.pack_data()
             limits = changed_limits(default_limits(pack_data), changes)

@@ -95,7 +95,8 @@ def _fleet(url: str) -> Database:
 def _read(path: Path) -> list[FlightRecord]:
     """Flight records of a recorded flight; their ids depend on the content of the file alone."""
     found: dict[int, FlightDetector] = {}
-    ended, name = [], ""
+    ended = []
+    name = ""
     for report in reports(path, NO_OPTIONS, lambda _: None, read=flight_reader()):
         if not name:
             with path.open("rb") as file:

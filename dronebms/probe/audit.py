@@ -126,10 +126,8 @@ def _learning(readout: Readout) -> Iterator[str]:
     age_s = readout.number("GaugeStatus3.qmax_age_s")
     if age_s is not None and age_s > _LEARNED_S:
         yield f"The Qmax of the gauge is {age_s / _DAY_S:.0f} days old."
-    cycles, learned = (
-        readout.number("CycleCount"),
-        readout.number("LifetimeDataBlock5.qmax_last_cycle"),
-    )
+    cycles = readout.number("CycleCount")
+    learned = readout.number("LifetimeDataBlock5.qmax_last_cycle")
     if cycles is not None and learned is not None and cycles - learned > _LEARNED_CYCLES:
         yield f"The last Qmax update is {cycles - learned:g} cycles old."
 

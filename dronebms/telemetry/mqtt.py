@@ -51,7 +51,8 @@ class MqttPublisher:
     """
 
     def __init__(self, config: MqttConfig, path: Path | None, charger: str | None = None) -> None:
-        self._config, self._charger = config, charger
+        self._config = config
+        self._charger = charger
         self._path = _MEMORY if path is None else str(path)
         try:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,8 @@ class MqttPublisher:
         self._acknowledged: deque[int] = deque()  # message ids of paho
         self._in_flight: dict[int, int] = {}  # message id of paho: number in the queue
         self._sent = 0
-        self._wake, self._stopping = threading.Event(), False
+        self._wake = threading.Event()
+        self._stopping = False
         self._client = _client(config)
         self._client.on_connect = partial(self._link_changed, "connect")
         self._client.on_disconnect = partial(self._link_changed, "disconnect")
@@ -141,8 +143,10 @@ class MqttPublisher:
                 _log.error(
                     "%s cannot be used, a restart loses queued messages: %s", self._path, error
                 )
-                self._path, box, self._sent = _MEMORY, None, 0
+                self._path = _MEMORY
+                self._sent = 0
                 self._in_flight.clear()
+                box = None
                 continue
             if stopping:
                 return box.close()
@@ -151,7 +155,8 @@ class MqttPublisher:
 
     def _step(self, box: Outbox) -> None:
         """Store new messages, delete acknowledged ones, publish what may be in flight."""
-        new, dropped = len(self._inbox), box.dropped
+        dropped = box.dropped
+        new = len(self._inbox)
         if new:
             box.put([self._inbox[place] for place in range(new)], self._sent)
             for _ in range(new):

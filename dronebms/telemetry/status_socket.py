@@ -163,7 +163,8 @@ def read_status(path: Path, clock: Clock) -> Iterator[Report]:
         while True:
             data = _received(connection, clock)
             if data == b"":
-                connection, partial = _reconnected(connection, path), b""
+                connection = _reconnected(connection, path)
+                partial = b""
             *lines, partial = (partial + (data or b"")).split(b"\n")
             now_s = clock.now_s()
             for line in lines:
