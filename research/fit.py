@@ -34,8 +34,8 @@ MOST = 1.5  # upper bound of the loss of one sample
 SEARCHED = (
     "slow_tau_s", "share_slow", "resistance_frac", "depth_h", "warmth", "empty_growth", "empty_charge", "mean_capacity", "sd_capacity",
     "sd_fast", "sd_slow", "sd_depth", "sd_warmth", "sd_knots_v", "family_lipo", "family_li_ion", "knots_length",
-    "sd_offset_v", "offset_tau_s", "sd_noise_v", "sd_sag_frac", "sd_gauge", "sd_full", "forget", "forget_v", "compensated_frac",
-    "sd_count_full_frac", "evidence", "sd_cutoff_v", "dips", "warming_tau_s", "drift_tau_s", "lasts_s", "recent_blocks",
+    "sd_offset_v", "offset_tau_s", "sd_noise_v", "sd_sag_frac", "sd_gauge", "sd_full", "sd_ageing", "sd_ageing_v", "compensated_frac",
+    "sd_count_full_frac", "evidence", "sd_cutoff_v", "dip_factor", "rise_tau_s", "drift_tau_s", "recent_s", "recent_blocks",
 )  # fmt: skip
 
 

@@ -302,8 +302,8 @@ class CellFit:
         c = self.model.parameters
         self.x[FAST:] = learned.mean
         self.P[FAST:, FAST:] = learned.covariance
-        self.P[FAST:OFFSET, FAST:OFFSET] += np.diag(np.square(c.forget))
-        sds_v = np.full(len(KNOTS_FRAC), c.forget_v)
+        self.P[FAST:OFFSET, FAST:OFFSET] += np.diag(np.square(c.sd_ageing))
+        sds_v = np.full(len(KNOTS_FRAC), c.sd_ageing_v)
         self.P[KNOTS:, KNOTS:] += knots_covariance(sds_v, c.knots_length)
         self._set_offset(0.0, c.sd_offset_v)
 
@@ -418,7 +418,7 @@ class CellFit:
 
     def widen(self) -> None:
         """Widen the covariance after a long disagreement: the fit is wrong about the cell."""
-        charge = self.P[CHARGE, CHARGE] + self.model.parameters.sd_doubt**2
+        charge = self.P[CHARGE, CHARGE] + self.model.parameters.sd_widened**2
         self.P = self.P + self.model.covariance
         self.P[CHARGE, CHARGE] = min(charge, 1.0)
         self._begin()

@@ -99,7 +99,7 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
         amps = watts / volts
         steps_s = capacity_as * (charge[:, :-1] - charge[:, 1:]) * 2 / (amps[:, 1:] + amps[:, :-1])
         time_s = np.concatenate([np.zeros((len(x), 1)), np.cumsum(steps_s, axis=1)], axis=1)
-    under_load_v = volts - c.dips * load.ripple_frac * amps * ohm
+    under_load_v = volts - c.dip_factor * load.ripple_frac * amps * ohm
     ends_s, left = _first_crossing(under_load_v, cutoff, time_s, charge)
     return EndSamples(ends_s, (start[:, 0] - left) * capacity_as[:, 0])
 
@@ -110,7 +110,7 @@ def _scale(logs: Array) -> Array:
 
 def _kelvin(cell: CellEstimate, load: LoadAhead, time_s: Array) -> Array:
     """Temperature along the discharge, as `kelvin_of` gives it: the rise continues for a while."""
-    tau_s = cell.model.parameters.warming_tau_s
+    tau_s = cell.model.parameters.rise_tau_s
     rise_k = load.rise_degc_s * tau_s * (1 - np.exp(-time_s / tau_s))
     steps = np.minimum(np.maximum(rise_k, _RISE_K[0]), _RISE_K[1])
     # Linear in the temperature over these few kelvins.

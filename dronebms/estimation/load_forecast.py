@@ -167,11 +167,11 @@ class LoadForecast:
         spread = sum((block / mean_w - 1) ** 2 for block in blocks)
         variance = (spread + _PRIOR_BLOCKS * c.sd_block**2) / (len(blocks) + _PRIOR_BLOCKS)
         horizon_s = max(horizon_s, 1.0)
-        present = min(1.0, c.lasts_s / horizon_s)
+        present = min(1.0, c.recent_s / horizon_s)
         share = c.block_share * min(1.0, _LEVEL_S / horizon_s) + c.mean_share / weight
         power_w = present * recent_w + (1 - present) * mean_w
-        calm = 1 - (1 - c.calm) * (1 - usual / weight)  # the mean of earlier flights includes it
-        return calm * power_w, math.sqrt(variance * share + c.sd_mission**2)
+        share_ahead = 1 - (1 - c.ahead_frac) * (1 - usual / weight)  # the mean of earlier flights includes it
+        return share_ahead * power_w, math.sqrt(variance * share + c.sd_mission**2)
 
     @property
     def usual_w(self) -> float | None:

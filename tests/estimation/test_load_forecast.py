@@ -29,8 +29,8 @@ def test_after_a_landing_there_is_no_load_any_more() -> None:
 
 def test_a_steady_load_goes_on_and_ends_a_little_calmer() -> None:
     power_w, sd = after((300, 800.0)).mean_power(600.0)
-    assert power_w == pytest.approx(800.0 * FITTED.calm)
-    assert 0.95 < FITTED.calm <= 1.0
+    assert power_w == pytest.approx(800.0 * FITTED.ahead_frac)
+    assert 0.95 < FITTED.ahead_frac <= 1.0
     assert 0.05 < sd < 0.2
 
 
