@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal, ParamSpec, TypeVar
 
+from smartbattery import bq40
 from smartbattery import registers as sbs
 from smartbattery.bq40 import Part, part_of, security_of
 from smartbattery.bq40.blocks import DEVICE_TYPE, FIRMWARE_VERSION
@@ -135,7 +136,8 @@ def read_pack(bus: Bus, address: int, profile: Profile | None = None) -> Readout
         raw = None if data is None else _integer(data[: word.length])
         value = None if raw is None else f"0x{raw:0{2 * word.length}x}"
         registers.append(Reading(word.name, word.selector, raw, value, "", raw is not None))
-        flags += _flags(word, raw)
+        found = bq40.flags(part, word.name, raw or 0)
+        flags += [Flag(word.name, flag.bit, flag.name, flag.text) for flag in found]
     for block in () if part is None else sorted(part.blocks, key=lambda row: row.selector):
         registers += _fields(
             block, _reply(device.read_manufacturer, block.selector, _length(block))

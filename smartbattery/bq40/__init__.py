@@ -6,9 +6,23 @@ marks where a manual contradicts itself or a device. tests/data/VECTORS.md lists
 bytes confirm, and which rest on a manual alone.
 """
 
-from smartbattery.bq40.parts import PARTS, SECURITY, Z50, Z50_R4, Z80, Part, part_of, security_of
+from smartbattery.bq40.parts import (
+    PARTS,
+    SECURITY,
+    Z50,
+    Z50_R4,
+    Z80,
+    Part,
+    charge_trip_mask,
+    flags,
+    part_named,
+    part_of,
+    security_of,
+    timer_mask,
+)
 from smartbattery.bq40.selectors import READ_SELECTORS
 
 __all__ = [
-    "PARTS", "READ_SELECTORS", "SECURITY", "Z50", "Z50_R4", "Z80", "Part", "part_of", "security_of",
+    "PARTS", "READ_SELECTORS", "SECURITY", "Z50", "Z50_R4", "Z80", "Part", "charge_trip_mask",
+    "flags", "part_named", "part_of", "security_of", "timer_mask",
 ]  # fmt: skip

@@ -1,9 +1,12 @@
 """Which status words and data blocks each BQ40 part and firmware revision has."""
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
 from smartbattery.bq40 import blocks, status
-from smartbattery.fields import Block, StatusWord, decode_block
+from smartbattery.fields import Bit, Block, StatusWord, decode_bits, decode_block
 
 SECURITY = ("reserved", "full access", "unsealed", "sealed")  # by SEC1, SEC0 of OperationStatus
 _SECURITY_MASK = 0b11
@@ -95,6 +98,35 @@ def part_of(firmware: bytes | None, device_type: bytes | None) -> Part | None:
         return None
     major = int(version["version_raw"]) >> 8 if "version_raw" in version else len(_REVISIONS)
     return _REVISIONS[major] if major < len(_REVISIONS) else Z50
+
+
+def part_named(name: str) -> Part | None:
+    """The part of a profile or configuration name, `None` for any other gauge."""
+    return next((part for part in PARTS if part.name == name), None)
+
+
+def flags(part: Part | None, word: str, raw: int) -> tuple[Bit, ...]:
+    """Set bits of a status word, lowest first; a bit that the part does not document by number."""
+    rows = [row for row in (() if part is None else part.words) if row.name == word]
+    row = rows[0] if rows else StatusWord(0, word, 4, (), "")
+    return decode_bits(row, raw.to_bytes(row.length, "little"))
+
+
+def charge_trip_mask(part: Part | None) -> int:
+    """Mask of the SafetyStatus bits that stop a charge and no discharge."""
+    return _mask(part, "SafetyStatus", status.CHARGE_TRIPS)
+
+
+def timer_mask(part: Part | None) -> int:
+    """Mask of the SafetyAlert bits that report a timer on hold, which is no alert."""
+    return _mask(part, "SafetyAlert", status.TIMERS)
+
+
+def _mask(part: Part | None, word: str, names: Container[str]) -> int:
+    """Bits with these mnemonics; of a BQ40Z50 of unknown revision, those of every revision."""
+    parts = [row for row in PARTS if part is not None and row.name.startswith(part.name)]
+    words = [row for one in parts for row in one.words if row.name == word]
+    return reduce(or_, (1 << bit.bit for row in words for bit in row.bits if bit.name in names), 0)
 
 
 def security_of(operation: bytes) -> str | None:

@@ -71,6 +71,12 @@ _LATCHES: tuple[_Safety, ...] = (  # new in R2
 _DCOT: _Safety = (15, "DCOT", "The cells differ too much in temperature", "protection has tripped")
 _HWDF: _Safety = (17, "HWDF", "The host has sent nothing for too long", "protection has tripped")
 
+CHARGE_TRIPS = frozenset({
+    "COV", "OCC1", "OCC2", "ASCC", "ASCCL", "OTC", "PTO", "CTO", "OC", "CHGC", "CHGV", "PCHGC",
+    "UTC", "COVL",
+})  # stop a charge alone; any other trip may open the discharge transistor
+TIMERS = frozenset({"PTOS", "CTOS"})
+
 SAFETY_ALERT    = StatusWord(0x50, "SafetyAlert", 4, (
     *_alerts(*_SAFETY),
     Bit(19, "PTOS", "The timer that limits precharging is on hold."),

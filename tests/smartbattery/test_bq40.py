@@ -13,10 +13,15 @@ from smartbattery.bq40 import (
     READ_SELECTORS,
     SECURITY,
     Z50,
+    Z50_R4,
     Z80,
     Part,
+    charge_trip_mask,
+    flags,
+    part_named,
     part_of,
     security_of,
+    timer_mask,
 )
 from smartbattery.fields import Bit, Block, StatusWord, decode_bits, decode_block
 from smartbattery.pec import pec
@@ -425,3 +430,36 @@ def test_a_selector_has_one_meaning_in_a_part() -> None:
     for part in PARTS:
         selectors = selectors_of(part)
         assert len(set(selectors)) == len(selectors), part.name
+
+
+# ---------------------------------------------------------------------- flags by part
+
+
+@pytest.mark.parametrize("part", [None, *PARTS], ids=lambda part: part and part.name)
+def test_every_set_bit_is_reported_by_the_parts_own_table(part: Part | None) -> None:
+    for name in ("SafetyAlert", "SafetyStatus", "PFAlert", "PFStatus"):
+        documented = {
+            bit.bit: bit for word in (part.words if part else ()) for bit in word.bits
+            if word.name == name
+        }  # fmt: skip
+        for bit in range(32):
+            (flag,) = flags(part, name, 1 << bit)
+            assert flag == documented.get(bit, Bit(bit, f"bit {bit}", "not documented"))
+
+
+def test_parts_differ_in_flags_and_each_is_decoded_by_its_own() -> None:
+    revisions = ("r1", "r2", "r3", "r5")
+    named = {r: flags(part_named(f"bq40z50-{r}"), "PFStatus", 1 << 25)[0].name for r in revisions}
+    assert named == {"r1": "OPNCELL", "r2": "bit 25", "r3": "FORCE", "r5": "FORCE"}
+    safety = {part.name: flags(part, "SafetyStatus", 1 << 15)[0].name for part in (Z50_R4, Z80)}
+    assert safety == {"bq40z50-r4": "bit 15", "bq40z80": "bit 15"}
+    assert flags(part_named("bq40z50-r5"), "SafetyStatus", 1 << 15)[0].name == "DCOT"
+    assert part_named("generic") is None
+
+
+def test_the_trips_of_a_charge_alone_are_known_for_each_part() -> None:
+    assert charge_trip_mask(Z50) == charge_trip_mask(Z80) == 0x17D4130E
+    assert charge_trip_mask(part_named("bq40z50-r1")) == 0x17D4130E & ~(1 << 28)
+    assert charge_trip_mask(None) == 0  # any trip of an unknown part may open the discharge path
+    assert timer_mask(Z50) == timer_mask(Z80) == 1 << 19 | 1 << 21
+    assert timer_mask(None) == 0
