@@ -7,10 +7,12 @@ from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Event, Report, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.protection.limits import every_limit
 from dronebms.terminal.layout import View
 from smartbattery.snapshot import Identity, Snapshot
 
 NOW_S = 751.3
+LABELS = {limit_id: row.label for limit_id, row in every_limit().items()}
 LINK = "udpout:127.0.0.1:14550"
 
 FLYING_VEHICLE = VehicleState(
@@ -65,7 +67,7 @@ FLYING = Report(
     snapshot_of(CELLS_V),
     FLYING_VEHICLE,
     FLYING_ESTIMATE,
-    Status(NOW_S, limited_by="cell_low", limited_in_s=640.0),
+    Status(NOW_S, limited_by="cell_low", limited_in_s=640.0, labels=LABELS),
 )
 SECOND = replace(FLYING, index=1)
 SILENT = Report(
@@ -95,7 +97,13 @@ IN_TROUBLE = replace(
         max_discharge_30s_a=10.0,
     ),
     status=Status(
-        NOW_S, Severity.CRITICAL, ("cell_critical", "cell_low"), "cell_critical", 0.0, 12.0
+        NOW_S,
+        Severity.CRITICAL,
+        ("cell_critical", "cell_low"),
+        "cell_critical",
+        0.0,
+        12.0,
+        labels=LABELS,
     ),
 )
 MANY_CELLS = replace(
@@ -104,8 +112,8 @@ MANY_CELLS = replace(
     snapshot=snapshot_of([3.74 - 0.003 * (k % 5) for k in range(13)] + [3.69]),
 )
 EVENTS = (
-    Event(612.0, "hot", Severity.WARNING, tripped=True, text="HOT: pack 51 degC > 50 degC"),
-    Event(700.2, "cell_low", Severity.WARNING, tripped=True, text="LOW: cell 4 3.48 V < 3.50 V"),
+    Event(612.0, "hot", Severity.WARNING, tripped=True, text="HIGH: pack 51 degC >= 50 degC"),
+    Event(700.2, "cell_low", Severity.WARNING, tripped=True, text="LOW: cell 4 3.48 V <= 3.50 V"),
     Event(712.9, "cell_low", Severity.WARNING, tripped=False, text="CLEARED: cell 4 3.60 V"),
 )
 TURN_BACK_NOW = replace(
@@ -118,6 +126,7 @@ TURN_BACK_NOW = replace(
         "cell_sag",
         130.0,
         trips_in_s={"cell_sag": 130.0, "time_low": 410.0, "cell_critical": 505.0, "hot": 90.0},
+        labels=LABELS,
     ),
 )
 

@@ -60,7 +60,7 @@ class Summary:
             + ("" if self.lowest_v is None else f", weakest cell down to {self.lowest_v:.2f} V")
             + ("" if self.hottest_degc is None else f", up to {self.hottest_degc:.0f} degC")
         )
-        lines += [f"{clock_text(e.t_s)} {e.severity.label}: {e.text}" for e in self.events]
+        lines += [f"{clock_text(e.t_s)} {e.text}" for e in self.events]
         lines.append(self.hindsight())
         return lines
 

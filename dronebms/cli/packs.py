@@ -29,7 +29,7 @@ from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast
 from dronebms.health.database import FILE, Database, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
-from dronebms.terminal.phrases import limit_label
+from dronebms.protection.limits import limit_label
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars

@@ -70,7 +70,6 @@ def _print(reports: Iterable[Report], *, as_json: bool) -> None:
     due = OncePerSecond()
     for report in reports:
         for event in () if as_json else report.status.events:
-            text = f"{event.severity.label}: {event.text}" if event.tripped else event.text
-            print(f"t={clock_text(event.t_s)}  {text}", flush=True)
+            print(f"t={clock_text(event.t_s)}  {event.text}", flush=True)
         if due.due(report.t_s):
             print(json_line.text(report) if as_json else headless_line(report), flush=True)

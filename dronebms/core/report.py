@@ -106,7 +106,7 @@ class Event:
     limit_id: str
     severity: Severity
     tripped: bool
-    text: str  # one plain sentence with the value, for people
+    text: str  # state, quantity, value, limit; within the 50 bytes of a STATUSTEXT where it fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ class Status:
     asked_by: str | None = None  # id of the limit behind `asked_max_a`
     trips_in_s: Mapping[str, float] = field(default_factory=dict)  # at the present load
     limp_home_a: float | None = None  # this pack's share of the current that keeps it flying
+    labels: Mapping[str, str] = field(default_factory=dict)  # of the limits that are named above
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class ConsistencyCheck:
             self._unequal_since_s = snapshot.t_s
         if snapshot.t_s - self._unequal_since_s < _SUM_S:
             return None
-        return f"the cells add up to {sum(known):.1f} V, the pack says {pack_v:.1f} V"
+        return f"cell sum {sum(known):.1f} V, pack {pack_v:.1f} V"
 
     def _count(self, snapshot: Snapshot, pack_data: PackData) -> str | None:
         now_s, last_s, self._last_s = snapshot.t_s, self._last_s, snapshot.t_s
@@ -108,7 +108,4 @@ class ConsistencyCheck:
             _COUNT_FRAC * abs(self._counted_mah) + _COUNT_CAPACITY_FRAC * capacity_mah
         ):
             return None
-        return (
-            f"the gauge's charge fell by {fallen_mah:.0f} mAh, "
-            f"{self._counted_mah:.0f} mAh have flowed"
-        )
+        return f"gauge counted {fallen_mah:.0f} mAh, drawn {self._counted_mah:.0f} mAh"

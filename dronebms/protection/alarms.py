@@ -4,7 +4,6 @@ It judges and does not act. Each row has its own hold and clear times and asks f
 a value that is unknown neither trips nor clears: silence is a row of its own.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -17,7 +16,13 @@ from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.current_governor import Asked, Governor, GovernorState, allowance, caps_of
 from dronebms.protection.limits import Limit
-from dronebms.protection.quantities import OVER, Quantities, QuantitiesState, Values
+from dronebms.protection.quantities import (
+    NOT_APPLICABLE,
+    NotApplicable,
+    Quantities,
+    QuantitiesState,
+    Values,
+)
 from dronebms.protection.time_to_trip import TimeToTrip, TimeToTripState
 from smartbattery.snapshot import Snapshot
 
@@ -74,7 +79,9 @@ class _Row:
         """Whether the limit is tripped or exceeded."""
         return self.state.active or self.state.since_s is not None
 
-    def update(self, value: float, now_s: float, read_s: float, *, disarmed: bool) -> bool:
+    def update(
+        self, value: float | NotApplicable, now_s: float, read_s: float, *, disarmed: bool
+    ) -> bool:
         """Evaluate a value; True if the limit has tripped or cleared."""
         limit = self.limit
         state = self.state
@@ -91,8 +98,9 @@ class _Row:
         else:
             since_s, readings, last = state.since_s, state.readings, state.last_reading
         # A gauge that measures once a second and is polled at 10 Hz gives one reading in it.
-        if last is None or (
-            read_s > last[0] and (value != last[1] or read_s - last[0] >= SINGLE_READING_S)
+        if value is not NOT_APPLICABLE and (
+            last is None
+            or (read_s > last[0] and (value != last[1] or read_s - last[0] >= SINGLE_READING_S))
         ):
             readings += 1
             last = (read_s, value)
@@ -128,9 +136,11 @@ class _Group:
         self._below = min((x.trip for x in limits if x.rising), default=inf)
         self.busy = any(row.busy for row in rows)
 
-    def update(self, value: float, snapshot: Snapshot, *, disarmed: bool) -> list[_Row]:
+    def update(
+        self, value: float | NotApplicable, snapshot: Snapshot, *, disarmed: bool
+    ) -> list[_Row]:
         """Evaluate a value; the rows that have tripped or cleared."""
-        if not self.busy and (self._above < value < self._below or value is OVER):
+        if not self.busy and (value is NOT_APPLICABLE or self._above < value < self._below):
             return []
         now_s = snapshot.t_s
         read_s = snapshot.read_at_s.get(self.read, now_s)
@@ -215,8 +225,8 @@ class Alarms:
             value = values.get(group.quantity)
             if value is not None:
                 for row in group.update(value, snapshot, disarmed=vehicle.armed is False):
-                    why = signals.why(group.quantity, snapshot)
-                    events.append(_event(row, value, snapshot, why))
+                    reason = signals.reason(group.quantity, snapshot)
+                    events.append(_event(row, value, snapshot, reason))
         busy = [row for group in self._groups if group.busy for row in group.rows]
         active = [row.limit for row in busy if row.state.active]
         active.sort(key=lambda limit: -limit.severity)
@@ -226,11 +236,22 @@ class Alarms:
         }
         ahead = self._time_to_trip.update(values, signals.history, now_s, holding)
         next_id, next_s = (active[0].limit_id, 0.0) if active else (ahead.limit_id, ahead.in_s)
+        ids = tuple([limit.limit_id for limit in active])
+        named = (*ids, next_id, asked_by, *ahead.trips_in_s)
         return Status(
-            now_s, active[0].severity if active else Severity.OK,
-            tuple([limit.limit_id for limit in active]), next_id, next_s,
-            asked_a, bits, tuple(events), asked_by, ahead.trips_in_s, limp_a,
-        )  # fmt: skip
+            t_s=now_s,
+            severity=active[0].severity if active else Severity.OK,
+            active=ids,
+            limited_by=next_id,
+            limited_in_s=next_s,
+            asked_max_a=asked_a,
+            fault_bits=bits,
+            events=tuple(events),
+            asked_by=asked_by,
+            trips_in_s=ahead.trips_in_s,
+            limp_home_a=limp_a,
+            labels={name: self._rows[name].limit.label for name in named if name in self._rows},
+        )
 
     def _limp_home_a(self, values: Values, vehicle: VehicleState) -> float | None:
         alone = self.supply is None or not self.supply.missing
@@ -239,21 +260,25 @@ class Alarms:
     def _govern(self, values: Values, known: Estimate, limp_a: float | None, now_s: float) -> Asked:
         signals, supply = self._quantities, self.supply
         load_a, given_a = values.get("loaded_a"), known.max_discharge_a
+        loaded = load_a is not NOT_APPLICABLE and load_a is not None and load_a > 0.0
         if supply is not None and supply.limp_home_a and supply.current_a and load_a:
-            limp_a = supply.limp_home_a * load_a / supply.current_a  # whatever share it carries now
+            carried_a = 0.0 if load_a is NOT_APPLICABLE else load_a  # by this pack, now
+            limp_a = supply.limp_home_a * carried_a / supply.current_a
         if limp_a is not None and given_a is not None and load_a is not None:
-            values["limp_margin_a"] = given_a - limp_a if load_a > 0.0 else OVER
+            values["limp_margin_a"] = given_a - limp_a if loaded else NOT_APPLICABLE
         allowed = allowance(self._caps, signals.history, values, known, now_s)
         return self._governor.asked(allowed, limp_a, values)
 
 
-def _event(row: _Row, value: float, snapshot: Snapshot, why: str) -> Event:
+def _event(row: _Row, value: float | NotApplicable, snapshot: Snapshot, reason: str) -> Event:
     limit = row.limit
+    tripped = row.state.active
     known = [(v, k + 1) for k, v in enumerate(snapshot.cells_v) if v is not None]
     cell = (max(known) if limit.rising else min(known))[1] if known else 0
-    text = limit.text.format(value=value, trip=limit.trip, cell=cell, why=why)
-    if not row.state.active:
-        # What follows the value said why that was bad.
-        tells = "{value" in limit.text and value is not OVER and value
-        text = f"{limit.limit_id} is over" + (f": {re.split('[,:]', text)[0]}" if tells else "")
-    return Event(snapshot.t_s, limit.limit_id, limit.severity, tripped=row.state.active, text=text)
+    return Event(
+        t_s=snapshot.t_s,
+        limit_id=limit.limit_id,
+        severity=limit.severity,
+        tripped=tripped,
+        text=limit.text(value, tripped=tripped, cell=cell, reason=reason),
+    )

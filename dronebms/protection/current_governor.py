@@ -13,7 +13,14 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.protection.limits import Limit
-from dronebms.protection.quantities import HEAT_TAU_S, WINDOWS_S, CurrentHistory, Values
+from dronebms.protection.quantities import (
+    HEAT_TAU_S,
+    NOT_APPLICABLE,
+    WINDOWS_S,
+    CurrentHistory,
+    Values,
+    number,
+)
 
 REACT_S = 2.0  # how long a current goes on until the vehicle follows; no window is shorter
 MARGIN = 0.97  # of a window's limit: what rounding and a late answer cost
@@ -65,13 +72,12 @@ def allowance(
     """Return (amperes that may be drawn now, what binds them); infinite when nothing does."""
     given = (estimate.max_discharge_a, estimate.max_discharge_30s_a)
     found = [(math.inf, "none"), *((a, "cell_critical") for a in given if a is not None)]
-    cell_v, pack_ohm = values["lowest_cell_v"], estimate.resistance_ohm
-    loaded_a, cells = values.get("loaded_a"), values["cells"]
-    load_a = None if loaded_a is None or math.isnan(loaded_a) else loaded_a
+    cell_v, pack_ohm = number(values["lowest_cell_v"]), estimate.resistance_ohm
+    load_a, cells = number(values.get("loaded_a")), number(values["cells"])
     if cell_v is not None and pack_ohm and load_a is not None and cells:
         over_v = cell_v - caps.cutoff_v - _SAG_V
         found.append((max(load_a + over_v * cells / pack_ohm, 0.0), "cell_sag"))
-    degc, steady_a = values["temperature_degc"], caps.steady_a
+    degc, steady_a = number(values["temperature_degc"]), caps.steady_a
     if degc is not None and degc > caps.warm_degc and math.isfinite(steady_a):
         room = (caps.hot_degc - degc) / (caps.hot_degc - caps.warm_degc)
         found.append((max(room, 0.0) * steady_a, "hot_critical"))
@@ -98,7 +104,7 @@ def _budgets(
             past_as = history.drawn_as(now_s - span_s + ahead_s)
             room_as = MARGIN * trip_a * span_s - past_as - after_a * stride_s * (point + 1)
             found.append((max(room_as / REACT_S, after_a), limit_id))
-    heat_a = values["heat_a"]
+    heat_a = number(values["heat_a"])
     if caps.heat is not None and heat_a is not None:
         limit_id, trip_a = caps.heat
         room_a2 = (MARGIN * trip_a) ** 2 - heat_a**2 * _HEATS
@@ -158,12 +164,15 @@ class Governor:
             vehicle: as it is heard now.
             learns: whether the pack carries its share, and not that of another that is lost.
         """
-        load_a, pack_v, dt_s = values.get("loaded_a"), values["voltage_v"], values["dt_s"] or 0.0
+        load_a = values.get("loaded_a")
+        pack_v = number(values["voltage_v"])
+        dt_s = number(values["dt_s"]) or 0.0
         if pack_data.limp_home_a is not None:
             return pack_data.limp_home_a
         if pack_v is None or load_a is None or not learns:
             return self._limp_a
-        if load_a > 0.0 and (vehicle.climb_m_s is None or vehicle.climb_m_s > _DESCENT_M_S):
+        descends = vehicle.climb_m_s is not None and vehicle.climb_m_s <= _DESCENT_M_S
+        if load_a is not NOT_APPLICABLE and load_a > 0.0 and not descends:
             self._flown_s += dt_s
             share = dt_s / max(min(self._flown_s, _LIMP_TAU_S), dt_s, 1e-9)
             self._power_w += (load_a * pack_v - self._power_w) * share
@@ -177,13 +186,16 @@ class Governor:
         Without a current that keeps the aircraft in the air nothing is asked: the least that is
         safe to ask for is not known then.
         """
-        load_a, dt_s = values.get("loaded_a"), values["dt_s"] or 0.0
+        load_a = values.get("loaded_a")
+        dt_s = number(values["dt_s"]) or 0.0
         if limp_a is None:
             self._asked_a = None
             return None, None
         if load_a is None:  # nothing new is heard: what was asked stands
             return self._asked_a, None
-        present_a = max(load_a, values["current_2s_a"] or 0.0) if load_a > 0.0 else 0.0
+        present_a = 0.0
+        if load_a is not NOT_APPLICABLE and load_a > 0.0:
+            present_a = max(load_a, number(values["current_2s_a"]) or 0.0)
         target_a, by = max(allowed, (limp_a, "limp_home"))
         if self._asked_a is None:
             if target_a > _NEAR * present_a:

@@ -12,42 +12,44 @@ Sources: the chemistry's row for cut-off, full, hot, cold, C and charging; comme
 beside rows. What has none is set by hand, with the reason in docs/protection.md where it matters.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
 
 from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Severity
+from dronebms.protection.quantities import NOT_APPLICABLE, NotApplicable
 
 # MAV_BATTERY_FAULT of MAVLink's common message set.
 DEEP_DISCHARGE, CELL_FAIL, OVER_CURRENT, OVER_TEMPERATURE, UNDER_TEMPERATURE = 1, 4, 8, 16, 32
 INCOMPATIBLE = 256  # its cells are not those that the vehicle was set up for
 
 
-# fmt: off
-# fmt: on
-
-
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One row: trips when `what` has been beyond `trip` for `hold_s`."""
+    """One row: trips when `quantity` has been beyond `trip` for `hold_s`."""
 
     limit_id: str
+    label: str  # for screens
     quantity: str  # name in `quantities.Values`
     trip: float
     clear: float  # on the good side of `trip`
     hold_s: float
     clear_s: float
     severity: Severity
-    text: str  # plain words; {value} and {trip} are filled in
-    fault_bits: int = 0
-    readings: int = 2  # fresh ones beyond it, before it trips; 1 where a time or a mean is judged
-    latch: bool = False  # stays tripped until it is released by hand
+    trip_text: str  # quantity, value, limit; the fields are those of `text`
+    clear_text: str
+    fault_bits: int = 0  # MAV_BATTERY_FAULT
+    readings: int = 2  # fresh ones beyond it, before it trips; 1 for a time, a sum or a mean
+    latch: bool = False  # does not clear in flight
 
     @property
     def tier(self) -> str:
-        """Name of the tier, as foxBMS calls them."""
+        """Name of the tier in foxBMS."""
         return _TIERS[self.severity]
 
     @property
@@ -55,23 +57,60 @@ class Limit:
         """Whether too much is bad, not too little."""
         return self.clear < self.trip
 
-    def beyond(self, value: float) -> bool:
-        """Return whether a value is one that trips; what is over (NaN) does not."""
+    def beyond(self, value: float | NotApplicable) -> bool:
+        """Whether a value trips the limit; one that does not apply does not."""
+        if value is NOT_APPLICABLE:
+            return False
         return value >= self.trip if self.rising else value <= self.trip
 
-    def recovered(self, value: float) -> bool:
-        """Return whether a value is one that clears; what is over (NaN) is."""
-        return not value > self.clear if self.rising else not value < self.clear
+    def recovered(self, value: float | NotApplicable) -> bool:
+        """Whether a value clears the limit; one that does not apply does."""
+        if value is NOT_APPLICABLE:
+            return True
+        return value <= self.clear if self.rising else value >= self.clear
+
+    @property
+    def state(self) -> str:
+        """First word of the pilot text while the limit is tripped."""
+        if self.severity >= Severity.CRITICAL or "{trip" not in self.trip_text:
+            return self.severity.name
+        return "HIGH" if self.rising else "LOW"
+
+    def text(
+        self, value: float | NotApplicable, *, tripped: bool, cell: int = 0, reason: str = ""
+    ) -> str:
+        """Pilot text: state, quantity, value, limit.
+
+        Args:
+            value: of the quantity; negative seconds are shown as 0, and `{short}` is the amount
+                below 0 of any quantity.
+            tripped: or cleared.
+            cell: number of the cell, from 1.
+            reason: details of a count.
+        """
+        form = f"{self.state}: {self.trip_text}" if tripped else f"CLEARED: {self.clear_text}"
+        number = 0.0 if value is NOT_APPLICABLE else value
+        least = 0.0 if self.quantity.endswith("_s") else -math.inf
+        shown = max(least, number)
+        return form.format(
+            value=shown,
+            trip=max(least, self.trip),
+            short=max(0.0, -number),
+            hours=shown / _HOUR_S,
+            trip_hours=self.trip / _HOUR_S,
+            cell=cell,
+            reason=reason,
+        )
 
 
 _TIERS = ("none", "note", "recommended", "maximum", "safety")
 I, W, C, E = Severity.INFO, Severity.WARNING, Severity.CRITICAL, Severity.EMERGENCY  # noqa: E741 - columns
-_EVERY_HOUR = 3600.0
+_HOUR_S = 3600.0
 
 
 def default_limits(pack_data: PackData) -> tuple[Limit, ...]:
-    """Return the table for a pack; rows whose thresholds would be a guess are left out."""
-    parts = (_cells, _heat, _gauge, _whole, _left, _ground, _currents)
+    """The table for a pack, without the rows whose thresholds would be a guess."""
+    parts = (_cells, _temperatures, _gauge, _supply, _remaining, _ground, _currents)
     return tuple(row for part in parts for row in part(pack_data))
 
 
@@ -81,97 +120,97 @@ def _cells(pack_data: PackData) -> tuple[Limit, ...]:
     full_v, low_v = chemistry.full_cell_v, cut_v + (chemistry.low_cell_v - chemistry.cutoff_cell_v)
     rows = (
         # A cell under load; the recommended tier is what sag alone may reach. At rest, or with its sag taken out: cell_low.
-        Limit("cell_low",        "resting_cell_v",   low_v + 0.10,  low_v + 0.20,   5.0, 10.0, W, "weakest cell at {value:.2f} V without its load, low is {trip:.2f} V"),
-        Limit("cell_sag",        "lowest_cell_v",    low_v,         low_v + 0.10,   3.0, 10.0, W, "cell {cell} at {value:.2f} V under this load, near its limit"),
-        Limit("cell_critical",   "lowest_cell_v",    cut_v,         cut_v + 0.15,   3.0, 10.0, C, "cell {cell} at {value:.2f} V, its limit is {trip:.2f} V", DEEP_DISCHARGE),
-        Limit("cell_emergency",  "lowest_cell_v",    cut_v - 0.2,   cut_v,          2.0, 10.0, E, "cell {cell} at {value:.2f} V, far below its limit", DEEP_DISCHARGE),
-        Limit("cell_high",       "highest_cell_v",   full_v + 0.05, full_v,         3.0, 10.0, W, "cell {cell} at {value:.2f} V, full is {trip:.2f} V"),
-        Limit("cell_high_critical", "highest_cell_v", full_v + 0.10, full_v + 0.05, 2.0, 10.0, C, "cell {cell} at {value:.2f} V, above full by too much", CELL_FAIL),
-        Limit("cell_high_emergency", "highest_cell_v", full_v + 0.20, full_v + 0.10, 1.0, 10.0, E, "cell {cell} at {value:.2f} V, it may burn", CELL_FAIL),
-        Limit("spread_rest",     "spread_rest_v",    0.10,          0.05,          10.0, 30.0, W, "cells differ by {value:.2f} V at rest"),
-        Limit("spread_load",     "spread_load_v",    0.30,          0.20,          10.0, 10.0, W, "cells differ by {value:.2f} V under load"),
+        Limit("cell_low",            "low resting cell voltage",       "resting_cell_v",  low_v + 0.10,  low_v + 0.20,  5.0, 10.0, W, "weakest cell resting {value:.2f} V <= {trip:.2f} V",   "weakest cell resting {value:.2f} V"),
+        Limit("cell_sag",            "low cell voltage under load",    "lowest_cell_v",          low_v,  low_v + 0.10,  3.0, 10.0, W, "cell {cell} {value:.2f} V <= {trip:.2f} V under load", "cell {cell} {value:.2f} V"),
+        Limit("cell_critical",       "cell voltage at cut-off",        "lowest_cell_v",          cut_v,  cut_v + 0.15,  3.0, 10.0, C, "cell {cell} {value:.2f} V <= {trip:.2f} V",            "cell {cell} {value:.2f} V", DEEP_DISCHARGE),
+        Limit("cell_emergency",      "cell voltage far below cut-off", "lowest_cell_v",    cut_v - 0.2,         cut_v,  2.0, 10.0, E, "cell {cell} {value:.2f} V <= {trip:.2f} V",            "cell {cell} {value:.2f} V", DEEP_DISCHARGE),
+        Limit("cell_high",           "high cell voltage",              "highest_cell_v", full_v + 0.05,        full_v,  3.0, 10.0, W, "cell {cell} {value:.2f} V >= {trip:.2f} V",            "cell {cell} {value:.2f} V"),
+        Limit("cell_high_critical",  "cell over-voltage",              "highest_cell_v", full_v + 0.10, full_v + 0.05,  2.0, 10.0, C, "cell {cell} {value:.2f} V >= {trip:.2f} V",            "cell {cell} {value:.2f} V", CELL_FAIL),
+        Limit("cell_high_emergency", "severe cell over-voltage",       "highest_cell_v", full_v + 0.20, full_v + 0.10,  1.0, 10.0, E, "cell {cell} {value:.2f} V >= {trip:.2f} V, fire risk", "cell {cell} {value:.2f} V", CELL_FAIL),
+        Limit("spread_rest",         "cell spread at rest",            "spread_rest_v",           0.10,          0.05, 10.0, 30.0, W, "cell spread at rest {value:.2f} V >= {trip:.2f} V",    "cell spread at rest {value:.2f} V"),
+        Limit("spread_load",         "cell spread under load",         "spread_load_v",           0.30,          0.20, 10.0, 10.0, W, "cell spread under load {value:.2f} V >= {trip:.2f} V", "cell spread under load {value:.2f} V"),
     )
     if pack_data.cells is None:
         return rows
     pack_v = pack_data.cells * cut_v
     return (*rows,
-        Limit("pack_low",        "voltage_v",        pack_v,        pack_v * 1.04,  3.0, 10.0, C, "pack at {value:.1f} V, its limit is {trip:.1f} V", DEEP_DISCHARGE),
+        Limit("pack_low", "pack voltage at cut-off", "voltage_v", pack_v, pack_v * 1.04, 3.0, 10.0, C, "pack {value:.1f} V <= {trip:.1f} V", "pack {value:.1f} V", DEEP_DISCHARGE),
     )
 
 
-def _heat(pack_data: PackData) -> tuple[Limit, ...]:
+def _temperatures(pack_data: PackData) -> tuple[Limit, ...]:
     hot, cold = pack_data.chemistry.hot_degc, pack_data.chemistry.cold_degc
     return (
-        Limit("hot",             "temperature_degc", hot - 10.0,    hot - 13.0,     5.0, 20.0, W, "pack at {value:.0f} degC, hot is {trip:.0f} degC"),
-        Limit("hot_critical",    "temperature_degc", hot,           hot - 3.0,      5.0, 20.0, C, "pack at {value:.0f} degC, its limit is {trip:.0f} degC", OVER_TEMPERATURE),
-        Limit("hot_emergency",   "temperature_degc", hot + 15.0,    hot + 5.0,      3.0, 20.0, E, "pack at {value:.0f} degC, it may burn", OVER_TEMPERATURE),
-        Limit("cold",            "temperature_degc", cold,          cold + 3.0,     5.0, 20.0, W, "pack at {value:z.0f} degC, cold is {trip:.0f} degC", UNDER_TEMPERATURE),
-        Limit("cold_critical",   "temperature_degc", cold - 10.0,   cold - 7.0,     5.0, 20.0, C, "pack at {value:z.0f} degC, its limit is {trip:.0f} degC", UNDER_TEMPERATURE),
-        Limit("cold_emergency",  "temperature_degc", cold - 20.0,   cold - 17.0,    5.0, 20.0, E, "pack at {value:z.0f} degC, it may give nothing at once", UNDER_TEMPERATURE),
-        Limit("fet_hot",         "fet_degc",         80.0,          70.0,           3.0, 20.0, W, "the pack's transistors at {value:.0f} degC"),
-        Limit("fet_critical",    "fet_degc",         100.0,         80.0,           2.0, 20.0, C, "the pack's transistors at {value:.0f} degC, they may open", OVER_TEMPERATURE),
-        Limit("warming",         "warming_k",        8.0,           5.0,            2.0, 20.0, W, "pack {value:.0f} K warmer within a minute"),
-        Limit("warming_critical", "warming_k",       15.0,          8.0,            2.0, 20.0, C, "pack {value:.0f} K warmer within a minute", OVER_TEMPERATURE),
+        Limit("hot",              "pack hot",                      "temperature_degc",  hot - 10.0,  hot - 13.0, 5.0, 20.0, W, "pack {value:z.0f} degC >= {trip:z.0f} degC",            "pack {value:z.0f} degC"),
+        Limit("hot_critical",     "pack over-temperature",         "temperature_degc",         hot,   hot - 3.0, 5.0, 20.0, C, "pack {value:z.0f} degC >= {trip:z.0f} degC",            "pack {value:z.0f} degC", OVER_TEMPERATURE),
+        Limit("hot_emergency",    "severe pack over-temperature",  "temperature_degc",  hot + 15.0,   hot + 5.0, 3.0, 20.0, E, "pack {value:z.0f} degC >= {trip:z.0f} degC, fire risk", "pack {value:z.0f} degC", OVER_TEMPERATURE),
+        Limit("cold",             "pack cold",                     "temperature_degc",        cold,  cold + 3.0, 5.0, 20.0, W, "pack {value:z.0f} degC <= {trip:z.0f} degC",            "pack {value:z.0f} degC", UNDER_TEMPERATURE),
+        Limit("cold_critical",    "pack under-temperature",        "temperature_degc", cold - 10.0,  cold - 7.0, 5.0, 20.0, C, "pack {value:z.0f} degC <= {trip:z.0f} degC",            "pack {value:z.0f} degC", UNDER_TEMPERATURE),
+        Limit("cold_emergency",   "severe pack under-temperature", "temperature_degc", cold - 20.0, cold - 17.0, 5.0, 20.0, E, "pack {value:z.0f} degC <= {trip:z.0f} degC",            "pack {value:z.0f} degC", UNDER_TEMPERATURE),
+        Limit("fet_hot",          "FETs hot",                      "fet_degc",                80.0,        70.0, 3.0, 20.0, W, "FETs {value:z.0f} degC >= {trip:z.0f} degC",            "FETs {value:z.0f} degC"),
+        Limit("fet_critical",     "FET over-temperature",          "fet_degc",               100.0,        80.0, 2.0, 20.0, C, "FETs {value:z.0f} degC >= {trip:z.0f} degC",            "FETs {value:z.0f} degC", OVER_TEMPERATURE),
+        Limit("warming",          "pack heating fast",             "warming_k",                8.0,         5.0, 2.0, 20.0, W, "pack heating {value:z.0f} K/min >= {trip:.0f} K/min",   "pack heating {value:z.0f} K/min"),
+        Limit("warming_critical", "pack heating very fast",        "warming_k",               15.0,         8.0, 2.0, 20.0, C, "pack heating {value:z.0f} K/min >= {trip:.0f} K/min",   "pack heating {value:z.0f} K/min", OVER_TEMPERATURE),
     )
 
 
 def _gauge(_: PackData) -> tuple[Limit, ...]:
     return (
-        Limit("silent",          "silence_s",        3.0,           1.0,            0.0,  2.0, W, "the gauge has been silent for {value:.0f} s", readings=1),
-        Limit("lost",            "silence_s",        10.0,          1.0,            0.0,  2.0, C, "the gauge has been silent for {value:.0f} s", readings=1),
-        Limit("blind",           "blind_s",          10.0,          0.0,            0.0,  5.0, W, "for {value:.0f} s something of the pack has not been heard", readings=1),
-        Limit("implausible",     "doubts",           1.0,           0.0,            1.0, 10.0, W, "the gauge contradicts itself: {why}"),
-        Limit("mismatch",        "mismatches",       1.0,           0.0,            1.0, 10.0, W, "not the pack that was told: {why}", INCOMPATIBLE),
-        Limit("gauge_stop",      "stop_alarm",       1.0,           0.0,            1.0, 10.0, C, "the gauge says: stop discharging now", DEEP_DISCHARGE),
-        Limit("gauge_hot",       "hot_alarm",        1.0,           0.0,            1.0, 10.0, C, "the gauge says: the pack is too hot", OVER_TEMPERATURE),
-        Limit("current_beyond",  "beyond_a",         1.0,           0.0,            2.0, 10.0, W, "{value:.0f} A at the least: the gauge cannot count further", OVER_CURRENT),
-        Limit("alert",           "alerts",           1.0,           0.0,            1.0, 10.0, W, "the pack is about to protect itself: {why}"),
-        Limit("tripped",         "tripped",          1.0,           0.0,            1.0, 10.0, E, "the pack protects itself: {why}", CELL_FAIL),
-        Limit("charge_tripped",  "charge_tripped",   1.0,           0.0,            1.0, 10.0, W, "the pack stops its charge: {why}"),
-        Limit("failed",          "failed",           1.0,           0.0,            1.0, 10.0, E, "the pack has failed for good: {why}", CELL_FAIL, latch=True),
+        Limit("silent",         "gauge silent",                     "silence_s",       3.0, 1.0, 0.0,  2.0, W, "no gauge data for {value:.0f} s",                "gauge data received", readings=1),
+        Limit("lost",           "gauge lost",                       "silence_s",      10.0, 1.0, 0.0,  2.0, C, "no gauge data for {value:.0f} s",                "gauge data received", readings=1),
+        Limit("blind",          "readings missing",                 "blind_s",        10.0, 0.0, 0.0,  5.0, W, "no data {value:.0f} s: {reason}",                "all readings received", readings=1),
+        Limit("implausible",    "gauge inconsistent",               "doubts",          1.0, 0.0, 1.0, 10.0, W, "{reason}",                                       "gauge readings consistent"),
+        Limit("mismatch",       "pack mismatch",                    "mismatches",      1.0, 0.0, 1.0, 10.0, W, "pack mismatch: {reason}",                        "pack matches the configuration", INCOMPATIBLE),
+        Limit("gauge_stop",     "gauge alarm: terminate discharge", "stop_alarm",      1.0, 0.0, 1.0, 10.0, C, "gauge alarm: terminate discharge",               "gauge alarm: terminate discharge", DEEP_DISCHARGE),
+        Limit("gauge_hot",      "gauge alarm: over-temperature",    "hot_alarm",       1.0, 0.0, 1.0, 10.0, C, "gauge alarm: over-temperature",                  "gauge alarm: over-temperature", OVER_TEMPERATURE),
+        Limit("current_beyond", "current above the gauge's range",  "beyond_a",        1.0, 0.0, 2.0, 10.0, W, "current over {value:.0f} A, beyond gauge range", "current within gauge range", OVER_CURRENT),
+        Limit("alert",          "gauge protection alert",           "alerts",          1.0, 0.0, 1.0, 10.0, W, "gauge alert: {reason}",                          "gauge alert"),
+        Limit("tripped",        "gauge protection tripped",         "tripped",         1.0, 0.0, 1.0, 10.0, E, "gauge protection: {reason}",                     "gauge protection", CELL_FAIL),
+        Limit("charge_tripped", "charge protection tripped",        "charge_tripped",  1.0, 0.0, 1.0, 10.0, W, "charge protection: {reason}",                    "charge protection"),
+        Limit("failed",         "permanent failure",                "failed",          1.0, 0.0, 1.0, 10.0, E, "permanent failure: {reason}",                    "permanent failure", CELL_FAIL, latch=True),
     )
 
 
-def _whole(_: PackData) -> tuple[Limit, ...]:
+def _supply(_: PackData) -> tuple[Limit, ...]:
     # Of several packs; what they may give together is cut at once, before these trip.
     return (
-        Limit("pack_missing",    "packs_missing",    1.0,           0.0,            1.0,  5.0, W, "without battery {why}: the others carry its load", readings=1),
-        Limit("module_missing",  "modules_missing",  1.0,           0.0,            1.0,  5.0, C, "battery {why} of the chain is not heard", readings=1),
+        Limit("pack_missing",   "battery missing",               "packs_missing",   1.0, 0.0, 1.0, 5.0, W, "battery {reason} missing: load on the others", "all batteries present", readings=1),
+        Limit("module_missing", "battery of the series missing", "modules_missing", 1.0, 0.0, 1.0, 5.0, C, "battery {reason} of the series missing",       "all batteries present", readings=1),
     )
 
 
-def _left(_: PackData) -> tuple[Limit, ...]:
+def _remaining(_: PackData) -> tuple[Limit, ...]:
     return (
         # The shares are PX4's: BAT_LOW_THR 15 %, BAT_CRIT_THR 7 %. Only the median warns: a lower bound
         # that is honest is often low, and a note is enough for it.
-        Limit("charge_low",      "soc_pct",          15.0,          20.0,           5.0, 30.0, W, "{value:.0f} % charge left"),
-        Limit("charge_critical", "soc_pct",          7.0,           12.0,           5.0, 30.0, C, "{value:.0f} % charge left"),
-        Limit("time_soon",       "remaining_low_s",  120.0,         180.0,          5.0, 30.0, I, "perhaps only {value:.0f} s left"),
-        Limit("time_low",        "remaining_s",      120.0,         180.0,          5.0, 30.0, W, "about {value:.0f} s left"),
-        Limit("time_critical",   "remaining_s",      60.0,          120.0,          3.0, 30.0, C, "about {value:.0f} s left"),
-        Limit("time_over",       "remaining_high_s", 20.0,          60.0,           3.0, 30.0, E, "at most {value:.0f} s left"),
+        Limit("charge_low",      "low state of charge",             "soc_pct",           15.0,  20.0, 5.0, 30.0, W, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
+        Limit("charge_critical", "critical state of charge",        "soc_pct",            7.0,  12.0, 5.0, 30.0, C, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
+        Limit("time_soon",       "flight time may be low", "remaining_low_s",  120.0, 180.0, 5.0, 30.0, I, "flight time (5 %) {value:.0f} s <= {trip:.0f} s", "flight time (5 %) {value:.0f} s"),
+        Limit("time_low",        "low flight time",        "remaining_s",      120.0, 180.0, 5.0, 30.0, W, "flight time {value:.0f} s <= {trip:.0f} s",       "flight time {value:.0f} s"),
+        Limit("time_critical",   "critical flight time",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time {value:.0f} s <= {trip:.0f} s",       "flight time {value:.0f} s"),
+        Limit("time_over",       "flight time exhausted",  "remaining_high_s",  20.0,  60.0, 3.0, 30.0, E, "flight time (95 %) {value:.0f} s, land now",      "flight time (95 %) {value:.0f} s"),
         # By the median too: its own lower bound would send a sound pack home at half of its charge.
-        Limit("home_soon",       "turn_back_in_s",   60.0,          120.0,          5.0, 30.0, I, "perhaps turn back within {value:.0f} s"),
-        Limit("home_turn",       "home_left_s",      120.0,         180.0,          5.0, 30.0, W, "about {value:.0f} s would be left at home: turn back"),
-        Limit("home_now",        "home_left_s",      60.0,          120.0,          5.0, 30.0, C, "about {value:.0f} s would be left at home: turn back now"),
-        Limit("home_lost",       "home_left_s",      0.0,           30.0,           5.0, 30.0, E, "about {value:z.0f} s would be left at home, it may be out of reach"),
-        Limit("limp_home",       "limp_margin_a",    0.0,           2.0,            0.0, 10.0, C, "the pack cannot give what keeps the aircraft in the air", readings=1),
+        Limit("home_soon", "return soon",              "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",        "time to turn back {value:.0f} s"),
+        Limit("home_turn", "return advised",           "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home reserve {value:.0f} s <= {trip:.0f} s, return",     "home reserve {value:.0f} s"),
+        Limit("home_now",  "return now",               "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home reserve {value:.0f} s <= {trip:.0f} s, return now", "home reserve {value:.0f} s"),
+        Limit("home_lost", "home may be out of reach", "home_left_s",      0.0,  30.0, 5.0, 30.0, E, "empty {short:.0f} s before home",                        "home reserve {value:.0f} s"),
+        Limit("limp_home", "power below limp-home",    "limp_margin_a",    0.0,   2.0, 0.0, 10.0, C, "available current {short:.0f} A below limp-home",        "available current above limp-home", readings=1),
     )
 
 
 def _ground(pack_data: PackData) -> tuple[Limit, ...]:
     frost, sun = pack_data.chemistry.charge_cold_degc, pack_data.chemistry.charge_hot_degc
     return (
-        Limit("worn",            "soh_pct",          80.0,          82.0,          10.0, 60.0, I, "health at {value:.0f} %"),
-        Limit("worn_out",        "soh_pct",          60.0,          62.0,          10.0, 60.0, W, "health at {value:.0f} %, the pack is worn out"),
-        Limit("stored_full",     "stored_s",  24 * _EVERY_HOUR,     0.0,            0.0,  2.0, I, "more than 80 % charged for a day: store it at a half", readings=1),
-        Limit("charging_cold",   "charging_degc",    frost,         frost + 3.0,    2.0, 10.0, C, "charged at {value:z.0f} degC: lithium plates out", UNDER_TEMPERATURE),
-        Limit("charging_warm",   "charging_degc",    sun,           sun - 3.0,      5.0, 20.0, W, "charged at {value:.0f} degC, warm is {trip:.0f} degC"),
-        Limit("charging_hot",    "charging_degc",    sun + 5.0,     sun,            5.0, 20.0, C, "charged at {value:.0f} degC, its limit is {trip:.0f} degC", OVER_TEMPERATURE),
-        Limit("charging_uneven", "spread_charge_v",  0.10,          0.05,          10.0, 30.0, W, "cells differ by {value:.2f} V while charged"),
-        Limit("charging_beyond", "charge_wish_frac", 1.10,          1.02,          10.0, 10.0, W, "charged with {value:.1f} times the current that the gauge asks for"),
-        Limit("charging_above",  "charge_above_v",   0.25,          0.125,          5.0, 10.0, W, "charged {value:.2f} V above what the gauge asks for"),
-        Limit("charging_long",   "charge_s",  4 * _EVERY_HOUR,      0.0,            0.0,  2.0, W, "charged for {value:.0f} s without an end", readings=1),
+        Limit("worn",            "pack worn",                    "soh_pct",                  80.0,        82.0, 10.0, 60.0, I, "state of health {value:.0f} % <= {trip:.0f} %",       "state of health {value:.0f} %"),
+        Limit("worn_out",        "pack worn out",                "soh_pct",                  60.0,        62.0, 10.0, 60.0, W, "state of health {value:.0f} % <= {trip:.0f} %",       "state of health {value:.0f} %"),
+        Limit("stored_full",     "stored full",                  "stored_s",         24 * _HOUR_S,         0.0,  0.0,  2.0, I, "above 80 % SoC for {hours:.0f} h, store at 50 %",         "no longer stored full", readings=1),
+        Limit("charging_cold",   "charging too cold",            "charging_degc",           frost, frost + 3.0,  2.0, 10.0, C, "charging at {value:z.0f} degC <= {trip:z.0f} degC",   "charging temperature", UNDER_TEMPERATURE),
+        Limit("charging_warm",   "charging warm",                "charging_degc",             sun,   sun - 3.0,  5.0, 20.0, W, "charging at {value:z.0f} degC >= {trip:z.0f} degC",   "charging temperature"),
+        Limit("charging_hot",    "charging too hot",             "charging_degc",       sun + 5.0,         sun,  5.0, 20.0, C, "charging at {value:z.0f} degC >= {trip:z.0f} degC",   "charging temperature", OVER_TEMPERATURE),
+        Limit("charging_uneven", "cell spread in charge",        "spread_charge_v",          0.10,        0.05, 10.0, 30.0, W, "cell spread in charge {value:.2f} V >= {trip:.2f} V", "cell spread in charge"),
+        Limit("charging_beyond", "charge current above request", "charge_wish_frac",         1.10,        1.02, 10.0, 10.0, W, "charge current {value:.1f} >= {trip:.1f} x request",  "charge current within request"),
+        Limit("charging_above",  "charge voltage above request", "charge_above_v",           0.25,       0.125,  5.0, 10.0, W, "charger {value:.2f} V >= {trip:.2f} V above request", "charge voltage within request"),
+        Limit("charging_long",   "charging too long",            "charge_s",          4 * _HOUR_S,         0.0,  0.0,  2.0, W, "charging for {hours:.1f} h >= {trip_hours:.1f} h",    "charging ended", readings=1),
     )
 
 
@@ -184,16 +223,16 @@ def _currents(pack_data: PackData) -> tuple[Limit, ...]:
     peak, burst, steady = 1.5 * burst_c * amp_per_c, burst_c * amp_per_c, steady_c * amp_per_c
     charge, idle = chemistry.charge_c * amp_per_c, 0.10 * pack_data.capacity_mah
     return (
-        Limit("current_2s",  "current_2s_a",     peak,          0.9 * peak,     0.0,  5.0, C, "{value:.0f} A over 2 s, its limit is {trip:.0f} A", OVER_CURRENT, 1),
-        Limit("current_10s", "current_10s_a",    burst,         0.9 * burst,    0.0,  5.0, C, "{value:.0f} A over 10 s, its limit is {trip:.0f} A", OVER_CURRENT, 1),
-        Limit("current_2s_emergency", "current_2s_a", 1.5 * peak, peak,         0.0,  5.0, E, "{value:.0f} A over 2 s, far above its limit", OVER_CURRENT, 1),
-        Limit("current_60s_critical", "current_60s_a", 1.3 * steady, 1.1 * steady, 0.0, 10.0, C, "{value:.0f} A over a minute, its limit is {trip:.0f} A", OVER_CURRENT, 1),
-        Limit("current_60s", "current_60s_a",    steady,        0.9 * steady,   0.0, 10.0, W, "{value:.0f} A over a minute, its limit is {trip:.0f} A", readings=1),
-        Limit("heat",        "heat_a",           1.05 * steady, 0.95 * steady,  0.0, 10.0, W, "the heat of {value:.0f} A, the pack can bear {trip:.0f} A for long", readings=1),
-        Limit("heat_critical", "heat_a",         1.25 * steady, 1.10 * steady,  0.0, 10.0, C, "the heat of {value:.0f} A, the pack can bear {trip:.0f} A for long", OVER_CURRENT, 1),
-        Limit("charging_fast", "charge_a",       1.10 * charge, 1.02 * charge,  5.0, 10.0, W, "charged with {value:.1f} A, its limit is {trip:.1f} A"),
-        Limit("charging_too_fast", "charge_a",   2.00 * charge, 1.50 * charge,  2.0, 10.0, C, "charged with {value:.1f} A, far above its limit", OVER_CURRENT),
-        Limit("idle",        "idle_mah",         idle,          0.0,            0.0,  2.0, I, "{value:.0f} mAh gone while idle: unplug the pack", readings=1),
+        Limit("current_2s",           "2 s over-current",        "current_2s_a",           peak,    0.9 * peak, 0.0,  5.0, C, "2 s mean {value:z.0f} A >= {trip:.0f} A",               "2 s mean {value:z.0f} A", OVER_CURRENT, 1),
+        Limit("current_10s",          "10 s over-current",       "current_10s_a",         burst,   0.9 * burst, 0.0,  5.0, C, "10 s mean {value:z.0f} A >= {trip:.0f} A",              "10 s mean {value:z.0f} A", OVER_CURRENT, 1),
+        Limit("current_2s_emergency", "severe 2 s over-current", "current_2s_a",     1.5 * peak,          peak, 0.0,  5.0, E, "2 s mean {value:z.0f} A >= {trip:.0f} A",               "2 s mean {value:z.0f} A", OVER_CURRENT, 1),
+        Limit("current_60s_critical", "60 s over-current",       "current_60s_a",  1.3 * steady,  1.1 * steady, 0.0, 10.0, C, "60 s mean {value:z.0f} A >= {trip:.0f} A",              "60 s mean {value:z.0f} A", OVER_CURRENT, 1),
+        Limit("current_60s",          "high 60 s current",       "current_60s_a",        steady,  0.9 * steady, 0.0, 10.0, W, "60 s mean {value:z.0f} A >= {trip:.0f} A",              "60 s mean {value:z.0f} A", readings=1),
+        Limit("heat",                 "high thermal load",       "heat_a",        1.05 * steady, 0.95 * steady, 0.0, 10.0, W, "thermal load {value:.1f} A >= {trip:.1f} A",           "thermal load {value:.1f} A", readings=1),
+        Limit("heat_critical",        "thermal overload",        "heat_a",        1.25 * steady, 1.10 * steady, 0.0, 10.0, C, "thermal load {value:.1f} A >= {trip:.1f} A",           "thermal load {value:.1f} A", OVER_CURRENT, 1),
+        Limit("charging_fast",        "high charge current",     "charge_a",      1.10 * charge, 1.02 * charge, 5.0, 10.0, W, "charge current {value:.1f} A >= {trip:.1f} A",         "charge current {value:.1f} A"),
+        Limit("charging_too_fast",    "charge over-current",     "charge_a",      2.00 * charge, 1.50 * charge, 2.0, 10.0, C, "charge current {value:.1f} A >= {trip:.1f} A",         "charge current {value:.1f} A", OVER_CURRENT),
+        Limit("idle",                 "drained while idle",      "idle_mah",               idle,           0.0, 0.0,  2.0, I, "idle drain {value:.0f} mAh >= {trip:.0f} mAh, unplug", "idle drain ended", readings=1),
     )
 # fmt: on
 
@@ -278,7 +317,14 @@ def disorder(mild: Limit, grave: Limit) -> str | None:
     return None
 
 
-def every_limit() -> dict[str, Limit]:
-    """Return all rows that there can be, by id; their thresholds are those of some pack."""
+@cache
+def every_limit() -> Mapping[str, Limit]:
+    """All rows that exist, by id; their thresholds are those of some pack."""
     whole = PackData(LIPO, cells=1, capacity_mah=1000.0)
-    return {row.limit_id: row for row in default_limits(whole)}
+    return MappingProxyType({row.limit_id: row for row in default_limits(whole)})
+
+
+def limit_label(limit_id: str) -> str:
+    """Label of a limit, made from its id if this version does not have it."""
+    row = every_limit().get(limit_id)
+    return limit_id.replace("_", " ") if row is None else row.label

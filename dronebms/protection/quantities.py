@@ -8,12 +8,14 @@ import math
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from typing import Final
 
 from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import VehicleState
-from smartbattery.bq40.status import PF_STATUS_5, SAFETY_ALERT_5, SAFETY_STATUS_5
-from smartbattery.fields import StatusWord, decode_bits
+from smartbattery import bq40
 from smartbattery.snapshot import Identity, Snapshot
 
 WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
@@ -29,15 +31,24 @@ _READ = ("voltage_v", "temperature_degc", "fet_degc")
 _ESTIMATED = (
     "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s",
 )  # fmt: skip
-# SafetyStatus: what stops a charge alone (COV, OCC, ASCC, OTC, PTO, CTO, OC, CHGC, CHGV, PCHGC,
-# UTC, COVL); every other bit means that the pack may open, or has opened, its discharge transistor.
-_CHARGE_BITS = 0x17D4130E
-_TIMER_BITS = 1 << 19 | 1 << 21  # of SafetyAlert: PTOS and CTOS say that a timer is on hold
 _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
 
-OVER = math.nan
-Values = dict[str, float | None]
+
+class NotApplicable(Enum):
+    """Type of `NOT_APPLICABLE`."""
+
+    NOT_APPLICABLE = "not applicable"
+
+
+NOT_APPLICABLE: Final = NotApplicable.NOT_APPLICABLE  # while not loaded or not charging, say
+Value = float | NotApplicable | None
+Values = dict[str, Value]  # by name of the quantity; `None` is unknown
+
+
+def number(value: Value) -> float | None:
+    """The number of a quantity, `None` if it is unknown or does not apply."""
+    return None if value is NOT_APPLICABLE else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,36 +176,38 @@ class Quantities:
             values |= dict.fromkeys(_FORESEEN)
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.pack_data.cells or len(snapshot.cells_v)
-        values["dt_s"] = 0.0 if self._last_s is None else now_s - self._last_s
+        dt_s = 0.0 if self._last_s is None else now_s - self._last_s
+        values["dt_s"] = dt_s
         values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s
         known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
         values["lowest_cell_v"] = min(known_v, default=None)
         values["highest_cell_v"] = max(known_v, default=None)
         values["resting_cell_v"] = estimate.resting_cell_v if known_v else None
-        self._heard(snapshot, values)
-        self._drawn(snapshot, values)
-        self._used(snapshot, estimate, vehicle, values)
+        self._gauge(snapshot, values)
+        self._currents(snapshot, dt_s, values)
+        self._use(snapshot, estimate, vehicle, dt_s, values)
         return values
 
-    def why(self, what: str, snapshot: Snapshot) -> str:
-        """Return in words what a count is made of."""
+    def reason(self, quantity: str, snapshot: Snapshot) -> str:
+        """Details of a quantity for its text: the flags, readings or batteries it counts."""
         others = (", ".join(str(index + 1) for index in self.missing),)
-        words = {
+        details = {
+            "blind_s": ("/".join(_lacking(snapshot)),),
             "doubts": snapshot.doubts,
             "packs_missing": others,
             "modules_missing": others,
             "mismatches": self.mismatches,
-            "alerts": _flags(SAFETY_ALERT_5, snapshot.alert_raw),
-            "tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
-            "charge_tripped": _flags(SAFETY_STATUS_5, snapshot.safety_raw),
-            "failed": _flags(PF_STATUS_5, snapshot.failure_raw),
+            "alerts": _flags(snapshot, "SafetyAlert", snapshot.alert_raw),
+            "tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
+            "charge_tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
+            "failed": _flags(snapshot, "PFStatus", snapshot.failure_raw),
         }
-        return "; ".join(words.get(what, ()))
+        return "; ".join(details.get(quantity, ()))
 
     # ------------------------------------------------------------------ parts
 
-    def _heard(self, snapshot: Snapshot, values: Values) -> None:
+    def _gauge(self, snapshot: Snapshot, values: Values) -> None:
         now_s, heard = snapshot.t_s, snapshot.voltage_v is not None
         if heard or self._last_valid_s is None:  # silence counts from the start
             self._last_valid_s = snapshot.read_at_s.get("voltage_v", now_s) if heard else now_s
@@ -208,9 +221,10 @@ class Quantities:
         values["blind_s"] = self._lasting("blind", now_s, lasts=lacking)
         values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
         values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
-        values["alerts"] = _count(snapshot.alert_raw, ~_TIMER_BITS)
-        values["tripped"] = _count(snapshot.safety_raw, ~_CHARGE_BITS)
-        values["charge_tripped"] = _count(snapshot.safety_raw, _CHARGE_BITS)
+        timers, charge_trips = _masks(snapshot.identity.gauge)
+        values["alerts"] = _count(snapshot.alert_raw, ~timers)
+        values["tripped"] = _count(snapshot.safety_raw, ~charge_trips)
+        values["charge_tripped"] = _count(snapshot.safety_raw, charge_trips)
         values["failed"] = _count(snapshot.failure_raw)
         if heard:
             if self._compared != (snapshot.identity, self.pack_data):
@@ -218,14 +232,14 @@ class Quantities:
                 self.mismatches = tuple(mismatches(snapshot.identity, self.pack_data))
             values["mismatches"] = float(len(self.mismatches))
 
-    def _drawn(self, snapshot: Snapshot, values: Values) -> None:
+    def _currents(self, snapshot: Snapshot, dt_s: float, values: Values) -> None:
         now_s, current_a = snapshot.t_s, _least_a(snapshot)
         values["beyond_a"] = None if current_a is None else abs(snapshot.beyond_a or 0.0)
         self.history.add(now_s, current_a)
         for name, span_s in WINDOWS_S.items():
             values[name] = self.history.mean(now_s, span_s)
         if current_a is not None:
-            share = 1.0 - math.exp(-(values["dt_s"] or 0.0) / HEAT_TAU_S)
+            share = 1.0 - math.exp(-dt_s / HEAT_TAU_S)
             self._heat_a2 += (current_a * current_a - self._heat_a2) * share
             values["heat_a"] = math.sqrt(self._heat_a2)
 
@@ -248,8 +262,13 @@ class Quantities:
             return 0.0
         return now_s - self._since_s.setdefault(name, now_s)
 
-    def _used(
-        self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState, values: Values
+    def _use(
+        self,
+        snapshot: Snapshot,
+        estimate: Estimate,
+        vehicle: VehicleState,
+        dt_s: float,
+        values: Values,
     ) -> None:
         """Tell rest, load and charging apart."""
         now_s, current_a = snapshot.t_s, _least_a(snapshot)
@@ -259,28 +278,38 @@ class Quantities:
         ah = UNKNOWN_CAPACITY_AH if capacity_mah is None else capacity_mah / 1000.0
         loaded, charging = current_a >= LOAD_C * ah, current_a <= -CHARGE_C * ah
         resting_s = self._lasting("rest", now_s, lasts=abs(current_a) <= REST_C * ah)
-        self._loaded_s += (values["dt_s"] or 0.0) * loaded
+        self._loaded_s += dt_s * loaded
         flying = loaded or vehicle.armed is True
-        dt_s = values["dt_s"] or 0.0
         self._idle_mah = 0.0 if flying or charging else self._idle_mah + current_a * dt_s / 3.6
         full = not flying and (estimate.soc_pct or 0.0) >= _STORED_PCT
-        low_v, high_v = values["lowest_cell_v"], values["highest_cell_v"]
+        low_v = number(values["lowest_cell_v"])
+        high_v = number(values["highest_cell_v"])
         spread_v = None if low_v is None or high_v is None else high_v - low_v
-        values["loaded_a"] = current_a if loaded else OVER
+        values["loaded_a"] = current_a if loaded else NOT_APPLICABLE
         values["spread_rest_v"] = spread_v if resting_s >= RELAXED_S else None
         values["spread_load_v"] = spread_v if loaded else None
-        values["spread_charge_v"] = spread_v if charging else OVER
+        values["spread_charge_v"] = spread_v if charging else NOT_APPLICABLE
         values["charge_a"] = max(-current_a, 0.0)
         values["charge_s"] = self._lasting("charge", now_s, lasts=charging)
         wish_a, wish_v, pack_v = snapshot.charging_a, snapshot.charging_v, snapshot.voltage_v
-        values["charge_wish_frac"] = values["charge_above_v"] = None if charging else OVER
+        values["charge_wish_frac"] = values["charge_above_v"] = None if charging else NOT_APPLICABLE
         if charging and wish_a is not None:
             values["charge_wish_frac"] = -current_a / max(wish_a, CHARGE_C * ah)
         if charging and wish_v and pack_v is not None:  # 0: it wants no charge; its current says so
             values["charge_above_v"] = pack_v - wish_v
-        values["charging_degc"] = snapshot.temperature_degc if charging else OVER
+        values["charging_degc"] = snapshot.temperature_degc if charging else NOT_APPLICABLE
         values["idle_mah"] = self._idle_mah
         values["stored_s"] = self._lasting("stored", now_s, lasts=full)
+
+
+def _lacking(snapshot: Snapshot) -> list[str]:
+    """Names of the readings that are unknown."""
+    readings = {
+        "current": snapshot.current_a,
+        "temperature": snapshot.temperature_degc,
+        "cells": None if None in snapshot.cells_v else 0.0,
+    }
+    return [name for name, value in readings.items() if value is None]
 
 
 def _least_a(snapshot: Snapshot) -> float | None:
@@ -303,9 +332,17 @@ def mismatches(identity: Identity, pack_data: PackData) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _flags(word: StatusWord, raw: int | None) -> tuple[str, ...]:
-    data = (raw or 0).to_bytes(word.length, "little")
-    return tuple(f"{bit.name} {bit.text}" for bit in decode_bits(word, data))
+def _flags(snapshot: Snapshot, word: str, raw: int | None) -> tuple[str, ...]:
+    """Set flags of a BQ40's status word, as the identified part documents them."""
+    part = bq40.part_named(snapshot.identity.gauge)
+    return tuple(f"{flag.name} {flag.text}" for flag in bq40.flags(part, word, raw or 0))
+
+
+@cache
+def _masks(gauge: str) -> tuple[int, int]:
+    """Masks of the SafetyAlert timers and of the SafetyStatus trips of a charge alone."""
+    part = bq40.part_named(gauge)
+    return bq40.timer_mask(part), bq40.charge_trip_mask(part)
 
 
 def _count(raw: int | None, mask: int = -1) -> float | None:

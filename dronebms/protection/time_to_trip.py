@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 
 from dronebms.core.report import Severity
 from dronebms.protection.limits import Limit
-from dronebms.protection.quantities import HEAT_TAU_S, WINDOWS_S, CurrentHistory, Values
+from dronebms.protection.quantities import (
+    HEAT_TAU_S,
+    NOT_APPLICABLE,
+    WINDOWS_S,
+    CurrentHistory,
+    Values,
+    number,
+)
 
 _TREND_TAU_S = 20.0
 _FAR_S = 3600.0  # a limit further away than this binds nothing
@@ -113,7 +120,7 @@ class TimeToTrip:
     def _compute(self, values: Values, history: CurrentHistory, now_s: float) -> None:
         for name in self._names:
             value = values.get(name)
-            if value is not None and not math.isnan(value):
+            if value is not None and value is not NOT_APPLICABLE:
                 trend = self._trends.get(name)
                 self._trends[name] = (
                     TrendState(now_s, value) if trend is None else trend.after(now_s, value)
@@ -122,10 +129,12 @@ class TimeToTrip:
         self._binding_in_s = {}
         self._nearest = None
         nearest = math.inf
-        loaded = (values.get("loaded_a") or 0.0) > 0.0
+        loaded = (number(values.get("loaded_a")) or 0.0) > 0.0
         for row in self._rows:
             value = values.get(row.quantity)
-            if value is None or math.isnan(value) or row.quantity in _UNSEEN or row.beyond(value):
+            if value is None or value is NOT_APPLICABLE:
+                continue
+            if row.quantity in _UNSEEN or row.beyond(value):
                 continue
             in_s = self._in_s(row, value, values, history, now_s)
             if in_s is not None and in_s < _FAR_S:
@@ -141,9 +150,10 @@ class TimeToTrip:
     def _in_s(
         self, row: Limit, value: float, values: Values, history: CurrentHistory, now_s: float
     ) -> float | None:
-        gap, load_a = row.trip - value, values.get("loaded_a")
+        gap = row.trip - value
+        load_a = number(values.get("loaded_a"))
         if row.quantity in (*WINDOWS_S, "heat_a"):
-            if load_a is None or not load_a > row.trip:
+            if load_a is None or load_a <= row.trip:
                 return None
             if row.quantity in WINDOWS_S:
                 return _window_s(history, now_s, WINDOWS_S[row.quantity], load_a, row.trip)

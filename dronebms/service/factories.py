@@ -198,5 +198,4 @@ def log_events(report: Report) -> None:
             "limit": event.limit_id,
             "event": "tripped" if event.tripped else "cleared",
         }
-        label = event.severity.label
-        _log.log(level, "battery %d %s: %s", report.index + 1, label, event.text, extra=fields)
+        _log.log(level, "battery %d %s", report.index + 1, event.text, extra=fields)

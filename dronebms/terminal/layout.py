@@ -28,6 +28,7 @@ from dronebms.terminal.phrases import (
     limit_label,
     not_received,
     pack_name,
+    tripped_limits,
     verdict,
     weak_cell_reasons,
     weakest_cell,
@@ -227,14 +228,16 @@ def _limit_line(report: Report) -> Text:
     status = report.status
     if status.limited_by is None:
         return _answer("limit:", "none predicted")
-    line = Text(limit_label(status.limited_by), _VALUE)
+    line = Text(limit_label(status, status.limited_by), _VALUE)
     if status.limited_in_s is not None:
         now = status.limited_in_s <= 0
         line.append(" now" if now else f" in {duration(status.limited_in_s)}", "not bold")
     if status.asked_max_a is not None:
         line.append(f", commanded limit {status.asked_max_a:.0f} A")
     elif (following := following_limit(report)) is not None:
-        line.append(f", {limit_label(following[0])} in {duration(following[1])}", "not bold")
+        line.append(
+            f", {limit_label(status, following[0])} in {duration(following[1])}", "not bold"
+        )
     elif status.limited_in_s:
         line.append(" at this load", "not bold")
     return _answer("limit:", line)
@@ -252,7 +255,7 @@ def _state_line(report: Report, frame: Frame) -> Text:
         return _answer("state:", Text("unknown, no data received", _VALUE), why)
     loud = status.severity >= Severity.WARNING
     label = status.severity.label.upper() if loud else status.severity.label
-    alarms = ", ".join(map(limit_label, status.active)) or "no alarms"
+    alarms = tripped_limits(status) or "no alarms"
     mark = _mark(status.severity, label, frame.glyphs)
     return _answer("state:", mark, Text(f"  {alarms}", _VALUE if loud else ""), why)
 

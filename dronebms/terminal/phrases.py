@@ -4,9 +4,8 @@ Durations are truncated to seconds, never rounded up. Unknown is a dash. Cells c
 """
 
 from dronebms.core.format import DASH, age, clock_text, duration, number
-from dronebms.core.report import Report, Severity
+from dronebms.core.report import Report, Severity, Status
 from dronebms.terminal.glyphs import Glyphs
-from dronebms.terminal.labels import LIMIT_LABELS
 from smartbattery.registers import CELLS, WORDS
 
 _MILLI = 1000.0
@@ -23,9 +22,14 @@ _WEAK_REASONS = (
 SILENT_S = 2.0  # heartbeats and reports older than this are stale
 
 
-def limit_label(limit_id: str) -> str:
-    """Name of a limit for people."""
-    return LIMIT_LABELS.get(limit_id, limit_id.replace("_", " "))
+def limit_label(status: Status, limit_id: str) -> str:
+    """Label of a limit that the status names."""
+    return status.labels.get(limit_id, limit_id)
+
+
+def tripped_limits(status: Status) -> str:
+    """Labels of the tripped limits, worst first."""
+    return ", ".join(limit_label(status, limit_id) for limit_id in status.active)
 
 
 def age_s_of(report: Report, field: str | None, now_s: float) -> float | None:
@@ -69,7 +73,7 @@ def verdict(report: Report) -> str:
     """Severity of one battery with its tripped limits and the gauge's trouble."""
     status, trouble = report.status, report.snapshot.trouble
     severity = status.severity.label if has_data(report) else "unknown"
-    tripped = f": {', '.join(map(limit_label, status.active))}" if status.active else ""
+    tripped = f": {tripped_limits(status)}" if status.active else ""
     return f"{severity}{tripped}" + ("" if trouble is None else f" ({trouble})")
 
 

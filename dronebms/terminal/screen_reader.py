@@ -31,7 +31,7 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
     limit = "none predicted"
     if status.limited_by is not None:
         when = f" in {_minutes(status.limited_in_s)}" if status.limited_in_s else ""
-        limit = f"{limit_label(status.limited_by)}{when}"
+        limit = f"{limit_label(status, status.limited_by)}{when}"
     limit_a, _ = binding_current_limit(report)
     current, cell = "unknown", "cells unknown"
     if snapshot.lowest_cell() is not None:
@@ -54,7 +54,7 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
 
 def event_sentence(event: Event) -> str:
     """The event as it is written at once."""
-    return f"{event.severity.label if event.tripped else 'cleared'}: {event.text}"
+    return event.text
 
 
 def _time_left(report: Report) -> str:

@@ -86,18 +86,18 @@ def test_the_page_contains_summary_limits_and_plots() -> None:
     shown = written(track)
     text = " | ".join(filter(None, shown.texts))
     assert "battery 1: lipo 6S 16000 mAh BatMon6 serial 4711" in text
-    assert "Verdict: warning: weakest cell low" in text
+    assert "Verdict: warning: low resting cell voltage" in text
     assert "Serial number | 4711 | Flight | 4:59, from 00:00:00 | Used | 2870 mAh, - Wh" in text
     assert "Current | 20.0 A to 26.0 A | Temperature | 20 degC to 30 degC" in text
     assert "Cell 1 | 3.21 V to 4.30 V" in text
-    assert "weakest cell low | 1 x | 1:39 | 00:01:40 LOW: cell 2" in text
+    assert "low resting cell voltage | 1 x | 1:39 | 00:01:40 LOW: cell 2" in text
     assert "Remarks | Name | Date | Signature" in text
     assert "\u2610 fit to fly" in text
     assert [text.split(",")[0].split(":")[0] for text in shown.alternatives] == [
         panel.name for panel in PANELS
     ]
     assert "drawn 20 to 25, least 20, greatest 26" in shown.alternatives[2]
-    assert shown.alternatives[-1] == "Alarms: weakest cell low"
+    assert shown.alternatives[-1] == "Alarms: low resting cell voltage"
 
 
 def test_the_same_flight_gives_the_same_bytes(tmp_path: Path) -> None:

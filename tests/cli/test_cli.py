@@ -213,8 +213,8 @@ def test_headless_prints_a_line_a_second_and_every_event(dronebms: Shell) -> Non
     assert (done.code, done.err) == (0, "")
     events = [line for line in done.out.splitlines() if EVENT.match(line)]
     assert [line.split("  ", 1)[1] for line in events] == [
-        "warning: the gauge has been silent for 3 s",
-        "critical: the gauge has been silent for 10 s",
+        "WARNING: no gauge data for 3 s",
+        "CRITICAL: no gauge data for 10 s",
     ]
     assert len(done.out.splitlines()) == 141 + len(events)
 

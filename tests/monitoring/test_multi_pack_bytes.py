@@ -105,7 +105,7 @@ def test_a_lost_pack_is_said_by_every_pack_once() -> None:
     steps = flown(PARALLEL, 40.0)
     said = events_of(steps, "pack_missing")
     assert [(index, event.tripped) for index, event in said] == [(0, True), (1, True)]
-    assert {event.text for _, event in said} == {"without battery 2: the others carry its load"}
+    assert {event.text for _, event in said} == {"WARNING: battery 2 missing: load on the others"}
     assert said[0][1].t_s - LOST_S - MAX_AGE_S == pytest.approx(1.0, abs=0.3)
     assert events_of(steps, "module_missing") == []
 
@@ -134,7 +134,7 @@ def test_one_of_three_that_shows_another_voltage_gives_nothing() -> None:
     steps = flown(PARALLEL, 40.0, count=3, cell_mv=(3800, 3800, 3500))
     assert whole_of(steps[100]).missing == (2,)
     assert [event.text for _, event in events_of(steps[:100], "pack_missing")] == [
-        "without battery 3: the others carry its load"
+        "WARNING: battery 3 missing: load on the others"
     ] * 3
 
 

@@ -14,10 +14,9 @@ from dronebms.core.chemistry import CHEMISTRIES, Chemistry
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.protection import alarms
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, default_limits
-from smartbattery.snapshot import UNIDENTIFIED, Snapshot
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 from tests.looks import FACTS, look, watched
 
 STEP_S = 0.1
@@ -59,7 +58,8 @@ def named(value: object) -> str:
 
 def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estimate]:
     """Return a healthy pack at a time, but for one quantity."""
-    snapshot, estimate = look(t_s), Estimate(t_s)
+    snapshot = look(t_s, identity=Identity(gauge="bq40z50"))
+    estimate = Estimate(t_s)
     flag = 0 if value is None else int(value >= 1)
     unheard = {"doubts": "voltage_v", "mismatches": "voltage_v"}
     changes: dict[str, object] = {
@@ -70,7 +70,7 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
         "charge_a": {"current_a": None if value is None else -value},
         "charging_degc": {"current_a": -1.0, "temperature_degc": value},
         "doubts": {"doubts": ("of something",) * flag},
-        "mismatches": {"identity": replace(UNIDENTIFIED, cells=6 - flag)},
+        "mismatches": {"identity": Identity(cells=6 - flag)},
         "charge_wish_frac": {"current_a": -1.0, "charging_a": value and 1.0 / value},
         "charge_above_v": {
             "current_a": -1.0,
@@ -185,8 +185,8 @@ def test_a_row_trips_after_its_hold_time_and_clears_after_its_clear_time(
     assert status.fault_bits == row.fault_bits
     (event,) = status.events
     assert (event.limit_id, event.tripped, event.t_s) == (row.limit_id, True, status.t_s)
-    assert "{" not in event.text
-    for form in re.findall(r"{value:(.*?)}", row.text):
+    assert event.text.startswith(f"{row.state}: ")
+    for form in re.findall(r"{trip:(.*?)}", row.trip_text):
         assert format(row.trip, form) in event.text
     if row.quantity not in COUNTED:
         assert not any(map(clears, run.hold(nearly(row), 2.0)))
@@ -198,7 +198,7 @@ def test_a_row_trips_after_its_hold_time_and_clears_after_its_clear_time(
     assert (status.severity, status.fault_bits) == (Severity.OK, 0)
     (event,) = status.events
     assert not event.tripped
-    assert event.text.startswith(f"{row.limit_id} is over")
+    assert event.text.startswith("CLEARED: ")
 
 
 @pytest.mark.parametrize(("chemistry", "row"), WINDOWED, ids=named)
@@ -378,8 +378,43 @@ def test_what_is_not_going_on_clears_what_belongs_to_it() -> None:
     assert charged[-1].active == ("charging_cold",)
     after = [judge.update(look(5 + k * STEP_S, temperature_degc=-5.0), NO) for k in range(110)]
     events = [event for status in after for event in status.events]
-    assert [(event.tripped, event.text) for event in events] == [(False, "charging_cold is over")]
+    assert [event.text for event in events] == ["CLEARED: charging temperature"]
     assert events[0].t_s == pytest.approx(5.0 + row.clear_s, abs=STEP_S)
+
+
+@pytest.mark.parametrize(
+    ("gauge", "bit", "reason"),
+    [
+        (
+            "bq40z50",
+            0,
+            "CUV A cell is below its under-voltage limit; discharging stops until it recovers.",
+        ),
+        ("bq40z50", 28, "bit 28 not documented"),  # reserved in R1, COVL from R2 on
+        (
+            "bq40z80",
+            28,
+            "COVL A cell went above its limit again and again; charging is locked off.",
+        ),
+        ("bq40z80", 15, "bit 15 not documented"),  # DCOT in R5 of a BQ40Z50
+        ("generic", 0, "bit 0 not documented"),
+    ],
+)
+def test_a_safety_flag_is_decoded_by_the_identified_gauge(
+    gauge: str, bit: int, reason: str
+) -> None:
+    alarms = Alarms([LIPO["tripped"], LIPO["charge_tripped"]], FACTS)
+    tripped = [
+        event
+        for k in range(30)
+        for event in alarms.update(
+            replace(look(k * STEP_S, identity=Identity(gauge=gauge)), safety_raw=1 << bit), NO
+        ).events
+    ]
+    # Where some revision documents the bit, the side is known: over-voltage stops a charge alone.
+    side = "charge" if bit == 28 else "gauge"
+    severity = "WARNING" if bit == 28 else "EMERGENCY"
+    assert [event.text for event in tripped] == [f"{severity}: {side} protection: {reason}"]
 
 
 def after_failure(vehicle: VehicleState, failure_raw: int | None) -> list[Status]:
@@ -429,7 +464,7 @@ def test_silence_counts_from_the_start_when_nothing_was_ever_heard() -> None:
         ("silent", 503.0),
         ("lost", 510.0),
     ]
-    assert events[1].text == "the gauge has been silent for 10 s"
+    assert events[1].text == "CRITICAL: no gauge data for 10 s"
 
 
 def silence_events(judge: Alarms, times_s: Iterable[float], heard_s: float | None) -> list[Event]:
@@ -494,10 +529,10 @@ def test_an_event_names_the_cell_that_it_is_about_counted_from_one() -> None:
         snapshot = replace(look(k * STEP_S), cells_v=(3.7, None, 3.29, 4.301, 3.4, 3.6))
         texts += [event.text for event in judge.update(snapshot, Estimate(snapshot.t_s)).events]
     assert texts == [
-        "cell 4 at 4.30 V, above full by too much",
-        "cell 3 at 3.29 V under this load, near its limit",
-        "cell 3 at 3.29 V, its limit is 3.30 V",
-        "cell 4 at 4.30 V, full is 4.25 V",
+        "CRITICAL: cell 4 4.30 V >= 4.30 V",
+        "LOW: cell 3 3.29 V <= 3.50 V under load",
+        "CRITICAL: cell 3 3.29 V <= 3.30 V",
+        "HIGH: cell 4 4.30 V >= 4.25 V",
     ]
 
 
@@ -633,20 +668,3 @@ def test_whatever_comes_events_and_active_limits_agree(
         assert set(status.active) == active
         assert (status.severity is Severity.OK) is not bool(active)
         assert status.limited_in_s is None or 0.0 <= status.limited_in_s < 3600.0
-
-
-@pytest.mark.parametrize(
-    ("limit_id", "value", "text"),
-    [
-        ("silent", 0.0, "silent is over"),
-        ("home_lost", 400.0, "home_lost is over: about 400 s would be left at home"),
-        ("cell_emergency", 4.0, "cell_emergency is over: cell 1 at 4.00 V"),
-        ("idle", 0.0, "idle is over"),
-    ],
-)
-def test_what_is_over_is_told_without_why_it_was_bad(
-    limit_id: str, value: float, text: str
-) -> None:
-    limit = LIPO[limit_id]
-    row = alarms._Row(limit)
-    assert alarms._event(row, value, look(0.0, 4.0, 0.0), "").text == text

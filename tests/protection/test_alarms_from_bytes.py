@@ -280,5 +280,5 @@ def test_another_pack_than_was_told_is_said() -> None:
     (report, *_) = list(Bench(pack_data=told).hold(3.0))[::-1]
     assert report.status.active == ("mismatch",)
     assert [e.text for r in Bench(pack_data=told).hold(3.0) for e in r.status.events] == [
-        "not the pack that was told: 6000 mAh, not 12000"
+        "WARNING: pack mismatch: 6000 mAh, not 12000"
     ]

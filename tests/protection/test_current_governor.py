@@ -17,7 +17,7 @@ from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.current_governor import Governor, allowance, caps_of, limp_home_notes
 from dronebms.protection.limits import default_limits
-from dronebms.protection.quantities import OVER, CurrentHistory, Quantities, Values
+from dronebms.protection.quantities import NOT_APPLICABLE, CurrentHistory, Quantities, Value, Values
 from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from tests.looks import FACTS, look
@@ -107,7 +107,7 @@ def test_what_is_not_known_binds_nothing() -> None:
 
 
 def asking(
-    allowed_a: float, load_a: float | None, for_s: float, governor: Governor, limp_a: float | None
+    allowed_a: float, load_a: Value, for_s: float, governor: Governor, limp_a: float | None
 ) -> list[tuple[float | None, str | None]]:
     values: Values = {"dt_s": STEP_S, "loaded_a": load_a, "current_2s_a": None}
     steps = round(for_s / STEP_S)
@@ -149,7 +149,7 @@ def test_it_stops_when_there_has_been_plenty_for_a_while_and_keeps_on_in_silence
     gust = asking(50.0, 30.0, 9.0, governor, 20.0)
     assert None not in {asked for asked, _ in gust}
     assert asking(50.0, 48.0, 1.0, governor, 20.0)[-1][0] == 50.0  # it begins again
-    landed = asking(50.0, OVER, 20.0, governor, 20.0)
+    landed = asking(50.0, NOT_APPLICABLE, 20.0, governor, 20.0)
     assert [asked is None for asked, _ in landed].index(True) == 100
     assert landed[-1] == (None, None)
 
@@ -167,7 +167,7 @@ def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight()
     assert governor.limp_home_a(FACTS, lower, UNKNOWN_VEHICLE) == pytest.approx(
         1.1 * 40.0
     )  # stands
-    idle: Values = {**lower, "loaded_a": OVER}
+    idle: Values = {**lower, "loaded_a": NOT_APPLICABLE}
     assert governor.limp_home_a(FACTS, idle, UNKNOWN_VEHICLE) == pytest.approx(
         1.1 * 40.0 * 24.0 / 20.0
     )

@@ -1,6 +1,6 @@
 """The protection table: rows that make sense for every pack, and changes that may be made."""
 
-import math
+import re
 
 import pytest
 from hypothesis import given
@@ -17,8 +17,9 @@ from dronebms.protection.limits import (
     changed_limits,
     default_limits,
     every_limit,
+    limit_label,
 )
-from dronebms.protection.quantities import Quantities
+from dronebms.protection.quantities import NOT_APPLICABLE, Quantities
 from tests.looks import FACTS, look
 
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}
@@ -47,9 +48,8 @@ def test_every_row_can_trip_clear_and_say_so(chemistry: Chemistry) -> None:
         assert row.severity is not Severity.OK
         assert row.clear_s >= 2.0
         assert row.hold_s >= 1.0 or row.readings == 1
-        assert "{" not in row.text.format(value=12.3, trip=4.5, cell=6, why="so")
-        assert row.recovered(math.nan)
-        assert not row.beyond(math.nan)
+        assert row.recovered(NOT_APPLICABLE)
+        assert not row.beyond(NOT_APPLICABLE)
 
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
@@ -102,7 +102,7 @@ def test_a_change_changes_its_row_and_no_other() -> None:
     hot = rows.pop("hot")
     assert (hot.trip, hot.clear, hot.hold_s, hot.clear_s) == (55.0, 50.0, 7.0, 8.0)
     assert hot.severity is Severity.CRITICAL
-    assert hot.text == ROWS["hot"].text
+    assert hot.trip_text == ROWS["hot"].trip_text
     assert rows == {key: row for key, row in ROWS.items() if key != "hot"}
 
 
@@ -174,3 +174,84 @@ def test_what_a_maker_rates_a_pack_for_comes_before_what_is_usual() -> None:
     rows = {row.limit_id: row.trip for row in default_limits(pack_data)}
     found = [rows[key] for key in ("current_2s", "current_10s", "current_60s", "heat")]
     assert found == [375.0, 250.0, 125.0, 131.25]
+
+
+# ---------------------------------------------------------------------- texts
+
+STATUSTEXT_BYTES = 50
+# The gauge's own sentences may be longer.
+GAUGE_REASONS = {"implausible", "mismatch", "alert", "tripped", "charge_tripped", "failed"}
+REASONS = {"blind": "current/temperature/cells", "pack_missing": "2, 3", "module_missing": "2, 3"}
+SIGNED = {"warming_k", "limp_margin_a"}
+LARGE_PACK = PackData(LIPO, cells=14, capacity_mah=30_000.0)
+LARGE = {row.limit_id: row for row in default_limits(LARGE_PACK)}
+
+
+def values_near(row: Limit) -> list[float]:
+    """Values at which the row may trip or clear."""
+    signed = row.quantity.startswith("current_") or row.quantity in SIGNED
+    below = [row.trip - 60.0, -0.004] if signed or row.quantity.endswith(("_s", "_degc")) else []
+    return [row.trip, row.clear, 1.3 * row.trip, 0.0, *below]
+
+
+@pytest.mark.parametrize("limit_id", sorted(LARGE))
+@pytest.mark.parametrize("tripped", [True, False], ids=["trips", "clears"])
+def test_a_pilot_text_fits_one_statustext_and_reads_well(limit_id: str, tripped: bool) -> None:  # noqa: FBT001 - a parameter
+    for row in (ROWS[limit_id], LARGE[limit_id]):
+        for value in values_near(row):
+            text = row.text(value, tripped=tripped, cell=14, reason=REASONS.get(limit_id, ""))
+            assert len(text.encode("ascii")) <= STATUSTEXT_BYTES, text
+            assert not re.search(r"-\d+ (s|h)\b|-0(\.0*)?\b", text), text
+            assert not re.search(r"[_{}]", text)
+            assert limit_id not in text.lower().split()[1:] or limit_id in row.label, text
+            state = text.split(": ")[0]
+            assert state == (row.state if tripped else "CLEARED")
+
+
+def test_a_pilot_text_has_state_quantity_value_and_limit_in_this_order() -> None:
+    texts = {
+        "cell_sag": (3.42, "LOW: cell 3 3.42 V <= 3.50 V under load"),
+        "current_60s_critical": (120.4, "CRITICAL: 60 s mean 120 A >= 65 A"),
+        "hot": (52.0, "HIGH: pack 52 degC >= 50 degC"),
+        "cold": (-0.3, "LOW: pack 0 degC <= 0 degC"),
+        "time_critical": (-0.0, "CRITICAL: flight time 0 s <= 60 s"),
+        "home_now": (-8.0, "CRITICAL: home reserve 0 s <= 60 s, return now"),
+        "home_lost": (-8.0, "EMERGENCY: empty 8 s before home"),
+        "limp_home": (-3.2, "CRITICAL: available current 3 A below limp-home"),
+        "heat": (63.1, "HIGH: thermal load 63.1 A >= 52.5 A"),
+        "stored_full": (86_400.0, "INFO: above 80 % SoC for 24 h, store at 50 %"),
+        "charging_long": (14_400.0, "HIGH: charging for 4.0 h >= 4.0 h"),
+        "blind": (10.0, "WARNING: no data 10 s: temperature"),
+    }
+    for limit_id, (value, text) in texts.items():
+        assert ROWS[limit_id].text(value, tripped=True, cell=3, reason="temperature") == text
+    cleared = {
+        "cell_sag": (3.6, "CLEARED: cell 3 3.60 V"),
+        "current_60s": (23.0, "CLEARED: 60 s mean 23 A"),
+        "silent": (0.0, "CLEARED: gauge data received"),
+    }
+    for limit_id, (value, text) in cleared.items():
+        assert ROWS[limit_id].text(value, tripped=False, cell=3) == text
+    charging = ROWS["charging_cold"].text(NOT_APPLICABLE, tripped=False)
+    assert charging == "CLEARED: charging temperature"
+
+
+@pytest.mark.parametrize("limit_id", sorted(GAUGE_REASONS))
+def test_a_text_with_the_gauges_reasons_fits_but_for_the_reasons(limit_id: str) -> None:
+    row = ROWS[limit_id]
+    text = row.text(1.0, tripped=True, reason="REASON")
+    assert text.endswith("REASON")
+    assert len(text) <= STATUSTEXT_BYTES - len("CUV") + len("REASON")
+
+
+def test_a_configured_severity_is_the_state_of_the_text() -> None:
+    row = changed(LimitChange("idle", severity=Severity.EMERGENCY))
+    assert row["idle"].state == "EMERGENCY"
+
+
+def test_every_limit_has_a_label_of_its_own() -> None:
+    labels = [row.label for row in ROWS.values()]
+    assert len(set(labels)) == len(labels)
+    assert all(len(label) <= 32 and "_" not in label for label in labels)
+    assert limit_label("cell_critical") == "cell voltage at cut-off"
+    assert limit_label("of_another_version") == "of another version"

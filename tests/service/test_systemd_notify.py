@@ -115,7 +115,7 @@ def test_a_configuration_is_reloaded_in_flight(tmp_path: Path) -> None:
         process.send_signal(signal.SIGHUP)
         lines = received(receiver, lambda lines: lines.count("READY=1") == 1)
         assert "RELOADING=1" in lines
-        log = logged(path, "battery 1 warning: weakest cell")
+        log = logged(path, "battery 1 LOW: weakest cell")
         assert f"INFO limits, actions and charger are those of {path} now" in log
         reason = "waits for a restart: the link is opened once, at the start"
         assert f"WARNING mavlink.url {reason}" in log
@@ -130,7 +130,7 @@ def test_a_configuration_is_reloaded_in_flight(tmp_path: Path) -> None:
 
         path.write_text(BASE + LINK + EARLY.replace("4.25", "4.1").replace("4.3", "4.15"))
         process.send_signal(signal.SIGHUP)
-        logged(path, "cell_low is over")
+        logged(path, "CLEARED: weakest cell")
         assert process.poll() is None
 
 

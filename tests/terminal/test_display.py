@@ -22,18 +22,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.clock import VirtualClock
 from dronebms.core.format import age, duration, number
-from dronebms.core.pack_data import PackData
 from dronebms.core.report import CellState, Event, PackState, Report, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.protection.limits import default_limits
 from dronebms.terminal.display import Display
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
-from dronebms.terminal.labels import LIMIT_LABELS
 from dronebms.terminal.layout import Canvas, Frame, View, cell_lines, render
-from dronebms.terminal.phrases import headless_line, limit_label, weak_cell_reasons
+from dronebms.terminal.phrases import headless_line, weak_cell_reasons
 from smartbattery.snapshot import Identity
 from tests.scenes import (
     EVENTS,
@@ -41,6 +37,7 @@ from tests.scenes import (
     FLYING_ESTIMATE,
     FLYING_VEHICLE,
     IN_TROUBLE,
+    LABELS,
     LINK,
     MANY_CELLS,
     NOW_S,
@@ -148,10 +145,13 @@ def test_an_unknown_way_home_names_the_missing_input() -> None:
     ("status", "text"),
     [
         (Status(NOW_S), "limit: none predicted"),
-        (Status(NOW_S, limited_by="hot"), "limit: pack hot "),
-        (Status(NOW_S, limited_by="hot", limited_in_s=75.0), "pack hot in 1:15 "),
-        (Status(NOW_S, limited_by="odd_one", limited_in_s=0.0), "limit: odd one now"),
-        (Status(NOW_S, limited_by="hot", asked_max_a=45.0), "pack hot, commanded limit 45 A"),
+        (Status(NOW_S, limited_by="hot", labels=LABELS), "limit: pack hot "),
+        (Status(NOW_S, limited_by="hot", limited_in_s=75.0, labels=LABELS), "pack hot in 1:15 "),
+        (Status(NOW_S, limited_by="odd_one", limited_in_s=0.0), "limit: odd_one now"),
+        (
+            Status(NOW_S, limited_by="hot", asked_max_a=45.0, labels=LABELS),
+            "pack hot, commanded limit 45 A",
+        ),
     ],
 )
 def test_the_next_limit_has_its_label_and_its_time(status: Status, text: str) -> None:
@@ -160,7 +160,7 @@ def test_the_next_limit_has_its_label_and_its_time(status: Status, text: str) ->
 
 def test_the_severity_is_a_word_and_a_symbol() -> None:
     for severity, mark in zip(Severity, "*i!#X", strict=True):
-        drawn = text_of(replace(FLYING, status=Status(NOW_S, severity, ("silent",))))
+        drawn = text_of(replace(FLYING, status=Status(NOW_S, severity, ("silent",), labels=LABELS)))
         word = severity.label.upper() if severity > Severity.INFO else severity.label
         assert f"state: {mark} {word}  gauge silent" in drawn
 
@@ -271,7 +271,7 @@ def test_a_battery_without_reports_shows_no_stale_value() -> None:
 
 def test_the_newest_events_are_shown_with_their_times() -> None:
     drawn = screen_of([FLYING], EVENTS)
-    assert drawn[-2].startswith(" 00:11:40  ▲ warning    LOW: cell 4 3.48 V < 3.50 V")
+    assert drawn[-2].startswith(" 00:11:40  ▲ warning    LOW: cell 4 3.48 V <= 3.50 V")
     assert drawn[-1].startswith(" 00:11:52  ● cleared    CLEARED: cell 4 3.60 V")
     assert "HOT: pack 51 degC" in "".join(screen_of([FLYING], EVENTS, canvas=Canvas(80, 30)))
 
@@ -303,15 +303,6 @@ def test_ages_and_numbers_have_their_units() -> None:
     assert [number(value, "A", 1) for value in (None, -0.04, -1.25)] == ["- A", "0.0 A", "-1.2 A"]
 
 
-def test_every_limit_has_a_label() -> None:
-    rows = [default_limits(PackData(kind, 6, 5000.0)) for kind in CHEMISTRIES]
-    ids = {limit.limit_id for row in rows for limit in row}
-    assert set(LIMIT_LABELS) < ids
-    assert limit_label("cell_low") == "weakest cell low"
-    assert limit_label("charging_cold") == "charging cold"
-    assert all(word not in LIMIT_LABELS for word in map(limit_label, ids))
-
-
 def test_the_headless_line_has_the_same_values() -> None:
     assert headless_line(FLYING) == (
         "t=00:12:31  22.42 V  18.4 A  3.71 V cell 4  82 %  left 12:40 (10:55-14:10)  ok"
@@ -320,7 +311,7 @@ def test_the_headless_line_has_the_same_values() -> None:
         "t=00:12:31  - V  - A  - V cell -  - %  left -  unknown (the gauge does not answer)"
     )
     assert headless_line(IN_TROUBLE).endswith(
-        "left 1:00 (0:35-1:30)  critical: weakest cell at its end, weakest cell low"
+        "left 1:00 (0:35-1:30)  critical: cell voltage at cut-off, low resting cell voltage"
     )
 
 
@@ -459,9 +450,9 @@ def test_plain_output_writes_only_changes(why: str) -> None:
             screen(FLYING if step < 10 else hot)
     assert file.getvalue() == (
         "12:31 battery 1: state ok, home yes, turn back in 6 minutes, 12 minutes left, between "
-        "10 minutes and 14 minutes, next limit weakest cell low in 10 minutes, state of charge "
-        "82 percent, weakest cell 4, current 40 percent of the limit, temperature 32 degrees, "
-        "autopilot armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
+        "10 minutes and 14 minutes, next limit low resting cell voltage in 10 minutes, state of "
+        "charge 82 percent, weakest cell 4, current 40 percent of the limit, temperature 32 "
+        "degrees, autopilot armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
     )
 
 
@@ -491,8 +482,8 @@ def test_plain_output_writes_alarms_at_once_and_lost_values_as_unknown() -> None
         clock.sleep_until(1.0)
         screen(alarmed)
     assert written[1:] == [
-        "12:34 battery 2: warning: LOW: cell 4 3.48 V < 3.50 V.",
-        "12:34 battery 2: cleared: CLEARED: cell 4 3.60 V.",
+        "12:34 battery 2: LOW: cell 4 3.48 V <= 3.50 V.",
+        "12:34 battery 2: CLEARED: cell 4 3.60 V.",
     ]
     late = file.getvalue().splitlines()[-2]
     assert late.startswith("12:31 battery 1: state unknown (the bus has been stuck for 3 s), home")
