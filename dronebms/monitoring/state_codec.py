@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 # The stages, whose classes have no effect when they are made, and what else is in them.
 _KNOWN = re.compile(
-    r"dronebms\.(core|estimation|monitoring|protection)\.\w+:_?[A-Z]\w*|dronebms\.mavlink_bridge\.\w+:_?[A-Z]\w*|"
+    r"dronebms\.(core|estimation|monitoring|protection)\.\w+:_?[A-Z]\w*|mavlink_bridge\.(\w+\.)*\w+:_?[A-Z]\w*|"
     r"smartbattery\.snapshot:[A-Z]\w*|collections:deque|numpy:(array|float64|bool_?)|"
     r"dronebms\.(service\.service:ServiceState|estimation\.pack_memory:(LearnedPack|no_memory)|"
     r"monitoring\.state_codec:_read_only)"

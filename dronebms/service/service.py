@@ -34,14 +34,13 @@ from dronebms.service.factories import (
 )
 from dronebms.service.preflight_log import PreflightLog
 from dronebms.service.systemd_notify import Notifier
-from mavlink_bridge.vehicle.precedence import SentCommand
+from mavlink_bridge.bridge import BridgeState
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
 
 CHECKPOINT = "run.kept"  # file name in the state folder
-HANDS_ON = "BMS_ACT"
 _log = logging.getLogger(__name__)
 
 
@@ -82,9 +81,7 @@ class ServiceState:
     """What a service needs to go on after a restart in flight."""
 
     packs: tuple[PipelineState, ...]
-    sent: SentCommand | None  # the last command to the vehicle, which a pilot may have overridden
-    first_id: int | None  # of the batteries, as far as the vehicle had told
-    hands_on: float  # 0 when somebody has told it to keep its hands off
+    bridge: BridgeState
 
 
 class Service:
@@ -143,12 +140,9 @@ class Service:
 
     def state(self, now_s: float) -> "ServiceState":
         """Return what another run needs to go on."""
-        acting = self._bridge.vehicle_control
         return ServiceState(
             tuple(pipeline.state(now_s) for pipeline in self._pipelines),
-            None if acting is None else acting.sent,
-            self._bridge.first_id.found,
-            self._bridge.answers.values[HANDS_ON],
+            self._bridge.state(),
         )
 
     def restore(self, memories: "ServiceState | None") -> None:
@@ -159,10 +153,7 @@ class Service:
             pipeline.restore(memory)
         if self._recorder is not None:
             self._recorder.begin(for_recording(memories.packs))
-        self._bridge.first_id.found = memories.first_id
-        self._bridge.answers.values[HANDS_ON] = memories.hands_on
-        if self._bridge.vehicle_control is not None:
-            self._bridge.vehicle_control.sent = memories.sent
+        self._bridge.restore(memories.bridge)
 
     def reload(self, path: Path) -> None:
         """Apply what can change in flight, all of it or nothing; the log names the rest."""

@@ -1,21 +1,29 @@
-"""The flight controller as it is heard: which one is ours, and the vehicle's state.
+"""The autopilot of the vehicle: which system is followed, and the state in its messages.
 
-One autopilot is followed; what any other system says is ignored. Every message holds for its age in
-the table, then its fields are None. Time is the `now_s` of the reader; units are in the names.
-Source: MAVLink common.xml (HEARTBEAT 0, GLOBAL_POSITION_INT 33, VFR_HUD 74, WIND_COV 231,
-HOME_POSITION 242, AUTOPILOT_VERSION 148).
+One autopilot is followed; messages of other systems are ignored. A message is valid for the
+`max_age_s` of its row, then its fields are `None`. Times are `now_s` of the caller.
+Source: MAVLink common.xml.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.vehicle_state import VehicleState
-from mavlink_bridge.protocol.flight_stack_rules import in_failsafe, mode_name, release_of
-from mavlink_bridge.protocol.flight_stacks import MAX_AGE_S, Release
+from mavlink_bridge.protocol.flight_modes import in_failsafe, mode_name
+from mavlink_bridge.protocol.flight_stacks import (
+    FlightStack,
+    Release,
+    identified_stack,
+    release_of,
+)
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
-_SWITCH_AFTER_S = 5.0  # of silence, before another system id is followed
+_SWITCH_AFTER_S = 5.0  # without a heartbeat, before another system id is followed
+_RESTART_S = 3.0  # without a heartbeat: the autopilot may have been restarted
 _NO_VEHICLES = (mavlink.MAV_TYPE_GCS, mavlink.MAV_TYPE_BATTERY)
 _DEG_PER_RAW = 1e-7
 _M_PER_MM = 0.001
@@ -23,63 +31,97 @@ _M_PER_CM = 0.01
 _LAT_MAX_DEG, _LON_MAX_DEG = 90.0, 180.0
 _FULL_CIRCLE_DEG = 360.0
 
-_AWAY_S = 3.0  # of missing heartbeats: it may have been restarted
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """One message of the autopilot that the bridge uses."""
+
+    name: str
+    message_id: int
+    max_age_s: float | None  # None: not stored
+    request_period_s: float | None = None  # None: not requested
+
+
+ONCE_S = math.inf  # requested once, and again after a restart of the autopilot
+RECEIVED_MESSAGES = (
+    ReceivedMessage("HEARTBEAT", 0, 2.0),
+    ReceivedMessage("AUTOPILOT_VERSION", 148, math.inf, ONCE_S),
+    ReceivedMessage("BATTERY_STATUS", 147, None, 0.5),  # battery ids in use
+    ReceivedMessage("GLOBAL_POSITION_INT", 33, 3.0, 0.5),
+    ReceivedMessage("HOME_POSITION", 242, math.inf, ONCE_S),  # ArduPilot sends it once
+    ReceivedMessage("VFR_HUD", 74, 3.0),
+    ReceivedMessage("WIND_COV", 231, 10.0),  # changes slowly; PX4 sends it every 2 s
+)
+_MAX_AGE_S: Mapping[str, float] = MappingProxyType(
+    {row.name: row.max_age_s for row in RECEIVED_MESSAGES if row.max_age_s is not None}
+)
 
 
 class Autopilot:
-    """The one autopilot that is followed. For one thread."""
+    """The one autopilot that is followed. For one thread.
+
+    Attributes:
+        system_id: the configured one until the first heartbeat of an autopilot.
+        received_s: time of the last message of each name.
+        battery_ids: BATTERY_STATUS.id of the autopilot's own batteries.
+        battery_ids_complete: an id has come twice; the autopilot sends its batteries in turn.
+    """
 
     def __init__(self, system_id: int) -> None:
-        """Follow the first autopilot that is heard; until then it is taken for `system_id`."""
         self.system_id = system_id
-        self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, when
-        self._since_s = 0.0  # when the heartbeats began that have not paused since
-        self.received_s: dict[str, float] = {}  # by the name of any message
-        self.battery_ids: set[int] = set()  # of BATTERY_STATUS of its own
-        self.battery_ids_complete = False  # it tells them in turn, and has begun anew
+        self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, time
+        self._online_since_s = 0.0
+        self.received_s: dict[str, float] = {}
+        self.battery_ids: set[int] = set()
+        self.battery_ids_complete = False
 
     @property
     def kind(self) -> int | None:
-        """HEARTBEAT.autopilot as last heard, however long ago; None: never heard."""
+        """HEARTBEAT.autopilot as last received, of any age; `None` before the first."""
         return self._last["HEARTBEAT"][0].autopilot if self._last else None
 
     @property
     def last_armed(self) -> bool | None:
-        """Whether it was armed when last heard, however long ago; None: never heard."""
+        """Armed in the last HEARTBEAT, of any age; `None` before the first."""
         return _armed(self._last["HEARTBEAT"][0]) if self._last else None
 
     @property
     def release(self) -> Release | None:
-        """What it flies, None while it has not said."""
+        """Release of the firmware, `None` until the autopilot has sent it."""
         version, _ = self._last.get("AUTOPILOT_VERSION", (None, 0.0))
         return None if version is None else release_of(version.flight_sw_version)
 
+    @property
+    def stack(self) -> FlightStack:
+        """Row of its flight stack and release."""
+        return identified_stack(self.kind, self.release)
+
     def online_since_s(self, now_s: float) -> float | None:
-        """Return since when it is heard without a pause, None when it is not."""
-        return None if self._fresh("HEARTBEAT", now_s) is None else self._since_s
+        """Start of the heartbeats that have not paused since, `None` without a fresh one."""
+        return None if self._fresh("HEARTBEAT", now_s) is None else self._online_since_s
 
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
-        """Take a message; return False when it is not from the autopilot that is followed."""
+        """Take a message; return whether it is from the followed autopilot."""
         kind = message.get_type()
         if message.get_srcComponent() != AUTOPILOT_COMPONENT:
             return False
         if kind == "HEARTBEAT":
             if not _is_autopilot(message) or not self._follow(message.get_srcSystem(), now_s):
                 return False
-            if now_s - self.received_s.get(kind, -math.inf) > _AWAY_S:
-                self._since_s = now_s
+            if now_s - self.received_s.get(kind, -math.inf) > _RESTART_S:
+                self._online_since_s = now_s
         elif message.get_srcSystem() != self.system_id or not self._last:
             return False
         self.received_s[kind] = now_s
         if kind == "BATTERY_STATUS":
             self.battery_ids_complete |= message.id in self.battery_ids
             self.battery_ids.add(message.id)
-        if kind in MAX_AGE_S:
+        if kind in _MAX_AGE_S:
             self._last[kind] = (message, now_s)
         return True
 
     def state(self, now_s: float) -> VehicleState:
-        """Return what is known of the vehicle now."""
+        """Vehicle state in the messages that are still valid."""
         heartbeat = self._fresh("HEARTBEAT", now_s)
         position = self._fresh("GLOBAL_POSITION_INT", now_s)
         lat_deg, lon_deg, alt_m = _place(position, "lat", "lon", "alt")
@@ -116,7 +158,7 @@ class Autopilot:
             return True
         if self._last and now_s - self._last["HEARTBEAT"][1] <= _SWITCH_AFTER_S:
             return False
-        # Another vehicle, or ours with a new id: nothing heard before is known to be its own.
+        # Another vehicle, or ours with a new id: earlier messages may not be its own.
         self.system_id = system_id
         self._last.clear()
         self.received_s.clear()
@@ -126,7 +168,7 @@ class Autopilot:
 
     def _fresh(self, kind: str, now_s: float) -> mavlink.MAVLink_message | None:
         message, at_s = self._last.get(kind, (None, now_s))
-        return message if now_s - at_s <= MAX_AGE_S[kind] else None
+        return message if now_s - at_s <= _MAX_AGE_S[kind] else None
 
 
 def _is_autopilot(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
@@ -141,11 +183,11 @@ def _armed(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
 def _place(
     message: mavlink.MAVLink_message | None, lat: str, lon: str, alt: str
 ) -> tuple[float | None, float | None, float | None]:
-    """Return (latitude, longitude, altitude) of a message, all None when it has no position."""
+    """Latitude, longitude and altitude in a message, all `None` without a position."""
     if message is None:
         return None, None, None
     lat_deg, lon_deg = getattr(message, lat) * _DEG_PER_RAW, getattr(message, lon) * _DEG_PER_RAW
-    # 0, 0 is what ArduPilot sends before its first fix.
+    # ArduPilot sends 0, 0 before its first fix.
     if (lat_deg, lon_deg) == (0, 0) or abs(lat_deg) > _LAT_MAX_DEG or abs(lon_deg) > _LON_MAX_DEG:
         return None, None, None
     return lat_deg, lon_deg, getattr(message, alt) * _M_PER_MM
@@ -154,7 +196,7 @@ def _place(
 def _speeds(
     position: mavlink.MAVLink_message | None, hud: mavlink.MAVLink_message | None
 ) -> tuple[float | None, float | None]:
-    """Return (ground speed, climb) in m/s of whichever message is sent on this link."""
+    """Ground speed and climb in m/s, of the message that this link carries."""
     if position is not None:
         return math.hypot(position.vx, position.vy) * _M_PER_CM, -position.vz * _M_PER_CM
     if hud is not None:
@@ -163,14 +205,14 @@ def _speeds(
 
 
 def _wind(message: mavlink.MAVLink_message | None) -> tuple[float | None, float | None]:
-    """Return (m/s, degrees that it blows from) of WIND_COV, which says where it blows to."""
+    """Wind speed in m/s and direction that it blows from; WIND_COV has where it blows to."""
     if message is None or not math.isfinite(message.wind_x + message.wind_y):
         return None, None
     return wind_of(message.wind_x, message.wind_y)
 
 
 def wind_of(north_m_s: float, east_m_s: float) -> tuple[float, float]:
-    """Return (m/s, degrees that it blows from) of a wind by where it goes to."""
+    """Wind speed in m/s and direction in degrees that it blows from, of the air's velocity."""
     from_deg = math.degrees(math.atan2(-east_m_s, -north_m_s))
     return math.hypot(north_m_s, east_m_s), from_deg % _FULL_CIRCLE_DEG
 

@@ -1,11 +1,11 @@
-"""Frames on a link: messages out of bytes and back, numbered by component and, with a key, signed.
+"""MAVLink 2 frames on a link: parsing, sequence numbers per component, signing.
 
-For one thread; nothing raises for what arrives or a dead link. With a key every frame is signed,
-and what comes unsigned or wrongly signed counts as damage. Signing time is tens of microseconds
-since 2015; it follows whoever is ahead, so that a computer without a date is heard too as soon as
-it has heard the vehicle.
-Source: mavlink.io/en/guide/message_signing.html; keys as MAVProxy, Mission Planner and
-QGroundControl make them: SHA-256 of the passphrase.
+For one thread; neither received bytes nor a lost link raise an exception. With a key every frame
+is signed, and a frame without a valid signature counts as damaged. The signing timestamp counts
+10 us since 2015 and follows the most advanced peer, so that a computer without a real-time clock
+is accepted once it has received a frame of the vehicle.
+Source: mavlink.io/en/guide/message_signing.html; the key is the SHA-256 of the passphrase, as in
+MAVProxy, Mission Planner and QGroundControl.
 """
 
 import hashlib
@@ -23,30 +23,34 @@ _TICKS_PER_S = 100_000
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key of the passphrase in a file.
+    """Signing key of the passphrase in a file.
 
     Raises:
-        ConfigError: it cannot be read, or there is no passphrase in it.
+        ConfigError: the file cannot be read or is empty.
     """
     try:
         phrase = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the signing key {path} cannot be read: {error}") from error
     if not phrase:
-        raise ConfigError(f"the signing key {path} is empty; it has to hold a passphrase")
+        raise ConfigError(f"the signing key {path} is empty; expected a passphrase")
     return hashlib.sha256(phrase.encode()).digest()
 
 
 class Codec:
-    """The frames of one link."""
+    """Encoder and parser of one link.
+
+    Attributes:
+        damaged: bytes or frames received that are no valid message.
+    """
 
     def __init__(self, link: Link, key: bytes | None = None, unix_s: float = 0.0) -> None:
         """Use a link.
 
         Args:
-            link: carries the frames; it is driven and not closed.
-            key: 32 bytes to sign with; None signs nothing and takes signed and unsigned alike.
-            unix_s: the date at the start, where the machine knows it.
+            link: carries the frames; not closed here.
+            key: 32 bytes; `None` signs nothing and accepts signed and unsigned frames.
+            unix_s: date at the start, 0 if unknown.
         """
         self.damaged = 0
         self._link = link
@@ -58,22 +62,22 @@ class Codec:
         self._parser = self._new(0, 0)
 
     def receive(self, now_s: float) -> Iterator[mavlink.MAVLink_message]:
-        """Yield the messages that have come in."""
+        """Yield the messages received since the last call."""
         for data in self._link.receive(now_s):
             for message in self._parser.parse_buffer(data) or ():
                 if message.get_type() == "BAD_DATA":
                     self.damaged += 1
                 else:
                     yield message
-        # pymavlink frees what it has parsed only when a piece ends where a message does, and what
-        # a lost link has torn off would swallow frames of the next one.
+        # pymavlink frees parsed bytes only if a chunk ends with a message; the rest of a message
+        # that a lost link cut off would swallow frames of the next connection.
         del self._parser.buf[: self._parser.buf_index]
         self._parser.buf_index = 0
         if self._parser.buf and not self._link.is_open:
             self._parser = self._new(0, 0)
 
     def send(self, source: tuple[int, int], message: mavlink.MAVLink_message, now_s: float) -> bool:
-        """Return True when the message of a (system, component) is on its way as a whole."""
+        """Send a message of a (system, component); return whether the link took the whole frame."""
         sender = self._senders.get(source)
         if sender is None:
             sender = self._senders[source] = self._new(*source)
@@ -83,8 +87,8 @@ class Codec:
         return sent
 
     def _authentic(self, frame: bytearray, system: int, component: int) -> bool:
-        # pymavlink takes over the time of a frame before it has found its signature false; one
-        # forged frame from the far future would silence the vehicle for good.
+        # pymavlink stores the timestamp of a frame before it checks the signature: one forged
+        # frame from the far future would block the vehicle for ever.
         known = dict(self._signing.stream_timestamps)
         good = bool(mavlink.MAVLink.check_signature(self._parser, frame, system, component))
         if not good:

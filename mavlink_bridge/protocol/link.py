@@ -1,8 +1,8 @@
-"""A link to a flight controller or a ground station that never waits and always comes back.
+"""Non-blocking, reconnecting link to a flight controller or a ground station.
 
-No threads: whoever calls drives it with `now_s`, seconds of any monotonic clock. A lost link is
-made again after 0.5 s, then after twice as long each time, up to 5 s. Names are resolved once, when
-the link is opened; that alone may wait, for the resolver.
+No threads: each call passes `now_s`, seconds of any monotonic clock. A lost connection is retried
+after 0.5 s, then after twice the last delay, up to 5 s. Host names are resolved once, when the
+link is opened; only that may block.
 """
 
 import itertools
@@ -31,7 +31,7 @@ _PORT_MAX = 0xFFFF
 
 
 class LinkState(Enum):
-    """Where a link stands."""
+    """Connection state of a link."""
 
     CLOSED = "closed"
     CONNECTING = "connecting"
@@ -39,26 +39,26 @@ class LinkState(Enum):
 
 
 class Link(Protocol):
-    """What carries frames. Nothing here raises and nothing waits."""
+    """Carrier of frames. No method raises or blocks."""
 
     @property
     def is_open(self) -> bool:
-        """Whether data can flow, after the last call."""
+        """Whether it was connected after the last call."""
 
     @property
     def trouble(self) -> str | None:
-        """One sentence on what is wrong, None when nothing is."""
+        """Description of a fault, `None` without one."""
 
     def send(self, data: bytes, now_s: float) -> bool:
-        """Return True when the frame is on its way as a whole, False when it was dropped."""
+        """Send a frame; return False if it was dropped."""
 
     def receive(self, now_s: float) -> list[bytes]:
-        """Return the datagrams or pieces of stream that have come in."""
+        """Datagrams or chunks of a stream received since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkUrl:
-    """A link URL, taken apart."""
+    """Parts of a link URL."""
 
     kind: str
     host: str = ""
@@ -68,10 +68,10 @@ class LinkUrl:
 
 
 def parse_url(url: str) -> LinkUrl:
-    """Return the parts of a link URL.
+    """Parse a link URL.
 
     Raises:
-        LinkError: it is none; the sentence says what was expected.
+        LinkError: invalid URL; the message states the expected form.
     """
     kind, _, rest = url.partition(":")
     if kind == "serial":
@@ -96,10 +96,10 @@ def parse_url(url: str) -> LinkUrl:
 
 
 def open_link(url: str) -> "ReconnectingLink":
-    """Return a link, which connects at its first use and then again whenever it was lost.
+    """Open a link that connects at its first use and reconnects after each loss.
 
     Raises:
-        LinkError: the URL is none, its host is unknown, or a port to listen on is taken.
+        LinkError: invalid URL, unknown host, or the local port is in use.
     """
     parts = parse_url(url)
     if parts.kind == "serial":
@@ -111,18 +111,18 @@ def open_link(url: str) -> "ReconnectingLink":
         turns = itertools.cycle(addresses)
         return ReconnectingLink(url, lambda: TcpTransport(next(turns)))
     try:
-        wire = UdpInTransport(addresses[0])
+        transport = UdpInTransport(addresses[0])
     except OSError as error:
-        raise LinkError(f"link {url!r}: the port cannot be had, {_reason(error)}") from error
-    return ReconnectingLink(url, lambda: wire)
+        raise LinkError(f"link {url!r}: the port cannot be opened, {_reason(error)}") from error
+    return ReconnectingLink(url, lambda: transport)
 
 
 class ReconnectingLink:
-    """A link over one wire after another.
+    """A link that replaces a lost transport.
 
     Attributes:
-        state: where it stands after the last call.
-        dropped: how many frames were not sent.
+        state: connection state after the last call.
+        dropped: number of frames that were not sent.
     """
 
     def __init__(self, name: str, dial: Callable[[], Transport]) -> None:
@@ -130,32 +130,32 @@ class ReconnectingLink:
         self.dropped = 0
         self._name = name
         self._dial: Callable[[], Transport] | None = dial
-        self._wire: Transport | None = None
+        self._transport: Transport | None = None
         self._trouble: str | None = None
-        self._retry_s: float | None = None  # None: at once
+        self._retry_s: float | None = None  # None: immediately
         self._give_up_s = 0.0
         self._backoff_s = _BACKOFF_FIRST_S
-        self._unsent = b""  # the rest of a frame that the wire has begun to take
+        self._unsent = b""  # rest of a frame of which the transport has accepted the beginning
 
     @property
     def is_open(self) -> bool:
-        """Whether data can flow."""
+        """Whether it is connected."""
         return self.state is LinkState.OPEN
 
     @property
     def trouble(self) -> str | None:
-        """One sentence on what is wrong, None when nothing is."""
-        reason = self._trouble or (self._wire.complaint() if self._wire else None)
+        """Description of a fault, `None` without one."""
+        reason = self._trouble or (self._transport.warning() if self._transport else None)
         return f"{self._name}: {reason}" if reason else None
 
     def send(self, data: bytes, now_s: float) -> bool:
-        """Return True when the frame is on its way as a whole, False when it was dropped."""
-        wire = self._open_wire(now_s)
+        """Send a frame; return False if it was dropped."""
+        transport = self._connected_transport(now_s)
         taken = 0
-        if wire is not None:
+        if transport is not None:
             try:
-                if self._flush(wire, now_s):
-                    taken = wire.write(data, now_s)
+                if self._flush(transport, now_s):
+                    taken = transport.write(data, now_s)
             except OSError as error:
                 self._lose(error, now_s)
         if not taken:
@@ -165,66 +165,69 @@ class ReconnectingLink:
         return True
 
     def receive(self, now_s: float) -> list[bytes]:
-        """Return the datagrams or pieces of stream that have come in."""
-        wire = self._open_wire(now_s)
-        if wire is None:
+        """Datagrams or chunks of a stream received since the last call."""
+        transport = self._connected_transport(now_s)
+        if transport is None:
             return []
         try:
-            self._flush(wire, now_s)
-            return wire.read(now_s)
+            self._flush(transport, now_s)
+            return transport.read(now_s)
         except OSError as error:
             self._lose(error, now_s)
             return []
 
     def close(self) -> None:
-        """Close for good."""
-        self._drop_wire()
+        """Close permanently."""
+        self._close_transport()
         self._dial, self._trouble = None, "closed"
 
-    def _open_wire(self, now_s: float) -> Transport | None:
-        """Return the wire when data can flow, else take the next step towards it."""
+    def _connected_transport(self, now_s: float) -> Transport | None:
+        """Connected transport; `None` while the connection is being made."""
         if self._dial is None or (self._retry_s is not None and now_s < self._retry_s):
             return None
         try:
-            if self._wire is None:
-                self._wire = self._dial()
+            if self._transport is None:
+                self._transport = self._dial()
                 self.state = LinkState.CONNECTING
                 self._give_up_s = now_s + _CONNECT_S
-            if not self.is_open and not self._answered(self._wire, now_s):
+            if not self.is_open and not self._answered(self._transport, now_s):
                 return None
         except OSError as error:
             self._lose(error, now_s)
-        return self._wire
+        return self._transport
 
-    def _answered(self, wire: Transport, now_s: float) -> bool:
-        if wire.connected():
-            self.state, self._trouble = LinkState.OPEN, None
+    def _answered(self, transport: Transport, now_s: float) -> bool:
+        if transport.connected():
+            self.state = LinkState.OPEN
+            self._trouble = None
             self._backoff_s = _BACKOFF_FIRST_S
             return True
         if now_s >= self._give_up_s:
-            raise TimeoutError("no answer")
+            raise TimeoutError("no response")
         return False
 
-    def _flush(self, wire: Transport, now_s: float) -> bool:
-        """Return True when nothing of an earlier frame is left."""
+    def _flush(self, transport: Transport, now_s: float) -> bool:
+        """Send the rest of an earlier frame; return whether nothing is left."""
         if self._unsent:
-            self._unsent = self._unsent[wire.write(self._unsent, now_s) :]
+            self._unsent = self._unsent[transport.write(self._unsent, now_s) :]
         return not self._unsent
 
     def _lose(self, error: OSError, now_s: float) -> None:
-        self._drop_wire()
-        self._trouble = f"{_reason(error)}; trying again"
+        self._close_transport()
+        self._trouble = f"{_reason(error)}; retrying"
         self._retry_s = now_s + self._backoff_s
         self._backoff_s = min(2 * self._backoff_s, _BACKOFF_LAST_S)
 
-    def _drop_wire(self) -> None:
-        if self._wire is not None:
-            self._wire.close()
-        self._wire, self.state, self._unsent = None, LinkState.CLOSED, b""
+    def _close_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        self._transport = None
+        self.state = LinkState.CLOSED
+        self._unsent = b""
 
 
 def _resolve(url: str, parts: LinkUrl) -> list[Address]:
-    """Return the addresses of a host, IPv4 first: few things that fly listen on IPv6."""
+    """Addresses of a host, IPv4 first: few vehicles listen on IPv6."""
     try:
         found = socket.getaddrinfo(parts.host, parts.port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:

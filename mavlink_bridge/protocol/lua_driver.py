@@ -1,7 +1,7 @@
-"""Writes the Lua driver for ArduPilot to where a user wants it.
+"""The Lua driver for ArduPilot: its named values, and its installation into a folder.
 
-The first line holds the SHA-256 of the rest, so that a driver that was changed by hand is told from
-an older one of ours, and is not overwritten by mistake.
+The first line of an installed driver holds the SHA-256 of the rest. A driver that a user has
+edited is thereby distinguished from an older release and is not overwritten by mistake.
 """
 
 import hashlib
@@ -10,16 +10,20 @@ from pathlib import Path
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError
 
+# NAMED_VALUE_FLOAT between driver and bridge, and the prefix of a STATUSTEXT that the driver reads.
+DRIVER_HEARTBEAT, CURRENT_LIMIT, NO_GO = "BMS_LUA", "BMS_AMAX", "BMS_NOGO"
+NO_GO_PREFIX = "no go: "
+
 NAME = "dronebms.lua"
 _SHIPPED = Path(__file__).parent / "ardupilot" / NAME
 _MARK = "-- as shipped, SHA-256 of what follows: "
 
 
 def write_script(folder: Path, *, force: bool = False) -> Path:
-    """Write the driver into a folder and return its path.
+    """Write the driver into a folder; return its path.
 
     Raises:
-        ConfigError: it cannot be written, or is there already, changed, and `force` is not set.
+        ConfigError: it cannot be written, or an edited driver is there and `force` is not set.
     """
     path = folder / NAME
     try:
@@ -30,7 +34,7 @@ def write_script(folder: Path, *, force: bool = False) -> Path:
         raise ConfigError(f"{path} cannot be replaced: {error.strerror}") from error
     mark, _, rest = old.partition("\n")
     if old and mark != _marked(rest) and not force:
-        raise ConfigError(f"{path} was changed since it was written; --force replaces it")
+        raise ConfigError(f"{path} was edited after installation; --force replaces it")
     driver = _SHIPPED.read_text(encoding="utf-8")
     with atomic_writer(path) as file:
         file.write(f"{_marked(driver)}\n{driver}")

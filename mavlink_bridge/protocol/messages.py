@@ -1,10 +1,10 @@
-"""Reports as MAVLink messages: the one place where floats become the integers of that wire.
+"""Encoding of a Report as BATTERY_STATUS, SMART_BATTERY_INFO, HEARTBEAT and STATUSTEXT.
 
-Pure functions. What is unknown, not finite or impossible is marked so in its own field, what is
-too large is cut to the field's end, and nothing raises: a bad cell must not silence the others.
-Units of the wire are in the constants. Discharge current is positive on both sides.
-Source: MAVLink common.xml (BATTERY_STATUS 147, SMART_BATTERY_INFO 370, HEARTBEAT 0, STATUSTEXT
-253), and what PX4, QGroundControl, MAVSDK and MAVProxy make of its fields.
+Pure functions that raise nothing: one invalid cell must not suppress the other values. A value
+that is unknown, not finite or impossible is marked as unknown in its own field; a value out of
+range is clamped to the range. Scales of the wire are in the constants. Discharge current is
+positive in the Report and in MAVLink.
+Source: MAVLink common.xml; how PX4, QGroundControl, MAVSDK and MAVProxy read the fields.
 """
 
 import math
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CELLS_MAX = 14  # 10 in voltages, 4 in the extension voltages_ext
 _SLOTS, _EXTENDED_SLOTS = 10, 4
-_UNUSED_MV = 0xFFFF  # of voltages; in voltages_ext it is 0
+_UNUSED_MV = 0xFFFF  # in voltages; 0 in voltages_ext
 _LARGEST_MV = 0xFFFE
 _CURRENTS_CA = (-0x8000, 0x7FFF)
 _TEMPERATURES_CDEGC = (-0x8000, 0x7FFE)
@@ -36,8 +36,8 @@ _UNKNOWN_S = 0
 _MV_PER_V = 1000.0
 _CA_PER_A = 100.0
 _CDEGC_PER_DEGC = 100.0
-_HJ_PER_WH = 36.0  # the field counts hundreds of joules
-_CHARGING_A = -0.1  # more than a gauge's offset
+_HJ_PER_WH = 36.0  # unit of the field: 100 J
+_CHARGING_A = -0.1  # beyond the offset of a gauge
 _TEXT_BYTES = 50  # of one STATUSTEXT
 _TEXT_MAX_BYTES = 250
 _CYCLES = (0, 0xFFFE)
@@ -65,12 +65,13 @@ _TEXT_SEVERITIES = {
 def battery_status(
     report: "Report", *, battery_id: int | None = None, cells_max: int = CELLS_MAX
 ) -> mavlink.MAVLink_battery_status_message:
-    """Return a report as BATTERY_STATUS.
+    """Encode a report as BATTERY_STATUS.
 
     Args:
-        report: all that is known of one battery.
-        battery_id: the id by which ground stations tell batteries apart; None is its index.
-        cells_max: how many cells the receiver adds up (PX4: 10); a larger pack is sent as one.
+        report: of one battery.
+        battery_id: BATTERY_STATUS.id; `None` takes the index of the battery.
+        cells_max: cells that the receiver adds up (PX4: 10); a pack of more cells is sent as one
+            voltage.
     """
     snapshot, estimate, status = report.snapshot, report.estimate, report.status
     voltages_mv, extended_mv = _voltages(snapshot, cells_max)
@@ -86,7 +87,7 @@ def battery_status(
         current_consumed=_nearest(_consumed_mah(report), 1.0, _COUNTS, _UNKNOWN),
         energy_consumed=_nearest(estimate.used_wh, _HJ_PER_WH, _COUNTS, _UNKNOWN),
         battery_remaining=_floor(_charge_pct(report), _PERCENTAGES, _UNKNOWN),
-        # 0 means unknown, so that the end itself is sent as one second.
+        # 0 means unknown: an empty pack is sent as 1 s.
         time_remaining=_floor(estimate.remaining_s, _TIMES_S, _UNKNOWN_S),
         charge_state=_charge_state(status.severity, status.fault_bits, snapshot.current_a),
         voltages_ext=extended_mv,
@@ -96,22 +97,22 @@ def battery_status(
 
 
 def _charge_pct(report: "Report") -> float | None:
-    """Return the charge; an estimate without a current is bounded by the gauge.
+    """State of charge; without a current the lower of estimate and gauge.
 
-    A current beyond a gauge's word is unknown while it flows, and PX4 acts on nothing but this.
+    A current that saturates its register is unknown, and PX4 acts on the percentage alone.
     """
-    told, gauge = report.estimate.soc_pct, report.snapshot.soc_pct
-    if report.snapshot.current_a is None and told is not None and gauge is not None:
-        return min(told, gauge) if math.isfinite(told) else None
-    return told
+    estimate_pct, gauge_pct = report.estimate.soc_pct, report.snapshot.soc_pct
+    if report.snapshot.current_a is None and estimate_pct is not None and gauge_pct is not None:
+        return min(estimate_pct, gauge_pct) if math.isfinite(estimate_pct) else None
+    return estimate_pct
 
 
 def smart_battery_info(
     report: "Report", *, battery_id: int
 ) -> mavlink.MAVLink_smart_battery_info_message:
-    """Return what seldom changes of a battery as SMART_BATTERY_INFO.
+    """Encode the constant data of a battery as SMART_BATTERY_INFO.
 
-    Its limits of current are left out: what a chemistry usually bears is not what this pack does.
+    Current limits are omitted: those of a chemistry are not those of this pack.
     """
     pack_data, snapshot, identity = report.pack_data, report.snapshot, report.snapshot.identity
     name = "_".join(part for part in (identity.manufacturer, identity.device) if part)
@@ -142,7 +143,7 @@ def smart_battery_info(
 
 
 def heartbeat() -> mavlink.MAVLink_heartbeat_message:
-    """Return the HEARTBEAT of a battery that is a component of its own."""
+    """Encode the HEARTBEAT of a battery component."""
     return mavlink.MAVLink_heartbeat_message(
         type=mavlink.MAV_TYPE_BATTERY,
         autopilot=mavlink.MAV_AUTOPILOT_INVALID,
@@ -154,25 +155,25 @@ def heartbeat() -> mavlink.MAVLink_heartbeat_message:
 
 
 def text_severity(event: Event) -> int:
-    """Return the MAV_SEVERITY of an event: what clears is a notice, however bad the limit."""
+    """MAV_SEVERITY of an event; NOTICE if a limit clears."""
     return int(_TEXT_SEVERITIES[event.severity] if event.tripped else mavlink.MAV_SEVERITY_NOTICE)
 
 
 def chunks(
     sentence: str, severity: int, text_id: int
 ) -> tuple[mavlink.MAVLink_statustext_message, ...]:
-    """Return a sentence as STATUSTEXT, in as many chunks as it needs.
+    """Encode a text as one or more STATUSTEXT.
 
     Args:
-        sentence: the text.
+        sentence: the text, at most 250 characters of ASCII.
         severity: MAV_SEVERITY.
-        text_id: 1..65535, by which a receiver puts the chunks of one text together.
+        text_id: 1..65535, by which a receiver joins the chunks of one text.
     """
     text = _ascii(sentence, _TEXT_MAX_BYTES)
     if len(text) <= _TEXT_BYTES:
         return (mavlink.MAVLink_statustext_message(severity, text),)
-    # Receivers take a chunk with room left for the last one: a text that fills its chunks exactly
-    # is ended by an empty one.
+    # A receiver takes a chunk that is not full for the last one: a text that fills its chunks
+    # exactly is followed by an empty one.
     return tuple(
         mavlink.MAVLink_statustext_message(
             severity, text[start : start + _TEXT_BYTES], text_id, start // _TEXT_BYTES
@@ -191,7 +192,7 @@ def _voltages(snapshot: "Snapshot", cells_max: int) -> tuple[list[int], list[int
         first_mv, extended_mv = _pack_mv(snapshot.voltage_v), []
     else:
         first_mv = cells_mv[:_SLOTS]
-        extended_mv = [max(cell_mv, 1) for cell_mv in cells_mv[_SLOTS:]]  # 0 is "no such cell"
+        extended_mv = [max(cell_mv, 1) for cell_mv in cells_mv[_SLOTS:]]  # 0 means unused
     return (
         first_mv + [_UNUSED_MV] * (_SLOTS - len(first_mv)),
         extended_mv + [0] * (_EXTENDED_SLOTS - len(extended_mv)),
@@ -199,11 +200,11 @@ def _voltages(snapshot: "Snapshot", cells_max: int) -> tuple[list[int], list[int
 
 
 def _cells_mv(cells_v: "Sequence[float | None]", cells_max: int) -> list[int] | None:
-    """Return every cell, or None when the cells cannot all be told.
+    """Cell voltages in mV; `None` if a cell is unknown or there are too many.
 
-    Every receiver adds the cells up to the first 65535 and takes the sum for the pack. One
-    unknown cell, sent as 65535, would hide those after it; sent as 0, it would be a dead cell;
-    left out, it would move the others. So a pack with an unknown cell is sent as a whole.
+    Every receiver takes the sum of the cells up to the first 65535 for the pack voltage. An
+    unknown cell sent as 65535 would hide the cells after it; sent as 0, it would be a dead cell;
+    omitted, it would shift the others. A pack with an unknown cell is sent as one voltage.
     """
     cells_mv = [_millivolts(cell_v, _LARGEST_MV) for cell_v in cells_v]
     known_mv = [cell_mv for cell_mv in cells_mv if cell_mv is not None]
@@ -211,7 +212,7 @@ def _cells_mv(cells_v: "Sequence[float | None]", cells_max: int) -> list[int] | 
 
 
 def _pack_mv(voltage_v: float | None) -> list[int]:
-    """Return a pack's voltage in as few slots as hold it, none when it is unknown."""
+    """Pack voltage in as few slots as possible, none if it is unknown."""
     pack_mv = _millivolts(voltage_v, _SLOTS * _LARGEST_MV)
     if pack_mv is None:
         return []
@@ -220,7 +221,7 @@ def _pack_mv(voltage_v: float | None) -> list[int]:
 
 
 def _millivolts(voltage_v: float | None, largest_mv: int) -> int | None:
-    # Cutting an impossible voltage to the nearest possible one would invent a reading.
+    # Clamping an impossible voltage would invent a reading.
     if voltage_v is None or not 0 <= voltage_v * _MV_PER_V <= largest_mv:
         return None
     return round(voltage_v * _MV_PER_V)
@@ -229,14 +230,14 @@ def _millivolts(voltage_v: float | None, largest_mv: int) -> int | None:
 def _current_ca(current_a: float | None) -> int:
     current_ca = _nearest(current_a, _CA_PER_A, _CURRENTS_CA, _UNKNOWN)
     if current_ca == _UNKNOWN and current_a is not None and math.isfinite(current_a):
-        # A real -10 mA, which would read as unknown, becomes its neighbour.
+        # A measured -10 mA, which means unknown, becomes its neighbour.
         return 0 if current_a * _CA_PER_A >= _UNKNOWN else _UNKNOWN - 1
     return current_ca
 
 
 def _consumed_mah(report: "Report") -> float | None:
-    # ArduPilot subtracts this from a full pack's capacity, so it has to count from full, as the
-    # gauge does; our own counter starts with the first sample.
+    # ArduPilot subtracts this from the capacity of a full pack: it must count from full, as the
+    # gauge does. The counter of the estimate starts with the first sample.
     full_mah, remaining_mah = report.snapshot.full_mah, report.snapshot.remaining_mah
     if full_mah is not None and remaining_mah is not None:
         consumed_mah = full_mah - remaining_mah
@@ -246,26 +247,26 @@ def _consumed_mah(report: "Report") -> float | None:
 
 
 def _charge_state(severity: Severity, fault_bits: int, current_a: float | None) -> int:
-    # common.xml lets the fault bits count only beside UNHEALTHY and FAILED.
+    # common.xml: fault bits are valid only with UNHEALTHY and FAILED.
     if fault_bits:
         if severity >= Severity.EMERGENCY:
             return int(mavlink.MAV_BATTERY_CHARGE_STATE_FAILED)
         return int(mavlink.MAV_BATTERY_CHARGE_STATE_UNHEALTHY)
-    # Current that flows back for a moment in a descent must not hide a warning.
+    # A short charging current in a descent must not hide a warning.
     if severity < Severity.WARNING and current_a is not None and current_a < _CHARGING_A:
         return int(mavlink.MAV_BATTERY_CHARGE_STATE_CHARGING)
     return int(_CHARGE_STATES[severity])
 
 
 def _nearest(value: float | None, scale: float, span: tuple[int, int], unknown: int) -> int:
-    """Return value x scale as the nearest integer of the span, both ends included."""
+    """Nearest integer of value x scale, clamped to the span."""
     if value is None or not math.isfinite(value):
         return unknown
     return round(min(max(value * scale, span[0]), span[1]))
 
 
 def _floor(value: float | None, span: tuple[int, int], unknown: int) -> int:
-    """Return the next integer below, within the span: never more than there is."""
+    """Next lower integer, clamped to the span: never more than there is."""
     if value is None or not math.isfinite(value):
         return unknown
     return math.floor(min(max(value, span[0]), span[1]))

@@ -1,8 +1,7 @@
-"""The autopilot's parameters: read and set, repeated until it answers or has been asked enough.
+"""Client of the MAVLink parameter protocol: reads and sets, each with retries.
 
-ArduPilot carries every parameter as a float, PX4 puts the bits of an integer into the float's
-place; values here are plain numbers. Times on the caller's clock. Nothing is sent here: `due` says
-what to send.
+ArduPilot sends every parameter as a float; PX4 sends the bits of an integer in the float. Values
+here are plain numbers. This module sends nothing: `due` returns the messages to send.
 Source: mavlink.io, the parameter protocol, "Parameter encoding"; PX4 mavlink_parameters.cpp.
 """
 
@@ -13,30 +12,34 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT
 
-_AGAIN_S = 1.0
+_RETRY_S = 1.0
 _TRIES = 4
-_FLOAT32_SHARE = 1e-6  # what a float of 32 bits keeps of a number
+_FLOAT32_FRAC = 1e-6  # resolution of a 32 bit float
 _BITS = {mavlink.MAV_PARAM_TYPE_INT32: "<i", mavlink.MAV_PARAM_TYPE_UINT32: "<I"}
 
 
 def same(one: float, other: float) -> bool:
-    """Return whether two values are one value on the wire."""
-    return math.isclose(one, other, rel_tol=_FLOAT32_SHARE, abs_tol=_FLOAT32_SHARE)
+    """Whether two values are equal on the wire."""
+    return math.isclose(one, other, rel_tol=_FLOAT32_FRAC, abs_tol=_FLOAT32_FRAC)
 
 
 class Parameters:
-    """What is known of them, and what is wanted; asked again after `again_s`."""
+    """Known values and pending requests of one vehicle.
 
-    def __init__(self, again_s: float = _AGAIN_S) -> None:
-        self._again_s = again_s
+    Attributes:
+        values: by name, as last received.
+    """
+
+    def __init__(self, retry_s: float = _RETRY_S) -> None:
+        self._retry_s = retry_s
         self.values: dict[str, float] = {}
         self._types: dict[str, int] = {}
         self._reads: set[str] = set()
         self._sets: dict[str, float] = {}
-        self._tried: dict[str, tuple[int, float]] = {}  # how often, when last
+        self._tried: dict[str, tuple[int, float]] = {}  # tries, time of the last one
 
     def read(self, *names: str) -> None:
-        """Want to know them afresh, and no longer to set them."""
+        """Discard these values, cancel their sets and request them."""
         for name in names:
             self.values.pop(name, None)
             self._sets.pop(name, None)
@@ -44,48 +47,49 @@ class Parameters:
             self._tried.pop(name, None)
 
     def set(self, name: str, value: float) -> None:
-        """Want it to have a value."""
+        """Request a new value."""
         if name not in self._sets or not same(self._sets[name], value):
             self._sets[name] = value
             self._tried.pop(name, None)
 
-    def forget(self) -> None:
-        """Know no value any more and ask afresh, as after a reboot; types stay what they are."""
+    def discard_values(self) -> None:
+        """Discard all values and repeat the requests, as after a reboot; the types remain."""
         self.values.clear()
         self._tried.clear()
 
-    def waiting(self) -> frozenset[str]:
-        """Return what is wanted and may still be answered."""
-        wanted = {*self._reads, *self._sets}
-        return frozenset(name for name in wanted if self._tried.get(name, (0, 0.0))[0] <= _TRIES)
+    def pending(self) -> frozenset[str]:
+        """Names of the requests that have tries left or may still be answered."""
+        names = {*self._reads, *self._sets}
+        return frozenset(name for name in names if self._tried.get(name, (0, 0.0))[0] <= _TRIES)
 
     def receive(self, message: mavlink.MAVLink_message, *, bytewise: bool) -> None:
-        """Take a message of the autopilot; `bytewise` as PX4 sends integers."""
+        """Take a message of the autopilot; `bytewise`: integers as PX4 sends them."""
         if message.get_type() != "PARAM_VALUE":
             return
         name, value = message.param_id, message.param_value
         if bytewise and message.param_type in _BITS:
             (value,) = struct.unpack(_BITS[message.param_type], struct.pack("<f", value))
-        self.values[name], self._types[name] = value, message.param_type
+        self.values[name] = value
+        self._types[name] = message.param_type
         self._reads.discard(name)
         if name in self._sets and same(self._sets[name], value):
             del self._sets[name]
 
     def due(self, system: int, now_s: float, *, bytewise: bool) -> list[mavlink.MAVLink_message]:
-        """Return what to send now to the autopilot of a system."""
+        """Messages to send now to the autopilot of a system."""
         messages = []
-        for name in sorted(self.waiting()):
-            times, last_s = self._tried.get(name, (0, -math.inf))
-            if now_s - last_s < self._again_s:
+        for name in sorted(self.pending()):
+            tries, last_s = self._tried.get(name, (0, -math.inf))
+            if now_s - last_s < self._retry_s:
                 continue
-            self._tried[name] = (times + 1, now_s)
-            if times < _TRIES:
+            self._tried[name] = (tries + 1, now_s)
+            if tries < _TRIES:
                 messages.append(self._message(name, system, bytewise=bytewise))
         return messages
 
     def _message(self, name: str, system: int, *, bytewise: bool) -> mavlink.MAVLink_message:
         target, coded = (system, AUTOPILOT_COMPONENT), name.encode()
-        kind = self._types.get(name)  # a parameter is set with the type that it was told with
+        kind = self._types.get(name)  # a set needs the type that the autopilot has sent
         if kind is None or name not in self._sets:
             return mavlink.MAVLink_param_request_read_message(*target, coded, -1)
         value = self._sets[name]

@@ -1,9 +1,9 @@
-"""The four things a link can run over, each without ever waiting: sockets and serial ports.
+"""Non-blocking transports of a link: UDP client, UDP server, TCP client, serial port.
 
-A wire lives from one connection to its loss; `link.py` makes the next one. It raises OSError when
-it is lost, and takes less than it was given, or nothing, when it is full.
-Units are in the names. Source: Linux ip(7), tcp(7), udp(7), tty_ioctl(4), and pyserial, which only
-configures the port: its own write() spins for as long as a full port takes nothing.
+A transport exists from one connection to its loss; `link.py` opens the next one. Methods raise
+OSError when the connection is lost. A full transport accepts a part of the data or nothing.
+pyserial only configures the port: its own write() spins while a full port accepts nothing.
+Source: Linux ip(7), tcp(7), udp(7), tty_ioctl(4).
 """
 
 import errno
@@ -18,44 +18,44 @@ import serial
 Address = tuple[socket.AddressFamily, tuple[str, int]]
 
 _CHUNK_BYTES = 65536
-_READS_MAX = 256  # of one call, so that a flood cannot hold up the loop
-_SILENT_PEER_MS = 5000  # an end that acknowledges nothing for so long is gone
+_READS_MAX = 256  # per call, so that a flood of data cannot block the loop
+_SILENT_PEER_MS = 5000  # without an acknowledgement the connection is lost
 _PEER_AGE_S = 10.0
 _PEERS_MAX = 8
 _PORT_REASONS = {
-    errno.ENOENT: "there is no such port",
-    errno.EACCES: "this user may not open the port (group dialout may)",
-    errno.EAGAIN: "another program holds the port",
-    errno.ENOTTY: "it is no serial port",
-    errno.EINVAL: "the port cannot do this baud rate",
+    errno.ENOENT: "no such port",
+    errno.EACCES: "no permission to open the port (the group is usually dialout)",
+    errno.EAGAIN: "another program uses the port",
+    errno.ENOTTY: "not a serial port",
+    errno.EINVAL: "baud rate not supported by the port",
 }
 
 
 class Transport(Protocol):
-    """One connection, from its beginning to its loss. Every method may raise OSError."""
+    """One connection. Every method may raise OSError."""
 
     def connected(self) -> bool:
-        """Return True once data can flow."""
+        """Whether the connection is established."""
 
     def write(self, data: bytes, now_s: float, /) -> int:
-        """Return how many bytes were taken; a wire of datagrams takes all or none."""
+        """Send; return the number of bytes accepted, all or none of a datagram."""
 
     def read(self, now_s: float, /) -> list[bytes]:
-        """Return what has come in."""
+        """Datagrams or chunks received since the last call."""
 
-    def complaint(self) -> str | None:
-        """Return what is wrong although the wire is not lost."""
+    def warning(self) -> str | None:
+        """Description of a fault that is no loss of the connection, `None` without one."""
 
     def close(self) -> None:
-        """Let go, without waiting for what is unsent."""
+        """Close without waiting for unsent data."""
 
 
 class UdpOutTransport:
-    """Datagrams to one address, and its answers. Nobody there is no loss, only a complaint."""
+    """UDP client of one address. A refused datagram is a warning; the transport stays open."""
 
     def __init__(self, address: Address) -> None:
         self._refused = False
-        self._complaint: str | None = None
+        self._warning: str | None = None
         self._socket = _socket(address[0], socket.SOCK_DGRAM)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -65,15 +65,15 @@ class UdpOutTransport:
             raise
 
     def connected(self) -> bool:
-        """Return True: there is nothing to wait for."""
+        """Return True: UDP has no connection."""
         return True
 
     def write(self, data: bytes, _now_s: float) -> int:
-        """Return all bytes, or 0 when the socket is full."""
+        """Send a datagram; return 0 if the socket is full."""
         if not self._refused:
-            self._complaint = None
+            self._warning = None
         self._refused = False
-        for _ in range(2):  # a refusal of the datagram before is told once, in place of sending
+        for _ in range(2):  # the first call may report the refusal of the previous datagram
             try:
                 return self._socket.send(data)
             except ConnectionRefusedError:
@@ -83,7 +83,7 @@ class UdpOutTransport:
         return 0
 
     def read(self, _now_s: float) -> list[bytes]:
-        """Return the datagrams that came from the address."""
+        """Datagrams of the address."""
         datagrams: list[bytes] = []
         for _ in range(_READS_MAX):
             try:
@@ -94,24 +94,25 @@ class UdpOutTransport:
                 break
         return datagrams
 
-    def complaint(self) -> str | None:
-        """Return that nobody listens, until a datagram was not refused."""
-        return self._complaint
+    def warning(self) -> str | None:
+        """Report refused datagrams until one is accepted."""
+        return self._warning
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
     def _note_refusal(self) -> None:
-        self._refused, self._complaint = True, "nobody listens there yet"
+        self._refused = True
+        self._warning = "no program listens on the port"
 
 
 class UdpInTransport:
-    """A local port; what is sent goes to those heard on it within 10 s. Never lost."""
+    """UDP server: sends to every peer that has sent a datagram within 10 s. Never lost."""
 
     def __init__(self, address: Address) -> None:
-        self._heard_s: dict[tuple[str, int], float] = {}
-        # Without SO_REUSEADDR, with which a second program could take our datagrams away.
+        self._received_s: dict[tuple[str, int], float] = {}
+        # No SO_REUSEADDR: it would let a second program receive our datagrams.
         self._socket = _socket(address[0], socket.SOCK_DGRAM)
         try:
             self._socket.bind(address[1])
@@ -120,22 +121,22 @@ class UdpInTransport:
             raise
 
     def connected(self) -> bool:
-        """Return True: there is nothing to wait for."""
+        """Return True: UDP has no connection."""
         return True
 
     def write(self, data: bytes, now_s: float) -> int:
-        """Return all bytes, or 0 when no peer could be sent to."""
+        """Send a datagram to every peer; return 0 if none accepts it."""
         self._forget(now_s)
         taken = 0
-        for peer in self._heard_s:
+        for peer in self._received_s:
             try:
                 taken = max(taken, self._socket.sendto(data, peer))
             except OSError:
-                pass  # one unreachable peer is no reason to stop
+                pass  # an unreachable peer must not affect the others
         return taken
 
     def read(self, now_s: float) -> list[bytes]:
-        """Return the datagrams of all peers."""
+        """Datagrams of all peers."""
         self._forget(now_s)
         datagrams: list[bytes] = []
         for _ in range(_READS_MAX):
@@ -144,25 +145,26 @@ class UdpInTransport:
             except OSError:
                 break
             datagrams.append(datagram)
-            if peer in self._heard_s or len(self._heard_s) < _PEERS_MAX:
-                self._heard_s[peer] = now_s
+            if peer in self._received_s or len(self._received_s) < _PEERS_MAX:
+                self._received_s[peer] = now_s
         return datagrams
 
-    def complaint(self) -> str | None:
-        """Return that there is no one to send to."""
-        return None if self._heard_s else "nobody has been heard within 10 s"
+    def warning(self) -> str | None:
+        """Report that there is no peer."""
+        return None if self._received_s else f"no datagram received within {_PEER_AGE_S:g} s"
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
     def _forget(self, now_s: float) -> None:
-        for peer in [p for p, heard_s in self._heard_s.items() if now_s - heard_s > _PEER_AGE_S]:
-            del self._heard_s[peer]
+        for peer, received_s in list(self._received_s.items()):
+            if now_s - received_s > _PEER_AGE_S:
+                del self._received_s[peer]
 
 
 class TcpTransport:
-    """A stream to a server."""
+    """TCP client."""
 
     def __init__(self, address: Address) -> None:
         self._socket = _socket(address[0], socket.SOCK_STREAM)
@@ -174,14 +176,13 @@ class TcpTransport:
             raise OSError(code, os.strerror(code))
 
     def connected(self) -> bool:
-        """Return True once the server has answered."""
+        """Whether the server has accepted the connection."""
         poll = select.poll()
         poll.register(self._socket, select.POLLOUT)
         if not poll.poll(0):
             return False
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        # A port of the range that the kernel picks from, with no server on it, can connect to
-        # itself on this machine.
+        # Without a server, a local port of the ephemeral range can connect to itself.
         if not code and self._socket.getsockname() == self._socket.getpeername():
             code = errno.ECONNREFUSED
         if code:
@@ -189,14 +190,14 @@ class TcpTransport:
         return True
 
     def write(self, data: bytes, _now_s: float) -> int:
-        """Return how many bytes the kernel took."""
+        """Send; return the number of bytes that the kernel accepted."""
         try:
             return self._socket.send(data)
         except BlockingIOError:
             return 0
 
     def read(self, _now_s: float) -> list[bytes]:
-        """Return what has come in; the end of the stream is a loss once all was read."""
+        """Chunks received; the end of the stream is a loss once all data is read."""
         chunks: list[bytes] = []
         for _ in range(_READS_MAX):
             try:
@@ -206,12 +207,12 @@ class TcpTransport:
             if not chunk:
                 if chunks:
                     break
-                raise ConnectionResetError(errno.ECONNRESET, "the other end closed it")
+                raise ConnectionResetError(errno.ECONNRESET, "closed by the peer")
             chunks.append(chunk)
         return chunks
 
-    def complaint(self) -> str | None:
-        """Return None: a stream works or is lost."""
+    def warning(self) -> str | None:
+        """Return `None`: a TCP connection works or is lost."""
         return None
 
     def close(self) -> None:
@@ -220,44 +221,44 @@ class TcpTransport:
 
 
 class SerialTransport:
-    """A serial port, held alone."""
+    """Serial port, opened exclusively."""
 
     def __init__(self, path: str, baud: int) -> None:
         try:
             self._port = serial.Serial(path, baud, timeout=0, write_timeout=0, exclusive=True)
         except (OSError, ValueError, termios.error) as error:
-            silent = errno.EINVAL if isinstance(error, ValueError) else errno.ENOTTY
-            code = getattr(error, "errno", None) or silent
+            default = errno.EINVAL if isinstance(error, ValueError) else errno.ENOTTY
+            code = getattr(error, "errno", None) or default
             raise OSError(code, _PORT_REASONS.get(code, os.strerror(code))) from error
 
     def connected(self) -> bool:
-        """Return True: an open port is all there is."""
+        """Return True: an open port is connected."""
         return True
 
     def write(self, data: bytes, _now_s: float) -> int:
-        """Return how many bytes the port took."""
+        """Send; return the number of bytes that the port accepted."""
         try:
             return os.write(self._port.fileno(), data)
         except BlockingIOError:
             return 0
 
     def read(self, _now_s: float) -> list[bytes]:
-        """Return what has come in; an unplugged port is a loss."""
+        """Chunks received; an unplugged port is a loss."""
         waiting = self._port.in_waiting
         if waiting:
             return [os.read(self._port.fileno(), min(waiting, _CHUNK_BYTES))]
         poll = select.poll()
-        poll.register(self._port.fileno(), 0)  # hang-up and error are always told
+        poll.register(self._port.fileno(), 0)  # hang-up and error are always reported
         if poll.poll(0):
-            raise OSError(errno.ENODEV, "the port is gone")
+            raise OSError(errno.ENODEV, "the port was disconnected")
         return []
 
-    def complaint(self) -> str | None:
-        """Return None: a port works or is lost."""
+    def warning(self) -> str | None:
+        """Return `None`: a serial port works or is lost."""
         return None
 
     def close(self) -> None:
-        """Close the port; unsent bytes are thrown away, or the kernel would wait for them."""
+        """Close the port; discards unsent bytes, for which the kernel would wait."""
         try:
             self._port.reset_output_buffer()
         except (OSError, termios.error):

@@ -1,25 +1,23 @@
-"""What a battery answers when it is asked: commands, its few settings, pings.
+"""Server of the command, parameter and ping protocols of a battery component.
 
-Whoever calls has made sure that the message is addressed to this battery and comes from a system
-that may ask. Intervals are microseconds on the wire. What is wrong is refused, never raised.
+The caller has checked that a message is addressed to this battery and comes from an accepted
+system. Intervals are microseconds on the wire. Invalid requests are denied; nothing is raised.
 Source: mavlink.io, the command, parameter and ping protocols.
 """
 
 import math
+from dataclasses import dataclass
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from mavlink_bridge.protocol.flight_stacks import SETTINGS, Setting
 from mavlink_bridge.protocol.schedule import MessageSchedule
 
 REQUESTS = ("COMMAND_LONG", "COMMAND_INT", "PARAM_REQUEST_LIST", "PARAM_REQUEST_READ", "PARAM_SET")
+AUTO_ID = -1  # first free BATTERY_STATUS.id
 _US_PER_S = 1e6
 _DEFAULT_US, _OFF_US = 0, -1
-
-
 _FASTEST_S = 0.1
-_LATER = mavlink.MAV_RESULT_TEMPORARILY_REJECTED
-# What a flight controller lives on may be had faster, but neither off nor slower than it bears.
+# The flight controller depends on the first two: they may be faster, but neither off nor slower.
 _SLOWEST_S = {
     mavlink.MAVLINK_MSG_ID_HEARTBEAT: 1.0,
     mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: 1.0,
@@ -27,90 +25,121 @@ _SLOWEST_S = {
 }
 
 
+@dataclass(slots=True)
+class Settings:
+    """Settings of a bridge that a ground station may change until the service is restarted."""
+
+    rate_hz: float = 2.0  # of BATTERY_STATUS
+    first_battery_id: int = AUTO_ID
+    acting_enabled: bool = True  # False: no command to the vehicle, and its limits are restored
+
+
+@dataclass(frozen=True, slots=True)
+class SettingParameter:
+    """MAVLink parameter of one setting."""
+
+    name: str
+    field: str  # of Settings
+    kind: type[float] | type[int] | type[bool]
+    least: float
+    most: float
+
+
+SETTINGS = (
+    SettingParameter("BMS_RATE_HZ", "rate_hz", float, 1.0, 10.0),
+    SettingParameter("BMS_ID", "first_battery_id", int, -1.0, 250.0),
+    SettingParameter("BMS_ACT", "acting_enabled", bool, 0.0, 1.0),
+)
+
+
 class CommandServer:
-    """The settings of a service, and what its batteries answer."""
+    """Answers requests to the batteries of one service."""
 
-    def __init__(self, **values: float) -> None:
-        """Take the value of every setting, by its name."""
-        self.values = values
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
-    def to(
-        self, message: mavlink.MAVLink_message, streams: MessageSchedule, withheld: str | None
+    def answer(
+        self, message: mavlink.MAVLink_message, schedule: MessageSchedule, withheld: str | None
     ) -> list[mavlink.MAVLink_message]:
-        """Return the answers of the battery with these streams.
+        """Answers of the battery with this schedule.
 
         Args:
             message: one of REQUESTS.
-            streams: which a command may change.
-            withheld: why this battery is not told now, None when it is.
+            schedule: of the battery; a command may change it.
+            withheld: reason why BATTERY_STATUS of this battery is not sent now, else `None`.
         """
         kind = message.get_type()
         if kind.startswith("COMMAND"):
-            return self._command(message, streams, withheld)
+            return self._command(message, schedule, withheld)
         rows = list(enumerate(SETTINGS))
         if kind == "PARAM_REQUEST_READ" and 0 <= message.param_index < len(SETTINGS):
             rows = [rows[message.param_index]]
         elif kind != "PARAM_REQUEST_LIST":
-            rows = [(place, row) for place, row in rows if row.name == message.param_id]
+            rows = [(index, row) for index, row in rows if row.name == message.param_id]
         if kind == "PARAM_SET":
             for _, row in rows:
-                self._set(row, message.param_value, streams)
-        return [self._value(place, row) for place, row in rows]
+                self._set(row, message.param_value, schedule)
+        return [self._value(index, row) for index, row in rows]
 
-    def _set(self, row: Setting, value: float, streams: MessageSchedule) -> None:
+    def _set(self, row: SettingParameter, value: float, schedule: MessageSchedule) -> None:
         if not row.least <= value <= row.most:
-            return  # the answer shows the value that is kept
-        self.values[row.name] = value if row.name == "BMS_RATE_HZ" else round(value)
-        if row.name == "BMS_RATE_HZ":
-            streams.every(mavlink.MAVLINK_MSG_ID_BATTERY_STATUS, 1.0 / value)
+            return  # the answer contains the unchanged value
+        setattr(self._settings, row.field, row.kind(value if row.kind is float else round(value)))
+        if row.field == "rate_hz":
+            schedule.set_period(mavlink.MAVLINK_MSG_ID_BATTERY_STATUS, 1.0 / value)
 
-    def _value(self, place: int, row: Setting) -> mavlink.MAVLink_param_value_message:
+    def _value(self, index: int, row: SettingParameter) -> mavlink.MAVLink_param_value_message:
         return mavlink.MAVLink_param_value_message(
             row.name.encode(),
-            self.values[row.name],
+            float(getattr(self._settings, row.field)),
             mavlink.MAV_PARAM_TYPE_REAL32,
             len(SETTINGS),
-            place,
+            index,
         )
 
     def _command(
-        self, message: mavlink.MAVLink_message, streams: MessageSchedule, withheld: str | None
+        self, message: mavlink.MAVLink_message, schedule: MessageSchedule, withheld: str | None
     ) -> list[mavlink.MAVLink_message]:
-        number = int(message.param1) if math.isfinite(message.param1) else -1
+        message_id = int(message.param1) if math.isfinite(message.param1) else -1
         answers: list[mavlink.MAVLink_message] = []
         result = mavlink.MAV_RESULT_UNSUPPORTED
         if message.command == mavlink.MAV_CMD_SET_MESSAGE_INTERVAL:
-            result = self._interval(streams, number, message.param2)
+            result = self._set_interval(schedule, message_id, message.param2)
         elif message.command == mavlink.MAV_CMD_GET_MESSAGE_INTERVAL:
-            period_s = streams.periods_s.get(number, 0.0)
+            period_s = schedule.periods_s.get(message_id, 0.0)
             interval_us = _OFF_US if period_s is None else round(period_s * _US_PER_S)
-            answers.append(mavlink.MAVLink_message_interval_message(number & 0xFFFF, interval_us))
+            answers.append(
+                mavlink.MAVLink_message_interval_message(message_id & 0xFFFF, interval_us)
+            )
             result = mavlink.MAV_RESULT_ACCEPTED
-        elif message.command == mavlink.MAV_CMD_REQUEST_MESSAGE and number in streams.periods_s:
-            late = withheld is not None and number != mavlink.MAVLINK_MSG_ID_HEARTBEAT
-            streams.ask(number)
-            result = _LATER if late else mavlink.MAV_RESULT_ACCEPTED
+        elif (
+            message.command == mavlink.MAV_CMD_REQUEST_MESSAGE and message_id in schedule.periods_s
+        ):
+            schedule.send_now(message_id)
+            result = mavlink.MAV_RESULT_ACCEPTED
+            if withheld is not None and message_id != mavlink.MAVLINK_MSG_ID_HEARTBEAT:
+                result = mavlink.MAV_RESULT_TEMPORARILY_REJECTED
         return [acknowledgement(message, result), *answers]
 
-    def _interval(self, streams: MessageSchedule, number: int, interval_us: float) -> int:
-        if number not in streams.periods_s:
+    def _set_interval(self, schedule: MessageSchedule, message_id: int, interval_us: float) -> int:
+        if message_id not in schedule.periods_s:
             return int(mavlink.MAV_RESULT_UNSUPPORTED)
-        slowest_s = _SLOWEST_S[number]
+        slowest_s = _SLOWEST_S[message_id]
         if interval_us == _DEFAULT_US:
-            streams.every(number, self.default_periods_s()[number])
+            schedule.set_period(message_id, self.default_periods_s()[message_id])
         elif interval_us == _OFF_US and slowest_s == math.inf:
-            streams.every(number, None)
+            schedule.set_period(message_id, None)
         elif _FASTEST_S <= interval_us / _US_PER_S <= slowest_s and math.isfinite(interval_us):
-            streams.every(number, interval_us / _US_PER_S)
+            schedule.set_period(message_id, interval_us / _US_PER_S)
         else:
             return int(mavlink.MAV_RESULT_DENIED)
         return int(mavlink.MAV_RESULT_ACCEPTED)
 
     def default_periods_s(self) -> dict[int, float | None]:
-        """Return how often each message goes out when nobody has asked for anything else."""
+        """Periods of the messages unless a command changes them."""
         return {
             mavlink.MAVLINK_MSG_ID_HEARTBEAT: 1.0,
-            mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: 1.0 / self.values["BMS_RATE_HZ"],
+            mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: 1.0 / self._settings.rate_hz,
             mavlink.MAVLINK_MSG_ID_SMART_BATTERY_INFO: 10.0,
         }
 
@@ -118,14 +147,14 @@ class CommandServer:
 def acknowledgement(
     message: mavlink.MAVLink_message, result: int, *, progress: int = 0
 ) -> mavlink.MAVLink_command_ack_message:
-    """Return the answer to a command, for its sender."""
+    """COMMAND_ACK to the sender of a command."""
     return mavlink.MAVLink_command_ack_message(
         message.command, result, progress, 0, message.get_srcSystem(), message.get_srcComponent()
     )
 
 
 def pong(message: mavlink.MAVLink_ping_message) -> mavlink.MAVLink_ping_message:
-    """Return the answer to a ping, for its sender."""
+    """Answer to the sender of a PING."""
     return mavlink.MAVLink_ping_message(
         message.time_usec, message.seq, message.get_srcSystem(), message.get_srcComponent()
     )

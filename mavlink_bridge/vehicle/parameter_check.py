@@ -1,7 +1,8 @@
-"""Compares a vehicle's parameters with what a battery of this service needs, and sets them.
+"""Compares a vehicle's parameters with the requirements of this service, and sets them.
 
-Setting is for when a user says so, and only on the ground. Values in the vehicle's own units.
-Source: the rows and reasons in stacks.py.
+Parameters are set only on command of the user and only while disarmed. Values are in the
+vehicle's own units.
+Source: the parameter lists of ArduPilot Copter 4.5 to 4.7 and PX4 1.13 to 1.18.
 """
 
 import math
@@ -17,95 +18,136 @@ from dronebms.core.errors import LinkError
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.codec import Codec, read_key
 from mavlink_bridge.protocol.config import MavlinkConfig
-from mavlink_bridge.protocol.flight_stack_rules import identified_stack
 from mavlink_bridge.protocol.flight_stacks import (
-    ANY,
-    PARAMETER_REQUIREMENTS,
+    ANY_RELEASE,
+    ARDUPILOT_ID,
+    PX4_118,
     PX4_ID,
-    ParameterRequirement,
+    Release,
 )
 from mavlink_bridge.protocol.link import Link, open_link
 from mavlink_bridge.protocol.parameters import Parameters, same
 from mavlink_bridge.protocol.requests import command
 
 _SELF = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
-_HEARD_S = 10.0
+_FOUND_S = 10.0
 _VERSION_S = 3.0
 _ANSWERS_S = 20.0
 _STEP_S = 0.02
-_BEAT_S = 1.0
+_HEARTBEAT_PERIOD_S = 1.0
 _HEARTBEAT = mavlink.MAVLink_heartbeat_message(
     mavlink.MAV_TYPE_ONBOARD_CONTROLLER, mavlink.MAV_AUTOPILOT_INVALID, 0, 0, 4, 3
 )
+_LATEST_RELEASE = (255, 255, 255)
+
+HEAD = f"{'':6}{'parameter':18}{'value':>8}  {'required':14}reason"
 
 
-HEAD = f"{'':6}{'parameter':18}{'found':>8}  {'wanted':14}why"
+@dataclass(frozen=True, slots=True)
+class ParameterRequirement:
+    """Range that a parameter must be in."""
+
+    autopilot: int
+    name: str
+    least: float
+    most: float
+    default: float  # set in place of a value outside the range
+    reason: str
+    times: str | None = None  # factor of these three: capacity_mah or system_id
+    since: Release = ANY_RELEASE
+    before: Release = _LATEST_RELEASE
+
+
+# fmt: off
+PARAMETER_REQUIREMENTS = (
+    ParameterRequirement(ARDUPILOT_ID, "SCR_ENABLE",       1, 1, 1, "the driver is a script"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_MONITOR",     29, 29, 29, "battery monitor that a script fills"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_CAPACITY",    0.95, 1.05, 1.0, "capacity from which the used charge is subtracted", "capacity_mah"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_LOW_MAH",     0.15, 0.6, 0.25, "charge that triggers BATT_FS_LOW_ACT", "capacity_mah"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_CRT_MAH",     0.05, 0.3, 0.1, "charge that triggers BATT_FS_CRT_ACT", "capacity_mah"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 4, 2, "low: return (2); 5 stops the motors, 6 and 7 may do nothing"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 1, "critical: land (1); 5 stops the motors, 6 and 7 may do nothing"),
+    ParameterRequirement(PX4_ID, "BAT1_SOURCE",            1, 1, 1, "external; otherwise the power module overwrites our values"),
+    ParameterRequirement(PX4_ID, "COM_LOW_BAT_ACT",        2, 3, 3, "critical: return, emergency: land (3); 4 stops the motors"),
+    ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       3, 3, 3, "return while the time to empty covers the way", since=PX4_118.since),
+    ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       0, 0, 0, "up to 1.17 the time to empty of this battery reads 0", before=PX4_118.since),
+    ParameterRequirement(PX4_ID, "CBRK_SUPPLY_CHK",        0, 0, 0, "otherwise all battery checks are off"),
+    ParameterRequirement(PX4_ID, "COM_ARM_AUTH_REQ",       1, 1, 1, "arming requires an authorisation of this service"),
+    ParameterRequirement(PX4_ID, "COM_ARM_AUTH_ID",        1, 1, 1, "system that authorises: the vehicle's own", "system_id"),
+    ParameterRequirement(PX4_ID, "COM_ARM_AUTH_MET",       0, 0, 0, "authorisation and arming in one step"),
+)
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One parameter."""
+    """Result for one parameter."""
 
     name: str
-    found: float | None  # None: the vehicle has none of that name
-    wanted: str
-    good: float | None  # None: it fits, or only the user can say
+    found: float | None  # None: the vehicle has no such parameter
+    required: str
+    default: float | None  # None: in range, or only the user knows the value
     fits: bool
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        """Return a line of the table that begins with HEAD."""
+        """Row of the table with HEAD."""
         found = "absent" if self.found is None else f"{self.found:g}"
-        judged = "ok" if self.fits else "wrong"
-        return f"{judged:6}{self.name:18}{found:>8}  {self.wanted:14}{self.why}"
+        verdict = "ok" if self.fits else "wrong"
+        return f"{verdict:6}{self.name:18}{found:>8}  {self.required:14}{self.reason}"
 
 
 class ParameterCheck:
-    """A talk with one vehicle over a link, which it leaves open."""
+    """Check of one vehicle over a link, which stays open."""
 
     def __init__(self, link: Link, clock: Clock, key: bytes | None = None) -> None:
         """Find the vehicle and its release.
 
         Raises:
-            LinkError: none is heard within 10 s, or one whose parameters nobody here knows.
+            LinkError: no heartbeat within 10 s, or a vehicle of an unknown flight stack.
         """
         self._codec, self._clock = Codec(link, key), clock
         self._autopilot = Autopilot(1)
         self._parameters = Parameters()
-        self._beat_s = clock.now_s() - _BEAT_S
-        if not any(self._autopilot.kind is not None for _ in self._steps(_HEARD_S)):
-            raise LinkError(f"no vehicle is heard: {link.trouble or 'the link is silent'}")
-        ask = command(self._autopilot.system_id, mavlink.MAV_CMD_REQUEST_MESSAGE, 148)
-        self._send(ask)
+        self._heartbeat_s = clock.now_s() - _HEARTBEAT_PERIOD_S
+        if not any(self._autopilot.kind is not None for _ in self._steps(_FOUND_S)):
+            reason = link.trouble or "no data on the link"
+            raise LinkError(f"no heartbeat of a vehicle within {_FOUND_S:g} s: {reason}")
+        self._send(command(self._autopilot.system_id, mavlink.MAV_CMD_REQUEST_MESSAGE, 148))
         any(self._autopilot.release is not None for _ in self._steps(_VERSION_S))
-        self.vehicle = identified_stack(self._autopilot.kind, self._autopilot.release)
-        if self.vehicle.autopilot is None:
-            raise LinkError("the vehicle is neither ArduPilot nor PX4; nothing is known of it")
+        if self._autopilot.stack.autopilot is None:
+            raise LinkError("the vehicle is neither ArduPilot nor PX4: no requirements are known")
 
     def findings(self, capacity_mah: float | None) -> list[Finding]:
-        """Return what is found of each parameter; the capacity is None when nobody has told."""
-        release = self._autopilot.release or ANY
-        rows = [row for row in PARAMETER_REQUIREMENTS if row.autopilot == self.vehicle.autopilot]
-        rows = [row for row in rows if row.since <= release < row.before]
+        """Compare every parameter; `capacity_mah` of a full pack, `None` if not configured."""
+        release = self._autopilot.release or ANY_RELEASE
+        rows = [
+            row
+            for row in PARAMETER_REQUIREMENTS
+            if row.autopilot == self._autopilot.stack.autopilot
+            and row.since <= release < row.before
+        ]
         self._parameters.read(*(row.name for row in rows))
-        any(not self._parameters.waiting() for _ in self._steps(_ANSWERS_S))
+        self._wait_for_answers()
         return [self._finding(row, capacity_mah) for row in rows]
 
     def set(self, findings: Sequence[Finding]) -> list[str]:
-        """Set what does not fit and has a good value; return one sentence for each.
+        """Set the parameters outside their range; return one sentence for each.
 
         Raises:
             LinkError: the vehicle is armed.
         """
         if self._autopilot.last_armed:
-            raise LinkError("the vehicle is armed; its parameters are left as they are")
-        wrong = {one.name: one.good for one in findings if one.good is not None and not one.fits}
+            raise LinkError("the vehicle is armed: no parameter is set")
+        wrong = {
+            one.name: one.default for one in findings if one.default is not None and not one.fits
+        }
         for name, value in wrong.items():
             self._parameters.set(name, value)
-        any(not self._parameters.waiting() for _ in self._steps(_ANSWERS_S))
+        self._wait_for_answers()
         found = self._parameters.values
         return [
-            f"{name} is {value:g} now"
+            f"{name} set to {value:g}"
             if name in found and same(found[name], value)
             else f"{name} could not be set to {value:g}"
             for name, value in wrong.items()
@@ -113,29 +155,34 @@ class ParameterCheck:
 
     def _finding(self, row: ParameterRequirement, capacity_mah: float | None) -> Finding:
         found = self._parameters.values.get(row.name)
-        least, most, good = row.least, row.most, row.good if found is not None else None
+        least, most = row.least, row.most
+        default = None if found is None else row.default
         if row.times is not None:
-            times = {"system_id": self._autopilot.system_id, "capacity_mah": capacity_mah}
-            factor = times[row.times]
+            factors = {"system_id": self._autopilot.system_id, "capacity_mah": capacity_mah}
+            factor = factors[row.times]
             if factor is None:
-                least, most, good = 1.0, math.inf, None
+                least, most, default = 1.0, math.inf, None
             else:
-                least, most, good = least * factor, most * factor, good and round(good * factor)
-        wanted = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+                least, most = least * factor, most * factor
+                default = default and round(default * factor)
+        required = f"{least:g}" if least == most else f"{least:g} to {most:g}"
         fits = found is not None and least <= found <= most
-        return Finding(row.name, found, wanted, good, fits, row.why)
+        return Finding(row.name, found, required, default, fits, row.reason)
 
     def _send(self, message: mavlink.MAVLink_message) -> None:
         self._codec.send((self._autopilot.system_id, _SELF), message, self._clock.now_s())
 
+    def _wait_for_answers(self) -> None:
+        any(not self._parameters.pending() for _ in self._steps(_ANSWERS_S))
+
     def _steps(self, seconds: float) -> Iterator[None]:
-        """Talk for so long, and give a turn after each step."""
+        """Run the protocol for a time; yield after each step."""
         end_s = self._clock.now_s() + seconds
         while (now_s := self._clock.now_s()) < end_s:
-            if now_s - self._beat_s >= _BEAT_S:
-                self._beat_s = now_s
+            if now_s - self._heartbeat_s >= _HEARTBEAT_PERIOD_S:
+                self._heartbeat_s = now_s
                 self._send(_HEARTBEAT)
-            bytewise = self._autopilot.kind == PX4_ID
+            bytewise = self._autopilot.stack.bytewise_integers
             for message in self._codec.receive(now_s):
                 if self._autopilot.receive(message, now_s):
                     self._parameters.receive(message, bytewise=bytewise)
@@ -154,11 +201,11 @@ def check_vehicle(
     *,
     set_wrong: bool = False,
 ) -> tuple[list[str], bool]:
-    """Return the table as lines, and whether all fits; on a user's word what does not is set.
+    """Lines of the table, and whether all parameters fit; `set_wrong` sets those that do not.
 
     Raises:
-        ConfigError: the key to sign with cannot be used.
-        LinkError: there is no such link, or no vehicle that is known.
+        ConfigError: the signing key cannot be used.
+        LinkError: invalid link, or no vehicle of a known flight stack.
     """
     key_file = mavlink_config.signing_key
     key = None if key_file is None else read_key(Path(key_file))
@@ -170,5 +217,5 @@ def check_vehicle(
             lines += check.set(findings)
             findings = check.findings(capacity_mah)
     if set_wrong or any(one.found is None for one in findings):
-        lines.append("restart the vehicle, as some of it counts only then, and check once more")
+        lines.append("restart the vehicle: some parameters take effect only then; check again")
     return lines, all(one.fits for one in findings)

@@ -1,139 +1,159 @@
-"""Asks a vehicle to draw less, and sees to it that what was changed is put back.
+"""Limits the current or the speeds of a vehicle by its parameters, and restores them.
 
-ArduPilot's driver script limits the current itself, in memory, for as long as it is asked; where it
-does not run, and on PX4, parameters are set, which the autopilot keeps over a restart. So their
-values are on disk before the first change, and put back when nothing is asked for any more, at exit
-and at the next start. No limit that a user has set is ever raised.
-Amperes, metres per second, seconds of the caller's clock.
+ArduPilot's Lua driver limits the current itself, in memory, while it receives requests. Without
+the driver, and on PX4, parameters are set, which the autopilot stores over a restart: the original
+values are on disk before the first change, and are restored when no battery requests a limit any
+more, at exit and at the next start. A limit of the user is never raised.
 Source: AP_MotorsMulticopter.cpp `get_current_limit_max_throttle`; PX4 mc_pos_control parameters.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import ActionRequest
 from mavlink_bridge.protocol.autopilot import Autopilot
-from mavlink_bridge.protocol.flight_stacks import (
-    ARDUPILOT_ID,
-    LIMIT_PARAMETERS,
-    SCRIPT_HEARTBEAT,
-    SCRIPT_LIMIT,
-)
+from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID, PX4_ID
+from mavlink_bridge.protocol.lua_driver import CURRENT_LIMIT, DRIVER_HEARTBEAT
 from mavlink_bridge.protocol.parameters import Parameters, same
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 
-_ASK_S = 0.5
-_SCRIPT_AGE_S = 3.0  # of its last word
-_SCRIPT_BACK_S = 1.0  # by then it has put its limit back
-_AGAIN_S = 10.0
-_STEP_SHARE = 0.03  # a smaller change is not worth a write to the autopilot's memory
+_REQUEST_PERIOD_S = 0.5  # to the driver
+_DRIVER_MAX_AGE_S = 3.0  # of its heartbeat
+_DRIVER_RESTORE_S = 1.0  # in which the driver restores its limit
+_RETRY_S = 10.0
+_STEP_FRAC = 0.03  # smaller changes are not written to the autopilot's memory
+
+
+@dataclass(frozen=True, slots=True)
+class LimitParameter:
+    """A parameter that limits what a vehicle draws."""
+
+    autopilot: int
+    name: str
+    by: str  # `max_a` of a request, or a speed of its action
+    value: float | None = None  # fixed value while that is requested
+
+
+_MAX_CURRENT = "MOT_BAT_CURR_MAX"
+LIMIT_PARAMETERS = (
+    LimitParameter(ARDUPILOT_ID, _MAX_CURRENT, "max_a"),
+    LimitParameter(ARDUPILOT_ID, "MOT_BAT_CURR_TC", "max_a", 1.0),  # the default of 5 s is slow
+    LimitParameter(PX4_ID, "MPC_XY_VEL_MAX", "speed_m_s"),
+    LimitParameter(PX4_ID, "MPC_XY_CRUISE", "speed_m_s"),
+    LimitParameter(PX4_ID, "MPC_VEL_MANUAL", "speed_m_s"),
+    LimitParameter(PX4_ID, "MPC_Z_VEL_MAX_UP", "climb_m_s"),
+    LimitParameter(PX4_ID, "MPC_Z_V_AUTO_UP", "climb_m_s"),
+)
 
 
 class ParameterLimiter:
-    """One vehicle's limits. For one thread."""
+    """Limits of one vehicle. For one thread."""
 
     def __init__(self, parameters: Parameters, folder: Path) -> None:
-        """Use the vehicle's parameters, and a folder to keep their old values in."""
+        """Use the parameters of the vehicle, and a folder for their original values."""
         self._parameters = parameters
-        self._kept = SavedParameters(folder, "limits")
+        self._saved = SavedParameters(folder, "limits")
         self._read_s: float | None = None
         self._ended_s: float | None = None
-        self._script_s: float | None = None
-        self._asked_s = -_ASK_S
+        self._driver_s: float | None = None
+        self._requested_s = -_REQUEST_PERIOD_S
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is changed that has to be put back."""
-        return not self._kept.values
+        """Whether no parameter has to be restored."""
+        return not self._saved.values
 
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> None:
-        """Take a message of the autopilot: the script's heartbeat is among them."""
-        if message.get_type() == "NAMED_VALUE_FLOAT" and message.name == SCRIPT_HEARTBEAT:
-            self._script_s = now_s
+        """Take a message of the autopilot, of which the driver's heartbeat is used."""
+        if message.get_type() == "NAMED_VALUE_FLOAT" and message.name == DRIVER_HEARTBEAT:
+            self._driver_s = now_s
 
     def step(
-        self, wanted: Sequence[ActionRequest], autopilot: Autopilot, now_s: float
+        self, requests: Sequence[ActionRequest], autopilot: Autopilot, now_s: float
     ) -> list[mavlink.MAVLink_message]:
-        """Ask for less while something is wanted, else put back; return what to ask the script.
+        """Limit while there are requests, else restore; return messages to the driver.
 
         Args:
-            wanted: the reductions, of all batteries.
-            autopilot: the vehicle, which is heard.
-            now_s: the caller's time.
+            requests: REDUCE requests of all batteries.
+            autopilot: of the vehicle, with a fresh heartbeat.
+            now_s: time of the caller.
         """
-        self._kept.follow(autopilot)
-        values = _limits(wanted, autopilot.kind)
-        scripted = self._script_s is not None and now_s - self._script_s <= _SCRIPT_AGE_S
+        self._saved.follow(autopilot)
+        values = _limits(requests, autopilot.kind)
+        with_driver = self._driver_s is not None and now_s - self._driver_s <= _DRIVER_MAX_AGE_S
         if not values:
-            return [] if self.idle else self._put_back(now_s, scripted=scripted)
+            return [] if self.idle else self._restore(now_s, with_driver=with_driver)
         self._ended_s = None
-        if self.idle and not self._tried_to_remember(values, now_s):
+        if self.idle and not self._tried_to_save(values, now_s):
             return []
-        # The script remembers by itself: where nothing can be written, it still limits.
-        if scripted and autopilot.kind == ARDUPILOT_ID:
-            return self._ask(values["MOT_BAT_CURR_MAX"], now_s)
-        for name in self._kept.values.keys() & values.keys():
+        # The driver has the original value in memory: it limits even if the disk is not writable.
+        if with_driver and autopilot.kind == ARDUPILOT_ID:
+            return self._request(values[_MAX_CURRENT], now_s)
+        for name in self._saved.values.keys() & values.keys():
             self._lower(name, values[name])
         return []
 
-    def _tried_to_remember(self, values: dict[str, float], now_s: float) -> bool:
-        """Read the values of now and put them on disk; return True once that is over."""
-        if self._read_s is None or now_s - self._read_s >= _AGAIN_S:
+    def _tried_to_save(self, values: dict[str, float], now_s: float) -> bool:
+        """Read the present values and save them; return whether that has ended, in any way."""
+        if self._read_s is None or now_s - self._read_s >= _RETRY_S:
             self._read_s = now_s
             self._parameters.read(*values)
-        if self._parameters.waiting() & values.keys():
+        if self._parameters.pending() & values.keys():
             return False
         found = {name: self._parameters.values.pop(name, math.nan) for name in values}
-        old = {name: value for name, value in found.items() if math.isfinite(value)}
-        if old and self._kept.save(old):
+        original = {name: value for name, value in found.items() if math.isfinite(value)}
+        if original and self._saved.save(original):
             self._read_s = None
         return True
 
     def _lower(self, name: str, value: float) -> None:
-        old, now = self._kept.values[name], self._parameters.values.get(name)
-        value = min(value, old) if old > 0 else value
-        if now is None or abs(now - value) > _STEP_SHARE * value:
+        original, now = self._saved.values[name], self._parameters.values.get(name)
+        value = min(value, original) if original > 0 else value
+        if now is None or abs(now - value) > _STEP_FRAC * value:
             self._parameters.set(name, value)
 
-    def _ask(self, max_a: float, now_s: float) -> list[mavlink.MAVLink_message]:
-        if now_s - self._asked_s < _ASK_S:
+    def _request(self, max_a: float, now_s: float) -> list[mavlink.MAVLink_message]:
+        if now_s - self._requested_s < _REQUEST_PERIOD_S:
             return []
-        self._asked_s = now_s
-        return [mavlink.MAVLink_named_value_float_message(0, SCRIPT_LIMIT.encode(), max_a)]
+        self._requested_s = now_s
+        return [mavlink.MAVLink_named_value_float_message(0, CURRENT_LIMIT.encode(), max_a)]
 
-    def _put_back(self, now_s: float, *, scripted: bool) -> list[mavlink.MAVLink_message]:
+    def _restore(self, now_s: float, *, with_driver: bool) -> list[mavlink.MAVLink_message]:
         if self._ended_s is None:
-            self._ended_s, self._read_s = now_s, None
-        if scripted and now_s - self._ended_s < _SCRIPT_BACK_S:
-            return self._ask(0.0, now_s)
-        if self._read_s is None or now_s - self._read_s >= _AGAIN_S:
+            self._ended_s = now_s
+            self._read_s = None
+        if with_driver and now_s - self._ended_s < _DRIVER_RESTORE_S:
+            return self._request(0.0, now_s)
+        if self._read_s is None or now_s - self._read_s >= _RETRY_S:
             self._read_s = now_s
-            self._parameters.read(*self._kept.values)
-        left = False
-        for name, value in self._kept.values.items():
+            self._parameters.read(*self._saved.values)
+        restored = True
+        for name, value in self._saved.values.items():
             now = self._parameters.values.get(name)
-            left |= now is None or not same(now, value)
+            if now is None or not same(now, value):
+                restored = False
             if now is not None and not same(now, value):
                 self._parameters.set(name, value)
-        if not left:
-            self._kept.forget()
+        if restored:
+            self._saved.discard()
             self._read_s = None
         return []
 
 
-def _limits(wanted: Sequence[ActionRequest], autopilot: int | None) -> dict[str, float]:
-    """Return what each parameter may be at most."""
+def _limits(requests: Sequence[ActionRequest], autopilot: int | None) -> dict[str, float]:
+    """Upper limit of each parameter."""
     return {
-        row.name: asked if row.value is None else row.value
+        row.name: limit if row.value is None else row.value
         for row in LIMIT_PARAMETERS
-        if row.autopilot == autopilot and (asked := least(wanted, row.by)) is not None
+        if row.autopilot == autopilot and (limit := lowest(requests, row.by)) is not None
     }
 
 
-def least(wanted: Sequence[ActionRequest], by: str) -> float | None:
-    """Return the least above 0 that any battery asks for: of `max_a`, or a speed of its action."""
-    asked = [one.max_a if by == "max_a" else getattr(one.action, by) for one in wanted]
-    return min((value for value in asked if value is not None and value > 0), default=None)
+def lowest(requests: Sequence[ActionRequest], by: str) -> float | None:
+    """Lowest positive limit of all requests: `max_a`, or a speed of the action."""
+    limits = [one.max_a if by == "max_a" else getattr(one.action, by) for one in requests]
+    return min((limit for limit in limits if limit is not None and limit > 0), default=None)

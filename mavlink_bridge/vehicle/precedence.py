@@ -1,27 +1,21 @@
-"""Moved."""
+"""Precedence of vehicle commands: which command may be sent now, or why none.
+
+An action never replaces a more urgent one: none < reduce < return < land.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dronebms.core.report import Action, ActionKey, ActionKind, ActionRequest
 from dronebms.core.vehicle_state import VehicleState
+from mavlink_bridge.protocol.flight_modes import action_of_mode
 
 HEARTBEAT_MAX_AGE_S = 2.0
 
 
-# What a vehicle is doing by itself, by the names of its modes in flight_stack_rules.
-_MODES = {
-    "RTL": ActionKind.RETURN,
-    "SMART_RTL": ActionKind.RETURN,
-    "AUTO_RTL": ActionKind.RETURN,
-    "LAND": ActionKind.LAND,
-    "PRECLAND": ActionKind.LAND,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class SentCommand:
-    """The last command of a mode, and what became of it."""
+    """The last mode command and the reaction of the vehicle. Plain data, part of `BridgeState`."""
 
     key: ActionKey
     do: ActionKind
@@ -29,97 +23,97 @@ class SentCommand:
     mode_before: str
     tries: int = 1
     obeyed: bool = False
-    overridden: bool = False  # a pilot chose another mode since; it holds until disarming
-    earlier: frozenset[ActionKey] = frozenset()  # that have had their command
+    overridden: bool = False  # the pilot has chosen another mode since; until disarming
+    earlier: tuple[ActionKey, ...] = ()  # events that have had their command, sorted
 
-    def read_back(self, vehicle: VehicleState) -> "SentCommand | None":
-        """Return it with what the vehicle's mode says of it; on the ground it is forgotten."""
+    def updated(self, vehicle: VehicleState) -> "SentCommand | None":
+        """Copy with the reaction in the vehicle's mode; `None` once it is disarmed."""
         if vehicle.armed is False:
             return None
         if vehicle.mode is None:
             return self
-        obeyed = _doing(vehicle) >= self.do
+        obeyed = action_of_mode(vehicle.mode) >= self.do
         other = not obeyed and (self.obeyed or vehicle.mode != self.mode_before)
         return replace(self, obeyed=self.obeyed or obeyed, overridden=self.overridden or other)
 
-    def next(self, action: Action, now_s: float) -> tuple[ActionKind, int] | str:
-        """Return what to send and which try it is, or why nothing: obeyed, waited for, given up."""
+    def retry(self, action: Action, now_s: float) -> tuple[ActionKind, int] | str:
+        """Command to repeat and the number of the try, or the reason for none."""
         if self.obeyed:
-            return "the vehicle has obeyed"
+            return "vehicle has complied"
         if now_s - self.t_s < action.retry_s:
-            return "the vehicle has a moment to obey"
+            return "waiting for the vehicle"
         if self.tries <= action.retries:
             return self.do, self.tries + 1
         if action.escalate is not None and action.escalate > self.do:
             return action.escalate, 1
-        return "the vehicle does not obey and is told no more"
+        return f"vehicle does not comply, tries: {self.tries}"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to send now; None with the reason why nothing is sent."""
+    """The command to send now; `None` and the reason if none."""
 
     send: ActionKind | None
-    why: str
+    reason: str
     request: ActionRequest | None = None
-    sent: SentCommand | None = None  # to be handed in at the next step
+    sent: SentCommand | None = None  # input of the next step
 
 
 def refusal(do: ActionKind, vehicle: VehicleState, sent: SentCommand | None = None) -> str | None:
-    """Return why a command must not be sent to a vehicle as it is, None when it may.
+    """Reason against a command to the vehicle in its present state, `None` if there is none.
 
-    The rule of precedence: an action never replaces a more urgent one, a landing, a failsafe of
-    the flight controller or the mode that a pilot chose after our command, and nothing is sent
-    to a vehicle that is disarmed or not heard afresh.
+    A command never replaces a more urgent action, a landing, a failsafe of the flight controller
+    or the mode that a pilot has chosen after our command. Nothing is sent to a vehicle that is
+    disarmed or without a fresh heartbeat.
     """
-    age_s, doing = vehicle.heartbeat_age_s, _doing(vehicle)
+    age_s, doing = vehicle.heartbeat_age_s, action_of_mode(vehicle.mode)
     rules = (
-        (age_s is None or age_s > HEARTBEAT_MAX_AGE_S, "the vehicle is not heard"),
-        (vehicle.armed is not True, "the vehicle is not armed"),
-        (vehicle.mode is None, "the vehicle's mode is not known"),
-        (vehicle.failsafe is True, "a failsafe of the flight controller is at work"),
-        (sent is not None and sent.overridden, "the pilot has chosen another mode"),
-        (doing is ActionKind.LAND, "the vehicle is landing"),
-        (doing >= do, f"the vehicle is on its way already: {doing.label}"),
+        (age_s is None or age_s > HEARTBEAT_MAX_AGE_S, "no heartbeat of the autopilot"),
+        (vehicle.armed is not True, "vehicle is not armed"),
+        (vehicle.mode is None, "flight mode is unknown"),
+        (vehicle.failsafe is True, "flight controller failsafe is active"),
+        (sent is not None and sent.overridden, "pilot has chosen another mode"),
+        (doing is ActionKind.LAND, "vehicle is landing"),
+        (doing >= do, f"vehicle is in {vehicle.mode}"),
     )
-    return next((why for holds, why in rules if holds), None)
+    return next((reason for holds, reason in rules if holds), None)
 
 
 def decide(
-    requests: Sequence[ActionRequest], vehicle: VehicleState, sent: SentCommand | None, now_s: float
+    requests: Sequence[ActionRequest],
+    vehicle: VehicleState,
+    sent: SentCommand | None,
+    now_s: float,
 ) -> Decision:
-    """Return the one command that is to be sent now, or none and why.
+    """Choose the command to send now.
 
-    One event has one command of a mode, sent again only while it is not obeyed.
+    One event has one mode command, repeated only while the vehicle does not comply.
 
     Args:
         requests: of all batteries.
-        vehicle: as it is heard now.
-        sent: what the last decision said of commands of a mode.
-        now_s: the loop's time.
+        vehicle: present state.
+        sent: `Decision.sent` of the previous step.
+        now_s: time of the loop.
     """
-    sent = None if sent is None else sent.read_back(vehicle)
+    sent = None if sent is None else sent.updated(vehicle)
     commands = [one for one in requests if one.action.do >= ActionKind.REDUCE]
     if not commands:
-        return Decision(None, "nothing is wanted of the vehicle", None, sent)
+        return Decision(None, "no action requested", None, sent)
     most = max(commands, key=lambda one: one.action.do)
     do, tries = most.action.do, 1
     if sent is not None and sent.key == most.key:
-        next_ = sent.next(most.action, now_s)
-        if isinstance(next_, str):
-            return Decision(None, next_, most, sent)
-        do, tries = next_
+        retry = sent.retry(most.action, now_s)
+        if isinstance(retry, str):
+            return Decision(None, retry, most, sent)
+        do, tries = retry
     elif sent is not None and most.key in sent.earlier:
-        return Decision(None, "this event has had its command", most, sent)
-    why = refusal(do, vehicle, sent)
-    if why is not None:
-        return Decision(None, why, most, sent)
-    if do is not ActionKind.REDUCE:  # in force as long as it is asked for, and no mode
-        earlier = frozenset() if sent is None else sent.earlier | {sent.key}
+        return Decision(None, "command already sent for this event", most, sent)
+    reason = refusal(do, vehicle, sent)
+    if reason is not None:
+        return Decision(None, reason, most, sent)
+    if do is not ActionKind.REDUCE:  # REDUCE is no mode: it is in force while it is requested
+        earlier = set() if sent is None else {*sent.earlier, sent.key}
         mode = sent.mode_before if sent is not None and tries > 1 else vehicle.mode or ""
-        sent = SentCommand(most.key, do, now_s, mode, tries, earlier=earlier - {most.key})
+        remaining = tuple(sorted(earlier - {most.key}))
+        sent = SentCommand(most.key, do, now_s, mode, tries, earlier=remaining)
     return Decision(do, most.because, most, sent)
-
-
-def _doing(vehicle: VehicleState) -> ActionKind:
-    return _MODES.get(vehicle.mode or "", ActionKind.REPORT)

@@ -1,71 +1,96 @@
-"""What a vehicle was set to before it was asked for less: on disk before anything is changed.
+"""Original values of vehicle parameters, on disk before a value is changed.
 
-An autopilot keeps what is set over a restart, and a service can be killed; whatever happened, the
-next start finds here what has to be put back. Values in the vehicle's own units.
+An autopilot stores a set parameter over a restart, and the service can be killed: the next start
+restores the values in these files. Values are in the vehicle's own units.
+
+A file is a JSON object: `format` (1) and `values` by parameter name. The format only grows: later
+versions add keys and read every earlier file, also one without `format`, which holds the values
+alone.
 """
 
 import json
 import logging
+import math
 from pathlib import Path
+from typing import Any
 
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.autopilot import Autopilot
 
 _log = logging.getLogger(__name__)
-_NAME = "vehicle-{}-{}-{}.json"  # HEARTBEAT.autopilot, system id, what is kept
+_NAME = "vehicle-{}-{}-{}.json"  # HEARTBEAT.autopilot, system id, kind of values
+_FORMAT = 1
 
 
 def left_behind(folder: Path) -> bool:
-    """Return whether an earlier run has left something to be put back on a vehicle."""
+    """Whether an earlier run has left values to restore on a vehicle."""
     return any(folder.glob(_NAME.format("*", "*", "*")))
 
 
 class SavedParameters:
-    """The old values of the vehicle that is heard, by name."""
+    """Original values of the followed vehicle.
 
-    def __init__(self, folder: Path, what: str) -> None:
-        """Keep what is meant by a word in a folder."""
+    Attributes:
+        values: to be restored, by name.
+    """
+
+    def __init__(self, folder: Path, kind: str) -> None:
         self.values: dict[str, float] = {}
-        self._folder, self._what = folder, what
-        self._path = folder  # a file of the vehicle that is heard
+        self._folder, self._kind = folder, kind
+        self._path = folder  # file of the followed vehicle
+        self._damaged = False
 
     def follow(self, autopilot: Autopilot) -> None:
-        """Turn to another vehicle, and to what an earlier run has not put back on it."""
-        name = _NAME.format(autopilot.kind, autopilot.system_id, self._what)
-        path = self._folder / name
-        if path != self._path:
-            self._path, self.values = path, _read(path)
+        """Load the values of a vehicle when it is the followed one for the first time."""
+        path = self._folder / _NAME.format(autopilot.kind, autopilot.system_id, self._kind)
+        if path == self._path:
+            return
+        self._path = path
+        values = _read(path)
+        self._damaged = values is None
+        self.values = values or {}
 
-    def save(self, old: dict[str, float]) -> bool:
-        """Return whether they are safe on disk, so that the vehicle may be changed."""
+    def save(self, values: dict[str, float]) -> bool:
+        """Write original values; return whether they are on disk, so that changes may follow."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            if self._damaged:
+                self._path.replace(self._path.with_suffix(".damaged"))
+                self._damaged = False
             with atomic_writer(self._path) as file:
-                json.dump(old, file)
+                json.dump({"format": _FORMAT, "values": values}, file)
         except (ConfigError, OSError) as error:
-            _log.error("the vehicle's limits are left as they are: %s", error)
+            _log.error("vehicle limits are not changed: %s", error)
             return False
-        self.values = old
-        _log.warning("the vehicle is asked for less; before: %s", old)
+        self.values = values
+        _log.warning("changing vehicle limits; original values: %s", values)
         return True
 
-    def forget(self) -> None:
-        """Everything is as it was."""
-        _log.warning("the limits of the vehicle are as before: %s", self.values)
+    def discard(self) -> None:
+        """Delete the values once they are restored."""
+        _log.warning("vehicle limits restored: %s", self.values)
         try:
             self._path.unlink()
         except OSError:
-            pass  # it is read again at the next start, to no harm
+            pass  # the next start restores the same values again
         self.values = {}
 
 
-def _read(path: Path) -> dict[str, float]:
+def _read(path: Path) -> dict[str, float] | None:
+    """Values of a file, empty if there is none, `None` if it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): float(value) for name, value in found.items()}
+        return _values_of(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        _log.error("%s cannot be read, look at the vehicle's limits yourself: %s", path, error)
-        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        _log.error("%s cannot be read; check the limits of the vehicle: %s", path, error)
+        return None
+
+
+def _values_of(content: Any) -> dict[str, float]:  # noqa: ANN401 - any JSON
+    found = content["values"] if "format" in content else content
+    values = {str(name): float(value) for name, value in found.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise ValueError("a value is not finite")
+    return values

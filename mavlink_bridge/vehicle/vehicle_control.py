@@ -1,10 +1,10 @@
-"""Carries out what protection wants of a vehicle: return, land, draw less.
+"""Carries out the actions that protection requests of a vehicle: return, land, reduce.
 
-Which command may go out is decided by `actions.decide`; this sends it, listens to the
-acknowledgement, and says what became of it. Made only where a configuration names an action.
-Nothing here cuts thrust or power, and nothing is sent to a vehicle that is disarmed or not heard.
-Source: common.xml, MAV_CMD_NAV_RETURN_TO_LAUNCH 20 and MAV_CMD_NAV_LAND 21, which ArduPilot and PX4
-answer by changing to the mode of that name.
+`precedence.decide` chooses the command; this module sends it, reads the acknowledgement and
+reports the result. Created only if the configuration has such an action. Nothing here cuts thrust
+or power, and nothing is sent to a vehicle that is disarmed or without a heartbeat.
+Source: common.xml, MAV_CMD_NAV_RETURN_TO_LAUNCH 20 and MAV_CMD_NAV_LAND 21, on which ArduPilot and
+PX4 change to the mode of that name.
 """
 
 from pathlib import Path
@@ -14,9 +14,8 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.report import ActionKind, ActionRequest
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.autopilot import Autopilot
-from mavlink_bridge.protocol.flight_stacks import PX4_ID
 from mavlink_bridge.protocol.parameters import Parameters
-from mavlink_bridge.protocol.requests import command
+from mavlink_bridge.protocol.requests import command, result_label
 from mavlink_bridge.vehicle.parameter_limits import ParameterLimiter
 from mavlink_bridge.vehicle.precedence import Decision, SentCommand, decide, refusal
 from mavlink_bridge.vehicle.speed_command import SpeedCommand
@@ -25,85 +24,101 @@ _COMMANDS = {
     ActionKind.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH,
     ActionKind.LAND: mavlink.MAV_CMD_NAV_LAND,
 }
-_OURS = (0, mavlink.MAV_COMP_ID_BATTERY)  # 0: from before an acknowledgement had a target
-_DONE = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
+_OURS = (0, mavlink.MAV_COMP_ID_BATTERY)  # 0: acknowledgement without a target
+_SUCCESS = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
 _CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
 
 
 class VehicleControl:
-    """One vehicle's actions. For one thread."""
+    """Actions on one vehicle. For one thread.
+
+    Attributes:
+        sent: the last mode command.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Keep what has to be put back in a folder, over restarts too."""
+        """Store the values to restore in a folder, over restarts too."""
+        self.sent: SentCommand | None = None
         self._parameters = Parameters()
         self._limiter = ParameterLimiter(self._parameters, folder)
-        self._slower = SpeedCommand(self._parameters, folder)
-        self._wanted: dict[int, tuple[ActionRequest, ...]] = {}
-        self.sent: SentCommand | None = None
-        self._why = ""
-        self._words: list[tuple[int, str]] = []
+        self._speeds = SpeedCommand(self._parameters, folder)
+        self._requests: dict[int, tuple[ActionRequest, ...]] = {}
+        self._last_reason = ""
+        self._texts: list[tuple[int, str]] = []
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of the vehicle is changed that has to be put back."""
-        return self._limiter.idle and self._slower.idle
+        """Whether nothing has to be restored on the vehicle."""
+        return self._limiter.idle and self._speeds.idle
 
-    def words(self) -> list[tuple[int, str]]:
-        """Return (MAV_SEVERITY, text) of what is to be said, once."""
-        words, self._words = self._words, []
-        return words + [(_WARNING, text) for text in self._slower.words()]
+    def take_texts(self) -> list[tuple[int, str]]:
+        """MAV_SEVERITY and text of each message for the pilot since the last call."""
+        texts = self._texts + [(_WARNING, text) for text in self._speeds.take_texts()]
+        self._texts = []
+        return texts
 
-    def want(self, index: int, wanted: tuple[ActionRequest, ...]) -> None:
-        """Take what one battery wants now."""
-        self._wanted[index] = wanted
+    def request(self, index: int, requests: tuple[ActionRequest, ...]) -> None:
+        """Replace the requests of one battery."""
+        self._requests[index] = requests
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
         """Take a message of the autopilot."""
-        self._parameters.receive(message, bytewise=autopilot.kind == PX4_ID)
+        self._parameters.receive(message, bytewise=autopilot.stack.bytewise_integers)
         self._limiter.receive(message, now_s)
         if message.get_type() != "COMMAND_ACK" or message.target_component not in _OURS:
             return
-        self._slower.receive(message)
-        ours = self.sent is not None and message.command in _COMMANDS.values()
-        if ours and message.result not in _DONE:
-            self._words.append((_WARNING, f"the vehicle refuses, result {message.result}"))
+        self._speeds.receive(message)
+        if self.sent is None or message.result in _SUCCESS:
+            return
+        for do, number in _COMMANDS.items():
+            if message.command == number:
+                text = f"{do.name} refused: {result_label(message.result)}"
+                self._texts.append((_WARNING, text))
 
     def step(
-        self, autopilot: Autopilot, vehicle: VehicleState, now_s: float, *, free: bool
+        self, autopilot: Autopilot, vehicle: VehicleState, now_s: float, *, enabled: bool
     ) -> list[mavlink.MAVLink_message]:
-        """Return what to send now; `free` False keeps the hands off and puts back."""
-        wanted = [one for some in self._wanted.values() for one in some] if free else []
-        decision = decide(wanted, vehicle, self.sent, now_s)
+        """Messages to send now; if not `enabled`, only those that restore the vehicle."""
+        requests = [one for some in self._requests.values() for one in some] if enabled else []
+        decision = decide(requests, vehicle, self.sent, now_s)
         self.sent = decision.sent
         messages = []
         if decision.send in _COMMANDS:
             number = _COMMANDS[decision.send]
-            tries = 0 if decision.sent is None else decision.sent.tries - 1
-            messages.append(command(autopilot.system_id, number, attempt=tries))
-        self._explain(decision, now_s)
+            attempt = 0 if decision.sent is None else decision.sent.tries - 1
+            messages.append(command(autopilot.system_id, number, attempt=attempt))
+        self._report(decision, now_s)
         if autopilot.online_since_s(now_s) is not None:
-            reduce = [one for one in wanted if one.action.do is ActionKind.REDUCE]
-            # A current is no mode: it stays limited on the way home, and not while landing.
-            reduce = [] if refusal(ActionKind.LAND, vehicle) else reduce
+            reduce = [one for one in requests if one.action.do is ActionKind.REDUCE]
+            # A current limit is no mode: it stays during a return, but not during a landing.
+            if refusal(ActionKind.LAND, vehicle):
+                reduce = []
             messages += self._limiter.step(reduce, autopilot, now_s)
-            messages += self._slower.step(reduce, autopilot, vehicle, now_s)
-            bytewise = autopilot.kind == PX4_ID
+            messages += self._speeds.step(reduce, autopilot, vehicle, now_s)
+            bytewise = autopilot.stack.bytewise_integers
             messages += self._parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages
 
-    def _explain(self, decision: Decision, now_s: float) -> None:
-        """Say what is done, and, once, why what is wanted is not done."""
-        wanted = decision.request
-        if wanted is None or wanted.action.do is ActionKind.REDUCE:
-            self._why = ""
+    def _report(self, decision: Decision, now_s: float) -> None:
+        """Report each command, and once the reason why a requested one is not sent."""
+        request = decision.request
+        if request is None or request.action.do is ActionKind.REDUCE:
+            self._last_reason = ""
         elif decision.send is not None:
-            self._why = ""
-            self._words.append((_CRITICAL, f"{decision.send.label}: {wanted.because}"))
-        elif decision.why != self._why and not self._is_waiting(wanted, now_s):
-            self._why = decision.why
-            self._words.append((_NOTICE, f"{wanted.action.do.label}: {decision.why}"))
+            self._last_reason = ""
+            text = f"{decision.send.name}: {limit_label(request.because)}"
+            self._texts.append((_CRITICAL, text))
+        elif decision.reason != self._last_reason and not self._is_waiting(request, now_s):
+            self._last_reason = decision.reason
+            self._texts.append((_NOTICE, f"{request.action.do.name}: {decision.reason}"))
 
-    def _is_waiting(self, wanted: ActionRequest, now_s: float) -> bool:
+    def _is_waiting(self, request: ActionRequest, now_s: float) -> bool:
         sent = self.sent
-        fresh = sent is not None and now_s - sent.t_s < wanted.action.retry_s
-        return fresh and sent is not None and not sent.obeyed and not sent.overridden
+        if sent is None or sent.obeyed or sent.overridden:
+            return False
+        return now_s - sent.t_s < request.action.retry_s
+
+
+def limit_label(limit_id: str) -> str:
+    """Label of a limit for people."""
+    return limit_id.replace("_", " ")

@@ -119,7 +119,7 @@ def autopilot_for(port: int) -> Iterator[Talk]:
 
     def talk() -> None:
         nonlocal due_s
-        autopilot.hear()
+        autopilot.receive()
         if monotonic() >= due_s:
             due_s += 1.0
             autopilot.beat(armed=True)
@@ -147,11 +147,11 @@ class Flight:
         for line in self._process.stdout:
             self._seconds.append((monotonic(), float(json.loads(line)["t_s"])))
 
-    def t_s(self, heard_s: float) -> float:
+    def t_s(self, received_s: float) -> float:
         """Return the flight's time at a moment of the test's clock."""
-        before = [row for row in self._seconds if row[0] <= heard_s]
+        before = [row for row in self._seconds if row[0] <= received_s]
         assert before, "the flight had not begun"
-        return before[-1][1] + (heard_s - before[-1][0]) * SPEED
+        return before[-1][1] + (received_s - before[-1][0]) * SPEED
 
     def close(self) -> None:
         """Stop it as a service manager would."""
@@ -180,8 +180,8 @@ def test_the_client_shows_the_truth_of_a_simulated_flight() -> None:
         shown = asyncio.run(_fly(port, talk))
     truth, spec = truth_of_flight(), load_scenario("survey").gauge
     judged = 0
-    for heard_s, battery in shown:
-        t_s = flight.t_s(heard_s)
+    for received_s, battery in shown:
+        t_s = flight.t_s(received_s)
         # The client may show it late on a busy machine: the truth of some seconds round then.
         near = truth[max(int((t_s - SLACK_S) * 10), 0) : int((t_s + SLACK_S) * 10)]
         # BATTERY_STATUS carries cells, and a client adds them up.
@@ -203,8 +203,8 @@ def _is_true(shown: float, truth: list[float], resolution: float) -> None:
 
 
 def _judge_time_left(shown: list[tuple[float, Any]], flight: Flight) -> None:
-    heard_s, battery = shown[-1]
-    t_s = flight.t_s(heard_s)
+    received_s, battery = shown[-1]
+    t_s = flight.t_s(received_s)
     world = World(load_scenario("survey"), SEED)
     world.advance(t_s)
     left_s = world.remaining_s()

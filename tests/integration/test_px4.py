@@ -164,7 +164,7 @@ def as_1_18(service: Service) -> None:
     )
     version.pack(mavlink.MAVLink(None, Px4.system, 1))
     assert service.bridge._autopilot.receive(version, service.copter.clock.now_s())
-    assert service.bridge.vehicle is PX4_118
+    assert service.bridge.stack is PX4_118
 
 
 def test_a_new_px4_bears_an_unknown_charge(vehicle: Px4, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_check_names_what_is_wrong_and_sets_it(vehicle: Px4) -> None:
     with contextlib.closing(open_link(f"udpin:127.0.0.1:{vehicle.companion}")) as link:
         check = ParameterCheck(link, vehicle.clock)
         findings = check.findings(5000.0)
-        wrong = {one.name: one.good for one in findings if not one.fits}
+        wrong = {one.name: one.default for one in findings if not one.fits}
         assert wrong == {"COM_ARM_AUTH_ID": Px4.system, "COM_LOW_BAT_ACT": 3}
         check.set(findings)
         assert all(one.fits for one in check.findings(5000.0))

@@ -1,4 +1,4 @@
-"""A flight controller of straw: says heartbeats, hears batteries, acknowledges commands."""
+"""A test double of a flight controller: sends heartbeats, acknowledges commands."""
 
 import socket
 from time import monotonic
@@ -13,7 +13,7 @@ PX4, ARDUPILOT = mavlink.MAV_AUTOPILOT_PX4, mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA
 class FakeAutopilot:
     """Component 1 of a system, on a port of its own on loopback.
 
-    It talks to `peer`, or to whoever was heard last.
+    Sends to `peer`, or to the sender of the last datagram.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class FakeAutopilot:
         acknowledges: bool = True,
     ) -> None:
         self.system_id = system_id
-        self.frames: list[bytes] = []  # as heard
+        self.frames: list[bytes] = []  # as received
         self._autopilot = autopilot
         self._type = vehicle_type
         self.peer = peer
@@ -39,11 +39,11 @@ class FakeAutopilot:
 
     @property
     def url(self) -> str:
-        """The link on which it is reached."""
+        """URL of a link to it."""
         return f"udpout:127.0.0.1:{self._socket.getsockname()[1]}"
 
     def close(self) -> None:
-        """Be gone."""
+        """Close the port."""
         self._socket.close()
 
     def beat(self, *, armed: bool = False, custom_mode: int = 0) -> None:
@@ -51,44 +51,44 @@ class FakeAutopilot:
         base_mode = mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED
         if armed:
             base_mode |= mavlink.MAV_MODE_FLAG_SAFETY_ARMED
-        self.say(
+        self.send(
             mavlink.MAVLink_heartbeat_message(
                 self._type, self._autopilot, base_mode, custom_mode, mavlink.MAV_STATE_ACTIVE, 3
             )
         )
 
-    def say(self, message: mavlink.MAVLink_message) -> None:
+    def send(self, message: mavlink.MAVLink_message) -> None:
         """Send any message."""
-        self.say_bytes(bytes(message.pack(self._codec)))
+        self.send_bytes(bytes(message.pack(self._codec)))
         self._codec.seq = (self._codec.seq + 1) % 256
 
-    def say_bytes(self, data: bytes) -> None:
-        """Send anything."""
-        assert self.peer is not None, "nobody has been heard yet"
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes."""
+        assert self.peer is not None, "no datagram has been received yet"
         self._socket.sendto(data, self.peer)
 
-    def hear(self, count: int | None = None) -> list[mavlink.MAVLink_message]:
-        """Return what has come in; wait until it is `count` messages when that is given."""
-        heard: list[mavlink.MAVLink_message] = []
+    def receive(self, count: int | None = None) -> list[mavlink.MAVLink_message]:
+        """Messages received; waits for `count` of them if given."""
+        received: list[mavlink.MAVLink_message] = []
         end_s = monotonic() + WAIT_S
-        while count is None or len(heard) < count:
+        while count is None or len(received) < count:
             self._socket.settimeout(0 if count is None else max(end_s - monotonic(), 0.001))
             try:
                 data, peer = self._socket.recvfrom(65536)
             except (BlockingIOError, TimeoutError):
-                assert count is None, f"{len(heard)} messages came, not {count}"
+                assert count is None, f"{len(received)} messages came, not {count}"
                 break
             if self.peer is None or self.peer[1] != peer[1]:
                 self.peer = peer
             self.frames.append(data)
             for message in self._codec.parse_buffer(data) or ():
                 self._acknowledge(message)
-                heard.append(message)
-        return heard
+                received.append(message)
+        return received
 
     def _acknowledge(self, message: mavlink.MAVLink_message) -> None:
         mine = message.get_type() == "COMMAND_LONG" and message.target_system == self.system_id
         if mine and self._acknowledges:
-            self.say(
+            self.send(
                 mavlink.MAVLink_command_ack_message(message.command, mavlink.MAV_RESULT_DENIED)
             )

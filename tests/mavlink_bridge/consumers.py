@@ -1,4 +1,4 @@
-"""What other programs make of a BATTERY_STATUS, as small models of them.
+"""Models of the receivers of BATTERY_STATUS.
 
 QGroundControl: BatteryFactGroupListModel.cc; MAVSDK and MAVProxy add the cells up likewise.
 PX4: mavlink_receiver.cpp `handle_message_battery_status`, main of 2026 and before.
@@ -15,7 +15,7 @@ EMERGENCY_PCT, CRITICAL_PCT, LOW_PCT = 5, 7, 15  # BAT_EMERGEN_THR, BAT_CRIT_THR
 
 @dataclass(frozen=True)
 class Shown:
-    """A battery on a ground station's screen; None is n/a."""
+    """A battery on the screen of a ground station; `None` is n/a."""
 
     voltage_v: float
     current_a: float | None
@@ -27,7 +27,7 @@ class Shown:
 
 
 def ground_station(message: mavlink.MAVLink_battery_status_message) -> Shown:
-    """Return what QGroundControl shows."""
+    """Values that QGroundControl shows."""
     cells_mv = [*takewhile(lambda mv: mv != UNUSED_MV, message.voltages)]
     cells_mv += takewhile(lambda mv: mv != 0, message.voltages_ext)
     return Shown(
@@ -52,7 +52,7 @@ class Taken:
 
 
 def px4(message: mavlink.MAVLink_battery_status_message, *, release: float = 1.18) -> Taken:
-    """Return what PX4 of a release takes in: ten slots, up to the first unused one."""
+    """Values that PX4 of a release reads: ten slots, up to the first unused one."""
     cells_mv = [*takewhile(lambda mv: mv != UNUSED_MV, message.voltages)]
     remaining_pct = message.battery_remaining
     knows_unknown = release >= 1.18
@@ -75,7 +75,7 @@ WARNINGS = ("none", "low", "critical", "emergency")
 
 @dataclass
 class Px4Commander:
-    """PX4's commander as it lives with an external battery.
+    """PX4's commander with an external battery.
 
     batteryCheck.cpp and failsafe.cpp: a warning only grows while armed; with COM_LOW_BAT_ACT 3
     critical returns and emergency lands; 5 s of silence are unhealthy; disarmed, an emergency asks
@@ -87,13 +87,13 @@ class Px4Commander:
     way_home_s: float = 100.0
     armed: bool = False
     warning: str = "none"
-    heard_s: float | None = None
+    received_s: float | None = None
     shut_down: bool = False
     time_low: bool = False
 
-    def hear(self, message: mavlink.MAVLink_battery_status_message, now_s: float) -> None:
-        """Take a BATTERY_STATUS."""
-        self.heard_s = now_s
+    def receive(self, message: mavlink.MAVLink_battery_status_message, now_s: float) -> None:
+        """Receive a BATTERY_STATUS."""
+        self.received_s = now_s
         warning = px4(message, release=self.release).warning
         if not self.armed or WARNINGS.index(warning) > WARNINGS.index(self.warning):
             self.warning = warning
@@ -104,11 +104,11 @@ class Px4Commander:
             self.time_low = True
 
     def unhealthy(self, now_s: float) -> bool:
-        """Return whether it has been silent for too long; never heard is not noticed."""
-        return self.heard_s is not None and now_s - self.heard_s > 5.0
+        """Whether the battery has been silent for too long; a battery never received is not."""
+        return self.received_s is not None and now_s - self.received_s > 5.0
 
     def may_arm(self, now_s: float) -> bool:
-        """Return whether the battery lets it be armed, authorization aside."""
+        """Whether the battery permits arming, without the authorisation."""
         return not self.unhealthy(now_s) and WARNINGS.index(self.warning) < 2
 
 
@@ -116,19 +116,19 @@ class Px4Commander:
 class ArduPilotBattery:
     """ArduPilot's battery monitor of type 29 and its failsafes (AP_BattMonitor_Backend.cpp).
 
-    Fed by what the driver script hands over; only the charge used and the voltage count, nothing
-    else does; states only grow; 5 s after the last hand-over it is unhealthy, 5 s later missing.
+    Input is the state set by the driver. Only the used charge and the voltage trigger a failsafe;
+    states only grow; 5 s after the last input the battery is unhealthy, 5 s later missing.
     """
 
     capacity_mah: float
     low_mah: float
     critical_mah: float
     state: str = "none"
-    heard_s: float | None = None
+    received_s: float | None = None
 
-    def hear(self, fields: dict[str, str], now_s: float) -> None:
-        """Take what a script has handed over."""
-        self.heard_s = now_s
+    def receive(self, fields: dict[str, str], now_s: float) -> None:
+        """Receive the state set by the driver."""
+        self.received_s = now_s
         left_mah = self.capacity_mah - float(fields.get("consumed_mah", "0"))
         if left_mah < self.critical_mah:
             self.state = "critical"
@@ -136,5 +136,5 @@ class ArduPilotBattery:
             self.state = "low"
 
     def missing(self, now_s: float) -> bool:
-        """Return whether it says that the battery is missing."""
-        return self.heard_s is not None and now_s - self.heard_s > 10.0
+        """Whether it reports the battery as missing."""
+        return self.received_s is not None and now_s - self.received_s > 10.0

@@ -1,4 +1,4 @@
-"""Ports of this machine, and patience with its kernel."""
+"""Free ports, and waiting for the kernel."""
 
 import socket
 from collections.abc import Callable
@@ -8,14 +8,14 @@ WAIT_S = 2.0
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """Return a port that nothing uses now."""
+    """A port that no program uses now."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], bool]) -> bool:
-    """Poll until it holds, 2 s at most: the kernel needs a moment even on loopback."""
+    """Poll a condition for 2 s at most: the kernel needs some time even on loopback."""
     end_s = monotonic() + WAIT_S
     while not (held := condition()) and monotonic() < end_s:
         sleep(0.001)

@@ -1,4 +1,4 @@
-"""Reports made by hand."""
+"""Reports and events with given values."""
 
 from dataclasses import replace
 from typing import Any
@@ -33,7 +33,7 @@ FLYING = Report(
 
 
 def a_report(t_s: float = 0.0, index: int = 0, **values: Any) -> Report:  # noqa: ANN401 - fields of three classes
-    """Return `FLYING` with other values, given by the names of its stages' fields."""
+    """`FLYING` with other values, given by the field names of its stages."""
     report = replace(FLYING, t_s=t_s, index=index)
     for stage in ("estimate", "snapshot", "status"):
         old = getattr(report, stage)
@@ -50,5 +50,5 @@ def an_event(
     limit_id: str = "cell_low",
     tripped: bool = True,
 ) -> Event:
-    """Return an event of a limit."""
+    """An event of a limit."""
     return Event(0.0, limit_id, severity, tripped, text)

@@ -1,6 +1,6 @@
-"""A simulated vehicle of straw that flies while somebody waits, faster than the wall's clock.
+"""A test double of a simulated vehicle, on a virtual wall clock.
 
-Single-threaded: whoever sleeps on `wall` lets the vehicle fly for so long, over a real socket.
+Single-threaded: sleeping on `wall` advances the vehicle, which sends over a real socket.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ ARDUPILOT_PARAMETERS = {
 
 
 class FlownWall(VirtualClock):
-    """The wall's clock: while it is slept on, the vehicle flies."""
+    """A wall clock that advances the vehicle while it is slept on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class FlownWall(VirtualClock):
         self.flies: Callable[[], None] = lambda: None
 
     def sleep_until(self, t_s: float) -> None:
-        """Be there, and let the vehicle be there too."""
+        """Set the time and advance the vehicle."""
         super().sleep_until(t_s)
         self.sleeps += 1
         self.flies()
@@ -45,7 +45,7 @@ class FlownWall(VirtualClock):
 
 @dataclass
 class SimulatedVehicle:
-    """Streams what it was asked for, keeps parameters, and draws a power as ArduPilot's does.
+    """Sends the requested messages, stores parameters, and draws power as ArduPilot's does.
 
     `power_w` is a function of the time since `boot`; `current_as` is the charge that it drew.
     """
@@ -56,9 +56,9 @@ class SimulatedVehicle:
     power_w: Callable[[float], float] = lambda _t_s: 0.0
     throttle_pct: int = 0
     battery_id: int = 0
-    quiet: bool = False  # it stands still
+    quiet: bool = False  # its time stands still
     deaf: bool = False
-    slow_s: float = 0.0  # of the wall: how long after it was made it tells no parameter
+    slow_s: float = 0.0  # of the wall: time after creation in which it sends no parameter
     parameters: dict[str, float] = field(default_factory=lambda: dict(ARDUPILOT_PARAMETERS))
     seen_s: float = 0.0  # of the wall
     due_s: float = 0.0  # to fly
@@ -66,32 +66,32 @@ class SimulatedVehicle:
     booted: int = 0  # step
     current_as: float = 0.0
     sets: list[tuple[float, float]] = field(default_factory=list)  # when, value
-    heard: dict[str, list[mavlink.MAVLink_message]] = field(
+    received: dict[str, list[mavlink.MAVLink_message]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    asked_us: dict[int, float] = field(default_factory=dict)
+    requested_us: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.wall.flies = self.fly
 
     @property
     def t_s(self) -> float:
-        """Its time since it was made, reboots or not."""
+        """Its time since creation, through reboots."""
         return self.steps * STEP_S
 
     def reboot(self) -> None:
-        """Start anew: nobody has asked for anything."""
+        """Restart: no message is requested."""
         self.booted = self.steps
-        self.asked_us.clear()
+        self.requested_us.clear()
 
     def fly(self) -> None:
-        """Fly up to the time of the wall; while it is quiet, it stands still."""
+        """Advance to the time of the wall; while it is quiet, its time stands still."""
         wall_s = self.wall.now_s()
         passed_s, self.seen_s = wall_s - self.seen_s, wall_s
         if self.quiet:
             return
         if not self.deaf:
-            self._listen()
+            self._receive()
         self.due_s += passed_s * self.speed
         while self.due_s >= STEP_S - 1e-9:
             self.due_s -= STEP_S
@@ -99,54 +99,54 @@ class SimulatedVehicle:
             voltage_v = self.parameters.get("SIM_BATT_VOLTAGE", 12.6)
             current_a = self.power_w(self.t_s) / voltage_v
             self.current_as += current_a * STEP_S
-            self._talk(voltage_v, current_a)
+            self._send(voltage_v, current_a)
 
-    def _talk(self, voltage_v: float, current_a: float) -> None:
+    def _send(self, voltage_v: float, current_a: float) -> None:
         boot_ms = (self.steps - self.booted) * STEP_MS
         if self.steps % 20 == 0:
             self.autopilot.beat(armed=True, custom_mode=4)
-        if mavlink.MAVLINK_MSG_ID_BATTERY_STATUS in self.asked_us:
+        if mavlink.MAVLINK_MSG_ID_BATTERY_STATUS in self.requested_us:
             cells = [round(1000 * voltage_v), *CELLS]
             centiamps = min(round(100 * current_a), 0x7FFF)
-            self.autopilot.say(
+            self.autopilot.send(
                 mavlink.MAVLink_battery_status_message(
                     self.battery_id, 0, 0, 0x7FFF, cells, centiamps, -1, -1, -1
                 )
             )
-        if mavlink.MAVLINK_MSG_ID_VFR_HUD in self.asked_us:
-            self.autopilot.say(
+        if mavlink.MAVLINK_MSG_ID_VFR_HUD in self.requested_us:
+            self.autopilot.send(
                 mavlink.MAVLink_vfr_hud_message(0.0, 0.0, 0, self.throttle_pct, 0.0, 0.0)
             )
-        if mavlink.MAVLINK_MSG_ID_ATTITUDE in self.asked_us:
-            self.autopilot.say(mavlink.MAVLink_attitude_message(boot_ms, *(0.0,) * 6))
+        if mavlink.MAVLINK_MSG_ID_ATTITUDE in self.requested_us:
+            self.autopilot.send(mavlink.MAVLink_attitude_message(boot_ms, *(0.0,) * 6))
 
-    def _listen(self) -> None:
-        for message in self.autopilot.hear():
+    def _receive(self) -> None:
+        for message in self.autopilot.receive():
             kind = message.get_type()
-            self.heard[kind].append(message)
+            self.received[kind].append(message)
             if kind == "COMMAND_LONG" and message.command == 511:
-                self.asked_us[int(message.param1)] = message.param2
+                self.requested_us[int(message.param1)] = message.param2
             elif kind == "PARAM_REQUEST_READ" and self.wall.now_s() >= self.slow_s:
-                self._tell(message.param_id)
+                self._send_parameter(message.param_id)
             elif kind == "PARAM_SET" and message.param_id in self.parameters:
                 self.parameters[message.param_id] = message.param_value
                 self.sets.append((self.t_s, message.param_value))
-                self._tell(message.param_id)
+                self._send_parameter(message.param_id)
 
-    def _tell(self, name: str) -> None:
+    def _send_parameter(self, name: str) -> None:
         kind, value = mavlink.MAV_PARAM_TYPE_REAL32, self.parameters.get(name)
         if value is None:
             return
-        if isinstance(value, int):  # as PX4 tells one: its bits in the float
+        if isinstance(value, int):  # as PX4 sends it: its bits in the float
             kind = mavlink.MAV_PARAM_TYPE_INT32
             (value,) = struct.unpack("<f", struct.pack("<i", value))
-        self.autopilot.say(mavlink.MAVLink_param_value_message(name.encode(), value, kind, 1, 0))
+        self.autopilot.send(mavlink.MAVLink_param_value_message(name.encode(), value, kind, 1, 0))
 
 
 @contextlib.contextmanager
 def vehicle_at(autopilot: int = ARDUPILOT) -> Iterator[tuple[SimulatedVehicle, str]]:
-    """Give a vehicle on loopback, and the link on which it is heard."""
+    """Give a vehicle on loopback, and the URL of a link to it."""
     port = free_port()
-    straw = FakeAutopilot(autopilot=autopilot, peer=("127.0.0.1", port))
-    with contextlib.closing(straw):
-        yield SimulatedVehicle(straw), f"udpin:127.0.0.1:{port}"
+    fake = FakeAutopilot(autopilot=autopilot, peer=("127.0.0.1", port))
+    with contextlib.closing(fake):
+        yield SimulatedVehicle(fake), f"udpin:127.0.0.1:{port}"

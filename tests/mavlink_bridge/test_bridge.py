@@ -1,4 +1,4 @@
-"""The bridge over real UDP: what goes out when, and what becomes of what comes in."""
+"""The bridge over real UDP: messages sent, and the state from messages received."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,67 +24,67 @@ RTL_PX4 = 4 << 16 | 5 << 24
 
 
 class Air:
-    """A bridge, an autopilot, and what is between them."""
+    """A bridge, an autopilot, and the link between them."""
 
-    def __init__(self, autopilot: int = PX4, *, heard: bool = True, **options: Any) -> None:  # noqa: ANN401 - the bridge's
+    def __init__(self, autopilot: int = PX4, *, received: bool = True, **options: Any) -> None:  # noqa: ANN401 - the bridge's
         self.autopilot = FakeAutopilot(autopilot=autopilot, acknowledges=False)
         self.link: ReconnectingLink = open_link(self.autopilot.url)
         self.bridge = Bridge(self.link, **options)
-        self.link.send(b"", 0.0)  # so that the autopilot knows whom to talk to
-        self.autopilot.hear()
-        self.heard = 0
-        if heard:
+        self.link.send(b"", 0.0)  # so that the autopilot knows the peer
+        self.autopilot.receive()
+        self.received_count = 0
+        if received:
             self.beat()
-        self.asked = self.hear()
+        self.requested = self.receive()
         self.autopilot.frames.clear()
 
     def close(self) -> None:
-        """Land it all."""
+        """Close the link."""
         self.link.close()
         self.autopilot.close()
 
     def report(self, t_s: float = 0.0, **values: Any) -> list[mavlink.MAVLink_message]:  # noqa: ANN401 - see a_report
-        """Hand a report to the bridge; return what the autopilot hears of it.
+        """Pass a report to the bridge; return the messages that the autopilot receives.
 
-        The seldom SMART_BATTERY_INFO has tests of its own.
+        SMART_BATTERY_INFO has tests of its own.
         """
-        heard = self.all_of_report(t_s, **values)
-        return [m for m in heard if m.get_type() not in ("SMART_BATTERY_INFO", "COMMAND_LONG")]
+        received = self.all_of_report(t_s, **values)
+        return [m for m in received if m.get_type() not in ("SMART_BATTERY_INFO", "COMMAND_LONG")]
 
     def all_of_report(self, t_s: float = 0.0, **values: Any) -> list[mavlink.MAVLink_message]:  # noqa: ANN401 - see a_report
-        """Hand a report to the bridge; return what the autopilot hears of it and of asks before."""
+        """Pass a report to the bridge; return all messages since the last call."""
         self.bridge(a_report(t_s, **values))
-        return self.hear()
+        return self.receive()
 
-    def hear(self) -> list[mavlink.MAVLink_message]:
-        """Return what the bridge has sent since the last call."""
-        heard = self.autopilot.hear(self.bridge.counts["sent"] - self.heard)
-        self.heard = self.bridge.counts["sent"]
-        return heard
+    def receive(self) -> list[mavlink.MAVLink_message]:
+        """Messages that the bridge has sent since the last call."""
+        received = self.autopilot.receive(self.bridge.counts["sent"] - self.received_count)
+        self.received_count = self.bridge.counts["sent"]
+        return received
 
     def pump(self, now_s: float = 0.0, *, messages: int = 1) -> VehicleState:
-        """Let the bridge read until it has read so many more."""
+        """Run the bridge until it has read a number of messages."""
         end_s = monotonic() + WAIT_S
-        before = self.received()
+        before = self.read_count()
         state = self.bridge.pump(now_s)
-        while self.received() < before + messages and monotonic() < end_s:
+        while self.read_count() < before + messages and monotonic() < end_s:
             state = self.bridge.pump(now_s)
-        assert self.received() >= before + messages
+        assert self.read_count() >= before + messages
         return state
 
-    def received(self) -> int:
-        """Return how many pieces the bridge has read."""
+    def read_count(self) -> int:
+        """Messages and invalid data that the bridge has read."""
         counts = self.bridge.counts
-        return counts["heard"] + counts["foreign"] + counts["damaged"]
+        return counts["received"] + counts["foreign"] + counts["damaged"]
 
     def beat(self, now_s: float = 0.0, *, armed: bool = False, mode: int = 0) -> VehicleState:
-        """Return the state after a heartbeat of the autopilot."""
+        """State after a heartbeat of the autopilot."""
         self.autopilot.beat(armed=armed, custom_mode=mode)
         return self.pump(now_s)
 
-    def say(self, message: mavlink.MAVLink_message, now_s: float = 0.0) -> VehicleState:
-        """Return the state after a message of the autopilot."""
-        self.autopilot.say(message)
+    def send(self, message: mavlink.MAVLink_message, now_s: float = 0.0) -> VehicleState:
+        """State after a message of the autopilot."""
+        self.autopilot.send(message)
         return self.pump(now_s)
 
 
@@ -117,12 +117,12 @@ def heartbeat_of(
     autopilot: int = PX4,
     vehicle_type: int = mavlink.MAV_TYPE_QUADROTOR,
 ) -> bytes:
-    """Return the frame of an armed heartbeat of anybody."""
+    """Frame of an armed heartbeat of any sender."""
     message = mavlink.MAVLink_heartbeat_message(vehicle_type, autopilot, 129, RTL_PX4, 4, 3)
     return bytes(message.pack(mavlink.MAVLink(None, system_id, component_id)))
 
 
-# What goes out.
+# Messages sent.
 
 
 def test_a_battery_is_a_component_of_the_vehicle(fly: Callable[..., Air]) -> None:
@@ -136,13 +136,17 @@ def test_a_battery_is_a_component_of_the_vehicle(fly: Callable[..., Air]) -> Non
     assert {frame[0] for frame in air.autopilot.frames} == {0xFD}
 
 
-def test_heartbeats_come_every_second_and_the_status_every_half(fly: Callable[..., Air]) -> None:
+def test_heartbeats_are_sent_every_second_and_the_status_every_half(
+    fly: Callable[..., Air],
+) -> None:
     air = fly()
-    heard = [kind for tick in range(100) for kind in kinds(air.report(tick / 10))]
-    assert (heard.count("HEARTBEAT"), heard.count("BATTERY_STATUS")) == (10, 20)
+    received = [kind for tick in range(100) for kind in kinds(air.report(tick / 10))]
+    assert (received.count("HEARTBEAT"), received.count("BATTERY_STATUS")) == (10, 20)
 
 
-def test_the_rate_is_kept_on_the_beat_and_never_made_up_for(fly: Callable[..., Air]) -> None:
+def test_the_rate_stays_on_its_multiples_and_missed_ones_are_not_made_up_for(
+    fly: Callable[..., Air],
+) -> None:
     air = fly(options=BridgeOptions(rate_hz=5.0))
     late = [len(air.report(t_s)) for t_s in (0.0, 0.19, 0.21, 0.39, 0.41, 0.59, 0.61)]
     assert late == [2, 0, 1, 0, 1, 0, 1]
@@ -160,25 +164,27 @@ def test_a_change_of_severity_is_sent_at_once(air: Air) -> None:
     assert status.charge_state == mavlink.MAV_BATTERY_CHARGE_STATE_OK
 
 
-def test_a_pack_that_is_not_heard_is_not_told_and_the_heartbeat_goes_on(air: Air) -> None:
+def test_without_gauge_data_the_status_is_withheld_and_heartbeats_continue(air: Air) -> None:
     air.report(0.0)
-    heard = [kind for tick in range(1, 60) for kind in kinds(air.report(tick / 10, voltage_v=None))]
-    assert heard == ["HEARTBEAT"] * 5
-    assert air.bridge.withheld == "the pack is not heard"
+    received = [
+        kind for tick in range(1, 60) for kind in kinds(air.report(tick / 10, voltage_v=None))
+    ]
+    assert received == ["HEARTBEAT"] * 5
+    assert air.bridge.withheld == "no gauge data"
     assert air.bridge.counts["withheld"] == 11
     assert "BATTERY_STATUS" in kinds(air.report(6.0))
     assert air.bridge.withheld is None
 
 
 def test_two_batteries_are_two_components_with_numbers_of_their_own(air: Air) -> None:
-    heard = air.asked + [
+    received = air.requested + [
         message
         for tick in range(20)
         for index in (0, 1)
         for message in air.all_of_report(tick, index=index)
     ]
     for index in (0, 1):
-        mine = [message for message in heard if message.get_srcComponent() == 180 + index]
+        mine = [message for message in received if message.get_srcComponent() == 180 + index]
         assert [message.get_seq() for message in mine] == list(range(len(mine)))
         assert {m.id for m in mine if m.get_type() == "BATTERY_STATUS"} == {index}
 
@@ -189,9 +195,9 @@ def test_batteries_can_be_numbered_from_another_id(fly: Callable[..., Air]) -> N
 
 
 def test_sequence_numbers_wrap(air: Air) -> None:
-    heard = air.asked + [m for t_s in range(150) for m in air.all_of_report(float(t_s))]
-    assert [m.get_seq() for m in heard] == [number % 256 for number in range(len(heard))]
-    assert len(heard) > 256
+    received = air.requested + [m for t_s in range(150) for m in air.all_of_report(float(t_s))]
+    assert [m.get_seq() for m in received] == [number % 256 for number in range(len(received))]
+    assert len(received) > 256
 
 
 def test_a_14s_pack_has_its_voltage_on_every_vehicle(fly: Callable[..., Air]) -> None:
@@ -202,10 +208,10 @@ def test_a_14s_pack_has_its_voltage_on_every_vehicle(fly: Callable[..., Air]) ->
         assert px4(status).cells == slots
 
 
-# What better does not go out.
+# Messages withheld.
 
 
-def test_an_unknown_charge_is_told_to_ardupilot_alone(fly: Callable[..., Air]) -> None:
+def test_an_unknown_charge_is_sent_to_ardupilot_only(fly: Callable[..., Air]) -> None:
     for autopilot, expected in (
         (ARDUPILOT, ["HEARTBEAT", "BATTERY_STATUS"]),
         (PX4, ["HEARTBEAT"]),
@@ -213,30 +219,30 @@ def test_an_unknown_charge_is_told_to_ardupilot_alone(fly: Callable[..., Air]) -
     ):
         air = fly(autopilot, first_battery_id=0)
         assert kinds(air.report(soc_pct=None)) == expected
-    air = fly(heard=False, first_battery_id=0)
+    air = fly(received=False, first_battery_id=0)
     assert kinds(air.report(soc_pct=math.nan)) == ["HEARTBEAT"]
     assert air.bridge.withheld is not None
     assert "unknown" in air.bridge.withheld
 
 
-def test_a_vehicle_that_was_named_is_not_guessed(fly: Callable[..., Air]) -> None:
-    air = fly(heard=False, vehicle="ardupilot", first_battery_id=0)
+def test_a_configured_vehicle_is_used_without_a_heartbeat(fly: Callable[..., Air]) -> None:
+    air = fly(received=False, vehicle="ardupilot", first_battery_id=0)
     assert kinds(air.report(soc_pct=None)) == ["HEARTBEAT", "BATTERY_STATUS"]
     with pytest.raises(ConfigError, match="auto, ardupilot, px4"):
         Bridge(air.link, vehicle="pix4")
 
 
-def test_a_nearly_empty_pack_is_told_to_an_armed_px4_only(air: Air) -> None:
+def test_a_nearly_empty_pack_is_sent_to_an_armed_px4_only(air: Air) -> None:
     assert kinds(air.report(0.0, soc_pct=5.9)) == ["HEARTBEAT"]
     air.beat(0.5, armed=True)
     assert kinds(air.report(0.6, soc_pct=5.9)) == ["BATTERY_STATUS"]
-    # In flight, and the vehicle's own messages are lost: it is told all the same.
+    # In flight, without messages of the vehicle, the status is still sent.
     assert "BATTERY_STATUS" in kinds(air.report(30.0, soc_pct=4.0))
     air.beat(30.5, armed=False)
     assert air.report(30.9, soc_pct=4.0) == []
 
 
-def test_a_severity_that_could_not_be_sent_is_sent_as_soon_as_it_may(air: Air) -> None:
+def test_a_withheld_severity_is_sent_as_soon_as_possible(air: Air) -> None:
     low: dict[str, Any] = {"soc_pct": 3.0, "severity": Severity.EMERGENCY}
     air.report(0.0)
     assert air.report(0.1, **low) == []
@@ -247,7 +253,7 @@ def test_a_severity_that_could_not_be_sent_is_sent_as_soon_as_it_may(air: Air) -
 # Texts.
 
 
-def test_what_trips_is_said(air: Air) -> None:
+def test_a_tripped_limit_is_sent_as_text(air: Air) -> None:
     events = (
         an_event("cell 3 is at 3.21 V", Severity.CRITICAL),
         an_event("charge is known to 5 %", Severity.INFO, limit_id="soc"),
@@ -257,28 +263,28 @@ def test_what_trips_is_said(air: Air) -> None:
     assert text.get_srcComponent() == 180
 
 
-def test_a_limit_is_not_said_twice_within_ten_seconds(air: Air) -> None:
-    def said(t_s: float, text: str, *, tripped: bool = True) -> list[str]:
+def test_the_same_state_of_a_limit_is_sent_once_in_ten_seconds(air: Air) -> None:
+    def sent(t_s: float, text: str, *, tripped: bool = True) -> list[str]:
         event = an_event(text, Severity.WARNING, tripped=tripped)
-        heard = air.report(t_s, events=(event,))
-        return [message.text for message in heard if message.get_type() == "STATUSTEXT"]
+        received = air.report(t_s, events=(event,))
+        return [message.text for message in received if message.get_type() == "STATUSTEXT"]
 
-    assert said(0.0, "cell 3 is at 3.21 V") == ["cell 3 is at 3.21 V"]
-    assert said(0.1, "cell 3 is at 3.21 V") == []
-    assert said(9.9, "cell 3 is at 3.20 V") == []
-    assert said(10.0, "cell 3 is at 3.19 V") == ["cell 3 is at 3.19 V"]
-    # The last word is always the true one.
-    assert said(11.0, "cell 3 is back at 3.5 V", tripped=False) == ["cell 3 is back at 3.5 V"]
-    assert said(12.0, "cell 3 is at 3.18 V") == ["cell 3 is at 3.18 V"]
+    assert sent(0.0, "cell 3 is at 3.21 V") == ["cell 3 is at 3.21 V"]
+    assert sent(0.1, "cell 3 is at 3.21 V") == []
+    assert sent(9.9, "cell 3 is at 3.20 V") == []
+    assert sent(10.0, "cell 3 is at 3.19 V") == ["cell 3 is at 3.19 V"]
+    # The last text always has the present state.
+    assert sent(11.0, "cell 3 is back at 3.5 V", tripped=False) == ["cell 3 is back at 3.5 V"]
+    assert sent(12.0, "cell 3 is at 3.18 V") == ["cell 3 is at 3.18 V"]
 
 
-def test_a_worse_state_of_the_same_limit_is_news(air: Air) -> None:
+def test_a_worse_state_of_the_same_limit_is_sent_at_once(air: Air) -> None:
     air.report(0.0, events=(an_event(severity=Severity.WARNING),))
-    heard = air.report(0.1, events=(an_event("worse", Severity.CRITICAL),))
-    assert [m.text for m in heard if m.get_type() == "STATUSTEXT"] == ["worse"]
+    received = air.report(0.1, events=(an_event("worse", Severity.CRITICAL),))
+    assert [m.text for m in received if m.get_type() == "STATUSTEXT"] == ["worse"]
 
 
-def test_a_long_text_comes_in_chunks_of_one_id(air: Air) -> None:
+def test_a_long_text_is_sent_in_chunks_with_one_id(air: Air) -> None:
     text = (
         "The weakest cell, number 3, fell to 3.21 V while 84 A were drawn; land within 2 minutes."
     )
@@ -287,24 +293,24 @@ def test_a_long_text_comes_in_chunks_of_one_id(air: Air) -> None:
     assert [(chunk.id, chunk.chunk_seq) for chunk in chunks] == [(1, 0), (1, 1)]
 
 
-def test_texts_wait_for_a_link_that_is_away_but_not_for_ever() -> None:
+def test_texts_wait_30_s_for_a_lost_link() -> None:
     autopilot, port = FakeAutopilot(), free_port()
     link = open_link(f"udpin:127.0.0.1:{port}")
     bridge = Bridge(link)
-    bridge(a_report(0.0, events=(an_event("old news", limit_id="old"),)))
-    bridge(a_report(25.0, events=(an_event("fresh news", limit_id="fresh"),)))
+    bridge(a_report(0.0, events=(an_event("old text", limit_id="old"),)))
+    bridge(a_report(25.0, events=(an_event("fresh text", limit_id="fresh"),)))
     assert (bridge.counts["sent"], link.dropped) == (0, bridge.counts["unsent"])
     autopilot.peer = ("127.0.0.1", port)
     autopilot.beat()
     until(lambda: bridge.pump(40.0).armed is not None)
     bridge(a_report(40.0))
-    heard = autopilot.hear(bridge.counts["sent"])
-    assert [m.text for m in heard if m.get_type() == "STATUSTEXT"] == ["fresh news"]
+    received = autopilot.receive(bridge.counts["sent"])
+    assert [m.text for m in received if m.get_type() == "STATUSTEXT"] == ["fresh text"]
     autopilot.close()
     link.close()
 
 
-# What comes in.
+# State from messages received.
 
 
 def test_an_armed_heartbeat_is_the_state_until_it_expires(air: Air) -> None:
@@ -324,45 +330,45 @@ def test_ardupilot_has_its_own_modes(fly: Callable[..., Air]) -> None:
     assert air.beat(mode=77).mode is None
 
 
-def test_before_anything_is_heard_nothing_is_known(fly: Callable[..., Air]) -> None:
-    air = fly(heard=False)
+def test_before_the_first_message_the_state_is_unknown(fly: Callable[..., Air]) -> None:
+    air = fly(received=False)
     assert air.bridge.pump(5.0) == UNKNOWN_VEHICLE
 
 
-def test_position_and_speed_are_taken_and_expire(air: Air) -> None:
+def test_position_and_speed_are_read_and_expire(air: Air) -> None:
     where = mavlink.MAVLink_global_position_int_message(
         1000, 473977420, -85455940, 488000, 20000, 300, -400, -250, 0
     )
-    state = air.say(where, 1.0)
+    state = air.send(where, 1.0)
     assert (state.lat_deg, state.lon_deg) == pytest.approx((47.397742, -8.545594))
     assert state.alt_m == pytest.approx(488.0)
     assert (state.ground_speed_m_s, state.climb_m_s) == pytest.approx((5.0, 2.5))
     assert air.bridge.pump(4.0).lat_deg is not None
-    gone = air.bridge.pump(4.1)
-    assert (gone.lat_deg, gone.lon_deg, gone.alt_m) == (None, None, None)
-    assert (gone.ground_speed_m_s, gone.climb_m_s) == (None, None)
+    expired = air.bridge.pump(4.1)
+    assert (expired.lat_deg, expired.lon_deg, expired.alt_m) == (None, None, None)
+    assert (expired.ground_speed_m_s, expired.climb_m_s) == (None, None)
 
 
 @pytest.mark.parametrize(("lat", "lon"), [(0, 0), (900000001, 0), (0, -1800000001), (2**31 - 1, 0)])
-def test_a_position_that_is_none_is_not_believed(air: Air, lat: int, lon: int) -> None:
+def test_an_invalid_position_is_unknown(air: Air, lat: int, lon: int) -> None:
     where = mavlink.MAVLink_global_position_int_message(0, lat, lon, 488000, 0, 0, 0, 0, 0)
-    state = air.say(where)
+    state = air.send(where)
     assert (state.lat_deg, state.lon_deg, state.alt_m) == (None, None, None)
     assert (state.ground_speed_m_s, state.climb_m_s) == (None, None)
 
 
-def test_the_head_up_display_fills_in_for_a_missing_position(air: Air) -> None:
-    state = air.say(mavlink.MAVLink_vfr_hud_message(9.0, 7.5, 90, 40, 500.0, -1.25))
+def test_vfr_hud_replaces_a_missing_position(air: Air) -> None:
+    state = air.send(mavlink.MAVLink_vfr_hud_message(9.0, 7.5, 90, 40, 500.0, -1.25))
     assert (state.ground_speed_m_s, state.climb_m_s) == (7.5, -1.25)
-    state = air.say(mavlink.MAVLink_vfr_hud_message(9.0, math.nan, 90, 40, 500.0, math.inf))
+    state = air.send(mavlink.MAVLink_vfr_hud_message(9.0, math.nan, 90, 40, 500.0, math.inf))
     assert (state.ground_speed_m_s, state.climb_m_s) == (None, None)
 
 
-def test_home_stays_where_it_is(air: Air) -> None:
+def test_the_home_position_does_not_expire(air: Air) -> None:
     home = mavlink.MAVLink_home_position_message(
         473977420, 85455940, 488000, 0, 0, 0, [1, 0, 0, 0], 0, 0, 0
     )
-    air.say(home)
+    air.send(home)
     state = air.bridge.pump(3600.0)
     assert (state.home_lat_deg, state.home_lon_deg) == pytest.approx((47.397742, 8.545594))
     assert state.home_alt_m == pytest.approx(488.0)
@@ -378,32 +384,32 @@ def test_home_stays_where_it_is(air: Air) -> None:
         (0.0, 5.0, 5.0, 270.0),
     ],
 )
-def test_wind_is_told_by_where_it_comes_from(
+def test_the_wind_direction_is_where_it_comes_from(
     air: Air, north: float, east: float, speed: float, from_deg: float
 ) -> None:
-    state = air.say(mavlink.MAVLink_wind_cov_message(0, north, east, 0, 1, 1, 0, 1, 1))
+    state = air.send(mavlink.MAVLink_wind_cov_message(0, north, east, 0, 1, 1, 0, 1, 1))
     assert (state.wind_m_s, state.wind_from_deg) == pytest.approx((speed, from_deg), abs=0.01)
 
 
-def test_wind_that_is_no_number_is_unknown(air: Air) -> None:
-    state = air.say(mavlink.MAVLink_wind_cov_message(0, math.nan, 0, 0, 1, 1, 0, 1, 1))
+def test_wind_that_is_not_finite_is_unknown(air: Air) -> None:
+    state = air.send(mavlink.MAVLink_wind_cov_message(0, math.nan, 0, 0, 1, 1, 0, 1, 1))
     assert (state.wind_m_s, state.wind_from_deg) == (None, None)
 
 
-# Who is ours.
+# The followed autopilot.
 
 
 def test_the_system_id_is_learned_from_the_autopilot(fly: Callable[..., Air]) -> None:
-    air = fly(heard=False, system_id=9)
+    air = fly(received=False, system_id=9)
     assert {message.get_srcSystem() for message in air.report(0.0)} == {9}
-    air.autopilot.say_bytes(heartbeat_of(42))
+    air.autopilot.send_bytes(heartbeat_of(42))
     assert air.pump(0.5).armed is True
-    assert (air.bridge.system_id, air.bridge.vehicle.name) == (42, "px4")
+    assert (air.bridge.system_id, air.bridge.stack.name) == (42, "px4")
     assert {message.get_srcSystem() for message in air.report(1.0)} == {42}
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    "sender",
     [
         heartbeat_of(255, 190, autopilot=8, vehicle_type=mavlink.MAV_TYPE_GCS),
         heartbeat_of(7, 191, autopilot=8, vehicle_type=mavlink.MAV_TYPE_ONBOARD_CONTROLLER),
@@ -415,9 +421,9 @@ def test_the_system_id_is_learned_from_the_autopilot(fly: Callable[..., Air]) ->
     ],
     ids=["gcs", "companion", "battery", "invalid", "gcs as 1", "battery as 1", "component 2"],
 )
-def test_nobody_but_an_autopilot_is_followed(fly: Callable[..., Air], stranger: bytes) -> None:
-    air = fly(heard=False)
-    air.autopilot.say_bytes(stranger)
+def test_only_an_autopilot_is_followed(fly: Callable[..., Air], sender: bytes) -> None:
+    air = fly(received=False)
+    air.autopilot.send_bytes(sender)
     assert air.pump() == UNKNOWN_VEHICLE
     assert (air.bridge.system_id, air.bridge.counts["foreign"]) == (1, 1)
 
@@ -425,13 +431,13 @@ def test_nobody_but_an_autopilot_is_followed(fly: Callable[..., Air], stranger: 
 def test_a_second_vehicle_is_ignored(air: Air) -> None:
     for t_s in range(1, 20):
         air.beat(float(t_s), armed=False)
-        air.autopilot.say_bytes(heartbeat_of(2))
+        air.autopilot.send_bytes(heartbeat_of(2))
         assert air.pump(t_s + 0.1).armed is False
     assert air.bridge.system_id == 1
     other = mavlink.MAVLink_global_position_int_message(0, 473977420, 85455940, 0, 0, 0, 0, 0, 0)
-    air.autopilot.say_bytes(bytes(other.pack(mavlink.MAVLink(None, 2, 1))))
+    air.autopilot.send_bytes(bytes(other.pack(mavlink.MAVLink(None, 2, 1))))
     assert air.pump(20.0).lat_deg is None
-    air.autopilot.say_bytes(bytes(other.pack(mavlink.MAVLink(None, 1, 100))))
+    air.autopilot.send_bytes(bytes(other.pack(mavlink.MAVLink(None, 1, 100))))
     assert air.pump(20.0).lat_deg is None
 
 
@@ -441,38 +447,38 @@ def test_an_autopilot_that_returns_with_another_id_is_followed_after_five_second
     home = mavlink.MAVLink_home_position_message(
         473977420, 85455940, 488000, 0, 0, 0, [1, 0, 0, 0], 0, 0, 0
     )
-    assert air.say(home, 0.0).home_lat_deg is not None
-    air.autopilot.say_bytes(heartbeat_of(2))
+    assert air.send(home, 0.0).home_lat_deg is not None
+    air.autopilot.send_bytes(heartbeat_of(2))
     air.pump(5.0)
     assert air.bridge.system_id == 1
-    air.autopilot.say_bytes(heartbeat_of(2))
+    air.autopilot.send_bytes(heartbeat_of(2))
     state = air.pump(5.1)
     assert (air.bridge.system_id, state.armed, state.home_lat_deg) == (2, True, None)
     assert {message.get_srcSystem() for message in air.report(6.0)} == {2}
-    assert air.beat(7.0).armed is True  # now the old one is the stranger
+    assert air.beat(7.0).armed is True  # the old one is ignored now
 
 
-# Whatever arrives.
+# Invalid data.
 
 
-def test_junk_never_raises_and_what_follows_it_is_heard(air: Air) -> None:
+def test_random_bytes_never_raise_and_the_next_messages_are_received(air: Air) -> None:
     random = Random(1)  # noqa: S311 - junk
     for length in range(300):
-        air.autopilot.say_bytes(random.randbytes(length))
+        air.autopilot.send_bytes(random.randbytes(length))
         air.bridge.pump(0.0)
-    for _ in range(20):  # the last junk may announce a message of up to 280 bytes
+    for _ in range(20):  # the last bytes may announce a message of up to 280 bytes
         air.autopilot.beat(armed=True)
     until(lambda: air.bridge.pump(0.5).armed is True)
     assert air.bridge.pump(0.5).armed is True
     assert air.bridge.counts["damaged"] > 0
 
 
-def test_damaged_and_halved_heartbeats_are_not_believed(fly: Callable[..., Air]) -> None:
-    air = fly(heard=False)
+def test_damaged_and_partial_heartbeats_are_rejected(fly: Callable[..., Air]) -> None:
+    air = fly(received=False)
     good = heartbeat_of(1)
     for place in range(len(good)):
-        air.autopilot.say_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
-    air.autopilot.say_bytes(bytes(300))  # ends any message that was announced
+        air.autopilot.send_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
+    air.autopilot.send_bytes(bytes(300))  # ends any message that was announced
     until(
         lambda: (
             air.bridge.pump(0.0) != UNKNOWN_VEHICLE or air.bridge.counts["damaged"] > len(good) - 4
@@ -481,30 +487,30 @@ def test_damaged_and_halved_heartbeats_are_not_believed(fly: Callable[..., Air])
     assert air.bridge.pump(0.0) == UNKNOWN_VEHICLE
     for piece in (good[:7], good[7:]):
         assert air.bridge.pump(0.0) == UNKNOWN_VEHICLE
-        air.autopilot.say_bytes(piece)
+        air.autopilot.send_bytes(piece)
     assert air.pump(0.0).armed is True
 
 
-def test_unknown_messages_are_counted_and_left_alone(air: Air) -> None:
+def test_unknown_messages_are_counted_and_ignored(air: Air) -> None:
     body = bytes([4, 0, 0, 0, 1, 1]) + (12345).to_bytes(3, "little") + bytes(4)
-    air.autopilot.say_bytes(b"\xfd" + body + x25(body).to_bytes(2, "little"))
+    air.autopilot.send_bytes(b"\xfd" + body + x25(body).to_bytes(2, "little"))
     air.pump()
-    assert (air.bridge.counts["heard"], air.bridge.counts["foreign"]) == (1, 1)
+    assert (air.bridge.counts["received"], air.bridge.counts["foreign"]) == (1, 1)
 
 
-def test_a_stream_that_is_always_cut_amid_a_message_does_not_fill_the_memory(air: Air) -> None:
+def test_a_stream_cut_within_messages_does_not_fill_the_memory(air: Air) -> None:
     beat = heartbeat_of(1)
-    air.autopilot.say_bytes(beat[:5])
+    air.autopilot.send_bytes(beat[:5])
     cut = (beat[5:] + beat[:5]) * 60
     for t_s in range(100):
-        air.autopilot.say_bytes(cut)
+        air.autopilot.send_bytes(cut)
         air.pump(float(t_s), messages=30)
     assert air.bridge.pump(100.0).armed is True
     assert len(air.bridge._codec._parser.buf) < 300
     assert air.bridge.counts["damaged"] <= 4
 
 
-def test_a_dead_link_is_only_counted(air: Air) -> None:
+def test_a_closed_link_is_only_counted(air: Air) -> None:
     air.link.close()
     air.bridge(a_report(0.0))
     assert air.bridge.counts["unsent"] == 3

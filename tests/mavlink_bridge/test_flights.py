@@ -1,4 +1,4 @@
-"""Whole simulated flights, byte for byte, as the flight stacks would live through them."""
+"""Whole simulated flights, with models of the flight stacks as receivers."""
 
 from collections.abc import Iterator
 
@@ -12,17 +12,17 @@ from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 from tests.mavlink_bridge.consumers import ArduPilotBattery, Px4Commander
-from tests.mavlink_bridge.flightcontroller import FlightController, fields, needs_lua
+from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle
+from tests.mavlink_bridge.lua_host import LuaHost, fields, needs_lua
 from tests.mavlink_bridge.protocol.test_ardupilot_driver import DRIVER, OURS
-from tests.mavlink_bridge.straw import ARDUPILOT, PX4, Straw
 
 GROUND_S, FLIGHT_S = 20.0, 120.0
 
 
 def flight(
-    vehicle: Straw, scenario: str = "half_full", fault: tuple[float, float] | None = None
+    vehicle: FakeVehicle, scenario: str = "half_full", fault: tuple[float, float] | None = None
 ) -> Iterator[Report]:
-    """Fly a scenario; take-off is after half a minute; the gauge is silent during the fault."""
+    """Fly a scenario; take-off is after 20 s; the gauge is silent during the fault."""
     clock = VirtualClock()
     bus, world = open_virtual(scenario, clock)
     bridge = Bridge(vehicle)
@@ -43,17 +43,17 @@ def flight(
 
 
 @pytest.mark.parametrize("release", [1.17, 1.18])
-def test_px4_is_never_worse_than_the_charge(release: float) -> None:
-    vehicle, px4 = Straw(PX4), Px4Commander(release)
+def test_px4_never_warns_above_its_thresholds(release: float) -> None:
+    vehicle, px4 = FakeVehicle(PX4), Px4Commander(release)
     if release >= 1.18:
         vehicle.release = 1 << 24 | 18 << 16 | 255
     known: list[float] = []
     for report in flight(vehicle):
         px4.armed = vehicle.armed
-        for message in vehicle.heard:
+        for message in vehicle.received:
             if message.get_type() == "BATTERY_STATUS":
-                px4.hear(message, report.t_s)
-        vehicle.heard.clear()
+                px4.receive(message, report.t_s)
+        vehicle.received.clear()
         if report.estimate.soc_pct is not None:
             known.append(report.estimate.soc_pct)
         if min(known, default=100.0) > 16.0:
@@ -61,25 +61,25 @@ def test_px4_is_never_worse_than_the_charge(release: float) -> None:
         assert not px4.shut_down
         assert not px4.unhealthy(report.t_s)
     assert known
-    assert px4.heard_s is not None
+    assert px4.received_s is not None
 
 
 @needs_lua
-def test_ardupilot_counts_the_charge_of_the_gauge() -> None:
-    vehicle = Straw(ARDUPILOT)
+def test_ardupilot_uses_the_charge_of_the_gauge() -> None:
+    vehicle = FakeVehicle(ARDUPILOT)
     states: list[tuple[str, float]] = []
-    with FlightController(DRIVER, **OURS) as controller:
+    with LuaHost(DRIVER, **OURS) as controller:
         controller.start()
         battery: ArduPilotBattery | None = None
         for report in flight(vehicle, fault=(80.0, 83.0)):
-            messages, vehicle.heard = vehicle.heard, []
+            messages, vehicle.received = vehicle.received, []
             for message in messages:
                 if message.get_type() != "BATTERY_STATUS":
                     continue
-                controller.say(message)
+                controller.receive(message)
                 full_mah = report.snapshot.full_mah or 0.0
                 battery = battery or ArduPilotBattery(full_mah, 0.57 * full_mah, 0.54 * full_mah)
-                battery.hear(fields(controller.run()), report.t_s)
+                battery.receive(fields(controller.run()), report.t_s)
                 left_frac = (report.snapshot.remaining_mah or 0.0) / full_mah
                 states.append((battery.state, left_frac))
             assert battery is None or not battery.missing(report.t_s)

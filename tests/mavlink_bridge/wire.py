@@ -13,7 +13,7 @@ UNUSED_MV = 0xFFFF
 
 
 def x25(data: bytes) -> int:
-    """Return the checksum of MAVLink, bit by bit."""
+    """Checksum of MAVLink, bit by bit."""
     crc = 0xFFFF
     for byte in data:
         crc ^= byte
@@ -38,7 +38,7 @@ def battery_status_frame(  # noqa: PLR0913 - the fields of the message
     sequence: int = 0,
     component: int = 180,
 ) -> bytes:
-    """Return a frame of system 1 with battery 0, function ALL."""
+    """A frame of system 1 with battery 0, function ALL."""
     payload = PAYLOAD.pack(
         consumed_mah,
         consumed_hj,

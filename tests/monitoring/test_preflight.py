@@ -125,7 +125,7 @@ def test_a_plan_in_the_configuration_reaches_the_verdict_what_is_told_and_arming
     def told(keys: str) -> tuple[object, str | None]:
         path.write_text(pack + keys, encoding="utf-8")
         report, arming = watched(looks, read_config(path).battery[0].pack_data())[-1], ArmingCheck()
-        arming.judge(report, None)
+        arming.update(report, None)
         assert line(report)["go"] == check_preflight(report).text
         return line(report)["go"], arming.reason()
 
@@ -134,7 +134,7 @@ def test_a_plan_in_the_configuration_reaches_the_verdict_what_is_told_and_arming
     assert (told(""), told(plan.format(300))) == ((go, None), (go, None))
     text, reason = told(plan.format(1200))
     assert re.fullmatch(rf"NO-GO: {pct} % last \d+ s of the 1200 s planned", str(text))
-    assert reason == str(text).replace("NO-GO: ", "no go: battery 1, ")
+    assert reason == str(text).replace("NO-GO: ", "no go: battery 1: ")
 
 
 def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(

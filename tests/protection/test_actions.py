@@ -134,11 +134,11 @@ def test_what_would_happen_when_is_told_in_a_line_for_each_limit() -> None:
 @pytest.mark.parametrize(
     ("vehicle", "why"),
     [
-        (UNKNOWN_VEHICLE, "not heard"),
-        (replace(FLYING, heartbeat_age_s=2.1), "not heard"),
+        (UNKNOWN_VEHICLE, "no heartbeat"),
+        (replace(FLYING, heartbeat_age_s=2.1), "no heartbeat"),
         (replace(FLYING, armed=False), "not armed"),
         (replace(FLYING, armed=None), "not armed"),
-        (in_mode(None), "mode is not known"),
+        (in_mode(None), "mode is unknown"),
         (in_mode("LAND"), "landing"),
         (in_mode("PRECLAND"), "landing"),
         (replace(FLYING, failsafe=True), "failsafe"),
@@ -148,21 +148,21 @@ def test_no_command_to_a_vehicle_that_is_(do: ActionKind, vehicle: VehicleState,
     assert why in str(refusal(do, vehicle))
     decision = decide([want(do)], vehicle, None, 10.0)
     assert (decision.send, decision.sent) == (None, None)
-    assert why in decision.why
+    assert why in decision.reason
 
 
 @pytest.mark.parametrize("mode", ["RTL", "SMART_RTL", "AUTO_RTL"])
 def test_a_return_is_replaced_by_a_landing_and_by_nothing_less(mode: str) -> None:
     assert refusal(ActionKind.LAND, in_mode(mode)) is None
-    assert "on its way" in str(refusal(ActionKind.RETURN, in_mode(mode)))
-    assert "on its way" in str(refusal(ActionKind.REDUCE, in_mode(mode)))
+    assert f"vehicle is in {mode}" in str(refusal(ActionKind.RETURN, in_mode(mode)))
+    assert f"vehicle is in {mode}" in str(refusal(ActionKind.REDUCE, in_mode(mode)))
 
 
 def test_of_several_the_most_urgent_is_sent_and_reporting_is_no_command() -> None:
     all_of_them = [want(do, (0, int(do), 1)) for do in ActionKind]
     assert decide(all_of_them, FLYING, None, 0.0).send is ActionKind.LAND
     assert decide(all_of_them[:2], FLYING, None, 0.0).send is None
-    assert decide([], FLYING, None, 0.0).why == "nothing is wanted of the vehicle"
+    assert decide([], FLYING, None, 0.0).reason == "no action requested"
 
 
 def test_asking_for_less_stays_in_force_and_takes_no_mode() -> None:
@@ -205,7 +205,8 @@ def test_a_pilot_who_chooses_another_mode_is_left_alone_until_disarming() -> Non
         later = decide([want(ActionKind.LAND, event)], in_mode("LOITER"), sent.sent, 50.0)
         assert later.send is None
     assert (
-        "pilot" in decide([want(ActionKind.LAND, (0, 3, 1))], in_mode("AUTO"), sent.sent, 51.0).why
+        "pilot"
+        in decide([want(ActionKind.LAND, (0, 3, 1))], in_mode("AUTO"), sent.sent, 51.0).reason
     )
     landed = decide([], replace(FLYING, armed=False), sent.sent, 52.0)
     assert landed.sent is None
@@ -237,7 +238,7 @@ def test_a_worse_event_has_its_own_command_and_the_old_one_is_not_repeated_after
     for t_s in range(2, 90):
         second = decide([home], FLYING, second.sent, float(t_s))
         assert second.send is None
-    assert second.why == "this event has had its command"
+    assert second.reason == "command already sent for this event"
     assert (
         decide([want(ActionKind.RETURN, (0, 2, 2))], FLYING, second.sent, 91.0).send
         is ActionKind.RETURN

@@ -1,6 +1,6 @@
-"""A virtual pack behind a simulated vehicle that the test plays: the loop from load to voltage.
+"""A virtual pack as the battery of a simulated vehicle, played by the test.
 
-Over a real socket, in time that the test makes; the real flight stacks are in tests/integration.
+Over a real socket, in virtual time; real flight stacks are in tests/integration.
 """
 
 import math
@@ -64,7 +64,7 @@ def copter() -> Iterator[tuple[SimulatedVehicle, str]]:
 
 @pytest.fixture(scope="module")
 def hover(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the flight of these tests: they judge no shipped one."""
+    """The scenario of these tests."""
     path = tmp_path_factory.mktemp("flights") / "hover.toml"
     path.write_text(HOVER)
     return str(path)
@@ -82,19 +82,19 @@ def followed(
     options: SimOptions,
     watch: Callable[[Sitl, Report], None] = lambda _sitl, _report: None,
 ) -> tuple[Sitl, list[Report], list[str]]:
-    """Follow a vehicle to the end; `watch` sees every step."""
-    said: list[str] = []
+    """Follow a vehicle to the end; `watch` is called with every step."""
+    texts: list[str] = []
     reports = []
     with ExitStack() as stack:
-        sitl = Sitl(options, stack, flying.wall, said.append)
+        sitl = Sitl(options, stack, flying.wall, texts.append)
         for report in sitl.reports():
             watch(sitl, report)
             reports.append(report)
-    return sitl, reports, said
+    return sitl, reports, texts
 
 
 def profile_w(t_s: float) -> float:
-    """Return a flight: on the ground, up, hover with a swing of 3 s in it."""
+    """Power of a flight: ground, climb, hover with an oscillation of 3 s."""
     if t_s < 5.0:
         return 0.0
     return 430.0 if t_s < 11.0 else HOVER_W + 60.0 * math.sin(2.0 * math.pi * t_s / 3.0)
@@ -104,12 +104,12 @@ def profile_w(t_s: float) -> float:
 
 
 @pytest.mark.parametrize("speed", [1.0, 10.0])
-def test_the_pack_gives_what_the_vehicle_draws(
+def test_the_pack_supplies_the_power_that_the_vehicle_draws(
     copter: tuple[SimulatedVehicle, str], speed: float, hover: str
 ) -> None:
     flying, url = copter
     flying.power_w, flying.speed = profile_w, speed
-    flying.slow_s = 1.3  # of the wall: its clock runs on before it answers
+    flying.slow_s = 1.3  # of the wall: its clock continues before it answers
     charge_as, flown_s = [0.0, 0.0], [0.0, 0.0]
 
     def watch(_sitl: Sitl, report: Report) -> None:
@@ -126,7 +126,7 @@ def test_the_pack_gives_what_the_vehicle_draws(
     assert sitl.world.truth().drawn_mah == pytest.approx(drawn_mah, rel=0.01)
 
 
-def test_the_voltage_of_the_pack_is_fed_back_and_at_last_the_old_one(
+def test_the_voltage_of_the_pack_is_sent_and_the_original_is_restored(
     copter: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
     flying, url = copter
@@ -137,18 +137,20 @@ def test_the_voltage_of_the_pack_is_fed_back_and_at_last_the_old_one(
     def watch(sitl: Sitl, report: Report) -> None:
         voltages_v.append(sitl.world.truth().voltage_v)
         recent_v = voltages_v[-5:]  # a quarter of a second, and what the messages take
-        told_v = flying.parameters["SIM_BATT_VOLTAGE"]
+        sent_v = flying.parameters["SIM_BATT_VOLTAGE"]
         if report.t_s > 1.0:
-            strays_v.append(max(min(recent_v) - told_v, told_v - max(recent_v), 0.0))
+            strays_v.append(max(min(recent_v) - sent_v, sent_v - max(recent_v), 0.0))
 
-    _, _, said = followed(flying, SimOptions(mavlink_url=url, flight=hover, duration_s=60.0), watch)
+    _, _, texts = followed(
+        flying, SimOptions(mavlink_url=url, flight=hover, duration_s=60.0), watch
+    )
     assert max(strays_v) < 0.0101
-    assert max(voltages_v) - min(voltages_v) > 0.5  # it sags: there was something to be fed back
+    assert max(voltages_v) - min(voltages_v) > 0.5  # the voltage sags: there was something to send
     assert flying.parameters["SIM_BATT_VOLTAGE"] == pytest.approx(BEFORE_V)
-    assert not said
+    assert not texts
 
 
-def test_the_voltage_is_set_four_times_a_second_at_most_and_only_when_it_moves(
+def test_the_voltage_is_set_four_times_a_second_at_most_and_only_when_it_changes(
     copter: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
     flying, url = copter
@@ -161,7 +163,7 @@ def test_the_voltage_is_set_four_times_a_second_at_most_and_only_when_it_moves(
 
     followed(flying, SimOptions(mavlink_url=url, flight=hover, duration_s=30.0), watch)
     at_s = [t_s - start_s[0] for t_s, _ in flying.sets]
-    assert not [t_s for t_s in at_s if 2.0 < t_s < 8.0]  # at rest nothing moves
+    assert not [t_s for t_s in at_s if 2.0 < t_s < 8.0]  # at rest nothing changes
     assert sum(19.0 < t_s < 29.0 for t_s in at_s) in range(15, 43)
 
 
@@ -171,12 +173,12 @@ def test_the_service_reports_to_the_same_vehicle(
     flying, url = copter
     flying.power_w = profile_w
     _, reports, _ = followed(flying, SimOptions(mavlink_url=url, flight=hover, duration_s=30.0))
-    batteries = [m for m in flying.heard["BATTERY_STATUS"] if m.get_srcComponent() == 180]
+    batteries = [m for m in flying.received["BATTERY_STATUS"] if m.get_srcComponent() == 180]
     assert len(batteries) == pytest.approx(60, abs=5)
     last = batteries[-1]
     assert last.get_srcSystem() == flying.autopilot.system_id
-    told_mv = sum(mv for mv in last.voltages if mv != 0xFFFF)
-    assert told_mv == pytest.approx(1000 * (reports[-1].snapshot.voltage_v or 0.0), abs=200)
+    sent_mv = sum(mv for mv in last.voltages if mv != 0xFFFF)
+    assert sent_mv == pytest.approx(1000 * (reports[-1].snapshot.voltage_v or 0.0), abs=200)
     assert last.current_battery == pytest.approx(
         100 * (reports[-1].snapshot.current_a or 0.0), abs=600
     )
@@ -184,17 +186,17 @@ def test_the_service_reports_to_the_same_vehicle(
     assert reports[-1].vehicle.mode == "GUIDED"
 
 
-def test_a_pack_that_does_not_fit_the_vehicle_is_said(
+def test_a_pack_that_does_not_fit_the_vehicle_is_reported(
     copter: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
     flying, url = copter
     flying.parameters["SIM_BATT_VOLTAGE"] = 25.2
-    _, _, said = followed(flying, SimOptions(mavlink_url=url, flight=hover, duration_s=1.0))
-    assert len(said) == 1
-    assert re.match(r"the pack has 16\.\d V, the vehicle was simulated with 25\.2 V", said[0])
+    _, _, texts = followed(flying, SimOptions(mavlink_url=url, flight=hover, duration_s=1.0))
+    assert len(texts) == 1
+    assert re.match(r"the pack has 16\.\d V, the battery of the vehicle 25\.2 V", texts[0])
 
 
-def test_a_half_full_small_pack_trips_its_limits_under_the_vehicles_load(
+def test_a_half_full_small_pack_trips_its_limits_under_the_load_of_the_vehicle(
     copter: tuple[SimulatedVehicle, str], tmp_path: Path
 ) -> None:
     flying, url = copter
@@ -210,10 +212,10 @@ def test_a_half_full_small_pack_trips_its_limits_under_the_vehicles_load(
     assert reports[-1].estimate.remaining_s is not None
 
 
-# ------------------------------------------------------------------------- what goes wrong
+# ------------------------------------------------------------------------- faults
 
 
-def test_a_vehicle_that_reboots_is_followed_on(
+def test_a_vehicle_is_followed_through_a_reboot(
     copter: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
     flying, url = copter
@@ -230,15 +232,15 @@ def test_a_vehicle_that_reboots_is_followed_on(
             voltage_v = sitl.world.truth().voltage_v
             assert flying.parameters["SIM_BATT_VOLTAGE"] == pytest.approx(voltage_v, abs=0.03)
 
-    sitl, reports, said = followed(
+    sitl, reports, texts = followed(
         flying, SimOptions(mavlink_url=url, flight=hover, duration_s=45.0), watch_and_compare
     )
-    assert said == ["the vehicle has rebooted"]
+    assert texts == ["the vehicle has rebooted"]
     assert [report.t_s for report in reports] == [round(0.1 * step, 6) for step in range(451)]
     assert sitl.world.truth().power_w == pytest.approx(HOVER_W, rel=0.01)
 
 
-def test_a_vehicle_that_falls_silent_is_waited_for_and_draws_nothing_meanwhile(
+def test_a_silent_vehicle_is_awaited_and_draws_nothing_meanwhile(
     copter: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
     flying, url = copter
@@ -256,18 +258,18 @@ def test_a_vehicle_that_falls_silent_is_waited_for_and_draws_nothing_meanwhile(
             flying.quiet, again_s = True, flying.wall.now_s() + 60.0
 
     flying.wall.flies = fly_again_after_a_minute
-    sitl, reports, said = followed(
+    sitl, reports, texts = followed(
         flying, SimOptions(mavlink_url=url, flight=hover, duration_s=25.0), watch
     )
-    assert said == [
-        "the vehicle has told no time for 3 s; waiting for it",
-        "the vehicle is heard again",
+    assert texts == [
+        "no time received from the vehicle for 3 s; waiting",
+        "the vehicle sends its time again",
     ]
     assert reports[-1].t_s == 25.0
     assert sitl.world.truth().drawn_mah == pytest.approx(HOVER_W / 15.0 * 25.0 / 3.6, rel=0.1)
 
 
-def test_a_vehicle_that_has_gone_for_good_does_not_keep_its_end_for_long(
+def test_the_end_does_not_wait_long_for_a_silent_vehicle(
     copter: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
     flying, url = copter
@@ -276,18 +278,20 @@ def test_a_vehicle_that_has_gone_for_good_does_not_keep_its_end_for_long(
         flying.quiet = True
 
     start_s = flying.wall.now_s()
-    _, _, said = followed(flying, SimOptions(mavlink_url=url, flight=hover, duration_s=0.05), watch)
-    assert said == ["SIM_BATT_VOLTAGE could not be put back to 16: the vehicle is gone"]
+    _, _, texts = followed(
+        flying, SimOptions(mavlink_url=url, flight=hover, duration_s=0.05), watch
+    )
+    assert texts == ["SIM_BATT_VOLTAGE could not be restored to 16: no answer"]
     assert flying.wall.now_s() - start_s < 5.0
 
 
 @pytest.mark.parametrize("way", ["udpin", "udpout"])
-def test_nobody_there_is_one_sentence(way: str) -> None:
+def test_a_missing_vehicle_is_a_link_error(way: str) -> None:
     url, wall = f"{way}:127.0.0.1:{free_port()}", FlownWall()
     with ExitStack() as stack:
         with pytest.raises(LinkError) as error:
             Sitl(SimOptions(mavlink_url=url), stack, wall, pytest.fail)
-        assert str(error.value).startswith(f"no vehicle was heard within 30 s: {url}: nobody ")
+        assert str(error.value).startswith(f"no data of a vehicle within 30 s: {url}: no ")
     assert wall.now_s() == pytest.approx(30.0, abs=0.1)
 
 
@@ -296,7 +300,7 @@ def test_nobody_there_is_one_sentence(way: str) -> None:
     [
         (
             {"SIM_BATT_VOLTAGE": None},
-            [r"no parameter SIM_BATT_VOLTAGE: it is not a simulated one$"],
+            [r"no parameter SIM_BATT_VOLTAGE: it is not a simulated vehicle$"],
         ),
         ({"BATT_MONITOR": 3.0, "BATT_VOLT_PIN": None}, [r"^BATT_MONITOR is 3 and must be 4"]),
         (
@@ -306,7 +310,7 @@ def test_nobody_there_is_one_sentence(way: str) -> None:
         ({"BATT_MONITOR": 29.0}, [r"no parameter BATT2_MONITOR"]),
     ],
 )
-def test_what_is_set_wrong_is_said_in_a_sentence_each(
+def test_each_wrong_parameter_is_reported_in_a_sentence(
     copter: tuple[SimulatedVehicle, str],
     changed: dict[str, float | None],
     sentences: list[str],
@@ -325,7 +329,7 @@ def test_what_is_set_wrong_is_said_in_a_sentence_each(
     assert not flying.sets
 
 
-def test_beside_a_scripted_battery_the_second_one_is_followed(
+def test_the_second_battery_is_the_load_if_the_driver_fills_the_first(
     copter: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
     flying, url = copter
@@ -335,8 +339,8 @@ def test_beside_a_scripted_battery_the_second_one_is_followed(
     flying.battery_id, powers_w = 0, []
 
     def power_w(_t_s: float) -> float:
-        asked = [message.param_id for message in flying.heard["PARAM_REQUEST_READ"]]
-        if "BATT2_AMP_PERVLT" in asked and flying.steps % 40 == 0:  # some time after that
+        requested = [message.param_id for message in flying.received["PARAM_REQUEST_READ"]]
+        if "BATT2_AMP_PERVLT" in requested and flying.steps % 40 == 0:  # some time after that
             flying.battery_id = 1
         return HOVER_W if flying.battery_id else 5000.0
 
@@ -351,7 +355,7 @@ def test_beside_a_scripted_battery_the_second_one_is_followed(
 # ------------------------------------------------------------------------- PX4
 
 
-def test_px4s_throttle_makes_the_load_and_nothing_is_set(
+def test_the_throttle_of_px4_determines_the_load_and_nothing_is_set(
     px4: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
     flying, url = px4
@@ -367,19 +371,19 @@ def test_px4s_throttle_makes_the_load_and_nothing_is_set(
     assert not flying.sets
 
 
-def test_a_px4_whose_own_battery_would_speak_between_is_refused(
+def test_a_px4_that_reports_its_own_battery_is_refused(
     px4: tuple[SimulatedVehicle, str],
 ) -> None:
     flying, url = px4
     flying.parameters["BAT1_SOURCE"] = 0
-    with pytest.raises(ConfigError, match=r"^BAT1_SOURCE is 0 and must be 1, or PX4 mixes"):
+    with pytest.raises(ConfigError, match=r"^BAT1_SOURCE is 0 and must be 1, or PX4 adds"):
         followed(flying, SimOptions(mavlink_url=url, duration_s=1.0))
 
 
 def test_another_flight_stack_is_refused() -> None:
     with (
         vehicle_at(mavlink.MAV_AUTOPILOT_GENERIC) as (flying, url),
-        pytest.raises(ConfigError, match="neither an ArduPilot nor a PX4"),
+        pytest.raises(ConfigError, match="neither ArduPilot nor PX4"),
     ):
         followed(flying, SimOptions(mavlink_url=url, duration_s=1.0))
 
@@ -401,16 +405,16 @@ def test_a_recording_replays_to_the_same_decisions(
     assert list(map(json_line.text, again)) == list(map(json_line.text, reports))
 
 
-def test_bad_options_end_before_a_vehicle_is_waited_for(
+def test_invalid_options_are_reported_before_a_vehicle_is_awaited(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     url = f"udpin:127.0.0.1:{free_port()}"
-    for words, sentence in (
+    for arguments, sentence in (
         (("--vehicle", "5760"), "expected udpout:HOST:PORT"),
         (("--vehicle", url, "--flight", "no_such"), "'no_such' is no scenario"),
         (("--vehicle", url, "--fault", "no_such"), "fault 'no_such' is not one of"),
     ):
-        assert main(["sitl", "--headless", *words]) == 2
+        assert main(["sitl", "--headless", *arguments]) == 2
         captured = capsys.readouterr()
         assert sentence in captured.err
         assert len(captured.err.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The bridge on a serial telemetry link: torn frames, a pulled plug, and how much it says."""
+"""The bridge on a serial telemetry link: partial frames, an unplugged port, data rate."""
 
 import contextlib
 import os
@@ -14,29 +14,29 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.report import Severity
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.protocol.link import open_link
+from tests.mavlink_bridge.fake_vehicle import FakeVehicle
 from tests.mavlink_bridge.loopback import until
 from tests.mavlink_bridge.reports import a_report, an_event
-from tests.mavlink_bridge.straw import Straw
 
 SPEEDS = {57600: termios.B57600, 921600: termios.B921600}
 TELEMETRY_BYTES_S = 5760  # 57600 baud, ten bits a byte
 
 
 class Port:
-    """A serial port that can be pulled out, and the flight controller behind it."""
+    """A serial port that can be unplugged, and the flight controller connected to it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ttyDRONE"
         self._codec = mavlink.MAVLink(None, 1, 1)
-        self._ears = mavlink.MAVLink(None)
-        self._ears.robust_parsing = True
+        self._parser = mavlink.MAVLink(None)
+        self._parser.robust_parsing = True
         self._far: int | None = None
-        self._heard: set[str] = set()
+        self._received: set[str] = set()
         self.plug()
 
     def plug(self) -> None:
-        """Plug it in."""
-        self._heard.clear()
+        """Connect the port."""
+        self._received.clear()
         self._far, near = os.openpty()
         tty.setraw(near)
         self.path.unlink(missing_ok=True)
@@ -45,35 +45,35 @@ class Port:
         os.close(near)
 
     def pull(self) -> None:
-        """Pull it out."""
+        """Disconnect the port."""
         if self._far is not None:
             os.close(self._far)
         self.path.unlink(missing_ok=True)
         self._far = None
 
     def speed(self) -> int:
-        """Return the baud rate that it was set to, as the terminal counts it."""
+        """Configured baud rate, as a termios constant."""
         with self.path.open("rb", buffering=0) as near:
             return int(termios.tcgetattr(near.fileno())[4])
 
     def beat(self) -> bytes:
-        """Return a heartbeat."""
+        """Frame of a heartbeat."""
         message = mavlink.MAVLink_heartbeat_message(2, 3, 1, 4, 4, 3)
         return bytes(message.pack(self._codec))
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Send bytes as they are."""
         assert self._far is not None
         assert os.write(self._far, data) == len(data)
 
-    def has_heard(self, *kinds: str) -> bool:
-        """Return whether these have come since it was plugged in, and nothing damaged."""
+    def has_received(self, *kinds: str) -> bool:
+        """Whether these have been received since the port was connected; nothing is damaged."""
         assert self._far is not None
         with contextlib.suppress(BlockingIOError):
-            found = self._ears.parse_buffer(os.read(self._far, 65536)) or []
-            self._heard |= {message.get_type() for message in found}
-        assert "BAD_DATA" not in self._heard
-        return self._heard >= {*kinds}
+            found = self._parser.parse_buffer(os.read(self._far, 65536)) or []
+            self._received |= {message.get_type() for message in found}
+        assert "BAD_DATA" not in self._received
+        return self._received >= {*kinds}
 
 
 @pytest.fixture
@@ -83,18 +83,18 @@ def port(tmp_path: Path) -> Iterator[Port]:
     made.pull()
 
 
-def comes(bridge: Bridge, now_s: float, heard: int) -> bool:
-    """Return whether so many messages have been heard in all, once the kernel has passed them."""
+def comes(bridge: Bridge, now_s: float, received: int) -> bool:
+    """Wait until the bridge has received a total of messages; return whether it has."""
 
     def come() -> bool:
         bridge.pump(now_s)
-        return bridge.counts["heard"] >= heard
+        return bridge.counts["received"] >= received
 
     return until(come)
 
 
 @pytest.mark.parametrize("baud", SPEEDS)
-def test_frames_that_come_in_pieces_are_heard_whole(port: Port, baud: int) -> None:
+def test_frames_in_pieces_are_received_whole(port: Port, baud: int) -> None:
     with contextlib.closing(open_link(f"serial:{port.path}:{baud}")) as link:
         bridge = Bridge(link)
         bridge.pump(0.0)
@@ -104,38 +104,38 @@ def test_frames_that_come_in_pieces_are_heard_whole(port: Port, baud: int) -> No
             frame = port.beat()
             for piece in (frame[:cut], frame[cut:]):
                 now_s += 0.02
-                port.say(piece)
+                port.send(piece)
                 bridge.pump(now_s)
         assert comes(bridge, now_s, len(frame) - 1)
         assert bridge.counts["damaged"] == 0
 
 
 @pytest.mark.parametrize("baud", SPEEDS)
-def test_a_plug_that_is_pulled_in_mid_frame_costs_no_other_frame(port: Port, baud: int) -> None:
+def test_unplugging_within_a_frame_loses_no_other_frame(port: Port, baud: int) -> None:
     with contextlib.closing(open_link(f"serial:{port.path}:{baud}")) as link:
         bridge, now_s = Bridge(link, vehicle="ardupilot", first_battery_id=0), 0.0
         bridge.pump(now_s)
-        for heard in range(1, 4):
-            port.say(port.beat())
-            assert comes(bridge, now_s, 2 * heard - 1)
+        for received in range(1, 4):
+            port.send(port.beat())
+            assert comes(bridge, now_s, 2 * received - 1)
             bridge(a_report(now_s))
-            assert until(lambda: port.has_heard("HEARTBEAT", "BATTERY_STATUS"))
-            port.say(port.beat()[:9])
+            assert until(lambda: port.has_received("HEARTBEAT", "BATTERY_STATUS"))
+            port.send(port.beat()[:9])
             bridge.pump(now_s + 0.1)
             port.pull()
             for step in range(20):
                 bridge.pump(now_s + 1.0 + 0.1 * step)
                 bridge(a_report(now_s + 1.0 + 0.1 * step))
             assert not link.is_open
-            assert "there is no such port" in (link.trouble or "")
+            assert "no such port" in (link.trouble or "")
             assert bridge.pump(now_s + 4.0).armed is None
             port.plug()
             now_s += 10.0
-            bridge.pump(now_s)  # opens it again
-            port.say(port.beat())
-            assert comes(bridge, now_s, 2 * heard)
+            bridge.pump(now_s)  # opens the port again
+            port.send(port.beat())
+            assert comes(bridge, now_s, 2 * received)
             bridge(a_report(now_s))
-            assert until(lambda: port.has_heard("BATTERY_STATUS"))
+            assert until(lambda: port.has_received("BATTERY_STATUS"))
             now_s += 10.0
 
 
@@ -143,20 +143,20 @@ def test_a_plug_that_is_pulled_in_mid_frame_costs_no_other_frame(port: Port, bau
 def test_a_telemetry_link_is_not_flooded(
     batteries: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    vehicle = Straw()
+    vehicle = FakeVehicle()
     bridge = Bridge(vehicle)
     each_s = [0] * 120
     for step in range(1200):
-        now_s, before = step / 10, len(vehicle.heard)
+        now_s, before = step / 10, len(vehicle.received)
         if step % 10 == 0:
             vehicle.beat()
         bridge.pump(now_s)
-        trips = step // 10 % 2 == 0  # an alarm that comes and goes each second, as it never may
+        trips = step // 10 % 2 == 0  # an alarm that trips and clears each second: the worst case
         events = (an_event(severity=Severity.CRITICAL, tripped=trips),) if step % 10 == 0 else ()
         for index in range(batteries):
             severity = Severity.CRITICAL if trips else Severity.OK
             bridge(a_report(now_s, index, severity=severity, events=events))
-        each_s[step // 10] += sum(len(m.get_msgbuf()) for m in vehicle.heard[before:])
+        each_s[step // 10] += sum(len(m.get_msgbuf()) for m in vehicle.received[before:])
     mean, most = sum(each_s) / len(each_s), max(each_s)
     with capsys.disabled():
         sys.stdout.write(

@@ -1,4 +1,4 @@
-"""Links over real sockets and a real terminal: they never wait, and they come back."""
+"""Links over real sockets and a pseudo terminal: they never block, and they reconnect."""
 
 import contextlib
 import errno
@@ -63,8 +63,8 @@ def linked(url: str) -> Iterator[ReconnectingLink]:
         link.close()
 
 
-def heard(link: ReconnectingLink, now_s: float) -> bytes:
-    """Return all that arrives within a moment, once anything does."""
+def received(link: ReconnectingLink, now_s: float) -> bytes:
+    """Bytes of the link, once any have arrived."""
     got = bytearray()
 
     def arrived() -> bool:
@@ -93,7 +93,7 @@ def heard(link: ReconnectingLink, now_s: float) -> bytes:
         ),
     ],
 )
-def test_a_url_is_taken_apart(url: str, expected: LinkUrl) -> None:
+def test_a_url_is_parsed(url: str, expected: LinkUrl) -> None:
     assert parse_url(url) == expected
 
 
@@ -115,13 +115,13 @@ def test_a_url_is_taken_apart(url: str, expected: LinkUrl) -> None:
         ("serial:/dev/ttyS0:0", "expected serial:PATH"),
     ],
 )
-def test_a_wrong_url_is_one_sentence_that_names_what_was_expected(url: str, sentence: str) -> None:
+def test_an_invalid_url_is_one_sentence_with_the_expected_form(url: str, sentence: str) -> None:
     with pytest.raises(LinkError, match=f"^{re.escape(f'link {url!r}: {sentence}')}") as caught:
         parse_url(url)
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_host_is_a_sentence() -> None:
+def test_an_unknown_host_is_a_link_error() -> None:
     with pytest.raises(LinkError, match=r"host 'no-such-host\.invalid' is unknown"):
         open_link("udpout:no-such-host.invalid:14550")
 
@@ -129,25 +129,25 @@ def test_an_unknown_host_is_a_sentence() -> None:
 # UDP.
 
 
-def test_udpout_sends_and_hears_the_answers(peer: socket.socket) -> None:
+def test_udpout_sends_and_receives_the_answers(peer: socket.socket) -> None:
     with linked(f"udpout:127.0.0.1:{port_of(peer)}") as link:
         assert link.state is LinkState.CLOSED
         assert link.send(FRAME, 0.0)
         data, source = peer.recvfrom(1000)
         peer.sendto(b"one", source)
         peer.sendto(b"two", source)
-        assert (data, heard(link, 0.1)[:3]) == (FRAME, b"one")
+        assert (data, received(link, 0.1)[:3]) == (FRAME, b"one")
         assert (link.state, link.trouble, link.dropped) == (LinkState.OPEN, None, 0)
 
 
-def test_udpout_works_as_soon_as_somebody_listens() -> None:
+def test_udpout_works_as_soon_as_a_program_listens() -> None:
     port = free_port()
     with linked(f"udpout:127.0.0.1:{port}") as link:
         for step in range(10):
             link.send(FRAME, 0.1 * step)
             link.receive(0.1 * step)
-        assert link.trouble == f"udpout:127.0.0.1:{port}: nobody listens there yet"
-        for _ in range(2):  # goes away and returns
+        assert link.trouble == f"udpout:127.0.0.1:{port}: no program listens on the port"
+        for _ in range(2):  # closes the port and opens it again
             with a_peer(port) as peer:
                 assert link.send(FRAME, 2.0)
                 assert peer.recv(1000) == FRAME
@@ -159,22 +159,22 @@ def test_udpout_works_as_soon_as_somebody_listens() -> None:
         assert link.state is LinkState.OPEN
 
 
-def test_udpout_ignores_strangers(peer: socket.socket) -> None:
+def test_udpout_ignores_other_senders(peer: socket.socket) -> None:
     with linked(f"udpout:127.0.0.1:{port_of(peer)}") as link, a_peer() as stranger:
         link.send(FRAME, 0.0)
         source = peer.recvfrom(1000)[1]
         stranger.sendto(b"stranger", source)
         peer.sendto(b"peer", source)
-        assert heard(link, 0.0) == b"peer"
+        assert received(link, 0.0) == b"peer"
 
 
-def test_udpin_answers_those_heard_within_ten_seconds(peer: socket.socket) -> None:
+def test_udpin_sends_to_the_peers_of_the_last_ten_seconds(peer: socket.socket) -> None:
     port = free_port()
     with linked(f"udpin:127.0.0.1:{port}") as link:
         assert not link.send(FRAME, 0.0)
-        assert link.trouble == f"udpin:127.0.0.1:{port}: nobody has been heard within 10 s"
+        assert link.trouble == f"udpin:127.0.0.1:{port}: no datagram received within 10 s"
         peer.sendto(b"hello", ("127.0.0.1", port))
-        assert heard(link, 1.0) == b"hello"
+        assert received(link, 1.0) == b"hello"
         assert link.send(FRAME, 11.0)
         assert peer.recv(1000) == FRAME
         assert link.trouble is None
@@ -182,14 +182,14 @@ def test_udpin_answers_those_heard_within_ten_seconds(peer: socket.socket) -> No
         assert link.dropped == 2
 
 
-def test_udpin_answers_several_but_not_a_crowd() -> None:
+def test_udpin_sends_to_eight_peers_at_most() -> None:
     port = free_port()
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(linked(f"udpin:127.0.0.1:{port}"))
         peers = [stack.enter_context(a_peer()) for _ in range(12)]
         for peer in peers:
             peer.sendto(b"hello", ("127.0.0.1", port))
-            assert heard(link, 0.0) == b"hello"
+            assert received(link, 0.0) == b"hello"
         assert link.send(FRAME, 0.1)
         for peer in peers[:8]:
             assert peer.recv(1000) == FRAME
@@ -198,9 +198,11 @@ def test_udpin_answers_several_but_not_a_crowd() -> None:
             peers[8].recv(1000)
 
 
-def test_a_port_in_use_is_a_sentence_and_is_not_stolen(peer: socket.socket) -> None:
+def test_a_port_in_use_is_a_link_error_and_is_not_shared(peer: socket.socket) -> None:
     url = f"udpin:127.0.0.1:{port_of(peer)}"
-    with pytest.raises(LinkError, match=f"link '{url}': the port cannot be had, address already"):
+    with pytest.raises(
+        LinkError, match=f"link '{url}': the port cannot be opened, address already"
+    ):
         open_link(url)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with pytest.raises(LinkError, match="address already in use"):
@@ -221,7 +223,7 @@ def test_udp_works_over_ipv6() -> None:
             assert peer.recv(1000) == FRAME
 
 
-def test_a_flood_does_not_hold_up_the_reader(peer: socket.socket) -> None:
+def test_a_flood_of_datagrams_does_not_block_the_reader(peer: socket.socket) -> None:
     port = free_port()
     with linked(f"udpin:127.0.0.1:{port}") as link:
         for _ in range(2000):
@@ -233,7 +235,7 @@ def test_a_flood_does_not_hold_up_the_reader(peer: socket.socket) -> None:
 # TCP.
 
 
-def test_tcp_connects_without_waiting_and_carries_both_ways() -> None:
+def test_tcp_connects_without_blocking_and_carries_both_ways() -> None:
     with a_server() as server, linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
         assert until(lambda: link.send(FRAME, 0.0))
         connection = server.accept()[0]
@@ -241,11 +243,11 @@ def test_tcp_connects_without_waiting_and_carries_both_ways() -> None:
             connection.settimeout(WAIT_S)
             assert connection.recv(1000) == FRAME
             connection.sendall(b"answer")
-            assert heard(link, 0.1) == b"answer"
+            assert received(link, 0.1) == b"answer"
         assert (link.state, link.trouble) == (LinkState.OPEN, None)
 
 
-def test_a_lost_link_is_tried_ever_more_slowly() -> None:
+def test_a_lost_link_is_retried_with_growing_delays() -> None:
     attempts_s: list[float] = []
     now_s = 0.0
 
@@ -259,7 +261,7 @@ def test_a_lost_link_is_tried_ever_more_slowly() -> None:
         assert not link.send(FRAME, now_s)
         assert link.receive(now_s) == []
     assert attempts_s == [0.0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5]
-    assert link.trouble == "tcp:somewhere: connection refused; trying again"
+    assert link.trouble == "tcp:somewhere: connection refused; retrying"
     assert link.dropped == 2001
 
 
@@ -267,35 +269,35 @@ def test_tcp_connects_once_the_server_appears() -> None:
     port = free_port(socket.SOCK_STREAM)
     with linked(f"tcp:127.0.0.1:{port}") as link:
         assert until(lambda: link.receive(0.0) == [] and link.trouble is not None)
-        assert link.trouble == f"tcp:127.0.0.1:{port}: connection refused; trying again"
+        assert link.trouble == f"tcp:127.0.0.1:{port}: connection refused; retrying"
         with a_server(port) as server:
             assert not link.send(FRAME, 0.4)
-            assert link.state is LinkState.CLOSED  # not before its time
+            assert link.state is LinkState.CLOSED  # not before the retry time
             assert until(lambda: link.send(FRAME, 0.5))
             with server.accept()[0] as connection:
                 assert connection.recv(1000) == FRAME
         assert link.trouble is None
 
 
-@pytest.mark.parametrize("how", ["politely", "violently"])
-def test_tcp_survives_the_server_going_away_and_coming_back(how: str) -> None:
+@pytest.mark.parametrize("how", ["closed", "reset"])
+def test_tcp_reconnects_after_each_loss_of_the_server(how: str) -> None:
     with a_server() as server, linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
         for round_s in (0.0, 10.0, 20.0):
-            last_words = serve_and_leave(server, link, round_s, violently=how == "violently")
-            assert how == "violently" or last_words == b"last words"
+            last_bytes = serve_and_leave(server, link, round_s, reset=how == "reset")
+            assert how == "reset" or last_bytes == b"last bytes"
             assert link.trouble is not None
             assert not link.send(FRAME, round_s + 0.1)
 
 
 def serve_and_leave(
-    server: socket.socket, link: ReconnectingLink, now_s: float, *, violently: bool
+    server: socket.socket, link: ReconnectingLink, now_s: float, *, reset: bool
 ) -> bytes:
-    """Take one frame, answer and close; return what the link hears until it notices."""
+    """Take one frame, answer and close; return the bytes that the link reads before the loss."""
     assert until(lambda: link.send(FRAME, now_s))
     with server.accept()[0] as connection:
         assert connection.recv(1000) == FRAME
-        connection.sendall(b"last words")
-        if violently:
+        connection.sendall(b"last bytes")
+        if reset:
             linger = struct.pack("ii", 1, 0)  # close with RST
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     got = bytearray()
@@ -308,14 +310,14 @@ def serve_and_leave(
     return bytes(got)
 
 
-def test_a_loss_is_noticed_by_sending_alone() -> None:
+def test_a_loss_is_detected_by_sending_only() -> None:
     with a_server() as server, linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
         assert until(lambda: link.send(FRAME, 0.0))
         server.accept()[0].close()
         assert until(lambda: not link.send(FRAME, 0.1))
         assert (link.state, link.trouble) == (
             LinkState.CLOSED,
-            f"tcp:127.0.0.1:{port_of(server)}: connection reset by peer; trying again",
+            f"tcp:127.0.0.1:{port_of(server)}: connection reset by peer; retrying",
         )
         assert until(lambda: link.send(FRAME, 0.6))
         with server.accept()[0] as connection:
@@ -336,7 +338,9 @@ def test_a_full_tcp_buffer_drops_whole_frames_only() -> None:
                 assert not link.send(frame, 0.2)
                 connection.settimeout(0.05)
                 got = bytearray()
-                for _ in range(3):  # read some, send one more, to meet half-taken frames
+                for _ in range(
+                    3
+                ):  # read some, send one more: covers frames that were accepted in part
                     with contextlib.suppress(TimeoutError):
                         while True:
                             got += connection.recv(65536)
@@ -363,11 +367,11 @@ def test_a_frame_cut_by_a_lost_connection_is_not_continued_on_the_next() -> None
                 assert connection.recv(1000) == FRAME
 
 
-def test_a_server_that_never_answers_is_given_up() -> None:
+def test_a_connection_attempt_ends_after_five_seconds() -> None:
     with a_server() as full:
         full.listen(0)
         with contextlib.ExitStack() as stack:
-            for _ in range(4):  # fill the queue of connections, so that the next gets no answer
+            for _ in range(4):  # fill the queue of connections, so that the next one gets no answer
                 filler = stack.enter_context(socket.socket())
                 filler.settimeout(0)
                 filler.connect_ex(full.getsockname())
@@ -378,20 +382,20 @@ def test_a_server_that_never_answers_is_given_up() -> None:
             assert (link.state, link.trouble) == (LinkState.CONNECTING, None)
             assert not link.send(FRAME, 5.0)
             assert link.state is LinkState.CLOSED
-            assert link.trouble == f"tcp:127.0.0.1:{port_of(full)}: no answer; trying again"
+            assert link.trouble == f"tcp:127.0.0.1:{port_of(full)}: no response; retrying"
 
 
-def test_tcp_does_not_talk_to_itself() -> None:
+def test_tcp_does_not_connect_to_itself() -> None:
     with contextlib.ExitStack() as stack:
         # A socket bound to its own target connects to itself, as the kernel may also arrange.
         own = stack.enter_context(socket.socket())
         own.bind(("127.0.0.1", 0))
         own.connect(own.getsockname())
-        wire = TcpTransport((socket.AF_INET, ("127.0.0.1", free_port(socket.SOCK_STREAM))))
-        wire._socket.close()
-        wire._socket = own
+        transport = TcpTransport((socket.AF_INET, ("127.0.0.1", free_port(socket.SOCK_STREAM))))
+        transport._socket.close()
+        transport._socket = own
         with pytest.raises(OSError, match="Connection refused"):
-            wire.connected()
+            transport.connected()
 
 
 # Serial.
@@ -399,7 +403,7 @@ def test_tcp_does_not_talk_to_itself() -> None:
 
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int, str]]:
-    """A pseudo terminal: the far end, ours, and our path."""
+    """A pseudo terminal: descriptors of the far and the near end, path of the near end."""
     far, near = os.openpty()
     tty.setraw(near)
     try:
@@ -416,12 +420,12 @@ def test_serial_carries_both_ways(terminal: tuple[int, int, str]) -> None:
         assert link.send(FRAME, 0.0)
         assert os.read(far, 1000) == FRAME
         os.write(far, b"answer")
-        assert heard(link, 0.1) == b"answer"
+        assert received(link, 0.1) == b"answer"
         assert link.receive(0.2) == []
         assert (link.state, link.trouble) == (LinkState.OPEN, None)
 
 
-def test_a_full_serial_port_drops_whole_frames_and_never_waits(
+def test_a_full_serial_port_drops_whole_frames_and_never_blocks(
     terminal: tuple[int, int, str],
 ) -> None:
     far, _, path = terminal
@@ -445,11 +449,11 @@ def test_a_full_serial_port_drops_whole_frames_and_never_waits(
         assert bytes(got) == frame * sent
 
 
-def test_an_unplugged_port_is_lost_and_found_again(tmp_path: Path) -> None:
+def test_an_unplugged_port_is_lost_and_opened_again(tmp_path: Path) -> None:
     port = tmp_path / "ttyDRONE"
     with linked(f"serial:{port}") as link:
         assert link.receive(0.0) == []
-        assert link.trouble == f"serial:{port}: there is no such port; trying again"
+        assert link.trouble == f"serial:{port}: no such port; retrying"
         for round_s in (10.0, 20.0):
             far, near = os.openpty()
             tty.setraw(near)
@@ -464,20 +468,20 @@ def test_an_unplugged_port_is_lost_and_found_again(tmp_path: Path) -> None:
             assert not link.send(FRAME, round_s + 1.1)
 
 
-def test_a_port_is_held_alone(terminal: tuple[int, int, str]) -> None:
+def test_a_port_is_opened_exclusively(terminal: tuple[int, int, str]) -> None:
     path = terminal[2]
     with linked(f"serial:{path}") as first, linked(f"serial:{path}") as second:
         assert first.send(FRAME, 0.0)
         assert not second.send(FRAME, 0.0)
-        assert second.trouble == f"serial:{path}: another program holds the port; trying again"
+        assert second.trouble == f"serial:{path}: another program uses the port; retrying"
 
 
-def test_what_is_no_serial_port_is_said_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_serial_port_is_reported(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     with linked(f"serial:{plain}") as link:
         assert not link.send(FRAME, 0.0)
-        assert link.trouble == f"serial:{plain}: it is no serial port; trying again"
+        assert link.trouble == f"serial:{plain}: not a serial port; retrying"
 
 
 def test_a_closed_link_stays_closed(peer: socket.socket) -> None:

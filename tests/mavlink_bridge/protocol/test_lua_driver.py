@@ -1,4 +1,4 @@
-"""The Lua driver is written where it is wanted, and never over somebody's work."""
+"""Installation of the Lua driver; an edited file is not overwritten."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.lua_driver import write_script
-from tests.mavlink_bridge.flightcontroller import FlightController, needs_lua, those
+from tests.mavlink_bridge.lua_host import LuaHost, needs_lua, those
 
 
-def test_it_is_written_and_written_again(tmp_path: Path) -> None:
+def test_the_driver_is_written_and_written_again(tmp_path: Path) -> None:
     path = write_script(tmp_path)
     assert path == tmp_path / "dronebms.lua"
     first = path.read_bytes()
@@ -17,45 +17,45 @@ def test_it_is_written_and_written_again(tmp_path: Path) -> None:
 
 
 @needs_lua
-def test_what_is_written_runs(tmp_path: Path) -> None:
-    with FlightController(write_script(tmp_path)) as vehicle:
+def test_the_installed_driver_runs(tmp_path: Path) -> None:
+    with LuaHost(write_script(tmp_path)) as vehicle:
         assert those(vehicle.start(), "text") == ["5 dronebms: driver 1 started"]
 
 
 @pytest.mark.parametrize("change", [b"-- mine\n", b"\xff", b"\n"])
-def test_a_driver_that_was_changed_is_kept_unless_forced(tmp_path: Path, change: bytes) -> None:
+def test_an_edited_driver_is_not_replaced_unless_forced(tmp_path: Path, change: bytes) -> None:
     path = write_script(tmp_path)
     shipped = path.read_bytes()
     path.write_bytes(shipped + change)
-    with pytest.raises(ConfigError, match="was changed since it was written; --force replaces it"):
+    with pytest.raises(ConfigError, match="was edited after installation; --force replaces it"):
         write_script(tmp_path)
     assert path.read_bytes() == shipped + change
     assert write_script(tmp_path, force=True).read_bytes() == shipped
 
 
-def test_a_script_of_somebody_else_of_that_name_is_kept(tmp_path: Path) -> None:
+def test_another_script_of_that_name_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "dronebms.lua").write_text("return 1\n")
-    with pytest.raises(ConfigError, match="was changed"):
+    with pytest.raises(ConfigError, match="was edited"):
         write_script(tmp_path)
 
 
-def test_an_older_driver_of_ours_is_replaced(tmp_path: Path) -> None:
+def test_an_older_release_of_the_driver_is_replaced(tmp_path: Path) -> None:
     path = write_script(tmp_path)
     old = path.read_text().partition("\n")[2].replace("VERSION = 1", "VERSION = 0")
-    from mavlink_bridge.protocol.lua_driver import _marked  # noqa: PLC0415 - as an older release wrote it
+    from mavlink_bridge.protocol.lua_driver import _marked  # noqa: PLC0415 - the mark of an older release
 
     path.write_text(f"{_marked(old)}\n{old}")
     assert "VERSION = 1" in write_script(tmp_path).read_text()
 
 
 @pytest.mark.parametrize("place", ["missing", "file/inside"])
-def test_a_folder_that_is_none_is_a_sentence(tmp_path: Path, place: str) -> None:
+def test_a_missing_folder_is_a_configuration_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be"):
         write_script(tmp_path / place)
 
 
-def test_a_folder_of_that_name_is_a_sentence(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_the_driver_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "dronebms.lua").mkdir()
     with pytest.raises(ConfigError, match="cannot be replaced"):
         write_script(tmp_path)

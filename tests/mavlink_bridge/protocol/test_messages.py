@@ -1,4 +1,4 @@
-"""Reports as BATTERY_STATUS: exact bytes, and what others make of them."""
+"""Encoding of BATTERY_STATUS: exact bytes, and the values that receivers decode."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from tests.mavlink_bridge.wire import CRC_EXTRA, PAYLOAD, battery_status_frame, 
 
 
 def statustext(event: Event, text_id: int) -> tuple[mavlink.MAVLink_statustext_message, ...]:
-    """Return an event as it is said."""
+    """STATUSTEXT of an event."""
     return chunks(event.text, text_severity(event), text_id)
 
 
@@ -47,7 +47,7 @@ def packed(
 
 
 def sent(**values: Any) -> mavlink.MAVLink_battery_status_message:  # noqa: ANN401 - see a_report
-    """Return a report's message as a receiver decodes it."""
+    """BATTERY_STATUS of a report as a receiver decodes it."""
     frame = packed(battery_status(a_report(**values)))
     return mavlink.MAVLink(None).decode(bytearray(frame))
 
@@ -59,7 +59,7 @@ def test_the_checksum_has_its_published_check_value() -> None:
     assert x25(b"123456789") == 0x6F91
 
 
-def test_the_message_is_the_one_of_the_definition() -> None:
+def test_the_message_has_the_fields_of_common_xml() -> None:
     message = mavlink.MAVLink_battery_status_message
     assert (message.id, message.crc_extra, message.unpacker.size) == (147, CRC_EXTRA, 54)
     assert PAYLOAD.size == 54
@@ -109,10 +109,10 @@ def test_a_full_14s_pack_with_a_fault_is_these_63_bytes() -> None:
     assert len(frame) == 63
 
 
-def test_a_pack_of_which_nothing_is_known_is_these_53_bytes() -> None:
+def test_a_pack_of_unknown_values_is_these_53_bytes() -> None:
     frame = packed(battery_status(a_report(**(NOTHING_KNOWN | {"cells_v": (None,) * 6}))))
     assert frame == battery_status_frame(cells_mv=())
-    assert len(frame) == 53  # the state OK alone is an extension
+    assert len(frame) == 53  # the state OK is the only extension field
 
 
 def test_a_heartbeat_is_these_21_bytes() -> None:
@@ -143,7 +143,9 @@ def test_a_heartbeat_is_these_21_bytes() -> None:
         (None, []),
     ],
 )
-def test_a_pack_without_cells_is_sent_whole(voltage_v: float | None, slots_mv: list[int]) -> None:
+def test_a_pack_without_cells_is_sent_as_one_voltage(
+    voltage_v: float | None, slots_mv: list[int]
+) -> None:
     message = sent(cells_v=(), voltage_v=voltage_v)
     assert message.voltages == slots_mv + [UNUSED_MV] * (10 - len(slots_mv))
     assert message.voltages_ext == [0, 0, 0, 0]
@@ -152,7 +154,7 @@ def test_a_pack_without_cells_is_sent_whole(voltage_v: float | None, slots_mv: l
 
 @pytest.mark.parametrize("unknown", [None, math.nan, -0.001, 65.5351, 1e308])
 @pytest.mark.parametrize("place", range(6))
-def test_an_unknown_cell_neither_moves_the_others_nor_counts_as_empty(
+def test_an_unknown_cell_neither_shifts_the_others_nor_counts_as_empty(
     place: int, unknown: float | None
 ) -> None:
     cells_v = (*SIX_CELLS_V[:place], unknown, *SIX_CELLS_V[place + 1 :])
@@ -172,7 +174,7 @@ def test_an_empty_cell_is_sent_as_empty() -> None:
     assert px4(message).cells == 3
 
 
-def test_an_empty_cell_beyond_the_tenth_is_not_a_missing_one() -> None:
+def test_an_empty_cell_after_the_tenth_is_not_sent_as_unused() -> None:
     message = sent(cells_v=(4.0,) * 10 + (0.0, 4.0))
     assert message.voltages_ext == [1, 4000, 0, 0]
     assert ground_station(message).voltage_v == pytest.approx(44.001)
@@ -234,7 +236,7 @@ def test_percentages_are_rounded_down(soc_pct: float | None, remaining_pct: int)
     ("current_a", "gauge_pct", "estimate_pct"),
     [(None, 13.9, 13), (None, 95.0, 80), (None, None, 80), (12.0, 13.9, 80)],
 )
-def test_without_a_current_no_more_is_told_than_the_gauge_says(
+def test_without_a_current_the_charge_of_the_gauge_is_the_upper_bound(
     current_a: float | None, gauge_pct: float | None, estimate_pct: int
 ) -> None:
     report = a_report(soc_pct=80.9, current_a=current_a)
@@ -247,7 +249,9 @@ def test_without_a_current_no_more_is_told_than_the_gauge_says(
     [(600.9, 600), (1.0, 1), (0.4, 1), (0.0, 1), (-5.0, 1), (1e12, 0x7FFFFFFF)]
     + [(value, 0) for value in NOT_NUMBERS],
 )
-def test_the_end_is_not_sent_as_unknown(remaining_s: float | None, time_remaining: int) -> None:
+def test_a_time_to_empty_of_0_is_not_sent_as_unknown(
+    remaining_s: float | None, time_remaining: int
+) -> None:
     message = sent(remaining_s=remaining_s)
     assert message.time_remaining == time_remaining
     assert ground_station(message).remaining_s == (time_remaining or None)
@@ -312,13 +316,13 @@ def test_charge_state(
 
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda chemistry: chemistry.name)
-def test_the_chemistry_is_told(chemistry: Chemistry) -> None:
+def test_the_chemistry_is_sent(chemistry: Chemistry) -> None:
     expected = {"lipo": "LIPO", "lihv": "LIPO", "li-ion": "LION", "lifepo4": "LIFE"}[chemistry.name]
     message = battery_status(replace(FLYING, pack_data=PackData(chemistry)))
     assert message.type == getattr(mavlink, f"MAV_BATTERY_TYPE_{expected}")
 
 
-def test_a_battery_has_the_id_it_is_given_or_its_index() -> None:
+def test_a_battery_has_the_given_id_or_its_index() -> None:
     assert battery_status(a_report(index=1)).id == 1
     assert battery_status(a_report(index=1), battery_id=7).id == 7
 
@@ -336,7 +340,7 @@ def test_a_short_text_is_one_message() -> None:
 
 
 @pytest.mark.parametrize("length", [49, 50, 51, 99, 100, 101, 150, 250])
-def test_a_text_comes_together_again_and_ends(length: int) -> None:
+def test_a_receiver_can_join_the_chunks_of_a_text(length: int) -> None:
     text = "".join(chr(ord("a") + place % 26) for place in range(length))
     pieces = statustext(an_event(text), 9)
     assert "".join(chunk.text for chunk in pieces) == text
@@ -347,11 +351,11 @@ def test_a_text_comes_together_again_and_ends(length: int) -> None:
         assert all(len(chunk.text) == 50 for chunk in pieces[:-1])
 
 
-def test_an_endless_text_is_cut() -> None:
+def test_a_text_is_cut_at_250_characters() -> None:
     assert sum(len(chunk.text) for chunk in statustext(an_event("x" * 10_000), 1)) == 250
 
 
-def test_what_is_not_ascii_is_replaced() -> None:
+def test_characters_that_are_not_ascii_are_replaced() -> None:
     (message,) = statustext(an_event("61 °C"), 1)
     assert message.text == "61 ?C"
 
@@ -366,7 +370,7 @@ def test_what_is_not_ascii_is_replaced() -> None:
         (Severity.EMERGENCY, mavlink.MAV_SEVERITY_EMERGENCY),
     ],
 )
-def test_a_text_is_as_severe_as_its_limit_until_that_clears(
+def test_a_text_has_the_severity_of_its_limit_and_is_a_notice_when_that_clears(
     severity: Severity, expected: int
 ) -> None:
     assert statustext(an_event(severity=severity), 1)[0].severity == expected
@@ -374,7 +378,7 @@ def test_a_text_is_as_severe_as_its_limit_until_that_clears(
     assert cleared.severity == mavlink.MAV_SEVERITY_NOTICE
 
 
-# Anything at all.
+# Any values.
 
 ANY = st.none() | st.floats() | st.integers(-(10**6), 10**6)
 ANY_VALUES = st.fixed_dictionaries(
@@ -387,15 +391,15 @@ ANY_VALUES = st.fixed_dictionaries(
 )
 
 
-GAUGE_PCT = 79.0  # of the report that is varied
+GAUGE_PCT = 79.0  # of the varied report
 
 
 def is_number(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def is_near(told: float, value: float, resolution: float, low: float, high: float) -> bool:
-    return abs(told - min(max(value, low), high)) <= resolution * 1.001
+def is_near(reported: float, value: float, resolution: float, low: float, high: float) -> bool:
+    return abs(reported - min(max(value, low), high)) <= resolution * 1.001
 
 
 ENDLESS = {"cells_v": (), "severity": Severity.OK, "fault_bits": 0, "soc_pct": math.inf}
@@ -404,7 +408,7 @@ ENDLESS = {"cells_v": (), "severity": Severity.OK, "fault_bits": 0, "soc_pct": m
 @settings(max_examples=400, deadline=None)
 @example(dict.fromkeys(FLOATS) | ENDLESS)
 @given(ANY_VALUES)
-def test_any_report_is_told_within_resolution_or_as_unknown(values: dict[str, Any]) -> None:
+def test_any_value_is_sent_within_its_resolution_or_as_unknown(values: dict[str, Any]) -> None:
     message = sent(**values)
     shown = ground_station(message)
     assert (shown.temperature_degc is None) is not is_number(values["temperature_degc"])
@@ -434,7 +438,7 @@ def test_any_report_is_told_within_resolution_or_as_unknown(values: dict[str, An
     st.none() | st.floats(0.0, 100.0),
     st.sampled_from((10, 14)),
 )
-def test_the_sum_that_others_make_is_the_cells_or_the_pack_or_nothing(
+def test_the_sum_of_a_receiver_is_that_of_the_cells_or_the_pack_or_0(
     cells_v: tuple[float | None, ...], voltage_v: float | None, cells_max: int
 ) -> None:
     message = battery_status(a_report(cells_v=cells_v, voltage_v=voltage_v), cells_max=cells_max)

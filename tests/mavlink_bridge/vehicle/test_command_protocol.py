@@ -1,4 +1,4 @@
-"""What a battery answers over real UDP, what it asks for, and whom it does not hear."""
+"""Requests to a battery over real UDP, its own requests, ids, releases and signing."""
 
 import hashlib
 from collections.abc import Iterator
@@ -24,50 +24,52 @@ STATUS, INFO = 147, 370
 
 
 class Service:
-    """A bridge that flies, and a vehicle on the other end of its link."""
+    """A bridge, and a vehicle on the other end of its link."""
 
     def __init__(self, autopilot: int = PX4, **options: Any) -> None:  # noqa: ANN401 - the bridge's
         self.vehicle = FakeAutopilot(autopilot=autopilot, acknowledges=False)
         self.link = open_link(self.vehicle.url)
         self.bridge = Bridge(self.link, **options)
         self.link.send(b"", 0.0)
-        self.vehicle.hear()
+        self.vehicle.receive()
         self.now_s = 0.0
-        self.heard: list[mavlink.MAVLink_message] = []
+        self.received: list[mavlink.MAVLink_message] = []
         self.report: dict[str, Any] = {}
 
     def close(self) -> None:
-        """Land."""
+        """Close the link."""
         self.link.close()
         self.vehicle.close()
 
-    def fly(self, seconds: float, *, beats: bool = True, batteries: int = 1) -> list[Any]:
-        """Return what the vehicle hears in these seconds, ten steps each."""
-        heard: list[Any] = []
+    def fly(self, seconds: float, *, heartbeats: bool = True, batteries: int = 1) -> list[Any]:
+        """Run for a time, ten steps a second; return the messages that the vehicle receives."""
+        received: list[Any] = []
         for _ in range(round(seconds * 10)):
-            if beats and round(self.now_s * 10) % 10 == 0:
-                self.say(mavlink.MAVLink_heartbeat_message(2, self.vehicle._autopilot, 1, 0, 4, 3))
+            if heartbeats and round(self.now_s * 10) % 10 == 0:
+                self.send(mavlink.MAVLink_heartbeat_message(2, self.vehicle._autopilot, 1, 0, 4, 3))
             self.bridge.pump(self.now_s)
             for index in range(batteries):
                 self.bridge(a_report(self.now_s, index, **self.report))
-            heard += self.vehicle.hear(self.bridge.counts["sent"] - len(self.heard) - len(heard))
+            received += self.vehicle.receive(
+                self.bridge.counts["sent"] - len(self.received) - len(received)
+            )
             self.now_s = round(self.now_s + 0.1, 6)
-        self.heard += heard
-        return heard
+        self.received += received
+        return received
 
-    def say(self, message: Any, sender: tuple[int, int] = (1, 1)) -> None:  # noqa: ANN401 - a message
-        """Send a message of anybody, and wait until the bridge can read it."""
-        before = self.bridge.counts["heard"] + self.bridge.counts["foreign"]
-        self.vehicle.say_bytes(bytes(message.pack(mavlink.MAVLink(None, *sender))))
+    def send(self, message: Any, sender: tuple[int, int] = (1, 1)) -> None:  # noqa: ANN401 - a message
+        """Send a message of any sender; wait until the bridge has read it."""
+        before = self.bridge.counts["received"] + self.bridge.counts["foreign"]
+        self.vehicle.send_bytes(bytes(message.pack(mavlink.MAVLink(None, *sender))))
 
         def read() -> bool:
             self.bridge.pump(self.now_s)
-            return self.bridge.counts["heard"] + self.bridge.counts["foreign"] > before
+            return self.bridge.counts["received"] + self.bridge.counts["foreign"] > before
 
         assert until(read)
 
     def damages(self, now_s: float) -> bool:
-        """Return whether the bridge has found damage that it had not before."""
+        """Wait for invalid data; return whether the bridge has detected any."""
         before = self.bridge.counts["damaged"]
 
         def damaged() -> bool:
@@ -76,11 +78,16 @@ class Service:
 
         return until(damaged)
 
-    def ask(self, message: Any, sender: tuple[int, int] = GCS, seconds: float = 0.1) -> list[Any]:  # noqa: ANN401 - a message
-        """Return what is heard after a question, periodic messages left out."""
-        self.say(message, sender)
+    def request(
+        self,
+        message: Any,  # noqa: ANN401 - a message
+        sender: tuple[int, int] = GCS,
+        seconds: float = 0.1,
+    ) -> list[Any]:
+        """Send a request; return the answers, without periodic messages."""
+        self.send(message, sender)
         usual = ("HEARTBEAT", "BATTERY_STATUS", "COMMAND_LONG", "SMART_BATTERY_INFO")
-        return [m for m in self.fly(seconds, beats=False) if m.get_type() not in usual]
+        return [m for m in self.fly(seconds, heartbeats=False) if m.get_type() not in usual]
 
     def command(
         self,
@@ -89,10 +96,10 @@ class Service:
         target: tuple[int, int] = (1, 180),
         sender: tuple[int, int] = GCS,
     ) -> list[Any]:
-        """Return the answers to a command."""
+        """Send a command; return the answers."""
         padded = [*values, *[0.0] * (7 - len(values))]
         message = mavlink.MAVLink_command_long_message(*target, number, 0, *padded)
-        return self.ask(message, sender)
+        return self.request(message, sender)
 
 
 @pytest.fixture
@@ -118,27 +125,29 @@ def result(answers: list[Any]) -> int:
 
 
 @pytest.mark.parametrize("number", [STATUS, INFO, 0])
-def test_a_message_that_is_requested_comes_at_once(service: Service, number: int) -> None:
+def test_a_requested_message_is_sent_at_once(service: Service, number: int) -> None:
     service.fly(0.1)
-    service.say(mavlink.MAVLink_command_long_message(1, 180, 512, 0, number, 0, 0, 0, 0, 0, 0), GCS)
-    heard = service.fly(0.1, beats=False)
-    assert [message.get_msgId() for message in heard] == [77, number]
-    assert result(heard) == ACCEPTED
+    service.send(
+        mavlink.MAVLink_command_long_message(1, 180, 512, 0, number, 0, 0, 0, 0, 0, 0), GCS
+    )
+    received = service.fly(0.1, heartbeats=False)
+    assert [message.get_msgId() for message in received] == [77, number]
+    assert result(received) == ACCEPTED
 
 
 @pytest.mark.parametrize("number", [372, 148, 99999, -1, 1e30])
-def test_a_message_that_it_does_not_have_is_unsupported(service: Service, number: float) -> None:
+def test_an_unknown_message_is_unsupported(service: Service, number: float) -> None:
     assert result(service.command(512, number)) == UNSUPPORTED
     assert result(service.command(511, number, 100000)) == UNSUPPORTED
 
 
-def test_a_number_that_is_none_is_refused(service: Service) -> None:
+def test_a_number_that_is_not_finite_is_refused(service: Service) -> None:
     assert result(service.command(512, float("nan"))) == UNSUPPORTED
     assert result(service.command(511, STATUS, float("nan"))) == DENIED
     assert result(service.command(511, STATUS, float("inf"))) == DENIED
 
 
-def test_the_status_can_be_had_faster_and_as_before_again(service: Service) -> None:
+def test_the_status_can_be_sent_faster_and_at_the_default_rate_again(service: Service) -> None:
     assert result(service.command(511, STATUS, 200_000)) == ACCEPTED
     assert len(of(service.fly(4.0), "BATTERY_STATUS")) in (19, 20)
     assert [m.interval_us for m in of(service.command(510, STATUS), "MESSAGE_INTERVAL")] == [200000]
@@ -147,14 +156,14 @@ def test_the_status_can_be_had_faster_and_as_before_again(service: Service) -> N
 
 
 @pytest.mark.parametrize(("number", "interval_us"), [(147, -1), (147, 2e6), (147, 1e4), (0, -1)])
-def test_what_a_vehicle_lives_on_cannot_be_switched_off(
+def test_messages_that_a_vehicle_depends_on_cannot_be_switched_off(
     service: Service, number: int, interval_us: float
 ) -> None:
     assert result(service.command(511, number, interval_us)) == DENIED
     assert len(of(service.fly(4.0), "BATTERY_STATUS")) == 8
 
 
-def test_the_information_can_be_switched_off(service: Service) -> None:
+def test_smart_battery_info_can_be_switched_off(service: Service) -> None:
     assert result(service.command(511, INFO, -1)) == ACCEPTED
     service.fly(0.1)
     assert of(service.fly(30.0), "SMART_BATTERY_INFO") == []
@@ -165,29 +174,31 @@ def test_an_unknown_interval_is_0(service: Service) -> None:
     assert [m.interval_us for m in of(service.command(510, 30), "MESSAGE_INTERVAL")] == [0]
 
 
-def test_what_is_withheld_is_rejected_for_now(service: Service) -> None:
+def test_a_withheld_message_is_temporarily_rejected(service: Service) -> None:
     service.report = {"voltage_v": None}
     service.fly(1.0)
     assert result(service.command(512, STATUS)) == TEMPORARILY_REJECTED
 
 
 @pytest.mark.parametrize("number", [400, 20, 21, 176, 241, 246, 42651, 31010, 65535])
-def test_what_it_does_not_do_is_unsupported(service: Service, number: int) -> None:
+def test_an_unknown_command_is_unsupported(service: Service, number: int) -> None:
     assert result(service.command(number, 1.0)) == UNSUPPORTED
 
 
-def test_a_command_with_integers_is_one_too(service: Service) -> None:
+def test_command_int_is_a_command_too(service: Service) -> None:
     message = mavlink.MAVLink_command_int_message(1, 180, 0, 512, 0, 0, STATUS, 0, 0, 0, 0, 0, 0)
-    assert result(service.ask(message)) == ACCEPTED
+    assert result(service.request(message)) == ACCEPTED
 
 
 @pytest.mark.parametrize("target", [(1, 1), (1, 0), (0, 0), (2, 180), (1, 181), (255, 190)])
-def test_it_is_silent_where_it_is_not_addressed(service: Service, target: tuple[int, int]) -> None:
+def test_a_message_to_another_target_is_not_answered(
+    service: Service, target: tuple[int, int]
+) -> None:
     assert service.command(512, STATUS, target=target) == []
-    assert service.ask(mavlink.MAVLink_param_request_list_message(*target)) == []
+    assert service.request(mavlink.MAVLink_param_request_list_message(*target)) == []
 
 
-def test_only_systems_that_may_are_answered() -> None:
+def test_only_accepted_systems_are_answered() -> None:
     for accepted, expected in (((255,), 0), ((255, 42), 1), ((42,), 1)):
         service = Service(options=BridgeOptions(accept_systems=accepted))
         service.fly(1.0)
@@ -201,7 +212,7 @@ def test_each_battery_answers_for_itself() -> None:
     service = Service()
     service.fly(0.5, batteries=2)
     message = mavlink.MAVLink_param_request_list_message(1, 181)
-    service.say(message, GCS)
+    service.send(message, GCS)
     values = of(service.fly(0.1, batteries=2), "PARAM_VALUE")
     assert {value.get_srcComponent() for value in values} == {181}
     service.close()
@@ -211,7 +222,7 @@ def test_each_battery_answers_for_itself() -> None:
 
 
 def test_the_settings_are_listed_with_their_values(service: Service) -> None:
-    values = service.ask(mavlink.MAVLink_param_request_list_message(1, 180))
+    values = service.request(mavlink.MAVLink_param_request_list_message(1, 180))
     assert [(v.param_id, v.param_value) for v in values] == [
         ("BMS_RATE_HZ", 2.0),
         ("BMS_ID", -1.0),
@@ -234,15 +245,15 @@ def test_the_settings_are_listed_with_their_values(service: Service) -> None:
         (b"\xff\xfe", -2, []),
     ],
 )
-def test_a_setting_is_read_by_name_or_place(
+def test_a_setting_is_read_by_name_or_index(
     service: Service, name: bytes, index: int, expected: list[str]
 ) -> None:
     message = mavlink.MAVLink_param_request_read_message(1, 180, name, index)
-    assert [value.param_id for value in service.ask(message)] == expected
+    assert [value.param_id for value in service.request(message)] == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "kept"),
+    ("name", "value", "expected"),
     [
         (b"BMS_RATE_HZ", 5.0, 5.0),
         (b"BMS_RATE_HZ", 50.0, 2.0),
@@ -255,15 +266,15 @@ def test_a_setting_is_read_by_name_or_place(
     ],
 )
 def test_a_setting_is_set_within_its_bounds(
-    service: Service, name: bytes, value: float, kept: float
+    service: Service, name: bytes, value: float, expected: float
 ) -> None:
-    (answer,) = service.ask(mavlink.MAVLink_param_set_message(1, 180, name, value, 9))
-    assert (answer.param_id.encode(), answer.param_value) == (name, kept)
+    (answer,) = service.request(mavlink.MAVLink_param_set_message(1, 180, name, value, 9))
+    assert (answer.param_id.encode(), answer.param_value) == (name, expected)
 
 
-def test_a_rate_and_an_id_that_were_set_hold_at_once(service: Service) -> None:
-    service.ask(mavlink.MAVLink_param_set_message(1, 180, b"BMS_RATE_HZ", 5.0, 9))
-    service.ask(mavlink.MAVLink_param_set_message(1, 180, b"BMS_ID", 7.0, 9))
+def test_a_new_rate_and_a_new_id_take_effect_at_once(service: Service) -> None:
+    service.request(mavlink.MAVLink_param_set_message(1, 180, b"BMS_RATE_HZ", 5.0, 9))
+    service.request(mavlink.MAVLink_param_set_message(1, 180, b"BMS_ID", 7.0, 9))
     statuses = of(service.fly(2.0), "BATTERY_STATUS")
     assert len(statuses) == 10
     assert {status.id for status in statuses} == {7}
@@ -274,54 +285,54 @@ def test_a_rate_and_an_id_that_were_set_hold_at_once(service: Service) -> None:
 
 @pytest.mark.parametrize(("target", "answers"), [((0, 0), 1), ((1, 180), 1), ((1, 0), 0)])
 def test_a_ping_is_answered(service: Service, target: tuple[int, int], answers: int) -> None:
-    pongs = service.ask(mavlink.MAVLink_ping_message(123456789, 42, *target))
+    pongs = service.request(mavlink.MAVLink_ping_message(123456789, 42, *target))
     assert [(p.time_usec, p.seq, p.target_system, p.target_component) for p in pongs] == [
         (123456789, 42, *GCS)
     ] * answers
 
 
-# What it asks for.
+# Requests for messages.
 
 
-def asked(messages: list[Any]) -> list[tuple[int, int]]:
+def requested(messages: list[Any]) -> list[tuple[int, int]]:
     return [(m.command, int(m.param1)) for m in of(messages, "COMMAND_LONG")]
 
 
-WANTED = [(512, 148), (511, 147), (511, 33), (512, 242)]
+REQUESTS = [(512, 148), (511, 147), (511, 33), (512, 242)]
 
 
-def test_streams_are_asked_for_until_they_come_and_again_when_they_stop() -> None:
+def test_messages_are_requested_until_they_come_and_again_when_they_stop() -> None:
     service = Service(ARDUPILOT)
-    assert asked(service.fly(0.5)) == WANTED
-    assert asked(service.fly(2.5)) == []
-    assert asked(service.fly(1.0)) == WANTED
+    assert requested(service.fly(0.5)) == REQUESTS
+    assert requested(service.fly(2.5)) == []
+    assert requested(service.fly(1.0)) == REQUESTS
     position = mavlink.MAVLink_global_position_int_message(0, 1, 1, 0, 0, 0, 0, 0, 0)
     for _ in range(6):
-        service.say(position)
-        assert (511, 33) not in asked(service.fly(1.0))
-    assert (511, 33) in asked(service.fly(4.0))
+        service.send(position)
+        assert (511, 33) not in requested(service.fly(1.0))
+    assert (511, 33) in requested(service.fly(4.0))
     service.close()
 
 
-def test_what_is_asked_once_is_asked_again_after_a_restart_of_the_vehicle() -> None:
+def test_a_single_request_is_repeated_after_a_restart_of_the_vehicle() -> None:
     service = Service()
     version = mavlink.MAVLink_autopilot_version_message(0, 1, 0, 0, 0, [0] * 8, [0] * 8, [0] * 8,
                                                         0, 0, 0)  # fmt: skip
     service.fly(0.5)
-    service.say(version)
-    assert (512, 148) not in asked(service.fly(20.0))
-    assert (512, 148) not in asked(service.fly(5.0, beats=False))
-    assert (512, 148) in asked(service.fly(1.0))
+    service.send(version)
+    assert (512, 148) not in requested(service.fly(20.0))
+    assert (512, 148) not in requested(service.fly(5.0, heartbeats=False))
+    assert (512, 148) in requested(service.fly(1.0))
     service.close()
 
 
-def test_nothing_is_asked_of_a_vehicle_that_is_not_heard() -> None:
+def test_nothing_is_requested_without_a_heartbeat() -> None:
     service = Service()
-    assert of(service.fly(5.0, beats=False), "COMMAND_LONG") == []
+    assert of(service.fly(5.0, heartbeats=False), "COMMAND_LONG") == []
     service.close()
 
 
-# Which id.
+# Battery ids.
 
 
 def vehicle_battery(number: int) -> mavlink.MAVLink_battery_status_message:
@@ -331,50 +342,50 @@ def vehicle_battery(number: int) -> mavlink.MAVLink_battery_status_message:
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [((), 0), ((0,), 1), ((0, 1), 2), ((1,), 2)])
-def test_behind_the_batteries_that_ardupilot_tells_is_room(
+def test_ours_take_the_next_id_after_the_batteries_of_ardupilot(
     theirs: tuple[int, ...], ours: int
 ) -> None:
     service = Service(ARDUPILOT)
-    heard = service.fly(0.5)
+    received = service.fly(0.5)
     for number in theirs:
-        service.say(vehicle_battery(number))
-    heard += service.fly(3.0)
-    statuses = of(heard, "BATTERY_STATUS")
+        service.send(vehicle_battery(number))
+    received += service.fly(3.0)
+    statuses = of(received, "BATTERY_STATUS")
     assert {status.id for status in statuses} == {ours}
     assert len(statuses) >= 2
-    assert {info.id for info in of(heard, "SMART_BATTERY_INFO")} == {ours}
+    assert {info.id for info in of(received, "SMART_BATTERY_INFO")} == {ours}
     service.close()
 
 
-def test_batteries_that_were_all_told_are_not_waited_for() -> None:
+def test_the_id_is_allocated_as_soon_as_all_batteries_are_known() -> None:
     service = Service(ARDUPILOT)
-    heard = service.fly(0.5)
+    received = service.fly(0.5)
     for number in (0, 1, 0):
-        service.say(vehicle_battery(number))
-    heard += service.fly(0.5)
-    assert {status.id for status in of(heard, "BATTERY_STATUS")} == {2}
+        service.send(vehicle_battery(number))
+    received += service.fly(0.5)
+    assert {status.id for status in of(received, "BATTERY_STATUS")} == {2}
     service.close()
 
 
-def test_an_id_that_the_vehicle_comes_to_use_is_left_to_it() -> None:
+def test_an_id_that_the_vehicle_starts_to_use_is_left_to_it() -> None:
     service = Service(ARDUPILOT)
     service.fly(3.0)
-    service.say(vehicle_battery(0))
+    service.send(vehicle_battery(0))
     service.fly(1.1)
     assert {status.id for status in of(service.fly(2.0), "BATTERY_STATUS")} == {1}
     service.close()
 
 
-def test_px4_tells_ours_as_255_and_has_0_free() -> None:
+def test_the_id_is_0_with_px4() -> None:
     service = Service(PX4)
-    service.say(mavlink.MAVLink_heartbeat_message(2, PX4, 1, 0, 4, 3))
-    service.say(vehicle_battery(255))
-    service.say(vehicle_battery(0))
+    service.send(mavlink.MAVLink_heartbeat_message(2, PX4, 1, 0, 4, 3))
+    service.send(vehicle_battery(255))
+    service.send(vehicle_battery(0))
     assert {status.id for status in of(service.fly(3.0), "BATTERY_STATUS")} == {0}
     service.close()
 
 
-# Which release.
+# Releases.
 
 
 def a_version(major: int, minor: int, kind: int) -> mavlink.MAVLink_autopilot_version_message:
@@ -385,7 +396,7 @@ def a_version(major: int, minor: int, kind: int) -> mavlink.MAVLink_autopilot_ve
 
 
 @pytest.mark.parametrize(
-    ("release", "told"),
+    ("release", "sent_pct"),
     [
         ((1, 17, 255), None),
         ((1, 18, 0), None),
@@ -398,24 +409,24 @@ def a_version(major: int, minor: int, kind: int) -> mavlink.MAVLink_autopilot_ve
     ],
 )
 @pytest.mark.parametrize("named", ["auto", "px4"])
-def test_an_empty_pack_on_the_ground_is_told_to_a_new_px4_without_its_percentage(
-    release: tuple[int, int, int], told: int | None, named: str
+def test_an_empty_pack_on_the_ground_is_sent_to_px4_1_18_without_its_percentage(
+    release: tuple[int, int, int], sent_pct: int | None, named: str
 ) -> None:
     service = Service(PX4, vehicle=named)
     service.report = {"soc_pct": 3.0}
-    service.say(mavlink.MAVLink_heartbeat_message(2, PX4, 1, 0, 4, 3))
-    service.say(a_version(*release))
-    heard = service.fly(1.0)
-    assert {m.battery_remaining for m in of(heard, "BATTERY_STATUS")} == (
-        set() if told is None else {told}
+    service.send(mavlink.MAVLink_heartbeat_message(2, PX4, 1, 0, 4, 3))
+    service.send(a_version(*release))
+    received = service.fly(1.0)
+    assert {m.battery_remaining for m in of(received, "BATTERY_STATUS")} == (
+        set() if sent_pct is None else {sent_pct}
     )
     service.close()
 
 
-# Information.
+# SMART_BATTERY_INFO.
 
 
-def test_the_information_is_what_the_gauge_says_of_the_pack(service: Service) -> None:
+def test_smart_battery_info_has_the_data_of_the_gauge(service: Service) -> None:
     service.report = {
         "cycles": 37.0,
         "full_mah": 4900.4,
@@ -423,8 +434,8 @@ def test_the_information_is_what_the_gauge_says_of_the_pack(service: Service) ->
             serial=4711, manufacturer="Maker", device="Pack 5000", date=(2025, 3, 9)
         ),
     }
-    service.ask(mavlink.MAVLink_command_long_message(1, 180, 512, 0, INFO, 0, 0, 0, 0, 0, 0))
-    info = of(service.heard, "SMART_BATTERY_INFO")[-1]
+    service.request(mavlink.MAVLink_command_long_message(1, 180, 512, 0, INFO, 0, 0, 0, 0, 0, 0))
+    info = of(service.received, "SMART_BATTERY_INFO")[-1]
     assert (info.cycle_count, info.capacity_full) == (37, 4900)
     assert (info.serial_number, info.device_name) == ("4711", "Maker_Pack 5000")
     assert info.manufacture_date == "09/03/2025"
@@ -442,7 +453,9 @@ def test_a_key_is_the_hash_of_a_passphrase(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe\xfd"])
-def test_a_key_that_cannot_be_used_is_a_sentence(tmp_path: Path, content: bytes | None) -> None:
+def test_a_key_that_cannot_be_used_is_a_configuration_error(
+    tmp_path: Path, content: bytes | None
+) -> None:
     path = tmp_path / "key"
     if content is not None:
         path.write_bytes(content)
@@ -457,68 +470,68 @@ def signed_by(key: bytes, timestamp: int) -> mavlink.MAVLink:
     return codec
 
 
-def test_with_a_key_everything_is_signed_and_nothing_unsigned_is_believed() -> None:
+def test_with_a_key_every_frame_is_signed_and_unsigned_ones_are_rejected() -> None:
     key, other = bytes(range(32)), bytes(32)
     service = Service(options=BridgeOptions(key=key))
     beat = mavlink.MAVLink_heartbeat_message(2, PX4, 129, 0, 4, 3)
     ticks = 400_000_000_000_00
     for codec in (mavlink.MAVLink(None, 1, 1), signed_by(other, ticks)):
-        service.vehicle.say_bytes(bytes(beat.pack(codec)))
+        service.vehicle.send_bytes(bytes(beat.pack(codec)))
         assert service.damages(0.0)
     assert service.bridge.pump(0.0).armed is None
     good = bytes(beat.pack(signed_by(key, ticks)))
-    service.vehicle.say_bytes(good)
+    service.vehicle.send_bytes(good)
     assert until(lambda: service.bridge.pump(0.0).armed is True)
     service.bridge(a_report(0.0))
     service.vehicle.frames.clear()
-    service.vehicle.hear(service.bridge.counts["sent"])
+    service.vehicle.receive(service.bridge.counts["sent"])
     for frame in service.vehicle.frames:
         assert frame[2] & mavlink.MAVLINK_IFLAG_SIGNED
         assert frame[-6:] == hashlib.sha256(key + frame[:-6]).digest()[:6]
         # A computer without a date signs with the vehicle's time.
         assert int.from_bytes(frame[-12:-6], "little") >= ticks
-    service.vehicle.say_bytes(good)  # once more: a replay
+    service.vehicle.send_bytes(good)  # once more: a replay
     assert service.damages(9.0)
     assert service.bridge.pump(9.0).armed is None
     service.close()
 
 
-def test_a_forged_frame_from_the_far_future_does_not_silence_the_vehicle() -> None:
+def test_a_forged_frame_from_the_far_future_does_not_block_the_vehicle() -> None:
     key = bytes(range(32))
     service = Service(options=BridgeOptions(key=key))
     beat = mavlink.MAVLink_heartbeat_message(2, PX4, 129, 0, 4, 3)
-    service.vehicle.say_bytes(bytes(beat.pack(signed_by(bytes(32), 2**48 - 2))))
+    service.vehicle.send_bytes(bytes(beat.pack(signed_by(bytes(32), 2**48 - 2))))
     assert service.damages(0.0)
-    service.vehicle.say_bytes(bytes(beat.pack(signed_by(key, 1000))))
+    service.vehicle.send_bytes(bytes(beat.pack(signed_by(key, 1000))))
     assert until(lambda: service.bridge.pump(0.0).armed is True)
     service.close()
 
 
-def test_the_date_at_the_start_is_the_time_that_is_signed_with() -> None:
+def test_the_signing_time_starts_with_the_date() -> None:
     service = Service(options=BridgeOptions(key=bytes(32), unix_s=1735689600.0))
     service.bridge(a_report(0.0))
     service.vehicle.frames.clear()
-    service.vehicle.hear(service.bridge.counts["sent"])
+    service.vehicle.receive(service.bridge.counts["sent"])
     stamps = [int.from_bytes(frame[-12:-6], "little") for frame in service.vehicle.frames]
     assert stamps[0] == (1735689600 - 1420070400) * 100_000
     assert stamps == sorted(set(stamps))
     service.close()
 
 
-# Whatever arrives.
+# Random requests.
 
 
 def test_random_requests_never_raise(service: Service) -> None:
     random = Random(7)  # noqa: S311 - junk
     for number in range(300):
         if number % 20 == 0:
-            service.fly(0.1, beats=False)  # else the kernel's buffer is full
+            service.fly(0.1, heartbeats=False)  # otherwise the kernel's buffer is full
         floats = [
             random.choice([0, 1, -1, 147, 1e9, float("nan"), float("inf")]) for _ in "1234567"
         ]
         what = random.choice([510, 511, 512, 20, 3001])
-        service.say(mavlink.MAVLink_command_long_message(1, 180, what, 0, *floats), GCS)
+        service.send(mavlink.MAVLink_command_long_message(1, 180, what, 0, *floats), GCS)
         name = random.randbytes(random.randrange(17))
-        service.say(mavlink.MAVLink_param_set_message(1, 180, name, floats[0], 9), GCS)
-        service.say(mavlink.MAVLink_param_request_read_message(1, 180, name, what - 512), GCS)
+        service.send(mavlink.MAVLink_param_set_message(1, 180, name, floats[0], 9), GCS)
+        service.send(mavlink.MAVLink_param_request_read_message(1, 180, name, what - 512), GCS)
     assert "BATTERY_STATUS" in {m.get_type() for m in service.fly(2.0)}

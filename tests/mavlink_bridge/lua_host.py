@@ -1,6 +1,6 @@
-"""ArduPilot's scripting engine of straw: the driver under a real Lua, fed with real frames.
+"""ArduPilot's scripting engine, simulated: runs the driver in a Lua interpreter on MAVLink frames.
 
-Needs Lua 5.3, the version that ArduPilot has built in (Debian package lua5.3).
+Needs Lua 5.3, the version in ArduPilot (Debian package lua5.3).
 """
 
 import shutil
@@ -14,13 +14,13 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 LUA = shutil.which("lua5.3")
-STUB = Path(__file__).with_name("ardupilot.lua")
+STUB = Path(__file__).with_name("lua_host.lua")
 needs_lua = pytest.mark.skipif(
     LUA is None, reason="Lua 5.3 is not installed; sudo apt install lua5.3"
 )
 
 
-class FlightController:
+class LuaHost:
     """A vehicle of system 1 with one script."""
 
     def __init__(self, script: Path, **parameters: float) -> None:
@@ -32,7 +32,7 @@ class FlightController:
         for name, value in (parameters or {"MAV_SYSID": 1.0, "BATT_MONITOR": 29.0}).items():
             self.do(f"P {name} {value}")
 
-    def __enter__(self) -> "FlightController":
+    def __enter__(self) -> "LuaHost":
         return self
 
     def __exit__(
@@ -47,7 +47,7 @@ class FlightController:
         self._process.wait(timeout=5.0)
 
     def do(self, line: str) -> list[str]:
-        """Return what came of one line."""
+        """Execute one line of the host; return its effects."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(line + "\n")
@@ -62,19 +62,19 @@ class FlightController:
         """Return the effects of starting the script."""
         return self.do("S")
 
-    def hear(self, frame: bytes, chan: int = 1) -> None:
-        """Let a MAVLink 2 frame arrive."""
+    def receive_frame(self, frame: bytes, chan: int = 1) -> None:
+        """Receive a MAVLink 2 frame."""
         length, system, component = frame[1], frame[5], frame[6]
         number = int.from_bytes(frame[7:10], "little")
         payload = frame[10 : 10 + length].hex()
         self.do(f"M {chan} {system} {component} {number} {payload}")
 
-    def say(self, message: Any, component: int = 180, system: int = 1) -> None:  # noqa: ANN401 - a message
-        """Let a message of a component arrive."""
-        self.hear(bytes(message.pack(mavlink.MAVLink(None, system, component))))
+    def receive(self, message: Any, component: int = 180, system: int = 1) -> None:  # noqa: ANN401 - a message
+        """Receive a message of a component."""
+        self.receive_frame(bytes(message.pack(mavlink.MAVLink(None, system, component))))
 
     def run(self, seconds: float = 0.05) -> list[str]:
-        """Return the effects of running it so long, twenty times a second."""
+        """Run the script for a time, twenty times a second; return the effects."""
         effects: list[str] = []
         for _ in range(round(seconds * 20)):
             self.now_ms += 50
@@ -84,14 +84,14 @@ class FlightController:
 
 
 def fields(effects: list[str]) -> dict[str, str]:
-    """Return the fields of the one battery that was handed over, its number as `index`."""
+    """Fields of the only battery state of the script; its instance is `index`."""
     (line,) = [line for line in effects if line.startswith("battery ")]
     _, index, *rest = line.split(" ")
     return {"index": index} | dict(word.split("=") for word in rest)
 
 
 def sent(effects: list[str]) -> list[tuple[str, float]]:
-    """Return the named values that were sent."""
+    """Named values that the script has sent."""
     values = []
     for line in effects:
         if line.startswith("send "):
@@ -101,5 +101,5 @@ def sent(effects: list[str]) -> list[tuple[str, float]]:
 
 
 def those(effects: list[str], word: str) -> list[str]:
-    """Return what follows the first word of the effects that begin with it."""
+    """Rest of each effect that begins with a word."""
     return [line.removeprefix(f"{word} ") for line in effects if line.startswith(f"{word} ")]

@@ -1,6 +1,6 @@
-"""A vehicle of straw in memory: modes, parameters and a driver script, without sockets or time.
+"""A test double of a vehicle in memory: modes, parameters and driver script, no sockets, no clock.
 
-It answers as ArduPilot or PX4 do, as far as acting on it goes; MAVLink frames both ways.
+Answers commands and parameter requests as ArduPilot or PX4 do, by MAVLink frames.
 """
 
 import struct
@@ -23,8 +23,8 @@ MODES = {ARDUPILOT: {20: 6, 21: 9}, PX4: {20: 4 << 16 | 5 << 24, 21: 4 << 16 | 6
 GUIDED, LOITER, RTL, LAND, PX4_RTL = 4, 5, 6, 9, 4 << 16 | 5 << 24
 
 
-class Straw:
-    """The vehicle, which is the link too."""
+class FakeVehicle:
+    """The vehicle, which is also the link."""
 
     def __init__(self, autopilot: int = ARDUPILOT, /, **parameters: float) -> None:
         self.autopilot = autopilot
@@ -32,58 +32,58 @@ class Straw:
         self.integers: set[str] = set()
         self.armed, self.mode, self.status = True, GUIDED, 4
         self.release = 0
-        self.obeys = self.beats = self.talks = True
+        self.complies = self.sends_heartbeats = self.answers = True
         self.scripted = False
         self.on_set: Callable[[], None] = lambda: None
-        self.asked: list[float] = []
+        self.requested: list[float] = []
         self.commands: list[Any] = []
-        self.speeds: list[tuple[float, float]] = []  # that were commanded: SPEED_TYPE, m/s
+        self.speeds: list[tuple[float, float]] = []  # commanded: SPEED_TYPE, m/s
         self.speed_m_s = self.climb_m_s = 0.0
-        self.heard: list[Any] = []
+        self.received: list[Any] = []
         self.is_open, self.trouble = True, None
         self._codec = mavlink.MAVLink(None, 1, 1)
         self._codec.robust_parsing = True
         self._out: deque[bytes] = deque()
 
     def send(self, data: bytes, _now_s: float) -> bool:
-        """Take a frame."""
+        """Take a frame of the bridge."""
         for message in self._codec.parse_buffer(data) or ():
-            self.heard.append(message)
-            if self.talks:
+            self.received.append(message)
+            if self.answers:
                 self._take(message)
         return True
 
     def receive(self, _now_s: float) -> list[bytes]:
-        """Give what the vehicle says."""
+        """Frames that the vehicle has sent."""
         found = [*self._out]
         self._out.clear()
         return found
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
-    def say(self, message: Any) -> None:  # noqa: ANN401 - a message
-        """Say something."""
+    def emit(self, message: Any) -> None:  # noqa: ANN401 - a message
+        """Send a message to the bridge."""
         self._out.append(bytes(message.pack(self._codec)))
 
     def beat(self) -> None:
-        """Say what is said each second."""
-        if self.beats:
+        """Send the messages of each second."""
+        if self.sends_heartbeats:
             base = 1 | (128 if self.armed else 0)
-            self.say(
+            self.emit(
                 mavlink.MAVLink_heartbeat_message(
                     2, self.autopilot, base, self.mode, self.status, 3
                 )
             )
             v_cm_s = round(self.speed_m_s * 100), 0, round(-self.climb_m_s * 100)
-            self.say(mavlink.MAVLink_global_position_int_message(0, 1, 1, 0, 0, *v_cm_s, 0))
+            self.emit(mavlink.MAVLink_global_position_int_message(0, 1, 1, 0, 0, *v_cm_s, 0))
             if self.scripted:
-                self.say(mavlink.MAVLink_named_value_float_message(0, b"BMS_LUA", 1.0))
+                self.emit(mavlink.MAVLink_named_value_float_message(0, b"BMS_LUA", 1.0))
 
     def _take(self, message: Any) -> None:  # noqa: ANN401 - a message
         kind = message.get_type()
         if kind == "COMMAND_LONG":
-            self._obey(message)
+            self._execute(message)
         elif kind in ("PARAM_REQUEST_READ", "PARAM_SET") and message.param_id in self.parameters:
             name, value = message.param_id, getattr(message, "param_value", 0.0)
             whole = self.autopilot == PX4 and name in self.integers
@@ -95,29 +95,29 @@ class Straw:
             value = self.parameters[name]
             if whole:
                 (value,) = struct.unpack("<f", struct.pack("<i", int(value)))
-            self.say(
+            self.emit(
                 mavlink.MAVLink_param_value_message(name.encode(), value, 6 if whole else 9, 1, 0)
             )
         elif kind == "NAMED_VALUE_FLOAT" and message.name == "BMS_AMAX" and self.scripted:
-            self.asked.append(message.value)
+            self.requested.append(message.value)
 
-    def _obey(self, message: Any) -> None:  # noqa: ANN401 - a message
-        number, result = message.command, 0 if self.obeys else 4
+    def _execute(self, message: Any) -> None:  # noqa: ANN401 - a message
+        number, result = message.command, 0 if self.complies else 4
         if number in (20, 21):
             self.commands.append((number, message.confirmation))
-            if self.obeys:
+            if self.complies:
                 self.mode = MODES[self.autopilot][number]
-            self.say(mavlink.MAVLink_command_ack_message(number, result))
+            self.emit(mavlink.MAVLink_command_ack_message(number, result))
         elif number == 178:
             self.speeds.append((message.param1, message.param2))
-            if self.obeys and message.param1 == 1:
+            if self.complies and message.param1 == 1:
                 self.speed_m_s = min(self.speed_m_s, message.param2)
-            elif self.obeys:
+            elif self.complies:
                 self.climb_m_s = min(self.climb_m_s, message.param2)
-            self.say(mavlink.MAVLink_command_ack_message(number, result))
+            self.emit(mavlink.MAVLink_command_ack_message(number, result))
         elif number == 512 and message.param1 == 148:
             zeros = [0] * 8
-            self.say(
+            self.emit(
                 mavlink.MAVLink_autopilot_version_message(
                     0, self.release, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0
                 )
@@ -125,32 +125,32 @@ class Straw:
 
 
 class Flight:
-    """A bridge that may act, and the vehicle; ten steps a second."""
+    """A bridge with vehicle control, and the vehicle; ten steps a second."""
 
-    def __init__(self, vehicle: Straw, folder: Path | None, **options: Any) -> None:  # noqa: ANN401 - the bridge's
+    def __init__(self, vehicle: FakeVehicle, folder: Path | None, **options: Any) -> None:  # noqa: ANN401 - the bridge's
         self.vehicle = vehicle
         self.bridge = Bridge(vehicle, **options)
         if folder is not None:
             self.bridge.vehicle_control = VehicleControl(folder)
         self.now_s = 0.0
-        self.wanted: tuple[Any, ...] = ()
+        self.requests: tuple[Any, ...] = ()
         self.values: dict[str, Any] = {}
 
     def fly(self, seconds: float) -> None:
-        """Let time pass."""
+        """Run for a time."""
         for _ in range(round(seconds * 10)):
             if round(self.now_s * 10) % 10 == 0:
                 self.vehicle.beat()
             state = self.bridge.pump(self.now_s)
             report = a_report(self.now_s, **self.values)
-            self.bridge(replace(report, requests=self.wanted, vehicle=state))
+            self.bridge(replace(report, requests=self.requests, vehicle=state))
             self.now_s = round(self.now_s + 0.1, 6)
 
     def texts(self) -> list[str]:
-        """Return what was said to people, chunks put together."""
-        said: dict[Any, str] = {}
-        for number, message in enumerate(self.vehicle.heard):
+        """STATUSTEXT sent so far, chunks joined."""
+        texts: dict[Any, str] = {}
+        for number, message in enumerate(self.vehicle.received):
             if message.get_type() == "STATUSTEXT":
                 text = message.id or -number
-                said[text] = said.get(text, "") + message.text
-        return [*said.values()]
+                texts[text] = texts.get(text, "") + message.text
+        return [*texts.values()]
