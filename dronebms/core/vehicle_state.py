@@ -23,7 +23,6 @@ class VehicleState:
     climb_m_s: float | None = None
     wind_m_s: float | None = None
     wind_from_deg: float | None = None
-    hover_throttle_frac: float | None = None
     failsafe: bool | None = None  # a failsafe of the flight controller is active
     heartbeat_age_s: float | None = None  # of the autopilot; None: no heartbeat was received
 
