@@ -7,7 +7,9 @@ from smartbattery.snapshot import Identity
 
 PARALLEL, SERIES = TOPOLOGIES = ("parallel", "series")
 SINGLE_READING_S = 0.95  # gauges measure once a second; polled at 10 Hz, one reading lasts less
-REST_C, LOAD_C, CHARGE_C = 0.05, 0.15, 0.02  # of the capacity: at rest below, loaded, charging
+REST_C = 0.05  # at rest at or below this current
+LOAD_C = 0.15  # loaded from this current on
+CHARGE_C = 0.02  # charging from this current on
 UNKNOWN_CAPACITY_AH = 5.0  # assumed where the rated capacity is unknown
 
 

@@ -1,4 +1,4 @@
-"""A flight log as a `Source`: what gauge and vehicle had reported by each moment.
+"""A flight log as a `Source`: the readings of gauge and vehicle up to each moment.
 
 Causal: a poll at `now_s` uses the rows up to `now_s` and none of the later ones. A value holds for
 5 s, or for three of the log's median sample intervals if that is longer: logs sampled every 10 or

@@ -26,7 +26,7 @@ _LAST = 3  # flights whose median is a cell's present state
 _LATEST = 120  # flights of a trend: the pairs grow with the square
 _Z_90 = 1.645
 _F_1PCT = 7.78  # sup-F of two parameters, 15 % trimmed: 15.56 / 2
-_SEASONS = 2.0  # margin on F: what is left of the seasons' temperature looks like a change
+_SEASONS = 2.0  # margin on F: seasons that the temperature term does not remove look like a change
 _TRIMMED = 0.15
 _LEAST_SIDE = 5
 _ENDS = {"capacity": (-0.2, 0.04), "resistance": (1.0, 0.2)}  # loss when worn out, and its error
@@ -100,7 +100,7 @@ def forecast_ageing(flights: Sequence[FlightRecord]) -> AgeingForecast:
 
 
 def _trend(
-    what: str, pairs: Sequence[tuple[float | None, float | None]], cycles: float
+    quantity: str, pairs: Sequence[tuple[float | None, float | None]], cycles: float
 ) -> tuple[Trend, tuple[float, ...]] | None:
     """Trend and flights left; `None` with too few flights. `pairs` are (value, degC)."""
     known = [(n, log(v), t) for n, (v, t) in enumerate(pairs, 1) if v is not None and v > 0]
@@ -108,14 +108,14 @@ def _trend(
         return None
     number = np.array([n for n, _, _ in known], float)
     y = np.array([v for _, v, _ in known])
-    y = np.exp(y - _temperature_term(what, number, y, [t for _, _, t in known]))
+    y = np.exp(y - _temperature_term(quantity, number, y, [t for _, _, t in known]))
     y = (y / np.median(y[:_FIRST]) - 1.0)[-_LATEST:]
     number = number[-_LATEST:]
-    at = _change_point(number, y * np.sign(_ENDS[what][0]))
+    at = _change_point(number, y * np.sign(_ENDS[quantity][0]))
     x, y = number[at:], y[at:]
     slope, low, high = theil_sen(x, y)
     now = 1.0 + float(np.median(y - slope * x) + slope * x[-1])
-    left = _flights_left(x, y, cycles, _ENDS[what])
+    left = _flights_left(x, y, cycles, _ENDS[quantity])
     return Trend(now, slope, low, high, int(x[0]) if at else None), left
 
 
@@ -129,11 +129,13 @@ def theil_sen(x: Array, y: Array) -> tuple[float, float, float]:
     return float(np.median(slopes)), float(slopes[max(low, 0)]), float(slopes[min(high, last)])
 
 
-def _temperature_term(what: str, number: Array, y: Array, degcs: Sequence[float | None]) -> Array:
+def _temperature_term(
+    quantity: str, number: Array, y: Array, degcs: Sequence[float | None]
+) -> Array:
     """Part of each ln value that is due to temperature: least squares with a loss and its root."""
     degc = np.array([_REFERENCE_DEGC if t is None else t for t in degcs])
     kilokelvin = 1e3 / (degc + _ZERO_K) - 1e3 / (_REFERENCE_DEGC + _ZERO_K)
-    prior, sd, scatter = _TEMPERATURE[what]
+    prior, sd, scatter = _TEMPERATURE[quantity]
     by = np.column_stack([kilokelvin, np.ones_like(y), number, np.sqrt(number)]) / scatter
     rows = np.vstack([by, [1 / sd, 0, 0, 0]])
     targets = np.append(y / scatter, prior / sd)
@@ -185,20 +187,22 @@ def _flights_left(
 def weak_cell(flights: Sequence[FlightRecord]) -> WeakCell | None:
     """The cell that ages most in excess of the others, `None` if there is none."""
     found: list[tuple[float, WeakCell]] = []
-    for what, sign in (("resistance", 1.0), ("capacity", -1.0)):
-        lists = [(n, getattr(f, f"cells_{what}")) for n, f in enumerate(flights, 1)]
+    for quantity, sign in (("resistance", 1.0), ("capacity", -1.0)):
+        lists = [(n, getattr(f, f"cells_{quantity}")) for n, f in enumerate(flights, 1)]
         width = max((len(values) for _, values in lists), default=0)
         for cell in range(width):
             known = [(n, sign * v[cell]) for n, v in lists if len(v) == width]
-            change = _cell_change(what, known)
+            change = _cell_change(quantity, known)
             if change is not None:
-                found.append((change[0] / _CELL[what][1], WeakCell(cell + 1, what, *change)))
+                found.append(
+                    (change[0] / _CELL[quantity][1], WeakCell(cell + 1, quantity, *change))
+                )
     return max(found, default=(0.0, None), key=lambda pair: pair[0])[1]
 
 
-def _cell_change(what: str, known: Sequence[tuple[int, float]]) -> tuple[float, int] | None:
+def _cell_change(quantity: str, known: Sequence[tuple[int, float]]) -> tuple[float, int] | None:
     """Difference of a weak cell from the mean, and the flight of its detection; else `None`."""
-    least, grown, weak = _CELL[what]
+    least, grown, weak = _CELL[quantity]
     values = [value for _, value in known]
     first = median(values[:_FIRST])
     scatter = 1.5 * median(abs(value - first) for value in values[: 2 * _FIRST])

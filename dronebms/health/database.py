@@ -122,7 +122,8 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, writes: bool) -> None:
         self.name = str(path)
-        self._path, self._mode = path, "rwc" if writes else "ro"
+        self._path = path
+        self._mode = "rwc" if writes else "ro"
         with self._errors():
             is_new = not path.exists() or not path.stat().st_size
             if is_new and writes:
@@ -138,7 +139,7 @@ class SqliteFile:
             return [row for one in values or ({},) for row in connection.execute(sql, one)]
 
     def _opened(self, mode: str) -> sqlite3.Connection:
-        # Without a writer there is no WAL file, and a reader may lack the permission to create one.
+        # Without a writer there is no WAL file, and a reader may not be permitted to create one.
         unwritten = mode == "ro" and not self._path.with_name(f"{self._path.name}-wal").exists()
         uri = f"{self._path.resolve().as_uri()}?mode={mode}" + "&immutable=1" * unwritten
         return sqlite3.connect(uri, uri=True, timeout=_BUSY_S)

@@ -161,7 +161,7 @@ class FlightDetector:
 
 
 def _with_measurements(record: FlightRecord, flight: _OpenFlight, valid: Report) -> FlightRecord:
-    """The record completed by what is computed from all samples."""
+    """The record with the values that are computed from all samples."""
     pack_data, width = valid.pack_data, len(flight.samples[-1])
     samples = np.array([row for row in flight.samples if len(row) == width])
     is_flying = samples[:, T_S] >= flight.first.t_s
@@ -215,12 +215,14 @@ def _accumulate(flight: _OpenFlight, report: Report, dt_s: float) -> None:
         flight.excursions[limit_id] = (limit_id, seconds + dt_s, worst)
 
 
-def _value(what: str, report: Report) -> float | None:
+def _value(quantity: str, report: Report) -> float | None:
     """Value of a limit's quantity, `None` if the report does not hold it."""
     cells_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
-    if what in {"lowest_cell_v", "highest_cell_v"}:
-        return (min if what == "lowest_cell_v" else max)(cells_v, default=None)
-    found: float | None = getattr(report.snapshot, what, getattr(report.estimate, what, None))
+    if quantity in {"lowest_cell_v", "highest_cell_v"}:
+        return (min if quantity == "lowest_cell_v" else max)(cells_v, default=None)
+    found: float | None = getattr(
+        report.snapshot, quantity, getattr(report.estimate, quantity, None)
+    )
     return found
 
 

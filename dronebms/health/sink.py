@@ -67,7 +67,8 @@ class PackHistorySink:
         if self._history is None and not self._failed:
             self._write([])  # logs an unusable database at once
         while self._queue:
-            report, date_s = self._queue.popleft(), self._date()
+            report = self._queue.popleft()
+            date_s = self._date()
             detector = self._detectors.setdefault(report.index, FlightDetector(self._run))
             ended = detector.update(report, unix_s=date_s)
             if ended is not None or report.t_s - self._written_s >= EVERY_S:

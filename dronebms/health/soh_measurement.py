@@ -89,14 +89,18 @@ class _Fit:
     """The mean cell: its charge along the flight, the slope of the curve there, its capacity."""
 
     def __init__(self, blocks: Array, mean_v: Array, chemistry: Chemistry, rated_ah: float) -> None:
-        grid, ocv_v = np.linspace(0, 1, len(chemistry.ocv_v)), np.array(chemistry.ocv_v)
+        grid = np.linspace(0, 1, len(chemistry.ocv_v))
+        ocv_v = np.array(chemistry.ocv_v)
         slopes_v = np.diff(ocv_v) * (len(grid) - 1)
-        used_ah, amps, slow_a = blocks[:, USED_AH], blocks[:, AMPS], _lagged(blocks)
+        used_ah = blocks[:, USED_AH]
+        amps = blocks[:, AMPS]
+        slow_a = _lagged(blocks)
         ohm = chemistry.resistance_mohm_ah / 1000.0 / rated_ah
         start = float(np.interp(mean_v[0] + amps[0] * ohm, ocv_v, grid))
         x = mean = np.array([start, 1.0 / rated_ah, ohm / 2, ohm / 2])
         sds = np.array([_SD_CHARGE, _SD_CAPACITY_FRAC / rated_ah, ohm, ohm])
-        rows, weight = np.diag(1.0 / sds), 1.0 / (_CURVE_SD_V * np.sqrt(_CORRELATED))
+        rows = np.diag(1.0 / sds)
+        weight = 1.0 / (_CURVE_SD_V * np.sqrt(_CORRELATED))
         least, most = (1.0 / rated_ah / frac for frac in reversed(_CAPACITY_FRAC))
         for _ in range(_ITERATIONS):
             charge = x[0] - used_ah * x[1]

@@ -77,7 +77,8 @@ def fly(campaign: Campaign, seed: int) -> FlightOutcome:
     """Fly one seed until the pack is empty or the flight has ended."""
     if campaign.version != __version__:
         raise ConfigError(f"every machine needs the dronebms of the campaign, {campaign.version}")
-    clock, second = SystemClock(), OncePerSecond()
+    clock = SystemClock()
+    second = OncePerSecond()
     outcome = FlightOutcome(seed)
     estimates: list[Estimate] = []
     with ExitStack() as stack:
@@ -167,28 +168,27 @@ def processes(jobs: int) -> Iterator[Executor]:
         ConfigError: a process was killed.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core has its process: numpy starts no threads
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _leave_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_parent) as pool:
         try:
             yield pool
         except BrokenProcessPool as error:
-            raise ConfigError(
-                "a flight's process was killed; the same command continues"
-            ) from error
+            text = "a process of a flight was killed; the same command continues"
+            raise ConfigError(text) from error
         except BaseException:
             for process in active_children():
                 process.terminate()
             raise
 
 
-def _leave_with_parent() -> None:
+def _end_with_parent() -> None:
     """Terminate this process when its parent ends, also when the parent is killed."""
 
-    def follow() -> None:
+    def wait() -> None:
         if (parent := parent_process()) is not None:
             parent.join()
             os.kill(os.getpid(), SIGTERM)
 
-    Thread(target=follow, daemon=True).start()
+    Thread(target=wait, daemon=True).start()
 
 
 class ResultsFile:

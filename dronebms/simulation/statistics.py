@@ -24,25 +24,19 @@ class FlightOutcome:
     """One flight until it has landed or the pack is empty; updated during the flight."""
 
     seed: int
-    outcome: str = (
-        "flying"  # when interrupted; else "landed", or "ended": the pack was empty in the air
-    )
+    outcome: str = "flying"  # interrupted; else "landed" or "ended" (pack empty in the air)
     flown_s: Real = 0.0
     takeoff_s: Real | None = None
     pack_end_s: Real | None = None
     lowest_cell_v: Real = math.inf
     hottest_cell_degc: Real = -math.inf
     charge_left_pct: Real = 0.0  # of the emptiest cell
-    alarms: dict[str, Real] = field(
-        default_factory=dict
-    )  # time of the first trip by limit, warnings and worse
+    alarms: dict[str, Real] = field(default_factory=dict)  # first trip by limit, from warning on
     false_alarms: list[str] = field(default_factory=list)
     warning_before_end_s: Real | None = None  # the first of low voltage, charge or time
     critical_before_end_s: Real | None = None
     time_left_error_s: Real | None = None  # median of |estimated median - truth|
-    time_left_inside_pct: Real | None = (
-        None  # share of the time in which the interval held the truth
-    )
+    time_left_inside_pct: Real | None = None  # time in which the interval held the truth
     wall_s: Real = 0.0
 
 
