@@ -21,7 +21,7 @@ from sim.plant.scenario import scenario_names
 
 FLIGHT = Path(__file__).parents[1] / "data" / "flights" / "F13_Marquis2019_P04_1.csv.gz"
 COMMAND = (sys.executable, "-m", "dronebms.cli")
-EVENT = re.compile(r"t=\S+ +(info|warning|critical|emergency): ")
+EVENT = re.compile(r"t=\S+ +(LOW|HIGH|INFO|WARNING|CRITICAL|EMERGENCY|CLEARED): ")
 QUICK = ("--json", "--speed", "max")
 
 
