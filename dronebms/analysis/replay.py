@@ -14,9 +14,8 @@ from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import PackMemoryFolder, ReplayedMemory
 from dronebms.flightlogs import NO_OPTIONS, FlightLog, FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.multi_pack import Supply
-from dronebms.monitoring.pipeline import Pipeline
-from dronebms.monitoring.state_codec import gone_on_from
-from dronebms.recording.format import Kept, Poll, Progress, Start, Warn, is_recording, read_records
+from dronebms.monitoring.pipeline import Pipeline, restore_parts
+from dronebms.recording.format import Poll, Progress, Start, Warn, is_recording, read_records
 from dronebms.recording.gauge_tap import PlayedGauge
 from dronebms.telemetry import json_line
 
@@ -84,9 +83,9 @@ def _recorded(
     supply = Supply(pipelines, start.topology)
     for record in records:
         if isinstance(record, Start):
-            _know(record, gauges, memories)
-            if record.kept is not None and packs is None:
-                _go_on(pipelines, record.kept)
+            _restore_gauges(record, gauges, memories)
+            if record.restart is not None and packs is None:
+                restore_parts(pipelines, record.restart)
             if record.rules != rules:
                 rules = record.rules
                 for pipeline in pipelines:
@@ -102,15 +101,12 @@ def _recorded(
         pipeline.learn()
 
 
-def _know(start: Start, gauges: Sequence[PlayedGauge], memories: Sequence[ReplayedMemory]) -> None:
+def _restore_gauges(
+    start: Start, gauges: Sequence[PlayedGauge], memories: Sequence[ReplayedMemory]
+) -> None:
     for gauge, memory, battery in zip(gauges, memories, start.batteries, strict=False):
         gauge.restore(battery.known)
         memory.recalled = battery.recalled
-
-
-def _go_on(pipelines: Sequence[Pipeline], kept: Kept) -> None:
-    for pipeline, memory in zip(pipelines, gone_on_from(kept), strict=False):
-        pipeline.restore(memory)
 
 
 def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:

@@ -4,12 +4,14 @@ Live, replay and simulation all step here; they differ in the source and the clo
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report, Sink, Source, SupplyStatus
+from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.pack_memory import LearnedPack, PackMemory, RecalledPack
@@ -17,27 +19,25 @@ from dronebms.monitoring.charging_advice import advise_charging
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.plausibility import PlausibilityCheck
 from dronebms.monitoring.preflight import check_preflight
+from dronebms.monitoring.restart_state import (
+    LATCHES,
+    MOST_GAP_S,
+    PACKS,
+    Latches,
+    PipelineState,
+    StoredPack,
+)
 from dronebms.protection.actions import Actions
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.protection.rules import NO_RULES, Rules
-from smartbattery.snapshot import Identity, Snapshot
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
-MOST_GAP_S = 60.0  # out of sight; in that time nobody lands, charges a pack and takes off
-_ASKED_S = 3.0  # for a serial number
+_SERIAL_S = 3.0  # that a gauge may take to report its serial number
+_NO_LATCHES: Mapping[str, tuple[str, ...]] = {}
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineState:
-    """What a monitor knew of its pack at a time."""
-
-    t_s: float
-    serial: int | None
-    told: PackData
-    pack_data: PackData
-    rules: Rules
-    stages: tuple[PlausibilityCheck, ConsistencyCheck, Estimator, Alarms, Actions]
+Stage = TypeVar("Stage")
+StageState = TypeVar("StageState")
 
 
 class Pipeline:
@@ -67,13 +67,15 @@ class Pipeline:
         packs: PackMemory | None = None,
     ) -> None:
         self._source = source
-        self._told = self._pack_data = pack_data
+        self._configured = self._pack_data = pack_data
         self._serial: int | None = None
+        self._identity = UNIDENTIFIED  # the newest with a serial number
         self._sinks = tuple(sinks)
         self._index = index
         self._rules = rules
-        self._memory: PipelineState | None = None
-        self._asking_s: float | None = None  # since when a pack without a serial number is heard
+        self._pending: PipelineState | None = None  # to restore once its pack is recognised
+        self._latches = _NO_LATCHES
+        self._nameless_s: float | None = None  # since when a pack answers without serial number
         self._plausibility = PlausibilityCheck()
         self._consistency = ConsistencyCheck()
         self._packs, self._flying = packs, False
@@ -90,8 +92,8 @@ class Pipeline:
     def evaluate(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate and judge; return what holds of this pack alone."""
         snapshot = self._source.poll(now_s)
-        if self._memory is not None:
-            snapshot = self._recognised(self._memory, snapshot)
+        if self._pending is not None:
+            snapshot = self._recognise(self._pending, snapshot)
         self._learn(snapshot.identity)
         snapshot = self._plausibility.check(snapshot, self._pack_data)
         snapshot = self._consistency.check(snapshot, self._pack_data)
@@ -128,36 +130,97 @@ class Pipeline:
                 _log.exception("a sink failed and is skipped for this step")
         return report
 
-    def state(self, now_s: float) -> "PipelineState":
-        """Return all that is remembered, for another run to go on from."""
-        stages = self._plausibility, self._consistency, self._estimator, self._alarms, self._actions
-        return PipelineState(now_s, self._serial, self._told, self._pack_data, self._rules, stages)
+    def state(self, now_s: float) -> PipelineState:
+        """State for a restart."""
+        if self._pending is not None:
+            return self._pending
+        return PipelineState(
+            StoredPack(now_s, self._serial, self._configured, self._pack_data, self._rules),
+            self._plausibility.state(),
+            self._consistency.state(),
+            self._estimator.state(),
+            self._alarms.state(),
+            self._actions.state(),
+        )
 
-    def restore(self, state: "PipelineState") -> None:
-        """Go on from an earlier run, once it shows that it is the same pack."""
-        same = state.told == self._told and state.rules == self._rules
-        self._memory = state if same and state.serial else None
+    @property
+    def earlier_latches(self) -> Mapping[str, tuple[str, ...]]:
+        """Ids of the limits that earlier runs latched, by the key of the pack."""
+        return self._latches
 
-    def _recognised(self, state: "PipelineState", snapshot: Snapshot) -> Snapshot:
-        """Take up the memory if it is of this pack; until that is known, nothing of it is."""
+    @property
+    def latches(self) -> Mapping[str, tuple[str, ...]]:
+        """Ids of the latched limits of the pack by its key, empty before it is identified."""
+        key = self._configured.pack_key(self._identity)
+        return {} if key is None else {key: self._alarms.latched}
+
+    def restore(
+        self, state: PipelineState | None, latches: Mapping[str, tuple[str, ...]] = _NO_LATCHES
+    ) -> None:
+        """Continue from an earlier run, once the gauge reports the serial number of its pack.
+
+        Args:
+            state: of that run, `None` if there is none that can be restored.
+            latches: limits that were latched, by `PackData.pack_key`; they are latched again if
+                the first pack to be identified is one of these.
+        """
+        self._latches = latches
+        if state is None or not state.pack.serial:
+            return
+        if (state.pack.configured, state.pack.rules) != (self._configured, self._rules):
+            _log.info("battery %d is not restored: its configuration differs", self._index + 1)
+            return
+        self._pending = state
+
+    def _recognise(self, pending: PipelineState, snapshot: Snapshot) -> Snapshot:
+        """Snapshot to evaluate: unknown until the serial number identifies the pack."""
         now_s, serial = snapshot.t_s, snapshot.identity.serial
-        if serial is None and snapshot.voltage_v is not None:
-            self._asking_s = now_s if self._asking_s is None else self._asking_s
-        asked_s = 0.0 if self._asking_s is None else now_s - self._asking_s
-        if now_s - state.t_s > MOST_GAP_S or asked_s > _ASKED_S:
-            self._memory = None
+        if serial is None and snapshot.voltage_v is not None and self._nameless_s is None:
+            self._nameless_s = now_s
+        nameless_s = 0.0 if self._nameless_s is None else now_s - self._nameless_s
+        gap_s = now_s - pending.pack.t_s
+        if (
+            gap_s > MOST_GAP_S
+            or nameless_s > _SERIAL_S
+            or serial not in (None, pending.pack.serial)
+        ):
+            self._pending = None
+            _log.info("battery %d is not restored: another pack, or too late", self._index + 1)
         elif serial is None:
-            return Snapshot(now_s, trouble="it is not known yet whether it is the same pack")
+            return Snapshot(now_s, trouble="waiting for the serial number of the pack")
         else:
-            self._memory = None
-            if serial == state.serial:
-                self._serial, self._pack_data = serial, state.pack_data
-                (self._plausibility, self._consistency, self._estimator, self._alarms,
-                 self._actions) = state.stages  # fmt: skip
-                self._estimator.recall = self._recall
-                gap_s = now_s - state.t_s
-                _log.warning("battery %d goes on after %.1f s", self._index + 1, gap_s)
+            self._pending = None
+            self._continue(pending)
+            _log.warning("battery %d is restored after %.1f s", self._index + 1, gap_s)
         return snapshot
+
+    def _continue(self, state: PipelineState) -> None:
+        self._serial = state.pack.serial
+        self._set_pack_data(state.pack.pack_data)
+        self._plausibility = self._restored(
+            self._plausibility, self._plausibility.with_state, state.plausibility
+        )
+        self._consistency = self._restored(
+            self._consistency, self._consistency.with_state, state.consistency
+        )
+        self._estimator = self._restored(
+            self._estimator, self._estimator.with_state, state.estimator
+        )
+        self._alarms = self._restored(self._alarms, self._alarms.with_state, state.alarms)
+        self._actions = self._restored(self._actions, self._actions.with_state, state.actions)
+
+    def _restored(
+        self, stage: Stage, with_state: Callable[[StageState], Stage], state: StageState | None
+    ) -> Stage:
+        """Stage that continues from the state; the stage as it is if that is not possible."""
+        if state is None:
+            return stage
+        try:
+            return with_state(state)
+        except ValueError as error:
+            name = type(stage).__name__
+            _log.warning("battery %d: %s is not restored: %s", self._index + 1, name, error)
+            return stage
 
     def use(self, rules: Rules) -> None:
         """Go by other rules from now on; what is tripped stays so until it clears.
@@ -199,7 +262,7 @@ class Pipeline:
 
     def _learn(self, identity: Identity) -> None:
         """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""
-        pack_data, known = self._told.completed(identity), self._pack_data
+        pack_data, known = self._configured.completed(identity), self._pack_data
         if identity.serial in (None, self._serial):  # of the same pack nothing is forgotten
             pack_data = pack_data.completed(
                 Identity(cells=known.cells, design_mah=known.capacity_mah)
@@ -208,8 +271,22 @@ class Pipeline:
             if self._serial is not None:  # what the pack before this one has taught
                 self.keep()
             self._serial = identity.serial
-        if pack_data == known:
-            return
+        if pack_data != known:
+            self._set_pack_data(pack_data)
+        if identity.serial is not None:
+            if self._identity is UNIDENTIFIED:
+                self._latch(identity)
+            self._identity = identity
+
+    def _latch(self, identity: Identity) -> None:
+        """Latch the limits again that an earlier run latched for this pack."""
+        limit_ids = self._latches.get(self._configured.pack_key(identity) or "", ())
+        if limit_ids:
+            self._alarms.latch(limit_ids)
+            text = ", ".join(limit_ids)
+            _log.warning("battery %d: latched by an earlier run: %s", self._index + 1, text)
+
+    def _set_pack_data(self, pack_data: PackData) -> None:
         self._pack_data = pack_data
         try:
             limits = self.limits(self._rules.limit_changes)
@@ -231,3 +308,32 @@ def with_ground_checks(report: Report) -> Report:
     """Return the report with charging advice and preflight verdict filled in."""
     report = replace(report, charging=advise_charging(report))
     return replace(report, preflight=check_preflight(report))
+
+
+# ---------------------------------------------------------------------- restart of all batteries
+
+
+def stored_parts(pipelines: Sequence[Pipeline], now_s: float) -> dict[str, object]:
+    """State of every battery and the latched limits, as plain data."""
+    latches: dict[str, tuple[str, ...]] = {}
+    for pipeline in pipelines:
+        latches.update(pipeline.earlier_latches)
+    for pipeline in pipelines:
+        latches.update(pipeline.latches)
+    packs = {key: limit_ids for key, limit_ids in latches.items() if limit_ids}
+    states = [pipeline.state(now_s).to_json() for pipeline in pipelines]
+    return {PACKS: states, LATCHES: encode(Latches(packs))}
+
+
+def restore_parts(pipelines: Sequence[Pipeline], parts: Mapping[str, object]) -> None:
+    """Restore every battery from `stored_parts`; the log names what is not restored."""
+    latches = None
+    if LATCHES in parts:
+        latches = decode(Latches, parts[LATCHES], "latched limits", any_format=True)
+    states = parts.get(PACKS)
+    states = states if isinstance(states, list) and len(states) == len(pipelines) else None
+    for index, pipeline in enumerate(pipelines):
+        state = None
+        if states is not None:
+            state = PipelineState.from_json(states[index], f"battery {index + 1}")
+        pipeline.restore(state, {} if latches is None else latches.packs)

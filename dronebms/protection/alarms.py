@@ -204,6 +204,23 @@ class Alarms:
         limits = [row.limit for row in self._rows.values()]
         return type(self)(limits, self._quantities.pack_data, state)
 
+    @property
+    def latched(self) -> tuple[str, ...]:
+        """Ids of the latched limits."""
+        return tuple([limit_id for limit_id, row in self._rows.items() if row.state.latched])
+
+    def latch(self, limit_ids: Iterable[str]) -> None:
+        """Trip and latch the limits that an earlier run latched for this pack.
+
+        An id without a latching limit in the table is ignored.
+        """
+        for limit_id in limit_ids:
+            row = self._rows.get(limit_id)
+            if row is not None and row.limit.latch:
+                row.state = LimitState(active=True, latched=True)
+        for group in self._groups:
+            group.busy = any(row.busy for row in group.rows)
+
     def update(
         self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState = UNKNOWN_VEHICLE
     ) -> Status:

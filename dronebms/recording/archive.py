@@ -1,7 +1,8 @@
-"""The folder of a service's recordings: a thread that writes and syncs, bounds, incident capsules.
+"""Folder of the recordings of a service: a thread that writes and syncs, bounds, incident capsules.
 
-A file begins with a start and goes on in another one when it is full; what is oldest is deleted
-first. A capsule is a copy of the run up to 30 s after an alarm. Bytes; seconds of the loop's clock.
+A file begins with a start record and is continued in another one when it is full; the oldest file
+is deleted first. A capsule is a copy of the run up to 30 s after an alarm. Sizes in bytes; times in
+seconds of the loop's clock.
 """
 
 import logging
@@ -23,31 +24,31 @@ from dronebms.recording.recorder import BEFORE_S, Block, GrowingFile, Incident
 _QUEUED = 300  # blocks that a disk may lag behind
 _STOP_S = 5.0
 _DAY_S = 86_400.0
-_SANE_S = 1_735_689_600.0  # 2025-01-01: a clock that is earlier was never set
+_PLAUSIBLE_S = 1_735_689_600.0  # 2025-01-01: an earlier date was never set
 _INCIDENTS = "incidents"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a folder may hold; capsules count, and go last."""
+    """Bounds of all files in a folder; capsules are deleted last."""
 
-    most_bytes: float
+    max_bytes: float
     file_bytes: float
-    most_days: float | None = None
+    max_days: float | None = None
 
 
 class Folder:
-    """A `Store`: the files of a service, written and synced by a thread, and capsules beside them.
+    """A `Store` of numbered files, written and synced by a thread, and of capsules.
 
-    Files are numbered, not dated: a companion computer often has no idea what day it is.
+    Files are numbered, not dated: a companion computer often does not know the date.
 
     Args:
-        folder: made when it is missing.
-        bounds: of all that is kept in it.
+        folder: created if it is missing.
+        bounds: of the files in it.
 
     Raises:
-        OSError: it cannot be made or read.
+        OSError: the folder cannot be created or read.
     """
 
     def __init__(self, folder: Path, bounds: Bounds) -> None:
@@ -56,23 +57,23 @@ class Folder:
         numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
         self._last = max((int(text) for text in numbers if text.isdecimal()), default=0)
         self._file: GrowingFile | None = None
-        self._before: GrowingFile | None = None  # the file that this one goes on from
+        self._before: GrowingFile | None = None  # the previous file
         self._is_lost = False
         self._queue: Queue[Block | None] = Queue(_QUEUED)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
     def take(self, block: Block) -> None:
-        """Hand a block to the thread; one that a stuck disk has no room for is dropped."""
+        """Queue a block for the thread; a block is dropped if the queue is full."""
         try:
             self._queue.put_nowait(block)
-        except Full:  # its number will be missing, which the reader tells
+        except Full:  # a reader notices the missing number
             if not self._is_lost:
-                _log.error("the disk of %s lags behind: some of the run is lost", self._folder)
+                _log.error("the disk of %s is too slow: a part of the run is lost", self._folder)
             self._is_lost = True
 
     def close(self) -> None:
-        """Write what was taken, for a few seconds."""
+        """Write the queued blocks, within a time limit."""
         try:
             self._queue.put(None, timeout=_STOP_S)
         except Full:
@@ -99,7 +100,7 @@ class Folder:
         self._file.sync()
         if self._is_lost:
             self._is_lost = False
-            _log.info("recording again, to %s", self._file.path)
+            _log.info("recording continues in %s", self._file.path)
 
     def _next(self, now_s: float) -> None:
         if self._file is not None:
@@ -111,9 +112,9 @@ class Folder:
         _sync_folder(self._folder)
 
     def _stop(self, error: OSError) -> None:
-        """Give up the file; the next start tries another one."""
+        """Close the file after an error; the next start record opens another one."""
         if not self._is_lost:
-            _log.error("nothing is recorded in %s for now: %s", self._folder, error.strerror)
+            _log.error("recording in %s is interrupted: %s", self._folder, error.strerror)
         self._is_lost = True
         file, self._file = self._file, None
         if file is not None:
@@ -122,39 +123,41 @@ class Folder:
                 file.path.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
-        """Delete the oldest files while there is too much, capsules after all others."""
+        """Delete the oldest files until the bounds are met, capsules last."""
         runs = self._folder.glob("run-*.rec")
         capsules = (self._folder / _INCIDENTS).glob("run-*.rec")
-        # By the number of the run, of which a hundred thousandth has one digit more.
+        # By the number of the run, which has one digit more from 100000 on.
         files = [
             (path, path.stat())
             for found in (runs, capsules)
             for path in sorted(found, key=lambda path: (len(path.name.split("-")[1]), path.name))
             if self._file is None or path != self._file.path
         ]
-        held = sum(stat.st_size for _, stat in files) + self._bounds.file_bytes
+        total = sum(stat.st_size for _, stat in files) + self._bounds.file_bytes
         for path, stat in files:
             days = (unix_s() - stat.st_mtime) / _DAY_S
-            if held > self._bounds.most_bytes or days > (self._bounds.most_days or inf):
+            if total > self._bounds.max_bytes or days > (self._bounds.max_days or inf):
                 path.unlink()
-                held -= stat.st_size
+                total -= stat.st_size
 
     def _encapsulate(self, incident: Incident) -> None:
-        """Keep the run so far, so that a replay of it decides as the flight did."""
+        """Copy the run so far, so that a replay of the copy gives the same decisions."""
         if self._file is None:
             return
         files = [self._file.path]
-        if self._before is not None and incident.t_s - self._file.began_s < BEFORE_S:
+        if self._before is not None and incident.t_s - self._file.start_s < BEFORE_S:
             files.insert(0, self._before.path)
         self._make_room()
         date = (
-            f"-{datetime.fromtimestamp(unix_s(), UTC):%Y%m%dT%H%M%SZ}" if unix_s() > _SANE_S else ""
+            f"-{datetime.fromtimestamp(unix_s(), UTC):%Y%m%dT%H%M%SZ}"
+            if unix_s() > _PLAUSIBLE_S
+            else ""
         )
         folder, run = self._folder / _INCIDENTS, self._file.path.stem
-        path = folder / f"{run}-{incident.t_s:06.0f}s-{incident.why}{date}.rec"
-        # A limit that trips again and again must not fill the disk: the newest holds them all.
-        outdated = [old for old in folder.glob(f"{run}-*s-{incident.why}*.rec")
-                    if old.stem.split("-")[3] == incident.why]  # fmt: skip
+        path = folder / f"{run}-{incident.t_s:06.0f}s-{incident.limit_id}{date}.rec"
+        # A limit that trips repeatedly must not fill the disk: the newest capsule has all of it.
+        outdated = [old for old in folder.glob(f"{run}-*s-{incident.limit_id}*.rec")
+                    if old.stem.split("-")[3] == incident.limit_id]  # fmt: skip
         try:
             with atomic_writer(path) as capsule:
                 capsule.buffer.write(MAGIC)
@@ -163,15 +166,15 @@ class Folder:
                         file.seek(len(MAGIC))
                         shutil.copyfileobj(file, capsule.buffer)
         except ConfigError as error:
-            _log.error("no capsule of %s at %.0f s: %s", incident.why, incident.t_s, error)
+            _log.error("no capsule of %s at %.0f s: %s", incident.limit_id, incident.t_s, error)
         else:
             for old in outdated:
                 old.unlink(missing_ok=True)
-            _log.info("what led to %s is kept in %s", incident.why, path)
+            _log.info("recording of %s: %s", incident.limit_id, path)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new name outlive a power cut."""
+    """Make a new file name survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

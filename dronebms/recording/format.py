@@ -1,12 +1,13 @@
-"""A run on disk: raw transfers and the vehicle's state, replayed to the identical decisions.
+"""Recording file: raw transfers and vehicle state of a run, replayed to the identical decisions.
 
-A line of text, then blocks: mark, number, length and CRC-32 of the rest, which is JSON lines behind
-zlib. Blocks are numbered through a run and stand alone: what is damaged is left out and told, and
-reading goes on at the next block that begins with a start. docs/recording.md has every byte.
+A line of text, then blocks: mark, number, length and CRC-32 of the rest, which is zlib-compressed
+JSON lines. Blocks are numbered through a run and independent of each other: a damaged one is
+reported and skipped, and reading continues at the next block that begins with a start record.
+docs/recording.md describes every byte.
 
-    {"batteries": [...], ...}   start: facts, rules, and what each gauge knows by then
-    ["p", 0, 12.3, [...]]       battery 0 was polled at 12.3 s, these transfers
-    ["t", 12.3, {...}]          the loop stepped at 12.3 s with this vehicle state
+    {"batteries": [...], ...}   start: rated data, rules, and the state of each gauge at that time
+    ["p", 0, 12.3, [...]]       poll of battery 0 at 12.3 s with its transfers
+    ["t", 12.3, {...}]          step of the loop at 12.3 s with this vehicle state
 """
 
 import json
@@ -14,7 +15,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -28,10 +29,10 @@ from pydantic import (
     WrapSerializer,
 )
 
-from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.format import clock_text
-from dronebms.core.pack_data import PARALLEL, PackData
+from dronebms.core.pack_data import PARALLEL
+from dronebms.core.state import MAX_BYTES, StoredPackData
 from dronebms.core.toml_schema import AUTO, GaugeName
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.pack_memory import (
@@ -49,24 +50,10 @@ MAGIC = b"dronebms-recording 2\n"
 _OLD = b"dronebms-recording 1\n"
 _MARK = b"\xd5BMS"
 _HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32
-_MOST_BYTES = 1 << 26  # of a block's text
-Kept: TypeAlias = tuple[str, str]  # the program that wrote it, and what, as resume.py has it
-Progress = Callable[[float], None]  # the share that is done, 0..1
+_MAX_TEXT_BYTES = 1 << 23  # of a block; 0.8 s of a run have some 10 kB
+Progress = Callable[[float], None]  # receives the share that is done, 0..1
 Warn = Callable[[str], None]
 _log = logging.getLogger(__name__)
-
-
-def _pack_data_row(pack_data: PackData) -> dict[str, object]:
-    return asdict(pack_data) | {"chemistry": pack_data.chemistry.name}
-
-
-def _with_chemistry(row: object) -> object:
-    if not isinstance(row, dict):
-        return row
-    try:
-        return row | {"chemistry": chemistry_of(str(row.get("chemistry")))}
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
 
 
 # Keys of the file, where the field of `GaugeState` has another name.
@@ -90,52 +77,49 @@ def _gauge_fields(row: object) -> object:
     return {_GAUGE_FIELDS.get(key, key): value for key, value in row.items()}
 
 
-def _row(recalled: RecalledPack | None) -> object:
+def _recalled_row(recalled: RecalledPack | None) -> object:
     return recalled and (recalled[0], recalled[1] and learned_to_json(recalled[1]))
 
 
-def _told(row: Any) -> RecalledPack | None:  # noqa: ANN401 - from JSON, whatever it is
-    return (
-        None
-        if row is None
-        else (str(row[0]), row[1] if row[1] is None else learned_from_json(row[1]))
-    )
+def _recalled_of(row: Any) -> RecalledPack | None:  # noqa: ANN401 - any JSON value
+    if row is None:
+        return None
+    return str(row[0]), None if row[1] is None else learned_from_json(row[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a battery of a recording needs to be read again."""
+    """A battery of a recording: what is needed to replay it."""
 
-    pack_data: Annotated[
-        PackData,
-        Field(alias="facts"),
-        PlainSerializer(_pack_data_row),
-        BeforeValidator(_with_chemistry),
-    ]
+    pack_data: Annotated[StoredPackData, Field(alias="facts")]
     address: int
     gauge: GaugeName = AUTO
-    # Of its gauge; None: it was not polled yet.
+    # State of its gauge; None: not polled yet.
     known: Annotated[
         GaugeState | None, WrapSerializer(_gauge_row), BeforeValidator(_gauge_fields)
     ] = None
-    # Of its pack, by the estimator; None: nothing was asked.
-    recalled: Annotated[RecalledPack | None, PlainValidator(_told), PlainSerializer(_row)] = None
+    # What the estimator knew of the pack from earlier flights; None: no pack was identified.
+    recalled: Annotated[
+        RecalledPack | None, PlainValidator(_recalled_of), PlainSerializer(_recalled_row)
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A record: what is needed to read a recording from here on."""
+    """Record: what is needed to read a recording from here on."""
 
     batteries: tuple[Recorded, ...]
     rules: Rules = NO_RULES
     topology: str = PARALLEL
-    t_s: float | None = None  # of the last step before it
-    kept: Kept | None = None  # what a run that begins here goes on from
+    t_s: float | None = None  # of the previous step
+    restart: dict[str, Any] | None = (
+        None  # state that a run continues from, `pipeline.stored_parts`
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """A record: battery `index` was polled."""
+    """Record: a poll of battery `index`."""
 
     index: int
     t_s: float
@@ -144,7 +128,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A record: the loop stepped."""
+    """Record: a step of the loop."""
 
     t_s: float
     vehicle: VehicleState
@@ -156,31 +140,31 @@ _VEHICLE = {field.name: None for field in fields(VehicleState)}  # in their orde
 
 
 def text_of(record: Record) -> bytes:
-    """Return a record as a line."""
+    """A record as a line."""
     row: object
     if isinstance(record, Poll):
         transfers = [transfer.to_json() for transfer in record.transfers]
         row = ["p", record.index, record.t_s, transfers]
     elif isinstance(record, Step):
         every = ((name, getattr(record.vehicle, name)) for name in _VEHICLE)
-        heard = {name: value for name, value in every if value is not None}
-        row = ["t", record.t_s, heard]
+        known = {name: value for name, value in every if value is not None}
+        row = ["t", record.t_s, known]
     else:
         row = _START.dump_python(record, by_alias=True)
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 
 
 def block_of(number: int, text: bytes) -> bytes:
-    """Return lines as a block."""
+    """Lines as a block."""
     packed = zlib.compress(text)
     return _HEAD.pack(_MARK, number, len(packed), zlib.crc32(packed)) + packed
 
 
 def is_recording(path: Path) -> bool:
-    """Return whether a file begins like a recording.
+    """Whether a file begins like a recording.
 
     Raises:
-        ConfigError: like one of a format that is not read any more.
+        ConfigError: a recording of a format that is not read any more.
     """
     try:
         with path.open("rb") as file:
@@ -195,15 +179,15 @@ def is_recording(path: Path) -> bool:
 def read_records(
     path: Path, progress: Progress = lambda _: None, warn: Warn = _log.warning
 ) -> Iterator[Record]:
-    """Yield the records, first a start; after what is damaged and left out a start follows.
+    """The records, first a start record; after a damaged part another start record follows.
 
     Args:
         path: the recording.
-        progress: told the share that is read.
-        warn: receives one sentence per gap; a torn end, which every kill may leave, is no gap.
+        progress: receives the share that is read.
+        warn: receives one sentence per gap; an incomplete last block, as after a kill, is no gap.
 
     Raises:
-        RecordingError: no start is whole, or something whole is no record.
+        RecordingError: there is no valid start record, or a valid block has an invalid record.
     """
     data = path.read_bytes()
     expected, reading, last_s, end = 0, False, None, 0
@@ -222,21 +206,21 @@ def read_records(
                 continue
             yield record
     if not reading and last_s is None:
-        raise RecordingError(f"{path} does not say which batteries were recorded")
+        raise RecordingError(f"{path} has no valid start record")
     if not reading or _MARK in data[end + 1 :]:
         warn(_gap(path, last_s, None))
     elif data[end:]:
-        _log.warning("%s ends in the middle of a block, which is left out", path)
+        _log.warning("%s ends with an incomplete block, which is ignored", path)
 
 
 def _gap(path: Path, from_s: float | None, until_s: float | None) -> str:
     begin = "the beginning" if from_s is None else clock_text(from_s)
     end = "the end" if until_s is None else clock_text(until_s)
-    return f"{path} is damaged: from {begin} to {end} nothing is known"
+    return f"{path} is damaged: no data from {begin} to {end}"
 
 
 def _blocks(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield place, end, number and text of each whole block."""
+    """Place, end, number and text of each valid block."""
     place = data.find(_MARK)
     while place >= 0:
         end, text = place + 1, None
@@ -252,22 +236,28 @@ def _blocks(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def _unpacked(packed: bytes) -> bytes | None:
+    stream = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(packed, _MOST_BYTES)
+        text = stream.decompress(packed, _MAX_TEXT_BYTES)
     except zlib.error:
         return None
+    return None if stream.unconsumed_tail else text
 
 
 def _record_of(line: bytes, place: str) -> Record:
     try:
+        if len(line) > MAX_BYTES:
+            raise ValueError(f"{len(line)} bytes")
         match json.loads(line):
             case ["p", int(index), int() | float() as t_s, [*transfers]]:
                 return Poll(index, t_s, tuple(Transfer.from_json(row) for row in transfers))
-            case ["t", int() | float() as t_s, dict(heard)] if heard.keys() <= _VEHICLE.keys():
-                return Step(t_s, VehicleState(**heard) if heard else UNKNOWN_VEHICLE)
+            case ["t", int() | float() as t_s, dict(known)] if known.keys() <= _VEHICLE.keys():
+                return Step(t_s, VehicleState(**known) if known else UNKNOWN_VEHICLE)
             case {"batteries": _} as row:
+                if row.get("kept") is not None:
+                    _log.warning("%s: the state before a restart is of an older version", place)
                 return _START.validate_python(row)
     except (*MALFORMED, IndexError, RecursionError, IntegrityError) as error:
         what = f"{error}".splitlines()[0]
-        raise RecordingError(f"{place} holds what is no record: {what:.80}") from error
-    raise RecordingError(f"{place} holds a record of no known kind")
+        raise RecordingError(f"{place} has an invalid record: {what:.80}") from error
+    raise RecordingError(f"{place} has a record of an unknown kind")

@@ -1,6 +1,6 @@
-"""A gauge whose transfers are kept: handed to a recorder as it is polled, or played back.
+"""Gauges whose transfers are recorded, or played back.
 
-The transfers are the pack's own: what turned a multiplexer is left out, so that a recording is
+Only the transfers of the pack: those that switch a multiplexer are left out, so that a recording is
 replayed without one.
 """
 
@@ -14,13 +14,13 @@ from smartbattery.gauge_state import GaugeState
 from smartbattery.profiles import Profile, profile_named
 from smartbattery.snapshot import Snapshot
 
-# Battery, time, what it took, what its gauge knows then.
+# Index of the battery, time, transfers, state of the gauge after them.
 OnPoll = Callable[[int, float, Sequence[Transfer], GaugeState], None]
 Polled = tuple[Snapshot, tuple[Transfer, ...], GaugeState]
 
 
 class TappedGauge:
-    """A gauge whose transfers are handed over poll by poll, for a recorder."""
+    """A gauge that returns the transfers of each poll, for a recorder."""
 
     def __init__(
         self, bus: Bus, address: int, cells: int | None, profile: Profile | None = None
@@ -30,7 +30,7 @@ class TappedGauge:
         self._gauge = Gauge(tap, address, cells=cells, profile=profile)
 
     def poll(self, now_s: float) -> Polled:
-        """Poll and return what was learned, the transfers that it took, and all that is known."""
+        """Snapshot, the transfers of the poll, and the state of the gauge after it."""
         snapshot = self._gauge.poll(now_s)
         transfers = tuple(self._transfers)
         self._transfers.clear()
@@ -38,7 +38,7 @@ class TappedGauge:
 
 
 class SteppedGauge:
-    """A `Source` that is polled in the loop itself; each poll's transfers go to a recorder."""
+    """A `Source` that is polled in the loop; the transfers of each poll go to a recorder."""
 
     def __init__(self, gauge: TappedGauge, index: int, on_poll: OnPoll) -> None:
         self._gauge = gauge
@@ -47,13 +47,13 @@ class SteppedGauge:
 
     def poll(self, now_s: float) -> Snapshot:
         """Poll the gauge."""
-        snapshot, transfers, known = self._gauge.poll(now_s)
-        self._on_poll(self._index, now_s, transfers, known)
+        snapshot, transfers, state = self._gauge.poll(now_s)
+        self._on_poll(self._index, now_s, transfers, state)
         return snapshot
 
 
 class PlayedGauge:
-    """A gauge fed by recorded polls: a `Source` that says what it said then."""
+    """A `Source` fed by recorded polls: it gives the snapshots of the recorded run."""
 
     def __init__(self, battery: Recorded) -> None:
         self._bus = PlaybackBus()
@@ -66,16 +66,16 @@ class PlayedGauge:
         self._latest: Snapshot | None = None
         self.restore(battery.known)
 
-    def restore(self, known: GaugeState | None) -> None:
-        """Be as the gauge was then; None: it was not polled yet."""
-        if known is not None:
-            self._latest = self._gauge.restore(known)
+    def restore(self, state: GaugeState | None) -> None:
+        """Set the state of the recorded gauge; `None`: it was not polled yet."""
+        if state is not None:
+            self._latest = self._gauge.restore(state)
 
     def play(self, now_s: float, transfers: Sequence[Transfer]) -> None:
-        """Poll as it was polled at `now_s`."""
+        """Repeat the poll of `now_s`."""
         self._bus.load(transfers)
         self._latest = self._gauge.poll(now_s)
 
     def poll(self, now_s: float) -> Snapshot:
-        """Return the newest snapshot as it stood at `now_s`."""
+        """Newest snapshot as of `now_s`."""
         return Snapshot(now_s) if self._latest is None else self._latest.at(now_s)

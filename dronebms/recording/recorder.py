@@ -1,6 +1,6 @@
-"""Packs what the loop has done into blocks of a recording, and knows when an incident is over.
+"""Collects the polls and steps of a run into blocks of a recording, and detects incidents.
 
-Seconds of the loop's clock.
+Times in seconds of the loop's clock.
 """
 
 import logging
@@ -15,28 +15,28 @@ from dronebms.core.report import Event, Severity
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.pack_memory import RecalledPack
 from dronebms.protection.rules import Rules
-from dronebms.recording.format import MAGIC, Kept, Poll, Start, Step, block_of, text_of
+from dronebms.recording.format import MAGIC, Poll, Start, Step, block_of, text_of
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
 
-BLOCK_S = 0.8  # what a kill may cost; with the sync below a second for a power cut
-START_S = 30.0  # what damage may cost
+BLOCK_S = 0.8  # lost by a kill; with the sync less than a second is lost by a power cut
+START_S = 30.0  # between start records: lost by a damaged block
 BEFORE_S, AFTER_S = 60.0, 30.0  # of an alarm, in its capsule
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """An alarm, and when its capsule is full."""
+    """An alarm and the end of its capsule."""
 
     t_s: float
-    why: str
+    limit_id: str
     until_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What is written at once."""
+    """Data that is written at once."""
 
     data: bytes
     t_s: float
@@ -45,81 +45,81 @@ class Block:
 
 
 class Store(Protocol):
-    """Where blocks go; neither call raises for a bad disk, nor waits for one."""
+    """Destination of blocks; neither call raises for a disk error or waits for the disk."""
 
     def take(self, block: Block) -> None:
-        """Keep a block."""
+        """Write a block."""
         ...
 
     def close(self) -> None:
-        """Finish what was taken."""
+        """Finish writing."""
         ...
 
 
 class Recorder:
-    """Packs what the loop has done into blocks.
+    """Collects the polls and steps of a run into blocks.
 
     Args:
-        store: where they go.
-        start: what is recorded.
+        store: destination of the blocks.
+        start: the batteries and rules of the run.
     """
 
     def __init__(self, store: Store, start: Start) -> None:
         self._store, self._start = store, start
         self._lines = [text_of(start)]
         self._number = 0
-        self._block_s: float | None = None  # when the last block ended
+        self._block_s: float | None = None  # end of the last block
         self._started_s = 0.0
         self._is_start = True
         self._incident: Incident | None = None
 
     def polled(
-        self, index: int, now_s: float, transfers: Sequence[Transfer], known: GaugeState
+        self, index: int, now_s: float, transfers: Sequence[Transfer], state: GaugeState
     ) -> None:
-        """Record what one poll of a battery did on the wire, and what its gauge knows then."""
-        self._change(index, known=known)
+        """Record the transfers of one poll of a battery, and the state of its gauge after it."""
+        self._change(index, known=state)
         self._lines.append(text_of(Poll(index, now_s, tuple(transfers))))
 
     def recalled(self, index: int, recalled: RecalledPack | None) -> None:
-        """Record what came back when a pack was recalled, if that is news; before the step."""
+        """Record what was recalled of a pack, if it is new; before the step."""
         if recalled is not self._start.batteries[index].recalled:
             self._change(index, recalled=recalled)
             self.begin()
 
     def stepped(self, now_s: float, vehicle: VehicleState, events: Iterable[Event] = ()) -> None:
-        """Record that the loop stepped, and what has tripped; hand over a block once it is due."""
+        """Record a step of the loop and the events in it; write a block once it is due."""
         self._lines.append(text_of(Step(now_s, vehicle)))
         for event in events:
             if event.tripped and event.severity >= Severity.WARNING:
                 old = self._incident or Incident(now_s, event.limit_id, 0.0)
                 self._incident = replace(old, until_s=now_s + AFTER_S)
         ended = self._incident is not None and now_s >= self._incident.until_s
-        if self._block_s is None:  # at once, so that the file is there
+        if self._block_s is None:  # at once, so that the file exists
             self._started_s = now_s
         if ended or self._block_s is None or now_s - self._block_s >= BLOCK_S:
-            self._hand_over(now_s, ended=ended)
+            self._write(now_s, ended=ended)
 
     def use(self, rules: Rules) -> None:
-        """Record that batteries are judged by other rules from now on."""
+        """Record other rules, in force from now on."""
         self._start = replace(self._start, rules=rules)
         self.begin()
 
-    def begin(self, kept: Kept | None = None) -> None:
-        """Record what is needed from here on; before the first step what a run goes on from."""
-        self._lines.append(text_of(replace(self._start, t_s=self._block_s, kept=kept)))
+    def begin(self, restart: dict[str, object] | None = None) -> None:
+        """Record another start; before the first step with the state that is restored."""
+        self._lines.append(text_of(replace(self._start, t_s=self._block_s, restart=restart)))
 
     def close(self) -> None:
-        """Hand over the rest, and finish the store."""
+        """Write the rest and finish the store."""
         if self._block_s is not None:
-            self._hand_over(self._block_s, ended=True)
+            self._write(self._block_s, ended=True)
         self._store.close()
 
-    def _change(self, index: int, **news: Any) -> None:  # noqa: ANN401 - of any field
+    def _change(self, index: int, **changes: Any) -> None:  # noqa: ANN401 - of any field
         old = self._start.batteries
-        batteries = (*old[:index], replace(old[index], **news), *old[index + 1 :])
+        batteries = (*old[:index], replace(old[index], **changes), *old[index + 1 :])
         self._start = replace(self._start, batteries=batteries)
 
-    def _hand_over(self, now_s: float, *, ended: bool) -> None:
+    def _write(self, now_s: float, *, ended: bool) -> None:
         data = block_of(self._number, b"".join(self._lines))
         self._store.take(Block(data, now_s, self._is_start, self._incident if ended else None))
         self._incident = None if ended else self._incident
@@ -132,25 +132,25 @@ class Recorder:
 
 
 class GrowingFile:
-    """A recording that is appended to; raises `OSError` as it comes."""
+    """A recording that is appended to; raises `OSError`."""
 
-    def __init__(self, path: Path, began_s: float) -> None:
+    def __init__(self, path: Path, start_s: float) -> None:
         self._file = path.open("xb", buffering=0)
-        self.path, self.began_s, self.size = path, began_s, 0
+        self.path, self.start_s, self.size = path, start_s, 0
 
     def append(self, data: bytes) -> None:
-        """Write all of it; `size` counts what was written whole."""
+        """Write all of the data; `size` counts complete writes."""
         whole = rest = data if self.size else MAGIC + data
         while rest:
             rest = rest[self._file.write(rest) :]
         self.size += len(whole)
 
     def sync(self) -> None:
-        """Return once it outlives a power cut."""
+        """Return once the data survives a power cut."""
         os.fdatasync(self._file.fileno())
 
     def close(self) -> None:
-        """Close it, whatever the disk says."""
+        """Close it; a disk error is ignored."""
         try:
             self._file.close()
         except OSError:
@@ -158,10 +158,10 @@ class GrowingFile:
 
 
 class SingleFile:
-    """A `Store`: one file, written as blocks come, for a flight that has no power cuts.
+    """A `Store` of one file that is never synced, for simulated flights.
 
     Raises:
-        ConfigError: the file exists already or cannot be made.
+        ConfigError: the file exists already or cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -179,7 +179,7 @@ class SingleFile:
         try:
             self._file.append(block.data)
         except OSError as error:
-            _log.error("recording to %s has stopped: %s", self._file.path, error.strerror)
+            _log.error("recording to %s stopped: %s", self._file.path, error.strerror)
             self.close()
 
     def close(self) -> None:

@@ -1,169 +1,177 @@
-"""What a service needs to go on after a restart in flight, on disk once a second.
+"""Checkpoint of a run, for a restart in flight.
 
-One file with two places that are written in turn, each behind its CRC-32: whatever is torn, the
-other is whole. Nothing is renamed, allocated or synced, so that the kernel writes what is left of
-it every half minute, and an SD card hardly notices. That survives the end of the process, however
-it ends. A power cut may lose it, and what another boot has kept is not gone on from anyway: a small
-computer without a clock of its own begins with the date at which it stopped, so no date proves how
-long the pack was out of sight. Seconds; of the clock that runs in suspend too.
+One file with two places that are written alternately once a second, each with a CRC-32: if one is
+torn, the other is whole. Nothing is renamed, allocated or synced, so that the kernel writes the
+file every half minute and an SD card hardly notices. The checkpoint survives the end of the
+process, however it ends; a power cut may lose it.
 
-The content is a pickle of the stages themselves: whatever they remember is kept, to the bit. It is
-read only by the program that wrote it, byte for byte the same, from a file that nobody else could
-write. It makes no objects but the stages' own, so that a recording can carry it too.
+A checkpoint of another boot is not restored: a small computer without a clock of its own starts
+with the date at which it stopped, so no date proves how long the pack was out of sight. Latched
+limits are restored in any case, because they do not depend on time.
+
+The content is JSON with a format number for each part (`dronebms.core.state`). Times in seconds of
+the loop's clock and of the boot clock, which includes suspend.
 """
 
 import fcntl
-import json
 import logging
 import os
 import stat
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from dronebms.core.clock import boot_s
 from dronebms.core.errors import ConfigError
-from dronebms.monitoring.pipeline import MOST_GAP_S
-from dronebms.monitoring.state_codec import _ODD, _program, _read, _written
+from dronebms.core.state import decode, encode, from_json, to_json
+from dronebms.monitoring.restart_state import LATCHES, MOST_GAP_S
 
-_EACH_S = 1.0 - 1e-6
+_RUN = "run"
+_PERIOD_S = 1.0 - 1e-6
 _PLACE_BYTES = 1 << 20
-_HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 begun with the number
-_MARK = b"DBK1"
-_MOST_TRIES = 3
-_STEADY_S = 5.0  # a run that lived so long was not brought down by what it went on from
+_HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 that starts with the number
+_MARK = b"DBK2"
+_OLD_MARK = b"DBK1"
+_MAX_TRIES = 3
+_STEADY_S = 5.0  # a run that lasts so long was not ended by the state that it restored
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What an earlier run knew."""
+    """When and by which boot a checkpoint was written."""
 
-    program: str
+    FORMAT: ClassVar[int] = 1
+
     boot_id: str
     boot_s: float
     t_s: float  # of the loop
-    state: bytes
-    tries: int = 0  # of going on from it
+    tries: int = 0  # restarts that restored it
 
 
 class CheckpointFile:
-    """Keeps the state of a run in a file. For one thread; a bad disk is logged and stops nothing.
+    """The checkpoint file of a service. For one thread; a disk error is logged and stops nothing.
+
+    Attributes:
+        parts: what can be restored of the last run: all that it stored, the latches alone if the
+            rest is refused, or nothing.
+        start_s: start of the loop's clock, which continues that of the last run.
 
     Args:
-        path: of the file.
+        path: of the file; its folder is created.
 
     Raises:
-        ConfigError: another run has it.
+        ConfigError: another run uses the file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._number = 0
-        self._saved_s: float | None = None
-        self._program, self._boot_id = _program(), ""
-        self.kept: Checkpoint | None = None
-        self.start_s = 0.0  # of the loop's clock: it goes on where the earlier run stopped
+        self._stored_s: float | None = None
+        self._boot_id = ""
+        self._tries = 0
+        self.parts: Mapping[str, object] = {}
+        self.start_s = 0.0
         self._file: int | None = None
         try:
             self._boot_id = _BOOT_ID.read_text().strip()
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one service writes it
-            kept = self._read()
+            parts = self._read(self._file)
         except BlockingIOError as error:
             self.close()
             raise ConfigError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
-            _log.error("a restart will begin anew: %s: %s", path, error.strerror)
+            _log.error("a restart will not restore this run: %s: %s", path, error.strerror)
             self.close()
             return
-        if kept is not None and (why := self._refusal(kept)) is None:
-            self.kept = replace(kept, tries=kept.tries + 1)
-            self.start_s = kept.t_s + boot_s() - kept.boot_s
-            self._write(self.kept)
-        elif kept is not None:
-            _log.info("this run begins anew: %s", why)
+        if parts:
+            self._restore(parts)
 
-    def state(self) -> Any:  # noqa: ANN401 - whatever was kept
-        """Return what the earlier run kept, None when there is nothing to go on from."""
-        return None if self.kept is None else _read(self.kept.state)
-
-    def step(self, now_s: float, state: Callable[[], object]) -> None:
-        """Keep the state, if a second has passed."""
-        if self._saved_s is not None and now_s - self._saved_s < _EACH_S:
+    def step(self, now_s: float, parts: Callable[[], Mapping[str, object]]) -> None:
+        """Store the parts, once a second."""
+        if self._stored_s is not None and now_s - self._stored_s < _PERIOD_S:
             return
-        self._saved_s = now_s
-        tries = 0 if self.kept is None or now_s - self.start_s > _STEADY_S else self.kept.tries
+        self._stored_s = now_s
+        if now_s - self.start_s > _STEADY_S:
+            self._tries = 0
         try:
-            told = _written(state())
-        except _ODD as error:  # must not stop protection
-            _log.error("a restart would begin anew: what is known cannot be kept: %s", error)
-            return
-        self._write(Checkpoint(self._program, self._boot_id, boot_s(), now_s, told, tries))
+            self._write(parts(), Checkpoint(self._boot_id, boot_s(), now_s, self._tries))
+        except ValueError as error:  # must not stop protection
+            _log.error("a restart would not restore this run: its state has no JSON: %s", error)
 
     def close(self) -> None:
-        """Close the file; what is in it stays."""
+        """Close the file; its content stays."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
 
-    def _refusal(self, kept: Checkpoint) -> str | None:
-        gap_s = boot_s() - kept.boot_s
-        if kept.program != self._program:
-            return "what is kept is of another version of this program"
-        if kept.boot_id != self._boot_id:
+    def _restore(self, parts: Mapping[str, object]) -> None:
+        checkpoint = decode(Checkpoint, parts.get(_RUN), "the last run")
+        reason = "its time is unknown" if checkpoint is None else self._refusal(checkpoint)
+        if checkpoint is None or reason is not None:
+            _log.info("the last run is not restored: %s", reason)
+            self.parts = {LATCHES: parts[LATCHES]} if LATCHES in parts else {}
+            return
+        self.parts = parts
+        self.start_s = checkpoint.t_s + boot_s() - checkpoint.boot_s
+        self._tries = checkpoint.tries + 1
+        self._write(parts, replace(checkpoint, tries=self._tries))
+
+    def _refusal(self, checkpoint: Checkpoint) -> str | None:
+        gap_s = boot_s() - checkpoint.boot_s
+        if checkpoint.boot_id != self._boot_id:
             return "the computer was started since"
         if not 0.0 <= gap_s <= MOST_GAP_S:
-            return f"the last run ended {gap_s:.0f} s ago"
-        if kept.tries >= _MOST_TRIES:
-            return "it was gone on from three times, and no run lasted"
+            return f"it ended {gap_s:.0f} s ago"
+        if checkpoint.tries >= _MAX_TRIES:
+            return f"{_MAX_TRIES} runs that restored it ended within {_STEADY_S:.0f} s"
         return None
 
-    def _read(self) -> Checkpoint | None:
-        """Return the newest that is whole; none of a file that somebody else could write."""
-        if self._file is None:
-            return None
-        about = os.fstat(self._file)
-        if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            _log.error("%s can be written by others and is not believed", self._path)
-            return None
-        found: list[tuple[int, bytes]] = []
+    def _read(self, file: int) -> Mapping[str, object]:
+        """Parts of the newest whole place; none of a file that other users can write."""
+        status = os.fstat(file)
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            _log.error("%s can be written by other users and is ignored", self._path)
+            return {}
+        bodies: list[tuple[int, bytes]] = []
+        is_old = False
         for place in range(2):
-            data = os.pread(self._file, _PLACE_BYTES, place * _PLACE_BYTES)
+            data = os.pread(file, _PLACE_BYTES, place * _PLACE_BYTES)
+            is_old |= data.startswith(_OLD_MARK)
             if len(data) < _HEAD.size:
                 continue
             mark, number, length, checksum = _HEAD.unpack_from(data)
             body = data[_HEAD.size : _HEAD.size + length]
             if mark == _MARK and len(body) == length and zlib.crc32(body, number) == checksum:
-                found.append((number, body))
-        if not found:
-            return None
-        self._number, body = max(found)
-        head, _, state = body.partition(b"\n")
+                bodies.append((number, body))
+        if not bodies:
+            if is_old:
+                _log.info("the last run is not restored: its checkpoint is of an older version")
+            return {}
+        self._number, body = max(bodies)
         try:
-            program, boot_id, at_s, t_s, tries = json.loads(head)
-            return Checkpoint(
-                str(program), str(boot_id), float(at_s), float(t_s), state, int(tries)
-            )
-        except (ValueError, TypeError):
-            return None  # of a version that wrote otherwise
+            parts = from_json(body)
+        except ValueError as error:
+            _log.error("the last run is not restored: %s: %s", self._path, error)
+            return {}
+        return parts if isinstance(parts, dict) else {}
 
-    def _write(self, kept: Checkpoint) -> None:
-        told = json.dumps((kept.program, kept.boot_id, kept.boot_s, kept.t_s, kept.tries))
-        body = told.encode() + b"\n" + kept.state
+    def _write(self, parts: Mapping[str, object], checkpoint: Checkpoint) -> None:
+        body = to_json({**parts, _RUN: encode(checkpoint)})
         if self._file is None:
             return
         if _HEAD.size + len(body) > _PLACE_BYTES:
-            _log.error("a restart would begin anew: %d bytes are too many to keep", len(body))
+            _log.error("a restart would not restore this run: its state has %d bytes", len(body))
             return
         self._number += 1
         head = _HEAD.pack(_MARK, self._number, len(body), zlib.crc32(body, self._number))
         try:
             os.pwrite(self._file, head + body, self._number % 2 * _PLACE_BYTES)
         except OSError as error:
-            _log.error("a restart would begin anew: %s: %s", self._path, error.strerror)
+            _log.error("a restart would not restore this run: %s: %s", self._path, error.strerror)

@@ -2,19 +2,19 @@
 
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from dronebms.core.clock import Clock, SystemClock, unix_s
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import ActionKind, Report, Sink
+from dronebms.core.state import decode, encode
 from dronebms.health.sink import PackHistorySink
 from dronebms.monitoring.loop import Loop, live_ticks
-from dronebms.monitoring.pipeline import Pipeline, PipelineState
-from dronebms.monitoring.state_codec import for_recording
+from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
+from dronebms.monitoring.restart_state import LATCHES, PACKS
 from dronebms.protection.rules import Rules
 from dronebms.recording.format import Recorded, Start
 from dronebms.service.checkpoint import CheckpointFile
@@ -41,6 +41,7 @@ from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
 
 CHECKPOINT = "run.kept"  # file name in the state folder
+VEHICLE = "vehicle"  # key of a checkpoint
 _log = logging.getLogger(__name__)
 
 
@@ -63,7 +64,7 @@ def serve(path: Path, stack: ExitStack) -> None:
     service = Service(config, stack, clock)
     if checkpoint is not None:
         stack.callback(checkpoint.close)
-        service.restore(checkpoint.state())
+        service.restore(checkpoint.parts)
     stack.callback(notifier.notify, "STOPPING=1")
     for report in service.reports():
         if checkpoint is not None:
@@ -74,14 +75,6 @@ def serve(path: Path, stack: ExitStack) -> None:
             notifier.notify("RELOADING=1")
             service.reload(path)
             notifier.notify("READY=1")
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceState:
-    """What a service needs to go on after a restart in flight."""
-
-    packs: tuple[PipelineState, ...]
-    bridge: BridgeState
 
 
 class Service:
@@ -138,22 +131,21 @@ class Service:
         """Whether a gauge that has answered is not polled any more."""
         return any(gauge.is_stuck(now_s) for gauge in self._gauges)
 
-    def state(self, now_s: float) -> "ServiceState":
-        """Return what another run needs to go on."""
-        return ServiceState(
-            tuple(pipeline.state(now_s) for pipeline in self._pipelines),
-            self._bridge.state(),
-        )
+    def state(self, now_s: float) -> dict[str, object]:
+        """State of every battery and of the bridge for a restart, as plain data."""
+        return stored_parts(self._pipelines, now_s) | {VEHICLE: encode(self._bridge.state())}
 
-    def restore(self, memories: "ServiceState | None") -> None:
-        """Go on from what an earlier run knew, of each pack once it is recognised."""
-        if memories is None or len(memories.packs) != len(self._pipelines):
+    def restore(self, parts: Mapping[str, object]) -> None:
+        """Continue from `state`, with each pack once it is recognised."""
+        if not parts:
             return
-        for pipeline, memory in zip(self._pipelines, memories.packs, strict=True):
-            pipeline.restore(memory)
+        restore_parts(self._pipelines, parts)
         if self._recorder is not None:
-            self._recorder.begin(for_recording(memories.packs))
-        self._bridge.restore(memories.bridge)
+            self._recorder.begin({key: parts[key] for key in (PACKS, LATCHES) if key in parts})
+        if VEHICLE in parts:
+            state = decode(BridgeState, parts[VEHICLE], "commands to the vehicle")
+            if state is not None:
+                self._bridge.restore(state)
 
     def reload(self, path: Path) -> None:
         """Apply what can change in flight, all of it or nothing; the log names the rest."""

@@ -109,7 +109,7 @@ def test_old_files_go_and_nothing_else_in_the_folder_does(tmp_path: Path) -> Non
         path.write_bytes(b"x")
     for path in (old, other):
         os.utime(path, (1.7e9, 1.7e9))
-    flown(tmp_path, Bounds(1e9, 1e8, most_days=30.0))
+    flown(tmp_path, Bounds(1e9, 1e8, max_days=30.0))
     assert not old.exists()
     assert new.exists()
     assert other.exists()

@@ -1,7 +1,9 @@
-"""What a run recalls of its pack, and goes on from, is in its recording: it replays to the same."""
+"""A recording has what a run recalled of its pack and what it was restored from: same replay."""
 
+import gzip
 import json
-import pickle
+import logging
+import random
 import shutil
 import socket
 import subprocess
@@ -11,25 +13,24 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-import dronebms.service.checkpoint
 import sim
-from dronebms.analysis.replay import reports
+from dronebms.analysis.replay import replay, reports
 from dronebms.core.clock import SystemClock, VirtualClock
-from dronebms.core.errors import RecordingError
+from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.report import Report
+from dronebms.core.state import from_json, to_json
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
-from dronebms.monitoring.pipeline import Pipeline, PipelineState
-from dronebms.monitoring.state_codec import for_recording
+from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
 from dronebms.recording.format import MAGIC, Recorded, Start, block_of, read_records, text_of
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Recorder, SingleFile
-from dronebms.service.checkpoint import CheckpointFile
 from dronebms.telemetry.status_socket import read_status
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
@@ -44,35 +45,36 @@ def flown(
     path: Path,
     packs: PackMemoryFolder,
     seconds: float,
-    memory: PipelineState | None = None,
-    began_s: float = 0,
-) -> tuple[list[Report], PipelineState]:
-    """Fly and record a simulated pack as a service does; return what was said and is known."""
+    parts: dict[str, object] | None = None,
+    start_s: float = 0,
+) -> tuple[list[Report], dict[str, object]]:
+    """Reports of a simulated pack, recorded as a service does, and the stored state at the end."""
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1, [parse_fault("weak_cell=0.5")])
-    clock.sleep_until(began_s)
-    with closing(BackgroundPackMemory(packs)) as kept:
+    clock.sleep_until(start_s)
+    with closing(BackgroundPackMemory(packs)) as memory:
         recorder = Recorder(SingleFile(path), Start((Recorded(world.pack_data(), 0x0B),)))
         source = SteppedGauge(TappedGauge(bus, 0x0B, 6), 0, recorder.polled)
-        pipeline = Pipeline(source, world.pack_data(), packs=kept)
-        if memory is not None:
-            pipeline.restore(memory)
-            recorder.begin(for_recording((memory,)))
-        steps = range(int(began_s * 10), int((began_s + seconds) * 10))
-        said = list(Loop(clock, world.vehicle, [pipeline], recorder).reports(k / 10 for k in steps))
+        pipeline = Pipeline(source, world.pack_data(), packs=memory)
+        if parts is not None:
+            restore_parts([pipeline], parts)
+            recorder.begin(parts)
+        steps = range(int(start_s * 10), int((start_s + seconds) * 10))
+        loop = Loop(clock, world.vehicle, [pipeline], recorder)
+        live = list(loop.reports(k / 10 for k in steps))
         recorder.close()
         pipeline.keep()
-    return said, pipeline.state(said[-1].t_s)
+    return live, from_json(to_json(stored_parts([pipeline], live[-1].t_s)))
 
 
 @dataclass
 class Plug:
-    """A plug: the pack that is in it may be another later."""
+    """A connector whose pack can be exchanged."""
 
     pack: Bus
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass on to whoever is plugged in."""
+        """Pass the transfer on to the pack."""
         return self.pack.transfer(address, tx, rx_len)
 
 
@@ -80,13 +82,13 @@ def k_of(report: Report) -> int:
     return round(report.t_s * 10)
 
 
-def again(path: Path, packs: PackMemoryFolder | None = None) -> list[Report]:
+def replayed(path: Path, packs: PackMemoryFolder | None = None) -> list[Report]:
     return list(reports(path, NO_OPTIONS, lambda _: None, packs=packs))
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[PackMemoryFolder, Path, Path]:
-    """A pack that was flown, its memory, the recording of the flight."""
+    """Memory of a pack after a flight, its folder, and the recording of the flight."""
     folder = tmp_path_factory.mktemp("known")
     packs = PackMemoryFolder(folder / LEARNED_FOLDER)
     flown(folder / "first.rec", packs, TAUGHT_S)
@@ -96,15 +98,15 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[PackMemoryFolder, P
 Known = tuple[PackMemoryFolder, Path, Path]
 
 
-def test_a_run_that_knew_its_pack_replays_to_the_same_reports(known: Known, tmp_path: Path) -> None:
-    said, _ = flown(tmp_path / "known.rec", known[0], 90.0)
+def test_a_run_with_a_pack_memory_replays_to_the_same_reports(known: Known, tmp_path: Path) -> None:
+    live, _ = flown(tmp_path / "known.rec", known[0], 90.0)
     unknown, _ = flown(tmp_path / "unknown.rec", PackMemoryFolder(tmp_path / "none"), 90.0)
-    assert said != unknown  # it matters
-    assert again(tmp_path / "known.rec") == said
-    assert again(tmp_path / "unknown.rec") == unknown
+    assert live != unknown  # it matters
+    assert replayed(tmp_path / "known.rec") == live
+    assert replayed(tmp_path / "unknown.rec") == unknown
 
 
-def test_a_later_part_of_a_run_still_knows_what_was_recalled(known: Known, tmp_path: Path) -> None:
+def test_a_later_part_of_a_run_has_what_was_recalled(known: Known, tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     flown(path, known[0], 90.0)
     starts = [record for record in read_records(path) if isinstance(record, Start)]
@@ -120,102 +122,160 @@ def test_a_later_part_of_a_run_still_knows_what_was_recalled(known: Known, tmp_p
         assert np.array_equal(recalled.cells.covariance, learned.cells.covariance)
     later = tmp_path / "later.rec"
     assert len(starts) >= 4
-    assert again(later) != again(later, PackMemoryFolder(tmp_path / "empty"))
-    assert again(later) == again(later, known[0])
+    assert replayed(later) != replayed(later, PackMemoryFolder(tmp_path / "empty"))
+    assert replayed(later) == replayed(later, known[0])
 
 
-def test_a_replay_with_a_memory_of_its_own_goes_by_that_one(known: Known, tmp_path: Path) -> None:
+def test_a_replay_with_its_own_pack_memory_uses_that_one(known: Known, tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
-    said, _ = flown(path, known[0], 90.0)
+    live, _ = flown(path, known[0], 90.0)
     unknown, _ = flown(tmp_path / "y.rec", PackMemoryFolder(tmp_path / "none"), 90.0)
-    assert again(path, PackMemoryFolder(tmp_path / "empty")) == unknown != said
+    assert replayed(path, PackMemoryFolder(tmp_path / "empty")) == unknown != live
 
 
-def test_a_flight_that_taught_while_it_was_flown_teaches_nothing_more(known: Known) -> None:
+def test_a_flight_is_learned_from_once(known: Known) -> None:
     (file,) = known[1].iterdir()
     before = file.read_bytes()
-    again(known[2], known[0])
-    again(known[2])
+    replayed(known[2], known[0])
+    replayed(known[2])
     assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("gap_s", [0.5, 20.0])
-def test_a_run_that_goes_on_replays_to_the_same_reports(
+def test_a_restored_run_replays_to_the_same_reports(
     known: Known, tmp_path: Path, gap_s: float
 ) -> None:
-    _, memory = flown(tmp_path / "1.rec", known[0], 130.0)
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        keeper.step(130.0, lambda: memory)
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        kept = keeper.state()
-    said, _ = flown(tmp_path / "2.rec", known[0], 50.0, kept, 130.0 + gap_s)
-    assert said[-1].estimate.used_mah is not None
-    assert said[-1].estimate.used_mah > 1000.0  # it did go on
-    assert again(tmp_path / "2.rec") == said
+    _, parts = flown(tmp_path / "1.rec", known[0], 130.0)
+    live, _ = flown(tmp_path / "2.rec", known[0], 50.0, parts, 130.0 + gap_s)
+    assert live[-1].estimate.used_mah is not None
+    assert live[-1].estimate.used_mah > 1000.0  # it was restored
+    assert replayed(tmp_path / "2.rec") == live
+    assert replayed(tmp_path / "2.rec", known[0]) != live  # restores nothing
 
 
-def test_what_another_version_went_on_from_is_left_and_told(
-    known: Known, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_stage_of_a_future_format_starts_without_history_in_the_run_and_in_its_replay(
+    known: Known, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, memory = flown(tmp_path / "1.rec", known[0], 130.0)
-    said, _ = flown(tmp_path / "2.rec", known[0], 5.0, memory, 131.0)
-    monkeypatch.setattr(dronebms.service.checkpoint, "_program", lambda: "another")
-    replayed = again(tmp_path / "2.rec")
-    assert [r.snapshot for r in replayed] == [r.snapshot for r in said]
-    assert replayed[-1].estimate.used_mah != said[-1].estimate.used_mah
-    assert "went on after a restart, from what this version cannot read" in caplog.text
+    _, parts = flown(tmp_path / "1.rec", known[0], 130.0)
+    parts["packs"][0]["estimator"]["format"] = 99  # type: ignore[index]
+    live, _ = flown(tmp_path / "2.rec", known[0], 5.0, parts, 131.0)
+    caplog.clear()
+    assert replayed(tmp_path / "2.rec") == live
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert lines[0] == "battery 1: estimator is not restored: format 99, not 1"
+    assert len(lines) == 2  # and that the battery is restored
 
 
-class Evil:
-    """Whoever unpickles it runs a program."""
+# ------------------------------------------------------------------------- older recordings
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return subprocess.check_call, (["touch", "evil"],)
+OLD = Path(__file__).parents[1] / "data" / "recordings"
+TEXTS = {"go", "advice", "trouble", "doubts"}  # for people
 
 
-def by_name(module: str, name: str) -> bytes:
-    """Return a pickle that calls a name with a path."""
-    texts = [b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name, "evil")]
-    return b"\x80\x04" + texts[0] + texts[1] + b"\x93" + texts[2] + b"\x85R."
+def old_lines(name: str) -> list[dict[str, object]]:
+    """Predictions of the version that wrote the recording."""
+    with gzip.open(OLD / f"{name}.jsonl.gz", "rt") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.mark.parametrize("name", ["simulated", "restarted"])
+def test_a_recording_of_an_older_version_replays_to_the_same_lines(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = OLD / f"{name}.rec"
+    replay(path, reports(path, NO_OPTIONS, lambda _: None), str(tmp_path / "x.jsonl"))
+    lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    expected = old_lines(name)
+    assert len(lines) == len(expected) > 10
+    for line, old in zip(lines, expected, strict=True):
+        assert line.keys() >= old.keys()
+        assert {key: line[key] for key in old.keys() - TEXTS} == {
+            key: old[key] for key in old.keys() - TEXTS
+        }
+    assert any(line["remaining_s"] is not None for line in lines)
+    sentence = "the state before a restart is of an older version"
+    assert caplog.text.count(sentence) == (name == "restarted")
+
+
+# ------------------------------------------------------------------------- recordings of others
+
+
+def mutated(value: Any, chance: random.Random) -> Any:  # noqa: ANN401 - JSON
+    """Copy of a JSON value with one leaf or branch replaced."""
+    if isinstance(value, dict) and value and chance.random() < 0.95:
+        key = chance.choice(list(value))
+        return value | {key: mutated(value[key], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.95:
+        place = chance.randrange(len(value))
+        return [*value[:place], mutated(value[place], chance), *value[place + 1 :]]
+    return chance.choice(
+        (None, True, 0, -1, 2**70, -0.5, 1e308, "", "os.system", "nan", [], {}, [value] * 3)
+    )
+
+
+def test_no_mutation_of_the_restart_state_of_a_start_record_raises(
+    known: Known, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    _, parts = flown(tmp_path / "1.rec", known[0], 130.0)
+    flown(tmp_path / "2.rec", known[0], 2.0, parts, 131.0)
+    records = list(read_records(tmp_path / "2.rec"))
+    starts = [record for record in records[:2] if isinstance(record, Start)]
+    rest = b"".join(text_of(record) for record in records if not isinstance(record, Start))
+    chance = random.Random(1)  # noqa: S311 - mutations
+    path = tmp_path / "x.rec"
+    for _ in range(60):
+        changed = mutated(parts, chance)
+        restart = replace(starts[0], restart=changed if isinstance(changed, dict) else {})
+        path.write_bytes(MAGIC + block_of(0, text_of(starts[0]) + text_of(restart) + rest))
+        assert len(replayed(path)) == 20
+    assert {file.name for file in tmp_path.iterdir()} == {"1.rec", "2.rec", "x.rec"}
+
+
+def test_no_mutation_of_a_start_record_raises_anything_but_a_recording_error(
+    known: Known, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    _, parts = flown(tmp_path / "1.rec", known[0], 20.0)
+    start = json.loads(text_of(next(read_records(known[2])))) | {"restart": parts}
+    chance = random.Random(2)  # noqa: S311 - mutations
+    path, step = tmp_path / "x.rec", b'["t",0.1,{}]\n'
+    read = 0
+    for _ in range(200):
+        line = json.dumps(mutated(start, chance)).encode() + b"\n"
+        path.write_bytes(MAGIC + block_of(0, line + step))
+        try:
+            read += len(replayed(path)) > 0
+        except (RecordingError, ConfigError):  # or limits that contradict each other
+            continue
+    assert read > 20
+
+
+@pytest.mark.parametrize("kept", [["", "cos\nsystem\n(S'touch evil'\ntR."], 5, "x", {}, [[]]])
+def test_a_state_of_an_older_version_is_ignored(
+    known: Known, tmp_path: Path, kept: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = json.loads(text_of(next(read_records(known[2]))))
+    lines = [json.dumps(row).encode() for row in (start, start | {"kept": kept}, ["t", 0.1, {}])]
+    (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, b"\n".join(lines) + b"\n"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path)
+        assert len(replayed(tmp_path / "x.rec")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.rec"]
+    assert "the state before a restart is of an older version" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "told",
-    [
-        pickle.dumps(Evil()),
-        by_name("dronebms.estimation.pack_memory", "Path.touch"),
-        by_name("dronebms.estimation.pack_memory", "threading.Thread"),
-        by_name("dronebms.estimation.pack_memory", "atomic_writer"),
-        by_name("dronebms.recording.recorder", "SingleFile"),
-        by_name("numpy", "fromfile"),
-        b"nonsense",
-        b"K\x05.",  # a number
-        b"",
-    ],
+    "recalled", [[], 5, "pack", ["pack"], ["pack", {}], ["pack", {"format": 1}]]
 )
-def test_a_recording_from_anybody_runs_nothing(
-    known: Known, tmp_path: Path, told: bytes, caplog: pytest.LogCaptureFixture
+def test_an_invalid_pack_memory_is_an_invalid_record(
+    known: Known, tmp_path: Path, recalled: object
 ) -> None:
-    records = list(read_records(known[2]))
-    (start,) = [record for record in records[:1] if isinstance(record, Start)]
-    program, _ = for_recording(())
-    evil = replace(start, kept=(program, told.decode("latin1")))
-    step = b'["t",0.1,{}]\n'
-    (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, text_of(start) + text_of(evil) + step))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(tmp_path)
-        assert len(again(tmp_path / "x.rec")) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["x.rec"]
-    assert "from what this version cannot read" in caplog.text
-
-
-@pytest.mark.parametrize("told", [[], 5, "pack", ["pack"], ["pack", {}], ["pack", {"format": 1}]])
-def test_what_is_no_lesson_is_no_record(known: Known, tmp_path: Path, told: object) -> None:
     start = json.loads(text_of(next(read_records(known[2]))))
-    start["batteries"][0]["recalled"] = told
+    start["batteries"][0]["recalled"] = recalled
     (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, json.dumps(start).encode() + b"\n"))
-    with pytest.raises(RecordingError, match="holds what is no record"):
-        again(tmp_path / "x.rec")
+    with pytest.raises(RecordingError, match="has an invalid record"):
+        replayed(tmp_path / "x.rec")
 
 
 def test_a_run_in_which_packs_were_swapped_and_landed_replays_to_the_same_reports(
@@ -226,21 +286,21 @@ def test_a_run_in_which_packs_were_swapped_and_landed_replays_to_the_same_report
     recorder = Recorder(SingleFile(tmp_path / "x.rec"), Start((Recorded(world.pack_data(), 0x0B),)))
     plug = Plug(first)
     source = SteppedGauge(TappedGauge(plug, 0x0B, 6), 0, recorder.polled)
-    pipeline, said = Pipeline(source, world.pack_data(), packs=packs), []
+    pipeline, live = Pipeline(source, world.pack_data(), packs=packs), []
     loop = Loop(clock, world.vehicle, [pipeline], recorder)
     for report in loop.reports(k / 10 for k in range(3500)):
-        said.append(report)
+        live.append(report)
         plug.pack = second if 3000 <= k_of(report) < 3300 else first
     recorder.close()
     packs.close()
-    lessons = [
+    recalled = [
         record.batteries[0].recalled
         for record in read_records(tmp_path / "x.rec")
         if isinstance(record, Start)
     ]
-    known = [(lesson[0][-4:], lesson[1] is not None) for lesson in lessons if lesson is not None]
+    known = [(lesson[0][-4:], lesson[1] is not None) for lesson in recalled if lesson is not None]
     assert list(dict.fromkeys(known)) == [("1001", False), ("1002", False), ("1001", True)]
-    assert again(tmp_path / "x.rec") == said
+    assert replayed(tmp_path / "x.rec") == live
 
 
 # ------------------------------------------------------------------------- as a process
@@ -268,8 +328,8 @@ def service(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
             process.kill()
 
 
-def heard(folder: Path, count: int) -> list[Report]:
-    """Return so many reports of the service that is starting."""
+def received(folder: Path, count: int) -> list[Report]:
+    """So many reports of the service that is starting."""
     clock = SystemClock()
     while not _serves(folder / "s"):
         assert clock.now_s() < WAIT_S
@@ -282,16 +342,16 @@ def _serves(path: Path) -> bool:
         return knock.connect_ex(str(path)) == 0
 
 
-def test_a_service_that_knew_its_pack_and_was_killed_replays_as_it_flew(
+def test_a_killed_service_with_a_pack_memory_replays_as_it_flew(
     known: Known, tmp_path: Path
 ) -> None:
     shutil.copytree(known[1], tmp_path / "state" / LEARNED_FOLDER)
     for life in range(2):
         with service(tmp_path) as process:
-            said = heard(tmp_path, 6)
+            live = received(tmp_path, 6)
             process.kill()  # -9
-        replay = {r.t_s: r for r in again(tmp_path / "rec" / f"run-{life + 1:05}.rec")}
-        both = [(r, replay[r.t_s]) for r in said if r.t_s in replay]
-        assert len(both) >= 3  # a kill costs the newest
+        replay = {r.t_s: r for r in replayed(tmp_path / "rec" / f"run-{life + 1:05}.rec")}
+        both = [(r, replay[r.t_s]) for r in live if r.t_s in replay]
+        assert len(both) >= 3  # a kill loses the newest
         assert all(ours == theirs for ours, theirs in both)
-    assert "goes on after" in (tmp_path / "log").read_text()
+    assert "is restored after" in (tmp_path / "log").read_text()

@@ -1,32 +1,34 @@
-"""A restart in flight: what is gone on from, what is not, and a service that is killed for it."""
+"""A restart in flight: what is restored, what is not, and a service that is killed for it."""
 
 import json
+import logging
 import os
 import random
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from types import MappingProxyType
 from typing import Any
+from zlib import crc32
 
-import numpy as np
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 import dronebms.service.checkpoint
 import sim
 from dronebms.core.clock import VirtualClock, boot_s
-from dronebms.core.report import Action, ActionKind, Report, Severity
-from dronebms.estimation.cell_fit import CellParameters
-from dronebms.estimation.pack_memory import LearnedPack
-from dronebms.monitoring.pipeline import Pipeline
+from dronebms.core.report import Action, ActionKind, Report, Severity, Source
+from dronebms.core.state import decode, encode, from_json, to_json
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
+from dronebms.monitoring.restart_state import LATCHES, PACKS, Latches
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
 from dronebms.service.checkpoint import Checkpoint, CheckpointFile
@@ -34,6 +36,7 @@ from sim.emulator.world import World, open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
+from smartbattery.snapshot import Snapshot
 
 RULES = Rules((LimitChange("hot", trip=50.0),), (Action(Severity.WARNING, ActionKind.RETURN),))
 FAULTS = ("weak_cell=0.5", "resistance")
@@ -41,7 +44,7 @@ WAIT_S = 20.0
 
 
 class Flight:
-    """A pack in flight, and runs that look at it one after the other."""
+    """A pack in flight, and runs that monitor it one after the other."""
 
     def __init__(self, *faults: str, seed: int = 1) -> None:
         self.clock = VirtualClock()
@@ -51,31 +54,82 @@ class Flight:
         )
         self.step = 0
 
-    def pipeline(self, rules: Rules = RULES) -> Pipeline:
-        """Return a new run's."""
-        return Pipeline(Gauge(self.bus, ADDRESS, cells=6), self.world.pack_data(), rules=rules)
+    @property
+    def now_s(self) -> float:
+        """Time of the next step."""
+        return self.step / 10
+
+    def pipeline(self, rules: Rules = RULES, source: Source | None = None) -> Pipeline:
+        """Pipeline of a new run."""
+        gauge = Gauge(self.bus, ADDRESS, cells=6) if source is None else source
+        return Pipeline(gauge, self.world.pack_data(), rules=rules)
 
     def fly(self, pipeline: Pipeline, until_s: float) -> list[Report]:
-        """Step until then."""
+        """Reports until then."""
         reports = []
         while self.step < until_s * 10:
-            t_s = self.step / 10
+            t_s = self.now_s
             self.clock.sleep_until(t_s)
             reports.append(pipeline.step(t_s, self.world.vehicle(t_s)))
             self.step += 1
         return reports
 
 
-def through_a_file(path: Path, flight: Flight, memory: object) -> Any:  # noqa: ANN401 - as kept
-    """Return what another process would get of what a run has kept."""
-    with closing(CheckpointFile(path)) as keeper:
-        keeper.step(flight.step / 10, lambda: memory)
-    with closing(CheckpointFile(path)) as keeper:
-        return keeper.state()
+def through_a_file(path: Path, now_s: float, pipeline: Pipeline) -> Mapping[str, object]:
+    """Parts that another process restores of a run."""
+    with closing(CheckpointFile(path)) as file:
+        file.step(now_s, lambda: stored_parts([pipeline], now_s))
+    with closing(CheckpointFile(path)) as file:
+        return file.parts
+
+
+@dataclass
+class Last:
+    """A source that repeats the newest snapshot of another one."""
+
+    source: Source
+    snapshot: Snapshot = field(default_factory=lambda: Snapshot(0.0))
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Poll the other source."""
+        self.snapshot = self.source.poll(now_s)
+        return self.snapshot
+
+
+@dataclass
+class Repeated:
+    """A source with the snapshots of a `Last`."""
+
+    last: Last
+
+    def poll(self, _now_s: float) -> Snapshot:
+        """The snapshot that the other pipeline has just evaluated."""
+        return self.last.snapshot
+
+
+@pytest.mark.parametrize("restart_s", [5.0, 61.3, 200.0])
+@pytest.mark.parametrize("faults", [("weak_cell=0.5",), ("high_current@3",)], ids=str)
+def test_a_restored_pipeline_gives_the_same_reports_to_the_last_bit(
+    tmp_path: Path, restart_s: float, faults: tuple[str, ...]
+) -> None:
+    flight = Flight(*faults)
+    last = Last(Gauge(flight.bus, ADDRESS, cells=6))
+    whole = flight.pipeline(source=last)
+    flight.fly(whole, restart_s)
+    parts = through_a_file(tmp_path / "k", flight.now_s, whole)
+    restored = flight.pipeline(source=Repeated(last))
+    restore_parts([restored], parts)
+    for _ in range(400):
+        (ours,) = flight.fly(whole, flight.now_s + 0.05)
+        theirs = restored.step(ours.t_s, ours.vehicle)
+        assert repr(theirs) == repr(ours)
+        assert theirs == ours
+    now_s = flight.now_s
+    assert to_json(stored_parts([restored], now_s)) == to_json(stored_parts([whole], now_s))
 
 
 @pytest.mark.parametrize("killed_s", [5.0, 61.3, 200.0])
-def test_a_run_that_goes_on_at_once_decides_as_if_it_had_never_stopped(
+def test_a_run_that_is_restored_at_once_decides_as_if_it_had_never_stopped(
     tmp_path: Path, killed_s: float
 ) -> None:
     whole, cut = Flight("weak_cell=0.5"), Flight("weak_cell=0.5")
@@ -83,10 +137,10 @@ def test_a_run_that_goes_on_at_once_decides_as_if_it_had_never_stopped(
     first = cut.pipeline()
     reports = cut.fly(first, killed_s)
     second = cut.pipeline()
-    second.restore(through_a_file(tmp_path / "k", cut, first.state(cut.step / 10)))
+    restore_parts([second], through_a_file(tmp_path / "k", cut.now_s, first))
     reports += cut.fly(second, killed_s + 40.0)
-    # The new gauge reads everything once more; what was judged before the kill is the same, what
-    # is said later differs by what the wire gave in another order.
+    # The new gauge reads every register again: the reports before the kill are the same, those
+    # after it differ by the order of the transfers.
     assert reports[: int(killed_s * 10)] == uncut[: int(killed_s * 10)]
     for ours, theirs in zip(reports[-200:], uncut[-200:], strict=True):
         assert ours.status.active == theirs.status.active
@@ -97,24 +151,26 @@ def test_a_run_that_goes_on_at_once_decides_as_if_it_had_never_stopped(
         assert [one.key for one in ours.requests] == [one.key for one in theirs.requests]
 
 
-def gone_on(tmp_path: Path, gap_s: float, **other: Any) -> tuple[Report, list[Report]]:  # noqa: ANN401 - options
-    """Return the last report before a gap, and those of ten seconds after it."""
+def restarted(
+    tmp_path: Path, gap_s: float, seed: int | None = None, rules: Rules = RULES
+) -> tuple[Report, list[Report]]:
+    """The last report before a gap, and those of ten seconds after it."""
     flight = Flight()
     first = flight.pipeline()
     before = flight.fly(first, 120.0)[-1]
-    memory = first.state(before.t_s)
-    if "seed" in other:
-        later = Flight(seed=other["seed"])
+    parts = through_a_file(tmp_path / "k", before.t_s, first)
+    if seed is not None:
+        later = Flight(seed=seed)
         flight.bus, flight.world, flight.clock = later.bus, later.world, later.clock
-    second = flight.pipeline(other.get("rules", RULES))
-    second.restore(through_a_file(tmp_path / "k", flight, memory))
+    second = flight.pipeline(rules)
+    restore_parts([second], parts)
     flight.step = int((120.0 + gap_s) * 10)
     return before, flight.fly(second, 130.0 + gap_s)
 
 
 @pytest.mark.parametrize("gap_s", [0.5, 20.0, 59.0])
-def test_the_same_pack_is_gone_on_with_after_up_to_a_minute(tmp_path: Path, gap_s: float) -> None:
-    before, after = gone_on(tmp_path, gap_s)
+def test_the_same_pack_is_restored_after_up_to_a_minute(tmp_path: Path, gap_s: float) -> None:
+    before, after = restarted(tmp_path, gap_s)
     first = next(report for report in after if report.snapshot.voltage_v is not None)
     assert first.t_s - after[0].t_s < 1.0
     flown_pct = 0.065 * gap_s  # at 35 A of 16 Ah, and a little
@@ -127,8 +183,8 @@ def test_the_same_pack_is_gone_on_with_after_up_to_a_minute(tmp_path: Path, gap_
     assert before.estimate.remaining_s is not None
     expected_s = before.estimate.remaining_s - (after[-1].t_s - before.t_s)
     assert after[-1].estimate.remaining_s == pytest.approx(expected_s, rel=0.1)
-    told_pct = [r.estimate.soc_pct for r in after if r.estimate.soc_pct is not None]
-    assert max(told_pct) < before.estimate.soc_pct + 0.5 < 99.0  # never full again
+    known_pct = [r.estimate.soc_pct for r in after if r.estimate.soc_pct is not None]
+    assert max(known_pct) < before.estimate.soc_pct + 0.5 < 99.0  # never full again
 
 
 @pytest.mark.parametrize(
@@ -136,25 +192,27 @@ def test_the_same_pack_is_gone_on_with_after_up_to_a_minute(tmp_path: Path, gap_
     [(61.0, {}), (5.0, {"seed": 7}), (5.0, {"rules": Rules()})],
     ids=["too late", "another pack", "another configuration"],
 )
-def test_otherwise_it_begins_anew(tmp_path: Path, gap_s: float, other: dict[str, Any]) -> None:
-    before, after = gone_on(tmp_path, gap_s, **other)
+def test_otherwise_the_pipeline_starts_without_history(
+    tmp_path: Path, gap_s: float, other: dict[str, Any]
+) -> None:
+    before, after = restarted(tmp_path, gap_s, **other)
     assert before.estimate.used_mah is not None
     assert before.estimate.used_mah > 300.0
     assert after[-1].estimate.used_mah is not None
     assert after[-1].estimate.used_mah < 200.0  # of ten seconds
     known = [r.estimate.soc_pct for r in after if r.estimate.soc_pct is not None]
-    assert all(pct < 99.0 for pct in known) or other.get("seed")
+    assert all(pct < 99.0 for pct in known) or "seed" in other
 
 
 @pytest.mark.parametrize("absent_s", [10.0, 70.0])
-def test_a_pack_that_lost_power_while_the_computer_restarted_is_absent_until_it_is_recognised(
+def test_a_pack_that_is_absent_during_a_restart_is_unknown_until_it_is_recognised(
     tmp_path: Path, absent_s: float
 ) -> None:
-    flight = Flight(f"unplug@120-{121 + absent_s:g}")  # nobody answers on the wire
+    flight = Flight(f"unplug@120-{121 + absent_s:g}")
     first = flight.pipeline()
     before = flight.fly(first, 120.0)[-1]
     second = flight.pipeline()
-    second.restore(through_a_file(tmp_path / "k", flight, first.state(before.t_s)))
+    restore_parts([second], through_a_file(tmp_path / "k", before.t_s, first))
     flight.step += 10
     away = flight.fly(second, 121.0 + absent_s)
     assert {report.snapshot.voltage_v for report in away} == {None}
@@ -166,142 +224,365 @@ def test_a_pack_that_lost_power_while_the_computer_restarted_is_absent_until_it_
     assert (back.estimate.used_mah > before.estimate.used_mah) is (absent_s < 60.0)
 
 
+def test_a_second_restart_before_the_pack_is_recognised_restores_the_same_state(
+    tmp_path: Path,
+) -> None:
+    flight = Flight("unplug@120-130")
+    first = flight.pipeline()
+    before = flight.fly(first, 120.0)[-1]
+    parts = through_a_file(tmp_path / "k", before.t_s, first)
+    for end_s in (123.0, 127.0):
+        run = flight.pipeline()
+        restore_parts([run], parts)
+        flight.fly(run, end_s)
+        parts = through_a_file(tmp_path / "k", flight.now_s, run)
+    third = flight.pipeline()
+    restore_parts([third], parts)
+    after = flight.fly(third, 140.0)[-1]
+    assert after.estimate.used_mah is not None
+    assert after.estimate.used_mah > (before.estimate.used_mah or 0.0) > 300.0
+
+
+# ------------------------------------------------------------------------- parts and formats
+
+STAGES = ("plausibility", "consistency", "estimator", "alarms", "actions")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Flight, Report, Mapping[str, object]]:
+    """A flight, its last report after two minutes, and the stored parts."""
+    flight = Flight()
+    first = flight.pipeline()
+    before = flight.fly(first, 120.0)[-1]
+    path = tmp_path_factory.mktemp("stored") / "k"
+    return flight, before, through_a_file(path, before.t_s, first)
+
+
+Stored = tuple[Flight, Report, Mapping[str, object]]
+
+
+def after_restart(parts: Mapping[str, object], seconds: float = 2.0) -> list[Report]:
+    """Reports of a new run that restores the parts at 120 s."""
+    flight = Flight()
+    flight.step = 1200
+    run = flight.pipeline()
+    restore_parts([run], parts)
+    return flight.fly(run, 120.0 + seconds)
+
+
+def copy_of(parts: Mapping[str, object]) -> Any:  # noqa: ANN401 - JSON
+    return from_json(to_json(parts))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("damage", ["future format", "invalid", "missing"])
+def test_a_stage_that_cannot_be_read_starts_without_history_and_the_others_continue(
+    stored: Stored, stage: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, before, parts = stored
+    changed = copy_of(parts)
+    if damage == "future format":
+        changed[PACKS][0][stage]["format"] = 99
+    elif damage == "invalid":
+        changed[PACKS][0][stage]["state"] = {"serial": "x", "limits": 5, "rows": None}
+    else:
+        del changed[PACKS][0][stage]
+    after = after_restart(changed)
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("is not restored" in line for line in lines) == 1
+    assert sum("is restored after" in line for line in lines) == 1
+    used_mah = after[-1].estimate.used_mah
+    assert used_mah is not None
+    assert (used_mah > (before.estimate.used_mah or 0.0)) is (stage != "estimator")
+
+
+def test_a_battery_whose_pack_cannot_be_read_starts_without_history(
+    stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = copy_of(stored[2])
+    changed[PACKS][0]["pack"]["format"] = 99
+    used_mah = after_restart(changed)[-1].estimate.used_mah
+    assert used_mah is not None
+    assert used_mah < 100.0
+    assert "battery 1: its pack is not restored: format 99, not 1" in caplog.text
+
+
+def test_a_checkpoint_of_another_number_of_batteries_is_not_restored(stored: Stored) -> None:
+    changed = copy_of(stored[2])
+    changed[PACKS] *= 2
+    used_mah = after_restart(changed)[-1].estimate.used_mah
+    assert used_mah is not None
+    assert used_mah < 100.0
+
+
+def mutated(value: Any, chance: random.Random) -> Any:  # noqa: ANN401 - JSON
+    """Copy of a JSON value with one leaf or branch replaced."""
+    if isinstance(value, dict) and value and chance.random() < 0.97:
+        key = chance.choice(list(value))
+        return value | {key: mutated(value[key], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.95:
+        place = chance.randrange(len(value))
+        if chance.random() < 0.1:
+            return value[:place]
+        return [*value[:place], mutated(value[place], chance), *value[place + 1 :]]
+    if isinstance(value, float) and chance.random() < 0.7:
+        return chance.choice((0.0, -value, value * 1e3, 1e300, -1e300, 1e-300))
+    if isinstance(value, int) and chance.random() < 0.7:
+        return chance.choice((0, -1, value + 1, 2**40, True))
+    return chance.choice((None, True, 0, -1.0, 1e308, "", "os.system", [], {}, [value]))
+
+
+def test_no_mutation_of_a_checkpoint_raises(
+    stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    flight = Flight()
+    source = Gauge(flight.bus, ADDRESS, cells=6)
+    flight.clock.sleep_until(120.0)
+    vehicle = flight.world.vehicle(120.0)
+    snapshots = []
+    for step in range(12):
+        flight.clock.sleep_until(120.0 + step / 10)
+        snapshots.append(source.poll(120.0 + step / 10))
+
+    @dataclass
+    class Played:
+        left: Iterator[Snapshot]
+
+        def poll(self, _now_s: float) -> Snapshot:
+            return next(self.left)
+
+    chance = random.Random(1)  # noqa: S311 - mutations
+    for _ in range(150):
+        changed = mutated(copy_of(stored[2]), chance)
+        run = flight.pipeline(source=Played(iter(snapshots)))
+        restore_parts([run], changed if isinstance(changed, dict) else {})
+        for snapshot in snapshots:
+            report = run.step(snapshot.t_s, vehicle)
+            assert report.snapshot.t_s == snapshot.t_s
+        stored_parts([run], 121.2)
+
+
+# ------------------------------------------------------------------------- latches
+
+
+PACK = "virtual 6S2P 16000 2025-03-14 1001"
+ON_THE_GROUND = VehicleState(armed=False)
+IN_FLIGHT = VehicleState(armed=True)
+
+
+@dataclass
+class Flagged:
+    """A source whose gauge reports a permanent failure, or none."""
+
+    source: Source
+    failure_raw: int
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Poll the gauge."""
+        return replace(self.source.poll(now_s), failure_raw=self.failure_raw)
+
+
+def stepped(
+    parts: Mapping[str, object], vehicle: VehicleState, failure_raw: int = 0, seed: int = 1
+) -> tuple[Report, Mapping[str, object]]:
+    """The last report of 15 seconds of a run that restores the parts, and what it stores."""
+    flight = Flight(seed=seed)
+    run = flight.pipeline(source=Flagged(Gauge(flight.bus, ADDRESS, cells=6), failure_raw))
+    restore_parts([run], parts)
+    reports = []
+    for step in range(150):
+        flight.clock.sleep_until(step / 10)
+        reports.append(run.step(step / 10, vehicle))
+    return reports[-1], copy_of(stored_parts([run], 15.0))
+
+
+@pytest.fixture(scope="module")
+def latches() -> object:
+    """The part of a run whose pack reported a permanent failure."""
+    report, parts = stepped({}, IN_FLIGHT, 1)
+    assert "failed" in report.status.active
+    assert parts[LATCHES] == {"format": 1, "state": {"packs": {PACK: ["failed"]}}}
+    return parts[LATCHES]
+
+
+def test_a_latch_holds_after_a_reboot_until_the_gauge_clears_the_flag_on_the_ground(
+    latches: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    report, parts = stepped({LATCHES: latches}, IN_FLIGHT)
+    assert "failed" in report.status.active
+    assert parts[LATCHES] == latches
+    assert "battery 1: latched by an earlier run: failed" in caplog.text
+    report, parts = stepped({LATCHES: latches}, ON_THE_GROUND, 1)
+    assert "failed" in report.status.active
+    report, parts = stepped({LATCHES: latches}, ON_THE_GROUND)
+    assert "failed" not in report.status.active
+    assert parts[LATCHES] == {"format": 1, "state": {"packs": {}}}
+
+
+def test_a_latch_is_of_its_pack_alone_and_stays_stored_while_another_one_is_connected(
+    latches: object,
+) -> None:
+    report, parts = stepped({LATCHES: latches}, IN_FLIGHT, seed=7)
+    assert "failed" not in report.status.active
+    assert parts[LATCHES] == latches
+
+
+def test_latches_of_a_later_format_are_read(latches: Any) -> None:  # noqa: ANN401 - JSON
+    later = {"format": 9, "since": 1, "state": latches["state"] | {"why": {PACK: "cell"}}}
+    report, _ = stepped({LATCHES: later}, IN_FLIGHT)
+    assert "failed" in report.status.active
+
+
+def test_a_latch_holds_though_the_state_of_the_alarms_cannot_be_read(
+    latches: object, stored: Stored
+) -> None:
+    changed = copy_of(stored[2]) | {LATCHES: latches}
+    changed[PACKS][0]["alarms"]["format"] = 99
+    last = after_restart(changed)[-1]
+    assert last.vehicle.armed
+    assert "failed" in last.status.active
+    assert (last.estimate.used_mah or 0.0) > 300.0
+
+
+@pytest.mark.parametrize("ids", [["hot"], ["unknown"], []], ids=str)
+def test_only_a_limit_that_latches_is_latched(ids: list[str]) -> None:
+    part = {"format": 1, "state": {"packs": {PACK: ids}}}
+    report, parts = stepped({LATCHES: part}, IN_FLIGHT)
+    assert report.status.active == ()
+    assert parts[LATCHES] == {"format": 1, "state": {"packs": {}}}
+
+
 # ------------------------------------------------------------------------- the file
 
 
-def test_whatever_is_torn_the_newest_whole_state_is_read(tmp_path: Path) -> None:
+def stored_number(number: int) -> Mapping[str, object]:
+    return {"number": number}
+
+
+def number_of(parts: Mapping[str, object]) -> object:
+    return parts.get("number")
+
+
+def test_after_any_damage_the_newest_whole_place_is_read(tmp_path: Path) -> None:
     path = tmp_path / "k"
-    with closing(CheckpointFile(path)) as keeper:
+    with closing(CheckpointFile(path)) as file:
         for second in range(4):
-            keeper.step(float(second), lambda second=second: {"second": second})  # type: ignore[misc]
+            file.step(float(second), lambda second=second: stored_number(second))  # type: ignore[misc]
     data, chance = path.read_bytes(), random.Random(1)  # noqa: S311 - places to damage
-    places = [place for place in range(len(data)) if data.startswith(b"DBK1", place)]
+    places = [place for place in range(len(data)) if data.startswith(b"DBK2", place)]
     newest, oldest = places  # the fourth is where the second was, before the third
     for place, rest in ((newest, 2), (oldest, 3)):
         for _ in range(50):
             torn = bytearray(data)
             torn[place + chance.randrange(60)] ^= 1 << chance.randrange(8)
             path.write_bytes(torn)
-            with closing(CheckpointFile(path)) as keeper:
-                assert keeper.state() == {"second": rest}
+            with closing(CheckpointFile(path)) as file:
+                assert number_of(file.parts) == rest
     for size in (0, 1, 19, 100, oldest, oldest + 19, len(data) - 1):
         path.write_bytes(data[:size])
-        with closing(CheckpointFile(path)) as keeper:
-            assert keeper.state() == ({"second": 3} if size >= oldest else None)
+        with closing(CheckpointFile(path)) as file:
+            assert number_of(file.parts) == (3 if size >= oldest else None)
 
 
-@pytest.mark.parametrize("why", ["another boot", "another program", "late", "of the future"])
-def test_what_proves_nothing_is_not_gone_on_from(
-    tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch
+LATCHED = encode(Latches({"a pack": ("failed",)}))
+
+
+@pytest.mark.parametrize("why", ["another boot", "late", "of the future", "another format"])
+def test_of_a_checkpoint_whose_age_is_unknown_or_wrong_the_latches_alone_are_restored(
+    tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        keeper.step(100.0, lambda: "state")
+    caplog.set_level(logging.INFO)
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        file.step(100.0, lambda: {PACKS: [], LATCHES: LATCHED})
     if why == "another boot":
         (tmp_path / "id").write_text("another")
         monkeypatch.setattr(dronebms.service.checkpoint, "_BOOT_ID", tmp_path / "id")
-    elif why == "another program":
-        monkeypatch.setattr(dronebms.service.checkpoint, "_program", lambda: "another")
+    elif why == "another format":
+        monkeypatch.setattr(Checkpoint, "FORMAT", 2)
     else:
         now_s, moved_s = boot_s(), 61.0 if why == "late" else -5.0
         monkeypatch.setattr(dronebms.service.checkpoint, "boot_s", lambda: now_s + moved_s)
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        assert keeper.state() is None
-        assert keeper.start_s == 0.0
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        assert file.parts.keys() == {LATCHES}
+        latches = decode(Latches, file.parts[LATCHES], "latches")
+        assert latches == Latches({"a pack": ("failed",)})
+        assert file.start_s == 0.0
+    assert "the last run is not restored" in caplog.text
 
 
-def test_a_state_that_brings_every_run_down_is_given_up(tmp_path: Path) -> None:
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        keeper.step(0.0, lambda: "poison")
-    lives = []
-    for _ in range(5):  # each falls over before it has kept anything
-        with closing(CheckpointFile(tmp_path / "k")) as keeper:
-            lives.append(keeper.state())
-    assert lives == ["poison"] * 3 + [None] * 2
+def test_a_state_that_ends_every_run_is_given_up(tmp_path: Path) -> None:
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        file.step(0.0, lambda: stored_number(1))
+    numbers = []
+    for _ in range(5):  # each ends before it has stored anything
+        with closing(CheckpointFile(tmp_path / "k")) as file:
+            numbers.append(number_of(file.parts))
+    assert numbers == [1] * 3 + [None] * 2
 
 
-def test_nothing_is_believed_of_a_file_that_others_may_write(tmp_path: Path) -> None:
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        keeper.step(0.0, lambda: "state")
+def test_a_file_that_other_users_can_write_is_ignored(tmp_path: Path) -> None:
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        file.step(0.0, lambda: {"number": 1, LATCHES: LATCHED})
     (tmp_path / "k").chmod(0o666)
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        assert keeper.state() is None
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        assert file.parts == {}
 
 
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("subprocess", "run"),
-        ("os", "system"),
-        ("builtins", "eval"),
-        ("dronebms.service.external_program", "subprocess.run"),  # through a module of ours
-        (
-            "dronebms.service.external_program",
-            "RecoveryProgram",
-        ),  # one is called, and runs what it was given
-        ("dronebms.recording.format", "zlib"),
-        ("dronebms.monitoring.pipeline", "replace"),  # of somebody else, though a stage imports it
-        ("dronebms.monitoring.pipeline", "Estimator"),  # has another home
-        ("dronebms.monitoring.pipeline", "Monitor.step"),
-        ("dronebms.protection.limits", "default_limits"),  # a function
-        ("dronebms.service", "serve"),
-        ("dronebms.core.atomic_file", "atomic_writer"),
-        ("smartbattery.linux_bus", "LinuxBus"),
-        ("numpy", "load"),
-        ("numpy", "frombuffer"),
-        ("collections", "namedtuple"),
-    ],
-)
-@pytest.mark.parametrize(
-    "proto", [b"c%b\n%b\n.", b"\x80\x04\x8c%c%b\x8c%c%b\x93."], ids=["old", "new"]
-)
-def test_nothing_but_a_stage_is_made(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, module: str, name: str, proto: bytes
-) -> None:
-    told = module.encode(), name.encode()
-    state = proto % (
-        told if proto.startswith(b"c") else (len(told[0]), told[0], len(told[1]), told[1])
-    )
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        keeper.step(0.0, lambda: None)
-        keeper._write(Checkpoint(keeper._program, keeper._boot_id, boot_s(), 0.0, state))
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        assert keeper.state() is None
-    assert f"begins anew: what is kept cannot be read: {module}.{name} is not kept" in caplog.text
+def test_a_symbolic_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        file.step(0.0, lambda: stored_number(1))
+    (tmp_path / "link").symlink_to(tmp_path / "k")
+    with closing(CheckpointFile(tmp_path / "link")) as file:
+        assert file.parts == {}
+    assert "a restart will not restore this run" in caplog.text
 
 
-def test_what_a_pack_was_known_for_is_kept_too(tmp_path: Path) -> None:
-    cells = CellParameters((1.0, 2.0), ((1.0, 0.5), (0.5, 1.0)))
-    learned = LearnedPack(cells, 0.5, None, 0.0, 5000.0, 3)
-    known = (learned, np.zeros((3, 4)).T, np.float64(1.5), np.arange(12.0).reshape(3, 4)[:, ::2])
-    back = through_a_file(tmp_path / "k", Flight(), known)
-    assert [str(one) for one in back] == [str(one) for one in known]
-
-
-def test_a_whole_look_at_a_pack_is_kept_with_its_read_only_parts(tmp_path: Path) -> None:
-    flight = Flight()
-    look = flight.fly(flight.pipeline(), 2.0)[-1].snapshot
-    empty = replace(look, read_at_s=MappingProxyType({}))
-    assert through_a_file(tmp_path / "k", flight, (look, empty)) == (look, empty)
-
-
-def test_what_cannot_be_kept_stops_nothing(
+def test_a_checkpoint_of_an_older_version_is_not_restored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(CheckpointFile(tmp_path / "k")) as keeper, socket.socket() as unkept:
-        keeper.step(0.0, lambda: "state")
-        keeper.step(1.0, lambda: unkept)
-    assert "cannot be kept" in caplog.text
-    with closing(CheckpointFile(tmp_path / "k")) as keeper:
-        assert keeper.state() == "state"
+    caplog.set_level(logging.INFO)
+    body = b'["program", "boot", 1.0, 2.0, 0]\n\x80\x05.'  # a pickle
+    head = struct.pack("<4sIII", b"DBK1", 1, len(body), crc32(body, 1))
+    (tmp_path / "k").write_bytes(head + body)
+    (tmp_path / "k").chmod(0o600)
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        assert file.parts == {}
+        file.step(0.0, lambda: stored_number(1))
+    assert "its checkpoint is of an older version" in caplog.text
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        assert file.parts["number"] == 1
 
 
-def test_a_folder_that_cannot_be_written_stops_nothing(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"{", b"\x80\x05.", b'{"run": 1}', b"[" * 9999, b'{"run": NaN}']
+)
+def test_a_whole_place_with_any_other_content_is_not_restored(tmp_path: Path, body: bytes) -> None:
+    head = struct.pack("<4sIII", b"DBK2", 7, len(body), crc32(body, 7))
+    (tmp_path / "k").write_bytes(head + body)
+    (tmp_path / "k").chmod(0o600)
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        assert file.parts == {}
+
+
+def test_a_state_without_a_json_form_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(CheckpointFile(Path("/proc/none/k"))) as keeper:
-        keeper.step(0.0, lambda: "state")
-        assert keeper.state() is None
-    assert "a restart will begin anew" in caplog.text
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        file.step(0.0, lambda: stored_number(1))
+        file.step(1.0, lambda: {"number": float("nan")})
+        file.step(2.0, lambda: {"number": object()})
+        file.step(3.0, lambda: {"number": "x" * (1 << 20)})
+    assert caplog.text.count("a restart would not restore this run") == 3
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        assert number_of(file.parts) == 1
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with closing(CheckpointFile(Path("/proc/none/k"))) as file:
+        file.step(0.0, lambda: stored_number(1))
+        assert file.parts == {}
+    assert "a restart will not restore this run" in caplog.text
 
 
 # ------------------------------------------------------------------------- as a process
@@ -309,10 +590,10 @@ def test_a_folder_that_cannot_be_written_stops_nothing(
 
 @pytest.fixture
 def ground() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears:
-        ears.bind(("127.0.0.1", 0))
-        ears.settimeout(0.2)
-        yield ears
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(0.2)
+        yield receiver
 
 
 @contextmanager
@@ -325,7 +606,7 @@ def service(folder: Path, ground: socket.socket) -> Iterator["subprocess.Popen[b
         f'url = "udpout:127.0.0.1:{ground.getsockname()[1]}"\n'
     )
     while select.select([ground], [], [], 0)[0]:
-        ground.recv(2000)  # of a life before: it would be taken for this one's
+        ground.recv(2000)  # of the previous run
     with (
         (folder / "log").open("a") as log,
         subprocess.Popen(  # noqa: S603 - our own command
@@ -340,7 +621,7 @@ def service(folder: Path, ground: socket.socket) -> Iterator["subprocess.Popen[b
 
 
 def statuses(ground: socket.socket, count: int, kind: str = "BATTERY_STATUS") -> list[Any]:
-    """Return so many messages of a kind that come from now on."""
+    """So many messages of a type that arrive from now on."""
     parser = mavlink.MAVLink(None)
     found: list[Any] = []
     end_s = monotonic() + WAIT_S
@@ -354,7 +635,7 @@ def statuses(ground: socket.socket, count: int, kind: str = "BATTERY_STATUS") ->
     return found
 
 
-def test_a_service_that_is_killed_again_and_again_counts_on(
+def test_a_service_that_is_killed_repeatedly_continues_its_count(
     tmp_path: Path, ground: socket.socket
 ) -> None:
     chance, used_mah = random.Random(), [0]  # noqa: S311 - moments
@@ -363,7 +644,7 @@ def test_a_service_that_is_killed_again_and_again_counts_on(
             statuses(ground, 1, "HEARTBEAT")
             began_s = monotonic()
             seen = statuses(ground, 1)
-            assert monotonic() - began_s < (1.0 if life else 3.0)  # it knows the vehicle's ids
+            assert monotonic() - began_s < (1.0 if life else 3.0)  # the battery id is restored
             seen += statuses(ground, 2 + chance.randrange(2))
             end_s = monotonic() + chance.random()
             while monotonic() < end_s:
@@ -373,6 +654,6 @@ def test_a_service_that_is_killed_again_and_again_counts_on(
         assert min(used) >= used_mah[-1] - 1, (life, used, used_mah)
         used_mah.append(max(used))
     rows = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert sum("goes on after" in row["text"] for row in rows) == 2
+    assert sum("is restored after" in row["text"] for row in rows) == 2
     assert used_mah == sorted(used_mah)
     assert used_mah[-1] > used_mah[1]

@@ -1,0 +1,151 @@
+"""State that outlives a process: frozen dataclasses as JSON, each behind a format number.
+
+A part is `{"format": 1, "state": {...}}`. The format number belongs to the class of the state and
+changes when the meaning of a field does. Reading creates values of the expected class alone:
+nothing in the text names a class or a function. Numbers are finite and are restored to the last
+bit.
+"""
+
+import json
+import logging
+from dataclasses import asdict
+from functools import cache
+from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar
+
+import pydantic_core
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+
+from dronebms.core.chemistry import chemistry_of
+from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import PackData
+
+MAX_BYTES = 1 << 20  # of a text
+MAX_PART_BYTES = 1 << 18
+_MAX_ERRORS = 100  # whose details are looked at
+_MAX_INT = 1 << 53
+_MAX_FLOAT = 1e15  # no quantity is larger, and its square is finite
+_log = logging.getLogger(__name__)
+
+
+class State(Protocol):
+    """A frozen dataclass of named fields."""
+
+    FORMAT: ClassVar[int]
+
+
+AnyState = TypeVar("AnyState", bound=State)
+Part: TypeAlias = dict[str, object]
+
+
+def encode(state: State) -> Part:
+    """The state with its format number, for `to_json`."""
+    return {"format": state.FORMAT, "state": _adapter(type(state)).dump_python(state, mode="json")}
+
+
+def decode(
+    kind: type[AnyState], part: object, name: str, *, any_format: bool = False
+) -> AnyState | None:
+    """State of a part that `encode` made.
+
+    Args:
+        kind: class of the state.
+        part: a value of `from_json`.
+        name: of the state, for the log.
+        any_format: for a class whose later formats only add fields.
+
+    Returns:
+        `None`, and one line in the log, if the part is missing, of another format or not valid.
+    """
+    content = part if isinstance(part, dict) else {}
+    number = content.get("format")
+    if number != kind.FORMAT and not (any_format and isinstance(number, int)):
+        _log.warning("%s is not restored: format %.20r, not %d", name, number, kind.FORMAT)
+        return None
+    try:
+        text = to_json(content.get("state"))
+        from_json(text, MAX_PART_BYTES)
+        # From JSON, because only there a strict validation accepts a list for a tuple.
+        return _adapter(kind).validate_json(text, strict=True)
+    except ValueError as error:
+        _log.warning("%s is not restored: %s", name, _reason(error))
+        return None
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    if error.error_count() > _MAX_ERRORS:
+        return f"{error.error_count()} errors"
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])):.60}: {first['msg']:.80}"
+
+
+def to_json(value: object) -> bytes:
+    """Text of parts and lists of them.
+
+    Raises:
+        ValueError: a number is not finite, or a value has no JSON form.
+    """
+    text = pydantic_core.to_json(value, inf_nan_mode="constants")
+    if b"NaN" in text or b"Infinity" in text:
+        from_json(text)  # raises, unless it stands in a string
+    return text
+
+
+def from_json(text: bytes, max_bytes: int = MAX_BYTES) -> Any:  # noqa: ANN401 - any JSON value
+    """Value of a text from outside.
+
+    Raises:
+        ValueError: the text is too long or not JSON, or a number is not finite or too large.
+    """
+    if len(text) > max_bytes:
+        raise ValueError(f"{len(text)} bytes are more than {max_bytes}")
+    try:
+        return json.loads(text.decode(), parse_float=_float, parse_int=_int, parse_constant=_float)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not abs(value) <= _MAX_FLOAT:
+        raise ValueError(f"{text:.20} is not finite or too large")
+    return value
+
+
+def _int(text: str) -> int:
+    value = int(text)
+    if abs(value) > _MAX_INT:
+        raise ValueError(f"{text:.20} is too large")
+    return value
+
+
+def _adapter(kind: type[AnyState]) -> TypeAdapter[AnyState]:
+    return _adapter_of(kind)
+
+
+@cache
+def _adapter_of(kind: type[AnyState]) -> TypeAdapter[AnyState]:
+    return TypeAdapter(kind)
+
+
+# ---------------------------------------------------------------------- rated data of a pack
+
+
+def _row_of(pack_data: PackData) -> dict[str, object]:
+    return asdict(pack_data) | {"chemistry": pack_data.chemistry.name}
+
+
+def _with_chemistry(row: object) -> object:
+    if not isinstance(row, dict):
+        return row
+    try:
+        return row | {"chemistry": chemistry_of(str(row.get("chemistry")))}
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+# A PackData in a file: the chemistry by its name.
+StoredPackData: TypeAlias = Annotated[
+    PackData, PlainSerializer(_row_of), BeforeValidator(_with_chemistry)
+]

@@ -1,0 +1,80 @@
+"""State of a pipeline across a restart in flight: its pack, every stage, latched limits.
+
+Each is a part of its own format (`dronebms.core.state`): a stage whose part cannot be read starts
+without history, the others continue. Times in seconds of the loop's clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+from dronebms.core.state import Part, StoredPackData, decode, encode
+from dronebms.estimation.estimator import EstimatorState
+from dronebms.monitoring.consistency import ConsistencyState
+from dronebms.monitoring.plausibility import PlausibilityState
+from dronebms.protection.actions import ActionsState
+from dronebms.protection.alarms import AlarmsState
+from dronebms.protection.rules import Rules
+
+PACKS, LATCHES = "packs", "latches"  # keys of a checkpoint and of a recording's start
+MOST_GAP_S = 60.0  # out of sight; too short to land, charge or swap a pack and take off
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPack:
+    """The pack of a pipeline at `t_s`, to recognise it after a restart."""
+
+    FORMAT: ClassVar[int] = 1
+
+    t_s: float
+    serial: int | None
+    configured: StoredPackData
+    pack_data: StoredPackData  # completed by the gauge
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineState:
+    """State of a pipeline; a stage of state `None` starts without history."""
+
+    pack: StoredPack
+    plausibility: PlausibilityState | None = None
+    consistency: ConsistencyState | None = None
+    estimator: EstimatorState | None = None
+    alarms: AlarmsState | None = None
+    actions: ActionsState | None = None
+
+    def to_json(self) -> dict[str, Part]:
+        """A part for each field."""
+        states = {row.name: getattr(self, row.name) for row in fields(self)}
+        return {name: encode(state) for name, state in states.items() if state is not None}
+
+    @classmethod
+    def from_json(cls, parts: object, name: str) -> "PipelineState | None":
+        """State of the parts; `None` without a pack. The log names what is not restored.
+
+        Args:
+            parts: of `to_json`.
+            name: of the battery, for the log.
+        """
+        found = parts if isinstance(parts, dict) else {}
+        pack = decode(StoredPack, found.get("pack"), f"{name}: its pack")
+        if pack is None:
+            return None
+        return cls(
+            pack,
+            decode(PlausibilityState, found.get("plausibility"), f"{name}: plausibility check"),
+            decode(ConsistencyState, found.get("consistency"), f"{name}: consistency check"),
+            decode(EstimatorState, found.get("estimator"), f"{name}: estimator"),
+            decode(AlarmsState, found.get("alarms"), f"{name}: alarms"),
+            decode(ActionsState, found.get("actions"), f"{name}: actions"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Latches:
+    """Latched limits; later formats only add fields."""
+
+    FORMAT: ClassVar[int] = 1
+
+    packs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # ids by `pack_key`
