@@ -38,6 +38,11 @@ def test_a_value_and_its_encoders_load_neither_numpy_nor_the_estimator(module: s
     assert not {"numpy", "dronebms.estimation.estimator"} & loaded
 
 
+def test_the_face_of_core_loads_no_third_party_package() -> None:
+    loaded = loaded_by("from dronebms.core import Report, Estimate, Status, ConfigError")
+    assert not {"numpy", "pydantic", "dronebms.core.toml_schema"} & loaded
+
+
 def test_the_command_line_starts_without_extras_and_commands() -> None:
     loaded = loaded_by("import dronebms.cli.main")
     heavy = {"dask", "paho", "prometheus_client", "matplotlib", "sqlalchemy", "pydantic", "rich"}

@@ -1,4 +1,4 @@
-"""What every source of snapshots promises, run on every source there is."""
+"""Contract of every source of snapshots."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,17 +24,17 @@ Polls = list[tuple[float, tuple[Transfer, ...]]]
 
 
 def nothing(*_: object) -> None:
-    """Take a poll and do nothing with it."""
+    """Discard a poll."""
 
 
-def wire() -> tuple[Bus, World, VirtualClock]:
+def virtual_bus() -> tuple[Bus, World, VirtualClock]:
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1)
     return bus, world, clock
 
 
 class Stepped:
-    """A source and the clock that its wire follows."""
+    """A source, and the clock of its virtual bus."""
 
     def __init__(self, source: Source, clock: Clock) -> None:
         self._source = source
@@ -42,34 +42,34 @@ class Stepped:
         self._clock = clock
 
     def poll(self, now_s: float) -> Snapshot:
-        """Let the time come and poll."""
+        """Advance the clock and poll."""
         self._clock.sleep_until(now_s)
         return self._source.poll(now_s)
 
 
 def gauge() -> Stepped:
-    bus, _, clock = wire()
+    bus, _, clock = virtual_bus()
     return Stepped(Gauge(bus), clock)
 
 
 def stepped() -> Stepped:
-    bus, _, clock = wire()
+    bus, _, clock = virtual_bus()
     return Stepped(SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, nothing), clock)
 
 
 class Played:
-    """A recorded gauge that is played as the loop goes on."""
+    """A recorded gauge, played step by step."""
 
     def __init__(self) -> None:
-        bus, world, clock = wire()
+        bus, world, clock = virtual_bus()
         polls: Polls = []
 
-        def keep(
+        def store(
             _index: int, now_s: float, transfers: Sequence[Transfer], _known: GaugeState
         ) -> None:
             polls.append((now_s, tuple(transfers)))
 
-        source = SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, keep)
+        source = SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, store)
         for step in range(int(END_S * 2)):
             clock.sleep_until(step / 2)
             source.poll(step / 2)
@@ -77,7 +77,7 @@ class Played:
         self._gauge = PlayedGauge(Recorded(world.pack_data(), ADDRESS))
 
     def poll(self, now_s: float) -> Snapshot:
-        """Play what was polled until now."""
+        """Play the polls until now."""
         while self._ahead and self._ahead[0][0] <= now_s:
             self._gauge.play(*self._ahead.pop(0))
         return self._gauge.poll(now_s)
@@ -109,27 +109,27 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
     thread.close()
 
 
-def test_a_snapshot_carries_the_time_it_was_asked_for(source: Source) -> None:
+def test_a_snapshot_has_the_time_of_its_poll(source: Source) -> None:
     for step in range(int(END_S * 2)):
         assert source.poll(step / 2).t_s == step / 2
 
 
-def test_what_is_known_is_believable_and_its_age_is_told(source: Source) -> None:
-    heard = 0
+def test_a_known_value_is_plausible_and_its_age_is_known(source: Source) -> None:
+    known = 0
     for step in range(int(END_S * 2)):
         snapshot = source.poll(step / 2)
         if snapshot.voltage_v is not None:
-            heard += 1
+            known += 1
             assert 20.0 < snapshot.voltage_v < 26.0
             age_s = snapshot.age_s("voltage_v")
             assert age_s is not None
             # A thread may have polled since the loop took its time: up to 0.2 s of real time.
             ahead_s = 10.0 if isinstance(source, Stepped) and source.is_threaded else 0.0
             assert -ahead_s <= age_s <= 5.0
-    assert heard > 0
+    assert known > 0
 
 
-def test_long_after_the_last_value_nothing_is_known_and_a_sentence_says_why(
+def test_long_after_the_last_value_every_value_is_unknown_and_the_trouble_is_reported(
     tmp_path: Path,
 ) -> None:
     recorded, flight = Played(), log(tmp_path)
