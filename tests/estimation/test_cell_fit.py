@@ -1,4 +1,4 @@
-"""The fit against a cell and the march against an integral, both worked out in closed form."""
+"""The fit against a cell and the discharge against an integral, both in closed form."""
 
 import math
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ class Cell:
     amps: float = 15.0
 
     def seen(self, t_s: float) -> tuple[float, float]:
-        """Return (volts, amperes) in closed form: docs/estimation.md."""
+        """Volts and amperes in closed form: docs/estimation.md."""
         on_s = t_s - 10.0
         if on_s < 0:
             return float(np.interp(self.charge, np.linspace(0, 1, 21), LI_ION.ocv_v)), 0.0
@@ -48,12 +48,12 @@ class Cell:
         return float(volts - FITTED.share_slow * ohm * slow_a), self.amps
 
     def left(self, t_s: float) -> float:
-        """Return the charge."""
+        """Charge fraction."""
         return self.charge - max(t_s - 10.0, 0.0) * self.amps / (AH * 3600.0 * self.capacity_frac)
 
 
 def fitted(cell: Cell, until_s: int) -> CellFit:
-    """Return what a fit makes of a cell, a second at a time."""
+    """Fit of a cell, one reading a second."""
     fit = CellFit(CellModel(LI_ION, AH, rated=True))
     fit.start(*cell.seen(0.0), None)
     for t in range(1, until_s + 1):
@@ -71,7 +71,7 @@ def fitted(cell: Cell, until_s: int) -> CellFit:
     [Cell(), Cell(resistance_frac=0.7), Cell(charge=0.7), Cell(capacity_frac=1.0, amps=8.0)],
     ids=["weak", "strong", "part-used", "slow"],
 )
-def test_a_known_cell_is_found_again_within_what_the_fit_says_of_itself(cell: Cell) -> None:
+def test_a_known_cell_is_identified_within_two_standard_deviations(cell: Cell) -> None:
     until_s = 10 + int(0.8 * cell.charge * cell.capacity_frac * AH * 3600.0 / cell.amps)
     prior = CellModel(LI_ION, AH, rated=True).covariance
     fit = fitted(cell, until_s)
@@ -80,14 +80,14 @@ def test_a_known_cell_is_found_again_within_what_the_fit_says_of_itself(cell: Ce
         CAPACITY: math.log(cell.capacity_frac),
         FAST: math.log(cell.resistance_frac),
     }
-    for what, truth in truths.items():
-        sd = math.sqrt(fit.P[what, what])
-        assert abs(fit.x[what] - truth) < 2.0 * sd
-        assert sd < 0.9 * math.sqrt(prior[what, what])
+    for element, truth in truths.items():
+        sd = math.sqrt(fit.P[element, element])
+        assert abs(fit.x[element] - truth) < 2.0 * sd
+        assert sd < 0.9 * math.sqrt(prior[element, element])
     assert fit.x[CHARGE] == pytest.approx(truths[CHARGE], abs=0.06)
 
 
-def test_a_cell_that_gives_way_between_two_fits_is_not_said_to_give_what_it_gave() -> None:
+def test_a_voltage_drop_between_two_fits_lowers_the_available_current() -> None:
     cell = Cell()
     fit = fitted(cell, 310)
     calm = fit.estimate()
@@ -103,12 +103,12 @@ def test_a_cell_that_gives_way_between_two_fits_is_not_said_to_give_what_it_gave
     assert given_a < calm_a - 0.15 * 2 / 3 / (1.5 * per_amp)
 
 
-# ---------------------------------------------------------------------- the march
+# ---------------------------------------------------------------------- the discharge
 
 
 @pytest.mark.parametrize("watts", [20.0, 60.0])
 @pytest.mark.parametrize("ohm_share", [0.0, 1.0])
-def test_constant_power_on_a_linear_curve_lasts_as_long_as_the_integral_says(
+def test_constant_power_on_a_linear_curve_lasts_as_long_as_the_integral(
     watts: float, ohm_share: float
 ) -> None:
     line = replace(LI_ION, ocv_v=tuple(np.linspace(3.0, 4.2, 21).tolist()))
@@ -144,11 +144,11 @@ def test_constant_power_on_a_linear_curve_lasts_as_long_as_the_integral_says(
     assert ends.charge_as[0] == pytest.approx(AH * 3600 * (start_v - end_v) / 1.2, rel=0.005)
 
 
-# ---------------------------------------------------------------------- how often it is looked at
+# ---------------------------------------------------------------------- sampling rate
 
 
-def answered(times_s: list[float]) -> Estimate:
-    """Return the estimate at 400 s of a 4S flight with gusts, seen at these times."""
+def estimate_at(times_s: list[float]) -> Estimate:
+    """Estimate at 400 s of a 4S flight with gusts, sampled at these times."""
     cell, estimate = Cell(), Estimate(0.0)
     estimator = Estimator(PackData(LI_ION, cells=4, capacity_mah=1e3 * AH, cutoff_cell_v=3.0))
     for t_s in times_s:
@@ -178,7 +178,7 @@ GAPS_S = ((100.0, 112.0), (250.0, 280.0))
     ],
     ids=["0.5 Hz", "10 Hz", "50 Hz", "jitter", "gaps"],
 )
-def test_how_often_a_pack_is_looked_at_changes_little(times_s: list[float]) -> None:
-    told, once = answered(times_s), answered(seen_at(1.0))
+def test_the_sampling_rate_changes_little(times_s: list[float]) -> None:
+    other, once = estimate_at(times_s), estimate_at(seen_at(1.0))
     for name in ("soc_pct", "remaining_s", "resistance_ohm", "max_discharge_a"):
-        assert getattr(told, name) == pytest.approx(getattr(once, name), rel=0.05), name
+        assert getattr(other, name) == pytest.approx(getattr(once, name), rel=0.05), name

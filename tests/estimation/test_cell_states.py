@@ -1,4 +1,4 @@
-"""The state of every cell, held against packs whose cells are known: virtual and computed ones."""
+"""The state of every cell against packs whose cells are known: virtual and computed ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from smartbattery.snapshot import Identity, Snapshot
 
 FLIGHTS = Path(__file__).parents[1] / "data" / "flights"
 NAMES = {LIPO: "lipo", LIFEPO4: "lifepo4"}
-Heard = Callable[[np.ndarray, int], Sequence[float | None]]
+Reader = Callable[[np.ndarray, int], Sequence[float | None]]
 
 
 def flown(  # noqa: PLR0913 - each is one thing that differs between the tests
@@ -27,12 +27,12 @@ def flown(  # noqa: PLR0913 - each is one thing that differs between the tests
     start: float = 1.0,
     less_frac: float = 0.0,
     lasts_s: int = 900,
-    heard: Heard = lambda cells_v, _: cells_v.round(3).tolist(),
+    read: Reader = lambda cells_v, _: cells_v.round(3).tolist(),
     serial: int = 1,
     estimator: Estimator | None = None,
     from_s: int = 0,
 ) -> Iterator[tuple[PackState, Pack, Estimator]]:
-    """Fly a virtual pack of four alike whose third cell is weak, at 1.5 C with a step each 40 s."""
+    """Fly a virtual pack of four equal cells but a weak third, at 1.5 C with a step each 40 s."""
     spec = PackSpec(
         chemistry=NAMES[chemistry],
         cells=4,
@@ -52,7 +52,7 @@ def flown(  # noqa: PLR0913 - each is one thing that differs between the tests
             voltage_v=float(pack.voltage_v),
             current_a=float(pack.current_a),
             temperature_degc=25.0,
-            cells_v=tuple(heard(pack.cells_v, second)),
+            cells_v=tuple(read(pack.cells_v, second)),
             read_at_s={"voltage_v": float(second)},
             identity=Identity(serial=serial),
         )
@@ -71,7 +71,7 @@ def known(value: float | None) -> float:
 
 
 def test_the_true_state_of_each_virtual_cell_is_within_two_deviations() -> None:
-    # Other seeds than those that the constants were chosen on, part-used packs among them.
+    # Other seeds than those that the constants were chosen on, some with part-used packs.
     rows = [row for seed in (101, 102, 109, 112, 119, 120) for row in judge.virtual(seed)]
     found = judge.within(rows)
     assert {name for name in found if name.endswith("capacity")} >= {"lipo, li-ion: capacity"}
@@ -89,12 +89,12 @@ def test_of_computed_flights_charge_and_capacity_are_within_two_deviations() -> 
         assert share_in >= 0.9, name
 
 
-def test_a_weak_cell_is_told_by_its_capacity_and_its_resistance() -> None:
+def test_a_weak_cell_is_recognised_by_its_capacity_and_its_resistance() -> None:
     state, pack, _ = last(weaken=(0.92, 1.3), lasts_s=1800)
     weak, *others = (state.cells[k] for k in (2, 0, 1, 3))
     for other in others:
-        told = known(other.capacity_mah) / known(weak.capacity_mah)
-        assert told == pytest.approx(1 / 0.92, abs=0.03)
+        ratio = known(other.capacity_mah) / known(weak.capacity_mah)
+        assert ratio == pytest.approx(1 / 0.92, abs=0.03)
         ratio = known(other.resistance_ohm) / known(weak.resistance_ohm)
         assert ratio == pytest.approx(1 / 1.3, abs=0.05)
         charge = pack.cells.charge_frac
@@ -111,22 +111,22 @@ def test_a_cell_that_began_with_less_charge_holds_no_less() -> None:
         assert known(other.resistance_ohm) == pytest.approx(known(weak.resistance_ohm), rel=0.05)
 
 
-def test_on_a_flat_curve_the_charge_of_a_cell_stays_in_doubt() -> None:
+def test_on_a_flat_curve_the_charge_of_a_cell_stays_uncertain() -> None:
     state, _, _ = last(chemistry=LIFEPO4, start=0.6, lasts_s=60)
     assert all(cell.soc_sd_pct is None or cell.soc_sd_pct > 5.0 for cell in state.cells)
 
 
-def test_before_enough_has_flowed_no_cell_has_a_capacity_of_its_own() -> None:
+def test_a_cell_has_no_capacity_before_enough_charge_is_used() -> None:
     state, _, _ = last(lasts_s=120)
     assert all(cell.soc_pct is not None for cell in state.cells)
     assert all(cell.capacity_mah is None and cell.capacity_sd_mah is None for cell in state.cells)
 
 
-def test_a_cell_that_is_not_heard_is_unknown_and_moves_no_other() -> None:
-    def deaf(cells_v: np.ndarray, second: int) -> list[float | None]:
+def test_a_cell_that_is_not_read_is_unknown_and_affects_no_other() -> None:
+    def without_second(cells_v: np.ndarray, second: int) -> list[float | None]:
         return [None if k == 1 and second > 300 else float(v) for k, v in enumerate(cells_v)]
 
-    state, _, _ = last(heard=deaf, weaken=(0.92, 1.3))
+    state, _, _ = last(read=without_second, weaken=(0.92, 1.3))
     whole, _, _ = last(weaken=(0.92, 1.3))
     assert state.cells[1] == CellState()
     for place in (0, 2, 3):
@@ -135,12 +135,12 @@ def test_a_cell_that_is_not_heard_is_unknown_and_moves_no_other() -> None:
 
 
 @pytest.mark.parametrize("others", [2, 0])
-def test_a_cell_that_falls_silent_is_unknown_at_once(others: int) -> None:
+def test_a_cell_whose_readings_end_is_unknown_at_once(others: int) -> None:
     def cut(cells_v: np.ndarray, second: int) -> list[float | None]:
-        heard: list[float | None] = [float(v) for v in cells_v]
-        return heard if second < 305 else [*heard[:others], None, *heard[3:]][: 4 if others else 0]
+        read: list[float | None] = [float(v) for v in cells_v]
+        return read if second < 305 else [*read[:others], None, *read[3:]][: 4 if others else 0]
 
-    *_, (before, _, _), (state, _, _) = flown(heard=cut, lasts_s=306)
+    *_, (before, _, _), (state, _, _) = flown(read=cut, lasts_s=306)
     assert all(cell.soc_pct is not None for cell in before.cells)
     for place, cell in enumerate(state.cells):
         assert cell == (CellState() if place == others else before.cells[place])
@@ -148,13 +148,13 @@ def test_a_cell_that_falls_silent_is_unknown_at_once(others: int) -> None:
     assert state.weakest == before.weakest
 
 
-def test_charges_that_the_lowest_voltage_cannot_bear_are_unknown() -> None:
+def test_charges_that_the_lowest_voltage_refutes_are_unknown() -> None:
     def low(cells_v: np.ndarray, second: int) -> list[float]:
         return [
             float(v) - (0.75 if k == 2 and second > 600 else 0.0) for k, v in enumerate(cells_v)
         ]
 
-    *earlier, (state, _, _) = flown(heard=low, lasts_s=608)
+    *earlier, (state, _, _) = flown(read=low, lasts_s=608)
     assert all(
         cell.soc_pct is not None for cell in (earlier[600][0].weakest, *earlier[600][0].cells)
     )
@@ -163,25 +163,25 @@ def test_charges_that_the_lowest_voltage_cannot_bear_are_unknown() -> None:
         assert known(cell.capacity_mah) > 0.0
 
 
-def test_pack_voltage_alone_tells_the_weakest_cell_and_no_other() -> None:
-    state, _, _ = last(heard=lambda _, __: ())
+def test_the_pack_voltage_alone_gives_the_weakest_cell_and_no_other() -> None:
+    state, _, _ = last(read=lambda _, __: ())
     assert state.cells == ()
     assert known(state.weakest.soc_sd_pct) > 0.0
     assert known(state.weakest.capacity_sd_mah) > 0.0
     assert known(state.activation_sd_kj_mol) > 0.0
 
 
-def test_readings_that_scatter_widen_the_doubt() -> None:
+def test_scatter_of_readings_increases_the_standard_deviation() -> None:
     rng = np.random.default_rng(3)
 
     def rough(cells_v: np.ndarray, _: int) -> list[float]:
         return [float(v) for v in cells_v + rng.normal(0, 0.02, 4)]
 
-    quiet, noisy = last()[0].cells[0], last(heard=rough)[0].cells[0]
+    quiet, noisy = last()[0].cells[0], last(read=rough)[0].cells[0]
     assert known(noisy.capacity_sd_mah) > 1.1 * known(quiet.capacity_sd_mah)
 
 
-def test_another_pack_starts_anew() -> None:
+def test_another_pack_starts_from_the_prior() -> None:
     *_, (old, _, estimator) = flown(weaken=(0.92, 1.3))
     new = [state for state, _, _ in flown(serial=2, estimator=estimator, from_s=900, lasts_s=30)]
     fresh = [state for state, _, _ in flown(serial=2, from_s=900, lasts_s=30)]

@@ -1,4 +1,4 @@
-"""What is left in a pack: causal, finite, honest about what is not known, and hard to upset."""
+"""The estimator is causal, finite and robust, and reports unknown values as None."""
 
 import copy
 from dataclasses import replace
@@ -56,25 +56,25 @@ def at(reports_: list[Report], t_s: float) -> Report:
     return next(report for report in reports_ if report.t_s >= t_s)
 
 
-# ---------------------------------------------------------------------- whatever is read
+# ---------------------------------------------------------------------- robustness
 
 
 @pytest.mark.parametrize("path", [SHORT, ENERGY, COLD], ids=lambda path: path.stem)
-def test_what_follows_changes_no_answer(path: Path, tmp_path: Path) -> None:
+def test_later_readings_change_no_estimate(path: Path, tmp_path: Path) -> None:
     rows, sidecar = read_rows(path), sidecar_of(path)
     cut = len(rows) // 2
     calm = [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None)]
     tail = [row | {"voltage_v": "99", "current_a": "0", "gauge_soc_pct": "1"} for row in rows[cut:]]
-    for name, follows in (("nothing", []), ("other", tail)):
-        other = write_flight(tmp_path / f"{name}.csv", rows[:cut] + follows, sidecar)
+    for name, later in (("nothing", []), ("other", tail)):
+        other = write_flight(tmp_path / f"{name}.csv", rows[:cut] + later, sidecar)
         again = [json_line.text(r) for r in reports(other, FlightOptions(), lambda _: None)]
         assert again[:cut] == calm[:cut]
-        assert len(again) == cut + len(follows)
+        assert len(again) == cut + len(later)
 
 
-def test_a_rated_capacity_that_is_wrong_a_hundredfold_ends_no_flight() -> None:
-    told = list(reports(COLD, FlightOptions(capacity_mah=55.0), lambda _: None))
-    assert len(told) == len(read_rows(COLD))
+def test_a_rated_capacity_that_is_wrong_by_a_factor_of_a_hundred_stops_no_replay() -> None:
+    seen = list(reports(COLD, FlightOptions(capacity_mah=55.0), lambda _: None))
+    assert len(seen) == len(read_rows(COLD))
 
 
 READINGS = st.tuples(
@@ -95,7 +95,7 @@ READINGS = st.tuples(
     capacity_mah=st.none() | st.sampled_from([1.0, 50.0, 5000.0, 655340.0]),
     readings=st.lists(READINGS, min_size=1, max_size=120),
 )
-def test_whatever_is_read_every_answer_is_finite_and_in_order(
+def test_for_any_readings_every_estimate_is_finite_and_in_order(
     chemistry: object,
     cells: int | None,
     capacity_mah: float | None,
@@ -119,35 +119,35 @@ def test_whatever_is_read_every_answer_is_finite_and_in_order(
             assert amps is None or abs(amps) < 1e9
 
 
-def test_a_load_that_ends_with_zero_amps_is_survived() -> None:
-    # Twenty seconds of load, then a gauge that says exactly 0 A.
+def test_a_load_that_ends_at_exactly_zero_amperes_ends_the_forecast() -> None:
+    # Twenty seconds of load, then a gauge that reports exactly 0 A.
     seen = watched(look(float(t), 3.8, 40.0 if t < 21 else 0.0) for t in range(200))
     assert seen[20].estimate.remaining_s is not None
     assert seen[-1].estimate.remaining_s is None
 
 
-def test_cells_in_series_that_are_not_the_ones_told_give_no_answer_instead_of_a_wrong_one() -> None:
-    told_three = PackData(LIPO, cells=3, capacity_mah=5000.0)
+def test_a_wrong_number_of_cells_gives_no_estimate_instead_of_a_wrong_one() -> None:
+    three_cells = PackData(LIPO, cells=3, capacity_mah=5000.0)
     snapshots = [replace(hovering(float(t)), cells_v=()) for t in range(100)]
-    assert all(r.estimate.remaining_s is None for r in watched(snapshots, told_three)[3:])
+    assert all(r.estimate.remaining_s is None for r in watched(snapshots, three_cells)[3:])
 
 
-def test_without_a_number_of_cells_nothing_is_said() -> None:
+def test_without_a_number_of_cells_nothing_is_known() -> None:
     snapshots = [replace(hovering(float(t)), cells_v=()) for t in range(50)]
     seen = watched(snapshots, PackData(LIPO, capacity_mah=5000.0))
     assert {r.estimate.soc_pct for r in seen} == {None}
 
 
-# ---------------------------------------------------------------------- begin and end
+# ---------------------------------------------------------------------- start and end
 
 
 @pytest.mark.parametrize("path", sorted(FLIGHTS.glob("*.csv.gz")), ids=lambda path: path.stem)
-def test_there_is_no_answer_before_a_load_and_nothing_left_after_the_end(path: Path) -> None:
+def test_the_remaining_time_is_unknown_before_a_load_and_zero_after_the_end(path: Path) -> None:
     takeoff_s = float(str(sidecar_of(path)["takeoff_s"]))
     seen = plain(path)
     for report in seen:
         check_sane(report.estimate)
-        # The sidecar's moment is that of full power; the motors take two seconds to get there.
+        # The sidecar has the time of full power; the motors take two seconds to reach it.
         assert report.t_s > takeoff_s - 2.0 or report.estimate.remaining_s is None
         assert report.estimate.remaining_s is not None or report.t_s < takeoff_s + 5.0
     lefts = [r.estimate.remaining_high_s for r in seen]
@@ -176,7 +176,7 @@ def test_the_end_is_five_seconds_at_the_cut_off_or_a_second_far_below_it(
     assert (last.remaining_high_s == 0.0) is ends
 
 
-def test_a_pack_is_not_at_its_end_because_it_is_joined_in_a_dip() -> None:
+def test_a_dip_at_the_first_readings_is_no_end_of_discharge() -> None:
     estimator = Estimator(FACTS)
     for t, cell_v in enumerate((3.29, 3.29, 3.4, 3.4, 3.41, 3.4, 3.41, 3.4)):
         estimate = estimator.update(look(float(t), cell_v, 25.0 + t % 2))
@@ -194,11 +194,11 @@ def test_the_end_is_the_same_at_ten_readings_a_second() -> None:
     assert ended_s[0] == pytest.approx(42.5, abs=0.3)  # when half of 5 s was 0.1 V below 3.3 V
 
 
-# ---------------------------------------------------------------------- what is missing
+# ---------------------------------------------------------------------- missing readings
 
 
 def lost_between(from_s: float, until_s: float) -> Change:
-    """Return a change: nothing is heard for some time."""
+    """A change: no readings for some time."""
 
     def change(snapshot: Snapshot) -> Snapshot:
         if not from_s < snapshot.t_s < until_s:
@@ -209,7 +209,7 @@ def lost_between(from_s: float, until_s: float) -> Change:
     return change
 
 
-def test_through_a_gap_of_35_s_the_clock_counts_and_the_bounds_part() -> None:
+def test_through_a_gap_of_35_s_the_time_counts_down_and_the_bounds_part() -> None:
     seen, calm = flown(ENERGY, lost_between(600.0, 636.0)), plain(ENERGY)
     before = at(seen, 600.0).estimate
     assert None not in (before.remaining_s, before.remaining_low_s, before.remaining_high_s)
@@ -225,27 +225,27 @@ def test_through_a_gap_of_35_s_the_clock_counts_and_the_bounds_part() -> None:
     assert after.used_mah == pytest.approx(undisturbed.used_mah, rel=0.02)
 
 
-@pytest.mark.parametrize("heard_s", [30.0, 30.5, 30.9])
-def test_through_a_gap_the_mean_of_the_currents_at_its_ends_is_counted(heard_s: float) -> None:
+@pytest.mark.parametrize("last_s", [30.0, 30.5, 30.9])
+def test_through_a_gap_the_mean_of_the_currents_at_its_ends_is_counted(last_s: float) -> None:
     estimator, shown_pct = Estimator(FACTS), []
     for k in range(700):
         t_s = k / 10
-        if not heard_s < t_s < heard_s + 34.95:
-            # 40 A cost a cell of this kind 0.24 V; less would speak of more charge.
+        if not last_s < t_s < last_s + 34.95:
+            # 40 A cost a cell of this kind 0.24 V; a smaller drop would indicate more charge.
             cell_v, current_a = (3.9, 10.0) if t_s < 40.0 else (3.66, 50.0)
-            # The gauge's word on the charge, so that only the count moves it.
+            # With the gauge's state of charge only the count changes it.
             reading = replace(look(t_s, cell_v + k % 2 * 1e-3, current_a), soc_pct=75.0)
             estimate = estimator.update(reading)
             shown_pct.append((t_s, estimate.soc_pct))
-    before_pct = next(pct for t_s, pct in reversed(shown_pct) if t_s <= heard_s)
-    after_pct = next(pct for t_s, pct in shown_pct if t_s > heard_s + 36.5)
+    before_pct = next(pct for t_s, pct in reversed(shown_pct) if t_s <= last_s)
+    after_pct = next(pct for t_s, pct in shown_pct if t_s > last_s + 36.5)
     assert before_pct is not None
     assert after_pct is not None
     # 30 A for 35 s are 6 % of the pack, 50 A would be 10 %.
     assert before_pct - after_pct == pytest.approx(6.0, abs=2.5)
 
 
-def test_after_a_minute_of_silence_nothing_is_known_and_then_all_is_again() -> None:
+def test_after_a_minute_without_readings_nothing_is_known_and_then_everything_again() -> None:
     seen, calm = flown(ENERGY, lost_between(600.0, 700.0)), plain(ENERGY)
     estimate = at(seen, 661.0).estimate
     assert (estimate.soc_pct, estimate.remaining_s, estimate.max_discharge_a) == (None,) * 3
@@ -254,7 +254,7 @@ def test_after_a_minute_of_silence_nothing_is_known_and_then_all_is_again() -> N
     assert after.remaining_s == pytest.approx(undisturbed.remaining_s, rel=0.15)
 
 
-def test_after_ten_minutes_of_silence_it_may_be_another_pack() -> None:
+def test_after_ten_minutes_without_readings_the_estimator_starts_again() -> None:
     used = [look(float(t), 3.5 - 0.0005 * t, 25.0 + t % 2) for t in range(300)]
     full = [look(1500.0 + t, 4.1 - 0.0005 * t, 25.0 + t % 2) for t in range(30)]
     seen = watched(used + full)
@@ -283,23 +283,23 @@ def rounded(step_v: float) -> Change:
     ],
     ids=["0.1 V resolution", "no cells", "no temperature", "no gauge"],
 )
-def test_with_less_known_the_answer_is_still_one(change: Change) -> None:
+def test_with_fewer_readings_the_remaining_time_is_still_useful(change: Change) -> None:
     assert median_error(flown(ENERGY, change)) < 0.35  # measured: 0.25 to 0.34
 
 
-@pytest.mark.parametrize("told_by_gauge", [True, False])
-def test_a_capacity_that_nobody_told_is_estimated(*, told_by_gauge: bool) -> None:
+@pytest.mark.parametrize("gauge_reports", [True, False])
+def test_an_unknown_capacity_is_estimated(*, gauge_reports: bool) -> None:
     flight = read_csv_log(ENERGY)
     source = FlightSource(flight)
     snapshots = [source.poll(t_s) for t_s in source.ticks()]
-    if not told_by_gauge:
+    if not gauge_reports:
         snapshots = [replace(s, full_mah=None, soc_pct=None) for s in snapshots]
     seen = watched(snapshots, replace(flight.pack_data, capacity_mah=None))
     assert median_error(seen) < 0.5  # measured: 0.22 and 0.35
 
 
 def median_error(seen: list[Report]) -> float:
-    """Return the median relative error of the time left over the last 80 % of the flight."""
+    """Median relative error of the remaining time over the last 80 % of the flight."""
     end_s = 1246.0
     errors = []
     for report in seen:
@@ -311,7 +311,7 @@ def median_error(seen: list[Report]) -> float:
     return median(errors)
 
 
-def test_a_thermometer_that_falls_silent_in_the_cold_changes_nothing_at_once() -> None:
+def test_a_thermometer_that_fails_in_the_cold_changes_nothing_at_once() -> None:
     def change(snapshot: Snapshot) -> Snapshot:
         return replace(snapshot, temperature_degc=None) if snapshot.t_s > 300.0 else snapshot
 
@@ -321,16 +321,16 @@ def test_a_thermometer_that_falls_silent_in_the_cold_changes_nothing_at_once() -
     assert after.max_discharge_a == pytest.approx(undisturbed.max_discharge_a, rel=0.02)
 
 
-def test_a_full_charge_that_cannot_be_is_not_believed() -> None:
-    def told(full_mah: float | None) -> float | None:
+def test_an_impossible_full_charge_capacity_is_rejected() -> None:
+    def remaining_s(full_mah: float | None) -> float | None:
         flight = [replace(hovering(float(t)), full_mah=full_mah) for t in range(60)]
         return watched(flight)[-1].estimate.remaining_s
 
-    assert told(1.0) == told(655340.0) == told(None)
-    assert told(4000.0) != told(None)
+    assert remaining_s(1.0) == remaining_s(655340.0) == remaining_s(None)
+    assert remaining_s(4000.0) != remaining_s(None)
 
 
-def test_a_flight_whose_gauge_stands_still_for_20_s_hardly_notices() -> None:
+def test_a_gauge_that_freezes_for_20_s_changes_little() -> None:
     held: list[Snapshot] = []
 
     def change(snapshot: Snapshot) -> Snapshot:
@@ -349,7 +349,7 @@ def test_a_flight_whose_gauge_stands_still_for_20_s_hardly_notices() -> None:
 # ---------------------------------------------------------------------- charge
 
 
-def test_a_pack_that_starts_half_full_is_not_taken_for_full() -> None:
+def test_a_pack_that_starts_half_full_is_not_estimated_full() -> None:
     clock = VirtualClock()
     bus, world = open_virtual("half_full", clock, 3)
     pack_data = replace(world.pack_data(), pack_id=None)
@@ -368,7 +368,7 @@ def test_a_pack_that_starts_half_full_is_not_taken_for_full() -> None:
     "path", [ENERGY, FLIGHTS / "F31_Mohtat2020_P10_1.csv.gz", COLD], ids=lambda path: path.name[:3]
 )
 @pytest.mark.parametrize("has_gauge", [True, False])
-def test_a_flight_that_is_joined_in_the_air_is_not_taken_for_full_nor_for_empty(
+def test_a_start_in_flight_is_estimated_neither_full_nor_empty(
     path: Path, tmp_path: Path, *, has_gauge: bool
 ) -> None:
     rows = [row for row in read_rows(path) if float(row["t_s"]) >= 500.0]
@@ -381,12 +381,12 @@ def test_a_flight_that_is_joined_in_the_air_is_not_taken_for_full_nor_for_empty(
     assert 40.0 < truth_pct < 65.0
     if has_gauge:
         assert shown_pct == pytest.approx(truth_pct, abs=15.0)
-    else:  # its curve is off by 0.15 V and nobody knows: less is said, never that it is full
+    else:  # its curve is off by 0.15 V: the estimate is too low, never full
         assert shown_pct is None or shown_pct < truth_pct + 15.0
 
 
 @pytest.mark.parametrize("path", [ENERGY, COLD, SHORT], ids=lambda path: path.stem)
-def test_under_load_the_charge_shown_rises_by_a_tenth_of_a_per_cent_a_second_at_most(
+def test_under_load_the_shown_charge_rises_by_at_most_a_tenth_of_a_per_cent_a_second(
     path: Path,
 ) -> None:
     seen = [r for r in plain(path) if r.estimate.soc_pct is not None]
@@ -420,7 +420,7 @@ def test_a_serial_number_that_is_not_read_for_a_while_is_no_other_pack() -> None
     assert [r.estimate for r in watched(flight)] == [r.estimate for r in plain_]
 
 
-def test_what_was_used_is_the_integral_of_the_current() -> None:
+def test_the_used_charge_is_the_integral_of_the_current() -> None:
     last = watched(look(k / 4, 3.9 - k * 1e-4, 36.0 + k % 2) for k in range(401))[-1].estimate
     assert last.used_mah == pytest.approx(36.5 * 100.0 / 3.6, rel=1e-3)
     assert last.used_wh == pytest.approx(36.5 * 100.0 / 3600.0 * 6 * 3.88, rel=1e-3)
@@ -429,12 +429,12 @@ def test_what_was_used_is_the_integral_of_the_current() -> None:
 # ---------------------------------------------------------------------- current
 
 
-def test_what_the_pack_is_said_to_give_for_ten_seconds_it_can_give() -> None:
+def test_the_pack_delivers_its_available_current_for_ten_seconds() -> None:
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1)
     pack_data = world.pack_data()
     pipeline = Pipeline(Gauge(bus, cells=pack_data.cells), pack_data)
-    asked = 0
+    tried = 0
     for k in range(9000):
         clock.sleep_until(k / 10)
         report = pipeline.step(k / 10, world.vehicle(k / 10))
@@ -443,16 +443,16 @@ def test_what_the_pack_is_said_to_give_for_ten_seconds_it_can_give() -> None:
         amps = report.estimate.max_discharge_a
         assert amps is not None
         assert amps > 30.0
-        pack = copy.deepcopy(world._pack)  # the truth, which nobody else may touch
+        pack = copy.deepcopy(world._pack)  # the real pack, unchanged by the trial
         for _ in range(100):
             pack.apply(amps * float(pack.voltage_v))
             pack.advance()
         assert float(pack.cells_v.min()) > pack_data.cutoff_v - 0.1
-        asked += 1
-    assert asked == 6
+        tried += 1
+    assert tried == 6
 
 
-def test_longer_is_less() -> None:
+def test_the_available_current_falls_with_its_duration() -> None:
     for report in plain(ENERGY)[60:1200:60]:
         estimate = report.estimate
         assert estimate.max_discharge_30s_a is not None

@@ -1,4 +1,4 @@
-"""A gauge that does not tell its current, or takes its pack for another, down to the pack's end.
+"""A gauge that does not report its current, or is wrong about its pack, until the pack's end.
 
 Through the bytes of a virtual gauge; without a scale its current ends at 32.768 A.
 """
@@ -25,8 +25,8 @@ CURRENTS, COUNTS = (0x0A, 0x0B), (0x0D, 0x0E, 0x0F)
 
 
 @dataclass
-class Deaf:
-    """A bus on which some words are not answered from a time on."""
+class MissingWords:
+    """A bus on which some commands are not acknowledged from a time on."""
 
     bus: Bus
     clock: VirtualClock
@@ -34,9 +34,9 @@ class Deaf:
     from_s: float = 0.0
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer, unless deaf to it."""
+        """Forward, or raise for these commands."""
         if tx[0] in self.words and self.clock.now_s() >= self.from_s:
-            raise NackError("deaf")
+            raise NackError("no acknowledge")
         return self.bus.transfer(address, tx, rx_len)
 
 
@@ -47,7 +47,7 @@ def flown(
     from_s: float = 0.0,
     scenario: str = "survey",
 ) -> list[tuple[Report, GroundTruth]]:
-    """Fly on half of a pack until it has been at its end for 15 s."""
+    """Fly on half of a pack until 15 s after its end."""
     changes = {"cell_mah = 8000.0": "cell_mah = 4000.0", "ip_scale = 1": f"ip_scale = {scale}"}
     text = (SCENARIOS / f"{scenario}.toml").read_text()
     for before, after in changes.items():
@@ -56,7 +56,7 @@ def flown(
     (folder / "half.toml").write_text(text)
     clock = VirtualClock()
     bus, world = open_virtual(str(folder / "half.toml"), clock, 1)
-    pipeline = Pipeline(Gauge(Deaf(bus, clock, words, from_s), cells=6), world.pack_data())
+    pipeline = Pipeline(Gauge(MissingWords(bus, clock, words, from_s), cells=6), world.pack_data())
     seen: list[tuple[Report, GroundTruth]] = []
     for k in range(20_000):
         clock.sleep_until(k / 10)
@@ -69,18 +69,20 @@ def flown(
 
 
 def beyond(seen: list[tuple[Report, GroundTruth]]) -> float:
-    """Return the share of the time in which no current was told."""
+    """Share of the time without a current."""
     return sum(report.snapshot.current_a is None for report, _ in seen) / len(seen)
 
 
-def test_beyond_its_word_the_charge_goes_on_falling_to_the_end_of_the_pack(tmp_path: Path) -> None:
+def test_beyond_the_range_of_the_current_register_the_charge_falls_until_the_end(
+    tmp_path: Path,
+) -> None:
     seen = flown(tmp_path, 0)
     assert beyond(seen) > 0.6
     for (report, truth), (later, then) in pairwise(seen[600::600]):
         assert report.estimate.soc_pct is not None
         assert later.estimate.soc_pct is not None
         fallen_pct = report.estimate.soc_pct - later.estimate.soc_pct
-        # As it falls in truth: half of that at the least, whatever the capacity is taken for.
+        # At least half of the true fall, for any estimate of the capacity.
         assert fallen_pct > 50.0 * float(truth.soc_frac - then.soc_frac), later.t_s
     for report, truth in seen[600:]:
         left, end_s = report.estimate, truth.ended_s
@@ -92,15 +94,15 @@ def test_beyond_its_word_the_charge_goes_on_falling_to_the_end_of_the_pack(tmp_p
     assert "time_over" in seen[-1][0].status.active
 
 
-def test_without_the_gauges_count_it_is_unknown_after_a_minute_and_the_end_is_seen(
+def test_without_the_gauges_count_the_charge_is_unknown_after_a_minute_and_the_end_is_detected(
     tmp_path: Path,
 ) -> None:
     seen = flown(tmp_path, 0, COUNTS)
-    unheard_s = longest_s = 0.0
+    missing_s = longest_s = 0.0
     for report, truth in seen:
-        unheard_s = unheard_s + 0.1 if report.snapshot.current_a is None else 0.0
-        longest_s = max(longest_s, unheard_s)
-        if unheard_s > 62.0:
+        missing_s = missing_s + 0.1 if report.snapshot.current_a is None else 0.0
+        longest_s = max(longest_s, missing_s)
+        if missing_s > 62.0:
             assert report.estimate.soc_pct is None
             assert report.estimate.max_discharge_a is None
             ended = truth.ended_s is not None and report.t_s > truth.ended_s + 2.0
@@ -108,35 +110,35 @@ def test_without_the_gauges_count_it_is_unknown_after_a_minute_and_the_end_is_se
     assert longest_s > 62.0
 
 
-def test_a_current_that_falls_silent_is_counted_from_the_charge(tmp_path: Path) -> None:
+def test_a_lost_current_is_derived_from_the_remaining_capacity(tmp_path: Path) -> None:
     silent, calm = flown(tmp_path, 1, CURRENTS, 250.0), flown(tmp_path, 1)
     end_s = calm[-1][1].ended_s
     assert end_s is not None
     for t_s in range(260, round(end_s) - 30, 10):
-        told, as_ever = silent[10 * t_s][0], calm[10 * t_s][0]
-        assert told.snapshot.current_a is None
-        assert told.estimate.soc_pct == pytest.approx(as_ever.estimate.soc_pct, abs=3.0)
-        assert told.estimate.remaining_s == pytest.approx(
-            as_ever.estimate.remaining_s, rel=0.25, abs=15.0
+        report, usual = silent[10 * t_s][0], calm[10 * t_s][0]
+        assert report.snapshot.current_a is None
+        assert report.estimate.soc_pct == pytest.approx(usual.estimate.soc_pct, abs=3.0)
+        assert report.estimate.remaining_s == pytest.approx(
+            usual.estimate.remaining_s, rel=0.25, abs=15.0
         )
     assert silent[-1][0].estimate.remaining_high_s == 0.0
 
 
-def test_a_count_that_stands_still_tells_no_current() -> None:
-    estimator, told = Estimator(FACTS), []
+def test_a_remaining_capacity_that_stands_still_gives_no_current() -> None:
+    estimator, estimates = Estimator(FACTS), []
     for t in range(170):
         seen = look(float(t), 3.9 - 0.0006 * t, 25.0 + t % 2 if t < 100 else None)
         seen = replace(seen, full_mah=5000.0, remaining_mah=3700.0 - 7.1 * min(t, 100))
-        told.append(estimator.update(seen))
-    before, soon, late = told[115], told[156], told[169]
+        estimates.append(estimator.update(seen))
+    before, soon, late = estimates[115], estimates[156], estimates[169]
     assert before.soc_pct is not None
     assert soon.soc_pct is not None
-    # 25 A for 41 s are 5.7 % of 5 Ah: the last current stands in, and no fit moves the charge.
+    # 25 A for 41 s are 5.7 % of 5 Ah: the last current is held, and no fit changes the charge.
     assert before.soc_pct - soon.soc_pct == pytest.approx(5.7, abs=1.0)
     assert (late.soc_pct, late.remaining_s) == (None, None)
 
 
-def test_a_gauge_that_takes_a_part_used_pack_for_a_full_and_larger_one_hides_no_end(
+def test_a_gauge_that_reports_a_part_used_pack_as_full_hides_no_end(
     tmp_path: Path,
 ) -> None:
     seen = flown(tmp_path, 1, scenario="lying_gauge")

@@ -1,4 +1,4 @@
-"""The load that is coming, judged by the load so far."""
+"""Forecast of the load from the load so far."""
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from dronebms.estimation.model_parameters import FITTED
 
 
 def after(*stretches: tuple[int, float]) -> LoadForecast:
-    """Return what is known after stretches of (seconds, watts)."""
+    """Forecast after stretches of (seconds, watts)."""
     load = LoadForecast(15.0)
     for seconds, power_w in stretches:
         for _ in range(seconds):
@@ -17,24 +17,24 @@ def after(*stretches: tuple[int, float]) -> LoadForecast:
     return load
 
 
-def test_the_ground_is_no_load() -> None:
+def test_power_on_the_ground_is_no_load() -> None:
     assert not after((600, 10.0)).present
     assert after((600, 10.0), (2, 800.0)).present
 
 
-def test_after_a_landing_there_is_no_load_any_more() -> None:
+def test_after_a_landing_the_load_ends() -> None:
     assert after((300, 800.0), (60, 10.0)).present
     assert not after((300, 800.0), (200, 10.0)).present
 
 
-def test_a_steady_load_goes_on_and_ends_a_little_calmer() -> None:
+def test_a_steady_load_continues_a_little_below_its_mean() -> None:
     power_w, sd = after((300, 800.0)).mean_power(600.0)
     assert power_w == pytest.approx(800.0 * FITTED.ahead_frac)
     assert 0.95 < FITTED.ahead_frac <= 1.0
     assert 0.05 < sd < 0.2
 
 
-def test_a_short_way_ahead_is_as_now_and_a_long_one_as_the_flight_was() -> None:
+def test_a_short_horizon_has_the_present_level_and_a_long_one_the_mean() -> None:
     load = after((600, 600.0), (60, 1200.0))
     near_w, _ = load.mean_power(30.0)
     far_w, _ = load.mean_power(3600.0)
@@ -42,11 +42,11 @@ def test_a_short_way_ahead_is_as_now_and_a_long_one_as_the_flight_was() -> None:
     assert 600.0 < far_w < 800.0
 
 
-def test_a_young_flight_is_known_less_than_an_old_one() -> None:
+def test_the_forecast_of_a_young_flight_is_less_certain() -> None:
     assert after((25, 800.0)).mean_power(900.0)[1] > after((600, 800.0)).mean_power(900.0)[1]
 
 
-def test_a_young_flight_of_a_known_pack_leans_on_its_earlier_ones() -> None:
+def test_a_young_flight_of_a_known_pack_uses_its_earlier_ones() -> None:
     known, unknown = LoadForecast(15.0, 600.0), LoadForecast(15.0)
     for load in (known, unknown):
         for _ in range(60):
@@ -58,13 +58,13 @@ def test_a_young_flight_of_a_known_pack_leans_on_its_earlier_ones() -> None:
     assert 600.0 < known.usual_w < 700.0
 
 
-def test_gusts_are_told_from_a_still_day() -> None:
+def test_gusts_raise_the_ripple() -> None:
     gusty = after(*((5, 800.0 + 200.0 * (-1) ** k) for k in range(60)))
     assert gusty.ripple_frac > 5 * after((300, 800.0)).ripple_frac
     assert gusty.ripple_frac < 0.25
 
 
-def test_seconds_that_are_on_the_ground_are_no_part_of_the_flight() -> None:
+def test_seconds_on_the_ground_are_not_part_of_the_flight() -> None:
     # Twenty seconds in the air, then a block of thirty without any power.
     assert after((20, 800.0), (40, 0.0)).mean_power(600.0)[0] > 0.0
 
@@ -73,7 +73,7 @@ def test_seconds_that_are_on_the_ground_are_no_part_of_the_flight() -> None:
     st.lists(st.tuples(st.floats(0.1, 3600.0), st.just(0.0) | st.floats(0.0, 1e5)), max_size=80),
     st.floats(0.0, 1e5),
 )
-def test_whatever_the_load_was_there_is_an_answer(
+def test_for_any_load_the_forecast_is_finite(
     pieces: list[tuple[float, float]], horizon_s: float
 ) -> None:
     load = LoadForecast(15.0)

@@ -1,4 +1,4 @@
-"""What a pack taught is kept, whole, and believed as far as it deserves."""
+"""Learned packs are stored whole, validated, and used as a prior."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def replayed(path: Path, packs: PackMemoryFolder) -> None:
     replay(path, reports(path, FlightOptions(), lambda _: None, packs=packs), None)
 
 
-def taught_by(path: Path) -> LearnedPack:
+def learned_from(path: Path) -> LearnedPack:
     pack_data, looks = seen_of(path)
     estimator = Estimator(pack_data)
     for snapshot in looks:
@@ -56,21 +56,21 @@ def errors(path: Path, learned: LearnedPack | None) -> list[float]:
     found = []
     for snapshot in looks:
         left_s = end_s - snapshot.t_s
-        told_s = estimator.update(snapshot).remaining_s
-        if told_s is not None and left_s >= 30.0 and snapshot.t_s > 0.2 * end_s:
-            found.append(abs(told_s - left_s) / left_s)
+        remaining_s = estimator.update(snapshot).remaining_s
+        if remaining_s is not None and left_s >= 30.0 and snapshot.t_s > 0.2 * end_s:
+            found.append(abs(remaining_s - left_s) / left_s)
     return found
 
 
-def test_the_second_flight_of_a_pack_is_known_better_than_the_first() -> None:
-    learned = taught_by(FIRST)
+def test_the_second_flight_of_a_pack_is_estimated_better_than_the_first() -> None:
+    learned = learned_from(FIRST)
     known, unknown = np.mean(errors(SECOND, learned)), np.mean(errors(SECOND, None))
     assert known < 0.85 * unknown
     assert known < 0.2
 
 
-def test_what_is_kept_is_what_was_learned(tmp_path: Path) -> None:
-    learned, packs = taught_by(FIRST), PackMemoryFolder(tmp_path / "new")
+def test_a_stored_pack_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
+    learned, packs = learned_from(FIRST), PackMemoryFolder(tmp_path / "new")
     assert packs.load("P10") is None
     packs.save("P10", learned)
     again = packs.load("P10")
@@ -83,14 +83,14 @@ def test_what_is_kept_is_what_was_learned(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pack", ["../../etc/passwd", "a/b", ".hidden", "x" * 500, "Ümläut 1", ""])
 def test_any_name_of_a_pack_stays_in_its_folder(pack: str, tmp_path: Path) -> None:
     packs = PackMemoryFolder(tmp_path / "state")
-    packs.save(pack, taught_by_once())
+    packs.save(pack, learned_once())
     assert packs.load(pack) is not None
     assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path / "state"]
 
 
-def taught_by_once(memory: list[LearnedPack] = []) -> LearnedPack:  # noqa: B006 - one flight for all names
+def learned_once(memory: list[LearnedPack] = []) -> LearnedPack:  # noqa: B006 - one flight for all names
     if not memory:
-        memory.append(taught_by(FIRST))
+        memory.append(learned_from(FIRST))
     return memory[0]
 
 
@@ -112,21 +112,21 @@ def test_a_damaged_file_is_named_and_left_as_it_is(
     damage: Callable[[str], str], tmp_path: Path
 ) -> None:
     packs = PackMemoryFolder(tmp_path)
-    packs.save("P10", taught_by_once())
+    packs.save("P10", learned_once())
     (path,) = tmp_path.glob("*.json")
     path.write_text(damage(path.read_text()))
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=str(path)):
         packs.load("P10")
     with pytest.raises(ConfigError, match=str(path)):
-        packs.save("P10", taught_by_once())
+        packs.save("P10", learned_once())
     with pytest.raises(ConfigError, match="left as it is"):
         replayed(SECOND, packs)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_replay_learns_and_the_next_one_knows(tmp_path: Path) -> None:
+def test_a_replay_learns_and_the_next_one_uses_it(tmp_path: Path) -> None:
     packs = PackMemoryFolder(tmp_path)
     replayed(FIRST, packs)
     first = packs.load("P10")
@@ -139,16 +139,16 @@ def test_a_replay_learns_and_the_next_one_knows(tmp_path: Path) -> None:
     assert all(0.85 < found < 1.05 for found in capacity)  # true: 0.97 of the rated one
 
 
-def test_the_same_flight_does_not_teach_twice(tmp_path: Path) -> None:
+def test_the_same_flight_is_learned_from_once(tmp_path: Path) -> None:
     packs, copy = PackMemoryFolder(tmp_path / "state"), tmp_path / "copy.csv.gz"
     copy.write_bytes(FIRST.read_bytes())
     copy.with_name("copy.json").write_bytes((FLIGHTS / f"{FIRST.name[:-7]}.json").read_bytes())
-    lessons = []
+    files = []
     for path in (FIRST, copy, SECOND, FIRST, SECOND):
         replayed(path, packs)
         (file,) = (tmp_path / "state").iterdir()
-        lessons.append(file.read_bytes())
-    assert lessons[0] == lessons[1] != lessons[2] == lessons[3] == lessons[4]
+        files.append(file.read_bytes())
+    assert files[0] == files[1] != files[2] == files[3] == files[4]
 
 
 def test_serial_numbers_of_two_makers_are_two_packs(tmp_path: Path) -> None:
@@ -168,15 +168,15 @@ def math_exp(learned: LearnedPack) -> float:
     return float(np.exp(learned.cells.mean[2]))
 
 
-def test_a_flight_that_hardly_used_the_pack_teaches_nothing() -> None:
+def test_a_flight_that_hardly_used_the_pack_is_not_learned_from() -> None:
     estimator = Estimator(FACTS)
     for t in range(60):
         estimator.update(look(float(t), 3.9, 25.0 + t % 2))
     assert estimator.learn() is None
 
 
-def test_another_pack_under_the_same_name_is_doubted_and_not_followed_for_long() -> None:
-    learned = taught_by_once()
+def test_another_pack_under_the_same_key_is_corrected_within_a_flight() -> None:
+    learned = learned_once()
     other = LearnedPack(
         cells=replace(learned.cells, mean=learned.cells.mean + np.eye(15)[0] * 1.2),
         gauge_odds=learned.gauge_odds,
@@ -185,23 +185,23 @@ def test_another_pack_under_the_same_name_is_doubted_and_not_followed_for_long()
         rated_mah=learned.rated_mah,
         flights=3,
     )
-    # Three times the resistance that it has: the last half of the flight is nevertheless answered.
+    # Three times its real resistance: the last half of the flight is estimated nevertheless.
     found = errors(SECOND, other)
     assert np.mean(found[len(found) // 2 :]) < 0.6
-    # A pack of another size is not this pack at all.
+    # A pack of another rated capacity is ignored.
     small = replace(learned, rated_mah=1000.0)
     assert errors(SECOND, small)[:200] == errors(SECOND, None)[:200]
 
 
 def test_health_is_unknown_until_the_capacity_is_known() -> None:
     pack_data, looks = seen_of(SECOND)
-    estimator = Estimator(pack_data, lambda _: taught_by_once())
+    estimator = Estimator(pack_data, lambda _: learned_once())
     assert estimator.update(looks[0]).soh_pct == pytest.approx(97.0, abs=8.0)
     estimator = Estimator(pack_data)
     assert estimator.update(looks[0]).soh_pct is None
 
 
-# ---------------------------------------------------------------------- while a service runs
+# ---------------------------------------------------------------------- in a running service
 
 
 def hover(t: int, serial: int) -> Snapshot:
@@ -219,7 +219,7 @@ def stepped(
     return pipeline
 
 
-def test_a_landing_keeps_what_the_flight_has_taught(tmp_path: Path) -> None:
+def test_a_landing_stores_the_learned_pack(tmp_path: Path) -> None:
     source = Scripted(look(0.0))
     pipeline = Pipeline(source, FACTS, packs=PackMemoryFolder(tmp_path))
     for t in range(201):
@@ -229,7 +229,7 @@ def test_a_landing_keeps_what_the_flight_has_taught(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["Maker M1 7.json"]
 
 
-def test_of_packs_that_are_swapped_each_keeps_its_own(tmp_path: Path) -> None:
+def test_packs_that_are_swapped_are_stored_each(tmp_path: Path) -> None:
     packs = PackMemoryFolder(tmp_path)
     pipeline = stepped(packs, [7] * 200 + [8] * 200 + [7] * 200)
     pipeline.keep()
@@ -237,15 +237,15 @@ def test_of_packs_that_are_swapped_each_keeps_its_own(tmp_path: Path) -> None:
     assert {pack: known and known.flights for pack, known in found.items()} == {7: 2, 8: 1}
 
 
-def test_a_lesson_is_written_beside_the_loop_and_known_at_once(tmp_path: Path) -> None:
+def test_a_learned_pack_is_written_in_the_background_and_known_at_once(tmp_path: Path) -> None:
     kept = BackgroundPackMemory(PackMemoryFolder(tmp_path))
     stepped(kept, [7] * 200).keep()
-    told = kept.load("Maker M1 7")
+    known = kept.load("Maker M1 7")
     kept.close()
-    assert told is not None
+    assert known is not None
     again = PackMemoryFolder(tmp_path).load("Maker M1 7")
     assert again is not None
-    assert np.array_equal(again.cells.mean, told.cells.mean)
+    assert np.array_equal(again.cells.mean, known.cells.mean)
 
 
 def test_a_folder_that_cannot_be_written_is_logged_and_stops_nothing(
