@@ -25,7 +25,7 @@ from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.output_filters import OutputFilters, ShownCharge
 from dronebms.estimation.pack_memory import MAX_FLIGHT_IDS, LearnedPack, Recall, no_memory
 from dronebms.estimation.return_home import ReturnHome, ReturnHomeState
-from dronebms.estimation.sampling import Sample, Sampling, SamplingState, Second
+from dronebms.estimation.sampling import Reading, Sample, Sampling, SamplingState, Second
 from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import Snapshot
@@ -38,8 +38,8 @@ MakeLoadForecast = Callable[[float, float | None, ModelParameters], LoadForecast
 
 
 @dataclass(frozen=True, slots=True)
-class Pack:
-    """What is fixed from a pack's first reading on."""
+class ConnectedPack:
+    """Facts of a pack that are fixed at its first reading."""
 
     key: str | None  # under which it is remembered; None: unknown
     cells: int  # in series
@@ -49,10 +49,10 @@ class Pack:
 
 
 @dataclass(frozen=True, slots=True)
-class PackState:
+class StagesState:
     """Restart state of the stages that a pack's first reading creates."""
 
-    pack: Pack
+    pack: ConnectedPack
     flight_crc: int
     informative: bool
     gauge: GaugeEvidence
@@ -71,14 +71,14 @@ class EstimatorState:
     FORMAT: ClassVar[int] = 1
     serial: int | None
     sampling: SamplingState
-    pack: PackState | None  # None before the first reading
+    stages: StagesState | None  # None before the first reading
 
 
 @dataclass(slots=True)
 class _Stages:
     """The stages that a pack's first reading creates."""
 
-    pack: Pack
+    pack: ConnectedPack
     gauge: GaugeFusion
     cell_fit: CellFit
     cell_states: CellStates
@@ -89,9 +89,9 @@ class _Stages:
     flight_crc: int = 0  # over the first readings: identifies the flight
     informative: bool = False  # enough charge was used to learn from the flight
 
-    def state(self) -> PackState:
+    def state(self) -> StagesState:
         """Restart state."""
-        return PackState(
+        return StagesState(
             pack=self.pack,
             flight_crc=self.flight_crc,
             informative=self.informative,
@@ -104,7 +104,7 @@ class _Stages:
             output=self.output.state(),
         )
 
-    def with_state(self, state: PackState) -> "_Stages":
+    def with_state(self, state: StagesState) -> "_Stages":
         """Stages of the same pack that continue from a state."""
         return _Stages(
             pack=state.pack,
@@ -168,8 +168,8 @@ class Estimator:
             return
         self._serial = state.serial
         self._sampling = self._sampling.with_state(state.sampling)
-        if state.pack is not None:
-            self._stages = self._make_stages(state.pack.pack).with_state(state.pack)
+        if state.stages is not None:
+            self._stages = self._make_stages(state.stages.pack).with_state(state.stages)
 
     def __getstate__(self) -> dict[str, object]:
         """Everything but where packs are recalled from."""
@@ -191,8 +191,8 @@ class Estimator:
         if self._is_other_pack(snapshot.identity.serial):
             self._restart()
         sample = self._sampling.update(snapshot)
-        if sample.is_first:
-            self._stages = self._start(snapshot, sample)
+        if sample.first is not None:
+            self._stages = self._start(snapshot, sample.first, sample.cells)
         stages = self._stages
         if stages is None:
             return Estimate(snapshot.t_s)
@@ -244,7 +244,7 @@ class Estimator:
         before, self._serial = self._serial, serial
         return before is not None and serial != before
 
-    def _start(self, snapshot: Snapshot, sample: Sample) -> _Stages:
+    def _start(self, snapshot: Snapshot, first: Reading, cells: int) -> _Stages:
         """Stages of a pack, from its first reading."""
         pack_data, identity = self._pack_data, snapshot.identity
         sources_mah = pack_data.capacity_mah, identity.design_mah, snapshot.full_mah
@@ -253,21 +253,20 @@ class Estimator:
         learned = None if key is None else self.recall(key)
         if learned is not None and rated_mah is not None and learned.rated_mah != rated_mah:
             learned = None  # another pack under the same key
-        pack = Pack(
+        pack = ConnectedPack(
             key=key,
-            cells=sample.cells,
+            cells=cells,
             rated_mah=rated_mah,
             has_gauge_charge=snapshot.soc_pct is not None,
             learned=learned,
         )
         stages = self._make_stages(pack)
-        if sample.newest is not None:
-            gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
-            stages.cell_fit.heat(snapshot.temperature_degc)
-            stages.cell_fit.start(sample.newest.cell_v, sample.newest.current_a, gauge_frac)
+        gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
+        stages.cell_fit.heat(snapshot.temperature_degc)
+        stages.cell_fit.start(first.cell_v, first.current_a, gauge_frac)
         return stages
 
-    def _make_stages(self, pack: Pack) -> _Stages:
+    def _make_stages(self, pack: ConnectedPack) -> _Stages:
         pack_data, parameters, learned = self._pack_data, self._parameters, pack.learned
         capacity_ah = (pack.rated_mah or _ASSUMED_MAH) / 1000.0
         model = CellModel(

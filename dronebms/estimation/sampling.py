@@ -58,7 +58,7 @@ class Sample:
     cells_v: tuple[float | None, ...]
     newest: Reading | None  # None before the first reading
     is_new: bool  # `newest` is of this snapshot
-    is_first: bool  # ... and the first one of this pack
+    first: Reading | None  # the first reading of a pack, on that update only
     second: Second | None  # completed by this reading
     used_as: float  # since the first reading
     used_ws: float
@@ -209,7 +209,7 @@ class Sampling:
             cells_v=snapshot.cells_v,
             newest=state.newest,
             is_new=reading is not None,
-            is_first=reading is not None and before is None,
+            first=reading if before is None else None,
             second=second,
             used_as=state.used_as,
             used_ws=state.used_ws,

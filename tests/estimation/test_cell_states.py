@@ -79,7 +79,7 @@ def test_the_true_state_of_each_virtual_cell_is_within_two_deviations() -> None:
         if name.endswith((": charge", ": capacity")):
             assert count > 50
             assert share_in >= 0.9, name
-    assert found["lipo, li-ion: charge beside the mean"][2] < 0.6
+    assert found["lipo, li-ion: charge, difference from the mean"][2] < 0.6
 
 
 def test_of_computed_flights_charge_and_capacity_are_within_two_deviations() -> None:
@@ -199,7 +199,7 @@ def test_a_restart_in_flight_changes_nothing_and_the_state_does_not_grow() -> No
     ]
     assert states[0] == states[1]
     after = estimator.state()
-    assert before.pack is not None
-    assert after.pack is not None
-    size = len(str(before.pack.cell_states))
-    assert len(str(after.pack.cell_states)) == pytest.approx(size, rel=0.05)
+    assert before.stages is not None
+    assert after.stages is not None
+    size = len(str(before.stages.cell_states))
+    assert len(str(after.stages.cell_states)) == pytest.approx(size, rel=0.05)

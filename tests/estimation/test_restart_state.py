@@ -87,10 +87,10 @@ def test_a_virtual_pack_continues_to_the_last_bit() -> None:
     pack_data = world.pack_data()
     gauge = Gauge(bus, cells=pack_data.cells)
     steps: list[Step] = []
-    for k in range(9000):
+    for k in range(6000):
         clock.sleep_until(k / 10)
         steps.append((gauge.poll(k / 10), world.vehicle(k / 10)))
-    check_restarts(Estimator(pack_data), steps, [2, 604, 3001, 5555, 8888])
+    check_restarts(Estimator(pack_data), steps, [2, 604, 3001, 5555])
 
 
 def test_a_current_that_is_lost_and_a_gap_are_remembered() -> None:
@@ -112,7 +112,7 @@ def test_an_estimator_before_its_first_reading_is_restored() -> None:
     assert fresh.update(Snapshot(0.0)) == Estimate(0.0)
     state = through_json(fresh.state())
     assert state == fresh.state()
-    assert state.pack is None
+    assert state.stages is None
     assert fresh.with_state(state).update(look(1.0)) == fresh.update(look(1.0))
 
 
