@@ -196,6 +196,7 @@ def test_every_alarm_has_room_for_its_label() -> None:
     assert min(a - b for a, b in itertools.pairwise(rows)) > 10.5
 
 
+@pytest.mark.slow
 def test_an_hour_at_ten_samples_per_second_stays_small() -> None:
     (track,) = tracks(flown(3600.0, 0.1, cells=14))
     assert len(track.t_s) == 36_000

@@ -172,6 +172,7 @@ def test_a_leg_of_high_power_changes_the_time_to_empty_smoothly(
 SILENT_S = (12.0, 35.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent_s", SILENT_S)
 def test_after_a_gap_the_time_to_empty_is_as_without_it(
     silent_s: float, real_flights: tuple[Path, ...]
@@ -191,6 +192,7 @@ def test_after_a_gap_the_time_to_empty_is_as_without_it(
     assert gap[410][2] - gap[410][0] >= gap[400][2] - gap[400][0] - 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spike_v", [0.0, 2.0, 30.0])
 def test_a_spike_hardly_changes_the_time_to_empty(
     spike_v: float, real_flights: tuple[Path, ...]
@@ -211,6 +213,7 @@ def test_a_spike_hardly_changes_the_time_to_empty(
         assert spiked[t][1] == pytest.approx(calm[t][1], rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_pack_voltage_in_tenths_of_a_volt_suffices(real_flights: tuple[Path, ...]) -> None:
     def change(snapshot: Snapshot) -> Snapshot:
         volts = None if snapshot.voltage_v is None else round(snapshot.voltage_v, 1)

@@ -546,6 +546,7 @@ sidecar_keys = st.sampled_from([
 ])  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(sidecar_keys, json_values))
 def test_any_sidecar_is_pack_data_or_one_sentence(write: Write, keys: dict[str, object]) -> None:

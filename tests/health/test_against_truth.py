@@ -49,6 +49,7 @@ def test_no_capacity_is_measured_on_a_flat_curve() -> None:
     assert all(one.resistance_ohm is not None for one in found)
 
 
+@pytest.mark.slow
 def test_a_simulated_weak_cell_is_detected_before_its_cut_off_and_no_healthy_one() -> None:
     for rows, _ in by_pack(lives(LIPO, PACKS, 14, step_s=STEP_S)):
         assert weak_cell(rows) is None
@@ -69,6 +70,7 @@ def record_of(path: Path) -> FlightRecord:
     return found[0]
 
 
+@pytest.mark.slow
 def test_laboratory_cells_lose_what_the_laboratory_measured(real_flights: tuple[Path, ...]) -> None:
     for cell in ("nasa_b0025", "nasa_b0029"):
         paths = [path for path in real_flights if path.name.startswith(cell)]

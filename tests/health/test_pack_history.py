@@ -60,6 +60,7 @@ def stored(folder: Path) -> list[FlightRecord]:
 # ------------------------------------------------------------------------- flights
 
 
+@pytest.mark.slow
 def test_a_record_agrees_with_the_flight_of_the_virtual_pack(whole: list[Report]) -> None:
     (row,) = flights_of(whole)
     with ExitStack() as stack:
@@ -90,6 +91,7 @@ def test_capacity_and_resistance_of_one_flight_are_near_the_simulated_ones(
     assert row.resistance_mohm == pytest.approx(40.0 / 16, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_weak_cell_is_measured_under_its_number(whole: list[Report]) -> None:
     (healthy,) = flights_of(whole)
     (weak,) = flights_of(survey(450.0, ("weak_cell=0.95",)))

@@ -28,6 +28,7 @@ from tests.integration.kernel.calls import outcomes
 from tests.integration.kernel.guest import Results, boot
 from tests.integration.kernel.image import Missing, image
 
+pytestmark = pytest.mark.slow  # boots a guest
 CP2112, TINY_USB = "CP2112", "i2c-tiny-usb"
 PACK = Path(__file__).parent / "kernel" / "pack.toml"
 AT_S = 60.0  # of the flight, where it stands still for the guest

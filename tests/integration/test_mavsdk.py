@@ -172,6 +172,7 @@ def truth_of_flight() -> list[GroundTruth]:
     return truth
 
 
+@pytest.mark.slow
 def test_the_client_shows_the_truth_of_a_simulated_flight() -> None:
     port = free_port()
     with contextlib.ExitStack() as stack:

@@ -283,6 +283,7 @@ def at_once(scenario: Path, runs: int) -> list[dict[str, object]]:
     return [asdict(line) for line in summary(rows)]
 
 
+@pytest.mark.slow
 def test_a_campaign_continues_with_the_missing_seeds_and_jobs_change_nothing(folder: Path) -> None:
     scenario, out = folder / "short.toml", folder / "going.jsonl"
     first = flown(scenario, "--runs", 2, "--jobs", 1, "--out", out)
@@ -419,6 +420,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(address, started[1:])
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_gives_the_same_table(folder: Path, cluster: Cluster) -> None:
     scenario, out = folder / "small.toml", folder / "cluster.jsonl"
     words = (str(scenario), "--runs", "6", "--out", str(out), "--json")
