@@ -93,7 +93,7 @@ def fly(
             worlds[0]._pack.lose_string(None, 2)  # noqa: SLF001 - one of two strings opens behind the one gauge
         state = worlds[0].vehicle(t_s)
         reports = supply.step(t_s, state)
-        whole = reports[0].supply or supply.together(reports)
+        whole = reports[0].supply or supply.combined(reports)
         if t_s < FAIL_S:
             before = whole
         elif failure == "aggregator":

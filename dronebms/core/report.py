@@ -126,6 +126,10 @@ class Status:
     limp_home_a: float | None = None  # this pack's share of the current that keeps it flying
     labels: Mapping[str, str] = field(default_factory=dict)  # of the limits that are named above
 
+    def label(self, limit_id: str) -> str:
+        """Label of a limit that the status names."""
+        return self.labels.get(limit_id, limit_id.replace("_", " "))
+
 
 @dataclass(frozen=True, slots=True)
 class SupplyStatus:

@@ -1,1 +1,7 @@
-"""Room."""
+"""The loop that steps every battery: checks, estimate, limits, advice, report."""
+
+from dronebms.monitoring.loop import PERIOD_S, Loop, live_ticks
+from dronebms.monitoring.multi_pack import Supply
+from dronebms.monitoring.pipeline import Pipeline
+
+__all__ = ["PERIOD_S", "Loop", "Pipeline", "Supply", "live_ticks"]

@@ -1,23 +1,24 @@
-"""Advice while a pack is charged or stored, and the user's program that regulates a charger.
+"""Charging and storage advice, from the tripped limits and the state of charge.
 
-Judging is done by rows of the protection table; this says what follows from them. Amperes of
-charging are positive here, volts, seconds.
+Amperes (positive while charging, here alone), volts, seconds.
 """
 
 from dronebms.core.pack_data import CHARGE_C, REST_C, UNKNOWN_CAPACITY_AH
 from dronebms.core.report import ChargingAdvice, Report, Severity
 
-STORAGE_PCT, FULL_PCT = 50.0, 80.0  # above the second a pack that is kept grows old
-STORAGE_C = 0.2  # that a charger takes out of an idle pack, if nothing is drawn yet
-_TAPER_PCT, _TAPER = 85.0, 2.0  # from here on the current falls, and charge takes so much longer
-_FULL_V = 0.02  # below full, with a current that has fallen to REST_C: the end of a charge
-# Whatever is critical stops a charge; of what is milder, these, and what begins so reduces it.
+STORAGE_PCT = 50.0
+FULL_PCT = 80.0  # a pack stored above it ages faster
+STORAGE_C = 0.2  # discharge current of a charger, for a pack that draws less
+_TAPER_PCT = 85.0  # constant voltage from here on
+_TAPER = 2.0  # times as long for each per cent
+_FULL_V = 0.02  # below full, with the current at REST_C: the end of a charge
+# Any critical limit stops a charge; of the milder ones these do, and the prefix reduces it.
 _STOPS = ("cell_high", "charging_long", "charge_tripped", "warming")
 _REDUCES = "charging_"
 
 
 def advise_charging(report: Report) -> ChargingAdvice:
-    """Return what to do with the charger now."""
+    """Advice for the charger now."""
     snapshot, pack_data = report.snapshot, report.pack_data
     ah = UNKNOWN_CAPACITY_AH if pack_data.capacity_mah is None else pack_data.capacity_mah / 1000.0
     charge_a = -(snapshot.current_a or 0.0)
@@ -31,9 +32,10 @@ def advise_charging(report: Report) -> ChargingAdvice:
     reduces = [row for row in status.active if row.startswith(_REDUCES)]
     do, why = "go on", "charging"
     if charge_a <= REST_C * ah and at_end:
-        do, why = "stop", "the pack is full"
+        do, why = "stop", "pack full"
     elif stops or reduces:
-        do, why = "stop" if stops else "reduce", ", ".join(stops or reduces)
+        do = "stop" if stops else "reduce"
+        why = ", ".join(status.label(limit_id) for limit_id in stops or reduces)
     most_a = pack_data.chemistry.charge_c * ah
     if snapshot.charging_a is not None:
         most_a = min(most_a, snapshot.charging_a)
@@ -47,11 +49,10 @@ def advise_charging(report: Report) -> ChargingAdvice:
 
 
 def _storage(drawn_a: float, ah: float, soc_pct: float | None, *, flying: bool) -> ChargingAdvice:
-    """Return what to do with a pack that is not charged."""
+    """Advice for a pack that is not charging: time to the storage charge if it is fuller."""
     if flying or soc_pct is None or soc_pct < FULL_PCT:
-        return ChargingAdvice("none", "nothing is charged")
+        return ChargingAdvice("none", "not charging")
     drawn_a = max(drawn_a, STORAGE_C * ah)
     in_s = (soc_pct - STORAGE_PCT) * ah / drawn_a * 36.0
-    takes = f"{in_s / 60:.0f} min at {drawn_a:.1f} A"
-    why = f"store it at {STORAGE_PCT:.0f} % unless it flies soon: {takes}"
+    why = f"store at {STORAGE_PCT:.0f} %: discharge {in_s / 60:.0f} min at {drawn_a:.1f} A"
     return ChargingAdvice("none", why, storage_in_s=in_s)

@@ -1,7 +1,7 @@
-"""Holds what a gauge says against itself: cells against the pack, charge against current.
+"""Cross-checks of redundant measurements: cells against pack voltage, charge against current.
 
-What contradicts is withheld, counted and said in a sentence (`Snapshot.doubts`); nobody can tell
-which of the two is wrong. Volts, amperes, mAh; discharge is positive.
+Contradicting values are withheld, counted and described in `Snapshot.doubts`, because which of the
+two is wrong is unknown. Volts, amperes, mAh; discharge is positive.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from smartbattery.snapshot import Snapshot
 # Recorded packs differ by up to 2.4 % in a step of the load: cells and pack are not read at once.
 _SUM_FRAC = 0.05
 _SUM_S = 3.0
-# Gauges count within a few per cent; those that correct themselves step by some of their capacity.
+# Gauges count within a few per cent; a correction steps by some per cent of the capacity.
 _COUNT_FRAC = 0.25
 _COUNT_CAPACITY_FRAC = 0.03
 _GAP_S = 5.0
@@ -57,7 +57,7 @@ class ConsistencyCheck:
         return type(self)(state)
 
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        """Return the snapshot without what contradicts the rest of it."""
+        """Return the snapshot without contradicting values."""
         if snapshot.identity.serial not in (None, self._serial):
             self._serial, self._first_mah = snapshot.identity.serial, None
         doubts: tuple[str, ...] = ()
@@ -91,10 +91,12 @@ class ConsistencyCheck:
         return f"cell sum {sum(known):.1f} V, pack {pack_v:.1f} V"
 
     def _count(self, snapshot: Snapshot, pack_data: PackData) -> str | None:
-        now_s, last_s, self._last_s = snapshot.t_s, self._last_s, snapshot.t_s
+        now_s = snapshot.t_s
+        last_s = self._last_s
+        self._last_s = now_s
         current_a, remaining_mah = snapshot.current_a, snapshot.remaining_mah
         capacity_mah = pack_data.capacity_mah
-        if current_a is None:  # nobody knows what flows meanwhile
+        if current_a is None:  # the integral is unknown from here on
             self._first_mah = None
         if current_a is None or remaining_mah is None or capacity_mah is None:
             return None

@@ -16,14 +16,14 @@ PERIOD_S = 0.1
 
 
 class Recorder(Protocol):
-    """What the loop writes its steps to."""
+    """Recorder of the loop's inputs and events."""
 
     def recalled(self, index: int, recalled: RecalledPack | None) -> None:
-        """Take what a pipeline has loaded of its pack's memory."""
+        """Record the learned pack that a pipeline has loaded."""
         ...
 
     def stepped(self, t_s: float, vehicle: VehicleState, events: Sequence[Event]) -> None:
-        """Take one step of the loop."""
+        """Record one step of the loop."""
         ...
 
 
@@ -38,7 +38,7 @@ class Loop:
     topology: str = PARALLEL
 
     def reports(self, ticks: Iterator[float]) -> Iterator[Report]:
-        """Step at each tick, in time, and yield what came of it."""
+        """Step every battery at each tick; yields the reports."""
         supply = Supply(self.pipelines, self.topology)
         for t_s in ticks:
             self.clock.sleep_until(t_s)
@@ -53,7 +53,7 @@ class Loop:
 
 
 def live_ticks(clock: Clock) -> Iterator[float]:
-    """Yield evenly spaced times without end; what is missed is left out."""
+    """Evenly spaced times without end; missed ticks are left out."""
     t_s = clock.now_s()
     while True:
         yield t_s

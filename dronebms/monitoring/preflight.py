@@ -1,72 +1,71 @@
-"""May it take off: one line of reasons, from what is known on the ground; and the log of it.
-
-Volts, ohms, seconds, amperes.
-"""
+"""Preflight check: go or no-go from what is known on the ground. Volts, ohms, seconds, amperes."""
 
 from collections.abc import Iterator
 
 from dronebms.core.report import PreflightVerdict, Report, Severity
 from smartbattery.registers import STATUS_INITIALIZED
 
-RESERVE_PCT = 15.0  # of the charge, that a plan leaves
+RESERVE_PCT = 15.0  # state of charge that remains after the planned flight
 _MAX_ERROR_PCT = 10.0
-_HOVER_FRAC = 0.9  # of what keeps it in the air, when nobody says what it draws
-_WORN = 2.0  # times the resistance that a new pack has
+_HOVER_FRAC = 0.9  # of limp_home_a, if hover_a is not configured
+_WORN = 2.0  # times the resistance of a new pack
 
 
 def check_preflight(report: Report) -> PreflightVerdict:
-    """Return whether the pack is fit for a flight: the one that is planned, if one is.
+    """Whether the pack is fit for a flight, for the planned one if there is one.
 
     Args:
         report: the newest, on the ground or in the first seconds of load.
     """
-    lowest, pct = report.snapshot.lowest_cell(), report.estimate.soc_pct
+    lowest = report.snapshot.lowest_cell()
+    soc_pct = report.estimate.soc_pct
     cell = "" if lowest is None else f", lowest cell {lowest[1]:.2f} V"
-    charge = "charge not known" if pct is None else f"{pct:.0f} % charged"
-    return PreflightVerdict((*_judged(report), *_charge(report)), f"{charge}{cell}")
+    charge = "state of charge unknown" if soc_pct is None else f"state of charge {soc_pct:.0f} %"
+    reasons = (*_condition(report), *_planned_flight(report))
+    return PreflightVerdict(reasons, f"{charge}{cell}")
 
 
-def _judged(report: Report) -> Iterator[str]:
+def _condition(report: Report) -> Iterator[str]:
     snapshot, status, pack_data = report.snapshot, report.status, report.pack_data
     if snapshot.voltage_v is None:
-        yield f"the pack is not heard{'' if snapshot.trouble is None else ': ' + snapshot.trouble}"
+        yield f"no gauge data{'' if snapshot.trouble is None else ': ' + snapshot.trouble}"
         return
     if status.severity >= Severity.WARNING:
-        yield ", ".join(limit_id.replace("_", " ") for limit_id in status.active)
+        yield ", ".join(status.label(limit_id) for limit_id in status.active)
     if None in snapshot.cells_v:
-        yield "not every cell is heard"
+        yield "cell voltage missing"
     if snapshot.temperature_degc is None:
-        yield "its temperature is not heard"
+        yield "temperature missing"
     if report.charging.do != "none":
-        yield "it is being charged"
+        yield "charging"
     if snapshot.status_raw is not None and not snapshot.status_raw & STATUS_INITIALIZED:
-        yield "the gauge is not ready"
-    if snapshot.max_error_pct is not None and snapshot.max_error_pct > _MAX_ERROR_PCT:
-        yield f"the gauge has not learned: its charge may be off by {snapshot.max_error_pct:.0f} %"
+        yield "gauge not initialized"
+    error_pct = snapshot.max_error_pct
+    if error_pct is not None and error_pct > _MAX_ERROR_PCT:
+        yield f"gauge max error {error_pct:.0f} % > {_MAX_ERROR_PCT:.0f} %"
     ohm, cells = report.estimate.resistance_ohm, pack_data.cells
     if ohm is not None and cells and pack_data.capacity_mah:
         new_ohm = pack_data.chemistry.resistance_mohm_ah / pack_data.capacity_mah * cells
-        if (
-            ohm > _WORN * new_ohm
-            and (snapshot.temperature_degc or 0.0) > pack_data.chemistry.cold_degc
-        ):
-            yield f"its resistance is {ohm / new_ohm:.1f} times a new pack's"
+        warm = (snapshot.temperature_degc or 0.0) > pack_data.chemistry.cold_degc
+        if ohm > _WORN * new_ohm and warm:
+            yield f"resistance {ohm / new_ohm:.1f} x new > {_WORN:.1f} x"
 
 
-def _charge(report: Report) -> Iterator[str]:
-    pack_data, pct = report.pack_data, report.estimate.soc_pct
+def _planned_flight(report: Report) -> Iterator[str]:
+    pack_data, soc_pct = report.pack_data, report.estimate.soc_pct
     hover_a, planned_s = pack_data.hover_a, pack_data.planned_s
     if hover_a is None and pack_data.limp_home_a is not None:
         hover_a = _HOVER_FRAC * pack_data.limp_home_a
     if planned_s is None or report.snapshot.voltage_v is None:
         return
-    if (
-        pct is None or not hover_a or pack_data.capacity_mah is None
-    ):  # facts of a recording may say 0
-        yield "whether the charge is enough is not known"
+    rated_mah = pack_data.capacity_mah
+    if soc_pct is None or not hover_a or rated_mah is None:  # a sidecar may have 0
+        needed = {"state of charge": soc_pct, "hover_a": hover_a or None, "capacity_mah": rated_mah}
+        missing = ", ".join(name for name, value in needed.items() if value is None)
+        yield f"flight time unknown: {missing} missing"
         return
-    known_mah = report.estimate.state.weakest.capacity_mah  # what `pct` is of
-    mah = pack_data.capacity_mah if known_mah is None else min(known_mah, pack_data.capacity_mah)
-    lasts_s = (pct - RESERVE_PCT) * mah / hover_a * 0.036
+    known_mah = report.estimate.state.weakest.capacity_mah  # to which `soc_pct` refers
+    mah = rated_mah if known_mah is None else min(known_mah, rated_mah)
+    lasts_s = (soc_pct - RESERVE_PCT) * mah / hover_a * 0.036
     if lasts_s < planned_s:
-        yield f"{pct:.0f} % last {max(lasts_s, 0.0):.0f} s of the {planned_s:.0f} s planned"
+        yield f"flight time {max(lasts_s, 0.0):.0f} s < {planned_s:.0f} s planned"

@@ -1,8 +1,8 @@
-"""What follows from what protection judges: rows of the configuration, and the rule of precedence.
+"""Actions configured for limits: debounce, cooldown and the active requests.
 
-Nothing here sends: `Actions` says what is wanted, `decide` which command may go out now, and the
-bridge carries it out. Times in seconds of the loop's clock, amperes positive while discharging.
-Nothing here, and nothing that can be configured, cuts thrust or power.
+`Actions` computes the active requests; `mavlink_bridge.vehicle.precedence` decides which command is
+sent. Times in seconds of the loop's clock, amperes positive while discharging. No action, and none
+that can be configured, cuts thrust or power.
 """
 
 from collections.abc import Iterable
@@ -115,23 +115,21 @@ class Actions:
 
 
 def explain(limits: Iterable[Limit], rows: Iterable[Action] = ()) -> list[str]:
-    """Return what would happen when: a line for each limit, the gravest first."""
-    actions, lines = (*DEFAULT_ACTIONS, *rows), []
+    """One line per limit, worst first: severity, threshold, hold time and actions."""
+    actions = (*DEFAULT_ACTIONS, *rows)
+    lines = []
     for limit in sorted(limits, key=lambda limit: -limit.severity):
         status = Status(0.0, limit.severity, (limit.limit_id,))
-        done = [
-            f"{row.do.label}{f' after {row.hold_s:g} s more' if row.hold_s else ''}"
-            f"{', while armed' if row.only_when_armed else ''}"
-            for row in actions
-            if row.met(status) is not None
-        ]
-        side = "from" if limit.rising else "down to"
+        done = ", ".join(_described(row) for row in actions if row.met(status) is not None)
+        sign = ">=" if limit.rising else "<="
         lines.append(
-            f"{limit.limit_id}: {limit.severity.label} ({limit.tier}), {limit.quantity} {side} "
-            f"{limit.trip:g} for {limit.hold_s:g} s; {'; '.join(done)}"
+            f"{limit.limit_id:20}  {limit.severity.name:9}  {limit.quantity} {sign} "
+            f"{limit.trip:g} for {limit.hold_s:g} s -> {done}"
         )
-    asked = [row.do.label for row in actions if row.on == GOVERNOR]
-    return [*lines, f"{GOVERNOR}: {'; '.join(asked) or 'reported only'}"]
+    governed = ", ".join(row.do.label for row in actions if row.on == GOVERNOR)
+    return [*lines, f"{GOVERNOR} -> {governed or 'report'}"]
 
 
-# ---------------------------------------------------------------------- precedence
+def _described(action: Action) -> str:
+    hold = f" after {action.hold_s:g} s" if action.hold_s else ""
+    return action.do.label + hold + (" while armed" if action.only_when_armed else "")

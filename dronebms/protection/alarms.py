@@ -1,7 +1,9 @@
-"""Judges a pack against its limits: what holds now, what has changed, what binds next.
+"""Limit evaluation of one pack: debounce, trip, latch and clear.
 
-It judges and does not act. Each row has its own hold and clear times and asks for fresh readings;
-a value that is unknown neither trips nor clears: silence is a row of its own.
+Each limit trips after its hold time and a number of fresh readings and clears after its clear time.
+An unknown quantity neither trips nor clears; silence of the gauge is a limit of its own. A latched
+limit clears when the quantity has recovered while the vehicle is disarmed, or with another pack.
+Evaluation has no effect on the vehicle; `dronebms.protection.actions` has.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +16,13 @@ from typing import ClassVar, Self
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.protection.current_governor import Asked, Governor, GovernorState, allowance, caps_of
+from dronebms.protection.current_governor import (
+    CurrentLimit,
+    Governor,
+    GovernorState,
+    allowed_current,
+    caps_of,
+)
 from dronebms.protection.limits import Limit
 from dronebms.protection.quantities import (
     NOT_APPLICABLE,
@@ -26,8 +34,8 @@ from dronebms.protection.quantities import (
 from dronebms.protection.time_to_trip import TimeToTrip, TimeToTripState
 from smartbattery.snapshot import Snapshot
 
-# Whose age says whether a quantity is fresh; every other one is as fresh as the voltage.
-_READ = {
+# The reading whose age decides whether a quantity is fresh; for all others the voltage.
+_READING = {
     "temperature_degc": "temperature_degc",
     "charging_degc": "temperature_degc",
     "warming_k": "temperature_degc",
@@ -130,7 +138,7 @@ class _Group:
     def __init__(self, quantity: str, rows: list[_Row]) -> None:
         self.quantity = quantity
         self.rows = rows
-        self.read = _READ.get(quantity, "voltage_v")
+        self.reading = _READING.get(quantity, "voltage_v")
         limits = [row.limit for row in rows]
         self._above = max((x.trip for x in limits if not x.rising), default=-inf)
         self._below = min((x.trip for x in limits if x.rising), default=inf)
@@ -143,7 +151,7 @@ class _Group:
         if not self.busy and (value is NOT_APPLICABLE or self._above < value < self._below):
             return []
         now_s = snapshot.t_s
-        read_s = snapshot.read_at_s.get(self.read, now_s)
+        read_s = snapshot.read_at_s.get(self.reading, now_s)
         changed = [row for row in self.rows if row.update(value, now_s, read_s, disarmed=disarmed)]
         self.busy = any(row.busy for row in self.rows)
         return changed
@@ -224,17 +232,18 @@ class Alarms:
     def update(
         self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState = UNKNOWN_VEHICLE
     ) -> Status:
-        """Return what holds at the snapshot's time."""
-        now_s, signals = snapshot.t_s, self._quantities
-        before = signals.serial
-        values = signals.update(snapshot, estimate, vehicle)
-        if before not in (None, signals.serial):  # what another pack has latched is its own
+        """Evaluate every limit at the snapshot's time."""
+        now_s = snapshot.t_s
+        quantities = self._quantities
+        before = quantities.serial
+        values = quantities.update(snapshot, estimate, vehicle)
+        if before not in (None, quantities.serial):  # a latch belongs to its pack
             for row in self._rows.values():
                 row.state = replace(row.state, latched=False)
         if self.supply is not None:
-            what = "modules_missing" if self.supply.series else "packs_missing"
-            values[what] = float(len(self.supply.missing))
-            signals.missing = self.supply.missing
+            name = "modules_missing" if self.supply.series else "packs_missing"
+            values[name] = float(len(self.supply.missing))
+            quantities.missing = self.supply.missing
         limp_a = self._limp_home_a(values, vehicle)
         asked_a, asked_by = self._govern(values, estimate, limp_a, now_s)
         events = []
@@ -242,7 +251,7 @@ class Alarms:
             value = values.get(group.quantity)
             if value is not None:
                 for row in group.update(value, snapshot, disarmed=vehicle.armed is False):
-                    reason = signals.reason(group.quantity, snapshot)
+                    reason = quantities.reason(group.quantity, snapshot)
                     events.append(_event(row, value, snapshot, reason))
         busy = [row for group in self._groups if group.busy for row in group.rows]
         active = [row.limit for row in busy if row.state.active]
@@ -251,7 +260,7 @@ class Alarms:
         holding = {
             row.limit.limit_id: row.remaining_s(now_s) for row in busy if not row.state.active
         }
-        ahead = self._time_to_trip.update(values, signals.history, now_s, holding)
+        ahead = self._time_to_trip.update(values, quantities.history, now_s, holding)
         next_id, next_s = (active[0].limit_id, 0.0) if active else (ahead.limit_id, ahead.in_s)
         ids = tuple([limit.limit_id for limit in active])
         named = (*ids, next_id, asked_by, *ahead.trips_in_s)
@@ -274,8 +283,10 @@ class Alarms:
         alone = self.supply is None or not self.supply.missing
         return self._governor.limp_home_a(self._quantities.pack_data, values, vehicle, learns=alone)
 
-    def _govern(self, values: Values, known: Estimate, limp_a: float | None, now_s: float) -> Asked:
-        signals, supply = self._quantities, self.supply
+    def _govern(
+        self, values: Values, known: Estimate, limp_a: float | None, now_s: float
+    ) -> CurrentLimit:
+        supply = self.supply
         load_a, given_a = values.get("loaded_a"), known.max_discharge_a
         loaded = load_a is not NOT_APPLICABLE and load_a is not None and load_a > 0.0
         if supply is not None and supply.limp_home_a and supply.current_a and load_a:
@@ -283,8 +294,9 @@ class Alarms:
             limp_a = supply.limp_home_a * carried_a / supply.current_a
         if limp_a is not None and given_a is not None and load_a is not None:
             values["limp_margin_a"] = given_a - limp_a if loaded else NOT_APPLICABLE
-        allowed = allowance(self._caps, signals.history, values, known, now_s)
-        return self._governor.asked(allowed, limp_a, values)
+        history = self._quantities.history
+        allowed = allowed_current(self._caps, history, values, known, now_s)
+        return self._governor.update(allowed, limp_a, values)
 
 
 def _event(row: _Row, value: float | NotApplicable, snapshot: Snapshot, reason: str) -> Event:

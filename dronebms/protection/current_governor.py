@@ -1,8 +1,9 @@
-"""What a vehicle should be asked to draw at most, before a limit trips or the pack gives way.
+"""Current governor: the current a vehicle may draw before a limit trips or the pack gives way.
 
-Amperes positive while discharging, seconds, watts, volts. `allowance` says what may be drawn and
-what binds it; `Governor` asks for it smoothly: down fast, up slowly, never below the current that
-keeps the aircraft in the air, and not at all while there is plenty.
+Amperes positive while discharging, seconds, watts, volts. `allowed_current` computes what may be
+drawn now and what binds it. `Governor` derives the limit commanded to the vehicle: it falls fast,
+rises slowly, never falls below the current that keeps the aircraft in the air, and is absent while
+there is a wide margin.
 """
 
 import math
@@ -22,26 +23,26 @@ from dronebms.protection.quantities import (
     number,
 )
 
-REACT_S = 2.0  # how long a current goes on until the vehicle follows; no window is shorter
-MARGIN = 0.97  # of a window's limit: what rounding and a late answer cost
-_AFTER = 0.8  # of the steady current: what a burst may have to be followed by
+REACT_S = 2.0  # until the vehicle follows a limit; no window is shorter
+MARGIN = 0.97  # of a window's limit, for rounding and a late response
+_AFTER = 0.8  # of the steady current, that must remain possible after a burst
 _POINTS = 20
-_NEAR, _FAR = 1.15, 1.4  # allowance over present current: asks from, asks until
+_NEAR, _FAR = 1.15, 1.4  # allowed over present current: limits below, releases above
 _RELEASE_S = 10.0
-_DOWN_PER_S, _UP_PER_S = 0.5, 0.04  # of what is asked
-_SAG_V = 0.05  # above the cut-off: where the weakest cell is held
-_LIMP = 1.1  # of the mean power in flight, when no current is stated
+_DOWN_PER_S, _UP_PER_S = 0.5, 0.04  # of the limit
+_SAG_V = 0.05  # above the cut-off, where the weakest cell is held
+_LIMP = 1.1  # of the mean power in flight, if limp_home_a is not set
 _LIMP_TAU_S, _LIMP_KNOWN_S = 120.0, 30.0
-_DESCENT_M_S = -0.5  # takes less than staying in the air
+_DESCENT_M_S = -0.5  # draws less than hovering
 _HEATS = math.exp(-REACT_S / HEAT_TAU_S)
-Asked = tuple[float | None, str | None]  # amperes, and what binds them
+CurrentLimit = tuple[float | None, str | None]  # amperes, id of the limit that binds
 
 
 @dataclass(frozen=True, slots=True)
-class Caps:
-    """What the table says of one pack, its mildest tiers."""
+class CurrentCaps:
+    """Thresholds of the mildest tiers of one pack's table."""
 
-    windows: Mapping[str, tuple[str, float]]  # quantity: (id, amperes)
+    windows: Mapping[str, tuple[str, float]]  # by quantity: id of the limit, amperes
     heat: tuple[str, float] | None
     warm_degc: float
     hot_degc: float
@@ -49,13 +50,13 @@ class Caps:
 
     @property
     def steady_a(self) -> float:
-        """Amperes that may be drawn for ever."""
+        """Amperes that may be drawn without end."""
         rows = [*self.windows.values(), *([] if self.heat is None else [self.heat])]
         return MARGIN * min((amps for _, amps in rows), default=math.inf)
 
 
-def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> Caps:
-    """Return what the governor keeps to, from the table that judges."""
+def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> CurrentCaps:
+    """The governor's thresholds, from the table that trips."""
     windows: dict[str, tuple[str, float]] = {}
     for row in sorted(limits, key=lambda row: row.trip):  # the mildest tier comes first
         if row.quantity in (*WINDOWS_S, "heat_a"):
@@ -63,13 +64,13 @@ def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> Caps:
     heat = windows.pop("heat_a", None)
     hot = sorted(r.trip for r in limits if r.quantity == "temperature_degc" and r.rising)
     warm_degc, hot_degc = (*hot, math.inf, math.inf)[:2]
-    return Caps(windows, heat, warm_degc, hot_degc, pack_data.cutoff_v)
+    return CurrentCaps(windows, heat, warm_degc, hot_degc, pack_data.cutoff_v)
 
 
-def allowance(
-    caps: Caps, history: CurrentHistory, values: Values, estimate: Estimate, now_s: float
+def allowed_current(
+    caps: CurrentCaps, history: CurrentHistory, values: Values, estimate: Estimate, now_s: float
 ) -> tuple[float, str]:
-    """Return (amperes that may be drawn now, what binds them); infinite when nothing does."""
+    """Amperes that may be drawn now and the limit that binds; infinite if none does."""
     given = (estimate.max_discharge_a, estimate.max_discharge_30s_a)
     found = [(math.inf, "none"), *((a, "cell_critical") for a in given if a is not None)]
     cell_v, pack_ohm = number(values["lowest_cell_v"]), estimate.resistance_ohm
@@ -87,19 +88,19 @@ def allowance(
 
 
 def _budgets(
-    caps: Caps, history: CurrentHistory, values: Values, now_s: float
+    caps: CurrentCaps, history: CurrentHistory, values: Values, now_s: float
 ) -> list[tuple[float, str]]:
-    """Return, for each window, the current for REACT_S that may be followed by a lower one.
+    """For each window, the current for REACT_S after which `_AFTER` of the steady one is safe.
 
-    After it, `_AFTER` of the steady current trips nothing. Whoever keeps to this at every step
-    never trips a window: what was promised one step ago leaves room for that current at the least.
+    A vehicle that draws no more at any step never trips a window: the budget of the previous step
+    leaves room for at least that lower current.
     """
     after_a, found = _AFTER * caps.steady_a, []
     for what, (limit_id, trip_a) in caps.windows.items():
         span_s = WINDOWS_S[what]
         stride_s = (span_s - REACT_S) / _POINTS
         for point in range(_POINTS):
-            # Of a stride the worst of both ends: nothing between them is worse.
+            # The worse of both ends of a stride; between them the budget is no smaller.
             ahead_s = REACT_S + stride_s * point
             past_as = history.drawn_as(now_s - span_s + ahead_s)
             room_as = MARGIN * trip_a * span_s - past_as - after_a * stride_s * (point + 1)
@@ -113,12 +114,12 @@ def _budgets(
 
 
 def limp_home_notes(pack_data: PackData) -> tuple[str, ...]:
-    """Return a sentence when nobody has told what keeps the aircraft in the air."""
+    """One sentence if `limp_home_a` is not configured."""
     if pack_data.limp_home_a is not None:
         return ()
     return (
-        f"limp_home_a is not stated: {_LIMP:g} times the mean power in flight is taken for it, and "
-        f"nothing is asked of the vehicle before {_LIMP_KNOWN_S:.0f} s of load have shown that",
+        f"limp_home_a not set: will use {_LIMP:g} x mean flight power; "
+        f"current limiting inactive for the first {_LIMP_KNOWN_S:.0f} s of load",
     )
 
 
@@ -126,8 +127,8 @@ def limp_home_notes(pack_data: PackData) -> tuple[str, ...]:
 class GovernorState:
     """State of the governor."""
 
-    asked_a: float | None = None  # the limit in force
-    plenty_s: float = 0.0  # for so long far above the present current
+    limit_a: float | None = None  # commanded now
+    plenty_s: float = 0.0  # since when it is far above the present current
     power_w: float = 0.0  # mean power in flight
     flown_s: float = 0.0
     limp_home_a: float | None = None  # learned
@@ -141,7 +142,7 @@ class Governor:
     """
 
     def __init__(self, state: GovernorState = GovernorState()) -> None:
-        self._asked_a = state.asked_a
+        self._limit_a = state.limit_a
         self._plenty_s = state.plenty_s
         self._power_w = state.power_w
         self._flown_s = state.flown_s
@@ -150,19 +151,19 @@ class Governor:
     def state(self) -> GovernorState:
         """State for a restart."""
         return GovernorState(
-            self._asked_a, self._plenty_s, self._power_w, self._flown_s, self._limp_a
+            self._limit_a, self._plenty_s, self._power_w, self._flown_s, self._limp_a
         )
 
     def limp_home_a(
         self, pack_data: PackData, values: Values, vehicle: VehicleState, *, learns: bool = True
     ) -> float | None:
-        """Return this pack's share of what keeps the aircraft in the air: stated, or learned.
+        """This pack's share of the current that keeps the aircraft in the air, `None` if unknown.
 
         Args:
-            pack_data: may state it.
+            pack_data: has the configured value; without it, the current is learned.
             values: the quantities now.
-            vehicle: as it is heard now.
-            learns: whether the pack carries its share, and not that of another that is lost.
+            vehicle: its climb rate.
+            learns: False while the pack also carries the load of a missing one.
         """
         load_a = values.get("loaded_a")
         pack_v = number(values["voltage_v"])
@@ -180,33 +181,34 @@ class Governor:
             self._limp_a = _LIMP * self._power_w / pack_v
         return self._limp_a
 
-    def asked(self, allowed: tuple[float, str], limp_a: float | None, values: Values) -> Asked:
-        """Return (amperes that are asked for, what binds them), None while nothing is asked.
+    def update(
+        self, allowed: tuple[float, str], limp_a: float | None, values: Values
+    ) -> CurrentLimit:
+        """Current limit commanded to the vehicle and what binds it, `None` while there is none.
 
-        Without a current that keeps the aircraft in the air nothing is asked: the least that is
-        safe to ask for is not known then.
+        Without `limp_a` there is no limit, because the lowest safe one is unknown.
         """
         load_a = values.get("loaded_a")
         dt_s = number(values["dt_s"]) or 0.0
         if limp_a is None:
-            self._asked_a = None
+            self._limit_a = None
             return None, None
-        if load_a is None:  # nothing new is heard: what was asked stands
-            return self._asked_a, None
+        if load_a is None:  # the current is unknown: the limit stays
+            return self._limit_a, None
         present_a = 0.0
         if load_a is not NOT_APPLICABLE and load_a > 0.0:
             present_a = max(load_a, number(values["current_2s_a"]) or 0.0)
         target_a, by = max(allowed, (limp_a, "limp_home"))
-        if self._asked_a is None:
+        if self._limit_a is None:
             if target_a > _NEAR * present_a:
                 return None, None
-            self._asked_a, self._plenty_s = max(present_a, target_a), 0.0
-        most_a, least_a = _UP_PER_S * self._asked_a * dt_s, -_DOWN_PER_S * self._asked_a * dt_s
-        step_a = max(min(target_a - self._asked_a, most_a), least_a)
-        self._asked_a = max(self._asked_a + step_a, limp_a)
-        plenty = self._asked_a > _FAR * present_a
+            self._limit_a, self._plenty_s = max(present_a, target_a), 0.0
+        most_a, least_a = _UP_PER_S * self._limit_a * dt_s, -_DOWN_PER_S * self._limit_a * dt_s
+        step_a = max(min(target_a - self._limit_a, most_a), least_a)
+        self._limit_a = max(self._limit_a + step_a, limp_a)
+        plenty = self._limit_a > _FAR * present_a
         self._plenty_s = self._plenty_s + dt_s if plenty else 0.0
         if self._plenty_s >= _RELEASE_S:
-            self._asked_a = None
+            self._limit_a = None
             return None, None
-        return self._asked_a, by
+        return self._limit_a, by

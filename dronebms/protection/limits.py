@@ -1,15 +1,15 @@
-"""The protection table: what is watched, when it trips, when it clears, how bad it is.
+"""The table of limits: quantity, thresholds with hysteresis, debounce times, severity and texts.
 
 Voltages in volts, currents in amperes positive while discharging, temperatures in degC, times in
-seconds. Thresholds follow the chemistry's row, its preset below and what is known of the pack; a
-configuration may change them. Hold times outlast one update of a slow gauge (1 s), and a row asks
-for two fresh readings: one bad sample trips nothing.
+seconds. Thresholds follow the chemistry's row and the rated data of the pack; a configuration may
+change them. Hold times outlast one update of a slow gauge (1 s), and most rows need two fresh
+readings, so that one bad sample trips nothing.
 
-Rows of one quantity are its tiers, as foxBMS has them: recommended (a warning), maximum (critical)
-and safety (an emergency). `clear_s` is also the least time that a row stays tripped.
+Rows of one quantity are its tiers, as in foxBMS: recommended (a warning), maximum (critical) and
+safety (an emergency). `clear_s` is also the shortest time that a limit stays tripped.
 
-Sources: the chemistry's row for cut-off, full, hot, cold, C and charging; comments
-beside rows. What has none is set by hand, with the reason in docs/protection.md where it matters.
+Sources: the chemistry's row for cut-off, full, hot, cold, C and charging; comments next to rows.
+The other thresholds are set by hand, with the reason in docs/protection.md where it matters.
 """
 
 import math
@@ -26,7 +26,7 @@ from dronebms.protection.quantities import NOT_APPLICABLE, NotApplicable
 
 # MAV_BATTERY_FAULT of MAVLink's common message set.
 DEEP_DISCHARGE, CELL_FAIL, OVER_CURRENT, OVER_TEMPERATURE, UNDER_TEMPERATURE = 1, 4, 8, 16, 32
-INCOMPATIBLE = 256  # its cells are not those that the vehicle was set up for
+INCOMPATIBLE = 256  # another kind of pack than the vehicle is configured for
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,6 @@ class Limit:
     fault_bits: int = 0  # MAV_BATTERY_FAULT
     readings: int = 2  # fresh ones beyond it, before it trips; 1 for a time, a sum or a mean
     latch: bool = False  # does not clear in flight
-
-    @property
-    def tier(self) -> str:
-        """Name of the tier in foxBMS."""
-        return _TIERS[self.severity]
 
     @property
     def rising(self) -> bool:
@@ -103,7 +98,6 @@ class Limit:
         )
 
 
-_TIERS = ("none", "note", "recommended", "maximum", "safety")
 I, W, C, E = Severity.INFO, Severity.WARNING, Severity.CRITICAL, Severity.EMERGENCY  # noqa: E741 - columns
 _HOUR_S = 3600.0
 
@@ -119,7 +113,7 @@ def _cells(pack_data: PackData) -> tuple[Limit, ...]:
     chemistry, cut_v = pack_data.chemistry, pack_data.cutoff_v
     full_v, low_v = chemistry.full_cell_v, cut_v + (chemistry.low_cell_v - chemistry.cutoff_cell_v)
     rows = (
-        # A cell under load; the recommended tier is what sag alone may reach. At rest, or with its sag taken out: cell_low.
+        # A cell under load; sag alone may reach the recommended tier. cell_low has the sag taken out.
         Limit("cell_low",            "low resting cell voltage",       "resting_cell_v",  low_v + 0.10,  low_v + 0.20,  5.0, 10.0, W, "weakest cell resting {value:.2f} V <= {trip:.2f} V",   "weakest cell resting {value:.2f} V"),
         Limit("cell_sag",            "low cell voltage under load",    "lowest_cell_v",          low_v,  low_v + 0.10,  3.0, 10.0, W, "cell {cell} {value:.2f} V <= {trip:.2f} V under load", "cell {cell} {value:.2f} V"),
         Limit("cell_critical",       "cell voltage at cut-off",        "lowest_cell_v",          cut_v,  cut_v + 0.15,  3.0, 10.0, C, "cell {cell} {value:.2f} V <= {trip:.2f} V",            "cell {cell} {value:.2f} V", DEEP_DISCHARGE),
@@ -172,7 +166,7 @@ def _gauge(_: PackData) -> tuple[Limit, ...]:
 
 
 def _supply(_: PackData) -> tuple[Limit, ...]:
-    # Of several packs; what they may give together is cut at once, before these trip.
+    # Of several packs; their common current limit falls at once, before these trip.
     return (
         Limit("pack_missing",   "battery missing",               "packs_missing",   1.0, 0.0, 1.0, 5.0, W, "battery {reason} missing: load on the others", "all batteries present", readings=1),
         Limit("module_missing", "battery of the series missing", "modules_missing", 1.0, 0.0, 1.0, 5.0, C, "battery {reason} of the series missing",       "all batteries present", readings=1),
@@ -181,15 +175,15 @@ def _supply(_: PackData) -> tuple[Limit, ...]:
 
 def _remaining(_: PackData) -> tuple[Limit, ...]:
     return (
-        # The shares are PX4's: BAT_LOW_THR 15 %, BAT_CRIT_THR 7 %. Only the median warns: a lower bound
-        # that is honest is often low, and a note is enough for it.
+        # The shares are PX4's: BAT_LOW_THR 15 %, BAT_CRIT_THR 7 %. Only the median warns: the 5 % bound
+        # is often low, and a note is enough for it.
         Limit("charge_low",      "low state of charge",             "soc_pct",           15.0,  20.0, 5.0, 30.0, W, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
         Limit("charge_critical", "critical state of charge",        "soc_pct",            7.0,  12.0, 5.0, 30.0, C, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
         Limit("time_soon",       "flight time may be low", "remaining_low_s",  120.0, 180.0, 5.0, 30.0, I, "flight time (5 %) {value:.0f} s <= {trip:.0f} s", "flight time (5 %) {value:.0f} s"),
         Limit("time_low",        "low flight time",        "remaining_s",      120.0, 180.0, 5.0, 30.0, W, "flight time {value:.0f} s <= {trip:.0f} s",       "flight time {value:.0f} s"),
         Limit("time_critical",   "critical flight time",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time {value:.0f} s <= {trip:.0f} s",       "flight time {value:.0f} s"),
         Limit("time_over",       "flight time exhausted",  "remaining_high_s",  20.0,  60.0, 3.0, 30.0, E, "flight time (95 %) {value:.0f} s, land now",      "flight time (95 %) {value:.0f} s"),
-        # By the median too: its own lower bound would send a sound pack home at half of its charge.
+        # By the median too: the 5 % bound would send a sound pack home at half of its charge.
         Limit("home_soon", "return soon",              "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",        "time to turn back {value:.0f} s"),
         Limit("home_turn", "return advised",           "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home reserve {value:.0f} s <= {trip:.0f} s, return",     "home reserve {value:.0f} s"),
         Limit("home_now",  "return now",               "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home reserve {value:.0f} s <= {trip:.0f} s, return now", "home reserve {value:.0f} s"),
@@ -239,7 +233,7 @@ def _currents(pack_data: PackData) -> tuple[Limit, ...]:
 
 @dataclass(frozen=True, slots=True)
 class LimitChange:
-    """What a configuration changes of one row; `None` leaves it."""
+    """Configured changes of one row; `None` leaves the value."""
 
     limit_id: str
     trip: float | None = None
@@ -249,7 +243,7 @@ class LimitChange:
     severity: Severity | None = None
 
     def applied(self, row: Limit) -> Limit:
-        """Return the row with the changes; a `trip` alone moves `clear` along."""
+        """The row with the changes; a `trip` alone moves `clear` along."""
         trip = row.trip if self.trip is None else self.trip
         return replace(
             row,
@@ -262,7 +256,7 @@ class LimitChange:
 
 
 def changed_limits(limits: Iterable[Limit], changes: Iterable[LimitChange]) -> tuple[Limit, ...]:
-    """Return the table with changed rows.
+    """The table with changed rows.
 
     Raises:
         ConfigError: a row that could never clear.
@@ -271,7 +265,7 @@ def changed_limits(limits: Iterable[Limit], changes: Iterable[LimitChange]) -> t
     changed = set()
     for change in changes:
         row = rows.get(change.limit_id)
-        if row is None:  # not for this pack: its capacity or its cells are not known yet
+        if row is None:  # the capacity or the cell count of this pack is unknown yet
             continue
         new = change.applied(row)
         wrong = contradiction(row, new.trip, new.clear)
@@ -288,7 +282,7 @@ def changed_limits(limits: Iterable[Limit], changes: Iterable[LimitChange]) -> t
 
 
 def contradiction(row: Limit, trip: float, clear: float) -> str | None:
-    """Return why a row could never clear with other thresholds, None when it can."""
+    """Reason why a row could never clear with other thresholds, `None` if it can."""
     if clear != trip and (clear < trip) == row.rising:
         return None
     return f"clear {clear:g} must be {'below' if row.rising else 'above'} trip {trip:g}"
@@ -299,7 +293,7 @@ _LONGER = {"current_10s_a": "current_2s_a", "current_60s_a": "current_10s_a"}
 
 
 def disorder(mild: Limit, grave: Limit) -> str | None:
-    """Return why two rows contradict each other, None when they do not.
+    """Reason why two rows contradict each other, `None` if they do not.
 
     The worse of two tiers must trip later, and a short window must allow more than a long one.
     """

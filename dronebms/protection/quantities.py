@@ -1,7 +1,9 @@
-"""The quantities that the protection table watches, once a step, from all that is known.
+"""The quantities of the table of limits, computed once a step.
 
-Volts, amperes positive while discharging, degC, seconds, mAh. None is unknown: it neither trips
-nor
+Volts, amperes positive while discharging, degC, seconds, mAh. `None` means unknown: an unknown
+quantity neither trips nor clears a limit. `NOT_APPLICABLE` means that the quantity has no meaning
+now (a charging temperature while nothing charges): it trips no limit and clears those that are
+tripped.
 """
 
 import math
@@ -19,14 +21,14 @@ from smartbattery import bq40
 from smartbattery.snapshot import Identity, Snapshot
 
 WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
-HEAT_TAU_S = 120.0  # of a pack's heart after its current; the heat budget forgets so fast
-RELAXED_S = 60.0  # at rest, until the cells show how equal they are
+HEAT_TAU_S = 120.0  # thermal time constant of the pack's core
+RELAXED_S = 60.0  # at rest, until the cell voltages are comparable
 WARMING_S = 60.0
 _STORED_PCT = 80.0
-_SETTLED_S = 30.0  # of load: what is foreseen before that rests on what packs are like
-_FORESEEN = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s")
+_SETTLED_S = 30.0  # of load; earlier predictions rest on the prior alone
+_PREDICTED = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s")
 _STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
-_CAPACITY_FRAC = 0.2  # between what is told and what the gauge was made for
+_CAPACITY_FRAC = 0.2  # between configured and design capacity
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
 _ESTIMATED = (
     "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s",
@@ -162,7 +164,7 @@ class Quantities:
         self.mismatches: tuple[str, ...] = ()
 
     def update(self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState) -> Values:
-        """Return all quantities at the snapshot's time."""
+        """All quantities at the snapshot's time; another serial number resets the state."""
         serial = snapshot.identity.serial
         if None not in (serial, self.serial) and serial != self.serial:
             self._restore(QuantitiesState())
@@ -171,9 +173,9 @@ class Quantities:
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
         if estimate.remaining_s is not None and estimate.home_s is not None:
             values["home_left_s"] = estimate.remaining_s - estimate.home_s
-        # A time left of 0 is over, not foreseen.
+        # A time to empty of 0 is a measurement, not a prediction.
         if self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0:
-            values |= dict.fromkeys(_FORESEEN)
+            values |= dict.fromkeys(_PREDICTED)
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.pack_data.cells or len(snapshot.cells_v)
         dt_s = 0.0 if self._last_s is None else now_s - self._last_s
@@ -208,16 +210,17 @@ class Quantities:
     # ------------------------------------------------------------------ parts
 
     def _gauge(self, snapshot: Snapshot, values: Values) -> None:
-        now_s, heard = snapshot.t_s, snapshot.voltage_v is not None
-        if heard or self._last_valid_s is None:  # silence counts from the start
-            self._last_valid_s = snapshot.read_at_s.get("voltage_v", now_s) if heard else now_s
-        # A log that is sampled every half minute is not silent in between: its values still hold.
-        values["silence_s"] = 0.0 if heard else now_s - self._last_valid_s
-        values["doubts"] = float(len(snapshot.doubts)) if heard else None
+        now_s = snapshot.t_s
+        valid = snapshot.voltage_v is not None
+        if valid or self._last_valid_s is None:  # silence counts from the start
+            self._last_valid_s = snapshot.read_at_s.get("voltage_v", now_s) if valid else now_s
+        # A log with a sample every half minute is not silent in between: its values still hold.
+        values["silence_s"] = 0.0 if valid else now_s - self._last_valid_s
+        values["doubts"] = float(len(snapshot.doubts)) if valid else None
         readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
         known = len(readings) - readings.count(None)
         self._most_readings = max(self._most_readings, known)
-        lacking = heard and known < self._most_readings
+        lacking = valid and known < self._most_readings
         values["blind_s"] = self._lasting("blind", now_s, lasts=lacking)
         values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
         values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
@@ -226,7 +229,7 @@ class Quantities:
         values["tripped"] = _count(snapshot.safety_raw, ~charge_trips)
         values["charge_tripped"] = _count(snapshot.safety_raw, charge_trips)
         values["failed"] = _count(snapshot.failure_raw)
-        if heard:
+        if valid:
             if self._compared != (snapshot.identity, self.pack_data):
                 self._compared = (snapshot.identity, self.pack_data)
                 self.mismatches = tuple(mismatches(snapshot.identity, self.pack_data))
@@ -244,7 +247,7 @@ class Quantities:
             values["heat_a"] = math.sqrt(self._heat_a2)
 
     def _warming(self, now_s: float, degc: float | None) -> float | None:
-        """Return by how many kelvin it has become warmer within a minute."""
+        """Rise of the temperature within a minute in kelvin, `None` before a minute is known."""
         seen = self._degc
         if degc is None:
             seen.clear()
@@ -256,7 +259,7 @@ class Quantities:
         return degc - seen[0][1] if now_s - seen[0][0] >= WARMING_S - _SAME_S else None
 
     def _lasting(self, name: str, now_s: float, *, lasts: bool) -> float:
-        """Return for how long something has been so without a break, 0 when it is not."""
+        """Seconds for which a condition has lasted without a break, 0 if it does not hold."""
         if not lasts:
             self._since_s.pop(name, None)
             return 0.0
@@ -270,7 +273,7 @@ class Quantities:
         dt_s: float,
         values: Values,
     ) -> None:
-        """Tell rest, load and charging apart."""
+        """Quantities that depend on whether the pack rests, is loaded or is charged."""
         now_s, current_a = snapshot.t_s, _least_a(snapshot)
         if current_a is None:
             return
@@ -295,7 +298,7 @@ class Quantities:
         values["charge_wish_frac"] = values["charge_above_v"] = None if charging else NOT_APPLICABLE
         if charging and wish_a is not None:
             values["charge_wish_frac"] = -current_a / max(wish_a, CHARGE_C * ah)
-        if charging and wish_v and pack_v is not None:  # 0: it wants no charge; its current says so
+        if charging and wish_v and pack_v is not None:  # 0: no charge requested
             values["charge_above_v"] = pack_v - wish_v
         values["charging_degc"] = snapshot.temperature_degc if charging else NOT_APPLICABLE
         values["idle_mah"] = self._idle_mah
@@ -313,19 +316,19 @@ def _lacking(snapshot: Snapshot) -> list[str]:
 
 
 def _least_a(snapshot: Snapshot) -> float | None:
-    """Return the current, or what it is at the least: a limit below that is broken for certain."""
+    """The current, or its lower bound while the register is saturated."""
     return snapshot.beyond_a if snapshot.current_a is None else snapshot.current_a
 
 
 def mismatches(identity: Identity, pack_data: PackData) -> tuple[str, ...]:
-    """Return a sentence for each thing in which the pack is not the one that was told."""
+    """Differences between the identified and the configured pack."""
     found = []
     if pack_data.cells and identity.cells and pack_data.cells != identity.cells:
         found.append(f"{identity.cells} cells, not {pack_data.cells}")
-    told_mah, made_mah = pack_data.capacity_mah, identity.design_mah
-    if told_mah and made_mah and abs(made_mah / told_mah - 1.0) > _CAPACITY_FRAC:
-        found.append(f"{made_mah:.0f} mAh, not {told_mah:.0f}")
-    # The others pass for one another on many packs; iron phosphate has another voltage.
+    rated_mah, design_mah = pack_data.capacity_mah, identity.design_mah
+    if rated_mah and design_mah and abs(design_mah / rated_mah - 1.0) > _CAPACITY_FRAC:
+        found.append(f"{design_mah:.0f} mAh, not {rated_mah:.0f}")
+    # Many packs report the wrong one of the other chemistries; LiFePO4 has another voltage.
     kind = (identity.chemistry or "").upper()
     if kind.startswith("LI") and kind.startswith("LIF") != (pack_data.chemistry.name == "lifepo4"):
         found.append(f"{identity.chemistry}, not {pack_data.chemistry.name}")

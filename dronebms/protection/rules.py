@@ -1,4 +1,4 @@
-"""Moved."""
+"""Rules of a configuration for one battery."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from dronebms.protection.limits import LimitChange
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a configuration says of how a battery is judged and what follows."""
+    """Configured changes of the limits, and configured actions."""
 
-    limit_changes: tuple[LimitChange, ...] = ()  # of rows of the protection table
+    limit_changes: tuple[LimitChange, ...] = ()
     actions: tuple[Action, ...] = ()
 
 

@@ -1,7 +1,7 @@
-"""Seconds until each limit trips at the present load, and which binds next.
+"""Time to trip of each limit at the present load, and the limit that binds next.
 
-Worked out once a second and counted down in between. Currents and their heat are solved exactly,
-times that are left run down by themselves, everything else follows its trend of some 20 s.
+Computed once a second and counted down in between. Windows of the current and the thermal load are
+solved exactly, remaining times run down by themselves, other quantities follow a trend of 20 s.
 """
 
 import math
@@ -24,10 +24,10 @@ _FAR_S = 3600.0  # a limit further away than this binds nothing
 _PERIOD_S = 1.0 - 1e-6
 _POINTS = 20
 _RUN_DOWN = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s")
-_UNSEEN = ("silence_s", "blind_s", "doubts", "mismatches")  # come without a warning
+_WITHOUT_TREND = ("silence_s", "blind_s", "doubts", "mismatches")
 _LEAST = 1e-9
 Remaining = Mapping[str, float]  # rest of the hold times, by limit
-# While there is a load, the nearest of these is named where no trend names one.
+# Under load, the nearest of these is named if no trend leads to a limit.
 _BY_LOAD = (*WINDOWS_S, "heat_a", "lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct")
 
 
@@ -134,7 +134,7 @@ class TimeToTrip:
             value = values.get(row.quantity)
             if value is None or value is NOT_APPLICABLE:
                 continue
-            if row.quantity in _UNSEEN or row.beyond(value):
+            if row.quantity in _WITHOUT_TREND or row.beyond(value):
                 continue
             in_s = self._in_s(row, value, values, history, now_s)
             if in_s is not None and in_s < _FAR_S:

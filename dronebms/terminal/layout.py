@@ -25,7 +25,6 @@ from dronebms.terminal.phrases import (
     has_data,
     home_answer,
     is_stale,
-    limit_label,
     not_received,
     pack_name,
     tripped_limits,
@@ -228,16 +227,14 @@ def _limit_line(report: Report) -> Text:
     status = report.status
     if status.limited_by is None:
         return _answer("limit:", "none predicted")
-    line = Text(limit_label(status, status.limited_by), _VALUE)
+    line = Text(status.label(status.limited_by), _VALUE)
     if status.limited_in_s is not None:
         now = status.limited_in_s <= 0
         line.append(" now" if now else f" in {duration(status.limited_in_s)}", "not bold")
     if status.asked_max_a is not None:
         line.append(f", commanded limit {status.asked_max_a:.0f} A")
     elif (following := following_limit(report)) is not None:
-        line.append(
-            f", {limit_label(status, following[0])} in {duration(following[1])}", "not bold"
-        )
+        line.append(f", {status.label(following[0])} in {duration(following[1])}", "not bold")
     elif status.limited_in_s:
         line.append(" at this load", "not bold")
     return _answer("limit:", line)

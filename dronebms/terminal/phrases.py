@@ -22,14 +22,9 @@ _WEAK_REASONS = (
 SILENT_S = 2.0  # heartbeats and reports older than this are stale
 
 
-def limit_label(status: Status, limit_id: str) -> str:
-    """Label of a limit that the status names."""
-    return status.labels.get(limit_id, limit_id)
-
-
 def tripped_limits(status: Status) -> str:
     """Labels of the tripped limits, worst first."""
-    return ", ".join(limit_label(status, limit_id) for limit_id in status.active)
+    return ", ".join(status.label(limit_id) for limit_id in status.active)
 
 
 def age_s_of(report: Report, field: str | None, now_s: float) -> float | None:

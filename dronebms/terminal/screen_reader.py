@@ -9,7 +9,6 @@ from dronebms.terminal.phrases import (
     SILENT_S,
     binding_current_limit,
     home_answer,
-    limit_label,
     verdict,
 )
 
@@ -31,7 +30,7 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
     limit = "none predicted"
     if status.limited_by is not None:
         when = f" in {_minutes(status.limited_in_s)}" if status.limited_in_s else ""
-        limit = f"{limit_label(status, status.limited_by)}{when}"
+        limit = f"{status.label(status.limited_by)}{when}"
     limit_a, _ = binding_current_limit(report)
     current, cell = "unknown", "cells unknown"
     if snapshot.lowest_cell() is not None:

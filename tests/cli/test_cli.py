@@ -387,15 +387,15 @@ def test_check_prints_limits_and_actions(
     assert printed.startswith(
         "battery 1: sim:survey address 0x0b, MAVLink to udpout:127.0.0.1:14550\n"
     )
-    (line,) = [line for line in printed.splitlines() if line.startswith("  cell_critical:")]
+    (line,) = [line for line in printed.splitlines() if line.startswith("  cell_critical ")]
     assert "land" in line
-    assert all("land" not in row for row in printed.splitlines() if "cell_low:" in row)
+    assert all("land" not in row for row in printed.splitlines() if "cell_low " in row)
 
 
 def outputs(capsys: pytest.CaptureFixture[str], path: Path) -> list[str]:
     """Lines of `check` about optional outputs."""
     assert main(["check", "-c", str(path)]) == 0
-    return capsys.readouterr().out.partition("\n  governor: ")[2].splitlines()[1:]
+    return capsys.readouterr().out.partition("\n  governor -> ")[2].splitlines()[1:]
 
 
 def test_check_prints_the_outputs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

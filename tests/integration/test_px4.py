@@ -80,7 +80,9 @@ def test_arming_data_and_a_low_charge(vehicle: Px4, tmp_path: Path) -> None:
     vehicle.fly(5.0)
     assert vehicle.command(400, 1) != 0
     vehicle.fly(3.0)
-    assert any("no go: battery 1, hot critical" in text for text in vehicle.texts), vehicle.texts
+    assert any("no go: battery 1: pack over-temperature" in text for text in vehicle.texts), (
+        vehicle.texts
+    )
     service.values = {"soc_pct": 80.0, "remaining_s": 900.0}
     vehicle.take_off()
     assert service.bridge.system_id == Px4.system

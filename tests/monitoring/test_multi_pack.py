@@ -31,7 +31,7 @@ def gone(report: Report) -> Report:
 
 
 def together(reports: Sequence[Report], topology: str = PARALLEL) -> SupplyStatus:
-    return Supply((), topology).together(reports)
+    return Supply((), topology).combined(reports)
 
 
 def test_packs_side_by_side_give_as_much_as_the_first_of_them_allows() -> None:

@@ -60,27 +60,27 @@ def planned(report: Report, planned_s: float | None, hover_a: float | None = Non
 
 def test_a_sound_pack_may_fly_in_one_line() -> None:
     verdict = check_preflight(planned(READY, 600.0))
-    assert (verdict.go, verdict.text) == (True, "GO: 96 % charged, lowest cell 4.15 V")
+    assert (verdict.go, verdict.text) == (True, "GO: state of charge 96 %, lowest cell 4.15 V")
     unknown = check_preflight(ready(soc_pct=None, cells_v=()))
-    assert (unknown.go, unknown.text) == (True, "GO: charge not known")
+    assert (unknown.go, unknown.text) == (True, "GO: state of charge unknown")
 
 
 @pytest.mark.parametrize(
     ("parts", "planned_s", "why"),
     [
-        ({"voltage_v": None}, 60.0, "the pack is not heard"),
-        ({"voltage_v": None, "trouble": "nobody answers"}, None, "not heard: nobody answers"),
+        ({"voltage_v": None}, 60.0, "NO-GO: no gauge data"),
+        ({"voltage_v": None, "trouble": "no acknowledge"}, None, "no gauge data: no acknowledge"),
         ({"status": Status(0.0, Severity.WARNING, ("hot", "cold"))}, None, "NO-GO: hot, cold"),
-        ({"cells_v": (4.1, None, 4.1)}, None, "not every cell is heard"),
-        ({"temperature_degc": None}, None, "its temperature is not heard"),
-        ({"current_a": -2.0}, None, "it is being charged"),
-        ({"status_raw": 0x40}, None, "the gauge is not ready"),
-        ({"max_error_pct": 30.0}, None, "may be off by 30 %"),
-        ({"resistance_ohm": 0.09}, None, "its resistance is 2.5 times a new pack's"),
-        ({"soc_pct": 60.0}, 600.0, "60 % last 409 s of the 600 s planned"),
-        ({"soc_pct": 10.0}, 600.0, "10 % last 0 s of the 600 s planned"),
-        ({"soc_pct": None}, 600.0, "whether the charge is enough is not known"),
-        ({"pack_data": FACTS}, 600.0, "whether the charge is enough is not known"),
+        ({"cells_v": (4.1, None, 4.1)}, None, "cell voltage missing"),
+        ({"temperature_degc": None}, None, "temperature missing"),
+        ({"current_a": -2.0}, None, "NO-GO: charging"),
+        ({"status_raw": 0x40}, None, "gauge not initialized"),
+        ({"max_error_pct": 30.0}, None, "gauge max error 30 % > 10 %"),
+        ({"resistance_ohm": 0.09}, None, "resistance 2.5 x new > 2.0 x"),
+        ({"soc_pct": 60.0}, 600.0, "flight time 409 s < 600 s planned"),
+        ({"soc_pct": 10.0}, 600.0, "flight time 0 s < 600 s planned"),
+        ({"soc_pct": None}, 600.0, "flight time unknown: state of charge missing"),
+        ({"pack_data": FACTS}, 600.0, "flight time unknown: hover_a missing"),
     ],
 )  # fmt: skip
 def test_each_reason_not_to_fly_is_said(
@@ -97,7 +97,7 @@ def test_what_the_vehicle_draws_can_be_told_and_cold_alone_is_no_wear() -> None:
     assert check_preflight(planned(ready(soc_pct=60.0), 600.0, hover_a=10.0)).go
     assert not check_preflight(planned(READY, 600.0, hover_a=40.0)).go
     odd = check_preflight(planned(READY, 600.0, hover_a=0.0))  # as only a recording could say
-    assert odd.text == "NO-GO: whether the charge is enough is not known"
+    assert odd.text == "NO-GO: flight time unknown: hover_a missing"
     assert check_preflight(ready(resistance_ohm=0.09, temperature_degc=-5.0)).go
     assert check_preflight(ready(pack_data=replace(FACTS, capacity_mah=None))).go
 
@@ -130,10 +130,10 @@ def test_a_plan_in_the_configuration_reaches_the_verdict_what_is_told_and_arming
         return line(report)["go"], arming.reason()
 
     pct = round(watched(looks)[-1].estimate.soc_pct or 0.0)
-    go = f"GO: {pct} % charged, lowest cell 4.15 V"
+    go = f"GO: state of charge {pct} %, lowest cell 4.15 V"
     assert (told(""), told(plan.format(300))) == ((go, None), (go, None))
     text, reason = told(plan.format(1200))
-    assert re.fullmatch(rf"NO-GO: {pct} % last \d+ s of the 1200 s planned", str(text))
+    assert re.fullmatch(r"NO-GO: flight time \d+ s < 1200 s planned", str(text))
     assert reason == str(text).replace("NO-GO: ", "no go: battery 1: ")
 
 
@@ -151,7 +151,7 @@ def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
 
     low = ready(soc_pct=60.0)
     assert said(low, 0, 3) == []  # it may be but a moment
-    assert said(low, 3, 3) == ["INFO battery 1 GO: 60 % charged, lowest cell 4.15 V"]
+    assert said(low, 3, 3) == ["INFO battery 1 GO: state of charge 60 %, lowest cell 4.15 V"]
     assert said(ready(soc_pct=59.0), 6, 10) == []
     hot = ready(soc_pct=59.0, status=Status(0.0, Severity.WARNING, ("hot",)))
     assert said(hot, 16, 2) == []
@@ -160,8 +160,8 @@ def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
     assert said(armed, 28, 100) == ["WARNING battery 1 is armed: NO-GO: hot"]
     assert said(replace(armed, status=Status(0.0)), 128, 10) == []
     assert said(READY, 138, 10) == [
-        "INFO battery 1 GO: 96 % charged, lowest cell 4.15 V; "
-        "store it at 50 % unless it flies soon: 138 min at 1.0 A"
+        "INFO battery 1 GO: state of charge 96 %, lowest cell 4.15 V; "
+        "store at 50 %: discharge 138 min at 1.0 A"
     ]
 
 
@@ -193,8 +193,8 @@ def test_a_full_pack_that_idles_is_to_be_stored_and_it_is_said_how_long_that_tak
         assert advise_charging(other).storage_in_s is None
     shown = line(READY)
     assert (shown["charger"], shown["storage_in_s"], shown["full_in_s"]) == ("none", 8280.0, None)
-    assert str(shown["advice"]).startswith("store it at 50 %")
-    assert shown["go"] == "GO: 96 % charged, lowest cell 4.15 V"
+    assert str(shown["advice"]).startswith("store at 50 %")
+    assert shown["go"] == "GO: state of charge 96 %, lowest cell 4.15 V"
     charging_line = line(ready(current_a=-2.5, soc_pct=55.0))
     assert (charging_line["charger"], charging_line["full_in_s"]) == ("go on", 4320.0)
     flying = line(with_ground_checks(replace(READY, vehicle=VehicleState(armed=True))))
@@ -206,7 +206,7 @@ def test_no_more_is_charged_than_the_gauge_asks_for() -> None:
     assert advise_charging(ready(current_a=-2.5, charging_a=30.0)).most_a == 5.0
     looks = [replace(look(k * 0.1, 3.8, -2.5), charging_a=1.0) for k in range(150)]
     told = advise_charging(watched(looks)[-1])
-    assert (told.do, told.why) == ("reduce", "charging_beyond")
+    assert (told.do, told.why) == ("reduce", "charge current above request")
 
 
 def test_the_time_to_full_is_that_of_a_charge_that_tapers() -> None:
@@ -240,11 +240,11 @@ def test_a_charge_ends_when_the_cells_are_full_and_the_current_has_fallen() -> N
     ("current_a", "cell_v", "degc", "do", "why"),
     [
         (-2.5, 3.8, 20.0, "go on", "charging"),
-        (-6.0, 3.8, 20.0, "reduce", "charging_fast"),
-        (-2.5, 3.8, 46.0, "reduce", "charging_warm"),
-        (-2.5, 4.26, 20.0, "stop", "cell_high"),
-        (-2.5, 3.8, -2.0, "stop", "charging_cold"),
-        (-2.5, 3.8, 51.0, "stop", "charging_hot"),
+        (-6.0, 3.8, 20.0, "reduce", "high charge current"),
+        (-2.5, 3.8, 46.0, "reduce", "charging warm"),
+        (-2.5, 4.26, 20.0, "stop", "high cell voltage"),
+        (-2.5, 3.8, -2.0, "stop", "charging too cold"),
+        (-2.5, 3.8, 51.0, "stop", "charging too hot"),
     ],
 )
 def test_what_the_table_says_of_a_charge_becomes_advice(

@@ -114,17 +114,16 @@ def test_the_most_urgent_stands_first() -> None:
     assert len({one.key for one in wanted}) == 4
 
 
-def test_what_would_happen_when_is_told_in_a_line_for_each_limit() -> None:
+def test_explain_states_each_limit_with_its_actions_in_a_line() -> None:
     lines = explain(default_limits(FACTS), [HOME, DOWN, Action(GOVERNOR, ActionKind.REDUCE)])
     assert len(lines) == len(default_limits(FACTS)) + 1
     assert lines[0] == (
-        "cell_emergency: emergency (safety), lowest_cell_v down to 3.1 for 2 s; report; announce; "
-        "return after 3 s more, while armed; land after 1 s more, while armed"
+        "cell_emergency        EMERGENCY  lowest_cell_v <= 3.1 for 2 s -> report, announce, "
+        "return after 3 s while armed, land after 1 s while armed"
     )
-    assert "worn: info (note), soh_pct down to 80 for 10 s; report" in lines
-    assert "hot: warning (recommended), temperature_degc from 50 for 5 s; report; announce" in lines
-    assert lines[-1] == "governor: reduce"
-    assert explain([])[-1] == "governor: reported only"
+    assert "worn                  INFO       soh_pct <= 80 for 10 s -> report" in lines
+    assert lines[-1] == "governor -> reduce"
+    assert explain([])[-1] == "governor -> report"
 
 
 # ---------------------------------------------------------------------- precedence

@@ -15,7 +15,7 @@ from dronebms.core.report import Estimate, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.alarms import Alarms
-from dronebms.protection.current_governor import Governor, allowance, caps_of, limp_home_notes
+from dronebms.protection.current_governor import Governor, allowed_current, caps_of, limp_home_notes
 from dronebms.protection.limits import default_limits
 from dronebms.protection.quantities import NOT_APPLICABLE, CurrentHistory, Quantities, Value, Values
 from sim.emulator.world import open_virtual
@@ -60,7 +60,7 @@ def test_whoever_keeps_to_the_allowance_trips_no_window_and_wastes_little(
         values = values_of(signals, t_s, current_a)
         assert not judge.update(look(t_s, current_a=current_a), NO).active
         values["loaded_a"] = max(current_a, caps.steady_a)  # as if the budgets were asked for
-        allowed_a, _ = allowance(caps, signals.history, values, NO, t_s)
+        allowed_a, _ = allowed_current(caps, signals.history, values, NO, t_s)
         assert allowed_a >= 0.8 * caps.steady_a - 1e-6
         drawn_a.append(min(greed_a, allowed_a))
     assert max(drawn_a) > 1.3 * caps.steady_a  # a burst is allowed while the budget is full
@@ -70,21 +70,21 @@ def test_whoever_keeps_to_the_allowance_trips_no_window_and_wastes_little(
 def test_each_constraint_binds_where_it_is_the_least() -> None:
     signals = Quantities(FACTS)
     calm = values_of(signals, 0.0, 20.0)
-    assert allowance(CAPS, CurrentHistory(), calm, NO, 0.0) == (float("inf"), "none")
+    assert allowed_current(CAPS, CurrentHistory(), calm, NO, 0.0) == (float("inf"), "none")
     cells = replace(NO, max_discharge_a=80.0, max_discharge_30s_a=60.0)
-    assert allowance(CAPS, CurrentHistory(), calm, cells, 0.0) == (60.0, "cell_critical")
+    assert allowed_current(CAPS, CurrentHistory(), calm, cells, 0.0) == (60.0, "cell_critical")
     # The weakest cell at 3.5 V under 20 A, 30 mOhm of six cells: 5 mOhm each, 0.15 V of room.
     sagging = values_of(signals, 1.0, 20.0, cells_v=(3.5, 3.8, 3.8, 3.8, 3.8, 3.8))
     measured = replace(cells, resistance_ohm=0.030)
-    sag_a, by = allowance(CAPS, CurrentHistory(), sagging, measured, 1.0)
+    sag_a, by = allowed_current(CAPS, CurrentHistory(), sagging, measured, 1.0)
     assert (sag_a, by) == (pytest.approx(20.0 + 0.15 / 0.005), "cell_sag")  # type: ignore[comparison-overlap]  # pytest's approx
     below = values_of(signals, 2.0, 20.0, cells_v=(3.0, 3.8, 3.8, 3.8, 3.8, 3.8))
-    assert allowance(CAPS, CurrentHistory(), below, measured, 2.0) == (0.0, "cell_sag")
+    assert allowed_current(CAPS, CurrentHistory(), below, measured, 2.0) == (0.0, "cell_sag")
     half = values_of(signals, 3.0, 20.0, temperature_degc=55.0)  # from 50 to 60 degC
-    half_a, by = allowance(CAPS, CurrentHistory(), half, NO, 3.0)
+    half_a, by = allowed_current(CAPS, CurrentHistory(), half, NO, 3.0)
     assert (half_a, by) == (pytest.approx(CAPS.steady_a / 2), "hot_critical")  # type: ignore[comparison-overlap]  # pytest's approx
     too_hot = values_of(signals, 4.0, 20.0, temperature_degc=70.0)
-    assert allowance(CAPS, CurrentHistory(), too_hot, NO, 4.0)[0] == 0.0
+    assert allowed_current(CAPS, CurrentHistory(), too_hot, NO, 4.0)[0] == 0.0
 
 
 def test_what_is_not_known_binds_nothing() -> None:
@@ -92,15 +92,15 @@ def test_what_is_not_known_binds_nothing() -> None:
     caps = caps_of(default_limits(pack_data), pack_data)
     assert caps.steady_a == float("inf")
     hot = values_of(Quantities(pack_data), 0.0, 20.0, temperature_degc=55.0, cells_v=())
-    found = allowance(caps, CurrentHistory(), hot, replace(NO, resistance_ohm=0.03), 0.0)
+    found = allowed_current(caps, CurrentHistory(), hot, replace(NO, resistance_ohm=0.03), 0.0)
     assert found == (float("inf"), "none")
     bare = caps_of([row for row in ROWS if row.limit_id == "current_60s"], FACTS)  # type: ignore[arg-type]  # any rows
     assert bare.heat is None
     signals = Quantities(FACTS)
     loaded = values_of(signals, 0.0, 60.0)
-    assert allowance(bare, signals.history, loaded, NO, 0.0)[1] == "current_60s"
+    assert allowed_current(bare, signals.history, loaded, NO, 0.0)[1] == "current_60s"
     silent = values_of(signals, 1.0, None)
-    assert allowance(bare, signals.history, silent, NO, 1.0) == (float("inf"), "none")
+    assert allowed_current(bare, signals.history, silent, NO, 1.0) == (float("inf"), "none")
 
 
 # ---------------------------------------------------------------------- what is asked
@@ -111,7 +111,7 @@ def asking(
 ) -> list[tuple[float | None, str | None]]:
     values: Values = {"dt_s": STEP_S, "loaded_a": load_a, "current_2s_a": None}
     steps = round(for_s / STEP_S)
-    return [governor.asked((allowed_a, "cell_sag"), limp_a, values) for _ in range(steps)]
+    return [governor.update((allowed_a, "cell_sag"), limp_a, values) for _ in range(steps)]
 
 
 def test_nothing_is_asked_while_there_is_plenty_or_no_floor_is_known() -> None:
@@ -186,8 +186,10 @@ def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight()
 def test_a_governor_that_has_to_learn_its_floor_is_said_to_be_silent_until_then() -> None:
     assert limp_home_notes(STATED) == ()
     (said,) = limp_home_notes(FACTS)
-    assert "limp_home_a is not stated" in said
-    assert "30 s of load" in said
+    assert said == (
+        "limp_home_a not set: will use 1.1 x mean flight power; "
+        "current limiting inactive for the first 30 s of load"
+    )
 
 
 def judged(pack_data: PackData, current_a: float, most_a: float | None, steps: int) -> list[Status]:

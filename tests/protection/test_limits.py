@@ -165,8 +165,8 @@ def test_the_table_as_shipped_contradicts_itself_nowhere(chemistry: Chemistry) -
     pack_data = PackData(chemistry, cells=6, capacity_mah=5000.0, continuous_c=25.0, burst_c=50.0)
     rows = default_limits(pack_data)
     assert changed_limits(rows, [LimitChange(row.limit_id, trip=row.trip) for row in rows]) == rows
-    tiers = [row.tier for row in rows if row.quantity == "lowest_cell_v"]
-    assert tiers == ["recommended", "maximum", "safety"]
+    tiers = [row.severity for row in rows if row.quantity == "lowest_cell_v"]
+    assert tiers == [Severity.WARNING, Severity.CRITICAL, Severity.EMERGENCY]
 
 
 def test_what_a_maker_rates_a_pack_for_comes_before_what_is_usual() -> None:
