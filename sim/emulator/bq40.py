@@ -1,9 +1,9 @@
-"""What a BQ40 has beyond a plain gauge: manufacturer access, its data, and its safety logic.
+"""BQ40 emulator: manufacturer access, data blocks and protections on top of a plain gauge.
 
-A part in front of a `VirtualGauge`, which answers everything else. Sealed at first, it opens to the
-keys that it is delivered with, and is then read directly and switched. A protection that trips sets
-its bits and opens nothing. Selectors that act do here what they do on a drone: shutdown and reset
-work on a sealed part, whatever else it does not know is refused.
+A part in front of a `VirtualGauge`, which answers all other commands. It starts sealed; its factory
+keys unseal it, and it then answers direct reads and accepts switches. A protection that trips sets
+its flags, but the pack stays connected. Selectors that act do so here as on a drone: shutdown and
+reset work on a sealed part; unknown selectors are refused.
 
 Units and signs as in `smartbattery.bq40`, whose rows encode every reply. Sources: TI SLUUCH2
 (BQ40Z50-R4) and SLUUBT5C (BQ40Z80), the sections on ManufacturerAccess and security modes.
@@ -22,8 +22,9 @@ from smartbattery.errors import NackError
 from smartbattery.fields import StatusWord, encode_block
 from smartbattery.pec import pec
 from smartbattery.registers import ADDRESS, CYCLES, DESIGN, DESIGN_V, FULL
+from smartbattery.smbus import BLOCK_ACCESS
 
-_TWICE_WITHIN_S = 4.0  # a part must be told so to shut down
+_TWICE_WITHIN_S = 4.0  # shutdown takes effect at the second command within this time
 _SELECTOR_BYTES = 2
 _WHOLE_DOD = 16384.0  # depth of discharge of an empty cell
 _FET_DEGC_PER_A = 0.2
@@ -33,9 +34,9 @@ class Bq40:
     """The device at one address; `update` after each measurement of its gauge.
 
     Attributes:
-        selected: every selector that was ever sent, also those that were refused.
-        shut_down: it never answers again.
-        access: how far it lets a host in.
+        selected: every selector that was received, refused ones included.
+        shut_down: whether it has stopped answering.
+        security: its security mode.
     """
 
     def __init__(self, gauge: VirtualGauge, part: Part, pack: PackSpec) -> None:
@@ -45,44 +46,42 @@ class Bq40:
         self._part = part
         self._cells = tuple(f"cell{k + 1}" for k in range(pack.cells))
         self._rated_v = gauge.values[DESIGN_V.field]
-        self._safety, self._failure = (
-            ProtectionStateMachine(rows.safety_limits(pack)),
-            ProtectionStateMachine(rows.permanent_fail_limits(pack)),
-        )
-        self.access = SecurityState()
-        self._enabled = set(rows.ALWAYS)
-        self._chosen: int | None = None
+        self._safety = ProtectionStateMachine(rows.safety_limits(pack))
+        self._failure = ProtectionStateMachine(rows.permanent_fail_limits(pack))
+        self.security = SecurityState()
+        self._enabled = set(rows.INITIAL_FLAGS)
+        self._selector: int | None = None
         self._shutdown_s = -inf
         self._now_s = 0.0
         self._lifetime: dict[str, float] = {}
         self._words = {word.selector: word for word in part.words}
         self._blocks = {block.selector: block for block in part.blocks}
         direct = [code for code in (*self._words, *self._blocks) if code >= rows.FIRST_DIRECT]
-        self._own = {bytes((command,)) for command in (0x23, rows.BLOCK_ACCESS, *direct)}
+        self._own = {bytes((command,)) for command in (0x23, BLOCK_ACCESS, *direct)}
         self.update(0.0)
 
     def update(self, now_s: float) -> None:
-        """Judge what the gauge has measured."""
+        """Evaluate the last measurement of the gauge."""
         self._now_s = now_s
         measured = self._gauge.values
         cells_v = [measured[f"{cell}_v"] for cell in self._cells]
-        watched = {
+        quantities = {
             **measured,
             "lowest_v": min(cells_v),
             "highest_v": max(cells_v),
             "charging_a": -measured["current_a"],
             "fet_degc": _fet_degc(measured),
         }
-        self._safety.update(watched, now_s)
+        self._safety.update(quantities, now_s)
         if "PF_EN" in self._enabled:
-            self._failure.update(watched, now_s)
+            self._failure.update(quantities, now_s)
         flags = self._safety.flags() | self._failure.flags()
         self._gauge.alarm(sum(rows.ALARMS[name] for name in flags if name))
         if "LF_EN" in self._enabled:
-            self._live(cells_v, measured)
+            self._record_lifetime(cells_v, measured)
 
-    def _live(self, cells_v: list[float], measured: Mapping[str, float]) -> None:
-        """Keep the extremes of what was measured."""
+    def _record_lifetime(self, cells_v: list[float], measured: Mapping[str, float]) -> None:
+        """Store the extremes of the measurements."""
         highest = {f"{cell}_max_v": v for cell, v in zip(self._cells, cells_v, strict=True)}
         highest["max_cell_difference_v"] = max(cells_v) - min(cells_v)
         highest["max_average_discharge_a"] = measured["average_a"]
@@ -97,46 +96,46 @@ class Bq40:
             lifetime[name] = min(value, lifetime.get(name, value))
 
     def addressed(self) -> float:
-        """Hear its address, as its gauge does."""
+        """Seconds of clock stretching after its address, as of its gauge."""
         return 0.0 if self.shut_down else self._gauge.addressed()
 
     def reset(self) -> None:
-        """Start again as at power-on; a failure stays one."""
-        self._chosen = None
-        self.access = SecurityState()
-        self._safety.forget()
+        """Reset as at power-on; a permanent failure remains."""
+        self._selector = None
+        self.security = SecurityState()
+        self._safety.reset()
         self._gauge.reset()
 
     # ------------------------------------------------------------------ bytes
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:
-        """Return `rx_len` bytes to a read; a write selects.
+        """Reply to a read with `rx_len` bytes; a write selects.
 
         Raises:
-            NackError: it is shut down, does not know the command, or is sealed against it.
+            NackError: it is shut down, does not support the command, or is sealed against it.
         """
         if self.shut_down:
             raise NackError(f"0x{ADDRESS:02x} has shut down")
         if not rx_len and tx[:1] in (b"\x00", b"\x44"):
             self._select(_selector(tx))
             return b""
-        self.access.first = None
+        self.security.first_key = None
         whole = self._own_reply(tx) if rx_len and tx in self._own else None
         if whole is None:
             return self._gauge.reply(tx, rx_len)
         return whole[:rx_len].ljust(rx_len, b"\xff")
 
     def _own_reply(self, tx: bytes) -> bytes | None:
-        """Return the block that only this part has, None when it is sealed against that."""
+        """The reply to a command of this part; `None` while it is sealed against the command."""
         if tx in (b"\x23", b"\x44"):
-            return self._chosen_reply(tx[0])
-        if self.access.mode is rows.SEALED:
+            return self._selected_reply(tx[0])
+        if self.security.mode is rows.SEALED:
             return None
         return block_reply(ADDRESS, tx[0], self._data(tx[0]), with_pec=self._gauge.sends_pec)
 
     def _select(self, selector: int) -> None:
         self.selected.append(selector)
-        if self.access.opens(selector, self._now_s):
+        if self.security.accepts(selector, self._now_s):
             return
         if selector == rows.SHUTDOWN:
             self.shut_down = self._now_s - self._shutdown_s <= _TWICE_WITHIN_S
@@ -144,30 +143,30 @@ class Bq40:
         elif selector in rows.RESETS:
             self.reset()
         elif selector in self._words or selector in self._blocks:
-            self._chosen = selector
+            self._selector = selector
         else:
             self._do_unsealed(selector)
 
     def _do_unsealed(self, selector: int) -> None:
-        if self.access.mode is rows.SEALED:
+        if self.security.mode is rows.SEALED:
             raise NackError(f"0x{ADDRESS:02x} is sealed: no selector 0x{selector:04x}")
         if selector == rows.SEAL:
-            self.access = SecurityState()
+            self.security = SecurityState()
         elif selector == rows.RESET_LIFETIME:
             self._lifetime.clear()
         elif selector == rows.RESET_FAILURES:
-            self._failure.forget()
+            self._failure.reset()
         elif selector in rows.SWITCHES:
             self._enabled ^= {rows.SWITCHES[selector]}
         else:
             raise NackError(f"0x{ADDRESS:02x} has no selector 0x{selector:04x}")
 
-    def _chosen_reply(self, command: int) -> bytes:
-        if self._chosen is None:
+    def _selected_reply(self, command: int) -> bytes:
+        if self._selector is None:
             raise NackError(f"0x{ADDRESS:02x} has nothing selected")
-        data = self._data(self._chosen)
-        if command == rows.BLOCK_ACCESS:  # with an echo
-            data = self._chosen.to_bytes(_SELECTOR_BYTES, "little") + data
+        data = self._data(self._selector)
+        if command == BLOCK_ACCESS:  # with an echo
+            data = self._selector.to_bytes(_SELECTOR_BYTES, "little") + data
         return block_reply(ADDRESS, command, data, with_pec=self._gauge.sends_pec)
 
     # ------------------------------------------------------------------ data
@@ -181,7 +180,7 @@ class Bq40:
         return data[:length].ljust(length, b"\0")
 
     def _flags(self, word: StatusWord) -> int:
-        """Return the bits of a word whose names hold now."""
+        """Flags of a status word that are set now."""
         limits: dict[str, Collection[str]] = {
             "SafetyAlert": self._safety.alerts,
             "SafetyStatus": self._safety.tripped,
@@ -196,17 +195,18 @@ class Bq40:
                 ("PF", self._failure.tripped),
                 ("INIT", self._gauge.starting),
                 ("REST", learning.rested),
-                ("VOK", learning.reading is not None),
-                ("QMax", learning.times % 2),
+                ("VOK", learning.last_reading is not None),
+                ("QMax", learning.updates % 2),
             )
-            named = self._enabled | self.access.mode | {name for name, holds in states if holds}
+            named = self._enabled | self.security.mode | {name for name, is_set in states if is_set}
         return sum(1 << row.bit for row in word.bits if row.name in named)
 
     def _values(self) -> dict[str, float]:
-        """Return what the blocks are made of, by the names of their fields."""
-        values = {**self._gauge.values, **self._lifetime, **rows.MADE}
-        values["device"] = rows.DEVICES[self._part.name]
-        values |= self._gauged(values)
+        """Values of all blocks by field name."""
+        values = {**self._gauge.values, **self._lifetime, **rows.VERSIONS}
+        if self._part.device is not None:
+            values["device"] = self._part.device
+        values |= self._capacities(values)
         amps, degc, volts = values["current_a"], values["temperature_degc"], values["voltage_v"]
         values |= {"bat_pin_v": volts, "pack_pin_v": volts, "power_w": volts * amps}
         values["average_power_w"] = volts * values["average_a"]
@@ -214,10 +214,10 @@ class Bq40:
         values["fet_degc"] = _fet_degc(values)
         for name in ("sensor1", "cell", "gauging", "user", "simulated", "ambient"):
             values[f"{name}_degc"] = degc
-        lessons = self._gauge.learning.times
-        events = {**self._safety.events, "qmax": lessons} if lessons else self._safety.events
-        for name, times in events.items():
-            values[f"{name.lower()}_events"] = times
+        updates = self._gauge.learning.updates
+        events = {**self._safety.events, "qmax": updates} if updates else self._safety.events
+        for name, count in events.items():
+            values[f"{name.lower()}_events"] = count
             values[f"{name.lower()}_last_cycle"] = values[CYCLES.field]
         values["time_total_s"] = self._now_s
         spent_frac = 1.0 - values["soc_pct"] / 100.0
@@ -233,8 +233,8 @@ class Bq40:
             }
         return values
 
-    def _gauged(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return charges and energies; the energy is at the design voltage."""
+    def _capacities(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Charges and energies; the energy is at the design voltage."""
         charges = {
             "true_remaining": values["remaining_mah"],
             "filtered_remaining": values["remaining_mah"],
@@ -248,20 +248,20 @@ class Bq40:
 
 
 def _fet_degc(values: Mapping[str, float]) -> float:
-    """Return how hot the transistors are: their sensor is the chip's own."""
+    """Temperature of the transistors; their sensor is the chip's own."""
     return values["chip_degc"] + _FET_DEGC_PER_A * abs(values["current_a"])
 
 
 def _selector(tx: bytes) -> int:
-    """Return the selector of a write.
+    """The selector in a write.
 
     Raises:
-        NackError: it is none, or its PEC is wrong.
+        NackError: the write is not a selector, or its PEC is wrong.
     """
     head = rows.BEFORE_SELECTOR[tx[0]]
     end = 1 + len(head) + _SELECTOR_BYTES
     code = tx[end:]
     is_selector = tx[1:].startswith(head) and len(tx) in (end, end + 1)
     if not is_selector or (code and pec((ADDRESS << 1, *tx[:end])) != code[0]):
-        raise NackError(f"0x{ADDRESS:02x} does not take {tx.hex(' ')}")
+        raise NackError(f"0x{ADDRESS:02x} refuses {tx.hex(' ')}")
     return int.from_bytes(tx[end - _SELECTOR_BYTES : end], "little")

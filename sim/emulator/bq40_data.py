@@ -1,12 +1,12 @@
-"""What a virtual BQ40 is delivered as: access, lengths of replies, and its protections, as rows.
+"""Factory settings of a virtual BQ40 as rows: selectors, keys, reply lengths, protections.
 
-Volts of a cell, amperes positive while discharging, degC, seconds. What each protection watches and
-tells: TI SLUUCH2 (BQ40Z50-R4) and SLUUBT5C (BQ40Z80), the chapters on protections and permanent
-fail; selectors and keys: ManufacturerAccess and security modes there. Where the family's factory
-setting of a threshold was found the row names the document; those "by hand" stand in for the rest.
-Currents of those settings are for a notebook's pack: here they keep their ratios (6 : 8 : 10,
-overload 19.4) to the first limit, which is what the cells may give for 10 s, or 2 C of charge. Its
-highest voltages are for cells that are full at 4.2 V.
+Volts of a cell, amperes positive while discharging, degC, seconds. Quantity and flags of each
+protection: TI SLUUCH2 (BQ40Z50-R4) and SLUUBT5C (BQ40Z80), the chapters on protections and
+permanent fail; selectors and keys: ManufacturerAccess and security modes there. A row names the
+document of the family's factory setting of its threshold where one was found; the others are set
+"by hand". The currents of those settings are for a notebook pack: here their ratios (6 : 8 : 10,
+overload 19.4) apply to the first limit, which is the 10 s rating of the cells, or 2 C of charge.
+The highest voltages are for cells that are full at 4.2 V.
 """
 
 from dataclasses import dataclass
@@ -15,30 +15,29 @@ from math import inf
 
 from sim.plant.pack_spec import PackSpec
 from smartbattery.registers import BATTERY_STATUS
+from smartbattery.smbus import BLOCK_ACCESS
 
 # fmt: off
-BLOCK_ACCESS = 0x44  # ManufacturerBlockAccess
-BEFORE_SELECTOR = {0x00: b"", BLOCK_ACCESS: b"\x02"}  # in a write: nothing, the block's count
-FIRST_DIRECT = 0x50  # command that an unsealed part answers with the data of its selector
+BEFORE_SELECTOR = {0x00: b"", BLOCK_ACCESS: b"\x02"}  # in a write: nothing, or the count of the block
+FIRST_DIRECT = 0x50  # from here on an unsealed part answers a command with the data of its selector
 SHUTDOWN, RESETS = 0x0010, (0x0012, 0x0041)
 SEAL, RESET_LIFETIME, RESET_FAILURES = 0x0030, 0x0028, 0x0029
-SWITCHES = {  # each turns a flag of ManufacturingStatus round
+SWITCHES = {  # each toggles a flag of ManufacturingStatus
     0x0022: "FET_EN", 0x0023: "LF_EN", 0x0024: "PF_EN", 0x0025: "BBR_EN", 0x0026: "FUSE_EN",
     0x0027: "LED_EN",
 }
-# Modes, by the flags of OperationStatus that show them; two words open the next within 4 s.
+# Security modes by their flags in OperationStatus; two keys within 4 s open the next one.
 SEALED, UNSEALED, FULL_ACCESS = frozenset({"SEC0", "SEC1"}), frozenset({"SEC1"}), frozenset({"SEC0"})
 KEYS_WITHIN_S = 4.0
 KEYS = {SEALED: (0x0414, 0x3672, UNSEALED), UNSEALED: (0xFFFF, 0xFFFF, FULL_ACCESS)}
 
-ALWAYS = frozenset({"PRES", "DSG", "CHG", "QEN", "RT", "GAUGE_EN", "FET_EN", "LF_EN", "PF_EN"})
+INITIAL_FLAGS = frozenset({"PRES", "DSG", "CHG", "QEN", "RT", "GAUGE_EN", "FET_EN", "LF_EN", "PF_EN"})
 ALARMS = {row.name: 1 << row.bit for row in BATTERY_STATUS.bits}
-DEVICES = {"bq40z50-r4": 0x4500, "bq40z80": 0x4800}
-MADE = {  # 4.02, as one was read out (TI e2e thread 1108797)
+VERSIONS = {  # 4.02, from a readout (TI e2e thread 1108797)
     "version_raw": 0x0402, "build": 0x4F, "firmware_type_raw": 4, "gauge_version_raw": 0x0475,
     "hardware_raw": 0x00A0, "chemistry_raw": 0x1210,
 }
-# Bytes of a reply that are not just those of its fields: padded, or cut for another revision.
+# Length of a reply where it is not that of its fields: padded, or shorter in another revision.
 LENGTHS = {
     "bq40z50-r4": {0x02: 11, 0x60: 26, 0x70: 32},
     "bq40z80": {0x02: 11, 0x70: 32, 0x72: 16},
@@ -47,7 +46,7 @@ LENGTHS = {
 
 
 class ActiveWhile(Enum):
-    """When a limit is watched."""
+    """When a limit is monitored."""
 
     ALWAYS = "always"
     CHARGING = "charging"
@@ -56,25 +55,25 @@ class ActiveWhile(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProtectionLimit:
-    """A limit: trips when passed for `delay_s`, recovers when good again for `clear_s`."""
+    """A limit: trips after `delay_s` beyond `trip`, recovers after `clear_s` within `clear`."""
 
     name: str  # the manual's mnemonic
-    watched: str
+    quantity: str
     when: ActiveWhile
     trip: float
-    clear: float  # above `trip` for a lower limit; infinite: never
+    clear: float  # above `trip` for a lower limit; infinite: it never recovers
     delay_s: float
     clear_s: float
-    alert: str  # flag of BatteryStatus until it trips; empty: none
+    alert: str  # flag of BatteryStatus before it trips; empty: none
     alarm: str  # flag of BatteryStatus while it has tripped
     source: str
 
-    def beyond(self, value: float) -> bool:
-        """Return whether a value is past the limit."""
+    def is_beyond(self, value: float) -> bool:
+        """Whether a value violates the limit."""
         return value <= self.trip if self.trip < self.clear else value >= self.trip
 
-    def back(self, value: float) -> bool:
-        """Return whether a value is good again."""
+    def is_clear(self, value: float) -> bool:
+        """Whether a value satisfies the recovery threshold."""
         return value >= self.clear if self.trip < self.clear else value <= self.clear
 
 
@@ -87,7 +86,7 @@ _CUV, _OT = "TI SLUUCY8 (BQ77307)", "TI SLUUBY1B (BQ76942)"
 
 
 def safety_limits(pack: PackSpec) -> tuple[ProtectionLimit, ...]:
-    """Return the protections of a gauge that was set up for a pack."""
+    """Protections of a gauge that is configured for a pack."""
     v, d, c = _scales(pack)
     # fmt: off
     return (
@@ -108,7 +107,7 @@ def safety_limits(pack: PackSpec) -> tuple[ProtectionLimit, ...]:
 
 
 def permanent_fail_limits(pack: PackSpec) -> tuple[ProtectionLimit, ...]:
-    """Return what such a gauge takes for a failure of the pack, for good."""
+    """Permanent failures of a gauge that is configured for a pack."""
     v, d, c = _scales(pack)
     # fmt: off
     return (
@@ -124,7 +123,7 @@ def permanent_fail_limits(pack: PackSpec) -> tuple[ProtectionLimit, ...]:
 
 
 def _scales(pack: PackSpec) -> tuple[float, float, float]:
-    """Return volts to add to, and factors of discharging and charging current of, a notebook's."""
+    """Volts to add to a notebook's limits; factors of its discharging and charging current."""
     rated_ah = pack.rated_mah / 1000.0
     volts = pack.row.full_cell_v - _FULL_V
     return volts, pack.row.burst_c * rated_ah / _NOTEBOOK_A, _CHARGE_C * rated_ah / _NOTEBOOK_A

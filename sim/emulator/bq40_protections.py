@@ -1,4 +1,4 @@
-"""The state of a gauge's protections: what alerts, what has tripped, and how often."""
+"""State machine of the protections of a BQ40: alerts, trips, recovery, event counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,30 +9,31 @@ from sim.emulator.capacity_learning import RESTING_A
 
 @dataclass(slots=True)
 class ProtectionStateMachine:
-    """Which of some limits are passed, and which have tripped.
+    """State of some limits.
 
     Attributes:
-        alerts: what is beyond its limit, since when.
-        tripped: what has been for long enough, and is not good again.
-        events: how often each has tripped.
+        alerts: limits that are violated but have not tripped, by the time at which this began.
+        tripped: limits that have tripped and not recovered.
+        events: number of trips.
     """
 
     rows: tuple[ProtectionLimit, ...]
     alerts: dict[str, float] = field(default_factory=dict)
     tripped: set[str] = field(default_factory=set)
     events: dict[str, int] = field(default_factory=dict)
-    _good_s: dict[str, float] = field(default_factory=dict)  # what has tripped, since when
+    _clear_s: dict[str, float] = field(default_factory=dict)  # of tripped limits: clear since
 
     def update(self, values: Mapping[str, float], now_s: float) -> None:
-        """Judge a measurement."""
+        """Evaluate a measurement."""
         other = (
             ActiveWhile.DISCHARGING if values["charging_a"] > RESTING_A else ActiveWhile.CHARGING
         )
         for row in self.rows:
-            value, name = values[row.watched], row.name
+            name = row.name
+            value = values[row.quantity]
             if name in self.tripped:
                 self._recover(row, value, now_s)
-            elif row.when is other or not row.beyond(value):
+            elif row.when is other or not row.is_beyond(value):
                 self.alerts.pop(name, None)
             elif now_s - self.alerts.setdefault(name, now_s) >= row.delay_s:
                 del self.alerts[name]
@@ -40,19 +41,19 @@ class ProtectionStateMachine:
                 self.events[name] = self.events.get(name, 0) + 1
 
     def _recover(self, row: ProtectionLimit, value: float, now_s: float) -> None:
-        if not row.back(value):
-            self._good_s.pop(row.name, None)
-        elif now_s - self._good_s.setdefault(row.name, now_s) >= row.clear_s:
-            del self._good_s[row.name]
+        if not row.is_clear(value):
+            self._clear_s.pop(row.name, None)
+        elif now_s - self._clear_s.setdefault(row.name, now_s) >= row.clear_s:
+            del self._clear_s[row.name]
             self.tripped.remove(row.name)
 
     def flags(self) -> set[str]:
-        """Return the flags of BatteryStatus that this sets."""
-        told = {row.alert for row in self.rows if row.name in self.alerts}
-        return told | {row.alarm for row in self.rows if row.name in self.tripped}
+        """Flags of BatteryStatus that are set."""
+        alerts = {row.alert for row in self.rows if row.name in self.alerts}
+        return alerts | {row.alarm for row in self.rows if row.name in self.tripped}
 
-    def forget(self) -> None:
-        """Start again, as after a reset."""
+    def reset(self) -> None:
+        """Clear alerts and trips; the event counts remain."""
         self.alerts.clear()
         self.tripped.clear()
-        self._good_s.clear()
+        self._clear_s.clear()

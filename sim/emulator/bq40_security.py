@@ -1,7 +1,7 @@
-"""How far a BQ40 lets a host in: sealed as it flies, unsealed, or with full access.
+"""Security mode of a BQ40: sealed as it flies, unsealed, or with full access.
 
-Two words open a part one step further, with nothing in between: the keys that parts are delivered
-with. Our own driver sends none of them.
+Two keys in succession open the next mode; here they are the keys of the factory settings. The
+driver in `smartbattery` sends none of them.
 """
 
 from math import inf
@@ -10,26 +10,29 @@ from sim.emulator.bq40_data import KEYS, KEYS_WITHIN_S, SEALED
 
 
 class SecurityState:
-    """The mode that a part is in.
+    """The security mode of a part.
 
     Attributes:
         mode: one of `SEALED`, `UNSEALED`, `FULL_ACCESS` of `sim.emulator.bq40_data`.
-        first: the word that the second one must follow; whatever else is heard clears it.
+        first_key: the key that the second one must follow; any other command clears it.
     """
 
     def __init__(self) -> None:
         self.mode = SEALED
-        self.first: int | None = None
-        self._at_s = -inf
+        self.first_key: int | None = None
+        self._first_key_s = -inf
 
-    def opens(self, word: int, now_s: float) -> bool:
-        """Return whether a word is one of the two that open the part, and take it."""
-        before, self.first = self.first, None
-        first, second, then = KEYS.get(self.mode, (None, None, self.mode))
-        if before is not None and word == second and now_s - self._at_s <= KEYS_WITHIN_S:
-            self.mode = then
-        elif word == first:
-            self.first, self._at_s = word, now_s
+    def accepts(self, selector: int, now_s: float) -> bool:
+        """Whether a selector is one of the two keys; the second one changes the mode."""
+        previous = self.first_key
+        self.first_key = None
+        first, second, next_mode = KEYS.get(self.mode, (None, None, self.mode))
+        is_in_time = now_s - self._first_key_s <= KEYS_WITHIN_S
+        if previous is not None and selector == second and is_in_time:
+            self.mode = next_mode
+        elif selector == first:
+            self.first_key = selector
+            self._first_key_s = now_s
         else:
             return False
         return True

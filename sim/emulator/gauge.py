@@ -1,9 +1,9 @@
-"""An SBS 1.1 gauge: what it measures of a pack, and the bytes it answers with.
+"""SBS 1.1 gauge emulator: measurements of a simulated pack, and the bytes of its replies.
 
-Words and blocks are encoded with the rows that the driver decodes with, as its kind has them
-(`gauge_kinds`); a plain one's replies end in a PEC. It errs as gauges do: steps of 10 mA, 1 mV and
-0.1 K, gain and offset of the current, a stale full charge, a charge that is smoothed, sticks and
-drops to nothing at the end. BatteryMode can be written; every other write is refused.
+The rows of the driver encode words and blocks, as its kind has them (`gauge_kinds`); replies of a
+plain gauge end in a PEC. Its errors are those of real gauges: steps of 10 mA, 1 mV and 0.1 K, gain
+and offset of the current, an outdated full charge capacity, a charge that is smoothed, sticks and
+drops to 0 at the end. BatteryMode can be written; every other write is refused.
 
 Source: Smart Battery Data Specification 1.1; four measurements a second as TI's parts (SLUUBT5C).
 """
@@ -28,22 +28,22 @@ from smartbattery.pec import pec, read_prefix
 from smartbattery.profiles import AccessMethod, BlockRead
 from smartbattery.registers import CELLS, Register
 
-_AVERAGED_S = 60.0
+_AVERAGE_S = 60.0
 _SENSOR_LAG_S = 20.0
 _CURRENT_DECIMALS = 2  # 10 mA
-_OPEN_THERMISTOR_DEGC = -55.0  # TI takes what reads -50 degC or less for an open one
-_DISCHARGING = 1 << 6  # BatteryStatus: also at rest (TI SLUUCH2)
-_FULLY_CHARGED = 1 << 5
-_FULLY_DISCHARGED = 1 << 4
-_STILL_FULL_FRAC = 0.98
-_RELEASED = b"\xff"  # what a host reads on after the last byte
+_OPEN_THERMISTOR_DEGC = -55.0  # TI: -50 degC or less is an open thermistor
+_DISCHARGING = sbs.BATTERY_STATUS.mask("DSG")  # also at rest (TI SLUUCH2)
+_FULLY_CHARGED = sbs.BATTERY_STATUS.mask("FC")
+_FULLY_DISCHARGED = sbs.BATTERY_STATUS.mask("FD")
+_FULL_FRAC = 0.98
+_RELEASED = b"\xff"  # a host that reads on after the last byte
 _NO_CELL_V = 65.535  # 0xFFFF
-_STARTING_S = 2.0  # from a reset until the values can be used
+_STARTING_S = 2.0  # from a reset until the values are valid
 _ASLEEP_AFTER_S = 5.0
 _WORD_BYTES = 2
 _MODE_COMMAND = bytes((sbs.MODE.command,))
 _MODE_WRITABLE = 0xE300  # CAPM, CHGM, AM, PB, CC
-_ERROR_PCT = 0.05  # more for each cycle since it learned (TI SLUUCH2, MaxError)
+_ERROR_PCT = 0.05  # of MaxError for each cycle since the last update (TI SLUUCH2)
 _TEN_MWH_PER_MAH_V = 0.1
 _SBS_1_1, _SBS_1_1_WITH_PEC = 2, sbs.PEC_VERSION
 _CHEMISTRY_TEXTS = {"lipo": "LiP", "lihv": "LiP", "li-ion": "LION", "lifepo4": "LiFe"}
@@ -51,16 +51,16 @@ _TEXTS = {command: field for _, field, command in sbs.TEXTS}
 
 
 def word_reply(address: int, command: int, raw: int, *, with_pec: bool) -> bytes:
-    """Return the bytes of a word on the wire, low byte first."""
-    return _closed(address, command, raw.to_bytes(2, "little"), with_pec=with_pec)
+    """Bytes of a word on the bus, low byte first."""
+    return _with_pec(address, command, raw.to_bytes(2, "little"), with_pec=with_pec)
 
 
 def block_reply(address: int, command: int, data: bytes, *, with_pec: bool) -> bytes:
-    """Return the bytes of a block on the wire, count first."""
-    return _closed(address, command, bytes((len(data), *data)), with_pec=with_pec)
+    """Bytes of a block on the bus, count first."""
+    return _with_pec(address, command, bytes((len(data), *data)), with_pec=with_pec)
 
 
-def _closed(address: int, command: int, data: bytes, *, with_pec: bool) -> bytes:
+def _with_pec(address: int, command: int, data: bytes, *, with_pec: bool) -> bytes:
     return data + bytes((pec(data, read_prefix(address, command)),)) if with_pec else data
 
 
@@ -68,10 +68,10 @@ class VirtualGauge:
     """The device at one address; `update` measures, `reply` answers from the last measurement.
 
     Attributes:
-        refused_writes: how often something else than a read was asked, BatteryMode included.
-        sends_pec: whether its replies end in one.
-        learning: what it believes that the pack holds, and since when.
-        open_thermistor: whether the thermistor's wire is off.
+        refused_writes: number of writes, those of BatteryMode included.
+        sends_pec: whether its replies end in a PEC.
+        learning: its capacity learning.
+        open_thermistor: whether the wire of the thermistor is broken.
     """
 
     def __init__(
@@ -79,29 +79,33 @@ class VirtualGauge:
     ) -> None:
         self._spec = spec = scenario.gauge
         kind = gauge_kind(spec.kind)
-        self._words, self._blocks = words_of(kind), blocks_of(kind)
+        self._words = words_of(kind)
+        self._blocks = blocks_of(kind)
         self.sends_pec = spec.pec if kind.pec is None else kind.pec
         self._address = sbs.ADDRESS
         self._pack = pack
         self._random = random
-        self.refused_writes, self.open_thermistor = 0, False
+        self.refused_writes = 0
+        self.open_thermistor = False
         self._powers = sbs.powers_of(spec.ip_scale << 12)
-        # It was taught the sound pack, or what that held earlier: what was lost since then is news.
-        cells, rated_ah = scenario.pack, scenario.pack.rated_mah / 1000.0
+        # It learned the capacity some cycles ago, without the loss since then.
+        cells = scenario.pack
+        rated_ah = cells.rated_mah / 1000.0
         held_frac = ageing_of(cells.chemistry).capacity_left_frac(cells.cycles, cells.age_days)
         held_frac *= cells.actual_capacity_frac
         unlearned_frac = min(spec.learned_cycles_ago / max(spec.cycles, 1), 1.0)
-        taught_ah = rated_ah * (held_frac + max(1.0 - held_frac, 0.0) * unlearned_frac)
+        learned_ah = rated_ah * (held_frac + max(1.0 - held_frac, 0.0) * unlearned_frac)
         charge_frac = float(np.mean(pack.cells.charge_frac)) + spec.start_error_frac
-        full_ah = taught_ah * (1.0 + spec.full_error_frac)
+        full_ah = learned_ah * (1.0 + spec.full_error_frac)
         self.learning = CapacityLearning(rated_ah, full_ah, cells.chemistry)
         self._start_ah = full_ah * min(max(charge_frac, 0.0), 1.0)
-        self._telling = ReportedCapacity(spec, self._start_ah)
-        self._wake_s, self._heard_s = spec.wake_s, -math.inf
-        self._counted_ah = 0.0  # what it believes was drawn since the start
-        self._drawn_ah = 0.0  # what was
+        self._reported = ReportedCapacity(spec, self._start_ah)
+        self._wake_s = spec.wake_s
+        self._addressed_s = -math.inf
+        self._counted_ah = 0.0  # drawn since the start, as measured
+        self._drawn_ah = 0.0  # drawn since the start
         self._updated_s = 0.0
-        self._minute: deque[tuple[float, float]] = deque()  # (time, counted) of the last minute
+        self._minute: deque[tuple[float, float]] = deque()  # (time, charge) of the last minute
         self._sensor_degc = float(np.max(pack.cells.temperature_degc))
         self._replies: dict[int, bytes] = {}
         self._texts = {
@@ -115,7 +119,9 @@ class VirtualGauge:
         self.update(0.0)
 
     def _constant_values(self, scenario: Scenario, seed: int) -> dict[str, float]:
-        spec, rated, made = self._spec, scenario.pack, self._spec.manufactured
+        spec = self._spec
+        rated = scenario.pack
+        made = spec.manufactured
         version = _SBS_1_1_WITH_PEC if spec.pec else _SBS_1_1
         return {
             sbs.MAX_ERROR.field: spec.max_error_pct + _ERROR_PCT * spec.learned_cycles_ago,
@@ -134,26 +140,26 @@ class VirtualGauge:
 
     @property
     def values(self) -> Mapping[str, float]:
-        """What was last measured or worked out, under the names of the driver's rows."""
+        """Values of the last measurement, by the field names of the driver's rows."""
         return MappingProxyType(self._values)
 
     @property
     def starting(self) -> bool:
-        """Whether a reset was so short ago that its values are not to be used."""
+        """Whether its values are not yet valid after a reset."""
         return self._updated_s < self._ready_s
 
     def reset(self) -> None:
-        """Start again as at power-on: what has been drawn since then is forgotten."""
+        """Reset as at power-on: the charge counted since then is lost."""
         self._counted_ah = 0.0
-        self._telling = ReportedCapacity(self._spec, self._start_ah)
-        self.learning.reading = None
+        self._reported = ReportedCapacity(self._spec, self._start_ah)
+        self.learning.last_reading = None
         self._minute.clear()
         self._ready_s = self._updated_s + _STARTING_S
         self._gauge_charge(self._updated_s, self._values["current_a"])
         self._replies.clear()
 
     def update(self, now_s: float, blind_cell: int | None = None, offset_a: float = 0.0) -> None:
-        """Measure; one cell may come out as 0xFFFF this time, and the current as too much."""
+        """Measure; `blind_cell` reads 0xFFFF this time, `offset_a` is added to the current."""
         spec, pack, values = self._spec, self._pack, self._values
         dt_s = now_s - self._updated_s
         noise = self._random.standard_normal(len(pack.cells_v) + 3)
@@ -162,11 +168,12 @@ class VirtualGauge:
             mean_a = (drawn_ah - self._drawn_ah) * SECONDS_PER_HOUR / dt_s
         else:
             mean_a = float(pack.current_a)
-        seen_a = mean_a * (1.0 + spec.current_gain_error_frac) + spec.current_offset_a
-        seen_a += float(noise[0]) * spec.current_noise_a + offset_a
-        self._counted_ah += seen_a * dt_s / SECONDS_PER_HOUR
-        self._drawn_ah, self._updated_s = drawn_ah, now_s
-        values["current_a"] = round(seen_a, _CURRENT_DECIMALS)
+        measured_a = mean_a * (1.0 + spec.current_gain_error_frac) + spec.current_offset_a
+        measured_a += float(noise[0]) * spec.current_noise_a + offset_a
+        self._counted_ah += measured_a * dt_s / SECONDS_PER_HOUR
+        self._drawn_ah = drawn_ah
+        self._updated_s = now_s
+        values["current_a"] = round(measured_a, _CURRENT_DECIMALS)
         values["voltage_v"] = float(pack.voltage_v) + float(noise[1]) * spec.voltage_noise_v
         cells_v = (pack.cells_v + noise[3:] * spec.voltage_noise_v).tolist()
         for row, cell_v in zip(CELLS, cells_v, strict=False):
@@ -174,7 +181,7 @@ class VirtualGauge:
         self._follow_temperature(dt_s, float(noise[2]))
         if self.open_thermistor:
             values["temperature_degc"] = _OPEN_THERMISTOR_DEGC
-        self._gauge_charge(now_s, seen_a, dt_s)
+        self._gauge_charge(now_s, measured_a, dt_s)
         if blind_cell is not None:
             values[CELLS[blind_cell].field] = _NO_CELL_V
         self._replies.clear()
@@ -188,22 +195,24 @@ class VirtualGauge:
         self._values["external_degc"] = hottest_degc
         self._values["chip_degc"] = self._sensor_degc
 
-    def _gauge_charge(self, now_s: float, seen_a: float, dt_s: float = 0.0) -> None:
-        """Work out charge, averages, time to empty and status from what was counted."""
-        minute, values = self._minute, self._values
+    def _gauge_charge(self, now_s: float, measured_a: float, dt_s: float = 0.0) -> None:
+        """Compute charge, average current, time to empty and status from the charge counted."""
+        minute = self._minute
+        values = self._values
         minute.append((now_s, self._counted_ah))
-        while now_s - minute[0][0] > _AVERAGED_S:
+        while now_s - minute[0][0] > _AVERAGE_S:
             minute.popleft()
-        (since_s, since_ah), average_a = minute[0], seen_a
+        since_s, since_ah = minute[0]
+        average_a = measured_a
         if now_s > since_s:
             average_a = (self._counted_ah - since_ah) * SECONDS_PER_HOUR / (now_s - since_s)
         if -RESTING_A < average_a < RESTING_A:
             self._rest(now_s)
-        elif self.learning.since_s is not None:
-            self.learning.load()
+        elif self.learning.rest_s is not None:
+            self.learning.end_rest()
         full_ah = self.learning.full_ah
         remaining_ah = min(max(self._start_ah - self._counted_ah, 0.0), full_ah)
-        remaining_ah = self._telling.reported_ah(remaining_ah, full_ah, dt_s, self._pack)
+        remaining_ah = self._reported.reported_ah(remaining_ah, full_ah, dt_s, self._pack)
         values["average_a"] = average_a
         values["remaining_mah"] = remaining_ah * 1000.0
         values["soc_pct"] = remaining_ah / full_ah * 100.0
@@ -213,18 +222,18 @@ class VirtualGauge:
             values.pop("time_to_empty_s", None)  # not discharging
         status = 0 if self.starting else sbs.STATUS_INITIALIZED
         status |= _DISCHARGING if average_a > -RESTING_A else 0
-        status |= _FULLY_CHARGED if remaining_ah >= _STILL_FULL_FRAC * full_ah else 0
+        status |= _FULLY_CHARGED if remaining_ah >= _FULL_FRAC * full_ah else 0
         status |= _FULLY_DISCHARGED if remaining_ah <= 0.0 else 0
         values["status_raw"] = status
 
     def _rest(self, now_s: float) -> None:
-        """Go on from what a rest tells, if it tells something."""
+        """Continue a rest, and correct the charge when it gives a reading."""
         charge_frac = self.learning.rest(now_s, self._counted_ah, self._pack)
         if charge_frac is None:
             return
         full_ah = self.learning.full_ah
         self._values[sbs.FULL.field] = full_ah * 1000.0
-        if self.learning.times:
+        if self.learning.updates:
             self._values[sbs.MAX_ERROR.field] = self._spec.max_error_pct
         self._start_ah = charge_frac * full_ah + self._counted_ah
 
@@ -233,39 +242,40 @@ class VirtualGauge:
         self._values["status_raw"] = int(self._values["status_raw"]) | bits
 
     def addressed(self) -> float:
-        """Hear its address; one that is asleep holds the clock line until it has woken up."""
-        before_s, self._heard_s = self._heard_s, self._updated_s
-        return self._wake_s if self._heard_s - before_s > _ASLEEP_AFTER_S else 0.0
+        """Seconds of clock stretching after its address: a sleeping gauge wakes up first."""
+        last_s = self._addressed_s
+        self._addressed_s = self._updated_s
+        return self._wake_s if self._addressed_s - last_s > _ASLEEP_AFTER_S else 0.0
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:
-        """Return `rx_len` bytes to a read of one command.
+        """Reply to a read of one command with `rx_len` bytes.
 
         Raises:
             NackError: a write, or a command that this gauge does not have.
         """
         if not tx:
-            return _RELEASED * rx_len  # only its address was called
+            return _RELEASED * rx_len  # an address without a command
         if len(tx) != 1 or not rx_len:
             self.refused_writes += 1
-            if self._takes_mode(tx, rx_len):
+            if self._accepts_mode(tx, rx_len):
                 return b""
-            raise NackError(f"0x{self._address:02x} takes no write: {tx.hex(' ')}")
+            raise NackError(f"0x{self._address:02x} refuses a write: {tx.hex(' ')}")
         command = tx[0]
         whole = self._replies.get(command)
         if whole is None:
             whole = self._replies[command] = self._whole_reply(command)
         return whole[:rx_len].ljust(rx_len, _RELEASED)
 
-    def _takes_mode(self, tx: bytes, rx_len: int) -> bool:
-        """Take a write of BatteryMode, with or without its PEC."""
+    def _accepts_mode(self, tx: bytes, rx_len: int) -> bool:
+        """Whether this is a write of BatteryMode, with or without a PEC; it takes effect."""
         end = 1 + _WORD_BYTES
         if rx_len or tx[:1] != _MODE_COMMAND or len(tx) not in (end, end + 1):
             return False
         if len(tx) > end and pec((self._address << 1, *tx[:end])) != tx[end]:
             return False
         written = int.from_bytes(tx[1:end], "little") & _MODE_WRITABLE
-        kept = int(self._values[sbs.MODE.field]) & ~_MODE_WRITABLE
-        self._values[sbs.MODE.field] = kept | written
+        read_only = int(self._values[sbs.MODE.field]) & ~_MODE_WRITABLE
+        self._values[sbs.MODE.field] = read_only | written
         self._replies.clear()
         return True
 
@@ -279,12 +289,12 @@ class VirtualGauge:
         if command in _TEXTS:
             text = self._texts[_TEXTS[command]].encode("ascii")
             return block_reply(self._address, command, text, with_pec=self.sends_pec)
-        raise NackError(f"0x{self._address:02x} does not know command 0x{command:02x}")
+        raise NackError(f"0x{self._address:02x} has no command 0x{command:02x}")
 
-    def _block(self, ask: BlockRead) -> bytes:
-        data = encode_block(ask.block, self._values)
-        reply = _closed if ask.access is AccessMethod.RAW else block_reply
-        return reply(self._address, ask.command, data, with_pec=self.sends_pec)
+    def _block(self, query: BlockRead) -> bytes:
+        data = encode_block(query.block, self._values)
+        reply = _with_pec if query.access is AccessMethod.RAW else block_reply
+        return reply(self._address, query.command, data, with_pec=self.sends_pec)
 
     def _raw(self, row: Register) -> int | None:
         value = self._values.get(row.field)

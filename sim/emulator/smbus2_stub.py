@@ -1,9 +1,9 @@
 # ruff: noqa: ARG002 - `force` stands in smbus2's signatures
-"""A stand-in for `smbus2.SMBus` with a virtual pack behind it: to test other people's programs.
+"""Stand-in for `smbus2.SMBus` with a virtual pack behind it, to test programs that use smbus2.
 
-It answers as the kernel does with an adapter that can do everything, or what `funcs` says: the same
-bytes on the wire, the same OSError. Its time is the system's until `t_s` is set. smbus2 itself is
-not needed; its messages are taken as they are.
+It behaves like the kernel with an adapter of full functionality, or that of `funcs`: the same bytes
+on the bus, the same OSError. Its time is that of the system until `t_s` is set. smbus2 itself is
+not needed; its messages are accepted.
 
 Sources: smbus2 0.6.1; Linux 6.1 drivers/i2c/i2c-core-smbus.c (which calls have a PEC, what is
 emulated), Documentation/i2c/fault-codes.rst, include/uapi/linux/i2c.h.
@@ -22,33 +22,33 @@ from smartbattery.errors import BatteryError, BusTimeoutError, NackError
 from smartbattery.pec import pec
 from smartbattery.registers import MAX_BLOCK
 
-# What an adapter says that it can do (linux/i2c.h).
+# Functionality of an adapter (linux/i2c.h).
 I2C, PEC = 0x0001, 0x0008
 (
     QUICK, READ_BYTE, WRITE_BYTE, READ_BYTE_DATA, WRITE_BYTE_DATA, READ_WORD, WRITE_WORD,
     PROCESS_CALL, READ_BLOCK, WRITE_BLOCK, READ_I2C_BLOCK, WRITE_I2C_BLOCK,
 ) = (1 << bit for bit in range(16, 28))  # fmt: skip
-ALL_FUNCTIONS = 0x0FFF_0009  # all of them
+ALL_FUNCTIONS = 0x0FFF_0009
 _MESSAGE_READS = 0x0001  # flag of a message
 _WORD_BYTES = 2
 SIM = "sim:"
-Force = object  # no kernel driver owns an address here
+Force = object  # has no effect: no kernel driver owns an address here
 
 
 class SMBus:
     """An I2C adapter with a smart battery at 0x0b.
 
     Args:
-        bus: a number or path as smbus2 takes it, which opens it; `sim:SCENARIO` names the pack.
-        force: is ignored.
-        pack: a scenario, when the bus names none; or a wire of your own.
+        bus: number or path of a bus, as for smbus2, which opens it; `sim:SCENARIO` names the pack.
+        force: has no effect.
+        pack: a scenario, if the bus names none; or a `Bus`.
         seed: of the flight.
-        faults: as `dronebms sim --fault` takes them.
-        funcs: what the adapter can do.
+        faults: as in `dronebms sim --fault`.
+        funcs: functionality of the adapter.
 
     Attributes:
-        nack_errno: what a refused address or command gives; a Raspberry Pi says EREMOTEIO.
-        world: the flight, and its truth; None with a wire of your own.
+        nack_errno: errno of a refused address or command; EREMOTEIO on a Raspberry Pi.
+        world: the flight with its ground truth; None if `pack` is a `Bus`.
     """
 
     nack_errno = errno.ENXIO
@@ -65,30 +65,33 @@ class SMBus:
     ) -> None:
         self.funcs = funcs
         self.world: World | None = None
-        self._pack, self._seed, self._faults = pack, seed, tuple(map(parse_fault, faults))
+        self._pack = pack
+        self._seed = seed
+        self._faults = tuple(map(parse_fault, faults))
         self._clock = VirtualClock()
         self._system: SystemClock | None = SystemClock()
-        self._wire: Bus | None = None
+        self._bus: Bus | None = None
         self._pec = 0
         if bus is not None:
             self.open(bus)
 
     def open(self, bus: int | str) -> None:
-        """Open it.
+        """Open a bus.
 
         Raises:
-            ConfigError: the scenario that it names cannot be used.
+            ConfigError: the scenario that the bus names cannot be used.
         """
         named = isinstance(bus, str) and bus.startswith(SIM)
         pack = str(bus).removeprefix(SIM) if named else self._pack
         if isinstance(pack, str):
-            self._wire, self.world = open_virtual(pack, self._clock, self._seed, self._faults)
+            self._bus, self.world = open_virtual(pack, self._clock, self._seed, self._faults)
         else:
-            self._wire = pack
+            self._bus = pack
 
     def close(self) -> None:
-        """Close it."""
-        self._wire, self._pec = None, 0
+        """Close the bus."""
+        self._bus = None
+        self._pec = 0
 
     def __enter__(self) -> "SMBus":
         return self
@@ -98,7 +101,7 @@ class SMBus:
 
     @property
     def t_s(self) -> float:
-        """Seconds of the flight. Once set, time stands until set again; it never goes back."""
+        """Seconds of the flight. Once set, time stops until it is set again; it never goes back."""
         if self._system is not None:
             self._clock.sleep_until(self._system.now_s())
         return self._clock.now_s()
@@ -110,7 +113,7 @@ class SMBus:
 
     @property
     def pec(self) -> int:
-        """Whether SMBus calls have a packet error code."""
+        """1 if SMBus calls have a packet error code, else 0."""
         return self._pec
 
     @pec.setter
@@ -122,20 +125,20 @@ class SMBus:
     # ------------------------------------------------------------------ calls
 
     def write_quick(self, i2c_addr: int, force: Force = None) -> None:
-        """Call an address, and no more."""
-        self._can(QUICK)
+        """Send an address without data."""
+        self._require(QUICK)
         self._transfer(i2c_addr, b"", 0)
 
     def read_byte(self, i2c_addr: int, force: Force = None) -> int:
-        """Return a byte without a command."""
+        """Read a byte without a command."""
         return self._call(READ_BYTE, i2c_addr, b"", 1)[0]
 
     def write_byte(self, i2c_addr: int, value: int, force: Force = None) -> None:
-        """Write a command alone."""
+        """Write a command without data."""
         self._call(WRITE_BYTE, i2c_addr, bytes((value,)))
 
     def read_byte_data(self, i2c_addr: int, register: int, force: Force = None) -> int:
-        """Return a byte."""
+        """Read a byte."""
         return self._call(READ_BYTE_DATA, i2c_addr, bytes((register,)), 1)[0]
 
     def write_byte_data(
@@ -145,7 +148,7 @@ class SMBus:
         self._call(WRITE_BYTE_DATA, i2c_addr, bytes((register, value)))
 
     def read_word_data(self, i2c_addr: int, register: int, force: Force = None) -> int:
-        """Return a word, 0..65535."""
+        """Read a word, 0..65535."""
         reply = self._call(READ_WORD, i2c_addr, bytes((register,)), _WORD_BYTES)
         return int.from_bytes(reply, "little")
 
@@ -156,17 +159,18 @@ class SMBus:
         self._call(WRITE_WORD, i2c_addr, _with_word(register, value))
 
     def process_call(self, i2c_addr: int, register: int, value: int, force: Force = None) -> int:
-        """Write a word and return one."""
+        """Write a word and read one."""
         tx = _with_word(register, value)
         return int.from_bytes(self._call(PROCESS_CALL, i2c_addr, tx, _WORD_BYTES), "little")
 
     def read_block_data(self, i2c_addr: int, register: int, force: Force = None) -> list[int]:
-        """Return a block by its own count, 1 to 32 bytes.
+        """Read a block with a count of 1 to 32 bytes.
 
-        An adapter with raw transfers that cannot do this gives zeros, and no error, as it does.
+        As with the kernel, an adapter with raw transfers and without this call reads zeros, without
+        an error.
         """
         tx, blind = bytes((register,)), self.funcs & I2C and not self.funcs & READ_BLOCK
-        self._can(I2C if blind else READ_BLOCK)
+        self._require(I2C if blind else READ_BLOCK)
         reply = self._transfer(i2c_addr, tx, 1 + MAX_BLOCK + 1)
         end = 1 + reply[0]
         if blind:
@@ -187,9 +191,9 @@ class SMBus:
     def read_i2c_block_data(
         self, i2c_addr: int, register: int, length: int, force: Force = None
     ) -> list[int]:
-        """Return so many bytes, whatever they are; they never have a PEC."""
+        """Read `length` bytes, without a PEC."""
         _fits(length)
-        self._can(READ_I2C_BLOCK)
+        self._require(READ_I2C_BLOCK)
         return list(self._transfer(i2c_addr, bytes((register,)), length))
 
     def write_i2c_block_data(
@@ -197,12 +201,12 @@ class SMBus:
     ) -> None:
         """Write bytes without a count."""
         _fits(len(data))
-        self._can(WRITE_I2C_BLOCK)
+        self._require(WRITE_I2C_BLOCK)
         self._transfer(i2c_addr, bytes((register, *data)), 0)
 
-    def i2c_rdwr(self, *i2c_msgs: Any) -> None:  # noqa: ANN401 - whatever smbus2 makes
-        """Do raw messages; a write and the read after it are one transfer."""
-        self._can(I2C)
+    def i2c_rdwr(self, *i2c_msgs: Any) -> None:  # noqa: ANN401 - messages of smbus2
+        """Transfer raw messages; a write and the read after it are one transfer."""
+        self._require(I2C)
         tx = b""
         for message, after in zip(i2c_msgs, (*i2c_msgs[1:], None), strict=True):
             if message.flags & _MESSAGE_READS:
@@ -215,15 +219,15 @@ class SMBus:
                 self._transfer(message.addr, tx, 0)
                 tx = b""
 
-    # ------------------------------------------------------------------ the wire
+    # ------------------------------------------------------------------ the bus
 
-    def _can(self, what: int) -> None:
-        if not self.funcs & what:
+    def _require(self, func: int) -> None:
+        if not self.funcs & func:
             raise _error(errno.EOPNOTSUPP)
 
-    def _call(self, what: int, address: int, tx: bytes, rx_len: int = 0) -> bytes:
-        """Do an SMBus call, with its PEC when that is switched on."""
-        self._can(what)
+    def _call(self, func: int, address: int, tx: bytes, rx_len: int = 0) -> bytes:
+        """Do an SMBus call, with a PEC if it is enabled."""
+        self._require(func)
         if not rx_len:
             code = bytes((pec((address << 1, *tx)),)) if self._pec else b""
             return self._transfer(address, tx + code, 0)
@@ -233,15 +237,16 @@ class SMBus:
         return reply[:rx_len]
 
     def _transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        if self._wire is None:
+        if self._bus is None:
             raise _error(errno.EBADF)
         self._clock.sleep_until(self.t_s)
         try:
-            return self._wire.transfer(address, tx, rx_len)
+            return self._bus.transfer(address, tx, rx_len)
         except BatteryError as error:
-            held = isinstance(error, BusTimeoutError)
-            refused = isinstance(error, NackError)
-            number = errno.ETIMEDOUT if held else self.nack_errno if refused else errno.EIO
+            if isinstance(error, BusTimeoutError):
+                number = errno.ETIMEDOUT
+            else:
+                number = self.nack_errno if isinstance(error, NackError) else errno.EIO
             raise _error(number) from error
 
 
@@ -255,7 +260,7 @@ def _with_word(register: int, value: int) -> bytes:
 
 
 def _code(address: int, tx: bytes, rx: bytes) -> int:
-    """Return the PEC of what was written, if anything, and read."""
+    """PEC of the bytes that were written, if any, and read."""
     written = (address << 1, *tx) if tx else ()
     return pec((*written, address << 1 | 1, *rx))
 

@@ -1,8 +1,8 @@
-"""One simulated flight: pack, gauge and vehicle moved on together in steps of 0.1 s.
+"""World: co-simulation of pack, gauge and vehicle in steps of 0.1 s.
 
-The steps do not depend on who looks when: one scenario, one seed and one set of faults is one
-truth, bit for bit. Time is seconds of the flight, which is the clock's own time: a flight begins
-at the clock's zero.
+The steps do not depend on the times of transfers: one scenario, one seed and one set of faults give
+one flight, bit for bit. Time is seconds of the flight, which is the time of the clock: a flight
+begins at 0.
 """
 
 import copy
@@ -19,8 +19,8 @@ from sim.emulator.bq40 import Bq40
 from sim.emulator.bus import Device, VirtualBus
 from sim.emulator.gauge import VirtualGauge
 from sim.emulator.second_pack import second_pack
-from sim.plant import faults as wrong
-from sim.plant.faults import Fault
+from sim.plant import faults as rows
+from sim.plant.faults import Fault, active_sizes
 from sim.plant.gauge_kinds import gauge_kind
 from sim.plant.ground_truth import EndOfDischarge, GroundTruth
 from sim.plant.mission import FlightProfile, Mission
@@ -33,12 +33,11 @@ _STEPS_PER_S = 10
 _STEP_MS = 100
 _GAUGE_MS = 250
 _ROUNDING = 1e-6  # of a step: 0.3 s is three steps in floating point too
-
 _HORIZON_S = 2 * 3600.0
 
 
 class RandomStream(IntEnum):
-    """One generator for each purpose: a fault on the wire changes no gust."""
+    """Random generators, one for each purpose: a bus fault changes no gust."""
 
     CELLS = 0
     GUSTS = 1
@@ -48,25 +47,27 @@ class RandomStream(IntEnum):
 
 
 def random_generator(seed: int, stream: RandomStream) -> np.random.Generator:
-    """Return the generator of one purpose, at its beginning."""
+    """The generator of one purpose, in its initial state."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(stream),)))
 
 
 class World:
-    """A flight that goes on when it is told the time.
+    """A simulated flight that advances to the time it is given.
 
     Args:
-        scenario: the pack, its gauge and the plan.
-        seed: how cells differ, gusts blow and readings scatter.
-        faults: what goes wrong, beyond what does in the scenario.
-        flight: who flies it; None is the scenario's own plan.
+        scenario: the pack, its gauge and the mission.
+        seed: of cell differences, gusts and measurement noise.
+        faults: in addition to those of the scenario.
+        flight: load of the pack; None: the mission of the scenario.
 
     Attributes:
-        scenario, seed: the same.
-        faults: all of them.
+        scenario, seed: as given.
+        faults: those of the scenario and the further ones.
+        gauge: the gauge behind the address.
+        bq40: the BQ40 in front of it; None for another kind.
 
     Raises:
-        ConfigError: a fault that this pack cannot have.
+        ConfigError: a fault that is impossible for this pack.
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class World:
         self.scenario = scenario
         self.seed = seed
         self.faults = (*(spec.fault() for spec in scenario.faults), *faults)
-        self._coming = sorted((f for f in self.faults if f.once), key=lambda fault: fault.start_s)
-        lost = sum(fault.size for fault in self._coming if fault.name == wrong.LOST_STRING.name)
+        self._events = sorted((f for f in self.faults if f.once), key=lambda fault: fault.start_s)
+        lost = sum(fault.size for fault in self._events if fault.name == rows.LOST_STRING.name)
         if lost >= scenario.pack.parallel:
             raise ConfigError(
-                f"fault {wrong.LOST_STRING.name}: a pack of {scenario.pack.parallel} in parallel "
+                f"fault {rows.LOST_STRING.name}: a pack of {scenario.pack.parallel} in parallel "
                 f"cannot lose {lost:g}"
             )
         self._flight = flight or Mission(
@@ -91,8 +92,8 @@ class World:
         )
         self._strings = scenario.pack.parallel
         self._pack = self._build_pack()
-        self._blinding = random_generator(seed, RandomStream.GAUGE_FAULTS)
-        self._end = EndOfDischarge(self.pack_data().cutoff_v, STEP_S)
+        self._gauge_faults = random_generator(seed, RandomStream.GAUGE_FAULTS)
+        self._end_rule = EndOfDischarge(self.pack_data().cutoff_v, STEP_S)
         self._ended_s: float | None = None
         self._step = 0
         self._load()
@@ -104,7 +105,7 @@ class World:
 
     @property
     def device(self) -> Device:
-        """What answers at the gauge's address."""
+        """The device at the address of the gauge."""
         return self.bq40 or self.gauge
 
     @property
@@ -114,30 +115,30 @@ class World:
 
     @property
     def duration_s(self) -> float:
-        """When the flight is over; the vehicle then stands on the ground."""
+        """End of the mission; the vehicle then stands on the ground."""
         return self._flight.duration_s
 
     def advance(self, t_s: float) -> None:
-        """Take every step up to a time; a time that has passed changes nothing."""
+        """Advance by all steps up to a time; an earlier time changes nothing."""
         until = int(t_s * _STEPS_PER_S + _ROUNDING)
         while self._step < until:
             self._pack.advance()
             self._step += 1
-            while self._coming and self._coming[0].start_s <= self.t_s:
-                self._happen(self._coming.pop(0))
+            while self._events and self._events[0].start_s <= self.t_s:
+                self._apply_event(self._events.pop(0))
             if self._step % _STEPS_PER_S == 0 and isinstance(self._flight, Mission):
-                # A vehicle that is followed says nothing of the air around its pack.
+                # The airflow around the pack of another vehicle is unknown.
                 self._pack.cells.airflow_m_s = self._flight.airflow_m_s(self.t_s) or 0.0
             self._load()
             if self._step * _STEP_MS % _GAUGE_MS < _STEP_MS:
                 self._measure()
 
     def vehicle(self, t_s: float) -> VehicleState:
-        """Return what the autopilot says at a time of the flight."""
+        """State of the vehicle at a time of the flight, as its autopilot reports it."""
         return self._flight.vehicle(t_s)
 
     def pack_data(self) -> PackData:
-        """Return what a user knows of the pack: what is printed on it."""
+        """Pack data of a user: those printed on the pack."""
         pack = self.scenario.pack
         return PackData(
             chemistry=pack.row,
@@ -148,7 +149,7 @@ class World:
         )
 
     def truth(self) -> GroundTruth:
-        """Return how things are at the last step."""
+        """Ground truth at the last step."""
         pack = self._pack
         charge_frac = tuple(pack.cells.charge_frac.tolist())
         return GroundTruth(
@@ -166,21 +167,21 @@ class World:
         )
 
     def remaining_s(self, hold_power_w: float | None = None) -> float | None:
-        """Return the true seconds until the end if one power goes on from now, without gusts.
+        """True seconds until the end of discharge at a constant power from now on, without gusts.
 
         Args:
-            hold_power_w: None is the mean power of the present phase.
+            hold_power_w: None: the mean power of the present phase.
 
         Returns:
-            0 after the end; None with no power given on the ground, or when the pack lasts
-            for hours.
+            0 after the end; None on the ground without `hold_power_w`, or beyond two hours.
         """
         if self._ended_s is not None:
             return 0.0
         power_w = self._flight.mean_power_w(self.t_s) if hold_power_w is None else hold_power_w
         if power_w is None:
             return None
-        pack, end = copy.deepcopy(self._pack), copy.deepcopy(self._end)
+        pack = copy.deepcopy(self._pack)
+        end = copy.deepcopy(self._end_rule)
         for step in range(1, round(_HORIZON_S * _STEPS_PER_S)):
             pack.advance()
             pack.apply(power_w)
@@ -192,17 +193,17 @@ class World:
 
     def _build_pack(self) -> Pack:
         spec = self.scenario.pack
-        for charge_frac in wrong.active_sizes(self.faults, wrong.LOW_CHARGE, 0.0):
+        for charge_frac in active_sizes(self.faults, rows.LOW_CHARGE, 0.0):
             spec = spec.model_copy(update={"start_charge_frac": charge_frac})
         pack = build_pack(spec, random_generator(self.seed, RandomStream.CELLS), STEP_S)
-        for capacity_frac in wrong.active_sizes(self.faults, wrong.WEAK_CELL, 0.0):
-            index = min(wrong.WEAK_CELL_INDEX, spec.cells - 1)
-            pack.cells.weaken(index, capacity_frac, wrong.WEAK_RESISTANCE)
+        for capacity_frac in active_sizes(self.faults, rows.WEAK_CELL, 0.0):
+            index = min(rows.WEAK_CELL_INDEX, spec.cells - 1)
+            pack.cells.weaken(index, capacity_frac, rows.WEAK_RESISTANCE)
         return pack
 
-    def _happen(self, fault: Fault) -> None:
-        """Let a fault that happens once do so."""
-        if fault.name == wrong.GAUGE_RESET.name:
+    def _apply_event(self, fault: Fault) -> None:
+        """Apply a fault that happens once."""
+        if fault.name == rows.GAUGE_RESET.name:
             (self.bq40 or self.gauge).reset()
             return
         for _ in range(int(fault.size)):
@@ -210,38 +211,37 @@ class World:
             self._strings -= 1
 
     def _load(self) -> None:
-        """Ask the pack for what the vehicle needs at the present step."""
-        t_s, pack = self.t_s, self._pack
+        """Load the pack with the power of the vehicle at the present step."""
+        t_s = self.t_s
+        pack = self._pack
         power_w = self._flight.power_w(t_s)
         if self.faults:
-            for times in wrong.active_sizes(self.faults, wrong.HIGH_CURRENT, t_s):
-                power_w = max(power_w, times * self._allowed_w())
-            hot_k_s = sum(wrong.active_sizes(self.faults, wrong.HOT_CELL, t_s))
-            pack.cells.extra_heat_k_s[wrong.HOT_CELL_INDEX] = hot_k_s
+            for factor in active_sizes(self.faults, rows.HIGH_CURRENT, t_s):
+                power_w = max(power_w, factor * self._continuous_w())
+            hot_k_s = sum(active_sizes(self.faults, rows.HOT_CELL, t_s))
+            pack.cells.extra_heat_k_s[rows.HOT_CELL_INDEX] = hot_k_s
         pack.apply(power_w)
         weakest_v = float(np.minimum.reduce(pack.cells_v))
-        if self._ended_s is None and self._end.reached(weakest_v):
+        if self._ended_s is None and self._end_rule.reached(weakest_v):
             self._ended_s = t_s
 
-    def _allowed_w(self) -> float:
+    def _continuous_w(self) -> float:
         spec = self.scenario.pack
-        allowed_a = spec.row.continuous_c * spec.rated_mah / 1000.0
-        return allowed_a * float(self._pack.voltage_v)
+        continuous_a = spec.row.continuous_c * spec.rated_mah / 1000.0
+        return continuous_a * float(self._pack.voltage_v)
 
     def _measure(self) -> None:
-        """Let the gauge look at the pack, unless it stands still."""
+        """Let the gauge measure, unless it is frozen."""
         t_s = self.t_s
         active = [fault for fault in self.faults if fault.active(t_s)]
-        if any(fault.name == wrong.FROZEN.name for fault in active):
+        if any(fault.name == rows.FROZEN.name for fault in active):
             return
         blind_cell = None
-        for frac in wrong.active_sizes(active, wrong.FFFF_CELLS, t_s):
-            if self._blinding.random() < frac:
-                blind_cell = min(wrong.FFFF_CELL, self.scenario.pack.cells - 1)
-        self.gauge.open_thermistor = bool(wrong.active_sizes(active, wrong.THERMISTOR, t_s))
-        self.gauge.update(
-            t_s, blind_cell, sum(wrong.active_sizes(active, wrong.CURRENT_OFFSET, t_s))
-        )
+        for frac in active_sizes(active, rows.FFFF_CELLS, t_s):
+            if self._gauge_faults.random() < frac:
+                blind_cell = min(rows.FFFF_CELL, self.scenario.pack.cells - 1)
+        self.gauge.open_thermistor = bool(active_sizes(active, rows.THERMISTOR, t_s))
+        self.gauge.update(t_s, blind_cell, sum(active_sizes(active, rows.CURRENT_OFFSET, t_s)))
         if self.bq40 is not None:
             self.bq40.update(t_s)
 
@@ -249,7 +249,13 @@ class World:
 def open_virtual(
     name: str, clock: Clock, seed: int = 1, faults: Sequence[Fault] = ()
 ) -> tuple[VirtualBus, World]:
-    """Return a wire with one gauge at 0x0b and the flight behind it.
+    """A bus with a virtual pack at 0x0b, and the flight behind it.
+
+    Args:
+        name: of a shipped scenario, or the path of a scenario file.
+        clock: time of the flight; it begins at 0.
+        seed: of cell differences, gusts and measurement noise.
+        faults: in addition to those of the scenario.
 
     Raises:
         ConfigError: the scenario cannot be used.
@@ -259,11 +265,12 @@ def open_virtual(
 
 
 def open_bus(world: World, clock: Clock) -> VirtualBus:
-    """Return a wire with a flight's gauge at 0x0b, and the other pack that a fault may bring."""
-    devices, random = {ADDRESS: world.device}, random_generator(world.seed, RandomStream.WIRE)
-    stranger = second_pack(world.scenario, world.faults)
-    if stranger is None:
+    """A bus with the gauge of a flight at 0x0b, and the second pack that a fault may bring."""
+    devices = {ADDRESS: world.device}
+    random = random_generator(world.seed, RandomStream.WIRE)
+    scenario = second_pack(world.scenario, world.faults)
+    if scenario is None:
         return VirtualBus(clock, [world], devices, world.faults, random)
-    other = World(stranger, world.seed + 1)
+    other = World(scenario, world.seed + 1)
     other_devices = {ADDRESS: other.device}
     return VirtualBus(clock, [world, other], devices, world.faults, random, other_devices)

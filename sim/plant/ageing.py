@@ -1,11 +1,11 @@
-"""What use and time do to cells: capacity lost, resistance gained, charge leaked.
+"""Ageing of cells: capacity fade, resistance growth, self-discharge.
 
-Counted in equivalent full cycles and in days at 25 degC and storage charge: hours in the heat count
-as more of them. Losses are fractions of the new cell's.
+Counted in equivalent full cycles and in days at 25 degC and storage charge; time at a higher
+temperature counts as more days. Losses are fractions of the new cell's values.
 
-Sources are in the rows. LiPo: the cycle law is for LiCoO2 pouches; no calendar law and no growth of
-resistance of such is known to us, the NMC cell's stand in. Leakage: 2 % a month at 20 degC, twice
-as much for 10 K more, as makers commonly say.
+Sources are in the rows. LiPo: the cycle law is that of LiCoO2 pouches; no calendar law and no
+resistance growth of them is known to us, those of the NMC cell are used. Self-discharge: 2 % a
+month at 20 degC, doubled for 10 K more, as makers commonly state.
 """
 
 import math
@@ -16,12 +16,12 @@ from sim.plant.cell_parameters import ZERO_DEGC_K
 _REFERENCE_K = 298.15
 _LEAK_FRAC_DAY = 0.02 / 30.0
 _LEAK_DEGC, _LEAK_TWICE_K = 20.0, 10.0
-_LEAST_FRAC = 0.05  # of the capacity is left for ever
+_MIN_FRAC = 0.05  # of the capacity always remains
 
 
 @dataclass(frozen=True, slots=True)
 class Ageing:
-    """The laws of a chemistry: loss * count ** power."""
+    """Ageing laws of a chemistry: loss * count ** power."""
 
     chemistry: str
     cycle_loss_frac: float
@@ -34,24 +34,24 @@ class Ageing:
     source: str
 
     def capacity_left_frac(self, cycles: float, days: float) -> float:
-        """Return what is left of the new cell's capacity."""
+        """Remaining fraction of the new cell's capacity."""
         lost_frac = self.cycle_loss_frac * cycles**self.cycle_power
         lost_frac += self.day_loss_frac * days**self.day_power
-        return float(max(1.0 - lost_frac, _LEAST_FRAC))
+        return float(max(1.0 - lost_frac, _MIN_FRAC))
 
     def resistance_factor(self, cycles: float, days: float) -> float:
-        """Return by how much more it resists than when new."""
+        """Resistance in relation to the new cell."""
         gained_frac = self.cycle_gain_frac * cycles
         return float(1.0 + gained_frac + self.day_gain_frac * days**self.day_power)
 
     def days_at_25_degc(self, days: float, degc: float) -> float:
-        """Return the days at 25 degC that cost as much capacity as these days at a temperature."""
+        """Days at 25 degC that cost as much capacity as `days` at a temperature."""
         colder = 1.0 / (degc + ZERO_DEGC_K) - 1.0 / _REFERENCE_K
         return days * math.exp(-self.day_k * colder / self.day_power)
 
 
 def leaked_frac(days: float, degc: float) -> float:
-    """Return the charge that cells lose by themselves in storage."""
+    """Fraction of the charge that cells lose by self-discharge in storage."""
     return _LEAK_FRAC_DAY * days * math.exp2((degc - _LEAK_DEGC) / _LEAK_TWICE_K)
 
 
@@ -73,5 +73,5 @@ AGEING = (
 
 
 def ageing_of(chemistry: str) -> Ageing:
-    """Return the row of a chemistry."""
+    """The row of a chemistry."""
     return next(row for row in AGEING if row.chemistry == chemistry)

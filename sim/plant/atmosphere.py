@@ -1,34 +1,34 @@
-"""The air that a simulated flight is in: density, wind and gusts.
+"""Atmosphere of a simulated flight: air density, wind and gusts.
 
 Metres per second, kg/m3, altitudes above mean sea level. Density is that of the standard
-atmosphere (ISO 2533) with the temperature at home as told. Gusts are first-order processes with
-the scale lengths of the Dryden model (MIL-F-8785C, 3.7.2) at 50 m above the ground.
+atmosphere (ISO 2533) with the given temperature at home. Gusts are first-order processes with the
+scale lengths of the Dryden model (MIL-F-8785C, 3.7.2) at 50 m above the ground.
 """
 
 import math
 
 import numpy as np
 
+from sim.plant.cell_parameters import ZERO_DEGC_K
 from sim.plant.scenario import AirSpec, Scenario
 
-_LOWEST_M, _HIGHEST_M = -500.0, 11_000.0  # where the formula holds; beyond, as there
+_LOWEST_M, _HIGHEST_M = -500.0, 11_000.0  # validity of the formula; constant beyond
 _SEA_LEVEL_PA, _SEA_LEVEL_K = 101_325.0, 288.15
 _LAPSE_K_M = 0.0065
 _PRESSURE_EXPONENT = 5.25588
 _GAS_J_KG_K = 287.053
-_ZERO_DEGC_K = 273.15
 
 _ALONG_M, _UP_M = 200.0, 50.0  # scale lengths of gusts
 _UP_FRAC = 0.63  # of the standard deviation along the wind
-_LEAST_DRIFT_M_S = 3.0  # gusts pass a vehicle that hovers in still air too
+_MIN_DRIFT_M_S = 3.0  # gusts also pass a vehicle that hovers in still air
 
 
 def standard_air_kg_m3(alt_m: float, home_alt_m: float, home_degc: float) -> float:
-    """Return the density of air at an altitude, told the temperature at home."""
+    """Density of air at an altitude, from the temperature at home."""
     alt_m = min(max(alt_m, _LOWEST_M), _HIGHEST_M)
-    share = math.pow(1.0 - _LAPSE_K_M / _SEA_LEVEL_K * alt_m, _PRESSURE_EXPONENT)
-    kelvin = _ZERO_DEGC_K + home_degc - _LAPSE_K_M * (alt_m - home_alt_m)
-    return _SEA_LEVEL_PA * share / (_GAS_J_KG_K * kelvin)
+    pressure_frac = math.pow(1.0 - _LAPSE_K_M / _SEA_LEVEL_K * alt_m, _PRESSURE_EXPONENT)
+    kelvin = ZERO_DEGC_K + home_degc - _LAPSE_K_M * (alt_m - home_alt_m)
+    return _SEA_LEVEL_PA * pressure_frac / (_GAS_J_KG_K * kelvin)
 
 
 class Gust:
@@ -40,42 +40,45 @@ class Gust:
         self._value = 0.0
 
     def after_step(self, memory_s: float) -> float:
-        """Move on by one step and return the value; it is forgotten in `memory_s`."""
-        keep = math.exp(-self._step_s / memory_s)
-        kick = math.sqrt(1.0 - keep * keep) * float(self._random.standard_normal())
-        self._value = keep * self._value + kick
+        """Advance by one step; the new value, with a correlation time of `memory_s`."""
+        decay = math.exp(-self._step_s / memory_s)
+        innovation = math.sqrt(1.0 - decay * decay) * float(self._random.standard_normal())
+        self._value = decay * self._value + innovation
         return self._value
 
 
 class Atmosphere:
-    """The air of a scenario, seen by a vehicle that flies along its bearing."""
+    """Air of a scenario, for a vehicle that flies along its bearing."""
 
     def __init__(self, scenario: Scenario, random: np.random.Generator, step_s: float) -> None:
-        self._spec = spec = scenario.air or AirSpec()
+        spec = scenario.air or AirSpec()
+        self._spec = spec
         self._home_alt_m = scenario.place.home_alt_m
         degc = spec.temperature_degc
         self._degc = scenario.pack.ambient_degc if degc is None else degc
         angle = math.radians(spec.wind_from_deg - scenario.place.bearing_deg)
-        self._ahead, self._across = math.cos(angle), math.sin(angle)
-        self._along, self._up = Gust(random, step_s), Gust(random, step_s)
+        self._ahead = math.cos(angle)
+        self._across = math.sin(angle)
+        self._along = Gust(random, step_s)
+        self._up = Gust(random, step_s)
 
     def density_kg_m3(self, alt_m: float) -> float:
-        """Return the density at an altitude."""
+        """Density at an altitude."""
         return standard_air_kg_m3(alt_m, self._home_alt_m, self._degc)
 
     def speed_m_s(self, outward_m_s: float, gust_m_s: float = 0.0) -> float:
-        """Return the horizontal speed through the air of a vehicle that keeps to its ground speed.
+        """Horizontal airspeed of a vehicle at a constant ground speed.
 
         Args:
-            outward_m_s: along the bearing, over the ground.
-            gust_m_s: by how much the wind is stronger than its mean.
+            outward_m_s: ground speed along the bearing.
+            gust_m_s: deviation of the wind from its mean.
         """
         wind_m_s = self._spec.wind_m_s + gust_m_s
         return math.hypot(outward_m_s + wind_m_s * self._ahead, wind_m_s * self._across)
 
     def gusts_m_s(self, outward_m_s: float) -> tuple[float, float]:
-        """Move on by one step and return the gusts along the wind and upwards."""
-        drift_m_s = max(self.speed_m_s(outward_m_s), _LEAST_DRIFT_M_S)
+        """Advance by one step; the gusts along the wind and upwards."""
+        drift_m_s = max(self.speed_m_s(outward_m_s), _MIN_DRIFT_M_S)
         along_m_s = self._spec.gust_m_s * self._along.after_step(_ALONG_M / drift_m_s)
         up_m_s = _UP_FRAC * self._spec.gust_m_s * self._up.after_step(_UP_M / drift_m_s)
         return along_m_s, up_m_s

@@ -1,4 +1,4 @@
-"""What simulated cells are made of, a row a chemistry: the fitted tables in `sim/cells/*.json`.
+"""Parameters of simulated cells, a row a chemistry: the fitted tables in `sim/cells/*.json`.
 
 Volts, charge as a fraction of capacity, currents as multiples of the capacity an hour (C). Written
 by `research/fit_cells.py` from the published parameter sets that each file names.
@@ -17,22 +17,22 @@ FloatArray = npt.NDArray[np.float64]
 
 ZERO_DEGC_K = 273.15
 
-# One value a temperature, or one a temperature and charge: how five lags of `cell` move (their
-# times, and where they go at 1C), then what else a cell is.
+# One value a temperature, or one a temperature and charge: time constants of the five lags of
+# `cell`, their steady state at 1C, then the other parameters.
 COLUMNS = (
     "pair_s", "depletion_s", "fast_depletion_s", "lag_s", "fast_lag_s",
     "pair_v", "depletion", "fast_depletion", "lag_frac", "fast_lag_frac",
     "depletion_v", "transfer_v", "starved_v", "ohmic_v", "exchange_c",
 )  # fmt: skip
 
-# Below empty the resting voltage falls to nothing within a twentieth of the capacity. Above full
-# it goes on as at the end and ever steeper: our choice, so that over-charge shows.
+# Below empty the open-circuit voltage falls to 0 within a twentieth of the capacity. Above full it
+# continues with a growing slope: our choice, so that over-charge shows.
 DEAD_FRAC = -0.05
 CURVE_FRAC = np.linspace(-0.1, 1.3, 561)  # 401 of them from empty to full
 _OVER_V = 20.0  # at twice full
 _LAST = 4  # intervals that give the slope at full
 
-# The tables are worked out on a fine grid once; colder and hotter cells are as at its ends.
+# The tables are interpolated to a fine grid once; constant beyond its ends.
 _GRID_DEGC = np.linspace(-10.0, 55.0, 66)
 _GRID_FRAC = np.linspace(0.0, 1.0, 101)
 _LAST_DEGC, _LAST_FRAC = len(_GRID_DEGC) - 1.001, len(_GRID_FRAC) - 1.001
@@ -40,13 +40,13 @@ _LAST_DEGC, _LAST_FRAC = len(_GRID_DEGC) - 1.001, len(_GRID_FRAC) - 1.001
 
 @dataclass(frozen=True, slots=True)
 class CellParameters:
-    """The cells of a chemistry; resting voltage and entropy stand at even charges, 0 to 1."""
+    """Cells of a chemistry; open-circuit voltage and entropy are at even charges, 0 to 1."""
 
     chemistry: str
     source: str
     heat_capacity_j_k_ah: float
     rest_v: FloatArray  # at 25 degC
-    entropy_v_k: FloatArray  # how the resting voltage changes with temperature
+    entropy_v_k: FloatArray  # change of the open-circuit voltage with temperature
     temperature_degc: FloatArray
     knots_frac: FloatArray
     tables: Mapping[str, FloatArray]  # (temperatures,) or (temperatures, knots)
@@ -54,7 +54,7 @@ class CellParameters:
 
 @cache
 def cell_parameters(chemistry: str) -> CellParameters:
-    """Return the row of a chemistry."""
+    """The row of a chemistry."""
     path = resources.files("sim").joinpath("cells", f"{chemistry}.json")
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["tables"] = {name: np.array(values) for name, values in raw["tables"].items()}
@@ -64,21 +64,26 @@ def cell_parameters(chemistry: str) -> CellParameters:
 
 @cache
 def _grid_of(chemistry: str) -> FloatArray:
-    """Return `(temperatures * charges, COLUMNS)`; between the fitted ones as Arrhenius."""
+    """`(temperatures * charges, COLUMNS)`; interpolated in 1/T (Arrhenius)."""
     row = cell_parameters(chemistry)
-    known, wanted = (1.0 / (degc + ZERO_DEGC_K) for degc in (row.temperature_degc, _GRID_DEGC))
+    known_per_k = 1.0 / (row.temperature_degc + ZERO_DEGC_K)
+    grid_per_k = 1.0 / (_GRID_DEGC + ZERO_DEGC_K)
     parts = []
     for name in COLUMNS:
-        logs = np.log(row.tables[name]).reshape(len(known), -1) + np.zeros(len(row.knots_frac))
-        at_knots = np.array([np.interp(wanted, known[::-1], column[::-1]) for column in logs.T]).T
+        logs = np.log(row.tables[name]).reshape(len(known_per_k), -1) + np.zeros(
+            len(row.knots_frac)
+        )
+        columns = [np.interp(grid_per_k, known_per_k[::-1], column[::-1]) for column in logs.T]
+        at_knots = np.array(columns).T
         parts.append([np.interp(_GRID_FRAC, row.knots_frac, line) for line in at_knots])
     grid = np.exp(np.moveaxis(np.array(parts), 0, -1)).reshape(-1, len(COLUMNS))
-    return np.ascontiguousarray(grid)  # a place's columns side by side: looked up all at once
+    return np.ascontiguousarray(grid)  # the columns of a grid point are adjacent
 
 
 def interpolated(chemistry: str, charge_frac: FloatArray, degc: FloatArray) -> FloatArray:
-    """Return `(COLUMNS, ..., n)` at a charge and temperature of each cell."""
-    grid, wide = _grid_of(chemistry), len(_GRID_FRAC)
+    """`(COLUMNS, ..., n)` at a charge and temperature of each cell."""
+    grid = _grid_of(chemistry)
+    wide = len(_GRID_FRAC)
     warm = np.minimum(np.maximum(degc - _GRID_DEGC[0], 0.0), _LAST_DEGC)
     full = np.minimum(np.maximum(charge_frac * (wide - 1), 0.0), _LAST_FRAC)
     row, column = warm.astype(np.intp), full.astype(np.intp)
@@ -92,7 +97,7 @@ def interpolated(chemistry: str, charge_frac: FloatArray, degc: FloatArray) -> F
 
 
 def extended_curve_v(rest_v: FloatArray) -> FloatArray:
-    """Return resting voltages at `CURVE_FRAC`, from those at even charges from empty to full."""
+    """Open-circuit voltage at `CURVE_FRAC`, from that at even charges from empty to full."""
     charge_frac = np.linspace(0.0, 1.0, len(rest_v))
     curve_v = np.interp(CURVE_FRAC, (DEAD_FRAC, *charge_frac), (0.0, *rest_v))
     over_frac = np.maximum(CURVE_FRAC - 1.0, 0.0)

@@ -1,17 +1,16 @@
-"""Virtual gauges of every kind that `smartbattery.profiles` reads, as differences from a plain one.
+"""Gauge kinds of the emulator, one for each profile in `smartbattery.profiles`.
 
-Which command answers with what is taken from the rows that the driver decodes with; here is what a
-profile does not say. Sources: those of `smartbattery.profiles`.
+The rows of the driver define the commands and their encoding; a kind holds the facts that a profile
+does not. Sources: those of `smartbattery.profiles`.
 """
 
 from dataclasses import dataclass, replace
 
+from sim.plant.pack_spec import MAX_CELLS
 from smartbattery import bq40, profiles
 from smartbattery import registers as sbs
 from smartbattery.profiles import AccessMethod, BlockRead, Profile, Query
 from smartbattery.registers import Register
-
-_MOST_CELLS = 15  # that 16 bits of millivolts hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +18,11 @@ class GaugeKind:
     """One kind of gauge.
 
     Attributes:
-        cells: how many there may be behind it.
-        pec: whether its replies end in one; None: as its SpecificationInfo claims.
-        zeros: so many places for a cell answer 0 V when there is none.
-        words: beyond those of its profile.
-        part: who answers manufacturer access.
+        cells: possible cell counts.
+        pec: whether its replies end in a PEC; None: as its SpecificationInfo states.
+        zero_cells: number of cell registers that read 0 V without a cell.
+        words: in addition to those of its profile.
+        part: for manufacturer access.
     """
 
     profile: Profile
@@ -46,12 +45,12 @@ _4_TO_7 = tuple(replace(row, command=0x3F - k) for k, row in enumerate(sbs.CELLS
 
 # fmt: off
 KINDS = (
-    GaugeKind(profiles.GENERIC,   range(1, _MOST_CELLS + 1)),
+    GaugeKind(profiles.GENERIC,   range(1, MAX_CELLS + 1)),
     GaugeKind(profiles.BQ40Z50,   range(1, 5), device="bq40z50", zero_cells=4, part=bq40.Z50_R4),
     GaugeKind(profiles.BQ40Z80,   range(2, 8),
               device="bq40z80", zero_cells=7, words=_4_TO_7, part=bq40.Z80),
-    GaugeKind(profiles.ROTOYE,    range(1, _MOST_CELLS + 1)),
-    GaugeKind(profiles.MAXELL,    range(1, _MOST_CELLS + 1),
+    GaugeKind(profiles.ROTOYE,    range(1, MAX_CELLS + 1)),
+    GaugeKind(profiles.MAXELL,    range(1, MAX_CELLS + 1),
               manufacturer="Hitachi maxell", pec=False),
     GaugeKind(profiles.NEODESIGN, range(1, 11), pec=True),
     GaugeKind(profiles.SOLO,      range(1, 5), pec=True),
@@ -62,24 +61,26 @@ KINDS = (
 
 
 def gauge_kind(name: str) -> GaugeKind:
-    """Return the kind that a scenario names."""
+    """The kind of a name in a scenario."""
     return next(kind for kind in KINDS if kind.name == name)
 
 
 def words_of(kind: GaugeKind) -> dict[int, Register]:
-    """Return the word commands of a kind of gauge; a cell that is not there has no value."""
+    """Word registers of a kind by command."""
     plain = [row for row in sbs.WORDS if row not in sbs.CELLS]
-    asks = (*(kind.profile.row(row) for row in plain), *_own_asks(kind.profile), *kind.words)
-    return {ask.command: ask for ask in asks if isinstance(ask, Register)}
+    queries = (*(kind.profile.row(row) for row in plain), *_own_queries(kind.profile), *kind.words)
+    return {query.command: query for query in queries if isinstance(query, Register)}
 
 
 def blocks_of(kind: GaugeKind) -> dict[int, BlockRead]:
-    """Return the block commands of a kind of gauge, without texts and manufacturer access."""
-    asks = (*kind.profile.replaced, *_own_asks(kind.profile))
-    blocks = (ask for ask in asks if isinstance(ask, BlockRead))
-    return {ask.command: ask for ask in blocks if ask.access is not AccessMethod.MANUFACTURER}
+    """Blocks of a kind by command, without texts and manufacturer access."""
+    queries = (*kind.profile.replaced, *_own_queries(kind.profile))
+    blocks = (query for query in queries if isinstance(query, BlockRead))
+    return {
+        query.command: query for query in blocks if query.access is not AccessMethod.MANUFACTURER
+    }
 
 
-def _own_asks(profile: Profile) -> tuple[Query, ...]:
+def _own_queries(profile: Profile) -> tuple[Query, ...]:
     count = () if profile.count is None else (profile.count,)
     return (*profile.cells, *count, *profile.extra)

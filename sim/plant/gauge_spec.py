@@ -1,4 +1,4 @@
-"""A simulated gauge and how it errs, as data. Units are in the key names."""
+"""Gauge section of a scenario: kind and errors of a gauge. Units are in the key names."""
 
 from datetime import date
 from typing import Annotated
@@ -10,11 +10,11 @@ from sim.plant.gauge_kinds import KINDS
 
 Signed = Annotated[float, Field(ge=-0.9, le=0.9)]
 Text = Annotated[str, Field(pattern=r"^[ -~]{1,32}$")]  # ASCII that fits an SMBus block
-Made = Annotated[date, Field(ge=date(1980, 1, 1), le=date(2107, 12, 31))]  # what a word can hold
+Made = Annotated[date, Field(ge=date(1980, 1, 1), le=date(2107, 12, 31))]  # range of the word
 
 
 class GaugeSpec(Section):
-    """A gauge of some kind and how it errs."""
+    """Kind and errors of a gauge."""
 
     kind: Annotated[str, one_of(kind.name for kind in KINDS)] = "generic"
     manufacturer: Text | None = None  # None: the kind's own
@@ -25,15 +25,17 @@ class GaugeSpec(Section):
     pec: bool = True
     ip_scale: Annotated[int, Field(ge=0, le=3)] = 0  # currents and capacities x 10^n
     max_error_pct: Annotated[int, Field(ge=0, le=100)] = 3
-    # BatteryMode: alarms and calls of a charger are off, as packs say that were read out.
+    # BatteryMode: alarms and broadcasts to a charger are off, as in packs that were read out.
     mode_raw: Annotated[int, Field(ge=0, le=0xFFFF)] = 0x6001
-    wake_s: NotNegative = 0.0  # it stretches the clock so long when nobody asked it for 5 s
-    learned_cycles_ago: Annotated[int, Field(ge=0, le=1000)] = 0  # of the full charge
-    full_error_frac: Signed = 0.0  # of the full charge it believes in
-    start_error_frac: Signed = 0.0  # of the charge it believes in at the start
-    soc_smoothing_s: NotNegative = 0.0  # time constant by which the charge shown lags behind
-    soc_sticks_pct: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0  # shows no less than this,
-    empty_cell_v: Positive | None = None  # until a cell is so low: then nothing is left at once
+    wake_s: NotNegative = 0.0  # clock stretching after 5 s without a transfer
+    learned_cycles_ago: Annotated[int, Field(ge=0, le=1000)] = 0  # of FullChargeCapacity
+    full_error_frac: Signed = 0.0  # of FullChargeCapacity
+    start_error_frac: Signed = 0.0  # of its state of charge at the start
+    soc_smoothing_s: NotNegative = 0.0  # time constant of the reported charge
+    soc_sticks_pct: Annotated[float, Field(ge=0.0, le=100.0)] = (
+        0.0  # minimum of the reported charge,
+    )
+    empty_cell_v: Positive | None = None  # until a cell is so low: then 0
     current_gain_error_frac: Signed = 0.0
     current_offset_a: Finite = 0.0
     current_noise_a: NotNegative = 0.03  # standard deviations of one measurement

@@ -1,15 +1,15 @@
-"""What no gauge knows of a simulated flight: how it is, and when the pack is at its end."""
+"""Ground truth of a simulated flight, and the end of discharge of its pack."""
 
 from collections import deque
 from dataclasses import dataclass
 
-END_MEAN_S = 5.0  # the pack is at its end: this mean of the weakest cell at the cut-off,
-END_DIP_V = 0.25  # or one instant so far below it
+END_MEAN_S = 5.0  # end of discharge: the mean of the weakest cell over this time at the cut-off,
+END_DIP_V = 0.25  # or one step so far below it
 
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """What no gauge knows."""
+    """True state of a pack at one time."""
 
     t_s: float
     power_w: float  # at the terminals
@@ -20,12 +20,12 @@ class GroundTruth:
     soc_frac: float  # of the emptiest cell
     temperature_degc: float  # of the hottest cell
     drawn_mah: float
-    overloaded: bool  # the pack could not give what was asked
-    ended_s: float | None  # when the pack came to its end
+    overloaded: bool  # the pack could not supply the power of the load
+    ended_s: float | None  # time of the end of discharge
 
 
 class EndOfDischarge:
-    """The rule for the end of a pack, one weakest-cell voltage a step."""
+    """Rule for the end of discharge, one voltage of the weakest cell a step."""
 
     def __init__(self, cutoff_v: float, step_s: float) -> None:
         self._cutoff_v = cutoff_v
@@ -33,7 +33,7 @@ class EndOfDischarge:
         self._sum_v = 0.0
 
     def reached(self, weakest_v: float) -> bool:
-        """Take the next step's weakest cell, and return whether the pack is at its end."""
+        """Whether the end is reached, with the weakest cell of the next step."""
         window = self._window
         full = len(window) == window.maxlen
         self._sum_v += weakest_v - (window[0] if full else 0.0)

@@ -1,4 +1,4 @@
-"""What the vehicle does in a simulated flight: power asked, wind, position.
+"""Mission of a simulated flight: power of the load, wind, position of the vehicle.
 
 Watts at the pack's terminals; metres from home along one bearing; degrees WGS 84.
 """
@@ -16,29 +16,29 @@ from sim.plant.multirotor import GRAVITY_M_S2, Multirotor
 from sim.plant.scenario import Scenario
 
 _EARTH_RADIUS_M = 6_371_000.0
-_GUST_S = 3.0  # how long a gust is remembered that is a part of a stated power
-_LEAST_POWER_FRAC = 0.3  # of a stated power: rotors are never off in the air
+_GUST_S = 3.0  # correlation time of gusts that vary a stated power
+_MIN_POWER_FRAC = 0.3  # of a stated power: rotors never stop in the air
 
 
 class FlightProfile(Protocol):
-    """What asks a pack for power, and where it is."""
+    """Load of a pack and state of the vehicle over a flight."""
 
     @property
     def duration_s(self) -> float:
-        """When it is over."""
+        """End of the flight."""
 
     def power_w(self, t_s: float) -> float:
-        """Return the power that is asked now; called once a step, in order."""
+        """Power of the load now; called once a step, in order."""
 
     def mean_power_w(self, t_s: float) -> float | None:
-        """Return the mean power if it goes on as it does; None on the ground."""
+        """Mean power in the present state of flight; `None` on the ground."""
 
     def vehicle(self, t_s: float) -> VehicleState:
-        """Return what the autopilot would say."""
+        """State of the vehicle, as its autopilot reports it."""
 
 
 class Mission:
-    """The plan of a scenario as functions of time; after the end the last phase goes on."""
+    """The phases of a scenario as functions of time; the last one continues after the end."""
 
     def __init__(self, scenario: Scenario, random: np.random.Generator, step_s: float) -> None:
         phases = scenario.phases
@@ -60,20 +60,20 @@ class Mission:
 
     @property
     def duration_s(self) -> float:
-        """When the last phase ends; the vehicle then stands on the ground."""
+        """End of the last phase; the vehicle then stands on the ground."""
         return self._starts_s[-1]
 
     def power_w(self, t_s: float) -> float:
-        """Move the gusts on by one step and return the power that is asked now."""
+        """Advance the gusts by one step; power of the load now."""
         index = self._index(t_s)
         phase = self._phases[index]
         if phase.power_w is None:
             return self._moved_w(index, t_s, *self._air.gusts_m_s(phase.outward_m_s))
         gust = phase.gust_frac * self._gust.after_step(_GUST_S)
-        return phase.power_w * max(1.0 + gust, _LEAST_POWER_FRAC)
+        return phase.power_w * max(1.0 + gust, _MIN_POWER_FRAC)
 
     def mean_power_w(self, t_s: float) -> float | None:
-        """Return the power of the present phase without gusts; None on the ground."""
+        """Power of the present phase without gusts; `None` on the ground."""
         index = self._index(t_s)
         phase = self._phases[index]
         if not phase.armed:
@@ -81,8 +81,9 @@ class Mission:
         return self._moved_w(index, t_s, 0.0, 0.0) if phase.power_w is None else phase.power_w
 
     def airflow_m_s(self, t_s: float) -> float | None:
-        """Return the mean speed of air and rotor wash around a pack; None without a vehicle."""
-        index, rotors = self._index(t_s), self._rotors
+        """Mean speed of air and rotor wash around a pack; `None` without a vehicle."""
+        index = self._index(t_s)
+        rotors = self._rotors
         if rotors is None:
             return None
         phase = self._phases[index]
@@ -91,12 +92,14 @@ class Mission:
         return math.hypot(self._air.speed_m_s(phase.outward_m_s), wash_m_s)
 
     def _moved_w(self, index: int, t_s: float, along_m_s: float, up_m_s: float) -> float:
-        """Return what the plan's motion takes in gusts, or the avionics on the ground."""
-        phase, rotors = self._phases[index], self._rotors
+        """Power of the phase's motion in gusts; that of the avionics on the ground."""
+        phase = self._phases[index]
+        rotors = self._rotors
         if rotors is None or not phase.armed:
             return 0.0 if rotors is None else rotors.vehicle.avionics_w
         density_kg_m3 = self._air.density_kg_m3(self._alt_m(index, t_s))
-        speed_m_s, climb_m_s = self._air.speed_m_s(phase.outward_m_s, along_m_s), phase.climb_m_s
+        speed_m_s = self._air.speed_m_s(phase.outward_m_s, along_m_s)
+        climb_m_s = phase.climb_m_s
         mass_kg = self._masses_kg[index]
         return rotors.power_w(mass_kg, density_kg_m3, speed_m_s, climb_m_s - up_m_s)
 
@@ -111,9 +114,10 @@ class Mission:
         return self._place.home_alt_m + up_m
 
     def vehicle(self, t_s: float) -> VehicleState:
-        """Return what the autopilot would say; of the wind, what it works out in the air."""
+        """State of the vehicle, as its autopilot reports it; the wind only in the air."""
         index = self._index(t_s)
-        phase, place = self._phases[index], self._place
+        phase = self._phases[index]
+        place = self._place
         out_m = self._out_m[index] + self._into_s(index, t_s) * phase.outward_m_s
         bearing = math.radians(place.bearing_deg)
         north_deg = math.degrees(out_m * math.cos(bearing) / _EARTH_RADIUS_M)

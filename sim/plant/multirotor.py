@@ -21,26 +21,28 @@ _THRUST_COEFFICIENT = 0.01
 _K1, _K2, _K3, _K4 = -1.125, -1.372, -1.718, -0.655
 _FASTEST_DESCENT = -2.0
 
-_LEAST_THRUST_FRAC = 0.05  # of the weight: a vehicle that drops still steers
+_MIN_THRUST_FRAC = 0.05  # of the weight: control remains in a fast descent
 
-_SETTLED = 1e-6  # of the hover velocity: the step after it would be its square
-_MOST_STEPS = 20  # of Newton: three or four are usual
+_CONVERGED = 1e-6  # of the hover velocity; convergence is quadratic
+_MAX_ITERATIONS = 20  # three or four are usual
 
 
 def induced_m_s(hover_m_s: float, along_m_s: float, through_m_s: float) -> float:
-    """Return the velocity that an ideal rotor adds to the air in it.
+    """Induced velocity of an ideal rotor.
 
-    In level flight and climb it solves Glauert's v sqrt(along^2 + (through + v)^2) = hover^2, with
-    Newton from above. In descent, where that has no use, it is the one of level flight times what
-    was measured in vertical descent, which fades until the vehicle flies on at the hover velocity.
+    In level flight and climb: the solution of Glauert's v sqrt(along^2 + (through + v)^2) = hover^2
+    by Newton's method from above. In descent, where the equation does not hold: the value of level
+    flight times the factor measured in vertical descent, which fades out until the speed along the
+    disc reaches the hover velocity.
 
     Args:
-        hover_m_s: what it would add in hover at the same thrust.
+        hover_m_s: induced velocity in hover at the same thrust.
         along_m_s: speed of the air along the disc.
         through_m_s: speed of the air through the disc, positive in climb.
     """
-    square, along2 = hover_m_s * hover_m_s, along_m_s * along_m_s
-    # The quotient, unlike a difference, is exact at speed.
+    square = hover_m_s * hover_m_s
+    along2 = along_m_s * along_m_s
+    # A quotient: a difference would lose precision at speed.
     level_m_s = square / math.sqrt(along2 / 2.0 + math.hypot(along2 / 2.0, square))
     if through_m_s < 0.0:
         sink = max(through_m_s / hover_m_s, _FASTEST_DESCENT)
@@ -48,35 +50,35 @@ def induced_m_s(hover_m_s: float, along_m_s: float, through_m_s: float) -> float
         return level_m_s * (1.0 + measured * max(1.0 - along2 / square, 0.0))
     axial_m_s = math.sqrt(through_m_s * through_m_s / 4.0 + square) - through_m_s / 2.0
     added_m_s = min(level_m_s, axial_m_s)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_ITERATIONS):
         flow_m_s = through_m_s + added_m_s
         total_m_s = math.sqrt(along2 + flow_m_s * flow_m_s)
         slope = total_m_s + added_m_s * flow_m_s / total_m_s
         change_m_s = (added_m_s * total_m_s - square) / slope
         added_m_s -= change_m_s
-        if abs(change_m_s) < _SETTLED * hover_m_s:
+        if abs(change_m_s) < _CONVERGED * hover_m_s:
             break
     return added_m_s
 
 
 class Multirotor:
-    """A vehicle as a power model."""
+    """Power model of a vehicle."""
 
     def __init__(self, vehicle: VehicleSpec) -> None:
         self.vehicle = vehicle
         self._disc_m2 = vehicle.rotors * math.pi / 4.0 * vehicle.rotor_diameter_m**2
 
     def hover_m_s(self, thrust_n: float, density_kg_m3: float) -> float:
-        """Return the velocity that the rotors add to the air in hover."""
+        """Induced velocity in hover."""
         return math.sqrt(thrust_n / (2.0 * density_kg_m3 * self._disc_m2))
 
     def power_w(
         self, mass_kg: float, density_kg_m3: float, speed_m_s: float, climb_m_s: float
     ) -> float:
-        """Return what the vehicle draws in steady flight.
+        """Electrical power in steady flight.
 
         Args:
-            mass_kg: all of it, payload and pack too.
+            mass_kg: total, with payload and pack.
             density_kg_m3: of the air.
             speed_m_s: horizontal, through the air.
             climb_m_s: vertical, through the air.
@@ -85,7 +87,7 @@ class Multirotor:
         drag_n_s_m = 0.5 * density_kg_m3 * vehicle.drag_area_m2 * math.hypot(speed_m_s, climb_m_s)
         back_n = drag_n_s_m * speed_m_s
         weight_n = mass_kg * GRAVITY_M_S2
-        up_n = max(weight_n + drag_n_s_m * climb_m_s, _LEAST_THRUST_FRAC * weight_n)
+        up_n = max(weight_n + drag_n_s_m * climb_m_s, _MIN_THRUST_FRAC * weight_n)
         thrust_n = math.hypot(up_n, back_n)
         hover_m_s = self.hover_m_s(thrust_n, density_kg_m3)
         through_m_s = (back_n * speed_m_s + up_n * climb_m_s) / thrust_n
@@ -96,7 +98,7 @@ class Multirotor:
         overlap = vehicle.induced_factor * (1.0 + vehicle.wake_overlap * swept)
         growth = 1.0 + _PROFILE_GROWTH * _THRUST_COEFFICIENT / 2.0 * advance2
         profile = (1.0 / vehicle.figure_of_merit - vehicle.induced_factor) * growth
-        # Rotors that the air drives give nothing back.
+        # No recuperation by rotors in the airflow.
         inflow_m_s = max(overlap * ideal_m_s + through_m_s, 0.0)
         shaft_w = thrust_n * (inflow_m_s + profile * hover_m_s)
         return vehicle.avionics_w + shaft_w / vehicle.drive_efficiency

@@ -1,4 +1,4 @@
-"""The cells of a simulated pack, as data. Units are in the key names."""
+"""Pack section of a scenario. Units are in the key names."""
 
 from typing import Annotated
 
@@ -8,38 +8,38 @@ from dronebms.core.chemistry import Chemistry, chemistry_of
 from dronebms.core.toml_schema import ChemistryName, Finite, NotNegative, Positive, Section
 from sim.plant.cell import open_circuit_curve_v
 
-MOST_CELLS = 15  # 4.35 V each, and Voltage still fits its 16 bits of millivolts
+MAX_CELLS = 15  # of 4.35 V each: Voltage has 16 bits of millivolts
 
 Cooling = Annotated[float, Field(ge=10.0, allow_inf_nan=False)]
 Degc = Annotated[float, Field(ge=-60.0, le=100.0)]
 
 
 class PackSpec(Section):
-    """The cells as they really are; the rated values are what is printed on the pack."""
+    """True data of the cells; the rated values are those printed on the pack."""
 
     chemistry: ChemistryName
-    cells: Annotated[int, Field(ge=1, le=MOST_CELLS)]  # in series
+    cells: Annotated[int, Field(ge=1, le=MAX_CELLS)]  # in series
     parallel: Annotated[int, Field(ge=1)] = 1
     cell_mah: Positive  # rated, of one of the parallel cells
-    cutoff_cell_v: Positive | None = None  # what the user would set; None: the chemistry's
+    cutoff_cell_v: Positive | None = None  # as the user configures; None: the chemistry's
     actual_capacity_frac: Positive = 0.96  # of the rated one
     capacity_spread_frac: Annotated[float, Field(ge=0.0, le=0.2)] = 0.008  # standard deviation
     # Of a new cell at 25 degC and half charge after 20 s of 1C, times capacity; None: as fitted
     resistance_mohm_ah: Positive | None = None
     resistance_spread_frac: Annotated[float, Field(ge=0.0, le=0.3)] = 0.07  # standard deviation
-    ocv_bend_v: Finite = 0.0  # how the open-circuit voltage departs from the chemistry's table
+    ocv_bend_v: Finite = 0.0  # deviation of the open-circuit curve from the chemistry's table
     ocv_tilt_v: Finite = 0.0
     wire_mohm: NotNegative = 1.5
-    cycles: NotNegative = 0.0  # equivalent full ones that the pack has had
+    cycles: NotNegative = 0.0  # equivalent full cycles so far
     age_days: NotNegative = 0.0  # at 25 degC and storage charge
-    rested_days: NotNegative = 0.0  # since it was charged: it leaks at the ambient temperature
+    rested_days: NotNegative = 0.0  # since the charge: self-discharge at the ambient temperature
     start_charge_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     start_degc: Degc = 22.0
     ambient_degc: Degc = 20.0
     cooling_s: Cooling = 900.0  # time constant to still air, of a cell between others
-    heat_capacity_j_k_ah: Positive | None = None  # None: as cells of the chemistry usually have
+    heat_capacity_j_k_ah: Positive | None = None  # None: typical of the chemistry
     conduction_s: Cooling = 300.0  # time constant between neighbouring cells
-    airflow_gain: NotNegative = 0.3  # how much more moving air cools: 1 + gain * (m/s) ** 0.6
+    airflow_gain: NotNegative = 0.3  # cooling by moving air: 1 + gain * (m/s) ** 0.6
 
     @property
     def row(self) -> Chemistry:
@@ -48,7 +48,7 @@ class PackSpec(Section):
 
     @property
     def rated_mah(self) -> float:
-        """Capacity that is printed on the pack."""
+        """Capacity printed on the pack."""
         return self.cell_mah * self.parallel
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What a simulated flight is made of, as data: pack, gauge, vehicle, air, place and phases.
+"""Scenario file schema: pack, gauge, vehicle, air, place and phases of a simulated flight.
 
 Units are in the key names.
 """
@@ -18,7 +18,7 @@ from sim.plant.gauge_spec import GaugeSpec
 from sim.plant.pack_spec import Degc, PackSpec
 
 
-def _some(phases: tuple["Phase", ...]) -> tuple["Phase", ...]:
+def _not_empty(phases: tuple["Phase", ...]) -> tuple["Phase", ...]:
     if not phases:
         raise ValueError("at least one phase")
     return phases
@@ -28,7 +28,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Place(Section):
-    """Where the flight starts, and which way it goes."""
+    """Home and bearing of the flight."""
 
     home_lat_deg: Annotated[float, Field(ge=-85.0, le=85.0)] = 47.3977
     home_lon_deg: Annotated[float, Field(ge=-180.0, le=180.0)] = 8.5456
@@ -37,45 +37,47 @@ class Place(Section):
 
 
 class VehicleSpec(Section):
-    """A multirotor whose power is worked out from its motion."""
+    """A multirotor whose power is computed from its motion."""
 
     mass_kg: Annotated[float, Field(gt=0.0, le=1000.0)]  # at take-off, pack included
-    payload_kg: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0  # on top of it
+    payload_kg: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0  # in addition
     rotors: Annotated[int, Field(ge=1, le=64)]
     rotor_diameter_m: Annotated[float, Field(ge=0.02, le=20.0)]
     drag_area_m2: Annotated[float, Field(ge=0.0, le=10.0)] = 0.05  # area times coefficient
-    avionics_w: NotNegative = 10.0  # on the ground too
+    avionics_w: NotNegative = 10.0  # also on the ground
     figure_of_merit: Annotated[float, Field(ge=0.1, le=0.8)] = 0.6  # ideal over real hover power
     induced_factor: Annotated[float, Field(ge=1.0, le=1.25)] = 1.15  # real over ideal induced power
-    wake_overlap: Fraction = 0.4  # how much more of it with rotors behind rotors, at speed
+    wake_overlap: Fraction = 0.4  # increase of induced power by rotors behind rotors, at speed
     drive_efficiency: Annotated[float, Field(ge=0.1, le=1.0)] = 0.75  # motors and controllers
 
 
 class AirSpec(Section):
-    """The air of a flight whose power is worked out."""
+    """Air of a flight whose power is computed."""
 
-    temperature_degc: Degc | None = None  # at home; None: as around the pack
+    temperature_degc: Degc | None = None  # at home; None: ambient temperature of the pack
     wind_m_s: Annotated[float, Field(ge=0.0, le=40.0)] = 0.0
     wind_from_deg: Annotated[float, Field(ge=0.0, lt=360.0)] = 0.0
     gust_m_s: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0  # standard deviation along the wind
 
 
 class Phase(Section):
-    """A stretch of the flight: with one mean power, or with what its motion takes."""
+    """A phase of the flight, with a stated mean power or one computed from its motion."""
 
     name: str
     duration_s: Positive
-    power_w: NotNegative | None = None  # mean, of everything on the pack; None: worked out
+    power_w: NotNegative | None = None  # mean of the whole load; None: computed
     gust_frac: Fraction = 0.0  # standard deviation of power_w over its mean
     payload_kg: Annotated[float, Field(ge=0.0, le=1000.0)] | None = None  # from here on
     armed: bool = True
     mode: str = "AUTO"  # of the autopilot
-    outward_m_s: Annotated[float, Field(ge=-60.0, le=60.0)] = 0.0  # from home; negative: towards it
+    outward_m_s: Annotated[float, Field(ge=-60.0, le=60.0)] = (
+        0.0  # away from home; negative: towards it
+    )
     climb_m_s: Annotated[float, Field(ge=-30.0, le=30.0)] = 0.0
 
 
 class Scenario(Section):
-    """A whole flight."""
+    """A scenario: one simulated flight."""
 
     name: str
     about: str = ""
@@ -84,7 +86,9 @@ class Scenario(Section):
     place: Place = Place()
     vehicle: VehicleSpec | None = None
     air: AirSpec | None = None
-    phases: Annotated[tuple[Phase, ...], AfterValidator(_some)] = Field(alias="phase", strict=False)
+    phases: Annotated[tuple[Phase, ...], AfterValidator(_not_empty)] = Field(
+        alias="phase", strict=False
+    )
     faults: tuple[FaultSpec, ...] = Field(default=(), alias="fault", strict=False)
 
     @model_validator(mode="after")
@@ -98,31 +102,33 @@ class Scenario(Section):
     @model_validator(mode="after")
     def _power_is_known(self) -> "Scenario":
         if self.vehicle is None and self.air is not None:
-            raise ValueError("[air] is for a flight with a [vehicle]")
+            raise ValueError("[air] needs a [vehicle]")
         if any(phase.power_w is None and phase.gust_frac > 0.0 for phase in self.phases):
-            raise ValueError("gust_frac is for a phase with power_w; other gusts are air.gust_m_s")
+            raise ValueError(
+                "gust_frac is for a phase with power_w; otherwise air.gust_m_s sets the gusts"
+            )
         numbers = (n for n, phase in enumerate(self.phases, 1) if phase.power_w is None)
         if self.vehicle is None and (unknown := ", ".join(map(str, numbers))):
-            raise ValueError(f"power_w is needed in phase {unknown}, or a [vehicle] to work it out")
+            raise ValueError(f"power_w is needed in phase {unknown}, or a [vehicle] to compute it")
         return self
 
     @property
     def duration_s(self) -> float:
-        """When the last phase ends, seconds from the start."""
+        """End of the last phase, seconds from the start."""
         return sum(phase.duration_s for phase in self.phases)
 
 
 def scenario_names() -> tuple[str, ...]:
-    """Return the names of the shipped scenarios, sorted."""
+    """Names of the shipped scenarios, sorted."""
     shipped = resources.files("sim").joinpath("scenarios").iterdir()
     return tuple(sorted(Path(item.name).stem for item in shipped if item.name.endswith(".toml")))
 
 
 def load_scenario(name_or_path: str) -> Scenario:
-    """Return a shipped scenario by its name, or one from a file: `x.toml`, `folder/x`.
+    """A shipped scenario by its name, or one from a file: `x.toml`, `folder/x`.
 
     Raises:
-        ConfigError: unknown name, unreadable file, or wrong keys: all of them, one a line.
+        ConfigError: unknown name, unreadable file, or invalid keys: all of them, one a line.
     """
     path = Path(name_or_path)
     if name_or_path in scenario_names():
@@ -139,4 +145,4 @@ def _unknown(name: str) -> str:
     names = scenario_names()
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{name!r} is no scenario ({', '.join(names)}) and no .toml file{hint}"
+    return f"{name!r} is not a scenario ({', '.join(names)}) or a .toml file{hint}"

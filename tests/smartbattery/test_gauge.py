@@ -261,7 +261,7 @@ def test_a_flight_reads_the_same_with_and_without_pec(pec: bool) -> None:  # noq
     spec = scenario.gauge.model_copy(update={"pec": pec})
     world = World(scenario.model_copy(update={"gauge": spec}), 1)
     clock = VirtualClock()
-    bus = VirtualBus(clock, [world], {ADDRESS: world.gauge}, (), world._blinding)
+    bus = VirtualBus(clock, [world], {ADDRESS: world.gauge}, (), world._gauge_faults)
     gauge = Gauge(bus)
     for step in range(1200):
         clock.sleep_until(step / 10)

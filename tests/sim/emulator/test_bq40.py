@@ -134,7 +134,7 @@ def test_a_select_with_the_code_of_the_kernel_is_taken_and_one_flipped_bit_is_no
     assert bench.bq40.reply(b"\x44", 3) == b"\x22\x71\x00"
     flawed = bytes.fromhex("44 02 72 00")
     for bit in range(8):
-        with pytest.raises(NackError, match="does not take"):
+        with pytest.raises(NackError, match="refuses"):
             bench.bq40.reply(bytes((*flawed, pec((0x16, *flawed)) ^ 1 << bit)), 0)
     assert bench.bq40.selected == [0x71]
 
@@ -150,7 +150,7 @@ def test_a_write_that_selects_nothing_is_refused(tx: str) -> None:
 @pytest.mark.parametrize("tx", ["01 00 80", "0f 00 00", "23 02 71 00", "4a 10 00"])
 def test_any_other_write_is_refused_and_counted(tx: str) -> None:
     bench = Bench()
-    with pytest.raises(NackError, match="takes no write"):
+    with pytest.raises(NackError, match="refuses a write"):
         bench.bq40.reply(bytes.fromhex(tx), 0)
     assert bench.world.gauge.refused_writes == 1
 
@@ -172,7 +172,7 @@ def test_nothing_is_to_be_read_before_something_was_selected() -> None:
 
 @pytest.mark.parametrize("command", [0x00, *range(0x50, 0x65), *range(0x70, 0x7E)])
 def test_the_direct_commands_of_a_sealed_part_are_refused(command: int) -> None:
-    with pytest.raises(NackError, match="does not know"):
+    with pytest.raises(NackError, match="has no command"):
         Bench().bq40.reply(bytes((command,)), 4)
 
 
@@ -366,14 +366,14 @@ class Judged(Bench):
             self.world.gauge.update(self.t_s)
             values["current_a"] = -1.0 if self.row.when is rows.ActiveWhile.CHARGING else 20.0
             values["chip_degc"] = 25.0
-            if self.row.watched in ("lowest_v", "highest_v"):
+            if self.row.quantity in ("lowest_v", "highest_v"):
                 values |= {f"cell{k + 1}_v": value for k in range(6)}
-            elif self.row.watched == "fet_degc":
+            elif self.row.quantity == "fet_degc":
                 values["chip_degc"] = value - 0.2 * 20.0  # 0.2 K an ampere above the chip
-            elif self.row.watched == "charging_a":
+            elif self.row.quantity == "charging_a":
                 values["current_a"] = value
             else:
-                values[self.row.watched] = value
+                values[self.row.quantity] = value
             self.bq40.update(self.t_s)
 
 
@@ -539,7 +539,7 @@ def test_a_lesson_shows_in_the_gauging_status_and_the_lifetime_data() -> None:
     bench = Bench("bq40z50", 4)
     assert bench.flags(0x56) & (1 << 8 | 1 << 11 | 1 << 17) == 0
     learning = bench.world.gauge.learning
-    learning.times, learning.rested, learning.reading = 1, True, (0.5, 4.0)
+    learning.updates, learning.rested, learning.last_reading = 1, True, (0.5, 4.0)
     assert bench.flags(0x56) >> 8 & 1  # REST
     assert bench.flags(0x56) >> 11 & 1  # VOK
     assert bench.flags(0x56) >> 17 & 1  # QMax
@@ -668,7 +668,7 @@ def test_a_multiplexer_passes_on_what_its_control_byte_opens() -> None:
         assert devices[0x0B].reply(b"\x09", 2) == heard  # two at once pull each other down
     for control in (0x00, 0x42):
         devices[0x70].reply(bytes((control,)), 0)
-        with pytest.raises(NackError, match="none of them"):
+        with pytest.raises(NackError, match="every device refuses"):
             devices[0x0B].reply(b"\x09", 2)
 
 

@@ -101,7 +101,7 @@ def test_cells_go_down_from_0x3f_and_there_are_no_more_than_the_pack_has() -> No
 def test_a_write_is_refused_counted_and_changes_nothing(tx: bytes) -> None:
     bench = Bench()
     before = bench.word(0x0F)
-    with pytest.raises(NackError, match="takes no write"):
+    with pytest.raises(NackError, match="refuses a write"):
         bench.gauge.reply(tx, 0)
     assert bench.gauge.refused_writes == 1
     assert bench.word(0x0F) == before

@@ -274,7 +274,7 @@ def test_a_closed_bus_is_no_bus_and_can_be_opened_again() -> None:
 
 
 def test_an_unknown_pack_is_one_clear_sentence() -> None:
-    with pytest.raises(ConfigError, match="'hovver' is no scenario"):
+    with pytest.raises(ConfigError, match="'hovver' is not a scenario"):
         SMBus("sim:hovver")
     with pytest.raises(ConfigError, match="did you mean nack"):
         SMBus(1, faults=["nak"])

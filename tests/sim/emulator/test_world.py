@@ -236,9 +236,9 @@ def test_a_fault_is_moved_by_its_start() -> None:
     [
         ("nak", "did you mean nack"),
         ("", "is not one of nack, bad_pec"),
-        ("nack@", "seconds from 0, as in nack@90"),
-        ("nack@soon", "seconds from 0"),
-        ("nack@-1", "seconds from 0"),
+        ("nack@", "'' is not a number, as in nack=0.2@60-120"),
+        ("nack@soon", "'soon' is not a number"),
+        ("nack@-1", "is not a number"),
         ("nack@inf", "seconds from 0"),
         ("nack@nan", "seconds from 0"),
         ("weak_cell@10", "holds from the start"),

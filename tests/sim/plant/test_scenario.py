@@ -94,7 +94,7 @@ def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
         (
             "cell_mah = 5000",
             "cell_mah = 5000\nocv_bend_v = 0.9",
-            "pack: expected an open-circuit voltage that falls nowhere",
+            "pack: expected an open-circuit voltage that does not fall",
         ),
         ("armed = false", "armed = 1", "phase.1.armed: expected a valid boolean"),
         ("[[phase]]", "[phase]", "phase: expected a valid tuple"),
@@ -121,13 +121,13 @@ def test_a_vehicle_takes_the_place_of_power(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("power_w = 5\n", "", r": power_w is needed in phase 1, or a \[vehicle\] to work it out$"),
-        ("[pack]", "[air]\n[pack]", r": \[air\] is for a flight with a \[vehicle\]$"),
+        ("power_w = 5\n", "", r": power_w is needed in phase 1, or a \[vehicle\] to compute it$"),
+        ("[pack]", "[air]\n[pack]", r": \[air\] needs a \[vehicle\]$"),
         ("[pack]", f"{VEHICLE}mass_g = 1\n[pack]", "vehicle.mass_g is not a known key; .*mass_kg"),
         (
             "power_w = 5",
             "gust_frac = 0.1",
-            ": gust_frac is for a phase with power_w; other gusts are",
+            ": gust_frac is for a phase with power_w; otherwise air",
         ),
         ("[pack]", f"{VEHICLE}rotors = 0\n[pack]", "is not TOML"),
         ("[pack]", f"{VEHICLE}figure_of_merit = 0.9\n[pack]", "expected less than or equal to 0.8"),
@@ -163,13 +163,13 @@ def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(ConfigError) as caught:
         load_scenario("survay")
     assert str(caught.value) == (
-        f"'survay' is no scenario ({NAMES}) and no .toml file; did you mean survey?"
+        f"'survay' is not a scenario ({NAMES}) or a .toml file; did you mean survey?"
     )
 
 
 @pytest.mark.parametrize("name", ["", ".", "nul\0byte", "x" * 5000])
 def test_a_name_that_is_nothing_is_one_sentence(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no scenario") as caught:
+    with pytest.raises(ConfigError, match="is not a scenario") as caught:
         load_scenario(name)
     assert "\n" not in str(caught.value)
 
