@@ -184,7 +184,7 @@ def _remaining(_: PackData) -> tuple[Limit, ...]:
         Limit("time_critical",   "critical flight time",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time {value:.0f} s <= {trip:.0f} s",       "flight time {value:.0f} s"),
         Limit("time_over",       "flight time exhausted",  "remaining_high_s",  20.0,  60.0, 3.0, 30.0, E, "flight time (95 %) {value:.0f} s, land now",      "flight time (95 %) {value:.0f} s"),
         # By the median too: the 5 % bound would send a sound pack home at half of its charge.
-        Limit("home_soon", "return soon",              "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",        "time to turn back {value:.0f} s"),
+        Limit("home_soon", "low home margin",          "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",        "time to turn back {value:.0f} s"),
         Limit("home_turn", "return advised",           "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home reserve {value:.0f} s <= {trip:.0f} s, return",     "home reserve {value:.0f} s"),
         Limit("home_now",  "return now",               "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home reserve {value:.0f} s <= {trip:.0f} s, return now", "home reserve {value:.0f} s"),
         Limit("home_lost", "home may be out of reach", "home_left_s",      0.0,  30.0, 5.0, 30.0, E, "empty {short:.0f} s before home",                        "home reserve {value:.0f} s"),

@@ -19,7 +19,7 @@ from dronebms.core.format import clock_text, duration, printable
 from dronebms.core.report import Event, Report
 from dronebms.terminal.layout import PAGES, Canvas, View, expired, render
 from dronebms.terminal.phrases import weakest_cell
-from dronebms.terminal.screen_reader import event_sentence, sentences
+from dronebms.terminal.screen_reader import sentences
 from dronebms.terminal.tty import REDRAW, Terminal
 
 _REDRAW_S = 0.5
@@ -106,7 +106,7 @@ class Display:
             self._events.append(replace(event, text=name + event.text))
             self._alarms += event.tripped
             if self._plain:
-                self._write_sentence(report, event_sentence(event))
+                self._write_sentence(report, event.text)
         now_s = self._clock.now_s()
         due = now_s - self._drawn_s >= self._interval_s
         if self._plain:

@@ -44,7 +44,7 @@ HELP = (
     "",
     "home: reserve is the time left at home, worst case (5 %)",
     "limit: the limit that trips next at the present load",
-    "90 %: interval of the time to empty; weak or cold: less",
+    "90 %: interval of the flight time; weak or cold: less",
     "STALE: received long ago, may be wrong. -: unknown",
     "Bar of a cell: empty at the cut-off, full when charged",
 )
@@ -195,8 +195,9 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
     heading = _rule(cells_heading(report, frame.now_s, frame.glyphs), frame)
     room = frame.height - len(left) - len(readings) - _FIXED_ROWS
     cells = cell_lines(report, min(room, max(_CELL_ROWS, room - _EXTRAS)), frame)
-    # Rows that remain, by their worth: a second event, air, the discharge limits, a title.
-    _, air_above, air_below, limits, title = (room - len(cells) > n for n in range(_EXTRAS))
+    # Uses of the free rows by priority: a second event, air, the discharge limits, a title.
+    free = room - len(cells)
+    air_above, air_below, limits, title = (free > rows for rows in range(1, _EXTRAS))
     lines = [
         *[Text()] * air_above,
         *left,
@@ -277,7 +278,7 @@ def _time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     if estimate.remaining_s is None:
         no_current = report.snapshot.current_a is None
         why = "current not received" if no_current else "no load yet"
-        first = Text(f"time to empty unknown: {why}", _VALUE)
+        first = Text(f"flight time unknown: {why}", _VALUE)
     elif estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
         low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
         first.append(f", 90 %: {low} - {high}")
@@ -426,9 +427,10 @@ def _event_lines(events: Sequence[Event], frame: Frame) -> list[Text]:
 
 def _event_line(event: Event, frame: Frame) -> Text:
     severity = event.severity if event.tripped else Severity.OK
-    label = event.severity.label if event.tripped else "cleared"
-    mark = _mark(severity, f"{label:<9}", frame.glyphs)
-    return Text.assemble((f" {clock_text(event.t_s)}  ", _QUIET), mark, f"  {event.text}")
+    mark = frame.glyphs.marks[severity]
+    return Text.assemble(
+        (f" {clock_text(event.t_s)}  ", _QUIET), (mark, _STYLES[severity]), f" {event.text}"
+    )
 
 
 # ---------------------------------------------------------------------- building blocks

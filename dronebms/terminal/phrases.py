@@ -81,7 +81,8 @@ def weakest_cell(report: Report) -> int | None:
 
 def weak_cell_reasons(report: Report, index: int) -> str:
     """Estimated states in which a cell is worse than the median cell; "" if there are none."""
-    cells, found = report.estimate.state.cells, []
+    cells = report.estimate.state.cells
+    found = []
     for name, sign, least_frac, reason in _WEAK_REASONS:
         known = sorted(v for cell in cells if (v := getattr(cell, name)) is not None)
         own = getattr(cells[index], name) if index < len(cells) else None
@@ -112,7 +113,7 @@ def _why_no_return(report: Report) -> str:
     if vehicle.home_lat_deg is None or vehicle.home_lon_deg is None:
         return "no home position from the autopilot"
     if report.estimate.remaining_s is None:
-        return "time to empty is unknown"
+        return "flight time is unknown"
     return "way home not estimated yet"
 
 
@@ -128,9 +129,9 @@ def home_answer(report: Report) -> tuple[Severity, str, str]:
     if turn_back_s is None:
         return Severity.OK, "yes", reserve
     if turn_back_s <= 0:
-        return Severity.CRITICAL, "TURN BACK NOW", reserve
+        return Severity.CRITICAL, "RETURN NOW", reserve
     severity = Severity.WARNING if turn_back_s < _TURN_BACK_SOON_S else Severity.OK
-    return severity, "yes", f"turn back in {duration(turn_back_s)}, {reserve}"
+    return severity, "yes", f"return within {duration(turn_back_s)}, {reserve}"
 
 
 def discharge_limits(report: Report) -> list[tuple[float, str]]:

@@ -4,7 +4,7 @@ Values are rounded coarsely, so that a reading with noise does not repeat a sent
 truncated, never rounded up.
 """
 
-from dronebms.core.report import Event, Report
+from dronebms.core.report import Report
 from dronebms.terminal.phrases import (
     SILENT_S,
     binding_current_limit,
@@ -26,13 +26,14 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
     _, home, _ = home_answer(report)
     if home == "yes" and estimate.turn_back_in_s is not None:
-        home += f", turn back in {_minutes(estimate.turn_back_in_s)}"
+        home += f", return within {_minutes(estimate.turn_back_in_s)}"
     limit = "none predicted"
     if status.limited_by is not None:
         when = f" in {_minutes(status.limited_in_s)}" if status.limited_in_s else ""
         limit = f"{status.label(status.limited_by)}{when}"
     limit_a, _ = binding_current_limit(report)
-    current, cell = "unknown", "cells unknown"
+    current = "unknown"
+    cell = "cells unknown"
     if snapshot.lowest_cell() is not None:
         cell = "no weak cell" if weakest is None else f"weakest cell {weakest + 1}"
     if snapshot.current_a is not None and limit_a:
@@ -51,16 +52,11 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
     )
 
 
-def event_sentence(event: Event) -> str:
-    """The event as it is written at once."""
-    return event.text
-
-
 def _time_left(report: Report) -> str:
     estimate = report.estimate
     low_s, high_s = estimate.remaining_low_s, estimate.remaining_high_s
     if estimate.remaining_s is None:
-        return "time to empty unknown"
+        return "flight time unknown"
     interval = ""
     if low_s is not None and high_s is not None:
         interval = f", between {_minutes(low_s)} and {_minutes(high_s)}"

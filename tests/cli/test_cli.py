@@ -353,7 +353,9 @@ def test_a_closed_pipe_ends_the_command_silently(argv: Sequence[str]) -> None:
     assert "Broken" not in err
 
 
-@pytest.mark.parametrize("argv", [("sim", *QUICK), ("packs", "--state-dir", "nowhere")])
+@pytest.mark.parametrize(
+    "argv", [("sim", *QUICK, "--duration", "20"), ("packs", "--state-dir", "nowhere")]
+)
 def test_closed_stdout_and_stderr_give_no_traceback(argv: Sequence[str]) -> None:
     ours = (sys.executable, "-m", "dronebms.cli", *argv)
     shut = ("sh", "-c", 'exec "$@" >&-', "sh", *ours)

@@ -25,7 +25,7 @@ from dronebms.service.config import Config
 from dronebms.service.service import Service
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")
-WAIT_S = 8.0
+WAIT_S = 30.0  # on a loaded machine
 VIRTUAL = '[[battery]]\nbus = "sim:survey"\n'
 NO_BUS = f"i2c-{os.getpid()}"  # unique to this run, as the lock is named after it
 ABSENT = f'[[battery]]\nbus = "/dev/{NO_BUS}"\n'

@@ -1,7 +1,8 @@
-"""A simulated ArduCopter on loopback: a program of the user's own, named by DRONEBMS_ARDUCOPTER.
+"""A simulated ArduCopter on loopback: the SITL binary in DRONEBMS_ARDUCOPTER.
 
-The vehicle has two links: one to a ground station, which the test is, and one to the companion.
-All times are the vehicle's, which runs `SPEEDUP` times as fast as the clock on the wall.
+The vehicle has two links: one to a ground station, played by the test, and one to the companion.
+All times and timeouts are those of the vehicle, at most `SPEEDUP` times as fast as the wall clock
+and slower on a loaded machine.
 """
 
 import math
@@ -17,16 +18,19 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from dronebms.core.clock import SystemClock
+from dronebms.core.clock import Clock, SystemClock
 from mavlink_bridge.protocol.lua_driver import write_script
+from tests.integration.vehicle_clock import VehicleClock
 from tests.mavlink_bridge.loopback import free_port
 
 BINARY = os.environ.get("DRONEBMS_ARDUCOPTER", "")
 needs_copter = pytest.mark.skipif(
     not BINARY,
-    reason="no simulated vehicle: set DRONEBMS_ARDUCOPTER to an arducopter SITL binary of your own",
+    reason="no simulated ArduCopter: set DRONEBMS_ARDUCOPTER to an arducopter SITL binary",
 )
 SPEEDUP = 4.0
+POLL_S = 0.005  # of the wall clock
+STEP_S = 0.1  # of the companion, in vehicle time
 GCS = (255, 190)
 RTL, LAND, GUIDED, STABILIZE, LOITER = 6, 9, 4, 0, 5
 PARAMETERS = """
@@ -72,8 +76,10 @@ class Copter:
         *,
         script: bool = True,
         speedup: float = SPEEDUP,
+        wall: Clock | None = None,
     ) -> None:
         self.folder, self.speedup = folder, speedup
+        self._wall = SystemClock() if wall is None else wall
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", self.gcs_port))
         self._socket.settimeout(0)
@@ -81,10 +87,10 @@ class Copter:
         self._codec = mavlink.MAVLink(None, *GCS)
         self._codec.robust_parsing = True
         self.companion = self.companion_port or free_port()
-        self.clock = SystemClock(speedup)
-        self.last: dict[Any, Any] = {}  # messages by name, batteries by (component, id) too
+        self.clock = VehicleClock(self._wall, self._read, self._request_time, self._is_running)
+        self.last: dict[Any, Any] = {}  # messages by name, batteries also by (component, id)
         self.texts: list[str] = []
-        self.each: Callable[[float], None] = lambda _now_s: None  # the companion's step
+        self.each: Callable[[float], None] = lambda _now_s: None  # step of the companion
         self._stepped_s = 0.0
         self.closing = ExitStack()
         if script:
@@ -97,8 +103,8 @@ class Copter:
     def _start(self) -> "subprocess.Popen[bytes]":
         gcs_port = self._socket.getsockname()[1]
         binary = shutil.which(BINARY)
-        assert binary is not None, f"DRONEBMS_ARDUCOPTER is no program: {BINARY}"
-        return subprocess.Popen(  # noqa: S603 - the program that the user named
+        assert binary is not None, f"DRONEBMS_ARDUCOPTER is not executable: {BINARY}"
+        return subprocess.Popen(  # noqa: S603 - the program in DRONEBMS_ARDUCOPTER
             [
                 Path(binary).resolve(), "--model", "quad", "-I5", "--speedup", str(self.speedup),
                 "--home", "-35.363262,149.165237,584,353", "--defaults", "own.parm",
@@ -110,7 +116,7 @@ class Copter:
         )  # fmt: skip
 
     def close(self) -> None:
-        """End it."""
+        """End the vehicle."""
         self.closing.close()
         self._process.kill()
         self._process.wait()
@@ -118,7 +124,7 @@ class Copter:
         self._socket.close()
 
     def restart(self) -> None:
-        """Switch it off and on again; its parameters stay."""
+        """Switch the vehicle off and on again; its parameters stay."""
         self._process.kill()
         self._process.wait()
         self.last.clear()
@@ -126,19 +132,30 @@ class Copter:
         self._process = self._start()
 
     def step(self) -> None:
-        """Read what has come, and let the companion take its step ten times a second."""
+        """Let the companion take its step ten times a second of the vehicle."""
         now_s = self.clock.now_s()
-        if now_s - self._stepped_s >= 0.1:
+        if now_s - self._stepped_s >= STEP_S - 1e-3:
             self._stepped_s = now_s
             self.each(now_s)
+
+    def _read(self) -> None:
+        received = False
         try:
             while True:
                 data, self._peer = self._socket.recvfrom(65536)
+                received = True
                 for message in self._codec.parse_buffer(data) or ():
                     self._take(message)
         except BlockingIOError:
             pass
-        self.clock.sleep_until(now_s + 0.02)
+        if not received:
+            self._wall.sleep_until(self._wall.now_s() + POLL_S)
+
+    def _request_time(self) -> None:
+        self.request_message(mavlink.MAVLINK_MSG_ID_ATTITUDE, 20.0)
+
+    def _is_running(self) -> bool:
+        return self._process.poll() is None
 
     def _take(self, message: Any) -> None:  # noqa: ANN401 - a message
         kind, source = message.get_type(), message.get_srcComponent()
@@ -149,83 +166,94 @@ class Copter:
             self.last[source, message.id] = message
         elif source == 1:
             self.last[kind] = message
-            if kind == "PARAM_VALUE":
+            if kind == "COMMAND_ACK":
+                self.last[kind, message.command] = message
+            elif kind == "ATTITUDE":
+                self.clock.stamp(message.time_boot_ms / 1000)
+            elif kind == "PARAM_VALUE":
                 self.last[message.param_id] = message.param_value
 
-    def until(self, condition: Callable[[], bool], seconds: float, what: str) -> float:
-        """Return after how many seconds of the vehicle it holds."""
-        start_s = self.clock.now_s()
-        while not condition():
-            self.step()
-            assert self._process.poll() is None, "the vehicle ended"
-            passed_s = self.clock.now_s() - start_s
-            assert passed_s < seconds, f"{what}: not within {seconds} s; {self.texts[-8:]}"
-        return self.clock.now_s() - start_s
+    def until(self, condition: Callable[[], bool], timeout_s: float, what: str) -> float:
+        """Wait for a condition; return the vehicle seconds that this took."""
+        try:
+            return self.clock.until(condition, timeout_s, what, self.step)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.texts[-8:]}") from error
 
     def fly(self, seconds: float) -> None:
-        """Let time pass."""
+        """Run for a time of the vehicle."""
         end_s = self.clock.now_s() + seconds
-        self.until(lambda: self.clock.now_s() >= end_s, seconds + 60.0, "time")
+        self.until(lambda: self.clock.now_s() >= end_s, seconds + 60.0, "vehicle time")
 
-    def say(self, message: Any) -> None:  # noqa: ANN401 - a message
+    def send(self, message: Any) -> None:  # noqa: ANN401 - a message
         """Send a message of the ground station."""
         if self._peer is not None:
             self._socket.sendto(message.pack(self._codec), self._peer)
 
+    def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait for a condition for a time at most; return whether it holds."""
+        end_s = self.clock.now_s() + seconds
+        self.until(lambda: condition() or self.clock.now_s() >= end_s, seconds + 60.0, "an answer")
+        return condition()
+
+    def request_message(self, message_id: int, rate_hz: float) -> None:
+        """Request a message at a rate of vehicle time; does not wait for the answer."""
+        values = [message_id, 1e6 / rate_hz, *[0.0] * 5]
+        number = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
+        self.send(mavlink.MAVLink_command_long_message(self.system, 1, number, 0, *values))
+
     def command(self, number: int, *values: float) -> int | None:
-        """Return the result of a command."""
-        self.last.pop("COMMAND_ACK", None)
+        """Send a command; return its result, `None` without an answer."""
+        self.last.pop(("COMMAND_ACK", number), None)
         padded = [*values, *[0.0] * (7 - len(values))]
-        self.say(mavlink.MAVLink_command_long_message(self.system, 1, number, 0, *padded))
-        end_s = self.clock.now_s() + 5.0
-        while "COMMAND_ACK" not in self.last and self.clock.now_s() < end_s:
-            self.step()
-        answer = self.last.get("COMMAND_ACK")
-        return None if answer is None else int(answer.result)
+        self.send(mavlink.MAVLink_command_long_message(self.system, 1, number, 0, *padded))
+
+        if not self._wait(lambda: ("COMMAND_ACK", number) in self.last, 5.0):
+            return None
+        return int(self.last["COMMAND_ACK", number].result)
 
     def wait_ready(self) -> None:
-        """Wait for a position, and ask for what the tests look at."""
+        """Wait for a position; request the messages that the tests use."""
         self.until(lambda: "HEARTBEAT" in self.last, 60.0, "a heartbeat")
-        for number, interval_us in ((147, 200_000), (33, 200_000), (1, 200_000)):
-            self.command(511, number, interval_us)
+        for number in (147, 33, 1):
+            self.command(511, number, 200_000)
         self.until(lambda: any("using GPS" in text for text in self.texts), 120.0, "a position")
 
     def parameter(self, name: str) -> float | None:
-        """Return a parameter of the vehicle, None when it has none."""
+        """Read a parameter of the vehicle, `None` if it has none of that name."""
         self.last.pop(name, None)
         for _ in range(3):
-            self.say(mavlink.MAVLink_param_request_read_message(self.system, 1, name.encode(), -1))
-            end_s = self.clock.now_s() + 4.0
-            while name not in self.last and self.clock.now_s() < end_s:
-                self.step()
+            self.send(mavlink.MAVLink_param_request_read_message(self.system, 1, name.encode(), -1))
+            if self._wait(lambda: name in self.last, 4.0):
+                break
         return self.last.get(name)
 
     def set(self, name: str, value: float) -> None:
         """Set a parameter."""
-        self.say(mavlink.MAVLink_param_set_message(self.system, 1, name.encode(), value, 9))
+        self.send(mavlink.MAVLink_param_set_message(self.system, 1, name.encode(), value, 9))
 
     def throttle(self, pwm: int) -> None:
-        """Hold the sticks: throttle as given, the others in the middle."""
+        """Set the sticks: throttle as given, the others in the middle."""
         sticks = [1500, 1500, pwm, 1500, *[0] * 4]
-        self.say(mavlink.MAVLink_rc_channels_override_message(self.system, 1, *sticks))
+        self.send(mavlink.MAVLink_rc_channels_override_message(self.system, 1, *sticks))
 
     @property
     def armed(self) -> bool:
-        """Whether it is armed."""
+        """Whether the vehicle is armed."""
         return "HEARTBEAT" in self.last and bool(self.last["HEARTBEAT"].base_mode & 128)
 
     @property
     def mode(self) -> int:
-        """Its mode's number."""
+        """Number of the flight mode."""
         return int(self.last["HEARTBEAT"].custom_mode)
 
     @property
     def height_m(self) -> float:
-        """Above home."""
+        """Height above home."""
         return self.last["GLOBAL_POSITION_INT"].relative_alt / 1000 if self.last else math.nan
 
     def arm(self) -> None:
-        """Arm in GUIDED as soon as the vehicle lets itself be armed."""
+        """Arm in GUIDED as soon as the vehicle permits it."""
         assert self.command(176, 1, GUIDED) == 0
 
         def armed() -> bool:
@@ -235,14 +263,14 @@ class Copter:
         self.until(lambda: self.armed, 5.0, "armed")
 
     def take_off(self, height_m: float = 20.0) -> None:
-        """Climb."""
+        """Arm and climb."""
         self.arm()
         assert self.command(22, 0, 0, 0, 0, 0, 0, height_m) == 0
         self.until(lambda: self.height_m > height_m - 2, 60.0, "height")
 
 
 def copter_in(folder: Path, **options: Any) -> Iterator[Copter]:  # noqa: ANN401 - Copter's
-    """Yield a vehicle that is ended afterwards."""
+    """Yield a vehicle and end it afterwards."""
     made = Copter(folder, **options)
     try:
         yield made

@@ -1,4 +1,4 @@
-"""The service as a process of its own, that can be killed."""
+"""The service as a process, which can be killed."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# A pack in flight at once, whose current the governor wants less of before any limit vetoes arming.
+# A pack in flight from the start; the governor limits its current before a limit vetoes arming.
 BUSY = """
 [[battery]]
 bus = "sim:{scenario}"
@@ -70,7 +70,7 @@ class Process:
         self._process = self.start(actions)
 
     def start(self, actions: str) -> "subprocess.Popen[bytes]":
-        """Start it with these actions."""
+        """Start the service with these actions."""
         self._config.write_text(BUSY.format(actions=actions, **self._values))
         self._process = subprocess.Popen(  # noqa: S603 - this project's own command
             [sys.executable, "-m", "dronebms.cli", "run", "-c", str(self._config)],
@@ -79,16 +79,16 @@ class Process:
         return self._process
 
     def kill(self) -> None:
-        """End it as kill -9 does."""
+        """End the service by SIGKILL."""
         self._process.kill()
         self._process.wait()
 
     def end(self) -> int:
-        """End it as systemd does, and return its exit code."""
+        """End the service as systemd does; return its exit code."""
         self._process.terminate()
-        return self._process.wait(timeout=20.0)
+        return self._process.wait(timeout=60.0)
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """End the service and close its log."""
         self.kill()
         self._log.close()

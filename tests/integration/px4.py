@@ -1,7 +1,7 @@
-"""A simulated PX4 on loopback: a SITL build of the user's own with SIH, named by DRONEBMS_PX4.
+"""A simulated PX4 on loopback: bin/px4 of a SITL build with SIH, in DRONEBMS_PX4.
 
-Instance 7, so system 8. The test is the ground station on its second onboard link, and the
-companion has the first one. All times are the vehicle's.
+Instance 7, which is system 8. The test is the ground station on the second onboard link; the
+companion has the first one. All times and timeouts are those of the vehicle.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.integration.copter import Copter
 BINARY = os.environ.get("DRONEBMS_PX4", "")
 needs_px4 = pytest.mark.skipif(
     not BINARY,
-    reason="no simulated PX4: have a SITL build with SIH and set DRONEBMS_PX4 to its bin/px4",
+    reason="no simulated PX4: set DRONEBMS_PX4 to bin/px4 of a SITL build with SIH",
 )
 INSTANCE = 7
 HOLD, RTL, LAND = (4 << 16 | sub << 24 for sub in (3, 5, 6))
@@ -33,8 +33,8 @@ class Px4(Copter):
 
     def _start(self) -> "subprocess.Popen[bytes]":
         binary = Path(BINARY).resolve()
-        assert binary.is_file(), f"DRONEBMS_PX4 is no program: {BINARY}"
-        return subprocess.Popen(  # noqa: S603 - the program that the user named
+        assert binary.is_file(), f"DRONEBMS_PX4 is not a file: {BINARY}"
+        return subprocess.Popen(  # noqa: S603 - the program in DRONEBMS_PX4
             [binary, "-i", str(INSTANCE), "-d", "-w", self.folder, binary.parents[1] / "etc"],
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
             env=os.environ
@@ -47,13 +47,13 @@ class Px4(Copter):
 
     def wait_ready(self) -> None:
         """Wait for a position."""
-        beat = mavlink.MAVLink_heartbeat_message(6, 8, 0, 0, 4, 3)
+        heartbeat = mavlink.MAVLink_heartbeat_message(6, 8, 0, 0, 4, 3)
 
-        def heard() -> bool:
-            self.say(beat)
+        def received() -> bool:
+            self.send(heartbeat)
             return "HEARTBEAT" in self.last
 
-        self.until(heard, 120.0, "a heartbeat")
+        self.until(received, 120.0, "a heartbeat")
         for number, interval_us in ((33, 200_000), (147, 500_000)):
             self.command(511, number, interval_us)
         self.until(lambda: self.last["HEARTBEAT"].system_status == 3, 120.0, "ready")
@@ -65,22 +65,12 @@ class Px4(Copter):
             (coded,), kind = struct.unpack("<f", struct.pack("<i", int(value))), 6
         self.last.pop(name, None)
 
-        def there() -> bool:
-            self.say(mavlink.MAVLink_param_set_message(self.system, 1, name.encode(), coded, kind))
-            self.fly_on(0.5)
+        def answered() -> bool:
+            self.send(mavlink.MAVLink_param_set_message(self.system, 1, name.encode(), coded, kind))
+            self.fly(0.5)
             return name in self.last
 
-        self.until(there, 20.0, name)
-
-    def fly_on(self, seconds: float) -> None:
-        """Let time pass."""
-        end_s = self.clock.now_s() + seconds
-        while self.clock.now_s() < end_s:
-            self.step()
-
-    def mode_is(self, mode: int) -> bool:
-        """Return whether it is in a mode."""
-        return self.mode == mode
+        self.until(answered, 20.0, name)
 
     def take_off(self, height_m: float = 20.0) -> None:
         """Arm and climb."""

@@ -1,7 +1,7 @@
-"""A simulated ArduCopter acts on our battery: its own failsafes, our commands, the driver script.
+"""A simulated ArduCopter with our battery: its failsafes, our commands, the Lua driver.
 
-Each test is one flight of a minute or two of the vehicle's time at four times the speed. The
-service's parts are the real ones, over a real link; only the pack's readings are given.
+Each test is one flight of a minute or two of vehicle time. The parts of the service are the real
+ones, over a real link; only the readings of the pack are given.
 """
 
 import math
@@ -40,7 +40,7 @@ from tests.mavlink_bridge.reports import a_report
 
 pytestmark = needs_copter
 
-WELL: dict[str, Any] = {
+GOOD: dict[str, Any] = {
     "cells_v": (4.0, 4.01, 3.99),
     "voltage_v": 12.0,
     "current_a": 28.0,
@@ -52,14 +52,14 @@ REDUCE = Action(Severity.WARNING, ActionKind.REDUCE)
 
 
 class Service:
-    """The service's own loop, stepped by the vehicle's clock."""
+    """The loop of the service, stepped by the clock of the vehicle."""
 
     def __init__(self, copter: Copter, folder: Path | None = None) -> None:
         self.link = open_link(f"udpin:127.0.0.1:{copter.companion}")
         self.bridge = Bridge(self.link, options=BridgeOptions(rate_hz=5.0))
         if folder is not None:
             self.bridge.vehicle_control = VehicleControl(folder)
-        self.values = dict(WELL)
+        self.values = dict(GOOD)
         self.max_a: float | None = None
         self.action = REDUCE
         self.copter = copter
@@ -67,9 +67,9 @@ class Service:
         copter.closing.callback(self.link.close)
 
     def step(self, now_s: float) -> None:
-        """Read, and send what is due."""
+        """Read messages and send those that are due."""
         self.bridge.pump(now_s)
-        drawn = self.copter.last.get((1, 1))  # the monitor that measures what the motors draw
+        drawn = self.copter.last.get((1, 1))  # the monitor that measures the current of the motors
         if self.copter.armed and drawn is not None:
             current_a = drawn.current_battery / 100
             # Without a resistance of the pack ArduPilot limits nothing.
@@ -77,12 +77,12 @@ class Service:
             self.values |= {"current_a": current_a, "cells_v": cells, "voltage_v": sum(cells)}
         report = a_report(now_s, **self.values)
         if self.max_a is not None:
-            wanted = ActionRequest(self.action, (0, 0, 1), "governor", now_s, self.max_a)
-            report = replace(report, requests=(wanted,))
+            request = ActionRequest(self.action, (0, 0, 1), "governor", now_s, self.max_a)
+            report = replace(report, requests=(request,))
         self.bridge(report)
 
     def crash(self) -> None:
-        """End as kill -9 ends: nothing more is done, and the port is free."""
+        """End like SIGKILL: nothing is sent any more, and the port is free."""
         self.copter.each = lambda _now_s: None
         self.link.close()
 
@@ -101,13 +101,13 @@ def plain_copter(tmp_path: Path) -> Iterator[Copter]:
     yield from copter_in(folder, parameters="", script=False)
 
 
-def test_arming_data_and_a_low_charge(copter: Copter) -> None:
+def test_arming_battery_data_and_the_low_charge_failsafe(copter: Copter) -> None:
     service = Service(copter)
-    silent, copter.each = copter.each, lambda _now_s: None
+    step, copter.each = copter.each, lambda _now_s: None
     copter.wait_ready()
     assert copter.command(400, 1) != 0
-    assert any("no battery is heard" in text for text in copter.texts), copter.texts
-    copter.each = silent
+    assert any("no battery data" in text for text in copter.texts), copter.texts
+    copter.each = step
     service.values["fault_bits"] = 1 << 2
     copter.fly(10.0)
     assert copter.command(400, 1) != 0
@@ -131,7 +131,7 @@ def test_arming_data_and_a_low_charge(copter: Copter) -> None:
     assert any("Battery 1 is low" in text for text in copter.texts)
 
 
-def test_a_restart_of_the_service_in_flight_is_over_in_three_seconds(copter: Copter) -> None:
+def test_a_service_restarted_in_flight_sends_within_three_seconds(copter: Copter) -> None:
     service = Service(copter)
     copter.wait_ready()
     copter.take_off(10.0)
@@ -145,14 +145,14 @@ def test_a_restart_of_the_service_in_flight_is_over_in_three_seconds(copter: Cop
 
 
 class Pack:
-    """A pack in flight whose third cell can be made weak; its gauge never contradicts itself."""
+    """A pack in flight with a variable third cell; the values of its gauge are consistent."""
 
     def __init__(self) -> None:
         self.weak_v = 3.8
         self._flicker_v = 0.0
 
     def poll(self, now_s: float) -> Snapshot:
-        """Return the look of now."""
+        """Snapshot of the given time."""
         self._flicker_v = 0.003 - self._flicker_v
         cells = (3.8 + self._flicker_v, 3.81, self.weak_v)
         left_mah = 4000.0 - 10.0 * now_s / 3.6
@@ -163,7 +163,7 @@ class Pack:
 
 
 def guarded(copter: Copter, folder: Path, *actions: Action) -> Pack:
-    """Fly a pack whose limits and actions are those of the service."""
+    """Connect a pack with the limits and actions of the service."""
     bridge = Service(copter, folder).bridge
     pack = Pack()
     pack_data = PackData(LIPO, cells=3, capacity_mah=5000.0, cutoff_cell_v=3.3)
@@ -176,7 +176,7 @@ def guarded(copter: Copter, folder: Path, *actions: Action) -> Pack:
     return pack
 
 
-def test_a_weak_cell_brings_it_home_and_the_pilot_has_the_last_word(
+def test_a_weak_cell_returns_the_vehicle_and_the_pilot_may_choose_another_mode(
     copter: Copter, tmp_path: Path
 ) -> None:
     home = Action("cell_sag", ActionKind.RETURN, hold_s=1.0)
@@ -187,17 +187,17 @@ def test_a_weak_cell_brings_it_home_and_the_pilot_has_the_last_word(
     assert copter.mode != RTL
     pack.weak_v = 3.36
     took_s = copter.until(lambda: copter.mode == RTL, 15.0, "our RTL")
-    assert took_s < 3.0 + 1.0 + 2.0  # the row's hold, the action's, and the way there
-    assert any("return: cell_sag" in text for text in copter.texts)
+    assert took_s < 3.0 + 1.0 + 2.0  # debounce of the limit and of the action, and transport
+    assert any("RETURN: cell sag" in text for text in copter.texts)
 
     assert copter.command(176, 1, LOITER) == 0
     copter.until(lambda: copter.mode == LOITER, 5.0, "the pilot's mode")
     copter.fly(10.0)
     assert copter.mode == LOITER
-    assert any("return: the pilot has chosen another mode" in text for text in copter.texts)
+    assert any("RETURN: pilot has chosen another mode" in text for text in copter.texts)
 
 
-def test_a_cell_that_collapses_lands_it(copter: Copter, tmp_path: Path) -> None:
+def test_a_collapsing_cell_lands_the_vehicle(copter: Copter, tmp_path: Path) -> None:
     pack = guarded(copter, tmp_path, Action("cell_emergency", ActionKind.LAND, hold_s=0.0))
     copter.wait_ready()
     copter.take_off(10.0)
@@ -207,7 +207,7 @@ def test_a_cell_that_collapses_lands_it(copter: Copter, tmp_path: Path) -> None:
 
 
 def climbing_a(copter: Copter, seconds: float = 6.0) -> float:
-    """Return the mean current of the end of a climb at full throttle."""
+    """Mean current at the end of a climb at full throttle."""
     drawn: list[float] = []
     end_s = copter.clock.now_s() + seconds
 
@@ -221,7 +221,7 @@ def climbing_a(copter: Copter, seconds: float = 6.0) -> float:
     return sum(drawn) / len(drawn)
 
 
-def test_the_governor_lowers_the_current_and_a_crash_puts_it_back(
+def test_the_governor_limits_the_current_and_the_driver_restores_it_after_a_crash(
     copter: Copter, tmp_path: Path
 ) -> None:
     service = Service(copter, tmp_path)
@@ -244,7 +244,7 @@ def test_the_governor_lowers_the_current_and_a_crash_puts_it_back(
     assert climbing_a(copter) == pytest.approx(free_a, rel=0.1)
 
 
-def test_without_the_script_parameters_are_set_and_put_back_by_the_next_start(
+def test_without_the_driver_parameters_are_set_and_restored_by_the_next_start(
     plain_copter: Copter, tmp_path: Path
 ) -> None:
     copter = plain_copter
@@ -257,9 +257,9 @@ def test_without_the_script_parameters_are_set_and_put_back_by_the_next_start(
     assert copter.parameter("MOT_BAT_CURR_TC") == 1.0
     service.crash()
     copter.fly(5.0)
-    assert copter.parameter("MOT_BAT_CURR_MAX") == 40.0  # nobody is there to put it back
+    assert copter.parameter("MOT_BAT_CURR_MAX") == 40.0  # no program restores it
     service = Service(copter, tmp_path)
-    took_s = copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 90.0, 20.0, "put back")
+    took_s = copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 90.0, 20.0, "restored")
     assert took_s < 5.0
     assert copter.parameter("MOT_BAT_CURR_TC") == 5.0
     service.max_a = 45.0
@@ -268,11 +268,11 @@ def test_without_the_script_parameters_are_set_and_put_back_by_the_next_start(
     assert service.bridge.vehicle_control is not None
     service.bridge.restore_parameters(copter.clock)
     assert service.bridge.vehicle_control.idle
-    copter.fly(0.5)  # what the vehicle said meanwhile waits to be read
+    copter.fly(0.5)  # reads the messages received meanwhile
     assert copter.parameter("MOT_BAT_CURR_MAX") == 90.0
 
 
-def test_the_check_names_what_is_wrong_and_sets_it(plain_copter: Copter) -> None:
+def test_the_check_finds_and_sets_wrong_parameters(plain_copter: Copter) -> None:
     copter = plain_copter
     copter.wait_ready()
     config = validated(Config, CONFIG, "x.toml")
@@ -280,8 +280,8 @@ def test_the_check_names_what_is_wrong_and_sets_it(plain_copter: Copter) -> None
     lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock)
     assert not fits
     lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock, set_wrong=True)
-    assert "BATT_MONITOR is 29 now" in lines
-    assert "SCR_ENABLE is 1 now" in lines
+    assert "BATT_MONITOR set to 29" in lines
+    assert "SCR_ENABLE set to 1" in lines
     assert "restart" in lines[-1]
     copter.restart()
     lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock)
@@ -289,18 +289,18 @@ def test_the_check_names_what_is_wrong_and_sets_it(plain_copter: Copter) -> None
 
 
 def away(copter: Copter, speed_m_s: float) -> None:
-    """Fly it far away, and wait until it is fast."""
+    """Send the vehicle far away; wait until it is fast."""
     where: Any = copter.last["GLOBAL_POSITION_INT"]
     lat, lon = where.lat + 200_000, where.lon
     to = mavlink.MAVLink_set_position_target_global_int_message(
         0, copter.system, 1, 6, 0x0DF8, lat, lon, 20.0, *[0.0] * 8
     )
-    copter.say(to)
+    copter.send(to)
     copter.until(lambda: ground_m_s(copter) > speed_m_s, 30.0, "fast")
 
 
 def ground_m_s(copter: Copter) -> float:
-    """Return how fast it flies."""
+    """Ground speed."""
     where: Any = copter.last["GLOBAL_POSITION_INT"]
     return math.hypot(where.vx, where.vy) / 100
 
@@ -308,9 +308,7 @@ def ground_m_s(copter: Copter) -> float:
 SLOWER = Action(Severity.WARNING, ActionKind.REDUCE, speed_m_s=3.0, climb_m_s=1.0)
 
 
-def test_it_is_made_to_fly_slower_and_has_its_own_speed_again(
-    copter: Copter, tmp_path: Path
-) -> None:
+def test_the_speed_is_limited_and_restored(copter: Copter, tmp_path: Path) -> None:
     service = Service(copter, tmp_path)
     copter.wait_ready()
     copter.take_off(20.0)
@@ -328,14 +326,14 @@ def test_it_is_made_to_fly_slower_and_has_its_own_speed_again(
     copter.until(lambda: ground_m_s(copter) < 3.3, 20.0, "slow again")
     service.crash()
     copter.fly(10.0)
-    assert ground_m_s(copter) < 3.5  # nobody is there to put it back
+    assert ground_m_s(copter) < 3.5  # no program restores it
     Service(copter, tmp_path)
     copter.until(lambda: ground_m_s(copter) > 9.0, 20.0, "its own speed again")
-    copter.until(lambda: not left_behind(tmp_path), 5.0, "nothing left")
-    assert not any("refuses" in text for text in copter.texts), copter.texts
+    copter.until(lambda: not left_behind(tmp_path), 5.0, "no file left")
+    assert not any("refused" in text for text in copter.texts), copter.texts
 
 
-def test_a_mode_without_a_speed_is_not_told_one(copter: Copter, tmp_path: Path) -> None:
+def test_a_mode_without_speed_commands_gets_none(copter: Copter, tmp_path: Path) -> None:
     service = Service(copter, tmp_path)
     copter.wait_ready()
     copter.take_off(20.0)
@@ -343,7 +341,7 @@ def test_a_mode_without_a_speed_is_not_told_one(copter: Copter, tmp_path: Path) 
     assert copter.command(176, 1, LOITER) == 0
     service.action, service.max_a = SLOWER, 60.0
     copter.fly(5.0)
-    assert not any("refuses" in text for text in copter.texts), copter.texts
+    assert not any("refused" in text for text in copter.texts), copter.texts
     assert not [*tmp_path.glob("*speeds*")]
 
 
@@ -352,13 +350,13 @@ REDUCES = '[[action]]\non = "governor"\ndo = "reduce"\nhold_s = 0.0\n'
 
 @pytest.fixture
 def slow_copter(tmp_path: Path) -> Iterator[Copter]:
-    """Return one whose seconds are real ones, as the service's are."""
+    """A vehicle in real time at most, like the service in its own process."""
     folder = tmp_path / "copter"
     folder.mkdir()
     yield from copter_in(folder, speedup=1.0)
 
 
-def test_kill_9_while_a_limit_is_set_puts_it_back_in_flight(
+def test_the_driver_restores_a_limit_after_kill_9_of_the_service(
     slow_copter: Copter, tmp_path: Path
 ) -> None:
     copter = slow_copter
@@ -373,23 +371,23 @@ def test_kill_9_while_a_limit_is_set_puts_it_back_in_flight(
     assert before == (0.0, 5.0)
     copter.take_off(10.0)
     for _ in range(2):
-        copter.until(lambda: limit() == (19.0, 1.0), 60.0, "limited")
+        copter.until(lambda: limit() == (19.0, 1.0), 200.0, "limited")
         service.kill()
-        took_s = copter.until(lambda: limit() == before, 10.0, "as before")
-        assert took_s < 4.5  # the driver waits three seconds for a word
+        took_s = copter.until(lambda: limit() == before, 10.0, "restored")
+        assert took_s < 4.5  # the driver waits 3 s for a request
         assert copter.armed
         assert copter.height_m > 5.0
-        for told in ((180, 2), (180, "HEARTBEAT")):
-            copter.last.pop(told, None)
+        for key in ((180, 2), (180, "HEARTBEAT")):
+            copter.last.pop(key, None)
         service.start(REDUCES)
-        # How long Python takes to start is this machine's matter, and that of its other work.
-        copter.until(lambda: (180, "HEARTBEAT") in copter.last, 30.0, "the service")
+        # The time that Python takes to start depends on this machine.
+        copter.until(lambda: (180, "HEARTBEAT") in copter.last, 200.0, "the service")
         assert copter.until(lambda: (180, 2) in copter.last, 10.0, "our battery") <= 3.0
     assert service.end() == 0
-    copter.until(lambda: limit() == before, 6.0, "as before")
+    copter.until(lambda: limit() == before, 60.0, "restored")
 
 
-def test_kill_9_without_the_script_is_made_good_by_the_next_start(
+def test_without_the_driver_the_next_start_restores_a_limit_after_kill_9(
     plain_copter: Copter, tmp_path: Path
 ) -> None:
     copter = plain_copter
@@ -401,15 +399,15 @@ def test_kill_9_without_the_script_is_made_good_by_the_next_start(
 
     def is_limited() -> bool:
         now_a = copter.parameter("MOT_BAT_CURR_MAX")
-        return now_a == pytest.approx(19.0, rel=0.03)  # a smaller change is not worth a write
+        return now_a == pytest.approx(19.0, rel=0.03)  # smaller changes are not written
 
     copter.until(is_limited, 200.0, "limited")
     service.kill()
     copter.fly(10.0)
-    copter.until(is_limited, 10.0, "nobody is there to put it back")
+    copter.until(is_limited, 10.0, "still limited: no program restores it")
     assert left_behind(service.state)
-    service.start("")  # a configuration in which nothing acts any more
-    copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 90.0, 40.0, "put back")
+    service.start("")  # a configuration without actions
+    copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 90.0, 400.0, "restored")
     assert copter.parameter("MOT_BAT_CURR_TC") == 5.0
-    copter.until(lambda: not left_behind(service.state), 10.0, "nothing left")
+    copter.until(lambda: not left_behind(service.state), 100.0, "no file left")
     assert service.end() == 0

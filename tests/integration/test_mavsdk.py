@@ -1,8 +1,8 @@
-"""What a MAVLink client that nobody here wrote shows of our batteries.
+"""Our batteries in an independent MAVLink client: MAVSDK 4.
 
-The client is MAVSDK 4, which listens on a UDP port of loopback. It finds a vehicle by the heartbeat
-of an autopilot, played by `FakeAutopilot`, and shows the batteries of that system. It does not show
-cells, charge state, faults and energy.
+The client listens on a UDP port of loopback. It finds a vehicle by the heartbeat of an autopilot,
+played by `FakeAutopilot`, and reports the batteries of that system without cells, charge state,
+faults and energy.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from tests.mavlink_bridge.autopilot import ARDUPILOT, FakeAutopilot
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report
 
-HOW_TO_GET_IT = "the MAVSDK client cannot be loaded: pip install 'mavsdk>=4.1'"
+INSTALL = "the MAVSDK client cannot be loaded: pip install 'mavsdk>=4.1'"
 STEP_S = 0.05
 FOUND_S = 10.0
 SHOWN_S = 12.0
@@ -39,30 +39,30 @@ SPEED = 10
 DURATION_S = 300
 SLACK_S = 6.0
 
-Talk = Callable[[], None]  # says what is due, whenever it is called
+Step = Callable[[], None]  # sends the messages that are due
 
 
 def mavsdk(module: str) -> Any:  # noqa: ANN401 - the package is untyped
     try:
         return importlib.import_module(f"mavsdk.{module}")
     except Exception:  # noqa: BLE001 - it raises an error of its own when its library is missing
-        pytest.skip(HOW_TO_GET_IT)
+        pytest.skip(INSTALL)
 
 
 class GroundStation:
-    """The batteries that the client shows."""
+    """The batteries in the client."""
 
     def __init__(self, telemetry: Any) -> None:  # noqa: ANN401 - the package is untyped
         self._telemetry = telemetry
         self._seen: list[Any] = []
 
     async def watch(self) -> None:
-        """Note every battery, for ever."""
+        """Store every battery."""
         async for battery in self._telemetry.subscribe_battery():
             self._seen.append(battery)
 
     async def listens(self, seconds: float) -> list[tuple[float, Any]]:
-        """Return the batteries of the next seconds, each with the moment it was shown."""
+        """Batteries of the next seconds, each with the time of its arrival."""
         first = len(self._seen)
         shown: list[tuple[float, Any]] = []
         end_s = monotonic() + seconds
@@ -72,7 +72,7 @@ class GroundStation:
         return shown
 
     async def shows(self, condition: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - untyped
-        """Return the first battery from now on of which it holds."""
+        """First battery from now on that meets a condition."""
         first, end_s = len(self._seen), monotonic() + SHOWN_S
         while monotonic() < end_s:
             for battery in self._seen[first:]:
@@ -82,19 +82,19 @@ class GroundStation:
         return pytest.fail(f"not shown within {SHOWN_S} s: {self._seen[first:]}")
 
 
-async def _keep_on(talk: Talk) -> None:
+async def _repeat(step: Step) -> None:
     while True:
-        talk()
+        step()
         await asyncio.sleep(STEP_S)
 
 
 @contextlib.asynccontextmanager
-async def ground_station(port: int, talk: Talk) -> AsyncIterator[GroundStation]:
-    """Give a ground station on a port that has found a vehicle, while `talk` goes on."""
+async def ground_station(port: int, step: Step) -> AsyncIterator[GroundStation]:
+    """Give a ground station on a port that has found a vehicle, while `step` is repeated."""
     client, plugin = mavsdk("asyncio"), mavsdk("asyncio.plugins.telemetry")
     kind = client.ComponentType.GROUND_STATION
     configuration = client.Configuration.create_with_component_type(kind)
-    tasks = [asyncio.create_task(_keep_on(talk))]
+    tasks = [asyncio.create_task(_repeat(step))]
     try:
         async with client.Mavsdk(configuration) as station:
             await station.add_any_connection(f"udpin://127.0.0.1:{port}")
@@ -108,16 +108,16 @@ async def ground_station(port: int, talk: Talk) -> AsyncIterator[GroundStation]:
             task.cancel()
         ends = await asyncio.gather(*tasks, return_exceptions=True)
     for end in ends:
-        if isinstance(end, Exception):  # of `talk`; being cancelled is none
+        if isinstance(end, Exception):  # of `step`, not a cancellation
             raise end
 
 
 @contextlib.contextmanager
-def autopilot_for(port: int) -> Iterator[Talk]:
-    """Give an autopilot that beats towards a port and acknowledges what the client asks for."""
+def autopilot_for(port: int) -> Iterator[Step]:
+    """Give an autopilot that sends heartbeats to a port and acknowledges requests."""
     due_s = monotonic()
 
-    def talk() -> None:
+    def step() -> None:
         nonlocal due_s
         autopilot.receive()
         if monotonic() >= due_s:
@@ -127,15 +127,17 @@ def autopilot_for(port: int) -> Iterator[Talk]:
     with contextlib.closing(
         FakeAutopilot(autopilot=ARDUPILOT, peer=("127.0.0.1", port))
     ) as autopilot:
-        yield talk
+        yield step
 
 
 class Flight:
-    """`dronebms sim` as a user starts it, and when it was where in its flight."""
+    """`dronebms sim` as a user starts it, and its flight time."""
 
     def __init__(self, port: int) -> None:
-        words = f"sim --flight survey --seed {SEED} --speed {SPEED} --json --duration {DURATION_S}"
-        command = [sys.executable, "-m", "dronebms.cli", *words.split()]
+        options = (
+            f"sim --flight survey --seed {SEED} --speed {SPEED} --json --duration {DURATION_S}"
+        )
+        command = [sys.executable, "-m", "dronebms.cli", *options.split()]
         command += ["--mavlink", f"udpout:127.0.0.1:{port}"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
         self._seconds: list[tuple[float, float]] = []
@@ -148,13 +150,13 @@ class Flight:
             self._seconds.append((monotonic(), float(json.loads(line)["t_s"])))
 
     def t_s(self, received_s: float) -> float:
-        """Return the flight's time at a moment of the test's clock."""
+        """Time of the flight at a time of the test's clock."""
         before = [row for row in self._seconds if row[0] <= received_s]
-        assert before, "the flight had not begun"
+        assert before, "the flight has not started"
         return before[-1][1] + (received_s - before[-1][0]) * SPEED
 
     def close(self) -> None:
-        """Stop it as a service manager would."""
+        """Stop it as a service manager does."""
         self._process.terminate()
         assert self._process.wait(10) == 0
         self._reader.join()
@@ -163,7 +165,7 @@ class Flight:
 
 
 def truth_of_flight() -> list[GroundTruth]:
-    """Return the simulator's truth, ten times a second."""
+    """Ground truth, ten times a second."""
     world = World(load_scenario("survey"), SEED)
     truth = []
     for step in range(DURATION_S * 10 + 1):
@@ -176,21 +178,21 @@ def truth_of_flight() -> list[GroundTruth]:
 def test_the_client_shows_the_truth_of_a_simulated_flight() -> None:
     port = free_port()
     with contextlib.ExitStack() as stack:
-        talk = stack.enter_context(autopilot_for(port))
+        step = stack.enter_context(autopilot_for(port))
         flight = stack.enter_context(contextlib.closing(Flight(port)))
-        shown = asyncio.run(_fly(port, talk))
+        shown = asyncio.run(_fly(port, step))
     truth, spec = truth_of_flight(), load_scenario("survey").gauge
     judged = 0
     for received_s, battery in shown:
         t_s = flight.t_s(received_s)
-        # The client may show it late on a busy machine: the truth of some seconds round then.
+        # The client may be late on a loaded machine: the truth of some seconds around.
         near = truth[max(int((t_s - SLACK_S) * 10), 0) : int((t_s + SLACK_S) * 10)]
-        # BATTERY_STATUS carries cells, and a client adds them up.
+        # BATTERY_STATUS has cells, and a client adds them up.
         _is_true(battery.voltage_v, [sum(at.cells_v) for at in near], 0.02)
-        # The virtual gauge errs as its scenario says: gain, offset, four deviations of its noise.
+        # Errors of the virtual gauge: gain, offset, four standard deviations of the noise.
         most_a = max(at.current_a for at in near)
-        erring_a = most_a * spec.current_gain_error_frac + spec.current_offset_a
-        allowed_a = erring_a + 4 * spec.current_noise_a + 0.01
+        error_a = most_a * spec.current_gain_error_frac + spec.current_offset_a
+        allowed_a = error_a + 4 * spec.current_noise_a + 0.01
         _is_true(battery.current_battery_a, [at.current_a for at in near], allowed_a)
         _is_true(battery.temperature_degc, [at.temperature_degc for at in near], 0.5)
         _is_true(battery.remaining_percent, [100 * at.soc_frac for at in near], 4.0)
@@ -213,8 +215,8 @@ def _judge_time_left(shown: list[tuple[float, Any]], flight: Flight) -> None:
     assert battery.time_remaining_s == pytest.approx(left_s, rel=0.3)
 
 
-async def _fly(port: int, talk: Talk) -> list[tuple[float, Any]]:
-    async with ground_station(port, talk) as ground:
+async def _fly(port: int, step: Step) -> list[tuple[float, Any]]:
+    async with ground_station(port, step) as ground:
         await ground.shows(lambda battery: battery.time_remaining_s > 0)
         return await ground.listens(6.0)
 
@@ -223,20 +225,20 @@ def test_the_client_shows_what_the_bridge_reports() -> None:
     port = free_port()
     now: list[Report] = [a_report()]
     with contextlib.ExitStack() as stack:
-        autopilot_talks = stack.enter_context(autopilot_for(port))
+        autopilot_step = stack.enter_context(autopilot_for(port))
         link = stack.enter_context(contextlib.closing(open_link(f"udpout:127.0.0.1:{port}")))
         bridge = Bridge(link, vehicle="ardupilot", options=BridgeOptions(rate_hz=10.0))
 
-        def talk() -> None:
-            autopilot_talks()
+        def step() -> None:
+            autopilot_step()
             bridge.pump(monotonic())
             bridge(replace(now[0], t_s=monotonic()))
 
-        asyncio.run(_compare(port, talk, now))
+        asyncio.run(_compare(port, step, now))
 
 
-async def _compare(port: int, talk: Talk, now: list[Report]) -> None:
-    async with ground_station(port, talk) as ground:
+async def _compare(port: int, step: Step, now: list[Report]) -> None:
+    async with ground_station(port, step) as ground:
         shown = await ground.shows(lambda battery: battery.id == 0)
         assert shown.voltage_v == pytest.approx(23.55, abs=1e-3)
         assert shown.current_battery_a == pytest.approx(12.34, abs=1e-3)
@@ -245,7 +247,7 @@ async def _compare(port: int, talk: Talk, now: list[Report]) -> None:
         assert shown.temperature_degc == pytest.approx(25.12, abs=1e-3)
         assert shown.time_remaining_s == 600
 
-        # A second pack, of 14 cells, of which little is known.
+        # A second pack of 14 cells with few known values.
         now[0] = a_report(
             index=1,
             cells_v=(4.0,) * 14,
@@ -264,7 +266,7 @@ async def _compare(port: int, talk: Talk, now: list[Report]) -> None:
         assert math.isnan(shown.temperature_degc)
         assert math.isnan(shown.current_battery_a)
 
-        # One cell is not heard: the pack keeps its voltage.
+        # One cell is unknown: the pack voltage is still shown.
         now[0] = a_report(index=2, cells_v=(3.9, None, 3.9, 3.9, 3.9, 3.9), voltage_v=23.4)
         shown = await ground.shows(lambda battery: battery.id == 2)
         assert shown.voltage_v == pytest.approx(23.4, abs=1e-3)

@@ -1,4 +1,4 @@
-"""A simulated PX4 acts on our battery: its own failsafes, our commands, arming, speed limits."""
+"""A simulated PX4 with our battery: its failsafes, our commands, arming, speed limits."""
 
 import contextlib
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ PARAMETERS = {
 
 
 class Service:
-    """The service's own loop, stepped by the vehicle's clock."""
+    """The loop of the service, stepped by the clock of the vehicle."""
 
     def __init__(self, vehicle: Px4, folder: Path) -> None:
         link = open_link(f"udpin:127.0.0.1:{vehicle.companion}")
@@ -49,14 +49,14 @@ class Service:
         self.bridge = Bridge(link, options=BridgeOptions(rate_hz=5.0))
         self.bridge.vehicle_control = VehicleControl(folder)
         self.values: dict[str, Any] = {"soc_pct": 80.0, "remaining_s": 900.0}
-        self.wanted: tuple[ActionRequest, ...] = ()
+        self.requests: tuple[ActionRequest, ...] = ()
         self.copter = vehicle
         vehicle.each = self.step
 
     def step(self, now_s: float) -> None:
-        """Read, and send what is due."""
+        """Read messages and send those that are due."""
         self.bridge.pump(now_s)
-        self.bridge(replace(a_report(now_s, **self.values), requests=self.wanted))
+        self.bridge(replace(a_report(now_s, **self.values), requests=self.requests))
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def vehicle(tmp_path: Path) -> Iterator[Px4]:
         made.close()
 
 
-def test_arming_data_and_a_low_charge(vehicle: Px4, tmp_path: Path) -> None:
-    assert vehicle.command(400, 1) != 0  # nobody gives leave
+def test_arming_battery_data_and_the_low_charge_failsafe(vehicle: Px4, tmp_path: Path) -> None:
+    assert vehicle.command(400, 1) != 0  # no authorisation
     service = Service(vehicle, tmp_path)
     service.values |= {"severity": Severity.CRITICAL, "active": ("hot_critical",)}
     vehicle.fly(5.0)
@@ -94,15 +94,17 @@ def test_arming_data_and_a_low_charge(vehicle: Px4, tmp_path: Path) -> None:
 
     service.values["soc_pct"] = 6.5  # critical for PX4, whose step is one percent
     took_s = vehicle.until(lambda: vehicle.mode == RTL, 20.0, "its own RTL")
-    assert 4.0 < took_s < 8.0  # it holds for COM_FAIL_ACT_T first
+    assert 4.0 < took_s < 8.0  # PX4 holds for COM_FAIL_ACT_T first
     service.values["soc_pct"] = 4.0
     vehicle.until(lambda: vehicle.mode == LAND, 10.0, "its own landing")
 
 
-def test_we_bring_it_home_and_the_pilot_has_the_last_word(vehicle: Px4, tmp_path: Path) -> None:
+def test_an_action_returns_the_vehicle_and_the_pilot_may_choose_another_mode(
+    vehicle: Px4, tmp_path: Path
+) -> None:
     service = Service(vehicle, tmp_path)
     vehicle.take_off()
-    service.wanted = (HOME,)
+    service.requests = (HOME,)
     assert vehicle.until(lambda: vehicle.mode == RTL, 10.0, "our RTL") < 3.0
     vehicle.fly(1.0)
     assert vehicle.command(176, 1, 4, 3) == 0
@@ -111,21 +113,23 @@ def test_we_bring_it_home_and_the_pilot_has_the_last_word(vehicle: Px4, tmp_path
     assert vehicle.mode == HOLD
 
 
-def test_it_is_made_slower_and_as_before_again(vehicle: Px4, tmp_path: Path) -> None:
+def test_the_speed_limits_are_set_and_restored_after_a_restart(
+    vehicle: Px4, tmp_path: Path
+) -> None:
     service = Service(vehicle, tmp_path)
     names = ("MPC_XY_VEL_MAX", "MPC_XY_CRUISE", "MPC_VEL_MANUAL", "MPC_Z_VEL_MAX_UP")
     before = [vehicle.parameter(name) for name in names]
     vehicle.take_off()
-    service.wanted = (SLOWER,)
+    service.requests = (SLOWER,)
     vehicle.fly(4.0)
     assert [vehicle.parameter(name) for name in names] == [3.0, 3.0, 3.0, 1.0]
-    service.bridge.vehicle_control = VehicleControl(tmp_path)  # a service that was started anew
-    service.wanted = ()
+    service.bridge.vehicle_control = VehicleControl(tmp_path)  # as after a restart
+    service.requests = ()
     vehicle.fly(4.0)
     assert [vehicle.parameter(name) for name in names] == before
 
 
-def test_kill_9_of_the_service_is_made_good_by_its_next_start(vehicle: Px4, tmp_path: Path) -> None:
+def test_the_next_start_restores_the_speeds_after_kill_9(vehicle: Px4, tmp_path: Path) -> None:
     names = ("MPC_XY_VEL_MAX", "MPC_XY_CRUISE", "MPC_VEL_MANUAL", "MPC_Z_VEL_MAX_UP")
     before = [vehicle.parameter(name) for name in names]
     reduces = '[[action]]\non = "governor"\ndo = "reduce"\nspeed_m_s = 3.0\nclimb_m_s = 1.0\n'
@@ -136,21 +140,23 @@ def test_kill_9_of_the_service_is_made_good_by_its_next_start(vehicle: Px4, tmp_
         return [vehicle.parameter(name) for name in names]
 
     vehicle.take_off()
-    vehicle.until(lambda: now() == [3.0, 3.0, 3.0, 1.0], 60.0, "slower")
+    vehicle.until(lambda: now() == [3.0, 3.0, 3.0, 1.0], 400.0, "slower")
     service.kill()
     vehicle.fly(5.0)
     assert now() == [3.0, 3.0, 3.0, 1.0]
     service.start(reduces)
     vehicle.fly(5.0)
-    vehicle.until(lambda: now() == [3.0, 3.0, 3.0, 1.0], 60.0, "slower again")
+    vehicle.until(lambda: now() == [3.0, 3.0, 3.0, 1.0], 400.0, "slower again")
     service.kill()
-    service.start("")  # a configuration in which nothing acts any more
-    vehicle.until(lambda: now() == before, 40.0, "put back")
-    vehicle.until(lambda: not left_behind(service.state), 10.0, "nothing left")
+    service.start("")  # a configuration without actions
+    vehicle.until(lambda: now() == before, 400.0, "restored")
+    vehicle.until(lambda: not left_behind(service.state), 100.0, "no file left")
     assert service.end() == 0
 
 
-def test_an_empty_pack_on_the_ground_does_not_shut_it_down(vehicle: Px4, tmp_path: Path) -> None:
+def test_an_empty_pack_on_the_ground_does_not_shut_the_board_down(
+    vehicle: Px4, tmp_path: Path
+) -> None:
     service = Service(vehicle, tmp_path)
     vehicle.fly(5.0)
     service.values["soc_pct"] = 3.0
@@ -160,7 +166,7 @@ def test_an_empty_pack_on_the_ground_does_not_shut_it_down(vehicle: Px4, tmp_pat
 
 
 def as_1_18(service: Service) -> None:
-    """Let the service take this build, which has that code and an older number, for PX4 1.18."""
+    """Make the service identify this build as PX4 1.18: it has that code and an older number."""
     version = mavlink.MAVLink_autopilot_version_message(
         0, 1 << 24 | 18 << 16 | 255, 0, 0, 0, [0] * 8, [0] * 8, [0] * 8, 0, 0, 0
     )
@@ -169,7 +175,7 @@ def as_1_18(service: Service) -> None:
     assert service.bridge.stack is PX4_118
 
 
-def test_a_new_px4_bears_an_unknown_charge(vehicle: Px4, tmp_path: Path) -> None:
+def test_px4_1_18_accepts_an_unknown_charge(vehicle: Px4, tmp_path: Path) -> None:
     service = Service(vehicle, tmp_path)
     vehicle.fly(3.0)
     as_1_18(service)
@@ -179,10 +185,10 @@ def test_a_new_px4_bears_an_unknown_charge(vehicle: Px4, tmp_path: Path) -> None
     assert not any("Shutting" in text for text in vehicle.texts)
     service.values["soc_pct"] = None
     vehicle.fly(5.0)
-    assert vehicle.last["HEARTBEAT"].system_status == 3  # ready, for all that it knows
+    assert vehicle.last["HEARTBEAT"].system_status == 3  # ready
 
 
-def test_a_new_px4_comes_home_in_time(vehicle: Px4, tmp_path: Path) -> None:
+def test_px4_1_18_returns_by_the_time_to_empty(vehicle: Px4, tmp_path: Path) -> None:
     vehicle.set("COM_FLTT_LOW_ACT", 3)
     service = Service(vehicle, tmp_path)
     vehicle.take_off()
@@ -192,7 +198,7 @@ def test_a_new_px4_comes_home_in_time(vehicle: Px4, tmp_path: Path) -> None:
     vehicle.until(lambda: vehicle.mode == RTL, 15.0, "its own RTL")
 
 
-def test_the_check_names_what_is_wrong_and_sets_it(vehicle: Px4) -> None:
+def test_the_check_finds_and_sets_wrong_parameters(vehicle: Px4) -> None:
     vehicle.set("COM_ARM_AUTH_ID", 10)
     vehicle.set("COM_LOW_BAT_ACT", 0)
     with contextlib.closing(open_link(f"udpin:127.0.0.1:{vehicle.companion}")) as link:

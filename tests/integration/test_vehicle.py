@@ -1,7 +1,7 @@
 """A real flight stack in simulation, from take-off to its failsafe, on a virtual pack.
 
-`dronebms sitl` runs as a user starts it; the test is the ground station that arms and takes off,
-and notes what the vehicle says. Over loopback, several times as fast as real.
+`dronebms sitl` runs as a user starts it; the test is the ground station that arms and takes off.
+Over loopback; all times and timeouts are those of the vehicle.
 """
 
 import contextlib
@@ -13,22 +13,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from time import monotonic
 
 import pytest
 from pymavlink import mavutil
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.clock import SystemClock
+from tests.integration.vehicle_clock import WATCHDOG_S, VehicleClock
 from tests.mavlink_bridge.loopback import free_port
 
 ARDUCOPTER, PX4 = os.environ.get("DRONEBMS_ARDUCOPTER"), os.environ.get("DRONEBMS_PX4")
 needs_arducopter = pytest.mark.skipif(
     ARDUCOPTER is None,
-    reason="no simulated ArduCopter: have a SITL binary and set DRONEBMS_ARDUCOPTER to its path",
+    reason="no simulated ArduCopter: set DRONEBMS_ARDUCOPTER to an arducopter SITL binary",
 )
 needs_px4 = pytest.mark.skipif(
     PX4 is None,
-    reason="no simulated PX4: have a SITL build with SIH and set DRONEBMS_PX4 to its bin/px4",
+    reason="no simulated PX4: set DRONEBMS_PX4 to bin/px4 of a SITL build with SIH",
 )
 
 PACK = """
@@ -55,17 +56,18 @@ BATT_MONITOR 4
 BATT_LOW_VOLT 10.5
 BATT_FS_LOW_ACT 2
 """
-WALL_S = 240.0  # a flight takes a tenth to a half of that
-EACH_S = 2.0  # of the vehicle's time, between tries
+FLIGHT_S = 1500.0
+EACH_S = 2.0  # between tries
+HEARTBEAT_S = 0.2  # of the wall clock
 ONE, BATTERY = 1, 180  # components
 
 
 @dataclass
 class GroundStation:
-    """Commands a vehicle, and notes what it says: times are the vehicle's."""
+    """Commands a vehicle and stores its messages."""
 
     link: mavutil.mavfile
-    t_s: float = 0.0
+    process: "subprocess.Popen[bytes]"
     armed: bool = False
     mode: int = -1
     modes: list[tuple[float, int]] = field(default_factory=list)
@@ -74,34 +76,59 @@ class GroundStation:
     parameters: dict[str, float] = field(default_factory=dict)
     own: list[tuple[float, float, float]] = field(default_factory=list)  # time, volts, amps
     ours: list[tuple[float, float, int]] = field(default_factory=list)  # time, volts, percent
-    beaten_s: float = 0.0
+    wall: SystemClock = field(default_factory=SystemClock)
+    heartbeat_s: float = 0.0  # of the wall clock
 
-    def watch_until(self, done: Callable[[], bool], *, doing: Callable[[], None] | None) -> None:
-        """Listen until something holds, doing something again and again."""
-        end_s, due_s = monotonic() + WALL_S, -EACH_S
-        while not done():
-            assert monotonic() < end_s, f"{self}"[-2000:]
-            if doing is not None and self.t_s >= due_s:
+    def __post_init__(self) -> None:
+        self.clock = VehicleClock(
+            self.wall, self._read, self._request_time, lambda: self.process.poll() is None
+        )
+
+    @property
+    def t_s(self) -> float:
+        """Time of the vehicle."""
+        return self.clock.now_s()
+
+    def until(
+        self,
+        done: Callable[[], bool],
+        what: str,
+        doing: Callable[[], None] = lambda: None,
+        timeout_s: float = FLIGHT_S,
+    ) -> None:
+        """Wait for a condition, doing something every two seconds of the vehicle."""
+        due_s = self.t_s
+
+        def step() -> None:
+            nonlocal due_s
+            if self.t_s >= due_s:
                 due_s = self.t_s + EACH_S
                 doing()
-            if monotonic() - self.beaten_s > 0.2:
-                self.beaten_s = monotonic()
-                self.link.mav.heartbeat_send(mavlink.MAV_TYPE_GCS, 8, 0, 0, 4)
-            message = self.link.recv_match(blocking=True, timeout=0.1)
-            if message is not None:
-                self._note(message)
+
+        self.clock.until(done, timeout_s, what, step)
+
+    def _read(self) -> None:
+        if self.wall.now_s() - self.heartbeat_s > HEARTBEAT_S:
+            self.heartbeat_s = self.wall.now_s()
+            self.link.mav.heartbeat_send(mavlink.MAV_TYPE_GCS, 8, 0, 0, 4)
+        message = self.link.recv_match(blocking=True, timeout=0.1)
+        if message is not None:
+            self._take(message)
+
+    def _request_time(self) -> None:
+        self.request({mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: 5.0})
 
     def command(self, command: int, *values: float) -> None:
         """Send a command."""
         filled = (*values, *(0.0,) * 7)[:7]
         self.link.mav.command_long_send(self.link.target_system, ONE, command, 0, *filled)
 
-    def ask_for(self, hz: Mapping[int, float]) -> None:
-        """Ask for messages."""
+    def request(self, hz: Mapping[int, float]) -> None:
+        """Request messages."""
         for message_id, rate_hz in hz.items():
             self.command(mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, message_id, 1e6 / rate_hz)
 
-    def _note(self, message: mavlink.MAVLink_message) -> None:
+    def _take(self, message: mavlink.MAVLink_message) -> None:
         kind, component = message.get_type(), message.get_srcComponent()
         if kind == "STATUSTEXT":
             self.texts.append(message.text)
@@ -119,50 +146,59 @@ class GroundStation:
                 self.mode = message.custom_mode
                 self.modes.append((self.t_s, self.mode))
         elif kind == "GLOBAL_POSITION_INT":
-            self.t_s, self.altitude_m = message.time_boot_ms / 1000, message.relative_alt / 1000
+            self.clock.stamp(message.time_boot_ms / 1000)
+            self.altitude_m = message.relative_alt / 1000
         elif kind == "PARAM_VALUE":
             self.parameters[message.param_id] = message.param_value
 
 
+@dataclass(frozen=True)
+class Running:
+    """A program."""
+
+    process: "subprocess.Popen[bytes]"
+    output: Path
+
+
 @contextlib.contextmanager
-def running(words: Sequence[str | Path], folder: Path, **variables: str) -> Iterator[Path]:
-    """Run a program in a folder; give the file with what it says. It ends well when told to."""
-    said = folder / f"{Path(words[0]).name}.txt"
-    with said.open("w") as output:
-        process = subprocess.Popen(  # noqa: S603 - ours, or named by whoever runs this
-            words, cwd=folder, env=os.environ | variables, stdout=output, stderr=output,
+def running(command: Sequence[str | Path], folder: Path, **variables: str) -> Iterator[Running]:
+    """Run a program in a folder; end it by SIGTERM."""
+    path = folder / f"{Path(command[0]).name}.txt"
+    with path.open("w") as output:
+        process = subprocess.Popen(  # noqa: S603 - ours, or the program in a variable
+            command, cwd=folder, env=os.environ | variables, stdout=output, stderr=output,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            yield said
+            yield Running(process, path)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(60)
             finally:
                 process.kill()
-    if Path(words[0]).samefile(sys.executable):
-        assert process.returncode == 0, said.read_text()[-2000:]
+    if Path(command[0]).samefile(sys.executable):
+        assert process.returncode == 0, path.read_text()[-2000:]
 
 
 @contextlib.contextmanager
-def ground_station(port: int) -> Iterator[GroundStation]:
-    """Give a ground station on a port, once a vehicle is heard there."""
+def ground_station(port: int, vehicle: Running) -> Iterator[GroundStation]:
+    """Give a ground station on a port, once it has received a heartbeat of the vehicle."""
     with contextlib.closing(mavutil.mavlink_connection(f"udpin:127.0.0.1:{port}")) as link:
-        assert link.wait_heartbeat(timeout=30.0) is not None, "the vehicle did not start"
-        yield GroundStation(link)
+        assert link.wait_heartbeat(timeout=WATCHDOG_S) is not None, "the vehicle did not start"
+        yield GroundStation(link, vehicle.process)
 
 
 def sitl(url: str, folder: Path, charge_pct: int) -> Sequence[str | Path]:
-    """Return the command that puts a half-full small pack behind a vehicle."""
+    """Command that connects a small pack to a vehicle."""
     pack = folder / "small.toml"
     pack.write_text(PACK.format(charge_pct=charge_pct))
-    words = ("-m", "dronebms.cli", "sitl", "--vehicle", url, "--flight", "small.toml", "--headless")
-    return (sys.executable, *words)
+    options = ("--vehicle", url, "--flight", "small.toml", "--headless")
+    return (sys.executable, "-m", "dronebms.cli", "sitl", *options)
 
 
 def judge_voltages(ground: GroundStation, armed_s: float) -> None:
-    """The vehicle's battery is ours: at rest, under load, and in between."""
+    """Compare the battery of the vehicle with ours: at rest and under load."""
     apart_v: list[float] = []
     rest_v: list[float] = []
     loaded_v: list[float] = []
@@ -192,26 +228,30 @@ def test_arducopter_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path:
     )  # fmt: skip
     pack = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, charge_pct=50)
     guided, rtl = 4, 6
-    with running(vehicle, tmp_path), ground_station(ground_port) as ground:
-        ground.ask_for({147: 5.0, 33: 5.0})
-        with running(pack, tmp_path) as said:
-            ground.watch_until(lambda: len(ground.ours) > 20, doing=None)
+    with (
+        running(vehicle, tmp_path) as program,
+        ground_station(ground_port, program) as ground,
+    ):
+        ground.request({147: 5.0, 33: 5.0})
+        with running(pack, tmp_path) as service:
+            ground.until(lambda: len(ground.ours) > 20, "our battery")
 
             def arm() -> None:
                 ground.command(mavlink.MAV_CMD_DO_SET_MODE, 1, guided)
                 ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
 
-            ground.watch_until(lambda: ground.armed, doing=arm)
+            ground.until(lambda: ground.armed, "arming", arm)
             armed_s = ground.t_s
             ground.command(mavlink.MAV_CMD_NAV_TAKEOFF, 0, 0, 0, 0, 0, 0, 20)
-            ground.watch_until(lambda: ground.altitude_m > 19.0, doing=None)
-            ground.watch_until(lambda: not ground.armed, doing=None)
-        # What it was set to before, once the command has ended.
+            ground.until(lambda: ground.altitude_m > 19.0, "height")
+            ground.until(lambda: not ground.armed, "landing")
+        # The original value is restored when the command has ended.
         name = b"SIM_BATT_VOLTAGE"
         ground.parameters.clear()
-        ground.watch_until(
+        ground.until(
             lambda: "SIM_BATT_VOLTAGE" in ground.parameters,
-            doing=lambda: ground.link.mav.param_request_read_send(1, ONE, name, -1),
+            "SIM_BATT_VOLTAGE",
+            lambda: ground.link.mav.param_request_read_send(1, ONE, name, -1),
         )
         assert ground.parameters["SIM_BATT_VOLTAGE"] == pytest.approx(12.6, abs=1e-3)
     judge_voltages(ground, armed_s)
@@ -220,7 +260,7 @@ def test_arducopter_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path:
     low_s = [t_s for t_s, voltage_v, _ in ground.own if voltage_v < 10.5 and t_s > armed_s]
     assert failsafe_s >= low_s[0] + 9.0  # BATT_LOW_TIMER
     assert ground.ours[-1][2] < ground.ours[0][2] - 10  # percent
-    lines = said.read_text().splitlines()
+    lines = service.output.read_text().splitlines()
     assert any("  LOW: flight time " in line for line in lines)
     assert "cell" in lines[-1]
 
@@ -234,19 +274,22 @@ def test_px4_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path: Path) 
         "PX4_PARAM_BAT1_SOURCE": "1", "PX4_PARAM_COM_LOW_BAT_ACT": "3",
     }  # fmt: skip
     pack = sitl("udpin:127.0.0.1:14540", tmp_path, charge_pct=30)
-    with running(vehicle, tmp_path, **variables), ground_station(14550) as ground:
-        with running(pack, tmp_path) as said:
-            ground.watch_until(lambda: len(ground.ours) > 20, doing=None)
+    with (
+        running(vehicle, tmp_path, **variables) as program,
+        ground_station(14550, program) as ground,
+    ):
+        with running(pack, tmp_path) as service:
+            ground.until(lambda: len(ground.ours) > 20, "our battery")
 
             def arm() -> None:
                 ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
 
-            ground.watch_until(lambda: ground.armed, doing=arm)
+            ground.until(lambda: ground.armed, "arming", arm)
             armed_s, nowhere = ground.t_s, float("nan")
             ground.command(mavlink.MAV_CMD_NAV_TAKEOFF, 0, 0, 0, *(nowhere,) * 4)
-            ground.watch_until(lambda: ground.altitude_m > 2.0, doing=None)
-            ground.watch_until(lambda: not ground.armed, doing=None)
-        lines = said.read_text().splitlines()
+            ground.until(lambda: ground.altitude_m > 2.0, "height")
+            ground.until(lambda: not ground.armed, "landing")
+        lines = service.output.read_text().splitlines()
     judge_voltages(ground, armed_s)
     assert any("Critical battery" in text for text in ground.texts), ground.texts
     critical_pct = [pct for _, _, pct in ground.ours if 0 <= pct < 7]

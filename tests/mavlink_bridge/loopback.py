@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from time import monotonic, sleep
 
-WAIT_S = 2.0
+WAIT_S = 10.0  # on a loaded machine
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
@@ -15,7 +15,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
 
 
 def until(condition: Callable[[], bool]) -> bool:
-    """Poll a condition for 2 s at most: the kernel needs some time even on loopback."""
+    """Poll a condition for 10 s at most: the kernel needs some time even on loopback."""
     end_s = monotonic() + WAIT_S
     while not (held := condition()) and monotonic() < end_s:
         sleep(0.001)

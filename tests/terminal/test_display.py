@@ -120,13 +120,13 @@ def test_an_unknown_pack_shows_no_number() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "yes  turn back in 6:20, reserve 4:50, way home 3:10"),
-        ({"turn_back_in_s": 40.0}, "! yes  turn back in 0:40"),
+        ({}, "yes  return within 6:20, reserve 4:50, way home 3:10"),
+        ({"turn_back_in_s": 40.0}, "! yes  return within 0:40"),
         ({"turn_back_in_s": None}, "* yes  reserve 4:50, way home"),
-        ({"turn_back_in_s": 0.0}, "# TURN BACK NOW  reserve 4:50"),
+        ({"turn_back_in_s": 0.0}, "# RETURN NOW  reserve 4:50"),
         ({"home_reserve_s": -65.0}, "X NO  reserve short by 1:05, way home 3:10"),
         ({"home_s": None}, "home:  unknown, way home not estimated yet"),
-        ({"home_s": None, "remaining_s": None}, "home:  unknown, time to empty is unknown"),
+        ({"home_s": None, "remaining_s": None}, "home:  unknown, flight time is unknown"),
     ],
 )
 def test_the_way_home_has_its_answer_and_its_times(changes: dict[str, Any], text: str) -> None:
@@ -271,9 +271,9 @@ def test_a_battery_without_reports_shows_no_stale_value() -> None:
 
 def test_the_newest_events_are_shown_with_their_times() -> None:
     drawn = screen_of([FLYING], EVENTS)
-    assert drawn[-2].startswith(" 00:11:40  ▲ warning    LOW: cell 4 3.48 V <= 3.50 V")
-    assert drawn[-1].startswith(" 00:11:52  ● cleared    CLEARED: cell 4 3.60 V")
-    assert "HOT: pack 51 degC" in "".join(screen_of([FLYING], EVENTS, canvas=Canvas(80, 30)))
+    assert drawn[-2].startswith(" 00:11:40  ▲ LOW: cell 4 3.48 V <= 3.50 V")
+    assert drawn[-1].startswith(" 00:11:52  ● CLEARED: cell 4 3.60 V")
+    assert "HIGH: pack 51 degC" in "".join(screen_of([FLYING], EVENTS, canvas=Canvas(80, 30)))
 
 
 def test_control_characters_of_a_device_name_do_not_reach_the_terminal() -> None:
@@ -449,7 +449,7 @@ def test_plain_output_writes_only_changes(why: str) -> None:
             clock.sleep_until(step * 0.25)
             screen(FLYING if step < 10 else hot)
     assert file.getvalue() == (
-        "12:31 battery 1: state ok, home yes, turn back in 6 minutes, 12 minutes left, between "
+        "12:31 battery 1: state ok, home yes, return within 6 minutes, 12 minutes left, between "
         "10 minutes and 14 minutes, next limit low resting cell voltage in 10 minutes, state of "
         "charge 82 percent, weakest cell 4, current 40 percent of the limit, temperature 32 "
         "degrees, autopilot armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
@@ -487,9 +487,7 @@ def test_plain_output_writes_alarms_at_once_and_lost_values_as_unknown() -> None
     ]
     late = file.getvalue().splitlines()[-2]
     assert late.startswith("12:31 battery 1: state unknown (the bus has been stuck for 3 s), home")
-    assert (
-        "time to empty unknown, next limit none predicted, state of charge unknown, cells" in late
-    )
+    assert "flight time unknown, next limit none predicted, state of charge unknown, cells" in late
 
 
 def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
