@@ -33,7 +33,7 @@ RUN_S = 150.0
 
 
 def flown(folder: Path, bounds: Bounds, rules: Rules = EARLY, first_s: float = 0.0) -> list[Report]:
-    """Fly a virtual pack into a folder; return what was said."""
+    """Record the flight of a virtual pack in a folder; its reports."""
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1)
     recorder = Recorder(
@@ -41,9 +41,9 @@ def flown(folder: Path, bounds: Bounds, rules: Rules = EARLY, first_s: float = 0
     )
     gauge = SteppedGauge(TappedGauge(bus, ADDRESS, 6), 0, recorder.polled)
     loop = Loop(clock, world.vehicle, [Pipeline(gauge, world.pack_data(), rules=rules)], recorder)
-    said = list(loop.reports(first_s + step / 10 for step in range(int(RUN_S * 10))))
+    live = list(loop.reports(first_s + step / 10 for step in range(int(RUN_S * 10))))
     recorder.close()
-    return said
+    return live
 
 
 def replayed(path: Path) -> list[Report]:
@@ -62,7 +62,7 @@ def capsules(folder: Path) -> list[Path]:
 
 
 def put(folder: Path, *blocks: Block) -> None:
-    """Write blocks, and wait until they are."""
+    """Write blocks and wait for the thread."""
     store = Folder(folder, ROOMY)
     for block in blocks:
         store.take(block)
@@ -72,19 +72,19 @@ def put(folder: Path, *blocks: Block) -> None:
 # ---------------------------------------------------------------------- files and bounds
 
 
-def test_a_run_goes_on_in_files_that_each_begin_with_all_that_is_needed(tmp_path: Path) -> None:
-    said = flown(tmp_path, Bounds(1e9, 30e3))
+def test_a_run_is_continued_in_files_that_each_begin_with_a_start_record(tmp_path: Path) -> None:
+    live = flown(tmp_path, Bounds(1e9, 30e3))
     files = runs(tmp_path)
     assert [path.name for path in files] == [f"run-0000{k}.rec" for k in range(1, len(files) + 1)]
     assert len(files) >= 3
     again = [replayed(path) for path in files]
-    assert again[0] == said[: len(again[0])]
-    assert [report.t_s for part in again for report in part] == [report.t_s for report in said]
+    assert again[0] == live[: len(again[0])]
+    assert [report.t_s for part in again for report in part] == [report.t_s for report in live]
     for report in (report for part in again for report in part):
-        assert report.snapshot == said[round(report.t_s * 10)].snapshot  # its gauge is in step
+        assert report.snapshot == live[round(report.t_s * 10)].snapshot  # the gauge is in step
 
 
-def test_the_oldest_files_go_when_there_are_too_many_and_capsules_last(tmp_path: Path) -> None:
+def test_the_oldest_files_are_deleted_first_and_capsules_last(tmp_path: Path) -> None:
     (tmp_path / "incidents").mkdir()
     capsule = tmp_path / "incidents" / "run-00001-000100s-hot.rec"
     for path in (capsule, *(tmp_path / f"run-{k}.rec" for k in ("00098", "00099", "100000"))):
@@ -103,7 +103,7 @@ def test_the_oldest_files_go_when_there_are_too_many_and_capsules_last(tmp_path:
     assert not capsule.exists()
 
 
-def test_old_files_go_and_nothing_else_in_the_folder_does(tmp_path: Path) -> None:
+def test_old_recordings_are_deleted_and_no_other_files(tmp_path: Path) -> None:
     old, new, other = tmp_path / "run-00001.rec", tmp_path / "run-00002.rec", tmp_path / "notes.txt"
     for path in (old, new, other):
         path.write_bytes(b"x")
@@ -121,20 +121,20 @@ def test_old_files_go_and_nothing_else_in_the_folder_does(tmp_path: Path) -> Non
 def test_a_capsule_of_an_alarm_replays_to_the_same_decisions_until_half_a_minute_later(
     tmp_path: Path,
 ) -> None:
-    said = flown(tmp_path, ROOMY)
-    (alarm,) = [e for r in said for e in r.status.events if e.tripped]
+    live = flown(tmp_path, ROOMY)
+    (alarm,) = [e for r in live for e in r.status.events if e.tripped]
     (capsule,) = capsules(tmp_path)
     dated = rf"run-00001-{alarm.t_s:06.0f}s-charge_low-20\d{{6}}T\d{{6}}Z\.rec"
     assert re.fullmatch(dated, capsule.name)
     again = replayed(capsule)
-    assert again == said[: len(again)]
+    assert again == live[: len(again)]
     assert again[-1].t_s == pytest.approx(alarm.t_s + 30.0)
-    assert alarm.t_s + 30.0 < said[-1].t_s - 1.0
+    assert alarm.t_s + 30.0 < live[-1].t_s - 1.0
 
 
 def test_a_capsule_of_an_alarm_early_in_a_file_holds_the_file_before_it_too(tmp_path: Path) -> None:
-    said = flown(tmp_path, Bounds(1e9, 30e3))
-    (alarm,) = [e for r in said for e in r.status.events if e.tripped]
+    live = flown(tmp_path, Bounds(1e9, 30e3))
+    (alarm,) = [e for r in live for e in r.status.events if e.tripped]
     (capsule,) = capsules(tmp_path)
     again = replayed(capsule)
     assert again[0].t_s <= alarm.t_s - 60.0 or again[0].t_s == 0.0
@@ -150,8 +150,8 @@ def test_alarms_that_are_close_share_a_capsule_and_one_at_the_end_has_its_own(
             for name, trip in (("charge_low", 99.6), ("charge_critical", 99.2))
         )
     )
-    said = flown(tmp_path, ROOMY, rules)
-    times_s = [e.t_s for r in said for e in r.status.events if e.tripped]
+    live = flown(tmp_path, ROOMY, rules)
+    times_s = [e.t_s for r in live for e in r.status.events if e.tripped]
     assert len(times_s) == 2
     assert times_s[1] - times_s[0] < 30.0
     (capsule,) = capsules(tmp_path)
@@ -159,18 +159,18 @@ def test_alarms_that_are_close_share_a_capsule_and_one_at_the_end_has_its_own(
     assert replayed(capsule)[-1].t_s == pytest.approx(times_s[1] + 30.0)
 
 
-def test_what_follows_from_an_alarm_within_its_last_seconds_is_kept_when_the_run_ends(
+def test_an_alarm_in_the_last_seconds_of_a_run_has_a_capsule(
     tmp_path: Path,
 ) -> None:
     rules = Rules((LimitChange("charge_low", trip=93.5, severity=Severity.WARNING),))
-    said = flown(tmp_path, ROOMY, rules)
-    (alarm,) = [e for r in said for e in r.status.events if e.tripped]
-    assert said[-1].t_s - 30.0 < alarm.t_s
+    live = flown(tmp_path, ROOMY, rules)
+    (alarm,) = [e for r in live for e in r.status.events if e.tripped]
+    assert live[-1].t_s - 30.0 < alarm.t_s
     (capsule,) = capsules(tmp_path)
-    assert replayed(capsule) == said
+    assert replayed(capsule) == live
 
 
-def test_the_newest_capsule_of_a_limit_holds_the_older_ones_of_its_file(tmp_path: Path) -> None:
+def test_the_newest_capsule_of_a_limit_replaces_the_older_ones_of_its_file(tmp_path: Path) -> None:
     line = text_of(Start(()))
     put(
         tmp_path,
@@ -186,15 +186,15 @@ def test_the_newest_capsule_of_a_limit_holds_the_older_ones_of_its_file(tmp_path
 # ---------------------------------------------------------------------- full disks
 
 
-def test_a_full_disk_is_told_once_and_recording_goes_on_in_a_new_file_when_there_is_room(
+def test_a_full_disk_is_logged_once_and_recording_continues_in_a_new_file_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     with files_limited_to(9000):
-        said = flown(tmp_path, ROOMY)
-    assert len(said) == RUN_S * 10
-    assert caplog.text.count(f"nothing is recorded in {tmp_path} for now: File too large") == 5
-    assert caplog.text.count("recording again, to") == 4
+        live = flown(tmp_path, ROOMY)
+    assert len(live) == RUN_S * 10
+    assert caplog.text.count(f"recording in {tmp_path} is interrupted: File too large") == 5
+    assert caplog.text.count("recording continues in") == 4
     files = runs(tmp_path)
     assert len(files) == 5
     for path in files:
@@ -224,14 +224,14 @@ def test_a_disk_that_is_really_full_stops_the_recording_and_nothing_else(tmp_pat
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no mount namespace of one's own here: {done.stderr.strip()}")
+        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["1500", "1"]
-    assert done.stderr.count("for now: No space left on device") == 1
+    assert done.stderr.count("is interrupted: No space left on device") == 1
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_that_vanishes_is_told_once(
+def test_a_folder_that_vanishes_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Folder(tmp_path / "x", ROOMY)
@@ -241,7 +241,7 @@ def test_a_folder_that_vanishes_is_told_once(
     for number in range(3):
         store.take(Block(block_of(number, text), float(number), is_start=True))
     store.close()
-    assert caplog.text.count("for now: No such file or directory") == 1
+    assert caplog.text.count("is interrupted: No such file or directory") == 1
 
 
 def test_a_capsule_that_cannot_be_written_stops_nothing(

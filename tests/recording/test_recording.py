@@ -1,4 +1,4 @@
-"""Recordings replay to the identical lines, are read up to where they are torn, never trusted."""
+"""Recordings replay to the identical lines, are read up to any damage, and are never trusted."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def recorded(path: Path, duration_s: float, *faults: str) -> list[str]:
-    """Record a simulated flight; return what was said while it flew."""
+    """Record a simulated flight; its predictions."""
     options = SimOptions(speed=None, duration_s=duration_s, record=path, faults=faults)
     with ExitStack() as stack:
         return [json_line.text(report) for report in Simulation(options, stack).reports()]
@@ -85,7 +85,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(path: Path, start: Start, *records: Poll | Step) -> None:
-    """Write records as the loop does."""
+    """Write records like the loop."""
     recorder = Recorder(SingleFile(path), start)
     for record in records:
         if isinstance(record, Poll):
@@ -95,7 +95,7 @@ def write(path: Path, start: Start, *records: Poll | Step) -> None:
     recorder.close()
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     start = Start((Recorded(FACTS, 0x0B, "bq40z50"), Recorded(LONELY, 0x16)), RULES, SERIES)
     records = (
         Poll(0, 0.1 + 0.2, (READ, REFUSED)),
@@ -107,7 +107,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert list(read_records(tmp_path / "x.rec")) == [start, *records]
 
 
-def test_a_block_lasts_less_than_a_second_and_is_with_the_operating_system_then(
+def test_a_block_is_written_in_less_than_a_second(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "x.rec"
@@ -130,11 +130,13 @@ def test_an_hour_of_a_pack_at_10_hz_takes_less_than_3_megabytes(tmp_path: Path) 
 @pytest.mark.parametrize(
     "faults", [(), ("nack@5", "bad_pec@5", "ffff_cells@5"), ("unplug@8",), ("stuck@8",)], ids=str
 )
-def test_a_replay_says_what_the_flight_said(tmp_path: Path, faults: tuple[str, ...]) -> None:
+def test_a_replay_gives_the_predictions_of_the_flight(
+    tmp_path: Path, faults: tuple[str, ...]
+) -> None:
     path = tmp_path / "x.rec"
-    said = recorded(path, 40.0, *faults)
-    assert len(said) == 401
-    assert lines_of(path) == said
+    live = recorded(path, 40.0, *faults)
+    assert len(live) == 401
+    assert lines_of(path) == live
 
 
 def test_recording_changes_nothing(tmp_path: Path) -> None:
@@ -153,8 +155,8 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
         SingleFile(tmp_path / "missing" / "x.rec")
 
 
-def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) -> None:
-    """All of a report is the same, its actions too, under changed limits and two packs."""
+def test_a_replay_gives_the_requests_of_the_flight(tmp_path: Path) -> None:
+    """Reports and actions are the same, with changed limits and two packs."""
     rules = Rules(
         (LimitChange("charge_low", trip=99.5, severity=Severity.CRITICAL),),
         (Action("charge_low", ActionKind.RETURN, hold_s=1.0, escalate=ActionKind.LAND),
@@ -163,7 +165,7 @@ def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) ->
     clock, path = VirtualClock(), tmp_path / "x.rec"
     buses = [open_virtual(name, clock, 3) for name in ("bq40", "survey")]
     pack_data = [replace(world.pack_data(), hover_a=20.0, planned_s=7200.0) for _, world in buses]
-    batteries = tuple(Recorded(told, 0x0B) for told in pack_data)
+    batteries = tuple(Recorded(row, 0x0B) for row in pack_data)
     recorder = Recorder(SingleFile(path), Start(batteries, rules))
     pipelines = [
         Pipeline(
@@ -173,27 +175,32 @@ def test_a_replay_wants_what_the_flight_wanted_of_the_vehicle(tmp_path: Path) ->
         for index, (bus, _) in enumerate(buses)
     ]  # fmt: skip
     loop = Loop(clock, buses[1][1].vehicle, pipelines, recorder)
-    said = list(loop.reports(step / 10 for step in range(900)))
+    live = list(loop.reports(step / 10 for step in range(900)))
     recorder.close()
     again = list(reports(path, FlightOptions(), lambda _: None))
-    assert again == said
-    assert list(map(json_line.text, again)) == list(map(json_line.text, said))
+    assert again == live
+    assert list(map(json_line.text, again)) == list(map(json_line.text, live))
     assert "< 7200 s planned" in str(json_line.line(again[100])["go"])
-    wanted = {one.action.do for report in said for one in report.requests}
-    assert wanted == {ActionKind.REPORT, ActionKind.ANNOUNCE, ActionKind.REDUCE, ActionKind.RETURN}
+    requested = {one.action.do for report in live for one in report.requests}
+    assert requested == {
+        ActionKind.REPORT,
+        ActionKind.ANNOUNCE,
+        ActionKind.REDUCE,
+        ActionKind.RETURN,
+    }
 
 
-def test_rules_that_change_in_flight_change_in_the_replay_at_the_same_step(tmp_path: Path) -> None:
+def test_rules_that_change_in_flight_change_at_the_same_step_of_the_replay(tmp_path: Path) -> None:
     clock, path = VirtualClock(), tmp_path / "x.rec"
     bus, world = open_virtual("survey", clock, 1)
     recorder = Recorder(SingleFile(path), Start((Recorded(world.pack_data(), 0x0B),)))
     source = SteppedGauge(TappedGauge(bus, 0x0B, 6), 0, recorder.polled)
     pipeline = Pipeline(source, world.pack_data())
-    said = []
+    live = []
     for report in Loop(clock, world.vehicle, [pipeline], recorder).reports(
         k / 10 for k in range(900)
     ):
-        said.append(report)
+        live.append(report)
         if report.t_s == 65.3:
             rules = Rules(
                 (LimitChange("charge_low", trip=99.0, severity=Severity.WARNING),), ACTIONS
@@ -201,9 +208,9 @@ def test_rules_that_change_in_flight_change_in_the_replay_at_the_same_step(tmp_p
             pipeline.use(rules)
             recorder.use(rules)
     recorder.close()
-    assert list(reports(path, FlightOptions(), lambda _: None)) == said
-    assert not said[653].status.active
-    assert said[-1].status.active == ("charge_low",)
+    assert list(reports(path, FlightOptions(), lambda _: None)) == live
+    assert not live[653].status.active
+    assert live[-1].status.active == ("charge_low",)
 
 
 # ---------------------------------------------------------------------- a full disk
@@ -220,12 +227,12 @@ def test_a_full_disk_stops_the_recording_and_not_the_flight(
             recorder.polled(0, float(step), (READ,), GaugeState())
             recorder.stepped(float(step), FLYING)
         recorder.close()
-    assert caplog.text.count(f"recording to {path} has stopped: File too large") == 1
+    assert caplog.text.count(f"recording to {path} stopped: File too large") == 1
     assert path.stat().st_size <= size
     assert len(list(read_records(path))) > 2
 
 
-def test_a_simulation_flies_on_when_its_disk_is_full(tmp_path: Path) -> None:
+def test_a_simulation_continues_when_its_disk_is_full(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     limited = (
         "import resource, sys; from dronebms.cli.main import main;"
@@ -237,7 +244,7 @@ def test_a_simulation_flies_on_when_its_disk_is_full(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 61
-    assert done.stderr.count("has stopped") == 1
+    assert done.stderr.count("stopped: File too large") == 1
     assert "Traceback" not in done.stderr
     assert 19_000 < path.stat().st_size <= 20_000
     steps = [record for record in read_records(path) if isinstance(record, Step)]
@@ -256,7 +263,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def ends_of(data: bytes) -> list[int]:
-    """Return where the blocks end, by the lengths in their heads."""
+    """Ends of the blocks, by the lengths in their heads."""
     ends = [len(MAGIC)]
     while ends[-1] < len(data):
         ends.append(ends[-1] + 16 + int.from_bytes(data[ends[-1] + 8 :][:4], "little"))
@@ -276,21 +283,19 @@ def test_a_recording_that_is_cut_at_any_byte_is_read_up_to_its_last_whole_block(
         if length < len(MAGIC):
             assert not is_recording(cut)
         elif length < ends[1]:
-            with pytest.raises(RecordingError, match="does not say which batteries"):
+            with pytest.raises(RecordingError, match="has no valid start record"):
                 list(read_records(cut))
         else:
             records = list(read_records(cut))
             assert records == whole[: len(records)]
-            assert ("ends in the middle of a block" in caplog.text) == (length not in ends)
+            assert ("ends with an incomplete block" in caplog.text) == (length not in ends)
             assert "damaged" not in caplog.text
             counts.append((length in ends, len(records)))
     assert [count for at_end, count in counts if at_end] == [3, 7, 11, 15]
     assert counts == sorted(counts, key=lambda row: row[1])
 
 
-def test_what_is_left_of_a_cut_recording_replays_to_the_same_lines(
-    short: Path, tmp_path: Path
-) -> None:
+def test_the_rest_of_a_cut_recording_replays_to_the_same_lines(short: Path, tmp_path: Path) -> None:
     data, whole = short.read_bytes(), lines_of(short)
     assert len(whole) == 41
     cut = tmp_path / "cut.rec"
@@ -302,18 +307,18 @@ def test_what_is_left_of_a_cut_recording_replays_to_the_same_lines(
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[str]]:
-    """A recording of 95 s with four starts, and what was said."""
+    """A recording of 95 s with four start records, and its predictions."""
     path = tmp_path_factory.mktemp("recordings") / "long.rec"
-    said = recorded(path, 95.0)
-    return path.read_bytes(), said
+    live = recorded(path, 95.0)
+    return path.read_bytes(), live
 
 
-@pytest.mark.parametrize("what", ["flip", "cut out", "zeros", "head", "noise"])
+@pytest.mark.parametrize("damage", ["flip", "cut out", "zeros", "head", "noise"])
 @pytest.mark.parametrize("place_frac", [0.02, 0.2, 0.5])
-def test_after_damage_a_recording_goes_on_with_the_next_start_and_tells_the_gap(
-    long: tuple[bytes, list[str]], what: str, place_frac: float, tmp_path: Path
+def test_after_damage_reading_continues_at_the_next_start_record_and_the_gap_is_reported(
+    long: tuple[bytes, list[str]], damage: str, place_frac: float, tmp_path: Path
 ) -> None:
-    data, said = long
+    data, live = long
     block = next(end for end in ends_of(data)[1:] if end >= place_frac * len(data))
     bad = {
         "flip": data[: block + 100] + bytes((data[block + 100] ^ 0x40,)) + data[block + 101 :],
@@ -321,26 +326,28 @@ def test_after_damage_a_recording_goes_on_with_the_next_start_and_tells_the_gap(
         "zeros": data[: block + 50] + bytes(4096) + data[block + 50 + 4096 :],
         "head": data[:block] + bytes(8) + data[block + 8 :],
         "noise": data[:block] + NOISE + data[block + 4096 :],
-    }[what]
+    }[damage]
     path = tmp_path / "bad.rec"
-    told: list[str] = []
+    warnings: list[str] = []
     path.write_bytes(bad)
-    steps = [r.t_s for r in read_records(path, warn=told.append) if isinstance(r, Step)]
-    (sentence,) = told
+    steps = [r.t_s for r in read_records(path, warn=warnings.append) if isinstance(r, Step)]
+    (sentence,) = warnings
     gaps = [(a, b) for a, b in pairwise(steps) if b - a > 0.11]
     ((last_s, first_s),) = gaps
     until = clock_text(first_s - 0.1)
-    assert sentence == (f"{path} is damaged: from {clock_text(last_s)} to {until} nothing is known")
+    assert sentence == (f"{path} is damaged: no data from {clock_text(last_s)} to {until}")
     assert first_s - last_s <= 39.0
-    again = [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None, told.append)]
-    assert again[: steps.index(last_s) + 1] == said[: steps.index(last_s) + 1]
+    again = [
+        json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None, warnings.append)
+    ]
+    assert again[: steps.index(last_s) + 1] == live[: steps.index(last_s) + 1]
     after = [json.loads(line) for line in again[steps.index(first_s) :]]
-    then = [json.loads(line) for line in said[-len(after) :]]
+    then = [json.loads(line) for line in live[-len(after) :]]
     for key in ("t_s", "voltage_v", "current_a", "cells_v", "temperature_degc"):
-        assert [row[key] for row in after] == [row[key] for row in then]  # its gauge is in step
+        assert [row[key] for row in after] == [row[key] for row in then]  # the gauge is in step
 
 
-def test_damage_up_to_the_end_and_a_missing_beginning_are_told(
+def test_damage_up_to_the_end_and_a_missing_beginning_are_reported(
     long: tuple[bytes, list[str]], tmp_path: Path
 ) -> None:
     data, _ = long
@@ -350,10 +357,10 @@ def test_damage_up_to_the_end_and_a_missing_beginning_are_told(
         (MAGIC + data[ends[1] :], "from the beginning to 00:00:30"),
     ):
         path.write_bytes(bad)
-        told: list[str] = []
-        assert len(list(read_records(path, warn=told.append))) > 600
-        assert len(told) == 1
-        assert re.search(sentence, told[0])
+        warnings: list[str] = []
+        assert len(list(read_records(path, warn=warnings.append))) > 600
+        assert len(warnings) == 1
+        assert re.search(sentence, warnings[0])
 
 
 def lines(*rows: object) -> bytes:
@@ -366,20 +373,20 @@ START = {"batteries": [{"address": 11, "facts": {"chemistry": "lipo", "cells": 6
 @pytest.mark.parametrize(
     ("record", "complaint"),
     [
-        (["q", 1], "block 1 holds a record of no known kind"),
-        ({"kind": "end"}, "block 1 holds a record of no known kind"),
-        (["p", 0, "soon", []], "block 1 holds a record of no known kind"),
-        (["t", 1.0, {"altitude": 3.0}], "block 1 holds a record of no known kind"),
-        (["p", 0, 1.0, [[11, "09", 3]]], "block 1 holds what is no record: not a transfer"),
-        (["p", 0, 1.0, [[11, "0x", 3, "00"]]], "block 1 holds what is no record: not a transfer"),
+        (["q", 1], "block 1 has a record of an unknown kind"),
+        ({"kind": "end"}, "block 1 has a record of an unknown kind"),
+        (["p", 0, "soon", []], "block 1 has a record of an unknown kind"),
+        (["t", 1.0, {"altitude": 3.0}], "block 1 has a record of an unknown kind"),
+        (["p", 0, 1.0, [[11, "09", 3]]], "block 1 has an invalid record: not a transfer"),
+        (["p", 0, 1.0, [[11, "0x", 3, "00"]]], "block 1 has an invalid record: not a transfer"),
         (["p", 0, 1.0, [[11, "09", 3, None, "SystemExit", "0"]]], "not a transfer"),
-        (["p", 1, 1.0, []], "battery 2 is not one of those in it"),
-        (["p", -1, 1.0, []], "battery 0 is not one of those in it"),
-        (b"{\n", "block 1 holds what is no record"),
-        (b"[" * 100_000 + b"\n", "block 1 holds what is no record"),
+        (["p", 1, 1.0, []], "battery 2 is not in the start record"),
+        (["p", -1, 1.0, []], "battery 0 is not in the start record"),
+        (b"{\n", "block 1 has an invalid record"),
+        (b"[" * 100_000 + b"\n", "block 1 has an invalid record"),
     ],
 )
-def test_a_record_with_a_right_checksum_is_not_trusted_either(
+def test_an_invalid_record_with_a_valid_checksum_is_rejected(
     tmp_path: Path, record: object, complaint: str
 ) -> None:
     path = tmp_path / "x.rec"
@@ -388,14 +395,14 @@ def test_a_record_with_a_right_checksum_is_not_trusted_either(
         lines_of(path)
 
 
-def test_a_block_that_unpacks_to_nothing_sensible_is_damage(tmp_path: Path) -> None:
+def test_a_block_that_cannot_be_decompressed_is_damage(tmp_path: Path) -> None:
     path, packed = tmp_path / "x.rec", b"no zlib"
     head = b"\xd5BMS" + struct.pack("<III", 1, len(packed), crc32(packed))
     step = block_of(2, lines(["t", 1.0, {}]))
     path.write_bytes(MAGIC + block_of(0, lines(START, ["t", 0.5, {}])) + head + packed + step)
-    told: list[str] = []
-    assert len(list(read_records(path, warn=told.append))) == 2
-    assert told == [f"{path} is damaged: from 00:00:00 to the end nothing is known"]
+    warnings: list[str] = []
+    assert len(list(read_records(path, warn=warnings.append))) == 2
+    assert warnings == [f"{path} is damaged: no data from 00:00:00 to the end"]
 
 
 @pytest.mark.parametrize(
@@ -409,10 +416,10 @@ def test_a_block_that_unpacks_to_nothing_sensible_is_damage(tmp_path: Path) -> N
         7,
     ],
 )
-def test_a_battery_that_is_not_described_is_refused(tmp_path: Path, battery: object) -> None:
+def test_an_invalid_description_of_a_battery_is_rejected(tmp_path: Path, battery: object) -> None:
     path = tmp_path / "x.rec"
     path.write_bytes(MAGIC + block_of(0, lines({"batteries": [battery]})))
-    with pytest.raises(RecordingError, match=r"block 0 holds what is no record: .* validation err"):
+    with pytest.raises(RecordingError, match=r"block 0 has an invalid record: .* validation err"):
         next(read_records(path))
 
 
@@ -425,7 +432,7 @@ def test_a_pack_of_an_older_recording_has_no_plan(tmp_path: Path) -> None:
     assert list(read_records(path)) == [Start((Recorded(older, 0x0B),), RULES)]
 
 
-def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_recording_without_a_step_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     path.write_bytes(MAGIC + block_of(0, lines(START)))
     out = tmp_path / "out.jsonl"
@@ -433,19 +440,19 @@ def test_a_recording_without_a_step_is_said_to_be_one(tmp_path: Path) -> None:
         replay(path, reports(path, FlightOptions(), lambda _: None), str(out))
 
 
-def test_the_share_that_is_read_grows_to_the_whole(short: Path) -> None:
+def test_the_progress_grows_to_the_whole(short: Path) -> None:
     shares: list[float] = []
     assert list(reports(short, FlightOptions(), shares.append))
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_played_gauge_knows_nothing_before_its_first_poll() -> None:
+def test_a_played_gauge_has_no_values_before_its_first_poll() -> None:
     gauge = PlayedGauge(Recorded(replace(FACTS, pack_id=None), 0x0B))
     assert gauge.poll(1.0).voltage_v is None
 
 
-def test_what_is_no_recording_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_other_files_are_not_recordings(tmp_path: Path) -> None:
     assert not is_recording(tmp_path)
     assert not is_recording(tmp_path / "absent")
     (tmp_path / "x").write_bytes(MAGIC[:-1])
@@ -453,19 +460,17 @@ def test_what_is_no_recording_is_not_taken_for_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gauge", ["generic", "sui"])
-def test_a_recording_is_read_by_the_profile_that_the_flight_was_read_by(
-    tmp_path: Path, gauge: str
-) -> None:
+def test_a_recording_is_replayed_with_the_profile_of_the_flight(tmp_path: Path, gauge: str) -> None:
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1)
     path = tmp_path / "x.rec"
     recorder = Recorder(SingleFile(path), Start((Recorded(world.pack_data(), 0x0B, gauge),)))
     tapped = TappedGauge(bus, 0x0B, 6, profile_named(gauge))
     source = SteppedGauge(tapped, 0, recorder.polled)
-    said = []
+    live = []
     for step in range(50):
         clock.sleep_until(step / 10)
-        said.append(source.poll(step / 10))
+        live.append(source.poll(step / 10))
         recorder.stepped(step / 10, UNKNOWN_VEHICLE)
     recorder.close()
     start = next(read_records(path))
@@ -478,5 +483,5 @@ def test_a_recording_is_read_by_the_profile_that_the_flight_was_read_by(
             played.play(record.t_s, record.transfers)
         elif isinstance(record, Step):
             again.append(played.poll(record.t_s))
-    assert again == said
+    assert again == live
     assert again[-1].identity.gauge == gauge
