@@ -1,1 +1,31 @@
-"""Room."""
+"""Recordings of a run: file format, recorder, folder of a service, and gauges for the replay."""
+
+from dronebms.recording.archive import Bounds, Folder
+from dronebms.recording.format import (
+    Poll,
+    Record,
+    Recorded,
+    Start,
+    Step,
+    is_recording,
+    read_records,
+)
+from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
+from dronebms.recording.recorder import Recorder, SingleFile
+
+__all__ = [
+    "Bounds",
+    "Folder",
+    "PlayedGauge",
+    "Poll",
+    "Record",
+    "Recorded",
+    "Recorder",
+    "SingleFile",
+    "Start",
+    "Step",
+    "SteppedGauge",
+    "TappedGauge",
+    "is_recording",
+    "read_records",
+]
