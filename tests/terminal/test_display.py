@@ -147,7 +147,7 @@ def test_an_unknown_way_home_names_the_missing_input() -> None:
         (Status(NOW_S), "limit: none predicted"),
         (Status(NOW_S, limited_by="hot", labels=LABELS), "limit: pack hot "),
         (Status(NOW_S, limited_by="hot", limited_in_s=75.0, labels=LABELS), "pack hot in 1:15 "),
-        (Status(NOW_S, limited_by="odd_one", limited_in_s=0.0), "limit: odd_one now"),
+        (Status(NOW_S, limited_by="odd_one", limited_in_s=0.0), "limit: odd one now"),
         (
             Status(NOW_S, limited_by="hot", asked_max_a=45.0, labels=LABELS),
             "pack hot, commanded limit 45 A",
