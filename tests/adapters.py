@@ -1,6 +1,6 @@
-"""The stand-in for smbus2.SMBus in front of any wire, and a board with multiplexers.
+"""The stand-in for smbus2.SMBus in front of any bus, and a board with multiplexers.
 
-What an adapter says it can do: kernel drivers i2c-i801.c and i2c-bcm2835.c.
+Functionality of the adapters: kernel drivers i2c-i801.c and i2c-bcm2835.c.
 """
 
 import errno
@@ -25,14 +25,14 @@ I801 = int(
 
 
 class Tapped:
-    """A wire that notes what it is asked."""
+    """A bus that logs its transfers."""
 
     def __init__(self, bus: Bus) -> None:
         self.log: list[tuple[int, bytes, int]] = []
         self._bus = bus
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Note it, and pass it on."""
+        """Log the transfer, then do it."""
         self.log.append((address, tx, rx_len))
         return self._bus.transfer(address, tx, rx_len)
 
@@ -41,7 +41,7 @@ class AdapterStandIn(SMBus):
     """An open adapter; an absent address is EREMOTEIO as in i2c-bcm2835, a held bus ETIMEDOUT.
 
     Attributes:
-        log: what was on the wire.
+        log: transfers on the bus.
     """
 
     nack_errno = errno.EREMOTEIO
@@ -60,14 +60,14 @@ class MuxBoard:
         self._open = dict.fromkeys((mux for mux, _ in channels), 0)
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer as the wires do: what is behind an open channel hears, two at once collide."""
+        """Reply as the hardware: the bus of the open channel answers, two open ones collide."""
         if address in self._open:
             self._open[address] = tx[0]
             return b""
-        heard = [
+        open_buses = [
             bus for (mux, channel), bus in self._channels.items() if self._open[mux] >> channel & 1
         ]
-        assert len(heard) < 2, "two packs answered at once"
-        if not heard:
-            raise NackError("nobody")
-        return heard[0].transfer(address, tx, rx_len)
+        assert len(open_buses) < 2, "two packs answered at once"
+        if not open_buses:
+            raise NackError("no device")
+        return open_buses[0].transfer(address, tx, rx_len)

@@ -47,7 +47,7 @@ def look(
 
 @dataclass
 class Scripted:
-    """A source that says what it was given."""
+    """A source that returns a given snapshot."""
 
     snapshot: Snapshot
 
@@ -126,7 +126,7 @@ def write_flight(path: Path, rows: Sequence[dict[str, str]], sidecar: dict[str, 
 
 
 def sidecar_of(path: Path) -> dict[str, object]:
-    """Return what a flight's sidecar says."""
+    """The content of a flight's sidecar."""
     text = path.with_name(path.name.replace(".csv.gz", ".json")).read_text(encoding="utf-8")
     content = json.loads(text)
     assert isinstance(content, dict)

@@ -1,4 +1,4 @@
-"""A pack whose gauge answers with given words, texts and manufacturer data, each with its PEC."""
+"""A pack whose gauge replies with given words, texts and manufacturer data, each with its PEC."""
 
 import json
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ SELECTORS = {"SafetyStatus": 0x51, "PFStatus": 0x53, "OperationStatus": 0x54}
 SELECTORS |= {"StateOfHealth": 0x77, "FirmwareVersion": 0x02, "GaugeStatus3": 0x75}
 SELECTORS |= {f"LifetimeDataBlock{k + 1}": 0x60 + k for k in range(5)}
 
-# Four cells, 6 Ah, at rest, nothing to complain of.
+# Four cells, 6 Ah, at rest, without a warning.
 WORDS = {
     MODE: 0x6000, 0x08: 2982, 0x09: 15200, 0x0A: 0, 0x0B: 0, 0x0C: 1, 0x0D: 60, 0x0F: 3400,
     0x10: 5800, 0x12: 0xFFFF, STATUS: 0x00C0, 0x17: 81, 0x18: 6000, 0x19: 15400,
@@ -25,7 +25,7 @@ WORDS = {
 
 @dataclass
 class ScriptedPack:
-    """A bus with one gauge, and what was written to it."""
+    """A bus with one gauge; logs its writes."""
 
     words: dict[int, int] = field(default_factory=WORDS.copy)
     device: str = "pack"
@@ -35,9 +35,9 @@ class ScriptedPack:
     _selector: int = 0
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer as a gauge does."""
+        """Reply as a gauge."""
         if address != ADDRESS:
-            raise NackError("nobody")
+            raise NackError("no device")
         if rx_len == 0:
             self.written.append(tx)
             self._selector = int.from_bytes(tx[2:4], "little")
@@ -62,7 +62,7 @@ class ScriptedPack:
 
 
 def seen_bq40() -> ScriptedPack:
-    """Return a BQ40Z50-R3 that answers with the bytes that were read of real ones."""
+    """A BQ40Z50-R3 that replies with bytes recorded from real ones."""
     rows = [*VECTORS["words"], *VECTORS["blocks"]]
     data = {
         SELECTORS[row.get("word") or row["block"]]: bytes.fromhex(row["data"])

@@ -309,7 +309,7 @@ def test_security_is_unknown_when_too_little_of_it_came() -> None:
     assert security_of(b"\x03") is None
 
 
-def test_part_names_are_what_a_configuration_may_say() -> None:
+def test_part_names_are_those_of_a_configuration() -> None:
     revisions = [f"bq40z50-r{revision}" for revision in range(1, 6)]
     assert list(BY_NAME) == ["bq40z50", *revisions, "bq40z80"]
 

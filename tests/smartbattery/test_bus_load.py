@@ -62,7 +62,7 @@ def test_four_cells_of_a_bq40_take_so_much() -> None:
 
 
 @pytest.mark.parametrize("scenario", ["survey", "bq40"])
-def test_the_driver_transfers_what_the_budget_says(scenario: str) -> None:
+def test_the_driver_transfers_as_computed(scenario: str) -> None:
     log: list[Transfer] = []
     gauge = Gauge(RecordingBus(open_virtual(scenario, VirtualClock())[0], log.append), ADDRESS)
     identity = gauge.poll(0.0).identity

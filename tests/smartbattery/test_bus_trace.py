@@ -83,11 +83,11 @@ def test_junk_is_refused_or_is_a_transfer(junk: object) -> None:
     try:
         transfer = Transfer.from_json(junk)
     except IntegrityError as error:
-        said = str(error)
+        text = str(error)
     else:
-        said = "not a transfer: " if transfer.to_json() == junk else "something else"
-    assert said.startswith("not a transfer: ")
-    assert len(said) < 100
+        text = "not a transfer: " if transfer.to_json() == junk else "something else"
+    assert text.startswith("not a transfer: ")
+    assert len(text) < 100
 
 
 @settings(deadline=None)
@@ -160,7 +160,7 @@ def test_our_own_mistakes_are_not_recorded_as_transfers() -> None:
 @pytest.mark.parametrize(
     "question", [(0x0C, b"\x09", 3), (0x0B, b"\x0a", 3), (0x0B, b"\x09", 2), (0x0B, b"", 3)]
 )
-def test_another_question_than_the_recorded_one_is_refused(
+def test_another_transfer_than_the_recorded_one_is_refused(
     question: tuple[int, bytes, int],
 ) -> None:
     bus = PlaybackBus([GOOD])

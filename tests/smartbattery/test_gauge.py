@@ -129,7 +129,7 @@ class Slot:
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Ask the device that is there."""
         if self.device is None:
-            raise NackError("nobody is there")
+            raise NackError("no device")
         return self.device.transfer(address, tx, rx_len)
 
 
@@ -200,13 +200,13 @@ def by_field(snapshot: Snapshot) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def assert_believable(snapshot: Snapshot, told_cells: int | None = None) -> None:
+def assert_plausible(snapshot: Snapshot, cells: int | None = None) -> None:
     rows = {row.field: row for row in WORDS}
     for name, value in by_field(snapshot).items():
         assert rows[name].low <= value <= rows[name].high, (name, value)
         assert 0 <= snapshot.t_s - snapshot.read_at_s[name] <= rows[name].max_age_s, name
     who = snapshot.identity
-    assert len(snapshot.cells_v) == (told_cells or who.cells or len(snapshot.cells_v))
+    assert len(snapshot.cells_v) == (cells or who.cells or len(snapshot.cells_v))
     assert who.cells is None or 1 <= who.cells <= 16
     assert who.design_mah is None or 1 <= who.design_mah <= 655_340
     for text in (who.manufacturer, who.device, who.chemistry):
@@ -332,7 +332,7 @@ def test_no_flipped_bit_of_a_whole_flight_reaches_a_value() -> None:
     clock = VirtualClock()
     twin = World(load_scenario("half_full"), 5)
     powers = sbs.powers_of(0)
-    said: dict[float, dict[str, float | None]] = {}
+    reported: dict[float, dict[str, float | None]] = {}
     noise: list[Noise] = []
 
     def noisy(bus: Bus) -> Bus:
@@ -345,10 +345,10 @@ def test_no_flipped_bit_of_a_whole_flight_reaches_a_value() -> None:
     for snapshot, _ in flown("half_full", 5, until_s=528.0, around=noisy):
         clock.sleep_until(snapshot.t_s)
         twin.advance(snapshot.t_s)
-        if not said:
+        if not reported:
             spec = int.from_bytes(twin.gauge.reply(bytes((SPECIFICATION.command,)), 2), "little")
             powers = sbs.powers_of(spec)
-        said[snapshot.t_s] = {
+        reported[snapshot.t_s] = {
             row.field: row.decode(
                 int.from_bytes(twin.gauge.reply(bytes((row.command,)), 2), "little"),
                 powers[row.scaled_by],
@@ -356,9 +356,9 @@ def test_no_flipped_bit_of_a_whole_flight_reaches_a_value() -> None:
             for row in (*SHOWN, *sbs.CELLS[: len(snapshot.cells_v)])
         }
         for name, value in by_field(snapshot).items():
-            assert value == said[snapshot.read_at_s[name]][name], (name, snapshot.t_s)
+            assert value == reported[snapshot.read_at_s[name]][name], (name, snapshot.t_s)
             known[name] += 1
-        assert_believable(snapshot)
+        assert_plausible(snapshot)
         who.add(snapshot.identity)
         counts = snapshot.counts
     assert noise[0].transfers >= 45_000
@@ -387,12 +387,12 @@ def test_a_poor_wire_from_the_start_ends_in_a_whole_identity(fault: str) -> None
         pairs = list(flown("half_full", seed, fault))
         looks = [snapshot for snapshot, _ in pairs]
         for snapshot in looks:
-            assert_believable(snapshot)
+            assert_plausible(snapshot)
         cells, rated_mah = len(pairs[0][1].truth().cells_v), pairs[0][1].pack_data().capacity_mah
         last = looks[-1].identity
         assert (last.pec, last.cells, last.design_mah) == (True, cells, rated_mah)
-        heard = sum(snapshot.voltage_v is not None for snapshot in looks)
-        assert heard > 0.95 * len(looks)
+        received = sum(snapshot.voltage_v is not None for snapshot in looks)
+        assert received > 0.95 * len(looks)
 
 
 # ------------------------------------------------------------------------- silence
@@ -408,7 +408,7 @@ def test_a_register_that_falls_silent_holds_for_its_age_and_no_longer(row: Regis
         snapshot = gauge.poll(float(second))
         value = by_field(snapshot).get(row.field)
         assert (value is not None) == (second <= row.max_age_s), second
-        assert snapshot.trouble is None  # the pack is heard
+        assert snapshot.trouble is None  # the pack answers
     del device.instead[row.command]
     polled(gauge, 2000, 2020)
     assert row.field in by_field(gauge.poll(202.1))
@@ -434,7 +434,7 @@ def test_a_silent_pack_is_known_for_two_seconds_then_forgotten_then_known_again(
     device.fails = failure
     silent = polled(gauge, 50, 300)
     for snapshot in silent:
-        assert_believable(snapshot)
+        assert_plausible(snapshot)
         age_s = snapshot.t_s - 4.9
         if age_s < 1.95:
             assert snapshot.voltage_v == before.voltage_v
@@ -454,11 +454,11 @@ def test_a_plug_that_comes_off_in_a_flight_is_survived(fault: str) -> None:
     duration_s = 20.0 if fault.startswith("unplug") else 8.0
     looks = {snapshot.t_s: snapshot for snapshot, _ in flown("half_full", 2, fault)}
     for t_s, snapshot in looks.items():
-        assert_believable(snapshot)
+        assert_plausible(snapshot)
         gone = 22.3 < t_s < 20.0 + duration_s
-        heard = t_s < 21.8 or t_s >= 20.0 + duration_s
-        assert (snapshot.identity == UNIDENTIFIED) <= (not heard)
-        assert (snapshot.voltage_v is not None) >= heard
+        connected = t_s < 21.8 or t_s >= 20.0 + duration_s
+        assert (snapshot.identity == UNIDENTIFIED) <= (not connected)
+        assert (snapshot.voltage_v is not None) >= connected
         assert (snapshot.voltage_v is None) >= gone
     assert looks[59.9].identity == looks[0.0].identity
 
@@ -478,18 +478,18 @@ def test_a_held_bus_is_asked_as_little_as_can_be() -> None:
     assert set(counts[25:]) == {2}  # SpecificationInfo, and whether it is only that
 
 
-def test_nobody_is_asked_for_one_thing_only() -> None:
+def test_an_absent_gauge_is_read_for_one_register_only() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
-    device.fails = NackError("nobody")
+    device.fails = NackError("absent")
     device.asked.clear()
     gauge.poll(0.1)
     assert device.asked == [VOLTAGE.command] * 2
 
 
 def test_an_adapter_that_calls_refusals_timeouts_can_still_count_and_name() -> None:
-    # A CP2112 answers ETIMEDOUT where others say ENXIO; this pack has no seventh cell, no name.
+    # A CP2112 answers ETIMEDOUT where others answer ENXIO; this pack has no seventh cell, no name.
     device = Device()
     device.instead |= {0x39: BusTimeoutError("110"), 0x20: BusTimeoutError("110")}
     device.instead[MAX_ERROR.command] = BusTimeoutError("110")
@@ -500,12 +500,12 @@ def test_an_adapter_that_calls_refusals_timeouts_can_still_count_and_name() -> N
     assert by_field(snapshot).keys() >= {"voltage_v", "current_a", "cell6_v", "cycles"}
 
 
-def test_zeros_from_nobody_are_no_empty_pack() -> None:
-    # i2c-virtio reads zeros without an error where nobody answers (measured, kernel 6.1).
-    nobody = Device(pec=False)
-    nobody.words = dict.fromkeys(range(256), 0)
-    nobody.texts = {}
-    for snapshot in polled(Gauge(nobody), 0, 30):
+def test_zeros_from_an_absent_gauge_are_not_an_empty_pack() -> None:
+    # i2c-virtio reads zeros without an error where no device answers (measured, kernel 6.1).
+    absent = Device(pec=False)
+    absent.words = dict.fromkeys(range(256), 0)
+    absent.texts = {}
+    for snapshot in polled(Gauge(absent), 0, 30):
         assert (by_field(snapshot), snapshot.identity) == ({}, UNIDENTIFIED)
         assert snapshot.trouble == "not identified: Voltage 0x0000 is not plausible"
 
@@ -565,10 +565,10 @@ def test_nothing_of_the_old_pack_survives_a_hot_swap(
         assert all(snapshot.identity.serial == 1208 for snapshot in known)
 
 
-@pytest.mark.parametrize("heard", [True, False])
-def test_a_pack_that_says_little_of_itself_is_not_given_what_another_said(heard: bool) -> None:  # noqa: FBT001 - a row
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_pack_with_little_identity_data_does_not_inherit_those_of_another(answers: bool) -> None:  # noqa: FBT001 - a row
     old, slot = Device(), Slot(None)
-    if not heard:
+    if not answers:
         old.instead[0x20] = BusError("in use")  # who it is has been read, and comes to nothing
     mute = Device()
     for row in (SERIAL, DESIGN, sbs.DESIGN_V, sbs.MANUFACTURED):
@@ -578,7 +578,7 @@ def test_a_pack_that_says_little_of_itself_is_not_given_what_another_said(heard:
     slot.device = old
     polled(gauge, 0, 20)
     slot.device = None
-    polled(gauge, 21, 51 if heard else 20)
+    polled(gauge, 21, 51 if answers else 20)
     slot.device = mute
     assert gauge.poll(5.2).identity == Identity(cells=6, pec=True)
 
@@ -645,16 +645,16 @@ def test_what_could_not_be_read_of_the_identity_at_first_is_read_later(row: Regi
     assert (last.serial, last.design_mah) == (9596, 16_000.0)
 
 
-@pytest.mark.parametrize(("told_mah", "believed_mah"), [(1, None), (49, None), (50, 50.0)])
-def test_a_design_capacity_that_no_pack_has_is_not_told(
-    told_mah: int, believed_mah: float | None
+@pytest.mark.parametrize(("reported_mah", "expected_mah"), [(1, None), (49, None), (50, 50.0)])
+def test_an_impossible_design_capacity_is_rejected(
+    reported_mah: int, expected_mah: float | None
 ) -> None:
     device = Device()
-    device.words[DESIGN.command] = told_mah
-    assert polled(Gauge(device), 1, 20)[-1].identity.design_mah == believed_mah
+    device.words[DESIGN.command] = reported_mah
+    assert polled(Gauge(device), 1, 20)[-1].identity.design_mah == expected_mah
 
 
-def test_the_poll_that_throws_a_pack_away_says_so() -> None:
+def test_the_poll_that_discards_a_pack_reports_it() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -663,17 +663,17 @@ def test_the_poll_that_throws_a_pack_away_says_so() -> None:
     assert troubles == {None, "another pack, or another SerialNumber: identifying it"}
 
 
-def test_slow_polls_that_come_a_little_late_do_not_forget() -> None:
+def test_slow_polls_that_come_a_little_late_discard_nothing() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
     device.asked.clear()
     looks = [gauge.poll(step * 2.0003) for step in range(1, 30)]
-    assert 0x20 not in device.asked  # nobody was identified again
+    assert 0x20 not in device.asked  # no pack was identified again
     assert all(snapshot.identity.cells == 6 for snapshot in looks)
 
 
-def test_a_gauge_that_nobody_has_watched_may_be_another() -> None:
+def test_a_gauge_after_a_gap_without_polls_may_be_another() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -737,9 +737,9 @@ def test_a_dead_cell_makes_the_number_unknown_and_never_one_too_few(
     device.words[0x3F - dead] = dead_mv
     for snapshot in polled(Gauge(device), 0, 30):
         assert (snapshot.identity.cells, snapshot.cells_v) == (None, ())
-    told = Gauge(device, cells=6).poll(0.0)
-    assert told.identity.cells == 6
-    assert [index for index, cell_v in enumerate(told.cells_v) if cell_v is None] == [dead]
+    snapshot = Gauge(device, cells=6).poll(0.0)
+    assert snapshot.identity.cells == 6
+    assert [index for index, cell_v in enumerate(snapshot.cells_v) if cell_v is None] == [dead]
 
 
 @pytest.mark.parametrize(
@@ -762,7 +762,7 @@ def test_a_dead_last_cell_is_never_a_pack_of_one_less(
     ("cells", "cell_mv", "nominal_mv"),
     [(3, 4100, 3700), (3, 3500, 3600), (6, 4100, 3700), (7, 4100, 3800), (4, 3300, 3200)],
 )
-def test_an_empty_place_that_reads_zero_is_no_cell_when_the_design_says_so(
+def test_a_register_that_reads_zero_is_no_cell_if_the_design_voltage_excludes_it(
     cells: int, cell_mv: int, nominal_mv: int
 ) -> None:
     # A pack of three on a BQ40Z50 answers 0 for the fourth.
@@ -791,7 +791,7 @@ def test_cells_that_could_not_be_counted_at_first_are_counted_later(failure: Rep
     assert late.cells_v == pytest.approx([cell_mv / 1000 for cell_mv in CELLS_MV])
 
 
-def test_told_cells_keep_their_places_also_while_nobody_is_there() -> None:
+def test_configured_cells_keep_their_indices_while_the_pack_is_absent() -> None:
     slot = Slot(None)
     gauge = Gauge(slot, cells=6)
     assert gauge.poll(0.0).cells_v == (None,) * 6
@@ -811,7 +811,7 @@ def test_a_cell_that_often_reads_all_ones_never_shows_them() -> None:
         for step in range(1500):
             clock.sleep_until(step / 10)
             looks.append(gauge.poll(step / 10))
-            assert_believable(looks[-1], cells)
+            assert_plausible(looks[-1], cells)
             known = [cell_v for cell_v in looks[-1].cells_v if cell_v is not None]
             assert all(2.5 < cell_v < 4.5 for cell_v in known)
         assert looks[-1].counts.withheld > 100
@@ -843,7 +843,7 @@ def test_a_gauge_that_is_turned_to_10_mwh_and_back_is_followed() -> None:
     assert (back.remaining_mah, back.full_mah) == (12_000.0, 15_000.0)
 
 
-def test_a_gauge_that_no_longer_knows_ends_what_it_said_before() -> None:
+def test_a_value_that_becomes_unknown_discards_the_one_before() -> None:
     device = Device()
     gauge = Gauge(device)
     assert gauge.poll(0.0).time_to_empty_s == 3480.0
@@ -866,7 +866,7 @@ def test_a_value_that_cannot_be_is_withheld_counted_and_the_last_good_one_keeps_
 
 @pytest.mark.parametrize("row", [*SHOWN, sbs.CELLS[0]], ids=lambda row: row.name)
 @pytest.mark.parametrize("bit", [15, 13])
-def test_one_leaping_word_without_a_pec_is_not_believed(row: Register, bit: int) -> None:
+def test_a_single_step_without_a_pec_is_rejected(row: Register, bit: int) -> None:
     device = Device(pec=False)
     gauge = Gauge(device)
     before = by_field(gauge.poll(0.0))
@@ -908,7 +908,7 @@ def test_an_open_thermistor_is_no_temperature(raw: int) -> None:
     assert Gauge(device).poll(0.0).temperature_degc == pytest.approx(-49.95)
 
 
-def test_a_load_step_is_believed_at_once() -> None:
+def test_a_load_step_is_accepted_at_once() -> None:
     device = Device(pec=False)
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -930,7 +930,7 @@ def test_the_first_poll_asks_everything_and_later_ones_one_more_than_the_fast_on
     assert len(device.asked) == 150 * (2 + 6 + 1) + 15
     turns = Counter(device.asked)
     assert {turns[row.command] for row in (*SLOW, SPECIFICATION, DESIGN)} == {10}
-    assert turns[SERIAL.command] == 10 + 15  # once a second beside its turn
+    assert turns[SERIAL.command] == 10 + 15  # once a second in addition to its turn
 
 
 @given(period_s=st.floats(0.02, 5.0), late_frac=st.floats(0.0, 0.2))
@@ -942,7 +942,7 @@ def test_every_slow_register_is_asked_every_five_seconds_however_rare_the_polls(
     gauge = Gauge(device)
     gauge.poll(0.0)
     t_s, asked_s = 0.0, dict.fromkeys((row.command for row in (*SLOW, SERIAL)), 0.0)
-    period_s = min(period_s, 4.99 / (1.0 + late_frac))  # longer, and all is identified anew
+    period_s = min(period_s, 4.99 / (1.0 + late_frac))  # longer, and the pack is identified again
     for step in range(min(int(60 / period_s), 300)):
         t_s += period_s * (1.0 + late_frac * (step % 2))
         device.asked.clear()
@@ -961,7 +961,7 @@ def test_two_polls_at_one_time_are_two_polls() -> None:
     assert second.counts.transfers > first.counts.transfers
 
 
-# ------------------------------------------------------------------------- why nothing is heard
+# ------------------------------------------------------------------------- why there is no voltage
 
 
 def test_a_refused_slow_register_is_no_trouble_of_the_pack() -> None:
@@ -974,7 +974,7 @@ def test_a_refused_slow_register_is_no_trouble_of_the_pack() -> None:
     assert set(troubles[25:]) == {"Voltage 0x0000 is not plausible"}
 
 
-def test_a_flawed_voltage_is_told_with_its_bytes() -> None:
+def test_an_invalid_voltage_is_reported_with_its_bytes() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -1001,7 +1001,7 @@ def test_any_bytes_and_any_error_leave_only_what_is_believable(
 ) -> None:
     gauge = Gauge(Cycle(replies), cells=cells)
     for snapshot in polled(gauge, 0, 30):
-        assert_believable(snapshot, cells)
+        assert_plausible(snapshot, cells)
 
 
 class Babble:
@@ -1033,11 +1033,11 @@ class Babble:
 @pytest.mark.parametrize("seed", range(15))
 def test_well_formed_nonsense_leaves_only_what_is_believable(seed: int, pec: bool) -> None:  # noqa: FBT001 - a row
     gauge = Gauge(Babble(seed, pec=pec))
-    heard = 0
+    received = 0
     for snapshot in polled(gauge, 0, 400):
-        assert_believable(snapshot)
-        heard += bool(by_field(snapshot))
-    assert heard > 0
+        assert_plausible(snapshot)
+        received += bool(by_field(snapshot))
+    assert received > 0
 
 
 def test_a_recorded_storm_plays_back_to_the_same_looks() -> None:
@@ -1055,7 +1055,7 @@ def test_a_recorded_storm_plays_back_to_the_same_looks() -> None:
 
 
 def test_a_voltage_word_of_ones_is_no_voltage_and_ends_none(tmp_path: Path) -> None:
-    """A line that nobody drives reads 0xFFFF; on a gauge without PEC nothing else gives it away."""
+    """A released line reads 0xFFFF; on a gauge without PEC nothing else reveals it."""
     text = (Path(__file__).parents[2] / "sim" / "scenarios" / "hover.toml").read_text()
     (tmp_path / "bare.toml").write_text(text.replace("[gauge]", "[gauge]\npec = false", 1))
     clock = VirtualClock()
@@ -1081,7 +1081,7 @@ def test_a_voltage_word_of_ones_is_no_voltage_and_ends_none(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["survey", "bq40"])
 @pytest.mark.parametrize("handed_over_s", [0.0, 0.3, 7.7, 12.0])
-def test_a_gauge_that_goes_on_from_what_another_knew_asks_and_says_the_same(
+def test_a_gauge_with_the_restored_state_of_another_reads_and_reports_the_same(
     name: str, handed_over_s: float
 ) -> None:
     clock = VirtualClock()
@@ -1094,11 +1094,11 @@ def test_a_gauge_that_goes_on_from_what_another_knew_asks_and_says_the_same(
         now_s = step / 10
         clock.sleep_until(now_s)
         asked.clear()
-        said = first.poll(now_s)
-        assert said.voltage_v is not None
+        snapshot = first.poll(now_s)
+        assert snapshot.voltage_v is not None
         if second is not None:
             playback.load(asked)
-            assert second.poll(now_s) == said
+            assert second.poll(now_s) == snapshot
         elif now_s >= handed_over_s:
             second = Gauge(playback)
-            assert second.restore(first.state()) == said
+            assert second.restore(first.state()) == snapshot

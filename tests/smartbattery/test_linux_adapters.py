@@ -77,7 +77,7 @@ class Kernel:
         self._address = 0
 
     def ioctl(self, _file: int, request: int, argument: object) -> None:
-        """Do as linux/Documentation/i2c/dev-interface.rst says."""
+        """Behave as in linux/Documentation/i2c/dev-interface.rst."""
         assert request != I2C_RDWR, "this adapter has no raw transfers"
         if request == I2C_FUNCS:
             argument.value = I801  # type: ignore[attr-defined]  # a c_ulong
@@ -114,7 +114,7 @@ def test_smbus2_itself_asks_the_kernel_for_i2c_blocks(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("tx", "rx_len", "says"),
+    ("tx", "rx_len", "expected"),
     [
         (b"\x44", 33, "33 bytes"),
         (b"\x44", 37, "37 bytes"),
@@ -123,12 +123,12 @@ def test_smbus2_itself_asks_the_kernel_for_i2c_blocks(monkeypatch: pytest.Monkey
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_limit_and_nothing_is_sent(
-    tx: bytes, rx_len: int, says: str, monkeypatch: pytest.MonkeyPatch
+    tx: bytes, rx_len: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = AdapterStandIn(virtual(), I801)
     error = error_of(opened(monkeypatch, adapter), tx, rx_len)
     assert type(error) is UnsupportedError
-    assert says in str(error)
+    assert expected in str(error)
     assert "32 bytes at most" in str(error)
     assert adapter.log == []
 
@@ -172,7 +172,7 @@ def test_a_pack_whose_cells_do_not_fit_is_still_read_as_far_as_they_do(
 
 
 class Stuck:
-    """A path whose adapter fails or answers as it is told; counts its openings."""
+    """A path whose adapter fails or answers as configured; counts its openings."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fails: OSError | None = TIMED_OUT
@@ -279,7 +279,7 @@ def test_a_stuck_bus_never_raises_out_of_a_poll_and_is_read_again(stuck: Stuck) 
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT])
-def test_an_adapter_that_was_pulled_out_is_let_go_whatever_its_driver_says(
+def test_an_unplugged_adapter_is_closed_whatever_its_driver_reports(
     number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     closed: list[int] = []
@@ -326,7 +326,7 @@ def sysfs(tmp_path: Path) -> Path:
 UNBIND = "echo 7-000b | sudo tee /sys/bus/i2c/drivers/sbs-battery/unbind"
 
 
-def test_words_are_read_beside_a_kernel_driver_which_is_explained_once(
+def test_words_are_read_next_to_a_kernel_driver_with_one_warning(
     sysfs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gauge = Gauge(opened(monkeypatch, AdapterStandIn(virtual()), sysfs))
@@ -341,7 +341,7 @@ def test_words_are_read_beside_a_kernel_driver_which_is_explained_once(
 
 
 @pytest.mark.parametrize("tx", [b"\x44\x02\x51\x00", b"\x44\x02\x51\x00\x1c"])
-def test_nothing_is_written_beside_a_kernel_driver(
+def test_nothing_is_written_next_to_a_kernel_driver(
     tx: bytes, sysfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = AdapterStandIn(virtual())
@@ -416,9 +416,9 @@ def test_a_link_to_the_adapter_is_owned_like_it(
     assert UNBIND in str(error_of(bus, b"\x44\x02\x51\x00", 0))
 
 
-def test_a_snapshot_is_the_same_beside_a_driver_as_without(
+def test_a_snapshot_is_the_same_next_to_a_driver_as_without(
     sysfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beside = Gauge(opened(monkeypatch, AdapterStandIn(virtual()), sysfs)).poll(1.0)
+    with_driver = Gauge(opened(monkeypatch, AdapterStandIn(virtual()), sysfs)).poll(1.0)
     alone = Gauge(opened(monkeypatch, AdapterStandIn(virtual()))).poll(1.0)
-    assert beside == alone
+    assert with_driver == alone

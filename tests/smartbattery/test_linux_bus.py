@@ -32,7 +32,7 @@ I2C, NO_BLOCKS = 0x0EFF0009, 0x00FF0000  # a Raspberry Pi's adapter; one for wor
 
 @dataclass
 class Adapter:
-    """An open adapter: notes what it is asked, then fails or reads 0xA5 bytes."""
+    """An open adapter: logs each transfer, then fails or reads 0xA5 bytes."""
 
     funcs: int = I2C
     fails: OSError | None = None
@@ -134,7 +134,7 @@ def test_the_path_is_opened_when_it_is_needed_and_once(plug: Plug) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "says"),
+    ("number", "kind", "expected"),
     [
         (errno.ENXIO, NackError, "no answer"),
         (errno.EREMOTEIO, NackError, "no answer"),
@@ -154,13 +154,13 @@ def test_the_path_is_opened_when_it_is_needed_and_once(plug: Plug) -> None:
     ],
     ids=lambda value: errno.errorcode.get(value) if isinstance(value, int) else None,
 )
-def test_each_errno_has_its_meaning_and_says_where(
-    number: int, kind: type[BatteryError], says: str, plug: Plug
+def test_each_errno_has_its_meaning_and_names_the_place(
+    number: int, kind: type[BatteryError], expected: str, plug: Plug
 ) -> None:
     plug(Adapter(fails=failure(number)))
     error = error_of(LinuxBus(PATH))
     assert type(error) is kind
-    assert says in str(error)
+    assert expected in str(error)
     assert isinstance(error.__cause__, OSError)
     assert PATH in str(error)
     if kind is not BusAbsentError:
@@ -179,7 +179,7 @@ def test_an_error_without_errno_is_still_a_sentence(plug: Plug) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENODEV, errno.EBADF])
 def test_an_adapter_that_vanished_is_opened_by_its_path_again(number: int, plug: Plug) -> None:
-    # Closing a file that has gone fails too, and must not escape.
+    # Closing a file that was unplugged fails too, and must not escape.
     old = Adapter(fails=failure(number), fails_to_close=failure(errno.EBADF))
     kernel = plug(old, failure(errno.ENOENT), Adapter())
     bus = LinuxBus(PATH)
@@ -212,7 +212,7 @@ def test_closing_twice_closes_once_and_the_next_transfer_opens(plug: Plug) -> No
     assert kernel.paths == [PATH, PATH]
 
 
-def test_a_forbidden_adapter_is_absent_and_says_which_group(plug: Plug) -> None:
+def test_a_forbidden_adapter_is_absent_and_the_error_names_the_group(plug: Plug) -> None:
     plug(PermissionError(errno.EACCES, "Permission denied"))
     error = error_of(LinuxBus(PATH))
     assert type(error) is BusAbsentError
@@ -242,7 +242,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_a_missing_device_is_absent_and_the_sentence_says_what_is_there(tmp_path: Path) -> None:
+def test_a_missing_device_is_absent_and_the_error_lists_the_present_ones(tmp_path: Path) -> None:
     error = error_of(LinuxBus(str(tmp_path / "i2c-1")))
     assert type(error) is BusAbsentError
     assert re.search(r"i2c-1 does not exist \((/dev/i2c-|no I2C adapter is enabled)", str(error))
@@ -258,7 +258,7 @@ def test_a_device_that_is_no_adapter_is_opened_once_and_never_again() -> None:
     assert open_files() == files
 
 
-def test_a_gauge_on_a_missing_adapter_polls_on_and_says_why() -> None:
+def test_a_gauge_on_a_missing_adapter_is_polled_on_and_reports_the_reason() -> None:
     gauge = Gauge(LinuxBus("/dev/i2c-250"))
     for step in range(3):
         snapshot = gauge.poll(step / 10)

@@ -31,15 +31,15 @@ class Board:
         if address in self.open:
             self.open[address] = tx[0]
             return b""
-        heard = [
+        answering = [
             reply
             for (mux, channel), reply in self.packs.items()
             if address == 0x0B and self.open[mux] >> channel & 1
         ]
-        assert len(heard) < 2, "two packs answered at once"
-        if not heard:
-            raise NackError("nobody")
-        return heard[0][:rx_len]
+        assert len(answering) < 2, "two packs answered at once"
+        if not answering:
+            raise NackError("no device")
+        return answering[0][:rx_len]
 
 
 def test_every_channel_shows_its_own_pack_in_whatever_order_they_are_asked() -> None:
@@ -50,7 +50,7 @@ def test_every_channel_shows_its_own_pack_in_whatever_order_they_are_asked() -> 
         assert [buses[k].transfer(0x0B, b"\x09", 2)[0] for k in order] == [k + 1 for k in order]
 
 
-def test_a_multiplexer_that_was_reset_is_told_again() -> None:
+def test_a_multiplexer_that_was_reset_is_set_again() -> None:
     board = Board({(0x70, 3): b"\x07\x00"})
     bus = MuxBus(board, 0x70, 3)
     bus.transfer(0x0B, b"\x09", 2)
@@ -86,7 +86,7 @@ def _hold(folder: Path, ready: "multiprocessing.synchronize.Event") -> None:
     os.kill(os.getpid(), 19)  # stopped, as a process that hangs is; the lock stays held
 
 
-def test_a_second_program_is_told_who_has_the_gauge_and_gets_it_when_that_one_is_killed(
+def test_a_second_program_learns_the_holder_of_a_lock_and_gets_it_when_that_one_is_killed(
     tmp_path: Path,
 ) -> None:
     ready = multiprocessing.get_context("spawn").Event()
@@ -111,7 +111,7 @@ def test_a_link_to_the_adapter_is_the_adapter(tmp_path: Path) -> None:
     GaugeLock(str(tmp_path / "battery-bus"), 0x0B, "two", tmp_path).close()
 
 
-def test_a_lock_is_for_every_user_whatever_the_umask_and_says_who_has_it(tmp_path: Path) -> None:
+def test_a_lock_is_for_every_user_whatever_the_umask_and_names_its_holder(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         GaugeLock("/dev/i2c-1", 0x0B, "dronebms run", tmp_path).close()
@@ -123,7 +123,7 @@ def test_a_lock_is_for_every_user_whatever_the_umask_and_says_who_has_it(tmp_pat
     assert path.read_text() == f"dronebms run (process {os.getpid()})\n"
 
 
-def test_a_lock_follows_no_link_that_somebody_has_laid(tmp_path: Path) -> None:
+def test_a_lock_follows_no_planted_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "smartbattery-dev-i2c-1-0b.lock").symlink_to(tmp_path / "precious")
     with pytest.raises(BusError, match="cannot be created"):

@@ -23,7 +23,7 @@ WORD_READ = bytes.fromhex("16 09 17 d0 39 7e")  # Voltage, 14.8 V; the kernel's 
 WORD_READ_BITS = 8 * len(WORD_READ)
 
 
-def is_believable(transfer: bytes) -> bool:
+def is_valid(transfer: bytes) -> bool:
     return pec(transfer[:-1]) == transfer[-1]
 
 
@@ -57,12 +57,12 @@ def test_a_code_goes_on_where_another_ended(before: bytes, after: bytes) -> None
     assert pec(after, pec(before)) == pec(before + after)
 
 
-def test_an_unharmed_read_is_believed() -> None:
-    assert is_believable(WORD_READ)
+def test_an_intact_read_is_valid() -> None:
+    assert is_valid(WORD_READ)
 
 
 def test_every_single_flipped_bit_is_noticed() -> None:
-    missed = [bit for bit in range(WORD_READ_BITS) if is_believable(with_flipped(1 << bit))]
+    missed = [bit for bit in range(WORD_READ_BITS) if is_valid(with_flipped(1 << bit))]
     assert missed == []
 
 
@@ -71,7 +71,7 @@ def test_every_pair_of_flipped_bits_is_noticed() -> None:
         (first, second)
         for second in range(WORD_READ_BITS)
         for first in range(second)
-        if is_believable(with_flipped(1 << first | 1 << second))
+        if is_valid(with_flipped(1 << first | 1 << second))
     ]
     assert missed == []
 
@@ -84,13 +84,13 @@ def test_every_burst_of_up_to_eight_bits_is_noticed(length: int) -> None:
         (hex(burst), at)
         for burst in bursts
         for at in range(WORD_READ_BITS - length + 1)
-        if is_believable(with_flipped(burst << at))
+        if is_valid(with_flipped(burst << at))
     ]
     assert missed == []
 
 
 def test_a_released_line_is_not_taken_for_a_word_of_any_row() -> None:
-    # All ones is what a host reads when nobody drives the line; some command meets it by chance.
+    # A host reads all ones from a released line; the PEC of some command equals it by chance.
     missed = [
         row.name for row in WORDS if pec(b"\xff\xff", read_prefix(ADDRESS, row.command)) == 0xFF
     ]

@@ -90,7 +90,7 @@ def charge(world: World, charge_frac: np.typing.ArrayLike, cell: int | None = No
 
 
 class Tap:
-    """The wire of one flight; what is asked is counted, and some of it can be refused."""
+    """The bus of one flight; counts the commands, and can refuse some of them."""
 
     def __init__(self, world: World) -> None:
         self.clock = VirtualClock()
@@ -178,7 +178,7 @@ def test_a_pack_shows_the_truth_by_its_profile(profile: Profile, cells: int, cla
 @each_pack
 def test_a_pack_whose_texts_give_it_away_is_found(profile: Profile, cells: int) -> None:
     if not (profile.names or profile is GENERIC):
-        pytest.skip("its texts say nothing")
+        pytest.skip("its texts do not identify it")
     world = flight_of(KIND_OF[profile], cells)
     snapshot = last_look(world, profile=None)
     assert_the_truth(snapshot, world)
@@ -186,7 +186,7 @@ def test_a_pack_whose_texts_give_it_away_is_found(profile: Profile, cells: int) 
 
 
 @each_pack
-def test_a_pack_that_nobody_recognises_shows_no_cell_in_a_wrong_place(
+def test_an_unrecognised_pack_reports_no_cell_at_a_wrong_index(
     profile: Profile, cells: int
 ) -> None:
     world = flight_of(KIND_OF[profile], cells, manufacturer="maker", device="pack")
@@ -199,7 +199,7 @@ def test_a_pack_that_nobody_recognises_shows_no_cell_in_a_wrong_place(
 
 
 @each_pack
-def test_told_cells_are_as_good_as_found_ones(profile: Profile, cells: int) -> None:
+def test_configured_cells_are_as_good_as_detected_ones(profile: Profile, cells: int) -> None:
     world = flight_of(KIND_OF[profile], cells)
     assert_the_truth(last_look(world, profile=profile, cells=cells), world)
 
@@ -233,7 +233,7 @@ class Wired:
     data: Mapping[int, str] = field(default_factory=dict)  # by selector
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer as the table says."""
+        """Reply as in the table."""
         if len(tx) > 1:
             assert tx[:2] == b"\x44\x02"
             assert tx[4:] == bytes((pec((address << 1, *tx[:4])),))
@@ -257,7 +257,7 @@ PLAIN = {0x1A: "31 00", 0x03: "00 00", 0x0A: "cc cf", 0x19: "38 2d", 0x1C: "7c 2
 PLAIN_3S = PLAIN | {0x09: "1c 2f"}
 PLAIN_4S = PLAIN | {0x09: "a8 3e", 0x19: "f0 3c"}
 FOUR = "a0 0f b4 0f c8 0f 8c 0f"
-NO_WORD_CURRENT = {0x0A: "00 00"}  # which is not to be believed
+NO_WORD_CURRENT = {0x0A: "00 00"}  # not plausible
 WIRED = [
     (GENERIC, Wired(PLAIN_3S | {0x3F: "a0 0f", 0x3E: "b4 0f", 0x3D: "c8 0f"}), 3),
     (BQ40Z50, Wired(PLAIN_4S | {0x3F: "a0 0f", 0x3E: "b4 0f", 0x3D: "c8 0f", 0x3C: "8c 0f"}), 4),
@@ -358,8 +358,8 @@ def test_the_cells_of_a_sui_beyond_its_block_stay_unknown(cells: int) -> None:
     assert snapshot.cells_v[:4] == pytest.approx(truth.cells_v[:4], abs=0.0011)
     assert snapshot.cells_v[4:] == (None,) * (cells - 4)
     assert snapshot.current_a == pytest.approx(truth.current_a, abs=0.011)
-    untold = last_look(flight_of(KIND_OF[SUI], cells), profile=SUI)
-    assert (untold.identity.cells, untold.cells_v) == (None, ())
+    detected = last_look(flight_of(KIND_OF[SUI], cells), profile=SUI)
+    assert (detected.identity.cells, detected.cells_v) == (None, ())
 
 
 @pytest.mark.parametrize(("profile", "cells"), [(SOLO, 4), (SOLO6, 6), (BQ40Z80, 7), (BQ40Z50, 4)])
@@ -379,13 +379,13 @@ def test_a_block_without_an_empty_place_leaves_no_doubt_also_of_a_low_pack(
 def test_a_dead_cell_of_a_block_keeps_its_place_and_is_never_one_too_few(cells: int) -> None:
     world = flight_of(KIND_OF[BQ40Z80], cells)
     charge(world, -0.05, cell=cells - 1)  # as good as no voltage
-    untold = last_look(world, profile=BQ40Z80)
-    assert untold.identity.cells is None
+    detected = last_look(world, profile=BQ40Z80)
+    assert detected.identity.cells is None
     world = flight_of(KIND_OF[BQ40Z80], cells)
     charge(world, -0.05, cell=0)
-    told = last_look(world, profile=BQ40Z80, cells=cells)
-    assert told.cells_v[0] is None
-    assert told.cells_v[1:] == pytest.approx(world.truth().cells_v[1:], abs=0.0011)
+    configured = last_look(world, profile=BQ40Z80, cells=cells)
+    assert configured.cells_v[0] is None
+    assert configured.cells_v[1:] == pytest.approx(world.truth().cells_v[1:], abs=0.0011)
 
 
 # ------------------------------------------------------------------------- what is written
@@ -437,7 +437,7 @@ def test_no_ask_of_any_profile_is_a_selector_that_does_not_read() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bq40z50", "bq40z80"])
-def test_what_a_gauge_says_of_itself_reaches_the_snapshot(kind: str) -> None:
+def test_identity_and_status_of_a_gauge_reach_the_snapshot(kind: str) -> None:
     profile = profile_named(kind)
     assert profile is not None
     world = flight_of(KIND_OF[profile], 4)
@@ -469,7 +469,7 @@ def test_a_gauge_without_flags_has_none(profile: Profile) -> None:
 
 
 class SecondReader:
-    """Somebody else on the wire, who selects something between our select and our read."""
+    """Another host on the bus, which selects another block between our select and our read."""
 
     def __init__(self, bus: Bus, every: int) -> None:
         self._bus = bus
@@ -491,7 +491,7 @@ class SecondReader:
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5, 7])
-def test_an_answer_to_somebody_else_never_reaches_a_value(every: int) -> None:
+def test_a_reply_to_another_host_never_becomes_a_value(every: int) -> None:
     world = flight_of(KIND_OF[BQ40Z80], 6)
     tap = Tap(world)
     bus = SecondReader(tap, every)
@@ -510,7 +510,7 @@ def test_an_answer_to_somebody_else_never_reaches_a_value(every: int) -> None:
     assert spoilt_cells == 0 or every <= 3
 
 
-def test_a_reader_who_is_always_in_between_leaves_the_cells_unknown_and_the_rest_known() -> None:
+def test_a_host_that_always_interferes_leaves_the_cells_unknown_and_the_rest_known() -> None:
     tap = Tap(flight_of(KIND_OF[BQ40Z80], 6))
     bus = SecondReader(tap, 1)
     bus.others = (0x0057,)
@@ -539,7 +539,7 @@ def test_what_a_pack_never_answers_is_no_longer_asked_until_it_is_swapped(
         return sum(asked_for(tx) == command for tx, _ in tap.log[before:])
 
     tries = asked(90.0)
-    assert tries in (12, 24)  # a word is asked twice at once
+    assert tries in (12, 24)  # a word is read twice at once
     assert asked(150.0) == 0
     tap.unplugged = True
     assert asked(154.0) == 0
@@ -592,7 +592,7 @@ def test_a_poll_costs_the_fast_asks_and_one_or_two_slow_ones(profile: Profile) -
         before = len(tap.log)
         step = round(tap.clock.now_s() * 10) + 1
         assert list(tap.poll(gauge, step / 10))[-1].counts.withheld < 30
-        # A value that has leapt is asked for again, a manufacturer read is two transfers.
+        # A large step is read again, a manufacturer read is two transfers.
         assert fast + 1 <= len(tap.log) - before <= fast + 4
 
 

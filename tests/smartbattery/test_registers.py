@@ -74,7 +74,7 @@ each_text = pytest.mark.parametrize("seen", SEEN_TEXTS, ids=lambda seen: seen.te
 
 
 @each_word
-def test_a_word_seen_elsewhere_means_what_its_source_says(seen: Word) -> None:
+def test_a_recorded_word_has_the_meaning_in_its_source(seen: Word) -> None:
     row = ROWS[seen.row]
     decoded = row.decode(int(seen.raw, 16))
     if seen.value is None:
@@ -112,7 +112,7 @@ def test_a_text_seen_elsewhere_was_read_with_the_command_of_its_row(seen: Text) 
 def test_every_row_has_a_word_or_a_text_from_outside() -> None:
     seen = {word.row for word in SEEN_WORDS} | {text.row for text in SEEN_TEXTS}
     rows = {row.name for row in WORDS} | {name for name, _, _ in TEXTS}
-    assert rows - seen == {row.name for row in CELLS[4:]}  # VECTORS.md says why
+    assert rows - seen == {row.name for row in CELLS[4:]}  # VECTORS.md has the reason
 
 
 def test_every_vector_names_a_source_that_is_described() -> None:
@@ -140,16 +140,16 @@ def test_cells_go_downwards_from_the_first_optional_function() -> None:
 
 def walk(row: Register, words: range | tuple[int, ...], power: int) -> int:
     """Check every word of `words` both ways and return how many are believable."""
-    believed = 0
+    decoded = 0
     for raw in words:
         value = row.decode(raw, power)
         if value is None:
             continue
-        believed += 1
+        decoded += 1
         assert isfinite(value), (row.name, hex(raw))
         assert row.low <= value <= row.high, (row.name, hex(raw), value)
         assert row.encode(value, power) == raw, (row.name, hex(raw), value)
-    return believed
+    return decoded
 
 
 @each_row

@@ -105,7 +105,7 @@ def test_a_word_that_is_flawed_twice_is_an_error_that_shows_the_bytes() -> None:
     assert wire.counts.pec_errors == 2
 
 
-def test_a_refusal_is_asked_again_once() -> None:
+def test_a_refusal_is_retried_once() -> None:
     once = open_wire(Script({VOLTAGE: [NackError("busy"), SEEN_VOLTAGE]}), has_pec=True)
     assert once.read_word(VOLTAGE) == 14_800
     twice = open_wire(
@@ -146,7 +146,7 @@ def test_a_bus_that_is_held_in_the_middle_is_found_out_by_one_more_transfer() ->
 
 
 def test_an_adapter_that_calls_a_refusal_a_timeout_is_understood() -> None:
-    # A CP2112 answers ETIMEDOUT where others say ENXIO (measured, kernel 6.1).
+    # A CP2112 answers ETIMEDOUT where others answer ENXIO (measured, kernel 6.1).
     script = Script({0x39: [BusTimeoutError("110")], VOLTAGE: [SEEN_VOLTAGE]})
     with pytest.raises(NackError, match="110"):
         open_wire(script, has_pec=True).read_word(0x39)
@@ -211,7 +211,7 @@ def test_the_longest_block_is_read_whole() -> None:
     assert script.asked == [(NAME, 1), (NAME, 33)]
 
 
-def test_a_block_that_changes_between_count_and_data_is_not_believed() -> None:
+def test_a_block_that_changes_between_count_and_data_is_rejected() -> None:
     longer, shorter = b"\x04LION", b"\x03LiP"
     for turning in ([longer, shorter] * 2, [shorter, longer] * 2):
         assert open_wire(Script({NAME: turning}), has_pec=False).read_text(NAME) is None
@@ -273,14 +273,14 @@ def test_a_block_without_pec_ends_with_its_data() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 37, 0xFF])
-def test_a_block_of_an_impossible_length_is_not_believed(count: int) -> None:
+def test_a_block_of_an_impossible_length_is_rejected(count: int) -> None:
     with pytest.raises(IntegrityError, match=f"a block of {count} bytes"):
         open_wire(Script({ACCESS: [bytes((count, *b"A" * 40))]}), has_pec=False).read_block(
             ACCESS, 4
         )
 
 
-def test_a_block_that_grows_between_two_reads_is_not_believed() -> None:
+def test_a_block_that_grows_between_two_reads_is_rejected() -> None:
     for has_pec in (True, False):
         script = Script({ACCESS: [b"\x06ABCDEF", b"\x07ABCDEFG"]})
         with pytest.raises(IntegrityError, match="changes its length"):
@@ -338,7 +338,7 @@ def test_no_selector_but_those_that_read_is_ever_sent() -> None:
     assert refused == "0x10051 is not a manufacturer-access read: not sent"
 
 
-def test_the_answer_to_another_question_is_not_believed() -> None:
+def test_a_reply_to_another_selector_is_rejected() -> None:
     wire = open_wire(Script({ACCESS: [SEEN_BLOCK]}), has_pec=True)
     with pytest.raises(IntegrityError, match="selected 0x0051, received 7b00"):
         wire.read_manufacturer(0x0051, 32)
@@ -415,7 +415,7 @@ def test_six_looks_of_any_fate_end_in_the_truth_or_in_an_error() -> None:
     assert ends == {(0x1031, True): 729 - 64 - 6 * 32, (None, False): 1, "error": 64 + 6 * 32 - 1}
 
 
-def test_refusals_do_not_outvote_the_word_that_was_heard() -> None:
+def test_refusals_do_not_outvote_the_word_that_was_received() -> None:
     # nack nack nack 21 10 21 10 21 10: scaled by ten, and an equal number of refusals.
     refused, scaled = NackError("busy"), b"\x21\x10"
     for refusals in range(5):
@@ -430,7 +430,7 @@ def test_one_flawed_look_does_not_outvote_the_others(look: int) -> None:
     assert learned(replies, [SEEN_VOLTAGE[:2]]) == (0x1021, False)
 
 
-def test_one_good_look_keeps_agreeing_flawed_ones_from_being_believed() -> None:
+def test_one_valid_reading_prevails_over_agreeing_invalid_ones() -> None:
     good = word(SPECIFICATION, 0x1031)
     with pytest.raises(IntegrityError, match="0x1031, 0x0031"):
         learned([good, flawed(good, 12)], [SEEN_VOLTAGE])
@@ -447,9 +447,9 @@ def test_a_gauge_that_refuses_its_specification_is_one_without_pec() -> None:
     assert learned([NackError("unknown")], [SEEN_VOLTAGE]) == (None, False)
 
 
-def test_nobody_there_is_an_error() -> None:
+def test_an_absent_device_is_an_error() -> None:
     with pytest.raises(NackError):
-        learned([NackError("nobody")], [NackError("nobody")])
+        learned([NackError("absent")], [NackError("absent")])
 
 
 def test_a_refused_voltage_costs_a_look_and_not_the_pec() -> None:

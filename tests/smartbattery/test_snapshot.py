@@ -1,4 +1,4 @@
-"""A look at a pack as it ages in the hands of somebody who did not poll."""
+"""A snapshot as it ages for a reader that does not poll."""
 
 import json
 from dataclasses import FrozenInstanceError, fields
@@ -35,8 +35,8 @@ LOOK = Snapshot(
     read_at_s={"voltage_v": 99.5, "cycles": 60.0},
     counts=BusCounts(transfers=40, nacks=2),
 )
-SAYS_WHO_AND_WHEN = {"t_s", "cells_v", "identity", "read_at_s", "counts", "trouble", "doubts"}
-VALUES = [row.name for row in fields(Snapshot) if row.name not in SAYS_WHO_AND_WHEN]
+NOT_VALUES = {"t_s", "cells_v", "identity", "read_at_s", "counts", "trouble", "doubts"}
+VALUES = [row.name for row in fields(Snapshot) if row.name not in NOT_VALUES]
 
 
 def test_nothing_is_known_of_an_empty_look() -> None:
@@ -80,11 +80,11 @@ def test_after_that_nothing_of_it_is_known_and_no_cell_has_moved(later_s: float)
     assert late.age_s("voltage_v") == late.t_s - 99.5
 
 
-def test_a_late_look_says_why_or_keeps_the_reason_it_had() -> None:
+def test_an_expired_snapshot_states_a_reason_or_retains_its_own() -> None:
     assert (LOOK.at(101.0).voltage_v, LOOK.at(101.0).trouble) == (24.1, None)
     assert LOOK.at(101.1).voltage_v is None
     assert LOOK.at(112.4).trouble == "the bus has been stuck for 12 s"
-    assert Snapshot(100.0, trouble="nobody answers").at(112.4).trouble == "nobody answers"
+    assert Snapshot(100.0, trouble="no answer").at(112.4).trouble == "no answer"
 
 
 def test_a_look_at_its_own_time_is_itself() -> None:
