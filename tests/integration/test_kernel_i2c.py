@@ -11,7 +11,7 @@ By hand, on Debian 12 or newer, as any user:
     pytest tests/integration/test_kernel_i2c.py
 
 The first run fetches the kernel's package with apt (70 MB) and keeps 10 MB of it in
-`$DRONEBMS_KERNEL_CACHE` (`~/.cache/dronebms-kernel`). What the guest says is left in pytest's
+`$DRONEBMS_KERNEL_CACHE` (`~/.cache/dronebms-kernel`). The output of the guest is stored in pytest's
 temporary folder: console.log, and results.jsonl with a line for each check of kernel/agent.py.
 """
 
@@ -83,7 +83,7 @@ def cp2112(results: Results) -> Found:
 
 
 def assert_is_the_pack(seen: dict[str, Any], found: Found) -> None:
-    """Assert that a snapshot says what the words of the gauge say."""
+    """Assert that a snapshot has the values of the gauge's words."""
     assert seen["voltage_v"] == pytest.approx(found.word(0x09) / 1000)
     assert seen["current_a"] == pytest.approx(-found.signed(0x0A) / 1000)
     assert seen["cells_v"] == pytest.approx([found.word(0x3F - k) / 1000 for k in range(4)])
@@ -144,13 +144,13 @@ def test_the_adapter_can_do_what_its_kind_can_do(cp2112: Found, tiny_usb: Found)
 
 def test_an_absent_address_and_a_refused_command_are_no_answer(tiny_usb: Found) -> None:
     ends = tiny_usb("absent")
-    for what, said in (("address", "address 0x2a command 0x09"), ("command", "command 0x70")):
+    for what, place in (("address", "address 0x2a command 0x09"), ("command", "command 0x70")):
         assert ends[what]["error"] == "NackError"
         assert ends[what]["errno"] == "ENXIO"
-        assert said in ends[what]["text"]
+        assert place in ends[what]["text"]
 
 
-def test_a_cp2112_cannot_tell_a_refusal_from_a_held_bus(cp2112: Found) -> None:
+def test_a_cp2112_reports_a_refusal_and_a_held_bus_alike(cp2112: Found) -> None:
     ends = cp2112("absent")
     assert [ends[what]["errno"] for what in ("address", "command")] == ["ETIMEDOUT"] * 2
     assert [ends[what]["error"] for what in ("address", "command")] == ["BusTimeoutError"] * 2
@@ -263,7 +263,7 @@ def test_the_kernels_battery_driver_reads_the_same_pack(found: Found) -> None:
     assert {name: shown[name] for name in texts} == texts
 
 
-def test_our_driver_and_the_kernels_say_the_same_with_opposite_signs(found: Found) -> None:
+def test_our_driver_and_the_kernels_report_the_same_with_opposite_signs(found: Found) -> None:
     shown, seen = found("judge")["shown"], found("snapshot")
     assert int(shown["voltage_now"]) / 1e6 == pytest.approx(seen["voltage_v"])
     assert int(shown["current_now"]) / 1e6 == pytest.approx(-seen["current_a"])
@@ -278,11 +278,11 @@ def test_a_bound_kernel_driver_refuses_the_smbus_calls_and_no_raw_read(found: Fo
     assert_is_the_pack(bound["snapshot"], found)
 
 
-def test_beside_a_bound_kernel_driver_ours_says_so_and_writes_nothing(found: Found) -> None:
+def test_next_to_a_bound_kernel_driver_ours_warns_and_writes_nothing(found: Found) -> None:
     bound = found("judge")["bound"]
     assert bound["write"]["error"] == "UnsupportedError"
     assert bound["writes"] == 0
-    for sentence in (bound["write"]["text"], bound["said"][0]):
+    for sentence in (bound["write"]["text"], bound["logged"][0]):
         assert "address 0x0b belongs to the kernel driver sbs-battery" in sentence
         assert re.search(r"echo \d+-000b \| sudo tee .*/sbs-battery/unbind$", sentence)
 
@@ -292,7 +292,7 @@ def test_beside_a_bound_kernel_driver_ours_says_so_and_writes_nothing(found: Fou
 
 def test_the_probe_shows_every_register_of_the_pack(cp2112: Found) -> None:
     probe = cp2112("probe")
-    assert (probe["code"], probe["said"]) == (0, "")
+    assert (probe["code"], probe["logged"]) == (0, "")
     printed = json.loads(probe["printed"])
     assert re.fullmatch(r"/dev/i2c-\d+", printed["bus"])
     assert (printed["address"], printed["serial"]) == (0x0B, cp2112.word(0x1C))
@@ -304,12 +304,12 @@ def test_the_probe_shows_every_register_of_the_pack(cp2112: Found) -> None:
 
 def test_the_service_reports_the_pack_over_mavlink_until_it_is_stopped(tiny_usb: Found) -> None:
     service = tiny_usb("service")
-    assert service["code"] == 0, service["said"]
-    assert not re.search("warning|error", service["said"], re.IGNORECASE), service["said"]
+    assert service["code"] == 0, service["logged"]
+    assert not re.search("warning|error", service["logged"], re.IGNORECASE), service["logged"]
     codec = mavlink.MAVLink(None)
-    heard = [codec.parse_char(bytes.fromhex(frame)) for frame in service["frames"]]
-    assert "HEARTBEAT" in [message.get_type() for message in heard], service["said"]
-    statuses = [message for message in heard if message.get_type() == "BATTERY_STATUS"]
+    received = [codec.parse_char(bytes.fromhex(frame)) for frame in service["frames"]]
+    assert "HEARTBEAT" in [message.get_type() for message in received], service["logged"]
+    statuses = [message for message in received if message.get_type() == "BATTERY_STATUS"]
     assert len(statuses) >= 3
     for status in statuses:
         assert status.get_srcComponent() == mavlink.MAV_COMP_ID_BATTERY

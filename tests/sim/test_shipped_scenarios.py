@@ -41,7 +41,7 @@ def powers_w(name: str, phase: str) -> list[float]:
 
 
 @cache
-def told(name: str) -> tuple[tuple[int, float], ...]:
+def reported(name: str) -> tuple[tuple[int, float], ...]:
     """Return percent and current at every ten seconds of a flight, as a reader of the bus does."""
     clock = VirtualClock()
     bus, world = open_virtual(name, clock)
@@ -54,7 +54,7 @@ def told(name: str) -> tuple[tuple[int, float], ...]:
     return tuple(words)
 
 
-def test_the_ten_that_matter_ship_and_say_what_they_are() -> None:
+def test_the_ten_scenarios_ship_and_describe_themselves() -> None:
     assert set(TEN) < set(scenario_names())
     for name in TEN:
         scenario = load_scenario(name)
@@ -161,14 +161,14 @@ def test_a_lost_string_leaves_all_the_current_to_the_other() -> None:
 
 
 def test_the_offset_hides_current_from_its_gauge_and_then_charge() -> None:
-    truths, words = flown("current_offset"), told("current_offset")
+    truths, words = flown("current_offset"), reported("current_offset")
     hidden_a = [truths[10 * row].current_a - words[row][1] for row in range(6, 100)]
     assert statistics.median(hidden_a) == pytest.approx(4.0, abs=0.3)
     assert words[-1][0] > 100 * truths[-1].soc_frac + 5
 
 
-def test_the_gauge_that_lies_says_full_at_the_start_and_plenty_at_the_end() -> None:
-    truths, words = flown("lying_gauge"), told("lying_gauge")
+def test_the_lying_gauge_reports_full_at_the_start_and_plenty_at_the_end() -> None:
+    truths, words = flown("lying_gauge"), reported("lying_gauge")
     assert truths[0].soc_frac < 0.86
     assert words[1][0] >= 99
     assert words[-1][0] > 100 * truths[-1].soc_frac + 15

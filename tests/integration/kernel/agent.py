@@ -97,7 +97,7 @@ class Stage:
         self.path = wait_for(lambda: next(iter(set(self._paths()) - before), None))
 
     def unplug(self) -> None:
-        """Pull it out, and wait until its device has gone."""
+        """Unplug it, and wait until its device is absent."""
         self.adapter.unplug()
         wait_for(lambda: not Path(self.path).exists() or None)
 
@@ -158,24 +158,24 @@ def read_by_us(stage: Stage) -> Json:
 class Listener(logging.Handler):
     """Notes what is logged."""
 
-    def __init__(self, said: list[str]) -> None:
+    def __init__(self, logged: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._said = said
+        self._logged = logged
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note one sentence."""
-        self._said.append(record.getMessage())
+        self._logged.append(record.getMessage())
 
 
 @contextmanager
 def warnings() -> Iterator[list[str]]:
     """Give what our library warns of meanwhile."""
-    said: list[str] = []
+    logged: list[str] = []
     logger = logging.getLogger("smartbattery")
-    listener = Listener(said)
+    listener = Listener(logged)
     logger.addHandler(listener)
     try:
-        yield said
+        yield logged
     finally:
         logger.removeHandler(listener)
 
@@ -196,7 +196,7 @@ def truth(stage: Stage) -> Json:
 
 
 def functions(stage: Stage) -> Json:
-    """Return what the kernel says the adapter can do."""
+    """Functionality of the adapter, as the kernel reports it."""
     with smbus2.SMBus(stage.path) as bus:
         return int(bus.funcs)
 
@@ -214,7 +214,7 @@ def snapshot(stage: Stage) -> Json:
 
 
 def absent(stage: Stage) -> Json:
-    """Return what our bus says where nobody is, and of a command that the gauge does not know."""
+    """Errors of our bus at an absent address, and for a command that the gauge does not have."""
     with our_bus(stage) as bus:
         return {
             "address": outcome(lambda: bus.transfer(ABSENT, READ_VOLTAGE, 2)),
@@ -254,7 +254,7 @@ def slow(stage: Stage) -> Json:
 
 
 def stuck(stage: Stage) -> Json:
-    """Return what our bus says when the slave holds the clock for good, and after it let go."""
+    """Errors of our bus while the slave holds the clock, and after its release."""
 
     def hold() -> None:
         raise BusTimeoutError("the clock is held")
@@ -272,12 +272,12 @@ def judge(stage: Stage) -> Json:
     supply = wait_for(lambda: next(Path("/sys/class/power_supply").glob("sbs-*"), None))
     shown = {path.name: _text(path) for path in supply.iterdir() if path.is_file()}
     writes = stage.gauge.refused_writes
-    with our_bus(stage) as bus, smbus2.SMBus(stage.path) as other, warnings() as said:
+    with our_bus(stage) as bus, smbus2.SMBus(stage.path) as other, warnings() as logged:
         bound = {
             "transfer": outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2)),
             "write": outcome(lambda: bus.transfer(ADDRESS, SELECT_STATUS, 0)),
             "read_word_data": outcome(lambda: other.read_word_data(ADDRESS, VOLTAGE)),
-            "said": said,
+            "logged": logged,
             "snapshot": read_by_us(stage),
             "writes": stage.gauge.refused_writes - writes,
         }
@@ -293,7 +293,7 @@ def _text(path: Path) -> str | None:
 
 
 def vanishing(stage: Stage) -> Json:
-    """Return what our bus says of an adapter that is pulled out and plugged in again."""
+    """Errors of our bus with an adapter that is unplugged and plugged in again."""
     before = stage.path
     with our_bus(stage) as bus:
         bus.transfer(ADDRESS, READ_VOLTAGE, 2)
@@ -330,15 +330,15 @@ def service(stage: Stage) -> Json:
             with suppress(TimeoutError):
                 frames.append(ground.recv(1024).hex())
         running.terminate()
-        _, said = running.communicate(timeout=SERVICE_S)
-    return {"frames": frames, "code": running.returncode, "said": said}
+        _, logged = running.communicate(timeout=SERVICE_S)
+    return {"frames": frames, "code": running.returncode, "logged": logged}
 
 
 def probe(stage: Stage) -> Json:
     """Return what `dronebms probe` prints."""
     words = [sys.executable, "-m", "dronebms.cli", "probe", "--bus", stage.path, "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own
-    return {"code": done.returncode, "said": done.stderr, "printed": done.stdout}
+    return {"code": done.returncode, "logged": done.stderr, "printed": done.stdout}
 
 
 EVERYWHERE: tuple[Check, ...] = (
@@ -359,7 +359,7 @@ def main(port: Path) -> None:
                 start_s = time.monotonic()
                 try:
                     end = {"result": check(stage)}
-                except Exception:  # noqa: BLE001 - it is told to the test
+                except Exception:  # noqa: BLE001 - reported to the test
                     end = {"failed": traceback.format_exc()}
                 which = {"adapter": stage.adapter.kernel_name, "check": check.__name__}
                 row = which | end | {"took_s": time.monotonic() - start_s}

@@ -21,12 +21,12 @@ LAST_LINES = 30
 Results = dict[tuple[str, str], dict[str, Any]]  # by adapter and check: the agent's rows
 
 
-class GuestFailed(Exception):  # noqa: N818 - it says what has happened
-    """The guest did not come to its end; says what it said last."""
+class GuestFailed(Exception):  # noqa: N818 - names the event
+    """The guest did not finish; contains its last output."""
 
 
 def boot(image: Image, folder: Path) -> Results:
-    """Run the agent in a guest; what it and its kernel say is left in a folder.
+    """Run the agent in a guest; its output and that of its kernel are stored in a folder.
 
     Raises:
         GuestFailed: the agent did not come to its end.

@@ -1,7 +1,7 @@
 """What the guest boots: Debian's stock kernel and a first root with its modules, nothing compiled.
 
 The kernel package is the newest of the Debian release that the host runs, found and fetched by apt
-as whoever calls, and kept in a folder outside the repository, by its version:
+as the calling user, and stored in a folder outside the repository, by its version:
 `$DRONEBMS_KERNEL_CACHE`, else `~/.cache/dronebms-kernel`. The first root has a static busybox, the
 modules and a script that mounts the host's `/` read-only, so that the guest runs this very Python
 with these very packages.
@@ -34,7 +34,7 @@ HOW_TO_GET_IT = "sudo apt-get update && sudo apt-get install qemu-system-x86 bus
 
 
 class Missing(Exception):  # noqa: N818 - no error: the tests are skipped with this sentence
-    """Something that the guest needs is not on this machine; says what, and how to get it."""
+    """Something that the guest needs is missing on this machine; names it, and how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,11 @@ def image() -> Image:
 
 def _newest_package() -> str:
     """Return `linux-image-<release>_<version>`."""
-    depends = _told("apt-cache", "depends", "--important", META_PACKAGE)
+    depends = _output_of("apt-cache", "depends", "--important", META_PACKAGE)
     found = re.search(r"Depends: (linux-image-\S+)", depends)
     if found is None:
         raise Missing(f"apt knows no package {META_PACKAGE}; on Debian: {HOW_TO_GET_IT}")
-    shown = _told("apt-cache", "show", "--no-all-versions", found[1])
+    shown = _output_of("apt-cache", "show", "--no-all-versions", found[1])
     version = re.search(r"^Version: (\S+)$", shown, re.MULTILINE)
     if version is None:
         raise Missing(f"apt knows no version of {found[1]}; on Debian: {HOW_TO_GET_IT}")
@@ -115,8 +115,8 @@ def _fill(folder: Path) -> None:
     with TemporaryDirectory(dir=folder.parent, prefix="unpacking-") as name:
         work = Path(name)
         package = folder.name.replace("_", "=")
-        _told("apt-get", "download", "--quiet", package, cwd=work)
-        _told("dpkg-deb", "--extract", str(next(work.glob("*.deb"))), str(work / "all"))
+        _output_of("apt-get", "download", "--quiet", package, cwd=work)
+        _output_of("dpkg-deb", "--extract", str(next(work.glob("*.deb"))), str(work / "all"))
         kept = work / "kept"
         kept.mkdir()
         shutil.move(next((work / "all" / "boot").glob("vmlinuz-*")), kept / "vmlinuz")
@@ -161,14 +161,14 @@ def _unpacked(path: Path) -> bytes:
     return subprocess.run(unpack, capture_output=True, check=True).stdout  # noqa: S603 - busybox
 
 
-def _told(*command: str, cwd: Path | None = None) -> str:
-    """Return what a program of Debian's says."""
+def _output_of(*command: str, cwd: Path | None = None) -> str:
+    """Output of a program of Debian's."""
     plain = os.environ | {"LC_ALL": "C"}
     done = subprocess.run(  # noqa: S603 - programs of Debian's, with names of its packages
         command, cwd=cwd, env=plain, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise Missing(f"{shlex.join(command)} failed: {last}; on Debian: {HOW_TO_GET_IT}")
     return done.stdout
 

@@ -186,7 +186,7 @@ def test_a_part_without_pec_sends_none() -> None:
 
 
 @pytest.mark.parametrize(("kind", "cells"), [("bq40z50", 4), ("bq40z80", 7)])
-def test_every_reply_is_as_long_as_the_manual_says(kind: str, cells: int) -> None:
+def test_every_reply_is_as_long_as_in_the_manual(kind: str, cells: int) -> None:
     bench = Bench(kind, cells)
     assert {selector: len(bench.data(selector)) for selector in LENGTHS[kind]} == LENGTHS[kind]
 
@@ -205,7 +205,7 @@ def test_whatever_may_be_read_is_answered_or_refused(kind: str, cells: int) -> N
     assert answered >= set(LENGTHS[kind])
 
 
-def test_the_part_is_recognised_by_what_it_says() -> None:
+def test_the_part_is_identified_by_its_replies() -> None:
     z50, z80 = Bench("bq40z50", 4), Bench()
     assert z50.data(0x02)[:9] == bytes.fromhex("45 00 04 02 00 4f 04 04 75")
     assert z50.data(0x01) == b"\x00\x45"
@@ -379,7 +379,7 @@ class Judged(Bench):
 
 @pytest.mark.parametrize("name", PROTECTIONS)
 def test_a_protection_alerts_trips_after_its_delay_and_recovers(name: str) -> None:
-    assert name in MANUAL, f"say in MANUAL what {name} does"
+    assert name in MANUAL, f"MANUAL lacks {name}"
     bit, delay_s, bad, not_yet, good = MANUAL[name]
     bench = Judged(name)
     if delay_s:  # hardware acts at once, without an alert
@@ -405,7 +405,7 @@ def test_a_protection_alerts_trips_after_its_delay_and_recovers(name: str) -> No
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_is_one_for_ever(name: str) -> None:
-    assert name in MANUAL, f"say in MANUAL what {name} does"
+    assert name in MANUAL, f"MANUAL lacks {name}"
     bit, delay_s, bad, _, good = MANUAL[name]
     bench = Judged(name)
     bench.show(bad, delay_s)
@@ -520,7 +520,7 @@ def test_a_part_whose_failures_are_switched_off_declares_none_until_they_are_on_
     assert bench.flags(0x53) == 0
 
 
-def test_lifetime_data_is_forgotten_when_an_unsealed_part_is_told_so() -> None:
+def test_an_unsealed_part_clears_its_lifetime_data_on_command() -> None:
     bench = unsealed()
     bench.run(10.0)
     high_v = bench.bq40._values()["cell1_max_v"]
@@ -550,7 +550,7 @@ def test_a_lesson_shows_in_the_gauging_status_and_the_lifetime_data() -> None:
 # ---------------------------------------------------------------------- what acts
 
 
-def test_a_sealed_part_that_is_told_twice_to_shut_down_never_answers_again() -> None:
+def test_a_sealed_part_shuts_down_at_the_second_command() -> None:
     bench = Bench()
     bench.select(0x0010)
     bench.run(3.5)
@@ -576,7 +576,7 @@ def test_once_is_not_enough_and_the_second_time_must_be_soon() -> None:
 
 
 @pytest.mark.parametrize("selector", [0x0012, 0x0041])
-def test_a_reset_forgets_what_was_drawn_and_starts_for_a_while(selector: int) -> None:
+def test_a_reset_loses_the_charge_counted_and_starts_for_a_while(selector: int) -> None:
     bench = Bench()
     power_on = bench.word(0x0F)
     bench.run(60.0)
@@ -643,18 +643,18 @@ def test_a_plain_gauge_has_no_manufacturer_access() -> None:
 
 
 class Saying:
-    """A device that always says the same."""
+    """A device with a constant reply."""
 
-    def __init__(self, said: bytes) -> None:
-        self.said = said
+    def __init__(self, constant: bytes) -> None:
+        self.constant = constant
 
     def addressed(self) -> float:
         """Hold nothing."""
         return 0.0
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:  # noqa: ARG002 - a Device
-        """Say it."""
-        return self.said[:rx_len]
+        """The constant reply."""
+        return self.constant[:rx_len]
 
 
 def test_a_multiplexer_passes_on_what_its_control_byte_opens() -> None:
@@ -662,10 +662,10 @@ def test_a_multiplexer_passes_on_what_its_control_byte_opens() -> None:
     mux = VirtualMux({0: {0x0B: Saying(b"\x0f\x33")}, 7: behind})
     devices = mux.devices(0x70)
     assert set(devices) == {0x0B, 0x0C, 0x70}
-    for control, heard in ((0x01, b"\x0f\x33"), (0x80, b"\x55\xf1"), (0x81, b"\x05\x31")):
+    for control, received in ((0x01, b"\x0f\x33"), (0x80, b"\x55\xf1"), (0x81, b"\x05\x31")):
         assert devices[0x70].reply(bytes((control,)), 0) == b""
         assert devices[0x70].reply(b"", 1) == bytes((control,))
-        assert devices[0x0B].reply(b"\x09", 2) == heard  # two at once pull each other down
+        assert devices[0x0B].reply(b"\x09", 2) == received  # of two at once: wired-AND
     for control in (0x00, 0x42):
         devices[0x70].reply(bytes((control,)), 0)
         with pytest.raises(NackError, match="every device refuses"):

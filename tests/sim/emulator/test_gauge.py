@@ -81,7 +81,7 @@ def test_every_reply_closes_with_the_code_of_all_bytes_on_the_wire() -> None:
     ("gauge", "raw"),
     [({}, 0x0031), ({"ip_scale": 1}, 0x1031), ({"pec": False}, 0x0021)],
 )
-def test_specification_info_says_version_and_scale(gauge: dict[str, object], raw: int) -> None:
+def test_specification_info_contains_version_and_scale(gauge: dict[str, object], raw: int) -> None:
     assert Bench(gauge).word(0x1A) == raw
 
 
@@ -221,7 +221,7 @@ def test_time_to_empty_is_whole_minutes_and_unknown_at_rest() -> None:
 @pytest.mark.parametrize(
     ("charge_frac", "status"), [(1.0, 0x00E0), (0.5, 0x00C0), (0.0001, 0x00C0)]
 )
-def test_battery_status_says_initialised_discharging_and_full(
+def test_battery_status_shows_initialised_discharging_and_full(
     charge_frac: float, status: int
 ) -> None:
     assert Bench(start_charge_frac=charge_frac).word(0x16) == status
@@ -256,10 +256,10 @@ def test_values_stand_between_two_measurements() -> None:
     assert bench.word(VOLTAGE.command) != first
 
 
-# ---------------------------------------------------------------------- what it knows and tells
+# ---------------------------------------------------------------------- learning and reporting
 
 
-def test_a_gauge_that_learned_long_ago_believes_in_what_there_was() -> None:
+def test_a_gauge_that_learned_long_ago_reports_the_capacity_of_then() -> None:
     pack = {"actual_capacity_frac": 0.76}
     full = {
         cycles_ago: Bench({"cycles": 200, "learned_cycles_ago": cycles_ago}, **pack).word(0x10)
@@ -296,7 +296,7 @@ class Shelf(Bench):
 
 STALE: dict[str, object] = {"full_error_frac": 0.03}
 STALE_MAH = 15821
-FLAT = "the voltage says little there"
+FLAT = "the voltage is too flat there"
 
 
 def test_capacity_is_learned_between_two_long_rests_with_enough_charge_in_between() -> None:
@@ -369,12 +369,12 @@ def test_a_smoothed_charge_lags_behind() -> None:
 
 def test_a_charge_that_sticks_drops_to_nothing_at_the_end() -> None:
     bench = Bench({"soc_sticks_pct": 8.0, "empty_cell_v": 3.2}, start_charge_frac=0.1)
-    told = []
+    reported_pct = []
     while min(bench.pack.cells_v) > 3.0:
         bench.hold(900.0, 1.0)
-        told.append(bench.word(0x0D))
-    ends = told.index(0)
-    assert told[:ends] == sorted(told[:ends], reverse=True)
-    assert told[ends - 20 : ends] == [8] * 20
-    assert set(told[ends:]) == {0}
+        reported_pct.append(bench.word(0x0D))
+    ends = reported_pct.index(0)
+    assert reported_pct[:ends] == sorted(reported_pct[:ends], reverse=True)
+    assert reported_pct[ends - 20 : ends] == [8] * 20
+    assert set(reported_pct[ends:]) == {0}
     assert bench.word(0x16) & 0x10  # fully discharged

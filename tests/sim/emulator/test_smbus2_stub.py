@@ -164,7 +164,7 @@ def test_a_scan_finds_the_pack_alone() -> None:
 # ---------------------------------------------------------------------- what the kernel answers
 
 
-def test_a_refusal_is_what_the_adapter_says_for_it() -> None:
+def test_a_refusal_has_the_errno_of_the_adapter() -> None:
     bus = SMBus(1)
     assert errno_of(lambda: bus.read_word_data(0x2A, 0x09)) == errno.ENXIO
     assert errno_of(lambda: bus.read_word_data(AT, 0x70)) == errno.ENXIO
@@ -226,7 +226,7 @@ def test_a_raspberry_pi_reads_blocks_as_zeros_without_an_error() -> None:
     assert bytes(framed(bus, 0x20, 1 + length))[1:] == b"virtual"
 
 
-def test_an_adapter_does_only_what_it_says_it_can_do() -> None:
+def test_an_adapter_does_only_what_its_functionality_includes() -> None:
     bus = SMBus(1, funcs=I801)
     assert errno_of(lambda: framed(bus, 0x09, 3)) == errno.EOPNOTSUPP
     assert bus.read_word_data(AT, 0x09) > 20_000
@@ -291,7 +291,7 @@ def test_any_wire_can_be_behind_it() -> None:
 # ---------------------------------------------------------------------- time, and messages
 
 
-def test_time_is_the_systems_until_it_is_told() -> None:
+def test_time_is_the_systems_until_it_is_set() -> None:
     bus = SMBus(1, pack="hover")
     first_s = bus.t_s
     assert 0.0 <= first_s < 60.0

@@ -1,4 +1,4 @@
-"""Whole virtual flights: one seed one output, faults that do what they say and nothing else."""
+"""Whole virtual flights: one seed one output, faults that do what they state and nothing else."""
 
 import itertools
 from collections.abc import Iterable
@@ -109,7 +109,7 @@ def test_the_wire_carries_words_with_their_code(sound: list[Entry]) -> None:
     assert all(is_whole(entry) for entry in sound)
 
 
-def test_nobody_answers_at_another_address() -> None:
+def test_no_device_answers_at_another_address() -> None:
     bus, _ = open_virtual("hover", VirtualClock())
     with pytest.raises(NackError, match="0x0c did not acknowledge 09"):
         bus.transfer(0x0C, b"\x09", 3)
@@ -362,8 +362,8 @@ def test_the_gauge_of_the_worn_pack_promises_what_is_not_there() -> None:
     clock = VirtualClock()
     bus, world = open_virtual("worn_pack", clock)
     clock.sleep_until(world.duration_s)
-    told_pct = bus.transfer(0x0B, b"\x0d", 2)[0]
-    assert told_pct > world.truth().soc_frac * 100 + 12
+    reported_pct = bus.transfer(0x0B, b"\x0d", 2)[0]
+    assert reported_pct > world.truth().soc_frac * 100 + 12
 
 
 def test_facts_are_what_is_printed_on_the_pack() -> None:

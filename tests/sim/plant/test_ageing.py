@@ -1,4 +1,4 @@
-"""What use and time do to a pack: published figures, and a life flown flight by flight."""
+"""Ageing of a pack by use and time: published figures, and a life flown flight by flight."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_use_and_time_take_capacity_and_give_resistance(row: Ageing) -> None:
     assert 0.0 < row.capacity_left_frac(1e6, 1e6) < 0.1
 
 
-def test_an_nmc_cell_ages_as_its_paper_says() -> None:
+def test_an_nmc_cell_ages_as_in_its_paper() -> None:
     """The formulas of Schmalstieg et al. 2014 for the 2.05 Ah cell, written out once more."""
     cycles, days, mean_v, rest_v = 300.0, 200.0, 3.8, 3.85
     throughput_ah = cycles * 2 * 2.05
@@ -48,7 +48,7 @@ def test_an_nmc_cell_ages_as_its_paper_says() -> None:
     assert row.resistance_factor(cycles, days) == pytest.approx(1 + growth, abs=0.01)
 
 
-def test_lifepo4_stored_for_a_year_loses_what_its_paper_says() -> None:
+def test_lifepo4_stored_for_a_year_loses_capacity_as_in_its_paper() -> None:
     """Naumann et al. 2018 at 25 degC and half charge: k (c (0 ** 3) + d) sqrt(t)."""
     fade = 1.2571e-5 * 0.60225 * (365 * 86400) ** 0.5
     assert ageing_of("lifepo4").capacity_left_frac(0, 365) == pytest.approx(1 - fade, abs=0.001)

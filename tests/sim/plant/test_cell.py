@@ -1,4 +1,4 @@
-"""Our cell beside the electrochemical model that it was fitted to, under loads that it was not.
+"""Our cell against the electrochemical model it was fitted to, under loads not used by the fit.
 
 The references are runs of PyBaMM, written by `research/validate.py --traces`, which judges many
 more and prints the table of docs/virtual_pack.md.
@@ -78,7 +78,7 @@ def judged(known: dict[str, np.ndarray], capacity_ah: float) -> np.ndarray:
 def test_the_voltage_is_within_15_mv_rms_of_the_electrochemical_model(
     chemistry: str, run: str
 ) -> None:
-    """Down to the usual cut-off: the last seconds of LiFePO4 miss, as docs/virtual_pack.md says."""
+    """Down to the usual cut-off: the last seconds of LiFePO4 miss, see docs/virtual_pack.md."""
     volts, _, known = flown(chemistry, run)
     part = judged(known, traces()[chemistry, run]["capacity_ah"])
     part &= known["voltage_v"] >= chemistry_of(chemistry).cutoff_cell_v

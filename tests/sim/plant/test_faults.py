@@ -1,8 +1,8 @@
-"""Every fault through the bytes: what the driver and the protection make of each row of the table.
+"""Every row of the fault table through the bytes, to the driver and the protection.
 
-A pack hovers for a minute and a half. Whatever goes wrong, what the driver believes is what the
-pack had within the last seconds, or unknown; where the gauge itself errs, the row says in what. A
-row without an expectation is a failure.
+A pack hovers for a minute and a half. Under every fault each value of the driver is one that the
+pack had within the last seconds, or unknown; a row names the quantity in which the gauge itself
+errs. A row without an expectation is a failure.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ KEEPS_S = 2.5  # a fast value of the driver may be so old
 SLOW_S = 15.5  # a slow one so old
 SEED = 3
 OTHERS = {"wrong_pack", "two_packs"}  # bring a second pack
-TOLD_BY_STATUS = {"thermistor", "hot_cell"}  # by the status words of a BQ40
+NEEDS_STATUS = {"thermistor", "hot_cell"}  # by the status words of a BQ40
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def flown(path: Path, *texts: str, told_cells: int | None = 6) -> Flown:
+def flown(path: Path, *texts: str, cells: int | None = 6) -> Flown:
     clock = VirtualClock()
     bus, world = open_virtual(str(path), clock, SEED, [parse_fault(text) for text in texts])
     second = bus._worlds[1] if bus._other_devices else None
-    pipeline = Pipeline(Gauge(bus, cells=told_cells), world.pack_data())
+    pipeline = Pipeline(Gauge(bus, cells=cells), world.pack_data())
     run = Flown([], [], [])
     for step in range(round(DURATION_S / STEP_S) + 1):
         t_s = step * STEP_S
@@ -111,10 +111,10 @@ def flown(path: Path, *texts: str, told_cells: int | None = 6) -> Flown:
 
 
 def assert_nothing_is_invented(run: Flown, errs: str = "") -> None:
-    """Assert that what is believed was so lately, apart from what the gauge itself has wrong.
+    """Assert that each value was true within the last seconds, except where the gauge errs.
 
-    A byte in which two gauges pull the line low has the right PEC now and then, by chance: then a
-    value may be wrong by what is believed without asking again.
+    A byte in which two gauges pull the line low has a valid PEC by chance at times: a value may
+    then be wrong by the step that is accepted without a second reading.
     """
     margin_v, margin_a, margin_cell_v = (
         (0.5, 5.0, 0.1) if errs == "by chance" else (0.02, 0.3, 0.01)
@@ -185,7 +185,7 @@ def is_the_other_pack(run: Flown) -> None:
         assert (report.snapshot.identity.serial == 503) == (report.t_s < 30.0)
 
 
-def is_not_believed_for_20_s(run: Flown) -> None:
+def is_rejected_for_20_s(run: Flown) -> None:
     assert run.reports[-1].snapshot.counts.pec_errors > 100
     known = [r.snapshot.voltage_v is not None for r in run.reports if 33.0 < r.t_s < 50.0]
     assert sum(known) < 0.2 * len(known)
@@ -220,7 +220,7 @@ def has_no_temperature_and_failed(run: Flown) -> None:
 
 
 def is_off_by_two_amperes(run: Flown) -> None:
-    """Nobody can tell from inside: it is shown as the gauge says."""
+    """No redundant measurement reveals it: the value of the gauge is reported."""
     for t_s, off_a in ((20.0, 0.0), (40.0, 2.0), (80.0, 2.0)):
         step = round(t_s / STEP_S)
         lately = [truth.current_a + off_a for truth in run.truths[step - 3 : step + 1]]
@@ -283,7 +283,7 @@ EXPECTED: dict[str, tuple[str, Callable[[Flown], None], str]] = {
     "stuck": ("stuck@30-50", is_silent_for_20_s, ""),
     "unplug": ("unplug@30-50", is_silent_for_20_s, ""),
     "wrong_pack": ("wrong_pack@30", is_the_other_pack, ""),
-    "two_packs": ("two_packs@30-50", is_not_believed_for_20_s, "by chance"),
+    "two_packs": ("two_packs@30-50", is_rejected_for_20_s, "by chance"),
     "ffff_cells": ("ffff_cells=0.95@30", loses_the_second_cell, ""),
     "frozen": ("frozen@30", is_found_stalled, "everything"),
     "thermistor": ("thermistor@30", has_no_temperature_and_failed, "temperature_degc"),
@@ -299,10 +299,10 @@ EXPECTED: dict[str, tuple[str, Callable[[Flown], None], str]] = {
 
 @pytest.mark.parametrize("name", [row.name for row in FAULTS])
 def test_what_driver_and_protection_make_of_a_fault(name: str, folder: Path) -> None:
-    assert name in EXPECTED, f"say in EXPECTED what is to be seen of the fault {name}"
+    assert name in EXPECTED, f"EXPECTED lacks the fault {name}"
     text, expected, errs = EXPECTED[name]
-    kind = "bq40z80" if name in TOLD_BY_STATUS else "generic"
-    run = flown(folder / f"{kind}.toml", text, told_cells=None if name in OTHERS else 6)
+    kind = "bq40z80" if name in NEEDS_STATUS else "generic"
+    run = flown(folder / f"{kind}.toml", text, cells=None if name in OTHERS else 6)
     expected(run)
     if errs != "everything":
         assert_nothing_is_invented(run, errs)
@@ -416,7 +416,7 @@ def test_a_wrong_fault_in_a_scenario_is_one_clear_sentence(
         ("weak_cell=0.7", 0.0, None, 0.7),
     ],
 )
-def test_an_option_says_size_start_and_end(
+def test_an_option_sets_size_start_and_end(
     text: str, start_s: float, duration_s: float | None, size: float
 ) -> None:
     fault = parse_fault(text)
@@ -480,7 +480,7 @@ def test_a_gauge_asleep_stretches_its_first_transfer(
     path.write_text(text.replace("serial = 500", f"serial = 500\nwake_s = {wake_s}"))
     clock = VirtualClock()
     bus, _ = open_virtual(str(path), clock, SEED)
-    for t_s in (0.0, 6.0):  # it falls asleep again when nobody has asked it for 5 s
+    for t_s in (0.0, 6.0):  # it sleeps again after 5 s without a transfer
         clock.sleep_until(t_s)
         if wake_s > ADAPTER_TIMEOUT_S:
             with pytest.raises(BusTimeoutError):

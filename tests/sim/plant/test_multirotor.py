@@ -151,7 +151,7 @@ def test_any_flight_has_a_power_that_is_a_number(
 
 
 @pytest.mark.parametrize(
-    ("alt_m", "degc", "told"),  # ISO 2533
+    ("alt_m", "degc", "published"),  # ISO 2533
     [
         (0.0, 15.0, 1.2250),
         (1000.0, 8.5, 1.1117),
@@ -160,10 +160,10 @@ def test_any_flight_has_a_power_that_is_a_number(
     ],
 )
 def test_the_density_is_that_of_the_standard_atmosphere(
-    alt_m: float, degc: float, told: float
+    alt_m: float, degc: float, published: float
 ) -> None:
-    assert standard_air_kg_m3(alt_m, alt_m, degc) == pytest.approx(told, rel=0.001)
-    assert standard_air_kg_m3(alt_m, 0.0, 15.0) == pytest.approx(told, rel=0.001)
+    assert standard_air_kg_m3(alt_m, alt_m, degc) == pytest.approx(published, rel=0.001)
+    assert standard_air_kg_m3(alt_m, 0.0, 15.0) == pytest.approx(published, rel=0.001)
 
 
 def test_a_hot_day_is_thinner_by_the_ratio_of_temperatures() -> None:
@@ -181,12 +181,12 @@ def test_published_hovers_are_met_within_a_fifth_and_their_median_within_a_twent
     assert statistics.median(parts) == pytest.approx(1.0, abs=0.05)
 
 
-def test_what_a_payload_costs_is_met_within_a_tenth() -> None:
+def test_the_cost_of_a_payload_is_met_within_a_tenth() -> None:
     rows = {row.name: row for row in published.MAKER}
     for empty, loaded in (("TB47D", "TB47D, 1 kg"), ("TB48D", "TB48D, 1 kg")):
         light, heavy = rows[f"Matrice 100, {empty}"], rows[f"Matrice 100, {loaded}"]
-        told = heavy.published_w / light.published_w
-        assert heavy.model_w() / light.model_w() == pytest.approx(told, rel=0.1)
+        measured = heavy.published_w / light.published_w
+        assert heavy.model_w() / light.model_w() == pytest.approx(measured, rel=0.1)
 
 
 def test_rotors_behind_rotors_explain_a_flight_that_was_not_fitted() -> None:

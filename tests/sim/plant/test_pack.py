@@ -96,7 +96,7 @@ def test_the_wire_takes_its_share_of_the_voltage() -> None:
     assert float(pack.cells_v.sum() - pack.voltage_v) == pytest.approx(0.01 * pack.current_a)
 
 
-def test_a_pack_that_is_asked_too_much_gives_the_most_it_can_and_says_so() -> None:
+def test_an_overloaded_pack_supplies_its_maximum_and_reports_it() -> None:
     pack = pack_of(charge_frac=0.1, degc=-20.0)
     pack.apply(100.0)
     assert not pack.overloaded

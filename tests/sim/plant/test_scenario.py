@@ -1,4 +1,4 @@
-"""Scenario files: what is wrong in one is said all at once."""
+"""Scenario files: all errors of one are reported at once."""
 
 from pathlib import Path
 
@@ -75,12 +75,12 @@ def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
     text = text.replace('"li-ion"', '"nimh"') + "gust_fraction = 0.1\n"
     with pytest.raises(ConfigError) as caught:
         load_scenario(written(tmp_path, text + "\n[wether]\n"))
-    said = str(caught.value)
-    assert len(said.splitlines()) == 6
+    text = str(caught.value)
+    assert len(text.splitlines()) == 6
     for key in ("pack.cells", "pack.cels", "pack.chemistry", "gust_fraction", "power_w", "wether"):
-        assert sum(key in line for line in said.splitlines()) == 1
-    assert "lipo, lihv, li-ion, lifepo4" in said
-    assert "nearest is gust_frac" in said
+        assert sum(key in line for line in text.splitlines()) == 1
+    assert "lipo, lihv, li-ion, lifepo4" in text
+    assert "nearest is gust_frac" in text
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_every_key_of_a_flight_is_explained(section: type[Section]) -> None:
     assert [key for key in section.model_fields if f"`{key}`" not in text] == []
 
 
-def test_a_file_without_phases_says_so(tmp_path: Path) -> None:
+def test_a_file_without_phases_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="phase is needed"):
         load_scenario(written(tmp_path, GOOD.partition("[[phase]]")[0]))
 
