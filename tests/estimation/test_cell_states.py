@@ -70,6 +70,7 @@ def known(value: float | None) -> float:
     return value
 
 
+@pytest.mark.slow
 def test_the_true_state_of_each_virtual_cell_is_within_two_deviations() -> None:
     # Other seeds than those that the constants were chosen on, some with part-used packs.
     rows = [row for seed in (101, 102, 109, 112, 119, 120) for row in judge.virtual(seed)]
@@ -82,6 +83,7 @@ def test_the_true_state_of_each_virtual_cell_is_within_two_deviations() -> None:
     assert found["lipo, li-ion: charge, difference from the mean"][2] < 0.6
 
 
+@pytest.mark.slow
 def test_of_computed_flights_charge_and_capacity_are_within_two_deviations() -> None:
     rows = [row for path in sorted(FLIGHTS.glob("*.csv.gz")) for row in judge.recorded(path)]
     for name, (count, share_in, _, _) in judge.within(rows).items():

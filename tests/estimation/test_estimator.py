@@ -429,6 +429,7 @@ def test_the_used_charge_is_the_integral_of_the_current() -> None:
 # ---------------------------------------------------------------------- current
 
 
+@pytest.mark.slow
 def test_the_pack_delivers_its_available_current_for_ten_seconds() -> None:
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1)

@@ -73,6 +73,7 @@ def beyond(seen: list[tuple[Report, GroundTruth]]) -> float:
     return sum(report.snapshot.current_a is None for report, _ in seen) / len(seen)
 
 
+@pytest.mark.slow
 def test_beyond_the_range_of_the_current_register_the_charge_falls_until_the_end(
     tmp_path: Path,
 ) -> None:
@@ -94,6 +95,7 @@ def test_beyond_the_range_of_the_current_register_the_charge_falls_until_the_end
     assert "time_over" in seen[-1][0].status.active
 
 
+@pytest.mark.slow
 def test_without_the_gauges_count_the_charge_is_unknown_after_a_minute_and_the_end_is_detected(
     tmp_path: Path,
 ) -> None:
@@ -110,6 +112,7 @@ def test_without_the_gauges_count_the_charge_is_unknown_after_a_minute_and_the_e
     assert longest_s > 62.0
 
 
+@pytest.mark.slow
 def test_a_lost_current_is_derived_from_the_remaining_capacity(tmp_path: Path) -> None:
     silent, calm = flown(tmp_path, 1, CURRENTS, 250.0), flown(tmp_path, 1)
     end_s = calm[-1][1].ended_s
@@ -138,6 +141,7 @@ def test_a_remaining_capacity_that_stands_still_gives_no_current() -> None:
     assert (late.soc_pct, late.remaining_s) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_gauge_that_reports_a_part_used_pack_as_full_hides_no_end(
     tmp_path: Path,
 ) -> None:

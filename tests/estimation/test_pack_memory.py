@@ -139,6 +139,7 @@ def test_a_replay_learns_and_the_next_one_uses_it(tmp_path: Path) -> None:
     assert all(0.85 < found < 1.05 for found in capacity)  # true: 0.97 of the rated one
 
 
+@pytest.mark.slow
 def test_the_same_flight_is_learned_from_once(tmp_path: Path) -> None:
     packs, copy = PackMemoryFolder(tmp_path / "state"), tmp_path / "copy.csv.gz"
     copy.write_bytes(FIRST.read_bytes())

@@ -133,6 +133,7 @@ def test_a_replay_with_its_own_pack_memory_uses_that_one(known: Known, tmp_path:
     assert replayed(path, PackMemoryFolder(tmp_path / "empty")) == unknown != live
 
 
+@pytest.mark.slow
 def test_a_flight_is_learned_from_once(known: Known) -> None:
     (file,) = known[1].iterdir()
     before = file.read_bytes()
@@ -141,6 +142,7 @@ def test_a_flight_is_learned_from_once(known: Known) -> None:
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap_s", [0.5, 20.0])
 def test_a_restored_run_replays_to_the_same_reports(
     known: Known, tmp_path: Path, gap_s: float
@@ -278,6 +280,7 @@ def test_an_invalid_pack_memory_is_an_invalid_record(
         replayed(tmp_path / "x.rec")
 
 
+@pytest.mark.slow
 def test_a_run_in_which_packs_were_swapped_and_landed_replays_to_the_same_reports(
     tmp_path: Path,
 ) -> None:

@@ -155,6 +155,7 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
         SingleFile(tmp_path / "missing" / "x.rec")
 
 
+@pytest.mark.slow
 def test_a_replay_gives_the_requests_of_the_flight(tmp_path: Path) -> None:
     """Reports and actions are the same, with changed limits and two packs."""
     rules = Rules(

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.mutation import KINDS, campaign
 
 SHIPPED = Path(__file__).parents[2] / "sim" / "scenarios" / "survey.toml"
 
 
+@pytest.mark.slow
 def test_no_corrupted_transfer_becomes_a_value() -> None:
     verdict, done = campaign(30_000, seed=7)
     assert verdict.wrong == []

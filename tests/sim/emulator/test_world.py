@@ -276,6 +276,7 @@ def test_more_power_leaves_less_than_its_share_of_time() -> None:
     assert fast_s < slow_s / 2
 
 
+@pytest.mark.slow
 def test_looking_ahead_changes_nothing() -> None:
     world = World(load_scenario("hover"), 1)
     world.advance(900.0)
