@@ -1,1 +1,6 @@
-"""Reports to a flight controller and the ground by MAVLink, and the vehicle's state back."""
+"""MAVLink battery components for ArduPilot, PX4 and ground stations, and the state of the vehicle."""
+
+from mavlink_bridge.bridge import Bridge, BridgeOptions, BridgeState
+from mavlink_bridge.protocol.link import open_link
+
+__all__ = ["Bridge", "BridgeOptions", "BridgeState", "open_link"]

@@ -1,1 +1,9 @@
-"""Room."""
+"""Vehicle side of the bridge: arming check, actions, limits, command protocol, battery ids."""
+
+from mavlink_bridge.vehicle.arming_check import ArmingCheck
+from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
+from mavlink_bridge.vehicle.precedence import SentCommand
+from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl
+
+__all__ = ["ArmingCheck", "BatteryIdAllocator", "SentCommand", "VehicleControl", "left_behind"]

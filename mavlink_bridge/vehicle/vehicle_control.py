@@ -7,6 +7,7 @@ Source: common.xml, MAV_CMD_NAV_RETURN_TO_LAUNCH 20 and MAV_CMD_NAV_LAND 21, on 
 PX4 change to the mode of that name.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
@@ -43,6 +44,7 @@ class VehicleControl:
         self._limiter = ParameterLimiter(self._parameters, folder)
         self._speeds = SpeedCommand(self._parameters, folder)
         self._requests: dict[int, tuple[ActionRequest, ...]] = {}
+        self._labels: dict[str, str] = {}
         self._last_reason = ""
         self._texts: list[tuple[int, str]] = []
 
@@ -57,9 +59,12 @@ class VehicleControl:
         self._texts = []
         return texts
 
-    def request(self, index: int, requests: tuple[ActionRequest, ...]) -> None:
-        """Replace the requests of one battery."""
+    def request(
+        self, index: int, requests: tuple[ActionRequest, ...], labels: Mapping[str, str]
+    ) -> None:
+        """Replace the requests of one battery; `labels` are those of its limits."""
         self._requests[index] = requests
+        self._labels.update(labels)
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
         """Take a message of the autopilot."""
@@ -106,7 +111,7 @@ class VehicleControl:
             self._last_reason = ""
         elif decision.send is not None:
             self._last_reason = ""
-            text = f"{decision.send.name}: {limit_label(request.because)}"
+            text = f"{decision.send.name}: {limit_label(request.because, self._labels)}"
             self._texts.append((_CRITICAL, text))
         elif decision.reason != self._last_reason and not self._is_waiting(request, now_s):
             self._last_reason = decision.reason
@@ -119,6 +124,6 @@ class VehicleControl:
         return now_s - sent.t_s < request.action.retry_s
 
 
-def limit_label(limit_id: str) -> str:
+def limit_label(limit_id: str, labels: Mapping[str, str]) -> str:
     """Label of a limit for people."""
-    return limit_id.replace("_", " ")
+    return labels.get(limit_id, limit_id.replace("_", " "))

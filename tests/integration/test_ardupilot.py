@@ -188,7 +188,7 @@ def test_a_weak_cell_returns_the_vehicle_and_the_pilot_may_choose_another_mode(
     pack.weak_v = 3.36
     took_s = copter.until(lambda: copter.mode == RTL, 15.0, "our RTL")
     assert took_s < 3.0 + 1.0 + 2.0  # debounce of the limit and of the action, and transport
-    assert any("RETURN: cell sag" in text for text in copter.texts)
+    assert any("RETURN: low cell voltage under load" in text for text in copter.texts)
 
     assert copter.command(176, 1, LOITER) == 0
     copter.until(lambda: copter.mode == LOITER, 5.0, "the pilot's mode")

@@ -1,12 +1,19 @@
 """Actions on a vehicle, and the restoration of its parameters."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
+from dronebms.core.vehicle_state import VehicleState
+from mavlink_bridge.bridge import BridgeState
+from mavlink_bridge.protocol.flight_stacks import PX4 as PX4_STACK
+from mavlink_bridge.protocol.flight_stacks import withhold_reason
+from mavlink_bridge.vehicle.precedence import SentCommand, refusal
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import limit_label
 from tests.mavlink_bridge.fake_vehicle import (
@@ -65,7 +72,7 @@ def test_a_mode_is_commanded_once_and_read_back(
     flight.requests = (requested,)
     flight.fly(20.0)
     assert vehicle.commands == [(number, 0)]
-    assert f"{requested.action.do.name}: {limit_label(requested.because)}" in flight.texts()
+    assert f"{requested.action.do.name}: {limit_label(requested.because, {})}" in flight.texts()
 
 
 def test_without_vehicle_control_nothing_is_sent() -> None:
@@ -310,16 +317,6 @@ def test_an_acknowledgement_for_another_component_is_ignored(tmp_path: Path) -> 
         flight.vehicle.emit(mavlink.MAVLink_command_ack_message(20, result, 0, 0, 255, target))
         flight.fly(0.2)
     assert not [text for text in flight.texts() if "refused" in text]
-
-
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"A": "x"}', "\x00"])
-def test_a_damaged_file_is_logged_and_left(
-    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / SAVED).write_text(content)
-    flight = flying(tmp_path)
-    assert "cannot be read; check the limits of the vehicle" in caplog.text
-    assert flight.vehicle.parameters == LIMIT_PARAMETERS
 
 
 def test_a_vehicle_without_the_parameters_is_not_changed(tmp_path: Path) -> None:
@@ -662,3 +659,77 @@ def test_the_driver_gets_the_verdict_each_second_only_on_the_ground() -> None:
     flight.fly(1.0)
     flight.fly(10.0)
     assert len(sent()) <= count + 1
+
+
+# State.
+
+
+def test_the_state_is_plain_data_that_another_bridge_restores(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.requests = (HOME, DOWN)
+    flight.fly(3.0)
+    flight.bridge.settings.acting_enabled = False
+    state = flight.bridge.state()
+    assert state.last_command is not None
+    assert (state.first_battery_id, state.acting_enabled) == (0, False)
+    adapter = TypeAdapter(BridgeState)
+    text = adapter.dump_json(state)
+    assert adapter.validate_json(text) == state
+    other = Flight(flight.vehicle, tmp_path)
+    other.bridge.restore(adapter.validate_json(text))
+    assert other.bridge.state() == state
+    assert Flight(flight.vehicle, None).bridge.state() == BridgeState()
+
+
+def test_a_restored_command_is_not_sent_again(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.requests = (HOME,)
+    flight.fly(3.0)
+    state = flight.bridge.state()
+    flight.vehicle.mode = LOITER
+    other = Flight(flight.vehicle, tmp_path)
+    other.bridge.restore(state)
+    other.requests = (HOME,)
+    other.fly(20.0)
+    assert flight.vehicle.commands == [(20, 0)]
+
+
+def test_a_restored_id_is_used_at_once() -> None:
+    flight = Flight(FakeVehicle(), None)
+    flight.bridge.restore(BridgeState(first_battery_id=3))
+    flight.fly(0.2)
+    ids = {m.id for m in flight.vehicle.received if m.get_type() == "BATTERY_STATUS"}
+    assert ids == {3}
+
+
+# Texts.
+
+
+def test_a_text_has_the_label_of_the_limit(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.values = {"labels": {"cell_critical": "cell voltage at cut-off"}}
+    flight.requests = (HOME,)
+    flight.fly(1.0)
+    assert "RETURN: cell voltage at cut-off" in flight.texts()
+
+
+def test_texts_of_refusals_and_arming_fit_one_statustext() -> None:
+    base = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)
+    sent = SentCommand((0, 0, 1), ActionKind.RETURN, 0.0, "AUTO", tries=3, overridden=True)
+    states = [
+        base,
+        replace(base, heartbeat_age_s=None),
+        replace(base, armed=None),
+        replace(base, mode=None),
+        replace(base, failsafe=True),
+        replace(base, mode="LAND"),
+        replace(base, mode="SMART_RTL"),
+    ]
+    reasons = [refusal(ActionKind.RETURN, state, sent) for state in states]
+    reasons.append(str(replace(sent, overridden=False).retry(Action("x", ActionKind.RETURN), 99.0)))
+    reasons.append(str(replace(sent, obeyed=True).retry(Action("x", ActionKind.RETURN), 99.0)))
+    for reason in reasons:
+        assert reason is not None
+        assert len(f"RETURN: {reason}") <= 50
+    for pct in (-1, 5):
+        assert len(f"no go: battery 1: {withhold_reason(PX4_STACK, pct, armed=False)}") <= 50
