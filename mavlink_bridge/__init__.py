@@ -1,4 +1,4 @@
-"""MAVLink battery components for ArduPilot, PX4 and ground stations, and the state of the vehicle."""
+"""MAVLink battery components for autopilots and ground stations, and the state of the vehicle."""
 
 from mavlink_bridge.bridge import Bridge, BridgeOptions, BridgeState
 from mavlink_bridge.protocol.link import open_link

@@ -83,13 +83,17 @@ def _read(path: Path) -> dict[str, float] | None:
         return _values_of(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         _log.error("%s cannot be read; check the limits of the vehicle: %s", path, error)
         return None
 
 
 def _values_of(content: Any) -> dict[str, float]:  # noqa: ANN401 - any JSON
-    found = content["values"] if "format" in content else content
+    found = content
+    if isinstance(content, dict) and "format" in content:
+        found = content.get("values")
+    if not isinstance(found, dict):
+        raise TypeError("no values by name")
     values = {str(name): float(value) for name, value in found.items()}
     if not all(map(math.isfinite, values.values())):
         raise ValueError("a value is not finite")

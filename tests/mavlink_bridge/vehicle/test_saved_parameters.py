@@ -61,7 +61,7 @@ def test_every_format_is_read(tmp_path: Path, autopilot: Autopilot, content: obj
     [
         "", "{", "[1]", "3", "null", '"format"', '{"A": "x"}', '{"A": NaN}', '{"A": null}',
         '{"format": 1}', '{"format": 1, "values": [1]}', '{"format": 1, "values": {"A": {}}}',
-        "\x00",
+        "\x00", "[" * 100_000, '{"A": 1' + "0" * 400 + "}",
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_logged_and_left(
@@ -78,9 +78,7 @@ def test_a_damaged_file_is_logged_and_left(
     assert loaded(tmp_path, autopilot).values == VALUES
 
 
-def test_the_values_of_another_vehicle_are_not_loaded(
-    tmp_path: Path, autopilot: Autopilot
-) -> None:
+def test_the_values_of_another_vehicle_are_not_loaded(tmp_path: Path, autopilot: Autopilot) -> None:
     saved = loaded(tmp_path, autopilot)
     assert saved.save(VALUES)
     autopilot.system_id = 2

@@ -1,0 +1,189 @@
+"""Precedence of vehicle commands: which command may be sent, or the reason for none."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from mavlink_bridge.vehicle.precedence import Decision, SentCommand, decide, refusal
+
+FLYING = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)
+COMMANDS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)
+
+
+def request(
+    do: ActionKind, event: tuple[int, int, int] = (0, 2, 1), **row: object
+) -> ActionRequest:
+    return ActionRequest(Action(Severity.CRITICAL, do, **row), event, "hot_critical", 0.0)  # type: ignore[arg-type]  # by name
+
+
+def in_mode(mode: str | None) -> VehicleState:
+    return replace(FLYING, mode=mode)
+
+
+@pytest.mark.parametrize("do", COMMANDS)
+@pytest.mark.parametrize(
+    ("vehicle", "reason"),
+    [
+        (UNKNOWN_VEHICLE, "no heartbeat"),
+        (replace(FLYING, heartbeat_age_s=2.1), "no heartbeat"),
+        (replace(FLYING, armed=False), "not armed"),
+        (replace(FLYING, armed=None), "not armed"),
+        (in_mode(None), "mode is unknown"),
+        (in_mode("LAND"), "landing"),
+        (in_mode("PRECLAND"), "landing"),
+        (replace(FLYING, failsafe=True), "failsafe"),
+    ],
+)
+def test_no_command_is_sent_to_a_vehicle_that_is(
+    do: ActionKind, vehicle: VehicleState, reason: str
+) -> None:
+    assert reason in str(refusal(do, vehicle))
+    decision = decide([request(do)], vehicle, None, 10.0)
+    assert (decision.send, decision.sent) == (None, None)
+    assert reason in decision.reason
+
+
+@pytest.mark.parametrize("mode", ["RTL", "SMART_RTL", "AUTO_RTL"])
+def test_a_return_is_replaced_by_a_landing_only(mode: str) -> None:
+    assert refusal(ActionKind.LAND, in_mode(mode)) is None
+    assert f"vehicle is in {mode}" in str(refusal(ActionKind.RETURN, in_mode(mode)))
+    assert f"vehicle is in {mode}" in str(refusal(ActionKind.REDUCE, in_mode(mode)))
+
+
+def test_the_most_urgent_request_is_sent_and_reporting_is_no_command() -> None:
+    every_kind = [request(do, (0, int(do), 1)) for do in ActionKind]
+    assert decide(every_kind, FLYING, None, 0.0).send is ActionKind.LAND
+    assert decide(every_kind[:2], FLYING, None, 0.0).send is None
+    assert decide([], FLYING, None, 0.0).reason == "no action requested"
+
+
+def test_a_reduction_stays_in_force_and_changes_no_mode() -> None:
+    for t_s in (0.0, 0.1, 0.2):
+        decision = decide([request(ActionKind.REDUCE)], FLYING, None, t_s)
+        assert (decision.send, decision.sent) == (ActionKind.REDUCE, None)
+
+
+def flown(
+    requests: list[ActionRequest], modes: dict[float, VehicleState], until_s: float
+) -> list[tuple[float, ActionKind]]:
+    """Commands with their times, one step a second, in the given states of the vehicle."""
+    vehicle, sent, commands = FLYING, None, []
+    for t_s in (float(t) for t in range(int(until_s))):
+        vehicle = modes.get(t_s, vehicle)
+        decision: Decision = decide(requests, vehicle, sent, t_s)
+        sent = decision.sent
+        if decision.send is not None:
+            commands.append((t_s, decision.send))
+    return commands
+
+
+def test_one_event_has_one_command_if_the_vehicle_complies() -> None:
+    obeyed = {1.0: in_mode("RTL")}
+    assert flown([request(ActionKind.RETURN)], obeyed, 60.0) == [(0.0, ActionKind.RETURN)]
+
+
+def test_no_command_follows_a_mode_of_the_pilot_until_disarming() -> None:
+    pilot = {1.0: in_mode("RTL"), 10.0: in_mode("LOITER")}
+    assert flown([request(ActionKind.RETURN)], pilot, 60.0) == [(0.0, ActionKind.RETURN)]
+    sent = decide(
+        [request(ActionKind.RETURN)],
+        in_mode("LOITER"),
+        SentCommand((0, 2, 1), ActionKind.RETURN, 0, "AUTO"),
+        2.0,
+    )
+    assert sent.sent is not None
+    assert sent.sent.overridden  # before the vehicle complied: AUTO has become LOITER
+    for event in ((0, 2, 1), (0, 2, 2), (1, 5, 1)):
+        later = decide([request(ActionKind.LAND, event)], in_mode("LOITER"), sent.sent, 50.0)
+        assert later.send is None
+    assert (
+        "pilot"
+        in decide([request(ActionKind.LAND, (0, 3, 1))], in_mode("AUTO"), sent.sent, 51.0).reason
+    )
+    landed = decide([], replace(FLYING, armed=False), sent.sent, 52.0)
+    assert landed.sent is None
+    assert (
+        decide([request(ActionKind.LAND, (0, 3, 1))], FLYING, landed.sent, 53.0).send
+        is ActionKind.LAND
+    )
+
+
+def test_a_command_is_repeated_then_escalated_then_given_up() -> None:
+    row = request(ActionKind.RETURN, retry_s=3.0, retries=2, escalate=ActionKind.LAND)
+    due = [(t, ActionKind.RETURN) for t in (0.0, 3.0, 6.0)] + [
+        (t, ActionKind.LAND) for t in (9.0, 12.0, 15.0)
+    ]
+    assert flown([row], {}, 120.0) == due
+    without = request(ActionKind.RETURN, retry_s=3.0, retries=1)
+    assert flown([without], {}, 120.0) == [(0.0, ActionKind.RETURN), (3.0, ActionKind.RETURN)]
+    less = request(ActionKind.LAND, retry_s=3.0, retries=0, escalate=ActionKind.RETURN)
+    assert flown([less], {}, 120.0) == [(0.0, ActionKind.LAND)]
+
+
+def test_a_worse_event_has_its_own_command_and_the_earlier_one_is_not_repeated() -> None:
+    home, down = (
+        request(ActionKind.RETURN, (0, 2, 1)),
+        request(ActionKind.LAND, (1, 3, 1), retries=0),
+    )
+    first = decide([home], FLYING, None, 0.0)
+    second = decide([home, down], FLYING, first.sent, 1.0)
+    assert (first.send, second.send) == (ActionKind.RETURN, ActionKind.LAND)
+    for t_s in range(2, 90):
+        second = decide([home], FLYING, second.sent, float(t_s))
+        assert second.send is None
+    assert second.reason == "command already sent for this event"
+    assert (
+        decide([request(ActionKind.RETURN, (0, 2, 2))], FLYING, second.sent, 91.0).send
+        is ActionKind.RETURN
+    )
+
+
+vehicles = st.builds(
+    VehicleState,
+    armed=st.sampled_from([True, True, True, False, None]),
+    mode=st.sampled_from(["AUTO", "LOITER", "RTL", "SMART_RTL", "LAND", None]),
+    failsafe=st.sampled_from([None, False, False, True]),
+    heartbeat_age_s=st.sampled_from([None, 0.0, 1.0, 2.0, 3.0]),
+)
+request_lists = st.lists(
+    st.builds(
+        lambda do, row, times: request(do, (0, 10 * row + do, times)),
+        st.sampled_from(ActionKind),
+        st.integers(0, 1),
+        st.integers(1, 2),
+    )
+)
+
+
+@given(st.lists(st.tuples(request_lists, vehicles, st.floats(0.0, 5.0)), max_size=40))
+def test_the_rules_hold_for_any_sequence_of_requests_and_states(
+    steps: list[tuple[list[ActionRequest], VehicleState, float]],
+) -> None:
+    urgency = {"RTL": ActionKind.RETURN, "SMART_RTL": ActionKind.RETURN, "LAND": ActionKind.LAND}
+    sent, now_s = None, 0.0
+    for requests, vehicle, dt_s in steps:
+        now_s += dt_s
+        decision = decide(requests, vehicle, sent, now_s)
+        sent = decision.sent
+        if decision.send is None:
+            continue
+        assert vehicle.armed is True
+        assert vehicle.failsafe is not True
+        assert vehicle.heartbeat_age_s is not None
+        assert vehicle.heartbeat_age_s <= 2.0
+        assert decision.send > urgency.get(str(vehicle.mode), ActionKind.REPORT)
+        assert decision.send in {one.action.do for one in requests}
+
+
+def test_the_events_with_a_command_are_sorted_plain_data() -> None:
+    sent = None
+    for index in (3, 1, 2):
+        event = (index, 2, 1)
+        do = ActionKind.LAND if index == 2 else ActionKind.RETURN
+        sent = decide([request(do, event)], FLYING, sent, 10.0 * index).sent
+    assert sent is not None
+    assert sent.earlier == ((1, 2, 1), (3, 2, 1))
