@@ -12,6 +12,6 @@ estimator = Estimator(flight.pack_data)
 due_s = 0.0
 for t_s in source.ticks():
     estimate = estimator.update(source.poll(t_s), source.vehicle(t_s))
-    if t_s >= due_s and estimate.remaining_s is not None:
+    if t_s >= due_s and estimate.soc_pct is not None and estimate.remaining_s is not None:
         due_s = t_s + 60.0
-        print(f"{t_s:.0f} s: {estimate.soc_pct} %, {estimate.remaining_s:.0f} s left")
+        print(f"{t_s:.0f} s: {estimate.soc_pct:.0f} %, {estimate.remaining_s:.0f} s left")

@@ -6,7 +6,7 @@ from contextlib import closing
 from dronebms.core import SystemClock
 from dronebms.monitoring import Pipeline
 from mavlink_bridge import Bridge, open_link
-from sim.emulator import open_virtual
+from sim import open_virtual
 from smartbattery import Gauge
 
 clock = SystemClock()

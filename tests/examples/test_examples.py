@@ -57,10 +57,11 @@ def test_an_absent_adapter_ends_with_one_sentence(run: Run) -> None:
 def test_the_time_left_of_a_flight_falls_by_a_minute_each_minute(
     run: Run, computed_flights: tuple[Path, ...]
 ) -> None:
-    lines = run("estimate_csv.py", str(computed_flights[1])).splitlines()
+    lines = run("estimate_csv.py", str(computed_flights[3])).splitlines()
     left_s = [float(re.findall(r"(\d+) s left", line)[0]) for line in lines]
-    assert len(left_s) > 5
-    assert left_s[-1] < left_s[0] - 60.0 * (len(left_s) - 1) / 2
+    assert len(left_s) > 10
+    settled_s = left_s[2:]  # after two minutes of load
+    assert settled_s[0] - settled_s[-1] == pytest.approx(60.0 * (len(settled_s) - 1), rel=0.2)
 
 
 def test_battery_status_of_a_virtual_pack_arrives(run: Run) -> None:
@@ -69,7 +70,7 @@ def test_battery_status_of_a_virtual_pack_arrives(run: Run) -> None:
     def receive(peer: socket.socket) -> None:
         parser = mavlink.MAVLink(None)
         while not any(message.get_type() == "BATTERY_STATUS" for message in received):
-            received.extend(parser.parse_buffer(peer.recv(1024)) or ())
+            received.extend(parser.parse_buffer(peer.recv(1024)) or ())  # times out
 
     class Enough(Exception):  # noqa: N818 - not an error
         pass
@@ -78,7 +79,10 @@ def test_battery_status_of_a_virtual_pack_arrives(run: Run) -> None:
         if not thread.is_alive():
             raise Enough
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, pytest.MonkeyPatch.context() as m:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+        pytest.MonkeyPatch.context() as m,
+    ):
         peer.bind(("127.0.0.1", 0))
         peer.settimeout(10.0)
         thread = threading.Thread(target=receive, args=(peer,))
