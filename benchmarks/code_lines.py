@@ -39,8 +39,7 @@ def main() -> None:
     files: Counter[str] = Counter()
     for root in ROOTS:
         for path in sorted((checkout / root).rglob("*.py")):
-            parts = path.relative_to(checkout).parts
-            room = "/".join(parts[:2]) if root == "dronebms" and len(parts) > 2 else root
+            room = path.parent.relative_to(checkout).as_posix() if root == "dronebms" else root
             lines[room] += code_lines(path)
             files[room] += 1
     for room in sorted(lines):

@@ -1,4 +1,4 @@
-"""Send BATTERY_STATUS of a virtual pack: `python examples/send_battery_status.py udpout:127.0.0.1:14550`."""
+"""Send BATTERY_STATUS of a virtual pack: `python send_battery_status.py udpout:127.0.0.1:14550`."""
 
 import sys
 from contextlib import closing
