@@ -31,6 +31,7 @@ from dronebms.estimation.cell_model import (
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
 
+_MAX_LN = 10.0  # of a restored state; beyond LOWEST and HIGHEST
 _GRID = np.linspace(0.0, 1.0, 41)
 _SPAN_S = 10.0 - 1e-6
 _MAX_ROWS = 160
@@ -214,6 +215,7 @@ class CellFit:
         return type(self)(self.model, state=state)
 
     def _restore(self, state: CellFitState) -> None:
+        """Continue from a state; raises ValueError if it is not one of a fit."""
         self.x, self.P = np.array(state.x), np.array(state.covariance)
         self._root = np.array(state.root)
         self._prior_x, self._information = (
@@ -222,6 +224,15 @@ class CellFit:
         )
         self._fitted = np.array(state.fitted_x)
         self._covariance = np.array(state.fitted_covariance)
+        vectors = self.x, self._prior_x, self._fitted
+        matrices = self.P, self._root, self._information, self._covariance
+        samples = (*state.rows, *state.pending)
+        if (
+            any(one.shape != (SIZE,) or np.abs(one).max() > _MAX_LN for one in vectors)
+            or any(one.shape != (SIZE, SIZE) for one in matrices)
+            or any(len(row) != len(FitSample._fields) for row in samples)
+        ):
+            raise ValueError("a vector or matrix has another size or range")
         self._rows = [FitSample(*row) for row in state.rows]
         self._pending = [FitSample(*row) for row in state.pending]
         self._drift_v_s, self._errors_v = state.drift_v_s, state.errors_v

@@ -73,6 +73,10 @@ class CellStates:
         self._x: Array = np.array(state.x)
         self._covariance: Array = np.array(state.covariance)
         self._misfit: Array = np.array(state.misfit)
+        cells, size = len(state.x), len(_SDS)
+        shapes = self._x.shape, self._covariance.shape, self._misfit.shape
+        if cells and shapes != ((cells, size), (cells, size, size), (cells,)):
+            raise ValueError("a vector or matrix has another size")
 
     def state(self) -> CellStatesState:
         """Restart state."""

@@ -120,6 +120,11 @@ class QuantitiesState:
     temperatures: tuple[tuple[float, float], ...] = ()  # (time, degC) of the last minute
     most_readings: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a negative square."""
+        if self.heat_a2 < 0.0:
+            raise ValueError(f"heat_a2 is {self.heat_a2:g}")
+
 
 class Quantities:
     """Quantities of one battery.
