@@ -63,7 +63,7 @@ def reports(
     for t_s in source.ticks():
         yield pipeline.step(t_s, source.vehicle(t_s))
         progress((t_s - first_s) / max(last_s - first_s, 1e-9))
-    pipeline.learn()
+    pipeline.store_learned()
 
 
 def _recorded(
@@ -98,7 +98,7 @@ def _recorded(
         else:
             yield from supply.step(record.t_s, record.vehicle)
     for pipeline in pipelines:
-        pipeline.learn()
+        pipeline.store_learned()
 
 
 def _restore_gauges(

@@ -1,6 +1,6 @@
-"""The loop's one step: snapshot -> estimate -> status -> report -> sinks, for one battery.
+"""One step of one battery: snapshot -> checks -> estimate -> status -> report -> sinks.
 
-Live, replay and simulation all step here; they differ in the source and the clock.
+Live operation, replay and simulation use the same step; they differ in the source and the clock.
 """
 
 import logging
@@ -41,19 +41,19 @@ StageState = TypeVar("StageState")
 
 
 class Pipeline:
-    """One battery's chain of stages.
+    """The stages of one battery.
 
     Args:
-        source: where its snapshots come from.
-        facts: what is known of the pack; the gauge's identity fills the gaps.
+        source: of its snapshots.
+        pack_data: rated data of the pack; the gauge's identity completes them.
         sinks: called in this order with every report; one that fails is logged, counted and
             does not stop the others.
         index: of the battery, from 0.
-        rules: what a configuration changes.
-        packs: what was learned of packs in earlier flights; `learn` adds to it.
+        rules: configured changes of limits, and actions.
+        packs: learned in earlier flights; `store_learned` adds to it.
 
     Raises:
-        ConfigError: a change of a limit that cannot be.
+        ConfigError: a configured limit contradicts itself or another one.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class Pipeline:
         packs: PackMemory | None = None,
     ) -> None:
         self._source = source
-        self._configured = self._pack_data = pack_data
+        self._configured = pack_data
+        self._pack_data = pack_data  # completed by the gauge
         self._serial: int | None = None
         self._identity = UNIDENTIFIED  # the newest with a serial number
         self._sinks = tuple(sinks)
@@ -78,7 +79,8 @@ class Pipeline:
         self._nameless_s: float | None = None  # since when a pack answers without serial number
         self._plausibility = PlausibilityCheck()
         self._consistency = ConsistencyCheck()
-        self._packs, self._flying = packs, False
+        self._packs = packs
+        self._flying = False
         self._estimator = Estimator(pack_data, self._recall)
         self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
@@ -86,15 +88,15 @@ class Pipeline:
         self.recalled: RecalledPack | None = None  # the newest, for a recorder
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
-        """Poll, estimate, judge and tell; return what was told: for the only pack of a vehicle."""
+        """Evaluate and publish one step of a vehicle with one pack."""
         return self.publish(self.evaluate(now_s, vehicle))
 
     def evaluate(self, now_s: float, vehicle: VehicleState) -> Report:
-        """Poll, estimate and judge; return what holds of this pack alone."""
+        """Poll, estimate and evaluate the limits; the report of this pack alone."""
         snapshot = self._source.poll(now_s)
         if self._pending is not None:
             snapshot = self._recognise(self._pending, snapshot)
-        self._learn(snapshot.identity)
+        self._identify(snapshot.identity)
         snapshot = self._plausibility.check(snapshot, self._pack_data)
         snapshot = self._consistency.check(snapshot, self._pack_data)
         estimate = self._estimator.update(snapshot, vehicle)
@@ -102,16 +104,16 @@ class Pipeline:
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
         report = with_ground_checks(report)
         if self._flying and not report.flying:
-            self.keep()
+            self.store_learned_or_log()
         self._flying = report.flying
         return report
 
     def publish(self, report: Report, supply: SupplyStatus | None = None) -> Report:
-        """Say what is wanted, hand the report to the sinks and return it.
+        """Evaluate the actions, pass the report to the sinks and return it.
 
         Args:
-            report: of the last look.
-            supply: the supply that this pack is a part of.
+            report: of `evaluate`.
+            supply: of which this pack is a part.
         """
         self._alarms.supply = supply
         if supply is not None:
@@ -125,7 +127,7 @@ class Pipeline:
             try:
                 sink(report)
             # A full disk or a broken screen must not stop protection.
-            except Exception:  # noqa: BLE001 - the one place where our own mistakes are held
+            except Exception:  # noqa: BLE001 - the one place where our own mistakes are caught
                 self.sink_failures += 1
                 _log.exception("a sink failed and is skipped for this step")
         return report
@@ -223,31 +225,32 @@ class Pipeline:
             return stage
 
     def use(self, rules: Rules) -> None:
-        """Go by other rules from now on; what is tripped stays so until it clears.
+        """Use other rules from now on; a tripped limit stays until it clears.
 
         Raises:
-            ConfigError: a change of a limit that cannot be; the old rules stay.
+            ConfigError: a limit contradicts itself or another one; the old rules stay.
         """
         self._alarms.use(self.limits(rules.limit_changes), self._pack_data)
         self._rules = rules
         self._actions.use(rules.actions)
 
-    def learn(self) -> None:
-        """Keep what the flight has taught; to be called after landing, it takes milliseconds.
+    def store_learned(self) -> None:
+        """Store what the flight has shown of the pack; takes milliseconds, call after landing.
 
         Raises:
-            ConfigError: it cannot be kept.
+            ConfigError: the file cannot be written.
         """
-        pack, learned = self._estimator.pack_key, self._estimator.learn()
+        pack = self._estimator.pack_key
+        learned = self._estimator.learn()
         if self._packs is not None and pack is not None and learned is not None:
             self._packs.save(pack, learned)
 
-    def keep(self) -> None:
-        """Keep what the flight has taught; what cannot be kept is logged and stops nothing."""
+    def store_learned_or_log(self) -> None:
+        """As `store_learned`, but an error is logged."""
         try:
-            self.learn()
+            self.store_learned()
         except ConfigError as error:
-            _log.error("nothing is kept of this flight: %s", error)
+            _log.error("nothing learned in this flight is stored: %s", error)
 
     def _recall(self, pack: str) -> LearnedPack | None:
         if self._packs is None:
@@ -255,21 +258,21 @@ class Pipeline:
         learned = None
         try:
             learned = self._packs.load(pack)
-        except ConfigError as error:  # a damaged file stops no protection
-            _log.error("%s; nothing is taken as known of this pack", error)
+        except ConfigError as error:  # a damaged file must not stop protection
+            _log.error("%s; the estimator starts from the prior for this pack", error)
         self.recalled = pack, learned
         return learned
 
-    def _learn(self, identity: Identity) -> None:
-        """Judge by what the gauge says of its pack; a pack that is plugged in stops nothing."""
+    def _identify(self, identity: Identity) -> None:
+        """Complete the rated data by the gauge's identity; another pack starts from its own."""
         pack_data, known = self._configured.completed(identity), self._pack_data
-        if identity.serial in (None, self._serial):  # of the same pack nothing is forgotten
+        if identity.serial in (None, self._serial):  # the same pack: known values stay
             pack_data = pack_data.completed(
                 Identity(cells=known.cells, design_mah=known.capacity_mah)
             )
         else:
-            if self._serial is not None:  # what the pack before this one has taught
-                self.keep()
+            if self._serial is not None:  # the flight of the previous pack has ended
+                self.store_learned_or_log()
             self._serial = identity.serial
         if pack_data != known:
             self._set_pack_data(pack_data)
@@ -291,15 +294,15 @@ class Pipeline:
         try:
             limits = self.limits(self._rules.limit_changes)
         except ConfigError as error:
-            _log.error("%s; this pack is judged by the limits as shipped", error)
+            _log.error("%s; the default limits are used for this pack", error)
             limits = default_limits(pack_data)
         self._alarms.use(limits, pack_data)
 
     def limits(self, changes: tuple[LimitChange, ...]) -> tuple[Limit, ...]:
-        """Return the protection table of the pack as it is known now.
+        """The table of limits for the present rated data.
 
         Raises:
-            ConfigError: a change that cannot be.
+            ConfigError: a limit contradicts itself or another one.
         """
         return changed_limits(default_limits(self._pack_data), changes)
 

@@ -43,7 +43,7 @@ class NotApplicable(Enum):
     NOT_APPLICABLE = "not applicable"
 
 
-NOT_APPLICABLE: Final = NotApplicable.NOT_APPLICABLE  # while not loaded or not charging, say
+NOT_APPLICABLE: Final = NotApplicable.NOT_APPLICABLE  # such as a charging current without charge
 Value = float | NotApplicable | None
 Values = dict[str, Value]  # by name of the quantity; `None` is unknown
 

@@ -99,7 +99,7 @@ class Service:
             for index, (gauge, battery) in enumerate(zip(self._gauges, config.battery, strict=True))
         ]
         for pipeline in self._pipelines:
-            stack.callback(pipeline.keep)
+            stack.callback(pipeline.store_learned_or_log)
         _log.info("MAVLink to %s", config.mavlink.url)
         # Last: a service that cannot start leaves no empty recording.
         batteries = [Recorded(b.pack_data(), b.address, b.gauge) for b in config.battery]

@@ -161,7 +161,7 @@ def test_serial_numbers_of_two_makers_are_two_packs(tmp_path: Path) -> None:
                 float(t), 3.95 - 0.0006 * t, 25.0 + t % 2, identity=Identity(7, maker)
             )
             pipeline.step(float(t), UNKNOWN_VEHICLE)
-        pipeline.keep()
+        pipeline.store_learned_or_log()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["One 7.json", "Other 7.json"]
 
 
@@ -233,14 +233,14 @@ def test_a_landing_stores_the_learned_pack(tmp_path: Path) -> None:
 def test_packs_that_are_swapped_are_stored_each(tmp_path: Path) -> None:
     packs = PackMemoryFolder(tmp_path)
     pipeline = stepped(packs, [7] * 200 + [8] * 200 + [7] * 200)
-    pipeline.keep()
+    pipeline.store_learned_or_log()
     found = {pack: packs.load(f"Maker M1 {pack}") for pack in (7, 8)}
     assert {pack: known and known.flights for pack, known in found.items()} == {7: 2, 8: 1}
 
 
 def test_a_learned_pack_is_written_in_the_background_and_known_at_once(tmp_path: Path) -> None:
     kept = BackgroundPackMemory(PackMemoryFolder(tmp_path))
-    stepped(kept, [7] * 200).keep()
+    stepped(kept, [7] * 200).store_learned_or_log()
     known = kept.load("Maker M1 7")
     kept.close()
     assert known is not None
@@ -254,6 +254,6 @@ def test_a_folder_that_cannot_be_written_is_logged_and_stops_nothing(
 ) -> None:
     (tmp_path / "file").write_text("")
     kept = BackgroundPackMemory(PackMemoryFolder(tmp_path / "file" / "learned"))
-    stepped(kept, [7] * 200).keep()
+    stepped(kept, [7] * 200).store_learned_or_log()
     kept.close()
     assert "learned pack is not stored" in caplog.text

@@ -99,5 +99,5 @@ def test_a_pack_that_contradicts_a_change_stops_nothing(
     assert "current_60s" in reports[-1].status.active
     assert [record.getMessage() for record in caplog.records] == [
         "limit 'current_60s': clear 100 must be below trip 50; "
-        "this pack is judged by the limits as shipped"
+        "the default limits are used for this pack"
     ]

@@ -63,7 +63,7 @@ def flown(
         loop = Loop(clock, world.vehicle, [pipeline], recorder)
         live = list(loop.reports(k / 10 for k in steps))
         recorder.close()
-        pipeline.keep()
+        pipeline.store_learned_or_log()
     return live, from_json(to_json(stored_parts([pipeline], live[-1].t_s)))
 
 
