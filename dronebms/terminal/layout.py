@@ -1,7 +1,7 @@
 """One screen of the display, a pure function of frozen reports that fills its canvas exactly.
 
 Every page begins with the answers: can the vehicle still return home, which limit trips next, and
-the state. A line says everything in words and symbols; colour only repeats it. A value is shown
+the state. A line states everything in words and symbols; colour only repeats it. A value is shown
 with its age, an unknown one as a dash with the reason. Units stand next to the values.
 """
 

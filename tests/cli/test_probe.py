@@ -1,6 +1,6 @@
 """`dronebms probe`: exit codes, output, recordings, locks, scanning.
 
-The picture in tests/data/screens is drawn anew with DRONEBMS_DRAW_SCREENS=1; look at it then.
+DRONEBMS_DRAW_SCREENS=1 draws the picture in tests/data/screens again; check it then.
 """
 
 import json

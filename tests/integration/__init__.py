@@ -1,1 +1,1 @@
-"""Tests with programs that nobody here wrote, over loopback only."""
+"""Tests with independent programs, over loopback only."""

@@ -1,4 +1,4 @@
-"""The configuration: what it may say, and one sentence for everything that is wrong with it."""
+"""The configuration: valid values, and one sentence for each error."""
 
 from pathlib import Path
 from typing import Annotated
