@@ -197,7 +197,7 @@ class Gauge:
         self._state.clear()
 
     def _use(self, profile: Profile, cells: int) -> None:
-        """Read the registers of this profile and of so many cells."""
+        """Read the registers of this profile and this number of cells."""
         self._profile = profile
         self._state.profile = profile.name
         self._state.cells = cells
@@ -239,7 +239,7 @@ class Gauge:
         )
 
     def _find_cells(self, now_s: float) -> int:
-        """Find the cell count and read so many cells; 0 when it is uncertain.
+        """Find the number of cells and read these from now on; 0 when it is uncertain.
 
         The configured count, else the gauge's own, else the one detected from the cell voltages.
         """

@@ -62,7 +62,7 @@ class Profile:
     manufacturer_access: bool = False  # whether it answers manufacturer-access reads
 
     def fast(self, cells: int) -> tuple[Query, ...]:
-        """Registers and blocks that every poll reads, for so many cells."""
+        """Registers and blocks that every poll reads, for a number of cells."""
         words = isinstance(self.cells[0], Register)
         every = tuple(self.row(row) for row in sbs.FAST)
         return every + (self.cells[:cells] if words else self.cells)

@@ -32,7 +32,7 @@ def look(
     temperature_degc: float | None = 25.0,
     identity: Identity = UNIDENTIFIED,
 ) -> Snapshot:
-    """Return a snapshot of a pack with equal cells, read this moment."""
+    """A snapshot of a pack with equal cells, read at `t_s`."""
     names = ("voltage_v", "current_a", "temperature_degc")
     return Snapshot(
         t_s=t_s,
@@ -52,7 +52,7 @@ class Scripted:
     snapshot: Snapshot
 
     def poll(self, now_s: float) -> Snapshot:
-        """Return it, at its own time."""
+        """The snapshot, at its own time."""
         assert now_s == self.snapshot.t_s
         return self.snapshot
 
@@ -62,7 +62,7 @@ def watched(
     pack_data: PackData = FACTS,
     limit_changes: Sequence[LimitChange] = (),
 ) -> list[Report]:
-    """Return what a monitor makes of snapshots."""
+    """Reports of a pipeline for snapshots."""
     source = Scripted(Snapshot(0.0))
     pipeline = Pipeline(source, pack_data, rules=Rules(tuple(limit_changes)))
     reports = []
@@ -134,7 +134,7 @@ def sidecar_of(path: Path) -> dict[str, object]:
 
 
 def check_sane(estimate: Estimate) -> None:
-    """Assert what holds of every estimate, whatever was read."""
+    """Assert the invariants of every estimate."""
     state = estimate.state
     numbers: dict[str, float | None] = {
         f.name: getattr(estimate, f.name) for f in fields(estimate) if f.name != "state"

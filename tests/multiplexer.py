@@ -22,17 +22,17 @@ class VirtualMux:
         self._control = b"\x00"
 
     def devices(self, address: int) -> dict[int, Device]:
-        """Return what a bus finds when the multiplexer is at an address: itself, what is behind."""
+        """Devices of a bus with the multiplexer at an address: itself and those behind it."""
         behind = {there for devices in self._channels.values() for there in devices}
         ports: dict[int, Device] = {there: _Port(self, there) for there in behind}
         return {**ports, address: self}
 
     def addressed(self) -> float:
-        """Hold nothing."""
+        """No clock stretching."""
         return 0.0
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:
-        """Take the last byte written as the choice; a read returns it."""
+        """The last byte written selects channels; a read returns it."""
         self._control = tx[-1:] or self._control
         return self._control * rx_len
 
@@ -47,7 +47,7 @@ class VirtualMux:
 
 
 class _Port:
-    """Whatever has one address behind a multiplexer."""
+    """The devices of one address behind a multiplexer."""
 
     def __init__(self, mux: VirtualMux, address: int) -> None:
         self._mux = mux
@@ -61,7 +61,7 @@ class _Port:
 
 
 def open_behind_mux(worlds: Sequence[World], clock: Clock) -> VirtualBus:
-    """Return a wire with a multiplexer and the pack of each flight behind a channel."""
+    """A bus with a multiplexer and the pack of each flight behind a channel."""
     channels = {channel: {ADDRESS: world.device} for channel, world in enumerate(worlds)}
     devices = VirtualMux(channels).devices(MUX_ADDRESS)
     return VirtualBus(clock, worlds, devices, (), random_generator(0, RandomStream.WIRE))

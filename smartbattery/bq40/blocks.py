@@ -1,8 +1,7 @@
 """Data blocks of BQ40Z50 (R0 to R5) and BQ40Z80: measurements, gauging, balancing, lifetime data.
 
 Units and signs as in `smartbattery.fields`: a charging current is negative, also in fields named
-charge. Cells count from 1, as on the wire. A name ends in the revision that its row began
-with.
+after charge. Cells count from 1, as on the wire. A name ends in the first revision of its row.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """Status words of BQ40Z50 (R0 to R5) and BQ40Z80: SafetyStatus, PFStatus, OperationStatus, ...
 
-A name ends in the revision that its row began with: none is R0, Z is the BQ40Z80.
+A name ends in the first revision of its row: none is R0, Z is the BQ40Z80.
 """
 
 from dataclasses import replace
@@ -17,8 +17,8 @@ Z = "TI SLUUBT5C"
 def _with(word: StatusWord, source: str, *bits: Bit, without: tuple[int, ...] = ()) -> StatusWord:
     """The word of another revision: some bits have another meaning, are new or removed."""
     changed = {row.bit for row in bits} | set(without)
-    kept = tuple(row for row in word.bits if row.bit not in changed)
-    return replace(word, bits=kept + bits, source=source)
+    unchanged = tuple(row for row in word.bits if row.bit not in changed)
+    return replace(word, bits=unchanged + bits, source=source)
 
 
 def _alerts(*rows: _Safety | _Failure) -> tuple[Bit, ...]:

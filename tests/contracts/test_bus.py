@@ -39,14 +39,14 @@ def recording() -> Bus:
 
 def playback() -> Bus:
     """Return a bus that plays back what the virtual one answered."""
-    kept: list[Transfer] = []
-    bus = RecordingBus(virtual(), kept.append)
+    recorded: list[Transfer] = []
+    bus = RecordingBus(virtual(), recorded.append)
     for transfer in TRANSFERS:
         try:
             bus.transfer(*transfer)
         except BatteryError:
             continue
-    return PlaybackBus([Transfer.from_json(row.to_json()) for row in kept])
+    return PlaybackBus([Transfer.from_json(row.to_json()) for row in recorded])
 
 
 @pytest.fixture(params=["virtual", "recording", "playback", "linux", "linux without raw transfers"])
@@ -66,7 +66,7 @@ def bus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bus:
     return makers[request.param]()
 
 
-def test_a_reply_has_the_length_that_was_asked_and_the_same_bytes_on_every_bus(bus: Bus) -> None:
+def test_a_reply_has_the_requested_length_and_the_same_bytes_on_every_bus(bus: Bus) -> None:
     replies = []
     for transfer in TRANSFERS:
         if transfer[0] == ABSENT:

@@ -1,4 +1,4 @@
-"""The shipped flights: each does, in truth, what its name promises."""
+"""The shipped flights: the ground truth of each is as its name promises."""
 
 import statistics
 from functools import cache

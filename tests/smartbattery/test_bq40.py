@@ -1,4 +1,4 @@
-"""The BQ40 tables: bit by bit against the manuals, by recorded replies, and what is never sent."""
+"""The BQ40 tables: bit by bit against the manuals, recorded replies, forbidden selectors."""
 
 import json
 from dataclasses import dataclass, field
@@ -174,25 +174,25 @@ def test_every_word_of_every_part_was_compared() -> None:
 
 
 @each_seen_word
-def test_a_word_seen_elsewhere_has_the_flags_that_were_set(seen: SeenWord) -> None:
+def test_a_word_from_a_recording_has_the_flags_that_were_set(seen: SeenWord) -> None:
     decoded = decode_bits(word_of(seen.part, seen.word), bytes.fromhex(seen.data))
     assert sorted(names(decoded)) == sorted(seen.bits.split())
 
 
 @each_seen_word
-def test_the_security_seen_elsewhere_is_read(seen: SeenWord) -> None:
+def test_the_security_from_a_recording_is_read(seen: SeenWord) -> None:
     if seen.security is not None:
         assert security_of(bytes.fromhex(seen.data)) == seen.security
 
 
 @each_seen_block
-def test_a_block_seen_elsewhere_has_the_values_that_were_shown(seen: SeenBlock) -> None:
+def test_a_block_from_a_recording_has_the_values_that_were_shown(seen: SeenBlock) -> None:
     decoded = decode_block(block_of(seen.part, seen.block), bytes.fromhex(seen.data))
     assert {name: decoded[name] for name in seen.values} == pytest.approx(seen.values, rel=1e-9)
 
 
 @each_identity
-def test_a_part_seen_elsewhere_is_recognised(seen: Identity) -> None:
+def test_a_part_from_a_recording_is_recognised(seen: Identity) -> None:
     part = part_of(bytes_of(seen.firmware), bytes_of(seen.device_type))
     assert part is (None if seen.part is None else BY_NAME[seen.part])
 
@@ -202,7 +202,7 @@ def test_a_part_seen_elsewhere_is_recognised(seen: Identity) -> None:
     [(row.wire, row.data) for row in SEEN_WORDS if row.wire]
     + [(row.wire, row.firmware or "") for row in IDENTITIES if row.wire],
 )
-def test_a_reply_recorded_with_its_code_is_unharmed(wire: str, data: str) -> None:
+def test_a_reply_recorded_with_its_pec_is_intact(wire: str, data: str) -> None:
     transfer, reply = bytes.fromhex(wire), bytes.fromhex(data)
     assert pec(transfer[:-1]) == transfer[-1]
     assert transfer[3:-1] == bytes((len(reply),)) + reply
@@ -249,7 +249,7 @@ def test_nothing_that_acts_may_be_sent() -> None:
     assert {ACTING[selector] for selector in READ_SELECTORS & ACTING.keys()} == set()
 
 
-def test_what_may_be_sent_is_this_and_no_more() -> None:
+def test_the_selectors_that_may_be_sent_are_these() -> None:
     assert sorted(READ_SELECTORS) == [
         0x01, 0x02, 0x03, 0x06,
         0x50, 0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57,
@@ -298,13 +298,13 @@ def test_a_bq40z80_is_recognised_by_its_number() -> None:
         (bytes.fromhex("00 45 02 04"), None),
     ],
 )
-def test_what_names_no_part_or_two_is_no_part(
+def test_replies_that_identify_no_part_or_two_are_no_part(
     firmware: bytes | None, device_type: bytes | None
 ) -> None:
     assert part_of(firmware, device_type) is None
 
 
-def test_security_is_unknown_when_too_little_of_it_came() -> None:
+def test_security_is_unknown_when_the_word_is_incomplete() -> None:
     assert [security_of(bytes((0xFF, mode))) for mode in range(4)] == list(SECURITY)
     assert security_of(b"\x03") is None
 
@@ -345,7 +345,7 @@ def test_the_error_code_is_no_flag() -> None:
 @pytest.mark.parametrize(
     ("length", "count"), [(0, 0), (1, 0), (14, 7), (16, 8), (18, 9), (26, 13), (32, 13)]
 )
-def test_temperatures_are_as_many_as_came(length: int, count: int) -> None:
+def test_the_temperatures_are_those_received(length: int, count: int) -> None:
     decoded = decode_block(
         block_of("r5", "DAStatus2"), b"\xa6\x0b" * (length // 2) + b"\0" * (length % 2)
     )
@@ -362,7 +362,7 @@ def test_current_and_power_are_positive_while_discharging() -> None:
     assert decoded["power_w"] == pytest.approx(1.0)
 
 
-def test_what_is_left_and_how_cold_it_was_may_be_below_zero() -> None:
+def test_remaining_charge_and_temperature_may_be_negative() -> None:
     gauge = decode_block(block_of("r4", "GaugeStatus1"), b"\x9c\xff\xce\xff")
     assert gauge == pytest.approx({"true_remaining_mah": -100.0, "true_remaining_wh": -0.5})
     life = decode_block(block_of("r3", "LifetimeDataBlock1"), bytes(27) + b"\xf6")
@@ -384,7 +384,7 @@ def test_any_bytes_are_flags_in_order(row: tuple[Part, StatusWord], data: bytes)
 
 @given(st.sampled_from(BLOCKS), st.binary(max_size=40))
 def test_any_bytes_are_the_fields_that_they_cover(row: tuple[Part, Block], data: bytes) -> None:
-    covered = [kept.name for kept in row[1].fields if kept.offset + kept.size <= len(data)]
+    covered = [field.name for field in row[1].fields if field.offset + field.size <= len(data)]
     assert list(decode_block(row[1], data)) == covered
 
 

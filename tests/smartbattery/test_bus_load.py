@@ -1,4 +1,4 @@
-"""Wire time against a table that was worked out by hand, and against what the driver transfers."""
+"""Bus load against a table computed by hand, and against the transfers of the driver."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def manufacturer(block: object, length: int) -> float:
     return query_s(ask, has_pec=True)
 
 
-def test_looks_of_several_kinds_take_what_was_worked_out_by_hand() -> None:
+def test_reads_of_several_kinds_take_the_times_computed_by_hand() -> None:
     words_s = 11 * WORD_S
     one_s = words_s + manufacturer(DA_STATUS_1, 32)
     two_s = one_s + manufacturer(DA_STATUS_2, 16)
@@ -53,7 +53,7 @@ def test_blocks_of_each_kind_have_their_own_bytes() -> None:
     assert query_s(VOLTAGE, has_pec=True) == pytest.approx(WORD_S)
 
 
-def test_four_cells_of_a_bq40_take_so_much() -> None:
+def test_the_bus_load_of_a_bq40_with_four_cells() -> None:
     budget = bus_load_of(BQ40Z50, 4, has_pec=True)
     slow_s = 15 * WORD_S + 4 * manufacturer(None, 4) + manufacturer(None, 16)
     assert budget.poll_s == pytest.approx(6 * WORD_S)

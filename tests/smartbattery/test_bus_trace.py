@@ -1,4 +1,4 @@
-"""Transfers as values: every one comes back from its JSON, and junk does not."""
+"""Transfers as values: each is restored from its JSON, and junk is refused."""
 
 import json
 
@@ -63,10 +63,10 @@ def test_a_transfer_that_happened_comes_back(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_failure_of_every_kind_is_recorded_and_played_back(kind: type[BatteryError]) -> None:
-    kept: list[Transfer] = []
+    recorded: list[Transfer] = []
     with pytest.raises(kind):
-        RecordingBus(Broken(kind("it is so, é")), kept.append).transfer(0x0B, b"\x09", 3)
-    playback = PlaybackBus([through_json(transfer) for transfer in kept])
+        RecordingBus(Broken(kind("it is so, é")), recorded.append).transfer(0x0B, b"\x09", 3)
+    playback = PlaybackBus([through_json(transfer) for transfer in recorded])
     with pytest.raises(kind, match=r"^it is so, é$") as caught:
         playback.transfer(0x0B, b"\x09", 3)
     assert type(caught.value) is kind
@@ -137,21 +137,21 @@ def test_what_is_nearly_a_transfer_is_refused(row: object) -> None:
 # ------------------------------------------------------------------------- recording
 
 
-def test_a_recorder_passes_on_what_came_and_keeps_the_order() -> None:
-    kept: list[Transfer] = []
-    bus = RecordingBus(PlaybackBus([GOOD, REFUSED, GOOD]), kept.append)
+def test_a_recorder_passes_transfers_on_and_keeps_their_order() -> None:
+    recorded: list[Transfer] = []
+    bus = RecordingBus(PlaybackBus([GOOD, REFUSED, GOOD]), recorded.append)
     assert bus.transfer(0x0B, b"\x09", 3) == GOOD.reply
     with pytest.raises(NackError):
         bus.transfer(0x0B, b"\x39", 3)
     assert bus.transfer(0x0B, b"\x09", 3) == GOOD.reply
-    assert kept == [GOOD, REFUSED, GOOD]
+    assert recorded == [GOOD, REFUSED, GOOD]
 
 
-def test_our_own_mistakes_are_not_recorded_as_transfers() -> None:
-    kept: list[Transfer] = []
+def test_programming_errors_are_not_recorded_as_transfers() -> None:
+    recorded: list[Transfer] = []
     with pytest.raises(TypeError):
-        RecordingBus(Broken(TypeError("ours")), kept.append).transfer(0x0B, b"\x09", 3)
-    assert kept == []
+        RecordingBus(Broken(TypeError("ours")), recorded.append).transfer(0x0B, b"\x09", 3)
+    assert recorded == []
 
 
 # ------------------------------------------------------------------------- playing back

@@ -1,4 +1,4 @@
-"""The driver over bytes: whole virtual flights, and devices whose words a test turns as it goes."""
+"""The driver over bytes: whole virtual flights, and devices whose words a test changes."""
 
 import random
 from collections import Counter
@@ -96,13 +96,13 @@ class Device:
         self.instead: dict[int, Reply] = {}
         self.once: dict[int, list[Reply]] = {}
         self.fails: BatteryError | None = None
-        self.asked: list[int] = []
+        self.commands: list[int] = []
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Answer a read; anything else would be a write, which a gauge must never get."""
         assert (address, len(tx)) == (ADDRESS, 1)
         assert rx_len > 0
-        self.asked.append(tx[0])
+        self.commands.append(tx[0])
         reply = self.fails or self._reply(tx[0])
         if isinstance(reply, BatteryError):
             raise reply
@@ -121,20 +121,20 @@ class Device:
 
 
 class Slot:
-    """Where one device or another is plugged in."""
+    """A connector for one device at a time."""
 
     def __init__(self, device: Device | None) -> None:
         self.device = device
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Ask the device that is there."""
+        """Do the transfer with the connected device."""
         if self.device is None:
             raise NackError("no device")
         return self.device.transfer(address, tx, rx_len)
 
 
 class Noise:
-    """A wire that turns one to three bits of some replies; fewer than a PEC can miss."""
+    """A bus that flips one to three bits of some replies; fewer than a PEC can miss."""
 
     def __init__(self, bus: Bus, seed: int, frac: float = 0.05) -> None:
         self._bus = bus
@@ -143,7 +143,7 @@ class Noise:
         self.transfers = self.flawed = 0
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass on, sometimes not as it came."""
+        """Do the transfer, sometimes with flipped bits."""
         reply = self._bus.transfer(address, tx, rx_len)
         self.transfers += 1
         if self._random.random() >= self._frac:
@@ -156,14 +156,14 @@ class Noise:
 
 
 class Cycle:
-    """A wire on which the same replies come round, whatever is asked."""
+    """A bus on which a list of replies repeats, whatever is sent."""
 
     def __init__(self, replies: Sequence[Reply]) -> None:
         self._replies = replies
         self._next = 0
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:  # noqa: ARG002 - a Bus
-        """Give the next."""
+        """The next reply."""
         reply = self._replies[self._next % len(self._replies)]
         self._next += 1
         if isinstance(reply, BatteryError):
@@ -172,7 +172,7 @@ class Cycle:
 
 
 def polled(gauge: Gauge, first: int, last: int) -> list[Snapshot]:
-    """Return the looks of 10 Hz polls; counts of tenths of a second, ends included."""
+    """The snapshots of 10 Hz polls; arguments in tenths of a second, ends included."""
     return [gauge.poll(step / 10) for step in range(first, last + 1)]
 
 
@@ -183,7 +183,7 @@ def flown(
     until_s: float = 60.0,
     around: Callable[[Bus], Bus] = lambda bus: bus,
 ) -> Iterator[tuple[Snapshot, World]]:
-    """Fly a scenario and yield the look of every tenth of a second."""
+    """Fly a scenario and yield the snapshot of every tenth of a second."""
     clock = VirtualClock()
     bus, world = open_virtual(name, clock, seed, [parse_fault(fault) for fault in faults])
     gauge = Gauge(around(bus))
@@ -194,7 +194,7 @@ def flown(
 
 
 def by_field(snapshot: Snapshot) -> dict[str, float]:
-    """Return what is known, under the names of the rows."""
+    """The known values by the field names of the rows."""
     values = {row.field: getattr(snapshot, row.field) for row in SHOWN}
     values |= {sbs.CELLS[index].field: cell_v for index, cell_v in enumerate(snapshot.cells_v)}
     return {name: value for name, value in values.items() if value is not None}
@@ -273,7 +273,7 @@ def test_a_flight_reads_the_same_with_and_without_pec(pec: bool) -> None:  # noq
     assert snapshot.counts.pec_errors == snapshot.counts.withheld == 0
 
 
-def test_scales_are_applied_once_and_to_what_they_are_for() -> None:
+def test_scales_are_applied_once_and_to_their_own_registers() -> None:
     device = Device()
     device.words |= {SPECIFICATION.command: 0x2131, VOLTAGE.command: 2405, DESIGN.command: 160}
     device.words |= {CURRENT.command: 0x10000 - 123, REMAINING.command: 120, FULL.command: 150}
@@ -312,7 +312,7 @@ def test_a_gauge_that_refuses_its_specification_works(pec: bool) -> None:  # noq
     assert by_field(snapshot) == by_field(Gauge(Device()).poll(5.0))
 
 
-def test_a_specification_refused_by_bad_luck_is_made_good_in_the_next_round() -> None:
+def test_a_refused_specification_is_read_in_the_next_round() -> None:
     # Six refusals at once (a gauge writes its flash for 0.2 s) would leave the current a tenth of
     # what it is, and the PEC off, for the whole flight.
     device = Device()
@@ -382,24 +382,24 @@ def test_noise_from_the_first_bit_on_never_costs_the_pec_or_a_cell(seed: int) ->
 
 
 @pytest.mark.parametrize("fault", ["nack@0", "bad_pec@0", "nack@5", "ffff_cells@0"])
-def test_a_poor_wire_from_the_start_ends_in_a_whole_identity(fault: str) -> None:
+def test_a_poor_bus_from_the_start_ends_in_a_complete_identity(fault: str) -> None:
     for seed in range(1, 6):
         pairs = list(flown("half_full", seed, fault))
-        looks = [snapshot for snapshot, _ in pairs]
-        for snapshot in looks:
+        snapshots = [snapshot for snapshot, _ in pairs]
+        for snapshot in snapshots:
             assert_plausible(snapshot)
         cells, rated_mah = len(pairs[0][1].truth().cells_v), pairs[0][1].pack_data().capacity_mah
-        last = looks[-1].identity
+        last = snapshots[-1].identity
         assert (last.pec, last.cells, last.design_mah) == (True, cells, rated_mah)
-        received = sum(snapshot.voltage_v is not None for snapshot in looks)
-        assert received > 0.95 * len(looks)
+        received = sum(snapshot.voltage_v is not None for snapshot in snapshots)
+        assert received > 0.95 * len(snapshots)
 
 
 # ------------------------------------------------------------------------- silence
 
 
 @pytest.mark.parametrize("row", [row for row in SHOWN if row is not VOLTAGE], ids=lambda r: r.name)
-def test_a_register_that_falls_silent_holds_for_its_age_and_no_longer(row: Register) -> None:
+def test_a_register_that_stops_answering_expires_at_its_max_age(row: Register) -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -414,7 +414,7 @@ def test_a_register_that_falls_silent_holds_for_its_age_and_no_longer(row: Regis
     assert row.field in by_field(gauge.poll(202.1))
 
 
-def test_the_unit_of_a_charge_falls_silent_and_the_charge_with_it() -> None:
+def test_a_charge_expires_with_the_mode_that_gives_its_unit() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -425,7 +425,7 @@ def test_the_unit_of_a_charge_falls_silent_and_the_charge_with_it() -> None:
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_a_silent_pack_is_known_for_two_seconds_then_forgotten_then_known_again(
+def test_a_silent_pack_is_valid_for_two_seconds_then_discarded_then_identified_again(
     failure: BatteryError,
 ) -> None:
     device = Device()
@@ -450,20 +450,20 @@ def test_a_silent_pack_is_known_for_two_seconds_then_forgotten_then_known_again(
 
 
 @pytest.mark.parametrize("fault", ["unplug@20", "stuck@20"])
-def test_a_plug_that_comes_off_in_a_flight_is_survived(fault: str) -> None:
+def test_an_unplugged_pack_in_flight_is_identified_again(fault: str) -> None:
     duration_s = 20.0 if fault.startswith("unplug") else 8.0
-    looks = {snapshot.t_s: snapshot for snapshot, _ in flown("half_full", 2, fault)}
-    for t_s, snapshot in looks.items():
+    snapshots = {snapshot.t_s: snapshot for snapshot, _ in flown("half_full", 2, fault)}
+    for t_s, snapshot in snapshots.items():
         assert_plausible(snapshot)
-        gone = 22.3 < t_s < 20.0 + duration_s
+        absent = 22.3 < t_s < 20.0 + duration_s
         connected = t_s < 21.8 or t_s >= 20.0 + duration_s
         assert (snapshot.identity == UNIDENTIFIED) <= (not connected)
         assert (snapshot.voltage_v is not None) >= connected
-        assert (snapshot.voltage_v is None) >= gone
-    assert looks[59.9].identity == looks[0.0].identity
+        assert (snapshot.voltage_v is None) >= absent
+    assert snapshots[59.9].identity == snapshots[0.0].identity
 
 
-def test_a_held_bus_is_asked_as_little_as_can_be() -> None:
+def test_a_stuck_bus_is_read_as_little_as_possible() -> None:
     # Each try may block for a second.
     device = Device()
     gauge = Gauge(device)
@@ -471,9 +471,9 @@ def test_a_held_bus_is_asked_as_little_as_can_be() -> None:
     device.fails = BusTimeoutError("held")
     counts = []
     for step in range(10, 60):
-        device.asked.clear()
+        device.commands.clear()
         gauge.poll(step / 10)
-        counts.append(len(device.asked))
+        counts.append(len(device.commands))
     assert counts[:20] == [1] * 20
     assert set(counts[25:]) == {2}  # SpecificationInfo, and whether it is only that
 
@@ -483,12 +483,12 @@ def test_an_absent_gauge_is_read_for_one_register_only() -> None:
     gauge = Gauge(device)
     gauge.poll(0.0)
     device.fails = NackError("absent")
-    device.asked.clear()
+    device.commands.clear()
     gauge.poll(0.1)
-    assert device.asked == [VOLTAGE.command] * 2
+    assert device.commands == [VOLTAGE.command] * 2
 
 
-def test_an_adapter_that_calls_refusals_timeouts_can_still_count_and_name() -> None:
+def test_cells_and_names_are_found_on_an_adapter_that_reports_refusals_as_timeouts() -> None:
     # A CP2112 answers ETIMEDOUT where others answer ENXIO; this pack has no seventh cell, no name.
     device = Device()
     device.instead |= {0x39: BusTimeoutError("110"), 0x20: BusTimeoutError("110")}
@@ -549,9 +549,9 @@ def test_nothing_of_the_old_pack_survives_a_hot_swap(
     polled(gauge, 50, 49 + gap)
     slot.device = other_pack(pec=pec_after)
     start = 50 + gap
-    looks = polled(gauge, start, start + 60)
+    snapshots = polled(gauge, start, start + 60)
     fresh = by_field(Gauge(other_pack()).poll(0.0))
-    known = [snapshot for snapshot in looks if snapshot.identity != UNIDENTIFIED]
+    known = [snapshot for snapshot in snapshots if snapshot.identity != UNIDENTIFIED]
     for snapshot in known:
         if snapshot.identity.serial == 1208:
             assert by_field(snapshot) == fresh
@@ -584,17 +584,17 @@ def test_a_pack_with_little_identity_data_does_not_inherit_those_of_another(answ
 
 
 @pytest.mark.parametrize("period_s", [0.1, 0.5, 1.0, 4.0])
-def test_a_pack_swapped_between_two_polls_is_known_within_a_second(period_s: float) -> None:
+def test_a_pack_swapped_between_two_polls_is_detected_within_a_second(period_s: float) -> None:
     slot = Slot(Device())
     gauge = Gauge(slot)
     for step in range(30):
         gauge.poll(step * period_s)
     slot.device = other_pack()
     start_s = 30 * period_s
-    looks = [gauge.poll(start_s + step * period_s) for step in range(25)]
-    old = [look.t_s for look in looks if look.identity.serial == 9596]
+    snapshots = [gauge.poll(start_s + step * period_s) for step in range(25)]
+    old = [snapshot.t_s for snapshot in snapshots if snapshot.identity.serial == 9596]
     assert not old or old[-1] - start_s < 1.0
-    assert looks[-1].identity.serial == 1208
+    assert snapshots[-1].identity.serial == 1208
 
 
 def test_a_pack_of_the_same_serial_but_another_size_is_another_pack() -> None:
@@ -609,22 +609,22 @@ def test_a_pack_of_the_same_serial_but_another_size_is_another_pack() -> None:
 
 @pytest.mark.parametrize("pec", [True, False])
 @pytest.mark.parametrize("wrong", [1, 2, 3])
-def test_one_wrong_serial_number_does_not_throw_a_pack_away(wrong: int, pec: bool) -> None:  # noqa: FBT001 - a row
+def test_one_wrong_serial_number_does_not_discard_a_pack(wrong: int, pec: bool) -> None:  # noqa: FBT001 - a row
     device = Device(pec=pec)
     gauge = Gauge(device)
     gauge.poll(0.0)
     flawed = word_reply(ADDRESS, SERIAL.command, 9596 ^ 1 << 5, with_pec=pec)
     device.once[SERIAL.command] = [flawed] * wrong
-    looks = polled(gauge, 1, 60)
-    forgotten = sum(snapshot.identity == UNIDENTIFIED for snapshot in looks)
+    snapshots = polled(gauge, 1, 60)
+    forgotten = sum(snapshot.identity == UNIDENTIFIED for snapshot in snapshots)
     if wrong == 1:
         assert forgotten == 0
-        assert {snapshot.identity.serial for snapshot in looks} == {9596}
+        assert {snapshot.identity.serial for snapshot in snapshots} == {9596}
     assert forgotten <= 2
-    assert looks[-1].identity.serial == 9596
+    assert snapshots[-1].identity.serial == 9596
 
 
-def test_a_wrong_serial_that_cannot_be_asked_again_is_no_other_pack() -> None:
+def test_a_wrong_serial_that_cannot_be_confirmed_is_not_another_pack() -> None:
     device = Device(pec=False)
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -634,7 +634,7 @@ def test_a_wrong_serial_that_cannot_be_asked_again_is_no_other_pack() -> None:
 
 
 @pytest.mark.parametrize("row", [SERIAL, DESIGN], ids=lambda row: row.name)
-def test_what_could_not_be_read_of_the_identity_at_first_is_read_later(row: Register) -> None:
+def test_a_missing_part_of_the_identity_is_read_later(row: Register) -> None:
     device = Device()
     # Two tries in identifying, two in the first poll's round, two in the next one.
     device.once[row.command] = [NackError("busy")] * 6
@@ -667,42 +667,42 @@ def test_slow_polls_that_come_a_little_late_discard_nothing() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
-    device.asked.clear()
-    looks = [gauge.poll(step * 2.0003) for step in range(1, 30)]
-    assert 0x20 not in device.asked  # no pack was identified again
-    assert all(snapshot.identity.cells == 6 for snapshot in looks)
+    device.commands.clear()
+    snapshots = [gauge.poll(step * 2.0003) for step in range(1, 30)]
+    assert 0x20 not in device.commands  # no pack was identified again
+    assert all(snapshot.identity.cells == 6 for snapshot in snapshots)
 
 
 def test_a_gauge_after_a_gap_without_polls_may_be_another() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
-    device.asked.clear()
+    device.commands.clear()
     gauge.poll(60.0)
-    assert 0x20 in device.asked
+    assert 0x20 in device.commands
 
 
 # ------------------------------------------------------------------------- cells
 
 
 @pytest.mark.parametrize("count", range(1, 17))
-def test_any_number_of_cells_is_found(count: int) -> None:
+def test_any_number_of_cells_is_detected(count: int) -> None:
     snapshot = Gauge(Device([3700 + index for index in range(count)])).poll(0.0)
     assert snapshot.identity.cells == len(snapshot.cells_v) == count
 
 
-def test_the_cells_of_a_pack_that_was_seen_are_found() -> None:
+def test_the_cells_of_a_recorded_pack_are_detected() -> None:
     # An ideapad's 42T4911: 10.876 V and three words that add up to it (tests/data, sbhack-22).
     snapshot = Gauge(Device([0x0E2A, 0x0E25, 0x0E2D], pec=False)).poll(0.0)
     assert snapshot.cells_v == pytest.approx((3.626, 3.621, 3.629))
 
 
-def test_an_optional_function_that_is_no_cell_is_none_and_is_asked_once_a_round() -> None:
+def test_an_optional_function_that_is_not_a_cell_is_ignored_and_read_once_a_round() -> None:
     device = Device()
     device.words[0x3F] = 0x30CD  # of a SANYO IBM-08K8193
     snapshot = polled(Gauge(device), 0, 130)[-1]
     assert (snapshot.identity.cells, snapshot.cells_v) == (None, ())
-    assert 10 <= device.asked.count(0x3F) <= 13
+    assert 10 <= device.commands.count(0x3F) <= 13
 
 
 @pytest.mark.parametrize("raw", [0xFFFF, None])
@@ -720,9 +720,9 @@ def test_cells_are_not_counted_without_a_voltage_to_add_up_to() -> None:
     gauge.poll(0.0)
     device.words[0x3D] = CELLS_MV[2]
     device.instead[VOLTAGE.command] = b"\x00\x00\x00"
-    looks = polled(gauge, 1, 40)
-    assert looks[-1].identity.serial == 9596
-    assert (looks[5].identity.cells, looks[-1].voltage_v) == (None, None)
+    snapshots = polled(gauge, 1, 40)
+    assert snapshots[-1].identity.serial == 9596
+    assert (snapshots[5].identity.cells, snapshots[-1].voltage_v) == (None, None)
     device.words[0x3D] = 0
 
 
@@ -807,15 +807,15 @@ def test_a_cell_that_often_reads_all_ones_never_shows_them() -> None:
         clock = VirtualClock()
         bus, world = open_virtual("half_full", clock, 4, [parse_fault("ffff_cells@0")])
         gauge = Gauge(bus, cells=cells)
-        looks = []
+        snapshots = []
         for step in range(1500):
             clock.sleep_until(step / 10)
-            looks.append(gauge.poll(step / 10))
-            assert_plausible(looks[-1], cells)
-            known = [cell_v for cell_v in looks[-1].cells_v if cell_v is not None]
+            snapshots.append(gauge.poll(step / 10))
+            assert_plausible(snapshots[-1], cells)
+            known = [cell_v for cell_v in snapshots[-1].cells_v if cell_v is not None]
             assert all(2.5 < cell_v < 4.5 for cell_v in known)
-        assert looks[-1].counts.withheld > 100
-        assert len(looks[-1].cells_v) == len(world.truth().cells_v)
+        assert snapshots[-1].counts.withheld > 100
+        assert len(snapshots[-1].cells_v) == len(world.truth().cells_v)
 
 
 # ------------------------------------------------------------------------- units and unknowns
@@ -830,7 +830,7 @@ def test_a_gauge_that_counts_in_10_mwh_has_no_charge() -> None:
     assert (snapshot.soc_pct, snapshot.counts.withheld) == (80.0, 0)
 
 
-def test_a_gauge_that_is_turned_to_10_mwh_and_back_is_followed() -> None:
+def test_a_gauge_that_is_switched_to_10_mwh_and_back_is_followed() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -853,7 +853,7 @@ def test_a_value_that_becomes_unknown_discards_the_one_before() -> None:
     assert snapshot.counts.withheld == 0
 
 
-def test_a_value_that_cannot_be_is_withheld_counted_and_the_last_good_one_keeps_its_age() -> None:
+def test_an_implausible_value_is_rejected_and_counted_and_the_last_valid_one_ages() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
@@ -871,8 +871,8 @@ def test_a_single_step_without_a_pec_is_rejected(row: Register, bit: int) -> Non
     gauge = Gauge(device)
     before = by_field(gauge.poll(0.0))
     device.once[row.command] = [(device.words[row.command] ^ 1 << bit).to_bytes(2, "little")]
-    looks = polled(gauge, 1, 20)
-    assert {by_field(snapshot)[row.field] for snapshot in looks} == {before[row.field]}
+    snapshots = polled(gauge, 1, 20)
+    assert {by_field(snapshot)[row.field] for snapshot in snapshots} == {before[row.field]}
     assert device.once[row.command] == []
 
 
@@ -880,7 +880,7 @@ def test_a_single_step_without_a_pec_is_rejected(row: Register, bit: int) -> Non
     ("raw", "specification", "beyond_a"),
     [(0x8000, 0x0031, 32.768), (0x7FFF, 0x0031, -32.767), (0x8000, 0x1031, 327.68)],
 )
-def test_a_current_at_the_end_of_its_word_is_unknown_and_at_least_so_much(
+def test_a_saturated_current_is_unknown_with_a_lower_bound(
     raw: int, specification: int, beyond_a: float
 ) -> None:
     device = Device()
@@ -891,9 +891,11 @@ def test_a_current_at_the_end_of_its_word_is_unknown_and_at_least_so_much(
     lone = gauge.poll(0.1)
     assert (lone.current_a, lone.beyond_a) == (known_a, None)  # one word of nonsense
     device.words[CURRENT.command] = raw
-    looks = polled(gauge, 2, 60)
-    assert {look.current_a for look in looks} == {None}
-    assert [look.beyond_a for look in looks] == pytest.approx([beyond_a] * len(looks))
+    snapshots = polled(gauge, 2, 60)
+    assert {snapshot.current_a for snapshot in snapshots} == {None}
+    assert [snapshot.beyond_a for snapshot in snapshots] == pytest.approx(
+        [beyond_a] * len(snapshots)
+    )
     device.words[CURRENT.command] = 0x10000 - 30_000
     after = gauge.poll(6.1)
     assert (after.current_a, after.beyond_a) == (30.0 * (10 if specification >> 12 else 1), None)
@@ -920,22 +922,22 @@ def test_a_load_step_is_accepted_at_once() -> None:
 # ------------------------------------------------------------------------- turns
 
 
-def test_the_first_poll_asks_everything_and_later_ones_one_more_than_the_fast_ones() -> None:
+def test_the_first_poll_reads_everything_and_later_ones_one_more_than_the_fast_registers() -> None:
     device = Device()
     gauge = Gauge(device)
     gauge.poll(0.0)
-    assert {row.command for row in (*SLOW, SERIAL, SPECIFICATION, DESIGN)} <= set(device.asked)
-    device.asked.clear()
+    assert {row.command for row in (*SLOW, SERIAL, SPECIFICATION, DESIGN)} <= set(device.commands)
+    device.commands.clear()
     polled(gauge, 1, 150)
-    assert len(device.asked) == 150 * (2 + 6 + 1) + 15
-    turns = Counter(device.asked)
+    assert len(device.commands) == 150 * (2 + 6 + 1) + 15
+    turns = Counter(device.commands)
     assert {turns[row.command] for row in (*SLOW, SPECIFICATION, DESIGN)} == {10}
     assert turns[SERIAL.command] == 10 + 15  # once a second in addition to its turn
 
 
 @given(period_s=st.floats(0.02, 5.0), late_frac=st.floats(0.0, 0.2))
 @settings(max_examples=60, deadline=None)
-def test_every_slow_register_is_asked_every_five_seconds_however_rare_the_polls(
+def test_every_slow_register_is_read_every_five_seconds_however_rare_the_polls(
     period_s: float, late_frac: float
 ) -> None:
     device = Device()
@@ -945,11 +947,11 @@ def test_every_slow_register_is_asked_every_five_seconds_however_rare_the_polls(
     period_s = min(period_s, 4.99 / (1.0 + late_frac))  # longer, and the pack is identified again
     for step in range(min(int(60 / period_s), 300)):
         t_s += period_s * (1.0 + late_frac * (step % 2))
-        device.asked.clear()
+        device.commands.clear()
         snapshot = gauge.poll(t_s)
         assert len(by_field(snapshot)) == len(SHOWN) + 6  # nothing expires
-        assert period_s <= 1.0 or SERIAL.command in device.asked
-        for command in set(device.asked) & asked_s.keys():
+        assert period_s <= 1.0 or SERIAL.command in device.commands
+        for command in set(device.commands) & asked_s.keys():
             assert t_s - asked_s[command] <= 5.0 * (1.0 + late_frac) + 1e-6
             asked_s[command] = t_s
 
@@ -996,7 +998,7 @@ REPLIES = st.lists(
 
 @given(replies=REPLIES, cells=st.sampled_from([None, 1, 6, 16]))
 @settings(max_examples=300, deadline=None)
-def test_any_bytes_and_any_error_leave_only_what_is_believable(
+def test_any_bytes_and_any_error_leave_only_plausible_values(
     replies: list[Reply], cells: int | None
 ) -> None:
     gauge = Gauge(Cycle(replies), cells=cells)
@@ -1005,14 +1007,14 @@ def test_any_bytes_and_any_error_leave_only_what_is_believable(
 
 
 class Babble:
-    """A device that answers every word with another one: right PEC, right length, no sense."""
+    """A device that answers every word with another one: valid PEC, right length, random."""
 
     def __init__(self, seed: int, *, pec: bool) -> None:
         self._random = random.Random(seed)  # noqa: S311 - no secret
         self._pec = pec
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Make something up."""
+        """A random reply."""
         roll = self._random.random()
         if roll < 0.05:
             raise self._random.choice(FAILURES)
@@ -1031,7 +1033,7 @@ class Babble:
 
 @pytest.mark.parametrize("pec", [True, False])
 @pytest.mark.parametrize("seed", range(15))
-def test_well_formed_nonsense_leaves_only_what_is_believable(seed: int, pec: bool) -> None:  # noqa: FBT001 - a row
+def test_well_formed_nonsense_leaves_only_plausible_values(seed: int, pec: bool) -> None:  # noqa: FBT001 - a row
     gauge = Gauge(Babble(seed, pec=pec))
     received = 0
     for snapshot in polled(gauge, 0, 400):
@@ -1040,18 +1042,18 @@ def test_well_formed_nonsense_leaves_only_what_is_believable(seed: int, pec: boo
     assert received > 0
 
 
-def test_a_recorded_storm_plays_back_to_the_same_looks() -> None:
-    kept: list[Transfer] = []
+def test_a_recorded_storm_plays_back_to_the_same_snapshots() -> None:
+    recorded: list[Transfer] = []
     slot = Slot(Device())
-    gauge = Gauge(RecordingBus(Noise(slot, 7, 0.2), kept.append))
-    looks = polled(gauge, 0, 100)
+    gauge = Gauge(RecordingBus(Noise(slot, 7, 0.2), recorded.append))
+    snapshots = polled(gauge, 0, 100)
     slot.device = None
-    looks += polled(gauge, 101, 150)
+    snapshots += polled(gauge, 101, 150)
     slot.device = other_pack(pec=False)
-    looks += polled(gauge, 151, 250)
-    again = Gauge(PlaybackBus([Transfer.from_json(row.to_json()) for row in kept]))
-    assert polled(again, 0, 250) == looks
-    assert any(snapshot.identity.serial == 1208 for snapshot in looks)
+    snapshots += polled(gauge, 151, 250)
+    again = Gauge(PlaybackBus([Transfer.from_json(row.to_json()) for row in recorded]))
+    assert polled(again, 0, 250) == snapshots
+    assert any(snapshot.identity.serial == 1208 for snapshot in snapshots)
 
 
 def test_a_voltage_word_of_ones_is_no_voltage_and_ends_none(tmp_path: Path) -> None:
@@ -1062,7 +1064,7 @@ def test_a_voltage_word_of_ones_is_no_voltage_and_ends_none(tmp_path: Path) -> N
     bus, _ = open_virtual(str(tmp_path / "bare.toml"), clock, 1)
 
     class Ones:
-        """A wire that reads as ones whenever Voltage is asked."""
+        """A bus that reads ones for Voltage."""
 
         broken = False
 
@@ -1086,18 +1088,18 @@ def test_a_gauge_with_the_restored_state_of_another_reads_and_reports_the_same(
 ) -> None:
     clock = VirtualClock()
     bus, _ = open_virtual(name, clock, 1, (parse_fault("nack@3"), parse_fault("bad_pec@9")))
-    asked: list[Transfer] = []
-    first = Gauge(RecordingBus(bus, asked.append))
+    commands: list[Transfer] = []
+    first = Gauge(RecordingBus(bus, commands.append))
     second: Gauge | None = None
     playback = PlaybackBus()
     for step in range(200):
         now_s = step / 10
         clock.sleep_until(now_s)
-        asked.clear()
+        commands.clear()
         snapshot = first.poll(now_s)
         assert snapshot.voltage_v is not None
         if second is not None:
-            playback.load(asked)
+            playback.load(commands)
             assert second.poll(now_s) == snapshot
         elif now_s >= handed_over_s:
             second = Gauge(playback)

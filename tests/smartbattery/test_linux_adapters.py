@@ -59,13 +59,13 @@ def test_a_gauge_reads_the_same_from_the_same_bytes_on_an_adapter_without_raw_tr
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     adapters = [AdapterStandIn(virtual(), funcs) for funcs in (BCM2835, I801)]
-    looks = []
+    snapshots = []
     for adapter in adapters:
         gauge = Gauge(opened(monkeypatch, adapter))
-        looks.append([gauge.poll(step / 10) for step in range(100)])
-    assert looks[0] == looks[1]
-    assert looks[0][-1].voltage_v == pytest.approx(25.1, abs=0.1)
-    assert looks[0][-1].identity.pec
+        snapshots.append([gauge.poll(step / 10) for step in range(100)])
+    assert snapshots[0] == snapshots[1]
+    assert snapshots[0][-1].voltage_v == pytest.approx(25.1, abs=0.1)
+    assert snapshots[0][-1].identity.pec
     assert adapters[0].log == adapters[1].log
 
 
@@ -96,7 +96,7 @@ class Kernel:
                 message.data.contents.block[1 + index] = index + 1
 
 
-def test_smbus2_itself_asks_the_kernel_for_i2c_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smbus2_itself_calls_the_kernel_with_i2c_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel()
     monkeypatch.setattr(smbus2.smbus2, "ioctl", kernel.ioctl)
     bus = LinuxBus("/dev/null")
@@ -146,13 +146,13 @@ def test_the_longest_that_fits_is_carried_both_ways(monkeypatch: pytest.MonkeyPa
 
 
 class Manufactured:
-    """A wire whose gauge takes every manufacturer-access selection."""
+    """A bus whose gauge accepts every manufacturer-access selection."""
 
     def __init__(self) -> None:
         self._bus = virtual()
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Acknowledge a selection; else pass on."""
+        """Acknowledge a selection, or do the transfer."""
         return b"" if tx[0] == 0x44 and not rx_len else self._bus.transfer(address, tx, rx_len)
 
 
@@ -176,23 +176,23 @@ class Stuck:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fails: OSError | None = TIMED_OUT
-        self.openings = self.closings = self.asked = 0
+        self.openings = self.closings = self.transfers = 0
         self.funcs = BCM2835
         monkeypatch.setattr(smbus2, "SMBus", self.open)
 
     def open(self, path: str) -> "Stuck":
-        """Be opened."""
+        """Count an opening."""
         assert path == PATH
         self.openings += 1
         return self
 
     def close(self) -> None:
-        """Be closed."""
+        """Count a closing."""
         self.closings += 1
 
     def i2c_rdwr(self, *_: smbus2.i2c_msg) -> None:
-        """Fail, or answer zeros."""
-        self.asked += 1
+        """Fail, or reply zeros."""
+        self.transfers += 1
         if self.fails is not None:
             raise self.fails
 
@@ -213,11 +213,11 @@ def test_a_bus_that_times_out_three_times_in_a_row_is_opened_again(
         assert type(error_of(bus)) is BusTimeoutError
         seen.append((stuck.openings, stuck.closings))
     assert seen == [(1, 0), (1, 0), (1, 1), (2, 1), (2, 1), (2, 2), (3, 2)]
-    assert stuck.asked == 7  # nothing is sent twice
+    assert stuck.transfers == 7  # nothing is sent twice
 
 
 @pytest.mark.parametrize("between", [None, REFUSED], ids=["an answer", "a refusal"])
-def test_whatever_answers_in_between_shows_that_it_is_not_stuck(
+def test_any_answer_in_between_shows_that_it_is_not_stuck(
     between: OSError | None, stuck: Stuck
 ) -> None:
     bus = LinuxBus(PATH)
@@ -230,34 +230,34 @@ def test_whatever_answers_in_between_shows_that_it_is_not_stuck(
     assert (stuck.openings, stuck.closings) == (1, 0)
 
 
-def test_recovery_is_asked_for_after_three_openings_and_the_bus_is_left_alone_meanwhile(
+def test_recovery_starts_after_three_openings_and_the_bus_is_closed_meanwhile(
     stuck: Stuck,
 ) -> None:
-    asked: list[int] = []
+    recoveries: list[int] = []
     answers = [True, True, False]
 
     def recover() -> bool:
-        asked.append(stuck.asked)
+        recoveries.append(stuck.transfers)
         return answers.pop(0) if answers else False
 
     bus = LinuxBus(PATH, recover)
     for _ in range(12):
         error_of(bus)
-    assert (stuck.openings, asked) == (4, [])  # the first one and three more
+    assert (stuck.openings, recoveries) == (4, [])  # the first one and three more
     for _ in range(2):
         error = error_of(bus)
         assert type(error) is BusTimeoutError
         assert str(error) == f"{PATH} is stuck; a recovery is running"
-    assert (stuck.openings, stuck.closings, stuck.asked) == (4, 4, 12)
+    assert (stuck.openings, stuck.closings, stuck.transfers) == (4, 4, 12)
     stuck.fails = None
     assert bus.transfer(0x0B, b"\x09", 3) == bytes(3)
-    assert asked == [12, 12, 12]
+    assert recoveries == [12, 12, 12]
     stuck.fails = TIMED_OUT  # from the beginning again
     for _ in range(12):
         error_of(bus)
-    assert len(asked) == 3
+    assert len(recoveries) == 3
     error_of(bus)
-    assert asked[3:] == [25]
+    assert recoveries[3:] == [25]
 
 
 def test_without_a_recovery_it_is_opened_again_for_ever(stuck: Stuck) -> None:
@@ -275,7 +275,7 @@ def test_a_stuck_bus_never_raises_out_of_a_poll_and_is_read_again(stuck: Stuck) 
         snapshot = gauge.poll(step / 10)
         assert snapshot.voltage_v is None
         assert "stuck or busy" in str(snapshot.trouble)
-    assert 100 <= stuck.asked <= 200
+    assert 100 <= stuck.transfers <= 200
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT])
@@ -313,7 +313,7 @@ def test_an_unplugged_adapter_is_closed_whatever_its_driver_reports(
 
 @pytest.fixture
 def sysfs(tmp_path: Path) -> Path:
-    """Return a folder as the kernel shows it with sbs-battery bound to 0x0b on bus 7."""
+    """A folder as of the kernel with sbs-battery bound to 0x0b on bus 7."""
     driver = tmp_path / "drivers" / "sbs-battery"
     driver.mkdir(parents=True)
     for device in ("7-000b", "7-0070"):
@@ -331,8 +331,8 @@ def test_words_are_read_next_to_a_kernel_driver_with_one_warning(
 ) -> None:
     gauge = Gauge(opened(monkeypatch, AdapterStandIn(virtual()), sysfs))
     with caplog.at_level(logging.WARNING):
-        looks = [gauge.poll(step / 10) for step in range(50)]
-    assert looks[-1].voltage_v == pytest.approx(25.1, abs=0.1)
+        snapshots = [gauge.poll(step / 10) for step in range(50)]
+    assert snapshots[-1].voltage_v == pytest.approx(25.1, abs=0.1)
     (record,) = caplog.records
     assert record.getMessage() == (
         f"{PATH} address 0x0b belongs to the kernel driver sbs-battery; only plain "
@@ -351,7 +351,7 @@ def test_nothing_is_written_next_to_a_kernel_driver(
     assert adapter.log == []
 
 
-def test_a_multiplexer_of_the_kernel_is_not_turned(
+def test_a_multiplexer_of_the_kernel_is_not_switched(
     sysfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = AdapterStandIn(virtual())
@@ -360,7 +360,7 @@ def test_a_multiplexer_of_the_kernel_is_not_turned(
     assert adapter.log == []
 
 
-def test_manufacturer_data_is_asked_again_once_the_driver_is_unbound(
+def test_manufacturer_data_is_read_again_once_the_driver_is_unbound(
     sysfs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = AdapterStandIn(virtual())
@@ -369,10 +369,10 @@ def test_manufacturer_data_is_asked_again_once_the_driver_is_unbound(
     def selections() -> int:
         return sum(tx[0] == 0x44 and len(tx) > 1 for _, tx, _ in adapter.log)
 
-    looks = [gauge.poll(step / 10) for step in range(100)]
+    snapshots = [gauge.poll(step / 10) for step in range(100)]
     assert selections() == 0
-    assert looks[-1].voltage_v == pytest.approx(25.1, abs=0.1)
-    assert looks[-1].soc_pct is not None
+    assert snapshots[-1].voltage_v == pytest.approx(25.1, abs=0.1)
+    assert snapshots[-1].soc_pct is not None
     (sysfs / "7-000b" / "driver").unlink()
     for step in range(100, 200):
         gauge.poll(step / 10)

@@ -41,7 +41,7 @@ class Adapter:
     closed: int = 0
 
     def i2c_rdwr(self, *messages: smbus2.i2c_msg) -> None:
-        """Note and answer."""
+        """Log and reply."""
         self.messages += [(m.addr, m.flags, bytes(m)) for m in messages]
         if self.fails is not None:
             raise self.fails
@@ -57,14 +57,14 @@ class Adapter:
 
 
 class Kernel:
-    """Every opening of a path, and what it gives."""
+    """Openings of a path, and their adapters."""
 
     def __init__(self, *opened: Adapter | OSError) -> None:
         self._ahead = list(opened)
         self.paths: list[str] = []
 
     def open(self, path: str) -> Adapter:
-        """Give the next adapter; the last one for ever."""
+        """The next adapter; the last one repeats."""
         self.paths.append(path)
         given = self._ahead.pop(0) if len(self._ahead) > 1 else self._ahead[0]
         if isinstance(given, OSError):

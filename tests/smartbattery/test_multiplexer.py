@@ -23,7 +23,7 @@ class Board:
     absent: set[int] = field(default_factory=set)  # multiplexers without power
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer as the wires do: one pack may speak, two at once collide."""
+        """Reply as the hardware: one pack may answer, two at once collide."""
         self.log.append((address, tx))
         if address in self.absent:
             self.open[address] = 0
@@ -42,7 +42,7 @@ class Board:
         return answering[0][:rx_len]
 
 
-def test_every_channel_shows_its_own_pack_in_whatever_order_they_are_asked() -> None:
+def test_every_channel_shows_its_own_pack_in_any_order() -> None:
     board = Board({(0x70, 0): b"\x01\x00", (0x70, 7): b"\x02\x00", (0x71, 0): b"\x03\x00"})
     buses = [MuxBus(board, 0x70, 0, (0x71,)), MuxBus(board, 0x70, 7, (0x71,))]
     buses.append(MuxBus(board, 0x71, 0, (0x70,)))
@@ -64,7 +64,7 @@ def test_nothing_but_the_channel_is_written_to_the_multiplexer() -> None:
     assert board.log == [(0x71, b"\x00"), (0x70, b"\x04"), (0x0B, b"\x09")]
 
 
-def test_a_second_multiplexer_that_has_gone_with_its_pack_takes_no_other_pack_along() -> None:
+def test_an_unplugged_second_multiplexer_does_not_affect_other_packs() -> None:
     board = Board({(0x70, 2): b"\x07\x00", (0x71, 2): b"\x08\x00"})
     both = [MuxBus(board, 0x70, 2, (0x71,)), MuxBus(board, 0x71, 2, (0x70,))]
     assert [bus.transfer(0x0B, b"\x09", 2)[0] for bus in both] == [7, 8]

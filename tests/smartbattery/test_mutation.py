@@ -19,7 +19,7 @@ def test_no_corrupted_transfer_becomes_a_value() -> None:
     assert verdict.shown > 100_000
 
 
-def test_the_campaign_notices_what_a_gauge_without_pec_lets_through(tmp_path: Path) -> None:
+def test_the_campaign_detects_errors_that_a_gauge_without_pec_lets_through(tmp_path: Path) -> None:
     text = SHIPPED.read_text().replace("[gauge]", "[gauge]\npec = false", 1)
     assert "pec = false" in text
     path = tmp_path / "bare.toml"

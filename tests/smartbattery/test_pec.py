@@ -1,4 +1,4 @@
-"""The checksum: codes that others computed, and what it notices."""
+"""PEC: codes computed elsewhere, and the errors that it detects."""
 
 import json
 from pathlib import Path
@@ -32,12 +32,12 @@ def with_flipped(pattern: int) -> bytes:
     return (int.from_bytes(WORD_READ) ^ pattern).to_bytes(len(WORD_READ))
 
 
-def test_the_check_value_of_this_crc_comes_out() -> None:
+def test_the_check_value_of_this_crc_is_computed() -> None:
     assert pec(b"123456789") == 0xF4
 
 
 @pytest.mark.parametrize(("what", "covered", "code"), WIRES)
-def test_a_code_seen_on_a_wire_is_computed(what: str, covered: bytes, code: int) -> None:
+def test_a_recorded_pec_is_computed(what: str, covered: bytes, code: int) -> None:
     assert pec(covered) == code, what
 
 
@@ -53,7 +53,7 @@ def test_the_prefix_covers_both_address_bytes_of_any_address_and_command() -> No
 
 
 @given(before=st.binary(max_size=40), after=st.binary(max_size=40))
-def test_a_code_goes_on_where_another_ended(before: bytes, after: bytes) -> None:
+def test_a_crc_continues_from_another(before: bytes, after: bytes) -> None:
     assert pec(after, pec(before)) == pec(before + after)
 
 
@@ -61,12 +61,12 @@ def test_an_intact_read_is_valid() -> None:
     assert is_valid(WORD_READ)
 
 
-def test_every_single_flipped_bit_is_noticed() -> None:
+def test_every_single_flipped_bit_is_detected() -> None:
     missed = [bit for bit in range(WORD_READ_BITS) if is_valid(with_flipped(1 << bit))]
     assert missed == []
 
 
-def test_every_pair_of_flipped_bits_is_noticed() -> None:
+def test_every_pair_of_flipped_bits_is_detected() -> None:
     missed = [
         (first, second)
         for second in range(WORD_READ_BITS)
@@ -77,7 +77,7 @@ def test_every_pair_of_flipped_bits_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("length", range(2, 9))
-def test_every_burst_of_up_to_eight_bits_is_noticed(length: int) -> None:
+def test_every_burst_of_up_to_eight_bits_is_detected(length: int) -> None:
     ends = 1 << length - 1 | 1
     bursts = [ends | inner << 1 for inner in range(1 << length - 2)]
     missed = [

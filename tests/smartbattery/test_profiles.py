@@ -1,4 +1,4 @@
-"""Every kind of pack over bytes: the truth arrives, in its place, and nothing is written.
+"""Every kind of pack over bytes: true values at the right index, and no writes.
 
 Packs are virtual ones (`gauge_kinds`), whose replies are encoded from the rows that the driver
 decodes with; the bytes of each kind that are written out here pin those rows from outside.
@@ -83,7 +83,7 @@ def flight_of(kind: GaugeKind, cells: int, **gauge: object) -> World:
 
 
 def charge(world: World, charge_frac: np.typing.ArrayLike, cell: int | None = None) -> None:
-    """Let the cells, or one of them, hold something else from now on, and the gauge measure it."""
+    """Set the charge of the cells, or of one, and let the gauge measure it."""
     world._pack.cells.charge_frac[slice(None) if cell is None else cell] = charge_frac
     world._load()
     world.gauge.update(world.t_s)
@@ -105,19 +105,19 @@ class Tap:
         self.bus = VirtualBus(self.clock, [self.world], {ADDRESS: self.world.device}, (), random)
 
     def swap(self, world: World) -> None:
-        """Put another pack in."""
+        """Swap the pack."""
         self.world, self.unplugged = world, False
         self._plug()
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass on, or refuse."""
+        """Do the transfer, or refuse it."""
         self.log.append((tx, rx_len))
         if self.unplugged or asked_for(tx) in self.refused:
             raise NackError("refused")
         return self.bus.transfer(address, tx, rx_len)
 
     def poll(self, gauge: Gauge, until_s: float) -> Iterator[Snapshot]:
-        """Yield the looks of 10 Hz polls until a time of the clock, that included."""
+        """Yield the snapshots of 10 Hz polls until a time of the clock, inclusive."""
         step = round(self.clock.now_s() * 10)
         while step < round(until_s * 10):
             step += 1
@@ -130,8 +130,8 @@ def asked_for(tx: bytes) -> int:
     return int.from_bytes(tx[2:4], "little") if tx[0] == 0x44 and len(tx) > 1 else tx[0]
 
 
-def last_look(world: World, *, profile: Profile | None, cells: int | None = None) -> Snapshot:
-    """Return what is known after ten seconds; the gauge has measured at just that time."""
+def last_snapshot(world: World, *, profile: Profile | None, cells: int | None = None) -> Snapshot:
+    """The snapshot after ten seconds; the gauge has measured at that time."""
     tap = Tap(world)
     return list(tap.poll(Gauge(tap, profile=profile, cells=cells), 10.0))[-1]
 
@@ -165,9 +165,13 @@ def test_every_profile_has_a_virtual_pack_and_a_number_of_cells_to_try() -> None
 
 @pytest.mark.parametrize("claims", [True, False], ids=["claims a PEC", "claims none"])
 @each_pack
-def test_a_pack_shows_the_truth_by_its_profile(profile: Profile, cells: int, claims: bool) -> None:  # noqa: FBT001 - a row
+def test_a_pack_reports_its_true_values_with_its_profile(
+    profile: Profile,
+    cells: int,
+    claims: bool,  # noqa: FBT001 - a row
+) -> None:
     world = flight_of(KIND_OF[profile], cells, pec=claims)
-    snapshot = last_look(world, profile=profile)
+    snapshot = last_snapshot(world, profile=profile)
     assert_the_truth(snapshot, world)
     assert (snapshot.identity.gauge, snapshot.identity.cells) == (profile.name, cells)
     assert snapshot.identity.pec is world.gauge.sends_pec
@@ -176,11 +180,11 @@ def test_a_pack_shows_the_truth_by_its_profile(profile: Profile, cells: int, cla
 
 
 @each_pack
-def test_a_pack_whose_texts_give_it_away_is_found(profile: Profile, cells: int) -> None:
+def test_a_pack_is_identified_by_its_texts(profile: Profile, cells: int) -> None:
     if not (profile.names or profile is GENERIC):
         pytest.skip("its texts do not identify it")
     world = flight_of(KIND_OF[profile], cells)
-    snapshot = last_look(world, profile=None)
+    snapshot = last_snapshot(world, profile=None)
     assert_the_truth(snapshot, world)
     assert (snapshot.identity.gauge, snapshot.identity.cells) == (profile.name, cells)
 
@@ -190,7 +194,7 @@ def test_an_unrecognised_pack_reports_no_cell_at_a_wrong_index(
     profile: Profile, cells: int
 ) -> None:
     world = flight_of(KIND_OF[profile], cells, manufacturer="maker", device="pack")
-    snapshot = last_look(world, profile=None)
+    snapshot = last_snapshot(world, profile=None)
     truth = world.truth()
     assert snapshot.identity.gauge == "generic"
     assert snapshot.cells_v in ((), pytest.approx(truth.cells_v, abs=0.0011))
@@ -201,7 +205,7 @@ def test_an_unrecognised_pack_reports_no_cell_at_a_wrong_index(
 @each_pack
 def test_configured_cells_are_as_good_as_detected_ones(profile: Profile, cells: int) -> None:
     world = flight_of(KIND_OF[profile], cells)
-    assert_the_truth(last_look(world, profile=profile, cells=cells), world)
+    assert_the_truth(last_snapshot(world, profile=profile, cells=cells), world)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +218,7 @@ def test_configured_cells_are_as_good_as_detected_ones(profile: Profile, cells: 
         ((None, None), GENERIC),
     ],
 )
-def test_texts_give_a_profile_away_by_how_they_begin(
+def test_texts_identify_a_profile_by_their_prefix(
     texts: tuple[str | None, ...], profile: Profile
 ) -> None:
     assert profile_of(*texts) is profile
@@ -317,7 +321,7 @@ WIRED = [
 
 
 @pytest.mark.parametrize(("profile", "wired", "cells"), WIRED, ids=[r[0].name for r in WIRED])
-def test_bytes_as_flight_code_reads_them_are_understood(
+def test_bytes_as_flight_code_reads_them_are_decoded(
     profile: Profile, wired: Wired, cells: int
 ) -> None:
     snapshot = Gauge(wired, profile=profile).poll(0.0)
@@ -329,7 +333,7 @@ def test_bytes_as_flight_code_reads_them_are_understood(
     assert snapshot.identity.pec is wired.sends_pec
 
 
-def test_all_profiles_are_pinned_by_bytes() -> None:
+def test_all_profiles_are_checked_by_bytes() -> None:
     assert [row[0] for row in WIRED] == list(PROFILES)
 
 
@@ -354,36 +358,36 @@ def test_the_capacities_of_a_maxell_double_beyond_16_bits() -> None:
 @pytest.mark.parametrize("cells", [5, 6])
 def test_the_cells_of_a_sui_beyond_its_block_stay_unknown(cells: int) -> None:
     world = flight_of(KIND_OF[SUI], cells)
-    snapshot, truth = last_look(world, profile=SUI, cells=cells), world.truth()
+    snapshot, truth = last_snapshot(world, profile=SUI, cells=cells), world.truth()
     assert snapshot.cells_v[:4] == pytest.approx(truth.cells_v[:4], abs=0.0011)
     assert snapshot.cells_v[4:] == (None,) * (cells - 4)
     assert snapshot.current_a == pytest.approx(truth.current_a, abs=0.011)
-    detected = last_look(flight_of(KIND_OF[SUI], cells), profile=SUI)
+    detected = last_snapshot(flight_of(KIND_OF[SUI], cells), profile=SUI)
     assert (detected.identity.cells, detected.cells_v) == (None, ())
 
 
 @pytest.mark.parametrize(("profile", "cells"), [(SOLO, 4), (SOLO6, 6), (BQ40Z80, 7), (BQ40Z50, 4)])
-def test_a_block_without_an_empty_place_leaves_no_doubt_also_of_a_low_pack(
+def test_a_full_block_is_unambiguous_also_for_a_discharged_pack(
     profile: Profile, cells: int
 ) -> None:
     # Below 3.65 V a cell may be LiFePO4, and six designed for 22.2 V may be one of seven.
     world = flight_of(KIND_OF[profile], cells)
     charge(world, np.linspace(0.06, 0.05, cells))
-    snapshot = last_look(world, profile=profile)
+    snapshot = last_snapshot(world, profile=profile)
     assert max(world.truth().cells_v) < 3.65
     assert snapshot.identity.cells == cells
     assert snapshot.cells_v == pytest.approx(world.truth().cells_v, abs=0.0011)
 
 
 @pytest.mark.parametrize("cells", [3, 5, 6])
-def test_a_dead_cell_of_a_block_keeps_its_place_and_is_never_one_too_few(cells: int) -> None:
+def test_a_dead_cell_of_a_block_keeps_its_index_and_the_count_is_never_too_low(cells: int) -> None:
     world = flight_of(KIND_OF[BQ40Z80], cells)
     charge(world, -0.05, cell=cells - 1)  # as good as no voltage
-    detected = last_look(world, profile=BQ40Z80)
+    detected = last_snapshot(world, profile=BQ40Z80)
     assert detected.identity.cells is None
     world = flight_of(KIND_OF[BQ40Z80], cells)
     charge(world, -0.05, cell=0)
-    configured = last_look(world, profile=BQ40Z80, cells=cells)
+    configured = last_snapshot(world, profile=BQ40Z80, cells=cells)
     assert configured.cells_v[0] is None
     assert configured.cells_v[1:] == pytest.approx(world.truth().cells_v[1:], abs=0.0011)
 
@@ -422,12 +426,12 @@ def test_every_selector_that_does_not_read_is_refused_before_the_bus_is_touched(
     assert tap.log == []
 
 
-def test_no_ask_of_any_profile_is_a_selector_that_does_not_read() -> None:
+def test_no_query_of_any_profile_is_a_selector_that_does_not_read() -> None:
     selectors = {
-        ask.command
+        query.command
         for profile in PROFILES
-        for ask in (*profile.cells, *profile.extra, *profile.replaced)
-        if "MANUFACTURER" in repr(ask)
+        for query in (*profile.cells, *profile.extra, *profile.replaced)
+        if "MANUFACTURER" in repr(query)
     }
     assert selectors == {0x50, 0x51, 0x53, 0x54, 0x71, 0x72, 0x7B}
     assert selectors <= READ_SELECTORS
@@ -447,7 +451,7 @@ def test_identity_and_status_of_a_gauge_reach_the_snapshot(kind: str) -> None:
     assert (sound.safety_raw, sound.failure_raw, sound.operation_raw) == (0, 0, 0x307)
     charge(world, -0.04, cell=2)
     seen = list(tap.poll(gauge, 13.0))
-    tripped = [(look.t_s, look.safety_raw) for look in seen if look.safety_raw]
+    tripped = [(snapshot.t_s, snapshot.safety_raw) for snapshot in seen if snapshot.safety_raw]
     assert {raw for _, raw in tripped} == {CUV}
     assert 5.0 <= tripped[0][0] <= 5.0 + 2.5  # two seconds of delay, a round of slow registers
     last = seen[-1]
@@ -460,7 +464,7 @@ def test_identity_and_status_of_a_gauge_reach_the_snapshot(kind: str) -> None:
 def test_a_gauge_without_flags_has_none(profile: Profile) -> None:
     if profile.manufacturer_access:
         pytest.skip("it has flags")
-    snapshot = last_look(flight_of(KIND_OF[profile], 3), profile=profile)
+    snapshot = last_snapshot(flight_of(KIND_OF[profile], 3), profile=profile)
     assert (snapshot.safety_raw, snapshot.failure_raw, snapshot.operation_raw) == (None,) * 3
     assert snapshot.fet_degc is None
 
@@ -479,7 +483,7 @@ class SecondReader:
         self.spoilt = 0
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Pass on; after some selects, ask for something else."""
+        """Do the transfer; after some selects, select another block."""
         reply = self._bus.transfer(address, tx, rx_len)
         if len(tx) > 1:
             self._selects += 1
@@ -497,15 +501,15 @@ def test_a_reply_to_another_host_never_becomes_a_value(every: int) -> None:
     bus = SecondReader(tap, every)
     gauge = Gauge(bus, cells=6)
     spoilt_cells = 0
-    for look in tap.poll(gauge, 60.0):
-        for cell_v, true_v in zip(look.cells_v, world.truth().cells_v, strict=True):
+    for snapshot in tap.poll(gauge, 60.0):
+        for cell_v, true_v in zip(snapshot.cells_v, world.truth().cells_v, strict=True):
             assert cell_v is None or cell_v == pytest.approx(true_v, abs=0.03)  # 2 s old at most
             spoilt_cells += cell_v is None
-        assert look.voltage_v is not None
-        assert look.safety_raw in (None, 0)
-        assert look.failure_raw in (None, 0)
-        assert look.operation_raw in (None, 0x307)
-        assert look.fet_degc is None or 20.0 < look.fet_degc < 40.0
+        assert snapshot.voltage_v is not None
+        assert snapshot.safety_raw in (None, 0)
+        assert snapshot.failure_raw in (None, 0)
+        assert snapshot.operation_raw in (None, 0x307)
+        assert snapshot.fet_degc is None or 20.0 < snapshot.fet_degc < 40.0
     assert bus.spoilt > 100
     assert spoilt_cells == 0 or every <= 3
 
@@ -514,9 +518,11 @@ def test_a_host_that_always_interferes_leaves_the_cells_unknown_and_the_rest_kno
     tap = Tap(flight_of(KIND_OF[BQ40Z80], 6))
     bus = SecondReader(tap, 1)
     bus.others = (0x0057,)
-    looks = list(tap.poll(Gauge(bus, cells=6), 10.0))
-    assert {look.cells_v for look in looks} == {(None,) * 6}
-    assert all(look.current_a is not None and look.trouble is None for look in looks)
+    snapshots = list(tap.poll(Gauge(bus, cells=6), 10.0))
+    assert {snapshot.cells_v for snapshot in snapshots} == {(None,) * 6}
+    assert all(
+        snapshot.current_a is not None and snapshot.trouble is None for snapshot in snapshots
+    )
 
 
 # ------------------------------------------------------------------------- what a pack has not
@@ -525,7 +531,7 @@ def test_a_host_that_always_interferes_leaves_the_cells_unknown_and_the_rest_kno
 @pytest.mark.parametrize(
     ("profile", "command"), [(GENERIC, TIME_TO_EMPTY.command), (BQ40Z50, 0x72), (ROTOYE, 0x48)]
 )
-def test_what_a_pack_never_answers_is_no_longer_asked_until_it_is_swapped(
+def test_a_command_that_a_pack_never_answers_is_not_read_again_until_a_swap(
     profile: Profile, command: int
 ) -> None:
     tap = Tap(flight_of(KIND_OF[profile], 4))
@@ -534,8 +540,8 @@ def test_what_a_pack_never_answers_is_no_longer_asked_until_it_is_swapped(
 
     def asked(until_s: float) -> int:
         before = len(tap.log)
-        for look in tap.poll(gauge, until_s):
-            assert tap.unplugged or look.voltage_v is not None
+        for snapshot in tap.poll(gauge, until_s):
+            assert tap.unplugged or snapshot.voltage_v is not None
         return sum(asked_for(tx) == command for tx, _ in tap.log[before:])
 
     tries = asked(90.0)
@@ -549,7 +555,7 @@ def test_what_a_pack_never_answers_is_no_longer_asked_until_it_is_swapped(
     assert asked(170.0) > 0
 
 
-def test_what_was_answered_once_is_asked_for_ever() -> None:
+def test_a_command_that_was_answered_once_is_read_for_ever() -> None:
     tap = Tap(flight_of(KIND_OF[BQ40Z50], 4))
     gauge = Gauge(tap)
     for _ in tap.poll(gauge, 5.0):
@@ -557,7 +563,7 @@ def test_what_was_answered_once_is_asked_for_ever() -> None:
     tap.refused = {0x51}
     seen = list(tap.poll(gauge, 100.0))
     assert seen[-1].safety_raw is None
-    assert {look.safety_raw for look in seen if look.t_s < 15.0} == {0}
+    assert {snapshot.safety_raw for snapshot in seen if snapshot.t_s < 15.0} == {0}
     tap.refused = set()
     assert list(tap.poll(gauge, 110.0))[-1].safety_raw == 0
 
@@ -580,7 +586,7 @@ def test_a_pack_that_refuses_all_manufacturer_access_still_has_its_words(profile
 
 
 @each_profile
-def test_a_poll_costs_the_fast_asks_and_one_or_two_slow_ones(profile: Profile) -> None:
+def test_a_poll_reads_the_fast_registers_and_one_or_two_slow_ones(profile: Profile) -> None:
     tap = Tap(flight_of(KIND_OF[profile], COUNTS[profile][0]))
     gauge = Gauge(tap, profile=profile)
     for _ in tap.poll(gauge, 5.0):
@@ -605,10 +611,10 @@ def test_two_packs_behind_a_multiplexer_are_two_packs() -> None:
         clock.sleep_until(step / 10)
         for gauge in gauges:
             gauge.poll(step / 10)
-    looks = [gauge.poll(30.0) for gauge in gauges]
-    for look, world, serial in zip(looks, worlds, (51, 61), strict=True):
-        assert_the_truth(look, world)
-        assert look.identity.serial == serial
+    snapshots = [gauge.poll(30.0) for gauge in gauges]
+    for snapshot, world, serial in zip(snapshots, worlds, (51, 61), strict=True):
+        assert_the_truth(snapshot, world)
+        assert snapshot.identity.serial == serial
         assert world.bq40 is not None
         assert set(world.bq40.selected) <= READ_SELECTORS
     assert bus.transfer(0x70, b"", 1) == b"\x02"

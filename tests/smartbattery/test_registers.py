@@ -1,4 +1,4 @@
-"""The register rows: bytes that others saw, every word both ways, and what the table promises."""
+"""The register rows: bytes recorded elsewhere, every word both ways, invariants of the table."""
 
 import json
 from collections import Counter
@@ -84,13 +84,13 @@ def test_a_recorded_word_has_the_meaning_in_its_source(seen: Word) -> None:
 
 
 @each_word
-def test_a_value_seen_elsewhere_encodes_to_its_word(seen: Word) -> None:
+def test_a_value_from_a_recording_encodes_to_its_word(seen: Word) -> None:
     if seen.value is not None:
         assert ROWS[seen.row].encode(seen.value) == int(seen.raw, 16)
 
 
 @each_word
-def test_a_word_seen_elsewhere_was_read_with_the_command_of_its_row(seen: Word) -> None:
+def test_a_word_from_a_recording_was_read_with_the_command_of_its_row(seen: Word) -> None:
     command = ROWS[seen.row].command
     assert command == int(seen.command, 16)
     if seen.wire:
@@ -99,7 +99,7 @@ def test_a_word_seen_elsewhere_was_read_with_the_command_of_its_row(seen: Word) 
 
 
 @each_text
-def test_a_text_seen_elsewhere_was_read_with_the_command_of_its_row(seen: Text) -> None:
+def test_a_text_from_a_recording_was_read_with_the_command_of_its_row(seen: Text) -> None:
     commands = {name: command for name, _, command in TEXTS}
     data = bytes.fromhex(seen.data)
     assert commands[seen.row] == int(seen.command, 16)
@@ -139,7 +139,7 @@ def test_cells_go_downwards_from_the_first_optional_function() -> None:
 
 
 def walk(row: Register, words: range | tuple[int, ...], power: int) -> int:
-    """Check every word of `words` both ways and return how many are believable."""
+    """Check every word of `words` both ways; the number of plausible ones."""
     decoded = 0
     for raw in words:
         value = row.decode(raw, power)
@@ -181,7 +181,7 @@ def test_a_power_multiplies_the_value(power: int) -> None:
 
 
 @each_row
-def test_decoding_never_turns_back(row: Register) -> None:
+def test_decoding_is_monotonic(row: Register) -> None:
     signed = range(-0x8000, 0x8000) if row.signed else ALL_WORDS
     known = [value for raw in signed if (value := row.decode(raw & 0xFFFF)) is not None]
     assert known == sorted(known, reverse=row.scale < 0)
@@ -189,7 +189,7 @@ def test_decoding_never_turns_back(row: Register) -> None:
 
 
 @each_row
-def test_a_value_off_the_scale_is_cut_to_its_end(row: Register) -> None:
+def test_a_value_off_the_scale_is_limited_to_its_end(row: Register) -> None:
     top, bottom = (0x7FFF, 0x8000) if row.signed else (0xFFFF, 0x0000)
     if row.scale < 0:
         top, bottom = bottom, top
@@ -198,7 +198,7 @@ def test_a_value_off_the_scale_is_cut_to_its_end(row: Register) -> None:
 
 
 @pytest.mark.parametrize("name", ["AverageTimeToEmpty", "CycleCount"])
-def test_the_word_for_unknown_is_no_value(name: str) -> None:
+def test_the_word_for_unknown_is_not_a_value(name: str) -> None:
     assert ROWS[name].unknown_raw == 0xFFFF
     assert ROWS[name].decode(0xFFFF) is None
     assert ROWS[name].decode(0xFFFE) is not None
@@ -217,7 +217,7 @@ def test_the_word_for_unknown_is_no_value(name: str) -> None:
         ("CellVoltage3", 0xFFFF),
     ],
 )
-def test_a_word_that_cannot_be_true_is_no_value(name: str, raw: int) -> None:
+def test_an_implausible_word_is_not_a_value(name: str, raw: int) -> None:
     assert ROWS[name].decode(raw) is None
 
 
@@ -246,7 +246,7 @@ def test_a_measured_value_has_a_field_in_the_snapshot() -> None:
     assert [name for name in measured if name not in there] == []
 
 
-def test_what_stays_the_same_has_a_field_in_the_identity() -> None:
+def test_a_constant_has_a_field_in_the_identity() -> None:
     there = {field.name for field in fields(Identity)}
     once = [row for row in WORDS if row.poll_rate is PollRate.STATIC]
     kept_otherwise = (SPECIFICATION, MANUFACTURED)  # as `pec` and `date`
@@ -268,7 +268,7 @@ def test_only_capacities_change_their_unit_with_the_mode() -> None:
 # --------------------------------------------------------------------- packed words
 
 
-def test_a_specification_seen_elsewhere_is_unpacked() -> None:
+def test_a_specification_from_a_recording_is_unpacked() -> None:
     for entry in VECTORS["specifications"]:
         raw = int(entry["raw"], 16)
         powers = powers_of(raw)
@@ -285,7 +285,7 @@ def test_any_specification_gives_powers_that_every_row_can_use() -> None:
         assert powers_of(raw).keys() == set(ScaledBy)
 
 
-def test_a_date_seen_elsewhere_is_unpacked() -> None:
+def test_a_date_from_a_recording_is_unpacked() -> None:
     for entry in VECTORS["dates"]:
         assert date_of(int(entry["raw"], 16)) == tuple(entry["date"])
 
@@ -306,6 +306,6 @@ def test_a_word_without_a_month_or_a_day_is_no_date() -> None:
         assert date_of(raw) == ((1980 + year, month, day) if is_date else None), hex(raw)
 
 
-def test_every_bit_of_a_status_word_is_kept() -> None:
+def test_every_bit_of_a_status_word_is_retained() -> None:
     for row in (STATUS, MODE, SPECIFICATION, MANUFACTURED):
         assert all(row.decode(raw) == raw for raw in ALL_WORDS)

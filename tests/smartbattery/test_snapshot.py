@@ -39,7 +39,7 @@ NOT_VALUES = {"t_s", "cells_v", "identity", "read_at_s", "counts", "trouble", "d
 VALUES = [row.name for row in fields(Snapshot) if row.name not in NOT_VALUES]
 
 
-def test_nothing_is_known_of_an_empty_look() -> None:
+def test_an_empty_snapshot_has_no_values() -> None:
     empty = Snapshot(5.0)
     assert [getattr(empty, name) for name in VALUES] == [None] * len(VALUES)
     assert (empty.cells_v, empty.identity, empty.counts) == ((), UNIDENTIFIED, NO_COUNTS)
@@ -47,13 +47,13 @@ def test_nothing_is_known_of_an_empty_look() -> None:
     assert json.loads(TypeAdapter(Snapshot).dump_json(empty))["read_at_s"] == {}
 
 
-def test_a_look_cannot_be_changed() -> None:
+def test_a_snapshot_is_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         LOOK.voltage_v = 25.0  # type: ignore[misc] # that it is refused is the matter
     assert Snapshot(0.0).read_at_s is not Snapshot(0.0).read_at_s
 
 
-def test_the_age_is_that_of_the_last_good_reading() -> None:
+def test_the_age_is_that_of_the_last_valid_reading() -> None:
     assert LOOK.age_s("voltage_v") == 0.5
     assert LOOK.age_s("cycles") == 40.0
     assert LOOK.age_s("soc_pct") is None
@@ -61,7 +61,7 @@ def test_the_age_is_that_of_the_last_good_reading() -> None:
 
 @settings(deadline=None)
 @given(later_s=st.floats(0.0, MAX_AGE_S))
-def test_a_look_holds_for_a_moment_and_its_readings_grow_older(later_s: float) -> None:
+def test_a_snapshot_is_valid_for_a_moment_and_its_readings_age(later_s: float) -> None:
     held = LOOK.at(100.0 + later_s)
     assert [getattr(held, name) for name in VALUES] == [getattr(LOOK, name) for name in VALUES]
     assert held.cells_v == LOOK.cells_v
@@ -71,7 +71,7 @@ def test_a_look_holds_for_a_moment_and_its_readings_grow_older(later_s: float) -
 
 @settings(deadline=None)
 @given(later_s=st.floats(MAX_AGE_S + 1e-6, 1e9))
-def test_after_that_nothing_of_it_is_known_and_no_cell_has_moved(later_s: float) -> None:
+def test_an_expired_snapshot_has_no_values_and_no_cell_has_moved(later_s: float) -> None:
     late = LOOK.at(100.0 + later_s)
     assert [getattr(late, name) for name in VALUES] == [None] * len(VALUES)
     assert late.cells_v == (None,) * 4
@@ -87,7 +87,7 @@ def test_an_expired_snapshot_states_a_reason_or_retains_its_own() -> None:
     assert Snapshot(100.0, trouble="no answer").at(112.4).trouble == "no answer"
 
 
-def test_a_look_at_its_own_time_is_itself() -> None:
+def test_a_snapshot_at_its_own_time_is_itself() -> None:
     assert LOOK.at(100.0) is LOOK
 
 

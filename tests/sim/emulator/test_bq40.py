@@ -1,4 +1,4 @@
-"""The virtual BQ40 to the byte, by the manual's layouts, and the harm that selectors do to it."""
+"""The virtual BQ40 to the byte, by the manual's layouts, and the selectors that act on it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ from tests.multiplexer import VirtualMux
 
 SILENT = {"current_noise_a": 0.0, "voltage_noise_v": 0.0, "temperature_noise_degc": 0.0}
 BLOCKS = [block for part in PARTS for block in part.blocks]
-BLOCKS += [ask.block for row in PROFILES for ask in row.cells if isinstance(ask, BlockRead)]
+BLOCKS += [query.block for row in PROFILES for query in row.cells if isinstance(query, BlockRead)]
 LENGTHS = {  # of a reply without its echo: TI SLUUCH2 and SLUUBT5C, as far as they are certain
     "bq40z50": {
         0x01: 2, 0x02: 11, 0x50: 4, 0x51: 4, 0x52: 4, 0x53: 4, 0x54: 4, 0x55: 3, 0x56: 3, 0x57: 2,
@@ -75,7 +75,7 @@ class Bench:
         self.bq40.reply(b"\x44\x02" + selector.to_bytes(2, "little"), 0)
 
     def data(self, selector: int) -> bytes:
-        """Return what a selector answers, and look at count, echo and PEC on the way."""
+        """The data of a selector; asserts count, echo and PEC."""
         self.select(selector)
         reply = self.bq40.reply(b"\x44", 40)
         end = 1 + reply[0]
@@ -351,7 +351,7 @@ ROWS = {row.name: row for row in (*rows.safety_limits(PACK), *rows.permanent_fai
 
 
 class Judged(Bench):
-    """A part that is shown one quantity at a time."""
+    """A part that measures one changed quantity at a time."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -359,7 +359,7 @@ class Judged(Bench):
         self.t_s = 0.0
 
     def show(self, value: float, duration_s: float) -> None:
-        """Let the part judge a value for so long, four times a second."""
+        """Let the part evaluate a value for some time, four times a second."""
         values = self.world.gauge._values
         for _ in range(round(duration_s * 4)):
             self.t_s += 0.25
@@ -649,7 +649,7 @@ class Saying:
         self.constant = constant
 
     def addressed(self) -> float:
-        """Hold nothing."""
+        """No clock stretching."""
         return 0.0
 
     def reply(self, tx: bytes, rx_len: int) -> bytes:  # noqa: ARG002 - a Device
@@ -680,5 +680,5 @@ def test_the_noise_of_a_gauge_is_no_business_of_its_kind() -> None:
         world.advance(50.0)
     assert np.array_equal(one.truth().cells_v, other.truth().cells_v)
     for command in (0x08, 0x09, 0x0A, 0x0D, 0x0F, 0x10):
-        asked = bytes((command,))
-        assert one.device.reply(asked, 3) == other.device.reply(asked, 3)
+        command_byte = bytes((command,))
+        assert one.device.reply(command_byte, 3) == other.device.reply(command_byte, 3)

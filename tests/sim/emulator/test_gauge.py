@@ -17,7 +17,7 @@ SILENT = {"current_noise_a": 0.0, "voltage_noise_v": 0.0, "temperature_noise_deg
 
 
 class Bench:
-    """A pack on a constant load with a gauge that looks four times a second."""
+    """A pack on a constant load with a gauge that measures four times a second."""
 
     def __init__(self, gauge: dict[str, object] | None = None, **pack: object) -> None:
         spec = {"chemistry": "lipo", "cells": 6, "cell_mah": 16000.0, "resistance_mohm_ah": 35.0}
@@ -273,14 +273,14 @@ class Shelf(Bench):
     """The bench, with rests that are passed quickly."""
 
     def rest(self, hours: float) -> None:
-        """Let the pack lie; the gauge looks once a minute."""
+        """Let the pack rest; the gauge measures once a minute."""
         self.pack.apply(0.0)
         for _ in range(round(hours * 60)):
             self.step += 600
             self.gauge.update(self.step / 10)
 
     def spend(self, charge_frac: float) -> None:
-        """Draw some of what the cells hold within an hour, the gauge counting."""
+        """Draw a fraction of the charge within an hour; the gauge counts it."""
         ah = charge_frac * float(np.mean(self.pack.cells.capacity_ah))
         for _ in range(60):
             self.pack.cells.charge_frac -= charge_frac / 60

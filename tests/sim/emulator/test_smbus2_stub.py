@@ -1,4 +1,4 @@
-"""The stand-in for smbus2.SMBus, called as other people's programs call the real one.
+"""The stand-in for smbus2.SMBus, called as other programs call the real one.
 
 What the kernel answers: Linux 6.1, measured with its i2c-tiny-usb driver (the same calls run in
 tests/integration/kernel), i2c-core-smbus.c, fault-codes.rst. The sequences of calls are those of
@@ -281,11 +281,11 @@ def test_an_unknown_pack_is_one_clear_sentence() -> None:
 
 
 def test_any_wire_can_be_behind_it() -> None:
-    class Gone:
+    class Unplugged:
         def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
             raise BusAbsentError(f"0x{address:02x} {tx.hex()} {rx_len}")
 
-    assert errno_of(lambda: SMBus(1, pack=Gone()).read_word_data(AT, 9)) == errno.EIO
+    assert errno_of(lambda: SMBus(1, pack=Unplugged()).read_word_data(AT, 9)) == errno.EIO
 
 
 # ---------------------------------------------------------------------- time, and messages
@@ -307,7 +307,7 @@ def test_time_is_the_systems_until_it_is_set() -> None:
 
 
 class Noting:
-    """A wire that notes what it carries."""
+    """A bus that logs its transfers."""
 
     def __init__(self) -> None:
         self.log: list[tuple[int, bytes, int]] = []

@@ -76,7 +76,7 @@ def test_another_seed_gives_other_bytes(sound: list[Entry]) -> None:
     assert wire_log(seed=2) != sound
 
 
-def test_the_truth_does_not_depend_on_who_looks_when() -> None:
+def test_the_truth_does_not_depend_on_the_times_of_transfers() -> None:
     once = truth_at("survey", 200.0)
     world = World(load_scenario("survey"), 1)
     waits_s = itertools.cycle((0.01, 0.35, 7.77, 0.1, 0.1, 1.0))
@@ -102,7 +102,7 @@ def test_a_tenth_of_a_second_is_a_step_however_it_is_written() -> None:
         assert world.t_s == step / 10
 
 
-# ---------------------------------------------------------------------- the wire
+# ---------------------------------------------------------------------- the bus
 
 
 def test_the_wire_carries_words_with_their_code(sound: list[Entry]) -> None:
@@ -130,7 +130,7 @@ def test_the_world_goes_with_the_clock() -> None:
     assert world.t_s == 12.3
 
 
-# ---------------------------------------------------------------------- faults on wire and gauge
+# ---------------------------------------------------------------------- faults on bus and gauge
 
 
 def test_nack_refuses_one_transfer_in_five_and_leaves_the_rest(sound: list[Entry]) -> None:
@@ -173,8 +173,8 @@ def test_ffff_cells_blinds_the_second_cell_now_and_then(sound: list[Entry]) -> N
         assert isinstance(two[2], bytes)
         assert two[2][:2] == b"\xff\xff"
         assert is_whole(two)
-    looks = sum(entry[1] == 0x3E and entry[0] >= 60.0 for entry in sound)
-    assert len(pairs) / looks == pytest.approx(0.1, abs=0.04)
+    snapshots = sum(entry[1] == 0x3E and entry[0] >= 60.0 for entry in sound)
+    assert len(pairs) / snapshots == pytest.approx(0.1, abs=0.04)
 
 
 def test_a_frozen_gauge_answers_with_what_it_last_knew(sound: list[Entry]) -> None:
@@ -277,7 +277,7 @@ def test_more_power_leaves_less_than_its_share_of_time() -> None:
 
 
 @pytest.mark.slow
-def test_looking_ahead_changes_nothing() -> None:
+def test_a_forecast_changes_nothing() -> None:
     world = World(load_scenario("hover"), 1)
     world.advance(900.0)
     before = world.truth()

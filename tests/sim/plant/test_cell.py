@@ -67,7 +67,7 @@ def flown(chemistry: str, run: str) -> tuple[np.ndarray, np.ndarray, dict[str, n
 
 
 def judged(known: dict[str, np.ndarray], capacity_ah: float) -> np.ndarray:
-    """Return where issue and benchmark judge: 10 to 95 % of the charge, to 3C, 0 to 40 degC."""
+    """The range of validation: 10 to 95 % of the charge, to 3C, 0 to 40 degC."""
     part = (known["charge_frac"] >= 0.10) & (known["charge_frac"] <= 0.95)
     part &= (known["temperature_degc"] >= 0.0) & (known["temperature_degc"] <= 40.0)
     part &= np.abs(known["current_a"]) <= 3.0 * capacity_ah

@@ -73,13 +73,13 @@ class Flown:
         return self.truths[round(t_s / STEP_S)]
 
     def tripped(self) -> set[str]:
-        """Return what ever tripped."""
+        """Limits that tripped at any time."""
         return {limit for report in self.reports for limit in report.status.active}
 
     def unknown_s(self, name: str) -> tuple[float, float] | None:
-        """Return the first and the last time at which a value was not known."""
-        gone = [r.t_s for r in self.reports[5:] if getattr(r.snapshot, name) is None]
-        return (gone[0], gone[-1]) if gone else None
+        """The first and the last time at which a value was unknown."""
+        unknown = [r.t_s for r in self.reports[5:] if getattr(r.snapshot, name) is None]
+        return (unknown[0], unknown[-1]) if unknown else None
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +159,10 @@ def is_slow(run: Flown) -> None:
 
 
 def is_silent_for_20_s(run: Flown) -> None:
-    gone = run.unknown_s("voltage_v")
-    assert gone is not None
-    assert 30.0 < gone[0] <= 33.0
-    assert 49.7 <= gone[1] < 51.0
+    unknown = run.unknown_s("voltage_v")
+    assert unknown is not None
+    assert 30.0 < unknown[0] <= 33.0
+    assert 49.7 <= unknown[1] < 51.0
     assert {"silent", "lost"} <= set(run.at(45.0).status.active)
     assert run.at(45.0).snapshot.trouble is not None
     assert run.at(60.0).status.active == ()
@@ -170,7 +170,7 @@ def is_silent_for_20_s(run: Flown) -> None:
 
 
 def is_the_other_pack(run: Flown) -> None:
-    """It is noticed by its serial number, which is asked in turn: within 5 s."""
+    """Its serial number, which is read in turn, reveals it within 5 s."""
     before, after = run.at(29.0).snapshot, run.at(36.0).snapshot
     assert (before.identity.serial, len(before.cells_v)) == (503, 6)
     assert (after.identity.serial, len(after.cells_v)) == (504, 5)
@@ -320,7 +320,7 @@ def test_a_flight_without_a_fault_trips_nothing_and_loses_nothing(kind: str, fol
 
 
 def wire_log(path: Path, *texts: str, seed: int = SEED, until_s: float = 40.0) -> list[object]:
-    """Return what every transfer of a poller came to."""
+    """The outcome of every transfer of a poller."""
     clock = VirtualClock()
     bus, _ = open_virtual(str(path), clock, seed, [parse_fault(text) for text in texts])
     log: list[object] = []

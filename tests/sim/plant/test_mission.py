@@ -141,8 +141,8 @@ def test_a_gust_has_unit_variance_and_is_forgotten_in_its_time() -> None:
     values = np.array([gust.after_step(2.0) for _ in range(200_000)])  # 10,000 times its memory
     assert values.var() == pytest.approx(1.0, abs=0.05)
     for lag in (5, 20, 60):
-        kept = np.mean(values[lag:] * values[:-lag])
-        assert kept == pytest.approx(math.exp(-lag * STEP_S / 2.0), abs=0.05)
+        correlation = np.mean(values[lag:] * values[:-lag])
+        assert correlation == pytest.approx(math.exp(-lag * STEP_S / 2.0), abs=0.05)
 
 
 def test_one_seed_blows_the_same_gusts_and_another_others() -> None:
@@ -169,8 +169,8 @@ def test_a_hover_scatters_on_the_vertical_scale_of_gusts() -> None:
     mission = flight({"duration_s": 6000.0}, air={"wind_m_s": 5.0, "gust_m_s": 0.3})
     powers_w = np.array(flown_w(mission, 6000.0))
     moved = powers_w - powers_w.mean()
-    kept = float(np.mean(moved[100:] * moved[:-100]) / np.mean(moved**2))
-    assert kept == pytest.approx(math.exp(-1.0), abs=0.1)  # 50 m at 5 m/s are 10 s
+    correlation = float(np.mean(moved[100:] * moved[:-100]) / np.mean(moved**2))
+    assert correlation == pytest.approx(math.exp(-1.0), abs=0.1)  # 50 m at 5 m/s are 10 s
 
 
 def test_a_stated_power_scatters_as_stated() -> None:

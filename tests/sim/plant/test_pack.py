@@ -1,4 +1,4 @@
-"""Cells and pack: balances that must close, and the direction of what depends on what."""
+"""Cells and pack: balances that must close, and signs of dependencies."""
 
 import numpy as np
 import pytest
