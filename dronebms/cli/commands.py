@@ -5,9 +5,8 @@ The service starts faster that way, and its process does not load the other comm
 # ruff: noqa: PLC0415 - see above
 
 import argparse
-from collections.abc import Callable
 
-Command = Callable[[argparse.Namespace], int]
+from dronebms.cli.exit_codes import Command
 
 
 def _sim(options: argparse.Namespace) -> int:

@@ -1,8 +1,12 @@
-"""Exit codes, and sentences on stderr."""
+"""Exit codes, what a command is, and sentences on stderr."""
 
+import argparse
 import sys
+from collections.abc import Callable
+from typing import TypeAlias
 
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+Command: TypeAlias = Callable[[argparse.Namespace], int]  # options in, exit code out
 
 
 def print_stderr(text: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dronebms.cli.commands import Command
+from dronebms.cli.exit_codes import Command
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.toml_schema import AUTO
 from dronebms.monitoring.loop import PERIOD_S
