@@ -55,9 +55,8 @@ def reports(
     flight = read(path, options)
     source = FlightSource(flight)
     if packs is not None and flight.pack_data.pack_id is not None:
-        packs.load(
-            flight.pack_data.pack_id
-        )  # damaged pack memory is reported before the flight, not after
+        # Damaged pack memory is reported before the flight, not after.
+        packs.load(flight.pack_data.pack_id)
     pipeline = Pipeline(source, flight.pack_data, packs=packs)
     first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]
     for t_s in source.ticks():
