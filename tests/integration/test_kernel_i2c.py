@@ -1,16 +1,16 @@
 """Our driver, the service and the kernel's own battery driver on a /dev/i2c-N of a real kernel.
 
 A guest runs Debian's stock kernel under QEMU, and in it, from the host's files, this Python with
-these packages. A process of it plays a USB adapter for the kernel's own driver: a CP2112 (native
-blocks, no PEC), then an i2c-tiny-usb (what a Raspberry Pi's adapter can do). At its far end sits
-the virtual gauge, at one moment of a flight.
+these packages. A process of it emulates a USB adapter for the kernel's own driver: a CP2112 (native
+blocks, no PEC), then an i2c-tiny-usb (functionality of a Raspberry Pi's adapter). Behind it is the
+virtual gauge, at one time of a flight.
 
 By hand, on Debian 12 or newer, as any user:
 
     sudo apt-get update && sudo apt-get install qemu-system-x86 busybox-static
     pytest tests/integration/test_kernel_i2c.py
 
-The first run fetches the kernel's package with apt (70 MB) and keeps 10 MB of it in
+The first run fetches the kernel's package with apt (70 MB) and stores 10 MB of it in
 `$DRONEBMS_KERNEL_CACHE` (`~/.cache/dronebms-kernel`). The output of the guest is stored in pytest's
 temporary folder: console.log, and results.jsonl with a line for each check of kernel/agent.py.
 """
@@ -31,7 +31,7 @@ from tests.integration.kernel.image import Missing, image
 pytestmark = pytest.mark.slow  # boots a guest
 CP2112, TINY_USB = "CP2112", "i2c-tiny-usb"
 PACK = Path(__file__).parent / "kernel" / "pack.toml"
-AT_S = 60.0  # of the flight, where it stands still for the guest
+AT_S = 60.0  # time of the flight, constant for the guest
 POWER_W = 240.0  # of pack.toml
 
 
@@ -44,25 +44,25 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 class Found:
-    """What the agent found out on one adapter."""
+    """Results of the agent on one adapter."""
 
     def __init__(self, results: Results, adapter: str) -> None:
         self.adapter = adapter
         self._results = results
 
     def __call__(self, check: str) -> Any:  # noqa: ANN401 - JSON, of another form for each check
-        """Return a check's result."""
+        """The result of a check."""
         row = self._results[self.adapter, check]
         if "failed" in row:
             pytest.fail(f"in the guest, {check}: {row['failed']}", pytrace=False)
         return row["result"]
 
     def word(self, command: int) -> int:
-        """Return a word as the gauge has it, unsigned."""
+        """A word of the gauge, unsigned."""
         return int(self("truth")["words"][str(command)])
 
     def signed(self, command: int) -> int:
-        """Return a word as the gauge has it, signed."""
+        """A word of the gauge, signed."""
         word = self.word(command)
         return word - 0x10000 if word & 0x8000 else word
 
@@ -202,7 +202,7 @@ def test_a_held_clock_is_an_error_and_ends_with_it(found: Found) -> None:
     ends = found("stuck")
     assert (ends["held"]["error"], ends["held"]["errno"]) == {
         CP2112: ("BusTimeoutError", "ETIMEDOUT"),
-        TINY_USB: ("NackError", "EIO"),  # its driver has no other word for it
+        TINY_USB: ("NackError", "EIO"),  # its driver has no other errno for it
     }[found.adapter]
     voltage = found.word(0x09).to_bytes(2, "little").hex()
     assert ends["after"]["value"] == voltage
@@ -221,7 +221,7 @@ def test_an_adapter_that_is_back_is_opened_by_its_path(found: Found) -> None:
     assert seen["back"]["value"] == found.word(0x09).to_bytes(2, "little").hex()
 
 
-# ------------------------------------------------------------------------- the judge
+# ------------------------------------------------------------------------- the reference
 
 
 def test_the_kernels_battery_driver_reads_the_same_pack(found: Found) -> None:

@@ -1,4 +1,4 @@
-"""Runs in the guest: plugs an adapter in, lets our driver and the kernel's read the virtual gauge.
+"""Runs in the guest: plugs an adapter in; our driver and the kernel's read the virtual gauge.
 
 Judges nothing: each result is a line of JSON on the serial port that is the first argument, for
 tests/integration/test_kernel_i2c.py.
@@ -35,7 +35,7 @@ from tests.integration.kernel.cp2112 import Cp2112
 from tests.integration.kernel.tiny_usb import TinyUsb
 
 PACK = Path(__file__).with_name("pack.toml")
-AT_S = 60.0  # of the flight, where it stands still, so that every reader sees the same
+AT_S = 60.0  # time of the flight; constant, so that every reader reads the same values
 ABSENT = 0x2A
 UNKNOWN_COMMAND = 0x70
 VOLTAGE, MANUFACTURER = 0x09, 0x20
@@ -49,12 +49,12 @@ STORM = 200
 GONE_TRIES = 5  # half a second of the service's polls
 STRETCH_S = 0.025  # System Management Bus specification 2.0, T_LOW:SEXT
 
-Json = Any  # what json.dumps takes
+Json = Any  # an argument of json.dumps
 Check = Callable[["Stage"], Json]
 
 
 class Wire:
-    """The virtual bus, with a trouble that a check may set off before each transfer."""
+    """The virtual bus, with a fault that a check may inject before each transfer."""
 
     def __init__(self, bus: Bus) -> None:
         self.trouble: Callable[[], None] | None = None
@@ -68,26 +68,26 @@ class Wire:
 
 
 class Adapter(Protocol):
-    """What can be plugged in."""
+    """An adapter that can be plugged in."""
 
-    kernel_name: str  # what the kernel's driver calls it, or a part of that
+    kernel_name: str  # its name in the kernel's driver, or a part of it
 
     def plug(self) -> None:
-        """Appear."""
+        """Plug in."""
 
     def unplug(self) -> None:
-        """Vanish."""
+        """Unplug."""
 
 
 class Stage:
-    """One adapter with the virtual gauge behind it, as the kernel shows it."""
+    """One adapter with the virtual gauge behind it, by its kernel device."""
 
     def __init__(self, make: Callable[[Bus], Adapter]) -> None:
         virtual, world = open_virtual(str(PACK), VirtualClock(AT_S))
         self.gauge = world.gauge
         self.wire = Wire(virtual)
         self.adapter = make(self.wire)
-        virtual.transfer(ADDRESS, READ_VOLTAGE, 2)  # the flight goes on to its time
+        virtual.transfer(ADDRESS, READ_VOLTAGE, 2)  # the flight advances to its time
         self.plug()
 
     def plug(self) -> None:
@@ -109,7 +109,7 @@ class Stage:
 
     @contextmanager
     def trouble(self, trouble: Callable[[], None]) -> Iterator[None]:
-        """Let something go wrong with every transfer."""
+        """Inject a fault into every transfer."""
         self.wire.trouble = trouble
         try:
             yield
@@ -117,8 +117,8 @@ class Stage:
             self.wire.trouble = None
 
 
-def wait_for(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever is looked for
-    """Return what a look finds, as soon as it finds something."""
+def wait_for(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - any result
+    """The first result of `look` that is not empty."""
     end_s = time.monotonic() + WAIT_S
     while (found := look()) is None:
         if time.monotonic() > end_s:
@@ -128,7 +128,7 @@ def wait_for(look: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever is look
 
 
 def outcome(call: Callable[[], object]) -> Json:
-    """Return what a call came to: a value, or an error's name, sentence and errno."""
+    """Outcome of a call: a value, or the name, sentence and errno of its error."""
     try:
         value = call()
     except (BatteryError, OSError) as error:
@@ -144,32 +144,32 @@ def outcome(call: Callable[[], object]) -> Json:
 
 @contextmanager
 def our_bus(stage: Stage) -> Iterator[LinuxBus]:
-    """Give our bus; an adapter that is pulled out stays until the last file on it is closed."""
+    """Our bus; an unplugged adapter remains until the last file on it is closed."""
     with closing(LinuxBus(stage.path)) as bus:
         yield bus
 
 
 def read_by_us(stage: Stage) -> Json:
-    """Return what our driver reads when it comes new to a pack."""
+    """Values of our driver after it has identified a pack."""
     with our_bus(stage) as bus:
         return asdict(Gauge(bus).poll(1.0))
 
 
 class Listener(logging.Handler):
-    """Notes what is logged."""
+    """Collects log messages."""
 
     def __init__(self, logged: list[str]) -> None:
         super().__init__(logging.WARNING)
         self._logged = logged
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note one sentence."""
+        """Collect one message."""
         self._logged.append(record.getMessage())
 
 
 @contextmanager
 def warnings() -> Iterator[list[str]]:
-    """Give what our library warns of meanwhile."""
+    """Warnings of our library meanwhile."""
     logged: list[str] = []
     logger = logging.getLogger("smartbattery")
     listener = Listener(logged)
@@ -184,7 +184,7 @@ def warnings() -> Iterator[list[str]]:
 
 
 def truth(stage: Stage) -> Json:
-    """Return the words and texts of the gauge, past every driver."""
+    """Words and texts of the gauge, without any driver."""
     words = {}
     for row in WORDS:
         with suppress(NackError):
@@ -202,14 +202,14 @@ def functions(stage: Stage) -> Json:
 
 
 def calls(stage: Stage) -> Json:
-    """Return what the calls of smbus2 come to, without PEC and with it."""
+    """Outcomes of the calls of smbus2, without and with PEC."""
     with smbus2.SMBus(stage.path) as bus:
         can_pec = bool(bus.funcs & smbus2.I2cFunc.SMBUS_PEC)
         return [outcomes(bus, pec=pec) for pec in ((False, True) if can_pec else (False,))]
 
 
 def snapshot(stage: Stage) -> Json:
-    """Return what our driver reads."""
+    """Values of our driver."""
     return read_by_us(stage) | {"refused_writes": stage.gauge.refused_writes}
 
 
@@ -224,14 +224,14 @@ def absent(stage: Stage) -> Json:
 
 
 def kernel_block(stage: Stage) -> Json:
-    """Return the maker's name as the kernel's own block read gives it, and as ours does."""
+    """The maker's name by the kernel's own block read, and by ours."""
     with smbus2.SMBus(stage.path) as bus:
         kernels = outcome(lambda: bytes(bus.read_block_data(ADDRESS, MANUFACTURER)))
     return {"kernel": kernels, "ours": read_by_us(stage)["identity"]["manufacturer"]}
 
 
 def nack_storm(stage: Stage) -> Json:
-    """Return how transfers end when two of three are refused, and what is read afterwards."""
+    """Outcomes of transfers of which two of three are refused, and the values afterwards."""
     turns = itertools.count()
 
     def refuse() -> None:
@@ -248,7 +248,7 @@ def nack_storm(stage: Stage) -> Json:
 
 
 def slow(stage: Stage) -> Json:
-    """Return what is read of a slave that stretches every transfer by all that SMBus allows."""
+    """Values of a slave that stretches every transfer by the maximum of SMBus."""
     with stage.trouble(lambda: time.sleep(STRETCH_S)):
         return read_by_us(stage)
 
@@ -266,7 +266,7 @@ def stuck(stage: Stage) -> Json:
 
 
 def judge(stage: Stage) -> Json:
-    """Return what the kernel's sbs-battery driver reads, and what others get while it is bound."""
+    """Values of the kernel's sbs-battery driver, and outcomes of others while it is bound."""
     device = Path("/sys/bus/i2c/devices") / Path(stage.path).name
     (device / "new_device").write_text(f"sbs-battery 0x{ADDRESS:02x}\n")
     supply = wait_for(lambda: next(Path("/sys/class/power_supply").glob("sbs-*"), None))
@@ -300,7 +300,7 @@ def vanishing(stage: Stage) -> Json:
         stage.unplug()
         gone = [outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2)) for _ in range(GONE_TRIES)]
         released = not _files_on(before)
-        bus.close()  # or the old adapter keeps its number, and may hold the whole USB up
+        bus.close()  # else the old adapter retains its number, and may block the whole USB
         stage.plug()
         back = outcome(lambda: bus.transfer(ADDRESS, READ_VOLTAGE, 2))
     return {"gone": gone, "released": released, "paths": [before, stage.path], "back": back}
@@ -313,7 +313,7 @@ def _files_on(path: str) -> list[str]:
 
 
 def service(stage: Stage) -> Json:
-    """Return the first frames that `dronebms run` sends, and how it ends on SIGTERM."""
+    """The first frames of `dronebms run`, and its exit on SIGTERM."""
     frames: list[str] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ground:
         ground.bind(("127.0.0.1", 0))
@@ -335,7 +335,7 @@ def service(stage: Stage) -> Json:
 
 
 def probe(stage: Stage) -> Json:
-    """Return what `dronebms probe` prints."""
+    """Output of `dronebms probe`."""
     words = [sys.executable, "-m", "dronebms.cli", "probe", "--bus", stage.path, "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     return {"code": done.returncode, "logged": done.stderr, "printed": done.stdout}
@@ -345,13 +345,13 @@ EVERYWHERE: tuple[Check, ...] = (
     truth, functions, snapshot, calls, absent, kernel_block, nack_storm, slow, stuck, judge,
     vanishing,
 )  # fmt: skip
-# A program takes 10 s to load in the guest. A probe asks for much that a gauge refuses, which a
-# CP2112 takes for a held bus; a Raspberry Pi, whose adapter the other is like, runs the service.
+# A program takes 10 s to load in the guest. A probe reads much that a gauge refuses, which a
+# CP2112 reports as a stuck bus; a Raspberry Pi, whose adapter is like the other, runs the service.
 ADAPTERS: tuple[tuple[Callable[[Bus], Adapter], Check], ...] = ((Cp2112, probe), (TinyUsb, service))
 
 
 def main(port: Path) -> None:
-    """Try everything on every adapter; a check that fails leaves its traceback as its result."""
+    """Run every check on every adapter; the result of a failed check is its traceback."""
     with port.open("w", buffering=1) as lines:
         for make, program in ADAPTERS:
             stage = Stage(make)

@@ -1,4 +1,4 @@
-"""Calls of smbus2 that are made of a kernel's adapter and of the stand-in for it alike.
+"""Calls of smbus2, the same for a kernel's adapter and for the stand-in.
 
 Every way to read and write, what a gauge refuses, an absent address, with and without PEC. The
 writes leave the gauge as it was.
@@ -44,7 +44,7 @@ CALLS: tuple[tuple[Any, ...], ...] = (
 
 
 def outcomes(bus: Any, *, pec: bool) -> dict[str, Any]:  # noqa: ANN401 - smbus2's, or like it
-    """Return what each call comes to on an open bus: a value, or the name of its errno."""
+    """Outcome of each call on an open bus: a value, or the name of its errno."""
     if pec:
         bus.pec = 1
     ends = {f"{call}": _outcome(bus, ADDRESS, call) for call in CALLS}

@@ -1,4 +1,4 @@
-"""A CP2112, the USB bridge to SMBus, played for the guest's hid-cp2112 driver through /dev/uhid.
+"""A CP2112, the USB bridge to SMBus, emulated for the guest's hid-cp2112 driver through /dev/uhid.
 
 A HID device of reports: a request starts a transfer, status requests ask how it went, a forced send
 fetches what was read. A slave that holds the clock leaves the chip busy until the driver cancels.
@@ -45,7 +45,7 @@ FEATURES = {
 
 
 def report_descriptor() -> bytes:
-    """Return which reports there are, each of plain bytes on a page of the maker's."""
+    """The report descriptor: reports of plain bytes on a vendor page."""
     feature, output, incoming = 0xB1, 0x91, 0x81
     sizes = {0x02: 4, 0x03: 1, 0x04: 2, GET_VERSION: 2, SMBUS_CONFIG: 13, LOCK_BYTE: 1, 0x21: 9}
     reports = [(number, feature, size) for number, size in sizes.items()]
@@ -73,7 +73,7 @@ class Cp2112:
         self._uhid = -1
 
     def plug(self) -> None:
-        """Appear on the USB."""
+        """Plug in."""
         uhid = self._uhid = os.open("/dev/uhid", os.O_RDWR)
         described = report_descriptor()
         device = (len(described), USB_BUS, VENDOR, PRODUCT, VERSION, 0, described)
@@ -81,7 +81,7 @@ class Cp2112:
         threading.Thread(target=self._serve, args=(uhid,), daemon=True).start()
 
     def unplug(self) -> None:
-        """Vanish; the kernel finishes that in its own time, so a thread waits for it."""
+        """Unplug; the kernel completes this asynchronously, so a thread waits for it."""
         gone, self._uhid = self._uhid, -1
         threading.Thread(target=os.write, args=(gone, EVENT.pack(DESTROY)), daemon=True).start()
 
@@ -89,7 +89,7 @@ class Cp2112:
         with suppress(OSError):
             while True:
                 event = os.read(uhid, EVENT_MAX)
-                if uhid == self._uhid:  # what is pulled out answers nothing
+                if uhid == self._uhid:  # an unplugged device does not answer
                     self._handle(uhid, EVENT.unpack_from(event)[0], event[EVENT.size :])
 
     def _handle(self, uhid: int, kind: int, event: bytes) -> None:
@@ -108,7 +108,7 @@ class Cp2112:
             os.write(uhid, struct.pack("<IIH", SET_REPORT_REPLY, number, 0))
 
     def _output(self, report: bytes) -> bytes | None:
-        """Do what a report asks; return the response that it asks for."""
+        """Execute a report; its response."""
         kind = report[0]
         if kind == READ:
             self._transfer(report[1] >> 1, b"", int.from_bytes(report[2:4], "big"))

@@ -1,4 +1,4 @@
-"""Boots the guest under QEMU and returns what its agent found out.
+"""Boots the guest under QEMU and returns the results of its agent.
 
 QEMU translates every instruction (TCG), so that neither KVM nor any right is needed. The guest's
 clock counts its instructions: a busy host makes the guest slow, and nothing in it late.

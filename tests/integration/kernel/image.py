@@ -1,4 +1,4 @@
-"""What the guest boots: Debian's stock kernel and a first root with its modules, nothing compiled.
+"""Image of the guest: Debian's stock kernel and an initramfs with its modules, nothing compiled.
 
 The kernel package is the newest of the Debian release that the host runs, found and fetched by apt
 as the calling user, and stored in a folder outside the repository, by its version:
@@ -24,11 +24,11 @@ MACHINE = "x86_64"
 META_PACKAGE = "linux-image-amd64"  # depends on the newest kernel of the release
 EMULATOR = "qemu-system-x86_64"
 BUSYBOX = Path("/bin/busybox")
-# Wanted in the guest; what they depend on is found in the modules themselves.
+# Modules of the guest; the modules themselves list their dependencies.
 MODULES = (
     "virtio_pci", "9pnet_virtio", "9p",  # the host's files
     "i2c-dev", "uhid", "hid-cp2112", "vhci-hcd", "i2c-tiny-usb",  # the adapters
-    "sbs-battery",  # the judge
+    "sbs-battery",  # the reference
 )  # fmt: skip
 HOW_TO_GET_IT = "sudo apt-get update && sudo apt-get install qemu-system-x86 busybox-static"
 
@@ -39,14 +39,14 @@ class Missing(Exception):  # noqa: N818 - no error: the tests are skipped with t
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What QEMU is given."""
+    """Files for QEMU."""
 
     kernel: Path
     version: str  # of the Debian package
     modules: tuple[Path, ...]  # in the order in which they load
 
     def root(self, command: Sequence[str]) -> bytes:
-        """Return a first root that runs a command of the host's as root of the guest."""
+        """An initramfs that runs a command of the host as root of the guest."""
         script = _INIT.format(
             modules=" ".join(path.name for path in self.modules), command=shlex.join(command)
         )
@@ -55,7 +55,7 @@ class Image:
         return _archive(("bin", "modules", "proc", "sys", "dev", "host"), files)
 
 
-# The mount over /run is the only place of the guest's that can be written.
+# The mount over /run is the only writable place of the guest.
 _INIT = """#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc proc /proc
@@ -75,7 +75,7 @@ $b poweroff -f
 
 
 def image() -> Image:
-    """Return the newest image, from the cache when it is there.
+    """The newest image, from the cache if present.
 
     Raises:
         Missing: a program or a package cannot be had.
@@ -98,7 +98,7 @@ def image() -> Image:
 
 
 def _newest_package() -> str:
-    """Return `linux-image-<release>_<version>`."""
+    """`linux-image-<release>_<version>`."""
     depends = _output_of("apt-cache", "depends", "--important", META_PACKAGE)
     found = re.search(r"Depends: (linux-image-\S+)", depends)
     if found is None:
@@ -111,7 +111,7 @@ def _newest_package() -> str:
 
 
 def _fill(folder: Path) -> None:
-    """Fetch a kernel package and keep what is needed of it, all or nothing."""
+    """Fetch a kernel package and store the needed files, all or none."""
     with TemporaryDirectory(dir=folder.parent, prefix="unpacking-") as name:
         work = Path(name)
         package = folder.name.replace("_", "=")
@@ -127,7 +127,7 @@ def _fill(folder: Path) -> None:
 
 
 def _loading_order(tree: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, content) of modules, each after what it depends on."""
+    """Yield (name, content) of modules, each after its dependencies."""
     files = {_plain(path.name.partition(".")[0]): path for path in tree.rglob("*.ko*")}
     built_in = (tree / "modules.builtin").read_text().splitlines()
     done = {_plain(Path(line).stem) for line in built_in}
@@ -154,7 +154,7 @@ def _plain(module: str) -> str:
 
 
 def _unpacked(path: Path) -> bytes:
-    """Return a module as it was compiled; newer releases of Debian pack them with xz."""
+    """A module, uncompressed; newer releases of Debian pack them with xz."""
     if path.suffix != ".xz":
         return path.read_bytes()
     unpack = (str(BUSYBOX), "xzcat", str(path))
@@ -174,7 +174,7 @@ def _output_of(*command: str, cwd: Path | None = None) -> str:
 
 
 def _archive(folders: Iterable[str], files: Mapping[str, bytes]) -> bytes:
-    """Return a cpio archive as the kernel takes it for its first root."""
+    """A cpio archive for the initramfs."""
     entries = [(name, 0o040755, b"") for name in folders]
     entries += [(name, 0o100755, content) for name, content in files.items()]
     entries.append(("TRAILER!!!", 0, b""))

@@ -1,4 +1,4 @@
-"""An i2c-tiny-usb adapter, played for the guest's own driver as a device of its USB/IP host.
+"""An i2c-tiny-usb adapter, emulated for the guest's own driver as a device of its USB/IP host.
 
 The kernel is given one end of a socket pair; the device is behind the other. It offers what the
 Raspberry Pi's adapter offers: raw transfers, and SMBus by them, but no block reads by their count.
@@ -19,7 +19,7 @@ from smartbattery.errors import BusTimeoutError, NackError
 VHCI = Path("/sys/devices/platform/vhci_hcd.0")
 PORT, DEVICE_ID, FULL_SPEED = 0, 1 << 16 | 1, 2
 
-# USB/IP, big-endian: a header of 48 bytes whatever it is.
+# USB/IP, big-endian: a header of 48 bytes in every message.
 HEADER = struct.Struct(">5I")
 SUBMITTED = struct.Struct(">Ii12x8s")
 RETURNED = struct.Struct(">5I2i20x")
@@ -42,7 +42,7 @@ FUNCTIONS, LAST_STATUS, TRANSFER = 1, 3, 4
 BEGIN, END = 1, 2  # bits of a transfer
 READING = 1  # bit of its flags
 ACKNOWLEDGED, REFUSED = 1, 2
-BCM2835_FUNCTIONS = 0x0EFF0009  # I2C and the SMBus calls that can be made of it
+BCM2835_FUNCTIONS = 0x0EFF0009  # I2C and the SMBus calls that it can emulate
 
 
 class TinyUsb:
@@ -57,14 +57,14 @@ class TinyUsb:
         self._device: socket.socket | None = None
 
     def plug(self) -> None:
-        """Appear on the USB."""
+        """Plug in."""
         kernels, self._device = socket.socketpair()
         threading.Thread(target=self._serve, args=(self._device,), daemon=True).start()
         (VHCI / "attach").write_text(f"{PORT} {kernels.fileno()} {DEVICE_ID} {FULL_SPEED}")
         kernels.close()  # the kernel holds its own
 
     def unplug(self) -> None:
-        """Vanish."""
+        """Unplug."""
         (VHCI / "detach").write_text(str(PORT))
 
     def _serve(self, device: socket.socket) -> None:
@@ -84,7 +84,7 @@ class TinyUsb:
                 device.sendall(head + (data if incoming else b""))
 
     def _control(self, setup: bytes, sent: bytes) -> bytes | None:
-        """Return the answer to a request, None to one that there is not."""
+        """The reply to a request; `None` to an unknown one."""
         kind, request, value, index, length = SETUP.unpack(setup)
         if not kind & VENDOR_REQUEST:
             if request == GET_DESCRIPTOR:
@@ -100,7 +100,7 @@ class TinyUsb:
         return b""
 
     def _transfer(self, request: int, address: int, sent: bytes, length: int) -> bytes | None:
-        """Carry out one message; a write that a read follows waits for it."""
+        """Execute one message; a write before a read waits for it."""
         if not request & END:
             self._written, self._status = sent, ACKNOWLEDGED
             return b""
