@@ -76,26 +76,24 @@ class GaugeFusion:
         """Take in a snapshot; `charge_frac` is the state of charge by the fit."""
         if not sample.is_new:
             return self._state
+        odds, charge, first_full_ah = self._state.log_odds, self._state.charge, None
         full_mah, remaining_mah = snapshot.full_mah, snapshot.remaining_mah
-        state = self._state
         if full_mah is not None and full_mah > 0:
-            if state.log_odds is None:
-                state = self._first(full_mah)
+            if odds is None:
+                odds = self._learned_log_odds
+            if odds is None:
+                first_full_ah = full_mah / 1000.0
+                odds = initial_log_odds(full_mah * 3.6 / self._capacity_as, self._parameters)
             if remaining_mah is not None:
                 charge = GaugeCharge(remaining_mah * 3.6, full_mah * 3.6)
-                state = replace(state, charge=charge)
-        if sample.just_ended and state.charge is not None and state.log_odds is not None:
-            odds = log_odds_at_end(state.log_odds, state.charge, charge_frac)
-            state = replace(state, log_odds=odds)
-        self._state = replace(state, first_full_ah=None)
-        return state
-
-    def _first(self, full_mah: float) -> GaugeEvidence:
-        if self._learned_log_odds is not None:
-            return GaugeEvidence(self._learned_log_odds)
-        full_frac = full_mah * 3.6 / self._capacity_as
-        odds = initial_log_odds(full_frac, self._parameters)
-        return GaugeEvidence(odds, first_full_ah=full_mah / 1000.0)
+        if sample.just_ended and charge is not None and odds is not None:
+            odds = log_odds_at_end(odds, charge, charge_frac)
+        self._state = GaugeEvidence(odds, charge)
+        return (
+            self._state
+            if first_full_ah is None
+            else replace(self._state, first_full_ah=first_full_ah)
+        )
 
 
 def initial_log_odds(full_frac: float, c: ModelParameters) -> float:

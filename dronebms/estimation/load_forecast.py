@@ -5,7 +5,7 @@ the voltage falls is part of the time to empty, not of the load.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
@@ -42,32 +42,38 @@ class TemperatureRise:
     last_s: float = 0.0
     start: tuple[float, float] | None = None  # time and temperature the slope is taken from
 
-    def updated(self, now_s: float, degc: float) -> Self:
+    def updated(self, now_s: float, degc: float) -> "TemperatureRise":
         """Take in a temperature in degC."""
         if self.start is None:
-            return replace(self, degc=degc, last_s=now_s, start=(now_s, degc))
+            return TemperatureRise(self.degc_s, degc, now_s, (now_s, degc))
         smooth_degc = self.degc + (degc - self.degc) * min((now_s - self.last_s) / _SMOOTH_S, 1.0)
-        rise = replace(self, degc=smooth_degc, last_s=now_s)
         start_s, start_degc = self.start
         if now_s - start_s <= _SPAN_S:
-            return rise
+            return TemperatureRise(self.degc_s, smooth_degc, now_s, self.start)
         slope = (smooth_degc - start_degc) / (now_s - start_s)
         degc_s = self.degc_s + (slope - self.degc_s) / 2
-        return replace(rise, degc_s=degc_s, start=(now_s, smooth_degc))
+        return TemperatureRise(degc_s, smooth_degc, now_s, (now_s, smooth_degc))
 
 
 @dataclass(frozen=True, slots=True)
-class LoadForecastState:
-    """Restart state of `LoadForecast`."""
+class PowerStatistics:
+    """Power of the flight so far."""
 
     now_w: float = 0.0
-    off_w: float = 0.0
+    off_w: float = 0.0  # slow, for the end of the load
     recent_w: float = 0.0
     time_s: float = 0.0
     ripple: float = 0.0  # relative variance of the present power about the recent one
     block_ws: float = 0.0
     block_s: float = 0.0
     blocks: tuple[float, ...] = ()  # mean power of each 30 s of load
+
+
+@dataclass(frozen=True, slots=True)
+class LoadForecastState:
+    """Restart state of `LoadForecast`."""
+
+    power: PowerStatistics = PowerStatistics()
     rise: TemperatureRise = TemperatureRise()
     ahead: LoadAhead | None = None
 
@@ -92,11 +98,11 @@ class LoadForecast:
         self._threshold_w = threshold_w
         self._usual_w = usual_w
         self._parameters = parameters
-        self._state = state
+        self._power, self._rise, self._ahead = state.power, state.rise, state.ahead
 
     def state(self) -> LoadForecastState:
         """Restart state."""
-        return self._state
+        return LoadForecastState(self._power, self._rise, self._ahead)
 
     def with_state(self, state: LoadForecastState) -> Self:
         """Return a stage that continues from a state."""
@@ -106,38 +112,37 @@ class LoadForecast:
         """Take in a sample; the load over a horizon, None without a load."""
         second = sample.second
         if second is None:
-            return self._state.ahead
+            return self._ahead
         self.add(second.span_s, second.power_w)
-        rise, ahead = self._state.rise, None
+        self._ahead = None
         if self.present:
-            rise = rise.updated(second.mean.t_s, degc)
+            self._rise = self._rise.updated(second.mean.t_s, degc)
             power_w, power_sd = self.mean_power(horizon_s)
-            ahead = LoadAhead(power_w, power_sd, self.ripple_frac, rise.degc_s)
-        self._state = replace(self._state, rise=rise, ahead=ahead)
-        return ahead
+            self._ahead = LoadAhead(power_w, power_sd, self.ripple_frac, self._rise.degc_s)
+        return self._ahead
 
     @property
     def present(self) -> bool:
         """Whether there is a load to forecast from."""
-        return self._is_present(self._state.time_s, self._state.off_w)
+        return self._is_present(self._power.time_s, self._power.off_w)
 
     def add(self, dt_s: float, power_w: float) -> None:
         """Take in the mean power of the last `dt_s`."""
-        state = self._state
-        if state.time_s == 0 and power_w < self._threshold_w:
+        before = self._power
+        if before.time_s == 0 and power_w < self._threshold_w:
             return
-        time_s = state.time_s + dt_s
+        time_s = before.time_s + dt_s
 
         def filtered(old_w: float, tau_s: float) -> float:
             # A plain mean until the time constant has passed: no initial value to decay.
             return old_w + (power_w - old_w) * dt_s / (min(tau_s, max(time_s - dt_s, 0.0)) + dt_s)
 
-        now_w = filtered(state.now_w, _NOW_TAU_S)
-        off_w = filtered(state.off_w, _OFF_TAU_S)
-        recent_w = filtered(state.recent_w, _RECENT_TAU_S)
+        now_w = filtered(before.now_w, _NOW_TAU_S)
+        off_w = filtered(before.off_w, _OFF_TAU_S)
+        recent_w = filtered(before.recent_w, _RECENT_TAU_S)
         error = now_w / recent_w - 1 if recent_w > 0 else 0.0
-        ripple = state.ripple + (error * error - state.ripple) * dt_s / (_RIPPLE_TAU_S + dt_s)
-        block_ws, block_s, blocks = state.block_ws, state.block_s, state.blocks
+        ripple = before.ripple + (error * error - before.ripple) * dt_s / (_RIPPLE_TAU_S + dt_s)
+        block_ws, block_s, blocks = before.block_ws, before.block_s, before.blocks
         if time_s > _SETTLE_S and self._is_present(time_s, off_w):
             block_ws += power_w * dt_s
             block_s += dt_s
@@ -146,8 +151,7 @@ class LoadForecast:
             if block_w > self._threshold_w:  # time on the ground is not part of the flight
                 blocks = (*blocks, block_w)
             block_ws = block_s = 0.0
-        self._state = replace(
-            state,
+        self._power = PowerStatistics(
             now_w=now_w,
             off_w=off_w,
             recent_w=recent_w,
@@ -160,7 +164,7 @@ class LoadForecast:
 
     def mean_power(self, horizon_s: float) -> tuple[float, float]:
         """(Mean power in watts, its relative standard deviation) over a horizon."""
-        c, blocks, recent_w = self._parameters, self._state.blocks, self._state.recent_w
+        c, blocks, recent_w = self._parameters, self._power.blocks, self._power.recent_w
         usual_w, usual = (0.0, 0.0) if self._usual_w is None else (self._usual_w, c.learned_blocks)
         weight = len(blocks) + c.recent_blocks + usual
         mean_w = (sum(blocks) + c.recent_blocks * recent_w + usual * usual_w) / weight
@@ -178,7 +182,7 @@ class LoadForecast:
     @property
     def usual_w(self) -> float | None:
         """Mean power of this flight and the earlier ones, None before there is one."""
-        blocks = self._state.blocks
+        blocks = self._power.blocks
         usual = 0.0 if self._usual_w is None else self._parameters.learned_blocks
         weight = len(blocks) + usual
         return (sum(blocks) + usual * (self._usual_w or 0.0)) / weight if weight else None
@@ -186,7 +190,7 @@ class LoadForecast:
     @property
     def ripple_frac(self) -> float:
         """Relative standard deviation of power over some seconds: gusts."""
-        return math.sqrt(self._state.ripple)
+        return math.sqrt(self._power.ripple)
 
     def _is_present(self, time_s: float, off_w: float) -> bool:
         return time_s > 0 and off_w > self._threshold_w

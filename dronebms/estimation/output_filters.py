@@ -37,7 +37,7 @@ class ShownCharge:
     pct: float | None = None
     at_s: float = 0.0
 
-    def updated(self, now_s: float, charge_frac: float, *, loaded: bool) -> Self:
+    def updated(self, now_s: float, charge_frac: float, *, loaded: bool) -> "ShownCharge":
         """Follow a charge: under load down at once and up slowly.
 
         Flight controllers latch the lowest value that they receive.
@@ -45,7 +45,7 @@ class ShownCharge:
         pct = min(max(charge_frac * 100.0, 0.0), 100.0)
         if self.pct is not None and loaded:
             pct = min(pct, self.pct + _RECOVER_PCT_S * (now_s - self.at_s))
-        return replace(self, pct=pct, at_s=now_s)
+        return ShownCharge(pct, now_s)
 
 
 class OutputFilters:

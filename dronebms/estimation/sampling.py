@@ -6,7 +6,7 @@ held: the charge counter never stops.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
@@ -74,7 +74,7 @@ class CurrentTracker:
     counts: tuple[tuple[float, float], ...] = ()  # since when, remaining ampere-seconds
     known: tuple[float, float] | None = None  # time and amperes last read or derived
 
-    def updated(self, snapshot: Snapshot) -> tuple[Self, tuple[float, float] | None]:
+    def updated(self, snapshot: Snapshot) -> tuple["CurrentTracker", tuple[float, float] | None]:
         """Take in a snapshot; with (amperes, standard deviation), None when never known."""
         counts = self._counted(snapshot)
         known, current_a, sd_frac = self.known, snapshot.current_a, 0.0
@@ -84,7 +84,7 @@ class CurrentTracker:
             known = snapshot.t_s, current_a
         elif known is not None:
             current_a, sd_frac = known[1], 1.0
-        tracker = replace(self, counts=counts, known=known)
+        tracker = CurrentTracker(counts, known)
         if current_a is None:
             return tracker, None
         if snapshot.beyond_a is not None:
@@ -121,7 +121,7 @@ class EndOfDischarge:
     deep_s: float | None = None  # since when far below the cut-off
     reached: bool = False
 
-    def updated(self, reading: Reading, cutoff_v: float) -> Self:
+    def updated(self, reading: Reading, cutoff_v: float) -> "EndOfDischarge":
         """Take in a reading."""
         deep_s = self.deep_s
         if reading.cell_v > cutoff_v - _END_INSTANT_V:
@@ -135,7 +135,7 @@ class EndOfDischarge:
         spans = len(recent) > 1 and reading.t_s - recent[0][0] >= _END_MEAN_S - _SECOND_S
         mean_v = sum(v for _, v in recent) / len(recent)
         reached = self.reached or is_deep or (spans and mean_v <= cutoff_v)
-        return replace(self, recent=recent, deep_s=deep_s, reached=reached)
+        return EndOfDischarge(recent, deep_s, reached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +145,14 @@ class SecondMean:
     pending: tuple[tuple[float, Reading], ...] = ()  # weight in seconds
     due_s: float | None = None
 
-    def updated(self, dt_s: float, reading: Reading) -> tuple[Self, tuple[float, Reading] | None]:
+    def updated(
+        self, dt_s: float, reading: Reading
+    ) -> tuple["SecondMean", tuple[float, Reading] | None]:
         """Take in a reading; with (span in seconds, mean) when a second is complete."""
         pending = (*self.pending, (dt_s, reading))
         due_s = reading.t_s - dt_s + _SECOND_S if self.due_s is None else self.due_s
         if reading.t_s < due_s:
-            return replace(self, pending=pending, due_s=due_s), None
+            return SecondMean(pending, due_s), None
         # Seconds of the clock: a missing reading does not shift the later seconds.
         due_s += 1.0 + math.floor(reading.t_s - due_s)
         total_s = sum(weight for weight, _ in pending)
@@ -159,7 +161,7 @@ class SecondMean:
             return float(sum(w * getattr(r, name) for w, r in pending)) / total_s
 
         means = map(mean, ("cell_v", "current_a", "pack_v", "current_sd_a"))
-        return replace(self, pending=(), due_s=due_s), (total_s, Reading(reading.t_s, *means))
+        return SecondMean((), due_s), (total_s, Reading(reading.t_s, *means))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,85 +182,87 @@ class Sampling:
 
     def __init__(self, pack_data: PackData, state: SamplingState = SamplingState()) -> None:
         self._pack_data = pack_data
-        self._state = state
+        self._restore(state)
 
     def state(self) -> SamplingState:
         """Restart state."""
-        return self._state
+        return SamplingState(
+            current=self._current,
+            second=self._second,
+            end=self._end,
+            newest=self._newest,
+            previous=self._previous,
+            used_as=self._used_as,
+            used_ws=self._used_ws,
+        )
 
     def with_state(self, state: SamplingState) -> Self:
         """Return a stage that continues from a state."""
         return type(self)(self._pack_data, state)
 
+    def _restore(self, state: SamplingState) -> None:
+        self._current, self._second, self._end = state.current, state.second, state.end
+        self._newest, self._previous = state.newest, state.previous
+        self._used_as, self._used_ws = state.used_as, state.used_ws
+
     def update(self, snapshot: Snapshot) -> Sample:
         """Take in a snapshot, with a new reading in it or not."""
         cells = self._pack_data.cells or snapshot.identity.cells or len(snapshot.cells_v)
-        was_ended = self._state.end.reached
         reading = self._read(snapshot, cells)
-        before = self._state.newest
-        second = None
-        if reading is not None:
-            if before is not None and reading.t_s - before.t_s > _FORGET_S:
-                before, was_ended = None, False
-                self._state = SamplingState()
-            second = self._add(reading, before)
-        state = self._state
+        before = self._newest
+        if reading is not None and before is not None and reading.t_s - before.t_s > _FORGET_S:
+            before = None
+            self._restore(SamplingState())
+        was_ended = self._end.reached
+        second = None if reading is None else self._add(reading, before)
         return Sample(
             t_s=snapshot.t_s,
             cells=cells,
             cells_v=snapshot.cells_v,
-            newest=state.newest,
+            newest=self._newest,
             is_new=reading is not None,
             first=reading if before is None else None,
             second=second,
-            used_as=state.used_as,
-            used_ws=state.used_ws,
-            current_known=state.current.is_known(snapshot.t_s),
-            ended=state.end.reached,
-            just_ended=state.end.reached and not was_ended,
+            used_as=self._used_as,
+            used_ws=self._used_ws,
+            current_known=self._current.is_known(snapshot.t_s),
+            ended=self._end.reached,
+            just_ended=self._end.reached and not was_ended,
         )
 
     def _read(self, snapshot: Snapshot, cells: int) -> Reading | None:
         """The snapshot as a reading; None when it holds none newer than the last."""
-        state = self._state
-        tracker, current = state.current.updated(snapshot)
-        self._state = replace(state, current=tracker)
-        read_s = snapshot.read_at_s.get("voltage_v")
+        self._current, current = self._current.updated(snapshot)
+        read_s, newest = snapshot.read_at_s.get("voltage_v"), self._newest
         if snapshot.voltage_v is None or current is None or read_s is None or cells == 0:
             return None
-        if state.newest is not None and read_s <= state.newest.t_s:
+        if newest is not None and read_s <= newest.t_s:
             return None
         lowest = snapshot.lowest_cell()
         cell_v = snapshot.voltage_v / cells if lowest is None else lowest[1]
-        if state.newest is None and cell_v <= _MIN_CELL_V:
+        if newest is None and cell_v <= _MIN_CELL_V:
             return None
         return Reading(read_s, cell_v, current[0], snapshot.voltage_v, current[1])
 
     def _add(self, reading: Reading, before: Reading | None) -> Second | None:
         """Count a reading; the second that it completes, if any."""
-        state = self._state
-        end = state.end.updated(reading, self._pack_data.cutoff_v)
+        self._newest = reading
+        self._end = self._end.updated(reading, self._pack_data.cutoff_v)
         if before is None:
-            self._state = replace(state, end=end, newest=reading, previous=reading)
+            self._previous = reading
             return None
         dt_s = reading.t_s - before.t_s
         mean_a = (before.current_a + reading.current_a) / 2
-        gathering, full = state.second.updated(dt_s, reading)
-        self._state = replace(
-            state,
-            second=gathering,
-            end=end,
-            newest=reading,
-            previous=state.previous if full is None else full[1],
-            used_as=state.used_as + mean_a * dt_s,
-            used_ws=state.used_ws + mean_a * reading.pack_v * dt_s,
-        )
+        self._used_as += mean_a * dt_s
+        self._used_ws += mean_a * reading.pack_v * dt_s
+        self._second, full = self._second.updated(dt_s, reading)
         if full is None:
             return None
         span_s, mean = full
+        previous, self._previous = self._previous, mean
         counted_a, gap_sd_a = mean.current_a, 0.0
         if dt_s > MAX_STEP_GAP_S:
             counted_a = (before.current_a + mean.current_a) / 2
             gap_sd_a = abs(before.current_a - mean.current_a) / 2
         counted_sd_a = max(gap_sd_a, mean.current_sd_a)
-        return Second(span_s, mean, state.previous, counted_a, counted_sd_a)
+        return Second(span_s, mean, previous, counted_a, counted_sd_a)

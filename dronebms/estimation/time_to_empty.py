@@ -1,7 +1,7 @@
 """Stage: time to empty, a new forecast every two seconds and a count-down between them."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from dronebms.estimation.cell_fit import CellEstimate
@@ -27,7 +27,7 @@ class RemainingTime:
     high_s: float
     power_w: float  # mean power that is assumed
 
-    def after(self, since_s: float) -> Self:
+    def after(self, since_s: float) -> "RemainingTime":
         """The same forecast some seconds later.
 
         In a gap of the readings the load is unknown: the bounds part.
@@ -36,14 +36,10 @@ class RemainingTime:
         median_s = max(self.median_s - since_s, 0.0)
         low_s = max(self.low_s - (2 if is_gap else 1) * since_s, 0.0)
         high_s = self.high_s - (0.0 if is_gap else since_s)
-        return replace(
-            self,
-            low_s=min(low_s, median_s),
-            median_s=median_s,
-            high_s=max(high_s, median_s, _NOT_ENDED_S),
-        )
+        high_s = max(high_s, median_s, _NOT_ENDED_S)
+        return RemainingTime(min(low_s, median_s), median_s, high_s, self.power_w)
 
-    def followed_by(self, new: Self, since_s: float) -> Self:
+    def followed_by(self, new: "RemainingTime", since_s: float) -> "RemainingTime":
         """A new forecast after this one: it falls at once and rises gradually.
 
         The fit changes every ten seconds; a rise in one step is seldom real.
@@ -51,7 +47,7 @@ class RemainingTime:
         share, old = since_s / (_RISE_TAU_S + since_s), self.after(since_s)
         median_s = min(new.median_s, old.median_s + share * (new.median_s - old.median_s))
         low_s = min(new.low_s, old.low_s + share * (new.low_s - old.low_s))
-        return replace(new, low_s=min(low_s, median_s), median_s=median_s)
+        return RemainingTime(min(low_s, median_s), median_s, new.high_s, new.power_w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ class TimeToEmpty:
     ) -> RemainingTime | None:
         """Remaining time at the sample; None without a load or a known current."""
         if load is None:
-            self._state = replace(self._state, forecast=None)
+            self._state = TimeToEmptyState(None, self._state.forecast_at_s)
         elif sample.second is not None:
             self._renew(sample.second.mean.t_s, sample.cells, cell, load, gauge)
         forecast = self._state.forecast
