@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from dronebms.core.pack_data import PackData
+from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit, CellFitState
@@ -30,8 +30,6 @@ from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import Snapshot
 
-_ASSUMED_MAH = 5000.0
-_LOAD_C = 0.15  # of the capacity; a vehicle that draws less does not fly
 _LEARN_FRAC = 0.15  # of the capacity that must be used before a flight is learned from
 
 MakeLoadForecast = Callable[[float, float | None, ModelParameters], LoadForecast]
@@ -158,7 +156,7 @@ class Estimator:
         state: EstimatorState | None = None,
     ) -> None:
         self._pack_data = pack_data
-        self.recall = recall
+        self._recall = recall
         self._parameters = parameters
         self._make_load_forecast = make_load_forecast
         self._serial: int | None = None
@@ -171,10 +169,6 @@ class Estimator:
         if state.stages is not None:
             self._stages = self._make_stages(state.stages.pack).with_state(state.stages)
 
-    def __getstate__(self) -> dict[str, object]:
-        """Everything but where packs are recalled from."""
-        return self.__dict__ | {"recall": no_memory}
-
     def state(self) -> EstimatorState:
         """Everything that the estimator remembers."""
         stages = None if self._stages is None else self._stages.state()
@@ -183,7 +177,7 @@ class Estimator:
     def with_state(self, state: EstimatorState) -> Self:
         """Return an estimator of the same configuration that continues exactly from a state."""
         return type(self)(
-            self._pack_data, self.recall, self._parameters, self._make_load_forecast, state
+            self._pack_data, self._recall, self._parameters, self._make_load_forecast, state
         )
 
     def update(self, snapshot: Snapshot, vehicle: VehicleState = UNKNOWN_VEHICLE) -> Estimate:
@@ -250,7 +244,7 @@ class Estimator:
         sources_mah = pack_data.capacity_mah, identity.design_mah, snapshot.full_mah
         rated_mah = next((mah for mah in sources_mah if mah and mah >= DESIGN.low), None)
         key = pack_data.pack_key(identity)
-        learned = None if key is None else self.recall(key)
+        learned = None if key is None else self._recall(key)
         if learned is not None and rated_mah is not None and learned.rated_mah != rated_mah:
             learned = None  # another pack under the same key
         pack = ConnectedPack(
@@ -268,15 +262,16 @@ class Estimator:
 
     def _make_stages(self, pack: ConnectedPack) -> _Stages:
         pack_data, parameters, learned = self._pack_data, self._parameters, pack.learned
-        capacity_ah = (pack.rated_mah or _ASSUMED_MAH) / 1000.0
+        rated_mah = pack.rated_mah
+        capacity_ah = UNKNOWN_CAPACITY_AH if rated_mah is None else rated_mah / 1000.0
         model = CellModel(
             pack_data.chemistry,
             capacity_ah,
-            rated=pack.rated_mah is not None,
+            rated=rated_mah is not None,
             parameters=parameters,
         )
         log_odds = None if learned is None else learned.gauge_odds
-        threshold_w = _LOAD_C * capacity_ah * pack_data.chemistry.full_cell_v * pack.cells
+        threshold_w = LOAD_C * capacity_ah * pack_data.chemistry.full_cell_v * pack.cells
         usual_w = None if learned is None else learned.usual_w
         first_fast = None if learned is None else learned.first_fast
         return _Stages(
