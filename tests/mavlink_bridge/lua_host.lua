@@ -1,12 +1,12 @@
--- ArduPilot's scripting API as far as a battery driver needs it, and strict about every call.
+-- ArduPilot's scripting API for a battery driver; strict about every call.
 --
--- Made from libraries/AP_Scripting/generator/description/bindings.desc and lua_bindings.cpp: a
+-- From libraries/AP_Scripting/generator/description/bindings.desc and lua_bindings.cpp: a
 -- call with another number of arguments, another type or a value out of range is an error, as it
--- is on the flight controller, and so is whatever is not there. Driven by lines on stdin:
+-- is on the flight controller, and so is an unknown function. Driven by lines on stdin:
 --   T ms                 the time
 --   M chan system component id payload     a message arrives (payload in hex)
 --   A 0|1                disarmed, armed
---   P name value         a parameter is there with that value
+--   P name value         a parameter with its value
 --   I ids                another script calls mavlink:init with room for so many messages
 --   S                    the script is started, R once more as after a restart of scripting
 --   U                    it is run once
@@ -40,7 +40,7 @@ end
 
 local function takes(n, ...) check(select('#', ...) == n, 'takes ' .. n .. ' arguments') end
 
--- uint32_t_ud: arithmetic makes another one, and nothing else may be done with it but :toint().
+-- uint32_t_ud: arithmetic returns another one; only :toint() and :tofloat() are permitted.
 local function ud(value)
   return setmetatable({}, {
     __index = {toint = function(...) takes(1, ...) return value end,
@@ -177,8 +177,8 @@ function mavlink.send_chan(self, chan, id, payload, ...)
   return true
 end
 
--- What lua_scripts.cpp and lbaselib.c leave of Lua itself; whatever else a script reaches for is
--- not there, and what it makes has to be local.
+-- The part of Lua that lua_scripts.cpp and lbaselib.c provide. A script cannot use other names and
+-- cannot create globals.
 local world = {assert = assert, error = error, ipairs = ipairs, load = load, next = next,
   pairs = pairs, pcall = pcall, setmetatable = setmetatable, tonumber = tonumber,
   tostring = tostring, type = type, math = math, string = string, table = table, io = io,
@@ -187,13 +187,13 @@ local world = {assert = assert, error = error, ipairs = ipairs, load = load, nex
 setmetatable(world, {__index = function(_, name) error('no such thing: ' .. name, 2) end,
                      __newindex = function(_, name) error('a global: ' .. name, 2) end})
 
--- SCR_VM_I_COUNT: a run of more instructions ends a script for good, whatever it catches.
+-- SCR_VM_I_COUNT: more instructions in a run end a script permanently; pcall does not prevent it.
 local INSTRUCTIONS = 10000
 local used_most = 0
 
 local function run(step)
   local used, over = 0, false
-  debug.sethook(function()  -- counts the script's own; what is C on the flight controller is free
+  debug.sethook(function()  -- counts the script's own; C functions are not counted
     if debug.getinfo(2, 'S').source == '@' .. script then used = used + 1 end
     if used > INSTRUCTIONS then over = true error('exceeded CPU time') end
   end, '', 1)

@@ -160,10 +160,10 @@ def test_udpout_works_as_soon_as_a_program_listens() -> None:
 
 
 def test_udpout_ignores_other_senders(peer: socket.socket) -> None:
-    with linked(f"udpout:127.0.0.1:{port_of(peer)}") as link, a_peer() as stranger:
+    with linked(f"udpout:127.0.0.1:{port_of(peer)}") as link, a_peer() as other:
         link.send(FRAME, 0.0)
         source = peer.recvfrom(1000)[1]
-        stranger.sendto(b"stranger", source)
+        other.sendto(b"other", source)
         peer.sendto(b"peer", source)
         assert received(link, 0.0) == b"peer"
 
