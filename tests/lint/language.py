@@ -29,7 +29,11 @@ INSTEAD = {word: instead for words, instead in TABLE for word in words.split()}
 PHRASES = {"of straw": "virtual, simulated, test double"}
 
 # (file or folder, text as it stands there, reason). A hit inside that text is allowed.
-ALLOWED: tuple[tuple[str, str, str], ...] = (("tests/lint/language.py", "", "the list itself"),)
+ALLOWED: tuple[tuple[str, str, str], ...] = (
+    ("tests/lint/language.py", "", "the list itself"),
+    ("dronebms/recording/format.py", '"heard_s"', "key of the recording format"),
+    ("dronebms/recording/format.py", '"told_s"', "key of the recording format"),
+)
 
 PLACES = (
     *("dronebms", "smartbattery", "mavlink_bridge", "sim", "tests", "benchmarks", "research"),
