@@ -1,4 +1,4 @@
-"""A gauge that contradicts itself: what is withheld, and what is not."""
+"""Cross-checks of redundant measurements: what is withheld and what is not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +29,8 @@ def look(t_s: float, **changes: object) -> Snapshot:
 
 
 def checked(*looks: Snapshot) -> list[Snapshot]:
-    physics = ConsistencyCheck()
-    return [physics.check(one, FACTS) for one in looks]
+    consistency = ConsistencyCheck()
+    return [consistency.check(one, FACTS) for one in looks]
 
 
 def test_a_sound_pack_passes_unchanged() -> None:
@@ -38,7 +38,7 @@ def test_a_sound_pack_passes_unchanged() -> None:
     assert checked(*looks) == looks
 
 
-def test_cells_that_do_not_make_the_pack_are_withheld_after_three_seconds() -> None:
+def test_cells_that_do_not_sum_to_the_pack_are_withheld_after_three_seconds() -> None:
     wrong = (3.8, 3.8, 3.8, 2.9)
     seen = checked(*(look(k / 10, cells_v=wrong) for k in range(60)))
     assert [one.t_s for one in seen if one.doubts] == [k / 10 for k in range(30, 60)]
@@ -80,32 +80,32 @@ def test_another_pack_and_a_gap_start_the_count_again() -> None:
     assert not any(one.doubts for one in checked(*first, *swapped, *after_gap))
 
 
-def test_computed_gauges_with_their_usual_errors_are_believed(
+def test_computed_gauges_with_usual_errors_are_accepted(
     computed_flights: tuple[Path, ...],
 ) -> None:
     for path in computed_flights:
         flight = read_csv_log(path)
-        source, physics = FlightSource(flight), ConsistencyCheck()
+        source, consistency = FlightSource(flight), ConsistencyCheck()
         doubts = {
             doubt
             for t_s in source.ticks()
-            for doubt in physics.check(source.poll(t_s), flight.pack_data).doubts
+            for doubt in consistency.check(source.poll(t_s), flight.pack_data).doubts
         }
         assert doubts == set(), path.name
 
 
 def test_recorded_packs_do_not_contradict_themselves(real_flights: tuple[Path, ...]) -> None:
-    judged = 0
+    evaluated = 0
     for path in real_flights:
         flight = read_csv_log(path)
-        source, physics = FlightSource(flight), ConsistencyCheck()
-        looks = [physics.check(source.poll(t_s), flight.pack_data) for t_s in source.ticks()]
-        judged += any(one.cells_v for one in looks)
+        source, consistency = FlightSource(flight), ConsistencyCheck()
+        looks = [consistency.check(source.poll(t_s), flight.pack_data) for t_s in source.ticks()]
+        evaluated += any(one.cells_v for one in looks)
         assert not any(one.doubts for one in looks), path.name
-    assert judged >= 5
+    assert evaluated >= 5
 
 
-def test_a_contradiction_becomes_a_warning_in_words() -> None:
+def test_a_contradiction_trips_implausible() -> None:
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1)
 

@@ -1,4 +1,4 @@
-"""Several packs as one: shares, sums, and what is lost with a pack, a node or a vote."""
+"""Several packs as one supply: shares, sums, missing and outvoted packs."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ def pack(
     )
 
 
-def gone(report: Report) -> Report:
+def silent_pack(report: Report) -> Report:
     return replace(report, snapshot=replace(report.snapshot, voltage_v=None, current_a=None))
 
 
@@ -41,41 +41,41 @@ def test_packs_side_by_side_give_as_much_as_the_first_of_them_allows() -> None:
     assert (whole.current_a, whole.remaining_s) == (40.0, 600.0)
     assert (whole.severity, whole.missing) == (Severity.OK, ())
     at_rest = together([pack(0, 0.1, 60.0), pack(1, 0.0, 50.0)])
-    assert at_rest.max_discharge_a == pytest.approx(100.0)  # no load tells the shares
+    assert at_rest.max_discharge_a == pytest.approx(100.0)  # without load the shares are equal
 
 
-def test_a_pack_that_is_lost_is_felt_in_the_same_step() -> None:
+def test_a_lost_pack_takes_effect_in_the_same_step() -> None:
     packs = [pack(0, 20.0), pack(1, 20.0), pack(2, 20.0)]
     whole = together(packs)
     assert whole.max_discharge_a == pytest.approx(180.0)
     assert whole.remaining_s == 600.0
-    less = together([packs[0], gone(packs[1]), packs[2]])
+    less = together([packs[0], silent_pack(packs[1]), packs[2]])
     assert less.missing == (1,)
     assert less.severity is Severity.WARNING
     assert less.max_discharge_a == pytest.approx(120.0)
     assert less.remaining_s == pytest.approx(400.0)  # the load of three on two
-    none = together([gone(one) for one in packs])
+    none = together([silent_pack(one) for one in packs])
     assert (none.severity, none.max_discharge_a) == (Severity.CRITICAL, None)
 
 
-def test_in_series_the_weakest_speaks_and_a_missing_one_leaves_nothing() -> None:
+def test_in_series_the_weakest_limits_and_a_missing_one_leaves_no_current() -> None:
     packs = [pack(0, 20.0, 60.0), pack(1, 20.0, 45.0)]
     whole = together(packs, SERIES)
     assert (whole.current_a, whole.max_discharge_a, whole.remaining_s) == (20.0, 45.0, 600.0)
-    lost = together([packs[0], gone(packs[1])], SERIES)
+    lost = together([packs[0], silent_pack(packs[1])], SERIES)
     assert (lost.severity, lost.missing) == (Severity.CRITICAL, (1,))
     assert (lost.max_discharge_a, lost.remaining_s, lost.current_a) == (None, None, None)
 
 
-def test_of_three_the_one_that_shows_another_voltage_is_not_believed() -> None:
+def test_of_three_the_one_with_another_voltage_is_rejected() -> None:
     packs = [pack(0, 20.0), pack(1, 20.0, cell_v=3.3), pack(2, 20.0)]
     assert together(packs).missing == (1,)
     assert together(packs, SERIES).missing == ()  # in series voltages differ
-    assert together(packs[:2]).missing == ()  # of two nobody knows which is wrong
+    assert together(packs[:2]).missing == ()  # of two, the wrong one is unknown
     assert together([pack(k, 20.0, cell_v=3.8 + 0.02 * k) for k in range(3)]).missing == ()
 
 
-def test_what_one_pack_does_not_know_the_whole_does_not_know() -> None:
+def test_a_value_that_one_pack_lacks_is_unknown_for_the_supply() -> None:
     whole = together([pack(0, 20.0), pack(1, 20.0, None)])
     assert whole.max_discharge_a is None
     silent = pack(1, None)
@@ -85,7 +85,7 @@ def test_what_one_pack_does_not_know_the_whole_does_not_know() -> None:
     assert together([]).severity is Severity.CRITICAL
 
 
-def test_what_is_asked_of_one_pack_is_asked_of_the_whole_by_its_share() -> None:
+def test_the_limit_of_one_pack_limits_the_supply_by_its_share() -> None:
     asked = replace(
         pack(0, 30.0), status=Status(0.0, Severity.CRITICAL, ("hot",), asked_max_a=27.0)
     )
@@ -101,13 +101,13 @@ def test_what_is_asked_of_one_pack_is_asked_of_the_whole_by_its_share() -> None:
     st.data(),
     st.sampled_from(TOPOLOGIES),
 )
-def test_losing_a_pack_never_makes_the_whole_look_better(
+def test_losing_a_pack_never_improves_the_supply(
     shown: list[tuple[float, float]], data: st.DataObject, topology: str
 ) -> None:
     packs = [pack(k, 20.0, most_a) for k, (_, most_a) in enumerate(shown)]
     index = data.draw(st.integers(0, len(packs) - 1))
     before = together(packs, topology)
-    after = together([gone(one) if one.index == index else one for one in packs], topology)
+    after = together([silent_pack(one) if one.index == index else one for one in packs], topology)
     assert after.severity > before.severity
     assert (after.remaining_s or 0.0) <= (before.remaining_s or 0.0)
     if topology == PARALLEL and after.max_discharge_a is not None:
@@ -117,20 +117,20 @@ def test_losing_a_pack_never_makes_the_whole_look_better(
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("reported", "found"),
     [
         ({}, ()),
         ({"cells": 6, "design_mah": 5500.0, "chemistry": "LiP"}, ()),
         ({"cells": 5}, ("5 cells, not 6",)),
         ({"design_mah": 6100.0}, ("6100 mAh, not 5000",)),
-        ({"chemistry": "LION"}, ()),  # many a LiPo says so
+        ({"chemistry": "LION"}, ()),  # as many a LiPo reports
         ({"chemistry": "LiFe"}, ("LiFe, not lipo",)),
         ({"cells": 4, "chemistry": "LIFEPO4"}, ("4 cells, not 6", "LIFEPO4, not lipo")),
     ],
 )
-def test_a_pack_that_is_not_the_one_that_was_told_is_described(
-    told: dict[str, object], found: tuple[str, ...]
+def test_differences_from_the_configured_pack_are_listed(
+    reported: dict[str, object], found: tuple[str, ...]
 ) -> None:
-    identity = replace(UNIDENTIFIED, **told)  # type: ignore[arg-type]  # by name
+    identity = replace(UNIDENTIFIED, **reported)  # type: ignore[arg-type]  # by name
     assert mismatches(identity, FACTS) == found
     assert "LiFe," not in str(mismatches(identity, replace(FACTS, chemistry=LIFEPO4)))

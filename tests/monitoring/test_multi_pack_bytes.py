@@ -1,4 +1,4 @@
-"""Several packs through their bytes in one loop: what a lost one changes, and within which step."""
+"""Several packs on virtual buses in one loop: effect of a lost one, and in which step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ REDUCE = Rules(actions=(Action(GOVERNOR, ActionKind.REDUCE, hold_s=0.0),))
 
 @dataclass
 class Plugged:
-    """A pack that gives words until its plug comes off."""
+    """A pack that replies until it is disconnected."""
 
     pack: ScriptedPack = field(default_factory=ScriptedPack)
     silent: bool = False
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer, while the plug is on."""
+        """Reply while the pack is connected."""
         if self.silent:
             raise NackError("the plug is off")
         return self.pack.transfer(address, tx, rx_len)
@@ -40,7 +40,7 @@ class Plugged:
 def flown(
     topology: str, amps: float, *, count: int = 2, cell_mv: tuple[int, ...] = (3800,) * 3
 ) -> list[list[Report]]:
-    """Return what is told at each step of 40 s; the second pack falls silent after LOST_S."""
+    """Reports of each step of 40 s; the second pack falls silent after LOST_S."""
     packs = [Plugged() for _ in range(count)]
     pipelines = [
         Pipeline(Gauge(pack, cells=4), FACTS, index=index, rules=REDUCE)
@@ -69,7 +69,7 @@ def flown(
 
 
 def whole_of(reports: list[Report]) -> SupplyStatus:
-    """Return the supply, which every report of a step tells alike."""
+    """The supply, the same in every report of a step."""
     whole = reports[0].supply
     assert whole is not None
     assert [report.supply for report in reports] == [whole] * len(reports)
@@ -77,17 +77,17 @@ def whole_of(reports: list[Report]) -> SupplyStatus:
 
 
 def events_of(steps: list[list[Report]], limit_id: str) -> list[tuple[int, Event]]:
-    """Return what was said of a limit, and of which pack."""
+    """Events of a limit with the index of the battery."""
     every = [report for reports in steps for report in reports]
     return [(r.index, e) for r in every for e in r.status.events if e.limit_id == limit_id]
 
 
 def lost_in(steps: list[list[Report]]) -> int:
-    """Return the first step in which the second pack is not known."""
+    """Number of the first step in which the second pack is unknown."""
     return next(k for k, reports in enumerate(steps) if reports[1].snapshot.voltage_v is None)
 
 
-def test_losing_a_parallel_pack_changes_what_the_others_may_give_in_the_same_step() -> None:
+def test_losing_a_parallel_pack_changes_the_limit_of_the_others_in_the_same_step() -> None:
     steps = flown(PARALLEL, 40.0)
     lost = lost_in(steps)
     before, after = whole_of(steps[lost - 1]), whole_of(steps[lost])
@@ -101,16 +101,16 @@ def test_losing_a_parallel_pack_changes_what_the_others_may_give_in_the_same_ste
     assert whole_of(steps[-1]).remaining_s == pytest.approx(last * 0.63, rel=0.05)  # 18 s later
 
 
-def test_a_lost_pack_is_said_by_every_pack_once() -> None:
+def test_a_lost_pack_is_one_event_of_each_battery() -> None:
     steps = flown(PARALLEL, 40.0)
-    said = events_of(steps, "pack_missing")
-    assert [(index, event.tripped) for index, event in said] == [(0, True), (1, True)]
-    assert {event.text for _, event in said} == {"WARNING: battery 2 missing: load on the others"}
-    assert said[0][1].t_s - LOST_S - MAX_AGE_S == pytest.approx(1.0, abs=0.3)
+    events = events_of(steps, "pack_missing")
+    assert [(index, event.tripped) for index, event in events] == [(0, True), (1, True)]
+    assert {event.text for _, event in events} == {"WARNING: battery 2 missing: load on the others"}
+    assert events[0][1].t_s - LOST_S - MAX_AGE_S == pytest.approx(1.0, abs=0.3)
     assert events_of(steps, "module_missing") == []
 
 
-def test_a_chain_without_a_module_is_critical_and_nothing_is_known_of_it() -> None:
+def test_a_series_without_a_module_is_critical_and_unknown() -> None:
     steps = flown(SERIES, 30.0)
     after = whole_of(steps[lost_in(steps)])
     assert (after.severity, after.max_discharge_a) == (Severity.CRITICAL, None)
@@ -120,7 +120,7 @@ def test_a_chain_without_a_module_is_critical_and_nothing_is_known_of_it() -> No
     ] * 2
 
 
-def test_what_is_asked_of_the_vehicle_is_for_all_packs_and_never_below_what_keeps_it_up() -> None:
+def test_the_limit_of_the_vehicle_is_for_all_packs_and_never_below_limp_home() -> None:
     steps = flown(PARALLEL, 118.0, count=2)  # 59 A of each, and each has 60 A for long
     asked = [reports[0].status.asked_max_a for reports in steps]
     assert {r.status.asked_max_a for r in steps[-1]} == {asked[-1]}
@@ -130,7 +130,7 @@ def test_what_is_asked_of_the_vehicle_is_for_all_packs_and_never_below_what_keep
     assert min(late) >= 40.0
 
 
-def test_one_of_three_that_shows_another_voltage_gives_nothing() -> None:
+def test_one_of_three_with_another_voltage_supplies_nothing() -> None:
     steps = flown(PARALLEL, 40.0, count=3, cell_mv=(3800, 3800, 3500))
     assert whole_of(steps[100]).missing == (2,)
     assert [event.text for _, event in events_of(steps[:100], "pack_missing")] == [
@@ -138,7 +138,7 @@ def test_one_of_three_that_shows_another_voltage_gives_nothing() -> None:
     ] * 3
 
 
-def test_a_pack_that_is_alone_is_no_whole() -> None:
+def test_a_single_pack_has_no_supply() -> None:
     pipeline = Pipeline(Gauge(Plugged(), cells=4), FACTS)
     (report,) = Loop(VirtualClock(), lambda _: FLYING, [pipeline]).reports(iter([0.0]))
     assert report.supply is None

@@ -1,4 +1,4 @@
-"""One battery's chain of stages, and what it survives."""
+"""The stages of one battery, and failures that they survive."""
 
 import logging
 
@@ -15,7 +15,7 @@ from dronebms.protection.rules import Rules
 from smartbattery.snapshot import Identity, Snapshot
 from tests.looks import FACTS, Scripted, look, watched
 
-UNTOLD = PackData(LIPO, cutoff_cell_v=3.3)
+UNCONFIGURED = PackData(LIPO, cutoff_cell_v=3.3)
 SIX_CELLS = Identity(serial=7, cells=6, design_mah=5000.0)
 
 
@@ -47,7 +47,7 @@ def test_a_sink_that_raises_is_logged_and_counted_and_the_others_still_get_the_r
     assert "No space left" in caplog.text
 
 
-def test_being_told_to_stop_passes_through_a_sink() -> None:
+def test_a_request_to_stop_passes_through_a_sink() -> None:
     def stopping(_: Report) -> None:
         raise SystemExit(0)
 
@@ -55,47 +55,49 @@ def test_being_told_to_stop_passes_through_a_sink() -> None:
         Pipeline(Scripted(look(1.0)), FACTS, [stopping]).step(1.0, UNKNOWN_VEHICLE)
 
 
-def test_the_gauge_fills_in_what_was_not_told_and_overrides_nothing() -> None:
-    (untold,) = watched([look(0.0, identity=SIX_CELLS)], UNTOLD)
-    assert (untold.pack_data.cells, untold.pack_data.capacity_mah) == (6, 5000.0)
-    told = PackData(LIPO, cells=4, capacity_mah=3000.0)
-    (report,) = watched([look(0.0, cells=4, identity=SIX_CELLS)], told)
-    assert report.pack_data == told
+def test_the_gauge_completes_the_configured_data_and_overrides_none() -> None:
+    (completed,) = watched([look(0.0, identity=SIX_CELLS)], UNCONFIGURED)
+    assert (completed.pack_data.cells, completed.pack_data.capacity_mah) == (6, 5000.0)
+    configured = PackData(LIPO, cells=4, capacity_mah=3000.0)
+    (report,) = watched([look(0.0, cells=4, identity=SIX_CELLS)], configured)
+    assert report.pack_data == configured
 
 
-def test_what_was_learned_of_a_pack_and_what_is_tripped_holds_through_a_silence() -> None:
+def test_rated_data_and_tripped_limits_hold_through_a_silence() -> None:
     empty = [look(k / 10, 3.2, identity=SIX_CELLS) for k in range(60)]
     silent = [Snapshot(6.0 + k / 10) for k in range(100)]  # nothing is known, not even who it is
-    reports = watched([*empty, *silent], UNTOLD)
+    reports = watched([*empty, *silent], UNCONFIGURED)
     assert "pack_low" in reports[59].status.active
     assert "pack_low" in reports[-1].status.active
     assert reports[-1].pack_data == reports[59].pack_data
     assert not any(event.limit_id == "pack_low" for r in reports[60:] for event in r.status.events)
 
 
-def test_of_the_same_pack_nothing_is_forgotten_and_of_another_everything() -> None:
+def test_state_is_retained_for_the_same_pack_and_discarded_for_another() -> None:
     partly, other = Identity(serial=7), Identity(serial=8, cells=4)
     steps = (SIX_CELLS, partly, Identity(manufacturer="who"), SIX_CELLS, other)
     known = [
         (report.pack_data.cells, report.pack_data.capacity_mah)
-        for report in watched((look(float(t), identity=i) for t, i in enumerate(steps)), UNTOLD)
+        for report in watched(
+            (look(float(t), identity=i) for t, i in enumerate(steps)), UNCONFIGURED
+        )
     ]
     assert known == [(6, 5000.0)] * 4 + [(4, None)]
 
 
-def test_a_change_that_can_never_be_is_refused_before_anything_runs() -> None:
+def test_a_contradicting_change_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError, match="'hot': clear 70 must be below trip 50"):
         Pipeline(Scripted(look(0.0)), FACTS, rules=Rules((LimitChange("hot", clear=70.0),)))
 
 
-def test_a_pack_that_contradicts_a_change_stops_nothing(
+def test_a_pack_that_contradicts_a_change_gets_the_default_limits(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # 100 A clear the row of a large pack; of this one, 50 A trip it.
     changes = [LimitChange("current_60s", clear=100.0), LimitChange("hot", trip=55.0)]
     flight = [look(float(t), 3.8 - t * 1e-3, 60.0, identity=SIX_CELLS) for t in range(70)]
     with caplog.at_level(logging.ERROR):
-        reports = watched(flight, UNTOLD, changes)
+        reports = watched(flight, UNCONFIGURED, changes)
     assert "current_60s" in reports[-1].status.active
     assert [record.getMessage() for record in caplog.records] == [
         "limit 'current_60s': clear 100 must be below trip 50; "

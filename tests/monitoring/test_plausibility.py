@@ -1,4 +1,4 @@
-"""Absurd readings and stalled gauges: gone before anything is estimated, judged or told."""
+"""Implausible readings and frozen gauges are rejected before estimation and limits."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,11 +14,11 @@ from dronebms.monitoring.plausibility import PlausibilityCheck
 from smartbattery.snapshot import Identity, Snapshot
 from tests.looks import FACTS, look, watched
 
-SPIKE_S = 65.0  # when every window of the protection has long been heard
+SPIKE_S = 65.0  # every window of the limits is full
 SHARES = {"remaining_s": 0.02, "remaining_low_s": 0.05, "remaining_high_s": 0.05}
 Pace = Callable[[Callable[[float], Snapshot]], Iterator[Snapshot]]
 
-# What one reading says; a cell of None is as it was.
+# Values of one reading; a cell of None is unchanged.
 ABSURD: dict[str, dict[str, object]] = {
     "no voltage": {"voltage_v": 1.0},
     "65 V": {"voltage_v": 65.0},
@@ -38,7 +38,7 @@ ABSURD: dict[str, dict[str, object]] = {
 
 
 def hovering(t_s: float) -> Snapshot:
-    """Return a pack in a hover; its values move a little, as real ones do."""
+    """A pack in a hover, with the small changes of real values."""
     wave = math.sin(t_s)
     return look(t_s, 3.85 - 0.0005 * t_s - 0.002 * wave, 20.0 + 0.5 * wave)
 
@@ -52,7 +52,7 @@ def once_a_second(at: Callable[[float], Snapshot]) -> Iterator[Snapshot]:
 
 
 def slow_gauge(at: Callable[[float], Snapshot]) -> Iterator[Snapshot]:
-    """Yield polls, ten a second, of a gauge that measures once a second."""
+    """Polls at 10 Hz of a gauge that measures once a second."""
     for k in range(950):
         measured = at(float(k // 10))
         yield replace(measured, t_s=k / 10, read_at_s=dict.fromkeys(measured.read_at_s, k / 10))
@@ -63,7 +63,7 @@ PACES = {"10 Hz": ten_a_second, "1 Hz": once_a_second, "1 Hz polled at 10 Hz": s
 
 @cache
 def undisturbed(pace: Pace) -> list[Report]:
-    """Return what is made of the hover at a pace."""
+    """Reports of the hover at a poll rate."""
     return watched(pace(hovering))
 
 
@@ -73,7 +73,7 @@ def events_of(reports: list[Report]) -> list[Event]:
 
 @pytest.mark.parametrize("values", ABSURD.values(), ids=ABSURD)
 @pytest.mark.parametrize("pace", PACES.values(), ids=PACES)
-def test_one_absurd_reading_trips_nothing_and_moves_no_answer(
+def test_one_implausible_reading_trips_nothing_and_moves_no_estimate(
     pace: Pace, values: dict[str, object]
 ) -> None:
     def spiked(t_s: float) -> Snapshot:
@@ -99,7 +99,7 @@ def test_one_absurd_reading_trips_nothing_and_moves_no_answer(
         )
 
 
-def test_a_first_reading_that_was_none_is_forgotten_within_seconds() -> None:
+def test_an_implausible_first_reading_is_replaced_within_seconds() -> None:
     def begun_badly(t_s: float) -> Snapshot:
         return look(t_s, 0.6, 0.0) if t_s == 0 else hovering(t_s)
 
@@ -112,63 +112,61 @@ def test_a_first_reading_that_was_none_is_forgotten_within_seconds() -> None:
                 assert after.estimate.soc_pct == pytest.approx(before.estimate.soc_pct, abs=5.0)
 
 
-def test_what_moves_as_packs_do_passes_untouched() -> None:
-    plausible = PlausibilityCheck()
+def test_plausible_changes_pass_unchanged() -> None:
+    check = PlausibilityCheck()
     for snapshot in ten_a_second(hovering):
-        assert plausible.check(snapshot, FACTS) == snapshot
+        assert check.check(snapshot, FACTS) == snapshot
 
 
-def test_a_take_off_and_a_landing_are_no_leaps() -> None:
-    plausible = PlausibilityCheck()
+def test_a_take_off_and_a_landing_are_plausible() -> None:
+    check = PlausibilityCheck()
     for k, current_a in enumerate((0.3, 0.3, 180.0, 60.0, 100.0, 0.3)):
         step = look(k / 10, 4.1 - 0.002 * current_a, current_a)
-        assert plausible.check(step, FACTS) == step
+        assert check.check(step, FACTS) == step
 
 
 @pytest.mark.parametrize(("steps_s", "by_s"), [(0.1, 1.05), (1.0, 1.0), (11.0, 11.0)])
-def test_a_collapse_that_lasts_is_believed_within_one_update_of_a_slow_gauge(
+def test_a_collapse_that_lasts_is_accepted_within_one_update_of_a_slow_gauge(
     steps_s: float, by_s: float
 ) -> None:
-    plausible = PlausibilityCheck()
+    check = PlausibilityCheck()
     times_s = [k * steps_s for k in range(40)]
     fell_s = times_s[20]
-    seen = [plausible.check(look(t_s, 3.8 if t_s < fell_s else 2.0, 0.5), FACTS) for t_s in times_s]
+    seen = [check.check(look(t_s, 3.8 if t_s < fell_s else 2.0, 0.5), FACTS) for t_s in times_s]
     first = next(snapshot for snapshot in seen if snapshot.voltage_v == 12.0)
     assert 0.9 < first.t_s - fell_s <= by_s + 1e-6
     assert first.cells_v == (2.0,) * 6
     assert all(snapshot.voltage_v == 12.0 for snapshot in seen if snapshot.t_s >= first.t_s)
 
 
-def test_wild_readings_do_not_make_an_old_one_stand() -> None:
-    plausible = PlausibilityCheck()
+def test_changing_implausible_readings_do_not_hold_an_old_one() -> None:
+    check = PlausibilityCheck()
     wild_v = (3.8, 1.0, 5.0, 0.6, 4.9, 1.1, 5.0, 0.5, 4.8, 1.3, 5.0, 0.9, 4.7)
-    seen = [
-        plausible.check(look(k / 5, cell_v), FACTS).cells_v[0] for k, cell_v in enumerate(wild_v)
-    ]
+    seen = [check.check(look(k / 5, cell_v), FACTS).cells_v[0] for k, cell_v in enumerate(wild_v)]
     assert seen[:6] == [3.8] * 6
     assert seen[6:] != [3.8] * 7
 
 
-def test_after_a_silence_nothing_of_before_stands_in() -> None:
-    plausible = PlausibilityCheck()
+def test_after_a_silence_no_earlier_value_is_used() -> None:
+    check = PlausibilityCheck()
     for snapshot in (look(0.0), look(0.1), Snapshot(3.0, cells_v=(None,) * 6)):
-        plausible.check(snapshot, FACTS)
+        check.check(snapshot, FACTS)
     back = look(3.1, 2.5, 0.0)
-    assert plausible.check(back, FACTS) == back
+    assert check.check(back, FACTS) == back
 
 
-def test_another_pack_is_believed_at_once() -> None:
-    plausible = PlausibilityCheck()
-    plausible.check(look(0.0, 3.3, identity=Identity(serial=1)), FACTS)
+def test_another_pack_is_accepted_at_once() -> None:
+    check = PlausibilityCheck()
+    check.check(look(0.0, 3.3, identity=Identity(serial=1)), FACTS)
     full = look(0.1, 4.2, identity=Identity(serial=2))
-    assert plausible.check(full, FACTS) == full
+    assert check.check(full, FACTS) == full
 
 
-def test_of_a_pack_of_unknown_capacity_a_thousand_amps_are_not_believed() -> None:
-    plausible = PlausibilityCheck()
+def test_a_thousand_amperes_are_rejected_for_a_pack_of_unknown_capacity() -> None:
+    check = PlausibilityCheck()
     pack_data = PackData(LIPO)
-    plausible.check(look(0.0), pack_data)
-    assert plausible.check(look(0.1, current_a=1000.0), pack_data).current_a == 20.0
+    check.check(look(0.0), pack_data)
+    assert check.check(look(0.1, current_a=1000.0), pack_data).current_a == 20.0
 
 
 # ---------------------------------------------------------------------- a gauge that stands still
@@ -178,7 +176,7 @@ def stalled(t_s: float) -> Snapshot:
     return replace(hovering(min(t_s, 20.0)), t_s=t_s, read_at_s={"voltage_v": t_s})
 
 
-def test_under_load_values_that_stand_still_are_unknown_after_half_a_minute() -> None:
+def test_constant_values_under_load_are_unknown_after_half_a_minute() -> None:
     reports = watched(stalled(k / 10) for k in range(901))
     for report in reports:
         still = report.t_s > 50.05
@@ -191,7 +189,7 @@ def test_under_load_values_that_stand_still_are_unknown_after_half_a_minute() ->
     assert tripped == ["silent", "lost", "time_soon"]
 
 
-def test_a_gauge_that_moves_again_is_heard_again() -> None:
+def test_a_gauge_that_changes_again_is_accepted_again() -> None:
     def freed(t_s: float) -> Snapshot:
         return stalled(t_s) if t_s < 70.0 else hovering(t_s)
 
@@ -202,12 +200,12 @@ def test_a_gauge_that_moves_again_is_heard_again() -> None:
     assert reports[-1].estimate.remaining_s is not None
 
 
-def test_on_the_ground_a_pack_may_stand_still() -> None:
+def test_constant_values_on_the_ground_are_accepted() -> None:
     reports = watched(look(float(t), 4.1, 0.4) for t in range(600))
     assert reports[-1].snapshot.voltage_v == pytest.approx(24.6)
     assert reports[-1].status.active == ()
 
 
-def test_a_value_that_is_only_held_does_not_stand_still() -> None:
+def test_a_value_that_is_held_between_readings_is_not_frozen() -> None:
     held = (replace(look(float(t)), read_at_s={"voltage_v": t // 60 * 60.0}) for t in range(60))
     assert all(report.snapshot.voltage_v is not None for report in watched(held))

@@ -1,4 +1,4 @@
-"""On the ground: go or no-go, advice on charging and its hook, and the ledger of stress."""
+"""On the ground: preflight verdict, charging advice and its program, and stress counters."""
 
 import logging
 import re
@@ -38,7 +38,7 @@ READY = with_ground_checks(
 
 
 def ready(**parts: object) -> Report:
-    """Return a report of a pack that may fly, but for these parts."""
+    """Report of a pack that is fit to fly, except for these values."""
     of = {"snapshot": READY.snapshot, "estimate": READY.estimate}
     for key, value in parts.items():
         for name in ("estimate", "snapshot"):
@@ -50,7 +50,7 @@ def ready(**parts: object) -> Report:
 
 
 def planned(report: Report, planned_s: float | None, hover_a: float | None = None) -> Report:
-    """Return a report of a pack with a flight ahead."""
+    """Report of a pack with a planned flight."""
     pack_data = replace(report.pack_data, planned_s=planned_s, hover_a=hover_a)
     return with_ground_checks(replace(report, pack_data=pack_data))
 
@@ -83,7 +83,7 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
         ({"pack_data": FACTS}, 600.0, "flight time unknown: hover_a missing"),
     ],
 )  # fmt: skip
-def test_each_reason_not_to_fly_is_said(
+def test_each_reason_makes_a_no_go(
     parts: dict[str, object], planned_s: float | None, why: str
 ) -> None:
     verdict = check_preflight(planned(ready(**parts), planned_s))
@@ -93,10 +93,10 @@ def test_each_reason_not_to_fly_is_said(
     assert "\n" not in verdict.text
 
 
-def test_what_the_vehicle_draws_can_be_told_and_cold_alone_is_no_wear() -> None:
+def test_hover_a_may_follow_from_limp_home_a_and_cold_alone_is_no_wear() -> None:
     assert check_preflight(planned(ready(soc_pct=60.0), 600.0, hover_a=10.0)).go
     assert not check_preflight(planned(READY, 600.0, hover_a=40.0)).go
-    odd = check_preflight(planned(READY, 600.0, hover_a=0.0))  # as only a recording could say
+    odd = check_preflight(planned(READY, 600.0, hover_a=0.0))  # possible in a sidecar alone
     assert odd.text == "NO-GO: flight time unknown: hover_a missing"
     assert check_preflight(ready(resistance_ohm=0.09, temperature_degc=-5.0)).go
     assert check_preflight(ready(pack_data=replace(FACTS, capacity_mah=None))).go
@@ -105,24 +105,24 @@ def test_what_the_vehicle_draws_can_be_told_and_cold_alone_is_no_wear() -> None:
 @pytest.mark.parametrize(
     ("known_mah", "lasts"), [(None, 1), (2500.0, 0), (9000.0, 1)], ids=["new", "worn", "too good"]
 )
-def test_a_worn_pack_is_judged_by_what_it_holds_and_none_by_more_than_it_is_rated(
+def test_the_flight_time_uses_the_lower_of_estimated_and_rated_capacity(
     known_mah: float | None, lasts: int
 ) -> None:
     state = PackState(CellState(capacity_mah=known_mah))
-    judged = [
+    verdicts = [
         check_preflight(planned(ready(state=state), s, hover_a=36.0)).go for s in (400.0, 410.0)
     ]
-    assert judged == [lasts, 0]  # 81 % of 5 Ah with 36 A are 405 s
+    assert verdicts == [lasts, 0]  # 81 % of 5 Ah with 36 A are 405 s
 
 
-def test_a_plan_in_the_configuration_reaches_the_verdict_what_is_told_and_arming(
+def test_a_configured_flight_reaches_the_verdict_the_output_and_arming(
     tmp_path: Path,
 ) -> None:
     path, plan = tmp_path / "a.toml", "planned_s = {}\nhover_a = 20.0\n"
     pack = '[[battery]]\nbus = "sim:hover"\ncells = 6\ncapacity_mah = 5000\n'
     looks = [replace(look(k * 0.1, 4.15, 0.5), soc_pct=95.0) for k in range(50)]
 
-    def told(keys: str) -> tuple[object, str | None]:
+    def verdicts(keys: str) -> tuple[object, str | None]:
         path.write_text(pack + keys, encoding="utf-8")
         report, arming = watched(looks, read_config(path).battery[0].pack_data())[-1], ArmingCheck()
         arming.update(report, None)
@@ -131,41 +131,41 @@ def test_a_plan_in_the_configuration_reaches_the_verdict_what_is_told_and_arming
 
     pct = round(watched(looks)[-1].estimate.soc_pct or 0.0)
     go = f"GO: state of charge {pct} %, lowest cell 4.15 V"
-    assert (told(""), told(plan.format(300))) == ((go, None), (go, None))
-    text, reason = told(plan.format(1200))
+    assert (verdicts(""), verdicts(plan.format(300))) == ((go, None), (go, None))
+    text, reason = verdicts(plan.format(1200))
     assert re.fullmatch(r"NO-GO: flight time \d+ s < 1200 s planned", str(text))
     assert reason == str(text).replace("NO-GO: ", "no go: battery 1: ")
 
 
-def test_the_log_says_what_may_be_done_when_that_changes_and_at_arming(
+def test_the_verdict_is_logged_when_it_changes_and_at_arming(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
     log = PreflightLog()
 
-    def said(report: Report, from_s: int, for_s: int) -> list[str]:
+    def logged(report: Report, from_s: int, for_s: int) -> list[str]:
         caplog.clear()
         for t_s in range(from_s, from_s + for_s):
             log(replace(report, t_s=float(t_s)))
         return [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
 
     low = ready(soc_pct=60.0)
-    assert said(low, 0, 3) == []  # it may be but a moment
-    assert said(low, 3, 3) == ["INFO battery 1 GO: state of charge 60 %, lowest cell 4.15 V"]
-    assert said(ready(soc_pct=59.0), 6, 10) == []
+    assert logged(low, 0, 3) == []  # debounced
+    assert logged(low, 3, 3) == ["INFO battery 1 GO: state of charge 60 %, lowest cell 4.15 V"]
+    assert logged(ready(soc_pct=59.0), 6, 10) == []
     hot = ready(soc_pct=59.0, status=Status(0.0, Severity.WARNING, ("hot",)))
-    assert said(hot, 16, 2) == []
-    assert said(hot, 18, 10) == ["WARNING battery 1 NO-GO: hot"]
+    assert logged(hot, 16, 2) == []
+    assert logged(hot, 18, 10) == ["WARNING battery 1 NO-GO: hot"]
     armed = replace(hot, vehicle=VehicleState(armed=True))
-    assert said(armed, 28, 100) == ["WARNING battery 1 is armed: NO-GO: hot"]
-    assert said(replace(armed, status=Status(0.0)), 128, 10) == []
-    assert said(READY, 138, 10) == [
+    assert logged(armed, 28, 100) == ["WARNING battery 1 is armed: NO-GO: hot"]
+    assert logged(replace(armed, status=Status(0.0)), 128, 10) == []
+    assert logged(READY, 138, 10) == [
         "INFO battery 1 GO: state of charge 96 %, lowest cell 4.15 V; "
         "store at 50 %: discharge 138 min at 1.0 A"
     ]
 
 
-def test_in_the_air_nobody_is_told_whether_to_take_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_verdict_is_logged_in_flight(caplog: pytest.LogCaptureFixture) -> None:
     worn = ready(resistance_ohm=0.4, vehicle=UNKNOWN_VEHICLE)
     assert not check_preflight(worn).go
     flown = replace(worn, estimate=replace(worn.estimate, remaining_s=900.0))
@@ -180,12 +180,12 @@ def test_in_the_air_nobody_is_told_whether_to_take_off(caplog: pytest.LogCapture
 # ---------------------------------------------------------------------- charging
 
 
-def test_a_full_pack_that_idles_is_to_be_stored_and_it_is_said_how_long_that_takes() -> None:
-    told = advise_charging(
+def test_a_full_idle_pack_gets_the_time_to_its_storage_charge() -> None:
+    advice = advise_charging(
         READY
     )  # 46 % of 5 Ah; a fifth of the capacity an hour is more than it draws
-    assert told.do == "none"
-    assert told.storage_in_s == pytest.approx(0.46 * 5.0 / 1.0 * 3600.0)
+    assert advice.do == "none"
+    assert advice.storage_in_s == pytest.approx(0.46 * 5.0 / 1.0 * 3600.0)
     assert advise_charging(ready(current_a=4.0)).storage_in_s == pytest.approx(
         0.46 * 5.0 / 4.0 * 3600.0
     )
@@ -201,21 +201,21 @@ def test_a_full_pack_that_idles_is_to_be_stored_and_it_is_said_how_long_that_tak
     assert {flying[key] for key in ("go", "full_in_s", "storage_in_s")} == {None}
 
 
-def test_no_more_is_charged_than_the_gauge_asks_for() -> None:
+def test_the_charge_current_is_limited_by_the_gauges_request() -> None:
     assert advise_charging(ready(current_a=-2.5, charging_a=3.0)).most_a == 3.0
     assert advise_charging(ready(current_a=-2.5, charging_a=30.0)).most_a == 5.0
     looks = [replace(look(k * 0.1, 3.8, -2.5), charging_a=1.0) for k in range(150)]
-    told = advise_charging(watched(looks)[-1])
-    assert (told.do, told.why) == ("reduce", "charge current above request")
+    advice = advise_charging(watched(looks)[-1])
+    assert (advice.do, advice.why) == ("reduce", "charge current above request")
 
 
 def test_the_time_to_full_is_that_of_a_charge_that_tapers() -> None:
     # 5 Ah with 2.5 A: 30 % at 72 s a per cent flat to 85 %, the rest takes twice as long.
-    told = advise_charging(ready(current_a=-2.5, soc_pct=55.0))
-    assert (told.do, told.why) == ("go on", "charging")
-    assert told.full_in_s == pytest.approx((30.0 + 2 * 15.0) * 72.0)
-    assert told.storage_in_s == 0.0
-    assert told.most_a == 5.0
+    advice = advise_charging(ready(current_a=-2.5, soc_pct=55.0))
+    assert (advice.do, advice.why) == ("go on", "charging")
+    assert advice.full_in_s == pytest.approx((30.0 + 2 * 15.0) * 72.0)
+    assert advice.storage_in_s == 0.0
+    assert advice.most_a == 5.0
     low = advise_charging(ready(current_a=-2.5, soc_pct=20.0))
     assert low.storage_in_s == pytest.approx(30.0 * 72.0)
     nearly = advise_charging(ready(current_a=-2.5, soc_pct=95.0))
@@ -247,18 +247,16 @@ def test_a_charge_ends_when_the_cells_are_full_and_the_current_has_fallen() -> N
         (-2.5, 3.8, 51.0, "stop", "charging too hot"),
     ],
 )
-def test_what_the_table_says_of_a_charge_becomes_advice(
+def test_a_tripped_limit_becomes_charging_advice(
     current_a: float, cell_v: float, degc: float, do: str, why: str
 ) -> None:
     looks = [look(k * 0.1, cell_v, current_a, temperature_degc=degc) for k in range(100)]
-    told = advise_charging(watched(looks)[-1])
-    assert told.do == do
-    assert why in told.why
+    advice = advise_charging(watched(looks)[-1])
+    assert advice.do == do
+    assert why in advice.why
 
 
-def test_whatever_is_critical_stops_a_charge_and_every_milder_row_that_does_is_in_the_table() -> (
-    None
-):
+def test_a_critical_limit_stops_a_charge_and_the_milder_ones_exist() -> None:
     lost = Status(0.0, Severity.CRITICAL, ("lost", "charging_fast"))
     assert advise_charging(ready(current_a=-2.5, status=lost)).do == "stop"
     noted = Status(0.0, Severity.WARNING, ("cold", "worn"))
@@ -266,13 +264,13 @@ def test_whatever_is_critical_stops_a_charge_and_every_milder_row_that_does_is_i
     assert {*_STOPS} <= {row.limit_id for row in default_limits(FACTS)}
 
 
-def test_the_users_program_is_told_to_stop_once_a_minute_and_never_while_armed(
+def test_the_charger_program_runs_once_a_minute_and_never_while_armed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    clock, said = VirtualClock(), tmp_path / "said"
+    clock, written = VirtualClock(), tmp_path / "written"
     program = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + ' ')"
-    hook = ChargerHook([sys.executable, "-c", program, str(said)], clock)
+    hook = ChargerHook([sys.executable, "-c", program, str(written)], clock)
     full = ready(current_a=-0.2, cells_v=(4.19, 4.17))
 
     def settle() -> None:
@@ -283,12 +281,12 @@ def test_the_users_program_is_told_to_stop_once_a_minute_and_never_while_armed(
     hook(replace(full, vehicle=VehicleState(armed=True)))
     hook(ready(current_a=-2.0))
     settle()
-    assert not said.exists()
+    assert not written.exists()
     for t_s in (0.0, 1.0, 30.0, 61.0):
         clock.sleep_until(t_s)
         hook(replace(full, vehicle=UNKNOWN_VEHICLE))
         settle()
-    assert said.read_text() == "stop stop "
+    assert written.read_text() == "stop stop "
     assert "the charger is regulated: running" in caplog.text
 
 
@@ -307,16 +305,16 @@ def test_the_ledger_counts_amp_hours_by_rate_and_time_by_heat_and_charge() -> No
     flying = hot.after(ready(vehicle=VehicleState(armed=True), current_a=None), 100.0)
     assert (flying.hot_s, flying.full_s) == (1.0, 1.0)
     gap = ledger.after(ready(current_a=4.0, soc_pct=None), 3600.0)
-    assert gap.drawn_ah[0] == pytest.approx(1.0 + 4.0 * 5.0 / 3600.0)  # nobody knows of the hour
+    assert gap.drawn_ah[0] == pytest.approx(1.0 + 4.0 * 5.0 / 3600.0)  # the hour is unknown
     assert (
         ledger.after(ready(pack_data=replace(FACTS, capacity_mah=None)), 1.0).drawn_ah
         == ledger.drawn_ah
     )
 
 
-def test_judging_takes_facts_of_another_pack_without_forgetting() -> None:
-    judge = Alarms(default_limits(FACTS), FACTS)
-    judge.update(look(0.0), Estimate(0.0))
+def test_alarms_accept_other_rated_data_without_a_reset() -> None:
+    alarms = Alarms(default_limits(FACTS), FACTS)
+    alarms.update(look(0.0), Estimate(0.0))
     larger = replace(FACTS, capacity_mah=10_000.0)
-    judge.use(default_limits(larger), larger)
-    assert not judge.update(look(1.0), Estimate(1.0)).active
+    alarms.use(default_limits(larger), larger)
+    assert not alarms.update(look(1.0), Estimate(1.0)).active

@@ -19,10 +19,10 @@ def bad(t_s: float, severity: Severity = Severity.CRITICAL, *active: str) -> Sta
     return Status(t_s, severity, active or ("hot_critical",))
 
 
-# ---------------------------------------------------------------------- what is wanted
+# ---------------------------------------------------------------------- requests
 
 
-def test_without_a_configuration_nothing_is_asked_of_the_vehicle() -> None:
+def test_without_a_configuration_limits_are_reported_and_announced_alone() -> None:
     actions = Actions()
     seen = {
         one.action.do
@@ -33,7 +33,7 @@ def test_without_a_configuration_nothing_is_asked_of_the_vehicle() -> None:
     assert all(row.do < ActionKind.REDUCE for row in DEFAULT_ACTIONS)
 
 
-def times_wanted(row: Action, statuses: list[tuple[Status, VehicleState]]) -> list[float]:
+def active_times_s(row: Action, statuses: list[tuple[Status, VehicleState]]) -> list[float]:
     actions = Actions([row])
     return [
         status.t_s
@@ -42,35 +42,35 @@ def times_wanted(row: Action, statuses: list[tuple[Status, VehicleState]]) -> li
     ]
 
 
-def test_it_is_wanted_when_it_has_held_and_until_it_is_over() -> None:
+def test_an_action_is_active_from_the_end_of_its_debounce_to_the_end_of_its_trigger() -> None:
     bad_from, good_from = 5.0, 15.0
     steps = [
         (bad(t) if bad_from <= t < good_from else Status(t), FLYING)
         for t in (k * 0.5 for k in range(60))
     ]
-    assert times_wanted(HOME, steps) == [t * 0.5 for t in range(16, 30)]
+    assert active_times_s(HOME, steps) == [t * 0.5 for t in range(16, 30)]
 
 
-def test_what_does_not_hold_long_enough_is_not_wanted() -> None:
+def test_a_trigger_shorter_than_the_debounce_starts_nothing() -> None:
     steps = [(bad(t) if t % 4 else Status(t), FLYING) for t in map(float, range(40))]
-    assert times_wanted(replace(HOME, hold_s=3.5), steps) == []
+    assert active_times_s(replace(HOME, hold_s=3.5), steps) == []
 
 
-def test_it_is_not_wanted_again_before_the_cooldown_is_over() -> None:
+def test_an_action_does_not_start_again_within_its_cooldown() -> None:
     steps = [(Status(t) if t == 10.0 else bad(t), FLYING) for t in map(float, range(50))]
-    wanted_s = times_wanted(HOME, steps)
-    assert wanted_s == [float(t) for t in (*range(3, 10), *range(30, 50))]
+    active_s = active_times_s(HOME, steps)
+    assert active_s == [float(t) for t in (*range(3, 10), *range(30, 50))]
 
 
 def test_a_milder_severity_or_another_limit_does_not_meet_a_row() -> None:
-    assert times_wanted(HOME, [(bad(float(t), Severity.WARNING), FLYING) for t in range(9)]) == []
-    assert times_wanted(DOWN, [(bad(float(t)), FLYING) for t in range(9)]) == []
+    assert active_times_s(HOME, [(bad(float(t), Severity.WARNING), FLYING) for t in range(9)]) == []
+    assert active_times_s(DOWN, [(bad(float(t)), FLYING) for t in range(9)]) == []
     worse = [(bad(float(t), Severity.EMERGENCY, "cell_emergency"), FLYING) for t in range(9)]
-    assert times_wanted(HOME, worse)
-    assert times_wanted(DOWN, worse)
+    assert active_times_s(HOME, worse)
+    assert active_times_s(DOWN, worse)
 
 
-def test_the_governor_is_a_trigger_and_says_what_it_asks() -> None:
+def test_the_governor_is_a_trigger_and_its_limit_is_in_the_request() -> None:
     actions = Actions([Action(GOVERNOR, ActionKind.REDUCE, hold_s=0.0, speed_m_s=6.0)])
     assert actions.update(Status(0.0), FLYING) == ()
     (one,) = actions.update(Status(1.0, asked_max_a=42.0), FLYING)
@@ -79,26 +79,26 @@ def test_the_governor_is_a_trigger_and_says_what_it_asks() -> None:
     assert (same.key, same.since_s, same.max_a) == (one.key, 1.0, 40.0)
 
 
-def test_nothing_begins_before_arming_and_silence_of_the_vehicle_ends_nothing() -> None:
+def test_no_action_starts_before_arming_and_loss_of_the_heartbeat_ends_none() -> None:
     on_ground = replace(FLYING, armed=False)
     for before in (on_ground, UNKNOWN_VEHICLE):
-        assert times_wanted(HOME, [(bad(float(t)), before) for t in range(30)]) == []
-    heard = {5.0: UNKNOWN_VEHICLE, 6.0: UNKNOWN_VEHICLE, 9.0: on_ground}
-    steps = [(bad(t), heard.get(t, FLYING)) for t in map(float, range(12))]
-    assert times_wanted(HOME, steps) == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+        assert active_times_s(HOME, [(bad(float(t)), before) for t in range(30)]) == []
+    vehicles = {5.0: UNKNOWN_VEHICLE, 6.0: UNKNOWN_VEHICLE, 9.0: on_ground}
+    steps = [(bad(t), vehicles.get(t, FLYING)) for t in map(float, range(12))]
+    assert active_times_s(HOME, steps) == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
 
 
 def test_the_most_urgent_stands_first() -> None:
     actions = Actions([HOME, DOWN])
     actions.update(bad(0.0, Severity.EMERGENCY, "cell_emergency"), FLYING)
-    wanted = actions.update(bad(4.0, Severity.EMERGENCY, "cell_emergency"), FLYING)
-    assert [one.action.do for one in wanted] == [
+    requests = actions.update(bad(4.0, Severity.EMERGENCY, "cell_emergency"), FLYING)
+    assert [one.action.do for one in requests] == [
         ActionKind.LAND,
         ActionKind.RETURN,
         ActionKind.ANNOUNCE,
         ActionKind.REPORT,
     ]
-    assert len({one.key for one in wanted}) == 4
+    assert len({one.key for one in requests}) == 4
 
 
 def test_explain_states_each_limit_with_its_actions_in_a_line() -> None:
@@ -113,6 +113,6 @@ def test_explain_states_each_limit_with_its_actions_in_a_line() -> None:
     assert explain([])[-1] == "governor -> report"
 
 
-def test_the_page_on_protection_shows_the_table_as_it_is() -> None:
+def test_the_documented_table_is_the_present_one() -> None:
     page = (Path(__file__).parents[2] / "docs" / "protection.md").read_text(encoding="utf-8")
     assert "\n".join(explain(default_limits(FACTS))) in page

@@ -1,4 +1,4 @@
-"""The judge: when each row of the table trips and clears, to the sample, and what is said of it."""
+"""When each limit trips and clears, to the sample, and its events."""
 
 import math
 import re
@@ -57,11 +57,11 @@ def named(value: object) -> str:
 
 
 def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estimate]:
-    """Return a healthy pack at a time, but for one quantity."""
+    """A healthy pack at a time, except for one quantity."""
     snapshot = look(t_s, identity=Identity(gauge="bq40z50"))
     estimate = Estimate(t_s)
     flag = 0 if value is None else int(value >= 1)
-    unheard = {"doubts": "voltage_v", "mismatches": "voltage_v"}
+    missing = {"doubts": "voltage_v", "mismatches": "voltage_v"}
     changes: dict[str, object] = {
         "lowest_cell_v": {"cells_v": (value, None)},
         "highest_cell_v": {"cells_v": (None, value)},
@@ -98,31 +98,31 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
         )
     if what == "limp_margin_a":
         return snapshot, replace(estimate, max_discharge_a=value)
-    if value is None and what in unheard:
-        changes = {unheard[what]: None}
+    if value is None and what in missing:
+        changes = {missing[what]: None}
     return replace(snapshot, **changes), estimate  # type: ignore[arg-type]  # by name
 
 
 @dataclass
 class Run:
-    """One judge, stepped at 10 Hz."""
+    """Alarms, updated at 10 Hz."""
 
-    judge: Alarms
+    alarms: Alarms
     quantity: str
     t_s: float = 1000.05
     vehicle: VehicleState = UNKNOWN_VEHICLE
 
     def hold(self, value: float | None, for_s: float) -> list[Status]:
-        """Show a value for some time."""
+        """Apply a value for some time."""
         statuses = []
         if self.quantity in {"packs_missing", "modules_missing"} and value is not None:
             missing = (1,) if value >= 1 else ()
-            self.judge.supply = SupplyStatus(
+            self.alarms.supply = SupplyStatus(
                 Severity.OK, missing, series=self.quantity == "modules_missing"
             )
         for _ in range(round(for_s / STEP_S)):
             statuses.append(
-                self.judge.update(*showing(self.quantity, value, self.t_s), self.vehicle)
+                self.alarms.update(*showing(self.quantity, value, self.t_s), self.vehicle)
             )
             self.t_s += STEP_S
         return statuses
@@ -130,7 +130,7 @@ class Run:
     def until(
         self, value: float | None, done: Callable[[Status], bool], at_most_s: float = 100.0
     ) -> tuple[float, Status]:
-        """Show a value until something is so; return how long it took, and the status."""
+        """Apply a value until a condition holds; the time it took, and the status."""
         start_s = self.t_s
         while self.t_s - start_s < at_most_s:
             (status,) = self.hold(value, STEP_S)
@@ -142,7 +142,7 @@ class Run:
 def run_of(row: Limit) -> Run:
     run = Run(Alarms([row], STAY), row.quantity)
     if row.quantity in FORESEEN:
-        run.hold(None, 31.0)  # of load: before it nothing that is foreseen is believed
+        run.hold(None, 31.0)  # of load: earlier, predictions are not evaluated
     return run
 
 
@@ -155,17 +155,17 @@ def clears(status: Status) -> bool:
 
 
 def good(row: Limit) -> float:
-    """Return a value well on the good side."""
+    """A value far on the good side."""
     return 2 * row.clear - row.trip
 
 
 def nearly(row: Limit) -> float:
-    """Return a value that is neither beyond nor recovered."""
+    """A value that is neither beyond nor recovered."""
     return (row.trip + row.clear) / 2
 
 
 def on_time(took_s: float, due_s: float) -> bool:
-    """Return whether it came at the first sample at or after the moment, and not before."""
+    """Whether it happened at the first sample at or after the due time."""
     return due_s - 1e-6 <= took_s < due_s + STEP_S
 
 
@@ -202,7 +202,7 @@ def test_a_row_trips_after_its_hold_time_and_clears_after_its_clear_time(
 
 
 @pytest.mark.parametrize(("chemistry", "row"), WINDOWED, ids=named)
-def test_a_current_step_trips_and_clears_when_the_mean_of_the_window_says_so(
+def test_a_current_step_trips_and_clears_by_the_mean_of_the_window(
     chemistry: str, row: Limit
 ) -> None:
     span_s, step_a = SPANS_S[row.quantity], 1.7 * row.trip
@@ -218,7 +218,7 @@ def test_a_current_step_trips_and_clears_when_the_mean_of_the_window_says_so(
 
 
 @pytest.mark.parametrize("row", LIPO_WINDOWED, ids=named)
-def test_a_window_knows_nothing_until_it_has_been_heard(row: Limit) -> None:
+def test_the_mean_of_a_window_is_unknown_before_it_is_full(row: Limit) -> None:
     run = run_of(row)
     took_s, _ = run.until(1.001 * row.trip, trips)
     assert on_time(took_s, SPANS_S[row.quantity])
@@ -238,7 +238,7 @@ def test_only_what_rests_on_a_filter_or_a_sum_trips_at_its_first_reading() -> No
 def test_one_bad_sample_trips_nothing(row: Limit) -> None:
     run = run_of(row)
     run.hold(good(row), 2.0)
-    worst = 1000.0 if row.rising else -1000.0  # no register says more
+    worst = 1000.0 if row.rising else -1000.0  # beyond any register
     for _ in range(3):
         (bad,) = run.hold(worst, STEP_S)
         assert not [s for s in (bad, *run.hold(good(row), 12.0)) if s.active]
@@ -271,24 +271,24 @@ def test_a_good_sample_in_between_starts_the_hold_time_again(row: Limit) -> None
 # ---------------------------------------------------------------------- sums, means and times
 
 
-def test_every_row_is_shown_by_some_test() -> None:
+def test_every_row_is_tested() -> None:
     assert {row.quantity for row in LIPO_ROWS} == {row.quantity for row in LIPO_HELD} | SUMMED
 
 
 @pytest.mark.parametrize("row", [LIPO["heat"], LIPO["heat_critical"]], ids=named)
 @pytest.mark.parametrize("step_s", [0.1, 0.5])
-def test_the_heat_budget_is_that_of_a_body_that_warms_with_the_square_of_the_current(
-    row: Limit, step_s: float
-) -> None:
+def test_the_thermal_load_is_that_of_a_first_order_body(row: Limit, step_s: float) -> None:
     before_a, after_a, tau_s = 0.5 * row.trip, 1.6 * row.trip, 120.0
-    judge = Alarms([row], FACTS)
+    alarms = Alarms([row], FACTS)
     steps = round(1500.0 / step_s)
-    assert not [k for k in range(steps) if judge.update(look(k * step_s, 3.8, before_a), NO).active]
+    assert not [
+        k for k in range(steps) if alarms.update(look(k * step_s, 3.8, before_a), NO).active
+    ]
     start_s = (steps - 1) * step_s
     first_s = next(
         t_s
         for t_s in (start_s + k * step_s for k in count(1))
-        if judge.update(look(t_s, 3.8, after_a), NO).active
+        if alarms.update(look(t_s, 3.8, after_a), NO).active
     )
     square = (after_a**2 - before_a**2) / (after_a**2 - row.trip**2)
     due_s = tau_s * math.log(square)
@@ -296,12 +296,14 @@ def test_the_heat_budget_is_that_of_a_body_that_warms_with_the_square_of_the_cur
 
 
 @pytest.mark.parametrize("row", [LIPO["warming"], LIPO["warming_critical"]], ids=named)
-def test_a_pack_that_warms_too_fast_trips_when_it_has_risen_so_far_in_a_minute(row: Limit) -> None:
-    per_s, judge = row.trip / 40.0, Alarms([row], FACTS)
+def test_a_pack_that_heats_too_fast_trips_by_its_rise_within_a_minute(row: Limit) -> None:
+    per_s, alarms = row.trip / 40.0, Alarms([row], FACTS)
     at_s = [
         t_s
         for t_s in (k * STEP_S for k in range(2000))
-        if judge.update(look(t_s, temperature_degc=20.0 + per_s * max(t_s - 100.0, 0.0)), NO).active
+        if alarms.update(
+            look(t_s, temperature_degc=20.0 + per_s * max(t_s - 100.0, 0.0)), NO
+        ).active
     ]
     assert 100.0 + 40.0 + row.hold_s - 1e-6 <= at_s[0] <= 100.0 + 40.0 + row.hold_s + STEP_S
     slow = Alarms([row], FACTS)
@@ -310,13 +312,13 @@ def test_a_pack_that_warms_too_fast_trips_when_it_has_risen_so_far_in_a_minute(r
     assert not [snapshot for snapshot in calm if slow.update(snapshot, NO).active]
 
 
-def test_what_is_no_longer_heard_while_the_rest_is_makes_the_judge_blind() -> None:
+def test_a_reading_that_is_lost_while_others_arrive_trips_blind() -> None:
     row = LIPO["blind"]
-    for gone in ({"temperature_degc": None}, {"current_a": None}, {"cells_v": (3.8, None) * 3}):
-        judge = Alarms([row], FACTS)
+    for lost in ({"temperature_degc": None}, {"current_a": None}, {"cells_v": (3.8, None) * 3}):
+        alarms = Alarms([row], FACTS)
         looks = [look(k * STEP_S) for k in range(300)]
-        looks[50:200] = [replace(snapshot, **gone) for snapshot in looks[50:200]]
-        active_s = [s.t_s for s in looks if judge.update(s, NO).active]
+        looks[50:200] = [replace(snapshot, **lost) for snapshot in looks[50:200]]
+        active_s = [s.t_s for s in looks if alarms.update(s, NO).active]
         assert active_s[0] == pytest.approx(5.0 + row.trip)
         assert active_s[-1] == pytest.approx(20.0 + row.clear_s, abs=1.1 * STEP_S)
     silent = Alarms([row], FACTS)  # which is another row's
@@ -328,55 +330,55 @@ def resting(t_s: float, spread_v: float, current_a: float = 0.1) -> Snapshot:
     return replace(look(t_s, 3.8, current_a), cells_v=(3.8, 3.8 + spread_v, None))
 
 
-def test_cells_that_differ_at_rest_are_judged_when_they_have_rested() -> None:
-    row, judge = LIPO["spread_rest"], Alarms([LIPO["spread_rest"]], FACTS)
-    under_load = [judge.update(resting(k * STEP_S, 0.5, 20.0), NO) for k in range(1000)]
+def test_the_spread_at_rest_is_evaluated_after_a_minute_of_rest() -> None:
+    row, alarms = LIPO["spread_rest"], Alarms([LIPO["spread_rest"]], FACTS)
+    under_load = [alarms.update(resting(k * STEP_S, 0.5, 20.0), NO) for k in range(1000)]
     assert not [status for status in under_load if status.active]
     active_s = [
         t_s
         for t_s in (100.0 + k * STEP_S for k in range(1000))
-        if judge.update(resting(t_s, 0.101), NO).active
+        if alarms.update(resting(t_s, 0.101), NO).active
     ]
     assert active_s[0] == pytest.approx(100.0 + 60.0 + row.hold_s, abs=1.1 * STEP_S)
-    assert judge.update(resting(201.0, 0.0, 20.0), NO).active  # a load tells nothing of it
+    assert alarms.update(
+        resting(201.0, 0.0, 20.0), NO
+    ).active  # under load the spread at rest is unknown
 
 
 def first_active(row: Limit, current_a: float, soc_pct: float, step_s: float) -> float:
-    judge = Alarms([row], FACTS)
+    alarms = Alarms([row], FACTS)
     for t_s in (k * step_s for k in range(10_000)):
         estimate = Estimate(t_s, soc_pct=soc_pct)
-        if judge.update(look(t_s, 3.8, current_a), estimate, ON_GROUND).active:
+        if alarms.update(look(t_s, 3.8, current_a), estimate, ON_GROUND).active:
             return t_s
     raise AssertionError
 
 
-def test_a_pack_that_is_left_plugged_in_is_told_when_a_tenth_is_gone() -> None:
+def test_a_pack_that_is_left_connected_trips_idle_after_a_tenth_of_its_charge() -> None:
     row = LIPO["idle"]
     assert row.trip == 500.0
     assert first_active(row, 0.6, 50.0, 10.0) == pytest.approx(500.0 / 600.0 * 3600.0, abs=10.0)
-    judge = Alarms([row], FACTS)
-    flying = [judge.update(look(10.0 * k, 3.8, 0.6), NO, IN_AIR) for k in range(500)]
+    alarms = Alarms([row], FACTS)
+    flying = [alarms.update(look(10.0 * k, 3.8, 0.6), NO, IN_AIR) for k in range(500)]
     assert not [status for status in flying if status.active]
 
 
-def test_a_pack_that_is_kept_full_is_told_after_a_day_and_a_charge_without_end_after_hours() -> (
-    None
-):
+def test_a_full_pack_trips_after_a_day_and_a_charge_without_end_after_hours() -> None:
     assert first_active(LIPO["stored_full"], 0.0, 85.0, 60.0) == 86_400.0
     assert first_active(LIPO["charging_long"], -2.0, 50.0, 10.0) == 14_400.0
-    judge = Alarms([LIPO["charging_long"]], FACTS)
+    alarms = Alarms([LIPO["charging_long"]], FACTS)
     current_a = [-2.0] * 1439 + [0.0] + [-2.0] * 1000  # a break in between
-    charge = [judge.update(look(10.0 * k, 3.8, a), NO) for k, a in enumerate(current_a)]
+    charge = [alarms.update(look(10.0 * k, 3.8, a), NO) for k, a in enumerate(current_a)]
     assert not [status for status in charge if status.active]
 
 
-def test_what_is_not_going_on_clears_what_belongs_to_it() -> None:
+def test_a_quantity_that_does_not_apply_clears_its_limit() -> None:
     row = LIPO["charging_cold"]
-    judge = Alarms([row], FACTS)
+    alarms = Alarms([row], FACTS)
     frozen = [look(k * STEP_S, 3.8, -2.0, temperature_degc=-5.0) for k in range(50)]
-    charged = [judge.update(snapshot, NO) for snapshot in frozen]
+    charged = [alarms.update(snapshot, NO) for snapshot in frozen]
     assert charged[-1].active == ("charging_cold",)
-    after = [judge.update(look(5 + k * STEP_S, temperature_degc=-5.0), NO) for k in range(110)]
+    after = [alarms.update(look(5 + k * STEP_S, temperature_degc=-5.0), NO) for k in range(110)]
     events = [event for status in after for event in status.events]
     assert [event.text for event in events] == ["CLEARED: charging temperature"]
     assert events[0].t_s == pytest.approx(5.0 + row.clear_s, abs=STEP_S)
@@ -441,25 +443,25 @@ def test_a_latch_clears_on_the_ground_when_the_gauge_has_cleared_the_flag() -> N
 
 
 def test_a_latch_clears_when_another_pack_is_connected() -> None:
-    judge = Alarms([LIPO["failed"]], FACTS)
+    alarms = Alarms([LIPO["failed"]], FACTS)
     for k in range(100):
         serial, failure_raw = (7, 1) if k < 50 else (8, 0)
         snapshot = look(k * 1.0, identity=replace(UNIDENTIFIED, serial=serial))
         failure_raw = 0 if 20 <= k < 50 else failure_raw
-        status = judge.update(replace(snapshot, failure_raw=failure_raw), NO)
+        status = alarms.update(replace(snapshot, failure_raw=failure_raw), NO)
         assert bool(status.active) is (1 <= k < 60)
 
 
 # ---------------------------------------------------------------------- silence
 
 
-def silent_look(t_s: float, heard_s: float | None) -> Snapshot:
-    return Snapshot(t_s, read_at_s={} if heard_s is None else {"voltage_v": heard_s})
+def silent_look(t_s: float, valid_s: float | None) -> Snapshot:
+    return Snapshot(t_s, read_at_s={} if valid_s is None else {"voltage_v": valid_s})
 
 
-def test_silence_counts_from_the_start_when_nothing_was_ever_heard() -> None:
-    judge = Alarms(LIPO_ROWS, FACTS)
-    events = silence_events(judge, (500.0 + k * STEP_S for k in range(200)), None)
+def test_silence_counts_from_the_start_if_no_value_was_ever_valid() -> None:
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    events = silence_events(alarms, (500.0 + k * STEP_S for k in range(200)), None)
     assert [(event.limit_id, round(event.t_s, 1)) for event in events] == [
         ("silent", 503.0),
         ("lost", 510.0),
@@ -467,38 +469,38 @@ def test_silence_counts_from_the_start_when_nothing_was_ever_heard() -> None:
     assert events[1].text == "CRITICAL: no gauge data for 10 s"
 
 
-def silence_events(judge: Alarms, times_s: Iterable[float], heard_s: float | None) -> list[Event]:
-    statuses = [judge.update(silent_look(t_s, heard_s), Estimate(t_s)) for t_s in times_s]
+def silence_events(alarms: Alarms, times_s: Iterable[float], valid_s: float | None) -> list[Event]:
+    statuses = [alarms.update(silent_look(t_s, valid_s), Estimate(t_s)) for t_s in times_s]
     return [event for status in statuses for event in status.events]
 
 
 def test_silence_counts_from_the_last_value_and_ends_two_seconds_after_it_is_back() -> None:
-    judge = Alarms(LIPO_ROWS, FACTS)
-    judge.update(look(10.0), Estimate(10.0))
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    alarms.update(look(10.0), Estimate(10.0))
     # The value has held for two seconds before it was too old.
-    events = silence_events(judge, (12.0 + k * STEP_S for k in range(120)), 10.0)
+    events = silence_events(alarms, (12.0 + k * STEP_S for k in range(120)), 10.0)
     assert [(event.limit_id, round(event.t_s, 1)) for event in events] == [
         ("silent", 13.0),
         ("lost", 20.0),
     ]
-    back = [judge.update(look(24.0 + k * STEP_S), Estimate(24.0)) for k in range(40)]
+    back = [alarms.update(look(24.0 + k * STEP_S), Estimate(24.0)) for k in range(40)]
     cleared = [(event.limit_id, event.tripped) for s in back for event in s.events]
     assert cleared == [("silent", False), ("lost", False)]
     assert [s.t_s for s in back if s.events] == pytest.approx([26.0], abs=0.01)
 
 
-def test_one_value_among_silence_is_no_end_of_it() -> None:
-    judge = Alarms(LIPO_ROWS, FACTS)
-    silence_events(judge, (k * STEP_S for k in range(50)), None)
-    assert judge.update(look(5.0), Estimate(5.0)).active == ("silent",)
-    status = judge.update(silent_look(9.0, 5.0), Estimate(9.0))
+def test_one_value_does_not_end_a_silence() -> None:
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    silence_events(alarms, (k * STEP_S for k in range(50)), None)
+    assert alarms.update(look(5.0), Estimate(5.0)).active == ("silent",)
+    status = alarms.update(silent_look(9.0, 5.0), Estimate(9.0))
     assert status.active == ("silent",)
 
 
 def test_a_log_of_one_sample_in_half_a_minute_is_not_silent_while_its_values_hold() -> None:
-    judge = Alarms(LIPO_ROWS, FACTS)
+    alarms = Alarms(LIPO_ROWS, FACTS)
     held = [replace(look(float(t)), read_at_s={"voltage_v": 0.0}) for t in range(31)]
-    assert not any(judge.update(snapshot, Estimate(snapshot.t_s)).active for snapshot in held)
+    assert not any(alarms.update(snapshot, Estimate(snapshot.t_s)).active for snapshot in held)
 
 
 # ---------------------------------------------------------------------- several at once
@@ -506,8 +508,8 @@ def test_a_log_of_one_sample_in_half_a_minute_is_not_silent_while_its_values_hol
 
 def test_the_worst_stands_first_and_the_faults_add_up() -> None:
     statuses = [
-        judged.status
-        for judged in watched(
+        evaluated.status
+        for evaluated in watched(
             look(k * STEP_S, 2.95, 20.0, temperature_degc=70.0) for k in range(80)
         )
     ]
@@ -523,11 +525,11 @@ def test_the_worst_stands_first_and_the_faults_add_up() -> None:
 
 
 def test_an_event_names_the_cell_that_it_is_about_counted_from_one() -> None:
-    judge = Alarms(LIPO_ROWS, FACTS)
+    alarms = Alarms(LIPO_ROWS, FACTS)
     texts = []
     for k in range(60):
         snapshot = replace(look(k * STEP_S), cells_v=(3.7, None, 3.29, 4.301, 3.4, 3.6))
-        texts += [event.text for event in judge.update(snapshot, Estimate(snapshot.t_s)).events]
+        texts += [event.text for event in alarms.update(snapshot, Estimate(snapshot.t_s)).events]
     assert texts == [
         "CRITICAL: cell 4 4.30 V >= 4.30 V",
         "LOW: cell 3 3.29 V <= 3.50 V under load",
@@ -536,11 +538,11 @@ def test_an_event_names_the_cell_that_it_is_about_counted_from_one() -> None:
     ]
 
 
-def test_another_table_keeps_what_is_tripped_until_it_clears_by_its_own() -> None:
-    judge = Alarms(LIPO_ROWS, FACTS)
-    run = Run(judge, "temperature_degc")
+def test_a_tripped_limit_stays_under_another_table_until_it_clears_by_it() -> None:
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    run = Run(alarms, "temperature_degc")
     run.hold(65.0, 6.0)
-    judge.use(
+    alarms.use(
         (
             replace(row, trip=80.0, clear=60.0, clear_s=3.0) if row.limit_id == "hot" else row
             for row in LIPO_ROWS
@@ -555,11 +557,11 @@ def test_another_table_keeps_what_is_tripped_until_it_clears_by_its_own() -> Non
     assert [event.limit_id for event in status.events] == ["hot"]
 
 
-def test_a_hold_time_that_has_begun_goes_on_under_another_table() -> None:
-    judge = Alarms(LIPO_ROWS, FACTS)
-    run = Run(judge, "temperature_degc")
+def test_a_hold_time_continues_under_another_table() -> None:
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    run = Run(alarms, "temperature_degc")
     run.hold(52.0, 4.0)
-    judge.use(LIPO_ROWS, FACTS)
+    alarms.use(LIPO_ROWS, FACTS)
     took_s, _ = run.until(52.0, trips)
     assert on_time(took_s + 4.0, 5.0)
 
@@ -569,21 +571,21 @@ def test_a_hold_time_that_has_begun_goes_on_under_another_table() -> None:
 
 @pytest.mark.parametrize(("per_s", "step_s"), [(-0.002, 0.1), (-0.002, 1.0), (-0.004, 0.1)])
 def test_on_a_ramp_the_limit_ahead_is_named_and_when(per_s: float, step_s: float) -> None:
-    judge = Alarms([row for row in LIPO_ROWS if row.quantity == "lowest_cell_v"], FACTS)
-    t_s, told = 0.0, list[tuple[float, float]]()
+    alarms = Alarms([row for row in LIPO_ROWS if row.quantity == "lowest_cell_v"], FACTS)
+    t_s, predicted = 0.0, list[tuple[float, float]]()
     for k in count():
         t_s = k * step_s
-        status = judge.update(look(t_s, 4.1 + per_s * t_s), Estimate(t_s))
+        status = alarms.update(look(t_s, 4.1 + per_s * t_s), Estimate(t_s))
         if status.active:
             break
         if t_s > 90.0:  # the smoothing has two time constants of 20 s
             assert status.limited_by == "cell_sag"
             assert status.limited_in_s is not None
-            told.append((t_s, status.limited_in_s))
+            predicted.append((t_s, status.limited_in_s))
     assert t_s == pytest.approx((3.5 - 4.1) / per_s + 3.0, abs=1.1 * step_s)
-    assert told
-    for told_s, in_s in told:
-        assert in_s == pytest.approx(t_s - told_s, rel=0.1, abs=1.1 * step_s)
+    assert predicted
+    for at_s, in_s in predicted:
+        assert in_s == pytest.approx(t_s - at_s, rel=0.1, abs=1.1 * step_s)
 
 
 def test_a_limit_that_is_in_its_hold_time_binds_next() -> None:
@@ -595,19 +597,19 @@ def test_a_limit_that_is_in_its_hold_time_binds_next() -> None:
     assert [s.limited_in_s for s in statuses[:3]] == pytest.approx([5.0, 4.9, 4.8])
 
 
-def test_what_moves_away_or_stands_still_has_no_time_and_something_is_named_under_load() -> None:
+def test_a_limit_without_a_trend_has_no_time_and_the_nearest_is_named_under_load() -> None:
     run = Run(Alarms(LIPO_ROWS, FACTS), "soc_pct")
     status = run.hold(16.0, 60.0)[-1]
     assert (status.limited_by, status.limited_in_s) == ("charge_low", None)
     assert dict(status.trips_in_s) == {}
     at_rest = Run(Alarms(LIPO_ROWS, FACTS), "current_2s_a").hold(0.0, 60.0)[-1]
     assert (at_rest.limited_by, at_rest.limited_in_s) == (None, None)
-    judge = Alarms([row for row in LIPO_ROWS if row.quantity == "soc_pct"], FACTS)
-    rising = [judge.update(*showing("soc_pct", 40 + k * 0.01, k * STEP_S)) for k in range(600)]
+    alarms = Alarms([row for row in LIPO_ROWS if row.quantity == "soc_pct"], FACTS)
+    rising = [alarms.update(*showing("soc_pct", 40 + k * 0.01, k * STEP_S)) for k in range(600)]
     assert {status.limited_in_s for status in rising} == {None}
 
 
-def test_a_time_that_is_left_runs_down_by_itself() -> None:
+def test_a_remaining_time_runs_down_by_itself() -> None:
     run = Run(Alarms(LIPO_ROWS, FACTS), "remaining_s")
     assert {status.limited_by for status in run.hold(300.0, 29.0)} == {"cell_sag"}  # too early
     looks = run.hold(300.0, 3.0)
@@ -616,22 +618,24 @@ def test_a_time_that_is_left_runs_down_by_itself() -> None:
 
 @pytest.mark.parametrize("row", [*LIPO_WINDOWED, LIPO["heat"], LIPO["heat_critical"]], ids=named)
 @pytest.mark.parametrize("over", [1.05, 1.5])
-def test_it_is_said_to_the_step_when_a_current_will_trip(row: Limit, over: float) -> None:
+def test_the_time_to_trip_of_a_constant_current_is_exact_to_the_step(
+    row: Limit, over: float
+) -> None:
     run = Run(Alarms([row], FACTS), "current_a")
     run.hold(0.4 * row.trip, 2 * WARM_S)
-    told, trip_s = list[float](), None
+    predicted, trip_s = list[float](), None
     while trip_s is None:
         (status,) = run.hold(over * row.trip, STEP_S)
         trip_s = status.t_s if status.active else None
         if row.limit_id in status.trips_in_s and status.limited_in_s is not None:
-            told.append(status.t_s + status.limited_in_s)
-    assert told
-    assert told == pytest.approx([trip_s] * len(told), abs=2 * STEP_S)
+            predicted.append(status.t_s + status.limited_in_s)
+    assert predicted
+    assert predicted == pytest.approx([trip_s] * len(predicted), abs=2 * STEP_S)
 
 
-def test_what_is_hours_away_binds_nothing() -> None:
-    judge = Alarms([row for row in LIPO_ROWS if row.limit_id == "cell_low"], FACTS)
-    slow = [judge.update(look(k * STEP_S, 3.9 - k * 5e-6), Estimate(0.0)) for k in range(900)]
+def test_a_limit_that_is_hours_away_does_not_bind() -> None:
+    alarms = Alarms([row for row in LIPO_ROWS if row.limit_id == "cell_low"], FACTS)
+    slow = [alarms.update(look(k * STEP_S, 3.9 - k * 5e-6), Estimate(0.0)) for k in range(900)]
     assert {status.limited_by for status in slow} == {None}
 
 
@@ -652,16 +656,16 @@ def test_without_any_limit_all_is_well() -> None:
         max_size=60,
     )
 )
-def test_whatever_comes_events_and_active_limits_agree(
+def test_events_and_active_limits_agree_for_any_input(
     steps: list[tuple[float, float | None, float | None, float | None]],
 ) -> None:
-    judge, t_s, active = Alarms(LIPO_ROWS, FACTS), 0.0, set[str]()
+    alarms, t_s, active = Alarms(LIPO_ROWS, FACTS), 0.0, set[str]()
     for dt_s, cell_v, current_a, degc in steps:
         t_s += dt_s
         snapshot = replace(
             look(t_s, current_a=current_a, temperature_degc=degc), cells_v=(cell_v, 3.7)
         )
-        status = judge.update(snapshot, Estimate(t_s))
+        status = alarms.update(snapshot, Estimate(t_s))
         for event in status.events:
             assert (event.limit_id in active) is not event.tripped
             active ^= {event.limit_id}

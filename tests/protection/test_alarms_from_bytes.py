@@ -1,4 +1,4 @@
-"""One fault for each row of the table that a gauge can show, put on the wire as words.
+"""One fault for each limit that a gauge can report, sent as words on the bus.
 
 The words are written here by hand and not encoded by our rows. Each fault has to trip its limit
 within the row's own time and one update of what is read, to clear again, and to trip nothing else
@@ -23,14 +23,14 @@ from tests.scripted import SELECTORS, SPECIFICATION, STATUS, ScriptedPack
 FACTS = PackData(LI_ION, cells=4, capacity_mah=6000.0, cutoff_cell_v=3.0)
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}
 TICK_S = 0.1
-UPDATE_S = 2.1  # 20 words and blocks are read in turn; a leap is believed when read again
+UPDATE_S = 2.1  # 20 words and blocks are read in turn; a step is accepted when read again
 DEGC, VOLTS, AMPS, CELL1, AVERAGE = 0x08, 0x09, 0x0A, 0x3F, 0x0B
 REMAINING, FULL, DESIGN = 0x0F, 0x10, 0x18
 
 
 @dataclass
 class Bench:
-    """A 4S pack that gives words, and everything behind it."""
+    """A 4S pack that replies with words, and its pipeline."""
 
     cells_v: tuple[float, ...] = (3.8, 3.81, 3.79, 3.8)
     current_a: float = 6.0
@@ -54,7 +54,7 @@ class Bench:
         self.drawn_mah = 0.0
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-        """Answer, while the plug is on."""
+        """Reply while the pack is connected."""
         if self.silent:
             raise BusTimeoutError("the plug is off")
         return self.pack.transfer(address, tx, rx_len)
@@ -95,18 +95,18 @@ def cells(lowest_v: float, others_v: float) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is well, what goes wrong, and what else that means."""
+    """A fault: the healthy and the faulty words, and the other limits that it trips."""
 
     wrong: dict[str, object]
     well: dict[str, object] = field(default_factory=dict)
-    after_s: float = 0.0  # from the words until the quantity is there, beside hold and update
+    after_s: float = 0.0  # from the words to the quantity, in addition to hold and update
     means: tuple[str, ...] = ()
     well_s: float = 5.0
     heal: dict[str, object] = field(default_factory=dict)  # where what is well does not clear it
 
 
 def at(limit_id: str, share: float = 0.02) -> float:
-    """Return a value a little beyond a row's trip."""
+    """A value slightly beyond a row's threshold."""
     row = ROWS[limit_id]
     return row.trip + share * (row.trip - row.clear)
 
@@ -129,7 +129,7 @@ LOADS: tuple[str, ...] = tuple(
 LOADS += tuple(
     key for key, row in ROWS.items() if row.quantity in {"current_10s_a", "current_60s_a"}
 )
-LOADS += END  # whoever gives so much at no loss of voltage confuses the estimator
+LOADS += END  # a load without voltage drop confuses the estimator
 CHARGE = {"current_a": -2.0}
 
 # fmt: off
@@ -188,25 +188,25 @@ ELSEWHERE = {
     "time_low": "flights",
     "time_critical": "flights",
     "time_over": "flights",
-    "limp_home": "test_governor",
-    "home_soon": "test_protection",
-    "home_turn": "test_protection",
-    "home_now": "test_protection",
-    "home_lost": "test_protection",
-    "worn": "test_protection",
-    "worn_out": "test_protection",
-    "pack_missing": "test_supply",
-    "module_missing": "test_supply",
+    "limp_home": "test_current_governor",
+    "home_soon": "test_alarms",
+    "home_turn": "test_alarms",
+    "home_now": "test_alarms",
+    "home_lost": "test_alarms",
+    "worn": "test_alarms",
+    "worn_out": "test_alarms",
+    "pack_missing": "test_multi_pack_bytes",
+    "module_missing": "test_multi_pack_bytes",
     "current_beyond": "below",
     "mismatch": "below",
     "blind": "below",
-    "idle": "test_protection",
-    "stored_full": "test_protection",
-    "charging_long": "test_protection",
+    "idle": "test_alarms",
+    "stored_full": "test_alarms",
+    "charging_long": "test_alarms",
 }  # fmt: skip
 
 
-def test_every_row_has_its_fault_or_the_place_where_it_is_shown() -> None:
+def test_every_row_has_its_fault_or_another_test() -> None:
     assert {*FAULTS, *ELSEWHERE} == set(ROWS)
     assert not {*FAULTS} & {*ELSEWHERE}
 
@@ -242,7 +242,7 @@ def test_a_fault_on_the_wire_trips_its_limit_in_time_and_no_other_and_clears(lim
         assert limit_id not in after[-1].status.active
 
 
-def test_a_sensor_that_falls_silent_alone_is_said() -> None:
+def test_a_sensor_that_is_lost_alone_trips_blind() -> None:
     bench = Bench()
     list(bench.hold(5.0))
     bench.degc = -273.0  # its word is not believable from now on
@@ -250,7 +250,7 @@ def test_a_sensor_that_falls_silent_alone_is_said() -> None:
     assert active[0] == pytest.approx(5.0 + 15.0 + ROWS["blind"].trip, abs=UPDATE_S)
 
 
-def test_a_current_that_the_gauge_cannot_count_is_said_and_trips_every_limit_below_it() -> None:
+def test_a_saturated_current_register_trips_every_limit_below_its_range() -> None:
     pack_data = replace(FACTS, continuous_c=40.0, burst_c=50.0)  # 300 A for 10 s, 240 A for long
     bench = Bench(pack_data=pack_data, current_a=30.0)
     list(bench.hold(62.0))
@@ -258,7 +258,7 @@ def test_a_current_that_the_gauge_cannot_count_is_said_and_trips_every_limit_bel
     tripped: dict[str, float] = {}
     for report in bench.hold(15.0):
         if report.t_s > 62.2:
-            assert report.snapshot.current_a is None  # nothing that is not known is told
+            assert report.snapshot.current_a is None  # unknown, not the end of the range
         for limit_id in report.status.active:
             tripped.setdefault(limit_id, report.t_s - 62.0)
     assert tripped["current_beyond"] == pytest.approx(2.0, abs=0.2)
@@ -275,10 +275,10 @@ def test_a_current_that_the_gauge_cannot_count_is_said_and_trips_every_limit_bel
     assert all(name.startswith("time") or name == "limp_home" for name in active)
 
 
-def test_another_pack_than_was_told_is_said() -> None:
-    told = replace(FACTS, capacity_mah=12_000.0)
-    (report, *_) = list(Bench(pack_data=told).hold(3.0))[::-1]
+def test_a_pack_that_differs_from_the_configuration_trips_mismatch() -> None:
+    configured = replace(FACTS, capacity_mah=12_000.0)
+    (report, *_) = list(Bench(pack_data=configured).hold(3.0))[::-1]
     assert report.status.active == ("mismatch",)
-    assert [e.text for r in Bench(pack_data=told).hold(3.0) for e in r.status.events] == [
+    assert [e.text for r in Bench(pack_data=configured).hold(3.0) for e in r.status.events] == [
         "WARNING: pack mismatch: 6000 mAh, not 12000"
     ]

@@ -1,4 +1,4 @@
-"""The governor: what may be drawn, what is asked and how it moves, and the floor under it."""
+"""Current governor: allowed current, rates of the limit, and its floor."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -42,13 +42,13 @@ def values_of(
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
 @pytest.mark.parametrize("seed", [2])
-def test_whoever_keeps_to_the_allowance_trips_no_window_and_wastes_little(
+def test_a_vehicle_within_the_allowed_current_trips_no_window(
     chemistry: Chemistry, seed: int
 ) -> None:
     pack_data = replace(FACTS, chemistry=chemistry)
     rows = default_limits(pack_data)
     caps, signals = caps_of(rows, pack_data), Quantities(pack_data)
-    judge = Alarms(
+    alarms = Alarms(
         [row for row in rows if row.quantity.startswith(("current_", "heat"))], pack_data
     )
     random, greed_a, drawn_a = np.random.default_rng(seed), 0.0, list[float]()
@@ -58,7 +58,7 @@ def test_whoever_keeps_to_the_allowance_trips_no_window_and_wastes_little(
         t_s = k * STEP_S
         current_a = drawn_a[-1] if drawn_a else 0.0
         values = values_of(signals, t_s, current_a)
-        assert not judge.update(look(t_s, current_a=current_a), NO).active
+        assert not alarms.update(look(t_s, current_a=current_a), NO).active
         values["loaded_a"] = max(current_a, caps.steady_a)  # as if the budgets were asked for
         allowed_a, _ = allowed_current(caps, signals.history, values, NO, t_s)
         assert allowed_a >= 0.8 * caps.steady_a - 1e-6
@@ -87,7 +87,7 @@ def test_each_constraint_binds_where_it_is_the_least() -> None:
     assert allowed_current(CAPS, CurrentHistory(), too_hot, NO, 4.0)[0] == 0.0
 
 
-def test_what_is_not_known_binds_nothing() -> None:
+def test_an_unknown_quantity_does_not_bind() -> None:
     pack_data = PackData(LIPO)
     caps = caps_of(default_limits(pack_data), pack_data)
     assert caps.steady_a == float("inf")
@@ -114,7 +114,7 @@ def asking(
     return [governor.update((allowed_a, "cell_sag"), limp_a, values) for _ in range(steps)]
 
 
-def test_nothing_is_asked_while_there_is_plenty_or_no_floor_is_known() -> None:
+def test_there_is_no_limit_with_a_wide_margin_or_without_a_floor() -> None:
     assert set(asking(100.0, 50.0, 5.0, Governor(), 20.0)) == {(None, None)}
     assert set(asking(10.0, 50.0, 5.0, Governor(), None)) == {(None, None)}
     governor = Governor()
@@ -122,7 +122,7 @@ def test_nothing_is_asked_while_there_is_plenty_or_no_floor_is_known() -> None:
     assert asking(30.0, 50.0, STEP_S, governor, None) == [(None, None)]
 
 
-def test_it_falls_fast_from_where_the_vehicle_is_and_rises_slowly() -> None:
+def test_the_limit_falls_fast_from_the_present_current_and_rises_slowly() -> None:
     governor = Governor()
     down = [asked for asked, _ in asking(50.0, 80.0, 3.0, governor, 20.0)]
     steps = np.diff([80.0, *(a for a in down if a is not None)])
@@ -136,13 +136,13 @@ def test_it_falls_fast_from_where_the_vehicle_is_and_rises_slowly() -> None:
     )
 
 
-def test_it_never_asks_for_less_than_keeps_the_aircraft_in_the_air() -> None:
+def test_the_limit_is_never_below_the_limp_home_current() -> None:
     asked = asking(5.0, 80.0, 10.0, Governor(), 41.0)
     assert min(a for a, _ in asked if a is not None) == 41.0
     assert asked[-1] == (41.0, "limp_home")
 
 
-def test_it_stops_when_there_has_been_plenty_for_a_while_and_keeps_on_in_silence() -> None:
+def test_the_limit_ends_after_a_wide_margin_and_stays_while_the_current_is_unknown() -> None:
     governor = Governor()
     asking(50.0, 80.0, 3.0, governor, 20.0)
     assert set(asking(50.0, None, 5.0, governor, 20.0)) == {(50.0, None)}
@@ -157,7 +157,7 @@ def test_it_stops_when_there_has_been_plenty_for_a_while_and_keeps_on_in_silence
 # ---------------------------------------------------------------------- the floor
 
 
-def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight() -> None:
+def test_the_floor_is_the_configured_one_or_a_tenth_above_the_mean_power_in_flight() -> None:
     values: Values = {"dt_s": STEP_S, "loaded_a": 40.0, "voltage_v": 24.0}
     governor = Governor()
     learned = [governor.limp_home_a(FACTS, values, UNKNOWN_VEHICLE) for _ in range(400)]
@@ -183,38 +183,38 @@ def test_the_floor_is_what_is_stated_or_a_tenth_above_the_mean_power_in_flight()
     assert governor.limp_home_a(FACTS, values, sinking) == pytest.approx(1.1 * 40.0)
 
 
-def test_a_governor_that_has_to_learn_its_floor_is_said_to_be_silent_until_then() -> None:
+def test_a_floor_that_has_to_be_learned_is_noted() -> None:
     assert limp_home_notes(STATED) == ()
-    (said,) = limp_home_notes(FACTS)
-    assert said == (
+    (note,) = limp_home_notes(FACTS)
+    assert note == (
         "limp_home_a not set: will use 1.1 x mean flight power; "
         "current limiting inactive for the first 30 s of load"
     )
 
 
-def judged(pack_data: PackData, current_a: float, most_a: float | None, steps: int) -> list[Status]:
-    judge = Alarms(default_limits(pack_data), pack_data)
+def evaluated(
+    pack_data: PackData, current_a: float, most_a: float | None, steps: int
+) -> list[Status]:
+    alarms = Alarms(default_limits(pack_data), pack_data)
     estimate = replace(NO, max_discharge_a=most_a)
     return [
-        judge.update(look(k * STEP_S, 3.8, current_a), estimate, UNKNOWN_VEHICLE)
+        alarms.update(look(k * STEP_S, 3.8, current_a), estimate, UNKNOWN_VEHICLE)
         for k in range(steps)
     ]
 
 
 def test_a_pack_that_cannot_give_the_floor_is_critical_at_once_and_the_floor_stands() -> None:
-    (status,) = judged(STATED, 30.0, 15.0, 1)
+    (status,) = evaluated(STATED, 30.0, 15.0, 1)
     assert "limp_home" in status.active
     assert status.severity >= Severity.CRITICAL
     assert status.asked_max_a is not None
-    assert judged(STATED, 30.0, 15.0, 50)[-1].asked_max_a == 20.0
-    assert not judged(STATED, 0.5, 15.0, 50)[-1].active  # on the ground it matters not
-    assert not judged(STATED, 30.0, None, 50)[-1].active
+    assert evaluated(STATED, 30.0, 15.0, 50)[-1].asked_max_a == 20.0
+    assert not evaluated(STATED, 0.5, 15.0, 50)[-1].active  # on the ground
+    assert not evaluated(STATED, 30.0, None, 50)[-1].active
 
 
 @pytest.mark.parametrize(("scenario", "seed"), [("weak_cell", 1), ("cold_climb", 3)])
-def test_over_a_whole_flight_what_is_asked_moves_no_faster_than_it_may(
-    scenario: str, seed: int
-) -> None:
+def test_the_limit_respects_its_rates_over_a_whole_flight(scenario: str, seed: int) -> None:
     clock = VirtualClock()
     bus, world = open_virtual(scenario, clock, seed)
     pack_data = world.pack_data()
@@ -239,10 +239,10 @@ def test_over_a_whole_flight_what_is_asked_moves_no_faster_than_it_may(
 def test_when_the_floor_is_above_what_the_pack_can_give_it_is_at_least_critical(
     steps: list[tuple[float, float]],
 ) -> None:
-    judge = Alarms(ROWS, STATED)
+    alarms = Alarms(ROWS, STATED)
     for k, (current_a, most_a) in enumerate(steps):
         estimate = replace(NO, max_discharge_a=most_a)
-        status = judge.update(look(float(k), 3.8, current_a), estimate, UNKNOWN_VEHICLE)
+        status = alarms.update(look(float(k), 3.8, current_a), estimate, UNKNOWN_VEHICLE)
         asked_a = status.asked_max_a
         assert asked_a is None or asked_a >= 20.0
         if asked_a is not None and most_a < 20.0 and current_a >= 0.75:

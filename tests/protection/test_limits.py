@@ -1,4 +1,4 @@
-"""The protection table: rows that make sense for every pack, and changes that may be made."""
+"""The table of limits: rows for every pack, configured changes, and texts."""
 
 import re
 
@@ -36,7 +36,7 @@ def changed(*changes: LimitChange) -> dict[str, Limit]:
 
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
-def test_every_row_can_trip_clear_and_say_so(chemistry: Chemistry) -> None:
+def test_every_row_can_trip_and_clear(chemistry: Chemistry) -> None:
     rows = default_limits(PackData(chemistry, cells=6, capacity_mah=5000.0))
     assert len({row.limit_id for row in rows}) == len(rows) == 65
     assert {row.quantity for row in rows} < QUANTITIES
@@ -83,7 +83,7 @@ def test_rows_that_would_be_a_guess_are_left_out() -> None:
     assert every_limit().keys() == ROWS.keys()
 
 
-def test_severities_are_called_as_the_files_call_them() -> None:
+def test_severities_have_the_names_of_the_files() -> None:
     labels = [severity.label for severity in sorted(Severity)]
     assert labels == ["ok", "info", "warning", "critical", "emergency"]
 
@@ -134,7 +134,7 @@ def test_a_row_that_could_never_clear_is_refused(limit_id: str) -> None:
         changed(LimitChange(limit_id, trip=5.0, clear=6.0 if row.rising else 4.0))
 
 
-def test_a_change_of_a_row_that_this_pack_has_not_is_kept_for_another() -> None:
+def test_a_change_of_a_row_that_this_pack_lacks_is_ignored() -> None:
     rows = default_limits(PackData(LIPO))
     assert changed_limits(rows, [LimitChange("current_60s", trip=10.0)]) == rows
 
@@ -161,7 +161,7 @@ def test_rows_that_contradict_each_other_are_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
-def test_the_table_as_shipped_contradicts_itself_nowhere(chemistry: Chemistry) -> None:
+def test_the_default_table_has_no_contradiction(chemistry: Chemistry) -> None:
     pack_data = PackData(chemistry, cells=6, capacity_mah=5000.0, continuous_c=25.0, burst_c=50.0)
     rows = default_limits(pack_data)
     assert changed_limits(rows, [LimitChange(row.limit_id, trip=row.trip) for row in rows]) == rows
@@ -169,7 +169,7 @@ def test_the_table_as_shipped_contradicts_itself_nowhere(chemistry: Chemistry) -
     assert tiers == [Severity.WARNING, Severity.CRITICAL, Severity.EMERGENCY]
 
 
-def test_what_a_maker_rates_a_pack_for_comes_before_what_is_usual() -> None:
+def test_a_configured_rating_replaces_the_chemistrys() -> None:
     pack_data = PackData(LIPO, cells=6, capacity_mah=5000.0, continuous_c=25.0, burst_c=50.0)
     rows = {row.limit_id: row.trip for row in default_limits(pack_data)}
     found = [rows[key] for key in ("current_2s", "current_10s", "current_60s", "heat")]
