@@ -43,6 +43,11 @@ def test_the_face_of_core_loads_no_third_party_package() -> None:
     assert not {"numpy", "pydantic", "dronebms.core.toml_schema"} & loaded
 
 
+def test_the_smbus_library_loads_no_other_package() -> None:
+    loaded = loaded_by("from smartbattery import Gauge, LinuxBus")
+    assert not {"dronebms", "numpy", "pydantic", "smbus2"} & loaded
+
+
 def test_the_command_line_starts_without_extras_and_commands() -> None:
     loaded = loaded_by("import dronebms.cli.main")
     heavy = {"dask", "paho", "prometheus_client", "matplotlib", "sqlalchemy", "pydantic", "rich"}
