@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Event, Severity
+from dronebms.core.state import MAX_BYTES
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.pack_memory import RecalledPack
 from dronebms.protection.rules import Rules
@@ -106,7 +107,12 @@ class Recorder:
 
     def begin(self, restart: dict[str, object] | None = None) -> None:
         """Record another start; before the first step with the state that is restored."""
-        self._lines.append(text_of(replace(self._start, t_s=self._block_s, restart=restart)))
+        start = replace(self._start, t_s=self._block_s)
+        line = text_of(replace(start, restart=restart))
+        if len(line) > MAX_BYTES:
+            _log.error("a replay will not restore this run: its state has %d bytes", len(line))
+            line = text_of(start)
+        self._lines.append(line)
 
     def close(self) -> None:
         """Write the rest and finish the store."""

@@ -23,7 +23,8 @@ from dronebms.analysis.replay import replay, reports
 from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.report import Report
-from dronebms.core.state import from_json, to_json
+from dronebms.core.state import MAX_BYTES, from_json, to_json
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
@@ -166,6 +167,17 @@ def test_a_stage_of_a_future_format_starts_without_history_in_the_run_and_in_its
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert lines[0] == "battery 1: estimator is not restored: format 99, not 1"
     assert len(lines) == 2  # and that the battery is restored
+
+
+def test_a_state_that_is_too_large_for_a_record_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(SingleFile(tmp_path / "x.rec"), Start(()))
+    recorder.begin({"packs": ["x" * MAX_BYTES]})
+    recorder.stepped(0.0, UNKNOWN_VEHICLE)
+    recorder.close()
+    assert list(read_records(tmp_path / "x.rec"))[:2] == [Start(()), Start(())]
+    assert "a replay will not restore this run" in caplog.text
 
 
 # ------------------------------------------------------------------------- older recordings
