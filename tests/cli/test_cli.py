@@ -300,7 +300,7 @@ def test_a_damaged_recording_is_code_1_and_replayed_except_the_damage(
     assert done.code == 1
     assert done.out.startswith("run.rec: 1:05, 6 cells lipo")
     gap = re.fullmatch(
-        rf"dronebms: {path} is damaged: from 00:00:(\d\d) to 00:00:30 nothing is known\n", done.err
+        rf"dronebms: {path} is damaged: no data from 00:00:(\d\d) to 00:00:30\n", done.err
     )
     assert gap is not None
     whole = [json.loads(line) for line in out.read_text().splitlines()]
