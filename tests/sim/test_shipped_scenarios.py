@@ -137,7 +137,7 @@ def test_the_weak_cell_is_empty_in_the_air_and_the_others_are_not() -> None:
     assert sorted(then.charge_frac)[1] > then.charge_frac[2] + 0.25
 
 
-def test_the_old_pack_holds_what_is_left_of_it() -> None:
+def test_the_worn_pack_has_its_remaining_capacity() -> None:
     first, last = flown("worn_pack")[0], flown("worn_pack")[-1]
     mean = statistics.fmean
     held_mah = last.drawn_mah / (mean(first.charge_frac) - mean(last.charge_frac))

@@ -108,7 +108,7 @@ def volts(data: bytes, *offsets: int) -> list[float]:
 
 
 @given(st.sampled_from(BLOCKS), st.data())
-def test_a_block_encodes_to_the_bytes_that_it_was_decoded_from(
+def test_a_block_encodes_to_the_bytes_it_was_decoded_from(
     block: Block, draw: st.DataObject
 ) -> None:
     length = len(encode_block(block, {}))
@@ -120,7 +120,7 @@ def test_a_block_encodes_to_the_bytes_that_it_was_decoded_from(
     assert encode_block(block, decode_block(block, data)) == expected
 
 
-def test_a_value_that_does_not_fit_is_cut_and_one_that_is_missing_is_zeros() -> None:
+def test_a_value_out_of_range_is_limited_and_a_missing_one_is_zeros() -> None:
     data = encode_block(DA_STATUS_1, {"cell1_v": 99.0, "cell2_v": -1.0, "cell1_a": 99.0})
     assert data == b"\xff\xff" + bytes(10) + b"\x00\x80" + bytes(18)
 
@@ -128,7 +128,7 @@ def test_a_value_that_does_not_fit_is_cut_and_one_that_is_missing_is_zeros() -> 
 # ---------------------------------------------------------------------- access
 
 
-def test_a_select_with_the_code_of_the_kernel_is_taken_and_one_flipped_bit_is_not() -> None:
+def test_a_select_with_the_pec_of_the_kernel_is_accepted_and_one_flipped_bit_is_not() -> None:
     bench = Bench()
     bench.bq40.reply(bytes.fromhex("44 02 71 00 db"), 0)
     assert bench.bq40.reply(b"\x44", 3) == b"\x22\x71\x00"
@@ -155,7 +155,7 @@ def test_any_other_write_is_refused_and_counted(tx: str) -> None:
     assert bench.world.gauge.refused_writes == 1
 
 
-def test_both_ways_of_asking_have_the_same_answer_with_and_without_echo() -> None:
+def test_both_ways_of_access_have_the_same_reply_with_and_without_echo() -> None:
     bench = Bench()
     bench.bq40.reply(bytes.fromhex("00 71 00"), 0)
     with_echo, without = bench.bq40.reply(b"\x44", 36), bench.bq40.reply(b"\x23", 34)
@@ -192,7 +192,7 @@ def test_every_reply_is_as_long_as_in_the_manual(kind: str, cells: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "cells"), [("bq40z50", 4), ("bq40z80", 6)])
-def test_whatever_may_be_read_is_answered_or_refused(kind: str, cells: int) -> None:
+def test_every_readable_selector_is_answered_or_refused(kind: str, cells: int) -> None:
     bench = Bench(kind, cells)
     answered = set()
     for selector in READ_SELECTORS:
@@ -268,7 +268,7 @@ def test_charges_are_those_of_the_gauge() -> None:
     assert int.from_bytes(bench.data(0x77)[:2], "little") == full
 
 
-def test_the_lifetime_block_keeps_the_extremes() -> None:
+def test_the_lifetime_block_stores_the_extremes() -> None:
     bench = Bench("bq40z50", 4)
     first_v = [round(v, 3) for v in bench.world.truth().cells_v]
     bench.run(30.0)
@@ -404,7 +404,7 @@ def test_a_protection_alerts_trips_after_its_delay_and_recovers(name: str) -> No
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_one_for_ever(name: str) -> None:
+def test_a_failure_is_permanent(name: str) -> None:
     assert name in MANUAL, f"MANUAL lacks {name}"
     bit, delay_s, bad, _, good = MANUAL[name]
     bench = Judged(name)
@@ -420,7 +420,7 @@ def test_a_failure_is_one_for_ever(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["OTC", "UTC", "OTD", "UTD"])
-def test_a_limit_of_charging_is_not_watched_while_discharging_and_the_other_way_round(
+def test_a_limit_of_charging_is_not_monitored_while_discharging_and_vice_versa(
     name: str,
 ) -> None:
     bit, bench = MANUAL[name][0], Judged(name)
@@ -457,7 +457,7 @@ def test_the_keys_open_a_part_step_by_step_and_seal_closes_it() -> None:
     assert bench.bq40.selected[1:3] == [0x0414, 0x3672]
 
 
-def test_a_key_with_something_in_between_too_late_or_the_wrong_way_round_opens_nothing() -> None:
+def test_a_key_with_a_command_in_between_too_late_or_in_wrong_order_opens_nothing() -> None:
     bench = Bench()
     word_access(bench, 0x0414)
     bench.word(0x09)
@@ -535,7 +535,7 @@ def test_a_reset_seals_it() -> None:
     assert mode_of(bench) == "sealed"
 
 
-def test_a_lesson_shows_in_the_gauging_status_and_the_lifetime_data() -> None:
+def test_a_capacity_update_shows_in_the_gauging_status_and_the_lifetime_data() -> None:
     bench = Bench("bq40z50", 4)
     assert bench.flags(0x56) & (1 << 8 | 1 << 11 | 1 << 17) == 0
     learning = bench.world.gauge.learning
@@ -591,7 +591,7 @@ def test_a_reset_loses_the_charge_counted_and_starts_for_a_while(selector: int) 
 
 
 @pytest.mark.parametrize("selector", SEALED_AGAINST)
-def test_what_a_sealed_part_refuses_is_kept_in_the_list(selector: int) -> None:
+def test_selectors_that_a_sealed_part_refuses_are_listed(selector: int) -> None:
     bench = Bench()
     before = bench.data(0x54)
     with pytest.raises(NackError, match="sealed"):
@@ -672,7 +672,7 @@ def test_a_multiplexer_passes_on_what_its_control_byte_opens() -> None:
             devices[0x0B].reply(b"\x09", 2)
 
 
-def test_the_noise_of_a_gauge_is_no_business_of_its_kind() -> None:
+def test_the_noise_of_a_gauge_does_not_depend_on_its_kind() -> None:
     plain = Scenario.model_validate(load_scenario("bq40").model_dump(by_alias=True))
     generic = plain.model_copy(update={"gauge": plain.gauge.model_copy(update={"kind": "generic"})})
     one, other = World(plain, 3), World(generic, 3)

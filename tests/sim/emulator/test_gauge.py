@@ -61,7 +61,7 @@ def test_a_block_has_the_bytes_of_the_kernel() -> None:
     assert Bench({"device": "bq40z50"}).gauge.reply(b"\x21", 9) == wire
 
 
-def test_every_reply_closes_with_the_code_of_all_bytes_on_the_wire() -> None:
+def test_every_reply_ends_with_the_pec_of_all_bytes() -> None:
     bench = Bench()
     bench.hold(500.0, 30.0)
     answered = 0
@@ -138,7 +138,7 @@ def test_in_capacity_mode_capacities_are_energies_of_10_mwh() -> None:
         ("03 01 60 9c", 0x6001),
     ],
 )
-def test_battery_mode_takes_what_may_be_written_of_it(tx: str, mode_raw: int) -> None:
+def test_battery_mode_accepts_its_writable_bits(tx: str, mode_raw: int) -> None:
     bench = Bench()
     assert bench.gauge.reply(bytes.fromhex(tx), 0) == b""
     assert bench.word(0x03) == mode_raw
@@ -146,14 +146,14 @@ def test_battery_mode_takes_what_may_be_written_of_it(tx: str, mode_raw: int) ->
 
 
 @pytest.mark.parametrize("tx", ["03 00 80 26", "03 00", "03", "03 00 80 27 00"])
-def test_a_write_of_battery_mode_with_a_wrong_code_or_length_is_refused(tx: str) -> None:
+def test_a_write_of_battery_mode_with_a_wrong_pec_or_length_is_refused(tx: str) -> None:
     bench = Bench()
     with pytest.raises(NackError):
         bench.gauge.reply(bytes.fromhex(tx), 0)
     assert bench.word(0x03) == 0x6001
 
 
-def test_a_call_of_the_address_alone_is_acknowledged() -> None:
+def test_an_address_without_a_command_is_acknowledged() -> None:
     assert Bench().gauge.reply(b"", 0) == b""
 
 
@@ -174,7 +174,7 @@ def test_a_scaled_current_and_capacity_are_in_tens() -> None:
     assert bench.word(0x18) == 1600
 
 
-def test_an_unscaled_current_ends_at_what_a_word_holds() -> None:
+def test_an_unscaled_current_saturates_at_the_range_of_a_word() -> None:
     bench = Bench()
     bench.hold(1200.0, 5.0)
     assert bench.word(CURRENT.command) == 0x8000
@@ -190,7 +190,7 @@ def test_gain_and_offset_are_in_the_current_and_in_the_count() -> None:
     assert counted_mah == pytest.approx(true_mah * 1.02 - 10.0, abs=2.0)
 
 
-def test_a_stale_full_charge_makes_the_percentage_lie() -> None:
+def test_an_outdated_full_charge_falsifies_the_percentage() -> None:
     bench = Bench({"full_error_frac": 0.25})
     assert bench.word(0x10) == round(16000 * 0.96 * 1.25)
     bench.hold(800.0, 1000.0)
@@ -246,7 +246,7 @@ def test_the_sensor_follows_the_hottest_cell_late() -> None:
     assert seen_degc[-1] == pytest.approx(42.0, abs=0.5)
 
 
-def test_values_stand_between_two_measurements() -> None:
+def test_values_are_constant_between_two_measurements() -> None:
     bench = Bench({"voltage_noise_v": 0.005})
     bench.hold(500.0, 1.0)
     first = bench.word(VOLTAGE.command)
@@ -321,7 +321,7 @@ def test_capacity_is_learned_between_two_long_rests_with_enough_charge_in_betwee
         (0.5, 22.0, FLAT),
     ],
 )
-def test_what_does_not_qualify_teaches_nothing(
+def test_a_rest_that_does_not_qualify_updates_no_capacity(
     spent_frac: float, warm_degc: float, why: str
 ) -> None:
     bench = Shelf(STALE)
@@ -339,7 +339,7 @@ def test_what_does_not_qualify_teaches_nothing(
     assert bench.full_mah == STALE_MAH, why
 
 
-def test_one_lesson_changes_the_capacity_by_a_twentieth_of_the_design_at_most() -> None:
+def test_one_update_changes_the_capacity_by_a_twentieth_of_the_design_at_most() -> None:
     bench = Shelf({"full_error_frac": 0.25})
     full_mah = [bench.full_mah]
     bench.rest(6.0)
@@ -350,7 +350,7 @@ def test_one_lesson_changes_the_capacity_by_a_twentieth_of_the_design_at_most() 
     assert full_mah == [19200, 18400, 17600, 16800]
 
 
-def test_a_flight_teaches_nothing() -> None:
+def test_a_flight_updates_no_capacity() -> None:
     bench = Bench(STALE)
     for power_w in (0.0, 900.0, 0.0):
         bench.hold(power_w, 300.0)
@@ -367,7 +367,7 @@ def test_a_smoothed_charge_lags_behind() -> None:
     assert lag_mah == pytest.approx(drawn_a / 3.6 * 120.0 * (1 - np.exp(-300 / 120)), rel=0.03)
 
 
-def test_a_charge_that_sticks_drops_to_nothing_at_the_end() -> None:
+def test_a_charge_that_sticks_drops_to_zero_at_the_end() -> None:
     bench = Bench({"soc_sticks_pct": 8.0, "empty_cell_v": 3.2}, start_charge_frac=0.1)
     reported_pct = []
     while min(bench.pack.cells_v) > 3.0:

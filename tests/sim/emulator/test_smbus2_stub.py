@@ -78,7 +78,7 @@ def test_a_program_that_opens_smbus2_gets_the_pack(monkeypatch: pytest.MonkeyPat
 # ---------------------------------------------------------------------- other people's sequences
 
 
-def test_words_as_a_reader_of_notebook_packs_asks_them() -> None:
+def test_words_as_a_reader_of_notebook_packs_reads_them() -> None:
     bus = SMBus(1, pack="hover")
     bus.t_s = 60.0
     assert bus.world is not None
@@ -181,13 +181,13 @@ def test_a_refusal_has_the_errno_of_the_adapter() -> None:
     ("fault", "number"),
     [("stuck@0", errno.ETIMEDOUT), ("unplug@0", errno.ENXIO), ("stretch=0.1@0", errno.ETIMEDOUT)],
 )
-def test_trouble_on_the_wire_has_its_number(fault: str, number: int) -> None:
+def test_a_bus_error_has_its_errno(fault: str, number: int) -> None:
     bus = SMBus(1, faults=[fault])
     bus.t_s = 1.0
     assert errno_of(lambda: bus.read_word_data(AT, 0x09)) == number
 
 
-def test_a_wrong_code_is_ebadmsg_where_the_kernel_checks_it_and_unseen_where_not() -> None:
+def test_a_wrong_pec_is_ebadmsg_where_the_kernel_checks_it_and_undetected_where_not() -> None:
     bus = SMBus(1, faults=["bad_pec=1@0"])
     bus.t_s = 1.0
     bus.pec = 1
@@ -262,7 +262,7 @@ def test_its_flags_are_those_of_smbus2() -> None:
     assert sum(ours.values()) == smbus2_stub.ALL_FUNCTIONS
 
 
-def test_a_closed_bus_is_no_bus_and_can_be_opened_again() -> None:
+def test_a_closed_bus_is_an_error_and_can_be_opened_again() -> None:
     bus = SMBus()
     assert errno_of(lambda: bus.read_word_data(AT, 0x09)) == errno.EBADF
     bus.open(3)
@@ -280,7 +280,7 @@ def test_an_unknown_pack_is_one_clear_sentence() -> None:
         SMBus(1, faults=["nak"])
 
 
-def test_any_wire_can_be_behind_it() -> None:
+def test_any_bus_can_be_behind_it() -> None:
     class Unplugged:
         def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
             raise BusAbsentError(f"0x{address:02x} {tx.hex()} {rx_len}")
@@ -340,7 +340,7 @@ def test_messages_become_transfers() -> None:
     assert bytes(last) == b"\x00\x01\x02"
 
 
-def test_calls_put_the_bytes_of_the_kernel_on_the_wire() -> None:
+def test_calls_send_the_bytes_of_the_kernel() -> None:
     wire = Noting()
     bus = SMBus(1, pack=wire)
     bus.pec = 1

@@ -105,7 +105,7 @@ def test_a_tenth_of_a_second_is_a_step_however_it_is_written() -> None:
 # ---------------------------------------------------------------------- the bus
 
 
-def test_the_wire_carries_words_with_their_code(sound: list[Entry]) -> None:
+def test_the_bus_transfers_words_with_their_pec(sound: list[Entry]) -> None:
     assert all(is_whole(entry) for entry in sound)
 
 
@@ -115,14 +115,14 @@ def test_no_device_answers_at_another_address() -> None:
         bus.transfer(0x0C, b"\x09", 3)
 
 
-def test_exactly_as_many_bytes_come_as_are_asked() -> None:
+def test_a_reply_has_the_requested_length() -> None:
     bus, _ = open_virtual("hover", VirtualClock())
     whole = bus.transfer(0x0B, b"\x21", 40)
     for length in range(1, 41):
         assert bus.transfer(0x0B, b"\x21", length) == whole[:length]
 
 
-def test_the_world_goes_with_the_clock() -> None:
+def test_the_world_advances_with_the_clock() -> None:
     clock = VirtualClock()
     bus, world = open_virtual("hover", clock)
     clock.sleep_until(12.3)
@@ -140,7 +140,7 @@ def test_nack_refuses_one_transfer_in_five_and_leaves_the_rest(sound: list[Entry
     assert len(pairs) / after == pytest.approx(0.2, abs=0.02)
 
 
-def test_bad_pec_turns_one_bit_in_twenty_replies(sound: list[Entry]) -> None:
+def test_bad_pec_flips_one_bit_in_twenty_replies(sound: list[Entry]) -> None:
     pairs = changed(sound, wire_log(["bad_pec"]))
     after = sum(entry[0] >= 60.0 for entry in sound)
     for one, two in pairs:
@@ -156,7 +156,7 @@ def test_bad_pec_turns_one_bit_in_twenty_replies(sound: list[Entry]) -> None:
     ("fault", "error", "until_s"),
     [("stuck", "BusTimeoutError", 128.0), ("unplug", "NackError", 140.0)],
 )
-def test_the_wire_is_dead_for_a_while_and_comes_back(
+def test_the_bus_is_dead_for_a_while_and_recovers(
     sound: list[Entry], fault: str, error: str, until_s: float
 ) -> None:
     log = wire_log([fault])
@@ -177,7 +177,7 @@ def test_ffff_cells_blinds_the_second_cell_now_and_then(sound: list[Entry]) -> N
     assert len(pairs) / snapshots == pytest.approx(0.1, abs=0.04)
 
 
-def test_a_frozen_gauge_answers_with_what_it_last_knew(sound: list[Entry]) -> None:
+def test_a_frozen_gauge_answers_with_its_last_values(sound: list[Entry]) -> None:
     log = wire_log(["frozen@60"])
     assert [e for e in log if e[0] < 60.0] == [e for e in sound if e[0] < 60.0]
     for command in COMMANDS:
@@ -189,14 +189,14 @@ def test_a_frozen_gauge_answers_with_what_it_last_knew(sound: list[Entry]) -> No
 @pytest.mark.parametrize(
     "fault", [f.name for f in FAULTS if f.site in {FaultSite.WIRE, FaultSite.GAUGE}]
 )
-def test_a_fault_of_wire_or_gauge_does_not_touch_the_pack(fault: str) -> None:
+def test_a_fault_of_bus_or_gauge_does_not_touch_the_pack(fault: str) -> None:
     assert truth_at("survey", 200.0, [f"{fault}@30"]) == truth_at("survey", 200.0)
 
 
 # ---------------------------------------------------------------------- faults of pack and flight
 
 
-def test_a_weak_cell_falls_behind_and_the_others_do_not_mind() -> None:
+def test_a_weak_cell_falls_behind_and_the_others_are_unaffected() -> None:
     sound, weak = truth_at("survey", 900.0), truth_at("survey", 900.0, ["weak_cell"])
     assert min(range(6), key=weak.cells_v.__getitem__) == 2
     assert weak.charge_frac[2] < sound.charge_frac[2] - 0.05
@@ -210,7 +210,7 @@ def test_a_hot_cell_heats_from_its_start_on() -> None:
     assert truth_at("survey", 400.0, ["hot_cell"]).temperature_degc > 65.0
 
 
-def test_high_current_is_beyond_what_the_pack_may_give_for_20_s() -> None:
+def test_high_current_exceeds_the_rating_of_the_pack_for_20_s() -> None:
     world = World(load_scenario("survey"), 1, [parse_fault("high_current")])
     currents_a = []
     for step in range(1750, 2100):
@@ -244,7 +244,7 @@ def test_a_fault_is_moved_by_its_start() -> None:
         ("weak_cell@10", "holds from the start"),
     ],
 )
-def test_a_fault_that_is_none_is_one_clear_sentence(text: str, sentence: str) -> None:
+def test_an_unknown_fault_is_one_clear_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
         parse_fault(text)
     assert "\n" not in str(caught.value)
@@ -287,7 +287,7 @@ def test_a_forecast_changes_nothing() -> None:
     assert world.truth() == truth_at("hover", 950.0)
 
 
-def test_a_flight_that_lands_has_an_end_only_if_it_went_on() -> None:
+def test_a_flight_that_lands_has_an_end_only_if_it_continued() -> None:
     world = World(load_scenario("half_full"))
     world.advance(200.0)
     held_s = world.remaining_s()
@@ -320,7 +320,7 @@ def test_the_end_is_the_cut_off_of_the_weakest_cell() -> None:
     assert min(weakest_v[:-1]) > 3.05
 
 
-def test_on_the_ground_there_is_nothing_to_foretell() -> None:
+def test_on_the_ground_there_is_no_time_to_empty() -> None:
     assert World(load_scenario("survey"), 1).remaining_s() is None
 
 
@@ -350,7 +350,7 @@ def test_a_shipped_flight_starts_and_ends_at_home_on_the_ground(name: str) -> No
         ("half_full", 0.15, 0.30),
     ],
 )
-def test_a_shipped_flight_lands_with_something_left(
+def test_a_shipped_flight_lands_with_charge_left(
     name: str, low: float, high: float, seed: int
 ) -> None:
     scenario = load_scenario(name)
@@ -359,7 +359,7 @@ def test_a_shipped_flight_lands_with_something_left(
     assert low <= truth.soc_frac <= high
 
 
-def test_the_gauge_of_the_worn_pack_promises_what_is_not_there() -> None:
+def test_the_gauge_of_the_worn_pack_reports_more_than_there_is() -> None:
     clock = VirtualClock()
     bus, world = open_virtual("worn_pack", clock)
     clock.sleep_until(world.duration_s)
@@ -367,7 +367,7 @@ def test_the_gauge_of_the_worn_pack_promises_what_is_not_there() -> None:
     assert reported_pct > world.truth().soc_frac * 100 + 12
 
 
-def test_facts_are_what_is_printed_on_the_pack() -> None:
+def test_pack_data_are_those_printed_on_the_pack() -> None:
     pack_data = World(load_scenario("worn_pack"), 5).pack_data()
     assert (pack_data.chemistry.name, pack_data.cells, pack_data.capacity_mah) == (
         "lipo",

@@ -22,13 +22,13 @@ def pack_of(**keys: object) -> Pack:
 
 
 @each_row
-def test_a_new_pack_is_whole(row: Ageing) -> None:
+def test_a_new_pack_has_no_loss(row: Ageing) -> None:
     assert row.capacity_left_frac(0.0, 0.0) == 1.0
     assert row.resistance_factor(0.0, 0.0) == 1.0
 
 
 @each_row
-def test_use_and_time_take_capacity_and_give_resistance(row: Ageing) -> None:
+def test_use_and_time_reduce_capacity_and_increase_resistance(row: Ageing) -> None:
     assert row.capacity_left_frac(100, 0) > row.capacity_left_frac(300, 0)
     assert row.capacity_left_frac(0, 100) > row.capacity_left_frac(0, 700)
     assert row.resistance_factor(300, 700) > row.resistance_factor(100, 100) > 1.0
@@ -63,7 +63,7 @@ def test_a_hot_day_costs_as_much_as_many_mild_ones() -> None:
     assert row.days_at_25_degc(100.0, 25.0) == pytest.approx(100.0)
 
 
-def test_a_pack_leaks_in_storage_and_faster_in_the_heat() -> None:
+def test_a_pack_self_discharges_in_storage_and_faster_in_the_heat() -> None:
     assert leaked_frac(30, 20.0) == pytest.approx(0.02)
     assert leaked_frac(30, 40.0) == pytest.approx(0.08)
     fresh, stored = pack_of(), pack_of(rested_days=60.0, ambient_degc=20.0)

@@ -98,7 +98,7 @@ def test_the_temperature_is_within_2_k_of_the_electrochemical_model(
 
 
 @each_chemistry
-def test_every_number_of_a_row_is_there_and_can_be(chemistry: Chemistry) -> None:
+def test_every_number_of_a_row_is_present_and_possible(chemistry: Chemistry) -> None:
     row = cell_parameters(chemistry.name)
     assert row.chemistry == chemistry.name
     assert "PyBaMM" in row.source

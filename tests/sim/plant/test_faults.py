@@ -298,7 +298,7 @@ EXPECTED: dict[str, tuple[str, Callable[[Flown], None], str]] = {
 
 
 @pytest.mark.parametrize("name", [row.name for row in FAULTS])
-def test_what_driver_and_protection_make_of_a_fault(name: str, folder: Path) -> None:
+def test_driver_and_protection_under_each_fault(name: str, folder: Path) -> None:
     assert name in EXPECTED, f"EXPECTED lacks the fault {name}"
     text, expected, errs = EXPECTED[name]
     kind = "bq40z80" if name in NEEDS_STATUS else "generic"
@@ -346,7 +346,7 @@ def test_all_faults_at_once_are_the_same_twice(folder: Path) -> None:
 @pytest.mark.parametrize(
     "name", [row.name for row in FAULTS if row.site in {FaultSite.WIRE, FaultSite.GAUGE}]
 )
-def test_a_fault_of_wire_or_gauge_changes_no_gust(name: str, folder: Path) -> None:
+def test_a_fault_of_bus_or_gauge_changes_no_gust(name: str, folder: Path) -> None:
     scenario = load_scenario(str(folder / "generic.toml"))
     truths = []
     for faults in ((), (parse_fault(f"{name}@5"),)):
@@ -356,7 +356,7 @@ def test_a_fault_of_wire_or_gauge_changes_no_gust(name: str, folder: Path) -> No
     assert truths[0] == truths[1]
 
 
-def test_one_fault_twice_is_at_work_twice(folder: Path) -> None:
+def test_one_fault_twice_acts_twice(folder: Path) -> None:
     path = folder / "generic.toml"
     log = wire_log(path, "unplug@5-10", "unplug@20-25")
     refused_s = [k // 4 * STEP_S for k, end in enumerate(log) if end is NackError]
@@ -442,7 +442,7 @@ def test_an_option_sets_size_start_and_end(
         ("hot_cel=1", "did you mean hot_cell"),
     ],
 )
-def test_an_option_that_is_none_is_one_clear_sentence(text: str, sentence: str) -> None:
+def test_an_invalid_option_is_one_clear_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
         parse_fault(text)
     assert "\n" not in str(caught.value)
@@ -460,7 +460,7 @@ def test_a_stretched_transfer_takes_its_time_on_the_clock_that_was_handed_in(fol
         assert clock.now_s() == pytest.approx(0.02 * transfers)
 
 
-def test_one_that_a_host_does_not_wait_for_times_out(folder: Path) -> None:
+def test_a_stretch_beyond_the_timeout_of_the_host_times_out(folder: Path) -> None:
     clock = VirtualClock()
     path = str(folder / "generic.toml")
     bus, _ = open_virtual(path, clock, SEED, [parse_fault("stretch=0.05@0-10")])

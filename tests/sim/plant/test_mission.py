@@ -99,7 +99,7 @@ def test_a_phase_with_a_stated_power_ignores_motion() -> None:
     assert mission.mean_power_w(150.0) == pytest.approx(still_w(20.0))
 
 
-def test_the_position_is_where_the_speeds_lead() -> None:
+def test_the_position_follows_from_the_speeds() -> None:
     mission = flight(
         {"outward_m_s": 8.0, "climb_m_s": 1.0}, {}, {"outward_m_s": -3.0, "climb_m_s": -0.5}
     )
@@ -136,7 +136,7 @@ def test_the_air_around_the_pack_is_that_of_flight_and_wash() -> None:
 # ---------------------------------------------------------------------- gusts
 
 
-def test_a_gust_has_unit_variance_and_is_forgotten_in_its_time() -> None:
+def test_a_gust_has_unit_variance_and_its_correlation_time() -> None:
     gust = Gust(np.random.default_rng(3), STEP_S)
     values = np.array([gust.after_step(2.0) for _ in range(200_000)])  # 10,000 times its memory
     assert values.var() == pytest.approx(1.0, abs=0.05)

@@ -78,7 +78,7 @@ def test_an_ideal_rotor_turns_by_itself_at_some_1_75_hover_velocities_downwards(
     assert ideal_w(climb_m_s=-1.85 * HOVER_M_S) == 0.0
 
 
-def test_a_fall_gives_nothing_back() -> None:
+def test_a_fall_recuperates_nothing() -> None:
     assert real_w(climb_m_s=-25.0) > 10.0
 
 
@@ -124,7 +124,7 @@ def test_at_speed_power_is_drag_times_speed_and_goes_with_its_cube() -> None:
     assert fast_w / slow_w == pytest.approx(8.0, rel=0.05)
 
 
-def test_power_has_its_least_between_hover_and_top_speed() -> None:
+def test_power_has_its_minimum_between_hover_and_top_speed() -> None:
     powers_w = [real_w(speed) for speed in range(26)]
     least = powers_w.index(min(powers_w))
     assert 5 <= least <= 20

@@ -61,7 +61,7 @@ def stored_wh(cells: Cells, before_frac: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("power_w", [50.0, 400.0, 800.0, 1500.0])
-def test_the_terminals_give_the_power_that_is_asked(power_w: float) -> None:
+def test_the_terminals_supply_the_power_of_the_load(power_w: float) -> None:
     pack = pack_of()
     for _ in range(200):
         pack.apply(power_w)
@@ -69,7 +69,7 @@ def test_the_terminals_give_the_power_that_is_asked(power_w: float) -> None:
         pack.advance()
 
 
-def test_what_leaves_the_cells_is_what_passed_the_terminals() -> None:
+def test_the_charge_of_the_cells_is_that_of_the_terminals() -> None:
     pack = pack_of()
     fly(pack, 800.0, 900.0)
     left_ah = float(np.mean((1.0 - pack.cells.charge_frac) * pack.cells.capacity_ah))
@@ -106,7 +106,7 @@ def test_an_overloaded_pack_supplies_its_maximum_and_reports_it() -> None:
     assert float(pack.voltage_v) == pytest.approx(rested_v / 2, rel=1e-3)  # matched load
 
 
-def test_a_pack_that_is_flown_to_death_stays_a_number_and_stops_giving() -> None:
+def test_a_pack_that_is_discharged_completely_stays_finite_and_supplies_nothing() -> None:
     pack = pack_of(charge_frac=0.02)
     fly(pack, 900.0, 400.0)
     assert pack.overloaded
@@ -116,7 +116,7 @@ def test_a_pack_that_is_flown_to_death_stays_a_number_and_stops_giving() -> None
 
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
-def test_resistance_is_what_it_is_named_after_20_s_of_load(chemistry: Chemistry) -> None:
+def test_resistance_is_as_stated_after_20_s_of_load(chemistry: Chemistry) -> None:
     pack = pack_of(chemistry=chemistry.name, charge_frac=0.5, wire_ohm=0.0)
     cells = pack.cells
     for _ in range(round(20.0 / STEP_S)):
@@ -143,7 +143,7 @@ def sag_v(chemistry: str, charge_frac: float, degc: float) -> float:
     return float((pack.cells.open_circuit_v() - pack.cells_v)[0])
 
 
-def test_charge_transfer_resists_less_to_more_current() -> None:
+def test_the_resistance_of_charge_transfer_falls_with_the_current() -> None:
     cells = pack_of(degc=0.0, resistance_mohm_ah=115.0).cells
     ohms = [float(cells.thevenin(np.array([amps]))[1][0]) for amps in (0.0, 16.0, 48.0)]
     assert ohms[0] > 1.1 * ohms[1] > 1.1 * ohms[2]  # Butler-Volmer
@@ -333,7 +333,7 @@ def test_a_curve_that_would_fall_is_refused() -> None:
     degc=st.floats(-40.0, 90.0),
     resistance_mohm_ah=st.floats(1.0, 2000.0),
 )
-def test_no_load_makes_a_pack_that_cannot_be(
+def test_no_load_makes_an_impossible_pack(
     power_w: float, charge_frac: float, degc: float, resistance_mohm_ah: float
 ) -> None:
     pack = pack_of(charge_frac=charge_frac, degc=degc, resistance_mohm_ah=resistance_mohm_ah)

@@ -134,7 +134,7 @@ def test_a_vehicle_takes_the_place_of_power(tmp_path: Path) -> None:
         ("[pack]", f"{VEHICLE}[air]\nwind_m_s = -1\n[pack]", "air.wind_m_s: expected greater"),
     ],
 )
-def test_a_power_that_cannot_be_worked_out_is_one_sentence(
+def test_a_power_that_cannot_be_computed_is_one_sentence(
     tmp_path: Path, old: str, new: str, sentence: str
 ) -> None:
     with pytest.raises(ConfigError, match=sentence) as caught:
@@ -159,7 +159,7 @@ def test_a_flight_without_phases_is_refused(tmp_path: Path) -> None:
         load_scenario(written(tmp_path, text))
 
 
-def test_an_unknown_name_lists_what_there_is() -> None:
+def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError) as caught:
         load_scenario("survay")
     assert str(caught.value) == (
@@ -168,13 +168,13 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "nul\0byte", "x" * 5000])
-def test_a_name_that_is_nothing_is_one_sentence(name: str) -> None:
+def test_an_empty_name_is_one_sentence(name: str) -> None:
     with pytest.raises(ConfigError, match="is not a scenario") as caught:
         load_scenario(name)
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     for name in (str(tmp_path), str(tmp_path / "binary.toml"), str(tmp_path / "none.toml")):
         with pytest.raises(ConfigError, match=r"cannot be read|is not UTF-8") as caught:
