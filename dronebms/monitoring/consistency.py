@@ -53,11 +53,11 @@ class ConsistencyCheck:
         )
 
     def with_state(self, state: ConsistencyState) -> Self:
-        """Return a check that continues from the state."""
+        """A check that continues from the state."""
         return type(self)(state)
 
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        """Return the snapshot without contradicting values."""
+        """The snapshot without contradicting values."""
         if snapshot.identity.serial not in (None, self._serial):
             self._serial, self._first_mah = snapshot.identity.serial, None
         doubts: tuple[str, ...] = ()

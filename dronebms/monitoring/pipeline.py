@@ -308,7 +308,7 @@ class Pipeline:
 
 
 def with_ground_checks(report: Report) -> Report:
-    """Return the report with charging advice and preflight verdict filled in."""
+    """The report with charging advice and preflight verdict filled in."""
     report = replace(report, charging=advise_charging(report))
     return replace(report, preflight=check_preflight(report))
 

@@ -66,11 +66,11 @@ class PlausibilityCheck:
         return replace(self._state, values=dict(self._state.values))
 
     def with_state(self, state: PlausibilityState) -> Self:
-        """Return a check that continues from the state."""
+        """A check that continues from the state."""
         return type(self)(state)
 
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        """Return the snapshot without implausible steps; unknown while the gauge is frozen."""
+        """The snapshot without implausible steps; unknown while the gauge is frozen."""
         if snapshot.identity.serial != self._state.serial:
             self._state = PlausibilityState(snapshot.identity.serial)
         capacity_ah = (pack_data.capacity_mah or _UNKNOWN_CAPACITY_MAH) / 1000.0

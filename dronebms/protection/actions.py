@@ -78,7 +78,7 @@ class Actions:
         return ActionsState(tuple(self._rows), self._next_number)
 
     def with_state(self, state: ActionsState) -> Self:
-        """Return actions with the same rows that continue from the state."""
+        """Actions with the same rows that continue from the state."""
         configured = [row.action for row in self._rows[len(DEFAULT_ACTIONS) :]]
         return type(self)(configured, self._battery, state)
 

@@ -205,7 +205,7 @@ class Alarms:
         )
 
     def with_state(self, state: AlarmsState) -> Self:
-        """Return alarms with the same table that continue from the state.
+        """Alarms with the same table that continue from the state.
 
         A limit of the table without a state starts as not tripped.
         """

@@ -16,6 +16,7 @@ from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, default_limits
+from smartbattery import bq40
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 from tests.looks import FACTS, look, watched
 
@@ -385,26 +386,16 @@ def test_a_quantity_that_does_not_apply_clears_its_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gauge", "bit", "reason"),
+    ("gauge", "bit", "name"),
     [
-        (
-            "bq40z50",
-            0,
-            "CUV A cell is below its under-voltage limit; discharging stops until it recovers.",
-        ),
-        ("bq40z50", 28, "bit 28 not documented"),  # reserved in R1, COVL from R2 on
-        (
-            "bq40z80",
-            28,
-            "COVL A cell went above its limit again and again; charging is locked off.",
-        ),
-        ("bq40z80", 15, "bit 15 not documented"),  # DCOT in R5 of a BQ40Z50
-        ("generic", 0, "bit 0 not documented"),
+        ("bq40z50", 0, "CUV"),
+        ("bq40z50", 28, "bit 28"),  # reserved in R1, COVL from R2 on
+        ("bq40z80", 28, "COVL"),
+        ("bq40z80", 15, "bit 15"),  # DCOT in R5 of a BQ40Z50
+        ("generic", 0, "bit 0"),
     ],
 )
-def test_a_safety_flag_is_decoded_by_the_identified_gauge(
-    gauge: str, bit: int, reason: str
-) -> None:
+def test_a_safety_flag_is_decoded_by_the_identified_gauge(gauge: str, bit: int, name: str) -> None:
     alarms = Alarms([LIPO["tripped"], LIPO["charge_tripped"]], FACTS)
     tripped = [
         event
@@ -413,10 +404,11 @@ def test_a_safety_flag_is_decoded_by_the_identified_gauge(
             replace(look(k * STEP_S, identity=Identity(gauge=gauge)), safety_raw=1 << bit), NO
         ).events
     ]
+    (flag,) = bq40.flags(bq40.part_named(gauge), "SafetyStatus", 1 << bit)
+    assert flag.name == name
     # Where some revision documents the bit, the side is known: over-voltage stops a charge alone.
-    side = "charge" if bit == 28 else "gauge"
-    severity = "WARNING" if bit == 28 else "EMERGENCY"
-    assert [event.text for event in tripped] == [f"{severity}: {side} protection: {reason}"]
+    state = "WARNING: charge" if bit == 28 else "EMERGENCY: gauge"
+    assert [event.text for event in tripped] == [f"{state} protection: {name} {flag.text}"]
 
 
 def after_failure(vehicle: VehicleState, failure_raw: int | None) -> list[Status]:
