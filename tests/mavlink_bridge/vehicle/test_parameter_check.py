@@ -1,6 +1,7 @@
 """The parameter check finds wrong parameters, and sets these only."""
 
 import pytest
+from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import LinkError
@@ -174,6 +175,14 @@ def test_a_silent_link_and_an_unknown_flight_stack_are_link_errors() -> None:
         checked(vehicle)
     with pytest.raises(LinkError, match="neither ArduPilot nor PX4"):
         checked(FakeVehicle(0))
+
+
+def test_parameters_of_another_vehicle_are_ignored() -> None:
+    vehicle = FakeVehicle(ARDUPILOT, **FITTING)
+    check = checked(vehicle)
+    other = mavlink.MAVLink_param_value_message(b"BATT_MONITOR", 4.0, 9, 1, 0)
+    vehicle._out.append(bytes(other.pack(mavlink.MAVLink(None, 9, 1))))
+    assert wrong(check.findings(5000.0)) == {}
 
 
 def test_the_table_can_be_read_in_80_columns_up_to_the_reason() -> None:

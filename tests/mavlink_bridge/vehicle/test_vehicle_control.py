@@ -13,6 +13,7 @@ from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.bridge import BridgeState
 from mavlink_bridge.protocol.flight_stacks import PX4 as PX4_STACK
 from mavlink_bridge.protocol.flight_stacks import withhold_reason
+from mavlink_bridge.protocol.requests import result_label
 from mavlink_bridge.vehicle.precedence import SentCommand, refusal
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import limit_label
@@ -59,6 +60,20 @@ def flying(folder: Path | None, vehicle: FakeVehicle | None = None) -> Flight:
 
 
 # Modes.
+
+
+@pytest.mark.parametrize(
+    ("result", "label"),
+    [
+        (1, "temporarily rejected"),
+        (2, "denied"),
+        (3, "unsupported"),
+        (4, "failed"),
+        (99, "result 99"),
+    ],
+)
+def test_a_result_has_the_label_of_mavlink(result: int, label: str) -> None:
+    assert result_label(result) == label
 
 
 @pytest.mark.parametrize("autopilot", [ARDUPILOT, PX4])
