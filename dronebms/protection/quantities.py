@@ -60,6 +60,11 @@ class CurrentHistoryState:
     times_s: tuple[float, ...] = ()
     drawn_as: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if a sample lacks its time or its charge."""
+        if len(self.times_s) != len(self.drawn_as):
+            raise ValueError("times_s and drawn_as differ in length")
+
 
 class CurrentHistory:
     """Current of the last minute: means of windows and their remaining ampere-seconds."""

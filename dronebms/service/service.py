@@ -143,7 +143,7 @@ class Service:
         if self._recorder is not None:
             self._recorder.begin({key: parts[key] for key in (PACKS, LATCHES) if key in parts})
         if VEHICLE in parts:
-            state = decode(BridgeState, parts[VEHICLE], "commands to the vehicle")
+            state = decode(BridgeState, parts[VEHICLE], "state of the bridge")
             if state is not None:
                 self._bridge.restore(state)
 

@@ -107,7 +107,7 @@ class Repeated:
         return self.last.snapshot
 
 
-@pytest.mark.parametrize("restart_s", [5.0, 61.3, 200.0])
+@pytest.mark.parametrize("restart_s", [5.0, 61.3, pytest.param(200.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("faults", [("weak_cell=0.5",), ("high_current@3",)], ids=str)
 def test_a_restored_pipeline_gives_the_same_reports_to_the_last_bit(
     tmp_path: Path, restart_s: float, faults: tuple[str, ...]
@@ -128,7 +128,7 @@ def test_a_restored_pipeline_gives_the_same_reports_to_the_last_bit(
     assert to_json(stored_parts([restored], now_s)) == to_json(stored_parts([whole], now_s))
 
 
-@pytest.mark.parametrize("killed_s", [5.0, 61.3, 200.0])
+@pytest.mark.parametrize("killed_s", [5.0, 61.3, pytest.param(200.0, marks=pytest.mark.slow)])
 def test_a_run_that_is_restored_at_once_decides_as_if_it_had_never_stopped(
     tmp_path: Path, killed_s: float
 ) -> None:
@@ -296,6 +296,41 @@ def test_a_stage_that_cannot_be_read_starts_without_history_and_the_others_conti
     assert (used_mah > (before.estimate.used_mah or 0.0)) is (stage != "estimator")
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("estimator", "state", "stages", "cell_fit", "x"), [0.0]),
+        (("estimator", "state", "stages", "cell_fit", "fitted_x"), [99.0] * 16),
+        (("estimator", "state", "stages", "cell_fit", "root"), [[1.0]]),
+        (("estimator", "state", "stages", "cell_fit", "rows"), [[1.0]]),
+        (("estimator", "state", "stages", "cell_fit", "covariance"), [[1.0], [1.0, 2.0]]),
+        (("estimator", "state", "stages", "cell_states", "misfit"), []),
+        (("alarms", "state", "quantities", "heat_a2"), -1.0),
+        (("alarms", "state", "quantities", "history", "times_s"), []),
+    ],
+    ids=str,
+)
+def test_a_state_of_another_size_or_range_is_not_restored(
+    stored: Stored, path: tuple[str, ...], value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = copy_of(stored[2])
+    *parents, name = path
+    part = changed[PACKS][0]
+    for parent in parents:
+        part = part[parent]
+    part[name] = value
+    assert after_restart(changed)[-1].snapshot.voltage_v is not None
+    assert caplog.text.count("is not restored") == 1
+
+
+def test_a_pack_without_serial_number_is_not_restored(stored: Stored) -> None:
+    changed = copy_of(stored[2])
+    changed[PACKS][0]["pack"]["state"]["serial"] = None
+    used_mah = after_restart(changed)[-1].estimate.used_mah
+    assert used_mah is not None
+    assert used_mah < 100.0
+
+
 def test_a_battery_whose_pack_cannot_be_read_starts_without_history(
     stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -332,6 +367,7 @@ def mutated(value: Any, chance: random.Random) -> Any:  # noqa: ANN401 - JSON
     return chance.choice((None, True, 0, -1.0, 1e308, "", "os.system", [], {}, [value]))
 
 
+@pytest.mark.slow
 def test_no_mutation_of_a_checkpoint_raises(
     stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -443,6 +479,12 @@ def test_a_latch_holds_though_the_state_of_the_alarms_cannot_be_read(
     assert last.vehicle.armed
     assert "failed" in last.status.active
     assert (last.estimate.used_mah or 0.0) > 300.0
+
+
+@pytest.mark.parametrize("part", [None, [], {"format": 1}, {"format": "x", "state": {}}], ids=str)
+def test_latches_that_cannot_be_read_are_not_restored(part: object) -> None:
+    report, _ = stepped({LATCHES: part}, IN_FLIGHT)
+    assert report.status.active == ()
 
 
 @pytest.mark.parametrize("ids", [["hot"], ["unknown"], []], ids=str)

@@ -411,6 +411,35 @@ def test_a_recording_folder_that_cannot_be_written_does_not_stop_the_service(
     assert "no recording in /proc/none" in caplog.text
 
 
+def test_a_service_continues_the_commands_of_an_earlier_run(
+    ground: socket.socket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = f'[[battery]]\nbus = "sim:survey"\n[recording]\ndir = "{tmp_path}"\n'
+    config = config_of(text, ground)
+
+    def vehicle_after(**changes: object) -> object:
+        with ExitStack() as stack:
+            first = Service(config, stack, SystemClock(SPEED)).state(0.0)
+            vehicle = {"format": 1, "state": {"first_battery_id": 7, "acting_enabled": False}}
+            second = Service(config, stack, SystemClock(SPEED))
+            second.restore(first | {"vehicle": vehicle} | changes)
+            return second.state(0.0)["vehicle"]
+
+    restored = {"last_command": None, "first_battery_id": 7, "acting_enabled": False}
+    assert vehicle_after() == {"format": 1, "state": restored}
+    new = {"last_command": None, "first_battery_id": None, "acting_enabled": True}
+    assert vehicle_after(vehicle={"format": 99}) == {"format": 1, "state": new}
+    assert "state of the bridge is not restored: format 99, not 1" in caplog.text
+    with ExitStack() as stack:  # of another boot: the latches alone
+        service = Service(config, stack, SystemClock(SPEED))
+        service.restore({"latches": {"format": 1, "state": {"packs": {"a pack": ["failed"]}}}})
+        service.restore({})
+        assert service.state(0.0)["latches"] == {
+            "format": 1,
+            "state": {"packs": {"a pack": ["failed"]}},
+        }
+
+
 def test_a_service_that_cannot_start_leaves_no_empty_recording(tmp_path: Path) -> None:
     text = f'[[battery]]\nbus = "sim:nowhere"\n[recording]\ndir = "{tmp_path}"\n'
     with ExitStack() as stack, pytest.raises(ConfigError, match="nowhere"):
