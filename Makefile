@@ -30,6 +30,7 @@ lint: .venv/.tests-installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.lint.language
 	$(BIN)/python -m tests.lint.module_state
 
 check: lint test
