@@ -112,9 +112,8 @@ class Start:
     rules: Rules = NO_RULES
     topology: str = PARALLEL
     t_s: float | None = None  # of the previous step
-    restart: dict[str, Any] | None = (
-        None  # state that a run continues from, `pipeline.stored_parts`
-    )
+    # State of an earlier run that this one continues from (`pipeline.stored_parts`).
+    restart: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
