@@ -37,8 +37,6 @@ _MIN_V = 1.5
 _NOMINAL_V = 3.6
 _RISE_K = (-15.0, 25.0)
 _DEEPEST_LN = 2.5
-
-
 _PROFILE = 1 - np.linspace(0.0, 1.0, _GRID) ** 1.3  # fine steps near the end
 _DRAWS = 2 * (SIZE + 2) + 1
 _ROWS = np.arange(_DRAWS)
