@@ -202,7 +202,7 @@ def _ground(pack_data: PackData) -> tuple[Limit, ...]:
         Limit("charging_warm",   "charging warm",                "charging_degc",             sun,   sun - 3.0,  5.0, 20.0, W, "charging at {value:z.0f} degC >= {trip:z.0f} degC",   "charging temperature"),
         Limit("charging_hot",    "charging too hot",             "charging_degc",       sun + 5.0,         sun,  5.0, 20.0, C, "charging at {value:z.0f} degC >= {trip:z.0f} degC",   "charging temperature", OVER_TEMPERATURE),
         Limit("charging_uneven", "cell spread in charge",        "spread_charge_v",          0.10,        0.05, 10.0, 30.0, W, "cell spread in charge {value:.2f} V >= {trip:.2f} V", "cell spread in charge"),
-        Limit("charging_beyond", "charge current above request", "charge_wish_frac",         1.10,        1.02, 10.0, 10.0, W, "charge current {value:.1f} >= {trip:.1f} x request",  "charge current within request"),
+        Limit("charging_beyond", "charge current above request", "charge_request_frac",         1.10,        1.02, 10.0, 10.0, W, "charge current {value:.1f} >= {trip:.1f} x request",  "charge current within request"),
         Limit("charging_above",  "charge voltage above request", "charge_above_v",           0.25,       0.125,  5.0, 10.0, W, "charger {value:.2f} V >= {trip:.2f} V above request", "charge voltage within request"),
         Limit("charging_long",   "charging too long",            "charge_s",          4 * _HOUR_S,         0.0,  0.0,  2.0, W, "charging for {hours:.1f} h >= {trip_hours:.1f} h",    "charging ended", readings=1),
     )

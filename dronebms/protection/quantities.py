@@ -123,7 +123,8 @@ class QuantitiesState:
     idle_mah: float = 0.0
     loaded_s: float = 0.0
     temperatures: tuple[tuple[float, float], ...] = ()  # (time, degC) of the last minute
-    most_readings: int = 0
+    most_readings: int = 0  # known at once, so far
+    seen: tuple[str, ...] = ()  # readings that were known at least once
 
     def __post_init__(self) -> None:
         """Raise ValueError for a negative square."""
@@ -157,6 +158,7 @@ class Quantities:
             loaded_s=self._loaded_s,
             temperatures=tuple(self._degc),
             most_readings=self._most_readings,
+            seen=tuple(sorted(self._seen)),
         )
 
     def _restore(self, state: QuantitiesState) -> None:
@@ -170,6 +172,7 @@ class Quantities:
         self._loaded_s = state.loaded_s
         self._degc = deque(state.temperatures)
         self._most_readings = state.most_readings
+        self._seen = set(state.seen)
         self._compared: tuple[Identity, PackData] | None = None  # what `mismatches` is of
         self.mismatches: tuple[str, ...] = ()
 
@@ -205,7 +208,7 @@ class Quantities:
         """Details of a quantity for its text: the flags, readings or batteries it counts."""
         others = (", ".join(str(index + 1) for index in self.missing),)
         details = {
-            "blind_s": ("/".join(_lacking(snapshot)),),
+            "blind_s": ("/".join(name for name in _lacking(snapshot) if name in self._seen),),
             "doubts": snapshot.doubts,
             "packs_missing": others,
             "modules_missing": others,
@@ -230,8 +233,9 @@ class Quantities:
         readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
         known = len(readings) - readings.count(None)
         self._most_readings = max(self._most_readings, known)
-        lacking = valid and known < self._most_readings
-        values["blind_s"] = self._lasting("blind", now_s, lasts=lacking)
+        self._seen.update({"current", "temperature", "cells"}.difference(_lacking(snapshot)))
+        blind = valid and known < self._most_readings
+        values["blind_s"] = self._lasting("blind", now_s, lasts=blind)
         values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
         values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
         timers, charge_trips = _masks(snapshot.identity.gauge)
@@ -289,7 +293,8 @@ class Quantities:
             return
         capacity_mah = self.pack_data.capacity_mah
         ah = UNKNOWN_CAPACITY_AH if capacity_mah is None else capacity_mah / 1000.0
-        loaded, charging = current_a >= LOAD_C * ah, current_a <= -CHARGE_C * ah
+        loaded = current_a >= LOAD_C * ah
+        charging = current_a <= -CHARGE_C * ah
         resting_s = self._lasting("rest", now_s, lasts=abs(current_a) <= REST_C * ah)
         self._loaded_s += dt_s * loaded
         flying = loaded or vehicle.armed is True
@@ -304,12 +309,13 @@ class Quantities:
         values["spread_charge_v"] = spread_v if charging else NOT_APPLICABLE
         values["charge_a"] = max(-current_a, 0.0)
         values["charge_s"] = self._lasting("charge", now_s, lasts=charging)
-        wish_a, wish_v, pack_v = snapshot.charging_a, snapshot.charging_v, snapshot.voltage_v
-        values["charge_wish_frac"] = values["charge_above_v"] = None if charging else NOT_APPLICABLE
-        if charging and wish_a is not None:
-            values["charge_wish_frac"] = -current_a / max(wish_a, CHARGE_C * ah)
-        if charging and wish_v and pack_v is not None:  # 0: no charge requested
-            values["charge_above_v"] = pack_v - wish_v
+        requested_a, requested_v = snapshot.charging_a, snapshot.charging_v
+        values["charge_request_frac"] = None if charging else NOT_APPLICABLE
+        values["charge_above_v"] = None if charging else NOT_APPLICABLE
+        if charging and requested_a is not None:
+            values["charge_request_frac"] = -current_a / max(requested_a, CHARGE_C * ah)
+        if charging and requested_v and snapshot.voltage_v is not None:  # 0: no charge requested
+            values["charge_above_v"] = snapshot.voltage_v - requested_v
         values["charging_degc"] = snapshot.temperature_degc if charging else NOT_APPLICABLE
         values["idle_mah"] = self._idle_mah
         values["stored_s"] = self._lasting("stored", now_s, lasts=full)
@@ -320,7 +326,7 @@ def _lacking(snapshot: Snapshot) -> list[str]:
     readings = {
         "current": snapshot.current_a,
         "temperature": snapshot.temperature_degc,
-        "cells": None if None in snapshot.cells_v else 0.0,
+        "cells": None if None in snapshot.cells_v or not snapshot.cells_v else 0.0,
     }
     return [name for name, value in readings.items() if value is None]
 

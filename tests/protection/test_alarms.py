@@ -72,7 +72,7 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
         "charging_degc": {"current_a": -1.0, "temperature_degc": value},
         "doubts": {"doubts": ("of something",) * flag},
         "mismatches": {"identity": Identity(cells=6 - flag)},
-        "charge_wish_frac": {"current_a": -1.0, "charging_a": value and 1.0 / value},
+        "charge_request_frac": {"current_a": -1.0, "charging_a": value and 1.0 / value},
         "charge_above_v": {
             "current_a": -1.0,
             "voltage_v": value and 16.0 + value,
@@ -325,6 +325,14 @@ def test_a_reading_that_is_lost_while_others_arrive_trips_blind() -> None:
     silent = Alarms([row], FACTS)  # which is another row's
     looks = [look(0.0), *(silent_look(k * 1.0, 0.0) for k in range(1, 60))]
     assert not [s for s in looks if silent.update(s, NO).active]
+
+
+def test_the_lost_readings_are_named_and_not_those_that_never_arrived() -> None:
+    alarms = Alarms([LIPO["blind"]], FACTS)
+    looks = [look(k * STEP_S, temperature_degc=None) for k in range(200)]
+    looks[50:] = [replace(snapshot, current_a=None) for snapshot in looks[50:]]
+    texts = [event.text for one in looks for event in alarms.update(one, NO).events]
+    assert texts == ["WARNING: no data 10 s: current"]
 
 
 def resting(t_s: float, spread_v: float, current_a: float = 0.1) -> Snapshot:
