@@ -221,8 +221,7 @@ class Bridge:
         if self._autopilot.last_armed is not True:
             self._arming.update(report, battery.withheld)
         if self.vehicle_control is not None:
-            labels = report.status.labels
-            self.vehicle_control.request(report.index, report.requests, labels)
+            self.vehicle_control.request(report)
         known = report.snapshot.voltage_v is not None
         if known and first_id is not None and battery.schedule.due(_INFO, now_s):
             info = messages.smart_battery_info(report, battery_id=first_id + report.index)

@@ -7,12 +7,11 @@ Source: common.xml, MAV_CMD_NAV_RETURN_TO_LAUNCH 20 and MAV_CMD_NAV_LAND 21, on 
 PX4 change to the mode of that name.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.core.report import ActionKind, ActionRequest
+from dronebms.core.report import ActionKind, ActionRequest, Report
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.parameters import Parameters
@@ -44,7 +43,7 @@ class VehicleControl:
         self._limiter = ParameterLimiter(self._parameters, folder)
         self._speeds = SpeedCommand(self._parameters, folder)
         self._requests: dict[int, tuple[ActionRequest, ...]] = {}
-        self._labels: dict[str, str] = {}
+        self._labels: dict[str, str] = {}  # of the limits behind requests
         self._last_reason = ""
         self._texts: list[tuple[int, str]] = []
 
@@ -59,12 +58,11 @@ class VehicleControl:
         self._texts = []
         return texts
 
-    def request(
-        self, index: int, requests: tuple[ActionRequest, ...], labels: Mapping[str, str]
-    ) -> None:
-        """Replace the requests of one battery; `labels` are those of its limits."""
-        self._requests[index] = requests
-        self._labels.update(labels)
+    def request(self, report: Report) -> None:
+        """Replace the requests of one battery by those of its report."""
+        self._requests[report.index] = report.requests
+        for one in report.requests:
+            self._labels[one.because] = report.status.label(one.because)
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
         """Take a message of the autopilot."""
@@ -111,7 +109,7 @@ class VehicleControl:
             self._last_reason = ""
         elif decision.send is not None:
             self._last_reason = ""
-            text = f"{decision.send.name}: {limit_label(request.because, self._labels)}"
+            text = f"{decision.send.name}: {self._labels[request.because]}"
             self._texts.append((_CRITICAL, text))
         elif decision.reason != self._last_reason and not self._is_waiting(request, now_s):
             self._last_reason = decision.reason
@@ -122,8 +120,3 @@ class VehicleControl:
         if sent is None or sent.obeyed or sent.overridden:
             return False
         return now_s - sent.t_s < request.action.retry_s
-
-
-def limit_label(limit_id: str, labels: Mapping[str, str]) -> str:
-    """Label of a limit for people."""
-    return labels.get(limit_id, limit_id.replace("_", " "))

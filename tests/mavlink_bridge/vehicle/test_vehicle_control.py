@@ -16,7 +16,6 @@ from mavlink_bridge.protocol.flight_stacks import withhold_reason
 from mavlink_bridge.protocol.requests import result_label
 from mavlink_bridge.vehicle.precedence import SentCommand, refusal
 from mavlink_bridge.vehicle.saved_parameters import left_behind
-from mavlink_bridge.vehicle.vehicle_control import limit_label
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
     LAND,
@@ -87,7 +86,7 @@ def test_a_mode_is_commanded_once_and_read_back(
     flight.requests = (requested,)
     flight.fly(20.0)
     assert vehicle.commands == [(number, 0)]
-    assert f"{requested.action.do.name}: {limit_label(requested.because, {})}" in flight.texts()
+    assert f"{requested.action.do.name}: {requested.because.replace('_', ' ')}" in flight.texts()
 
 
 def test_without_vehicle_control_nothing_is_sent() -> None:
