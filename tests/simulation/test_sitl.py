@@ -411,7 +411,7 @@ def test_invalid_options_are_reported_before_a_vehicle_is_awaited(
     url = f"udpin:127.0.0.1:{free_port()}"
     for arguments, sentence in (
         (("--vehicle", "5760"), "expected udpout:HOST:PORT"),
-        (("--vehicle", url, "--flight", "no_such"), "'no_such' is no scenario"),
+        (("--vehicle", url, "--flight", "no_such"), "'no_such' is not a scenario"),
         (("--vehicle", url, "--fault", "no_such"), "fault 'no_such' is not one of"),
     ):
         assert main(["sitl", "--headless", *arguments]) == 2
