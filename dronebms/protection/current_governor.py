@@ -95,9 +95,10 @@ def _budgets(
     A vehicle that draws no more at any step never trips a window: the budget of the previous step
     leaves room for at least that lower current.
     """
-    after_a, found = _AFTER * caps.steady_a, []
-    for what, (limit_id, trip_a) in caps.windows.items():
-        span_s = WINDOWS_S[what]
+    after_a = _AFTER * caps.steady_a
+    found = []
+    for quantity, (limit_id, trip_a) in caps.windows.items():
+        span_s = WINDOWS_S[quantity]
         stride_s = (span_s - REACT_S) / _POINTS
         for point in range(_POINTS):
             # The worse of both ends of a stride; between them the budget is no smaller.
