@@ -408,10 +408,11 @@ def test_a_block_that_cannot_be_decompressed_is_damage(tmp_path: Path) -> None:
 
 def test_a_block_or_line_that_is_too_long_is_rejected(tmp_path: Path) -> None:
     path, start = tmp_path / "x.rec", block_of(0, lines(START, ["t", 0.5, {}]))
-    path.write_bytes(MAGIC + start + block_of(1, b" " * (9 << 20)))
+    step = block_of(2, lines(["t", 1.0, {}]))
+    path.write_bytes(MAGIC + start + block_of(1, b" " * (9 << 20)) + step)
     warnings: list[str] = []
     assert len(list(read_records(path, warn=warnings.append))) == 2
-    assert len(warnings) == 1
+    assert warnings == [f"{path} is damaged: no data from 00:00:00 to the end"]
     path.write_bytes(MAGIC + start + block_of(1, b" " * (2 << 20) + b"[]\n"))
     with pytest.raises(RecordingError, match="invalid record: 2097154 bytes"):
         list(read_records(path))
