@@ -41,7 +41,7 @@ format: .venv/.tests-installed
 
 bench: .venv/.installed
 	$(BIN)/python benchmarks/cost.py
-	$(BIN)/python benchmarks/wire.py
+	$(BIN)/python benchmarks/bus_load.py
 	$(BIN)/python benchmarks/screen.py
 
 clean:

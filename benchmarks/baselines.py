@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.judging import Answer, Judged, Predictor
+from benchmarks.scoring import Answer, Judged, Predictor
 from smartbattery.snapshot import Snapshot
 
 _AS_PER_MAH = 3.6

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.judging import read_judged
+from benchmarks.scoring import read_judged
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import CellState

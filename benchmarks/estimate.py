@@ -3,7 +3,7 @@
 Prints the table of docs/estimation.md for the flights given (default: those of the tests): the estimator
 with nothing learned, with learning from flight to flight, the baselines on the same flights, and the bounds
 (future power known, pack known, both).
-Definitions are in `judging.py`. "Ordinary" flights end with at most a quarter of the charge left,
+Definitions are in `scoring.py`. "Ordinary" flights end with at most a quarter of the charge left,
 "hard" ones with more.
 
     --flights     also print every flight of every predictor
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.baselines import ArduPilot, GaugeTime, Px4, foreign
-from benchmarks.judging import (
+from benchmarks.scoring import (
     LATE_S,
     POOR_COVER,
     Answer,

@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dronebms.cli.main import main
-from dronebms.core.format import clock_text
+from dronebms.core.number_format import clock_text
 from dronebms.core.report import Event, Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.terminal.layout import Canvas, View, render

@@ -12,7 +12,7 @@ import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]  # an e
 import numpy as np
 
 from benchmarks.estimate import Ours
-from benchmarks.judging import read_folder, run
+from benchmarks.scoring import read_folder, run
 
 if TYPE_CHECKING:
     from dronebms.estimation.pack_memory import LearnedPack

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.estimate import WIDER, Ours, without_gauge
-from benchmarks.judging import JUDGED_FRAC, Array, Judged, read_folder, run
+from benchmarks.scoring import JUDGED_FRAC, Array, Judged, read_folder, run
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 
 if TYPE_CHECKING:

@@ -148,7 +148,7 @@ def test_the_language_lint_reads_file_names_and_leaves_other_words() -> None:
 
 UPWARD = {
     "dronebms/estimation/estimator.py": "from dronebms.terminal.display import Screen",
-    "dronebms/core/format.py": "from sim.emulator.world import World",
+    "dronebms/core/number_format.py": "from sim.emulator.world import World",
     "smartbattery/bus.py": "from dronebms.core.report import Report",
     "sim/plant/pack.py": "from sim.emulator.bus import VirtualBus",
     "dronebms/recording/format.py": "import smbus2",

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from dronebms import __version__
 from dronebms.analysis.panels import EXTREMES, PANELS
 from dronebms.analysis.track import Track
-from dronebms.core.format import clock_text, duration, number, printable
+from dronebms.core.number_format import clock_text, duration, number, printable
 from dronebms.core.report import Severity
 from dronebms.protection.limits import limit_label
 from dronebms.terminal.phrases import pack_name

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dronebms.core.format import clock_text, duration
+from dronebms.core.number_format import clock_text, duration
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Event, Report
 

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.core.clock import SystemClock
-from dronebms.core.format import DASH, number
+from dronebms.core.number_format import DASH, number
 from dronebms.core.optional import needed_by
 from dronebms.simulation.campaign import Campaign, ResultsFile, fly, processes, read_campaign
 from dronebms.simulation.statistics import Statistic, summary

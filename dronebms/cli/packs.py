@@ -22,7 +22,7 @@ from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.cli.replay import flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
-from dronebms.core.format import DASH, number
+from dronebms.core.number_format import DASH, number
 from dronebms.core.optional import needed_by
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast_ageing

@@ -9,7 +9,7 @@ from dronebms.analysis.summary import Summary
 from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.cli.options import DEMO_URL
 from dronebms.core.clock import OncePerSecond, SystemClock
-from dronebms.core.format import clock_text
+from dronebms.core.number_format import clock_text
 from dronebms.core.report import Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.simulation.sitl import Sitl

@@ -51,10 +51,10 @@ class EndSamples:
 
 
 @cache
-def _draws() -> Array:
+def _sigma_points() -> Array:
     """Sigma points with unit spread in every direction: orthogonal, each with its opposite."""
     # The directions come from a file because numpy.random costs 3 MB of memory.
-    left, _, right = np.linalg.svd(np.loadtxt(Path(__file__).with_name("draws.txt")))
+    left, _, right = np.linalg.svd(np.loadtxt(Path(__file__).with_name("sample_directions.txt")))
     both = left @ right * math.sqrt(SIZE + 2)
     return np.concatenate([np.zeros((1, SIZE + 2)), both, -both])
 
@@ -62,7 +62,7 @@ def _draws() -> Array:
 def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int = 1) -> EndSamples:
     """Samples of when the cell reaches `cutoff_v` under the load of a pack of `cells` in series."""
     model, c = cell.model, cell.model.parameters
-    draws = _draws()
+    draws = _sigma_points()
     x = cell.x + draws[:, :SIZE] @ cell.root.T
     watts = (load.power_w / cells * np.exp(load.power_sd * draws[:, SIZE]))[:, None]
     cutoff = cutoff_v + c.sd_cutoff_v * draws[:, SIZE + 1]

@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from dronebms.core.errors import ConfigError, RecordingError
-from dronebms.core.format import clock_text
+from dronebms.core.number_format import clock_text
 from dronebms.core.pack_data import PARALLEL
 from dronebms.core.state import MAX_BYTES, StoredPackData
 from dronebms.core.toml_schema import AUTO, GaugeName

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.segment import Segment
 
 from dronebms.core.clock import Clock
-from dronebms.core.format import clock_text, duration, printable
+from dronebms.core.number_format import clock_text, duration, printable
 from dronebms.core.report import Event, Report
 from dronebms.terminal.layout import PAGES, Canvas, View, expired, render
 from dronebms.terminal.phrases import weakest_cell

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dronebms.core.format import DASH, age, clock_text, duration, number, printable
+from dronebms.core.number_format import DASH, age, clock_text, duration, number, printable
 from dronebms.core.report import Estimate, Event, Report, Severity, Status
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
 from dronebms.terminal.phrases import (

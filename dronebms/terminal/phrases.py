@@ -3,7 +3,7 @@
 Durations are truncated to seconds, never rounded up. Unknown is a dash. Cells count from 1.
 """
 
-from dronebms.core.format import DASH, age, clock_text, duration, number
+from dronebms.core.number_format import DASH, age, clock_text, duration, number
 from dronebms.core.report import Report, Severity, Status
 from dronebms.terminal.glyphs import Glyphs
 from smartbattery.registers import CELLS, WORDS

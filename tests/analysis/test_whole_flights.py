@@ -32,7 +32,7 @@ from dronebms.core.clock import OncePerSecond
 from dronebms.core.report import Report
 from dronebms.flightlogs import FlightOptions
 from smartbattery.snapshot import Snapshot
-from tests.looks import check_sane, flown, sidecar_of
+from tests.snapshots import check_sane, flown, sidecar_of
 
 COMPUTED = sorted((Path(__file__).parents[1] / "data" / "flights").glob("*.csv.gz"))
 LEAST_INSIDE = {"F01": 0.8, "F13": 0.8, "F31": 0.8, "F32": 0.8, "F43": 0.8}

@@ -16,7 +16,7 @@ from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.model_parameters import FITTED
-from tests.looks import look
+from tests.snapshots import look
 
 AH = 5.0
 OHM = FITTED.resistance_frac["li-ion"] * LI_ION.resistance_mohm_ah / 1e3 / AH

@@ -24,7 +24,7 @@ from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
-from tests.looks import (
+from tests.snapshots import (
     FACTS,
     Change,
     check_sane,

@@ -18,7 +18,7 @@ from sim.plant.ground_truth import GroundTruth
 from smartbattery.bus import Bus
 from smartbattery.errors import NackError
 from smartbattery.gauge import Gauge
-from tests.looks import FACTS, check_sane, look
+from tests.snapshots import FACTS, check_sane, look
 
 SCENARIOS = Path(__file__).parents[2] / "sim" / "scenarios"
 CURRENTS, COUNTS = (0x0A, 0x0B), (0x0D, 0x0E, 0x0F)

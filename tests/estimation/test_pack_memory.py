@@ -22,7 +22,7 @@ from dronebms.estimation.pack_memory import (
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
 from smartbattery.snapshot import Identity, Snapshot
-from tests.looks import FACTS, Scripted, look
+from tests.snapshots import FACTS, Scripted, look
 
 FLIGHTS = Path(__file__).parents[1] / "data" / "flights"
 FIRST = FLIGHTS / "F31_Mohtat2020_P10_1.csv.gz"

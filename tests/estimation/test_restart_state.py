@@ -18,7 +18,7 @@ from dronebms.flightlogs.source import FlightSource
 from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.snapshot import Snapshot
-from tests.looks import FACTS, look
+from tests.snapshots import FACTS, look
 
 FLIGHTS = Path(__file__).parents[1] / "data" / "flights"
 STATE = TypeAdapter(EstimatorState)

@@ -9,7 +9,7 @@ from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.return_home import ReturnHome
-from tests.looks import FACTS, look
+from tests.snapshots import FACTS, look
 
 # A degree of latitude is 111.2 km on a sphere of 6371 km.
 KILOMETRE_DEG = 1.0 / 111.195

@@ -14,7 +14,7 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.protection.quantities import mismatches
 from smartbattery.snapshot import UNIDENTIFIED
-from tests.looks import FACTS, look
+from tests.snapshots import FACTS, look
 
 
 def pack(

@@ -13,7 +13,7 @@ from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
 from smartbattery.snapshot import Identity, Snapshot
-from tests.looks import FACTS, Scripted, look, watched
+from tests.snapshots import FACTS, Scripted, look, watched
 
 UNCONFIGURED = PackData(LIPO, cutoff_cell_v=3.3)
 SIX_CELLS = Identity(serial=7, cells=6, design_mah=5000.0)

@@ -12,7 +12,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Event, Report
 from dronebms.monitoring.plausibility import PlausibilityCheck
 from smartbattery.snapshot import Identity, Snapshot
-from tests.looks import FACTS, look, watched
+from tests.snapshots import FACTS, look, watched
 
 SPIKE_S = 65.0  # every window of the limits is full
 SHARES = {"remaining_s": 0.02, "remaining_low_s": 0.05, "remaining_high_s": 0.05}

@@ -22,7 +22,7 @@ from dronebms.service.external_program import ChargerHook
 from dronebms.service.preflight_log import PreflightLog
 from dronebms.telemetry.json_line import line
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
-from tests.looks import FACTS, look, watched
+from tests.snapshots import FACTS, look, watched
 
 READY = with_ground_checks(
     Report(

@@ -7,7 +7,7 @@ from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.actions import DEFAULT_ACTIONS, Actions, explain
 from dronebms.protection.limits import default_limits
-from tests.looks import FACTS
+from tests.snapshots import FACTS
 
 FLYING = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)
 COMMANDS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)

@@ -18,7 +18,7 @@ from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, default_limits
 from smartbattery import bq40
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
-from tests.looks import FACTS, look, watched
+from tests.snapshots import FACTS, look, watched
 
 STEP_S = 0.1
 SPANS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}

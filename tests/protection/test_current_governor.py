@@ -20,7 +20,7 @@ from dronebms.protection.limits import default_limits
 from dronebms.protection.quantities import NOT_APPLICABLE, CurrentHistory, Quantities, Value, Values
 from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
-from tests.looks import FACTS, look
+from tests.snapshots import FACTS, look
 
 STEP_S = 0.1
 NO = Estimate(0.0)

@@ -20,7 +20,7 @@ from dronebms.protection.limits import (
     limit_label,
 )
 from dronebms.protection.quantities import NOT_APPLICABLE, Quantities
-from tests.looks import FACTS, look
+from tests.snapshots import FACTS, look
 
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}
 QUANTITIES = {

@@ -18,7 +18,7 @@ from dronebms.analysis.replay import replay, reports
 from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
-from dronebms.core.format import clock_text
+from dronebms.core.number_format import clock_text
 from dronebms.core.pack_data import SERIES, PackData
 from dronebms.core.report import Action, ActionKind, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dronebms.core.clock import VirtualClock
-from dronebms.core.format import age, duration, number
+from dronebms.core.number_format import age, duration, number
 from dronebms.core.report import CellState, Event, PackState, Report, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.terminal.display import Display

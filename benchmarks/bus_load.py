@@ -1,4 +1,4 @@
-"""Measures the share of a 100 kHz wire that the driver uses: `python benchmarks/wire.py`.
+"""Measures the share of a 100 kHz wire that the driver uses: `python benchmarks/bus_load.py`.
 
 A snapshot of 15 registers with PEC (voltage, current, 12 cells and one slow one in turn) is read
 from a wire that counts the time of each transfer (nine clocks a byte, START, repeated START, STOP and
