@@ -59,6 +59,7 @@ def at(reports_: list[Report], t_s: float) -> Report:
 # ---------------------------------------------------------------------- robustness
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [SHORT, ENERGY, COLD], ids=lambda path: path.stem)
 def test_later_readings_change_no_estimate(path: Path, tmp_path: Path) -> None:
     rows, sidecar = read_rows(path), sidecar_of(path)

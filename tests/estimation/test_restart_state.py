@@ -65,6 +65,7 @@ def learned_from(name: str) -> LearnedPack:
     return learned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["F32", "F43"])
 def test_a_computed_flight_continues_to_the_last_bit(name: str) -> None:
     pack_data, steps = computed(name)

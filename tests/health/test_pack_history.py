@@ -82,6 +82,7 @@ def test_a_record_agrees_with_the_flight_of_the_virtual_pack(whole: list[Report]
     )
 
 
+@pytest.mark.slow
 def test_capacity_and_resistance_of_one_flight_are_near_the_simulated_ones(
     whole: list[Report],
 ) -> None:

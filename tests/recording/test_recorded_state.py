@@ -99,6 +99,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[PackMemoryFolder, P
 Known = tuple[PackMemoryFolder, Path, Path]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_pack_memory_replays_to_the_same_reports(known: Known, tmp_path: Path) -> None:
     live, _ = flown(tmp_path / "known.rec", known[0], 90.0)
     unknown, _ = flown(tmp_path / "unknown.rec", PackMemoryFolder(tmp_path / "none"), 90.0)

@@ -344,6 +344,7 @@ def wait_for_lines(process: subprocess.Popen[str], path: Path, count: int) -> No
             pytest.fail(f"the process has ended: {process.communicate()}")
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_outcomes_and_leaves_no_process_behind(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
