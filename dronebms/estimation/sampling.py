@@ -19,7 +19,7 @@ _SD_COUNT_FRAC = 0.1  # of a current derived so; a held one is uncertain as a wh
 _HOLD_S = 60.0  # how long the last current is held
 _MIN_CELL_V = 1.5  # a first reading below it is not a cell
 _FORGET_S = 600.0  # gap after which the pack may have been charged or changed
-_END_MEAN_S, _END_INSTANT_V = 5.0, 0.25  # end of discharge (DESIGN.md, section 4)
+_END_MEAN_S, _END_INSTANT_V = 5.0, 0.25  # end of discharge (docs/predictions.md)
 
 
 @dataclass(frozen=True, slots=True)

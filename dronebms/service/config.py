@@ -1,4 +1,4 @@
-"""Schema of the configuration file (DESIGN.md, section 4). Units are in the key names."""
+"""Schema of the configuration file (docs/service.md). Units are in the key names."""
 
 import shlex
 from collections.abc import Sequence

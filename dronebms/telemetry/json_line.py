@@ -1,4 +1,4 @@
-"""Report -> one line of the predictions contract (DESIGN.md, section 4).
+"""Report -> one line of the predictions contract (docs/predictions.md).
 
 Unknown is null. Numbers are rounded, so that a line is short and equal on every machine:
 0.1 s, 0.01 %, 1 mV, 10 mA, 0.1 mAh, 1 microohm, 0.01 degC; `t_s` to the microsecond.

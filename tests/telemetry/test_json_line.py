@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 from dataclasses import fields, replace
 from itertools import pairwise
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.telemetry import json_line
 from smartbattery.snapshot import Snapshot
 
-# DESIGN.md, section 4.
+PAGE = Path(__file__).parents[2] / "docs" / "predictions.md"
 CONTRACT = [
     "t_s", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
     "home_s", "home_reserve_s", "turn_back_in_s", "resistance_ohm",
@@ -44,6 +46,17 @@ def report(
 
 def test_the_keys_of_the_contract_come_first_in_its_order() -> None:
     assert list(json_line.line(report()))[: len(CONTRACT)] == CONTRACT
+
+
+def test_every_key_stands_on_the_page_of_the_contract_and_no_other() -> None:
+    line = json_line.line(report(Estimate(12.5, state=PackState(cells=(CellState(),)))))
+    keys = {*line, *(row.name for row in fields(CellState))}
+    rows = [row for row in PAGE.read_text().splitlines() if row.startswith("| `")]
+    documented = set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in rows)))
+    documented |= set(
+        re.findall(r"`(\w+)`", next(row for row in rows if row.startswith("| `cells`")))
+    )
+    assert documented == keys
 
 
 def test_unknown_is_null_and_nothing_else_is() -> None:
