@@ -62,10 +62,10 @@ def _planned_flight(report: Report) -> Iterator[str]:
     if soc_pct is None or not hover_a or rated_mah is None:  # a sidecar may have 0
         needed = {"state of charge": soc_pct, "hover_a": hover_a or None, "capacity_mah": rated_mah}
         missing = ", ".join(name for name, value in needed.items() if value is None)
-        yield f"flight time unknown: {missing} missing"
+        yield f"hover time unknown: {missing} missing"
         return
     known_mah = report.estimate.state.weakest.capacity_mah  # to which `soc_pct` refers
     mah = rated_mah if known_mah is None else min(known_mah, rated_mah)
     lasts_s = (soc_pct - RESERVE_PCT) * mah / hover_a * 0.036
     if lasts_s < planned_s:
-        yield f"flight time {max(lasts_s, 0.0):.0f} s < {planned_s:.0f} s planned"
+        yield f"hover time {max(lasts_s, 0.0):.0f} s < {planned_s:.0f} s planned"

@@ -152,12 +152,12 @@ def _gauge(_: PackData) -> tuple[Limit, ...]:
     return (
         Limit("silent",         "gauge silent",                     "silence_s",       3.0, 1.0, 0.0,  2.0, W, "no gauge data for {value:.0f} s",                "gauge data received", readings=1),
         Limit("lost",           "gauge lost",                       "silence_s",      10.0, 1.0, 0.0,  2.0, C, "no gauge data for {value:.0f} s",                "gauge data received", readings=1),
-        Limit("blind",          "readings missing",                 "blind_s",        10.0, 0.0, 0.0,  5.0, W, "no data {value:.0f} s: {reason}",                "all readings received", readings=1),
+        Limit("blind",          "readings missing",                 "blind_s",        10.0, 0.0, 0.0,  5.0, W, "{reason} missing {value:.0f} s",                  "all readings received", readings=1),
         Limit("implausible",    "gauge inconsistent",               "doubts",          1.0, 0.0, 1.0, 10.0, W, "{reason}",                                       "gauge readings consistent"),
         Limit("mismatch",       "pack mismatch",                    "mismatches",      1.0, 0.0, 1.0, 10.0, W, "pack mismatch: {reason}",                        "pack matches the configuration", INCOMPATIBLE),
         Limit("gauge_stop",     "gauge alarm: terminate discharge", "stop_alarm",      1.0, 0.0, 1.0, 10.0, C, "gauge alarm: terminate discharge",               "gauge alarm: terminate discharge", DEEP_DISCHARGE),
         Limit("gauge_hot",      "gauge alarm: over-temperature",    "hot_alarm",       1.0, 0.0, 1.0, 10.0, C, "gauge alarm: over-temperature",                  "gauge alarm: over-temperature", OVER_TEMPERATURE),
-        Limit("current_beyond", "current above the gauge's range",  "beyond_a",        1.0, 0.0, 2.0, 10.0, W, "current over {value:.0f} A, beyond gauge range", "current within gauge range", OVER_CURRENT),
+        Limit("current_beyond", "current above the gauge's range",  "beyond_a",        1.0, 0.0, 2.0, 10.0, W, "current above {value:.0f} A, out of gauge range", "current within gauge range", OVER_CURRENT),
         Limit("alert",          "gauge protection alert",           "alerts",          1.0, 0.0, 1.0, 10.0, W, "gauge alert: {reason}",                          "gauge alert"),
         Limit("tripped",        "gauge protection tripped",         "tripped",         1.0, 0.0, 1.0, 10.0, E, "gauge protection: {reason}",                     "gauge protection", CELL_FAIL),
         Limit("charge_tripped", "charge protection tripped",        "charge_tripped",  1.0, 0.0, 1.0, 10.0, W, "charge protection: {reason}",                    "charge protection"),
@@ -179,16 +179,16 @@ def _remaining(_: PackData) -> tuple[Limit, ...]:
         # is often low, and a note is enough for it.
         Limit("charge_low",      "low state of charge",             "soc_pct",           15.0,  20.0, 5.0, 30.0, W, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
         Limit("charge_critical", "critical state of charge",        "soc_pct",            7.0,  12.0, 5.0, 30.0, C, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
-        Limit("time_soon",       "flight time may be low", "remaining_low_s",  120.0, 180.0, 5.0, 30.0, I, "flight time (5 %) {value:.0f} s <= {trip:.0f} s", "flight time (5 %) {value:.0f} s"),
-        Limit("time_low",        "low flight time",        "remaining_s",      120.0, 180.0, 5.0, 30.0, W, "flight time {value:.0f} s <= {trip:.0f} s",       "flight time {value:.0f} s"),
-        Limit("time_critical",   "critical flight time",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time {value:.0f} s <= {trip:.0f} s",       "flight time {value:.0f} s"),
-        Limit("time_over",       "flight time exhausted",  "remaining_high_s",  20.0,  60.0, 3.0, 30.0, E, "flight time (95 %) {value:.0f} s, land now",      "flight time (95 %) {value:.0f} s"),
+        Limit("time_soon",       "flight time left may be low", "remaining_low_s",  120.0, 180.0, 5.0, 30.0, I, "flight time left (5 %) {value:.0f} s <= {trip:.0f} s", "flight time left (5 %) {value:.0f} s"),
+        Limit("time_low",        "low flight time left",        "remaining_s",      120.0, 180.0, 5.0, 30.0, W, "flight time left {value:.0f} s <= {trip:.0f} s",       "flight time left {value:.0f} s"),
+        Limit("time_critical",   "critical flight time left",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time left {value:.0f} s <= {trip:.0f} s",       "flight time left {value:.0f} s"),
+        Limit("time_over",       "no flight time left",         "remaining_high_s",  20.0,  60.0, 3.0, 30.0, E, "flight time left (95 %) {value:.0f} s, land now",      "flight time left (95 %) {value:.0f} s"),
         # By the median too: the 5 % bound would send a sound pack home at half of its charge.
-        Limit("home_soon", "low home margin",          "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",        "time to turn back {value:.0f} s"),
-        Limit("home_turn", "return advised",           "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home reserve {value:.0f} s <= {trip:.0f} s, return",     "home reserve {value:.0f} s"),
-        Limit("home_now",  "return now",               "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home reserve {value:.0f} s <= {trip:.0f} s, return now", "home reserve {value:.0f} s"),
-        Limit("home_lost", "home may be out of reach", "home_left_s",      0.0,  30.0, 5.0, 30.0, E, "empty {short:.0f} s before home",                        "home reserve {value:.0f} s"),
-        Limit("limp_home", "power below limp-home",    "limp_margin_a",    0.0,   2.0, 0.0, 10.0, C, "available current {short:.0f} A below limp-home",        "available current above limp-home", readings=1),
+        Limit("home_soon", "turn back soon",           "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",       "time to turn back {value:.0f} s"),
+        Limit("home_turn", "return advised",           "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home margin {value:.0f} s <= {trip:.0f} s, return",     "home margin {value:.0f} s"),
+        Limit("home_now",  "return now",               "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home margin {value:.0f} s <= {trip:.0f} s, return now", "home margin {value:.0f} s"),
+        Limit("home_lost", "home may be out of reach", "home_left_s",      0.0,  30.0, 5.0, 30.0, E, "empty {short:.0f} s before home",                       "home margin {value:.0f} s"),
+        Limit("limp_home", "power below limp-home",    "limp_margin_a",    0.0,   2.0, 0.0, 10.0, C, "available current {short:.0f} A below limp-home",       "available current above limp-home", readings=1),
     )
 
 

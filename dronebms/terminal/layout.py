@@ -44,7 +44,7 @@ HELP = (
     "",
     "home: reserve is the time left at home, worst case (5 %)",
     "limit: the limit that trips next at the present load",
-    "90 %: interval of the flight time; weak or cold: less",
+    "90 %: interval of the flight time left; weak or cold: less",
     "STALE: received long ago, may be wrong. -: unknown",
     "Bar of a cell: empty at the cut-off, full when charged",
 )
@@ -278,7 +278,7 @@ def _time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     if estimate.remaining_s is None:
         no_current = report.snapshot.current_a is None
         why = "current not received" if no_current else "no load yet"
-        first = Text(f"flight time unknown: {why}", _VALUE)
+        first = Text(f"flight time left unknown: {why}", _VALUE)
     elif estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
         low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
         first.append(f", 90 %: {low} - {high}")

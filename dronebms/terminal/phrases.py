@@ -113,7 +113,7 @@ def _why_no_return(report: Report) -> str:
     if vehicle.home_lat_deg is None or vehicle.home_lon_deg is None:
         return "no home position from the autopilot"
     if report.estimate.remaining_s is None:
-        return "flight time is unknown"
+        return "flight time left is unknown"
     return "way home not estimated yet"
 
 

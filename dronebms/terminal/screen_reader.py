@@ -56,7 +56,7 @@ def _time_left(report: Report) -> str:
     estimate = report.estimate
     low_s, high_s = estimate.remaining_low_s, estimate.remaining_high_s
     if estimate.remaining_s is None:
-        return "flight time unknown"
+        return "flight time left unknown"
     interval = ""
     if low_s is not None and high_s is not None:
         interval = f", between {_minutes(low_s)} and {_minutes(high_s)}"

@@ -261,7 +261,7 @@ def test_arducopter_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path:
     assert failsafe_s >= low_s[0] + 9.0  # BATT_LOW_TIMER
     assert ground.ours[-1][2] < ground.ours[0][2] - 10  # percent
     lines = service.output.read_text().splitlines()
-    assert any("  LOW: flight time " in line for line in lines)
+    assert any("  LOW: flight time left " in line for line in lines)
     assert "cell" in lines[-1]
 
 

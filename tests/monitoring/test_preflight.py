@@ -77,10 +77,10 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
         ({"status_raw": 0x40}, None, "gauge not initialized"),
         ({"max_error_pct": 30.0}, None, "gauge max error 30 % > 10 %"),
         ({"resistance_ohm": 0.09}, None, "resistance 2.5 x new > 2.0 x"),
-        ({"soc_pct": 60.0}, 600.0, "flight time 409 s < 600 s planned"),
-        ({"soc_pct": 10.0}, 600.0, "flight time 0 s < 600 s planned"),
-        ({"soc_pct": None}, 600.0, "flight time unknown: state of charge missing"),
-        ({"pack_data": FACTS}, 600.0, "flight time unknown: hover_a missing"),
+        ({"soc_pct": 60.0}, 600.0, "hover time 409 s < 600 s planned"),
+        ({"soc_pct": 10.0}, 600.0, "hover time 0 s < 600 s planned"),
+        ({"soc_pct": None}, 600.0, "hover time unknown: state of charge missing"),
+        ({"pack_data": FACTS}, 600.0, "hover time unknown: hover_a missing"),
     ],
 )  # fmt: skip
 def test_each_reason_makes_a_no_go(
@@ -97,7 +97,7 @@ def test_hover_a_may_follow_from_limp_home_a_and_cold_alone_is_no_wear() -> None
     assert check_preflight(planned(ready(soc_pct=60.0), 600.0, hover_a=10.0)).go
     assert not check_preflight(planned(READY, 600.0, hover_a=40.0)).go
     odd = check_preflight(planned(READY, 600.0, hover_a=0.0))  # possible in a sidecar alone
-    assert odd.text == "NO-GO: flight time unknown: hover_a missing"
+    assert odd.text == "NO-GO: hover time unknown: hover_a missing"
     assert check_preflight(ready(resistance_ohm=0.09, temperature_degc=-5.0)).go
     assert check_preflight(ready(pack_data=replace(FACTS, capacity_mah=None))).go
 
@@ -133,7 +133,7 @@ def test_a_configured_flight_reaches_the_verdict_the_output_and_arming(
     go = f"GO: state of charge {pct} %, lowest cell 4.15 V"
     assert (verdicts(""), verdicts(plan.format(300))) == ((go, None), (go, None))
     text, reason = verdicts(plan.format(1200))
-    assert re.fullmatch(r"NO-GO: flight time \d+ s < 1200 s planned", str(text))
+    assert re.fullmatch(r"NO-GO: hover time \d+ s < 1200 s planned", str(text))
     assert reason == str(text).replace("NO-GO: ", "no go: battery 1: ")
 
 

@@ -332,7 +332,7 @@ def test_the_lost_readings_are_named_and_not_those_that_never_arrived() -> None:
     looks = [look(k * STEP_S, temperature_degc=None) for k in range(200)]
     looks[50:] = [replace(snapshot, current_a=None) for snapshot in looks[50:]]
     texts = [event.text for one in looks for event in alarms.update(one, NO).events]
-    assert texts == ["WARNING: no data 10 s: current"]
+    assert texts == ["WARNING: current missing 10 s"]
 
 
 def resting(t_s: float, spread_v: float, current_a: float = 0.1) -> Snapshot:

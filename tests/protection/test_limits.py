@@ -214,14 +214,14 @@ def test_a_pilot_text_has_state_quantity_value_and_limit_in_this_order() -> None
         "current_60s_critical": (120.4, "CRITICAL: 60 s mean 120 A >= 65 A"),
         "hot": (52.0, "HIGH: pack 52 degC >= 50 degC"),
         "cold": (-0.3, "LOW: pack 0 degC <= 0 degC"),
-        "time_critical": (-0.0, "CRITICAL: flight time 0 s <= 60 s"),
-        "home_now": (-8.0, "CRITICAL: home reserve 0 s <= 60 s, return now"),
+        "time_critical": (-0.0, "CRITICAL: flight time left 0 s <= 60 s"),
+        "home_now": (-8.0, "CRITICAL: home margin 0 s <= 60 s, return now"),
         "home_lost": (-8.0, "EMERGENCY: empty 8 s before home"),
         "limp_home": (-3.2, "CRITICAL: available current 3 A below limp-home"),
         "heat": (63.1, "HIGH: thermal load 63.1 A >= 52.5 A"),
         "stored_full": (86_400.0, "INFO: above 80 % SoC for 24 h, store at 50 %"),
         "charging_long": (14_400.0, "HIGH: charging for 4.0 h >= 4.0 h"),
-        "blind": (10.0, "WARNING: no data 10 s: temperature"),
+        "blind": (10.0, "WARNING: temperature missing 10 s"),
     }
     for limit_id, (value, text) in texts.items():
         assert ROWS[limit_id].text(value, tripped=True, cell=3, reason="temperature") == text

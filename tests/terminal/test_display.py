@@ -126,7 +126,7 @@ def test_an_unknown_pack_shows_no_number() -> None:
         ({"turn_back_in_s": 0.0}, "# RETURN NOW  reserve 4:50"),
         ({"home_reserve_s": -65.0}, "X NO  reserve short by 1:05, way home 3:10"),
         ({"home_s": None}, "home:  unknown, way home not estimated yet"),
-        ({"home_s": None, "remaining_s": None}, "home:  unknown, flight time is unknown"),
+        ({"home_s": None, "remaining_s": None}, "home:  unknown, flight time left is unknown"),
     ],
 )
 def test_the_way_home_has_its_answer_and_its_times(changes: dict[str, Any], text: str) -> None:
@@ -487,7 +487,10 @@ def test_plain_output_writes_alarms_at_once_and_lost_values_as_unknown() -> None
     ]
     late = file.getvalue().splitlines()[-2]
     assert late.startswith("12:31 battery 1: state unknown (the bus has been stuck for 3 s), home")
-    assert "flight time unknown, next limit none predicted, state of charge unknown, cells" in late
+    assert (
+        "flight time left unknown, next limit none predicted, state of charge unknown, cells"
+        in late
+    )
 
 
 def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
