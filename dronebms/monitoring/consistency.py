@@ -5,7 +5,7 @@ two is wrong is unknown. Volts, amperes, mAh; discharge is positive.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from dronebms.core.pack_data import PackData
 from smartbattery.snapshot import Snapshot
@@ -40,26 +40,17 @@ class ConsistencyCheck:
     """
 
     def __init__(self, state: ConsistencyState = ConsistencyState()) -> None:
-        self._serial = state.serial
-        self._unequal_since_s = state.unequal_since_s
-        self._last_s = state.last_s
-        self._counted_mah = state.counted_mah
-        self._first_mah = state.first_mah
+        self._state = state
 
     def state(self) -> ConsistencyState:
         """State for a restart."""
-        return ConsistencyState(
-            self._serial, self._unequal_since_s, self._last_s, self._counted_mah, self._first_mah
-        )
-
-    def with_state(self, state: ConsistencyState) -> Self:
-        """A check that continues from the state."""
-        return type(self)(state)
+        return self._state
 
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """The snapshot without contradicting values."""
-        if snapshot.identity.serial not in (None, self._serial):
-            self._serial, self._first_mah = snapshot.identity.serial, None
+        serial = snapshot.identity.serial
+        if serial not in (None, self._state.serial):
+            self._state = replace(self._state, serial=serial, first_mah=None)
         doubts: tuple[str, ...] = ()
         cells_v, mah, pct = snapshot.cells_v, snapshot.remaining_mah, snapshot.soc_pct
         wrong_sum = self._sum(snapshot)
@@ -82,32 +73,34 @@ class ConsistencyCheck:
         pack_v = snapshot.voltage_v
         whole = bool(known) and len(known) == len(snapshot.cells_v)
         if pack_v is None or not whole or abs(sum(known) - pack_v) <= _SUM_FRAC * pack_v:
-            self._unequal_since_s = None
+            self._state = replace(self._state, unequal_since_s=None)
             return None
-        if self._unequal_since_s is None:
-            self._unequal_since_s = snapshot.t_s
-        if snapshot.t_s - self._unequal_since_s < _SUM_S:
+        since_s = self._state.unequal_since_s
+        if since_s is None:
+            since_s = snapshot.t_s
+            self._state = replace(self._state, unequal_since_s=since_s)
+        if snapshot.t_s - since_s < _SUM_S:
             return None
         return f"cell sum {sum(known):.1f} V, pack {pack_v:.1f} V"
 
     def _count(self, snapshot: Snapshot, pack_data: PackData) -> str | None:
-        now_s = snapshot.t_s
-        last_s = self._last_s
-        self._last_s = now_s
-        current_a, remaining_mah = snapshot.current_a, snapshot.remaining_mah
-        capacity_mah = pack_data.capacity_mah
+        before = self._state
+        now_s, current_a = snapshot.t_s, snapshot.current_a
+        remaining_mah, capacity_mah = snapshot.remaining_mah, pack_data.capacity_mah
         if current_a is None:  # the integral is unknown from here on
-            self._first_mah = None
-        if current_a is None or remaining_mah is None or capacity_mah is None:
+            self._state = replace(before, last_s=now_s, first_mah=None)
             return None
-        if self._first_mah is None or last_s is None or now_s - last_s > _GAP_S:
-            self._first_mah, self._counted_mah = remaining_mah, 0.0
+        self._state = replace(before, last_s=now_s)
+        if remaining_mah is None or capacity_mah is None:
             return None
-        self._counted_mah += current_a * (now_s - last_s) / 3.6
-        fallen_mah = self._first_mah - remaining_mah
-        off_mah = abs(fallen_mah - self._counted_mah)
-        if remaining_mah == 0 or off_mah <= (
-            _COUNT_FRAC * abs(self._counted_mah) + _COUNT_CAPACITY_FRAC * capacity_mah
-        ):
+        last_s, first_mah = before.last_s, before.first_mah
+        if first_mah is None or last_s is None or now_s - last_s > _GAP_S:
+            self._state = replace(self._state, first_mah=remaining_mah, counted_mah=0.0)
             return None
-        return f"gauge counted {fallen_mah:.0f} mAh, drawn {self._counted_mah:.0f} mAh"
+        counted_mah = before.counted_mah + current_a * (now_s - last_s) / 3.6
+        self._state = replace(self._state, counted_mah=counted_mah)
+        fallen_mah = first_mah - remaining_mah
+        most_mah = _COUNT_FRAC * abs(counted_mah) + _COUNT_CAPACITY_FRAC * capacity_mah
+        if remaining_mah == 0 or abs(fallen_mah - counted_mah) <= most_mah:
+            return None
+        return f"gauge counted {fallen_mah:.0f} mAh, drawn {counted_mah:.0f} mAh"

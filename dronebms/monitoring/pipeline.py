@@ -4,9 +4,8 @@ Live operation, replay and simulation use the same step; they differ in the sour
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
@@ -36,8 +35,6 @@ from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 _SERIAL_S = 3.0  # that a gauge may take to report its serial number
 _NO_LATCHES: Mapping[str, tuple[str, ...]] = {}
 _log = logging.getLogger(__name__)
-Stage = TypeVar("Stage")
-StageState = TypeVar("StageState")
 
 
 class Pipeline:
@@ -46,8 +43,8 @@ class Pipeline:
     Args:
         source: of its snapshots.
         pack_data: rated data of the pack; the gauge's identity completes them.
-        sinks: called in this order with every report; one that fails is logged, counted and
-            does not stop the others.
+        sinks: called in this order with every report; one that fails is logged and does
+            not stop the others.
         index: of the battery, from 0.
         rules: configured changes of limits, and actions.
         packs: learned in earlier flights; `store_learned` adds to it.
@@ -84,7 +81,6 @@ class Pipeline:
         self._estimator = Estimator(pack_data, self._recall)
         self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
-        self.sink_failures = 0
         self.recalled: RecalledPack | None = None  # the newest, for a recorder
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
@@ -128,7 +124,6 @@ class Pipeline:
                 sink(report)
             # A full disk or a broken screen must not stop protection.
             except Exception:  # noqa: BLE001 - the one place where our own mistakes are caught
-                self.sink_failures += 1
                 _log.exception("a sink failed and is skipped for this step")
         return report
 
@@ -198,31 +193,17 @@ class Pipeline:
 
     def _continue(self, state: PipelineState) -> None:
         self._serial = state.pack.serial
-        self._set_pack_data(state.pack.pack_data)
-        self._plausibility = self._restored(
-            self._plausibility, self._plausibility.with_state, state.plausibility
-        )
-        self._consistency = self._restored(
-            self._consistency, self._consistency.with_state, state.consistency
-        )
-        self._estimator = self._restored(
-            self._estimator, self._estimator.with_state, state.estimator
-        )
-        self._alarms = self._restored(self._alarms, self._alarms.with_state, state.alarms)
-        self._actions = self._restored(self._actions, self._actions.with_state, state.actions)
-
-    def _restored(
-        self, stage: Stage, with_state: Callable[[StageState], Stage], state: StageState | None
-    ) -> Stage:
-        """Stage that continues from the state; the stage as it is if that is not possible."""
-        if state is None:
-            return stage
+        self._pack_data = state.pack.pack_data
+        self._plausibility = PlausibilityCheck(state.plausibility)
+        self._consistency = ConsistencyCheck(state.consistency)
+        self._alarms = Alarms(self._usable_limits(), self._pack_data, state.alarms)
+        self._actions = Actions(self._rules.actions, self._index, state.actions)
+        if state.estimator is None:
+            return
         try:
-            return with_state(state)
-        except ValueError as error:
-            name = type(stage).__name__
-            _log.warning("battery %d: %s is not restored: %s", self._index + 1, name, error)
-            return stage
+            self._estimator = self._estimator.with_state(state.estimator)
+        except ValueError as error:  # such as a matrix of another size
+            _log.warning("battery %d: estimator is not restored: %s", self._index + 1, error)
 
     def use(self, rules: Rules) -> None:
         """Use other rules from now on; a tripped limit stays until it clears.
@@ -275,7 +256,8 @@ class Pipeline:
                 self.store_learned_or_log()
             self._serial = identity.serial
         if pack_data != known:
-            self._set_pack_data(pack_data)
+            self._pack_data = pack_data
+            self._alarms.use(self._usable_limits(), pack_data)
         if identity.serial is not None:
             if self._identity is UNIDENTIFIED:
                 self._latch(identity)
@@ -289,14 +271,13 @@ class Pipeline:
             text = ", ".join(limit_ids)
             _log.warning("battery %d: latched by an earlier run: %s", self._index + 1, text)
 
-    def _set_pack_data(self, pack_data: PackData) -> None:
-        self._pack_data = pack_data
+    def _usable_limits(self) -> tuple[Limit, ...]:
+        """The configured limits, or the default ones where those contradict each other."""
         try:
-            limits = self.limits(self._rules.limit_changes)
+            return self.limits(self._rules.limit_changes)
         except ConfigError as error:
             _log.error("%s; the default limits are used for this pack", error)
-            limits = default_limits(pack_data)
-        self._alarms.use(limits, pack_data)
+            return default_limits(self._pack_data)
 
     def limits(self, changes: tuple[LimitChange, ...]) -> tuple[Limit, ...]:
         """The table of limits for the present rated data.

@@ -10,7 +10,7 @@ longest constant reading is 18 s.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from smartbattery.snapshot import Snapshot
@@ -18,7 +18,7 @@ from smartbattery.snapshot import Snapshot
 _STEP_V_FRAC = 0.2
 _STEP_BURSTS = 2.0  # times the chemistry's 10 s current
 _STEP_K = 10.0
-_UNKNOWN_CAPACITY_MAH = 10_000.0
+_UNKNOWN_CAPACITY_MAH = 10_000.0  # of a large pack: no step of a small one is rejected
 _FROZEN_S = 30.0
 _LOAD_C = 0.3  # below it, on the ground, constant readings are normal
 
@@ -65,10 +65,6 @@ class PlausibilityCheck:
         """State for a restart."""
         return replace(self._state, values=dict(self._state.values))
 
-    def with_state(self, state: PlausibilityState) -> Self:
-        """A check that continues from the state."""
-        return type(self)(state)
-
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """The snapshot without implausible steps; unknown while the gauge is frozen."""
         if snapshot.identity.serial != self._state.serial:
@@ -91,7 +87,7 @@ class PlausibilityCheck:
         return replace(accepted, read_at_s=self._read_at_s(snapshot))
 
     def _read_at_s(self, snapshot: Snapshot) -> Mapping[str, float]:
-        """Times of the readings; while a step is pending the voltage keeps its earlier time."""
+        """Times of the readings; while a step is pending, the voltage has its earlier time."""
         read_at_s = snapshot.read_at_s
         if all(value.since_s is None for value in self._state.values.values()):
             self._state = replace(self._state, settled_s=read_at_s.get("voltage_v"))

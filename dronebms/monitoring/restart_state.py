@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
-from dronebms.core.state import Part, StoredPackData, decode, encode
+from dronebms.core.state import AnyState, Part, StoredPackData, decode, encode
 from dronebms.estimation.estimator import EstimatorState
 from dronebms.monitoring.consistency import ConsistencyState
 from dronebms.monitoring.plausibility import PlausibilityState
@@ -35,14 +35,14 @@ class StoredPack:
 
 @dataclass(frozen=True, slots=True)
 class PipelineState:
-    """State of a pipeline; a stage of state `None` starts without history."""
+    """State of a pipeline; a stage with its default state has no history."""
 
     pack: StoredPack
-    plausibility: PlausibilityState | None = None
-    consistency: ConsistencyState | None = None
-    estimator: EstimatorState | None = None
-    alarms: AlarmsState | None = None
-    actions: ActionsState | None = None
+    plausibility: PlausibilityState
+    consistency: ConsistencyState
+    estimator: EstimatorState | None
+    alarms: AlarmsState
+    actions: ActionsState
 
     def to_json(self) -> dict[str, Part]:
         """A part for each field."""
@@ -61,13 +61,17 @@ class PipelineState:
         pack = decode(StoredPack, found.get("pack"), f"{name}: its pack")
         if pack is None:
             return None
+
+        def part(kind: type[AnyState], key: str) -> AnyState | None:
+            return decode(kind, found.get(key), f"{name}: {key}")
+
         return cls(
             pack,
-            decode(PlausibilityState, found.get("plausibility"), f"{name}: plausibility check"),
-            decode(ConsistencyState, found.get("consistency"), f"{name}: consistency check"),
-            decode(EstimatorState, found.get("estimator"), f"{name}: estimator"),
-            decode(AlarmsState, found.get("alarms"), f"{name}: alarms"),
-            decode(ActionsState, found.get("actions"), f"{name}: actions"),
+            plausibility=part(PlausibilityState, "plausibility") or PlausibilityState(),
+            consistency=part(ConsistencyState, "consistency") or ConsistencyState(),
+            estimator=part(EstimatorState, "estimator"),
+            alarms=part(AlarmsState, "alarms") or AlarmsState(),
+            actions=part(ActionsState, "actions") or ActionsState(),
         )
 
 

@@ -7,7 +7,7 @@ that can be configured, cuts thrust or power.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from dronebms.core.report import GOVERNOR, Action, ActionKind, ActionRequest, Severity, Status
 from dronebms.core.vehicle_state import VehicleState
@@ -76,11 +76,6 @@ class Actions:
     def state(self) -> ActionsState:
         """State for a restart."""
         return ActionsState(tuple(self._rows), self._next_number)
-
-    def with_state(self, state: ActionsState) -> Self:
-        """Actions with the same rows that continue from the state."""
-        configured = [row.action for row in self._rows[len(DEFAULT_ACTIONS) :]]
-        return type(self)(configured, self._battery, state)
 
     def update(self, status: Status, vehicle: VehicleState) -> tuple[ActionRequest, ...]:
         """Evaluate the rows; the active requests, most urgent first."""

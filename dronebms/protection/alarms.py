@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import inf
 from operator import or_
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
@@ -163,7 +163,7 @@ class Alarms:
     Args:
         limits: the table.
         pack_data: what is known of the pack.
-        state: of an earlier run, to continue from.
+        state: of an earlier run, to continue from; a limit without a state is not tripped.
     """
 
     def __init__(
@@ -203,14 +203,6 @@ class Alarms:
             self._time_to_trip.state(),
             self.supply,
         )
-
-    def with_state(self, state: AlarmsState) -> Self:
-        """Alarms with the same table that continue from the state.
-
-        A limit of the table without a state starts as not tripped.
-        """
-        limits = [row.limit for row in self._rows.values()]
-        return type(self)(limits, self._quantities.pack_data, state)
 
     @property
     def latched(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def test_every_stage_of_a_step_is_of_the_same_moment() -> None:
     assert (report.index, report.pack_data) == (1, FACTS)
 
 
-def test_a_sink_that_raises_is_logged_and_counted_and_the_others_still_get_the_report(
+def test_a_sink_that_raises_is_logged_and_the_others_still_get_the_report(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     before: list[Report] = []
@@ -41,7 +41,6 @@ def test_a_sink_that_raises_is_logged_and_counted_and_the_others_still_get_the_r
     with caplog.at_level(logging.ERROR):
         reports = [pipeline.step(1.0, UNKNOWN_VEHICLE) for _ in range(3)]
     assert before == after == reports
-    assert pipeline.sink_failures == 3
     assert [record.exc_info is not None for record in caplog.records] == [True] * 3
     assert "a sink failed" in caplog.text
     assert "No space left" in caplog.text
