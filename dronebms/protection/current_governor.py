@@ -8,7 +8,7 @@ there is a wide margin.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
@@ -129,7 +129,7 @@ class GovernorState:
     """State of the governor."""
 
     limit_a: float | None = None  # commanded now
-    plenty_s: float = 0.0  # since when it is far above the present current
+    plenty_s: float = 0.0  # time for which it has been far above the present current
     power_w: float = 0.0  # mean power in flight
     flown_s: float = 0.0
     limp_home_a: float | None = None  # learned
@@ -143,17 +143,11 @@ class Governor:
     """
 
     def __init__(self, state: GovernorState = GovernorState()) -> None:
-        self._limit_a = state.limit_a
-        self._plenty_s = state.plenty_s
-        self._power_w = state.power_w
-        self._flown_s = state.flown_s
-        self._limp_a = state.limp_home_a
+        self._state = state
 
     def state(self) -> GovernorState:
         """State for a restart."""
-        return GovernorState(
-            self._limit_a, self._plenty_s, self._power_w, self._flown_s, self._limp_a
-        )
+        return self._state
 
     def limp_home_a(
         self, pack_data: PackData, values: Values, vehicle: VehicleState, *, learns: bool = True
@@ -166,21 +160,24 @@ class Governor:
             vehicle: its climb rate.
             learns: False while the pack also carries the load of a missing one.
         """
+        if pack_data.limp_home_a is not None:
+            return pack_data.limp_home_a
+        state = self._state
         load_a = values.get("loaded_a")
         pack_v = number(values["voltage_v"])
         dt_s = number(values["dt_s"]) or 0.0
-        if pack_data.limp_home_a is not None:
-            return pack_data.limp_home_a
         if pack_v is None or load_a is None or not learns:
-            return self._limp_a
+            return state.limp_home_a
         descends = vehicle.climb_m_s is not None and vehicle.climb_m_s <= _DESCENT_M_S
         if load_a is not NOT_APPLICABLE and load_a > 0.0 and not descends:
-            self._flown_s += dt_s
-            share = dt_s / max(min(self._flown_s, _LIMP_TAU_S), dt_s, 1e-9)
-            self._power_w += (load_a * pack_v - self._power_w) * share
-        if self._flown_s >= _LIMP_KNOWN_S:
-            self._limp_a = _LIMP * self._power_w / pack_v
-        return self._limp_a
+            flown_s = state.flown_s + dt_s
+            share = dt_s / max(min(flown_s, _LIMP_TAU_S), dt_s, 1e-9)
+            power_w = state.power_w + (load_a * pack_v - state.power_w) * share
+            state = replace(state, flown_s=flown_s, power_w=power_w)
+        if state.flown_s >= _LIMP_KNOWN_S:
+            state = replace(state, limp_home_a=_LIMP * state.power_w / pack_v)
+        self._state = state
+        return state.limp_home_a
 
     def update(
         self, allowed: tuple[float, str], limp_a: float | None, values: Values
@@ -189,27 +186,26 @@ class Governor:
 
         Without `limp_a` there is no limit, because the lowest safe one is unknown.
         """
+        limit_a, plenty_s = self._state.limit_a, self._state.plenty_s
         load_a = values.get("loaded_a")
         dt_s = number(values["dt_s"]) or 0.0
         if limp_a is None:
-            self._limit_a = None
+            self._state = replace(self._state, limit_a=None)
             return None, None
         if load_a is None:  # the current is unknown: the limit stays
-            return self._limit_a, None
+            return limit_a, None
         present_a = 0.0
         if load_a is not NOT_APPLICABLE and load_a > 0.0:
             present_a = max(load_a, number(values["current_2s_a"]) or 0.0)
         target_a, by = max(allowed, (limp_a, "limp_home"))
-        if self._limit_a is None:
+        if limit_a is None:
             if target_a > _NEAR * present_a:
                 return None, None
-            self._limit_a, self._plenty_s = max(present_a, target_a), 0.0
-        most_a, least_a = _UP_PER_S * self._limit_a * dt_s, -_DOWN_PER_S * self._limit_a * dt_s
-        step_a = max(min(target_a - self._limit_a, most_a), least_a)
-        self._limit_a = max(self._limit_a + step_a, limp_a)
-        plenty = self._limit_a > _FAR * present_a
-        self._plenty_s = self._plenty_s + dt_s if plenty else 0.0
-        if self._plenty_s >= _RELEASE_S:
-            self._limit_a = None
-            return None, None
-        return self._limit_a, by
+            limit_a, plenty_s = max(present_a, target_a), 0.0
+        most_a = _UP_PER_S * limit_a * dt_s
+        least_a = -_DOWN_PER_S * limit_a * dt_s
+        limit_a = max(limit_a + max(min(target_a - limit_a, most_a), least_a), limp_a)
+        plenty_s = plenty_s + dt_s if limit_a > _FAR * present_a else 0.0
+        released = plenty_s >= _RELEASE_S
+        self._state = replace(self._state, limit_a=None if released else limit_a, plenty_s=plenty_s)
+        return (None, None) if released else (limit_a, by)

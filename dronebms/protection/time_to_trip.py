@@ -12,7 +12,6 @@ from dronebms.core.report import Severity
 from dronebms.protection.limits import Limit
 from dronebms.protection.quantities import (
     HEAT_TAU_S,
-    NOT_APPLICABLE,
     WINDOWS_S,
     CurrentHistory,
     Values,
@@ -79,21 +78,11 @@ class TimeToTrip:
     def __init__(self, limits: Iterable[Limit], state: TimeToTripState = TimeToTripState()) -> None:
         self._rows = tuple(limits)
         self._names = {row.quantity for row in self._rows}
-        self._computed_s = state.computed_s
-        self._trends = dict(state.trends)
-        self._binding_in_s = dict(state.binding_in_s)
-        self._nearest = state.nearest
-        self._trips_in_s = dict(state.trips_in_s)
+        self._state = state
 
     def state(self) -> TimeToTripState:
         """State for a restart."""
-        return TimeToTripState(
-            self._computed_s,
-            dict(self._trends),
-            dict(self._binding_in_s),
-            self._nearest,
-            dict(self._trips_in_s),
-        )
+        return self._state
 
     def update(
         self, values: Values, history: CurrentHistory, now_s: float, holding: Remaining
@@ -106,61 +95,64 @@ class TimeToTrip:
             now_s: the loop's time.
             holding: limits that are exceeded already, and the rest of their hold times.
         """
-        if self._computed_s is None or now_s - self._computed_s >= _PERIOD_S:
-            self._compute(values, history, now_s)
-            self._computed_s = now_s
-        since_s = now_s - self._computed_s
-        rows = {key: max(in_s - since_s, 0.0) for key, in_s in self._binding_in_s.items()}
+        computed_s = self._state.computed_s
+        if computed_s is None or now_s - computed_s >= _PERIOD_S:
+            self._state = self._computed(values, history, now_s)
+            computed_s = now_s
+        state = self._state
+        since_s = now_s - computed_s
+        rows = {key: max(in_s - since_s, 0.0) for key, in_s in state.binding_in_s.items()}
         rows |= holding
         first = min(rows, key=lambda key: rows[key], default=None)
         if first is None or rows[first] > _FAR_S:
-            return NextTrip(self._nearest, None, self._trips_in_s)
-        return NextTrip(first, rows[first], self._trips_in_s)
+            return NextTrip(state.nearest, None, state.trips_in_s)
+        return NextTrip(first, rows[first], state.trips_in_s)
 
-    def _compute(self, values: Values, history: CurrentHistory, now_s: float) -> None:
+    def _computed(self, values: Values, history: CurrentHistory, now_s: float) -> TimeToTripState:
+        trends = dict(self._state.trends)
         for name in self._names:
-            value = values.get(name)
-            if value is not None and value is not NOT_APPLICABLE:
-                trend = self._trends.get(name)
-                self._trends[name] = (
+            value = number(values.get(name))
+            if value is not None:
+                trend = trends.get(name)
+                trends[name] = (
                     TrendState(now_s, value) if trend is None else trend.after(now_s, value)
                 )
-        self._trips_in_s = {}
-        self._binding_in_s = {}
-        self._nearest = None
-        nearest = math.inf
-        loaded = (number(values.get("loaded_a")) or 0.0) > 0.0
-        for row in self._rows:
-            value = values.get(row.quantity)
-            if value is None or value is NOT_APPLICABLE:
-                continue
-            if row.quantity in _WITHOUT_TREND or row.beyond(value):
-                continue
-            in_s = self._in_s(row, value, values, history, now_s)
-            if in_s is not None and in_s < _FAR_S:
-                self._trips_in_s[row.limit_id] = in_s
-            if row.severity < Severity.WARNING:
-                continue
-            if row.limit_id in self._trips_in_s:
-                self._binding_in_s[row.limit_id] = in_s or 0.0
-            share = abs(row.trip - value) / max(abs(row.trip), _LEAST)
-            if loaded and row.quantity in _BY_LOAD and share < nearest:
-                nearest, self._nearest = share, row.limit_id
-
-    def _in_s(
-        self, row: Limit, value: float, values: Values, history: CurrentHistory, now_s: float
-    ) -> float | None:
-        gap = row.trip - value
+        trips_in_s: dict[str, float] = {}
+        binding_in_s: dict[str, float] = {}
+        nearest, least_share = None, math.inf
         load_a = number(values.get("loaded_a"))
-        if row.quantity in (*WINDOWS_S, "heat_a"):
-            if load_a is None or load_a <= row.trip:
-                return None
-            if row.quantity in WINDOWS_S:
-                return _window_s(history, now_s, WINDOWS_S[row.quantity], load_a, row.trip)
-            ratio = (load_a**2 - value**2) / (load_a**2 - row.trip**2)
-            return HEAT_TAU_S * math.log(ratio)
-        per_s = -1.0 if row.quantity in _RUN_DOWN else self._trends[row.quantity].per_s
-        return gap / per_s + row.hold_s if per_s != 0 and gap / per_s > 0 else None
+        loaded = load_a is not None and load_a > 0.0
+        for row in self._rows:
+            value = number(values.get(row.quantity))
+            if value is None or row.quantity in _WITHOUT_TREND or row.beyond(value):
+                continue
+            if row.quantity in (*WINDOWS_S, "heat_a"):
+                in_s = _load_in_s(row, value, load_a, history, now_s)
+            else:
+                per_s = -1.0 if row.quantity in _RUN_DOWN else trends[row.quantity].per_s
+                gap = row.trip - value
+                in_s = gap / per_s + row.hold_s if per_s != 0 and gap / per_s > 0 else None
+            binds = row.severity >= Severity.WARNING
+            if in_s is not None and in_s < _FAR_S:
+                trips_in_s[row.limit_id] = in_s
+                if binds:
+                    binding_in_s[row.limit_id] = in_s
+            share = abs(row.trip - value) / max(abs(row.trip), _LEAST)
+            if binds and loaded and row.quantity in _BY_LOAD and share < least_share:
+                nearest, least_share = row.limit_id, share
+        return TimeToTripState(now_s, trends, binding_in_s, nearest, trips_in_s)
+
+
+def _load_in_s(
+    row: Limit, value: float, load_a: float | None, history: CurrentHistory, now_s: float
+) -> float | None:
+    """Time to trip of a window or of the thermal load at a constant load, `None` if never."""
+    if load_a is None or load_a <= row.trip:
+        return None
+    if row.quantity in WINDOWS_S:
+        return _window_s(history, now_s, WINDOWS_S[row.quantity], load_a, row.trip)
+    ratio = (load_a**2 - value**2) / (load_a**2 - row.trip**2)
+    return HEAT_TAU_S * math.log(ratio)
 
 
 def _window_s(
