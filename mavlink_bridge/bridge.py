@@ -11,11 +11,13 @@ Source: the heartbeat and battery protocols of mavlink.io; flight_stacks.py for 
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.core.report import Event, Severity
+from dronebms.core.clock import Clock
+from dronebms.core.report import Event, Report, Severity
+from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol import messages
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.protocol.codec import Codec
@@ -26,6 +28,7 @@ from mavlink_bridge.protocol.flight_stacks import (
     stack_named,
     withhold_reason,
 )
+from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.requests import MessageRequester
 from mavlink_bridge.protocol.schedule import MessageSchedule
 from mavlink_bridge.vehicle import command_protocol
@@ -33,12 +36,6 @@ from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
 from mavlink_bridge.vehicle.precedence import SentCommand
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
-
-if TYPE_CHECKING:
-    from dronebms.core.clock import Clock
-    from dronebms.core.report import Report
-    from dronebms.core.vehicle_state import VehicleState
-    from mavlink_bridge.protocol.link import Link
 
 _SAME_TEXT_S = 10.0
 _TEXT_MAX_AGE_S = 30.0
@@ -106,7 +103,7 @@ class Bridge:
 
     def __init__(
         self,
-        link: "Link",
+        link: Link,
         *,
         system_id: int = 1,
         vehicle: str = AUTO,
@@ -175,7 +172,7 @@ class Bridge:
         if self.vehicle_control is not None:
             self.vehicle_control.sent = state.last_command
 
-    def pump(self, now_s: float) -> "VehicleState":
+    def pump(self, now_s: float) -> VehicleState:
         """Read and answer messages, request missing ones; return the vehicle state."""
         for message in self._codec.receive(now_s):
             ours = self._autopilot.receive(message, now_s)
@@ -192,7 +189,7 @@ class Bridge:
         self._report_arming(state, now_s)
         return state
 
-    def restore_parameters(self, clock: "Clock") -> None:
+    def restore_parameters(self, clock: Clock) -> None:
         """Restore what vehicle control has changed on the vehicle; blocks for 3 s at most.
 
         The bridge sends no command to the vehicle afterwards.
@@ -206,7 +203,7 @@ class Bridge:
             self.pump(now_s)
             clock.sleep_until(now_s + _STEP_S)
 
-    def __call__(self, report: "Report") -> None:
+    def __call__(self, report: Report) -> None:
         """Send the messages of a battery that are due."""
         now_s = report.t_s
         battery = self._batteries.get(report.index)
@@ -251,7 +248,7 @@ class Bridge:
                 for answer in self._server.answer(message, battery.schedule, battery.withheld):
                     self._send(index, answer, now_s)
 
-    def _send_status(self, report: "Report", battery: _Battery, first_id: int | None) -> None:
+    def _send_status(self, report: Report, battery: _Battery, first_id: int | None) -> None:
         now_s, stack, armed = report.t_s, self.stack, self._autopilot.last_armed
         due = battery.schedule.due(_STATUS, now_s)
         if not due and report.status.severity == battery.severity:
@@ -272,7 +269,7 @@ class Bridge:
         if battery.withheld is not None and due:
             self.counts["withheld"] += 1
 
-    def _report_arming(self, state: "VehicleState", now_s: float) -> None:
+    def _report_arming(self, state: VehicleState, now_s: float) -> None:
         """Send the go/no-go to a disarmed vehicle and to people."""
         if state.armed is not False or not self._batteries:
             return
@@ -288,7 +285,7 @@ class Bridge:
         if reason is not None:
             self._add_text(0, reason, mavlink.MAV_SEVERITY_ERROR, now_s)
 
-    def _control(self, control: VehicleControl, state: "VehicleState", now_s: float) -> None:
+    def _control(self, control: VehicleControl, state: VehicleState, now_s: float) -> None:
         enabled = self.settings.acting_enabled and not self._restoring
         for message in control.step(self._autopilot, state, now_s, enabled=enabled):
             self._send(0, message, now_s)

@@ -8,17 +8,12 @@ Source: MAVLink common.xml; how PX4, QGroundControl, MAVSDK and MAVProxy read th
 """
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.core.report import Event, Severity
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dronebms.core.report import Report
-    from smartbattery.snapshot import Snapshot
+from dronebms.core.report import Event, Report, Severity
+from smartbattery.snapshot import Snapshot
 
 CELLS_MAX = 14  # 10 in voltages, 4 in the extension voltages_ext
 _SLOTS, _EXTENDED_SLOTS = 10, 4
@@ -63,7 +58,7 @@ _TEXT_SEVERITIES = {
 
 
 def battery_status(
-    report: "Report", *, battery_id: int | None = None, cells_max: int = CELLS_MAX
+    report: Report, *, battery_id: int | None = None, cells_max: int = CELLS_MAX
 ) -> mavlink.MAVLink_battery_status_message:
     """Encode a report as BATTERY_STATUS.
 
@@ -96,7 +91,7 @@ def battery_status(
     )
 
 
-def _charge_pct(report: "Report") -> float | None:
+def _charge_pct(report: Report) -> float | None:
     """State of charge; without a current the lower of estimate and gauge.
 
     A current that saturates its register is unknown, and PX4 acts on the percentage alone.
@@ -108,7 +103,7 @@ def _charge_pct(report: "Report") -> float | None:
 
 
 def smart_battery_info(
-    report: "Report", *, battery_id: int
+    report: Report, *, battery_id: int
 ) -> mavlink.MAVLink_smart_battery_info_message:
     """Encode the constant data of a battery as SMART_BATTERY_INFO.
 
@@ -186,7 +181,7 @@ def _ascii(text: str, length: int) -> bytes:
     return text.encode("ascii", "replace")[:length]
 
 
-def _voltages(snapshot: "Snapshot", cells_max: int) -> tuple[list[int], list[int]]:
+def _voltages(snapshot: Snapshot, cells_max: int) -> tuple[list[int], list[int]]:
     cells_mv = _cells_mv(snapshot.cells_v, cells_max)
     if cells_mv is None:
         first_mv, extended_mv = _pack_mv(snapshot.voltage_v), []
@@ -199,7 +194,7 @@ def _voltages(snapshot: "Snapshot", cells_max: int) -> tuple[list[int], list[int
     )
 
 
-def _cells_mv(cells_v: "Sequence[float | None]", cells_max: int) -> list[int] | None:
+def _cells_mv(cells_v: Sequence[float | None], cells_max: int) -> list[int] | None:
     """Cell voltages in mV; `None` if a cell is unknown or there are too many.
 
     Every receiver takes the sum of the cells up to the first 65535 for the pack voltage. An
@@ -235,7 +230,7 @@ def _current_ca(current_a: float | None) -> int:
     return current_ca
 
 
-def _consumed_mah(report: "Report") -> float | None:
+def _consumed_mah(report: Report) -> float | None:
     # ArduPilot subtracts this from the capacity of a full pack: it must count from full, as the
     # gauge does. The counter of the estimate starts with the first sample.
     full_mah, remaining_mah = report.snapshot.full_mah, report.snapshot.remaining_mah

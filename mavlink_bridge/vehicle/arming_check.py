@@ -6,15 +6,11 @@ denied authorisation.
 Source: PX4 ArmAuthorization.cpp; common.xml, MAV_CMD_ARM_AUTHORIZATION_REQUEST 3001.
 """
 
-from typing import TYPE_CHECKING
-
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.report import Report
 from mavlink_bridge.protocol.lua_driver import NO_GO, NO_GO_PREFIX
 from mavlink_bridge.vehicle.command_protocol import acknowledgement
-
-if TYPE_CHECKING:
-    from dronebms.core.report import Report
 
 _HOLD_S = 2.0
 _TEXT_PERIOD_S = 10.0
@@ -23,7 +19,7 @@ _AUTHORIZED_S = 5  # in which PX4 arms
 
 
 class ArmingCheck:
-    """The verdict over all batteries."""
+    """Verdict on all batteries, and when it was last sent."""
 
     def __init__(self) -> None:
         self._reasons: dict[int, str | None] = {}
@@ -31,7 +27,7 @@ class ArmingCheck:
         self._sent_text: tuple[str | None, float] = (None, -_TEXT_PERIOD_S)
         self._value_sent_s: float | None = None
 
-    def update(self, report: "Report", withheld: str | None) -> None:
+    def update(self, report: Report, withheld: str | None) -> None:
         """Take the verdict of one battery, and the reason why its status is not sent, if any."""
         reason = withheld
         if not report.preflight.go:
