@@ -184,9 +184,9 @@ def _remaining(_: PackData) -> tuple[Limit, ...]:
         Limit("time_critical",   "critical flight time left",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time left {value:.0f} s <= {trip:.0f} s",       "flight time left {value:.0f} s"),
         Limit("time_over",       "no flight time left",         "remaining_high_s",  20.0,  60.0, 3.0, 30.0, E, "flight time left (95 %) {value:.0f} s, land now",      "flight time left (95 %) {value:.0f} s"),
         # By the median too: the 5 % bound would send a sound pack home at half of its charge.
-        Limit("home_soon", "turn back soon",           "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",       "time to turn back {value:.0f} s"),
-        Limit("home_turn", "return advised",           "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home margin {value:.0f} s <= {trip:.0f} s, return",     "home margin {value:.0f} s"),
-        Limit("home_now",  "return now",               "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home margin {value:.0f} s <= {trip:.0f} s, return now", "home margin {value:.0f} s"),
+        Limit("home_soon", "low time to turn back",    "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",       "time to turn back {value:.0f} s"),
+        Limit("home_turn", "low home margin",          "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home margin {value:.0f} s <= {trip:.0f} s, return",     "home margin {value:.0f} s"),
+        Limit("home_now",  "critical home margin",     "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home margin {value:.0f} s <= {trip:.0f} s, return now", "home margin {value:.0f} s"),
         Limit("home_lost", "home may be out of reach", "home_left_s",      0.0,  30.0, 5.0, 30.0, E, "empty {short:.0f} s before home",                       "home margin {value:.0f} s"),
         Limit("limp_home", "power below limp-home",    "limp_margin_a",    0.0,   2.0, 0.0, 10.0, C, "available current {short:.0f} A below limp-home",       "available current above limp-home", readings=1),
     )
