@@ -1,4 +1,4 @@
-"""The loop that steps every battery: checks, estimate, limits, advice, report."""
+"""The loop over all batteries, and the step of one: checks, estimate, limits, advice, report."""
 
 from dronebms.monitoring.loop import PERIOD_S, Loop, live_ticks
 from dronebms.monitoring.multi_pack import Supply

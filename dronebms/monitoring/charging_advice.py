@@ -1,6 +1,6 @@
 """Charging and storage advice, from the tripped limits and the state of charge.
 
-Amperes (positive while charging, here alone), volts, seconds.
+Seconds, volts, amperes; `charge_a` and `most_a` are positive while charging.
 """
 
 from dronebms.core.pack_data import CHARGE_C, REST_C, UNKNOWN_CAPACITY_AH
@@ -12,13 +12,13 @@ STORAGE_C = 0.2  # discharge current of a charger, for a pack that draws less
 _TAPER_PCT = 85.0  # constant voltage from here on
 _TAPER = 2.0  # times as long for each per cent
 _FULL_V = 0.02  # below full, with the current at REST_C: the end of a charge
-# Any critical limit stops a charge; of the milder ones these do, and the prefix reduces it.
+# A critical limit stops a charge, and so do these. Others with the prefix reduce it.
 _STOPS = ("cell_high", "charging_long", "charge_tripped", "warming")
 _REDUCES = "charging_"
 
 
 def advise_charging(report: Report) -> ChargingAdvice:
-    """Advice for the charger now."""
+    """Advice for the charger: `go on`, `reduce` or `stop`, `none` if nothing charges."""
     snapshot, pack_data = report.snapshot, report.pack_data
     ah = UNKNOWN_CAPACITY_AH if pack_data.capacity_mah is None else pack_data.capacity_mah / 1000.0
     charge_a = -(snapshot.current_a or 0.0)
@@ -49,7 +49,7 @@ def advise_charging(report: Report) -> ChargingAdvice:
 
 
 def _storage(drawn_a: float, ah: float, soc_pct: float | None, *, flying: bool) -> ChargingAdvice:
-    """Advice for a pack that is not charging: time to the storage charge if it is fuller."""
+    """Advice for a pack that is not charging: time to the storage charge from `FULL_PCT` on."""
     if flying or soc_pct is None or soc_pct < FULL_PCT:
         return ChargingAdvice("none", "not charging")
     drawn_a = max(drawn_a, STORAGE_C * ah)

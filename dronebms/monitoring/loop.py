@@ -1,4 +1,4 @@
-"""The one loop of simulation, simulated vehicle and service: every battery at every tick."""
+"""The one loop of simulation and service: every battery at every tick."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,13 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """The one loop of simulation and service: every battery at every tick."""
+    """The clock, the vehicle and the batteries of one run.
+
+    Attributes:
+        vehicle: its state at a time of the clock.
+        recorder: of every step, `None` without a recording.
+        topology: of several batteries, `dronebms.core.pack_data.PARALLEL` or `SERIES`.
+    """
 
     clock: Clock
     vehicle: Callable[[float], VehicleState]

@@ -68,20 +68,21 @@ class Supply:
         combine = max if self._series else sum
         floor_a = None if None in floors_a else combine(filter(None, floors_a))
         asked_a, asked_by = _current_limit(present, shares)
+        known_s = [s for s in left_s if s is not None]
         return SupplyStatus(
-            max(severity, Severity.WARNING) if missing else severity,
-            missing,
-            self._series,
-            None if any(r.snapshot.current_a is None for r in present) else sum_a,
-            _least([r.estimate.max_discharge_a for r in present], shares),
-            None if asked_a is None else max(asked_a, floor_a or 0.0),
-            asked_by,
-            floor_a,
-            None if None in left_s else remaining_frac * min(s for s in left_s if s is not None),
+            severity=max(severity, Severity.WARNING) if missing else severity,
+            missing=missing,
+            series=self._series,
+            current_a=None if any(r.snapshot.current_a is None for r in present) else sum_a,
+            max_discharge_a=_least([r.estimate.max_discharge_a for r in present], shares),
+            asked_max_a=None if asked_a is None else max(asked_a, floor_a or 0.0),
+            asked_by=asked_by,
+            limp_home_a=floor_a,
+            remaining_s=remaining_frac * min(known_s) if len(known_s) == count else None,
         )
 
     def _missing_of(self, reports: Sequence[Report]) -> tuple[int, ...]:
-        """Indices of the silent and the rejected packs; stores when one was lost."""
+        """Indices of the silent and the rejected packs; notes the time when one is lost."""
         missing = [r.index for r in reports if r.snapshot.voltage_v is None]
         if not self._series:
             missing += _outvoted([r for r in reports if r.index not in missing])

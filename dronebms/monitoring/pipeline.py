@@ -32,7 +32,7 @@ from dronebms.protection.limits import Limit, LimitChange, changed_limits, defau
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
-_SERIAL_S = 3.0  # that a gauge may take to report its serial number
+_SERIAL_S = 3.0  # in which a gauge reports its serial number
 _NO_LATCHES: Mapping[str, tuple[str, ...]] = {}
 _log = logging.getLogger(__name__)
 
@@ -157,9 +157,9 @@ class Pipeline:
         """Continue from an earlier run, once the gauge reports the serial number of its pack.
 
         Args:
-            state: of that run, `None` if there is none that can be restored.
-            latches: limits that were latched, by `PackData.pack_key`; they are latched again if
-                the first pack to be identified is one of these.
+            state: of that run, `None` to start without history.
+            latches: ids of the limits that were latched, by `PackData.pack_key`; they are latched
+                again if the first pack to be identified is one of these.
         """
         self._latches = latches
         if state is None or not state.pack.serial:
@@ -227,7 +227,7 @@ class Pipeline:
             self._packs.save(pack, learned)
 
     def store_learned_or_log(self) -> None:
-        """As `store_learned`, but an error is logged."""
+        """Call `store_learned`; an error is logged."""
         try:
             self.store_learned()
         except ConfigError as error:

@@ -15,7 +15,7 @@ def check_preflight(report: Report) -> PreflightVerdict:
     """Whether the pack is fit for a flight, for the planned one if there is one.
 
     Args:
-        report: the newest, on the ground or in the first seconds of load.
+        report: with its charging advice, of a pack on the ground or in the first seconds of load.
     """
     lowest = report.snapshot.lowest_cell()
     soc_pct = report.estimate.soc_pct
@@ -59,7 +59,7 @@ def _planned_flight(report: Report) -> Iterator[str]:
     if planned_s is None or report.snapshot.voltage_v is None:
         return
     rated_mah = pack_data.capacity_mah
-    if soc_pct is None or not hover_a or rated_mah is None:  # a sidecar may have 0
+    if soc_pct is None or not hover_a or rated_mah is None:  # hover_a of a sidecar may be 0
         needed = {"state of charge": soc_pct, "hover_a": hover_a or None, "capacity_mah": rated_mah}
         missing = ", ".join(name for name, value in needed.items() if value is None)
         yield f"hover time unknown: {missing} missing"

@@ -17,7 +17,7 @@ from dronebms.protection.alarms import AlarmsState
 from dronebms.protection.rules import Rules
 
 PACKS, LATCHES = "packs", "latches"  # keys of a checkpoint and of a recording's start
-MOST_GAP_S = 60.0  # out of sight; too short to land, charge or swap a pack and take off
+MOST_GAP_S = 60.0  # too short to land, charge or swap a pack and take off
 
 
 @dataclass(frozen=True, slots=True)
