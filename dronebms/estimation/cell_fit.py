@@ -173,6 +173,7 @@ class CellFit:
         self._rows: list[FitSample]
         self._pending: list[FitSample]  # not yet part of a row
         self._errors_v: tuple[float, ...]
+        self._newest: CellEstimate | None = None  # None: to be computed
         if state is not None:
             self._restore(state)
             return
@@ -240,7 +241,8 @@ class CellFit:
         self._used_as, self._span_s, self._loaded = state.used_as, state.span_s, state.loaded
         self._fast_a, self._slow_a = state.fast_a, state.slow_a
         self._agreed_s = state.agreed_s
-        self.heat(state.degc)
+        self._degc = state.degc
+        self._kelvin = kelvin_of(state.degc)
         self._table_v = self._curve()
 
     def update(
@@ -259,7 +261,9 @@ class CellFit:
             self.weigh_capacity(gauge_full_ah)
         if sample.second is not None and not self._follow(sample.second):
             return None
-        return self.estimate()
+        if self._newest is None:
+            self._newest = self.estimate()
+        return self._newest
 
     def estimate(self) -> CellEstimate:
         """The cell as it is now."""
@@ -369,6 +373,7 @@ class CellFit:
 
     def _settle(self) -> None:
         """Compute what changes with a fit only and is used every second."""
+        self._newest = None
         values, vectors = np.linalg.eigh(self.P)
         # The symmetric root moves as little as P does: each sample keeps its meaning.
         self._root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
@@ -381,12 +386,15 @@ class CellFit:
 
     def heat(self, degc: float | None) -> None:
         """Take in a temperature; an unknown one leaves the last in place."""
-        if degc is not None:
-            self._degc, self._kelvin = degc, kelvin_of(degc)
+        if degc is not None and degc != self._degc:
+            self._degc = degc
+            self._kelvin = kelvin_of(degc)
+            self._newest = None
 
     def advance(self, dt_s: float, current_a: float, sd_a: float) -> None:
         """Count charge for `dt_s`; `sd_a` is the standard deviation of the mean current."""
         c = self.model.parameters
+        self._newest = None
         self._dt_s = dt_s
         self._used_as += current_a * dt_s
         self._fast_a += (current_a - self._fast_a) * (1 - math.exp(-dt_s / c.fast_tau_s))

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from dronebms.core.report import UNKNOWN_STATE, CellState, Estimate, PackState
-from dronebms.estimation.available_current import max_current
+from dronebms.estimation.available_current import max_currents
 from dronebms.estimation.cell_fit import CellEstimate
 from dronebms.estimation.cell_model import (
     CAPACITY,
@@ -22,6 +22,7 @@ from dronebms.estimation.return_home import ReturnEstimate
 from dronebms.estimation.sampling import Reading, Sample
 from dronebms.estimation.time_to_empty import RemainingTime
 
+_HORIZONS_S = 10.0, 2.0, 30.0  # of the available current
 _COAST_S = 60.0  # silence after which nothing is known
 _MAX_CHARGE_SD = 0.25
 _MAX_RESISTANCE_SD = 0.3  # ln
@@ -86,10 +87,11 @@ class OutputFilters:
         now = cell.circuit(newest.current_a)
         known = cell.variance[CHARGE] < _MAX_CHARGE_SD**2 and sample.current_known
         soc_pct = self._soc_pct(sample, newest, cell, now) if known else None
-
-        def available_a(horizon_s: float) -> float | None:
-            return max_current(cell, now, self._cutoff_v, horizon_s) if known else None
-
+        max_10s_a: float | None = None
+        max_2s_a: float | None = None
+        max_30s_a: float | None = None
+        if known:
+            max_10s_a, max_2s_a, max_30s_a = max_currents(cell, now, self._cutoff_v, _HORIZONS_S)
         return Estimate(
             t_s=now_s,
             soc_pct=soc_pct,
@@ -102,9 +104,9 @@ class OutputFilters:
             turn_back_in_s=home.turn_back_in_s,
             resistance_ohm=_resistance_ohm(cell, now, sample.cells),
             resting_cell_v=newest.cell_v + now.sag_v if known else None,
-            max_discharge_a=available_a(10.0),
-            max_discharge_2s_a=available_a(2.0),
-            max_discharge_30s_a=available_a(30.0),
+            max_discharge_a=max_10s_a,
+            max_discharge_2s_a=max_2s_a,
+            max_discharge_30s_a=max_30s_a,
             used_mah=sample.used_as / 3.6,
             used_wh=sample.used_ws / 3600.0,
             state=_consistent(state, sample, soc_pct) if sample.current_known else UNKNOWN_STATE,
@@ -147,11 +149,19 @@ def _consistent(state: PackState, sample: Sample, soc_pct: float | None) -> Pack
 
     Near the end the voltage may allow far less charge than the fit, on which each cell's rests.
     """
-    weakest, cells = state.weakest, state.cells
-    pairs = zip(cells, sample.cells_v, strict=True) if len(cells) == len(sample.cells_v) else ()
-    cells = tuple(CellState() if v is None else cell for cell, v in pairs)
-    if soc_pct is not None and (weakest.soc_pct or 0.0) - soc_pct > _REFUTED_PCT:
-        every = (weakest, *cells)
-        weakest, *others = (replace(cell, soc_pct=None, soc_sd_pct=None) for cell in every)
-        cells = tuple(others)
-    return replace(state, weakest=weakest, cells=cells)
+    if len(state.cells) != len(sample.cells_v):
+        state = replace(state, cells=())
+    elif None in sample.cells_v:
+        pairs = zip(state.cells, sample.cells_v, strict=True)
+        state = replace(state, cells=tuple(CellState() if v is None else c for c, v in pairs))
+    if soc_pct is None or (state.weakest.soc_pct or 0.0) - soc_pct <= _REFUTED_PCT:
+        return state
+    return replace(
+        state,
+        weakest=_without_charge(state.weakest),
+        cells=tuple(map(_without_charge, state.cells)),
+    )
+
+
+def _without_charge(cell: CellState) -> CellState:
+    return replace(cell, soc_pct=None, soc_sd_pct=None)

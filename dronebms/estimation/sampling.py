@@ -132,9 +132,9 @@ class EndOfDischarge:
         recent = (*self.recent, (reading.t_s, reading.cell_v))
         while len(recent) > 1 and recent[1][0] <= reading.t_s - _END_MEAN_S:
             recent = recent[1:]
-        spans = len(recent) > 1 and reading.t_s - recent[0][0] >= _END_MEAN_S - _SECOND_S
-        mean_v = sum(v for _, v in recent) / len(recent)
-        reached = self.reached or is_deep or (spans and mean_v <= cutoff_v)
+        reached = self.reached or is_deep
+        if not reached and reading.t_s - recent[0][0] >= _END_MEAN_S - _SECOND_S:
+            reached = sum([v for _, v in recent]) / len(recent) <= cutoff_v
         return EndOfDischarge(recent, deep_s, reached)
 
 

@@ -9,7 +9,7 @@ import pytest
 from dronebms.core.chemistry import LI_ION
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
-from dronebms.estimation.available_current import max_current
+from dronebms.estimation.available_current import max_currents
 from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, CellModel
 from dronebms.estimation.end_samples import end_samples
@@ -91,13 +91,13 @@ def test_a_voltage_drop_between_two_fits_lowers_the_available_current() -> None:
     cell = Cell()
     fit = fitted(cell, 310)
     calm = fit.estimate()
-    calm_a = max_current(calm, calm.circuit(cell.amps), 3.0, 10.0)
+    (calm_a,) = max_currents(calm, calm.circuit(cell.amps), 3.0, (10.0,))
     for t in range(311, 315):  # no fit is due before 319 s
         volts, amps = cell.seen(float(t))
         fit.advance(1.0, amps, 0.0)
         fit.measure(volts - 0.15, amps)
     weak = fit.estimate()
-    given_a = max_current(weak, weak.circuit(cell.amps), 3.0, 10.0)
+    (given_a,) = max_currents(weak, weak.circuit(cell.amps), 3.0, (10.0,))
     # 0.15 V over the resistance of 10 s, at least two thirds of it after 4 s.
     per_amp = 1.4 * OHM + FITTED.share_slow * OHM
     assert given_a < calm_a - 0.15 * 2 / 3 / (1.5 * per_amp)
