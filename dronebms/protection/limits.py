@@ -178,15 +178,15 @@ def _remaining(_: PackData) -> tuple[Limit, ...]:
         # The shares are PX4's: BAT_LOW_THR 15 %, BAT_CRIT_THR 7 %. Only the median warns: the 5 % bound
         # is often low, and a note is enough for it.
         Limit("charge_low",      "low state of charge",             "soc_pct",           15.0,  20.0, 5.0, 30.0, W, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
-        Limit("charge_critical", "critical state of charge",        "soc_pct",            7.0,  12.0, 5.0, 30.0, C, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
+        Limit("charge_critical", "very low state of charge",        "soc_pct",            7.0,  12.0, 5.0, 30.0, C, "state of charge {value:.0f} % <= {trip:.0f} %",            "state of charge {value:.0f} %"),
         Limit("time_soon",       "flight time left may be low", "remaining_low_s",  120.0, 180.0, 5.0, 30.0, I, "flight time left (5 %) {value:.0f} s <= {trip:.0f} s", "flight time left (5 %) {value:.0f} s"),
         Limit("time_low",        "low flight time left",        "remaining_s",      120.0, 180.0, 5.0, 30.0, W, "flight time left {value:.0f} s <= {trip:.0f} s",       "flight time left {value:.0f} s"),
-        Limit("time_critical",   "critical flight time left",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time left {value:.0f} s <= {trip:.0f} s",       "flight time left {value:.0f} s"),
+        Limit("time_critical",   "very low flight time left",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time left {value:.0f} s <= {trip:.0f} s",       "flight time left {value:.0f} s"),
         Limit("time_over",       "no flight time left",         "remaining_high_s",  20.0,  60.0, 3.0, 30.0, E, "flight time left (95 %) {value:.0f} s, land now",      "flight time left (95 %) {value:.0f} s"),
         # By the median too: the 5 % bound would send a sound pack home at half of its charge.
         Limit("home_soon", "low time to turn back",    "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",       "time to turn back {value:.0f} s"),
         Limit("home_turn", "low home margin",          "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home margin {value:.0f} s <= {trip:.0f} s, return",     "home margin {value:.0f} s"),
-        Limit("home_now",  "critical home margin",     "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home margin {value:.0f} s <= {trip:.0f} s, return now", "home margin {value:.0f} s"),
+        Limit("home_now",  "very low home margin",     "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home margin {value:.0f} s <= {trip:.0f} s, return now", "home margin {value:.0f} s"),
         Limit("home_lost", "home may be out of reach", "home_left_s",      0.0,  30.0, 5.0, 30.0, E, "empty {short:.0f} s before home",                       "home margin {value:.0f} s"),
         Limit("limp_home", "power below limp-home",    "limp_margin_a",    0.0,   2.0, 0.0, 10.0, C, "available current {short:.0f} A below limp-home",       "available current above limp-home", readings=1),
     )
