@@ -53,7 +53,8 @@ class Folder:
 
     def __init__(self, folder: Path, bounds: Bounds) -> None:
         (folder / _INCIDENTS).mkdir(parents=True, exist_ok=True)
-        self._folder, self._bounds = folder, bounds
+        self._folder = folder
+        self._bounds = bounds
         numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
         self._last = max((int(text) for text in numbers if text.isdecimal()), default=0)
         self._file: GrowingFile | None = None

@@ -89,7 +89,7 @@ def _recalled_of(row: Any) -> RecalledPack | None:  # noqa: ANN401 - any JSON va
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A battery of a recording: what is needed to replay it."""
+    """A battery of a recording: rated data, address and gauge, with which it is replayed."""
 
     pack_data: Annotated[StoredPackData, Field(alias="facts")]
     address: int
@@ -98,7 +98,7 @@ class Recorded:
     known: Annotated[
         GaugeState | None, WrapSerializer(_gauge_row), BeforeValidator(_gauge_fields)
     ] = None
-    # What the estimator knew of the pack from earlier flights; None: no pack was identified.
+    # Parameters learned in earlier flights of the pack; None: no pack was identified.
     recalled: Annotated[
         RecalledPack | None, PlainValidator(_recalled_of), PlainSerializer(_recalled_row)
     ] = None
@@ -106,7 +106,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Record: what is needed to read a recording from here on."""
+    """Record: the batteries and rules, with which a replay can begin here."""
 
     batteries: tuple[Recorded, ...]
     rules: Rules = NO_RULES
@@ -189,9 +189,13 @@ def read_records(
         RecordingError: there is no valid start record, or a valid block has an invalid record.
     """
     data = path.read_bytes()
-    expected, reading, last_s, end = 0, False, None, 0
+    expected = 0  # number of the next block
+    reading = False  # since a start record, without a gap
+    last_s: float | None = None
+    end = 0
     for place, end, number, text in _blocks(data):
-        reading, expected = reading and number == expected, number + 1
+        reading = reading and number == expected
+        expected = number + 1
         progress(end / len(data))
         for line in text.splitlines():
             record = _record_of(line, f"{path}, block {number}")

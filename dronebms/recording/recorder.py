@@ -66,7 +66,8 @@ class Recorder:
     """
 
     def __init__(self, store: Store, start: Start) -> None:
-        self._store, self._start = store, start
+        self._store = store
+        self._start = start
         self._lines = [text_of(start)]
         self._number = 0
         self._block_s: float | None = None  # end of the last block
@@ -128,8 +129,10 @@ class Recorder:
     def _write(self, now_s: float, *, ended: bool) -> None:
         data = block_of(self._number, b"".join(self._lines))
         self._store.take(Block(data, now_s, self._is_start, self._incident if ended else None))
-        self._incident = None if ended else self._incident
-        self._number, self._block_s = self._number + 1, now_s
+        if ended:
+            self._incident = None
+        self._number += 1
+        self._block_s = now_s
         self._is_start = now_s - self._started_s >= START_S
         self._lines = []
         if self._is_start:
@@ -138,21 +141,28 @@ class Recorder:
 
 
 class GrowingFile:
-    """A recording that is appended to; raises `OSError`."""
+    """A recording file that grows; every method but `close` raises `OSError`.
+
+    Attributes:
+        start_s: time of its first record.
+        size: bytes of the complete writes.
+    """
 
     def __init__(self, path: Path, start_s: float) -> None:
         self._file = path.open("xb", buffering=0)
-        self.path, self.start_s, self.size = path, start_s, 0
+        self.path = path
+        self.start_s = start_s
+        self.size = 0
 
     def append(self, data: bytes) -> None:
-        """Write all of the data; `size` counts complete writes."""
+        """Write all of the data."""
         whole = rest = data if self.size else MAGIC + data
         while rest:
             rest = rest[self._file.write(rest) :]
         self.size += len(whole)
 
     def sync(self) -> None:
-        """Return once the data survives a power cut."""
+        """Wait until the data survives a power cut."""
         os.fdatasync(self._file.fileno())
 
     def close(self) -> None:

@@ -19,13 +19,15 @@ LIMIT_S = 10.0
 _log = logging.getLogger(__name__)
 
 
-class RecoveryProgram:
-    """Starts a program, at most once in 60 s; a `recover` of `smartbattery.linux_bus.LinuxBus`.
+class UserProgram:
+    """Starts a program, at most once in 60 s.
+
+    Bus recovery passes it to `smartbattery.linux_bus.LinuxBus` as its `recover`.
 
     Args:
         command: the program and its arguments.
         clock: of the loop.
-        limit_s: real seconds after which it is killed, with its child processes.
+        limit_s: seconds of real time after which it is killed, with its child processes.
         why: reason for the log.
     """
 
@@ -44,14 +46,14 @@ class RecoveryProgram:
         self._thread: threading.Thread | None = None
 
     def __call__(self) -> bool:
-        """Start the program if it is due; return at once whether it runs."""
+        """Start the program if it is due, without waiting; return whether it runs."""
         now_s = self._clock.now_s()
         if self._thread is not None and self._thread.is_alive():
             return True
         if self._began_s is not None and now_s - self._began_s < PERIOD_S:
             return False
         self._began_s = now_s
-        self._thread = threading.Thread(target=self._run, name="recovery", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="program", daemon=True)
         self._thread.start()
         return True
 
@@ -84,7 +86,7 @@ class RecoveryProgram:
 
 
 class ChargerHook:
-    """A sink that runs the user's program with `reduce` or `stop`, once a minute at most.
+    """A sink that runs the user's program with `reduce` or `stop`, each once a minute at most.
 
     Never while the vehicle is armed: charger control must not disturb a flight.
     """
@@ -92,7 +94,7 @@ class ChargerHook:
     def __init__(self, command: Sequence[str], clock: Clock) -> None:
         why = "the charger is regulated"
         self._programs = {
-            do: RecoveryProgram((*command, do), clock, why=why) for do in ("reduce", "stop")
+            do: UserProgram((*command, do), clock, why=why) for do in ("reduce", "stop")
         }
 
     def __call__(self, report: Report) -> None:

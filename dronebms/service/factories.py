@@ -29,7 +29,7 @@ from dronebms.service.config import (
     StatusConfig,
     by_adapter,
 )
-from dronebms.service.external_program import ChargerHook, RecoveryProgram
+from dronebms.service.external_program import ChargerHook, UserProgram
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.status_socket import StatusServer
 from mavlink_bridge.bridge import Bridge, BridgeOptions
@@ -48,7 +48,12 @@ _log = logging.getLogger(__name__)
 
 
 def bridge_of(config: MavlinkConfig, stack: ExitStack) -> Bridge:
-    """The bridge to the vehicle; raises `LinkError` for a link URL without meaning."""
+    """The bridge to the vehicle.
+
+    Raises:
+        ConfigError: the signing key cannot be read.
+        LinkError: the link URL is invalid, its host is unknown or its port is in use.
+    """
     key = None if config.signing_key is None else read_key(Path(config.signing_key))
     options = BridgeOptions(accept_systems=config.accept_systems, key=key, unix_s=unix_s())
     return Bridge(
@@ -63,8 +68,10 @@ def bridge_of(config: MavlinkConfig, stack: ExitStack) -> Bridge:
 def lock_packs(batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
     """Lock the packs and the multiplexers before them against other programs.
 
-    Another program that switches a multiplexer, or addresses a pack next to it, would receive the
-    data of another pack. Raises `ConfigError` if one is locked already.
+    Another program that switches a multiplexer would change the pack that is read.
+
+    Raises:
+        ConfigError: another program has locked one of them.
     """
     real = [battery for battery in batteries if not battery.is_virtual]
     places = {(b.adapter, at) for b in real for at in (b.address, b.mux_address) if at is not None}
@@ -100,19 +107,27 @@ def gauges_of(
 
 
 def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
-    """The bus of the batteries of one adapter."""
+    """The bus of the batteries of one adapter.
+
+    Raises:
+        ConfigError: unknown scenario of a simulated pack.
+    """
     first = batteries[0]
     if first.is_virtual:
         from sim.emulator.world import open_virtual  # noqa: PLC0415 - real packs need no simulation
 
         return open_virtual(first.scenario, clock)[0]
     command = next((battery.recovery for battery in batteries if battery.recovery), None)
-    recover = no_recovery if command is None else RecoveryProgram(command, clock)
+    recover = no_recovery if command is None else UserProgram(command, clock)
     return LinuxBus(first.bus, recover)
 
 
 def status_server_of(config: StatusConfig | None, stack: ExitStack) -> StatusServer | None:
-    """The status socket for viewers; raises `ConfigError` if another service serves it."""
+    """The status socket for viewers; `None` if none is configured or it cannot be opened.
+
+    Raises:
+        ConfigError: another service serves it.
+    """
     if config is None:
         return None
     try:
@@ -126,7 +141,11 @@ def status_server_of(config: StatusConfig | None, stack: ExitStack) -> StatusSer
 
 
 def metrics_of(config: MetricsConfig | None, stack: ExitStack, clock: Clock) -> Sink | None:
-    """The OpenMetrics server; raises `ConfigError` if its package is not installed."""
+    """The OpenMetrics server; `None` if none is configured or its port cannot be opened.
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
     if config is None:
         return None
     with needed_by("[metrics] needs", "metrics"):
@@ -175,7 +194,7 @@ def pack_memory_of(config: StateConfig | None, stack: ExitStack) -> BackgroundPa
 
 
 def recorder_of(config: RecordingConfig | None, start: Start, stack: ExitStack) -> Recorder | None:
-    """The recorder of a run that begins with `start`."""
+    """The recorder of a run that begins with `start`; `None` without a usable folder."""
     if config is None:
         return None
     bounds = Bounds(config.max_mb * _MB, config.file_mb * _MB, config.max_days)

@@ -83,13 +83,15 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record, with its exception, as one line."""
-        held = getattr(record, "held_back", 0)
-        lines = record.getMessage().splitlines()
-        lines[-1:] = [f"{lines[-1]} ({held} suppressed)"] if held else lines[-1:]
+        text = record.getMessage().rstrip()
+        suppressed = getattr(record, "held_back", 0)
+        if suppressed:
+            text += f" ({suppressed} suppressed)"
         if record.exc_info:
-            lines += self.formatException(record.exc_info).splitlines()
-        mark = f"<{_PRIORITIES.get(record.levelno, 7)}>" if self._journal else record.levelname
-        return f"{mark}{'' if self._journal else ' '}{' | '.join(line.strip() for line in lines)}"
+            text += f"\n{self.formatException(record.exc_info)}"
+        priority = _PRIORITIES.get(record.levelno, 7)  # 7: debug
+        mark = f"<{priority}>" if self._journal else f"{record.levelname} "
+        return mark + " | ".join(line.strip() for line in text.splitlines())
 
 
 class JsonFormatter(logging.Formatter):

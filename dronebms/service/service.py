@@ -51,7 +51,7 @@ def serve(path: Path, stack: ExitStack) -> None:
     Raises:
         ConfigError: one sentence for each error of the file, what `Service` raises, or another run
             uses the state.
-        LinkError: a link URL has no meaning.
+        LinkError: as `Service`.
     """
     hangups: list[int] = []
     signal.signal(signal.SIGHUP, lambda number, _: hangups.append(number))
@@ -81,13 +81,16 @@ class Service:
     """Everything that a configuration describes, running.
 
     Raises:
-        ConfigError: a limit or scenario cannot be used, or another program reads a pack.
-        LinkError: a link URL has no meaning.
+        ConfigError: a limit, a scenario, the signing key or an extra cannot be used, or another
+            program reads a pack.
+        LinkError: the link URL is invalid, its host is unknown or its port is in use.
     """
 
     def __init__(self, config: Config, stack: ExitStack, clock: Clock) -> None:
         lock_packs(config.battery, stack)
-        self._config, self._stack, self._clock = config, stack, clock
+        self._config = config
+        self._stack = stack
+        self._clock = clock
         self._bridge = bridge_of(config.mavlink, stack)
         self._control_vehicle()
         rules = _rules(config)

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 import pytest
 
 from dronebms.core.clock import VirtualClock
-from dronebms.service.external_program import RecoveryProgram
+from dronebms.service.external_program import UserProgram
 
 WAIT_S = 10.0
 
@@ -24,7 +24,7 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 def running() -> bool:
-    return "recovery" in {thread.name for thread in threading.enumerate()}
+    return "program" in {thread.name for thread in threading.enumerate()}
 
 
 def test_it_runs_without_a_shell_and_its_end_is_logged(
@@ -32,7 +32,7 @@ def test_it_runs_without_a_shell_and_its_end_is_logged(
 ) -> None:
     caplog.set_level(logging.INFO)
     mark = tmp_path / "a b; touch c"
-    recover = RecoveryProgram(["touch", str(mark)], VirtualClock())
+    recover = UserProgram(["touch", str(mark)], VirtualClock())
     assert recover()
     assert until(lambda: not running())
     assert [path.name for path in tmp_path.iterdir()] == ["a b; touch c"]
@@ -45,7 +45,7 @@ def test_it_starts_at_most_once_a_minute(tmp_path: Path) -> None:
     clock = VirtualClock()
     mark = tmp_path / "runs"
     append = "import sys; open(sys.argv[1], 'a').write('x')"
-    recover = RecoveryProgram([sys.executable, "-c", append, str(mark)], clock)
+    recover = UserProgram([sys.executable, "-c", append, str(mark)], clock)
     begun = []
     for t_s in (0.0, 1.0, 30.0, 59.9, 60.0, 61.0, 119.9, 120.0):
         clock.sleep_until(t_s)
@@ -62,7 +62,7 @@ def test_it_is_not_waited_for_and_is_killed_with_its_children_after_its_limit(
     # The child writes as long as it lives, also after its parent has ended.
     child = f"while true; do echo >> '{alive}'; sleep 0.02; done"
     clock = VirtualClock()
-    recover = RecoveryProgram(["sh", "-c", f'sh -c "{child}"; true'], clock, limit_s=0.5)
+    recover = UserProgram(["sh", "-c", f'sh -c "{child}"; true'], clock, limit_s=0.5)
     start_s = monotonic()
     assert recover()
     assert monotonic() - start_s < 0.3
@@ -86,7 +86,7 @@ def test_it_is_not_waited_for_and_is_killed_with_its_children_after_its_limit(
 def test_its_failure_is_logged_and_raises_nothing(
     command: list[str], text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert RecoveryProgram(command, VirtualClock())()
+    assert UserProgram(command, VirtualClock())()
     assert until(lambda: not running())
     assert caplog.records[-1].getMessage() == text
     assert caplog.records[-1].levelno == logging.ERROR
