@@ -204,7 +204,7 @@ class Bridge:
             clock.sleep_until(now_s + _STEP_S)
 
     def __call__(self, report: Report) -> None:
-        """Send the messages of a battery that are due."""
+        """Send the messages of a battery that are due: the bridge is a sink of reports."""
         now_s = report.t_s
         battery = self._batteries.get(report.index)
         if battery is None:
@@ -270,7 +270,7 @@ class Bridge:
             self.counts["withheld"] += 1
 
     def _report_arming(self, state: VehicleState, now_s: float) -> None:
-        """Send the go/no-go to a disarmed vehicle and to people."""
+        """Send the go or no-go to a disarmed vehicle and as a text."""
         if state.armed is not False or not self._batteries:
             return
         message, text = self._arming.due(now_s)

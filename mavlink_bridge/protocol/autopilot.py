@@ -101,7 +101,7 @@ class Autopilot:
         return None if self._fresh("HEARTBEAT", now_s) is None else self._online_since_s
 
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
-        """Take a message; return whether it is from the followed autopilot."""
+        """Store a message of the followed autopilot; return whether it is one."""
         kind = message.get_type()
         if message.get_srcComponent() != AUTOPILOT_COMPONENT:
             return False
@@ -196,7 +196,7 @@ def _place(
 def _speeds(
     position: mavlink.MAVLink_message | None, hud: mavlink.MAVLink_message | None
 ) -> tuple[float | None, float | None]:
-    """Ground speed and climb in m/s, of the message that this link carries."""
+    """Ground speed and climb rate in m/s, of GLOBAL_POSITION_INT if there is one, else VFR_HUD."""
     if position is not None:
         return math.hypot(position.vx, position.vy) * _M_PER_CM, -position.vz * _M_PER_CM
     if hud is not None:
@@ -205,14 +205,14 @@ def _speeds(
 
 
 def _wind(message: mavlink.MAVLink_message | None) -> tuple[float | None, float | None]:
-    """Wind speed in m/s and direction that it blows from; WIND_COV has where it blows to."""
+    """Wind speed in m/s and direction in degrees; WIND_COV has the velocity of the air."""
     if message is None or not math.isfinite(message.wind_x + message.wind_y):
         return None, None
     return wind_of(message.wind_x, message.wind_y)
 
 
 def wind_of(north_m_s: float, east_m_s: float) -> tuple[float, float]:
-    """Wind speed in m/s and direction in degrees that it blows from, of the air's velocity."""
+    """Wind speed in m/s and direction in degrees that it comes from, of the air's velocity."""
     from_deg = math.degrees(math.atan2(-east_m_s, -north_m_s))
     return math.hypot(north_m_s, east_m_s), from_deg % _FULL_CIRCLE_DEG
 

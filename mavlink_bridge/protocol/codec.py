@@ -77,7 +77,7 @@ class Codec:
             self._parser = self._new(0, 0)
 
     def send(self, source: tuple[int, int], message: mavlink.MAVLink_message, now_s: float) -> bool:
-        """Send a message of a (system, component); return whether the link took the whole frame."""
+        """Send a message of a (system, component); return False if the link dropped the frame."""
         sender = self._senders.get(source)
         if sender is None:
             sender = self._senders[source] = self._new(*source)

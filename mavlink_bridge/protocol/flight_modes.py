@@ -80,7 +80,9 @@ def _by_number(rows: tuple[FlightMode, ...]) -> Mapping[int, FlightMode]:
     return MappingProxyType({row.number: row for row in rows})
 
 
-_COPTER, _PX4_MAIN, _PX4_SUB = map(_by_number, (_COPTER_MODES, _PX4_MAIN_MODES, _PX4_AUTO_MODES))
+_COPTER = _by_number(_COPTER_MODES)
+_PX4_MAIN = _by_number(_PX4_MAIN_MODES)
+_PX4_SUB = _by_number(_PX4_AUTO_MODES)
 _ACTIONS: Mapping[str, ActionKind] = MappingProxyType(
     {row.name: row.action for row in (*_PX4_MAIN_MODES, *_PX4_AUTO_MODES, *_COPTER_MODES)}
 )

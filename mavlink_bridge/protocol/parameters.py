@@ -58,12 +58,12 @@ class Parameters:
         self._tried.clear()
 
     def pending(self) -> frozenset[str]:
-        """Names of the requests that have tries left or may still be answered."""
+        """Names of the requests that have tries left, or whose last try may be answered."""
         names = {*self._reads, *self._sets}
         return frozenset(name for name in names if self._tried.get(name, (0, 0.0))[0] <= _TRIES)
 
     def receive(self, message: mavlink.MAVLink_message, *, bytewise: bool) -> None:
-        """Take a message of the autopilot; `bytewise`: integers as PX4 sends them."""
+        """Read a message of the autopilot; `bytewise`: integers as PX4 sends them."""
         if message.get_type() != "PARAM_VALUE":
             return
         name, value = message.param_id, message.param_value

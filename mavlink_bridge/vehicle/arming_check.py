@@ -28,7 +28,12 @@ class ArmingCheck:
         self._value_sent_s: float | None = None
 
     def update(self, report: Report, withheld: str | None) -> None:
-        """Take the verdict of one battery, and the reason why its status is not sent, if any."""
+        """Replace the verdict of one battery.
+
+        Args:
+            report: of the battery.
+            withheld: reason why its BATTERY_STATUS is not sent, `None` if it is sent.
+        """
         reason = withheld
         if not report.preflight.go:
             first, *others = report.preflight.reasons

@@ -106,7 +106,8 @@ class ParameterCheck:
         Raises:
             LinkError: no heartbeat within 10 s, or a vehicle of an unknown flight stack.
         """
-        self._codec, self._clock = Codec(link, key), clock
+        self._codec = Codec(link, key)
+        self._clock = clock
         self._autopilot = Autopilot(1)
         self._parameters = Parameters()
         self._heartbeat_s = clock.now_s() - _HEARTBEAT_PERIOD_S
@@ -119,7 +120,7 @@ class ParameterCheck:
             raise LinkError("the vehicle is neither ArduPilot nor PX4: no requirements are known")
 
     def findings(self, capacity_mah: float | None) -> list[Finding]:
-        """Compare every parameter; `capacity_mah` of a full pack, `None` if not configured."""
+        """Compare every parameter; `capacity_mah` is the rated one, `None` if not configured."""
         release = self._autopilot.release or ANY_RELEASE
         rows = [
             row
@@ -205,7 +206,7 @@ def check_vehicle(
 
     Raises:
         ConfigError: the signing key cannot be used.
-        LinkError: invalid link, or no vehicle of a known flight stack.
+        LinkError: invalid link, no vehicle of a known flight stack, or it is armed and `set_wrong`.
     """
     key_file = mavlink_config.signing_key
     key = None if key_file is None else read_key(Path(key_file))

@@ -68,7 +68,7 @@ class ParameterLimiter:
         return not self._saved.values
 
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> None:
-        """Take a message of the autopilot, of which the driver's heartbeat is used."""
+        """Read a message of the autopilot; the driver's heartbeat is used, others are ignored."""
         if message.get_type() == "NAMED_VALUE_FLOAT" and message.name == DRIVER_HEARTBEAT:
             self._driver_s = now_s
 
@@ -98,7 +98,7 @@ class ParameterLimiter:
         return []
 
     def _tried_to_save(self, values: dict[str, float], now_s: float) -> bool:
-        """Read the present values and save them; return whether that has ended, in any way."""
+        """Read the present values and save them; return whether that has ended, saved or not."""
         if self._read_s is None or now_s - self._read_s >= _RETRY_S:
             self._read_s = now_s
             self._parameters.read(*values)

@@ -33,16 +33,21 @@ class SavedParameters:
 
     Attributes:
         values: to be restored, by name.
+
+    Args:
+        folder: of the files.
+        kind: of the values, a part of the file name.
     """
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.values: dict[str, float] = {}
-        self._folder, self._kind = folder, kind
+        self._folder = folder
+        self._kind = kind
         self._path = folder  # file of the followed vehicle
         self._damaged = False
 
     def follow(self, autopilot: Autopilot) -> None:
-        """Load the values of a vehicle when it is the followed one for the first time."""
+        """Load the values of the followed vehicle when it is another one than before."""
         path = self._folder / _NAME.format(autopilot.kind, autopilot.system_id, self._kind)
         if path == self._path:
             return

@@ -86,7 +86,7 @@ class SpeedCommand:
         return texts
 
     def receive(self, answer: mavlink.MAVLink_command_ack_message) -> None:
-        """Take an acknowledgement for us."""
+        """Read an acknowledgement for this component."""
         if answer.command != _COMMAND or self._unanswered is None:
             return
         phase, _ = self._unanswered

@@ -37,7 +37,7 @@ class VehicleControl:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Store the values to restore in a folder, over restarts too."""
+        """Store the original values of the vehicle's parameters in a folder."""
         self.sent: SentCommand | None = None
         self._parameters = Parameters()
         self._limiter = ParameterLimiter(self._parameters, folder)
@@ -65,7 +65,7 @@ class VehicleControl:
             self._labels[one.because] = report.status.label(one.because)
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
-        """Take a message of the autopilot."""
+        """Read a message of the autopilot: parameter, acknowledgement, named value."""
         self._parameters.receive(message, bytewise=autopilot.stack.bytewise_integers)
         self._limiter.receive(message, now_s)
         if message.get_type() != "COMMAND_ACK" or message.target_component not in _OURS:
