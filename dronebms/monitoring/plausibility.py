@@ -72,8 +72,7 @@ class PlausibilityCheck:
         capacity_ah = (pack_data.capacity_mah or _UNKNOWN_CAPACITY_MAH) / 1000.0
         frozen_s = self._frozen_s(snapshot, _LOAD_C * capacity_ah)
         if frozen_s > _FROZEN_S:
-            trouble = f"the gauge's values have stood still for {frozen_s:.0f} s"
-            return snapshot.unknown(snapshot.t_s, trouble)
+            return snapshot.unknown(snapshot.t_s, f"gauge readings frozen for {frozen_s:.0f} s")
         step_a = _STEP_BURSTS * pack_data.chemistry.burst_c * capacity_ah
         degc = snapshot.temperature_degc
         cells_v = enumerate(snapshot.cells_v, start=1)

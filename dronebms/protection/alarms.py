@@ -30,6 +30,7 @@ from dronebms.protection.quantities import (
     Quantities,
     QuantitiesState,
     Values,
+    number,
 )
 from dronebms.protection.time_to_trip import TimeToTrip, TimeToTripState
 from smartbattery.snapshot import Snapshot
@@ -177,7 +178,7 @@ class Alarms:
         self._time_to_trip = TimeToTrip(table, state.time_to_trip)
 
     def use(self, limits: Iterable[Limit], pack_data: PackData) -> None:
-        """Use another table from now on; a tripped limit stays until it clears by the new one."""
+        """Use another table and other rated data; a tripped limit stays until it clears by them."""
         table = tuple(limits)
         self._quantities.pack_data = pack_data
         self._set_table(table, {limit_id: row.state for limit_id, row in self._rows.items()})
@@ -236,7 +237,12 @@ class Alarms:
             name = "modules_missing" if self.supply.series else "packs_missing"
             values[name] = float(len(self.supply.missing))
             quantities.missing = self.supply.missing
-        limp_a = self._limp_home_a(values, vehicle)
+        limp_a = self._governor.limp_home_a(
+            quantities.pack_data,
+            values,
+            vehicle,
+            learns=self.supply is None or not self.supply.missing,
+        )
         asked_a, asked_by = self._govern(values, estimate, limp_a, now_s)
         events = []
         for group in self._groups:
@@ -271,23 +277,18 @@ class Alarms:
             labels={name: self._rows[name].limit.label for name in named if name in self._rows},
         )
 
-    def _limp_home_a(self, values: Values, vehicle: VehicleState) -> float | None:
-        alone = self.supply is None or not self.supply.missing
-        return self._governor.limp_home_a(self._quantities.pack_data, values, vehicle, learns=alone)
-
     def _govern(
-        self, values: Values, known: Estimate, limp_a: float | None, now_s: float
+        self, values: Values, estimate: Estimate, limp_a: float | None, now_s: float
     ) -> CurrentLimit:
         supply = self.supply
-        load_a, given_a = values.get("loaded_a"), known.max_discharge_a
-        loaded = load_a is not NOT_APPLICABLE and load_a is not None and load_a > 0.0
+        load_a, given_a = values.get("loaded_a"), estimate.max_discharge_a
+        carried_a = number(load_a) or 0.0  # by this pack, now
         if supply is not None and supply.limp_home_a and supply.current_a and load_a:
-            carried_a = 0.0 if load_a is NOT_APPLICABLE else load_a  # by this pack, now
             limp_a = supply.limp_home_a * carried_a / supply.current_a
         if limp_a is not None and given_a is not None and load_a is not None:
-            values["limp_margin_a"] = given_a - limp_a if loaded else NOT_APPLICABLE
+            values["limp_margin_a"] = given_a - limp_a if carried_a > 0.0 else NOT_APPLICABLE
         history = self._quantities.history
-        allowed = allowed_current(self._caps, history, values, known, now_s)
+        allowed = allowed_current(self._caps, history, values, estimate, now_s)
         return self._governor.update(allowed, limp_a, values)
 
 

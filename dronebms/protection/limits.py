@@ -49,7 +49,7 @@ class Limit:
 
     @property
     def rising(self) -> bool:
-        """Whether too much is bad, not too little."""
+        """Whether the limit trips above `trip`, not below."""
         return self.clear < self.trip
 
     def beyond(self, value: float | NotApplicable) -> bool:
@@ -77,11 +77,10 @@ class Limit:
         """Pilot text: state, quantity, value, limit.
 
         Args:
-            value: of the quantity; negative seconds are shown as 0, and `{short}` is the amount
-                below 0 of any quantity.
-            tripped: or cleared.
+            value: of the quantity; negative seconds are shown as 0, `{short}` is the amount below 0.
+            tripped: whether the limit has tripped, not cleared.
             cell: number of the cell, from 1.
-            reason: details of a count.
+            reason: what a count consists of (`Quantities.reason`).
         """
         form = f"{self.state}: {self.trip_text}" if tripped else f"CLEARED: {self.clear_text}"
         number = 0.0 if value is NOT_APPLICABLE else value

@@ -112,14 +112,14 @@ class CurrentHistory:
 
 @dataclass(frozen=True, slots=True)
 class QuantitiesState:
-    """What the quantities depend on besides the present readings; times of the loop's clock."""
+    """State of the quantities; times in seconds of the loop's clock."""
 
     serial: int | None = None
     history: CurrentHistoryState = CurrentHistoryState()
     last_s: float | None = None
     last_valid_s: float | None = None  # of the voltage
     heat_a2: float = 0.0
-    since_s: dict[str, float] = field(default_factory=dict)  # rest, charge, ...: start of each
+    since_s: dict[str, float] = field(default_factory=dict)  # start of each lasting condition
     idle_mah: float = 0.0
     loaded_s: float = 0.0
     temperatures: tuple[tuple[float, float], ...] = ()  # (time, degC) of the last minute
@@ -173,7 +173,7 @@ class Quantities:
         self._degc = deque(state.temperatures)
         self._most_readings = state.most_readings
         self._seen = set(state.seen)
-        self._compared: tuple[Identity, PackData] | None = None  # what `mismatches` is of
+        self._compared: tuple[Identity, PackData] | None = None  # of `mismatches`
         self.mismatches: tuple[str, ...] = ()
 
     def update(self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState) -> Values:

@@ -204,7 +204,7 @@ def test_the_effect_of_a_fault_is_in_the_output(dronebms: Shell) -> None:
     stalled = lines_of(dronebms("sim", *QUICK, "--duration", "230", "--fault", "frozen").out)
     assert stalled[205]["voltage_v"] is not None
     assert stalled[215]["voltage_v"] is None
-    assert str(stalled[215]["trouble"]).startswith("the gauge's values have stood still for 3")
+    assert str(stalled[215]["trouble"]).startswith("gauge readings frozen for 3")
     assert "lost" in str(stalled[225]["active"])
 
 

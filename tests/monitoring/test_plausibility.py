@@ -183,7 +183,7 @@ def test_constant_values_under_load_are_unknown_after_half_a_minute() -> None:
         assert (report.snapshot.voltage_v is None) is still
         assert (report.snapshot.current_a is None) is still
         assert report.snapshot.cells_v == (None,) * 6 or not still
-    assert reports[-1].snapshot.trouble == "the gauge's values have stood still for 70 s"
+    assert reports[-1].snapshot.trouble == "gauge readings frozen for 70 s"
     tripped = [event.limit_id for event in events_of(reports) if event.tripped]
     # In silence the 5 % bound falls twice as fast as the clock: from 172 s it is low 36 s later.
     assert tripped == ["silent", "lost", "time_soon"]

@@ -204,7 +204,7 @@ def loses_the_second_cell(run: Flown) -> None:
 
 def is_found_stalled(run: Flown) -> None:
     assert run.at(50.0).snapshot.voltage_v == run.at(31.0).snapshot.voltage_v
-    assert "stood still" in str(run.at(70.0).snapshot.trouble)
+    assert "readings frozen" in str(run.at(70.0).snapshot.trouble)
     assert run.unknown_s("voltage_v") is not None
     assert {"silent", "lost"} <= run.tripped()
 
