@@ -65,10 +65,11 @@ def decode(
         text = to_json(content.get("state"))
         from_json(text, MAX_PART_BYTES)
         # From JSON, because only there a strict validation accepts a list for a tuple.
-        return _adapter(kind).validate_json(text, strict=True)
+        state: AnyState = _adapter(kind).validate_json(text, strict=True)
     except ValueError as error:
         _log.warning("%s is not restored: %s", name, _reason(error))
         return None
+    return state
 
 
 def _reason(error: Exception) -> str:
@@ -120,12 +121,8 @@ def _int(text: str) -> int:
     return value
 
 
-def _adapter(kind: type[AnyState]) -> TypeAdapter[AnyState]:
-    return _adapter_of(kind)
-
-
 @cache
-def _adapter_of(kind: type[AnyState]) -> TypeAdapter[AnyState]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
