@@ -4,7 +4,7 @@ Reads only; there is no code here that writes a setting. `poll` never raises `Ba
 that was not received, or is not plausible, is `None` and counted.
 """
 
-from dataclasses import astuple, replace
+from dataclasses import replace
 from math import ceil, inf
 
 from smartbattery import profiles
@@ -87,7 +87,10 @@ class Gauge:
         self._powers = sbs.powers_of(int(state.identity_values.get(sbs.SPECIFICATION.field) or 0))
         self._use(profiles.profile_named(state.profile) or GENERIC, state.cells)
         self._device.has_pec = state.has_pec
-        self._device.counts = TransferCounts(*astuple(state.counts)[:-1])
+        counts = state.counts
+        self._device.counts = TransferCounts(
+            counts.transfers, counts.nacks, counts.timeouts, counts.pec_errors
+        )
         return None if state.snapshot_s is None else state.snapshot(state.snapshot_s)
 
     def _due(self, now_s: float) -> tuple[Query, ...]:
@@ -180,9 +183,8 @@ class Gauge:
             value = None if again is None or abs(again - value) > row.max_step else again
         if value is not None:
             state.store(row.field, value, now_s, row.max_age_s)
-        elif (
-            is_known or row.poll_rate is PollRate.FAST
-        ):  # the last valid value stays until it expires
+        elif is_known or row.poll_rate is PollRate.FAST:
+            # The last valid value stays until it expires.
             state.withheld += 1
             if row is VOLTAGE:
                 state.trouble = f"Voltage 0x{raw:04x} is not plausible"
@@ -299,16 +301,12 @@ class Gauge:
         return mode_raw is not None and not int(mode_raw) & sbs.MODE_CAPACITY_IN_10MWH
 
     def _snapshot(self, now_s: float) -> Snapshot:
-        counts = self._device.counts
-        self._state.has_pec = self._device.has_pec
-        self._state.counts = BusCounts(
-            counts.transfers,
-            counts.nacks,
-            counts.timeouts,
-            counts.pec_errors,
-            self._state.withheld,
+        counts, state = self._device.counts, self._state
+        state.has_pec = self._device.has_pec
+        state.counts = BusCounts(
+            counts.transfers, counts.nacks, counts.timeouts, counts.pec_errors, state.withheld
         )
-        return self._state.snapshot(now_s)
+        return state.snapshot(now_s)
 
 
 def _max_step(name: str) -> float:
