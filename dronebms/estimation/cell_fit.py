@@ -55,6 +55,10 @@ _DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
 _STRAY_V = 0.05  # a second further from the median resting voltage is an outlier
 
 
+Vector = tuple[float, ...]
+Matrix = tuple[Vector, ...]  # by row
+
+
 class FitSample(NamedTuple):
     """Means over some seconds: one row of the fit."""
 
@@ -95,8 +99,8 @@ def without_outliers(rows: list[FitSample], ohm: float) -> list[FitSample]:
 class CellParameters:
     """Parameters of a pack's weakest cell without its charge: state vector from FAST on."""
 
-    mean: tuple[float, ...]
-    covariance: tuple[tuple[float, ...], ...]
+    mean: Vector
+    covariance: Matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,13 +111,13 @@ class CellEstimate:
     x: Array  # state vector (`cell_model`)
     variance: Array  # of each element
     root: Array  # symmetric square root of the covariance after the last fit
-    table_v: tuple[float, ...]  # curve of x, see `CellModel.curves`
+    table_v: Vector  # curve of x, see `CellModel.curves`
     fast_a: float  # current behind the two low-pass filters
     slow_a: float
     degc: float
     kelvin: float  # as `kelvin_of` gives it
     drift_v_s: float  # rate of the model's error over a minute or more
-    errors_v: tuple[float, ...]  # reading minus model, of the last readings
+    errors_v: Vector  # reading minus model, of the last readings
 
     def circuit(self, current_a: float) -> CircuitState:
         """The circuit at a current."""
@@ -122,13 +126,9 @@ class CellEstimate:
         )
 
 
-Vector = tuple[float, ...]
-Matrix = tuple[Vector, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class CellFitState:
-    """Restart state of `CellFit`; matrices by row."""
+    """Restart state of `CellFit`."""
 
     x: Vector
     covariance: Matrix
@@ -141,8 +141,8 @@ class CellFitState:
     pending: Matrix
     drift_v_s: float
     errors_v: Vector
-    step_a2: float
-    step_va: float
+    step_a2: float  # sum of di^2 of the steps
+    step_va: float  # sum of -di dv
     used_as: float
     span_s: float
     loaded: bool
@@ -172,7 +172,7 @@ class CellFit:
         self.model = model
         self._rows: list[FitSample]
         self._pending: list[FitSample]  # not yet part of a row
-        self._errors_v: tuple[float, ...]
+        self._errors_v: Vector
         self._newest: CellEstimate | None = None  # None: to be computed
         if state is not None:
             self._restore(state)
@@ -187,7 +187,6 @@ class CellFit:
 
     def state(self) -> CellFitState:
         """Restart state."""
-        step_a2, step_va = self._steps
         return CellFitState(
             x=tuple(self.x.tolist()),
             covariance=_matrix(self.P),
@@ -200,8 +199,8 @@ class CellFit:
             pending=tuple(map(tuple, self._pending)),
             drift_v_s=float(self._drift_v_s),
             errors_v=tuple(map(float, self._errors_v)),
-            step_a2=float(step_a2),
-            step_va=float(step_va),
+            step_a2=float(self._step_a2),
+            step_va=float(self._step_va),
             used_as=self._used_as,
             span_s=self._span_s,
             loaded=self._loaded,
@@ -219,10 +218,8 @@ class CellFit:
         """Continue from a state; raises ValueError if it is not one of a fit."""
         self.x, self.P = np.array(state.x), np.array(state.covariance)
         self._root = np.array(state.root)
-        self._prior_x, self._information = (
-            np.array(state.prior_x),
-            np.array(state.prior_information),
-        )
+        self._prior_x = np.array(state.prior_x)
+        self._information = np.array(state.prior_information)
         self._fitted = np.array(state.fitted_x)
         self._covariance = np.array(state.fitted_covariance)
         vectors = self.x, self._prior_x, self._fitted
@@ -237,7 +234,7 @@ class CellFit:
         self._rows = [FitSample(*row) for row in state.rows]
         self._pending = [FitSample(*row) for row in state.pending]
         self._drift_v_s, self._errors_v = state.drift_v_s, state.errors_v
-        self._steps = [state.step_a2, state.step_va]
+        self._step_a2, self._step_va = state.step_a2, state.step_va
         self._used_as, self._span_s, self._loaded = state.used_as, state.span_s, state.loaded
         self._fast_a, self._slow_a = state.fast_a, state.slow_a
         self._agreed_s = state.agreed_s
@@ -290,7 +287,7 @@ class CellFit:
         """Parameters after a last, longer fit: the prior of the next flight."""
         self.fit(iterations=6)
         return CellParameters(
-            tuple(self._fitted[FAST:].tolist()), _matrix(np.array(self._covariance[FAST:, FAST:]))
+            tuple(self._fitted[FAST:].tolist()), _matrix(self._covariance[FAST:, FAST:])
         )
 
     def _follow(self, second: Second) -> bool:
@@ -366,7 +363,7 @@ class CellFit:
         self._pending = []
         self._drift_v_s = 0.0
         self._errors_v = (0.0,) * _ERRORS
-        self._steps = [0.0, 0.0]  # sums of di^2 and of -di dv
+        self._step_a2 = self._step_va = 0.0
         self._used_as = self._span_s = 0.0
         self._loaded = False
         self._settle()
@@ -379,7 +376,7 @@ class CellFit:
         self._root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
         self._table_v = self._curve()
 
-    def _curve(self) -> tuple[float, ...]:
+    def _curve(self) -> Vector:
         return tuple(self.model.curves(self.x[KNOTS:]).tolist())
 
     # ------------------------------------------------------------------ readings
@@ -417,7 +414,8 @@ class CellFit:
         self._loaded |= abs(current_a) > _LOAD_C * self.model.capacity_as / 3600.0
         if self._loaded:  # at rest the first voltage has set the charge already
             self._span_s += self._dt_s
-            self._pending += [row] if accepted else []
+            if accepted:
+                self._pending.append(row)
         if self._span_s >= _SPAN_S and self._pending:
             self._rows.append(merged(without_outliers(self._pending, self._circuit(0.0).ohms[0])))
             self._pending, self._span_s = [], 0.0
@@ -432,8 +430,8 @@ class CellFit:
         ohm_v = math.exp(self.x[FAST]) * self.model.ohms[0] * amps
         if abs(dv_v + ohm_v) > _STRAY_STEP_V + _STEP_GATE * abs(ohm_v):
             return  # not a step of this cell
-        self._steps[0] += amps * amps
-        self._steps[1] -= amps * dv_v
+        self._step_a2 += amps * amps
+        self._step_va -= amps * dv_v
 
     def widen(self) -> None:
         """Widen the covariance after a long disagreement: the fit is wrong about the cell."""
@@ -509,10 +507,9 @@ class CellFit:
         trust = 1 / (1 + (off / _OUTLIER) ** 2)
         information = self._information + (by * trust[:, None]).T @ by
         push = by.T @ (trust * off) - self._information @ (x - self._prior_x)
-        squared, product = self._steps
-        if product > 0:
-            ohm = product / squared
-            precision = 1 / (c.sd_step**2 + (_SD_STEP_V / ohm) ** 2 / squared)
+        if self._step_va > 0:
+            ohm = self._step_va / self._step_a2
+            precision = 1 / (c.sd_step**2 + (_SD_STEP_V / ohm) ** 2 / self._step_a2)
             information[FAST, FAST] += precision
             push[FAST] += (math.log(ohm / self.model.ohms[0]) - x[FAST]) * precision
         return information, push

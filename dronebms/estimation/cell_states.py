@@ -83,7 +83,7 @@ class CellStates:
         return CellStatesState(
             pack=self._pack,
             at_s=self._at_s,
-            x=tuple(tuple(row) for row in np.atleast_2d(self._x).tolist() if row),
+            x=tuple(map(tuple, self._x.tolist())),
             covariance=tuple(tuple(map(tuple, each)) for each in self._covariance.tolist()),
             misfit=tuple(self._misfit.tolist()),
         )
@@ -177,7 +177,7 @@ def _slopes(cell: CellEstimate, now: CircuitState, more: Array) -> tuple[Array, 
     near = np.minimum(np.maximum(abs(more) / 2, least), _FAR)
     middle = np.minimum(float(cell.x[of.CHARGE]) - short + more / 2, 1.0 - near)
     places = (np.stack((middle - near, middle, middle + near)) - of.CURVE_FROM) * of.CURVE_STEPS
-    table_v = cell.model.curves(cell.x[of.KNOTS :])
+    table_v = cell.table_v
     low_v, middle_v, high_v = np.interp(places, np.arange(len(table_v)), table_v)
     slope_v = np.maximum((high_v - low_v) / (2 * near), _MIN_SLOPE_V)
     bend = abs(high_v - 2 * middle_v + low_v) / (2 * near) / slope_v

@@ -67,9 +67,7 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
     watts = (load.power_w / cells * np.exp(load.power_sd * draws[:, SIZE]))[:, None]
     cutoff = cutoff_v + c.sd_cutoff_v * draws[:, SIZE + 1]
     column = x[:, :KNOTS, None]
-    capacity_as = model.capacity_as * np.exp(
-        np.clip(column[:, CAPACITY], -_DEEPEST_LN, _DEEPEST_LN)
-    )
+    capacity_as = model.capacity_as * _scale(column[:, CAPACITY])
     start = np.minimum(np.maximum(column[:, CHARGE], 1e-3), 1.02)
     charge = (start - _LAST) * _PROFILE + _LAST
     growth = model.grown(charge)
@@ -78,10 +76,9 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
     depth_s = _scale(column[:, DEPTH]) * model.depth_s
     curves_v = model.curves(x[:, KNOTS:])
     time_s = (start - charge) * capacity_as * _NOMINAL_V / watts
-    amps = volts = ohm = np.zeros(0)
-    for k in range(_ROUNDS):
-        if k == 0:
-            amps = watts / _NOMINAL_V
+    amps = watts / _NOMINAL_V
+    volts = ohm = np.zeros(0)
+    for _ in range(_ROUNDS):
         warm = np.exp((c.warmth + column[:, WARMTH]) * _kelvin(cell, load, time_s[0]))
         slow_a = amps - (amps - cell.slow_a) * np.exp(-time_s / c.slow_tau_s)
         fast_a = amps - (amps - cell.fast_a) * np.exp(-time_s / c.fast_tau_s)
@@ -103,6 +100,7 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
 
 
 def _scale(logs: Array) -> Array:
+    # np.clip takes three times as long.
     return np.asarray(np.exp(np.minimum(np.maximum(logs, -_DEEPEST_LN), _DEEPEST_LN)))
 
 
@@ -119,9 +117,7 @@ def _kelvin(cell: CellEstimate, load: LoadAhead, time_s: Array) -> Array:
 def _along(curves_v: Array, charge: Array) -> Array:
     """Volts of each sample's own curve at its charges."""
     place = (charge - CURVE_FROM) * CURVE_STEPS
-    place = np.minimum(
-        np.maximum(place, 0.0), curves_v.shape[1] - 1.01
-    )  # np.clip takes three times as long
+    place = np.minimum(np.maximum(place, 0.0), curves_v.shape[1] - 1.01)
     k = place.astype(int)
     low_v = curves_v[_ROWS[:, None], k]
     return np.asarray(low_v + (curves_v[_ROWS[:, None], k + 1] - low_v) * (place - k))

@@ -8,7 +8,7 @@ compensated gauge reports nothing left when the pack ends. Charge in ampere-seco
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -89,11 +89,7 @@ class GaugeFusion:
         if sample.just_ended and charge is not None and odds is not None:
             odds = log_odds_at_end(odds, charge, charge_frac)
         self._state = GaugeEvidence(odds, charge)
-        return (
-            self._state
-            if first_full_ah is None
-            else replace(self._state, first_full_ah=first_full_ah)
-        )
+        return GaugeEvidence(odds, charge, first_full_ah)
 
 
 def initial_log_odds(full_frac: float, c: ModelParameters) -> float:

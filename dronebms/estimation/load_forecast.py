@@ -174,9 +174,8 @@ class LoadForecast:
         present = min(1.0, c.recent_s / horizon_s)
         share = c.block_share * min(1.0, _LEVEL_S / horizon_s) + c.mean_share / weight
         power_w = present * recent_w + (1 - present) * mean_w
-        share_ahead = 1 - (1 - c.ahead_frac) * (
-            1 - usual / weight
-        )  # the mean of earlier flights includes it
+        # The mean of earlier flights includes their returns and landings.
+        share_ahead = 1 - (1 - c.ahead_frac) * (1 - usual / weight)
         return share_ahead * power_w, math.sqrt(variance * share + c.sd_mission**2)
 
     @property

@@ -1,10 +1,9 @@
 """Last stage: the Estimate that leaves the estimator; what is too uncertain is `None`."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from typing import Self
-
-import numpy as np
 
 from dronebms.core.report import UNKNOWN_STATE, CellState, Estimate, PackState
 from dronebms.estimation.available_current import max_currents
@@ -15,7 +14,6 @@ from dronebms.estimation.cell_model import (
     CURVE_FROM,
     CURVE_STEPS,
     FAST,
-    KNOTS,
     CircuitState,
 )
 from dronebms.estimation.return_home import ReturnEstimate
@@ -134,8 +132,7 @@ class OutputFilters:
 
 def _charge_at(cell: CellEstimate, open_v: float) -> float:
     """Charge fraction at an open-circuit voltage."""
-    table_v = cell.model.curves(cell.x[KNOTS:])
-    return CURVE_FROM + float(np.searchsorted(table_v, open_v)) / CURVE_STEPS
+    return CURVE_FROM + bisect_left(cell.table_v, open_v) / CURVE_STEPS
 
 
 def _resistance_ohm(cell: CellEstimate, now: CircuitState, cells: int) -> float | None:

@@ -1,4 +1,4 @@
-"""Memory of packs: what earlier flights taught about each, as one JSON file per pack.
+"""Memory of packs: the parameters learned in earlier flights, as one JSON file per pack.
 
 A file is written whole or not at all (`core.atomic_file`). A damaged file is named in an error and
 never overwritten. Units as in `cell_fit`: ln, volts; watts.
