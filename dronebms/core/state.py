@@ -78,7 +78,8 @@ def _reason(error: Exception) -> str:
     if error.error_count() > _MAX_ERRORS:
         return f"{error.error_count()} errors"
     first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])):.60}: {first['msg']:.80}"
+    place = ".".join(map(str, first["loc"]))
+    return f"{place:.60}: {first['msg']:.80}" if place else f"{first['msg']:.80}"
 
 
 def to_json(value: object) -> bytes:

@@ -313,9 +313,11 @@ def restore_parts(pipelines: Sequence[Pipeline], parts: Mapping[str, object]) ->
     """Restore every battery from `stored_parts`; the log names what is not restored."""
     latches = None
     if LATCHES in parts:
-        latches = decode(Latches, parts[LATCHES], "latched limits", any_format=True)
+        latches = decode(Latches, parts[LATCHES], "state of the latched limits", any_format=True)
     states = parts.get(PACKS)
     states = states if isinstance(states, list) and len(states) == len(pipelines) else None
+    if PACKS in parts and states is None:
+        _log.warning("no battery is restored: another number of batteries is stored")
     for index, pipeline in enumerate(pipelines):
         state = None
         if states is not None:

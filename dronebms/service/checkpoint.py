@@ -113,9 +113,10 @@ class CheckpointFile:
 
     def _restore(self, parts: Mapping[str, object]) -> None:
         checkpoint = decode(Checkpoint, parts.get(_RUN), "the last run")
-        reason = "its time is unknown" if checkpoint is None else self._refusal(checkpoint)
-        if checkpoint is None or reason is not None:
+        reason = None if checkpoint is None else self._refusal(checkpoint)
+        if reason is not None:
             _log.info("the last run is not restored: %s", reason)
+        if checkpoint is None or reason is not None:
             self.parts = {LATCHES: parts[LATCHES]} if LATCHES in parts else {}
             return
         self.parts = parts
@@ -153,6 +154,8 @@ class CheckpointFile:
         if not bodies:
             if is_old:
                 _log.info("the last run is not restored: its checkpoint is of an older version")
+            elif status.st_size > 0:
+                _log.error("the last run is not restored: %s is damaged", self._path)
             return {}
         self._number, body = max(bodies)
         try:
@@ -160,7 +163,10 @@ class CheckpointFile:
         except ValueError as error:
             _log.error("the last run is not restored: %s: %s", self._path, error)
             return {}
-        return parts if isinstance(parts, dict) else {}
+        if not isinstance(parts, dict):
+            _log.error("the last run is not restored: %s is damaged", self._path)
+            return {}
+        return parts
 
     def _write(self, parts: Mapping[str, object], checkpoint: Checkpoint) -> None:
         body = to_json({**parts, _RUN: encode(checkpoint)})

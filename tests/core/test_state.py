@@ -118,7 +118,7 @@ def test_a_number_that_is_not_finite_is_neither_written_nor_read(number: float) 
         ({"format": 4, "state": {"volts": 1.0}}, "format 4, not 3"),
         ({"format": "3", "state": {"volts": 1.0}}, "format '3', not 3"),
         ({"state": {"volts": 1.0}}, "format None, not 3"),
-        ({"format": 3}, ": Input should be an object"),
+        ({"format": 3}, "not restored: Input should be an object"),
         ({"format": 3, "state": {}}, "volts: Field required"),
         ({"format": 3, "state": {"volts": "1.0"}}, "volts: Input should be a valid number"),
         ({"format": 3, "state": {"volts": "nan"}}, "volts: Input should be a valid number"),

@@ -342,12 +342,15 @@ def test_a_battery_whose_pack_cannot_be_read_starts_without_history(
     assert "battery 1: its pack is not restored: format 99, not 1" in caplog.text
 
 
-def test_a_checkpoint_of_another_number_of_batteries_is_not_restored(stored: Stored) -> None:
+def test_a_checkpoint_of_another_number_of_batteries_is_not_restored(
+    stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
     changed = copy_of(stored[2])
     changed[PACKS] *= 2
     used_mah = after_restart(changed)[-1].estimate.used_mah
     assert used_mah is not None
     assert used_mah < 100.0
+    assert "no battery is restored: another number of batteries is stored" in caplog.text
 
 
 def mutated(value: Any, chance: random.Random) -> Any:  # noqa: ANN401 - JSON
@@ -550,7 +553,7 @@ def test_of_a_checkpoint_whose_age_is_unknown_or_wrong_the_latches_alone_are_res
         latches = decode(Latches, file.parts[LATCHES], "latches")
         assert latches == Latches({"a pack": ("failed",)})
         assert file.start_s == 0.0
-    assert "the last run is not restored" in caplog.text
+    assert caplog.text.count("the last run is not restored") == 1
 
 
 def test_a_state_that_ends_every_run_is_given_up(tmp_path: Path) -> None:
@@ -599,12 +602,31 @@ def test_a_checkpoint_of_an_older_version_is_not_restored(
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"null", b"{", b"\x80\x05.", b'{"run": 1}', b"[" * 9999, b'{"run": NaN}']
 )
-def test_a_whole_place_with_any_other_content_is_not_restored(tmp_path: Path, body: bytes) -> None:
+def test_a_whole_place_with_any_other_content_is_not_restored_and_one_line_states_it(
+    tmp_path: Path, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     head = struct.pack("<4sIII", b"DBK2", 7, len(body), crc32(body, 7))
     (tmp_path / "k").write_bytes(head + body)
     (tmp_path / "k").chmod(0o600)
     with closing(CheckpointFile(tmp_path / "k")) as file:
         assert file.parts == {}
+    assert [record.getMessage()[:28] for record in caplog.records] == [
+        "the last run is not restored"
+    ]
+
+
+@pytest.mark.parametrize("data", [b"x" * 100, b"DBK2" + b"\1" * 60, bytes(4096)])
+def test_one_line_states_that_a_checkpoint_is_damaged(
+    tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "k"
+    for content, texts in ((b"", []), (data, [f"the last run is not restored: {path} is damaged"])):
+        caplog.clear()
+        path.write_bytes(content)
+        path.chmod(0o600)
+        with closing(CheckpointFile(path)) as file:
+            assert file.parts == {}
+        assert [record.getMessage() for record in caplog.records] == texts
 
 
 def test_a_state_without_a_json_form_stops_nothing(
