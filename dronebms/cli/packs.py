@@ -30,6 +30,7 @@ from dronebms.health.database import FILE, Database, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
 from dronebms.protection.limits import limit_label
+from dronebms.recording.format import is_recording
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
@@ -56,7 +57,7 @@ def packs(options: argparse.Namespace) -> int:
         added = [flight for name in names for flight in _read(Path(name))]
         PackHistory(SqliteFile(path, writes=True), writes=True).put(added)
         print_stderr(f"{path}: {len(added)} flights read from {len(options.add)} files")
-    if options.database is None and not path.exists():
+    if options.database is None and not (path.exists() and path.stat().st_size):
         raise ConfigError(
             f"no pack history in {options.state_dir}: a service with [state] dir writes one, "
             f"--add FLIGHT starts one, --state-dir selects another folder"
@@ -104,9 +105,8 @@ def _read(path: Path) -> list[FlightRecord]:
         ended.append(found.setdefault(report.index, FlightDetector(name)).update(report))
     rows = [row for row in (*ended, *(flights.record(LOST) for flights in found.values())) if row]
     if not rows:
-        raise FlightLogError(
-            f"{path} contains no flight of a named pack; set pack_id in its sidecar"
-        )
+        hint = "" if is_recording(path) else "; set pack_id in its sidecar"
+        raise FlightLogError(f"{path} contains no flight of a named pack{hint}")
     return rows
 
 

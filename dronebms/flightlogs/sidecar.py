@@ -129,7 +129,9 @@ def _read(path: Path) -> dict[str, object]:
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno}, column {error.colno}"
         raise FlightLogError(f"{place}: not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, an absurd number, nested too deep
+    except RecursionError as error:
+        raise FlightLogError(f"{path} is not JSON: nested too deeply") from error
+    except ValueError as error:  # not UTF-8, an absurd number
         raise FlightLogError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise FlightLogError(f"{path} is not a JSON object with keys such as cells and chemistry")

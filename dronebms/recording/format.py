@@ -163,13 +163,13 @@ def is_recording(path: Path) -> bool:
     """Whether a file begins like a recording.
 
     Raises:
-        ConfigError: a recording of a format that is not read any more.
+        ConfigError: the file cannot be read, or is of a format that is not read any more.
     """
     try:
         with path.open("rb") as file:
             begin = file.read(len(MAGIC))
-    except OSError:
-        return False
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     if begin == _OLD:
         raise ConfigError(f"{path} is a recording of format 1; only format 2 is read")
     return begin == MAGIC

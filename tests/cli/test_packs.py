@@ -82,6 +82,9 @@ def test_an_error_is_one_sentence_and_writes_nothing(
     assert packs(nowhere) == 2
     assert "no pack history in" in capsys.readouterr().err
     assert not nowhere.exists()
+    (tmp_path / FILE).touch()
+    assert packs(tmp_path) == 2
+    assert "no pack history in" in capsys.readouterr().err
     assert packs(tmp_path, "--add", str(flight)) == 0
     assert packs(tmp_path, "red") == 2
     assert "'red' matches no pack in" in capsys.readouterr().err

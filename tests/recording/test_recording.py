@@ -466,10 +466,11 @@ def test_a_played_gauge_has_no_values_before_its_first_poll() -> None:
 
 
 def test_other_files_are_not_recordings(tmp_path: Path) -> None:
-    assert not is_recording(tmp_path)
-    assert not is_recording(tmp_path / "absent")
     (tmp_path / "x").write_bytes(MAGIC[:-1])
     assert not is_recording(tmp_path / "x")
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "absent", "No such file")):
+        with pytest.raises(ConfigError, match=f"{path} cannot be read: {why}"):
+            is_recording(path)
 
 
 @pytest.mark.parametrize("gauge", ["generic", "sui"])
