@@ -228,7 +228,9 @@ class CellFit:
         if (
             any(one.shape != (SIZE,) or np.abs(one).max() > _MAX_LN for one in vectors)
             or any(one.shape != (SIZE, SIZE) for one in matrices)
-            or any(len(row) != len(FitSample._fields) for row in samples)
+            or any(len(row) != len(FitSample._fields) or row[0] < 0.0 for row in samples)
+            or state.step_a2 < 0.0
+            or (state.step_a2 == 0.0 and state.step_va > 0.0)
         ):
             raise ValueError("a vector or matrix has another size or range")
         self._rows = [FitSample(*row) for row in state.rows]

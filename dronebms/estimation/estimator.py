@@ -30,6 +30,7 @@ from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import Snapshot
 
+_MAX_LOG_ODDS = 500.0  # of a restored state: its exponential is finite
 _LEARN_FRAC = 0.15  # of the capacity that must be used before a flight is learned from
 
 MakeLoadForecast = Callable[[float, float | None, ModelParameters], LoadForecast]
@@ -126,6 +127,22 @@ class _Stages:
             self.flight_crc = zlib.crc32(_checksum_text(sample.second), self.flight_crc)
 
 
+def _check(state: EstimatorState) -> None:
+    """Raise ValueError for a number that the equations cannot take; an estimator never has one."""
+    spans_s = [span_s for span_s, _ in state.sampling.second.pending]
+    least = {"a span of a reading": min(spans_s, default=0.0)}
+    stages = state.stages
+    if stages is not None:
+        rated_mah, log_odds = stages.pack.rated_mah, stages.gauge.log_odds or 0.0
+        least["rated_mah"] = 0.0 if rated_mah is None else rated_mah - DESIGN.low
+        least["log_odds"] = _MAX_LOG_ODDS - abs(log_odds)
+        least["ripple"] = stages.load.power.ripple
+        least["seen_s"] = stages.return_home.seen_s
+    for name, number in least.items():
+        if number < 0.0:
+            raise ValueError(f"{name} is out of range")
+
+
 def _checksum_text(second: Second) -> bytes:
     """Text of a second; files of learned packs hold checksums of it, so that it never changes."""
     mean = second.mean
@@ -164,6 +181,7 @@ class Estimator:
         self._stages: _Stages | None = None
         if state is None:
             return
+        _check(state)
         self._serial = state.serial
         self._sampling = self._sampling.with_state(state.sampling)
         if state.stages is not None:

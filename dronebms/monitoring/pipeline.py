@@ -177,7 +177,7 @@ class Pipeline:
         nameless_s = 0.0 if self._nameless_s is None else now_s - self._nameless_s
         gap_s = now_s - pending.pack.t_s
         if (
-            gap_s > MOST_GAP_S
+            not 0.0 <= gap_s <= MOST_GAP_S
             or nameless_s > _SERIAL_S
             or serial not in (None, pending.pack.serial)
         ):

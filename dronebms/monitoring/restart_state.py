@@ -63,7 +63,7 @@ class PipelineState:
             return None
 
         def part(kind: type[AnyState], key: str) -> AnyState | None:
-            return decode(kind, found.get(key), f"{name}: {key}")
+            return decode(kind, found.get(key), f"{name}: state of {key}")
 
         return cls(
             pack,

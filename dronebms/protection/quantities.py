@@ -191,7 +191,7 @@ class Quantities:
             values |= dict.fromkeys(_PREDICTED)
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.pack_data.cells or len(snapshot.cells_v)
-        dt_s = 0.0 if self._last_s is None else now_s - self._last_s
+        dt_s = 0.0 if self._last_s is None else max(now_s - self._last_s, 0.0)
         values["dt_s"] = dt_s
         values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s

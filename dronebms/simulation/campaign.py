@@ -208,6 +208,8 @@ class ResultsFile:
         self._head = json.dumps(asdict(campaign)).encode() + b"\n"
         try:
             path.parent.stat()  # a missing folder is an error before the first flight
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise ConfigError(f"{path} cannot be used: it is not a file")
             data = path.read_bytes() if path.exists() else b""
             head, *lines = (data or self._head).splitlines(keepends=True)
             if head != self._head:

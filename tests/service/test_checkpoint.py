@@ -305,6 +305,13 @@ def test_a_stage_that_cannot_be_read_starts_without_history_and_the_others_conti
         (("estimator", "state", "stages", "cell_fit", "rows"), [[1.0]]),
         (("estimator", "state", "stages", "cell_fit", "covariance"), [[1.0], [1.0, 2.0]]),
         (("estimator", "state", "stages", "cell_states", "misfit"), []),
+        (("estimator", "state", "stages", "cell_fit", "step_a2"), -1.0),
+        (("estimator", "state", "stages", "cell_fit", "step_a2"), 0.0),
+        (("estimator", "state", "stages", "cell_fit", "rows"), [[-1e14] + [1.0] * 5]),
+        (("estimator", "state", "stages", "pack", "rated_mah"), 0.0),
+        (("estimator", "state", "stages", "gauge", "log_odds"), -1e14),
+        (("estimator", "state", "stages", "load", "power", "ripple"), -1.0),
+        (("estimator", "state", "stages", "return_home", "seen_s"), -1.0),
         (("alarms", "state", "quantities", "heat_a2"), -1.0),
         (("alarms", "state", "quantities", "history", "times_s"), []),
     ],
@@ -321,6 +328,20 @@ def test_a_state_of_another_size_or_range_is_not_restored(
     part[name] = value
     assert after_restart(changed)[-1].snapshot.voltage_v is not None
     assert caplog.text.count("is not restored") == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "path"), [("pack", ("t_s",)), ("alarms", ("quantities", "last_s"))]
+)
+def test_a_time_of_the_future_raises_nothing(
+    stored: Stored, stage: str, path: tuple[str, ...]
+) -> None:
+    changed = copy_of(stored[2])
+    part = changed[PACKS][0][stage]["state"]
+    for parent in path[:-1]:
+        part = part[parent]
+    part[path[-1]] = 1e14
+    assert after_restart(changed)[-1].snapshot.voltage_v is not None
 
 
 def test_a_pack_without_serial_number_is_not_restored(stored: Stored) -> None:

@@ -304,6 +304,14 @@ def test_a_campaign_continues_with_the_missing_seeds_and_jobs_change_nothing(fol
     assert {"name": "landed", "runs": 4, "value": 100.0}.items() <= printed["table"][1].items()
 
 
+def test_a_results_file_that_is_a_device_is_rejected(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    campaign = ["campaign", str(folder / "short.toml"), "--runs", "1", "--out", "/dev/full"]
+    assert main(campaign) == 2
+    assert capsys.readouterr().err == "dronebms: /dev/full cannot be used: it is not a file\n"
+
+
 def test_files_of_other_campaigns_are_rejected_and_not_changed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
