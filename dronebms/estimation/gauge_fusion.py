@@ -89,6 +89,8 @@ class GaugeFusion:
         if sample.just_ended and charge is not None and odds is not None:
             odds = log_odds_at_end(odds, charge, charge_frac)
         self._state = GaugeEvidence(odds, charge)
+        if first_full_ah is None:
+            return self._state
         return GaugeEvidence(odds, charge, first_full_ah)
 
 

@@ -16,6 +16,7 @@ from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.model_parameters import FITTED
+from dronebms.estimation.sampling import Sample
 from tests.snapshots import look
 
 AH = 5.0
@@ -104,6 +105,31 @@ def test_a_voltage_drop_between_two_fits_lowers_the_available_current() -> None:
 
 
 # ---------------------------------------------------------------------- the discharge
+
+
+def test_a_temperature_counts_at_once_and_an_update_without_news_computes_nothing() -> None:
+    fit = fitted(Cell(), 310)
+    sample = Sample(
+        t_s=310.0,
+        cells=1,
+        cells_v=(),
+        newest=None,
+        is_new=True,
+        first=None,
+        second=None,
+        used_as=0.0,
+        used_ws=0.0,
+        current_known=True,
+        ended=False,
+        just_ended=False,
+    )
+    warm = fit.update(sample, 25.0, None)
+    assert warm is not None
+    assert fit.update(sample, 25.0, None) is warm
+    assert fit.update(sample, None, None) is warm
+    cold = fit.update(sample, 5.0, None)
+    assert cold is not None
+    assert cold.circuit(10.0).sag_v > 1.2 * warm.circuit(10.0).sag_v
 
 
 @pytest.mark.parametrize("watts", [20.0, 60.0])
