@@ -6,7 +6,7 @@
     snapshot = Gauge(bus).poll(now_s=0.0)  # the caller's clock, monotonic seconds
     print(snapshot.voltage_v, snapshot.current_a, snapshot.cells_v, snapshot.trouble)
 
-It knows nothing of drones. `None` is unknown; current is positive while discharging.
+Nothing in it is specific to drones. `None` is unknown; current is positive while discharging.
 """
 
 from smartbattery.bus import Bus

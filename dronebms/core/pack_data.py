@@ -15,7 +15,7 @@ UNKNOWN_CAPACITY_AH = 5.0  # assumed where the rated capacity is unknown
 
 @dataclass(frozen=True, slots=True)
 class PackData:
-    """Rated data of one pack; `None` is not configured, and the gauge or chemistry may know it."""
+    """Rated data of one pack; `None`: not configured; the gauge or the chemistry may give it."""
 
     chemistry: Chemistry
     cells: int | None = None

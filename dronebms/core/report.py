@@ -55,10 +55,10 @@ UNKNOWN_STATE = PackState()
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Estimate of what is left in a pack at `t_s`.
+    """Charge, remaining time and available current of a pack at `t_s`.
 
-    The pack ends when the 5 s mean of the weakest cell is at the cut-off, or one instant 0.25 V
-    below it.
+    End of discharge: the 5 s mean of the weakest cell is at or below the cut-off, or the cell is
+    0.25 V below the cut-off for a second.
     """
 
     t_s: float

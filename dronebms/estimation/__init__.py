@@ -1,20 +1,6 @@
 """Estimates state of charge, time to empty and available current of a pack from its snapshots."""
 
-from dronebms.estimation.estimator import Estimator, EstimatorState
-from dronebms.estimation.pack_memory import (
-    BackgroundPackMemory,
-    LearnedPack,
-    PackMemory,
-    PackMemoryFolder,
-    ReplayedMemory,
-)
+from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.pack_memory import LearnedPack, PackMemoryFolder
 
-__all__ = [
-    "BackgroundPackMemory",
-    "Estimator",
-    "EstimatorState",
-    "LearnedPack",
-    "PackMemory",
-    "PackMemoryFolder",
-    "ReplayedMemory",
-]
+__all__ = ["Estimator", "LearnedPack", "PackMemoryFolder"]

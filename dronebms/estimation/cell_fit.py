@@ -1,4 +1,4 @@
-"""Second stage: parameter identification of the weakest cell by least squares over the flight.
+"""Stage: parameter identification of the weakest cell by least squares over the flight.
 
 Regularised Gauss-Newton (Tarantola, "Inverse Problem Theory", 2005, chapter 3) on the circuit of
 `cell_model`, every ten seconds of load, over all readings so far; the prior is the chemistry's or

@@ -1,4 +1,4 @@
-"""Last stage: the Estimate that leaves the estimator; what is too uncertain is `None`."""
+"""Stage: the Estimate that leaves the estimator; what is too uncertain is `None`."""
 
 import math
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""First stage: snapshots -> readings of the weakest cell, means of whole seconds, end of discharge.
+"""Stage: snapshots -> readings of the weakest cell, means of whole seconds, end of discharge.
 
 Volts, amperes (positive while discharging), seconds, ampere-seconds. While voltages are read and
 the current is not, the current is derived from the gauge's remaining capacity, or the last one is
@@ -16,7 +16,7 @@ MAX_STEP_GAP_S = 3.0  # between readings; beyond it nothing is known of what hap
 _SECOND_S = 1.0 - 1e-6
 _COUNT_S, _MIN_COUNT_S = 10.0, 5.0  # over which remaining capacity is differentiated
 _SD_COUNT_FRAC = 0.1  # of a current derived so; a held one is uncertain as a whole
-_HOLD_S = 60.0  # how long the last current is held
+_KNOWN_S = 60.0  # how long a current that was read or derived counts as known
 _MIN_CELL_V = 1.5  # a first reading below it is not a cell
 _FORGET_S = 600.0  # gap after which the pack may have been charged or changed
 _END_MEAN_S, _END_INSTANT_V = 5.0, 0.25  # end of discharge (docs/predictions.md)
@@ -93,7 +93,7 @@ class CurrentTracker:
 
     def is_known(self, now_s: float) -> bool:
         """Whether the current was read or derived within the last minute."""
-        return self.known is not None and now_s - self.known[0] <= _HOLD_S
+        return self.known is not None and now_s - self.known[0] <= _KNOWN_S
 
     def _counted(self, snapshot: Snapshot) -> tuple[tuple[float, float], ...]:
         counts, now_s, mah = self.counts, snapshot.t_s, snapshot.remaining_mah

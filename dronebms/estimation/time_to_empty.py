@@ -30,7 +30,7 @@ class RemainingTime:
     def after(self, since_s: float) -> "RemainingTime":
         """The same forecast some seconds later.
 
-        In a gap of the readings the load is unknown: the bounds part.
+        In a gap of the readings the load is unknown: the bounds diverge.
         """
         is_gap = since_s >= MAX_STEP_GAP_S
         median_s = max(self.median_s - since_s, 0.0)
