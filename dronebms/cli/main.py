@@ -1,8 +1,8 @@
 """Entry point of the command line: exit codes, and errors as one sentence each.
 
-0: done, alarms included. 1: no pack, a tripped or failed pack, or a damaged recording. 2: an
-option, a configuration or a file that cannot be used. 130: Ctrl-C. A closed pipe and SIGTERM end
-silently.
+0: done, alarms included. 1: no pack, a tripped or failed pack, a damaged recording, or an output
+that cannot be written any more. 2: an option, a configuration or a file that cannot be used. 130:
+Ctrl-C. A closed pipe and SIGTERM end silently.
 """
 
 import errno
@@ -18,6 +18,8 @@ from dronebms.cli.commands import COMMANDS
 from dronebms.cli.exit_codes import DONE, FAILED, INTERRUPTED, UNUSABLE, print_stderr
 from dronebms.core.errors import DroneBmsError, RecordingError
 from smartbattery.errors import BatteryError
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _leave_stdout()
         return DONE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _DISK_ERRORS:
             raise
         _leave_stdout()
         print_stderr(f"the output cannot be written: {error.strerror}")

@@ -456,3 +456,22 @@ def test_a_modified_driver_is_replaced_only_with_force(
     assert driver.read_text(encoding="utf-8").endswith("-- mine\n")
     assert main([*command, "--force"]) == 0
     assert not driver.read_text(encoding="utf-8").endswith("-- mine\n")
+
+
+@pytest.mark.parametrize(
+    ("output", "why"), [("/dev/full", "No space left on device"), ("limited", "File too large")]
+)
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, output: str, why: str
+) -> None:
+    flight = "-m dronebms.cli sim --speed max --headless --duration 20"
+    done = subprocess.run(  # noqa: S603 - our own command
+        ["/bin/sh", "-c", f"ulimit -f 0; exec {sys.executable} -B {flight} > {output}"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"dronebms: the output cannot be written: {why}\n"
