@@ -187,3 +187,9 @@ def test_the_events_with_a_command_are_sorted_plain_data() -> None:
         sent = decide([request(do, event)], FLYING, sent, 10.0 * index).sent
     assert sent is not None
     assert sent.earlier == ((1, 2, 1), (3, 2, 1))
+
+
+def test_a_command_is_unchanged_while_the_mode_is_unknown() -> None:
+    sent = SentCommand((0, 2, 1), ActionKind.RETURN, 10.0, "AUTO")
+    assert sent.updated(in_mode(None)) is sent
+    assert sent.updated(replace(FLYING, armed=False)) is None
