@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from dronebms.core.clock import Clock, SystemClock, unix_s
 from dronebms.core.errors import ConfigError
@@ -66,6 +68,7 @@ def serve(path: Path, stack: ExitStack) -> None:
         stack.callback(checkpoint.close)
         service.restore(checkpoint.parts)
     stack.callback(notifier.notify, "STOPPING=1")
+    stops = _stops_between_steps()
     for report in service.reports():
         if checkpoint is not None:
             checkpoint.step(report.t_s, partial(service.state, report.t_s))
@@ -75,6 +78,31 @@ def serve(path: Path, stack: ExitStack) -> None:
             notifier.notify("RELOADING=1")
             service.reload(path)
             notifier.notify("READY=1")
+        if signal.SIGINT in stops:
+            raise KeyboardInterrupt
+        if stops:
+            return
+
+
+def _stops_between_steps() -> list[int]:
+    """Signals that end the service, collected by handlers; a second one ends it at once.
+
+    An exception from a handler could strike between two statements that belong together, such as
+    those that write a block of a recording.
+    """
+    stops: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+        if before is signal.SIG_IGN:  # as of a background job
+            continue
+
+        def stop(number: int, frame: FrameType | None, before: Any = before) -> None:  # noqa: ANN401 - a handler
+            if stops and callable(before):
+                before(number, frame)
+            stops.append(number)
+
+        signal.signal(number, stop)
+    return stops
 
 
 class Service:

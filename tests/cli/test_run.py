@@ -169,9 +169,11 @@ def test_a_missing_bus_is_logged_once_and_no_battery_is_reported(
     assert ground.counts()["BATTERY_STATUS", 180] == 0
     rows = [json.loads(line) for line in err.splitlines()]
     warnings = [row["text"] for row in rows if row["level"] == "warning"]
-    assert len(warnings) == 2
     assert warnings[0].startswith(f"battery 1 does not answer: /dev/{NO_BUS} does not exist (")
     assert warnings[1] == "battery 1 WARNING: no gauge data for 3 s"
+    # The verdict settles after 3 s too: before or after the signal that ends the service.
+    assert [text for text in warnings[2:] if not text.startswith("battery 1 NO-GO: ")] == []
+    assert len(warnings) <= 3
     (text,) = [m for m in ground.messages if m.get_type() == "STATUSTEXT"]
     assert text.severity == mavlink.MAV_SEVERITY_WARNING
     assert text.text == "WARNING: no gauge data for 3 s"

@@ -4,6 +4,7 @@ Only smbus2 is a stand-in, in front of virtual packs; MAVLink goes over loopback
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from dronebms.monitoring.pipeline import Pipeline
 from dronebms.recording.format import Start, read_records
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.service.config import Config
-from dronebms.service.service import Service
+from dronebms.service.service import Service, _stops_between_steps
 from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
@@ -472,3 +473,20 @@ def test_a_damaged_pack_history_does_not_stop_the_service(
         while next(live).snapshot.voltage_v is None:
             pass
     assert (tmp_path / FILE).read_bytes() == b"once upon a time " * 100
+
+
+def test_a_signal_ends_the_service_between_two_steps_and_a_second_one_at_once() -> None:
+    ended: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    earlier = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            signal.signal(number, lambda number, _: ended.append(number))
+        stops = _stops_between_steps()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stops, ended) == ([signal.SIGTERM], [])
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ended == [signal.SIGINT]
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -18,7 +18,8 @@ from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
 
 WAIT_S = 20.0
-BASE = '[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "/dev/i2c-none"\n'
+# A device of this process alone: tests that run at the same time do not wait for its lock.
+BASE = f'[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "/dev/i2c-none{os.getpid()}"\n'
 LINK = '[mavlink]\nurl = "udpout:127.0.0.1:9"\n'
 EARLY = '[[limit]]\nid = "cell_low"\ntrip = 4.25\nclear = 4.3\nhold_s = 0.0\nclear_s = 0.0\n'
 
