@@ -1,4 +1,4 @@
-"""A probe session: opens the bus, reads a pack once or every second, records, scans for packs.
+"""The prober: opens the bus, reads a pack once or every second, records, scans for packs.
 
 The only writes to a gauge are the selectors of manufacturer-access reads. A multiplexer's channel
 is selected only when the user names one. A recording is a magic line, a line with bus, address and
@@ -54,13 +54,13 @@ class Place:
 
 
 class Prober:
-    """A session with one pack.
+    """Reads one pack until it is closed.
 
     Args:
         place: the pack; its bus may also be a recording.
         open_bus: opens a device or a simulation.
         clock: for waiting.
-        notify: receives a sentence when the session has to wait.
+        notify: receives a sentence when the prober has to wait.
         stack: closes the bus, the locks and the recording.
 
     Raises:
