@@ -1,6 +1,6 @@
 """Snapshot: all valid readings of a gauge at one time, the value that leaves this library.
 
-`None` is unknown: never read, not plausible, or older than the `max_age_s` of its row.
+`None` is unknown: never read, not plausible, refuted, or older than the `max_age_s` of its row.
 Current is positive while discharging. Cells count from 0 and never move.
 """
 
@@ -72,7 +72,11 @@ class Snapshot:
     read_at_s: Mapping[str, float] = field(default_factory=dict)  # of the last valid reading
     counts: BusCounts = NO_COUNTS
     trouble: str | None = None  # why there is no voltage, one sentence
-    doubts: tuple[str, ...] = ()  # readings rejected as contradictory, a sentence each
+    doubts: tuple[str, ...] = ()  # readings rejected or disputed, a sentence each
+    rejected: tuple[str, ...] = ()  # fields whose reading the others refute; no field holds it
+    # Readings that contradict each other, none of them refuted, by field; for limits alone. The
+    # fields themselves are unknown, except that `voltage_v` is the lowest of its readings.
+    disputed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def age_s(self, name: str) -> float | None:
         """Age of the last valid reading of a field; `None` when there was none."""
@@ -99,6 +103,10 @@ class Snapshot:
             counts=self.counts,
             trouble=trouble,
         )
+
+    def undisputed(self) -> "Snapshot":
+        """The snapshot without readings in dispute, for an estimate."""
+        return replace(self, voltage_v=None) if "voltage_v" in self.disputed else self
 
     def lowest_cell(self) -> tuple[int, float] | None:
         """Index from 0 and volts of the lowest known cell; `None` when none is known."""

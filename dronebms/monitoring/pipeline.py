@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Report, Sink, Source, SupplyStatus
+from dronebms.core.report import Estimate, Report, Sink, Source, SupplyStatus
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
@@ -95,7 +95,9 @@ class Pipeline:
         self._identify(snapshot.identity)
         snapshot = self._plausibility.check(snapshot, self._pack_data)
         snapshot = self._consistency.check(snapshot, self._pack_data)
-        estimate = self._estimator.update(snapshot, vehicle)
+        estimate = self._estimator.update(snapshot.undisputed(), vehicle)
+        if snapshot.disputed:  # no percentage and no time rest on readings in dispute
+            estimate = Estimate(now_s)
         status = self._alarms.update(snapshot, estimate, vehicle)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
         report = with_ground_checks(report)

@@ -1,7 +1,7 @@
 """A snapshot as it ages for a reader that does not poll."""
 
 import json
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -35,7 +35,17 @@ LOOK = Snapshot(
     read_at_s={"voltage_v": 99.5, "cycles": 60.0},
     counts=BusCounts(transfers=40, nacks=2),
 )
-NOT_VALUES = {"t_s", "cells_v", "identity", "read_at_s", "counts", "trouble", "doubts"}
+NOT_VALUES = {
+    "t_s",
+    "cells_v",
+    "identity",
+    "read_at_s",
+    "counts",
+    "trouble",
+    "doubts",
+    "rejected",
+    "disputed",
+}
 VALUES = [row.name for row in fields(Snapshot) if row.name not in NOT_VALUES]
 
 
@@ -95,3 +105,12 @@ def test_the_weakest_cell_counts_from_0_and_an_unknown_one_is_never_it() -> None
     assert LOOK.lowest_cell() == (2, 3.98)
     assert Snapshot(0.0, cells_v=(None, 3.9, 3.9)).lowest_cell() == (1, 3.9)
     assert Snapshot(0.0, cells_v=(None, None)).lowest_cell() is None
+
+
+def test_readings_in_dispute_are_for_limits_alone() -> None:
+    assert LOOK.undisputed() is LOOK
+    disputed = replace(LOOK, disputed={"voltage_v": (24.1, 22.0)})
+    assert disputed.undisputed().voltage_v is None
+    assert disputed.undisputed().cells_v == LOOK.cells_v
+    current = replace(LOOK, disputed={"current_a": (28.0, 5.0)})
+    assert current.undisputed() is current
