@@ -215,8 +215,7 @@ class Bridge:
         configured_id = self.settings.first_battery_id
         first_id = self._battery_ids.first_id(self.stack, self._autopilot, configured_id, now_s)
         self._send_status(report, battery, first_id)
-        if self._autopilot.last_armed is not True:
-            self._arming.update(report, battery.withheld)
+        self._arming.update(report, battery.withheld)
         if self.vehicle_control is not None:
             self.vehicle_control.request(report)
         known = report.snapshot.voltage_v is not None

@@ -124,7 +124,10 @@ class Status:
     asked_by: str | None = None  # id of the limit behind `asked_max_a`
     trips_in_s: Mapping[str, float] = field(default_factory=dict)  # at the present load
     limp_home_a: float | None = None  # this pack's share of the current that keeps it flying
-    labels: Mapping[str, str] = field(default_factory=dict)  # of the limits that are named above
+    labels: Mapping[str, str] = field(default_factory=dict)  # of the limits that are named here
+    # Limits of a warning or worse that are exceeded now: rest of the hold time, longest first.
+    pending: Mapping[str, float] = field(default_factory=dict)
+    checking_s: float = 0.0  # until every limit has judged the connected pack
 
     def label(self, limit_id: str) -> str:
         """Label of a limit that the status names."""
@@ -222,11 +225,17 @@ class PreflightVerdict:
 
     reasons: tuple[str, ...] = ("not evaluated",)
     state: str = ""  # charge and lowest cell, shown with a go
+    checking: bool = False  # the pack is not judged yet: the last of the reasons
 
     @property
     def go(self) -> bool:
         """Whether there is no reason against a take-off."""
         return not self.reasons
+
+    @property
+    def temporary(self) -> bool:
+        """Whether there is no reason but that the pack is not judged yet."""
+        return self.checking and len(self.reasons) == 1
 
     @property
     def text(self) -> str:

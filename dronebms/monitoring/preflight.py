@@ -1,8 +1,9 @@
 """Preflight check: go or no-go from what is known on the ground. Volts, ohms, seconds, amperes."""
 
+import math
 from collections.abc import Iterator
 
-from dronebms.core.report import PreflightVerdict, Report, Severity
+from dronebms.core.report import PreflightVerdict, Report, Severity, Status
 from smartbattery.registers import STATUS_INITIALIZED
 
 RESERVE_PCT = 15.0  # state of charge that remains after the planned flight
@@ -22,7 +23,20 @@ def check_preflight(report: Report) -> PreflightVerdict:
     cell = "" if lowest is None else f", lowest cell {lowest[1]:.2f} V"
     charge = "state of charge unknown" if soc_pct is None else f"state of charge {soc_pct:.0f} %"
     reasons = (*_condition(report), *_planned_flight(report))
-    return PreflightVerdict(reasons, f"{charge}{cell}")
+    checking = _checking(report.status)
+    if checking is not None:
+        reasons = (*reasons, checking)
+    return PreflightVerdict(reasons, f"{charge}{cell}", checking is not None)
+
+
+def _checking(status: Status) -> str | None:
+    """Why the pack is not judged yet: it has just been connected, or exceeds a limit just now."""
+    if not status.pending and status.checking_s <= 0.0:
+        return None
+    worst = next(iter(status.pending), None)
+    left_s = max(status.checking_s, *status.pending.values(), 1.0)
+    name = "" if worst is None else f" {status.label(worst)}"
+    return f"checking{name}, {math.ceil(left_s)} s"
 
 
 def _condition(report: Report) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import ClassVar
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.protection.check_time import CheckTime
 from dronebms.protection.current_governor import (
     CurrentLimit,
     Governor,
@@ -67,13 +68,14 @@ class LimitState:
 class AlarmsState:
     """State of the limits of one pack."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     limits: dict[str, LimitState] = field(default_factory=dict)  # by id
     quantities: QuantitiesState = field(default_factory=QuantitiesState)
     governor: GovernorState = field(default_factory=GovernorState)
     time_to_trip: TimeToTripState = field(default_factory=TimeToTripState)
     supply: SupplyStatus | None = None
+    check_time: CheckTime = field(default_factory=CheckTime)
 
 
 @dataclass(slots=True)
@@ -174,6 +176,7 @@ class Alarms:
         self.supply = state.supply  # that this pack is a part of, at the previous step
         self._quantities = Quantities(pack_data, state.quantities)
         self._governor = Governor(state.governor)
+        self._check_time = state.check_time
         self._set_table(table, state.limits)
         self._time_to_trip = TimeToTrip(table, state.time_to_trip)
 
@@ -203,6 +206,7 @@ class Alarms:
             self._governor.state(),
             self._time_to_trip.state(),
             self.supply,
+            self._check_time,
         )
 
     @property
@@ -233,6 +237,10 @@ class Alarms:
         if before not in (None, quantities.serial):  # a latch belongs to its pack
             for row in self._rows.values():
                 row.state = replace(row.state, latched=False)
+                if values.get(row.limit.quantity) is None:  # so does a prediction
+                    row.state = LimitState()
+            for group in self._groups:
+                group.busy = any(row.busy for row in group.rows)
         if self.supply is not None:
             name = "modules_missing" if self.supply.series else "packs_missing"
             values[name] = float(len(self.supply.missing))
@@ -258,10 +266,18 @@ class Alarms:
         holding = {
             row.limit.limit_id: row.remaining_s(now_s) for row in busy if not row.state.active
         }
+        pending = [
+            key
+            for key, left_s in holding.items()
+            if left_s < inf and self._rows[key].limit.severity >= Severity.WARNING
+        ]
+        pending.sort(key=lambda key: -holding[key])
+        self._check_time = self._check_time.after(snapshot, estimate)
+        limits = (row.limit for row in self._rows.values())
         ahead = self._time_to_trip.update(values, quantities.history, now_s, holding)
         next_id, next_s = (active[0].limit_id, 0.0) if active else (ahead.limit_id, ahead.in_s)
         ids = tuple([limit.limit_id for limit in active])
-        named = (*ids, next_id, asked_by, *ahead.trips_in_s)
+        named = (*ids, next_id, asked_by, *ahead.trips_in_s, *pending)
         return Status(
             t_s=now_s,
             severity=active[0].severity if active else Severity.OK,
@@ -275,6 +291,8 @@ class Alarms:
             trips_in_s=ahead.trips_in_s,
             limp_home_a=limp_a,
             labels={name: self._rows[name].limit.label for name in named if name in self._rows},
+            pending={key: holding[key] for key in pending},
+            checking_s=self._check_time.left_s(now_s, limits),
         )
 
     def _govern(

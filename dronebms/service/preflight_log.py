@@ -22,6 +22,8 @@ class PreflightLog:
         if report.flying and not armed:
             return
         verdict, charging = report.preflight, report.charging
+        if verdict.temporary and not armed:
+            return
         text = verdict.text if charging.storage_in_s is None else f"{verdict.text}; {charging.why}"
         key = "armed" if armed else re.sub(r"[\d.]+", "", text)
         if key != self._newest.get(index, ("", 0.0))[0]:

@@ -22,7 +22,9 @@ class ArmingCheck:
     """Verdict on all batteries, and when it was last sent."""
 
     def __init__(self) -> None:
-        self._reasons: dict[int, str | None] = {}
+        self._reasons: dict[int, str] = {}  # no-go, by index of the battery
+        self._temporary: set[int] = set()  # those that end by themselves within seconds
+        self._evaluated = False
         self._since: tuple[str | None, float] = (None, 0.0)
         self._sent_text: tuple[str | None, float] = (None, -_TEXT_PERIOD_S)
         self._value_sent_s: float | None = None
@@ -34,18 +36,30 @@ class ArmingCheck:
             report: of the battery.
             withheld: reason why its BATTERY_STATUS is not sent, `None` if it is sent.
         """
-        reason = withheld
-        if not report.preflight.go:
-            first, *others = report.preflight.reasons
+        index, verdict, reason = report.index, report.preflight, withheld
+        self._evaluated = True
+        if not verdict.go:
+            first, *others = verdict.reasons
             reason = f"{first} (+{len(others)})" if others else first
-        self._reasons[report.index] = reason and f"battery {report.index + 1}: {reason}"
+        self._reasons.pop(index, None)
+        self._temporary.discard(index)
+        if reason is not None:
+            self._reasons[index] = f"battery {index + 1}: {reason}"
+            if verdict.temporary and withheld is None:
+                self._temporary.add(index)
 
     def reason(self) -> str | None:
         """Reason against arming, `None` for go."""
-        if not self._reasons:
+        if not self._evaluated:
             return f"{NO_GO_PREFIX}no battery data"
-        known = [reason for reason in self._reasons.values() if reason is not None]
-        return f"{NO_GO_PREFIX}{known[0]}" if known else None
+        # A reason that lasts comes first; then the first battery.
+        index = min(self._reasons, key=lambda k: (k in self._temporary, k), default=None)
+        return None if index is None else f"{NO_GO_PREFIX}{self._reasons[index]}"
+
+    @property
+    def temporary(self) -> bool:
+        """Whether every reason ends by itself within seconds."""
+        return self._evaluated and self._temporary == set(self._reasons)
 
     def answer(
         self, message: mavlink.MAVLink_message
@@ -58,7 +72,9 @@ class ArmingCheck:
         else:
             # PX4 reads the reason from the progress field; NONE refers to a text.
             none = mavlink.MAV_ARM_AUTH_DENIED_REASON_NONE
-            answer = acknowledgement(message, mavlink.MAV_RESULT_DENIED, progress=none)
+            denied = mavlink.MAV_RESULT_DENIED
+            result = mavlink.MAV_RESULT_TEMPORARILY_REJECTED if self.temporary else denied
+            answer = acknowledgement(message, result, progress=none)
         return answer, reason
 
     def due(

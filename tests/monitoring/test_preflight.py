@@ -120,7 +120,7 @@ def test_a_configured_flight_reaches_the_verdict_the_output_and_arming(
 ) -> None:
     path, plan = tmp_path / "a.toml", "planned_s = {}\nhover_a = 20.0\n"
     pack = '[[battery]]\nbus = "sim:hover"\ncells = 6\ncapacity_mah = 5000\n'
-    looks = [replace(look(k * 0.1, 4.15, 0.5), soc_pct=95.0) for k in range(50)]
+    looks = [replace(look(k * 0.1, 4.15, 0.5), soc_pct=95.0) for k in range(120)]
 
     def verdicts(keys: str) -> tuple[object, str | None]:
         path.write_text(pack + keys, encoding="utf-8")

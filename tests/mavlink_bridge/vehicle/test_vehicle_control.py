@@ -649,6 +649,19 @@ def test_px4_may_not_arm_before_the_first_battery_data() -> None:
     assert answer.result == mavlink.MAV_RESULT_DENIED
 
 
+def test_the_first_answer_after_a_flight_is_not_the_verdict_from_before_it() -> None:
+    flight = on_the_ground(PX4)
+    flight.fly(3.0)
+    flight.vehicle.armed = True
+    flight.fly(3.0)
+    flight.values = {"severity": Severity.CRITICAL, "active": ("hot_critical",)}
+    flight.fly(3.0)
+    flight.vehicle.armed = False
+    flight.vehicle.beat()
+    (answer,) = authorization(flight)
+    assert answer.result == mavlink.MAV_RESULT_DENIED
+
+
 def test_only_the_vehicle_itself_gets_an_authorisation() -> None:
     flight = on_the_ground(PX4)
     flight.fly(3.0)

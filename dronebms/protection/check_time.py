@@ -1,0 +1,57 @@
+"""How long a pack must be connected before the limits have judged it.
+
+A limit trips after its hold time, so that a pack that has just been connected has no tripped limit,
+whatever its state. A take-off waits until the longest hold time has passed with every reading that
+the pack gives. Seconds of the loop's clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from dronebms.core.report import Estimate, Severity
+from dronebms.protection.limits import Limit
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+
+# A limit with a longer hold time forbids the take-off while it is exceeded (`Status.pending`).
+MAX_CHECK_S = 10.0
+_MAX_GAP_S = 1.5  # without a snapshot; the pack may have been swapped in a longer one
+_READINGS = (
+    "current_a", "temperature_degc", "fet_degc", "status_raw", "alert_raw", "safety_raw",
+    "failure_raw", "max_error_pct",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CheckTime:
+    """The connected pack, the readings that it has given, and since when there is no new one."""
+
+    identity: Identity = UNIDENTIFIED
+    known: tuple[str, ...] = ()  # in alphabetical order
+    since_s: float | None = None  # None: no pack
+    at_s: float = 0.0  # of the newest snapshot
+
+    def after(self, snapshot: Snapshot, estimate: Estimate) -> "CheckTime":
+        """State after a snapshot.
+
+        Another pack, silence, a restart and a reading that comes late start the time again.
+        """
+        now_s = snapshot.t_s
+        if snapshot.voltage_v is None:
+            return CheckTime()
+        continues = snapshot.identity == self.identity and now_s - self.at_s <= _MAX_GAP_S
+        since_s = self.since_s if continues else None
+        known = {name for name in _READINGS if getattr(snapshot, name) is not None}
+        known.update(f"cell {k}" for k, v in enumerate(snapshot.cells_v) if v is not None)
+        if estimate.soc_pct is not None:
+            known.add("soc_pct")
+        if since_s is not None and known.issubset(self.known):
+            return replace(self, at_s=now_s)
+        if since_s is not None:
+            known.update(self.known)
+        return CheckTime(snapshot.identity, tuple(sorted(known)), now_s, now_s)
+
+    def left_s(self, now_s: float, limits: Iterable[Limit]) -> float:
+        """Seconds until the longest hold time of the limits that forbid a take-off has passed."""
+        holds_s = (limit.hold_s for limit in limits if limit.severity >= Severity.WARNING)
+        longest_s = min(max(holds_s, default=0.0), MAX_CHECK_S)
+        return longest_s if self.since_s is None else max(self.since_s + longest_s - now_s, 0.0)

@@ -1,0 +1,72 @@
+"""Answers to the vehicle's request to arm."""
+
+from dataclasses import replace
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from dronebms.core.report import PreflightVerdict, Report
+from mavlink_bridge.vehicle.arming_check import ArmingCheck
+from tests.mavlink_bridge.reports import a_report
+
+GO = PreflightVerdict((), "state of charge 90 %")
+HOT = PreflightVerdict(("pack hot",))
+CHECKING = PreflightVerdict(("checking, 3 s",), checking=True)
+BOTH = PreflightVerdict(("pack hot", "checking, 3 s"), checking=True)
+ACCEPTED, DENIED = mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_DENIED
+LATER = mavlink.MAV_RESULT_TEMPORARILY_REJECTED
+
+
+def report(index: int, verdict: PreflightVerdict) -> Report:
+    """A report with a verdict."""
+    return replace(a_report(index=index), preflight=verdict)
+
+
+def request() -> mavlink.MAVLink_message:
+    """A request of an autopilot."""
+    message = mavlink.MAVLink_command_long_message(1, 0, 3001, 0, 0, 0, 0, 0, 0, 0, 0)
+    message._header = mavlink.MAVLink_header(message.get_msgId(), srcSystem=1, srcComponent=1)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "withheld", "result", "reason"),
+    [
+        ((), None, DENIED, "no go: no battery data"),
+        ((GO,), None, ACCEPTED, None),
+        ((GO, GO), None, ACCEPTED, None),
+        ((CHECKING,), None, LATER, "no go: battery 1: checking, 3 s"),
+        ((GO, CHECKING), None, LATER, "no go: battery 2: checking, 3 s"),
+        ((CHECKING, HOT), None, DENIED, "no go: battery 2: pack hot"),
+        ((HOT, CHECKING), None, DENIED, "no go: battery 1: pack hot"),
+        ((BOTH,), None, DENIED, "no go: battery 1: pack hot (+1)"),
+        ((GO,), "charge unknown", DENIED, "no go: battery 1: charge unknown"),
+        ((CHECKING,), "charge unknown", DENIED, "no go: battery 1: checking, 3 s"),
+    ],
+)
+def test_an_unjudged_pack_is_rejected_for_now_and_a_bad_one_denied(
+    verdicts: tuple[PreflightVerdict, ...], withheld: str | None, result: int, reason: str | None
+) -> None:
+    arming = ArmingCheck()
+    for index, verdict in enumerate(verdicts):
+        arming.update(report(index, verdict), withheld)
+    answer, text = arming.answer(request())
+    assert (answer.result, text) == (result, reason)
+    assert answer.result_param2 == (5 if result == ACCEPTED else 0)
+
+
+def test_a_verdict_replaces_the_one_before() -> None:
+    arming, results = ArmingCheck(), []
+    for verdict in (CHECKING, HOT, CHECKING, GO, HOT, GO):
+        arming.update(report(0, verdict), None)
+        results.append(arming.answer(request())[0].result)
+    assert results == [LATER, DENIED, LATER, ACCEPTED, DENIED, ACCEPTED]
+
+
+def test_seconds_that_count_down_make_no_text() -> None:
+    arming, texts = ArmingCheck(), []
+    for t_s in range(10):
+        verdict = PreflightVerdict((f"checking, {10 - t_s} s",), checking=True)
+        arming.update(report(0, verdict), None)
+        texts += [text for _, text in [arming.due(float(t_s))] if text is not None]
+    assert texts == []
