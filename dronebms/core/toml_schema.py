@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.errors import ConfigError
 from smartbattery.profiles import PROFILES
@@ -20,6 +22,8 @@ NonEmptyText = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _MOST_NAMES = 20  # that an error sentence lists
+_MOST_ERRORS = 100  # that are listed
+_MOST_CHARS = 4096  # of a line
 
 
 def one_of(names: Iterable[str]) -> AfterValidator:
@@ -55,7 +59,9 @@ def read_text(path: Path) -> str:
         ConfigError: the file cannot be read, or is not UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path).decode("utf-8")
+    except BoundError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -76,17 +82,25 @@ def validated(
     Raises:
         ConfigError: one line for each key that is wrong, missing or unknown.
     """
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > _MOST_CHARS:  # tomllib takes minutes for a key of many parts
+            raise ConfigError(f"{name}, line {number}: longer than {_MOST_CHARS} characters")
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(f"{name} is not TOML: nested too deeply") from error
+    except ValueError as error:
         raise ConfigError(f"{name} is not TOML: {error}") from error
     try:
         return model.model_validate(dict(defaults or {}) | data)
     except ValidationError as error:
+        items = error.errors(include_url=False)
         lines = [
             f"{name}: {_sentence(model, item['loc'], item['type'], item['msg'], item['input'])}"
-            for item in error.errors()
+            for item in items[:_MOST_ERRORS]
         ]
+        if len(items) > _MOST_ERRORS:
+            lines.append(f"{name}: {len(items) - _MOST_ERRORS} more errors")
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -101,7 +115,7 @@ def _sentence(
         near = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), n=1, cutoff=0.0)
         return f"{key} is not a known key" + (f"; the nearest is {near[0]}" if near else "")
     expected = expectation(message)
-    shown = "" if isinstance(given, dict | list) else f", not {given!r}"
+    shown = "" if isinstance(given, dict | list) else f", not {reprlib.repr(given)}"
     return f"{key}: expected {expected}{shown}" if key else expected
 
 

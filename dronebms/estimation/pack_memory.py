@@ -18,6 +18,7 @@ from urllib.parse import quote
 import numpy as np
 
 from dronebms.core.atomic_file import atomic_writer
+from dronebms.core.bounded_input import read_bytes
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import FAST, KNOTS
@@ -133,7 +134,7 @@ class PackMemoryFolder:
         """
         path = self._path(pack)
         try:
-            return learned_from_json(json.loads(path.read_text(encoding="utf-8")))
+            return learned_from_json(json.loads(read_bytes(path)))
         except FileNotFoundError:
             return None
         except OSError as error:

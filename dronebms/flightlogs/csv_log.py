@@ -1,7 +1,8 @@
 """Flight logs as a table of numbers (.csv or .csv.gz).
 
-Only the form is validated here: a spike is a value, an empty field is unknown. Any content gives a
-log or one `FlightLogError` that names file, line and column.
+A spike is a value, an empty field is unknown; a column whose usual values are in another unit is
+rejected (`units.py`). Any content gives a log or one `FlightLogError` that names file, line and
+column.
 """
 
 import csv
@@ -11,12 +12,14 @@ import reprlib
 import zlib
 from array import array
 from collections.abc import Iterator, MutableSequence, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TextIO
 
+from dronebms.core.bounded_input import BoundError, Lines
 from dronebms.core.errors import FlightLogError
-from dronebms.flightlogs.flight_log import COLUMNS, LONGEST_GAP_S, Columns, FlightLog, check_cells
+from dronebms.flightlogs.flight_log import COLUMNS, Columns, FlightLog, TimeLine, check_cells
 from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, read_pack_data
+from dronebms.flightlogs.units import check_units
 
 _REQUIRED = ("t_s", "voltage_v", "current_a")
 _KNOWN = {"t_s", *(row.name for row in COLUMNS)}
@@ -32,6 +35,7 @@ def read_csv_log(path: Path, options: FlightOptions = NO_OPTIONS) -> FlightLog:
     columns = _read_table(path)
     pack_data = read_pack_data(path, path.with_name(f"{name}.json"), options)
     check_cells(columns, pack_data.cells, path)
+    check_units(columns, pack_data, path)
     return FlightLog(name, pack_data, columns)
 
 
@@ -57,16 +61,19 @@ def _read_table(path: Path) -> Columns:
     indices = _indices(names, f"{path}, line {line}")
     columns: dict[str, MutableSequence[float]] = {name: array("d") for name, _ in indices}
     times_s = columns["t_s"]
+    timeline = TimeLine()
     for line, row in rows:
         if len(row) != len(names):
             found = f"{len(row)} fields, the header has {len(names)}"
             raise FlightLogError(f"{path}, line {line}: {found}")
         values = [_value(row[index], name, path, line) for name, index in indices]
-        if times_s:
-            _check_step(times_s[-1], values[0], path, line)
-        if times_s and times_s[-1] == values[0]:  # the later row replaces the earlier one
+        if timeline.last_s == values[0]:  # the later row replaces the earlier one
             for column in columns.values():
                 column.pop()
+        try:
+            timeline.add(values[0])
+        except BoundError as error:
+            raise FlightLogError(f"{path}, line {line}, column t_s: {error}") from error
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     if not times_s:
@@ -74,24 +81,19 @@ def _read_table(path: Path) -> Columns:
     return columns
 
 
-def _open(path: Path) -> TextIO:
-    # Bytes that are not UTF-8 are replaced, not rejected: in a known column the replacement is not
-    # a number, which names its line and column; in an unknown column it does no harm.
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
-    return path.open(encoding="utf-8-sig", errors="replace", newline="")
-
-
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (physical line on which it begins, fields) of each row that is not blank."""
     line = 1
     try:
-        with _open(path) as text:
-            reader = csv.reader(text, strict=True)
+        with closing(Lines(path)) as lines:
+            reader = csv.reader(lines, strict=True)
             for row in reader:
                 if row:
                     yield line, row
+                lines.row_chars = 0
                 line = reader.line_num + 1
+    except BoundError as error:
+        raise FlightLogError(f"{path}, line {line}: {error}") from error
     except csv.Error as error:
         raise FlightLogError(f"{path}, line {line}: not a row of fields: {error}") from error
     except EOFError as error:
@@ -134,11 +136,3 @@ def _value(text: str, name: str, path: Path, line: int) -> float:
             return value
     found = reprlib.repr(text)
     raise FlightLogError(f"{path}, line {line}, column {name}: {found} is not {expected}")
-
-
-def _check_step(before_s: float, t_s: float, path: Path, line: int) -> None:
-    place = f"{path}, line {line}, column t_s"
-    if t_s < before_s:
-        raise FlightLogError(f"{place}: time decreases from {before_s} to {t_s}")
-    if t_s - before_s > LONGEST_GAP_S:
-        raise FlightLogError(f"{place}: more than a day between {before_s} and {t_s}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dronebms.core.bounded_input import MAX_ROWS, BoundError
 from dronebms.core.errors import FlightLogError
 from dronebms.core.pack_data import PackData
 from smartbattery.registers import (
@@ -23,7 +24,13 @@ from smartbattery.registers import (
 )
 
 MAX_CELLS = 24  # in series; the register of the pack voltage has no higher range
+# A step of the loop follows from each sample and from each second of a gap; their number is
+# bounded by that of the samples and by these.
 LONGEST_GAP_S = 86_400.0  # longer: the logger's clock was set, or t_s is not in seconds
+_GAP_S = 60.0  # no log is sampled more slowly
+_ALL_GAPS_S = 86_400.0
+_LONGEST_S = 7 * 86_400.0
+_LAST_S = 1e10  # seconds since 1970 have ten digits
 
 # Values by column name. NaN is an empty field, here and nowhere else: a million rows of None
 # would not fit in memory.
@@ -81,6 +88,41 @@ CELL_COLUMNS = tuple(
     for number in range(1, MAX_CELLS + 1)
 )
 COLUMNS = (*BATTERY_COLUMNS, *CELL_COLUMNS, *VEHICLE_COLUMNS)
+
+
+class TimeLine:
+    """The times of a log, checked one by one; `last_s` is the newest."""
+
+    def __init__(self) -> None:
+        self.last_s: float | None = None
+        self._first_s = 0.0
+        self._gaps_s = 0.0
+        self._samples = 0
+
+    def add(self, t_s: float) -> None:
+        """Append a time.
+
+        Raises:
+            BoundError: the time decreases, or a bound of a log is exceeded.
+        """
+        if not abs(t_s) <= _LAST_S:
+            raise BoundError(f"{t_s:g} s is no time; milliseconds?")
+        if self.last_s is None:
+            self._first_s = self.last_s = t_s
+        step_s = t_s - self.last_s
+        self._gaps_s += max(step_s - _GAP_S, 0.0)
+        self._samples += step_s > 0 or not self._samples
+        if step_s < 0:
+            raise BoundError(f"time decreases from {self.last_s} to {t_s}")
+        if step_s > LONGEST_GAP_S:
+            raise BoundError(f"more than a day between {self.last_s} and {t_s}")
+        if self._gaps_s > _ALL_GAPS_S:
+            raise BoundError("gaps of more than a day together; is t_s in milliseconds?")
+        if t_s - self._first_s > _LONGEST_S:
+            raise BoundError("a log of more than 7 days; is t_s in milliseconds?")
+        if self._samples > MAX_ROWS:
+            raise BoundError(f"more than {MAX_ROWS} samples")
+        self.last_s = t_s
 
 
 def check_cells(columns: Columns, cells: int | None, path: Path) -> None:

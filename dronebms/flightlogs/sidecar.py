@@ -23,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 
+from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.chemistry import LIHV, chemistry_of
 from dronebms.core.errors import FlightLogError
 from dronebms.core.pack_data import PackData
@@ -121,7 +122,7 @@ def read_pack_data(
 def _read(path: Path) -> dict[str, object]:
     """Keys that are not null; none if there is no file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_bytes(path).decode("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -131,6 +132,8 @@ def _read(path: Path) -> dict[str, object]:
         raise FlightLogError(f"{place}: not JSON: {error.msg}") from error
     except RecursionError as error:
         raise FlightLogError(f"{path} is not JSON: nested too deeply") from error
+    except BoundError as error:
+        raise FlightLogError(f"{path} is not a sidecar: {error}") from error
     except ValueError as error:  # not UTF-8, an absurd number
         raise FlightLogError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dronebms.core.atomic_file import atomic_writer
+from dronebms.core.bounded_input import read_bytes
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.autopilot import Autopilot
 
@@ -85,7 +86,7 @@ class SavedParameters:
 def _read(path: Path) -> dict[str, float] | None:
     """Values of a file, empty if there is none, `None` if it is damaged."""
     try:
-        return _values_of(json.loads(path.read_text(encoding="utf-8")))
+        return _values_of(json.loads(read_bytes(path)))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:

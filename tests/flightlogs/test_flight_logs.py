@@ -22,7 +22,7 @@ from dronebms.core.clock import OncePerSecond
 from dronebms.core.errors import FlightLogError
 from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.flightlogs import FlightLog, FlightOptions, FlightSource, read_csv_log
+from dronebms.flightlogs import FlightLog, FlightOptions, FlightSource, flight_log, read_csv_log
 
 HEAD = "t_s,voltage_v,current_a"
 SIDECAR: dict[str, object] = {"cells": 4, "chemistry": "lipo"}
@@ -382,7 +382,7 @@ BAD_TABLES: list[tuple[str, str | bytes, str]] = [
     (
         "endless field",
         table("0,15," + "1" * 200_000),
-        r", line 2: not a row of fields: field larger than",
+        r", line 2: longer than 65536 characters$",
     ),
     (
         "long text",
@@ -589,3 +589,117 @@ def test_every_value_expires_in_the_gap_of_a_recorded_flight(
     silent = [snapshot for snapshot in snapshots if snapshot.voltage_v is None]
     assert len(silent) >= 5
     assert all(snapshot.cells_v == (None, None, None) and snapshot.trouble for snapshot in silent)
+
+
+# Bounds and units: a hostile table ends in one sentence, a column in another unit names it.
+
+
+def test_gaps_are_bounded_one_by_one_and_together(write: Write) -> None:
+    daily = table(*(f"{k * 86_000},15,1" for k in range(200)))
+    assert len(daily) < 4000
+    assert re.search(
+        r"line 4, column t_s: gaps of more than a day together", refusal_of(write(daily))
+    )
+    hourly = table(*(f"{k * 3600},15,1" for k in range(1000)))
+    assert "gaps of more than a day together" in refusal_of(write(hourly))
+    slow = table(*(f"{k * 60},15,0.001" for k in range(10_300)))
+    assert "a log of more than 7 days" in refusal_of(write(slow))
+    assert "1e+300 s is no time" in refusal_of(write(table("1e300,15,1")))
+    ticks = sum(1 for _ in source_of(write(table("0,15,1", "86399,15,1"))).ticks())
+    assert ticks == 86_400
+
+
+def test_the_number_of_samples_is_bounded(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flight_log, "MAX_ROWS", 100)
+    rows = [f"{k},15,1" for k in range(101)]
+    assert "line 102, column t_s: more than 100 samples" in refusal_of(write(table(*rows)))
+    assert len(read_csv_log(write(table(*rows[:100]))).columns["t_s"]) == 100
+
+
+def test_a_row_is_bounded_in_characters_and_lines(write: Write) -> None:
+    head = f"{HEAD},remark"
+    assert "longer than 65536" in refusal_of(write(table(f"0,15,1,{'x' * 70_000}", head=head)))
+    many_lines = '0,15,1,"' + "x\n" * 40_000 + '"'
+    assert "longer than 65536" in refusal_of(write(table(many_lines, head=head)))
+    assert "longer than 65536" in refusal_of(write("t" * 70_000))
+
+
+def test_a_sidecar_is_bounded(write: Write) -> None:
+    sidecar = b'{"remark": "' + b"x" * (1 << 20) + b'"}'
+    assert "flight.json is not a sidecar: more than 1048576 bytes" in refusal_of(
+        write(GOOD, sidecar)
+    )
+
+
+def flown(**scales: Callable[[float], float]) -> str:
+    """A 6 min flight of 4 cells; a column's values pass through its function."""
+    head = ("t_s", "voltage_v", "current_a", "temperature_degc", "cell1_v", "cell4_v",
+            "gauge_soc_pct", "gauge_remaining_mah", "gauge_full_mah", "lat_deg", "alt_m",
+            "ground_speed_m_s")  # fmt: skip
+    rows = [",".join(head)]
+    for k in range(1, 721):
+        cell_v = 4.1 - k * 6e-4
+        mah = 4900 - k * 3
+        values = (k / 2, 4 * cell_v, 21.6 + k % 3, 24.5, cell_v, cell_v, mah / 50, mah, 5000,
+                  47.1, 400 + k % 50, 12.0)  # fmt: skip
+        row = zip(head, values, strict=True)
+        rows.append(",".join(repr(scales.get(name, float)(value)) for name, value in row))
+    return "\n".join(rows) + "\n"
+
+
+def times(factor: float, offset: float = 0.0) -> Callable[[float], float]:
+    return lambda value: value * factor + offset
+
+
+UNITS = [
+    ("voltage_v", times(1000), r"voltage_v 15\d+(\.\d+)? is outside 1-100 V: millivolts\?"),
+    ("voltage_v", times(1e6), r"voltage_v \S+ is outside 1-100 V$"),
+    ("voltage_v", times(0.25), r"voltage_v 3\.\d+ is not that of 4 cells"),
+    ("current_a", times(1000), r"current_a \d+ is outside -1000-1000 A: milliamperes\?"),
+    ("current_a", times(-1000), r"current_a -\d+ is outside .*: milliamperes\?"),
+    ("current_a", times(-1), r"current_a is negative while the voltage falls"),
+    ("current_a", times(40), r"Ah were drawn from a pack of 1 Ah: current_a in mA\?"),
+    ("temperature_degc", times(1, 273.15), r"outside -50-150 degC: kelvin or 0"),
+    ("temperature_degc", times(10, 2731.5), r"outside -50-150 degC: 0\.1 K or 0"),
+    ("temperature_degc", times(100), r"outside -50-150 degC: 0\.1 K or 0\.01 degC"),
+    ("cell1_v", times(1000), r"cell1_v 3\d+\.?\d* is outside 0\.5-5 V: millivolts\?"),
+    ("cell4_v", times(1000), r"cell4_v .*: millivolts\?"),
+    ("gauge_soc_pct", times(0.01), r"gauge_soc_pct is at most 0\.\d+ %: a fraction\?"),
+    ("gauge_soc_pct", times(100), r"gauge_soc_pct \d+ is outside 0-100 %: 0\.01 %\?"),
+    ("gauge_remaining_mah", times(0.001), r"gauge_remaining_mah is at most 4\.897 of 5000 mAh: Ah"),
+    ("gauge_full_mah", times(1e-4), r"gauge_full_mah 0\.5 is outside .*: ampere-hours\?"),
+    ("t_s", times(1000), r"is t_s in milliseconds\?|: t_s in milliseconds\?"),
+    ("t_s", times(1e6), r"more than a day between|milliseconds"),
+    ("lat_deg", times(1e7), r"lat_deg .* degrees: 1e-7 degrees\?"),
+    ("alt_m", times(1000), r"alt_m .*: centimetres or millimetres\?"),
+    ("ground_speed_m_s", times(100), r"ground_speed_m_s 1200 is outside 0-200 m/s: cent"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "scale", "sentence"), UNITS)
+def test_a_column_in_another_unit_is_rejected_with_the_unit(
+    write: Write, column: str, scale: Callable[[float], float], sentence: str
+) -> None:
+    capacity_mah = 1000.0 if "1 Ah" in sentence else 5000.0
+    sidecar = {**SIDECAR, "capacity_mah": capacity_mah}
+    assert not isinstance(outcome(write(flown(), sidecar)), str)
+    assert re.search(sentence, refusal_of(write(flown(**{column: scale}), sidecar)))
+
+
+def test_spikes_charging_offsets_and_unknown_values_are_no_unit(write: Write) -> None:
+    charging = table(*(f"{k},{14 + k * 0.002},-5" for k in range(600)))
+    at_rest = table(*(f"{k},{15 - k * 1e-5},-0.3" for k in range(600)))
+    zeros = table(*(f"{k},15,1,0,0,{k // 400}" for k in range(600)),
+                  head=f"{HEAD},temperature_degc,gauge_full_mah,gauge_soc_pct")  # fmt: skip
+    sentinel = table(*(f"{k},15,1,-1" for k in range(60)), head=f"{HEAD},gauge_soc_pct")
+    spikes = table(*(f"{k},{6553.5 if k % 3 == 0 else 15},1" for k in range(60)))
+    gap = table(*(f"{k},15,20" for k in range(20)), *(f"{80_000 + k},15,20" for k in range(20)))
+    for text in (charging, at_rest, zeros, sentinel, spikes, gap):
+        assert not isinstance(outcome(write(text)), str)
+
+
+def test_recorded_and_computed_flights_are_in_their_units(
+    computed_flights: tuple[Path, ...], real_flights: tuple[Path, ...]
+) -> None:
+    for path in (*computed_flights, *real_flights):
+        read_csv_log(path)
