@@ -8,6 +8,7 @@ and a compressed file obey it as a regular file does.
 import gzip
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +22,7 @@ MAX_EXPANSION = 200  # of a compressed table: a flight has 4 to 20, 45 constant 
 _EXPANDED_BYTES = 1 << 20  # from which on the expansion is judged
 MAX_FILE_BYTES = 4 << 30  # of an autopilot's log: a day at full rate has less
 _CHUNK_BYTES = 1 << 20
+_MARK_BYTES = 16
 
 
 class BoundError(ValueError):
@@ -118,16 +120,16 @@ class Window:
             begin = 0
         return self._data[begin : begin + count]
 
-    def find(self, mark: bytes, place: int) -> int:
-        """Place of the next mark at `place` or after it, -1 if there is none."""
+    def find(self, mark: re.Pattern[bytes], place: int) -> int:
+        """Place of the next mark, of 16 bytes at most, from `place` on; -1 if there is none."""
         while True:
             block = self.bytes_at(place, _CHUNK_BYTES)
-            found = block.find(mark)
-            if found >= 0:
-                return place + found
+            found = mark.search(block)
+            if found is not None:
+                return place + found.start()
             if len(block) < _CHUNK_BYTES:
                 return -1
-            place += len(block) - len(mark) + 1
+            place += len(block) - _MARK_BYTES + 1
 
     def _read(self, begin: int, count: int) -> None:
         skipped = begin - len(self._data)

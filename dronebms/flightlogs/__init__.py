@@ -1,6 +1,6 @@
 """Flight logs: CSV tables and autopilot logs, read as a `Source` for replay.
 
-`dronebms.flightlogs.autopilot_logs` reads the logs of autopilots; it loads pymavlink and pyulog.
+`dronebms.flightlogs.autopilot_logs` reads the logs of autopilots; it loads pymavlink.
 """
 
 from dronebms.flightlogs.csv_log import read_csv_log

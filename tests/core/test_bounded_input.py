@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import Section, read_text, validated
 
 MOST_BYTES = 40e6
+MARK = re.compile(b"MARK")
 
 
 @contextmanager
@@ -132,17 +134,17 @@ def test_a_window_finds_marks_across_its_parts(tmp_path: Path) -> None:
     path.write_bytes(data)
     with path.open("rb") as file:
         window, found = Window(file), []
-        place = window.find(b"MARK", 0)
+        place = window.find(MARK, 0)
         while place >= 0:
             found.append(place)
-            place = window.find(b"MARK", place + 1)
+            place = window.find(MARK, place + 1)
     assert found == places
 
 
 def test_a_window_of_a_device_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded_input, "MAX_FILE_BYTES", 1 << 24)
     with Path("/dev/zero").open("rb") as file, little_memory(), pytest.raises(BoundError):
-        Window(file).find(b"MARK", 0)
+        Window(file).find(MARK, 0)
 
 
 class _Model(Section):

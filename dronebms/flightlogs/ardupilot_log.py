@@ -1,0 +1,196 @@
+"""ArduPilot's .bin (DataFlash) log: each message is A3 95, its type, and a payload of fixed length.
+
+A FMT message (type 128) describes a type before its first use. Damaged bytes are skipped up to the
+next mark. Source: ArduPilot AP_Logger/README.md and LogStructure.h (a cell is logged 1 mV too high,
+an unknown temperature as 0).
+"""
+
+import re
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dronebms.core.bounded_input import Window
+from dronebms.core.errors import FlightLogError
+from dronebms.flightlogs.messages import (
+    MAX_DAMAGES,
+    Fields,
+    Payloads,
+    Topic,
+    Values,
+    unless,
+    wind_columns,
+)
+
+MAGIC = b"\xa3\x95\x80\x80"
+_MARK = MAGIC[:2]
+_NEXT = re.compile(_MARK)
+_HEAD_BYTES = 3
+_FMT = 128
+_FMT_FIELDS = struct.Struct("<BB4s16s64s")  # type, length, name, format, columns
+_PARM, _PARM_NAME_BYTES = "PARM", 16
+_HOME = 1  # ORGN.Type
+_US_PER_S = 1e6
+_MILLI = 1e-3
+# Letters of a format: numpy type (texts and arrays by their length), scale.
+_LETTERS: Mapping[str, tuple[str, float]] = {
+    "b": ("i1", 1.0), "B": ("u1", 1.0), "M": ("u1", 1.0), "h": ("<i2", 1.0), "H": ("<u2", 1.0),
+    "i": ("<i4", 1.0), "I": ("<u4", 1.0), "q": ("<i8", 1.0), "Q": ("<u8", 1.0),
+    "g": ("<f2", 1.0), "f": ("<f4", 1.0), "d": ("<f8", 1.0), "c": ("<i2", 0.01),
+    "C": ("<u2", 0.01), "e": ("<i4", 0.01), "E": ("<u4", 0.01), "L": ("<i4", 1e-7),
+    "n": ("S4", 0.0), "N": ("S16", 0.0), "Z": ("S64", 0.0), "a": ("V64", 0.0),
+}  # fmt: skip
+
+
+def read(path: Path, battery: int, logged: dict[str, object]) -> list[Topic]:
+    """Messages that are used.
+
+    Args:
+        path: the log.
+        battery: instance, from 0.
+        logged: receives the rated data of the pack, by the keys of a sidecar.
+
+    Raises:
+        OSError: the log cannot be read.
+        FlightLogError: it is damaged.
+    """
+    capacity = f"BATT{battery + 1 if battery else ''}_CAPACITY"
+    topics = []
+    for name, payloads in _messages(path):
+        fields = Fields(payloads)
+        if name == _PARM:
+            logged |= _parameter(payloads, fields, capacity)
+            continue
+        for instance in {"Inst", "Instance"} & fields.keys():
+            fields.select(instance, battery)
+        try:
+            topics.append(Topic(fields["TimeUS"] / _US_PER_S, _ROWS[name](fields)))
+        except KeyError:
+            pass  # a message of this name with other fields
+    return topics
+
+
+def _messages(path: Path) -> list[tuple[str, Payloads]]:
+    """Payloads of each layout of the messages that are used."""
+    found: list[tuple[str, Payloads]] = []
+    sizes: dict[int, int] = {_FMT: _HEAD_BYTES + _FMT_FIELDS.size}
+    used: dict[int, Payloads] = {}
+    damages = 0
+    with path.open("rb") as file:
+        window, place = Window(file), 0
+        while len(head := window.bytes_at(place, _HEAD_BYTES)) == _HEAD_BYTES:
+            kind = head[2]
+            size = sizes.get(kind, 0) if head[:2] == _MARK else 0
+            if not size:
+                damages += 1
+                if damages > MAX_DAMAGES:
+                    raise FlightLogError(f"{path} is damaged at more than {MAX_DAMAGES} places")
+                place = window.find(_NEXT, place + 1)
+                if place < 0:
+                    break
+                continue
+            if kind == _FMT or kind in used:
+                payload = window.bytes_at(place + _HEAD_BYTES, size - _HEAD_BYTES)
+                if len(payload) < size - _HEAD_BYTES:
+                    break
+                if kind in used:
+                    used[kind].data += payload
+                else:
+                    described, length, *texts = _FMT_FIELDS.unpack(payload)
+                    name, letters, names = (_text(text) for text in texts)
+                    if described != _FMT:
+                        sizes[described] = length if length > _HEAD_BYTES else 0
+                        used.pop(described, None)
+                    layout = _layout(letters, names, length - _HEAD_BYTES)
+                    if described != _FMT and layout and (name in _ROWS or name == _PARM):
+                        used[described] = layout
+                        found.append((name, layout))
+            place += size
+    return found
+
+
+def _text(raw: bytes) -> str:
+    return raw.partition(b"\0")[0].decode("ascii", "replace")
+
+
+def _layout(letters: str, names: str, size: int) -> Payloads | None:
+    """Layout that a FMT describes; `None` if its letters do not fill its length."""
+    fields: dict[str, tuple[str, int, float]] = {}
+    place = 0
+    for letter, name in zip(letters, names.split(","), strict=False):
+        kind, scale = _LETTERS.get(letter, ("", 0.0))
+        if not kind:
+            return None
+        if scale and name:
+            fields[name] = kind, place, scale
+        place += np.dtype(kind).itemsize
+    return Payloads(size, fields) if place == size and fields else None
+
+
+def _parameter(payloads: Payloads, columns: Fields, name: str) -> dict[str, object]:
+    """Rated capacity, where the user has set it."""
+    if not {"Value", "TimeUS"} <= columns.keys():
+        return {}
+    begin = payloads.fields["TimeUS"][1] + 8
+    default = columns.get("Default")
+    found: dict[str, object] = {}
+    for number, value in enumerate(columns["Value"].tolist()):
+        place = number * payloads.size + begin
+        is_default = default is not None and value == default[number]
+        is_name = _text(bytes(payloads.data[place : place + _PARM_NAME_BYTES])) == name
+        if is_name and value > 0 and not is_default:
+            found["capacity_mah"] = value
+    return found
+
+
+def _cells(fields: Fields) -> dict[str, Values]:
+    """Cell voltages; 0 and 1 mean that there is no such cell."""
+    numbered = [(name[1:], raw) for name, raw in fields.items() if name[1:].isdecimal()]
+    cells = {f"cell{number}_v": np.where(raw > 1, (raw - 1) * _MILLI, np.nan)
+             for number, raw in numbered}  # fmt: skip
+    return {name: column for name, column in cells.items() if not np.isnan(column).all()}
+
+
+def _of(fields: Fields, chosen: Values, **names: str) -> dict[str, Values]:
+    """Columns of fields, NaN where `chosen` is false."""
+    return {column: np.where(chosen, fields[name], np.nan) for column, name in names.items()}
+
+
+def _battery(fields: Fields) -> dict[str, Values]:
+    unknown = fields.unknown()
+    return {
+        "voltage_v": fields["Volt"],
+        "current_a": fields["Curr"],
+        "temperature_degc": unless(fields.get("Temp", unknown), 0.0),
+        "gauge_soc_pct": fields.get("RemPct", unknown),
+    }
+
+
+def _gps(fields: Fields) -> dict[str, Values]:
+    first = fields.get("I", np.zeros(1)) == 0
+    climb = {"climb_m_s": -np.where(first, fields["VZ"], np.nan)}
+    return _of(fields, first, ground_speed_m_s="Spd") | climb
+
+
+def _wind(fields: Fields) -> dict[str, Values]:
+    first = fields.get("C", np.zeros(1)) == 0
+    wind = wind_columns(fields["VWN"], fields["VWE"])
+    return {name: np.where(first, values, np.nan) for name, values in wind.items()}
+
+
+_ROWS: Mapping[str, Callable[[Fields], dict[str, Values]]] = {
+    "BAT": _battery,
+    "BCL": _cells,
+    "BCL2": _cells,
+    "ARM": lambda fields: {"armed": fields["ArmState"]},
+    "POS": lambda fields: {
+        "lat_deg": fields["Lat"], "lon_deg": fields["Lng"], "alt_m": fields["Alt"],
+    },
+    "GPS": _gps,
+    "XKF2": _wind,
+    "ORGN": lambda fields: _of(
+        fields, fields["Type"] == _HOME, home_lat_deg="Lat", home_lon_deg="Lng"
+    ),
+}  # fmt: skip

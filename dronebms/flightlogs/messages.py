@@ -1,0 +1,127 @@
+"""Messages of a log in columns: payloads of one layout, read as arrays, and joined into a table.
+
+A log writes each kind of message at its own rate. A row of the table is a battery sample, together
+with the newest values of every other kind since the row before.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dronebms.core.bounded_input import BoundError
+from dronebms.core.errors import FlightLogError
+from dronebms.flightlogs.flight_log import TimeLine
+from mavlink_bridge.protocol.autopilot import wind_of
+
+Values: TypeAlias = NDArray[np.float64]
+MAX_DAMAGES = 10_000  # places at which a log is damaged: more is no log
+_LASTING = ("armed", "home_lat_deg", "home_lon_deg")  # logged once, valid until the next
+
+
+@dataclass(slots=True)
+class Payloads:
+    """Payloads of one layout; a field is its numpy type, its place in the payload and its scale."""
+
+    size: int  # bytes of a payload
+    fields: Mapping[str, tuple[str, int, float]]
+    data: bytearray = field(default_factory=bytearray)
+
+
+class Fields(Mapping[str, Values]):
+    """The numbers of each field of payloads, converted when they are asked for."""
+
+    def __init__(self, payloads: Payloads) -> None:
+        self._fields = payloads.fields
+        kind = np.dtype({
+            "names": list(self._fields),
+            "formats": [kind for kind, _, _ in self._fields.values()],
+            "offsets": [place for _, place, _ in self._fields.values()],
+            "itemsize": payloads.size,
+        })  # fmt: skip
+        self._rows: NDArray[Any] = np.frombuffer(payloads.data, kind)
+
+    def __getitem__(self, name: str) -> Values:
+        scale = self._fields[name][2]
+        values: Values = self._rows[name].astype(np.float64) * scale
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def unknown(self) -> Values:
+        """NaN for each payload."""
+        return np.full(len(self._rows), nan)
+
+    def select(self, field: str, value: float) -> None:
+        """Drop the payloads with another value of a field."""
+        self._rows = self._rows[self[field] == value]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Messages of one kind: their times, and values by the column of a flight log."""
+
+    times_s: Values
+    columns: Mapping[str, Values]
+
+
+def table(topics: Sequence[Topic], path: Path) -> dict[str, Values]:
+    """Columns of equal length, a row for each time of a message with `voltage_v`.
+
+    Raises:
+        FlightLogError: the times exceed the bounds of a log.
+    """
+    with_volts = [topic.times_s for topic in topics if "voltage_v" in topic.columns]
+    times_s = np.unique(np.concatenate([*with_volts, np.array(())]))
+    check_times(times_s, path)
+    before_s = np.concatenate(([-np.inf], times_s[:-1]))
+    columns: dict[str, Values] = {"t_s": times_s}
+    for topic in topics:
+        for name, values in topic.columns.items():
+            known = np.isfinite(values) & np.isfinite(topic.times_s)
+            at_s = topic.times_s[known]
+            order = np.argsort(at_s, kind="stable")
+            at_s, sorted_values = at_s[order], values[known][order]
+            newest = np.searchsorted(at_s, times_s, side="right") - 1
+            found = newest >= 0
+            if name not in _LASTING:
+                found &= at_s[newest] > before_s if at_s.size else False
+            column = columns.setdefault(name, np.full(len(times_s), nan))
+            column[found] = sorted_values[newest[found]]
+    return columns
+
+
+def check_times(times_s: Values, path: Path) -> None:
+    """Check growing times.
+
+    Raises:
+        FlightLogError: they exceed the bounds of a log.
+    """
+    timeline = TimeLine()
+    for number, t_s in enumerate(times_s.tolist(), 1):
+        try:
+            timeline.add(t_s)
+        except BoundError as error:
+            raise FlightLogError(f"{path}, battery sample {number}: {error}") from error
+
+
+def unless(values: Values, unknown: float) -> Values:
+    """The values, NaN where they are the one that means unknown."""
+    return np.where(values == unknown, nan, values)
+
+
+def wind_columns(north_m_s: Values, east_m_s: Values) -> dict[str, Values]:
+    """Wind from its north and east components; exactly 0 means that it is not estimated."""
+    estimated = (north_m_s != 0) | (east_m_s != 0)
+    pairs = zip(north_m_s.tolist(), east_m_s.tolist(), strict=True)
+    winds = np.array([wind_of(*pair) for pair in pairs]).reshape(-1, 2)
+    columns = zip(("wind_m_s", "wind_from_deg"), winds.T, strict=True)
+    return {name: np.where(estimated, values, nan) for name, values in columns}
