@@ -23,8 +23,11 @@ class VehicleState:
     climb_m_s: float | None = None
     wind_m_s: float | None = None
     wind_from_deg: float | None = None
-    failsafe: bool | None = None  # a failsafe of the flight controller is active
+    failsafe: bool | None = None  # a failsafe of the flight controller has chosen the mode
     heartbeat_age_s: float | None = None  # of the autopilot; None: no heartbeat was received
+    vehicle_class: str | None = None  # firmware and airframe; None also if no action is possible
+    mode_age_s: float | None = None  # since the first heartbeat in this mode
+    terminated: bool | None = None  # flight termination, or a crash found by the autopilot
 
 
 UNKNOWN_VEHICLE = VehicleState()

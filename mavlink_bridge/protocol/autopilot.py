@@ -13,13 +13,15 @@ from types import MappingProxyType
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.vehicle_state import VehicleState
-from mavlink_bridge.protocol.flight_modes import in_failsafe, mode_name
+from mavlink_bridge.protocol.flight_modes import FailsafeWatch, mode_name
 from mavlink_bridge.protocol.flight_stacks import (
     FlightStack,
     Release,
     identified_stack,
     release_of,
 )
+from mavlink_bridge.protocol.restarts import RestartWatch
+from mavlink_bridge.protocol.vehicle_classes import vehicle_class
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
 _SWITCH_AFTER_S = 5.0  # without a heartbeat, before another system id is followed
@@ -71,6 +73,8 @@ class Autopilot:
         self.system_id = system_id
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, time
         self._online_since_s = 0.0
+        self._failsafe = FailsafeWatch()
+        self._restarts = RestartWatch()
         self.received_s: dict[str, float] = {}
         self.battery_ids: set[int] = set()
         self.battery_ids_complete = False
@@ -92,6 +96,16 @@ class Autopilot:
         return None if version is None else release_of(version.flight_sw_version)
 
     @property
+    def vehicle_type(self) -> int | None:
+        """HEARTBEAT.type as last received, of any age; `None` before the first."""
+        return self._last["HEARTBEAT"][0].type if self._last else None
+
+    @property
+    def restarts(self) -> int:
+        """Number of its restarts so far."""
+        return self._restarts.count
+
+    @property
     def stack(self) -> FlightStack:
         """Row of its flight stack and release."""
         return identified_stack(self.kind, self.release)
@@ -99,6 +113,10 @@ class Autopilot:
     def online_since_s(self, now_s: float) -> float | None:
         """Start of the heartbeats that have not paused since, `None` without a fresh one."""
         return None if self._fresh("HEARTBEAT", now_s) is None else self._online_since_s
+
+    def resumed(self, now_s: float) -> bool:
+        """Whether heartbeats have begun again, and may be those of a restarted autopilot."""
+        return self._restarts.is_open(now_s)
 
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
         """Store a message of the followed autopilot; return whether it is one."""
@@ -112,7 +130,13 @@ class Autopilot:
                 self._online_since_s = now_s
         elif message.get_srcSystem() != self.system_id or not self._last:
             return False
+        if self._restarts.receive(message, now_s):
+            self._forget(now_s)
         self.received_s[kind] = now_s
+        if kind == "HEARTBEAT":
+            mode = mode_name(message.autopilot, message.type, message.custom_mode)
+            status = message.system_status
+            self._failsafe = self._failsafe.after(message.autopilot, status, mode, now_s)
         if kind == "BATTERY_STATUS":
             self.battery_ids_complete |= message.id in self.battery_ids
             self.battery_ids.add(message.id)
@@ -131,11 +155,12 @@ class Autopilot:
         home_lat_deg, home_lon_deg, home_alt_m = _place(
             self._fresh("HOME_POSITION", now_s), "latitude", "longitude", "altitude"
         )
-        armed, mode, failsafe = None, None, None
+        armed, mode, failsafe, terminated, mode_age_s, row = None, None, None, None, None, None
         if heartbeat is not None:
-            armed = _armed(heartbeat)
-            mode = mode_name(heartbeat.autopilot, heartbeat.type, heartbeat.custom_mode)
-            failsafe = in_failsafe(heartbeat.autopilot, heartbeat.system_status, mode)
+            armed, mode = _armed(heartbeat), self._failsafe.mode
+            failsafe, mode_age_s = self._failsafe.chosen, now_s - self._failsafe.mode_s
+            terminated = heartbeat.system_status > mavlink.MAV_STATE_CRITICAL
+            row = vehicle_class(heartbeat.autopilot, heartbeat.type, mode=mode)
         return VehicleState(
             armed=armed,
             mode=mode,
@@ -151,6 +176,9 @@ class Autopilot:
             wind_m_s=wind_m_s,
             wind_from_deg=wind_from_deg,
             heartbeat_age_s=now_s - self._last["HEARTBEAT"][1] if self._last else None,
+            vehicle_class=None if row is None else row.name,
+            mode_age_s=mode_age_s,
+            terminated=terminated,
         )
 
     def _follow(self, system_id: int, now_s: float) -> bool:
@@ -165,6 +193,13 @@ class Autopilot:
         self.battery_ids.clear()
         self.battery_ids_complete = False
         return True
+
+    def _forget(self, now_s: float) -> None:
+        """Forget what a restarted autopilot may report otherwise: version, home, position."""
+        heartbeat = self._last.get("HEARTBEAT")
+        self._last = {} if heartbeat is None else {"HEARTBEAT": heartbeat}
+        self.received_s.clear()
+        self._online_since_s = now_s
 
     def _fresh(self, kind: str, now_s: float) -> mavlink.MAVLink_message | None:
         message, at_s = self._last.get(kind, (None, now_s))

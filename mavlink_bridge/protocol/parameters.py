@@ -53,8 +53,12 @@ class Parameters:
             self._tried.pop(name, None)
 
     def discard_values(self) -> None:
-        """Discard all values and repeat the requests, as after a reboot; the types remain."""
+        """Discard all values and types and repeat the requests, as after a reboot.
+
+        Another firmware may have started, with another type for the same name.
+        """
         self.values.clear()
+        self._types.clear()
         self._tried.clear()
 
     def pending(self) -> frozenset[str]:

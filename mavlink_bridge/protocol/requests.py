@@ -28,23 +28,31 @@ class MessageRequester:
 
     def __init__(self) -> None:
         self._requested_s: dict[str, float] = {}
+        self._restarts = 0
+        self._again: set[str] = set()  # intervals that a restart has ended
 
     def due(self, autopilot: Autopilot, now_s: float) -> list[mavlink.MAVLink_command_long_message]:
         """Commands to send now; none while the autopilot sends no heartbeat."""
         since_s = autopilot.online_since_s(now_s)
         if since_s is None:
             return []
+        if autopilot.restarts != self._restarts:
+            self._restarts = autopilot.restarts
+            self._requested_s.clear()
+            self._again = {row.name for row in RECEIVED_MESSAGES if row.request_period_s != ONCE_S}
         system, commands = autopilot.system_id, []
         for row in RECEIVED_MESSAGES:
             period_s = row.request_period_s
             if period_s is None:
                 continue
             oldest_s = since_s if period_s == ONCE_S else now_s - _PERIODS_MISSED * period_s
-            if autopilot.received_s.get(row.name, -math.inf) >= oldest_s:
+            came = autopilot.received_s.get(row.name, -math.inf) >= oldest_s
+            if came and row.name not in self._again:
                 continue
             if now_s - self._requested_s.get(row.name, -math.inf) < _RETRY_S:
                 continue
             self._requested_s[row.name] = now_s
+            self._again.discard(row.name)
             if period_s == ONCE_S:
                 commands.append(command(system, _REQUEST, row.message_id))
             else:

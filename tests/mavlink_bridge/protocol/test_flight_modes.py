@@ -48,8 +48,33 @@ def test_px4_modes_have_the_names_of_px4_custom_mode(
     assert mode_name(12, QUAD, main_mode << 16 | sub_mode << 24) == name
 
 
+@pytest.mark.parametrize(
+    ("prefix", "vehicle_type"),
+    [
+        ("PLANE_MODE_", PLANE),
+        ("PLANE_MODE_", mavlink.MAV_TYPE_VTOL_TILTROTOR),
+        ("ROVER_MODE_", mavlink.MAV_TYPE_GROUND_ROVER),
+        ("ROVER_MODE_", mavlink.MAV_TYPE_SURFACE_BOAT),
+        ("SUB_MODE_", mavlink.MAV_TYPE_SUBMARINE),
+    ],
+)
+def test_every_mode_of_ardupilot_has_the_name_of_mavlink(prefix: str, vehicle_type: int) -> None:
+    numbers = {
+        getattr(ardupilotmega, name): name.removeprefix(prefix)
+        for name in dir(ardupilotmega)
+        if name.startswith(prefix) and not name.endswith("ENUM_END")
+    }
+    for number in range(256):
+        assert mode_name(3, vehicle_type, number) == numbers.get(number)
+
+
+def test_the_modes_of_a_blimp_have_names() -> None:
+    names = [mode_name(3, mavlink.MAV_TYPE_AIRSHIP, number) for number in range(6)]
+    assert names == ["LAND", "MANUAL", "VELOCITY", "LOITER", "RTL", None]
+
+
 def test_modes_of_other_vehicles_have_no_name() -> None:
-    assert mode_name(3, PLANE, 6) is None
+    assert mode_name(3, mavlink.MAV_TYPE_ANTENNA_TRACKER, 0) is None
     assert mode_name(0, QUAD, 6) is None
 
 
