@@ -4,6 +4,12 @@ ArduPilot's Lua driver limits the current itself, in memory, while it receives r
 the driver, and on PX4, parameters are set, which the autopilot stores over a restart: the original
 values are on disk before the first change, and are restored when no battery requests a limit any
 more, at exit and at the next start. A limit of the user is never raised.
+
+A stored parameter wears the autopilot's memory, so each one is written four times a minute on
+average, after a first burst of five (`WriteBudget`). A limit that falls by 25 % is written at once,
+whatever the budget; one that falls by 5 % while four writes are left; smaller falls within 15 s.
+A higher limit is written after 60 to 90 s in which none was lower, and only while three writes are
+left: the vehicle flies slower meanwhile, but the next gust needs no write.
 Source: AP_MotorsMulticopter.cpp `get_current_limit_max_throttle`; PX4 mc_pos_control parameters.
 """
 
@@ -25,7 +31,14 @@ _REQUEST_PERIOD_S = 0.5  # to the driver
 _DRIVER_MAX_AGE_S = 3.0  # of its heartbeat
 _DRIVER_RESTORE_S = 1.0  # in which the driver restores its limit
 _RETRY_S = 10.0
-_STEP_FRAC = 0.03  # smaller changes are not written to the autopilot's memory
+_STEP_FRAC = 0.03  # smaller changes are never written
+_WAIT_S = 15.0  # before a small fall is written
+_RISE_FRAC = 0.15  # of the limit, for a higher one to be written
+_WINDOW_S = 30.0  # a limit rises to the lowest of this and of the one before
+_BURST = 5.0
+_REFILL_S = 15.0
+_FALL_FRACS = (0.25, 0.25, 0.15, 0.10, 0.05, 0.05)  # written at once, by the writes left
+_WRITES_KEPT = 2.0  # for a later fall, by a rise
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,61 @@ LIMIT_PARAMETERS = (
 )
 
 
+class WriteBudget:
+    """Writes of one parameter that are left, and the lowest limit requested for it lately.
+
+    Falls may overdraw it; rises wait until it is repaid.
+    """
+
+    def __init__(self) -> None:
+        self._left = _BURST
+        self._counted_s = -math.inf
+        self._window_s = -math.inf  # start of the present window
+        self._lows = (math.inf, math.inf)  # of the window before, and of the present one
+        self._low_since_s: float | None = None  # a small fall waits to be written
+
+    def left(self, now_s: float) -> float:
+        """Writes left at a time."""
+        refilled = (now_s - self._counted_s) / _REFILL_S
+        return min(_BURST, self._left + refilled)
+
+    def take(self, now_s: float) -> None:
+        """Count a write."""
+        self._left = self.left(now_s) - 1.0
+        self._counted_s = now_s
+        self._low_since_s = None
+
+    def limit(self, requested: float, written: float, now_s: float) -> float | None:
+        """Limit to write now, `None` to leave the written one.
+
+        Args:
+            requested: limit of this moment.
+            written: the present value, infinite if nothing is limited.
+            now_s: time of the caller.
+        """
+        lowest = self._lowest(requested, now_s)
+        left = self.left(now_s)
+        if requested <= written * (1.0 - _FALL_FRACS[max(int(left), 0)]):
+            return requested
+        if requested >= written * (1.0 - _STEP_FRAC):
+            self._low_since_s = None
+            rises = lowest is not None and lowest >= written * (1.0 + _RISE_FRAC)
+            return lowest if rises and left >= 1.0 + _WRITES_KEPT else None
+        if self._low_since_s is None:
+            self._low_since_s = now_s
+        return requested if now_s - self._low_since_s >= _WAIT_S else None
+
+    def _lowest(self, requested: float, now_s: float) -> float | None:
+        """Lowest limit of the last two windows, at the end of one of them."""
+        before, present = self._lows
+        self._lows = before, min(present, requested)
+        if now_s - self._window_s < _WINDOW_S:
+            return None
+        started, self._window_s = math.isfinite(self._window_s), now_s
+        lowest, self._lows = min(self._lows), (self._lows[1], requested)
+        return lowest if started else None
+
+
 class ParameterLimiter:
     """Limits of one vehicle. For one thread."""
 
@@ -61,6 +129,7 @@ class ParameterLimiter:
         self._ended_s: float | None = None
         self._driver_s: float | None = None
         self._requested_s = -_REQUEST_PERIOD_S
+        self._budgets: dict[str, WriteBudget] = {}
 
     @property
     def idle(self) -> bool:
@@ -72,8 +141,18 @@ class ParameterLimiter:
         if message.get_type() == "NAMED_VALUE_FLOAT" and message.name == DRIVER_HEARTBEAT:
             self._driver_s = now_s
 
+    def after_restart(self) -> None:
+        """Read and write the values again: a restarted autopilot may have others."""
+        self._read_s = None
+        self._driver_s = None
+
     def step(
-        self, requests: Sequence[ActionRequest], autopilot: Autopilot, now_s: float
+        self,
+        requests: Sequence[ActionRequest],
+        autopilot: Autopilot,
+        now_s: float,
+        *,
+        in_flight: bool = True,
     ) -> list[mavlink.MAVLink_message]:
         """Limit while there are requests, else restore; return messages to the driver.
 
@@ -81,12 +160,15 @@ class ParameterLimiter:
             requests: REDUCE requests of all batteries.
             autopilot: of the vehicle, with a fresh heartbeat.
             now_s: time of the caller.
+            in_flight: False restores at once, also with no write left.
         """
         self._saved.follow(autopilot)
         values = _limits(requests, autopilot.kind)
         with_driver = self._driver_s is not None and now_s - self._driver_s <= _DRIVER_MAX_AGE_S
         if not values:
-            return [] if self.idle else self._restore(now_s, with_driver=with_driver)
+            if self.idle or (in_flight and not self._may_restore(now_s)):
+                return []
+            return self._restore(now_s, with_driver=with_driver)
         self._ended_s = None
         if self.idle and not self._tried_to_save(values, now_s):
             return []
@@ -94,7 +176,7 @@ class ParameterLimiter:
         if with_driver and autopilot.kind == ARDUPILOT_ID:
             return self._request(values[_MAX_CURRENT], now_s)
         for name in self._saved.values.keys() & values.keys():
-            self._lower(name, values[name])
+            self._lower(name, values[name], now_s)
         return []
 
     def _tried_to_save(self, values: dict[str, float], now_s: float) -> bool:
@@ -108,13 +190,34 @@ class ParameterLimiter:
         original = {name: value for name, value in found.items() if math.isfinite(value)}
         if original and self._saved.save(original):
             self._read_s = None
+            self._parameters.values.update(original)
         return True
 
-    def _lower(self, name: str, value: float) -> None:
-        original, now = self._saved.values[name], self._parameters.values.get(name)
+    def _lower(self, name: str, value: float, now_s: float) -> None:
+        """Write a limit if its budget permits, never above the original value."""
+        if name in self._parameters.pending():
+            return
+        original, written = self._saved.values[name], self._parameters.values.get(name)
+        if written is None:
+            if self._read_s is None or now_s - self._read_s >= _RETRY_S:
+                self._read_s = now_s
+                self._parameters.read(*self._saved.values)
+            return
         value = min(value, original) if original > 0 else value
-        if now is None or abs(now - value) > _STEP_FRAC * value:
-            self._parameters.set(name, value)
+        budget = self._budget(name)
+        due = budget.limit(value, written if written > 0 else math.inf, now_s)
+        if due is not None:
+            self._parameters.set(name, due)
+            budget.take(now_s)
+
+    def _budget(self, name: str) -> WriteBudget:
+        return self._budgets.setdefault(name, WriteBudget())
+
+    def _may_restore(self, now_s: float) -> bool:
+        """Whether a limit that ends now could begin again at once."""
+        if self._ended_s is not None:
+            return True
+        return all(self._budget(name).left(now_s) >= _WRITES_KEPT for name in self._saved.values)
 
     def _request(self, max_a: float, now_s: float) -> list[mavlink.MAVLink_message]:
         if now_s - self._requested_s < _REQUEST_PERIOD_S:
@@ -136,8 +239,9 @@ class ParameterLimiter:
             now = self._parameters.values.get(name)
             if now is None or not same(now, value):
                 restored = False
-            if now is not None and not same(now, value):
+            if now is not None and not same(now, value) and name not in self._parameters.pending():
                 self._parameters.set(name, value)
+                self._budget(name).take(now_s)
         if restored:
             self._saved.discard()
             self._read_s = None
