@@ -34,7 +34,7 @@ from mavlink_bridge.protocol.schedule import MessageSchedule
 from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
-from mavlink_bridge.vehicle.precedence import SentCommand
+from mavlink_bridge.vehicle.command_state import SentCommand
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 
 _SAME_TEXT_S = 10.0
@@ -67,7 +67,7 @@ DEFAULT_OPTIONS = BridgeOptions()
 class BridgeState:
     """State of a bridge that a restart in flight restores. Plain data."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     last_command: SentCommand | None = None  # the pilot may have overridden it
     first_battery_id: int | None = None  # allocated; None: not yet

@@ -2,7 +2,7 @@
 
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
-from mavlink_bridge.vehicle.precedence import SentCommand
+from mavlink_bridge.vehicle.command_state import SentCommand
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 

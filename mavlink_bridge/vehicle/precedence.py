@@ -1,52 +1,28 @@
 """Precedence of vehicle commands: which command may be sent now, or why none.
 
-An action never replaces a more urgent one: none < reduce < return < land.
+An action never replaces a more urgent one: none < reduce < return < land. The urgency of what the
+vehicle does is known from its mode and from who commanded it: a failsafe that returns is a return.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dronebms.core.report import Action, ActionKey, ActionKind, ActionRequest
 from dronebms.core.vehicle_state import VehicleState
-from mavlink_bridge.protocol.flight_modes import action_of_mode
+from mavlink_bridge.protocol.flight_modes import EVASIVE_MODES, action_of_mode
+from mavlink_bridge.protocol.vehicle_classes import class_named
+from mavlink_bridge.vehicle.command_state import HEARTBEAT_MAX_AGE_S, Phase, SentCommand
 
-HEARTBEAT_MAX_AGE_S = 2.0
+__all__ = ["Decision", "SentCommand", "decide", "refusal"]
 
-
-@dataclass(frozen=True, slots=True)
-class SentCommand:
-    """The last mode command and the reaction of the vehicle. Plain data, part of `BridgeState`."""
-
-    key: ActionKey
-    do: ActionKind
-    t_s: float
-    mode_before: str
-    tries: int = 1
-    obeyed: bool = False
-    overridden: bool = False  # the pilot has chosen another mode since; until disarming
-    earlier: tuple[ActionKey, ...] = ()  # events that have had their command, sorted
-
-    def updated(self, vehicle: VehicleState) -> "SentCommand | None":
-        """Copy with the reaction in the vehicle's mode; `None` once it is disarmed."""
-        if vehicle.armed is False:
-            return None
-        if vehicle.mode is None:
-            return self
-        obeyed = action_of_mode(vehicle.mode) >= self.do
-        other = not obeyed and (self.obeyed or vehicle.mode != self.mode_before)
-        return replace(self, obeyed=self.obeyed or obeyed, overridden=self.overridden or other)
-
-    def retry(self, action: Action, now_s: float) -> tuple[ActionKind, int] | str:
-        """Command to repeat and the number of the try, or the reason for none."""
-        if self.obeyed:
-            return "vehicle has complied"
-        if now_s - self.t_s < action.retry_s:
-            return "waiting for the vehicle"
-        if self.tries <= action.retries:
-            return self.do, self.tries + 1
-        if action.escalate is not None and action.escalate > self.do:
-            return action.escalate, 1
-        return f"vehicle does not comply, tries: {self.tries}"
+_LEAST_RETRY_S = 1.0  # a heartbeat shows the mode once a second
+_BUDGET_S = 60.0
+_BUDGET = 4  # commands of one kind in this time, if the action has no more retries
+# PX4 holds for COM_FAIL_ACT_T, 5 s by default, before its failsafe acts. A command in this time
+# would take the place of the failsafe; a failsafe that only holds is not waited for longer.
+_FAILSAFE_DELAY_S = 10.0
+_PLANES = ("ArduPlane", "QuadPlane")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +35,49 @@ class Decision:
     sent: SentCommand | None = None  # input of the next step
 
 
+def activity(vehicle: VehicleState, sent: SentCommand | None = None) -> ActionKind:
+    """Urgency of what the vehicle does, by its mode and by who commanded it.
+
+    ArduPlane lands in AUTO, after its own failsafe or our command.
+    """
+    mode = vehicle.mode or ""
+    found = action_of_mode(mode)
+    if vehicle.failsafe and mode == "AUTO" and vehicle.vehicle_class in _PLANES:
+        found = ActionKind.LAND
+    elif _failsafe_waits(vehicle):
+        found = ActionKind.RETURN
+    elif sent is not None and sent.obeyed and mode in (*sent.modes, "AUTO"):
+        found = max(found, sent.do)
+    return found
+
+
+def _failsafe_waits(vehicle: VehicleState) -> bool:
+    """Whether PX4 holds before its failsafe acts."""
+    age_s = vehicle.mode_age_s
+    waits = vehicle.failsafe is True and vehicle.mode == "LOITER"
+    return waits and age_s is not None and age_s < _FAILSAFE_DELAY_S
+
+
 def refusal(do: ActionKind, vehicle: VehicleState, sent: SentCommand | None = None) -> str | None:
     """Reason against a command to the vehicle in its present state, `None` if there is none.
 
-    A command never replaces a more urgent action, a landing, a failsafe of the flight controller
-    or the mode that a pilot has chosen after our command. Nothing is sent to a vehicle that is
+    A command never replaces an action of the vehicle that is as urgent, its own or a pilot's, or
+    the mode that a pilot has chosen after our command. Nothing is sent to a vehicle that is
     disarmed or without a fresh heartbeat.
     """
-    age_s, doing = vehicle.heartbeat_age_s, action_of_mode(vehicle.mode)
+    age_s, doing = vehicle.heartbeat_age_s, activity(vehicle, sent)
+    row = class_named(vehicle.vehicle_class)
+    absent = row is not None and do >= ActionKind.RETURN and not row.commands(do)
     rules = (
         (age_s is None or age_s > HEARTBEAT_MAX_AGE_S, "no heartbeat of the autopilot"),
         (vehicle.armed is not True, "vehicle is not armed"),
         (vehicle.mode is None, "flight mode is unknown"),
-        (vehicle.failsafe is True, "flight controller failsafe is active"),
+        (vehicle.terminated is True, "flight is terminated"),
         (sent is not None and sent.overridden, "pilot has chosen another mode"),
+        (absent, f"not possible on {vehicle.vehicle_class}"),
         (doing is ActionKind.LAND, "vehicle is landing"),
+        (vehicle.mode in EVASIVE_MODES and do < ActionKind.LAND, "vehicle avoids traffic"),
+        (doing >= do and _failsafe_waits(vehicle), "failsafe is about to act"),
         (doing >= do, f"vehicle is in {vehicle.mode}"),
     )
     return next((reason for holds, reason in rules if holds), None)
@@ -95,25 +99,97 @@ def decide(
         sent: `Decision.sent` of the previous step.
         now_s: time of the loop.
     """
-    sent = None if sent is None else sent.updated(vehicle)
+    sent = None if sent is None else sent.updated(vehicle, now_s)
     commands = [one for one in requests if one.action.do >= ActionKind.REDUCE]
     if not commands:
         return Decision(None, "no action requested", None, sent)
     most = max(commands, key=lambda one: one.action.do)
-    do, tries = most.action.do, 1
+    do, tries = _possible(most.action, vehicle), 1
+    if do is ActionKind.REDUCE:  # no mode: it is in force while it is requested
+        reason = refusal(do, vehicle, sent)
+        return Decision(do if reason is None else None, reason or most.because, most, sent)
     if sent is not None and sent.key == most.key:
-        retry = sent.retry(most.action, now_s)
+        retry = _retry(sent, most.action, now_s)
         if isinstance(retry, str):
             return Decision(None, retry, most, sent)
         do, tries = retry
-    elif sent is not None and most.key in sent.earlier:
+    elif sent is not None and _has_had_its_command(most.key, sent):
         return Decision(None, "command already sent for this event", most, sent)
-    reason = refusal(do, vehicle, sent)
+    reason = refusal(do, vehicle, sent) or _too_many(do, most.action, sent, now_s)
     if reason is not None:
         return Decision(None, reason, most, sent)
-    if do is not ActionKind.REDUCE:  # REDUCE is no mode: it is in force while it is requested
-        earlier = set() if sent is None else {*sent.earlier, sent.key}
-        mode = sent.mode_before if sent is not None and tries > 1 else vehicle.mode or ""
-        remaining = tuple(sorted(earlier - {most.key}))
-        sent = SentCommand(most.key, do, now_s, mode, tries, earlier=remaining)
-    return Decision(do, most.because, most, sent)
+    return Decision(do, most.because, most, _next(most.key, do, tries, vehicle, sent, now_s))
+
+
+def _possible(action: Action, vehicle: VehicleState) -> ActionKind:
+    """The action, or its escalation if the vehicle has no command for it."""
+    row = class_named(vehicle.vehicle_class)
+    if row is None or action.do is ActionKind.REDUCE or row.commands(action.do):
+        return action.do
+    return max(action.do, action.escalate or action.do)
+
+
+def _retry(sent: SentCommand, action: Action, now_s: float) -> tuple[ActionKind, int] | str:
+    """Command to repeat and the number of the try, or the reason for none."""
+    if sent.obeyed:
+        return "vehicle has complied"
+    if sent.phase is Phase.REFUSED and sent.means:
+        return sent.do, sent.tries  # the next command of the vehicle's class
+    waits_s = max(action.retry_s, _LEAST_RETRY_S)
+    if sent.phase is Phase.ACCEPTED or now_s - sent.t_s < waits_s:
+        return "waiting for the vehicle"
+    if sent.phase is Phase.LAPSED or sent.tries <= action.retries:
+        return sent.do, 1 if sent.phase is Phase.LAPSED else sent.tries + 1
+    if action.escalate is not None and action.escalate > sent.do:
+        return action.escalate, 1
+    return f"vehicle does not comply, tries: {sent.tries}"
+
+
+def _has_had_its_command(key: ActionKey, sent: SentCommand) -> bool:
+    """Whether this event, or a later one of the same row, has had its command."""
+    return any(key[:2] == one[:2] and key[2] <= one[2] for one in (*sent.earlier, sent.key))
+
+
+def _too_many(do: ActionKind, action: Action, sent: SentCommand | None, now_s: float) -> str | None:
+    """Reason against one more command of this kind: events that come and go send few commands."""
+    if sent is None or (sent.phase is Phase.REFUSED and sent.means):
+        return None
+    times_s = [t_s for kind, t_s in sent.recent_s if kind == do and 0 <= now_s - t_s < _BUDGET_S]
+    if now_s - max(times_s, default=-math.inf) < max(action.retry_s, _LEAST_RETRY_S):
+        return "waiting for the vehicle"
+    if len(times_s) >= max(_BUDGET, action.retries + 1):
+        return f"{len(times_s)} commands in {_BUDGET_S:g} s"
+    return None
+
+
+def _next(
+    key: ActionKey,
+    do: ActionKind,
+    tries: int,
+    vehicle: VehicleState,
+    sent: SentCommand | None,
+    now_s: float,
+) -> SentCommand:
+    """State after a command that is sent now."""
+    row = class_named(vehicle.vehicle_class)
+    earlier, means, recent_s = dict[tuple[int, int], int](), 0, [(int(do), now_s)]
+    if sent is not None:
+        for battery, number, times in (*sent.earlier, sent.key):
+            earlier[battery, number] = max(times, earlier.get((battery, number), 0))
+        recent_s = [one for one in sent.recent_s if now_s - one[1] < _BUDGET_S] + recent_s
+        if (sent.key, sent.do) == (key, do):
+            means = sent.means
+    earlier.pop(key[:2], None)
+    commands = () if row is None else row.commands(do)
+    return SentCommand(
+        key,
+        do,
+        now_s,
+        vehicle.mode or "",
+        tries,
+        earlier=tuple(sorted((*event, times) for event, times in earlier.items())),
+        means=means,
+        modes=commands[means].modes if commands else (),
+        mode_by_failsafe=vehicle.failsafe is True,
+        recent_s=tuple(recent_s),
+    )

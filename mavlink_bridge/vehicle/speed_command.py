@@ -20,7 +20,6 @@ from dronebms.core.report import ActionRequest
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_modes import SPEED_MODES
-from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID
 from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import command, result_label
 from mavlink_bridge.vehicle.parameter_limits import lowest
@@ -32,6 +31,7 @@ _RETRY_S = 10.0  # time to slow down
 _ANSWER_S = 1.0
 _TRIES = 3
 _THROTTLE_UNCHANGED = -1.0  # DO_CHANGE_SPEED.throttle
+_COPTER = "ArduCopter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,11 @@ class SpeedCommand:
         self._texts = []
         return texts
 
+    def after_restart(self) -> None:
+        """Command the speeds again: a restarted autopilot has its own."""
+        self._phases.clear()
+        self._unanswered = None
+
     def receive(self, answer: mavlink.MAVLink_command_ack_message) -> None:
         """Read an acknowledgement for this component."""
         if answer.command != _COMMAND or self._unanswered is None:
@@ -113,7 +118,7 @@ class SpeedCommand:
         """
         self._saved.follow(autopilot)
         limits = {}
-        for row in SPEEDS if autopilot.kind == ARDUPILOT_ID else ():
+        for row in SPEEDS if vehicle.vehicle_class == _COPTER else ():
             if (speed_m_s := lowest(requests, row.by)) is not None:
                 limits[row.by] = speed_m_s
         rows = [row for row in SPEEDS if row.by in limits or row.by in self._saved.values]

@@ -1,12 +1,15 @@
 """Carries out the actions that protection requests of a vehicle: return, land, reduce.
 
-`precedence.decide` chooses the command; this module sends it, reads the acknowledgement and
-reports the result. Created only if the configuration has such an action. Nothing here cuts thrust
-or power, and nothing is sent to a vehicle that is disarmed or without a heartbeat.
-Source: common.xml, MAV_CMD_NAV_RETURN_TO_LAUNCH 20 and MAV_CMD_NAV_LAND 21, on which ArduPilot and
-PX4 change to the mode of that name.
+`precedence.decide` chooses the command; this module sends the one of the vehicle's class, reads the
+acknowledgement and the heartbeats (`command_state`), and reports the result. Created only if the
+configuration has such an action. Nothing here cuts thrust or power, and nothing is sent to a
+vehicle that is disarmed or without a heartbeat.
 """
 
+import logging
+import math
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
@@ -16,17 +19,25 @@ from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import command, result_label
+from mavlink_bridge.protocol.vehicle_classes import (
+    ModeCommand,
+    class_named,
+    impossible_actions,
+    vehicle_class,
+)
+from mavlink_bridge.vehicle.command_state import RESTART_SEEN_S, Phase, SentCommand
 from mavlink_bridge.vehicle.parameter_limits import ParameterLimiter
-from mavlink_bridge.vehicle.precedence import Decision, SentCommand, decide, refusal
+from mavlink_bridge.vehicle.precedence import Decision, decide, refusal
 from mavlink_bridge.vehicle.speed_command import SpeedCommand
 
-_COMMANDS = {
-    ActionKind.RETURN: mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH,
-    ActionKind.LAND: mavlink.MAV_CMD_NAV_LAND,
-}
 _OURS = (0, mavlink.MAV_COMP_ID_BATTERY)  # 0: acknowledgement without a target
 _SUCCESS = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
 _CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
+_HEARTBEAT_PERIOD_S = 0.5  # requested after a command: PX4 sends one a second
+_HEARTBEATS_S = 4.0
+_ALL_ACTIONS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)
+_Q_ENABLE = "Q_ENABLE"
+_log = logging.getLogger(__name__)
 
 
 class VehicleControl:
@@ -36,9 +47,19 @@ class VehicleControl:
         sent: the last mode command.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Store the original values of the vehicle's parameters in a folder."""
+    def __init__(self, folder: Path, configured: Collection[ActionKind] = _ALL_ACTIONS) -> None:
+        """Use a folder.
+
+        Args:
+            folder: of the original values of the vehicle's parameters.
+            configured: kinds of the configured actions.
+        """
         self.sent: SentCommand | None = None
+        self._configured = configured
+        self._seen: tuple[int | None, int | None, int] | None = None  # autopilot, type, restarts
+        self._reported: set[str] = set()  # reasons why an action is not possible
+        self._heartbeat_s = -math.inf  # last requested
+        self._pilot_s = -math.inf  # start of the last override that was reported
         self._parameters = Parameters()
         self._limiter = ParameterLimiter(self._parameters, folder)
         self._speeds = SpeedCommand(self._parameters, folder)
@@ -65,42 +86,120 @@ class VehicleControl:
             self._labels[one.because] = report.status.label(one.because)
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
-        """Read a message of the autopilot: parameter, acknowledgement, named value."""
+        """Read a message of the autopilot: heartbeat, parameter, acknowledgement, named value."""
         self._parameters.receive(message, bytewise=autopilot.stack.bytewise_integers)
         self._limiter.receive(message, now_s)
-        if message.get_type() != "COMMAND_ACK" or message.target_component not in _OURS:
-            return
-        self._speeds.receive(message)
-        if self.sent is None or message.result in _SUCCESS:
-            return
-        for do, number in _COMMANDS.items():
-            if message.command == number:
-                text = f"{do.name} refused: {result_label(message.result)}"
-                self._texts.append((_WARNING, text))
+        self._look_at(autopilot, now_s)
+        kind = message.get_type()
+        if kind == "HEARTBEAT" and self.sent is not None and not autopilot.resumed(now_s):
+            self.sent = self.sent.updated(self._classified(autopilot, now_s), now_s)
+        if kind == "COMMAND_ACK" and message.target_component in _OURS:
+            self._speeds.receive(message)
+            self._read_answer(message, autopilot, now_s)
 
     def step(
         self, autopilot: Autopilot, vehicle: VehicleState, now_s: float, *, enabled: bool
     ) -> list[mavlink.MAVLink_message]:
         """Messages to send now; if not `enabled`, only those that restore the vehicle."""
         requests = [one for some in self._requests.values() for one in some] if enabled else []
-        decision = decide(requests, vehicle, self.sent, now_s)
+        vehicle = self._classified(autopilot, now_s)
+        if self.sent is None or not autopilot.resumed(now_s):
+            decision = decide(requests, vehicle, self.sent, now_s)
+        else:
+            decision = Decision(None, "autopilot may have restarted", None, self.sent)
         self.sent = decision.sent
-        messages = []
-        if decision.send in _COMMANDS:
-            number = _COMMANDS[decision.send]
-            attempt = 0 if decision.sent is None else decision.sent.tries - 1
-            messages.append(command(autopilot.system_id, number, attempt=attempt))
+        self._announce_pilot(now_s)
+        messages = self._commands(decision, autopilot, vehicle, now_s)
         self._report(decision, now_s)
         if autopilot.online_since_s(now_s) is not None:
             reduce = [one for one in requests if one.action.do is ActionKind.REDUCE]
             # A current limit is no mode: it stays during a return, but not during a landing.
             if refusal(ActionKind.LAND, vehicle):
                 reduce = []
-            messages += self._limiter.step(reduce, autopilot, now_s)
+            in_flight = enabled and vehicle.armed is True
+            messages += self._limiter.step(reduce, autopilot, now_s, in_flight=in_flight)
             messages += self._speeds.step(reduce, autopilot, vehicle, now_s)
             bytewise = autopilot.stack.bytewise_integers
             messages += self._parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages
+
+    def _look_at(self, autopilot: Autopilot, now_s: float) -> None:
+        """Take up a vehicle, again after each restart of its autopilot."""
+        seen = autopilot.kind, autopilot.vehicle_type, autopilot.restarts
+        if seen == self._seen:
+            return
+        if self._seen is not None and seen[2] != self._seen[2]:
+            _log.warning("the autopilot has restarted; its modes and parameters are read again")
+            self.sent = None if self.sent is None else self.sent.after_restart(now_s)
+            self._parameters.discard_values()
+            self._limiter.after_restart()
+            self._speeds.after_restart()
+        self._seen = seen
+        row = vehicle_class(*seen[:2])
+        if row is not None and row.name == "ArduPlane":
+            self._parameters.read(_Q_ENABLE)
+        for do, reason in impossible_actions(*seen[:2]).items():
+            if do in self._configured and reason not in self._reported:
+                self._reported.add(reason)
+                self._announce(_WARNING, reason)
+
+    def _classified(self, autopilot: Autopilot, now_s: float) -> VehicleState:
+        """State of the vehicle; a parameter distinguishes a quadplane from a fixed wing."""
+        state = autopilot.state(now_s)
+        if state.vehicle_class != "ArduPlane":
+            return state
+        q_enable = self._parameters.values.get(_Q_ENABLE)
+        row = vehicle_class(autopilot.kind, autopilot.vehicle_type, q_enable=q_enable)
+        return state if row is None else replace(state, vehicle_class=row.name)
+
+    def _announce_pilot(self, now_s: float) -> None:
+        """Report once that a pilot has taken over, when it is known that it was no restart."""
+        sent = self.sent
+        if sent is None or not sent.overridden or sent.overridden_s == self._pilot_s:
+            return
+        if now_s - sent.overridden_s >= RESTART_SEEN_S:
+            self._pilot_s = sent.overridden_s
+            self._announce(_WARNING, f"pilot has taken over: {sent.mode}")
+
+    def _commands(
+        self, decision: Decision, autopilot: Autopilot, vehicle: VehicleState, now_s: float
+    ) -> list[mavlink.MAVLink_message]:
+        """The command that was decided on; heartbeats that show what has become of it."""
+        sent, system = self.sent, autopilot.system_id
+        if sent is None:
+            return []
+        if decision.send in (ActionKind.RETURN, ActionKind.LAND):
+            one = self._means(sent, vehicle)[sent.means]
+            self._heartbeat_s = now_s
+            return [command(system, one.number, *one.values, attempt=sent.tries - 1)]
+        waits = sent.phase in (Phase.SENT, Phase.ACCEPTED) and now_s - sent.t_s <= _HEARTBEATS_S
+        if not waits or now_s - self._heartbeat_s < _HEARTBEAT_PERIOD_S:
+            return []
+        self._heartbeat_s = now_s
+        request = mavlink.MAV_CMD_REQUEST_MESSAGE
+        return [command(system, request, mavlink.MAVLINK_MSG_ID_HEARTBEAT)]
+
+    def _means(self, sent: SentCommand, vehicle: VehicleState) -> tuple[ModeCommand, ...]:
+        row = class_named(vehicle.vehicle_class)
+        return () if row is None else row.commands(sent.do)
+
+    def _read_answer(
+        self, answer: mavlink.MAVLink_command_ack_message, autopilot: Autopilot, now_s: float
+    ) -> None:
+        """Read an acknowledgement: the next command of the class is due after a refusal."""
+        sent = self.sent
+        means = () if sent is None else self._means(sent, self._classified(autopilot, now_s))
+        if sent is None or sent.means >= len(means) or means[sent.means].number != answer.command:
+            return
+        last = sent.means + 1 == len(means)
+        if answer.result not in _SUCCESS and last and sent.phase is Phase.SENT:
+            self._announce(_WARNING, f"{sent.do.name} refused: {result_label(answer.result)}")
+        self.sent = sent.acknowledged(answer.result, now_s, last=last)
+
+    def _announce(self, severity: int, text: str) -> None:
+        """Send a text, and log it."""
+        self._texts.append((severity, text))
+        _log.warning("%s", text)
 
     def _report(self, decision: Decision, now_s: float) -> None:
         """Report each command, and once the reason why a requested one is not sent."""
@@ -110,10 +209,10 @@ class VehicleControl:
         elif decision.send is not None:
             self._last_reason = ""
             text = f"{decision.send.name}: {self._labels[request.because]}"
-            self._texts.append((_CRITICAL, text))
+            self._announce(_CRITICAL, text)
         elif decision.reason != self._last_reason and not self._is_waiting(request, now_s):
             self._last_reason = decision.reason
-            self._texts.append((_NOTICE, f"{request.action.do.name}: {decision.reason}"))
+            self._announce(_NOTICE, f"{request.action.do.name}: {decision.reason}")
 
     def _is_waiting(self, request: ActionRequest, now_s: float) -> bool:
         sent = self.sent

@@ -19,7 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ARDUPILOT, PX4 = 3, 12
-MODES = {ARDUPILOT: {20: 6, 21: 9}, PX4: {20: 4 << 16 | 5 << 24, 21: 4 << 16 | 6 << 24}}
+COPTER, HELICOPTER, PLANE, ROVER, SUB, BLIMP, VTOL = 2, 4, 1, 10, 12, 7, 20  # MAV_TYPE
+_PX4_MODES = {20: 4 << 16 | 5 << 24, 21: 4 << 16 | 6 << 24}
+# Mode after NAV_RETURN_TO_LAUNCH and NAV_LAND, by MAV_AUTOPILOT and MAV_TYPE.
+MODES = {
+    (ARDUPILOT, COPTER): {20: 6, 21: 9},
+    (ARDUPILOT, HELICOPTER): {20: 6, 21: 9},
+    (ARDUPILOT, PLANE): {20: 11},
+    (ARDUPILOT, VTOL): {20: 11},
+    (ARDUPILOT, ROVER): {20: 11},
+    (ARDUPILOT, SUB): {21: 9},
+    (ARDUPILOT, BLIMP): {},
+    **{(PX4, kind): _PX4_MODES for kind in (COPTER, PLANE, VTOL, ROVER, SUB)},
+}
+Q_MODES = range(17, 26)  # of ArduPlane
 GUIDED, LOITER, RTL, LAND, PX4_RTL = 4, 5, 6, 9, 4 << 16 | 5 << 24
 
 
@@ -32,6 +45,11 @@ class FakeVehicle:
         self.integers: set[str] = set()
         self.armed, self.mode, self.status = True, GUIDED, 4
         self.release = 0
+        self.vehicle_type = COPTER
+        self.lands_by_mission = False  # its mission has a DO_LAND_START
+        self.quadplane = False
+        self.boot_ms = 0  # 0: its messages have no time since boot
+        self.loses_answers = False
         self.complies = self.sends_heartbeats = self.answers = True
         self.scripted = False
         self.on_set: Callable[[], None] = lambda: None
@@ -69,16 +87,27 @@ class FakeVehicle:
     def beat(self) -> None:
         """Send the messages of each second."""
         if self.sends_heartbeats:
-            base = 1 | (128 if self.armed else 0)
-            self.emit(
-                mavlink.MAVLink_heartbeat_message(
-                    2, self.autopilot, base, self.mode, self.status, 3
-                )
-            )
+            self.send_heartbeat()
             v_cm_s = round(self.speed_m_s * 100), 0, round(-self.climb_m_s * 100)
-            self.emit(mavlink.MAVLink_global_position_int_message(0, 1, 1, 0, 0, *v_cm_s, 0))
+            boot_ms = self.boot_ms
+            self.boot_ms += 1000 if boot_ms else 0
+            self.emit(mavlink.MAVLink_global_position_int_message(boot_ms, 1, 1, 0, 0, *v_cm_s, 0))
             if self.scripted:
                 self.emit(mavlink.MAVLink_named_value_float_message(0, b"BMS_LUA", 1.0))
+
+    def send_heartbeat(self) -> None:
+        """Send a heartbeat."""
+        base = 1 | (128 if self.armed else 0)
+        self.emit(
+            mavlink.MAVLink_heartbeat_message(
+                self.vehicle_type, self.autopilot, base, self.mode, self.status, 3
+            )
+        )
+
+    def reboot(self, mode: int, **parameters: float) -> None:
+        """Restart in flight, as after a watchdog: armed, in another mode, its clock at 0."""
+        self.boot_ms, self.mode, self.status = 1000, mode, 4
+        self.parameters |= parameters
 
     def _take(self, message: Any) -> None:  # noqa: ANN401 - a message
         kind = message.get_type()
@@ -103,11 +132,18 @@ class FakeVehicle:
 
     def _execute(self, message: Any) -> None:  # noqa: ANN401 - a message
         number, result = message.command, 0 if self.complies else 4
-        if number in (20, 21):
-            self.commands.append((number, message.confirmation))
-            if self.complies:
-                self.mode = MODES[self.autopilot][number]
-            self.emit(mavlink.MAVLink_command_ack_message(number, result))
+        if number in (20, 21, 176, 189):
+            mode = self._commanded_mode(message)
+            values = (message.param2,) if number == 176 else ()
+            self.commands.append((number, message.confirmation, *values))
+            if mode is None:
+                result = 4
+            elif self.complies:
+                self.mode = mode
+            if not self.loses_answers:
+                self.emit(mavlink.MAVLink_command_ack_message(number, result))
+        elif number == 512 and message.param1 == 0 and self.sends_heartbeats:
+            self.send_heartbeat()
         elif number == 178:
             self.speeds.append((message.param1, message.param2))
             if self.complies and message.param1 == 1:
@@ -122,6 +158,19 @@ class FakeVehicle:
                     0, self.release, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0
                 )
             )
+
+    def _commanded_mode(self, message: Any) -> int | None:  # noqa: ANN401 - a message
+        """Mode after a command, `None` if the vehicle refuses it."""
+        number = message.command
+        plane = self.autopilot == ARDUPILOT and self.vehicle_type in (PLANE, VTOL)
+        if number in (20, 21):
+            return MODES[self.autopilot, self.vehicle_type].get(number)
+        if number == 189:
+            return 10 if plane and self.lands_by_mission else None
+        if self.autopilot == PX4:
+            return int(message.param2) << 16 | int(message.param3) << 24
+        mode = int(message.param2)
+        return None if plane and mode in Q_MODES and not self.quadplane else mode
 
 
 class Flight:

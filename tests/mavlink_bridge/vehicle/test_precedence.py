@@ -35,7 +35,8 @@ def in_mode(mode: str | None) -> VehicleState:
         (in_mode(None), "mode is unknown"),
         (in_mode("LAND"), "landing"),
         (in_mode("PRECLAND"), "landing"),
-        (replace(FLYING, failsafe=True), "failsafe"),
+        (in_mode("TERMINATION"), "landing"),
+        (replace(FLYING, terminated=True), "terminated"),
     ],
 )
 def test_no_command_is_sent_to_a_vehicle_that_is(
@@ -172,7 +173,6 @@ def test_the_rules_hold_for_any_sequence_of_requests_and_states(
         if decision.send is None:
             continue
         assert vehicle.armed is True
-        assert vehicle.failsafe is not True
         assert vehicle.heartbeat_age_s is not None
         assert vehicle.heartbeat_age_s <= 2.0
         assert decision.send > urgency.get(str(vehicle.mode), ActionKind.REPORT)
@@ -191,5 +191,5 @@ def test_the_events_with_a_command_are_sorted_plain_data() -> None:
 
 def test_a_command_is_unchanged_while_the_mode_is_unknown() -> None:
     sent = SentCommand((0, 2, 1), ActionKind.RETURN, 10.0, "AUTO")
-    assert sent.updated(in_mode(None)) is sent
-    assert sent.updated(replace(FLYING, armed=False)) is None
+    assert sent.updated(in_mode(None), 11.0) is sent
+    assert sent.updated(replace(FLYING, armed=False), 11.0) is None

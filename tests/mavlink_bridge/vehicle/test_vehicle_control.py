@@ -14,7 +14,8 @@ from mavlink_bridge.bridge import BridgeState
 from mavlink_bridge.protocol.flight_stacks import PX4 as PX4_STACK
 from mavlink_bridge.protocol.flight_stacks import withhold_reason
 from mavlink_bridge.protocol.requests import result_label
-from mavlink_bridge.vehicle.precedence import SentCommand, refusal
+from mavlink_bridge.vehicle.command_state import Phase, SentCommand
+from mavlink_bridge.vehicle.precedence import decide, refusal
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
@@ -206,9 +207,17 @@ def test_the_original_values_are_on_disk_before_a_limit_is_set(tmp_path: Path) -
 
 def test_small_changes_of_a_limit_are_not_written(tmp_path: Path) -> None:
     flight = flying(tmp_path)
-    for max_a, expected_a in ((30.0, 30.0), (29.5, 30.0), (28.0, 28.0), (40.0, 40.0)):
+    for max_a, seconds, expected_a in (
+        (30.0, 2.0, 30.0),
+        (29.5, 20.0, 30.0),
+        (29.0, 14.0, 30.0),  # waits 15 s
+        (29.0, 2.0, 29.0),
+        (27.0, 1.0, 27.0),
+        (40.0, 59.0, 27.0),  # waits 60 to 90 s
+        (40.0, 31.0, 40.0),
+    ):
         flight.requests = less(max_a)
-        flight.fly(2.0)
+        flight.fly(seconds)
         assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == expected_a
 
 
@@ -742,7 +751,8 @@ def test_a_text_has_the_label_of_the_limit(tmp_path: Path) -> None:
 
 def test_texts_of_refusals_and_arming_fit_one_statustext() -> None:
     base = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)
-    sent = SentCommand((0, 0, 1), ActionKind.RETURN, 0.0, "AUTO", tries=3, overridden=True)
+    sent = SentCommand((0, 0, 1), ActionKind.RETURN, 0.0, "AUTO", 3, Phase.OVERRIDDEN)
+    home = (ActionRequest(Action("x", ActionKind.RETURN), sent.key, "x", 0.0),)
     states = [
         base,
         replace(base, heartbeat_age_s=None),
@@ -753,8 +763,10 @@ def test_texts_of_refusals_and_arming_fit_one_statustext() -> None:
         replace(base, mode="SMART_RTL"),
     ]
     reasons = [refusal(ActionKind.RETURN, state, sent) for state in states]
-    reasons.append(str(replace(sent, overridden=False).retry(Action("x", ActionKind.RETURN), 99.0)))
-    reasons.append(str(replace(sent, obeyed=True).retry(Action("x", ActionKind.RETURN), 99.0)))
+    reasons += [
+        decide(home, base, replace(sent, phase=phase, mode="AUTO"), 99.0).reason
+        for phase in (Phase.SENT, Phase.OBEYED)
+    ]
     for reason in reasons:
         assert reason is not None
         assert len(f"RETURN: {reason}") <= 50
