@@ -421,16 +421,16 @@ def test_a_service_continues_the_commands_of_an_earlier_run(
     def vehicle_after(**changes: object) -> object:
         with ExitStack() as stack:
             first = Service(config, stack, SystemClock(SPEED)).state(0.0)
-            vehicle = {"format": 1, "state": {"first_battery_id": 7, "acting_enabled": False}}
+            vehicle = {"format": 2, "state": {"first_battery_id": 7, "acting_enabled": False}}
             second = Service(config, stack, SystemClock(SPEED))
             second.restore(first | {"vehicle": vehicle} | changes)
             return second.state(0.0)["vehicle"]
 
     restored = {"last_command": None, "first_battery_id": 7, "acting_enabled": False}
-    assert vehicle_after() == {"format": 1, "state": restored}
+    assert vehicle_after() == {"format": 2, "state": restored}
     new = {"last_command": None, "first_battery_id": None, "acting_enabled": True}
-    assert vehicle_after(vehicle={"format": 99}) == {"format": 1, "state": new}
-    assert "state of the bridge is not restored: format 99, not 1" in caplog.text
+    assert vehicle_after(vehicle={"format": 99}) == {"format": 2, "state": new}
+    assert "state of the bridge is not restored: format 99, not 2" in caplog.text
     with ExitStack() as stack:  # of another boot: the latches alone
         service = Service(config, stack, SystemClock(SPEED))
         service.restore({"latches": {"format": 1, "state": {"packs": {"a pack": ["failed"]}}}})
