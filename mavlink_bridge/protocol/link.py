@@ -1,12 +1,14 @@
 """Non-blocking, reconnecting link to a flight controller or a ground station.
 
-No threads: each call passes `now_s`, seconds of any monotonic clock. A lost connection is retried
-after 0.5 s, then after twice the last delay, up to 5 s. Host names are resolved once, when the
-link is opened; only that may block.
+Each call passes `now_s`, seconds of any monotonic clock. What cannot be opened now (a host that is
+unknown yet, an address that is not assigned yet, a busy or absent port) is retried like a lost
+connection: after 0.5 s, then after twice the last delay, up to 5 s. An invalid URL is an error.
+A host name is resolved for each connection, in a thread, because the resolver blocks.
 """
 
 import itertools
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -27,7 +29,11 @@ DEFAULT_BAUD = 57600  # of the telemetry ports of PX4 and ArduPilot
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 5.0
 _CONNECT_S = 5.0
+_RESOLVE_S = 0.005  # a small part of a step of the loop
 _PORT_MAX = 0xFFFF
+_BAUD_MAX = 4_000_000  # of Linux, termios(3)
+_DIGITS = 10  # fewer than that of a port or a baud rate
+_NETWORKS = ("udpout", "udpin", "tcp")
 
 
 class LinkState(Enum):
@@ -74,47 +80,115 @@ def parse_url(url: str) -> LinkUrl:
         LinkError: invalid URL; the message states the expected form.
     """
     kind, _, rest = url.partition(":")
-    if kind == "serial":
-        path, _, baud = rest.rpartition(":")
-        if not _is_number(baud):  # paths of USB ports have colons of their own
-            path, baud = rest, str(DEFAULT_BAUD)
-        if not path or not int(baud):
-            raise LinkError(f"link {url!r}: expected serial:PATH or serial:PATH:BAUD")
-        return LinkUrl(kind, path=path, baud=int(baud))
-    if kind not in ("udpout", "udpin", "tcp"):
+    if not url.isprintable():
         raise LinkError(f"link {url!r}: expected {URL_FORMS}")
+    if kind == "serial":
+        return _parse_serial(url, rest)
+    if kind not in _NETWORKS:
+        raise LinkError(f"link {url!r}: expected {URL_FORMS}{_meant(url)}")
+    return _parse_network(url, kind, rest)
+
+
+def _parse_serial(url: str, rest: str) -> LinkUrl:
+    path, _, baud = rest.rpartition(":")
+    if not _is_number(baud):  # paths of USB ports have colons of their own
+        path, baud = rest, str(DEFAULT_BAUD)
+    if not path or not 0 < int(baud) <= _BAUD_MAX:
+        raise LinkError(f"link {url!r}: expected serial:PATH or serial:PATH:BAUD")
+    if _is_number(path.rpartition(",")[2]):
+        raise LinkError(f"link {url!r}: expected a colon before the baud rate{_meant(url)}")
+    return LinkUrl("serial", path=path, baud=int(baud))
+
+
+def _parse_network(url: str, kind: str, rest: str) -> LinkUrl:
     host, _, port = rest.rpartition(":")
     if not _is_number(port) or not 0 < int(port) <= _PORT_MAX:
         raise LinkError(f"link {url!r}: expected a port of 1..{_PORT_MAX} after the last colon")
+    if host.startswith("//"):
+        raise LinkError(f"link {url!r}: expected no slashes{_meant(url)}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         raise LinkError(f"link {url!r}: expected an IPv6 address in brackets, as in {kind}:[::1]:1")
     if not host:
         raise LinkError(f"link {url!r}: expected a host, as in {kind}:127.0.0.1:{port}")
+    if not _is_host(host):
+        raise LinkError(f"link {url!r}: {host!r} is neither an address nor a host name")
     return LinkUrl(kind, host=host, port=int(port))
 
 
 def open_link(url: str) -> "ReconnectingLink":
-    """Open a link that connects at its first use and reconnects after each loss.
+    """Make a link that connects at its first use and reconnects after each loss.
 
     Raises:
-        LinkError: invalid URL, unknown host, or the local port is in use.
+        LinkError: invalid URL.
     """
     parts = parse_url(url)
     if parts.kind == "serial":
         return ReconnectingLink(url, lambda: SerialTransport(parts.path, parts.baud))
-    addresses = _resolve(url, parts)
-    if parts.kind == "udpout":
-        return ReconnectingLink(url, lambda: UdpOutTransport(addresses[0]))
-    if parts.kind == "tcp":
-        turns = itertools.cycle(addresses)
-        return ReconnectingLink(url, lambda: TcpTransport(next(turns)))
-    try:
-        transport = UdpInTransport(addresses[0])
-    except OSError as error:
-        raise LinkError(f"link {url!r}: the port cannot be opened, {_reason(error)}") from error
-    return ReconnectingLink(url, lambda: transport)
+    resolver = Resolver(parts.host, parts.port)
+    turns = itertools.count()
+
+    def dial() -> Transport | None:
+        addresses = resolver.addresses()
+        if addresses is None:
+            return None
+        if parts.kind == "udpout":
+            return UdpOutTransport(addresses[0])
+        if parts.kind == "udpin":
+            return UdpInTransport(addresses[0])
+        return TcpTransport(addresses[next(turns) % len(addresses)])
+
+    link = ReconnectingLink(url, dial)
+    if parts.kind == "udpin":
+        link.bind()
+    return link
+
+
+class Resolver:
+    """Addresses of a host, IPv4 first: few vehicles listen on IPv6.
+
+    An address needs no look-up. The last known addresses of a name are used while a later look-up
+    fails: a name server that is lost in flight must not end the link.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._known: list[Address] = []
+        self._found: list[Address] | None = None  # by the thread
+        self._thread: threading.Thread | None = None
+        try:
+            self._fixed = _addresses(host, port, socket.AI_NUMERICHOST)
+        except OSError:
+            self._fixed = []
+
+    def addresses(self) -> list[Address] | None:
+        """The addresses; `None` while the look-up is running.
+
+        Raises:
+            OSError: the host is unknown.
+        """
+        if self._fixed:
+            return self._fixed
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._resolve, name="resolver", daemon=True)
+            self._thread.start()
+        if self._thread.is_alive():
+            self._thread.join(_RESOLVE_S)  # names of this computer are found at once
+            if self._thread.is_alive():
+                return None
+        self._thread = None
+        self._known = self._found or self._known
+        if not self._known:
+            raise OSError(f"host {self._host!r} is unknown")
+        return self._known
+
+    def _resolve(self) -> None:
+        try:
+            self._found = _addresses(self._host, self._port)
+        except (OSError, UnicodeError):
+            self._found = None
 
 
 class ReconnectingLink:
@@ -125,11 +199,11 @@ class ReconnectingLink:
         dropped: number of frames that were not sent.
     """
 
-    def __init__(self, name: str, dial: Callable[[], Transport]) -> None:
+    def __init__(self, name: str, dial: Callable[[], Transport | None]) -> None:
         self.state = LinkState.CLOSED
         self.dropped = 0
         self._name = name
-        self._dial: Callable[[], Transport] | None = dial
+        self._dial: Callable[[], Transport | None] | None = dial  # None: not ready yet
         self._transport: Transport | None = None
         self._trouble: str | None = None
         self._retry_s: float | None = None  # None: immediately
@@ -147,6 +221,13 @@ class ReconnectingLink:
         """Description of a fault, `None` without one."""
         reason = self._trouble or (self._transport.warning() if self._transport else None)
         return f"{self._name}: {reason}" if reason else None
+
+    def bind(self) -> None:
+        """Open a server's port before the first call, so that no earlier datagram is lost."""
+        try:
+            self._transport = None if self._dial is None else self._dial()
+        except OSError as error:
+            self._trouble = f"{_reason(error)}; retrying"
 
     def send(self, data: bytes, now_s: float) -> bool:
         """Send a frame; return False if it was dropped."""
@@ -186,11 +267,15 @@ class ReconnectingLink:
         if self._dial is None or (self._retry_s is not None and now_s < self._retry_s):
             return None
         try:
-            if self._transport is None:
-                self._transport = self._dial()
+            if self.state is LinkState.CLOSED:
+                self._transport = self._transport or self._dial()
+                if self._transport is None:
+                    self._trouble = self._trouble or "resolving the host name"
+                    return None
                 self.state = LinkState.CONNECTING
                 self._give_up_s = now_s + _CONNECT_S
-            if not self.is_open and not self._answered(self._transport, now_s):
+            transport = self._transport
+            if transport is not None and not self.is_open and not self._answered(transport, now_s):
                 return None
         except OSError as error:
             self._lose(error, now_s)
@@ -226,14 +311,36 @@ class ReconnectingLink:
         self._unsent = b""
 
 
-def _resolve(url: str, parts: LinkUrl) -> list[Address]:
-    """Addresses of a host, IPv4 first: few vehicles listen on IPv6."""
-    try:
-        found = socket.getaddrinfo(parts.host, parts.port, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:
-        raise LinkError(f"link {url!r}: host {parts.host!r} is unknown") from error
+def _addresses(host: str, port: int, flags: int = 0) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
-    return [(entry[0], (str(entry[4][0]), parts.port)) for entry in found]
+    return [(entry[0], (str(entry[4][0]), port)) for entry in found]
+
+
+def _is_host(text: str) -> bool:
+    """Whether a look-up of the name can be made at all."""
+    try:
+        return bool(text.encode("idna")) and " " not in text
+    except UnicodeError:
+        return False
+
+
+def _meant(url: str) -> str:
+    """Suggestion for a URL in the notation of another program, as the end of a sentence."""
+    kind, _, rest = url.partition(":")
+    if url.startswith("/dev/") or kind == "serial":
+        likely = f"serial:{url.removeprefix('serial:').replace(',', ':')}"
+    elif kind in _NETWORKS:
+        likely = f"{kind}:{rest.lstrip('/')}"
+    elif kind in ("udp", "udpbcast", "udp_out"):
+        likely = f"udpout:{rest.lstrip('/')}"
+    elif kind in ("tcpout", "udp_in"):
+        likely = f"{kind.replace('tcpout', 'tcp').replace('udp_in', 'udpin')}:{rest.lstrip('/')}"
+    elif _is_number(url.rpartition(":")[2]) and url.count(":") == 1:
+        likely = f"udpout:{url}"
+    else:
+        return ""
+    return f"; did you mean {likely}?"
 
 
 def _reason(error: OSError) -> str:
@@ -241,4 +348,4 @@ def _reason(error: OSError) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+    return text.isascii() and text.isdecimal() and len(text) < _DIGITS

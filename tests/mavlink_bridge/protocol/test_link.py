@@ -2,14 +2,17 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import socket
 import struct
+import threading
 import tty
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
@@ -121,9 +124,100 @@ def test_an_invalid_url_is_one_sentence_with_the_expected_form(url: str, sentenc
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_host_is_a_link_error() -> None:
-    with pytest.raises(LinkError, match=r"host 'no-such-host\.invalid' is unknown"):
-        open_link("udpout:no-such-host.invalid:14550")
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("/dev/ttyAMA0", "serial:/dev/ttyAMA0"),
+        ("/dev/ttyAMA0:921600", "serial:/dev/ttyAMA0:921600"),
+        ("/dev/ttyAMA0,57600", "serial:/dev/ttyAMA0:57600"),
+        ("serial:/dev/ttyAMA0,921600", "serial:/dev/ttyAMA0:921600"),
+        ("udp:127.0.0.1:14550", "udpout:127.0.0.1:14550"),
+        ("udp://127.0.0.1:14550", "udpout:127.0.0.1:14550"),
+        ("tcp://10.0.0.2:5760", "tcp:10.0.0.2:5760"),
+        ("tcpout:10.0.0.2:5760", "tcp:10.0.0.2:5760"),
+        ("127.0.0.1:14550", "udpout:127.0.0.1:14550"),
+    ],
+)
+def test_a_url_of_another_program_is_answered_with_ours(url: str, meant: str) -> None:
+    with pytest.raises(LinkError, match=re.escape(f"did you mean {meant}?")):
+        parse_url(url)
+    parse_url(meant)
+
+
+@pytest.mark.parametrize("host", ["a b", "a..b", "x" * 64, "\0", "a\x1b[2J", "\ud800"])
+def test_a_host_that_no_look_up_can_find_is_an_invalid_url(host: str) -> None:
+    with pytest.raises(LinkError) as caught:
+        parse_url(f"udpout:{host}:14550")
+    assert str(caught.value).isprintable()
+
+
+# A host name.
+
+
+class Names:
+    """A name server, in place of `socket.getaddrinfo` for names."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.addresses: list[str] = []
+        self.answer = threading.Event()
+        self.answer.set()
+        self._numeric = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host: str, port: int, **options: Any) -> Any:  # noqa: ANN401 - as the system's
+        if host != "gcs.lan" or options.get("flags"):
+            return self._numeric(host, port, **options)
+        self.answer.wait(WAIT_S)
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_AGAIN, "temporary failure")
+        return [entry for a in self.addresses for entry in self._numeric(a, port, **options)]
+
+
+def test_a_host_that_is_unknown_yet_is_retried_and_named(
+    monkeypatch: pytest.MonkeyPatch, peer: socket.socket
+) -> None:
+    names = Names(monkeypatch)
+    url = f"udpout:gcs.lan:{port_of(peer)}"
+    with linked(url) as link:
+        assert until(lambda: not link.send(FRAME, 0.0) and "resolving" not in (link.trouble or ""))
+        assert link.trouble == f"{url}: host 'gcs.lan' is unknown; retrying"
+        assert not link.is_open
+        names.addresses = ["127.0.0.1"]
+        assert not link.send(FRAME, 0.4)  # not before the delay
+        now_s = itertools.count(1)
+        assert until(lambda: link.send(FRAME, float(next(now_s))))
+        assert peer.recv(1000) == FRAME
+        assert link.trouble is None
+
+
+def test_a_slow_name_server_does_not_block_the_loop(
+    monkeypatch: pytest.MonkeyPatch, peer: socket.socket
+) -> None:
+    names = Names(monkeypatch)
+    names.addresses = ["127.0.0.1"]
+    names.answer.clear()
+    url = f"udpout:gcs.lan:{port_of(peer)}"
+    with linked(url) as link:
+        began_s = monotonic()
+        for step in range(10):
+            assert not link.send(FRAME, 0.1 * step)
+        assert monotonic() - began_s < 1.0
+        assert link.trouble == f"{url}: resolving the host name"
+        names.answer.set()
+        assert until(lambda: link.send(FRAME, 1.0))
+
+
+def test_a_name_server_that_is_lost_does_not_end_a_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch)
+    names.addresses = ["127.0.0.1"]
+    with a_server() as server, linked(f"tcp:gcs.lan:{port_of(server)}") as link:
+        now_s = itertools.count()
+        assert until(lambda: link.send(FRAME, float(next(now_s))))
+        connection, _ = server.accept()
+        names.addresses = []
+        connection.close()
+        assert until(lambda: not link.receive(float(next(now_s))) and not link.is_open)
+        assert until(lambda: link.send(FRAME, float(next(now_s))))
 
 
 # UDP.
@@ -198,15 +292,27 @@ def test_udpin_sends_to_eight_peers_at_most() -> None:
             peers[8].recv(1000)
 
 
-def test_a_port_in_use_is_a_link_error_and_is_not_shared(peer: socket.socket) -> None:
-    url = f"udpin:127.0.0.1:{port_of(peer)}"
-    with pytest.raises(
-        LinkError, match=f"link '{url}': the port cannot be opened, address already"
-    ):
-        open_link(url)
+def test_a_port_in_use_is_retried_named_and_not_shared(peer: socket.socket) -> None:
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    with pytest.raises(LinkError, match="address already in use"):
-        open_link(url)
+    url = f"udpin:127.0.0.1:{port_of(peer)}"
+    with linked(url) as link:
+        assert link.trouble == f"{url}: address already in use; retrying"
+        assert not link.send(FRAME, 0.0)
+        assert not link.is_open
+        address = peer.getsockname()
+        peer.close()
+        assert link.receive(0.6) == []
+        assert link.is_open
+        with a_peer() as other:
+            other.sendto(FRAME, address)
+            assert until(lambda: link.receive(0.7) == [FRAME])
+
+
+def test_an_address_that_is_not_assigned_yet_is_retried_and_named() -> None:
+    url = f"udpin:192.0.2.1:{free_port()}"  # RFC 5737: of no computer
+    with linked(url) as link:
+        assert link.receive(0.0) == []
+        assert link.trouble == f"{url}: cannot assign requested address; retrying"
 
 
 def test_udp_works_over_ipv6() -> None:
