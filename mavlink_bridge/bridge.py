@@ -10,7 +10,7 @@ Source: the heartbeat and battery protocols of mavlink.io; flight_stacks.py for 
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from pymavlink.dialects.v20 import common as mavlink
@@ -126,6 +126,7 @@ class Bridge:
         self.counts: Counter[str] = Counter()
         self.settings = command_protocol.Settings(options.rate_hz, first_battery_id)
         self.vehicle_control: VehicleControl | None = None
+        self._link = link
         self._codec = Codec(link, options.key, options.unix_s)
         self._configured_stack = stack_named(vehicle)
         self._accepted = frozenset(options.accept_systems)
@@ -183,7 +184,7 @@ class Bridge:
         self.counts["damaged"] = self._codec.damaged
         for request in self._requester.due(self._autopilot, now_s):
             self._send(0, request, now_s)
-        state = self._autopilot.state(now_s)
+        state = replace(self._autopilot.state(now_s), link_trouble=self._link.trouble)
         if self.vehicle_control is not None:
             self._control(self.vehicle_control, state, now_s)
         self._report_arming(state, now_s)

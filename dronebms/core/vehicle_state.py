@@ -28,6 +28,7 @@ class VehicleState:
     vehicle_class: str | None = None  # firmware and airframe; None also if no action is possible
     mode_age_s: float | None = None  # since the first heartbeat in this mode
     terminated: bool | None = None  # flight termination, or a crash found by the autopilot
+    link_trouble: str | None = None  # why the link to the autopilot does not work, one sentence
 
 
 UNKNOWN_VEHICLE = VehicleState()

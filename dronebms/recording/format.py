@@ -135,7 +135,8 @@ class Step:
 
 Record: TypeAlias = Start | Poll | Step
 _START = TypeAdapter(Start)
-_VEHICLE = {field.name: None for field in fields(VehicleState)}  # in their order
+# In their order; the trouble of the link is of this computer and decides nothing.
+_VEHICLE = {field.name: None for field in fields(VehicleState) if field.name != "link_trouble"}
 
 
 def text_of(record: Record) -> bytes:

@@ -41,6 +41,7 @@ def line(report: Report) -> dict[str, object]:
         "severity": status.severity.label,
         "active": list(status.active),
         "armed": report.vehicle.armed,
+        "link_trouble": report.vehicle.link_trouble,
         "battery": report.index,
         "voltage_v": _rounded(snapshot.voltage_v, _V),
         "current_a": _rounded(snapshot.current_a, _A),

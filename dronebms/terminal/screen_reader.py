@@ -76,6 +76,6 @@ def _whole(value: float | None, unit: str) -> str:
 def _autopilot(report: Report) -> str:
     vehicle = report.vehicle
     if vehicle.heartbeat_age_s is None or vehicle.heartbeat_age_s > SILENT_S:
-        return "no heartbeat"
+        return f"no heartbeat, {vehicle.link_trouble}" if vehicle.link_trouble else "no heartbeat"
     armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
     return f"{armed}, {vehicle.mode or 'mode unknown'}"
