@@ -32,9 +32,7 @@ class GaugeLock:
     def __init__(
         self, bus_path: str, address: int, holder: str, folder: Path | None = None
     ) -> None:
-        place = folder or (_FOLDER if os.access(_FOLDER, os.W_OK) else Path(tempfile.gettempdir()))
-        name = str(Path(bus_path).resolve()).strip("/").replace("/", "-")
-        path = place / f"smartbattery-{name}-{address:02x}.lock"
+        path = _lock_path(bus_path, address, folder)
         try:
             self._file = _opened(path)  # not truncated: it contains the name of the holder
         except OSError as error:
@@ -53,6 +51,33 @@ class GaugeLock:
     def close(self) -> None:
         """Release the lock."""
         os.close(self._file)
+
+
+def lock_holder(bus_path: str, address: int, folder: Path | None = None) -> str | None:
+    """Name of the program that has locked a gauge, `None` if none has. Locks nothing itself."""
+    path = _lock_path(bus_path, address, folder)
+    if not is_locked(path):
+        return None
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip() or "another program"
+    except OSError:
+        return "another program"
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process has locked a file by flock(2). Source: proc_locks(5)."""
+    try:
+        inode = f":{path.stat().st_ino}"
+        rows = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any("FLOCK" in row and inode in [f[-len(inode) :] for f in row.split()] for row in rows)
+
+
+def _lock_path(bus_path: str, address: int, folder: Path | None) -> Path:
+    place = folder or (_FOLDER if os.access(_FOLDER, os.W_OK) else Path(tempfile.gettempdir()))
+    name = str(Path(bus_path).resolve()).strip("/").replace("/", "-")
+    return place / f"smartbattery-{name}-{address:02x}.lock"
 
 
 def _opened(path: Path) -> int:

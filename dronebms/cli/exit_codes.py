@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+IN_USE = 75  # EX_TEMPFAIL of sysexits(3): the same command works later
 Command: TypeAlias = Callable[[argparse.Namespace], int]  # options in, exit code out
 
 

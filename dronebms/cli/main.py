@@ -1,8 +1,8 @@
 """Entry point of the command line: exit codes, and errors as one sentence each.
 
 0: done, alarms included. 1: no pack, a tripped or failed pack, a damaged recording, or an output
-that cannot be written any more. 2: an option, a configuration or a file that cannot be used. 130:
-Ctrl-C. A closed pipe and SIGTERM end silently.
+that cannot be written any more. 2: an option, a configuration or a file that cannot be used. 75:
+another run uses the pack or the state. 130: Ctrl-C. A closed pipe and SIGTERM end silently.
 """
 
 import errno
@@ -10,13 +10,19 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from dronebms.cli.commands import COMMANDS
-from dronebms.cli.exit_codes import DONE, FAILED, INTERRUPTED, UNUSABLE, print_stderr
-from dronebms.core.errors import DroneBmsError, RecordingError
+from dronebms.cli.exit_codes import (
+    DONE,
+    FAILED,
+    IN_USE,
+    INTERRUPTED,
+    UNUSABLE,
+    print_stderr,
+)
+from dronebms.core.errors import DroneBmsError, InUseError, RecordingError
 from smartbattery.errors import BatteryError
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -24,11 +30,7 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    for name in ("stdout", "stderr"):
-        if (
-            getattr(sys, name) is None
-        ):  # closed: the next file that is opened must not take its place
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
+    _open_standard_streams()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         from dronebms.cli.options import parser  # noqa: PLC0415 - Ctrl-C while loading ends silently
@@ -39,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DroneBmsError, BatteryError) as error:
         for line in str(error).splitlines():
             print_stderr(line)
+        if isinstance(error, InUseError):
+            return IN_USE
         return FAILED if isinstance(error, (RecordingError, BatteryError)) else UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -52,6 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_stderr(f"the output cannot be written: {error.strerror}")
         return FAILED
     return code
+
+
+def _open_standard_streams() -> None:
+    """Open the null device in place of closed streams: no later file may take their numbers."""
+    for file in range(3):
+        try:
+            os.fstat(file)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is `file`
+    for file, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(file, "w", closefd=False))  # noqa: SIM115 - a number
 
 
 def _leave_stdout() -> None:

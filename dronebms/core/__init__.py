@@ -6,6 +6,7 @@ from dronebms.core.errors import (
     ConfigError,
     DroneBmsError,
     FlightLogError,
+    InUseError,
     LinkError,
     RecordingError,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Estimate",
     "Event",
     "FlightLogError",
+    "InUseError",
     "LinkError",
     "OncePerSecond",
     "PacedClock",

@@ -4,7 +4,8 @@
     +-- ConfigError       configuration, scenario, option, file or extra cannot be used  exit 2
     +-- FlightLogError    flight log or its sidecar cannot be read                       exit 2
     +-- RecordingError    recording is damaged                                           exit 1
-    +-- LinkError         link or cluster: bad URL, or it cannot be opened               exit 2
+    +-- LinkError         link or cluster: bad URL, or no answer                         exit 2
+    +-- InUseError        another run uses the state, the socket or a pack               exit 75
 
 The SMBus driver has its own tree in `smartbattery.errors`.
 """
@@ -28,3 +29,7 @@ class RecordingError(DroneBmsError):
 
 class LinkError(DroneBmsError):
     """A link or cluster URL that is invalid or cannot be opened."""
+
+
+class InUseError(DroneBmsError):
+    """Another run uses the state, the status socket or a pack; works once that has ended."""

@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from dronebms.core.clock import boot_s
-from dronebms.core.errors import ConfigError
+from dronebms.core.errors import InUseError
 from dronebms.core.state import decode, encode, from_json, to_json
 from dronebms.monitoring.restart_state import LATCHES, MOST_GAP_S
 
+CHECKPOINT = "run.kept"  # file name in the state folder
 _RUN = "run"
 _PERIOD_S = 1.0 - 1e-6
 _PLACE_BYTES = 1 << 20
@@ -65,7 +66,7 @@ class CheckpointFile:
         path: of the file; its folder is created.
 
     Raises:
-        ConfigError: another run uses the file.
+        InUseError: another run uses the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,7 +86,7 @@ class CheckpointFile:
             parts = self._read(self._file)
         except BlockingIOError as error:
             self.close()
-            raise ConfigError(f"{path} is in use by another dronebms run") from error
+            raise InUseError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
             _log.error("a restart will not restore this run: %s: %s", path, error.strerror)
             self.close()

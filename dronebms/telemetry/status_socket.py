@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from dronebms.core.clock import Clock
-from dronebms.core.errors import ConfigError, LinkError
+from dronebms.core.errors import ConfigError, InUseError, LinkError
 from dronebms.core.report import Estimate, Report, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 
@@ -61,7 +61,8 @@ class StatusServer:
         path: of the socket; the socket of a dead service is replaced.
 
     Raises:
-        ConfigError: another service uses the socket, or the path is no socket.
+        InUseError: another service uses the socket.
+        ConfigError: the path is no socket.
         OSError: the socket cannot be created.
     """
 
@@ -134,7 +135,7 @@ def _remove_dead_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(0.0)
         if client.connect_ex(str(path)) != errno.ECONNREFUSED:
-            raise ConfigError(f"{path} is in use by another dronebms run")
+            raise InUseError(f"{path} is in use by another dronebms run")
     path.unlink()
 
 

@@ -19,7 +19,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from dronebms.core.clock import SystemClock
-from dronebms.core.errors import ConfigError, LinkError
+from dronebms.core.errors import ConfigError, InUseError, LinkError
 from dronebms.core.report import Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.telemetry.status_socket import StatusServer, read_status
@@ -138,7 +138,7 @@ def test_the_socket_is_for_owner_and_group_and_removed_at_close(tmp_path: Path) 
     path = tmp_path / "run" / "s.sock"
     with closing(StatusServer(path)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
-        with pytest.raises(ConfigError, match="in use by another dronebms run"):
+        with pytest.raises(InUseError, match="in use by another dronebms run"):
             StatusServer(path)
         assert path.is_socket()
     assert not path.exists()
