@@ -15,10 +15,19 @@ from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.errors import ConfigError
 from smartbattery.profiles import PROFILES
 
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a text without control characters")
+    return text
+
+
 Model = TypeVar("Model", bound=BaseModel)
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 NonEmptyText = Annotated[str, Field(min_length=1)]
+PrintableText = Annotated[str, AfterValidator(_printable)]
+FilePath = Annotated[PrintableText, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _MOST_NAMES = 20  # that an error sentence lists

@@ -6,19 +6,35 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import TOPOLOGIES, PackData
+from dronebms.core.plausible_range import (
+    ActionHoldS,
+    CapacityMah,
+    ClimbMS,
+    CooldownS,
+    CurrentA,
+    CutoffV,
+    FlightS,
+    LimitClearS,
+    LimitHoldS,
+    RateC,
+    RetryS,
+    SpeedMS,
+)
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
 from dronebms.core.toml_schema import (
     AUTO,
     ChemistryName,
+    FilePath,
+    Finite,
     GaugeName,
     NonEmptyText,
-    NotNegative,
     Positive,
+    PrintableText,
     Section,
     one_of,
     read_text,
@@ -31,45 +47,71 @@ from dronebms.protection.limits import (
     default_limits,
     every_limit,
 )
+from dronebms.protection.trip_ranges import (
+    implausible_clear,
+    implausible_limits,
+    implausible_trip,
+    too_mild,
+)
+from dronebms.service.contradicting_actions import contradictions
 from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
 from mavlink_bridge.protocol.config import MavlinkConfig
 from smartbattery import multiplexer
-from smartbattery.registers import DESIGN
 
 STATUS_SOCKET = "/run/dronebms/status.sock"
 _MAX_SOCKET_BYTES = 107  # sun_path of unix(7), without the final zero
 _VIRTUAL = "sim:"
+_LEAST_COOLDOWN_S = 5.0  # between two commands of a limit that trips again and again
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
 
 def _bus(text: str) -> str:
-    if text.startswith("/dev/") or (text.startswith(_VIRTUAL) and text != _VIRTUAL):
+    if text.startswith(_VIRTUAL) and text != _VIRTUAL:
+        _check_scenario(text.removeprefix(_VIRTUAL))
+        return text
+    if text.startswith("/dev/"):
         return text
     raise ValueError('a device such as "/dev/i2c-1", or "sim:SCENARIO"')
+
+
+def _check_scenario(name: str) -> None:
+    from sim.plant.scenario import load_scenario  # noqa: PLC0415 - real packs need no simulation
+
+    try:
+        load_scenario(name)
+    except ConfigError as error:
+        raise ValueError("; ".join(str(error).splitlines())) from error
+
+
+def _seven_bits(address: int) -> int:
+    low, high = multiplexer.ADDRESSES[0], multiplexer.ADDRESSES[-1]
+    if low <= address <= high:
+        return address
+    eight_bit = f" ({address:#04x} is the 8-bit form of {address >> 1:#04x})"
+    hint = eight_bit if low <= address >> 1 <= high else ""
+    raise ValueError(f"{low:#04x} to {high:#04x}{hint}")
 
 
 class BatteryConfig(Section):
     """One pack."""
 
-    bus: Annotated[str, AfterValidator(_bus)]
+    bus: Annotated[PrintableText, AfterValidator(_bus)]
     address: Annotated[int, Field(ge=0x03, le=0x77)] = 0x0B
     gauge: GaugeName = AUTO
-    mux_address: (
-        Annotated[int, Field(ge=multiplexer.ADDRESSES[0], le=multiplexer.ADDRESSES[-1])] | None
-    ) = None
+    mux_address: Annotated[int, AfterValidator(_seven_bits)] | None = None
     mux_channel: (
         Annotated[int, Field(ge=multiplexer.CHANNELS[0], le=multiplexer.CHANNELS[-1])] | None
     ) = None
     recovery: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None  # program, arguments
     cells: Annotated[int, Field(ge=1, le=16)] | None = None
-    capacity_mah: Annotated[float, Field(ge=DESIGN.low, allow_inf_nan=False)] | None = None
+    capacity_mah: CapacityMah | None = None
     chemistry: ChemistryName = "lipo"
-    cutoff_cell_v: Annotated[float, Field(ge=1.5, le=4.2)] | None = None
-    continuous_c: Positive | None = None  # as the pack's maker rates it
-    burst_c: Positive | None = None
-    limp_home_a: Positive | None = None
-    hover_a: Positive | None = None
-    planned_s: Positive | None = None
+    cutoff_cell_v: CutoffV | None = None
+    continuous_c: RateC | None = None  # as the pack's maker rates it
+    burst_c: RateC | None = None
+    limp_home_a: CurrentA | None = None
+    hover_a: CurrentA | None = None
+    planned_s: FlightS | None = None
 
     @model_validator(mode="after")
     def _is_reachable(self) -> "BatteryConfig":
@@ -117,7 +159,7 @@ class BatteryConfig(Section):
 class StatusConfig(Section):
     """The local socket for viewers."""
 
-    socket: NonEmptyText = STATUS_SOCKET
+    socket: FilePath = STATUS_SOCKET
 
     @field_validator("socket")
     @classmethod
@@ -130,13 +172,13 @@ class StatusConfig(Section):
 class StateConfig(Section):
     """Folder of the state that outlives a run; without it only vehicle parameters are stored."""
 
-    dir: NonEmptyText
+    dir: FilePath
 
 
 class RecordingConfig(Section):
     """Folder and bounds of the recordings."""
 
-    dir: str
+    dir: FilePath
     max_mb: Positive = 512.0  # of all files
     max_days: Positive | None = None  # None: as long as there is room
     file_mb: Positive = 16.0  # a larger file is continued in another one
@@ -152,18 +194,30 @@ class LimitConfig(Section):
     """A change of one row of the protection table."""
 
     id: Annotated[str, one_of(every_limit())]
-    trip: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    clear: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    hold_s: NotNegative | None = None
-    clear_s: NotNegative | None = None
-    severity: Severity | None = None
+    trip: Finite | None = None
+    clear: Finite | None = None
+    hold_s: LimitHoldS | None = None
+    clear_s: LimitClearS | None = None
+    severity: Annotated[str, one_of(_SEVERITIES)] | None = None
 
-    @field_validator("severity", mode="before")
+    @field_validator("trip", "clear")
     @classmethod
-    def _named(cls, name: object) -> object:
-        if name not in _SEVERITIES:
-            raise ValueError(f"one of {', '.join(_SEVERITIES)}")
-        return _SEVERITIES[str(name)]
+    def _is_plausible(cls, value: float | None, info: ValidationInfo) -> float | None:
+        limit_id = info.data.get("id")
+        if value is None or limit_id is None:
+            return value
+        check = implausible_trip if info.field_name == "trip" else implausible_clear
+        wrong = check(limit_id, value)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return value
+
+    @model_validator(mode="after")
+    def _is_no_secret(self) -> "LimitConfig":
+        row = every_limit()[self.id]
+        if self.severity is not None and too_mild(row, _SEVERITIES[self.severity]):
+            raise ValueError(f"severity warning or worse of a limit that is {row.severity.label}")
+        return self
 
     @model_validator(mode="after")
     def _can_clear(self) -> "LimitConfig":
@@ -183,14 +237,14 @@ class ActionConfig(Section):
 
     on: Annotated[str, one_of((*_SEVERITIES, GOVERNOR, *every_limit()))]
     do: DoName
-    hold_s: NotNegative = 2.0
-    cooldown_s: NotNegative = 30.0
+    hold_s: ActionHoldS = 2.0
+    cooldown_s: CooldownS = 30.0
     only_when_armed: bool = True
-    retry_s: Positive = 3.0
+    retry_s: RetryS = 3.0
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     escalate: DoName | None = None
-    speed_m_s: Positive | None = None
-    climb_m_s: Positive | None = None
+    speed_m_s: SpeedMS | None = None
+    climb_m_s: ClimbMS | None = None
 
     @model_validator(mode="after")
     def _is_valid(self) -> "ActionConfig":
@@ -201,6 +255,18 @@ class ActionConfig(Section):
             self.speed_m_s is not None or self.climb_m_s is not None
         ):
             raise ValueError("speed_m_s and climb_m_s with do = reduce only")
+        if do < ActionKind.REDUCE:
+            return self
+        if not self.only_when_armed:
+            raise ValueError(f"only_when_armed = true with do = {self.do}: nothing is commanded "
+                             "to a disarmed vehicle")  # fmt: skip
+        if self.cooldown_s < _LEAST_COOLDOWN_S:
+            raise ValueError(f"cooldown_s of {_LEAST_COOLDOWN_S:g} s or more with do = {self.do}")
+        if do > ActionKind.REDUCE and self.on == Severity.INFO.label:
+            raise ValueError(f"on = warning or worse with do = {self.do}: info is no alarm")
+        if do > ActionKind.REDUCE and self.on == GOVERNOR:
+            raise ValueError("do = reduce on governor, which limits the current in normal flight; "
+                             f"for do = {self.do} a limit or a severity")  # fmt: skip
         return self
 
     def action(self) -> Action:
@@ -264,11 +330,30 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _limits_agree(self) -> "Config":
-        for battery in self.battery:
+        twice = {row.id for row in self.limit if [one.id for one in self.limit].count(row.id) > 1}
+        if twice:
+            raise ValueError(f"one row for limit {min(twice)!r}: write its keys into one [[limit]]")
+        for number, battery in enumerate(self.battery, start=1):
+            pack_data = battery.pack_data()
             try:
-                changed_limits(default_limits(battery.pack_data()), self.limit_changes())
+                limits = changed_limits(default_limits(pack_data), self.limit_changes())
             except ConfigError as error:
                 raise ValueError(str(error)) from error
+            wrong = next(implausible_limits(limits, pack_data), None)
+            if wrong is not None:
+                raise ValueError(f"battery.{number}: {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _actions_agree(self) -> "Config":
+        severities = {limit_id: row.severity for limit_id, row in every_limit().items()}
+        severities |= {
+            row.id: _SEVERITIES[row.severity] for row in self.limit if row.severity is not None
+        }
+        actions = [row.action() for row in self.action]
+        wrong = contradictions(actions, severities, is_px4=self.mavlink.vehicle == "px4")
+        if wrong:
+            raise ValueError(wrong[0])
         return self
 
     @property
@@ -279,7 +364,14 @@ class Config(Section):
     def limit_changes(self) -> tuple[LimitChange, ...]:
         """The rows as `limits.changed_limits` takes them."""
         return tuple(
-            LimitChange(row.id, row.trip, row.clear, row.hold_s, row.clear_s, row.severity)
+            LimitChange(
+                row.id,
+                row.trip,
+                row.clear,
+                row.hold_s,
+                row.clear_s,
+                None if row.severity is None else _SEVERITIES[row.severity],
+            )
             for row in self.limit
         )
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dronebms.core.toml_schema import NonEmptyText, Positive, Section
+from dronebms.core.toml_schema import FilePath, NonEmptyText, Positive, Section
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -22,22 +22,22 @@ class MetricsConfig(Section):
     """OpenMetrics exporter, by default for this computer alone."""
 
     port: Port = 9100
-    address: NonEmptyText = "127.0.0.1"
+    address: FilePath = "127.0.0.1"
 
 
 class MqttConfig(Section):
     """MQTT broker; messages are queued while it is away."""
 
-    host: NonEmptyText
+    host: FilePath
     port: Port = 1883
     topic: Topic = "dronebms"
     period_s: Positive = 10.0  # between the reports of one battery
     max_mb: Positive = 64.0  # of queued messages
-    ca: NonEmptyText | None = None  # file of the certificate authority; without it no TLS
-    certificate: NonEmptyText | None = None  # files of the client certificate
-    key: NonEmptyText | None = None
+    ca: FilePath | None = None  # file of the certificate authority; without it no TLS
+    certificate: FilePath | None = None  # files of the client certificate
+    key: FilePath | None = None
     user: NonEmptyText | None = None
-    password_file: NonEmptyText | None = None
+    password_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "MqttConfig":

@@ -2,17 +2,27 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from dronebms.core.toml_schema import NonEmptyText, Section
+from dronebms.core.errors import LinkError
+from dronebms.core.toml_schema import FilePath, Section
+from mavlink_bridge.protocol.link import parse_url
+
+
+def _link_url(text: str) -> str:
+    try:
+        parse_url(text)
+    except LinkError as error:
+        raise ValueError(str(error).partition(": expected ")[2] or str(error)) from error
+    return text
 
 
 class MavlinkConfig(Section):
     """Link to the flight controller."""
 
-    url: str = "udpout:127.0.0.1:14550"
+    url: Annotated[str, AfterValidator(_link_url)] = "udpout:127.0.0.1:14550"
     system_id: Annotated[int, Field(ge=1, le=255)] = 1
     vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
     battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: first free id
     accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # may send requests
-    signing_key: NonEmptyText | None = None  # path of a file with a passphrase
+    signing_key: FilePath | None = None  # path of a file with a passphrase

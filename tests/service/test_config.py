@@ -123,7 +123,7 @@ severity = "bad"
         "battery.1.buss is not a known key; the nearest is bus",
         'battery.2.bus: expected a device such as "/dev/i2c-1", or "sim:SCENARIO", not \'i2c-1\'',
         "battery.2.address: expected less than or equal to 119, not 128",
-        "battery.2.cutoff_cell_v: expected less than or equal to 4.2, not 33.0",
+        "battery.2.cutoff_cell_v: expected 1.5 to 4.2 V, not 33.0",
         "mavlink.url: expected a valid string, not 14550",
         "mavlink.system_id: expected greater than or equal to 1, not 0",
         "limit.1.id: expected one of 65 names, of which hot is the nearest, not 'hott'",
@@ -141,15 +141,21 @@ severity = "bad"
         ("cells = 17", "battery.1.cells: expected less than or equal to 16, not 17"),
         ("capacity_mah = nan", "battery.1.capacity_mah: expected a finite number, not nan"),
         ("capacity_mah = inf", "battery.1.capacity_mah: expected a finite number, not inf"),
-        ("capacity_mah = 0", "battery.1.capacity_mah: expected greater than or equal to 50, not 0"),
-        ("capacity_mah = 49", "battery.1.capacity_mah: expected greater than or equal to 50, not"),
+        ("capacity_mah = 0", "battery.1.capacity_mah: expected 50 to 655350 mAh, not 0"),
+        (
+            "capacity_mah = 16",
+            "battery.1.capacity_mah: expected 50 to 655350 mAh (in ampere-hours? then write 16000)",
+        ),
         ("address = 0x02", "battery.1.address: expected greater than or equal to 3, not 2"),
         (
             'gauge = "bq4050"',
             "battery.1.gauge: expected one of auto, generic, bq40z50, bq40z80, rotoye, maxell, "
             "neodesign, solo, solo6, sui, not 'bq4050'",
         ),
-        ("cutoff_cell_v = 3300", "battery.1.cutoff_cell_v: expected less than or equal to 4.2"),
+        (
+            "cutoff_cell_v = 3300",
+            "battery.1.cutoff_cell_v: expected 1.5 to 4.2 V (in millivolts? then write 3.3), not",
+        ),
         ("pack_id = 1", "battery.1.pack_id is not a known key; the nearest is "),
     ],
 )
@@ -168,8 +174,11 @@ MUX = "mux_address = 0x{:02x}\nmux_channel = {}\n"
     [
         ("mux_address = 0x70", "battery.1: expected both mux_address and mux_channel, or"),
         ("mux_channel = 0", "battery.1: expected both mux_address and mux_channel, or neither"),
-        (MUX.format(0x6F, 0), "battery.1.mux_address: expected greater than or equal to 112, not"),
-        (MUX.format(0x78, 0), "battery.1.mux_address: expected less than or equal to 119, not 120"),
+        (MUX.format(0x6F, 0), "battery.1.mux_address: expected 0x70 to 0x77, not 111"),
+        (
+            MUX.format(0xE0, 0),
+            "battery.1.mux_address: expected 0x70 to 0x77 (0xe0 is the 8-bit form of 0x70), not",
+        ),
         (MUX.format(0x70, 8), "battery.1.mux_channel: expected less than or equal to 7, not 8"),
         (MUX.format(0x70, -1), "battery.1.mux_channel: expected greater than or equal to 0, not"),
         (
@@ -262,9 +271,9 @@ def test_a_bus_is_a_device_or_a_simulation(bus: str) -> None:
         ('id = "cold"\ntrip = 5.0\nclear = 1.0', "limit.1: expected clear 1 must be above trip 5"),
         ('id = "current_2s"\ntrip = 9.0\nclear = 9.0', "limit.1: expected clear 9 must be below"),
         ('id = "hot"\ntrip = nan', "limit.1.trip: expected a finite number, not nan"),
-        ('id = "hot"\nhold_s = -1', "limit.1.hold_s: expected greater than or equal to 0, not -1"),
+        ('id = "hot"\nhold_s = -1', "limit.1.hold_s: expected 0 to 60 s, not -1"),
         ('id = "hot"\nseverity = "ok"', "limit.1.severity: expected one of info, warning"),
-        ('id = "hot"\nseverity = 3', "limit.1.severity: expected one of info, warning"),
+        ('id = "hot"\nseverity = 3', "limit.1.severity: expected a valid string, not 3"),
         ("trip = 3.0", "limit.1.id is needed"),
         ('id = "hot"\nlevel = 3.0', "limit.1.level is not a known key; the nearest is "),
     ],
@@ -421,7 +430,7 @@ def test_the_rating_of_the_pack_and_the_load_of_the_vehicle_are_configurable() -
     ]
     assert complaints(BATTERY + 'planned_s = 0\nhover_a = "35"\n') == [
         "battery.1.hover_a: expected a valid number, not '35'",
-        "battery.1.planned_s: expected greater than 0, not 0",
+        "battery.1.planned_s: expected 30 to 86400 s, not 0",
     ]
     assert complaints('topology = "ring"\n' + BATTERY) == [
         "topology: expected one of parallel, series, not 'ring'"

@@ -21,7 +21,7 @@ WAIT_S = 20.0
 # A device of this process alone: tests that run at the same time do not wait for its lock.
 BASE = f'[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "/dev/i2c-none{os.getpid()}"\n'
 LINK = '[mavlink]\nurl = "udpout:127.0.0.1:9"\n'
-EARLY = '[[limit]]\nid = "cell_low"\ntrip = 4.25\nclear = 4.3\nhold_s = 0.0\nclear_s = 0.0\n'
+EARLY = '[[limit]]\nid = "cold"\ntrip = 24.0\nclear = 24.9\nhold_s = 0.0\nclear_s = 0.0\n'
 
 
 @contextmanager
@@ -116,22 +116,22 @@ def test_a_configuration_is_reloaded_in_flight(tmp_path: Path) -> None:
         process.send_signal(signal.SIGHUP)
         lines = received(receiver, lambda lines: lines.count("READY=1") == 1)
         assert "RELOADING=1" in lines
-        log = logged(path, "battery 1 LOW: weakest cell")
+        log = logged(path, "battery 1 LOW: pack ")
         assert f"INFO limits, actions and charger are those of {path} now" in log
         reason = "waits for a restart: the link is opened once, at the start"
         assert f"WARNING mavlink.url {reason}" in log
         assert f"WARNING mavlink.system_id {reason}" in log
         assert log.count("restart") == 2
 
-        path.write_text(BASE + LINK + EARLY.replace("4.25", "4.0") + "colour = 1\n[mavlinc]\n")
+        path.write_text(BASE + LINK + EARLY.replace("24.0", "23.0") + "colour = 1\n[mavlinc]\n")
         process.send_signal(signal.SIGHUP)
         log = logged(path, "mavlinc")
         assert log.count("ERROR the configuration is not changed: ") == 2
         received(receiver, lambda lines: lines.count("READY=1") == 1)
 
-        path.write_text(BASE + LINK + EARLY.replace("4.25", "4.1").replace("4.3", "4.15"))
+        path.write_text(BASE + LINK + EARLY.replace("24.0", "10.0").replace("24.9", "11.0"))
         process.send_signal(signal.SIGHUP)
-        logged(path, "CLEARED: weakest cell")
+        logged(path, "CLEARED: pack ")
         assert process.poll() is None
 
 
