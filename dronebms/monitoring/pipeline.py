@@ -5,7 +5,7 @@ Live operation, replay and simulation use the same step; they differ in the sour
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
@@ -35,6 +35,15 @@ from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 _SERIAL_S = 3.0  # in which a gauge reports its serial number
 _NO_LATCHES: Mapping[str, tuple[str, ...]] = {}
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RuledStages:
+    """The stages that depend on the rules of a configuration."""
+
+    rules: Rules
+    alarms: Alarms
+    actions: Actions
 
 
 class Pipeline:
@@ -213,9 +222,21 @@ class Pipeline:
         Raises:
             ConfigError: a limit contradicts itself or another one; the old rules stay.
         """
-        self._alarms.use(self.limits(rules.limit_changes), self._pack_data)
-        self._rules = rules
-        self._actions.use(rules.actions)
+        self.use_stages(self.stages_of(rules))
+
+    def stages_of(self, rules: Rules) -> RuledStages:
+        """Stages that continue with other rules; nothing changes before `use_stages`.
+
+        Raises:
+            ConfigError: a limit contradicts itself or another one.
+        """
+        alarms = Alarms(self.limits(rules.limit_changes), self._pack_data, self._alarms.state())
+        actions = Actions(rules.actions, self._index, self._actions.state())
+        return RuledStages(rules, alarms, actions)
+
+    def use_stages(self, stages: RuledStages) -> None:
+        """Use the stages of `stages_of` from now on; call it before the next step."""
+        self._rules, self._alarms, self._actions = stages.rules, stages.alarms, stages.actions
 
     def store_learned(self) -> None:
         """Store what the flight has shown of the pack; takes milliseconds, call after landing.

@@ -61,16 +61,23 @@ class Actions:
         self.use(rows)
 
     def use(self, rows: Iterable[Action]) -> None:
-        """Use other rows from now on; a row that is the same continues."""
+        """Use other rows from now on.
+
+        A row of the same trigger and kind continues, so that a changed time or speed is no new
+        event: the vehicle gets no second command for it.
+        """
         old = self._rows
         self._rows = []
         for action in (*DEFAULT_ACTIONS, *rows):
-            row = next((row for row in old if row.action == action), None)
+            alike = [row for row in old if (row.action.on, row.action.do) == (action.on, action.do)]
+            row = next((row for row in alike if row.action == action), alike[0] if alike else None)
             if row is None:
                 row = ActionState(action, self._next_number)
                 self._next_number += 1
             else:
                 old.remove(row)
+                request = row.request and replace(row.request, action=action)
+                row = replace(row, action=action, request=request)
             self._rows.append(row)
 
     def state(self) -> ActionsState:

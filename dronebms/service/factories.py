@@ -8,9 +8,10 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dronebms.core.clock import Clock, unix_s
-from dronebms.core.errors import ConfigError
+from dronebms.core.errors import ConfigError, DroneBmsError, InUseError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report, Sink
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
@@ -24,6 +25,7 @@ from dronebms.service.bus_threads import BusThread, PolledGauge
 from dronebms.service.config import (
     BatteryConfig,
     ChargerConfig,
+    Config,
     RecordingConfig,
     StateConfig,
     StatusConfig,
@@ -39,9 +41,14 @@ from mavlink_bridge.protocol.link import open_link
 from smartbattery.bus import Bus
 from smartbattery.device_lock import GaugeLock
 from smartbattery.errors import BusError
+from smartbattery.errors import InUseError as GaugeInUseError
 from smartbattery.linux_bus import LinuxBus, no_recovery
 from smartbattery.multiplexer import MuxBus
 from smartbattery.profiles import profile_named
+
+if TYPE_CHECKING:
+    from dronebms.telemetry.mqtt import MqttPublisher
+    from dronebms.telemetry.openmetrics import OpenMetricsExporter
 
 _MB = 1e6
 _log = logging.getLogger(__name__)
@@ -52,7 +59,6 @@ def bridge_of(config: MavlinkConfig, stack: ExitStack) -> Bridge:
 
     Raises:
         ConfigError: the signing key cannot be read.
-        LinkError: the link URL is invalid, its host is unknown or its port is in use.
     """
     key = None if config.signing_key is None else read_key(Path(config.signing_key))
     options = BridgeOptions(accept_systems=config.accept_systems, key=key, unix_s=unix_s())
@@ -70,16 +76,20 @@ def lock_packs(batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
 
     Another program that switches a multiplexer would change the pack that is read.
 
+    A lock that cannot be made is logged: it must not leave a pack unguarded.
+
     Raises:
-        ConfigError: another program has locked one of them.
+        InUseError: another program has locked one of them.
     """
     real = [battery for battery in batteries if not battery.is_virtual]
     places = {(b.adapter, at) for b in real for at in (b.address, b.mux_address) if at is not None}
     for adapter, address in sorted(places):
         try:
             stack.callback(GaugeLock(adapter, address, "dronebms run").close)
+        except GaugeInUseError as error:
+            raise InUseError(str(error)) from error
         except BusError as error:
-            raise ConfigError(str(error)) from error
+            _log.error("no lock against other programs: %s", error)
 
 
 def gauges_of(
@@ -123,17 +133,16 @@ def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
 
 
 def status_server_of(config: StatusConfig | None, stack: ExitStack) -> StatusServer | None:
-    """The status socket for viewers; `None` if none is configured or it cannot be opened.
-
-    Raises:
-        ConfigError: another service serves it.
-    """
+    """The status socket for viewers; `None` if none is configured or it cannot be opened."""
     if config is None:
         return None
     try:
         server = StatusServer(Path(config.socket))
     except OSError as error:
         _log.error("no status socket at %s: %s", config.socket, error.strerror or error)
+        return None
+    except DroneBmsError as error:
+        _log.error("no status socket: %s", error)
         return None
     stack.callback(server.close)
     _log.info("status socket: %s", config.socket)
@@ -148,10 +157,9 @@ def metrics_of(config: MetricsConfig | None, stack: ExitStack, clock: Clock) -> 
     """
     if config is None:
         return None
-    with needed_by("[metrics] needs", "metrics"):
-        from dronebms.telemetry.openmetrics import OpenMetricsExporter  # noqa: PLC0415 - an extra
+    exporter = metrics_exporter()
     try:
-        return stack.enter_context(closing(OpenMetricsExporter(config, clock)))
+        return stack.enter_context(closing(exporter(config, clock)))
     except OSError as error:
         reason = error.strerror or error
         _log.error("no metrics at %s:%d: %s", config.address, config.port, reason)
@@ -166,16 +174,57 @@ def mqtt_of(
 ) -> Sink | None:
     """The MQTT client, with a queue on disk if there is a state folder.
 
+    `None` if none is configured or a TLS or password file cannot be used.
+
     Raises:
-        ConfigError: its package is not installed, or a file of it cannot be used.
+        ConfigError: its package is not installed.
     """
     if config is None:
         return None
-    with needed_by("[mqtt] needs", "mqtt"):
-        from dronebms.telemetry.mqtt import MqttPublisher  # noqa: PLC0415 - an extra
+    publisher = mqtt_publisher()
     queue = None if state is None else Path(state.dir) / "mqtt.sqlite"
     topic = None if charger is None else charger.topic
-    return stack.enter_context(closing(MqttPublisher(config, queue, topic)))
+    try:
+        return stack.enter_context(closing(publisher(config, queue, topic)))
+    except ConfigError as error:
+        _log.error("no MQTT: %s", error)
+        return None
+
+
+def metrics_exporter() -> "type[OpenMetricsExporter]":
+    """The exporter of [metrics].
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
+    with needed_by("[metrics] needs", "metrics"):
+        from dronebms.telemetry.openmetrics import OpenMetricsExporter  # noqa: PLC0415 - an extra
+    return OpenMetricsExporter
+
+
+def mqtt_publisher() -> "type[MqttPublisher]":
+    """The client of [mqtt].
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
+    with needed_by("[mqtt] needs", "mqtt"):
+        from dronebms.telemetry.mqtt import MqttPublisher  # noqa: PLC0415 - an extra
+    return MqttPublisher
+
+
+def refuse_unusable(config: Config) -> None:
+    """Refuse what can never work with this installation; `run` and `check` share it.
+
+    Raises:
+        ConfigError: an extra is not installed, or the signing key cannot be read.
+    """
+    if config.mavlink.signing_key is not None:
+        read_key(Path(config.mavlink.signing_key))
+    if config.metrics is not None:
+        metrics_exporter()
+    if config.mqtt is not None:
+        mqtt_publisher()
 
 
 def charger_of(config: ChargerConfig | None, clock: Clock) -> Sink:

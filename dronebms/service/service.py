@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from dronebms.core.clock import Clock, SystemClock, unix_s
-from dronebms.core.errors import ConfigError
+from dronebms.core.errors import DroneBmsError
 from dronebms.core.report import ActionKind, Report, Sink
 from dronebms.core.state import decode, encode
 from dronebms.health.sink import PackHistorySink
@@ -19,7 +17,7 @@ from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
 from dronebms.monitoring.restart_state import LATCHES, PACKS
 from dronebms.protection.rules import Rules
 from dronebms.recording.format import Recorded, Start
-from dronebms.service.checkpoint import CheckpointFile
+from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
 from dronebms.service.config import Config, read_config
 from dronebms.service.config_reload import apply_reload
 from dronebms.service.factories import (
@@ -32,9 +30,12 @@ from dronebms.service.factories import (
     mqtt_of,
     pack_memory_of,
     recorder_of,
+    refuse_unusable,
     status_server_of,
 )
+from dronebms.service.link_log import LinkLog
 from dronebms.service.preflight_log import PreflightLog
+from dronebms.service.signals import Signals
 from dronebms.service.systemd_notify import Notifier
 from mavlink_bridge.bridge import BridgeState
 from mavlink_bridge.vehicle.saved_parameters import left_behind
@@ -42,7 +43,6 @@ from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
 
-CHECKPOINT = "run.kept"  # file name in the state folder
 VEHICLE = "vehicle"  # key of a checkpoint
 _log = logging.getLogger(__name__)
 
@@ -51,13 +51,12 @@ def serve(path: Path, stack: ExitStack) -> None:
     """Run the service of a configuration file until a signal ends it; SIGHUP reads the file again.
 
     Raises:
-        ConfigError: one sentence for each error of the file, what `Service` raises, or another run
-            uses the state.
-        LinkError: as `Service`.
+        ConfigError: one sentence for each error of the file, or what `Service` raises.
+        InUseError: another run uses the state or a pack.
     """
-    hangups: list[int] = []
-    signal.signal(signal.SIGHUP, lambda number, _: hangups.append(number))
+    signals = Signals()
     config = read_config(path)
+    refuse_unusable(config)
     notifier = Notifier()
     checkpoint = (
         None if config.state is None else CheckpointFile(Path(config.state.dir) / CHECKPOINT)
@@ -68,41 +67,20 @@ def serve(path: Path, stack: ExitStack) -> None:
         stack.callback(checkpoint.close)
         service.restore(checkpoint.parts)
     stack.callback(notifier.notify, "STOPPING=1")
-    stops = _stops_between_steps()
+    signals.collect_stops()
     for report in service.reports():
         if checkpoint is not None:
             checkpoint.step(report.t_s, partial(service.state, report.t_s))
         notifier.stepped(report, stuck=service.is_stuck(report.t_s))
-        if hangups:
-            hangups.clear()
+        if signals.reloads:
+            signals.reloads.clear()
             notifier.notify("RELOADING=1")
             service.reload(path)
             notifier.notify("READY=1")
-        if signal.SIGINT in stops:
+        if signal.SIGINT in signals.stops:
             raise KeyboardInterrupt
-        if stops:
+        if signals.stops:
             return
-
-
-def _stops_between_steps() -> list[int]:
-    """Signals that end the service, collected by handlers; a second one ends it at once.
-
-    An exception from a handler could strike between two statements that belong together, such as
-    those that write a block of a recording.
-    """
-    stops: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
-        if before is signal.SIG_IGN:  # as of a background job
-            continue
-
-        def stop(number: int, frame: FrameType | None, before: Any = before) -> None:  # noqa: ANN401 - a handler
-            if stops and callable(before):
-                before(number, frame)
-            stops.append(number)
-
-        signal.signal(number, stop)
-    return stops
 
 
 class Service:
@@ -120,7 +98,7 @@ class Service:
         self._stack = stack
         self._clock = clock
         self._bridge = bridge_of(config.mavlink, stack)
-        self._control_vehicle()
+        self._install(self._new_control(config))
         rules = _rules(config)
         sinks = self._sinks(config)
         packs = pack_memory_of(config.state, stack)
@@ -131,7 +109,6 @@ class Service:
         ]
         for pipeline in self._pipelines:
             stack.callback(pipeline.store_learned_or_log)
-        _log.info("MAVLink to %s", config.mavlink.url)
         # Last: a service that cannot start leaves no empty recording.
         batteries = [Recorded(b.pack_data(), b.address, b.gauge) for b in config.battery]
         start = Start(tuple(batteries), rules, config.topology)
@@ -140,7 +117,13 @@ class Service:
     def _sinks(self, config: Config) -> list[Sink]:
         stack, clock = self._stack, self._clock
         self._charger = charger_of(config.charger, clock)
-        sinks: list[Sink] = [self._bridge, log_events, PreflightLog(), self._charge]
+        sinks: list[Sink] = [
+            self._bridge,
+            log_events,
+            LinkLog(config.mavlink.url),
+            PreflightLog(),
+            self._charge,
+        ]
         history = None
         if config.state is not None:
             history = stack.enter_context(closing(PackHistorySink(Path(config.state.dir), unix_s)))
@@ -179,37 +162,50 @@ class Service:
                 self._bridge.restore(state)
 
     def reload(self, path: Path) -> None:
-        """Apply what can change in flight, all of it or nothing; the log names the rest."""
+        """Apply what can change in flight, all of it or nothing; the log names the rest.
+
+        Whatever fails is logged and leaves everything as it was: a reload never ends the service.
+        """
         try:
             config, waiting = apply_reload(self._config, read_config(path))
             rules = _rules(config)
-            for pipeline in self._pipelines:
-                pipeline.limits(rules.limit_changes)  # raises before anything is changed
-        except ConfigError as error:
-            for line in str(error).splitlines():
-                _log.error("the configuration is not changed: %s", line)
+            stages = [pipeline.stages_of(rules) for pipeline in self._pipelines]
+            charger = self._charger
+            if config.charger != self._config.charger:
+                charger = charger_of(config.charger, self._clock)
+            control = self._new_control(config)
+        # The flight goes on with the old configuration, also after a mistake of our own.
+        except Exception as error:  # noqa: BLE001 - the one place around a configuration in flight
+            kind = "" if isinstance(error, DroneBmsError) else f"{type(error).__name__}: "
+            for line in str(error).splitlines() or [""]:
+                _log.error("the configuration is not changed: %s%s", kind, line)
             return
-        for pipeline in self._pipelines:
-            pipeline.use(rules)
+        # From here on assignments only, which cannot fail.
+        for pipeline, changed in zip(self._pipelines, stages, strict=True):
+            pipeline.use_stages(changed)
+        self._charger = charger
+        self._config = config
+        self._install(control)
         if self._recorder is not None:
             self._recorder.use(rules)
-        if config.charger != self._config.charger:
-            self._charger = charger_of(config.charger, self._clock)
-        self._config = config
-        self._control_vehicle()
         _log.info("limits, actions and charger are those of %s now", path)
         for line in waiting:
             _log.warning("%s", line)
 
-    def _control_vehicle(self) -> None:
-        """Enable commands to the vehicle if an action needs them.
+    def _new_control(self, config: Config) -> VehicleControl | None:
+        """Control of the vehicle, `None` if there is one already or none is needed.
 
-        Also if an earlier run has changed parameters of the vehicle, to restore them.
+        Needed by actions, and by values that an earlier run has left on the vehicle, to restore
+        them.
         """
-        acts = any(row.action().do >= ActionKind.REDUCE for row in self._config.action)
-        folder = self._config.vehicle_dir
-        if self._bridge.vehicle_control is None and (acts or left_behind(folder)):
-            self._bridge.vehicle_control = VehicleControl(folder)
+        acts = any(row.action().do >= ActionKind.REDUCE for row in config.action)
+        folder = config.vehicle_dir
+        needed = self._bridge.vehicle_control is None and (acts or left_behind(folder))
+        return VehicleControl(folder) if needed else None
+
+    def _install(self, control: VehicleControl | None) -> None:
+        if control is not None:
+            self._bridge.vehicle_control = control
             self._stack.callback(self._bridge.restore_parameters, self._clock)
 
     def _polled(

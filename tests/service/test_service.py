@@ -24,7 +24,7 @@ from pymavlink.dialects.v20 import common as mavlink
 import smartbattery.device_lock
 from dronebms.analysis.replay import reports as replayed
 from dronebms.core.clock import Clock, SystemClock, VirtualClock
-from dronebms.core.errors import ConfigError
+from dronebms.core.errors import ConfigError, InUseError
 from dronebms.core.report import Report
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
@@ -34,7 +34,8 @@ from dronebms.monitoring.pipeline import Pipeline
 from dronebms.recording.format import Start, read_records
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.service.config import Config
-from dronebms.service.service import Service, _stops_between_steps
+from dronebms.service.service import Service
+from dronebms.service.signals import Signals
 from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
@@ -335,7 +336,7 @@ def test_a_pack_of_another_service_is_rejected_before_anything_is_opened(
     with ExitStack() as stack:
         Service(config_of(first, ground), stack, clock)
         # Another channel is another pack, but switching the multiplexer would disturb the first.
-        with ExitStack() as other, pytest.raises(ConfigError, match="0x0b is in use by dronebms"):
+        with ExitStack() as other, pytest.raises(InUseError, match="0x0b is in use by dronebms"):
             Service(config_of(recorded, ground), other, clock)
         assert not (tmp_path / "runs").exists()
         with ExitStack() as other:
@@ -364,7 +365,7 @@ def service(tmp_path: Path, no_bus: str, more: str = "") -> "subprocess.Popen[st
     )
 
 
-def test_a_second_run_on_the_same_pack_ends_with_2_and_a_sentence(
+def test_a_second_run_on_the_same_pack_ends_with_75_and_a_sentence(
     tmp_path: Path, no_bus: str
 ) -> None:
     with service(tmp_path, no_bus) as first:
@@ -373,7 +374,7 @@ def test_a_second_run_on_the_same_pack_ends_with_2_and_a_sentence(
             assert any("MAVLink to" in line for line in first.stderr)
             with service(tmp_path, no_bus) as second:
                 _, stderr = second.communicate(timeout=20.0)
-            assert second.returncode == 2
+            assert second.returncode == 75
             assert stderr == (
                 f"dronebms: /dev/{no_bus} address 0x0b is in use by dronebms run "
                 f"(process {first.pid})\n"
@@ -387,7 +388,7 @@ def test_a_second_run_on_the_same_pack_ends_with_2_and_a_sentence(
     assert third.returncode == 0
 
 
-def test_a_second_run_on_the_same_state_ends_with_2_and_a_sentence(
+def test_a_second_run_on_the_same_state_ends_with_75_and_a_sentence(
     tmp_path: Path, no_bus: str
 ) -> None:
     state = f'[state]\ndir = "{tmp_path}/state"\n'
@@ -397,7 +398,7 @@ def test_a_second_run_on_the_same_state_ends_with_2_and_a_sentence(
         with service(tmp_path, no_bus, state) as second:
             _, stderr = second.communicate(timeout=20.0)
         first.kill()
-    assert second.returncode == 2
+    assert second.returncode == 75
     assert stderr == f"dronebms: {tmp_path}/state/run.kept is in use by another dronebms run\n"
 
 
@@ -477,12 +478,14 @@ def test_a_damaged_pack_history_does_not_stop_the_service(
 
 def test_a_signal_ends_the_service_between_two_steps_and_a_second_one_at_once() -> None:
     ended: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     earlier = {number: signal.getsignal(number) for number in numbers}
     try:
         for number in numbers:
             signal.signal(number, lambda number, _: ended.append(number))
-        stops = _stops_between_steps()
+        signals = Signals()
+        signals.collect_stops()
+        stops = signals.stops
         os.kill(os.getpid(), signal.SIGTERM)
         assert (stops, ended) == ([signal.SIGTERM], [])
         os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,205 @@
+"""Reload in flight: all of a file or nothing of it, and no exception that ends the service."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import dronebms.service.service as module
+from dronebms.core.clock import SystemClock
+from dronebms.core.errors import ConfigError
+from dronebms.core.report import Action, ActionKind, ActionRequest, Report, Severity, Status
+from dronebms.core.toml_schema import validated
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.protection.actions import Actions
+from dronebms.service.config import Config
+from dronebms.service.service import Service
+
+PACKS = '[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "sim:survey"\n'
+OLD = f"""{PACKS}
+[[limit]]
+id = "cell_sag"
+trip = 3.45
+[[action]]
+on = "critical"
+do = "return"
+"""
+NEW = f"""{PACKS}
+[[limit]]
+id = "cell_sag"
+trip = 3.48
+[[action]]
+on = "emergency"
+do = "land"
+[charger]
+command = ["true"]
+"""
+
+
+class Running:
+    """A service in this process, whose configuration can be reloaded."""
+
+    def __init__(self, stack: ExitStack, folder: Path, ground: socket.socket) -> None:
+        self._url = f'[mavlink]\nurl = "udpout:127.0.0.1:{ground.getsockname()[1]}"\n'
+        self.path = folder / "dronebms.toml"
+        self.path.write_text(OLD + self._url)
+        config = validated(Config, OLD + self._url, "x.toml")
+        self.service = Service(config, stack, SystemClock(20.0))
+        self._reports = self.service.reports()
+
+    def reload(self, text: str) -> None:
+        """Write another file and read it."""
+        self.path.write_text(text + self._url)
+        self.service.reload(self.path)
+
+    def steps(self, count: int = 4) -> list[Report]:
+        """The next reports."""
+        return [next(self._reports) for _ in range(count)]
+
+    def rules(self) -> list[object]:
+        """The rules in force: of each battery, of its limits and of its actions."""
+        found: list[object] = [self.service._config]
+        for pipeline in self.service._pipelines:
+            state = pipeline.state(0.0)
+            assert state.pack.rules == pipeline._rules
+            rows = pipeline._alarms._rows["cell_sag"].limit
+            found += [pipeline._rules, rows, [row.action for row in state.actions.rows]]
+        return found
+
+
+@pytest.fixture
+def ground() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        yield receiver
+
+
+@pytest.fixture
+def running(tmp_path: Path, ground: socket.socket) -> Iterator[Running]:
+    with ExitStack() as stack:
+        yield Running(stack, tmp_path, ground)
+
+
+def test_a_valid_file_changes_every_battery(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = running.rules()
+    running.reload(NEW)
+    after = running.rules()
+    assert all(new != old for new, old in zip(after, before, strict=True))
+    assert "limits, actions and charger are those of" in caplog.text
+    assert len(running.steps()) == 4
+
+
+@pytest.mark.parametrize("step", ["read_config", "apply_reload", "_rules", "charger_of"])
+@pytest.mark.parametrize("error", [TypeError("unhashable"), MemoryError(), RecursionError("deep")])
+def test_any_exception_of_a_reload_is_logged_in_one_sentence_and_changes_nothing(
+    running: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: str,
+    error: Exception,
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    before = running.rules()
+    monkeypatch.setattr(module, step, fails)
+    running.reload(NEW)
+    (record,) = [row for row in caplog.records if row.levelno == logging.ERROR]
+    assert record.getMessage().startswith("the configuration is not changed: ")
+    assert type(error).__name__ in record.getMessage()
+    assert running.rules() == before
+    assert len(running.steps()) == 4
+
+
+def test_a_battery_that_rejects_the_new_limits_leaves_the_others_as_they_were(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ConfigError("limit 'cell_sag' contradicts the pack")
+
+    before = running.rules()
+    monkeypatch.setattr(running.service._pipelines[1], "limits", fails)
+    running.reload(NEW)
+    assert running.rules() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OLD + '[[limit]]\nid = "hot"\nseverity = ["critical"]\n',
+        OLD + '[[limit]]\nid = "hot"\nseverity = {}\n',
+        OLD + '[[limit]]\nid = ["hot"]\n',
+        OLD + "[[action]]\non = []\ndo = {}\n",
+        "a = " + "[" * 5000,
+        "a = " + "{a=" * 5000,
+        "a = 9" + "9" * 5000,
+        "\x00",
+        'battery = "\\u0000"',
+    ],
+    ids=lambda text: text[:20] + "..." + text[-30:],
+)
+def test_a_file_of_any_form_is_held_in_the_reload(running: Running, text: str) -> None:
+    before = running.rules()
+    running.reload(text)
+    assert running.rules() == before
+    assert len(running.steps()) == 4
+
+
+def test_a_tripped_or_latched_limit_survives_a_reload_of_its_thresholds(running: Running) -> None:
+    running.steps(8)
+    (first, _) = running.service._pipelines
+    first._alarms.latch(["failed"])
+    running.reload(NEW)
+    assert running.steps(2)[0].status.active == ("failed",)
+    assert first._alarms.latched == ("failed",)
+
+
+# ---------------------------------------------------------------------- actions
+
+ARMED = VehicleState(armed=True, mode="RTL", heartbeat_age_s=0.1)
+RETURN = Action(Severity.CRITICAL, ActionKind.RETURN, hold_s=2.0)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        RETURN,
+        replace(RETURN, hold_s=9.0),
+        replace(RETURN, cooldown_s=1.0, retry_s=9.0),
+        replace(RETURN, escalate=ActionKind.LAND),
+    ],
+)
+def test_a_changed_row_is_no_new_event(changed: Action) -> None:
+    """A vehicle that has had its command, and whose pilot may have overridden it."""
+    actions = Actions([RETURN])
+    (before,) = modes(actions, 0.0, 3.0)
+    reloaded = Actions([changed], state=actions.state())
+    for t_s in (3.1, 6.0, 20.0):
+        (after,) = modes(reloaded, t_s, t_s)
+        assert after.key == before.key
+        assert after.action == changed
+
+
+def modes(actions: Actions, *times_s: float) -> list[ActionRequest]:
+    """Requests of a mode while a critical limit is tripped, at the last of the times."""
+    requests: tuple[ActionRequest, ...] = ()
+    for t_s in sorted(times_s):
+        requests = actions.update(Status(t_s, Severity.CRITICAL, ("cell_critical",)), ARMED)
+    return [row for row in requests if row.action.do >= ActionKind.RETURN]
+
+
+def test_a_removed_row_ends_its_request_and_one_of_another_trigger_is_another_event() -> None:
+    actions = Actions([RETURN])
+    (before,) = modes(actions, 0.0, 3.0)
+    other = Actions([replace(RETURN, on="cell_critical")], state=actions.state())
+    assert modes(other, 3.1) == []
+    (after,) = modes(other, 6.0)
+    assert after.key != before.key
+    assert modes(Actions([], state=other.state()), 6.1) == []
