@@ -1,17 +1,24 @@
 """The commands `dronebms check` and `dronebms ardupilot-script`.
 
-Exit code 1: the vehicle has a wrong parameter.
+`check` refuses what `run` refuses, with exit code 2. Exit code 1: something will not work on this
+machine now, or the vehicle has a wrong parameter.
 """
 
 import argparse
+import os
+import sys
+from collections.abc import Collection, Iterator, Sequence
 
 from dronebms.cli.exit_codes import DONE, FAILED
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
+from dronebms.core.report import Action, ActionKind, Status
 from dronebms.protection.actions import explain
 from dronebms.protection.current_governor import limp_home_notes
-from dronebms.protection.limits import changed_limits, default_limits
-from dronebms.service.config import read_config
+from dronebms.protection.limits import Limit, changed_limits, default_limits
+from dronebms.service.config import Config, read_config
+from dronebms.service.factories import refuse_unusable
+from dronebms.service.machine_check import machine_findings
 from mavlink_bridge.protocol.lua_driver import write_script
 from mavlink_bridge.vehicle.parameter_check import check_vehicle
 
@@ -27,38 +34,67 @@ _OUTPUTS = {
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print the limits and outputs of a configuration, or the parameters of a vehicle."""
+    """Print what a configuration enables and what will not work, or compare a vehicle with it."""
     config = read_config(options.config)
-    if options.vehicle is None:
-        if options.set:
-            raise ConfigError("--set needs --vehicle")
-        changes = config.limit_changes()
-        actions = [row.action() for row in config.action]
-        for number, battery in enumerate(config.battery, start=1):
-            pack_data = battery.pack_data()
-            limits = changed_limits(default_limits(pack_data), changes)
-            print(f"battery {number}: {battery.place}, MAVLink to {config.mavlink.url}")
-            for line in (
-                *pack_data.assumed(),
-                *limp_home_notes(pack_data),
-                *explain(limits, actions),
-            ):
-                print(f"  {line}")
-        on = [name for name in _OUTPUTS if getattr(config, name) is not None]
-        for name in on:
-            print(f"{name}: {_OUTPUTS[name].format(getattr(config, name))}")
-        if off := ", ".join(name for name in _OUTPUTS if name not in on):
-            print(f"off: {off}")
-        return DONE
-    lines, fits = check_vehicle(
-        config.mavlink,
-        config.battery[0].capacity_mah,
-        options.vehicle,
-        SystemClock(),
-        set_wrong=options.set,
+    refuse_unusable(config)
+    if options.vehicle is not None:
+        lines, fits = check_vehicle(
+            config.mavlink,
+            config.battery[0].capacity_mah,
+            options.vehicle,
+            SystemClock(),
+            set_wrong=options.set,
+        )
+        print("\n".join(lines))
+        return DONE if fits else FAILED
+    if options.set:
+        raise ConfigError("--set needs --vehicle")
+    print("\n".join(_summary(config, every_limit=options.limits)))
+    findings = machine_findings(config, SystemClock())
+    for finding in findings:
+        word = "warning" if finding.works else "will not work now"
+        print(_coloured(f"{word}: {finding.subject}: {finding.text}", finding.works))
+    return DONE if all(finding.works for finding in findings) else FAILED
+
+
+def _summary(config: Config, *, every_limit: bool) -> Iterator[str]:
+    """What a configuration enables: packs with their limits and actions, outputs."""
+    changes = config.limit_changes()
+    actions = [row.action() for row in config.action]
+    changed = {change.limit_id for change in changes}
+    for number, battery in enumerate(config.battery, start=1):
+        pack_data = battery.pack_data()
+        limits = changed_limits(default_limits(pack_data), changes)
+        yield f"battery {number}: {battery.place}, MAVLink to {config.mavlink.url}"
+        shown = [row for row in limits if every_limit or _matters(row, changed, actions)]
+        notes = (*pack_data.assumed(), *limp_home_notes(pack_data))
+        for line in (*notes, *explain(shown, actions)):
+            yield f"  {line}"
+        if len(shown) < len(limits):
+            yield f"  {len(limits) - len(shown)} more limits report and announce: --limits"
+    on = [name for name in _OUTPUTS if getattr(config, name) is not None]
+    for name in on:
+        yield f"{name}: {_OUTPUTS[name].format(getattr(config, name))}"
+    if off := ", ".join(name for name in _OUTPUTS if name not in on):
+        yield f"off: {off}"
+    idle = any(
+        row.do is ActionKind.REDUCE and not (row.speed_m_s or row.climb_m_s) for row in actions
     )
-    print("\n".join(lines))
-    return DONE if fits else FAILED
+    if idle and config.mavlink.vehicle == "auto":
+        yield "note: do = reduce without a speed does nothing on PX4"
+
+
+def _matters(row: Limit, changed: Collection[str], actions: Sequence[Action]) -> bool:
+    """Whether a limit is configured, or has an action that the vehicle carries out."""
+    status = Status(0.0, row.severity, (row.limit_id,))
+    acts = any(one.do >= ActionKind.REDUCE and one.met(status) for one in actions)
+    return acts or row.limit_id in changed
+
+
+def _coloured(text: str, works: bool) -> str:  # noqa: FBT001 - of a finding
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{33 if works else 31}m{text}\x1b[0m"
 
 
 def ardupilot_script(options: argparse.Namespace) -> int:

@@ -380,24 +380,35 @@ def test_check_prints_limits_and_actions(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "here.toml"
-    path.write_text(
-        '[[battery]]\nbus = "sim:survey"\n[[action]]\non = "cell_critical"\ndo = "land"\n',
-        encoding="utf-8",
+    text = (
+        '[[battery]]\nbus = "sim:survey"\n[[action]]\non = "cell_critical"\ndo = "land"\n'
+        '[[limit]]\nid = "hot"\ntrip = 48.0\n[state]\ndir = "."\n'
     )
+    path.write_text(text, encoding="utf-8")
     assert main(["check", "-c", str(path)]) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith(
+    short = capsys.readouterr().out
+    assert short.startswith(
         "battery 1: sim:survey address 0x0b, MAVLink to udpout:127.0.0.1:14550\n"
     )
-    (line,) = [line for line in printed.splitlines() if line.startswith("  cell_critical ")]
-    assert "land" in line
-    assert all("land" not in row for row in printed.splitlines() if "cell_low " in row)
+    assert main(["check", "-c", str(path), "--limits"]) == 0
+    whole = capsys.readouterr().out
+    for printed in (short, whole):
+        (line,) = [line for line in printed.splitlines() if line.startswith("  cell_critical ")]
+        assert "land" in line
+    assert len([line for line in short.splitlines() if " -> " in line]) == 3  # with the governor
+    assert "more limits report and announce: --limits" in short
+    assert len([line for line in whole.splitlines() if " -> " in line]) > 50
+    assert all("land" not in row for row in whole.splitlines() if "cell_low " in row)
+    path.write_text(text + '[[action]]\non = "governor"\ndo = "reduce"\n', encoding="utf-8")
+    assert main(["check", "-c", str(path)]) == 0
+    assert "do = reduce without a speed does nothing on PX4" in capsys.readouterr().out
 
 
 def outputs(capsys: pytest.CaptureFixture[str], path: Path) -> list[str]:
     """Lines of `check` about optional outputs."""
-    assert main(["check", "-c", str(path)]) == 0
-    return capsys.readouterr().out.partition("\n  governor -> ")[2].splitlines()[1:]
+    main(["check", "-c", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    return [line for line in lines if not line.startswith(("battery", " ", "will not", "warning"))]
 
 
 def test_check_prints_the_outputs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,0 +1,211 @@
+"""The look at the machine: what will not work now is named, and nothing is opened or locked."""
+
+import fcntl
+import os
+import pty
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import smartbattery.device_lock
+from dronebms.cli.main import main
+from dronebms.core.clock import SystemClock
+from dronebms.core.errors import DroneBmsError
+from dronebms.core.toml_schema import validated
+from dronebms.service.config import Config
+from dronebms.service.machine_check import machine_findings
+from dronebms.service.service import serve
+from smartbattery.device_lock import GaugeLock, is_locked, lock_holder
+
+VIRTUAL = '[[battery]]\nbus = "sim:hover"\n'
+ROOT = os.geteuid() == 0
+
+
+def found(text: str) -> list[str]:
+    findings = machine_findings(validated(Config, text, "x.toml"), SystemClock())
+    return [f"{one.subject}: {one.text}" for one in findings]
+
+
+@pytest.fixture(autouse=True)
+def own_locks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(smartbattery.device_lock, "_FOLDER", tmp_path / "locks")
+
+
+@pytest.fixture
+def port() -> Iterator[str]:
+    """A serial port: one end of a pseudo terminal."""
+    ours, theirs = pty.openpty()
+    yield os.ttyname(theirs)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_configuration_that_works_has_no_finding(tmp_path: Path) -> None:
+    text = (
+        f'{VIRTUAL}[state]\ndir = "{tmp_path}/a/b"\n[recording]\ndir = "{tmp_path}/r"\n'
+        "max_mb = 40\n"
+        f'[status]\nsocket = "{tmp_path}/run/s.sock"\n[charger]\ncommand = ["sh"]\n'
+    )
+    assert found(text) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["locks"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[[battery]]\nbus = "/dev/i2c-99"\n', "battery 1: /dev/i2c-99: no such file or directory"),
+        ('[[battery]]\nbus = "/dev/shm"\n', "battery 1: /dev/shm is no device"),
+        (
+            '[[battery]]\nbus = "/dev/null"\naddress = 0x16\n',
+            "battery 1: address 0x16 is the 8-bit form of 0x0b",
+        ),
+        (
+            '[[battery]]\nbus = "/dev/null"\nrecovery = ["no-such-program"]\n',
+            "battery 1: recovery: there is no program no-such-program",
+        ),
+        (
+            f'{VIRTUAL}[mavlink]\nurl = "serial:/dev/ttyNONE:57600"\n',
+            "mavlink: /dev/ttyNONE: no such file or directory",
+        ),
+        (
+            f'{VIRTUAL}[mavlink]\nurl = "udpout:no-such-host.invalid:1"\n',
+            "mavlink: host 'no-such-host.invalid' is unknown",
+        ),
+        (
+            f'{VIRTUAL}[mavlink]\nurl = "tcp:127.0.0.1:1"\n',
+            "mavlink: tcp:127.0.0.1:1: connection refused",
+        ),
+        (
+            f'{VIRTUAL}[mavlink]\nurl = "udpin:192.0.2.1:14550"\n',
+            "mavlink: udpin:192.0.2.1:14550: cannot assign requested address",
+        ),
+        (f'{VIRTUAL}[state]\ndir = "/proc/x"\n', "state: /proc/x cannot be made"),
+        (f'{VIRTUAL}[recording]\ndir = "/proc/x"\n', "recording: /proc/x cannot be made"),
+        (f'{VIRTUAL}[recording]\ndir = "/dev/null/x"\n', "recording: /dev/null is no folder"),
+        (f'{VIRTUAL}[status]\nsocket = "/proc/x/s"\n', "status: /proc/x cannot be made"),
+        (f'{VIRTUAL}[status]\nsocket = "/dev/null"\n', "status: /dev/null exists and is no socket"),
+        (
+            f'{VIRTUAL}[charger]\ncommand = ["no-such-program"]\n',
+            "charger: there is no program no-such-program",
+        ),
+        (
+            f'{VIRTUAL}[mqtt]\nhost = "127.0.0.1"\nca = "/none/ca.pem"\n',
+            "mqtt: /none/ca.pem cannot be read",
+        ),
+    ],
+)
+def test_what_will_not_work_now_is_named(text: str, why: str) -> None:
+    assert any(line.startswith(why) for line in found(text)), found(text)
+
+
+def test_ports_that_other_programs_use_are_named(port: str, tmp_path: Path) -> None:
+    udp = f'{VIRTUAL}[mavlink]\nurl = "udpin:127.0.0.1:{{}}"\n'
+    metrics = f"{VIRTUAL}[metrics]\nport = {{}}\n"
+    serial = f'{VIRTUAL}[mavlink]\nurl = "serial:{port}:57600"\n'
+    status = f'{VIRTUAL}[status]\nsocket = "{tmp_path}/s.sock"\n'
+    with ExitStack() as stack:
+        udp_holder = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp_holder.bind(("127.0.0.1", 0))
+        assert found(udp.format(udp_holder.getsockname()[1]))[0].endswith("address already in use")
+        tcp_holder = stack.enter_context(socket.socket())
+        tcp_holder.bind(("127.0.0.1", 0))
+        tcp_holder.listen()
+        assert found(metrics.format(tcp_holder.getsockname()[1]))[0].endswith("already in use")
+        unix = stack.enter_context(socket.socket(socket.AF_UNIX))
+        unix.bind(f"{tmp_path}/s.sock")
+        unix.listen()
+        assert found(status)[0].endswith("s.sock is in use by another dronebms run")
+        assert found(serial) == []
+        lock = os.open(port, os.O_RDWR | os.O_NOCTTY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert found(serial) == [f"mavlink: {port} is in use by another program"]
+        os.close(lock)
+
+
+def test_the_holder_of_a_pack_or_of_the_state_is_named(tmp_path: Path) -> None:
+    text = '[[battery]]\nbus = "/dev/null"\n'
+    assert found(text) == []
+    lock = GaugeLock("/dev/null", 0x0B, "dronebms probe")
+    assert lock_holder("/dev/null", 0x0B) == f"dronebms probe (process {os.getpid()})"
+    (line,) = found(text)
+    assert line.endswith(f"0x0b is in use by dronebms probe (process {os.getpid()})")
+    lock.close()
+    assert lock_holder("/dev/null", 0x0B) is None
+    assert lock_holder("/dev/null", 0x0C) is None
+    kept = (tmp_path / "run.kept").open("w")
+    with kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        assert is_locked(tmp_path / "run.kept")
+        (line,) = found(f'{VIRTUAL}[state]\ndir = "{tmp_path}"\n')
+    assert line == f"state: {tmp_path}/run.kept is in use by another dronebms run"
+    assert not is_locked(tmp_path / "run.kept")
+
+
+@pytest.mark.skipif(ROOT, reason="root may write everywhere")
+def test_a_permission_that_is_missing_names_the_group(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert found(f'{VIRTUAL}[state]\ndir = "{tmp_path}"\n') == [
+        f"state: {tmp_path} cannot be written: no permission"
+    ]
+
+
+# ---------------------------------------------------------------------- check is run
+
+REFUSED = [
+    "",
+    "bus = \n",
+    '[[battery]]\nbus = "sim:hoover"\n',
+    '[[battery]]\nbus = "i2c-1"\n',
+    f'{VIRTUAL}[mavlink]\nurl = "/dev/ttyAMA0"\n',
+    f'{VIRTUAL}[mavlink]\nurl = "udpout:a b:14550"\n',
+    f'{VIRTUAL}[mavlink]\nsigning_key = "/none/key"\n',
+    f'{VIRTUAL}[metrics]\n',
+    f'{VIRTUAL}[mqtt]\nhost = "broker"\n',
+    f'{VIRTUAL}[[limit]]\nid = "cell_critical"\ntrip = 3300\n',
+    f'{VIRTUAL}[[limit]]\nid = "hot"\nclear = 90.0\n',
+    f'{VIRTUAL}[[limit]]\nid = "cell_sag"\nseverity = ["critical"]\n',
+    f'{VIRTUAL}chemistry = "lifepo4"\ncutoff_cell_v = 3.9\n',
+    f'{VIRTUAL}[charger]\ntopic = "a/b"\n',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=range(len(REFUSED)))
+def test_check_and_run_refuse_the_same_with_the_same_sentences(
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for package in ("paho", "paho.mqtt", "prometheus_client"):  # as without the extras
+        monkeypatch.setitem(sys.modules, package, None)
+    for module in ("dronebms.telemetry.mqtt", "dronebms.telemetry.openmetrics"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    assert main(["check", "-c", str(path)]) == 2
+    refused = capsys.readouterr().err
+    with ExitStack() as stack, pytest.raises(DroneBmsError) as caught:
+        serve(path, stack)
+    assert "".join(f"dronebms: {line}\n" for line in str(caught.value).splitlines()) == refused
+    assert refused
+
+
+def test_check_ends_with_1_for_what_will_not_work_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[[battery]]\nbus = "/dev/i2c-99"\n[mavlink]\nurl = "serial:/dev/ttyNONE"\n')
+    assert main(["check", "-c", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert [line.split(": ")[:2] for line in out.splitlines() if "will not" in line] == [
+        ["will not work now", "battery 1"],
+        ["will not work now", "mavlink"],
+    ]
+    path.write_text(f'{VIRTUAL}[recording]\ndir = "{tmp_path}"\nmax_mb = 1e12\n')
+    assert main(["check", "-c", str(path)]) == 0
+    assert "warning: recording: " in capsys.readouterr().out
