@@ -72,7 +72,10 @@ def test_systemd_accepts_every_line_of_the_unit(tmp_path: Path) -> None:
         [analyze, "verify", str(unit)], capture_output=True, text=True, check=False
     )
     # Without a running systemd it may report missing units; it reports no line of this one.
-    assert [line for line in verified.stderr.splitlines() if str(unit) in line] == []
+    complaints = [line for line in verified.stderr.splitlines() if str(unit) in line]
+    # systemd before 254 ignores a growing delay; the unit states so.
+    newer = ("'RestartSteps'", "'RestartMaxDelaySec'")
+    assert [line for line in complaints if not any(key in line for key in newer)] == []
 
 
 def test_the_example_configuration_is_valid_and_agrees_with_the_unit() -> None:

@@ -48,7 +48,7 @@ class Running:
         self.path = folder / "dronebms.toml"
         self.path.write_text(OLD + self._url)
         config = validated(Config, OLD + self._url, "x.toml")
-        self.service = Service(config, stack, SystemClock(20.0))
+        self.service = Service(config, stack, SystemClock())
         self._reports = self.service.reports()
 
     def reload(self, text: str) -> None:
@@ -157,7 +157,7 @@ def test_a_tripped_or_latched_limit_survives_a_reload_of_its_thresholds(running:
     (first, _) = running.service._pipelines
     first._alarms.latch(["failed"])
     running.reload(NEW)
-    assert running.steps(2)[0].status.active == ("failed",)
+    assert "failed" in running.steps(2)[0].status.active
     assert first._alarms.latched == ("failed",)
 
 
