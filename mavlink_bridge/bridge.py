@@ -1,14 +1,20 @@
-"""The MAVLink battery components: reports out, state of the vehicle in.
+"""The MAVLink components of this service: reports out, state of the vehicle in.
 
-Every battery is a MAVLink component (180 and up) of the vehicle's system. It sends a HEARTBEAT each
-second, BATTERY_STATUS twice a second and at once when the severity changes, SMART_BATTERY_INFO
-every ten seconds, STATUSTEXT when a limit trips or clears, and answers requests of accepted
-systems. Without gauge data, or with a percentage that the vehicle would misread, BATTERY_STATUS is
-withheld: every flight stack detects silence.
+An onboard computer (component 191 unless configured) and its batteries are components of the
+vehicle's system. The first battery is MAV_COMP_ID_BATTERY, 180, every other one
+MAV_COMP_ID_BATTERY2, 181: MAVLink assigns no more, and receivers distinguish batteries by
+BATTERY_STATUS.id. A battery sends a HEARTBEAT each second, BATTERY_STATUS twice a second and at
+once when the severity changes, SMART_BATTERY_INFO every ten seconds and STATUSTEXT when a limit
+trips or clears. Commands, requests, verdicts on arming and their texts come from the computer.
+Every component answers requests of accepted systems. Without gauge data, or with a percentage that
+the vehicle would misread, BATTERY_STATUS is withheld: every flight stack detects silence.
 For one thread and one clock. No method blocks; neither received data nor a lost link raise.
-Source: the heartbeat and battery protocols of mavlink.io; flight_stacks.py for the vehicles.
+Source: the heartbeat and battery protocols of mavlink.io, MAV_COMPONENT of minimal.xml;
+flight_stacks.py for the vehicles.
 """
 
+import logging
+import math
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -21,6 +27,7 @@ from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol import messages
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.protocol.codec import Codec
+from mavlink_bridge.protocol.driver_commands import is_for_version_1
 from mavlink_bridge.protocol.flight_stacks import (
     AUTO,
     FlightStack,
@@ -31,8 +38,10 @@ from mavlink_bridge.protocol.flight_stacks import (
 from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.requests import MessageRequester
 from mavlink_bridge.protocol.schedule import MessageSchedule
+from mavlink_bridge.protocol.second_sender import SecondSender
 from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
+from mavlink_bridge.vehicle.authority import Authority
 from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
 from mavlink_bridge.vehicle.command_state import SentCommand
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
@@ -43,11 +52,15 @@ _TEXTS_MAX = 32
 _TEXT_IDS = 0xFFFF
 _RESTORE_S = 3.0  # for the answers of the vehicle
 _STEP_S = 0.05
-_BATTERY = mavlink.MAV_COMP_ID_BATTERY
+COMPUTER = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
+_BATTERIES = (mavlink.MAV_COMP_ID_BATTERY, mavlink.MAV_COMP_ID_BATTERY2)
 _HEARTBEAT = mavlink.MAVLINK_MSG_ID_HEARTBEAT
 _STATUS = mavlink.MAVLINK_MSG_ID_BATTERY_STATUS
 _INFO = mavlink.MAVLINK_MSG_ID_SMART_BATTERY_INFO
 _GROUND_STATION = 255
+_VERDICT_PERIOD_S = 1.0  # to the Lua driver, which refuses to arm after 3 s without one
+_OTHERS_MAX = 8  # vehicles that are named in the log
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,7 @@ class BridgeOptions:
 
     rate_hz: float = 2.0  # of BATTERY_STATUS
     accept_systems: tuple[int, ...] = (_GROUND_STATION,)  # in addition to the vehicle's own
+    component_id: int = COMPUTER  # of the onboard computer
     key: bytes | None = None  # for signing
     unix_s: float = 0.0  # date at the start, for signing
 
@@ -67,26 +81,30 @@ DEFAULT_OPTIONS = BridgeOptions()
 class BridgeState:
     """State of a bridge that a restart in flight restores. Plain data."""
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     last_command: SentCommand | None = None  # the pilot may have overridden it
     first_battery_id: int | None = None  # allocated; None: not yet
     acting_enabled: bool = True
+    in_flight: bool = False  # or unknown after a flight
+    followed: int | None = None  # system of the vehicle in flight
 
 
 @dataclass(slots=True)
 class _Battery:
     """Output of one battery."""
 
+    component: int
     schedule: MessageSchedule
     severity: Severity | None = None  # last sent
     withheld: str | None = None
     events: dict[str, tuple[bool, Severity, float]] = field(default_factory=dict)  # last sent
+    state: int = mavlink.MAV_STATE_ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    index: int  # of the battery
+    component: int
     message: mavlink.MAVLink_message
     t_s: float
 
@@ -95,8 +113,10 @@ class Bridge:
     """A sink of reports and the source of the vehicle state, over one link.
 
     Attributes:
-        counts: messages of the autopilot (`received`) and of others (`foreign`), invalid data
-            (`damaged`), frames `sent`, refused by the link (`unsent`) and `withheld`.
+        counts: messages of the autopilot (`received`), of autopilots of other systems
+            (`other_vehicle`) and of others (`foreign`), frames of a second sender of our components
+            (`second_sender`), invalid data (`damaged`), frames `sent`, refused by the link
+            (`unsent`) and `withheld`.
         settings: may be changed by a ground station.
         vehicle_control: carries out actions; `None` if the configuration has none.
     """
@@ -105,7 +125,7 @@ class Bridge:
         self,
         link: Link,
         *,
-        system_id: int = 1,
+        system_id: int | None = None,
         vehicle: str = AUTO,
         first_battery_id: int = command_protocol.AUTO_ID,
         options: BridgeOptions = DEFAULT_OPTIONS,
@@ -114,11 +134,11 @@ class Bridge:
 
         Args:
             link: carries the frames; not closed here.
-            system_id: of the vehicle until the first heartbeat of an autopilot.
+            system_id: of the vehicle, no other is followed; `None` follows the first received.
             vehicle: `auto`, `ardupilot` or `px4`.
             first_battery_id: BATTERY_STATUS.id of the battery with index 0; -1 allocates one that
                 the vehicle does not use.
-            options: message rate, accepted systems, signing.
+            options: message rate, accepted systems, component, signing.
 
         Raises:
             ConfigError: unknown vehicle.
@@ -129,20 +149,30 @@ class Bridge:
         self._link = link
         self._codec = Codec(link, options.key, options.unix_s)
         self._configured_stack = stack_named(vehicle)
-        self._accepted = frozenset(options.accept_systems)
+        self._is_pinned = system_id is not None
+        self._computer = options.component_id
         self._server = command_protocol.CommandServer(self.settings)
+        self._heartbeat = MessageSchedule({_HEARTBEAT: 1.0})  # of the computer
+        self._server.schedules[self._computer] = [self._heartbeat]
         self._autopilot = Autopilot(system_id)
+        self._authority = Authority(options.accept_systems, verifies=options.key is not None)
+        self._second_sender = SecondSender()
         self._requester = MessageRequester()
         self._arming = ArmingCheck()
         self._battery_ids = BatteryIdAllocator()
         self._batteries: dict[int, _Battery] = {}
+        self._first_id: int | None = None
+        self._verdict: tuple[bool, int, int] | None = None  # last sent to the Lua driver
+        self._verdict_s = -math.inf
+        self._armed: bool | None = None
+        self._now_s = 0.0
         self._texts: deque[_Text] = deque(maxlen=_TEXTS_MAX)
         self._text_id = 0
         self._restoring = False
 
     @property
     def system_id(self) -> int:
-        """System of the battery components."""
+        """System of the components of this service."""
         return self._autopilot.system_id
 
     @property
@@ -157,34 +187,51 @@ class Bridge:
         reasons = (battery.withheld for battery in self._batteries.values())
         return next((reason for reason in reasons if reason), None)
 
+    @property
+    def trouble(self) -> str | None:
+        """Description of a second sender of our components, `None` without one."""
+        return self._second_sender.trouble(self._now_s)
+
     def state(self) -> BridgeState:
         """State for a restart in flight."""
-        control = self.vehicle_control
+        control, in_flight = self.vehicle_control, self._authority.in_flight
         return BridgeState(
             last_command=None if control is None else control.sent,
             first_battery_id=self._battery_ids.allocated,
             acting_enabled=self.settings.acting_enabled,
+            in_flight=in_flight,
+            followed=self._autopilot.followed if in_flight else None,
         )
 
     def restore(self, state: BridgeState) -> None:
-        """Continue from the state of an earlier run."""
+        """Continue from the state of an earlier run: in flight with its vehicle and settings.
+
+        On the ground a run starts with those of the configuration: the vehicle may have a new
+        system id, and nothing that was switched off by a request stays off unnoticed.
+        """
         self._battery_ids.allocated = state.first_battery_id
-        self.settings.acting_enabled = state.acting_enabled
+        if state.in_flight:
+            self._authority.in_flight = True
+            self.settings.acting_enabled = state.acting_enabled
+            if not self._is_pinned:
+                self._autopilot.followed = state.followed
         if self.vehicle_control is not None:
             self.vehicle_control.sent = state.last_command
 
     def pump(self, now_s: float) -> VehicleState:
         """Read and answer messages, request missing ones; return the vehicle state."""
+        self._now_s = now_s
         for message in self._codec.receive(now_s):
-            ours = self._autopilot.receive(message, now_s)
-            self.counts["received" if ours else "foreign"] += 1
-            if ours and self.vehicle_control is not None:
-                self.vehicle_control.receive(message, self._autopilot, now_s)
-            self._answer(message, now_s)
+            self._receive(message, now_s)
         self.counts["damaged"] = self._codec.damaged
+        if self._heartbeat.due(_HEARTBEAT, now_s):
+            kind = mavlink.MAV_TYPE_ONBOARD_CONTROLLER
+            self._send(self._computer, messages.heartbeat(kind), now_s)
         for request in self._requester.due(self._autopilot, now_s):
-            self._send(0, request, now_s)
-        state = replace(self._autopilot.state(now_s), link_trouble=self._link.trouble)
+            self._send(self._computer, request, now_s)
+        trouble = self._link.trouble or self.trouble
+        state = replace(self._autopilot.state(now_s), link_trouble=trouble)
+        self._authority.observe(now_s, armed=state.armed)
         if self.vehicle_control is not None:
             self._control(self.vehicle_control, state, now_s)
         self._report_arming(state, now_s)
@@ -207,46 +254,115 @@ class Bridge:
     def __call__(self, report: Report) -> None:
         """Send the messages of a battery that are due: the bridge is a sink of reports."""
         now_s = report.t_s
-        battery = self._batteries.get(report.index)
-        if battery is None:
-            battery = _Battery(MessageSchedule(self._server.default_periods_s()))
-            self._batteries[report.index] = battery
-        if battery.schedule.due(_HEARTBEAT, now_s):
-            self._send(report.index, messages.heartbeat(), now_s)
-        configured_id = self.settings.first_battery_id
-        first_id = self._battery_ids.first_id(self.stack, self._autopilot, configured_id, now_s)
-        self._send_status(report, battery, first_id)
+        battery = self._batteries.get(report.index) or self._add(report.index)
+        battery.state = messages.battery_state(report)
+        # One battery of a component sends its heartbeat, with the worst state of all.
+        if report.index < len(_BATTERIES) and battery.schedule.due(_HEARTBEAT, now_s):
+            same = [one for one in self._batteries.values() if one.component == battery.component]
+            heartbeat = messages.heartbeat(state=max(one.state for one in same))
+            self._send(battery.component, heartbeat, now_s)
+        self._first_id = self._battery_ids.first_id(
+            self.stack, self._autopilot, self.settings.first_battery_id, now_s
+        )
+        self._send_status(report, battery, self._first_id)
         self._arming.update(report, battery.withheld)
         if self.vehicle_control is not None:
             self.vehicle_control.request(report)
-        known = report.snapshot.voltage_v is not None
+        known, first_id = report.snapshot.voltage_v is not None, self._first_id
         if known and first_id is not None and battery.schedule.due(_INFO, now_s):
             info = messages.smart_battery_info(report, battery_id=first_id + report.index)
-            self._send(report.index, info, now_s)
+            self._send(battery.component, info, now_s)
         for event in report.status.events:
             if _is_new(event, battery, now_s):
-                self._add_text(report.index, event.text, messages.text_severity(event), now_s)
+                severity = messages.text_severity(event)
+                self._add_text(battery.component, event.text, severity, now_s)
         self._send_texts(now_s)
 
-    def _answer(self, message: mavlink.MAVLink_message, now_s: float) -> None:
-        sender = message.get_srcSystem()
-        if sender != self.system_id and sender not in self._accepted:
+    def _add(self, index: int) -> _Battery:
+        component = _BATTERIES[min(index, len(_BATTERIES) - 1)]
+        battery = _Battery(component, MessageSchedule(self._server.default_periods_s()))
+        self._batteries[index] = battery
+        self._server.schedules.setdefault(component, []).append(battery.schedule)
+        return battery
+
+    def _receive(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+        source = message.get_srcSystem(), message.get_srcComponent()
+        if source[0] == self.system_id and source[1] in self._server.schedules:
+            self.counts["foreign"] += 1
+            if not self._second_sender.is_ours(message, source):
+                self._report_second_sender(source, now_s)
             return
+        others, followed = len(self._autopilot.others), self._autopilot.followed
+        ours = self._autopilot.receive(message, now_s)
+        self.counts["received" if ours else "foreign"] += 1
+        self._report_vehicles(others, followed)
         kind = message.get_type()
+        if ours and kind == "HEARTBEAT":
+            self._authority.observe(now_s, armed=self._autopilot.last_armed)
+        if kind == "COMMAND_ACK" and message.target_component not in (0, self._computer):
+            return
+        if ours and self.vehicle_control is not None:
+            self.vehicle_control.receive(message, self._autopilot, now_s)
+        self._answer(message, now_s)
+
+    def _report_vehicles(self, others: int, followed: int | None) -> None:
+        """Log the vehicle that is followed from now on, and a new one that is not."""
+        found = self._autopilot
+        self.counts["other_vehicle"] = found.others.total()
+        if followed is None and found.followed is not None:
+            _log.info("vehicle: system %d, the first received; system_id pins it", found.followed)
+        if others < len(found.others) <= _OTHERS_MAX:
+            reason = "configured" if self._is_pinned else "followed; a new id needs a restart"
+            _log.warning(
+                "vehicle of system %d is ignored: system %d is %s",
+                *([*found.others][-1], found.followed, reason),
+            )
+
+    def _report_second_sender(self, source: tuple[int, int], now_s: float) -> None:
+        self.counts["second_sender"] += 1
+        if not self._second_sender.notice(source, now_s):
+            return
+        text = self._second_sender.trouble(now_s) or ""
+        _log.error("%s: its values are taken for ours, or it uses the same component_id", text)
+        self._add_text(self._computer, text, mavlink.MAV_SEVERITY_ERROR, now_s)
+
+    def _answer(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+        kind, system = message.get_type(), message.get_srcSystem()
         if kind not in (*command_protocol.REQUESTS, "PING"):
             return
         target = message.target_system, message.target_component
+        if target[0] not in (0, self.system_id):
+            return
+        if not self._authority.answers(system, self.system_id, now_s):
+            return
         if kind == "COMMAND_LONG" and message.command == mavlink.MAV_CMD_ARM_AUTHORIZATION_REQUEST:
-            source = sender, message.get_srcComponent()
+            source = system, message.get_srcComponent()
             if source == (self.system_id, AUTOPILOT_COMPONENT) and target[0] == self.system_id:
                 self._authorize(message, now_s)
+        elif kind == "PING":
+            for component in self._server.schedules:
+                if target in ((0, 0), (self.system_id, component)):
+                    self._send(component, command_protocol.pong(message), now_s)
+        elif target[0] == self.system_id and target[1] in self._server.schedules:
+            self._serve(message, target[1], now_s)
+
+    def _serve(self, message: mavlink.MAVLink_message, component: int, now_s: float) -> None:
+        """Answer a command or parameter request to a component."""
+        reasons = (one.withheld for one in self._batteries.values() if one.component == component)
+        withheld = next((reason for reason in reasons if reason), None)
+        changes = command_protocol.changes_setting(message)
+        refused = changes and not self._authority.may_change(message, self.system_id)
+        before = replace(self.settings)
+        for answer in self._server.answer(message, component, withheld, refused=refused):
+            self._send(component, answer, now_s)
+        if self.settings == before:
             return
-        for index, battery in self._batteries.items():
-            if kind == "PING" and target in ((0, 0), (self.system_id, _BATTERY + index)):
-                self._send(index, command_protocol.pong(message), now_s)
-            elif kind != "PING" and target == (self.system_id, _BATTERY + index):
-                for answer in self._server.answer(message, battery.schedule, battery.withheld):
-                    self._send(index, answer, now_s)
+        source = f"{message.get_srcSystem()}/{message.get_srcComponent()}"
+        _log.warning("settings changed by %s: %s, before %s", source, self.settings, before)
+        if self.settings.acting_enabled != before.acting_enabled:
+            state = "on" if self.settings.acting_enabled else "off"
+            text = f"actions {state}: BMS_ACT by {source}"
+            self._add_text(self._computer, text, mavlink.MAV_SEVERITY_WARNING, now_s)
 
     def _send_status(self, report: Report, battery: _Battery, first_id: int | None) -> None:
         now_s, stack, armed = report.t_s, self.stack, self._autopilot.last_armed
@@ -264,50 +380,78 @@ class Bridge:
             )
             battery.withheld = withhold_reason(stack, message.battery_remaining, armed=armed)
             message.battery_remaining = sent_pct(stack, message.battery_remaining, armed=armed)
-            if battery.withheld is None and self._send(report.index, message, now_s):
+            if battery.withheld is None and self._send(battery.component, message, now_s):
                 battery.severity = report.status.severity
         if battery.withheld is not None and due:
             self.counts["withheld"] += 1
 
     def _report_arming(self, state: VehicleState, now_s: float) -> None:
-        """Send the go or no-go to a disarmed vehicle and as a text."""
-        if state.armed is not False or not self._batteries:
+        """Send the verdict to the Lua driver, and to people while the vehicle is disarmed."""
+        if not self._batteries:
             return
-        message, text = self._arming.due(now_s)
-        if message is not None and self.stack.runs_lua_driver:
-            self._send(0, message, now_s)
-        if text is not None:
-            self._add_text(0, text, mavlink.MAV_SEVERITY_WARNING, now_s)
+        self._send_verdict(state, now_s)
+        if state.armed is False:
+            text = self._arming.due_text(now_s)
+            if text is not None:
+                self._add_text(self._computer, text, mavlink.MAV_SEVERITY_WARNING, now_s)
+        armed_now = bool(state.armed) and self._armed is False
+        self._armed = self._armed if state.armed is None else state.armed
+        if armed_now and self.vehicle_control is not None and not self.settings.acting_enabled:
+            text = "armed with actions off: BMS_ACT 0"
+            self._add_text(self._computer, text, mavlink.MAV_SEVERITY_WARNING, now_s)
+
+    def _send_verdict(self, state: VehicleState, now_s: float) -> None:
+        """Send the verdict each second, and at once when it changes."""
+        driver = self._autopilot.driver
+        if state.armed is None or not self.stack.runs_lua_driver:
+            return
+        first_id = -1 if self._first_id is None else self._first_id
+        verdict = (self._arming.reason() is not None, len(self._batteries), first_id)
+        if verdict == self._verdict and now_s - self._verdict_s < _VERDICT_PERIOD_S:
+            return
+        self._verdict, self._verdict_s = verdict, now_s
+        no_go, batteries, first_id = verdict
+        message = driver.verdict(
+            self.system_id, no_go=no_go, batteries=batteries, first_id=first_id
+        )
+        self._send_to_autopilot(message, now_s)
 
     def _authorize(self, message: mavlink.MAVLink_message, now_s: float) -> None:
         answer, reason = self._arming.answer(message)
-        self._send(0, answer, now_s)
+        self._send(self._computer, answer, now_s)
         if reason is not None:
-            self._add_text(0, reason, mavlink.MAV_SEVERITY_ERROR, now_s)
+            self._add_text(self._computer, reason, mavlink.MAV_SEVERITY_ERROR, now_s)
 
     def _control(self, control: VehicleControl, state: VehicleState, now_s: float) -> None:
         enabled = self.settings.acting_enabled and not self._restoring
         for message in control.step(self._autopilot, state, now_s, enabled=enabled):
-            self._send(0, message, now_s)
+            self._send_to_autopilot(message, now_s)
         for severity, text in control.take_texts():
-            self._add_text(0, text, severity, now_s)
+            self._add_text(self._computer, text, severity, now_s)
 
-    def _add_text(self, index: int, text: str, severity: int, now_s: float) -> None:
+    def _add_text(self, component: int, text: str, severity: int, now_s: float) -> None:
         self._text_id = self._text_id % _TEXT_IDS + 1
         for chunk in messages.chunks(text, severity, self._text_id):
-            self._texts.append(_Text(index, chunk, now_s))
+            self._texts.append(_Text(component, chunk, now_s))
 
     def _send_texts(self, now_s: float) -> None:
         # Texts wait for a lost link: no other message has their content.
         while self._texts:
             text = self._texts[0]
             fresh = now_s - text.t_s <= _TEXT_MAX_AGE_S
-            if fresh and not self._send(text.index, text.message, now_s):
+            if fresh and not self._send(text.component, text.message, now_s):
                 return
             self._texts.popleft()
 
-    def _send(self, index: int, message: mavlink.MAVLink_message, now_s: float) -> bool:
-        sent = self._codec.send((self.system_id, _BATTERY + index), message, now_s)
+    def _send_to_autopilot(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+        old = is_for_version_1(message)
+        self._send(_BATTERIES[0] if old else self._computer, message, now_s)
+
+    def _send(self, component: int, message: mavlink.MAVLink_message, now_s: float) -> bool:
+        source = self.system_id, component
+        sent = self._codec.send(source, message, now_s)
+        if sent:
+            self._second_sender.sent(source, bytes(message.get_msgbuf()), now_s)
         self.counts["sent" if sent else "unsent"] += 1
         return sent
 

@@ -59,7 +59,7 @@ class _Rows:
 def read(path: Path, battery: int, _logged: dict[str, object]) -> list[Topic]:
     """Samples of one source of BATTERY_STATUS, by component, then by id."""
     sources: dict[tuple[int, int], _Rows] = {}
-    autopilot = Autopilot(0)
+    autopilot = Autopilot()
     for t_s, message in _messages(path):
         autopilot.receive(message, t_s)
         if message.get_type() == "BATTERY_STATUS":

@@ -61,7 +61,12 @@ def bridge_of(config: MavlinkConfig, stack: ExitStack) -> Bridge:
         ConfigError: the signing key cannot be read.
     """
     key = None if config.signing_key is None else read_key(Path(config.signing_key))
-    options = BridgeOptions(accept_systems=config.accept_systems, key=key, unix_s=unix_s())
+    options = BridgeOptions(
+        accept_systems=config.accept_systems,
+        component_id=config.component_id,
+        key=key,
+        unix_s=unix_s(),
+    )
     return Bridge(
         stack.enter_context(closing(open_link(config.url))),
         system_id=config.system_id,

@@ -73,7 +73,7 @@ class SitlVehicle:
         self.throttle_frac: float | None = None
         self.parameters = Parameters(_PARAMETER_RETRY_S)
         self._link, self._wall, self._notify = link, wall, notify
-        self._autopilot = Autopilot(1)
+        self._autopilot = Autopilot()
         self._codec = Codec(link)
         self._unread: deque[mavlink.MAVLink_message] = deque()
         self._frames: deque[bytes] = deque(maxlen=_FRAMES_MAX)

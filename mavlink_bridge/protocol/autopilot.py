@@ -1,11 +1,15 @@
 """The autopilot of the vehicle: which system is followed, and the state in its messages.
 
-One autopilot is followed; messages of other systems are ignored. A message is valid for the
-`max_age_s` of its row, then its fields are `None`. Times are `now_s` of the caller.
-Source: MAVLink common.xml.
+One autopilot is followed: that of the configured system, else the first that sends a heartbeat.
+It stays the followed one until the process ends, however long it is silent: silence of a vehicle
+is no reason to command another one. Messages of other systems are ignored and counted.
+A message is valid for the `max_age_s` of its row, then its fields are `None`. Times are `now_s` of
+the caller.
+Source: MAVLink common.xml and minimal.xml (MAV_TYPE).
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,6 +17,7 @@ from types import MappingProxyType
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.vehicle_state import VehicleState
+from mavlink_bridge.protocol.driver_commands import LuaDriver
 from mavlink_bridge.protocol.flight_modes import FailsafeWatch, mode_name
 from mavlink_bridge.protocol.flight_stacks import (
     FlightStack,
@@ -24,9 +29,17 @@ from mavlink_bridge.protocol.restarts import RestartWatch
 from mavlink_bridge.protocol.vehicle_classes import vehicle_class
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
-_SWITCH_AFTER_S = 5.0  # without a heartbeat, before another system id is followed
+UNKNOWN_SYSTEM = 1  # sender of our messages before an autopilot is followed: MAVLink's default
 _RESTART_S = 3.0  # without a heartbeat: the autopilot may have been restarted
-_NO_VEHICLES = (mavlink.MAV_TYPE_GCS, mavlink.MAV_TYPE_BATTERY)
+# Types of what has an autopilot's component or class without being the vehicle: ArduPilot's
+# antenna tracker is component 1 of a system of its own.
+_NO_VEHICLES = frozenset((
+    *(mavlink.MAV_TYPE_ANTENNA_TRACKER, mavlink.MAV_TYPE_GCS, mavlink.MAV_TYPE_ONBOARD_CONTROLLER),
+    *(mavlink.MAV_TYPE_GIMBAL, mavlink.MAV_TYPE_ADSB, mavlink.MAV_TYPE_CAMERA),
+    *range(mavlink.MAV_TYPE_CHARGING_STATION, mavlink.MAV_TYPE_ODID + 1),
+    *range(mavlink.MAV_TYPE_BATTERY, mavlink.MAV_TYPE_WINCH + 1),
+    *(mavlink.MAV_TYPE_ILLUMINATOR, mavlink.MAV_TYPE_GRIPPER),
+))  # fmt: skip
 _DEG_PER_RAW = 1e-7
 _M_PER_MM = 0.001
 _M_PER_CM = 0.01
@@ -63,14 +76,24 @@ class Autopilot:
     """The one autopilot that is followed. For one thread.
 
     Attributes:
-        system_id: the configured one until the first heartbeat of an autopilot.
+        followed: its system; `None` until the first heartbeat of an autopilot, if none is
+            configured.
+        others: heartbeats received from autopilots of other systems, by system.
+        driver: the Lua driver on it.
         received_s: time of the last message of each name.
         battery_ids: BATTERY_STATUS.id of the autopilot's own batteries.
         battery_ids_complete: an id has come twice; the autopilot sends its batteries in turn.
     """
 
-    def __init__(self, system_id: int) -> None:
-        self.system_id = system_id
+    def __init__(self, system_id: int | None = None) -> None:
+        """Follow an autopilot.
+
+        Args:
+            system_id: the configured system, which alone is followed; `None` follows the first.
+        """
+        self.followed = system_id
+        self.others: Counter[int] = Counter()
+        self.driver = LuaDriver()
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, time
         self._online_since_s = 0.0
         self._failsafe = FailsafeWatch()
@@ -78,6 +101,11 @@ class Autopilot:
         self.received_s: dict[str, float] = {}
         self.battery_ids: set[int] = set()
         self.battery_ids_complete = False
+
+    @property
+    def system_id(self) -> int:
+        """System of the vehicle: the followed one, before that the default of MAVLink."""
+        return UNKNOWN_SYSTEM if self.followed is None else self.followed
 
     @property
     def kind(self) -> int | None:
@@ -124,11 +152,11 @@ class Autopilot:
         if message.get_srcComponent() != AUTOPILOT_COMPONENT:
             return False
         if kind == "HEARTBEAT":
-            if not _is_autopilot(message) or not self._follow(message.get_srcSystem(), now_s):
+            if not _is_autopilot(message) or not self._follow(message.get_srcSystem()):
                 return False
             if now_s - self.received_s.get(kind, -math.inf) > _RESTART_S:
                 self._online_since_s = now_s
-        elif message.get_srcSystem() != self.system_id or not self._last:
+        elif message.get_srcSystem() != self.followed or not self._last:
             return False
         if self._restarts.receive(message, now_s):
             self._forget(now_s)
@@ -137,6 +165,7 @@ class Autopilot:
             mode = mode_name(message.autopilot, message.type, message.custom_mode)
             status = message.system_status
             self._failsafe = self._failsafe.after(message.autopilot, status, mode, now_s)
+        self.driver.receive(message, now_s)
         if kind == "BATTERY_STATUS":
             self.battery_ids_complete |= message.id in self.battery_ids
             self.battery_ids.add(message.id)
@@ -181,24 +210,20 @@ class Autopilot:
             terminated=terminated,
         )
 
-    def _follow(self, system_id: int, now_s: float) -> bool:
-        if system_id == self.system_id:
-            return True
-        if self._last and now_s - self._last["HEARTBEAT"][1] <= _SWITCH_AFTER_S:
-            return False
-        # Another vehicle, or ours with a new id: earlier messages may not be its own.
-        self.system_id = system_id
-        self._last.clear()
-        self.received_s.clear()
-        self.battery_ids.clear()
-        self.battery_ids_complete = False
-        return True
+    def _follow(self, system_id: int) -> bool:
+        """Whether a system is the followed one; the first one becomes that."""
+        if self.followed is None:
+            self.followed = system_id
+        if system_id != self.followed:
+            self.others[system_id] += 1
+        return system_id == self.followed
 
     def _forget(self, now_s: float) -> None:
         """Forget what a restarted autopilot may report otherwise: version, home, position."""
         heartbeat = self._last.get("HEARTBEAT")
         self._last = {} if heartbeat is None else {"HEARTBEAT": heartbeat}
         self.received_s.clear()
+        self.driver = LuaDriver()
         self._online_since_s = now_s
 
     def _fresh(self, kind: str, now_s: float) -> mavlink.MAVLink_message | None:
@@ -207,7 +232,7 @@ class Autopilot:
 
 
 def _is_autopilot(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
-    flies = heartbeat.autopilot != mavlink.MAV_AUTOPILOT_INVALID
+    flies = heartbeat.autopilot != mavlink.MAV_AUTOPILOT_INVALID and heartbeat.get_srcSystem() != 0
     return flies and heartbeat.type not in _NO_VEHICLES
 
 

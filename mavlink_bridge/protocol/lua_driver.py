@@ -1,4 +1,4 @@
-"""The Lua driver for ArduPilot: its named values, and its installation into a folder.
+"""Installation of the Lua driver for ArduPilot into a folder.
 
 The first line of an installed driver holds the SHA-256 of the rest. A driver that a user has
 edited is thereby distinguished from an older release and is not overwritten by mistake.
@@ -9,10 +9,6 @@ from pathlib import Path
 
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError
-
-# NAMED_VALUE_FLOAT between driver and bridge, and the prefix of a STATUSTEXT that the driver reads.
-DRIVER_HEARTBEAT, CURRENT_LIMIT, NO_GO = "BMS_LUA", "BMS_AMAX", "BMS_NOGO"
-NO_GO_PREFIX = "no go: "
 
 NAME = "dronebms.lua"
 _SHIPPED = Path(__file__).parent / "ardupilot" / NAME

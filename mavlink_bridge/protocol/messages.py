@@ -137,16 +137,28 @@ def smart_battery_info(
     )
 
 
-def heartbeat() -> mavlink.MAVLink_heartbeat_message:
-    """Encode the HEARTBEAT of a battery component."""
+def heartbeat(
+    component_type: int = mavlink.MAV_TYPE_BATTERY, state: int = mavlink.MAV_STATE_ACTIVE
+) -> mavlink.MAVLink_heartbeat_message:
+    """Encode the HEARTBEAT of a component that is no autopilot: its MAV_TYPE and MAV_STATE."""
     return mavlink.MAVLink_heartbeat_message(
-        type=mavlink.MAV_TYPE_BATTERY,
+        type=component_type,
         autopilot=mavlink.MAV_AUTOPILOT_INVALID,
         base_mode=0,
         custom_mode=0,
-        system_status=mavlink.MAV_STATE_ACTIVE,
+        system_status=state,
         mavlink_version=3,
     )
+
+
+def battery_state(report: Report) -> int:
+    """MAV_STATE of a battery component: its severity, CRITICAL without data of the gauge."""
+    if report.snapshot.voltage_v is None:
+        return int(mavlink.MAV_STATE_CRITICAL)
+    if report.status.severity >= Severity.EMERGENCY:
+        return int(mavlink.MAV_STATE_EMERGENCY)
+    critical = report.status.severity >= Severity.CRITICAL
+    return int(mavlink.MAV_STATE_CRITICAL if critical else mavlink.MAV_STATE_ACTIVE)
 
 
 def text_severity(event: Event) -> int:

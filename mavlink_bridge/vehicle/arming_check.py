@@ -1,7 +1,7 @@
 """Go or no-go for arming, sent to the autopilot and to people.
 
-PX4 requests an authorisation (COM_ARM_AUTH_REQ) and gets an answer; ArduPilot's Lua driver gets a
-named value each second; a text states the reason once it has held for a moment, and with each
+PX4 requests an authorisation (COM_ARM_AUTH_REQ) and gets an answer; ArduPilot's Lua driver gets the
+verdict each second; a text states the reason once it has held for a moment, and with each
 denied authorisation.
 Source: PX4 ArmAuthorization.cpp; common.xml, MAV_CMD_ARM_AUTHORIZATION_REQUEST 3001.
 """
@@ -9,12 +9,11 @@ Source: PX4 ArmAuthorization.cpp; common.xml, MAV_CMD_ARM_AUTHORIZATION_REQUEST 
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import Report
-from mavlink_bridge.protocol.lua_driver import NO_GO, NO_GO_PREFIX
+from mavlink_bridge.protocol.driver_commands import NO_GO_PREFIX
 from mavlink_bridge.vehicle.command_protocol import acknowledgement
 
 _HOLD_S = 2.0
 _TEXT_PERIOD_S = 10.0
-_VALUE_PERIOD_S = 1.0
 _AUTHORIZED_S = 5  # in which PX4 arms
 
 
@@ -27,7 +26,6 @@ class ArmingCheck:
         self._evaluated = False
         self._since: tuple[str | None, float] = (None, 0.0)
         self._sent_text: tuple[str | None, float] = (None, -_TEXT_PERIOD_S)
-        self._value_sent_s: float | None = None
 
     def update(self, report: Report, withheld: str | None) -> None:
         """Replace the verdict of one battery.
@@ -77,20 +75,13 @@ class ArmingCheck:
             answer = acknowledgement(message, result, progress=none)
         return answer, reason
 
-    def due(
-        self, now_s: float
-    ) -> tuple[mavlink.MAVLink_named_value_float_message | None, str | None]:
-        """Value for the Lua driver of a disarmed vehicle, and text for people, if due now."""
-        reason, text, message = self.reason(), None, None
+    def due_text(self, now_s: float) -> str | None:
+        """Text for people about a disarmed vehicle, if one is due now."""
+        reason = self.reason()
         if reason != self._since[0]:
             self._since = (reason, now_s)
         held = now_s - self._since[1] >= _HOLD_S
-        if held and reason != self._sent_text[0] and now_s - self._sent_text[1] >= _TEXT_PERIOD_S:
-            self._sent_text = (reason, now_s)
-            text = reason
-        if self._value_sent_s is None or now_s - self._value_sent_s >= _VALUE_PERIOD_S:
-            self._value_sent_s = now_s
-            message = mavlink.MAVLink_named_value_float_message(
-                0, NO_GO.encode(), float(reason is not None)
-            )
-        return message, text
+        if not held or reason == self._sent_text[0] or now_s - self._sent_text[1] < _TEXT_PERIOD_S:
+            return None
+        self._sent_text = (reason, now_s)
+        return reason

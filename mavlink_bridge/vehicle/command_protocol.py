@@ -1,11 +1,13 @@
-"""Server of the command, parameter and ping protocols of a battery component.
+"""Server of the command, parameter and ping protocols of the components of this service.
 
-The caller has checked that a message is addressed to this battery and comes from an accepted
-system. Intervals are microseconds on the wire. Invalid requests are denied; nothing is raised.
+The caller has checked that a message is addressed to a component of this service and comes from an
+accepted system. A setting has one value, which every component answers. Intervals are microseconds
+on the wire. Invalid requests are denied; nothing is raised.
 Source: mavlink.io, the command, parameter and ping protocols.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pymavlink.dialects.v20 import common as mavlink
@@ -17,6 +19,7 @@ AUTO_ID = -1  # first free BATTERY_STATUS.id
 _US_PER_S = 1e6
 _DEFAULT_US, _OFF_US = 0, -1
 _FASTEST_S = 0.1
+_STATUS = mavlink.MAVLINK_MSG_ID_BATTERY_STATUS
 # The flight controller depends on the first two: they may be faster, but neither off nor slower.
 _SLOWEST_S = {
     mavlink.MAVLINK_MSG_ID_HEARTBEAT: 1.0,
@@ -52,41 +55,65 @@ SETTINGS = (
 )
 
 
+def changes_setting(message: mavlink.MAVLink_message) -> bool:
+    """Whether a request changes a setting or a message interval if it is carried out."""
+    kind = message.get_type()
+    if kind.startswith("COMMAND"):
+        return bool(message.command == mavlink.MAV_CMD_SET_MESSAGE_INTERVAL)
+    return bool(kind == "PARAM_SET")
+
+
 class CommandServer:
-    """Answers requests to the batteries of one service."""
+    """Answers requests to the components of one service.
+
+    Attributes:
+        schedules: of each component: one for each battery that speaks as it.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self.schedules: dict[int, list[MessageSchedule]] = {}
         self._settings = settings
 
     def answer(
-        self, message: mavlink.MAVLink_message, schedule: MessageSchedule, withheld: str | None
+        self,
+        message: mavlink.MAVLink_message,
+        component: int,
+        withheld: str | None,
+        *,
+        refused: bool,
     ) -> list[mavlink.MAVLink_message]:
-        """Answers of the battery with this schedule.
+        """Answers of a component.
 
         Args:
             message: one of REQUESTS.
-            schedule: of the battery; a command may change it.
-            withheld: reason why BATTERY_STATUS of this battery is not sent now, else `None`.
+            component: that it is addressed to, one of `schedules`; a command may change its own.
+            withheld: reason why BATTERY_STATUS of this component is not sent now, else `None`.
+            refused: settings stay as they are: the answer has the present value, or denies.
         """
         kind = message.get_type()
         if kind.startswith("COMMAND"):
-            return self._command(message, schedule, withheld)
+            if refused and changes_setting(message):
+                return [acknowledgement(message, mavlink.MAV_RESULT_DENIED)]
+            return self._command(message, self.schedules[component], withheld)
         rows = list(enumerate(SETTINGS))
         if kind == "PARAM_REQUEST_READ" and 0 <= message.param_index < len(SETTINGS):
             rows = [rows[message.param_index]]
         elif kind != "PARAM_REQUEST_LIST":
             rows = [(index, row) for index, row in rows if row.name == message.param_id]
-        if kind == "PARAM_SET":
+        if kind == "PARAM_SET" and not refused:
             for _, row in rows:
-                self._set(row, message.param_value, schedule)
+                self._set(row, message.param_value)
         return [self._value(index, row) for index, row in rows]
 
-    def _set(self, row: SettingParameter, value: float, schedule: MessageSchedule) -> None:
+    def _set(self, row: SettingParameter, value: float) -> None:
         if not row.least <= value <= row.most:
             return  # the answer contains the unchanged value
         setattr(self._settings, row.field, row.kind(value if row.kind is float else round(value)))
-        if row.field == "rate_hz":
-            schedule.set_period(mavlink.MAVLINK_MSG_ID_BATTERY_STATUS, 1.0 / value)
+        if row.field != "rate_hz":
+            return
+        for schedule in (one for some in self.schedules.values() for one in some):
+            if _STATUS in schedule.periods_s:
+                schedule.set_period(_STATUS, 1.0 / value)
 
     def _value(self, index: int, row: SettingParameter) -> mavlink.MAVLink_param_value_message:
         return mavlink.MAVLink_param_value_message(
@@ -98,41 +125,49 @@ class CommandServer:
         )
 
     def _command(
-        self, message: mavlink.MAVLink_message, schedule: MessageSchedule, withheld: str | None
+        self,
+        message: mavlink.MAVLink_message,
+        schedules: Sequence[MessageSchedule],
+        withheld: str | None,
     ) -> list[mavlink.MAVLink_message]:
         message_id = int(message.param1) if math.isfinite(message.param1) else -1
+        periods_s = schedules[0].periods_s  # those of one component have the same periods
         answers: list[mavlink.MAVLink_message] = []
         result = mavlink.MAV_RESULT_UNSUPPORTED
         if message.command == mavlink.MAV_CMD_SET_MESSAGE_INTERVAL:
-            result = self._set_interval(schedule, message_id, message.param2)
+            result = self._set_interval(schedules, message_id, message.param2)
         elif message.command == mavlink.MAV_CMD_GET_MESSAGE_INTERVAL:
-            period_s = schedule.periods_s.get(message_id, 0.0)
+            period_s = periods_s.get(message_id, 0.0)
             interval_us = _OFF_US if period_s is None else round(period_s * _US_PER_S)
             answers.append(
                 mavlink.MAVLink_message_interval_message(message_id & 0xFFFF, interval_us)
             )
             result = mavlink.MAV_RESULT_ACCEPTED
-        elif (
-            message.command == mavlink.MAV_CMD_REQUEST_MESSAGE and message_id in schedule.periods_s
-        ):
-            schedule.send_now(message_id)
+        elif message.command == mavlink.MAV_CMD_REQUEST_MESSAGE and message_id in periods_s:
+            for schedule in schedules:
+                schedule.send_now(message_id)
             result = mavlink.MAV_RESULT_ACCEPTED
             if withheld is not None and message_id != mavlink.MAVLINK_MSG_ID_HEARTBEAT:
                 result = mavlink.MAV_RESULT_TEMPORARILY_REJECTED
         return [acknowledgement(message, result), *answers]
 
-    def _set_interval(self, schedule: MessageSchedule, message_id: int, interval_us: float) -> int:
-        if message_id not in schedule.periods_s:
+    def _set_interval(
+        self, schedules: Sequence[MessageSchedule], message_id: int, interval_us: float
+    ) -> int:
+        if message_id not in schedules[0].periods_s:
             return int(mavlink.MAV_RESULT_UNSUPPORTED)
         slowest_s = _SLOWEST_S[message_id]
+        period_s: float | None = interval_us / _US_PER_S
         if interval_us == _DEFAULT_US:
-            schedule.set_period(message_id, self.default_periods_s()[message_id])
+            period_s = self.default_periods_s()[message_id]
         elif interval_us == _OFF_US and slowest_s == math.inf:
-            schedule.set_period(message_id, None)
-        elif _FASTEST_S <= interval_us / _US_PER_S <= slowest_s and math.isfinite(interval_us):
-            schedule.set_period(message_id, interval_us / _US_PER_S)
-        else:
+            period_s = None
+        elif not (
+            math.isfinite(interval_us) and _FASTEST_S <= interval_us / _US_PER_S <= slowest_s
+        ):
             return int(mavlink.MAV_RESULT_DENIED)
+        for schedule in schedules:
+            schedule.set_period(message_id, period_s)
         return int(mavlink.MAV_RESULT_ACCEPTED)
 
     def default_periods_s(self) -> dict[int, float | None]:

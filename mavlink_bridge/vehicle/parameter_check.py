@@ -100,7 +100,9 @@ class Finding:
 class ParameterCheck:
     """Check of one vehicle over a link, which stays open."""
 
-    def __init__(self, link: Link, clock: Clock, key: bytes | None = None) -> None:
+    def __init__(
+        self, link: Link, clock: Clock, key: bytes | None = None, system_id: int | None = None
+    ) -> None:
         """Find the vehicle and its release.
 
         Raises:
@@ -108,7 +110,7 @@ class ParameterCheck:
         """
         self._codec = Codec(link, key)
         self._clock = clock
-        self._autopilot = Autopilot(1)
+        self._autopilot = Autopilot(system_id)
         self._parameters = Parameters()
         self._heartbeat_s = clock.now_s() - _HEARTBEAT_PERIOD_S
         if not any(self._autopilot.kind is not None for _ in self._steps(_FOUND_S)):
@@ -211,7 +213,7 @@ def check_vehicle(
     key_file = mavlink_config.signing_key
     key = None if key_file is None else read_key(Path(key_file))
     with closing(open_link(url)) as link:
-        check = ParameterCheck(link, clock, key)
+        check = ParameterCheck(link, clock, key, mavlink_config.system_id)
         findings = check.findings(capacity_mah)
         lines = [HEAD, *map(str, findings)]
         if set_wrong:

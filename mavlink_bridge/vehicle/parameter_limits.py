@@ -23,12 +23,10 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.report import ActionRequest
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID, PX4_ID
-from mavlink_bridge.protocol.lua_driver import CURRENT_LIMIT, DRIVER_HEARTBEAT
 from mavlink_bridge.protocol.parameters import Parameters, same
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 
 _REQUEST_PERIOD_S = 0.5  # to the driver
-_DRIVER_MAX_AGE_S = 3.0  # of its heartbeat
 _DRIVER_RESTORE_S = 1.0  # in which the driver restores its limit
 _RETRY_S = 10.0
 _STEP_FRAC = 0.03  # smaller changes are never written
@@ -127,7 +125,6 @@ class ParameterLimiter:
         self._saved = SavedParameters(folder, "limits")
         self._read_s: float | None = None
         self._ended_s: float | None = None
-        self._driver_s: float | None = None
         self._requested_s = -_REQUEST_PERIOD_S
         self._budgets: dict[str, WriteBudget] = {}
 
@@ -136,15 +133,9 @@ class ParameterLimiter:
         """Whether no parameter has to be restored."""
         return not self._saved.values
 
-    def receive(self, message: mavlink.MAVLink_message, now_s: float) -> None:
-        """Read a message of the autopilot; the driver's heartbeat is used, others are ignored."""
-        if message.get_type() == "NAMED_VALUE_FLOAT" and message.name == DRIVER_HEARTBEAT:
-            self._driver_s = now_s
-
     def after_restart(self) -> None:
         """Read and write the values again: a restarted autopilot may have others."""
         self._read_s = None
-        self._driver_s = None
 
     def step(
         self,
@@ -164,17 +155,17 @@ class ParameterLimiter:
         """
         self._saved.follow(autopilot)
         values = _limits(requests, autopilot.kind)
-        with_driver = self._driver_s is not None and now_s - self._driver_s <= _DRIVER_MAX_AGE_S
+        with_driver = autopilot.driver.is_present(now_s)
         if not values:
             if self.idle or (in_flight and not self._may_restore(now_s)):
                 return []
-            return self._restore(now_s, with_driver=with_driver)
+            return self._restore(autopilot, now_s, with_driver=with_driver)
         self._ended_s = None
         if self.idle and not self._tried_to_save(values, now_s):
             return []
         # The driver has the original value in memory: it limits even if the disk is not writable.
         if with_driver and autopilot.kind == ARDUPILOT_ID:
-            return self._request(values[_MAX_CURRENT], now_s)
+            return self._request(autopilot, values[_MAX_CURRENT], now_s)
         for name in self._saved.values.keys() & values.keys():
             self._lower(name, values[name], now_s)
         return []
@@ -219,18 +210,22 @@ class ParameterLimiter:
             return True
         return all(self._budget(name).left(now_s) >= _WRITES_KEPT for name in self._saved.values)
 
-    def _request(self, max_a: float, now_s: float) -> list[mavlink.MAVLink_message]:
+    def _request(
+        self, autopilot: Autopilot, max_a: float, now_s: float
+    ) -> list[mavlink.MAVLink_message]:
         if now_s - self._requested_s < _REQUEST_PERIOD_S:
             return []
         self._requested_s = now_s
-        return [mavlink.MAVLink_named_value_float_message(0, CURRENT_LIMIT.encode(), max_a)]
+        return [autopilot.driver.limit(autopilot.system_id, max_a)]
 
-    def _restore(self, now_s: float, *, with_driver: bool) -> list[mavlink.MAVLink_message]:
+    def _restore(
+        self, autopilot: Autopilot, now_s: float, *, with_driver: bool
+    ) -> list[mavlink.MAVLink_message]:
         if self._ended_s is None:
             self._ended_s = now_s
             self._read_s = None
         if with_driver and now_s - self._ended_s < _DRIVER_RESTORE_S:
-            return self._request(0.0, now_s)
+            return self._request(autopilot, 0.0, now_s)
         if self._read_s is None or now_s - self._read_s >= _RETRY_S:
             self._read_s = now_s
             self._parameters.read(*self._saved.values)

@@ -30,7 +30,6 @@ from mavlink_bridge.vehicle.parameter_limits import ParameterLimiter
 from mavlink_bridge.vehicle.precedence import Decision, decide, refusal
 from mavlink_bridge.vehicle.speed_command import SpeedCommand
 
-_OURS = (0, mavlink.MAV_COMP_ID_BATTERY)  # 0: acknowledgement without a target
 _SUCCESS = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
 _CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
 _HEARTBEAT_PERIOD_S = 0.5  # requested after a command: PX4 sends one a second
@@ -86,14 +85,13 @@ class VehicleControl:
             self._labels[one.because] = report.status.label(one.because)
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
-        """Read a message of the autopilot: heartbeat, parameter, acknowledgement, named value."""
+        """Read a message of the autopilot: heartbeat, parameter, acknowledgement to us."""
         self._parameters.receive(message, bytewise=autopilot.stack.bytewise_integers)
-        self._limiter.receive(message, now_s)
         self._look_at(autopilot, now_s)
         kind = message.get_type()
         if kind == "HEARTBEAT" and self.sent is not None and not autopilot.resumed(now_s):
             self.sent = self.sent.updated(self._classified(autopilot, now_s), now_s)
-        if kind == "COMMAND_ACK" and message.target_component in _OURS:
+        if kind == "COMMAND_ACK":
             self._speeds.receive(message)
             self._read_answer(message, autopilot, now_s)
 

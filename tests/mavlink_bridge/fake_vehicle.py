@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.protocol.driver_commands import DRIVER_COMMAND, VERSION
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.mavlink_bridge.reports import a_report
 
@@ -33,6 +34,7 @@ MODES = {
     **{(PX4, kind): _PX4_MODES for kind in (COPTER, PLANE, VTOL, ROVER, SUB)},
 }
 Q_MODES = range(17, 26)  # of ArduPlane
+LIMIT = 2  # param2 of the driver's command
 GUIDED, LOITER, RTL, LAND, PX4_RTL = 4, 5, 6, 9, 4 << 16 | 5 << 24
 
 
@@ -92,8 +94,6 @@ class FakeVehicle:
             boot_ms = self.boot_ms
             self.boot_ms += 1000 if boot_ms else 0
             self.emit(mavlink.MAVLink_global_position_int_message(boot_ms, 1, 1, 0, 0, *v_cm_s, 0))
-            if self.scripted:
-                self.emit(mavlink.MAVLink_named_value_float_message(0, b"BMS_LUA", 1.0))
 
     def send_heartbeat(self) -> None:
         """Send a heartbeat."""
@@ -111,7 +111,9 @@ class FakeVehicle:
 
     def _take(self, message: Any) -> None:  # noqa: ANN401 - a message
         kind = message.get_type()
-        if kind == "COMMAND_LONG":
+        if kind == "COMMAND_LONG" and message.command == DRIVER_COMMAND:
+            self._drive(message)
+        elif kind == "COMMAND_LONG":
             self._execute(message)
         elif kind in ("PARAM_REQUEST_READ", "PARAM_SET") and message.param_id in self.parameters:
             name, value = message.param_id, getattr(message, "param_value", 0.0)
@@ -127,8 +129,14 @@ class FakeVehicle:
             self.emit(
                 mavlink.MAVLink_param_value_message(name.encode(), value, 6 if whole else 9, 1, 0)
             )
-        elif kind == "NAMED_VALUE_FLOAT" and message.name == "BMS_AMAX" and self.scripted:
-            self.requested.append(message.value)
+
+    def _drive(self, message: Any) -> None:  # noqa: ANN401 - a message
+        """Answer as the Lua driver does, and as ArduPilot does without it: unsupported."""
+        version, result = (VERSION, 0) if self.scripted else (0, 3)
+        if self.scripted and message.param2 == LIMIT:
+            self.requested.append(message.param3)
+        sender = message.get_srcSystem(), message.get_srcComponent()
+        self.emit(mavlink.MAVLink_command_ack_message(message.command, result, version, 0, *sender))
 
     def _execute(self, message: Any) -> None:  # noqa: ANN401 - a message
         number, result = message.command, 0 if self.complies else 4
@@ -184,6 +192,7 @@ class Flight:
         self.now_s = 0.0
         self.requests: tuple[Any, ...] = ()
         self.values: dict[str, Any] = {}
+        self.two_batteries = False
 
     def fly(self, seconds: float) -> None:
         """Run for a time."""
@@ -193,6 +202,8 @@ class Flight:
             state = self.bridge.pump(self.now_s)
             report = a_report(self.now_s, **self.values)
             self.bridge(replace(report, requests=self.requests, vehicle=state))
+            if self.two_batteries:
+                self.bridge(a_report(self.now_s, 1, **self.values))
             self.now_s = round(self.now_s + 0.1, 6)
 
     def texts(self) -> list[str]:

@@ -4,7 +4,7 @@
 -- call with another number of arguments, another type or a value out of range is an error, as it
 -- is on the flight controller, and so is an unknown function. Driven by lines on stdin:
 --   T ms                 the time
---   M chan system component id payload     a message arrives (payload in hex)
+--   M chan system component id seq payload a message arrives (payload in hex)
 --   A 0|1                disarmed, armed
 --   P name value         a parameter with its value
 --   I ids                another script calls mavlink:init with room for so many messages
@@ -170,9 +170,13 @@ function mavlink.receive_chan(self, ...)
   if not first then return end
   return first.message, first.chan, ud(now_ms)
 end
+function mavlink.block_command(self, id, ...)
+  takes(0, ...) check(self == mavlink, 'call it with :') is_whole(id, 0, 65535, 'command')
+  return true
+end
 function mavlink.send_chan(self, chan, id, payload, ...)
   takes(0, ...) check(self == mavlink, 'call it with :') is_whole(chan, 0, 5, 'chan')
-  check(id == 251 and #payload == 18, 'NAMED_VALUE_FLOAT has 18 bytes')
+  check(id == 77 and #payload == 10, 'COMMAND_ACK has 10 bytes')
   out('send', chan, id, (payload:gsub('.', function(c) return string.format('%02x', c:byte()) end)))
   return true
 end
@@ -209,9 +213,9 @@ local function run(step)
   callback = next_step
 end
 
-local function message_of(system, component, id, hex)
+local function message_of(system, component, id, seq, hex)
   local payload = hex:gsub('..', function(two) return string.char(tonumber(two, 16)) end)
-  local head = string.pack('<I2BBBBBBBI3', 0, 0xFD, #payload, 0, 0, 0, system, component, id)
+  local head = string.pack('<I2BBBBBBBI3', 0, 0xFD, #payload, 0, 0, seq, system, component, id)
   return head .. payload .. string.rep('\0', 255 + 25 - #payload)
 end
 
@@ -227,11 +231,12 @@ for line in io.lines() do
   elseif what == 'C' then out(string.format('%d', used_most))
   elseif what == 'U' then if callback then run(callback) else out('dead') end
   elseif what == 'M' then
-    local chan, system, component, id = table.unpack(words, 2, 5)
+    local chan, system, component, id, seq = table.unpack(words, 2, 6)
     id = math.tointeger(tonumber(id))
     for _, known in ipairs(accepted) do
       if known == id and #inbox < inbox.size then
-        local message = message_of(tonumber(system), tonumber(component), id, words[6] or '')
+        local message = message_of(tonumber(system), tonumber(component), id,
+          tonumber(seq), words[7] or '')
         inbox[#inbox + 1] = {message = message, chan = math.tointeger(tonumber(chan))}
         break
       end

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from mavlink_bridge.protocol.driver_commands import DRIVER_COMMAND
+
 LUA = shutil.which("lua5.3")
 STUB = Path(__file__).with_name("lua_host.lua")
 needs_lua = pytest.mark.skipif(
@@ -29,6 +31,7 @@ class LuaHost:
             [LUA, str(STUB), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.now_ms = 0
+        self._codecs: dict[tuple[int, int, str], mavlink.MAVLink] = {}
         for name, value in (parameters or {"MAV_SYSID": 1.0, "BATT_MONITOR": 29.0}).items():
             self.do(f"P {name} {value}")
 
@@ -64,14 +67,26 @@ class LuaHost:
 
     def receive_frame(self, frame: bytes, chan: int = 1) -> None:
         """Receive a MAVLink 2 frame."""
-        length, system, component = frame[1], frame[5], frame[6]
+        length, sequence, system, component = frame[1], frame[4], frame[5], frame[6]
         number = int.from_bytes(frame[7:10], "little")
         payload = frame[10 : 10 + length].hex()
-        self.do(f"M {chan} {system} {component} {number} {payload}")
+        self.do(f"M {chan} {system} {component} {number} {sequence} {payload}")
 
-    def receive(self, message: Any, component: int = 180, system: int = 1) -> None:  # noqa: ANN401 - a message
-        """Receive a message of a component."""
-        self.receive_frame(bytes(message.pack(mavlink.MAVLink(None, system, component))))
+    def receive(
+        self,
+        message: Any,  # noqa: ANN401 - a message
+        component: int = 180,
+        system: int = 1,
+        *,
+        chan: int = 1,
+        sender: str = "",
+    ) -> None:
+        """Receive a message of a component; each sender of one counts its frames for itself."""
+        codec = self._codecs.setdefault(
+            (system, component, sender), mavlink.MAVLink(None, system, component)
+        )
+        self.receive_frame(bytes(message.pack(codec)), chan)
+        codec.seq = (codec.seq + 1) % 256
 
     def run(self, seconds: float = 0.05) -> list[str]:
         """Run the script for a time, twenty times a second; return the effects."""
@@ -90,14 +105,15 @@ def fields(effects: list[str]) -> dict[str, str]:
     return {"index": index} | dict(word.split("=") for word in rest)
 
 
-def sent(effects: list[str]) -> list[tuple[str, float]]:
-    """Named values that the script has sent."""
-    values = []
+def acknowledged(effects: list[str]) -> list[tuple[int, int, int, int, int]]:
+    """Result, version, warnings and target of each acknowledgement that the script has sent."""
+    answers = []
     for line in effects:
         if line.startswith("send "):
-            _, value, name = struct.unpack("<If10s", bytes.fromhex(line.split(" ")[3]))
-            values.append((name.rstrip(b"\0").decode(), value))
-    return values
+            number, *rest = struct.unpack("<HBBiBB", bytes.fromhex(line.split(" ")[3]))
+            assert number == DRIVER_COMMAND
+            answers.append((rest[0], rest[1], rest[2], rest[3], rest[4]))
+    return answers
 
 
 def those(effects: list[str], word: str) -> list[str]:

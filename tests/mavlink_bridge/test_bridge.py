@@ -12,7 +12,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import COMPUTER, Bridge, BridgeOptions
 from mavlink_bridge.protocol.link import ReconnectingLink, open_link
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
 from tests.mavlink_bridge.consumers import ground_station, px4
@@ -44,12 +44,15 @@ class Air:
         self.autopilot.close()
 
     def report(self, t_s: float = 0.0, **values: Any) -> list[mavlink.MAVLink_message]:  # noqa: ANN401 - see a_report
-        """Pass a report to the bridge; return the messages that the autopilot receives.
+        """Pass a report to the bridge; return the messages of the batteries.
 
-        SMART_BATTERY_INFO has tests of its own.
+        SMART_BATTERY_INFO and the onboard computer have tests of their own.
         """
         received = self.all_of_report(t_s, **values)
-        return [m for m in received if m.get_type() not in ("SMART_BATTERY_INFO", "COMMAND_LONG")]
+        kinds = ("SMART_BATTERY_INFO", "COMMAND_LONG")
+        return [
+            m for m in received if m.get_type() not in kinds and m.get_srcComponent() != COMPUTER
+        ]
 
     def all_of_report(self, t_s: float = 0.0, **values: Any) -> list[mavlink.MAVLink_message]:  # noqa: ANN401 - see a_report
         """Pass a report to the bridge; return all messages since the last call."""
@@ -108,6 +111,9 @@ def air(fly: Callable[..., Air]) -> Air:
 
 def kinds(messages: list[mavlink.MAVLink_message]) -> list[str]:
     return [message.get_type() for message in messages]
+
+
+NO_VEHICLES = (5, 6, 18, 26, 27, 30, 31, 32, 33, 34, *range(36, 43), 44, 48)  # MAV_TYPE
 
 
 def heartbeat_of(
@@ -177,7 +183,7 @@ def test_without_gauge_data_the_status_is_withheld_and_heartbeats_continue(air: 
 
 
 def test_two_batteries_are_two_components_with_numbers_of_their_own(air: Air) -> None:
-    received = air.requested + [
+    received = [
         message
         for tick in range(20)
         for index in (0, 1)
@@ -195,7 +201,7 @@ def test_batteries_can_be_numbered_from_another_id(fly: Callable[..., Air]) -> N
 
 
 def test_sequence_numbers_wrap(air: Air) -> None:
-    received = air.requested + [m for t_s in range(150) for m in air.all_of_report(float(t_s))]
+    received = [m for t_s in range(150) for m in air.all_of_report(float(t_s))]
     assert [m.get_seq() for m in received] == [number % 256 for number in range(len(received))]
     assert len(received) > 256
 
@@ -399,13 +405,27 @@ def test_wind_that_is_not_finite_is_unknown(air: Air) -> None:
 # The followed autopilot.
 
 
-def test_the_system_id_is_learned_from_the_autopilot(fly: Callable[..., Air]) -> None:
-    air = fly(received=False, system_id=9)
-    assert {message.get_srcSystem() for message in air.report(0.0)} == {9}
+def test_the_first_autopilot_is_followed(fly: Callable[..., Air]) -> None:
+    air = fly(received=False)
+    assert {message.get_srcSystem() for message in air.report(0.0)} == {1}
     air.autopilot.send_bytes(heartbeat_of(42))
     assert air.pump(0.5).armed is True
     assert (air.bridge.system_id, air.bridge.stack.name) == (42, "px4")
     assert {message.get_srcSystem() for message in air.report(1.0)} == {42}
+
+
+def test_a_configured_system_alone_is_followed(
+    fly: Callable[..., Air], caplog: pytest.LogCaptureFixture
+) -> None:
+    air = fly(received=False, system_id=9)
+    for t_s in range(60):
+        air.autopilot.send_bytes(heartbeat_of(42))
+        assert air.pump(float(t_s)) == UNKNOWN_VEHICLE
+        assert {message.get_srcSystem() for message in air.report(float(t_s))} <= {9}
+    assert air.bridge.counts["other_vehicle"] == 60
+    assert caplog.text.count("vehicle of system 42 is ignored: system 9 is configured") == 1
+    air.autopilot.send_bytes(heartbeat_of(9))
+    assert air.pump(60.0).armed is True
 
 
 @pytest.mark.parametrize(
@@ -418,8 +438,9 @@ def test_the_system_id_is_learned_from_the_autopilot(fly: Callable[..., Air]) ->
         heartbeat_of(7, 1, autopilot=0, vehicle_type=mavlink.MAV_TYPE_GCS),
         heartbeat_of(7, 1, autopilot=0, vehicle_type=mavlink.MAV_TYPE_BATTERY),
         heartbeat_of(7, 2),
+        heartbeat_of(0, 1),
+        *(heartbeat_of(7, 1, autopilot=3, vehicle_type=kind) for kind in NO_VEHICLES),
     ],
-    ids=["gcs", "companion", "battery", "invalid", "gcs as 1", "battery as 1", "component 2"],
 )
 def test_only_an_autopilot_is_followed(fly: Callable[..., Air], sender: bytes) -> None:
     air = fly(received=False)
@@ -441,21 +462,32 @@ def test_a_second_vehicle_is_ignored(air: Air) -> None:
     assert air.pump(20.0).lat_deg is None
 
 
-def test_an_autopilot_that_returns_with_another_id_is_followed_after_five_seconds(
-    air: Air,
+@pytest.mark.parametrize("silent_s", [1.0, 5.1, 60.0, 3600.0])
+def test_silence_of_the_vehicle_does_not_make_another_one_the_vehicle(
+    air: Air, silent_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = mavlink.MAVLink_home_position_message(
         473977420, 85455940, 488000, 0, 0, 0, [1, 0, 0, 0], 0, 0, 0
     )
     assert air.send(home, 0.0).home_lat_deg is not None
-    air.autopilot.send_bytes(heartbeat_of(2))
-    air.pump(5.0)
-    assert air.bridge.system_id == 1
-    air.autopilot.send_bytes(heartbeat_of(2))
-    state = air.pump(5.1)
-    assert (air.bridge.system_id, state.armed, state.home_lat_deg) == (2, True, None)
-    assert {message.get_srcSystem() for message in air.report(6.0)} == {2}
-    assert air.beat(7.0).armed is True  # the old one is ignored now
+    for tick in range(20):
+        air.autopilot.send_bytes(heartbeat_of(2))
+        assert air.pump(silent_s + tick).armed is None or silent_s + tick <= 2.0
+    assert (air.bridge.system_id, air.bridge.counts["other_vehicle"]) == (1, 20)
+    assert caplog.text.count("vehicle of system 2 is ignored: system 1 is followed") == 1
+    assert {message.get_srcSystem() for message in air.report(silent_s + 20)} == {1}
+    state = air.beat(silent_s + 21, armed=True)
+    assert (state.armed, state.home_lat_deg is not None) == (True, True)
+
+
+def test_many_other_vehicles_are_counted_and_a_few_are_logged(
+    air: Air, caplog: pytest.LogCaptureFixture
+) -> None:
+    for system in range(2, 255):
+        air.autopilot.send_bytes(heartbeat_of(system))
+        air.pump(1.0)
+    assert (air.bridge.system_id, air.bridge.counts["other_vehicle"]) == (1, 253)
+    assert caplog.text.count("is ignored") == 8
 
 
 # Invalid data.
@@ -513,6 +545,6 @@ def test_a_stream_cut_within_messages_does_not_fill_the_memory(air: Air) -> None
 def test_a_closed_link_is_only_counted(air: Air) -> None:
     air.link.close()
     air.bridge(a_report(0.0))
-    assert air.bridge.counts["unsent"] == 3
+    assert air.bridge.counts["unsent"] == 3, "heartbeat, status, info"
     assert air.bridge.pump(1.0).armed is False
     assert air.bridge.pump(9.0).armed is None

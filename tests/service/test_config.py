@@ -89,7 +89,8 @@ def test_a_missing_key_has_the_documented_default() -> None:
     (battery,) = config.battery
     assert (battery.address, battery.gauge, battery.chemistry) == (0x0B, "auto", "lipo")
     assert config.mavlink.url == "udpout:127.0.0.1:14550"
-    assert (config.mavlink.system_id, config.mavlink.vehicle) == (1, "auto")
+    assert (config.mavlink.system_id, config.mavlink.vehicle) == (None, "auto")
+    assert config.mavlink.component_id == 191
     assert (config.status, config.recording, config.limit_changes()) == (None, None, ())
     assert (config.state, config.vehicle_dir) == (None, Path("/var/lib/dronebms"))
 

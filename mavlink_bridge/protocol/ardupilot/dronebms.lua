@@ -1,17 +1,22 @@
 --[[
-  dronebms.lua, version 1: battery driver of a dronebms service for ArduPilot 4.5 and newer.
+  dronebms.lua, version 2: battery driver of a dronebms service for ArduPilot 4.5 and newer.
 
-  The service sends each battery as a MAVLink component (180 and up) of the vehicle's own system.
-  This script passes each one to a battery monitor of type 29 (Scripting): failsafes, arming checks,
-  OSD, logs and MOT_BAT_CURR_MAX then use the values of the fuel gauge. Arming is refused, with the
-  reason, while a battery sends no data, has a fault or a critical state, or the service reports
-  no-go. When the service requests a current limit, MOT_BAT_CURR_MAX is lowered in memory, never
-  saved, and restored three seconds after the last request. The script changes no mode, does not
-  disarm and does not cut thrust.
+  The service is an onboard computer (component 191 unless configured) of the vehicle's own system,
+  its batteries are components 180 and 181. This script passes each battery to a battery monitor of
+  type 29 (Scripting): failsafes, arming checks, OSD, logs and MOT_BAT_CURR_MAX then use the values
+  of the fuel gauge. Arming is refused, with the reason, while a battery sends no data, has a fault
+  or a critical state, or the service reports no-go or is silent. When the service requests a
+  current limit, MOT_BAT_CURR_MAX is lowered in memory, never saved, and restored three seconds
+  after the last request. The script changes no mode, does not disarm and does not cut thrust.
+
+  The first component that sends the command of the service (MAV_CMD_USER_5 to the autopilot, with
+  this version) is the service from then on, on the link on which it came; BMS_LINK 0 to 5 names
+  that link. Batteries and commands on other links, or of other components, are ignored. A second
+  sender that uses our components is reported, and no arming is permitted for ten seconds.
 
   Requirements: SCR_ENABLE 1, BATT_MONITOR 29 (BATT2_MONITOR 29 for a second battery), this file in
   APM/scripts on the card. BMS_BATT is the first battery monitor to fill (1); BMS_VETO 0 turns the
-  arming check off.
+  arming check off; BMS_LINK -1 takes the link of the first service.
 
   ArduPilot has one inbox for the MAVLink messages of all scripts. If another script has called
   mavlink:init() before, this one reports that and does not start, because a second call can write
@@ -21,10 +26,19 @@
   Units: V, A, mAh, degrees Celsius; milliseconds of the flight controller.
 --]]
 
-local VERSION = 1
-local FIRST_COMPONENT, LAST_COMPONENT = 180, 188
-local BATTERY_STATUS, SMART_BATTERY_INFO, NAMED_VALUE_FLOAT, STATUSTEXT = 147, 370, 251, 253
-local MESSAGES = {BATTERY_STATUS, SMART_BATTERY_INFO, NAMED_VALUE_FLOAT, STATUSTEXT}
+local VERSION = 2         -- also of the commands of the service
+local FIRST_COMPONENT, LAST_COMPONENT = 180, 181
+local AUTOPILOT = 1       -- component of ArduPilot
+local BATTERY_STATUS, SMART_BATTERY_INFO, STATUSTEXT = 147, 370, 253
+local COMMAND_LONG, COMMAND_ACK = 76, 77
+local MESSAGES = {BATTERY_STATUS, SMART_BATTERY_INFO, COMMAND_LONG, STATUSTEXT}
+local SERVICE_COMMAND = 31014  -- MAV_CMD_USER_5
+local VERDICT, LIMIT = 1, 2    -- param2: meaning of the others
+local ACCEPTED, DENIED = 0, 2
+local OTHER_LINK, SAME_LINK = 1, 2  -- bits of the warnings in an acknowledgement
+local BACKWARD_MAX = 3    -- sequence numbers in ten seconds; a restart is one
+local WARNING_MS = 10000
+local BATTERIES_MAX = 9
 local PAYLOAD = 13        -- offset in mavlink_message_t
 local STATUS_FORMAT = '<i4i4i2' .. ('I2'):rep(10) .. 'i2BBBi1i4B' .. ('I2'):rep(4) .. 'BI4'
 local INBOX = 25          -- messages, the maximum of ArduPilot
@@ -41,15 +55,19 @@ local NOTICE, WARNING, ERROR = 5, 4, 3
 local LIMIT_TC_S = 1      -- ArduPilot's default of 5 s is slow
 
 local TABLE_KEY = 147
-assert(param:add_table(TABLE_KEY, 'BMS_', 2), 'dronebms: no room for parameters')
+assert(param:add_table(TABLE_KEY, 'BMS_', 3), 'dronebms: no room for parameters')
 assert(param:add_param(TABLE_KEY, 1, 'BATT', 1), 'dronebms: no room for BMS_BATT')
 assert(param:add_param(TABLE_KEY, 2, 'VETO', 1), 'dronebms: no room for BMS_VETO')
+assert(param:add_param(TABLE_KEY, 3, 'LINK', -1), 'dronebms: no room for BMS_LINK')
 
-local BATT, VETO = Parameter('BMS_BATT'), Parameter('BMS_VETO')
+local BATT, VETO, LINK = Parameter('BMS_BATT'), Parameter('BMS_VETO'), Parameter('BMS_LINK')
 
-local packs = {}          -- by component: received_ms, cells, cycles, state, faults
-local service = {}        -- no_go, reason, limit_a, limit_ms
-local channel             -- of the last message of the service
+local packs = {}          -- by index from 0: received_ms, cells, cycles, state, faults
+local service = {batteries = 0}  -- component, channel; verdict_ms, no_go, reason, batteries,
+                          -- first_id, limit_a, limit_ms
+local sequences = {}      -- by component: number, backward, since_ms
+local warning_bits = 0
+local warning_ms = nil    -- last second sender
 local original = nil      -- parameters by name, before they were changed
 local limit_a = nil       -- set now
 local auth_id = nil
@@ -76,8 +94,18 @@ local function fresh(ms)
   return ms ~= nil and since(ms) < MAX_AGE_MS
 end
 
-local function on_status(index, pack, message)
+-- Index of a battery and what is known of it, by its id.
+local function pack_of(id)
+  local index = id - (service.first_id or -1)
+  if not service.first_id or index < 0 or index >= service.batteries then return end
+  packs[index] = packs[index] or {}
+  return index, packs[index]
+end
+
+local function on_status(message)
   local f = {string.unpack(STATUS_FORMAT, message, PAYLOAD)}
+  local index, pack = pack_of(f[15])
+  if not pack then return end
   local consumed, energy, temperature, current, remaining = f[1], f[2], f[3], f[14], f[18]
   local state, faults = f[20], f[26]
   local cells, sum, largest = {}, 0, 0
@@ -114,20 +142,11 @@ local function on_status(index, pack, message)
   end
 end
 
-local function on_info(pack, message)
+local function on_info(message)
+  local id = string.unpack('<B', message, PAYLOAD + 18)
+  local _, pack = pack_of(id)
   local cycles = string.unpack('<I2', message, PAYLOAD + 8)
-  if cycles ~= 65535 then pack.cycles = cycles end
-end
-
-local function on_named_value(message)
-  local value, name = string.unpack('<fc10', message, PAYLOAD + 4)
-  name = name:gsub('\0.*', '')
-  if name == 'BMS_AMAX' then
-    service.limit_a = value > 0 and value or nil  -- also for NaN
-    service.limit_ms = millis()
-  elseif name == 'BMS_NOGO' then
-    service.no_go = value > 0
-  end
+  if pack and cycles ~= 65535 then pack.cycles = cycles end
 end
 
 local function on_text(message)
@@ -135,22 +154,81 @@ local function on_text(message)
   if text:sub(1, 7) == 'no go: ' then service.reason = text:sub(8) end
 end
 
+local function warn_of_second(bit, component, chan)
+  warning_bits, warning_ms = warning_bits | bit, millis()
+  warn_once(string.format('second sender of %d on link %d', component, chan))
+end
+
+local function check_sequence(component, number)
+  -- Each component counts its frames: two senders of one component alternate between two counts.
+  local known = sequences[component]
+  if not known or since(known.since_ms) >= WARNING_MS then
+    known = {number = known and known.number or number, backward = 0, since_ms = millis()}
+    sequences[component] = known
+  end
+  if (number - known.number) & 0xFF >= 128 then
+    known.backward = known.backward + 1
+    if known.backward >= BACKWARD_MAX then
+      warn_of_second(SAME_LINK, component, service.channel)
+    end
+  end
+  known.number = number
+end
+
+local function on_command(message, component, chan)
+  local version, what, value, batteries, first_id, _, _, command, to_system, to_component =
+    string.unpack('<fffffffI2BB', message, PAYLOAD)
+  if command ~= SERVICE_COMMAND or to_system ~= own_system or to_component ~= AUTOPILOT then
+    return
+  end
+  local link = LINK:get()
+  local result = DENIED
+  if version ~= VERSION then
+    warn_once(string.format('driver %d, service %.0f: update one', VERSION, version))
+  elseif not service.component and link >= 0 and link ~= chan then
+    warn_once(string.format('service on link %d, not BMS_LINK %.0f', chan, link))
+  elseif not service.component then
+    service.component, service.channel = component, chan
+    send_text(NOTICE, string.format('service %d on link %d', component, chan))
+  end
+  if service.component == component and service.channel == chan then
+    result = ACCEPTED
+    if what == VERDICT then
+      service.verdict_ms, service.no_go = millis(), value ~= 0
+      service.batteries = math.floor(math.max(0, math.min(batteries, BATTERIES_MAX)))
+      service.first_id = first_id >= 0 and math.floor(first_id) or nil
+    elseif what == LIMIT then
+      service.limit_a = value > 0 and value or nil  -- also for NaN
+      service.limit_ms = millis()
+    end
+  elseif service.component then
+    warn_of_second(OTHER_LINK, component, chan)
+  end
+  mavlink:send_chan(chan, COMMAND_ACK, string.pack('<I2BBi4BB', SERVICE_COMMAND, result, VERSION,
+    warning_bits, own_system, component))
+end
+
 local function receive()
   for _ = 1, PER_RUN do
     local message, chan = mavlink:receive_chan()
     if not message then return end
-    local system, component, number = string.unpack('<BBI3', message, 8)
-    if system == own_system and component >= FIRST_COMPONENT and component <= LAST_COMPONENT then
-      local pack = packs[component] or {}
-      packs[component] = pack
-      channel = chan
-      if number == BATTERY_STATUS then
-        on_status(component - FIRST_COMPONENT, pack, message)
-      elseif number == SMART_BATTERY_INFO then
-        on_info(pack, message)
-      elseif number == NAMED_VALUE_FLOAT then
-        on_named_value(message)
-      elseif number == STATUSTEXT then
+    local sequence, system, component, number = string.unpack('<BBBI3', message, 7)
+    local is_battery = component >= FIRST_COMPONENT and component <= LAST_COMPONENT
+    if system ~= own_system then
+      -- another vehicle, or a ground station
+    elseif number == COMMAND_LONG then
+      on_command(message, component, chan)
+    elseif not service.component or not (is_battery or component == service.component) then
+      -- before the service is known, or another component
+    elseif chan ~= service.channel then
+      warn_of_second(OTHER_LINK, component, chan)
+    else
+      check_sequence(component, sequence)
+      if is_battery and number == BATTERY_STATUS then
+        on_status(message)
+      elseif is_battery and number == SMART_BATTERY_INFO then
+        on_info(message)
+      elseif number == STATUSTEXT and component == service.component then
         on_text(message)
       end
     end
@@ -159,18 +237,17 @@ end
 
 local function refusal()
   -- Reason against arming, nil for none.
-  if next(packs) == nil then return 'no battery data' end
-  for component = FIRST_COMPONENT, LAST_COMPONENT do
-    local pack = packs[component]
-    if pack then
-      local name = 'battery ' .. (component - FIRST_COMPONENT + 1)
-      if not fresh(pack.received_ms) then return name .. ': no data' end
-      for bit = 0, 8 do
-        if pack.faults & (1 << bit) ~= 0 then return name .. ': ' .. FAULTS[bit] end
-      end
-      if pack.faults ~= 0 then return name .. ': fault' end
-      if STATES[pack.state] then return name .. ': ' .. STATES[pack.state] end
+  if not fresh(service.verdict_ms) then return 'no service' end
+  if warning_ms and since(warning_ms) < WARNING_MS then return 'second sender of a battery' end
+  if service.batteries == 0 then return 'no battery data' end
+  for index = 0, service.batteries - 1 do
+    local pack, name = packs[index], 'battery ' .. (index + 1)
+    if not pack or not fresh(pack.received_ms) then return name .. ': no data' end
+    for bit = 0, 8 do
+      if pack.faults & (1 << bit) ~= 0 then return name .. ': ' .. FAULTS[bit] end
     end
+    if pack.faults ~= 0 then return name .. ': fault' end
+    if STATES[pack.state] then return name .. ': ' .. STATES[pack.state] end
   end
   if service.no_go then return service.reason or 'no go' end
   return nil
@@ -213,12 +290,6 @@ local function limit_current()
   end
 end
 
-local function send(name, value)
-  -- NAMED_VALUE_FLOAT to the service only.
-  mavlink:send_chan(channel, NAMED_VALUE_FLOAT,
-    string.pack('<I4fc10', millis():toint(), value, name))
-end
-
 local function is_new_to_inbox()
   -- Register the missing messages; true if any was missing.
   local new = false
@@ -233,10 +304,6 @@ local function each_second()
   own_system = param:get('MAV_SYSID') or param:get('SYSID_THISMAV')
   if is_new_to_inbox() then warn_once('another script took the MAVLink inbox') end
   beat_ms = millis()
-  if channel then
-    send('BMS_LUA', VERSION)
-    send('BMS_LIM', limit_a or 0)
-  end
 end
 
 local function work()
@@ -262,6 +329,7 @@ elseif is_new_to_inbox() then
   send_text(ERROR, 'not started: another script uses MAVLink')
   return
 end
+mavlink:block_command(SERVICE_COMMAND)  -- ArduPilot would answer "unsupported"
 if VETO:get() > 0 then auth_id = arming:get_aux_auth_id() end
 send_text(NOTICE, 'driver ' .. VERSION .. ' started')
 return update, PERIOD_MS

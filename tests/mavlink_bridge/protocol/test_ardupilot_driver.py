@@ -10,13 +10,13 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import Severity
 from mavlink_bridge.protocol import messages
-from mavlink_bridge.protocol.lua_driver import NO_GO_PREFIX
+from mavlink_bridge.protocol.driver_commands import NO_GO_PREFIX, VERSION, LuaDriver
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.lua_host import (
     LuaHost,
+    acknowledged,
     fields,
     needs_lua,
-    sent,
     those,
 )
 from tests.mavlink_bridge.reports import a_report
@@ -24,7 +24,10 @@ from tests.mavlink_bridge.reports import a_report
 pytestmark = needs_lua
 
 DRIVER = Path(messages.__file__).parent / "ardupilot" / "dronebms.lua"
-BEAT = [("BMS_LUA", 1.0), ("BMS_LIM", 0.0)]
+COMPUTER = 191
+ACCEPTED, DENIED = 0, 2
+OTHER_LINK, SAME_LINK = 1, 2
+FIRST_ID = 3
 LIMIT_PARAMETERS = {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
 OURS = {"MAV_SYSID": 1.0, "BATT_MONITOR": 29.0}
 
@@ -32,17 +35,39 @@ OURS = {"MAV_SYSID": 1.0, "BATT_MONITOR": 29.0}
 @pytest.fixture
 def vehicle() -> Iterator[LuaHost]:
     with LuaHost(DRIVER, **OURS, **LIMIT_PARAMETERS) as made:
-        assert those(made.start(), "text") == ["5 dronebms: driver 1 started"]
+        assert those(made.start(), "text") == ["5 dronebms: driver 2 started"]
         made.run()
+        serve(made)
+        assert those(made.run(), "text") == ["5 dronebms: service 191 on link 1"]
         yield made
 
 
 def status(index: int = 0, **values: Any) -> mavlink.MAVLink_battery_status_message:  # noqa: ANN401 - see a_report
-    return messages.battery_status(a_report(0.0, index, **values), battery_id=3)
+    report = a_report(0.0, index, **values)
+    return messages.battery_status(report, battery_id=FIRST_ID + index)
 
 
-def named(name: str, value: float) -> mavlink.MAVLink_named_value_float_message:
-    return mavlink.MAVLink_named_value_float_message(0, name.encode(), value)
+def a_verdict(batteries: int = 1, *, no_go: bool = False) -> mavlink.MAVLink_message:
+    return LuaDriver().verdict(1, no_go=no_go, batteries=batteries, first_id=FIRST_ID)
+
+
+def serve(vehicle: LuaHost, batteries: int = 1, *, no_go: bool = False) -> None:
+    """Send the verdict that the service sends each second."""
+    vehicle.receive(a_verdict(batteries, no_go=no_go), COMPUTER)
+
+
+def limit(vehicle: LuaHost, max_a: float) -> None:
+    vehicle.receive(LuaDriver().limit(1, max_a), COMPUTER)
+
+
+def run_served(vehicle: LuaHost, seconds: float, batteries: int = 1) -> list[str]:
+    """Run with the verdicts of the service, one a second."""
+    effects = []
+    for tenth in range(round(seconds * 10)):
+        if tenth % 10 == 0:
+            serve(vehicle, batteries)
+        effects += vehicle.run(0.1)
+    return effects
 
 
 def verdicts(effects: list[str]) -> set[str]:
@@ -103,10 +128,10 @@ def test_a_battery_without_a_voltage_is_ignored(vehicle: LuaHost) -> None:
 
 def test_the_cycle_count_is_that_of_smart_battery_info(vehicle: LuaHost) -> None:
     report = a_report(cycles=212.0, identity=Identity(serial=7, date=(2025, 1, 2)))
-    vehicle.receive(messages.smart_battery_info(report, battery_id=0))
+    vehicle.receive(messages.smart_battery_info(report, battery_id=FIRST_ID))
     vehicle.receive(status())
     assert fields(vehicle.run())["cycle_count"] == "212"
-    vehicle.receive(messages.smart_battery_info(a_report(), battery_id=0))
+    vehicle.receive(messages.smart_battery_info(a_report(), battery_id=FIRST_ID))
     vehicle.receive(status())
     assert fields(vehicle.run())["cycle_count"] == "212"
 
@@ -116,16 +141,19 @@ def test_several_batteries_go_to_several_monitors() -> None:
                           SYSID_THISMAV=1.0) as vehicle:  # fmt: skip
         vehicle.start()
         vehicle.run()
+        serve(vehicle, batteries=3)
+        vehicle.run()
         for index, pipeline in ((0, "1"), (1, "2")):
             vehicle.receive(status(index), component=180 + index)
             assert fields(vehicle.run())["index"] == pipeline
-        vehicle.receive(status(2), component=182)
+        vehicle.receive(status(2), component=181)
         assert those(vehicle.run(), "text") == ["4 dronebms: set BATT4_MONITOR to 29"]
 
 
 def test_a_monitor_of_another_type_is_reported_once() -> None:
     with LuaHost(DRIVER, MAV_SYSID=1.0, BATT_MONITOR=4.0) as vehicle:
         vehicle.start()
+        serve(vehicle)
         vehicle.run()
         warnings = []
         for _ in range(5):
@@ -135,7 +163,7 @@ def test_a_monitor_of_another_type_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "component"), [(2, 180), (1, 1), (1, 179), (1, 191), (255, 180)]
+    ("system", "component"), [(2, 180), (1, 1), (1, 179), (1, 182), (1, 191), (255, 180)]
 )
 def test_messages_of_other_components_are_ignored(
     vehicle: LuaHost, system: int, component: int
@@ -143,19 +171,40 @@ def test_messages_of_other_components_are_ignored(
     vehicle.receive(status(), component, system)
     effects = vehicle.run(0.1)
     assert those(effects, "battery") == []
-    assert verdicts(effects) == {"failed no battery data"}
+    assert verdicts(effects) == {"failed battery 1: no data"}
+
+
+@pytest.mark.parametrize("battery_id", [0, 2, 4, 255])
+def test_batteries_with_other_ids_are_ignored(vehicle: LuaHost, battery_id: int) -> None:
+    vehicle.receive(messages.battery_status(a_report(), battery_id=battery_id))
+    assert those(vehicle.run(0.1), "battery") == []
 
 
 # Arming.
 
 
 def test_arming_requires_fresh_data_of_a_good_battery(vehicle: LuaHost) -> None:
-    assert verdicts(vehicle.run()) == {"failed no battery data"}
+    assert verdicts(vehicle.run()) == {"failed battery 1: no data"}
     vehicle.receive(status())
-    assert verdicts(vehicle.run(3.0)) == {"passed"}
-    assert verdicts(vehicle.run(0.2)) == {"failed battery 1: no data"}
+    assert verdicts(run_served(vehicle, 2.9)) == {"passed"}
+    serve(vehicle)
+    assert verdicts(vehicle.run(0.2)) == {"passed", "failed battery 1: no data"}
     vehicle.receive(status())
     assert verdicts(vehicle.run()) == {"passed"}
+
+
+def test_arming_requires_a_verdict_of_the_service() -> None:
+    with LuaHost(DRIVER, **OURS) as vehicle:
+        vehicle.start()
+        vehicle.receive(status())
+        assert verdicts(vehicle.run(1.0)) == {"failed no service"}
+        serve(vehicle, batteries=0)
+        assert verdicts(vehicle.run()) == {"failed no battery data"}
+        serve(vehicle)
+        vehicle.receive(status())
+        assert verdicts(vehicle.run(2.9)) == {"passed"}
+        vehicle.receive(status())
+        assert verdicts(vehicle.run(1.0)) - {"passed"} == {"failed no service"}
 
 
 @pytest.mark.parametrize(
@@ -180,27 +229,29 @@ def test_a_fault_or_critical_state_refuses_arming_with_its_reason(
 def test_a_fault_of_one_of_two_batteries_refuses_arming() -> None:
     with LuaHost(DRIVER, **OURS, BATT2_MONITOR=29.0) as vehicle:
         vehicle.start()
-        vehicle.run()
+        serve(vehicle, batteries=2)
         vehicle.receive(status())
+        assert verdicts(vehicle.run()) == {"failed battery 2: no data"}
         vehicle.receive(status(1, fault_bits=1), component=181)
         assert verdicts(vehicle.run()) == {"failed battery 2: deep discharge"}
 
 
 def test_a_no_go_of_the_service_refuses_arming_with_its_reason(vehicle: LuaHost) -> None:
     vehicle.receive(status())
-    vehicle.receive(named("BMS_NOGO", 1.0))
+    serve(vehicle, no_go=True)
     assert verdicts(vehicle.run()) == {"failed no go"}
     reason = "battery 1: 95 % last 684 s of the 1200 s planned"
     for chunk in messages.chunks(NO_GO_PREFIX + reason, 4, 1):
-        vehicle.receive(chunk)
+        vehicle.receive(chunk, COMPUTER)
     assert verdicts(vehicle.run()) == {f"failed {reason[:41]}"}
-    vehicle.receive(named("BMS_NOGO", 0.0))
+    serve(vehicle)
     assert verdicts(vehicle.run()) == {"passed"}
 
 
 def test_the_arming_check_can_be_turned_off() -> None:
     with LuaHost(DRIVER, **OURS, BMS_VETO=0.0) as vehicle:
         vehicle.start()
+        serve(vehicle)
         vehicle.receive(status(fault_bits=1))
         effects = vehicle.run(1.0)
         assert verdicts(effects) == set()
@@ -212,33 +263,34 @@ def test_the_arming_check_can_be_turned_off() -> None:
 
 def flying(vehicle: LuaHost) -> None:
     vehicle.do("A 1")
+    serve(vehicle)
     vehicle.receive(status())
     vehicle.run()
 
 
 def test_the_current_is_limited_while_a_limit_is_requested(vehicle: LuaHost) -> None:
     flying(vehicle)
-    vehicle.receive(named("BMS_AMAX", 30.0))
+    limit(vehicle, 30.0)
     effects = vehicle.run()
     assert those(effects, "param") == ["MOT_BAT_CURR_MAX 30.000", "MOT_BAT_CURR_TC 1.000"]
     assert those(effects, "text") == ["4 dronebms: current limited to 30 A"]
-    vehicle.receive(named("BMS_AMAX", 25.0))
+    limit(vehicle, 25.0)
     assert those(vehicle.run(), "param") == ["MOT_BAT_CURR_MAX 25.000", "MOT_BAT_CURR_TC 1.000"]
-    vehicle.receive(named("BMS_AMAX", 25.0))
+    limit(vehicle, 25.0)
     assert those(vehicle.run(2.9), "param") == []
-    vehicle.receive(named("BMS_AMAX", 0.0))
+    limit(vehicle, 0.0)
     effects = vehicle.run()
     assert sorted(those(effects, "param")) == ["MOT_BAT_CURR_MAX 0.000", "MOT_BAT_CURR_TC 5.000"]
 
 
 def test_three_seconds_of_silence_restore_the_limit(vehicle: LuaHost) -> None:
     flying(vehicle)
-    vehicle.receive(named("BMS_AMAX", 30.0))
+    limit(vehicle, 30.0)
     vehicle.run(2.95)
     effects = vehicle.run(0.1)
     assert sorted(those(effects, "param")) == ["MOT_BAT_CURR_MAX 0.000", "MOT_BAT_CURR_TC 5.000"]
     assert those(vehicle.run(10.0), "param") == []
-    vehicle.receive(named("BMS_AMAX", 28.0))
+    limit(vehicle, 28.0)
     assert those(vehicle.run(), "param")[0] == "MOT_BAT_CURR_MAX 28.000"
 
 
@@ -246,7 +298,7 @@ def test_a_limit_of_the_user_is_never_raised() -> None:
     with LuaHost(DRIVER, **OURS, MOT_BAT_CURR_MAX=20.0, MOT_BAT_CURR_TC=2.0) as vehicle:
         vehicle.start()
         flying(vehicle)
-        vehicle.receive(named("BMS_AMAX", 30.0))
+        limit(vehicle, 30.0)
         assert those(vehicle.run(), "param")[0] == "MOT_BAT_CURR_MAX 20.000"
         effects = vehicle.run(4.0)
         assert "MOT_BAT_CURR_TC 2.000" in those(effects, "param")
@@ -255,12 +307,12 @@ def test_a_limit_of_the_user_is_never_raised() -> None:
 @pytest.mark.parametrize("value", [-5.0, 0.0, float("nan"), float("-inf")])
 def test_a_current_that_is_not_positive_limits_nothing(vehicle: LuaHost, value: float) -> None:
     flying(vehicle)
-    vehicle.receive(named("BMS_AMAX", value))
+    limit(vehicle, value)
     assert those(vehicle.run(1.0), "param") == []
 
 
 def test_nothing_is_limited_on_the_ground(vehicle: LuaHost) -> None:
-    vehicle.receive(named("BMS_AMAX", 30.0))
+    limit(vehicle, 30.0)
     assert those(vehicle.run(), "param") == []
     flying(vehicle)
     vehicle.do("A 0")
@@ -274,46 +326,176 @@ def test_a_vehicle_without_the_parameter_is_reported_once() -> None:
     with LuaHost(DRIVER, **OURS) as vehicle:
         vehicle.start()
         flying(vehicle)
-        vehicle.receive(named("BMS_AMAX", 30.0))
+        limit(vehicle, 30.0)
         texts = those(vehicle.run(1.0), "text")
         assert texts == ["4 dronebms: no MOT_BAT_CURR_MAX, no current limit"]
+
+
+# The service.
+
+
+def test_every_command_of_the_service_is_acknowledged_to_it_on_its_link() -> None:
+    with LuaHost(DRIVER, **OURS) as vehicle:
+        vehicle.start()
+        assert acknowledged(vehicle.run(5.0)) == []
+        vehicle.receive(a_verdict(), 55, chan=3)
+        vehicle.receive(LuaDriver().limit(1, 30.0), 55, chan=3)
+        effects = vehicle.run(1.0)
+        assert acknowledged(effects) == [(ACCEPTED, VERSION, 0, 1, 55)] * 2
+        assert {line.split(" ")[0] for line in those(effects, "send")} == {"3"}
+
+
+@pytest.mark.parametrize("version", [0.0, 1.0, 3.0, float("nan"), float("inf")])
+def test_a_service_of_another_version_is_denied_and_reported_once(version: float) -> None:
+    with LuaHost(DRIVER, **OURS) as vehicle:
+        vehicle.start()
+        message = a_verdict()
+        message.param1 = version
+        effects = []
+        for _ in range(5):
+            vehicle.receive(message, COMPUTER)
+            vehicle.receive(status())
+            effects += vehicle.run(0.5)
+        assert acknowledged(effects) == [(DENIED, VERSION, 0, 1, COMPUTER)] * 5
+        assert len(those(effects, "text")) == 1
+        assert "update one" in those(effects, "text")[0]
+        assert those(effects, "battery") == []
+        assert verdicts(effects) == {"failed no service"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("command", 31010), ("target_system", 2), ("target_component", 191)]
+)
+def test_other_commands_are_left_to_others(vehicle: LuaHost, field: str, value: int) -> None:
+    message = a_verdict(no_go=True)
+    setattr(message, field, value)
+    vehicle.receive(message, COMPUTER)
+    assert acknowledged(vehicle.run()) == []
+
+
+# A second sender.
+
+
+def test_a_battery_on_another_link_is_ignored_and_reported_and_refuses_arming(
+    vehicle: LuaHost,
+) -> None:
+    vehicle.receive(status())
+    assert verdicts(vehicle.run()) == {"passed"}
+    for _ in range(20):
+        vehicle.receive(status(cells_v=(), voltage_v=9.0), chan=2, sender="forger")
+    effects = run_served(vehicle, 1.0)
+    assert those(effects, "battery") == []
+    assert those(effects, "text") == ["4 dronebms: second sender of 180 on link 2"]
+    assert verdicts(effects) == {"failed second sender of a battery"}
+    serve(vehicle)
+    assert acknowledged(vehicle.run()) == [(ACCEPTED, VERSION, OTHER_LINK, 1, COMPUTER)]
+    for _ in range(10):
+        vehicle.receive(status())
+        run_served(vehicle, 1.0)
+    vehicle.receive(status())
+    assert verdicts(vehicle.run()) == {"passed"}
+
+
+@pytest.mark.parametrize(("component", "chan"), [(191, 2), (190, 1), (55, 0), (180, 1)])
+def test_a_second_service_is_denied_and_reported(
+    vehicle: LuaHost, component: int, chan: int
+) -> None:
+    flying(vehicle)
+    vehicle.receive(LuaDriver().limit(1, 1.0), component, chan=chan, sender="forger")
+    effects = vehicle.run(0.2)
+    assert those(effects, "param") == []
+    assert (DENIED, VERSION, OTHER_LINK, 1, component) in acknowledged(effects)
+    assert those(effects, "text") == [f"4 dronebms: second sender of {component} on link {chan}"]
+
+
+def test_a_second_sender_on_the_same_link_is_noticed_by_its_sequence_numbers(
+    vehicle: LuaHost,
+) -> None:
+    effects = []
+    for _ in range(10):
+        vehicle.receive(status())
+        vehicle.receive(status(voltage_v=9.0), sender="forger")
+        vehicle.receive(status(voltage_v=9.0), sender="forger")
+        effects += run_served(vehicle, 0.5)
+    assert "4 dronebms: second sender of 180 on link 1" in those(effects, "text")
+    assert acknowledged(effects)[-1] == (ACCEPTED, VERSION, SAME_LINK, 1, COMPUTER)
+
+
+def test_lost_frames_and_restarts_of_the_service_are_no_second_sender(vehicle: LuaHost) -> None:
+    random = Random(2)  # noqa: S311 - losses
+    effects = []
+    for second in range(300):
+        run = f"run {second // 60}"
+        for _ in range(4):
+            vehicle.receive(status(), sender=run)
+        if random.random() < 0.3:
+            vehicle._codecs[1, 180, run].seq += random.randrange(120)
+            vehicle._codecs[1, 180, run].seq %= 256
+        effects += run_served(vehicle, 1.0)
+    assert those(effects, "text") == []
+    assert {warnings for _, _, warnings, _, _ in acknowledged(effects)} == {0}
+
+
+def test_the_link_of_the_service_can_be_configured() -> None:
+    with LuaHost(DRIVER, **OURS, BMS_LINK=2.0) as vehicle:
+        vehicle.start()
+        vehicle.receive(a_verdict(), COMPUTER, chan=1)
+        effects = vehicle.run()
+        assert those(effects, "text") == ["4 dronebms: service on link 1, not BMS_LINK 2"]
+        assert acknowledged(effects) == [(DENIED, VERSION, 0, 1, COMPUTER)]
+        vehicle.receive(a_verdict(), COMPUTER, chan=2)
+        assert those(vehicle.run(), "text") == ["5 dronebms: service 191 on link 2"]
+
+
+def test_the_first_service_stays_however_long_it_is_silent(vehicle: LuaHost) -> None:
+    vehicle.run(60.0)
+    vehicle.receive(a_verdict(), COMPUTER, chan=2, sender="forger")
+    assert acknowledged(vehicle.run())[0][0] == DENIED
+    serve(vehicle)
+    assert acknowledged(vehicle.run())[0][0] == ACCEPTED
 
 
 # Operation.
 
 
-def test_the_driver_sends_its_state_each_second_on_the_link_of_the_service(
-    vehicle: LuaHost,
-) -> None:
-    assert sent(vehicle.run(5.0)) == []
-    vehicle.receive_frame(bytes(status().pack(mavlink.MAVLink(None, 1, 180))), chan=3)
-    effects = vehicle.run(5.0)
-    assert sent(effects) == BEAT * 5
-    assert {line.split(" ")[0] for line in those(effects, "send")} == {"3"}
-    vehicle.do("A 1")
-    vehicle.receive(named("BMS_AMAX", 30.0))
-    assert ("BMS_LIM", 30.0) in sent(vehicle.run(1.0))
-
-
 def test_the_clock_may_wrap_around(vehicle: LuaHost) -> None:
     vehicle.now_ms = 2**32 - 2000
+    serve(vehicle)
     vehicle.run()
     vehicle.receive(status())
-    assert verdicts(vehicle.run(3.0)) == {"passed"}
-    assert verdicts(vehicle.run(0.2)) == {"failed battery 1: no data"}
+    assert verdicts(run_served(vehicle, 2.9)) == {"passed"}
+    serve(vehicle)
+    assert "failed battery 1: no data" in verdicts(vehicle.run(0.2))
 
 
 def test_random_payloads_do_not_stop_the_driver(vehicle: LuaHost) -> None:
     random = Random(3)  # noqa: S311 - junk
     for _ in range(500):
-        number = random.choice([147, 370, 251, 253])
+        number = random.choice([147, 370, 76, 253])
         payload = random.randbytes(random.randrange(64)).hex()
-        vehicle.do(f"M 1 1 {random.randrange(180, 189)} {number} {payload}")
+        component, sequence = random.choice([180, 181, 191, 42]), random.randrange(256)
+        vehicle.do(f"M 1 1 {component} {number} {sequence} {payload}")
         effects = vehicle.run()
         assert those(effects, "E") == []
         assert not [text for text in those(effects, "text") if "lua:" in text], effects
+    serve(vehicle)
     vehicle.receive(status())
     assert fields(vehicle.run())["voltage"] == "23.55"
+
+
+def test_random_commands_do_not_stop_the_driver(vehicle: LuaHost) -> None:
+    random = Random(4)  # noqa: S311 - junk
+    values = [0.0, 1.0, 2.0, -1.0, 1e30, 254.0, float("nan"), float("inf"), -float("inf")]
+    for _ in range(500):
+        message = a_verdict()
+        for name in ("param1", "param2", "param3", "param4", "param5"):
+            setattr(message, name, random.choice(values))
+        message.param1 = random.choice([VERSION, *values])
+        vehicle.receive(message, COMPUTER)
+        vehicle.receive(status())
+        effects = vehicle.run()
+        assert those(effects, "E") == []
+        assert not [text for text in those(effects, "text") if "lua:" in text], effects
 
 
 def test_a_full_inbox_stays_within_the_instructions_of_a_run(
@@ -324,9 +506,10 @@ def test_a_full_inbox_stays_within_the_instructions_of_a_run(
     for _ in range(25):
         vehicle.receive(status(cells_v=cells, voltage_v=56.0))
     assert those(vehicle.run(), "E") == []
-    for component in range(180, 189):
-        vehicle.receive(status(cells_v=cells, voltage_v=56.0), component)
-        vehicle.receive(named("BMS_AMAX", 30.0), component)
+    serve(vehicle, batteries=9)
+    for index in range(9):
+        vehicle.receive(status(index, cells_v=cells, voltage_v=56.0), min(180 + index, 181))
+        vehicle.receive(LuaDriver().limit(1, 30.0), COMPUTER)
     assert those(vehicle.run(1.0), "E") == []
     assert int(vehicle.do("C")[0]) < 8000
 
@@ -351,8 +534,9 @@ def test_a_later_init_of_another_script_is_reported_and_data_is_still_received(
 
 
 def test_the_driver_starts_again_when_scripting_is_restarted(vehicle: LuaHost) -> None:
-    assert those(vehicle.do("R"), "text") == ["5 dronebms: driver 1 started"]
+    assert those(vehicle.do("R"), "text") == ["5 dronebms: driver 2 started"]
+    serve(vehicle)
     vehicle.receive(status())
     effects = vehicle.run(1.5)
     assert len(those(effects, "battery")) == 1
-    assert those(effects, "text") == []
+    assert those(effects, "text") == ["5 dronebms: service 191 on link 1"]

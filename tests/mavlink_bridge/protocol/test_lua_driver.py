@@ -19,7 +19,7 @@ def test_the_driver_is_written_and_written_again(tmp_path: Path) -> None:
 @needs_lua
 def test_the_installed_driver_runs(tmp_path: Path) -> None:
     with LuaHost(write_script(tmp_path)) as vehicle:
-        assert those(vehicle.start(), "text") == ["5 dronebms: driver 1 started"]
+        assert those(vehicle.start(), "text") == ["5 dronebms: driver 2 started"]
 
 
 @pytest.mark.parametrize("change", [b"-- mine\n", b"\xff", b"\n"])
@@ -41,11 +41,11 @@ def test_another_script_of_that_name_is_not_replaced(tmp_path: Path) -> None:
 
 def test_an_older_release_of_the_driver_is_replaced(tmp_path: Path) -> None:
     path = write_script(tmp_path)
-    old = path.read_text().partition("\n")[2].replace("VERSION = 1", "VERSION = 0")
+    old = path.read_text().partition("\n")[2].replace("VERSION = 2", "VERSION = 0")
     from mavlink_bridge.protocol.lua_driver import _marked  # noqa: PLC0415 - the mark of an older release
 
     path.write_text(f"{_marked(old)}\n{old}")
-    assert "VERSION = 1" in write_script(tmp_path).read_text()
+    assert "VERSION = 2" in write_script(tmp_path).read_text()
 
 
 @pytest.mark.parametrize("place", ["missing", "file/inside"])

@@ -68,5 +68,5 @@ def test_seconds_that_count_down_make_no_text() -> None:
     for t_s in range(10):
         verdict = PreflightVerdict((f"checking, {10 - t_s} s",), checking=True)
         arming.update(report(0, verdict), None)
-        texts += [text for _, text in [arming.due(float(t_s))] if text is not None]
+        texts += [text for text in [arming.due_text(float(t_s))] if text is not None]
     assert texts == []

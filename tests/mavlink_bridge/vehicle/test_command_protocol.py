@@ -12,6 +12,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
+from mavlink_bridge.protocol.driver_commands import DRIVER_COMMAND
 from mavlink_bridge.protocol.link import open_link
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
@@ -204,7 +205,7 @@ def test_only_accepted_systems_are_answered() -> None:
         service.fly(1.0)
         assert len(service.command(512, STATUS, sender=(42, 190))) == expected
         assert len(service.command(512, STATUS, sender=(255, 190))) == (255 in accepted)
-        assert len(service.command(512, STATUS, sender=(1, 191))) == 1
+        assert len(service.command(512, STATUS, sender=(1, 25))) == 1
         service.close()
 
 
@@ -268,7 +269,9 @@ def test_a_setting_is_read_by_name_or_index(
 def test_a_setting_is_set_within_its_bounds(
     service: Service, name: bytes, value: float, expected: float
 ) -> None:
-    (answer,) = service.request(mavlink.MAVLink_param_set_message(1, 180, name, value, 9))
+    (answer,) = of(
+        service.request(mavlink.MAVLink_param_set_message(1, 180, name, value, 9)), "PARAM_VALUE"
+    )
     assert (answer.param_id.encode(), answer.param_value) == (name, expected)
 
 
@@ -283,7 +286,9 @@ def test_a_new_rate_and_a_new_id_take_effect_at_once(service: Service) -> None:
 # Ping.
 
 
-@pytest.mark.parametrize(("target", "answers"), [((0, 0), 1), ((1, 180), 1), ((1, 0), 0)])
+@pytest.mark.parametrize(
+    ("target", "answers"), [((0, 0), 2), ((1, 180), 1), ((1, 191), 1), ((1, 0), 0), ((2, 180), 0)]
+)
 def test_a_ping_is_answered(service: Service, target: tuple[int, int], answers: int) -> None:
     pongs = service.request(mavlink.MAVLink_ping_message(123456789, 42, *target))
     assert [(p.time_usec, p.seq, p.target_system, p.target_component) for p in pongs] == [
@@ -295,7 +300,9 @@ def test_a_ping_is_answered(service: Service, target: tuple[int, int], answers: 
 
 
 def requested(messages: list[Any]) -> list[tuple[int, int]]:
-    return [(m.command, int(m.param1)) for m in of(messages, "COMMAND_LONG")]
+    commands = of(messages, "COMMAND_LONG")
+    assert {m.get_srcComponent() for m in commands} <= {191}
+    return [(m.command, int(m.param1)) for m in commands if m.command != DRIVER_COMMAND]
 
 
 REQUESTS = [(512, 148), (511, 147), (511, 33), (512, 242)]
@@ -482,9 +489,10 @@ def test_with_a_key_every_frame_is_signed_and_unsigned_ones_are_rejected() -> No
     good = bytes(beat.pack(signed_by(key, ticks)))
     service.vehicle.send_bytes(good)
     assert until(lambda: service.bridge.pump(0.0).armed is True)
-    service.bridge(a_report(0.0))
-    service.vehicle.frames.clear()
     service.vehicle.receive(service.bridge.counts["sent"])
+    service.vehicle.frames.clear()
+    service.bridge(a_report(0.0))
+    service.vehicle.receive(2)
     for frame in service.vehicle.frames:
         assert frame[2] & mavlink.MAVLINK_IFLAG_SIGNED
         assert frame[-6:] == hashlib.sha256(key + frame[:-6]).digest()[:6]

@@ -81,9 +81,9 @@ def test_a_damaged_file_is_logged_and_left(
 def test_the_values_of_another_vehicle_are_not_loaded(tmp_path: Path, autopilot: Autopilot) -> None:
     saved = loaded(tmp_path, autopilot)
     assert saved.save(VALUES)
-    autopilot.system_id = 2
+    autopilot.followed = 2
     saved.follow(autopilot)
     assert saved.values == {}
-    autopilot.system_id = 1
+    autopilot.followed = 1
     saved.follow(autopilot)
     assert saved.values == VALUES

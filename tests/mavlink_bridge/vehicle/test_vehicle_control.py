@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
@@ -104,8 +105,7 @@ def test_bms_act_0_stops_commands_and_restores_parameters(tmp_path: Path) -> Non
     flight.requests = less(30.0)
     flight.fly(3.0)
     assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
-    off = mavlink.MAVLink_param_set_message(1, 180, b"BMS_ACT", 0.0, 9)
-    flight.vehicle._out.append(bytes(off.pack(mavlink.MAVLink(None, 255, 190))))
+    flight.bridge.settings.acting_enabled = False
     flight.requests = (HOME, *less(30.0))
     flight.fly(5.0)
     assert flight.vehicle.commands == []
@@ -678,23 +678,46 @@ def test_only_the_vehicle_itself_gets_an_authorisation() -> None:
     assert authorization(flight, component=191) == []
 
 
-def test_the_driver_gets_the_verdict_each_second_only_on_the_ground() -> None:
+def driver_commands(flight: Flight, meaning: int = 1) -> list[Any]:
+    return [
+        m
+        for m in flight.vehicle.received
+        if m.get_type() == "COMMAND_LONG" and (m.command, m.param2) == (31014, meaning)
+    ]
+
+
+def test_the_driver_gets_the_verdict_each_second_and_at_once_when_it_changes() -> None:
     flight = on_the_ground(ARDUPILOT)
-    flight.fly(3.0)
+    flight.fly(5.0)
+    verdicts = driver_commands(flight)
+    assert {(m.target_system, m.target_component) for m in verdicts} == {(1, 1)}
+    assert {(m.get_srcSystem(), m.get_srcComponent()) for m in verdicts} == {(1, 191)}
+    assert verdicts[-1].param3 == 0.0
+    assert (verdicts[-1].param4, verdicts[-1].param5) == (1.0, 0.0)
+    assert len(verdicts) in (5, 6, 7)
+    flight.vehicle.received.clear()
     flight.values = {"severity": Severity.CRITICAL, "active": ("hot_critical",)}
+    flight.fly(0.2)
+    assert [m.param3 for m in driver_commands(flight)] == [1.0]
     flight.fly(3.0)
-
-    def sent() -> list[float]:
-        return [m.value for m in flight.vehicle.received if getattr(m, "name", "") == "BMS_NOGO"]
-
-    assert sent()[-1] == 1.0
-    assert 0.0 in sent()
     assert flight.texts().count("no go: battery 1: hot critical") == 1
-    count = len(sent())
     flight.vehicle.armed = True
-    flight.fly(1.0)
+    flight.vehicle.received.clear()
     flight.fly(10.0)
-    assert len(sent()) <= count + 1
+    assert len(driver_commands(flight)) == 10
+
+
+def test_a_driver_of_version_1_gets_its_named_values_on_the_ground(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flight = on_the_ground(ARDUPILOT)
+    flight.values = {"severity": Severity.CRITICAL, "active": ("hot_critical",)}
+    for _ in range(10):
+        flight.vehicle.emit(mavlink.MAVLink_named_value_float_message(0, b"BMS_LUA", 1.0))
+        flight.fly(1.0)
+    named = [m for m in flight.vehicle.received if m.get_type() == "NAMED_VALUE_FLOAT"]
+    assert {(m.get_srcComponent(), m.value) for m in named} == {(180, 1.0)}
+    assert caplog.text.count("Lua driver 1 on the autopilot, 2 needed") == 1
 
 
 # State.

@@ -1,0 +1,71 @@
+"""Which requests of others are answered, and which may change a setting.
+
+Requests come from the vehicle's own system and from accepted systems; of each system at most 20 a
+second are answered, so that a flood of them delays nothing. A setting is changed by an accepted
+system or by the autopilot, not by another component of the vehicle: a camera has no reason to.
+In flight it is changed by a signed request alone: without a signature any program that reaches the
+link can claim any address. A vehicle that has flown and whose state is unknown is in flight.
+"""
+
+import logging
+import math
+
+from pymavlink.dialects.v20 import common as mavlink
+
+from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT
+
+_REQUESTS_HZ = 20.0
+_DISARMED_S = 3.0  # without an armed heartbeat: one forged heartbeat ends no flight
+_SOURCES_MAX = 64  # that are logged
+_log = logging.getLogger(__name__)
+
+
+class Authority:
+    """Decides on the requests to one service. For one thread.
+
+    Attributes:
+        in_flight: armed, or unknown after a flight.
+
+    Args:
+        accept_systems: in addition to the vehicle's own.
+        verifies: whether there is a key, so that a signature proves the sender.
+    """
+
+    def __init__(self, accept_systems: tuple[int, ...], *, verifies: bool) -> None:
+        self.in_flight = False
+        self._accepted = frozenset(accept_systems)
+        self._verifies = verifies
+        self._armed_s = -math.inf
+        self._allowances: dict[int, tuple[float, float]] = {}  # requests left, at a time
+        self._logged: set[tuple[int, int]] = set()
+
+    def observe(self, now_s: float, *, armed: bool | None) -> None:
+        """Follow the vehicle: armed in a valid heartbeat, `None` without one."""
+        if armed:
+            self.in_flight = True
+            self._armed_s = now_s
+        elif armed is False and now_s - self._armed_s >= _DISARMED_S:
+            self.in_flight = False
+
+    def answers(self, system: int, own_system: int, now_s: float) -> bool:
+        """Whether a request of a system is answered."""
+        if system != own_system and system not in self._accepted:
+            return False
+        left, at_s = self._allowances.get(system, (_REQUESTS_HZ, now_s))
+        left = min(left + (now_s - at_s) * _REQUESTS_HZ, _REQUESTS_HZ)
+        self._allowances[system] = (max(left - 1.0, 0.0), now_s)
+        return left >= 1.0
+
+    def may_change(self, message: mavlink.MAVLink_message, own_system: int) -> bool:
+        """Whether the sender of a request may change a setting; logs a refusal once per sender."""
+        sender = message.get_srcSystem(), message.get_srcComponent()
+        if sender[0] == own_system and sender[1] != AUTOPILOT_COMPONENT:
+            reason = "it is neither the autopilot nor an accepted system"
+        elif self.in_flight and not (self._verifies and message.get_signed()):
+            reason = "in flight a signed request is needed"
+        else:
+            return True
+        if sender not in self._logged and len(self._logged) < _SOURCES_MAX:
+            self._logged.add(sender)
+            _log.warning("settings are not changed by %d/%d: %s", *sender, reason)
+        return False

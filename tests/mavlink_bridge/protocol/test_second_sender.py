@@ -1,0 +1,113 @@
+"""Frames that claim to come from our components: our own that come back, and a second sender's."""
+
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from mavlink_bridge.bridge import BridgeOptions
+from mavlink_bridge.protocol import messages
+from mavlink_bridge.protocol.second_sender import SecondSender
+from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle, Flight
+from tests.mavlink_bridge.reports import a_report
+
+FORGED = messages.battery_status(a_report(cells_v=(), voltage_v=9.0), battery_id=0)
+BEAT = messages.heartbeat(mavlink.MAV_TYPE_ONBOARD_CONTROLLER, mavlink.MAV_STATE_STANDBY)
+
+
+class Reflecting(FakeVehicle):
+    """A link on which every sent frame comes back, once or several times."""
+
+    copies = 1
+
+    def send(self, data: bytes, now_s: float) -> bool:
+        """Take a frame and send it back."""
+        self._out.extend([data] * self.copies)
+        return super().send(data, now_s)
+
+
+def emit(flight: Flight, component: int, message: Any, sequence: int = 0) -> None:  # noqa: ANN401 - a message
+    codec = mavlink.MAVLink(None, 1, component)
+    codec.seq = sequence
+    flight.vehicle._out.append(bytes(message.pack(codec)))
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("autopilot", [ARDUPILOT, PX4])
+def test_our_own_frames_that_come_back_are_no_second_sender(autopilot: int, copies: int) -> None:
+    vehicle = Reflecting(autopilot)
+    vehicle.copies = copies
+    flight = Flight(vehicle, None)
+    flight.two_batteries = True
+    flight.fly(120.0)  # more than 256 frames of a component
+    assert flight.bridge.counts["foreign"] > 900 * copies
+    assert flight.bridge.counts["second_sender"] == 0
+    assert flight.bridge.trouble is None
+
+
+@pytest.mark.parametrize("component", [180, 181, 191])
+@pytest.mark.parametrize("sequence", [0, 100])
+def test_one_frame_of_a_second_sender_is_reported(
+    component: int, sequence: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    flight = Flight(FakeVehicle(ARDUPILOT), None)
+    flight.two_batteries = True
+    flight.fly(5.0)
+    emit(flight, component, BEAT if component == 191 else FORGED, sequence)
+    flight.fly(0.3)
+    text = f"second sender of 1/{component} on the link"
+    assert flight.bridge.trouble == text
+    assert flight.texts().count(text) == 1
+    assert caplog.text.count(text) == 1
+    assert flight.bridge.counts["second_sender"] == 1
+    flight.fly(11.0)
+    assert flight.bridge.trouble is None
+
+
+def test_a_second_sender_is_reported_once_a_minute() -> None:
+    flight = Flight(FakeVehicle(ARDUPILOT), None)
+    flight.fly(5.0)
+    for second in range(130):
+        emit(flight, 180, FORGED, second % 256)
+        flight.fly(1.0)
+    assert flight.texts().count("second sender of 1/180 on the link") == 3
+    assert flight.bridge.counts["second_sender"] == 130
+
+
+def test_frames_of_an_earlier_run_may_come_back_after_a_start() -> None:
+    flight = Flight(FakeVehicle(ARDUPILOT), None)
+    flight.fly(0.1)
+    emit(flight, 180, FORGED, 77)
+    flight.fly(1.0)
+    assert flight.bridge.trouble is None
+
+
+def test_components_that_are_not_ours_are_no_second_sender() -> None:
+    flight = Flight(FakeVehicle(ARDUPILOT), None, options=BridgeOptions(component_id=55))
+    flight.fly(5.0)
+    for component in (1, 42, 181, 191):  # one battery: 181 is another program's
+        emit(flight, component, BEAT)
+    other = mavlink.MAVLink(None, 2, 180)
+    flight.vehicle._out.append(bytes(FORGED.pack(other)))
+    flight.fly(1.0)
+    assert flight.bridge.trouble is None
+
+
+def test_a_second_sender_changes_no_setting_and_gets_no_answer() -> None:
+    flight = Flight(FakeVehicle(ARDUPILOT), None)
+    flight.vehicle.armed = False
+    flight.fly(5.0)
+    flight.vehicle.received.clear()
+    emit(flight, 191, mavlink.MAVLink_param_set_message(1, 180, b"BMS_ACT", 0.0, 9))
+    flight.fly(0.2)
+    assert flight.bridge.settings.acting_enabled
+    assert "PARAM_VALUE" not in {m.get_type() for m in flight.vehicle.received}
+
+
+def test_the_number_of_reported_sources_is_bounded() -> None:
+    watch = SecondSender()
+    watch.sent((1, 180), bytes(12), 0.0)
+    reported = [watch.notice((1, number), 10.0) for number in range(200)]
+    assert sum(reported) == 64
+    assert watch.notice((1, 0), 100.0)
+    assert not watch.notice((1, 199), 100.0)
