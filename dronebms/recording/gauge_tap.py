@@ -51,6 +51,10 @@ class SteppedGauge:
         self._on_poll(self._index, now_s, transfers, state)
         return snapshot
 
+    def is_stuck(self, _now_s: float) -> bool:
+        """Never: the loop polls it."""
+        return False
+
 
 class PlayedGauge:
     """A `Source` fed by recorded polls: it gives the snapshots of the recorded run."""

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from dronebms.core.clock import Clock
 from dronebms.recording.gauge_tap import OnPoll, Polled, TappedGauge
@@ -16,6 +17,16 @@ _log = logging.getLogger(__name__)
 _QUEUED = 600  # polls that the loop has not taken; one minute at 10 Hz
 _STUCK_S = 10.0  # without a poll; longer than several timeouts of an adapter
 _STOP_S = 3.0  # longer than the timeout of an adapter
+
+
+class PolledSource(Protocol):
+    """A `Source` of the service, which may stop polling its gauge."""
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Newest snapshot as of `now_s`."""
+
+    def is_stuck(self, now_s: float) -> bool:
+        """Whether a gauge that has answered in this run is not polled any more."""
 
 
 class PolledGauge:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dronebms.core.clock import Clock, unix_s
 from dronebms.core.errors import ConfigError, DroneBmsError, InUseError
@@ -21,7 +21,7 @@ from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import Start
 from dronebms.recording.gauge_tap import OnPoll, TappedGauge
 from dronebms.recording.recorder import Recorder
-from dronebms.service.bus_threads import BusThread, PolledGauge
+from dronebms.service.bus_threads import BusThread, PolledGauge, PolledSource
 from dronebms.service.config import (
     BatteryConfig,
     ChargerConfig,
@@ -37,7 +37,7 @@ from dronebms.telemetry.status_socket import StatusServer
 from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.config import MavlinkConfig
-from mavlink_bridge.protocol.link import open_link
+from mavlink_bridge.protocol.link import Link, open_link
 from smartbattery.bus import Bus
 from smartbattery.device_lock import GaugeLock
 from smartbattery.errors import BusError
@@ -54,8 +54,8 @@ _MB = 1e6
 _log = logging.getLogger(__name__)
 
 
-def bridge_of(config: MavlinkConfig, stack: ExitStack) -> Bridge:
-    """The bridge to the vehicle.
+def bridge_of(config: MavlinkConfig, link: Link) -> Bridge:
+    """The bridge to the vehicle, over an open link.
 
     Raises:
         ConfigError: the signing key cannot be read.
@@ -68,12 +68,56 @@ def bridge_of(config: MavlinkConfig, stack: ExitStack) -> Bridge:
         unix_s=unix_s(),
     )
     return Bridge(
-        stack.enter_context(closing(open_link(config.url))),
+        link,
         system_id=config.system_id,
         vehicle=config.vehicle,
         first_battery_id=config.battery_id,
         options=options,
     )
+
+
+class Machine(Protocol):
+    """Access of a service to its packs and its vehicle; a rehearsal has virtual ones."""
+
+    def lock_packs(self, batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
+        """Lock the packs against other programs."""
+
+    def link(self, config: MavlinkConfig, stack: ExitStack) -> Link:
+        """The link to the vehicle."""
+
+    def gauges(
+        self,
+        batteries: Sequence[BatteryConfig],
+        stack: ExitStack,
+        clock: Clock,
+        on_poll: OnPoll,
+    ) -> Sequence[PolledSource]:
+        """The gauges in the order of the batteries."""
+
+
+class ThisMachine:
+    """The adapters, ports and sockets of this computer."""
+
+    def lock_packs(self, batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
+        """Lock the packs; see `lock_packs`."""
+        lock_packs(batteries, stack)
+
+    def link(self, config: MavlinkConfig, stack: ExitStack) -> Link:
+        """Open the link of the configuration; see `open_link`."""
+        return stack.enter_context(closing(open_link(config.url)))
+
+    def gauges(
+        self,
+        batteries: Sequence[BatteryConfig],
+        stack: ExitStack,
+        clock: Clock,
+        on_poll: OnPoll,
+    ) -> Sequence[PolledSource]:
+        """Start the threads of the adapters; see `gauges_of`."""
+        return gauges_of(batteries, stack, clock, on_poll)
+
+
+THIS_MACHINE = ThisMachine()
 
 
 def lock_packs(batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:

@@ -21,10 +21,10 @@ from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
 from dronebms.service.config import Config, read_config
 from dronebms.service.config_reload import apply_reload
 from dronebms.service.factories import (
+    THIS_MACHINE,
+    Machine,
     bridge_of,
     charger_of,
-    gauges_of,
-    lock_packs,
     log_events,
     metrics_of,
     mqtt_of,
@@ -92,17 +92,23 @@ class Service:
         LinkError: the link URL is invalid, its host is unknown or its port is in use.
     """
 
-    def __init__(self, config: Config, stack: ExitStack, clock: Clock) -> None:
-        lock_packs(config.battery, stack)
+    def __init__(
+        self,
+        config: Config,
+        stack: ExitStack,
+        clock: Clock,
+        machine: Machine = THIS_MACHINE,
+    ) -> None:
+        machine.lock_packs(config.battery, stack)
         self._config = config
         self._stack = stack
         self._clock = clock
-        self._bridge = bridge_of(config.mavlink, stack)
+        self._bridge = bridge_of(config.mavlink, machine.link(config.mavlink, stack))
         self._install(self._new_control(config))
         rules = _rules(config)
         sinks = self._sinks(config)
         packs = pack_memory_of(config.state, stack)
-        self._gauges = gauges_of(config.battery, stack, clock, self._polled)
+        self._gauges = machine.gauges(config.battery, stack, clock, self._polled)
         self._pipelines = [
             Pipeline(gauge, battery.pack_data(), sinks, index=index, rules=rules, packs=packs)
             for index, (gauge, battery) in enumerate(zip(self._gauges, config.battery, strict=True))
@@ -135,11 +141,11 @@ class Service:
         )
         return sinks + [sink for sink in optional if sink is not None]
 
-    def reports(self) -> Iterator[Report]:
-        """Every step, without end."""
+    def reports(self, ticks: Iterator[float] | None = None) -> Iterator[Report]:
+        """Every step; `None` for `ticks` is ten a second, without end."""
         pump, topology = self._bridge.pump, self._config.topology
         loop = Loop(self._clock, pump, self._pipelines, self._recorder, topology)
-        return loop.reports(live_ticks(self._clock))
+        return loop.reports(live_ticks(self._clock) if ticks is None else ticks)
 
     def is_stuck(self, now_s: float) -> bool:
         """Whether a gauge that has answered is not polled any more."""
