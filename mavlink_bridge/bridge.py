@@ -43,7 +43,7 @@ from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.authority import Authority
 from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
-from mavlink_bridge.vehicle.command_state import SentCommand
+from mavlink_bridge.vehicle.command_state import HEARTBEAT_MAX_AGE_S, SentCommand
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 
 _SAME_TEXT_S = 10.0
@@ -169,6 +169,7 @@ class Bridge:
         self._texts: deque[_Text] = deque(maxlen=_TEXTS_MAX)
         self._text_id = 0
         self._restoring = False
+        self._pumped_s = math.inf  # never
 
     @property
     def system_id(self) -> int:
@@ -220,9 +221,12 @@ class Bridge:
 
     def pump(self, now_s: float) -> VehicleState:
         """Read and answer messages, request missing ones; return the vehicle state."""
-        self._now_s = now_s
+        # What waited during an absence of this process is as old as its beginning.
+        absent = now_s - self._pumped_s > HEARTBEAT_MAX_AGE_S
+        received_s = self._pumped_s if absent else now_s
+        self._pumped_s = self._now_s = now_s
         for message in self._codec.receive(now_s):
-            self._receive(message, now_s)
+            self._receive(message, received_s)
         self.counts["damaged"] = self._codec.damaged
         if self._heartbeat.due(_HEARTBEAT, now_s):
             kind = mavlink.MAV_TYPE_ONBOARD_CONTROLLER
@@ -285,7 +289,8 @@ class Bridge:
         self._server.schedules.setdefault(component, []).append(battery.schedule)
         return battery
 
-    def _receive(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+    def _receive(self, message: mavlink.MAVLink_message, received_s: float) -> None:
+        now_s = self._now_s
         source = message.get_srcSystem(), message.get_srcComponent()
         if source[0] == self.system_id and source[1] in self._server.schedules:
             self.counts["foreign"] += 1
@@ -293,7 +298,7 @@ class Bridge:
                 self._report_second_sender(source, now_s)
             return
         others, followed = len(self._autopilot.others), self._autopilot.followed
-        ours = self._autopilot.receive(message, now_s)
+        ours = self._autopilot.receive(message, received_s)
         self.counts["received" if ours else "foreign"] += 1
         self._report_vehicles(others, followed)
         kind = message.get_type()
@@ -302,7 +307,7 @@ class Bridge:
         if kind == "COMMAND_ACK" and message.target_component not in (0, self._computer):
             return
         if ours and self.vehicle_control is not None:
-            self.vehicle_control.receive(message, self._autopilot, now_s)
+            self.vehicle_control.receive(message, self._autopilot, received_s)
         self._answer(message, now_s)
 
     def _report_vehicles(self, others: int, followed: int | None) -> None:

@@ -198,6 +198,10 @@ class Estimator:
             self._pack_data, self._recall, self._parameters, self._make_load_forecast, state
         )
 
+    def resume(self) -> None:
+        """Continue after an absence of the loop, in which nothing was read."""
+        self._sampling.resume()
+
     def update(self, snapshot: Snapshot, vehicle: VehicleState = UNKNOWN_VEHICLE) -> Estimate:
         """Take in a snapshot, with new readings or not; the estimate at its time."""
         if self._is_other_pack(snapshot.identity.serial):

@@ -6,7 +6,7 @@ held: the charge counter never stops.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
@@ -204,6 +204,10 @@ class Sampling:
         self._current, self._second, self._end = state.current, state.second, state.end
         self._newest, self._previous = state.newest, state.previous
         self._used_as, self._used_ws = state.used_as, state.used_ws
+
+    def resume(self) -> None:
+        """Continue after an absence of the loop: no mean of the voltage spans it."""
+        self._end = replace(self._end, recent=())
 
     def update(self, snapshot: Snapshot) -> Sample:
         """Take in a snapshot, with a new reading in it or not."""

@@ -11,8 +11,10 @@ from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.pack_memory import RecalledPack
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline
+from dronebms.monitoring.watch_time import LOOP_STEP_S
 
 PERIOD_S = 0.1
+_BUS_THREADS_S = 0.2  # two polls
 
 
 class Recorder(Protocol):
@@ -46,8 +48,8 @@ class Loop:
     def reports(self, ticks: Iterator[float]) -> Iterator[Report]:
         """Step every battery at each tick; yields the reports."""
         supply = Supply(self.pipelines, self.topology)
-        for t_s in ticks:
-            self.clock.sleep_until(t_s)
+        for due_s in ticks:
+            t_s = self._woken_s(due_s)
             state = self.vehicle(t_s)
             stepped = supply.step(t_s, state)
             if self.recorder is not None:
@@ -57,10 +59,23 @@ class Loop:
                 self.recorder.stepped(t_s, state, events)
             yield from stepped
 
+    def _woken_s(self, due_s: float) -> float:
+        """Sleep until a step is due; its time, which is later after an absence of the process.
+
+        The threads that poll the buses go first then, so that the step has their readings.
+        """
+        self.clock.sleep_until(due_s)
+        now_s = self.clock.now_s()
+        if now_s - due_s <= LOOP_STEP_S:
+            return due_s
+        self.clock.sleep_until(now_s + _BUS_THREADS_S)
+        return self.clock.now_s()
+
 
 def live_ticks(clock: Clock) -> Iterator[float]:
     """Evenly spaced times without end; missed ticks are left out."""
     t_s = clock.now_s()
     while True:
         yield t_s
-        t_s = max(t_s + PERIOD_S, clock.now_s())
+        due_s, now_s = t_s + PERIOD_S, clock.now_s()
+        t_s = max(due_s, now_s) if now_s - due_s <= LOOP_STEP_S else now_s + _BUS_THREADS_S

@@ -14,6 +14,7 @@ from dronebms.core.pack_data import PARALLEL, SERIES
 from dronebms.core.report import Report, Severity, SupplyStatus
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.pipeline import Pipeline
+from dronebms.monitoring.watch_time import LOOP_STEP_S
 
 _OUTVOTED_FRAC = 0.03  # of the packs' common voltage; cables make less
 _VOTERS = 3
@@ -31,6 +32,8 @@ class Supply:
 
     def __init__(self, pipelines: Sequence[Pipeline], topology: str = PARALLEL) -> None:
         self._pipelines = pipelines
+        for pipeline in pipelines:
+            pipeline.longest_step_s = LOOP_STEP_S
         self._series = topology == SERIES
         self._missing: tuple[int, ...] = ()
         self._lost_s = -math.inf

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Estimate, Report, Sink, Source, SupplyStatus
+from dronebms.core.report import Estimate, Report, Sink, Source, Status, SupplyStatus
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
@@ -26,12 +26,14 @@ from dronebms.monitoring.restart_state import (
     PipelineState,
     StoredPack,
 )
+from dronebms.monitoring.watch_time import LOG_STEP_S, WatchTime
 from dronebms.protection.actions import Actions
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, LimitChange, changed_limits, default_limits
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
+_SHORT_S = 1.0  # an absence in which neither load, charge nor temperature change much
 _SERIAL_S = 3.0  # in which a gauge reports its serial number
 _NO_LATCHES: Mapping[str, tuple[str, ...]] = {}
 _log = logging.getLogger(__name__)
@@ -48,6 +50,10 @@ class RuledStages:
 
 class Pipeline:
     """The stages of one battery.
+
+    Attributes:
+        longest_step_s: a longer step is an absence of the loop (`watch_time`).
+        recalled: the newest pack that was loaded from the pack memory, for a recorder.
 
     Args:
         source: of its snapshots.
@@ -83,6 +89,8 @@ class Pipeline:
         self._pending: PipelineState | None = None  # to restore once its pack is recognised
         self._latches = _NO_LATCHES
         self._nameless_s: float | None = None  # since when a pack answers without serial number
+        self.longest_step_s = LOG_STEP_S
+        self._watch = WatchTime()
         self._plausibility = PlausibilityCheck()
         self._consistency = ConsistencyCheck()
         self._packs = packs
@@ -90,7 +98,7 @@ class Pipeline:
         self._estimator = Estimator(pack_data, self._recall)
         self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
-        self.recalled: RecalledPack | None = None  # the newest, for a recorder
+        self.recalled: RecalledPack | None = None
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
         """Evaluate and publish one step of a vehicle with one pack."""
@@ -102,12 +110,16 @@ class Pipeline:
         if self._pending is not None:
             snapshot = self._recognise(self._pending, snapshot)
         self._identify(snapshot.identity)
+        absent_s = self._watch.step(now_s, self.longest_step_s)
+        if absent_s > 0.0:
+            self._resume(snapshot, absent_s)
         snapshot = self._plausibility.check(snapshot, self._pack_data)
         snapshot = self._consistency.check(snapshot, self._pack_data)
         estimate = self._estimator.update(snapshot.undisputed(), vehicle)
         if snapshot.disputed:  # no percentage and no time rest on readings in dispute
             estimate = Estimate(now_s)
-        status = self._alarms.update(snapshot, estimate, vehicle)
+        status = self._alarms.update(self._watch.of_snapshot(snapshot), estimate, vehicle)
+        status = _at(status, now_s)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
         report = with_ground_checks(report)
         if self._flying and not report.flying:
@@ -128,7 +140,8 @@ class Pipeline:
                 report.status, asked_max_a=supply.asked_max_a, asked_by=supply.asked_by
             )
             report = replace(report, status=status, supply=supply)
-        requests = self._actions.update(report.status, report.vehicle)
+        watched = replace(report.status, t_s=self._watch.of(report.t_s))
+        requests = self._actions.update(watched, report.vehicle)
         report = replace(report, requests=requests)
         for sink in self._sinks:
             try:
@@ -149,6 +162,7 @@ class Pipeline:
             self._estimator.state(),
             self._alarms.state(),
             self._actions.state(),
+            self._watch.state(),
         )
 
     @property
@@ -205,6 +219,7 @@ class Pipeline:
     def _continue(self, state: PipelineState) -> None:
         self._serial = state.pack.serial
         self._pack_data = state.pack.pack_data
+        self._watch = WatchTime(state.watch)
         self._plausibility = PlausibilityCheck(state.plausibility)
         self._consistency = ConsistencyCheck(state.consistency)
         self._alarms = Alarms(self._usable_limits(), self._pack_data, state.alarms)
@@ -286,6 +301,15 @@ class Pipeline:
                 self._latch(identity)
             self._identity = identity
 
+    def _resume(self, snapshot: Snapshot, absent_s: float) -> None:
+        """Continue after an absence of the loop: nothing that happened in it was seen."""
+        self._plausibility.resume(absent_s)
+        if absent_s > _SHORT_S:
+            unknown = snapshot.unknown(snapshot.t_s, "the service was held up")
+            self._consistency.check(unknown, self._pack_data)
+            self._estimator.resume()
+            self._alarms.resume()
+
     def _latch(self, identity: Identity) -> None:
         """Latch the limits again that an earlier run latched for this pack."""
         limit_ids = self._latches.get(self._configured.pack_key(identity) or "", ())
@@ -309,6 +333,15 @@ class Pipeline:
             ConfigError: a limit contradicts itself or another one.
         """
         return changed_limits(default_limits(self._pack_data), changes)
+
+
+def _at(status: Status, now_s: float) -> Status:
+    """The status of watch time at a time of the clock."""
+    if status.t_s == now_s:
+        return status
+    return replace(
+        status, t_s=now_s, events=tuple([replace(event, t_s=now_s) for event in status.events])
+    )
 
 
 def with_ground_checks(report: Report) -> Report:

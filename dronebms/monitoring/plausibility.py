@@ -65,6 +65,11 @@ class PlausibilityCheck:
         """State for a restart."""
         return replace(self._state, values=dict(self._state.values))
 
+    def resume(self, absent_s: float) -> None:
+        """Continue after an absence of the loop: readings did not stand still in it."""
+        state = self._state
+        self._state = replace(state, moved_s=state.moved_s + absent_s)
+
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """The snapshot without implausible steps; unknown while the gauge is frozen."""
         if snapshot.identity.serial != self._state.serial:

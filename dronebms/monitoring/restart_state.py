@@ -12,6 +12,7 @@ from dronebms.core.state import AnyState, Part, StoredPackData, decode, encode
 from dronebms.estimation.estimator import EstimatorState
 from dronebms.monitoring.consistency import ConsistencyState
 from dronebms.monitoring.plausibility import PlausibilityState
+from dronebms.monitoring.watch_time import WatchState
 from dronebms.protection.actions import ActionsState
 from dronebms.protection.alarms import AlarmsState
 from dronebms.protection.rules import Rules
@@ -43,6 +44,7 @@ class PipelineState:
     estimator: EstimatorState | None
     alarms: AlarmsState
     actions: ActionsState
+    watch: WatchState = field(default_factory=WatchState)
 
     def to_json(self) -> dict[str, Part]:
         """A part for each field."""
@@ -72,6 +74,7 @@ class PipelineState:
             estimator=part(EstimatorState, "estimator"),
             alarms=part(AlarmsState, "alarms") or AlarmsState(),
             actions=part(ActionsState, "actions") or ActionsState(),
+            watch=part(WatchState, "watch") or WatchState(),
         )
 
 

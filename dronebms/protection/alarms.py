@@ -226,6 +226,12 @@ class Alarms:
         for group in self._groups:
             group.busy = any(row.busy for row in group.rows)
 
+    def resume(self) -> None:
+        """Continue after an absence of the loop: trends and the preflight check start again."""
+        self._quantities.resume()
+        self._time_to_trip = TimeToTrip([row.limit for row in self._rows.values()])
+        self._check_time = CheckTime()
+
     def update(
         self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState = UNKNOWN_VEHICLE
     ) -> Status:

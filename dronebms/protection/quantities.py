@@ -176,6 +176,10 @@ class Quantities:
         self._compared: tuple[Identity, PackData] | None = None  # of `mismatches`
         self.mismatches: tuple[str, ...] = ()
 
+    def resume(self) -> None:
+        """Continue after an absence of the loop, in which the temperature was not seen."""
+        self._degc.clear()
+
     def update(self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState) -> Values:
         """All quantities at the snapshot's time; another serial number resets the state."""
         serial = snapshot.identity.serial
