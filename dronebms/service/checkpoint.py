@@ -78,39 +78,77 @@ class CheckpointFile:
         self.parts: Mapping[str, object] = {}
         self.start_s = 0.0
         self._file: int | None = None
+        self._trouble: str | None = None  # as logged
         try:
             self._boot_id = _BOOT_ID.read_text().strip()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one service writes it
+            self._file = self._opened()
             parts = self._read(self._file)
         except BlockingIOError as error:
-            self.close()
             raise InUseError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
-            _log.error("a restart will not restore this run: %s: %s", path, error.strerror)
-            self.close()
+            self._log_trouble(error.strerror)
             return
         if parts:
             self._restore(parts)
 
     def step(self, now_s: float, parts: Callable[[], Mapping[str, object]]) -> None:
         """Store the parts, once a second."""
-        if self._stored_s is not None and now_s - self._stored_s < _PERIOD_S:
+        is_due = self._stored_s is None or now_s - self._stored_s >= _PERIOD_S
+        if not is_due or not self._boot_id:  # without a boot's name nothing can be restored
             return
         self._stored_s = now_s
         if now_s - self.start_s > _STEADY_S:
             self._tries = 0
         try:
+            self._reopen()
             self._write(parts(), Checkpoint(self._boot_id, boot_s(), now_s, self._tries))
         except ValueError as error:  # must not stop protection
-            _log.error("a restart would not restore this run: its state has no JSON: %s", error)
+            self._log_trouble(f"its state cannot be stored: {error}")
+        except OSError as error:
+            self._log_trouble(error.strerror)
+        else:
+            self._log_trouble(None)
 
     def close(self) -> None:
         """Close the file; its content stays."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
+
+    def _opened(self) -> int:
+        """The file, locked; its folder is created."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(self._path, flags, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one service writes it
+        except OSError:
+            os.close(file)
+            raise
+        return file
+
+    def _reopen(self) -> None:
+        """Make the file again if it was deleted or could not be opened."""
+        if self._file is not None:
+            try:
+                if self._path.stat().st_ino == os.fstat(self._file).st_ino:
+                    return
+            except FileNotFoundError:
+                pass
+            self._log_trouble("it was deleted, it is made again")
+        file = self._opened()
+        self.close()
+        self._file = file
+
+    def _log_trouble(self, trouble: str | None) -> None:
+        """Log a change of the trouble."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble is None:
+            _log.info("a restart restores this run: %s is written", self._path)
+        else:
+            _log.error("a restart will not restore this run: %s: %s", self._path, trouble)
 
     def _restore(self, parts: Mapping[str, object]) -> None:
         checkpoint = decode(Checkpoint, parts.get(_RUN), "the last run")
@@ -123,7 +161,10 @@ class CheckpointFile:
         self.parts = parts
         self.start_s = checkpoint.t_s + boot_s() - checkpoint.boot_s
         self._tries = checkpoint.tries + 1
-        self._write(parts, replace(checkpoint, tries=self._tries))
+        try:
+            self._write(parts, replace(checkpoint, tries=self._tries))
+        except OSError as error:
+            self._log_trouble(error.strerror)
 
     def _refusal(self, checkpoint: Checkpoint) -> str | None:
         gap_s = boot_s() - checkpoint.boot_s
@@ -174,11 +215,7 @@ class CheckpointFile:
         if self._file is None:
             return
         if _HEAD.size + len(body) > _PLACE_BYTES:
-            _log.error("a restart would not restore this run: its state has %d bytes", len(body))
-            return
+            raise ValueError(f"{len(body)} bytes are too many")
         self._number += 1
         head = _HEAD.pack(_MARK, self._number, len(body), zlib.crc32(body, self._number))
-        try:
-            os.pwrite(self._file, head + body, self._number % 2 * _PLACE_BYTES)
-        except OSError as error:
-            _log.error("a restart would not restore this run: %s: %s", self._path, error.strerror)
+        os.pwrite(self._file, head + body, self._number % 2 * _PLACE_BYTES)

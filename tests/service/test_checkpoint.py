@@ -1,10 +1,12 @@
 """A restart in flight: what is restored, what is not, and a service that is killed for it."""
 
+import errno
 import json
 import logging
 import os
 import random
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -24,6 +26,7 @@ from pymavlink.dialects.v20 import common as mavlink
 import dronebms.service.checkpoint
 import sim
 from dronebms.core.clock import VirtualClock, boot_s
+from dronebms.core.errors import InUseError
 from dronebms.core.report import Action, ActionKind, Report, Severity, Source
 from dronebms.core.state import decode, encode, from_json, to_json
 from dronebms.core.vehicle_state import VehicleState
@@ -658,9 +661,66 @@ def test_a_state_without_a_json_form_stops_nothing(
         file.step(1.0, lambda: {"number": float("nan")})
         file.step(2.0, lambda: {"number": object()})
         file.step(3.0, lambda: {"number": "x" * (1 << 20)})
-    assert caplog.text.count("a restart would not restore this run") == 3
+    assert caplog.text.count("a restart will not restore this run") == 3
     with closing(CheckpointFile(tmp_path / "k")) as file:
         assert number_of(file.parts) == 1
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_deleted_checkpoint_is_logged_once_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "state" / "k"
+    with closing(CheckpointFile(path)) as file:
+        file.step(0.0, lambda: stored_number(1))
+        if what == "file":
+            path.unlink()
+        else:
+            shutil.rmtree(path.parent)
+        for second in range(1, 4):
+            file.step(float(second), lambda: stored_number(2))
+        with pytest.raises(InUseError):  # the new file is locked as well
+            CheckpointFile(path)
+    with closing(CheckpointFile(path)) as file:
+        assert number_of(file.parts) == 2
+    assert caplog.text.count("it was deleted, it is made again") == 1
+    assert caplog.text.count(f"a restart restores this run: {path} is written") == 1
+
+
+def test_a_full_disk_is_logged_once_and_its_end_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        file.step(0.0, lambda: stored_number(1))
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "pwrite", full)
+            for second in range(1, 9):
+                file.step(float(second), lambda: stored_number(2))
+        file.step(10.0, lambda: stored_number(3))
+    assert caplog.text.count("No space left on device") == 1
+    assert caplog.text.count("a restart restores this run") == 1
+    with closing(CheckpointFile(tmp_path / "k")) as file:
+        assert number_of(file.parts) == 3
+
+
+def test_a_folder_that_appears_later_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mount").write_text("a file where the folder will be")
+    with closing(CheckpointFile(tmp_path / "mount" / "k")) as file:
+        file.step(0.0, lambda: stored_number(1))
+        file.step(1.0, lambda: stored_number(1))
+        (tmp_path / "mount").unlink()
+        file.step(2.0, lambda: stored_number(2))
+    assert caplog.text.count("a restart will not restore this run") == 1
+    with closing(CheckpointFile(tmp_path / "mount" / "k")) as file:
+        assert number_of(file.parts) == 2
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
