@@ -320,6 +320,7 @@ def test_texts_wait_30_s_for_a_lost_link() -> None:
 
 
 def test_an_armed_heartbeat_is_the_state_until_it_expires(air: Air) -> None:
+    air.bridge.pump(9.0)
     state = air.beat(10.0, armed=True, mode=RTL_PX4)
     assert (state.armed, state.mode, state.heartbeat_age_s) == (True, "RTL", 0.0)
     state = air.bridge.pump(12.0)
@@ -328,6 +329,20 @@ def test_an_armed_heartbeat_is_the_state_until_it_expires(air: Air) -> None:
     assert (state.armed, state.mode) == (None, None)
     assert state.heartbeat_age_s == pytest.approx(2.1)
     assert air.beat(13.0).armed is False
+
+
+@pytest.mark.parametrize("gap_s", [2.1, 12.0, 3600.0])
+def test_a_heartbeat_that_waited_during_our_absence_is_as_old_as_its_beginning(
+    air: Air, gap_s: float
+) -> None:
+    """It may be of any moment of the absence: a full buffer drops the newest."""
+    air.bridge.pump(9.9)
+    assert air.beat(10.0, armed=True, mode=RTL_PX4).armed is True
+    woken_s = 10.0 + gap_s
+    state = air.beat(woken_s, armed=True, mode=RTL_PX4)
+    assert (state.armed, state.mode) == (None, None)
+    assert state.heartbeat_age_s == pytest.approx(gap_s)
+    assert air.beat(woken_s + 0.5, armed=False).armed is False
 
 
 def test_ardupilot_has_its_own_modes(fly: Callable[..., Air]) -> None:
