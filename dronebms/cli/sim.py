@@ -1,7 +1,7 @@
 """The commands `dronebms sim` and `dronebms sitl`: simulated flights of a virtual pack."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def _sim_options(options: argparse.Namespace, url: str | None) -> SimOptions:
 def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStack) -> None:
     """Run a flight to its end, with the chosen output."""
     if options.json or options.headless:
-        _print(flown.reports(), as_json=options.json)
+        _print(_with_link_notices(flown), as_json=options.json)
         return
     summary = Summary()
     with stack.pop_all() as held:
@@ -63,6 +63,17 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
                 return
             summary(report)
     print("\n".join(summary.lines(flown.pack_data, f"simulated {options.flight}")))
+
+
+def _with_link_notices(flown: Simulation | Sitl) -> Iterator[Report]:
+    """The reports; each change of the link's trouble is a line on stderr."""
+    last: str | None = None
+    for report in flown.reports():
+        trouble = flown.link_trouble()
+        if trouble != last:
+            print_stderr(trouble or "the MAVLink link works again")
+        last = trouble
+        yield report
 
 
 def _print(reports: Iterable[Report], *, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from dronebms.recording.format import Recorded, Start
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Recorder, SingleFile
 from mavlink_bridge.bridge import Bridge
-from mavlink_bridge.protocol.link import open_link
+from mavlink_bridge.protocol.link import Link, open_link
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.bus import Bus
@@ -52,9 +52,11 @@ class Simulation:
         self._bus, self.world = open_virtual(options.flight, self.clock, options.seed, faults)
         self.pack_data = self.world.pack_data()
         self._url = options.mavlink_url
+        self._link: Link | None = None
         self._bridge: Bridge | None = None
         if options.mavlink_url is not None:
-            self._bridge = Bridge(stack.enter_context(closing(open_link(options.mavlink_url))))
+            self._link = stack.enter_context(closing(open_link(options.mavlink_url)))
+            self._bridge = Bridge(self._link)
         self._recorder = recorder_of(options, self.pack_data, stack)
         self.duration_s = options.duration_s or self.world.duration_s
 
@@ -68,8 +70,12 @@ class Simulation:
         return loop.reports(ticks(self.duration_s))
 
     def link(self) -> str | None:
-        """URL of the link to the flight controller."""
-        return self._url
+        """URL of the link to the flight controller, or the description of its fault."""
+        return self.link_trouble() or self._url
+
+    def link_trouble(self) -> str | None:
+        """Why the link cannot be opened; an open one without a receiver is no fault."""
+        return None if self._link is None or self._link.is_open else self._link.trouble
 
     def _vehicle(self, t_s: float) -> VehicleState:
         if self._bridge is not None:

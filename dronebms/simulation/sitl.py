@@ -171,6 +171,10 @@ class Sitl:
         """URL of the link to the vehicle, or the description of its fault."""
         return self._vehicle.trouble or self._options.mavlink_url
 
+    def link_trouble(self) -> str | None:
+        """Description of a fault of the link to the vehicle."""
+        return self._vehicle.trouble
+
     def _find(self, url: str) -> None:
         """Wait for the vehicle, check its parameters, and wait for its load."""
         vehicle = self._vehicle

@@ -29,6 +29,21 @@ _MODE = 0o660
 _TICK_S = 0.5
 _SILENT_S = 1.5  # three missing lines
 _CHUNK, _MAX_LINE = 65536, 1 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _ServiceState:
+    """Why a viewer receives nothing."""
+
+    key: str  # in `Status.active`
+    label: str
+    why: str
+
+
+_SILENT = _ServiceState("service_silent", "service silent", "the service is silent")
+_ABSENT = _ServiceState(
+    "service_absent", "service not running", "no service is running, reconnecting"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -175,10 +190,10 @@ def read_status(path: Path, clock: Clock) -> Iterator[Report]:
                 yield report
             if len(partial) > _MAX_LINE:
                 raise LinkError(f"{path}: the server is no dronebms service")
-            why = "the service is silent" if data is None else "no service is running, reconnecting"
+            state = _SILENT if data is None else _ABSENT
             for report, at_s in received.values():
                 if now_s - at_s > _SILENT_S:
-                    yield _aged(report, now_s + ahead_s, now_s - at_s, why)
+                    yield _aged(report, now_s + ahead_s, now_s - at_s, state)
     finally:
         if connection is not None:
             connection.close()
@@ -224,17 +239,20 @@ def _decoded(codec: TypeAdapter[Report], line: bytes, path: Path) -> Report:
         raise LinkError(f"{path}: service and viewer have different versions") from error
 
 
-def _aged(report: Report, t_s: float, age_s: float, why: str) -> Report:
-    """The report without its expired values, at `t_s` of a clock that may have restarted."""
+def _aged(report: Report, t_s: float, age_s: float, state: _ServiceState) -> Report:
+    """The report without its expired values, at `t_s` of a clock that may have restarted.
+
+    It blames the service, not the gauge.
+    """
     stale = report.snapshot.at(report.t_s + age_s)
     moved_s = t_s - stale.t_s
     read_at_s = {name: at_s + moved_s for name, at_s in stale.read_at_s.items()}
     return replace(
         report,
         t_s=t_s,
-        snapshot=replace(stale, t_s=t_s, read_at_s=read_at_s, trouble=why),
+        snapshot=replace(stale, t_s=t_s, read_at_s=read_at_s, trouble=state.why),
         vehicle=UNKNOWN_VEHICLE,
         estimate=Estimate(t_s),
-        status=Status(t_s, Severity.WARNING, ("silent",)),
+        status=Status(t_s, Severity.WARNING, (state.key,), labels={state.key: state.label}),
         requests=(),
     )

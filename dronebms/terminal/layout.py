@@ -285,6 +285,8 @@ def _time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     weakest = weakest_cell(report)
     cell = "weakest cell" if weakest is None else f"cell {weakest + 1}"
     second = f"until {cell} reaches {pack_data.cutoff_v:.2f} V at this load"
+    if estimate.remaining_s is None:
+        second = f"cut-off {pack_data.cutoff_v:.2f} V a cell"
     third = "" if pack_data.cutoff_cell_v is not None else "(default cut-off)"
     if not big:
         return [Text(" ") + first, Text(f" {second} {third}")]

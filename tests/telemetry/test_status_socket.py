@@ -217,7 +217,8 @@ def test_status_continues_after_the_service_hangs_and_restarts(
                 assert (row["voltage_v"] is None) == (row["current_a"] is None)
                 if (row["voltage_v"] is not None) is known and (known or row["trouble"] == why):
                     assert known or row["soc_pct"] is row["armed"] is None
-                    assert known or row["active"] == ["silent"]
+                    states = ["service_absent"], ["service_silent"]
+                    assert known or row["active"] == states["silent" in row["trouble"]]
                     so.add(row["battery"])
 
         until(known=True)
