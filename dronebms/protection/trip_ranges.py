@@ -64,6 +64,7 @@ TRIP_RANGES: Mapping[str, PlausibleRange] = MappingProxyType({  # by quantity
 # fmt: on
 
 _ROOM_DEGC = 25.0
+_DEEP_V = 0.8  # below the resting voltage of an empty cell a limit never trips in time
 _LEAST_C, _MOST_C = 0.02, 800.0  # a slow charger; more than any maker prints on a pack
 _STATES = (("full", 100.0, -1), ("half full", 50.0, 10))  # percent, place in the OCV curve
 
@@ -100,11 +101,12 @@ def implausible_limits(limits: Iterable[Limit], pack_data: PackData) -> Iterator
 def _of_pack(row: Limit, pack_data: PackData) -> PlausibleRange | None:
     """Narrower range of a threshold for the cells or the capacity of a pack."""
     cells, mah = pack_data.cells, pack_data.capacity_mah
+    least_v = pack_data.chemistry.ocv_v[0] - _DEEP_V
+    if row.quantity in ("lowest_cell_v", "resting_cell_v"):
+        return PlausibleRange(least_v, _HIGH_CELL_V, f"V of a {pack_data.chemistry.name} cell")
     if row.quantity == "voltage_v" and cells:
         slips = (MILLI_V, Slip("volts of a cell", cells))
-        return PlausibleRange(
-            cells * _LOW_CELL_V, cells * _HIGH_CELL_V, f"V of {cells} cells", slips
-        )
+        return PlausibleRange(cells * least_v, cells * _HIGH_CELL_V, f"V of {cells} cells", slips)
     if TRIP_RANGES.get(row.quantity) is _AMPS and row.quantity != "beyond_a" and mah:
         return PlausibleRange(_LEAST_C * mah / 1e3, _MOST_C * mah / 1e3, "A", (MILLI_A,))
     return None

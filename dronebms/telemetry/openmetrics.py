@@ -41,6 +41,7 @@ MORE = (  # name, help text, further labels
     ("severity",    ", ".join(f"{level.value} {level.label}" for level in Severity), ()),
     ("tripped",     "1 for each tripped limit", ("limit",)),
     ("cell_volts",  "of each cell, from 1", ("cell",)),
+    ("gauge_up",    "1 while the gauge is read, else 0", ()),
     ("link_up",     "1 while the MAVLink link works, else 0", ()),
 )
 ROWS = (*((name, text, ()) for _, name, _, text in LINE), *MORE)
@@ -98,6 +99,7 @@ def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
         value = line[key]
         yield name, (), value * scale if isinstance(value, float) else None
     yield "severity", (), float(report.status.severity)
+    yield "gauge_up", (), float(report.snapshot.trouble is None)
     yield "link_up", (), float(report.vehicle.link_trouble is None)
     yield from (("tripped", (limit,), 1.0) for limit in report.status.active)
     for place, cell_v in enumerate(report.snapshot.cells_v, start=1):

@@ -50,6 +50,7 @@ def limit(limit_id: str, lines: str) -> str:
         ("lost", "trip = 1e9\nclear = 1.0", "expected 1 to 60 s"),
         ("cell_emergency", "trip = -100.0", "expected 1.5 to 4.8 V"),
         ("cell_critical", "trip = 0.5", "expected 1.5 to 4.8 V"),
+        ("cell_emergency", "trip = 2.3", "expected trip of 2.47 to 4.8 V of a lipo cell, not 2.3"),
         ("cell_critical", "hold_s = 3000", "in milliseconds? then write 3)"),
         ("cell_critical", "hold_s = 1e9", "expected 0 to 60 s"),
         ("cell_critical", "clear_s = 1e9", "expected 0 to 600 s"),
