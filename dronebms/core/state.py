@@ -8,12 +8,13 @@ bit.
 
 import json
 import logging
+import math
 from dataclasses import asdict
 from functools import cache
 from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import pydantic_core
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
 
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError
@@ -23,6 +24,8 @@ MAX_BYTES = 1 << 20  # of a text
 MAX_PART_BYTES = 1 << 18
 _MAX_ERRORS = 100  # whose details are looked at
 _MAX_INT = 1 << 53
+_MAX_CELLS = 64  # in series
+_MAX_RATED = 1e9  # mAh, V, C, A or s
 _MAX_FLOAT = 1e15  # no quantity is larger, and its square is finite
 _log = logging.getLogger(__name__)
 
@@ -94,8 +97,13 @@ def to_json(value: object) -> bytes:
     return text
 
 
-def from_json(text: bytes, max_bytes: int = MAX_BYTES) -> Any:  # noqa: ANN401 - any JSON value
+def from_json(text: bytes, max_bytes: int = MAX_BYTES, *, never: bool = False) -> Any:  # noqa: ANN401 - any JSON value
     """Value of a text from outside.
+
+    Args:
+        text: JSON.
+        max_bytes: its bound.
+        never: whether a number may be -Infinity, the time of what never was.
 
     Raises:
         ValueError: the text is too long or not JSON, or a number is not finite or too large.
@@ -103,7 +111,10 @@ def from_json(text: bytes, max_bytes: int = MAX_BYTES) -> Any:  # noqa: ANN401 -
     if len(text) > max_bytes:
         raise ValueError(f"{len(text)} bytes are more than {max_bytes}")
     try:
-        return json.loads(text.decode(), parse_float=_float, parse_int=_int, parse_constant=_float)
+        constant = _never if never else _float
+        return json.loads(
+            text.decode(), parse_float=_float, parse_int=_int, parse_constant=constant
+        )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -113,6 +124,10 @@ def _float(text: str) -> float:
     if not abs(value) <= _MAX_FLOAT:
         raise ValueError(f"{text:.20} is not finite or too large")
     return value
+
+
+def _never(text: str) -> float:
+    return -math.inf if text == "-Infinity" else _float(text)
 
 
 def _int(text: str) -> int:
@@ -143,7 +158,19 @@ def _with_chemistry(row: object) -> object:
         raise ValueError(str(error)) from error
 
 
-# A PackData in a file: the chemistry by its name.
+def _possible(pack_data: PackData) -> PackData:
+    if pack_data.cells is not None and not 1 <= pack_data.cells <= _MAX_CELLS:
+        raise ValueError(f"a pack of {pack_data.cells} cells")
+    for name, value in asdict(pack_data).items():
+        if isinstance(value, float) and not 0 < value < _MAX_RATED:
+            raise ValueError(f"{name} {value:g}")
+    return pack_data
+
+
+# A PackData in a file: the chemistry by its name, numbers that a pack can have.
 StoredPackData: TypeAlias = Annotated[
-    PackData, PlainSerializer(_row_of), BeforeValidator(_with_chemistry)
+    PackData,
+    PlainSerializer(_row_of),
+    BeforeValidator(_with_chemistry),
+    AfterValidator(_possible),
 ]

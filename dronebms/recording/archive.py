@@ -19,7 +19,7 @@ from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.clock import unix_s
 from dronebms.core.errors import ConfigError
 from dronebms.recording.format import MAGIC
-from dronebms.recording.recorder import BEFORE_S, Block, GrowingFile, Incident
+from dronebms.recording.recorder import BEFORE_S, PART, Block, GrowingFile, Incident
 
 _QUEUED = 300  # blocks that a disk may lag behind
 _STOP_S = 5.0
@@ -57,6 +57,8 @@ class Folder:
         self._bounds = bounds
         numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
         self._last = max((int(text) for text in numbers if text.isdecimal()), default=0)
+        for part in folder.glob(f".run-*{PART}"):  # of a run that was killed
+            part.unlink(missing_ok=True)
         self._file: GrowingFile | None = None
         self._before: GrowingFile | None = None  # the previous file
         self._is_lost = False
@@ -93,24 +95,39 @@ class Folder:
             self._file.close()
 
     def _write(self, block: Block) -> None:
+        if self._file is not None and not self._file.is_there():
+            self._file = self._renewed(self._file)
         if block.is_start and (self._file is None or self._file.size >= self._bounds.file_bytes):
-            self._next(block.t_s)
-        if self._file is None:
-            return
-        self._file.append(block.data)
-        self._file.sync()
-        if self._is_lost:
+            if self._file is not None:
+                self._file.close()
+            self._before, self._file = self._file, None
+            self._file = self._opened(block.t_s, block.data)
+        elif self._file is not None:
+            self._file.append(block.data)
+            self._file.sync()
+        if self._is_lost and self._file is not None and self._file.is_there():
             self._is_lost = False
             _log.info("recording continues in %s", self._file.path)
 
-    def _next(self, now_s: float) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._before, self._file = self._file, None
+    def _renewed(self, deleted: GrowingFile) -> GrowingFile:
+        """Another file with what a deleted one has; as long as that fails, the deleted one."""
+        if not self._is_lost:
+            _log.error("%s was deleted or moved", deleted.path)
+        self._is_lost = True
+        try:
+            file = self._opened(deleted.start_s, deleted.content())
+        except OSError:
+            return deleted
+        deleted.close()
+        return file
+
+    def _opened(self, start_s: float, data: bytes) -> GrowingFile:
+        (self._folder / _INCIDENTS).mkdir(parents=True, exist_ok=True)
         self._make_room()
         self._last += 1
-        self._file = GrowingFile(self._folder / f"run-{self._last:05d}.rec", now_s)
+        file = GrowingFile(self._folder / f"run-{self._last:05d}.rec", start_s, data)
         _sync_folder(self._folder)
+        return file
 
     def _stop(self, error: OSError) -> None:
         """Close the file after an error; the next start record opens another one."""
@@ -120,8 +137,6 @@ class Folder:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-            if not file.size:
-                file.path.unlink(missing_ok=True)
 
     def _make_room(self) -> None:
         """Delete the oldest files until the bounds are met, capsules last."""
@@ -129,16 +144,16 @@ class Folder:
         capsules = (self._folder / _INCIDENTS).glob("run-*.rec")
         # By the number of the run, which has one digit more from 100000 on.
         files = [
-            (path, path.stat())
+            (path, stat)
             for found in (runs, capsules)
             for path in sorted(found, key=lambda path: (len(path.name.split("-")[1]), path.name))
-            if self._file is None or path != self._file.path
+            if (self._file is None or path != self._file.path) and (stat := _stat(path)) is not None
         ]
         total = sum(stat.st_size for _, stat in files) + self._bounds.file_bytes
         for path, stat in files:
             days = (unix_s() - stat.st_mtime) / _DAY_S
             if total > self._bounds.max_bytes or days > (self._bounds.max_days or inf):
-                path.unlink()
+                path.unlink(missing_ok=True)
                 total -= stat.st_size
 
     def _encapsulate(self, incident: Incident) -> None:
@@ -160,18 +175,26 @@ class Folder:
         outdated = [old for old in folder.glob(f"{run}-*s-{incident.limit_id}*.rec")
                     if old.stem.split("-")[3] == incident.limit_id]  # fmt: skip
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             with atomic_writer(path) as capsule:
                 capsule.buffer.write(MAGIC)
                 for source in files:
                     with source.open("rb") as file:
                         file.seek(len(MAGIC))
                         shutil.copyfileobj(file, capsule.buffer)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             _log.error("no capsule of %s at %.0f s: %s", incident.limit_id, incident.t_s, error)
         else:
             for old in outdated:
                 old.unlink(missing_ok=True)
             _log.info("recording of %s: %s", incident.limit_id, path)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:  # deleted meanwhile
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,6 +12,8 @@ docs/recording.md describes every byte.
 
 import json
 import logging
+import math
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,10 +31,11 @@ from pydantic import (
     WrapSerializer,
 )
 
+from dronebms.core.bounded_input import MAX_ROWS, Window
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.number_format import clock_text
 from dronebms.core.pack_data import PARALLEL
-from dronebms.core.state import MAX_BYTES, StoredPackData
+from dronebms.core.state import MAX_BYTES, StoredPackData, from_json
 from dronebms.core.toml_schema import AUTO, GaugeName
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.pack_memory import (
@@ -49,8 +52,12 @@ from smartbattery.gauge_state import GaugeState
 MAGIC = b"dronebms-recording 2\n"
 _OLD = b"dronebms-recording 1\n"
 _MARK = b"\xd5BMS"
+_NEXT = re.compile(re.escape(_MARK))
 _HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32
 _MAX_TEXT_BYTES = 1 << 23  # of a block; 0.8 s of a run have some 10 kB
+_MAX_PACKED_BYTES = 1 << 20
+_MAX_DAMAGES = 10_000  # places
+_NEXT_LINE = re.compile(b"[^\n]*\n")
 Progress = Callable[[float], None]  # receives the share that is done, 0..1
 Warn = Callable[[str], None]
 _log = logging.getLogger(__name__)
@@ -92,7 +99,7 @@ class Recorded:
     """A battery of a recording: rated data, address and gauge, with which it is replayed."""
 
     pack_data: Annotated[StoredPackData, Field(alias="facts")]
-    address: int
+    address: Annotated[int, Field(ge=0, le=0x7F)]
     gauge: GaugeName = AUTO
     # State of its gauge; None: not polled yet.
     known: Annotated[
@@ -135,6 +142,7 @@ class Step:
 
 Record: TypeAlias = Start | Poll | Step
 _START = TypeAdapter(Start)
+_VEHICLE_OF = TypeAdapter(VehicleState)
 # In their order; the trouble of the link is of this computer and decides nothing.
 _VEHICLE = {field.name: None for field in fields(VehicleState) if field.name != "link_trouble"}
 
@@ -189,32 +197,78 @@ def read_records(
     Raises:
         RecordingError: there is no valid start record, or a valid block has an invalid record.
     """
-    data = path.read_bytes()
-    expected = 0  # number of the next block
-    reading = False  # since a start record, without a gap
-    last_s: float | None = None
-    end = 0
-    for place, end, number, text in _blocks(data):
-        reading = reading and number == expected
-        expected = number + 1
-        progress(end / len(data))
-        for line in text.splitlines():
-            record = _record_of(line, f"{path}, block {number}")
-            if isinstance(record, Start):
-                if not reading and place > len(MAGIC):
-                    warn(_gap(path, last_s, record.t_s))
-                reading = True
-            elif reading:
-                last_s = record.t_s
-            else:
+    run = _Run(path, warn)
+    end, damages = len(MAGIC), 0
+    is_cut = False  # a block after the last valid one is damaged
+    size = max(path.stat().st_size, 1)
+    with path.open("rb") as file:
+        for place, number, block in _blocks(Window(file)):
+            if block is None:
+                damages += 1
+                is_cut |= place > end
+                if damages > _MAX_DAMAGES:
+                    raise RecordingError(f"{path} is damaged at more than {_MAX_DAMAGES} places")
                 continue
-            yield record
-    if not reading and last_s is None:
-        raise RecordingError(f"{path} has no valid start record")
-    if not reading or _MARK in data[end + 1 :]:
-        warn(_gap(path, last_s, None))
-    elif data[end:]:
+            text, end = block
+            is_cut = False
+            run.begin_block(number)
+            progress(min(end / size, 1.0))
+            for line in _NEXT_LINE.finditer(text):
+                record = _record_of(line[0], f"{path}, block {number}")
+                if run.accepts(record, is_first=place <= len(MAGIC)):
+                    yield record
+    run.end(is_cut=is_cut)
+    if not is_cut and size > end:
         _log.warning("%s ends with an incomplete block, which is ignored", path)
+
+
+class _Run:
+    """Which records can be used: those from a start record on, up to a missing block."""
+
+    def __init__(self, path: Path, warn: Warn) -> None:
+        self._path = path
+        self._warn = warn
+        self._number = -1
+        self._reading = False
+        self._last_s: float | None = None
+        self._steps = 0
+
+    def begin_block(self, number: int) -> None:
+        """Notice missing blocks."""
+        self._reading = self._reading and number == self._number + 1
+        self._number = number
+
+    def accepts(self, record: Record, *, is_first: bool) -> bool:
+        """Whether to use a record; `is_first`: of the first block of the file.
+
+        Raises:
+            RecordingError: time decreases, or there are too many steps.
+        """
+        if isinstance(record, Start):
+            if not self._reading and not is_first:
+                self._warn(_gap(self._path, self._last_s, record.t_s))
+            self._reading = True
+        elif self._reading:
+            place = f"{self._path}, block {self._number}"
+            if self._last_s is not None and record.t_s < self._last_s:
+                decrease = f"from {self._last_s} to {record.t_s}"
+                raise RecordingError(f"{place}: time decreases {decrease}")
+            self._last_s = record.t_s
+            self._steps += isinstance(record, Step)
+            if self._steps > MAX_ROWS:
+                raise RecordingError(f"{place}: more than {MAX_ROWS} steps")
+        return self._reading
+
+    def end(self, *, is_cut: bool) -> None:
+        """Report a missing end.
+
+        Raises:
+            RecordingError: nothing can be used.
+        """
+        if not self._reading and self._last_s is None:
+            raise RecordingError(f"{self._path} has no valid start record")
+        if not self._reading or is_cut:
+            self._warn(_gap(self._path, self._last_s, None))
 
 
 def _gap(path: Path, from_s: float | None, until_s: float | None) -> str:
@@ -223,20 +277,22 @@ def _gap(path: Path, from_s: float | None, until_s: float | None) -> str:
     return f"{path} is damaged: no data from {begin} to {end}"
 
 
-def _blocks(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Place, end, number and text of each valid block."""
-    place = data.find(_MARK)
+def _blocks(window: Window) -> Iterator[tuple[int, int, tuple[bytes, int] | None]]:
+    """Place and number of each mark; text and end of its block, `None` if that is damaged."""
+    place = window.find(_NEXT, 0)
     while place >= 0:
-        end, text = place + 1, None
-        if len(data) - place >= _HEAD.size:
-            _, number, length, checksum = _HEAD.unpack_from(data, place)
-            packed = data[place + _HEAD.size : place + _HEAD.size + length]
+        end, block, number = place + 1, None, 0
+        head = window.bytes_at(place, _HEAD.size)
+        if len(head) == _HEAD.size:
+            _, number, length, checksum = _HEAD.unpack(head)
+            packed = window.bytes_at(place + _HEAD.size, min(length, _MAX_PACKED_BYTES))
             if len(packed) == length and zlib.crc32(packed) == checksum:
                 text = _unpacked(packed)
-            if text is not None:
-                end = place + _HEAD.size + length
-                yield place, end, number, text
-        place = data.find(_MARK, end)
+                if text is not None:
+                    end = place + _HEAD.size + length
+                    block = text, end
+        yield place, number, block
+        place = window.find(_NEXT, end)
 
 
 def _unpacked(packed: bytes) -> bytes | None:
@@ -250,13 +306,13 @@ def _unpacked(packed: bytes) -> bytes | None:
 
 def _record_of(line: bytes, place: str) -> Record:
     try:
-        if len(line) > MAX_BYTES:
-            raise ValueError(f"{len(line)} bytes")
-        match json.loads(line):
-            case ["p", int(index), int() | float() as t_s, [*transfers]]:
+        match from_json(line, MAX_BYTES, never=True):
+            case ["p", int(index), int() | float() as t_s, [*transfers]] if math.isfinite(t_s):
                 return Poll(index, t_s, tuple(Transfer.from_json(row) for row in transfers))
-            case ["t", int() | float() as t_s, dict(known)] if known.keys() <= _VEHICLE.keys():
-                return Step(t_s, VehicleState(**known) if known else UNKNOWN_VEHICLE)
+            case ["t", int() | float() as t_s, dict(known)] if (
+                math.isfinite(t_s) and known.keys() <= _VEHICLE.keys()
+            ):
+                return Step(t_s, _vehicle(known))
             case {"batteries": _} as row:
                 if row.get("kept") is not None:
                     _log.warning("%s: the state before a restart is of an older version", place)
@@ -265,3 +321,12 @@ def _record_of(line: bytes, place: str) -> Record:
         what = f"{error}".splitlines()[0]
         raise RecordingError(f"{place} has an invalid record: {what:.80}") from error
     raise RecordingError(f"{place} has a record of an unknown kind")
+
+
+def _vehicle(known: dict[str, object]) -> VehicleState:
+    """State of a vehicle whose values have the types of their fields and are finite."""
+    if not known:
+        return UNKNOWN_VEHICLE
+    if -math.inf in known.values():
+        raise ValueError("a value of the vehicle is not finite")
+    return _VEHICLE_OF.validate_python(known)

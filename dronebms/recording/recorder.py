@@ -3,6 +3,7 @@
 Times in seconds of the loop's clock.
 """
 
+import errno
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from smartbattery.gauge_state import GaugeState
 
 BLOCK_S = 0.8  # lost by a kill; with the sync less than a second is lost by a power cut
 START_S = 30.0  # between start records: lost by a damaged block
+PART = ".part"  # ends the name of a file that is not complete
 BEFORE_S, AFTER_S = 60.0, 30.0  # of an alarm, in its capsule
 _log = logging.getLogger(__name__)
 
@@ -141,25 +143,55 @@ class Recorder:
 
 
 class GrowingFile:
-    """A recording file that grows; every method but `close` raises `OSError`.
+    """A recording file that grows; every method but `close` and `is_there` raises `OSError`.
+
+    It appears under its name when its first data is on the disk, so that no kill and no power cut
+    leaves an empty recording.
 
     Attributes:
         start_s: time of its first record.
         size: bytes of the complete writes.
+
+    Args:
+        path: of the file; it must not exist.
+        start_s: time of its first record.
+        data: its content so far, after the first line.
     """
 
-    def __init__(self, path: Path, start_s: float) -> None:
-        self._file = path.open("xb", buffering=0)
+    def __init__(self, path: Path, start_s: float, data: bytes = b"") -> None:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        part = path.with_name(f".{path.name}{PART}")
+        self._file = part.open("w+b", buffering=0)
         self.path = path
         self.start_s = start_s
         self.size = 0
+        try:
+            self.append(MAGIC + data)
+            self.sync()
+            part.rename(path)
+        except OSError:
+            self.close()
+            part.unlink(missing_ok=True)
+            raise
+
+    def is_there(self) -> bool:
+        """Whether the path still names this file: it may be deleted, or its folder moved."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
+
+    def content(self) -> bytes:
+        """What was written after the first line, even if the file was deleted."""
+        return os.pread(self._file.fileno(), self.size, 0).removeprefix(MAGIC)
 
     def append(self, data: bytes) -> None:
         """Write all of the data."""
-        whole = rest = data if self.size else MAGIC + data
+        rest = data
         while rest:
             rest = rest[self._file.write(rest) :]
-        self.size += len(whole)
+        self.size += len(data)
 
     def sync(self) -> None:
         """Wait until the data survives a power cut."""

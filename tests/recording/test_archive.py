@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from dronebms.protection.rules import Rules
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import MAGIC, Recorded, Start, Step, block_of, read_records, text_of
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
-from dronebms.recording.recorder import Block, Incident, Recorder
+from dronebms.recording.recorder import Block, GrowingFile, Incident, Recorder
 from sim.emulator.world import open_virtual
 from smartbattery.registers import ADDRESS
 from tests.disks import files_limited_to
@@ -113,6 +114,113 @@ def test_old_recordings_are_deleted_and_no_other_files(tmp_path: Path) -> None:
     assert not old.exists()
     assert new.exists()
     assert other.exists()
+
+
+# ---------------------------------------------------------------------- deleted files
+
+
+class Stepping:
+    """A folder whose blocks are written one by one, by the test."""
+
+    def __init__(self, folder: Path, bounds: Bounds = ROOMY) -> None:
+        self._store = Folder(folder, bounds)
+
+    def write(self, *numbers: int, is_start: bool = False) -> None:
+        """Write a block with a step for each number, and wait for it."""
+        for number in numbers:
+            lines = text_of(Start(())) * is_start + text_of(Step(float(number), UNKNOWN_VEHICLE))
+            self._store.take(Block(block_of(number, lines), float(number), is_start))
+        while not self._store._queue.empty():
+            os.sched_yield()
+        self._store.take(Block(b"", 0.0))  # taken when the ones before are written
+        while not self._store._queue.empty():
+            os.sched_yield()
+
+    def close(self) -> None:
+        """Write the rest."""
+        self._store.close()
+
+
+def steps_of(path: Path) -> list[float]:
+    return [record.t_s for record in read_records(path) if isinstance(record, Step)]
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "moved"])
+def test_a_recording_that_is_deleted_in_flight_loses_nothing(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "rec"
+    store = Stepping(folder)
+    store.write(0, is_start=True)
+    store.write(1, 2)
+    if what == "file":
+        (folder / "run-00001.rec").unlink()
+    elif what == "folder":
+        shutil.rmtree(folder)
+    else:
+        folder.rename(tmp_path / "away")
+    store.write(3, 4)
+    store.close()
+    assert steps_of(folder / "run-00002.rec") == [0.0, 1.0, 2.0, 3.0, 4.0]
+    errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert errors == [f"{folder}/run-00001.rec was deleted or moved"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder that root cannot change")
+def test_a_folder_that_cannot_be_made_again_is_tried_until_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "rec"
+    store = Stepping(folder)
+    store.write(0, is_start=True)
+    shutil.rmtree(folder)
+    folder.write_bytes(b"a file in its place")
+    store.write(1, 2, 3)
+    store.write(4, is_start=True)
+    folder.unlink()
+    store.write(5, 6)
+    store.close()
+    assert steps_of(folder / "run-00002.rec") == [float(k) for k in range(7)]
+    assert sum(record.levelname == "ERROR" for record in caplog.records) == 1
+
+
+def test_a_file_that_is_full_when_it_is_deleted_is_written_first(tmp_path: Path) -> None:
+    store = Stepping(tmp_path, Bounds(1e9, 100.0))
+    store.write(0, is_start=True)
+    store.write(1)
+    (tmp_path / "run-00001.rec").unlink()
+    store.write(2, is_start=True)
+    store.close()
+    assert [steps_of(path) for path in runs(tmp_path)] == [[0.0, 1.0], [2.0]]
+
+
+def test_a_descriptor_that_is_closed_ends_the_file_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Stepping(tmp_path)
+    store.write(0, is_start=True)
+    file = store._store._file
+    assert file is not None
+    os.close(file._file.fileno())
+    store.write(1)
+    store.write(2, is_start=True)
+    store.close()
+    assert [steps_of(path) for path in runs(tmp_path)] == [[0.0], [2.0]]
+    assert 1 <= sum(record.levelname == "ERROR" for record in caplog.records) <= 2
+
+
+def test_no_moment_of_a_kill_leaves_an_empty_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run-00001.rec"
+    seen = []
+    monkeypatch.setattr(os, "fdatasync", lambda _: seen.append(path.exists()))
+    GrowingFile(path, 0.0, b"data").close()
+    assert seen == [False]  # it has its name once its data is on the disk
+    assert path.read_bytes() == MAGIC + b"data"
+    (tmp_path / ".run-00002.rec.part").write_bytes(b"")  # of a kill before that
+    put(tmp_path)
+    assert [path.name for path in tmp_path.glob("*run*")] == ["run-00001.rec"]
 
 
 # ---------------------------------------------------------------------- incidents

@@ -1,20 +1,26 @@
 """Recordings replay to the identical lines, are read up to any damage, and are never trusted."""
 
+import copy
 import json
+import math
 import re
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from random import Random
+from typing import Any
 from zlib import crc32
 
 import pytest
 
 from dronebms.analysis.replay import replay, reports
+from dronebms.core.bounded_input import Window
 from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
@@ -27,12 +33,14 @@ from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
+from dronebms.recording import format as recording_format
 from dronebms.recording.format import (
     MAGIC,
     Poll,
     Recorded,
     Start,
     Step,
+    _blocks,
     block_of,
     is_recording,
     read_records,
@@ -499,3 +507,100 @@ def test_a_recording_is_replayed_with_the_profile_of_the_flight(tmp_path: Path, 
             again.append(played.poll(record.t_s))
     assert again == live
     assert again[-1].identity.gauge == gauge
+
+
+# Crafted recordings: every record is used or refused in one sentence.
+
+HOSTILE_VALUES: tuple[object, ...] = (
+    None, True, 0, -1, 2**31, 2**63, 10**30, 10**400, 1e308, -1e308, math.nan, math.inf, -math.inf,
+    "", "x", "\x1b[31m", "9" * 5000, [], {}, [[]], {"a": 1}, "0b", 0.5, 65_535, 256, "\ud800",
+    [None] * 50, "{0.__class__}",
+)  # fmt: skip
+
+
+def places(value: object, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the place of each value in a row of JSON."""
+    if place:
+        yield place
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*place, key))
+
+
+def crafted(row: Any, random: Random) -> Any:  # noqa: ANN401 - any JSON value
+    """A row with other values at some places."""
+    made = copy.deepcopy(row)
+    for place in random.choices(list(places(row)), k=random.choice((1, 1, 3))):
+        inner = made
+        try:
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = random.choice(HOSTILE_VALUES)
+        except (LookupError, TypeError):
+            pass  # the place was replaced before
+    return made
+
+
+@pytest.mark.parametrize("turns", [60, pytest.param(3000, marks=pytest.mark.slow)])
+def test_a_crafted_recording_is_replayed_or_refused_in_one_sentence(
+    tmp_path: Path, turns: int
+) -> None:
+    recorded(tmp_path / "good.rec", 20.0)
+    with (tmp_path / "good.rec").open("rb") as file:
+        texts = [block[0] for _, _, block in _blocks(Window(file)) if block is not None]
+    rows = [json.loads(line) for text in texts for line in text.splitlines()]
+    random = Random(turns)  # noqa: S311 - seeded damage, not a secret
+    sentences: list[str] = []
+    for _ in range(turns):
+        bad = rows[: random.randrange(10, 60)]
+        for index in (0, random.randrange(len(bad))):
+            bad[index] = crafted(bad[index], random) if random.random() < 0.6 else bad[index]
+        lines = b"".join(json.dumps(row).encode() + b"\n" for row in bad)
+        path = tmp_path / "x.rec"
+        path.write_bytes(MAGIC + block_of(0, lines))
+        try:
+            list(reports(path, FlightOptions(), lambda _: None))
+        except RecordingError as error:
+            sentences.append(str(error).removeprefix(str(path)))
+    assert len(sentences) > turns / 4
+    assert all("\n" not in sentence and len(sentence) < 200 for sentence in sentences)
+
+
+BOMBS: list[tuple[str, bytes, str]] = [
+    ("line ends", b"\n" * (1 << 26), "no valid start record"),
+    ("line ends that fit", b"\n" * (1 << 22), "invalid record"),
+    ("brackets", b'{"batteries":' + b"[" * 20_000_000, "no valid start record"),
+    ("brackets that fit", b'{"batteries":' + b"[" * 500_000 + b"\n", "nested too deeply"),
+    ("digits", b'["t",' + b"9" * 4000 + b",{}]\n", "invalid record"),
+    ("digits that no number has", b'["t",' + b"9" * 5000 + b",{}]\n", "invalid record"),
+    ("a long record", b'["t",0,{"mode":"' + b"x" * (1 << 21) + b'"}]\n', "more than 1048576"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), [pytest.param(*row[1:], id=row[0]) for row in BOMBS])
+def test_a_block_that_expands_is_refused(tmp_path: Path, text: bytes, sentence: str) -> None:
+    (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, text))
+    with pytest.raises(RecordingError, match=sentence):
+        list(read_records(tmp_path / "x.rec"))
+
+
+def test_marks_and_lengths_that_are_no_blocks_are_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "x.rec"
+    path.write_bytes(MAGIC + b"\xd5BMS\0\0\0\0\xff\xff\xff\xff\0\0\0\0" * 20_000)
+    with pytest.raises(RecordingError, match="damaged at more than 10000 places"):
+        list(read_records(path))
+    start = text_of(ONE)
+    steps = b"".join(text_of(Step(float(-k), UNKNOWN_VEHICLE)) for k in range(3))
+    path.write_bytes(MAGIC + block_of(0, start + steps))
+    with pytest.raises(
+        RecordingError, match=r"block 0: time decreases from -0.0 to -1.0|0.0 to -1"
+    ):
+        list(read_records(path))
+
+
+def test_the_number_of_steps_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_format, "MAX_ROWS", 100)
+    steps = b"".join(text_of(Step(0.0, UNKNOWN_VEHICLE)) for _ in range(101))
+    (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, text_of(ONE) + steps))
+    with pytest.raises(RecordingError, match="block 0: more than 100 steps"):
+        list(read_records(tmp_path / "x.rec"))
