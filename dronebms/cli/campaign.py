@@ -10,11 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.core.clock import SystemClock
-from dronebms.core.number_format import DASH, number
+from dronebms.core.number_format import DASH, number, printable
 from dronebms.core.optional import needed_by
 from dronebms.simulation.campaign import Campaign, ResultsFile, fly, processes, read_campaign
 from dronebms.simulation.statistics import Statistic, summary
@@ -59,7 +60,9 @@ def _fly(pool: Executor, flown: Campaign, seeds: Sequence[int], results: Results
     futures = [pool.submit(fly, flown, seed) for seed in seeds]
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        for future in bar.track(as_completed(futures), len(seeds), description=flown.scenario):
+        for future in bar.track(
+            as_completed(futures), len(seeds), description=escape(printable(flown.scenario))
+        ):
             row = future.result()
             results.add(row)
             flown_s += row.flown_s

@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 
-from dronebms.cli.exit_codes import DONE, FAILED
+from dronebms.cli.exit_codes import DONE, FAILED, print_stdout
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
+from dronebms.core.number_format import printable
 from dronebms.core.report import Action, ActionKind, Status
 from dronebms.protection.actions import explain
 from dronebms.protection.current_governor import limp_home_notes
@@ -45,15 +46,15 @@ def check(options: argparse.Namespace) -> int:
             SystemClock(),
             set_wrong=options.set,
         )
-        print("\n".join(lines))
+        print_stdout("\n".join(lines))
         return DONE if fits else FAILED
     if options.set:
         raise ConfigError("--set needs --vehicle")
-    print("\n".join(_summary(config, every_limit=options.limits)))
+    print_stdout("\n".join(_summary(config, every_limit=options.limits)))
     findings = machine_findings(config, SystemClock())
     for finding in findings:
         word = "warning" if finding.works else "will not work now"
-        print(_coloured(f"{word}: {finding.subject}: {finding.text}", finding.works))
+        print(_coloured(printable(f"{word}: {finding.subject}: {finding.text}"), finding.works))
     return DONE if all(finding.works for finding in findings) else FAILED
 
 
@@ -99,5 +100,5 @@ def _coloured(text: str, works: bool) -> str:  # noqa: FBT001 - of a finding
 
 def ardupilot_script(options: argparse.Namespace) -> int:
     """Write the Lua driver."""
-    print(write_script(options.out, force=options.force))
+    print_stdout(str(write_script(options.out, force=options.force)))
     return DONE

@@ -6,6 +6,7 @@ another run uses the pack or the state. 130: Ctrl-C. A closed pipe and SIGTERM e
 """
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from dronebms.cli.exit_codes import (
     print_stderr,
 )
 from dronebms.core.errors import DroneBmsError, InUseError, RecordingError
+from dronebms.core.number_format import PrintableFormatter
 from smartbattery.errors import BatteryError
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -32,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     _open_standard_streams()
     signal.signal(signal.SIGTERM, _terminated)
+    if logging.lastResort is not None:  # the log of every command but the service
+        logging.lastResort.setFormatter(PrintableFormatter())
     try:
         from dronebms.cli.options import parser  # noqa: PLC0415 - Ctrl-C while loading ends silently
 
@@ -39,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         sys.stdout.flush()
     except (DroneBmsError, BatteryError) as error:
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             print_stderr(line)
         if isinstance(error, InUseError):
             return IN_USE

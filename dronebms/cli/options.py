@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from dronebms.cli.exit_codes import Command
 from dronebms.core.chemistry import CHEMISTRIES
+from dronebms.core.number_format import printable
 from dronebms.core.toml_schema import AUTO
 from dronebms.monitoring.loop import PERIOD_S
 from dronebms.service.config import STATUS_SOCKET
@@ -42,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_UNUSABLE, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(_UNUSABLE, f"{printable(f'{self.prog}: {message}; see {self.prog} --help')}\n")
 
 
 def _speed(text: str) -> float | str:

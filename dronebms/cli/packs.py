@@ -22,7 +22,7 @@ from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.cli.replay import flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
-from dronebms.core.number_format import DASH, number
+from dronebms.core.number_format import DASH, csv_field, number, printable
 from dronebms.core.optional import needed_by
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast_ageing
@@ -128,7 +128,7 @@ def _write_csv(flights: Sequence[FlightRecord], path: Path) -> None:
         writer.writerow(field.name for field in fields(FlightRecord))
         for flight in flights:
             values = asdict(flight).values()
-            writer.writerow(json.dumps(v) if isinstance(v, tuple) else v for v in values)
+            writer.writerow(json.dumps(v) if isinstance(v, tuple) else csv_field(v) for v in values)
 
 
 # ---------------------------------------------------------------------- texts
@@ -181,7 +181,7 @@ def _table(selected: PackRows) -> Table:
         shares = (DASH if trend is None else f"{trend.now:.0%}" for trend in trends)
         day = _day(flights[-1].started_unix_s)
         findings = "; ".join(sentences(flights, forecast))
-        table.add_row(pack, str(len(flights)), day, *shares, findings)
+        table.add_row(printable(pack), str(len(flights)), day, *shares, findings)
     return table
 
 
@@ -200,7 +200,7 @@ def _print_pack(
     excursions = [f"{limit_label(name)} {seconds:.0f} s" for name, seconds, _ in last.excursions]
     lines.append(f"tripped limits in the last flight: {', '.join(excursions) or 'none'}")
     for line in (*lines, *sentences(flights, forecast)):
-        console.print(line)
+        console.print(printable(line))
 
 
 def _bars_of(values: Sequence[float | None], bars: str) -> str:

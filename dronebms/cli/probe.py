@@ -15,6 +15,7 @@ from rich.console import Console
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.clock import Clock, PacedClock, SystemClock
 from dronebms.core.errors import ConfigError
+from dronebms.core.number_format import printable
 from dronebms.probe.audit import AuditOptions, warnings_of
 from dronebms.probe.prober import SIMULATED, Place, Prober, scan
 from dronebms.probe.table import render
@@ -67,7 +68,8 @@ def _scan(options: argparse.Namespace, clock: Clock) -> int:
         paths, options.address, _opener(clock), print_stderr, with_mux=options.mux
     ):
         code = DONE
-        print(json.dumps(asdict(place) | {"text": text}) if options.json else f"{place}: {text}")
+        row = json.dumps(asdict(place) | {"text": text})
+        print(row if options.json else printable(f"{place}: {text}"))
     if code:
         print_stderr(
             f"no pack at address 0x{options.address:02x} of {', '.join(paths) or 'any bus'}"

@@ -8,11 +8,13 @@ from dataclasses import fields
 from functools import partial
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from dronebms.analysis import replay as replay_module
 from dronebms.analysis.replay import ReadFlight
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
+from dronebms.core.number_format import printable, printable_lines
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.flightlogs import FlightOptions
@@ -27,7 +29,7 @@ def replay(options: argparse.Namespace) -> int:
         packs = PackMemoryFolder(options.state_dir / LEARNED_FOLDER)
     with replayed(options, missing, packs) as reports:
         lines = replay_module.replay(options.flight, reports, options.out)
-    print("\n".join(lines), file=output)
+    print(printable_lines("\n".join(lines)), file=output)
     return exit_code_of(missing)
 
 
@@ -53,7 +55,7 @@ def replayed(
     pack_options = {key.name: getattr(options, key.name) for key in fields(FlightOptions)}
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(options.flight.name, total=1.0)
+        task = bar.add_task(escape(printable(options.flight.name)), total=1.0)
         yield replay_module.reports(
             options.flight,
             FlightOptions(**pack_options),

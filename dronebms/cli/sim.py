@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from dronebms.analysis.summary import Summary
-from dronebms.cli.exit_codes import DONE, print_stderr
+from dronebms.cli.exit_codes import DONE, print_stderr, print_stdout
 from dronebms.cli.options import DEMO_URL
 from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.number_format import clock_text
@@ -62,7 +62,7 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
             if display.closed:
                 return
             summary(report)
-    print("\n".join(summary.lines(flown.pack_data, f"simulated {options.flight}")))
+    print_stdout("\n".join(summary.lines(flown.pack_data, f"simulated {options.flight}")))
 
 
 def _with_link_notices(flown: Simulation | Sitl) -> Iterator[Report]:

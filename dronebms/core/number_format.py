@@ -1,6 +1,9 @@
 """Numbers, durations and foreign text as strings for people."""
 
+import logging
+
 DASH = "-"  # an unknown value
+_FORMULA = frozenset("=+-@")  # first characters (OWASP, CSV injection)
 _MINUTE_S = 60
 _HOUR_S = 3600
 _TENTHS_BELOW_S = 9.95
@@ -36,10 +39,36 @@ def number(value: float | None, unit: str, decimals: int = 0) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f} {unit}"  # + 0.0: no minus before a zero
 
 
-def printable(text: str, *, ascii_only: bool) -> str:
-    """Text from outside, such as a gauge's name, without characters that control a terminal."""
+def printable(text: str, *, ascii_only: bool = False) -> str:
+    """Text from outside as one line without characters that control a terminal.
+
+    The names of gauges, files and keys, and whatever else has come from outside, pass here before
+    they reach a terminal, a log, a page, a table or a MAVLink text: control characters, escape
+    sequences, line ends, bidirectional overrides and what no encoding has become "?".
+    """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else "?" for c in text)
     if ascii_only and not text.isascii():
         text = text.encode("ascii", "replace").decode("ascii")
     return text
+
+
+def printable_lines(text: str) -> str:
+    """Lines of a text of our own with names from outside in it, each as `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log records as one printable line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message."""
+        return printable(record.getMessage())
+
+
+def csv_field(value: object) -> object:
+    """Field of a CSV file: a text that a spreadsheet would calculate gets a leading apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip()[:1] in _FORMULA else text

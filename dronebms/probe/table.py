@@ -9,6 +9,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
+from dronebms.core.number_format import printable
 from dronebms.probe.readout import Reading, Readout
 from smartbattery.bus_load import POLLS_HZ
 
@@ -18,7 +19,7 @@ _MILLI, _PERCENT = 1000.0, 100.0
 def render(readout: Readout, bus: str, warnings: Sequence[str], console: Console) -> str:
     """The text, rendered for a console without markup."""
     with console.capture() as drawn:
-        console.print(_title(readout, bus), style="bold")
+        console.print(printable(_title(readout, bus)), style="bold")
         console.print(_registers(readout.registers), soft_wrap=not console.is_terminal)
         absent = ", ".join(row.name for row in readout.registers if not row.supported)
         sentences = [f"not supported: {absent or 'none'}", "", *_flag_lines(readout)]
@@ -27,7 +28,7 @@ def render(readout: Readout, bus: str, warnings: Sequence[str], console: Console
             sentences.append("no warnings")
         for sentence in sentences:
             style = "yellow" if sentence.startswith("!") else ""
-            console.print(sentence, style=style, soft_wrap=not console.is_terminal)
+            console.print(printable(sentence), style=style, soft_wrap=not console.is_terminal)
     return "\n".join(line.rstrip() for line in drawn.get().splitlines())
 
 
@@ -50,7 +51,7 @@ def _registers(rows: Sequence[Reading]) -> Table:
         first, *others = fields = list(group)
         is_word = isinstance(first.raw, int) and not others
         raw = f"0x{first.raw:04x}" if is_word else ""
-        table.add_row(f"0x{command:02x}", name, raw, ", ".join(map(_value, fields)))
+        table.add_row(f"0x{command:02x}", name, raw, printable(", ".join(map(_value, fields))))
     return table
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 
 from dronebms.core.clock import Clock
+from dronebms.core.number_format import printable
 
 _FIELDS = ("battery", "limit", "event")  # of the JSON line, from `extra`
 _BURST, _EACH_S = 5.0, 10.0
@@ -87,7 +88,7 @@ class TextFormatter(logging.Formatter):
             text += f"\n{self.formatException(record.exc_info)}"
         priority = _PRIORITIES.get(record.levelno, 7)  # 7: debug
         mark = f"<{priority}>" if self._journal else f"{record.levelname} "
-        return mark + " | ".join(line.strip() for line in text.splitlines())
+        return mark + " | ".join(printable(line.strip()) for line in text.splitlines())
 
 
 class JsonFormatter(logging.Formatter):

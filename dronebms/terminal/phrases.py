@@ -3,7 +3,7 @@
 Durations are truncated to seconds, never rounded up. Unknown is a dash. Cells count from 1.
 """
 
-from dronebms.core.number_format import DASH, age, clock_text, duration, number
+from dronebms.core.number_format import DASH, age, clock_text, duration, number, printable
 from dronebms.core.report import Report, Severity, Status
 from dronebms.terminal.glyphs import Glyphs
 from smartbattery.registers import CELLS, WORDS
@@ -100,7 +100,7 @@ def pack_name(report: Report) -> str:
         f"battery {report.index + 1}: {pack_data.chemistry.name}",
         f"{cells}S" if cells is not None else None,
         f"{capacity_mah:.0f} mAh" if capacity_mah is not None else None,
-        identity.device,
+        identity.device and printable(identity.device),
         f"serial {identity.serial}" if identity.serial is not None else None,
     )
     return " ".join(part for part in parts if part is not None)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.number_format import printable
 from dronebms.core.report import Event, Report, Severity
 from smartbattery.snapshot import Snapshot
 
@@ -190,7 +191,7 @@ def chunks(
 
 
 def _ascii(text: str, length: int) -> bytes:
-    return text.encode("ascii", "replace")[:length]
+    return printable(text, ascii_only=True).encode("ascii")[:length]
 
 
 def _voltages(snapshot: Snapshot, cells_max: int) -> tuple[list[int], list[int]]:
