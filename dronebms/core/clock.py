@@ -19,17 +19,20 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's monotonic clock times `speed`; reads `start_s` when it is created."""
+    """The machine's monotonic clock times `speed`; reads `start_s` when it is created.
+
+    It counts the time for which the machine was suspended, too: the pack was out of sight.
+    """
 
     def __init__(self, speed: float = 1.0, start_s: float = 0.0) -> None:
         if not speed > 0:
             raise ValueError(f"a clock's speed is above 0, not {speed}")
         self._speed = speed
-        self._start_s = time.monotonic() - start_s / speed
+        self._start_s = boot_s() - start_s / speed
 
     def now_s(self) -> float:
         """Seconds since the clock was created, times its speed, plus `start_s`."""
-        return (time.monotonic() - self._start_s) * self._speed
+        return (boot_s() - self._start_s) * self._speed
 
     def sleep_until(self, t_s: float) -> None:
         """Block until `t_s`."""

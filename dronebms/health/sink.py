@@ -92,6 +92,9 @@ class PackHistorySink:
             if not self._failed:
                 _log.error("the pack history is not recorded: %s", error)
             self._failed = str(error)
+            if self._history is not None:  # opened again, or made again if it was deleted
+                self._history = None
+                self._write([])
             return
         if self._failed:
             _log.info("the pack history is recorded again in %s", self._path)

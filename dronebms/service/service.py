@@ -87,9 +87,8 @@ class Service:
     """Everything that a configuration describes, running.
 
     Raises:
-        ConfigError: a limit, a scenario, the signing key or an extra cannot be used, or another
-            program reads a pack.
-        LinkError: the link URL is invalid, its host is unknown or its port is in use.
+        ConfigError: a limit, a scenario, the signing key or an extra cannot be used.
+        InUseError: another program reads a pack.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -206,6 +207,26 @@ def test_a_locked_database_blocks_nothing_is_logged_once_and_loses_no_flight(
         f"the pack history is not recorded: {tmp_path / FILE} cannot be used: database is locked"
     ]
     assert [row.state for row in stored(tmp_path)] == [LOST]
+
+
+def test_a_folder_that_is_deleted_in_flight_is_logged_once_and_made_again(
+    start: list[Report], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "state"
+    sink = PackHistorySink(folder, lambda: TODAY_S)
+    for report in start[:-1]:
+        sink(report)
+    end_s = monotonic() + 30.0
+    while not stored_or_none(folder):
+        assert monotonic() < end_s
+    folder.rename(tmp_path / "gone")  # atomic, unlike a deletion
+    sink(start[-1])
+    sink.close()
+    assert [row.state for row in stored(folder)] == [LOST]
+    texts = [record.getMessage() for record in caplog.records]
+    assert len([text for text in texts if text.startswith("the pack history is not")]) == 1
+    assert texts[-1] == f"the pack history is recorded again in {folder / FILE}"
 
 
 def test_a_flight_of_a_killed_service_is_lost_at_the_next_start(tmp_path: Path) -> None:

@@ -156,3 +156,21 @@ def test_a_link_that_cannot_be_opened_is_logged_and_never_as_sending(
         process.terminate()
     assert "sending" not in log.read_text()
     assert log.read_text().count("no MAVLink") == 1
+
+
+@pytest.mark.slow
+def test_a_stopped_process_blames_neither_the_gauge_nor_the_link(files: tuple[Path, Path]) -> None:
+    """SIGSTOP for longer than every limit of silence (3 s and 10 s)."""
+    config, log = files
+    with started((*COMMAND, str(config)), log) as process:
+        logged(log, "GO: ")
+        process.send_signal(signal.SIGSTOP)
+        sleep(12.0)
+        process.send_signal(signal.SIGCONT)
+        sleep(5.0)
+        process.terminate()
+        assert ended(process) == 0
+    text = log.read_text()
+    assert "no gauge data" not in text
+    assert "WARNING: " not in text
+    assert "CRITICAL: " not in text
