@@ -140,7 +140,7 @@ class Pipeline:
                 report.status, asked_max_a=supply.asked_max_a, asked_by=supply.asked_by
             )
             report = replace(report, status=status, supply=supply)
-        watched = replace(report.status, t_s=self._watch.of(report.t_s))
+        watched = _at(report.status, self._watch.of(report.t_s))
         requests = self._actions.update(watched, report.vehicle)
         report = replace(report, requests=requests)
         for sink in self._sinks:
@@ -336,7 +336,7 @@ class Pipeline:
 
 
 def _at(status: Status, now_s: float) -> Status:
-    """The status of watch time at a time of the clock."""
+    """The status with another time, of the clock or of watch time."""
     if status.t_s == now_s:
         return status
     return replace(
