@@ -1,8 +1,10 @@
 """Configuration of a running service that is read again: what changes now, what waits and why."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from dronebms.service.config import Config
+from dronebms.core.errors import ConfigError
+from dronebms.service.config import Config, read_config
 
 _REASONS = {  # what is used at the start only
     "battery": "adapters are opened",
@@ -14,6 +16,18 @@ _REASONS = {  # what is used at the start only
     "metrics": "the server starts",
     "mqtt": "the broker is connected",
 }
+
+
+def read_again(path: Path) -> Config:
+    """The configuration of a file, in flight.
+
+    Raises:
+        ConfigError: everything that is wrong with it, or it is a pipe, which would hold up the
+            flight.
+    """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is no regular file")
+    return read_config(path)
 
 
 def apply_reload(old: Config, new: Config) -> tuple[Config, list[str]]:

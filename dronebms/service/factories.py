@@ -1,17 +1,17 @@
 """Makes the parts of a service, each from its own section of the configuration.
 
-An exit stack closes them. A sink that cannot be opened is logged and left out: it must not leave a
-pack unguarded.
+An exit stack closes them. A sink that cannot be opened is logged and tried again: it must not leave
+a pack unguarded.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dronebms.core.clock import Clock, unix_s
-from dronebms.core.errors import ConfigError, DroneBmsError, InUseError
+from dronebms.core.errors import InUseError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report, Sink
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
@@ -32,6 +32,7 @@ from dronebms.service.config import (
     by_adapter,
 )
 from dronebms.service.external_program import ChargerHook, UserProgram
+from dronebms.service.retried_sink import ClosingSink, RetriedSink
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.status_socket import StatusServer
 from mavlink_bridge.bridge import Bridge, BridgeOptions
@@ -181,25 +182,16 @@ def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:
     return LinuxBus(first.bus, recover)
 
 
-def status_server_of(config: StatusConfig | None, stack: ExitStack) -> StatusServer | None:
-    """The status socket for viewers; `None` if none is configured or it cannot be opened."""
+def status_server_of(config: StatusConfig | None, stack: ExitStack) -> Sink | None:
+    """The status socket for viewers; `None` if none is configured."""
     if config is None:
         return None
-    try:
-        server = StatusServer(Path(config.socket))
-    except OSError as error:
-        _log.error("no status socket at %s: %s", config.socket, error.strerror or error)
-        return None
-    except DroneBmsError as error:
-        _log.error("no status socket: %s", error)
-        return None
-    stack.callback(server.close)
-    _log.info("status socket: %s", config.socket)
-    return server
+    path = Path(config.socket)
+    return _retried(f"status socket at {path}", lambda: StatusServer(path), stack)
 
 
 def metrics_of(config: MetricsConfig | None, stack: ExitStack, clock: Clock) -> Sink | None:
-    """The OpenMetrics server; `None` if none is configured or its port cannot be opened.
+    """The OpenMetrics server; `None` if none is configured.
 
     Raises:
         ConfigError: its package is not installed.
@@ -207,12 +199,8 @@ def metrics_of(config: MetricsConfig | None, stack: ExitStack, clock: Clock) -> 
     if config is None:
         return None
     exporter = metrics_exporter()
-    try:
-        return stack.enter_context(closing(exporter(config, clock)))
-    except OSError as error:
-        reason = error.strerror or error
-        _log.error("no metrics at %s:%d: %s", config.address, config.port, reason)
-        return None
+    name = f"metrics at {config.address}:{config.port}"
+    return _retried(name, lambda: exporter(config, clock), stack)
 
 
 def mqtt_of(
@@ -221,9 +209,7 @@ def mqtt_of(
     charger: ChargerConfig | None,
     stack: ExitStack,
 ) -> Sink | None:
-    """The MQTT client, with a queue on disk if there is a state folder.
-
-    `None` if none is configured or a TLS or password file cannot be used.
+    """The MQTT client, with a queue on disk if there is a state folder; `None` if not configured.
 
     Raises:
         ConfigError: its package is not installed.
@@ -233,11 +219,14 @@ def mqtt_of(
     publisher = mqtt_publisher()
     queue = None if state is None else Path(state.dir) / "mqtt.sqlite"
     topic = None if charger is None else charger.topic
-    try:
-        return stack.enter_context(closing(publisher(config, queue, topic)))
-    except ConfigError as error:
-        _log.error("no MQTT: %s", error)
-        return None
+    name = f"MQTT to {config.host}:{config.port}"
+    return _retried(name, lambda: publisher(config, queue, topic), stack)
+
+
+def _retried(name: str, make: Callable[[], ClosingSink], stack: ExitStack) -> Sink:
+    sink = RetriedSink(name, make)
+    stack.callback(sink.close)
+    return sink
 
 
 def metrics_exporter() -> "type[OpenMetricsExporter]":

@@ -27,4 +27,4 @@ class LinkLog:
         if trouble is None:
             _log.info("sending MAVLink to %s", self._url)
         else:
-            _log.warning("no MAVLink: %s", trouble)
+            _log.warning("MAVLink: %s", trouble)

@@ -19,7 +19,7 @@ from dronebms.protection.rules import Rules
 from dronebms.recording.format import Recorded, Start
 from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
 from dronebms.service.config import Config, read_config
-from dronebms.service.config_reload import apply_reload
+from dronebms.service.config_reload import apply_reload, read_again
 from dronebms.service.factories import (
     THIS_MACHINE,
     Machine,
@@ -172,7 +172,7 @@ class Service:
         Whatever fails is logged and leaves everything as it was: a reload never ends the service.
         """
         try:
-            config, waiting = apply_reload(self._config, read_config(path))
+            config, waiting = apply_reload(self._config, read_again(path))
             rules = _rules(config)
             stages = [pipeline.stages_of(rules) for pipeline in self._pipelines]
             charger = self._charger

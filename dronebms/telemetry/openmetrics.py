@@ -99,7 +99,7 @@ def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
         value = line[key]
         yield name, (), value * scale if isinstance(value, float) else None
     yield "severity", (), float(report.status.severity)
-    yield "gauge_up", (), float(report.snapshot.trouble is None)
+    yield "gauge_up", (), float(report.snapshot.voltage_v is not None)
     yield "link_up", (), float(report.vehicle.link_trouble is None)
     yield from (("tripped", (limit,), 1.0) for limit in report.status.active)
     for place, cell_v in enumerate(report.snapshot.cells_v, start=1):

@@ -1,6 +1,7 @@
 """Reload in flight: all of a file or nothing of it, and no exception that ends the service."""
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -96,7 +97,7 @@ def test_a_valid_file_changes_every_battery(
     assert len(running.steps()) == 4
 
 
-@pytest.mark.parametrize("step", ["read_config", "apply_reload", "_rules", "charger_of"])
+@pytest.mark.parametrize("step", ["read_again", "apply_reload", "_rules", "charger_of"])
 @pytest.mark.parametrize("error", [TypeError("unhashable"), MemoryError(), RecursionError("deep")])
 def test_any_exception_of_a_reload_is_logged_in_one_sentence_and_changes_nothing(
     running: Running,
@@ -150,6 +151,17 @@ def test_a_file_of_any_form_is_held_in_the_reload(running: Running, text: str) -
     running.reload(text)
     assert running.rules() == before
     assert len(running.steps()) == 4
+
+
+def test_a_pipe_in_place_of_the_file_does_not_hold_up_the_flight(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = running.rules()
+    running.path.unlink()
+    os.mkfifo(running.path)
+    running.service.reload(running.path)
+    assert running.rules() == before
+    assert "is no regular file" in caplog.text
 
 
 def test_a_tripped_or_latched_limit_survives_a_reload_of_its_thresholds(running: Running) -> None:

@@ -96,7 +96,7 @@ def test_samples_are_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) 
         "voltage_volts": 23.55, "current_amperes": 12.34, "temperature_celsius": 25.12,
         "charge_ratio": 0.809, "health_ratio": 0.93, "remaining_seconds": 600.7,
         "resistance_ohms": 0.012, "asked_max_amperes": 60.0, "used_ampere_hours": 0.9,
-        "age_seconds": 0.0, "severity": 2.0,
+        "age_seconds": 0.0, "severity": 2.0, "gauge_up": 1.0, "link_up": 1.0,
     })  # fmt: skip
     cells = [s for s in samples if s.name == "dronebms_cell_volts"]
     assert [s.labels["cell"] for s in cells] == ["1", "2", "3", "4", "5", "6"]
@@ -114,7 +114,7 @@ def test_an_unknown_value_is_no_sample(metrics: tuple[OpenMetricsExporter, Scrap
         )
     )  # fmt: skip
     samples = scrape()
-    assert values(samples) == {"severity": 0.0}
+    assert values(samples) == {"severity": 0.0, "gauge_up": 0.0, "link_up": 1.0}
     assert [s.labels["cell"] for s in samples if s.name == "dronebms_cell_volts"] == ["2"]
     assert {sample.labels["serial"] for sample in samples} == {""}
 
@@ -206,12 +206,21 @@ def test_a_service_serves_them_and_ends(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
-def test_a_port_in_use_is_logged_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_port_in_use_is_logged_and_opened_once_it_is_free(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port(SOCK_STREAM)
+    text = f"[metrics]\nport = {port}\n"
     with contextlib.ExitStack() as stack:
-        text = f"[metrics]\nport = {free_port(SOCK_STREAM)}\n"
-        assert len(sinks_of(text, stack)) == 1
-        assert sinks_of(text, stack) == []
-    assert "no metrics at 127.0.0.1:" in caplog.text
+        first = stack.enter_context(contextlib.ExitStack())
+        assert len(sinks_of(text, first)) == 1
+        (second,) = sinks_of(text, stack)
+        assert "no metrics at 127.0.0.1:" in caplog.text
+        second(a_report())
+        first.close()
+        second(replace(a_report(), t_s=100.0))
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
+            assert b"dronebms_" in reply.read()
 
 
 @pytest.mark.parametrize(
