@@ -162,9 +162,9 @@ PAGES = (
          "Replay a flight, recording or log and draw its plots as PNG or SVG. Needs the extra report.",
          "dronebms plot flight.csv.gz -o flight.png"),
     Page("sitl", "fly a virtual pack with a simulated vehicle (SITL)",
-         "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a scenario, an ArduPilot receives the pack's voltage, and the service reports to the same vehicle. "
+         "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a scenario, an ArduPilot receives the pack's voltage, and the service reports to the same vehicle. With -c it is the configured service, which acts on the vehicle as it will in flight. "
          "Reads the vehicle's parameters and sets SIM_BATT_VOLTAGE, which is restored at the end. Exit code 2: no vehicle within 30 s, or a vehicle with unsuitable parameters.",
-         "dronebms sitl --vehicle udpin:127.0.0.1:14560 --flight hover"),
+         "dronebms sitl --vehicle udpin:127.0.0.1:14560 -c /etc/dronebms.toml"),
     Page("check", "validate a configuration, or compare a vehicle with it",
          "Refuse what run refuses, print what the configuration enables, and name what will not work on this machine now: a device, permission, port, folder, host or program. With --vehicle: compare the vehicle's parameters. Exit code 1 when something will not work or a parameter is wrong.",
          "dronebms check -c /etc/dronebms.toml --vehicle serial:/dev/ttyAMA0:921600"),
@@ -180,7 +180,8 @@ PAGES = (
 )
 
 OPTIONS = (
-    Option("--flight", "sim sitl", "a shipped flight or a TOML file (survey)", "NAME", default="survey"),
+    Option("--flight", "sim", "a shipped flight or a TOML file (survey)", "NAME", default="survey"),
+    Option("--flight", "sitl", "a shipped flight or a TOML file (the configured pack, else survey)", "NAME"),
     Option("--speed", "sim", "times real time, or max (1)", "X", _speed, 1.0),
     Option("--duration", "sim sitl campaign", "stop after this many seconds of flight", "S", _positive),
     Option("--seed", "sim sitl", "same seed, same flight (1)", "N", _seed, 1),
@@ -193,6 +194,7 @@ OPTIONS = (
     Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", Path),
     Option("--vehicle", "sitl", "link to the simulated vehicle: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),
     Option("-c --config", "run check", "configuration file", "FILE.toml", Path, required=True),
+    Option("-c --config", "sitl", "fly the service of this configuration: limits, actions, recording", "FILE.toml", Path),
     Option("--vehicle", "check", "compare the parameters of the vehicle at this link", "URL"),
     Option("--set", "check", "with --vehicle: correct wrong parameters, on the ground", kind=bool),
     Option("-o --out", "ardupilot-script", "output folder (.)", "DIR", Path, Path()),

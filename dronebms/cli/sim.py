@@ -1,6 +1,7 @@
 """The commands `dronebms sim` and `dronebms sitl`: simulated flights of a virtual pack."""
 
 import argparse
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,9 +10,12 @@ from dronebms.analysis.summary import Summary
 from dronebms.cli.exit_codes import DONE, print_stderr, print_stdout
 from dronebms.cli.options import DEMO_URL
 from dronebms.core.clock import OncePerSecond, SystemClock
+from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import clock_text
 from dronebms.core.report import Report
-from dronebms.simulation.simulated_flight import SimOptions, Simulation
+from dronebms.service import log_output
+from dronebms.service.config import read_config
+from dronebms.simulation.simulated_flight import DEFAULT_FLIGHT, SimOptions, Simulation
 from dronebms.simulation.sitl import Sitl
 from dronebms.telemetry import json_line
 from dronebms.terminal.display import Display
@@ -30,10 +34,25 @@ def sim(options: argparse.Namespace) -> int:
 
 
 def sitl(options: argparse.Namespace) -> int:
-    """Follow a simulated vehicle."""
+    """Follow a simulated vehicle, with the service of a configuration if one is given.
+
+    Raises:
+        ConfigError: a configuration that cannot be used, or --record with one.
+    """
+    config = None if options.config is None else read_config(options.config)
+    if config is not None:
+        if options.record is not None:
+            raise ConfigError(
+                "--record: with -c the section [recording] of the configuration records"
+            )
+        if options.headless or options.json:
+            log_output.start(SystemClock(), as_json=False)
+        else:  # the display has the events
+            logging.getLogger("dronebms").addHandler(logging.NullHandler())
+            logging.getLogger("mavlink_bridge").addHandler(logging.NullHandler())
     with ExitStack() as stack:
         simulated = _sim_options(options, options.vehicle)
-        _show(Sitl(simulated, stack, SystemClock(), print_stderr), options, stack)
+        _show(Sitl(simulated, stack, SystemClock(), print_stderr, config), options, stack)
     return DONE
 
 
@@ -62,7 +81,8 @@ def _show(flown: Simulation | Sitl, options: argparse.Namespace, stack: ExitStac
             if display.closed:
                 return
             summary(report)
-    print_stdout("\n".join(summary.lines(flown.pack_data, f"simulated {options.flight}")))
+    title = f"simulated {options.flight or DEFAULT_FLIGHT}"
+    print_stdout("\n".join(summary.lines(flown.pack_data, title)))
 
 
 def _with_link_notices(flown: Simulation | Sitl) -> Iterator[Report]:

@@ -23,12 +23,19 @@ from smartbattery.bus import Bus
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 
+DEFAULT_FLIGHT = "survey"
+
 
 @dataclass(frozen=True, slots=True)
 class SimOptions:
-    """Options of `dronebms sim`; `speed` `None` is as fast as possible."""
+    """Options of `dronebms sim` and `dronebms sitl`; `None`: not given.
 
-    flight: str = "survey"
+    Attributes:
+        flight: name or file; `None`: that of a configuration, else the default one.
+        speed: `None` is as fast as possible.
+    """
+
+    flight: str | None = None
     seed: int = 1
     speed: float | None = 1.0
     faults: tuple[str, ...] = ()
@@ -49,7 +56,9 @@ class Simulation:
         pace = None if options.speed is None else SystemClock(options.speed)
         self.clock = VirtualClock() if pace is None else PacedClock(pace)
         faults = tuple(parse_fault(text) for text in options.faults)
-        self._bus, self.world = open_virtual(options.flight, self.clock, options.seed, faults)
+        self._bus, self.world = open_virtual(
+            options.flight or DEFAULT_FLIGHT, self.clock, options.seed, faults
+        )
         self.pack_data = self.world.pack_data()
         self._url = options.mavlink_url
         self._link: Link | None = None

@@ -80,7 +80,7 @@ class SitlVehicle:
         self._now_s = 0.0
         self._boot_s = -inf
         self._stamped_s = 0.0  # wall time of the last stamp
-        self._silent = False
+        self._silent = self._ending = False
         self._received_s: dict[int, float] = {}  # or requested, of each requested message
 
     # ------------------------------------------------------------------ clock
@@ -90,9 +90,19 @@ class SitlVehicle:
         return self._now_s
 
     def sleep_until(self, t_s: float) -> None:
-        """Read messages until the vehicle has reached a time, however long that takes."""
+        """Read messages until the vehicle has reached a time, however long that takes.
+
+        After `end` a vehicle that has stopped is not awaited: the time is then taken as reached.
+        """
         while self._now_s < t_s:
+            if self._ending and self._wall.now_s() - self._stamped_s > _SILENT_S:
+                self._now_s = t_s
+                return
             self._read()
+
+    def end(self) -> None:
+        """Await the vehicle no longer than 3 s from now on."""
+        self._ending = True
 
     def begin(self) -> None:
         """Set the clock to 0."""

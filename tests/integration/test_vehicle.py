@@ -43,6 +43,9 @@ resistance_mohm_ah = 40.0
 wire_mohm = 0.0
 start_charge_frac = 0.{charge_pct}
 
+[gauge]
+ip_scale = 1
+
 [[phase]]
 name = "hover"
 duration_s = 600.0
@@ -263,6 +266,81 @@ def test_arducopter_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path:
     lines = service.output.read_text().splitlines()
     assert any("  LOW: flight time left " in line for line in lines)
     assert "cell" in lines[-1]
+
+
+CONFIG = """
+[[battery]]
+bus = "/dev/i2c-1"
+cells = 3
+capacity_mah = 5000
+
+[[action]]
+on = "critical"
+do = "return"
+"""
+RTL = 6
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A flight of the configured service; `within_s` counts from the fault, `None` for no limit."""
+
+    fault: str
+    charge_pct: int
+    fault_s: float
+    within_s: float | None
+
+
+# The fault campaign in memory is benchmarks/flights.py; these rows of it fly on the real stack.
+REHEARSALS = (
+    Rehearsal("low_charge=0.35", 90, 0.0, None),
+    Rehearsal("unplug@120", 90, 120.0, 25.0),
+    Rehearsal("frozen@120", 90, 120.0, 50.0),
+    Rehearsal("hot_cell=0.6@100", 90, 100.0, 110.0),
+)
+
+
+@needs_arducopter
+@pytest.mark.parametrize("rehearsal", REHEARSALS, ids=lambda row: row.fault)
+def test_arducopter_is_sent_home_by_the_configured_service(
+    rehearsal: Rehearsal, tmp_path: Path
+) -> None:
+    assert ARDUCOPTER is not None
+    ground_port, companion_port = free_port(), free_port()
+    own = "BATT_LOW_VOLT 0\nBATT_FS_LOW_ACT 0\nDISARM_DELAY 0\n"
+    (tmp_path / "vehicle.parm").write_text(PARAMETERS + own)
+    (tmp_path / "rehearsal.toml").write_text(CONFIG)
+    vehicle = (
+        ARDUCOPTER, "--model", "quad", "--speedup", "5", "--wipe", "--defaults", "vehicle.parm",
+        "--home", "-35.363262,149.165237,584,353",
+        "--serial0", f"udpclient:127.0.0.1:{ground_port}",
+        "--serial1", f"udpclient:127.0.0.1:{companion_port}", "--serial2", "none:0",
+    )  # fmt: skip
+    command = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, rehearsal.charge_pct)
+    guided = 4
+    with (
+        running(vehicle, tmp_path) as program,
+        ground_station(ground_port, program) as ground,
+    ):
+        ground.request({147: 5.0, 33: 5.0})
+        options = ("-c", "rehearsal.toml", "--fault", rehearsal.fault)
+        with running((*command, *options), tmp_path) as service:
+            ground.until(lambda: len(ground.ours) > 20, "our battery")
+            start_s = ground.t_s
+
+            def arm() -> None:
+                ground.command(mavlink.MAV_CMD_DO_SET_MODE, 1, guided)
+                ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
+
+            ground.until(lambda: ground.armed, "arming", arm)
+            ground.command(mavlink.MAV_CMD_NAV_TAKEOFF, 0, 0, 0, 0, 0, 0, 20)
+            ground.until(lambda: ground.altitude_m > 19.0, "height")
+            ground.until(lambda: not ground.armed, "landing")
+        lines = service.output.read_text()
+    assert "RETURN: " in lines
+    home_s = next(t_s for t_s, mode in ground.modes if mode == RTL)
+    if rehearsal.within_s is not None:
+        assert home_s - start_s < rehearsal.fault_s + rehearsal.within_s
 
 
 @needs_px4
