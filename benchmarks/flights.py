@@ -74,6 +74,8 @@ _REDUCE = """
 [[action]]
 on = "governor"
 do = "reduce"
+speed_m_s = 4.0
+climb_m_s = 1.0
 """
 
 
@@ -93,6 +95,7 @@ class FlightFault:
     pack: tuple[tuple[str, object], ...] = ()
     gauge: tuple[tuple[str, object], ...] = ()
     actions: str = _ACTIONS
+    mavlink: str = ""  # lines of that section
     checkpoints: bool = False  # a restart continues from a checkpoint of each second
 
 
@@ -143,12 +146,18 @@ class Flight:
             "MOT_BAT_CURR_MAX": 0.0,
             "MOT_BAT_CURR_TC": 5.0,
             "MPC_XY_VEL_MAX": 12.0,
+            "MPC_XY_CRUISE": 5.0,
+            "MPC_VEL_MANUAL": 10.0,
+            "MPC_Z_VEL_MAX_UP": 3.0,
+            "MPC_Z_V_AUTO_UP": 3.0,
         }
         self.original = dict(self.fc.parameters)
         self.path = folder / "flight.toml"
         self.state_dir = folder / "state" if _REDUCE in fault.actions else None
         self.configure(fault.actions)
         self.stalled_until_s = 0.0
+        self.trigger: _Trigger | None = None
+        self.reduced = False
         self.killed = False
         self.now_s = 0.0
         self.report: Report | None = None
@@ -177,7 +186,7 @@ class Flight:
         self.path.write_text(
             '[[battery]]\nbus = "sim:hover"\n'
             f'cells = {CELLS}\ncapacity_mah = {CELL_MAH:g}\nchemistry = "lipo"\n'
-            f'[mavlink]\nurl = "udpout:127.0.0.1:14550"\n{state}{actions}'
+            f'[mavlink]\nurl = "udpout:127.0.0.1:14550"\n{self.fault.mavlink}{state}{actions}'
         )
 
     def start(self) -> None:
@@ -203,6 +212,7 @@ class Flight:
         if self.killed or now_s < self.stalled_until_s:
             return None
         self.report = next(self._reports)
+        self.reduced |= self.fc.parameters != self.original
         if now_s % CHECKPOINT_S == 0.0 and self.fault.checkpoints:
             self._parts = json.loads(json.dumps(self.service.state(now_s)))
         return self.report
@@ -312,13 +322,42 @@ def _each_s(
     return tuple((start_s + k, event) for k in range(int(end_s - start_s)))
 
 
-def _after_action(seconds: float, event: Callable[[Flight], None]) -> Callable[[Flight], None]:
-    """Call an event some time after the first action of the service."""
+@dataclass
+class _Trigger:
+    """Events some time after a condition holds for the first time."""
 
+    condition: Callable[[Flight], bool]
+    events: tuple[tuple[float, Callable[[Flight], None]], ...]
+    since_s: float | None = None
+    done: int = 0
+
+    def step(self, flight: Flight) -> None:
+        """Call the events that are due."""
+        if self.since_s is None and self.condition(flight):
+            self.since_s = flight.now_s
+        while self.since_s is not None and self.done < len(self.events):
+            after_s, event = self.events[self.done]
+            if flight.now_s < self.since_s + after_s:
+                return
+            self.done += 1
+            event(flight)
+
+
+def _when(
+    condition: Callable[[Flight], bool], *events: tuple[float, Callable[[Flight], None]]
+) -> Callable[[Flight], None]:
     def watch(flight: Flight) -> None:
-        flight.fault_after = (seconds, event)  # type: ignore[attr-defined]
+        flight.trigger = _Trigger(condition, events)
 
     return watch
+
+
+def _acted(flight: Flight) -> bool:
+    return any(change.by == "service" for change in flight.fc.changes)
+
+
+def _reduced(flight: Flight) -> bool:
+    return flight.fc.parameters != flight.original
 
 
 def _with(**changes: object) -> Callable[[Flight], None]:
@@ -375,6 +414,7 @@ def _contradictions() -> list[FlightFault]:
 
 
 _LATE_S = ARM_S + 20.0
+_STIFF = (("resistance_mohm_ah", 90.0), ("ambient_degc", 0.0), ("start_degc", 10.0))
 FAULTS = (
     # The simulator's own.
     FlightFault("nack", "none", simulator=("nack=0.3@40",)),
@@ -411,14 +451,14 @@ FAULTS = (
     FlightFault("gauge reads 40 points too little", "none", gauge=(("start_error_frac", -0.4),)),
     FlightFault("gauge full a third too large, pack ends", "end", LOW, gauge=(("full_error_frac", 0.3),)),
     # The vehicle that is followed, and the author of a command.
-    FlightFault("foreign vehicle first", "end", LOW, events=_each_s(0.5, 300.5, _foreign(2, "guided")), prepare=_with(silent=True)),
+    FlightFault("foreign vehicle first", "end", LOW, events=_each_s(0.5, 300.5, _foreign(2, "guided")), mavlink="system_id = 1\n", prepare=_with(silent=True)),
     FlightFault("foreign vehicle that returns", "end", LOW, events=_each_s(40.5, 300.5, _foreign(3, "return"))),
     FlightFault("foreign vehicle and own heartbeat lost", "none", events=((60.0, _set(silent=True)), *_each_s(60.5, 100.5, _foreign(2, "guided")))),
     FlightFault("second speaker of our component", "none", events=_each_s(60.5, 90.5, _second_speaker)),
     FlightFault("BMS_ACT 0 in flight", "end", LOW, events=((40.0, _act_off),)),
     FlightFault("battery id 255 on the wire", "end", LOW, events=_each_s(5.5, 40.5, _id_255)),
-    FlightFault("pilot takes over", "none", LOW, prepare=_after_action(3.0, _pilot("pilot"))),
-    FlightFault("pilot takes over within a heartbeat", "none", LOW, prepare=_after_action(0.5, _pilot("mission"))),
+    FlightFault("pilot takes over", "none", LOW, prepare=_when(_acted, (3.0, _pilot("pilot")))),
+    FlightFault("pilot takes over within a heartbeat", "none", LOW, prepare=_when(_acted, (0.5, _pilot("mission")))),
     FlightFault("automatic change of mode at the onset", "end", LOW, events=_each_s(_LATE_S, 330.0, _automatic("hold")), prepare=_with(complies=_complies(0.5))),
     FlightFault("three of five commands are rejected", "end", LOW, prepare=_with(complies=_complies(0.4))),
     FlightFault("30 % of the frames are lost", "end", LOW, prepare=_with(loss_frac=0.3)),
@@ -438,7 +478,10 @@ FAULTS = (
     FlightFault("link cut through the onset", "end", LOW, events=((FAULT_S, _set(cut=True)), (FAULT_S + 60.0, _set(cut=False)))),
     FlightFault("autopilot restarts", "none", events=((FAULT_S, _set(silent=True)), (FAULT_S + 2.0, lambda f: f.fc.reboot()), (FAULT_S + 2.5, _set(silent=False)))),
     FlightFault("autopilot restarts, pack ends", "end", LOW, events=((FAULT_S, _set(silent=True)), (FAULT_S + 2.0, lambda f: f.fc.reboot()), (FAULT_S + 2.5, _set(silent=False)))),
-    FlightFault("kill with reduced limits", "end", LOW, events=_restart(4.0), checkpoints=True, actions=_ACTIONS + _REDUCE),
+    FlightFault("reduced limits", "none", 0.4, pack=_STIFF, actions=_REDUCE),
+    FlightFault("kill with reduced limits", "none", 0.4, pack=_STIFF, actions=_REDUCE, checkpoints=True, prepare=_when(_reduced, (2.0, Flight.kill), (6.0, Flight.start))),
+    FlightFault("reload without the action that reduced", "none", 0.4, pack=_STIFF, actions=_REDUCE, prepare=_when(_reduced, (4.0, _reload("")))),
+    FlightFault("autopilot restarts with reduced limits", "none", 0.4, pack=_STIFF, actions=_REDUCE, prepare=_when(_reduced, (2.0, lambda f: f.fc.reboot()))),
 )  # fmt: skip
 
 
@@ -525,21 +568,21 @@ class Judge:
         if not acts:
             return
         left_s = flight.world.remaining_s()
-        if (
-            change.mode == "land"
-            and change.by == "service"
-            and left_s is not None
-            and left_s > NEAR_END_S
-            and outcome.due in ("may", "end")
-        ):
-            self._fail("UNWANTED", f"land with {left_s:.0f} s left at {change.t_s:.0f} s")
+        requests = () if flight.report is None else flight.report.requests
+        because = tuple(
+            dict.fromkeys(r.because for r in requests if r.action.do >= ActionKind.RETURN)
+        )
+        # A landing in place is due at the end of the pack, and where home is out of reach.
+        least_s = max(NEAR_END_S, flight.frame.home_s())
+        lands = change.mode == "land" and change.by == "service" and outcome.due in ("may", "end")
+        if lands and left_s is not None and left_s > least_s:
+            apart = all(name.startswith("home_") for name in because)
+            text = f"land with {left_s:.0f} s left at {change.t_s:.0f} s"
+            self._fail("home" if apart else "UNWANTED", text)
         if outcome.seen_s is not None:
             return
         outcome.seen, outcome.seen_s, outcome.by = change.mode, change.t_s, change.by
-        requests = () if flight.report is None else flight.report.requests
-        outcome.because = tuple(
-            dict.fromkeys(r.because for r in requests if r.action.do >= ActionKind.RETURN)
-        )
+        outcome.because = because
         if outcome.due == "end" and left_s is not None:
             outcome.early_s = left_s - flight.frame.home_s()
 
@@ -547,32 +590,29 @@ class Judge:
         """Verdict of the whole flight."""
         flight, outcome = self._flight, self._outcome
         outcome.flown_s = flight.now_s
-        by_home = bool(outcome.because) and all(
-            name.startswith("home_") for name in outcome.because
-        )
+        names = outcome.because
+        by_home = bool(names) and all(name.startswith("home_") for name in names)
         apart = "home" if by_home and outcome.by == "service" else "UNWANTED"
-        if outcome.due == "none":
-            pilot = "pilot" in flight.fault.name
-            if outcome.seen_s is not None and not pilot:
-                self._fail(apart, "nothing was due")
-        elif outcome.due == "may":
-            if outcome.by == "failsafe":
-                self._fail("UNWANTED", "failsafe of the vehicle")
-        elif outcome.due == "end":
+        if outcome.due == "end":
             self._finish_end(apart)
-        elif outcome.due_s is None:
-            self._fail("MISSED", "the fault had no effect")
-        else:
+        elif outcome.due in ("lost", "limit"):
             self._finish_at(LOST_S if outcome.due == "lost" else LIMIT_S, apart)
+        elif outcome.due == "may" and outcome.by == "failsafe":
+            self._fail("UNWANTED", "failsafe of the vehicle")
+        elif outcome.due == "none" and outcome.seen_s is not None and self._pilot_s is None:
+            self._fail(apart, "nothing was due")
+        self._finish_vehicle()
+
+    def _finish_vehicle(self) -> None:
+        """Commands to others, and what has to be restored."""
+        flight = self._flight
         if any(target != 1 for target in flight.fc.targets):
             self._fail("UNWANTED", f"commands to systems {sorted(set(flight.fc.targets))}")
+        if "reduced" in flight.fault.name and not flight.reduced:
+            self._fail("MISSED", "limits were not reduced")
         changed = {k: v for k, v in flight.fc.parameters.items() if v != flight.original[k]}
         if changed:
             self._fail("NOT RESTORED", str(changed))
-        if flight.fault.name.startswith("second speaker") and not any(
-            "180" in t or "battery" in t.lower() for t in flight.fc.texts
-        ):
-            outcome.notes.append("no text")
 
     def _finish_end(self, apart: str) -> None:
         outcome, landed_s = self._outcome, self._flight.frame.landed_s
@@ -586,19 +626,21 @@ class Judge:
             self._fail(apart, "early")
 
     def _finish_at(self, within_s: float, apart: str) -> None:
-        outcome = self._outcome
-        due_s = outcome.due_s or 0.0
-        if outcome.seen_s is None:
-            self._fail("MISSED", "no action")
-            return
-        outcome.early_s = due_s - outcome.seen_s
-        if outcome.early_s > LIMIT_S:
-            self._fail(apart, "nothing was due yet")
-        elif -outcome.early_s > within_s:
-            self._fail("MISSED", "late")
+        outcome, due_s, seen_s = self._outcome, self._outcome.due_s, self._outcome.seen_s
+        if seen_s is None:
+            self._fail("MISSED", "no action" if due_s else "the limit was not reached")
+        elif due_s is None:  # on the ground before the limit was reached
+            if seen_s < FAULT_S:
+                self._fail(apart, "nothing was due yet")
+        else:
+            outcome.early_s = due_s - seen_s
+            if outcome.early_s > LIMIT_S and seen_s < FAULT_S:
+                self._fail(apart, "nothing was due yet")
+            elif -outcome.early_s > within_s:
+                self._fail("MISSED", "late")
 
     def _fail(self, verdict: str, note: str) -> None:
-        if self._outcome.verdict in ("ok", "home"):
+        if self._outcome.verdict in ("ok", "home"):  # the first that counts
             self._outcome.verdict = verdict
         self._outcome.notes.append(note)
 
@@ -632,11 +674,8 @@ def _operate(flight: Flight, now_s: float) -> None:
         flight.frame.armed = True
         if flight.fault.name.startswith("foreign vehicle first"):
             flight.fc.silent = False
-    after = getattr(flight, "fault_after", None)
-    acted_s = next((c.t_s for c in flight.fc.changes if c.by == "service"), None)
-    if after is not None and acted_s is not None and now_s >= acted_s + after[0]:
-        flight.fault_after = None  # type: ignore[attr-defined]
-        after[1](flight)
+    if flight.trigger is not None:
+        flight.trigger.step(flight)
 
 
 # ---------------------------------------------------------------------- clean hours
