@@ -44,6 +44,7 @@ def check(options: argparse.Namespace) -> int:
             config.battery[0].capacity_mah,
             options.vehicle,
             SystemClock(),
+            actions=config.action_kinds(),
             set_wrong=options.set,
         )
         print_stdout("\n".join(lines))

@@ -361,6 +361,12 @@ class Config(Section):
         """Folder of the original vehicle parameters, which are stored in any case."""
         return Path("/var/lib/dronebms" if self.state is None else self.state.dir)
 
+    def action_kinds(self) -> frozenset[ActionKind]:
+        """What the actions do to the vehicle: reduce, return, land."""
+        actions = [row.action() for row in self.action]
+        kinds = {do for one in actions for do in (one.do, one.escalate) if do is not None}
+        return frozenset(do for do in kinds if do >= ActionKind.REDUCE)
+
     def limit_changes(self) -> tuple[LimitChange, ...]:
         """The rows as `limits.changed_limits` takes them."""
         return tuple(

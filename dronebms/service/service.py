@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dronebms.core.clock import Clock, SystemClock, unix_s
 from dronebms.core.errors import DroneBmsError
-from dronebms.core.report import ActionKind, Report, Sink
+from dronebms.core.report import Report, Sink
 from dronebms.core.state import decode, encode
 from dronebms.health.sink import PackHistorySink
 from dronebms.monitoring.loop import Loop, live_ticks
@@ -179,6 +179,7 @@ class Service:
             if config.charger != self._config.charger:
                 charger = charger_of(config.charger, self._clock)
             control = self._new_control(config)
+            kinds = config.action_kinds()
         # The flight goes on with the old configuration, also after a mistake of our own.
         except Exception as error:  # noqa: BLE001 - the one place around a configuration in flight
             kind = "" if isinstance(error, DroneBmsError) else f"{type(error).__name__}: "
@@ -191,6 +192,8 @@ class Service:
         self._charger = charger
         self._config = config
         self._install(control)
+        if self._bridge.vehicle_control is not None:
+            self._bridge.vehicle_control.configured = kinds
         if self._recorder is not None:
             self._recorder.use(rules)
         _log.info("limits, actions and charger are those of %s now", path)
@@ -203,10 +206,9 @@ class Service:
         Needed by actions, and by values that an earlier run has left on the vehicle, to restore
         them.
         """
-        acts = any(row.action().do >= ActionKind.REDUCE for row in config.action)
-        folder = config.vehicle_dir
-        needed = self._bridge.vehicle_control is None and (acts or left_behind(folder))
-        return VehicleControl(folder) if needed else None
+        kinds, folder = config.action_kinds(), config.vehicle_dir
+        needed = self._bridge.vehicle_control is None and (kinds or left_behind(folder))
+        return VehicleControl(folder, kinds) if needed else None
 
     def _install(self, control: VehicleControl | None) -> None:
         if control is not None:

@@ -16,6 +16,7 @@ chosen it; every other change is a pilot's, on a remote control or at a ground s
 | SENT, ACCEPTED, OBEYED, LAPSED | pilot's change                                  | OVERRIDDEN |
 | REFUSED                        | pilot's change (nothing was obeyed)             | the same   |
 | ACCEPTED                       | the former mode, SETTLE_S after the answer      | OVERRIDDEN |
+| ACCEPTED                       | the former mode, by a failsafe                  | LAPSED     |
 | SENT, REFUSED, LAPSED          | command repeated                                | SENT       |
 | all                            | vehicle disarmed                                | no command |
 | all but OVERRIDDEN for 2 s     | autopilot restarted                             | no command |
@@ -143,8 +144,9 @@ class SentCommand:
         before = self.mode_before if self.mode is None else self.mode
         if self.overridden or (mode == before and not self.complies(mode)):
             settled = heartbeat_s >= self.accepted_s + SETTLE_S
-            returned = self.phase is Phase.ACCEPTED and settled
-            return Phase.OVERRIDDEN if returned else self.phase
+            if self.phase is not Phase.ACCEPTED or not settled:
+                return self.phase
+            return Phase.LAPSED if vehicle.failsafe else Phase.OVERRIDDEN
         if mode == before or (self.complies(mode) and not self.obeyed):
             return Phase.OBEYED
         if self._is_choice(before, mode, vehicle):

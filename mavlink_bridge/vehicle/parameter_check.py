@@ -6,7 +6,7 @@ Source: the parameter lists of ArduPilot Copter 4.5 to 4.7 and PX4 1.13 to 1.18.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import Clock
 from dronebms.core.errors import LinkError
+from dronebms.core.report import ActionKind
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.codec import Codec, read_key
 from mavlink_bridge.protocol.config import MavlinkConfig
@@ -28,6 +29,7 @@ from mavlink_bridge.protocol.flight_stacks import (
 from mavlink_bridge.protocol.link import Link, open_link
 from mavlink_bridge.protocol.parameters import Parameters, same
 from mavlink_bridge.protocol.requests import command
+from mavlink_bridge.protocol.vehicle_classes import impossible_actions
 
 _SELF = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
 _FOUND_S = 10.0
@@ -134,6 +136,12 @@ class ParameterCheck:
         self._wait_for_answers()
         return [self._finding(row, capacity_mah) for row in rows]
 
+    def impossible(self, actions: Collection[ActionKind]) -> list[str]:
+        """One line for each of these actions that cannot be carried out on the vehicle."""
+        reasons = impossible_actions(self._autopilot.kind, self._autopilot.vehicle_type)
+        found = dict.fromkeys(reason for do, reason in reasons.items() if do in actions)
+        return [f"{'wrong':6}[[action]]: {reason}" for reason in found]
+
     def set(self, findings: Sequence[Finding]) -> list[str]:
         """Set the parameters outside their range; return one sentence for each.
 
@@ -202,9 +210,18 @@ def check_vehicle(
     url: str,
     clock: Clock,
     *,
+    actions: Collection[ActionKind] = (),
     set_wrong: bool = False,
 ) -> tuple[list[str], bool]:
-    """Lines of the table, and whether all parameters fit; `set_wrong` sets those that do not.
+    """Lines of the table, and whether all parameters and actions fit.
+
+    Args:
+        mavlink_config: of the service.
+        capacity_mah: the rated one, `None` if not configured.
+        url: of a link to the vehicle.
+        clock: of the link.
+        actions: kinds of the configured actions.
+        set_wrong: set the parameters that do not fit.
 
     Raises:
         ConfigError: the signing key cannot be used.
@@ -215,10 +232,11 @@ def check_vehicle(
     with closing(open_link(url)) as link:
         check = ParameterCheck(link, clock, key, mavlink_config.system_id)
         findings = check.findings(capacity_mah)
-        lines = [HEAD, *map(str, findings)]
+        impossible = check.impossible(actions)
+        lines = [HEAD, *map(str, findings), *impossible]
         if set_wrong:
             lines += check.set(findings)
             findings = check.findings(capacity_mah)
     if set_wrong or any(one.found is None for one in findings):
         lines.append("restart the vehicle: some parameters take effect only then; check again")
-    return lines, all(one.fits for one in findings)
+    return lines, not impossible and all(one.fits for one in findings)

@@ -44,6 +44,7 @@ class VehicleControl:
 
     Attributes:
         sent: the last mode command.
+        configured: kinds of the configured actions.
     """
 
     def __init__(self, folder: Path, configured: Collection[ActionKind] = _ALL_ACTIONS) -> None:
@@ -54,7 +55,7 @@ class VehicleControl:
             configured: kinds of the configured actions.
         """
         self.sent: SentCommand | None = None
-        self._configured = configured
+        self.configured = configured
         self._seen: tuple[int | None, int | None, int] | None = None  # autopilot, type, restarts
         self._reported: set[str] = set()  # reasons why an action is not possible
         self._heartbeat_s = -math.inf  # last requested
@@ -89,8 +90,11 @@ class VehicleControl:
         self._parameters.receive(message, bytewise=autopilot.stack.bytewise_integers)
         self._look_at(autopilot, now_s)
         kind = message.get_type()
+        if kind == "HEARTBEAT":
+            self._report_impossible(autopilot)
         if kind == "HEARTBEAT" and self.sent is not None and not autopilot.resumed(now_s):
-            self.sent = self.sent.updated(self._classified(autopilot, now_s), now_s)
+            vehicle = self._classified(autopilot.state(now_s), autopilot)
+            self.sent = self.sent.updated(vehicle, now_s)
         if kind == "COMMAND_ACK":
             self._speeds.receive(message)
             self._read_answer(message, autopilot, now_s)
@@ -100,7 +104,7 @@ class VehicleControl:
     ) -> list[mavlink.MAVLink_message]:
         """Messages to send now; if not `enabled`, only those that restore the vehicle."""
         requests = [one for some in self._requests.values() for one in some] if enabled else []
-        vehicle = self._classified(autopilot, now_s)
+        vehicle = self._classified(vehicle, autopilot)
         if self.sent is None or not autopilot.resumed(now_s):
             decision = decide(requests, vehicle, self.sent, now_s)
         else:
@@ -136,14 +140,17 @@ class VehicleControl:
         row = vehicle_class(*seen[:2])
         if row is not None and row.name == "ArduPlane":
             self._parameters.read(_Q_ENABLE)
-        for do, reason in impossible_actions(*seen[:2]).items():
-            if do in self._configured and reason not in self._reported:
+
+    def _report_impossible(self, autopilot: Autopilot) -> None:
+        """Report once each configured action that the vehicle does not have."""
+        reasons = impossible_actions(autopilot.kind, autopilot.vehicle_type)
+        for do, reason in reasons.items():
+            if do in self.configured and reason not in self._reported:
                 self._reported.add(reason)
                 self._announce(_WARNING, reason)
 
-    def _classified(self, autopilot: Autopilot, now_s: float) -> VehicleState:
+    def _classified(self, state: VehicleState, autopilot: Autopilot) -> VehicleState:
         """State of the vehicle; a parameter distinguishes a quadplane from a fixed wing."""
-        state = autopilot.state(now_s)
         if state.vehicle_class != "ArduPlane":
             return state
         q_enable = self._parameters.values.get(_Q_ENABLE)
@@ -186,8 +193,10 @@ class VehicleControl:
     ) -> None:
         """Read an acknowledgement: the next command of the class is due after a refusal."""
         sent = self.sent
-        means = () if sent is None else self._means(sent, self._classified(autopilot, now_s))
-        if sent is None or sent.means >= len(means) or means[sent.means].number != answer.command:
+        if sent is None:
+            return
+        means = self._means(sent, self._classified(autopilot.state(now_s), autopilot))
+        if sent.means >= len(means) or means[sent.means].number != answer.command:
             return
         last = sent.means + 1 == len(means)
         if answer.result not in _SUCCESS and last and sent.phase is Phase.SENT:

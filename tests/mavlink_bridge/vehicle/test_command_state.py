@@ -196,6 +196,8 @@ def test_the_former_mode_after_an_acceptance_is_a_pilot_once_it_has_settled() ->
     stale = replace(vehicle("AUTO"), heartbeat_age_s=1.0)  # received before it could show it
     assert after(command, stale, late + 0.9) is Phase.ACCEPTED
     assert after(sent(Phase.SENT, "AUTO"), vehicle("AUTO"), 99.0) is Phase.SENT
+    landing = sent(Phase.ACCEPTED, "RTL", do=ActionKind.LAND, before="RTL", modes=("LAND",))
+    assert after(landing, vehicle("RTL", failsafe=True), late) is Phase.LAPSED
 
 
 def test_a_failsafe_that_ends_before_it_obeys_is_no_pilot() -> None:
