@@ -27,6 +27,7 @@ class VehicleState:
     heartbeat_age_s: float | None = None  # of the autopilot; None: no heartbeat was received
     vehicle_class: str | None = None  # firmware and airframe; None also if no action is possible
     mode_age_s: float | None = None  # since the first heartbeat in this mode
+    landing: bool | None = None  # in any mode, also by a mission or at the end of a return
     terminated: bool | None = None  # flight termination, or a crash found by the autopilot
     link_trouble: str | None = None  # why the link to the autopilot does not work, one sentence
 

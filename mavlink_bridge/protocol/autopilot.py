@@ -65,6 +65,7 @@ RECEIVED_MESSAGES = (
     ReceivedMessage("GLOBAL_POSITION_INT", 33, 3.0, 0.5),
     ReceivedMessage("HOME_POSITION", 242, math.inf, ONCE_S),  # ArduPilot sends it once
     ReceivedMessage("VFR_HUD", 74, 3.0),
+    ReceivedMessage("EXTENDED_SYS_STATE", 245, 3.0),  # requested by vehicle control
     ReceivedMessage("WIND_COV", 231, 10.0),  # changes slowly; PX4 sends it every 2 s
 )
 _MAX_AGE_S: Mapping[str, float] = MappingProxyType(
@@ -208,6 +209,7 @@ class Autopilot:
             vehicle_class=None if row is None else row.name,
             mode_age_s=mode_age_s,
             terminated=terminated,
+            landing=_landing(self._fresh("EXTENDED_SYS_STATE", now_s)),
         )
 
     def _follow(self, system_id: int) -> bool:
@@ -238,6 +240,13 @@ def _is_autopilot(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
 
 def _armed(heartbeat: mavlink.MAVLink_heartbeat_message) -> bool:
     return bool(heartbeat.base_mode & mavlink.MAV_MODE_FLAG_SAFETY_ARMED)
+
+
+def _landing(message: mavlink.MAVLink_message | None) -> bool | None:
+    """Whether it lands, also in a mission, `None` if it does not know."""
+    if message is None or message.landed_state == mavlink.MAV_LANDED_STATE_UNDEFINED:
+        return None
+    return bool(message.landed_state == mavlink.MAV_LANDED_STATE_LANDING)
 
 
 def _place(

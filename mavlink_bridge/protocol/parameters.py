@@ -66,6 +66,10 @@ class Parameters:
         names = {*self._reads, *self._sets}
         return frozenset(name for name in names if self._tried.get(name, (0, 0.0))[0] <= _TRIES)
 
+    def requested(self) -> frozenset[str]:
+        """Names of all requests without an answer, also those that have no try left."""
+        return frozenset((*self._reads, *self._sets))
+
     def receive(self, message: mavlink.MAVLink_message, *, bytewise: bool) -> None:
         """Read a message of the autopilot; `bytewise`: integers as PX4 sends them."""
         if message.get_type() != "PARAM_VALUE":

@@ -11,7 +11,7 @@ import math
 from pymavlink.dialects.v20 import common as mavlink
 
 _CLOCKS = ("SYSTEM_TIME", "GLOBAL_POSITION_INT")
-_LATE_MS = 1000  # of a message that has overtaken another one
+_LATE_MS = 3000  # of a message that another one has overtaken, also on a slower link
 _PAUSE_S = 3.0  # without a heartbeat
 UNKNOWN_S = 2.0  # GLOBAL_POSITION_INT is requested twice a second
 _SAME_S = 3.0  # in which BOOT and the time since boot show the same restart

@@ -189,7 +189,7 @@ class ParameterLimiter:
         if name in self._parameters.pending():
             return
         original, written = self._saved.values[name], self._parameters.values.get(name)
-        if written is None:
+        if written is None or name in self._parameters.requested():  # no try is left
             if self._read_s is None or now_s - self._read_s >= _RETRY_S:
                 self._read_s = now_s
                 self._parameters.read(*self._saved.values)
@@ -234,7 +234,8 @@ class ParameterLimiter:
             now = self._parameters.values.get(name)
             if now is None or not same(now, value):
                 restored = False
-            if now is not None and not same(now, value) and name not in self._parameters.pending():
+            requested = name in self._parameters.requested()
+            if now is not None and not same(now, value) and not requested:
                 self._parameters.set(name, value)
                 self._budget(name).take(now_s)
         if restored:

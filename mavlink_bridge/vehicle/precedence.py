@@ -36,13 +36,14 @@ class Decision:
 
 
 def activity(vehicle: VehicleState, sent: SentCommand | None = None) -> ActionKind:
-    """Urgency of what the vehicle does, by its mode and by who commanded it.
+    """Urgency of what the vehicle does, by its mode, its report and who commanded it.
 
-    ArduPlane lands in AUTO, after its own failsafe or our command.
+    Missions land, and ArduPlane lands in AUTO after its own failsafe or our command.
     """
     mode = vehicle.mode or ""
     found = action_of_mode(mode)
-    if vehicle.failsafe and mode == "AUTO" and vehicle.vehicle_class in _PLANES:
+    by_failsafe = vehicle.failsafe and mode == "AUTO" and vehicle.vehicle_class in _PLANES
+    if vehicle.landing or by_failsafe:
         found = ActionKind.LAND
     elif _failsafe_waits(vehicle):
         found = ActionKind.RETURN
@@ -146,8 +147,8 @@ def _retry(sent: SentCommand, action: Action, now_s: float) -> tuple[ActionKind,
 
 
 def _has_had_its_command(key: ActionKey, sent: SentCommand) -> bool:
-    """Whether this event, or a later one of the same row, has had its command."""
-    return any(key[:2] == one[:2] and key[2] <= one[2] for one in (*sent.earlier, sent.key))
+    """Whether this event has had its command; of each row the last event is known."""
+    return key in (*sent.earlier, sent.key)
 
 
 def _too_many(do: ActionKind, action: Action, sent: SentCommand | None, now_s: float) -> str | None:
@@ -175,7 +176,7 @@ def _next(
     earlier, means, recent_s = dict[tuple[int, int], int](), 0, [(int(do), now_s)]
     if sent is not None:
         for battery, number, times in (*sent.earlier, sent.key):
-            earlier[battery, number] = max(times, earlier.get((battery, number), 0))
+            earlier[battery, number] = times
         recent_s = [one for one in sent.recent_s if now_s - one[1] < _BUDGET_S] + recent_s
         if (sent.key, sent.do) == (key, do):
             means = sent.means

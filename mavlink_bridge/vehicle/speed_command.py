@@ -1,7 +1,8 @@
 """Limits the speeds of ArduCopter by DO_CHANGE_SPEED, and restores them.
 
 A speed is commanded only to a vehicle that is faster, so that a slower speed of the user is never
-raised, and at most three times in a mode, because the pilot may choose otherwise. At the end, also
+raised, at most three times in a mode, because the pilot may choose otherwise, and eight times a
+minute, however often limits come and go. At the end, also
 after a restart of this service, the vehicle's own parameter is commanded: a speed that a mission or
 ground station had commanded before is not known. Each mode starts with its own speeds, so that a
 change of the mode ends the limit.
@@ -30,6 +31,7 @@ _FASTER = 1.1  # times the limit: overshoot of the vehicle's controller
 _RETRY_S = 10.0  # time to slow down
 _ANSWER_S = 1.0
 _TRIES = 3
+_BUDGET, _BUDGET_S = 8, 60.0  # commands of one speed, to limit and to restore it
 _THROTTLE_UNCHANGED = -1.0  # DO_CHANGE_SPEED.throttle
 _COPTER = "ArduCopter"
 
@@ -73,6 +75,7 @@ class SpeedCommand:
         self._phases: dict[str, _Phase] = {}
         self._unanswered: tuple[_Phase, float] | None = None  # and the time of its command
         self._texts: list[str] = []
+        self._commanded_s: dict[str, list[float]] = {}  # times of the commands in a minute
 
     @property
     def idle(self) -> bool:
@@ -157,6 +160,9 @@ class SpeedCommand:
         slow = limit is not None and (measured is None or measured <= _FASTER * limit)
         if slow or original is None:
             return None
+        recent_s = [t_s for t_s in self._commanded_s.get(row.by, ()) if now_s - t_s < _BUDGET_S]
+        if len(recent_s) >= _BUDGET:
+            return None
         phase.due_s = now_s + (_ANSWER_S if restores else _RETRY_S)
         saved = self._saved.values
         if row.by not in saved and not self._saved.save(saved | {row.by: original}):
@@ -166,6 +172,7 @@ class SpeedCommand:
             phase.ended = True
             self._texts.append(f"speed change: vehicle does not comply, tries: {_TRIES}")
             return None
+        self._commanded_s[row.by] = [*recent_s, now_s]
         return original if limit is None else limit
 
     def _original_m_s(self, row: SpeedRow) -> float | None:

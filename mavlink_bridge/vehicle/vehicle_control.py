@@ -36,6 +36,10 @@ _HEARTBEAT_PERIOD_S = 0.5  # requested after a command: PX4 sends one a second
 _HEARTBEATS_S = 4.0
 _ALL_ACTIONS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)
 _Q_ENABLE = "Q_ENABLE"
+_LANDED_STATE = mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE
+_LANDED_STATE_US = 1e6
+_LANDED_STATE_RETRY_S = 5.0
+_LANDED_STATE_TRIES = 3  # not every autopilot sends it
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +63,7 @@ class VehicleControl:
         self._seen: tuple[int | None, int | None, int] | None = None  # autopilot, type, restarts
         self._reported: set[str] = set()  # reasons why an action is not possible
         self._heartbeat_s = -math.inf  # last requested
+        self._landed_state = (0, -math.inf)  # requests since the last message, time of the last one
         self._pilot_s = -math.inf  # start of the last override that was reported
         self._parameters = Parameters()
         self._limiter = ParameterLimiter(self._parameters, folder)
@@ -121,6 +126,7 @@ class VehicleControl:
             in_flight = enabled and vehicle.armed is True
             messages += self._limiter.step(reduce, autopilot, now_s, in_flight=in_flight)
             messages += self._speeds.step(reduce, autopilot, vehicle, now_s)
+            messages += self._landed_state_request(autopilot, vehicle, now_s)
             bytewise = autopilot.stack.bytewise_integers
             messages += self._parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages
@@ -136,7 +142,7 @@ class VehicleControl:
             self._parameters.discard_values()
             self._limiter.after_restart()
             self._speeds.after_restart()
-        self._seen = seen
+        self._seen, self._landed_state = seen, (0, -math.inf)
         row = vehicle_class(*seen[:2])
         if row is not None and row.name == "ArduPlane":
             self._parameters.read(_Q_ENABLE)
@@ -183,6 +189,20 @@ class VehicleControl:
         self._heartbeat_s = now_s
         request = mavlink.MAV_CMD_REQUEST_MESSAGE
         return [command(system, request, mavlink.MAVLINK_MSG_ID_HEARTBEAT)]
+
+    def _landed_state_request(
+        self, autopilot: Autopilot, vehicle: VehicleState, now_s: float
+    ) -> list[mavlink.MAVLink_message]:
+        """Request EXTENDED_SYS_STATE, which shows the landing of a mission."""
+        tries, last_s = self._landed_state
+        if vehicle.landing is not None:
+            self._landed_state = (0, last_s)
+            return []
+        if tries >= _LANDED_STATE_TRIES or now_s - last_s < _LANDED_STATE_RETRY_S:
+            return []
+        self._landed_state = (tries + 1, now_s)
+        number = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
+        return [command(autopilot.system_id, number, _LANDED_STATE, _LANDED_STATE_US)]
 
     def _means(self, sent: SentCommand, vehicle: VehicleState) -> tuple[ModeCommand, ...]:
         row = class_named(vehicle.vehicle_class)

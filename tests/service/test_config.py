@@ -84,6 +84,14 @@ def test_a_whole_configuration_is_read() -> None:
     )
 
 
+def test_the_kinds_of_actions_include_escalations_and_no_reports() -> None:
+    rows = (
+        '[[action]]\non = "hot"\ndo = "announce"\n'
+        '[[action]]\non = "critical"\ndo = "return"\nescalate = "land"\n'
+    )
+    assert read(BATTERY + rows).action_kinds() == {ActionKind.RETURN, ActionKind.LAND}
+
+
 def test_a_missing_key_has_the_documented_default() -> None:
     config = read(BATTERY)
     (battery,) = config.battery
@@ -92,6 +100,7 @@ def test_a_missing_key_has_the_documented_default() -> None:
     assert (config.mavlink.system_id, config.mavlink.vehicle) == (None, "auto")
     assert config.mavlink.component_id == 191
     assert (config.status, config.recording, config.limit_changes()) == (None, None, ())
+    assert config.action_kinds() == frozenset()
     assert (config.state, config.vehicle_dir) == (None, Path("/var/lib/dronebms"))
 
 

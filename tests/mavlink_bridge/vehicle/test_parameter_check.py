@@ -5,6 +5,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import LinkError
+from dronebms.core.report import ActionKind
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.vehicle.parameter_check import (
     HEAD,
@@ -14,7 +15,7 @@ from mavlink_bridge.vehicle.parameter_check import (
     check_vehicle,
 )
 from tests.mavlink_bridge.autopilot import FakeAutopilot
-from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle
+from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, SUB, FakeVehicle
 
 FITTING = {
     "SCR_ENABLE": 1.0,
@@ -201,6 +202,21 @@ def test_no_requirement_stops_the_motors() -> None:
         if row.name == "COM_LOW_BAT_ACT":
             assert row.most < 4
         assert row.least <= row.default <= row.most
+
+
+def test_an_action_that_the_vehicle_does_not_have_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vehicle = FakeVehicle(ARDUPILOT, **FITTING)
+    vehicle.vehicle_type = SUB
+    monkeypatch.setattr("mavlink_bridge.vehicle.parameter_check.open_link", lambda _url: vehicle)
+    kinds = (ActionKind.RETURN, ActionKind.LAND)
+    lines, fits = check_vehicle(MavlinkConfig(), 5000.0, "", Beating(vehicle), actions=kinds)
+    assert lines[-1] == "wrong [[action]]: ArduSub has no return"
+    assert not fits
+    lines, fits = check_vehicle(MavlinkConfig(), 5000.0, "", Beating(vehicle), actions=kinds[1:])
+    assert lines[0] == HEAD
+    assert fits
 
 
 def test_the_check_fails_without_a_vehicle_or_a_valid_link() -> None:

@@ -139,6 +139,25 @@ def test_a_limit_that_comes_and_goes_sets_few_parameters_of_px4(
     assert vehicle.parameters == SPEEDS
 
 
+def test_an_unanswered_change_is_repeated_and_costs_no_further_write(tmp_path: Path) -> None:
+    flight = Flight(FakeVehicle(ARDUPILOT, **CURRENT), tmp_path)
+    flight.fly(3.0)
+    flight.requests = reduce(60.0)
+    flight.fly(3.0)
+    for answers, limit, expected in ((False, 30.0, 60.0), (True, 30.0, 30.0), (True, 20.0, 20.0)):
+        flight.vehicle.answers = answers
+        flight.requests = reduce(limit)
+        flight.fly(40.0)
+        assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == expected
+    flight.vehicle.answers = False
+    flight.requests = ()
+    flight.fly(40.0)
+    flight.vehicle.answers = True
+    flight.fly(20.0)
+    assert flight.vehicle.parameters == CURRENT
+    assert sets_in(flight) <= 20  # four tries each
+
+
 def test_on_the_ground_a_limit_is_restored_at_once_also_with_no_write_left(tmp_path: Path) -> None:
     flight = Flight(FakeVehicle(ARDUPILOT, **CURRENT), tmp_path)
     flight.fly(3.0)

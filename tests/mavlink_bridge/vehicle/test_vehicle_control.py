@@ -564,6 +564,19 @@ def test_a_silent_vehicle_gets_one_speed_command_a_second(tmp_path: Path) -> Non
     assert len(commands) == 2
 
 
+def test_a_speed_limit_that_comes_and_goes_sends_few_commands(tmp_path: Path) -> None:
+    flight = fast(tmp_path)
+    for _ in range(60):
+        flight.vehicle.speed_m_s = 10.0
+        flight.requests = less(None, speed_m_s=3.0)
+        flight.fly(1.0)
+        flight.requests = ()
+        flight.fly(1.0)
+    assert len(flight.vehicle.speeds) <= 2 * 8 + 1
+    flight.fly(61.0)
+    assert not (tmp_path / SAVED_SPEEDS).exists()
+
+
 def test_px4_is_commanded_no_speed(tmp_path: Path) -> None:
     flight = flying(tmp_path, FakeVehicle(PX4, **OWN_SPEEDS))
     flight.vehicle.mode, flight.vehicle.speed_m_s = 4 << 16 | 4 << 24, 10.0

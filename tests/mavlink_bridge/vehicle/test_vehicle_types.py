@@ -249,6 +249,30 @@ def test_a_mission_of_a_plane_is_no_failsafe_though_a_battery_has_warned(tmp_pat
     assert flight.vehicle.commands == [(176, 0, 11)]
 
 
+@pytest.mark.parametrize(
+    ("autopilot", "mode"), [(ARDUPILOT, 3), (ARDUPILOT, RTL), (PX4, 4 << 16 | 4 << 24)]
+)
+def test_a_landing_of_a_mission_or_a_return_is_left_alone(
+    tmp_path: Path, autopilot: int, mode: int
+) -> None:
+    flight = flying(tmp_path, autopilot, COPTER, mode)
+    asked = [m for m in flight.vehicle.received if getattr(m, "command", 0) == 511]
+    assert 245 in [m.param1 for m in asked]
+    for state, commands in ((4, []), (0, [(21, 0)])):  # MAV_LANDED_STATE: landing, unknown
+        for _ in range(5):
+            flight.vehicle.emit(mavlink.MAVLink_extended_sys_state_message(0, state))
+            flight.requests = (HOME, DOWN)
+            flight.fly(1.0)
+        assert flight.vehicle.commands == commands
+
+
+def test_the_landed_state_is_requested_three_times_at_most(tmp_path: Path) -> None:
+    flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
+    flight.fly(60.0)
+    asked = [m for m in flight.vehicle.received if getattr(m, "command", 0) == 511]
+    assert [m.param1 for m in asked].count(245) == 3
+
+
 # Pilots, and the autopilot's own changes.
 
 
