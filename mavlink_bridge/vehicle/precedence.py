@@ -182,6 +182,8 @@ def _next(
             means = sent.means
     earlier.pop(key[:2], None)
     commands = () if row is None else row.commands(do)
+    if means >= len(commands):  # the class has become known since
+        means = 0
     return SentCommand(
         key,
         do,

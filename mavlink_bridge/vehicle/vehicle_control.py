@@ -40,6 +40,7 @@ _LANDED_STATE = mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE
 _LANDED_STATE_US = 1e6
 _LANDED_STATE_RETRY_S = 5.0
 _LANDED_STATE_TRIES = 3  # not every autopilot sends it
+_SAME_S = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -72,6 +73,7 @@ class VehicleControl:
         self._labels: dict[str, str] = {}  # of the limits behind requests
         self._last_reason = ""
         self._texts: list[tuple[int, str]] = []
+        self._announced_s: dict[str, float] = {}
 
     @property
     def idle(self) -> bool:
@@ -96,7 +98,7 @@ class VehicleControl:
         self._look_at(autopilot, now_s)
         kind = message.get_type()
         if kind == "HEARTBEAT":
-            self._report_impossible(autopilot)
+            self._report_impossible(autopilot, now_s)
         if kind == "HEARTBEAT" and self.sent is not None and not autopilot.resumed(now_s):
             vehicle = self._classified(autopilot.state(now_s), autopilot)
             self.sent = self.sent.updated(vehicle, now_s)
@@ -147,13 +149,13 @@ class VehicleControl:
         if row is not None and row.name == "ArduPlane":
             self._parameters.read(_Q_ENABLE)
 
-    def _report_impossible(self, autopilot: Autopilot) -> None:
+    def _report_impossible(self, autopilot: Autopilot, now_s: float) -> None:
         """Report once each configured action that the vehicle does not have."""
         reasons = impossible_actions(autopilot.kind, autopilot.vehicle_type)
         for do, reason in reasons.items():
             if do in self.configured and reason not in self._reported:
                 self._reported.add(reason)
-                self._announce(_WARNING, reason)
+                self._announce(_WARNING, reason, now_s)
 
     def _classified(self, state: VehicleState, autopilot: Autopilot) -> VehicleState:
         """State of the vehicle; a parameter distinguishes a quadplane from a fixed wing."""
@@ -170,7 +172,7 @@ class VehicleControl:
             return
         if now_s - sent.overridden_s >= RESTART_SEEN_S:
             self._pilot_s = sent.overridden_s
-            self._announce(_WARNING, f"pilot has taken over: {sent.mode}")
+            self._announce(_WARNING, f"pilot has taken over: {sent.mode}", now_s)
 
     def _commands(
         self, decision: Decision, autopilot: Autopilot, vehicle: VehicleState, now_s: float
@@ -220,13 +222,17 @@ class VehicleControl:
             return
         last = sent.means + 1 == len(means)
         if answer.result not in _SUCCESS and last and sent.phase is Phase.SENT:
-            self._announce(_WARNING, f"{sent.do.name} refused: {result_label(answer.result)}")
+            text = f"{sent.do.name} refused: {result_label(answer.result)}"
+            self._announce(_WARNING, text, now_s)
         self.sent = sent.acknowledged(answer.result, now_s, last=last)
 
-    def _announce(self, severity: int, text: str) -> None:
-        """Send a text, and log it."""
-        self._texts.append((severity, text))
-        _log.warning("%s", text)
+    def _announce(self, severity: int, text: str, now_s: float) -> None:
+        """Send a text, and log it; not if it was sent in the last 30 s."""
+        recent_s = {one: t_s for one, t_s in self._announced_s.items() if now_s - t_s < _SAME_S}
+        self._announced_s = {text: now_s} | recent_s
+        if text not in recent_s:
+            self._texts.append((severity, text))
+            _log.warning("%s", text)
 
     def _report(self, decision: Decision, now_s: float) -> None:
         """Report each command, and once the reason why a requested one is not sent."""
@@ -236,10 +242,11 @@ class VehicleControl:
         elif decision.send is not None:
             self._last_reason = ""
             text = f"{decision.send.name}: {self._labels[request.because]}"
-            self._announce(_CRITICAL, text)
+            self._announce(_CRITICAL, text, now_s)
         elif decision.reason != self._last_reason and not self._is_waiting(request, now_s):
             self._last_reason = decision.reason
-            self._announce(_NOTICE, f"{request.action.do.name}: {decision.reason}")
+            text = f"{request.action.do.name}: {decision.reason}"
+            self._announce(_NOTICE, text, now_s)
 
     def _is_waiting(self, request: ActionRequest, now_s: float) -> bool:
         sent = self.sent
