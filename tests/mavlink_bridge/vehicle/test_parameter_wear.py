@@ -109,10 +109,10 @@ def reduce(max_a: float | None, speed_m_s: float | None = None) -> tuple[ActionR
 def test_a_flight_of_gusts_sets_few_parameters_of_ardupilot(tmp_path: Path) -> None:
     flight = Flight(FakeVehicle(ARDUPILOT, **CURRENT), tmp_path)
     flight.fly(3.0)
-    for limit in governed(loads()["gusts"], 300.0):
+    for limit in governed(loads()["gusts"], 120.0):
         flight.requests = reduce(limit)
         flight.fly(0.1)
-    assert sets_in(flight) <= 12  # with MOT_BAT_CURR_TC
+    assert sets_in(flight) <= 10  # with MOT_BAT_CURR_TC
     flight.requests = ()
     flight.fly(20.0)
     assert flight.vehicle.parameters == CURRENT
@@ -126,7 +126,7 @@ def test_a_limit_that_comes_and_goes_sets_few_parameters_of_px4(
     vehicle.mode = 3 << 16
     flight = Flight(vehicle, tmp_path)
     flight.fly(3.0)
-    seconds = 240
+    seconds = 120
     for _ in range(seconds // period_s):
         flight.requests = reduce(None, speed_m_s=4.0)
         flight.fly(period_s / 2)

@@ -14,6 +14,7 @@ from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.bridge import BridgeState
 from mavlink_bridge.protocol.flight_stacks import PX4 as PX4_STACK
 from mavlink_bridge.protocol.flight_stacks import withhold_reason
+from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import result_label
 from mavlink_bridge.vehicle.command_state import Phase, SentCommand
 from mavlink_bridge.vehicle.precedence import decide, refusal
@@ -189,6 +190,19 @@ def test_without_a_heartbeat_nothing_is_commanded(tmp_path: Path) -> None:
 
 
 # Current limit by parameters.
+
+
+def test_a_set_that_waits_for_its_answer_is_not_begun_again() -> None:
+    parameters = Parameters()
+    value = mavlink.MAVLink_param_value_message(b"X", 1.0, 9, 1, 0)
+    parameters.receive(value, bytewise=False)
+    sent = []
+    for now_s in (0.0, 0.5, 1.0, 2.0, 3.0, 9.0):
+        parameters.set("X", 2.0)
+        sent += parameters.due(1, now_s, bytewise=False)
+    assert [message.get_type() for message in sent] == ["PARAM_SET"] * 4
+    assert parameters.pending() == frozenset()
+    assert parameters.requested() == {"X"}
 
 
 def test_the_original_values_are_on_disk_before_a_limit_is_set(tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def test_lost_heartbeats_make_no_pilot_and_no_second_command(tmp_path: Path, gap
 def test_limits_that_come_and_go_send_few_commands(tmp_path: Path) -> None:
     flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
     flight.vehicle.complies = False
-    for number in range(600):
+    for number in range(120):
         rows = [(ActionKind.RETURN, 0), (ActionKind.LAND, 1)]
         flight.requests = tuple(
             ActionRequest(
@@ -371,7 +371,7 @@ def test_limits_that_come_and_go_send_few_commands(tmp_path: Path) -> None:
         flight.fly(0.5)
         flight.requests = ()
         flight.fly(0.5)
-    assert len(flight.vehicle.commands) <= 2 * 11 * 10
+    assert len(flight.vehicle.commands) <= 2 * 11 * 2
     control = flight.bridge.vehicle_control
     assert control is not None
     assert control.sent is not None
@@ -380,6 +380,30 @@ def test_limits_that_come_and_go_send_few_commands(tmp_path: Path) -> None:
 
 
 # Restarts of the autopilot.
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_after_a_pause_of_the_heartbeats_its_clock_decides(
+    tmp_path: Path, *, restarted: bool
+) -> None:
+    flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
+    flight.requests = (HOME,)
+    flight.fly(4.0)
+    vehicle = flight.vehicle
+    vehicle.sends_heartbeats, vehicle.boot_ms = False, 0
+    flight.fly(5.0)
+    vehicle.mode = LOITER
+    vehicle.send_heartbeat()  # its clock comes later
+    flight.fly(0.8)
+    control = flight.bridge.vehicle_control
+    assert control is not None
+    assert control.sent is not None
+    assert control.sent.obeyed  # not yet judged
+    vehicle.boot_ms = 1500 if restarted else 90_000
+    vehicle.sends_heartbeats = True
+    flight.fly(5.0)
+    assert vehicle.commands == [(20, 0)] * (1 + restarted)
+    assert any("pilot" in text for text in flight.texts()) is not restarted
 
 
 @pytest.mark.parametrize("autopilot", [ARDUPILOT, PX4])
