@@ -24,6 +24,7 @@ _MAX_GAP_S = 5.0  # so may the first reply after a gap without polls
 _ROUND_S = 5.0  # every slow register is read at least this often, however rare the polls
 SERIAL_S = 1.0  # longest time for which a pack swapped between two polls goes undetected
 _MIN_PERIOD_S = 0.001
+_TEXT_REPEATS = 2
 _MAX_REFUSALS = 12  # of a command that never answered: the pack does not have it
 _SUPPORTED = -inf  # in place of refusals: the command has answered
 _NO_CELL_RAW = 0xFFFF
@@ -216,7 +217,7 @@ class Gauge:
             self._read(row, now_s)
         if self._state.last_value(VOLTAGE.field) is None:  # starting up, or zeros without a gauge
             raise IntegrityError(f"not identified: {self._state.trouble}")
-        texts = {field: self._device.read_text(command) for _, field, command in sbs.TEXTS}
+        texts = {field: self._text(command) for _, field, command in sbs.TEXTS}
         if self._configured_profile is None:
             profile = profiles.profile_of(texts["manufacturer"], texts["device"])
             self._use(profile, self._state.cells)
@@ -239,6 +240,20 @@ class Gauge:
             pec=self._device.has_pec,
             gauge=self._profile.name,
         )
+
+    def _text(self, command: int) -> str | None:
+        """Text block; without a PEC two equal readings in a row confirm it, or it is unknown.
+
+        A flipped bit in a name would make another pack of this one.
+        """
+        text = self._device.read_text(command)
+        if self._device.has_pec:
+            return text
+        for _ in range(_TEXT_REPEATS):
+            before, text = text, self._device.read_text(command)
+            if text == before:
+                return text
+        return None
 
     def _find_cells(self, now_s: float) -> int:
         """Find the number of cells and read these from now on; 0 when it is uncertain.

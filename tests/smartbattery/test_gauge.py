@@ -607,6 +607,37 @@ def test_a_pack_of_the_same_serial_but_another_size_is_another_pack() -> None:
     assert (snapshot.identity.design_mah, snapshot.identity.cells) == (5200.0, 4)
 
 
+def test_a_pack_that_differs_in_its_date_alone_is_another_pack_within_a_round() -> None:
+    slot = Slot(Device())
+    gauge = Gauge(slot)
+    polled(gauge, 0, 20)
+    slot.device = Device()
+    slot.device.words[sbs.MANUFACTURED.command] = 0x58B2
+    assert polled(gauge, 21, 21 + int(ROUND_S * 10))[-1].identity.date == (2024, 5, 18)
+
+
+@pytest.mark.parametrize("command", [0x20, 0x21, 0x22])
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_flipped_bit_in_a_name_is_no_other_pack_without_a_pec(command: int, damaged: int) -> None:
+    device = Device(pec=False)
+    right = block_reply(ADDRESS, command, device.texts[command], with_pec=False)
+    wrong = bytes((*right[:2], right[2] ^ 1, *right[3:]))
+    replies: list[Reply] = [*[right] * damaged, wrong]
+    device.once[command] = replies
+    identity = Gauge(device).poll(0.0).identity
+    assert identity == Gauge(Device(pec=False)).poll(0.0).identity
+
+
+def a_name(letter: int) -> Reply:
+    return block_reply(ADDRESS, 0x20, bytes((letter,)), with_pec=False)
+
+
+def test_a_name_that_differs_in_every_reading_is_unknown() -> None:
+    device = Device(pec=False)
+    device.once[0x20] = [*map(a_name, b"ABCDEFGHIJ")]
+    assert Gauge(device).poll(0.0).identity.manufacturer is None
+
+
 @pytest.mark.parametrize("pec", [True, False])
 @pytest.mark.parametrize("wrong", [1, 2, 3])
 def test_one_wrong_serial_number_does_not_discard_a_pack(wrong: int, pec: bool) -> None:  # noqa: FBT001 - a row
