@@ -62,7 +62,7 @@ assert(param:add_param(TABLE_KEY, 3, 'LINK', -1), 'dronebms: no room for BMS_LIN
 
 local BATT, VETO, LINK = Parameter('BMS_BATT'), Parameter('BMS_VETO'), Parameter('BMS_LINK')
 
-local packs = {}          -- by index from 0: received_ms, cells, cycles, state, faults
+local packs = {}          -- by index from 0: received_ms, cycles, state, faults
 local service = {batteries = 0}  -- component, channel; verdict_ms, no_go, reason, batteries,
                           -- first_id, limit_a, limit_ms
 local sequences = {}      -- by component: number, backward, since_ms
@@ -121,12 +121,11 @@ local function on_status(message)
   local values = BattMonitorScript_State()
   values:healthy(true)
   values:voltage(sum * 0.001)
+  -- With 0 cells ArduPilot uses the pack voltage, and not the last cells that it received.
   local known = largest > CELL_MAX_MV and 0 or #cells
-  -- Cells that have become unknown are cleared: ArduPilot would show the last values for ever.
-  pack.cells = math.max(known, pack.cells or 0)
-  values:cell_count(pack.cells)
-  for i = 1, pack.cells do
-    values:cell_voltages(i - 1, i <= known and cells[i] or UNUSED_MV)
+  values:cell_count(known)
+  for i = 1, known do
+    values:cell_voltages(i - 1, cells[i])
   end
   if current ~= -1 then values:current_amps(current * 0.01) end
   if consumed >= 0 then values:consumed_mah(consumed) end

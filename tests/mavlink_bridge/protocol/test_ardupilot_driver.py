@@ -109,16 +109,22 @@ def test_all_fourteen_cells_reach_the_battery_monitor(vehicle: LuaHost) -> None:
     assert float(reported["voltage"]) == pytest.approx(sum(cells), abs=0.001)
 
 
-def test_a_pack_whose_cells_are_unknown_has_a_voltage_and_no_stale_cells(
-    vehicle: LuaHost,
+@pytest.mark.parametrize("cells_v", [(), (None,) * 6, (3.9, None, 3.9, 3.9, 3.9, 3.9)])
+@pytest.mark.parametrize("voltage_v", [23.55, 4.2, 57.9, 80.5])
+def test_a_pack_whose_cells_are_unknown_has_its_voltage_and_no_cells(
+    vehicle: LuaHost, cells_v: tuple[float | None, ...], voltage_v: float
 ) -> None:
+    """ArduPilot's BATTERY_STATUS then has the pack voltage; cells of 65535 mV would hide it."""
     vehicle.receive(status())
-    vehicle.run()
-    vehicle.receive(status(cells_v=(3.9, None, 3.9, 3.9, 3.9, 3.9)))
+    assert fields(vehicle.run())["cell_count"] == "6"
+    vehicle.receive(status(cells_v=cells_v, voltage_v=voltage_v))
     reported = fields(vehicle.run())
-    assert (reported["voltage"], reported["cells"]) == ("23.55", ",".join(["65535"] * 6))
-    vehicle.receive(status(cells_v=(), voltage_v=80.5))
-    assert fields(vehicle.run())["voltage"] == "80.5"
+    assert float(reported["voltage"]) == voltage_v
+    assert "65535" not in reported.get("cells", "")
+    if voltage_v > 5.0:  # a lower one may be that of a single cell
+        assert reported["cell_count"] == "0"
+    vehicle.receive(status())
+    assert fields(vehicle.run())["cell_count"] == "6"
 
 
 def test_a_battery_without_a_voltage_is_ignored(vehicle: LuaHost) -> None:
