@@ -42,7 +42,7 @@ from mavlink_bridge.protocol.second_sender import SecondSender
 from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.authority import Authority
-from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
+from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator, id_of
 from mavlink_bridge.vehicle.command_state import HEARTBEAT_MAX_AGE_S, SentCommand
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 
@@ -81,10 +81,11 @@ DEFAULT_OPTIONS = BridgeOptions()
 class BridgeState:
     """State of a bridge that a restart in flight restores. Plain data."""
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
 
     last_command: SentCommand | None = None  # the pilot may have overridden it
     first_battery_id: int | None = None  # allocated; None: not yet
+    vehicle_battery_ids: tuple[int, ...] = ()  # of its own batteries
     acting_enabled: bool = True
     in_flight: bool = False  # or unknown after a flight
     followed: int | None = None  # system of the vehicle in flight
@@ -159,7 +160,9 @@ class Bridge:
         self._second_sender = SecondSender()
         self._requester = MessageRequester()
         self._arming = ArmingCheck()
-        self._battery_ids = BatteryIdAllocator()
+        self._battery_ids = BatteryIdAllocator(
+            is_expected=self._is_pinned or self._configured_stack is not None
+        )
         self._batteries: dict[int, _Battery] = {}
         self._first_id: int | None = None
         self._verdict: tuple[bool, int, int] | None = None  # last sent to the Lua driver
@@ -199,6 +202,7 @@ class Bridge:
         return BridgeState(
             last_command=None if control is None else control.sent,
             first_battery_id=self._battery_ids.allocated,
+            vehicle_battery_ids=self._battery_ids.taken,
             acting_enabled=self.settings.acting_enabled,
             in_flight=in_flight,
             followed=self._autopilot.followed if in_flight else None,
@@ -210,7 +214,7 @@ class Bridge:
         On the ground a run starts with those of the configuration: the vehicle may have a new
         system id, and nothing that was switched off by a request stays off unnoticed.
         """
-        self._battery_ids.allocated = state.first_battery_id
+        self._battery_ids.restore(state.first_battery_id, state.vehicle_battery_ids)
         if state.in_flight:
             self._authority.in_flight = True
             self.settings.acting_enabled = state.acting_enabled
@@ -268,13 +272,14 @@ class Bridge:
         self._first_id = self._battery_ids.first_id(
             self.stack, self._autopilot, self.settings.first_battery_id, now_s
         )
-        self._send_status(report, battery, self._first_id)
+        self._send_status(report, battery)
         self._arming.update(report, battery.withheld)
         if self.vehicle_control is not None:
             self.vehicle_control.request(report)
-        known, first_id = report.snapshot.voltage_v is not None, self._first_id
-        if known and first_id is not None and battery.schedule.due(_INFO, now_s):
-            info = messages.smart_battery_info(report, battery_id=first_id + report.index)
+        battery_id = id_of(self._first_id, report.index)
+        known = report.snapshot.voltage_v is not None
+        if known and battery_id is not None and battery.schedule.due(_INFO, now_s):
+            info = messages.smart_battery_info(report, battery_id=battery_id)
             self._send(battery.component, info, now_s)
         for event in report.status.events:
             if _is_new(event, battery, now_s):
@@ -304,6 +309,8 @@ class Bridge:
         kind = message.get_type()
         if ours and kind == "HEARTBEAT":
             self._authority.observe(now_s, armed=self._autopilot.last_armed)
+        if ours and kind == "BATTERY_STATUS":
+            self._battery_ids.receive(message.id, now_s)
         if kind == "COMMAND_ACK" and message.target_component not in (0, self._computer):
             return
         if ours and self.vehicle_control is not None:
@@ -369,19 +376,20 @@ class Bridge:
             text = f"actions {state}: BMS_ACT by {source}"
             self._add_text(self._computer, text, mavlink.MAV_SEVERITY_WARNING, now_s)
 
-    def _send_status(self, report: Report, battery: _Battery, first_id: int | None) -> None:
+    def _send_status(self, report: Report, battery: _Battery) -> None:
         now_s, stack, armed = report.t_s, self.stack, self._autopilot.last_armed
+        battery_id = id_of(self._first_id, report.index)
         due = battery.schedule.due(_STATUS, now_s)
         if not due and report.status.severity == battery.severity:
             return
         battery.withheld = None
         if report.snapshot.voltage_v is None:
             battery.withheld = "no gauge data"
-        elif first_id is None:
+        elif battery_id is None:
             battery.withheld = "battery ids of vehicle unknown"
         else:
             message = messages.battery_status(
-                report, battery_id=first_id + report.index, cells_max=stack.cells_max
+                report, battery_id=battery_id, cells_max=stack.cells_max
             )
             battery.withheld = withhold_reason(stack, message.battery_remaining, armed=armed)
             message.battery_remaining = sent_pct(stack, message.battery_remaining, armed=armed)

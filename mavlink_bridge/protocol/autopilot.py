@@ -82,8 +82,6 @@ class Autopilot:
         others: heartbeats received from autopilots of other systems, by system.
         driver: the Lua driver on it.
         received_s: time of the last message of each name.
-        battery_ids: BATTERY_STATUS.id of the autopilot's own batteries.
-        battery_ids_complete: an id has come twice; the autopilot sends its batteries in turn.
     """
 
     def __init__(self, system_id: int | None = None) -> None:
@@ -100,8 +98,6 @@ class Autopilot:
         self._failsafe = FailsafeWatch()
         self._restarts = RestartWatch()
         self.received_s: dict[str, float] = {}
-        self.battery_ids: set[int] = set()
-        self.battery_ids_complete = False
 
     @property
     def system_id(self) -> int:
@@ -167,9 +163,6 @@ class Autopilot:
             status = message.system_status
             self._failsafe = self._failsafe.after(message.autopilot, status, mode, now_s)
         self.driver.receive(message, now_s)
-        if kind == "BATTERY_STATUS":
-            self.battery_ids_complete |= message.id in self.battery_ids
-            self.battery_ids.add(message.id)
         if kind in _MAX_AGE_S:
             self._last[kind] = (message, now_s)
         return True

@@ -418,22 +418,23 @@ def test_a_service_continues_the_commands_of_an_earlier_run(
 ) -> None:
     text = f'[[battery]]\nbus = "sim:survey"\n[recording]\ndir = "{tmp_path}"\n'
     config = config_of(text, ground)
-    flown = {"in_flight": True, "followed": 4}
-    restored = {"last_command": None, "first_battery_id": 7, "acting_enabled": False} | flown
+    flown: dict[str, object] = {"in_flight": True, "followed": 4}
+    restored = flown | {"last_command": None, "first_battery_id": 7}
+    restored |= {"vehicle_battery_ids": [0, 3], "acting_enabled": False}
 
     def vehicle_after(**changes: object) -> object:
         with ExitStack() as stack:
             first = Service(config, stack, SystemClock(SPEED)).state(0.0)
-            vehicle = {"format": 3, "state": restored}
+            vehicle = {"format": 4, "state": restored}
             second = Service(config, stack, SystemClock(SPEED))
             second.restore(first | {"vehicle": vehicle} | changes)
             return second.state(0.0)["vehicle"]
 
-    assert vehicle_after() == {"format": 3, "state": restored}
+    assert vehicle_after() == {"format": 4, "state": restored}
     new = restored | {"first_battery_id": None, "acting_enabled": True}
-    new |= {"in_flight": False, "followed": None}
-    assert vehicle_after(vehicle={"format": 99}) == {"format": 3, "state": new}
-    assert "state of the bridge is not restored: format 99, not 3" in caplog.text
+    new |= {"in_flight": False, "followed": None, "vehicle_battery_ids": []}
+    assert vehicle_after(vehicle={"format": 99}) == {"format": 4, "state": new}
+    assert "state of the bridge is not restored: format 99, not 4" in caplog.text
     with ExitStack() as stack:  # of another boot: the latches alone
         service = Service(config, stack, SystemClock(SPEED))
         service.restore({"latches": {"format": 1, "state": {"packs": {"a pack": ["failed"]}}}})

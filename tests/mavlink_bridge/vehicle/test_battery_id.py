@@ -1,0 +1,174 @@
+"""Ids of the batteries: never those of the autopilot's own, never outside of the field."""
+
+import random
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from mavlink_bridge.bridge import Bridge, BridgeState
+from mavlink_bridge.protocol.autopilot import Autopilot
+from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, PX4, UNKNOWN_STACK
+from mavlink_bridge.vehicle.battery_id import LAST_ID, BatteryIdAllocator, id_of
+from tests.mavlink_bridge.reports import a_report
+
+
+class Memory:
+    """A link without a wire."""
+
+    is_open = True
+    trouble = None
+
+    def __init__(self) -> None:
+        self.coming: list[bytes] = []
+        self._sent: list[bytes] = []
+
+    def send(self, data: bytes, _now_s: float) -> bool:
+        """Store a frame."""
+        self._sent.append(bytes(data))
+        return True
+
+    def receive(self, _now_s: float) -> list[bytes]:
+        """Return the frames that are coming."""
+        coming, self.coming = self.coming, []
+        return coming
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def messages(self) -> list[mavlink.MAVLink_message]:
+        """Messages sent since the last call."""
+        sent, self._sent = self._sent, []
+        codec = mavlink.MAVLink(None)
+        return [codec.decode(bytearray(frame)) for frame in sent]
+
+
+def flying(autopilot: int, at_s: float = 0.0) -> Autopilot:
+    found = Autopilot()
+    beat = mavlink.MAVLink_heartbeat_message(2, autopilot, 0, 0, 4, 3)
+    frame = beat.pack(mavlink.MAVLink(None, 1, 1))
+    found.receive(mavlink.MAVLink(None).decode(bytearray(frame)), at_s)
+    return found
+
+
+def test_every_id_of_the_autopilot_leaves_ids_for_one_to_seven_batteries() -> None:
+    for taken in range(256):
+        ids = BatteryIdAllocator()
+        ids.receive(taken, 0.0)
+        ids.receive(taken, 0.5)
+        first = ids.first_id(ARDUPILOT, flying(3), -1, 0.6)
+        mine = [id_of(first, index) for index in range(7)]
+        assert None not in mine
+        assert taken not in mine
+        assert {battery_id for battery_id in mine if battery_id is not None} <= {*range(255)}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_set_of_ids_leaves_others_or_none(seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311 - seeded ids
+    ids, taken = BatteryIdAllocator(), set()
+    for _ in range(dice.choice([1, 3, 16, 60, 200])):
+        taken.add(dice.randrange(256))
+        for battery_id in taken:
+            ids.receive(battery_id, 0.0)
+        first = ids.first_id(ARDUPILOT, flying(3), -1, 2.0)
+        if first is not None:
+            mine = {first + index for index in range(16)}
+            assert not mine & taken
+            assert max(mine) <= LAST_ID
+
+
+def test_all_batteries_move_when_the_vehicle_uses_the_id_of_one() -> None:
+    ids = BatteryIdAllocator()
+    assert ids.first_id(ARDUPILOT, flying(3), -1, 2.0) == 0
+    ids.receive(3, 2.0)
+    assert ids.first_id(ARDUPILOT, flying(3), -1, 2.1) == 4
+
+
+def test_ids_of_the_vehicle_expire_and_ours_stay() -> None:
+    ids = BatteryIdAllocator()
+    ids.receive(7, 0.0)
+    assert ids.first_id(ARDUPILOT, flying(3), -1, 2.0) == 8
+    assert [*ids.taken] == [7]
+    assert ids.first_id(ARDUPILOT, flying(3), -1, 130.0) == 8
+    assert [*ids.taken] == []
+
+
+@pytest.mark.parametrize("stack", [PX4, UNKNOWN_STACK], ids=lambda row: row.name)
+def test_other_stacks_take_any_id(stack: object) -> None:
+    ids = BatteryIdAllocator()
+    ids.receive(0, 0.0)
+    assert ids.first_id(stack, flying(12), -1, 0.1) == 0  # type: ignore[arg-type]  # a FlightStack
+
+
+@pytest.mark.parametrize(("is_expected", "waits_s"), [(False, 1.2), (True, 2.4)])
+def test_an_expected_vehicle_is_awaited_for_two_heartbeats(
+    is_expected: bool,  # noqa: FBT001 - a row
+    waits_s: float,
+) -> None:
+    ids = BatteryIdAllocator(is_expected=is_expected)
+    silent = Autopilot()
+    times_s = [step / 10 for step in range(40)]
+    found = [t_s for t_s in times_s if ids.first_id(UNKNOWN_STACK, silent, -1, t_s) is not None]
+    assert found[0] == pytest.approx(waits_s, abs=0.1001)
+
+
+@pytest.mark.parametrize("taken", [(0,), (0, 1), (255,), (254,), (-5, 0), (10**9,)])
+def test_ids_are_remembered_across_a_restart(taken: tuple[int, ...]) -> None:
+    ids = BatteryIdAllocator()
+    ids.restore(None, taken)
+    first = ids.first_id(ARDUPILOT, flying(3), -1, 2.0)
+    assert first is not None
+    assert not {first + index for index in range(16)} & {*taken}
+    again = BatteryIdAllocator()
+    again.restore(first, ids.taken)
+    assert again.first_id(ARDUPILOT, flying(3), -1, 0.0) == first  # without waiting
+
+
+@pytest.mark.parametrize("restored", [-1, 255, 256, 10**6])
+def test_a_restored_id_outside_of_the_field_is_allocated_again(restored: int) -> None:
+    ids = BatteryIdAllocator()
+    ids.restore(restored, ())
+    assert ids.first_id(ARDUPILOT, flying(3), -1, 2.0) == 0
+
+
+@pytest.mark.parametrize("taken", [0, 1, 239, 250, 253, 254, 255])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_every_battery_is_sent_whatever_the_vehicle_uses(taken: int, count: int) -> None:
+    link = Memory()
+    bridge = Bridge(link)
+    codec = mavlink.MAVLink(None, 1, 1)
+    sent: dict[int, set[int]] = {}
+    for step in range(60):
+        now_s = step / 10
+        if step % 5 == 0:
+            beat = mavlink.MAVLink_heartbeat_message(2, 3, 129, 4, 4, 3)
+            own = mavlink.MAVLink_battery_status_message(
+                taken, 0, 1, 2500, [4000] * 10, 100, 0, 0, 50
+            )
+            link.coming += [bytes(one.pack(codec)) for one in (beat, own)]
+        bridge.pump(now_s)
+        for index in range(count):
+            bridge(a_report(now_s, index))
+        for message in link.messages():
+            if message.get_type() == "BATTERY_STATUS":
+                sent.setdefault(message.id, set()).add(step)
+    assert taken not in sent
+    assert len(sent) == count
+    assert all(len(steps) >= 7 for steps in sent.values())
+
+
+def test_a_configured_id_near_the_end_leaves_batteries_out_and_raises_nothing() -> None:
+    link = Memory()
+    bridge = Bridge(link, first_battery_id=250)
+    for index in range(7):
+        bridge(a_report(5.0, index))
+    ids = [one.id for one in link.messages() if one.get_type() == "BATTERY_STATUS"]
+    assert ids == [250, 251, 252, 253, 254]
+    assert bridge.withheld is not None
+
+
+def test_a_bridge_remembers_the_ids_of_its_vehicle() -> None:
+    bridge = Bridge(Memory())
+    bridge.restore(BridgeState(first_battery_id=4, vehicle_battery_ids=(0, 3)))
+    state = bridge.state()
+    assert (state.first_battery_id, state.vehicle_battery_ids) == (4, (0, 3))
