@@ -24,6 +24,7 @@ class Identity:
     cells: int | None = None
     pec: bool = False
     gauge: str = "generic"  # name of the profile
+    connection: int = 0  # counts the packs of equal data that were connected one after another
 
 
 UNIDENTIFIED = Identity()
@@ -77,6 +78,7 @@ class Snapshot:
     # Readings that contradict each other, none of them refuted, by field; for limits alone. The
     # fields themselves are unknown, except that `voltage_v` is the lowest of its readings.
     disputed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    other_pack: str | None = None  # by which the pack that answers differs; it is not used
 
     def age_s(self, name: str) -> float | None:
         """Age of the last valid reading of a field; `None` when there was none."""

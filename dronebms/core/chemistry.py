@@ -30,6 +30,18 @@ class Chemistry:
     charge_hot_degc: float
     source: str
 
+    def open_circuit_v(self, charge_frac: float) -> float:
+        """Voltage of a rested cell; beyond full and empty that of the end."""
+        place = min(max(charge_frac, 0.0), 1.0) * (len(self.ocv_v) - 1)
+        k = min(int(place), len(self.ocv_v) - 2)
+        return self.ocv_v[k] + (self.ocv_v[k + 1] - self.ocv_v[k]) * (place - k)
+
+    def charge_at(self, rested_v: float) -> float:
+        """State of charge, 0..1, of a rested cell: the inverse of `open_circuit_v`."""
+        k = sum(volts <= rested_v for volts in self.ocv_v[1:-1])
+        share = (rested_v - self.ocv_v[k]) / (self.ocv_v[k + 1] - self.ocv_v[k])
+        return min(max((k + share) / (len(self.ocv_v) - 1), 0.0), 1.0)
+
 
 # fmt: off
 LIPO = Chemistry(

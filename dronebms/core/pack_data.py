@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from dronebms.core.chemistry import Chemistry
+from dronebms.core.pack_identity import is_unique, name_of
 from smartbattery.snapshot import Identity
 
 PARALLEL, SERIES = TOPOLOGIES = ("parallel", "series")
@@ -43,16 +44,21 @@ class PackData:
         return replace(self, cells=cells, capacity_mah=mah)
 
     def pack_key(self, identity: Identity) -> str | None:
-        """Unique name of a pack; `None` without a serial number and a configured `pack_id`.
+        """Name under which the history of a pack is stored; `None`: nothing is stored.
 
-        Serial numbers have 16 bits and repeat; with maker, device and date of manufacture they do
-        not (Smart Battery Data Specification 1.1, 5.1.27).
+        A pack without a unique serial number is stored under the configured `pack_id` alone, until
+        another pack replaces it.
         """
-        if identity.serial is None:
-            return self.pack_id
-        date = identity.date and "{:04}-{:02}-{:02}".format(*identity.date)
-        parts = (identity.manufacturer, identity.device, date, str(identity.serial))
-        return " ".join(filter(None, parts))
+        if is_unique(identity):
+            return name_of(identity)
+        return self.pack_id if identity.connection == 0 else None
+
+    def latch_key(self, identity: Identity) -> str | None:
+        """Name under which latched limits are stored, of a pack with a doubtful serial number too.
+
+        Of two packs with one name the latch is that of the worse one, until the gauge clears it.
+        """
+        return name_of(identity) or self.pack_id
 
     def assumed(self) -> tuple[str, ...]:
         """One sentence for each value that is not configured and is assumed or estimated."""

@@ -80,6 +80,16 @@ class Estimate:
     state: PackState = UNKNOWN_STATE
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedCharge:
+    """Charge as it is sent to a vehicle: of one estimate, sudden changes debounced."""
+
+    soc_pct: float | None = None
+    remaining_s: float | None = None  # median
+    consumed_mah: float | None = None  # from full, of the rated capacity
+    consumed_wh: float | None = None  # from full
+
+
 # ---------------------------------------------------------------------- protection
 
 
@@ -261,6 +271,7 @@ class Report:
     preflight: PreflightVerdict = PreflightVerdict()
     requests: tuple[ActionRequest, ...] = ()  # most urgent first
     supply: SupplyStatus | None = None  # of which it is a part; sets `status.asked_max_a`
+    reported: ReportedCharge = ReportedCharge()
 
     @property
     def flying(self) -> bool:

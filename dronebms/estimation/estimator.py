@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
+from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit, CellFitState
@@ -28,7 +29,7 @@ from dronebms.estimation.return_home import ReturnHome, ReturnHomeState
 from dronebms.estimation.sampling import Reading, Sample, Sampling, SamplingState, Second
 from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState
 from smartbattery.registers import DESIGN
-from smartbattery.snapshot import Snapshot
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
 _MAX_LOG_ODDS = 500.0  # of a restored state: its exponential is finite
 _LEARN_FRAC = 0.15  # of the capacity that must be used before a flight is learned from
@@ -67,8 +68,8 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 1
-    serial: int | None
+    FORMAT: ClassVar[int] = 2
+    identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading
 
@@ -176,13 +177,13 @@ class Estimator:
         self._recall = recall
         self._parameters = parameters
         self._make_load_forecast = make_load_forecast
-        self._serial: int | None = None
+        self._identity = UNIDENTIFIED
         self._sampling = Sampling(pack_data)
         self._stages: _Stages | None = None
         if state is None:
             return
         _check(state)
-        self._serial = state.serial
+        self._identity = state.identity
         self._sampling = self._sampling.with_state(state.sampling)
         if state.stages is not None:
             self._stages = self._make_stages(state.stages.pack).with_state(state.stages)
@@ -190,7 +191,7 @@ class Estimator:
     def state(self) -> EstimatorState:
         """Everything that the estimator remembers."""
         stages = None if self._stages is None else self._stages.state()
-        return EstimatorState(self._serial, self._sampling.state(), stages)
+        return EstimatorState(self._identity, self._sampling.state(), stages)
 
     def with_state(self, state: EstimatorState) -> Self:
         """Return an estimator of the same configuration that continues exactly from a state."""
@@ -204,7 +205,7 @@ class Estimator:
 
     def update(self, snapshot: Snapshot, vehicle: VehicleState = UNKNOWN_VEHICLE) -> Estimate:
         """Take in a snapshot, with new readings or not; the estimate at its time."""
-        if self._is_other_pack(snapshot.identity.serial):
+        if self._is_other_pack(snapshot.identity):
             self._restart()
         sample = self._sampling.update(snapshot)
         if sample.first is not None:
@@ -254,11 +255,11 @@ class Estimator:
         self._sampling = Sampling(self._pack_data)
         self._stages = None
 
-    def _is_other_pack(self, serial: int | None) -> bool:
-        if serial is None:
-            return False
-        before, self._serial = self._serial, serial
-        return before is not None and serial != before
+    def _is_other_pack(self, identity: Identity) -> bool:
+        before = self._identity
+        same = is_same_pack(before, identity)
+        self._identity = merged(before, identity) if same else identity
+        return not same
 
     def _start(self, snapshot: Snapshot, first: Reading, cells: int) -> _Stages:
         """Stages of a pack, from its first reading."""

@@ -13,10 +13,12 @@ from statistics import fmean
 import numpy as np
 
 from dronebms.core.pack_data import LOAD_C, REST_C, UNKNOWN_CAPACITY_AH
+from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Report
 from dronebms.health.flight_record import LANDED, Excursion, FlightRecord
 from dronebms.health.soh_measurement import AMPS, CELLS, DEGC, T_S, measure_soh
 from dronebms.protection.limits import every_limit
+from smartbattery.snapshot import UNIDENTIFIED
 
 _IDLE_S = 60.0
 _LEAST_S = 20.0  # a shorter one is not a flight
@@ -83,6 +85,7 @@ class FlightDetector:
         self._count = 0
         self._last: Report | None = None
         self._pack: str | None = None
+        self._identity = UNIDENTIFIED
         self._restart()
 
     def _restart(self) -> None:
@@ -97,12 +100,14 @@ class FlightDetector:
         dt_s = 0.0 if self._last is None else max(report.t_s - self._last.t_s, 0.0)
         self._last = report
         ended = None
-        pack = report.pack_data.pack_key(report.snapshot.identity)
-        another = None not in (pack, self._pack) and pack != self._pack
+        identity = report.snapshot.identity
+        pack = report.pack_data.pack_key(identity)
+        another = not is_same_pack(self._identity, identity)
+        self._identity = identity if another else merged(self._identity, identity)
         if another or (self._open is not None and _has_ended(self._open, report)):
             ended = self.record(LANDED, unix_s=unix_s)
             self._restart()
-        self._pack = pack or self._pack
+        self._pack = pack if another else pack or self._pack
         self._stress = self._stress.after(report, dt_s)
         self._used_ah += (report.snapshot.current_a or 0.0) * dt_s / _HOUR_S
         if report.snapshot.voltage_v is not None:

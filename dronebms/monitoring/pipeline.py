@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
+from dronebms.core.pack_identity import difference, is_same_pack
 from dronebms.core.report import Estimate, Report, Sink, Source, Status, SupplyStatus
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
@@ -16,11 +17,16 @@ from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.pack_memory import LearnedPack, PackMemory, RecalledPack
 from dronebms.monitoring.charging_advice import advise_charging
 from dronebms.monitoring.consistency import ConsistencyCheck
+from dronebms.monitoring.pack_recognition import (
+    MOST_GAP_S,
+    PackRecognition,
+    RecognitionState,
+)
 from dronebms.monitoring.plausibility import PlausibilityCheck
 from dronebms.monitoring.preflight import check_preflight
+from dronebms.monitoring.reported_charge import ReportedChargeStage
 from dronebms.monitoring.restart_state import (
     LATCHES,
-    MOST_GAP_S,
     PACKS,
     Latches,
     PipelineState,
@@ -34,7 +40,7 @@ from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
 _SHORT_S = 1.0  # an absence in which neither load, charge nor temperature change much
-_SERIAL_S = 3.0  # in which a gauge reports its serial number
+_IDENTITY_S = 3.0  # in which a gauge reports it, and the pack of an earlier run answers
 _NO_LATCHES: Mapping[str, tuple[str, ...]] = {}
 _log = logging.getLogger(__name__)
 
@@ -81,16 +87,17 @@ class Pipeline:
         self._source = source
         self._configured = pack_data
         self._pack_data = pack_data  # completed by the gauge
-        self._serial: int | None = None
-        self._identity = UNIDENTIFIED  # the newest with a serial number
+        self._identity = UNIDENTIFIED
+        self._latch_key: str | None = None
         self._sinks = tuple(sinks)
         self._index = index
         self._rules = rules
         self._pending: PipelineState | None = None  # to restore once its pack is recognised
         self._latches = _NO_LATCHES
-        self._nameless_s: float | None = None  # since when a pack answers without serial number
+        self._answers_s: float | None = None  # since when a pack answers
         self.longest_step_s = LOG_STEP_S
         self._watch = WatchTime()
+        self._recognition = PackRecognition()
         self._plausibility = PlausibilityCheck()
         self._consistency = ConsistencyCheck()
         self._packs = packs
@@ -98,6 +105,7 @@ class Pipeline:
         self._estimator = Estimator(pack_data, self._recall)
         self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
+        self._reported = ReportedChargeStage()
         self.recalled: RecalledPack | None = None
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
@@ -108,7 +116,8 @@ class Pipeline:
         """Poll, estimate and evaluate the limits; the report of this pack alone."""
         snapshot = self._source.poll(now_s)
         if self._pending is not None:
-            snapshot = self._recognise(self._pending, snapshot)
+            snapshot = self._recognise(self._pending, snapshot, vehicle)
+        snapshot = self._recognition.update(snapshot, vehicle, self._pack_data)
         self._identify(snapshot.identity)
         absent_s = self._watch.step(now_s, self.longest_step_s)
         if absent_s > 0.0:
@@ -121,7 +130,8 @@ class Pipeline:
         status = self._alarms.update(self._watch.of_snapshot(snapshot), estimate, vehicle)
         status = _at(status, now_s)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
-        report = with_ground_checks(report)
+        reported = self._reported.update(report, self._alarms.confirms)
+        report = with_ground_checks(replace(report, reported=reported))
         if self._flying and not report.flying:
             self.store_learned_or_log()
         self._flying = report.flying
@@ -156,13 +166,15 @@ class Pipeline:
         if self._pending is not None:
             return self._pending
         return PipelineState(
-            StoredPack(now_s, self._serial, self._configured, self._pack_data, self._rules),
+            StoredPack(now_s, self._configured, self._pack_data, self._rules),
+            self._recognition.state(),
             self._plausibility.state(),
             self._consistency.state(),
             self._estimator.state(),
             self._alarms.state(),
             self._actions.state(),
             self._watch.state(),
+            self._reported.state(),
         )
 
     @property
@@ -173,57 +185,79 @@ class Pipeline:
     @property
     def latches(self) -> Mapping[str, tuple[str, ...]]:
         """Ids of the latched limits of the pack by its key, empty before it is identified."""
-        key = self._configured.pack_key(self._identity)
+        key = self._configured.latch_key(self._identity)
         return {} if key is None else {key: self._alarms.latched}
 
     def restore(
         self, state: PipelineState | None, latches: Mapping[str, tuple[str, ...]] = _NO_LATCHES
     ) -> None:
-        """Continue from an earlier run, once the gauge reports the serial number of its pack.
+        """Continue from an earlier run, once the gauge reports the identity of its pack.
 
         Args:
             state: of that run, `None` to start without history.
-            latches: ids of the limits that were latched, by `PackData.pack_key`; they are latched
+            latches: ids of the limits that were latched, by `PackData.latch_key`; they are latched
                 again if the first pack to be identified is one of these.
         """
         self._latches = latches
-        if state is None or not state.pack.serial:
+        if state is None or state.recognition.last is None:
             return
         if (state.pack.configured, state.pack.rules) != (self._configured, self._rules):
             _log.info("battery %d is not restored: its configuration differs", self._index + 1)
             return
         self._pending = state
 
-    def _recognise(self, pending: PipelineState, snapshot: Snapshot) -> Snapshot:
-        """Snapshot to evaluate: unknown until the serial number identifies the pack."""
-        now_s, serial = snapshot.t_s, snapshot.identity.serial
-        if serial is None and snapshot.voltage_v is not None and self._nameless_s is None:
-            self._nameless_s = now_s
-        nameless_s = 0.0 if self._nameless_s is None else now_s - self._nameless_s
-        gap_s = now_s - pending.pack.t_s
-        if (
-            not 0.0 <= gap_s <= MOST_GAP_S
-            or nameless_s > _SERIAL_S
-            or serial not in (None, pending.pack.serial)
-        ):
-            self._pending = None
-            _log.info("battery %d is not restored: another pack, or too late", self._index + 1)
-        elif serial is None:
-            return Snapshot(now_s, trouble="waiting for the serial number of the pack")
-        else:
-            self._pending = None
-            self._continue(pending)
-            _log.warning("battery %d is restored after %.1f s", self._index + 1, gap_s)
+    def _recognise(
+        self, pending: PipelineState, snapshot: Snapshot, vehicle: VehicleState
+    ) -> Snapshot:
+        """Snapshot to evaluate: unknown until its identity and its charge show the same pack."""
+        gap_s = snapshot.t_s - pending.pack.t_s
+        if not 0.0 <= gap_s <= MOST_GAP_S:
+            return self._start_afresh(snapshot, "too late")
+        if snapshot.voltage_v is None:
+            return snapshot
+        waiting = self._awaited(pending.recognition, snapshot, vehicle)
+        if waiting is not None:
+            return waiting
+        if not PackRecognition(pending.recognition).continues(snapshot, pending.pack.pack_data):
+            return self._start_afresh(snapshot, "another pack, or another charge")
+        self._pending = None
+        self._continue(pending)
+        _log.warning("battery %d is restored after %.1f s", self._index + 1, gap_s)
+        return snapshot
+
+    def _awaited(
+        self, stored: RecognitionState, snapshot: Snapshot, vehicle: VehicleState
+    ) -> Snapshot | None:
+        """Snapshot to evaluate while the stored pack may still answer, else `None`."""
+        now_s = snapshot.t_s
+        if self._answers_s is None:
+            self._answers_s = now_s
+        early = now_s - self._answers_s <= _IDENTITY_S
+        if early and stored.identity.serial is not None and snapshot.identity.serial is None:
+            return Snapshot(now_s, trouble="waiting for the identity of the pack")
+        differs = difference(stored.identity, snapshot.identity)
+        if differs is None or stored.changeable or vehicle.armed is False:
+            return None
+        if not early:  # another pack answers for long: it is used until the stored one returns
+            return snapshot
+        unknown = snapshot.unknown(now_s, f"another pack answers: {differs}")
+        return replace(unknown, identity=stored.identity, other_pack=differs)
+
+    def _start_afresh(self, snapshot: Snapshot, reason: str) -> Snapshot:
+        self._pending = None
+        _log.info("battery %d is not restored: %s", self._index + 1, reason)
         return snapshot
 
     def _continue(self, state: PipelineState) -> None:
-        self._serial = state.pack.serial
         self._pack_data = state.pack.pack_data
         self._watch = WatchTime(state.watch)
+        self._recognition = PackRecognition(state.recognition)
+        self._identity = state.recognition.identity
         self._plausibility = PlausibilityCheck(state.plausibility)
         self._consistency = ConsistencyCheck(state.consistency)
         self._alarms = Alarms(self._usable_limits(), self._pack_data, state.alarms)
         self._actions = Actions(self._rules.actions, self._index, state.actions)
+        self._reported = ReportedChargeStage(state.reported)
         if state.estimator is None:
             return
         try:
@@ -285,21 +319,19 @@ class Pipeline:
     def _identify(self, identity: Identity) -> None:
         """Complete the rated data by the gauge's identity; another pack starts from its own."""
         pack_data, known = self._configured.completed(identity), self._pack_data
-        if identity.serial in (None, self._serial):  # the same pack: known values stay
+        if is_same_pack(self._identity, identity):  # known values stay
             pack_data = pack_data.completed(
                 Identity(cells=known.cells, design_mah=known.capacity_mah)
             )
         else:
-            if self._serial is not None:  # the flight of the previous pack has ended
-                self.store_learned_or_log()
-            self._serial = identity.serial
+            self.store_learned_or_log()  # the flight of the previous pack has ended
+            self._plausibility = PlausibilityCheck()
+            self._consistency = ConsistencyCheck()
+        self._identity = identity
         if pack_data != known:
             self._pack_data = pack_data
             self._alarms.use(self._usable_limits(), pack_data)
-        if identity.serial is not None:
-            if self._identity is UNIDENTIFIED:
-                self._latch(identity)
-            self._identity = identity
+        self._latch(identity)
 
     def _resume(self, snapshot: Snapshot, absent_s: float) -> None:
         """Continue after an absence of the loop: nothing that happened in it was seen."""
@@ -311,8 +343,12 @@ class Pipeline:
             self._alarms.resume()
 
     def _latch(self, identity: Identity) -> None:
-        """Latch the limits again that an earlier run latched for this pack."""
-        limit_ids = self._latches.get(self._configured.pack_key(identity) or "", ())
+        """Latch the limits again that an earlier run latched for the first pack."""
+        key = self._configured.latch_key(identity)
+        if self._latch_key is not None or key is None or identity == UNIDENTIFIED:
+            return
+        self._latch_key = key
+        limit_ids = self._latches.get(key, ())
         if limit_ids:
             self._alarms.latch(limit_ids)
             text = ", ".join(limit_ids)

@@ -11,24 +11,24 @@ from typing import ClassVar
 from dronebms.core.state import AnyState, Part, StoredPackData, decode, encode
 from dronebms.estimation.estimator import EstimatorState
 from dronebms.monitoring.consistency import ConsistencyState
+from dronebms.monitoring.pack_recognition import RecognitionState
 from dronebms.monitoring.plausibility import PlausibilityState
+from dronebms.monitoring.reported_charge import ReportedChargeState
 from dronebms.monitoring.watch_time import WatchState
 from dronebms.protection.actions import ActionsState
 from dronebms.protection.alarms import AlarmsState
 from dronebms.protection.rules import Rules
 
 PACKS, LATCHES = "packs", "latches"  # keys of a checkpoint and of a recording's start
-MOST_GAP_S = 60.0  # too short to land, charge or swap a pack and take off
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPack:
-    """The pack of a pipeline at `t_s`, to recognise it after a restart."""
+    """The rated data and rules of a pipeline at `t_s`."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     t_s: float
-    serial: int | None
     configured: StoredPackData
     pack_data: StoredPackData  # completed by the gauge
     rules: Rules
@@ -39,12 +39,14 @@ class PipelineState:
     """State of a pipeline; a stage with its default state has no history."""
 
     pack: StoredPack
+    recognition: RecognitionState
     plausibility: PlausibilityState
     consistency: ConsistencyState
     estimator: EstimatorState | None
     alarms: AlarmsState
     actions: ActionsState
     watch: WatchState = field(default_factory=WatchState)
+    reported: ReportedChargeState = field(default_factory=ReportedChargeState)
 
     def to_json(self) -> dict[str, Part]:
         """A part for each field."""
@@ -53,7 +55,7 @@ class PipelineState:
 
     @classmethod
     def from_json(cls, parts: object, name: str) -> "PipelineState | None":
-        """State of the parts; `None` without a pack. The log names what is not restored.
+        """State of the parts; `None` without its pack. The log names what is not restored.
 
         Args:
             parts: of `to_json`.
@@ -64,17 +66,23 @@ class PipelineState:
         if pack is None:
             return None
 
+        recognition = decode(RecognitionState, found.get("recognition"), f"{name}: its identity")
+        if recognition is None:
+            return None
+
         def part(kind: type[AnyState], key: str) -> AnyState | None:
             return decode(kind, found.get(key), f"{name}: state of {key}")
 
         return cls(
             pack,
+            recognition=recognition,
             plausibility=part(PlausibilityState, "plausibility") or PlausibilityState(),
             consistency=part(ConsistencyState, "consistency") or ConsistencyState(),
             estimator=part(EstimatorState, "estimator"),
             alarms=part(AlarmsState, "alarms") or AlarmsState(),
             actions=part(ActionsState, "actions") or ActionsState(),
             watch=part(WatchState, "watch") or WatchState(),
+            reported=part(ReportedChargeState, "reported") or ReportedChargeState(),
         )
 
 
@@ -84,4 +92,4 @@ class Latches:
 
     FORMAT: ClassVar[int] = 1
 
-    packs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # ids by `pack_key`
+    packs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # ids by `latch_key`

@@ -14,6 +14,7 @@ from operator import or_
 from typing import ClassVar
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
+from dronebms.core.pack_identity import is_same_pack
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.check_time import CheckTime
@@ -214,6 +215,11 @@ class Alarms:
         """Ids of the latched limits."""
         return tuple([limit_id for limit_id, row in self._rows.items() if row.state.latched])
 
+    def confirms(self, quantity: str, value: float) -> bool:
+        """Whether every limit of a quantity that is beyond a value has tripped."""
+        rows = (row for group in self._groups if group.quantity == quantity for row in group.rows)
+        return all(row.state.active for row in rows if row.limit.beyond(value))
+
     def latch(self, limit_ids: Iterable[str]) -> None:
         """Trip and latch the limits that an earlier run latched for this pack.
 
@@ -238,9 +244,9 @@ class Alarms:
         """Evaluate every limit at the snapshot's time."""
         now_s = snapshot.t_s
         quantities = self._quantities
-        before = quantities.serial
+        before = quantities.identity
         values = quantities.update(snapshot, estimate, vehicle)
-        if before not in (None, quantities.serial):  # a latch belongs to its pack
+        if not is_same_pack(before, quantities.identity):  # a latch belongs to its pack
             for row in self._rows.values():
                 row.state = replace(row.state, latched=False)
                 if values.get(row.limit.quantity) is None:  # so does a prediction

@@ -154,6 +154,7 @@ def _gauge(_: PackData) -> tuple[Limit, ...]:
         Limit("blind",          "readings missing",                 "blind_s",        10.0, 0.0, 0.0,  5.0, W, "{reason} missing {value:.0f} s",                  "all readings received", readings=1),
         Limit("implausible",    "gauge inconsistent",               "doubts",          1.0, 0.0, 1.0, 10.0, W, "{reason}",                                       "gauge readings consistent"),
         Limit("mismatch",       "pack mismatch",                    "mismatches",      1.0, 0.0, 1.0, 10.0, W, "pack mismatch: {reason}",                        "pack matches the configuration", INCOMPATIBLE),
+        Limit("other_pack",     "another pack answers",         "other_pack",      1.0, 0.0, 0.0,  5.0, W, "other pack: {reason}",                           "pack answers again", readings=1),
         Limit("gauge_stop",     "gauge alarm: terminate discharge", "stop_alarm",      1.0, 0.0, 1.0, 10.0, C, "gauge alarm: terminate discharge",               "gauge alarm: terminate discharge", DEEP_DISCHARGE),
         Limit("gauge_hot",      "gauge alarm: over-temperature",    "hot_alarm",       1.0, 0.0, 1.0, 10.0, C, "gauge alarm: over-temperature",                  "gauge alarm: over-temperature", OVER_TEMPERATURE),
         Limit("current_beyond", "current above the gauge's range",  "beyond_a",        1.0, 0.0, 2.0, 10.0, W, "current above {value:.0f} A, out of gauge range", "current within gauge range", OVER_CURRENT),

@@ -15,10 +15,11 @@ from functools import cache
 from typing import Final
 
 from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_AH, PackData
+from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import VehicleState
 from smartbattery import bq40
-from smartbattery.snapshot import Identity, Snapshot
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
 WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
 HEAT_TAU_S = 120.0  # thermal time constant of the pack's core
@@ -114,7 +115,7 @@ class CurrentHistory:
 class QuantitiesState:
     """State of the quantities; times in seconds of the loop's clock."""
 
-    serial: int | None = None
+    identity: Identity = UNIDENTIFIED
     history: CurrentHistoryState = CurrentHistoryState()
     last_s: float | None = None
     last_valid_s: float | None = None  # of the voltage
@@ -148,7 +149,7 @@ class Quantities:
     def state(self) -> QuantitiesState:
         """State for a restart."""
         return QuantitiesState(
-            serial=self.serial,
+            identity=self.identity,
             history=self.history.state(),
             last_s=self._last_s,
             last_valid_s=self._last_valid_s,
@@ -162,7 +163,7 @@ class Quantities:
         )
 
     def _restore(self, state: QuantitiesState) -> None:
-        self.serial = state.serial
+        self.identity = state.identity
         self.history = CurrentHistory(state.history)
         self._last_s = state.last_s
         self._last_valid_s = state.last_valid_s
@@ -181,11 +182,11 @@ class Quantities:
         self._degc.clear()
 
     def update(self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState) -> Values:
-        """All quantities at the snapshot's time; another serial number resets the state."""
-        serial = snapshot.identity.serial
-        if None not in (serial, self.serial) and serial != self.serial:
-            self._restore(QuantitiesState())
-        self.serial = self.serial if serial is None else serial
+        """All quantities at the snapshot's time; another pack resets the state."""
+        if is_same_pack(self.identity, snapshot.identity):
+            self.identity = merged(self.identity, snapshot.identity)
+        else:
+            self._restore(QuantitiesState(identity=snapshot.identity))
         now_s = snapshot.t_s
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
         if estimate.remaining_s is not None and estimate.home_s is not None:
@@ -214,6 +215,7 @@ class Quantities:
         details = {
             "blind_s": ("/".join(name for name in _lacking(snapshot) if name in self._seen),),
             "doubts": snapshot.doubts,
+            "other_pack": (snapshot.other_pack or "",),
             "packs_missing": others,
             "modules_missing": others,
             "mismatches": self.mismatches,
@@ -234,6 +236,7 @@ class Quantities:
         # A log with a sample every half minute is not silent in between: its values still hold.
         values["silence_s"] = 0.0 if valid else now_s - self._last_valid_s
         values["doubts"] = float(len(snapshot.doubts)) if valid else None
+        values["other_pack"] = float(snapshot.other_pack is not None)
         readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
         known = len(readings) - readings.count(None)
         self._most_readings = max(self._most_readings, known)

@@ -27,7 +27,8 @@ from typing import ClassVar
 from dronebms.core.clock import boot_s
 from dronebms.core.errors import InUseError
 from dronebms.core.state import decode, encode, from_json, to_json
-from dronebms.monitoring.restart_state import LATCHES, MOST_GAP_S
+from dronebms.monitoring.pack_recognition import MOST_GAP_S
+from dronebms.monitoring.restart_state import LATCHES
 
 CHECKPOINT = "run.kept"  # file name in the state folder
 _RUN = "run"

@@ -69,7 +69,7 @@ def battery_status(
         cells_max: cells that the receiver adds up (PX4: 10); a pack of more cells is sent as one
             voltage.
     """
-    snapshot, estimate, status = report.snapshot, report.estimate, report.status
+    snapshot, reported, status = report.snapshot, report.reported, report.status
     voltages_mv, extended_mv = _voltages(snapshot, cells_max)
     return mavlink.MAVLink_battery_status_message(
         id=report.index if battery_id is None else battery_id,
@@ -80,27 +80,16 @@ def battery_status(
         ),
         voltages=voltages_mv,
         current_battery=_current_ca(snapshot.current_a),
-        current_consumed=_nearest(_consumed_mah(report), 1.0, _COUNTS, _UNKNOWN),
-        energy_consumed=_nearest(estimate.used_wh, _HJ_PER_WH, _COUNTS, _UNKNOWN),
-        battery_remaining=_floor(_charge_pct(report), _PERCENTAGES, _UNKNOWN),
+        current_consumed=_nearest(reported.consumed_mah, 1.0, _COUNTS, _UNKNOWN),
+        energy_consumed=_nearest(reported.consumed_wh, _HJ_PER_WH, _COUNTS, _UNKNOWN),
+        battery_remaining=_floor(reported.soc_pct, _PERCENTAGES, _UNKNOWN),
         # 0 means unknown: an empty pack is sent as 1 s.
-        time_remaining=_floor(estimate.remaining_s, _TIMES_S, _UNKNOWN_S),
+        time_remaining=_floor(reported.remaining_s, _TIMES_S, _UNKNOWN_S),
         charge_state=_charge_state(status.severity, status.fault_bits, snapshot.current_a),
         voltages_ext=extended_mv,
         mode=mavlink.MAV_BATTERY_MODE_UNKNOWN,
         fault_bitmask=status.fault_bits & _UINT32_MAX,
     )
-
-
-def _charge_pct(report: Report) -> float | None:
-    """State of charge; without a current the lower of estimate and gauge.
-
-    A current that saturates its register is unknown, and PX4 acts on the percentage alone.
-    """
-    estimate_pct, gauge_pct = report.estimate.soc_pct, report.snapshot.soc_pct
-    if report.snapshot.current_a is None and estimate_pct is not None and gauge_pct is not None:
-        return min(estimate_pct, gauge_pct) if math.isfinite(estimate_pct) else None
-    return estimate_pct
 
 
 def smart_battery_info(
@@ -241,17 +230,6 @@ def _current_ca(current_a: float | None) -> int:
         # A measured -10 mA, which means unknown, becomes its neighbour.
         return 0 if current_a * _CA_PER_A >= _UNKNOWN else _UNKNOWN - 1
     return current_ca
-
-
-def _consumed_mah(report: Report) -> float | None:
-    # ArduPilot subtracts this from the capacity of a full pack: it must count from full, as the
-    # gauge does. The counter of the estimate starts with the first sample.
-    full_mah, remaining_mah = report.snapshot.full_mah, report.snapshot.remaining_mah
-    if full_mah is not None and remaining_mah is not None:
-        consumed_mah = full_mah - remaining_mah
-        if math.isfinite(consumed_mah):
-            return consumed_mah
-    return report.estimate.used_mah
 
 
 def _charge_state(severity: Severity, fault_bits: int, current_a: float | None) -> int:

@@ -403,10 +403,11 @@ def test_another_serial_number_is_another_pack_from_its_first_reading_on() -> No
     old = Identity(serial=1, cells=6)
     new = Identity(serial=2, cells=6)
     empty = [look(float(t), 3.45 - 0.002 * t, 25.0 + t % 2, identity=old) for t in range(200)]
-    full = [look(200.0 + t, 4.15 - 0.001 * t, 0.5, identity=new) for t in range(20)]
-    seen = watched(empty + full)
+    landed = [look(200.0 + t, 3.3, 0.5, identity=old) for t in range(5)]
+    full = [look(205.0 + t, 4.15 - 0.001 * t, 0.5, identity=new) for t in range(20)]
+    seen = watched(empty + landed + full)
     assert seen[199].estimate.remaining_high_s == 0.0
-    first = seen[200].estimate
+    first = seen[205].estimate
     assert first.soc_pct is not None
     assert first.soc_pct > 90.0
     assert (first.remaining_s, first.used_mah) == (None, 0.0)

@@ -155,6 +155,26 @@ def test_a_pack_without_serial_has_its_configured_pack_id(start: list[Report]) -
     assert pack_data.pack_key(start[-1].snapshot.identity) == KEY
 
 
+@pytest.mark.parametrize("serial", [None, 0, 1, 65535])
+def test_two_packs_of_one_log_with_equal_data_are_not_merged(
+    start: list[Report], serial: int | None
+) -> None:
+    pack_data = replace(start[-1].pack_data, pack_id="blue")
+
+    def of_pack(report: Report, connection: int, late_s: float) -> Report:
+        identity = Identity(serial=serial, connection=connection)
+        snapshot = replace(report.snapshot, identity=identity)
+        return replace(report, t_s=report.t_s + late_s, snapshot=snapshot, pack_data=pack_data)
+
+    first = [of_pack(report, 0, 0.0) for report in start]
+    second = [of_pack(report, 1, start[-1].t_s + 100.0) for report in start]
+    alone = flights_of(first)
+    assert [row.pack for row in alone] == ["blue"]
+    assert [(row.pack, row.flown_s) for row in flights_of(first + second)] == [
+        ("blue", alone[0].flown_s)
+    ]
+
+
 # ------------------------------------------------------------------------- the sink
 
 

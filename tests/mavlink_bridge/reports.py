@@ -5,9 +5,10 @@ from typing import Any
 
 from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Estimate, Event, Report, Severity, Status
+from dronebms.core.report import Estimate, Event, Report, ReportedCharge, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.monitoring.pipeline import with_ground_checks
+from dronebms.monitoring.reported_charge import as_estimated
 from smartbattery.snapshot import Snapshot
 
 SIX_CELLS_V = (3.90, 3.91, 3.92, 3.93, 3.94, 3.95)
@@ -27,8 +28,9 @@ FLYING = Report(
         full_mah=5000.0,
     ),
     vehicle=UNKNOWN_VEHICLE,
-    estimate=Estimate(t_s=0.0, soc_pct=80.9, remaining_s=600.7, used_mah=900.0, used_wh=20.0),
+    estimate=Estimate(t_s=0.0, soc_pct=80.9, remaining_s=600.7),
     status=Status(t_s=0.0),
+    reported=ReportedCharge(80.9, 600.7, 1000.0, 20.0),
 )
 
 
@@ -39,8 +41,12 @@ def a_report(t_s: float = 0.0, index: int = 0, **values: Any) -> Report:  # noqa
         old = getattr(report, stage)
         mine = {name: values.pop(name) for name in [*values] if hasattr(old, name)}
         report = replace(report, **{stage: replace(old, t_s=t_s, **mine)})
+    reported = as_estimated(report)
+    used = {} if reported.soc_pct is None else {"consumed_mah": 1000.0, "consumed_wh": 20.0}
+    names = [name for name in values if name.startswith("consumed")]
+    reported = replace(reported, **used | {name: values.pop(name) for name in names})
     assert not values, f"no stage has {', '.join(values)}"
-    return with_ground_checks(report)
+    return with_ground_checks(replace(report, reported=reported))
 
 
 def an_event(

@@ -65,7 +65,7 @@ def test_px4_never_warns_above_its_thresholds(release: float) -> None:
 
 
 @needs_lua
-def test_ardupilot_uses_the_charge_of_the_gauge() -> None:
+def test_ardupilot_uses_the_reported_charge() -> None:
     vehicle = FakeVehicle(ARDUPILOT)
     states: list[tuple[str, float]] = []
     with LuaHost(DRIVER, **OURS) as controller:
@@ -84,10 +84,10 @@ def test_ardupilot_uses_the_charge_of_the_gauge() -> None:
                 if not those(effects, "battery"):
                     unknown += 1  # the driver ignores batteries before the first verdict
                     continue
-                full_mah = report.snapshot.full_mah or 0.0
-                battery = battery or ArduPilotBattery(full_mah, 0.57 * full_mah, 0.54 * full_mah)
+                rated_mah = report.pack_data.capacity_mah or 0.0
+                battery = battery or ArduPilotBattery(rated_mah, 0.57 * rated_mah, 0.54 * rated_mah)
                 battery.receive(fields(effects), report.t_s)
-                left_frac = (report.snapshot.remaining_mah or 0.0) / full_mah
+                left_frac = (report.estimate.soc_pct or 0.0) / 100.0
                 states.append((battery.state, left_frac))
             assert battery is None or not battery.missing(report.t_s)
     assert unknown <= 1

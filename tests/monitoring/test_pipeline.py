@@ -78,7 +78,7 @@ def test_state_is_retained_for_the_same_pack_and_discarded_for_another() -> None
     known = [
         (report.pack_data.cells, report.pack_data.capacity_mah)
         for report in watched(
-            (look(float(t), identity=i) for t, i in enumerate(steps)), UNCONFIGURED
+            (look(float(t), 3.8, 0.1, identity=i) for t, i in enumerate(steps)), UNCONFIGURED
         )
     ]
     assert known == [(6, 5000.0)] * 4 + [(4, None)]

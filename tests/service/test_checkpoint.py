@@ -110,6 +110,19 @@ class Repeated:
         return self.last.snapshot
 
 
+@dataclass
+class Renamed:
+    """A source whose packs all have one serial number."""
+
+    source: Source
+    serial: int | None
+
+    def poll(self, now_s: float) -> Snapshot:
+        """The snapshot with that number."""
+        look = self.source.poll(now_s)
+        return replace(look, identity=replace(look.identity, serial=self.serial))
+
+
 @pytest.mark.parametrize("restart_s", [5.0, 61.3, pytest.param(200.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("faults", [("weak_cell=0.5",), ("high_current@3",)], ids=str)
 def test_a_restored_pipeline_gives_the_same_reports_to_the_last_bit(
@@ -248,7 +261,7 @@ def test_a_second_restart_before_the_pack_is_recognised_restores_the_same_state(
 
 # ------------------------------------------------------------------------- parts and formats
 
-STAGES = ("plausibility", "consistency", "estimator", "alarms", "actions")
+STAGES = ("plausibility", "consistency", "estimator", "alarms", "actions", "reported")
 
 
 @pytest.fixture(scope="module")
@@ -347,9 +360,25 @@ def test_a_time_of_the_future_raises_nothing(
     assert after_restart(changed)[-1].snapshot.voltage_v is not None
 
 
-def test_a_pack_without_serial_number_is_not_restored(stored: Stored) -> None:
+@pytest.mark.parametrize("serial", [None, 0, 1, 65535])
+def test_a_pack_with_a_doubtful_serial_number_is_restored_if_its_charge_is_the_same(
+    serial: int | None,
+) -> None:
+    flight = Flight()
+
+    def run() -> Pipeline:
+        return flight.pipeline(source=Renamed(Gauge(flight.bus, ADDRESS, cells=6), serial))
+
+    first, second = run(), run()
+    before = flight.fly(first, 60.0)[-1]
+    restore_parts([second], stored_parts([first], before.t_s))
+    (after,) = flight.fly(second, 60.1)
+    assert (after.estimate.used_mah or 0.0) > (before.estimate.used_mah or 0.0) > 100.0
+
+
+def test_a_pack_of_another_charge_is_not_restored(stored: Stored) -> None:
     changed = copy_of(stored[2])
-    changed[PACKS][0]["pack"]["state"]["serial"] = None
+    changed[PACKS][0]["recognition"]["state"]["last"]["soc_pct"] -= 40.0
     used_mah = after_restart(changed)[-1].estimate.used_mah
     assert used_mah is not None
     assert used_mah < 100.0
@@ -363,7 +392,7 @@ def test_a_battery_whose_pack_cannot_be_read_starts_without_history(
     used_mah = after_restart(changed)[-1].estimate.used_mah
     assert used_mah is not None
     assert used_mah < 100.0
-    assert "battery 1: its pack is not restored: format 99, not 1" in caplog.text
+    assert "battery 1: its pack is not restored: format 99, not 2" in caplog.text
 
 
 def test_a_checkpoint_of_another_number_of_batteries_is_not_restored(

@@ -13,7 +13,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.chemistry import CHEMISTRIES, Chemistry
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Event, Severity
+from dronebms.core.report import Event, ReportedCharge, Severity
 from mavlink_bridge.protocol.messages import battery_status, chunks, heartbeat, text_severity
 from tests.mavlink_bridge.consumers import ground_station, px4
 from tests.mavlink_bridge.reports import FLYING, SIX_CELLS_V, a_report, an_event
@@ -31,7 +31,7 @@ FRAMES = json.loads(
 NOT_NUMBERS = (None, math.nan, math.inf, -math.inf)
 FLOATS = (
     "voltage_v", "current_a", "temperature_degc", "full_mah", "remaining_mah", "soc_pct",
-    "remaining_s", "used_mah", "used_wh",
+    "remaining_s",
 )  # fmt: skip
 NOTHING_KNOWN: dict[str, Any] = dict.fromkeys(FLOATS) | {"cells_v": ()}
 UNUSED_MV = 0xFFFF
@@ -233,18 +233,6 @@ def test_percentages_are_rounded_down(soc_pct: float | None, remaining_pct: int)
 
 
 @pytest.mark.parametrize(
-    ("current_a", "gauge_pct", "estimate_pct"),
-    [(None, 13.9, 13), (None, 95.0, 80), (None, None, 80), (12.0, 13.9, 80)],
-)
-def test_without_a_current_the_charge_of_the_gauge_is_the_upper_bound(
-    current_a: float | None, gauge_pct: float | None, estimate_pct: int
-) -> None:
-    report = a_report(soc_pct=80.9, current_a=current_a)
-    report = replace(report, snapshot=replace(report.snapshot, soc_pct=gauge_pct))
-    assert battery_status(report).battery_remaining == estimate_pct
-
-
-@pytest.mark.parametrize(
     ("remaining_s", "time_remaining"),
     [(600.9, 600), (1.0, 1), (0.4, 1), (0.0, 1), (-5.0, 1), (1e12, 0x7FFFFFFF)]
     + [(value, 0) for value in NOT_NUMBERS],
@@ -258,36 +246,21 @@ def test_a_time_to_empty_of_0_is_not_sent_as_unknown(
 
 
 @pytest.mark.parametrize(
-    ("full_mah", "remaining_mah", "used_mah", "current_consumed"),
-    [
-        (5000.0, 4000.0, 900.0, 1000),
-        (5000.0, 5100.0, 900.0, 0),
-        (None, 4000.0, 900.4, 900),
-        (5000.0, None, 900.6, 901),
-        (math.nan, 4000.0, 900.0, 900),
-        (5000.0, math.inf, None, -1),
-        (None, None, None, -1),
-        (None, None, -50.0, 0),
-        (None, None, math.inf, -1),
-        (None, None, 1e12, 0x7FFFFFFF),
-    ],
+    ("consumed_mah", "current_consumed"),
+    [(1000.4, 1000), (0.0, 0), (-50.0, 0), (1e12, 0x7FFFFFFF)] + [(v, -1) for v in NOT_NUMBERS],
 )
-def test_charge_used_counts_from_full_as_the_gauge_does(
-    full_mah: float | None,
-    remaining_mah: float | None,
-    used_mah: float | None,
-    current_consumed: int,
-) -> None:
-    message = sent(full_mah=full_mah, remaining_mah=remaining_mah, used_mah=used_mah)
-    assert message.current_consumed == current_consumed
+def test_the_consumption(consumed_mah: float | None, current_consumed: int) -> None:
+    report = replace(a_report(), reported=ReportedCharge(80.0, None, consumed_mah))
+    assert battery_status(report).current_consumed == current_consumed
 
 
 @pytest.mark.parametrize(
-    ("used_wh", "energy_consumed"),
+    ("consumed_wh", "energy_consumed"),
     [(20.0, 720), (0.0, 0), (-1.0, 0), (1e12, 0x7FFFFFFF)] + [(v, -1) for v in NOT_NUMBERS],
 )
-def test_energy(used_wh: float | None, energy_consumed: int) -> None:
-    assert sent(used_wh=used_wh).energy_consumed == energy_consumed
+def test_energy(consumed_wh: float | None, energy_consumed: int) -> None:
+    report = replace(a_report(), reported=ReportedCharge(80.0, None, 900.0, consumed_wh))
+    assert battery_status(report).energy_consumed == energy_consumed
 
 
 @pytest.mark.parametrize(
@@ -422,14 +395,11 @@ def test_any_value_is_sent_within_its_resolution_or_as_unknown(values: dict[str,
         bound = GAUGE_PCT if values["current_a"] is None else math.inf
         assert is_near(shown.remaining_pct, min(values["soc_pct"], bound), 1.0, 0, 100)
         assert shown.remaining_pct <= max(values["soc_pct"], 0)
-    assert (shown.remaining_s is None) is not is_number(values["remaining_s"])
+    known = is_number(values["remaining_s"]) and is_number(values["soc_pct"])
+    assert (shown.remaining_s is None) is not known  # without a percentage all is unknown
     if shown.remaining_s is not None:
         assert is_near(shown.remaining_s, values["remaining_s"], 1.0, 0, 0x7FFFFFFF)
-    assert (message.energy_consumed == -1) is not is_number(values["used_wh"])
-    if message.energy_consumed != -1:
-        assert is_near(
-            message.energy_consumed / 36, values["used_wh"], 0.5 / 36, 0, 0x7FFFFFFF / 36
-        )
+    assert message.current_consumed == -1 or is_number(values["soc_pct"])
 
 
 @settings(max_examples=400, deadline=None)

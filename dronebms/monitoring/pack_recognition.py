@@ -1,0 +1,269 @@
+"""Stage: which pack a snapshot is of, and whether the earlier one may have been replaced.
+
+On the ground a pack that answers with another identity is another pack. After an absence on the
+ground (nothing received for 2 s, a restart) so is one whose voltage or gauge charge cannot be that
+of the earlier pack: serial numbers repeat, and the same pack may have been charged. It gets another
+`Identity.connection`, by which every stage starts again from its readings.
+
+Under load no identity changes. Another pack that answers in flight (a multiplexer on the wrong
+channel, a second device at the address) is treated as silence, which has its own limits; the
+earlier pack continues when it answers again.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from dronebms.core.chemistry import Chemistry
+from dronebms.core.pack_data import LOAD_C, SINGLE_READING_S, UNKNOWN_CAPACITY_AH, PackData
+from dronebms.core.pack_identity import difference, is_same_pack, merged
+from dronebms.core.vehicle_state import VehicleState
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+
+ABSENT_S = 2.0  # without readings; unplugging takes longer than the reply to a repeated transfer
+MOST_GAP_S = 60.0  # too short to land, charge or swap a pack and take off
+_COMPARED_S, _LOADED_S = 5.0, 2.0  # after an absence, until the gauge has reported; under load
+_RECHARGED_S = 600.0  # absence after which the estimator starts again in any case
+_DISARMED_C = 0.5  # a disarmed vehicle whose pack gives more than that is not on the ground
+# A cell that has rested moves by some 20 mV within minutes of a flight, and a meter by as much.
+_REST_V = 0.05
+_SAG, _RELAX = 2.0, 0.5  # errors of the nominal sag: a cold pack has three times as much
+_RELAX_S = 120.0  # time constant of the diffusion that follows a load
+_JUMP_V = 0.3  # without an absence: half of what a LiPo cell has between full and empty
+_JUMP_S = 3.0
+_CHARGE_PCT = 10.0  # a gauge corrects its charge at rest by less
+_FLOW = 1.5  # margin of a charge that flowed out of sight
+
+
+@dataclass(frozen=True, slots=True)
+class PackReading:
+    """What a pack shows of its charge at `t_s`."""
+
+    t_s: float
+    read_s: float  # of the voltage
+    cell_v: float | None  # mean cell without its nominal sag
+    uncertain_v: float  # of `cell_v`
+    current_a: float
+    soc_pct: float | None  # of the gauge
+    sd_pct: float  # of `soc_pct`, at least
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionState:
+    """State of the stage; times in seconds of the loop's clock."""
+
+    FORMAT: ClassVar[int] = 1
+
+    identity: Identity = UNIDENTIFIED
+    last: PackReading | None = None  # newest of this pack
+    relaxing_a: float = 0.0  # mean current of the last minutes
+    absent: bool = False  # nothing of this pack was received in the last step
+    changeable: bool = False  # was on the ground since its last answer
+    before: PackReading | None = None  # of before an absence or a jump, to compare
+    since_s: float = 0.0  # end of the absence, or the jump
+    contradicted_s: float | None = None  # since when the readings contradict `before`
+    jumped: bool = False  # without an absence
+    armed: bool | None = None  # last known
+    armed_s: float = 0.0
+
+
+class PackRecognition:
+    """Recognition of one battery's pack.
+
+    Args:
+        state: of an earlier run, to continue from.
+    """
+
+    def __init__(self, state: RecognitionState = RecognitionState()) -> None:
+        self._state = state
+
+    def state(self) -> RecognitionState:
+        """State for a restart."""
+        return self._state
+
+    def update(self, snapshot: Snapshot, vehicle: VehicleState, pack_data: PackData) -> Snapshot:
+        """The snapshot with the identity of its pack; unknown if another pack answers in flight."""
+        self._follow(vehicle, snapshot.t_s)
+        state = self._state
+        if state.last is not None and self._on_ground(snapshot.t_s, pack_data):
+            state = self._state = replace(state, changeable=True)
+        if snapshot.voltage_v is None:
+            self._state = replace(state, absent=True)
+            return replace(snapshot, identity=state.identity)
+        if state.last is None:
+            self._accept(snapshot, pack_data)
+            return replace(snapshot, identity=self._state.identity)
+        now_s, read = snapshot.t_s, snapshot.identity
+        differs = difference(state.identity, read)
+        if differs is not None:
+            if not state.changeable:
+                return self._refused(snapshot, differs)
+            self._replaced(read)
+        elif state.absent or now_s - state.last.t_s > ABSENT_S:
+            before = state.last if state.changeable else None
+            self._state = replace(
+                state, before=before, since_s=now_s, contradicted_s=None, jumped=False
+            )
+        if self._contradicts(snapshot, pack_data):
+            self._replaced(read)
+        self._accept(snapshot, pack_data)
+        return replace(snapshot, identity=self._state.identity)
+
+    def _refused(self, snapshot: Snapshot, differs: str) -> Snapshot:
+        """Silence in place of another pack's readings."""
+        state, now_s = self._state, snapshot.t_s
+        self._state = replace(state, absent=True)
+        read_at_s = {} if state.last is None else {"voltage_v": state.last.read_s}
+        return replace(
+            snapshot.unknown(now_s, f"another pack answers: {differs}"),
+            identity=state.identity,
+            read_at_s=read_at_s,
+            other_pack=differs,
+        )
+
+    def continues(self, snapshot: Snapshot, pack_data: PackData) -> bool:
+        """Whether a snapshot can be of the pack of this state, after a restart."""
+        read = replace(snapshot.identity, connection=self._state.identity.connection)
+        now = reading_of(snapshot, pack_data, 0.0)
+        last = self._state.last
+        same = is_same_pack(self._state.identity, read)
+        return same and last is not None and not is_other_charge(last, now, pack_data)
+
+    def _follow(self, vehicle: VehicleState, now_s: float) -> None:
+        """Note whether the vehicle is armed; what was known holds for a minute."""
+        state = self._state
+        if vehicle.armed is not None:
+            self._state = replace(state, armed=vehicle.armed, armed_s=now_s)
+        elif now_s - state.armed_s > MOST_GAP_S:
+            self._state = replace(state, armed=None)
+
+    def _on_ground(self, now_s: float, pack_data: PackData) -> bool:
+        """Whether the pack could be replaced now: disarmed or, if that is unknown, without load."""
+        last = self._state.last
+        current_a = 0.0 if last is None else abs(last.current_a)
+        if self._state.armed is None:
+            gone_s = 0.0 if last is None else now_s - last.t_s
+            return current_a < LOAD_C * _ah(pack_data) or gone_s > MOST_GAP_S
+        return not self._state.armed and current_a < _DISARMED_C * _ah(pack_data)
+
+    def _contradicts(self, snapshot: Snapshot, pack_data: PackData) -> bool:
+        """Whether readings cannot be those of the pack before an absence, and last."""
+        state, now_s = self._state, snapshot.t_s
+        if state.before is None or state.last is None:
+            return self._jumps(snapshot, pack_data)
+        now = reading_of(snapshot, pack_data, state.relaxing_a)
+        loaded = abs(now.current_a) >= LOAD_C * _ah(pack_data)
+        over = now_s - state.since_s > (_LOADED_S if loaded else _COMPARED_S)
+        pending_s = state.contradicted_s
+        if state.jumped and (loaded or not self._on_ground(now_s, pack_data)):
+            over, pending_s = True, None
+        contradicts = is_other_charge(state.before, now, pack_data)
+        if not contradicts or (over and pending_s is None):
+            before = None if over else state.before
+            self._state = replace(state, before=before, contradicted_s=None)
+            return False
+        self._state = replace(state, contradicted_s=now_s if pending_s is None else pending_s)
+        return pending_s is not None and now_s - pending_s >= SINGLE_READING_S
+
+    def _jumps(self, snapshot: Snapshot, pack_data: PackData) -> bool:
+        """Note a jump of the resting voltage without an absence, to be compared from here on."""
+        state, last = self._state, self._state.last
+        now = reading_of(snapshot, pack_data, state.relaxing_a)
+        if last is None or not state.changeable or last.cell_v is None or now.cell_v is None:
+            return False
+        if abs(now.cell_v - last.cell_v) > _JUMP_V + last.uncertain_v + now.uncertain_v:
+            lasts_s = snapshot.t_s + _JUMP_S - SINGLE_READING_S  # longer than after an absence
+            self._state = replace(
+                state, before=last, since_s=snapshot.t_s, contradicted_s=lasts_s, jumped=True
+            )
+        return False
+
+    def _replaced(self, read: Identity) -> None:
+        """Another pack from here on."""
+        count = self._state.identity.connection + 1
+        self._state = RecognitionState(
+            identity=replace(read, connection=count),
+            armed=self._state.armed,
+            armed_s=self._state.armed_s,
+        )
+
+    def _accept(self, snapshot: Snapshot, pack_data: PackData) -> None:
+        """Take in a snapshot of this pack."""
+        state = self._state
+        read = replace(snapshot.identity, connection=state.identity.connection)
+        dt_s = 0.0 if state.last is None else snapshot.t_s - state.last.t_s
+        current_a = abs(snapshot.current_a or 0.0)
+        share = min(max(dt_s, 0.0) / _RELAX_S, 1.0)
+        relaxing_a = state.relaxing_a + share * (current_a - state.relaxing_a)
+        state = replace(
+            state,
+            identity=merged(state.identity, read),
+            last=reading_of(snapshot, pack_data, relaxing_a),
+            relaxing_a=relaxing_a,
+            absent=False,
+        )
+        self._state = state
+        if state.before is None:
+            self._state = replace(state, changeable=self._on_ground(snapshot.t_s, pack_data))
+
+
+def reading_of(snapshot: Snapshot, pack_data: PackData, relaxing_a: float) -> PackReading:
+    """What a snapshot shows of the charge of its pack.
+
+    Args:
+        snapshot: with a voltage or not.
+        pack_data: of the pack.
+        relaxing_a: mean current of the last minutes, from which the cells still relax.
+    """
+    known = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+    cells = pack_data.cells or snapshot.identity.cells or len(snapshot.cells_v)
+    whole = bool(known) and len(known) == len(snapshot.cells_v)
+    mean_v = sum(known) / len(known) if whole else None
+    if mean_v is None and snapshot.voltage_v is not None and cells:
+        mean_v = snapshot.voltage_v / cells
+    ohm = pack_data.chemistry.resistance_mohm_ah / 1000.0 / _ah(pack_data)
+    current_a = snapshot.current_a or 0.0
+    return PackReading(
+        t_s=snapshot.t_s,
+        read_s=snapshot.read_at_s.get("voltage_v", snapshot.t_s),
+        cell_v=None if mean_v is None else mean_v + ohm * current_a,
+        uncertain_v=ohm * (_SAG * abs(current_a) + _RELAX * relaxing_a),
+        current_a=current_a,
+        soc_pct=snapshot.soc_pct,
+        sd_pct=max(_CHARGE_PCT, snapshot.max_error_pct or 0.0),
+    )
+
+
+def is_other_charge(before: PackReading, now: PackReading, pack_data: PackData) -> bool:
+    """Whether a pack cannot have come from one reading to the other out of sight.
+
+    What flowed meanwhile is bounded: by the currents at both ends and by what a vehicle on the
+    ground draws, and after ten minutes by a charger.
+    """
+    gone_s, ah = max(now.t_s - before.t_s, 0.0), _ah(pack_data)
+    most_a = max(abs(before.current_a), abs(now.current_a), LOAD_C * ah)
+    charger_a = pack_data.chemistry.charge_c * ah if gone_s > _RECHARGED_S else 0.0
+    per_a = _FLOW * gone_s / ah / 36.0
+    fall_pct, rise_pct = per_a * most_a, per_a * charger_a
+    if before.soc_pct is not None and now.soc_pct is not None:
+        sd_pct = max(before.sd_pct, now.sd_pct)
+        if not -fall_pct - sd_pct <= now.soc_pct - before.soc_pct <= rise_pct + sd_pct:
+            return True
+    if before.cell_v is None or now.cell_v is None:
+        return False
+    off_v = _REST_V + before.uncertain_v + now.uncertain_v
+    low_v = _open_v(pack_data.chemistry, before.cell_v, -fall_pct) - off_v
+    high_v = _open_v(pack_data.chemistry, before.cell_v, rise_pct) + off_v
+    # A load explains any lower voltage.
+    is_low = now.cell_v < low_v and now.current_a < LOAD_C * ah
+    return is_low or (now.cell_v > high_v and before.current_a < LOAD_C * ah)
+
+
+def _open_v(chemistry: Chemistry, rested_v: float, by_pct: float) -> float:
+    """Resting voltage after a change of the charge; a pack's own offset from the curve stays."""
+    charge = chemistry.charge_at(rested_v)
+    changed_v = chemistry.open_circuit_v(charge + by_pct / 100.0)
+    return rested_v + changed_v - chemistry.open_circuit_v(charge)
+
+
+def _ah(pack_data: PackData) -> float:
+    return UNKNOWN_CAPACITY_AH if pack_data.capacity_mah is None else pack_data.capacity_mah / 1e3
