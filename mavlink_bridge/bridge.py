@@ -39,6 +39,8 @@ from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.requests import MessageRequester
 from mavlink_bridge.protocol.schedule import MessageSchedule
 from mavlink_bridge.protocol.second_sender import SecondSender
+from mavlink_bridge.protocol.signing import Signing, TimestampFile
+from mavlink_bridge.protocol.udp_peers import PeerRank
 from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.authority import Authority
@@ -72,6 +74,7 @@ class BridgeOptions:
     component_id: int = COMPUTER  # of the onboard computer
     key: bytes | None = None  # for signing
     unix_s: float = 0.0  # date at the start, for signing
+    timestamps: TimestampFile | None = None  # of signed frames
 
 
 DEFAULT_OPTIONS = BridgeOptions()
@@ -148,7 +151,9 @@ class Bridge:
         self.settings = command_protocol.Settings(options.rate_hz, first_battery_id)
         self.vehicle_control: VehicleControl | None = None
         self._link = link
-        self._codec = Codec(link, options.key, options.unix_s)
+        key, timestamps = options.key, options.timestamps
+        signing = None if key is None else Signing(key, options.unix_s, timestamps)
+        self._codec = Codec(link, signing)
         self._configured_stack = stack_named(vehicle)
         self._is_pinned = system_id is not None
         self._computer = options.component_id
@@ -168,7 +173,6 @@ class Bridge:
         self._verdict: tuple[bool, int, int] | None = None  # last sent to the Lua driver
         self._verdict_s = -math.inf
         self._armed: bool | None = None
-        self._now_s = 0.0
         self._texts: deque[_Text] = deque(maxlen=_TEXTS_MAX)
         self._text_id = 0
         self._restoring = False
@@ -190,11 +194,6 @@ class Bridge:
         """Reason why BATTERY_STATUS of a battery is not sent now, `None` if all are sent."""
         reasons = (battery.withheld for battery in self._batteries.values())
         return next((reason for reason in reasons if reason), None)
-
-    @property
-    def trouble(self) -> str | None:
-        """Description of a second sender of our components, `None` without one."""
-        return self._second_sender.trouble(self._now_s)
 
     def state(self) -> BridgeState:
         """State for a restart in flight."""
@@ -228,7 +227,7 @@ class Bridge:
         # What waited during an absence of this process is as old as its beginning.
         absent = now_s - self._pumped_s > HEARTBEAT_MAX_AGE_S
         received_s = self._pumped_s if absent else now_s
-        self._pumped_s = self._now_s = now_s
+        self._pumped_s = now_s
         for message in self._codec.receive(now_s):
             self._receive(message, received_s)
         self.counts["damaged"] = self._codec.damaged
@@ -237,8 +236,11 @@ class Bridge:
             self._send(self._computer, messages.heartbeat(kind), now_s)
         for request in self._requester.due(self._autopilot, now_s):
             self._send(self._computer, request, now_s)
-        trouble = self._link.trouble or self.trouble
-        state = replace(self._autopilot.state(now_s), link_trouble=trouble)
+        state = replace(
+            self._autopilot.state(now_s),
+            link_trouble=self._link.trouble,
+            second_sender=self._second_sender.trouble(now_s),
+        )
         self._authority.observe(now_s, armed=state.armed)
         if self.vehicle_control is not None:
             self._control(self.vehicle_control, state, now_s)
@@ -295,7 +297,7 @@ class Bridge:
         return battery
 
     def _receive(self, message: mavlink.MAVLink_message, received_s: float) -> None:
-        now_s = self._now_s
+        now_s = self._pumped_s
         source = message.get_srcSystem(), message.get_srcComponent()
         if source[0] == self.system_id and source[1] in self._server.schedules:
             self.counts["foreign"] += 1
@@ -305,6 +307,10 @@ class Bridge:
         others, followed = len(self._autopilot.others), self._autopilot.followed
         ours = self._autopilot.receive(message, received_s)
         self.counts["received" if ours else "foreign"] += 1
+        rank = PeerRank.STRANGER
+        if self._authority.accepts(source[0], self.system_id):
+            rank = PeerRank.FOLLOWED if ours else PeerRank.ACCEPTED
+        self._codec.vouch(rank, now_s)
         self._report_vehicles(others, followed)
         kind = message.get_type()
         if ours and kind == "HEARTBEAT":

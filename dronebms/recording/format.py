@@ -143,8 +143,9 @@ class Step:
 Record: TypeAlias = Start | Poll | Step
 _START = TypeAdapter(Start)
 _VEHICLE_OF = TypeAdapter(VehicleState)
-# In their order; the trouble of the link is of this computer and decides nothing.
-_VEHICLE = {field.name: None for field in fields(VehicleState) if field.name != "link_trouble"}
+# In their order; what concerns the link of this computer decides nothing.
+_OF_THE_LINK = ("link_trouble", "second_sender")
+_VEHICLE = {field.name: None for field in fields(VehicleState) if field.name not in _OF_THE_LINK}
 
 
 def text_of(record: Record) -> bytes:

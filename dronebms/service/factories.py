@@ -39,6 +39,7 @@ from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.link import Link, open_link
+from mavlink_bridge.protocol.signing import TimestampFile
 from smartbattery.bus import Bus
 from smartbattery.device_lock import GaugeLock
 from smartbattery.errors import BusError
@@ -51,22 +52,31 @@ if TYPE_CHECKING:
     from dronebms.telemetry.mqtt import MqttPublisher
     from dronebms.telemetry.openmetrics import OpenMetricsExporter
 
+SIGNING = "signing"  # file of the timestamps
 _MB = 1e6
 _log = logging.getLogger(__name__)
 
 
-def bridge_of(config: MavlinkConfig, link: Link) -> Bridge:
-    """The bridge to the vehicle, over an open link.
+def bridge_of(
+    config: MavlinkConfig, state: StateConfig | None, link: Link, stack: ExitStack
+) -> Bridge:
+    """The bridge to the vehicle, over an open link; `state`: folder of its signing timestamps.
 
     Raises:
         ConfigError: the signing key cannot be read.
     """
     key = None if config.signing_key is None else read_key(Path(config.signing_key))
+    timestamps = None
+    if key is not None and state is not None:
+        timestamps = stack.enter_context(closing(TimestampFile(Path(state.dir) / SIGNING)))
+    elif key is not None:
+        _log.warning("no [state]: a signed frame can be repeated after a restart")
     options = BridgeOptions(
         accept_systems=config.accept_systems,
         component_id=config.component_id,
         key=key,
         unix_s=unix_s(),
+        timestamps=timestamps,
     )
     return Bridge(
         link,

@@ -102,7 +102,8 @@ class Service:
         self._config = config
         self._stack = stack
         self._clock = clock
-        self._bridge = bridge_of(config.mavlink, machine.link(config.mavlink, stack))
+        link = machine.link(config.mavlink, stack)
+        self._bridge = bridge_of(config.mavlink, config.state, link, stack)
         self._install(self._new_control(config))
         rules = _rules(config)
         sinks = self._sinks(config)

@@ -42,6 +42,7 @@ def line(report: Report) -> dict[str, object]:
         "active": list(status.active),
         "armed": report.vehicle.armed,
         "link_trouble": report.vehicle.link_trouble,
+        "second_sender": report.vehicle.second_sender,
         "battery": report.index,
         "voltage_v": _rounded(snapshot.voltage_v, _V),
         "current_a": _rounded(snapshot.current_a, _A),

@@ -369,6 +369,7 @@ def _autopilot_line(report: Report, frame: Frame) -> Text:
     vehicle = report.vehicle
     link = ", no link" if frame.link is None else f", {frame.link}" if frame.link else ""
     link = link if vehicle.link_trouble is None else f", {vehicle.link_trouble}"
+    link = link if vehicle.second_sender is None else f", {vehicle.second_sender}"
     if vehicle.heartbeat_age_s is None:
         return _labelled("autopilot", Text(f"{DASH}  no heartbeat{link}", _VALUE))
     age_s = vehicle.heartbeat_age_s + frame.now_s - report.t_s

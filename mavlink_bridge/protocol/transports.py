@@ -15,13 +15,16 @@ from typing import Protocol
 
 import serial
 
+from mavlink_bridge.protocol.udp_peers import Datagram, PeerRank, UdpPeers, begins_with_frame
+
 Address = tuple[socket.AddressFamily, tuple[str, int]]
 
+# A flood of data must not block the loop: what a call reads is bounded, and parsed within 0.1 s.
+_READS_MAX = 256
+_BYTES_MAX = 32768  # in a call: ten times what 921600 baud carry
+_DATAGRAM_BYTES = 8192  # a larger one is no MAVLink and is discarded
 _CHUNK_BYTES = 65536
-_READS_MAX = 256  # per call, so that a flood of data cannot block the loop
 _SILENT_PEER_MS = 5000  # without an acknowledgement the connection is lost
-_PEER_AGE_S = 10.0
-_PEERS_MAX = 8
 _PORT_REASONS = {
     errno.ENOENT: "no such port",
     errno.EACCES: "no permission to open the port (the group is usually dialout)",
@@ -85,12 +88,19 @@ class UdpOutTransport:
     def read(self, _now_s: float) -> list[bytes]:
         """Datagrams of the address."""
         datagrams: list[bytes] = []
+        left = _BYTES_MAX
         for _ in range(_READS_MAX):
             try:
-                datagrams.append(self._socket.recv(_CHUNK_BYTES))
+                datagram = self._socket.recv(_CHUNK_BYTES)
             except ConnectionRefusedError:
                 self._note_refusal()
+                continue
             except BlockingIOError:
+                break
+            if len(datagram) <= _DATAGRAM_BYTES:
+                datagrams.append(datagram)
+                left -= len(datagram)
+            if left <= 0:
                 break
         return datagrams
 
@@ -108,10 +118,10 @@ class UdpOutTransport:
 
 
 class UdpInTransport:
-    """UDP server: sends to every peer that has sent a datagram within 10 s. Never lost."""
+    """UDP server: sends to every sender of a valid frame within 10 s. Never lost."""
 
     def __init__(self, address: Address) -> None:
-        self._received_s: dict[tuple[str, int], float] = {}
+        self._peers = UdpPeers()
         # No SO_REUSEADDR: it would let a second program receive our datagrams.
         self._socket = _socket(address[0], socket.SOCK_DGRAM)
         try:
@@ -126,9 +136,8 @@ class UdpInTransport:
 
     def write(self, data: bytes, now_s: float) -> int:
         """Send a datagram to every peer; return 0 if none accepts it."""
-        self._forget(now_s)
         taken = 0
-        for peer in self._received_s:
+        for peer in self._peers.addresses(now_s):
             try:
                 taken = max(taken, self._socket.sendto(data, peer))
             except OSError:
@@ -136,31 +145,32 @@ class UdpInTransport:
         return taken
 
     def read(self, now_s: float) -> list[bytes]:
-        """Datagrams of all peers."""
-        self._forget(now_s)
+        """Datagrams of all senders."""
+        self._peers.addresses(now_s)
         datagrams: list[bytes] = []
+        left = _BYTES_MAX
         for _ in range(_READS_MAX):
             try:
-                datagram, peer = self._socket.recvfrom(_CHUNK_BYTES)
+                data, address = self._socket.recvfrom(_CHUNK_BYTES)
             except OSError:
                 break
-            datagrams.append(datagram)
-            if peer in self._received_s or len(self._received_s) < _PEERS_MAX:
-                self._received_s[peer] = now_s
+            if len(data) > _DATAGRAM_BYTES:
+                continue
+            if begins_with_frame(data):
+                self._peers.add(address, PeerRank.STRANGER, now_s)
+            datagrams.append(Datagram.of(data, self._peers, address))
+            left -= len(data)
+            if left <= 0:
+                break
         return datagrams
 
     def warning(self) -> str | None:
-        """Report that there is no peer."""
-        return None if self._received_s else f"no datagram received within {_PEER_AGE_S:g} s"
+        """Report that there is no peer, or no place for one."""
+        return self._peers.warning()
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-
-    def _forget(self, now_s: float) -> None:
-        for peer, received_s in list(self._received_s.items()):
-            if now_s - received_s > _PEER_AGE_S:
-                del self._received_s[peer]
 
 
 class TcpTransport:
@@ -199,9 +209,10 @@ class TcpTransport:
     def read(self, _now_s: float) -> list[bytes]:
         """Chunks received; the end of the stream is a loss once all data is read."""
         chunks: list[bytes] = []
-        for _ in range(_READS_MAX):
+        left = _BYTES_MAX
+        while left > 0:
             try:
-                chunk = self._socket.recv(_CHUNK_BYTES)
+                chunk = self._socket.recv(left)
             except BlockingIOError:
                 break
             if not chunk:
@@ -209,6 +220,7 @@ class TcpTransport:
                     break
                 raise ConnectionResetError(errno.ECONNRESET, "closed by the peer")
             chunks.append(chunk)
+            left -= len(chunk)
         return chunks
 
     def warning(self) -> str | None:
@@ -246,7 +258,7 @@ class SerialTransport:
         """Chunks received; an unplugged port is a loss."""
         waiting = self._port.in_waiting
         if waiting:
-            return [os.read(self._port.fileno(), min(waiting, _CHUNK_BYTES))]
+            return [os.read(self._port.fileno(), min(waiting, _BYTES_MAX))]
         poll = select.poll()
         poll.register(self._port.fileno(), 0)  # hang-up and error are always reported
         if poll.poll(0):

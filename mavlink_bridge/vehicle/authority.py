@@ -47,9 +47,13 @@ class Authority:
         elif armed is False and now_s - self._armed_s >= _DISARMED_S:
             self.in_flight = False
 
+    def accepts(self, system: int, own_system: int) -> bool:
+        """Whether a system is the vehicle's own or an accepted one."""
+        return system == own_system or system in self._accepted
+
     def answers(self, system: int, own_system: int, now_s: float) -> bool:
         """Whether a request of a system is answered."""
-        if system != own_system and system not in self._accepted:
+        if not self.accepts(system, own_system):
             return False
         left, at_s = self._allowances.get(system, (_REQUESTS_HZ, now_s))
         left = min(left + (now_s - at_s) * _REQUESTS_HZ, _REQUESTS_HZ)

@@ -29,6 +29,7 @@ from mavlink_bridge.protocol.flight_stacks import (
 from mavlink_bridge.protocol.link import Link, open_link
 from mavlink_bridge.protocol.parameters import Parameters, same
 from mavlink_bridge.protocol.requests import command
+from mavlink_bridge.protocol.signing import Signing
 from mavlink_bridge.protocol.vehicle_classes import impossible_actions
 
 _SELF = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
@@ -110,7 +111,7 @@ class ParameterCheck:
         Raises:
             LinkError: no heartbeat within 10 s, or a vehicle of an unknown flight stack.
         """
-        self._codec = Codec(link, key)
+        self._codec = Codec(link, None if key is None else Signing(key))
         self._clock = clock
         self._autopilot = Autopilot(system_id)
         self._parameters = Parameters()

@@ -15,6 +15,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.errors import LinkError
 from mavlink_bridge.protocol.link import (
@@ -29,6 +30,8 @@ from mavlink_bridge.protocol.transports import TcpTransport
 from tests.mavlink_bridge.loopback import WAIT_S, free_port, until
 
 FRAME = b"\xfd" + bytes(range(52))
+BEAT = bytes(mavlink.MAVLink_heartbeat_message(2, 3, 1, 0, 4, 3).pack(mavlink.MAVLink(None, 1, 1)))
+NO_PEER = "no valid frame received within 10 s"
 
 
 @pytest.fixture
@@ -262,34 +265,44 @@ def test_udpout_ignores_other_senders(peer: socket.socket) -> None:
         assert received(link, 0.0) == b"peer"
 
 
-def test_udpin_sends_to_the_peers_of_the_last_ten_seconds(peer: socket.socket) -> None:
+def test_udpin_sends_to_the_senders_of_valid_frames_of_the_last_ten_seconds(
+    peer: socket.socket,
+) -> None:
     port = free_port()
     with linked(f"udpin:127.0.0.1:{port}") as link:
         assert not link.send(FRAME, 0.0)
-        assert link.trouble == f"udpin:127.0.0.1:{port}: no datagram received within 10 s"
+        assert link.trouble == f"udpin:127.0.0.1:{port}: no valid frame received within 10 s"
         peer.sendto(b"hello", ("127.0.0.1", port))
         assert received(link, 1.0) == b"hello"
+        assert not link.send(FRAME, 1.0)
+        peer.sendto(BEAT, ("127.0.0.1", port))
+        assert received(link, 1.0) == BEAT
         assert link.send(FRAME, 11.0)
         assert peer.recv(1000) == FRAME
         assert link.trouble is None
         assert not link.send(FRAME, 11.1)
-        assert link.dropped == 2
 
 
 def test_udpin_sends_to_eight_peers_at_most() -> None:
     port = free_port()
     with contextlib.ExitStack() as stack:
-        link = stack.enter_context(linked(f"udpin:127.0.0.1:{port}"))
+        url = f"udpin:127.0.0.1:{port}"
+        link = stack.enter_context(linked(url))
         peers = [stack.enter_context(a_peer()) for _ in range(12)]
-        for peer in peers:
-            peer.sendto(b"hello", ("127.0.0.1", port))
-            assert received(link, 0.0) == b"hello"
+        for number, peer in enumerate(peers):
+            peer.sendto(BEAT, ("127.0.0.1", port))
+            assert received(link, 0.0) == BEAT
+            if number == 7:
+                assert link.trouble is None
+        assert link.trouble == f"{url}: more than 8 peers: some are not sent to"
         assert link.send(FRAME, 0.1)
         for peer in peers[:8]:
             assert peer.recv(1000) == FRAME
         peers[8].settimeout(0.02)
         with pytest.raises(TimeoutError):
             peers[8].recv(1000)
+        assert not link.send(FRAME, 10.1)
+        assert link.trouble == f"{url}: {NO_PEER}"
 
 
 def test_a_port_in_use_is_retried_named_and_not_shared(peer: socket.socket) -> None:
@@ -338,6 +351,22 @@ def test_a_flood_of_datagrams_does_not_block_the_reader(peer: socket.socket) -> 
         assert 0 < len(got) <= 256
 
 
+@pytest.mark.parametrize("kind", ["udpin", "udpout"])
+def test_large_datagrams_are_discarded_and_the_bytes_of_a_call_are_bounded(kind: str) -> None:
+    with contextlib.ExitStack() as stack:
+        peer = stack.enter_context(a_peer())
+        port = free_port() if kind == "udpin" else port_of(peer)
+        link = stack.enter_context(linked(f"{kind}:127.0.0.1:{port}"))
+        link.send(FRAME, 0.0)
+        target = ("127.0.0.1", port) if kind == "udpin" else peer.recvfrom(1000)[1]
+        peer.sendto(b"\xfe" * 60_000, target)
+        peer.sendto(BEAT, target)
+        assert received(link, 0.0) == BEAT
+        for _ in range(20):
+            peer.sendto(b"\xfe" * 8000, target)
+        assert until(lambda: 0 < sum(map(len, link.receive(0.0))) <= 32768 + 8000)
+
+
 # TCP.
 
 
@@ -369,6 +398,22 @@ def test_a_lost_link_is_retried_with_growing_delays() -> None:
     assert attempts_s == [0.0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5]
     assert link.trouble == "tcp:somewhere: connection refused; retrying"
     assert link.dropped == 2001
+
+
+def test_the_bytes_of_a_tcp_call_are_bounded() -> None:
+    with a_server() as server, linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
+        link.receive(0.0)
+        connection, _ = server.accept()
+        with connection:
+            link.receive(0.1)
+            connection.settimeout(0.2)
+            total, sent = 0, 200_000
+            connection.sendall(b"\xfe" * sent)
+            for _ in range(200):
+                got = sum(map(len, link.receive(0.2)))
+                assert got <= 32768
+                total += got
+            assert total == sent
 
 
 def test_tcp_connects_once_the_server_appears() -> None:

@@ -1,0 +1,204 @@
+"""Signatures of MAVLink 2 frames: which are accepted, and the timestamps of ours.
+
+A timestamp counts 10 us since 2015. A frame is accepted if its signature fits the key and its
+timestamp is above that of its stream (link id, system, component), so that none is accepted twice.
+The first frame of a stream may be a minute behind our reference, the date of this computer, which
+never goes back from one run to the next. A peer whose clock is ahead moves its own stream alone:
+others are not measured by it. Our own timestamps are above every one that was accepted, as every
+peer expects.
+
+Streams and timestamps outlive the process in a file: after a restart, and on a computer without a
+date, an old frame is refused too. The file is written before the frames of a step are used, and
+our own timestamp is written ahead. It is not synced: the kernel writes it within 30 s, so that
+after a start of the computer the stored times count 35 s more.
+Source: mavlink.io/en/guide/message_signing.html; Linux vm.dirty_expire_centisecs (30 s).
+"""
+
+import hashlib
+import hmac
+import logging
+import os
+import stat
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, TypeAlias
+
+from dronebms.core.state import decode, encode, from_json, to_json
+
+Stream: TypeAlias = tuple[int, int, int]  # link id, system, component
+
+EPOCH_S = 1420070400  # 2015-01-01
+TICKS_PER_S = 100_000
+_LATE = 60 * TICKS_PER_S  # of the first frame of a stream
+_AHEAD = 10 * TICKS_PER_S  # of our stored timestamp
+_UNSYNCED = 35 * TICKS_PER_S
+_MOST = (1 << 48) - 10 * 365 * 86_400 * TICKS_PER_S  # ten years before the field ends
+_STREAMS_MAX = 64
+_SIGNATURE, _TIMESTAMP, _LINK = slice(-6, None), slice(-12, -6), -13
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PLACE_BYTES = 8192
+_HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 that starts with the number
+_MARK = b"SIG1"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningState:
+    """Timestamps that outlive the process."""
+
+    FORMAT: ClassVar[int] = 1
+
+    boot_id: str
+    own: int  # above every timestamp of ours
+    reference: int
+    streams: tuple[tuple[int, int, int, int], ...]  # link id, system, component, timestamp
+
+
+class Signing:
+    """Key and timestamps of one link. For one thread.
+
+    Args:
+        key: 32 bytes.
+        unix_s: date at the start, 0 if unknown.
+        store: of the timestamps; `None` forgets them at the end.
+    """
+
+    def __init__(
+        self, key: bytes, unix_s: float = 0.0, store: "TimestampFile | None" = None
+    ) -> None:
+        self.key = key
+        self._store = store
+        self._start = max(int((unix_s - EPOCH_S) * TICKS_PER_S), 0)
+        self._start_s: float | None = None
+        self._reference = 0
+        self._own = 0
+        self._streams: dict[Stream, int] = {}
+        self._stored: tuple[int, dict[Stream, int]] = (0, {})
+        self._logged: set[Stream] = set()
+        if store is not None and (state := store.state) is not None:
+            lost = 0 if state.boot_id == boot_id() else _UNSYNCED
+            self._streams = {(a, b, c): ticks + lost for a, b, c, ticks in state.streams}
+            self._own = max([state.own, *self._streams.values()])
+            self._reference = state.reference
+
+    def next_timestamp(self, now_s: float) -> int:
+        """Timestamp of a frame of ours; each call returns a higher one."""
+        if self._start_s is None:
+            self._start_s = now_s
+        elapsed = int((now_s - self._start_s) * TICKS_PER_S)
+        self._own = max(self._own + 1, self._start + elapsed)
+        self._reference = max(self._reference, self._start + elapsed)
+        return self._own
+
+    def accepts(self, frame: bytes | bytearray, system: int, component: int) -> bool:
+        """Whether a signed frame is authentic and newer than the others of its stream."""
+        signature = hashlib.sha256(self.key + frame[:-6]).digest()[:6]
+        if not hmac.compare_digest(signature, bytes(frame[_SIGNATURE])):
+            return False
+        ticks = int.from_bytes(frame[_TIMESTAMP], "little")
+        stream = frame[_LINK], system, component
+        known = self._streams.get(stream)
+        if known is None:
+            reference = max(self._reference, self._start)
+            if ticks + _LATE < reference or len(self._streams) >= _STREAMS_MAX:
+                self._log_refusal(stream, (reference - ticks) / TICKS_PER_S)
+                return False
+        elif ticks <= known:
+            self._log_refusal(stream, (known - ticks) / TICKS_PER_S)
+            return False
+        self._streams[stream] = ticks
+        self._own = max(self._own, min(ticks, _MOST))
+        return True
+
+    def store(self) -> None:
+        """Store what has changed; before the frames that were accepted are used."""
+        if self._store is None:
+            return
+        own, streams = self._stored
+        if self._streams == streams and self._own < own:
+            return
+        self._stored = (max(own, self._own + _AHEAD), dict(self._streams))
+        rows = tuple((*stream, ticks) for stream, ticks in self._streams.items())
+        self._store.write(SigningState(boot_id(), self._stored[0], self._reference, rows))
+
+    def _log_refusal(self, stream: Stream, late_s: float) -> None:
+        if stream in self._logged or len(self._logged) >= _STREAMS_MAX:
+            return
+        self._logged.add(stream)
+        _log.warning(
+            "signed frames of %d/%d are refused: %.1f s too old, or repeated", *stream[1:], late_s
+        )
+
+
+class TimestampFile:
+    """File of the timestamps: two places written alternately, so that one is always whole.
+
+    Attributes:
+        state: as the last run stored it; `None` without one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.state: SigningState | None = None
+        self._path = path
+        self._number = 0
+        self._file: int | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(path, flags, 0o600)
+            status = os.fstat(self._file)
+            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                _log.error("%s can be written by other users and is ignored", path)
+            else:
+                self.state = self._read(self._file)
+        except OSError as error:
+            _log.error("signing timestamps are not stored: %s: %s", path, error.strerror)
+
+    def write(self, state: SigningState) -> None:
+        """Write the timestamps; a disk error is logged."""
+        if self._file is None:
+            return
+        body = to_json(encode(state))
+        self._number += 1
+        head = _HEAD.pack(_MARK, self._number, len(body), zlib.crc32(body, self._number))
+        try:
+            os.pwrite(self._file, head + body, self._number % 2 * _PLACE_BYTES)
+        except OSError as error:
+            _log.error("signing timestamps are not stored: %s: %s", self._path, error.strerror)
+
+    def close(self) -> None:
+        """Close the file; its content stays."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def _read(self, file: int) -> SigningState | None:
+        bodies: list[tuple[int, bytes]] = []
+        for place in range(2):
+            data = os.pread(file, _PLACE_BYTES, place * _PLACE_BYTES)
+            if len(data) < _HEAD.size:
+                continue
+            mark, number, length, checksum = _HEAD.unpack_from(data)
+            body = data[_HEAD.size : _HEAD.size + length]
+            if mark == _MARK and len(body) == length and zlib.crc32(body, number) == checksum:
+                bodies.append((number, body))
+        if not bodies:
+            if os.fstat(file).st_size:
+                _log.error("%s is damaged: signing timestamps begin again", self._path)
+            return None
+        self._number, body = max(bodies)
+        try:
+            return decode(SigningState, from_json(body), "signing timestamps")
+        except ValueError as error:
+            _log.error("%s is damaged: %s", self._path, error)
+            return None
+
+
+def boot_id() -> str:
+    """Id of this start of the computer, empty if unknown."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,378 @@
+"""Signed frames against pymavlink's own signing, over restarts and wrong clocks."""
+
+import hashlib
+import os
+import struct
+import zlib
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.protocol import signing
+from mavlink_bridge.protocol.codec import Codec, read_key
+from mavlink_bridge.protocol.signing import EPOCH_S, TICKS_PER_S, Signing, TimestampFile
+from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, FakeVehicle
+from tests.mavlink_bridge.reports import a_report
+
+KEY = hashlib.sha256(b"correct horse").digest()
+OTHER = hashlib.sha256(b"battery staple").digest()
+NOW = 1_790_000_000.0
+YEAR_S = 365 * 86_400.0
+GROUND = (255, 190)
+
+
+class Peer:
+    """A peer that signs with pymavlink."""
+
+    def __init__(
+        self,
+        unix_s: float,
+        source: tuple[int, int] = GROUND,
+        key: bytes | None = KEY,
+        link_id: int = 1,
+    ) -> None:
+        self.codec = mavlink.MAVLink(None, *source)
+        self.codec.robust_parsing = True
+        self.codec.signing.secret_key = key
+        self.codec.signing.sign_outgoing = key is not None
+        self.codec.signing.link_id = link_id
+        self.codec.signing.timestamp = int((unix_s - EPOCH_S) * TICKS_PER_S)
+
+    def beat(self, *, armed: bool = True) -> bytes:
+        """A heartbeat."""
+        kind, autopilot = (2, 3) if self.codec.srcSystem == 1 else (6, 8)
+        mode = 129 if armed else 1
+        message = mavlink.MAVLink_heartbeat_message(kind, autopilot, mode, 4, 4, 3)
+        return bytes(message.pack(self.codec))
+
+    def setting(self, value: float) -> bytes:
+        """PARAM_SET BMS_ACT."""
+        message = mavlink.MAVLink_param_set_message(1, 180, b"BMS_ACT", value, 9)
+        return bytes(message.pack(self.codec))
+
+    def accepted(self, frames: list[bytes]) -> int:
+        """Frames of ours that this peer accepts."""
+        messages = [m for frame in frames for m in self.codec.parse_buffer(frame) or ()]
+        return sum(message.get_type() != "BAD_DATA" for message in messages)
+
+
+class Wire(FakeVehicle):
+    """A link that stores the frames of the bridge."""
+
+    def __init__(self) -> None:
+        super().__init__(ARDUPILOT)
+        self.frames: list[bytes] = []
+
+    def send(self, data: bytes, _now_s: float) -> bool:
+        """Store a frame."""
+        self.frames.append(bytes(data))
+        return True
+
+
+class Run:
+    """One run of the service."""
+
+    def __init__(self, unix_s: float, folder: Path | None = None) -> None:
+        self.store = None if folder is None else TimestampFile(folder / "signing")
+        self.wire = Wire()
+        options = BridgeOptions(key=KEY, unix_s=unix_s, timestamps=self.store)
+        self.bridge = Bridge(self.wire, options=options)
+        self.now_s = 0.0
+        self.step()
+
+    def step(self, *frames: bytes) -> None:
+        """Receive frames and send."""
+        self.wire._out.extend(frames)
+        self.bridge.pump(self.now_s)
+        self.bridge(a_report(self.now_s))
+        self.now_s += 0.1
+
+    def acts(self, frame: bytes) -> bool:
+        """The setting after a frame."""
+        self.step(frame)
+        return self.bridge.settings.acting_enabled
+
+    def kill(self) -> None:
+        """End without any further step."""
+        if self.store is not None:
+            self.store.close()
+
+
+# Replays.
+
+
+@pytest.mark.parametrize("later_s", [0.0, 1.0, 30.0, 3600.0])
+@pytest.mark.parametrize("known_date", [True, False])
+def test_a_frame_is_never_accepted_twice_also_after_a_restart(
+    tmp_path: Path, later_s: float, *, known_date: bool
+) -> None:
+    ground = Peer(NOW)
+    frame = ground.setting(0.0)
+    first = Run(NOW if known_date else 0.0, tmp_path)
+    assert first.acts(frame) is False
+    assert first.acts(ground.setting(1.0)) is True
+    assert first.acts(frame) is True
+    first.kill()
+    second = Run(NOW + later_s if known_date else 0.0, tmp_path)
+    assert second.acts(frame) is True
+    assert second.acts(ground.setting(0.0)) is False
+    second.kill()
+
+
+def test_a_date_that_stands_where_the_computer_was_stopped_accepts_no_old_frame(
+    tmp_path: Path,
+) -> None:
+    ground = Peer(NOW)
+    old = [ground.setting(0.0) for _ in range(5)]
+    last = ground.setting(1.0)
+    first = Run(NOW, tmp_path)
+    first.step(*old, last)
+    first.kill()
+    again = Run(NOW - 86_400, tmp_path)
+    for frame in [*old, last]:
+        assert again.acts(frame) is True
+    again.kill()
+
+
+def test_after_a_start_of_the_computer_unsynced_times_count_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground = Peer(NOW)
+    first = Run(NOW, tmp_path)
+    assert first.acts(ground.setting(0.0)) is False
+    first.kill()
+    monkeypatch.setattr(signing, "boot_id", lambda: "another start")
+    captured = ground.setting(0.0)  # after the last time that reached the disk
+    again = Run(NOW, tmp_path)
+    assert again.acts(captured) is True
+    assert again.acts(Peer(NOW + 36).setting(0.0)) is False
+    again.kill()
+
+
+@pytest.mark.parametrize("peer", [Peer(NOW, key=None), Peer(NOW, key=OTHER)])
+def test_an_unsigned_or_wrongly_signed_frame_changes_nothing(peer: Peer) -> None:
+    run = Run(NOW)
+    assert run.acts(peer.setting(0.0)) is True
+    assert run.bridge.counts["damaged"] == 1
+
+
+def test_every_flipped_bit_of_a_signed_frame_is_noticed() -> None:
+    frame = Peer(NOW).setting(0.0)
+    keeper = Signing(KEY, NOW)
+    for place in range(len(frame)):
+        for bit in range(8):
+            flipped = bytearray(frame)
+            flipped[place] ^= 1 << bit
+            assert not keeper.accepts(flipped, 255, 190)
+    assert keeper.accepts(frame, 255, 190)
+
+
+# Clocks.
+
+
+@pytest.mark.parametrize("ahead_s", [61.0, 3600.0, 9 * YEAR_S, 70 * YEAR_S])
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_peer_whose_clock_is_ahead_does_not_silence_others(
+    tmp_path: Path, ahead_s: float, *, stored: bool
+) -> None:
+    run = Run(NOW, tmp_path if stored else None)
+    ahead, vehicle = Peer(NOW + ahead_s), Peer(NOW + 2, (1, 1))
+    run.step(ahead.beat())
+    assert run.bridge.counts["foreign"] == 1
+    run.step(vehicle.beat())
+    assert run.bridge.pump(run.now_s).armed is True
+    run.step(Peer(NOW + 3, (254, 1)).beat())
+    assert run.bridge.counts["damaged"] == 0
+    if stored:
+        run.kill()
+        again = Run(NOW + 10, tmp_path)
+        again.step(Peer(NOW + 10, (1, 1)).beat(), Peer(NOW + 10, (253, 1)).beat())
+        assert again.bridge.counts["damaged"] == 0
+        assert again.bridge.pump(again.now_s).armed is True
+        again.kill()
+
+
+def test_a_new_stream_that_is_more_than_a_minute_late_is_refused_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run, late = Run(NOW), Peer(NOW - 62)
+    for _ in range(3):
+        assert run.acts(late.setting(0.0)) is True
+    assert caplog.text.count("signed frames of 255/190 are refused") == 1
+    assert run.acts(Peer(NOW - 58).setting(0.0)) is False
+
+
+def test_a_forged_timestamp_of_the_far_future_blocks_nothing() -> None:
+    run = Run(NOW)
+    run.acts(Peer(NOW + 70 * YEAR_S, key=OTHER).setting(0.0))
+    assert run.acts(Peer(NOW).setting(0.0)) is False
+
+
+def test_the_number_of_streams_is_bounded() -> None:
+    keeper, accepted = Signing(KEY, NOW), 0
+    for number in range(300):
+        peer = Peer(NOW, (number % 250 + 1, 1 + number // 250))
+        accepted += keeper.accepts(peer.beat(), *(peer.codec.srcSystem, peer.codec.srcComponent))
+    assert accepted == 64
+
+
+# Our own timestamps.
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 3600.0, 9 * YEAR_S])
+def test_every_peer_accepts_our_frames_also_after_a_restart(tmp_path: Path, ahead_s: float) -> None:
+    ground, vehicle = Peer(NOW + ahead_s), Peer(NOW, (1, 1))
+    for unix_s in (NOW, 0.0, NOW - 86_400, NOW + 5):
+        run = Run(unix_s, tmp_path)
+        run.wire.frames.clear()
+        for _ in range(30):
+            run.step(ground.beat(), vehicle.beat())
+        sent = run.wire.frames[4:]  # a computer without a date has received the peers then
+        assert len(sent) > 8
+        for peer in (ground, vehicle):
+            assert peer.accepted(sent) == len(sent)
+        run.kill()
+
+
+def test_our_timestamps_never_repeat_and_follow_the_time(tmp_path: Path) -> None:
+    last = 0
+    for start in range(5):
+        run = Run(NOW if start % 2 == 0 else 0.0, tmp_path)
+        for _ in range(20):
+            run.step()
+        for frame in run.wire.frames:
+            ticks = int.from_bytes(frame[-12:-6], "little")
+            assert ticks > last
+            last = ticks
+        run.kill()
+    run = Run(NOW + 1000)
+    run.now_s = 500.0
+    run.wire.frames.clear()
+    run.step()
+    ticks = int.from_bytes(run.wire.frames[-1][-12:-6], "little")
+    assert ticks / TICKS_PER_S == pytest.approx(NOW + 1500 - EPOCH_S, abs=1.0)
+
+
+def test_a_timestamp_near_the_end_of_its_field_leaves_room_for_ours() -> None:
+    keeper, peer = Signing(KEY, NOW), Peer(NOW)
+    peer.codec.signing.timestamp = (1 << 48) - 2
+    assert keeper.accepts(peer.beat(), *GROUND)
+    assert keeper.next_timestamp(0.0) < (1 << 48) - YEAR_S * TICKS_PER_S
+
+
+# The file.
+
+
+def test_a_damaged_file_is_logged_and_begins_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "signing"
+    run = Run(NOW, tmp_path)
+    run.step(Peer(NOW).beat())
+    run.kill()
+    whole = path.read_bytes()
+    random = Random(6)  # noqa: S311 - damage
+    for _ in range(200):
+        data = bytearray(whole)
+        for _ in range(random.randrange(1, 40)):
+            data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+        path.write_bytes(data[: random.choice([len(data), random.randrange(len(data))])])
+        with closing(TimestampFile(path)) as store:
+            state = store.state
+        assert state is None or state.own > 0
+    path.write_bytes(b"x" * 100)
+    with closing(TimestampFile(path)) as store:
+        assert store.state is None
+    assert "is damaged: signing timestamps begin again" in caplog.text
+    body = b"[1"
+    head = struct.pack("<4sIII", b"SIG1", 1, len(body), zlib.crc32(body, 1))
+    path.write_bytes(head + body)
+    with closing(TimestampFile(path)) as store:
+        assert store.state is None
+
+
+def test_one_torn_place_loses_only_the_last_write(tmp_path: Path) -> None:
+    ground = Peer(NOW)
+    frames = [ground.setting(0.0) for _ in range(4)]
+    run = Run(NOW, tmp_path)
+    for frame in frames:
+        run.step(frame)
+    run.kill()
+    path = tmp_path / "signing"
+    data = bytearray(path.read_bytes())
+    place = 8192 * (run.store._number % 2) if run.store else 0
+    data[place + 40] ^= 0xFF
+    path.write_bytes(data)
+    again = Run(NOW, tmp_path)
+    for frame in frames[:3]:
+        assert again.acts(frame) is True
+    again.kill()
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o660])
+def test_a_file_that_others_can_write_is_ignored(
+    tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    Run(NOW, tmp_path).kill()
+    (tmp_path / "signing").chmod(mode)
+    with closing(TimestampFile(tmp_path / "signing")) as store:
+        assert store.state is None
+    assert "can be written by other users" in caplog.text
+
+
+def test_a_folder_that_cannot_be_used_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    run = Run(NOW, Path("/proc/none"))
+    run.step(Peer(NOW).beat())
+    assert "signing timestamps are not stored" in caplog.text
+    assert run.bridge.counts["foreign"] == 1
+
+
+def test_a_write_error_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = Run(NOW, tmp_path)
+    assert run.store is not None
+    assert run.store._file is not None
+    os.close(run.store._file)
+    run.step(Peer(NOW).beat())
+    assert "signing timestamps are not stored" in caplog.text
+    run.store._file = None
+
+
+def test_the_file_is_the_users_own(tmp_path: Path) -> None:
+    Run(NOW, tmp_path / "state").kill()
+    assert (tmp_path / "state" / "signing").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_unknown_start_of_the_computer_is_another_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(signing, "_BOOT_ID", tmp_path / "none")
+    assert signing.boot_id() == ""
+
+
+# The key.
+
+
+@pytest.mark.parametrize(
+    ("mode", "warns"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)]
+)
+def test_a_key_that_other_users_can_use_is_warned_of(
+    tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture, *, warns: bool
+) -> None:
+    path = tmp_path / "key"
+    path.write_text("correct horse\n")
+    path.chmod(mode)
+    assert read_key(path) == KEY
+    assert ("can be used by other users" in caplog.text) == warns
+
+
+def test_without_a_key_nothing_is_signed() -> None:
+    wire = Wire()
+    codec = Codec(wire)
+    codec.send((1, 180), mavlink.MAVLink_heartbeat_message(36, 8, 0, 0, 4, 3), 0.0)
+    assert wire.frames[0][2] == 0
+    wire._out.append(Peer(NOW, (1, 1)).beat())
+    assert len(list(codec.receive(0.0))) == 1
