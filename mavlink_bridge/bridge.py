@@ -30,6 +30,7 @@ from mavlink_bridge.protocol.codec import Codec
 from mavlink_bridge.protocol.driver_commands import is_for_version_1
 from mavlink_bridge.protocol.flight_stacks import (
     AUTO,
+    PX4_ID,
     FlightStack,
     sent_pct,
     stack_named,
@@ -38,7 +39,7 @@ from mavlink_bridge.protocol.flight_stacks import (
 from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.requests import MessageRequester
 from mavlink_bridge.protocol.schedule import MessageSchedule
-from mavlink_bridge.protocol.second_sender import SecondSender
+from mavlink_bridge.protocol.second_sender import SecondSender, SequenceWatch, Source
 from mavlink_bridge.protocol.signing import Signing, TimestampFile
 from mavlink_bridge.protocol.udp_peers import PeerRank
 from mavlink_bridge.vehicle import command_protocol
@@ -163,6 +164,7 @@ class Bridge:
         self._autopilot = Autopilot(system_id)
         self._authority = Authority(options.accept_systems, verifies=options.key is not None)
         self._second_sender = SecondSender()
+        self._sequence = SequenceWatch()  # of the autopilot
         self._requester = MessageRequester()
         self._arming = ArmingCheck()
         self._battery_ids = BatteryIdAllocator(
@@ -302,7 +304,8 @@ class Bridge:
         if source[0] == self.system_id and source[1] in self._server.schedules:
             self.counts["foreign"] += 1
             if not self._second_sender.is_ours(message, source):
-                self._report_second_sender(source, now_s)
+                text = "second sender of {}/{} on the link".format(*source)
+                self._report_second_sender(source, text, now_s)
             return
         others, followed = len(self._autopilot.others), self._autopilot.followed
         ours = self._autopilot.receive(message, received_s)
@@ -311,6 +314,7 @@ class Bridge:
         if self._authority.accepts(source[0], self.system_id):
             rank = PeerRank.FOLLOWED if ours else PeerRank.ACCEPTED
         self._codec.vouch(rank, now_s)
+        self._notice_others(message, source, now_s, ours=ours)
         self._report_vehicles(others, followed)
         kind = message.get_type()
         if ours and kind == "HEARTBEAT":
@@ -336,13 +340,26 @@ class Bridge:
                 *([*found.others][-1], found.followed, reason),
             )
 
-    def _report_second_sender(self, source: tuple[int, int], now_s: float) -> None:
+    def _notice_others(
+        self, message: mavlink.MAVLink_message, source: Source, now_s: float, *, ours: bool
+    ) -> None:
+        """Notice a second autopilot of this system, and a battery that PX4 uses as ours."""
+        if ours and self._sequence.is_doubled(message, now_s):
+            text = f"two autopilots of system {source[0]} on the link"
+            self._report_second_sender(source, text, now_s)
+        takes_any = self.stack.autopilot == PX4_ID and source[0] == self.system_id
+        if (
+            takes_any
+            and source[1] != AUTOPILOT_COMPONENT
+            and message.get_type() == "BATTERY_STATUS"
+        ):
+            self._report_second_sender(source, "PX4 uses battery {}/{} too".format(*source), now_s)
+
+    def _report_second_sender(self, source: Source, text: str, now_s: float) -> None:
         self.counts["second_sender"] += 1
-        if not self._second_sender.notice(source, now_s):
-            return
-        text = self._second_sender.trouble(now_s) or ""
-        _log.error("%s: its values are taken for ours, or it uses the same component_id", text)
-        self._add_text(self._computer, text, mavlink.MAV_SEVERITY_ERROR, now_s)
+        if self._second_sender.notice(source, text, now_s):
+            _log.error("%s: a forger, or another program or vehicle with this address", text)
+            self._add_text(self._computer, text, mavlink.MAV_SEVERITY_ERROR, now_s)
 
     def _answer(self, message: mavlink.MAVLink_message, now_s: float) -> None:
         kind, system = message.get_type(), message.get_srcSystem()

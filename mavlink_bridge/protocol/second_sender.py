@@ -1,8 +1,9 @@
-"""Notices frames that claim to come from a component of this service, but do not.
+"""Notices frames of a second sender: of a component of this service, or of the autopilot.
 
 A router may send our own frames back: those are equal, byte by byte, to a frame that we have sent.
-All others come from a second sender: another program that uses the same component, or a forger.
-Every receiver takes its values for ours.
+All others that claim to come from us are of another program that uses the same component, or of a
+forger; every receiver takes its values for ours. Two autopilots with one system id are noticed by
+their sequence numbers, which alternate between two counts.
 """
 
 import math
@@ -14,6 +15,9 @@ _REPEAT_S = 60.0
 _RECENT_S = 10.0
 _SOURCES_MAX = 64
 _SEQUENCE = 4  # offset of the sequence number in a MAVLink 2 frame
+_NUMBERS = 256
+_BACKWARD_MAX = 3  # in ten seconds; a restart is one
+_DISORDER = 16  # frames by which UDP may change the order
 
 Source = tuple[int, int]  # system, component
 
@@ -25,7 +29,7 @@ class SecondSender:
         self._sent: dict[tuple[Source, int], bytes] = {}  # last frame of each sequence number
         self._start_s: float | None = None
         self._reported_s: dict[Source, float] = {}
-        self._noticed: tuple[Source, float] | None = None
+        self._noticed: tuple[str, float] | None = None
 
     def sent(self, source: Source, frame: bytes, now_s: float) -> None:
         """Remember a frame of ours."""
@@ -37,11 +41,17 @@ class SecondSender:
         """Whether a received frame is one that we have sent."""
         return self._sent.get((source, message.get_seq())) == bytes(message.get_msgbuf())
 
-    def notice(self, source: Source, now_s: float) -> bool:
-        """Note a frame of a second sender; return whether to report it, once a minute."""
+    def notice(self, source: Source, text: str, now_s: float) -> bool:
+        """Note a frame of a second sender; return whether to report it, once a minute.
+
+        Args:
+            source: system and component.
+            text: for people.
+            now_s: time of the caller.
+        """
         if self._start_s is None or now_s - self._start_s < _STARTED_S:
             return False
-        self._noticed = source, now_s
+        self._noticed = text, now_s
         if now_s - self._reported_s.get(source, -math.inf) < _REPEAT_S:
             return False
         if len(self._reported_s) >= _SOURCES_MAX and source not in self._reported_s:
@@ -53,4 +63,28 @@ class SecondSender:
         """Description for 10 s after a frame of a second sender, else `None`."""
         if self._noticed is None or now_s - self._noticed[1] > _RECENT_S:
             return None
-        return "second sender of {}/{} on the link".format(*self._noticed[0])
+        return self._noticed[0]
+
+
+class SequenceWatch:
+    """Sequence numbers of one component. For one thread."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._frames: dict[int, bytes] = {}  # checksum of the last frame of each number
+        self._backward_s: list[float] = []
+
+    def is_doubled(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
+        """Whether the numbers went back three times within 10 s.
+
+        A frame that comes twice, over two ways, and a few in another order are no second sender.
+        """
+        number, frame = message.get_seq(), bytes(message.get_msgbuf())
+        if self._frames.get(number) == frame:
+            return False
+        self._frames[number] = frame
+        last, self._number = self._number, number
+        if last is not None and _DISORDER < (last - number) % _NUMBERS <= _NUMBERS // 2:
+            self._backward_s = [at_s for at_s in self._backward_s if now_s - at_s <= _RECENT_S]
+            self._backward_s.append(now_s)
+        return len(self._backward_s) >= _BACKWARD_MAX and self._backward_s[-1] == now_s

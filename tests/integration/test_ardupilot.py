@@ -106,7 +106,7 @@ def test_arming_battery_data_and_the_low_charge_failsafe(copter: Copter) -> None
     step, copter.each = copter.each, lambda _now_s: None
     copter.wait_ready()
     assert copter.command(400, 1) != 0
-    assert any("no battery data" in text for text in copter.texts), copter.texts
+    assert any("no service" in text for text in copter.texts), copter.texts
     copter.each = step
     service.values["fault_bits"] = 1 << 2
     copter.fly(10.0)

@@ -39,6 +39,7 @@ local OTHER_LINK, SAME_LINK = 1, 2  -- bits of the warnings in an acknowledgemen
 local BACKWARD_MAX = 3    -- sequence numbers in ten seconds; a restart is one
 local WARNING_MS = 10000
 local BATTERIES_MAX = 9
+local RECENT = 6          -- frames of a component, to know those that come back
 local PAYLOAD = 13        -- offset in mavlink_message_t
 local STATUS_FORMAT = '<i4i4i2' .. ('I2'):rep(10) .. 'i2BBBi1i4B' .. ('I2'):rep(4) .. 'BI4'
 local INBOX = 25          -- messages, the maximum of ArduPilot
@@ -66,6 +67,7 @@ local packs = {}          -- by index from 0: received_ms, cycles, state, faults
 local service = {batteries = 0}  -- component, channel; verdict_ms, no_go, reason, batteries,
                           -- first_id, limit_a, limit_ms
 local sequences = {}      -- by component: number, backward, since_ms
+local recent = {}         -- by component: the last frames
 local warning_bits = 0
 local warning_ms = nil    -- last second sender
 local original = nil      -- parameters by name, before they were changed
@@ -153,9 +155,27 @@ local function on_text(message)
   if text:sub(1, 7) == 'no go: ' then service.reason = text:sub(8) end
 end
 
+local function is_battery(component)
+  return component >= FIRST_COMPONENT and component <= LAST_COMPONENT
+end
+
 local function warn_of_second(bit, component, chan)
-  warning_bits, warning_ms = warning_bits | bit, millis()
+  warning_bits = warning_bits | bit
+  if is_battery(component) then warning_ms = millis() end
   warn_once(string.format('second sender of %d on link %d', component, chan))
+end
+
+-- A router may send our own frames back on another link.
+local function is_known(component, message)
+  local frame = message:sub(3, PAYLOAD - 1 + message:byte(4))
+  local frames = recent[component] or {}
+  recent[component] = frames
+  for _, known in ipairs(frames) do
+    if known == frame then return true end
+  end
+  frames[frames.next or 1] = frame
+  frames.next = (frames.next or 1) % RECENT + 1
+  return false
 end
 
 local function check_sequence(component, number)
@@ -212,20 +232,22 @@ local function receive()
     local message, chan = mavlink:receive_chan()
     if not message then return end
     local sequence, system, component, number = string.unpack('<BBBI3', message, 7)
-    local is_battery = component >= FIRST_COMPONENT and component <= LAST_COMPONENT
     if system ~= own_system then
       -- another vehicle, or a ground station
     elseif number == COMMAND_LONG then
       on_command(message, component, chan)
-    elseif not service.component or not (is_battery or component == service.component) then
+    elseif not service.component
+        or not (is_battery(component) or component == service.component) then
       -- before the service is known, or another component
+    elseif is_known(component, message) then
+      -- sent once more by a router
     elseif chan ~= service.channel then
       warn_of_second(OTHER_LINK, component, chan)
     else
       check_sequence(component, sequence)
-      if is_battery and number == BATTERY_STATUS then
+      if is_battery(component) and number == BATTERY_STATUS then
         on_status(message)
-      elseif is_battery and number == SMART_BATTERY_INFO then
+      elseif is_battery(component) and number == SMART_BATTERY_INFO then
         on_info(message)
       elseif number == STATUSTEXT and component == service.component then
         on_text(message)

@@ -414,6 +414,35 @@ def test_a_second_service_is_denied_and_reported(
     assert those(effects, "text") == [f"4 dronebms: second sender of {component} on link {chan}"]
 
 
+def test_our_own_frames_that_come_back_on_another_link_are_no_second_sender(
+    vehicle: LuaHost,
+) -> None:
+    codec = mavlink.MAVLink(None, 1, 180)
+    late: list[bytes] = []
+    effects = []
+    for _ in range(100):
+        late.append(bytes(status().pack(codec)))
+        codec.seq = (codec.seq + 1) % 256
+        vehicle.receive_frame(late[-1], chan=1)
+        for chan in (1, 2):
+            vehicle.receive_frame(late[max(len(late) - 3, 0)], chan=chan)
+        effects += run_served(vehicle, 0.1)
+    assert those(effects, "text") == []
+    assert len(those(effects, "battery")) == 100
+
+
+def test_another_program_with_the_component_of_the_service_does_not_refuse_arming(
+    vehicle: LuaHost,
+) -> None:
+    effects: list[str] = []
+    for _ in range(20):
+        vehicle.receive(status())
+        for chan in (1, 2):
+            vehicle.receive(messages.chunks("hello", 6, 0)[0], 191, chan=chan, sender=f"{chan}")
+        effects = run_served(vehicle, 0.5)
+    assert verdicts(effects) == {"passed"}
+
+
 def test_a_second_sender_on_the_same_link_is_noticed_by_its_sequence_numbers(
     vehicle: LuaHost,
 ) -> None:

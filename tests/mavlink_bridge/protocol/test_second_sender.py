@@ -1,5 +1,6 @@
 """Frames that claim to come from our components: our own that come back, and a second sender's."""
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.bridge import BridgeOptions
 from mavlink_bridge.protocol import messages
-from mavlink_bridge.protocol.second_sender import SecondSender
+from mavlink_bridge.protocol.second_sender import SecondSender, SequenceWatch
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle, Flight
 from tests.mavlink_bridge.reports import a_report
 
@@ -107,7 +108,55 @@ def test_a_second_sender_changes_no_setting_and_gets_no_answer() -> None:
 def test_the_number_of_reported_sources_is_bounded() -> None:
     watch = SecondSender()
     watch.sent((1, 180), bytes(12), 0.0)
-    reported = [watch.notice((1, number), 10.0) for number in range(200)]
+    reported = [watch.notice((1, number), "text", 10.0) for number in range(200)]
     assert sum(reported) == 64
-    assert watch.notice((1, 0), 100.0)
-    assert not watch.notice((1, 199), 100.0)
+    assert watch.notice((1, 0), "text", 100.0)
+    assert not watch.notice((1, 199), "text", 100.0)
+
+
+# The autopilot.
+
+
+def test_a_battery_of_another_component_is_reported_where_px4_uses_it() -> None:
+    for autopilot, expected in ((PX4, 1), (ARDUPILOT, 0)):
+        flight = Flight(FakeVehicle(autopilot), None)
+        flight.fly(5.0)
+        for sequence in range(5):
+            emit(flight, 42, FORGED, sequence)
+            emit(flight, 42, BEAT, sequence)
+        flight.fly(0.3)
+        assert flight.texts().count("PX4 uses battery 1/42 too") == expected
+        assert (flight.bridge.pump(flight.now_s).second_sender is not None) == bool(expected)
+
+
+def test_two_autopilots_of_one_system_are_reported() -> None:
+    flight = Flight(FakeVehicle(ARDUPILOT), None)
+    twin = mavlink.MAVLink(None, 1, 1)
+    twin.seq = 90
+    for _ in range(8):
+        beat = mavlink.MAVLink_heartbeat_message(2, 3, 1, 0, 4, 3)
+        flight.vehicle._out.append(bytes(beat.pack(twin)))
+        twin.seq = (twin.seq + 1) % 256
+        flight.fly(1.0)
+    assert flight.texts().count("two autopilots of system 1 on the link") == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_autopilot_with_losses_restarts_copies_and_disorder_is_one(seed: int) -> None:
+    random = Random(seed)  # noqa: S311 - losses
+    watch, codec = SequenceWatch(), mavlink.MAVLink(None, 1, 1)
+    decoder = mavlink.MAVLink(None)
+    frames: list[bytes] = []
+    for step in range(6000):  # ten minutes
+        if step % 1500 == 1499:
+            codec.seq = 0  # a restart
+        message = mavlink.MAVLink_system_time_message(step, step)
+        frames.append(bytes(message.pack(codec)))
+        codec.seq = (codec.seq + 1) % 256
+    steps = range(len(frames))  # none is late over a restart, which takes seconds
+    delays = [0 if not 20 < k % 1500 < 1480 else random.choice([0, 0, 0, 5, 12]) for k in steps]
+    order = sorted(steps, key=lambda k: k + delays[k])
+    sent = [frames[k] for k in order if random.random() < 0.7 for _ in range(random.choice([1, 2]))]
+    for number, frame in enumerate(sent):
+        message = decoder.decode(bytearray(frame))
+        assert not watch.is_doubled(message, 0.1 * number)
