@@ -16,7 +16,7 @@ What is due follows from the true pack and the fault, never from the output of t
     limit: home within 30 s of a true cell at its cut-off, or of a true over-temperature, for 3 s.
 Seconds early: true time to empty less the way home when the vehicle was sent home; for `lost` and
 `limit` the due moment less the action. Actions for limits of the way home (`home_*`) alone are
-counted apart.
+counted apart; with an even seed the vehicle does not know its home, and they do not apply.
 """
 
 import argparse
@@ -151,6 +151,7 @@ class Flight:
             "MPC_Z_VEL_MAX_UP": 3.0,
             "MPC_Z_V_AUTO_UP": 3.0,
         }
+        self.fc.has_home = seed % 2 == 1
         self.original = dict(self.fc.parameters)
         self.path = folder / "flight.toml"
         self.state_dir = folder / "state" if _REDUCE in fault.actions else None

@@ -168,6 +168,7 @@ class FlightController:
         targets: systems that a command was sent to.
         complies: whether a command is obeyed, by the number of the attempt and the random numbers.
         cut: whether the link to the service is dead.
+        has_home: whether it knows where home is; without it the limits of the way home do not apply.
     """
 
     stack: int
@@ -179,6 +180,7 @@ class FlightController:
     acknowledges_s: float = 0.0
     cut: bool = False
     silent: bool = False  # no heartbeats
+    has_home: bool = True
     parameters: dict[str, float] = field(default_factory=dict)
     changes: list[ModeChange] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
@@ -378,7 +380,7 @@ class FlightController:
                     0, release, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0
                 )
             )
-        elif message_id == ids.MAVLINK_MSG_ID_HOME_POSITION:
+        elif message_id == ids.MAVLINK_MSG_ID_HOME_POSITION and self.has_home:
             self.emit(
                 ids.MAVLink_home_position_message(
                     round(_HOME_LAT_DEG * 1e7), round(_HOME_LON_DEG * 1e7), round(_HOME_ALT_M * 1000.0),
