@@ -353,6 +353,15 @@ def _when(
     return watch
 
 
+def _rejected_once(flight: Flight) -> None:
+    """The first command is rejected, and the autopilot changes its mode by itself meanwhile."""
+    flight.fc.complies = _complies(0.0)
+    flight.trigger = _Trigger(
+        lambda f: bool(f.fc.targets),
+        ((0.5, _automatic("hold")), (1.5, _set(complies=_complies(1.0)))),
+    )
+
+
 def _acted(flight: Flight) -> bool:
     return any(change.by == "service" for change in flight.fc.changes)
 
@@ -414,7 +423,6 @@ def _contradictions() -> list[FlightFault]:
     return rows
 
 
-_LATE_S = ARM_S + 20.0
 _STIFF = (("resistance_mohm_ah", 90.0), ("ambient_degc", 0.0), ("start_degc", 10.0))
 FAULTS = (
     # The simulator's own.
@@ -460,7 +468,7 @@ FAULTS = (
     FlightFault("battery id 255 on the wire", "end", LOW, events=_each_s(5.5, 40.5, _id_255)),
     FlightFault("pilot takes over", "none", LOW, prepare=_when(_acted, (3.0, _pilot("pilot")))),
     FlightFault("pilot takes over within a heartbeat", "none", LOW, prepare=_when(_acted, (0.5, _pilot("mission")))),
-    FlightFault("automatic change of mode at the onset", "end", LOW, events=_each_s(_LATE_S, 330.0, _automatic("hold")), prepare=_with(complies=_complies(0.5))),
+    FlightFault("automatic change of mode at the onset", "end", LOW, prepare=_rejected_once),
     FlightFault("three of five commands are rejected", "end", LOW, prepare=_with(complies=_complies(0.4))),
     FlightFault("30 % of the frames are lost", "end", LOW, prepare=_with(loss_frac=0.3)),
     FlightFault("failsafe that returns slowly", "end", LOW + 0.05, failsafes=True, prepare=_with(frame_return_m_s=0.5, frame_way_m=250.0, frame_cruise_m_s=15.0)),
