@@ -93,7 +93,7 @@ def implausible_limits(limits: Iterable[Limit], pack_data: PackData) -> Iterator
             if value is not None and row.beyond(value):
                 yield (
                     f"limit {row.limit_id!r} trips at {row.trip:g}: a sound {state} "
-                    f"{pack_data.chemistry.name} pack at rest has {value:g}"
+                    f"{pack_data.chemistry.name} pack at rest has {value:.4g}"
                 )
                 break
 
@@ -131,6 +131,9 @@ def sound_values(pack_data: PackData) -> dict[str, dict[str, float]]:
             values["voltage_v"] = pack_data.cells * cell_v
         if soc_pct == 100.0:  # noqa: PLR2004 - an alarm at 60 % is a choice, not a mistake
             values["soc_pct"] = soc_pct
+            if pack_data.hover_a and pack_data.capacity_mah:
+                left_s = 3.6 * pack_data.capacity_mah / pack_data.hover_a
+                values |= dict.fromkeys(("remaining_s", "remaining_low_s"), left_s)
         found[name] = values
     return found
 

@@ -181,6 +181,8 @@ class Service:
                 charger = charger_of(config.charger, self._clock)
             control = self._new_control(config)
             kinds = config.action_kinds()
+            if self._recorder is not None:
+                self._recorder.use(rules)
         # The flight goes on with the old configuration, also after a mistake of our own.
         except Exception as error:  # noqa: BLE001 - the one place around a configuration in flight
             kind = "" if isinstance(error, DroneBmsError) else f"{type(error).__name__}: "
@@ -195,8 +197,6 @@ class Service:
         self._install(control)
         if self._bridge.vehicle_control is not None:
             self._bridge.vehicle_control.configured = kinds
-        if self._recorder is not None:
-            self._recorder.use(rules)
         _log.info("limits, actions and charger are those of %s now", path)
         for line in waiting:
             _log.warning("%s", line)

@@ -106,6 +106,13 @@ def test_a_limit_that_a_sound_pack_at_rest_trips_is_refused(
     assert f"a sound {state} {chemistry} pack at rest has" in sentence or "before" in sentence
 
 
+def test_a_time_that_a_full_pack_does_not_last_is_refused() -> None:
+    hovers = PACK + "hover_a = 35.0\n"
+    text = hovers + '[[limit]]\nid = "time_low"\ntrip = {}\n'
+    validated(Config, text.format(900), "x.toml")
+    assert "a sound full lipo pack at rest has 1646" in refusal(text.format(1800))
+
+
 @pytest.mark.parametrize(
     ("chemistry", "cutoff_v"), [("lifepo4", 3.9), ("lifepo4", 3.3), ("lipo", 3.9), ("li-ion", 3.75)]
 )

@@ -1,0 +1,31 @@
+"""Who has locked a gauge, without locking anything."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from smartbattery.device_lock import GaugeLock, is_locked, lock_holder
+
+BUS = "/dev/i2c-none"
+
+
+def test_the_holder_of_a_gauge_is_named_while_it_holds_it(tmp_path: Path) -> None:
+    assert lock_holder(BUS, 0x0B, tmp_path) is None
+    lock = GaugeLock(BUS, 0x0B, "dronebms run", tmp_path)
+    assert lock_holder(BUS, 0x0B, tmp_path) == f"dronebms run (process {os.getpid()})"
+    assert lock_holder(BUS, 0x0C, tmp_path) is None
+    (path,) = tmp_path.iterdir()
+    path.write_text("")
+    assert lock_holder(BUS, 0x0B, tmp_path) == "another program"
+    lock.close()
+    assert lock_holder(BUS, 0x0B, tmp_path) is None
+    assert not is_locked(tmp_path / "none")
+
+
+def test_a_lock_that_cannot_be_read_has_a_holder_without_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "smartbattery-dev-i2c-none-0b.lock"
+    folder.mkdir()
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert lock_holder(BUS, 0x0B, tmp_path) == "another program"
+    os.close(held)
