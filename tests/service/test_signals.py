@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -54,14 +55,26 @@ def terminal() -> Iterator[tuple[int, int]]:
             pass
 
 
-def started(command: tuple[str, ...], log: Path, **options: Any) -> "subprocess.Popen[bytes]":  # noqa: ANN401 - of Popen
-    with log.open("w") as stream:
-        return subprocess.Popen(command, stderr=stream, **options)  # noqa: S603 - our own command
+@contextmanager
+def started(
+    command: tuple[str, ...],
+    log: Path,
+    **options: Any,  # noqa: ANN401 - of Popen
+) -> "Iterator[subprocess.Popen[bytes]]":
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(command, stderr=stream, **options) as process,  # noqa: S603 - our own command
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
+@contextmanager
 def by_hand(
     config: Path, log: Path, terminal: tuple[int, int], *, ignored: bool = False
-) -> "subprocess.Popen[bytes]":
+) -> "Iterator[subprocess.Popen[bytes]]":
     """A run in a terminal of its own, whose log goes to a file."""
 
     def take_terminal() -> None:
@@ -69,19 +82,20 @@ def by_hand(
         fcntl.ioctl(terminal[1], termios.TIOCSCTTY, 0)
         signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
 
-    process = started((*COMMAND, str(config)), log, stdin=terminal[1], preexec_fn=take_terminal)
-    os.close(terminal[1])
-    return process
+    command = (*COMMAND, str(config))
+    with started(command, log, stdin=terminal[1], preexec_fn=take_terminal) as process:
+        os.close(terminal[1])
+        yield process
 
 
 def test_a_lost_terminal_ends_a_run_by_hand_as_sigterm_does(
     files: tuple[Path, Path], terminal: tuple[int, int]
 ) -> None:
     config, log = files
-    process = by_hand(config, log, terminal)
-    logged(log, "sending MAVLink to")
-    os.close(terminal[0])  # the terminal window is closed, or the SSH session is lost
-    assert ended(process) == 0
+    with by_hand(config, log, terminal) as process:
+        logged(log, "sending MAVLink to")
+        os.close(terminal[0])  # the terminal window is closed, or the SSH session is lost
+        assert ended(process) == 0
     assert "the configuration" not in log.read_text()
     assert "Traceback" not in log.read_text()
     with started((*COMMAND, str(config)), log) as later:
@@ -93,14 +107,14 @@ def test_a_run_under_nohup_outlives_its_terminal(
     files: tuple[Path, Path], terminal: tuple[int, int]
 ) -> None:
     config, log = files
-    process = by_hand(config, log, terminal, ignored=True)
-    logged(log, "sending MAVLink to")
-    os.close(terminal[0])
-    os.kill(process.pid, signal.SIGHUP)
-    sleep(1.0)
-    assert process.poll() is None
-    process.terminate()
-    assert ended(process) == 0
+    with by_hand(config, log, terminal, ignored=True) as process:
+        logged(log, "sending MAVLink to")
+        os.close(terminal[0])
+        os.kill(process.pid, signal.SIGHUP)
+        sleep(1.0)
+        assert process.poll() is None
+        process.terminate()
+        assert ended(process) == 0
     assert "limits, actions and charger" not in log.read_text()
 
 
