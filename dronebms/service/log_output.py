@@ -9,6 +9,7 @@ Source: sd-daemon(3) for the priorities, systemd.exec(5) for JOURNAL_STREAM.
 import json
 import logging
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, loggin
 
 def start(clock: Clock, *, as_json: bool) -> None:
     """Log to stderr from now on, with priorities if the journal reads it."""
+    if sys.stderr is None:  # closed: its number may by now be a recording's
+        logging.disable()
+        return
     handler = _Lines()
     handler.addFilter(RepeatFilter(clock))
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter(journal=_is_journal()))

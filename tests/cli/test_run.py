@@ -211,7 +211,7 @@ def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
     [
         (f'{VIRTUAL}[[limit]]\nid = "hot"\nclear = 90.0\n', "'hot': clear 90 must be below trip"),
         ('[[battery]]\nbus = "sim:nowhere"\n', "'nowhere' is not a scenario"),
-        (f'{VIRTUAL}[mavlink]\nurl = "pigeon:1"\n', "link 'pigeon:1': expected udpout:"),
+        (f'{VIRTUAL}[mavlink]\nurl = "pigeon:1"\n', "mavlink.url: expected udpout:"),
     ],
 )
 def test_a_configuration_error_is_raised_before_the_service_runs(text: str, error: str) -> None:
