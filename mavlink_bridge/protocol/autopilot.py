@@ -215,10 +215,9 @@ class Autopilot:
 
     def _forget(self, now_s: float) -> None:
         """Forget what a restarted autopilot may report otherwise: version, home, position."""
-        heartbeat = self._last.get("HEARTBEAT")
-        self._last = {} if heartbeat is None else {"HEARTBEAT": heartbeat}
-        self.received_s.clear()
-        self.driver = LuaDriver()
+        self._last = {name: one for name, one in self._last.items() if name == "HEARTBEAT"}
+        times_s = self.received_s.items()
+        self.received_s = {name: t_s for name, t_s in times_s if name == "HEARTBEAT"}
         self._online_since_s = now_s
 
     def _fresh(self, kind: str, now_s: float) -> mavlink.MAVLink_message | None:

@@ -18,6 +18,7 @@ from mavlink_bridge.protocol.autopilot import (
 
 _RETRY_S = 3.0
 _PERIODS_MISSED = 3.0
+_SILENT_S = 1.4  # without a heartbeat: a restart has begun, in which a request would be lost
 _US_PER_S = 1e6
 _SET_INTERVAL = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
 _REQUEST = mavlink.MAV_CMD_REQUEST_MESSAGE
@@ -34,7 +35,8 @@ class MessageRequester:
     def due(self, autopilot: Autopilot, now_s: float) -> list[mavlink.MAVLink_command_long_message]:
         """Commands to send now; none while the autopilot sends no heartbeat."""
         since_s = autopilot.online_since_s(now_s)
-        if since_s is None:
+        heartbeat_s = autopilot.received_s.get("HEARTBEAT", -math.inf)
+        if since_s is None or now_s - heartbeat_s > _SILENT_S:
             return []
         if autopilot.restarts != self._restarts:
             self._restarts = autopilot.restarts

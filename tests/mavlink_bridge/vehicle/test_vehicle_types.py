@@ -434,6 +434,20 @@ def test_a_restarted_autopilot_is_taken_up_again_within_3_s(
     assert not [text for text in flight.texts() if "pilot" in text]
 
 
+def test_nothing_is_requested_of_an_autopilot_that_starts_again(tmp_path: Path) -> None:
+    flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
+    flight.vehicle.sends_heartbeats = False
+    flight.fly(1.5)
+    before = len(flight.vehicle.received)
+    flight.fly(0.5)  # the position is late
+    silent = flight.vehicle.received[before:]
+    assert not [m for m in silent if getattr(m, "command", 0) in (511, 512)]
+    flight.vehicle.send_heartbeat()
+    flight.fly(0.2)
+    asked = {m.param1 for m in flight.vehicle.received[before:] if getattr(m, "command", 0) == 511}
+    assert 33 in asked
+
+
 def test_a_status_of_boot_is_a_restart(tmp_path: Path) -> None:
     flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
     flight.vehicle.boot_ms = 0  # no time since boot
