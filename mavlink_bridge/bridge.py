@@ -321,11 +321,16 @@ class Bridge:
             self._authority.observe(now_s, armed=self._autopilot.last_armed)
         if ours and kind == "BATTERY_STATUS":
             self._battery_ids.receive(message.id, now_s)
-        if kind == "COMMAND_ACK" and message.target_component not in (0, self._computer):
+        if kind == "COMMAND_ACK" and not self._is_for_us(message):
             return
         if ours and self.vehicle_control is not None:
             self.vehicle_control.receive(message, self._autopilot, received_s)
         self._answer(message, now_s)
+
+    def _is_for_us(self, answer: mavlink.MAVLink_command_ack_message) -> bool:
+        """Whether an acknowledgement is for this computer; 0 is an answer without a target."""
+        target = answer.target_system, answer.target_component
+        return target[0] in (0, self.system_id) and target[1] in (0, self._computer)
 
     def _report_vehicles(self, others: int, followed: int | None) -> None:
         """Log the vehicle that is followed from now on, and a new one that is not."""
