@@ -85,7 +85,9 @@ class _Log:
             return False
         if letter != ord("D"):
             return True
-        if len(number) < _NUMBER.size or _NUMBER.unpack(number)[0] not in self.topics:
+        if min(size, len(number)) < _NUMBER.size:
+            return False
+        if _NUMBER.unpack(number)[0] not in self.topics:
             return False
         payloads = self.topics[_NUMBER.unpack(number)[0]]
         return payloads is None or size - _NUMBER.size >= payloads.size

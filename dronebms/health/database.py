@@ -13,11 +13,16 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import TypeAdapter
+
 from dronebms.core.errors import ConfigError
+from dronebms.core.state import from_json
 from dronebms.health.flight_record import COLUMN_TYPES, FLYING, LOST, SCHEMA, FlightRecord
 
 FILE = "packs.sqlite"  # in the folder of `[state] dir`
 _BUSY_S = 5.0
+_FLIGHT = TypeAdapter(FlightRecord)
+_MOST = 1e11  # of a number: seconds since 1970 until the year 5138
 _NAMES = tuple(column.name for column in fields(FlightRecord))
 _LISTS = frozenset(f.name for f in fields(FlightRecord) if f.default == ())
 _TABLE = "CREATE TABLE IF NOT EXISTS flight ({}, PRIMARY KEY (flight_id))".format(
@@ -65,7 +70,7 @@ class PackHistory:
     def __init__(self, database: Database, *, writes: bool) -> None:
         self._database = database
         try:
-            versions = [int(str(row[0])) for row in database.run(_VERSIONS)]
+            versions = [_version(row, database.name) for row in database.run(_VERSIONS)]
         except ConfigError:
             if not writes:
                 raise
@@ -93,11 +98,24 @@ class PackHistory:
         By date if every flight has one, as several vehicles may have flown a pack; else by the
         vehicle's own sequence, as its clock may have been wrong.
         """
-        found = [_flight(row) for row in self._database.run(_GET)]
+        found = [self._flight(row) for row in self._database.run(_GET)]
         dated = [flight for flight in found if flight.started_unix_s is not None]
         if len(dated) == len(found):
             found.sort(key=lambda flight: flight.started_unix_s or 0.0)
         return found
+
+    def _flight(self, row: Row) -> FlightRecord:
+        values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
+        try:
+            for name in _LISTS:
+                values[name] = from_json(str(values[name]).encode())
+            flight = _FLIGHT.validate_python(values)
+            _check_numbers(flight)
+        except ValueError as error:
+            which = f"flight {values['flight_id']!r:.40}"
+            reason = f"{error}".splitlines()[0]
+            raise ConfigError(f"{self._database.name} is damaged: {which}: {reason:.80}") from error
+        return flight
 
     def close_lost(self) -> None:
         """Mark the flights that no process records any more: the service was killed in the air."""
@@ -105,12 +123,16 @@ class PackHistory:
         self._database.run(sql, {"lost": LOST, "flying": FLYING})
 
 
-def _flight(row: Row) -> FlightRecord:
-    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
-    for name in _LISTS:
-        items = json.loads(values[name])
-        values[name] = tuple(tuple(one) if isinstance(one, list) else one for one in items)
-    return FlightRecord(**values)
+def _check_numbers(flight: FlightRecord) -> None:
+    for name, value in asdict(flight).items():
+        if isinstance(value, float) and not abs(value) < _MOST:
+            raise ValueError(f"{name} is {value:g}")
+
+
+def _version(row: Row, name: str) -> int:
+    if not isinstance(row[0], int):
+        raise ConfigError(f"{name} is not a pack history and is not changed")
+    return row[0]
 
 
 class SqliteFile:
@@ -147,11 +169,15 @@ class SqliteFile:
     def _check(self) -> None:
         with closing(self._opened("ro")) as connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
-            tables = {row[0] for row in connection.execute(sql)}
+            sql = "SELECT name, type FROM sqlite_master WHERE type <> 'index'"
+            kinds = dict(connection.execute(sql).fetchall())
+        tables = {name for name, kind in kinds.items() if kind == "table"}
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        if "passport_schema" not in tables and tables - {"flight"}:  # its creation was interrupted
+        # Without the version its creation was interrupted. A view or a trigger is not ours, and may
+        # never end.
+        is_other = "passport_schema" not in tables and tables - {"flight"}
+        if is_other or len(kinds) > len(tables):
             raise ConfigError(f"{self.name} is not a pack history and is not changed")
 
     @contextmanager

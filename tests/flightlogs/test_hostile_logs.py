@@ -129,6 +129,9 @@ ULGS = [
      + message("B", bytes(8) + b"\x01" + bytes(7) + struct.pack("<3Q", 17, 18, 2**63))
      + ULG[59:]),
     ("zeros", ULG + bytes(4 << 20)),
+    ("samples of nothing",
+     ulg_of(BATTERY, more=message("A", struct.pack("<BH", 0, 0) + b"other"))
+     + b"\0\0D" * 50 + b"\1\0D\0" * 50),
     ("letters", ULG + b"D" * (1 << 20)),
     ("parameters",
      ULG + b"".join(message("P", bytes((n,)) + b"float BAT1_CAPACITY" + b"\xff" * 4)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 import signal
 import sqlite3
@@ -11,7 +12,7 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from time import monotonic
 
@@ -398,3 +399,64 @@ def test_a_file_whose_creation_was_interrupted_is_created_again(tmp_path: Path) 
         again = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
         again.put([FlightRecord("a", LANDED, "x")])
         assert [row.pack for row in history.flights()] == ["x"]
+
+
+# Databases from elsewhere: one sentence, whatever is in them.
+
+HOSTILE_ROWS: tuple[dict[str, object], ...] = (
+    {"capacity_mah": "x"}, {"cells": "many"}, {"serial": b"\xff"}, {"pack": None},
+    {"pack": b"\xff"},
+    {"drawn_ah": "[" * 100_000}, {"excursions": "[1, 2]"}, {"cells_capacity": '{"a": 1}'},
+    {"drawn_ah": "[1e999]"}, {"drawn_ah": None}, {"state": 5}, {"started_unix_s": 1e300},
+    {"capacity_mah": math.inf}, {"cells_resistance": f"[{'9' * 5000}]"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", HOSTILE_ROWS, ids=lambda row: ascii(row)[:40])
+def test_a_row_of_another_form_is_one_sentence(tmp_path: Path, wrong: dict[str, object]) -> None:
+    path = tmp_path / FILE
+    PackHistory(SqliteFile(path, writes=True), writes=True).put([FlightRecord("a", LANDED, "P")])
+    name, value = next(iter(wrong.items()))
+    plain = path.with_name("plain.sqlite")  # without the types of the columns
+    with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(plain)) as new:
+        names = [column.name for column in fields(FlightRecord)]
+        sql = f"SELECT {', '.join(names)} FROM flight"  # noqa: S608 - field names
+        row = dict(zip(names, old.execute(sql).fetchone(), strict=True))
+        new.execute(f"CREATE TABLE flight ({', '.join(names)})")
+        new.execute("CREATE TABLE passport_schema (version)")
+        new.execute("INSERT INTO passport_schema VALUES (1)")
+        places = ", ".join("?" * len(names))
+        new.execute(f"INSERT INTO flight VALUES ({places})", list((row | {name: value}).values()))  # noqa: S608 - field names
+        new.commit()
+    history = PackHistory(SqliteFile(plain, writes=False), writes=False)
+    with pytest.raises(ConfigError, match="is damaged: flight 'a': ") as caught:
+        history.flights()
+    assert len(str(caught.value)) < len(str(plain)) + 200
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE VIEW flight AS WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) "
+        "SELECT x AS sequence, x AS flight_id FROM r",
+        "CREATE TABLE flight (pack); CREATE TRIGGER t AFTER INSERT ON flight BEGIN SELECT 1; END",
+    ],
+)
+def test_a_database_with_a_view_or_a_trigger_is_no_pack_history(tmp_path: Path, sql: str) -> None:
+    path = tmp_path / FILE
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"CREATE TABLE passport_schema (version); {sql}")
+    with pytest.raises(ConfigError, match="is not a pack history and is not changed"):
+        SqliteFile(path, writes=False)
+
+
+def test_a_version_that_is_no_number_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE TABLE flight (pack); CREATE TABLE passport_schema (version); "
+            "INSERT INTO passport_schema VALUES ('x')"
+        )
+    with pytest.raises(ConfigError, match="is not a pack history"):
+        PackHistory(SqliteFile(path, writes=False), writes=False)
