@@ -59,7 +59,8 @@ def _columns(path: Path, battery: int, logged: dict[str, object]) -> Columns:
             begin = file.read(len(magic))
         if begin != magic:
             raise FlightLogError(f"{path} is not a {path.suffix} log, or its beginning is damaged")
-        columns = table(read(path, battery, logged), path)
+        with np.errstate(all="ignore"):  # absurd numbers become NaN or infinite, and are left out
+            columns = table(read(path, battery, logged), path)
     except OSError as error:
         raise FlightLogError(f"{path} cannot be read: {error.strerror or error}") from error
     except BoundError as error:

@@ -137,6 +137,8 @@ ULGS = [
      ULG + b"".join(message("P", bytes((n,)) + b"float BAT1_CAPACITY" + b"\xff" * 4)
                     for n in range(40))),
     ("times of years", ulg_of(BATTERY, *(battery(k * 10**14) for k in range(60)))),
+    ("numbers that are none",
+     ulg_of(BATTERY, *(struct.pack("<Q", k) + b"\x01\x00\xa0\x7f" * 7 for k in range(9)))),
     ("times at the end", ulg_of(BATTERY, battery(2**64 - 1), battery(2**64 - 2))),
 ]  # fmt: skip
 TLOGS = [
