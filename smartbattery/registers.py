@@ -81,11 +81,11 @@ class Register:
         return (raw * self.scale + self.offset) * _TEN[power]
 
     def encode(self, value: float, power: int = 0) -> int:
-        """The word 0..65535 nearest to a value, limited to its range."""
-        raw = round((value / _TEN[power] - self.offset) / self.scale)
-        if self.signed:
-            return max(-0x8000, min(0x7FFF, raw)) & 0xFFFF
-        return max(0, min(0xFFFF, raw))
+        """The word 0..65535 nearest to a value; beyond its range it wraps, as in a gauge.
+
+        40 A of discharge in mA are the word of 25.536 A of charge (ArduPilot #23786).
+        """
+        return round((value / _TEN[power] - self.offset) / self.scale) & 0xFFFF
 
 
 def _cell(index: int) -> Register:

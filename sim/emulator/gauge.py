@@ -217,7 +217,8 @@ class VirtualGauge:
         values["remaining_mah"] = remaining_ah * 1000.0
         values["soc_pct"] = remaining_ah / full_ah * 100.0
         if average_a > RESTING_A:
-            values["time_to_empty_s"] = math.floor(remaining_ah / average_a * 60.0) * 60.0
+            minutes = math.floor(remaining_ah / average_a * 60.0)
+            values["time_to_empty_s"] = min(minutes * 60.0, sbs.TIME_TO_EMPTY.high)
         else:
             values.pop("time_to_empty_s", None)  # not discharging
         status = 0 if self.starting else sbs.STATUS_INITIALIZED

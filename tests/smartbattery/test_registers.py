@@ -189,12 +189,13 @@ def test_decoding_is_monotonic(row: Register) -> None:
 
 
 @each_row
-def test_a_value_off_the_scale_is_limited_to_its_end(row: Register) -> None:
-    top, bottom = (0x7FFF, 0x8000) if row.signed else (0xFFFF, 0x0000)
-    if row.scale < 0:
-        top, bottom = bottom, top
-    assert row.encode(1e9) == top
-    assert row.encode(-1e9) == bottom
+def test_a_value_off_the_scale_wraps(row: Register) -> None:
+    span = 0x10000 * row.scale
+    for raw in (0, 1, 0x7FFF, 0x8000, 0xFFFF):
+        value = row.scaled(raw)
+        assert row.encode(value) == raw
+        assert row.encode(value + span) == raw
+        assert row.encode(value - span) == raw
 
 
 @pytest.mark.parametrize("name", ["AverageTimeToEmpty", "CycleCount"])

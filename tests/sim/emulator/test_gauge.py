@@ -174,10 +174,12 @@ def test_a_scaled_current_and_capacity_are_in_tens() -> None:
     assert bench.word(0x18) == 1600
 
 
-def test_an_unscaled_current_saturates_at_the_range_of_a_word() -> None:
+def test_an_unscaled_current_beyond_the_range_of_a_word_wraps_to_a_charge() -> None:
     bench = Bench()
     bench.hold(1200.0, 5.0)
-    assert bench.word(CURRENT.command) == 0x8000
+    wire_ma = bench.word(CURRENT.command)
+    assert 0 < wire_ma < 0x8000
+    assert 65.536 - wire_ma / 1000 == pytest.approx(float(bench.pack.current_a), abs=0.1)
 
 
 def test_gain_and_offset_are_in_the_current_and_in_the_count() -> None:
