@@ -134,6 +134,7 @@ class Status:
     asked_by: str | None = None  # id of the limit behind `asked_max_a`
     trips_in_s: Mapping[str, float] = field(default_factory=dict)  # at the present load
     limp_home_a: float | None = None  # this pack's share of the current that keeps it flying
+    charging: bool = False  # by a current that is more than an offset of the gauge
     labels: Mapping[str, str] = field(default_factory=dict)  # of the limits that are named here
     # Limits of a warning or worse that are exceeded now: rest of the hold time, longest first.
     pending: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 Seconds, volts, amperes; `charge_a` and `most_a` are positive while charging.
 """
 
-from dronebms.core.pack_data import CHARGE_C, REST_C, UNKNOWN_CAPACITY_AH
+from dronebms.core.pack_data import REST_C, UNKNOWN_CAPACITY_AH
 from dronebms.core.report import ChargingAdvice, Report, Severity
 
 STORAGE_PCT = 50.0
@@ -23,7 +23,7 @@ def advise_charging(report: Report) -> ChargingAdvice:
     ah = UNKNOWN_CAPACITY_AH if pack_data.capacity_mah is None else pack_data.capacity_mah / 1000.0
     charge_a = -(snapshot.current_a or 0.0)
     soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
-    if charge_a < CHARGE_C * ah:
+    if not report.status.charging:
         return _storage(-charge_a, ah, soc_pct, flying=report.flying)
     known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
     at_end = max(known_v, default=0.0) >= pack_data.chemistry.full_cell_v - _FULL_V

@@ -123,7 +123,7 @@ class Pipeline:
         if absent_s > 0.0:
             self._resume(snapshot, absent_s)
         snapshot = self._plausibility.check(snapshot, self._pack_data)
-        snapshot = self._consistency.check(snapshot, self._pack_data)
+        snapshot = self._consistency.check(snapshot, self._pack_data, armed=vehicle.armed)
         estimate = self._estimator.update(snapshot.undisputed(), vehicle)
         if snapshot.disputed:  # no percentage and no time rest on readings in dispute
             estimate = Estimate(now_s)

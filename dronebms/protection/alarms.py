@@ -302,6 +302,7 @@ class Alarms:
             asked_by=asked_by,
             trips_in_s=ahead.trips_in_s,
             limp_home_a=limp_a,
+            charging=quantities.charging,
             labels={name: self._rows[name].limit.label for name in named if name in self._rows},
             pending={key: holding[key] for key in pending},
             checking_s=self._check_time.left_s(now_s, limits),

@@ -151,8 +151,9 @@ def _gauge(_: PackData) -> tuple[Limit, ...]:
     return (
         Limit("silent",         "gauge silent",                     "silence_s",       3.0, 1.0, 0.0,  2.0, W, "no gauge data for {value:.0f} s",                "gauge data received", readings=1),
         Limit("lost",           "gauge lost",                       "silence_s",      10.0, 1.0, 0.0,  2.0, C, "no gauge data for {value:.0f} s",                "gauge data received", readings=1),
-        Limit("blind",          "readings missing",                 "blind_s",        10.0, 0.0, 0.0,  5.0, W, "{reason} missing {value:.0f} s",                  "all readings received", readings=1),
+        Limit("blind",          "readings unknown",                 "blind_s",        10.0, 0.0, 0.0,  5.0, W, "{reason} unknown {value:.0f} s",                  "all readings known", readings=1),
         Limit("implausible",    "gauge inconsistent",               "doubts",          1.0, 0.0, 1.0, 10.0, W, "{reason}",                                       "gauge readings consistent"),
+        Limit("contradiction",  "readings contradict each other",   "disputes",        1.0, 0.0, 1.0, 10.0, C, "{reason}",                                       "gauge readings consistent"),
         Limit("mismatch",       "pack mismatch",                    "mismatches",      1.0, 0.0, 1.0, 10.0, W, "pack mismatch: {reason}",                        "pack matches the configuration", INCOMPATIBLE),
         Limit("other_pack",     "another pack answers",         "other_pack",      1.0, 0.0, 0.0,  5.0, W, "other pack: {reason}",                           "pack answers again", readings=1),
         Limit("gauge_stop",     "gauge alarm: terminate discharge", "stop_alarm",      1.0, 0.0, 1.0, 10.0, C, "gauge alarm: terminate discharge",               "gauge alarm: terminate discharge", DEEP_DISCHARGE),

@@ -25,6 +25,10 @@ WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
 HEAT_TAU_S = 120.0  # thermal time constant of the pack's core
 RELAXED_S = 60.0  # at rest, until the cell voltages are comparable
 WARMING_S = 60.0
+_HIDDEN_S = 3.0  # time constant: cells and pack differ for a moment in a step of the load
+# A charging current up to here may be the offset of a gauge: half a per cent of a shunt for 200 A.
+_OFFSET_C, _OFFSET_A = 0.1, 1.0
+_RISE_S, _RISE_STEP_S, _RISE_V = 300.0, 10.0, 0.008  # of the cells in a charge
 _STORED_PCT = 80.0
 _SETTLED_S = 30.0  # of load; earlier predictions rest on the prior alone
 _PREDICTED = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s")
@@ -126,6 +130,8 @@ class QuantitiesState:
     temperatures: tuple[tuple[float, float], ...] = ()  # (time, degC) of the last minute
     most_readings: int = 0  # known at once, so far
     seen: tuple[str, ...] = ()  # readings that were known at least once
+    hidden_cell_v: float | None = None  # mean of the unknown cells, by the pack's voltage
+    charging: tuple[tuple[float, float], ...] = ()  # (time, mean cell voltage) of a small charge
 
     def __post_init__(self) -> None:
         """Raise ValueError for a negative square."""
@@ -160,6 +166,8 @@ class Quantities:
             temperatures=tuple(self._degc),
             most_readings=self._most_readings,
             seen=tuple(sorted(self._seen)),
+            hidden_cell_v=self._hidden_cell_v,
+            charging=tuple(self._charging_v),
         )
 
     def _restore(self, state: QuantitiesState) -> None:
@@ -174,6 +182,9 @@ class Quantities:
         self._degc = deque(state.temperatures)
         self._most_readings = state.most_readings
         self._seen = set(state.seen)
+        self._hidden_cell_v = state.hidden_cell_v
+        self._charging_v = deque(state.charging)
+        self.charging = False  # in the last step
         self._compared: tuple[Identity, PackData] | None = None  # of `mismatches`
         self.mismatches: tuple[str, ...] = ()
 
@@ -200,11 +211,12 @@ class Quantities:
         values["dt_s"] = dt_s
         values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s
-        known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
-        values["lowest_cell_v"] = min(known_v, default=None)
-        values["highest_cell_v"] = max(known_v, default=None)
-        values["resting_cell_v"] = estimate.resting_cell_v if known_v else None
-        self._gauge(snapshot, values)
+        cells_v, hidden_v = _judged_cells(snapshot), self._hidden_cell(snapshot, dt_s)
+        lowest_v = [*cells_v, *([] if hidden_v is None else [hidden_v])]
+        values["lowest_cell_v"] = min(lowest_v, default=None)
+        values["highest_cell_v"] = max(cells_v, default=None)
+        values["resting_cell_v"] = estimate.resting_cell_v if cells_v else None
+        self._gauge(snapshot, values, vehicle)
         self._currents(snapshot, dt_s, values)
         self._use(snapshot, estimate, vehicle, dt_s, values)
         return values
@@ -216,6 +228,7 @@ class Quantities:
             "blind_s": ("/".join(name for name in _lacking(snapshot) if name in self._seen),),
             "doubts": snapshot.doubts,
             "other_pack": (snapshot.other_pack or "",),
+            "disputes": snapshot.doubts,
             "packs_missing": others,
             "modules_missing": others,
             "mismatches": self.mismatches,
@@ -228,20 +241,44 @@ class Quantities:
 
     # ------------------------------------------------------------------ parts
 
-    def _gauge(self, snapshot: Snapshot, values: Values) -> None:
+    def _hidden_cell(self, snapshot: Snapshot, dt_s: float) -> float | None:
+        """Mean of the unknown cells: what the known ones leave of the pack's voltage.
+
+        The lowest is no higher than that. Smoothed, because pack and cells are not read at once.
+        """
+        known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+        unknown = len(snapshot.cells_v) - len(known_v)
+        if not known_v or not unknown or snapshot.voltage_v is None:
+            self._hidden_cell_v = None
+            return None
+        mean_v = (snapshot.voltage_v - sum(known_v)) / unknown
+        before_v = mean_v if self._hidden_cell_v is None else self._hidden_cell_v
+        self._hidden_cell_v = before_v + (mean_v - before_v) * (1.0 - math.exp(-dt_s / _HIDDEN_S))
+        return self._hidden_cell_v
+
+    def _gauge(self, snapshot: Snapshot, values: Values, vehicle: VehicleState) -> None:
         now_s = snapshot.t_s
         valid = snapshot.voltage_v is not None
         if valid or self._last_valid_s is None:  # silence counts from the start
             self._last_valid_s = snapshot.read_at_s.get("voltage_v", now_s) if valid else now_s
         # A log with a sample every half minute is not silent in between: its values still hold.
         values["silence_s"] = 0.0 if valid else now_s - self._last_valid_s
-        values["doubts"] = float(len(snapshot.doubts)) if valid else None
         values["other_pack"] = float(snapshot.other_pack is not None)
+        # On the ground a dispute is a doubt like any other: the pack is not flown.
+        disputes = len({"voltage_v", "current_a"}.intersection(snapshot.disputed))
+        disputes += "cells_v" in snapshot.rejected  # no reading shows the weakest cell
+        flies = vehicle.armed is not False
+        values["disputes"] = NOT_APPLICABLE
+        if flies:
+            values["disputes"] = float(disputes) if valid else None
+        values["doubts"] = float(len(snapshot.doubts) - disputes * flies) if valid else None
         readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
         known = len(readings) - readings.count(None)
         self._most_readings = max(self._most_readings, known)
+        withheld = _withheld(snapshot)
         self._seen.update({"current", "temperature", "cells"}.difference(_lacking(snapshot)))
-        blind = valid and known < self._most_readings
+        self._seen.update(withheld)
+        blind = valid and (known < self._most_readings or bool(withheld))
         values["blind_s"] = self._lasting("blind", now_s, lasts=blind)
         values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
         values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
@@ -296,20 +333,21 @@ class Quantities:
     ) -> None:
         """Quantities that depend on whether the pack rests, is loaded or is charged."""
         now_s, current_a = snapshot.t_s, _least_a(snapshot)
+        self.charging = False
         if current_a is None:
+            self._loaded_s += dt_s * (vehicle.armed is True)
             return
         capacity_mah = self.pack_data.capacity_mah
         ah = UNKNOWN_CAPACITY_AH if capacity_mah is None else capacity_mah / 1000.0
         loaded = current_a >= LOAD_C * ah
-        charging = current_a <= -CHARGE_C * ah
+        self.charging = charging = self._charges(snapshot, -current_a, ah)
         resting_s = self._lasting("rest", now_s, lasts=abs(current_a) <= REST_C * ah)
         self._loaded_s += dt_s * loaded
         flying = loaded or vehicle.armed is True
         self._idle_mah = 0.0 if flying or charging else self._idle_mah + current_a * dt_s / 3.6
         full = not flying and (estimate.soc_pct or 0.0) >= _STORED_PCT
-        low_v = number(values["lowest_cell_v"])
-        high_v = number(values["highest_cell_v"])
-        spread_v = None if low_v is None or high_v is None else high_v - low_v
+        known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+        spread_v = max(known_v) - min(known_v) if known_v else None
         values["loaded_a"] = current_a if loaded else NOT_APPLICABLE
         values["spread_rest_v"] = spread_v if resting_s >= RELAXED_S else None
         values["spread_load_v"] = spread_v if loaded else None
@@ -327,6 +365,26 @@ class Quantities:
         values["idle_mah"] = self._idle_mah
         values["stored_s"] = self._lasting("stored", now_s, lasts=full)
 
+    def _charges(self, snapshot: Snapshot, charge_a: float, ah: float) -> bool:
+        """Whether a charging current is more than an offset of the gauge.
+
+        A small one charges only if the cells rise; an offset of the gauge raises nothing.
+        """
+        seen, cells = self._charging_v, self.pack_data.cells or len(snapshot.cells_v)
+        if charge_a < CHARGE_C * ah:
+            seen.clear()
+            return False
+        if charge_a >= max(_OFFSET_C * ah, _OFFSET_A):
+            return True
+        if snapshot.voltage_v is None or not cells:
+            return False
+        cell_v = snapshot.voltage_v / cells
+        if not seen or snapshot.t_s - seen[-1][0] >= _RISE_STEP_S:
+            seen.append((snapshot.t_s, cell_v))
+        while seen[0][0] < snapshot.t_s - _RISE_S:
+            seen.popleft()
+        return cell_v - min([v for _, v in seen]) >= _RISE_V
+
 
 def _lacking(snapshot: Snapshot) -> list[str]:
     """Names of the readings that are unknown."""
@@ -338,9 +396,26 @@ def _lacking(snapshot: Snapshot) -> list[str]:
     return [name for name, value in readings.items() if value is None]
 
 
+def _judged_cells(snapshot: Snapshot) -> list[float]:
+    """Cell voltages that limits judge: in a dispute those of both sides."""
+    if "cells_v" in snapshot.disputed:
+        packs_v = [pack_v / len(snapshot.cells_v) for pack_v in snapshot.disputed["voltage_v"]]
+        return [*snapshot.disputed["cells_v"], *packs_v]
+    return [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+
+
+def _withheld(snapshot: Snapshot) -> set[str]:
+    """Names of the readings that a cross-check has rejected or disputes."""
+    names = {*snapshot.rejected, *snapshot.disputed}
+    found = {"current"} if "current_a" in names else set()
+    return found | ({"cells"} if any(name.startswith("cell") for name in names) else set())
+
+
 def _least_a(snapshot: Snapshot) -> float | None:
-    """The current, or its lower bound while the register is saturated."""
-    return snapshot.beyond_a if snapshot.current_a is None else snapshot.current_a
+    """The current, its lower bound while the register is saturated, or the largest in dispute."""
+    if snapshot.current_a is not None:
+        return snapshot.current_a
+    return max(snapshot.disputed.get("current_a", ()), default=snapshot.beyond_a)
 
 
 def mismatches(identity: Identity, pack_data: PackData) -> tuple[str, ...]:

@@ -1,131 +1,531 @@
-"""Cross-checks of redundant measurements: what is withheld and what is not."""
+"""Cross-checks of redundant readings: which of two is wrong, how soon, and what stays known."""
 
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dronebms.core.chemistry import LIPO
-from dronebms.core.clock import VirtualClock
+from dronebms.core.chemistry import LI_ION, LIFEPO4, LIHV, LIPO, Chemistry
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Severity
 from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.monitoring.consistency import ConsistencyCheck
-from dronebms.monitoring.pipeline import Pipeline
-from sim.emulator.gauge import word_reply
-from sim.emulator.world import open_virtual
-from smartbattery.gauge import Gauge
 from smartbattery.snapshot import Identity, Snapshot
 
-FACTS = PackData(LIPO, cells=4, capacity_mah=5000.0)
+FACTS = PackData(LIPO, cells=6, capacity_mah=16_000.0)
+FAULT_S, END_S, TAKE_OFF_S = 60.0, 160.0, 20.0
+Change = Callable[[Snapshot], Snapshot]
+MAH, PCT = ("remaining_mah", "soc_pct", "time_to_empty_s"), 100.0
 
 
-def look(t_s: float, **changes: object) -> Snapshot:
-    sound = Snapshot(
-        t_s, voltage_v=15.2, current_a=18.0, cells_v=(3.8, 3.8, 3.8, 3.8), soc_pct=80.0,
-        remaining_mah=4000.0 - 5.0 * t_s, identity=Identity(serial=7), read_at_s={"voltage_v": t_s},
-    )  # fmt: skip
-    return replace(sound, **changes)  # type: ignore[arg-type]  # fields of Snapshot by name
+@dataclass(frozen=True)
+class Pack:
+    """A pack in a hover with gusts, its readings as a gauge rounds them.
+
+    Attributes:
+        spread_v: between neighbouring cells; 0 with no noise makes them equal to the bit.
+        sinks_v: by which the third cell sinks in a second, from the fault on.
+        counted: whether the gauge's charge falls with the true current.
+    """
+
+    pack_data: PackData = FACTS
+    soc_frac: float = 0.85
+    load_c: float = 1.75
+    gust_frac: float = 0.07
+    spread_v: float = 0.004
+    noise: float = 1.0
+    sinks_v: float = 0.0
+    step_s: float = 0.5
+
+    def snapshots(self, end_s: float = END_S) -> Iterator[Snapshot]:
+        """Its readings, mA, mV, mAh and a slow charge register rounded."""
+        random = np.random.default_rng(1)
+        data, cells = self.pack_data, self.pack_data.cells or 0
+        assert data.capacity_mah is not None
+        ah = data.capacity_mah / 1000.0
+        ohm = data.chemistry.resistance_mohm_ah / 1000.0 / ah
+        soc_frac, remaining_mah, read_s = self.soc_frac, 0.0, -math.inf
+        for k in range(round(end_s / self.step_s)):
+            t_s = round(k * self.step_s, 6)
+            gust = self.gust_frac * (math.sin(t_s / 3.0) + 0.3 * math.sin(1.7 * t_s + 1.0))
+            current_a = self.load_c * ah * (1.0 + gust) if t_s >= TAKE_OFF_S else 0.02 * ah
+            soc_frac -= current_a / ah * self.step_s / 3600.0
+            open_v = float(np.interp(soc_frac, np.linspace(0.0, 1.0, 21), data.chemistry.ocv_v))
+            cells_v = [open_v - current_a * ohm - self.spread_v * k for k in range(cells)]
+            if t_s >= FAULT_S and cells > 2:
+                cells_v[2] = max(cells_v[2] - self.sinks_v * (t_s - FAULT_S), 2.0)
+            noise_v = self.noise * 0.001 * random.standard_normal(cells + 1)
+            if t_s - read_s >= 1.4:
+                remaining_mah, read_s = round(soc_frac * data.capacity_mah), t_s
+            yield Snapshot(
+                t_s,
+                voltage_v=round(sum(cells_v) + noise_v[-1], 3),
+                current_a=round(current_a + self.noise * 0.02 * random.standard_normal(), 3),
+                cells_v=tuple(
+                    round(v + n, 3) for v, n in zip(cells_v, noise_v[:-1].tolist(), strict=True)
+                ),
+                remaining_mah=remaining_mah,
+                full_mah=data.capacity_mah,
+                soc_pct=round(PCT * soc_frac),
+                identity=Identity(serial=7),
+                read_at_s={"voltage_v": t_s, "current_a": t_s, "remaining_mah": read_s},
+            )
 
 
-def checked(*looks: Snapshot) -> list[Snapshot]:
-    consistency = ConsistencyCheck()
-    return [consistency.check(one, FACTS) for one in looks]
+@dataclass(frozen=True)
+class Checked:
+    """Result of a flight: when each field was rejected or disputed first, and the last snapshot."""
+
+    rejected_s: dict[str, float]
+    disputed_s: dict[str, float]
+    last: Snapshot
+    raw: Snapshot
 
 
-def test_a_sound_pack_passes_unchanged() -> None:
-    looks = [look(k / 2) for k in range(1200)]
-    assert checked(*looks) == looks
+def flown(
+    change: Change = lambda snapshot: snapshot,
+    pack: Pack = Pack(),
+    *,
+    since_s: float = FAULT_S,
+    armed: bool | None = True,
+    end_s: float = END_S,
+) -> Checked:
+    check = ConsistencyCheck()
+    rejected_s: dict[str, float] = {}
+    disputed_s: dict[str, float] = {}
+    last = raw = Snapshot(0.0)
+    for sound in pack.snapshots(end_s):
+        raw = change(sound) if sound.t_s >= since_s else sound
+        last = check.check(raw, pack.pack_data, armed=armed)
+        for name in last.rejected:
+            rejected_s.setdefault(name, last.t_s - since_s)
+        for name in last.disputed:
+            disputed_s.setdefault(name, last.t_s - since_s)
+        assert len(last.doubts) == last.counts.withheld
+        assert bool(last.doubts) is bool(last.rejected or last.disputed)
+        assert max([len(doubt) for doubt in last.doubts], default=0) <= 50
+    return Checked(rejected_s, disputed_s, last, raw)
 
 
-def test_cells_that_do_not_sum_to_the_pack_are_withheld_after_three_seconds() -> None:
-    wrong = (3.8, 3.8, 3.8, 2.9)
-    seen = checked(*(look(k / 10, cells_v=wrong) for k in range(60)))
-    assert [one.t_s for one in seen if one.doubts] == [k / 10 for k in range(30, 60)]
-    assert seen[-1].cells_v == (None,) * 4
-    assert seen[-1].doubts == ("cell sum 14.3 V, pack 15.2 V",)
-    assert seen[-1].counts.withheld == 1
-    assert seen[-1].voltage_v == 15.2
+class Stuck:
+    """A field that keeps its first reading; `index` of a cell, None: all cells."""
+
+    def __init__(self, name: str, index: int | None = None) -> None:
+        self._name, self._index = name, index
+        self._first: Snapshot | None = None
+
+    def __call__(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with the first reading."""
+        first = self._first = self._first or snapshot
+        if self._index is None:
+            return replace(snapshot, **{self._name: getattr(first, self._name)})
+        stuck_v = first.cells_v[self._index]
+        assert stuck_v is not None
+        return cell(self._index, lambda _: stuck_v)(snapshot)
 
 
-def test_one_look_amid_a_step_of_the_load_withholds_nothing() -> None:
-    looks = [look(k / 10, voltage_v=13.9 if k % 20 == 0 else 15.2) for k in range(100)]
-    assert checked(*looks) == looks
+def voltage(of: Callable[[float], float]) -> Change:
+    return lambda snapshot: replace(snapshot, voltage_v=round(of(snapshot.voltage_v or 0.0), 3))
 
 
-def test_a_cell_that_is_unknown_is_no_contradiction() -> None:
-    looks = [look(k / 10, cells_v=(3.8, None, 3.8, 3.8)) for k in range(100)]
-    assert checked(*looks) == looks
+def current(of: Callable[[float], float]) -> Change:
+    return lambda snapshot: replace(snapshot, current_a=round(of(snapshot.current_a or 0.0), 3))
 
 
-@pytest.mark.parametrize("per_s", [0.0, 2.0, 9.0], ids=["stands still", "too slow", "too fast"])
-def test_a_charge_that_does_not_follow_the_current_is_withheld(per_s: float) -> None:
-    looks = [look(k / 2, remaining_mah=4000.0 - per_s * k / 2) for k in range(600)]
-    seen = checked(*looks)
-    first = next(k for k, one in enumerate(seen) if one.doubts)
-    # 18 A are 5 mAh a second; the difference passes a quarter of it and 150 mAh.
-    assert looks[first].t_s == pytest.approx(150.0 / (abs(per_s - 5.0) - 1.25), abs=1.0)
-    assert (seen[-1].remaining_mah, seen[-1].soc_pct) == (None, None)
-    assert seen[-1].cells_v == looks[-1].cells_v
-    assert seen[-1].doubts[0].startswith("gauge counted ")
+def cell(index: int, of: Callable[[float], float]) -> Change:
+    def change(snapshot: Snapshot) -> Snapshot:
+        cells_v = list(snapshot.cells_v)
+        cells_v[index] = of(cells_v[index] or 0.0)
+        return replace(snapshot, cells_v=tuple(cells_v))
+
+    return change
 
 
-def test_another_pack_and_a_gap_start_the_count_again() -> None:
-    first = [look(k / 2) for k in range(200)]
-    swapped = [
-        look(100 + k / 2, remaining_mah=5000.0 - 2.5 * k, identity=Identity(serial=8))
-        for k in range(200)
-    ]
-    after_gap = [look(300 + k / 2, remaining_mah=2000.0 - 2.5 * k) for k in range(200)]
-    assert not any(one.doubts for one in checked(*first, *swapped, *after_gap))
+def every_cell(of: Callable[[float], float]) -> Change:
+    return lambda snapshot: replace(
+        snapshot, cells_v=tuple([round(of(v or 0.0), 3) for v in snapshot.cells_v])
+    )
+
+
+def charge(of: Callable[[float], float]) -> Change:
+    def change(snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, remaining_mah=round(of(snapshot.remaining_mah or 0.0)))
+
+    return change
+
+
+def wrapped(current_a: float) -> float:
+    """A current in mA as a signed word of 16 bits holds it, 5 A too high."""
+    return (round((current_a + 5.0) * 1000) + 0x8000) % 0x10000 / 1000 - 32.768
+
+
+# ---------------------------------------------------------------------- what is right stays
+
+
+@pytest.mark.parametrize("chemistry", [LIPO, LIHV, LI_ION, LIFEPO4], ids=lambda row: row.name)
+@pytest.mark.parametrize("cells", [1, 2, 3, 4, 6, 12, 14])
+def test_a_sound_pack_passes_unchanged(chemistry: Chemistry, cells: int) -> None:
+    data = PackData(chemistry, cells=cells, capacity_mah=5000.0)
+    result = flown(pack=Pack(data, load_c=2.5))
+    assert result.last == result.raw
+    assert not result.rejected_s
+    assert not result.disputed_s
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("a weak cell that sinks", Pack(sinks_v=0.02)),
+        ("equal cells", Pack(spread_v=0.0, noise=0.0)),
+        ("no gusts", Pack(gust_frac=0.0, noise=0.0)),
+        ("strong gusts", Pack(gust_frac=0.4)),
+        ("an empty pack", Pack(soc_frac=0.08, load_c=1.0)),
+        ("a full pack", Pack(soc_frac=1.0)),
+        ("a pack at rest", Pack(load_c=0.02)),
+        ("a log with a row a second", Pack(step_s=1.0)),
+        ("a log with a row in 5 s", Pack(step_s=5.0)),
+    ],
+)
+def test_an_ordinary_pack_is_no_contradiction(name: str, pack: Pack) -> None:
+    result = flown(pack=pack)
+    assert result.last == result.raw, name
+    assert (result.rejected_s, result.disputed_s) == ({}, {})
+
+
+def test_one_reading_amid_a_step_of_the_load_is_no_contradiction() -> None:
+    result = flown(lambda s: voltage(lambda v: v * 0.9)(s) if s.t_s % 5.0 < 0.1 else s)
+    assert (result.rejected_s, result.disputed_s) == ({}, {})
+
+
+def test_a_gauge_that_counts_in_per_cent_is_no_contradiction() -> None:
+    result = flown(charge(lambda mah: mah // 160 * 160), since_s=0.0, end_s=400.0)
+    assert (result.rejected_s, result.disputed_s) == ({}, {})
+
+
+def test_a_correction_of_the_gauge_is_no_contradiction() -> None:
+    result = flown(charge(lambda mah: mah - 600.0))
+    assert (result.rejected_s, result.disputed_s) == ({}, {})
 
 
 def test_computed_gauges_with_usual_errors_are_accepted(
     computed_flights: tuple[Path, ...],
 ) -> None:
     for path in computed_flights:
-        flight = read_csv_log(path)
-        source, consistency = FlightSource(flight), ConsistencyCheck()
-        doubts = {
-            doubt
-            for t_s in source.ticks()
-            for doubt in consistency.check(source.poll(t_s), flight.pack_data).doubts
-        }
-        assert doubts == set(), path.name
+        assert doubts_of(path) == set(), path.name
 
 
 def test_recorded_packs_do_not_contradict_themselves(real_flights: tuple[Path, ...]) -> None:
-    evaluated = 0
+    assert len(real_flights) >= 5
     for path in real_flights:
-        flight = read_csv_log(path)
-        source, consistency = FlightSource(flight), ConsistencyCheck()
-        looks = [consistency.check(source.poll(t_s), flight.pack_data) for t_s in source.ticks()]
-        evaluated += any(one.cells_v for one in looks)
-        assert not any(one.doubts for one in looks), path.name
-    assert evaluated >= 5
+        assert doubts_of(path) == set(), path.name
 
 
-def test_a_contradiction_trips_implausible() -> None:
-    clock = VirtualClock()
-    bus, world = open_virtual("survey", clock, 1)
+def doubts_of(path: Path) -> set[str]:
+    flight = read_csv_log(path)
+    source, check = FlightSource(flight), ConsistencyCheck()
+    return {
+        doubt
+        for t_s in source.ticks()
+        for doubt in check.check(source.poll(t_s), flight.pack_data).doubts
+    }
 
-    class Stubborn:
-        """A gauge whose RemainingCapacity never moves."""
 
-        def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
-            reply = bus.transfer(address, tx, rx_len)
-            if tx == b"\x0f":
-                reply = word_reply(address, 0x0F, 1500, with_pec=True)  # in 10 mAh: IPScale is 1
-            return reply[:rx_len]
+# ---------------------------------------------------------------------- cells and pack
 
-    pipeline = Pipeline(Gauge(Stubborn()), world.pack_data())
-    tripped = []
-    for step in range(2000):
-        clock.sleep_until(step / 10)
-        report = pipeline.step(step / 10, world.vehicle(step / 10))
-        tripped += [event for event in report.status.events if event.tripped]
-    assert [event.limit_id for event in tripped] == ["implausible"]
-    assert tripped[0].severity is Severity.WARNING
-    last = pipeline.step(200.0, world.vehicle(200.0)).snapshot
-    assert last.remaining_mah is None
-    assert last.voltage_v is not None
+# Fault of the pack's voltage, and the seconds within which it is rejected.
+PACK_FAULTS: dict[str, tuple[Change, float]] = {
+    "halved": (voltage(lambda v: v / 2.0), 0.3),
+    "doubled": (voltage(lambda v: v * 2.0), 0.3),
+    "a cell's": (voltage(lambda v: v / 6.0), 0.3),
+    "a quarter low": (voltage(lambda v: v * 0.75), 0.3),
+    "15 % low": (voltage(lambda v: v * 0.85), 4.0),
+    "6 % high": (voltage(lambda v: v * 1.06), 4.0),
+    "6 % low": (voltage(lambda v: v * 0.94), 4.0),
+    "3 % high": (voltage(lambda v: v * 1.03), 20.0),
+    "3 % low": (voltage(lambda v: v * 0.97), 20.0),
+    "1.5 V high": (voltage(lambda v: v + 1.5), 4.0),
+}
+
+
+@pytest.mark.parametrize("name", PACK_FAULTS)
+@pytest.mark.parametrize("since_s", [0.0, FAULT_S], ids=["from the start", "in flight"])
+def test_a_wrong_pack_voltage_is_replaced_by_the_sum_of_the_cells(
+    name: str, since_s: float
+) -> None:
+    change, within_s = PACK_FAULTS[name]
+    result = flown(change, since_s=since_s)
+    assert result.disputed_s == {}
+    assert set(result.rejected_s) == {"voltage_v"}
+    assert result.rejected_s["voltage_v"] <= (within_s if since_s else max(within_s, 30.0))
+    assert result.last.voltage_v == pytest.approx(sum(v or 0.0 for v in result.raw.cells_v))
+    assert result.last.cells_v == result.raw.cells_v
+    assert result.last.current_a == result.raw.current_a
+
+
+@pytest.mark.parametrize("name", PACK_FAULTS)
+def test_equal_cells_outvote_a_pack_voltage_that_steps_away(name: str) -> None:
+    result = flown(PACK_FAULTS[name][0], Pack(spread_v=0.0, noise=0.0))
+    assert (set(result.rejected_s), result.disputed_s) == ({"voltage_v"}, {})
+
+
+def test_a_stuck_pack_voltage_hides_no_cells() -> None:
+    sinking = Pack(soc_frac=0.14, load_c=2.5)
+    result = flown(Stuck("voltage_v"), sinking, end_s=300.0)
+    assert set(result.rejected_s) == {"voltage_v"}
+    assert result.last.cells_v == result.raw.cells_v
+    lowest = result.last.lowest_cell()
+    assert lowest is not None
+    assert lowest[1] < 3.5
+
+
+def test_a_weak_cell_behind_a_wrong_pack_voltage_stays_known() -> None:
+    result = flown(voltage(lambda v: v * 1.06), Pack(sinks_v=0.02), since_s=0.0)
+    assert set(result.rejected_s) == {"voltage_v"}
+    assert result.last.cells_v[2] == pytest.approx(2.0, abs=0.01)
+
+
+@pytest.mark.parametrize("step_v", [0.3, -0.3, 0.7, -0.7, -1.5])
+@pytest.mark.parametrize("index", [0, 2, 5])
+def test_one_cell_that_the_pack_contradicts_is_rejected_at_once(index: int, step_v: float) -> None:
+    result = flown(cell(index, lambda v: v + step_v))
+    assert result.rejected_s == {f"cell{index + 1}_v": 0.0}
+    assert result.disputed_s == {}
+    assert result.last.cells_v[index] is None
+    assert result.last.voltage_v == result.raw.voltage_v
+
+
+def test_a_stuck_cell_is_rejected() -> None:
+    result = flown(Stuck("cells_v", 3), Pack(soc_frac=0.14), end_s=200.0)
+    assert set(result.rejected_s) == {"cell4_v"}
+    assert result.rejected_s["cell4_v"] < 40.0
+
+
+# All cells at once: no reading shows the weakest cell.
+def test_stuck_cells_are_disputed_and_the_lower_voltage_rules() -> None:
+    result = flown(Stuck("cells_v"), Pack(soc_frac=0.14), end_s=200.0)
+    assert result.rejected_s == {}
+    assert result.disputed_s.keys() == {"voltage_v", "cells_v"}
+    assert result.disputed_s["cells_v"] < 40.0
+    assert result.last.voltage_v == result.raw.voltage_v
+    assert result.last.cells_v == (None,) * 6
+    assert result.last.disputed["cells_v"] == result.raw.cells_v
+    assert result.last.undisputed().voltage_v is None
+
+
+def test_cells_that_all_answer_the_first_ones_value_hide_no_cell() -> None:
+    def copies(snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, cells_v=snapshot.cells_v[:1] * 6)
+
+    result = flown(copies, Pack(sinks_v=0.02), since_s=0.0, end_s=180.0)
+    assert result.rejected_s == {}
+    assert result.disputed_s.keys() == {"voltage_v", "cells_v"}
+    assert result.last.voltage_v == result.raw.voltage_v  # the lower one
+
+
+@pytest.mark.parametrize("gain", [0.5, 0.75, 1.25])
+def test_a_block_of_cells_in_another_scale_is_rejected(gain: float) -> None:
+    result = flown(every_cell(lambda v: v * gain))
+    assert result.rejected_s == {"cells_v": 0.0}
+    assert result.last.voltage_v == result.raw.voltage_v
+    assert result.last.cells_v == (None,) * 6
+
+
+@pytest.mark.parametrize(
+    ("change", "rejected", "disputed"),
+    [
+        (voltage(lambda v: v * 2.0), {"voltage_v"}, set()),
+        (voltage(lambda v: v * 0.2), {"voltage_v"}, set()),
+        (cell(0, lambda v: v * 1.25), {"cell1_v"}, set()),
+        (voltage(lambda v: v * 0.9), set(), {"voltage_v", "cells_v"}),
+        (cell(0, lambda v: v * 0.9), set(), {"voltage_v", "cells_v"}),
+    ],
+)
+def test_a_single_cell_and_its_pack_are_one_against_one(
+    change: Change, rejected: set[str], disputed: set[str]
+) -> None:
+    one = Pack(PackData(LIPO, cells=1, capacity_mah=5000.0))
+    result = flown(change, one)
+    assert (set(result.rejected_s), set(result.disputed_s)) == (rejected, disputed)
+
+
+@pytest.mark.parametrize("cells", [2, 3, 4, 12, 14])
+def test_packs_of_any_count_reject_a_wrong_pack_voltage(cells: int) -> None:
+    pack = Pack(PackData(LI_ION, cells=cells, capacity_mah=9000.0), load_c=1.0)
+    for gain in (0.5, 0.93, 1.07, 1.5):
+        result = flown(voltage(lambda v, gain=gain: v * gain), pack, end_s=100.0)  # type: ignore[misc]  # bound here
+        assert (set(result.rejected_s), result.disputed_s) == ({"voltage_v"}, {})
+
+
+def test_a_verdict_ends_when_the_readings_agree_again() -> None:
+    for change in (
+        voltage(lambda v: v * 0.8),
+        every_cell(lambda v: v * 0.5),
+        cell(1, lambda _: 3.0),
+    ):
+        result = flown(lambda s, change=change: change(s) if s.t_s < 80.0 else s)  # type: ignore[misc]  # bound here
+        assert result.rejected_s
+        assert result.last == result.raw
+
+
+def test_a_rejected_pack_voltage_without_all_cells_is_disputed() -> None:
+    def change(snapshot: Snapshot) -> Snapshot:
+        wrong = voltage(lambda v: v / 2.0)(snapshot)
+        return wrong if snapshot.t_s < 80.0 else cell(4, lambda _: None)(wrong)  # type: ignore[arg-type, return-value]  # unknown
+
+    result = flown(change)
+    assert set(result.rejected_s) == {"voltage_v"}
+    assert result.last.disputed["cells_v"] == tuple(v for v in result.raw.cells_v if v is not None)
+    assert result.last.voltage_v == result.raw.voltage_v
+
+
+def test_another_pack_starts_anew() -> None:
+    def swapped(snapshot: Snapshot) -> Snapshot:
+        wrong = voltage(lambda v: v / 2.0)(snapshot)
+        return wrong if snapshot.t_s < 80.0 else replace(snapshot, identity=Identity(serial=8))
+
+    result = flown(swapped, end_s=81.0)
+    assert result.rejected_s
+    assert result.last == result.raw
+
+
+# ---------------------------------------------------------------------- current and charge
+
+# Fault of the current; within so many seconds of it, or of the take-off, it is withheld.
+CURRENT_FAULTS: dict[str, tuple[Change, float]] = {
+    "none": (current(lambda _: 0.0), 8.0),
+    "reversed": (current(lambda a: -a), 15.0),
+    "wrapped": (current(wrapped), 15.0),
+    "a tenth": (current(lambda a: 0.1 * a), 20.0),
+    "ten times": (current(lambda a: 10.0 * a), 20.0),
+    "stuck at 5 A": (current(lambda _: 5.0), 60.0),
+    "half": (current(lambda a: 0.5 * a), 40.0),
+    "a quarter low": (current(lambda a: 0.75 * a), 70.0),
+    "a quarter high": (current(lambda a: 1.25 * a), 90.0),
+    "double": (current(lambda a: 2.0 * a), 40.0),
+}
+
+
+@pytest.mark.parametrize("name", CURRENT_FAULTS)
+@pytest.mark.parametrize("since_s", [0.0, FAULT_S], ids=["from the start", "in flight"])
+def test_a_wrong_current_is_withheld(name: str, since_s: float) -> None:
+    change, within_s = CURRENT_FAULTS[name]
+    result = flown(change, since_s=since_s)
+    first_s = min(
+        result.rejected_s.get("current_a", math.inf), result.disputed_s.get("current_a", math.inf)
+    )
+    assert first_s <= within_s + (0.0 if since_s else TAKE_OFF_S)
+    assert result.last.current_a is None
+    assert result.last.cells_v == result.raw.cells_v
+    # A current that is refuted leaves the charge alone.
+    refuted = "current_a" in result.last.rejected
+    assert (result.last.remaining_mah is not None) is refuted
+    disputed = result.last.disputed.get("current_a", (28.0,))
+    assert max(disputed) >= 27.0
+
+
+def test_a_current_that_stands_still_is_refuted_by_the_cells() -> None:
+    result = flown(Stuck("current_a"))
+    assert set(result.rejected_s) == {"current_a", "average_a"}
+    assert result.rejected_s["current_a"] < 60.0
+
+
+def test_a_gauge_that_counts_by_a_wrong_current_loses_its_charge_too() -> None:
+    first: list[float] = []
+
+    def stands(snapshot: Snapshot) -> Snapshot:
+        first.append(snapshot.remaining_mah or 0.0)
+        return replace(snapshot, current_a=0.0, remaining_mah=first[0], soc_pct=85.0)
+
+    result = flown(stands, since_s=0.0)
+    assert {"current_a", *MAH} <= set(result.rejected_s)
+    assert result.rejected_s["remaining_mah"] <= TAKE_OFF_S + 40.0
+    assert (result.last.current_a, result.last.remaining_mah) == (None, None)
+
+
+CHARGE_FAULTS: dict[str, tuple[Change, float]] = {
+    "stands still": (Stuck("remaining_mah"), 20.0),
+    "rises": (charge(lambda mah: 27_000.0 - mah), 8.0),
+    "in 10 mWh": (charge(lambda mah: mah * 2.22), 3.0),
+    "a tenth": (charge(lambda mah: mah * 0.1), 3.0),
+    "ten times": (charge(lambda mah: mah * 10.0), 3.0),
+    "10 points low": (charge(lambda mah: mah - 1600.0), 3.0),
+    "10 points high": (charge(lambda mah: mah + 1600.0), 3.0),
+}
+
+
+@pytest.mark.parametrize("name", CHARGE_FAULTS)
+def test_a_charge_that_contradicts_the_current_is_rejected(name: str) -> None:
+    change, within_s = CHARGE_FAULTS[name]
+    result = flown(change)
+    assert set(result.rejected_s) == set(MAH)
+    assert result.rejected_s["remaining_mah"] <= within_s
+    assert result.disputed_s == {}
+    assert (result.last.remaining_mah, result.last.soc_pct) == (None, None)
+    assert result.last.current_a == result.raw.current_a
+
+
+def test_a_charge_in_another_unit_from_the_start_is_known_by_its_full_charge() -> None:
+    def scaled(snapshot: Snapshot) -> Snapshot:
+        return replace(charge(lambda mah: mah * 2.22)(snapshot), full_mah=16_000.0 * 2.22)
+
+    result = flown(scaled, since_s=0.0)
+    assert set(result.rejected_s) == set(MAH)
+    assert result.disputed_s == {}
+
+
+def test_the_average_of_the_gauge_decides_between_current_and_charge() -> None:
+    def low(snapshot: Snapshot) -> Snapshot:
+        return replace(current(lambda a: 0.7 * a)(snapshot), average_a=28.0)
+
+    result = flown(low, since_s=0.0)
+    assert set(result.rejected_s) == {"current_a", "average_a"}
+    assert result.last.remaining_mah is not None
+
+
+def test_a_charging_pack_on_the_ground_is_no_contradiction() -> None:
+    def charging(snapshot: Snapshot) -> Snapshot:
+        mah = 8000.0 + 8.0 / 3.6 * (snapshot.read_at_s["remaining_mah"] - FAULT_S)
+        return replace(snapshot, current_a=-8.0, remaining_mah=round(mah))
+
+    result = flown(charging, Pack(load_c=0.02), since_s=0.0, armed=False)
+    assert (result.rejected_s, result.disputed_s) == ({}, {})
+
+
+def test_an_offset_that_the_gauge_does_not_count_is_no_contradiction() -> None:
+    for offset_a in (-0.3, 0.3):
+        result = flown(
+            current(lambda a, offset_a=offset_a: a + offset_a),  # type: ignore[misc]  # bound here
+            Pack(load_c=0.0),
+            since_s=0.0,
+            armed=False,
+            end_s=900.0,
+        )
+        assert (result.rejected_s, result.disputed_s) == ({}, {})
+
+
+def test_a_current_is_restored_when_it_is_right_again() -> None:
+    def once(snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, current_a=0.0) if snapshot.t_s < 75.0 else snapshot
+
+    result = flown(once, end_s=300.0)
+    assert "current_a" in result.rejected_s
+    assert result.last == result.raw
+
+
+def test_without_a_capacity_no_current_is_compared() -> None:
+    data = PackData(LIPO, cells=6)
+    check = ConsistencyCheck()
+    for snapshot in Pack().snapshots():
+        wrong = replace(snapshot, current_a=-10.0)
+        assert check.check(wrong, data) == wrong
+
+
+def test_a_restart_continues_the_check() -> None:
+    check, straight = ConsistencyCheck(), ConsistencyCheck()
+    for snapshot in Pack().snapshots():
+        wrong = current(lambda a: 0.75 * a)(voltage(lambda v: v * 1.04)(snapshot))
+        check = ConsistencyCheck(check.state())
+        assert check.check(wrong, FACTS) == straight.check(wrong, FACTS)
+    assert check.state() == straight.state()

@@ -26,7 +26,16 @@ WARM_S = 61.0  # until the longest window is known
 # What is a time, a sum or a mean has its own analytic test; any other is shown by a snapshot.
 SUMMED = {*SPANS_S, "heat_a", "warming_k", "silence_s", "blind_s", "spread_rest_v", "idle_mah"}
 SUMMED |= {"charge_s", "stored_s"}
-COUNTED = {"doubts", "mismatches", "stop_alarm", "hot_alarm", "tripped", "charge_tripped", "failed"}
+COUNTED = {
+    "doubts",
+    "disputes",
+    "mismatches",
+    "stop_alarm",
+    "hot_alarm",
+    "tripped",
+    "charge_tripped",
+    "failed",
+}
 COUNTED |= {"alerts", "beyond_a", "packs_missing", "modules_missing"}
 STAY = replace(FACTS, limp_home_a=0.0)  # so that the margin of limp_home is what is shown
 
@@ -62,7 +71,7 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
     snapshot = look(t_s, identity=Identity(gauge="bq40z50"))
     estimate = Estimate(t_s)
     flag = 0 if value is None else int(value >= 1)
-    missing = {"doubts": "voltage_v", "mismatches": "voltage_v"}
+    missing = {"doubts": "voltage_v", "disputes": "voltage_v", "mismatches": "voltage_v"}
     changes: dict[str, object] = {
         "lowest_cell_v": {"cells_v": (value, None)},
         "highest_cell_v": {"cells_v": (None, value)},
@@ -71,6 +80,7 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
         "charge_a": {"current_a": None if value is None else -value},
         "charging_degc": {"current_a": -1.0, "temperature_degc": value},
         "doubts": {"doubts": ("of something",) * flag},
+        "disputes": {"disputed": {"current_a": (20.0, 30.0)} if flag else {}},
         "mismatches": {"identity": Identity(cells=6 - flag)},
         "charge_request_frac": {"current_a": -1.0, "charging_a": value and 1.0 / value},
         "charge_above_v": {
@@ -332,7 +342,7 @@ def test_the_lost_readings_are_named_and_not_those_that_never_arrived() -> None:
     looks = [look(k * STEP_S, temperature_degc=None) for k in range(200)]
     looks[50:] = [replace(snapshot, current_a=None) for snapshot in looks[50:]]
     texts = [event.text for one in looks for event in alarms.update(one, NO).events]
-    assert texts == ["WARNING: current missing 10 s"]
+    assert texts == ["WARNING: current unknown 10 s"]
 
 
 def resting(t_s: float, spread_v: float, current_a: float = 0.1) -> Snapshot:

@@ -180,7 +180,9 @@ def test_a_configured_rating_replaces_the_chemistrys() -> None:
 
 STATUSTEXT_BYTES = 50
 # The gauge's own sentences may be longer.
-GAUGE_REASONS = {"implausible", "mismatch", "alert", "tripped", "charge_tripped", "failed"}
+GAUGE_REASONS = {
+    "implausible", "contradiction", "mismatch", "alert", "tripped", "charge_tripped", "failed",
+}  # fmt: skip
 REASONS = {"blind": "current/temperature/cells", "pack_missing": "2, 3", "module_missing": "2, 3"}
 SIGNED = {"warming_k", "limp_margin_a"}
 LARGE_PACK = PackData(LIPO, cells=14, capacity_mah=30_000.0)
@@ -221,7 +223,7 @@ def test_a_pilot_text_has_state_quantity_value_and_limit_in_this_order() -> None
         "heat": (63.1, "HIGH: thermal load 63.1 A >= 52.5 A"),
         "stored_full": (86_400.0, "INFO: above 80 % SoC for 24 h, store at 50 %"),
         "charging_long": (14_400.0, "HIGH: charging for 4.0 h >= 4.0 h"),
-        "blind": (10.0, "WARNING: temperature missing 10 s"),
+        "blind": (10.0, "WARNING: temperature unknown 10 s"),
     }
     for limit_id, (value, text) in texts.items():
         assert ROWS[limit_id].text(value, tripped=True, cell=3, reason="temperature") == text

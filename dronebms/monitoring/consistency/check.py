@@ -1,0 +1,210 @@
+"""Stage: the snapshot with every contradiction decided, or named as disputed.
+
+A rejected reading leaves its field: it is unknown, except that the sum of the cells takes the place
+of a rejected pack voltage. Readings in dispute are in `Snapshot.disputed`, for limits alone.
+"""
+
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median
+from typing import Any, ClassVar
+
+from dronebms.core.pack_data import PackData
+from dronebms.monitoring.consistency.currents import CurrentSample, CurrentState, Wrong
+from dronebms.monitoring.consistency.voltages import Fault, VoltageSample, VoltageState
+from smartbattery.snapshot import Snapshot
+
+_SECOND_S = 1.0 - 1e-6
+_CHARGE_FIELDS = ("remaining_mah", "soc_pct", "time_to_empty_s")
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyState:
+    """State of the check; times in seconds of the loop's clock."""
+
+    FORMAT: ClassVar[int] = 2
+
+    serial: int | None = None
+    second_s: float | None = None  # of the last whole second
+    currents_a: tuple[float, ...] = ()  # since then
+    cells_v: tuple[float, ...] = ()  # mean of the cells, since then
+    last_a: float | None = None  # current at the last second
+    voltages: VoltageState = field(default_factory=VoltageState)
+    currents: CurrentState = field(default_factory=CurrentState)
+
+
+class ConsistencyCheck:
+    """Cross-checks of one battery's snapshots.
+
+    Args:
+        state: of an earlier run, to continue from.
+    """
+
+    def __init__(self, state: ConsistencyState = ConsistencyState()) -> None:
+        self._state = state
+
+    def state(self) -> ConsistencyState:
+        """State for a restart."""
+        return self._state
+
+    def check(
+        self, snapshot: Snapshot, pack_data: PackData, *, armed: bool | None = None
+    ) -> Snapshot:
+        """The snapshot without rejected and disputed readings.
+
+        Args:
+            snapshot: plausible readings.
+            pack_data: rated data; without a capacity the current is not compared.
+            armed: of the vehicle, None if unknown: then the pack may fly.
+        """
+        serial = snapshot.identity.serial
+        if serial not in (None, self._state.serial):
+            self._state = ConsistencyState(serial)
+        checked = self._voltages(snapshot, pack_data)
+        checked = self._currents(checked, pack_data, armed=armed)
+        if not checked.doubts:
+            return checked
+        withheld = snapshot.counts.withheld + len(checked.doubts)
+        return replace(checked, counts=replace(snapshot.counts, withheld=withheld))
+
+    # ------------------------------------------------------------------ cells and pack
+
+    def _voltages(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
+        pack_v, state = snapshot.voltage_v, self._state.voltages
+        known_v = [v for v in snapshot.cells_v if v is not None]
+        whole = bool(known_v) and len(known_v) == len(snapshot.cells_v)
+        last_s = state.samples[-1].t_s if state.samples else -1.0
+        read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
+        if pack_v and whole and read_s > last_s:
+            sample = VoltageSample(read_s, pack_v, tuple(known_v))
+            news = sample.is_gross and state.fault is None
+            if news or read_s - last_s >= _SECOND_S:
+                state = self._judged(state.added(sample, pack_data.chemistry))
+        if state.fault is None or pack_v is None or not known_v:
+            return snapshot
+        if state.fault is Fault.CELLS:
+            return _without_cells(snapshot, state.cells)
+        sum_v = fmean(known_v) * len(snapshot.cells_v)
+        if state.fault is Fault.ALL_CELLS:
+            unknown = replace(snapshot, cells_v=(None,) * len(snapshot.cells_v))
+            doubt = f"cells {sum_v:.1f} V rejected, pack {pack_v:.1f} V"
+            return _rejected(unknown, ("cells_v",), doubt)
+        if state.fault is Fault.PACK and whole:
+            doubt = f"pack {pack_v:.1f} V rejected, cells {sum_v:.1f} V"
+            return _rejected(replace(snapshot, voltage_v=sum_v), ("voltage_v",), doubt)
+        doubt = f"pack {pack_v:.1f} V, cells {sum_v:.1f} V disputed"
+        return replace(
+            snapshot,
+            voltage_v=min(pack_v, sum_v),
+            cells_v=(None,) * len(snapshot.cells_v),
+            doubts=(*snapshot.doubts, doubt),
+            disputed={"voltage_v": (pack_v, sum_v), "cells_v": tuple(known_v)},
+        )
+
+    def _judged(self, voltages: VoltageState) -> VoltageState:
+        """Store a verdict; the response of the cells is not compared across a change of it."""
+        state, currents = self._state, self._state.currents
+        if voltages.fault is not state.voltages.fault:
+            currents = replace(currents, samples=(), charging_s=None, suspect=False)
+            state = replace(state, second_s=None, currents_a=(), cells_v=())
+        self._state = replace(state, voltages=voltages, currents=currents)
+        return voltages
+
+    # ------------------------------------------------------------------ current and charge
+
+    def _currents(self, snapshot: Snapshot, pack_data: PackData, *, armed: bool | None) -> Snapshot:
+        current_a, capacity_mah = snapshot.current_a, pack_data.capacity_mah
+        if capacity_mah is None:
+            return snapshot
+        if current_a is not None:
+            self._count(snapshot, current_a, capacity_mah)
+            self._second(snapshot, current_a, pack_data, capacity_mah, armed=armed)
+        state = self._state.currents
+        wrong, rates_a = state.wrong, state.rates_a
+        if wrong is Wrong.DISPUTED and current_a is not None and rates_a is not None:
+            doubt = f"current {current_a:.0f} A, charge falls at {rates_a[1]:.0f} A"
+            disputed = {**snapshot.disputed, "current_a": (current_a, rates_a[1])}
+            unknown = _unknown(snapshot, ("current_a", *_CHARGE_FIELDS))
+            return replace(unknown, doubts=(*snapshot.doubts, doubt), disputed=disputed)
+        if wrong in (Wrong.CURRENT, Wrong.BOTH) and current_a is not None:
+            doubt = f"{state.doubt}: rejected"
+            names = ("current_a", "average_a")
+            snapshot = _rejected(_unknown(snapshot, names), names, doubt)
+        if wrong in (Wrong.CHARGE, Wrong.BOTH):
+            doubt = f"gauge charge rejected: {state.charge_doubt}"
+            snapshot = _rejected(_unknown(snapshot, _CHARGE_FIELDS), _CHARGE_FIELDS, doubt)
+        return snapshot
+
+    def _count(self, snapshot: Snapshot, current_a: float, capacity_mah: float) -> None:
+        state, mah = self._state.currents, snapshot.remaining_mah
+        read_s = snapshot.read_at_s.get("remaining_mah", snapshot.t_s)
+        counts = state.counts.drawn(snapshot.t_s, current_a)
+        if mah is not None and read_s != counts.read_s:
+            counts = counts.read(read_s, mah, snapshot.full_mah, capacity_mah)
+        self._state = replace(self._state, currents=replace(state, counts=counts))
+
+    def _second(
+        self,
+        snapshot: Snapshot,
+        current_a: float,
+        pack_data: PackData,
+        capacity_mah: float,
+        *,
+        armed: bool | None,
+    ) -> None:
+        """Gather the means of a second, and judge it when it is whole."""
+        state, now_s = self._state, snapshot.t_s
+        cell_v = _middle_cell(snapshot, pack_data)
+        read_s = snapshot.read_at_s.get("voltage_v", now_s)
+        if cell_v is None:
+            self._state = replace(state, second_s=None, currents_a=(), cells_v=())
+            return
+        currents_a = (*state.currents_a, current_a)
+        cells_v = (*state.cells_v, cell_v)
+        if state.second_s is not None and read_s - state.second_s < _SECOND_S:
+            self._state = replace(state, currents_a=currents_a, cells_v=cells_v)
+            return
+        still = current_a == state.last_a and min(currents_a) == max(currents_a)
+        sample = CurrentSample(read_s, fmean(currents_a), fmean(cells_v), still)
+        average_a = snapshot.average_a
+        self._state = replace(
+            state,
+            second_s=read_s,
+            currents_a=(),
+            cells_v=(),
+            last_a=current_a,
+            currents=state.currents.added(sample, pack_data, capacity_mah, average_a, armed=armed),
+        )
+
+
+def _middle_cell(snapshot: Snapshot, pack_data: PackData) -> float | None:
+    """The median of the cells, which one wrong reading does not move; else the pack's share."""
+    known_v = [v for v in snapshot.cells_v if v is not None]
+    if known_v:
+        return median(known_v)
+    cells = pack_data.cells or len(snapshot.cells_v)
+    if snapshot.voltage_v is None or not cells or "voltage_v" in snapshot.disputed:
+        return None
+    return snapshot.voltage_v / cells
+
+
+def _without_cells(snapshot: Snapshot, cells: tuple[int, ...]) -> Snapshot:
+    others_v = [v for k, v in enumerate(snapshot.cells_v) if v is not None and k not in cells]
+    for k in cells:
+        cell_v = snapshot.cells_v[k] if k < len(snapshot.cells_v) else None
+        if cell_v is not None:
+            others = f", others {fmean(others_v):.2f} V" if others_v else ""
+            doubt = f"cell {k + 1} {cell_v:.2f} V rejected{others}"
+            snapshot = _rejected(snapshot, (f"cell{k + 1}_v",), doubt)
+    kept_v = tuple([None if k in cells else v for k, v in enumerate(snapshot.cells_v)])
+    return replace(snapshot, cells_v=kept_v)
+
+
+def _unknown(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
+    unknown: dict[str, Any] = dict.fromkeys(names)
+    return replace(snapshot, **unknown)
+
+
+def _rejected(snapshot: Snapshot, names: tuple[str, ...], doubt: str) -> Snapshot:
+    return replace(
+        snapshot, doubts=(*snapshot.doubts, doubt), rejected=(*snapshot.rejected, *names)
+    )

@@ -1,0 +1,366 @@
+"""Cross-check of the current, the gauge's remaining charge and the response of the cells.
+
+The remaining charge falls by the charge that is drawn, and the cells sag with the current. The
+cells alone refute a current
+
+- that steps without a response of the cells,
+- that is none, or stands still to the bit, while the cells sag as under a load, or
+- that charges a flying pack whose cells fall.
+
+Current and charge contradict each other when the charge falls faster or slower than the current by
+more than the gauge's resolution and an eighth of it. If the cells have not decided, then in this
+order: no current, or a charging one, of a flying pack whose charge falls is rejected; so is a
+charge that stands still under load; so is a current that contradicts the gauge's own average and
+the charge; else both are disputed. A charge that has jumped is rejected until it jumps back.
+
+Amperes positive while discharging, mAh, volts of a cell, seconds.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from statistics import fmean
+
+from dronebms.core.pack_data import LOAD_C, PackData
+
+# Response of the cells, between the means of two times of 4 s with 2 s between them. In recorded
+# and computed flights every step of 1.5 C has at least 0.11 times the resistance of a new cell, and
+# none below 0.05 C has a sag of 40 mV.
+_MEAN, _COMPARED = 4, 10
+_SAMPLES = 40
+_MOST_GAP_S = 2.5  # between seconds that are compared
+_STEP_C, _NO_RESPONSE = 1.5, 0.08
+_HEALTHY_C, _HEALTHY = 1.0, (0.2, 8.0)
+_SAG_V, _REST_C, _NO_CURRENT = 0.04, 0.05, 10.0
+# Recorded readings are constant for up to 18 s; for less if the charge contradicts it as well.
+_STUCK_S, _MISMATCHED_S = 24, 16
+_FLUCTUATES_V = 0.003  # root mean square of the bends of means of 4 s
+_ABRUPT_FRAC = 0.6  # of a step that passes within 2 s; the knee of a curve does not
+_CHARGE_C, _CHARGE_S, _FALL_V = 0.1, 10.0, 0.003
+# Counts of the charge.
+_GAP_S = 5.0
+_COUNT_FRAC = 0.12  # recorded gauges count within 10 %
+_FLOOR_FRAC, _STEPS = 0.002, 2.5  # of the capacity; changes of a coarse gauge
+_JUMP_FRAC = 0.003  # of the capacity; a change that is a correction and no count
+_MOST_FLOORS = 4.0  # remembered difference: counts that agree again are soon accepted
+_COARSE_FRAC = 0.01  # change of a gauge that counts in per cent, assumed before the first one
+_LAG_S = 6.0  # a gauge may count a changed load so much later
+# A gauge may stand at "full" for so long, and fall to 0 from so far, when the cells are empty.
+_NEAR_FULL_FRAC, _NEAR_EMPTY_FRAC = 0.02, 0.1
+_CORRECTIONS_FRAC, _DRAWN_FRAC = 0.05, 0.1  # plausible jumps in sum; of the charge drawn
+_STANDS_FRAC, _FALLS_C = 0.2, 0.3
+_LEAST_FULL, _MOST_FULL = 0.2, 1.3  # no full charge capacity in mAh is beyond them
+_SAME_FRAC = 0.12
+_OFFSET_C = 0.02  # a current so small may be an offset that the gauge does not count
+_AGREES_S, _COPIES_S = 60.0, 30.0  # a refuted current is restored; a charge that copies it rejected
+
+
+class Wrong(Enum):
+    """Verdict on current and charge."""
+
+    CURRENT = "current"
+    CHARGE = "charge"
+    BOTH = "both"
+    DISPUTED = "disputed"
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentSample:
+    """Means of one second."""
+
+    t_s: float
+    current_a: float
+    cell_v: float
+    still: bool  # the current was the same to the bit as in the second before
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Charge drawn and fallen until a reading of the gauge."""
+
+    t_s: float
+    drawn_mah: float
+    fallen_mah: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Charge drawn by the current and charge fallen by the gauge."""
+
+    at_s: float | None = None  # of the last step
+    drawn_mah: float = 0.0
+    fallen_mah: float = 0.0  # without jumps
+    jumped_mah: float = 0.0  # sum of the changes that no current explains
+    read_s: float | None = None  # of the last reading of the gauge
+    remaining_mah: float = 0.0  # then
+    read_drawn_mah: float = 0.0  # drawn until then
+    step_mah: float | None = None  # last change of the gauge; None: none seen
+    more_mah: float = 0.0  # fallen beyond what the current allows
+    less_mah: float = 0.0  # drawn beyond what the gauge allows
+    full_frac: float | None = None  # full charge capacity as a share of the rated one
+    since: Anchor | None = None  # the newest reading at which both counts agreed
+    newest: Anchor | None = None
+
+    def drawn(self, now_s: float, current_a: float) -> "Counts":
+        """Count the current since the last step; after a gap the comparison starts again."""
+        if self.at_s is None or not 0.0 <= now_s - self.at_s <= _GAP_S:
+            return Counts(at_s=now_s, jumped_mah=self.jumped_mah, step_mah=self.step_mah)
+        drawn_mah = self.drawn_mah + current_a * (now_s - self.at_s) / 3.6
+        return replace(self, at_s=now_s, drawn_mah=drawn_mah)
+
+    def read(
+        self, read_s: float, mah: float, full_mah: float | None, capacity_mah: float
+    ) -> "Counts":
+        """Compare a reading of the gauge; at an end of its range it may stand still."""
+        after = replace(
+            self,
+            read_s=read_s,
+            remaining_mah=mah,
+            read_drawn_mah=self.drawn_mah,
+            full_frac=None if full_mah is None else full_mah / capacity_mah,
+        )
+        starting = self.remaining_mah == 0.0 == self.jumped_mah  # a gauge that starts reports 0
+        if self.read_s is None or starting:
+            return _anchored(after, read_s)
+        full_mah = full_mah or capacity_mah
+        held = abs(mah - full_mah) <= _NEAR_FULL_FRAC * full_mah
+        held |= mah == 0.0 and self.remaining_mah <= _NEAR_EMPTY_FRAC * capacity_mah
+        drawn_mah = self.drawn_mah - self.read_drawn_mah
+        fallen_mah = drawn_mah if held else self.remaining_mah - mah
+        extra_mah = fallen_mah - drawn_mah
+        if fallen_mah and not held:
+            step_mah = min(abs(fallen_mah), _COARSE_FRAC * capacity_mah)
+            after = replace(after, step_mah=step_mah)
+        jump_mah = max(_JUMP_FRAC * capacity_mah, 2.0 * (self.step_mah or 0.0))
+        if abs(extra_mah) > jump_mah and abs(fallen_mah) > abs(drawn_mah):
+            return _anchored(replace(after, jumped_mah=self.jumped_mah + extra_mah), read_s)
+        allowed_mah = _COUNT_FRAC * max(abs(fallen_mah), abs(drawn_mah))
+        allowed_mah += _OFFSET_C * capacity_mah * (read_s - self.read_s) / 3600.0
+        most_mah = _MOST_FLOORS * self.floor_mah(capacity_mah)
+        return _anchored(
+            replace(
+                after,
+                fallen_mah=self.fallen_mah + fallen_mah,
+                more_mah=min(max(self.more_mah + extra_mah - allowed_mah, 0.0), most_mah),
+                less_mah=min(max(self.less_mah - extra_mah - allowed_mah, 0.0), most_mah),
+            ),
+            read_s,
+        )
+
+    def floor_mah(self, capacity_mah: float) -> float:
+        """Difference that the resolution of the gauge explains."""
+        step_mah = _COARSE_FRAC * capacity_mah if self.step_mah is None else self.step_mah
+        return max(_FLOOR_FRAC * capacity_mah, _STEPS * step_mah)
+
+    def rates_a(self, since: Anchor | None) -> tuple[float, float] | None:
+        """Mean currents since a reading: as read, and by the gauge's charge."""
+        newest = self.newest
+        if since is None or newest is None or newest.t_s - since.t_s < _GAP_S:
+            return None
+        span = (newest.t_s - since.t_s) / 3.6
+        read_a = (newest.drawn_mah - since.drawn_mah) / span
+        return read_a, (newest.fallen_mah - since.fallen_mah) / span
+
+
+def _anchored(counts: Counts, read_s: float) -> Counts:
+    """The counts with this reading as the newest; after agreement the comparison starts here."""
+    newest = Anchor(read_s, counts.drawn_mah, counts.fallen_mah)
+    agrees = counts.since is None or not (counts.more_mah or counts.less_mah)
+    return replace(counts, newest=newest, since=newest if agrees else counts.since)
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentState:
+    """Verdict and what it rests on; times in seconds of the loop's clock."""
+
+    samples: tuple[CurrentSample, ...] = ()
+    counts: Counts = Counts()
+    charging_s: float | None = None  # since when the current charges
+    charging_v: float = 0.0  # cell voltage then
+    suspect: bool = False  # the last second showed a step without response
+    refuted_s: float | None = None  # when the cells last refuted the current
+    refuted: Anchor | None = None  # charge when they first did
+    why: str = ""
+    mismatch: Wrong | None = None  # verdict on counts that contradict each other
+    wrong: Wrong | None = None  # the verdict
+
+    @property
+    def doubt(self) -> str:
+        """Why the current is wrong."""
+        if self.refuted_s is not None:
+            return self.why
+        read_a, counted_a = self.rates_a or (0.0, 0.0)
+        return f"current {read_a:.1f} A, charge {counted_a:.1f} A"
+
+    @property
+    def rates_a(self) -> tuple[float, float] | None:
+        """Mean currents while the counts disagree: as read, and by the gauge's charge."""
+        return self.counts.rates_a(self.counts.since)
+
+    @property
+    def charge_doubt(self) -> str:
+        """Why the gauge's charge is wrong."""
+        if self.wrong is Wrong.BOTH and self.mismatch is None:
+            return "counts by it"
+        if self.mismatch is Wrong.CHARGE and self.rates_a is not None:
+            return f"falls at {self.rates_a[1]:.0f} A"
+        return f"jumped {-self.counts.jumped_mah:+.0f} mAh"
+
+    def added(
+        self,
+        sample: CurrentSample,
+        pack_data: PackData,
+        capacity_mah: float,
+        average_a: float | None,
+        *,
+        armed: bool | None,
+    ) -> "CurrentState":
+        """State after a second; `average_a` is the gauge's own."""
+        gap = bool(self.samples) and sample.t_s - self.samples[-1].t_s > _MOST_GAP_S
+        samples = (sample,) if gap else (*self.samples, sample)[-_SAMPLES:]
+        ah = capacity_mah / 1000.0
+        flies = armed is not False
+        state = _charged(replace(self, samples=samples), sample, ah, flies=flies)
+        state = _responded(state, ah, pack_data.chemistry.resistance_mohm_ah / 1000.0 / ah)
+        state = _counted(state, ah, average_a, flies=flies)
+        return _decided(state, sample.t_s, ah, flies=flies)
+
+
+def _refuted(state: CurrentState, why: str) -> CurrentState:
+    counts = state.counts
+    if state.refuted_s is None:  # whether the charge agrees is decided by what follows
+        counts = replace(counts, more_mah=0.0, less_mah=0.0, since=counts.newest)
+        state = replace(state, counts=counts, refuted=counts.newest)
+    return replace(state, refuted_s=state.samples[-1].t_s, why=why, suspect=False)
+
+
+def _charged(state: CurrentState, sample: CurrentSample, ah: float, *, flies: bool) -> CurrentState:
+    """Compare a charging current in flight with the cells."""
+    if not flies or sample.current_a > -_CHARGE_C * ah:
+        return replace(state, charging_s=None)
+    if state.charging_s is None:
+        return replace(state, charging_s=sample.t_s, charging_v=sample.cell_v)
+    if sample.t_s - state.charging_s < _CHARGE_S or sample.cell_v > state.charging_v - _FALL_V:
+        return state
+    return _refuted(state, f"current {sample.current_a:.1f} A, cells fall")
+
+
+def _responded(state: CurrentState, ah: float, ohm: float) -> CurrentState:
+    """Compare a step of the current with the response of the cells; `ohm` of a new cell."""
+    samples = state.samples[-_COMPARED:]
+    if len(samples) < _COMPARED:
+        return replace(state, suspect=False)
+    before_a, before_v = _means(samples[:_MEAN])
+    after_a, after_v = _means(samples[-_MEAN:])
+    step_a, step_v = after_a - before_a, after_v - before_v
+    response = -step_v / step_a / ohm if step_a else 0.0
+    if abs(step_a) >= _STEP_C * ah and response <= _NO_RESPONSE:
+        if state.suspect:
+            return _refuted(state, f"current step {step_a:.0f} A without response")
+        return replace(state, suspect=True)
+    why = None
+    if _is_stuck(state.samples, ah, _STUCK_S):
+        why = f"current stuck at {after_a:.1f} A"
+    elif _is_abrupt(samples, step_v) and abs(step_a) * ohm * _NO_CURRENT < abs(step_v):
+        if max(abs(before_a), abs(after_a)) > _REST_C * ah:
+            why = f"current stuck at {after_a:.1f} A" if all(s.still for s in samples) else None
+        elif step_v < 0.0:
+            why = f"current {after_a:.1f} A, cells sag {-step_v * 1000.0:.0f} mV"
+    if why is not None:
+        return _refuted(state, why)
+    healthy = abs(step_a) >= _HEALTHY_C * ah and _HEALTHY[0] <= response <= _HEALTHY[1]
+    return replace(state, suspect=False, refuted_s=None if healthy else state.refuted_s)
+
+
+def _means(samples: Sequence[CurrentSample]) -> tuple[float, float]:
+    return fmean([s.current_a for s in samples]), fmean([s.cell_v for s in samples])
+
+
+def _is_stuck(samples: Sequence[CurrentSample], ah: float, count: int) -> bool:
+    """Whether a load stands still to the bit for some seconds while the cells fluctuate."""
+    recent = samples[-count:]
+    if len(recent) < count or not all(sample.still for sample in recent):
+        return False
+    if recent[-1].current_a < LOAD_C * ah:
+        return False
+    means_v = [_means(recent[k : k + _MEAN])[1] for k in range(0, count, _MEAN)]
+    # Second differences of neighbours: what is left of a discharge at a constant load is no more
+    # than the noise of a mean.
+    bends_v = [a - 2.0 * b + c for a, b, c in zip(means_v, means_v[1:], means_v[2:], strict=False)]
+    return math.sqrt(fmean([bend_v**2 for bend_v in bends_v])) >= _FLUCTUATES_V
+
+
+def _is_abrupt(samples: Sequence[CurrentSample], step_v: float) -> bool:
+    """Whether the cells stepped as with a load, within 2 s."""
+    cells_v = [sample.cell_v for sample in samples]
+    steps_v = [abs(after - before) for before, after in zip(cells_v, cells_v[2:], strict=False)]
+    return abs(step_v) >= _SAG_V and max(steps_v) >= _ABRUPT_FRAC * abs(step_v)
+
+
+def _counted(
+    state: CurrentState, ah: float, average_a: float | None, *, flies: bool
+) -> CurrentState:
+    """Decide on counts that contradict each other; the verdict stays until they agree."""
+    counts, rates_a = state.counts, state.rates_a
+    currents_a = [sample.current_a for sample in state.samples]
+    lag_mah = (max(currents_a) - min(currents_a)) * _LAG_S / 3.6
+    floor_mah = counts.floor_mah(ah * 1000.0)
+    worst_mah = max(counts.more_mah, counts.less_mah)
+    if worst_mah < floor_mah / 2.0:
+        return replace(state, mismatch=None)
+    if state.mismatch is not None or worst_mah < floor_mah + lag_mah or rates_a is None:
+        return state
+    if _is_stuck(state.samples, ah, _MISMATCHED_S):
+        return _refuted(state, f"current stuck at {currents_a[-1]:.1f} A")
+    wrong = _mismatched(*rates_a, ah, average_a, counts.full_frac, flies=flies)
+    return replace(state, mismatch=wrong)
+
+
+def _mismatched(
+    read_a: float,
+    counted_a: float,
+    ah: float,
+    average_a: float | None,
+    full_frac: float | None,
+    *,
+    flies: bool,
+) -> Wrong:
+    """Which of current and charge is wrong, by their rates."""
+    if flies and read_a < LOAD_C * ah and counted_a >= _FALLS_C * ah:
+        return Wrong.CURRENT
+    if counted_a <= _STANDS_FRAC * read_a:
+        return Wrong.CHARGE
+    # The full charge capacity has the scale of the count: that of another unit.
+    scaled = full_frac is not None and not _LEAST_FULL <= full_frac <= _MOST_FULL
+    if scaled and full_frac is not None and _same(counted_a, full_frac * read_a):
+        return Wrong.CHARGE
+    if average_a is not None and _same(average_a, counted_a) and not _same(average_a, read_a):
+        return Wrong.CURRENT
+    return Wrong.DISPUTED
+
+
+def _same(value: float, other: float) -> bool:
+    return abs(value - other) <= _SAME_FRAC * abs(other)
+
+
+def _agree(read_a: float, counted_a: float, ah: float) -> bool:
+    most_a = max(abs(read_a), abs(counted_a))
+    return abs(read_a - counted_a) <= _COUNT_FRAC * most_a + _OFFSET_C * ah
+
+
+def _decided(state: CurrentState, now_s: float, ah: float, *, flies: bool) -> CurrentState:
+    """The verdict from all evidence."""
+    counts = state.counts
+    most_mah = 1000.0 * _CORRECTIONS_FRAC * ah + _DRAWN_FRAC * abs(counts.drawn_mah)
+    jumped = abs(counts.jumped_mah) > most_mah
+    rates_a, refuted_s = counts.rates_a(state.refuted), state.refuted_s
+    if refuted_s is not None and rates_a is not None and _agree(*rates_a, ah):
+        loaded, since_s = rates_a[0] >= LOAD_C * ah, now_s - refuted_s
+        if since_s >= _AGREES_S and (loaded or not flies):
+            state = replace(state, refuted_s=None)
+        elif since_s >= _COPIES_S and flies and not loaded:
+            return replace(state, wrong=Wrong.BOTH)  # the gauge counts by the wrong current
+    if state.refuted_s is not None or state.mismatch is Wrong.CURRENT:
+        return replace(state, wrong=Wrong.BOTH if jumped else Wrong.CURRENT)
+    return replace(state, wrong=Wrong.CHARGE if jumped else state.mismatch)
