@@ -66,6 +66,7 @@ class Gauge:
         try:
             if self._state.identity is None:
                 self._state.identity = self._identify(now_s)
+                self._state.identified_s = now_s
             due = self._due(now_s)
             for query in (*self._fast, *due):
                 self._read(query, now_s)
@@ -300,11 +301,18 @@ class Gauge:
         """Identify again when a register differs from that of the identified pack.
 
         These rows have `max_step` 0: two readings confirm each change, so that a single wrong word
-        does not discard the pack.
+        does not discard the pack. The scales of a pack do not change: once they have been read
+        again as identified, other ones are a fault, and are not used.
         """
+        state = self._state
         for row in sbs.IDENTITY:
-            value = self._state.last_value(row.field)
-            if value not in (None, self._state.identity_values[row.field]):
+            value, known = state.last_value(row.field), state.identity_values[row.field]
+            if row is sbs.SPECIFICATION and known is not None:
+                again = state.read_at_s.get(row.field, -inf) > state.identified_s
+                state.scales_confirmed |= again and value == known
+                if state.scales_confirmed and sbs.differ_in_scale(int(value or known), int(known)):
+                    continue
+            if value not in (None, known):
                 self._reset()
                 self._state.trouble = f"another pack, or another {row.name}: identifying it"
                 return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
-from smartbattery.registers import CELLS
+from smartbattery.registers import CELLS, SPECIFICATION
 from smartbattery.snapshot import NO_COUNTS, UNIDENTIFIED, BusCounts, Identity, Snapshot
 
 CELL_FIELDS = tuple(row.field for row in CELLS)
@@ -34,6 +34,8 @@ class GaugeState:
     cells: int = 0  # cell registers that are read
     has_pec: bool = False
     identity: Identity | None = None
+    identified_s: float = -inf  # time of the identification
+    scales_confirmed: bool = False  # SpecificationInfo was read again as identified
     next_slow: int = 0  # index of the slow register that is read next
     received_s: float = 0.0  # time of the last reply
     serial_s: float = -inf  # time at which the serial number was read
@@ -71,6 +73,8 @@ class GaugeState:
         self.read_at_s.clear()
         self.refused.clear()
         self.identity = None
+        self.identified_s = -inf
+        self.scales_confirmed = False
         self.polled_s = -inf
 
     def needs_confirmation(self, name: str, value: float, max_step: float) -> bool:
@@ -108,4 +112,13 @@ class GaugeState:
             read_at_s=dict(self.read_at_s),
             counts=self.counts,
             trouble=None if "voltage_v" in valid else self.trouble,
+            doubts=self._scale_doubts(),
         )
+
+    def _scale_doubts(self) -> tuple[str, ...]:
+        """A sentence while SpecificationInfo has other scales than those of the pack."""
+        specification_raw = self.values.get(SPECIFICATION.field)
+        known = self.identity_values.get(SPECIFICATION.field)
+        if specification_raw is None or known is None or specification_raw == known:
+            return ()
+        return (f"scale 0x{int(specification_raw):04x}, not 0x{int(known):04x}: rejected",)

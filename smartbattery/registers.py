@@ -164,6 +164,11 @@ def powers_of(specification_raw: int) -> dict[ScaledBy, int]:
     }
 
 
+def differ_in_scale(specification_raw: int, other_raw: int) -> bool:
+    """Whether two SpecificationInfo words differ in VScale or IPScale, and in nothing else."""
+    return not (specification_raw ^ other_raw) & 0xFF and specification_raw != other_raw
+
+
 def date_of(date_raw: int) -> tuple[int, int, int] | None:
     """(year, month, day) of a ManufactureDate word; `None` when it was never programmed."""
     year, month, day = 1980 + (date_raw >> 9), date_raw >> 5 & 0xF, date_raw & 0x1F

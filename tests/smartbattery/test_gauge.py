@@ -685,6 +685,49 @@ def test_an_impossible_design_capacity_is_rejected(
     assert polled(Gauge(device), 1, 20)[-1].identity.design_mah == expected_mah
 
 
+@pytest.mark.parametrize("scales", [0x1031, 0x0131, 0x3331, 0x2031])
+def test_scales_that_change_on_the_same_pack_are_named_and_not_used(scales: int) -> None:
+    device = Device()
+    gauge = Gauge(device)
+    polled(gauge, 0, 60)
+    device.words[SPECIFICATION.command] = scales
+    before = by_field(Gauge(Device()).poll(0.0))
+    named = [snapshot for snapshot in polled(gauge, 61, 200) if snapshot.doubts]
+    assert named[0].t_s - 6.0 < ROUND_S
+    assert {snapshot.doubts for snapshot in named} == {
+        (f"scale 0x{scales:04x}, not 0x0031: rejected",)
+    }
+    assert by_field(named[-1]) == before
+    device.words[SPECIFICATION.command] = 0x0031
+    last = polled(gauge, 201, 260)[-1]
+    assert (last.doubts, by_field(last)) == ((), before)
+
+
+def test_a_pack_whose_values_change_with_the_scales_is_identified_again() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    polled(gauge, 0, 60)
+    for command in (DESIGN.command, FULL.command, REMAINING.command):
+        device.words[command] //= 10
+    device.words |= {SPECIFICATION.command: 0x1031, CURRENT.command: 0x10000 - 4000}
+    last = polled(gauge, 61, 140)[-1]
+    assert last.identity.design_mah == 16_000.0
+    assert last.current_a == pytest.approx(40.0)
+    assert last.doubts == ()
+
+
+def test_scales_that_were_read_once_and_never_again_are_replaced() -> None:
+    device = Device()
+    device.once[SPECIFICATION.command] = []
+    device.words[SPECIFICATION.command] = 0x1031
+    gauge = Gauge(device)
+    assert gauge.poll(0.0).identity.design_mah == 160_000.0
+    device.words[SPECIFICATION.command] = 0x0031
+    last = polled(gauge, 1, 60)[-1]
+    assert last.identity.design_mah == 16_000.0
+    assert last.doubts == ()
+
+
 def test_the_poll_that_discards_a_pack_reports_it() -> None:
     device = Device()
     gauge = Gauge(device)
