@@ -131,6 +131,7 @@ class QuantitiesState:
     most_readings: int = 0  # known at once, so far
     seen: tuple[str, ...] = ()  # readings that were known at least once
     hidden_cell_v: float | None = None  # mean of the unknown cells, by the pack's voltage
+    charged: bool = False  # by a large current, until it ends
     charging: tuple[tuple[float, float], ...] = ()  # (time, mean cell voltage) of a small charge
 
     def __post_init__(self) -> None:
@@ -167,6 +168,7 @@ class Quantities:
             most_readings=self._most_readings,
             seen=tuple(sorted(self._seen)),
             hidden_cell_v=self._hidden_cell_v,
+            charged=self._charged,
             charging=tuple(self._charging_v),
         )
 
@@ -184,6 +186,7 @@ class Quantities:
         self._seen = set(state.seen)
         self._hidden_cell_v = state.hidden_cell_v
         self._charging_v = deque(state.charging)
+        self._charged = state.charged
         self.charging = False  # in the last step
         self._compared: tuple[Identity, PackData] | None = None  # of `mismatches`
         self.mismatches: tuple[str, ...] = ()
@@ -340,7 +343,8 @@ class Quantities:
         capacity_mah = self.pack_data.capacity_mah
         ah = UNKNOWN_CAPACITY_AH if capacity_mah is None else capacity_mah / 1000.0
         loaded = current_a >= LOAD_C * ah
-        self.charging = charging = self._charges(snapshot, -current_a, ah)
+        armed = vehicle.armed
+        self.charging = charging = self._charges(snapshot, -current_a, ah, armed=armed)
         resting_s = self._lasting("rest", now_s, lasts=abs(current_a) <= REST_C * ah)
         self._loaded_s += dt_s * loaded
         flying = loaded or vehicle.armed is True
@@ -352,7 +356,7 @@ class Quantities:
         values["spread_rest_v"] = spread_v if resting_s >= RELAXED_S else None
         values["spread_load_v"] = spread_v if loaded else None
         values["spread_charge_v"] = spread_v if charging else NOT_APPLICABLE
-        values["charge_a"] = max(-current_a, 0.0)
+        values["charge_a"] = max(-current_a, 0.0) if charging or armed is not True else 0.0
         values["charge_s"] = self._lasting("charge", now_s, lasts=charging)
         requested_a, requested_v = snapshot.charging_a, snapshot.charging_v
         values["charge_request_frac"] = None if charging else NOT_APPLICABLE
@@ -365,25 +369,34 @@ class Quantities:
         values["idle_mah"] = self._idle_mah
         values["stored_s"] = self._lasting("stored", now_s, lasts=full)
 
-    def _charges(self, snapshot: Snapshot, charge_a: float, ah: float) -> bool:
-        """Whether a charging current is more than an offset of the gauge.
+    def _charges(
+        self, snapshot: Snapshot, charge_a: float, ah: float, *, armed: bool | None
+    ) -> bool:
+        """Whether a charging current is one: an offset of the gauge raises no cell.
 
-        A small one charges only if the cells rise; an offset of the gauge raises nothing.
+        A large one needs no proof on the ground, where chargers are; in flight the cells give it.
+        A large one that becomes small charges until the cells fall.
         """
         seen, cells = self._charging_v, self.pack_data.cells or len(snapshot.cells_v)
+        cell_v = None if not cells or snapshot.voltage_v is None else snapshot.voltage_v / cells
         if charge_a < CHARGE_C * ah:
+            self._charged = False
             seen.clear()
+            if cell_v is not None and (armed is True or charge_a >= -REST_C * ah):
+                seen.append((snapshot.t_s, cell_v))
             return False
-        if charge_a >= max(_OFFSET_C * ah, _OFFSET_A):
+        if armed is not True and charge_a >= max(_OFFSET_C * ah, _OFFSET_A):
+            self._charged = True
             return True
-        if snapshot.voltage_v is None or not cells:
-            return False
-        cell_v = snapshot.voltage_v / cells
+        if cell_v is None:
+            return self._charged
+        while seen and seen[0][0] < snapshot.t_s - _RISE_S:
+            seen.popleft()
         if not seen or snapshot.t_s - seen[-1][0] >= _RISE_STEP_S:
             seen.append((snapshot.t_s, cell_v))
-        while seen[0][0] < snapshot.t_s - _RISE_S:
-            seen.popleft()
-        return cell_v - min([v for _, v in seen]) >= _RISE_V
+        levels_v = [v for _, v in seen]
+        self._charged = self._charged and cell_v > max(levels_v) - _RISE_V
+        return self._charged or cell_v >= min(levels_v) + _RISE_V
 
 
 def _lacking(snapshot: Snapshot) -> list[str]:

@@ -22,6 +22,7 @@ from dronebms.service.external_program import ChargerHook
 from dronebms.service.preflight_log import PreflightLog
 from dronebms.telemetry.json_line import line
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
+from smartbattery.snapshot import Snapshot
 from tests.snapshots import FACTS, look, watched
 
 READY = with_ground_checks(
@@ -46,6 +47,10 @@ def ready(**parts: object) -> Report:
                 of[name] = replace(of[name], **{key: value})  # type: ignore[type-var]  # by name
                 break
     rest = {key: value for key, value in parts.items() if key in {"pack_data", "status", "vehicle"}}
+    status, snapshot = rest.get("status", READY.status), of["snapshot"]
+    assert isinstance(status, Status)
+    assert isinstance(snapshot, Snapshot)
+    rest["status"] = replace(status, charging=(snapshot.current_a or 0.0) < 0.0)
     return with_ground_checks(replace(READY, **of, **rest))  # type: ignore[arg-type]  # by name
 
 

@@ -682,3 +682,140 @@ def test_events_and_active_limits_agree_for_any_input(
         assert set(status.active) == active
         assert (status.severity is Severity.OK) is not bool(active)
         assert status.limited_in_s is None or 0.0 <= status.limited_in_s < 3600.0
+
+
+# ---------------------------------------------------------------------- charging or an offset
+
+
+def charging_s(looks: Iterable[Snapshot], vehicle: VehicleState = ON_GROUND) -> list[float]:
+    """Times at which a pack of 5 Ah charges."""
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    return [one.t_s for one in looks if alarms.update(one, NO, vehicle).charging]
+
+
+@pytest.mark.parametrize("offset_a", [-0.15, -0.5, -0.9])
+@pytest.mark.parametrize("cell_v", [4.2, 3.8])
+def test_an_offset_at_rest_is_no_charge(offset_a: float, cell_v: float) -> None:
+    looks = (look(float(t), cell_v + 0.002 * (t % 3), offset_a) for t in range(900))
+    assert charging_s(looks) == []
+
+
+def test_an_offset_after_a_flight_is_no_charge_once_the_cells_have_relaxed() -> None:
+    flight = [look(float(t), 3.6, 20.0) for t in range(60)]
+    rest = [look(t, 3.7 - 0.03 * math.exp(-(t - 60.0) / 60.0), -0.5) for t in range(60, 1200)]
+    assert max(charging_s([*flight, *rest]), default=0.0) < 600.0
+
+
+@pytest.mark.parametrize(("charge_a", "within_s"), [(5.0, 0.0), (1.0, 0.0), (0.6, 180.0)])
+def test_a_charge_is_one_by_its_size_or_by_the_cells_and_ends_with_them(
+    charge_a: float, within_s: float
+) -> None:
+    rest = [look(float(t), 3.75, 0.0) for t in range(10)]
+    charge = [look(float(t), 3.75 + 0.002 * charge_a * t / 20.0, -charge_a) for t in range(10, 600)]
+    large = charge_a >= 1.0
+    tail = [look(float(t), charge[-1].cells_v[0] or 0.0, -0.2 * large) for t in range(600, 700)]
+    unplugged = [look(float(t), 3.75, -0.2) for t in range(700, 1100)]
+    seen = charging_s([*rest, *charge, *tail, *unplugged])
+    assert seen[0] <= 10.0 + within_s
+    assert seen[-1] == (699.0 if large else 599.0)
+
+
+def test_a_charging_current_in_flight_is_proved_by_the_cells() -> None:
+    flight = [look(float(t), 3.6, 20.0) for t in range(30)]
+    fallen = [look(float(t), 3.6, -20.0) for t in range(30, 60)]
+    risen = [look(float(t), 3.75, -20.0) for t in range(30, 60)]
+    unknown = [replace(one, voltage_v=None, cells_v=(None,) * 6) for one in fallen]
+    for looks, expected in (
+        (fallen, []),
+        (unknown, []),
+        (risen, [float(t) for t in range(30, 60)]),
+    ):
+        assert charging_s([*flight, *looks], IN_AIR) == expected
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    active = [alarms.update(one, NO, IN_AIR).active for one in [*flight, *fallen]]
+    assert "charging_too_fast" not in active[-1]
+
+
+def test_a_charge_goes_on_while_the_voltage_is_not_read() -> None:
+    charge = [look(float(t), 4.0, -2.0) for t in range(10)]
+    unread = [replace(look(float(t), 4.0, -0.5), voltage_v=None) for t in range(10, 20)]
+    assert charging_s([*charge, *unread])[-1] == 19.0
+    assert charging_s(unread) == []
+
+
+# ---------------------------------------------------------------------- rejected and disputed
+
+
+def test_a_dispute_is_critical_unless_the_vehicle_is_disarmed() -> None:
+    disputed: dict[str, object] = {
+        "disputed": {"voltage_v": (22.8, 21.0), "cells_v": (3.8,) * 6},
+        "cells_v": (None,) * 6,
+        "voltage_v": 21.0,
+        "doubts": ("pack 21.0 V, cells 22.8 V disputed",),
+    }
+    named = (disputed, {"disputed": {"current_a": (5.0, 28.0)}, "doubts": ("current",)})
+    for parts in (*named, {"rejected": ("cells_v",), "doubts": ("cells",)}):
+        for vehicle, limit_id in (
+            (ON_GROUND, "implausible"),
+            (IN_AIR, "contradiction"),
+            (UNKNOWN_VEHICLE, "contradiction"),
+        ):
+            alarms = Alarms([LIPO["implausible"], LIPO["contradiction"]], FACTS)
+            looks = [replace(look(k * STEP_S), **parts) for k in range(30)]
+            statuses = [alarms.update(one, NO, vehicle) for one in looks]
+            assert statuses[-1].active == (limit_id,)
+            (event,) = [event for status in statuses for event in status.events]
+            assert event.text.endswith(looks[0].doubts[0])
+
+
+def test_a_dispute_of_voltages_is_judged_by_the_worst_reading() -> None:
+    for cells_v, packs_v, trips in (
+        ((3.8, 3.8, 3.2, 3.8, 3.8, 3.8), (22.2, 24.0), "cell_critical"),
+        ((3.8,) * 6, (19.2, 22.8), "cell_critical"),
+        ((3.8,) * 6, (26.4, 22.8), "cell_high_critical"),
+    ):
+        alarms = Alarms(LIPO_ROWS, FACTS)
+        parts = {"disputed": {"voltage_v": packs_v, "cells_v": cells_v}, "cells_v": (None,) * 6}
+        looks = [replace(look(k * STEP_S), **parts) for k in range(60)]  # type: ignore[arg-type]  # by name
+        assert trips in [alarms.update(one, NO, IN_AIR).active for one in looks][-1]
+
+
+def test_a_dispute_of_the_current_is_judged_by_the_largest() -> None:
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    parts = {"current_a": None, "disputed": {"current_a": (5.0, 150.0)}}
+    looks = [replace(look(k * STEP_S), **parts) for k in range(150)]  # type: ignore[arg-type]  # by name
+    assert "current_10s" in [alarms.update(one, NO, IN_AIR).active for one in looks][-1]
+
+
+def test_a_hidden_cell_is_no_better_than_what_the_others_leave_of_the_pack() -> None:
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    hidden = {"cells_v": (3.8, 3.8, 3.8, 3.8, 3.8, None), "voltage_v": 5 * 3.8 + 3.0}
+    looks = [replace(look(k * STEP_S), **hidden) for k in range(100)]  # type: ignore[arg-type]  # by name
+    statuses = [alarms.update(one, NO, IN_AIR) for one in looks]
+    assert "cell_critical" in statuses[-1].active
+    assert "cell_high" not in statuses[-1].active
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        ({"current_a": None, "rejected": ("current_a", "average_a")}, "current"),
+        ({"current_a": None, "disputed": {"current_a": (5.0, 28.0)}}, "current"),
+        ({"cells_v": (3.8, None) * 3, "rejected": ("cell2_v",)}, "cells"),
+    ],
+)
+def test_a_reading_that_is_rejected_from_the_start_is_named_as_unknown(
+    parts: dict[str, object], name: str
+) -> None:
+    alarms = Alarms([LIPO["blind"]], FACTS)
+    looks = [replace(look(k * STEP_S), **parts) for k in range(150)]  # type: ignore[arg-type]  # by name
+    texts = [event.text for one in looks for event in alarms.update(one, NO).events]
+    assert texts == [f"WARNING: {name} unknown 10 s"]
+
+
+def test_predictions_are_judged_in_a_flight_without_a_current() -> None:
+    alarms = Alarms(LIPO_ROWS, FACTS)
+    looks = [replace(look(k * STEP_S, current_a=None), rejected=("current_a",)) for k in range(400)]
+    left = (Estimate(one.t_s, remaining_s=100.0) for one in looks)
+    active = [alarms.update(*both, IN_AIR).active for both in zip(looks, left, strict=True)]
+    assert "time_low" in active[-1]
