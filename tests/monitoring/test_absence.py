@@ -188,7 +188,9 @@ def test_a_silence_that_goes_on_after_the_stall_trips_in_time(gap_s: float, when
 
 
 def low_cell(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, cells_v=(3.25, *snapshot.cells_v[1:]))
+    fallen_v = (snapshot.cells_v[0] or 0.0) - 3.25
+    pack_v = (snapshot.voltage_v or 0.0) - fallen_v
+    return replace(snapshot, voltage_v=pack_v, cells_v=(3.25, *snapshot.cells_v[1:]))
 
 
 def no_temperature(snapshot: Snapshot) -> Snapshot:

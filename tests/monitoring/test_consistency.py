@@ -332,6 +332,16 @@ def test_a_block_of_cells_in_another_scale_is_rejected(gain: float) -> None:
     assert result.last.cells_v == (None,) * 6
 
 
+@pytest.mark.parametrize("chemistry", [LIPO, LI_ION, LIFEPO4], ids=lambda row: row.name)
+def test_a_charged_pack_of_empty_cells_has_cells_in_another_scale(chemistry: Chemistry) -> None:
+    pack = Pack(PackData(chemistry, cells=6, capacity_mah=16_000.0), load_c=1.0)
+    result = flown(every_cell(lambda v: v * 0.5), pack, since_s=0.0)
+    assert result.rejected_s == {"cells_v": 0.0}
+    assert result.last.voltage_v == result.raw.voltage_v
+    empty = flown(pack=replace(pack, soc_frac=0.01, load_c=0.0))
+    assert empty.rejected_s == {}
+
+
 @pytest.mark.parametrize(
     ("change", "rejected", "disputed"),
     [

@@ -26,7 +26,8 @@ class ConsistencyState:
     serial: int | None = None
     second_s: float | None = None  # of the last whole second
     currents_a: tuple[float, ...] = ()  # since then
-    cells_v: tuple[float, ...] = ()  # mean of the cells, since then
+    cells_v: tuple[float, ...] = ()  # median of the cells, since then
+    shares_v: tuple[float, ...] = ()  # a cell's share of the pack, since then
     last_a: float | None = None  # current at the last second
     voltages: VoltageState = field(default_factory=VoltageState)
     currents: CurrentState = field(default_factory=CurrentState)
@@ -105,7 +106,7 @@ class ConsistencyCheck:
         state, currents = self._state, self._state.currents
         if voltages.fault is not state.voltages.fault:
             currents = replace(currents, samples=(), charging_s=None, suspect=False)
-            state = replace(state, second_s=None, currents_a=(), cells_v=())
+            state = replace(state, second_s=None, currents_a=(), cells_v=(), shares_v=())
         self._state = replace(state, voltages=voltages, currents=currents)
         return voltages
 
@@ -156,21 +157,26 @@ class ConsistencyCheck:
         cell_v = _middle_cell(snapshot, pack_data)
         read_s = snapshot.read_at_s.get("voltage_v", now_s)
         if cell_v is None:
-            self._state = replace(state, second_s=None, currents_a=(), cells_v=())
+            self._state = replace(state, second_s=None, currents_a=(), cells_v=(), shares_v=())
             return
         currents_a = (*state.currents_a, current_a)
         cells_v = (*state.cells_v, cell_v)
+        cells = pack_data.cells or len(snapshot.cells_v)
+        pack_v = None if "voltage_v" in snapshot.disputed else snapshot.voltage_v
+        shares_v = (*state.shares_v, cell_v if pack_v is None else pack_v / cells)
         if state.second_s is not None and read_s - state.second_s < _SECOND_S:
-            self._state = replace(state, currents_a=currents_a, cells_v=cells_v)
+            self._state = replace(state, currents_a=currents_a, cells_v=cells_v, shares_v=shares_v)
             return
         still = current_a == state.last_a and min(currents_a) == max(currents_a)
-        sample = CurrentSample(read_s, fmean(currents_a), fmean(cells_v), still)
+        means = fmean(currents_a), fmean(cells_v), fmean(shares_v)
+        sample = CurrentSample(read_s, *means, still)
         average_a = snapshot.average_a
         self._state = replace(
             state,
             second_s=read_s,
             currents_a=(),
             cells_v=(),
+            shares_v=(),
             last_a=current_a,
             currents=state.currents.added(sample, pack_data, capacity_mah, average_a, armed=armed),
         )

@@ -20,14 +20,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from statistics import fmean
+from statistics import fmean, median
 
 from dronebms.core.pack_data import LOAD_C, PackData
 
-# Response of the cells, between the means of two times of 4 s with 2 s between them. In recorded
-# and computed flights every step of 1.5 C has at least 0.11 times the resistance of a new cell, and
-# none below 0.05 C has a sag of 40 mV.
-_MEAN, _COMPARED = 4, 10
+# Response of the cells, between the medians of two times of 5 s with 2 s between them: two seconds
+# of another value are no step. In recorded and computed flights every step of 1.5 C has at least
+# 0.1 times the resistance of a new cell, and none below 0.05 C has a sag of 40 mV.
+_MIDDLE, _COMPARED, _MEAN = 5, 12, 4
 _SAMPLES = 40
 _MOST_GAP_S = 2.5  # between seconds that are compared
 _STEP_C, _NO_RESPONSE = 1.5, 0.08
@@ -71,7 +71,8 @@ class CurrentSample:
 
     t_s: float
     current_a: float
-    cell_v: float
+    cell_v: float  # median of the cells
+    share_v: float  # a cell's share of the pack's voltage
     still: bool  # the current was the same to the bit as in the second before
 
 
@@ -251,10 +252,13 @@ def _responded(state: CurrentState, ah: float, ohm: float) -> CurrentState:
     samples = state.samples[-_COMPARED:]
     if len(samples) < _COMPARED:
         return replace(state, suspect=False)
-    before_a, before_v = _means(samples[:_MEAN])
-    after_a, after_v = _means(samples[-_MEAN:])
-    step_a, step_v = after_a - before_a, after_v - before_v
-    response = -step_v / step_a / ohm if step_a else 0.0
+    before, after = _middle(samples[:_MIDDLE]), _middle(samples[-_MIDDLE:])
+    before_a, after_a = before[0], after[0]
+    step_a = after_a - before_a
+    # Cells and pack are not read at once: no response is one of both, and so is a sag.
+    steps_v = [b - a for a, b in zip(before[1:], after[1:], strict=True)]
+    step_v = min(steps_v, key=abs)
+    response = max([-volts / step_a / ohm for volts in steps_v]) if step_a else 0.0
     if abs(step_a) >= _STEP_C * ah and response <= _NO_RESPONSE:
         if state.suspect:
             return _refuted(state, f"current step {step_a:.0f} A without response")
@@ -273,8 +277,11 @@ def _responded(state: CurrentState, ah: float, ohm: float) -> CurrentState:
     return replace(state, suspect=False, refuted_s=None if healthy else state.refuted_s)
 
 
-def _means(samples: Sequence[CurrentSample]) -> tuple[float, float]:
-    return fmean([s.current_a for s in samples]), fmean([s.cell_v for s in samples])
+def _middle(samples: Sequence[CurrentSample]) -> tuple[float, float, float]:
+    """Medians of current, cell and pack's share."""
+    rows = zip(*((s.current_a, s.cell_v, s.share_v) for s in samples), strict=True)
+    current_a, cell_v, share_v = map(median, rows)
+    return current_a, cell_v, share_v
 
 
 def _is_stuck(samples: Sequence[CurrentSample], ah: float, count: int) -> bool:
@@ -284,7 +291,8 @@ def _is_stuck(samples: Sequence[CurrentSample], ah: float, count: int) -> bool:
         return False
     if recent[-1].current_a < LOAD_C * ah:
         return False
-    means_v = [_means(recent[k : k + _MEAN])[1] for k in range(0, count, _MEAN)]
+    parts = (recent[k : k + _MEAN] for k in range(0, count, _MEAN))
+    means_v = [fmean([sample.cell_v for sample in part]) for part in parts]
     # Second differences of neighbours: what is left of a discharge at a constant load is no more
     # than the noise of a mean.
     bends_v = [a - 2.0 * b + c for a, b, c in zip(means_v, means_v[1:], means_v[2:], strict=False)]

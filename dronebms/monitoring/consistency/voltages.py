@@ -9,7 +9,8 @@ order; all are evaluated once a second.
    agrees with the others.
 3. A single cell and its pack are one against one: a voltage that no such cell has is rejected,
    else both are disputed.
-4. All cells that step away by a fifth from a pack that does not step are rejected.
+4. All cells that step away by a fifth from a pack that does not step are rejected; so are cells
+   below any charge from the first reading on, if the pack is not.
 5. Cells that equal each other to the bit, or stand still, are one reading and not many: if the
    pack sinks away from them gradually, one of the hidden cells may sink. Disputed.
 6. Otherwise the cells agree with each other, and the pack is rejected: many readings against one.
@@ -37,6 +38,7 @@ _ODD_CELL_V = 0.1  # least difference of a single wrong cell ...
 _LEAST_CELLS = 3  # ... among so many: of two, neither is the odd one
 _GRADUAL_FRAC = 0.2  # share of the difference that grew in view
 _ABOVE_FULL_V, _LEAST_V = 0.3, 1.0  # no cell of a working pack is outside
+_EMPTY_V = 0.5  # below the resting voltage of an empty cell: a deep discharge
 _SECOND_S = 1.0
 _SLACK_S = 1e-6
 
@@ -104,11 +106,11 @@ def _verdict(
         return before, ()
     if len(newest.cells_v) == 1:
         return _one_against_one(newest, chemistry)
-    return _many_against_one(samples), ()
+    return _many_against_one(samples, chemistry), ()
 
 
-def _many_against_one(samples: Sequence[VoltageSample]) -> Fault:
-    if _cells_jumped(samples):
+def _many_against_one(samples: Sequence[VoltageSample], chemistry: Chemistry) -> Fault:
+    if _cells_jumped(samples) or _cells_start_empty(samples, chemistry):
         return Fault.ALL_CELLS
     return Fault.DISPUTED if _hides_a_cell(samples) else Fault.PACK
 
@@ -175,6 +177,16 @@ def _cells_jumped(samples: Sequence[VoltageSample]) -> bool:
     before, after = samples[-2], samples[-1]
     steps = [b / a - 1.0 for a, b in zip(before.cells_v, after.cells_v, strict=True)]
     return min(map(abs, steps)) > _FAST_FRAC > abs(after.pack_v / before.pack_v - 1.0)
+
+
+def _cells_start_empty(samples: Sequence[VoltageSample], chemistry: Chemistry) -> bool:
+    """Whether the first reading has a charged pack of empty cells: those of another scale."""
+    first = samples[0]
+    if len(samples) > 1 or not first.is_gross:
+        return False
+    least_v, count = chemistry.ocv_v[0] - _EMPTY_V, len(first.cells_v)
+    highest_v = chemistry.full_cell_v + _ABOVE_FULL_V
+    return max(first.cells_v) < least_v <= first.pack_v / count <= highest_v
 
 
 def _hides_a_cell(samples: Sequence[VoltageSample]) -> bool:
