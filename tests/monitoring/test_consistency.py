@@ -184,6 +184,7 @@ def test_a_sound_pack_passes_unchanged(chemistry: Chemistry, cells: int) -> None
         ("an empty pack", Pack(soc_frac=0.08, load_c=1.0)),
         ("a full pack", Pack(soc_frac=1.0)),
         ("a pack at rest", Pack(load_c=0.02)),
+        ("a cell that sinks at rest", Pack(load_c=0.02, sinks_v=0.02, noise=0.0)),
         ("a log with a row a second", Pack(step_s=1.0)),
         ("a log with a row in 5 s", Pack(step_s=5.0)),
     ],

@@ -144,7 +144,7 @@ FAULTS = {
     "cell_high":           Fault(cells(at("cell_high"), 4.1), cells(4.15, 4.1), means=()),
     "cell_high_critical":  Fault(cells(at("cell_high_critical"), 4.15), cells(4.18, 4.15), means=("cell_high",)),
     "cell_high_emergency": Fault(cells(at("cell_high_emergency"), 4.2), cells(4.2, 4.2), means=("cell_high", "cell_high_critical")),
-    "spread_load":         Fault(cells(3.4, 3.8 - 0.4 + at("spread_load") + 0.001), cells(3.4, 3.5), means=END),
+    "spread_load":         Fault(cells(3.4, 3.4 + at("spread_load") + 0.001), cells(3.43, 3.4 + at("spread_load") + 0.001), heal=cells(3.65, 3.4 + at("spread_load") + 0.001), means=END),
     "spread_rest":         Fault({**cells(3.6, 3.8), "current_a": 0.1}, {"current_a": 0.1}, after_s=0.0, well_s=62.0),
     "pack_low":            Fault({"cells_v": (2.99,) * 4}, {"cells_v": (3.15,) * 4}, means=(*END, "cell_critical")),
     "hot":                 Fault({"degc": at("hot")}, {"degc": 51.0}),

@@ -140,14 +140,15 @@ def _moves(readings: Sequence[float]) -> float:
 
 
 def stuck_cells(samples: Sequence[VoltageSample]) -> tuple[int, ...]:
-    """Cells that have not changed at all while the pack, or the other cells, have moved."""
+    """Cells that have not changed at all while most cells have moved; or all, and the pack has."""
     if not _spans(samples, _STUCK_S):
         return ()
-    columns = list(zip(*(sample.cells_v for sample in samples), strict=True))
-    still = tuple([k for k, column in enumerate(columns) if _moves(column) == 0.0])
-    moves = [_moves(column) for k, column in enumerate(columns) if k not in still]
-    moves.append(_moves([sample.pack_v for sample in samples]) / len(columns))
-    return still if median(moves) >= _MOVED_V else ()
+    moves_v = [_moves(column) for column in zip(*(s.cells_v for s in samples), strict=True)]
+    still = tuple([k for k, move_v in enumerate(moves_v) if move_v == 0.0])
+    most_v = median(moves_v)
+    if len(still) == len(moves_v):
+        most_v = _moves([sample.pack_v for sample in samples]) / len(moves_v)
+    return still if most_v >= _MOVED_V else ()
 
 
 def _one_against_one(sample: VoltageSample, chemistry: Chemistry) -> tuple[Fault, tuple[int, ...]]:
