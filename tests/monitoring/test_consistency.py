@@ -391,7 +391,7 @@ def test_a_rejected_pack_voltage_without_all_cells_is_disputed() -> None:
     assert result.last.voltage_v == result.raw.voltage_v
 
 
-def test_another_pack_starts_anew() -> None:
+def test_another_pack_starts_again() -> None:
     def swapped(snapshot: Snapshot) -> Snapshot:
         wrong = voltage(lambda v: v / 2.0)(snapshot)
         return wrong if snapshot.t_s < 80.0 else replace(snapshot, identity=Identity(serial=8))
