@@ -47,7 +47,7 @@ TRIP_RANGES: Mapping[str, PlausibleRange] = MappingProxyType({  # by quantity
     "fet_degc": PlausibleRange(0.0, 175.0, "degC", (KELVIN, TENTH_KELVIN)),
     "warming_k": PlausibleRange(0.5, 100.0, "K/min"),
     "silence_s": _SILENCE, "blind_s": PlausibleRange(1.0, 300.0, "s", (MILLI_S,)),
-    "doubts": _COUNT, "disputes": _COUNT, "mismatches": _COUNT,
+    "doubts": _COUNT, "disputes": _COUNT, "other_pack": _COUNT, "mismatches": _COUNT,
     "stop_alarm": _COUNT, "hot_alarm": _COUNT, "alerts": _COUNT,
     "tripped": _COUNT, "charge_tripped": _COUNT, "failed": _COUNT,
     "packs_missing": _COUNT, "modules_missing": _COUNT, "beyond_a": _AMPS,

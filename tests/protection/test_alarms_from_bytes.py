@@ -205,6 +205,7 @@ ELSEWHERE = {
     "mismatch": "below",
     "blind": "below",
     "contradiction": "test_consistency",
+    "other_pack": "test_pack_recognition",
     "idle": "test_alarms",
     "stored_full": "test_alarms",
     "charging_long": "test_alarms",

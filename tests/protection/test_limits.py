@@ -38,7 +38,7 @@ def changed(*changes: LimitChange) -> dict[str, Limit]:
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
 def test_every_row_can_trip_and_clear(chemistry: Chemistry) -> None:
     rows = default_limits(PackData(chemistry, cells=6, capacity_mah=5000.0))
-    assert len({row.limit_id for row in rows}) == len(rows) == 66
+    assert len({row.limit_id for row in rows}) == len(rows) == 67
     assert {row.quantity for row in rows} < QUANTITIES
     for row in rows:
         assert row.beyond(row.trip)
