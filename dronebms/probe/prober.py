@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.toml_schema import AUTO
@@ -27,6 +28,7 @@ from smartbattery.smbus import SmbusDevice
 MAGIC = b"dronebms-probe 1\n"
 SIMULATED = "sim:"
 _DEVICE = "/dev/"
+_MAX_BYTES = 64 << 20  # of a recording: a readout has some 10 kB
 _HOLDER = "dronebms probe"
 _LOCK_WAIT_S = 10.0
 _LOCK_RETRY_S = 0.5
@@ -154,7 +156,9 @@ def read_recording(path: Path) -> tuple[Place, list[Transfer]]:
         RecordingError: the recording is damaged.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, _MAX_BYTES)
+    except BoundError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if not data.startswith(MAGIC):
@@ -165,7 +169,7 @@ def read_recording(path: Path) -> tuple[Place, list[Transfer]]:
     for number, line in enumerate(data.split(b"\n")[1:-1], start=2):
         try:
             rows.append(json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordingError(f"{path} line {number} is damaged") from error
     match rows:
         case [[str(bus), int(address), str(gauge)], *transfers]:

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from dronebms.cli.main import main
+from dronebms.probe.prober import MAGIC
 from tests.flightlogs.test_hostile_logs import BIN, TLOG, ULG, mutated
 
 TABLE = "t_s,voltage_v,current_a,temperature_degc,cell1_v,cell4_v,gauge_soc_pct,armed\n" + "".join(
@@ -79,3 +80,13 @@ def test_a_mutated_file_ends_in_an_exit_code_and_sentences(
             assert sum(line.startswith("dronebms: ") for line in lines) <= 4
     assert codes <= {0, 1, 2}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < MOST_KIB
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b'{"a":' * 100_000, b"[" + b"9" * 5000 + b"]"])
+def test_a_hostile_recording_of_a_probe_is_damaged(
+    line: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.probe"
+    path.write_bytes(MAGIC + line + b"\n")
+    assert main(["probe", "--bus", str(path)]) == 1
+    assert capfd.readouterr().err == f"dronebms: {path} line 2 is damaged\n"
