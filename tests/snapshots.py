@@ -137,7 +137,9 @@ def check_sane(estimate: Estimate) -> None:
     """Assert the invariants of every estimate."""
     state = estimate.state
     numbers: dict[str, float | None] = {
-        f.name: getattr(estimate, f.name) for f in fields(estimate) if f.name != "state"
+        f.name: getattr(estimate, f.name)
+        for f in fields(estimate)
+        if f.name not in {"state", "doubts"}
     }
     for k, cell in enumerate((state.weakest, *state.cells)):
         numbers |= {f"{k} {field.name}": getattr(cell, field.name) for field in fields(cell)}

@@ -78,6 +78,7 @@ class Estimate:
     used_mah: float | None = None  # counted since the first sample
     used_wh: float | None = None
     state: PackState = UNKNOWN_STATE
+    doubts: tuple[str, ...] = ()  # words of the gauge that the cells refute, a sentence each
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,13 +42,14 @@ _SPREADS = 1.5  # standard deviations of the charge over which the curve's slope
 _OUTLIER = 4.0  # standard deviations from which a reading is weighted down
 _GATE = 16.0  # squared innovation in variances; more is not this cell's voltage
 _FULL_GATE = 9.0
-_START_GATE = 12.0
+STRAINED, REFUTED = 2.0, 12.0**0.5  # standard deviations, see `CellFit.strain`
+GAUGE_TOLERANCE = 0.05  # of a gauge's charge at rest
 _SD_STEP_V = 0.004
 _STEP_C = 0.08  # of the capacity; a smaller change of current is no step
 _STEP_GATE, _STRAY_STEP_V = 3.0, 0.05
 _NUGGET = 1e-9
 _SD_START = 0.01, 0.02  # of the charge by voltage: at best, and of a full cell
-_DRIFT_ROWS = 8
+_DRIFT_ROWS, _DRIFT_S = 8, 60.0 - 1e-3
 _ERRORS = 3  # readings in a row, so that a lone outlier does not count
 _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 _DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
@@ -118,6 +119,7 @@ class CellEstimate:
     kelvin: float  # as `kelvin_of` gives it
     drift_v_s: float  # rate of the model's error over a minute or more
     errors_v: Vector  # reading minus model, of the last readings
+    loaded: bool  # there has been a load
 
     def circuit(self, current_a: float) -> CircuitState:
         """The circuit at a current."""
@@ -150,6 +152,8 @@ class CellFitState:
     slow_a: float
     degc: float
     agreed_s: float | None
+    full_ah: float | None
+    foreign: bool
 
 
 def _matrix(array: Array) -> Matrix:
@@ -180,6 +184,8 @@ class CellFit:
         self._degc, self._kelvin = 25.0, 0.0
         self._fast_a = self._slow_a = 0.0
         self._agreed_s: float | None = None  # when a reading was last accepted
+        self._full_ah: float | None = None  # full charge capacity that the gauge reports
+        self._foreign = False  # the voltage is no cell's of this chemistry
         self.x, self.P = model.mean.copy(), model.covariance.copy()
         if learned is not None:
             self._recall(learned)
@@ -208,6 +214,8 @@ class CellFit:
             slow_a=self._slow_a,
             degc=self._degc,
             agreed_s=self._agreed_s,
+            full_ah=self._full_ah,
+            foreign=self._foreign,
         )
 
     def with_state(self, state: CellFitState) -> Self:
@@ -230,6 +238,7 @@ class CellFit:
             or any(one.shape != (SIZE, SIZE) for one in matrices)
             or any(len(row) != len(FitSample._fields) or row[0] < 0.0 for row in samples)
             or state.step_a2 < 0.0
+            or (state.full_ah is not None and state.full_ah <= 0.0)
             or (state.step_a2 == 0.0 and state.step_va > 0.0)
         ):
             raise ValueError("a vector or matrix has another size or range")
@@ -239,26 +248,34 @@ class CellFit:
         self._step_a2, self._step_va = state.step_a2, state.step_va
         self._used_as, self._span_s, self._loaded = state.used_as, state.span_s, state.loaded
         self._fast_a, self._slow_a = state.fast_a, state.slow_a
-        self._agreed_s = state.agreed_s
+        self._agreed_s, self._full_ah = state.agreed_s, state.full_ah
+        self._foreign = state.foreign
         self._degc = state.degc
         self._kelvin = kelvin_of(state.degc)
         self._table_v = self._curve()
 
     def update(
-        self, sample: Sample, degc: float | None, gauge_full_ah: float | None
+        self,
+        sample: Sample,
+        degc: float | None,
+        gauge_full_ah: float | None,
+        gauge_frac: float | None,
     ) -> CellEstimate | None:
-        """Take in a sample; None: its first voltages were not this cell's, start a new fit.
+        """Take in a sample; None while the voltage is no cell's: their number may be wrong.
 
         Args:
             sample: of this update.
             degc: temperature, None when unknown.
-            gauge_full_ah: the gauge's full charge capacity when it is first reported.
+            gauge_full_ah: full charge capacity that the gauge reports, None when it does not count.
+            gauge_frac: charge that the gauge reports, None when it does not count.
         """
         if sample.is_new:
             self.heat(degc)
-        if gauge_full_ah is not None:
+        if gauge_full_ah != self._full_ah:
             self.weigh_capacity(gauge_full_ah)
-        if sample.second is not None and not self._follow(sample.second):
+        if sample.second is not None:
+            self._follow(sample.second, gauge_frac)
+        if self._foreign:
             return None
         if self._newest is None:
             self._newest = self.estimate()
@@ -278,12 +295,23 @@ class CellFit:
             kelvin=self._kelvin,
             drift_v_s=self._drift_v_s,
             errors_v=self._errors_v,
+            loaded=self._loaded,
         )
 
     @property
     def charge_frac(self) -> float:
         """State of charge."""
         return float(self.x[CHARGE])
+
+    @property
+    def charge_sd(self) -> float:
+        """Its standard deviation."""
+        return math.sqrt(max(float(self.P[CHARGE, CHARGE]), 0.0))
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the cell has been loaded: its voltage is no resting one any more."""
+        return self._loaded
 
     def parameters(self) -> CellParameters:
         """Parameters after a last, longer fit: the prior of the next flight."""
@@ -292,24 +320,25 @@ class CellFit:
             tuple(self._fitted[FAST:].tolist()), _matrix(self._covariance[FAST:, FAST:])
         )
 
-    def _follow(self, second: Second) -> bool:
-        """Take in a second; False when no reading has been accepted yet."""
+    def _follow(self, second: Second, gauge_frac: float | None) -> None:
+        """Take in a second."""
         mean, previous = second.mean, second.previous
         self.advance(second.span_s, second.counted_a, second.counted_sd_a)
         is_guess = mean.current_sd_a > abs(mean.current_a) / 2  # no information for the fit
-        if is_guess or self.measure(mean.cell_v, mean.current_a):
+        if self._agreed_s is None and not is_guess:
+            # Start again, once: a mean of readings is surer than the first one alone.
+            self.start(mean.cell_v, mean.current_a, gauge_frac)
+            self._agreed_s = None if self._foreign else mean.t_s
+        elif is_guess or self.measure(mean.cell_v, mean.current_a) or self._agreed_s is None:
             self._agreed_s = mean.t_s
-        elif self._agreed_s is None:
-            return False
         elif mean.t_s - self._agreed_s > _DISAGREE_S:
             self.widen()
             self._agreed_s = mean.t_s
         if previous is None or mean.t_s - previous.t_s >= MAX_STEP_GAP_S or mean.current_sd_a:
-            return True
+            return
         di_a = mean.current_a - previous.current_a
         if abs(di_a) > _STEP_C * self.model.capacity_as / 3600.0:
             self.measure_step(mean.cell_v - previous.cell_v, di_a)
-        return True
 
     def _recall(self, learned: CellParameters) -> None:
         """Start from the earlier flights, widened: packs age and conditions differ."""
@@ -323,38 +352,74 @@ class CellFit:
 
     def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
         """Initialise the charge by the first voltage without its expected sag, and by the gauge."""
+        c = self.model.parameters
+        rest_v, curve_v, sds_v = self._at_rest(cell_v, current_a)
+        self._foreign = bool(rest_v > curve_v[-1] + REFUTED * sds_v[-1])
+        likely = -(((rest_v - curve_v) / sds_v) ** 2) / 2 - np.log(sds_v)
+        share = np.exp(likely - likely.max())
+        share /= share.sum()
+        charge = float(share @ _GRID)
+        spread = float(share @ (_GRID - charge) ** 2) + _SD_START[0] ** 2
+        if rest_v > curve_v[-1]:
+            charge, spread = 1.0, max(spread, _SD_START[1] ** 2)
+        strain = math.inf if gauge_frac is None else self.strain(cell_v, current_a, gauge_frac)
+        if gauge_frac is not None and strain < REFUTED:
+            # At rest a gauge is usually right within a few per cent; some are far off. The more
+            # the voltage contradicts it, the less it counts.
+            doubt = max(strain**2 - STRAINED**2, 0.0) / (REFUTED**2 - strain**2)
+            weight = spread / (spread + c.sd_gauge**2 + doubt * (gauge_frac - charge) ** 2)
+            charge += weight * (gauge_frac - charge)
+            spread *= 1 - weight
+        self.x[CHARGE], self.P[CHARGE, CHARGE] = charge, spread
+        self._begin()
+
+    def strain(self, cell_v: float, current_a: float, charge_frac: float) -> float:
+        """Standard deviations by which a cell's voltage contradicts a charge.
+
+        The curve rises with the charge: a cell of at least that charge is above every lower point
+        of it, whatever its own curve is like, and the other way round.
+        """
+        rest_v, curve_v, sds_v = self._at_rest(cell_v, current_a)
+        off = (curve_v - rest_v) / sds_v
+        less = off[charge_frac - GAUGE_TOLERANCE >= _GRID]
+        more = -off[charge_frac + GAUGE_TOLERANCE <= _GRID]
+        return max(0.0, float(less.max(initial=0.0)), float(more.max(initial=0.0)))
+
+    def _at_rest(self, cell_v: float, current_a: float) -> tuple[float, Array, Array]:
+        """(Voltage without its expected sag, curve over `_GRID`, standard deviation of both)."""
         c, model = self.model.parameters, self.model
         sag_v = current_a * (model.ohms[0] + model.ohms[1]) * self._warm() * math.exp(self.x[FAST])
         curve_v, _, hats = model.open(_GRID, self.x[KNOTS:])
         variance = np.einsum("ij,jk,ik->i", hats, self.P[KNOTS:, KNOTS:], hats)
         variance += c.sd_rest_v**2 + (c.sd_fast * sag_v) ** 2
-        likely = -((cell_v + sag_v - curve_v) ** 2) / variance / 2 - np.log(variance) / 2
-        share = np.exp(likely - likely.max())
-        share /= share.sum()
-        charge = float(share @ _GRID)
-        spread = float(share @ (_GRID - charge) ** 2) + _SD_START[0] ** 2
-        if cell_v + sag_v > curve_v[-1]:
-            charge, spread = 1.0, max(spread, _SD_START[1] ** 2)
-        if gauge_frac is not None:
-            # At rest a gauge is usually right within a few per cent; some are far off.
-            variance_gauge = c.sd_gauge**2
-            if (gauge_frac - charge) ** 2 < _START_GATE * (spread + variance_gauge):
-                weight = spread / (spread + variance_gauge)
-                charge += weight * (gauge_frac - charge)
-                spread *= 1 - weight
-        self.x[CHARGE], self.P[CHARGE, CHARGE] = charge, spread
-        self._begin()
+        return cell_v + sag_v, curve_v, np.sqrt(variance)
 
-    def weigh_capacity(self, full_ah: float) -> None:
-        """Take in the full charge capacity that a gauge reports."""
-        innovation = math.log(full_ah * 3600.0 / self.model.capacity_as) - self.x[CAPACITY]
-        variance = self.P[CAPACITY, CAPACITY] + self.model.parameters.sd_full**2
-        if innovation * innovation > _FULL_GATE * variance:
+    def weigh_capacity(self, full_ah: float | None) -> None:
+        """Take in the full charge capacity that a gauge reports, or take it back (None)."""
+        counted = self._full_charge(self._prior_x)[0].any()
+        self._full_ah = full_ah
+        if not counted and not self._full_charge(self._prior_x)[0].any():
             return
-        gain = self.P[:, CAPACITY] / variance
-        self.x = self.x + gain * innovation
-        self.P = self.P - np.outer(gain, self.P[CAPACITY, :])
-        self._begin()
+        if self._rows:
+            self.fit(iterations=3)
+            return
+        information, push = self._full_charge(self._prior_x)
+        self.P = np.linalg.inv(self._information + np.diag(information))
+        self.x[FAST:] = (self._prior_x + self.P @ push)[FAST:]
+        self._fitted[FAST:], self._covariance = self.x[FAST:], self.P.copy()
+        self._settle()
+
+    def _full_charge(self, x: Array) -> tuple[Array, Array]:
+        """Information on the state, and gradient at `x`, by the gauge's full charge capacity."""
+        information = np.zeros(SIZE)
+        if self._full_ah is None:
+            return information, information
+        reported = math.log(self._full_ah * 3600.0 / self.model.capacity_as)
+        variance = self.model.parameters.sd_full**2
+        limit = _FULL_GATE * (variance + self.model.covariance[CAPACITY, CAPACITY])
+        if (reported - self._prior_x[CAPACITY]) ** 2 <= limit:  # else it is not this pack's
+            information[CAPACITY] = 1 / variance
+        return information, information * (reported - x[CAPACITY])
 
     def _begin(self) -> None:
         """Make the present state the prior of the readings to come."""
@@ -478,7 +543,7 @@ class CellFit:
         last = rows[-_DRIFT_ROWS:]
         missed_v = last[:, 2] - self.model.volts(x, last)[0]
         half = len(last) // 2
-        if half:
+        if last[:, 0].sum() >= _DRIFT_S:  # over less, it is the start of the load
             self._drift_v_s = (missed_v[half:].mean() - missed_v[:half].mean()) / (
                 last[:, 0].sum() / 2
             )
@@ -509,6 +574,9 @@ class CellFit:
         trust = 1 / (1 + (off / _OUTLIER) ** 2)
         information = self._information + (by * trust[:, None]).T @ by
         push = by.T @ (trust * off) - self._information @ (x - self._prior_x)
+        known, pull = self._full_charge(x)
+        information += np.diag(known)
+        push += pull
         if self._step_va > 0:
             ohm = self._step_va / self._step_a2
             precision = 1 / (c.sd_step**2 + (_SD_STEP_V / ohm) ** 2 / self._step_a2)

@@ -20,7 +20,7 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit, CellFitState
 from dronebms.estimation.cell_model import FAST, CellModel
 from dronebms.estimation.cell_states import CellStates, CellStatesState
-from dronebms.estimation.gauge_fusion import GaugeEvidence, GaugeFusion
+from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion
 from dronebms.estimation.load_forecast import LoadForecast, LoadForecastState
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.output_filters import OutputFilters, ShownCharge
@@ -44,6 +44,7 @@ class ConnectedPack:
     key: str | None  # under which it is remembered; None: unknown
     cells: int  # in series
     rated_mah: float | None
+    assumed_mah: float | None  # where none is rated: of earlier flights, or as the gauge reports
     has_gauge_charge: bool  # the gauge reported a state of charge
     learned: LearnedPack | None  # from earlier flights
 
@@ -68,7 +69,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading
@@ -135,13 +136,19 @@ def _check(state: EstimatorState) -> None:
     stages = state.stages
     if stages is not None:
         rated_mah, log_odds = stages.pack.rated_mah, stages.gauge.log_odds or 0.0
-        least["rated_mah"] = 0.0 if rated_mah is None else rated_mah - DESIGN.low
+        for name, mah in (("rated_mah", rated_mah), ("assumed_mah", stages.pack.assumed_mah)):
+            least[name] = 0.0 if mah is None else mah - DESIGN.low
         least["log_odds"] = _MAX_LOG_ODDS - abs(log_odds)
         least["ripple"] = stages.load.power.ripple
         least["seen_s"] = stages.return_home.seen_s
     for name, number in least.items():
         if number < 0.0:
             raise ValueError(f"{name} is out of range")
+
+
+def _first_capacity(*sources_mah: float | None) -> float | None:
+    """The first that a pack can have."""
+    return next((mah for mah in sources_mah if mah and mah >= DESIGN.low), None)
 
 
 def _checksum_text(second: Second) -> bytes:
@@ -213,17 +220,18 @@ class Estimator:
         stages = self._stages
         if stages is None:
             return Estimate(snapshot.t_s)
-        gauge = stages.gauge.update(snapshot, sample, stages.cell_fit.charge_frac)
-        cell = stages.cell_fit.update(sample, snapshot.temperature_degc, gauge.first_full_ah)
+        gauge = stages.gauge.update(snapshot, sample, stages.cell_fit)
+        cell = stages.cell_fit.update(
+            sample, snapshot.temperature_degc, gauge.full_ah, gauge.charge_frac
+        )
         if cell is None:
-            self._restart()
-            return Estimate(snapshot.t_s)
+            return Estimate(snapshot.t_s, used_mah=sample.used_as / 3.6, doubts=gauge.doubts)
         stages.identify_flight(sample)
         cells = stages.cell_states.update(sample, cell)
         load = stages.load.update(sample, cell.degc, stages.time_to_empty.horizon_s)
         remaining = stages.time_to_empty.update(sample, cell, load, gauge)
         home = stages.return_home.update(sample, vehicle, load, remaining)
-        return stages.output.update(sample, cell, remaining, home, cells)
+        return stages.output.update(sample, cell, remaining, home, cells, gauge.doubts)
 
     @property
     def pack_key(self) -> str | None:
@@ -239,11 +247,11 @@ class Estimator:
         flight_ids = () if before is None else before.flight_ids
         if flight_id in flight_ids:
             return None
-        cells = stages.cell_fit.parameters()
+        cells, odds = stages.cell_fit.parameters(), stages.gauge.state().log_odds
         first_fast = float(stages.cell_fit.x[FAST]) if before is None else before.first_fast
         return LearnedPack(
             cells=cells,
-            gauge_odds=stages.gauge.state().log_odds or 0.0,
+            gauge_odds=(0.0 if before is None else before.gauge_odds) if odds is None else odds,
             usual_w=stages.load.usual_w,
             first_fast=first_fast,
             rated_mah=stages.cell_fit.model.capacity_as / 3.6,
@@ -264,8 +272,7 @@ class Estimator:
     def _start(self, snapshot: Snapshot, first: Reading, cells: int) -> _Stages:
         """Stages of a pack, from its first reading."""
         pack_data, identity = self._pack_data, snapshot.identity
-        sources_mah = pack_data.capacity_mah, identity.design_mah, snapshot.full_mah
-        rated_mah = next((mah for mah in sources_mah if mah and mah >= DESIGN.low), None)
+        rated_mah = _first_capacity(pack_data.capacity_mah, identity.design_mah)
         key = pack_data.pack_key(identity)
         learned = None if key is None else self._recall(key)
         if learned is not None and rated_mah is not None and learned.rated_mah != rated_mah:
@@ -274,6 +281,10 @@ class Estimator:
             key=key,
             cells=cells,
             rated_mah=rated_mah,
+            assumed_mah=_first_capacity(
+                None if learned is None else learned.rated_mah,
+                None if (snapshot.full_mah or 0.0) > MAX_UNRATED_MAH else snapshot.full_mah,
+            ),
             has_gauge_charge=snapshot.soc_pct is not None,
             learned=learned,
         )
@@ -285,8 +296,8 @@ class Estimator:
 
     def _make_stages(self, pack: ConnectedPack) -> _Stages:
         pack_data, parameters, learned = self._pack_data, self._parameters, pack.learned
-        rated_mah = pack.rated_mah
-        capacity_ah = UNKNOWN_CAPACITY_AH if rated_mah is None else rated_mah / 1000.0
+        rated_mah, assumed_mah = pack.rated_mah, pack.rated_mah or pack.assumed_mah
+        capacity_ah = UNKNOWN_CAPACITY_AH if assumed_mah is None else assumed_mah / 1000.0
         model = CellModel(
             pack_data.chemistry,
             capacity_ah,
@@ -299,11 +310,15 @@ class Estimator:
         first_fast = None if learned is None else learned.first_fast
         return _Stages(
             pack=pack,
-            gauge=GaugeFusion(model.capacity_as, log_odds, parameters),
+            gauge=GaugeFusion(model.capacity_as, log_odds, parameters, rated=rated_mah is not None),
             cell_fit=CellFit(model, None if learned is None else learned.cells),
             cell_states=CellStates(has_gauge_charge=pack.has_gauge_charge),
             load=self._make_load_forecast(threshold_w, usual_w, parameters),
-            time_to_empty=TimeToEmpty(pack_data.cutoff_v, learned=learned is not None),
+            time_to_empty=TimeToEmpty(
+                pack_data.cutoff_v,
+                learned=learned is not None,
+                began_with_gauge=pack.has_gauge_charge,
+            ),
             return_home=ReturnHome(),
             output=OutputFilters(pack_data.cutoff_v, first_fast),
         )

@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 
+from dronebms.estimation.cell_fit import GAUGE_TOLERANCE, REFUTED, STRAINED, CellFit
 from dronebms.estimation.cell_model import Array
 from dronebms.estimation.end_samples import EndSamples
 from dronebms.estimation.model_parameters import ModelParameters
@@ -24,6 +25,13 @@ _MAX_EVIDENCE = 6.0
 _MIN_SHARE = 1e-3
 _SD_EMPTY_FRAC = 0.05  # what a compensated gauge reports at the end, of its full charge
 _SD_COUNT_FRAC = 0.08
+# New cells hold up to a tenth more than their rated capacity; full charge capacities are learned
+# within some per cent.
+MAX_FULL_FRAC = 1.25
+_MIN_FULL_FRAC = 0.9  # of the remaining capacity
+MAX_UNRATED_MAH = 60_000.0  # no larger pack is sold for drones
+# A gauge counts in steps of at most 1 % of its full charge; one that stands still is none.
+_STILL_FULL_FRAC, _STILL_AS = 0.03, 36.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +44,25 @@ class GaugeCharge:
 
 @dataclass(frozen=True, slots=True)
 class GaugeEvidence:
-    """The gauge after a sample; also the restart state of `GaugeFusion`."""
+    """What counts of the gauge's words; also the restart state of `GaugeFusion`."""
 
     log_odds: float | None = None  # that it is compensated; None before it reports a full charge
     charge: GaugeCharge | None = None  # newest
-    first_full_ah: float | None = None  # first report of an unknown pack, on that update only
+    charge_frac: float | None = None  # newest state of charge
+    full_ah: float | None = None  # first full charge capacity, unless the pack was known before
+    refuted: bool = False  # the cells contradict its charge
+    claim: tuple[float, float] | None = None  # remaining charge since it changed, used until then
+    doubts: tuple[str, ...] = ()  # words that do not count, a sentence each
 
 
 class GaugeFusion:
-    """Stage: the gauge's charge and its kind.
+    """Stage: the gauge's charge, whether it can be right, and its kind.
+
+    A word that does not count leaves nothing behind: neither a charge nor a capacity.
 
     Args:
         capacity_as: rated or assumed capacity.
+        rated: whether `capacity_as` is a rated one.
         learned_log_odds: from earlier flights, None without any.
         parameters: prior of both kinds.
     """
@@ -57,9 +72,12 @@ class GaugeFusion:
         capacity_as: float,
         learned_log_odds: float | None,
         parameters: ModelParameters,
+        *,
+        rated: bool,
         state: GaugeEvidence = GaugeEvidence(),
     ) -> None:
         self._capacity_as = capacity_as
+        self._rated = rated
         self._learned_log_odds = learned_log_odds
         self._parameters = parameters
         self._state = state
@@ -70,28 +88,90 @@ class GaugeFusion:
 
     def with_state(self, state: GaugeEvidence) -> Self:
         """Return a stage that continues from a state."""
-        return type(self)(self._capacity_as, self._learned_log_odds, self._parameters, state)
+        return type(self)(
+            self._capacity_as,
+            self._learned_log_odds,
+            self._parameters,
+            rated=self._rated,
+            state=state,
+        )
 
-    def update(self, snapshot: Snapshot, sample: Sample, charge_frac: float) -> GaugeEvidence:
-        """Take in a snapshot; `charge_frac` is the state of charge by the fit."""
+    def update(self, snapshot: Snapshot, sample: Sample, fit: CellFit) -> GaugeEvidence:
+        """Take in a snapshot; `fit` is the cell before it."""
         if not sample.is_new:
             return self._state
-        odds, charge, first_full_ah = self._state.log_odds, self._state.charge, None
-        full_mah, remaining_mah = snapshot.full_mah, snapshot.remaining_mah
-        if full_mah is not None and full_mah > 0:
-            if odds is None:
-                odds = self._learned_log_odds
-            if odds is None:
-                first_full_ah = full_mah / 1000.0
-                odds = initial_log_odds(full_mah * 3.6 / self._capacity_as, self._parameters)
-            if remaining_mah is not None:
-                charge = GaugeCharge(remaining_mah * 3.6, full_mah * 3.6)
-        if sample.just_ended and charge is not None and odds is not None:
-            odds = log_odds_at_end(odds, charge, charge_frac)
-        self._state = GaugeEvidence(odds, charge)
-        if first_full_ah is None:
-            return self._state
-        return GaugeEvidence(odds, charge, first_full_ah)
+        before, doubts = self._state, []
+        full_mah, mah, pct = snapshot.full_mah, snapshot.remaining_mah, snapshot.soc_pct
+        rated_mah = self._capacity_as / 3.6
+        most_mah = MAX_FULL_FRAC * rated_mah if self._rated else MAX_UNRATED_MAH
+        if full_mah is not None and full_mah > most_mah:
+            doubts.append(f"full charge {full_mah:.0f} mAh > {most_mah:.0f} mAh")
+            full_mah = None
+        charge = None
+        if mah is not None and full_mah is not None and 0.0 < full_mah >= mah * _MIN_FULL_FRAC:
+            charge = GaugeCharge(mah * 3.6, full_mah * 3.6)
+        frac = None if pct is None else pct / 100.0
+        if frac is None and charge is not None:
+            frac = charge.remaining_as / charge.full_as
+        refuted = frac is not None and self._refuted(frac, sample, fit)
+        if refuted and frac is not None:
+            cells_pct = 100.0 * min(max(fit.charge_frac, 0.0), 1.0)
+            doubts.append(f"gauge charge {100.0 * frac:.0f} %, cells {cells_pct:.0f} %")
+        claim = self._claim(charge, sample)
+        still = claim is not None and charge is not None and _stands_still(claim, charge, sample)
+        counts = not refuted and not still
+        odds, full_ah = self._kind(before, full_mah if counts else None)
+        if sample.just_ended and charge is not None and odds is not None and counts:
+            odds = log_odds_at_end(odds, charge, fit.charge_frac)
+        self._state = GaugeEvidence(
+            log_odds=odds,
+            charge=charge if counts else None,
+            charge_frac=frac if counts else None,
+            full_ah=full_ah,
+            refuted=refuted,
+            claim=claim,
+            doubts=tuple(doubts),
+        )
+        return self._state
+
+    def _kind(
+        self, before: GaugeEvidence, full_mah: float | None
+    ) -> tuple[float | None, float | None]:
+        """(Log odds, first full charge capacity) while there is one that counts."""
+        if full_mah is None or full_mah <= 0.0:
+            return None, None
+        learned, odds = self._learned_log_odds, before.log_odds
+        if odds is None and learned is not None:
+            odds = learned
+        if odds is None:
+            odds = initial_log_odds(full_mah * 3.6 / self._capacity_as, self._parameters)
+        if learned is not None:
+            return odds, None
+        return odds, full_mah / 1000.0 if before.full_ah is None else before.full_ah
+
+    def _refuted(self, frac: float, sample: Sample, fit: CellFit) -> bool:
+        """Whether the cells contradict a charge: at rest by voltage, under load by the fit."""
+        before = self._state.refuted
+        reading = sample.first if sample.second is None else sample.second.mean
+        if reading is None:
+            return before
+        if not fit.loaded:
+            strain = fit.strain(reading.cell_v, reading.current_a, frac)
+            return strain >= (STRAINED if before else REFUTED)
+        # A compensated gauge may report less than the cells hold, no gauge more.
+        more = (frac - fit.charge_frac) / math.hypot(fit.charge_sd, GAUGE_TOLERANCE)
+        return abs(more) >= STRAINED if before else more >= REFUTED
+
+    def _claim(self, charge: GaugeCharge | None, sample: Sample) -> tuple[float, float] | None:
+        before = self._state.claim
+        if charge is None or (before is not None and before[0] == charge.remaining_as):
+            return before
+        return charge.remaining_as, sample.used_as
+
+
+def _stands_still(claim: tuple[float, float], charge: GaugeCharge, sample: Sample) -> bool:
+    """Whether much has been drawn since the gauge's remaining charge changed."""
+    return sample.used_as - claim[1] > _STILL_FULL_FRAC * charge.full_as + _STILL_AS
 
 
 def initial_log_odds(full_frac: float, c: ModelParameters) -> float:
@@ -115,19 +195,20 @@ def log_odds_at_end(odds: float, charge: GaugeCharge, charge_frac: float) -> flo
 
 
 def fused_ends(
-    own: EndSamples, counted_as: float, gauge: GaugeEvidence, c: ModelParameters
+    own: EndSamples, counted_as: float, most_as: float, gauge: GaugeEvidence, c: ModelParameters
 ) -> tuple[Array, Array]:
     """(Ends in seconds, their weights): samples of the fit, mixed with the gauge's charge.
 
     Args:
         own: samples of the cell.
         counted_as: charge in the cell, usable or not.
+        most_as: the greatest charge that can be in it; a gauge that reports more is wrong.
         gauge: its charge and its kind.
         c: parameters.
     """
     count = len(own.ends_s)
     odds, charge = gauge.log_odds, gauge.charge
-    if odds is None or charge is None or charge.remaining_as <= 0 or charge.full_as <= 0:
+    if odds is None or charge is None or not 0 < charge.remaining_as <= most_as:
         return own.ends_s, np.full(count, 1 / count)
     least_as = _MIN_SHARE * charge.full_as
     logs = np.log(np.maximum(own.charge_as, least_as))

@@ -30,6 +30,8 @@ class LoadAhead:
     power_w: float  # mean, of the pack
     power_sd: float  # its relative standard deviation
     ripple_frac: float  # relative standard deviation of power over some seconds: gusts
+    least_w: float  # of the present, the recent and the expected mean power
+    most_w: float
     rise_degc_s: float = 0.0  # rate of the temperature
 
 
@@ -118,7 +120,14 @@ class LoadForecast:
         if self.present:
             self._rise = self._rise.updated(second.mean.t_s, degc)
             power_w, power_sd = self.mean_power(horizon_s)
-            self._ahead = LoadAhead(power_w, power_sd, self.ripple_frac, self._rise.degc_s)
+            self._ahead = LoadAhead(
+                power_w,
+                power_sd,
+                self.ripple_frac,
+                least_w=max(min(power_w, self._power.recent_w), self._threshold_w),
+                most_w=max(power_w, self._power.recent_w, self._power.now_w, self._threshold_w),
+                rise_degc_s=self._rise.degc_s,
+            )
         return self._ahead
 
     @property

@@ -77,6 +77,7 @@ class OutputFilters:
         remaining: RemainingTime | None,
         home: ReturnEstimate,
         state: PackState,
+        doubts: tuple[str, ...],
     ) -> Estimate:
         """Everything that is known at the time of a sample."""
         now_s, newest = sample.t_s, sample.newest
@@ -108,6 +109,7 @@ class OutputFilters:
             used_mah=sample.used_as / 3.6,
             used_wh=sample.used_ws / 3600.0,
             state=_consistent(state, sample, soc_pct) if sample.current_known else UNKNOWN_STATE,
+            doubts=doubts,
         )
 
     def _soc_pct(
@@ -117,7 +119,8 @@ class OutputFilters:
         if (newest.current_sd_a or sample.ended) and newest.cell_v < self._cutoff_v:
             # The voltage limits the charge where the counted one is uncertain.
             charge_frac = min(charge_frac, _charge_at(cell, newest.cell_v + now.sag_v))
-        self._shown = self._shown.updated(sample.t_s, charge_frac, loaded=newest.current_a > 0)
+        loaded = cell.loaded and newest.current_a > 0
+        self._shown = self._shown.updated(sample.t_s, charge_frac, loaded=loaded)
         return self._shown.pct
 
     def _health_pct(self, cell: CellEstimate) -> float | None:

@@ -9,7 +9,8 @@ from dronebms.estimation.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.gauge_fusion import GaugeEvidence, fused_ends, quantiles
 from dronebms.estimation.load_forecast import LoadAhead
-from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample
+from dronebms.estimation.sampling import MAX_STEP_GAP_S, Reading, Sample
+from dronebms.estimation.time_bounds import ChargeBounds, TimeBounds, charge_bounds, time_bounds
 
 _FIRST_HORIZON_S = 600.0
 _FORECAST_S = 2.0
@@ -39,6 +40,12 @@ class RemainingTime:
         high_s = max(high_s, median_s, _NOT_ENDED_S)
         return RemainingTime(min(low_s, median_s), median_s, high_s, self.power_w)
 
+    def within(self, bounds: TimeBounds) -> "RemainingTime":
+        """The same forecast within bounds."""
+        times_s = min(self.low_s, bounds.most_low_s), self.median_s, self.high_s
+        low_s, median_s, high_s = (max(min(s, bounds.most_s), bounds.least_s) for s in times_s)
+        return RemainingTime(low_s, median_s, high_s, self.power_w)
+
     def followed_by(self, new: "RemainingTime", since_s: float) -> "RemainingTime":
         """A new forecast after this one: it falls at once and rises gradually.
 
@@ -64,13 +71,20 @@ class TimeToEmpty:
     Args:
         cutoff_v: voltage of the weakest cell at the end of discharge.
         learned: whether the pack is known from earlier flights.
+        began_with_gauge: whether the charge of the fit began with a gauge's.
     """
 
     def __init__(
-        self, cutoff_v: float, *, learned: bool, state: TimeToEmptyState = TimeToEmptyState()
+        self,
+        cutoff_v: float,
+        *,
+        learned: bool,
+        began_with_gauge: bool,
+        state: TimeToEmptyState = TimeToEmptyState(),
     ) -> None:
         self._cutoff_v = cutoff_v
         self._learned = learned
+        self._began_with_gauge = began_with_gauge
         self._state = state
 
     def state(self) -> TimeToEmptyState:
@@ -79,7 +93,12 @@ class TimeToEmpty:
 
     def with_state(self, state: TimeToEmptyState) -> Self:
         """Return a stage that continues from a state."""
-        return type(self)(self._cutoff_v, learned=self._learned, state=state)
+        return type(self)(
+            self._cutoff_v,
+            learned=self._learned,
+            began_with_gauge=self._began_with_gauge,
+            state=state,
+        )
 
     @property
     def horizon_s(self) -> float:
@@ -94,7 +113,7 @@ class TimeToEmpty:
         if load is None:
             self._state = TimeToEmptyState(None, self._state.forecast_at_s)
         elif sample.second is not None:
-            self._renew(sample.second.mean.t_s, sample.cells, cell, load, gauge)
+            self._renew(sample.second.mean, sample.cells, cell, load, gauge)
         forecast = self._state.forecast
         if sample.ended:
             return RemainingTime(0.0, 0.0, 0.0, 0.0 if forecast is None else forecast.power_w)
@@ -103,24 +122,31 @@ class TimeToEmpty:
         return forecast.after(sample.t_s - self._state.forecast_at_s)
 
     def _renew(
-        self, now_s: float, cells: int, cell: CellEstimate, load: LoadAhead, gauge: GaugeEvidence
+        self, now: Reading, cells: int, cell: CellEstimate, load: LoadAhead, gauge: GaugeEvidence
     ) -> None:
         before, before_s = self._state.forecast, self._state.forecast_at_s
-        if before is not None and now_s // _FORECAST_S == before_s // _FORECAST_S:
+        if before is not None and now.t_s // _FORECAST_S == before_s // _FORECAST_S:
             return
-        new = self._forecast(cells, cell, load, gauge)
+        charge = charge_bounds(cell, gauge.charge, began_with_gauge=self._began_with_gauge)
+        new = self._forecast(cells, cell, load, gauge, charge)
         if before is not None:
-            new = before.followed_by(new, now_s - before_s)
-        self._state = TimeToEmptyState(new, now_s)
+            new = before.followed_by(new, now.t_s - before_s)
+        bounds = time_bounds(cell, now.cell_v, self._cutoff_v, charge, load, cells)
+        self._state = TimeToEmptyState(new.within(bounds), now.t_s)
 
     def _forecast(
-        self, cells: int, cell: CellEstimate, load: LoadAhead, gauge: GaugeEvidence
+        self,
+        cells: int,
+        cell: CellEstimate,
+        load: LoadAhead,
+        gauge: GaugeEvidence,
+        charge: ChargeBounds,
     ) -> RemainingTime:
         parameters = cell.model.parameters
         own = end_samples(cell, self._cutoff_v, load, cells)
         capacity_as = cell.model.capacity_as * math.exp(float(cell.x[CAPACITY]))
         counted_as = max(float(cell.x[CHARGE]), 0.0) * capacity_as
-        ends_s, weights = fused_ends(own, counted_as, gauge, parameters)
+        ends_s, weights = fused_ends(own, counted_as, charge.most_as, gauge, parameters)
         low_s, median_s, high_s = map(float, quantiles(ends_s, weights, _QUANTILES))
         below, above = parameters.widen[self._learned + 2 * (gauge.charge is None)]
         return RemainingTime(

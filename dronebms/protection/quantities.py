@@ -190,6 +190,7 @@ class Quantities:
         self.charging = False  # in the last step
         self._compared: tuple[Identity, PackData] | None = None  # of `mismatches`
         self.mismatches: tuple[str, ...] = ()
+        self._doubts: tuple[str, ...] = ()  # of the estimator
 
     def resume(self) -> None:
         """Continue after an absence of the loop, in which the temperature was not seen."""
@@ -219,6 +220,7 @@ class Quantities:
         values["lowest_cell_v"] = min(lowest_v, default=None)
         values["highest_cell_v"] = max(cells_v, default=None)
         values["resting_cell_v"] = estimate.resting_cell_v if cells_v else None
+        self._doubts = estimate.doubts
         self._gauge(snapshot, values, vehicle)
         self._currents(snapshot, dt_s, values)
         self._use(snapshot, estimate, vehicle, dt_s, values)
@@ -229,7 +231,7 @@ class Quantities:
         others = (", ".join(str(index + 1) for index in self.missing),)
         details = {
             "blind_s": ("/".join(name for name in _lacking(snapshot) if name in self._seen),),
-            "doubts": snapshot.doubts,
+            "doubts": (*snapshot.doubts, *self._doubts),
             "other_pack": (snapshot.other_pack or "",),
             "disputes": snapshot.doubts,
             "packs_missing": others,
@@ -274,7 +276,8 @@ class Quantities:
         values["disputes"] = NOT_APPLICABLE
         if flies:
             values["disputes"] = float(disputes) if valid else None
-        values["doubts"] = float(len(snapshot.doubts) - disputes * flies) if valid else None
+        doubts = len(snapshot.doubts) + len(self._doubts) - disputes * flies
+        values["doubts"] = float(doubts) if valid else None
         readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
         known = len(readings) - readings.count(None)
         self._most_readings = max(self._most_readings, known)

@@ -123,11 +123,11 @@ def test_a_temperature_counts_at_once_and_an_update_without_news_computes_nothin
         ended=False,
         just_ended=False,
     )
-    warm = fit.update(sample, 25.0, None)
+    warm = fit.update(sample, 25.0, None, None)
     assert warm is not None
-    assert fit.update(sample, 25.0, None) is warm
-    assert fit.update(sample, None, None) is warm
-    cold = fit.update(sample, 5.0, None)
+    assert fit.update(sample, 25.0, None, None) is warm
+    assert fit.update(sample, None, None, None) is warm
+    cold = fit.update(sample, 5.0, None, None)
     assert cold is not None
     assert cold.circuit(10.0).sag_v > 1.2 * warm.circuit(10.0).sag_v
 
@@ -152,7 +152,7 @@ def test_constant_power_on_a_linear_curve_lasts_as_long_as_the_integral(
     fit = CellFit(model)
     fit.x[CHARGE], fit.P[:] = 0.9, 0.0
     fit._settle()
-    ends = end_samples(fit.estimate(), 3.3, LoadAhead(watts, 0.0, 0.0))
+    ends = end_samples(fit.estimate(), 3.3, LoadAhead(watts, 0.0, 0.0, watts, watts))
     assert float(np.ptp(ends.ends_s)) < 1e-6
 
     # i = P / v with v (U - v) = P R: seconds are Q / P times the integral of v over charge.
