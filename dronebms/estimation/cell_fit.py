@@ -271,10 +271,10 @@ class CellFit:
         """
         if sample.is_new:
             self.heat(degc)
-        if gauge_full_ah != self._full_ah:
-            self.weigh_capacity(gauge_full_ah)
         if sample.second is not None:
             self._follow(sample.second, gauge_frac)
+        if self._agreed_s is not None and gauge_full_ah != self._full_ah:
+            self.weigh_capacity(gauge_full_ah)  # after the start: the prior is without it
         if self._foreign:
             return None
         if self._newest is None:
@@ -354,7 +354,7 @@ class CellFit:
         """Initialise the charge by the first voltage without its expected sag, and by the gauge."""
         c = self.model.parameters
         rest_v, curve_v, sds_v = self._at_rest(cell_v, current_a)
-        self._foreign = bool(rest_v > curve_v[-1] + REFUTED * sds_v[-1])
+        self._foreign = bool(rest_v > self.model.full_v + REFUTED * sds_v[-1])
         likely = -(((rest_v - curve_v) / sds_v) ** 2) / 2 - np.log(sds_v)
         share = np.exp(likely - likely.max())
         share /= share.sum()

@@ -88,6 +88,7 @@ class CellModel:
     ) -> None:
         self.parameters = c = parameters
         self.capacity_as = capacity_ah * 3600.0
+        self.full_v = chemistry.full_cell_v
         ohm = c.resistance_frac[chemistry.name] * chemistry.resistance_mohm_ah / 1e3 / capacity_ah
         self.ohms = c.share_now * ohm, (1 - c.share_now) * ohm, c.share_slow * ohm
         self.depth_s = c.depth_h[chemistry.name] * 3600.0
