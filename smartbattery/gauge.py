@@ -11,7 +11,7 @@ from smartbattery import profiles
 from smartbattery import registers as sbs
 from smartbattery.bus import Bus
 from smartbattery.cell_count import detect_cell_count
-from smartbattery.errors import BatteryError, IntegrityError, NackError, UnsupportedError
+from smartbattery.errors import BatteryError, BusError, IntegrityError, NackError, UnsupportedError
 from smartbattery.fields import decode_block
 from smartbattery.gauge_state import BEYOND, CELL_FIELDS, GaugeState
 from smartbattery.profiles import GENERIC, AccessMethod, BlockRead, PecMode, Profile, Query
@@ -28,6 +28,7 @@ _TEXT_REPEATS = 2
 _MAX_REFUSALS = 12  # of a command that never answered: the pack does not have it
 _SUPPORTED = -inf  # in place of refusals: the command has answered
 _NO_CELL_RAW = 0xFFFF
+_IDENTITY = (*sbs.IDENTITY, sbs.MANUFACTURED)
 _BOUNDS = {row.field: (row.low, row.high) for row in sbs.WORDS}
 _MAX_STEPS = {row.field: row.max_step for row in sbs.WORDS}
 _DEGC_BOUNDS = TEMPERATURE.low, TEMPERATURE.high
@@ -98,6 +99,7 @@ class Gauge:
     def _due(self, now_s: float) -> tuple[Query, ...]:
         """Slow registers that are due: all at first, then one or a few a poll; and the serial."""
         period_s = max(now_s - self._state.polled_s, _MIN_PERIOD_S)
+        new_round = now_s // _ROUND_S != self._state.polled_s // _ROUND_S
         self._state.polled_s = now_s
         count = ceil(len(self._slow) / max(1, int(_ROUND_S / period_s)))
         first = self._state.next_slow
@@ -106,7 +108,8 @@ class Gauge:
         if now_s - self._state.serial_s >= SERIAL_S:
             self._state.serial_s = now_s
             due = (SERIAL, *due)
-        return due
+        # Last: recordings of an earlier version end the poll here.
+        return (*due, sbs.MANUFACTURED) if new_round else due
 
     # ------------------------------------------------------------------ reading
 
@@ -224,7 +227,7 @@ class Gauge:
             self._use(profile, self._state.cells)
         cells = self._find_cells(now_s)
         self._state.identity_values = {
-            row.field: self._state.last_value(row.field) for row in sbs.IDENTITY
+            row.field: self._state.last_value(row.field) for row in _IDENTITY
         }
         self._state.identity_values[sbs.SPECIFICATION.field] = specification_raw
         serial = self._state.last_value(SERIAL.field)
@@ -251,7 +254,11 @@ class Gauge:
         if self._device.has_pec:
             return text
         for _ in range(_TEXT_REPEATS):
-            before, text = text, self._device.read_text(command)
+            before = text
+            try:
+                text = self._device.read_text(command)
+            except BusError:  # the end of a recording that an earlier version made
+                return before
             if text == before:
                 return text
         return None
@@ -305,8 +312,9 @@ class Gauge:
         again as identified, other ones are a fault, and are not used.
         """
         state = self._state
-        for row in sbs.IDENTITY:
-            value, known = state.last_value(row.field), state.identity_values[row.field]
+        for row in _IDENTITY:
+            value = state.last_value(row.field)
+            known = state.identity_values.get(row.field, value)
             if row is sbs.SPECIFICATION and known is not None:
                 again = state.read_at_s.get(row.field, -inf) > state.identified_s
                 state.scales_confirmed |= again and value == known

@@ -126,7 +126,7 @@ SERIAL        = Register("SerialNumber",          "serial",           0x1C, Fals
 CELLS = tuple(_cell(index) for index in range(16))
 FAST  = (VOLTAGE, CURRENT)
 SLOW  = (TEMPERATURE, RELATIVE_SOC, REMAINING, STATUS, MODE, FULL, TIME_TO_EMPTY, AVERAGE, MAX_ERROR, CYCLES, CHARGING_A, CHARGING_V)
-IDENTITY = (SPECIFICATION, SERIAL, DESIGN, MANUFACTURED)  # read in turn too, to detect a swapped pack and to fill in a missed reading
+IDENTITY = (SPECIFICATION, SERIAL, DESIGN)  # read in turn too, to detect a swapped pack and to fill in a missed reading
 WORDS = (*FAST, *SLOW, SPECIFICATION, DESIGN, DESIGN_V, MANUFACTURED, SERIAL, *CELLS)
 
 # Registers that the driver does not need, for a technician.
