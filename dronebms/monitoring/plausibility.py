@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
-from smartbattery.snapshot import Snapshot
+from dronebms.core.pack_identity import is_same_pack, merged
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
 _STEP_V_FRAC = 0.2
 _STEP_BURSTS = 2.0  # times the chemistry's 10 s current
@@ -42,9 +43,9 @@ class ValueState:
 class PlausibilityState:
     """State of the check; times in seconds of the loop's clock."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
-    serial: int | None = None
+    identity: Identity = UNIDENTIFIED
     values: dict[str, ValueState] = field(default_factory=dict)  # by field of the snapshot
     reading: tuple[float | None, float | None, tuple[float | None, ...]] | None = None
     moved_s: float = 0.0  # when `reading` (volts, amperes, cells) last changed
@@ -72,8 +73,10 @@ class PlausibilityCheck:
 
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """The snapshot without implausible steps; unknown while the gauge is frozen."""
-        if snapshot.identity.serial != self._state.serial:
-            self._state = PlausibilityState(snapshot.identity.serial)
+        identity = snapshot.identity
+        if not is_same_pack(self._state.identity, identity):
+            self._state = PlausibilityState()
+        self._state = replace(self._state, identity=merged(self._state.identity, identity))
         capacity_ah = (pack_data.capacity_mah or _UNKNOWN_CAPACITY_MAH) / 1000.0
         frozen_s = self._frozen_s(snapshot, _LOAD_C * capacity_ah)
         if frozen_s > _FROZEN_S:
