@@ -98,13 +98,16 @@ class FlightDetector:
     def update(self, report: Report, *, unix_s: float | None = None) -> FlightRecord | None:
         """Process a step; return the record of the flight that has ended with it."""
         dt_s = 0.0 if self._last is None else max(report.t_s - self._last.t_s, 0.0)
-        self._last = report
         ended = None
         identity = report.snapshot.identity
         pack = report.pack_data.pack_key(identity)
         another = not is_same_pack(self._identity, identity)
         self._identity = identity if another else merged(self._identity, identity)
-        if another or (self._open is not None and _has_ended(self._open, report)):
+        if another:  # the earlier pack has flown until the step before
+            ended = self.record(LANDED, unix_s=unix_s)
+            self._restart()
+        self._last = report
+        if self._open is not None and _has_ended(self._open, report):
             ended = self.record(LANDED, unix_s=unix_s)
             self._restart()
         self._pack = pack if another else pack or self._pack
