@@ -169,20 +169,15 @@ def is_silent_for_20_s(run: Flown) -> None:
     assert run.at(60.0).snapshot.identity == run.at(20.0).snapshot.identity
 
 
-def is_the_other_pack(run: Flown) -> None:
-    """Its serial number, which is read in turn, reveals it within 5 s."""
-    before, after = run.at(29.0).snapshot, run.at(36.0).snapshot
-    assert (before.identity.serial, len(before.cells_v)) == (503, 6)
-    assert (after.identity.serial, len(after.cells_v)) == (504, 5)
-    assert (before.identity.design_mah, after.identity.design_mah) == (10000.0, 7500.0)
-    assert (before.identity.chemistry, after.identity.chemistry) == ("LiP", "LION")
+def is_silence_of_the_pack(run: Flown) -> None:
+    """Its serial number, which is read in turn, reveals it within 5 s; it is not used in flight."""
     for report in run.reports:
-        if 30.0 <= report.t_s <= 35.0:
-            continue
-        truth = run.truths if report.t_s < 30.0 else run.other
-        true_v = truth[round(report.t_s / STEP_S)].voltage_v
-        assert report.snapshot.voltage_v == pytest.approx(true_v, abs=0.5)
-        assert (report.snapshot.identity.serial == 503) == (report.t_s < 30.0)
+        identity = report.snapshot.identity
+        assert report.t_s < 1.0 or (identity.serial, identity.design_mah) == (503, 10000.0)
+        if report.t_s >= 35.0:
+            assert report.snapshot.voltage_v is None
+            assert report.snapshot.other_pack == "serial 504, not 503"
+    assert {"other_pack", "silent", "lost"} <= run.tripped()
 
 
 def is_rejected_for_20_s(run: Flown) -> None:
@@ -282,7 +277,7 @@ EXPECTED: dict[str, tuple[str, Callable[[Flown], None], str]] = {
     "stretch": ("stretch@30", is_slow, ""),
     "stuck": ("stuck@30-50", is_silent_for_20_s, ""),
     "unplug": ("unplug@30-50", is_silent_for_20_s, ""),
-    "wrong_pack": ("wrong_pack@30", is_the_other_pack, ""),
+    "wrong_pack": ("wrong_pack@30", is_silence_of_the_pack, ""),
     "two_packs": ("two_packs@30-50", is_rejected_for_20_s, "by chance"),
     "ffff_cells": ("ffff_cells=0.95@30", loses_the_second_cell, ""),
     "frozen": ("frozen@30", is_found_stalled, "everything"),
