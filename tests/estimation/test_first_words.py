@@ -205,7 +205,7 @@ def test_an_absurd_full_charge_capacity_leaves_the_time_as_without_a_gauge(
 
 
 def test_the_full_charge_capacity_of_a_dead_pack_is_right() -> None:
-    """8 Ah rated, 7.6 % of it left: the gauge counts rightly, the cells fall as it says."""
+    """8 Ah rated, 7.6 % of it left: the gauge counts rightly, the cells fall as it reports."""
     dead_mah = 0.076 * MAH
     pack = Pack(full_mah=dead_mah, load_c=0.3, true_frac=0.076, gauge_frac=0.076)
     estimator, worst_s = Estimator(pack.pack_data), 0.0
