@@ -25,7 +25,7 @@ SPANS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
 WARM_S = 61.0  # until the longest window is known
 # What is a time, a sum or a mean has its own analytic test; any other is shown by a snapshot.
 SUMMED = {*SPANS_S, "heat_a", "warming_k", "silence_s", "blind_s", "spread_rest_v", "idle_mah"}
-SUMMED |= {"charge_s", "stored_s"}
+SUMMED |= {"charge_s", "stored_s", "other_pack"}  # tests/monitoring/test_pack_recognition.py
 COUNTED = {
     "doubts",
     "disputes",

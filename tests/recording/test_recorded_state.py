@@ -224,7 +224,7 @@ def mutated(value: Any, chance: random.Random) -> Any:  # noqa: ANN401 - JSON
         place = chance.randrange(len(value))
         return [*value[:place], mutated(value[place], chance), *value[place + 1 :]]
     return chance.choice(
-        (None, True, 0, -1, 2**70, -0.5, 1e15, "", "os.system", "nan", [], {}, [value] * 3)
+        (None, True, 0, -1, 2**40, -0.5, 1e15, "", "os.system", "nan", [], {}, [value] * 3)
     )
 
 
