@@ -233,7 +233,8 @@ def fly(case: ByteCase) -> ByteOutcome:
     """Fly a case to the end of its pack."""
     flight, outcome = ByteFlight(case), ByteOutcome(case)
     world = flight.world
-    sent = SentValues(float(min(world._pack.cells.capacity_ah)) * 1000.0)  # noqa: SLF001 - the truth is read where it is
+    full_mah = float(min(world._pack.cells.capacity_ah)) * 1000.0  # noqa: SLF001 - the truth is read where it is
+    sent = SentValues(full_mah, world.gauge.learning.full_ah * 1000.0)
     cut_v = world.pack_data().cutoff_v
     rows = {row.limit_id: row for row in default_limits(world.pack_data())}
     hot_degc = rows["hot_critical"].trip

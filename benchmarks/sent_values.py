@@ -80,10 +80,12 @@ class SentValues:
 
     Args:
         full_mah: true full charge of the emptiest cell.
+        gauge_full_mah: full charge capacity of the intact gauge, from which ArduPilot subtracts
+            the consumed charge (BATT_CAPACITY).
     """
 
-    def __init__(self, full_mah: float) -> None:
-        self._full_mah = full_mah
+    def __init__(self, full_mah: float, gauge_full_mah: float) -> None:
+        self._full_mah, self._gauge_full_mah = full_mah, gauge_full_mah
         self._window: deque[_Moment] = deque()
 
     def note(self, truth: GroundTruth, left_s: float | None) -> None:
@@ -125,9 +127,10 @@ class SentValues:
         pct, soc_pct = message.battery_remaining, 100.0 * now.truth.soc_frac
         if pct != -1 and abs(pct - soc_pct) > CHARGE_POINTS:
             yield f"{pct} %, truly {soc_pct:.0f} %"
-        used_pct = 100.0 * message.current_consumed / self._full_mah
-        if message.current_consumed != -1 and abs(used_pct - 100.0 + soc_pct) > CHARGE_POINTS:
-            yield f"{message.current_consumed} mAh used, truly {100.0 - soc_pct:.0f} %"
+        left_mah = self._gauge_full_mah - message.current_consumed
+        off_pct = 100.0 * left_mah / self._full_mah - soc_pct
+        if message.current_consumed != -1 and abs(off_pct) > CHARGE_POINTS:
+            yield f"{message.current_consumed} mAh used, {left_mah:.0f} left, truly {soc_pct:.0f} %"
         if now.left_s is not None and message.time_remaining > now.left_s * TIME_TIMES + TIME_S:
             yield f"{message.time_remaining} s left, truly {now.left_s:.0f} s"
 

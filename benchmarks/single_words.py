@@ -125,7 +125,8 @@ def _fly(outcome: Outcome, words: int, seed: int, kind: str) -> None:
     wire = OneWordWire(open_bus(world, clock), WireReader(kind, with_pec=False), random)
     bridge = Bridge(vehicle)
     pipeline = Pipeline(Gauge(wire, ADDRESS, cells=CELLS), world.pack_data(), [bridge])
-    sent = SentValues(float(min(world._pack.cells.capacity_ah)) * 1000.0)  # noqa: SLF001 - the truth is read where it is
+    full_mah = float(min(world._pack.cells.capacity_ah)) * 1000.0  # noqa: SLF001 - the truth is read where it is
+    sent = SentValues(full_mah, world.gauge.learning.full_ah * 1000.0)
     next_s, waiting_s = SETTLED_S, 0.0
     for tick in range(int(FLIGHT_S * TICKS_PER_S)):
         t_s = tick / TICKS_PER_S
