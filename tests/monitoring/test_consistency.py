@@ -325,10 +325,28 @@ def test_cells_that_all_answer_the_first_ones_value_hide_no_cell() -> None:
     assert result.last.voltage_v == result.raw.voltage_v  # the lower one
 
 
-@pytest.mark.parametrize("gain", [0.5, 0.75, 1.25])
-def test_a_block_of_cells_in_another_scale_is_rejected(gain: float) -> None:
-    result = flown(every_cell(lambda v: v * gain))
-    assert result.rejected_s == {"cells_v": 0.0}
+@pytest.mark.parametrize(
+    ("gain", "offset_v", "named_s"),
+    [
+        (0.5, 0.0, 0.0),
+        (0.75, 0.0, 0.0),
+        (1.25, 0.0, 0.0),
+        (1.9, 0.0, 0.0),
+        (1.07, 0.0, 4.0),
+        (0.93, 0.0, 4.0),
+        (1.15, 0.0, 4.0),
+        (1.0, -0.3, 4.0),
+        (1.0, 0.3, 4.0),
+        (0.96, 0.0, 30.0),
+        (1.04, 0.0, 30.0),
+    ],
+)
+def test_a_block_of_cells_in_another_scale_is_rejected(
+    gain: float, offset_v: float, named_s: float
+) -> None:
+    result = flown(every_cell(lambda v: v * gain + offset_v))
+    assert result.rejected_s.keys() == {"cells_v"}
+    assert result.rejected_s["cells_v"] <= named_s
     assert result.last.voltage_v == result.raw.voltage_v
     assert result.last.cells_v == (None,) * 6
 

@@ -9,8 +9,8 @@ order; all are evaluated once a second.
    agrees with the others.
 3. A single cell and its pack are one against one: a voltage that no such cell has is rejected,
    else both are disputed.
-4. All cells that step away by a fifth from a pack that does not step are rejected; so are cells
-   below any charge from the first reading on, if the pack is not.
+4. All cells that step away from a pack that does not step are rejected: a step of the load moves
+   both. So are cells below any charge from the first reading on, if the pack is not.
 5. Cells that equal each other to the bit, or stand still, are one reading and not many: if the
    pack sinks away from them gradually, one of the hidden cells may sink. Disputed.
 6. Otherwise the cells agree with each other, and the pack is rejected: many readings against one.
@@ -38,6 +38,7 @@ _ODD_CELL_V = 0.1  # least difference of a single wrong cell ...
 _LEAST_CELLS = 3  # ... among so many: of two, neither is the odd one
 _GRADUAL_FRAC = 0.2  # share of the difference that grew in view
 _ABOVE_FULL_V, _LEAST_V = 0.3, 1.0  # no cell of a working pack is outside
+_STEPPED, _STOOD = 0.75, 0.25  # shares of a difference: what stepped made it, what stood did not
 _EMPTY_V = 0.5  # below the resting voltage of an empty cell: a deep discharge
 _SECOND_S = 1.0
 _SLACK_S = 1e-6
@@ -172,12 +173,16 @@ def _odd_cell(sample: VoltageSample) -> tuple[int, ...]:
 
 
 def _cells_jumped(samples: Sequence[VoltageSample]) -> bool:
-    """Whether all cells stepped away from a pack that did not: by another scale of their block."""
-    if len(samples) == 1 or not samples[-1].is_gross or samples[-2].is_gross:
+    """Whether the difference is a step of all cells alone: another scale or reference of theirs."""
+    after = samples[-1]
+    share = abs(after.difference_frac)
+    agreed = [sample for sample in samples if abs(sample.difference_frac) <= share / 4.0]
+    if not agreed:
         return False
-    before, after = samples[-2], samples[-1]
+    before = agreed[-1]
     steps = [b / a - 1.0 for a, b in zip(before.cells_v, after.cells_v, strict=True)]
-    return min(map(abs, steps)) > _FAST_FRAC > abs(after.pack_v / before.pack_v - 1.0)
+    pack_step = after.pack_v / before.pack_v - 1.0
+    return min(map(abs, steps)) > _STEPPED * share and abs(pack_step) < _STOOD * share
 
 
 def _cells_start_empty(samples: Sequence[VoltageSample], chemistry: Chemistry) -> bool:
