@@ -543,7 +543,8 @@ class CellFit:
         last = rows[-_DRIFT_ROWS:]
         missed_v = last[:, 2] - self.model.volts(x, last)[0]
         half = len(last) // 2
-        if last[:, 0].sum() >= _DRIFT_S:  # over less, it is the start of the load
+        # Over less it is the start of the load; one row, after a gap, shows no drift.
+        if half > 0 and last[:, 0].sum() >= _DRIFT_S:
             self._drift_v_s = (missed_v[half:].mean() - missed_v[:half].mean()) / (
                 last[:, 0].sum() / 2
             )
