@@ -422,7 +422,7 @@ def test_a_block_or_line_that_is_too_long_is_rejected(tmp_path: Path) -> None:
     assert len(list(read_records(path, warn=warnings.append))) == 2
     assert warnings == [f"{path} is damaged: no data from 00:00:00 to the end"]
     path.write_bytes(MAGIC + start + block_of(1, b" " * (2 << 20) + b"[]\n"))
-    with pytest.raises(RecordingError, match="invalid record: 2097154 bytes"):
+    with pytest.raises(RecordingError, match="invalid record: 2097155 bytes"):
         list(read_records(path))
 
 

@@ -300,7 +300,8 @@ def test_a_stage_that_cannot_be_read_starts_without_history_and_the_others_conti
     if damage == "future format":
         changed[PACKS][0][stage]["format"] = 99
     elif damage == "invalid":
-        changed[PACKS][0][stage]["state"] = {"serial": "x", "limits": 5, "rows": None}
+        state = changed[PACKS][0][stage]["state"]
+        changed[PACKS][0][stage]["state"] = dict.fromkeys(state, "wrong")
     else:
         del changed[PACKS][0][stage]
     after = after_restart(changed)
