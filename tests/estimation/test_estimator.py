@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dronebms.analysis.replay import reports
 from dronebms.core.chemistry import CHEMISTRIES, LIPO
 from dronebms.core.clock import VirtualClock
+from dronebms.core.errors import FlightLogError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.estimation.estimator import Estimator
@@ -73,9 +74,15 @@ def test_later_readings_change_no_estimate(path: Path, tmp_path: Path) -> None:
         assert len(again) == cut + len(later)
 
 
-def test_a_rated_capacity_that_is_wrong_by_a_factor_of_a_hundred_stops_no_replay() -> None:
-    seen = list(reports(COLD, FlightOptions(capacity_mah=55.0), lambda _: None))
+@pytest.mark.parametrize("capacity_mah", [150.0, 550_000.0])
+def test_a_rated_capacity_that_is_wrong_by_far_stops_no_replay(capacity_mah: float) -> None:
+    seen = list(reports(COLD, FlightOptions(capacity_mah=capacity_mah), lambda _: None))
     assert len(seen) == len(read_rows(COLD))
+
+
+def test_a_rated_capacity_of_a_hundredth_is_refused_as_another_unit() -> None:
+    with pytest.raises(FlightLogError, match=r"3 Ah were drawn from a pack of 0\.055 Ah"):
+        list(reports(COLD, FlightOptions(capacity_mah=55.0), lambda _: None))
 
 
 READINGS = st.tuples(
