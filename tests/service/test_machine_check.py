@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import smartbattery.device_lock
+from dronebms import telemetry
 from dronebms.cli.main import main
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import DroneBmsError
@@ -181,10 +182,12 @@ def test_check_and_run_refuse_the_same_with_the_same_sentences(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for package in ("paho", "paho.mqtt", "prometheus_client"):  # as without the extras
+    # As without the extras, whatever other tests have imported.
+    for package in ("paho", "paho.mqtt", "paho.mqtt.client", "prometheus_client"):
         monkeypatch.setitem(sys.modules, package, None)
-    for module in ("dronebms.telemetry.mqtt", "dronebms.telemetry.openmetrics"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
+    for module in ("mqtt", "openmetrics"):
+        monkeypatch.delitem(sys.modules, f"dronebms.telemetry.{module}", raising=False)
+        monkeypatch.delattr(telemetry, module, raising=False)
     path = tmp_path / "c.toml"
     path.write_text(text)
     assert main(["check", "-c", str(path)]) == 2
