@@ -93,7 +93,7 @@ class Snapshot:
         old_s = now_s - self.t_s
         if old_s <= MAX_AGE_S:
             return self if now_s == self.t_s else replace(self, t_s=now_s)
-        return self.unknown(now_s, self.trouble or f"the bus has been stuck for {old_s:.0f} s")
+        return self.unknown(now_s, self.trouble or f"no reading for {old_s:.0f} s")
 
     def unknown(self, now_s: float, trouble: str) -> "Snapshot":
         """A snapshot of the same pack without values."""

@@ -7,16 +7,16 @@ machine now, or the vehicle has a wrong parameter.
 import argparse
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 
 from dronebms.cli.exit_codes import DONE, FAILED, print_stdout
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import printable
-from dronebms.core.report import Action, ActionKind, Status
+from dronebms.core.report import Action, ActionKind, Severity
 from dronebms.protection.actions import explain
 from dronebms.protection.current_governor import limp_home_notes
-from dronebms.protection.limits import Limit, changed_limits, default_limits
+from dronebms.protection.limits import changed_limits, default_limits
 from dronebms.service.config import Config, read_config
 from dronebms.service.factories import refuse_unusable
 from dronebms.service.machine_check import machine_findings
@@ -63,17 +63,19 @@ def _summary(config: Config, *, every_limit: bool) -> Iterator[str]:
     """What a configuration enables: packs with their limits and actions, outputs."""
     changes = config.limit_changes()
     actions = [row.action() for row in config.action]
-    changed = {change.limit_id for change in changes}
+    named = {change.limit_id for change in changes} | {str(action.on) for action in actions}
     for number, battery in enumerate(config.battery, start=1):
         pack_data = battery.pack_data()
         limits = changed_limits(default_limits(pack_data), changes)
         yield f"battery {number}: {battery.place}, MAVLink to {config.mavlink.url}"
-        shown = [row for row in limits if every_limit or _matters(row, changed, actions)]
+        shown = [row for row in limits if every_limit or row.limit_id in named]
         notes = (*pack_data.assumed(), *limp_home_notes(pack_data))
         for line in (*notes, *explain(shown, actions)):
             yield f"  {line}"
         if len(shown) < len(limits):
-            yield f"  {len(limits) - len(shown)} more limits report and announce: --limits"
+            yield f"  {len(limits) - len(shown)} more limits: --limits"
+    for action in actions:
+        yield _action_line(action)
     on = [name for name in _OUTPUTS if getattr(config, name) is not None]
     for name in on:
         yield f"{name}: {_OUTPUTS[name].format(getattr(config, name))}"
@@ -86,11 +88,14 @@ def _summary(config: Config, *, every_limit: bool) -> Iterator[str]:
         yield "note: do = reduce without a speed does nothing on PX4"
 
 
-def _matters(row: Limit, changed: Collection[str], actions: Sequence[Action]) -> bool:
-    """Whether a limit is configured, or has an action that the vehicle carries out."""
-    status = Status(0.0, row.severity, (row.limit_id,))
-    acts = any(one.do >= ActionKind.REDUCE and one.met(status) for one in actions)
-    return acts or row.limit_id in changed
+def _action_line(action: Action) -> str:
+    """One action: trigger, command, debounce, escalation."""
+    on = f"{action.on.label} or worse" if isinstance(action.on, Severity) else action.on
+    speeds = {"m/s": action.speed_m_s, "m/s climb": action.climb_m_s}
+    speed = "".join(f", {value:g} {unit}" for unit, value in speeds.items() if value is not None)
+    armed = " while armed" if action.only_when_armed else ""
+    then = "" if action.escalate is None else f"; if it is not obeyed, {action.escalate.label}"
+    return f"action: on {on}: {action.do.label}{speed} after {action.hold_s:g} s{armed}{then}"
 
 
 def _coloured(text: str, works: bool) -> str:  # noqa: FBT001 - of a finding

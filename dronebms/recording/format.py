@@ -18,6 +18,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -232,6 +233,7 @@ class _Run:
         self._number = -1
         self._reading = False
         self._last_s: float | None = None
+        self._times_s: dict[int | None, float] = {}  # of the polls of a battery; None: steps
         self._steps = 0
 
     def begin_block(self, number: int) -> None:
@@ -251,10 +253,13 @@ class _Run:
             self._reading = True
         elif self._reading:
             place = f"{self._path}, block {self._number}"
-            if self._last_s is not None and record.t_s < self._last_s:
-                decrease = f"from {self._last_s} to {record.t_s}"
-                raise RecordingError(f"{place}: time decreases {decrease}")
-            self._last_s = record.t_s
+            # Each bus has a thread: the polls of one are drained after those of another.
+            series = record.index if isinstance(record, Poll) else None
+            last_s = self._times_s.get(series, -inf)
+            if record.t_s < last_s:
+                raise RecordingError(f"{place}: time decreases from {last_s} to {record.t_s}")
+            self._times_s[series] = record.t_s
+            self._last_s = record.t_s if self._last_s is None else max(self._last_s, record.t_s)
             self._steps += isinstance(record, Step)
             if self._steps > MAX_ROWS:
                 raise RecordingError(f"{place}: more than {MAX_ROWS} steps")

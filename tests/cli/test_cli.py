@@ -396,7 +396,8 @@ def test_check_prints_limits_and_actions(
         (line,) = [line for line in printed.splitlines() if line.startswith("  cell_critical ")]
         assert "land" in line
     assert len([line for line in short.splitlines() if " -> " in line]) == 3  # with the governor
-    assert "more limits report and announce: --limits" in short
+    assert "more limits: --limits" in short
+    assert "action: on cell_critical: land after 2 s while armed" in short
     assert len([line for line in whole.splitlines() if " -> " in line]) > 50
     assert all("land" not in row for row in whole.splitlines() if "cell_low " in row)
     path.write_text(text + '[[action]]\non = "governor"\ndo = "reduce"\n', encoding="utf-8")

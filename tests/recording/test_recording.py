@@ -37,6 +37,7 @@ from dronebms.recording import format as recording_format
 from dronebms.recording.format import (
     MAGIC,
     Poll,
+    Record,
     Recorded,
     Start,
     Step,
@@ -595,6 +596,22 @@ def test_marks_and_lengths_that_are_no_blocks_are_bounded(tmp_path: Path) -> Non
     with pytest.raises(
         RecordingError, match=r"block 0: time decreases from -0.0 to -1.0|0.0 to -1"
     ):
+        list(read_records(path))
+
+
+def test_the_polls_of_two_buses_are_not_in_one_order_with_each_other_or_with_the_steps(
+    tmp_path: Path,
+) -> None:
+    """Each bus has a thread, and the loop may be behind: it drains the polls of each in turn."""
+    path = tmp_path / "x.rec"
+    rows: list[Record]
+    polls = [Poll(0, 1.0, ()), Poll(0, 1.1, ()), Poll(1, 0.9, ()), Poll(1, 1.2, ())]
+    rows = [*polls, Step(1.0, UNKNOWN_VEHICLE), Step(1.1, UNKNOWN_VEHICLE), Poll(0, 1.15, ())]
+    path.write_bytes(MAGIC + block_of(0, text_of(ONE) + b"".join(map(text_of, rows))))
+    assert list(read_records(path))[1:] == rows
+    rows.append(Poll(0, 1.1, ()))
+    path.write_bytes(MAGIC + block_of(0, text_of(ONE) + b"".join(map(text_of, rows))))
+    with pytest.raises(RecordingError, match=r"time decreases from 1\.15 to 1\.1"):
         list(read_records(path))
 
 

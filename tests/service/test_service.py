@@ -496,3 +496,38 @@ def test_a_signal_ends_the_service_between_two_steps_and_a_second_one_at_once() 
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+class StoppedClock(SystemClock):
+    """The clock of a process that was stopped: every thread sees the same gap at once."""
+
+    def __init__(self, speed: float) -> None:
+        super().__init__(speed)
+        self.gap_s = 0.0
+
+    def now_s(self) -> float:
+        """Time, with the absence."""
+        return super().now_s() + self.gap_s
+
+
+def test_an_absence_of_the_process_blames_nothing_and_its_recording_replays_to_the_same(
+    plug: Plug, ground: socket.socket, tmp_path: Path
+) -> None:
+    clock = StoppedClock(1.0)
+    plug({"/dev/i2c-1": pack(clock, 1)})
+    text = battery("/dev/i2c-1") + f'[recording]\ndir = "{tmp_path}/runs"\n'
+    with ExitStack() as stack:
+        live = Service(config_of(text, ground), stack, clock).reports()
+        reports: list[Report] = []
+        for gap_s in (12.0, 45.0, 0.0):
+            known = 0
+            while known < 25:
+                reports.append(next(live))
+                known += reports[-1].snapshot.voltage_v is not None
+            clock.gap_s += gap_s
+    gaps_s = [after.t_s - before.t_s for before, after in pairwise(reports)]
+    assert sorted(gaps_s)[-2:] == pytest.approx([12.3, 45.3], abs=0.5)
+    assert [event.text for report in reports for event in report.status.events] == []
+    (path,) = (tmp_path / "runs").glob("*.rec")
+    again = list(replayed(path, FlightOptions(), lambda _: None))
+    assert [decisions(report) for report in again] == [decisions(report) for report in reports]

@@ -93,7 +93,7 @@ def test_an_expired_snapshot_has_no_values_and_no_cell_has_moved(later_s: float)
 def test_an_expired_snapshot_states_a_reason_or_retains_its_own() -> None:
     assert (LOOK.at(101.0).voltage_v, LOOK.at(101.0).trouble) == (24.1, None)
     assert LOOK.at(101.1).voltage_v is None
-    assert LOOK.at(112.4).trouble == "the bus has been stuck for 12 s"
+    assert LOOK.at(112.4).trouble == "no reading for 12 s"
     assert Snapshot(100.0, trouble="no answer").at(112.4).trouble == "no answer"
 
 

@@ -486,7 +486,7 @@ def test_plain_output_writes_alarms_at_once_and_lost_values_as_unknown() -> None
         "12:34 battery 2: CLEARED: cell 4 3.60 V.",
     ]
     late = file.getvalue().splitlines()[-2]
-    assert late.startswith("12:31 battery 1: state unknown (the bus has been stuck for 3 s), home")
+    assert late.startswith("12:31 battery 1: state unknown (no reading for 3 s), home")
     assert (
         "flight time left unknown, next limit none predicted, state of charge unknown, cells"
         in late
