@@ -25,8 +25,9 @@ ROWS = {row.limit_id: row for row in default_limits(FACTS)}
 TICK_S = 0.1
 UPDATE_S = 2.1  # 20 words and blocks are read in turn; a step is accepted when read again
 DEGC, VOLTS, AMPS, CELL1, AVERAGE = 0x08, 0x09, 0x0A, 0x3F, 0x0B
-REMAINING, FULL, DESIGN = 0x0F, 0x10, 0x18
+CHARGE_PCT, REMAINING, FULL, DESIGN = 0x0D, 0x0F, 0x10, 0x18
 LOAD_A, SAG_OHM, MOST_SAG_A = 6.0, 0.002, 90.0
+FULL_MAH = 5800.0
 
 
 @dataclass
@@ -45,14 +46,18 @@ class Bench:
     fet_degc: float = 30.0
     pack_v: float | None = None  # of all cells, unless it lies
     silent: bool = False
+    falling: bool = False  # the cells, with the charge that is drawn
     pack_data: PackData = FACTS
 
     def __post_init__(self) -> None:
         self.pack = ScriptedPack(device="bq40z50")
         self.pipeline = Pipeline(Gauge(self, cells=4), self.pack_data)
-        self.pack.words |= {SPECIFICATION: 0x1031, DESIGN: 600, FULL: 580}  # amperes x 10
+        self.pack.words |= {SPECIFICATION: 0x1031, DESIGN: 600, FULL: round(FULL_MAH / 10)}  # amperes x 10
         self.tick = 0
         self.drawn_mah = 0.0
+        # What the lowest cell holds: a gauge that reports another charge is refuted.
+        rested_v = min(self.cells_v) + SAG_OHM * LOAD_A
+        self.start_mah = FULL_MAH * FACTS.chemistry.charge_at(rested_v)
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Reply while the pack is connected."""
@@ -67,17 +72,22 @@ class Bench:
             yield self.pipeline.step(self.tick * TICK_S, UNKNOWN_VEHICLE)
             self.tick += 1
 
+    def _rested_v(self, drawn_mah: float) -> float:
+        return FACTS.chemistry.open_circuit_v((self.start_mah - drawn_mah) / FULL_MAH)
+
     def _write_words(self) -> None:
         noise_mv = self.tick // 3 % 2  # a living gauge's last bit
         # A load has its sag, of a sixth of a new cell's resistance: none would refute the current.
         sag_v = SAG_OHM * (min(self.current_a, MOST_SAG_A) - LOAD_A)
-        cells_v = [cell_v - sag_v for cell_v in self.cells_v]
+        fall_v = self._rested_v(0.0) - self._rested_v(self.drawn_mah) if self.falling else 0.0
+        cells_v = [cell_v - sag_v - fall_v for cell_v in self.cells_v]
         words, pack_v = self.pack.words, self.pack_v or sum(cells_v)
         words[VOLTS] = round(pack_v * 1000) + noise_mv
         words[AMPS] = round(max(-self.current_a * 100, -0x8000)) & 0xFFFF
         words[AVERAGE] = words[AMPS]
         self.drawn_mah += self.current_a * TICK_S / 3.6
-        words[REMAINING] = round((3400.0 - self.drawn_mah) / 10)
+        left_mah = max(self.start_mah - self.drawn_mah, 0.0)
+        words[REMAINING], words[CHARGE_PCT] = round(left_mah / 10), round(100 * left_mah / FULL_MAH)
         words[DEGC] = round((self.degc + 273.15) * 10)
         words[STATUS] = self.status_raw
         words[0x14], words[0x15] = round(self.charging_a * 1000), round(self.charging_v * 1000)
@@ -258,7 +268,7 @@ def test_a_sensor_that_is_lost_alone_trips_blind() -> None:
 
 def test_a_saturated_current_register_trips_every_limit_below_its_range() -> None:
     pack_data = replace(FACTS, continuous_c=40.0, burst_c=50.0)  # 300 A for 10 s, 240 A for long
-    bench = Bench(pack_data=pack_data, current_a=30.0)
+    bench = Bench(pack_data=pack_data, current_a=30.0, falling=True)
     list(bench.hold(62.0))
     bench.current_a = 500.0  # its word ends at 327.68 A
     tripped: dict[str, float] = {}

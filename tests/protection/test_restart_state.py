@@ -25,6 +25,7 @@ from smartbattery.snapshot import Snapshot
 
 STEPS = 1800
 FAULTS = ("ffff_cells@20", "hot_cell@60", "unplug@70-75", "gauge_reset@90", "frozen@110-150")
+WRONG_WORD = range(180, 400)  # steps in which the voltage of the pack is not that of its cells
 ACTIONS = (
     Action(Severity.WARNING, ActionKind.RETURN, hold_s=2.0, cooldown_s=5.0),
     Action(GOVERNOR, ActionKind.REDUCE, hold_s=0.0),
@@ -83,6 +84,8 @@ def flight() -> tuple[PackData, tuple[Step, ...], dict[int, dict[str, Any]]]:
         clock.sleep_until(t_s)
         vehicle = world.vehicle(t_s)
         polled = gauge.poll(t_s)
+        if number in WRONG_WORD and polled.voltage_v is not None:
+            polled = replace(polled, voltage_v=1.1 * polled.voltage_v)
         plausible = stages["plausibility"].check(polled, pack_data)
         snapshot = stages["consistency"].check(plausible, pack_data)
         estimate = estimator.update(snapshot, vehicle)
