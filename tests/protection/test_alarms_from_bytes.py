@@ -52,7 +52,11 @@ class Bench:
     def __post_init__(self) -> None:
         self.pack = ScriptedPack(device="bq40z50")
         self.pipeline = Pipeline(Gauge(self, cells=4), self.pack_data)
-        self.pack.words |= {SPECIFICATION: 0x1031, DESIGN: 600, FULL: round(FULL_MAH / 10)}  # amperes x 10
+        self.pack.words |= {
+            SPECIFICATION: 0x1031,
+            DESIGN: 600,
+            FULL: round(FULL_MAH / 10),
+        }  # amperes x 10
         self.tick = 0
         self.drawn_mah = 0.0
         # What the lowest cell holds: a gauge that reports another charge is refuted.
