@@ -152,7 +152,8 @@ def test_nothing_is_sent_to_a_broker_with_another_certificate_or_password(
 
 def charging(t_s: float, *, armed: bool | None) -> Report:
     report = flown(t_s, current_a=-8.0, severity=Severity.WARNING, active=("charging_warm",))
-    return replace(report, vehicle=VehicleState(armed=armed))
+    status = replace(report.status, charging=True)
+    return replace(report, status=status, vehicle=VehicleState(armed=armed))
 
 
 def test_a_charger_message_is_sent_at_once_or_dropped_and_never_in_flight(
