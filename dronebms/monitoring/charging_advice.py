@@ -39,7 +39,7 @@ def advise_charging(report: Report) -> ChargingAdvice:
     most_a = pack_data.chemistry.charge_c * ah
     if snapshot.charging_a is not None:
         most_a = min(most_a, snapshot.charging_a)
-    if soc_pct is None:
+    if soc_pct is None or charge_a <= 0.0:  # rising cells show a charge of an unknown current
         return ChargingAdvice(do, why, most_a=most_a)
     per_pct_s = ah / charge_a * 36.0
     storage_in_s = (STORAGE_PCT - soc_pct) * per_pct_s if soc_pct < STORAGE_PCT else 0.0

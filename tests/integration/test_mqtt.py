@@ -14,6 +14,7 @@ import pytest
 
 from dronebms.core.report import Report, Severity
 from dronebms.core.vehicle_state import VehicleState
+from dronebms.monitoring.pipeline import with_ground_checks
 from dronebms.telemetry.mqtt import MqttPublisher
 from smartbattery.snapshot import Identity
 from tests.integration.broker import Broker, Listener, needs_mosquitto
@@ -100,6 +101,7 @@ def test_a_day_without_a_network_loses_no_message_and_does_not_block_the_loop(
 CRASH = """
 import os, sqlite3, sys, time
 from pathlib import Path
+from dronebms.monitoring.pipeline import with_ground_checks
 from dronebms.telemetry.config import MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
 from tests.integration.test_mqtt import alarm
@@ -153,7 +155,8 @@ def test_nothing_is_sent_to_a_broker_with_another_certificate_or_password(
 def charging(t_s: float, *, armed: bool | None) -> Report:
     report = flown(t_s, current_a=-8.0, severity=Severity.WARNING, active=("charging_warm",))
     status = replace(report.status, charging=True)
-    return replace(report, status=status, vehicle=VehicleState(armed=armed))
+    report = replace(report, status=status, vehicle=VehicleState(armed=armed))
+    return with_ground_checks(report)
 
 
 def test_a_charger_message_is_sent_at_once_or_dropped_and_never_in_flight(

@@ -323,3 +323,13 @@ def test_alarms_accept_other_rated_data_without_a_reset() -> None:
     larger = replace(FACTS, capacity_mah=10_000.0)
     alarms.use(default_limits(larger), larger)
     assert not alarms.update(look(1.0), Estimate(1.0)).active
+
+
+@pytest.mark.parametrize("current_a", [None, 0.0, 0.3])
+def test_a_charge_that_only_the_cells_show_has_no_duration(current_a: float | None) -> None:
+    report = ready(current_a=current_a)
+    report = replace(report, status=replace(report.status, charging=True))
+    advice = advise_charging(report)
+    assert advice.do == "go on"
+    assert advice.full_in_s is None
+    assert advice.storage_in_s is None
