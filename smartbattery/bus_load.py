@@ -7,9 +7,9 @@ between STOP and START (tBUF).
 
 from dataclasses import dataclass
 
-from smartbattery.gauge import SERIAL_S
+from smartbattery.gauge import ROUND_S, SERIAL_S
 from smartbattery.profiles import AccessMethod, Profile, Query
-from smartbattery.registers import SERIAL, Register
+from smartbattery.registers import MANUFACTURED, SERIAL, Register
 
 CLOCK_HZ = 100_000.0
 POLLS_HZ = 10.0
@@ -55,7 +55,9 @@ def bus_load_of(profile: Profile, cells: int, *, has_pec: bool) -> BusLoad:
     slow = profile.slow()
     poll_s = sum(query_s(query, has_pec=has_pec) for query in profile.fast(cells))
     slow_s = sum(query_s(query, has_pec=has_pec) for query in slow)
-    # At this rate each poll also reads one of the slow registers, and SERIAL_S apart the serial.
+    # At this rate each poll also reads one of the slow registers; SERIAL_S apart the serial number
+    # and ROUND_S apart the date, which distinguish packs.
     serial_s = query_s(SERIAL, has_pec=has_pec)
-    share_frac = (poll_s + slow_s / len(slow)) * POLLS_HZ + serial_s / SERIAL_S
+    date_s = query_s(MANUFACTURED, has_pec=has_pec)
+    share_frac = (poll_s + slow_s / len(slow)) * POLLS_HZ + serial_s / SERIAL_S + date_s / ROUND_S
     return BusLoad(poll_s, poll_s + slow_s, share_frac)

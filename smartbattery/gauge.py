@@ -21,7 +21,7 @@ from smartbattery.snapshot import BusCounts, Identity, Snapshot
 
 _ABSENT_AFTER_S = 2.0  # without a reply: the next one may come from another pack
 _MAX_GAP_S = 5.0  # so may the first reply after a gap without polls
-_ROUND_S = 5.0  # every slow register is read at least this often, however rare the polls
+ROUND_S = 5.0  # every slow register is read at least this often, however rare the polls
 SERIAL_S = 1.0  # longest time for which a pack swapped between two polls goes undetected
 _MIN_PERIOD_S = 0.001
 _TEXT_REPEATS = 2
@@ -99,9 +99,9 @@ class Gauge:
     def _due(self, now_s: float) -> tuple[Query, ...]:
         """Slow registers that are due: all at first, then one or a few a poll; and the serial."""
         period_s = max(now_s - self._state.polled_s, _MIN_PERIOD_S)
-        new_round = now_s // _ROUND_S != self._state.polled_s // _ROUND_S
+        new_round = now_s // ROUND_S != self._state.polled_s // ROUND_S
         self._state.polled_s = now_s
-        count = ceil(len(self._slow) / max(1, int(_ROUND_S / period_s)))
+        count = ceil(len(self._slow) / max(1, int(ROUND_S / period_s)))
         first = self._state.next_slow
         self._state.next_slow = (first + count) % len(self._slow)
         due = (self._slow + self._slow)[first : first + count]

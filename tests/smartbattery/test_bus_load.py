@@ -7,7 +7,7 @@ from sim.emulator.world import open_virtual
 from smartbattery.bq40.blocks import DA_STATUS_1, DA_STATUS_2, DA_STATUS_3
 from smartbattery.bus_load import POLLS_HZ, bus_load_of, query_s, read_s, write_s
 from smartbattery.bus_trace import RecordingBus, Transfer
-from smartbattery.gauge import Gauge
+from smartbattery.gauge import ROUND_S, SERIAL_S, Gauge
 from smartbattery.profiles import BQ40Z50, SOLO, SUI, AccessMethod, BlockRead, profile_named
 from smartbattery.registers import ADDRESS, VOLTAGE, PollRate
 
@@ -58,7 +58,7 @@ def test_the_bus_load_of_a_bq40_with_four_cells() -> None:
     slow_s = 15 * WORD_S + 4 * manufacturer(None, 4) + manufacturer(None, 16)
     assert budget.poll_s == pytest.approx(6 * WORD_S)
     assert budget.round_s == pytest.approx(6 * WORD_S + slow_s)
-    assert budget.share_frac == pytest.approx((6 * WORD_S + slow_s / 20) * 10 + WORD_S)
+    assert budget.share_frac == pytest.approx((6 * WORD_S + slow_s / 20) * 10 + WORD_S * 1.2)
 
 
 @pytest.mark.parametrize("scenario", ["survey", "bq40"])
@@ -79,5 +79,7 @@ def test_the_driver_transfers_as_computed(scenario: str) -> None:
         for row in log
     )
     assert spent_s / (polls / POLLS_HZ) == pytest.approx(budget.share_frac, rel=1e-9)
-    rounds_s = POLLS_HZ * (budget.round_s - budget.poll_s) + polls / POLLS_HZ * WORD_S
+    rounds_s = POLLS_HZ * (budget.round_s - budget.poll_s) + polls / POLLS_HZ * WORD_S * (
+        1.0 / SERIAL_S + 1.0 / ROUND_S
+    )
     assert spent_s - polls * budget.poll_s == pytest.approx(rounds_s, rel=1e-9)
