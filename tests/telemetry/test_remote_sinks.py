@@ -86,8 +86,9 @@ def test_samples_are_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) 
     sink, scrape = metrics
     sink(
         a_report(
-            identity=Identity(serial=1001), resistance_ohm=0.012, soh_pct=93.0, asked_max_a=60.0, used_mah=900.0,
-            severity=Severity.WARNING, active=("cell_low", "hot"), read_at_s={"voltage_v": 0.0},
+            identity=Identity(serial=1001), resistance_ohm=0.012, soh_pct=93.0, asked_max_a=60.0,
+            used_mah=900.0, severity=Severity.WARNING, active=("cell_low", "hot"),
+            read_at_s={"voltage_v": 0.0},
         )
     )  # fmt: skip
     samples = scrape()
