@@ -36,6 +36,7 @@ from dronebms.telemetry.status_socket import read_status
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.bus import Bus
+from smartbattery.errors import NackError
 
 PACK = "virtual 6S2P 16000 2025-03-14 1001"
 TAUGHT_S = 290.0  # more than a sixth of the pack
@@ -70,12 +71,14 @@ def flown(
 
 @dataclass
 class Plug:
-    """A connector whose pack can be exchanged."""
+    """A connector whose pack can be exchanged; `None`: unplugged."""
 
-    pack: Bus
+    pack: Bus | None
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Pass the transfer on to the pack."""
+        if self.pack is None:
+            raise NackError("no pack is connected")
         return self.pack.transfer(address, tx, rx_len)
 
 
@@ -303,10 +306,12 @@ def test_a_run_in_which_packs_were_swapped_and_landed_replays_to_the_same_report
     plug = Plug(first)
     source = SteppedGauge(TappedGauge(plug, 0x0B, 6), 0, recorder.polled)
     pipeline, live = Pipeline(source, world.pack_data(), packs=packs), []
-    loop = Loop(clock, world.vehicle, [pipeline], recorder)
-    for report in loop.reports(k / 10 for k in range(3500)):
+    # Without a vehicle another pack is accepted after a minute without the first.
+    loop = Loop(clock, lambda _: UNKNOWN_VEHICLE, [pipeline], recorder)
+    connected = ((3000, first), (3650, None), (3700, second), (4350, None), (4400, first))
+    for report in loop.reports(k / 10 for k in range(4400)):
         live.append(report)
-        plug.pack = second if 3000 <= k_of(report) < 3300 else first
+        plug.pack = next(pack for end, pack in connected if k_of(report) < end)
     recorder.close()
     packs.close()
     recalled = [
