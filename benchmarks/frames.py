@@ -39,6 +39,7 @@ import sys
 import tempfile
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -260,23 +261,24 @@ class Attacker:
 # ---------------------------------------------------------------------- links
 
 
-class Wire:
+class Wire(ABC):
     """The other end of a link of the service, as a vehicle and as an attacker."""
 
     url = ""
 
+    @abstractmethod
     def write(self, data: bytes) -> int:
         """Write what the link accepts; return the number of bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self) -> bytes:
         """What the service sent."""
-        raise NotImplementedError
 
     def dropped(self) -> int:
         """Frames that the kernel dropped on their way."""
         return 0
 
+    @abstractmethod
     def close(self) -> None:
         """Close it."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from statistics import median_low
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -702,4 +703,8 @@ def test_recorded_and_computed_flights_are_in_their_units(
     computed_flights: tuple[Path, ...], real_flights: tuple[Path, ...]
 ) -> None:
     for path in (*computed_flights, *real_flights):
-        read_csv_log(path)
+        log = read_csv_log(path)  # raises for a column in another unit
+        volts, amps = log.columns["voltage_v"], log.columns["current_a"]
+        cells = log.pack_data.cells
+        assert cells is None or 2.0 <= np.nanmedian(volts) / cells <= 4.5
+        assert np.nanmax(np.abs(amps)) < 1000.0

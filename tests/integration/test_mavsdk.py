@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -234,39 +235,43 @@ def test_the_client_shows_what_the_bridge_reports() -> None:
             bridge.pump(monotonic())
             bridge(replace(now[0], t_s=monotonic()))
 
-        asyncio.run(_compare(port, step, now))
+        whole, large, partly = asyncio.run(_three_packs(port, step, now))
+    assert whole.voltage_v == pytest.approx(23.55, abs=1e-3)
+    assert whole.current_battery_a == pytest.approx(12.34, abs=1e-3)
+    assert whole.capacity_consumed_ah == pytest.approx(1.0, abs=1e-3)
+    assert whole.remaining_percent == 80
+    assert whole.temperature_degc == pytest.approx(25.12, abs=1e-3)
+    assert whole.time_remaining_s == 600
+    assert large.voltage_v == pytest.approx(56.0, abs=1e-3)
+    assert large.remaining_percent == -1
+    assert math.isnan(large.time_remaining_s)
+    assert math.isnan(large.temperature_degc)
+    assert math.isnan(large.current_battery_a)
+    assert partly.voltage_v == pytest.approx(23.4, abs=1e-3)
 
 
-async def _compare(port: int, step: Step, now: list[Report]) -> None:
+async def _three_packs(port: int, step: Step, now: list[Report]) -> list[Any]:
+    """What the client shows of a whole pack, of one with few known values, and of one cell less."""
+    few_known = a_report(
+        index=1,
+        cells_v=(4.0,) * 14,
+        voltage_v=56.0,
+        current_a=None,
+        temperature_degc=None,
+        soc_pct=None,
+        remaining_s=None,
+        full_mah=None,
+        used_mah=None,
+    )
+    # One cell is unknown: the pack voltage is still shown.
+    partly = a_report(index=2, cells_v=(3.9, None, 3.9, 3.9, 3.9, 3.9), voltage_v=23.4)
+    shown = []
     async with ground_station(port, step) as ground:
-        shown = await ground.shows(lambda battery: battery.id == 0)
-        assert shown.voltage_v == pytest.approx(23.55, abs=1e-3)
-        assert shown.current_battery_a == pytest.approx(12.34, abs=1e-3)
-        assert shown.capacity_consumed_ah == pytest.approx(1.0, abs=1e-3)
-        assert shown.remaining_percent == 80
-        assert shown.temperature_degc == pytest.approx(25.12, abs=1e-3)
-        assert shown.time_remaining_s == 600
+        for index, report in enumerate((now[0], few_known, partly)):
+            now[0] = report
+            shown.append(await ground.shows(partial(_has_id, index)))
+    return shown
 
-        # A second pack of 14 cells with few known values.
-        now[0] = a_report(
-            index=1,
-            cells_v=(4.0,) * 14,
-            voltage_v=56.0,
-            current_a=None,
-            temperature_degc=None,
-            soc_pct=None,
-            remaining_s=None,
-            full_mah=None,
-            used_mah=None,
-        )
-        shown = await ground.shows(lambda battery: battery.id == 1)
-        assert shown.voltage_v == pytest.approx(56.0, abs=1e-3)
-        assert shown.remaining_percent == -1
-        assert math.isnan(shown.time_remaining_s)
-        assert math.isnan(shown.temperature_degc)
-        assert math.isnan(shown.current_battery_a)
 
-        # One cell is unknown: the pack voltage is still shown.
-        now[0] = a_report(index=2, cells_v=(3.9, None, 3.9, 3.9, 3.9, 3.9), voltage_v=23.4)
-        shown = await ground.shows(lambda battery: battery.id == 2)
-        assert shown.voltage_v == pytest.approx(23.4, abs=1e-3)
+def _has_id(index: int, battery: Any) -> bool:  # noqa: ANN401 - MAVSDK's battery has no types
+    return bool(battery.id == index)
