@@ -185,6 +185,7 @@ def test_a_sound_pack_passes_unchanged(chemistry: Chemistry, cells: int) -> None
         ("a full pack", Pack(soc_frac=1.0)),
         ("a pack at rest", Pack(load_c=0.02)),
         ("a cell that sinks at rest", Pack(load_c=0.02, sinks_v=0.02, noise=0.0)),
+        ("a load above the rating", Pack(replace(FACTS, capacity_mah=300.0), 1.0, load_c=18.0)),
         ("a log with a row a second", Pack(step_s=1.0)),
         ("a log with a row in 5 s", Pack(step_s=5.0)),
     ],

@@ -146,7 +146,7 @@ def test_alarms_of_the_end_are_timed_before_it_and_others_are_not(row: FlightOut
     kinds = every_limit()
     ends = {"lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct", "remaining_s"}
     of_end = {x: t for x, t in row.alarms.items() if kinds[x].quantity in ends}
-    assert "current_10s" in row.alarms
+    assert "current_60s" in row.alarms
     assert row.warning_before_end_s == (row.pack_end_s or 0.0) - min(of_end.values())
     critical = [t_s for alarm, t_s in of_end.items() if kinds[alarm].severity.label == "critical"]
     assert row.critical_before_end_s == (row.pack_end_s or 0.0) - min(critical)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from statistics import fmean, median
 
+from dronebms.core.chemistry import Chemistry
 from dronebms.core.pack_data import LOAD_C, PackData
 
 # Response of the cells, between the medians of two times of 5 s with 2 s between them: two seconds
@@ -223,7 +224,7 @@ class CurrentState:
         ah = capacity_mah / 1000.0
         flies = armed is not False
         state = _charged(replace(self, samples=samples), sample, ah, flies=flies)
-        state = _responded(state, ah, pack_data.chemistry.resistance_mohm_ah / 1000.0 / ah)
+        state = _responded(state, ah, pack_data.chemistry)
         state = _counted(state, ah, average_a, flies=flies)
         return _decided(state, sample.t_s, ah, flies=flies)
 
@@ -247,8 +248,9 @@ def _charged(state: CurrentState, sample: CurrentSample, ah: float, *, flies: bo
     return _refuted(state, f"current {sample.current_a:.1f} A, cells fall")
 
 
-def _responded(state: CurrentState, ah: float, ohm: float) -> CurrentState:
-    """Compare a step of the current with the response of the cells; `ohm` of a new cell."""
+def _responded(state: CurrentState, ah: float, chemistry: Chemistry) -> CurrentState:
+    """Compare a step of the current with the response of the cells, relative to a new cell's."""
+    ohm = chemistry.resistance_mohm_ah / 1000.0 / ah
     samples = state.samples[-_COMPARED:]
     if len(samples) < _COMPARED:
         return replace(state, suspect=False)
@@ -259,7 +261,10 @@ def _responded(state: CurrentState, ah: float, ohm: float) -> CurrentState:
     steps_v = [b - a for a, b in zip(before[1:], after[1:], strict=True)]
     step_v = min(steps_v, key=abs)
     response = max([-volts / step_a / ohm for volts in steps_v]) if step_a else 0.0
-    if abs(step_a) >= _STEP_C * ah and response <= _NO_RESPONSE:
+    # Above its continuous rating the discharge itself moves the voltage as much as a step does.
+    flows_a = min(abs(after_a), *(abs(rate_a) for rate_a in state.rates_a or (after_a,)))
+    is_step = abs(step_a) >= _STEP_C * ah and flows_a <= chemistry.continuous_c * ah
+    if is_step and response <= _NO_RESPONSE:
         if state.suspect:
             return _refuted(state, f"current step {step_a:.0f} A without response")
         return replace(state, suspect=True)
