@@ -4,18 +4,20 @@ Requests come from the vehicle's own system and from accepted systems; of each s
 second are answered, so that a flood of them delays nothing. A setting is changed by an accepted
 system or by the autopilot, not by another component of the vehicle: a camera has no reason to.
 In flight it is changed by a signed request alone: without a signature any program that reaches the
-link can claim any address. A vehicle that has flown and whose state is unknown is in flight.
+link can claim any address. A vehicle that has flown and whose state is unknown is in flight, until
+its heartbeats are disarmed for 3 s.
 """
 
 import logging
-import math
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT
 
 _REQUESTS_HZ = 20.0
-_DISARMED_S = 3.0  # without an armed heartbeat: one forged heartbeat ends no flight
+# Disarmed heartbeats that no armed one interrupts: longer than a heartbeat is valid (2 s), so that
+# one forged heartbeat ends no flight, also while the autopilot is silent or after a restart.
+_DISARMED_S = 3.0
 _SOURCES_MAX = 64  # that are logged
 _log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ class Authority:
     """Decides on the requests to one service. For one thread.
 
     Attributes:
-        in_flight: armed, or unknown after a flight.
+        in_flight: armed, or unknown after a flight; a restart in flight restores it.
 
     Args:
         accept_systems: in addition to the vehicle's own.
@@ -35,16 +37,18 @@ class Authority:
         self.in_flight = False
         self._accepted = frozenset(accept_systems)
         self._verifies = verifies
-        self._armed_s = -math.inf
+        self._disarmed_s: float | None = None  # since when its heartbeats are disarmed
         self._allowances: dict[int, tuple[float, float]] = {}  # requests left, at a time
         self._logged: set[tuple[int, int]] = set()
 
     def observe(self, now_s: float, *, armed: bool | None) -> None:
         """Follow the vehicle: armed in a valid heartbeat, `None` without one."""
-        if armed:
-            self.in_flight = True
-            self._armed_s = now_s
-        elif armed is False and now_s - self._armed_s >= _DISARMED_S:
+        if armed is not False:
+            self.in_flight = self.in_flight or armed is True
+            self._disarmed_s = None
+        elif self._disarmed_s is None:
+            self._disarmed_s = now_s
+        elif now_s - self._disarmed_s >= _DISARMED_S:
             self.in_flight = False
 
     def accepts(self, system: int, own_system: int) -> bool:

@@ -173,6 +173,29 @@ def test_one_forged_heartbeat_does_not_end_a_flight_and_a_landing_does() -> None
     assert flight.bridge.settings.acting_enabled is False
 
 
+@pytest.mark.parametrize("when", ["silent for a minute", "at a restart", "silent at a restart"])
+def test_no_forged_heartbeat_ends_a_flight_of_which_no_heartbeat_was_received(when: str) -> None:
+    flight = a_flight(armed=True)
+    if "restart" in when:
+        state, vehicle = flight.bridge.state(), flight.vehicle
+        flight = Flight(vehicle, None)
+        flight.bridge.restore(state)
+    flight.vehicle.sends_heartbeats = when == "at a restart"
+    flight.fly(60.0 if "minute" in when else 0.0)
+    for _ in range(20):
+        forged = mavlink.MAVLink_heartbeat_message(2, ARDUPILOT, 1, 4, 4, 3)
+        sent_by(flight, (1, 1), forged)
+        for sender in (GROUND, (1, 1)):
+            sent_by(flight, sender, changes(180)[0][0])
+        flight.fly(2.1)
+        sent_by(flight, GROUND, changes(180)[0][0])
+    assert flight.bridge.settings.acting_enabled is True
+    flight.vehicle.sends_heartbeats, flight.vehicle.armed = True, False
+    flight.fly(5.0)
+    sent_by(flight, GROUND, changes(180)[0][0])
+    assert flight.bridge.settings.acting_enabled is False
+
+
 def test_a_setting_is_one_value_whichever_component_is_asked() -> None:
     flight = a_flight(armed=False)
     for value, setter in ((5.0, 180), (4.0, 181), (3.0, 191)):
