@@ -85,7 +85,7 @@ DEFAULT_OPTIONS = BridgeOptions()
 class BridgeState:
     """State of a bridge that a restart in flight restores. Plain data."""
 
-    FORMAT: ClassVar[int] = 4
+    FORMAT: ClassVar[int] = 5
 
     last_command: SentCommand | None = None  # the pilot may have overridden it
     first_battery_id: int | None = None  # allocated; None: not yet

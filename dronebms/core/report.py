@@ -164,7 +164,9 @@ class SupplyStatus:
 # ---------------------------------------------------------------------- actions
 
 GOVERNOR = "governor"  # trigger of an action: while the governor limits the current
-ActionKey: TypeAlias = tuple[int, int, int]  # index of the battery, of the row, activation count
+# Index of the battery, number of the row, start of the event in seconds of the loop's clock. That
+# clock continues over a restart, so that no event of a run has the key of an earlier run's.
+ActionKey: TypeAlias = tuple[int, int, float]
 
 
 class ActionKind(IntEnum):
@@ -213,7 +215,6 @@ class ActionRequest:
     action: Action
     key: ActionKey
     because: str  # id of the limit, or GOVERNOR
-    since_s: float
     max_a: float | None = None  # current limit of REDUCE
 
 

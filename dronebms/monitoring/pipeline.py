@@ -151,7 +151,7 @@ class Pipeline:
             )
             report = replace(report, status=status, supply=supply)
         watched = _at(report.status, self._watch.of(report.t_s))
-        requests = self._actions.update(watched, report.vehicle)
+        requests = self._actions.update(watched, report.vehicle, report.t_s)
         report = replace(report, requests=requests)
         for sink in self._sinks:
             try:

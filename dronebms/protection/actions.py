@@ -1,8 +1,8 @@
 """Actions configured for limits: debounce, cooldown and the active requests.
 
 `Actions` computes the active requests; `mavlink_bridge.vehicle.precedence` decides which command is
-sent. Times in seconds of the loop's clock, amperes positive while discharging. No action, and none
-that can be configured, cuts thrust or power.
+sent. Times in seconds of watch time, except in the key of an event; amperes positive while
+discharging. No action, and none that can be configured, cuts thrust or power.
 """
 
 from collections.abc import Iterable
@@ -23,13 +23,12 @@ DEFAULT_ACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class ActionState:
-    """State of one row; times in seconds of the loop's clock."""
+    """State of one row; times in seconds of watch time."""
 
     action: Action
     number: int  # of the row, never reused
     met_s: float | None = None  # since when the trigger holds
     ended_s: float | None = None
-    activations: int = 0
     request: ActionRequest | None = None  # while the action is active
 
 
@@ -37,7 +36,7 @@ class ActionState:
 class ActionsState:
     """State of the actions of one battery."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     rows: tuple[ActionState, ...] = ()
     next_number: int = 0
@@ -84,36 +83,42 @@ class Actions:
         """State for a restart."""
         return ActionsState(tuple(self._rows), self._next_number)
 
-    def update(self, status: Status, vehicle: VehicleState) -> tuple[ActionRequest, ...]:
-        """Evaluate the rows; the active requests, most urgent first."""
-        self._rows = [self._step(row, status, vehicle) for row in self._rows]
+    def update(
+        self, status: Status, vehicle: VehicleState, now_s: float
+    ) -> tuple[ActionRequest, ...]:
+        """Evaluate the rows; the active requests, most urgent first.
+
+        Args:
+            status: with its time in watch time.
+            vehicle: present state.
+            now_s: the loop's clock, for the key of an event.
+        """
+        self._rows = [self._step(row, status, vehicle, now_s) for row in self._rows]
         requests = [row.request for row in self._rows if row.request is not None]
         return tuple(sorted(requests, key=lambda request: -request.action.do))
 
-    def _step(self, row: ActionState, status: Status, vehicle: VehicleState) -> ActionState:
+    def _step(
+        self, row: ActionState, status: Status, vehicle: VehicleState, now_s: float
+    ) -> ActionState:
         action = row.action
         because = action.met(status)
-        now_s = status.t_s
+        watch_s = status.t_s
         # Loss of the heartbeat does not end an active action.
         grounded = action.only_when_armed and (
             vehicle.armed is False or (row.request is None and vehicle.armed is None)
         )
         if because is None or grounded:
-            ended_s = row.ended_s if row.request is None else now_s
+            ended_s = row.ended_s if row.request is None else watch_s
             return replace(row, met_s=None, ended_s=ended_s, request=None)
-        met_s = now_s if row.met_s is None else row.met_s
-        activations = row.activations
+        met_s = watch_s if row.met_s is None else row.met_s
         request = row.request
         if request is None:
-            cooling = row.ended_s is not None and now_s - row.ended_s < action.cooldown_s
-            if cooling or now_s - met_s < action.hold_s:
+            cooling = row.ended_s is not None and watch_s - row.ended_s < action.cooldown_s
+            if cooling or watch_s - met_s < action.hold_s:
                 return replace(row, met_s=met_s)
-            activations += 1
-            request = ActionRequest(
-                action, (self._battery, row.number, activations), because, now_s
-            )
+            request = ActionRequest(action, (self._battery, row.number, now_s), because)
         request = replace(request, because=because, max_a=status.asked_max_a)
-        return replace(row, met_s=met_s, activations=activations, request=request)
+        return replace(row, met_s=met_s, request=request)
 
 
 def explain(limits: Iterable[Limit], rows: Iterable[Action] = ()) -> list[str]:

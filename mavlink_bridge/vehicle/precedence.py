@@ -173,10 +173,10 @@ def _next(
 ) -> SentCommand:
     """State after a command that is sent now."""
     row = class_named(vehicle.vehicle_class)
-    earlier, means, recent_s = dict[tuple[int, int], int](), 0, [(int(do), now_s)]
+    earlier, means, recent_s = dict[tuple[int, int], float](), 0, [(int(do), now_s)]
     if sent is not None:
-        for battery, number, times in (*sent.earlier, sent.key):
-            earlier[battery, number] = times
+        for battery, number, began_s in (*sent.earlier, sent.key):
+            earlier[battery, number] = began_s
         recent_s = [one for one in sent.recent_s if now_s - one[1] < _BUDGET_S] + recent_s
         if (sent.key, sent.do) == (key, do):
             means = sent.means
@@ -190,7 +190,7 @@ def _next(
         now_s,
         vehicle.mode or "",
         tries,
-        earlier=tuple(sorted((*event, times) for event, times in earlier.items())),
+        earlier=tuple(sorted((*row, began_s) for row, began_s in earlier.items())),
         means=means,
         modes=commands[means].modes if commands else (),
         mode_by_failsafe=vehicle.failsafe is True,

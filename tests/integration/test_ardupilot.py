@@ -77,7 +77,7 @@ class Service:
             self.values |= {"current_a": current_a, "cells_v": cells, "voltage_v": sum(cells)}
         report = a_report(now_s, **self.values)
         if self.max_a is not None:
-            request = ActionRequest(self.action, (0, 0, 1), "governor", now_s, self.max_a)
+            request = ActionRequest(self.action, (0, 0, 1), "governor", self.max_a)
             report = replace(report, requests=(request,))
         self.bridge(report)
 

@@ -22,12 +22,11 @@ from tests.mavlink_bridge.reports import a_report
 
 pytestmark = needs_px4
 
-HOME = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 0, 1), "cell_critical", 0.0)
+HOME = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 0, 1), "cell_critical")
 SLOWER = ActionRequest(
     Action("governor", ActionKind.REDUCE, speed_m_s=3.0, climb_m_s=1.0),
     (0, 1, 1),
     "governor",
-    0.0,
     20.0,
 )
 PARAMETERS = {

@@ -27,7 +27,7 @@ def test_without_a_configuration_limits_are_reported_and_announced_alone() -> No
     seen = {
         one.action.do
         for k in range(300)
-        for one in actions.update(bad(k * 0.1, Severity.EMERGENCY), FLYING)
+        for one in actions.update(bad(k * 0.1, Severity.EMERGENCY), FLYING, k * 0.1)
     }
     assert seen == {ActionKind.REPORT, ActionKind.ANNOUNCE}
     assert all(row.do < ActionKind.REDUCE for row in DEFAULT_ACTIONS)
@@ -38,7 +38,7 @@ def active_times_s(row: Action, statuses: list[tuple[Status, VehicleState]]) -> 
     return [
         status.t_s
         for status, vehicle in statuses
-        if any(one.action is row for one in actions.update(status, vehicle))
+        if any(one.action is row for one in actions.update(status, vehicle, status.t_s))
     ]
 
 
@@ -72,11 +72,12 @@ def test_a_milder_severity_or_another_limit_does_not_meet_a_row() -> None:
 
 def test_the_governor_is_a_trigger_and_its_limit_is_in_the_request() -> None:
     actions = Actions([Action(GOVERNOR, ActionKind.REDUCE, hold_s=0.0, speed_m_s=6.0)])
-    assert actions.update(Status(0.0), FLYING) == ()
-    (one,) = actions.update(Status(1.0, asked_max_a=42.0), FLYING)
-    assert (one.because, one.max_a, one.action.speed_m_s) == (GOVERNOR, 42.0, 6.0)
-    (same,) = actions.update(Status(2.0, asked_max_a=40.0), FLYING)
-    assert (same.key, same.since_s, same.max_a) == (one.key, 1.0, 40.0)
+    assert actions.update(Status(0.0), FLYING, 0.0) == ()
+    (one,) = actions.update(Status(1.0, asked_max_a=42.0), FLYING, 1.0)
+    assert (one.key, one.because, one.max_a) == ((0, 2, 1.0), GOVERNOR, 42.0)
+    assert one.action.speed_m_s == 6.0
+    (same,) = actions.update(Status(2.0, asked_max_a=40.0), FLYING, 2.0)
+    assert (same.key, same.max_a) == ((0, 2, 1.0), 40.0)
 
 
 def test_no_action_starts_before_arming_and_loss_of_the_heartbeat_ends_none() -> None:
@@ -90,8 +91,8 @@ def test_no_action_starts_before_arming_and_loss_of_the_heartbeat_ends_none() ->
 
 def test_the_most_urgent_stands_first() -> None:
     actions = Actions([HOME, DOWN])
-    actions.update(bad(0.0, Severity.EMERGENCY, "cell_emergency"), FLYING)
-    requests = actions.update(bad(4.0, Severity.EMERGENCY, "cell_emergency"), FLYING)
+    actions.update(bad(0.0, Severity.EMERGENCY, "cell_emergency"), FLYING, 0.0)
+    requests = actions.update(bad(4.0, Severity.EMERGENCY, "cell_emergency"), FLYING, 4.0)
     assert [one.action.do for one in requests] == [
         ActionKind.LAND,
         ActionKind.RETURN,

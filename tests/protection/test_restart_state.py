@@ -51,7 +51,7 @@ RUN: dict[str, Callable[[Any, Step, PackData], object]] = {
     "plausibility": lambda stage, step, pack_data: stage.check(step.polled, pack_data),
     "consistency": lambda stage, step, pack_data: stage.check(step.plausible, pack_data),
     "alarms": lambda stage, step, _: stage.update(step.snapshot, step.estimate, step.vehicle),
-    "actions": lambda stage, step, _: stage.update(step.status, step.vehicle),
+    "actions": lambda stage, step, _: stage.update(step.status, step.vehicle, step.status.t_s),
 }
 MADE: dict[str, Callable[[Step], object]] = {
     "plausibility": lambda step: step.plausible,
@@ -90,7 +90,7 @@ def flight() -> tuple[PackData, tuple[Step, ...], dict[int, dict[str, Any]]]:
         snapshot = stages["consistency"].check(plausible, pack_data)
         estimate = estimator.update(snapshot, vehicle)
         status = stages["alarms"].update(snapshot, estimate, vehicle)
-        requests = stages["actions"].update(status, vehicle)
+        requests = stages["actions"].update(status, vehicle, t_s)
         steps.append(Step(polled, plausible, snapshot, estimate, vehicle, status, requests))
     return pack_data, tuple(steps), states
 

@@ -203,7 +203,8 @@ def modes(actions: Actions, *times_s: float) -> list[ActionRequest]:
     """Requests of a mode while a critical limit is tripped, at the last of the times."""
     requests: tuple[ActionRequest, ...] = ()
     for t_s in sorted(times_s):
-        requests = actions.update(Status(t_s, Severity.CRITICAL, ("cell_critical",)), ARMED)
+        status = Status(t_s, Severity.CRITICAL, ("cell_critical",))
+        requests = actions.update(status, ARMED, t_s)
     return [row for row in requests if row.action.do >= ActionKind.RETURN]
 
 

@@ -425,16 +425,16 @@ def test_a_service_continues_the_commands_of_an_earlier_run(
     def vehicle_after(**changes: object) -> object:
         with ExitStack() as stack:
             first = Service(config, stack, SystemClock(SPEED)).state(0.0)
-            vehicle = {"format": 4, "state": restored}
+            vehicle = {"format": 5, "state": restored}
             second = Service(config, stack, SystemClock(SPEED))
             second.restore(first | {"vehicle": vehicle} | changes)
             return second.state(0.0)["vehicle"]
 
-    assert vehicle_after() == {"format": 4, "state": restored}
+    assert vehicle_after() == {"format": 5, "state": restored}
     new = restored | {"first_battery_id": None, "acting_enabled": True}
     new |= {"in_flight": False, "followed": None, "vehicle_battery_ids": []}
-    assert vehicle_after(vehicle={"format": 99}) == {"format": 4, "state": new}
-    assert "state of the bridge is not restored: format 99, not 4" in caplog.text
+    assert vehicle_after(vehicle={"format": 99}) == {"format": 5, "state": new}
+    assert "state of the bridge is not restored: format 99, not 5" in caplog.text
     with ExitStack() as stack:  # of another boot: the latches alone
         service = Service(config, stack, SystemClock(SPEED))
         service.restore({"latches": {"format": 1, "state": {"packs": {"a pack": ["failed"]}}}})

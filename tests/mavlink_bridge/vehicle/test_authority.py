@@ -273,7 +273,7 @@ def test_arming_with_actions_off_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", [2, 7, 255])
 def test_no_command_is_sent_to_another_vehicle(tmp_path: Path, other: int) -> None:
-    home = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 2, 1), "lost", 0.0)
+    home = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 2, 1), "lost")
     flight = a_flight(armed=True, folder=tmp_path)
     flight.vehicle.sends_heartbeats = False
     flight.fly(3.0)

@@ -23,7 +23,7 @@ ACCEPTED, FAILED = 0, 4
 
 def request(do: ActionKind, number: int = 1) -> ActionRequest:
     action = Action(Severity.CRITICAL, do, cooldown_s=0.0)
-    return ActionRequest(action, (0, int(do), number), "cell_critical", 0.0)
+    return ActionRequest(action, (0, int(do), number), "cell_critical")
 
 
 @dataclass

@@ -103,7 +103,7 @@ def sets_in(flight: Flight) -> int:
 
 def reduce(max_a: float | None, speed_m_s: float | None = None) -> tuple[ActionRequest, ...]:
     action = Action("governor", ActionKind.REDUCE, speed_m_s=speed_m_s)
-    return (ActionRequest(action, (0, 2, 1), "governor", 0.0, max_a),)
+    return (ActionRequest(action, (0, 2, 1), "governor", max_a),)
 
 
 def test_a_flight_of_gusts_sets_few_parameters_of_ardupilot(tmp_path: Path) -> None:

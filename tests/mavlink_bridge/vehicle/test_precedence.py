@@ -15,9 +15,9 @@ COMMANDS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)
 
 
 def request(
-    do: ActionKind, event: tuple[int, int, int] = (0, 2, 1), **row: object
+    do: ActionKind, event: tuple[int, int, float] = (0, 2, 1), **row: object
 ) -> ActionRequest:
-    return ActionRequest(Action(Severity.CRITICAL, do, **row), event, "hot_critical", 0.0)  # type: ignore[arg-type]  # by name
+    return ActionRequest(Action(Severity.CRITICAL, do, **row), event, "hot_critical")  # type: ignore[arg-type]  # by name
 
 
 def in_mode(mode: str | None) -> VehicleState:

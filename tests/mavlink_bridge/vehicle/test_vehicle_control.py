@@ -30,8 +30,8 @@ from tests.mavlink_bridge.fake_vehicle import (
     Flight,
 )
 
-HOME = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 0, 1), "cell_critical", 0.0)
-DOWN = ActionRequest(Action(Severity.EMERGENCY, ActionKind.LAND), (0, 1, 1), "cell_emergency", 0.0)
+HOME = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 0, 1), "cell_critical")
+DOWN = ActionRequest(Action(Severity.EMERGENCY, ActionKind.LAND), (0, 1, 1), "cell_emergency")
 LIMIT_PARAMETERS = {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
 SAVED = "vehicle-3-1-limits.json"
 SPEEDS: dict[str, float] = {
@@ -52,7 +52,7 @@ def less(
     max_a: float | None, speed_m_s: float | None = None, climb_m_s: float | None = None
 ) -> tuple[ActionRequest, ...]:
     action = Action("governor", ActionKind.REDUCE, speed_m_s=speed_m_s, climb_m_s=climb_m_s)
-    return (ActionRequest(action, (0, 2, 1), "governor", 0.0, max_a),)
+    return (ActionRequest(action, (0, 2, 1), "governor", max_a),)
 
 
 def flying(folder: Path | None, vehicle: FakeVehicle | None = None) -> Flight:
@@ -127,7 +127,7 @@ def test_a_refused_return_escalates_to_a_landing_if_configured(tmp_path: Path) -
     flight = flying(tmp_path)
     flight.vehicle.complies = False
     action = Action(Severity.CRITICAL, ActionKind.RETURN, retries=0, escalate=ActionKind.LAND)
-    flight.requests = (ActionRequest(action, (0, 0, 1), "cell_critical", 0.0),)
+    flight.requests = (ActionRequest(action, (0, 0, 1), "cell_critical"),)
     flight.fly(10.0)
     assert flight.vehicle.commands == [(20, 0), (21, 0)]
 
@@ -815,7 +815,7 @@ def test_a_text_has_the_label_of_the_limit(tmp_path: Path) -> None:
 def test_texts_of_refusals_and_arming_fit_one_statustext() -> None:
     base = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)
     sent = SentCommand((0, 0, 1), ActionKind.RETURN, 0.0, "AUTO", 3, Phase.OVERRIDDEN)
-    home = (ActionRequest(Action("x", ActionKind.RETURN), sent.key, "x", 0.0),)
+    home = (ActionRequest(Action("x", ActionKind.RETURN), sent.key, "x"),)
     states = [
         base,
         replace(base, heartbeat_age_s=None),

@@ -32,8 +32,8 @@ from tests.mavlink_bridge.fake_vehicle import (
     Flight,
 )
 
-HOME = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 0, 1), "cell_critical", 0.0)
-DOWN = ActionRequest(Action(Severity.EMERGENCY, ActionKind.LAND), (0, 1, 1), "cell_emergency", 0.0)
+HOME = ActionRequest(Action(Severity.CRITICAL, ActionKind.RETURN), (0, 0, 1), "cell_critical")
+DOWN = ActionRequest(Action(Severity.EMERGENCY, ActionKind.LAND), (0, 1, 1), "cell_emergency")
 PX4_LAND, PX4_HOLD = 4 << 16 | 6 << 24, 4 << 16 | 3 << 24
 PX4_POSCTL, PX4_TAKEOFF = 3 << 16, 4 << 16 | 2 << 24
 AUTO, QLAND, QHOVER, PLANE_RTL = 10, 20, 18, 11
@@ -131,7 +131,7 @@ def test_an_action_that_is_not_possible_is_reported_at_the_first_heartbeat(
 def test_an_impossible_return_escalates_at_once(tmp_path: Path) -> None:
     flight = flying(tmp_path, ARDUPILOT, SUB, 2)
     action = Action(Severity.CRITICAL, ActionKind.RETURN, escalate=ActionKind.LAND)
-    flight.requests = (ActionRequest(action, (0, 0, 1), "cell_critical", 0.0),)
+    flight.requests = (ActionRequest(action, (0, 0, 1), "cell_critical"),)
     flight.fly(1.0)
     assert flight.vehicle.commands == [(176, 0, 9)]
 
@@ -364,7 +364,6 @@ def test_limits_that_come_and_go_send_few_commands(tmp_path: Path) -> None:
                 Action(Severity.CRITICAL, do, retry_s=0.1, retries=10, cooldown_s=0.0),
                 (0, row, number),
                 "cell_critical",
-                0.0,
             )
             for do, row in rows[: 1 + number % 2]
         )
@@ -476,7 +475,7 @@ def test_a_limit_is_written_again_and_the_first_values_restored_after_a_restart(
 ) -> None:
     flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED, **CURRENT_LIMIT)
     action = Action("governor", ActionKind.REDUCE)
-    flight.requests = (ActionRequest(action, (0, 2, 1), "governor", 0.0, 30.0),)
+    flight.requests = (ActionRequest(action, (0, 2, 1), "governor", 30.0),)
     flight.fly(5.0)
     limited = {"MOT_BAT_CURR_MAX": 30.0, "MOT_BAT_CURR_TC": 1.0}
     assert flight.vehicle.parameters == limited

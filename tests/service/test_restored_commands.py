@@ -1,0 +1,125 @@
+"""Commands to the vehicle after a restart in flight: of the bridge, and of the battery or not."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dronebms.core.clock import VirtualClock
+from dronebms.core.toml_schema import validated
+from dronebms.service.config import Config
+from dronebms.service.service import VEHICLE, Service
+from dronebms.simulation.rehearsal import VirtualMachine
+from sim.emulator.world import open_virtual
+from tests.mavlink_bridge.fake_vehicle import LAND, LOITER, RTL, FakeVehicle
+
+LIMIT = '[[battery]]\nbus = "sim:half_full"\n[[limit]]\nid = "cell_sag"\ntrip = 3.8\nclear = 4.0\n'
+HOME = LIMIT + '[[action]]\non = "cell_sag"\ndo = "return"\n'
+DOWN = LIMIT + '[[action]]\non = "cell_sag"\ndo = "land"\n'
+NUMBERS = {HOME: 20, DOWN: 21}
+RUN_S, GAP_S = 45.0, 3.0
+
+
+class Flight:
+    """A service and its vehicle in virtual time; the limit trips after take-off at 20 s."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.vehicle = FakeVehicle()
+        self.clock = VirtualClock()
+        self.bus, _ = open_virtual("half_full", self.clock)
+
+    def run(self, text: str, parts: dict[str, object], seconds: float) -> dict[str, object]:
+        """Run a service that restores the parts; its own at its end, through JSON."""
+        text += f'[mavlink]\nurl = "udpout:127.0.0.1:14550"\n[state]\ndir = "{self.folder}"\n'
+        config = validated(Config, text, "c.toml")
+        with ExitStack() as stack:
+            machine = VirtualMachine(self.vehicle, [self.bus])
+            service = Service(config, stack, self.clock, machine)
+            service.restore(parts)
+            for _ in service.reports(self._ticks(seconds)):
+                pass
+            stored: dict[str, object] = json.loads(json.dumps(service.state(self.clock.now_s())))
+        return stored
+
+    def commands(self) -> list[int]:
+        """Numbers of the mode commands since the last call."""
+        found = [number for number, *_ in self.vehicle.commands]
+        self.vehicle.commands.clear()
+        return found
+
+    def _ticks(self, seconds: float) -> Iterator[float]:
+        start_s = self.clock.now_s() + GAP_S
+        for tick in range(round(seconds * 10)):
+            self.clock.sleep_until(start_s + tick / 10)
+            if tick % 10 == 0:
+                self.vehicle.beat()
+            yield self.clock.now_s()
+
+
+def without_actions(parts: dict[str, object]) -> dict[str, object]:
+    """The battery is restored, and its actions are of an unknown format."""
+    (pack,) = json.loads(json.dumps(parts["packs"]))
+    return parts | {"packs": [pack | {"actions": {"format": 0}}]}
+
+
+def bridge_alone(parts: dict[str, object]) -> dict[str, object]:
+    return {VEHICLE: parts[VEHICLE]}
+
+
+def of_another_number_of_batteries(parts: dict[str, object]) -> dict[str, object]:
+    return parts | {"packs": []}
+
+
+Parts = Callable[[dict[str, object]], dict[str, object]]
+LOST = (bridge_alone, without_actions, of_another_number_of_batteries)
+
+
+@pytest.mark.parametrize("text", [HOME, DOWN])
+@pytest.mark.parametrize("lost", LOST)
+def test_an_event_after_a_restart_has_its_command_though_the_battery_is_not_restored(
+    tmp_path: Path, lost: Parts, text: str
+) -> None:
+    flight = Flight(tmp_path)
+    flight.vehicle.complies = False
+    parts = flight.run(text, {}, RUN_S)
+    assert flight.commands()
+    flight.vehicle.complies = True
+    flight.run(text, lost(parts), RUN_S)
+    assert flight.commands() == [NUMBERS[text]]
+
+
+def test_a_landing_of_another_configuration_is_sent_after_a_return_was_obeyed(
+    tmp_path: Path,
+) -> None:
+    flight = Flight(tmp_path)
+    parts = flight.run(HOME, {}, RUN_S)
+    assert (flight.commands(), flight.vehicle.mode) == ([20], RTL)
+    flight.run(DOWN, parts, RUN_S)
+    assert (flight.commands(), flight.vehicle.mode) == ([21], LAND)
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_pilot_who_has_taken_over_keeps_the_command_after_a_restart(
+    tmp_path: Path, lost: Parts
+) -> None:
+    flight = Flight(tmp_path)
+    parts = flight.run(HOME, {}, RUN_S)
+    flight.vehicle.mode = LOITER
+    parts = flight.run(HOME, parts, RUN_S)
+    assert flight.commands() == [20]
+    for text in (HOME, DOWN):
+        flight.run(text, lost(parts), RUN_S)
+        assert (flight.commands(), flight.vehicle.mode) == ([], LOITER)
+
+
+def test_an_event_that_continues_after_a_restart_has_no_second_command(tmp_path: Path) -> None:
+    flight = Flight(tmp_path)
+    flight.vehicle.complies = False
+    parts = flight.run(HOME, {}, RUN_S)
+    assert flight.commands()
+    flight.vehicle.complies = True
+    flight.run(HOME, parts, RUN_S)
+    assert flight.commands() == []
