@@ -13,6 +13,8 @@ from smartbattery.errors import BusError, InUseError
 
 _FOLDER = Path("/run/lock")
 _READ_WRITE_ALL = 0o666
+_NAME_BYTES = 200
+_UNKNOWN = "another program"
 
 
 class GaugeLock:
@@ -40,11 +42,9 @@ class GaugeLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            text = os.read(self._file, 200).decode("utf-8", "replace").strip()
+            name = _holder(self._file)
             os.close(self._file)
-            raise InUseError(
-                f"{bus_path} address 0x{address:02x} is in use by {text or 'another program'}"
-            ) from error
+            raise InUseError(f"{bus_path} address 0x{address:02x} is in use by {name}") from error
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{holder} (process {os.getpid()})\n".encode(), 0)
 
@@ -59,9 +59,21 @@ def lock_holder(bus_path: str, address: int, folder: Path | None = None) -> str 
     if not is_locked(path):
         return None
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or "another program"
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return "another program"
+        return _UNKNOWN
+    try:
+        return _holder(file)
+    finally:
+        os.close(file)
+
+
+def _holder(file: int) -> str:
+    """Name in a lock file, in whose folder every user may write."""
+    try:
+        return os.read(file, _NAME_BYTES).decode(errors="replace").strip() or _UNKNOWN
+    except OSError:
+        return _UNKNOWN
 
 
 def is_locked(path: Path) -> bool:

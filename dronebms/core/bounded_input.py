@@ -9,6 +9,7 @@ import gzip
 import io
 import os
 import re
+import select
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +24,7 @@ _EXPANDED_BYTES = 1 << 20  # from which on the expansion is judged
 MAX_FILE_BYTES = 4 << 30  # of an autopilot's log: a day at full rate has less
 _CHUNK_BYTES = 1 << 20
 _MARK_BYTES = 16
+_WAIT_S = 10.0  # for the writer of a pipe
 
 
 class BoundError(ValueError):
@@ -30,17 +32,27 @@ class BoundError(ValueError):
 
 
 def read_bytes(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
-    """Content of a file.
+    """Content of a file, a device or a pipe.
 
     Raises:
         OSError: the file cannot be read.
-        BoundError: it is longer than `max_bytes`.
+        BoundError: it is longer than `max_bytes`, or a pipe without data for 10 s.
     """
-    with path.open("rb") as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise BoundError(f"more than {max_bytes} bytes")
-    return data
+    with open(path, "rb", 0, opener=_without_waiting) as file:
+        data = b""
+        while len(data) <= max_bytes:
+            if not select.select([file], [], [], _WAIT_S)[0]:
+                raise BoundError(f"a pipe without data for {_WAIT_S:g} s")
+            part = file.read(max_bytes + 1 - len(data))
+            if part == b"":
+                return data
+            data += part or b""
+    raise BoundError(f"more than {max_bytes} bytes")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a named pipe without a writer would hold up the program otherwise."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class Lines:

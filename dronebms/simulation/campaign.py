@@ -21,6 +21,7 @@ from threading import Thread
 from pydantic import ValidationError
 
 from dronebms import __version__
+from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
@@ -39,6 +40,7 @@ FAR_V = 0.1
 FAR_K = 5.0
 FAR_PCT = 10.0
 FAR_S = 180.0
+_MOST_BYTES = 1 << 28  # of the outcomes: half a million flights
 _END_QUANTITIES = (
     "lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct", "remaining_s", "remaining_low_s",
     "remaining_high_s",
@@ -210,7 +212,7 @@ class ResultsFile:
             path.parent.stat()  # a missing folder is an error before the first flight
             if path.exists() and not path.is_file() and not path.is_dir():
                 raise ConfigError(f"{path} cannot be used: it is not a file")
-            data = path.read_bytes() if path.exists() else b""
+            data = read_bytes(path, _MOST_BYTES) if path.exists() else b""
             head, *lines = (data or self._head).splitlines(keepends=True)
             if head != self._head:
                 raise ConfigError(
@@ -223,6 +225,8 @@ class ResultsFile:
             rows = [OUTCOME_JSON.validate_json(line) for line in lines]
         except OSError as error:
             raise ConfigError(f"{path} cannot be used: {error.strerror}") from error
+        except BoundError as error:
+            raise ConfigError(f"{path} cannot be used: {error}") from error
         except ValidationError as error:
             damaged = error.errors()[0]["input"]
             raise ConfigError(f"{path}: a line is damaged: {damaged!r:.80}") from error

@@ -21,6 +21,7 @@ from pathlib import Path
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from dronebms.core.bounded_input import read_bytes
 from dronebms.core.clock import unix_s
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report, Severity
@@ -35,6 +36,7 @@ _RETRY_FIRST_S, _RETRY_LAST_S, _KEEPALIVE_S = 1, 60, 30
 _CHARGER_S = 10.0
 _MEMORY = ":memory:"
 _PER_MB = 1e6
+_PASSWORD_BYTES = 1 << 16  # of MQTT
 _log = logging.getLogger(__name__)
 
 
@@ -173,12 +175,16 @@ class MqttPublisher:
 def _client(config: MqttConfig) -> Client:
     client = Client(CallbackAPIVersion.VERSION2)
     client.reconnect_delay_set(_RETRY_FIRST_S, _RETRY_LAST_S)
+    for path in (config.ca, config.certificate, config.key):
+        if path is not None and Path(path).is_fifo():  # OpenSSL would wait for its writer
+            raise ConfigError(f"[mqtt]: the TLS or password files cannot be used: {path} is a pipe")
     try:
         if config.user is not None:
-            secret = config.password_file and Path(config.password_file).read_text("utf-8").strip()
+            path = config.password_file
+            secret = path and read_bytes(Path(path), _PASSWORD_BYTES).decode().strip()
             client.username_pw_set(config.user, secret)
         if config.ca is not None:
             client.tls_set(config.ca, config.certificate, config.key)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"[mqtt]: the TLS or password files cannot be used: {error}") from error
     return client

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.bounded_input import read_bytes
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.signing import Signing
 from mavlink_bridge.protocol.udp_peers import Datagram, PeerRank
 
 _SEQUENCE_MASK = 0xFF
+_PHRASE_BYTES = 4096
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _log = logging.getLogger(__name__)
 
@@ -28,12 +30,12 @@ def read_key(path: Path) -> bytes:
     """Signing key of the passphrase in a file; logs a warning if other users may use the file.
 
     Raises:
-        ConfigError: the file cannot be read or is empty.
+        ConfigError: the file cannot be read, is empty or longer than a passphrase.
     """
     try:
-        phrase = path.read_text(encoding="utf-8").strip()
+        phrase = read_bytes(path, _PHRASE_BYTES).decode().strip()
         mode = path.stat().st_mode
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"the signing key {path} cannot be read: {error}") from error
     if not phrase:
         raise ConfigError(f"the signing key {path} is empty; expected a passphrase")

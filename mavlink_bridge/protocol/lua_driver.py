@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 from dronebms.core.atomic_file import atomic_writer
+from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.errors import ConfigError
 
 NAME = "dronebms.lua"
@@ -23,11 +24,12 @@ def write_script(folder: Path, *, force: bool = False) -> Path:
     """
     path = folder / NAME
     try:
-        old = path.read_text(encoding="utf-8", errors="replace")
+        old = read_bytes(path).decode(errors="replace")
     except FileNotFoundError:
         old = ""
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be replaced: {error.strerror}") from error
+    except (OSError, BoundError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path} cannot be replaced: {reason}") from error
     mark, _, rest = old.partition("\n")
     if old and mark != _marked(rest) and not force:
         raise ConfigError(f"{path} was edited after installation; --force replaces it")

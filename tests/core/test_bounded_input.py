@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -63,6 +64,34 @@ def test_a_file_is_read_up_to_its_bound_and_no_device_further(tmp_path: Path) ->
         read_bytes(path, 9)
     with little_memory(), pytest.raises(BoundError, match="more than 1048576 bytes"):
         read_bytes(Path("/dev/zero"))
+
+
+def test_a_pipe_is_read_as_its_writer_writes_and_not_waited_for_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, sink = os.pipe()
+    writer = threading.Thread(target=lambda: [os.write(sink, b"x" * 5000) for _ in range(40)])
+    writer.start()
+    with pytest.raises(BoundError, match="more than 99999 bytes"):
+        read_bytes(Path(f"/dev/fd/{source}"), 99_999)
+    os.read(source, 200_000)
+    writer.join()
+    os.write(sink, b"phrase")
+    os.close(sink)
+    assert read_bytes(Path(f"/dev/fd/{source}")).endswith(b"phrase")
+    os.close(source)
+    monkeypatch.setattr(bounded_input, "_WAIT_S", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BoundError, match=r"a pipe without data for 0\.05 s"):
+        read_bytes(tmp_path / "pipe")
+
+
+def test_a_file_that_cannot_be_opened_leaves_no_open_file(tmp_path: Path) -> None:
+    before = os.listdir("/dev/fd")  # noqa: PTH208 - numbers
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(OSError, match="directory"):
+            read_bytes(path)
+    assert os.listdir("/dev/fd") == before  # noqa: PTH208
 
 
 LINES: list[tuple[str, Callable[[Path], Path], str]] = [

@@ -147,6 +147,18 @@ def test_the_holder_of_a_pack_or_of_the_state_is_named(tmp_path: Path) -> None:
     assert not is_locked(tmp_path / "run.kept")
 
 
+def test_the_name_of_a_holder_is_bounded_and_a_pipe_has_none(tmp_path: Path) -> None:
+    lock = GaugeLock("/dev/null", 0x0B, "x" * 100_000, tmp_path)
+    assert lock_holder("/dev/null", 0x0B, tmp_path) == "x" * 200
+    lock.close()
+    path = tmp_path / "smartbattery-dev-null-0c.lock"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.flock(pipe, fcntl.LOCK_EX)
+    assert lock_holder("/dev/null", 0x0C, tmp_path) == "another program"
+    os.close(pipe)
+
+
 @pytest.mark.skipif(ROOT, reason="root may write everywhere")
 def test_a_permission_that_is_missing_names_the_group(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

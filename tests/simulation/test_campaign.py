@@ -304,6 +304,16 @@ def test_a_campaign_continues_with_the_missing_seeds_and_jobs_change_nothing(fol
     assert {"name": "landed", "runs": 4, "value": 100.0}.items() <= printed["table"][1].items()
 
 
+def test_a_results_file_beyond_its_bound_is_rejected(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dronebms.simulation.campaign._MOST_BYTES", 99)
+    (folder / "long.jsonl").write_bytes(b"x" * 100)
+    out = str(folder / "long.jsonl")
+    assert main(["campaign", str(folder / "short.toml"), "--runs", "1", "--out", out]) == 2
+    assert capsys.readouterr().err == f"dronebms: {out} cannot be used: more than 99 bytes\n"
+
+
 def test_a_results_file_that_is_a_device_is_rejected(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

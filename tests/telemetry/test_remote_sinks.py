@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from dronebms.core import bounded_input
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Severity, Sink
@@ -32,6 +33,7 @@ from dronebms.telemetry.outbox import Message, Outbox
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report, an_event
+from tests.special_files import special_file
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 Scrape = Callable[[], list[Sample]]
@@ -376,6 +378,21 @@ def test_a_queue_file_that_cannot_be_used_is_not_changed(
     ],
 )
 def test_an_unusable_file_is_one_sentence(keys: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"\[mqtt\]: the TLS or password files cannot be used"):
+        MqttPublisher(away(**keys), None)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "pipe", "folder", "long"])
+@pytest.mark.parametrize(
+    "names", [("password_file",), ("ca",), ("ca", "certificate"), ("ca", "key")], ids="-".join
+)
+def test_a_file_of_any_kind_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, names: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(bounded_input, "_WAIT_S", 0.05)
+    keys = {"user": "me"} if "password_file" in names else {}
+    keys |= dict.fromkeys(("ca", "certificate", "key") if len(names) > 1 else (), __file__)
+    keys |= {names[-1]: str(special_file(tmp_path, kind))}
     with pytest.raises(ConfigError, match=r"\[mqtt\]: the TLS or password files cannot be used"):
         MqttPublisher(away(**keys), None)
 

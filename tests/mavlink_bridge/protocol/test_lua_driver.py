@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from dronebms.core import bounded_input
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.lua_driver import write_script
 from tests.mavlink_bridge.lua_host import LuaHost, needs_lua, those
+from tests.special_files import special_file
 
 
 def test_the_driver_is_written_and_written_again(tmp_path: Path) -> None:
@@ -36,6 +38,16 @@ def test_an_edited_driver_is_not_replaced_unless_forced(tmp_path: Path, change: 
 def test_another_script_of_that_name_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "dronebms.lua").write_text("return 1\n")
     with pytest.raises(ConfigError, match="was edited"):
+        write_script(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "pipe", "folder", "long"])
+def test_a_file_of_another_kind_in_its_place_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(bounded_input, "_WAIT_S", 0.05)
+    (tmp_path / "dronebms.lua").symlink_to(special_file(tmp_path, kind))
+    with pytest.raises(ConfigError, match=r"dronebms\.lua cannot be replaced: "):
         write_script(tmp_path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core import bounded_input
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
@@ -18,6 +19,7 @@ from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
 from tests.mavlink_bridge.loopback import until
 from tests.mavlink_bridge.reports import a_report
+from tests.special_files import special_file
 
 ACCEPTED, TEMPORARILY_REJECTED, DENIED, UNSUPPORTED = 0, 1, 2, 3
 GCS = (255, 190)
@@ -468,6 +470,15 @@ def test_a_key_that_cannot_be_used_is_a_configuration_error(
         path.write_bytes(content)
     with pytest.raises(ConfigError, match="the signing key"):
         read_key(path)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "pipe", "folder", "long"])
+def test_a_key_that_is_no_passphrase_file_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(bounded_input, "_WAIT_S", 0.05)
+    with pytest.raises(ConfigError, match=r"the signing key .* cannot be read"):
+        read_key(special_file(tmp_path, kind))
 
 
 def signed_by(key: bytes, timestamp: int) -> mavlink.MAVLink:
