@@ -101,19 +101,28 @@ class GaugeState:
             for name, value in self.values.items()
             if now_s - self.read_at_s[name] <= self.max_age_s[name]
         }
+        read_at_s, hottest = dict(self.read_at_s), self._hottest(valid)
+        if hottest is not None:
+            read_at_s["temperature_degc"] = read_at_s[hottest]
         fields: dict[str, Any] = {name: valid.get(name) for name in _NUMBERS}
         fields |= {name: int(valid[name]) for name in _WORDS if name in valid}
         return Snapshot(
             t_s=now_s,
             **fields,
-            temperature_degc=max((valid[n] for n in _TEMPERATURES if n in valid), default=None),
+            temperature_degc=None if hottest is None else valid[hottest],
             cells_v=tuple([valid.get(name) for name in CELL_FIELDS[: self.cells]]),
             identity=self.identity or UNIDENTIFIED,
-            read_at_s=dict(self.read_at_s),
+            read_at_s=read_at_s,
             counts=self.counts,
             trouble=None if "voltage_v" in valid else self.trouble,
             doubts=self._scale_doubts(),
         )
+
+    @staticmethod
+    def _hottest(valid: dict[str, float]) -> str | None:
+        """The register whose temperature is reported."""
+        known = [name for name in _TEMPERATURES if name in valid]
+        return max(known, key=lambda name: valid[name], default=None)
 
     def _scale_doubts(self) -> tuple[str, ...]:
         """A sentence while SpecificationInfo has other scales than those of the pack."""

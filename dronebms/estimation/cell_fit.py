@@ -120,6 +120,7 @@ class CellEstimate:
     drift_v_s: float  # rate of the model's error over a minute or more
     errors_v: Vector  # reading minus model, of the last readings
     loaded: bool  # there has been a load
+    fitted: bool  # and seconds under it have been compared with the model
 
     def circuit(self, current_a: float) -> CircuitState:
         """The circuit at a current."""
@@ -296,6 +297,7 @@ class CellFit:
             drift_v_s=self._drift_v_s,
             errors_v=self._errors_v,
             loaded=self._loaded,
+            fitted=bool(self._rows),
         )
 
     @property

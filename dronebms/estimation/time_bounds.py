@@ -3,7 +3,8 @@
 Surely there is the charge two standard deviations below the estimate, of a cell whose capacity is
 two below its own, and no more than a gauge that is not refuted reports; there at most is the same
 above. The least time is what the sure charge gives down to the cut-off at the greatest of the
-present, the recent and the expected power. A cell may end earlier with charge left, by voltage: the
+present, the recent and the expected power; until the fit has seen a load, the 5 % bound is no more
+than that. A cell may end earlier with charge left, by voltage: the
 polarisation S = U(s) - v grows until the cut-off. It grows with diffusion, at most e-fold within
 the slow time constant (in recorded and computed flights, unannounced steps of the power apart),
 so that a cell with the margin m above its cut-off lasts at least
@@ -24,6 +25,7 @@ from dronebms.estimation.load_forecast import LoadAhead
 
 _SDS = 2.0
 _SD_GAUGE = 0.09  # of a charge that began with a gauge's, as in `cell_states`
+_SD_UNFITTED = 0.2  # before cells under load confirm it: at rest the flat of a curve does not
 _WIDER = 1.2  # factor on the fit's own deviation, as in `cell_states`
 _SD_CAPACITY = 0.05  # ln, at least
 _LEAST_SAG_V = 0.02
@@ -44,8 +46,9 @@ def charge_bounds(
     cell: CellEstimate, gauge: GaugeCharge | None, *, began_with_gauge: bool
 ) -> ChargeBounds:
     """Bounds of the charge; `gauge` is its newest one if that counts."""
+    sd_gauge = _SD_GAUGE if cell.fitted else _SD_UNFITTED
     sd = _SDS * math.hypot(
-        _WIDER * math.sqrt(max(float(cell.variance[CHARGE]), 0.0)), _SD_GAUGE * began_with_gauge
+        _WIDER * math.sqrt(max(float(cell.variance[CHARGE]), 0.0)), sd_gauge * began_with_gauge
     )
     sd_capacity = _SDS * max(math.sqrt(max(float(cell.variance[CAPACITY]), 0.0)), _SD_CAPACITY)
     charge, capacity_ln = float(cell.x[CHARGE]), float(cell.x[CAPACITY])
@@ -88,6 +91,8 @@ def time_bounds(
     # Left in the cell when its voltage without sag has fallen to the cut-off and the present sag.
     left_as = _charge_at(cell, cutoff_v + sag_v) * charge.least_capacity_as
     charge_s = max(least_as - left_as, 0.0) * volts / load.most_w
+    if not cell.fitted:
+        most_low_s = min(most_low_s, charge_s)
     voltage_s = cell.model.parameters.slow_tau_s * math.log1p(margin_v / sag_v)
     most_s = charge.most_as * max(open_v, cell_v) * cells / load.least_w
     least_s = min(charge_s, voltage_s)

@@ -121,20 +121,21 @@ class Pipeline:
         self._identify(snapshot.identity)
         absent_s = self._watch.step(now_s, self.longest_step_s)
         if absent_s > 0.0:
-            self._resume(snapshot, absent_s)
+            self._resume(absent_s)
         snapshot = self._plausibility.check(snapshot, self._pack_data)
         snapshot = self._consistency.check(snapshot, self._pack_data, armed=vehicle.armed)
         estimate = self._estimator.update(snapshot.undisputed(), vehicle)
-        if snapshot.disputed:  # no percentage and no time rest on readings in dispute
-            estimate = Estimate(now_s)
+        if snapshot.disputed:
+            estimate = _without_charge(estimate)
         status = self._alarms.update(self._watch.of_snapshot(snapshot), estimate, vehicle)
         status = _at(status, now_s)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
         reported = self._reported.update(report, self._alarms.confirms)
         report = with_ground_checks(replace(report, reported=reported))
-        if self._flying and not report.flying:
-            self.store_learned_or_log()
-        self._flying = report.flying
+        if vehicle.armed is not None or not snapshot.disputed:  # a load in dispute is no landing
+            if self._flying and not report.flying:
+                self.store_learned_or_log()
+            self._flying = report.flying
         return report
 
     def publish(self, report: Report, supply: SupplyStatus | None = None) -> Report:
@@ -333,12 +334,11 @@ class Pipeline:
             self._alarms.use(self._usable_limits(), pack_data)
         self._latch(identity)
 
-    def _resume(self, snapshot: Snapshot, absent_s: float) -> None:
+    def _resume(self, absent_s: float) -> None:
         """Continue after an absence of the loop: nothing that happened in it was seen."""
         self._plausibility.resume(absent_s)
+        self._reported.resume(absent_s)
         if absent_s > _SHORT_S:
-            unknown = snapshot.unknown(snapshot.t_s, "the service was held up")
-            self._consistency.check(unknown, self._pack_data)
             self._estimator.resume()
             self._alarms.resume()
 
@@ -369,6 +369,16 @@ class Pipeline:
             ConfigError: a limit contradicts itself or another one.
         """
         return changed_limits(default_limits(self._pack_data), changes)
+
+
+def _without_charge(estimate: Estimate) -> Estimate:
+    """What is counted; no percentage and no time rest on readings in dispute."""
+    return Estimate(
+        estimate.t_s,
+        used_mah=estimate.used_mah,
+        used_wh=estimate.used_wh,
+        doubts=estimate.doubts,
+    )
 
 
 def _at(status: Status, now_s: float) -> Status:

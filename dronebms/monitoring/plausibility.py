@@ -94,9 +94,12 @@ class PlausibilityCheck:
         return replace(accepted, read_at_s=self._read_at_s(snapshot))
 
     def _read_at_s(self, snapshot: Snapshot) -> Mapping[str, float]:
-        """Times of the readings; while a step is pending, the voltage has its earlier time."""
-        read_at_s = snapshot.read_at_s
-        if all(value.since_s is None for value in self._state.values.values()):
+        """Times of the readings; while a step of it is pending, the voltage has its earlier time.
+
+        A mean is of voltage and current: a pending step of the current delays it as well.
+        """
+        read_at_s, values = snapshot.read_at_s, self._state.values
+        if all(v.since_s is None for name, v in values.items() if name != "temperature_degc"):
             self._state = replace(self._state, settled_s=read_at_s.get("voltage_v"))
         elif self._state.settled_s is not None:
             return {**read_at_s, "voltage_v": self._state.settled_s}

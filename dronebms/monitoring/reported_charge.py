@@ -67,6 +67,11 @@ class ReportedChargeStage:
         """State for a restart."""
         return self._state
 
+    def resume(self, absent_s: float) -> None:
+        """Continue after an absence of the loop: in it no change has lasted."""
+        if self._state.since_s is not None:
+            self._state = replace(self._state, since_s=self._state.since_s + absent_s)
+
     def update(self, report: Report, confirms: Confirms) -> ReportedCharge:
         """The charge to send.
 

@@ -66,7 +66,9 @@ def test_later_readings_change_no_estimate(path: Path, tmp_path: Path) -> None:
     rows, sidecar = read_rows(path), sidecar_of(path)
     cut = len(rows) // 2
     calm = [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None)]
-    tail = [row | {"voltage_v": "99", "current_a": "0", "gauge_soc_pct": "1"} for row in rows[cut:]]
+    other_v = str(0.95 * float(rows[cut]["voltage_v"]))
+    changed = {"voltage_v": other_v, "current_a": "0", "gauge_soc_pct": "1"}
+    tail = [row | changed for row in rows[cut:]]
     for name, later in (("nothing", []), ("other", tail)):
         other = write_flight(tmp_path / f"{name}.csv", rows[:cut] + later, sidecar)
         again = [json_line.text(r) for r in reports(other, FlightOptions(), lambda _: None)]

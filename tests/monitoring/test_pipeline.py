@@ -1,6 +1,9 @@
 """The stages of one battery, and failures that they survive."""
 
 import logging
+import math
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -9,6 +12,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.estimation.pack_memory import LearnedPack, PackMemory
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
@@ -102,3 +106,49 @@ def test_a_pack_that_contradicts_a_change_gets_the_default_limits(
         "limit 'current_60s': clear 100 must be below trip 50; "
         "the default limits are used for this pack"
     ]
+
+
+def test_in_a_dispute_the_count_goes_on_and_no_flight_ends() -> None:
+    flying = [hovering(k / 2.0, wrong=k >= 200) for k in range(400)]
+    landed = [look(200.0 + k / 2.0, 3.8, 0.0, identity=SIX_CELLS) for k in range(60)]
+    packs = Kept()
+    pipeline = Pipeline(source := Scripted(flying[0]), FACTS, packs=packs)
+    disputed = []
+    for snapshot in flying:
+        source.snapshot = snapshot
+        report = pipeline.step(snapshot.t_s, UNKNOWN_VEHICLE)
+        if report.snapshot.disputed:
+            disputed.append(report.estimate)
+    assert len(disputed) > 100
+    for before, after in pairwise(disputed):
+        assert (after.soc_pct, after.remaining_s) == (None, None)
+        assert (after.used_mah or 0.0) > (before.used_mah or 0.0) > 0.0
+    assert packs.saved == []
+    for snapshot in landed:
+        source.snapshot = snapshot
+        pipeline.step(snapshot.t_s, VehicleState(armed=False))
+    assert len(packs.saved) == 1
+
+
+class Kept(PackMemory):
+    """A pack memory without earlier flights."""
+
+    def __init__(self) -> None:
+        self.saved: list[tuple[str, LearnedPack]] = []
+
+    def load(self, pack: str) -> LearnedPack | None:
+        """No pack is known."""
+
+    def save(self, pack: str, learned: LearnedPack) -> None:
+        """Keep it."""
+        self.saved.append((pack, learned))
+
+
+def hovering(t_s: float, *, wrong: bool) -> Snapshot:
+    """A pack of 5 Ah at 20 A; a wrong current is 14 A, and nothing decides."""
+    current_a = 20.0 + math.sin(t_s)
+    sound = look(t_s, 4.0 - 0.0005 * t_s, current_a, identity=SIX_CELLS)
+    mah = 4500.0 - 20.0 * t_s / 3.6
+    read = {**sound.read_at_s, "remaining_mah": t_s}
+    sound = replace(sound, remaining_mah=mah, soc_pct=mah / 50.0, full_mah=5000.0, read_at_s=read)
+    return replace(sound, current_a=0.7 * current_a) if wrong else sound

@@ -209,3 +209,12 @@ def test_constant_values_on_the_ground_are_accepted() -> None:
 def test_a_value_that_is_held_between_readings_is_not_frozen() -> None:
     held = (replace(look(float(t)), read_at_s={"voltage_v": t // 60 * 60.0}) for t in range(60))
     assert all(report.snapshot.voltage_v is not None for report in watched(held))
+
+
+def test_a_step_of_the_temperature_does_not_delay_the_voltage() -> None:
+    check = PlausibilityCheck()
+    check.check(look(0.0), FACTS)
+    hotter = check.check(look(0.5, temperature_degc=60.0), FACTS)
+    assert hotter.temperature_degc == 25.0
+    assert hotter.read_at_s["voltage_v"] == 0.5
+    assert check.check(look(0.6, 2.0, temperature_degc=60.0), FACTS).read_at_s["voltage_v"] == 0.5

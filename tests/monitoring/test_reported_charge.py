@@ -275,3 +275,15 @@ def test_a_state_continues_exactly_through_its_text() -> None:
         state = decode(ReportedChargeState, part, "reported")
         assert state is not None
         two.stage = ReportedChargeStage(state)
+
+
+def test_a_fall_does_not_last_while_the_loop_is_absent() -> None:
+    bench = Bench()
+    bench.run(40.0, 86.0, 1200.0)
+    absent_s = 10.0
+    bench.run(1.0, 4.0, 40.0)
+    bench.stage.resume(absent_s)
+    bench.t_s += absent_s
+    sent = bench.stage.update(a_report(bench.t_s, 4.0, 40.0, HOVER_A), lambda *_: True)
+    assert sent.soc_pct is not None
+    assert sent.soc_pct > 60.0

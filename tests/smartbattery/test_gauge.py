@@ -29,6 +29,7 @@ from smartbattery.errors import (
     UnsupportedError,
 )
 from smartbattery.gauge import Gauge
+from smartbattery.gauge_state import GaugeState
 from smartbattery.registers import (
     ADDRESS,
     CURRENT,
@@ -1178,3 +1179,13 @@ def test_a_gauge_with_the_restored_state_of_another_reads_and_reports_the_same(
         elif now_s >= handed_over_s:
             second = Gauge(playback)
             assert second.restore(first.state()) == snapshot
+
+
+def test_the_hotter_register_gives_the_temperature_and_its_time() -> None:
+    state = GaugeState()
+    state.store("temperature_degc", 40.0, 5.0, 10.0)
+    state.store("external_degc", 55.0, 2.0, 10.0)
+    hot = state.snapshot(6.0)
+    assert (hot.temperature_degc, hot.read_at_s["temperature_degc"]) == (55.0, 2.0)
+    expired = state.snapshot(13.0)
+    assert (expired.temperature_degc, expired.read_at_s["temperature_degc"]) == (40.0, 5.0)

@@ -15,15 +15,15 @@ from smartbattery.snapshot import Snapshot
 
 _SECOND_S = 1.0 - 1e-6
 _CHARGE_FIELDS = ("remaining_mah", "soc_pct", "time_to_empty_s")
+_MOST_READINGS = 100  # of a second; a frozen gauge is read on and on without a new time
 
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyState:
     """State of the check; times in seconds of the loop's clock."""
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
-    serial: int | None = None
     second_s: float | None = None  # of the last whole second
     currents_a: tuple[float, ...] = ()  # since then
     cells_v: tuple[float, ...] = ()  # median of the cells, since then
@@ -57,9 +57,6 @@ class ConsistencyCheck:
             pack_data: rated data; without a capacity the current is not compared.
             armed: of the vehicle, None if unknown: then the pack may fly.
         """
-        serial = snapshot.identity.serial
-        if serial not in (None, self._state.serial):
-            self._state = ConsistencyState(serial)
         checked = self._voltages(snapshot, pack_data)
         checked = self._currents(checked, pack_data, armed=armed)
         if not checked.doubts:
@@ -80,25 +77,27 @@ class ConsistencyCheck:
             news = sample.is_gross and state.fault is None
             if news or read_s - last_s >= _SECOND_S:
                 state = self._judged(state.added(sample, pack_data.chemistry))
-        if state.fault is None or pack_v is None or not known_v:
+        if state.fault is None or not known_v:
             return snapshot
         if state.fault is Fault.CELLS:
             return _without_cells(snapshot, state.cells)
         sum_v = fmean(known_v) * len(snapshot.cells_v)
-        if state.fault is Fault.ALL_CELLS:
-            unknown = replace(snapshot, cells_v=(None,) * len(snapshot.cells_v))
-            doubt = f"cells {sum_v:.1f} V rejected, pack {pack_v:.1f} V"
-            return _rejected(unknown, ("cells_v",), doubt)
-        if state.fault is Fault.PACK and whole:
-            doubt = f"pack {pack_v:.1f} V rejected, cells {sum_v:.1f} V"
+        pack = "pack unknown" if pack_v is None else f"pack {pack_v:.1f} V"
+        if state.fault is Fault.PACK:
+            if pack_v is None:
+                return snapshot
+            doubt = f"{pack} rejected, cells {sum_v:.1f} V"
             return _rejected(replace(snapshot, voltage_v=sum_v), ("voltage_v",), doubt)
-        doubt = f"pack {pack_v:.1f} V, cells {sum_v:.1f} V disputed"
+        unknown = replace(snapshot, cells_v=(None,) * len(snapshot.cells_v))
+        if state.fault is Fault.ALL_CELLS:
+            doubt = f"cells {sum_v:.1f} V rejected, {pack}"
+            return _rejected(unknown, ("cells_v",), doubt)
+        packs_v = (sum_v,) if pack_v is None else (pack_v, sum_v)
         return replace(
-            snapshot,
-            voltage_v=min(pack_v, sum_v),
-            cells_v=(None,) * len(snapshot.cells_v),
-            doubts=(*snapshot.doubts, doubt),
-            disputed={"voltage_v": (pack_v, sum_v), "cells_v": tuple(known_v)},
+            unknown,
+            voltage_v=min(packs_v),
+            doubts=(*snapshot.doubts, f"{pack}, cells {sum_v:.1f} V disputed"),
+            disputed={"voltage_v": packs_v, "cells_v": tuple(known_v)},
         )
 
     def _judged(self, voltages: VoltageState) -> VoltageState:
@@ -121,9 +120,11 @@ class ConsistencyCheck:
             self._second(snapshot, current_a, pack_data, capacity_mah, armed=armed)
         state = self._state.currents
         wrong, rates_a = state.wrong, state.rates_a
-        if wrong is Wrong.DISPUTED and current_a is not None and rates_a is not None:
-            doubt = f"current {current_a:.0f} A, charge falls at {rates_a[1]:.0f} A"
-            disputed = {**snapshot.disputed, "current_a": (current_a, rates_a[1])}
+        if wrong is Wrong.DISPUTED and rates_a is not None:
+            currents_a = (rates_a[1],) if current_a is None else (current_a, rates_a[1])
+            read = "current unknown" if current_a is None else f"current {current_a:.0f} A"
+            doubt = f"{read}, charge falls at {rates_a[1]:.0f} A"
+            disputed = {**snapshot.disputed, "current_a": currents_a}
             unknown = _unknown(snapshot, ("current_a", *_CHARGE_FIELDS))
             return replace(unknown, doubts=(*snapshot.doubts, doubt), disputed=disputed)
         if wrong in (Wrong.CURRENT, Wrong.BOTH) and current_a is not None:
@@ -139,9 +140,11 @@ class ConsistencyCheck:
         state, mah = self._state.currents, snapshot.remaining_mah
         read_s = snapshot.read_at_s.get("remaining_mah", snapshot.t_s)
         counts = state.counts.drawn(snapshot.t_s, current_a)
+        restarted = counts.newest is None
         if mah is not None and read_s != counts.read_s:
             counts = counts.read(read_s, mah, snapshot.full_mah, capacity_mah)
-        self._state = replace(self._state, currents=replace(state, counts=counts))
+        currents = state.counting(counts, restarted=restarted)
+        self._state = replace(self._state, currents=currents)
 
     def _second(
         self,
@@ -159,11 +162,12 @@ class ConsistencyCheck:
         if cell_v is None:
             self._state = replace(state, second_s=None, currents_a=(), cells_v=(), shares_v=())
             return
-        currents_a = (*state.currents_a, current_a)
-        cells_v = (*state.cells_v, cell_v)
+        currents_a = (*state.currents_a, current_a)[-_MOST_READINGS:]
+        cells_v = (*state.cells_v, cell_v)[-_MOST_READINGS:]
         cells = pack_data.cells or len(snapshot.cells_v)
         pack_v = None if "voltage_v" in snapshot.disputed else snapshot.voltage_v
-        shares_v = (*state.shares_v, cell_v if pack_v is None else pack_v / cells)
+        share_v = cell_v if pack_v is None else pack_v / cells
+        shares_v = (*state.shares_v, share_v)[-_MOST_READINGS:]
         if state.second_s is not None and read_s - state.second_s < _SECOND_S:
             self._state = replace(state, currents_a=currents_a, cells_v=cells_v, shares_v=shares_v)
             return

@@ -150,6 +150,10 @@ class Counts:
             read_s,
         )
 
+    def without_difference(self) -> "Counts":
+        """The counts, compared from here on."""
+        return replace(self, more_mah=0.0, less_mah=0.0, since=self.newest)
+
     def floor_mah(self, capacity_mah: float) -> float:
         """Difference that the resolution of the gauge explains."""
         step_mah = _COARSE_FRAC * capacity_mah if self.step_mah is None else self.step_mah
@@ -183,6 +187,7 @@ class CurrentState:
     suspect: bool = False  # the last second showed a step without response
     refuted_s: float | None = None  # when the cells last refuted the current
     refuted: Anchor | None = None  # charge when they first did
+    last: Anchor | None = None  # charge when they last did
     why: str = ""
     mismatch: Wrong | None = None  # verdict on counts that contradict each other
     wrong: Wrong | None = None  # the verdict
@@ -199,6 +204,13 @@ class CurrentState:
     def rates_a(self) -> tuple[float, float] | None:
         """Mean currents while the counts disagree: as read, and by the gauge's charge."""
         return self.counts.rates_a(self.counts.since)
+
+    def counting(self, counts: Counts, *, restarted: bool) -> "CurrentState":
+        """State after a step of the counts; what was refuted is compared within one count."""
+        refuted, last = (None, None) if restarted else (self.refuted, self.last)
+        if self.refuted_s is not None:
+            refuted, last = refuted or counts.newest, last or counts.newest
+        return replace(self, counts=counts, refuted=refuted, last=last)
 
     @property
     def charge_doubt(self) -> str:
@@ -232,9 +244,9 @@ class CurrentState:
 def _refuted(state: CurrentState, why: str) -> CurrentState:
     counts = state.counts
     if state.refuted_s is None:  # whether the charge agrees is decided by what follows
-        counts = replace(counts, more_mah=0.0, less_mah=0.0, since=counts.newest)
-        state = replace(state, counts=counts, refuted=counts.newest)
-    return replace(state, refuted_s=state.samples[-1].t_s, why=why, suspect=False)
+        state = replace(state, counts=counts.without_difference(), refuted=counts.newest)
+    now_s = state.samples[-1].t_s
+    return replace(state, refuted_s=now_s, last=counts.newest, why=why, suspect=False)
 
 
 def _charged(state: CurrentState, sample: CurrentSample, ah: float, *, flies: bool) -> CurrentState:
@@ -362,18 +374,29 @@ def _agree(read_a: float, counted_a: float, ah: float) -> bool:
     return abs(read_a - counted_a) <= _COUNT_FRAC * most_a + _OFFSET_C * ah
 
 
+def _agreed_a(
+    state: CurrentState, since: Anchor | None, now_s: float, for_s: float, ah: float
+) -> float | None:
+    """The mean of a refuted current since a reading, if the charge has agreed for some time."""
+    rates_a = state.counts.rates_a(since)
+    if state.refuted_s is None or since is None or rates_a is None:
+        return None
+    lasts = now_s - max(state.refuted_s, since.t_s) >= for_s
+    return rates_a[0] if lasts and _agree(*rates_a, ah) else None
+
+
 def _decided(state: CurrentState, now_s: float, ah: float, *, flies: bool) -> CurrentState:
     """The verdict from all evidence."""
     counts = state.counts
     most_mah = 1000.0 * _CORRECTIONS_FRAC * ah + _DRAWN_FRAC * abs(counts.drawn_mah)
     jumped = abs(counts.jumped_mah) > most_mah
-    rates_a, refuted_s = counts.rates_a(state.refuted), state.refuted_s
-    if refuted_s is not None and rates_a is not None and _agree(*rates_a, ah):
-        loaded, since_s = rates_a[0] >= LOAD_C * ah, now_s - refuted_s
-        if since_s >= _AGREES_S and (loaded or not flies):
-            state = replace(state, refuted_s=None)
-        elif since_s >= _COPIES_S and flies and not loaded:
-            return replace(state, wrong=Wrong.BOTH)  # the gauge counts by the wrong current
+    lately_a = _agreed_a(state, state.last, now_s, _AGREES_S, ah)
+    first_a = _agreed_a(state, state.refuted, now_s, _COPIES_S, ah)
+    if lately_a is not None and (lately_a >= LOAD_C * ah or not flies):
+        settled = counts.without_difference()
+        state = replace(state, refuted_s=None, counts=settled, mismatch=None)
+    elif first_a is not None and first_a < LOAD_C * ah and flies:
+        return replace(state, wrong=Wrong.BOTH)  # the gauge counts by the wrong current
     if state.refuted_s is not None or state.mismatch is Wrong.CURRENT:
         return replace(state, wrong=Wrong.BOTH if jumped else Wrong.CURRENT)
     return replace(state, wrong=Wrong.CHARGE if jumped else state.mismatch)

@@ -41,6 +41,7 @@ _ABOVE_FULL_V, _LEAST_V = 0.3, 1.0  # no cell of a working pack is outside
 _STEPPED, _STOOD = 0.75, 0.25  # shares of a difference: what stepped made it, what stood did not
 _EMPTY_V = 0.5  # below the resting voltage of an empty cell: a deep discharge
 _SECOND_S = 1.0
+_MOST_GAP_S = 5.5  # between samples that are compared; some logs have a row in 5 s
 _SLACK_S = 1e-6
 
 
@@ -83,7 +84,8 @@ class VoltageState:
     def added(self, sample: VoltageSample, chemistry: Chemistry) -> "VoltageState":
         """State after a second."""
         samples = (*self.samples, sample)
-        if len(samples[0].cells_v) != len(sample.cells_v):
+        gap = sample.t_s - samples[-2].t_s if self.samples else 0.0
+        if gap > _MOST_GAP_S or len(samples[0].cells_v) != len(sample.cells_v):
             samples = (sample,)
         while samples[0].t_s < sample.t_s - _SLOW_S:
             samples = samples[1:]
@@ -130,7 +132,7 @@ def _differ(samples: Sequence[VoltageSample], *, settled: bool) -> bool:
         return True
     share = 1.0 if settled else 0.5
     fast = [abs(sample.difference_frac) for sample in _spans(samples, _FAST_S)]
-    if fast and min(fast) > _FAST_FRAC * share:
+    if len(fast) > 1 and min(fast) > _FAST_FRAC * share:
         return True
     slow = [sample.difference_frac for sample in _spans(samples, _SLOW_S - _SECOND_S)]
     return bool(slow) and abs(median(slow)) > _SLOW_FRAC * share
