@@ -71,7 +71,7 @@ class SequenceWatch:
 
     def __init__(self) -> None:
         self._number: int | None = None
-        self._frames: dict[int, bytes] = {}  # checksum of the last frame of each number
+        self._frames: dict[int, bytes] = {}  # last frame of each number
         self._backward_s: list[float] = []
 
     def is_doubled(self, message: mavlink.MAVLink_message, now_s: float) -> bool:

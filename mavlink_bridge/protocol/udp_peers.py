@@ -41,7 +41,6 @@ class UdpPeers:
         self._peers: dict[UdpAddress, _Peer] = {}
         self._followed: UdpAddress | None = None
         self._refused_s: float | None = None
-        self._refused_data = False
 
     def add(self, address: UdpAddress, rank: PeerRank, now_s: float) -> None:
         """Note a valid frame of a sender with this rank."""
