@@ -326,7 +326,6 @@ class Pipeline:
             )
         else:
             self.store_learned_or_log()  # the flight of the previous pack has ended
-            self._plausibility = PlausibilityCheck()
             self._consistency = ConsistencyCheck()
         self._identity = identity
         if pack_data != known:
