@@ -32,6 +32,12 @@ def code_lines(path: Path) -> int:
     return len(code - documented)
 
 
+def room_of(path: Path) -> str:
+    """Room of a file, by its path in the checkout: of `dronebms` the folder below it."""
+    root, *rest = path.parts[:-1]
+    return f"{root}/{rest[0]}" if root == "dronebms" and rest else root
+
+
 def main() -> None:
     """Print the table."""
     checkout = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]
@@ -39,7 +45,7 @@ def main() -> None:
     files: Counter[str] = Counter()
     for root in ROOTS:
         for path in sorted((checkout / root).rglob("*.py")):
-            room = path.parent.relative_to(checkout).as_posix() if root == "dronebms" else root
+            room = room_of(path.relative_to(checkout))
             lines[room] += code_lines(path)
             files[room] += 1
     for room in sorted(lines):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.code_lines import FLYING, room_of
 from tests.lint import language, module_state
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,15 @@ def loaded_by(code: str) -> set[str]:
     words = (sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)")
     done = subprocess.run(words, check=True, capture_output=True, text=True)  # noqa: S603 - ours
     return set(done.stdout.split())
+
+
+def test_every_file_is_counted_in_its_room_and_every_folder_of_one_that_flies_too() -> None:
+    files = [path for root in ROOTS for path in (ROOT / root).rglob("*.py")]
+    rooms = {path: room_of(path.relative_to(ROOT)) for path in files}
+    folders = {f"dronebms/{path.name}" for path in (ROOT / "dronebms").iterdir() if path.is_dir()}
+    assert {*rooms.values()} <= {*ROOTS, *folders}
+    flying = {path for path, room in rooms.items() if room in FLYING}
+    assert flying == {path for room in FLYING for path in (ROOT / room).rglob("*.py")}
 
 
 @pytest.mark.parametrize(
