@@ -4,6 +4,7 @@ Flight stacks latch the first low percentage or time that they receive, and PX4 
 change that no current explains is therefore debounced as an alarm is: the earlier charge goes on,
 less what is drawn, until the change has lasted and the limits that it passes have tripped. The
 first charge after a start or of another pack is treated in the same way if a limit is beyond it.
+A voltage at the cut-off confirms it at once; an alarm of the gauge, which may be wrong, does not.
 Percentage, time and consumption are of one estimate: what is unknown makes the others unknown.
 """
 
@@ -16,7 +17,6 @@ from typing import ClassVar
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH
 from dronebms.core.pack_identity import is_same_pack
 from dronebms.core.report import Report, ReportedCharge
-from dronebms.protection.limits import DEEP_DISCHARGE
 from smartbattery.snapshot import UNIDENTIFIED, Identity
 
 _HOLD_S = 3.0  # the shortest hold of a limit of charge or time
@@ -26,6 +26,7 @@ _MARGIN = 1.5  # of a measured current
 _TIME_FRAC = 0.5  # of what the rated charge lasts; cold and worn packs give less, more slowly
 _TIME_SPARE_FRAC = 0.1
 _ENERGY_STEPS = 20
+_EMPTY = frozenset(("cell_critical", "cell_emergency", "pack_low"))  # limits of the voltage
 
 Confirms = Callable[[str, float], bool]
 
@@ -87,7 +88,7 @@ class ReportedChargeStage:
         if pct is None or snapshot.voltage_v is None:
             self._state = replace(state, since_s=None)
             return ReportedCharge()
-        is_empty = bool(report.status.fault_bits & DEEP_DISCHARGE)  # by the voltage alone
+        is_empty = not _EMPTY.isdisjoint(report.status.active)
         time_agrees = left_s is None or is_empty or confirms("remaining_s", left_s)
         agrees = time_agrees and (is_empty or confirms("soc_pct", pct))
         if state.left_s is None and not time_agrees:
@@ -162,11 +163,6 @@ class ReportedChargeStage:
 
 def _less(value: float | None, by: float) -> float | None:
     return None if value is None else max(value - by, 0.0)
-
-
-def as_estimated(report: Report) -> ReportedCharge:
-    """The charge of a report without debounce."""
-    return charge_of(report, _charge_pct(report), report.estimate.remaining_s)
 
 
 def charge_of(report: Report, pct: float | None, left_s: float | None) -> ReportedCharge:

@@ -8,7 +8,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Event, Report, ReportedCharge, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.monitoring.pipeline import with_ground_checks
-from dronebms.monitoring.reported_charge import as_estimated
+from dronebms.monitoring.reported_charge import ReportedChargeStage
 from smartbattery.snapshot import Snapshot
 
 SIX_CELLS_V = (3.90, 3.91, 3.92, 3.93, 3.94, 3.95)
@@ -47,6 +47,12 @@ def a_report(t_s: float = 0.0, index: int = 0, **values: Any) -> Report:  # noqa
     reported = replace(reported, **used | {name: values.pop(name) for name in names})
     assert not values, f"no stage has {', '.join(values)}"
     return with_ground_checks(replace(report, reported=reported))
+
+
+def as_estimated(report: Report) -> ReportedCharge:
+    """The charge of a report that every limit confirms: without debounce, of any voltage."""
+    report = replace(report, snapshot=replace(report.snapshot, voltage_v=20.0))
+    return ReportedChargeStage().update(report, lambda *_: True)
 
 
 def an_event(

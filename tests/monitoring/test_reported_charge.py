@@ -12,14 +12,11 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report, ReportedCharge, Status
 from dronebms.core.state import decode, encode, from_json, to_json
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
-from dronebms.monitoring.reported_charge import (
-    ReportedChargeStage,
-    ReportedChargeState,
-    as_estimated,
-)
+from dronebms.monitoring.reported_charge import ReportedChargeStage, ReportedChargeState
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import DEEP_DISCHARGE, default_limits
 from smartbattery.snapshot import Identity, Snapshot
+from tests.mavlink_bridge.reports import as_estimated
 
 FACTS = PackData(LIPO, cells=6, capacity_mah=16000.0)
 STEP_S = 0.5
@@ -34,11 +31,13 @@ def never(_quantity: str, _value: float) -> bool:
 
 
 def a_report(
-    t_s: float, pct: float | None, left_s: float | None, current_a: float | None, bits: int = 0
+    t_s: float, pct: float | None, left_s: float | None, current_a: float | None, *active: str
 ) -> Report:
     look = Snapshot(t_s, voltage_v=22.8, current_a=current_a, cells_v=(3.8,) * 6)
     estimate = Estimate(t_s, soc_pct=pct, remaining_s=left_s)
-    status = Status(t_s, fault_bits=bits)
+    rows = [row for row in default_limits(FACTS) if row.limit_id in active]
+    bits = sum({row.fault_bits for row in rows})
+    status = Status(t_s, active=tuple(active), fault_bits=bits)
     return Report(t_s, 0, FACTS, look, UNKNOWN_VEHICLE, estimate, status)
 
 
@@ -117,12 +116,21 @@ def test_without_a_limit_that_agrees_a_fall_is_not_sent_and_the_charge_is_counte
     assert sent.remaining_s == pytest.approx(1200.0 - 190.5, abs=1.0)
 
 
-def test_a_voltage_at_the_cut_off_confirms_a_fall_at_once() -> None:
+@pytest.mark.parametrize(
+    "limit_id", [row.limit_id for row in default_limits(FACTS) if row.fault_bits & DEEP_DISCHARGE]
+)
+def test_a_voltage_at_the_cut_off_and_no_alarm_of_the_gauge_confirms_a_fall_at_once(
+    limit_id: str,
+) -> None:
+    (row,) = [row for row in default_limits(FACTS) if row.limit_id == limit_id]
     stage = ReportedChargeStage()
     stage.update(a_report(0.0, 86.0, 1200.0, HOVER_A), lambda *_: True)
-    report = a_report(1.0, 3.0, 10.0, HOVER_A, DEEP_DISCHARGE)
-    sent = stage.update(report, never)
-    assert (sent.soc_pct, sent.remaining_s) == (3.0, 10.0)
+    sent = stage.update(a_report(1.0, 3.0, 10.0, HOVER_A, limit_id), never)
+    if row.quantity in ("lowest_cell_v", "voltage_v"):
+        assert (sent.soc_pct, sent.remaining_s) == (3.0, 10.0)
+    else:
+        assert limit_id == "gauge_stop"
+        assert sent.soc_pct == pytest.approx(86.0, abs=0.1)
 
 
 @pytest.mark.parametrize("pct", [3.0, 12.0, 40.0])
