@@ -1,9 +1,7 @@
 """Checkpoint of a run, for a restart in flight.
 
-One file with two places that are written alternately once a second, each with a CRC-32: if one is
-torn, the other is whole. Nothing is renamed, allocated or synced, so that the kernel writes the
-file every half minute and an SD card hardly notices. The checkpoint survives the end of the
-process, however it ends; a power cut may lose it.
+One file that is written once a second (`dronebms.core.two_place_file`). The checkpoint survives the
+end of the process, however it ends; a power cut may lose it.
 
 A checkpoint of another boot is not restored: a small computer without a clock of its own starts
 with the date at which it stopped, so no date proves how long the pack was out of sight. Latched
@@ -13,12 +11,7 @@ The content is JSON with a format number for each part (`dronebms.core.state`). 
 the loop's clock and of the boot clock, which includes suspend.
 """
 
-import fcntl
 import logging
-import os
-import stat
-import struct
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +20,7 @@ from typing import ClassVar
 from dronebms.core.clock import boot_s
 from dronebms.core.errors import InUseError
 from dronebms.core.state import decode, encode, from_json, to_json
+from dronebms.core.two_place_file import TwoPlaceFile
 from dronebms.monitoring.pack_recognition import MOST_GAP_S
 from dronebms.monitoring.restart_state import LATCHES
 
@@ -34,7 +28,6 @@ CHECKPOINT = "run.kept"  # file name in the state folder
 _RUN = "run"
 _PERIOD_S = 1.0 - 1e-6
 _PLACE_BYTES = 1 << 20
-_HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 that starts with the number
 _MARK = b"DBK2"
 _OLD_MARK = b"DBK1"
 _MAX_TRIES = 3
@@ -72,13 +65,12 @@ class CheckpointFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._number = 0
         self._stored_s: float | None = None
         self._boot_id = ""
         self._tries = 0
         self.parts: Mapping[str, object] = {}
         self.start_s = 0.0
-        self._file: int | None = None
+        self._file: TwoPlaceFile | None = None
         self._trouble: str | None = None  # as logged
         try:
             self._boot_id = _BOOT_ID.read_text().strip()
@@ -114,28 +106,16 @@ class CheckpointFile:
         """Close the file; its content stays."""
         file, self._file = self._file, None
         if file is not None:
-            os.close(file)
+            file.close()
 
-    def _opened(self) -> int:
-        """The file, locked; its folder is created."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.open(self._path, flags, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one service writes it
-        except OSError:
-            os.close(file)
-            raise
-        return file
+    def _opened(self) -> TwoPlaceFile:
+        return TwoPlaceFile(self._path, _MARK, _PLACE_BYTES, locks=True)  # one service writes it
 
     def _reopen(self) -> None:
         """Make the file again if it was deleted or could not be opened."""
         if self._file is not None:
-            try:
-                if self._path.stat().st_ino == os.fstat(self._file).st_ino:
-                    return
-            except FileNotFoundError:
-                pass
+            if not self._file.is_deleted:
+                return
             self._log_trouble("it was deleted, it is made again")
         file = self._opened()
         self.close()
@@ -177,30 +157,18 @@ class CheckpointFile:
             return f"{_MAX_TRIES} runs that restored it ended within {_STEADY_S:.0f} s"
         return None
 
-    def _read(self, file: int) -> Mapping[str, object]:
+    def _read(self, file: TwoPlaceFile) -> Mapping[str, object]:
         """Parts of the newest whole place; none of a file that other users can write."""
-        status = os.fstat(file)
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if not file.is_own:
             _log.error("%s can be written by other users and is ignored", self._path)
             return {}
-        bodies: list[tuple[int, bytes]] = []
-        is_old = False
-        for place in range(2):
-            data = os.pread(file, _PLACE_BYTES, place * _PLACE_BYTES)
-            is_old |= data.startswith(_OLD_MARK)
-            if len(data) < _HEAD.size:
-                continue
-            mark, number, length, checksum = _HEAD.unpack_from(data)
-            body = data[_HEAD.size : _HEAD.size + length]
-            if mark == _MARK and len(body) == length and zlib.crc32(body, number) == checksum:
-                bodies.append((number, body))
-        if not bodies:
-            if is_old:
+        body = file.read()
+        if body is None:
+            if _OLD_MARK in file.marks():
                 _log.info("the last run is not restored: its checkpoint is of an older version")
-            elif status.st_size > 0:
+            elif not file.is_empty:
                 _log.error("the last run is not restored: %s is damaged", self._path)
             return {}
-        self._number, body = max(bodies)
         try:
             parts = from_json(body)
         except ValueError as error:
@@ -213,10 +181,5 @@ class CheckpointFile:
 
     def _write(self, parts: Mapping[str, object], checkpoint: Checkpoint) -> None:
         body = to_json({**parts, _RUN: encode(checkpoint)})
-        if self._file is None:
-            return
-        if _HEAD.size + len(body) > _PLACE_BYTES:
-            raise ValueError(f"{len(body)} bytes are too many")
-        self._number += 1
-        head = _HEAD.pack(_MARK, self._number, len(body), zlib.crc32(body, self._number))
-        os.pwrite(self._file, head + body, self._number % 2 * _PLACE_BYTES)
+        if self._file is not None:
+            self._file.write(body)

@@ -17,15 +17,12 @@ Source: mavlink.io/en/guide/message_signing.html; Linux vm.dirty_expire_centisec
 import hashlib
 import hmac
 import logging
-import os
-import stat
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 from dronebms.core.state import decode, encode, from_json, to_json
+from dronebms.core.two_place_file import TwoPlaceFile
 
 Stream: TypeAlias = tuple[int, int, int]  # link id, system, component
 
@@ -39,7 +36,6 @@ _STREAMS_MAX = 64
 _SIGNATURE, _TIMESTAMP, _LINK = slice(-6, None), slice(-12, -6), -13
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PLACE_BYTES = 8192
-_HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 that starts with the number
 _MARK = b"SIG1"
 _log = logging.getLogger(__name__)
 
@@ -133,7 +129,7 @@ class Signing:
 
 
 class TimestampFile:
-    """File of the timestamps: two places written alternately, so that one is always whole.
+    """File of the timestamps.
 
     Attributes:
         state: as the last run stored it; `None` without one.
@@ -142,17 +138,10 @@ class TimestampFile:
     def __init__(self, path: Path) -> None:
         self.state: SigningState | None = None
         self._path = path
-        self._number = 0
-        self._file: int | None = None
+        self._file: TwoPlaceFile | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.open(path, flags, 0o600)
-            status = os.fstat(self._file)
-            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                _log.error("%s can be written by other users and is ignored", path)
-            else:
-                self.state = self._read(self._file)
+            self._file = TwoPlaceFile(path, _MARK, _PLACE_BYTES)
+            self.state = self._read(self._file)
         except OSError as error:
             _log.error("signing timestamps are not stored: %s: %s", path, error.strerror)
 
@@ -160,11 +149,8 @@ class TimestampFile:
         """Write the timestamps; a disk error is logged."""
         if self._file is None:
             return
-        body = to_json(encode(state))
-        self._number += 1
-        head = _HEAD.pack(_MARK, self._number, len(body), zlib.crc32(body, self._number))
         try:
-            os.pwrite(self._file, head + body, self._number % 2 * _PLACE_BYTES)
+            self._file.write(to_json(encode(state)))
         except OSError as error:
             _log.error("signing timestamps are not stored: %s: %s", self._path, error.strerror)
 
@@ -172,23 +158,17 @@ class TimestampFile:
         """Close the file; its content stays."""
         file, self._file = self._file, None
         if file is not None:
-            os.close(file)
+            file.close()
 
-    def _read(self, file: int) -> SigningState | None:
-        bodies: list[tuple[int, bytes]] = []
-        for place in range(2):
-            data = os.pread(file, _PLACE_BYTES, place * _PLACE_BYTES)
-            if len(data) < _HEAD.size:
-                continue
-            mark, number, length, checksum = _HEAD.unpack_from(data)
-            body = data[_HEAD.size : _HEAD.size + length]
-            if mark == _MARK and len(body) == length and zlib.crc32(body, number) == checksum:
-                bodies.append((number, body))
-        if not bodies:
-            if os.fstat(file).st_size:
+    def _read(self, file: TwoPlaceFile) -> SigningState | None:
+        if not file.is_own:
+            _log.error("%s can be written by other users and is ignored", self._path)
+            return None
+        body = file.read()
+        if body is None:
+            if not file.is_empty:
                 _log.error("%s is damaged: signing timestamps begin again", self._path)
             return None
-        self._number, body = max(bodies)
         try:
             return decode(SigningState, from_json(body), "signing timestamps")
         except ValueError as error:
