@@ -18,7 +18,7 @@ from dronebms.core.bounded_input import read_bytes
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.signing import Signing
-from mavlink_bridge.protocol.udp_peers import Datagram, PeerRank
+from mavlink_bridge.protocol.udp_peers import PEERS_MAX, Datagram, PeerRank, UdpAddress
 
 _SEQUENCE_MASK = 0xFF
 _PHRASE_BYTES = 4096
@@ -70,26 +70,41 @@ class Codec:
         self._outgoing.sign_outgoing = signing is not None
         self._source = b""  # of the message that was yielded last
         self._parser = self._new(0, 0)
+        self._parsers: dict[UdpAddress, mavlink.MAVLink] = {}  # of peers, else of `_parser`
 
     def receive(self, now_s: float) -> Iterator[mavlink.MAVLink_message]:
         """Yield the messages received since the last call."""
         received: list[tuple[mavlink.MAVLink_message, bytes]] = []
         for data in self._link.receive(now_s):
-            for message in self._parser.parse_buffer(data) or ():
+            parser = self._parser_of(data)
+            for message in parser.parse_buffer(data) or ():
                 if message.get_type() == "BAD_DATA":
                     self.damaged += 1
                 else:
                     received.append((message, data))
-        # pymavlink frees parsed bytes only if a chunk ends with a message; the rest of a message
-        # that a lost link cut off would swallow frames of the next connection.
-        del self._parser.buf[: self._parser.buf_index]
-        self._parser.buf_index = 0
-        if self._parser.buf and not self._link.is_open:
+            # pymavlink frees parsed bytes only if a chunk ends with a message.
+            del parser.buf[: parser.buf_index]
+            parser.buf_index = 0
+        # The rest of a message that a lost link cut off would swallow frames of the next one.
+        if not self._link.is_open:
             self._parser = self._new(0, 0)
+            self._parsers.clear()
         if self._signing is not None:
             self._signing.store()
         for message, self._source in received:
             yield message
+
+    def _parser_of(self, data: bytes) -> mavlink.MAVLink:
+        """The parser of a sender: the start of a frame swallows no frames of another one."""
+        if not isinstance(data, Datagram):
+            return self._parser
+        if not data.has_place:
+            return self._new(0, 0)
+        if data.address not in self._parsers:
+            while len(self._parsers) > PEERS_MAX:
+                del self._parsers[next(iter(self._parsers))]
+            self._parsers[data.address] = self._new(0, 0)
+        return self._parsers[data.address]
 
     def vouch(self, rank: PeerRank, now_s: float) -> None:
         """Note the rank of the sender of the message that was yielded last."""

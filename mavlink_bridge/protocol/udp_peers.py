@@ -70,6 +70,9 @@ class UdpPeers:
             self._refused_s = None
         return list(self._peers)
 
+    def __contains__(self, address: object) -> bool:
+        return address in self._peers
+
     def warning(self) -> str | None:
         """Report that there is no peer, or no place for one."""
         if not self._peers:
@@ -101,6 +104,11 @@ class Datagram(bytes):
         made = cls(data)
         made.peers, made.address = peers, address
         return made
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the sender is a peer."""
+        return self.address in self.peers
 
     def raise_rank(self, rank: PeerRank, now_s: float) -> None:
         """Note the rank of the sender, found by what it sends."""

@@ -308,7 +308,7 @@ def test_texts_wait_30_s_for_a_lost_link() -> None:
     assert (bridge.counts["sent"], link.dropped) == (0, bridge.counts["unsent"])
     autopilot.peer = ("127.0.0.1", port)
     autopilot.beat()
-    until(lambda: bridge.pump(40.0).armed is not None)
+    assert until(lambda: bridge.pump(40.0).armed is not None)
     bridge(a_report(40.0))
     received = autopilot.receive(bridge.counts["sent"])
     assert [m.text for m in received if m.get_type() == "STATUSTEXT"] == ["fresh text"]
@@ -515,7 +515,7 @@ def test_random_bytes_never_raise_and_the_next_messages_are_received(air: Air) -
         air.bridge.pump(0.0)
     for _ in range(20):  # the last bytes may announce a message of up to 280 bytes
         air.autopilot.beat(armed=True)
-    until(lambda: air.bridge.pump(0.5).armed is True)
+    assert until(lambda: air.bridge.pump(0.5).armed is True)
     assert air.bridge.pump(0.5).armed is True
     assert air.bridge.counts["damaged"] > 0
 
@@ -526,7 +526,7 @@ def test_damaged_and_partial_heartbeats_are_rejected(fly: Callable[..., Air]) ->
     for place in range(len(good)):
         air.autopilot.send_bytes(good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1 :])
     air.autopilot.send_bytes(bytes(300))  # ends any message that was announced
-    until(
+    assert until(
         lambda: (
             air.bridge.pump(0.0) != UNKNOWN_VEHICLE or air.bridge.counts["damaged"] > len(good) - 4
         )

@@ -77,7 +77,7 @@ def received(link: ReconnectingLink, now_s: float) -> bytes:
         got.extend(b"".join(link.receive(now_s)))
         return bool(got)
 
-    until(arrived)
+    assert until(arrived)
     return bytes(got)
 
 
