@@ -31,7 +31,7 @@ def test_any_flipped_bit_loses_the_last_write_at_most(tmp_path: Path) -> None:
     for size in range(PLACE_BYTES, len(data)):
         path.write_bytes(data[:size])
         with opened(path) as file:
-            assert file.read() == b"content 8"  # in the first place
+            assert file.read() == b"content 7"  # in the first place
 
 
 def test_a_run_after_the_first_one_overwrites_the_older_place(tmp_path: Path) -> None:
