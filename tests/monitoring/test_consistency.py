@@ -298,6 +298,25 @@ def test_one_cell_that_the_pack_contradicts_is_rejected_at_once(index: int, step
     assert result.last.voltage_v == result.raw.voltage_v
 
 
+@pytest.mark.parametrize("step_v", [0.15, -0.15, 0.3, -0.3, 0.7])
+@pytest.mark.parametrize("index", [0, 2, 5])
+def test_a_rejected_cell_stays_rejected_while_its_difference_lasts(
+    index: int, step_v: float
+) -> None:
+    """Cells lie 0.1 V apart, and the pack is read half a second before them in gusts."""
+    check, pack_v, trusted_s = ConsistencyCheck(), 0.0, []
+    for sound in Pack(spread_v=0.02, gust_frac=0.2, noise=4.0).snapshots(300.0):
+        wrong = cell(index, lambda v: v + step_v)(sound) if sound.t_s >= FAULT_S else sound
+        read = replace(wrong, voltage_v=pack_v or wrong.voltage_v)
+        pack_v = wrong.voltage_v or 0.0
+        checked = check.check(read, FACTS, armed=True)
+        assert checked.voltage_v == read.voltage_v
+        assert set(checked.rejected) <= {f"cell{index + 1}_v"}
+        if sound.t_s >= FAULT_S and checked.cells_v[index] is not None:
+            trusted_s.append(sound.t_s - FAULT_S)
+    assert max(trusted_s, default=0.0) <= 3.0
+
+
 def test_a_stuck_cell_is_rejected() -> None:
     result = flown(Stuck("cells_v", 3), Pack(soc_frac=0.14), end_s=200.0)
     assert set(result.rejected_s) == {"cell4_v"}

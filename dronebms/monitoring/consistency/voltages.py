@@ -6,7 +6,8 @@ order; all are evaluated once a second.
 1. Cells that stand still to the bit while the others move are stuck and rejected. If all are
    stuck, cells and pack are disputed, because no reading shows the weakest cell.
 2. One cell that is as far from the other cells as the sum is from the pack is rejected: the pack
-   agrees with the others.
+   agrees with the others. Differences that were there in the oldest readings in view, when sum and
+   pack agreed, are the pack's own and do not count.
 3. A single cell and its pack are one against one: a voltage that no such cell has is rejected,
    else both are disputed.
 4. All cells that step away from a pack that does not step are rejected: a step of the load moves
@@ -89,24 +90,25 @@ class VoltageState:
             samples = (sample,)
         while samples[0].t_s < sample.t_s - _SLOW_S:
             samples = samples[1:]
-        fault, cells = _verdict(samples, self.fault, chemistry)
+        fault, cells = _verdict(samples, self, chemistry)
         return VoltageState(samples, fault, cells)
 
 
 def _verdict(
-    samples: Sequence[VoltageSample], before: Fault | None, chemistry: Chemistry
+    samples: Sequence[VoltageSample], before: VoltageState, chemistry: Chemistry
 ) -> tuple[Fault | None, tuple[int, ...]]:
-    """The verdict after a second and the rejected cells; `before` is the one until then."""
+    """The verdict after a second and the rejected cells; `before` has the one until then."""
     stuck, newest = stuck_cells(samples), samples[-1]
     if len(stuck) == len(newest.cells_v):
         return Fault.DISPUTED, ()
-    odd = (stuck or _odd_cell(newest)) if before in (None, Fault.CELLS) else ()
+    settled = before.fault in (None, Fault.CELLS)
+    odd = (stuck or _odd_cell(samples) or _still_odd(samples, before.cells)) if settled else ()
     if odd:
         return Fault.CELLS, odd
-    if not _differ(samples, settled=before is None):
+    if not _differ(samples, settled=settled):
         return None, ()
-    if before not in (None, Fault.CELLS):  # stays until the readings agree again
-        return before, ()
+    if not settled:  # stays until the readings agree again
+        return before.fault, ()
     if len(newest.cells_v) == 1:
         return _one_against_one(newest, chemistry)
     return _many_against_one(samples, chemistry), ()
@@ -161,17 +163,39 @@ def _one_against_one(sample: VoltageSample, chemistry: Chemistry) -> tuple[Fault
     return (Fault.DISPUTED, ()) if sample.cells_v[0] <= highest_v else (Fault.CELLS, (0,))
 
 
-def _odd_cell(sample: VoltageSample) -> tuple[int, ...]:
+def _odd_cell(samples: Sequence[VoltageSample]) -> tuple[int, ...]:
     """The cell whose difference from the others is that of the sum from the pack, if any."""
-    cells_v = sample.cells_v
+    cells_v = samples[-1].cells_v
     if len(cells_v) < _LEAST_CELLS:
         return ()
     middle_v = median(cells_v)
     odd = max(range(len(cells_v)), key=lambda k: abs(cells_v[k] - middle_v))
-    cell_v, sum_v = cells_v[odd] - middle_v, sum(cells_v) - sample.pack_v
-    if abs(cell_v) < _ODD_CELL_V or abs(cell_v - sum_v) > max(_CELL_V, _CELL_FRAC * abs(cell_v)):
+    oldest_v, newest_v = _differences_v(samples[0], odd), _differences_v(samples[-1], odd)
+    agreed = abs(oldest_v[1]) < _ODD_CELL_V / 2.0
+    own_v = oldest_v if agreed and len(samples) > 1 else (0.0, 0.0)
+    cell_v, sum_v = newest_v[0] - own_v[0], newest_v[1] - own_v[1]
+    slack_v = max(_CELL_V, _CELL_FRAC * abs(cell_v))
+    return (odd,) if abs(cell_v) >= _ODD_CELL_V and abs(cell_v - sum_v) <= slack_v else ()
+
+
+def _still_odd(samples: Sequence[VoltageSample], cells: tuple[int, ...]) -> tuple[int, ...]:
+    """The rejected cell while both differences last, in the median of some seconds.
+
+    The cell's own difference from the others may be a part of it.
+    """
+    if len(cells) != 1 or len(samples[-1].cells_v) < _LEAST_CELLS:
         return ()
-    return (odd,)
+    since_s = samples[-1].t_s - _FAST_S - _SLACK_S
+    recent = [_differences_v(sample, cells[0]) for sample in samples if sample.t_s >= since_s]
+    cell_v, sum_v = (median(column) for column in zip(*recent, strict=True))
+    lasts = min(abs(cell_v), abs(sum_v)) >= _ODD_CELL_V / 2.0
+    slack_v = max(_ODD_CELL_V, 2.0 * _CELL_FRAC * abs(cell_v))
+    return cells if lasts and abs(cell_v - sum_v) <= slack_v else ()
+
+
+def _differences_v(sample: VoltageSample, k: int) -> tuple[float, float]:
+    """Differences of a cell from the middle of all and of the sum from the pack."""
+    return sample.cells_v[k] - median(sample.cells_v), sum(sample.cells_v) - sample.pack_v
 
 
 def _cells_jumped(samples: Sequence[VoltageSample]) -> bool:
