@@ -37,7 +37,7 @@ class FlightMode:
     name: str
     action: ActionKind = ActionKind.REPORT  # what the vehicle does by itself in this mode
     then: tuple[str, ...] = ()  # modes that follow without a command
-    by_failsafe: bool = False  # failsafes of ArduPilot choose it
+    by_failsafe: bool = False  # failsafes choose it, and do not leave the vehicle to the pilot
     takes_speed: bool = False  # DO_CHANGE_SPEED of ArduCopter has an effect
 
 
@@ -147,16 +147,16 @@ _PX4_MAIN_MODES = (
 _PX4_AUTO_MODES = (
     FlightMode(1, "READY"),
     FlightMode(2, "TAKEOFF", then=("LOITER",)),
-    FlightMode(3, "LOITER"),
+    FlightMode(3, "LOITER", by_failsafe=True),  # for COM_FAIL_ACT_T
     FlightMode(4, "MISSION", then=("LOITER", "LAND")),
-    FlightMode(5, "RTL", _RETURN, then=("LAND", "DESCEND")),
-    FlightMode(6, "LAND", _LAND, then=("DESCEND",)),  # up to 1.16 also DESCEND
+    FlightMode(5, "RTL", _RETURN, then=("LAND", "DESCEND"), by_failsafe=True),
+    FlightMode(6, "LAND", _LAND, then=("DESCEND",), by_failsafe=True),  # up to 1.16 also DESCEND
     FlightMode(8, "FOLLOW_TARGET"),
     FlightMode(9, "PRECLAND", _LAND, then=("LAND", "DESCEND")),
     FlightMode(10, "VTOL_TAKEOFF", then=("LOITER",)),
     *(FlightMode(10 + number, f"EXTERNAL{number}") for number in range(1, 9)),
     FlightMode(19, "GUIDED_COURSE"),
-    FlightMode(20, "DESCEND", _LAND),
+    FlightMode(20, "DESCEND", _LAND, by_failsafe=True),
 )
 # fmt: on
 
@@ -185,7 +185,15 @@ _TYPES: Mapping[str, tuple[int, ...]] = MappingProxyType(
 _ALL_MODES = tuple(row for table in MODE_TABLES.values() for row in table)
 _ACTIONS: Mapping[str, ActionKind] = MappingProxyType({row.name: row.action for row in _ALL_MODES})
 SPEED_MODES = tuple(row.name for row in _COPTER_MODES if row.takes_speed)
-_FAILSAFE_MODES = frozenset(row.name for row in _ALL_MODES if row.by_failsafe)
+_PX4_FAILSAFES = frozenset(row.name for row in MODE_TABLES["PX4"] if row.by_failsafe)
+_ARDUPILOT_FAILSAFES = frozenset(
+    row.name
+    for firmware, table in MODE_TABLES.items()
+    for row in table
+    if row.by_failsafe and firmware != "PX4"
+)
+# ArduPlane: landing sequence of the mission, short failsafe; pilots choose them as well.
+_ALSO_BY_FAILSAFE = ("AUTO", "CIRCLE")
 EVASIVE_MODES = ("AVOID_ADSB",)  # entered from any mode without a command, for a while
 
 
@@ -248,20 +256,22 @@ def _followers(mode: str, firmware: str) -> frozenset[str]:
 def in_failsafe(autopilot: int, system_status: int, mode: str | None) -> bool:
     """Whether a failsafe of the flight controller may have chosen the mode, by one HEARTBEAT.
 
-    ArduPilot stays in MAV_STATE_CRITICAL once a battery has been low, whatever followed; only a
-    mode that its failsafes choose shows an active one.
+    ArduPilot stays in MAV_STATE_CRITICAL once a battery has been low, whatever followed; PX4 (up to
+    1.16 for a warning alone) also after a pilot has taken over. Only a mode that failsafes choose
+    shows an active one.
     """
     if system_status != _STATE_CRITICAL:
         return system_status > _STATE_CRITICAL  # emergency, termination
-    return autopilot != ARDUPILOT_ID or mode in _FAILSAFE_MODES
+    return mode in (_ARDUPILOT_FAILSAFES if autopilot == ARDUPILOT_ID else _PX4_FAILSAFES)
 
 
 @dataclass(frozen=True, slots=True)
 class FailsafeWatch:
     """Whether a failsafe has chosen the present mode, by all heartbeats so far.
 
-    PX4 reports MAV_STATE_CRITICAL exactly while a failsafe acts. ArduPilot also reports it
-    afterwards: there the failsafe has chosen the mode that began when the status rose.
+    PX4 reports MAV_STATE_CRITICAL while a failsafe warns or acts. ArduPilot also reports it
+    afterwards: there the failsafe has chosen the mode that began when the status rose. A mode
+    that leaves the vehicle to the pilot is a pilot's, whatever the status.
     """
 
     mode: str | None = None
@@ -282,5 +292,5 @@ class FailsafeWatch:
         if autopilot != ARDUPILOT_ID or system_status > _STATE_CRITICAL or not self.started:
             chosen = in_failsafe(autopilot, system_status, mode)
         elif critical and abs(mode_s - rise_s) <= _RISE_S and now_s - mode_s <= _RISE_S:
-            chosen = True
+            chosen = mode in _ALSO_BY_FAILSAFE or in_failsafe(autopilot, system_status, mode)
         return FailsafeWatch(mode, critical, chosen, mode_s, rise_s, started=True)

@@ -106,6 +106,9 @@ def test_the_action_of_a_mode_is_what_the_vehicle_does_by_itself(
         (3, 5, "LOITER", False),  # ArduPilot stays critical after a low battery
         (3, 6, "LOITER", True),
         (12, 5, "LOITER", True),
+        (12, 5, "DESCEND", True),
+        (12, 5, "POSCTL", False),  # a pilot who has taken over, or a warning
+        (12, 5, "MISSION", False),
         (12, 4, "RTL", False),
     ],
 )

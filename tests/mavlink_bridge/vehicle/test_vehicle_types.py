@@ -228,6 +228,35 @@ def test_an_emergency_lands_during_a_hold_of_px4(tmp_path: Path) -> None:
     assert flight.vehicle.commands == [(21, 0)]
 
 
+@pytest.mark.parametrize(
+    ("autopilot", "mode", "taken"),
+    [
+        (ARDUPILOT, GUIDED, LOITER),
+        (ARDUPILOT, GUIDED, 0),
+        (PX4, PX4_TAKEOFF, PX4_POSCTL),
+        (PX4, PX4_POSCTL, 7 << 16),
+    ],
+)
+@pytest.mark.parametrize("warned_s", [-2.0, 0.0, 2.0])  # from the pilot's mode
+def test_a_pilot_who_takes_over_when_the_autopilot_warns_of_its_battery_is_no_failsafe(
+    tmp_path: Path, autopilot: int, mode: int, taken: int, warned_s: float
+) -> None:
+    flight = flying(tmp_path, autopilot, COPTER, mode)
+    flight.requests = (HOME,)
+    flight.fly(5.0)
+    for change_s in sorted({warned_s, 0.0}):
+        if change_s == warned_s:
+            flight.vehicle.status = 5
+        if change_s == 0.0:
+            flight.vehicle.mode = taken
+        flight.fly(2.0)
+    flight.fly(30.0)
+    flight.requests = (HOME, DOWN)
+    flight.fly(10.0)
+    assert flight.vehicle.commands == [(20, 0)]
+    assert flight.vehicle.mode == taken
+
+
 def test_a_landing_that_a_failsafe_of_a_plane_has_begun_is_left_alone(tmp_path: Path) -> None:
     flight = flying(tmp_path, ARDUPILOT, PLANE, 5)
     flight.vehicle.mode, flight.vehicle.status = AUTO, 5  # BATT_FS_CRT_ACT 1: landing sequence
