@@ -92,7 +92,8 @@ def decide(
 ) -> Decision:
     """Choose the command to send now.
 
-    One event has one mode command, repeated only while the vehicle does not comply.
+    One event has one mode command, repeated only while the vehicle does not comply: in rounds of
+    tries, `cooldown_s` apart, since a vehicle that refuses now may comply later.
 
     Args:
         requests: of all batteries.
@@ -110,7 +111,7 @@ def decide(
         reason = refusal(do, vehicle, sent)
         return Decision(do if reason is None else None, reason or most.because, most, sent)
     if sent is not None and sent.key == most.key:
-        retry = _retry(sent, most.action, now_s)
+        retry = _retry(sent, most.action, vehicle, now_s)
         if isinstance(retry, str):
             return Decision(None, retry, most, sent)
         do, tries = retry
@@ -130,7 +131,9 @@ def _possible(action: Action, vehicle: VehicleState) -> ActionKind:
     return max(action.do, action.escalate or action.do)
 
 
-def _retry(sent: SentCommand, action: Action, now_s: float) -> tuple[ActionKind, int] | str:
+def _retry(
+    sent: SentCommand, action: Action, vehicle: VehicleState, now_s: float
+) -> tuple[ActionKind, int] | str:
     """Command to repeat and the number of the try, or the reason for none."""
     if sent.obeyed:
         return "vehicle has complied"
@@ -143,7 +146,9 @@ def _retry(sent: SentCommand, action: Action, now_s: float) -> tuple[ActionKind,
         return sent.do, 1 if sent.phase is Phase.LAPSED else sent.tries + 1
     if action.escalate is not None and action.escalate > sent.do:
         return action.escalate, 1
-    return f"vehicle does not comply, tries: {sent.tries}"
+    # A mode that has changed since is a decision of the pilot, who has seen the refusal.
+    again = vehicle.mode == sent.mode_before and now_s - sent.t_s >= action.cooldown_s
+    return (sent.do, 1) if again else f"vehicle does not comply, tries: {sent.tries}"
 
 
 def _has_had_its_command(key: ActionKey, sent: SentCommand) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
@@ -113,16 +114,30 @@ def test_no_command_follows_a_mode_of_the_pilot_until_disarming() -> None:
     )
 
 
-def test_a_command_is_repeated_then_escalated_then_given_up() -> None:
+def test_a_command_is_repeated_then_escalated_then_repeated_after_each_cooldown() -> None:
     row = request(ActionKind.RETURN, retry_s=3.0, retries=2, escalate=ActionKind.LAND)
     due = [(t, ActionKind.RETURN) for t in (0.0, 3.0, 6.0)] + [
-        (t, ActionKind.LAND) for t in (9.0, 12.0, 15.0)
+        (t, ActionKind.LAND)
+        for t in (9.0, 12.0, 15.0, 45.0, 69.0, 72.0)  # four in 60 s
     ]
-    assert flown([row], {}, 120.0) == due
-    without = request(ActionKind.RETURN, retry_s=3.0, retries=1)
-    assert flown([without], {}, 120.0) == [(0.0, ActionKind.RETURN), (3.0, ActionKind.RETURN)]
+    assert flown([row], {}, 82.0) == due
+    without = request(ActionKind.RETURN, retry_s=3.0, retries=1, cooldown_s=40.0)
+    times_s = (0.0, 3.0, 43.0, 46.0, 86.0, 89.0)
+    assert flown([without], {}, 120.0) == [(t, ActionKind.RETURN) for t in times_s]
     less = request(ActionKind.LAND, retry_s=3.0, retries=0, escalate=ActionKind.RETURN)
-    assert flown([less], {}, 120.0) == [(0.0, ActionKind.LAND)]
+    assert flown([less], {}, 60.0) == [(0.0, ActionKind.LAND), (30.0, ActionKind.LAND)]
+
+
+def test_a_pilot_who_changes_the_mode_after_a_refusal_gets_no_later_round() -> None:
+    row = request(ActionKind.RETURN, retry_s=3.0, retries=0)
+    first = decide([row], in_mode("AUTO"), None, 0.0)
+    assert first.sent is not None
+    refused = first.sent.acknowledged(mavlink.MAV_RESULT_TEMPORARILY_REJECTED, 0.5)
+    sent: SentCommand | None = refused
+    for t_s in range(1, 120):
+        decision = decide([row], in_mode("LOITER"), sent, float(t_s))
+        assert decision.send is None
+        sent = decision.sent
 
 
 def test_a_worse_event_has_its_own_command_and_the_earlier_one_is_not_repeated() -> None:

@@ -113,14 +113,18 @@ def test_bms_act_0_stops_commands_and_restores_parameters(tmp_path: Path) -> Non
     assert flight.vehicle.parameters == LIMIT_PARAMETERS
 
 
-def test_a_refused_command_is_repeated_twice(tmp_path: Path) -> None:
+def test_a_refused_command_is_repeated_twice_and_again_after_its_cooldown(tmp_path: Path) -> None:
     flight = flying(tmp_path)
     flight.vehicle.complies = False
     flight.requests = (HOME,)
-    flight.fly(60.0)
+    flight.fly(30.0)
     assert flight.vehicle.commands == [(20, 0), (20, 1), (20, 2)]
     assert "RETURN refused: failed" in flight.texts()
     assert "RETURN: vehicle does not comply, tries: 3" in flight.texts()
+    flight.vehicle.complies = True
+    flight.fly(30.0)
+    assert flight.vehicle.commands == [(20, 0), (20, 1), (20, 2), (20, 0)]
+    assert flight.vehicle.mode == RTL
 
 
 def test_a_refused_return_escalates_to_a_landing_if_configured(tmp_path: Path) -> None:
