@@ -32,6 +32,10 @@ _JUMP_V = 0.3  # without an absence: half of what a LiPo cell has between full a
 _JUMP_S = 3.0
 _CHARGE_PCT = 10.0  # a gauge corrects its charge at rest by less
 _FLOW = 1.5  # margin of a charge that flowed out of sight
+# In flight, of every cell, and of the charge beyond what may have flowed: a gauge corrects it when
+# cells collapse, and at the end of a discharge the best of them falls by less than 0.2 V/s.
+_SWITCHED_V, _SWITCHED_PCT, _SWITCHED_S = 0.6, 15.0, 3.0
+_RECENT_S = 1.0 - 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class PackReading:
     t_s: float
     read_s: float  # of the voltage
     cell_v: float | None  # mean cell without its nominal sag
+    low_v: float | None  # lowest cell as it was read, `None` if not all are known
+    high_v: float | None  # highest cell
     uncertain_v: float  # of `cell_v`
     current_a: float
     soc_pct: float | None  # of the gauge
@@ -51,10 +57,12 @@ class PackReading:
 class RecognitionState:
     """State of the stage; times in seconds of the loop's clock."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     identity: Identity = UNIDENTIFIED
     last: PackReading | None = None  # newest of this pack
+    recent: tuple[PackReading, ...] = ()  # one of each of the last seconds
+    switched: bool = False  # the last answer was another pack's, with the same data
     relaxing_a: float = 0.0  # mean current of the last minutes
     absent: bool = False  # nothing of this pack was received in the last step
     changeable: bool = False  # was on the ground since its last answer
@@ -87,6 +95,9 @@ class PackRecognition:
         if state.last is not None and self._on_ground(snapshot.t_s, pack_data):
             state = self._state = replace(state, changeable=True)
         if snapshot.voltage_v is None:
+            differs = difference(state.identity, snapshot.identity)
+            if not state.changeable and (state.switched or differs is not None):
+                return self._refused(snapshot, differs or "voltage unknown")
             self._state = replace(state, absent=True)
             return replace(snapshot, identity=state.identity)
         if state.last is None:
@@ -98,6 +109,9 @@ class PackRecognition:
             if not state.changeable:
                 return self._refused(snapshot, differs)
             self._replaced(read)
+        elif (switch := self._switch(snapshot, pack_data)) is not None:
+            self._state = replace(state, switched=True)
+            return self._refused(snapshot, switch)
         elif state.absent or now_s - state.last.t_s > ABSENT_S:
             before = state.last if state.changeable else None
             self._state = replace(
@@ -119,6 +133,25 @@ class PackRecognition:
             read_at_s=read_at_s,
             other_pack=differs,
         )
+
+    def _switch(self, snapshot: Snapshot, pack_data: PackData) -> str | None:
+        """Charge and voltage of another pack that answers in flight, `None` if they can be ours."""
+        state = self._state
+        if state.changeable or not state.recent:
+            return None
+        then, now = state.recent[0], reading_of(snapshot, pack_data, state.relaxing_a)
+        if now.t_s - then.t_s > 2.0 * _SWITCHED_S and not state.switched:
+            return None  # after an absence
+        by_v, by_pct = _apart_v(then, now, pack_data), _apart_pct(then, now, _ah(pack_data))
+        if by_v is None or by_pct is None:
+            return "charge or cells unknown" if state.switched else None
+        least_v = _SWITCHED_V * min(max((now.t_s - then.t_s) / _SWITCHED_S, 1.0), 2.0)
+        differs = abs(by_v) > least_v, abs(by_pct) > _SWITCHED_PCT
+        if state.switched:
+            answers = any(differs)  # until both are ours again
+        else:
+            answers = all(differs) and (by_v > 0.0) is (by_pct > 0.0)
+        return f"charge {by_pct:+.0f} %, cells {by_v:+.1f} V" if answers else None
 
     def continues(self, snapshot: Snapshot, pack_data: PackData) -> bool:
         """Whether a snapshot can be of the pack of this state, after a restart."""
@@ -194,10 +227,13 @@ class PackRecognition:
         current_a = abs(snapshot.current_a or 0.0)
         share = min(max(dt_s, 0.0) / _RELAX_S, 1.0)
         relaxing_a = state.relaxing_a + share * (current_a - state.relaxing_a)
+        last = reading_of(snapshot, pack_data, relaxing_a)
         state = replace(
             state,
             identity=merged(state.identity, read),
-            last=reading_of(snapshot, pack_data, relaxing_a),
+            last=last,
+            recent=_recent(state.recent, last),
+            switched=False,
             relaxing_a=relaxing_a,
             absent=False,
         )
@@ -220,12 +256,14 @@ def reading_of(snapshot: Snapshot, pack_data: PackData, relaxing_a: float) -> Pa
     mean_v = sum(known) / len(known) if whole else None
     if mean_v is None and snapshot.voltage_v is not None and cells:
         mean_v = snapshot.voltage_v / cells
-    ohm = pack_data.chemistry.resistance_mohm_ah / 1000.0 / _ah(pack_data)
+    ohm = _ohm(pack_data)
     current_a = snapshot.current_a or 0.0
     return PackReading(
         t_s=snapshot.t_s,
         read_s=snapshot.read_at_s.get("voltage_v", snapshot.t_s),
         cell_v=None if mean_v is None else mean_v + ohm * current_a,
+        low_v=min(known) if whole else None,
+        high_v=max(known) if whole else None,
         uncertain_v=ohm * (_SAG * abs(current_a) + _RELAX * relaxing_a),
         current_a=current_a,
         soc_pct=snapshot.soc_pct,
@@ -263,6 +301,41 @@ def _open_v(chemistry: Chemistry, rested_v: float, by_pct: float) -> float:
     charge = chemistry.charge_at(rested_v)
     changed_v = chemistry.open_circuit_v(charge + by_pct / 100.0)
     return rested_v + changed_v - chemistry.open_circuit_v(charge)
+
+
+def _apart_v(then: PackReading, now: PackReading, pack_data: PackData) -> float | None:
+    """Volts by which every cell is beyond all that were there, less the response to the load."""
+    if then.low_v is None or then.high_v is None or now.low_v is None or now.high_v is None:
+        return None
+    step_v = _SAG * _ohm(pack_data) * (now.current_a - then.current_a)
+    rises_v = now.low_v - then.high_v - max(-step_v, 0.0)
+    falls_v = then.low_v - now.high_v - max(step_v, 0.0)
+    return max(rises_v, 0.0) - max(falls_v, 0.0)
+
+
+def _apart_pct(then: PackReading, now: PackReading, ah: float) -> float | None:
+    """Points by which the gauge's charge differs beyond what may have flowed."""
+    if then.soc_pct is None or now.soc_pct is None:
+        return None
+    most_a = max(abs(then.current_a), abs(now.current_a))
+    flow_pct = _FLOW * (now.t_s - then.t_s) / ah / 36.0 * most_a
+    by_pct = now.soc_pct - then.soc_pct
+    return max(by_pct - flow_pct, 0.0) + min(by_pct + flow_pct, 0.0)
+
+
+def _recent(readings: tuple[PackReading, ...], last: PackReading) -> tuple[PackReading, ...]:
+    """One reading of each of the last seconds, the oldest from before them."""
+    if readings and last.t_s - readings[-1].t_s < _RECENT_S:
+        return readings
+    readings = (*readings, last)
+    while len(readings) > 1 and readings[1].t_s <= last.t_s - _SWITCHED_S:
+        readings = readings[1:]
+    return readings
+
+
+def _ohm(pack_data: PackData) -> float:
+    """Nominal resistance of a cell."""
+    return pack_data.chemistry.resistance_mohm_ah / 1000.0 / _ah(pack_data)
 
 
 def _ah(pack_data: PackData) -> float:

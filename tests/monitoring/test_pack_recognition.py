@@ -4,7 +4,7 @@ Each flight is computed from a truth: which pack is connected, its charge, its c
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -181,6 +181,70 @@ def test_another_pack_that_answers_in_flight_is_silence_until_the_pack_answers_a
     for look in bench.run(5.0, mine, HOVER_A, vehicle):
         assert look.voltage_v is not None
         assert (look.identity, look.other_pack) == (mine.identity, None)
+
+
+@pytest.mark.parametrize("vehicle", [ARMED, UNKNOWN_VEHICLE], ids=["armed", "no vehicle"])
+@pytest.mark.parametrize("current_a", [0.5, 28.0, 60.0])
+@pytest.mark.parametrize(("before", "other"), [(0.97, 0.0), (0.01, 1.0)])
+def test_another_pack_with_the_same_data_is_silence_by_its_charge_and_its_cells(
+    before: float, other: float, current_a: float, vehicle: VehicleState
+) -> None:
+    mine, bench = Cell(before, CHEAP), Bench()
+    bench.run(20.0, mine, HOVER_A, vehicle)
+    for look in bench.run(30.0, Cell(other, CHEAP), current_a, vehicle):
+        assert (look.voltage_v, look.soc_pct) == (None, None)
+        assert look.other_pack is not None
+        assert len(f"WARNING: other pack: {look.other_pack}") <= 50
+    mine.draw(HOVER_A, 30.0)
+    for look in bench.run(5.0, mine, HOVER_A, vehicle):
+        assert (look.voltage_v is not None, look.other_pack) == (True, None)
+
+
+def test_no_reading_of_another_pack_is_used_while_its_voltage_is_unknown() -> None:
+    for other in (Cell(0.0, CHEAP), Cell(0.9, OTHERS["serial"])):
+        mine, bench = Cell(0.97, CHEAP if other.identity is CHEAP else UNIQUE), Bench()
+        bench.run(20.0, mine, HOVER_A, ARMED)
+        bench.run(5.0, other, HOVER_A, ARMED)
+        odd = replace(other.look(bench.t_s, HOVER_A), voltage_v=None)
+        look = bench.stage.update(odd, ARMED, FACTS)
+        assert (look.current_a, look.soc_pct, set(look.cells_v)) == (None, None, {None})
+
+
+def collapsing(snapshot: Snapshot, since_s: float) -> Snapshot:
+    """The end of a discharge: all cells fall, and the gauge corrects its charge to 0."""
+    fall_v = 0.19 * max(snapshot.t_s - since_s, 0.0)
+    cells_v = tuple([(v or 0.0) - fall_v for v in snapshot.cells_v])
+    return replace(snapshot, cells_v=cells_v, voltage_v=sum(cells_v), soc_pct=0.0)
+
+
+def shorted(snapshot: Snapshot, _since_s: float) -> Snapshot:
+    """One cell fails, and the gauge corrects its charge to 0."""
+    cells_v = (0.4, *[v or 0.0 for v in snapshot.cells_v[1:]])
+    return replace(snapshot, cells_v=cells_v, voltage_v=sum(cells_v), soc_pct=0.0)
+
+
+def reset(snapshot: Snapshot, _since_s: float) -> Snapshot:
+    """The gauge has lost its charge."""
+    return replace(snapshot, soc_pct=0.0)
+
+
+def loaded(snapshot: Snapshot, _since_s: float) -> Snapshot:
+    """A cold pack gives four times its current, and the gauge corrects its charge to 0."""
+    cells_v = tuple([(v or 0.0) - 0.5 for v in snapshot.cells_v])
+    amps = 4.0 * (snapshot.current_a or 0.0)
+    return replace(snapshot, cells_v=cells_v, voltage_v=sum(cells_v), current_a=amps, soc_pct=0.0)
+
+
+@pytest.mark.parametrize("change", [collapsing, shorted, reset, loaded])
+def test_an_emergency_of_the_own_pack_is_no_other_pack(
+    change: Callable[[Snapshot, float], Snapshot],
+) -> None:
+    pack, bench = Cell(0.6, CHEAP), Bench()
+    bench.run(30.0, pack, HOVER_A, ARMED)
+    for _ in range(20):
+        read = change(pack.look(bench.t_s, HOVER_A), 30.0)
+        assert bench.stage.update(read, ARMED, FACTS).other_pack is None
+        bench.t_s += STEP_S
 
 
 def test_another_pack_is_accepted_once_the_vehicle_is_disarmed() -> None:
