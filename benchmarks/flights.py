@@ -15,7 +15,8 @@ What is due follows from the true pack and the fault, never from the output of t
     lost: home within 20 s of the tenth second without a gauge.
     limit: home within 30 s of a true cell at its cut-off, or of a true over-temperature, for 3 s.
 Seconds early: true time to empty less the way home when the vehicle was sent home; for `lost` and
-`limit` the due moment less the action. Actions for limits of the way home (`home_*`) alone are
+`limit` the due moment less the action. A failsafe of the vehicle acts by its own thresholds: it is
+early if the true charge is above them by more than 10 points. Actions for limits of the way home (`home_*`) alone are
 counted apart; with an even seed the vehicle does not know its home, and they do not apply.
 """
 
@@ -37,7 +38,17 @@ import numpy as np
 from pymavlink.dialects.v20 import common as mavlink
 
 from benchmarks.constant_faults import Change, ConstantFault, Device, FaultyWire, How
-from benchmarks.vehicle_models import PX4, STACKS, Airframe, Battery, FlightController, ModeChange
+from benchmarks.sent_values import CHARGE_POINTS
+from benchmarks.vehicle_models import (
+    ARDUPILOT_FRACS,
+    PX4,
+    PX4_PCTS,
+    STACKS,
+    Airframe,
+    Battery,
+    FlightController,
+    ModeChange,
+)
 from benchmarks.wire_data import WireReader
 from dronebms.core.clock import Clock, VirtualClock
 from dronebms.core.report import ActionKind, Report, Severity
@@ -535,6 +546,7 @@ class Judge:
         rows = {row.limit_id: row for row in default_limits(flight.world.pack_data())}
         self._hot_degc, self._cut_v = rows["hot_critical"].trip, flight.world.pack_data().cutoff_v
         self._beyond_s: float | None = None
+        self._early = True  # above the threshold of a failsafe that has acted, if one has
         self._changes = 0
         self._pilot_s: float | None = None
         self.ended_s: float | None = None
@@ -594,6 +606,10 @@ class Judge:
         outcome.because = because
         if outcome.due == "end" and left_s is not None:
             outcome.early_s = left_s - flight.frame.home_s()
+        if change.by == "failsafe":
+            fracs = (PX4_PCTS[1] / 100.0, ARDUPILOT_FRACS[0])  # PX4 warns at the first
+            threshold = fracs[flight.fc.stack != PX4]
+            self._early = flight.world.truth().soc_frac > threshold + CHARGE_POINTS / 100.0
 
     def finish(self) -> None:
         """Verdict of the whole flight."""
@@ -630,6 +646,7 @@ class Judge:
         elif (
             outcome.early_s is not None
             and outcome.early_s > EARLY_S
+            and self._early
             and self._flight.fault.wire is None
         ):
             self._fail(apart, "early")

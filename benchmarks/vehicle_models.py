@@ -29,8 +29,8 @@ _ARDUPILOT_47 = 4 << 24 | 7 << 16 | 255
 
 _UNUSED_MV = 0xFFFF
 _LOW_V, _LOW_TIMER_S = 13.2, 10.0  # BATT_LOW_VOLT for four cells, BATT_LOW_TIMER
-_ARDUPILOT_FRACS = (0.25, 0.10)  # BATT_LOW_MAH, BATT_CRT_MAH over BATT_CAPACITY (docs/ardupilot.md)
-_PX4_PCTS = (15, 6, 5)  # at or below: low, critical, emergency of the default parameters
+ARDUPILOT_FRACS = (0.25, 0.10)  # BATT_LOW_MAH, BATT_CRT_MAH over BATT_CAPACITY (docs/ardupilot.md)
+PX4_PCTS = (15, 6, 5)  # at or below: low, critical, emergency of the default parameters
 _CRITICAL, _EMERGENCY = 2, 3  # levels
 
 # Name of a mode here: its HEARTBEAT.custom_mode of each stack.
@@ -144,7 +144,7 @@ class Battery:
         if message.current_consumed >= 0 and message.current_battery != -1:
             self.level = max(
                 self.level,
-                sum(left_mah < frac * self.capacity_mah for frac in _ARDUPILOT_FRACS),
+                sum(left_mah < frac * self.capacity_mah for frac in ARDUPILOT_FRACS),
             )
         low = 0.0 < pack_v < _LOW_V
         self.low_since_s = (self.low_since_s or now_s) if low else None
@@ -156,7 +156,7 @@ class Battery:
         self.received_s = now_s
         pct = message.battery_remaining
         if pct >= 0:
-            self.level = max(self.level, sum(pct <= most for most in _PX4_PCTS))
+            self.level = max(self.level, sum(pct <= most for most in PX4_PCTS))
 
 
 @dataclass
