@@ -17,7 +17,7 @@ from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.cell_fit import CellFit, CellFitState
+from dronebms.estimation.cell_fit import CellEstimate, CellFit, CellFitState
 from dronebms.estimation.cell_model import FAST, CellModel
 from dronebms.estimation.cell_states import CellStates, CellStatesState
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion
@@ -58,6 +58,7 @@ class StagesState:
     informative: bool
     gauge: GaugeEvidence
     cell_fit: CellFitState
+    alone: CellFitState | None  # None: `cell_fit` is without the gauge's charge itself
     cell_states: CellStatesState
     load: LoadForecastState
     time_to_empty: TimeToEmptyState
@@ -69,7 +70,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading
@@ -82,6 +83,7 @@ class _Stages:
     pack: ConnectedPack
     gauge: GaugeFusion
     cell_fit: CellFit
+    alone: CellFit | None  # the fit without the gauge's charge; None: `cell_fit` is
     cell_states: CellStates
     load: LoadForecast
     time_to_empty: TimeToEmpty
@@ -98,6 +100,7 @@ class _Stages:
             informative=self.informative,
             gauge=self.gauge.state(),
             cell_fit=self.cell_fit.state(),
+            alone=None if self.alone is None else self.alone.state(),
             cell_states=self.cell_states.state(),
             load=self.load.state(),
             time_to_empty=self.time_to_empty.state(),
@@ -111,6 +114,7 @@ class _Stages:
             pack=state.pack,
             gauge=self.gauge.with_state(state.gauge),
             cell_fit=self.cell_fit.with_state(state.cell_fit),
+            alone=None if state.alone is None else self.cell_fit.with_state(state.alone),
             cell_states=self.cell_states.with_state(state.cell_states),
             load=self.load.with_state(state.load),
             time_to_empty=self.time_to_empty.with_state(state.time_to_empty),
@@ -119,6 +123,17 @@ class _Stages:
             flight_crc=state.flight_crc,
             informative=state.informative,
         )
+
+    def update_alone(
+        self, sample: Sample, degc: float | None, gauge: GaugeEvidence
+    ) -> CellEstimate | None:
+        """The cell without the gauge's charge; None if that of `cell_fit` is, or is unknown."""
+        if self.alone is None:
+            return None
+        if gauge.refuted:  # from now on nothing rests on what it reported
+            self.cell_fit, self.alone = self.alone, None
+            return None
+        return self.alone.update(sample, degc, gauge.full_ah, None)
 
     def identify_flight(self, sample: Sample) -> None:
         """Add a second to the flight's checksum, until there is enough to learn from."""
@@ -220,7 +235,9 @@ class Estimator:
         stages = self._stages
         if stages is None:
             return Estimate(snapshot.t_s)
-        gauge = stages.gauge.update(snapshot, sample, stages.cell_fit)
+        fits = stages.cell_fit, stages.alone or stages.cell_fit
+        gauge = stages.gauge.update(snapshot, sample, *fits)
+        alone = stages.update_alone(sample, snapshot.temperature_degc, gauge)
         cell = stages.cell_fit.update(
             sample, snapshot.temperature_degc, gauge.full_ah, gauge.charge_frac
         )
@@ -229,7 +246,7 @@ class Estimator:
         stages.identify_flight(sample)
         cells = stages.cell_states.update(sample, cell)
         load = stages.load.update(sample, cell.degc, stages.time_to_empty.horizon_s)
-        remaining = stages.time_to_empty.update(sample, cell, load, gauge)
+        remaining = stages.time_to_empty.update(sample, cell, alone, load, gauge)
         home = stages.return_home.update(sample, vehicle, load, remaining)
         return stages.output.update(sample, cell, remaining, home, cells, gauge.doubts)
 
@@ -290,8 +307,10 @@ class Estimator:
         )
         stages = self._make_stages(pack)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
-        stages.cell_fit.heat(snapshot.temperature_degc)
-        stages.cell_fit.start(first.cell_v, first.current_a, gauge_frac)
+        for fit, frac in ((stages.cell_fit, gauge_frac), (stages.alone, None)):
+            if fit is not None:
+                fit.heat(snapshot.temperature_degc)
+                fit.start(first.cell_v, first.current_a, frac)
         return stages
 
     def _make_stages(self, pack: ConnectedPack) -> _Stages:
@@ -306,12 +325,14 @@ class Estimator:
         )
         log_odds = None if learned is None else learned.gauge_odds
         threshold_w = LOAD_C * capacity_ah * pack_data.chemistry.full_cell_v * pack.cells
+        cells = None if learned is None else learned.cells
         usual_w = None if learned is None else learned.usual_w
         first_fast = None if learned is None else learned.first_fast
         return _Stages(
             pack=pack,
             gauge=GaugeFusion(model.capacity_as, log_odds, parameters, rated=rated_mah is not None),
-            cell_fit=CellFit(model, None if learned is None else learned.cells),
+            cell_fit=CellFit(model, cells),
+            alone=CellFit(model, cells) if pack.has_gauge_charge else None,
             cell_states=CellStates(has_gauge_charge=pack.has_gauge_charge),
             load=self._make_load_forecast(threshold_w, usual_w, parameters),
             time_to_empty=TimeToEmpty(

@@ -17,7 +17,7 @@ from dronebms.estimation.cell_fit import GAUGE_TOLERANCE, REFUTED, STRAINED, Cel
 from dronebms.estimation.cell_model import Array
 from dronebms.estimation.end_samples import EndSamples
 from dronebms.estimation.model_parameters import ModelParameters
-from dronebms.estimation.sampling import Sample
+from dronebms.estimation.sampling import Reading, Sample
 from smartbattery.snapshot import Snapshot
 
 _MAX_LOG_ODDS = 4.0
@@ -30,6 +30,9 @@ _SD_COUNT_FRAC = 0.08
 MAX_FULL_FRAC = 1.25
 _MIN_FULL_FRAC = 0.9  # of the remaining capacity
 MAX_UNRATED_MAH = 60_000.0  # no larger pack is sold for drones
+# Share of the packs whose gauge is far off at the start of a flight: after a storage, with a worn
+# pack or one that it has not learned yet. The cells refute it when that is likelier than not.
+_WRONG, _REFUTED_SHARE, _STRAINED_SHARE = 0.1, 0.5, 0.2
 # A gauge counts in steps of at most 1 % of its full charge; one that stands still is none.
 _STILL_FULL_FRAC, _STILL_AS = 0.03, 36.0
 
@@ -51,6 +54,7 @@ class GaugeEvidence:
     charge_frac: float | None = None  # newest state of charge
     full_ah: float | None = None  # first full charge capacity, unless the pack was known before
     refuted: bool = False  # the cells contradict its charge
+    wrong: float = 0.0  # probability that it reports far more than the cells hold
     claim: tuple[float, float] | None = None  # remaining charge since it changed, used until then
     doubts: tuple[str, ...] = ()  # words that do not count, a sentence each
 
@@ -96,8 +100,17 @@ class GaugeFusion:
             state=state,
         )
 
-    def update(self, snapshot: Snapshot, sample: Sample, fit: CellFit) -> GaugeEvidence:
-        """Take in a snapshot; `fit` is the cell before it."""
+    def update(
+        self, snapshot: Snapshot, sample: Sample, fit: CellFit, cells: CellFit
+    ) -> GaugeEvidence:
+        """Take in a snapshot.
+
+        Args:
+            snapshot: with the gauge's words.
+            sample: of it.
+            fit: the cell before it.
+            cells: a fit of the same cell that began without the gauge.
+        """
         if not sample.is_new:
             return self._state
         before, doubts = self._state, []
@@ -113,9 +126,14 @@ class GaugeFusion:
         frac = None if pct is None else pct / 100.0
         if frac is None and charge is not None:
             frac = charge.remaining_as / charge.full_as
-        refuted = frac is not None and self._refuted(frac, sample, fit)
+        reading = sample.first if sample.second is None else sample.second.mean
+        wrong, refuted = before.wrong, before.refuted and frac is not None
+        # A current that is counted by the gauge is no evidence against its charge.
+        if frac is not None and reading is not None and not reading.current_sd_a:
+            wrong = wrong_share(frac, cells)
+            refuted = self._refuted(frac, reading, cells, wrong)
         if refuted and frac is not None:
-            cells_pct = 100.0 * min(max(fit.charge_frac, 0.0), 1.0)
+            cells_pct = 100.0 * min(max(cells.charge_frac, 0.0), 1.0)
             doubts.append(f"gauge charge {100.0 * frac:.0f} %, cells {cells_pct:.0f} %")
         claim = self._claim(charge, sample)
         still = claim is not None and charge is not None and _stands_still(claim, charge, sample)
@@ -129,6 +147,7 @@ class GaugeFusion:
             charge_frac=frac if counts else None,
             full_ah=full_ah,
             refuted=refuted,
+            wrong=wrong,
             claim=claim,
             doubts=tuple(doubts),
         )
@@ -149,24 +168,35 @@ class GaugeFusion:
             return odds, None
         return odds, full_mah / 1000.0 if before.full_ah is None else before.full_ah
 
-    def _refuted(self, frac: float, sample: Sample, fit: CellFit) -> bool:
-        """Whether the cells contradict a charge: at rest by voltage, under load by the fit."""
+    def _refuted(self, frac: float, reading: Reading, cells: CellFit, wrong: float) -> bool:
+        """Whether the cells contradict a charge: at rest by voltage, under load by their fit."""
         before = self._state.refuted
-        reading = sample.first if sample.second is None else sample.second.mean
-        if reading is None:
-            return before
-        if not fit.loaded:
-            strain = fit.strain(reading.cell_v, reading.current_a, frac)
+        if not cells.loaded:
+            strain = cells.strain(reading.cell_v, reading.current_a, frac)
             return strain >= (STRAINED if before else REFUTED)
-        # A compensated gauge may report less than the cells hold, no gauge more.
-        more = (frac - fit.charge_frac) / math.hypot(fit.charge_sd, GAUGE_TOLERANCE)
-        return abs(more) >= STRAINED if before else more >= REFUTED
+        if before and cells.charge_frac - frac > STRAINED * math.hypot(
+            cells.charge_sd, GAUGE_TOLERANCE
+        ):
+            return True
+        return wrong >= (_STRAINED_SHARE if before else _REFUTED_SHARE)
 
     def _claim(self, charge: GaugeCharge | None, sample: Sample) -> tuple[float, float] | None:
         before = self._state.claim
         if charge is None or (before is not None and before[0] == charge.remaining_as):
             return before
         return charge.remaining_as, sample.used_as
+
+
+def wrong_share(frac: float, cells: CellFit) -> float:
+    """Probability that a gauge reports far more than the cells hold.
+
+    A compensated gauge may report less than they hold, no gauge more. Of a wrong one every charge
+    is as likely as another.
+    """
+    sd = math.hypot(cells.charge_sd, GAUGE_TOLERANCE)
+    more = max(frac - cells.charge_frac, 0.0) / sd
+    right = (1.0 - _WRONG) * math.exp(-more * more / 2.0) / (sd * math.sqrt(2.0 * math.pi))
+    return _WRONG / (_WRONG + right)
 
 
 def _stands_still(claim: tuple[float, float], charge: GaugeCharge, sample: Sample) -> bool:

@@ -16,7 +16,7 @@ Seconds, watts of the pack, volts and ampere-seconds of one cell.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dronebms.estimation.cell_fit import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, CURVE_FROM, CURVE_STEPS
@@ -40,6 +40,10 @@ class ChargeBounds:
     most_as: float
     least_capacity_as: float
     gauge_as: float | None  # remaining charge of a gauge that counts
+
+    def widened_by(self, other: "ChargeBounds") -> "ChargeBounds":
+        """Bounds of a charge that is in either."""
+        return replace(self, least_as=min(self.least_as, other.least_as))
 
 
 def charge_bounds(

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 from dronebms.estimation.cell_fit import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.end_samples import end_samples
@@ -16,6 +18,7 @@ _FIRST_HORIZON_S = 600.0
 _FORECAST_S = 2.0
 _QUANTILES = 0.05, 0.5, 0.95
 _RISE_TAU_S = 4.0
+_LEAST_WRONG = 0.02  # probability of a wrong gauge that is not looked at
 _NOT_ENDED_S = 1.0  # the upper bound stays above zero until the end of discharge
 
 
@@ -107,13 +110,27 @@ class TimeToEmpty:
         return _FIRST_HORIZON_S if forecast is None else forecast.median_s
 
     def update(
-        self, sample: Sample, cell: CellEstimate, load: LoadAhead | None, gauge: GaugeEvidence
+        self,
+        sample: Sample,
+        cell: CellEstimate,
+        alone: CellEstimate | None,
+        load: LoadAhead | None,
+        gauge: GaugeEvidence,
     ) -> RemainingTime | None:
-        """Remaining time at the sample; None without a load or a known current."""
+        """Remaining time at the sample; None without a load or a known current.
+
+        Args:
+            sample: of this update.
+            cell: the weakest cell.
+            alone: the same without the gauge's charge, None if `cell` is.
+            load: forecast.
+            gauge: its charge, its kind, and how likely it is wrong.
+        """
         if load is None:
             self._state = TimeToEmptyState(None, self._state.forecast_at_s)
         elif sample.second is not None:
-            self._renew(sample.second.mean, sample.cells, cell, load, gauge)
+            doubt = None if alone is None or gauge.wrong < _LEAST_WRONG else alone
+            self._renew(sample.second.mean, sample.cells, cell, doubt, load, gauge)
         forecast = self._state.forecast
         if sample.ended:
             return RemainingTime(0.0, 0.0, 0.0, 0.0 if forecast is None else forecast.power_w)
@@ -122,13 +139,21 @@ class TimeToEmpty:
         return forecast.after(sample.t_s - self._state.forecast_at_s)
 
     def _renew(
-        self, now: Reading, cells: int, cell: CellEstimate, load: LoadAhead, gauge: GaugeEvidence
+        self,
+        now: Reading,
+        cells: int,
+        cell: CellEstimate,
+        alone: CellEstimate | None,
+        load: LoadAhead,
+        gauge: GaugeEvidence,
     ) -> None:
         before, before_s = self._state.forecast, self._state.forecast_at_s
         if before is not None and now.t_s // _FORECAST_S == before_s // _FORECAST_S:
             return
         charge = charge_bounds(cell, gauge.charge, began_with_gauge=self._began_with_gauge)
-        new = self._forecast(cells, cell, load, gauge, charge)
+        if alone is not None:
+            charge = charge.widened_by(charge_bounds(alone, None, began_with_gauge=False))
+        new = self._forecast(cells, cell, alone, load, gauge, charge)
         if before is not None:
             new = before.followed_by(new, now.t_s - before_s)
         bounds = time_bounds(cell, now.cell_v, self._cutoff_v, charge, load, cells)
@@ -138,6 +163,7 @@ class TimeToEmpty:
         self,
         cells: int,
         cell: CellEstimate,
+        alone: CellEstimate | None,
         load: LoadAhead,
         gauge: GaugeEvidence,
         charge: ChargeBounds,
@@ -147,6 +173,11 @@ class TimeToEmpty:
         capacity_as = cell.model.capacity_as * math.exp(float(cell.x[CAPACITY]))
         counted_as = max(float(cell.x[CHARGE]), 0.0) * capacity_as
         ends_s, weights = fused_ends(own, counted_as, charge.most_as, gauge, parameters)
+        if alone is not None:
+            without = end_samples(alone, self._cutoff_v, load, cells).ends_s
+            share = np.full(len(without), gauge.wrong / len(without))
+            ends_s = np.concatenate([ends_s, without])
+            weights = np.concatenate([weights * (1.0 - gauge.wrong), share])
         low_s, median_s, high_s = map(float, quantiles(ends_s, weights, _QUANTILES))
         below, above = parameters.widen[self._learned + 2 * (gauge.charge is None)]
         return RemainingTime(
