@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import Any, ClassVar
 
-from dronebms.core.pack_data import PackData
+from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH, PackData
 from dronebms.monitoring.consistency.currents import CurrentSample, CurrentState, Wrong
 from dronebms.monitoring.consistency.voltages import Fault, VoltageSample, VoltageState
 from smartbattery.snapshot import Snapshot
@@ -22,7 +22,7 @@ _MOST_READINGS = 100  # of a second; a frozen gauge is read on and on without a 
 class ConsistencyState:
     """State of the check; times in seconds of the loop's clock."""
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
 
     second_s: float | None = None  # of the last whole second
     currents_a: tuple[float, ...] = ()  # since then
@@ -73,10 +73,11 @@ class ConsistencyCheck:
         last_s = state.samples[-1].t_s if state.samples else -1.0
         read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
         if pack_v and whole and read_s > last_s:
-            sample = VoltageSample(read_s, pack_v, tuple(known_v))
+            sample = VoltageSample(read_s, pack_v, tuple(known_v), snapshot.current_a)
+            ah = (pack_data.capacity_mah or UNKNOWN_CAPACITY_AH * 1000.0) / 1000.0
             news = sample.is_gross and state.fault is None
             if news or read_s - last_s >= _SECOND_S:
-                state = self._judged(state.added(sample, pack_data.chemistry))
+                state = self._judged(state.added(sample, pack_data.chemistry, ah))
         if state.fault is None or not known_v:
             return snapshot
         if state.fault is Fault.CELLS:
