@@ -151,9 +151,9 @@ class Gauge:
         state = self._state
         state.received_s = now_s
         state.refused[query.command] = _SUPPORTED
-        values = self._plausible(query, data)
+        values = self._plausible(query, data, now_s)
         if any(state.needs_confirmation(name, v, _max_step(name)) for name, v in values.items()):
-            again = self._plausible(query, self._block(query))
+            again = self._plausible(query, self._block(query), now_s)
             values = {
                 name: value
                 for name, value in again.items()
@@ -162,7 +162,7 @@ class Gauge:
         for name, value in values.items():
             state.store(name, value, now_s, query.max_age_s)
 
-    def _plausible(self, query: BlockRead, data: bytes) -> dict[str, float]:
+    def _plausible(self, query: BlockRead, data: bytes, now_s: float) -> dict[str, float]:
         """Values of a block within their bounds; the others are counted."""
         values = {}
         for name, value in decode_block(query.block, data).items():
@@ -170,7 +170,7 @@ class Gauge:
             if low <= value <= high:
                 values[name] = value
             elif name not in CELL_FIELDS[self._state.cells :]:  # beyond the last cell
-                self._state.withheld += 1
+                self._state.withhold(name, now_s)
         return values
 
     def _store_word(self, row: Register, raw: int, now_s: float) -> None:
@@ -189,8 +189,7 @@ class Gauge:
         if value is not None:
             state.store(row.field, value, now_s, row.max_age_s)
         elif is_known or row.poll_rate is PollRate.FAST:
-            # The last valid value stays until it expires.
-            state.withheld += 1
+            state.withhold(row.field, now_s)
             if row is VOLTAGE:
                 state.trouble = f"Voltage 0x{raw:04x} is not plausible"
         else:  # the gauge reports "unknown", or counts in 10 mWh: the last value no longer applies
@@ -230,6 +229,7 @@ class Gauge:
             row.field: self._state.last_value(row.field) for row in _IDENTITY
         }
         self._state.identity_values[sbs.SPECIFICATION.field] = specification_raw
+        self._state.identity_values[MODE.field] = self._state.last_value(MODE.field)
         serial = self._state.last_value(SERIAL.field)
         date_raw = self._state.last_value(sbs.MANUFACTURED.field)
         return Identity(

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
-from smartbattery.registers import CELLS, SPECIFICATION
+from smartbattery.registers import CELLS, MODE, MODE_CAPACITY_IN_10MWH, SPECIFICATION
 from smartbattery.snapshot import NO_COUNTS, UNIDENTIFIED, BusCounts, Identity, Snapshot
 
 CELL_FIELDS = tuple(row.field for row in CELLS)
 BEYOND = "beyond_a"
+# A reading that was plausible and is not for so long: a fault, and no disturbance of a transfer.
+IMPLAUSIBLE_S = 5.0
 _NUMBERS = (  # of a snapshot
     "voltage_v", "current_a", BEYOND, "average_a", "max_error_pct", "soc_pct", "remaining_mah",
     "full_mah", "time_to_empty_s", "cycles", "charging_a", "charging_v", "fet_degc",
@@ -44,6 +46,7 @@ class GaugeState:
     withheld: int = 0  # values that were rejected
     trouble: str | None = None
     counts: BusCounts = NO_COUNTS
+    implausible_s: dict[str, float] = field(default_factory=dict)  # since when, by field
 
     def copy(self) -> "GaugeState":
         """An independent copy."""
@@ -54,16 +57,24 @@ class GaugeState:
             max_age_s=dict(self.max_age_s),
             identity_values=dict(self.identity_values),
             refused=dict(self.refused),
+            implausible_s=dict(self.implausible_s),
         )
 
     def store(self, name: str, value: float, now_s: float, max_age_s: float) -> None:
         """Store a valid value."""
         self.values[name] = value
         self.read_at_s[name] = now_s
+        self.implausible_s.pop(name, None)
         self.max_age_s[name] = max_age_s
+
+    def withhold(self, name: str, now_s: float) -> None:
+        """Count a value that is not plausible; the last valid one stays until it expires."""
+        self.withheld += 1
+        self.implausible_s.setdefault(name, now_s)
 
     def drop(self, name: str) -> None:
         """Discard one value."""
+        self.implausible_s.pop(name, None)
         self.values.pop(name, None)
         self.read_at_s.pop(name, None)
 
@@ -72,6 +83,7 @@ class GaugeState:
         self.values.clear()
         self.read_at_s.clear()
         self.refused.clear()
+        self.implausible_s.clear()
         self.identity = None
         self.identified_s = -inf
         self.scales_confirmed = False
@@ -115,7 +127,7 @@ class GaugeState:
             read_at_s=read_at_s,
             counts=self.counts,
             trouble=None if "voltage_v" in valid else self.trouble,
-            doubts=self._scale_doubts(),
+            doubts=(*self._scale_doubts(), *self._word_doubts(now_s)),
         )
 
     @staticmethod
@@ -131,3 +143,19 @@ class GaugeState:
         if specification_raw is None or known is None or specification_raw == known:
             return ()
         return (f"scale 0x{int(specification_raw):04x}, not 0x{int(known):04x}: rejected",)
+
+    def _word_doubts(self, now_s: float) -> tuple[str, ...]:
+        """A sentence for the unit of capacity, and for each reading, that a fault has changed.
+
+        Readings that were never plausible are of what a gauge does not have.
+        """
+        doubts = [
+            f"{name.rpartition('_')[0]} not plausible: rejected"
+            for name, since_s in sorted(self.implausible_s.items())
+            if name in self.values and now_s - since_s >= IMPLAUSIBLE_S
+        ]
+        mode_raw, known = self.values.get(MODE.field), self.identity_values.get(MODE.field)
+        changed = 0 if mode_raw is None or known is None else int(mode_raw) ^ int(known)
+        if changed & MODE_CAPACITY_IN_10MWH:
+            doubts.append("BatteryMode: another unit of capacity: rejected")
+        return tuple(doubts)

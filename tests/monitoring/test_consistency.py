@@ -630,6 +630,35 @@ def test_a_charge_that_contradicts_the_current_is_rejected(name: str) -> None:
     assert result.last.current_a == result.raw.current_a
 
 
+# Words of the charge of which one is that of another register, or of no pack.
+WRONG_WORDS: dict[str, Change] = {
+    "full charge 1 mAh": lambda s: replace(s, full_mah=1.0),
+    "full charge doubled": lambda s: replace(s, full_mah=2.0 * (s.full_mah or 0.0)),
+    "percentage of another register": lambda s: replace(s, soc_pct=1.0),
+    "remaining is the full charge": lambda s: replace(s, remaining_mah=s.full_mah),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_WORDS)
+@pytest.mark.parametrize("since_s", [0.0, FAULT_S], ids=["from the start", "in flight"])
+def test_words_of_the_charge_that_contradict_each_other_are_rejected(
+    name: str, since_s: float
+) -> None:
+    result = flown(WRONG_WORDS[name], since_s=since_s)
+    assert set(result.rejected_s) == set(MAH)
+    assert result.rejected_s["remaining_mah"] <= 11.0
+    assert (result.last.remaining_mah, result.last.soc_pct) == (None, None)
+    assert result.last.current_a == result.raw.current_a
+
+
+def test_a_percentage_that_is_read_later_than_the_charge_is_no_contradiction() -> None:
+    def late(snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, soc_pct=95.0) if snapshot.t_s % 30.0 < 8.0 else snapshot
+
+    result = flown(late)
+    assert (result.rejected_s, result.disputed_s) == ({}, {})
+
+
 def test_a_charge_in_another_unit_from_the_start_is_known_by_its_full_charge() -> None:
     def scaled(snapshot: Snapshot) -> Snapshot:
         return replace(charge(lambda mah: mah * 2.22)(snapshot), full_mah=16_000.0 * 2.22)
@@ -651,7 +680,8 @@ def test_the_average_of_the_gauge_decides_between_current_and_charge() -> None:
 def test_a_charging_pack_on_the_ground_is_no_contradiction() -> None:
     def charging(snapshot: Snapshot) -> Snapshot:
         mah = 8000.0 + 8.0 / 3.6 * (snapshot.read_at_s["remaining_mah"] - FAULT_S)
-        return replace(snapshot, current_a=-8.0, remaining_mah=round(mah))
+        pct = PCT * mah / 16_000.0
+        return replace(snapshot, current_a=-8.0, remaining_mah=round(mah), soc_pct=round(pct))
 
     result = flown(charging, Pack(load_c=0.02), since_s=0.0, armed=False)
     assert (result.rejected_s, result.disputed_s) == ({}, {})

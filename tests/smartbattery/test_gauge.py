@@ -717,6 +717,40 @@ def test_a_pack_whose_values_change_with_the_scales_is_identified_again() -> Non
     assert last.doubts == ()
 
 
+def test_a_unit_of_capacity_that_changes_is_named_until_it_changes_back() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    polled(gauge, 0, 60)
+    mode_raw = device.words[MODE.command]
+    device.words[MODE.command] = mode_raw ^ 0x8000
+    last = polled(gauge, 61, 100)[-1]
+    assert last.remaining_mah is None
+    assert last.doubts == ("BatteryMode: another unit of capacity: rejected",)
+    device.words[MODE.command] = mode_raw
+    assert polled(gauge, 101, 140)[-1].doubts == ()
+
+
+@pytest.mark.parametrize(("row", "text"), [(VOLTAGE, "voltage"), (sbs.TEMPERATURE, "temperature")])
+def test_a_reading_that_is_no_longer_plausible_is_named(row: Register, text: str) -> None:
+    device = Device()
+    gauge = Gauge(device)
+    sound_raw = device.words[row.command]
+    polled(gauge, 0, 60)
+    device.words[row.command] = 0x0010
+    snapshots = polled(gauge, 61, 120)
+    assert snapshots[0].doubts == ()
+    named = [snapshot for snapshot in snapshots if snapshot.doubts]
+    assert {snapshot.doubts for snapshot in named} == {(f"{text} not plausible: rejected",)}
+    device.words[row.command] = sound_raw
+    assert polled(gauge, 121, 180)[-1].doubts == ()
+
+
+def test_a_reading_that_never_was_plausible_is_of_what_the_gauge_has_not() -> None:
+    device = Device()
+    device.words[sbs.TEMPERATURE.command] = 0
+    assert polled(Gauge(device), 0, 60)[-1].doubts == ()
+
+
 def test_scales_that_were_read_once_and_never_again_are_replaced() -> None:
     device = Device()
     device.once[SPECIFICATION.command] = []

@@ -15,6 +15,9 @@ from smartbattery.snapshot import Snapshot
 
 _SECOND_S = 1.0 - 1e-6
 _CHARGE_FIELDS = ("remaining_mah", "soc_pct", "time_to_empty_s")
+# RelativeStateOfCharge is by definition (SBS 1.1) the remaining share of the full charge capacity.
+# 10 points less the rounding; as long as a driver may take to read each of the three again.
+_WORDS_POINTS, _WORDS_S = 9.0, 10.0
 _MOST_READINGS = 100  # of a second; a frozen gauge is read on and on without a new time
 
 
@@ -29,6 +32,7 @@ class ConsistencyState:
     cells_v: tuple[float, ...] = ()  # median of the cells, since then
     shares_v: tuple[float, ...] = ()  # a cell's share of the pack, since then
     last_a: float | None = None  # current at the last second
+    words_s: float | None = None  # since when the words of the charge contradict each other
     voltages: VoltageState = field(default_factory=VoltageState)
     currents: CurrentState = field(default_factory=CurrentState)
 
@@ -59,6 +63,7 @@ class ConsistencyCheck:
         """
         checked = self._voltages(snapshot, pack_data)
         checked = self._currents(checked, pack_data, armed=armed)
+        checked = self._charge_words(checked, snapshot)
         if not checked.doubts:
             return checked
         withheld = snapshot.counts.withheld + len(checked.doubts)
@@ -136,6 +141,22 @@ class ConsistencyCheck:
             doubt = f"gauge charge rejected: {state.charge_doubt}"
             snapshot = _rejected(_unknown(snapshot, _CHARGE_FIELDS), _CHARGE_FIELDS, doubt)
         return snapshot
+
+    def _charge_words(self, checked: Snapshot, read: Snapshot) -> Snapshot:
+        """Reject the charge while percentage, remaining and full charge contradict each other."""
+        pct, mah, full_mah = read.soc_pct, read.remaining_mah, read.full_mah
+        if pct is None or mah is None or not full_mah:
+            return checked
+        if abs(pct - 100.0 * mah / full_mah) < _WORDS_POINTS:
+            self._state = replace(self._state, words_s=None)
+            return checked
+        since_s = read.t_s if self._state.words_s is None else self._state.words_s
+        self._state = replace(self._state, words_s=since_s)
+        rejected = not set(_CHARGE_FIELDS).isdisjoint(checked.rejected)
+        if read.t_s - since_s < _WORDS_S or rejected or checked.remaining_mah is None:
+            return checked
+        doubt = f"gauge {pct:.0f} %, {mah:.0f} of {full_mah:.0f} mAh: rejected"
+        return _rejected(_unknown(checked, _CHARGE_FIELDS), _CHARGE_FIELDS, doubt)
 
     def _count(self, snapshot: Snapshot, current_a: float, capacity_mah: float) -> None:
         state, mah = self._state.currents, snapshot.remaining_mah

@@ -126,7 +126,9 @@ class Counts:
         if self.read_s is None or starting:
             return _anchored(after, read_s)
         full_mah = full_mah or capacity_mah
-        held = abs(mah - full_mah) <= _NEAR_FULL_FRAC * full_mah
+        least_mah = (1.0 - _NEAR_FULL_FRAC) * full_mah
+        held = min(mah, self.remaining_mah) >= least_mah
+        held &= mah <= (1.0 + _NEAR_FULL_FRAC) * full_mah
         held |= mah == 0.0 and self.remaining_mah <= _NEAR_EMPTY_FRAC * capacity_mah
         drawn_mah = self.drawn_mah - self.read_drawn_mah
         fallen_mah = drawn_mah if held else self.remaining_mah - mah
