@@ -199,7 +199,7 @@ class Bridge:
 
     def state(self) -> BridgeState:
         """State for a restart in flight."""
-        control, in_flight = self.vehicle_control, self._authority.in_flight
+        control, in_flight = self.vehicle_control, self._autopilot.in_flight
         return BridgeState(
             last_command=None if control is None else control.sent,
             first_battery_id=self._battery_ids.allocated,
@@ -217,7 +217,7 @@ class Bridge:
         """
         self._battery_ids.restore(state.first_battery_id, state.vehicle_battery_ids)
         if state.in_flight:
-            self._authority.in_flight = True
+            self._autopilot.in_flight = True
             self.settings.acting_enabled = state.acting_enabled
             if not self._is_pinned:
                 self._autopilot.followed = state.followed
@@ -243,7 +243,6 @@ class Bridge:
             link_trouble=self._link.trouble,
             second_sender=self._second_sender.trouble(now_s),
         )
-        self._authority.observe(now_s, armed=state.armed)
         if self.vehicle_control is not None:
             self._control(self.vehicle_control, state, now_s)
         self._report_arming(state, now_s)
@@ -317,8 +316,6 @@ class Bridge:
         self._notice_others(message, source, now_s, ours=ours)
         self._report_vehicles(others, followed)
         kind = message.get_type()
-        if ours and kind == "HEARTBEAT":
-            self._authority.observe(now_s, armed=self._autopilot.last_armed)
         if ours and kind == "BATTERY_STATUS":
             self._battery_ids.receive(message.id, now_s)
         if kind == "COMMAND_ACK" and not self._is_for_us(message):
@@ -391,7 +388,9 @@ class Bridge:
         reasons = (one.withheld for one in self._batteries.values() if one.component == component)
         withheld = next((reason for reason in reasons if reason), None)
         changes = command_protocol.changes_setting(message)
-        refused = changes and not self._authority.may_change(message, self.system_id)
+        refused = changes and not self._authority.may_change(
+            message, self.system_id, in_flight=self._autopilot.in_flight
+        )
         before = replace(self.settings)
         for answer in self._server.answer(message, component, withheld, refused=refused):
             self._send(component, answer, now_s)
@@ -430,7 +429,7 @@ class Bridge:
         """Send the verdict to the Lua driver, and to people while the vehicle is disarmed."""
         if not self._batteries:
             return
-        self._send_verdict(state, now_s)
+        self._send_verdict(now_s)
         if state.armed is False:
             text = self._arming.due_text(now_s)
             if text is not None:
@@ -441,10 +440,11 @@ class Bridge:
             text = "armed with actions off: BMS_ACT 0"
             self._add_text(self._computer, text, mavlink.MAV_SEVERITY_WARNING, now_s)
 
-    def _send_verdict(self, state: VehicleState, now_s: float) -> None:
+    def _send_verdict(self, now_s: float) -> None:
         """Send the verdict each second, and at once when it changes."""
         driver = self._autopilot.driver
-        if state.armed is None or not self.stack.runs_lua_driver:
+        silent = self._autopilot.online_since_s(now_s) is None
+        if silent or not self.stack.runs_lua_driver:
             return
         first_id = -1 if self._first_id is None else self._first_id
         verdict = (self._arming.reason() is not None, len(self._batteries), first_id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class VehicleState:
     """One moment of the vehicle; `None` means never received, or too old."""
 
-    armed: bool | None = None
+    armed: bool | None = None  # None also after a flight until it is disarmed for certain
     mode: str | None = None
     lat_deg: float | None = None
     lon_deg: float | None = None

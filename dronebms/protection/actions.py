@@ -103,13 +103,12 @@ class Actions:
         action = row.action
         because = action.met(status)
         watch_s = status.t_s
-        # Loss of the heartbeat does not end an active action.
-        grounded = action.only_when_armed and (
-            vehicle.armed is False or (row.request is None and vehicle.armed is None)
-        )
-        if because is None or grounded:
+        if because is None or (action.only_when_armed and vehicle.armed is False):
             ended_s = row.ended_s if row.request is None else watch_s
             return replace(row, met_s=None, ended_s=ended_s, request=None)
+        # While it is unknown whether the vehicle is armed, nothing begins and nothing ends.
+        if action.only_when_armed and vehicle.armed is None and row.request is None:
+            return row
         met_s = watch_s if row.met_s is None else row.met_s
         request = row.request
         if request is None:

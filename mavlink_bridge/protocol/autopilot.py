@@ -4,7 +4,8 @@ One autopilot is followed: that of the configured system, else the first that se
 It stays the followed one until the process ends, however long it is silent: silence of a vehicle
 is no reason to command another one. Messages of other systems are ignored and counted.
 A message is valid for the `max_age_s` of its row, then its fields are `None`. Times are `now_s` of
-the caller.
+the caller. A flight ends when all heartbeats of 3 s are disarmed: any program that reaches the link
+can send one in the name of the autopilot. Until then it is unknown whether the vehicle is armed.
 Source: MAVLink common.xml and minimal.xml (MAV_TYPE).
 """
 
@@ -31,6 +32,9 @@ from mavlink_bridge.protocol.vehicle_classes import vehicle_class
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
 UNKNOWN_SYSTEM = 1  # sender of our messages before an autopilot is followed: MAVLink's default
 _RESTART_S = 3.0  # without a heartbeat: the autopilot may have been restarted
+# Disarmed heartbeats that no armed one interrupts: longer than a heartbeat is valid, so that one
+# forged heartbeat ends no flight, also while the autopilot is silent or after a restart.
+_DISARMED_S = 3.0
 # Types of what has an autopilot's component or class without being the vehicle: ArduPilot's
 # antenna tracker is component 1 of a system of its own.
 _NO_VEHICLES = frozenset((
@@ -81,6 +85,7 @@ class Autopilot:
             configured.
         others: heartbeats received from autopilots of other systems, by system.
         driver: the Lua driver on it.
+        in_flight: armed, or unknown after a flight; a restart in flight restores it.
         received_s: time of the last message of each name.
     """
 
@@ -93,6 +98,8 @@ class Autopilot:
         self.followed = system_id
         self.others: Counter[int] = Counter()
         self.driver = LuaDriver()
+        self.in_flight = False
+        self._disarmed_s: float | None = None  # since when its heartbeats are disarmed
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, time
         self._online_since_s = 0.0
         self._failsafe = FailsafeWatch()
@@ -151,8 +158,10 @@ class Autopilot:
         if kind == "HEARTBEAT":
             if not _is_autopilot(message) or not self._follow(message.get_srcSystem()):
                 return False
-            if now_s - self.received_s.get(kind, -math.inf) > _RESTART_S:
+            pause_s = now_s - self.received_s.get(kind, -math.inf)
+            if pause_s > _RESTART_S:
                 self._online_since_s = now_s
+            self._follow_arming(now_s, pause_s, armed=_armed(message))
         elif message.get_srcSystem() != self.followed or not self._last:
             return False
         if self._restarts.receive(message, now_s):
@@ -180,7 +189,8 @@ class Autopilot:
         )
         armed, mode, failsafe, terminated, mode_age_s, row = None, None, None, None, None, None
         if heartbeat is not None:
-            armed, mode = _armed(heartbeat), self._failsafe.mode
+            disarmed = None if self.in_flight else False
+            armed, mode = _armed(heartbeat) or disarmed, self._failsafe.mode
             failsafe, mode_age_s = self._failsafe.chosen, now_s - self._failsafe.mode_s
             terminated = heartbeat.system_status > mavlink.MAV_STATE_CRITICAL
             row = vehicle_class(heartbeat.autopilot, heartbeat.type, mode=mode)
@@ -212,6 +222,15 @@ class Autopilot:
         if system_id != self.followed:
             self.others[system_id] += 1
         return system_id == self.followed
+
+    def _follow_arming(self, now_s: float, pause_s: float, *, armed: bool) -> None:
+        """Take in a heartbeat; `pause_s`: since the one before."""
+        if armed:
+            self.in_flight, self._disarmed_s = True, None
+        elif self._disarmed_s is None or pause_s > _MAX_AGE_S["HEARTBEAT"]:
+            self._disarmed_s = now_s
+        elif now_s - self._disarmed_s >= _DISARMED_S:
+            self.in_flight = False
 
     def _forget(self, now_s: float) -> None:
         """Forget what a restarted autopilot may report otherwise: version, home, position."""

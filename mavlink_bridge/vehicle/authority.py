@@ -4,8 +4,7 @@ Requests come from the vehicle's own system and from accepted systems; of each s
 second are answered, so that a flood of them delays nothing. A setting is changed by an accepted
 system or by the autopilot, not by another component of the vehicle: a camera has no reason to.
 In flight it is changed by a signed request alone: without a signature any program that reaches the
-link can claim any address. A vehicle that has flown and whose state is unknown is in flight, until
-its heartbeats are disarmed for 3 s.
+link can claim any address. A vehicle that has flown and whose state is unknown is in flight.
 """
 
 import logging
@@ -15,9 +14,6 @@ from pymavlink.dialects.v20 import common as mavlink
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT
 
 _REQUESTS_HZ = 20.0
-# Disarmed heartbeats that no armed one interrupts: longer than a heartbeat is valid (2 s), so that
-# one forged heartbeat ends no flight, also while the autopilot is silent or after a restart.
-_DISARMED_S = 3.0
 _SOURCES_MAX = 64  # that are logged
 _log = logging.getLogger(__name__)
 
@@ -25,31 +21,16 @@ _log = logging.getLogger(__name__)
 class Authority:
     """Decides on the requests to one service. For one thread.
 
-    Attributes:
-        in_flight: armed, or unknown after a flight; a restart in flight restores it.
-
     Args:
         accept_systems: in addition to the vehicle's own.
         verifies: whether there is a key, so that a signature proves the sender.
     """
 
     def __init__(self, accept_systems: tuple[int, ...], *, verifies: bool) -> None:
-        self.in_flight = False
         self._accepted = frozenset(accept_systems)
         self._verifies = verifies
-        self._disarmed_s: float | None = None  # since when its heartbeats are disarmed
         self._allowances: dict[int, tuple[float, float]] = {}  # requests left, at a time
         self._logged: set[tuple[int, int]] = set()
-
-    def observe(self, now_s: float, *, armed: bool | None) -> None:
-        """Follow the vehicle: armed in a valid heartbeat, `None` without one."""
-        if armed is not False:
-            self.in_flight = self.in_flight or armed is True
-            self._disarmed_s = None
-        elif self._disarmed_s is None:
-            self._disarmed_s = now_s
-        elif now_s - self._disarmed_s >= _DISARMED_S:
-            self.in_flight = False
 
     def accepts(self, system: int, own_system: int) -> bool:
         """Whether a system is the vehicle's own or an accepted one."""
@@ -64,12 +45,20 @@ class Authority:
         self._allowances[system] = (max(left - 1.0, 0.0), now_s)
         return left >= 1.0
 
-    def may_change(self, message: mavlink.MAVLink_message, own_system: int) -> bool:
-        """Whether the sender of a request may change a setting; logs a refusal once per sender."""
+    def may_change(
+        self, message: mavlink.MAVLink_message, own_system: int, *, in_flight: bool
+    ) -> bool:
+        """Whether the sender of a request may change a setting; logs a refusal once per sender.
+
+        Args:
+            message: the request.
+            own_system: of the vehicle.
+            in_flight: also if that is unknown after a flight.
+        """
         sender = message.get_srcSystem(), message.get_srcComponent()
         if sender[0] == own_system and sender[1] != AUTOPILOT_COMPONENT:
             reason = "it is neither the autopilot nor an accepted system"
-        elif self.in_flight and not (self._verifies and message.get_signed()):
+        elif in_flight and not (self._verifies and message.get_signed()):
             reason = "in flight a signed request is needed"
         else:
             return True

@@ -106,10 +106,11 @@ class SentCommand:
     def updated(self, vehicle: VehicleState, now_s: float) -> "SentCommand | None":
         """Copy after the last heartbeat; `None` once the vehicle is disarmed.
 
-        A heartbeat may be read several times; one that is too old is not read.
+        A heartbeat may be read several times; one that is too old is not read, nor is one that
+        claims a disarmed vehicle while others do not.
         """
-        if vehicle.armed is False:
-            return None
+        if vehicle.armed is not True:
+            return None if vehicle.armed is False else self
         age_s, mode = vehicle.heartbeat_age_s, vehicle.mode
         if mode is None or age_s is None or age_s > HEARTBEAT_MAX_AGE_S:
             return self

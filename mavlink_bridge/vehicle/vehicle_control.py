@@ -123,9 +123,9 @@ class VehicleControl:
         if autopilot.online_since_s(now_s) is not None:
             reduce = [one for one in requests if one.action.do is ActionKind.REDUCE]
             # A current limit is no mode: it stays during a return, but not during a landing.
-            if refusal(ActionKind.LAND, vehicle):
+            if vehicle.armed is not None and refusal(ActionKind.LAND, vehicle):
                 reduce = []
-            in_flight = enabled and vehicle.armed is True
+            in_flight = enabled and vehicle.armed is not False
             messages += self._limiter.step(reduce, autopilot, now_s, in_flight=in_flight)
             messages += self._speeds.step(reduce, autopilot, vehicle, now_s)
             messages += self._landed_state_request(autopilot, vehicle, now_s)

@@ -89,6 +89,11 @@ def test_no_action_starts_before_arming_and_loss_of_the_heartbeat_ends_none() ->
     assert active_times_s(HOME, steps) == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
 
 
+def test_a_debounce_goes_on_while_it_is_unknown_whether_the_vehicle_is_armed() -> None:
+    steps = [(bad(t), UNKNOWN_VEHICLE if t in (1.0, 3.0) else FLYING) for t in map(float, range(6))]
+    assert active_times_s(HOME, steps) == [4.0, 5.0]
+
+
 def test_the_most_urgent_stands_first() -> None:
     actions = Actions([HOME, DOWN])
     actions.update(bad(0.0, Severity.EMERGENCY, "cell_emergency"), FLYING, 0.0)

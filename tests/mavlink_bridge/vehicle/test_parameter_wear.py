@@ -168,5 +168,5 @@ def test_on_the_ground_a_limit_is_restored_at_once_also_with_no_write_left(tmp_p
     flight.fly(3.0)
     assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 18.0  # waits
     flight.vehicle.armed = False
-    flight.fly(3.0)
+    flight.fly(6.0)
     assert flight.vehicle.parameters == CURRENT

@@ -148,6 +148,48 @@ def test_the_mode_that_a_pilot_chooses_is_not_changed(tmp_path: Path) -> None:
     assert "LAND: pilot has chosen another mode" in flight.texts()
 
 
+def disarmed_heartbeat(flight: Flight) -> None:
+    """One in the name of the autopilot, between two of its own."""
+    vehicle = flight.vehicle
+    flight.fly(0.2)
+    vehicle.armed = False
+    vehicle.send_heartbeat()
+    vehicle.armed = True
+    flight.fly(0.8)
+
+
+def test_one_disarmed_heartbeat_does_not_end_the_override_of_a_pilot(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.requests = (HOME,)
+    flight.fly(3.0)
+    flight.vehicle.mode = LOITER
+    flight.fly(5.0)
+    for _ in range(5):
+        disarmed_heartbeat(flight)
+        flight.requests = (DOWN, HOME)
+        flight.fly(3.0)
+    assert flight.vehicle.commands == [(20, 0)]
+    flight.vehicle.armed = False
+    flight.fly(5.0)
+    flight.vehicle.armed = True
+    flight.fly(1.5)
+    assert flight.vehicle.commands == [(20, 0), (21, 0)]
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_one_disarmed_heartbeat_does_not_end_a_limit(tmp_path: Path, *, scripted: bool) -> None:
+    flight = flying(tmp_path)
+    flight.vehicle.scripted = scripted
+    flight.requests = less(30.0)
+    flight.fly(4.0)
+    sets: list[float] = []
+    flight.vehicle.on_set = lambda: sets.append(flight.now_s)
+    for _ in range(5):
+        disarmed_heartbeat(flight)
+    assert sets == []
+    assert 0.0 not in flight.vehicle.requested
+
+
 @pytest.mark.parametrize(
     "change",
     [{"armed": False}, {"mode": LAND}, {"mode": RTL}, {"mode": RTL, "status": 5}, {"mode": 77}],
