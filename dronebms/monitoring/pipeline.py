@@ -125,7 +125,7 @@ class Pipeline:
         snapshot = self._plausibility.check(snapshot, self._pack_data)
         snapshot = self._consistency.check(snapshot, self._pack_data, armed=vehicle.armed)
         estimate = self._estimator.update(snapshot.undisputed(), vehicle)
-        if snapshot.disputed:
+        if snapshot.disputed or _is_uncounted(snapshot):
             estimate = _without_charge(estimate)
         status = self._alarms.update(self._watch.of_snapshot(snapshot), estimate, vehicle)
         status = _at(status, now_s)
@@ -368,6 +368,14 @@ class Pipeline:
             ConfigError: a limit contradicts itself or another one.
         """
         return changed_limits(default_limits(self._pack_data), changes)
+
+
+def _is_uncounted(snapshot: Snapshot) -> bool:
+    """Whether both current and charge are rejected: there is nothing to count by.
+
+    What was estimated from them until then rests on readings that were wrong.
+    """
+    return {"current_a", "remaining_mah"} <= set(snapshot.rejected)
 
 
 def _without_charge(estimate: Estimate) -> Estimate:

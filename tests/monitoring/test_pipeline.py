@@ -130,6 +130,30 @@ def test_in_a_dispute_the_count_goes_on_and_no_flight_ends() -> None:
     assert len(packs.saved) == 1
 
 
+def test_with_neither_current_nor_charge_no_percentage_and_no_time_are_invented() -> None:
+    """From 100 s on the gauge reports a tenth of the current and of the charge."""
+    pipeline = Pipeline(source := Scripted(hovering(0.0, wrong=False)), FACTS)
+    uncounted = []
+    for k in range(300):
+        snapshot = hovering(k / 2.0, wrong=False)
+        if k >= 200:
+            tenth_a, tenth_mah = (
+                (snapshot.current_a or 0.0) / 10,
+                (snapshot.remaining_mah or 0.0) / 10,
+            )
+            snapshot = replace(snapshot, current_a=tenth_a, remaining_mah=tenth_mah)
+        source.snapshot = snapshot
+        report = pipeline.step(snapshot.t_s, VehicleState(armed=True))
+        if {"current_a", "remaining_mah"} <= set(report.snapshot.rejected):
+            uncounted.append(report)
+    assert len(uncounted) > 40
+    assert uncounted[0].t_s <= 106.0
+    for report in uncounted:
+        assert (report.estimate.soc_pct, report.estimate.remaining_s) == (None, None)
+        assert report.reported.soc_pct is None
+        assert report.reported.remaining_s is None
+
+
 class Kept(PackMemory):
     """A pack memory without earlier flights."""
 
