@@ -6,6 +6,9 @@ is no reason to command another one. Messages of other systems are ignored and c
 A message is valid for the `max_age_s` of its row, then its fields are `None`. Times are `now_s` of
 the caller. A flight ends when all heartbeats of 3 s are disarmed: any program that reaches the link
 can send one in the name of the autopilot. Until then it is unknown whether the vehicle is armed.
+For the same reason heartbeats of another firmware or type, which would give commands and modes
+other numbers, are ignored until they alone are received for 3 s, and the release stays the first
+one received since the last restart.
 Source: MAVLink common.xml and minimal.xml (MAV_TYPE).
 """
 
@@ -33,8 +36,9 @@ AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
 UNKNOWN_SYSTEM = 1  # sender of our messages before an autopilot is followed: MAVLink's default
 _RESTART_S = 3.0  # without a heartbeat: the autopilot may have been restarted
 # Disarmed heartbeats that no armed one interrupts: longer than a heartbeat is valid, so that one
-# forged heartbeat ends no flight, also while the autopilot is silent or after a restart.
-_DISARMED_S = 3.0
+# forged heartbeat ends no flight, also while the autopilot is silent or after a restart. The same
+# for heartbeats of another firmware or type.
+_DISARMED_S = _OTHER_S = 3.0
 # Types of what has an autopilot's component or class without being the vehicle: ArduPilot's
 # antenna tracker is component 1 of a system of its own.
 _NO_VEHICLES = frozenset((
@@ -100,6 +104,7 @@ class Autopilot:
         self.driver = LuaDriver()
         self.in_flight = False
         self._disarmed_s: float | None = None  # since when its heartbeats are disarmed
+        self._other: tuple[tuple[int, int], float, float] | None = None  # kind, first and last time
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, time
         self._online_since_s = 0.0
         self._failsafe = FailsafeWatch()
@@ -158,6 +163,8 @@ class Autopilot:
         if kind == "HEARTBEAT":
             if not _is_autopilot(message) or not self._follow(message.get_srcSystem()):
                 return False
+            if not self._is_of_same_kind(message, now_s):
+                return False
             pause_s = now_s - self.received_s.get(kind, -math.inf)
             if pause_s > _RESTART_S:
                 self._online_since_s = now_s
@@ -172,7 +179,7 @@ class Autopilot:
             status = message.system_status
             self._failsafe = self._failsafe.after(message.autopilot, status, mode, now_s)
         self.driver.receive(message, now_s)
-        if kind in _MAX_AGE_S:
+        if kind in _MAX_AGE_S and not (kind == "AUTOPILOT_VERSION" and kind in self._last):
             self._last[kind] = (message, now_s)
         return True
 
@@ -222,6 +229,18 @@ class Autopilot:
         if system_id != self.followed:
             self.others[system_id] += 1
         return system_id == self.followed
+
+    def _is_of_same_kind(self, heartbeat: mavlink.MAVLink_heartbeat_message, now_s: float) -> bool:
+        """Whether a heartbeat has the firmware and type of the autopilot: the known or new ones."""
+        kind = heartbeat.autopilot, heartbeat.type
+        if not self._last or kind == (self.kind, self.vehicle_type):
+            self._other = None
+            return True
+        known, first_s, last_s = self._other or (kind, now_s, now_s)
+        if known != kind or now_s - last_s > _MAX_AGE_S["HEARTBEAT"]:
+            first_s = now_s
+        self._other = kind, first_s, now_s
+        return now_s - first_s >= _OTHER_S
 
     def _follow_arming(self, now_s: float, pause_s: float, *, armed: bool) -> None:
         """Take in a heartbeat; `pause_s`: since the one before."""

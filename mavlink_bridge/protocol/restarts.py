@@ -1,20 +1,37 @@
 """Restarts of the autopilot in flight: its time since boot goes back, or its status is BOOT.
 
-A pause of the heartbeats alone is also that of a lost link. After one, the first time since boot
-decides; without one, the pause counts as a lost link after UNKNOWN_S.
+A pause of the heartbeats alone is also that of a lost link. After one, the time since boot decides;
+without one, the pause counts as a lost link after UNKNOWN_S. BOOT alone is a restart only if
+no time since boot was received just before. A time that goes back or far ahead counts with the
+second message that goes on from there: one may be forged.
 PX4 sends SYSTEM_TIME without a request, ArduPilot GLOBAL_POSITION_INT also without a position.
 Source: common.xml, `time_boot_ms` of these two and MAV_STATE.
 """
 
 import math
+from dataclasses import dataclass
 
 from pymavlink.dialects.v20 import common as mavlink
 
 _CLOCKS = ("SYSTEM_TIME", "GLOBAL_POSITION_INT")
 _LATE_MS = 3000  # of a message that another one has overtaken, also on a slower link
+_AHEAD_MS, _SPEED_UP = 600_000.0, 100.0  # further ahead: no time, also not of a fast simulation
 _PAUSE_S = 3.0  # without a heartbeat
 UNKNOWN_S = 2.0  # GLOBAL_POSITION_INT is requested twice a second
-_SAME_S = 3.0  # in which BOOT and the time since boot show the same restart
+_SAME_S = 3.0  # in which several messages show the same restart
+
+
+@dataclass(frozen=True, slots=True)
+class _BootTime:
+    """A time since boot, and when it was received."""
+
+    boot_ms: int
+    at_s: float
+
+    def goes_on(self, boot_ms: int, now_s: float) -> bool:
+        """Whether a later time is of the same run of the autopilot."""
+        most_ms = _AHEAD_MS + 1000.0 * _SPEED_UP * (now_s - self.at_s)
+        return -_LATE_MS <= boot_ms - self.boot_ms <= most_ms
 
 
 class RestartWatch:
@@ -26,14 +43,15 @@ class RestartWatch:
 
     def __init__(self) -> None:
         self.count = 0
-        self._boot_ms: dict[str, int] = {}  # last time since boot, by message
+        self._times: dict[str, _BootTime] = {}  # last time since boot, by message
+        self._doubtful: dict[str, _BootTime] = {}  # that does not go on from the last one
         self._heartbeat_s = math.inf
         self._status = mavlink.MAV_STATE_BOOT
         self._resumed_s = -math.inf  # first heartbeat after a pause
         self._counted_s = -math.inf
 
     def is_open(self, now_s: float) -> bool:
-        """Whether a pause has just ended, and the autopilot may have been restarted in it."""
+        """Whether the autopilot may just have been restarted."""
         return now_s - self._resumed_s < UNKNOWN_S
 
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
@@ -43,11 +61,22 @@ class RestartWatch:
             return self._heartbeat(message, now_s)
         if kind not in _CLOCKS or message.time_boot_ms == 0:
             return False
-        last_ms, self._boot_ms[kind] = self._boot_ms.get(kind), message.time_boot_ms
-        self._resumed_s = -math.inf
-        if last_ms is None or message.time_boot_ms >= last_ms - _LATE_MS:
+        return self._time(kind, message.time_boot_ms, now_s)
+
+    def _time(self, kind: str, boot_ms: int, now_s: float) -> bool:
+        last, doubtful = self._times.get(kind), self._doubtful.pop(kind, None)
+        now = _BootTime(boot_ms, now_s)
+        goes_on = last is None or last.goes_on(boot_ms, now_s)
+        if not goes_on and (doubtful is None or not doubtful.goes_on(boot_ms, now_s)):
+            self._doubtful[kind] = now
+            self._resumed_s = now_s
             return False
-        self._boot_ms = {kind: message.time_boot_ms}
+        self._times[kind] = now
+        self._resumed_s = -math.inf
+        if goes_on or last is None or boot_ms >= last.boot_ms:
+            return False
+        self._times = {kind: now}
+        self._doubtful.clear()
         return self._restarted(now_s)
 
     def _heartbeat(self, heartbeat: mavlink.MAVLink_heartbeat_message, now_s: float) -> bool:
@@ -55,9 +84,13 @@ class RestartWatch:
             self._resumed_s = now_s
         boots = heartbeat.system_status == mavlink.MAV_STATE_BOOT != self._status
         self._heartbeat_s, self._status = now_s, heartbeat.system_status
-        if boots:
-            self._boot_ms.clear()
-        return boots and self._restarted(now_s)
+        if not boots:
+            return False
+        if any(now_s - last.at_s <= UNKNOWN_S for last in self._times.values()):
+            self._resumed_s = now_s  # the next one decides
+            return False
+        self._times.clear()
+        return self._restarted(now_s)
 
     def _restarted(self, now_s: float) -> bool:
         same, self._counted_s = now_s - self._counted_s < _SAME_S, now_s

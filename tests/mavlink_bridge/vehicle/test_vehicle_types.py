@@ -488,6 +488,65 @@ def test_a_status_of_boot_is_a_restart(tmp_path: Path) -> None:
     assert flight.vehicle.commands == [(20, 0)] * 2
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        mavlink.MAVLink_global_position_int_message(5, 1, 1, 0, 0, 0, 0, 0, 0),
+        mavlink.MAVLink_global_position_int_message(4_000_000_000, 1, 1, 0, 0, 0, 0, 0, 0),
+        mavlink.MAVLink_system_time_message(0, 4_000_000_000),
+        mavlink.MAVLink_heartbeat_message(COPTER, ARDUPILOT, 129, LOITER, 1, 3),
+    ],
+    ids=["time back", "time ahead", "another clock", "boot"],
+)
+def test_one_message_is_no_restart_that_takes_the_command_from_a_pilot(
+    tmp_path: Path, forged: mavlink.MAVLink_message
+) -> None:
+    flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
+    flight.requests = (HOME,)
+    flight.fly(5.3)
+    flight.vehicle.emit(forged)
+    flight.fly(1.7)
+    flight.vehicle.mode = LOITER
+    flight.fly(1.3)
+    flight.vehicle.emit(forged)
+    flight.fly(8.7)
+    assert flight.vehicle.commands == [(20, 0)]
+    assert flight.texts().count("pilot has taken over: LOITER") == 1
+
+
+@pytest.mark.parametrize(
+    "kind", [(1, ARDUPILOT, 129, 10), (COPTER, PX4, 129, PX4_POSCTL), (10, ARDUPILOT, 129, 10)]
+)
+def test_one_heartbeat_of_another_type_changes_no_command(
+    tmp_path: Path, kind: tuple[int, int, int, int]
+) -> None:
+    flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
+    flight.fly(0.3)
+    flight.vehicle.emit(mavlink.MAVLink_heartbeat_message(*kind, 4, 3))
+    flight.requests = (HOME,)
+    flight.fly(5.0)
+    assert flight.vehicle.commands == [(20, 0)]
+
+
+def test_heartbeats_of_another_type_alone_are_accepted_after_3_s(tmp_path: Path) -> None:
+    flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
+    flight.vehicle.vehicle_type = 10
+    flight.fly(3.0)
+    assert flight.bridge.pump(flight.now_s).vehicle_class != "ArduRover"
+    flight.fly(1.5)
+    assert flight.bridge.pump(flight.now_s).vehicle_class == "ArduRover"
+
+
+def test_a_second_version_without_a_restart_changes_nothing_that_is_sent(tmp_path: Path) -> None:
+    flight = flying(tmp_path, PX4, COPTER, PX4_POSCTL)
+    flight.fly(2.0)
+    before, zeros = flight.bridge.stack, [0] * 8
+    newest = (0xFFFFFFFF, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0)
+    flight.vehicle.emit(mavlink.MAVLink_autopilot_version_message(0, *newest))
+    flight.fly(1.0)
+    assert flight.bridge.stack == before
+
+
 def test_a_restart_does_not_take_the_command_from_a_pilot(tmp_path: Path) -> None:
     flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
     flight.requests = (HOME,)
