@@ -717,6 +717,13 @@ def test_a_current_that_was_wrong_for_long_is_restored_as_soon() -> None:
     assert result.last == result.raw
 
 
+def test_a_charge_in_the_same_wrong_scale_restores_no_current() -> None:
+    tenth = current(lambda a: 0.1 * a)
+    result = flown(lambda s: charge(lambda mah: 0.1 * mah)(tenth(s)), Pack(load_c=4.0), end_s=300.0)
+    assert {"current_a", "remaining_mah"} <= set(result.rejected_s)
+    assert (result.last.current_a, result.last.remaining_mah) == (None, None)
+
+
 def no_current(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, current_a=None)
 

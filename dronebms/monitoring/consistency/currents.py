@@ -394,7 +394,8 @@ def _decided(state: CurrentState, now_s: float, ah: float, *, flies: bool) -> Cu
     jumped = abs(counts.jumped_mah) > most_mah
     lately_a = _agreed_a(state, state.last, now_s, _AGREES_S, ah)
     first_a = _agreed_a(state, state.refuted, now_s, _COPIES_S, ah)
-    if lately_a is not None and (lately_a >= LOAD_C * ah or not flies):
+    # A charge that is rejected itself is no witness for a current.
+    if lately_a is not None and not jumped and (lately_a >= LOAD_C * ah or not flies):
         settled = counts.without_difference()
         state = replace(state, refuted_s=None, counts=settled, mismatch=None)
     elif first_a is not None and first_a < LOAD_C * ah and flies:
