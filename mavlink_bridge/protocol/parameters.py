@@ -1,7 +1,8 @@
 """Client of the MAVLink parameter protocol: reads and sets, each with retries.
 
 ArduPilot sends every parameter as a float; PX4 sends the bits of an integer in the float. Values
-here are plain numbers. This module sends nothing: `due` returns the messages to send.
+here are plain numbers; a value that is no number, or that was never requested, is ignored. This
+module sends nothing: `due` returns the messages to send.
 Source: mavlink.io, the parameter protocol, "Parameter encoding"; PX4 mavlink_parameters.cpp.
 """
 
@@ -34,6 +35,7 @@ class Parameters:
         self._retry_s = retry_s
         self.values: dict[str, float] = {}
         self._types: dict[str, int] = {}
+        self._names: set[str] = set()  # ever requested
         self._reads: set[str] = set()
         self._sets: dict[str, float] = {}
         self._tried: dict[str, tuple[int, float]] = {}  # tries, time of the last one
@@ -43,11 +45,13 @@ class Parameters:
         for name in names:
             self.values.pop(name, None)
             self._sets.pop(name, None)
+            self._names.add(name)
             self._reads.add(name)
             self._tried.pop(name, None)
 
     def set(self, name: str, value: float) -> None:
         """Request a new value."""
+        self._names.add(name)
         if name not in self._sets or not same(self._sets[name], value):
             self._sets[name] = value
             self._tried.pop(name, None)
@@ -72,11 +76,13 @@ class Parameters:
 
     def receive(self, message: mavlink.MAVLink_message, *, bytewise: bool) -> None:
         """Read a message of the autopilot; `bytewise`: integers as PX4 sends them."""
-        if message.get_type() != "PARAM_VALUE":
+        if message.get_type() != "PARAM_VALUE" or message.param_id not in self._names:
             return
         name, value = message.param_id, message.param_value
         if bytewise and message.param_type in _BITS:
             (value,) = struct.unpack(_BITS[message.param_type], struct.pack("<f", value))
+        if not math.isfinite(value):
+            return
         self.values[name] = value
         self._types[name] = message.param_type
         self._reads.discard(name)

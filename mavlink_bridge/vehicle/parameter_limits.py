@@ -5,6 +5,8 @@ the driver, and on PX4, parameters are set, which the autopilot stores over a re
 values are on disk before the first change, and are restored when no battery requests a limit any
 more, at exit and at the next start. A limit of the user is never raised.
 
+A value outside of the range of its parameter is no original value: nothing is limited by it.
+
 A stored parameter wears the autopilot's memory, so each one is written four times a minute on
 average, after a first burst of five (`WriteBudget`). A limit that falls by 25 % is written at once,
 whatever the budget; one that falls by 5 % while four writes are left; smaller falls within 15 s.
@@ -14,9 +16,10 @@ Source: AP_MotorsMulticopter.cpp `get_current_limit_max_throttle`; PX4 mc_pos_co
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pymavlink.dialects.v20 import common as mavlink
 
@@ -46,19 +49,21 @@ class LimitParameter:
     autopilot: int
     name: str
     by: str  # `max_a` of a request, or a speed of its action
+    most: float  # value of any vehicle; the least is 0
     value: float | None = None  # fixed value while that is requested
 
 
 _MAX_CURRENT = "MOT_BAT_CURR_MAX"
 LIMIT_PARAMETERS = (
-    LimitParameter(ARDUPILOT_ID, _MAX_CURRENT, "max_a"),
-    LimitParameter(ARDUPILOT_ID, "MOT_BAT_CURR_TC", "max_a", 1.0),  # the default of 5 s is slow
-    LimitParameter(PX4_ID, "MPC_XY_VEL_MAX", "speed_m_s"),
-    LimitParameter(PX4_ID, "MPC_XY_CRUISE", "speed_m_s"),
-    LimitParameter(PX4_ID, "MPC_VEL_MANUAL", "speed_m_s"),
-    LimitParameter(PX4_ID, "MPC_Z_VEL_MAX_UP", "climb_m_s"),
-    LimitParameter(PX4_ID, "MPC_Z_V_AUTO_UP", "climb_m_s"),
+    LimitParameter(ARDUPILOT_ID, _MAX_CURRENT, "max_a", 1000.0),
+    LimitParameter(ARDUPILOT_ID, "MOT_BAT_CURR_TC", "max_a", 60.0, 1.0),  # the default 5 s is slow
+    LimitParameter(PX4_ID, "MPC_XY_VEL_MAX", "speed_m_s", 100.0),
+    LimitParameter(PX4_ID, "MPC_XY_CRUISE", "speed_m_s", 100.0),
+    LimitParameter(PX4_ID, "MPC_VEL_MANUAL", "speed_m_s", 100.0),
+    LimitParameter(PX4_ID, "MPC_Z_VEL_MAX_UP", "climb_m_s", 100.0),
+    LimitParameter(PX4_ID, "MPC_Z_V_AUTO_UP", "climb_m_s", 100.0),
 )
+_MOST: Mapping[str, float] = MappingProxyType({row.name: row.most for row in LIMIT_PARAMETERS})
 
 
 class WriteBudget:
@@ -178,7 +183,7 @@ class ParameterLimiter:
         if self._parameters.pending() & values.keys():
             return False
         found = {name: self._parameters.values.pop(name, math.nan) for name in values}
-        original = {name: value for name, value in found.items() if math.isfinite(value)}
+        original = {name: v for name, v in found.items() if 0.0 <= v <= _MOST[name]}
         if original and self._saved.save(original):
             self._read_s = None
             self._parameters.values.update(original)

@@ -34,6 +34,7 @@ _TRIES = 3
 _BUDGET, _BUDGET_S = 8, 60.0  # commands of one speed, to limit and to restore it
 _THROTTLE_UNCHANGED = -1.0  # DO_CHANGE_SPEED.throttle
 _COPTER = "ArduCopter"
+_MOST_M_S = 100.0  # of any vehicle
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,8 @@ class SpeedCommand:
         if row.by in self._saved.values:
             return self._saved.values[row.by]
         values, units = self._parameters.values, row.parameters
-        known = [values[name] * unit_m_s for name, unit_m_s in units.items() if name in values]
+        speeds = [values[name] * unit_m_s for name, unit_m_s in units.items() if name in values]
+        known = [speed_m_s for speed_m_s in speeds if 0.0 < speed_m_s <= _MOST_M_S]
         if not known and not self._parameters.pending() & units.keys():
             self._parameters.read(*units)
         return known[0] if known else None

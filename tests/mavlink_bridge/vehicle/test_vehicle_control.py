@@ -1,5 +1,6 @@
 """Actions on a vehicle, and the restoration of its parameters."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,7 @@ def test_without_a_heartbeat_nothing_is_commanded(tmp_path: Path) -> None:
 def test_a_set_that_waits_for_its_answer_is_not_begun_again() -> None:
     parameters = Parameters()
     value = mavlink.MAVLink_param_value_message(b"X", 1.0, 9, 1, 0)
+    parameters.read("X")
     parameters.receive(value, bytewise=False)
     sent = []
     for now_s in (0.0, 0.5, 1.0, 2.0, 3.0, 9.0):
@@ -371,6 +373,29 @@ def test_a_missing_folder_is_created(tmp_path: Path) -> None:
     flight.requests = ()
     flight.fly(3.0)
     assert not left_behind(tmp_path / "state" / "vehicle")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -5.0, 1e30])
+def test_a_value_that_no_vehicle_has_is_no_original_value(tmp_path: Path, value: float) -> None:
+    vehicle = FakeVehicle(WP_SPD=value, WP_SPD_UP=value, **dict.fromkeys(LIMIT_PARAMETERS, value))
+    vehicle.speed_m_s = 10.0
+    flight = flying(tmp_path, vehicle)
+    flight.requests = less(30.0, 5.0, 1.0)
+    flight.fly(15.0)
+    flight.requests = ()
+    flight.fly(15.0)
+    assert not [m for m in vehicle.received if m.get_type() == "PARAM_SET"]
+    assert vehicle.speeds == []
+    assert not [*tmp_path.glob("*.json")]
+
+
+def test_values_that_were_not_requested_take_no_memory(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    for k in range(100):
+        flight.vehicle.emit(mavlink.MAVLink_param_value_message(f"X_{k}".encode(), 1.0, 9, 1, 0))
+    flight.fly(1.0)
+    assert flight.bridge.vehicle_control is not None
+    assert flight.bridge.vehicle_control._parameters.values == {}
 
 
 def test_the_driver_limits_even_if_the_disk_is_not_writable(tmp_path: Path) -> None:
