@@ -123,6 +123,13 @@ class BatteryConfig(Section):
             raise ValueError("different addresses of the pack and its multiplexer")
         if self.continuous_c and self.burst_c and self.burst_c < self.continuous_c:
             raise ValueError("burst_c >= continuous_c")
+        burst_c = self.burst_c or chemistry_of(self.chemistry).burst_c
+        if self.capacity_mah and self.limp_home_a:
+            most_a = burst_c * self.capacity_mah / 1000.0
+            if self.limp_home_a > most_a:
+                raise ValueError(
+                    f"limp_home_a of at most {most_a:g} A, the pack's current for 10 s"
+                )
         if self.planned_s and not (self.hover_a or self.limp_home_a):
             raise ValueError("hover_a or limp_home_a in addition to planned_s")
         return self

@@ -27,6 +27,12 @@ def contradictions(
                 f"action.{place + 1}: do = reduce does nothing on PX4 without a speed: "
                 "add speed_m_s or climb_m_s"
             )
+        is_info = isinstance(later.on, str) and severities.get(later.on) is Severity.INFO
+        if is_info and later.do > ActionKind.REDUCE:
+            found.append(
+                f"action.{place + 1}: do = {later.do.label} on {later.on}, which is info and no "
+                f"alarm: give limit {later.on} a severity of warning or worse"
+            )
     return found
 
 

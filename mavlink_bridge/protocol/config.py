@@ -33,5 +33,7 @@ class MavlinkConfig(Section):
     component_id: Annotated[int, Field(ge=2, le=250), AfterValidator(_free)] = 191  # of us
     vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
     battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: first free id
-    accept_systems: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (255,)  # may send requests
+    accept_systems: Annotated[  # may send requests; TOML has arrays alone
+        tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...], Field(strict=False)
+    ] = (255,)
     signing_key: FilePath | None = None  # path of a file with a passphrase

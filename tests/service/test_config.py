@@ -1,5 +1,6 @@
 """The configuration: valid values, and one sentence for each error."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
 from dronebms.core.toml_schema import Section, read_text, validated
-from dronebms.protection.limits import LimitChange
+from dronebms.protection.limits import LimitChange, every_limit
 from dronebms.service.config import Config, by_adapter, read_config
 from smartbattery.profiles import PROFILES
 
@@ -415,6 +416,51 @@ def test_an_impossible_action_is_rejected(tmp_path: Path, text: str, why: str) -
     path.write_text(with_action(text))
     with pytest.raises(ConfigError, match=why):
         read_config(path)
+
+
+@pytest.mark.parametrize("do", ["return", "land"])
+@pytest.mark.parametrize("limit_id", [k for k, v in every_limit().items() if v.severity == 1])
+def test_no_mode_is_commanded_on_a_limit_that_is_no_alarm(limit_id: str, do: str) -> None:
+    action = f'[[action]]\non = "{limit_id}"\ndo = "{do}"\n'
+    assert complaints(BATTERY + action) == [
+        f"action.1: do = {do} on {limit_id}, which is info and no alarm: "
+        f"give limit {limit_id} a severity of warning or worse"
+    ]
+    alarm = f'[[limit]]\nid = "{limit_id}"\nseverity = "warning"\n'
+    assert read(BATTERY + alarm + action).action[0].on == limit_id
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLES = [
+    pytest.param(text, id=f"{path.name} {number}")
+    for path in sorted(DOCS.glob("*.md"))
+    for number, text in enumerate(re.findall(r"```toml\n(.*?)```", path.read_text(), re.DOTALL))
+    if path.name != "virtual_gauge.md" and "[[phase]]" not in text
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_of_the_pages_is_accepted(example: str) -> None:
+    missing = "" if "[[battery]]" in example else BATTERY
+    if "topic = " in example and "[mqtt]" not in example:
+        missing += '[mqtt]\nhost = "fleet.example"\n'
+    read(missing + example)
+
+
+def test_the_systems_whose_requests_are_answered_are_configurable() -> None:
+    assert read(BATTERY + "[mavlink]\naccept_systems = [254, 255]\n").mavlink.accept_systems == (
+        (254, 255)
+    )
+    for wrong in ("[0]", "[256]", '["255"]', "[1.5]", "255"):
+        assert complaints(BATTERY + f"[mavlink]\naccept_systems = {wrong}\n")
+
+
+def test_a_load_of_the_vehicle_that_the_pack_never_supplies_is_rejected() -> None:
+    pack = BATTERY + "capacity_mah = 5000\nburst_c = 20.0\n"
+    assert read(pack + "limp_home_a = 100.0\n").battery[0].limp_home_a == 100.0
+    assert complaints(pack + "limp_home_a = 101.0\n") == [
+        "battery.1: expected limp_home_a of at most 100 A, the pack's current for 10 s"
+    ]
 
 
 def test_the_rating_of_the_pack_and_the_load_of_the_vehicle_are_configurable() -> None:
