@@ -16,12 +16,15 @@ import numpy as np
 from dronebms.estimation.cell_model import (
     CAPACITY,
     CHARGE,
+    DEPTH,
     FAST,
     HIGHEST,
     KNOTS,
     LOWEST,
     OFFSET,
     SIZE,
+    SLOW,
+    WARMTH,
     Array,
     CellModel,
     CircuitState,
@@ -45,6 +48,8 @@ _FULL_GATE = 9.0
 STRAINED, REFUTED = 2.0, 12.0**0.5  # standard deviations, see `CellFit.strain`
 GAUGE_TOLERANCE = 0.05  # of a gauge's charge at rest
 _SD_STEP_V = 0.004
+_SD_WARM = 0.1  # ln; of a flight's resistance, apart from the temperature
+_WARM_FLIGHTS = 10
 _STEP_C = 0.08  # of the capacity; a smaller change of current is no step
 _STEP_GATE, _STRAY_STEP_V = 3.0, 0.05
 _NUGGET = 1e-9
@@ -102,6 +107,22 @@ class CellParameters:
 
     mean: Vector
     covariance: Matrix
+    # Of the newest flights: temperature as `kelvin_of` gives it, ln resistance scale at it.
+    warm: tuple[tuple[float, float], ...] = ()
+
+    def warmth(self, sd: float) -> tuple[float, float]:
+        """(Mean, variance) of the resistance's dependence on temperature, by all flights.
+
+        Within a flight the temperature rises while the charge falls, so that a fit takes the one
+        for the other. Between flights at different temperatures it does not.
+
+        Args:
+            sd: of the prior, whose mean is 0.
+        """
+        kelvins, logs = np.array(self.warm or [(0.0, 0.0)]).T
+        apart = kelvins - kelvins.mean()
+        information = float(apart @ apart) / _SD_WARM**2 + 1.0 / sd**2
+        return float(apart @ logs) / _SD_WARM**2 / information, 1.0 / information
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,6 +176,7 @@ class CellFitState:
     agreed_s: float | None
     full_ah: float | None
     foreign: bool
+    warm_flights: tuple[tuple[float, float], ...]  # see `CellParameters`
 
 
 def _matrix(array: Array) -> Matrix:
@@ -187,6 +209,7 @@ class CellFit:
         self._agreed_s: float | None = None  # when a reading was last accepted
         self._full_ah: float | None = None  # full charge capacity that the gauge reports
         self._foreign = False  # the voltage is no cell's of this chemistry
+        self._warm_flights = () if learned is None else learned.warm
         self.x, self.P = model.mean.copy(), model.covariance.copy()
         if learned is not None:
             self._recall(learned)
@@ -217,6 +240,7 @@ class CellFit:
             agreed_s=self._agreed_s,
             full_ah=self._full_ah,
             foreign=self._foreign,
+            warm_flights=self._warm_flights,
         )
 
     def with_state(self, state: CellFitState) -> Self:
@@ -250,7 +274,7 @@ class CellFit:
         self._used_as, self._span_s, self._loaded = state.used_as, state.span_s, state.loaded
         self._fast_a, self._slow_a = state.fast_a, state.slow_a
         self._agreed_s, self._full_ah = state.agreed_s, state.full_ah
-        self._foreign = state.foreign
+        self._foreign, self._warm_flights = state.foreign, state.warm_flights
         self._degc = state.degc
         self._kelvin = kelvin_of(state.degc)
         self._table_v = self._curve()
@@ -318,8 +342,14 @@ class CellFit:
     def parameters(self) -> CellParameters:
         """Parameters after a last, longer fit: the prior of the next flight."""
         self.fit(iterations=6)
+        warm = self._warm_flights
+        if self._rows:
+            spans_s, kelvins = np.array([(row.span_s, row.kelvin) for row in self._rows]).T
+            kelvin = float(spans_s @ kelvins / spans_s.sum())
+            at = float(self._fitted[FAST] + self._fitted[WARMTH] * kelvin)
+            warm = (*warm, (kelvin, at))[-_WARM_FLIGHTS:]
         return CellParameters(
-            tuple(self._fitted[FAST:].tolist()), _matrix(self._covariance[FAST:, FAST:])
+            tuple(self._fitted[FAST:].tolist()), _matrix(self._covariance[FAST:, FAST:]), warm
         )
 
     def _follow(self, second: Second, gauge_frac: float | None) -> None:
@@ -351,6 +381,15 @@ class CellFit:
         sds_v = np.full(len(KNOTS_FRAC), c.sd_ageing_v)
         self.P[KNOTS:, KNOTS:] += knots_covariance(sds_v, c.knots_length)
         self._set_offset(0.0, c.sd_offset_v)
+        if not learned.warm:
+            return
+        # The resistance is known at the temperature of the last flight, and less the farther away.
+        kelvin, _ = learned.warm[-1]
+        along = np.zeros(SIZE)
+        along[[FAST, SLOW, DEPTH, WARMTH]] = -kelvin, -kelvin, -kelvin * c.depth_warmth, 1.0
+        warmth, variance = learned.warmth(c.sd_warmth)
+        self.x += along * (warmth - self.x[WARMTH])
+        self.P += np.outer(along, along) * max(variance - self.P[WARMTH, WARMTH], 0.0)
 
     def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
         """Initialise the charge by the first voltage without its expected sag, and by the gauge."""

@@ -179,6 +179,7 @@ def learned_to_json(learned: LearnedPack) -> dict[str, Any]:
         "taught": learned.flight_ids,
         "mean": learned.cells.mean,
         "covariance": learned.cells.covariance,
+        "warm": learned.cells.warm,
     }
 
 
@@ -197,6 +198,11 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
     if np.linalg.eigvalsh((covariance + covariance.T) / 2)[0] < -_ROUNDING:
         raise ValueError("its covariance is not positive semidefinite")
     odds, first_fast, rated_mah, flights = numbers
-    cells = CellParameters(tuple(mean.tolist()), tuple(map(tuple, covariance.tolist())))
+    warm = np.array(content.get("warm", ()), float).reshape(-1, 2)
+    if not (np.isfinite(warm) & (abs(warm) < _MAX_NUMBER)).all():
+        raise ValueError("a number in it is not valid")
+    rows = tuple(map(tuple, covariance.tolist()))
+    pairs = tuple([(float(kelvin), float(log)) for kelvin, log in warm])
+    cells = CellParameters(tuple(mean.tolist()), rows, pairs)
     flight_ids = tuple(map(str, content.get("taught", ())))
     return LearnedPack(cells, odds, usual_w, first_fast, rated_mah, int(flights), flight_ids)

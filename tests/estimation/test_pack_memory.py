@@ -1,6 +1,7 @@
 """Learned packs are stored whole, validated, and used as a prior."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,14 @@ import numpy as np
 import pytest
 
 from dronebms.analysis.replay import replay, reports
+from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.estimation.cell_fit import CellFit, CellParameters
+from dronebms.estimation.cell_model import FAST, WARMTH, CellModel, kelvin_of
 from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import (
     BackgroundPackMemory,
     LearnedPack,
@@ -80,6 +85,58 @@ def test_a_stored_pack_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
     assert replace(again, cells=learned.cells) == learned
 
 
+def test_a_file_without_temperatures_is_a_pack_as_it_was_learned(tmp_path: Path) -> None:
+    packs = PackMemoryFolder(tmp_path)
+    packs.save("P10", learned_once())
+    (path,) = tmp_path.iterdir()
+    content = json.loads(path.read_text())
+    del content["warm"]
+    path.write_text(json.dumps(content))
+    again = packs.load("P10")
+    assert again is not None
+    assert again.cells == replace(learned_once().cells, warm=())
+    assert recalled(again.cells).x[WARMTH] == again.cells.mean[WARMTH - FAST]
+
+
+def recalled(cells: CellParameters) -> CellFit:
+    return CellFit(CellModel(LIPO, 5.0, rated=True, parameters=FITTED), cells)
+
+
+def resistance(fit: CellFit, degc: float) -> tuple[float, float]:
+    """(ln of the fast resistance at a temperature relative to the row's, standard deviation)."""
+    by = np.zeros(len(fit.x))
+    by[FAST], by[WARMTH] = 1.0, kelvin_of(degc)
+    return float(by @ fit.x), math.sqrt(by @ fit.P @ by)
+
+
+def test_a_learned_resistance_is_known_where_it_was_learned_and_less_the_farther_away() -> None:
+    cells = learned_once().cells
+    ((kelvin, log),) = cells.warm
+    degc = 1e3 / (kelvin + 1e3 / 298.0) - 273.0
+    fit, as_fitted = recalled(cells), recalled(replace(cells, warm=()))
+    assert resistance(fit, degc)[0] == pytest.approx(log, abs=0.01)
+    more = [
+        resistance(fit, degc + apart)[1] ** 2 - resistance(as_fitted, degc + apart)[1] ** 2
+        for apart in (0.0, -10.0, -20.0, -30.0)
+    ]
+    assert more[0] == pytest.approx(0.0, abs=1e-6)
+    assert more == sorted(more)
+    assert more[-1] > 0.1**2
+    assert fit.x[WARMTH] == 0.0  # one flight teaches nothing about it
+
+
+def test_the_dependence_on_temperature_is_learned_between_flights() -> None:
+    sd, true = 0.8, -0.7
+    kelvins = [kelvin_of(degc) for degc in (0.0, 20.0, 35.0)]
+    cells = CellParameters((), (), tuple([(kelvin, 0.2 + true * kelvin) for kelvin in kelvins]))
+    mean, variance = cells.warmth(sd)
+    assert mean == pytest.approx(true, abs=0.15)
+    assert variance < 0.3 * sd**2
+    alike = CellParameters((), (), ((kelvins[1], 0.2), (kelvins[1], 0.3)))
+    assert alike.warmth(sd)[0] == 0.0
+    assert alike.warmth(sd)[1] == pytest.approx(sd**2)
+
+
 @pytest.mark.parametrize("pack", ["../../etc/passwd", "a/b", ".hidden", "x" * 500, "Ümläut 1", ""])
 def test_any_name_of_a_pack_stays_in_its_folder(pack: str, tmp_path: Path) -> None:
     packs = PackMemoryFolder(tmp_path / "state")
@@ -105,6 +162,9 @@ def learned_once(memory: list[LearnedPack] = []) -> LearnedPack:  # noqa: B006 -
         lambda text: text.replace('"mean": [', '"mean": [1.0,'),
         lambda text: text.replace('"gauge_odds": ', '"gauge_odds": 1e99, "other": '),
         lambda text: text.replace('"rated_mah": ', '"rated_mah": "many", "other": '),
+        lambda text: text.replace('"warm": [', '"warm": [[0.1, 1e99],'),
+        lambda text: text.replace('"warm": [', '"warm": [[0.1],'),
+        lambda text: text.replace('"warm": [', '"warm": [{},'),
         lambda _: "\x00\x01",
     ],
 )

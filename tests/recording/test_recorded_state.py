@@ -169,7 +169,7 @@ def test_a_stage_of_a_future_format_starts_without_history_in_the_run_and_in_its
     caplog.clear()
     assert replayed(tmp_path / "2.rec") == live
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert lines[0] == "battery 1: state of estimator is not restored: format 99, not 3"
+    assert lines[0] == "battery 1: state of estimator is not restored: format 99, not 4"
     assert len(lines) == 2  # and that the battery is restored
 
 
@@ -191,7 +191,7 @@ TEXTS = {"go", "advice", "trouble", "doubts"}  # for people
 
 
 def old_lines(name: str) -> list[dict[str, object]]:
-    """Predictions of the version that wrote the recording."""
+    """Predictions of the recording, as stored."""
     with gzip.open(OLD / f"{name}.jsonl.gz", "rt") as file:
         return [json.loads(line) for line in file]
 
