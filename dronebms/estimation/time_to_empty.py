@@ -18,7 +18,7 @@ _FIRST_HORIZON_S = 600.0
 _FORECAST_S = 2.0
 _QUANTILES = 0.05, 0.5, 0.95
 _RISE_TAU_S = 4.0
-_LEAST_WRONG = 0.02  # probability of a wrong gauge that is not looked at
+_LEAST_WRONG = 0.05  # below it a wrong gauge is outside of the interval
 _NOT_ENDED_S = 1.0  # the upper bound stays above zero until the end of discharge
 
 
