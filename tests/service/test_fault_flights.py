@@ -15,6 +15,8 @@ FLOWN = (
     ("low_charge", "px4"),
     ("hot_cell", "px4"),
     ("gauge_reset, pack ends", "ardupilot"),
+    ("last cell -0.3 V, pack ends", "ardupilot"),
+    ("another pack at 5%, same serial, pack sound", "px4"),
     ("BMS_ACT 0 in flight", "ardupilot"),
     ("foreign vehicle and own heartbeat lost", "ardupilot"),
     ("pilot takes over within a heartbeat", "px4"),
