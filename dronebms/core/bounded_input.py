@@ -5,11 +5,13 @@ one sentence with the bound. A reader never asks for more than its bound, so tha
 and a compressed file obey it as a regular file does.
 """
 
+import errno
 import gzip
 import io
 import os
 import re
 import select
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -50,6 +52,17 @@ def read_bytes(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     raise BoundError(f"more than {max_bytes} bytes")
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that is read more than once, or longer than the bound of `read_bytes`.
+
+    Raises:
+        OSError: it cannot be read, or is a device, a pipe or a socket.
+    """
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.open("rb")
+
+
 def _without_waiting(path: str, flags: int) -> int:
     """Open a file; a named pipe without a writer would hold up the program otherwise."""
     return os.open(path, flags | os.O_NONBLOCK)
@@ -69,7 +82,7 @@ class Lines:
 
     def __init__(self, path: Path) -> None:
         self.row_chars = 0
-        self._raw = path.open("rb")
+        self._raw = open_regular(path)
         self._is_packed = path.name.lower().endswith(".gz")
         stream: BinaryIO | gzip.GzipFile = self._raw
         if self._is_packed:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dronebms.core.bounded_input import Window
+from dronebms.core.bounded_input import Window, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.messages import (
     MAX_DAMAGES,
@@ -78,7 +78,7 @@ def _messages(path: Path) -> list[tuple[str, Payloads]]:
     sizes: dict[int, int] = {_FMT: _HEAD_BYTES + _FMT_FIELDS.size}
     used: dict[int, Payloads] = {}
     damages = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         window, place = Window(file), 0
         while len(head := window.bytes_at(place, _HEAD_BYTES)) == _HEAD_BYTES:
             kind = head[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dronebms.core.bounded_input import BoundError
+from dronebms.core.bounded_input import BoundError, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs import ardupilot_log, px4_log, telemetry_log
 from dronebms.flightlogs.csv_log import read_csv_log
@@ -55,7 +55,7 @@ def _columns(path: Path, battery: int, logged: dict[str, object]) -> Columns:
     """Known columns, without those that have no value."""
     magic, read = _READERS[path.suffix.lower()]
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             begin = file.read(len(magic))
         if begin != magic:
             raise FlightLogError(f"{path} is not a {path.suffix} log, or its beginning is damaged")

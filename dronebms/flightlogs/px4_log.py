@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dronebms.core.bounded_input import Window
+from dronebms.core.bounded_input import Window, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.flight_log import MAX_CELLS
 from dronebms.flightlogs.messages import (
@@ -155,7 +155,7 @@ def _messages(path: Path, parameters: dict[str, float]) -> list[tuple[str, int, 
     log = _Log()
     appended: list[int] = []
     damages = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         window, place = Window(file), _HEADER_BYTES
         while len(head := window.bytes_at(place, _HEAD.size + _NUMBER.size)) >= _HEAD.size:
             size, letter = _HEAD.unpack_from(head)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.core.bounded_input import Window
+from dronebms.core.bounded_input import Window, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.flight_log import LONGEST_GAP_S, VEHICLE_COLUMNS
 from dronebms.flightlogs.messages import MAX_DAMAGES, Topic
@@ -83,7 +83,7 @@ def _messages(path: Path) -> Iterator[tuple[float, mavlink.MAVLink_message]]:
     damages = place = 0
     last_us: int | None = None
     flight_us = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         window = Window(file)
         while place >= 0 and (size := _frame_bytes(window, place)) is not None:
             begin = place + _STAMP.size

@@ -32,7 +32,7 @@ from pydantic import (
     WrapSerializer,
 )
 
-from dronebms.core.bounded_input import MAX_ROWS, Window
+from dronebms.core.bounded_input import MAX_ROWS, Window, open_regular
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.number_format import clock_text
 from dronebms.core.pack_data import PARALLEL
@@ -177,7 +177,7 @@ def is_recording(path: Path) -> bool:
         ConfigError: the file cannot be read, or is of a format that is not read any more.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             begin = file.read(len(MAGIC))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -203,7 +203,7 @@ def read_records(
     end, damages = len(MAGIC), 0
     is_cut = False  # a block after the last valid one is damaged
     size = max(path.stat().st_size, 1)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for place, number, block in _blocks(Window(file)):
             if block is None:
                 damages += 1

@@ -15,6 +15,7 @@ from dronebms.core import bounded_input
 from dronebms.core.bounded_input import BoundError, Lines, Window, read_bytes
 from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import Section, read_text, validated
+from tests.special_files import special_file
 
 MOST_BYTES = 40e6
 MARK = re.compile(b"MARK")
@@ -138,9 +139,10 @@ def test_a_flight_of_constant_columns_is_no_bomb(tmp_path: Path) -> None:
     assert read(path) == 45_000
 
 
-def test_lines_that_never_end_are_refused_from_a_device() -> None:
-    with little_memory():
-        assert refusal(Path("/dev/zero")).startswith("longer than")
+@pytest.mark.parametrize("kind", ["zeros", "pipe"])
+def test_a_table_is_a_regular_file(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(OSError, match="not a regular file"):
+        Lines(special_file(tmp_path, kind))
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 1 << 20, (1 << 20) + 3, 3_000_000])

@@ -9,9 +9,10 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.errors import FlightLogError
-from dronebms.flightlogs import FlightLog, FlightOptions
+from dronebms.flightlogs import FlightLog, FlightOptions, read_csv_log
 from dronebms.flightlogs.autopilot_logs import read_flight_log
 from tests.flightlogs.test_autopilot_logs import BAT, BCL, PARM, bin_of, cells, sample
+from tests.special_files import special_file
 
 OPTIONS = FlightOptions(cells=4, chemistry="lipo")
 ULG_HEAD = b"ULog\x01\x12\x35\x01" + bytes(8)
@@ -166,6 +167,16 @@ def test_a_crafted_log_is_a_flight_or_one_sentence_in_little_memory(
     finally:
         tracemalloc.stop()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["zeros", "pipe"])
+@pytest.mark.parametrize("ending", [".bin", ".ulg", ".tlog", ".csv", ".csv.gz"])
+def test_a_log_is_a_regular_file(tmp_path: Path, kind: str, ending: str) -> None:
+    path = tmp_path / f"log{ending}"
+    path.symlink_to(special_file(tmp_path, kind))
+    reader = read_csv_log if ".csv" in ending else read_flight_log
+    with pytest.raises(FlightLogError, match="cannot be read: not a regular file"):
+        reader(path, OPTIONS)
 
 
 def test_a_log_with_a_clock_that_was_set_keeps_the_seconds_of_the_flight(tmp_path: Path) -> None:

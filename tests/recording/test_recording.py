@@ -56,6 +56,7 @@ from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
 from smartbattery.profiles import profile_named
 from tests.disks import files_limited_to
+from tests.special_files import special_file
 
 NOISE = b"".join(sha256(bytes((k,))).digest() for k in range(128))
 LONELY = PackData(LIPO)
@@ -621,3 +622,9 @@ def test_the_number_of_steps_is_bounded(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, text_of(ONE) + steps))
     with pytest.raises(RecordingError, match="block 0: more than 100 steps"):
         list(read_records(tmp_path / "x.rec"))
+
+
+@pytest.mark.parametrize("kind", ["zeros", "pipe"])
+def test_a_recording_is_a_regular_file(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: not a regular file"):
+        is_recording(special_file(tmp_path, kind))
