@@ -47,7 +47,7 @@ REST_A = 1.0  # below it, a current has neither size nor sign
 # needs as much time as the charge takes to move by the error of a gauge.
 WITHIN_S = {"cell": 10.0, "pack": 10.0, "charge": 30.0, "current": 60.0, "start": 15.0}
 HELD_S, GRACE_S, AFTER_END_S, LONGEST_S = 5.0, 1.0, 12.0, 400.0
-FLAGS = ("doubts", "mismatches", "blind_s", "silence_s", "beyond_a")
+FLAGS = ("doubts", "mismatches", "disputes", "other_pack", "blind_s", "silence_s", "beyond_a")
 
 
 @dataclass(frozen=True, slots=True)
