@@ -36,7 +36,7 @@ from tests.integration.copter import (
     needs_copter,
 )
 from tests.integration.process import Process
-from tests.mavlink_bridge.reports import a_report
+from tests.mavlink_bridge.reports import a_report, as_estimated
 
 pytestmark = needs_copter
 
@@ -44,7 +44,7 @@ GOOD: dict[str, Any] = {
     "cells_v": (4.0, 4.01, 3.99),
     "voltage_v": 12.0,
     "current_a": 28.0,
-    "remaining_mah": 4000.0,
+    "soc_pct": 80.9,
     "full_mah": 5000.0,
 }
 CONFIG = '[[battery]]\nbus = "sim:survey"\ncapacity_mah = 5000\n'
@@ -76,6 +76,7 @@ class Service:
             cells = tuple(4.1 - 0.01 * current_a for _ in range(3))
             self.values |= {"current_a": current_a, "cells_v": cells, "voltage_v": sum(cells)}
         report = a_report(now_s, **self.values)
+        report = replace(report, reported=as_estimated(report))
         if self.max_a is not None:
             request = ActionRequest(self.action, (0, 0, 1), "governor", self.max_a)
             report = replace(report, requests=(request,))
@@ -121,11 +122,11 @@ def test_arming_battery_data_and_the_low_charge_failsafe(copter: Copter) -> None
     assert (180, 0) not in copter.last
     assert sum(theirs.voltages[:3]) == pytest.approx(sum(ours.voltages[:3]), abs=150)
     assert theirs.current_battery > 1000
-    assert theirs.current_consumed == 1000
+    assert theirs.current_consumed == pytest.approx(0.191 * 5000, abs=1.0)
     assert (theirs.temperature, theirs.battery_remaining) == (2512, 80)
     assert copter.last["SYS_STATUS"].voltage_battery == pytest.approx(12300 - 30 * 28, abs=300)
 
-    service.values["remaining_mah"] = 1200.0  # below BATT_LOW_MAH
+    service.values["soc_pct"] = 24.0  # 1200 mAh, below BATT_LOW_MAH
     took_s = copter.until(lambda: copter.mode == RTL, 10.0, "its own RTL")
     assert took_s < 3.0
     assert any("Battery 1 is low" in text for text in copter.texts)
