@@ -135,7 +135,9 @@ def test_two_packs_behind_a_multiplexer_are_distinguished_recorded_and_replayed(
             assert reports[-1].t_s < 20.0 * SPEED, "one pack does not answer"
     last = {report.index: report for report in reports if report.snapshot.voltage_v is not None}
     assert {index: serial_of(report) for index, report in last.items()} == {0: 2001, 1: 2002}
-    assert len({report.snapshot.cells_v for report in last.values()}) == 2
+    # Two full packs may have equal readings at one moment, not at all.
+    by_pack = [[r.snapshot.cells_v for r in reports if r.index == index] for index in (0, 1)]
+    assert by_pack[0] != by_pack[1]
     for report in reports:
         assert serial_of(report) in (None, 2001 + report.index)
     assert board.threads == {"bus /dev/i2c-1"}
