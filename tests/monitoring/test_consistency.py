@@ -765,3 +765,45 @@ def test_a_restart_continues_the_check() -> None:
         check = ConsistencyCheck(check.state())
         assert check.check(wrong, FACTS) == straight.check(wrong, FACTS)
     assert check.state() == straight.state()
+
+
+# ---------------------------------------------------------------------- a cell that fails
+
+
+def collapse(drop_v: float, late_s: float) -> Change:
+    """The third cell falls in a second; the pack's voltage follows later."""
+    drops: list[tuple[float, float]] = []
+
+    def change(snapshot: Snapshot) -> Snapshot:
+        drop = drop_v * min(max(snapshot.t_s - FAULT_S, 0.0), 1.0)
+        drops.append((snapshot.t_s, drop))
+        late = max([d for t_s, d in drops if t_s <= snapshot.t_s - late_s], default=0.0)
+        return voltage(lambda v: v - late)(cell(2, lambda v: round(v - drop, 3))(snapshot))
+
+    return change
+
+
+@pytest.mark.parametrize("drop_v", [0.2, 0.5, 0.8, 1.5])
+@pytest.mark.parametrize("late_s", [0.0, 1.0, 2.0, 4.0])
+def test_a_cell_that_collapses_is_known_soon_after_the_pack_has_followed(
+    drop_v: float, late_s: float
+) -> None:
+    known_s = FAULT_S + 1.0 + late_s + 2.0
+    result = flown(collapse(drop_v, late_s), since_s=0.0, end_s=known_s)
+    assert result.disputed_s == {}
+    assert result.last.cells_v == result.raw.cells_v
+    assert (not result.rejected_s) or late_s > 0.0
+
+
+@pytest.mark.parametrize("stands_s", [2.0, 5.0, 15.0])
+def test_a_pack_voltage_that_stands_still_does_not_hide_a_cell_that_collapses(
+    stands_s: float,
+) -> None:
+    stuck, falls = Stuck("voltage_v"), collapse(0.5, math.inf)
+
+    def change(snapshot: Snapshot) -> Snapshot:
+        fallen = falls(snapshot)
+        return stuck(fallen) if snapshot.t_s >= FAULT_S - stands_s else fallen
+
+    result = flown(change, Pack(gust_frac=0.2), since_s=0.0, end_s=FAULT_S + 25.0)
+    assert result.last.cells_v == result.raw.cells_v

@@ -115,11 +115,17 @@ def test_a_pilot_who_has_taken_over_keeps_the_command_after_a_restart(
         assert (flight.commands(), flight.vehicle.mode) == ([], LOITER)
 
 
-def test_an_event_that_continues_after_a_restart_has_no_second_command(tmp_path: Path) -> None:
-    flight = Flight(tmp_path)
-    flight.vehicle.complies = False
-    parts = flight.run(HOME, {}, RUN_S)
-    assert flight.commands()
-    flight.vehicle.complies = True
-    flight.run(HOME, parts, RUN_S)
-    assert flight.commands() == []
+def test_an_event_that_continues_after_a_restart_has_no_more_commands_than_without(
+    tmp_path: Path,
+) -> None:
+    """A vehicle that does not comply gets the command again after each cooldown."""
+    counts = []
+    for name, parts_s in (("whole", (2.0 * RUN_S + GAP_S,)), ("restarted", (RUN_S, RUN_S))):
+        (tmp_path / name).mkdir()
+        flight, parts = Flight(tmp_path / name), dict[str, object]()
+        flight.vehicle.complies = False
+        for seconds in parts_s:
+            parts = flight.run(HOME, parts, seconds)
+        counts.append(len(flight.commands()))
+    whole, restarted = counts
+    assert 0 < restarted <= whole

@@ -6,10 +6,11 @@ order; all are evaluated once a second.
 1. Cells that stand still to the bit while the others move are stuck and rejected. If all are
    stuck, cells and pack are disputed, because no reading shows the weakest cell.
 2. One cell that is as far from the other cells as the sum is from the pack is rejected: the pack
-   agrees with the others. Differences that were there before are the pack's own and do not count,
-   so that an offset of the pack's voltage hides no weak cell. A step of one cell alone, which the
-   sum has and the pack has not, is enough from a smaller size on; that cell is rejected until the
-   sum has stepped back.
+   agrees with the others. A pack's voltage that stands still while the others move agrees with
+   nothing, and one that follows a low cell some seconds later was read late. Differences that
+   were there before are the pack's own and do not count, so that an offset of the pack's voltage
+   hides no weak cell. A step of one cell alone, which the sum has and the pack has not, is enough
+   from a smaller size on; that cell is rejected until the sum has stepped back.
 3. A single cell and its pack are one against one: a voltage that no such cell has is rejected,
    else both are disputed.
 4. A pack voltage that stands still to the bit while the cells move is stuck and rejected. All
@@ -50,6 +51,8 @@ _BEFORE, _AFTER, _STEP_S = 5, 4, 12.0
 _STEP_V, _STEP_FRAC, _OTHERS_FRAC = 0.06, 0.4, 0.3
 _ALL_FRAC = 0.02  # of all cells, at a steady current: at most 1.0 % in recorded packs
 _FEW = 3  # samples that show a step or a stuck reading
+_NO_VOTE_FRAC = 0.001  # of the pack: movement of the sum that a pack's voltage follows
+_RELEASE = 2  # samples in which the pack has followed a low cell: its voltage was read late
 _GRADUAL_FRAC = 0.2  # share of the difference that grew in view
 _ABOVE_FULL_V, _LEAST_V = 0.3, 1.0  # no cell of a working pack is outside
 _STEPPED, _STOOD = 0.75, 0.25  # shares of a difference: what stepped made it, what stood did not
@@ -137,8 +140,10 @@ def _stepped(state: VoltageState) -> VoltageState:
     """The state with a cell that has stepped alone, until the sum has stepped back."""
     if state.step_v is not None and state.base_v is not None:
         least_v, base_v = abs(state.step_v) / 2.0, state.base_v
-        recent = state.samples[-_AFTER:]
-        if len(recent) < _AFTER or any(abs(s.difference_v - base_v) >= least_v for s in recent):
+        count = _RELEASE if state.step_v < 0.0 else _AFTER
+        recent = state.samples[-count:]
+        lasts = any(abs(s.difference_v - base_v) >= least_v for s in recent)
+        if len(recent) < count or (lasts and _pack_votes(state.samples, state.cells[0])):
             return state
         return replace(state, step_v=None, cells=())
     if state.fault not in (None, Fault.CELLS) or state.base_v is None:
@@ -169,6 +174,7 @@ def _lone_step(samples: Sequence[VoltageSample]) -> tuple[int, float] | None:
     step_v = steps_v[odd]
     stood_v = min(abs(_step(others_v[odd])), abs(_step(cells_v[odd])))
     alone = abs(step_v) >= _STEP_V and stood_v <= _OTHERS_FRAC * abs(step_v)
+    alone = alone and _pack_votes(samples, odd)
     return (odd, sum_v) if alone and abs(step_v - sum_v) <= _STEP_FRAC * abs(step_v) else None
 
 
@@ -352,7 +358,18 @@ def _odd_cell(samples: Sequence[VoltageSample], base_v: float | None) -> tuple[i
         own_v = oldest_v[0], base_v
     cell_v, sum_v = newest_v[0] - own_v[0], newest_v[1] - own_v[1]
     slack_v = max(_CELL_V, _CELL_FRAC * abs(cell_v))
-    return (odd,) if abs(cell_v) >= _ODD_CELL_V and abs(cell_v - sum_v) <= slack_v else ()
+    is_odd = abs(cell_v) >= _ODD_CELL_V and abs(cell_v - sum_v) <= slack_v
+    return (odd,) if is_odd and _pack_votes(samples, odd) else ()
+
+
+def _pack_votes(samples: Sequence[VoltageSample], cell: int) -> bool:
+    """Whether the pack's voltage is evidence against a cell: it has followed the other ones."""
+    pack_v, same = samples[-1].pack_v, []
+    for sample in reversed(samples):
+        if sample.pack_v != pack_v:
+            break
+        same.append(sum(sample.cells_v) - sample.cells_v[cell])
+    return len(same) <= _FEW or _moves(same) < _NO_VOTE_FRAC * pack_v
 
 
 def _still_odd(
@@ -364,8 +381,14 @@ def _still_odd(
     """
     if len(cells) != 1 or len(samples[-1].cells_v) < _LEAST_CELLS:
         return ()
+    if not _pack_votes(samples, cells[0]):
+        return ()
     since_s = samples[-1].t_s - _FAST_S - _SLACK_S
     recent = [_differences_v(sample, cells[0]) for sample in samples if sample.t_s >= since_s]
+    newest = recent[-_RELEASE:]
+    followed = [abs(sum_v - base_v) < abs(cell_v) / 2.0 for cell_v, sum_v in newest]
+    if len(newest) == _RELEASE and all(followed) and max(cell_v for cell_v, _ in newest) < 0.0:
+        return ()
     cell_v, sum_v = (median(column) for column in zip(*recent, strict=True))
     sum_v -= base_v
     lasts = min(abs(cell_v), abs(sum_v)) >= _ODD_CELL_V / 2.0
