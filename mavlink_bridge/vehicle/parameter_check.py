@@ -42,6 +42,8 @@ _HEARTBEAT = mavlink.MAVLink_heartbeat_message(
     mavlink.MAV_TYPE_ONBOARD_CONTROLLER, mavlink.MAV_AUTOPILOT_INVALID, 0, 0, 4, 3
 )
 _LATEST_RELEASE = (255, 255, 255)
+# ARMING_SKIPCHK takes the place of ARMING_CHECK; development versions of 4.7 have one of the two.
+_ARDUPILOT_47_DEV, _ARDUPILOT_47_BETA = (4, 7, 0), (4, 7, 128)
 
 HEAD = f"{'':6}{'parameter':18}{'value':>8}  {'required':14}reason"
 
@@ -59,6 +61,7 @@ class ParameterRequirement:
     times: str | None = None  # factor of these three: capacity_mah or system_id
     since: Release = ANY_RELEASE
     before: Release = _LATEST_RELEASE
+    required: bool = True  # False: fits if the vehicle has no such parameter
 
 
 # fmt: off
@@ -70,6 +73,8 @@ PARAMETER_REQUIREMENTS = (
     ParameterRequirement(ARDUPILOT_ID, "BATT_CRT_MAH",     0.05, 0.3, 0.1, "charge that triggers BATT_FS_CRT_ACT", "capacity_mah"),
     ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 4, 2, "low: return (2); 5 stops the motors, 6 and 7 may do nothing"),
     ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 1, "critical: land (1); 5 stops the motors, 6 and 7 may do nothing"),
+    ParameterRequirement(ARDUPILOT_ID, "ARMING_CHECK",     1, math.inf, 1, "0 turns all arming checks off, the driver's too", before=_ARDUPILOT_47_BETA, required=False),
+    ParameterRequirement(ARDUPILOT_ID, "ARMING_SKIPCHK",   0, math.inf, 0, "-1 turns all arming checks off, the driver's too", since=_ARDUPILOT_47_DEV, required=False),
     ParameterRequirement(PX4_ID, "BAT1_SOURCE",            1, 1, 1, "external; otherwise the power module overwrites our values"),
     ParameterRequirement(PX4_ID, "COM_LOW_BAT_ACT",        2, 3, 3, "critical: return, emergency: land (3); 4 stops the motors"),
     ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       3, 3, 3, "return while the time to empty covers the way", since=PX4_118.since),
@@ -135,6 +140,8 @@ class ParameterCheck:
         ]
         self._parameters.read(*(row.name for row in rows))
         self._wait_for_answers()
+        found = self._parameters.values
+        rows = [row for row in rows if row.required or row.name in found]
         return [self._finding(row, capacity_mah) for row in rows]
 
     def impossible(self, actions: Collection[ActionKind]) -> list[str]:

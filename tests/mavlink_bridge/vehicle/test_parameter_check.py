@@ -25,6 +25,7 @@ FITTING = {
     "BATT_CRT_MAH": 500.0,
     "BATT_FS_LOW_ACT": 2.0,
     "BATT_FS_CRT_ACT": 1.0,
+    "ARMING_CHECK": 1.0,
 }
 FITTING_PX4 = {
     "BAT1_SOURCE": 1.0,
@@ -36,6 +37,7 @@ FITTING_PX4 = {
     "COM_ARM_AUTH_MET": 0.0,
 }
 V1_18, V1_17 = 1 << 24 | 18 << 16 | 255, 1 << 24 | 17 << 16 | 255
+V4_6, V4_7_DEV, V4_7 = 4 << 24 | 6 << 16 | 255, 4 << 24 | 7 << 16, 4 << 24 | 7 << 16 | 255
 
 
 class Beating(VirtualClock):
@@ -88,6 +90,7 @@ def test_a_vehicle_that_fits_has_no_wrong_parameter(vehicle: FakeVehicle) -> Non
         ("BATT_FS_LOW_ACT", 0, 2),
         ("BATT_FS_CRT_ACT", 5, 1),
         ("BATT_FS_CRT_ACT", 7, 1),
+        ("ARMING_CHECK", 0, 1),
     ],
 )
 def test_each_wrong_value_is_found_and_set(name: str, value: float, default: float) -> None:
@@ -126,6 +129,31 @@ def test_the_time_to_empty_is_used_by_px4_from_1_18_on() -> None:
     for release, value, default in ((V1_17, 3.0, 0.0), (V1_18, 0.0, 3.0), (0, 3.0, 0.0)):
         findings = checked(px4(release, COM_FLTT_LOW_ACT=value)).findings(None)
         assert wrong(findings) == {"COM_FLTT_LOW_ACT": (value, default)}
+
+
+@pytest.mark.parametrize(
+    ("release", "name", "value", "found"),
+    [
+        (V4_6, "ARMING_CHECK", 0.0, {"ARMING_CHECK": (0.0, 1)}),
+        (V4_7_DEV, "ARMING_CHECK", 0.0, {"ARMING_CHECK": (0.0, 1)}),
+        (V4_7_DEV, "ARMING_SKIPCHK", -1.0, {"ARMING_SKIPCHK": (-1.0, 0)}),
+        (V4_7, "ARMING_SKIPCHK", -1.0, {"ARMING_SKIPCHK": (-1.0, 0)}),
+        (V4_6, "ARMING_CHECK", 448.0, {}),  # some of the checks
+        (V4_7, "ARMING_SKIPCHK", 1280.0, {}),
+    ],
+)
+def test_arming_checks_that_are_all_off_are_found_under_either_name(
+    release: int, name: str, value: float, found: dict[str, tuple[float, float]]
+) -> None:
+    others = {one: fits for one, fits in FITTING.items() if one != "ARMING_CHECK"}
+    vehicle = FakeVehicle(ARDUPILOT, **others, **{name: value})
+    vehicle.release = release
+    check = checked(vehicle)
+    findings = check.findings(5000.0)
+    assert wrong(findings) == found
+    assert {one.name for one in findings} == {*others, name}
+    check.set(findings)
+    assert wrong(check.findings(5000.0)) == {}
 
 
 def test_an_unknown_capacity_is_not_set() -> None:
