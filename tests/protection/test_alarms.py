@@ -462,6 +462,35 @@ def test_a_latch_clears_when_another_pack_is_connected() -> None:
         assert bool(status.active) is (1 <= k < 60)
 
 
+def test_the_limits_that_an_earlier_run_latched_are_latched_and_no_others() -> None:
+    alarms = Alarms([LIPO["failed"], LIPO["cell_low"]], FACTS)
+    alarms.latch(["failed", "cell_low", "no limit"])
+    assert alarms.latched == ("failed",)
+    assert alarms.update(look(0.0), NO).active == ("failed",)
+
+
+def test_a_value_is_confirmed_once_every_limit_that_it_is_beyond_has_tripped() -> None:
+    alarms, row = Alarms(list(LIPO.values()), FACTS), LIPO["cell_critical"]
+    assert alarms.confirms("lowest_cell_v", row.trip + 2.0)
+    assert not alarms.confirms("lowest_cell_v", row.trip)
+    for k in range(100):
+        alarms.update(look(k / 10, row.trip - 0.01), NO)
+    assert alarms.confirms("lowest_cell_v", row.trip)
+    assert not alarms.confirms("lowest_cell_v", LIPO["cell_emergency"].trip)
+
+
+def test_of_several_packs_each_has_its_share_of_the_limp_home_current() -> None:
+    """Two packs that need 40 A together: the one that carries three quarters of it needs 30 A."""
+    alarms = Alarms([LIPO["limp_home"]], replace(FACTS, limp_home_a=40.0))
+    alarms.supply = SupplyStatus(Severity.OK, (), current_a=40.0, limp_home_a=40.0)
+    enough, few = Estimate(0.0, max_discharge_a=32.0), Estimate(0.0, max_discharge_a=28.0)
+    for estimate, trips_ in ((enough, False), (few, True)):
+        active: set[str] = set()
+        for k in range(900):
+            active.update(alarms.update(look(k / 10, 3.8, 30.0), estimate).active)
+        assert bool(active) is trips_
+
+
 # ---------------------------------------------------------------------- silence
 
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from dronebms.core.chemistry import LI_ION
+from dronebms.core.chemistry import LI_ION, LIFEPO4
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import default_limits
+from dronebms.protection.quantities import mismatches
 from smartbattery.errors import BusTimeoutError
 from smartbattery.gauge import Gauge
+from smartbattery.snapshot import Identity
 from tests.scripted import SELECTORS, SPECIFICATION, STATUS, ScriptedPack
 
 FACTS = PackData(LI_ION, cells=4, capacity_mah=6000.0, cutoff_cell_v=3.0)
@@ -293,6 +295,13 @@ def test_a_saturated_current_register_trips_every_limit_below_its_range() -> Non
     # is foreseen still reckons with more of it.
     assert "time_low" in active
     assert all(name.startswith("time") or name == "limp_home" for name in active)
+
+
+def test_a_pack_of_another_chemistry_is_a_mismatch() -> None:
+    iron = PackData(LIFEPO4, cells=6)
+    assert mismatches(Identity(cells=6, chemistry="LION"), iron) == ("LION, not lifepo4",)
+    assert mismatches(Identity(cells=6, chemistry="LiFe"), iron) == ()
+    assert mismatches(Identity(cells=6, chemistry="who knows"), iron) == ()
 
 
 def test_a_pack_that_differs_from_the_configuration_trips_mismatch() -> None:

@@ -18,6 +18,7 @@ from dronebms.monitoring.plausibility import PlausibilityCheck
 from dronebms.protection.actions import Actions
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import default_limits
+from dronebms.protection.quantities import CurrentHistoryState, QuantitiesState
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge
@@ -136,3 +137,10 @@ def test_a_state_does_not_change_when_its_stage_or_a_restored_one_continues(name
     before = adapter.dump_json(state)
     test_a_restored_stage_continues_to_the_last_bit(name, 1200)
     assert adapter.dump_json(state) == before
+
+
+def test_a_state_that_no_stage_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="differ in length"):
+        CurrentHistoryState(times_s=(1.0, 2.0), drawn_as=(0.0,))
+    with pytest.raises(ValueError, match="heat_a2 is -1"):
+        QuantitiesState(heat_a2=-1.0)

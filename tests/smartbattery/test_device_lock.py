@@ -29,3 +29,13 @@ def test_a_lock_that_cannot_be_read_has_a_holder_without_a_name(tmp_path: Path) 
     fcntl.flock(held, fcntl.LOCK_EX)
     assert lock_holder(BUS, 0x0B, tmp_path) == "another program"
     os.close(held)
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_read(tmp_path: Path) -> None:
+    """Every user may write in the folder of the lock files."""
+    (tmp_path / "secret").write_text("name of a secret")
+    (tmp_path / "smartbattery-dev-i2c-none-0b.lock").symlink_to(tmp_path / "secret")
+    held = os.open(tmp_path / "secret", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert lock_holder(BUS, 0x0B, tmp_path) == "another program"
+    os.close(held)

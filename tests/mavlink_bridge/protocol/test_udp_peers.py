@@ -9,8 +9,15 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.protocol.codec import Codec
 from mavlink_bridge.protocol.link import open_link
-from mavlink_bridge.protocol.udp_peers import PeerRank, UdpPeers, begins_with_frame
+from mavlink_bridge.protocol.udp_peers import (
+    PEER_AGE_S,
+    PEERS_MAX,
+    PeerRank,
+    UdpPeers,
+    begins_with_frame,
+)
 from tests.mavlink_bridge.loopback import free_port, until
 from tests.mavlink_bridge.reports import a_report
 
@@ -160,3 +167,23 @@ def test_strangers_do_not_keep_the_vehicle_from_being_sent_to(junk: bytes) -> No
                 assert not any(drained(one) for one in strangers)
             else:
                 assert link.trouble is not None
+
+
+def test_parsers_of_former_peers_are_dropped() -> None:
+    port, now_s = free_port(), 0.0
+    with contextlib.closing(open_link(f"udpin:127.0.0.1:{port}")) as link:
+        codec = Codec(link)
+        for _ in range(4):  # each time other senders, when the former ones have expired
+            now_s += 2.0 * PEER_AGE_S
+            with sockets(PEERS_MAX, port) as senders:
+                for one in senders:
+                    one.send(beat(7))
+                received = 0
+
+                def all_received(now_s: float = now_s) -> bool:
+                    nonlocal received
+                    received += len(list(codec.receive(now_s)))
+                    return received == PEERS_MAX
+
+                assert until(all_received)
+        assert len(codec._parsers) <= PEERS_MAX + 1
