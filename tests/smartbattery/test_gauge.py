@@ -632,7 +632,7 @@ def test_a_flipped_bit_in_a_name_is_no_other_pack_without_a_pec(command: int, da
 def test_a_name_that_is_read_only_once_is_the_one_that_was_read() -> None:
     device = Device(pec=False)
     right = block_reply(ADDRESS, 0x20, b"SANYO", with_pec=False)
-    device.once[0x20] = [right, NackError("gone")]
+    device.once[0x20], device.instead[0x20] = [right, right], BusError("the end of a recording")
     assert Gauge(device).poll(0.0).identity.manufacturer == "SANYO"
 
 
