@@ -20,7 +20,7 @@ UNITS := $(DESTDIR)/etc/systemd/system
 demo: .venv/.installed
 	$(BIN)/dronebms sim --speed 10
 
-# Five minutes on two cores; test-all has the slow ones too, and the gate of branch coverage.
+# Ten minutes on two cores; test-all has the slow ones too, and the gate of branch coverage.
 test: .venv/.tests-installed
 	$(PYTEST) -m "not slow"
 
