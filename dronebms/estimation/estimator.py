@@ -154,6 +154,7 @@ def _check(state: EstimatorState) -> None:
         for name, mah in (("rated_mah", rated_mah), ("assumed_mah", stages.pack.assumed_mah)):
             least[name] = 0.0 if mah is None else mah - DESIGN.low
         least["log_odds"] = _MAX_LOG_ODDS - abs(log_odds)
+        least["wrong"] = min(stages.gauge.wrong, 1.0 - stages.gauge.wrong)
         least["ripple"] = stages.load.power.ripple
         least["seen_s"] = stages.return_home.seen_s
     for name, number in least.items():

@@ -12,6 +12,7 @@ from dronebms.core.chemistry import LI_ION, LIFEPO4, LIHV, LIPO, Chemistry
 from dronebms.core.pack_data import PackData
 from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.monitoring.consistency import ConsistencyCheck
+from dronebms.monitoring.consistency.voltages import VoltageSample, VoltageState
 from smartbattery.snapshot import Identity, Snapshot
 
 FACTS = PackData(LIPO, cells=6, capacity_mah=16_000.0)
@@ -793,6 +794,27 @@ def test_a_cell_that_collapses_is_known_soon_after_the_pack_has_followed(
     assert result.disputed_s == {}
     assert result.last.cells_v == result.raw.cells_v
     assert (not result.rejected_s) or late_s > 0.0
+
+
+def test_a_verdict_is_of_the_cells_that_it_was_found_for() -> None:
+    def fewer(snapshot: Snapshot) -> Snapshot:
+        if snapshot.t_s < 80.0:
+            return cell(5, lambda v: v - 0.5)(snapshot)
+        cells_v = snapshot.cells_v[:4]
+        return replace(snapshot, cells_v=cells_v, voltage_v=sum(v or 0.0 for v in cells_v))
+
+    result = flown(fewer)
+    assert result.rejected_s.keys() == {"cell6_v"}
+    assert result.last == result.raw
+
+
+def test_a_state_of_a_cell_that_the_pack_lacks_is_refused() -> None:
+    sample = VoltageSample(0.0, 22.8, (3.8,) * 6)
+    for wrong in ({"cells": (6,)}, {"cells": (-1,)}, {"step_v": 0.5}):
+        with pytest.raises(ValueError, match="cell"):
+            VoltageState((sample,), **wrong)
+    with pytest.raises(ValueError, match="number of cells"):
+        VoltageState((sample, replace(sample, cells_v=(3.8,))))
 
 
 @pytest.mark.parametrize("stands_s", [2.0, 5.0, 15.0])

@@ -1,6 +1,7 @@
 """The configuration: valid values, and one sentence for each error."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -444,7 +445,8 @@ def test_every_example_of_the_pages_is_accepted(example: str) -> None:
     missing = "" if "[[battery]]" in example else BATTERY
     if "topic = " in example and "[mqtt]" not in example:
         missing += '[mqtt]\nhost = "fleet.example"\n'
-    read(missing + example)
+    config = read(missing + example)
+    assert config.model_fields_set == set(tomllib.loads(missing + example))
 
 
 def test_the_systems_whose_requests_are_answered_are_configurable() -> None:

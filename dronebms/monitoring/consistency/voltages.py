@@ -107,12 +107,20 @@ class VoltageState:
     step_v: float | None = None  # by which a cell stepped that is rejected for it
     since_s: float | None = None  # since when there is a verdict
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for samples or rejected cells that no pack has."""
+        counts = {len(sample.cells_v) for sample in self.samples}
+        if len(counts) > 1 or any(not 0 <= k < max(counts, default=0) for k in self.cells):
+            raise ValueError("samples or rejected cells are of another number of cells")
+        if self.step_v is not None and not self.cells:
+            raise ValueError("a step of no cell")
+
     def added(self, sample: VoltageSample, chemistry: Chemistry, ah: float) -> "VoltageState":
         """State after a second; `ah` is the rated capacity."""
-        samples = (*self.samples, sample)
-        gap = sample.t_s - samples[-2].t_s if self.samples else 0.0
-        if gap > _MOST_GAP_S or len(samples[0].cells_v) != len(sample.cells_v):
-            samples = (sample,)
+        if self.samples and len(self.samples[0].cells_v) != len(sample.cells_v):
+            return VoltageState().added(sample, chemistry, ah)
+        gap = sample.t_s - self.samples[-1].t_s if self.samples else 0.0
+        samples = (sample,) if gap > _MOST_GAP_S else (*self.samples, sample)
         while samples[0].t_s < sample.t_s - _SLOW_S:
             samples = samples[1:]
         state = replace(self, samples=samples)
