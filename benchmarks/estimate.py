@@ -1,7 +1,8 @@
 """Judges the estimated time to empty: `python benchmarks/estimate.py FLIGHT...` (files or folders).
 
 Prints the table of docs/estimation.md for the flights given (default: those of the tests): the estimator
-with nothing learned, with learning from flight to flight, the baselines on the same flights, and the bounds
+with nothing learned, with learning from flight to flight and split by what is known then (nothing, type and vehicle
+by sister packs, the pack itself), the baselines on the same flights, and the bounds
 (future power known, pack known, both).
 Definitions are in `scoring.py`. "Ordinary" flights end with at most a quarter of the charge left,
 "hard" ones with more.
@@ -37,28 +38,39 @@ from benchmarks.scoring import (
     score,
     share_of,
 )
+from dronebms.core.errors import ConfigError
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.load_forecast import LoadForecast
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
-from dronebms.estimation.pack_memory import LearnedPack
+from dronebms.estimation.pack_memory import (
+    NOTHING_KNOWN,
+    Keys,
+    Known,
+    PackMemoryInRam,
+    recall,
+)
+from dronebms.estimation.time_to_empty import Familiarity
 from smartbattery.snapshot import Snapshot
 
 TESTED = Path(__file__).parents[1] / "tests" / "data" / "flights"
 LOAD_C, NOMINAL_V = 0.15, 3.7
+NOTHING_LEARNED, LEARNING = "dronebms, nothing learned", "dronebms, learning"
 Make = Callable[[Judged], Predictor]
 
 
 class Ours:
-    """The estimator, with a pack memory from flight to flight if one is given."""
+    """The estimator, with a memory from flight to flight if one is given."""
 
     def __init__(
         self,
         judged: Judged,
-        memory: dict[str, LearnedPack] | None,
+        memory: PackMemoryInRam | None,
         parameters: ModelParameters = FITTED,
     ) -> None:
-        self._pack, self._memory = judged.pack, memory
-        self.estimator = Estimator(judged.flight.pack_data, self._recall, parameters)
+        self._memory = memory
+        self._pack_data = replace(judged.flight.pack_data, pack_id=judged.pack)
+        self.familiarity = Familiarity.UNKNOWN
+        self.estimator = Estimator(self._pack_data, self._recall, parameters)
 
     def update(self, look: Snapshot) -> Answer:
         """Return the interval of the estimate."""
@@ -66,13 +78,23 @@ class Ours:
         return left.remaining_low_s, left.remaining_s, left.remaining_high_s
 
     def land(self) -> None:
-        """Store the parameters learned in the flight."""
-        learned = self.estimator.learn()
-        if learned is not None and self._memory is not None:
-            self._memory[self._pack] = learned
+        """Store what was learned in the flight."""
+        if self._memory is not None:
+            self._memory.store(self.estimator.keys, self.estimator.learn())
 
-    def _recall(self, _: str) -> LearnedPack | None:
-        return None if self._memory is None else self._memory.get(self._pack)
+    def _recall(self, keys: Keys) -> Known:
+        if self._memory is None:
+            return NOTHING_KNOWN
+        known = recall(self._memory, keys, _raise)
+        if known.pack is not None:
+            self.familiarity = Familiarity.PACK
+        elif known.sisters:
+            self.familiarity = Familiarity.MODEL
+        return known
+
+
+def _raise(error: ConfigError) -> None:
+    raise error
 
 
 class KnownLoad(LoadForecast):
@@ -100,14 +122,12 @@ class KnownLoad(LoadForecast):
 class Oracle(Ours):
     """The same estimator with the future power, the learned pack, or both given."""
 
-    def __init__(
-        self, judged: Judged, memory: dict[str, LearnedPack] | None, *, power: bool
-    ) -> None:
+    def __init__(self, judged: Judged, memory: PackMemoryInRam | None, *, power: bool) -> None:
         super().__init__(judged, memory)
         if power:
             self._load = KnownLoad(judged)
             self.estimator = Estimator(
-                judged.flight.pack_data, self._recall, make_load_forecast=lambda *_: self._load
+                self._pack_data, self._recall, make_load_forecast=lambda *_: self._load
             )
         self._power = power
 
@@ -126,14 +146,14 @@ def without_gauge(look: Snapshot) -> Snapshot:
 def fly(flights: Iterable[Judged], make: Make) -> list[Score]:
     """Judge a predictor on flights, each pack's in order."""
     scores: list[Score] = []
-    seen: set[str] = set()
     for judged in flights:
         predictor = make(judged)
         rows, cost_us = run(judged, predictor, time.process_time)
-        scores.append(score(judged, rows, cost_us, first=judged.pack not in seen))
-        seen.add(judged.pack)
         if isinstance(predictor, Ours):
+            scores.append(score(judged, rows, cost_us, predictor.familiarity))
             predictor.land()
+        else:
+            scores.append(score(judged, rows, cost_us))
     return scores
 
 
@@ -141,7 +161,6 @@ def line(name: str, scores: Sequence[Score]) -> str:
     """Return a predictor's row of the table."""
     hard = [s for s in scores if s.hard]
     ordinary = [s for s in scores if not s.hard]
-    later = [s for s in ordinary if not s.first]
 
     def pct(value: float) -> str:
         return "-" if math.isnan(value) else f"{100 * value:.0f}"
@@ -152,8 +171,8 @@ def line(name: str, scores: Sequence[Score]) -> str:
     calls = sorted(s.low_call_s for s in scores)
     cells = (
         name,
+        f"{len(ordinary)} / {len(hard)}",
         pct(mean_of(ordinary, "error")),
-        pct(mean_of(later, "error")),
         pct(mean_of(hard, "error")),
         both("cover"),
         both("width"),
@@ -169,17 +188,36 @@ def line(name: str, scores: Sequence[Score]) -> str:
 
 
 HEAD = (
-    "| predictor | error % ordinary | 2nd, 3rd flight | hard | 90 % holds % ord/hard | width % | interval score s "
+    "| predictor | flights ord/hard | error % ordinary | hard | 90 % holds % ord/hard | width % | interval score s "
     "| flights < 60 % | dangerous % ord/all | 5 % bound at 120 s: late %, median s | answered % | median off s | us a second |"
 )
 
 
+FAMILIAR = {
+    Familiarity.UNKNOWN: "pack unseen",
+    Familiarity.MODEL: "type and vehicle known",
+    Familiarity.PACK: "pack known",
+}
+
+
+def split(learning: Sequence[Score], nothing: Sequence[Score]) -> list[str]:
+    """Return a row for what was known of the pack, each with the same flights, nothing learned."""
+    rows = []
+    for familiarity, name in FAMILIAR.items():
+        known = [s for s in learning if s.familiarity == familiarity]
+        if known:
+            names = {s.name for s in known}
+            rows.append(line(f"dronebms, {name}", known))
+            rows.append(line("the same, nothing learned", [s for s in nothing if s.name in names]))
+    return rows
+
+
 def predictors(options: argparse.Namespace) -> dict[str, Make]:
     """Return the predictors by name."""
-    memory: dict[str, LearnedPack] = {}
+    memory = PackMemoryInRam()
     made: dict[str, Make] = {
-        "dronebms, nothing learned": lambda judged: Ours(judged, None),
-        "dronebms, learning": lambda judged: Ours(judged, memory),
+        NOTHING_LEARNED: lambda judged: Ours(judged, None),
+        LEARNING: lambda judged: Ours(judged, memory),
         "gauge's time to empty": GaugeTime,
         "PX4 lib/battery": Px4,
         "ArduPilot, rated charge": ArduPilot,
@@ -208,12 +246,10 @@ def bounds(flights: Sequence[Judged]) -> dict[str, list[Score]]:
     def informed(*, pack: bool, power: bool) -> list[Score]:
         scores: list[Score] = []
         for judged in flights:
-            memory: dict[str, LearnedPack] = {}
-            seen = {each.pack for each in scores}
+            memory = PackMemoryInRam()
             if pack:
                 fly([judged], lambda it, memory=memory: Ours(it, memory))  # type: ignore[misc]  # the default binds it
-            (one,) = fly([judged], lambda it, memory=memory: Oracle(it, memory, power=power))  # type: ignore[misc]  # as above
-            scores.append(replace(one, first=judged.pack not in seen))
+            scores += fly([judged], lambda it, memory=memory: Oracle(it, memory, power=power))  # type: ignore[misc]  # as above
         return scores
 
     return {
@@ -235,24 +271,24 @@ def cell_of(judged: Judged) -> str:
 def validated(flights: Sequence[Judged]) -> list[Score]:
     """Return scores with the interval's factors fitted without the parameter set that is judged.
 
-    The two factors of known packs have the least interval score on the packs of all other sets.
-    Those of unknown packs, and all other constants, stay as shipped.
+    The two factors of a pack that is known, or whose sister packs are, have the least interval score
+    on such packs of all other sets. Those of unknown packs, and all other constants, stay as shipped.
     """
-    plain = replace(FITTED, widen=((1.0, 1.0),) * 4)
-    memory: dict[str, LearnedPack] = {}
-    flown: list[tuple[Judged, bool, Array]] = []
+    plain = replace(FITTED, widen=((1.0, 1.0),) * len(FITTED.widen))
+    memory = PackMemoryInRam()
+    flown: list[tuple[Judged, Familiarity, Array]] = []
     for judged in flights:
         ours = Ours(judged, memory, plain)
-        first = judged.pack not in memory
-        flown.append((judged, first, run(judged, ours, lambda: 0.0)[0]))
+        rows = run(judged, ours, lambda: 0.0)[0]
+        flown.append((judged, ours.familiarity, rows))
         ours.land()
 
-    def scored(case: tuple[Judged, bool, Array], below: float, above: float) -> Score:
-        judged, first, rows = case
+    def scored(case: tuple[Judged, Familiarity, Array], below: float, above: float) -> Score:
+        judged, familiarity, rows = case
         wide = rows.copy()
         wide[:, 2] = np.maximum(rows[:, 3] - below * (rows[:, 3] - rows[:, 2]), 0.0)
         wide[:, 4] = rows[:, 3] + above * (rows[:, 4] - rows[:, 3])
-        return score(judged, wide, math.nan, first=first)
+        return score(judged, wide, math.nan, familiarity)
 
     table = {
         (k, below, above): scored(case, below, above).winkler_s
@@ -264,12 +300,13 @@ def validated(flights: Sequence[Judged]) -> list[Score]:
     for case in flown:
         others = [
             k
-            for k, (it, first, _) in enumerate(flown)
-            if cell_of(it) != cell_of(case[0]) and first == case[1]
+            for k, (it, familiarity, _) in enumerate(flown)
+            if cell_of(it) != cell_of(case[0]) and familiarity == case[1]
         ]
         pairs = [(below, above) for below in WIDER for above in WIDER]
         best = min(pairs, key=lambda pair, others=others: sum(table[k, *pair] for k in others))  # type: ignore[misc]  # the default binds it
-        scores.append(scored(case, *(FITTED.widen[0] if case[1] else best)))
+        as_shipped = case[1] == Familiarity.UNKNOWN or not others
+        scores.append(scored(case, *(FITTED.widen[case[1]] if as_shipped else best)))
     return scores
 
 
@@ -291,9 +328,14 @@ def main() -> None:
     print(f"{len(flights)} flights, {sum(f.hard for f in flights)} of them hard")
     print(HEAD)
     print("|" + "---|" * (HEAD.count("|") - 1))
+    nothing: list[Score] = []
     for name, make in predictors(options).items():
         scores = fly(flights, make)
         print(line(name, scores), flush=True)
+        if name == NOTHING_LEARNED:
+            nothing = scores
+        elif name == LEARNING:
+            print("\n".join(split(scores, nothing)), flush=True)
         if options.flights:
             for each in scores:
                 print(

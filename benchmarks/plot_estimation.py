@@ -6,16 +6,13 @@ right after the other flights of the pack that were given before it. Needs matpl
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]  # an extra
 import numpy as np
 
 from benchmarks.estimate import Ours
 from benchmarks.scoring import read_folder, run
-
-if TYPE_CHECKING:
-    from dronebms.estimation.pack_memory import LearnedPack
+from dronebms.estimation.pack_memory import PackMemoryInRam
 
 _STEP = 15  # a point each fifteen seconds
 
@@ -32,10 +29,10 @@ def main() -> None:
     from matplotlib import pyplot as plt  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - after the backend
 
     flights = read_folder(options.paths)
-    memory: dict[str, LearnedPack] = {}
+    memory = PackMemoryInRam()
     figure, axes = plt.subplots(len(flights), 2, figsize=(9, 2.4 * len(flights)), squeeze=False)
     for judged, row in zip(flights, axes, strict=True):
-        untaught: dict[str, LearnedPack] = {}
+        untaught = PackMemoryInRam()
         taught = Ours(judged, memory)
         for axis, known in zip(row, (untaught, memory), strict=True):
             ours = taught if known is memory else Ours(judged, known)
@@ -45,7 +42,7 @@ def main() -> None:
             axis.plot(t_s, middle_s, label="estimate")
             axis.plot(t_s, true_s, "k--", linewidth=1, label="true")
             axis.set_ylim(0, 2 * true_s[0])
-            learned = "learned" if judged.pack in known else "nothing learned"
+            learned = "learned" if judged.pack in known.packs else "nothing learned"
             axis.set_title(f"{judged.flight.name}, {learned}", fontsize=8)
             axis.tick_params(labelsize=7)
         taught.land()

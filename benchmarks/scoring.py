@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dronebms.estimation.time_to_empty import Familiarity
 from dronebms.flightlogs import FlightLog, FlightSource, read_csv_log
 from dronebms.flightlogs.csv_log import stem_of
 from dronebms.monitoring.consistency import ConsistencyCheck
@@ -71,7 +72,7 @@ class Score:
 
     name: str
     pack: str
-    first: bool  # the first flight of the pack
+    familiarity: Familiarity  # what earlier flights have taught of the pack
     hard: bool
     error: float
     off_s: float
@@ -145,7 +146,9 @@ def run(judged: Judged, predictor: Predictor, clock_s: Callable[[], float]) -> t
     return np.array(rows, dtype=float).reshape(-1, 5), 1e6 * spent_s / max(lasts_s, 1.0)
 
 
-def score(judged: Judged, rows: Array, cost_us: float, *, first: bool) -> Score:
+def score(
+    judged: Judged, rows: Array, cost_us: float, familiarity: Familiarity = Familiarity.UNKNOWN
+) -> Score:
     """Return the score of a predictor on a flight."""
     t_s, true_s, low_s, median_s, high_s = rows.T.copy()
     silent = ~np.isfinite(median_s)
@@ -172,7 +175,7 @@ def score(judged: Judged, rows: Array, cost_us: float, *, first: bool) -> Score:
     return Score(
         name=judged.flight.name,
         pack=judged.pack,
-        first=first,
+        familiarity=familiarity,
         hard=judged.hard,
         error=mean(np.abs(error_s) / np.maximum(true_s, 1.0), enough),
         off_s=float(np.median(np.abs(error_s[late]))) if late.any() else math.nan,

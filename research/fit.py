@@ -16,16 +16,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from benchmarks.estimate import WIDER, Ours, without_gauge
 from benchmarks.scoring import JUDGED_FRAC, Array, Judged, read_folder, run
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
-
-if TYPE_CHECKING:
-    from dronebms.estimation.pack_memory import LearnedPack
+from dronebms.estimation.pack_memory import PackMemoryInRam
 
 QUANTILES = np.array([0.05, 0.5, 0.95])
 OFFSET_S = 40.0  # bounds the weight of the last seconds
@@ -58,17 +56,15 @@ def flown(
     flights: Sequence[Judged], parameters: ModelParameters
 ) -> tuple[list[Array], list[Array]]:
     """Return the rows of all flights with nothing learned, and those of packs flown before."""
-    memory: dict[str, LearnedPack] = {}
+    memory = PackMemoryInRam()
     new, known = [], []
     for judged in flights:
-        learner = Ours(judged, {}, parameters)
+        learner = Ours(judged, None, parameters)
         new.append(late_rows(judged, learner))
-        if judged.pack in memory:
+        if judged.pack in memory.packs:
             learner = Ours(judged, memory, parameters)
             known.append(late_rows(judged, learner))
-        learned = learner.estimator.learn()
-        if learned is not None:
-            memory[judged.pack] = learned
+        memory.store(learner.estimator.keys, learner.estimator.learn())
     return new, known
 
 
@@ -123,7 +119,7 @@ def main() -> None:
     """Search for some minutes."""
     until_s = time.monotonic() + 60.0 * float(sys.argv[1])
     flights = read_folder([Path(text) for text in sys.argv[2:]])
-    plain = replace(FITTED, widen=((1.0, 1.0),) * 4)
+    plain = replace(FITTED, widen=((1.0, 1.0),) * len(FITTED.widen))
     best = search(flights, plain, until_s) if float(sys.argv[1]) > 0 else plain
     gaugeless = [
         replace(judged, looks=tuple(map(without_gauge, judged.looks))) for judged in flights

@@ -10,14 +10,16 @@ from dronebms.analysis.summary import Summary
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.clock import OncePerSecond
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
+from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
-from dronebms.estimation.pack_memory import PackMemoryFolder, ReplayedMemory
+from dronebms.estimation.pack_memory import Keys, PackMemoryFolder, ReplayedMemory, recall
 from dronebms.flightlogs import NO_OPTIONS, FlightLog, FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline, restore_parts
 from dronebms.recording.format import Poll, Progress, Start, Warn, is_recording, read_records
 from dronebms.recording.gauge_tap import PlayedGauge
 from dronebms.telemetry import json_line
+from smartbattery.snapshot import UNIDENTIFIED
 
 ReadFlight = Callable[[Path, FlightOptions], FlightLog]
 _log = logging.getLogger(__name__)
@@ -54,15 +56,23 @@ def reports(
         return
     flight = read(path, options)
     source = FlightSource(flight)
-    if packs is not None and flight.pack_data.pack_id is not None:
-        # Damaged pack memory is reported before the flight, not after.
-        packs.load(flight.pack_data.pack_id)
+    if packs is not None:  # a damaged pack memory is reported before the flight, not after
+        recall(packs, flight_keys(flight.pack_data), _raise)
     pipeline = Pipeline(source, flight.pack_data, packs=packs)
     first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]
     for t_s in source.ticks():
         yield pipeline.step(t_s, source.vehicle(t_s))
         progress((t_s - first_s) / max(last_s - first_s, 1e-9))
     pipeline.store_learned()
+
+
+def flight_keys(pack_data: PackData) -> Keys:
+    """Names under which a flight log is remembered."""
+    return Keys(pack_data.pack_id, pack_data.model_key(UNIDENTIFIED), pack_data.vehicle)
+
+
+def _raise(error: ConfigError) -> None:
+    raise error
 
 
 def _recorded(

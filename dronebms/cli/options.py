@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from dronebms.cli.exit_codes import Command
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.number_format import printable
+from dronebms.core.pack_data import MAX_NAME
 from dronebms.core.toml_schema import AUTO
 from dronebms.monitoring.loop import PERIOD_S
 from dronebms.service.config import STATUS_SOCKET
@@ -64,6 +65,12 @@ def _seed(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, not {text!r}")
     return int(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip() or len(text) > MAX_NAME or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"expected a name of at most {MAX_NAME} characters")
+    return text
 
 
 def _scheduler(text: str) -> str:
@@ -215,13 +222,16 @@ OPTIONS = (
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
     Option("flight", "replay report plot", None, "FLIGHT", Path),
     Option("--out", "replay", "output file of the predictions; - is stdout", "P.jsonl"),
-    Option("--battery", "replay report plot", "number of the battery in an autopilot's log (1)", "N", _between(1, _MAX_BATTERIES), 1),
+    Option("--battery", "replay report plot packs", "number of the battery in an autopilot's log (1)", "N", _between(1, _MAX_BATTERIES), 1),
     Option("-o --out", "report", "output file; - is stdout", "FILE.html", _output, required=True),
     Option("-o --out", "plot", "output file", "FILE.png|FILE.svg", Path, required=True),
-    Option("--cells", "replay report plot", "cells in series", "N", int),
-    Option("--capacity-mah", "replay report plot", "rated capacity", "MAH", _positive),
-    Option("--chemistry", "replay report plot", None, kind=tuple(row.name for row in CHEMISTRIES)),
-    Option("--cutoff-cell-v", "replay report plot", "cut-off voltage of a cell", "V", _positive),
+    Option("--cells", "replay report plot packs", "cells in series", "N", int),
+    Option("--capacity-mah", "replay report plot packs", "rated capacity", "MAH", _positive),
+    Option("--chemistry", "replay report plot packs", None, kind=tuple(row.name for row in CHEMISTRIES)),
+    Option("--cutoff-cell-v", "replay report plot packs", "cut-off voltage of a cell", "V", _positive),
+    Option("--pack-id", "replay report plot packs", "name of the pack, if it has no serial number", "NAME", _name),
+    Option("--pack-model", "replay report plot packs", "model of the pack: packs of one model are sister packs", "NAME", _name),
+    Option("--vehicle-name", "replay report plot packs", "name of the vehicle, whose flights share their usual power", "NAME", _name),
     Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one; for a recording it replaces the recorded pack memory", "DIR", Path),
     Option("serial", "packs", "serial number or full name of one pack", "SERIAL", _optional),
     Option("--state-dir", "packs", f"folder of [state] dir ({_STATE_DIR})", "DIR", Path, Path(_STATE_DIR)),

@@ -19,12 +19,11 @@ from rich.table import Table
 
 from dronebms.analysis.replay import reports
 from dronebms.cli.exit_codes import DONE, print_stderr
-from dronebms.cli.replay import flight_reader
+from dronebms.cli.replay import flight_options, flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.number_format import DASH, csv_field, number, printable
 from dronebms.core.optional import needed_by
-from dronebms.flightlogs import NO_OPTIONS
 from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast_ageing
 from dronebms.health.database import FILE, Database, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
@@ -54,7 +53,7 @@ def packs(options: argparse.Namespace) -> int:
     if options.add:
         console = Console(stderr=True)
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
-        added = [flight for name in names for flight in _read(Path(name))]
+        added = [flight for name in names for flight in _read(Path(name), options)]
         PackHistory(SqliteFile(path, writes=True), writes=True).put(added)
         print_stderr(f"{path}: {len(added)} flights read from {len(options.add)} files")
     if options.database is None and not (path.exists() and path.stat().st_size):
@@ -93,19 +92,21 @@ def _fleet(url: str) -> Database:
     return PostgresDatabase(url)
 
 
-def _read(path: Path) -> list[FlightRecord]:
+def _read(path: Path, options: argparse.Namespace) -> list[FlightRecord]:
     """Flight records of a recorded flight; their ids depend on the content of the file alone."""
     found: dict[int, FlightDetector] = {}
     ended = []
     name = ""
-    for report in reports(path, NO_OPTIONS, lambda _: None, read=flight_reader()):
+    stated = flight_options(options)
+    read = flight_reader(options.battery - 1)
+    for report in reports(path, stated, lambda _: None, read=read):
         if not name:
             with path.open("rb") as file:
                 name = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         ended.append(found.setdefault(report.index, FlightDetector(name)).update(report))
     rows = [row for row in (*ended, *(flights.record(LOST) for flights in found.values())) if row]
     if not rows:
-        hint = "" if is_recording(path) else "; set pack_id in its sidecar"
+        hint = "" if is_recording(path) else "; set pack_id in its sidecar or with --pack-id"
         raise FlightLogError(f"{path} contains no flight of a named pack{hint}")
     return rows
 

@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import partial
 
 from rich.console import Console
@@ -33,6 +32,19 @@ def replay(options: argparse.Namespace) -> int:
     return exit_code_of(missing)
 
 
+def flight_options(options: argparse.Namespace) -> FlightOptions:
+    """What the user states of a flight's pack and vehicle."""
+    return FlightOptions(
+        cells=options.cells,
+        capacity_mah=options.capacity_mah,
+        chemistry=options.chemistry,
+        cutoff_cell_v=options.cutoff_cell_v,
+        pack_id=options.pack_id,
+        pack_model=options.pack_model,
+        vehicle=options.vehicle_name,
+    )
+
+
 def flight_reader(battery: int = 0) -> ReadFlight:
     """Reader of flight logs and autopilots' logs; of several batteries it reads `battery`."""
     # Loading the parsers takes 50 ms of the service's start, more on a companion computer.
@@ -52,13 +64,12 @@ def replayed(
         missing: receives a sentence for each part that cannot be read.
         packs: pack memory to load, and to update with this flight.
     """
-    pack_options = {key.name: getattr(options, key.name) for key in fields(FlightOptions)}
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(escape(printable(options.flight.name)), total=1.0)
         yield replay_module.reports(
             options.flight,
-            FlightOptions(**pack_options),
+            flight_options(options),
             lambda share: bar.update(task, completed=share),
             missing.append,
             flight_reader(options.battery - 1),

@@ -11,6 +11,7 @@ SINGLE_READING_S = 0.95  # gauges measure once a second; polled at 10 Hz, one re
 REST_C = 0.05  # at rest at or below this current
 LOAD_C = 0.15  # loaded from this current on
 CHARGE_C = 0.02  # charging from this current on
+MAX_NAME = 200  # characters of the name of a pack, a model or a vehicle
 UNKNOWN_CAPACITY_AH = 5.0  # assumed where the rated capacity is unknown
 
 
@@ -28,6 +29,8 @@ class PackData:
     limp_home_a: float | None = None  # least current that keeps the aircraft in the air
     hover_a: float | None = None  # mean current of the planned flight
     planned_s: float | None = None  # duration of the planned flight
+    pack_model: str | None = None  # packs of one model have sister packs
+    vehicle: str | None = None  # name of the airframe, whose flights share their usual power
 
     @property
     def cutoff_v(self) -> float:
@@ -52,6 +55,21 @@ class PackData:
         if is_unique(identity):
             return name_of(identity)
         return self.pack_id if identity.connection == 0 else None
+
+    def model_key(self, identity: Identity) -> str | None:
+        """Name of the model, under which sister packs are found; `None`: the model is unknown.
+
+        The configured `pack_model`, else maker, device, rated capacity, cells and chemistry if the
+        first four are all known.
+        """
+        if self.pack_model is not None:
+            return self.pack_model
+        known = self.completed(identity)
+        cells, mah = known.cells, known.capacity_mah
+        if not (identity.manufacturer and identity.device and cells and mah):
+            return None
+        kind = f"{mah:.0f} mAh {cells}S {self.chemistry.name}"
+        return f"{identity.manufacturer} {identity.device} {kind}"
 
     def latch_key(self, identity: Identity) -> str | None:
         """Name under which latched limits are stored, of a pack with a doubtful serial number too.

@@ -29,6 +29,7 @@ class VehicleState:
     mode_age_s: float | None = None  # since the first heartbeat in this mode
     landing: bool | None = None  # in any mode, also by a mission or at the end of a return
     terminated: bool | None = None  # flight termination, or a crash found by the autopilot
+    uid: str | None = None  # of the autopilot, hexadecimal; does not expire
     link_trouble: str | None = None  # why the link to the autopilot does not work, one sentence
     second_sender: str | None = None  # of the service's own MAVLink components, one sentence
 

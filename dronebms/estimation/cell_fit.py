@@ -7,6 +7,7 @@ Charge is a fraction; volts, amperes and ampere-seconds of one cell.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple, Self
@@ -31,7 +32,7 @@ from dronebms.estimation.cell_model import (
     kelvin_of,
     knots_covariance,
 )
-from dronebms.estimation.model_parameters import KNOTS_FRAC
+from dronebms.estimation.model_parameters import KNOTS_FRAC, ModelParameters
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
 
 _MAX_LN = 10.0  # of a restored state; beyond LOWEST and HIGHEST
@@ -101,6 +102,14 @@ def without_outliers(rows: list[FitSample], ohm: float) -> list[FitSample]:
     return [row for row in rows if not is_outlier(row)] or rows
 
 
+def relative(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Points relative to their mean."""
+    if not points:
+        return ()
+    table = np.array(points)
+    return tuple([(float(x), float(y)) for x, y in table - table.mean(axis=0)])
+
+
 @dataclass(frozen=True, slots=True)
 class CellParameters:
     """Parameters of a pack's weakest cell without its charge: state vector from FAST on."""
@@ -109,6 +118,8 @@ class CellParameters:
     covariance: Matrix
     # Of the newest flights: temperature as `kelvin_of` gives it, ln resistance scale at it.
     warm: tuple[tuple[float, float], ...] = ()
+    # The same of sister packs, each relative to the mean of its pack: they differ in resistance.
+    sister_warm: tuple[tuple[float, float], ...] = ()
 
     def warmth(self, sd: float) -> tuple[float, float]:
         """(Mean, variance) of the resistance's dependence on temperature, by all flights.
@@ -119,10 +130,36 @@ class CellParameters:
         Args:
             sd: of the prior, whose mean is 0.
         """
-        kelvins, logs = np.array(self.warm or [(0.0, 0.0)]).T
-        apart = kelvins - kelvins.mean()
+        points = (*relative(self.warm), *self.sister_warm) or ((0.0, 0.0),)
+        apart, logs = np.array(points).T
         information = float(apart @ apart) / _SD_WARM**2 + 1.0 / sd**2
         return float(apart @ logs) / _SD_WARM**2 / information, 1.0 / information
+
+    def carried_over(self, sds: Array, sds_v: Array, c: ModelParameters) -> tuple[Array, Array]:
+        """(Mean, covariance) of a later flight, or of another pack: widened, packs differ.
+
+        The resistance is known at the temperature of the last flight, and less the farther away.
+
+        Args:
+            sds: added to those of FAST, SLOW, CAPACITY, DEPTH and WARMTH.
+            sds_v: added to those of the knots.
+            c: prior of the cell.
+        """
+        first, last = OFFSET - FAST, KNOTS - FAST  # of the elements from FAST on
+        x, covariance = np.array(self.mean), np.array(self.covariance)
+        covariance[:first, :first] += np.diag(np.square(sds))
+        covariance[last:, last:] += knots_covariance(sds_v, c.knots_length)
+        if not self.warm:
+            return x, covariance
+        kelvin, _ = self.warm[-1]
+        along = np.zeros(SIZE)
+        along[[FAST, SLOW, DEPTH, WARMTH]] = -kelvin, -kelvin, -kelvin * c.depth_warmth, 1.0
+        along = along[FAST:]
+        mean, variance = self.warmth(c.sd_warmth)
+        now = float(covariance[WARMTH - FAST, WARMTH - FAST])
+        x += along * (mean - x[WARMTH - FAST])
+        covariance += np.outer(along, along) * max(variance - now, 0.0)
+        return x, covariance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,9 +214,11 @@ class CellFitState:
     full_ah: float | None
     foreign: bool
     warm_flights: tuple[tuple[float, float], ...]  # see `CellParameters`
+    sister_warm: tuple[tuple[float, float], ...]
 
 
-def _matrix(array: Array) -> Matrix:
+def matrix(array: Array) -> Matrix:
+    """An array as rows of numbers."""
     return tuple(map(tuple, array.tolist()))
 
 
@@ -210,6 +249,7 @@ class CellFit:
         self._full_ah: float | None = None  # full charge capacity that the gauge reports
         self._foreign = False  # the voltage is no cell's of this chemistry
         self._warm_flights = () if learned is None else learned.warm
+        self._sister_warm = () if learned is None else learned.sister_warm
         self.x, self.P = model.mean.copy(), model.covariance.copy()
         if learned is not None:
             self._recall(learned)
@@ -219,12 +259,12 @@ class CellFit:
         """Restart state."""
         return CellFitState(
             x=tuple(self.x.tolist()),
-            covariance=_matrix(self.P),
-            root=_matrix(self._root),
+            covariance=matrix(self.P),
+            root=matrix(self._root),
             prior_x=tuple(self._prior_x.tolist()),
-            prior_information=_matrix(self._information),
+            prior_information=matrix(self._information),
             fitted_x=tuple(self._fitted.tolist()),
-            fitted_covariance=_matrix(self._covariance),
+            fitted_covariance=matrix(self._covariance),
             rows=tuple(map(tuple, self._rows)),
             pending=tuple(map(tuple, self._pending)),
             drift_v_s=float(self._drift_v_s),
@@ -241,6 +281,7 @@ class CellFit:
             full_ah=self._full_ah,
             foreign=self._foreign,
             warm_flights=self._warm_flights,
+            sister_warm=self._sister_warm,
         )
 
     def with_state(self, state: CellFitState) -> Self:
@@ -274,7 +315,8 @@ class CellFit:
         self._used_as, self._span_s, self._loaded = state.used_as, state.span_s, state.loaded
         self._fast_a, self._slow_a = state.fast_a, state.slow_a
         self._agreed_s, self._full_ah = state.agreed_s, state.full_ah
-        self._foreign, self._warm_flights = state.foreign, state.warm_flights
+        self._foreign = state.foreign
+        self._warm_flights, self._sister_warm = state.warm_flights, state.sister_warm
         self._degc = state.degc
         self._kelvin = kelvin_of(state.degc)
         self._table_v = self._curve()
@@ -348,9 +390,8 @@ class CellFit:
             kelvin = float(spans_s @ kelvins / spans_s.sum())
             at = float(self._fitted[FAST] + self._fitted[WARMTH] * kelvin)
             warm = (*warm, (kelvin, at))[-_WARM_FLIGHTS:]
-        return CellParameters(
-            tuple(self._fitted[FAST:].tolist()), _matrix(self._covariance[FAST:, FAST:]), warm
-        )
+        mean, covariance = tuple(self._fitted[FAST:].tolist()), self._covariance[FAST:, FAST:]
+        return CellParameters(mean, matrix(covariance), warm, self._sister_warm)
 
     def _follow(self, second: Second, gauge_frac: float | None) -> None:
         """Take in a second."""
@@ -373,23 +414,11 @@ class CellFit:
             self.measure_step(mean.cell_v - previous.cell_v, di_a)
 
     def _recall(self, learned: CellParameters) -> None:
-        """Start from the earlier flights, widened: packs age and conditions differ."""
+        """Start from earlier flights."""
         c = self.model.parameters
-        self.x[FAST:] = learned.mean
-        self.P[FAST:, FAST:] = learned.covariance
-        self.P[FAST:OFFSET, FAST:OFFSET] += np.diag(np.square(c.sd_ageing))
-        sds_v = np.full(len(KNOTS_FRAC), c.sd_ageing_v)
-        self.P[KNOTS:, KNOTS:] += knots_covariance(sds_v, c.knots_length)
+        sds, sds_v = np.array(c.sd_ageing), np.full(len(KNOTS_FRAC), c.sd_ageing_v)
+        self.x[FAST:], self.P[FAST:, FAST:] = learned.carried_over(sds, sds_v, c)
         self._set_offset(0.0, c.sd_offset_v)
-        if not learned.warm:
-            return
-        # The resistance is known at the temperature of the last flight, and less the farther away.
-        kelvin, _ = learned.warm[-1]
-        along = np.zeros(SIZE)
-        along[[FAST, SLOW, DEPTH, WARMTH]] = -kelvin, -kelvin, -kelvin * c.depth_warmth, 1.0
-        warmth, variance = learned.warmth(c.sd_warmth)
-        self.x += along * (warmth - self.x[WARMTH])
-        self.P += np.outer(along, along) * max(variance - self.P[WARMTH, WARMTH], 0.0)
 
     def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
         """Initialise the charge by the first voltage without its expected sag, and by the gauge."""

@@ -10,43 +10,57 @@ Causal: an Estimate depends only on what was received until its `t_s`; what is n
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.cell_fit import CellEstimate, CellFit, CellFitState
+from dronebms.estimation.cell_fit import CellEstimate, CellFit, CellFitState, CellParameters
 from dronebms.estimation.cell_model import FAST, CellModel
 from dronebms.estimation.cell_states import CellStates, CellStatesState
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion
 from dronebms.estimation.load_forecast import LoadForecast, LoadForecastState
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.output_filters import OutputFilters, ShownCharge
-from dronebms.estimation.pack_memory import MAX_FLIGHT_IDS, LearnedPack, Recall, no_memory
+from dronebms.estimation.pack_memory import (
+    MAX_FLIGHT_IDS,
+    NOTHING_KNOWN,
+    Keys,
+    Known,
+    Learned,
+    LearnedPack,
+    Recall,
+    no_memory,
+)
 from dronebms.estimation.return_home import ReturnHome, ReturnHomeState
 from dronebms.estimation.sampling import Reading, Sample, Sampling, SamplingState, Second
-from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState
+from dronebms.estimation.sister_packs import MAX_SISTERS, sister_prior
+from dronebms.estimation.time_to_empty import Familiarity, TimeToEmpty, TimeToEmptyState
+from dronebms.estimation.usual_power import FlightPower, UsualPower, usual_power, with_flight
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
 _MAX_LOG_ODDS = 500.0  # of a restored state: its exponential is finite
 _LEARN_FRAC = 0.15  # of the capacity that must be used before a flight is learned from
 
-MakeLoadForecast = Callable[[float, float | None, ModelParameters], LoadForecast]
+MakeLoadForecast = Callable[[float, UsualPower | None, ModelParameters], LoadForecast]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectedPack:
-    """Facts of a pack that are fixed at its first reading."""
+    """Facts of a pack that are fixed at its first reading; its vehicle may be known later."""
 
-    key: str | None  # under which it is remembered; None: unknown
+    keys: Keys  # under which it is remembered
     cells: int  # in series
     rated_mah: float | None
     assumed_mah: float | None  # where none is rated: of earlier flights, or as the gauge reports
     has_gauge_charge: bool  # the gauge reported a state of charge
     learned: LearnedPack | None  # from earlier flights
+    familiarity: Familiarity
+    sister_odds: float | None  # log odds of the gauge's kind by sister packs; None without them
+    usual: UsualPower | None  # of the vehicle's earlier flights, while that is unknown the pack's
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 4
+    FORMAT: ClassVar[int] = 5
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading
@@ -181,7 +195,7 @@ class Estimator:
 
     Args:
         pack_data: rated data of the pack.
-        recall: parameters learned in earlier flights, by `PackData.pack_key`.
+        recall: what earlier flights have taught, by its keys.
         parameters: prior of the models.
         make_load_forecast: makes the load forecast; benchmarks replace it by one that knows the
             future.
@@ -232,10 +246,12 @@ class Estimator:
             self._restart()
         sample = self._sampling.update(snapshot)
         if sample.first is not None:
-            self._stages = self._start(snapshot, sample.first, sample.cells)
+            self._stages = self._start(snapshot, sample.first, sample.cells, vehicle)
         stages = self._stages
         if stages is None:
             return Estimate(snapshot.t_s)
+        if stages.pack.keys.vehicle is None and vehicle.uid is not None:
+            self._board(stages, vehicle.uid)
         fits = stages.cell_fit, stages.alone or stages.cell_fit
         gauge = stages.gauge.update(snapshot, sample, *fits)
         alone = stages.update_alone(sample, snapshot.temperature_degc, gauge)
@@ -252,30 +268,51 @@ class Estimator:
         return stages.output.update(sample, cell, remaining, home, cells, gauge.doubts)
 
     @property
-    def pack_key(self) -> str | None:
-        """Key under which the pack is remembered; None: unknown."""
-        return None if self._stages is None else self._stages.pack.key
+    def keys(self) -> Keys:
+        """Names under which this flight is remembered."""
+        return Keys() if self._stages is None else self._stages.pack.keys
 
-    def learn(self) -> LearnedPack | None:
-        """The pack after this flight; None when there is nothing new to learn from it."""
+    def learn(self) -> Learned:
+        """What this flight adds to what is known of the pack and of the vehicle."""
         stages = self._stages
         if stages is None or not stages.informative:
-            return None
-        before, flight_id = stages.pack.learned, f"{stages.flight_crc:08x}"
+            return Learned()
+        pack, flight_id = stages.pack, f"{stages.flight_crc:08x}"
+        flown, power = stages.load.flown, None
+        if flown is not None:
+            power = FlightPower(flight_id, *flown)
+        before = pack.learned
         flight_ids = () if before is None else before.flight_ids
         if flight_id in flight_ids:
-            return None
+            return Learned(power=power)
+        powers = () if before is None else before.power
+        if power is not None and pack.keys.vehicle is None:
+            powers = with_flight(powers, power)
         cells, odds = stages.cell_fit.parameters(), stages.gauge.state().log_odds
+        if odds is None:
+            odds = pack.sister_odds or 0.0 if before is None else before.gauge_odds
         first_fast = float(stages.cell_fit.x[FAST]) if before is None else before.first_fast
-        return LearnedPack(
+        learned = LearnedPack(
             cells=cells,
-            gauge_odds=(0.0 if before is None else before.gauge_odds) if odds is None else odds,
-            usual_w=stages.load.usual_w,
+            gauge_odds=odds,
             first_fast=first_fast,
             rated_mah=stages.cell_fit.model.capacity_as / 3.6,
             flights=1 if before is None else before.flights + 1,
             flight_ids=(*flight_ids, flight_id)[-MAX_FLIGHT_IDS:],
+            power=powers,
+            model=pack.keys.model,
+            chemistry=self._pack_data.chemistry.name,
+            vehicle=pack.keys.vehicle,
         )
+        return Learned(learned, power)
+
+    def _board(self, stages: _Stages, vehicle: str) -> None:
+        """Take in the vehicle that became known; late in a flight for the next one only."""
+        usual = usual_power(self._recall(Keys(vehicle=vehicle)).vehicle, self._parameters)
+        if not stages.load.use(usual):
+            usual = stages.pack.usual
+        keys = replace(stages.pack.keys, vehicle=vehicle)
+        stages.pack = replace(stages.pack, keys=keys, usual=usual)
 
     def _restart(self) -> None:
         self._sampling = Sampling(self._pack_data)
@@ -287,26 +324,46 @@ class Estimator:
         self._identity = merged(before, identity) if same else identity
         return not same
 
-    def _start(self, snapshot: Snapshot, first: Reading, cells: int) -> _Stages:
+    def _start(
+        self, snapshot: Snapshot, first: Reading, in_series: int, vehicle: VehicleState
+    ) -> _Stages:
         """Stages of a pack, from its first reading."""
         pack_data, identity = self._pack_data, snapshot.identity
         rated_mah = _first_capacity(pack_data.capacity_mah, identity.design_mah)
-        key = pack_data.pack_key(identity)
-        learned = None if key is None else self._recall(key)
-        if learned is not None and rated_mah is not None and learned.rated_mah != rated_mah:
+        keys = Keys(
+            pack=pack_data.pack_key(identity),
+            model=pack_data.model_key(identity),
+            vehicle=pack_data.vehicle or vehicle.uid,
+        )
+        known = NOTHING_KNOWN if keys == Keys() else self._recall(keys)
+        learned = known.pack
+        if learned is not None and not learned.fits(rated_mah, pack_data.chemistry.name):
             learned = None  # another pack under the same key
+        assumed_mah = _first_capacity(
+            None if learned is None else learned.rated_mah,
+            None if not known.sisters else known.sisters[0].rated_mah,
+            None if (snapshot.full_mah or 0.0) > MAX_UNRATED_MAH else snapshot.full_mah,
+        )
+        sisters = () if learned is not None else self._sisters(known, rated_mah or assumed_mah)
+        flights = known.vehicle
+        if keys.vehicle is None and learned is not None:
+            flights = learned.power
+        familiarity = Familiarity.MODEL if sisters else Familiarity.UNKNOWN
         pack = ConnectedPack(
-            key=key,
-            cells=cells,
+            keys=keys,
+            cells=in_series,
             rated_mah=rated_mah,
-            assumed_mah=_first_capacity(
-                None if learned is None else learned.rated_mah,
-                None if (snapshot.full_mah or 0.0) > MAX_UNRATED_MAH else snapshot.full_mah,
-            ),
+            assumed_mah=assumed_mah,
             has_gauge_charge=snapshot.soc_pct is not None,
             learned=learned,
+            familiarity=familiarity if learned is None else Familiarity.PACK,
+            sister_odds=self._sister_odds(sisters),
+            usual=usual_power(flights, self._parameters),
         )
-        stages = self._make_stages(pack)
+        cells = None if learned is None else learned.cells
+        if sisters:
+            cells = sister_prior([sister.cells for sister in sisters], self._parameters)
+        stages = self._make_stages(pack, cells)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
         for fit, frac in ((stages.cell_fit, gauge_frac), (stages.alone, None)):
             if fit is not None:
@@ -314,33 +371,45 @@ class Estimator:
                 fit.start(first.cell_v, first.current_a, frac)
         return stages
 
-    def _make_stages(self, pack: ConnectedPack) -> _Stages:
+    def _sisters(self, known: Known, rated_mah: float | None) -> tuple[LearnedPack, ...]:
+        """The newest sister packs that can be of the same model."""
+        name = self._pack_data.chemistry.name
+        return tuple([each for each in known.sisters if each.fits(rated_mah, name)])[:MAX_SISTERS]
+
+    def _sister_odds(self, sisters: tuple[LearnedPack, ...]) -> float | None:
+        if not sisters:
+            return None
+        odds = [sister.gauge_odds for sister in sisters]
+        return self._parameters.sister_odds * sum(odds) / len(odds)
+
+    def _make_stages(self, pack: ConnectedPack, cells: CellParameters | None = None) -> _Stages:
+        """Stages of a pack; without parameters of its cells for states to continue from."""
         pack_data, parameters, learned = self._pack_data, self._parameters, pack.learned
         rated_mah, assumed_mah = pack.rated_mah, pack.rated_mah or pack.assumed_mah
         capacity_ah = UNKNOWN_CAPACITY_AH if assumed_mah is None else assumed_mah / 1000.0
-        model = CellModel(
-            pack_data.chemistry,
-            capacity_ah,
-            rated=rated_mah is not None,
-            parameters=parameters,
-        )
-        log_odds = None if learned is None else learned.gauge_odds
+        rated = rated_mah is not None
+        model = CellModel(pack_data.chemistry, capacity_ah, rated=rated, parameters=parameters)
         threshold_w = LOAD_C * capacity_ah * pack_data.chemistry.full_cell_v * pack.cells
-        cells = None if learned is None else learned.cells
-        usual_w = None if learned is None else learned.usual_w
-        first_fast = None if learned is None else learned.first_fast
         return _Stages(
             pack=pack,
-            gauge=GaugeFusion(model.capacity_as, log_odds, parameters, rated=rated_mah is not None),
+            gauge=GaugeFusion(
+                model.capacity_as,
+                None if learned is None else learned.gauge_odds,
+                parameters,
+                rated=rated,
+                sister_log_odds=pack.sister_odds,
+            ),
             cell_fit=CellFit(model, cells),
             alone=CellFit(model, cells) if pack.has_gauge_charge else None,
             cell_states=CellStates(has_gauge_charge=pack.has_gauge_charge),
-            load=self._make_load_forecast(threshold_w, usual_w, parameters),
+            load=self._make_load_forecast(threshold_w, pack.usual, parameters),
             time_to_empty=TimeToEmpty(
                 pack_data.cutoff_v,
-                learned=learned is not None,
+                familiarity=pack.familiarity,
                 began_with_gauge=pack.has_gauge_charge,
             ),
             return_home=ReturnHome(),
-            output=OutputFilters(pack_data.cutoff_v, first_fast),
+            output=OutputFilters(
+                pack_data.cutoff_v, None if learned is None else learned.first_fast
+            ),
         )

@@ -67,8 +67,9 @@ class GaugeFusion:
     Args:
         capacity_as: rated or assumed capacity.
         rated: whether `capacity_as` is a rated one.
-        learned_log_odds: from earlier flights, None without any.
+        learned_log_odds: from earlier flights of the pack, None without any.
         parameters: prior of both kinds.
+        sister_log_odds: from sister packs, None without any.
     """
 
     def __init__(
@@ -78,11 +79,13 @@ class GaugeFusion:
         parameters: ModelParameters,
         *,
         rated: bool,
+        sister_log_odds: float | None = None,
         state: GaugeEvidence = GaugeEvidence(),
     ) -> None:
         self._capacity_as = capacity_as
         self._rated = rated
         self._learned_log_odds = learned_log_odds
+        self._sister_log_odds = sister_log_odds
         self._parameters = parameters
         self._state = state
 
@@ -97,6 +100,7 @@ class GaugeFusion:
             self._learned_log_odds,
             self._parameters,
             rated=self._rated,
+            sister_log_odds=self._sister_log_odds,
             state=state,
         )
 
@@ -160,8 +164,8 @@ class GaugeFusion:
         if full_mah is None or full_mah <= 0.0:
             return None, None
         learned, odds = self._learned_log_odds, before.log_odds
-        if odds is None and learned is not None:
-            odds = learned
+        if odds is None:
+            odds = self._sister_log_odds if learned is None else learned
         if odds is None:
             odds = initial_log_odds(full_mah * 3.6 / self._capacity_as, self._parameters)
         if learned is not None:

@@ -1,4 +1,4 @@
-"""Stage: forecast of the load from the flight so far and the pack's earlier flights.
+"""Stage: forecast of the load from the flight so far and the vehicle's earlier flights.
 
 Power in watts of the whole pack. Multirotors hold power, not current: that the current rises as
 the voltage falls is part of the time to empty, not of the load.
@@ -10,6 +10,7 @@ from typing import Self
 
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.sampling import Sample
+from dronebms.estimation.usual_power import UsualPower
 
 _NOW_TAU_S = 4.0
 _RECENT_TAU_S = 45.0
@@ -19,6 +20,8 @@ _RIPPLE_TAU_S = 90.0
 _LEVEL_S = 90.0  # length of a phase of a flight
 _SETTLE_S = 20.0  # the take-off itself is left out of the mean
 _PRIOR_BLOCKS = 4.0
+_OWN_BLOCKS = 4  # of the flight, from which on its forecast does not change to another usual power
+_LEAST_SD = 1e-6
 _SMOOTH_S = 15.0  # of temperature
 _SPAN_S = 45.0  # over less, the steps of 0.1 K of a thermometer dominate the slope
 
@@ -85,7 +88,7 @@ class LoadForecast:
 
     Args:
         threshold_w: a lower power is no load.
-        usual_w: mean power of the pack's earlier flights, None when there were none.
+        usual: power of the vehicle's earlier flights, None when there were none.
         parameters: prior of the load.
         state: to continue from.
     """
@@ -93,12 +96,12 @@ class LoadForecast:
     def __init__(
         self,
         threshold_w: float,
-        usual_w: float | None = None,
+        usual: UsualPower | None = None,
         parameters: ModelParameters = FITTED,
         state: LoadForecastState = LoadForecastState(),
     ) -> None:
         self._threshold_w = threshold_w
-        self._usual_w = usual_w
+        self._usual = usual
         self._parameters = parameters
         self._power, self._rise, self._ahead = state.power, state.rise, state.ahead
 
@@ -108,7 +111,7 @@ class LoadForecast:
 
     def with_state(self, state: LoadForecastState) -> Self:
         """Return a stage that continues from a state."""
-        return type(self)(self._threshold_w, self._usual_w, self._parameters, state)
+        return type(self)(self._threshold_w, self._usual, self._parameters, state)
 
     def update(self, sample: Sample, degc: float, horizon_s: float) -> LoadAhead | None:
         """Take in a sample; the load over a horizon, None without a load."""
@@ -174,7 +177,9 @@ class LoadForecast:
     def mean_power(self, horizon_s: float) -> tuple[float, float]:
         """(Mean power in watts, its relative standard deviation) over a horizon."""
         c, blocks, recent_w = self._parameters, self._power.blocks, self._power.recent_w
-        usual_w, usual = (0.0, 0.0) if self._usual_w is None else (self._usual_w, c.learned_blocks)
+        usual_w, usual = 0.0, 0.0
+        if self._usual is not None:
+            usual_w, usual = self._usual.mean_w, self._usual_blocks(self._usual.sd)
         weight = len(blocks) + c.recent_blocks + usual
         mean_w = (sum(blocks) + c.recent_blocks * recent_w + usual * usual_w) / weight
         spread = sum((block / mean_w - 1) ** 2 for block in blocks)
@@ -187,18 +192,28 @@ class LoadForecast:
         share_ahead = 1 - (1 - c.ahead_frac) * (1 - usual / weight)
         return share_ahead * power_w, math.sqrt(variance * share + c.sd_mission**2)
 
+    def use(self, usual: UsualPower | None) -> bool:
+        """Forecast with another usual power; False, and no change, late in a flight."""
+        early = len(self._power.blocks) < _OWN_BLOCKS
+        if early:
+            self._usual = usual
+        return early
+
     @property
-    def usual_w(self) -> float | None:
-        """Mean power of this flight and the earlier ones, None before there is one."""
+    def flown(self) -> tuple[float, float] | None:
+        """(Mean power, seconds) of this flight, None before the first 30 s of load."""
         blocks = self._power.blocks
-        usual = 0.0 if self._usual_w is None else self._parameters.learned_blocks
-        weight = len(blocks) + usual
-        return (sum(blocks) + usual * (self._usual_w or 0.0)) / weight if weight else None
+        return (sum(blocks) / len(blocks), len(blocks) * _BLOCK_S) if blocks else None
 
     @property
     def ripple_frac(self) -> float:
         """Relative standard deviation of power over some seconds: gusts."""
         return math.sqrt(self._power.ripple)
+
+    def _usual_blocks(self, sd: float) -> float:
+        """Blocks of this flight that know as much of its mean power as the earlier flights."""
+        c = self._parameters
+        return min(c.mean_share * (c.sd_block / max(sd, _LEAST_SD)) ** 2, c.learned_blocks)
 
     def _is_present(self, time_s: float, off_w: float) -> bool:
         return time_s > 0 and off_w > self._threshold_w

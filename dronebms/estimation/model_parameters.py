@@ -66,6 +66,11 @@ class ModelParameters:
     sd_ageing: tuple[float, ...] = (0.0247, 0.152, 0.05, 0.29, 0.1)
     sd_ageing_v: float = 0.00513
 
+    # By what sister packs, those of one model, differ: the same, then the knots in volts.
+    sd_sister: tuple[float, ...] = (0.15, 0.3, 0.06, 0.2, 0.2)
+    sd_sister_v: float = 0.01
+    sister_odds: float = 0.5  # share of the log odds of the gauge's kind that carries over
+
     # The gauge's remaining capacity.
     compensated_frac: float = 0.107
     counted_full: float = -0.07  # ln of full over rated, of a coulomb counter ...
@@ -85,7 +90,9 @@ class ModelParameters:
 
     # The load.
     recent_blocks: float = 4.0  # weight of the present level in the mean, in blocks of 30 s
-    learned_blocks: float = 40.0
+    learned_blocks: float = 40.0  # most weight of the usual power
+    sd_between: float = 0.1  # of the mean power of flights of one vehicle, relative ...
+    between_flights: float = 3.0  # ... until there are more flights than these
     ahead_frac: float = 0.975  # of the mean: flights end with a return and a landing
     recent_s: float = 70.0  # how long the present level predicts better than the mean
     sd_block: float = 0.2
@@ -93,9 +100,12 @@ class ModelParameters:
     mean_share: float = 1.5
     sd_mission: float = 0.08  # an unannounced change of plan
 
-    # Factors on the samples' interval below and above the median: of an unknown and of a known
-    # pack, then both without a gauge. On computed flights of both kinds 90 % are inside.
-    widen: tuple[tuple[float, float], ...] = ((0.8, 1.0), (0.8, 1.2), (0.8, 1.8), (0.8, 1.4))
+    # Factors on the samples' interval below and above the median: of a pack of which nothing is
+    # known, of one whose sister packs are, and of one that is known itself; then the three without
+    # a gauge. On computed flights of the first and the last kind 90 % are inside.
+    widen: tuple[tuple[float, float], ...] = (
+        (0.8, 1.0), (0.8, 1.0), (0.8, 1.2), (0.8, 1.8), (0.8, 1.8), (0.8, 1.4),
+    )
 # fmt: on
 
 

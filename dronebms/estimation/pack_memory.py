@@ -1,7 +1,11 @@
-"""Memory of packs: the parameters learned in earlier flights, as one JSON file per pack.
+"""Memory of packs and vehicles: what was learned in earlier flights, as one JSON file of each.
+
+    learned/PACK.json             parameters of a pack
+    learned/models/MODEL.json     names of the packs of a model, so that sister packs are found
+    learned/vehicles/VEHICLE.json power of the newest flights of a vehicle
 
 A file is written whole or not at all (`core.atomic_file`). A damaged file is named in an error and
-never overwritten. Units as in `cell_fit`: ln, volts; watts.
+never overwritten. Units as in `cell_fit`: ln, volts; watts, seconds.
 """
 
 import hashlib
@@ -9,10 +13,10 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -23,17 +27,26 @@ from dronebms.core.errors import ConfigError
 from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import FAST, KNOTS
 from dronebms.estimation.model_parameters import KNOTS_FRAC
+from dronebms.estimation.sister_packs import MAX_SISTERS
+from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower, with_flight
 
 LEARNED_FOLDER = "learned"  # under [state] dir
 MAX_FLIGHT_IDS = 100  # of the newest flights
-_FORMAT = 1
+_MODELS, _VEHICLES = "models", "vehicles"  # folders in it
+_FORMAT, _FORMATS = 2, (1, 2)  # written, read
+_INDEX_FORMAT = 1  # of models and vehicles
 _SIZE = KNOTS - FAST + len(KNOTS_FRAC)
 _NAME_CHARACTERS = 60
 _ROUNDING = 1e-9  # of an eigenvalue
 MALFORMED = ValueError, KeyError, TypeError, OverflowError  # raised by malformed content
 _MAX_NUMBER = 1e9  # in such a file
+_MAX_TEXT = 500  # characters of a name
+_MAX_POINTS = 100  # temperatures of flights
+_MAX_PACKS = 20  # newest, in the file of a model
+_OLD_FLIGHT_S = 600.0  # weight of the mean power in a file of format 1
 _WRITE_S = 5.0
 _log = logging.getLogger(__name__)
+_Content = TypeVar("_Content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,45 +55,174 @@ class LearnedPack:
 
     cells: CellParameters
     gauge_odds: float  # log odds that its gauge is load-compensated (`gauge_fusion`)
-    usual_w: float | None  # mean power of its flights
     first_fast: float  # ln resistance scale after its first flight, the reference of its ageing
     rated_mah: float  # the scales above are relative to it
     flights: int
     flight_ids: tuple[str, ...] = ()  # newest flights, none of which is learned from twice
+    power: tuple[FlightPower, ...] = ()  # of its flights on a vehicle that is not known
+    model: str | None = None  # `PackData.model_key`
+    chemistry: str | None = None  # of the row that the scales are relative to; None: not stored
+    vehicle: str | None = None  # of its last flight
+
+    def fits(self, rated_mah: float | None, chemistry: str) -> bool:
+        """Whether it can be of a pack of this rated capacity and chemistry."""
+        return rated_mah in (None, self.rated_mah) and self.chemistry in (None, chemistry)
 
 
-Recall = Callable[[str], LearnedPack | None]
-RecalledPack: TypeAlias = tuple[str, LearnedPack | None]  # its key and the result
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names under which a flight is remembered; None: unknown."""
+
+    pack: str | None = None  # `PackData.pack_key`
+    model: str | None = None  # `PackData.model_key`
+    vehicle: str | None = None  # configured, else the autopilot's uid
 
 
-def no_memory(_: str) -> None:
-    """Know no pack."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is remembered of a pack, its sister packs and its vehicle."""
+
+    pack: LearnedPack | None = None
+    sisters: tuple[LearnedPack, ...] = ()  # newest first; read where the pack is not known
+    vehicle: tuple[FlightPower, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a flight adds; None: nothing new."""
+
+    pack: LearnedPack | None = None  # as it is after the flight
+    power: FlightPower | None = None  # for its vehicle
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Keys that were looked up, and the result."""
+
+    keys: Keys
+    known: Known
+
+
+Recall = Callable[[Keys], Known]
+NOTHING_KNOWN = Known()
+NOTHING_LEARNED = Learned()
+
+
+def no_memory(_: Keys) -> Known:
+    """Know nothing."""
+    return NOTHING_KNOWN
 
 
 class PackMemory(Protocol):
-    """Learned packs by `PackData.pack_key`."""
+    """Learned packs and vehicles by their `Keys`; each method raises ConfigError."""
 
     def load(self, pack: str) -> LearnedPack | None:
-        """The pack, None when it is not known; raises ConfigError."""
+        """The pack, None when it is not known."""
         ...
 
-    def save(self, pack: str, learned: LearnedPack) -> None:
-        """Store a pack; raises ConfigError."""
+    def sisters(self, model: str) -> tuple[LearnedPack, ...]:
+        """The newest packs of a model, newest first."""
         ...
+
+    def vehicle(self, name: str) -> tuple[FlightPower, ...]:
+        """Power of the newest flights of a vehicle."""
+        ...
+
+    def store(self, keys: Keys, learned: Learned) -> None:
+        """Store what a flight adds."""
+        ...
+
+
+def recall(memory: PackMemory, keys: Keys, damaged: Callable[[ConfigError], None]) -> Known:
+    """What is remembered under the keys; sister packs only while the pack itself is not known.
+
+    Args:
+        memory: to look in.
+        keys: each of which that is not None is looked up.
+        damaged: receives the error of each that cannot be read.
+    """
+
+    def found(look_up: Callable[[str], _Content], key: str | None, unknown: _Content) -> _Content:
+        try:
+            return unknown if key is None else look_up(key)
+        except ConfigError as error:
+            damaged(error)
+            return unknown
+
+    pack = found(memory.load, keys.pack, None)
+    sisters: tuple[LearnedPack, ...] = ()
+    if pack is None:
+        sisters = found(memory.sisters, keys.model, sisters)
+    flights: tuple[FlightPower, ...] = ()
+    return Known(pack, sisters, found(memory.vehicle, keys.vehicle, flights))
+
+
+def recalled_also(before: Recalled | None, newest: Recalled) -> Recalled:
+    """What a vehicle that became known adds to what was recalled with its pack."""
+    keys = newest.keys
+    if before is None or keys != Keys(vehicle=keys.vehicle):
+        return newest
+    known = replace(before.known, vehicle=newest.known.vehicle)
+    return Recalled(replace(before.keys, vehicle=keys.vehicle), known)
 
 
 class ReplayedMemory:
-    """Memory for the replay of a run: knows the pack that the run recalled, stores nothing."""
+    """Memory for the replay of a run: knows what the run recalled, stores nothing."""
 
-    def __init__(self, recalled: RecalledPack | None) -> None:
+    def __init__(self, recalled: Recalled | None) -> None:
         self.recalled = recalled
 
     def load(self, pack: str) -> LearnedPack | None:
         """The pack as the run recalled it."""
-        return self.recalled[1] if self.recalled is not None and self.recalled[0] == pack else None
+        recalled = self.recalled
+        return None if recalled is None or recalled.keys.pack != pack else recalled.known.pack
 
-    def save(self, pack: str, learned: LearnedPack) -> None:
+    def sisters(self, model: str) -> tuple[LearnedPack, ...]:
+        """Its sister packs as the run recalled them."""
+        recalled = self.recalled
+        return () if recalled is None or recalled.keys.model != model else recalled.known.sisters
+
+    def vehicle(self, name: str) -> tuple[FlightPower, ...]:
+        """Its vehicle as the run recalled it."""
+        recalled = self.recalled
+        return () if recalled is None or recalled.keys.vehicle != name else recalled.known.vehicle
+
+    def store(self, keys: Keys, learned: Learned) -> None:
         """Store nothing: the run has stored it."""
+
+
+class PackMemoryInRam:
+    """Memory that lasts as long as the process: for benchmarks, and for what is not written yet.
+
+    Attributes:
+        packs: by name, the newest last.
+        vehicles: power of the newest flights by name.
+    """
+
+    def __init__(self) -> None:
+        self.packs: dict[str, LearnedPack] = {}
+        self.vehicles: dict[str, tuple[FlightPower, ...]] = {}
+
+    def load(self, pack: str) -> LearnedPack | None:
+        """The pack, None when it is not known."""
+        return self.packs.get(pack)
+
+    def sisters(self, model: str) -> tuple[LearnedPack, ...]:
+        """The newest packs of a model, newest first."""
+        found = [pack for pack in reversed(self.packs.values()) if pack.model == model]
+        return tuple(found[:MAX_SISTERS])
+
+    def vehicle(self, name: str) -> tuple[FlightPower, ...]:
+        """Power of the newest flights of a vehicle."""
+        return self.vehicles.get(name, ())
+
+    def store(self, keys: Keys, learned: Learned) -> None:
+        """Store what a flight adds."""
+        if keys.pack is not None and learned.pack is not None:
+            self.packs.pop(keys.pack, None)
+            self.packs[keys.pack] = learned.pack
+        if keys.vehicle is not None and learned.power is not None:
+            self.vehicles[keys.vehicle] = with_flight(self.vehicle(keys.vehicle), learned.power)
 
 
 class BackgroundPackMemory:
@@ -92,17 +234,32 @@ class BackgroundPackMemory:
 
     def __init__(self, packs: "PackMemoryFolder") -> None:
         self._packs = packs
-        self._newest: dict[str, LearnedPack] = {}
+        self._newest = PackMemoryInRam()  # of this run
         self._threads: list[threading.Thread] = []
 
     def load(self, pack: str) -> LearnedPack | None:
         """The pack, written or not yet; raises ConfigError."""
-        return self._newest.get(pack) or self._packs.load(pack)
+        return self._newest.load(pack) or self._packs.load(pack)
 
-    def save(self, pack: str, learned: LearnedPack) -> None:
-        """Store a pack; an error is logged."""
-        self._newest[pack], before = learned, self._threads
-        thread = threading.Thread(target=self._write, args=(pack, learned, before), name="learned")
+    def sisters(self, model: str) -> tuple[LearnedPack, ...]:
+        """The newest packs of a model, written or not yet; raises ConfigError."""
+        newest = self._newest.sisters(model)
+        return (*newest, *self._packs.sisters(model, but=tuple(self._newest.packs)))[:MAX_SISTERS]
+
+    def vehicle(self, name: str) -> tuple[FlightPower, ...]:
+        """Power of the newest flights of a vehicle, written or not yet; raises ConfigError."""
+        return self._newest.vehicle(name) or self._packs.vehicle(name)
+
+    def store(self, keys: Keys, learned: Learned) -> None:
+        """Store what a flight adds; an error is logged."""
+        if keys.vehicle is not None and learned.power is not None:
+            try:
+                self._newest.vehicles[keys.vehicle] = self.vehicle(keys.vehicle)
+            except ConfigError:
+                pass  # the writer logs it
+        self._newest.store(keys, learned)
+        before = self._threads
+        thread = threading.Thread(target=self._write, args=(keys, learned, before), name="learned")
         self._threads = [thread]
         thread.start()
 
@@ -111,11 +268,11 @@ class BackgroundPackMemory:
         for thread in self._threads:
             thread.join(_WRITE_S)
 
-    def _write(self, pack: str, learned: LearnedPack, before: list[threading.Thread]) -> None:
+    def _write(self, keys: Keys, learned: Learned, before: list[threading.Thread]) -> None:
         for thread in before:
             thread.join()
         try:
-            self._packs.save(pack, learned)
+            self._packs.store(keys, learned)
         except ConfigError as error:
             _log.error("learned pack is not stored: %s", error)
 
@@ -132,77 +289,252 @@ class PackMemoryFolder:
         Raises:
             ConfigError: its file cannot be used.
         """
-        path = self._path(pack)
-        try:
-            return learned_from_json(json.loads(read_bytes(path)))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-        except (*MALFORMED, RecursionError) as error:
-            raise ConfigError(
-                f"{path} is not a valid learned pack ({error}); it is left as it is: "
-                "move it away to start without it"
-            ) from error
+        return _read(self._path(pack), "learned pack", learned_from_json)
 
-    def save(self, pack: str, learned: LearnedPack) -> None:
-        """Store a pack.
+    def sisters(self, model: str, but: Sequence[str] = ()) -> tuple[LearnedPack, ...]:
+        """The newest packs of a model, newest first; a damaged file of a pack is logged.
+
+        Args:
+            model: its name.
+            but: packs to leave out.
 
         Raises:
-            ConfigError: the folder cannot be written, or the pack's file is damaged.
+            ConfigError: the model's file cannot be used.
         """
+        found: list[LearnedPack] = []
+        for pack in self._packs_of(model)[::-1]:
+            if pack in but or len(found) == MAX_SISTERS:
+                continue
+            try:
+                learned = self.load(pack)
+            except ConfigError as error:
+                _log.error("%s", error)
+                continue
+            if learned is not None and learned.model == model:
+                found.append(learned)
+        return tuple(found)
+
+    def vehicle(self, name: str) -> tuple[FlightPower, ...]:
+        """Power of the newest flights of a vehicle.
+
+        Raises:
+            ConfigError: its file cannot be used.
+        """
+        path = self._path(name, _VEHICLES)
+        return _read(path, "learned vehicle", vehicle_from_json) or ()
+
+    def store(self, keys: Keys, learned: Learned) -> None:
+        """Store what a flight adds.
+
+        Raises:
+            ConfigError: the folder cannot be written, or a file is damaged; the others are stored.
+        """
+        errors: list[ConfigError] = []
+        pack, model, vehicle = keys.pack, keys.model, keys.vehicle
+        if pack is not None and learned.pack is not None:
+            try:
+                self._save(pack, learned.pack)
+                if model is not None:
+                    self._add(pack, model)
+            except ConfigError as error:
+                errors.append(error)
+        if vehicle is not None and learned.power is not None:
+            try:
+                flights = with_flight(self.vehicle(vehicle), learned.power)
+                content = {"vehicle": vehicle} | vehicle_to_json(flights)
+                self._write(self._path(vehicle, _VEHICLES), content)
+            except ConfigError as error:
+                errors.append(error)
+        if errors:
+            raise ConfigError("\n".join(map(str, errors)))
+
+    def _save(self, pack: str, learned: LearnedPack) -> None:
         self.load(pack)  # a damaged file is not overwritten
+        self._write(self._path(pack), {"pack": pack} | learned_to_json(learned))
+
+    def _packs_of(self, model: str) -> list[str]:
+        return _read(self._path(model, _MODELS), "model of packs", _packs_from_json) or []
+
+    def _add(self, pack: str, model: str) -> None:
+        packs = [other for other in self._packs_of(model) if other != pack]
+        content = {"format": _INDEX_FORMAT, "model": model, "packs": [*packs, pack][-_MAX_PACKS:]}
+        self._write(self._path(model, _MODELS), content)
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
         except OSError:
             pass  # the writer raises
-        with atomic_writer(self._path(pack)) as file:
-            json.dump({"pack": pack} | learned_to_json(learned), file, allow_nan=False, indent=1)
+        with atomic_writer(path) as file:
+            json.dump(content, file, allow_nan=False, indent=1)
 
-    def _path(self, pack: str) -> Path:
-        name = quote(pack, safe=" ")
-        if len(name) > _NAME_CHARACTERS or name.startswith("."):
-            digest = hashlib.sha256(pack.encode()).hexdigest()[:8]
-            name = f"{name.lstrip('.')[:_NAME_CHARACTERS]}-{digest}"
-        return self._folder / f"{name}.json"
+    def _path(self, name: str, folder: str = "") -> Path:
+        stem = quote(name, safe=" ")
+        if len(stem) > _NAME_CHARACTERS or stem.startswith("."):
+            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+            stem = f"{stem.lstrip('.')[:_NAME_CHARACTERS]}-{digest}"
+        return self._folder / folder / f"{stem}.json"
+
+
+def _read(path: Path, kind: str, of: Callable[[Any], _Content]) -> _Content | None:
+    """Content of a file, None if there is none; raises ConfigError."""
+    try:
+        return of(json.loads(read_bytes(path)))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (*MALFORMED, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is not a valid {kind} ({error}); it is left as it is: "
+            "move it away to start without it"
+        ) from error
+
+
+# ---------------------------------------------------------------------- content of the files
 
 
 def learned_to_json(learned: LearnedPack) -> dict[str, Any]:
-    """The content of its file."""
+    """The content of a pack's file."""
     return {
         "format": _FORMAT,
+        "model": learned.model,
+        "chemistry": learned.chemistry,
+        "vehicle": learned.vehicle,
         "gauge_odds": learned.gauge_odds,
-        "usual_w": learned.usual_w,
         "first_fast": learned.first_fast,
         "rated_mah": learned.rated_mah,
         "flights": learned.flights,
         "taught": learned.flight_ids,
+        "power": _power_to_json(learned.power),
         "mean": learned.cells.mean,
         "covariance": learned.cells.covariance,
         "warm": learned.cells.warm,
+        "sister_warm": learned.cells.sister_warm,
     }
 
 
 def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON, of any form
     """The inverse of `learned_to_json`, exact to the last bit; raises one of MALFORMED."""
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in _FORMATS:
         raise ValueError(f"its format is not {_FORMAT}")
     mean, covariance = np.array(content["mean"], float), np.array(content["covariance"], float)
     if mean.shape != (_SIZE,) or covariance.shape != (_SIZE, _SIZE):
         raise ValueError("its state has another size")
-    usual_w = content["usual_w"]
-    numbers = [float(content[key]) for key in ("gauge_odds", "first_fast", "rated_mah", "flights")]
-    known = [*numbers, *mean, *covariance.ravel(), *([] if usual_w is None else [float(usual_w)])]
-    if not all(math.isfinite(number) and abs(number) < _MAX_NUMBER for number in known):
-        raise ValueError("a number in it is not valid")
+    names = "gauge_odds", "first_fast", "rated_mah", "flights"
+    odds, first_fast, rated_mah, flights = (_number(content[name]) for name in names)
+    _check([*mean, *covariance.ravel()])
     if np.linalg.eigvalsh((covariance + covariance.T) / 2)[0] < -_ROUNDING:
         raise ValueError("its covariance is not positive semidefinite")
-    odds, first_fast, rated_mah, flights = numbers
-    warm = np.array(content.get("warm", ()), float).reshape(-1, 2)
-    if not (np.isfinite(warm) & (abs(warm) < _MAX_NUMBER)).all():
+    cells = CellParameters(
+        mean=tuple(mean.tolist()),
+        covariance=tuple(map(tuple, covariance.tolist())),
+        warm=_points(content.get("warm", ())),
+        sister_warm=_points(content.get("sister_warm", ())),
+    )
+    rows = content["power"] if content["format"] != 1 else _old_power(content["usual_w"])
+    return LearnedPack(
+        cells=cells,
+        gauge_odds=odds,
+        first_fast=first_fast,
+        rated_mah=rated_mah,
+        flights=int(flights),
+        flight_ids=tuple(map(str, content.get("taught", ())))[-MAX_FLIGHT_IDS:],
+        power=_power_from_json(rows),
+        model=_name(content.get("model")),
+        chemistry=_name(content.get("chemistry")),
+        vehicle=_name(content.get("vehicle")),
+    )
+
+
+def _old_power(usual_w: Any) -> list[tuple[str, Any, float]]:  # noqa: ANN401 - of any form
+    """Mean power of the flights in a file of format 1, as one flight."""
+    return [] if usual_w is None else [("", usual_w, _OLD_FLIGHT_S)]
+
+
+def vehicle_to_json(flights: tuple[FlightPower, ...]) -> dict[str, Any]:
+    """The content of a vehicle's file."""
+    return {"format": _INDEX_FORMAT, "power": _power_to_json(flights)}
+
+
+def vehicle_from_json(content: Any) -> tuple[FlightPower, ...]:  # noqa: ANN401 - of any form
+    """The inverse of `vehicle_to_json`; raises one of MALFORMED."""
+    if not isinstance(content, dict) or content.get("format") != _INDEX_FORMAT:
+        raise ValueError(f"its format is not {_INDEX_FORMAT}")
+    return _power_from_json(content["power"])
+
+
+def recalled_to_json(recalled: Recalled) -> dict[str, Any]:
+    """What a run recalled, as a recording has it."""
+    keys, known = recalled.keys, recalled.known
+    return {
+        "pack": keys.pack,
+        "model": keys.model,
+        "vehicle": keys.vehicle,
+        "learned": known.pack and learned_to_json(known.pack),
+        "sisters": [learned_to_json(sister) for sister in known.sisters],
+        "power": _power_to_json(known.vehicle),
+    }
+
+
+def recalled_from_json(row: Any) -> Recalled:  # noqa: ANN401 - from JSON, of any form
+    """The inverse of `recalled_to_json`, or of the older pair of a key and a pack.
+
+    Raises one of MALFORMED.
+    """
+    if isinstance(row, list):
+        pack, learned = row
+        return Recalled(
+            Keys(str(pack)), Known(None if learned is None else learned_from_json(learned))
+        )
+    keys = Keys(*(_name(row[key]) for key in ("pack", "model", "vehicle")))
+    learned = row["learned"]
+    known = Known(
+        None if learned is None else learned_from_json(learned),
+        tuple(map(learned_from_json, row["sisters"]))[:MAX_SISTERS],
+        _power_from_json(row["power"]),
+    )
+    return Recalled(keys, known)
+
+
+def _packs_from_json(content: Any) -> list[str]:  # noqa: ANN401 - from JSON, of any form
+    if not isinstance(content, dict) or content.get("format") != _INDEX_FORMAT:
+        raise ValueError(f"its format is not {_INDEX_FORMAT}")
+    names = [_name(row) for row in content["packs"][-_MAX_PACKS:]]
+    return [name for name in names if name is not None]
+
+
+def _power_to_json(flights: tuple[FlightPower, ...]) -> list[tuple[str, float, float]]:
+    return [(flight.flight_id, flight.mean_w, flight.span_s) for flight in flights]
+
+
+def _power_from_json(rows: Any) -> tuple[FlightPower, ...]:  # noqa: ANN401 - of any form
+    flights = [FlightPower(str(name), _number(w), _number(s)) for name, w, s in rows]
+    if any(flight.mean_w < 0.0 or flight.span_s < 0.0 for flight in flights):
+        raise ValueError("a power or a time in it is negative")
+    return tuple(flights[-MAX_FLIGHTS:])
+
+
+def _points(rows: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401 - of any form
+    points = np.array(rows, float).reshape(-1, 2)
+    _check(points.ravel())
+    if len(points) > _MAX_POINTS:
+        raise ValueError(f"it has more than {_MAX_POINTS} temperatures")
+    return tuple([(float(kelvin), float(log)) for kelvin, log in points])
+
+
+def _check(numbers: Any) -> None:  # noqa: ANN401 - any sequence
+    if not all(math.isfinite(number) and abs(number) < _MAX_NUMBER for number in numbers):
         raise ValueError("a number in it is not valid")
-    rows = tuple(map(tuple, covariance.tolist()))
-    pairs = tuple([(float(kelvin), float(log)) for kelvin, log in warm])
-    cells = CellParameters(tuple(mean.tolist()), rows, pairs)
-    flight_ids = tuple(map(str, content.get("taught", ())))
-    return LearnedPack(cells, odds, usual_w, first_fast, rated_mah, int(flights), flight_ids)
+
+
+def _number(value: Any) -> float:  # noqa: ANN401 - from JSON, of any form
+    number = float(value)
+    _check([number])
+    return number
+
+
+def _name(value: Any) -> str | None:  # noqa: ANN401 - from JSON, of any form
+    if value is not None and not (isinstance(value, str) and len(value) <= _MAX_TEXT):
+        raise ValueError("a name in it is not valid")
+    return value

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Self
 
 import numpy as np
@@ -20,6 +21,14 @@ _QUANTILES = 0.05, 0.5, 0.95
 _RISE_TAU_S = 4.0
 _LEAST_WRONG = 0.05  # below it a wrong gauge is outside of the interval
 _NOT_ENDED_S = 1.0  # the upper bound stays above zero until the end of discharge
+
+
+class Familiarity(IntEnum):
+    """What earlier flights have taught of a pack: the row of `ModelParameters.widen`."""
+
+    UNKNOWN = 0
+    MODEL = 1  # sister packs are known
+    PACK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ class TimeToEmpty:
 
     Args:
         cutoff_v: voltage of the weakest cell at the end of discharge.
-        learned: whether the pack is known from earlier flights.
+        familiarity: what is known of the pack from earlier flights.
         began_with_gauge: whether the charge of the fit began with a gauge's.
     """
 
@@ -81,12 +90,12 @@ class TimeToEmpty:
         self,
         cutoff_v: float,
         *,
-        learned: bool,
+        familiarity: Familiarity,
         began_with_gauge: bool,
         state: TimeToEmptyState = TimeToEmptyState(),
     ) -> None:
         self._cutoff_v = cutoff_v
-        self._learned = learned
+        self._familiarity = familiarity
         self._began_with_gauge = began_with_gauge
         self._state = state
 
@@ -98,7 +107,7 @@ class TimeToEmpty:
         """Return a stage that continues from a state."""
         return type(self)(
             self._cutoff_v,
-            learned=self._learned,
+            familiarity=self._familiarity,
             began_with_gauge=self._began_with_gauge,
             state=state,
         )
@@ -179,7 +188,9 @@ class TimeToEmpty:
             ends_s = np.concatenate([ends_s, without])
             weights = np.concatenate([weights * (1.0 - gauge.wrong), share])
         low_s, median_s, high_s = map(float, quantiles(ends_s, weights, _QUANTILES))
-        below, above = parameters.widen[self._learned + 2 * (gauge.charge is None)]
+        below, above = parameters.widen[
+            self._familiarity + len(Familiarity) * (gauge.charge is None)
+        ]
         return RemainingTime(
             low_s=max(median_s - below * (median_s - low_s), 0.0),
             median_s=median_s,

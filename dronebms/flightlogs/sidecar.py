@@ -26,7 +26,7 @@ from pydantic import (
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.chemistry import LIHV, chemistry_of
 from dronebms.core.errors import FlightLogError
-from dronebms.core.pack_data import PackData
+from dronebms.core.pack_data import MAX_NAME, PackData
 from dronebms.core.toml_schema import ChemistryName, expectation
 from dronebms.flightlogs.flight_log import MAX_CELLS
 from smartbattery.registers import CELLS, DESIGN
@@ -40,9 +40,13 @@ class FlightOptions:
     capacity_mah: float | None = None  # rated
     chemistry: str | None = None
     cutoff_cell_v: float | None = None
+    pack_id: str | None = None
+    pack_model: str | None = None
+    vehicle: str | None = None
 
 
 NO_OPTIONS = FlightOptions()
+_OPTIONS = {"vehicle": "--vehicle-name"}  # where they have another name
 
 
 def _within(value: float, low: float, high: float, unit: str, mistaken: tuple[str, float]) -> float:
@@ -60,6 +64,9 @@ def _text(value: str) -> str:
     return value
 
 
+_Name = Annotated[str, AfterValidator(_text), Field(max_length=MAX_NAME)]
+
+
 class _Sidecar(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -67,7 +74,9 @@ class _Sidecar(BaseModel):
     cells: Annotated[float, Field(ge=1, le=MAX_CELLS, multiple_of=1)]
     capacity_mah: float | None = None
     cutoff_cell_v: float | None = None
-    pack_id: Annotated[str, AfterValidator(_text)] | None = None
+    pack_id: _Name | None = None
+    pack_model: _Name | None = None
+    vehicle: _Name | None = None
 
     @field_validator("capacity_mah")
     @classmethod
@@ -97,7 +106,7 @@ def read_pack_data(
     given |= {key: (value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
     for key, value in asdict(options).items():
         if value is not None:
-            given[key] = value, f"{log}, option --{key.replace('_', '-')}"
+            given[key] = value, f"{log}, option {_OPTIONS.get(key, '--' + key.replace('_', '-'))}"
     needed = [key for key in ("cells", "chemistry") if key not in given]
     if needed:
         keys = " and ".join(needed)
@@ -116,6 +125,8 @@ def read_pack_data(
         capacity_mah=pack.capacity_mah,
         cutoff_cell_v=pack.cutoff_cell_v,
         pack_id=pack.pack_id,
+        pack_model=pack.pack_model,
+        vehicle=pack.vehicle,
     )
 
 

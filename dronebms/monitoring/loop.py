@@ -8,7 +8,7 @@ from dronebms.core.clock import Clock
 from dronebms.core.pack_data import PARALLEL
 from dronebms.core.report import Event, Report
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.pack_memory import RecalledPack
+from dronebms.estimation.pack_memory import Recalled
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.monitoring.watch_time import LOOP_STEP_S
@@ -20,8 +20,8 @@ _BUS_THREADS_S = 0.2  # two polls
 class Recorder(Protocol):
     """Recorder of the loop's inputs and events."""
 
-    def recalled(self, index: int, recalled: RecalledPack | None) -> None:
-        """Record the learned pack that a pipeline has loaded."""
+    def recalled(self, index: int, recalled: Recalled | None) -> None:
+        """Record what a pipeline has loaded of earlier flights."""
         ...
 
     def stepped(self, t_s: float, vehicle: VehicleState, events: Sequence[Event]) -> None:

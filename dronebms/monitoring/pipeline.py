@@ -14,7 +14,16 @@ from dronebms.core.report import Estimate, Report, Sink, Source, Status, SupplyS
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.pack_memory import LearnedPack, PackMemory, RecalledPack
+from dronebms.estimation.pack_memory import (
+    NOTHING_KNOWN,
+    NOTHING_LEARNED,
+    Keys,
+    Known,
+    PackMemory,
+    Recalled,
+    recall,
+    recalled_also,
+)
 from dronebms.monitoring.charging_advice import advise_charging
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.pack_recognition import (
@@ -59,7 +68,7 @@ class Pipeline:
 
     Attributes:
         longest_step_s: a longer step is an absence of the loop (`watch_time`).
-        recalled: the newest pack that was loaded from the pack memory, for a recorder.
+        recalled: what was newly loaded from the pack memory, for a recorder.
 
     Args:
         source: of its snapshots.
@@ -106,7 +115,7 @@ class Pipeline:
         self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
         self._reported = ReportedChargeStage()
-        self.recalled: RecalledPack | None = None
+        self.recalled: Recalled | None = None
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
         """Evaluate and publish one step of a vehicle with one pack."""
@@ -294,10 +303,9 @@ class Pipeline:
         Raises:
             ConfigError: the file cannot be written.
         """
-        pack = self._estimator.pack_key
         learned = self._estimator.learn()
-        if self._packs is not None and pack is not None and learned is not None:
-            self._packs.save(pack, learned)
+        if self._packs is not None and learned != NOTHING_LEARNED:
+            self._packs.store(self._estimator.keys, learned)
 
     def store_learned_or_log(self) -> None:
         """Call `store_learned`; an error is logged."""
@@ -306,16 +314,12 @@ class Pipeline:
         except ConfigError as error:
             _log.error("nothing learned in this flight is stored: %s", error)
 
-    def _recall(self, pack: str) -> LearnedPack | None:
+    def _recall(self, keys: Keys) -> Known:
         if self._packs is None:
-            return None
-        learned = None
-        try:
-            learned = self._packs.load(pack)
-        except ConfigError as error:  # a damaged file must not stop protection
-            _log.error("%s; the estimator starts from the prior for this pack", error)
-        self.recalled = pack, learned
-        return learned
+            return NOTHING_KNOWN
+        known = recall(self._packs, keys, _log_damaged)
+        self.recalled = recalled_also(self.recalled, Recalled(keys, known))
+        return known
 
     def _identify(self, identity: Identity) -> None:
         """Complete the rated data by the gauge's identity; another pack starts from its own."""
@@ -368,6 +372,11 @@ class Pipeline:
             ConfigError: a limit contradicts itself or another one.
         """
         return changed_limits(default_limits(self._pack_data), changes)
+
+
+def _log_damaged(error: ConfigError) -> None:
+    """Log it: a damaged file must not stop protection."""
+    _log.error("%s; the estimator starts without it", error)
 
 
 def _is_uncounted(snapshot: Snapshot) -> bool:

@@ -41,9 +41,9 @@ from dronebms.core.toml_schema import AUTO, GaugeName
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.pack_memory import (
     MALFORMED,
-    RecalledPack,
-    learned_from_json,
-    learned_to_json,
+    Recalled,
+    recalled_from_json,
+    recalled_to_json,
 )
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.bus_trace import Transfer
@@ -85,14 +85,12 @@ def _gauge_fields(row: object) -> object:
     return {_GAUGE_FIELDS.get(key, key): value for key, value in row.items()}
 
 
-def _recalled_row(recalled: RecalledPack | None) -> object:
-    return recalled and (recalled[0], recalled[1] and learned_to_json(recalled[1]))
+def _recalled_row(recalled: Recalled | None) -> object:
+    return recalled and recalled_to_json(recalled)
 
 
-def _recalled_of(row: Any) -> RecalledPack | None:  # noqa: ANN401 - any JSON value
-    if row is None:
-        return None
-    return str(row[0]), None if row[1] is None else learned_from_json(row[1])
+def _recalled_of(row: Any) -> Recalled | None:  # noqa: ANN401 - any JSON value
+    return None if row is None else recalled_from_json(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +104,9 @@ class Recorded:
     known: Annotated[
         GaugeState | None, WrapSerializer(_gauge_row), BeforeValidator(_gauge_fields)
     ] = None
-    # Parameters learned in earlier flights of the pack; None: no pack was identified.
+    # Learned in earlier flights of pack, sister packs and vehicle; None: none was identified.
     recalled: Annotated[
-        RecalledPack | None, PlainValidator(_recalled_of), PlainSerializer(_recalled_row)
+        Recalled | None, PlainValidator(_recalled_of), PlainSerializer(_recalled_row)
     ] = None
 
 

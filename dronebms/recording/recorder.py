@@ -15,7 +15,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.report import Event, Severity
 from dronebms.core.state import MAX_BYTES
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.pack_memory import RecalledPack
+from dronebms.estimation.pack_memory import Recalled
 from dronebms.protection.rules import Rules
 from dronebms.recording.format import MAGIC, Poll, Start, Step, block_of, text_of
 from smartbattery.bus_trace import Transfer
@@ -84,7 +84,7 @@ class Recorder:
         self._change(index, known=state)
         self._lines.append(text_of(Poll(index, now_s, tuple(transfers))))
 
-    def recalled(self, index: int, recalled: RecalledPack | None) -> None:
+    def recalled(self, index: int, recalled: Recalled | None) -> None:
         """Record what was recalled of a pack, if it is new; before the step."""
         if recalled is not self._start.batteries[index].recalled:
             self._change(index, recalled=recalled)

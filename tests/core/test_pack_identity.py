@@ -77,6 +77,22 @@ def test_a_unique_pack_has_one_name_however_often_it_is_connected() -> None:
     assert PackData(LIPO).pack_key(replace(KNOWN, connection=3)) == name
 
 
+def test_the_model_is_the_configured_one_or_all_that_identifies_it() -> None:
+    pack = replace(KNOWN, cells=6, design_mah=22000.0)
+    assert PackData(LIPO).model_key(pack) == "ACME PACK6S 22000 mAh 6S lipo"
+    assert PackData(LIPO, cells=12).model_key(pack) == "ACME PACK6S 22000 mAh 12S lipo"
+    assert PackData(LIPO, pack_model="P22").model_key(pack) == "P22"
+    assert PackData(LIPO, pack_model="P22").model_key(UNIDENTIFIED) == "P22"
+    for unknown in (
+        replace(pack, manufacturer=None),
+        replace(pack, device=None),
+        replace(pack, cells=None),
+        replace(pack, design_mah=None),
+    ):
+        assert PackData(LIPO).model_key(unknown) is None
+    assert PackData(LIPO).model_key(replace(pack, serial=7)) == PackData(LIPO).model_key(pack)
+
+
 def test_a_latch_of_a_pack_with_a_doubtful_number_is_stored_too() -> None:
     assert PackData(LIPO).latch_key(replace(KNOWN, serial=0)) == "ACME PACK6S 2024-03-14 0"
     assert PackData(LIPO, pack_id="A7").latch_key(UNIDENTIFIED) == "A7"

@@ -273,7 +273,7 @@ def test_a_rejected_word_teaches_nothing() -> None:
     for snapshot, _ in pack.snapshots(400):
         estimator.update(snapshot)
         silent.update(replace(snapshot, full_mah=None, remaining_mah=None))
-    learned, other = estimator.learn(), silent.learn()
+    learned, other = estimator.learn().pack, silent.learn().pack
     assert learned is not None
     assert other is not None
     assert learned.gauge_odds == other.gauge_odds == 0.0

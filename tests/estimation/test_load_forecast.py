@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from dronebms.estimation.load_forecast import LoadForecast
 from dronebms.estimation.model_parameters import FITTED
+from dronebms.estimation.usual_power import UsualPower
 
 
 def after(*stretches: tuple[int, float]) -> LoadForecast:
@@ -46,16 +47,35 @@ def test_the_forecast_of_a_young_flight_is_less_certain() -> None:
     assert after((25, 800.0)).mean_power(900.0)[1] > after((600, 800.0)).mean_power(900.0)[1]
 
 
-def test_a_young_flight_of_a_known_pack_uses_its_earlier_ones() -> None:
-    known, unknown = LoadForecast(15.0, 600.0), LoadForecast(15.0)
+def test_a_young_flight_of_a_known_vehicle_uses_its_earlier_ones() -> None:
+    known, unknown = LoadForecast(15.0, UsualPower(600.0, 0.04)), LoadForecast(15.0)
     for load in (known, unknown):
         for _ in range(60):
             load.add(1.0, 900.0)
     assert unknown.mean_power(1200.0)[0] > 850.0
     assert known.mean_power(1200.0)[0] < 700.0
     assert known.mean_power(1200.0)[1] < unknown.mean_power(1200.0)[1]
-    assert known.usual_w is not None
-    assert 600.0 < known.usual_w < 700.0
+    assert known.flown == (900.0, 30.0)  # of this flight alone
+
+
+def test_the_more_the_earlier_flights_differ_the_less_they_count() -> None:
+    found_w = []
+    for sd in (0.0, 0.02, 0.1, 0.3):
+        load = LoadForecast(15.0, UsualPower(600.0, sd))
+        for _ in range(60):
+            load.add(1.0, 900.0)
+        found_w.append(load.mean_power(1200.0)[0])
+    assert found_w[0] == found_w[1]  # no more than the cap
+    assert found_w[1] < found_w[2] < found_w[3]
+
+
+def test_another_usual_power_is_taken_in_before_two_minutes_of_load() -> None:
+    early, late = after((60, 900.0)), after((400, 900.0))
+    before_w = late.mean_power(1200.0)
+    assert early.use(UsualPower(600.0, 0.04))
+    assert early.mean_power(1200.0)[0] < 700.0
+    assert not late.use(UsualPower(600.0, 0.04))
+    assert late.mean_power(1200.0) == before_w
 
 
 def test_gusts_raise_the_ripple() -> None:

@@ -13,6 +13,7 @@ from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation import Estimator, LearnedPack
 from dronebms.estimation.estimator import EstimatorState
+from dronebms.estimation.pack_memory import Known
 from dronebms.flightlogs.csv_log import read_csv_log
 from dronebms.flightlogs.source import FlightSource
 from sim.emulator.world import open_virtual
@@ -43,7 +44,7 @@ def check_restarts(fresh: Estimator, steps: Sequence[Step], restarts: Sequence[i
             assert other.update(snapshot, vehicle) == expected, (start, k)
     assert len(restored) == len(restarts)
     learned = estimator.learn()
-    assert learned is not None
+    assert learned.pack is not None
     for other in restored.values():
         assert other.learn() == learned
 
@@ -60,7 +61,7 @@ def learned_from(name: str) -> LearnedPack:
     estimator = Estimator(pack_data)
     for snapshot, vehicle in steps:
         estimator.update(snapshot, vehicle)
-    learned = estimator.learn()
+    learned = estimator.learn().pack
     assert learned is not None
     return learned
 
@@ -79,7 +80,9 @@ def test_a_flight_of_a_known_pack_continues_to_the_last_bit() -> None:
     pack_data, steps = computed("F32")
     pack_data = replace(pack_data, pack_id="P10")
     count = len(steps)
-    check_restarts(Estimator(pack_data, lambda _: learned), steps, [0, 3, count // 3, count - 20])
+    check_restarts(
+        Estimator(pack_data, lambda _: Known(learned)), steps, [0, 3, count // 3, count - 20]
+    )
 
 
 def test_a_virtual_pack_continues_to_the_last_bit() -> None:

@@ -109,6 +109,21 @@ def test_options_override_the_sidecar_and_assumptions_are_reported(write: Write)
     assert (pack_data.capacity_mah, pack_data.cutoff_cell_v) == (5000.0, 3.4)
 
 
+def test_pack_model_and_vehicle_are_names_of_the_sidecar_or_the_user(write: Write) -> None:
+    rated = {"cells": 4, "chemistry": "lipo"}
+    path = write(table("0,15,1"), rated | {"pack_model": "P22", "vehicle": "lifter 2"})
+    pack_data = read_csv_log(path).pack_data
+    assert (pack_data.pack_model, pack_data.vehicle) == ("P22", "lifter 2")
+    pack_data = read_csv_log(path, options=FlightOptions(vehicle="lifter 3")).pack_data
+    assert (pack_data.pack_model, pack_data.vehicle) == ("P22", "lifter 3")
+    path = write(table("0,15,1"), rated)
+    with pytest.raises(FlightLogError, match=r"option --vehicle-name: ' ' is not a text"):
+        read_csv_log(path, options=FlightOptions(vehicle=" "))
+    path = write(table("0,15,1"), rated | {"pack_model": 7})
+    with pytest.raises(FlightLogError, match=r"flight\.json, key pack_model: 7 is not"):
+        read_csv_log(path)
+
+
 def test_options_replace_a_missing_sidecar(write: Write) -> None:
     path = write(table("0,15,1"), None)
     pack_data = read_csv_log(path, options=FlightOptions(cells=4, chemistry="lipo")).pack_data

@@ -12,7 +12,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.pack_memory import LearnedPack, PackMemory
+from dronebms.estimation.pack_memory import PackMemoryInRam
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
@@ -111,7 +111,7 @@ def test_a_pack_that_contradicts_a_change_gets_the_default_limits(
 def test_in_a_dispute_the_count_goes_on_and_no_flight_ends() -> None:
     flying = [hovering(k / 2.0, wrong=k >= 200) for k in range(400)]
     landed = [look(200.0 + k / 2.0, 3.8, 0.0, identity=SIX_CELLS) for k in range(60)]
-    packs = Kept()
+    packs = PackMemoryInRam()
     pipeline = Pipeline(source := Scripted(flying[0]), FACTS, packs=packs)
     disputed = []
     for snapshot in flying:
@@ -123,11 +123,11 @@ def test_in_a_dispute_the_count_goes_on_and_no_flight_ends() -> None:
     for before, after in pairwise(disputed):
         assert (after.soc_pct, after.remaining_s) == (None, None)
         assert (after.used_mah or 0.0) > (before.used_mah or 0.0) > 0.0
-    assert packs.saved == []
+    assert packs.packs == {}
     for snapshot in landed:
         source.snapshot = snapshot
         pipeline.step(snapshot.t_s, VehicleState(armed=False))
-    assert len(packs.saved) == 1
+    assert len(packs.packs) == 1
 
 
 def test_with_neither_current_nor_charge_no_percentage_and_no_time_are_invented() -> None:
@@ -152,20 +152,6 @@ def test_with_neither_current_nor_charge_no_percentage_and_no_time_are_invented(
         assert (report.estimate.soc_pct, report.estimate.remaining_s) == (None, None)
         assert report.reported.soc_pct is None
         assert report.reported.remaining_s is None
-
-
-class Kept(PackMemory):
-    """A pack memory without earlier flights."""
-
-    def __init__(self) -> None:
-        self.saved: list[tuple[str, LearnedPack]] = []
-
-    def load(self, pack: str) -> LearnedPack | None:
-        """No pack is known."""
-
-    def save(self, pack: str, learned: LearnedPack) -> None:
-        """Keep it."""
-        self.saved.append((pack, learned))
 
 
 def hovering(t_s: float, *, wrong: bool) -> Snapshot:
