@@ -67,13 +67,16 @@ def _summary(config: Config, *, every_limit: bool) -> Iterator[str]:
     for number, battery in enumerate(config.battery, start=1):
         pack_data = battery.pack_data()
         limits = changed_limits(default_limits(pack_data), changes)
-        yield f"battery {number}: {battery.place}, MAVLink to {config.mavlink.url}"
+        model = "" if battery.pack_model is None else f", model {battery.pack_model}"
+        yield f"battery {number}: {battery.place}{model}, MAVLink to {config.mavlink.url}"
         shown = [row for row in limits if every_limit or row.limit_id in named]
         notes = (*pack_data.assumed(), *limp_home_notes(pack_data))
         for line in (*notes, *explain(shown, actions)):
             yield f"  {line}"
         if len(shown) < len(limits):
             yield f"  {len(limits) - len(shown)} more limits: --limits"
+    if config.vehicle.name is not None:
+        yield f"vehicle: {config.vehicle.name}"
     for action in actions:
         yield _action_line(action)
     on = [name for name in _OUTPUTS if getattr(config, name) is not None]

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import MAX_NAME
 from smartbattery.profiles import PROFILES
 
 
@@ -28,6 +29,7 @@ NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 NonEmptyText = Annotated[str, Field(min_length=1)]
 PrintableText = Annotated[str, AfterValidator(_printable)]
 FilePath = Annotated[PrintableText, Field(min_length=1)]
+Name = Annotated[PrintableText, Field(min_length=1, max_length=MAX_NAME, pattern=r"\S")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _MOST_NAMES = 20  # that an error sentence lists

@@ -23,7 +23,7 @@ class FlightPower:
 
 @dataclass(frozen=True, slots=True)
 class UsualPower:
-    """What earlier flights say of the mean power of the next one."""
+    """The mean power of the next flight, as the earlier ones predict it."""
 
     mean_w: float
     sd: float  # relative, of the mean power of another flight

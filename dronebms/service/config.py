@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +32,7 @@ from dronebms.core.toml_schema import (
     FilePath,
     Finite,
     GaugeName,
+    Name,
     NonEmptyText,
     Positive,
     PrintableText,
@@ -112,6 +113,7 @@ class BatteryConfig(Section):
     limp_home_a: CurrentA | None = None
     hover_a: CurrentA | None = None
     planned_s: FlightS | None = None
+    pack_model: Name | None = None
 
     @model_validator(mode="after")
     def _is_reachable(self) -> "BatteryConfig":
@@ -195,6 +197,12 @@ class RecordingConfig(Section):
         if self.max_mb < 2 * self.file_mb:
             raise ValueError("max_mb >= 2 * file_mb")
         return self
+
+
+class VehicleConfig(Section):
+    """The vehicle that the packs fly on."""
+
+    name: Name | None = None  # None: the autopilot's unique id
 
 
 class LimitConfig(Section):
@@ -310,6 +318,7 @@ class Config(Section):
 
     battery: Annotated[list[BatteryConfig], Field(min_length=1)]
     mavlink: MavlinkConfig = MavlinkConfig()
+    vehicle: VehicleConfig = VehicleConfig()
     status: StatusConfig | None = None
     recording: RecordingConfig | None = None
     state: StateConfig | None = None
@@ -362,6 +371,11 @@ class Config(Section):
         if wrong:
             raise ValueError(wrong[0])
         return self
+
+    def pack_data(self) -> list[PackData]:
+        """Rated data of the packs, as far as they are configured, with the vehicle's name."""
+        name = self.vehicle.name
+        return [replace(battery.pack_data(), vehicle=name) for battery in self.battery]
 
     @property
     def vehicle_dir(self) -> Path:

@@ -109,15 +109,21 @@ class Service:
         sinks = self._sinks(config)
         packs = pack_memory_of(config.state, stack)
         self._gauges = machine.gauges(config.battery, stack, clock, self._polled)
+        rated = config.pack_data()
         self._pipelines = [
-            Pipeline(gauge, battery.pack_data(), sinks, index=index, rules=rules, packs=packs)
-            for index, (gauge, battery) in enumerate(zip(self._gauges, config.battery, strict=True))
+            Pipeline(gauge, pack_data, sinks, index=index, rules=rules, packs=packs)
+            for index, (gauge, pack_data) in enumerate(zip(self._gauges, rated, strict=True))
         ]
         for pipeline in self._pipelines:
             stack.callback(pipeline.store_learned_or_log)
         # Last: a service that cannot start leaves no empty recording.
-        batteries = [Recorded(b.pack_data(), b.address, b.gauge) for b in config.battery]
-        start = Start(tuple(batteries), rules, config.topology)
+        batteries = tuple(
+            [
+                Recorded(pack_data, battery.address, battery.gauge)
+                for pack_data, battery in zip(rated, config.battery, strict=True)
+            ]
+        )
+        start = Start(batteries, rules, config.topology)
         self._recorder = recorder_of(config.recording, start, stack)
 
     def _sinks(self, config: Config) -> list[Sink]:

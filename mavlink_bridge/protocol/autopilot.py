@@ -133,6 +133,15 @@ class Autopilot:
         return None if version is None else release_of(version.flight_sw_version)
 
     @property
+    def uid(self) -> str | None:
+        """Unique id of its board, hexadecimal; `None` until the autopilot has sent one."""
+        version, _ = self._last.get("AUTOPILOT_VERSION", (None, 0.0))
+        if version is None:
+            return None
+        parts = bytes(version.uid2), version.uid.to_bytes(8, "big")
+        return next((part.rstrip(b"\0").hex() for part in parts if any(part)), None)
+
+    @property
     def vehicle_type(self) -> int | None:
         """HEARTBEAT.type as last received, of any age; `None` before the first."""
         return self._last["HEARTBEAT"][0].type if self._last else None
@@ -217,6 +226,7 @@ class Autopilot:
             wind_from_deg=wind_from_deg,
             heartbeat_age_s=now_s - self._last["HEARTBEAT"][1] if self._last else None,
             vehicle_class=None if row is None else row.name,
+            uid=self.uid,
             mode_age_s=mode_age_s,
             terminated=terminated,
             landing=_landing(self._fresh("EXTENDED_SYS_STATE", now_s)),

@@ -385,6 +385,27 @@ def test_vfr_hud_replaces_a_missing_position(air: Air) -> None:
     assert (state.ground_speed_m_s, state.climb_m_s) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("uid", "uid2", "expected"),
+    [
+        (0, [0] * 18, None),
+        (0x1122334455667788, [0] * 18, "1122334455667788"),
+        (0x1122334455667788, [0x0B, 0xAD, 0xCA, 0xFE, *[0] * 14], "0badcafe"),
+        (0, [0] * 17 + [1], "00" * 17 + "01"),
+    ],
+)
+def test_the_unique_id_of_the_autopilot_does_not_expire(
+    air: Air, uid: int, uid2: list[int], expected: str | None
+) -> None:
+    assert air.bridge.pump(1.0).uid is None
+    zeros = [0] * 8
+    version = mavlink.MAVLink_autopilot_version_message(
+        0, 0, 0, 0, 0, zeros, zeros, zeros, 0, 0, uid, uid2
+    )
+    assert air.send(version).uid == expected
+    assert air.bridge.pump(3600.0).uid == expected
+
+
 def test_the_home_position_does_not_expire(air: Air) -> None:
     home = mavlink.MAVLink_home_position_message(
         473977420, 85455940, 488000, 0, 0, 0, [1, 0, 0, 0], 0, 0, 0

@@ -86,6 +86,26 @@ def test_a_whole_configuration_is_read() -> None:
     )
 
 
+def test_packs_have_their_model_and_the_name_of_the_vehicle() -> None:
+    config = read(
+        BATTERY
+        + 'pack_model = "P22"\n'
+        + BATTERY
+        + 'address = 0x0c\n[vehicle]\nname = "lifter 2"\n'
+    )
+    assert [(pack.pack_model, pack.vehicle) for pack in config.pack_data()] == [
+        ("P22", "lifter 2"),
+        (None, "lifter 2"),
+    ]
+    assert [pack.vehicle for pack in read(BATTERY).pack_data()] == [None]
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\\u0007b", "a\\nb"])
+def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
+    assert complaints(BATTERY + f'pack_model = "{name}"\n')[0].startswith("battery.1.pack_model: ")
+    assert complaints(BATTERY + f'[vehicle]\nname = "{name}"\n')[0].startswith("vehicle.name: ")
+
+
 def test_the_kinds_of_actions_include_escalations_and_no_reports() -> None:
     rows = (
         '[[action]]\non = "hot"\ndo = "announce"\n'
