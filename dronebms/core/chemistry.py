@@ -2,7 +2,9 @@
 
 The open-circuit voltage is given at 21 states of charge from 0 to 1 in steps of 0.05. The curves
 are generic: those of a real pack differ by tens of millivolts, an uncertainty that the estimator
-carries. C is the rated capacity per hour.
+carries. "Least squares" in a source: of the straight lines between the 21 values, so that a bend
+within a step, as at both ends of LiFePO4, is right on average and not at its corner. C is the rated
+capacity per hour.
 """
 
 from dataclasses import dataclass
@@ -54,19 +56,19 @@ LIHV = Chemistry(
     "lihv", 1,
     (3.30, 3.64, 3.71, 3.74, 3.76, 3.78, 3.80, 3.82, 3.84, 3.86, 3.89, 3.92, 3.95, 3.99, 4.04, 4.09, 4.14, 4.19, 4.24, 4.29, 4.35),
     4.35, 3.3, 3.5, 30.0, 10.0, 20.0, 60.0, 0.0, 1.0, 0.0, 45.0,
-    "LiPo stretched to 4.35 V; DJI packs at rest; charging as LiPo",
+    "LiPo stretched to 4.35 V; DJI packs at rest; no measured curve is published; charging as LiPo",
 )
 LI_ION = Chemistry(
     "li-ion", 3,
-    (2.90, 3.20, 3.34, 3.42, 3.48, 3.53, 3.57, 3.60, 3.63, 3.66, 3.70, 3.75, 3.80, 3.85, 3.90, 3.95, 4.00, 4.04, 4.07, 4.11, 4.18),
+    (2.74, 3.20, 3.31, 3.40, 3.46, 3.52, 3.57, 3.61, 3.65, 3.69, 3.73, 3.78, 3.83, 3.88, 3.92, 3.97, 4.03, 4.07, 4.09, 4.10, 4.18),
     4.20, 3.0, 3.2, 75.0, 3.0, 6.0, 65.0, -10.0, 0.5, 0.0, 45.0,
-    "NMC/NCA against graphite, C/20 curves of 18650 and 21700 cells; limits: cell makers' sheets (standard charge 0.5C, 0 to 45 degC)",
+    "NMC/NCA against graphite: least squares, mean of seven cells measured at C/20 to C/32, mean of discharge and charge: Molicel P42A and P28A, Samsung 40T, LG M50T (github.com/soorajsunil/Piecewise-Battery-OCV), Murata VTC6 (github.com/derlucae98/US18650VTC6_OCV_SOC_Curve), LG HG2 (github.com/Oxford-Brookes-HVES/BTC), Molicel P45B (doi.org/10.5281/zenodo.19052626), apart by 60 mV when empty, 40 mV at 10 to 15 %, 5 to 13 mV from 35 % on; limits: cell makers' sheets (standard charge 0.5C, 0 to 45 degC)",
 )
 LIFEPO4 = Chemistry(
     "lifepo4", 2,
-    (2.50, 3.00, 3.16, 3.20, 3.22, 3.25, 3.26, 3.27, 3.28, 3.285, 3.29, 3.295, 3.30, 3.305, 3.31, 3.32, 3.33, 3.33, 3.335, 3.34, 3.45),
+    (2.55, 3.11, 3.19, 3.22, 3.243, 3.264, 3.279, 3.29, 3.299, 3.302, 3.304, 3.306, 3.31, 3.315, 3.323, 3.338, 3.342, 3.343, 3.345, 3.345, 3.457),
     3.65, 2.6, 2.9, 60.0, 5.0, 10.0, 65.0, -10.0, 1.0, 0.0, 55.0,
-    "LFP against graphite, C/20; limits: cell makers' sheets of 26650 cells (charge up to 1C, 0 to 55 degC); low: the voltage falls from there within two minutes",
+    "LFP against graphite: least squares, mean of two cells measured at C/30, mean of discharge and charge, which are 25 to 55 mV apart: Lithium Werks APR18650M1B (github.com/soorajsunil/Piecewise-Battery-OCV), A123 ANR26650 (G. Plett's ESCtoolbox, github.com/batterysim/esctoolbox-python); both rest at 3.58 to 3.60 V when full and at 3.35 V from 98 % down; limits: cell makers' sheets of 26650 cells (charge up to 1C, 0 to 55 degC); low: the voltage falls from there within two minutes",
 )
 # fmt: on
 

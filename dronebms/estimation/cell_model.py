@@ -42,8 +42,6 @@ _CURVE = CURVE_FROM + np.arange(137) / CURVE_STEPS
 _KNOTS = np.array(KNOTS_FRAC)
 _HATS = np.column_stack([np.interp(_CURVE, _KNOTS, unit) for unit in np.eye(len(_KNOTS))])
 _CHARGES = np.linspace(0, 1, len(LIPO.ocv_v))
-# Cells sold as LiPo range from LCO to NMC and NCA; the two chemistry rows span that family.
-_FAMILY_V = np.interp(_KNOTS, _CHARGES, np.array(LI_ION.ocv_v) - np.array(LIPO.ocv_v))
 
 
 def kelvin_of(degc: float) -> float:
@@ -104,8 +102,8 @@ class CellModel:
         self.covariance[KNOTS:, KNOTS:] = knots_covariance(np.array(c.sd_knots_v), c.knots_length)
         if chemistry is not LIFEPO4:
             mean, sd = c.family_li_ion if chemistry is LI_ION else c.family_lipo
-            self.mean[KNOTS:] += mean * _FAMILY_V
-            self.covariance[KNOTS:, KNOTS:] += sd * sd * np.outer(_FAMILY_V, _FAMILY_V)
+            self.mean[KNOTS:] += mean * np.array(c.family_v)
+            self.covariance[KNOTS:, KNOTS:] += sd * sd * np.outer(c.family_v, c.family_v)
 
     def open(
         self, charge: Array, knots_v: Array, spread: float = 0.0

@@ -47,7 +47,9 @@ class ModelParameters:
     sd_depth: float = 0.425
     sd_warmth: float = 0.8
     sd_knots_v: tuple[float, ...] = (0.264, 0.185, 0.145, 0.072, 0.064, 0.056, 0.056, 0.056, 0.048)
-    family_lipo: tuple[float, float] = (0.33, 0.659)  # mean, sd: from LCO (0) to NMC and NCA (1)
+    # Cells sold as LiPo range from LCO (0) to NMC and NCA (1): their difference at the knots.
+    family_v: tuple[float, ...] = (-0.37, -0.402, -0.35, -0.266, -0.2, -0.16, -0.07, -0.02, -0.02)
+    family_lipo: tuple[float, float] = (0.33, 0.659)  # mean, sd
     family_li_ion: tuple[float, float] = (0.0, 0.2)
     knots_length: float = 0.495  # of charge, over which the curve's errors are alike
 

@@ -4,7 +4,14 @@ from itertools import pairwise
 
 import pytest
 
-from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry, chemistry_of
+from dronebms.core.chemistry import (
+    CHEMISTRIES,
+    LI_ION,
+    LIFEPO4,
+    LIPO,
+    Chemistry,
+    chemistry_of,
+)
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from smartbattery.snapshot import UNIDENTIFIED, Identity
@@ -21,6 +28,24 @@ def test_a_chemistry_is_a_possible_cell(row: Chemistry) -> None:
     assert row.cold_degc < 20.0 < row.hot_degc - 13.0
     assert chemistry_of(row.name) is row
     assert row.source
+
+
+@pytest.mark.parametrize(
+    ("row", "points", "within_v"),
+    [
+        (LI_ION, ((0.0955, 3.3231), (0.2915, 3.5737), (0.4573, 3.7017), (0.8342, 4.0637)), 0.03),
+        (LI_ION, ((0.0905, 3.3275), (0.2814, 3.5700), (0.4573, 3.6972), (0.8442, 4.0595)), 0.04),
+        (LI_ION, ((0.1106, 3.3301), (0.3116, 3.5860), (0.4824, 3.7012), (0.8492, 4.0666)), 0.02),
+        (LIFEPO4, ((0.0534, 3.0872), (0.0885, 3.1942), (0.2972, 3.2772)), 0.03),
+    ],
+    ids=["Molicel P42A", "Molicel P28A", "LG M50T", "Lithium Werks APR18650M1B"],
+)
+def test_a_row_follows_measured_cells(
+    row: Chemistry, points: tuple[tuple[float, float], ...], within_v: float
+) -> None:
+    # Break points of C/20 and C/32 curves as published with each cell.
+    for charge_frac, rested_v in points:
+        assert row.open_circuit_v(charge_frac) == pytest.approx(rested_v, abs=within_v)
 
 
 def test_the_names_are_those_of_mavlink() -> None:
