@@ -19,7 +19,8 @@ import numpy as np
 from dronebms.core.chemistry import chemistry_of
 from dronebms.health.ageing_trend import forecast_ageing, weak_cell
 from dronebms.health.flight_record import LANDED, FlightRecord
-from dronebms.health.soh_measurement import Array, measure_soh
+from dronebms.health.samples import Array
+from dronebms.health.soh_measurement import measure_soh
 from sim.emulator.world import RandomStream, random_generator
 from sim.plant.ageing import ageing_of
 from sim.plant.pack import build_packs
@@ -87,7 +88,7 @@ def fly(kind: Kind, spec: PackSpec, seeds: range, random: np.random.Generator,
         step_s: of the samples.
 
     Returns:
-        (packs, n, columns), the input of `dronebms.health.soh_measurement`.
+        (packs, n, columns), `dronebms.health.samples`.
     """
     fleet = build_packs(
         spec, [random_generator(seed, RandomStream.CELLS) for seed in seeds], step_s
@@ -127,10 +128,10 @@ def lives(kind: Kind, packs: range, flights: int, weak_from: int | None = None,
             packs, fly(kind, spec, packs, random, defect, step_s), strict=True
         ):
             found = measure_soh(samples, chemistry, kind.rated_ah, 6)
-            ah, ohm = found.capacity_ah, found.resistance_ohm
+            ohm = found.resistance_ohm
             row = FlightRecord(
                 f"{pack}:{n}", LANDED, str(pack), n, gauge_cycles=n * kind.cycles,
-                capacity_mah=None if ah is None else 1e3 * ah,
+                relative_capacity=found.relative_capacity,
                 resistance_mohm=None if ohm is None else 1e3 * ohm,
                 resistance_degc=found.resistance_degc, mean_degc=float(samples[:, 3].mean()),
                 cells_resistance=found.cells_resistance, cells_capacity=found.cells_capacity,

@@ -11,6 +11,7 @@ import csv
 import gzip
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ POOR_COVER = 0.6
 DANGER_FRAC, DANGER_LEAST_S, DANGER_S = 0.2, 10.0, 60.0
 CALL_S = 120.0
 LATE_S = 60.0
+_MEASURED = re.compile(r"measured capacity ([\d.]+) Ah")
 _MISSES = 20.0  # 2 / 10 %: weight of a miss in the interval (Winkler) score
 
 
@@ -118,6 +120,38 @@ def read_judged(path: Path) -> Judged | None:
     }
     hard = truth.get("soc_end", 0.0) > HARD_CHARGE
     return Judged(flight, looks, true_s, power_w, takeoff_s, end_s, hard)
+
+
+def is_laboratory(path: Path) -> bool:
+    """Return whether a flight is the discharge of a cell that a laboratory measured."""
+    side = json.loads((path.parent / f"{stem_of(path)}.json").read_text(encoding="utf-8"))
+    return _MEASURED.search(side.get("notes", "")) is not None
+
+
+def true_capacity_mah(path: Path) -> float | None:
+    """Return the capacity of a flight's mean cell; `None` without one.
+
+    Computed flights: that of their cells, or the charge drawn over the true one that it took. Cells
+    of a laboratory: what it measured, at room temperature.
+    """
+    side = json.loads((path.parent / f"{stem_of(path)}.json").read_text(encoding="utf-8"))
+    cells_mah = side.get("truth", {}).get("cell_capacity_mah")
+    if cells_mah:
+        return float(np.mean(cells_mah))
+    measured = _MEASURED.search(side.get("notes", ""))
+    if measured is not None:
+        return 1000.0 * float(measured[1])
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    known = [row for row in csv.DictReader(text.splitlines()) if row.get("truth_soc_frac")]
+    if not known:
+        return None
+    t_s, amps, charge = (
+        np.array([float(row[name] or "nan") for row in known])
+        for name in ("t_s", "current_a", "truth_soc_frac")
+    )
+    drawn_mah = float(np.nansum(amps[1:] * np.diff(t_s))) / 3.6
+    return drawn_mah / float(charge[0] - charge[-1])
 
 
 def read_folder(paths: Iterable[Path]) -> list[Judged]:

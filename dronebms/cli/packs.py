@@ -25,6 +25,7 @@ from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.number_format import DASH, csv_field, number, printable
 from dronebms.core.optional import needed_by
 from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast_ageing
+from dronebms.health.capacity import pack_capacity
 from dronebms.health.database import FILE, Database, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
@@ -37,7 +38,7 @@ _FAR = 1000  # flights: horizon of the forecast
 _DAY_S = 86_400.0
 _PIPE_COLUMNS = 1000  # no line breaks in a pipe
 _ROWS = (  # of one pack: title, unit, decimals, column
-    ("capacity", "mAh", 0, "capacity_mah"),
+    ("relative capacity", "", 2, "relative_capacity"),
     ("resistance", "mohm", 2, "resistance_mohm"),
     ("cell spread, rest", "mV", 0, "spread_rest_mv"),
     ("cell spread, load", "mV", 0, "spread_load_mv"),
@@ -76,7 +77,13 @@ def packs(options: argparse.Namespace) -> int:
     console = Console(markup=False, highlight=False, width=width)
     if options.json:
         for pack, rows, forecast in selected:
-            line = {"pack": pack, "outlook": asdict(forecast), "flights": list(map(asdict, rows))}
+            known = pack_capacity(rows)
+            line = {
+                "pack": pack,
+                "capacity": None if known is None else asdict(known),
+                "outlook": asdict(forecast),
+                "flights": list(map(asdict, rows)),
+            }
             print(json.dumps(line, allow_nan=False))
     elif options.serial is None:
         console.print(_table(selected))
@@ -149,7 +156,7 @@ def sentences(flights: Sequence[FlightRecord], forecast: AgeingForecast) -> list
         if trend is not None and trend.changed is not None:
             found.append(f"{quantity} ages faster since flight {trend.changed}")
     if not forecast.left:
-        count = sum(flight.capacity_mah is not None for flight in flights)
+        count = sum(flight.relative_capacity is not None for flight in flights)
         found.append(f"no forecast: {count} of {LEAST_FLIGHTS} flights with a measured capacity")
     return found
 
@@ -172,17 +179,35 @@ def _day(unix_s: float | None) -> str:
     return DASH if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d}"
 
 
+def capacity_text(flights: Sequence[FlightRecord]) -> str:
+    """Capacity of a pack with its 90 % interval, and its share of the rated one."""
+    known = pack_capacity(flights)
+    if known is None:
+        return DASH
+    ah, low_ah, high_ah = (mah / 1000.0 for mah in (known.mah, known.low_mah, known.high_mah))
+    return f"{ah:.1f} Ah ({low_ah:.1f}-{high_ah:.1f}), {100.0 * known.rated_frac:.0f} % of rated"
+
+
 def _table(selected: PackRows) -> Table:
     """A line for each pack."""
     table = Table(box=None, pad_edge=False, header_style="")
-    for title in ("pack", "flights", "last", "capacity", "resistance", "findings"):
+    for title in (
+        "pack",
+        "flights",
+        "last",
+        "capacity",
+        "capacity trend",
+        "resistance trend",
+        "findings",
+    ):
         table.add_column(title, overflow="fold")
     for pack, flights, forecast in selected:
         trends = (forecast.capacity, forecast.resistance)
         shares = (DASH if trend is None else f"{trend.now:.0%}" for trend in trends)
         day = _day(flights[-1].started_unix_s)
         findings = "; ".join(sentences(flights, forecast))
-        table.add_row(printable(pack), str(len(flights)), day, *shares, findings)
+        capacity = capacity_text(flights)
+        table.add_row(printable(pack), str(len(flights)), day, capacity, *shares, findings)
     return table
 
 
@@ -193,6 +218,7 @@ def _print_pack(
     last = flights[-1]
     kind = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
     lines = [f"{pack}: {kind}, {len(flights)} flights, last {_day(last.started_unix_s)}"]
+    lines.append(f"{'capacity':18}{capacity_text(flights)}")
     bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
     for title, unit, decimals, name in _ROWS:
         values = [getattr(flight, name) for flight in flights[-_DRAWN:]]

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 
 from dronebms.health.flight_record import FlightRecord
-from dronebms.health.soh_measurement import Array
+from dronebms.health.samples import Array
 
 LEAST_FLIGHTS = 6  # with a measurement, for a trend
 _FIRST = 5  # flights whose median is the reference
@@ -83,7 +83,7 @@ def forecast_ageing(flights: Sequence[FlightRecord]) -> AgeingForecast:
     Every pack loses capacity, so a resistance without a measured capacity gives no forecast.
     """
     cycles = next((f.gauge_cycles for f in flights if f.gauge_cycles is not None), 0.0)
-    capacity = _trend("capacity", [(f.capacity_mah, f.mean_degc) for f in flights], cycles)
+    capacity = _trend("capacity", [(f.relative_capacity, f.mean_degc) for f in flights], cycles)
     ohms = [(f.resistance_mohm, f.resistance_degc) for f in flights]
     resistance = _trend("resistance", ohms, cycles)
     dates = [f.started_unix_s for f in flights if f.started_unix_s is not None]

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 
 from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH
 from dronebms.core.state import from_json
 from dronebms.health.flight_record import COLUMN_TYPES, FLYING, LOST, SCHEMA, FlightRecord
 
@@ -46,6 +47,19 @@ _PUT = (
     f"DO UPDATE SET {_CHANGED} WHERE flight.state = '{FLYING}' OR excluded.state <> '{FLYING}'"
 )
 _GET = f"SELECT {', '.join(_NAMES)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - field names
+# Version 1 has the relative capacity alone, in mAh of a rated or assumed one.
+_ASSUMED_MAH = 1000.0 * UNKNOWN_CAPACITY_AH
+_RELATIVE = f"capacity_mah / COALESCE(rated_mah, {_ASSUMED_MAH})"
+_SINCE_2 = ("capacity_sd_frac", "relative_capacity")
+_IN_1 = {"capacity_mah": "NULL", "capacity_sd_frac": "NULL", "relative_capacity": _RELATIVE}
+_GET_1 = (
+    f"SELECT {', '.join(_IN_1.get(n, n) for n in _NAMES)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - field names
+)
+_FROM_1 = (  # each may be repeated, as the version is changed last
+    f"UPDATE flight SET relative_capacity = {_RELATIVE}, capacity_mah = NULL "  # noqa: S608 - field names
+    "WHERE capacity_mah IS NOT NULL AND relative_capacity IS NULL",
+    f"UPDATE passport_schema SET version = {SCHEMA}",  # noqa: S608 - a constant
+)
 
 Row = Sequence[object]
 
@@ -61,7 +75,10 @@ class Database(Protocol):
 
 
 class PackHistory:
-    """The flights in a database; creates the table if there is none and `writes` is set.
+    """The flights in a database.
+
+    With `writes`, creates the table if there is none, and changes one of an older version to this
+    one; without, an older one is read as it is.
 
     Raises:
         ConfigError: the database cannot be used; also from every method.
@@ -77,11 +94,24 @@ class PackHistory:
             for sql in _CREATE:  # the version last: a creation that was interrupted is repeated
                 database.run(sql)
             versions = [SCHEMA]
-        if max(versions, default=SCHEMA) > SCHEMA:
+        version = max(versions, default=SCHEMA)
+        self._get = _GET_1 if version == 1 and not writes else _GET
+        if version == 1 and writes:
+            self._change_from_1()
+        if version > SCHEMA:
             raise ConfigError(
                 f"{database.name} was written by a newer dronebms (pack history version "
-                f"{max(versions)}, this one reads {SCHEMA}) and is not changed"
+                f"{version}, this one reads {SCHEMA}) and is not changed"
             )
+
+    def _change_from_1(self) -> None:
+        for name in _SINCE_2:
+            try:
+                self._database.run(f"SELECT {name} FROM flight WHERE 1 = 0")  # noqa: S608 - a field name
+            except ConfigError:  # unless an earlier change was interrupted
+                self._database.run(f"ALTER TABLE flight ADD COLUMN {name} DOUBLE PRECISION")
+        for sql in _FROM_1:
+            self._database.run(sql)
 
     def put(self, flights: Iterable[FlightRecord]) -> None:
         """Insert flights, or update those that are there already."""
@@ -98,7 +128,7 @@ class PackHistory:
         By date if every flight has one, as several vehicles may have flown a pack; else by the
         vehicle's own sequence, as its clock may have been wrong.
         """
-        found = [self._flight(row) for row in self._database.run(_GET)]
+        found = [self._flight(row) for row in self._database.run(self._get)]
         dated = [flight for flight in found if flight.started_unix_s is not None]
         if len(dated) == len(found):
             found.sort(key=lambda flight: flight.started_unix_s or 0.0)

@@ -15,8 +15,10 @@ import numpy as np
 from dronebms.core.pack_data import LOAD_C, REST_C, UNKNOWN_CAPACITY_AH
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Report
+from dronebms.health.capacity import measure_capacity
 from dronebms.health.flight_record import LANDED, Excursion, FlightRecord
-from dronebms.health.soh_measurement import AMPS, CELLS, DEGC, T_S, measure_soh
+from dronebms.health.samples import AMPS, CELLS, DEGC, T_S
+from dronebms.health.soh_measurement import measure_soh
 from dronebms.protection.limits import every_limit
 from smartbattery.snapshot import UNIDENTIFIED
 
@@ -174,9 +176,11 @@ def _with_measurements(record: FlightRecord, flight: _OpenFlight, valid: Report)
     samples = np.array([row for row in flight.samples if len(row) == width])
     is_flying = samples[:, T_S] >= flight.first.t_s
     rated_ah = _rated_mah(valid) / _MILLI
-    found = measure_soh(
-        samples, pack_data.chemistry, rated_ah, pack_data.cells or max(width - CELLS, 1)
-    )
+    cells = pack_data.cells or max(width - CELLS, 1)
+    found = measure_soh(samples, pack_data.chemistry, rated_ah, cells)
+    capacity = None  # without a rated capacity there is nothing that it can be held against
+    if pack_data.capacity_mah is not None:
+        capacity = measure_capacity(samples, pack_data.chemistry, rated_ah, cells)
     degc = samples[is_flying & ~np.isnan(samples[:, DEGC]), DEGC]
     cells_mv = samples[:, CELLS:] * _MILLI
     is_known = ~np.isnan(cells_mv).any(axis=1) & (width > CELLS)
@@ -184,7 +188,9 @@ def _with_measurements(record: FlightRecord, flight: _OpenFlight, valid: Report)
     resting_mv, flying_mv = cells_mv[is_resting][-_RESTED:], cells_mv[is_flying & is_known]
     below_mv = flying_mv.mean() - flying_mv.mean(axis=0) if len(flying_mv) else None
     return replace(
-        record, capacity_mah=found.capacity_ah and found.capacity_ah * _MILLI,
+        record, capacity_mah=None if capacity is None else capacity.capacity_ah * _MILLI,
+        capacity_sd_frac=None if capacity is None else capacity.sd_frac,
+        relative_capacity=found.relative_capacity,
         resistance_mohm=found.resistance_ohm and found.resistance_ohm * _MILLI,
         resistance_degc=found.resistance_degc,
         mean_degc=float(degc.mean()) if len(degc) else None,

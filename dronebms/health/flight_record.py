@@ -5,7 +5,7 @@ Units are in the names; `None` is unknown. Lists are stored as JSON text, cells 
 
 from dataclasses import dataclass
 
-SCHEMA = 1  # version of the table below; a database with a higher one is rejected
+SCHEMA = 2  # version of the table below; a database with a higher one is rejected
 FLYING, LANDED, LOST = "flying", "landed", "lost"  # lost: the record ends in the air
 
 List = tuple[float | None, ...]
@@ -34,6 +34,8 @@ class FlightRecord:
     gauge_cycles: float | None = None
     gauge_full_mah: float | None = None
     capacity_mah: float | None = None     # measured from this flight alone
+    capacity_sd_frac: float | None = None  # its standard deviation without what all flights share
+    relative_capacity: float | None = None  # of the rated one; compares flights of one pack
     resistance_mohm: float | None = None  # of the mean cell, likewise, at resistance_degc
     resistance_degc: float | None = None
     mean_degc: float | None = None        # in flight

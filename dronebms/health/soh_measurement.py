@@ -1,28 +1,34 @@
-"""Capacity and resistance of a pack and of each cell, measured from one flight alone.
+"""Relative capacity, resistance and differences of the cells, measured from one flight alone.
 
 Other flights are not used: a trend needs measurements that are independent of one another.
 
-Capacity: the mean cell is v = U(s0 - q/Q) - R0 i - R1 w, U the chemistry's open-circuit curve, w
-the current filtered by the slow polarisation; s0, Q, R0 and R1 by Gauss-Newton from all of a
-flight. Charge is counted between voltages without their sag, so that current and temperature
-cancel. Resistance: steps of voltage over steps of current between means of `BLOCK_S`, above
-`MID_FRAC` of the charge, at the pack's temperature. Differences of a cell: its voltage less that of
-the mean cell, against the curve's slope, the charge drawn and the sag.
+Relative capacity: as if the pack had its chemistry's own curve, so that its error is large and
+nearly the same in each flight of a pack; `capacity` has the one in ampere-hours. The mean cell is
+v = U(s0 - q/Q) - R0 i - R1 w, U the chemistry's open-circuit curve, w the current filtered by the
+slow polarisation; s0, Q, R0 and R1 by Gauss-Newton from all of a flight. Charge is counted between
+voltages without their sag, so that current and temperature cancel. Resistance: steps of voltage
+over steps of current between means of `BLOCK_S`, above `MID_FRAC` of the charge, at the pack's
+temperature. Differences of a cell: its voltage less that of the mean cell, against the curve's
+slope, the charge drawn and the sag.
 Ah, ohm, volts, fractions; current positive while discharging. `None`: cannot be measured.
 """
 
 from dataclasses import dataclass
-from math import nan
 
 import numpy as np
-import numpy.typing as npt
 
 from dronebms.core.chemistry import LIFEPO4, Chemistry
+from dronebms.health.samples import (
+    AMPS,
+    BLOCK_S,
+    CELLS,
+    DEGC,
+    T_S,
+    USED_AH,
+    Array,
+    block_means,
+)
 
-Array = npt.NDArray[np.float64]
-
-T_S, VOLTS, AMPS, DEGC, USED_AH, CELLS = range(6)  # columns of the samples; cells to the end
-BLOCK_S = 5.0
 MID_FRAC = 0.3  # below it the resistance depends on the charge
 _LEAST_BLOCKS = 12
 _CURVE_SD_V = 0.015  # deviation of a pack's curve from the chemistry's row
@@ -40,7 +46,7 @@ _UNSURE_FRAC = 0.1  # a result with a larger standard deviation is discarded
 class SohMeasurement:
     """Result for one flight; cells in their order, as fractions of the mean cell's."""
 
-    capacity_ah: float | None = None
+    relative_capacity: float | None = None  # of the rated one, to compare flights of one pack
     resistance_ohm: float | None = None  # of the mean cell after some 5 s
     resistance_degc: float | None = None  # mean temperature of its steps
     cells_resistance: tuple[float, ...] = ()  # excess of each cell
@@ -50,7 +56,7 @@ class SohMeasurement:
 def measure_soh(
     samples: Array, chemistry: Chemistry, rated_ah: float, cells: int
 ) -> SohMeasurement:
-    """Measure capacity, resistance and the differences of the cells.
+    """Measure relative capacity, resistance and the differences of the cells.
 
     Args:
         samples: (n, 5 + cells reported), about one per second, times growing, NaN unknown;
@@ -59,30 +65,15 @@ def measure_soh(
         rated_ah: start of the search for the capacity.
         cells: in series.
     """
-    blocks = _blocks(samples, chemistry.cutoff_cell_v * cells)
+    blocks, mean_v = block_means(samples, chemistry.cutoff_cell_v * cells, cells)
     if len(blocks) < _LEAST_BLOCKS:
         return SohMeasurement()
-    mean_v = blocks[:, CELLS:].mean(axis=1) if blocks.shape[1] == CELLS + cells else np.array([nan])
-    if np.isnan(mean_v).any():  # without the cells it includes plug and wires
-        mean_v = blocks[:, VOLTS] / cells
     fit = _Fit(blocks, mean_v, chemistry, rated_ah)
     ohm, degc = _resistance(blocks, mean_v, fit.charge)
     more: tuple[tuple[float, ...], ...] = (), ()
     if ohm is not None and blocks.shape[1] > CELLS + 1:
         more = _cells(blocks, fit, ohm)
-    return SohMeasurement(None if chemistry is LIFEPO4 else fit.capacity_ah, ohm, degc, *more)
-
-
-def _blocks(samples: Array, cutoff_v: float) -> Array:
-    """Means of blocks of time, without unknown samples and those after the cut-off."""
-    known = samples[~np.isnan(samples[:, [VOLTS, AMPS]]).any(axis=1)]
-    ended = np.flatnonzero(known[:, VOLTS] < cutoff_v)
-    known = known[: ended[0]] if len(ended) else known
-    if not len(known):
-        return known
-    starts = np.unique(known[:, T_S] // BLOCK_S, return_index=True)[1]
-    counts = np.diff(np.append(starts, len(known)))
-    return np.asarray(np.add.reduceat(known, starts) / counts[:, None])
+    return SohMeasurement(None if chemistry is LIFEPO4 else fit.relative_capacity, ohm, degc, *more)
 
 
 class _Fit:
@@ -119,7 +110,8 @@ class _Fit:
         self.charge = x[0] - self.used_frac
         sd_frac = float(np.sqrt(np.linalg.inv(rows.T @ rows)[1, 1]) / x[1])
         enough = self.used_frac.max() >= _LEAST_USED_FRAC and sd_frac < _UNSURE_FRAC
-        self.capacity_ah = float(1.0 / x[1]) if enough and least < x[1] < most else None
+        within = least < x[1] < most
+        self.relative_capacity = float(1.0 / x[1] / rated_ah) if enough and within else None
 
 
 def _lagged(blocks: Array) -> Array:

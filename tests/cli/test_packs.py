@@ -57,13 +57,33 @@ def test_the_list_and_one_pack_have_their_lines(
 ) -> None:
     assert packs(tmp_path, "--add", str(flight)) == 0
     listed = capsys.readouterr().out
-    assert listed.startswith("pack  flights  last  capacity  resistance  findings")
+    assert listed.startswith("pack  flights  last  capacity  capacity trend")
     assert "blue" in listed
     assert "no forecast: 0 of 6 flights with a measured capacity" in listed
     assert packs(tmp_path, "blue") == 0
     one = capsys.readouterr().out
     assert one.startswith("blue: lipo 2 cells, 5000 mAh, 1 flights, last -\n")
     assert "cell spread, load" in one
+
+
+def test_a_capacity_is_shown_with_its_interval_and_its_share_of_the_rated_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    known = {"rated_mah": 10_000.0, "capacity_mah": 9500.0, "capacity_sd_frac": 0.04}
+    history.put([FlightRecord(str(n), LANDED, "P", **known) for n in range(3)])  # type: ignore[arg-type]  # fields of one type
+    history.put([FlightRecord("other", LANDED, "Q", rated_mah=10_000.0)])
+    assert packs(tmp_path) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert "9.2 Ah (8.2-10.2), 92 % of rated" in next(row for row in listed if row[0] == "P")
+    assert "Ah (" not in next(row for row in listed if row[0] == "Q")
+    assert packs(tmp_path, "P") == 0
+    assert "capacity          9.2 Ah (8.2-10.2), 92 % of rated\n" in capsys.readouterr().out
+    assert packs(tmp_path, "--json") == 0
+    first, other = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["capacity"]["rated_frac"] == pytest.approx(0.92, abs=0.01)
+    assert first["capacity"]["low_mah"] < 9200 < first["capacity"]["high_mah"]
+    assert other["capacity"] is None
 
 
 def test_the_csv_has_every_flight_and_column(flight: Path, tmp_path: Path) -> None:

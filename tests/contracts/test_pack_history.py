@@ -7,17 +7,44 @@ from pathlib import Path
 import pytest
 
 from dronebms.core.errors import ConfigError
+from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH
 from dronebms.health.database import Database, PackHistory, SqliteFile
-from dronebms.health.flight_record import FLYING, LANDED, LOST, SCHEMA, FlightRecord
+from dronebms.health.flight_record import (
+    COLUMN_TYPES,
+    FLYING,
+    LANDED,
+    LOST,
+    SCHEMA,
+    FlightRecord,
+)
 from dronebms.health.postgres import PostgresDatabase
 from tests.postgres import server
 
 FULL = FlightRecord(
     "run:0:1", LANDED, "TI 6S2P 2025-03-14 1001", None, 1001, "lipo", 6, 16000.0, 1.7e9, 1200.5,
-    1190.25, 12000.0, 99.5, 20.25, 12.0, 15800.0, 15500.0, 2.5, 31.0, 33.0, 41.0, 3.0, 45.0, 3,
+    1190.25, 12000.0, 99.5, 20.25, 12.0, 15800.0, 15500.0, 0.05, 1.1, 2.5, 31.0, 33.0, 41.0,
+    3.0, 45.0, 3,
     22.0, 3.41, 12.5, 1.5, 0.0, (1.0, 2.5, 0.0, 0.0, 0.0), (0.01, -0.02), (-0.01, None),
     (("cell_low", 12.5, 3.41), ("silent", 3.0, None)),
 )  # fmt: skip
+SINCE_2 = "capacity_sd_frac", "relative_capacity"
+VERSION_1 = (
+    "CREATE TABLE flight ({}, PRIMARY KEY (flight_id))".format(
+        ", ".join(
+            f"{f.name} {COLUMN_TYPES[f.type]}"
+            for f in fields(FlightRecord)
+            if f.name not in SINCE_2
+        )
+    ),
+    "CREATE TABLE passport_schema (version BIGINT NOT NULL)",
+    "INSERT INTO passport_schema (version) VALUES (1)",
+    "INSERT INTO flight (flight_id, state, pack, sequence, chemistry, rated_mah, capacity_mah, "
+    "drawn_ah, cells_resistance, cells_capacity, excursions) VALUES "
+    "('a', 'landed', 'P', 1, 'lipo', 22000, 31900, '[]', '[]', '[]', '[]'), "
+    "('b', 'landed', 'P', 2, 'lipo', NULL, 4000, '[]', '[]', '[]', '[]'), "
+    "('c', 'landed', 'P', 3, 'lipo', 22000, NULL, '[]', '[]', '[]', '[]')",
+)
+OLD = [("a", None, 1.45), ("b", None, 4.0 / UNKNOWN_CAPACITY_AH), ("c", None, None)]
 BARE = FlightRecord("run:0:2", FLYING, 'Robert"); DROP TABLE flight; -- :pack')
 
 
@@ -106,3 +133,41 @@ def test_a_failed_write_leaves_nothing_of_it(database: Open) -> None:
     with pytest.raises(ConfigError):
         history.put([FULL, replace(BARE, pack=None)])  # type: ignore[arg-type]  # rejected by the database
     assert history.flights() == []
+
+
+def capacities(flights: list[FlightRecord]) -> list[tuple[str, float | None, float | None]]:
+    return [(row.flight_id, row.capacity_mah, row.relative_capacity) for row in flights]
+
+
+def test_a_history_of_version_1_is_read_as_it_is_without_a_writer(database: Open) -> None:
+    for sql in VERSION_1:
+        database().run(sql)
+    assert capacities(PackHistory(database(), writes=False).flights()) == OLD
+    assert database().run("SELECT version FROM passport_schema")[0][0] == 1
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        (),
+        ("ALTER TABLE flight ADD COLUMN capacity_sd_frac DOUBLE PRECISION",),
+        ("ALTER TABLE flight ADD COLUMN relative_capacity DOUBLE PRECISION",),
+        (
+            "ALTER TABLE flight ADD COLUMN relative_capacity DOUBLE PRECISION",
+            "UPDATE flight SET relative_capacity = 1.45, capacity_mah = NULL WHERE flight_id = 'a'",
+        ),
+    ],
+    ids=["whole", "one column", "the other column", "one row"],
+)
+def test_a_writer_changes_a_history_of_version_1_after_any_interruption(
+    database: Open, done: tuple[str, ...]
+) -> None:
+    for sql in (*VERSION_1, *done):
+        database().run(sql)
+    history = PackHistory(database(), writes=True)
+    assert capacities(history.flights()) == OLD
+    history.put([FULL])
+    for again in (True, False):
+        flights = PackHistory(database(), writes=again).flights()
+        assert capacities(flights) == [*OLD, ("run:0:1", 15500.0, 1.1)]
+        assert flights[-1] == replace(FULL, sequence=4)

@@ -33,7 +33,7 @@ def life(
         ohm = 2.5 * (1 + gain * n) * exp(2.2 * kilokelvin) * (1 + 0.03 * random.standard_normal())
         flight = FlightRecord(
             f"{n}", LANDED, "pack", n, started_unix_s=1.8e9 + n * DAY_S / 2, mean_degc=warm,
-            capacity_mah=15000.0 * (1 - loss * n) * (1 + 0.01 * random.standard_normal()),
+            relative_capacity=0.94 * (1 - loss * n) * (1 + 0.01 * random.standard_normal()),
             resistance_mohm=ohm, resistance_degc=warm,
             cells_resistance=tuple(0.01 * random.standard_normal(6)),
             cells_capacity=tuple(0.003 * random.standard_normal(6)),
@@ -67,7 +67,7 @@ def test_fewer_than_six_measurements_give_no_trend() -> None:
     for count in range(LEAST_FLIGHTS):
         seen = forecast_ageing(life(count, seed=1, loss=0.01))
         assert (seen.capacity, seen.resistance, seen.left, seen.weak) == (None, None, (), None)
-    unmeasured = [replace(flight, capacity_mah=None) for flight in life(30, seed=1)]
+    unmeasured = [replace(flight, relative_capacity=None) for flight in life(30, seed=1)]
     assert forecast_ageing(unmeasured).left == ()
 
 
@@ -119,7 +119,9 @@ def test_a_knee_is_dated_and_noise_or_a_steady_loss_has_none() -> None:
     for seed in SEEDS:
         flights = life(60, seed=seed, loss=0.0005, degc=25.0)
         after = [
-            replace(f, capacity_mah=(f.capacity_mah or 0.0) * (1 - 0.006 * max(n - 40, 0)))
+            replace(
+                f, relative_capacity=(f.relative_capacity or 0.0) * (1 - 0.006 * max(n - 40, 0))
+            )
             for n, f in enumerate(flights)
         ]
         knees.append(after)

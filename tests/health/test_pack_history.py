@@ -20,6 +20,7 @@ import pytest
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
+from dronebms.health.capacity import pack_capacity
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LANDED, LOST, FlightRecord
@@ -89,7 +90,10 @@ def test_capacity_and_resistance_of_one_flight_are_near_the_simulated_ones(
     whole: list[Report],
 ) -> None:
     (row,) = flights_of(whole)
-    assert row.capacity_mah == pytest.approx(0.95 * 16000, rel=0.05)
+    assert row.relative_capacity == pytest.approx(0.95, rel=0.05)
+    capacity = pack_capacity([row])
+    assert capacity is not None
+    assert capacity.low_mah < 0.95 * 16000 < capacity.high_mah < 1.1 * 16000
     # 40 mohm Ah are for 20 s of 1C; 5 s of the same circuit have a little less.
     assert row.resistance_mohm == pytest.approx(40.0 / 16, rel=0.15)
 
@@ -424,7 +428,7 @@ def test_a_row_of_another_form_is_one_sentence(tmp_path: Path, wrong: dict[str, 
         row = dict(zip(names, old.execute(sql).fetchone(), strict=True))
         new.execute(f"CREATE TABLE flight ({', '.join(names)})")
         new.execute("CREATE TABLE passport_schema (version)")
-        new.execute("INSERT INTO passport_schema VALUES (1)")
+        new.execute("INSERT INTO passport_schema VALUES (2)")
         places = ", ".join("?" * len(names))
         new.execute(f"INSERT INTO flight VALUES ({places})", list((row | {name: value}).values()))  # noqa: S608 - field names
         new.commit()
