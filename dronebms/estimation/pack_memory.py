@@ -25,7 +25,7 @@ from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.cell_fit import CellParameters
-from dronebms.estimation.cell_model import FAST, KNOTS
+from dronebms.estimation.cell_model import CAPACITY, FAST, KNOTS
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 from dronebms.estimation.sister_packs import MAX_SISTERS
 from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower, with_flight
@@ -40,9 +40,11 @@ _NAME_CHARACTERS = 60
 _ROUNDING = 1e-9  # of an eigenvalue
 MALFORMED = ValueError, KeyError, TypeError, OverflowError  # raised by malformed content
 _MAX_NUMBER = 1e9  # in such a file
+_MAX_LN = 10.0  # of a parameter of a cell, in ln or volts
+_MAX_ODDS = 500.0  # its exponential is finite
 _MAX_TEXT = 500  # characters of a name
 _MAX_POINTS = 100  # temperatures of flights
-_MAX_PACKS = 20  # newest, in the file of a model
+MAX_PACKS = 20  # newest, in the file of a model
 _OLD_FLIGHT_S = 600.0  # weight of the mean power in a file of format 1
 _WRITE_S = 5.0
 _log = logging.getLogger(__name__)
@@ -63,6 +65,18 @@ class LearnedPack:
     model: str | None = None  # `PackData.model_key`
     chemistry: str | None = None  # of the row that the scales are relative to; None: not stored
     vehicle: str | None = None  # of its last flight
+
+    @property
+    def capacity_pct(self) -> tuple[float, float]:
+        """(Capacity, its standard deviation) in per cent of the rated one."""
+        place = CAPACITY - FAST
+        pct = 100.0 * math.exp(self.cells.mean[place])
+        return pct, pct * math.sqrt(max(self.cells.covariance[place][place], 0.0))
+
+    @property
+    def resistance_pct(self) -> float:
+        """Resistance at 25 degC in per cent of the chemistry's usual one."""
+        return 100.0 * math.exp(self.cells.mean[0])
 
     def fits(self, rated_mah: float | None, chemistry: str) -> bool:
         """Whether it can be of a pack of this rated capacity and chemistry."""
@@ -302,7 +316,7 @@ class PackMemoryFolder:
             ConfigError: the model's file cannot be used.
         """
         found: list[LearnedPack] = []
-        for pack in self._packs_of(model)[::-1]:
+        for pack in self.packs_of(model)[::-1]:
             if pack in but or len(found) == MAX_SISTERS:
                 continue
             try:
@@ -340,9 +354,7 @@ class PackMemoryFolder:
                 errors.append(error)
         if vehicle is not None and learned.power is not None:
             try:
-                flights = with_flight(self.vehicle(vehicle), learned.power)
-                content = {"vehicle": vehicle} | vehicle_to_json(flights)
-                self._write(self._path(vehicle, _VEHICLES), content)
+                self.save_vehicle(vehicle, with_flight(self.vehicle(vehicle), learned.power))
             except ConfigError as error:
                 errors.append(error)
         if errors:
@@ -352,13 +364,43 @@ class PackMemoryFolder:
         self.load(pack)  # a damaged file is not overwritten
         self._write(self._path(pack), {"pack": pack} | learned_to_json(learned))
 
-    def _packs_of(self, model: str) -> list[str]:
+    def packs_of(self, model: str) -> list[str]:
+        """Names of the newest packs of a model, the newest last; raises ConfigError."""
         return _read(self._path(model, _MODELS), "model of packs", _packs_from_json) or []
 
-    def _add(self, pack: str, model: str) -> None:
-        packs = [other for other in self._packs_of(model) if other != pack]
-        content = {"format": _INDEX_FORMAT, "model": model, "packs": [*packs, pack][-_MAX_PACKS:]}
+    def save_model(self, model: str, packs: list[str]) -> None:
+        """Store the names of the packs of a model; raises ConfigError."""
+        content = {"format": _INDEX_FORMAT, "model": model, "packs": packs[-MAX_PACKS:]}
         self._write(self._path(model, _MODELS), content)
+
+    def save_vehicle(self, name: str, flights: tuple[FlightPower, ...]) -> None:
+        """Store the flights of a vehicle; raises ConfigError."""
+        content = {"vehicle": name} | vehicle_to_json(flights)
+        self._write(self._path(name, _VEHICLES), content)
+
+    def files(self, kind: str) -> list[Path]:
+        """Files of the packs, models or vehicles, in the order of their names."""
+        folder = self._folder / _KINDS[kind].folder
+        return sorted(path for path in folder.glob("*.json") if path.is_file())
+
+    def read_named(self, kind: str, path: Path) -> tuple[str, Any]:
+        """Name and content of one of `files`; raises ConfigError."""
+        row = _KINDS[kind]
+
+        def named(content: Any) -> tuple[str, Any]:  # noqa: ANN401 - from JSON, of any form
+            found = row.of(content)
+            name = name_from_json(content[row.key])
+            if name is None or self._path(name, row.folder).name != path.name:
+                raise ValueError(f"it is not the file of the {row.key} that it names")
+            return name, found
+
+        read = _read(path, row.title, named)
+        if read is None:
+            raise ConfigError(f"{path} does not exist any more")
+        return read
+
+    def _add(self, pack: str, model: str) -> None:
+        self.save_model(model, [*(p for p in self.packs_of(model) if p != pack), pack])
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         try:
@@ -394,6 +436,16 @@ def _read(path: Path, kind: str, of: Callable[[Any], _Content]) -> _Content | No
 # ---------------------------------------------------------------------- content of the files
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of file."""
+
+    folder: str
+    key: str  # of its name
+    title: str
+    of: Callable[[Any], Any]  # its content
+
+
 def learned_to_json(learned: LearnedPack) -> dict[str, Any]:
     """The content of a pack's file."""
     return {
@@ -424,6 +476,10 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
     names = "gauge_odds", "first_fast", "rated_mah", "flights"
     odds, first_fast, rated_mah, flights = (_number(content[name]) for name in names)
     _check([*mean, *covariance.ravel()])
+    if max(abs(mean).max(), abs(first_fast)) > _MAX_LN or abs(covariance).max() > _MAX_LN**2:
+        raise ValueError("a number in it is not of a cell")
+    if abs(odds) > _MAX_ODDS or flights < 0.0 or rated_mah <= 0.0:
+        raise ValueError("a number in it is out of range")
     if np.linalg.eigvalsh((covariance + covariance.T) / 2)[0] < -_ROUNDING:
         raise ValueError("its covariance is not positive semidefinite")
     cells = CellParameters(
@@ -441,9 +497,9 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
         flights=int(flights),
         flight_ids=tuple(map(str, content.get("taught", ())))[-MAX_FLIGHT_IDS:],
         power=_power_from_json(rows),
-        model=_name(content.get("model")),
-        chemistry=_name(content.get("chemistry")),
-        vehicle=_name(content.get("vehicle")),
+        model=name_from_json(content.get("model")),
+        chemistry=name_from_json(content.get("chemistry")),
+        vehicle=name_from_json(content.get("vehicle")),
     )
 
 
@@ -487,7 +543,7 @@ def recalled_from_json(row: Any) -> Recalled:  # noqa: ANN401 - from JSON, of an
         return Recalled(
             Keys(str(pack)), Known(None if learned is None else learned_from_json(learned))
         )
-    keys = Keys(*(_name(row[key]) for key in ("pack", "model", "vehicle")))
+    keys = Keys(*(name_from_json(row[key]) for key in ("pack", "model", "vehicle")))
     learned = row["learned"]
     known = Known(
         None if learned is None else learned_from_json(learned),
@@ -500,8 +556,15 @@ def recalled_from_json(row: Any) -> Recalled:  # noqa: ANN401 - from JSON, of an
 def _packs_from_json(content: Any) -> list[str]:  # noqa: ANN401 - from JSON, of any form
     if not isinstance(content, dict) or content.get("format") != _INDEX_FORMAT:
         raise ValueError(f"its format is not {_INDEX_FORMAT}")
-    names = [_name(row) for row in content["packs"][-_MAX_PACKS:]]
+    names = [name_from_json(row) for row in content["packs"][-MAX_PACKS:]]
     return [name for name in names if name is not None]
+
+
+_KINDS = {
+    "packs": _Kind("", "pack", "learned pack", learned_from_json),
+    "models": _Kind(_MODELS, "model", "model of packs", _packs_from_json),
+    "vehicles": _Kind(_VEHICLES, "vehicle", "learned vehicle", vehicle_from_json),
+}
 
 
 def _power_to_json(flights: tuple[FlightPower, ...]) -> list[tuple[str, float, float]]:
@@ -518,6 +581,8 @@ def _power_from_json(rows: Any) -> tuple[FlightPower, ...]:  # noqa: ANN401 - of
 def _points(rows: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401 - of any form
     points = np.array(rows, float).reshape(-1, 2)
     _check(points.ravel())
+    if abs(points).max(initial=0.0) > _MAX_LN:
+        raise ValueError("a temperature in it is not of a cell")
     if len(points) > _MAX_POINTS:
         raise ValueError(f"it has more than {_MAX_POINTS} temperatures")
     return tuple([(float(kelvin), float(log)) for kelvin, log in points])
@@ -534,7 +599,8 @@ def _number(value: Any) -> float:  # noqa: ANN401 - from JSON, of any form
     return number
 
 
-def _name(value: Any) -> str | None:  # noqa: ANN401 - from JSON, of any form
+def name_from_json(value: Any) -> str | None:  # noqa: ANN401 - from JSON, of any form
+    """A name of a pack, a model or a vehicle, None where there is none; raises ValueError."""
     if value is not None and not (isinstance(value, str) and len(value) <= _MAX_TEXT):
         raise ValueError("a name in it is not valid")
     return value

@@ -139,8 +139,7 @@ class PackHistory:
         try:
             for name in _LISTS:
                 values[name] = from_json(str(values[name]).encode())
-            flight = _FLIGHT.validate_python(values)
-            _check_numbers(flight)
+            flight = record_of(values)
         except ValueError as error:
             which = f"flight {values['flight_id']!r:.40}"
             reason = f"{error}".splitlines()[0]
@@ -151,6 +150,13 @@ class PackHistory:
         """Mark the flights that no process records any more: the service was killed in the air."""
         sql = "UPDATE flight SET state = :lost WHERE state = :flying"
         self._database.run(sql, {"lost": LOST, "flying": FLYING})
+
+
+def record_of(values: object) -> FlightRecord:
+    """Flight record of a table of its fields; raises ValueError for any other value."""
+    flight = _FLIGHT.validate_python(values)
+    _check_numbers(flight)
+    return flight
 
 
 def _check_numbers(flight: FlightRecord) -> None:

@@ -24,6 +24,7 @@ from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.report import Report
 from dronebms.core.state import MAX_BYTES, from_json, to_json
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
+from dronebms.estimation.estimator import EstimatorState
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
@@ -169,7 +170,8 @@ def test_a_stage_of_a_future_format_starts_without_history_in_the_run_and_in_its
     caplog.clear()
     assert replayed(tmp_path / "2.rec") == live
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert lines[0] == "battery 1: state of estimator is not restored: format 99, not 4"
+    now = EstimatorState.FORMAT
+    assert lines[0] == f"battery 1: state of estimator is not restored: format 99, not {now}"
     assert len(lines) == 2  # and that the battery is restored
 
 
