@@ -19,6 +19,7 @@ from dronebms.estimation.cell_model import FAST, WARMTH, CellModel, kelvin_of
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import (
+    NOTHING_KNOWN,
     BackgroundPackMemory,
     Keys,
     Known,
@@ -26,7 +27,13 @@ from dronebms.estimation.pack_memory import (
     LearnedPack,
     PackMemory,
     PackMemoryFolder,
+    Recalled,
+    learned_to_json,
+    recall,
+    recalled_from_json,
+    recalled_to_json,
 )
+from dronebms.estimation.usual_power import FlightPower
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.pipeline import Pipeline
 from smartbattery.snapshot import Identity, Snapshot
@@ -103,6 +110,109 @@ def test_a_file_without_temperatures_is_a_pack_as_it_was_learned(tmp_path: Path)
     assert again is not None
     assert again.cells == replace(learned_once().cells, warm=())
     assert recalled(again.cells).x[WARMTH] == again.cells.mean[WARMTH - FAST]
+
+
+def of_format_1(learned: LearnedPack, usual_w: float | None) -> dict[str, object]:
+    """A file of a pack as earlier versions wrote it."""
+    content = learned_to_json(learned) | {"format": 1, "pack": "P10", "usual_w": usual_w}
+    for key in ("model", "chemistry", "vehicle", "power", "sister_warm"):
+        del content[key]
+    return content
+
+
+@pytest.mark.parametrize("usual_w", [None, 612.5])
+def test_a_file_of_format_1_is_read_and_its_usual_power_is_one_flight(
+    usual_w: float | None, tmp_path: Path
+) -> None:
+    learned = replace(learned_once(), power=(), model=None, chemistry=None, vehicle=None)
+    (tmp_path / "P10.json").write_text(json.dumps(of_format_1(learned, usual_w)))
+    packs = PackMemoryFolder(tmp_path)
+    again = packs.load("P10")
+    assert again is not None
+    assert replace(again, power=()) == learned
+    assert [flight.mean_w for flight in again.power] == ([] if usual_w is None else [usual_w])
+    packs.store(Keys("P10"), Learned(again))
+    assert packs.load("P10") == again
+    assert again.fits(again.rated_mah, "li-ion")  # its chemistry was not stored
+
+
+def test_a_recording_of_an_earlier_version_has_a_pair_of_name_and_pack() -> None:
+    learned = replace(learned_once(), power=(), model=None, chemistry=None, vehicle=None)
+    pair = json.loads(json.dumps(["P10", of_format_1(learned, None)]))
+    assert recalled_from_json(pair) == Recalled(Keys("P10"), Known(learned))
+    assert recalled_from_json(["P10", None]) == Recalled(Keys("P10"), NOTHING_KNOWN)
+
+
+def test_what_a_run_recalled_is_restored_to_the_last_bit() -> None:
+    learned, flight = learned_once(), FlightPower("0badcafe", 100.0 / 3.0, 600.0)
+    for known in (
+        Known(learned),
+        Known(None, (learned, replace(learned, gauge_odds=1.0 / 3.0)), (flight,)),
+    ):
+        recalled = Recalled(Keys("P10", "P22", "lifter 2"), known)
+        assert recalled_from_json(json.loads(json.dumps(recalled_to_json(recalled)))) == recalled
+
+
+def of_model(packs: PackMemory, pack: str, number: int) -> None:
+    keys = Keys(pack, "P22", "lifter 2")
+    learned = replace(learned_once(), model="P22", flights=number)
+    packs.store(keys, Learned(learned, FlightPower(f"{number}", 600.0, 300.0)))
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_the_newest_five_packs_of_a_model_are_its_sister_packs(
+    *, background: bool, tmp_path: Path
+) -> None:
+    folder = PackMemoryFolder(tmp_path)
+    kept = BackgroundPackMemory(folder)
+    for number, pack in enumerate("ABCDEFGA"):
+        of_model(kept if background and number > 3 else folder, pack, number)
+    for packs in (kept, folder):
+        assert [sister.flights for sister in packs.sisters("P22")] == [7, 6, 5, 4, 3]
+        assert [flight.flight_id for flight in packs.vehicle("lifter 2")] == list("01234567")
+        kept.close()
+    assert folder.sisters("P23") == ()
+    assert folder.vehicle("lifter 3") == ()
+    found = recall(folder, Keys("A", "P22", "lifter 2"), lambda error: pytest.fail(str(error)))
+    assert (found.pack is not None, found.sisters, len(found.vehicle)) == (True, (), 8)
+
+
+def test_a_pack_that_changed_its_model_is_no_sister_of_the_earlier_one(tmp_path: Path) -> None:
+    packs = PackMemoryFolder(tmp_path)
+    for pack in "AB":
+        of_model(packs, pack, 1)
+    packs.store(Keys("A", "P30"), Learned(replace(learned_once(), model="P30")))
+    assert len(packs.sisters("P22")) == len(packs.sisters("P30")) == 1
+
+
+@pytest.mark.parametrize("name", ["A.json", "models/P22.json", "vehicles/lifter 2.json"])
+@pytest.mark.parametrize(
+    "damage", ["", "{}", "[]", '{"format": 1}', '{"format": 9}', "[" * 100_000, "\x00"]
+)
+def test_a_damaged_file_costs_what_it_held_and_nothing_else(
+    name: str, damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    packs = PackMemoryFolder(tmp_path)
+    for pack in "AB":
+        of_model(packs, pack, 1)
+    bad = tmp_path / name
+    bad.write_text(damage)
+    errors: list[ConfigError] = []
+    found = recall(packs, Keys("C", "P22", "lifter 2"), errors.append)
+    texts = [*map(str, errors), caplog.text]
+    assert any(f"{bad} is not a valid" in text for text in texts)
+    assert len(found.sisters) == {"A.json": 1, "models/P22.json": 0}.get(name, 2)
+    assert len(found.vehicle) == (0 if name.startswith("vehicles") else 1)
+    # What can be stored is stored, and the damaged file stays.
+    with pytest.raises(ConfigError, match=str(bad)):
+        of_model(packs, "A", 7)
+    assert bad.read_text() == damage
+    if name != "A.json":
+        known = packs.load("A")
+        assert known is not None
+        assert known.flights == 7
+    if not name.startswith("vehicles"):
+        assert len(packs.vehicle("lifter 2")) == 2
 
 
 def recalled(cells: CellParameters) -> CellFit:
