@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import math
 import random
 import shutil
 import socket
@@ -23,9 +24,15 @@ from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.report import Report
 from dronebms.core.state import MAX_BYTES, from_json, to_json
-from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import EstimatorState
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
+from dronebms.estimation.pack_memory import (
+    LEARNED_FOLDER,
+    BackgroundPackMemory,
+    Keys,
+    PackMemoryFolder,
+)
+from dronebms.estimation.usual_power import FlightPower
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
@@ -39,6 +46,7 @@ from smartbattery.bus import Bus
 from smartbattery.errors import NackError
 
 PACK = "virtual 6S2P 16000 2025-03-14 1001"
+UID = "0badcafe"
 TAUGHT_S = 290.0  # more than a sixth of the pack
 WAIT_S = 20.0
 
@@ -49,10 +57,16 @@ def flown(
     seconds: float,
     parts: dict[str, object] | None = None,
     start_s: float = 0,
+    *,
+    other_uid_s: float | None = None,
 ) -> tuple[list[Report], dict[str, object]]:
-    """Reports of a simulated pack, recorded as a service does, and the stored state at the end."""
+    """Reports of a simulated pack, recorded as a service does, and the stored state at the end.
+
+    With `other_uid_s` it is another pack of the model, and the vehicle sends its unique id then.
+    """
     clock = VirtualClock()
-    bus, world = open_virtual("survey", clock, 1, [parse_fault("weak_cell=0.5")])
+    seed, uid_s = (1, math.inf) if other_uid_s is None else (2, other_uid_s)
+    bus, world = open_virtual("survey", clock, seed, [parse_fault("weak_cell=0.5")])
     clock.sleep_until(start_s)
     with closing(BackgroundPackMemory(packs)) as memory:
         recorder = Recorder(SingleFile(path), Start((Recorded(world.pack_data(), 0x0B),)))
@@ -62,7 +76,11 @@ def flown(
             restore_parts([pipeline], parts)
             recorder.begin(parts)
         steps = range(int(start_s * 10), int((start_s + seconds) * 10))
-        loop = Loop(clock, world.vehicle, [pipeline], recorder)
+
+        def vehicle(now_s: float) -> VehicleState:
+            return replace(world.vehicle(now_s), uid=UID if now_s >= uid_s else None)
+
+        loop = Loop(clock, vehicle, [pipeline], recorder)
         live = list(loop.reports(k / 10 for k in steps))
         recorder.close()
         pipeline.store_learned_or_log()
@@ -109,6 +127,34 @@ def test_a_run_with_a_pack_memory_replays_to_the_same_reports(known: Known, tmp_
     assert live != unknown  # it matters
     assert replayed(tmp_path / "known.rec") == live
     assert replayed(tmp_path / "unknown.rec") == unknown
+
+
+def test_a_run_with_a_sister_pack_and_a_vehicle_replays_to_the_same_reports(
+    known: Known, tmp_path: Path
+) -> None:
+    path, none = tmp_path / "x.rec", PackMemoryFolder(tmp_path / "none")
+    shutil.copytree(known[1], tmp_path / LEARNED_FOLDER)
+    packs = PackMemoryFolder(tmp_path / LEARNED_FOLDER)
+    packs.save_vehicle(UID, (FlightPower("1", 100.0, 600.0), FlightPower("2", 102.0, 600.0)))
+    live, _ = flown(path, packs, 60.0, other_uid_s=8.0)
+    assert replayed(path) == live
+    found = [
+        record.batteries[0].recalled for record in read_records(path) if isinstance(record, Start)
+    ]
+    keys = list(dict.fromkeys(each.keys for each in found if each is not None))
+    model = "virtual 6S2P 16000 16000 mAh 6S lipo"
+    name = PACK.replace("1001", "1002")
+    assert keys == [Keys(name, model), Keys(name, model, UID)]
+    last = found[-1]
+    assert last is not None
+    assert (len(last.known.sisters), len(last.known.vehicle)) == (1, 2)
+    data = path.read_bytes()
+    later = data.index(b"\xd5BMS", len(data) // 3)
+    (tmp_path / "later.rec").write_bytes(MAGIC + data[later:])
+    assert replayed(tmp_path / "later.rec") == replayed(tmp_path / "later.rec", packs)
+    assert replayed(path, none) != live  # it matters
+    sister_only, _ = flown(tmp_path / "y.rec", known[0], 60.0, other_uid_s=math.inf)
+    assert [report.estimate for report in sister_only] != [report.estimate for report in live]
 
 
 def test_a_later_part_of_a_run_has_what_was_recalled(known: Known, tmp_path: Path) -> None:
