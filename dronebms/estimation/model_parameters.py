@@ -31,33 +31,33 @@ class ModelParameters:
     fast_tau_s: float = 20.0
     slow_tau_s: float = 141.0
     share_now: float = 0.615
-    share_slow: float = 0.425
+    share_slow: float = 0.35
     resistance_frac: Mapping[str, float] = _rows(0.842, 0.842, 0.607, 2.34)
     depth_h: Mapping[str, float] = _rows(0.03, 0.03, 0.05, 0.0824)
     warmth: float = 2.6  # Arrhenius kilokelvin: 21.6 kJ/mol, the middle of published NMC and LFP
     depth_warmth: float = 1.3  # diffusion's exponent over the resistance's
     empty_growth: float = 1.14
-    empty_charge: float = 0.07
+    empty_charge: float = 0.085
     mean_capacity: float = -0.0513  # ln; nameplates are 5-15 % too high
 
     # Uncertainty before anything is learned.
-    sd_capacity: float = 0.08
+    sd_capacity: float = 0.12
     sd_fast: float = 0.516
     sd_slow: float = 1.14
     sd_depth: float = 0.425
     sd_warmth: float = 0.8
-    sd_knots_v: tuple[float, ...] = (0.264, 0.185, 0.145, 0.072, 0.064, 0.056, 0.056, 0.056, 0.048)
+    sd_knots_v: tuple[float, ...] = (0.185, 0.13, 0.1, 0.05, 0.064, 0.056, 0.056, 0.056, 0.048)
     # Cells sold as LiPo range from LCO (0) to NMC and NCA (1): their difference at the knots.
     family_v: tuple[float, ...] = (-0.37, -0.402, -0.35, -0.266, -0.2, -0.16, -0.07, -0.02, -0.02)
-    family_lipo: tuple[float, float] = (0.33, 0.659)  # mean, sd
+    family_lipo: tuple[float, float] = (0.4, 0.5)  # mean, sd
     family_li_ion: tuple[float, float] = (0.0, 0.2)
     knots_length: float = 0.495  # of charge, over which the curve's errors are alike
 
     # Readings.
     sd_offset_v: float = 0.03  # error of the circuit ...
-    offset_tau_s: float = 141.0  # ... and its correlation time
+    offset_tau_s: float = 55.0  # ... and its correlation time
     sd_noise_v: float = 0.01
-    sd_sag_frac: float = 0.1
+    sd_sag_frac: float = 0.08
     sd_step: float = 0.106
     sd_rest_v: float = 0.012
     sd_gauge: float = 0.0121  # of a gauge's charge at rest
@@ -87,8 +87,8 @@ class ModelParameters:
     # The discharge to the cut-off.
     sd_cutoff_v: float = 0.0379  # by the dips of the last seconds
     dip_factor: float = 1.7
-    rise_tau_s: float = 700.0
-    drift_tau_s: float = 120.0  # how long a falling error of the circuit continues
+    rise_tau_s: float = 350.0
+    drift_tau_s: float = 90.0  # how long a falling error of the circuit continues
 
     # The load.
     recent_blocks: float = 4.0  # weight of the present level in the mean, in blocks of 30 s
