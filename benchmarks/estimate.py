@@ -3,7 +3,7 @@
 Prints the table of docs/estimation.md for the flights given (default: those of the tests): the estimator
 with nothing learned, with learning from flight to flight and split by what is known then (nothing, type and vehicle
 by sister packs, the pack itself), the baselines on the same flights, and the bounds
-(future power known, pack known, both).
+(future power known, pack known, both). Then how often the interval holds in each group of conditions.
 Definitions are in `scoring.py`. "Ordinary" flights end with at most a quarter of the charge left,
 "hard" ones with more.
 
@@ -11,7 +11,7 @@ Definitions are in `scoring.py`. "Ordinary" flights end with at most a quarter o
     --prototype FOLDER   a folder with prototype.py and baselines.py of the same form (progpy's too)
     --progpy      progpy, minutes a flight; needs --prototype
     --without-gauge   only voltages, current and temperature
-    --validate    cross-validation: interval constants fitted without the parameter set that is judged
+    --no-bounds   without the bounds, which take half of the time
 """
 
 import argparse
@@ -28,7 +28,6 @@ from benchmarks.scoring import (
     LATE_S,
     POOR_COVER,
     Answer,
-    Array,
     Judged,
     Predictor,
     Score,
@@ -39,7 +38,7 @@ from benchmarks.scoring import (
     share_of,
 )
 from dronebms.core.errors import ConfigError
-from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.estimator import Estimator, Familiarity
 from dronebms.estimation.load_forecast import LoadForecast
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.pack_memory import (
@@ -49,11 +48,10 @@ from dronebms.estimation.pack_memory import (
     PackMemoryInRam,
     recall,
 )
-from dronebms.estimation.time_to_empty import Familiarity
 from smartbattery.snapshot import Snapshot
 
 TESTED = Path(__file__).parents[1] / "tests" / "data" / "flights"
-LOAD_C, NOMINAL_V = 0.15, 3.7
+LOAD_C, NOMINAL_V, PART_USED_PCT = 0.15, 3.7, 90.0
 NOTHING_LEARNED, LEARNING = "dronebms, nothing learned", "dronebms, learning"
 Make = Callable[[Judged], Predictor]
 
@@ -259,55 +257,45 @@ def bounds(flights: Sequence[Judged]) -> dict[str, list[Score]]:
     }
 
 
-WIDER = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.8)
+GROUP, COLD_DEGC, DRAWS = 10, 10.0, 2000
 
 
-def cell_of(judged: Judged) -> str:
-    """The parameter set that a flight was computed with; else its pack."""
-    words = judged.flight.name.split("_")
-    return words[1] if len(words) > 2 else judged.pack  # noqa: PLR2004 - F00_SET_PACK_FLIGHT
+def groups_of(judged: Judged) -> list[str]:
+    """Return the conditions of a flight."""
+    degrees = [look.temperature_degc for look in judged.looks if look.temperature_degc is not None]
+    cold = bool(degrees) and sum(degrees) / len(degrees) < COLD_DEGC
+    full = next((look.soc_pct for look in judged.looks if look.soc_pct is not None), None)
+    return [
+        judged.flight.pack_data.chemistry.name,
+        f"{'colder' if cold else 'warmer'} than {COLD_DEGC:.0f} degC",
+        "no gauge" if full is None else "part-used" if full < PART_USED_PCT else "full",
+    ]
 
 
-def validated(flights: Sequence[Judged]) -> list[Score]:
-    """Return scores with the interval's factors fitted without the parameter set that is judged.
+def grouped(
+    flights: Sequence[Judged], nothing: Sequence[Score], learning: Sequence[Score]
+) -> list[str]:
+    """Return how often the interval holds in each group of `GROUP` flights or more.
 
-    The two factors of a pack that is known, or whose sister packs are, have the least interval score
-    on such packs of all other sets. Those of unknown packs, and all other constants, stay as shipped.
+    With the 5 to 95 % range of a bootstrap over flights, nothing learned beside learning.
     """
-    plain = replace(FITTED, widen=((1.0, 1.0),) * len(FITTED.widen))
-    memory = PackMemoryInRam()
-    flown: list[tuple[Judged, Familiarity, Array]] = []
-    for judged in flights:
-        ours = Ours(judged, memory, plain)
-        rows = run(judged, ours, lambda: 0.0)[0]
-        flown.append((judged, ours.familiarity, rows))
-        ours.land()
-
-    def scored(case: tuple[Judged, Familiarity, Array], below: float, above: float) -> Score:
-        judged, familiarity, rows = case
-        wide = rows.copy()
-        wide[:, 2] = np.maximum(rows[:, 3] - below * (rows[:, 3] - rows[:, 2]), 0.0)
-        wide[:, 4] = rows[:, 3] + above * (rows[:, 4] - rows[:, 3])
-        return score(judged, wide, math.nan, familiarity)
-
-    table = {
-        (k, below, above): scored(case, below, above).winkler_s
-        for k, case in enumerate(flown)
-        for below in WIDER
-        for above in WIDER
-    }
-    scores = []
-    for case in flown:
-        others = [
-            k
-            for k, (it, familiarity, _) in enumerate(flown)
-            if cell_of(it) != cell_of(case[0]) and familiarity == case[1]
-        ]
-        pairs = [(below, above) for below in WIDER for above in WIDER]
-        best = min(pairs, key=lambda pair, others=others: sum(table[k, *pair] for k in others))  # type: ignore[misc]  # the default binds it
-        as_shipped = case[1] == Familiarity.UNKNOWN or not others
-        scores.append(scored(case, *(FITTED.widen[case[1]] if as_shipped else best)))
-    return scores
+    members: dict[str, list[int]] = {}
+    for k, judged in enumerate(flights):
+        for name in (*groups_of(judged), FAMILIAR[learning[k].familiarity]):
+            members.setdefault(name, []).append(k)
+    rng, rows = np.random.default_rng(1), []
+    for name, places in sorted(members.items()):
+        if len(places) < GROUP:
+            continue
+        cells = [name, str(len(places))]
+        for scores in (nothing, learning):
+            covers = np.array([scores[k].cover for k in places])
+            covers = covers[np.isfinite(covers)]
+            drawn = rng.choice(covers, (DRAWS, len(covers))).mean(axis=1)
+            low, high = np.percentile(drawn, (5, 95))
+            cells.append(f"{100 * covers.mean():.0f} ({100 * low:.0f}-{100 * high:.0f})")
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
 
 
 def main() -> None:
@@ -320,7 +308,7 @@ def main() -> None:
     parser.add_argument("--prototype", type=Path)
     parser.add_argument("--progpy", action="store_true")
     parser.add_argument("--without-gauge", action="store_true")
-    parser.add_argument("--validate", action="store_true")
+    parser.add_argument("--no-bounds", action="store_true")
     options = parser.parse_args()
     flights = read_folder(options.paths or [TESTED])
     if options.without_gauge:
@@ -329,6 +317,7 @@ def main() -> None:
     print(HEAD)
     print("|" + "---|" * (HEAD.count("|") - 1))
     nothing: list[Score] = []
+    groups: list[str] = []
     for name, make in predictors(options).items():
         scores = fly(flights, make)
         print(line(name, scores), flush=True)
@@ -336,18 +325,18 @@ def main() -> None:
             nothing = scores
         elif name == LEARNING:
             print("\n".join(split(scores, nothing)), flush=True)
+            groups = grouped(flights, nothing, scores)
         if options.flights:
             for each in scores:
                 print(
                     f"    {each.name:28s} error {100 * each.error:4.0f} % ({each.off_s:.0f} s) holds {100 * each.cover:4.0f} %"
                 )
-    if options.validate:
-        print(
-            line("dronebms, learning, interval cross-validated", validated(flights)),
-            flush=True,
-        )
-    for name, scores in bounds(flights).items():
+    for name, scores in ({} if options.no_bounds else bounds(flights)).items():
         print(line(name, scores), flush=True)
+    print(
+        "| 90 % interval holds in the group | flights | nothing learned % | learning % |\n|---|---|---|---|"
+    )
+    print("\n".join(groups))
 
 
 if __name__ == "__main__":

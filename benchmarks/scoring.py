@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dronebms.estimation.time_to_empty import Familiarity
+from dronebms.estimation.estimator import Familiarity
 from dronebms.flightlogs import FlightLog, FlightSource, read_csv_log
 from dronebms.flightlogs.csv_log import stem_of
 from dronebms.monitoring.consistency import ConsistencyCheck

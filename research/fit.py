@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.estimate import WIDER, Ours, without_gauge
+from benchmarks.estimate import Ours, without_gauge
 from benchmarks.scoring import JUDGED_FRAC, Array, Judged, read_folder, run
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.pack_memory import PackMemoryInRam
@@ -29,6 +29,7 @@ QUANTILES = np.array([0.05, 0.5, 0.95])
 OFFSET_S = 40.0  # bounds the weight of the last seconds
 ERROR_WEIGHT = 0.4
 MOST = 1.5  # upper bound of the loss of one sample
+WIDER = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.8)
 SEARCHED = (
     "slow_tau_s", "share_slow", "resistance_frac", "depth_h", "warmth", "empty_growth", "empty_charge", "mean_capacity", "sd_capacity",
     "sd_fast", "sd_slow", "sd_depth", "sd_warmth", "sd_knots_v", "family_lipo", "family_li_ion", "knots_length",
@@ -119,8 +120,7 @@ def main() -> None:
     """Search for some minutes."""
     until_s = time.monotonic() + 60.0 * float(sys.argv[1])
     flights = read_folder([Path(text) for text in sys.argv[2:]])
-    plain = replace(FITTED, widen=((1.0, 1.0),) * len(FITTED.widen))
-    best = search(flights, plain, until_s) if float(sys.argv[1]) > 0 else plain
+    best = search(flights, FITTED, until_s) if float(sys.argv[1]) > 0 else FITTED
     gaugeless = [
         replace(judged, looks=tuple(map(without_gauge, judged.looks))) for judged in flights
     ]

@@ -11,6 +11,7 @@ Causal: an Estimate depends only on what was received until its `t_s`; what is n
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import ClassVar, Self
 
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
@@ -21,6 +22,7 @@ from dronebms.estimation.cell_fit import CellEstimate, CellFit, CellFitState, Ce
 from dronebms.estimation.cell_model import FAST, CellModel
 from dronebms.estimation.cell_states import CellStates, CellStatesState
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion
+from dronebms.estimation.interval_adaptation import Adaptation, mean_adaptation
 from dronebms.estimation.load_forecast import LoadForecast, LoadForecastState
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.output_filters import OutputFilters, ShownCharge
@@ -37,7 +39,7 @@ from dronebms.estimation.pack_memory import (
 from dronebms.estimation.return_home import ReturnHome, ReturnHomeState
 from dronebms.estimation.sampling import Reading, Sample, Sampling, SamplingState, Second
 from dronebms.estimation.sister_packs import MAX_SISTERS, sister_prior
-from dronebms.estimation.time_to_empty import Familiarity, TimeToEmpty, TimeToEmptyState
+from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState
 from dronebms.estimation.usual_power import FlightPower, UsualPower, usual_power, with_flight
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
@@ -46,6 +48,14 @@ _MAX_LOG_ODDS = 500.0  # of a restored state: its exponential is finite
 _LEARN_FRAC = 0.15  # of the capacity that must be used before a flight is learned from
 
 MakeLoadForecast = Callable[[float, UsualPower | None, ModelParameters], LoadForecast]
+
+
+class Familiarity(IntEnum):
+    """What earlier flights have taught of a pack."""
+
+    UNKNOWN = 0
+    MODEL = 1  # sister packs are known
+    PACK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,7 @@ class ConnectedPack:
     has_gauge_charge: bool  # the gauge reported a state of charge
     learned: LearnedPack | None  # from earlier flights
     familiarity: Familiarity
+    adaptation: Adaptation  # of the interval
     sister_odds: float | None  # log odds of the gauge's kind by sister packs; None without them
     usual: UsualPower | None  # of the vehicle's earlier flights, while that is unknown the pack's
 
@@ -84,7 +95,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 5
+    FORMAT: ClassVar[int] = 6
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading
@@ -292,6 +303,9 @@ class Estimator:
         if odds is None:
             odds = pack.sister_odds or 0.0 if before is None else before.gauge_odds
         first_fast = float(stages.cell_fit.x[FAST]) if before is None else before.first_fast
+        adaptation, misses = pack.adaptation, stages.time_to_empty.state().record.misses()
+        if misses is not None:
+            adaptation = adaptation.after(*misses)
         learned = LearnedPack(
             cells=cells,
             gauge_odds=odds,
@@ -303,6 +317,7 @@ class Estimator:
             model=pack.keys.model,
             chemistry=self._pack_data.chemistry.name,
             vehicle=pack.keys.vehicle,
+            adaptation=adaptation,
         )
         return Learned(learned, power)
 
@@ -357,6 +372,11 @@ class Estimator:
             has_gauge_charge=snapshot.soc_pct is not None,
             learned=learned,
             familiarity=familiarity if learned is None else Familiarity.PACK,
+            adaptation=(
+                mean_adaptation([sister.adaptation for sister in sisters])
+                if learned is None
+                else learned.adaptation
+            ),
             sister_odds=self._sister_odds(sisters),
             usual=usual_power(flights, self._parameters),
         )
@@ -405,7 +425,7 @@ class Estimator:
             load=self._make_load_forecast(threshold_w, pack.usual, parameters),
             time_to_empty=TimeToEmpty(
                 pack_data.cutoff_v,
-                familiarity=pack.familiarity,
+                adaptation=pack.adaptation,
                 began_with_gauge=pack.has_gauge_charge,
             ),
             return_home=ReturnHome(),

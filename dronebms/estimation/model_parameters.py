@@ -1,9 +1,9 @@
 """Prior of the models: parameters and uncertainties before anything is known of a pack.
 
-Fitted by `research/fit.py` to the 23 computed flights that are also judged and to 25 generated
-ones; the widening of the interval, and what is added to a learned capacity, to other computed
-flights (docs/estimation.md). Nothing comes from a recorded flight. Units are in the names; ln is
-of a ratio to the chemistry's row.
+Fitted by `research/fit.py` to computed flights, in a last step to half of those of
+`research/make_fleets.py` and of another folder, and checked on the rest (docs/estimation.md).
+Nothing comes from a recorded flight. Units are in the names; ln is of a ratio to the chemistry's
+row.
 """
 
 from collections.abc import Mapping
@@ -101,13 +101,6 @@ class ModelParameters:
     block_share: float = 0.16
     mean_share: float = 1.5
     sd_mission: float = 0.08  # an unannounced change of plan
-
-    # Factors on the samples' interval below and above the median: of a pack of which nothing is
-    # known, of one whose sister packs are, and of one that is known itself; then the three without
-    # a gauge. On computed flights of the first and the last kind 90 % are inside.
-    widen: tuple[tuple[float, float], ...] = (
-        (0.8, 1.0), (0.8, 1.0), (0.8, 1.2), (0.8, 1.8), (0.8, 1.8), (0.8, 1.4),
-    )
 # fmt: on
 
 

@@ -26,6 +26,7 @@ from dronebms.core.bounded_input import read_bytes
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import CAPACITY, FAST, KNOTS
+from dronebms.estimation.interval_adaptation import NOT_ADAPTED, Adaptation
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 from dronebms.estimation.sister_packs import MAX_SISTERS
 from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower, with_flight
@@ -65,6 +66,7 @@ class LearnedPack:
     model: str | None = None  # `PackData.model_key`
     chemistry: str | None = None  # of the row that the scales are relative to; None: not stored
     vehicle: str | None = None  # of its last flight
+    adaptation: Adaptation = NOT_ADAPTED  # of the interval, by its landings
 
     @property
     def capacity_pct(self) -> tuple[float, float]:
@@ -463,6 +465,7 @@ def learned_to_json(learned: LearnedPack) -> dict[str, Any]:
         "covariance": learned.cells.covariance,
         "warm": learned.cells.warm,
         "sister_warm": learned.cells.sister_warm,
+        "interval": learned.adaptation,
     }
 
 
@@ -500,7 +503,13 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
         model=name_from_json(content.get("model")),
         chemistry=name_from_json(content.get("chemistry")),
         vehicle=name_from_json(content.get("vehicle")),
+        adaptation=_adaptation(content.get("interval", NOT_ADAPTED)),
     )
+
+
+def _adaptation(row: Any) -> Adaptation:  # noqa: ANN401 - from JSON, of any form
+    below, above = map(_number, row)
+    return Adaptation(below, above).within_range()
 
 
 def _old_power(usual_w: Any) -> list[tuple[str, Any, float]]:  # noqa: ANN401 - of any form

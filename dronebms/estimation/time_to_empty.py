@@ -1,8 +1,7 @@
 """Stage: time to empty, a new forecast every two seconds and a count-down between them."""
 
 import math
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from dronebms.estimation.cell_fit import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.gauge_fusion import GaugeEvidence, fused_ends, quantiles
+from dronebms.estimation.interval_adaptation import NO_FORECASTS, Adaptation, ForecastRecord
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Reading, Sample
 from dronebms.estimation.time_bounds import ChargeBounds, TimeBounds, charge_bounds, time_bounds
@@ -21,14 +21,6 @@ _QUANTILES = 0.05, 0.5, 0.95
 _RISE_TAU_S = 4.0
 _LEAST_WRONG = 0.05  # below it a wrong gauge is outside of the interval
 _NOT_ENDED_S = 1.0  # the upper bound stays above zero until the end of discharge
-
-
-class Familiarity(IntEnum):
-    """What earlier flights have taught of a pack: the row of `ModelParameters.widen`."""
-
-    UNKNOWN = 0
-    MODEL = 1  # sister packs are known
-    PACK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +67,7 @@ class TimeToEmptyState:
 
     forecast: RemainingTime | None = None  # None without a load
     forecast_at_s: float = 0.0
+    record: ForecastRecord = NO_FORECASTS  # of the flight
 
 
 class TimeToEmpty:
@@ -82,7 +75,7 @@ class TimeToEmpty:
 
     Args:
         cutoff_v: voltage of the weakest cell at the end of discharge.
-        familiarity: what is known of the pack from earlier flights.
+        adaptation: of the interval, by earlier flights.
         began_with_gauge: whether the charge of the fit began with a gauge's.
     """
 
@@ -90,12 +83,12 @@ class TimeToEmpty:
         self,
         cutoff_v: float,
         *,
-        familiarity: Familiarity,
+        adaptation: Adaptation,
         began_with_gauge: bool,
         state: TimeToEmptyState = TimeToEmptyState(),
     ) -> None:
         self._cutoff_v = cutoff_v
-        self._familiarity = familiarity
+        self._adaptation = adaptation
         self._began_with_gauge = began_with_gauge
         self._state = state
 
@@ -107,7 +100,7 @@ class TimeToEmpty:
         """Return a stage that continues from a state."""
         return type(self)(
             self._cutoff_v,
-            familiarity=self._familiarity,
+            adaptation=self._adaptation,
             began_with_gauge=self._began_with_gauge,
             state=state,
         )
@@ -136,11 +129,13 @@ class TimeToEmpty:
             gauge: its charge, its kind, and how likely it is wrong.
         """
         if load is None:
-            self._state = TimeToEmptyState(None, self._state.forecast_at_s)
+            self._state = replace(self._state, forecast=None)
         elif sample.second is not None:
             doubt = None if alone is None or gauge.wrong < _LEAST_WRONG else alone
             self._renew(sample.second.mean, sample.cells, cell, doubt, load, gauge)
         forecast = self._state.forecast
+        if sample.just_ended:
+            self._state = replace(self._state, record=self._state.record.with_end(sample.t_s))
         if sample.ended:
             return RemainingTime(0.0, 0.0, 0.0, 0.0 if forecast is None else forecast.power_w)
         if forecast is None or not sample.current_known:
@@ -165,8 +160,11 @@ class TimeToEmpty:
         new = self._forecast(cells, cell, alone, load, gauge, charge)
         if before is not None:
             new = before.followed_by(new, now.t_s - before_s)
-        bounds = time_bounds(cell, now.cell_v, self._cutoff_v, charge, load, cells)
-        self._state = TimeToEmptyState(new.within(bounds), now.t_s)
+        new = new.within(time_bounds(cell, now.cell_v, self._cutoff_v, charge, load, cells))
+        # After a pause the load is another one, and the end is not where it was expected.
+        record = NO_FORECASTS if before is None else self._state.record
+        record = record.with_forecast(now.t_s, new.low_s, new.high_s)
+        self._state = TimeToEmptyState(new, now.t_s, record)
 
     def _forecast(
         self,
@@ -188,9 +186,7 @@ class TimeToEmpty:
             ends_s = np.concatenate([ends_s, without])
             weights = np.concatenate([weights * (1.0 - gauge.wrong), share])
         low_s, median_s, high_s = map(float, quantiles(ends_s, weights, _QUANTILES))
-        below, above = parameters.widen[
-            self._familiarity + len(Familiarity) * (gauge.charge is None)
-        ]
+        below, above = self._adaptation.factors()
         return RemainingTime(
             low_s=max(median_s - below * (median_s - low_s), 0.0),
             median_s=median_s,
