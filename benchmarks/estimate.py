@@ -277,7 +277,7 @@ def grouped(
 ) -> list[str]:
     """Return how often the interval holds in each group of `GROUP` flights or more.
 
-    With the 5 to 95 % range of a bootstrap over flights, nothing learned beside learning.
+    With the 5 to 95 % range of a bootstrap over flights, nothing learned next to learning.
     """
     members: dict[str, list[int]] = {}
     for k, judged in enumerate(flights):

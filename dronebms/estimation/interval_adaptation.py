@@ -4,7 +4,7 @@ After a flight each of its forecasts is compared with the end of discharge. A bo
 broke more often than in 5 % of them is moved away from the median for the next flights of the pack
 and of its sister packs, one that held is moved towards it (Gibbs and Candes, "Adaptive Conformal
 Inference Under Distribution Shift", NeurIPS 2021), so that in the long run each is broken by 5 %
-whatever the model's errors are. A flight that lands before its end says where the end was only
+whatever the model's errors are. A flight that lands before its end gives the end only
 within its last forecast: a bound counts as broken where all of that is beyond it. Seconds.
 """
 
@@ -17,7 +17,7 @@ _MAX_FORECASTS = 64
 _FIRST_SPACING_S = 10.0
 _SETTLE_S = 60.0  # of load before forecasts count
 _LEAST = 5  # forecasts of a flight that teaches
-_LOW_FRAC = 0.3  # of the time flown; with more left a landing does not say where the end was
+_LOW_FRAC = 0.3  # of the time flown; with more left a landing does not show where the end was
 _MISSES = 0.05
 _GAIN = 0.6
 _LN_RANGE = -0.6, 1.6

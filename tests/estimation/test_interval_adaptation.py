@@ -40,7 +40,7 @@ def test_bounds_that_the_end_broke_are_counted(
     assert flown(600.0, low, high, 600.0).with_end(600.0).misses() == expected
 
 
-def test_a_flight_that_lands_early_or_is_short_tells_nothing() -> None:
+def test_a_flight_that_lands_early_or_is_short_teaches_nothing() -> None:
     assert flown(900.0, 0.8, 1.2, 600.0).misses() is None  # the end may be anywhere
     assert flown(80.0, 0.8, 1.2, 78.0).with_end(80.0).misses() is None
     assert ForecastRecord().misses() is None
