@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from dronebms.cli.main import main
+from dronebms.estimation.cell_model import CAPACITY, FAST
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.pack_memory import (
     LEARNED_FOLDER,
@@ -265,5 +267,6 @@ def test_models_vehicles_and_what_was_learned_are_shown(
     row = json.loads(capsys.readouterr().out.splitlines()[0])
     assert (row["pack"], row["flights"]) == ("A", [])
     assert (row["learned"]["model"], row["learned"]["vehicle"]) == (MODEL, VEHICLE)
-    assert 70.0 < row["learned"]["capacity_pct"] < 110.0
+    ln_capacity = pack_after(3).cells.mean[CAPACITY - FAST]
+    assert row["learned"]["capacity_pct"] == pytest.approx(100.0 * math.exp(ln_capacity), abs=0.01)
     assert row["learned"]["usual_w"] == pytest.approx(600.5)

@@ -177,15 +177,15 @@ def stalled(t_s: float) -> Snapshot:
 
 
 def test_constant_values_under_load_are_unknown_after_half_a_minute() -> None:
-    reports = watched(stalled(k / 10) for k in range(901))
+    reports = watched(stalled(k / 10) for k in range(1501))
     for report in reports:
         still = report.t_s > 50.05
         assert (report.snapshot.voltage_v is None) is still
         assert (report.snapshot.current_a is None) is still
         assert report.snapshot.cells_v == (None,) * 6 or not still
-    assert reports[-1].snapshot.trouble == "gauge readings frozen for 70 s"
+    assert reports[-1].snapshot.trouble == "gauge readings frozen for 130 s"
     tripped = [event.limit_id for event in events_of(reports) if event.tripped]
-    # In silence the 5 % bound falls twice as fast as the clock: from 172 s it is low 36 s later.
+    # In silence the 5 % bound falls twice as fast as the clock: it is low within two minutes.
     assert tripped == ["silent", "lost", "time_soon"]
 
 
