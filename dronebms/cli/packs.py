@@ -118,8 +118,8 @@ def _print(
         for row in selected:
             print(json.dumps(_json_of(row), allow_nan=False))
     elif options.serial is None:
-        for table in _tables(selected, everything):
-            console.print(table)
+        for number, table in enumerate(_tables(selected, everything)):
+            console.print(*[""] * bool(number), table, sep="\n")
     else:
         _print_pack(selected[0], console)
 
@@ -156,7 +156,7 @@ def _history(
     path, url = options.state_dir / FILE, options.database
     if url is None and not (path.exists() and path.stat().st_size):
         if everything.packs or everything.vehicles:
-            return [], str(path)
+            return [], str(options.state_dir)
         raise ConfigError(
             f"no pack history in {options.state_dir}: a service with [state] dir writes one, "
             f"--add FLIGHT starts one, --state-dir selects another folder"
@@ -343,7 +343,7 @@ def _tables(selected: Sequence[PackRow], everything: EverythingLearned) -> list[
     learned = _table(titles, [_learned_line(row) for row in selected if row.learned is not None])
     found = ((name, usual_power(each, FITTED), each) for name, each in everything.vehicles.items())
     vehicles = [
-        (printable(name), str(len(each)), f"{usual.mean_w:.0f} W", f"{usual.sd:.0%}")
+        (printable(name), str(len(each)), f"{usual.mean_w:.0f} W", f"{100.0 * usual.sd:.0f} %")
         for name, usual, each in found
         if usual is not None
     ]
@@ -391,7 +391,11 @@ def _print_pack(row: PackRow, console: Console) -> None:
         lines = _history_lines(row, console)
     if row.learned is not None:
         _, model, vehicle, count, capacity, resistance = _learned_line(row)
-        usual = "" if row.usual is None else f", {row.usual.mean_w:.0f} W (+- {row.usual.sd:.0%})"
+        usual = (
+            ""
+            if row.usual is None
+            else f", {row.usual.mean_w:.0f} W (+- {100.0 * row.usual.sd:.0f} %)"
+        )
         lines.append(f"learned in {count} flights: capacity {capacity}, resistance {resistance}")
         lines.append(f"model {model}, vehicle {vehicle}{usual}")
     for line in lines:

@@ -257,8 +257,10 @@ def test_models_vehicles_and_what_was_learned_are_shown(
     assert [title.strip() for title in lines[0].split("  ") if title.strip()] == titles
     assert lines[1].startswith(f"A             {MODEL}  {VEHICLE}  3        ")
     assert "% of rated (+- " in lines[1]
-    assert lines[3].startswith("vehicle")
-    assert lines[4].startswith(f"{VEHICLE}  2        600 W")
+    assert lines[3] == ""
+    assert lines[4].startswith("vehicle")
+    assert lines[5].startswith(f"{VEHICLE}  2        600 W")
+    assert lines[5].rstrip().endswith(" %")
     assert packs(tmp_path, "A") == 0
     one = capsys.readouterr().out
     assert one.startswith("A: no flight in the history\nlearned in 3 flights: capacity ")
