@@ -174,7 +174,10 @@ def line(name: str, scores: Sequence[Score]) -> str:
         pct(mean_of(hard, "error")),
         both("cover"),
         both("width"),
-        f"{mean_of(ordinary, 'winkler_s'):.0f} / {mean_of(hard, 'winkler_s'):.0f}",
+        " / ".join(
+            "-" if math.isnan(s) else f"{s:.0f}"
+            for s in (mean_of(ordinary, "winkler_s"), mean_of(hard, "winkler_s"))
+        ),
         pct(share_of(scores, lambda s: s.cover < POOR_COVER)),
         f"{pct(mean_of(ordinary, 'danger'))} / {pct(mean_of(scores, 'danger'))}",
         f"{pct(share_of(scores, lambda s: s.low_call_s < LATE_S))}, {calls[len(calls) // 2]:.0f}",
