@@ -49,6 +49,12 @@ def kelvin_of(degc: float) -> float:
     return 1e3 / (max(degc, _COLDEST_DEGC) + _ZERO_DEGC_K) - 1e3 / _REFERENCE_K
 
 
+def row_at_knots(chemistry: Chemistry) -> tuple[float, ...]:
+    """Open-circuit volts of a chemistry's row at the knots."""
+    charges = np.linspace(0, 1, len(chemistry.ocv_v))
+    return tuple(np.interp(_KNOTS, charges, chemistry.ocv_v).tolist())
+
+
 def knots_covariance(sds_v: Array, length: float) -> Array:
     """Covariance of the curve's error at the knots: near knots err alike."""
     apart = np.abs(_KNOTS[:, None] - _KNOTS[None, :])

@@ -19,7 +19,7 @@ from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellEstimate, CellFit, CellFitState, CellParameters
-from dronebms.estimation.cell_model import FAST, CellModel
+from dronebms.estimation.cell_model import FAST, CellModel, row_at_knots
 from dronebms.estimation.cell_states import CellStates, CellStatesState
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion
 from dronebms.estimation.interval_adaptation import Adaptation, mean_adaptation
@@ -318,6 +318,7 @@ class Estimator:
             chemistry=self._pack_data.chemistry.name,
             vehicle=pack.keys.vehicle,
             adaptation=adaptation,
+            curve_v=row_at_knots(self._pack_data.chemistry),
         )
         return Learned(learned, power)
 
@@ -354,6 +355,7 @@ class Estimator:
         learned = known.pack
         if learned is not None and not learned.fits(rated_mah, pack_data.chemistry.name):
             learned = None  # another pack under the same key
+        learned = learned and learned.relative_to(pack_data.chemistry)
         assumed_mah = _first_capacity(
             None if learned is None else learned.rated_mah,
             None if not known.sisters else known.sisters[0].rated_mah,
@@ -393,8 +395,9 @@ class Estimator:
 
     def _sisters(self, known: Known, rated_mah: float | None) -> tuple[LearnedPack, ...]:
         """The newest sister packs that can be of the same model."""
-        name = self._pack_data.chemistry.name
-        return tuple([each for each in known.sisters if each.fits(rated_mah, name)])[:MAX_SISTERS]
+        chemistry = self._pack_data.chemistry
+        found = [each for each in known.sisters if each.fits(rated_mah, chemistry.name)]
+        return tuple([sister.relative_to(chemistry) for sister in found[:MAX_SISTERS]])
 
     def _sister_odds(self, sisters: tuple[LearnedPack, ...]) -> float | None:
         if not sisters:

@@ -23,9 +23,10 @@ import numpy as np
 
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
+from dronebms.core.chemistry import Chemistry
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.cell_fit import CellParameters
-from dronebms.estimation.cell_model import CAPACITY, FAST, KNOTS
+from dronebms.estimation.cell_model import CAPACITY, FAST, KNOTS, row_at_knots
 from dronebms.estimation.interval_adaptation import NOT_ADAPTED, Adaptation
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 from dronebms.estimation.sister_packs import MAX_SISTERS
@@ -48,6 +49,10 @@ _MAX_POINTS = 100  # temperatures of flights
 MAX_PACKS = 20  # newest, in the file of a model
 _OLD_FLIGHT_S = 600.0  # weight of the mean power in a file of format 1
 _WRITE_S = 5.0
+_CURVES_OF_FORMAT_1 = {  # volts of the rows at the knots, where they were others than today
+    "li-ion": (2.9, 3.14, 3.34, 3.456, 3.57, 3.66, 3.8, 4.0, 4.18),
+    "lifepo4": (2.5, 2.9, 3.16, 3.212, 3.26, 3.285, 3.3, 3.33, 3.45),
+}
 _log = logging.getLogger(__name__)
 _Content = TypeVar("_Content")
 
@@ -67,6 +72,7 @@ class LearnedPack:
     chemistry: str | None = None  # of the row that the scales are relative to; None: not stored
     vehicle: str | None = None  # of its last flight
     adaptation: Adaptation = NOT_ADAPTED  # of the interval, by its landings
+    curve_v: tuple[float, ...] = ()  # row at the knots that its errors are relative to
 
     @property
     def capacity_pct(self) -> tuple[float, float]:
@@ -79,6 +85,16 @@ class LearnedPack:
     def resistance_pct(self) -> float:
         """Resistance at 25 degC in per cent of the chemistry's usual one."""
         return 100.0 * math.exp(self.cells.mean[0])
+
+    def relative_to(self, chemistry: Chemistry) -> "LearnedPack":
+        """The same pack, its curve relative to the present row of its chemistry."""
+        row_v = row_at_knots(chemistry)
+        before_v = self.curve_v or _CURVES_OF_FORMAT_1.get(chemistry.name, row_v)
+        place = KNOTS - FAST
+        errors_v = zip(self.cells.mean[place:], before_v, row_v, strict=True)
+        moved_v = tuple([error_v + (old_v - new_v) for error_v, old_v, new_v in errors_v])
+        cells = replace(self.cells, mean=(*self.cells.mean[:place], *moved_v))
+        return replace(self, cells=cells, curve_v=row_v)
 
     def fits(self, rated_mah: float | None, chemistry: str) -> bool:
         """Whether it can be of a pack of this rated capacity and chemistry."""
@@ -463,6 +479,7 @@ def learned_to_json(learned: LearnedPack) -> dict[str, Any]:
         "power": _power_to_json(learned.power),
         "mean": learned.cells.mean,
         "covariance": learned.cells.covariance,
+        "curve_v": learned.curve_v,
         "warm": learned.cells.warm,
         "sister_warm": learned.cells.sister_warm,
         "interval": learned.adaptation,
@@ -485,6 +502,10 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
         raise ValueError("a number in it is out of range")
     if np.linalg.eigvalsh((covariance + covariance.T) / 2)[0] < -_ROUNDING:
         raise ValueError("its covariance is not positive semidefinite")
+    curve_v = np.array(content.get("curve_v", ()), float)
+    _check(curve_v)
+    if curve_v.shape not in ((0,), (len(KNOTS_FRAC),)) or abs(curve_v).max(initial=0.0) > _MAX_LN:
+        raise ValueError("its curve is not one of a cell")
     cells = CellParameters(
         mean=tuple(mean.tolist()),
         covariance=tuple(map(tuple, covariance.tolist())),
@@ -504,6 +525,7 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
         chemistry=name_from_json(content.get("chemistry")),
         vehicle=name_from_json(content.get("vehicle")),
         adaptation=_adaptation(content.get("interval", NOT_ADAPTED)),
+        curve_v=tuple(curve_v.tolist()),
     )
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from dronebms.analysis.replay import replay, reports
-from dronebms.core.chemistry import LIPO
+from dronebms.core.chemistry import LI_ION, LIFEPO4, LIPO, Chemistry
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit, CellParameters
-from dronebms.estimation.cell_model import FAST, WARMTH, CellModel, kelvin_of
+from dronebms.estimation.cell_model import FAST, KNOTS, WARMTH, CellModel, kelvin_of, row_at_knots
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import (
@@ -115,7 +115,7 @@ def test_a_file_without_temperatures_is_a_pack_as_it_was_learned(tmp_path: Path)
 def of_format_1(learned: LearnedPack, usual_w: float | None) -> dict[str, object]:
     """A file of a pack as earlier versions wrote it."""
     content = learned_to_json(learned) | {"format": 1, "pack": "P10", "usual_w": usual_w}
-    for key in ("model", "chemistry", "vehicle", "power", "sister_warm"):
+    for key in ("model", "chemistry", "vehicle", "power", "sister_warm", "curve_v", "interval"):
         del content[key]
     return content
 
@@ -124,7 +124,9 @@ def of_format_1(learned: LearnedPack, usual_w: float | None) -> dict[str, object
 def test_a_file_of_format_1_is_read_and_its_usual_power_is_one_flight(
     usual_w: float | None, tmp_path: Path
 ) -> None:
-    learned = replace(learned_once(), power=(), model=None, chemistry=None, vehicle=None)
+    learned = replace(
+        learned_once(), power=(), model=None, chemistry=None, vehicle=None, curve_v=()
+    )
     (tmp_path / "P10.json").write_text(json.dumps(of_format_1(learned, usual_w)))
     packs = PackMemoryFolder(tmp_path)
     again = packs.load("P10")
@@ -137,7 +139,9 @@ def test_a_file_of_format_1_is_read_and_its_usual_power_is_one_flight(
 
 
 def test_a_recording_of_an_earlier_version_has_a_pair_of_name_and_pack() -> None:
-    learned = replace(learned_once(), power=(), model=None, chemistry=None, vehicle=None)
+    learned = replace(
+        learned_once(), power=(), model=None, chemistry=None, vehicle=None, curve_v=()
+    )
     pair = json.loads(json.dumps(["P10", of_format_1(learned, None)]))
     assert recalled_from_json(pair) == Recalled(Keys("P10"), Known(learned))
     assert recalled_from_json(["P10", None]) == Recalled(Keys("P10"), NOTHING_KNOWN)
@@ -151,6 +155,25 @@ def test_what_a_run_recalled_is_restored_to_the_last_bit() -> None:
     ):
         recalled = Recalled(Keys("P10", "P22", "lifter 2"), known)
         assert recalled_from_json(json.loads(json.dumps(recalled_to_json(recalled)))) == recalled
+
+
+@pytest.mark.parametrize("chemistry", [LI_ION, LIFEPO4, LIPO])
+def test_a_learned_curve_stays_when_the_row_of_its_chemistry_changes(chemistry: Chemistry) -> None:
+    old_v = tuple([volts - 0.03 - 0.002 * k for k, volts in enumerate(row_at_knots(chemistry))])
+    learned = replace(learned_once(), curve_v=old_v, chemistry=chemistry.name)
+    place = KNOTS - FAST
+    then_v = np.array(learned.cells.mean[place:]) + old_v
+    moved = learned.relative_to(chemistry)
+    now_v = np.array(moved.cells.mean[place:]) + row_at_knots(chemistry)
+    assert now_v == pytest.approx(then_v, abs=1e-12)
+    assert moved.cells.mean[:place] == learned.cells.mean[:place]
+    assert moved.relative_to(chemistry) == moved
+    # A file of format 1 is relative to the rows of then.
+    first = replace(learned_once(), curve_v=()).relative_to(chemistry)
+    changed = np.array(first.cells.mean[place:]) - learned_once().cells.mean[place:]
+    assert abs(changed).max() == pytest.approx(
+        {"li-ion": 0.16, "lifepo4": 0.11, "lipo": 0.0}[chemistry.name], abs=0.06
+    )
 
 
 def of_model(packs: PackMemory, pack: str, number: int) -> None:
