@@ -17,6 +17,7 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit, CellParameters
 from dronebms.estimation.cell_model import FAST, KNOTS, WARMTH, CellModel, kelvin_of, row_at_knots
 from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.interval_adaptation import NOT_ADAPTED
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import (
     NOTHING_KNOWN,
@@ -112,6 +113,12 @@ def test_a_file_without_temperatures_is_a_pack_as_it_was_learned(tmp_path: Path)
     assert recalled(again.cells).x[WARMTH] == again.cells.mean[WARMTH - FAST]
 
 
+def as_of_format_1(learned: LearnedPack) -> LearnedPack:
+    """A pack without what earlier versions did not store."""
+    old = replace(learned, power=(), model=None, chemistry=None, vehicle=None)
+    return replace(old, curve_v=(), adaptation=NOT_ADAPTED)
+
+
 def of_format_1(learned: LearnedPack, usual_w: float | None) -> dict[str, object]:
     """A file of a pack as earlier versions wrote it."""
     content = learned_to_json(learned) | {"format": 1, "pack": "P10", "usual_w": usual_w}
@@ -124,9 +131,7 @@ def of_format_1(learned: LearnedPack, usual_w: float | None) -> dict[str, object
 def test_a_file_of_format_1_is_read_and_its_usual_power_is_one_flight(
     usual_w: float | None, tmp_path: Path
 ) -> None:
-    learned = replace(
-        learned_once(), power=(), model=None, chemistry=None, vehicle=None, curve_v=()
-    )
+    learned = as_of_format_1(learned_once())
     (tmp_path / "P10.json").write_text(json.dumps(of_format_1(learned, usual_w)))
     packs = PackMemoryFolder(tmp_path)
     again = packs.load("P10")
@@ -139,9 +144,7 @@ def test_a_file_of_format_1_is_read_and_its_usual_power_is_one_flight(
 
 
 def test_a_recording_of_an_earlier_version_has_a_pair_of_name_and_pack() -> None:
-    learned = replace(
-        learned_once(), power=(), model=None, chemistry=None, vehicle=None, curve_v=()
-    )
+    learned = as_of_format_1(learned_once())
     pair = json.loads(json.dumps(["P10", of_format_1(learned, None)]))
     assert recalled_from_json(pair) == Recalled(Keys("P10"), Known(learned))
     assert recalled_from_json(["P10", None]) == Recalled(Keys("P10"), NOTHING_KNOWN)
