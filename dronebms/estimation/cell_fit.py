@@ -398,9 +398,16 @@ class CellFit:
         mean, previous = second.mean, second.previous
         self.advance(second.span_s, second.counted_a, second.counted_sd_a)
         is_guess = mean.current_sd_a > abs(mean.current_a) / 2  # no information for the fit
+        step_a = _STEP_C * self.model.capacity_as / 3600.0
         if self._agreed_s is None and not is_guess:
-            # Start again, once: a mean of readings is surer than the first one alone.
-            self.start(mean.cell_v, mean.current_a, gauge_frac)
+            # Start again, once: a mean of readings is surer than the first one alone, but not than
+            # a first one at rest when the load has begun since: its sag is a guess.
+            if (
+                previous is None
+                or self._foreign
+                or abs(mean.current_a) - abs(previous.current_a) <= step_a
+            ):
+                self.start(mean.cell_v, mean.current_a, gauge_frac)
             self._agreed_s = None if self._foreign else mean.t_s
         elif is_guess or self.measure(mean.cell_v, mean.current_a) or self._agreed_s is None:
             self._agreed_s = mean.t_s
@@ -410,7 +417,7 @@ class CellFit:
         if previous is None or mean.t_s - previous.t_s >= MAX_STEP_GAP_S or mean.current_sd_a:
             return
         di_a = mean.current_a - previous.current_a
-        if abs(di_a) > _STEP_C * self.model.capacity_as / 3600.0:
+        if abs(di_a) > step_a:
             self.measure_step(mean.cell_v - previous.cell_v, di_a)
 
     def _recall(self, learned: CellParameters) -> None:

@@ -34,6 +34,8 @@ _GRID = 30
 _LAST = -0.04  # charge at which every cell has ended: a little below the zero of the curve
 _ROUNDS = 2  # the current depends on polarisation, and that on the time it flows
 _MIN_V = 1.5
+# Shares of the slower resistances that a hover of some 45 s adds.
+_LANDING_FAST, _LANDING_SLOW = 0.9, 0.27
 _NOMINAL_V = 3.6
 _RISE_K = (-15.0, 25.0)
 _DEEPEST_LN = 2.5
@@ -77,7 +79,7 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
     curves_v = model.curves(x[:, KNOTS:])
     time_s = (start - charge) * capacity_as * _NOMINAL_V / watts
     amps = watts / _NOMINAL_V
-    volts = ohm = np.zeros(0)
+    volts = ohm = warm = np.zeros(0)
     for _ in range(_ROUNDS):
         warm = np.exp((c.warmth + column[:, WARMTH]) * _kelvin(cell, load, time_s[0]))
         slow_a = amps - (amps - cell.slow_a) * np.exp(-time_s / c.slow_tau_s)
@@ -94,6 +96,11 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
         amps = watts / volts
         steps_s = capacity_as * (charge[:, :-1] - charge[:, 1:]) * 2 / (amps[:, 1:] + amps[:, :-1])
         time_s = np.concatenate([np.zeros((len(x), 1)), np.cumsum(steps_s, axis=1)], axis=1)
+    if load.landing_w is not None:
+        # The flight ends where the landing is no longer possible.
+        step_a = np.maximum(load.landing_w / cells / volts - amps, 0.0)
+        fast_ohm = model.ohms[0] + _LANDING_FAST * model.ohms[1]
+        volts = volts - warm * (fast * fast_ohm + _LANDING_SLOW * slow_ohm) * step_a
     under_load_v = volts - c.dip_factor * load.ripple_frac * amps * ohm
     ends_s, left = _first_crossing(under_load_v, cutoff, time_s, charge)
     return EndSamples(ends_s, (start[:, 0] - left) * capacity_as[:, 0])

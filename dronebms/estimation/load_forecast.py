@@ -20,6 +20,9 @@ _RIPPLE_TAU_S = 90.0
 _LEVEL_S = 90.0  # length of a phase of a flight
 _SETTLE_S = 20.0  # the take-off itself is left out of the mean
 _PRIOR_BLOCKS = 4.0
+# Of the expected power: a vehicle that hovered at so much more and flies on a wing since lands in a
+# hover. Phases of multirotors differ by less.
+_HOVER_RATIO = 2.5
 _OWN_BLOCKS = 4  # of the flight, from which on its forecast does not change to another usual power
 _LEAST_SD = 1e-6
 _SMOOTH_S = 15.0  # of temperature
@@ -36,6 +39,7 @@ class LoadAhead:
     least_w: float  # of the present, the recent and the expected mean power
     most_w: float
     rise_degc_s: float = 0.0  # rate of the temperature
+    landing_w: float | None = None  # power that the landing takes, where it is far above the mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,14 @@ class LoadForecast:
                 least_w=max(min(power_w, self._power.recent_w), self._threshold_w),
                 most_w=max(power_w, self._power.recent_w, self._power.now_w, self._threshold_w),
                 rise_degc_s=self._rise.degc_s,
+                landing_w=self.landing_w(max(power_w, self._power.recent_w)),
             )
         return self._ahead
+
+    def landing_w(self, expected_w: float) -> float | None:
+        """Greatest power that this flight took for 30 s, where it is far above the expected one."""
+        hover_w = max(self._power.blocks, default=0.0)
+        return hover_w if hover_w > _HOVER_RATIO * expected_w else None
 
     @property
     def present(self) -> bool:

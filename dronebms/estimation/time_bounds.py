@@ -85,16 +85,21 @@ def time_bounds(
     """Bounds of the time to empty of a cell at a voltage under load."""
     open_v = _open_v(cell, float(cell.x[CHARGE]))
     sag_v = max(open_v - cell_v, _LEAST_SAG_V)
+    most_w = load.most_w
+    if load.landing_w is not None:  # the margin and the charge are those of the landing
+        sag_v *= load.landing_w / load.power_w
+        cell_v = min(cell_v, open_v - sag_v)
+        most_w = max(most_w, load.landing_w)
     margin_v = max(cell_v - cutoff_v, 0.0)
     volts = cutoff_v * cells
     least_as, most_low_s = charge.least_as, math.inf
     if charge.gauge_as is not None:
         if charge.gauge_as < _CONTRADICTS * least_as:  # a dead pack, or a wrong gauge
-            most_low_s = charge.gauge_as * volts / load.most_w
+            most_low_s = charge.gauge_as * volts / most_w
         least_as = min(least_as, charge.gauge_as)
     # Left in the cell when its voltage without sag has fallen to the cut-off and the present sag.
     left_as = _charge_at(cell, cutoff_v + sag_v) * charge.least_capacity_as
-    charge_s = max(least_as - left_as, 0.0) * volts / load.most_w
+    charge_s = max(least_as - left_as, 0.0) * volts / most_w
     if not cell.fitted:
         most_low_s = min(most_low_s, charge_s)
     voltage_s = cell.model.parameters.slow_tau_s * math.log1p(margin_v / sag_v)

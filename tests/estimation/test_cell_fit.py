@@ -17,6 +17,7 @@ from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.sampling import Sample
+from dronebms.estimation.time_bounds import charge_bounds, time_bounds
 from tests.snapshots import look
 
 AH = 5.0
@@ -172,12 +173,40 @@ def test_constant_power_on_a_linear_curve_lasts_as_long_as_the_integral(
     assert ends.charge_as[0] == pytest.approx(AH * 3600 * (start_v - end_v) / 1.2, rel=0.005)
 
 
+def test_a_vehicle_that_lands_in_a_hover_ends_where_that_hover_does() -> None:
+    cell = fitted(Cell(), 310).estimate()
+    cruise = LoadAhead(20.0, 0.0, 0.0, 20.0, 20.0)
+    lands = replace(cruise, landing_w=80.0)
+    (to_empty_s, *_), (to_landing_s, *_) = (
+        end_samples(cell, 3.0, load).ends_s for load in (cruise, lands)
+    )
+    assert to_landing_s < 0.9 * to_empty_s
+    # From there on the hover is not possible for 45 s.
+    amps = 80.0 / 3.0
+    used = (to_landing_s * 20.0 / 3.5) / (AH * 3600.0 * 0.9)
+    charge = float(cell.x[CHARGE]) - used
+    ohm = math.exp(float(cell.x[FAST])) * OHM
+    open_v = float(np.interp(charge, np.linspace(0, 1, 21), LI_ION.ocv_v))
+    assert open_v - amps * ohm == pytest.approx(3.0, abs=0.15)
+    charge_bound = charge_bounds(cell, None, began_with_gauge=False)
+    bounds = [time_bounds(cell, 3.6, 3.0, charge_bound, load, 1) for load in (cruise, lands)]
+    assert bounds[1].least_s < bounds[0].least_s
+
+
 # ---------------------------------------------------------------------- sampling rate
 
 
-def estimate_at(times_s: list[float]) -> Estimate:
-    """Estimate at 400 s of a 4S flight with gusts, sampled at these times."""
-    cell, estimate = Cell(), Estimate(0.0)
+def test_a_first_reading_at_rest_counts_when_the_second_one_is_under_load() -> None:
+    # One reading in 10 s, as laboratories log: the load begins between the first two.
+    cell = Cell(charge=0.8, resistance_frac=4.0, amps=10.0)
+    found = estimate_at([0.0, *(11.0 + 10.0 * k for k in range(6))], cell).soc_pct
+    assert found is not None
+    assert found / 100.0 == pytest.approx(cell.left(61.0), abs=0.06)
+
+
+def estimate_at(times_s: list[float], cell: Cell = Cell()) -> Estimate:
+    """Estimate at the last of these times of a 4S flight with gusts, sampled at them."""
+    estimate = Estimate(0.0)
     estimator = Estimator(PackData(LI_ION, cells=4, capacity_mah=1e3 * AH, cutoff_cell_v=3.0))
     for t_s in times_s:
         volts, amps = cell.seen(t_s)

@@ -47,6 +47,15 @@ def test_the_forecast_of_a_young_flight_is_less_certain() -> None:
     assert after((25, 800.0)).mean_power(900.0)[1] > after((600, 800.0)).mean_power(900.0)[1]
 
 
+@pytest.mark.parametrize(("hover_w", "lands_w"), [(800.0, None), (1600.0, 1600.0)])
+def test_a_hover_far_above_the_cruise_is_expected_again_for_the_landing(
+    hover_w: float, lands_w: float | None
+) -> None:
+    load = after((80, hover_w), (400, 400.0))
+    assert load.landing_w(400.0) == (lands_w and pytest.approx(lands_w))
+    assert load.landing_w(hover_w) is None  # the landing itself
+
+
 def test_a_young_flight_of_a_known_vehicle_uses_its_earlier_ones() -> None:
     known, unknown = LoadForecast(15.0, UsualPower(600.0, 0.04)), LoadForecast(15.0)
     for load in (known, unknown):
