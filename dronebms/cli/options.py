@@ -228,6 +228,7 @@ OPTIONS = (
     Option("--cells", "replay report plot packs", "cells in series", "N", int),
     Option("--capacity-mah", "replay report plot packs", "rated capacity", "MAH", _positive),
     Option("--chemistry", "replay report plot packs", None, kind=tuple(row.name for row in CHEMISTRIES)),
+    Option("--cell", "replay report plot packs", "type of the cells, if their curve was measured", "TYPE", _name),
     Option("--cutoff-cell-v", "replay report plot packs", "cut-off voltage of a cell", "V", _positive),
     Option("--pack-id", "replay report plot packs", "name of the pack, if it has no serial number", "NAME", _name),
     Option("--pack-model", "replay report plot packs", "model of the pack: packs of one model are sister packs", "NAME", _name),

@@ -42,6 +42,7 @@ def flight_options(options: argparse.Namespace) -> FlightOptions:
         pack_id=options.pack_id,
         pack_model=options.pack_model,
         vehicle=options.vehicle_name,
+        cell=options.cell,
     )
 
 

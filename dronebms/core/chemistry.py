@@ -68,7 +68,7 @@ LIFEPO4 = Chemistry(
     "lifepo4", 2,
     (2.55, 3.11, 3.19, 3.22, 3.243, 3.264, 3.279, 3.29, 3.299, 3.302, 3.304, 3.306, 3.31, 3.315, 3.323, 3.338, 3.342, 3.343, 3.345, 3.345, 3.457),
     3.65, 2.6, 2.9, 60.0, 5.0, 10.0, 65.0, -10.0, 1.0, 0.0, 55.0,
-    "LFP against graphite: least squares, mean of two cells measured at C/30, mean of discharge and charge, which are 25 to 55 mV apart: Lithium Werks APR18650M1B (github.com/soorajsunil/Piecewise-Battery-OCV), A123 ANR26650 (G. Plett's ESCtoolbox, github.com/batterysim/esctoolbox-python); both rest at 3.58 to 3.60 V when full and at 3.35 V from 98 % down; limits: cell makers' sheets of 26650 cells (charge up to 1C, 0 to 55 degC); low: the voltage falls from there within two minutes",
+    "LFP against graphite: least squares, mean of two cells measured at C/30, mean of discharge and charge, which are 25 to 55 mV apart: Lithium Werks APR18650M1B (github.com/soorajsunil/Piecewise-Battery-OCV), an A123 cell of 2.06 Ah (G. Plett's ESCtoolbox, github.com/batterysim/esctoolbox-python); both rest at 3.58 to 3.60 V when full and at 3.35 V from 98 % down; limits: cell makers' sheets of 26650 cells (charge up to 1C, 0 to 55 degC); low: the voltage falls from there within two minutes",
 )
 # fmt: on
 

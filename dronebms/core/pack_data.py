@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from dronebms.core.chemistry import Chemistry
+from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_identity import is_unique, name_of
 from smartbattery.snapshot import Identity
 
@@ -31,12 +32,20 @@ class PackData:
     planned_s: float | None = None  # duration of the planned flight
     pack_model: str | None = None  # packs of one model have sister packs
     vehicle: str | None = None  # name of the airframe, whose flights share their usual power
+    cell: str | None = None  # type of the cells, a row of `known_cells`
 
     @property
     def cutoff_v(self) -> float:
         """Voltage of the weakest cell under load at which the pack is empty."""
         configured = self.cutoff_cell_v
         return self.chemistry.cutoff_cell_v if configured is None else configured
+
+    @property
+    def curve(self) -> Chemistry:
+        """Row of the open-circuit curve: that of the cell if its type is known."""
+        if self.cell is None:
+            return self.chemistry
+        return replace(self.chemistry, ocv_v=known_cell(self.cell).ocv_v)
 
     def completed(self, identity: Identity) -> "PackData":
         """The same data with cells and capacity from the gauge where they are not configured."""

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, TypeAdapt
 
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError
+from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import PackData
 
 MAX_BYTES = 1 << 20  # of a text
@@ -153,6 +154,8 @@ def _with_chemistry(row: object) -> object:
     if not isinstance(row, dict):
         return row
     try:
+        if row.get("cell") is not None:
+            known_cell(str(row["cell"]))
         return row | {"chemistry": chemistry_of(str(row.get("chemistry")))}
     except ConfigError as error:
         raise ValueError(str(error)) from error

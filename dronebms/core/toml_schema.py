@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.errors import ConfigError
+from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import MAX_NAME
 from smartbattery.profiles import PROFILES
 
@@ -52,7 +53,15 @@ def one_of(names: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _cell_name(name: str) -> str:
+    try:
+        return known_cell(name).name
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 AUTO = "auto"  # the gauge is identified by reading it
+CellName = Annotated[str, AfterValidator(_cell_name)]
 ChemistryName = Annotated[str, one_of(row.name for row in CHEMISTRIES)]
 GaugeName = Annotated[str, one_of((AUTO, *(row.name for row in PROFILES)))]
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dronebms.core.chemistry import LI_ION, LIFEPO4, LIPO, Chemistry
+from dronebms.core.known_cells import KnownCell
 from dronebms.estimation.model_parameters import FITTED, KNOTS_FRAC, ModelParameters
 
 Array = npt.NDArray[np.float64]
@@ -80,6 +81,7 @@ class CellModel:
         capacity_ah: rated, or assumed.
         rated: whether `capacity_ah` is a rated one.
         parameters: prior of the circuit.
+        cell: type of the cell, whose measured curve takes the place of the chemistry's.
     """
 
     def __init__(
@@ -89,15 +91,17 @@ class CellModel:
         *,
         rated: bool,
         parameters: ModelParameters = FITTED,
+        cell: KnownCell | None = None,
     ) -> None:
         self.parameters = c = parameters
+        ocv_v = chemistry.ocv_v if cell is None else cell.ocv_v
         self.capacity_as = capacity_ah * 3600.0
         self.full_v = chemistry.full_cell_v
         ohm = c.resistance_frac[chemistry.name] * chemistry.resistance_mohm_ah / 1e3 / capacity_ah
         self.ohms = c.share_now * ohm, (1 - c.share_now) * ohm, c.share_slow * ohm
         self.depth_s = c.depth_h[chemistry.name] * 3600.0
-        below_v = 2 * (chemistry.ocv_v[1] - chemistry.ocv_v[0]) / _CHARGES[1] * _CURVE
-        self._curve_v: Array = np.interp(_CURVE, _CHARGES, chemistry.ocv_v)
+        below_v = 2 * (ocv_v[1] - ocv_v[0]) / _CHARGES[1] * _CURVE
+        self._curve_v: Array = np.interp(_CURVE, _CHARGES, ocv_v)
         self._curve_v = self._curve_v + np.where(_CURVE < 0, below_v, 0.0)
         self.mean: Array = np.zeros(SIZE)
         self.mean[CAPACITY] = c.mean_capacity if rated else 0.0
@@ -105,8 +109,9 @@ class CellModel:
         sds = (_SD_CHARGE_UNKNOWN, c.sd_fast, c.sd_slow, sd_capacity, c.sd_depth, c.sd_warmth)
         self.covariance: Array = np.zeros((SIZE, SIZE))
         self.covariance[:KNOTS, :KNOTS] = np.diag(np.square([*sds, c.sd_offset_v]))
-        self.covariance[KNOTS:, KNOTS:] = knots_covariance(np.array(c.sd_knots_v), c.knots_length)
-        if chemistry is not LIFEPO4:
+        sds_v = c.sd_knots_v if cell is None else c.sd_cell_knots_v
+        self.covariance[KNOTS:, KNOTS:] = knots_covariance(np.array(sds_v), c.knots_length)
+        if cell is None and chemistry is not LIFEPO4:
             mean, sd = c.family_li_ion if chemistry is LI_ION else c.family_lipo
             self.mean[KNOTS:] += mean * np.array(c.family_v)
             self.covariance[KNOTS:, KNOTS:] += sd * sd * np.outer(c.family_v, c.family_v)

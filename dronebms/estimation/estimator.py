@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar, Self
 
+from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
@@ -315,10 +316,10 @@ class Estimator:
             flight_ids=(*flight_ids, flight_id)[-MAX_FLIGHT_IDS:],
             power=powers,
             model=pack.keys.model,
-            chemistry=self._pack_data.chemistry.name,
+            chemistry=self._pack_data.curve.name,
             vehicle=pack.keys.vehicle,
             adaptation=adaptation,
-            curve_v=row_at_knots(self._pack_data.chemistry),
+            curve_v=row_at_knots(self._pack_data.curve),
         )
         return Learned(learned, power)
 
@@ -353,9 +354,9 @@ class Estimator:
         )
         known = NOTHING_KNOWN if keys == Keys() else self._recall(keys)
         learned = known.pack
-        if learned is not None and not learned.fits(rated_mah, pack_data.chemistry.name):
+        if learned is not None and not learned.fits(rated_mah, pack_data.curve.name):
             learned = None  # another pack under the same key
-        learned = learned and learned.relative_to(pack_data.chemistry)
+        learned = learned and learned.relative_to(pack_data.curve)
         assumed_mah = _first_capacity(
             None if learned is None else learned.rated_mah,
             None if not known.sisters else known.sisters[0].rated_mah,
@@ -395,7 +396,7 @@ class Estimator:
 
     def _sisters(self, known: Known, rated_mah: float | None) -> tuple[LearnedPack, ...]:
         """The newest sister packs that can be of the same model."""
-        chemistry = self._pack_data.chemistry
+        chemistry = self._pack_data.curve
         found = [each for each in known.sisters if each.fits(rated_mah, chemistry.name)]
         return tuple([sister.relative_to(chemistry) for sister in found[:MAX_SISTERS]])
 
@@ -411,7 +412,13 @@ class Estimator:
         rated_mah, assumed_mah = pack.rated_mah, pack.rated_mah or pack.assumed_mah
         capacity_ah = UNKNOWN_CAPACITY_AH if assumed_mah is None else assumed_mah / 1000.0
         rated = rated_mah is not None
-        model = CellModel(pack_data.chemistry, capacity_ah, rated=rated, parameters=parameters)
+        model = CellModel(
+            pack_data.chemistry,
+            capacity_ah,
+            rated=rated,
+            parameters=parameters,
+            cell=None if pack_data.cell is None else known_cell(pack_data.cell),
+        )
         threshold_w = LOAD_C * capacity_ah * pack_data.chemistry.full_cell_v * pack.cells
         return _Stages(
             pack=pack,

@@ -47,6 +47,9 @@ class ModelParameters:
     sd_depth: float = 0.425
     sd_warmth: float = 0.8
     sd_knots_v: tuple[float, ...] = (0.185, 0.13, 0.1, 0.05, 0.064, 0.056, 0.056, 0.056, 0.048)
+    # Of a known type of cell: half of what discharge and charge differ by (12 to 30 mV), cells of
+    # one batch (3 to 6 mV), and near empty the bend between two charges of the table.
+    sd_cell_knots_v: tuple[float, ...] = (0.1, 0.05, 0.035, 0.025, 0.02, 0.02, 0.02, 0.02, 0.03)
     # Cells sold as LiPo range from LCO (0) to NMC and NCA (1): their difference at the knots.
     family_v: tuple[float, ...] = (-0.37, -0.402, -0.35, -0.266, -0.2, -0.16, -0.07, -0.02, -0.02)
     family_lipo: tuple[float, float] = (0.4, 0.5)  # mean, sd

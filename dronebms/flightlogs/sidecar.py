@@ -25,9 +25,10 @@ from pydantic import (
 
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.chemistry import LIHV, chemistry_of
-from dronebms.core.errors import FlightLogError
+from dronebms.core.errors import ConfigError, FlightLogError
+from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import MAX_NAME, PackData
-from dronebms.core.toml_schema import ChemistryName, expectation
+from dronebms.core.toml_schema import CellName, ChemistryName, expectation
 from dronebms.flightlogs.flight_log import MAX_CELLS
 from smartbattery.registers import CELLS, DESIGN
 
@@ -43,6 +44,7 @@ class FlightOptions:
     pack_id: str | None = None
     pack_model: str | None = None
     vehicle: str | None = None
+    cell: str | None = None
 
 
 NO_OPTIONS = FlightOptions()
@@ -77,11 +79,20 @@ class _Sidecar(BaseModel):
     pack_id: _Name | None = None
     pack_model: _Name | None = None
     vehicle: _Name | None = None
+    cell: CellName | None = None
 
     @field_validator("capacity_mah")
     @classmethod
     def _capacity(cls, value: float) -> float:
         return _within(value, DESIGN.low, DESIGN.high, "mAh", ("Ah", 1000.0))
+
+    @field_validator("cell")
+    @classmethod
+    def _cell(cls, value: str, info: ValidationInfo) -> str:
+        row, chemistry = known_cell(value), info.data.get("chemistry")
+        if chemistry is not None and row.chemistry.name != chemistry:
+            raise ValueError(f"a cell of {chemistry}: it is {row.chemistry.name}")
+        return value
 
     @field_validator("cutoff_cell_v")
     @classmethod
@@ -107,6 +118,8 @@ def read_pack_data(
     for key, value in asdict(options).items():
         if value is not None:
             given[key] = value, f"{log}, option {_OPTIONS.get(key, '--' + key.replace('_', '-'))}"
+    if "cell" in given and "chemistry" not in given:
+        given["chemistry"] = _chemistry_of_cell(given["cell"][0]), given["cell"][1]
     needed = [key for key in ("cells", "chemistry") if key not in given]
     if needed:
         keys = " and ".join(needed)
@@ -127,7 +140,16 @@ def read_pack_data(
         pack_id=pack.pack_id,
         pack_model=pack.pack_model,
         vehicle=pack.vehicle,
+        cell=pack.cell,
     )
+
+
+def _chemistry_of_cell(cell: object) -> str:
+    """Chemistry of a type of cell; of an unknown one any, for `_Sidecar` to refuse the cell."""
+    try:
+        return known_cell(str(cell)).chemistry.name
+    except ConfigError:
+        return LIHV.name
 
 
 def _read(path: Path) -> dict[str, object]:

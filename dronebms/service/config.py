@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from dronebms.core.chemistry import chemistry_of
+from dronebms.core.chemistry import LIPO, chemistry_of
 from dronebms.core.errors import ConfigError
+from dronebms.core.known_cells import KNOWN_CELLS, known_cell
 from dronebms.core.pack_data import TOPOLOGIES, PackData
 from dronebms.core.plausible_range import (
     ActionHoldS,
@@ -28,6 +29,7 @@ from dronebms.core.plausible_range import (
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
 from dronebms.core.toml_schema import (
     AUTO,
+    CellName,
     ChemistryName,
     FilePath,
     Finite,
@@ -114,6 +116,30 @@ class BatteryConfig(Section):
     hover_a: CurrentA | None = None
     planned_s: FlightS | None = None
     pack_model: Name | None = None
+    cell: CellName | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_chemistry(cls, data: dict[str, object]) -> dict[str, object]:
+        """The chemistry is that of the cell, if it is a known one."""
+        cell = data.get("cell")
+        if not isinstance(cell, str) or "chemistry" in data:
+            return data
+        rows = {row.name.casefold(): row.chemistry.name for row in KNOWN_CELLS}
+        return {"chemistry": rows.get(cell.casefold(), LIPO.name)} | data
+
+    @model_validator(mode="after")
+    def _is_of_the_cell(self) -> "BatteryConfig":
+        if self.cell is None:
+            return self
+        row = known_cell(self.cell)
+        if row.chemistry.name != self.chemistry:
+            raise ValueError(f"chemistry {row.chemistry.name} for cell {row.name}")
+        if self.capacity_mah and not row.makes_up(self.capacity_mah):
+            raise ValueError(
+                f"capacity_mah of {row.name} cells in parallel, {row.rated_mah:g} mAh each"
+            )
+        return self
 
     @model_validator(mode="after")
     def _is_reachable(self) -> "BatteryConfig":

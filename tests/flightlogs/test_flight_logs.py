@@ -109,6 +109,20 @@ def test_options_override_the_sidecar_and_assumptions_are_reported(write: Write)
     assert (pack_data.capacity_mah, pack_data.cutoff_cell_v) == (5000.0, 3.4)
 
 
+def test_a_known_cell_of_the_sidecar_gives_its_chemistry(write: Write) -> None:
+    path = write(table("0,15,1"), {"cells": 4, "cell": "apr18650m1b"})
+    pack_data = read_csv_log(path).pack_data
+    assert (pack_data.cell, pack_data.chemistry.name) == ("APR18650M1B", "lifepo4")
+    pack_data = read_csv_log(path, options=FlightOptions(cell="HG2")).pack_data
+    assert (pack_data.cell, pack_data.chemistry.name) == ("HG2", "li-ion")
+    for sidecar, text in (
+        ({"cell": "HG3"}, r"key cell: 'HG3' is not one of 9 cells .* HG2 is the nearest"),
+        ({"cell": "HG2", "chemistry": "lipo"}, r"key cell: 'HG2' is not a cell of lipo"),
+    ):
+        with pytest.raises(FlightLogError, match=text):
+            read_csv_log(write(table("0,15,1"), {"cells": 4} | sidecar))
+
+
 def test_pack_model_and_vehicle_are_names_of_the_sidecar_or_the_user(write: Write) -> None:
     rated = {"cells": 4, "chemistry": "lipo"}
     path = write(table("0,15,1"), rated | {"pack_model": "P22", "vehicle": "lifter 2"})

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.errors import ConfigError
+from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
 from dronebms.core.toml_schema import Section, read_text, validated
@@ -98,6 +100,25 @@ def test_packs_have_their_model_and_the_name_of_the_vehicle() -> None:
         (None, "lifter 2"),
     ]
     assert [pack.vehicle for pack in read(BATTERY).pack_data()] == [None]
+
+
+def test_a_known_cell_gives_its_chemistry() -> None:
+    (pack,) = read(BATTERY + 'cell = "p42a"\ncapacity_mah = 16800\n').pack_data()
+    assert (pack.cell, pack.chemistry) == ("P42A", LI_ION)
+    assert pack.curve == replace(LI_ION, ocv_v=known_cell("P42A").ocv_v)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ('cell = "P42"', "battery.1.cell: expected one of 9 cells with a measured curve"),
+        ("cell = 42", "battery.1.cell: expected a valid string, not 42"),
+        ('cell = "VTC6"\nchemistry = "lipo"', "battery.1: expected chemistry li-ion for cell"),
+        ('cell = "VTC6"\ncapacity_mah = 4200', "battery.1: expected capacity_mah of VTC6 cells"),
+    ],
+)
+def test_a_cell_that_contradicts_is_refused(keys: str, complaint: str) -> None:
+    assert complaints(f"{BATTERY}{keys}\n")[0].startswith(complaint)
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\\u0007b", "a\\nb"])
