@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from dronebms.core.chemistry import Chemistry
+from dronebms.core.chemistry import LIHV, LIPO, Chemistry
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_identity import is_unique, name_of
-from smartbattery.snapshot import Identity
+from smartbattery.snapshot import Identity, Snapshot
 
 PARALLEL, SERIES = TOPOLOGIES = ("parallel", "series")
 SINGLE_READING_S = 0.95  # gauges measure once a second; polled at 10 Hz, one reading lasts less
@@ -13,6 +13,9 @@ REST_C = 0.05  # at rest at or below this current
 LOAD_C = 0.15  # loaded from this current on
 CHARGE_C = 0.02  # charging from this current on
 MAX_NAME = 200  # characters of the name of a pack, a model or a vehicle
+# Of a cell, at rest or as the gauge has it charged: above a full LiPo with the tolerance of its
+# charger (50 mV), and not above LiHV with that.
+_LIHV_V = 4.26, 4.45
 UNKNOWN_CAPACITY_AH = 5.0  # assumed where the rated capacity is unknown
 
 
@@ -33,6 +36,7 @@ class PackData:
     pack_model: str | None = None  # packs of one model have sister packs
     vehicle: str | None = None  # name of the airframe, whose flights share their usual power
     cell: str | None = None  # type of the cells, a row of `known_cells`
+    full_seen_v: float | None = None  # that shows LiHV where LiPo is configured, see `seen`
 
     @property
     def cutoff_v(self) -> float:
@@ -42,10 +46,34 @@ class PackData:
 
     @property
     def curve(self) -> Chemistry:
-        """Row of the open-circuit curve: that of the cell if its type is known."""
+        """Row of the open-circuit curve: of LiHV if its voltage was seen, or of a known cell."""
+        if self.full_seen_v is not None:
+            return LIHV
         if self.cell is None:
             return self.chemistry
         return replace(self.chemistry, ocv_v=known_cell(self.cell).ocv_v)
+
+    def seen(self, snapshot: Snapshot) -> "PackData":
+        """The same data; a LiPo pack with the voltage that LiHV alone has when full, noted so.
+
+        Evidence is each cell above a full LiPo's voltage while it is not charged, or the charging
+        voltage that the gauge asks for. A pack voltage alone is none: the number of cells may be
+        wrong. Nothing is evidence of less than what is configured.
+        """
+        if self.chemistry is not LIPO or self.cell is not None or self.full_seen_v is not None:
+            return self
+        low_v, high_v = _LIHV_V
+        volts = [v for v in snapshot.cells_v if v is not None]
+        charging_a = -CHARGE_C * (self.capacity_mah or 1e3 * UNKNOWN_CAPACITY_AH) / 1e3
+        flows_a = snapshot.current_a
+        rests = flows_a is not None and flows_a > charging_a
+        known = volts and len(volts) == len(snapshot.cells_v)
+        if rests and known and low_v < min(volts) <= max(volts) <= high_v:
+            return replace(self, full_seen_v=min(volts))
+        cells = self.cells or snapshot.identity.cells
+        if cells and snapshot.charging_v and low_v < snapshot.charging_v / cells <= high_v:
+            return replace(self, full_seen_v=snapshot.charging_v / cells)
+        return self
 
     def completed(self, identity: Identity) -> "PackData":
         """The same data with cells and capacity from the gauge where they are not configured."""
@@ -96,5 +124,10 @@ class PackData:
             notes.append(
                 f"the cut-off is not given: {self.cutoff_v:g} V a cell, "
                 f"the usual one of {self.chemistry.name}"
+            )
+        if self.full_seen_v is not None:
+            notes.append(
+                f"a cell of {self.full_seen_v:.2f} V is no {self.chemistry.name}: the minutes left "
+                f"are those of {LIHV.name}, the limits are not until it is configured"
             )
         return tuple(notes)

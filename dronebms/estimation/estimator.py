@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar, Self
 
+from dronebms.core.chemistry import LIHV, LIPO, Chemistry
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
@@ -73,6 +74,7 @@ class ConnectedPack:
     adaptation: Adaptation  # of the interval
     sister_odds: float | None  # log odds of the gauge's kind by sister packs; None without them
     usual: UsualPower | None  # of the vehicle's earlier flights, while that is unknown the pack's
+    full_seen_v: float | None = None  # `PackData.full_seen_v`
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +309,7 @@ class Estimator:
         adaptation, misses = pack.adaptation, stages.time_to_empty.state().record.misses()
         if misses is not None:
             adaptation = adaptation.after(*misses)
+        curve = replace(self._pack_data, full_seen_v=pack.full_seen_v).curve
         learned = LearnedPack(
             cells=cells,
             gauge_odds=odds,
@@ -316,10 +319,10 @@ class Estimator:
             flight_ids=(*flight_ids, flight_id)[-MAX_FLIGHT_IDS:],
             power=powers,
             model=pack.keys.model,
-            chemistry=self._pack_data.curve.name,
+            chemistry=curve.name,
             vehicle=pack.keys.vehicle,
             adaptation=adaptation,
-            curve_v=row_at_knots(self._pack_data.curve),
+            curve_v=row_at_knots(curve),
         )
         return Learned(learned, power)
 
@@ -345,7 +348,7 @@ class Estimator:
         self, snapshot: Snapshot, first: Reading, in_series: int, vehicle: VehicleState
     ) -> _Stages:
         """Stages of a pack, from its first reading."""
-        pack_data, identity = self._pack_data, snapshot.identity
+        pack_data, identity = self._pack_data.seen(snapshot), snapshot.identity
         rated_mah = _first_capacity(pack_data.capacity_mah, identity.design_mah)
         keys = Keys(
             pack=pack_data.pack_key(identity),
@@ -354,15 +357,19 @@ class Estimator:
         )
         known = NOTHING_KNOWN if keys == Keys() else self._recall(keys)
         learned = known.pack
-        if learned is not None and not learned.fits(rated_mah, pack_data.curve.name):
+        if learned is not None and (pack_data.chemistry, learned.chemistry) == (LIPO, LIHV.name):
+            pack_data = replace(pack_data, full_seen_v=LIHV.full_cell_v)  # of an earlier flight
+        curve = pack_data.curve
+        if learned is not None and not learned.fits(rated_mah, curve.name):
             learned = None  # another pack under the same key
-        learned = learned and learned.relative_to(pack_data.curve)
+        learned = learned and learned.relative_to(curve)
         assumed_mah = _first_capacity(
             None if learned is None else learned.rated_mah,
             None if not known.sisters else known.sisters[0].rated_mah,
             None if (snapshot.full_mah or 0.0) > MAX_UNRATED_MAH else snapshot.full_mah,
         )
-        sisters = () if learned is not None else self._sisters(known, rated_mah or assumed_mah)
+        sisters = self._sisters(known, rated_mah or assumed_mah, curve)
+        sisters = () if learned is not None else sisters
         flights = known.vehicle
         if keys.vehicle is None and learned is not None:
             flights = learned.power
@@ -382,6 +389,7 @@ class Estimator:
             ),
             sister_odds=self._sister_odds(sisters),
             usual=usual_power(flights, self._parameters),
+            full_seen_v=pack_data.full_seen_v,
         )
         cells = None if learned is None else learned.cells
         if sisters:
@@ -394,11 +402,12 @@ class Estimator:
                 fit.start(first.cell_v, first.current_a, frac)
         return stages
 
-    def _sisters(self, known: Known, rated_mah: float | None) -> tuple[LearnedPack, ...]:
+    def _sisters(
+        self, known: Known, rated_mah: float | None, curve: Chemistry
+    ) -> tuple[LearnedPack, ...]:
         """The newest sister packs that can be of the same model."""
-        chemistry = self._pack_data.curve
-        found = [each for each in known.sisters if each.fits(rated_mah, chemistry.name)]
-        return tuple([sister.relative_to(chemistry) for sister in found[:MAX_SISTERS]])
+        found = [each for each in known.sisters if each.fits(rated_mah, curve.name)]
+        return tuple([sister.relative_to(curve) for sister in found[:MAX_SISTERS]])
 
     def _sister_odds(self, sisters: tuple[LearnedPack, ...]) -> float | None:
         if not sisters:
@@ -408,12 +417,13 @@ class Estimator:
 
     def _make_stages(self, pack: ConnectedPack, cells: CellParameters | None = None) -> _Stages:
         """Stages of a pack; without parameters of its cells for states to continue from."""
-        pack_data, parameters, learned = self._pack_data, self._parameters, pack.learned
+        pack_data = replace(self._pack_data, full_seen_v=pack.full_seen_v)
+        parameters, learned = self._parameters, pack.learned
         rated_mah, assumed_mah = pack.rated_mah, pack.rated_mah or pack.assumed_mah
         capacity_ah = UNKNOWN_CAPACITY_AH if assumed_mah is None else assumed_mah / 1000.0
         rated = rated_mah is not None
         model = CellModel(
-            pack_data.chemistry,
+            pack_data.curve,
             capacity_ah,
             rated=rated,
             parameters=parameters,

@@ -127,7 +127,7 @@ class Pipeline:
         if self._pending is not None:
             snapshot = self._recognise(self._pending, snapshot, vehicle)
         snapshot = self._recognition.update(snapshot, vehicle, self._pack_data)
-        self._identify(snapshot.identity)
+        self._identify(snapshot)
         absent_s = self._watch.step(now_s, self.longest_step_s)
         if absent_s > 0.0:
             self._resume(absent_s)
@@ -321,17 +321,20 @@ class Pipeline:
         self.recalled = recalled_also(self.recalled, Recalled(keys, known))
         return known
 
-    def _identify(self, identity: Identity) -> None:
+    def _identify(self, snapshot: Snapshot) -> None:
         """Complete the rated data by the gauge's identity; another pack starts from its own."""
-        pack_data, known = self._configured.completed(identity), self._pack_data
+        identity, known = snapshot.identity, self._pack_data
+        pack_data = self._configured.completed(identity)
         if is_same_pack(self._identity, identity):  # known values stay
             pack_data = pack_data.completed(
                 Identity(cells=known.cells, design_mah=known.capacity_mah)
             )
+            pack_data = replace(pack_data, full_seen_v=known.full_seen_v)
         else:
             self.store_learned_or_log()  # the flight of the previous pack has ended
             self._consistency = ConsistencyCheck()
         self._identity = identity
+        pack_data = pack_data.seen(snapshot)
         if pack_data != known:
             self._pack_data = pack_data
             self._alarms.use(self._usable_limits(), pack_data)

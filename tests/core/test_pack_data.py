@@ -1,5 +1,6 @@
 """Rated pack data, and the rows of the chemistries."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,13 +9,15 @@ from dronebms.core.chemistry import (
     CHEMISTRIES,
     LI_ION,
     LIFEPO4,
+    LIHV,
     LIPO,
     Chemistry,
     chemistry_of,
 )
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
-from smartbattery.snapshot import UNIDENTIFIED, Identity
+from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+from tests.snapshots import look
 
 
 @pytest.mark.parametrize("row", CHEMISTRIES, ids=lambda row: row.name)
@@ -74,6 +77,37 @@ def test_a_gauge_completes_and_never_overrides() -> None:
     configured = PackData(LIPO, 4, 3000.0)
     assert configured.completed(identity) is configured
     assert PackData(LIPO).completed(UNIDENTIFIED) == PackData(LIPO)
+
+
+def test_a_lipo_pack_that_only_lihv_can_be_is_estimated_so_and_named() -> None:
+    pack = PackData(LIPO, 4, 5000.0, 3.3)
+    seen = pack.seen(look(0.0, 4.31, 0.0, cells=4))
+    assert (seen.curve, seen.full_seen_v) == (LIHV, 4.31)
+    assert (seen.chemistry, seen.cutoff_v) == (LIPO, 3.3)  # limits stay those of the configuration
+    (note,) = seen.assumed()
+    assert note.startswith("a cell of 4.31 V is no lipo: the minutes left are those of lihv, the ")
+    word = replace(look(0.0, 4.0, 0.0, cells=4), charging_v=17.4)
+    assert pack.seen(word).full_seen_v == pytest.approx(4.35)
+
+
+@pytest.mark.parametrize(
+    ("pack", "snapshot"),
+    [
+        (PackData(LIPO, 4), look(0.0, 4.24, 0.0, cells=4)),  # a charger's tolerance
+        (PackData(LIPO, 4), look(0.0, 4.31, -3.0, cells=4)),  # charged
+        (PackData(LIPO, 4), look(0.0, 4.31, None, cells=4)),  # perhaps charged
+        (PackData(LIPO, 2), replace(look(0.0, 4.31, 0.0, cells=2), cells_v=(4.2, 4.31))),  # one
+        (PackData(LIPO, 4), replace(look(0.0, 4.31, 0.0, cells=4), cells_v=())),  # perhaps 5 cells
+        (PackData(LIPO, 4), look(0.0, 5.2, 0.0, cells=4)),
+        (PackData(LIPO, 4), replace(look(0.0, 4.0, 0.0, cells=4), charging_v=16.8)),
+        (PackData(LIPO, 4), replace(look(0.0, 4.0, 0.0, cells=4), charging_v=21.0)),
+        (PackData(LI_ION, 4), look(0.0, 4.31, 0.0, cells=4)),
+        (PackData(LIHV, 4), look(0.0, 4.1, 0.0, cells=4)),
+    ],
+)  # fmt: skip
+def test_nothing_less_shows_lihv(pack: PackData, snapshot: Snapshot) -> None:
+    assert pack.seen(snapshot) == pack
+    assert pack.curve is pack.chemistry
 
 
 def test_each_assumed_value_is_reported() -> None:

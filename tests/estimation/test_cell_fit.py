@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from dronebms.core.chemistry import LI_ION
+from dronebms.core.chemistry import LI_ION, LIHV, LIPO, Chemistry
 from dronebms.core.known_cells import KNOWN_CELLS, KnownCell, known_cell
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
@@ -17,6 +17,7 @@ from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.model_parameters import FITTED
+from dronebms.estimation.pack_memory import Known
 from dronebms.estimation.sampling import Sample
 from dronebms.estimation.time_bounds import charge_bounds, time_bounds
 from tests.snapshots import look
@@ -131,6 +132,35 @@ def test_a_pack_whose_cell_is_named_is_estimated_by_its_curve() -> None:
         assert estimate.soc_pct is not None
         errors[name] = abs(estimate.soc_pct - 25.0)
     assert errors[row.name] < 2.0 < errors[None]
+
+
+def lihv_flight(configured: Chemistry) -> Estimator:
+    """A full LiHV pack at rest, then five minutes at 3C."""
+    estimator = Estimator(PackData(configured, 4, 1e3 * AH, 3.3, pack_id="lihv"))
+    for t_s in range(330):
+        left, amps = 0.99, 0.0
+        if t_s >= 10:
+            left, amps = 0.99 - (t_s - 10) * 15.0 / (AH * 3600.0), 15.0
+        estimator.update(look(float(t_s), LIHV.open_circuit_v(left) - 0.006 * amps, amps, cells=4))
+    return estimator
+
+
+def test_a_full_lihv_pack_that_is_configured_as_lipo_is_estimated_as_lihv() -> None:
+    seen, configured = lihv_flight(LIPO), lihv_flight(LIHV)
+    now = look(330.0, LIHV.open_circuit_v(0.72) - 0.09, 15.0, cells=4)
+    resumed = Estimator(PackData(LIPO, 4, 1e3 * AH, 3.3, pack_id="lihv"), state=seen.state())
+    expected = configured.update(now)
+    assert expected.soc_pct is not None
+    assert seen.update(now) == resumed.update(now) == expected
+    learned = seen.learn().pack
+    assert learned is not None
+    assert learned.chemistry == "lihv"
+    # Part-used on its next flight, it is the same pack.
+    again = Estimator(seen._pack_data, lambda _: Known(learned))
+    again.update(look(0.0, 3.95, 0.0, cells=4))
+    stages = again.state().stages
+    assert stages is not None
+    assert (stages.pack.learned, stages.pack.full_seen_v) == (learned, 4.35)
 
 
 # ---------------------------------------------------------------------- the discharge
