@@ -103,7 +103,7 @@ class ModelParameters:
     sd_block: float = 0.2
     block_share: float = 0.16
     mean_share: float = 1.5
-    sd_mission: float = 0.08  # an unannounced change of plan
+    sd_mission: float = 0.1  # an unannounced change of plan
 # fmt: on
 
 
