@@ -1,6 +1,6 @@
 """Draws docs/estimation.svg: `python benchmarks/plot_estimation.py FLIGHT... -o FILE.svg`.
 
-For each flight the estimated time to empty, second by second, and the true one; left with nothing learned,
+For each flight the estimated time to empty from 10 s after take-off on, and the true one; left with nothing learned,
 right after the other flights of the pack that were given before it. Needs matplotlib (extra `report`).
 """
 
@@ -11,10 +11,10 @@ import matplotlib as mpl  # type: ignore[import-not-found,unused-ignore]  # an e
 import numpy as np
 
 from benchmarks.estimate import Ours
-from benchmarks.scoring import read_folder, run
+from benchmarks.scoring import FIRST_S, read_folder, run
 from dronebms.estimation.pack_memory import PackMemoryInRam
 
-_STEP = 15  # a point each fifteen seconds
+_STEP = 10  # a point each ten seconds
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         taught = Ours(judged, memory)
         for axis, known in zip(row, (untaught, memory), strict=True):
             ours = taught if known is memory else Ours(judged, known)
-            rows, _ = run(judged, ours, lambda: 0.0)
+            rows, _ = run(judged, ours, lambda: 0.0, FIRST_S)
             t_s, true_s, low_s, middle_s, high_s = np.nan_to_num(rows[::_STEP]).T / 60.0
             axis.fill_between(t_s, low_s, high_s, alpha=0.25, label="5 % to 95 %", linewidth=0)
             axis.plot(t_s, middle_s, label="estimate")

@@ -3,8 +3,9 @@
 Predictions once a second from 60 s after take-off until the end. The error of the median, the coverage and
 the width of the interval are taken over the last 80 % of the flight; error and width relative to the true time
 to empty, while that is at least 30 s; "dangerous" and the calls over all predictions. A second without a
-prediction counts as 100 % wrong and outside. Seconds; discharge is positive. Columns and sidecar keys named
-truth are read in this module alone.
+prediction counts as 100 % wrong and outside. From 10 s after take-off on, a median that is off by more than
+a factor of 3 is absurd, while at least 30 s are left. Seconds; discharge is positive. Columns and sidecar keys
+named truth are read in this module alone.
 """
 
 import csv
@@ -30,6 +31,8 @@ from smartbattery.snapshot import Snapshot
 Array = npt.NDArray[np.float64]
 Answer = tuple[float | None, float | None, float | None]  # 5 %, median, 95 %; seconds
 SETTLE_S = 60.0
+FIRST_S = 10.0
+ABSURD_TIMES = 3.0
 JUDGED_FRAC = 0.8
 LEAST_S = 30.0
 SHORTEST_S = 150.0  # of a flight; shorter ones are not judged
@@ -39,6 +42,7 @@ DANGER_FRAC, DANGER_LEAST_S, DANGER_S = 0.2, 10.0, 60.0
 CALL_S = 120.0
 LATE_S = 60.0
 _MEASURED = re.compile(r"measured capacity ([\d.]+) Ah")
+_TINY_S = 1e-3
 _MISSES = 20.0  # 2 / 10 %: weight of a miss in the interval (Winkler) score
 
 
@@ -86,6 +90,8 @@ class Score:
     low_call_s: float  # the same of the 5 % bound
     answered: float
     cost_us: float
+    absurd_first: float = math.nan  # share of the seconds of the first minute, from `FIRST_S` on
+    absurd: float = math.nan  # and of all seconds from there on
 
 
 def read_judged(path: Path) -> Judged | None:
@@ -162,12 +168,15 @@ def read_folder(paths: Iterable[Path]) -> list[Judged]:
     return [judged for path in files if (judged := read_judged(path)) is not None]
 
 
-def run(judged: Judged, predictor: Predictor, clock_s: Callable[[], float]) -> tuple[Array, float]:
+def run(
+    judged: Judged, predictor: Predictor, clock_s: Callable[[], float], from_s: float = SETTLE_S
+) -> tuple[Array, float]:
     """Return rows of (time, true seconds left, 5 %, median, 95 %), NaN if absent, and the cost.
 
-    The cost is the processor time in microseconds of one second of flight.
+    The rows begin `from_s` after take-off. The cost is the processor time in microseconds of one
+    second of flight.
     """
-    rows, due_s = [], judged.takeoff_s + SETTLE_S
+    rows, due_s = [], judged.takeoff_s + from_s
     spent_s = -clock_s()
     answers = [predictor.update(look) for look in judged.looks]
     spent_s += clock_s()
@@ -183,7 +192,15 @@ def run(judged: Judged, predictor: Predictor, clock_s: Callable[[], float]) -> t
 def score(
     judged: Judged, rows: Array, cost_us: float, familiarity: Familiarity = Familiarity.UNKNOWN
 ) -> Score:
-    """Return the score of a predictor on a flight."""
+    """Return the score of a predictor on a flight.
+
+    Rows before `SETTLE_S` are judged for absurdity alone.
+    """
+    off = np.abs(np.log(np.maximum(rows[:, 3], _TINY_S) / np.maximum(rows[:, 1], _TINY_S)))
+    is_absurd = (rows[:, 1] >= LEAST_S) & (off > math.log(ABSURD_TIMES))  # not with a NaN
+    is_first = rows[:, 0] < judged.takeoff_s + SETTLE_S
+    first_absurd, all_absurd = is_absurd[is_first], is_absurd
+    rows = rows[~is_first]
     t_s, true_s, low_s, median_s, high_s = rows.T.copy()
     silent = ~np.isfinite(median_s)
     median_s[silent] = low_s[silent] = high_s[silent] = 0.0
@@ -221,6 +238,8 @@ def score(
         low_call_s=called_s(caller_s),
         answered=float(1 - silent.mean()) if len(rows) else 0.0,
         cost_us=cost_us,
+        absurd_first=float(first_absurd.mean()) if len(first_absurd) else math.nan,
+        absurd=float(all_absurd.mean()) if len(all_absurd) else math.nan,
     )
 
 
