@@ -19,6 +19,9 @@ _BLOCK_S = 30.0
 _RIPPLE_TAU_S = 90.0
 _LEVEL_S = 90.0  # length of a phase of a flight
 _SETTLE_S = 20.0  # the take-off itself is left out of the mean
+# Flights begin with a climb: the power of the first seconds is above the mean, on computed ones by
+# a quarter to a half.
+_CLIMB_FRAC, _CLIMB_TAU_S = 0.25, 15.0
 _PRIOR_BLOCKS = 4.0
 # Of the expected power: a vehicle that hovered at so much more and flies on a wing since lands in a
 # hover. Phases of multirotors differ by less.
@@ -40,6 +43,7 @@ class LoadAhead:
     most_w: float
     rise_degc_s: float = 0.0  # rate of the temperature
     landing_w: float | None = None  # power that the landing takes, where it is far above the mean
+    loaded_s: float = 0.0  # since the first load
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ class LoadForecast:
                 most_w=max(power_w, self._power.recent_w, self._power.now_w, self._threshold_w),
                 rise_degc_s=self._rise.degc_s,
                 landing_w=self.landing_w(max(power_w, self._power.recent_w)),
+                loaded_s=self._power.time_s,
             )
         return self._ahead
 
@@ -187,6 +192,8 @@ class LoadForecast:
     def mean_power(self, horizon_s: float) -> tuple[float, float]:
         """(Mean power in watts, its relative standard deviation) over a horizon."""
         c, blocks, recent_w = self._parameters, self._power.blocks, self._power.recent_w
+        climbed_s = max(self._power.time_s - _SETTLE_S, 0.0)
+        recent_w *= 1.0 - _CLIMB_FRAC * math.exp(-climbed_s / _CLIMB_TAU_S)
         usual_w, usual = 0.0, 0.0
         if self._usual is not None:
             usual_w, usual = self._usual.mean_w, self._usual_blocks(self._usual.sd)

@@ -83,7 +83,7 @@ def time_bounds(
     cells: int,
 ) -> TimeBounds:
     """Bounds of the time to empty of a cell at a voltage under load."""
-    open_v = _open_v(cell, float(cell.x[CHARGE]))
+    open_v = open_voltage(cell, float(cell.x[CHARGE]))
     sag_v = max(open_v - cell_v, _LEAST_SAG_V)
     most_w = load.most_w
     if load.landing_w is not None:  # the margin and the charge are those of the landing
@@ -108,7 +108,7 @@ def time_bounds(
     return TimeBounds(least_s, max(least_s, most_s), most_low_s)
 
 
-def _open_v(cell: CellEstimate, charge_frac: float) -> float:
+def open_voltage(cell: CellEstimate, charge_frac: float) -> float:
     """Open-circuit voltage at a charge."""
     table_v, place = cell.table_v, (charge_frac - CURVE_FROM) * CURVE_STEPS
     k = min(max(int(place), 0), len(table_v) - 2)

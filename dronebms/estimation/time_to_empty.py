@@ -9,6 +9,7 @@ import numpy as np
 from dronebms.estimation.cell_fit import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.end_samples import end_samples
+from dronebms.estimation.first_minutes import LogTime, charge_time, with_charge_time
 from dronebms.estimation.gauge_fusion import GaugeEvidence, fused_ends, quantiles
 from dronebms.estimation.interval_adaptation import NO_FORECASTS, Adaptation, ForecastRecord
 from dronebms.estimation.load_forecast import LoadAhead
@@ -19,6 +20,7 @@ _FIRST_HORIZON_S = 600.0
 _FORECAST_S = 2.0
 _QUANTILES = 0.05, 0.5, 0.95
 _RISE_TAU_S = 4.0
+_LIKELY_WRONG = 0.5
 _LEAST_WRONG = 0.05  # below it a wrong gauge is outside of the interval
 _NOT_ENDED_S = 1.0  # the upper bound stays above zero until the end of discharge
 
@@ -43,6 +45,11 @@ class RemainingTime:
         high_s = self.high_s - (0.0 if is_gap else since_s)
         high_s = max(high_s, median_s, _NOT_ENDED_S)
         return RemainingTime(min(low_s, median_s), median_s, high_s, self.power_w)
+
+    def in_first_minutes(self, charge: LogTime, loaded_s: float) -> "RemainingTime":
+        """The same forecast with the time that the charge gives, some seconds after the load."""
+        times_s = with_charge_time((self.low_s, self.median_s, self.high_s), charge, loaded_s)
+        return RemainingTime(*times_s, self.power_w)
 
     def within(self, bounds: TimeBounds) -> "RemainingTime":
         """The same forecast within bounds."""
@@ -158,6 +165,9 @@ class TimeToEmpty:
         if alone is not None:
             charge = charge.widened_by(charge_bounds(alone, None, began_with_gauge=False))
         new = self._forecast(cells, cell, alone, load, gauge, charge)
+        likely = alone if alone is not None and gauge.wrong > _LIKELY_WRONG else cell
+        by_charge = charge_time(likely, now.cell_v, self._cutoff_v, load, cells)
+        new = new.in_first_minutes(by_charge, load.loaded_s)
         if before is not None:
             new = before.followed_by(new, now.t_s - before_s)
         new = new.within(time_bounds(cell, now.cell_v, self._cutoff_v, charge, load, cells))
