@@ -429,7 +429,6 @@ class CellFit:
 
     def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
         """Initialise the charge by the first voltage without its expected sag, and by the gauge."""
-        c = self.model.parameters
         rest_v, curve_v, sds_v = self._at_rest(cell_v, current_a)
         self._foreign = bool(rest_v > self.model.full_v + REFUTED * sds_v[-1])
         likely = -(((rest_v - curve_v) / sds_v) ** 2) / 2 - np.log(sds_v)
@@ -444,7 +443,7 @@ class CellFit:
             # At rest a gauge is usually right within a few per cent; some are far off. The more
             # the voltage contradicts it, the less it counts.
             doubt = max(strain**2 - STRAINED**2, 0.0) / (REFUTED**2 - strain**2)
-            weight = spread / (spread + c.sd_gauge**2 + doubt * (gauge_frac - charge) ** 2)
+            weight = spread / (spread + self.model.sd_gauge**2 + doubt * (gauge_frac - charge) ** 2)
             charge += weight * (gauge_frac - charge)
             spread *= 1 - weight
         self.x[CHARGE], self.P[CHARGE, CHARGE] = charge, spread

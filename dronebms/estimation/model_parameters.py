@@ -63,7 +63,8 @@ class ModelParameters:
     sd_sag_frac: float = 0.08
     sd_step: float = 0.106
     sd_rest_v: float = 0.012
-    sd_gauge: float = 0.0121  # of a gauge's charge at rest
+    # Of a gauge's charge at rest, more where the cells can correct it in flight.
+    sd_gauge: Mapping[str, float] = _rows(0.03, 0.03, 0.05, 0.03)
     sd_full: float = 0.374  # ln; of a gauge's full charge
     sd_widened: float = 0.15  # added to the charge after a long disagreement
 

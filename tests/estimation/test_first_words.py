@@ -324,3 +324,13 @@ def test_a_current_that_the_gauge_counts_is_no_evidence_against_its_charge() -> 
     pack = Pack(LIPO, 0.35, 0.8, 2.0)
     assert refuted(pack, math.inf)
     assert not refuted(pack, REST_S)
+
+
+@pytest.mark.parametrize(
+    ("true", "gauge"), [(0.6, 0.7), (0.6, 0.5), (0.75, 0.65)], ids=["more", "less", "at 75 %, less"]
+)
+def test_a_gauge_that_is_ten_points_off_is_corrected_by_li_ion_cells_in_flight(
+    true: float, gauge: float
+) -> None:
+    estimate, _, left = flown(Pack(LI_ION, true, gauge), REST_S + 2 * LOAD_S)[-1]
+    assert estimate.soc_pct == pytest.approx(100.0 * left / MAH, abs=6.0)
