@@ -48,7 +48,7 @@ _MAX_CHARGE = 1.02
 _SD_COMMON, _SD_FLIGHT = 0.08, 0.02
 # Packs hold up to a few per cent more than their rated capacity, and usually 5 to 15 % less; used
 # ones less. Mode and standard deviations to both sides, ln.
-_MODE_LN, _SD_MORE, _SD_LESS = -0.08, 0.07, 0.2
+_MODE_LN, _SD_MORE, _SD_LESS = -0.08, 0.05, 0.2
 _MOST_LN = math.log(1.1)  # a measurement that is further above it by its interval is none
 _LATEST = 20  # flights
 _GRID_LN = np.linspace(-1.6, 0.4, 2001)

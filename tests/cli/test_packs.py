@@ -75,10 +75,10 @@ def test_a_capacity_is_shown_with_its_interval_and_its_share_of_the_rated_one(
     history.put([FlightRecord("other", LANDED, "Q", rated_mah=10_000.0)])
     assert packs(tmp_path) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert "9.2 Ah (8.2-10.2), 92 % of rated" in next(row for row in listed if row[0] == "P")
+    assert "9.2 Ah (8.2-9.9), 92 % of rated" in next(row for row in listed if row[0] == "P")
     assert "Ah (" not in next(row for row in listed if row[0] == "Q")
     assert packs(tmp_path, "P") == 0
-    assert "capacity          9.2 Ah (8.2-10.2), 92 % of rated\n" in capsys.readouterr().out
+    assert "capacity          9.2 Ah (8.2-9.9), 92 % of rated\n" in capsys.readouterr().out
     assert packs(tmp_path, "--json") == 0
     first, other = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["capacity"]["rated_frac"] == pytest.approx(0.92, abs=0.01)
