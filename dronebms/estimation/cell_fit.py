@@ -8,12 +8,29 @@ Charge is a fraction; volts, amperes and ampere-seconds of one cell.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple, Self
 
 import numpy as np
 
+from dronebms.estimation.cell_gap import (
+    BOTH,
+    HIGHEST_BOTH,
+    LOSS,
+    LOWEST_BOTH,
+    MORE,
+    MedianCell,
+    gap_derivative,
+    gap_sd_v,
+    gap_size,
+    median_above_v,
+    median_state,
+    median_variances,
+    prior_state,
+    rest_gap,
+    with_prior,
+)
 from dronebms.estimation.cell_model import (
     CAPACITY,
     CHARGE,
@@ -32,6 +49,7 @@ from dronebms.estimation.cell_model import (
     kelvin_of,
     knots_covariance,
 )
+from dronebms.estimation.lost_cells import SPAN, Loss, Residual, lost_cells
 from dronebms.estimation.model_parameters import KNOTS_FRAC, ModelParameters
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
 
@@ -59,6 +77,10 @@ _DRIFT_ROWS, _DRIFT_S = 8, 60.0 - 1e-3
 _ERRORS = 3  # readings in a row, so that a lone outlier does not count
 _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 _DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
+_SETTLED = 6  # rows since a start, before which a fall of the voltage may be the circuit's error
+_SD_LOST = 0.25, 0.2  # of a loss of parallel cells: of the whole, of each parameter
+_STANDS_OUT = 2.5  # gaps relative to those of usual cells, from which the weakest is compared
+_COMPARED = 0.99  # of a row's span; less is no mean of the gap
 _STRAY_V = 0.05  # a second further from the median resting voltage is an outlier
 
 
@@ -76,6 +98,8 @@ class FitSample(NamedTuple):
     fast_a: float
     slow_a: float
     kelvin: float
+    above_v: float = 0.0  # by how much the median cell is above
+    compared: float = 0.0  # share of the span in which that is known
 
 
 def merged(rows: list[FitSample]) -> FitSample:
@@ -120,6 +144,8 @@ class CellParameters:
     warm: tuple[tuple[float, float], ...] = ()
     # The same of sister packs, each relative to the mean of its pack: they differ in resistance.
     sister_warm: tuple[tuple[float, float], ...] = ()
+    loss: float = 0.0  # ln of the median cell's capacity over the weakest one's
+    growth: float = 0.0  # ln of the same of the resistance, beyond the loss
 
     def warmth(self, sd: float) -> tuple[float, float]:
         """(Mean, variance) of the resistance's dependence on temperature, by all flights.
@@ -134,6 +160,14 @@ class CellParameters:
         apart, logs = np.array(points).T
         information = float(apart @ apart) / _SD_WARM**2 + 1.0 / sd**2
         return float(apart @ logs) / _SD_WARM**2 / information, 1.0 / information
+
+    def of_median(self) -> "CellParameters":
+        """The same of the median cell: a cell that failed is that pack's alone."""
+        mean = list(self.mean)
+        mean[CAPACITY - FAST] += self.loss
+        mean[0] -= self.loss + self.growth
+        mean[SLOW - FAST] -= self.loss + self.growth
+        return replace(self, mean=tuple(mean), loss=0.0, growth=0.0)
 
     def carried_over(self, sds: Array, sds_v: Array, c: ModelParameters) -> tuple[Array, Array]:
         """(Mean, covariance) of a later flight, or of another pack: widened, packs differ.
@@ -179,6 +213,7 @@ class CellEstimate:
     errors_v: Vector  # reading minus model, of the last readings
     loaded: bool  # there has been a load
     fitted: bool  # and seconds under it have been compared with the model
+    median: MedianCell | None  # None: too few cells are read
 
     def circuit(self, current_a: float) -> CircuitState:
         """The circuit at a current."""
@@ -215,6 +250,21 @@ class CellFitState:
     foreign: bool
     warm_flights: tuple[tuple[float, float], ...]  # see `CellParameters`
     sister_warm: tuple[tuple[float, float], ...]
+    gap: Vector  # see `cell_gap`
+    prior_gap: Vector
+    rest_gap: tuple[float, float]
+    recent: Matrix
+    residuals: Matrix
+    has_lost: bool
+    median_variances: Vector  # empty: too few cells are read
+
+
+def _weighed(off: Array, by: Array, keep: Array, new: Array) -> tuple[Array, Array]:
+    """(Information, gradient) of residuals, whitened; outliers weigh less."""
+    off[1:] = (off[1:] - keep * off[:-1]) / new
+    by[1:] = (by[1:] - keep[:, None] * by[:-1]) / new[:, None]
+    trust = 1 / (1 + (off / _OUTLIER) ** 2)
+    return (by * trust[:, None]).T @ by, by.T @ (trust * off)
 
 
 def matrix(array: Array) -> Matrix:
@@ -246,10 +296,18 @@ class CellFit:
         self._degc, self._kelvin = 25.0, 0.0
         self._fast_a = self._slow_a = 0.0
         self._agreed_s: float | None = None  # when a reading was last accepted
+        self._recent: list[FitSample] = []  # the last seconds
+        self._residuals: list[Residual] = []  # of them, since the prior began
+        self._has_lost = False  # parallel cells, in this flight
         self._full_ah: float | None = None  # full charge capacity that the gauge reports
         self._foreign = False  # the voltage is no cell's of this chemistry
         self._warm_flights = () if learned is None else learned.warm
         self._sister_warm = () if learned is None else learned.sister_warm
+        self._gap: Array = np.zeros(BOTH - SIZE)
+        self._rest_gap = 0.0, 0.0  # c by the voltages at rest, and the information on it
+        self._median_variances: Vector = ()
+        if learned is not None:
+            self._gap[1:] = learned.loss, learned.growth
         self.x, self.P = model.mean.copy(), model.covariance.copy()
         if learned is not None:
             self._recall(learned)
@@ -282,6 +340,13 @@ class CellFit:
             foreign=self._foreign,
             warm_flights=self._warm_flights,
             sister_warm=self._sister_warm,
+            gap=tuple(self._gap.tolist()),
+            prior_gap=tuple(self._prior_gap.tolist()),
+            rest_gap=self._rest_gap,
+            recent=tuple(map(tuple, self._recent)),
+            residuals=tuple(map(tuple, self._residuals)),
+            has_lost=self._has_lost,
+            median_variances=self._median_variances,
         )
 
     def with_state(self, state: CellFitState) -> Self:
@@ -298,10 +363,14 @@ class CellFit:
         self._covariance = np.array(state.fitted_covariance)
         vectors = self.x, self._prior_x, self._fitted
         matrices = self.P, self._root, self._information, self._covariance
-        samples = (*state.rows, *state.pending)
+        self._gap, self._prior_gap = np.array(state.gap), np.array(state.prior_gap)
+        gaps = self._gap, self._prior_gap
+        samples = (*state.rows, *state.pending, *state.recent)
         if (
             any(one.shape != (SIZE,) or np.abs(one).max() > _MAX_LN for one in vectors)
             or any(one.shape != (SIZE, SIZE) for one in matrices)
+            or any(one.shape != (BOTH - SIZE,) or np.abs(one).max() > _MAX_LN for one in gaps)
+            or any(len(row) != len(Residual._fields) for row in state.residuals)
             or any(len(row) != len(FitSample._fields) or row[0] < 0.0 for row in samples)
             or state.step_a2 < 0.0
             or (state.full_ah is not None and state.full_ah <= 0.0)
@@ -317,6 +386,10 @@ class CellFit:
         self._agreed_s, self._full_ah = state.agreed_s, state.full_ah
         self._foreign = state.foreign
         self._warm_flights, self._sister_warm = state.warm_flights, state.sister_warm
+        self._recent = [FitSample(*row) for row in state.recent]
+        self._residuals = [Residual(*row) for row in state.residuals]
+        self._has_lost = state.has_lost
+        self._median_variances, self._rest_gap = state.median_variances, state.rest_gap
         self._degc = state.degc
         self._kelvin = kelvin_of(state.degc)
         self._table_v = self._curve()
@@ -339,7 +412,7 @@ class CellFit:
         if sample.is_new:
             self.heat(degc)
         if sample.second is not None:
-            self._follow(sample.second, gauge_frac)
+            self._follow(sample.second, median_above_v(sample.cells_v), gauge_frac)
         if self._agreed_s is not None and gauge_full_ah != self._full_ah:
             self.weigh_capacity(gauge_full_ah)  # after the start: the prior is without it
         if self._foreign:
@@ -364,6 +437,7 @@ class CellFit:
             errors_v=self._errors_v,
             loaded=self._loaded,
             fitted=bool(self._rows),
+            median=self._median(),
         )
 
     @property
@@ -375,6 +449,16 @@ class CellFit:
     def charge_sd(self) -> float:
         """Its standard deviation."""
         return math.sqrt(max(float(self.P[CHARGE, CHARGE]), 0.0))
+
+    @property
+    def median_charge_frac(self) -> float:
+        """State of charge of the median cell, which a gauge reports."""
+        return self.charge_frac + (self._more_frac() if self._median_variances else 0.0)
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether the pack has lost parallel cells in this flight."""
+        return self._has_lost
 
     @property
     def loaded(self) -> bool:
@@ -390,11 +474,17 @@ class CellFit:
             kelvin = float(spans_s @ kelvins / spans_s.sum())
             at = float(self._fitted[FAST] + self._fitted[WARMTH] * kelvin)
             warm = (*warm, (kelvin, at))[-_WARM_FLIGHTS:]
-        mean, covariance = tuple(self._fitted[FAST:].tolist()), self._covariance[FAST:, FAST:]
-        return CellParameters(mean, matrix(covariance), warm, self._sister_warm)
+        return CellParameters(
+            mean=tuple(self._fitted[FAST:].tolist()),
+            covariance=matrix(self._covariance[FAST:, FAST:]),
+            warm=warm,
+            sister_warm=self._sister_warm,
+            loss=float(self._gap[1]),
+            growth=float(self._gap[2]),
+        )
 
-    def _follow(self, second: Second, gauge_frac: float | None) -> None:
-        """Take in a second."""
+    def _follow(self, second: Second, above_v: float | None, gauge_frac: float | None) -> None:
+        """Take in a second, and by how much the median cell is above the weakest."""
         mean, previous = second.mean, second.previous
         self.advance(second.span_s, second.counted_a, second.counted_sd_a)
         is_guess = mean.current_sd_a > abs(mean.current_a) / 2  # no information for the fit
@@ -407,9 +497,11 @@ class CellFit:
                 or self._foreign
                 or abs(mean.current_a) - abs(previous.current_a) <= step_a
             ):
-                self.start(mean.cell_v, mean.current_a, gauge_frac)
+                self.start(mean.cell_v, mean.current_a, gauge_frac, above_v)
             self._agreed_s = None if self._foreign else mean.t_s
-        elif is_guess or self.measure(mean.cell_v, mean.current_a) or self._agreed_s is None:
+        elif (
+            is_guess or self.measure(mean.cell_v, mean.current_a, above_v) or self._agreed_s is None
+        ):
             self._agreed_s = mean.t_s
         elif mean.t_s - self._agreed_s > _DISAGREE_S:
             self.widen()
@@ -427,8 +519,21 @@ class CellFit:
         self.x[FAST:], self.P[FAST:, FAST:] = learned.carried_over(sds, sds_v, c)
         self._set_offset(0.0, c.sd_offset_v)
 
-    def start(self, cell_v: float, current_a: float, gauge_frac: float | None) -> None:
-        """Initialise the charge by the first voltage without its expected sag, and by the gauge."""
+    def start(
+        self,
+        cell_v: float,
+        current_a: float,
+        gauge_frac: float | None,
+        above_v: float | None = None,
+    ) -> None:
+        """Initialise the charge by the first voltage without its expected sag, and by the gauge.
+
+        Args:
+            cell_v: of the weakest cell.
+            current_a: positive while discharging.
+            gauge_frac: charge that the gauge reports, None when it does not count.
+            above_v: by how much the median cell is above the weakest, None when unknown.
+        """
         rest_v, curve_v, sds_v = self._at_rest(cell_v, current_a)
         self._foreign = bool(rest_v > self.model.full_v + REFUTED * sds_v[-1])
         likely = -(((rest_v - curve_v) / sds_v) ** 2) / 2 - np.log(sds_v)
@@ -447,6 +552,11 @@ class CellFit:
             charge += weight * (gauge_frac - charge)
             spread *= 1 - weight
         self.x[CHARGE], self.P[CHARGE, CHARGE] = charge, spread
+        self._rest_gap = 0.0, 0.0
+        if above_v is not None:
+            spread = math.sqrt(spread)
+            (slope_v,) = self.model.open(np.array([charge]), self.x[KNOTS:], spread)[1]
+            self._rest_gap = rest_gap(above_v, float(slope_v), rest_v - cell_v)
         self._begin()
 
     def strain(self, cell_v: float, current_a: float, charge_frac: float) -> float:
@@ -488,7 +598,7 @@ class CellFit:
     def _full_charge(self, x: Array) -> tuple[Array, Array]:
         """Information on the state, and gradient at `x`, by the gauge's full charge capacity."""
         information = np.zeros(SIZE)
-        if self._full_ah is None:
+        if self._full_ah is None or self._has_lost:  # it is of the pack as it was
             return information, information
         reported = math.log(self._full_ah * 3600.0 / self.model.capacity_as)
         variance = self.model.parameters.sd_full**2
@@ -500,6 +610,7 @@ class CellFit:
     def _begin(self) -> None:
         """Make the present state the prior of the readings to come."""
         self._prior_x, self._fitted = self.x.copy(), self.x.copy()
+        self._prior_gap = self._gap.copy()
         self._covariance = self.P.copy()
         self._information = np.linalg.inv(self.P + _NUGGET * np.eye(SIZE))
         self._rows = []
@@ -548,12 +659,30 @@ class CellFit:
             weight = variance / (1 + variance * known[CHARGE])
             self._information -= weight * np.outer(known, known)
 
-    def measure(self, cell_v: float, current_a: float) -> bool:
-        """Take in a mean voltage and current; False when the voltage is rejected."""
+    def measure(self, cell_v: float, current_a: float, above_v: float | None = None) -> bool:
+        """Take in a mean voltage and current; False when the voltage is rejected.
+
+        Args:
+            cell_v: of the weakest cell.
+            current_a: positive while discharging.
+            above_v: by how much the median cell is above it, None when unknown.
+        """
         row = FitSample(
-            self._dt_s, self._used_as, cell_v, current_a, self._fast_a, self._slow_a, self._kelvin
+            self._dt_s,
+            self._used_as,
+            cell_v,
+            current_a,
+            self._fast_a,
+            self._slow_a,
+            self._kelvin,
+            above_v or 0.0,
+            float(above_v is not None),
         )
         accepted = self._accepts(row)
+        self._recent = [*self._recent, row][-SPAN:]
+        if accepted and len(self._rows) >= _SETTLED and (lost := lost_cells(self._residuals)):
+            self._lose(lost)
+            return True
         self._loaded |= abs(current_a) > _LOAD_C * self.model.capacity_as / 3600.0
         if self._loaded:  # at rest the first voltage has set the charge already
             self._span_s += self._dt_s
@@ -581,17 +710,50 @@ class CellFit:
         charge = self.P[CHARGE, CHARGE] + self.model.parameters.sd_widened**2
         self.P = self.P + self.model.covariance
         self.P[CHARGE, CHARGE] = min(charge, 1.0)
+        self._gap[0], self._rest_gap = self._more_frac(), (0.0, 0.0)
         self._begin()
+
+    def _lose(self, lost: Loss) -> None:
+        """Continue with a group that lost parallel cells: less area, at the same charge."""
+        less = math.log(1.0 + lost.growth)
+        along, apart = np.zeros(SIZE), np.zeros(SIZE)
+        along[[FAST, SLOW, CAPACITY]] = less, less, -less
+        apart[[FAST, SLOW, CAPACITY]] = less
+        self.x += along
+        self.P += _SD_LOST[0] ** 2 * np.outer(along, along)
+        self.P += _SD_LOST[1] ** 2 * np.diag(apart**2)
+        self._fast_a /= 1.0 + lost.growth  # the polarisation does not step
+        self._slow_a /= 1.0 + lost.growth
+        self._gap[0], self._rest_gap = self._more_frac(), (0.0, 0.0)
+        self._gap[1] += less * lost.alone
+        self._set_offset(lost.before_v, self.model.parameters.sd_offset_v)
+        self._has_lost, self._residuals = True, []
+        self._begin()
+        self._loaded = True
 
     def _accepts(self, row: FitSample) -> bool:
         c, now = self.model.parameters, self._circuit(row.amps)
-        off_v = row.cell_v - (now.open_v + float(self.x[OFFSET]) - now.sag_v)
+        off_v = row.cell_v - (now.open_v - now.sag_v)
+        residual = Residual(off_v, now.ohms[0] * row.amps, row.above_v)
+        self._residuals = [*self._residuals, residual][-SPAN:]
+        off_v -= float(self.x[OFFSET])
         self._errors_v = (*self._errors_v[1:], off_v)
         variance = c.sd_offset_v**2 + (c.sd_sag_frac * now.sag_v) ** 2
         if off_v * off_v > _GATE * variance:  # the variance of the state itself costs more
             _, (by,), _ = self.model.volts(self.x, np.array([row._replace(used_as=0.0)]))
             variance += float(by @ self.P @ by)
         return bool(off_v * off_v <= _GATE * variance)
+
+    def _renewed(self) -> list[Residual]:
+        """Residuals of the last seconds with the parameters of the newest fit."""
+        recent = self._recent[-len(self._residuals) :] if self._residuals else []
+        if not recent:
+            return []
+        x, rows = self._fitted, np.array(recent)
+        ohm = self._circuit(0.0).ohms[0]
+        off_v = rows[:, 2] - self.model.volts(x, rows)[0]
+        table = np.column_stack([off_v, ohm * rows[:, 3], rows[:, -2]])
+        return [Residual(*row) for row in table.tolist()]
 
     def _warm(self) -> float:
         """Factor of the resistance at the present temperature."""
@@ -607,15 +769,24 @@ class CellFit:
         if not self._rows:
             return
         rows, x, information = np.array(self._rows), self._fitted.copy(), self._information
+        both = x
+        if self._stands_out(x, rows):
+            both = np.concatenate([x, self._gap])
+        lowest, highest = LOWEST_BOTH[: len(both)], HIGHEST_BOTH[: len(both)]
         for _ in range(iterations):
-            information, push = self._normal(x, rows)
+            information, push = self._normal(both, rows)
             step = np.linalg.solve(information, push)
             largest = float(np.abs(step[FAST:OFFSET]).max())
-            x = np.clip(
-                x + step * min(_STEP_SHARE, _LARGEST_STEP / max(largest, _NUGGET)), LOWEST, HIGHEST
-            )
+            step *= min(_STEP_SHARE, _LARGEST_STEP / max(largest, _NUGGET))
+            both = np.minimum(np.maximum(both + step, lowest), highest)
         covariance = np.linalg.inv(information)
-        self._fitted, self._covariance = x, (covariance + covariance.T) / 2
+        covariance = (covariance + covariance.T) / 2
+        x = both[:SIZE]
+        self._fitted, self._covariance = x, covariance[:SIZE, :SIZE]
+        if len(both) > SIZE:
+            self._gap = both[SIZE:]
+            used_frac = self._used_frac() * math.exp(-float(both[LOSS]))
+            self._median_variances = median_variances(covariance, used_frac)
         last = rows[-_DRIFT_ROWS:]
         missed_v = last[:, 2] - self.model.volts(x, last)[0]
         half = len(last) // 2
@@ -630,36 +801,78 @@ class CellFit:
         self.P = carry @ self._covariance @ carry.T
         self.x[CHARGE] -= self._used_frac()
         self._errors_v = (0.0,) * _ERRORS
+        self._residuals = self._renewed()
         self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.parameters.sd_offset_v)
         self._settle()
 
-    def _normal(self, x: Array, rows: Array) -> tuple[Array, Array]:
-        """Information matrix and gradient at a state.
+    def _normal(self, both: Array, rows: Array) -> tuple[Array, Array]:
+        """Information matrix and gradient at a state, with the gap's elements or without.
 
         The model's error is correlated in time: residuals are whitened as a first-order process,
         otherwise an hour of readings would make the fit certain of a wrong circuit.
         """
-        c = self.model.parameters
+        c, x, has_gap = self.model.parameters, both[:SIZE], len(both) > SIZE
         spread = _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
         model_v, by, sag_v = self.model.volts(x, rows, spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
-        off, by = (rows[:, 2] - model_v) / sd_v, by / sd_v[:, None]
         keep = np.exp(-(rows[1:, 0] + rows[:-1, 0]) / 2 / c.offset_tau_s)
         new = np.sqrt(1 - keep**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
-        off[1:] = (off[1:] - keep * off[:-1]) / new
-        by[1:] = (by[1:] - keep[:, None] * by[:-1]) / new[:, None]
-        trust = 1 / (1 + (off / _OUTLIER) ** 2)
-        information = self._information + (by * trust[:, None]).T @ by
-        push = by.T @ (trust * off) - self._information @ (x - self._prior_x)
-        known, pull = self._full_charge(x)
-        information += np.diag(known)
-        push += pull
+        by_charge = by[:, CHARGE]
+        seen, push = _weighed((rows[:, 2] - model_v) / sd_v, by / sd_v[:, None], keep, new)
+        usual, start = x, self._prior_x
+        if has_gap:
+            usual = prior_state(both)
+            start = prior_state(np.concatenate([start, self._prior_gap]))
+        known, pull = self._full_charge(usual)
+        prior = self._information.copy()
+        pull = pull - prior @ (usual - start)
+        prior[CAPACITY, CAPACITY] += known[CAPACITY]
+        if has_gap:
+            gap_v, compared = rows[:, -2], rows[:, -1] > _COMPARED
+            used_frac = rows[:, 1] / self.model.capacity_as
+            size = gap_size(*(a[compared] for a in (gap_v, by_charge, used_frac, sag_v)))
+            information, pull = with_prior(prior, pull, both[SIZE:] - self._prior_gap, size)
+            more, known_more = self._rest_gap
+            information[MORE, MORE] += known_more
+            pull[MORE] += known_more * (more - both[MORE])
+            information[:SIZE, :SIZE] += seen
+            pull[:SIZE] += push
+            median_v, by_median, _ = self.model.volts(median_state(both), rows, spread)
+            scale = compared / gap_sd_v(gap_v)
+            off = (gap_v - (median_v - model_v)) * scale
+            seen, push = _weighed(off, gap_derivative(by_median, by) * scale[:, None], keep, new)
+            information += seen
+        else:
+            information = prior + seen
+        push = pull + push
         if self._step_va > 0:
             ohm = self._step_va / self._step_a2
             precision = 1 / (c.sd_step**2 + (_SD_STEP_V / ohm) ** 2 / self._step_a2)
             information[FAST, FAST] += precision
             push[FAST] += (math.log(ohm / self.model.ohms[0]) - x[FAST]) * precision
         return information, push
+
+    def _stands_out(self, x: Array, rows: Array) -> bool:
+        """Whether the weakest cell is, or was, further from the median cell than usual."""
+        if self._median_variances:
+            return True
+        compared = rows[rows[:, -1] > _COMPARED]
+        if not len(compared):
+            return False
+        _, by, sag_v = self.model.volts(x, compared)
+        used_frac = compared[:, 1] / self.model.capacity_as
+        return gap_size(compared[:, -2], by[:, CHARGE], used_frac, sag_v) >= _STANDS_OUT
+
+    def _more_frac(self) -> float:
+        """Charge of the median cell above that of the weakest, each of its own capacity."""
+        more, loss, _ = self._gap.tolist()
+        return float(more + self._used_frac() * (1.0 - math.exp(-loss)))
+
+    def _median(self) -> MedianCell | None:
+        if not self._median_variances:
+            return None
+        _, loss, growth = self._gap.tolist()
+        return MedianCell(self._more_frac(), loss, growth, self._median_variances)
 
     def _used_frac(self) -> float:
         return self._used_as / (self.model.capacity_as * math.exp(float(self._fitted[CAPACITY])))

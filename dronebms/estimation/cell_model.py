@@ -155,7 +155,7 @@ class CellModel:
         `spread` is the uncertainty of the charge, for the slope of the curve.
         """
         c = self.parameters
-        used_as, amps, fast_a, slow_a, kelvin = rows[:, 1], *rows[:, 3:].T
+        used_as, amps, fast_a, slow_a, kelvin = rows[:, 1], *rows[:, 3:7].T
         capacity_as = self.capacity_as * math.exp(x[CAPACITY])
         charge = x[CHARGE] - used_as / capacity_as
         warm = np.exp((c.warmth + x[WARMTH]) * kelvin)

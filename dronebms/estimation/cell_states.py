@@ -4,12 +4,13 @@ The weakest cell is that of `cell_fit`. Any other cell k is followed by its diff
 
     v_k - v_weakest = slope (c + k u) - r S + e
 
+where c, k and r are those of the median cell (`cell_gap`) plus the cell's own;
 slope is dU/ds between the two charges, u the charge used as a fraction of the weakest cell's
 capacity Q, S the voltage that resistance and diffusion cost it; c is by how much the cell was
 fuller at the start, k = 1 - Q / Q_k, r its relative extra resistance, e the model's error,
 correlated in time. One Kalman filter of four states per cell, constant in memory: what a flat or
-uncertain curve cannot show stays uncertain. The constants were chosen on virtual packs; the
-uncertainty of a cell that lost a third of its capacity is too small (docs/estimation.md).
+uncertain curve cannot show stays uncertain. A cell as weak as the weakest is followed by its
+differences from that one. The constants were chosen on virtual packs.
 Volts, ohms; fractions of one inside, per cent in the result.
 """
 
@@ -44,6 +45,9 @@ _WIDER, _ALIKE = 1.2, 0.2
 _MIN_USED = 0.15  # charge fraction before a cell's own capacity is known
 # Beyond it unknown: the charge, and shares of the capacity, the fast and the slow resistance.
 _MAX_SD = np.array([[0.25], [0.3], [0.6], [0.7]])
+_USUAL = 0.5  # of the median gap to the weakest cell; nearer to it a cell is as weak
+# ln of capacity, and charge at the start: less is within what the filter's prior expects.
+_LEAST_LOSS, _LEAST_MORE = 0.2, 0.02
 _GAS_KJ = 8.314  # gas constant for a mole and kilokelvin
 
 
@@ -106,20 +110,29 @@ class CellStates:
             self._covariance = np.tile(np.diag(_SDS**2), (len(volts), 1, 1))
             self._covariance[-1] = 0.0  # it does not differ from itself
         used = sample.used_as / now.capacity_as
-        self._learn(self._since_s(t_s), volts - np.fmin.reduce(volts), used, cell, now)
-        self._at_s, self._pack = t_s, self._estimate(volts, used, cell, now)
+        apart_v = volts - np.fmin.reduce(volts)
+        usual = _usual(apart_v, used, cell)
+        self._learn(self._since_s(t_s), apart_v, used, cell, now, usual)
+        self._at_s, self._pack = t_s, self._estimate(volts, used, cell, now, usual)
         return self._pack
 
     def _since_s(self, t_s: float) -> float:
         return math.inf if self._at_s is None else t_s - self._at_s
 
     def _learn(
-        self, dt_s: float, apart_v: Array, used: float, cell: CellEstimate, now: CircuitState
+        self,
+        dt_s: float,
+        apart_v: Array,
+        used: float,
+        cell: CellEstimate,
+        now: CircuitState,
+        usual: Array,
     ) -> None:
         x, covariance, missing = self._x, self._covariance, np.isnan(apart_v)
         apart_v[missing] = 0.0
-        slope_v, bend, lost_v = _slopes(cell, now, x[:, 0] + used * x[:, 1])
-        resists_v = x[:, 2] * lost_v
+        whole = x + usual
+        slope_v, bend, lost_v = _slopes(cell, now, whole[:, 0] + used * whole[:, 1])
+        resists_v = whole[:, 2] * lost_v
         missed = _SDS[3] ** 2 + (_MISSED_OHM * resists_v) ** 2
         missed += (_MISSED_CHARGE**2 + bend**2) * (apart_v + resists_v) ** 2
         keep = math.exp(-dt_s / _MISSED_S)
@@ -132,7 +145,7 @@ class CellStates:
         by = np.stack((slope_v, slope_v * used, -lost_v * ones, ones), 1)
         shared = np.einsum("kij,kj->ki", covariance, by)
         variance = np.einsum("ki,ki->k", by, shared) + _STEP_V**2 + (_ODD_FRAC * apart_v) ** 2
-        off_v = apart_v - np.einsum("ki,ki->k", by, x)
+        off_v = apart_v - np.einsum("ki,ki->k", by, whole)
         off_v[missing], variance[missing] = 0.0, np.inf
         seen = np.where(missing, self._misfit, off_v**2 / variance)
         self._misfit += (seen - self._misfit) / _SEEN
@@ -141,20 +154,24 @@ class CellStates:
         covariance -= gain[:, :, None] * shared[:, None, :]
 
     def _estimate(
-        self, volts: Array, used: float, cell: CellEstimate, now: CircuitState
+        self, volts: Array, used: float, cell: CellEstimate, now: CircuitState, usual: Array
     ) -> PackState:
-        x, fit = self._x, np.maximum(cell.variance, 0.0) * _WIDER**2  # rounding
+        x, fit = self._x + usual, np.maximum(cell.variance, 0.0) * _WIDER**2  # rounding
         variance = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]
         own, ohms = 1 / (1 - x[:, 1]), 1 + x[:, 2]
         values = np.stack((np.clip(charge, 0.0, 1.0), own, ohms, ohms))
         scales = np.stack((np.ones_like(own), own, ohms, ohms))
         more = variance[:, 0, 0] + 2 * used * variance[:, 0, 1] + used * used * variance[:, 1, 1]
-        resists = variance[:, 2, 2] + (_ALIKE * x[:, 2]) ** 2
-        fitted = fit[[of.CHARGE, of.CAPACITY, of.FAST, of.SLOW]] + _CIRCUIT_SD**2
+        resists = variance[:, 2, 2] + (_ALIKE * self._x[:, 2]) ** 2
+        fitted = np.tile(fit[[of.CHARGE, of.CAPACITY, of.FAST, of.SLOW]], (len(x), 1)).T
+        if cell.median is not None:
+            is_usual = usual[:, 1] != 0.0
+            fitted[:, is_usual] = np.array(cell.median.variances)[:, None] * _WIDER**2
+        fitted += _CIRCUIT_SD[:, None] ** 2
         fitted[0] += _GAUGE_SD**2 * self._has_gauge_charge
         apart = np.stack((more, variance[:, 1, 1] * own**4, resists, resists))
-        sds = np.sqrt(fitted[:, None] * scales**2 + apart)
+        sds = np.sqrt(np.maximum(fitted, 0.0) * scales**2 + apart)
         unknown = sds > _MAX_SD * scales
         unknown[:, :-1] |= np.isnan(volts[:-1])
         unknown[1, :-1] |= used < _MIN_USED
@@ -165,6 +182,25 @@ class CellStates:
         *cells, weakest = (CellState(*row) for row in rows)
         activation = _GAS_KJ * (cell.model.parameters.warmth + float(cell.x[of.WARMTH]))
         return PackState(weakest, activation, _GAS_KJ * math.sqrt(fit[of.WARMTH]), tuple(cells))
+
+
+def _usual(apart_v: Array, used: float, cell: CellEstimate) -> Array:
+    """c, k, r and 0 of the median cell for each cell that is not as weak as the weakest.
+
+    All 0 unless that one lost much of its capacity, or had much less charge at the start.
+    """
+    usual = np.zeros((len(apart_v), len(_SDS)))
+    if cell.median is None:
+        return usual
+    known_v = apart_v[~np.isnan(apart_v)]
+    is_usual = apart_v > _USUAL * np.median(known_v)
+    more, loss, growth, _ = cell.median
+    capacity = 1.0 - math.exp(-loss)
+    at_start = more - used * capacity
+    far = max(loss / _LEAST_LOSS, abs(at_start) / _LEAST_MORE, 1.0)
+    resistance = math.exp(-loss - growth) - 1.0
+    usual[is_usual] = at_start, capacity, resistance, 0.0
+    return usual * (1.0 - far**-4)
 
 
 def _slopes(cell: CellEstimate, now: CircuitState, more: Array) -> tuple[Array, Array, float]:

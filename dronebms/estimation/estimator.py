@@ -21,6 +21,7 @@ from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellEstimate, CellFit, CellFitState, CellParameters
+from dronebms.estimation.cell_gap import median_above_v
 from dronebms.estimation.cell_model import FAST, CellModel, row_at_knots
 from dronebms.estimation.cell_states import CellStates, CellStatesState
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion
@@ -98,7 +99,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 6
+    FORMAT: ClassVar[int] = 7
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading
@@ -396,10 +397,11 @@ class Estimator:
             cells = sister_prior([sister.cells for sister in sisters], self._parameters)
         stages = self._make_stages(pack, cells)
         gauge_frac = None if snapshot.soc_pct is None else snapshot.soc_pct / 100.0
+        above_v = median_above_v(snapshot.cells_v)
         for fit, frac in ((stages.cell_fit, gauge_frac), (stages.alone, None)):
             if fit is not None:
                 fit.heat(snapshot.temperature_degc)
-                fit.start(first.cell_v, first.current_a, frac)
+                fit.start(first.cell_v, first.current_a, frac, above_v)
         return stages
 
     def _sisters(

@@ -119,6 +119,8 @@ class GaugeFusion:
             return self._state
         before, doubts = self._state, []
         full_mah, mah, pct = snapshot.full_mah, snapshot.remaining_mah, snapshot.soc_pct
+        if fit.has_lost:  # it counts against the capacity of the whole pack
+            full_mah = mah = pct = None
         rated_mah = self._capacity_as / 3.6
         most_mah = MAX_FULL_FRAC * rated_mah if self._rated else MAX_UNRATED_MAH
         if full_mah is not None and full_mah > most_mah:
@@ -137,7 +139,7 @@ class GaugeFusion:
             wrong = wrong_share(frac, cells)
             refuted = self._refuted(frac, reading, cells, wrong)
         if refuted and frac is not None:
-            cells_pct = 100.0 * min(max(cells.charge_frac, 0.0), 1.0)
+            cells_pct = 100.0 * min(max(cells.median_charge_frac, 0.0), 1.0)
             doubts.append(f"gauge charge {100.0 * frac:.0f} %, cells {cells_pct:.0f} %")
         claim = self._claim(charge, sample)
         still = claim is not None and charge is not None and _stands_still(claim, charge, sample)
@@ -178,7 +180,7 @@ class GaugeFusion:
         if not cells.loaded:
             strain = cells.strain(reading.cell_v, reading.current_a, frac)
             return strain >= (STRAINED if before else REFUTED)
-        if before and cells.charge_frac - frac > STRAINED * math.hypot(
+        if before and cells.median_charge_frac - frac > STRAINED * math.hypot(
             cells.charge_sd, GAUGE_TOLERANCE
         ):
             return True
@@ -198,7 +200,7 @@ def wrong_share(frac: float, cells: CellFit) -> float:
     is as likely as another.
     """
     sd = math.hypot(cells.charge_sd, GAUGE_TOLERANCE)
-    more = max(frac - cells.charge_frac, 0.0) / sd
+    more = max(frac - cells.median_charge_frac, 0.0) / sd
     right = (1.0 - _WRONG) * math.exp(-more * more / 2.0) / (sd * math.sqrt(2.0 * math.pi))
     return _WRONG / (_WRONG + right)
 

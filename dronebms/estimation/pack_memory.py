@@ -483,6 +483,8 @@ def learned_to_json(learned: LearnedPack) -> dict[str, Any]:
         "warm": learned.cells.warm,
         "sister_warm": learned.cells.sister_warm,
         "interval": learned.adaptation,
+        "loss": learned.cells.loss,
+        "growth": learned.cells.growth,
     }
 
 
@@ -495,8 +497,12 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
         raise ValueError("its state has another size")
     names = "gauge_odds", "first_fast", "rated_mah", "flights"
     odds, first_fast, rated_mah, flights = (_number(content[name]) for name in names)
+    loss, growth = _number(content.get("loss", 0.0)), _number(content.get("growth", 0.0))
     _check([*mean, *covariance.ravel()])
-    if max(abs(mean).max(), abs(first_fast)) > _MAX_LN or abs(covariance).max() > _MAX_LN**2:
+    if (
+        max(abs(mean).max(), abs(first_fast), abs(loss), abs(growth)) > _MAX_LN
+        or abs(covariance).max() > _MAX_LN**2
+    ):
         raise ValueError("a number in it is not of a cell")
     if abs(odds) > _MAX_ODDS or flights < 0.0 or rated_mah <= 0.0:
         raise ValueError("a number in it is out of range")
@@ -511,6 +517,8 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
         covariance=tuple(map(tuple, covariance.tolist())),
         warm=_points(content.get("warm", ())),
         sister_warm=_points(content.get("sister_warm", ())),
+        loss=loss,
+        growth=growth,
     )
     rows = content["power"] if content["format"] != 1 else _old_power(content["usual_w"])
     return LearnedPack(

@@ -24,6 +24,7 @@ def sister_prior(
     each of them counts for the dependence on temperature.
     """
     c = parameters
+    sisters = [cells.of_median() for cells in sisters]
     warm = [relative(cells.warm) for cells in sisters]
     sds_v = np.full(len(KNOTS_FRAC), c.sd_sister_v)
     size = len(sisters[0].mean)

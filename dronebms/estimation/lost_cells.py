@@ -1,0 +1,63 @@
+"""Parallel cells that are lost in flight: the voltage falls, the current does not change.
+
+A group that loses some of its parallel cells has less capacity and more resistance by one factor,
+at the same charge. The ohmic part of the resistance shows at once, within a second; a curve, a
+temperature or diffusion do not change as fast. The fall must be sudden, must last, and must be more
+than a wrong resistance explains by the change of current.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+_BEFORE, _BETWEEN, _AFTER = 8, 2, 6  # readings, one a second
+SPAN = _BEFORE + _BETWEEN + _AFTER
+_LEAST_V = 0.02
+_LEAST, _MOST = 0.2, 4.0  # growth of the immediate resistance, as far as that is known
+_HALF = 1.0  # growth by the loss of one of two cells; a loss of more at once is unlikely
+_SCATTER, _TREND = 0.25, 0.2  # of the fall, at most, within each of the two windows
+_WRONG_OHM = 0.5  # share by which the resistance may be wrong
+_EXPLAINED = 0.3  # of the fall, at most, by that share of the change of current
+_ALONE = 0.5  # of the fall, in the gap to the median cell: a single group
+
+
+class Residual(NamedTuple):
+    """A second's reading against the model."""
+
+    off_v: float  # reading minus model
+    ohmic_v: float  # voltage that the immediate resistance costs
+    above_v: float  # by how much the median cell is above; 0 where that is unknown
+
+
+class Loss(NamedTuple):
+    """Lost parallel cells."""
+
+    growth: float  # of the resistance: 1 if it doubled
+    before_v: float  # mean residual before
+    alone: bool  # in the weakest group alone
+
+
+def lost_cells(recent: Sequence[Residual]) -> Loss | None:
+    """The loss some seconds before the newest of `SPAN` residuals, None if there is none."""
+    if len(recent) < SPAN or recent[-1].off_v > recent[0].off_v - _LEAST_V:
+        return None
+    table = np.array(recent[-SPAN:])
+    before, after = table[:_BEFORE], table[-_AFTER:]
+    (before_v, before_ohmic_v, before_above_v) = before.mean(axis=0).tolist()
+    (after_v, after_ohmic_v, after_above_v) = after.mean(axis=0).tolist()
+    fall_v = before_v - after_v
+    half = _AFTER // 2
+    trends_v = (w[-half:, 0].mean() - w[:half, 0].mean() for w in (before, after))
+    explained_v = _WRONG_OHM * abs(after_ohmic_v - before_ohmic_v)
+    growth = fall_v / max(after_ohmic_v, _LEAST_V)
+    if (
+        fall_v < _LEAST_V
+        or not _LEAST <= growth <= _MOST
+        or max(np.ptp(before[:, 0]), np.ptp(after[:, 0])) > 2 * _SCATTER * fall_v
+        or any(abs(trend_v) > _TREND * fall_v for trend_v in trends_v)
+        or explained_v > _EXPLAINED * fall_v
+    ):
+        return None
+    alone = after_above_v - before_above_v > _ALONE * fall_v
+    return Loss(min(growth, _HALF), before_v, alone)
