@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from dronebms.core.chemistry import LIPO, chemistry_of
+from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError
-from dronebms.core.known_cells import KNOWN_CELLS, known_cell
+from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import TOPOLOGIES, PackData
 from dronebms.core.plausible_range import (
     ActionHoldS,
@@ -108,7 +108,8 @@ class BatteryConfig(Section):
     recovery: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None  # program, arguments
     cells: Annotated[int, Field(ge=1, le=16)] | None = None
     capacity_mah: CapacityMah | None = None
-    chemistry: ChemistryName = "lipo"
+    cell: CellName | None = None
+    chemistry: ChemistryName = "lipo"  # or that of the cell
     cutoff_cell_v: CutoffV | None = None
     continuous_c: RateC | None = None  # as the pack's maker rates it
     burst_c: RateC | None = None
@@ -116,30 +117,20 @@ class BatteryConfig(Section):
     hover_a: CurrentA | None = None
     planned_s: FlightS | None = None
     pack_model: Name | None = None
-    cell: CellName | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_chemistry(cls, data: dict[str, object]) -> dict[str, object]:
-        """The chemistry is that of the cell, if it is a known one."""
-        cell = data.get("cell")
-        if not isinstance(cell, str) or "chemistry" in data:
-            return data
-        rows = {row.name.casefold(): row.chemistry.name for row in KNOWN_CELLS}
-        return {"chemistry": rows.get(cell.casefold(), LIPO.name)} | data
 
     @model_validator(mode="after")
     def _is_of_the_cell(self) -> "BatteryConfig":
         if self.cell is None:
             return self
         row = known_cell(self.cell)
-        if row.chemistry.name != self.chemistry:
+        given = "chemistry" in self.model_fields_set
+        if given and row.chemistry.name != self.chemistry:
             raise ValueError(f"chemistry {row.chemistry.name} for cell {row.name}")
         if self.capacity_mah and not row.makes_up(self.capacity_mah):
             raise ValueError(
                 f"capacity_mah of {row.name} cells in parallel, {row.rated_mah:g} mAh each"
             )
-        return self
+        return self.model_copy(update={"chemistry": row.chemistry.name})
 
     @model_validator(mode="after")
     def _is_reachable(self) -> "BatteryConfig":
