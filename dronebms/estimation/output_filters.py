@@ -24,7 +24,7 @@ _HORIZONS_S = 10.0, 2.0, 30.0  # of the available current
 _COAST_S = 60.0  # silence after which nothing is known
 _MAX_CHARGE_SD = 0.25
 _MAX_RESISTANCE_SD = 0.3  # ln
-_MAX_HEALTH_SD = 0.06  # ln
+_MAX_HEALTH_SD = 0.07  # ln
 _RECOVER_PCT_S = 0.1  # how fast the shown charge may rise while discharging
 _REFUTED_PCT = 5.0  # by how much a charge may exceed the one that the lowest voltage allows
 
