@@ -30,7 +30,7 @@ from smartbattery.registers import ADDRESS
 from tests.disks import files_limited_to
 
 ROOMY = Bounds(1e9, 1e8)
-EARLY = Rules((LimitChange("charge_low", trip=99.8, severity=Severity.WARNING),))
+EARLY = Rules((LimitChange("charge_low", trip=98.9, severity=Severity.WARNING),))
 RUN_S = 150.0
 
 

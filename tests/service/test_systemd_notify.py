@@ -141,7 +141,7 @@ def test_every_section_is_reloaded_or_has_a_reason_to_wait() -> None:
     text = 'topology = "series"\n' + BASE.replace("[[", "cells = 5\n[[")[len("cells = 5\n") :]
     text += '[status]\n[recording]\ndir = "/r"\n[state]\ndir = "/s"\n[charger]\ncommand = ["x"]\n'
     text += '[[action]]\non = "warning"\ndo = "land"\n' + LINK + EARLY
-    text += '[metrics]\n[mqtt]\nhost = "h"\n'
+    text += '[metrics]\n[mqtt]\nhost = "h"\n[vehicle]\nname = "x"\n'
     new = validated(Config, text, "new")
     same = [name for name in Config.model_fields if getattr(old, name) == getattr(new, name)]
     assert same == []
@@ -149,6 +149,7 @@ def test_every_section_is_reloaded_or_has_a_reason_to_wait() -> None:
     assert [line.split()[0] for line in waiting] == [
         "battery.1.cells",
         "mavlink.url",
+        "vehicle.name",
         "status",
         "recording",
         "state",
