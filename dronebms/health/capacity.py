@@ -172,7 +172,7 @@ def _rows(blocks: Array, mean_v: Array, model: CellModel) -> Array:
         if not math.isnan(block[DEGC]):
             kelvin = kelvin_of(float(block[DEGC]))
         used_as = (block[USED_AH] - blocks[0, USED_AH]) * 3600.0
-        rows[k] = span_s, used_as, mean_v[k], amps, *means, kelvin
+        rows[k] = FitSample(span_s, used_as, mean_v[k], amps, means[0], means[1], kelvin)
     return rows
 
 
