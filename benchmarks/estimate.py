@@ -29,6 +29,7 @@ from benchmarks.scoring import (
     LATE_S,
     POOR_COVER,
     Answer,
+    Familiarity,
     Judged,
     Predictor,
     Score,
@@ -39,7 +40,7 @@ from benchmarks.scoring import (
     share_of,
 )
 from dronebms.core.errors import ConfigError
-from dronebms.estimation.estimator import Estimator, Familiarity
+from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.load_forecast import LoadForecast
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.pack_memory import (

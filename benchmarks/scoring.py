@@ -15,13 +15,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from dronebms.estimation.estimator import Familiarity
 from dronebms.flightlogs import FlightLog, FlightSource, read_csv_log
 from dronebms.flightlogs.csv_log import stem_of
 from dronebms.monitoring.consistency import ConsistencyCheck
@@ -52,6 +52,14 @@ class Predictor(Protocol):
     def update(self, look: Snapshot) -> Answer:
         """Process a snapshot; return the prediction at its time."""
         ...
+
+
+class Familiarity(IntEnum):
+    """What earlier flights have taught of a pack."""
+
+    UNKNOWN = 0
+    MODEL = 1  # sister packs are known
+    PACK = 2
 
 
 @dataclass(frozen=True, slots=True)

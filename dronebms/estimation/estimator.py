@@ -11,7 +11,6 @@ Causal: an Estimate depends only on what was received until its `t_s`; what is n
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import ClassVar, Self
 
 from dronebms.core.chemistry import LIHV, LIPO, Chemistry
@@ -53,14 +52,6 @@ _LEARN_FRAC = 0.15  # of the capacity that must be used before a flight is learn
 MakeLoadForecast = Callable[[float, UsualPower | None, ModelParameters], LoadForecast]
 
 
-class Familiarity(IntEnum):
-    """What earlier flights have taught of a pack."""
-
-    UNKNOWN = 0
-    MODEL = 1  # sister packs are known
-    PACK = 2
-
-
 @dataclass(frozen=True, slots=True)
 class ConnectedPack:
     """Facts of a pack that are fixed at its first reading; its vehicle may be known later."""
@@ -71,7 +62,6 @@ class ConnectedPack:
     assumed_mah: float | None  # where none is rated: of earlier flights, or as the gauge reports
     has_gauge_charge: bool  # the gauge reported a state of charge
     learned: LearnedPack | None  # from earlier flights
-    familiarity: Familiarity
     adaptation: Adaptation  # of the interval
     sister_odds: float | None  # log odds of the gauge's kind by sister packs; None without them
     usual: UsualPower | None  # of the vehicle's earlier flights, while that is unknown the pack's
@@ -374,7 +364,6 @@ class Estimator:
         flights = known.vehicle
         if keys.vehicle is None and learned is not None:
             flights = learned.power
-        familiarity = Familiarity.MODEL if sisters else Familiarity.UNKNOWN
         pack = ConnectedPack(
             keys=keys,
             cells=in_series,
@@ -382,7 +371,6 @@ class Estimator:
             assumed_mah=assumed_mah,
             has_gauge_charge=snapshot.soc_pct is not None,
             learned=learned,
-            familiarity=familiarity if learned is None else Familiarity.PACK,
             adaptation=(
                 mean_adaptation([sister.adaptation for sister in sisters])
                 if learned is None

@@ -13,7 +13,7 @@ from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit, CellParameters
 from dronebms.estimation.cell_model import FAST, KNOTS, SIZE, WARMTH, CellModel
-from dronebms.estimation.estimator import Estimator, Familiarity
+from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import Keys, Known, Learned, PackMemoryInRam, recall
 from dronebms.estimation.sister_packs import sister_prior
@@ -57,10 +57,11 @@ def estimator_of(pack_data: PackData, kept: PackMemoryInRam) -> Estimator:
     return Estimator(pack_data, look_up)
 
 
-def familiarity(estimator: Estimator) -> Familiarity:
+def known_of(estimator: Estimator) -> tuple[bool, bool]:
+    """Whether the pack itself is known, and its sister packs."""
     stages = estimator.state().stages
     assert stages is not None
-    return stages.pack.familiarity
+    return stages.pack.learned is not None, stages.pack.sister_odds is not None
 
 
 def flown(kept: PackMemoryInRam, pack_data: PackData | None = None) -> list[tuple[float, Estimate]]:
@@ -94,24 +95,24 @@ def test_of_another_model_capacity_or_chemistry_nothing_is_known() -> None:
     ):
         known, unknown = estimator_of(other, memory()), estimator_of(other, PackMemoryInRam())
         assert [known.update(e) for e in looks[:90]] == [unknown.update(e) for e in looks[:90]]
-        assert familiarity(known) == Familiarity.UNKNOWN
+        assert known_of(known) == (False, False)
     kept = memory()
     (name,) = kept.packs
     kept.packs[name] = replace(kept.packs[name], chemistry="lifepo4")
     estimator = estimator_of(unnamed, kept)
     estimator.update(looks[0])
-    assert familiarity(estimator) == Familiarity.UNKNOWN
+    assert known_of(estimator) == (False, False)
 
 
 def test_a_pack_that_has_flown_itself_starts_from_itself() -> None:
     pack_data, looks, _ = seen_of(ELDER)
     for data, expected in (
-        (pack_data, Familiarity.PACK),
-        (replace(pack_data, pack_id="another"), Familiarity.MODEL),
+        (pack_data, (True, False)),
+        (replace(pack_data, pack_id="another"), (False, True)),
     ):
         estimator = estimator_of(data, memory())
         estimator.update(looks[0])
-        assert familiarity(estimator) == expected
+        assert known_of(estimator) == expected
 
 
 def test_a_new_pack_is_its_own_reference_of_ageing() -> None:
