@@ -25,8 +25,8 @@ from research.make_flights import (
     ZERO_DEGC_K,
     Pack,
     cool,
+    flown_by,
     scaled,
-    solve,
     vary,
 )
 
@@ -137,25 +137,7 @@ def fly(fleet: Fleet, pack: Pack, index: int, rng: np.random.Generator, folder: 
     payload = rng.uniform(0.95, 1.1)
     lasts_s = min(3600 * 1.4 / pack.hover_c, 5500)
     times_s, watts, takeoff_s = making.load(rng, payload * fleet.hover_w, lasts_s)
-    t_s, mean_v, amps, kelvins, used_ah = solve(values, "power", times_s, watts, charge)
-    for electrode in ("Positive", "Negative"):
-        values[f"{electrode} electrode active material volume fraction"] *= pack.weak_capacity
-    values["Contact resistance [Ohm]"] *= pack.weak_ohm
-    weak_s, weak_v, *_ = solve(values, "current", t_s, amps, charge)
-    count = min(len(t_s), len(weak_s))
-    share = np.r_[1.0, rng.uniform(-0.9, 0.6, pack.cells - 1)]
-    share[1:] -= share.sum() / (pack.cells - 1) * 0.9
-    rng.shuffle(share)
-    cells_v = mean_v[:count, None] + (weak_v[:count] - mean_v[:count])[:, None] * share[None, :]
-    flown = making.Flown(
-        t_s[:count],
-        cells_v,
-        cells_v.sum(axis=1),
-        amps[:count] * pack.scale,
-        kelvins[:count] - ZERO_DEGC_K,
-        charge - used_ah[:count] / pack.cell_ah,
-        used_ah[:count] * pack.scale,
-    )
+    flown = flown_by(pack, values, (times_s, watts), charge, rng)
     made = making.Making(
         name=pack.name,
         chemistry=pack.chemistry,

@@ -182,6 +182,43 @@ def solve(values: Any, mode: str, t_s: Array, drive: Array, charge: float) -> tu
     return at_s, *(solution[name](at_s) for name in names)
 
 
+def flown_by(
+    pack: Pack,
+    values: Any,  # noqa: ANN401 - PyBaMM's values
+    drive: tuple[Array, Array],
+    charge: float,
+    rng: np.random.Generator,
+) -> Flown:
+    """Return the response of a pack: its mean cell under the power, the weakest under the current.
+
+    Args:
+        pack: its properties.
+        values: of its mean cell in this flight.
+        drive: seconds and watts of a cell.
+        charge: at the start.
+        rng: draws where the other cells lie.
+    """
+    t_s, mean_v, amps, kelvins, used_ah = solve(values, "power", *drive, charge)
+    for electrode in ("Positive", "Negative"):
+        values[f"{electrode} electrode active material volume fraction"] *= pack.weak_capacity
+    values["Contact resistance [Ohm]"] *= pack.weak_ohm
+    weak_s, weak_v, *_ = solve(values, "current", t_s, amps, charge)
+    count = min(len(t_s), len(weak_s))
+    share = np.r_[1.0, rng.uniform(-0.9, 0.6, pack.cells - 1)]
+    share[1:] -= share.sum() / (pack.cells - 1) * 0.9
+    rng.shuffle(share)
+    cells_v = mean_v[:count, None] + (weak_v[:count] - mean_v[:count])[:, None] * share[None, :]
+    return Flown(
+        t_s[:count],
+        cells_v,
+        cells_v.sum(axis=1),
+        amps[:count] * pack.scale,
+        kelvins[:count] - ZERO_DEGC_K,
+        charge - used_ah[:count] / pack.cell_ah,
+        used_ah[:count] * pack.scale,
+    )
+
+
 def fly(pack: Pack, index: int, rng: np.random.Generator, folder: Path) -> None:
     """Compute a flight and write it, unless it does not reach its end."""
     charge, ambient = float(rng.choice(STARTS[index])), float(rng.choice(AMBIENT_DEGC))
@@ -192,25 +229,7 @@ def fly(pack: Pack, index: int, rng: np.random.Generator, folder: Path) -> None:
     values.update({f"{key} temperature [K]": at + ZERO_DEGC_K for key, at in kelvin.items()})
     lasts_s = min(3600 * 1.4 / pack.hover_c, 4500)
     times_s, watts, takeoff_s = making.load(rng, pack.hover_c * pack.cell_ah * 3.7, lasts_s)
-    t_s, mean_v, amps, kelvins, used_ah = solve(values, "power", times_s, watts, charge)
-    for electrode in ("Positive", "Negative"):
-        values[f"{electrode} electrode active material volume fraction"] *= pack.weak_capacity
-    values["Contact resistance [Ohm]"] *= pack.weak_ohm
-    weak_s, weak_v, *_ = solve(values, "current", t_s, amps, charge)
-    count = min(len(t_s), len(weak_s))
-    share = np.r_[1.0, rng.uniform(-0.9, 0.6, pack.cells - 1)]
-    share[1:] -= share.sum() / (pack.cells - 1) * 0.9
-    rng.shuffle(share)
-    cells_v = mean_v[:count, None] + (weak_v[:count] - mean_v[:count])[:, None] * share[None, :]
-    flown = Flown(
-        t_s[:count],
-        cells_v,
-        cells_v.sum(axis=1),
-        amps[:count] * pack.scale,
-        kelvins[:count] - ZERO_DEGC_K,
-        charge - used_ah[:count] / pack.cell_ah,
-        used_ah[:count] * pack.scale,
-    )
+    flown = flown_by(pack, values, (times_s, watts), charge, rng)
     write_if_ended(pack, flown, (index, takeoff_s), rng, folder)
 
 
