@@ -12,7 +12,7 @@ from dronebms.core.clock import OncePerSecond
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
-from dronebms.estimation.pack_memory import Keys, PackMemoryFolder, ReplayedMemory, recall
+from dronebms.estimation.pack_memory import Keys, PackMemory, ReplayedMemory, recall
 from dronebms.flightlogs import NO_OPTIONS, FlightLog, FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline, restore_parts
@@ -31,7 +31,7 @@ def reports(
     progress: Progress,
     warn: Warn = _log.warning,
     read: ReadFlight = read_csv_log,
-    packs: PackMemoryFolder | None = None,
+    packs: PackMemory | None = None,
 ) -> Iterator[Report]:
     """Yield every step of a flight log or a recording.
 
@@ -76,7 +76,7 @@ def _raise(error: ConfigError) -> None:
 
 
 def _recorded(
-    path: Path, progress: Progress, warn: Warn, packs: PackMemoryFolder | None
+    path: Path, progress: Progress, warn: Warn, packs: PackMemory | None
 ) -> Iterator[Report]:
     records = read_records(path, progress, warn)
     start = next(records)

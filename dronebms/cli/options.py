@@ -234,6 +234,7 @@ OPTIONS = (
     Option("--pack-model", "replay report plot packs", "model of the pack: packs of one model are sister packs", "NAME", _name),
     Option("--vehicle-name", "replay report plot packs", "name of the vehicle, whose flights share their usual power", "NAME", _name),
     Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one; for a recording it replaces the recorded pack memory", "DIR", Path),
+    Option("--state-dir", "report plot", "folder of [state] dir: use the pack memory of earlier flights, which stays as it is; not for a recording", "DIR", Path),
     Option("serial", "packs", "serial number or full name of one pack", "SERIAL", _optional),
     Option("--state-dir", "packs", f"folder of [state] dir ({_STATE_DIR})", "DIR", Path, Path(_STATE_DIR)),
     Option("--add", "packs", "add a recorded flight to the pack history, once; may be repeated", "FLIGHT", list),

@@ -98,7 +98,7 @@ def packs(options: argparse.Namespace) -> int:
     everything = read_everything(memory, damaged)
     flights, place = _history(options, everything)
     _write_out(options, everything, flights)
-    if not flights:
+    if not flights and not everything.packs:
         print_stderr(f"{place} contains no flight")
     selected = _selected(flights, everything, options.serial, place)
     if options.csv is not None:

@@ -15,7 +15,7 @@ from dronebms.analysis.replay import ReadFlight
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.number_format import printable, printable_lines
 from dronebms.core.report import Report
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemory, PackMemoryFolder
 from dronebms.flightlogs import FlightOptions
 
 
@@ -23,13 +23,16 @@ def replay(options: argparse.Namespace) -> int:
     """Replay, write the predictions, print the summary; 1 when a part of the flight is missing."""
     output = sys.stderr if options.out == "-" else sys.stdout  # predictions have stdout alone
     missing: list[str] = []
-    packs = None
-    if options.state_dir is not None:
-        packs = PackMemoryFolder(options.state_dir / LEARNED_FOLDER)
-    with replayed(options, missing, packs) as reports:
+    with replayed(options, missing, learned_packs(options)) as reports:
         lines = replay_module.replay(options.flight, reports, options.out)
     print(printable_lines("\n".join(lines)), file=output)
     return exit_code_of(missing)
+
+
+def learned_packs(options: argparse.Namespace) -> PackMemoryFolder | None:
+    """Pack memory of the folder that the user names, None without one."""
+    folder = options.state_dir
+    return None if folder is None else PackMemoryFolder(folder / LEARNED_FOLDER)
 
 
 def flight_options(options: argparse.Namespace) -> FlightOptions:
@@ -56,7 +59,7 @@ def flight_reader(battery: int = 0) -> ReadFlight:
 
 @contextmanager
 def replayed(
-    options: argparse.Namespace, missing: list[str], packs: PackMemoryFolder | None = None
+    options: argparse.Namespace, missing: list[str], packs: PackMemory | None = None
 ) -> Iterator[Iterator[Report]]:
     """Yield the reports of a flight, with a progress bar on a terminal.
 

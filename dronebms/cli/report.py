@@ -3,10 +3,11 @@
 import argparse
 
 from dronebms.analysis.track import Track, tracks
-from dronebms.cli.replay import exit_code_of, replayed
+from dronebms.cli.replay import exit_code_of, learned_packs, replayed
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.optional import needed_by
+from dronebms.estimation.pack_memory import UnchangedMemory
 
 _FORMATS = ("png", "svg")
 
@@ -40,7 +41,9 @@ def plot(options: argparse.Namespace) -> int:
 def _tracks(options: argparse.Namespace, missing: list[str]) -> list[Track]:
     if options.out.exists() and options.flight.exists() and options.flight.samefile(options.out):
         raise ConfigError(f"{options.out} is the flight itself and is not overwritten")
-    with replayed(options, missing) as reports:
+    packs = learned_packs(options)
+    unchanged = None if packs is None else UnchangedMemory(packs)
+    with replayed(options, missing, unchanged) as reports:
         found = tracks(reports)
     if not found:
         raise FlightLogError(f"{options.flight} contains no step of a flight")

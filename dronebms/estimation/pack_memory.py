@@ -223,6 +223,28 @@ class ReplayedMemory:
         """Store nothing: the run has stored it."""
 
 
+class UnchangedMemory:
+    """Memory for a reader: what another one knows, stores nothing."""
+
+    def __init__(self, packs: PackMemory) -> None:
+        self._packs = packs
+
+    def load(self, pack: str) -> LearnedPack | None:
+        """The pack, None when it is not known."""
+        return self._packs.load(pack)
+
+    def sisters(self, model: str) -> tuple[LearnedPack, ...]:
+        """The newest packs of a model, newest first."""
+        return self._packs.sisters(model)
+
+    def vehicle(self, name: str) -> tuple[FlightPower, ...]:
+        """Power of the newest flights of a vehicle."""
+        return self._packs.vehicle(name)
+
+    def store(self, keys: Keys, learned: Learned) -> None:
+        """Store nothing: to read a flight changes nothing."""
+
+
 class PackMemoryInRam:
     """Memory that lasts as long as the process: for benchmarks, and for what is not written yet.
 

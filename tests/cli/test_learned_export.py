@@ -272,3 +272,20 @@ def test_models_vehicles_and_what_was_learned_are_shown(
     ln_capacity = pack_after(3).cells.mean[CAPACITY - FAST]
     assert row["learned"]["capacity_pct"] == pytest.approx(100.0 * math.exp(ln_capacity), abs=0.01)
     assert row["learned"]["usual_w"] == pytest.approx(600.5)
+
+
+def test_a_plot_uses_what_was_learned_and_changes_nothing(tmp_path: Path) -> None:
+    flights = Path(__file__).parents[1] / "data" / "sister_packs"
+    first, sister = (str(path) for path in sorted(flights.glob("*.csv.gz")))
+    state, known = tmp_path / "state", ["--pack-model", "M", "--vehicle-name", "V"]
+    out = ["--out", str(tmp_path / "p.jsonl")]
+    assert main(["replay", first, "--state-dir", str(state), *known, *out]) == 0
+    before, pictures = contents(state), []
+    for folder in (state, tmp_path / "empty"):
+        picture = tmp_path / f"{folder.name}.svg"
+        options = ["--state-dir", str(folder), *known, "-o", str(picture)]
+        assert main(["plot", sister, *options]) == 0
+        pictures.append(picture.read_bytes())
+    assert pictures[0] != pictures[1]
+    assert contents(state) == before
+    assert not (tmp_path / "empty").exists()
