@@ -10,6 +10,7 @@ from dronebms.core.errors import (
     LinkError,
     RecordingError,
 )
+from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place, ReturnPlan
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import (
     Action,
@@ -27,6 +28,7 @@ from dronebms.core.report import (
     Source,
     Status,
     SupplyStatus,
+    Verdict,
 )
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 
@@ -45,15 +47,20 @@ __all__ = [
     "Estimate",
     "Event",
     "FlightLogError",
+    "FlightPlan",
     "InUseError",
+    "ItemKind",
     "LinkError",
+    "MissionItem",
     "OncePerSecond",
     "PacedClock",
     "PackData",
     "PackState",
+    "Place",
     "PreflightVerdict",
     "RecordingError",
     "Report",
+    "ReturnPlan",
     "Severity",
     "Sink",
     "Source",
@@ -61,6 +68,7 @@ __all__ = [
     "SupplyStatus",
     "SystemClock",
     "VehicleState",
+    "Verdict",
     "VirtualClock",
     "chemistry_of",
 ]

@@ -7,7 +7,7 @@ current is positive while discharging. `None` means unknown.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol, TypeAlias
 
 from dronebms.core.pack_data import PackData
@@ -53,6 +53,15 @@ class PackState:
 UNKNOWN_STATE = PackState()
 
 
+class Verdict(StrEnum):
+    """Answer to "can I still get home" and "does it last for the mission"."""
+
+    YES = "yes"
+    MARGINAL = "marginal"  # no by the 5 % bound alone
+    NO = "no"  # no by the median
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Charge, remaining time and available current of a pack at `t_s`.
@@ -67,9 +76,24 @@ class Estimate:
     remaining_s: float | None = None  # median
     remaining_low_s: float | None = None  # 5 %
     remaining_high_s: float | None = None  # 95 %
-    home_s: float | None = None
+    home_s: float | None = None  # flight home and landing
+    # Time left after the landing at home: 5 % bound, median less the landing reserve, 95 % bound.
     home_reserve_s: float | None = None
-    turn_back_in_s: float | None = None
+    home_margin_s: float | None = None
+    home_best_s: float | None = None
+    turn_back_in_s: float | None = None  # by the 5 % bound
+    home_verdict: Verdict = Verdict.UNKNOWN
+    mission_verdict: Verdict = Verdict.UNKNOWN
+    verdict_missing: str | None = None  # the one thing that is not known, for both verdicts
+    mission_s: float | None = None  # rest of the mission, its landing or the return after it
+    mission_end_pct: float | None = None  # state of charge then
+    mission_end_low_pct: float | None = None  # 5 %; below zero: the pack ends before
+    mission_needs_mah: float | None = None
+    usable_mah: float | None = None  # until the end of discharge, median
+    usable_low_mah: float | None = None  # 5 %
+    last_home_item: int | None = None  # last mission item from which home is reached
+    alternate: str | None = None  # what is in reach while home is not: "rally point 2"
+    alternate_by_return: bool | None = None  # whether the autopilot's own return goes there
     resistance_ohm: float | None = None  # of the whole pack, after some 20 s of load
     resting_cell_v: float | None = None  # weakest cell without its sag
     max_discharge_a: float | None = None  # for 10 s

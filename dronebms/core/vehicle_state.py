@@ -6,6 +6,8 @@ altitudes metres above mean sea level, climb is positive upwards.
 
 from dataclasses import dataclass
 
+from dronebms.core.flight_plan import FlightPlan
+
 
 @dataclass(frozen=True, slots=True)
 class VehicleState:
@@ -29,6 +31,9 @@ class VehicleState:
     mode_age_s: float | None = None  # since the first heartbeat in this mode
     landing: bool | None = None  # in any mode, also by a mission or at the end of a return
     terminated: bool | None = None  # flight termination, or a crash found by the autopilot
+    on_wing: bool | None = None  # a plane, or a VTOL in forward flight
+    plan: FlightPlan | None = None  # does not expire
+    mission_item: int | None = None  # the item of the mission that is flown to
     uid: str | None = None  # of the autopilot, hexadecimal; does not expire
     link_trouble: str | None = None  # why the link to the autopilot does not work, one sentence
     second_sender: str | None = None  # of the service's own MAVLink components, one sentence

@@ -1,0 +1,106 @@
+"""Flight plan of the vehicle as its autopilot holds it: return, mission and rally points.
+
+Made by the MAVLink bridge, a simulated flight or a flight log; free of flight stacks, so that
+estimation needs no parameter name. Degrees are WGS 84, metres and seconds; `None` means unknown.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ItemKind(StrEnum):
+    """What a mission item does, as far as time and energy depend on it."""
+
+    WAYPOINT = "waypoint"  # also a spline's
+    TAKEOFF = "takeoff"
+    LOITER = "loiter"  # at a place, for `hold_s` or `turns`
+    LAND = "land"
+    RETURN = "return"  # ends the mission by the return to home
+    DELAY = "delay"
+    SPEED = "speed"
+    JUMP = "jump"
+    LANDING_START = "landing start"  # a landing sequence begins; flies nowhere itself
+    OTHER = "other"  # takes neither time nor energy: camera, servo, region of interest
+
+
+class SpeedKind(StrEnum):
+    """The speed that a SPEED item changes."""
+
+    GROUND = "ground"
+    AIR = "air"
+    CLIMB = "climb"
+    DESCENT = "descent"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place; its altitude is above home or above mean sea level, `None` if neither is known."""
+
+    lat_deg: float
+    lon_deg: float
+    alt_m: float | None = None
+    above_home: bool = True  # what `alt_m` is relative to
+
+
+@dataclass(frozen=True, slots=True)
+class MissionItem:
+    """One item of a mission; its number is its index in `FlightPlan.items`."""
+
+    kind: ItemKind
+    place: Place | None = None  # None: where the vehicle is
+    hold_s: float | None = 0.0  # at the place; None: until it is commanded on
+    turns: float = 0.0  # of a LOITER, in place of `hold_s`
+    radius_m: float = 0.0  # of these turns
+    speed_m_s: float | None = None  # of a SPEED
+    speed_kind: SpeedKind = SpeedKind.GROUND
+    jump_to: int = 0  # of a JUMP: number of the item that follows
+    jump_times: int = 0  # -1: for ever
+    vtol: bool = False  # takes off or lands on rotors
+
+
+@dataclass(frozen=True, slots=True)
+class Speeds:
+    """Speeds of a mission, by the autopilot's parameters."""
+
+    cruise_m_s: float | None = None  # over ground; on a wing through the air
+    climb_m_s: float | None = None
+    descent_m_s: float | None = None
+
+
+class ReturnTo(StrEnum):
+    """Where the autopilot's own return goes."""
+
+    HOME = "home"
+    HOME_OR_RALLY = "home or rally point"  # the nearest of them
+    LANDING = "mission landing"  # the landing items of the mission
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnPlan:
+    """What the vehicle does when it is commanded to return, by the autopilot's parameters."""
+
+    cruise_m_s: float | None = None  # over ground; on a wing through the air
+    climb_m_s: float | None = None
+    descent_m_s: float | None = None
+    landing_m_s: float | None = None  # close to the ground
+    landing_height_m: float | None = None  # above home, below which it lands at that speed
+    height_m: float | None = None  # above home, to which it climbs; a higher vehicle stays there
+    climb_at_least_m: float = 0.0
+    # Rise over run of a cone about home: the vehicle climbs no higher than it. None: no cone.
+    cone_slope: float | None = None
+    level_within_m: float = 0.0  # of home: it does not climb
+    wait_s: float = 0.0  # at home
+    wait_height_m: float | None = None  # above home, to which it descends first; None: it does not
+    lands: bool = True  # False: it stays in the air at home
+    to: ReturnTo = ReturnTo.HOME
+    missing: tuple[str, ...] = ()  # parameters that the autopilot did not answer
+
+
+@dataclass(frozen=True, slots=True)
+class FlightPlan:
+    """Plan of a vehicle; each part is `None` until it has been received whole."""
+
+    returns: ReturnPlan | None = None
+    items: tuple[MissionItem, ...] | None = None  # (): no mission on the vehicle
+    rally: tuple[Place, ...] | None = None
+    speeds: Speeds = Speeds()
