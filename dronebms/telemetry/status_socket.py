@@ -1,6 +1,7 @@
 """Status socket: reports of a running service to viewers on this computer, read-only.
 
-One JSON line is one `Report`, sent twice a second for each battery and at once with every event.
+One JSON line is one `Report`, sent twice a second for each battery and at once with every event;
+values that equal the default of their field are left out, and so is the plan of the vehicle.
 The service never waits for a viewer: each viewer has its own queue that drops the oldest lines,
 and a viewer that takes nothing for a minute is disconnected. `read_status` is the client. Seconds;
 the times of a report are of the service's clock, ages are by the viewer's own clock.
@@ -29,6 +30,7 @@ _MODE = 0o660
 _TICK_S = 0.5
 _SILENT_S = 1.5  # three missing lines
 _CHUNK, _MAX_LINE = 65536, 1 << 20  # bytes
+_UNSENT = {"vehicle": {"plan"}}  # of some 100 bytes an item; no viewer shows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class StatusServer:
         now_s = report.t_s
         sent_s, _ = self._newest.get(report.index, (None, b""))
         if sent_s is None or now_s - sent_s >= _PERIOD_S or report.status.events:
-            line = self._codec.dump_json(report) + b"\n"
+            line = self._codec.dump_json(report, exclude=_UNSENT, exclude_defaults=True) + b"\n"
             self._newest[report.index] = now_s, line
             for viewer in self._viewers:
                 viewer.lines.append(line)
