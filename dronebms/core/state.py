@@ -9,7 +9,7 @@ bit.
 import json
 import logging
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, TypeAdapt
 
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.errors import ConfigError
+from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import PackData
 
@@ -28,6 +29,7 @@ _MAX_INT = 1 << 53
 _MAX_CELLS = 64  # in series
 _MAX_RATED = 1e9  # mAh, V, C, A or s
 _MAX_FLOAT = 1e15  # no quantity is larger, and its square is finite
+_MAX_ITEMS = 65_536  # of a mission: MAVLink counts them in 16 bits
 _log = logging.getLogger(__name__)
 
 
@@ -177,3 +179,53 @@ StoredPackData: TypeAlias = Annotated[
     BeforeValidator(_with_chemistry),
     AfterValidator(_possible),
 ]
+
+
+# ---------------------------------------------------------------------- flight plan
+
+# Least and largest value by the end of a field's name, the first that fits.
+_PLAN_RANGES = (
+    ("lat_deg", -90.0, 90.0),
+    ("lon_deg", -180.0, 180.0),
+    ("alt_m", -1e5, 1e5),
+    ("height_m", -1e5, 1e5),
+    ("radius_m", -1e5, 1e5),  # below 0: counter-clockwise
+    ("_m", 0.0, 1e5),
+    ("_m_s", -1e3, 1e3),
+    ("_s", 0.0, 1e7),
+    ("jump_to", 0, _MAX_ITEMS),
+    ("jump_times", -1, _MAX_ITEMS),
+    ("", -1e5, 1e5),
+)
+
+
+@cache
+def _ranges(kind: type[Any]) -> tuple[tuple[str, float, float], ...]:
+    """Name, least and largest value of each field; those of texts and parts are not used."""
+    return tuple(
+        (row.name, *next(x[1:] for x in _PLAN_RANGES if row.name.endswith(x[0])))
+        for row in fields(kind)
+    )
+
+
+def _check_plan(value: object) -> None:
+    if isinstance(value, tuple):
+        for item in value:
+            _check_plan(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for name, least, most in _ranges(type(value)):
+            part = getattr(value, name)
+            if isinstance(part, int | float):
+                if not least <= part <= most:
+                    raise ValueError(f"{name} {part:g}")
+            elif part is not None:
+                _check_plan(part)
+
+
+def _possible_plan(plan: FlightPlan) -> FlightPlan:
+    _check_plan(plan)
+    return plan
+
+
+# A FlightPlan in a file: numbers that a plan can have.
+StoredFlightPlan: TypeAlias = Annotated[FlightPlan, AfterValidator(_possible_plan)]

@@ -101,7 +101,7 @@ class Folder:
             if self._file is not None:
                 self._file.close()
             self._before, self._file = self._file, None
-            self._file = self._opened(block.t_s, block.data)
+            self._file = self._opened(block.t_s, block.opening())
         elif self._file is not None:
             self._file.append(block.data)
             self._file.sync()

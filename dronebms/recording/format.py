@@ -6,6 +6,7 @@ reported and skipped, and reading continues at the next block that begins with a
 docs/recording.md describes every byte.
 
     {"batteries": [...], ...}   start: rated data, rules, and the state of each gauge at that time
+    ["f", {...}]                flight plan of the vehicle in the steps that follow
     ["p", 0, 12.3, [...]]       poll of battery 0 at 12.3 s with its transfers
     ["t", 12.3, {...}]          step of the loop at 12.3 s with this vehicle state
 """
@@ -17,7 +18,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -34,9 +35,10 @@ from pydantic import (
 
 from dronebms.core.bounded_input import MAX_ROWS, Window, open_regular
 from dronebms.core.errors import ConfigError, RecordingError
+from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.number_format import clock_text
 from dronebms.core.pack_data import PARALLEL
-from dronebms.core.state import MAX_BYTES, StoredPackData, from_json
+from dronebms.core.state import MAX_BYTES, StoredFlightPlan, StoredPackData, from_json, to_json
 from dronebms.core.toml_schema import AUTO, GaugeName
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.pack_memory import (
@@ -120,6 +122,7 @@ class Start:
     t_s: float | None = None  # of the previous step
     # State of an earlier run that this one continues from (`pipeline.stored_parts`).
     restart: dict[str, Any] | None = None
+    plan_crc: int | None = None  # CRC-32 of the line with the flight plan; None: no plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +142,23 @@ class Step:
     vehicle: VehicleState
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Record: the flight plan of the vehicle in the steps that follow; a part of each when read."""
+
+    plan: FlightPlan | None
+
+
 Record: TypeAlias = Start | Poll | Step
 _START = TypeAdapter(Start)
 _VEHICLE_OF = TypeAdapter(VehicleState)
-# In their order; what concerns the link of this computer decides nothing.
-_OF_THE_LINK = ("link_trouble", "second_sender")
-_VEHICLE = {field.name: None for field in fields(VehicleState) if field.name not in _OF_THE_LINK}
+_PLAN: TypeAdapter[FlightPlan] = TypeAdapter(StoredFlightPlan)
+# In their order; the link of this computer decides nothing, and a plan has its own record.
+_NOT_IN_A_STEP = ("link_trouble", "second_sender", "plan")
+_VEHICLE = {field.name: None for field in fields(VehicleState) if field.name not in _NOT_IN_A_STEP}
 
 
-def text_of(record: Record) -> bytes:
+def text_of(record: Record | Planned) -> bytes:
     """A record as a line."""
     row: object
     if isinstance(record, Poll):
@@ -157,15 +168,36 @@ def text_of(record: Record) -> bytes:
         every = ((name, getattr(record.vehicle, name)) for name in _VEHICLE)
         known = {name: value for name, value in every if value is not None}
         row = ["t", record.t_s, known]
+    elif isinstance(record, Planned):
+        plan = record.plan
+        row = ["f", plan and _PLAN.dump_python(plan, mode="json", exclude_defaults=True)]
     else:
         row = _START.dump_python(record, by_alias=True)
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+def plan_line(plan: FlightPlan | None) -> bytes:
+    """The record of a flight plan as a line.
+
+    Raises:
+        RecordingError: a reader would refuse it.
+    """
+    line = text_of(Planned(plan))
+    _record_of(line, "the flight plan of the vehicle")
+    return line
 
 
 def block_of(number: int, text: bytes) -> bytes:
     """Lines as a block."""
     packed = zlib.compress(text)
     return _HEAD.pack(_MARK, number, len(packed), zlib.crc32(packed)) + packed
+
+
+def with_line(block: bytes, line: bytes) -> bytes:
+    """A block with another line after its first one."""
+    _, number, _, _ = _HEAD.unpack_from(block)
+    first, rest = zlib.decompress(block[_HEAD.size :]).split(b"\n", 1)
+    return block_of(number, first + b"\n" + line + rest)
 
 
 def is_recording(path: Path) -> bool:
@@ -215,8 +247,10 @@ def read_records(
             progress(min(end / size, 1.0))
             for line in _NEXT_LINE.finditer(text):
                 record = _record_of(line[0], f"{path}, block {number}")
-                if run.accepts(record, is_first=place <= len(MAGIC)):
-                    yield record
+                if isinstance(record, Planned):
+                    run.use_plan(record.plan, zlib.crc32(line[0]))
+                elif run.accepts(record, is_first=place <= len(MAGIC)):
+                    yield run.with_plan(record) if isinstance(record, Step) else record
     run.end(is_cut=is_cut)
     if not is_cut and size > end:
         _log.warning("%s ends with an incomplete block, which is ignored", path)
@@ -233,6 +267,9 @@ class _Run:
         self._last_s: float | None = None
         self._times_s: dict[int | None, float] = {}  # of the polls of a battery; None: steps
         self._steps = 0
+        self._plan: FlightPlan | None = None
+        self._plan_crc: int | None = None
+        self._expected_crc: int | None = None  # by the last start record
 
     def begin_block(self, number: int) -> None:
         """Notice missing blocks."""
@@ -249,6 +286,7 @@ class _Run:
             if not self._reading and not is_first:
                 self._warn(_gap(self._path, self._last_s, record.t_s))
             self._reading = True
+            self._expected_crc = record.plan_crc
         elif self._reading:
             place = f"{self._path}, block {self._number}"
             # Each bus has a thread: the polls of one are drained after those of another.
@@ -262,6 +300,22 @@ class _Run:
             if self._steps > MAX_ROWS:
                 raise RecordingError(f"{place}: more than {MAX_ROWS} steps")
         return self._reading
+
+    def use_plan(self, plan: FlightPlan | None, crc: int) -> None:
+        """Use a flight plan from here on."""
+        self._plan = plan
+        self._plan_crc = self._expected_crc = None if plan is None else crc
+
+    def with_plan(self, step: Step) -> Step:
+        """A step with the flight plan of its vehicle; without, if that is in a missing part."""
+        if self._plan_crc != self._expected_crc:
+            if self._expected_crc is not None:
+                since = clock_text(step.t_s)
+                self._warn(f"{self._path} has no flight plan of the vehicle from {since} on")
+            self._plan, self._plan_crc = None, self._expected_crc
+        if self._plan is None:
+            return step
+        return Step(step.t_s, replace(step.vehicle, plan=self._plan))
 
     def end(self, *, is_cut: bool) -> None:
         """Report a missing end.
@@ -308,7 +362,7 @@ def _unpacked(packed: bytes) -> bytes | None:
     return None if stream.unconsumed_tail else text
 
 
-def _record_of(line: bytes, place: str) -> Record:
+def _record_of(line: bytes, place: str) -> Record | Planned:
     try:
         match from_json(line, MAX_BYTES, never=True):
             case ["p", int(index), int() | float() as t_s, [*transfers]] if math.isfinite(t_s):
@@ -317,6 +371,11 @@ def _record_of(line: bytes, place: str) -> Record:
                 math.isfinite(t_s) and known.keys() <= _VEHICLE.keys()
             ):
                 return Step(t_s, _vehicle(known))
+            case ["f", None]:
+                return Planned(None)
+            case ["f", dict(row)]:
+                # From JSON, because only there a strict validation accepts a list for a tuple.
+                return Planned(_PLAN.validate_json(to_json(row), strict=True))
             case {"batteries": _} as row:
                 if row.get("kept") is not None:
                     _log.warning("%s: the state before a restart is of an older version", place)

@@ -6,23 +6,35 @@ Times in seconds of the loop's clock.
 import errno
 import logging
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from dronebms.core.errors import ConfigError
+from dronebms.core.errors import ConfigError, RecordingError
+from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.report import Event, Severity
 from dronebms.core.state import MAX_BYTES
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.pack_memory import Recalled
 from dronebms.protection.rules import Rules
-from dronebms.recording.format import MAGIC, Poll, Start, Step, block_of, text_of
+from dronebms.recording.format import (
+    MAGIC,
+    Poll,
+    Start,
+    Step,
+    block_of,
+    plan_line,
+    text_of,
+    with_line,
+)
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
 
 BLOCK_S = 0.8  # lost by a kill; with the sync less than a second is lost by a power cut
 START_S = 30.0  # between start records: lost by a damaged block
+PLAN_S = 1800.0  # between records of an unchanged flight plan
 PART = ".part"  # ends the name of a file that is not complete
 BEFORE_S, AFTER_S = 60.0, 30.0  # of an alarm, in its capsule
 _log = logging.getLogger(__name__)
@@ -45,6 +57,11 @@ class Block:
     t_s: float
     is_start: bool = False  # a file may begin with it
     ended: Incident | None = None  # its capsule ends with this block
+    plan: bytes = b""  # line of the flight plan in force at its start record
+
+    def opening(self) -> bytes:
+        """The data as the beginning of a file: with the flight plan."""
+        return with_line(self.data, self.plan) if self.plan else self.data
 
 
 class Store(Protocol):
@@ -76,6 +93,10 @@ class Recorder:
         self._started_s = 0.0
         self._is_start = True
         self._incident: Incident | None = None
+        self._plan: FlightPlan | None = None
+        self._plan_line = b""  # b"": no plan
+        self._plan_before = b""  # at the beginning of the block
+        self._planned_s = 0.0
 
     def polled(
         self, index: int, now_s: float, transfers: Sequence[Transfer], state: GaugeState
@@ -92,6 +113,8 @@ class Recorder:
 
     def stepped(self, now_s: float, vehicle: VehicleState, events: Iterable[Event] = ()) -> None:
         """Record a step of the loop and the events in it; write a block once it is due."""
+        if vehicle.plan is not self._plan:
+            self._use_plan(now_s, vehicle.plan)
         self._lines.append(text_of(Step(now_s, vehicle)))
         for event in events:
             if event.tripped and event.severity >= Severity.WARNING:
@@ -102,6 +125,21 @@ class Recorder:
             self._started_s = now_s
         if ended or self._block_s is None or now_s - self._block_s >= BLOCK_S:
             self._write(now_s, ended=ended)
+
+    def _use_plan(self, now_s: float, plan: FlightPlan | None) -> None:
+        changed = plan != self._plan
+        self._plan = plan
+        if not changed:
+            return
+        try:
+            line = plan_line(plan)
+        except RecordingError as error:
+            _log.error("not recorded: %s", error)
+            plan, line = None, plan_line(None)
+        self._lines.append(line)
+        self._planned_s = now_s
+        self._plan_line = b"" if plan is None else line
+        self._start = replace(self._start, plan_crc=zlib.crc32(line) if plan else None)
 
     def use(self, rules: Rules) -> None:
         """Record other rules, in force from now on."""
@@ -130,16 +168,23 @@ class Recorder:
 
     def _write(self, now_s: float, *, ended: bool) -> None:
         data = block_of(self._number, b"".join(self._lines))
-        self._store.take(Block(data, now_s, self._is_start, self._incident if ended else None))
+        ended_now = self._incident if ended else None
+        plan = self._plan_before if self._is_start else b""
+        self._store.take(Block(data, now_s, self._is_start, ended_now, plan))
         if ended:
             self._incident = None
         self._number += 1
         self._block_s = now_s
         self._is_start = now_s - self._started_s >= START_S
         self._lines = []
+        self._plan_before = self._plan_line
         if self._is_start:
             self._started_s = now_s
             self._lines.append(text_of(replace(self._start, t_s=now_s)))
+            if self._plan_line and now_s - self._planned_s >= PLAN_S:
+                self._planned_s = now_s
+                self._lines.append(self._plan_line)
+                self._plan_before = b""  # the block has it
 
 
 class GrowingFile:

@@ -24,6 +24,16 @@ from dronebms.core.bounded_input import Window
 from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
+from dronebms.core.flight_plan import (
+    FlightPlan,
+    ItemKind,
+    MissionItem,
+    Place,
+    ReturnPlan,
+    ReturnTo,
+    SpeedKind,
+    Speeds,
+)
 from dronebms.core.number_format import clock_text
 from dronebms.core.pack_data import SERIES, PackData
 from dronebms.core.report import Action, ActionKind, Severity
@@ -34,8 +44,10 @@ from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
 from dronebms.recording import format as recording_format
+from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import (
     MAGIC,
+    Planned,
     Poll,
     Record,
     Recorded,
@@ -44,11 +56,12 @@ from dronebms.recording.format import (
     _blocks,
     block_of,
     is_recording,
+    plan_line,
     read_records,
     text_of,
 )
 from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
-from dronebms.recording.recorder import Recorder, SingleFile
+from dronebms.recording.recorder import PLAN_S, START_S, Recorder, SingleFile
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual
@@ -89,6 +102,33 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recordings") / "short.rec"
     recorded(path, 4.0)
     return path
+
+
+def mission(count: int, seed: int = 0) -> FlightPlan:
+    """A plan with every kind of item at random places, as exact as MAVLink has them."""
+    random = Random(seed)  # noqa: S311 - a flight, not a secret
+    places = [
+        Place(
+            round(47.4 + random.random() / 100, 7),
+            round(8.5 + random.random() / 100, 7),
+            round(random.random() * 100),
+        )
+        for _ in range(count)
+    ]
+    kinds = tuple(ItemKind)
+    items = tuple(
+        MissionItem(
+            kinds[k % len(kinds)],
+            place if k % 7 else None,
+            hold_s=None if k % 11 == 0 else k / 7,
+            speed_kind=SpeedKind.AIR if k % 5 else SpeedKind.GROUND,
+            jump_to=k % count,
+            jump_times=-1 if k % 13 == 0 else 2,
+        )
+        for k, place in enumerate(places)
+    )
+    returns = ReturnPlan(8.0, 0.1 + 0.2, cone_slope=3.0, to=ReturnTo.LANDING, missing=("RTL_ALT",))
+    return FlightPlan(returns, items, (Place(47.0, 8.0, above_home=False),), Speeds(5.0))
 
 
 # ---------------------------------------------------------------------- what is written
@@ -135,6 +175,112 @@ def test_an_hour_of_a_pack_at_10_hz_takes_less_than_3_megabytes(tmp_path: Path) 
     path = tmp_path / "x.rec"
     recorded(path, 120.0)
     assert path.stat().st_size * 30 < 3e6  # the same as text: 17.7 MB
+
+
+def steps_with(*plans: FlightPlan | None, period_s: float = 0.1) -> list[Step]:
+    """Steps of a vehicle that has these plans one after the other."""
+    return [
+        Step(k * period_s, replace(FLYING, plan=plan, mission_item=k))
+        for k, plan in enumerate(plans)
+    ]
+
+
+def test_a_flight_plan_is_restored_to_every_step_to_the_bit(tmp_path: Path) -> None:
+    first, second = mission(60), mission(61)
+    again = replace(first)
+    steps = steps_with(None, first, first, again, second, None, FlightPlan(), second)
+    write(tmp_path / "x.rec", ONE, *steps)
+    assert [r for r in read_records(tmp_path / "x.rec") if isinstance(r, Step)] == steps
+    text = b"".join(block[0] for block in blocks_of(tmp_path / "x.rec"))
+    assert text.count(b'["f",') == 5  # every change, and no step in between
+
+
+def blocks_of(path: Path) -> list[tuple[bytes, int]]:
+    with path.open("rb") as file:
+        return [block for _, _, block in _blocks(Window(file)) if block is not None]
+
+
+def test_a_mission_of_500_items_adds_less_than_a_per_cent_to_an_hour(tmp_path: Path) -> None:
+    plan, sizes = mission(500), []
+    for name, used in (("with", plan), ("without", None)):
+        path = tmp_path / name
+        write(path, ONE, *steps_with(*[used] * 3600, period_s=1.0))
+        sizes.append(path.stat().st_size)
+    assert 2_000 < sizes[0] - sizes[1] < 0.01 * 2.7e6  # docs/recording.md
+
+
+def test_a_plan_is_recorded_again_after_half_an_hour_and_first_in_a_file(tmp_path: Path) -> None:
+    plan = mission(20)
+    steps = steps_with(*[plan] * int(PLAN_S / 10 + 20), period_s=10.0)
+    folder = Folder(tmp_path, Bounds(1e9, 2e3))
+    recorder = Recorder(folder, ONE)
+    for step in steps:
+        recorder.stepped(step.t_s, step.vehicle)
+    recorder.close()
+    paths = sorted(tmp_path.glob("*.rec"))
+    assert len(paths) > 3
+    read = [record for path in paths for record in read_records(path) if isinstance(record, Step)]
+    assert read == steps
+    write(tmp_path / "x.rec", ONE, *steps)
+    places = [b'["f",' in text for text, _ in blocks_of(tmp_path / "x.rec")]
+    assert places.count(True) == 2
+
+
+def test_a_plan_in_a_damaged_part_is_unknown_until_it_is_recorded_again(tmp_path: Path) -> None:
+    path, plan, other = tmp_path / "x.rec", mission(20), mission(21)
+    steps = steps_with(*[plan] * 20, *[other] * 60, None, *[plan] * 60, period_s=1.0)
+    write(path, ONE, *steps)
+    data = bytearray(path.read_bytes())
+    damaged = next(k for k, (text, _) in enumerate(blocks_of(path)) if text.count(b'["f",{') and k)
+    ends = ends_of(bytes(data))
+    data[ends[damaged] + 20] ^= 1
+    path.write_bytes(data)
+    warnings: list[str] = []
+    read = [r for r in read_records(path, warn=warnings.append) if isinstance(r, Step)]
+    plans = {step.t_s: step.vehicle.plan for step in read}
+    assert [plans[t_s] for t_s in (5.0, 75.0, 85.0)] == [plan, None, plan]
+    assert min(t_s for t_s in plans if t_s > 20.0) <= 20.0 + 2 * START_S
+    assert [warning.removeprefix(str(path)) for warning in warnings] == [
+        " is damaged: no data from 00:00:19 to 00:00:30",
+        " has no flight plan of the vehicle from 00:00:31 on",
+    ]
+
+
+def test_a_plan_that_ends_in_a_damaged_part_is_not_continued(tmp_path: Path) -> None:
+    path, step = tmp_path / "x.rec", ["t", 1.0, {}]
+    begin = block_of(0, lines(START) + plan_line(mission(3)) + lines(step))
+    path.write_bytes(MAGIC + begin + block_of(2, lines(START, step)))
+    warnings: list[str] = []
+    read = [r for r in read_records(path, warn=warnings.append) if isinstance(r, Step)]
+    assert [step.vehicle.plan for step in read] == [mission(3), None]
+    assert len(warnings) == 1  # of the gap
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        replace(mission(2), speeds=Speeds(math.nan)),
+        replace(mission(2), speeds=Speeds(climb_m_s=-math.inf)),
+        replace(mission(2), rally=(Place(91.0, 0.0),)),
+        FlightPlan(items=(MissionItem(ItemKind.JUMP, jump_times=-2),)),
+        FlightPlan(items=(MissionItem(ItemKind.OTHER),) * 65_537),
+    ],
+    ids=("nan", "infinite", "latitude", "jump", "items"),
+)
+def test_a_plan_that_no_vehicle_has_is_neither_recorded_nor_read(
+    tmp_path: Path, plan: FlightPlan, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = steps_with(plan, mission(3), period_s=1.0)
+    write(tmp_path / "x.rec", ONE, *steps)
+    read = [r.vehicle.plan for r in read_records(tmp_path / "x.rec") if isinstance(r, Step)]
+    assert read == [None, mission(3)]
+    (message,) = caplog.messages
+    assert message.startswith("not recorded: the flight plan of the vehicle has an invalid record")
+    (tmp_path / "y.rec").write_bytes(
+        MAGIC + block_of(0, lines(START) + text_of(Planned(plan)) + lines(["t", 0.5, {}]))
+    )
+    with pytest.raises(RecordingError, match="block 0 has an invalid record"):
+        list(read_records(tmp_path / "y.rec"))
 
 
 @pytest.mark.parametrize(
@@ -391,6 +537,10 @@ START = {"batteries": [{"address": 11, "facts": {"chemistry": "lipo", "cells": 6
         (["p", 0, 1.0, [[11, "09", 3]]], "block 1 has an invalid record: not a transfer"),
         (["p", 0, 1.0, [[11, "0x", 3, "00"]]], "block 1 has an invalid record: not a transfer"),
         (["p", 0, 1.0, [[11, "09", 3, None, "SystemExit", "0"]]], "not a transfer"),
+        (["f", 7], "block 1 has a record of an unknown kind"),
+        (["f", {"items": [{"kind": "dance"}]}], "block 1 has an invalid record"),
+        (["f", {"rally": [{"lat_deg": "47", "lon_deg": 8.0}]}], "block 1 has an invalid record"),
+        (["t", 1.0, {"plan": {}}], "block 1 has a record of an unknown kind"),
         (["p", 1, 1.0, []], "battery 2 is not in the start record"),
         (["p", -1, 1.0, []], "battery 0 is not in the start record"),
         (b"{\n", "block 1 has an invalid record"),
@@ -537,7 +687,7 @@ def crafted(row: Any, random: Random) -> Any:  # noqa: ANN401 - any JSON value
         try:
             for key in place[:-1]:
                 inner = inner[key]
-            inner[place[-1]] = random.choice(HOSTILE_VALUES)
+            inner[place[-1]] = copy.deepcopy(random.choice(HOSTILE_VALUES))
         except (LookupError, TypeError):
             pass  # the place was replaced before
     return made
@@ -551,11 +701,12 @@ def test_a_crafted_recording_is_replayed_or_refused_in_one_sentence(
     with (tmp_path / "good.rec").open("rb") as file:
         texts = [block[0] for _, _, block in _blocks(Window(file)) if block is not None]
     rows = [json.loads(line) for text in texts for line in text.splitlines()]
+    rows.insert(3, json.loads(plan_line(mission(20))))
     random = Random(turns)  # noqa: S311 - seeded damage, not a secret
     sentences: list[str] = []
     for _ in range(turns):
         bad = rows[: random.randrange(10, 60)]
-        for index in (0, random.randrange(len(bad))):
+        for index in (0, 3, random.randrange(len(bad))):
             bad[index] = crafted(bad[index], random) if random.random() < 0.6 else bad[index]
         lines = b"".join(json.dumps(row).encode() + b"\n" for row in bad)
         path = tmp_path / "x.rec"
