@@ -17,7 +17,8 @@ from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import STEP_S, RandomStream, World, random_generator
-from sim.plant.mission import FlightProfile, Mission
+from sim.plant.flight_profile import FlightProfile
+from sim.plant.phases import PhaseFlight
 from sim.plant.scenario import Phase, Scenario
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
@@ -101,7 +102,7 @@ class Flown:
 
 def fly(seed: int, *, governed: bool) -> Flown:
     """Fly once and return the result."""
-    flight = Governed(Mission(PLAN, random_generator(seed, RandomStream.GUSTS), STEP_S))
+    flight = Governed(PhaseFlight(PLAN, random_generator(seed, RandomStream.GUSTS), STEP_S))
     world = World(PLAN, seed, (), flight)
     clock, found = VirtualClock(), Flown()
     bus = VirtualBus(

@@ -27,7 +27,8 @@ from dronebms.protection.limits import default_limits
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import STEP_S, RandomStream, World, random_generator
 from sim.plant.faults import Fault, parse_fault
-from sim.plant.mission import FlightProfile, Mission
+from sim.plant.flight_profile import FlightProfile
+from sim.plant.phases import PhaseFlight
 from sim.plant.scenario import Phase, Scenario
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
@@ -185,7 +186,7 @@ def fly(plan: Scenario, seed: int, fault: str | None) -> Iterator[Flown]:
     if fault is not None and fault.startswith("current"):
         pack, gusts = plan.pack, random_generator(seed, RandomStream.GUSTS)
         most_w = pack.row.burst_c * pack.rated_mah / 1000.0 * CELLS * NOMINAL_V[pack.chemistry]
-        flight = Overload(Mission(plan, gusts, STEP_S), float(fault.partition("@")[2]), most_w)
+        flight = Overload(PhaseFlight(plan, gusts, STEP_S), float(fault.partition("@")[2]), most_w)
     elif fault is not None:
         faults = (parse_fault(fault),)
     world = World(plan, seed, faults, flight)

@@ -17,7 +17,8 @@ from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import STEP_S, RandomStream, World, random_generator
 from sim.plant.faults import Fault, parse_fault
-from sim.plant.mission import FlightProfile, Mission
+from sim.plant.flight_profile import FlightProfile
+from sim.plant.phases import PhaseFlight
 from sim.plant.scenario import Scenario, load_scenario
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
@@ -72,7 +73,7 @@ def fly(
         )
         faults: tuple[Fault, ...] = (parse_fault(f"unplug@{FAIL_S:g}"),) if silent else ()
         gone_s = FAIL_S if failure == "pack" and index == 1 else None
-        plan = Mission(built, random_generator(1, RandomStream.GUSTS), STEP_S)
+        plan = PhaseFlight(built, random_generator(1, RandomStream.GUSTS), STEP_S)
         world = World(built, 1 + index, (), Share(plan, 1.0 / gauges, gone_s))
         # A plug that stays off: the fault's default duration is shorter.
         faults = tuple(replace(fault, duration_s=None) for fault in faults)

@@ -51,7 +51,7 @@ _BY_NUMBER = {
 
 @dataclass
 class Airframe:
-    """A multirotor, the flight of a virtual pack (`sim.plant.mission.FlightProfile`).
+    """A multirotor, the flight of a virtual pack (`sim.plant.flight_profile.FlightProfile`).
 
     Attributes:
         mode: name in `MODES`; "mission" flies out, hovers, and from `home_at_s` flies home and lands.

@@ -39,7 +39,7 @@ from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, PX4
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import STEP_S, RandomStream, World, open_bus, random_generator
 from sim.plant.faults import parse_fault
-from sim.plant.mission import Mission
+from sim.plant.flight_profile import flight_of
 from sim.plant.scenario import Scenario, load_scenario
 
 FOUND_S = 30.0  # of the wall clock
@@ -87,7 +87,7 @@ SITL_REQUIREMENTS = {
 
 
 class SitlFlight:
-    """The flight of a simulated vehicle, a `sim.plant.mission.FlightProfile`.
+    """The flight of a simulated vehicle, a `sim.plant.flight_profile.FlightProfile`.
 
     Args:
         vehicle: the load.
@@ -104,8 +104,8 @@ class SitlFlight:
     def __init__(self, vehicle: SitlVehicle, scenario: Scenario, packs: int = 1) -> None:
         self.hover_frac: float | None = None
         self._vehicle, self._packs = vehicle, packs
-        mission = Mission(scenario, random_generator(0, RandomStream.GUSTS), STEP_S)
-        every_second = map(mission.mean_power_w, range(math.ceil(mission.duration_s)))
+        flight = flight_of(scenario, random_generator(0, RandomStream.GUSTS), STEP_S)
+        every_second = map(flight.mean_power_w, range(math.ceil(flight.duration_s)))
         self._hover_w = fmean([w for w in every_second if w is not None] or [0.0])
 
     def drawn_w(self) -> float | None:

@@ -21,11 +21,12 @@ from sim.emulator.gauge import VirtualGauge
 from sim.emulator.second_pack import second_pack
 from sim.plant import faults as rows
 from sim.plant.faults import Fault, active_sizes
+from sim.plant.flight_profile import FlightProfile, ScenarioFlight, flight_of
 from sim.plant.gauge_kinds import gauge_kind
 from sim.plant.ground_truth import EndOfDischarge, GroundTruth
-from sim.plant.mission import FlightProfile, Mission
 from sim.plant.pack import Pack, build_pack
 from sim.plant.scenario import Scenario, load_scenario
+from sim.plant.waypoints import WaypointFlight
 from smartbattery.registers import ADDRESS
 
 STEP_S = 0.1
@@ -55,10 +56,10 @@ class World:
     """A simulated flight that advances to the time it is given.
 
     Args:
-        scenario: the pack, its gauge and the mission.
+        scenario: the pack, its gauge and the flight.
         seed: of cell differences, gusts and measurement noise.
         faults: in addition to those of the scenario.
-        flight: load of the pack; None: the mission of the scenario.
+        flight: load of the pack; None: that of the scenario.
 
     Attributes:
         scenario, seed: as given.
@@ -87,7 +88,7 @@ class World:
                 f"fault {rows.LOST_STRING.name}: a pack of {scenario.pack.parallel} in parallel "
                 f"cannot lose {lost:g}"
             )
-        self._flight = flight or Mission(
+        self._flight = flight or flight_of(
             scenario, random_generator(seed, RandomStream.GUSTS), STEP_S
         )
         self._strings = scenario.pack.parallel
@@ -115,7 +116,7 @@ class World:
 
     @property
     def duration_s(self) -> float:
-        """End of the mission; the vehicle then stands on the ground."""
+        """End of the flight; the vehicle then stands on the ground."""
         return self._flight.duration_s
 
     def advance(self, t_s: float) -> None:
@@ -126,12 +127,18 @@ class World:
             self._step += 1
             while self._events and self._events[0].start_s <= self.t_s:
                 self._apply_event(self._events.pop(0))
-            if self._step % _STEPS_PER_S == 0 and isinstance(self._flight, Mission):
+            if self._step % _STEPS_PER_S == 0 and isinstance(self._flight, ScenarioFlight):
                 # The airflow around the pack of another vehicle is unknown.
                 self._pack.cells.airflow_m_s = self._flight.airflow_m_s(self.t_s) or 0.0
             self._load()
             if self._step * _STEP_MS % _GAUGE_MS < _STEP_MS:
                 self._measure()
+
+    def command_return(self, t_s: float) -> None:
+        """Command the vehicle to return at a time; phases are flown to their end."""
+        self.advance(t_s)
+        if isinstance(self._flight, WaypointFlight):
+            self._flight.command_return(self.t_s)
 
     def vehicle(self, t_s: float) -> VehicleState:
         """State of the vehicle at a time of the flight, as its autopilot reports it."""

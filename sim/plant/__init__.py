@@ -1,8 +1,8 @@
-"""Physical models of a simulated flight: cells, pack, ageing, multirotor, atmosphere, mission."""
+"""Physical models of a simulated flight: cells, pack, ageing, multirotor, atmosphere, flight."""
 
 from sim.plant.faults import FAULTS, Fault, parse_fault
+from sim.plant.flight_profile import FlightProfile
 from sim.plant.ground_truth import GroundTruth
-from sim.plant.mission import FlightProfile, Mission
 from sim.plant.pack import Pack, after_flight, build_pack, build_packs
 from sim.plant.pack_spec import PackSpec
 from sim.plant.scenario import Scenario, load_scenario, scenario_names
@@ -12,7 +12,6 @@ __all__ = [
     "Fault",
     "FlightProfile",
     "GroundTruth",
-    "Mission",
     "Pack",
     "PackSpec",
     "Scenario",

@@ -48,7 +48,7 @@ class Gust:
 
 
 class Atmosphere:
-    """Air of a scenario, for a vehicle that flies along its bearing."""
+    """Air of a scenario."""
 
     def __init__(self, scenario: Scenario, random: np.random.Generator, step_s: float) -> None:
         spec = scenario.air or AirSpec()
@@ -67,7 +67,7 @@ class Atmosphere:
         return standard_air_kg_m3(alt_m, self._home_alt_m, self._degc)
 
     def speed_m_s(self, outward_m_s: float, gust_m_s: float = 0.0) -> float:
-        """Horizontal airspeed of a vehicle at a constant ground speed.
+        """Horizontal airspeed of a vehicle that flies along the bearing, in the wind of the start.
 
         Args:
             outward_m_s: ground speed along the bearing.
@@ -76,9 +76,47 @@ class Atmosphere:
         wind_m_s = self._spec.wind_m_s + gust_m_s
         return math.hypot(outward_m_s + wind_m_s * self._ahead, wind_m_s * self._across)
 
-    def gusts_m_s(self, outward_m_s: float) -> tuple[float, float]:
-        """Advance by one step; the gusts along the wind and upwards."""
-        drift_m_s = max(self.speed_m_s(outward_m_s), _MIN_DRIFT_M_S)
+    def wind(self, t_s: float) -> tuple[float, float]:
+        """Mean wind at a time: m/s, and the degrees that it comes from."""
+        north_m_s, east_m_s = self.wind_to_m_s(t_s)
+        from_deg = math.degrees(math.atan2(-east_m_s, -north_m_s)) % 360.0
+        return math.hypot(north_m_s, east_m_s), from_deg
+
+    def wind_to_m_s(self, t_s: float) -> tuple[float, float]:
+        """Mean motion of the air at a time, to the north and to the east."""
+        spec = self._spec
+        north_m_s, east_m_s = _motion_m_s(spec.wind_m_s, spec.wind_from_deg)
+        for change in spec.changes:
+            frac = min(max((t_s - change.at_s) / change.within_s, 0.0), 1.0)
+            north_to_m_s, east_to_m_s = _motion_m_s(change.wind_m_s, change.wind_from_deg)
+            north_m_s += frac * (north_to_m_s - north_m_s)
+            east_m_s += frac * (east_to_m_s - east_m_s)
+        return north_m_s, east_m_s
+
+    def airspeed_m_s(
+        self, t_s: float, north_m_s: float, east_m_s: float, gust_m_s: float = 0.0
+    ) -> float:
+        """Horizontal airspeed of a vehicle at a time.
+
+        Args:
+            t_s: the time.
+            north_m_s: ground speed to the north.
+            east_m_s: ground speed to the east.
+            gust_m_s: deviation of the wind from its mean.
+        """
+        wind_m_s, from_deg = self.wind(t_s)
+        air_north_m_s, air_east_m_s = _motion_m_s(wind_m_s + gust_m_s, from_deg)
+        return math.hypot(north_m_s - air_north_m_s, east_m_s - air_east_m_s)
+
+    def gusts_m_s(self, airspeed_m_s: float) -> tuple[float, float]:
+        """Advance by one step at a mean airspeed; the gusts along the wind and upwards."""
+        drift_m_s = max(airspeed_m_s, _MIN_DRIFT_M_S)
         along_m_s = self._spec.gust_m_s * self._along.after_step(_ALONG_M / drift_m_s)
         up_m_s = _UP_FRAC * self._spec.gust_m_s * self._up.after_step(_UP_M / drift_m_s)
         return along_m_s, up_m_s
+
+
+def _motion_m_s(wind_m_s: float, from_deg: float) -> tuple[float, float]:
+    """Motion of the air to the north and to the east."""
+    angle = math.radians(from_deg)
+    return -wind_m_s * math.cos(angle), -wind_m_s * math.sin(angle)

@@ -1,28 +1,26 @@
-"""Scenario file schema: pack, gauge, vehicle, air, place and phases of a simulated flight.
+"""Scenario file schema: pack, gauge, vehicle, air, place, and phases or waypoints of a flight.
 
 Units are in the key names.
 """
 
 import difflib
+import math
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from dronebms.core.errors import ConfigError
+from dronebms.core.flight_plan import ItemKind
 from dronebms.core.toml_schema import NotNegative, Positive, Section, read_text, validated
 from sim.plant.faults import FaultSpec
 from sim.plant.gauge_kinds import gauge_kind
 from sim.plant.gauge_spec import GaugeSpec
 from sim.plant.pack_spec import Degc, PackSpec
+from sim.plant.waypoint_spec import FlightSpec, Rally, ReturnSpec, SpeedSpec, Waypoint
 
-
-def _not_empty(phases: tuple["Phase", ...]) -> tuple["Phase", ...]:
-    if not phases:
-        raise ValueError("at least one phase")
-    return phases
-
+_EARTH_RADIUS_M = 6_371_000.0
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -34,6 +32,13 @@ class Place(Section):
     home_lon_deg: Annotated[float, Field(ge=-180.0, le=180.0)] = 8.5456
     home_alt_m: Annotated[float, Field(ge=-500.0, le=9000.0)] = 488.0  # above mean sea level
     bearing_deg: Annotated[float, Field(ge=0.0, lt=360.0)] = 60.0
+
+    def at_deg(self, north_m: float, east_m: float) -> tuple[float, float]:
+        """Latitude and longitude of a place near home."""
+        north_deg = math.degrees(north_m / _EARTH_RADIUS_M)
+        east_deg = math.degrees(east_m / _EARTH_RADIUS_M)
+        shrink = math.cos(math.radians(self.home_lat_deg))
+        return self.home_lat_deg + north_deg, self.home_lon_deg + east_deg / shrink
 
 
 class VehicleSpec(Section):
@@ -49,6 +54,18 @@ class VehicleSpec(Section):
     induced_factor: Annotated[float, Field(ge=1.0, le=1.25)] = 1.15  # real over ideal induced power
     wake_overlap: Fraction = 0.4  # increase of induced power by rotors behind rotors, at speed
     drive_efficiency: Annotated[float, Field(ge=0.1, le=1.0)] = 0.75  # motors and controllers
+    # Of a flight of waypoints; a phase states its speeds.
+    max_airspeed_m_s: Annotated[float, Field(gt=0.0, le=60.0)] = 15.0
+    acceleration_m_s2: Annotated[float, Field(ge=0.2, le=20.0)] = 2.0
+
+
+class WindChange(Section):
+    """Another mean wind, reached by a linear change that begins at `at_s`."""
+
+    at_s: NotNegative
+    within_s: Positive = 60.0
+    wind_m_s: Annotated[float, Field(ge=0.0, le=40.0)]
+    wind_from_deg: Annotated[float, Field(ge=0.0, lt=360.0)]
 
 
 class AirSpec(Section):
@@ -58,6 +75,7 @@ class AirSpec(Section):
     wind_m_s: Annotated[float, Field(ge=0.0, le=40.0)] = 0.0
     wind_from_deg: Annotated[float, Field(ge=0.0, lt=360.0)] = 0.0
     gust_m_s: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0  # standard deviation along the wind
+    changes: tuple[WindChange, ...] = Field(default=(), alias="change", strict=False)
 
 
 class Phase(Section):
@@ -86,9 +104,12 @@ class Scenario(Section):
     place: Place = Place()
     vehicle: VehicleSpec | None = None
     air: AirSpec | None = None
-    phases: Annotated[tuple[Phase, ...], AfterValidator(_not_empty)] = Field(
-        alias="phase", strict=False
-    )
+    flight: FlightSpec | None = None  # None: the defaults, of waypoints
+    speeds: SpeedSpec | None = None  # None: unknown to the autopilot of a flight of phases
+    returns: ReturnSpec | None = Field(default=None, alias="return")  # None: the same
+    rally: tuple[Rally, ...] = Field(default=(), strict=False)
+    phases: tuple[Phase, ...] = Field(default=(), alias="phase", strict=False)
+    waypoints: tuple[Waypoint, ...] = Field(default=(), alias="waypoint", strict=False)
     faults: tuple[FaultSpec, ...] = Field(default=(), alias="fault", strict=False)
 
     @model_validator(mode="after")
@@ -98,6 +119,35 @@ class Scenario(Section):
             least, most = kind.cells[0], kind.cells[-1]
             raise ValueError(f"a {kind.name} gauge is for {least} to {most} cells, not {cells}")
         return self
+
+    @model_validator(mode="after")
+    def _flight_is_one(self) -> "Scenario":
+        if bool(self.phases) == bool(self.waypoints):
+            raise ValueError("either [[phase]] or [[waypoint]] is needed")
+        if self.waypoints:
+            problems = self._waypoint_problems()
+        else:
+            changes = self.air.changes if self.air else ()
+            tables = {"[flight]": self.flight, "[[air.change]]": changes}
+            problems = [f"{name} needs a [[waypoint]]" for name, given in tables.items() if given]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _waypoint_problems(self) -> list[str]:
+        """What is wrong with the mission as a whole."""
+        problems = [] if self.vehicle else ["[[waypoint]] needs a [vehicle]"]
+        first, last = self.waypoints[0], len(self.waypoints)
+        if first.do != ItemKind.TAKEOFF:
+            problems.append("waypoint 1 is not a takeoff")
+        for number, item in enumerate(self.waypoints, 1):
+            if item.to is not None and item.to > last:
+                problems.append(f"waypoint {number} jumps to {item.to} of {last}")
+        changes = self.air.changes if self.air else ()
+        ends_s = [0.0, *(change.at_s + change.within_s for change in changes)]
+        if any(change.at_s < end_s for change, end_s in zip(changes, ends_s, strict=False)):
+            problems.append("an [[air.change]] begins while the one before it is under way")
+        return problems
 
     @model_validator(mode="after")
     def _power_is_known(self) -> "Scenario":
@@ -111,11 +161,6 @@ class Scenario(Section):
         if self.vehicle is None and (unknown := ", ".join(map(str, numbers))):
             raise ValueError(f"power_w is needed in phase {unknown}, or a [vehicle] to compute it")
         return self
-
-    @property
-    def duration_s(self) -> float:
-        """End of the last phase, seconds from the start."""
-        return sum(phase.duration_s for phase in self.phases)
 
 
 def scenario_names() -> tuple[str, ...]:

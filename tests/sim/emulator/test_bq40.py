@@ -607,7 +607,7 @@ def test_the_shipped_flight_is_of_six_cells_on_a_bq40z80() -> None:
     scenario = load_scenario("bq40")
     assert (scenario.gauge.kind, scenario.pack.cells) == ("bq40z80", 6)
     world = World(scenario, 2)
-    world.advance(scenario.duration_s)
+    world.advance(world.duration_s)
     assert world.truth().ended_s is None
     assert 0.2 < world.truth().soc_frac < 0.35
     assert world.bq40 is not None

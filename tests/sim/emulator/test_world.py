@@ -301,10 +301,10 @@ def test_a_flight_that_cannot_land_ends_before_it_lands() -> None:
     scenario = load_scenario("survey")
     faults = (parse_fault("low_charge"),)
     world = World(scenario, 1, faults)
-    world.advance(scenario.duration_s)
+    world.advance(world.duration_s)
     ended_s = world.truth().ended_s
     assert ended_s is not None
-    assert 300.0 < ended_s < scenario.duration_s
+    assert 300.0 < ended_s < world.duration_s
     assert world.remaining_s() == 0.0
 
 
@@ -353,8 +353,7 @@ def test_a_shipped_flight_starts_and_ends_at_home_on_the_ground(name: str) -> No
 def test_a_shipped_flight_lands_with_charge_left(
     name: str, low: float, high: float, seed: int
 ) -> None:
-    scenario = load_scenario(name)
-    truth = truth_at(name, scenario.duration_s, seed=seed)
+    truth = truth_at(name, World(load_scenario(name)).duration_s, seed=seed)
     assert truth.ended_s is None
     assert low <= truth.soc_frac <= high
 

@@ -6,11 +6,21 @@ import pytest
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import Section
-from sim.plant.scenario import AirSpec, Phase, Place, VehicleSpec, load_scenario, scenario_names
+from sim.emulator.world import World
+from sim.plant.scenario import (
+    AirSpec,
+    Phase,
+    Place,
+    VehicleSpec,
+    WindChange,
+    load_scenario,
+    scenario_names,
+)
+from sim.plant.waypoint_spec import FlightSpec, Rally, ReturnSpec, SpeedSpec, Waypoint
 
 NAMES = (
-    "bq40, cold_climb, current_offset, half_full, hover, lost_string, lying_gauge, payload_drop, "
-    "survey, weak_cell, worn_pack"
+    "bq40, cold_climb, current_offset, half_full, hover, lost_string, lying_gauge, mission, "
+    "mission_headwind, payload_drop, survey, weak_cell, worn_pack"
 )
 GOOD = """
 [pack]
@@ -47,12 +57,12 @@ def test_the_shipped_scenarios_load_and_bear_their_file_names() -> None:
         scenario = load_scenario(name)
         assert scenario.name == name
         assert scenario.about
-        assert scenario.phases[-1].duration_s == 20.0
+        assert scenario.waypoints or scenario.phases[-1].duration_s == 20.0
 
 
 def test_the_survey_is_a_20_minute_flight_of_a_6s_pack() -> None:
     survey = load_scenario("survey")
-    assert 19 * 60 < survey.duration_s < 22 * 60
+    assert 19 * 60 < World(survey).duration_s < 22 * 60
     assert (survey.pack.cells, survey.pack.rated_mah) == (6, 16000.0)
     assert survey.air is not None
     assert survey.air.gust_m_s > 1.0
@@ -67,7 +77,7 @@ def test_a_file_of_ones_own_loads(tmp_path: Path) -> None:
     scenario = load_scenario(written(tmp_path, GOOD))
     assert scenario.name == "mine"
     assert scenario.pack.cutoff_cell_v is None
-    assert scenario.duration_s == 10.0
+    assert World(scenario).duration_s == 10.0
 
 
 def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
@@ -142,21 +152,98 @@ def test_a_power_that_cannot_be_computed_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("section", [Phase, VehicleSpec, AirSpec, Place])
+SECTIONS = (
+    Phase, VehicleSpec, AirSpec, WindChange, Place,
+    Waypoint, FlightSpec, SpeedSpec, ReturnSpec, Rally,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_of_a_flight_is_explained(section: type[Section]) -> None:
     text = (Path(__file__).parents[3] / "docs" / "flights.md").read_text(encoding="utf-8")
-    assert [key for key in section.model_fields if f"`{key}`" not in text] == []
+    keys = [field.alias or name for name, field in section.model_fields.items()]
+    assert [key for key in keys if f"`{key}`" not in text] == []
 
 
-def test_a_file_without_phases_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="phase is needed"):
-        load_scenario(written(tmp_path, GOOD.partition("[[phase]]")[0]))
+@pytest.mark.parametrize("flight", ["", "phase = []\n"])
+def test_a_file_without_phases_and_waypoints_is_an_error(tmp_path: Path, flight: str) -> None:
+    with pytest.raises(ConfigError, match=r"either \[\[phase\]\] or \[\[waypoint\]\] is needed"):
+        load_scenario(written(tmp_path, flight + GOOD.partition("[[phase]]")[0]))
 
 
-def test_a_flight_without_phases_is_refused(tmp_path: Path) -> None:
-    text = "phase = []\n" + GOOD.partition("[[phase]]")[0]
-    with pytest.raises(ConfigError, match="phase: expected at least one phase"):
+def test_phases_and_waypoints_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"either \[\[phase\]\] or \[\[waypoint\]\] is needed"):
+        load_scenario(written(tmp_path, GOOD + "[[waypoint]]\ndo = 'return'\n"))
+
+
+MISSION = GOOD.partition("[[phase]]")[0] + VEHICLE
+TAKEOFF = "[[waypoint]]\ndo = 'takeoff'\nheight_m = 20\n"
+
+
+def test_a_mission_loads(tmp_path: Path) -> None:
+    scenario = load_scenario(written(tmp_path, f"{MISSION}{TAKEOFF}[[waypoint]]\ndo = 'return'\n"))
+    assert [item.do for item in scenario.waypoints] == ["takeoff", "return"]
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        ("do = 'fly'", "waypoint.2.do: expected one of takeoff, waypoint, loiter, delay, speed"),
+        ("north_m = 5.0", "'waypoint': east_m is needed, height_m is needed"),
+        ("do = 'takeoff'", "keys that fit 'takeoff': height_m is needed"),
+        ("do = 'return'\nnorth_m = 5.0", "keys that fit 'return': north_m does not apply"),
+        ("do = 'loiter'", "keys that fit 'loiter': one of hold_s and turns is needed"),
+        ("do = 'loiter'\nhold_s = 5.0\nnorth_m = 1.0", "north_m, east_m and height_m are needed"),
+        ("do = 'loiter'\nturns = 2.0", "turns and radius_m are needed together"),
+        ("do = 'land'\neast_m = 2.0", "'land': north_m and east_m are needed together"),
+        ("do = 'jump'\nto = 3", "mine.toml: waypoint 2 jumps to 3 of 2$"),
+        ("do = 'speed'\nspeed_m_s = 2.0\nspeed = 'air'", "waypoint.2.speed: expected one of"),
+        ("do = 'delay'\nhold_ms = 2.0", "hold_ms is not a known key; the nearest is hold_s"),
+    ],
+)  # fmt: skip
+def test_an_item_that_cannot_be_flown_is_named(tmp_path: Path, item: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_scenario(written(tmp_path, f"{MISSION}{TAKEOFF}[[waypoint]]\n{item}\n"))
+
+
+def test_every_wrong_item_is_named_at_once(tmp_path: Path) -> None:
+    items = "[[waypoint]]\ndo = 'delay'\n[[waypoint]]\nnorth_m = 'far'\n[rally]\n"
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(written(tmp_path, f"{MISSION}{items}[return]\nto = 'base'\n"))
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
+        "return.to", "rally", "waypoint.1", "waypoint.2.north_m",
+    ]  # fmt: skip
+
+
+def test_what_a_mission_lacks_is_one_sentence(tmp_path: Path) -> None:
+    text = GOOD.partition("[[phase]]")[0] + "[[waypoint]]\ndo = 'jump'\nto = 9\n"
+    with pytest.raises(ConfigError) as caught:
         load_scenario(written(tmp_path, text))
+    assert str(caught.value).endswith(
+        "[[waypoint]] needs a [vehicle]; waypoint 1 is not a takeoff; waypoint 1 jumps to 9 of 1"
+    )
+
+
+CHANGE = "[[air.change]]\nat_s = 100\nwithin_s = 50\nwind_m_s = 9\nwind_from_deg = 20\n"
+
+
+def test_changes_of_the_wind_follow_each_other(tmp_path: Path) -> None:
+    later = CHANGE.replace("100", "149")
+    text = f"{MISSION}[air]\n{CHANGE}{later}{TAKEOFF}"
+    with pytest.raises(ConfigError, match=r"air.change\]\] begins while the one before"):
+        load_scenario(written(tmp_path, text))
+    scenario = load_scenario(written(tmp_path, text.replace("149", "150")))
+    assert scenario.air is not None
+    assert [change.at_s for change in scenario.air.changes] == [100.0, 150.0]
+
+
+def test_what_applies_to_waypoints_alone_is_refused_for_phases(tmp_path: Path) -> None:
+    text = f"{VEHICLE}[air]\n{CHANGE}[flight]\nreturn_at_s = 5\n{GOOD}"
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(written(tmp_path, text))
+    assert str(caught.value).endswith(
+        "[flight] needs a [[waypoint]]; [[air.change]] needs a [[waypoint]]"
+    )
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

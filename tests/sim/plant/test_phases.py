@@ -10,8 +10,8 @@ import pytest
 
 from sim.emulator.world import World
 from sim.plant.atmosphere import Gust, standard_air_kg_m3
-from sim.plant.mission import Mission
 from sim.plant.multirotor import Multirotor
+from sim.plant.phases import PhaseFlight
 from sim.plant.scenario import Scenario, VehicleSpec
 
 STEP_S = 0.1
@@ -28,11 +28,11 @@ def plan(*phases: dict[str, Any], **tables: Any) -> Scenario:  # noqa: ANN401 - 
     return Scenario.model_validate({"name": "mine", "pack": PACK, "phase": named} | tables)
 
 
-def flight(*phases: dict[str, Any], seed: int = 1, **tables: Any) -> Mission:  # noqa: ANN401 - the same
-    return Mission(plan(*phases, **tables), np.random.default_rng(seed), STEP_S)
+def flight(*phases: dict[str, Any], seed: int = 1, **tables: Any) -> PhaseFlight:  # noqa: ANN401 - the same
+    return PhaseFlight(plan(*phases, **tables), np.random.default_rng(seed), STEP_S)
 
 
-def flown_w(mission: Mission, until_s: float) -> list[float]:
+def flown_w(mission: PhaseFlight, until_s: float) -> list[float]:
     return [mission.power_w(step * STEP_S) for step in range(round(until_s / STEP_S))]
 
 

@@ -1,4 +1,4 @@
-"""Mission of a simulated flight: power of the load, wind, position of the vehicle.
+"""Flight of the phases of a scenario: power of the load, wind, position of the vehicle.
 
 Watts at the pack's terminals; metres from home along one bearing; degrees WGS 84.
 """
@@ -6,44 +6,27 @@ Watts at the pack's terminals; metres from home along one bearing; degrees WGS 8
 import math
 from bisect import bisect_right
 from itertools import accumulate
-from typing import Protocol
 
 import numpy as np
 
 from dronebms.core.vehicle_state import VehicleState
 from sim.plant.atmosphere import Atmosphere, Gust
 from sim.plant.multirotor import GRAVITY_M_S2, Multirotor
+from sim.plant.reported_plan import reported_plan
 from sim.plant.scenario import Scenario
 
-_EARTH_RADIUS_M = 6_371_000.0
 _GUST_S = 3.0  # correlation time of gusts that vary a stated power
 _MIN_POWER_FRAC = 0.3  # of a stated power: rotors never stop in the air
 
 
-class FlightProfile(Protocol):
-    """Load of a pack and state of the vehicle over a flight."""
-
-    @property
-    def duration_s(self) -> float:
-        """End of the flight."""
-
-    def power_w(self, t_s: float) -> float:
-        """Power of the load now; called once a step, in order."""
-
-    def mean_power_w(self, t_s: float) -> float | None:
-        """Mean power in the present state of flight; `None` on the ground."""
-
-    def vehicle(self, t_s: float) -> VehicleState:
-        """State of the vehicle, as its autopilot reports it."""
-
-
-class Mission:
+class PhaseFlight:
     """The phases of a scenario as functions of time; the last one continues after the end."""
 
     def __init__(self, scenario: Scenario, random: np.random.Generator, step_s: float) -> None:
         phases = scenario.phases
         self._phases = phases
         self._place = scenario.place
+        self._plan = reported_plan(scenario)
         self._starts_s = (0.0, *accumulate(phase.duration_s for phase in phases))
         self._out_m = (0.0, *accumulate(phase.duration_s * phase.outward_m_s for phase in phases))
         self._up_m = (0.0, *accumulate(phase.duration_s * phase.climb_m_s for phase in phases))
@@ -68,7 +51,7 @@ class Mission:
         index = self._index(t_s)
         phase = self._phases[index]
         if phase.power_w is None:
-            return self._moved_w(index, t_s, *self._air.gusts_m_s(phase.outward_m_s))
+            return self._moved_w(index, t_s, *self._gusts_m_s(phase.outward_m_s))
         gust = phase.gust_frac * self._gust.after_step(_GUST_S)
         return phase.power_w * max(1.0 + gust, _MIN_POWER_FRAC)
 
@@ -90,6 +73,9 @@ class Mission:
         thrust_n = self._masses_kg[index] * GRAVITY_M_S2 if phase.armed else 0.0
         wash_m_s = rotors.hover_m_s(thrust_n, self._air.density_kg_m3(self._alt_m(index, t_s)))
         return math.hypot(self._air.speed_m_s(phase.outward_m_s), wash_m_s)
+
+    def _gusts_m_s(self, outward_m_s: float) -> tuple[float, float]:
+        return self._air.gusts_m_s(self._air.speed_m_s(outward_m_s))
 
     def _moved_w(self, index: int, t_s: float, along_m_s: float, up_m_s: float) -> float:
         """Power of the phase's motion in gusts; that of the avionics on the ground."""
@@ -120,14 +106,13 @@ class Mission:
         place = self._place
         out_m = self._out_m[index] + self._into_s(index, t_s) * phase.outward_m_s
         bearing = math.radians(place.bearing_deg)
-        north_deg = math.degrees(out_m * math.cos(bearing) / _EARTH_RADIUS_M)
-        east_deg = math.degrees(out_m * math.sin(bearing) / _EARTH_RADIUS_M)
+        lat_deg, lon_deg = place.at_deg(out_m * math.cos(bearing), out_m * math.sin(bearing))
         wind = self._wind if phase.armed else None
         return VehicleState(
             armed=phase.armed,
             mode=phase.mode,
-            lat_deg=place.home_lat_deg + north_deg,
-            lon_deg=place.home_lon_deg + east_deg / math.cos(math.radians(place.home_lat_deg)),
+            lat_deg=lat_deg,
+            lon_deg=lon_deg,
             alt_m=self._alt_m(index, t_s),
             home_lat_deg=place.home_lat_deg,
             home_lon_deg=place.home_lon_deg,
@@ -137,4 +122,5 @@ class Mission:
             wind_m_s=wind.wind_m_s if wind else None,
             wind_from_deg=wind.wind_from_deg if wind else None,
             heartbeat_age_s=0.0,
+            plan=self._plan,
         )
