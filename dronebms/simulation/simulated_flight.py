@@ -1,17 +1,19 @@
 """A simulated flight: virtual pack, gauge and bus behind the real driver and pipeline."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
 
 from dronebms.core.clock import PacedClock, SystemClock, VirtualClock
+from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report, Sink, Source
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.loop import PERIOD_S, Loop
 from dronebms.monitoring.pipeline import Pipeline
+from dronebms.protection.limits import every_limit
 from dronebms.recording.format import Recorded, Start
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Recorder, SingleFile
@@ -48,7 +50,7 @@ class Simulation:
     """A simulated flight, ready to start.
 
     Raises:
-        ConfigError: no such scenario or fault, or the recording cannot be written.
+        ConfigError: no such scenario, fault or limit, or the recording cannot be written.
         LinkError: an invalid link URL.
     """
 
@@ -67,7 +69,11 @@ class Simulation:
             self._link = stack.enter_context(closing(open_link(options.mavlink_url)))
             self._bridge = Bridge(self._link)
         self._recorder = recorder_of(options, self.pack_data, stack)
-        self.duration_s = options.duration_s or self.world.duration_s
+        self._duration_s = options.duration_s
+        spec = self.world.scenario.flight
+        self._return_at = None if spec is None else spec.return_at
+        if self._return_at is not None and self._return_at not in every_limit():
+            raise ConfigError(f"flight.return_at: {self._return_at!r} is not the id of a limit")
 
     def reports(self) -> Iterator[Report]:
         """Fly, report to the flight controller, and yield every step."""
@@ -76,7 +82,15 @@ class Simulation:
             source_of(self._bus, self.pack_data, self._recorder), self.pack_data, sinks
         )
         loop = Loop(self.clock, self._vehicle, [pipeline], self._recorder)
-        return loop.reports(ticks(self.duration_s))
+        for report in loop.reports(ticks(lambda: self.duration_s)):
+            if self._return_at in report.status.active:
+                self.world.command_return(report.t_s)
+            yield report
+
+    @property
+    def duration_s(self) -> float:
+        """End of the flight; a return at a limit changes it."""
+        return self._duration_s or self.world.duration_s
 
     def link(self) -> str | None:
         """URL of the link to the flight controller, or the description of its fault."""
@@ -108,7 +122,7 @@ def source_of(bus: Bus, pack_data: PackData, recorder: Recorder | None) -> Sourc
     return SteppedGauge(TappedGauge(bus, ADDRESS, pack_data.cells), 0, recorder.polled)
 
 
-def ticks(last_s: float) -> Iterator[float]:
-    """Times of the steps of a flight."""
+def ticks(last_s: Callable[[], float]) -> Iterator[float]:
+    """Times of the steps of a flight, whose end may change in flight."""
     times_s = (round(step * PERIOD_S, 6) for step in count())
-    return takewhile(lambda t_s: t_s <= last_s, times_s)
+    return takewhile(lambda t_s: t_s <= last_s(), times_s)

@@ -187,7 +187,7 @@ class Sitl:
                     f"the pack has {pack_v:.1f} V, the battery of the vehicle {original_v:.1f} V: "
                     "check the number of cells"
                 )
-        steps = ticks(options.duration_s or math.inf)
+        steps = ticks(lambda: options.duration_s or math.inf)
         self._steps = (
             self._plain(stack, steps) if config is None else self._serve(config, stack, steps)
         )
