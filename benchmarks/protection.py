@@ -227,7 +227,7 @@ def is_early(flown: Flown, limit_id: str) -> bool:
     if row.quantity.startswith("remaining"):
         return left_s is not None and left_s > row.trip + NEAR_S
     home_s = flown.report.estimate.home_s
-    if row.quantity == "home_left_s" and home_s is not None:
+    if row.quantity in ("home_reserve_s", "home_margin_s", "home_best_s") and home_s is not None:
         return left_s is not None and left_s - home_s > row.trip + NEAR_S
     value = truly(flown, row.quantity)
     if value is None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from dronebms.core.flight_plan import FlightPlan
 
+_MISSION_MODES = ("AUTO", "MISSION")  # of ArduPilot and PX4
+
 
 @dataclass(frozen=True, slots=True)
 class VehicleState:
@@ -37,6 +39,15 @@ class VehicleState:
     uid: str | None = None  # of the autopilot, hexadecimal; does not expire
     link_trouble: str | None = None  # why the link to the autopilot does not work, one sentence
     second_sender: str | None = None  # of the service's own MAVLink components, one sentence
+
+    @property
+    def flies_mission(self) -> bool | None:
+        """Whether the autopilot flies a mission; `None` if that is unknown."""
+        if self.armed is False:
+            return False
+        if self.armed is None or self.mode is None:
+            return None
+        return self.mode in _MISSION_MODES
 
 
 UNKNOWN_VEHICLE = VehicleState()

@@ -184,11 +184,14 @@ def _remaining(_: PackData) -> tuple[Limit, ...]:
         Limit("time_low",        "low flight time left",        "remaining_s",      120.0, 180.0, 5.0, 30.0, W, "flight time left {value:.0f} s <= {trip:.0f} s",       "flight time left {value:.0f} s"),
         Limit("time_critical",   "very low flight time left",   "remaining_s",       60.0, 120.0, 3.0, 30.0, C, "flight time left {value:.0f} s <= {trip:.0f} s",       "flight time left {value:.0f} s"),
         Limit("time_over",       "no flight time left",         "remaining_high_s",  20.0,  60.0, 3.0, 30.0, E, "flight time left (95 %) {value:.0f} s, land now",      "flight time left (95 %) {value:.0f} s"),
-        # By the median too: the 5 % bound would send a sound pack home at half of its charge.
-        Limit("home_soon", "low time to turn back",    "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "time to turn back {value:.0f} s <= {trip:.0f} s",       "time to turn back {value:.0f} s"),
-        Limit("home_turn", "low home margin",          "home_left_s",    120.0, 180.0, 5.0, 30.0, W, "home margin {value:.0f} s <= {trip:.0f} s, return",     "home margin {value:.0f} s"),
-        Limit("home_now",  "very low home margin",     "home_left_s",     60.0, 120.0, 5.0, 30.0, C, "home margin {value:.0f} s <= {trip:.0f} s, return now", "home margin {value:.0f} s"),
-        Limit("home_lost", "home may be out of reach", "home_left_s",      0.0,  30.0, 5.0, 30.0, E, "empty {short:.0f} s before home",                       "home margin {value:.0f} s"),
+        # The verdicts of the estimate: MARGINAL is a warning, NO is critical.
+        Limit("home_soon",        "turn back soon",                "turn_back_in_s",  60.0, 120.0, 5.0, 30.0, I, "turn back within {value:.0f} s",                         "time to turn back {value:.0f} s"),
+        Limit("home_turn",        "way home marginal",             "home_reserve_s",   0.0,  30.0, 5.0, 30.0, W, "home marginal, {reason}",                                "home reserve (5 %) {value:.0f} s"),
+        Limit("home_now",         "way home too long",             "home_margin_s",    0.0,  30.0, 5.0, 30.0, C, "home NO, {short:.0f} s short, return now",               "home margin {value:.0f} s"),
+        Limit("home_lost",        "home out of reach",             "home_best_s",      0.0,  30.0, 5.0, 30.0, E, "home out of reach, {short:.0f} s short (95 %)",          "home in reach (95 %) {value:.0f} s"),
+        Limit("alternate",        "alternate landing in reach",    "alternates",       1.0,   0.0, 5.0, 30.0, W, "{reason}",                                               "alternate landing not needed"),
+        Limit("mission_marginal", "mission marginal",              "mission_risk",     1.0,   0.0, 5.0, 30.0, W, "mission {reason}",                                       "mission verdict YES"),
+        Limit("mission_no",       "mission cannot be finished",    "mission_risk",     2.0,   1.0, 5.0, 30.0, C, "mission {reason}",                                       "mission not NO"),
         Limit("limp_home", "power below limp-home",    "limp_margin_a",    0.0,   2.0, 0.0, 10.0, C, "available current {short:.0f} A below limp-home",       "available current above limp-home", readings=1),
     )
 

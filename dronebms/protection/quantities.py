@@ -16,8 +16,9 @@ from typing import Final
 
 from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
-from dronebms.core.report import Estimate
+from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import VehicleState
+from dronebms.core.verdicts import mission_shortage
 from smartbattery import bq40
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
@@ -31,13 +32,15 @@ _OFFSET_C, _OFFSET_A = 0.1, 1.0
 _RISE_S, _RISE_STEP_S, _RISE_V = 300.0, 10.0, 0.008  # of the cells in a charge
 _STORED_PCT = 80.0
 _SETTLED_S = 30.0  # of load; earlier predictions rest on the prior alone
-_PREDICTED = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s")
 _STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
 _CAPACITY_FRAC = 0.2  # between configured and design capacity
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
-_ESTIMATED = (
-    "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s",
-)  # fmt: skip
+_TIMES_LEFT = ("remaining_s", "remaining_low_s", "remaining_high_s")
+_TIMES_HOME = ("turn_back_in_s", "home_reserve_s", "home_margin_s", "home_best_s")
+_OF_FLIGHT = (*_TIMES_HOME, "alternates", "mission_risk")
+_PREDICTED = (*_TIMES_LEFT, *_OF_FLIGHT)
+_ESTIMATED = ("soc_pct", "soh_pct", *_TIMES_LEFT, *_TIMES_HOME)
+_RISKS = {Verdict.YES: 0.0, Verdict.MARGINAL: 1.0, Verdict.NO: 2.0, Verdict.UNKNOWN: None}
 _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
 
@@ -190,7 +193,7 @@ class Quantities:
         self.charging = False  # in the last step
         self._compared: tuple[Identity, PackData] | None = None  # of `mismatches`
         self.mismatches: tuple[str, ...] = ()
-        self._doubts: tuple[str, ...] = ()  # of the estimator
+        self._estimate = Estimate(0.0)  # the newest
 
     def resume(self) -> None:
         """Continue after an absence of the loop, in which the temperature was not seen."""
@@ -204,11 +207,13 @@ class Quantities:
             self._restore(QuantitiesState(identity=snapshot.identity))
         now_s = snapshot.t_s
         values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
-        if estimate.remaining_s is not None and estimate.home_s is not None:
-            values["home_left_s"] = estimate.remaining_s - estimate.home_s
+        values["alternates"] = _alternates(estimate)
+        values["mission_risk"] = _mission_risk(estimate, vehicle)
         # A time to empty of 0 is a measurement, not a prediction.
         if self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0:
             values |= dict.fromkeys(_PREDICTED)
+        if vehicle.armed is False:  # landed: there is no way home any more
+            values |= dict.fromkeys(_OF_FLIGHT, NOT_APPLICABLE)
         values |= {name: getattr(snapshot, name) for name in _READ}
         values["cells"] = self.pack_data.cells or len(snapshot.cells_v)
         dt_s = 0.0 if self._last_s is None else max(now_s - self._last_s, 0.0)
@@ -220,7 +225,7 @@ class Quantities:
         values["lowest_cell_v"] = min(lowest_v, default=None)
         values["highest_cell_v"] = max(cells_v, default=None)
         values["resting_cell_v"] = estimate.resting_cell_v if cells_v else None
-        self._doubts = estimate.doubts
+        self._estimate = estimate
         self._gauge(snapshot, values, vehicle)
         self._currents(snapshot, dt_s, values)
         self._use(snapshot, estimate, vehicle, dt_s, values)
@@ -231,7 +236,7 @@ class Quantities:
         others = (", ".join(str(index + 1) for index in self.missing),)
         details = {
             "blind_s": ("/".join(name for name in _lacking(snapshot) if name in self._seen),),
-            "doubts": (*snapshot.doubts, *self._doubts),
+            "doubts": (*snapshot.doubts, *self._estimate.doubts),
             "other_pack": (snapshot.other_pack or "",),
             "disputes": snapshot.doubts,
             "packs_missing": others,
@@ -241,6 +246,9 @@ class Quantities:
             "tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
             "charge_tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
             "failed": _flags(snapshot, "PFStatus", snapshot.failure_raw),
+            "home_reserve_s": (_lead_time(self._estimate),),
+            "alternates": (_alternate(self._estimate),),
+            "mission_risk": (mission_shortage(self._estimate, "needs {needs} of {usable} Ah"),),
         }
         return "; ".join(details.get(quantity, ()))
 
@@ -276,7 +284,7 @@ class Quantities:
         values["disputes"] = NOT_APPLICABLE
         if flies:
             values["disputes"] = float(disputes) if valid else None
-        doubts = len(snapshot.doubts) + len(self._doubts) - disputes * flies
+        doubts = len(snapshot.doubts) + len(self._estimate.doubts) - disputes * flies
         values["doubts"] = float(doubts) if valid else None
         readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
         known = len(readings) - readings.count(None)
@@ -400,6 +408,32 @@ class Quantities:
         levels_v = [v for _, v in seen]
         self._charged = self._charged and cell_v > max(levels_v) - _RISE_V
         return self._charged or cell_v >= min(levels_v) + _RISE_V
+
+
+def _alternates(estimate: Estimate) -> float | None:
+    """Number of alternates in reach while home is not."""
+    if estimate.home_verdict is Verdict.UNKNOWN:
+        return None
+    return float(estimate.home_verdict is Verdict.NO and estimate.alternate is not None)
+
+
+def _alternate(estimate: Estimate) -> str:
+    """The alternate, and whether the autopilot's own return goes there."""
+    goes = {True: ", RTL goes there", False: ", RTL goes home", None: ""}
+    return f"{estimate.alternate} in reach{goes[estimate.alternate_by_return]}"
+
+
+def _mission_risk(estimate: Estimate, vehicle: VehicleState) -> Value:
+    """Verdict of the mission that is flown: 0 YES, 1 MARGINAL, 2 NO."""
+    flown = vehicle.flies_mission
+    return _RISKS[estimate.mission_verdict] if flown else None if flown is None else NOT_APPLICABLE
+
+
+def _lead_time(estimate: Estimate) -> str:
+    """What a pilot can do, and the time until the verdict is NO while the vehicle stays there."""
+    margin_s = estimate.home_margin_s
+    spare = "" if margin_s is None else f": {max(margin_s, 0.0):.0f} s to spare"
+    return f"turn back{spare}"
 
 
 def _lacking(snapshot: Snapshot) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dronebms.core.chemistry import CHEMISTRIES, Chemistry
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
+from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, default_limits
@@ -36,7 +36,7 @@ COUNTED = {
     "charge_tripped",
     "failed",
 }
-COUNTED |= {"alerts", "beyond_a", "packs_missing", "modules_missing"}
+COUNTED |= {"alerts", "beyond_a", "packs_missing", "modules_missing", "alternates", "mission_risk"}
 STAY = replace(FACTS, limp_home_a=0.0)  # so that the margin of limp_home is what is shown
 
 
@@ -53,13 +53,15 @@ LIPO_WINDOWED = [row for row in LIPO_ROWS if row.quantity in SPANS_S]
 LIPO = {row.limit_id: row for row in LIPO_ROWS}
 OF_ESTIMATE = {
     "resting_cell_v", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
-    "turn_back_in_s",
+    "turn_back_in_s", "home_reserve_s", "home_margin_s", "home_best_s",
 }  # fmt: skip
 
 
-FORESEEN = {"remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s", "home_left_s"}
+FORESEEN = {"remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s"}
+FORESEEN |= {"home_reserve_s", "home_margin_s", "home_best_s", "alternates", "mission_risk"}
 NO = Estimate(0.0)
 ON_GROUND, IN_AIR = VehicleState(armed=False), VehicleState(armed=True)
+ON_MISSION = VehicleState(armed=True, mode="AUTO")
 
 
 def named(value: object) -> str:
@@ -103,9 +105,17 @@ def showing(what: str, value: float | None, t_s: float) -> tuple[Snapshot, Estim
     }.get(what, {"current_a" if what in SUMMED else what: value})  # type: ignore[assignment]  # by name
     if what in OF_ESTIMATE:
         return snapshot, replace(estimate, **{what: value})  # type: ignore[arg-type]  # by name
-    if what == "home_left_s":
+    if what == "mission_risk":
+        mission = [Verdict.YES, Verdict.MARGINAL, Verdict.NO][min(max(round(value or 0), 0), 2)]
         return snapshot, replace(
-            estimate, remaining_s=None if value is None else 100.0 + value, home_s=100.0
+            estimate, mission_verdict=Verdict.UNKNOWN if value is None else mission
+        )
+    if what == "alternates":
+        home = Verdict.NO if flag else Verdict.YES
+        return snapshot, replace(
+            estimate,
+            home_verdict=Verdict.UNKNOWN if value is None else home,
+            alternate="rally point 2",
         )
     if what == "limp_margin_a":
         return snapshot, replace(estimate, max_discharge_a=value)
@@ -152,6 +162,8 @@ class Run:
 
 def run_of(row: Limit) -> Run:
     run = Run(Alarms([row], STAY), row.quantity)
+    if row.quantity == "mission_risk":
+        run.vehicle = ON_MISSION
     if row.quantity in FORESEEN:
         run.hold(None, 31.0)  # of load: earlier, predictions are not evaluated
     return run

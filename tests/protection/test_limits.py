@@ -26,7 +26,6 @@ ROWS = {row.limit_id: row for row in default_limits(FACTS)}
 QUANTITIES = {
     *Quantities(FACTS).update(look(0.0), Estimate(0.0), UNKNOWN_VEHICLE),
     "limp_margin_a",
-    "home_left_s",
 }
 QUANTITIES |= {"packs_missing", "modules_missing"}  # of several packs alone
 
@@ -38,7 +37,7 @@ def changed(*changes: LimitChange) -> dict[str, Limit]:
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
 def test_every_row_can_trip_and_clear(chemistry: Chemistry) -> None:
     rows = default_limits(PackData(chemistry, cells=6, capacity_mah=5000.0))
-    assert len({row.limit_id for row in rows}) == len(rows) == 67
+    assert len({row.limit_id for row in rows}) == len(rows) == 70
     assert {row.quantity for row in rows} < QUANTITIES
     for row in rows:
         assert row.beyond(row.trip)
@@ -183,7 +182,15 @@ STATUSTEXT_BYTES = 50
 GAUGE_REASONS = {
     "implausible", "contradiction", "mismatch", "alert", "tripped", "charge_tripped", "failed",
 }  # fmt: skip
-REASONS = {"blind": "current/temperature/cells", "pack_missing": "2, 3", "module_missing": "2, 3"}
+REASONS = {
+    "blind": "current/temperature/cells",
+    "pack_missing": "2, 3",
+    "module_missing": "2, 3",
+    "home_turn": "turn back: 1234 s to spare",
+    "alternate": "rally point 12 in reach, RTL goes there",
+    "mission_marginal": "needs 123.4 of 123.3 Ah (5 %)",
+    "mission_no": "needs 123.4 of 123.3 Ah",
+}
 SIGNED = {"warming_k", "limp_margin_a"}
 LARGE_PACK = PackData(LIPO, cells=14, capacity_mah=30_000.0)
 LARGE = {row.limit_id: row for row in default_limits(LARGE_PACK)}
@@ -217,8 +224,10 @@ def test_a_pilot_text_has_state_quantity_value_and_limit_in_this_order() -> None
         "hot": (52.0, "HIGH: pack 52 degC >= 50 degC"),
         "cold": (-0.3, "LOW: pack 0 degC <= 0 degC"),
         "time_critical": (-0.0, "CRITICAL: flight time left 0 s <= 60 s"),
-        "home_now": (-8.0, "CRITICAL: home margin 0 s <= 60 s, return now"),
-        "home_lost": (-8.0, "EMERGENCY: empty 8 s before home"),
+        "home_soon": (60.0, "INFO: turn back within 60 s"),
+        "home_turn": (0.0, "WARNING: home marginal, temperature"),
+        "home_now": (-8.0, "CRITICAL: home NO, 8 s short, return now"),
+        "home_lost": (-8.0, "EMERGENCY: home out of reach, 8 s short (95 %)"),
         "limp_home": (-3.2, "CRITICAL: available current 3 A below limp-home"),
         "heat": (63.1, "HIGH: thermal load 63.1 A >= 52.5 A"),
         "stored_full": (86_400.0, "INFO: above 80 % SoC for 24 h, store at 50 %"),

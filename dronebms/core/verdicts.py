@@ -1,0 +1,31 @@
+"""Words for the verdicts of home and mission, for pilot texts, preflight check and screens."""
+
+from dronebms.core.report import Estimate, Verdict
+
+_SMALL_AH = 10.0
+
+
+def ah_text(mah: float) -> str:
+    """A charge in ampere-hours with three digits, without its unit."""
+    ah = mah / 1000.0
+    return f"{ah:.1f}" if ah >= _SMALL_AH else f"{ah:.2f}"
+
+
+def mission_shortage(estimate: Estimate, form: str) -> str:
+    """Why a mission cannot be finished: by the median for NO, by the 5 % bound for MARGINAL.
+
+    Args:
+        estimate: with a mission verdict of NO or MARGINAL.
+        form: text with `{needs}` and `{usable}`, in Ah; where the charge alone does not explain the
+            verdict, the text is the state of charge at the end of the mission.
+    """
+    by_median = estimate.mission_verdict is Verdict.NO
+    bound = "" if by_median else " (5 %)"
+    usable_mah = estimate.usable_mah if by_median else estimate.usable_low_mah
+    end_pct = estimate.mission_end_pct if by_median else estimate.mission_end_low_pct
+    needs_mah = estimate.mission_needs_mah
+    if needs_mah is not None and usable_mah is not None and needs_mah > usable_mah:
+        return form.format(needs=ah_text(needs_mah), usable=ah_text(usable_mah)) + bound
+    if end_pct is not None:
+        return f"ends with {end_pct:.0f} %{bound}"
+    return "charge too low" + bound
