@@ -179,14 +179,14 @@ class Alarms:
         self._governor = Governor(state.governor)
         self._check_time = state.check_time
         self._set_table(table, state.limits)
-        self._time_to_trip = TimeToTrip(table, state.time_to_trip)
+        self._time_to_trip = TimeToTrip(table, pack_data, state.time_to_trip)
 
     def use(self, limits: Iterable[Limit], pack_data: PackData) -> None:
         """Use another table and other rated data; a tripped limit stays until it clears by them."""
         table = tuple(limits)
         self._quantities.pack_data = pack_data
         self._set_table(table, {limit_id: row.state for limit_id, row in self._rows.items()})
-        self._time_to_trip = TimeToTrip(table)
+        self._time_to_trip = TimeToTrip(table, pack_data)
 
     def _set_table(self, limits: tuple[Limit, ...], states: Mapping[str, LimitState]) -> None:
         self._rows = {
@@ -235,7 +235,8 @@ class Alarms:
     def resume(self) -> None:
         """Continue after an absence of the loop: trends and the preflight check start again."""
         self._quantities.resume()
-        self._time_to_trip = TimeToTrip([row.limit for row in self._rows.values()])
+        limits = [row.limit for row in self._rows.values()]
+        self._time_to_trip = TimeToTrip(limits, self._quantities.pack_data)
         self._check_time = CheckTime()
 
     def update(
@@ -286,7 +287,7 @@ class Alarms:
         pending.sort(key=lambda key: -holding[key])
         self._check_time = self._check_time.after(snapshot, estimate)
         limits = (row.limit for row in self._rows.values())
-        ahead = self._time_to_trip.update(values, quantities.history, now_s, holding)
+        ahead = self._time_to_trip.update(values, quantities.history, estimate, now_s, holding)
         next_id, next_s = (active[0].limit_id, 0.0) if active else (ahead.limit_id, ahead.in_s)
         ids = tuple([limit.limit_id for limit in active])
         named = (*ids, next_id, asked_by, *ahead.trips_in_s, *pending)

@@ -2,13 +2,17 @@
 
 Computed once a second and counted down in between. Windows of the current and the thermal load are
 solved exactly, remaining times run down by themselves, other quantities follow a trend of 20 s.
+Where the estimator has an answer, no trend contradicts it: the cut-off comes no sooner than the 5 %
+bound of the time left, a value on the way to it no sooner than in proportion, and the way home is
+marginal when the estimate has it.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from dronebms.core.report import Severity
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate, Severity
 from dronebms.protection.limits import Limit
 from dronebms.protection.quantities import (
     HEAT_TAU_S,
@@ -23,7 +27,8 @@ _FAR_S = 3600.0  # a limit further away than this binds nothing
 _PERIOD_S = 1.0 - 1e-6
 _POINTS = 20
 _RUN_DOWN = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s")
-_WITHOUT_TREND = ("silence_s", "blind_s", "doubts", "mismatches")
+_WITHOUT_TREND = ("silence_s", "blind_s", "doubts", "mismatches", "alternates", "mission_risk")
+_HOME = ("home_reserve_s", "home_margin_s", "home_best_s")
 _LEAST = 1e-9
 Remaining = Mapping[str, float]  # rest of the hold times, by limit
 # Under load, the nearest of these is named if no trend leads to a limit.
@@ -72,10 +77,24 @@ class TimeToTrip:
 
     Args:
         limits: the table.
+        pack_data: of the pack, for the values that its cut-off gives.
         state: of an earlier run, to continue from.
     """
 
-    def __init__(self, limits: Iterable[Limit], state: TimeToTripState = TimeToTripState()) -> None:
+    def __init__(
+        self,
+        limits: Iterable[Limit],
+        pack_data: PackData,
+        state: TimeToTripState = TimeToTripState(),
+    ) -> None:
+        cut_v = pack_data.cutoff_v
+        # What a quantity has at the end of discharge, or less.
+        self._ends = {
+            "lowest_cell_v": cut_v,
+            "resting_cell_v": cut_v,
+            "voltage_v": cut_v * (pack_data.cells or 1),
+            "soc_pct": 0.0,
+        }
         self._rows = tuple(limits)
         self._names = {row.quantity for row in self._rows}
         self._state = state
@@ -85,19 +104,25 @@ class TimeToTrip:
         return self._state
 
     def update(
-        self, values: Values, history: CurrentHistory, now_s: float, holding: Remaining
+        self,
+        values: Values,
+        history: CurrentHistory,
+        estimate: Estimate,
+        now_s: float,
+        holding: Remaining,
     ) -> NextTrip:
         """Compute once a second, count down in between.
 
         Args:
             values: the quantities now.
             history: the currents of the last minute.
+            estimate: bounds the trends, from the first seconds of load on.
             now_s: the loop's time.
             holding: limits that are exceeded already, and the rest of their hold times.
         """
         computed_s = self._state.computed_s
         if computed_s is None or now_s - computed_s >= _PERIOD_S:
-            self._state = self._computed(values, history, now_s)
+            self._state = self._computed(values, history, estimate, now_s)
             computed_s = now_s
         state = self._state
         since_s = now_s - computed_s
@@ -108,7 +133,9 @@ class TimeToTrip:
             return NextTrip(state.nearest, None, state.trips_in_s)
         return NextTrip(first, rows[first], state.trips_in_s)
 
-    def _computed(self, values: Values, history: CurrentHistory, now_s: float) -> TimeToTripState:
+    def _computed(
+        self, values: Values, history: CurrentHistory, estimate: Estimate, now_s: float
+    ) -> TimeToTripState:
         trends = dict(self._state.trends)
         for name in self._names:
             value = number(values.get(name))
@@ -132,6 +159,7 @@ class TimeToTrip:
                 per_s = -1.0 if row.quantity in _RUN_DOWN else trends[row.quantity].per_s
                 gap = row.trip - value
                 in_s = gap / per_s + row.hold_s if per_s != 0 and gap / per_s > 0 else None
+                in_s = self._bounded(in_s, row, value, estimate)
             binds = row.severity >= Severity.WARNING
             if in_s is not None and in_s < _FAR_S:
                 trips_in_s[row.limit_id] = in_s
@@ -141,6 +169,20 @@ class TimeToTrip:
             if binds and loaded and row.quantity in _BY_LOAD and share < least_share:
                 nearest, least_share = row.limit_id, share
         return TimeToTripState(now_s, trends, binding_in_s, nearest, trips_in_s)
+
+    def _bounded(
+        self, in_s: float | None, row: Limit, value: float, estimate: Estimate
+    ) -> float | None:
+        """Time to trip by a trend, no sooner than the estimate has it; `None` if it has none."""
+        if row.quantity in _HOME:  # the estimate knows when the 5 % bound ends, the first of them
+            home_s = estimate.turn_back_in_s
+            if row.quantity == "home_reserve_s":
+                return None if home_s is None else home_s + row.hold_s
+            return None if home_s is None or in_s is None else max(in_s, home_s + row.hold_s)
+        low_s, end = estimate.remaining_low_s, self._ends.get(row.quantity)
+        if in_s is None or low_s is None or end is None or row.rising:
+            return in_s
+        return max(in_s, low_s * min((value - row.trip) / max(value - end, _LEAST), 1.0))
 
 
 def _load_in_s(
