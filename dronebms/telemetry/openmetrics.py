@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dronebms.core.clock import Clock
-from dronebms.core.report import Report, Severity
+from dronebms.core.report import Report, Severity, Verdict
 from dronebms.telemetry import json_line
 from dronebms.telemetry.config import MetricsConfig
 
@@ -20,29 +20,36 @@ _STALE_S = 5.0
 _log = logging.getLogger(__name__)
 _Sample = tuple[str, tuple[str, ...], float | None]  # name, further labels, value
 
+_VERDICTS = {Verdict.YES: 0.0, Verdict.MARGINAL: 1.0, Verdict.NO: 2.0, Verdict.UNKNOWN: None}
+_NUMBERS = "0 yes, 1 marginal, 2 no"
+
 
 # fmt: off
 LINE = (  # key of the predictions contract, name, factor, help text
-    ("voltage_v",        "voltage_volts",         1.0,   "of the pack"),
-    ("current_a",        "current_amperes",       1.0,   "of the pack, positive while discharging"),
-    ("temperature_degc", "temperature_celsius",   1.0,   "of the pack"),
-    ("soc_pct",          "charge_ratio",          0.01,  "state of charge"),
-    ("soh_pct",          "health_ratio",          0.01,  "state of health, 1 is new"),
-    ("remaining_s",      "remaining_seconds",     1.0,   "time to empty at this load, median"),
-    ("remaining_low_s",  "remaining_low_seconds", 1.0,   "time to empty at this load, 5 % bound"),
-    ("home_reserve_s",   "home_reserve_seconds",  1.0,   "time left at home, 5 % bound"),
-    ("resistance_ohm",   "resistance_ohms",       1.0,   "of the pack"),
-    ("max_discharge_a",  "max_discharge_amperes", 1.0,   "current that the pack can give for 10 s"),
-    ("asked_max_a",      "asked_max_amperes",     1.0,   "commanded current limit"),
-    ("used_mah",         "used_ampere_hours",     0.001, "charge used since the service started"),
+    ("voltage_v",           "voltage_volts",         1.0,   "of the pack"),
+    ("current_a",           "current_amperes",       1.0,   "of the pack, discharge is positive"),
+    ("temperature_degc",    "temperature_celsius",   1.0,   "of the pack"),
+    ("soc_pct",             "charge_ratio",          0.01,  "state of charge"),
+    ("soh_pct",             "health_ratio",          0.01,  "state of health, 1 is new"),
+    ("remaining_s",         "remaining_seconds",     1.0,   "time to empty at this load, median"),
+    ("remaining_low_s",     "remaining_low_seconds", 1.0,   "the same, 5 % bound"),
+    ("home_reserve_s",      "home_reserve_seconds",  1.0,   "time left at home, 5 % bound"),
+    ("mission_end_pct",     "mission_end_ratio",     0.01,  "charge when the mission ends, median"),
+    ("mission_end_low_pct", "mission_end_low_ratio", 0.01,  "the same, 5 % bound"),
+    ("resistance_ohm",      "resistance_ohms",       1.0,   "of the pack"),
+    ("max_discharge_a",     "max_discharge_amperes", 1.0,   "what the pack can give for 10 s"),
+    ("asked_max_a",         "asked_max_amperes",     1.0,   "commanded current limit"),
+    ("used_mah",            "used_ampere_hours",     0.001, "since the service started"),
 )
 MORE = (  # name, help text, further labels
-    ("age_seconds", "since the voltage was read", ()),
-    ("severity",    ", ".join(f"{level.value} {level.label}" for level in Severity), ()),
-    ("tripped",     "1 for each tripped limit", ("limit",)),
-    ("cell_volts",  "of each cell, from 1", ("cell",)),
-    ("gauge_up",    "1 while the gauge is read, else 0", ()),
-    ("link_up",     "1 while the MAVLink link works, else 0", ()),
+    ("age_seconds",     "since the voltage was read", ()),
+    ("severity",        ", ".join(f"{level.value} {level.label}" for level in Severity), ()),
+    ("home_verdict",    f"way home: {_NUMBERS}", ()),
+    ("mission_verdict", f"mission: {_NUMBERS}", ()),
+    ("tripped",         "1 for each tripped limit", ("limit",)),
+    ("cell_volts",      "of each cell, from 1", ("cell",)),
+    ("gauge_up",        "1 while the gauge is read, else 0", ()),
+    ("link_up",         "1 while the MAVLink link works, else 0", ()),
 )
 ROWS = (*((name, text, ()) for _, name, _, text in LINE), *MORE)
 # fmt: on
@@ -99,6 +106,8 @@ def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
         value = line[key]
         yield name, (), value * scale if isinstance(value, float) else None
     yield "severity", (), float(report.status.severity)
+    yield "home_verdict", (), _VERDICTS[report.estimate.home_verdict]
+    yield "mission_verdict", (), _VERDICTS[report.estimate.mission_verdict]
     yield "gauge_up", (), float(report.snapshot.voltage_v is not None)
     yield "link_up", (), float(report.vehicle.link_trouble is None)
     yield from (("tripped", (limit,), 1.0) for limit in report.status.active)

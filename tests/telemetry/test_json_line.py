@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from dronebms.core.chemistry import LIPO
 from dronebms.core.clock import OncePerSecond
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import CellState, Estimate, PackState, Report, Severity, Status
+from dronebms.core.report import (
+    CellState,
+    Estimate,
+    PackState,
+    Report,
+    Severity,
+    Status,
+    Verdict,
+)
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.telemetry import json_line
 from smartbattery.snapshot import Snapshot
@@ -21,7 +29,8 @@ from smartbattery.snapshot import Snapshot
 PAGE = Path(__file__).parents[2] / "docs" / "predictions.md"
 CONTRACT = [
     "t_s", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
-    "home_s", "home_reserve_s", "turn_back_in_s", "resistance_ohm",
+    "home_s", "home_reserve_s", "turn_back_in_s", "home_verdict", "mission_verdict",
+    "verdict_missing", "mission_end_pct", "mission_end_low_pct", "resistance_ohm",
     "max_discharge_a", "max_discharge_2s_a", "max_discharge_30s_a", "asked_max_a",
     "limited_by", "severity", "active", "armed",
 ]  # fmt: skip
@@ -63,7 +72,7 @@ def test_unknown_is_null_and_nothing_else_is() -> None:
     line = json.loads(json_line.text(report()))
     assert {key for key, value in line.items() if value is not None} == {
         "t_s", "severity", "active", "battery", "cells_v", "doubts", "go", "charger",
-        "advice", "weakest", "cells",
+        "advice", "weakest", "cells", "home_verdict", "mission_verdict",
     }  # fmt: skip
     assert not any(line["weakest"].values())
 
@@ -80,6 +89,20 @@ def test_a_line_has_the_values_of_the_stages_rounded() -> None:
                 resistance_ohm=0.0123456,
                 max_discharge_2s_a=99.999,
                 home_reserve_s=-0.04,
+                home_margin_s=95.26,
+                home_best_s=300.0,
+                home_verdict=Verdict.MARGINAL,
+                mission_verdict=Verdict.NO,
+                verdict_missing="wind",
+                mission_s=600.04,
+                mission_end_pct=-1.234,
+                mission_end_low_pct=-9.876,
+                mission_needs_mah=14_100.04,
+                usable_mah=14_000.0,
+                usable_low_mah=13_200.0,
+                last_home_item=9,
+                alternate="rally point 2",
+                alternate_by_return=False,
             ),
             Snapshot(
                 12.5,
@@ -98,6 +121,11 @@ def test_a_line_has_the_values_of_the_stages_rounded() -> None:
         "voltage_v": 7.4, "current_a": -1.23, "cells_v": [3.7, None], "age_s": 0.2,
         "severity": "warning", "active": ["cell_low"], "limited_by": "cell_low",
         "limited_in_s": 30.0, "asked_max_a": 20.0, "armed": True, "max_discharge_a": None,
+        "home_margin_s": 95.3, "home_best_s": 300.0, "home_verdict": "marginal",
+        "mission_verdict": "no", "verdict_missing": "wind", "mission_s": 600.0,
+        "mission_end_pct": -1.23, "mission_end_low_pct": -9.88, "mission_needs_mah": 14_100.0,
+        "usable_mah": 14_000.0, "usable_low_mah": 13_200.0, "last_home_item": 9,
+        "alternate": "rally point 2", "alternate_by_return": False,
     }  # fmt: skip
     assert {key: line[key] for key in expected} == expected
     assert '"home_reserve_s":0.0,' in json_line.text(report(Estimate(1.0, home_reserve_s=-0.04)))
@@ -141,10 +169,11 @@ def test_every_number_gives_valid_json(data: st.DataObject) -> None:
         cells_v=tuple(data.draw(st.lists(numbers, max_size=3))),
     )
     line = json.loads(json_line.text(report(estimate, snapshot)), parse_constant=refuse)
-    for key in CONTRACT[1:13]:
-        if key not in {"remaining_s", "remaining_low_s", "remaining_high_s"}:
-            value = getattr(estimate, key)
-            assert (line[key] is None) == (value is None or not math.isfinite(value))
+    plain = set(numbered) - {"remaining_s", "remaining_low_s", "remaining_high_s"}
+    assert len(plain & set(CONTRACT)) == 11
+    for key in plain & line.keys():
+        value = getattr(estimate, key)
+        assert (line[key] is None) == (value is None or not math.isfinite(value))
 
 
 def refuse(constant: str) -> None:

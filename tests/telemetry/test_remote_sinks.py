@@ -21,7 +21,7 @@ from prometheus_client.samples import Sample
 from dronebms.core import bounded_input
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError
-from dronebms.core.report import Severity, Sink
+from dronebms.core.report import Severity, Sink, Verdict
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
@@ -90,7 +90,8 @@ def test_samples_are_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) 
         a_report(
             identity=Identity(serial=1001), resistance_ohm=0.012, soh_pct=93.0, asked_max_a=60.0,
             used_mah=900.0, severity=Severity.WARNING, active=("cell_low", "hot"),
-            read_at_s={"voltage_v": 0.0},
+            read_at_s={"voltage_v": 0.0}, home_verdict=Verdict.YES,
+            mission_verdict=Verdict.NO, mission_end_pct=12.0, mission_end_low_pct=-3.0,
         )
     )  # fmt: skip
     samples = scrape()
@@ -100,6 +101,8 @@ def test_samples_are_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) 
         "charge_ratio": 0.809, "health_ratio": 0.93, "remaining_seconds": 600.7,
         "resistance_ohms": 0.012, "asked_max_amperes": 60.0, "used_ampere_hours": 0.9,
         "age_seconds": 0.0, "severity": 2.0, "gauge_up": 1.0, "link_up": 1.0,
+        "home_verdict": 0.0, "mission_verdict": 2.0, "mission_end_ratio": 0.12,
+        "mission_end_low_ratio": -0.03,
     })  # fmt: skip
     cells = [s for s in samples if s.name == "dronebms_cell_volts"]
     assert [s.labels["cell"] for s in cells] == ["1", "2", "3", "4", "5", "6"]
