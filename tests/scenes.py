@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Estimate, Event, Report, Severity, Status
+from dronebms.core.report import Estimate, Event, Report, Severity, Status, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.limits import every_limit
 from dronebms.terminal.layout import View
@@ -35,7 +35,10 @@ FLYING_ESTIMATE = Estimate(
     remaining_high_s=850.0,
     home_s=190.0,
     home_reserve_s=290.0,
+    home_margin_s=444.0,
+    home_best_s=640.0,
     turn_back_in_s=380.0,
+    home_verdict=Verdict.YES,
     resistance_ohm=0.042,
     max_discharge_a=64.0,
     max_discharge_2s_a=92.0,
@@ -90,8 +93,11 @@ IN_TROUBLE = replace(
         remaining_s=60.0,
         remaining_low_s=35.0,
         remaining_high_s=90.0,
-        home_reserve_s=-100.0,
-        turn_back_in_s=-20.0,
+        home_reserve_s=-160.0,
+        home_margin_s=-140.0,
+        home_best_s=20.0,
+        turn_back_in_s=0.0,
+        home_verdict=Verdict.NO,
         max_discharge_a=14.0,
         max_discharge_2s_a=22.0,
         max_discharge_30s_a=10.0,
@@ -118,14 +124,47 @@ EVENTS = (
 )
 TURN_BACK_NOW = replace(
     FLYING,
-    estimate=replace(FLYING_ESTIMATE, home_reserve_s=95.0, turn_back_in_s=0.0),
+    estimate=replace(
+        FLYING_ESTIMATE,
+        home_reserve_s=-100.0,
+        home_margin_s=-8.0,
+        home_best_s=95.0,
+        turn_back_in_s=0.0,
+        home_verdict=Verdict.NO,
+        alternate="rally point 2",
+        alternate_by_return=True,
+    ),
     status=Status(
         NOW_S,
         Severity.CRITICAL,
-        ("home_now",),
+        ("home_now", "alternate"),
         "cell_sag",
         130.0,
         trips_in_s={"cell_sag": 130.0, "time_low": 410.0, "cell_critical": 505.0, "hot": 90.0},
+        labels=LABELS,
+    ),
+)
+ON_MISSION = replace(
+    FLYING,
+    estimate=replace(
+        FLYING_ESTIMATE,
+        home_reserve_s=-20.0,
+        home_margin_s=95.0,
+        turn_back_in_s=0.0,
+        home_verdict=Verdict.MARGINAL,
+        mission_verdict=Verdict.YES,
+        mission_s=490.0,
+        mission_end_pct=31.0,
+        mission_end_low_pct=22.0,
+        last_home_item=9,
+    ),
+    status=Status(
+        NOW_S,
+        Severity.WARNING,
+        ("home_turn",),
+        "home_turn",
+        0.0,
+        trips_in_s={"home_now": 95.0},
         labels=LABELS,
     ),
 )
@@ -150,6 +189,7 @@ SCENES = {
     "many_cells": Scene((MANY_CELLS, SECOND), ()),
     "silent": Scene((SILENT,), (), View(None, "00:12:31")),
     "turn_back_now": Scene((TURN_BACK_NOW,)),
+    "on_mission": Scene((ON_MISSION,)),
     "paused": Scene(view=PAUSED),
     "cells": Scene(
         (IN_TROUBLE, replace(MANY_CELLS, index=1)), view=View(LINK, "00:12:31", "cells")

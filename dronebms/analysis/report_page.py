@@ -78,6 +78,7 @@ def _summary(track: Track) -> Iterator[tuple[str, str]]:
         ends = sorted({known.min(), known.max()}) if known.size else []
         texts = (number(end, unit, decimals) for end in ends)
         yield label, " to ".join(texts) or "not recorded"
+    yield from track.summary.verdicts()
     yield "Prediction", track.summary.hindsight()
     yield "Assumed", "; ".join(last.pack_data.assumed()) or "nothing: all pack data is configured"
 

@@ -1,10 +1,11 @@
 """Summary of a flight in sentences, and how good its predictions were in hindsight."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dronebms.core.number_format import clock_text, duration
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Event, Report
+from dronebms.core.report import Event, Report, Verdict
 
 _WARM_UP_FRAC = 0.2  # of the flight: predictions before it are not rated
 _SHORT_S = 30.0  # relative errors mean nothing in the last seconds
@@ -21,13 +22,21 @@ class Summary:
     ended_s: float | None = None  # time of the cut-off
     events: list[Event] = field(default_factory=list)  # tripped limits
     predictions: list[tuple[float, float, float, float]] = field(default_factory=list)
+    # Seconds in flight of each verdict.
+    home_s: dict[Verdict, float] = field(default_factory=lambda: dict.fromkeys(Verdict, 0.0))
+    mission_s: dict[Verdict, float] = field(default_factory=lambda: dict.fromkeys(Verdict, 0.0))
 
     def __call__(self, report: Report) -> None:
         """Add a step."""
         if report.index:
             return
         self.first = self.first or report
+        since_s = report.t_s - (self.last or report).t_s
         self.last = report
+        if report.vehicle.armed:
+            self.home_s[report.estimate.home_verdict] += since_s
+        if report.vehicle.flies_mission:
+            self.mission_s[report.estimate.mission_verdict] += since_s
         lowest = report.snapshot.lowest_cell()
         if lowest is not None:
             self.lowest_v = lowest[1] if self.lowest_v is None else min(self.lowest_v, lowest[1])
@@ -60,9 +69,18 @@ class Summary:
             + ("" if self.lowest_v is None else f", weakest cell down to {self.lowest_v:.2f} V")
             + ("" if self.hottest_degc is None else f", up to {self.hottest_degc:.0f} degC")
         )
+        lines += [f"{name.lower()} {shares}" for name, shares in self.verdicts()]
         lines += [f"{clock_text(e.t_s)} {e.text}" for e in self.events]
         lines.append(self.hindsight())
         return lines
+
+    def verdicts(self) -> Iterator[tuple[str, str]]:
+        """Name of each verdict that was known in flight, and its shares of that time."""
+        for name, spent_s in (("Way home", self.home_s), ("Mission", self.mission_s)):
+            total_s = sum(spent_s.values())
+            if total_s > spent_s[Verdict.UNKNOWN]:
+                shares = (f"{v.name} {100.0 * s / total_s:.0f} %" for v, s in spent_s.items() if s)
+                yield name, f"{', '.join(shares)} of {duration(total_s)}"
 
     def hindsight(self) -> str:
         """Error of the predicted time to empty against the true cut-off, in a sentence."""

@@ -29,3 +29,9 @@ def mission_shortage(estimate: Estimate, form: str) -> str:
     if end_pct is not None:
         return f"ends with {end_pct:.0f} %{bound}"
     return "charge too low" + bound
+
+
+def alternate_text(estimate: Estimate) -> str:
+    """The alternate in reach, and where the autopilot's own return goes."""
+    goes = {True: ", RTL goes there", False: ", RTL goes home", None: ""}
+    return f"{estimate.alternate} in reach{goes[estimate.alternate_by_return]}"

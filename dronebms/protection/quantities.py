@@ -18,7 +18,7 @@ from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_A
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.core.verdicts import mission_shortage
+from dronebms.core.verdicts import alternate_text, mission_shortage
 from smartbattery import bq40
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
@@ -247,7 +247,7 @@ class Quantities:
             "charge_tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
             "failed": _flags(snapshot, "PFStatus", snapshot.failure_raw),
             "home_reserve_s": (_lead_time(self._estimate),),
-            "alternates": (_alternate(self._estimate),),
+            "alternates": (alternate_text(self._estimate),),
             "mission_risk": (mission_shortage(self._estimate, "needs {needs} of {usable} Ah"),),
         }
         return "; ".join(details.get(quantity, ()))
@@ -415,12 +415,6 @@ def _alternates(estimate: Estimate) -> float | None:
     if estimate.home_verdict is Verdict.UNKNOWN:
         return None
     return float(estimate.home_verdict is Verdict.NO and estimate.alternate is not None)
-
-
-def _alternate(estimate: Estimate) -> str:
-    """The alternate, and whether the autopilot's own return goes there."""
-    goes = {True: ", RTL goes there", False: ", RTL goes home", None: ""}
-    return f"{estimate.alternate} in reach{goes[estimate.alternate_by_return]}"
 
 
 def _mission_risk(estimate: Estimate, vehicle: VehicleState) -> Value:

@@ -1,8 +1,9 @@
 """One screen of the display, a pure function of frozen reports that fills its canvas exactly.
 
-Every page begins with the answers: can the vehicle still return home, which limit trips next, and
-the state. A line states everything in words and symbols; colour only repeats it. A value is shown
-with its age, an unknown one as a dash with the reason. Units stand next to the values.
+Every page begins with the answers: can the vehicle still return home, does the pack last for the
+mission, which limit trips next, and the state. A line states everything in words and symbols;
+colour only repeats it. A value is shown with its age, an unknown one as a dash with the reason.
+Units stand next to the values.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from dronebms.core.report import Estimate, Event, Report, Severity, Status
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
 from dronebms.terminal.phrases import (
     SILENT_S,
+    Answer,
     age_s_of,
     binding_current_limit,
     cells_heading,
@@ -25,6 +27,7 @@ from dronebms.terminal.phrases import (
     has_data,
     home_answer,
     is_stale,
+    mission_answer,
     not_received,
     pack_name,
     tripped_limits,
@@ -42,7 +45,8 @@ HELP = (
     "q  quit",
     "The same key goes back. Ctrl-L redraws the screen.",
     "",
-    "home: reserve is the time left at home, worst case (5 %)",
+    "home: YES, MARGINAL: no in the worst case (5 %), or NO",
+    "mission: its end (worst case), last item with a way home",
     "limit: the limit that trips next at the present load",
     "90 %: interval of the flight time left; weak or cold: less",
     "STALE: received long ago, may be wrong. -: unknown",
@@ -134,7 +138,9 @@ def render(
     lines = [Text(" waiting for the battery")]
     if reports:
         now = [expired(report, frame.now_s) for report in reports]
-        lines = _answers(now, frame) + _page(now, events, view.page, frame)
+        lines = _answers(now, frame)
+        frame = replace(frame, height=canvas.height - len(lines))
+        lines += _page(now, events, view.page, frame)
     lines = lines[: canvas.height] + [Text()] * (canvas.height - len(lines))
     return Group(*(_fitted(line, canvas) for line in lines))
 
@@ -149,9 +155,11 @@ def expired(report: Report, now_s: float) -> Report:
 
 def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:
     first, *others = reports
+    mission = mission_answer(first)
     return [
         _ends(Text(f" {pack_name(first)}", _VALUE), frame.clock, frame.width),
-        _home_line(first, frame),
+        _verdict_line("home:", home_answer(first), frame),
+        *([] if mission is None else [_verdict_line("mission:", mission, frame)]),
         _limit_line(first),
         _state_line(first, frame),
         *(_other_line(other, frame) for other in others),
@@ -161,7 +169,6 @@ def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:
 def _page(
     reports: Sequence[Report], events: Sequence[Event], page: str, frame: Frame
 ) -> list[Text]:
-    frame = replace(frame, height=frame.height - _FIXED_ROWS - len(reports))
     if page == "help":
         marks = [f"{mark} {severity.label}" for severity, mark in frame.glyphs.marks.items()]
         lines = (*HELP, f"Signs: {', '.join(marks)}.")
@@ -215,12 +222,11 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
 # ---------------------------------------------------------------------- answers
 
 
-def _home_line(report: Report, frame: Frame) -> Text:
-    severity, word, rest = home_answer(report)
-    if not rest:
-        return _answer("home:", Text(word, _VALUE))
-    way = f", way home {duration(report.estimate.home_s)}"
-    return _answer("home:", _mark(severity, word, frame.glyphs), Text(f"  {rest}", _VALUE), way)
+def _verdict_line(label: str, answer: Answer, frame: Frame) -> Text:
+    word = Text(answer.word, _VALUE)
+    if answer.severity is not None:
+        word = _mark(answer.severity, answer.word, frame.glyphs)
+    return _answer(label, word, Text(f"  {answer.why}" if answer.why else "", _VALUE))
 
 
 def _limit_line(report: Report) -> Text:
@@ -284,7 +290,8 @@ def _time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
         first.append(f", 90 %: {low} - {high}")
     weakest = weakest_cell(report)
     cell = "weakest cell" if weakest is None else f"cell {weakest + 1}"
-    second = f"until {cell} reaches {pack_data.cutoff_v:.2f} V at this load"
+    load = "at this load" if mission_answer(report) is None else "on this mission"
+    second = f"until {cell} reaches {pack_data.cutoff_v:.2f} V {load}"
     if estimate.remaining_s is None:
         second = f"cut-off {pack_data.cutoff_v:.2f} V a cell"
     third = "" if pack_data.cutoff_cell_v is not None else "(default cut-off)"
@@ -447,7 +454,7 @@ def _rule(text: str, frame: Frame) -> Text:
 
 
 def _answer(label: str, *parts: Text | str) -> Text:
-    return Text.assemble((f" {label:<{_ANSWER_LABEL_WIDTH}}", _QUIET), *parts)
+    return Text.assemble((f" {label + ' ':<{_ANSWER_LABEL_WIDTH}}", _QUIET), *parts)
 
 
 def _labelled(label: str, *parts: Text) -> Text:

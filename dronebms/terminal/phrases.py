@@ -3,8 +3,11 @@
 Durations are truncated to seconds, never rounded up. Unknown is a dash. Cells count from 1.
 """
 
+from dataclasses import dataclass
+
 from dronebms.core.number_format import DASH, age, clock_text, duration, number, printable
-from dronebms.core.report import Report, Severity, Status
+from dronebms.core.report import Estimate, Report, Severity, Status, Verdict
+from dronebms.core.verdicts import alternate_text, mission_shortage
 from dronebms.terminal.glyphs import Glyphs
 from smartbattery.registers import CELLS, WORDS
 
@@ -19,6 +22,11 @@ _WEAK_REASONS = (
     ("capacity_mah", -1.0, 0.03, "low capacity"),
     ("resistance_ohm", 1.0, 0.1, "high resistance"),
 )
+_SEVERITIES = {
+    Verdict.YES: Severity.OK,
+    Verdict.MARGINAL: Severity.WARNING,
+    Verdict.NO: Severity.CRITICAL,
+}
 SILENT_S = 2.0  # heartbeats and reports older than this are stale
 
 
@@ -106,32 +114,60 @@ def pack_name(report: Report) -> str:
     return " ".join(part for part in parts if part is not None)
 
 
-def _why_no_return(report: Report) -> str:
-    vehicle = report.vehicle
-    if vehicle.lat_deg is None or vehicle.lon_deg is None:
-        return "no position from the autopilot"
-    if vehicle.home_lat_deg is None or vehicle.home_lon_deg is None:
-        return "no home position from the autopilot"
-    if report.estimate.remaining_s is None:
-        return "flight time left is unknown"
-    return "way home not estimated yet"
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verdict on a screen; without a severity nothing depends on it now."""
+
+    word: str
+    why: str
+    severity: Severity | None = None
 
 
-def home_answer(report: Report) -> tuple[Severity, str, str]:
-    """Severity of the way home, the answer in a word, and why; unknown has no why."""
+def home_answer(report: Report) -> Answer:
+    """Whether the vehicle can still return home, and by how much."""
     estimate = report.estimate
-    reserve_s, turn_back_s = estimate.home_reserve_s, estimate.turn_back_in_s
-    if estimate.home_s is None or reserve_s is None:
-        return Severity.OK, f"unknown, {_why_no_return(report)}", ""
-    if reserve_s < 0:
-        return Severity.EMERGENCY, "NO", f"reserve short by {duration(reserve_s)}"
-    reserve = f"reserve {duration(reserve_s)}"
-    if turn_back_s is None:
-        return Severity.OK, "yes", reserve
-    if turn_back_s <= 0:
-        return Severity.CRITICAL, "RETURN NOW", reserve
-    severity = Severity.WARNING if turn_back_s < _TURN_BACK_SOON_S else Severity.OK
-    return severity, "yes", f"return within {duration(turn_back_s)}, {reserve}"
+    verdict = estimate.home_verdict
+    if report.vehicle.armed is False:
+        return Answer("on the ground", "")
+    if verdict is Verdict.UNKNOWN:
+        return Answer("UNKNOWN", _missing(estimate))
+    margin_s = estimate.home_margin_s
+    fly = f"{duration(estimate.home_s)} to fly home"
+    spare = f"{duration(margin_s)} to spare"
+    if verdict is Verdict.NO:
+        lost = estimate.home_best_s is not None and estimate.home_best_s <= 0.0
+        short = f"short by {duration(None if margin_s is None else -margin_s)}"
+        do = "return now" if estimate.alternate is None else alternate_text(estimate)
+        return Answer("NO", f"{short}, {do}", Severity.EMERGENCY if lost else Severity.CRITICAL)
+    if verdict is Verdict.MARGINAL:
+        return Answer("MARGINAL", f"turn back, {spare}, {fly}", Severity.WARNING)
+    turn_s = estimate.turn_back_in_s
+    if turn_s is not None and turn_s <= _TURN_BACK_SOON_S:
+        return Answer("YES", f"turn back within {duration(turn_s)}, {fly}", Severity.INFO)
+    return Answer("YES", f"{spare}, {fly}", Severity.OK)
+
+
+def mission_answer(report: Report) -> Answer | None:
+    """Whether the pack lasts for the mission; `None` without a mission that is judged."""
+    estimate, flown = report.estimate, report.vehicle.flies_mission
+    verdict = estimate.mission_verdict
+    if verdict is Verdict.UNKNOWN:
+        if not flown or estimate.home_verdict is Verdict.UNKNOWN or not estimate.verdict_missing:
+            return None
+        return Answer("UNKNOWN", _missing(estimate))
+    if verdict is Verdict.YES:
+        low = number(estimate.mission_end_low_pct, "%")
+        why = f"ends with {number(estimate.mission_end_pct, '%')} (at least {low})"
+    else:
+        why = mission_shortage(estimate, "needs {needs} Ah of {usable} usable")
+    why += f", {duration(estimate.mission_s)} left"
+    if estimate.last_home_item is not None:
+        why += f", home up to item {estimate.last_home_item}"
+    return Answer(verdict.name, why, _SEVERITIES[verdict] if flown else None)
+
+
+def _missing(estimate: Estimate) -> str:
+    return f"missing: {estimate.verdict_missing or 'time left'}"
 
 
 def discharge_limits(report: Report) -> list[tuple[float, str]]:

@@ -4,11 +4,12 @@ Values are rounded coarsely, so that a reading with noise does not repeat a sent
 truncated, never rounded up.
 """
 
-from dronebms.core.report import Report
+from dronebms.core.report import Report, Verdict
 from dronebms.terminal.phrases import (
     SILENT_S,
     binding_current_limit,
     home_answer,
+    mission_answer,
     verdict,
 )
 
@@ -24,9 +25,14 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
         weakest: the cell to name, from 0; None when none stands out.
     """
     estimate, status, snapshot = report.estimate, report.status, report.snapshot
-    _, home, _ = home_answer(report)
-    if home == "yes" and estimate.turn_back_in_s is not None:
-        home += f", return within {_minutes(estimate.turn_back_in_s)}"
+    home, mission = home_answer(report), mission_answer(report)
+    way = home.word.lower()
+    if estimate.home_verdict is Verdict.UNKNOWN:
+        way += f", {home.why}" if home.why else ""
+    elif estimate.home_margin_s is not None and report.vehicle.armed is not False:
+        short = estimate.home_verdict is Verdict.NO
+        margin = _minutes(abs(estimate.home_margin_s))
+        way += f", short by {margin}" if short else f", {margin} to spare"
     limit = "none predicted"
     if status.limited_by is not None:
         when = f" in {_minutes(status.limited_in_s)}" if status.limited_in_s else ""
@@ -41,7 +47,8 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
         current = f"{share} percent of the limit"
     return (
         f"state {verdict(report)}",
-        f"home {home}",
+        f"home {way}",
+        f"mission {'none' if mission is None else mission.word.lower()}",
         _time_left(report),
         f"next limit {limit}",
         f"state of charge {_whole(estimate.soc_pct, 'percent')}",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,12 +25,18 @@ from rich.text import Text
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.number_format import age, duration, number
-from dronebms.core.report import CellState, Event, PackState, Report, Severity, Status
+from dronebms.core.report import CellState, Event, PackState, Report, Severity, Status, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.terminal.display import Display
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
 from dronebms.terminal.layout import Canvas, Frame, View, cell_lines, render
-from dronebms.terminal.phrases import headless_line, weak_cell_reasons
+from dronebms.terminal.phrases import (
+    headless_line,
+    home_answer,
+    mission_answer,
+    weak_cell_reasons,
+)
+from dronebms.terminal.screen_reader import sentences
 from smartbattery.snapshot import Identity
 from tests.scenes import (
     EVENTS,
@@ -120,25 +127,145 @@ def test_an_unknown_pack_shows_no_number() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "yes  return within 6:20, reserve 4:50, way home 3:10"),
-        ({"turn_back_in_s": 40.0}, "! yes  return within 0:40"),
-        ({"turn_back_in_s": None}, "* yes  reserve 4:50, way home"),
-        ({"turn_back_in_s": 0.0}, "# RETURN NOW  reserve 4:50"),
-        ({"home_reserve_s": -65.0}, "X NO  reserve short by 1:05, way home 3:10"),
-        ({"home_s": None}, "home:  unknown, way home not estimated yet"),
-        ({"home_s": None, "remaining_s": None}, "home:  unknown, flight time left is unknown"),
+        ({}, "* YES  7:24 to spare, 3:10 to fly home"),
+        ({"turn_back_in_s": 40.0}, "i YES  turn back within 0:40, 3:10 to fly home"),
+        ({"turn_back_in_s": None}, "* YES  7:24 to spare, 3:10 to fly home"),
+        (
+            {"home_verdict": Verdict.MARGINAL, "home_margin_s": 95.0},
+            "! MARGINAL  turn back, 1:35 to spare, 3:10 to fly home",
+        ),
+        (
+            {"home_verdict": Verdict.NO, "home_margin_s": -65.0},
+            "# NO  short by 1:05, return now",
+        ),
+        (
+            {"home_verdict": Verdict.NO, "home_margin_s": -65.0, "home_best_s": -1.0},
+            "X NO  short by 1:05, return now",
+        ),
+        (
+            {
+                "home_verdict": Verdict.NO,
+                "home_margin_s": -65.0,
+                "alternate": "rally point 2",
+                "alternate_by_return": False,
+            },
+            "# NO  short by 1:05, rally point 2 in reach, RTL goes home",
+        ),
+        (
+            {"home_verdict": Verdict.UNKNOWN, "verdict_missing": "home position"},
+            "home:  UNKNOWN  missing: home position",
+        ),
+        (
+            {"home_verdict": Verdict.UNKNOWN, "remaining_s": None},
+            "home:  UNKNOWN  missing: time left",
+        ),
     ],
 )
-def test_the_way_home_has_its_answer_and_its_times(changes: dict[str, Any], text: str) -> None:
-    assert text in text_of(replace(FLYING, estimate=replace(FLYING_ESTIMATE, **changes)))
+def test_the_way_home_has_one_verdict_and_its_times(changes: dict[str, Any], text: str) -> None:
+    drawn = text_of(replace(FLYING, estimate=replace(FLYING_ESTIMATE, **changes)))
+    assert text in drawn
+    assert "mission" not in drawn
 
 
-def test_an_unknown_way_home_names_the_missing_input() -> None:
-    estimate = replace(FLYING_ESTIMATE, home_s=None, home_reserve_s=None, turn_back_in_s=None)
-    blind = replace(FLYING, estimate=estimate, vehicle=UNKNOWN_VEHICLE)
-    assert "home:  unknown, no position from the autopilot" in text_of(blind)
-    homeless = replace(blind, vehicle=replace(FLYING_VEHICLE, home_lat_deg=None))
-    assert "home:  unknown, no home position from the autopilot" in text_of(homeless)
+def test_a_landed_vehicle_has_no_way_home() -> None:
+    landed = replace(FLYING, vehicle=replace(FLYING_VEHICLE, armed=False))
+    assert " home:  on the ground " in text_of(landed)
+
+
+FLOWN: dict[str, Any] = {
+    "mission_verdict": Verdict.YES,
+    "mission_s": 490.0,
+    "mission_end_pct": 31.0,
+    "mission_end_low_pct": 22.0,
+    "mission_needs_mah": 14_100.0,
+    "usable_mah": 14_000.0,
+    "usable_low_mah": 13_200.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "vehicle", "text"),
+    [
+        ({}, FLYING_VEHICLE, "* YES  ends with 31 % (at least 22 %), 8:10 left"),
+        (
+            {"last_home_item": 9},
+            FLYING_VEHICLE,
+            "* YES  ends with 31 % (at least 22 %), 8:10 left, home up to item 9",
+        ),
+        (
+            {"mission_verdict": Verdict.MARGINAL},
+            FLYING_VEHICLE,
+            "! MARGINAL  needs 14.1 Ah of 13.2 usable (5 %), 8:10 left",
+        ),
+        (
+            {"mission_verdict": Verdict.NO, "last_home_item": 0},
+            FLYING_VEHICLE,
+            "# NO  needs 14.1 Ah of 14.0 usable, 8:10 left, home up to item 0",
+        ),
+        (
+            {"mission_verdict": Verdict.NO},
+            replace(FLYING_VEHICLE, armed=False),
+            "NO  needs 14.1 Ah of 14.0 usable, 8:10 left",
+        ),
+        (
+            {"mission_verdict": Verdict.UNKNOWN, "verdict_missing": "speed of missions"},
+            FLYING_VEHICLE,
+            "UNKNOWN  missing: speed of missions",
+        ),
+    ],
+)
+def test_the_mission_has_one_verdict_its_end_and_what_is_left(
+    changes: dict[str, Any], vehicle: VehicleState, text: str
+) -> None:
+    estimate = replace(FLYING_ESTIMATE, **(FLOWN | changes))
+    drawn = text_of(replace(FLYING, estimate=estimate, vehicle=vehicle))
+    assert f" mission: {text}" in drawn
+    assert "reaches 3.30 V on this mission" in drawn
+
+
+VERDICTS = list(product(Verdict, Verdict))
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 20), (40, 12)])
+@pytest.mark.parametrize("ascii_only", [False, True], ids=["unicode", "ascii"])
+def test_a_verdict_is_readable_at_every_size_without_colour(
+    width: int, height: int, *, ascii_only: bool
+) -> None:
+    for home, mission in VERDICTS:
+        estimate = replace(
+            FLYING_ESTIMATE, **(FLOWN | {"mission_verdict": mission}), home_verdict=home
+        )
+        report = replace(FLYING, estimate=estimate)
+        drawn = screen_of([report], canvas=Canvas(width, height, ascii_only))
+        assert len(drawn) == height
+        assert re.search(rf"^ home: +(\S )?{home.name} ", drawn[1])
+        if mission is not Verdict.UNKNOWN:
+            assert re.search(rf"^ mission: \S {mission.name} ", drawn[2])
+
+
+@pytest.mark.parametrize("home", list(Verdict))
+@pytest.mark.parametrize("mission", list(Verdict))
+@pytest.mark.parametrize("margin_s", [-900.0, -0.5, 0.5, 900.0])
+def test_the_sign_of_a_verdict_is_no_milder_than_its_limit(
+    home: Verdict, mission: Verdict, margin_s: float
+) -> None:
+    least = {
+        Verdict.YES: Severity.OK,
+        Verdict.MARGINAL: Severity.WARNING,
+        Verdict.NO: Severity.CRITICAL,
+    }
+    estimate = replace(
+        FLYING_ESTIMATE,
+        **(FLOWN | {"mission_verdict": mission}),
+        home_verdict=home,
+        home_margin_s=margin_s,
+        home_best_s=margin_s,
+    )
+    report = replace(FLYING, estimate=estimate)
+    assert (home_answer(report).severity or Severity.OK) >= least.get(home, Severity.OK)
+    answer = mission_answer(report)
+    if answer is not None:
+        assert (answer.severity or Severity.OK) >= least.get(mission, Severity.OK)
 
 
 @pytest.mark.parametrize(
@@ -449,11 +576,39 @@ def test_plain_output_writes_only_changes(why: str) -> None:
             clock.sleep_until(step * 0.25)
             screen(FLYING if step < 10 else hot)
     assert file.getvalue() == (
-        "12:31 battery 1: state ok, home yes, return within 6 minutes, 12 minutes left, between "
-        "10 minutes and 14 minutes, next limit low resting cell voltage in 10 minutes, state of "
-        "charge 82 percent, weakest cell 4, current 40 percent of the limit, temperature 32 "
-        "degrees, autopilot armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
+        "12:31 battery 1: state ok, home yes, 7 minutes to spare, mission none, 12 minutes left, "
+        "between 10 minutes and 14 minutes, next limit low resting cell voltage in 10 minutes, "
+        "state of charge 82 percent, weakest cell 4, current 40 percent of the limit, "
+        "temperature 32 degrees, autopilot armed, AUTO.\n12:31 battery 1: temperature 33 degrees.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "armed", "spoken"),
+    [
+        ({"home_verdict": Verdict.MARGINAL}, True, "home marginal, 7 minutes to spare"),
+        (
+            {"home_verdict": Verdict.NO, "home_margin_s": -25.0},
+            True,
+            "home no, short by 20 seconds",
+        ),
+        ({"home_margin_s": None}, True, "home yes"),
+        ({"home_verdict": Verdict.UNKNOWN}, True, "home unknown, missing: time left"),
+        ({}, False, "home on the ground"),
+        ({"home_verdict": Verdict.UNKNOWN}, False, "home on the ground"),
+        (FLOWN, True, "mission yes"),
+        (FLOWN | {"mission_verdict": Verdict.NO}, True, "mission no"),
+    ],
+)
+def test_a_screen_reader_gets_the_verdicts(
+    changes: dict[str, Any],
+    armed: bool,  # noqa: FBT001 - a parameter
+    spoken: str,
+) -> None:
+    changes = {"remaining_s": None} | changes if "UNKNOWN" in str(changes) else changes
+    vehicle = replace(FLYING_VEHICLE, armed=armed)
+    report = replace(FLYING, estimate=replace(FLYING_ESTIMATE, **changes), vehicle=vehicle)
+    assert spoken in sentences(report, None)
 
 
 def test_the_weakest_cell_is_named_after_two_seconds() -> None:
