@@ -139,7 +139,7 @@ def check_sane(estimate: Estimate) -> None:
     numbers: dict[str, float | None] = {
         f.name: getattr(estimate, f.name)
         for f in fields(estimate)
-        if f.name not in {"state", "doubts"}
+        if f.name not in {"state", "doubts"} and not isinstance(getattr(estimate, f.name), str)
     }
     for k, cell in enumerate((state.weakest, *state.cells)):
         numbers |= {f"{k} {field.name}": getattr(cell, field.name) for field in fields(cell)}

@@ -10,6 +10,7 @@ from smartbattery.snapshot import Identity, Snapshot
 PARALLEL, SERIES = TOPOLOGIES = ("parallel", "series")
 SINGLE_READING_S = 0.95  # gauges measure once a second; polled at 10 Hz, one reading lasts less
 REST_C = 0.05  # at rest at or below this current
+_HOVER_FRAC = 0.9  # of limp_home_a
 LOAD_C = 0.15  # loaded from this current on
 CHARGE_C = 0.02  # charging from this current on
 MAX_NAME = 200  # characters of the name of a pack, a model or a vehicle
@@ -43,6 +44,13 @@ class PackData:
         """Voltage of the weakest cell under load at which the pack is empty."""
         configured = self.cutoff_cell_v
         return self.chemistry.cutoff_cell_v if configured is None else configured
+
+    @property
+    def expected_hover_a(self) -> float | None:
+        """Mean current of a flight by the configuration; None where it has neither current."""
+        if self.hover_a is None and self.limp_home_a is not None:
+            return _HOVER_FRAC * self.limp_home_a
+        return self.hover_a or None  # hover_a of a sidecar may be 0
 
     @property
     def curve(self) -> Chemistry:

@@ -3,7 +3,7 @@
 A chain of stages, each with its own module, that hand on one frozen value each:
 
     sampling -> gauge fusion -> cell fit -> cell states -> load forecast -> time to empty
-             -> return home -> output filters
+             -> flight ahead -> output filters
 
 Causal: an Estimate depends only on what was received until its `t_s`; what is not known is `None`.
 """
@@ -23,10 +23,12 @@ from dronebms.estimation.cell_fit import CellEstimate, CellFit, CellFitState, Ce
 from dronebms.estimation.cell_gap import median_above_v
 from dronebms.estimation.cell_model import FAST, CellModel, row_at_knots
 from dronebms.estimation.cell_states import CellStates, CellStatesState
+from dronebms.estimation.flight_ahead import FlightAhead, FlightAheadState
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion
 from dronebms.estimation.interval_adaptation import Adaptation, mean_adaptation
-from dronebms.estimation.load_forecast import LoadForecast, LoadForecastState
+from dronebms.estimation.load_forecast import LoadForecast, LoadForecastState, planned_load
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
+from dronebms.estimation.motion_power import LearnedMotion
 from dronebms.estimation.output_filters import OutputFilters, ShownCharge
 from dronebms.estimation.pack_memory import (
     MAX_FLIGHT_IDS,
@@ -38,15 +40,21 @@ from dronebms.estimation.pack_memory import (
     Recall,
     no_memory,
 )
-from dronebms.estimation.return_home import ReturnHome, ReturnHomeState
 from dronebms.estimation.sampling import Reading, Sample, Sampling, SamplingState, Second
 from dronebms.estimation.sister_packs import MAX_SISTERS, sister_prior
 from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState
-from dronebms.estimation.usual_power import FlightPower, UsualPower, usual_power, with_flight
+from dronebms.estimation.usual_power import (
+    FlightPower,
+    UsualPower,
+    newest_motion,
+    usual_power,
+    with_flight,
+)
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
 _MAX_LOG_ODDS = 500.0  # of a restored state: its exponential is finite
+_MEAN_CHARGE = 0.5  # at which a cell has its mean voltage
 _LEARN_FRAC = 0.15  # of the capacity that must be used before a flight is learned from
 
 MakeLoadForecast = Callable[[float, UsualPower | None, ModelParameters], LoadForecast]
@@ -65,6 +73,7 @@ class ConnectedPack:
     adaptation: Adaptation  # of the interval
     sister_odds: float | None  # log odds of the gauge's kind by sister packs; None without them
     usual: UsualPower | None  # of the vehicle's earlier flights, while that is unknown the pack's
+    motion: LearnedMotion | None  # power by motion of the vehicle's earlier flights
     full_seen_v: float | None = None  # `PackData.full_seen_v`
 
 
@@ -81,7 +90,7 @@ class StagesState:
     cell_states: CellStatesState
     load: LoadForecastState
     time_to_empty: TimeToEmptyState
-    return_home: ReturnHomeState
+    ahead: FlightAheadState
     output: ShownCharge
 
 
@@ -89,7 +98,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 7
+    FORMAT: ClassVar[int] = 8
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading
@@ -106,7 +115,7 @@ class _Stages:
     cell_states: CellStates
     load: LoadForecast
     time_to_empty: TimeToEmpty
-    return_home: ReturnHome
+    ahead: FlightAhead
     output: OutputFilters
     flight_crc: int = 0  # over the first readings: identifies the flight
     informative: bool = False  # enough charge was used to learn from the flight
@@ -123,7 +132,7 @@ class _Stages:
             cell_states=self.cell_states.state(),
             load=self.load.state(),
             time_to_empty=self.time_to_empty.state(),
-            return_home=self.return_home.state(),
+            ahead=self.ahead.state(),
             output=self.output.state(),
         )
 
@@ -137,7 +146,7 @@ class _Stages:
             cell_states=self.cell_states.with_state(state.cell_states),
             load=self.load.with_state(state.load),
             time_to_empty=self.time_to_empty.with_state(state.time_to_empty),
-            return_home=self.return_home.with_state(state.return_home),
+            ahead=self.ahead.with_state(state.ahead),
             output=self.output.with_state(state.output),
             flight_crc=state.flight_crc,
             informative=state.informative,
@@ -175,7 +184,7 @@ def _check(state: EstimatorState) -> None:
         least["log_odds"] = _MAX_LOG_ODDS - abs(log_odds)
         least["wrong"] = min(stages.gauge.wrong, 1.0 - stages.gauge.wrong)
         least["ripple"] = stages.load.power.ripple
-        least["seen_s"] = stages.return_home.seen_s
+        least["rotor_s"] = stages.ahead.motion.rotor_s
     for name, number in least.items():
         if number < 0.0:
             raise ValueError(f"{name} is out of range")
@@ -267,10 +276,20 @@ class Estimator:
             return Estimate(snapshot.t_s, used_mah=sample.used_as / 3.6, doubts=gauge.doubts)
         stages.identify_flight(sample)
         cells = stages.cell_states.update(sample, cell)
-        load = stages.load.update(sample, cell.degc, stages.time_to_empty.horizon_s)
-        remaining = stages.time_to_empty.update(sample, cell, alone, load, gauge)
-        home = stages.return_home.update(sample, vehicle, load, remaining)
-        return stages.output.update(sample, cell, remaining, home, cells, gauge.doubts)
+        ahead, ends = stages.ahead, stages.time_to_empty
+        plan = None
+        if sample.second is not None:
+            plan = ahead.plan(sample.second, vehicle, stages.load.forecast_w)
+        load = stages.load.update(sample, cell.degc, ends.horizon_s, plan)
+        remaining = ends.update(sample, cell, alone, load, gauge)
+        if plan is not None:
+            planned = load or planned_load(plan)
+            under = remaining if load else ends.under(planned, sample.cells, cell, alone, gauge)
+            ahead.judge(plan, cell, sample.cells, planned, under)
+        home = ahead.home(sample, vehicle, load, remaining)
+        estimate = stages.output.update(sample, cell, remaining, cells, gauge.doubts)
+        # Of a pack that is silent nothing is known, the flight ahead included.
+        return estimate if estimate.used_mah is None else ahead.added_to(estimate, home)
 
     @property
     def keys(self) -> Keys:
@@ -285,7 +304,7 @@ class Estimator:
         pack, flight_id = stages.pack, f"{stages.flight_crc:08x}"
         flown, power = stages.load.flown, None
         if flown is not None:
-            power = FlightPower(flight_id, *flown)
+            power = FlightPower(flight_id, *flown, stages.ahead.learned)
         before = pack.learned
         flight_ids = () if before is None else before.flight_ids
         if flight_id in flight_ids:
@@ -319,11 +338,14 @@ class Estimator:
 
     def _board(self, stages: _Stages, vehicle: str) -> None:
         """Take in the vehicle that became known; late in a flight for the next one only."""
-        usual = usual_power(self._recall(Keys(vehicle=vehicle)).vehicle, self._parameters)
+        flights = self._recall(Keys(vehicle=vehicle)).vehicle
+        usual = usual_power(flights, self._parameters)
         if not stages.load.use(usual):
             usual = stages.pack.usual
+        motion = newest_motion(flights)
+        stages.ahead.use(motion)
         keys = replace(stages.pack.keys, vehicle=vehicle)
-        stages.pack = replace(stages.pack, keys=keys, usual=usual)
+        stages.pack = replace(stages.pack, keys=keys, usual=usual, motion=motion)
 
     def _restart(self) -> None:
         self._sampling = Sampling(self._pack_data)
@@ -378,6 +400,7 @@ class Estimator:
             ),
             sister_odds=self._sister_odds(sisters),
             usual=usual_power(flights, self._parameters),
+            motion=newest_motion(flights),
             full_seen_v=pack_data.full_seen_v,
         )
         cells = None if learned is None else learned.cells
@@ -419,6 +442,8 @@ class Estimator:
             parameters=parameters,
             cell=None if pack_data.cell is None else known_cell(pack_data.cell),
         )
+        pack_v = pack_data.curve.open_circuit_v(_MEAN_CHARGE) * pack.cells
+        hover_a = pack_data.expected_hover_a
         threshold_w = LOAD_C * capacity_ah * pack_data.chemistry.full_cell_v * pack.cells
         return _Stages(
             pack=pack,
@@ -438,7 +463,11 @@ class Estimator:
                 adaptation=pack.adaptation,
                 began_with_gauge=pack.has_gauge_charge,
             ),
-            return_home=ReturnHome(),
+            ahead=FlightAhead(
+                model.capacity_as * pack_v,
+                pack.motion,
+                None if hover_a is None else hover_a * pack_v,
+            ),
             output=OutputFilters(
                 pack_data.cutoff_v, None if learned is None else learned.first_fast
             ),

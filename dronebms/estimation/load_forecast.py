@@ -6,7 +6,7 @@ the voltage falls is part of the time to empty, not of the load.
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.sampling import Sample
@@ -27,9 +27,21 @@ _PRIOR_BLOCKS = 4.0
 # hover. Phases of multirotors differ by less.
 _HOVER_RATIO = 2.5
 _OWN_BLOCKS = 4  # of the flight, from which on its forecast does not change to another usual power
+_PLANNED_RIPPLE = 0.05  # of a flight that has not begun
 _LEAST_SD = 1e-6
 _SMOOTH_S = 15.0  # of temperature
 _SPAN_S = 45.0  # over less, the steps of 0.1 K of a thermometer dominate the slope
+
+
+class PlannedLoad(Protocol):
+    """Load of a plan that is flown."""
+
+    @property
+    def sd(self) -> float:
+        """Relative standard deviation of its energy."""
+
+    def power_w(self, horizon_s: float) -> float:
+        """Mean power over a horizon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,12 @@ class LoadForecastState:
     ahead: LoadAhead | None = None
 
 
+def planned_load(plan: PlannedLoad) -> LoadAhead:
+    """Load of a plan that has not begun."""
+    power_w = plan.power_w(math.inf)
+    return LoadAhead(power_w, plan.sd, _PLANNED_RIPPLE, least_w=power_w, most_w=power_w)
+
+
 class LoadForecast:
     """Stage: power statistics of one flight, from the first load on.
 
@@ -121,8 +139,17 @@ class LoadForecast:
         """Return a stage that continues from a state."""
         return type(self)(self._threshold_w, self._usual, self._parameters, state)
 
-    def update(self, sample: Sample, degc: float, horizon_s: float) -> LoadAhead | None:
-        """Take in a sample; the load over a horizon, None without a load."""
+    def update(
+        self, sample: Sample, degc: float, horizon_s: float, plan: PlannedLoad | None = None
+    ) -> LoadAhead | None:
+        """Take in a sample; the load over a horizon, None without a load.
+
+        Args:
+            sample: of this update.
+            degc: temperature.
+            horizon_s: over which the load is wanted.
+            plan: that is flown.
+        """
         second = sample.second
         if second is None:
             return self._ahead
@@ -131,6 +158,8 @@ class LoadForecast:
         if self.present:
             self._rise = self._rise.updated(second.mean.t_s, degc)
             power_w, power_sd = self.mean_power(horizon_s)
+            if plan is not None:
+                power_w, power_sd = plan.power_w(horizon_s), plan.sd
             self._ahead = LoadAhead(
                 power_w,
                 power_sd,
@@ -147,6 +176,11 @@ class LoadForecast:
         """Greatest power that this flight took for 30 s, where it is far above the expected one."""
         hover_w = max(self._power.blocks, default=0.0)
         return hover_w if hover_w > _HOVER_RATIO * expected_w else None
+
+    @property
+    def forecast_w(self) -> float | None:
+        """The power that was forecast last, None without a load."""
+        return None if self._ahead is None else self._ahead.power_w
 
     @property
     def present(self) -> bool:

@@ -16,7 +16,6 @@ from dronebms.estimation.cell_model import (
     FAST,
     CircuitState,
 )
-from dronebms.estimation.return_home import ReturnEstimate
 from dronebms.estimation.sampling import Reading, Sample
 from dronebms.estimation.time_to_empty import RemainingTime
 
@@ -75,7 +74,6 @@ class OutputFilters:
         sample: Sample,
         cell: CellEstimate,
         remaining: RemainingTime | None,
-        home: ReturnEstimate,
         state: PackState,
         doubts: tuple[str, ...],
     ) -> Estimate:
@@ -98,9 +96,6 @@ class OutputFilters:
             remaining_s=None if remaining is None else remaining.median_s,
             remaining_low_s=None if remaining is None else remaining.low_s,
             remaining_high_s=None if remaining is None else remaining.high_s,
-            home_s=home.home_s,
-            home_reserve_s=home.home_reserve_s,
-            turn_back_in_s=home.turn_back_in_s,
             resistance_ohm=_resistance_ohm(cell, now, sample.cells),
             resting_cell_v=newest.cell_v + now.sag_v if known else None,
             max_discharge_a=max_10s_a,

@@ -29,6 +29,7 @@ from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import CAPACITY, FAST, KNOTS, row_at_knots
 from dronebms.estimation.interval_adaptation import NOT_ADAPTED, Adaptation
 from dronebms.estimation.model_parameters import KNOTS_FRAC
+from dronebms.estimation.motion_power import ROTOR_TERMS, WING_TERMS, LearnedMotion, Terms
 from dronebms.estimation.sister_packs import MAX_SISTERS
 from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower, with_flight
 
@@ -628,15 +629,37 @@ _KINDS = {
 }
 
 
-def _power_to_json(flights: tuple[FlightPower, ...]) -> list[tuple[str, float, float]]:
-    return [(flight.flight_id, flight.mean_w, flight.span_s) for flight in flights]
+def _power_to_json(flights: tuple[FlightPower, ...]) -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for flight in flights:
+        row: list[Any] = [flight.flight_id, flight.mean_w, flight.span_s]
+        if flight.motion is not None:
+            row.append({"rotor": flight.motion.rotor, "wing": flight.motion.wing})
+        rows.append(row)
+    return rows
 
 
 def _power_from_json(rows: Any) -> tuple[FlightPower, ...]:  # noqa: ANN401 - of any form
-    flights = [FlightPower(str(name), _number(w), _number(s)) for name, w, s in rows]
+    flights = []
+    for name, watts, span_s, *more in rows:
+        motion = _motion_from_json(*more) if more else None
+        flights.append(FlightPower(str(name), _number(watts), _number(span_s), motion))
     if any(flight.mean_w < 0.0 or flight.span_s < 0.0 for flight in flights):
         raise ValueError("a power or a time in it is negative")
     return tuple(flights[-MAX_FLIGHTS:])
+
+
+def _motion_from_json(row: Any) -> LearnedMotion:  # noqa: ANN401 - of any form
+    return LearnedMotion(_terms(row["rotor"], ROTOR_TERMS), _terms(row["wing"], WING_TERMS))
+
+
+def _terms(pair: Any, count: int) -> Terms | None:  # noqa: ANN401 - of any form
+    if pair is None:
+        return None
+    terms_w, variances = (tuple(map(_number, part)) for part in pair)
+    if not len(terms_w) == len(variances) == count or terms_w[0] <= 0.0 or min(variances) < 0.0:
+        raise ValueError("a power by motion in it is not valid")
+    return terms_w, variances
 
 
 def _points(rows: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401 - of any form

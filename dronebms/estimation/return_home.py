@@ -1,54 +1,86 @@
-"""Stage: time and energy to return home and land, and the latest time to turn back.
+"""Stage: the return, whether the pack lasts for it, and the latest time to turn back.
 
-From the autopilot's position, home, speed and wind and the pack's power: joules of the pack,
-metres, seconds. A value that rests on something unknown is `None`, never zero. Distances are on a
-sphere: at a drone's range the error is below 0.6 %.
+The way is what the autopilot does when it is commanded to return; where its parameters are not
+known, what was seen of the flight. Joules of the pack, metres, seconds. A value that rests on
+something unknown is `None`, never zero.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
+from dronebms.core.flight_plan import FlightPlan, ItemKind, ReturnPlan, ReturnTo
+from dronebms.core.report import Verdict
 from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.flight_legs import (
+    HOME,
+    Conditions,
+    Leg,
+    NoWayError,
+    Position,
+    offset,
+    position_of,
+    return_legs,
+)
 from dronebms.estimation.load_forecast import LoadAhead
+from dronebms.estimation.motion_power import LegTable, MotionPower, Need
+from dronebms.estimation.reach import Available, available, verdict
 from dronebms.estimation.sampling import Sample
 from dronebms.estimation.time_to_empty import RemainingTime
 
-_EARTH_M = 6_371_000.0
-_CRUISE_M_S = 4.0  # ground speed from which the vehicle is cruising
-_CRUISE_TAU_S = 120.0
-_MIN_SEEN_S = 20.0
-_DESCENT_M_S = 2.0
-_LANDING_S = 15.0
-_DEFAULT_M_S = 5.0  # ground speed of a vehicle that has only hovered: PX4's default return speed
-_MIN_AIRSPEED_M_S = 10.0  # airspeed of a drone that has not flown faster
-_MIN_HOMEWARD_M_S = 1.0  # slower against the wind, the vehicle does not reach home
+NO_LOAD = "load"
+_DEFAULT_M_S = 5.0  # ground speed of a vehicle that has only hovered: PX4's default
+# Through the air a drone flies at least so fast, and this part of its cruise speed: autopilots
+# limit the lean, not the airspeed; at 30 degrees the drag of usual drones is that of 15 to 25 m/s.
+_MIN_AIRSPEED_M_S, _AIR_FRAC = 15.0, 1.25
+_LEAST_CRUISE_M_S = 1.0  # of the ground speeds flown so far, that gives a cruise speed
+_WITHOUT_PLAN = ReturnPlan(descent_m_s=2.0, landing_m_s=0.7, landing_height_m=10.0)
+_WINGED = ("ArduPlane", "QuadPlane", "PX4 fixed wing", "PX4 VTOL")  # cruise on a wing
+_RECEDE_TAU_S, _RECEDE_GAP_S = 5.0, 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnEstimate:
-    """The return, in seconds."""
+    """The return; seconds."""
 
     home_s: float | None = None  # flight home and landing
-    home_reserve_s: float | None = None  # time to empty left then
-    turn_back_in_s: float | None = None  # until the reserve is used up
+    reserve_s: float | None = None  # left then: 5 % bound
+    margin_s: float | None = None  # median less the landing reserve
+    best_s: float | None = None  # 95 % bound
+    turn_back_in_s: float | None = None  # until the 5 % bound is used up
+    verdict: Verdict = Verdict.UNKNOWN
+    missing: str | None = None  # what is not known
+    alternate: str | None = None
+    alternate_by_return: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a vehicle can land."""
+
+    name: str  # "home", "rally point 2", "mission landing"
+    position: Position
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnHomeState:
-    """Restart state of `ReturnHome`: the cruise as measured."""
+    """Restart state of `ReturnHome`."""
 
-    seen_s: float = 0.0
-    cruise_m_s: float = 0.0
-    power_w: float = 0.0
-    away: tuple[float, float] | None = None  # time, metres from home
+    away: tuple[float, float] | None = None  # time, metres from the destination
     receding_m_s: float = 0.0
 
 
 class ReturnHome:
-    """Stage: the return of one flight."""
+    """Stage: the return of one flight.
 
-    def __init__(self, state: ReturnHomeState = ReturnHomeState()) -> None:
+    Args:
+        reserve_j: energy that a landing is to leave by the median.
+        state: to continue from.
+    """
+
+    def __init__(self, reserve_j: float = 0.0, state: ReturnHomeState = ReturnHomeState()) -> None:
+        self._reserve_j = reserve_j
         self._state = state
 
     def state(self) -> ReturnHomeState:
@@ -57,108 +89,181 @@ class ReturnHome:
 
     def with_state(self, state: ReturnHomeState) -> Self:
         """Return a stage that continues from a state."""
-        return type(self)(state)
+        return type(self)(self._reserve_j, state)
 
     def update(
         self,
         sample: Sample,
         vehicle: VehicleState,
+        motion: MotionPower,
         load: LoadAhead | None,
         remaining: RemainingTime | None,
     ) -> ReturnEstimate:
-        """Take in a sample; the return at that time, unknown without a load."""
-        if load is None:
-            return ReturnEstimate()
-        second = sample.second
-        if second is not None:
-            self.observe(second.mean.t_s, second.span_s, vehicle, second.power_w)
-        if remaining is None:
-            return self.estimate(vehicle, None, 0.0)
-        return self.estimate(vehicle, remaining.low_s, remaining.power_w)
+        """The return at the time of a sample, unknown without a load."""
+        here = offset(vehicle)
+        if load is None or here is None:
+            return ReturnEstimate(missing=_missing(vehicle))
+        to = destination(here, vehicle)
+        away_m = _apart_m(here, to.position)
+        if sample.second is not None:
+            self._recede(sample.second.mean.t_s, away_m)
+        flight = _Flight(here, vehicle, motion, conditions(vehicle, motion), load.power_w)
+        legs = flight.legs_to(to.position)
+        if legs is None:
+            return ReturnEstimate(missing="a ground speed against this wind")
+        home_s = sum(leg.span_s for leg in legs)
+        need = motion.need(LegTable(legs), load.power_w)
+        energy = None if remaining is None else available(remaining, load)
+        if need is None or energy is None or need.total_j <= 0.0:
+            return ReturnEstimate(home_s, missing="time left" if energy is None else NO_LOAD)
+        found = self._answer(home_s, need, energy, load.power_w, away_m)
+        lasts_j = energy.median_j - self._reserve_j
+        if to.name != "home":  # the vehicle's own return goes to the alternate
+            name = to.name if flight.need_j(HOME) > lasts_j else None
+        elif found.verdict is Verdict.NO:
+            name = flight.nearest(lasts_j)
+        else:
+            name = None
+        by_return = None if name is None else to.name != "home"
+        return replace(found, alternate=name, alternate_by_return=by_return)
 
-    def observe(self, now_s: float, dt_s: float, vehicle: VehicleState, power_w: float) -> None:
-        """Take in a second of flight: the vehicle's state and the pack's mean power."""
-        way = _offset_m(vehicle)
-        if way is not None:
-            self._recede(now_s, math.hypot(*way))
-        speed_m_s = vehicle.ground_speed_m_s
-        if speed_m_s is None or speed_m_s < _CRUISE_M_S or power_w <= 0:
-            return
-        state = self._state
-        seen_s = state.seen_s + dt_s
-        share = dt_s / min(seen_s, _CRUISE_TAU_S)  # a plain mean at first
-        self._state = replace(
-            state,
-            seen_s=seen_s,
-            cruise_m_s=state.cruise_m_s + (speed_m_s - state.cruise_m_s) * share,
-            power_w=state.power_w + (power_w - state.power_w) * share,
-        )
-
-    def estimate(
-        self, vehicle: VehicleState, low_s: float | None, power_w: float
+    def _answer(
+        self, home_s: float, need: Need, energy: Available, power_w: float, away_m: float
     ) -> ReturnEstimate:
-        """The return from where the vehicle is.
-
-        Args:
-            vehicle: its state.
-            low_s: 5 % bound of the remaining time at the forecast power.
-            power_w: that power, of the pack.
-        """
-        way = _offset_m(vehicle)
-        if way is None:
-            return ReturnEstimate()
-        homeward_m_s = self._homeward_m_s(way, vehicle)
-        if homeward_m_s is None:
-            return ReturnEstimate()
-        down_m = 0.0
-        if vehicle.alt_m is not None and vehicle.home_alt_m is not None:
-            down_m = max(vehicle.alt_m - vehicle.home_alt_m, 0.0)
-        home_s = math.hypot(*way) / homeward_m_s + down_m / _DESCENT_M_S + _LANDING_S
-        if low_s is None or power_w <= 0:
-            return ReturnEstimate(home_s)
-        cruise_w = self._state.power_w if self._is_seen else power_w
-        spare_j = low_s * power_w - home_s * cruise_w
-        further_w = cruise_w * max(self._state.receding_m_s, 0.0) / homeward_m_s
-        return ReturnEstimate(home_s, spare_j / cruise_w, max(spare_j / (power_w + further_w), 0.0))
-
-    def _homeward_m_s(self, way: tuple[float, float], vehicle: VehicleState) -> float | None:
-        """Ground speed on the way home; None against too strong a wind.
-
-        Autopilots hold a ground speed as long as the vehicle can reach it against the wind.
-        """
-        cruise_m_s = self._state.cruise_m_s if self._is_seen else _DEFAULT_M_S
-        if vehicle.wind_m_s is None or vehicle.wind_from_deg is None:
-            return cruise_m_s
-        air_m_s = max(cruise_m_s, _MIN_AIRSPEED_M_S)
-        north_m, east_m = way
-        course = math.atan2(-east_m, -north_m)  # from here to home
-        off = math.radians(vehicle.wind_from_deg) - course
-        across_m_s = vehicle.wind_m_s * math.sin(off)
-        against_m_s = vehicle.wind_m_s * math.cos(off)
-        if abs(across_m_s) >= air_m_s:
-            return None
-        homeward_m_s = min(math.sqrt(air_m_s**2 - across_m_s**2) - against_m_s, cruise_m_s)
-        return homeward_m_s if homeward_m_s >= _MIN_HOMEWARD_M_S else None
-
-    @property
-    def _is_seen(self) -> bool:
-        return self._state.seen_s >= _MIN_SEEN_S
+        return_w = need.total_j / home_s
+        low_j, high_j = energy.bounds_j(need.sd)
+        low_s, median_s, best_s = [
+            (j - need.total_j) / return_w for j in (low_j, energy.median_j, high_j)
+        ]
+        margin_s = median_s - self._reserve_j / return_w
+        pace_m_s = max(away_m / home_s if home_s > 0.0 else 0.0, _LEAST_CRUISE_M_S)
+        further_w = return_w * max(self._state.receding_m_s, 0.0) / pace_m_s
+        return ReturnEstimate(
+            home_s=home_s,
+            reserve_s=low_s,
+            margin_s=margin_s,
+            best_s=best_s,
+            turn_back_in_s=max((low_j - need.total_j) / (power_w + further_w), 0.0),
+            verdict=verdict(low_s, margin_s),
+        )
 
     def _recede(self, now_s: float, away_m: float) -> None:
         state, receding_m_s = self._state, self._state.receding_m_s
-        if state.away is not None and 0 < now_s - state.away[0] < _MIN_SEEN_S:
+        if state.away is not None and 0 < now_s - state.away[0] < _RECEDE_GAP_S:
             dt_s = now_s - state.away[0]
             rate_m_s = (away_m - state.away[1]) / dt_s
-            receding_m_s += (rate_m_s - receding_m_s) * min(dt_s / 5.0, 1.0)
-        self._state = replace(state, away=(now_s, away_m), receding_m_s=receding_m_s)
+            receding_m_s += (rate_m_s - receding_m_s) * min(dt_s / _RECEDE_TAU_S, 1.0)
+        self._state = ReturnHomeState((now_s, away_m), receding_m_s)
 
 
-def _offset_m(vehicle: VehicleState) -> tuple[float, float] | None:
-    """Metres (north, east) from home to the vehicle."""
-    lat, lon = vehicle.lat_deg, vehicle.lon_deg
-    home_lat, home_lon = vehicle.home_lat_deg, vehicle.home_lon_deg
-    if lat is None or lon is None or home_lat is None or home_lon is None:
-        return None
-    metres = math.radians(1.0) * _EARTH_M
-    east_deg = (lon - home_lon + 180.0) % 360.0 - 180.0
-    return (lat - home_lat) * metres, east_deg * metres * math.cos(math.radians(home_lat))
+def conditions(vehicle: VehicleState, motion: MotionPower) -> Conditions:
+    """Wind as the autopilot estimates it, and the speed that the vehicle has at least."""
+    plan = vehicle.plan or FlightPlan()
+    cruise_m_s = _cruise_m_s(plan, motion) if plan.returns is None else plan.returns.cruise_m_s
+    most_m_s = max(
+        _AIR_FRAC * (cruise_m_s or 0.0),
+        _AIR_FRAC * (plan.speeds.cruise_m_s or 0.0),
+        motion.fastest_air_m_s,
+        motion.fastest_m_s,
+        _MIN_AIRSPEED_M_S,
+    )
+    on_wing = vehicle.on_wing is True or vehicle.vehicle_class in _WINGED
+    if vehicle.wind_m_s is None or vehicle.wind_from_deg is None:
+        return Conditions(most_air_m_s=most_m_s, on_wing=on_wing)
+    return Conditions(vehicle.wind_m_s, vehicle.wind_from_deg, most_m_s, on_wing)
+
+
+def way(
+    here: Position, to: Position, vehicle: VehicleState, motion: MotionPower, at: Conditions
+) -> tuple[Leg, ...]:
+    """Legs of the return to a place; raises NoWayError."""
+    plan = vehicle.plan or FlightPlan()
+    returns = _WITHOUT_PLAN if plan.returns is None else plan.returns
+    if returns.cruise_m_s is None:
+        returns = replace(returns, cruise_m_s=_cruise_m_s(plan, motion))
+    return return_legs(here, to, returns, at)
+
+
+def destination(here: Position, vehicle: VehicleState) -> Destination:
+    """Where the autopilot's own return goes."""
+    plan = vehicle.plan or FlightPlan()
+    to = ReturnTo.HOME if plan.returns is None else plan.returns.to
+    found = [Destination("home", HOME)]
+    if to is ReturnTo.HOME_OR_RALLY:
+        found += _rally(plan, vehicle)
+    elif to is ReturnTo.LANDING:
+        found = list(_landings(plan, vehicle)) or found
+    return min(found, key=lambda place: _apart_m(here, place.position))
+
+
+def alternates(vehicle: VehicleState) -> list[Destination]:
+    """Rally points and landings of the mission."""
+    plan = vehicle.plan or FlightPlan()
+    return [*_rally(plan, vehicle), *_landings(plan, vehicle)]
+
+
+def _rally(plan: FlightPlan, vehicle: VehicleState) -> Iterator[Destination]:
+    for number, place in enumerate(plan.rally or (), 1):
+        position = position_of(place, vehicle)
+        if position is not None:  # the altitude of a rally point is that of the flight to it
+            yield Destination(f"rally point {number}", replace(position, up_m=0.0))
+
+
+def _landings(plan: FlightPlan, vehicle: VehicleState) -> Iterator[Destination]:
+    for number, item in enumerate(plan.items or ()):
+        if item.kind is ItemKind.LAND and item.place is not None:
+            position = position_of(item.place, vehicle)
+            if position is not None:
+                yield Destination(f"landing of item {number}", replace(position, up_m=0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """The vehicle on its way to any place."""
+
+    here: Position
+    vehicle: VehicleState
+    motion: MotionPower
+    at: Conditions
+    unknown_w: float  # power of a motion of which nothing is known
+
+    def legs_to(self, to: Position) -> tuple[Leg, ...] | None:
+        """Legs of the return there; None against too strong a wind."""
+        try:
+            return way(self.here, to, self.vehicle, self.motion, self.at)
+        except NoWayError:
+            return None
+
+    def need_j(self, to: Position) -> float:
+        """Energy that the return there takes; infinite where there is no way."""
+        legs = self.legs_to(to)
+        need = None if legs is None else self.motion.need(LegTable(legs), self.unknown_w)
+        return math.inf if need is None else need.total_j
+
+    def nearest(self, lasts_j: float) -> str | None:
+        """Name of the alternate that takes the least energy, if the pack lasts for it."""
+        places = alternates(self.vehicle)
+        found = [(self.need_j(place.position), place.name) for place in places]
+        least_j, name = min(found, default=(math.inf, ""))
+        return name if least_j <= lasts_j else None
+
+
+def _cruise_m_s(plan: FlightPlan, motion: MotionPower) -> float:
+    """Speed of a return whose parameter is not known: that of missions, else what was flown."""
+    if plan.speeds.cruise_m_s is not None:
+        return plan.speeds.cruise_m_s
+    flown_m_s = motion.fastest_m_s
+    return flown_m_s if flown_m_s >= _LEAST_CRUISE_M_S else _DEFAULT_M_S
+
+
+def _apart_m(one: Position, other: Position) -> float:
+    return math.hypot(one.north_m - other.north_m, one.east_m - other.east_m)
+
+
+def _missing(vehicle: VehicleState) -> str:
+    """The one thing that keeps the way home unknown."""
+    if vehicle.lat_deg is None or vehicle.lon_deg is None:
+        return "position of the vehicle"
+    if vehicle.home_lat_deg is None or vehicle.home_lon_deg is None:
+        return "home position"
+    return NO_LOAD

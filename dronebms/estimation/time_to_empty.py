@@ -149,6 +149,19 @@ class TimeToEmpty:
             return None
         return forecast.after(sample.t_s - self._state.forecast_at_s)
 
+    def under(
+        self,
+        load: LoadAhead,
+        cells: int,
+        cell: CellEstimate,
+        alone: CellEstimate | None,
+        gauge: GaugeEvidence,
+    ) -> RemainingTime:
+        """Time to empty under a load that has not begun."""
+        charge = charge_bounds(cell, gauge.charge, began_with_gauge=self._began_with_gauge)
+        doubt = None if gauge.wrong < _LEAST_WRONG else alone
+        return self._forecast(cells, cell, doubt, load, gauge, charge)
+
     def _renew(
         self,
         now: Reading,

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from dronebms.estimation.model_parameters import ModelParameters
+from dronebms.estimation.motion_power import LearnedMotion
 
 MAX_FLIGHTS = 20  # newest
 
@@ -19,6 +20,7 @@ class FlightPower:
     flight_id: str
     mean_w: float
     span_s: float  # of the load
+    motion: LearnedMotion | None = None  # power by motion, after this flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,12 @@ def with_flight(flights: tuple[FlightPower, ...], flight: FlightPower) -> tuple[
             [flight if known.flight_id == flight.flight_id else known for known in flights]
         )
     return (*flights, flight)[-MAX_FLIGHTS:]
+
+
+def newest_motion(flights: tuple[FlightPower, ...]) -> LearnedMotion | None:
+    """Power by motion after the newest flight that taught it: it rests on the earlier ones."""
+    found = [flight.motion for flight in flights if flight.motion is not None]
+    return found[-1] if found else None
 
 
 def usual_power(flights: tuple[FlightPower, ...], parameters: ModelParameters) -> UsualPower | None:

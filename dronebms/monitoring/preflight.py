@@ -8,7 +8,6 @@ from smartbattery.registers import STATUS_INITIALIZED
 
 RESERVE_PCT = 15.0  # state of charge that remains after the planned flight
 _MAX_ERROR_PCT = 10.0
-_HOVER_FRAC = 0.9  # of limp_home_a, if hover_a is not configured
 _WORN = 2.0  # times the resistance of a new pack
 
 
@@ -67,14 +66,12 @@ def _condition(report: Report) -> Iterator[str]:
 
 def _planned_flight(report: Report) -> Iterator[str]:
     pack_data, soc_pct = report.pack_data, report.estimate.soc_pct
-    hover_a, planned_s = pack_data.hover_a, pack_data.planned_s
-    if hover_a is None and pack_data.limp_home_a is not None:
-        hover_a = _HOVER_FRAC * pack_data.limp_home_a
+    hover_a, planned_s = pack_data.expected_hover_a, pack_data.planned_s
     if planned_s is None or report.snapshot.voltage_v is None:
         return
     rated_mah = pack_data.capacity_mah
-    if soc_pct is None or not hover_a or rated_mah is None:  # hover_a of a sidecar may be 0
-        needed = {"state of charge": soc_pct, "hover_a": hover_a or None, "capacity_mah": rated_mah}
+    if soc_pct is None or hover_a is None or rated_mah is None:
+        needed = {"state of charge": soc_pct, "hover_a": hover_a, "capacity_mah": rated_mah}
         missing = ", ".join(name for name, value in needed.items() if value is None)
         yield f"hover time unknown: {missing} missing"
         return

@@ -1,103 +1,233 @@
-"""Return home against a map, a wind triangle and an energy balance worked out by hand."""
+"""Return home against spans, energies and verdicts worked out by hand."""
 
-import math
 from dataclasses import replace
 
 import pytest
 
-from dronebms.core.report import Estimate
+from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, ReturnTo, Speeds
+from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.return_home import ReturnHome
+from dronebms.estimation.motion_power import MotionPower
+from dronebms.estimation.return_home import ReturnEstimate, ReturnHome
+from tests.estimation.flights_ahead import (
+    AWAY,
+    KILOMETRE_DEG,
+    PLAN,
+    RETURNS,
+    hovered,
+    lasting,
+    load,
+    place,
+    sample,
+)
 from tests.snapshots import FACTS, look
 
-# A degree of latitude is 111.2 km on a sphere of 6371 km.
-KILOMETRE_DEG = 1.0 / 111.195
-AWAY = VehicleState(
-    lat_deg=47.0 + 2 * KILOMETRE_DEG,
-    lon_deg=8.0,
-    alt_m=540.0,
-    home_lat_deg=47.0,
-    home_lon_deg=8.0,
-    home_alt_m=500.0,
-    ground_speed_m_s=10.0,
+HOME_S = 239.0  # 200 s of way, 4 s to start and stop, 15 s down and 20 s to land
+POWER_W = 400.0
+
+
+def returned(
+    vehicle: VehicleState = AWAY,
+    low_s: float = 600.0,
+    median_s: float = 600.0,
+    *,
+    reserve_s: float = 0.0,
+    motion: MotionPower | None = None,
+    power_w: float = POWER_W,
+) -> ReturnEstimate:
+    """The return of a vehicle that needs the same power for every motion."""
+    stage = ReturnHome(reserve_s * POWER_W)
+    known = MotionPower() if motion is None else motion
+    remaining = lasting(low_s, median_s, power_w)
+    return stage.update(sample(100.0), vehicle, known, load(power_w), remaining)
+
+
+def test_the_time_home_is_that_of_the_plan() -> None:
+    found = returned()
+    assert found.home_s == pytest.approx(HOME_S, rel=1e-3)
+    assert found.missing is None
+
+
+def test_what_is_left_at_home_is_the_time_to_empty_less_the_way() -> None:
+    found = returned(low_s=500.0, median_s=600.0, reserve_s=60.0)
+    assert found.margin_s == pytest.approx(600.0 - HOME_S - 60.0, rel=0.01)
+    assert found.reserve_s is not None
+    assert found.best_s is not None
+    # The power of the way home is uncertain too: the bound is below the 500 s of the pack alone.
+    assert 100.0 < found.reserve_s < 500.0 - HOME_S
+    assert found.best_s > 720.0 - HOME_S
+
+
+def test_a_return_that_takes_less_power_than_the_flight_leaves_more() -> None:
+    known = hovered(power_w=POWER_W / 2)
+    still = replace(AWAY, plan=replace(PLAN, returns=replace(RETURNS, cruise_m_s=1e9)))
+    found = returned(still, 300.0, 300.0, motion=known, power_w=POWER_W)
+    assert found.home_s is not None
+    assert found.margin_s is not None
+    # The pack gives 300 s at 400 W: twice the time in a landing that takes half of it.
+    assert found.margin_s == pytest.approx(600.0 - found.home_s, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("low_s", "median_s", "answer"),
+    [
+        (600.0, 700.0, Verdict.YES),
+        (100.0, 600.0, Verdict.MARGINAL),
+        (100.0, 270.0, Verdict.NO),  # home, but not with the landing reserve of 60 s
+        (0.0, 0.0, Verdict.NO),
+    ],
 )
+def test_one_verdict_of_two_bounds(low_s: float, median_s: float, answer: Verdict) -> None:
+    assert returned(low_s=low_s, median_s=median_s, reserve_s=60.0).verdict is answer
 
 
-def cruised(vehicle: VehicleState = AWAY, power_w: float = 400.0) -> ReturnHome:
-    homeward = ReturnHome()
-    for t in range(120):
-        homeward.observe(float(t), 1.0, vehicle, power_w)
-    return homeward
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"lat_deg": None}, "position of the vehicle"),
+        ({"lon_deg": None}, "position of the vehicle"),
+        ({"home_lat_deg": None}, "home position"),
+        ({"home_lon_deg": None}, "home position"),
+        ({"wind_m_s": 40.0, "wind_from_deg": 180.0}, "a ground speed against this wind"),
+    ],
+)
+def test_the_one_thing_that_is_missing_is_named(
+    changes: dict[str, float | None], missing: str
+) -> None:
+    found = returned(replace(AWAY, **changes))  # type: ignore[arg-type]  # numbers all
+    assert (found.verdict, found.missing, found.home_s) == (Verdict.UNKNOWN, missing, None)
+    assert (found.reserve_s, found.margin_s, found.turn_back_in_s) == (None, None, None)
 
 
-def test_two_kilometres_at_ten_metres_a_second_and_forty_metres_down() -> None:
-    way = cruised().estimate(AWAY, 600.0, 400.0)
-    # 200 s of way, 20 s down at 2 m/s, 15 s to land.
-    assert way.home_s == pytest.approx(235.0, rel=0.005)
-    assert way.home_reserve_s == pytest.approx(365.0, rel=0.005)
-    assert way.turn_back_in_s == pytest.approx(365.0, rel=0.005)
+def test_without_a_load_or_a_remaining_time_there_is_no_verdict() -> None:
+    stage = ReturnHome()
+    idle = stage.update(sample(0.0), AWAY, MotionPower(), None, lasting(600.0, 600.0))
+    assert (idle.verdict, idle.missing) == (Verdict.UNKNOWN, "load")
+    unknown = stage.update(sample(1.0), AWAY, MotionPower(), load(), None)
+    assert (unknown.verdict, unknown.missing) == (Verdict.UNKNOWN, "time left")
+    assert unknown.home_s == pytest.approx(HOME_S, rel=1e-3)
+    powerless = stage.update(sample(2.0), AWAY, MotionPower(), load(), lasting(9.0, 9.0, 0.0))
+    assert powerless.missing == "time left"
 
 
-def test_a_load_above_the_cruise_leaves_more_time_for_the_return() -> None:
-    way = cruised().estimate(AWAY, 300.0, 800.0)
-    # 300 s at 800 W are 600 s at 400 W; 365 s of them are spare, or 182 s at 800 W.
-    assert way.home_reserve_s == pytest.approx(365.0, rel=0.005)
-    assert way.turn_back_in_s == pytest.approx(182.5, rel=0.01)
+def test_on_the_ground_at_home_there_is_no_way_to_judge() -> None:
+    low = replace(RETURNS, height_m=0.0)
+    there = replace(AWAY, lat_deg=47.0, alt_m=500.0, plan=replace(PLAN, returns=low))
+    assert returned(there).missing == "load"
 
 
-def test_headwind_and_crosswind_slow_the_return_and_a_tailwind_is_no_gain() -> None:
-    # Home is due south. 6 m/s from the south is against, from the west across. From behind it is no
-    # gain: ArduPilot's WPNAV_SPEED and PX4's MPC_XY_CRUISE are speeds over ground.
-    against = cruised().estimate(replace(AWAY, wind_m_s=6.0, wind_from_deg=180.0), 600.0, 400.0)
-    across = cruised().estimate(replace(AWAY, wind_m_s=6.0, wind_from_deg=270.0), 600.0, 400.0)
-    behind = cruised().estimate(replace(AWAY, wind_m_s=6.0, wind_from_deg=0.0), 600.0, 400.0)
-    assert against.home_s == pytest.approx(2000.0 / 4.0 + 35.0, rel=0.005)
-    assert across.home_s == pytest.approx(2000.0 / 8.0 + 35.0, rel=0.005)
-    assert behind.home_s == pytest.approx(2000.0 / 10.0 + 35.0, rel=0.005)
+def test_without_a_plan_the_speed_is_the_greatest_that_was_flown() -> None:
+    planless = replace(AWAY, plan=None)
+    # 40 m down: 30 m at 2 m/s, 10 m at 0.7 m/s; the start and the stop by the speed.
+    landing_s = 15.0 + 10.0 / 0.7
+    assert returned(planless).home_s == pytest.approx(2000.0 / 5.0 + 2.0 + landing_s, rel=1e-3)
+    survey = MotionPower()
+    for t in range(200):
+        speed_m_s = 9.0 if t < 60 else 1.0
+        moving = replace(planless, ground_speed_m_s=speed_m_s)
+        survey.update(float(t), 1.0, POWER_W, moving)
+    found = returned(planless, motion=survey)
+    assert found.home_s == pytest.approx(2000.0 / 9.0 + 3.6 + landing_s, rel=0.02)
 
 
-@pytest.mark.parametrize("wind_from_deg", [180.0, 270.0])
-def test_against_a_storm_the_return_is_unknown(wind_from_deg: float) -> None:
-    storm = replace(AWAY, wind_m_s=20.0, wind_from_deg=wind_from_deg)
-    assert cruised().estimate(storm, 600.0, 400.0).home_s is None
+def test_a_plan_without_a_return_speed_takes_that_of_missions() -> None:
+    plan = replace(PLAN, returns=replace(RETURNS, cruise_m_s=None))
+    found = returned(replace(AWAY, plan=plan))
+    assert found.home_s == pytest.approx(2000.0 / 8.0 + 3.2 + 35.0, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["lat_deg", "lon_deg", "home_lat_deg", "home_lon_deg"])
-def test_without_a_position_or_a_home_the_return_is_unknown(name: str) -> None:
-    way = cruised().estimate(replace(AWAY, **{name: None}), 600.0, 400.0)
-    assert (way.home_s, way.home_reserve_s, way.turn_back_in_s) == (None, None, None)
+def test_headwind_slows_the_return_of_a_vehicle_that_was_not_seen_faster() -> None:
+    against = replace(AWAY, wind_m_s=6.0, wind_from_deg=180.0)
+    # 15 m/s through the air.
+    assert returned(against).home_s == pytest.approx(2000.0 / 9.0 + 39.0, rel=0.01)
+    behind = replace(against, wind_from_deg=0.0)
+    assert returned(behind).home_s == pytest.approx(HOME_S, rel=1e-3)
 
 
-def test_without_a_remaining_time_the_reserve_is_unknown() -> None:
-    way = cruised().estimate(AWAY, None, 400.0)
-    assert way.home_s is not None
-    assert (way.home_reserve_s, way.turn_back_in_s) == (None, None)
+def test_a_plane_returns_at_its_airspeed() -> None:
+    returns = replace(RETURNS, cruise_m_s=20.0, landing_m_s=None, lands=False)
+    plane = replace(AWAY, vehicle_class="ArduPlane", plan=replace(PLAN, returns=returns))
+    windy = replace(plane, wind_m_s=5.0, wind_from_deg=0.0)
+    assert returned(plane).home_s == pytest.approx(100.0, rel=1e-3)
+    assert returned(windy).home_s == pytest.approx(80.0, rel=1e-3)
 
 
 def test_flying_away_shortens_the_time_to_turn_back() -> None:
-    homeward = ReturnHome()
-    vehicle = AWAY
+    stage, found, motion = ReturnHome(), ReturnEstimate(), hovered()
     for t in range(120):
-        vehicle = replace(AWAY, lat_deg=47.0 + (800.0 + 10.0 * t) / 1000.0 * KILOMETRE_DEG)
-        homeward.observe(float(t), 1.0, vehicle, 400.0)
-    way = homeward.estimate(vehicle, 600.0, 400.0)
-    assert way.home_reserve_s is not None
+        away_km = (800.0 + 10.0 * t) / 1000.0
+        there = replace(AWAY, lat_deg=47.0 + away_km * KILOMETRE_DEG)
+        found = stage.update(sample(float(t)), there, motion, load(), lasting(600.0, 600.0))
+    assert found.reserve_s is not None
+    assert found.turn_back_in_s is not None
     # Each second away lengthens the return by a second: half of the reserve.
-    assert way.turn_back_in_s == pytest.approx(way.home_reserve_s / 2, rel=0.02)
+    assert found.turn_back_in_s == pytest.approx(found.reserve_s / 2, rel=0.12)
+    assert returned(low_s=100.0, median_s=100.0).turn_back_in_s == 0.0
 
 
-def test_without_a_reserve_the_time_to_turn_back_is_zero() -> None:
-    way = cruised().estimate(AWAY, 100.0, 400.0)
-    assert way.home_reserve_s == pytest.approx(-135.0, rel=0.01)
-    assert way.turn_back_in_s == 0.0
+def test_a_gap_of_the_seconds_is_no_speed() -> None:
+    stage, motion = ReturnHome(), hovered()
+    far = replace(AWAY, lat_deg=48.0)
+    for t_s, there in ((0.0, AWAY), (60.0, far), (61.0, far)):
+        stage.update(sample(t_s), there, motion, load(), lasting(9e9, 9e9))
+    assert stage.state().receding_m_s == 0.0
+    between = replace(sample(61.2), second=None)
+    stage.update(between, AWAY, motion, load(), lasting(600.0, 600.0))
+    assert stage.state().away == pytest.approx((61.0, 111_000.0), rel=0.01)
 
 
-def test_a_return_across_the_date_line_is_short() -> None:
-    east = replace(AWAY, lat_deg=0.0, home_lat_deg=0.0, lon_deg=179.995, home_lon_deg=-179.995)
-    metres = math.radians(0.01) * 6_371_000.0
-    way = cruised(east).estimate(east, 600.0, 400.0)
-    assert way.home_s == pytest.approx(metres / 10.0 + 35.0, rel=0.01)
+# --------------------------------------------------------------------------- alternates
+
+NEAR = FlightPlan(
+    RETURNS,
+    items=(MissionItem(ItemKind.OTHER), MissionItem(ItemKind.LAND, place(1.5))),
+    rally=(place(5.0), place(1.9)),
+    speeds=Speeds(8.0),
+)
+
+
+def test_an_alternate_in_reach_is_named_while_home_is_out_of_reach() -> None:
+    there = replace(AWAY, plan=NEAR)
+    found = returned(there, 150.0, 150.0)
+    assert (found.verdict, found.alternate) == (Verdict.NO, "rally point 2")
+    assert found.alternate_by_return is False  # its own return goes home
+    assert returned(there).alternate is None
+    assert returned(there, 30.0, 30.0).alternate is None
+    landing = replace(AWAY, plan=replace(NEAR, rally=()))
+    assert returned(landing, 150.0, 150.0).alternate == "landing of item 1"
+    homeless = replace(AWAY, plan=replace(NEAR, rally=None, items=None))
+    assert returned(homeless, 150.0, 150.0).alternate is None
+
+
+def test_a_return_that_goes_to_the_nearest_rally_point_is_judged_so() -> None:
+    rally = replace(AWAY, plan=replace(NEAR, returns=replace(RETURNS, to=ReturnTo.HOME_OR_RALLY)))
+    found = returned(rally, 150.0, 150.0)
+    assert found.home_s == pytest.approx(10.0 + 4.0 + 35.0, rel=0.01)
+    assert (found.verdict, found.alternate) == (Verdict.YES, "rally point 2")
+    assert found.alternate_by_return is True
+    assert returned(rally).alternate is None  # home is in reach as well
+    only_home = replace(rally, plan=replace(rally.plan or PLAN, rally=()))
+    assert returned(only_home).home_s == pytest.approx(HOME_S, rel=1e-3)
+
+
+def test_a_return_to_the_landing_of_the_mission_is_judged_so() -> None:
+    to_landing = replace(RETURNS, to=ReturnTo.LANDING)
+    found = returned(replace(AWAY, plan=replace(NEAR, returns=to_landing)))
+    assert found.home_s == pytest.approx(50.0 + 4.0 + 35.0, rel=0.01)
+    without = replace(NEAR, returns=to_landing, items=())
+    assert returned(replace(AWAY, plan=without)).home_s == pytest.approx(HOME_S, rel=1e-3)
+
+
+def test_an_alternate_against_the_wind_is_out_of_reach() -> None:
+    windy = replace(AWAY, plan=NEAR, wind_m_s=14.5, wind_from_deg=0.0)
+    found = returned(windy, 150.0, 150.0)  # north of the vehicle is rally point 1 alone
+    assert found.alternate in {"rally point 2", "landing of item 1"}
+    north = replace(windy, plan=replace(NEAR, items=(), rally=(place(5.0),)))
+    assert returned(north, 150.0, 150.0).alternate is None
+
+
+# --------------------------------------------------------------------------- estimator
 
 
 def test_the_return_is_unknown_without_a_vehicle_state() -> None:
@@ -106,8 +236,11 @@ def test_the_return_is_unknown_without_a_vehicle_state() -> None:
     for t in range(200):
         snapshot = look(float(t), 3.9 - 0.0004 * t, 20.0 + t % 2)
         home, nothing = known.update(snapshot, AWAY), unknown.update(snapshot, UNKNOWN_VEHICLE)
-    assert home.home_s == pytest.approx(235.0, rel=0.01)
+    assert home.home_s == pytest.approx(HOME_S, rel=0.01)
     assert home.home_reserve_s is not None
     assert home.turn_back_in_s is not None
+    assert home.home_verdict is Verdict.NO  # some 270 s left
     assert (nothing.home_s, nothing.home_reserve_s, nothing.turn_back_in_s) == (None, None, None)
+    assert nothing.home_verdict is Verdict.UNKNOWN
+    assert nothing.verdict_missing == "position of the vehicle"
     assert home.remaining_s == nothing.remaining_s

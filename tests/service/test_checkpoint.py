@@ -329,7 +329,7 @@ def test_a_stage_that_cannot_be_read_starts_without_history_and_the_others_conti
         (("estimator", "state", "stages", "gauge", "log_odds"), -1e14),
         (("estimator", "state", "stages", "gauge", "wrong"), 1.5),
         (("estimator", "state", "stages", "load", "power", "ripple"), -1.0),
-        (("estimator", "state", "stages", "return_home", "seen_s"), -1.0),
+        (("estimator", "state", "stages", "ahead", "motion", "rotor_s"), -1.0),
         (("alarms", "state", "quantities", "heat_a2"), -1.0),
         (("alarms", "state", "quantities", "history", "times_s"), []),
     ],

@@ -1,0 +1,292 @@
+"""Stage: the rest of the mission as a forecast of time and energy, with its own doubt.
+
+On the ground the whole mission, in flight what is left of it while it is flown. A mission that
+does not land is followed by the return from its end. Joules of the pack, seconds.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from dronebms.core.flight_plan import FlightPlan, ItemKind
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.flight_legs import (
+    Conditions,
+    EndlessError,
+    Flown,
+    Leg,
+    NoWayError,
+    Position,
+    mission_legs,
+    offset,
+    position_of,
+)
+from dronebms.estimation.motion_power import Array, LegTable, MotionPower
+from dronebms.estimation.return_home import conditions, destination, way
+
+_MODES = ("AUTO", "MISSION")  # of ArduPilot and of PX4
+_WIND_M_S, _WIND_DEG = 0.5, 10.0  # steps of the wind
+_ARRIVED_M = 5.0  # from an item: its hold has begun
+_FLOWN = (ItemKind.TAKEOFF, ItemKind.WAYPOINT, ItemKind.LOITER, ItemKind.LAND, ItemKind.DELAY)
+
+
+@dataclass(frozen=True, slots=True)
+class MissionState:
+    """Restart state of `MissionAhead`."""
+
+    item: int | None = None  # that is flown to
+    since_s: float | None = None  # it, or its hold
+    arrived: bool = False
+    jumps: tuple[tuple[int, int], ...] = ()  # JUMP items and how often each was done
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MissionForecast:
+    """Forecast of the rest of a mission."""
+
+    spans_s: Array  # of its legs, in order
+    legs_j: Array
+    sd: float  # relative, of the whole energy
+    reach_j: tuple[tuple[int, float], ...]  # (item, energy to it and from there home)
+
+    @property
+    def span_s(self) -> float:
+        """Time until the landing."""
+        return float(self.spans_s.sum())
+
+    @property
+    def total_j(self) -> float:
+        """Energy until the landing."""
+        return float(self.legs_j.sum())
+
+    def power_w(self, horizon_s: float) -> float:
+        """Mean power over a horizon; after the landing that of the whole mission."""
+        ends_s = np.concatenate([[0.0], np.cumsum(self.spans_s)])
+        ends_j = np.concatenate([[0.0], np.cumsum(self.legs_j)])
+        if horizon_s >= ends_s[-1]:
+            return float(ends_j[-1] / ends_s[-1])
+        return float(np.interp(horizon_s, ends_s, ends_j)) / horizon_s
+
+    def last_home_item(self, energy_j: float) -> int | None:
+        """The last item from which home is reached with an energy, if all earlier ones are."""
+        last = None
+        for number, need_j in self.reach_j:
+            if need_j > energy_j:
+                break
+            last = number
+        return last
+
+
+@dataclass(frozen=True, slots=True)
+class MissionAnswer:
+    """A forecast, or why there is none: what is missing, `None` without a mission."""
+
+    forecast: MissionForecast | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tail:
+    """Legs after the item that is flown to, and from each item home; they change seldom."""
+
+    key: object
+    table: LegTable
+    numbers: tuple[int, ...]  # items with legs, the first one included
+    ends: tuple[int, ...]  # legs of the tail until each of them has ended
+    homes: LegTable  # legs from each of them home
+    rows: Array  # of the items, for the legs in `homes`
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A mission from where the vehicle is."""
+
+    plan: FlightPlan
+    first: int
+    here: Position
+    vehicle: VehicleState
+    motion: MotionPower
+    at: Conditions
+    jumps: tuple[tuple[int, int], ...]
+
+    @property
+    def key(self) -> object:
+        """What the legs after the first item depend on."""
+        vehicle = self.vehicle
+        home = vehicle.home_lat_deg, vehicle.home_lon_deg, vehicle.home_alt_m
+        fastest_m_s = round(self.motion.fastest_m_s) if self.plan.returns is None else 0
+        return self.plan, self.first, self.jumps, self.at, home, fastest_m_s
+
+    def items(self, held_s: float = 0.0) -> Iterator[Flown]:
+        """The items, the first of which has held for some time."""
+        plan = _held(self.plan, self.first, held_s)
+        return mission_legs(plan, self.first, self.here, self.vehicle, self.at, dict(self.jumps))
+
+    def tail(self) -> _Tail:
+        """The legs after the first item, and from each item home as far as the wind allows it."""
+        legs: list[Leg] = []
+        homes: list[Leg] = []
+        numbers: list[int] = []
+        ends: list[int] = []
+        rows: list[int] = []
+        last, landed = self.here, False
+        for index, flown in enumerate(self.items()):
+            legs += flown.legs if index else ()
+            last, landed = flown.end, flown.lands
+            if not flown.legs or landed:
+                continue
+            try:
+                back = self._home(flown.end)
+            except NoWayError:
+                back = (Leg(math.inf),)
+            rows += [len(numbers)] * len(back)
+            homes += back
+            numbers.append(flown.number)
+            ends.append(len(legs))
+        if not landed:
+            legs += self._home(last)
+        row = np.array(rows, int)
+        return _Tail(self.key, LegTable(legs), tuple(numbers), tuple(ends), LegTable(homes), row)
+
+    def _home(self, here: Position) -> tuple[Leg, ...]:
+        to = destination(here, self.vehicle).position
+        return way(here, to, self.vehicle, self.motion, self.at)
+
+
+class MissionAhead:
+    """Stage: the mission of one flight; `state` to continue from."""
+
+    def __init__(self, state: MissionState = MissionState()) -> None:
+        self._state = state
+        self._tail: _Tail | None = None
+
+    def state(self) -> MissionState:
+        """Restart state."""
+        return self._state
+
+    def with_state(self, state: MissionState) -> Self:
+        """Return a stage that continues from a state."""
+        return type(self)(state)
+
+    def update(
+        self, now_s: float, vehicle: VehicleState, motion: MotionPower, unknown_w: float | None
+    ) -> MissionAnswer:
+        """Forecast from where the vehicle is.
+
+        Args:
+            now_s: time.
+            vehicle: its state.
+            motion: power by motion.
+            unknown_w: power of a motion of which nothing is known; None on the ground.
+        """
+        plan = vehicle.plan
+        flown = vehicle.armed is True and vehicle.mode in _MODES
+        if plan is None or not plan.items or not (flown or vehicle.armed is False):
+            return MissionAnswer()
+        if not any(item.kind in _FLOWN for item in plan.items):
+            return MissionAnswer()
+        here = offset(vehicle)
+        missing = _missing(plan, vehicle, here, flown=flown)
+        if missing is not None or here is None:
+            return MissionAnswer(missing=missing)
+        if not flown:
+            here = replace(here, up_m=0.0)
+        first = min(vehicle.mission_item or 0, len(plan.items) - 1) if flown else 0
+        self._follow(now_s, plan, first, here, vehicle)
+        walk = _Walk(
+            plan=plan,
+            first=first,
+            here=here,
+            vehicle=vehicle,
+            motion=motion,
+            at=_rounded(conditions(vehicle, motion)),
+            jumps=self._state.jumps,
+        )
+        try:
+            return self._forecast(walk, now_s - (self._state.since_s or now_s), unknown_w)
+        except NoWayError:
+            return MissionAnswer(missing="a ground speed against this wind")
+        except EndlessError as error:
+            return MissionAnswer(missing=f"end of the mission: {error}")
+
+    def _follow(
+        self, now_s: float, plan: FlightPlan, first: int, here: Position, vehicle: VehicleState
+    ) -> None:
+        """Count the jumps that were done, and since when an item holds."""
+        state, items = self._state, plan.items or ()
+        before = state.item
+        if before != first:
+            jumps = dict(state.jumps) if vehicle.armed else {}
+            if vehicle.armed and before is not None and first <= before:
+                for number in range(before, len(items)):
+                    if items[number].kind is ItemKind.JUMP and items[number].jump_to == first:
+                        jumps[number] = jumps.get(number, 0) + 1
+                        break
+            state = MissionState(first, now_s, arrived=False, jumps=tuple(sorted(jumps.items())))
+        place = items[first].place
+        end = None if place is None else position_of(place, vehicle)
+        if end is not None and not state.arrived:
+            away_m = math.hypot(end.north_m - here.north_m, end.east_m - here.east_m)
+            state = replace(state, since_s=now_s, arrived=away_m < _ARRIVED_M)
+        self._state = state
+
+    def _forecast(self, walk: _Walk, held_s: float, unknown_w: float | None) -> MissionAnswer:
+        present = next(walk.items(held_s), None)
+        if self._tail is None or self._tail.key != walk.key:
+            self._tail = walk.tail()
+        tail, motion = self._tail, walk.motion
+        near = LegTable(() if present is None else present.legs)
+        needs = [motion.need(table, unknown_w) for table in (near, tail.table, tail.homes)]
+        now, later, homes = needs
+        if now is None or later is None or homes is None:
+            return MissionAnswer(missing="power of the vehicle")
+        total_j = now.total_j + later.total_j
+        if total_j <= 0.0:
+            return MissionAnswer()
+        after_j = now.total_j + np.concatenate([[0.0], np.cumsum(later.legs_j)])
+        home_j = np.bincount(tail.rows, homes.legs_j, len(tail.numbers))
+        pairs = zip(tail.numbers, tail.ends, home_j, strict=True)
+        return MissionAnswer(
+            MissionForecast(
+                spans_s=np.concatenate([near.spans_s, tail.table.spans_s]),
+                legs_j=np.concatenate([now.legs_j, later.legs_j]),
+                sd=(now.sd * now.total_j + later.sd * later.total_j) / total_j,
+                reach_j=tuple([(number, float(after_j[end] + j)) for number, end, j in pairs]),
+            )
+        )
+
+
+def _missing(
+    plan: FlightPlan, vehicle: VehicleState, here: Position | None, *, flown: bool
+) -> str | None:
+    """The one thing that keeps the mission's forecast unknown."""
+    if vehicle.home_lat_deg is None or vehicle.home_lon_deg is None:
+        return "home position"
+    if here is None:
+        return "position of the vehicle"
+    if plan.speeds.cruise_m_s is None:
+        return "speed of missions"
+    return "present mission item" if flown and vehicle.mission_item is None else None
+
+
+def _held(plan: FlightPlan, first: int, for_s: float) -> FlightPlan:
+    """The plan with the rest of the hold of an item."""
+    items = plan.items or ()
+    item = items[first]
+    if not item.hold_s or for_s <= 0.0:
+        return plan
+    rest = replace(item, hold_s=max(item.hold_s - for_s, 0.0))
+    return replace(plan, items=(*items[:first], rest, *items[first + 1 :]))
+
+
+def _rounded(at: Conditions) -> Conditions:
+    """Conditions in steps, so that the legs that are far ahead are seldom computed again."""
+    return replace(
+        at,
+        wind_m_s=round(at.wind_m_s / _WIND_M_S) * _WIND_M_S,
+        wind_from_deg=round(at.wind_from_deg / _WIND_DEG) * _WIND_DEG,
+        most_air_m_s=math.ceil(at.most_air_m_s),
+    )

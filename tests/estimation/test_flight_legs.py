@@ -1,0 +1,268 @@
+"""Legs of a return and of a mission against spans and a wind triangle worked out by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from dronebms.core.flight_plan import (
+    FlightPlan,
+    ItemKind,
+    MissionItem,
+    Place,
+    ReturnPlan,
+    SpeedKind,
+    Speeds,
+)
+from dronebms.estimation.flight_legs import (
+    HOME,
+    Conditions,
+    EndlessError,
+    Flown,
+    Leg,
+    NoWayError,
+    Position,
+    ground_m_s,
+    line,
+    mission_legs,
+    offset,
+    position_of,
+    return_legs,
+)
+from tests.estimation.flights_ahead import AWAY, KILOMETRE_DEG, RETURNS, place, waypoint
+
+STILL = Conditions(most_air_m_s=15.0)
+NORTH = Position(2000.0, 0.0, 40.0)
+
+
+def span_s(legs: tuple[Leg, ...] | list[Leg]) -> float:
+    return sum(leg.span_s for leg in legs)
+
+
+def test_a_return_is_a_way_a_stop_a_descent_and_a_slow_landing() -> None:
+    legs = return_legs(NORTH, HOME, RETURNS, STILL)
+    # 2000 m at 10 m/s, 4 s to start and stop at 2.5 m/s2, 30 m at 2 m/s, 10 m at 0.5 m/s.
+    assert [leg.span_s for leg in legs] == pytest.approx([200.0, 4.0, 15.0, 20.0])
+    assert [leg.climb_m_s for leg in legs] == [0.0, 0.0, -2.0, -0.5]
+    assert [leg.air_m_s for leg in legs] == pytest.approx([10.0, 0.0, 0.0, 0.0])
+
+
+def test_a_vehicle_below_the_height_of_the_return_climbs_first() -> None:
+    low = replace(NORTH, up_m=10.0)
+    assert return_legs(low, HOME, RETURNS, STILL)[0] == Leg(15.0, 0.0, 2.0)
+    at_least = replace(RETURNS, climb_at_least_m=50.0)
+    assert return_legs(low, HOME, at_least, STILL)[0].span_s == pytest.approx(25.0)
+
+
+def test_a_vehicle_above_the_height_of_the_return_stays_there() -> None:
+    legs = return_legs(replace(NORTH, up_m=100.0), HOME, RETURNS, STILL)
+    assert legs[0].climb_m_s == 0.0
+    assert span_s(legs) == pytest.approx(200.0 + 4.0 + 45.0 + 20.0)
+
+
+def test_a_cone_and_a_distance_spare_the_climb_close_to_home() -> None:
+    near = Position(30.0, 0.0, 10.0)
+    cone = replace(RETURNS, cone_slope=1.0)
+    assert return_legs(near, HOME, cone, STILL)[0].span_s == pytest.approx(10.0)  # 20 m
+    level = replace(RETURNS, level_within_m=50.0)
+    assert return_legs(near, HOME, level, STILL)[0].climb_m_s == 0.0
+
+
+def test_a_return_waits_and_may_stay_in_the_air() -> None:
+    waits = replace(RETURNS, wait_s=5.0)
+    assert span_s(return_legs(NORTH, HOME, waits, STILL)) == pytest.approx(244.0)
+    stays = replace(RETURNS, lands=False, wait_height_m=15.0)
+    assert span_s(return_legs(NORTH, HOME, stays, STILL)) == pytest.approx(204.0 + 12.5)
+    assert span_s(return_legs(NORTH, HOME, replace(stays, wait_height_m=None), STILL)) == 204.0
+    assert span_s(return_legs(NORTH, HOME, replace(stays, wait_height_m=90.0), STILL)) == 204.0
+
+
+def test_without_a_height_the_slow_part_of_the_landing_is_left() -> None:
+    legs = return_legs(replace(NORTH, up_m=None), HOME, RETURNS, STILL)
+    assert span_s(legs) == pytest.approx(200.0 + 4.0 + 20.0)
+    assert (
+        span_s(return_legs(replace(HOME, up_m=0.0), HOME, replace(RETURNS, height_m=None), STILL))
+        == 0.0
+    )
+
+
+def test_without_speeds_of_climb_and_descent_those_of_usual_autopilots_are_taken() -> None:
+    legs = return_legs(replace(NORTH, up_m=30.0), HOME, ReturnPlan(10.0, height_m=40.0), STILL)
+    # 10 m at 2.5 m/s up; 30 m at 1.5 m/s and 10 m at 0.7 m/s down.
+    assert span_s(legs) == pytest.approx(4.0 + 204.0 + 20.0 + 10.0 / 0.7)
+
+
+@pytest.mark.parametrize(
+    ("from_deg", "speed_m_s", "air_m_s"),
+    [
+        (180.0, 9.0, 15.0),  # against: 15 through the air less 6
+        (0.0, 10.0, 4.0),  # from behind: no gain over ground
+        (270.0, 10.0, math.hypot(10.0, 6.0)),  # across
+    ],
+)
+def test_a_vehicle_on_rotors_holds_its_ground_speed_as_far_as_the_wind_allows(
+    from_deg: float, speed_m_s: float, air_m_s: float
+) -> None:
+    at = Conditions(6.0, from_deg, 15.0)
+    assert ground_m_s(math.pi, 10.0, at) == pytest.approx((speed_m_s, air_m_s))
+
+
+def test_a_plane_holds_its_airspeed() -> None:
+    against = Conditions(6.0, 180.0, on_wing=True)
+    assert ground_m_s(math.pi, 20.0, against) == pytest.approx((14.0, 20.0))
+    assert ground_m_s(0.0, 20.0, against) == pytest.approx((26.0, 20.0))
+
+
+def test_without_a_limit_of_the_airspeed_the_wind_slows_nothing() -> None:
+    assert ground_m_s(0.0, 10.0, Conditions(6.0, 0.0))[0] == 10.0
+
+
+@pytest.mark.parametrize("from_deg", [180.0, 90.0])
+def test_against_a_storm_there_is_no_way(from_deg: float) -> None:
+    with pytest.raises(NoWayError):
+        ground_m_s(math.pi, 10.0, Conditions(20.0, from_deg, 15.0))
+
+
+def test_a_steep_leg_takes_the_time_of_its_climb() -> None:
+    speeds = Speeds(10.0, 2.0, 1.0)
+    up = line(HOME, Position(100.0, 0.0, 60.0), speeds, STILL, stops=False)
+    assert up == [Leg(30.0, 10.0 / 3.0, 2.0)]
+    down = line(Position(0.0, 0.0, 60.0), HOME, speeds, STILL, stops=False)
+    assert down == [Leg(60.0, 0.0, -1.0)]
+
+
+def test_a_short_leg_never_reaches_its_speed() -> None:
+    legs = line(HOME, Position(10.0, 0.0, 0.0), Speeds(10.0), STILL)
+    assert [leg.span_s for leg in legs] == pytest.approx([1.0, 4.0])
+
+
+def test_positions_are_metres_from_home() -> None:
+    there = offset(AWAY)
+    assert there is not None
+    assert (there.north_m, there.east_m, there.up_m) == pytest.approx((2000.0, 0.0, 40.0), rel=1e-3)
+    assert there.away_m == pytest.approx(2000.0, rel=1e-3)
+    assert offset(replace(AWAY, lat_deg=None)) is None
+    assert offset(replace(AWAY, home_lon_deg=None)) is None
+    level = offset(replace(AWAY, home_alt_m=None))
+    assert level is not None
+    assert level.up_m is None
+
+
+def test_a_place_above_sea_level_needs_the_altitude_of_home() -> None:
+    above_sea = Place(47.0, 8.0, 540.0, above_home=False)
+    found = position_of(above_sea, AWAY)
+    assert found is not None
+    assert found.up_m == 40.0
+    unknown = position_of(above_sea, replace(AWAY, home_alt_m=None))
+    assert unknown is not None
+    assert unknown.up_m is None
+    assert position_of(above_sea, replace(AWAY, home_lat_deg=None)) is None
+
+
+def test_a_way_across_the_date_line_is_short() -> None:
+    east = replace(AWAY, lat_deg=0.0, home_lat_deg=0.0, lon_deg=179.995, home_lon_deg=-179.995)
+    there = offset(east)
+    assert there is not None
+    assert there.away_m == pytest.approx(math.radians(0.01) * 6_371_000.0)
+
+
+# --------------------------------------------------------------------------- missions
+
+
+def flown(*items: MissionItem, first: int = 0, jumps: dict[int, int] | None = None) -> list[Flown]:
+    plan = FlightPlan(RETURNS, items, (), Speeds(10.0, 2.0, 1.0))
+    return list(mission_legs(plan, first, HOME, AWAY, STILL, jumps or {}))
+
+
+def numbers(found: list[Flown]) -> list[int]:
+    return [one.number for one in found]
+
+
+TAKEOFF = MissionItem(ItemKind.TAKEOFF, place(0.0, 40.0))
+LAND = MissionItem(ItemKind.LAND, place(0.0, 0.0))
+KILOMETRE_M = 1000.0
+
+
+def test_a_mission_takes_off_flies_holds_and_lands() -> None:
+    found = flown(TAKEOFF, waypoint(1.0), waypoint(2.0, hold_s=30.0), LAND)
+    spans_s = [span_s(one.legs) for one in found]
+    # 40 m at 2 m/s; 1 km at 10 m/s; the same, a stop of 4 s and the hold; 2 km, a stop, landing.
+    assert spans_s == pytest.approx([20.0, 100.0, 134.0, 204.0 + 15.0 + 20.0], rel=1e-3)
+    assert [one.lands for one in found] == [False, False, False, True]
+
+
+def test_the_speed_of_a_mission_follows_its_items() -> None:
+    def slow(kind: SpeedKind, speed_m_s: float | None) -> MissionItem:
+        return MissionItem(ItemKind.SPEED, speed_m_s=speed_m_s, speed_kind=kind)
+
+    items = (TAKEOFF, slow(SpeedKind.GROUND, 5.0), slow(SpeedKind.CLIMB, 1.0), waypoint(1.0, 340.0))
+    assert span_s(flown(*items)[-1].legs) == pytest.approx(300.0, rel=1e-3)  # the climb decides
+    assert span_s(flown(*items, first=3)[-1].legs) == pytest.approx(340.0, rel=1e-3)
+    down = (slow(SpeedKind.DESCENT, 0.5), slow(SpeedKind.AIR, 20.0), slow(SpeedKind.GROUND, None))
+    found = flown(waypoint(1.0), *down, waypoint(1.0, 0.0))
+    assert span_s(found[-1].legs) == pytest.approx(80.0, rel=1e-3)
+
+
+def test_turns_take_the_length_of_their_circles() -> None:
+    turns = MissionItem(ItemKind.LOITER, place(0.0, 0.0), turns=-2.0, radius_m=50.0)
+    legs = flown(turns)[0].legs
+    assert [leg.span_s for leg in legs] == pytest.approx([2.0 * 2.0 * math.pi * 50.0 / 10.0])
+    assert legs[0].air_m_s == 10.0
+
+
+def test_a_jump_is_done_as_often_as_it_was_not_done_yet() -> None:
+    jump = MissionItem(ItemKind.JUMP, jump_to=0, jump_times=2)
+    items = (waypoint(0.1), waypoint(0.2), jump, LAND)
+    assert numbers(flown(*items)) == [0, 1, 0, 1, 0, 1, 3]
+    assert numbers(flown(*items, jumps={2: 1})) == [0, 1, 0, 1, 3]
+    assert numbers(flown(*items, first=1, jumps={2: 2})) == [1, 3]
+    beyond = replace(jump, jump_to=9)
+    assert numbers(flown(waypoint(0.1), beyond, LAND)) == [0, 2]
+
+
+def test_a_mission_without_an_end_is_named() -> None:
+    with pytest.raises(EndlessError, match="item 1 jumps for ever"):
+        flown(waypoint(0.1), MissionItem(ItemKind.JUMP, jump_to=0, jump_times=-1))
+    with pytest.raises(EndlessError, match="item 1 loiters without end"):
+        flown(waypoint(0.1), MissionItem(ItemKind.LOITER, place(0.1), hold_s=None))
+    with pytest.raises(EndlessError, match="too many jumps"):
+        flown(waypoint(0.1), MissionItem(ItemKind.JUMP, jump_to=0, jump_times=32767))
+
+
+def test_items_that_fly_nowhere_take_no_time_and_a_return_ends_the_mission() -> None:
+    other = MissionItem(ItemKind.OTHER, place(9.0))
+    found = flown(other, MissionItem(ItemKind.RETURN), waypoint(1.0))
+    assert numbers(found) == [0, 1]
+    assert [one.legs for one in found] == [(), ()]
+    assert found[-1].lands is False
+
+
+def test_a_delay_is_a_hover_where_the_vehicle_is() -> None:
+    found = flown(TAKEOFF, MissionItem(ItemKind.DELAY, hold_s=30.0))
+    assert found[-1].legs == (Leg(30.0),)
+    assert found[-1].end == found[0].end
+
+
+def test_a_waypoint_over_terrain_is_flown_at_the_height_of_the_one_that_precedes_it() -> None:
+    terrain = MissionItem(ItemKind.WAYPOINT, Place(47.0 + KILOMETRE_DEG, 8.0, None))
+    assert flown(TAKEOFF, terrain)[-1].end.up_m == 40.0
+
+
+def test_a_plane_lands_on_its_wing_and_a_vtol_on_its_rotors() -> None:
+    plan = FlightPlan(replace(RETURNS, landing_m_s=None), (LAND,), (), Speeds(20.0, 2.0, 2.0))
+    at = Conditions(on_wing=True)
+    high = Position(1000.0, 0.0, 40.0)
+    (plane,) = mission_legs(plan, 0, high, AWAY, at, {})
+    assert all(leg.on_wing for leg in plane.legs)
+    vtol = replace(plan, items=(replace(LAND, vtol=True),))
+    (rotors,) = mission_legs(vtol, 0, high, AWAY, at, {})
+    assert [leg.on_wing for leg in rotors.legs] == [True, False, False]
+    legs = return_legs(high, HOME, replace(RETURNS, wait_s=10.0, height_m=60.0), at)
+    assert [leg.on_wing for leg in legs] == [True, True, False, False, False]
+
+
+def test_without_home_places_are_where_the_vehicle_is() -> None:
+    plan = FlightPlan(RETURNS, (waypoint(1.0),), (), Speeds(10.0))
+    homeless = replace(AWAY, home_lat_deg=None)
+    (found,) = mission_legs(plan, 0, NORTH, homeless, STILL, {})
+    assert found.end == NORTH
