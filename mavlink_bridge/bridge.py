@@ -22,6 +22,7 @@ from typing import ClassVar
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import Clock
+from dronebms.core.flight_plan import FlightPlan, Place
 from dronebms.core.report import Event, Report, Severity
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol import messages
@@ -37,6 +38,8 @@ from mavlink_bridge.protocol.flight_stacks import (
     withhold_reason,
 )
 from mavlink_bridge.protocol.link import Link
+from mavlink_bridge.protocol.mission_download import MissionDownload
+from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import MessageRequester
 from mavlink_bridge.protocol.schedule import MessageSchedule
 from mavlink_bridge.protocol.second_sender import SecondSender, SequenceWatch, Source
@@ -47,6 +50,7 @@ from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.authority import Authority
 from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator, id_of
 from mavlink_bridge.vehicle.command_state import HEARTBEAT_MAX_AGE_S, SentCommand
+from mavlink_bridge.vehicle.return_parameters import ReturnParameters
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 
 _SAME_TEXT_S = 10.0
@@ -63,6 +67,7 @@ _INFO = mavlink.MAVLINK_MSG_ID_SMART_BATTERY_INFO
 _GROUND_STATION = 255
 _VERDICT_PERIOD_S = 1.0  # to the Lua driver, which refuses to arm after 3 s without one
 _OTHERS_MAX = 8  # vehicles that are named in the log
+_NO_PLAN = FlightPlan()
 _log = logging.getLogger(__name__)
 
 
@@ -166,6 +171,11 @@ class Bridge:
         self._second_sender = SecondSender()
         self._sequence = SequenceWatch()  # of the autopilot
         self._requester = MessageRequester()
+        self._missions = MissionDownload(self._computer)
+        self._returns = ReturnParameters()
+        self._parameters = Parameters()  # without vehicle control, which has its own
+        self._restarts = 0  # after which these values were discarded
+        self._plan = _NO_PLAN
         self._arming = ArmingCheck()
         self._battery_ids = BatteryIdAllocator(
             is_expected=self._is_pinned or self._configured_stack is not None
@@ -243,10 +253,37 @@ class Bridge:
             link_trouble=self._link.trouble,
             second_sender=self._second_sender.trouble(now_s),
         )
+        if not self._restoring:
+            state = self._with_plan(state, now_s)
         if self.vehicle_control is not None:
             self._control(self.vehicle_control, state, now_s)
         self._report_arming(state, now_s)
         return state
+
+    def _with_plan(self, state: VehicleState, now_s: float) -> VehicleState:
+        """Request what is missing of the vehicle's plan, and add what has been received."""
+        autopilot, control, parameters = self._autopilot, self.vehicle_control, self._parameters
+        if control is not None:
+            parameters = control.parameters
+        elif autopilot.restarts != self._restarts:
+            self._restarts = autopilot.restarts
+            parameters.discard_values()
+        self._returns.step(parameters, autopilot, now_s, on_wing=state.on_wing)
+        home = None
+        if state.home_lat_deg is not None and state.home_lon_deg is not None:
+            home = Place(state.home_lat_deg, state.home_lon_deg, 0.0)
+        requests = self._missions.due(autopilot, home, now_s)
+        if control is None and autopilot.online_since_s(now_s) is not None:
+            bytewise = autopilot.stack.bytewise_integers
+            requests += parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
+        for request in requests:
+            self._send(self._computer, request, now_s)
+        plan = FlightPlan(
+            self._returns.returns, self._missions.items, self._missions.rally, self._returns.speeds
+        )
+        if plan != self._plan:  # consumers compare by identity
+            self._plan = plan
+        return state if self._plan == _NO_PLAN else replace(state, plan=self._plan)
 
     def restore_parameters(self, clock: Clock) -> None:
         """Restore what vehicle control has changed on the vehicle; blocks for 3 s at most.
@@ -315,6 +352,9 @@ class Bridge:
         self._codec.vouch(rank, now_s)
         self._notice_others(message, source, now_s, ours=ours)
         self._report_vehicles(others, followed)
+        self._missions.receive(message, self._autopilot, received_s)
+        if ours and self.vehicle_control is None:
+            self._parameters.receive(message, bytewise=self._autopilot.stack.bytewise_integers)
         kind = message.get_type()
         if ours and kind == "BATTERY_STATUS":
             self._battery_ids.receive(message.id, now_s)

@@ -9,7 +9,7 @@ can send one in the name of the autopilot. Until then it is unknown whether the 
 For the same reason heartbeats of another firmware or type, which would give commands and modes
 other numbers, are ignored until they alone are received for 3 s, and the release stays the first
 one received since the last restart.
-Source: MAVLink common.xml and minimal.xml (MAV_TYPE).
+Source: MAVLink common.xml and minimal.xml (MAV_TYPE); ArduPlane `vtol_state`.
 """
 
 import math
@@ -22,7 +22,12 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.driver_commands import LuaDriver
-from mavlink_bridge.protocol.flight_modes import FailsafeWatch, mode_name
+from mavlink_bridge.protocol.flight_modes import (
+    COPTER_TYPES,
+    FIXED_WING_TYPE,
+    FailsafeWatch,
+    mode_name,
+)
 from mavlink_bridge.protocol.flight_stacks import (
     FlightStack,
     Release,
@@ -53,6 +58,7 @@ _M_PER_MM = 0.001
 _M_PER_CM = 0.01
 _LAT_MAX_DEG, _LON_MAX_DEG = 90.0, 180.0
 _FULL_CIRCLE_DEG = 360.0
+_NO_ITEM = 0xFFFF  # PX4's -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class ReceivedMessage:
     message_id: int
     max_age_s: float | None  # None: not stored
     request_period_s: float | None = None  # None: not requested
+    tries_max: float = math.inf  # requests without an answer: not every autopilot sends it
 
 
 ONCE_S = math.inf  # requested once, and again after a restart of the autopilot
@@ -73,7 +80,8 @@ RECEIVED_MESSAGES = (
     ReceivedMessage("GLOBAL_POSITION_INT", 33, 3.0, 0.5),
     ReceivedMessage("HOME_POSITION", 242, math.inf, ONCE_S),  # ArduPilot sends it once
     ReceivedMessage("VFR_HUD", 74, 3.0),
-    ReceivedMessage("EXTENDED_SYS_STATE", 245, 3.0),  # requested by vehicle control
+    ReceivedMessage("EXTENDED_SYS_STATE", 245, 3.0, 1.0, 3),
+    ReceivedMessage("MISSION_CURRENT", 42, 5.0, 1.0, 3),
     ReceivedMessage("WIND_COV", 231, 10.0),  # changes slowly; PX4 sends it every 2 s
 )
 _MAX_AGE_S: Mapping[str, float] = MappingProxyType(
@@ -230,6 +238,8 @@ class Autopilot:
             mode_age_s=mode_age_s,
             terminated=terminated,
             landing=_landing(self._fresh("EXTENDED_SYS_STATE", now_s)),
+            on_wing=_on_wing(heartbeat, self._fresh("EXTENDED_SYS_STATE", now_s)),
+            mission_item=_mission_item(self._fresh("MISSION_CURRENT", now_s)),
         )
 
     def _follow(self, system_id: int) -> bool:
@@ -287,6 +297,29 @@ def _landing(message: mavlink.MAVLink_message | None) -> bool | None:
     if message is None or message.landed_state == mavlink.MAV_LANDED_STATE_UNDEFINED:
         return None
     return bool(message.landed_state == mavlink.MAV_LANDED_STATE_LANDING)
+
+
+def _on_wing(
+    heartbeat: mavlink.MAVLink_message | None, message: mavlink.MAVLink_message | None
+) -> bool | None:
+    """Whether a wing carries it, `None` if it is not known.
+
+    A quadplane of ArduPlane has the type of a fixed wing, but a VTOL state.
+    """
+    if heartbeat is None:
+        return None
+    if heartbeat.type in COPTER_TYPES:
+        return False
+    if message is not None and message.vtol_state != mavlink.MAV_VTOL_STATE_UNDEFINED:
+        return bool(message.vtol_state == mavlink.MAV_VTOL_STATE_FW)
+    return True if heartbeat.type == FIXED_WING_TYPE and message is not None else None
+
+
+def _mission_item(message: mavlink.MAVLink_message | None) -> int | None:
+    """Number of the item that is flown to, `None` without a mission."""
+    if message is None or message.mission_state == mavlink.MISSION_STATE_NO_MISSION:
+        return None
+    return None if message.seq == _NO_ITEM else int(message.seq)
 
 
 def _place(

@@ -49,6 +49,14 @@ class Parameters:
             self._reads.add(name)
             self._tried.pop(name, None)
 
+    def refresh(self, *names: str) -> None:
+        """Request values again; known ones stay, also without an answer, and sets go on."""
+        for name in names:
+            self._names.add(name)
+            if name not in self._sets:
+                self._reads.add(name)
+                self._tried.pop(name, None)
+
     def set(self, name: str, value: float) -> None:
         """Request a new value."""
         self._names.add(name)
@@ -99,6 +107,8 @@ class Parameters:
             self._tried[name] = (tries + 1, now_s)
             if tries < _TRIES:
                 messages.append(self._message(name, system, bytewise=bytewise))
+            elif name in self.values and name not in self._sets:
+                self._reads.discard(name)
         return messages
 
     def _message(self, name: str, system: int, *, bytewise: bool) -> mavlink.MAVLink_message:

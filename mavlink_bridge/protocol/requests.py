@@ -6,6 +6,7 @@ request ArduPilot sends a companion computer only heartbeats and texts.
 """
 
 import math
+from collections import Counter
 
 from pymavlink.dialects.v20 import common as mavlink
 
@@ -29,6 +30,7 @@ class MessageRequester:
 
     def __init__(self) -> None:
         self._requested_s: dict[str, float] = {}
+        self._tries: Counter[str] = Counter()  # since the last message of that name
         self._restarts = 0
         self._again: set[str] = set()  # intervals that a restart has ended
 
@@ -41,6 +43,7 @@ class MessageRequester:
         if autopilot.restarts != self._restarts:
             self._restarts = autopilot.restarts
             self._requested_s.clear()
+            self._tries.clear()
             self._again = {row.name for row in RECEIVED_MESSAGES if row.request_period_s != ONCE_S}
         system, commands = autopilot.system_id, []
         for row in RECEIVED_MESSAGES:
@@ -50,9 +53,13 @@ class MessageRequester:
             oldest_s = since_s if period_s == ONCE_S else now_s - _PERIODS_MISSED * period_s
             came = autopilot.received_s.get(row.name, -math.inf) >= oldest_s
             if came and row.name not in self._again:
+                del self._tries[row.name]
                 continue
             if now_s - self._requested_s.get(row.name, -math.inf) < _RETRY_S:
                 continue
+            if self._tries[row.name] >= row.tries_max:
+                continue
+            self._tries[row.name] += 1
             self._requested_s[row.name] = now_s
             self._again.discard(row.name)
             if period_s == ONCE_S:

@@ -36,10 +36,6 @@ _HEARTBEAT_PERIOD_S = 0.5  # requested after a command: PX4 sends one a second
 _HEARTBEATS_S = 4.0
 _ALL_ACTIONS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)
 _Q_ENABLE = "Q_ENABLE"
-_LANDED_STATE = mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE
-_LANDED_STATE_US = 1e6
-_LANDED_STATE_RETRY_S = 5.0
-_LANDED_STATE_TRIES = 3  # not every autopilot sends it
 _SAME_S = 30.0
 _log = logging.getLogger(__name__)
 
@@ -50,6 +46,7 @@ class VehicleControl:
     Attributes:
         sent: the last mode command.
         configured: kinds of the configured actions.
+        parameters: of the vehicle; `step` returns their messages.
     """
 
     def __init__(self, folder: Path, configured: Collection[ActionKind] = _ALL_ACTIONS) -> None:
@@ -64,11 +61,10 @@ class VehicleControl:
         self._seen: tuple[int | None, int | None, int] | None = None  # autopilot, type, restarts
         self._reported: set[str] = set()  # reasons why an action is not possible
         self._heartbeat_s = -math.inf  # last requested
-        self._landed_state = (0, -math.inf)  # requests since the last message, time of the last one
         self._pilot_s = -math.inf  # start of the last override that was reported
-        self._parameters = Parameters()
-        self._limiter = ParameterLimiter(self._parameters, folder)
-        self._speeds = SpeedCommand(self._parameters, folder)
+        self.parameters = Parameters()
+        self._limiter = ParameterLimiter(self.parameters, folder)
+        self._speeds = SpeedCommand(self.parameters, folder)
         self._requests: dict[int, tuple[ActionRequest, ...]] = {}
         self._labels: dict[str, str] = {}  # of the limits behind requests
         self._last_reason = ""
@@ -94,7 +90,7 @@ class VehicleControl:
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
         """Read a message of the autopilot: heartbeat, parameter, acknowledgement to us."""
-        self._parameters.receive(message, bytewise=autopilot.stack.bytewise_integers)
+        self.parameters.receive(message, bytewise=autopilot.stack.bytewise_integers)
         self._look_at(autopilot, now_s)
         kind = message.get_type()
         if kind == "HEARTBEAT":
@@ -128,9 +124,8 @@ class VehicleControl:
             in_flight = enabled and vehicle.armed is not False
             messages += self._limiter.step(reduce, autopilot, now_s, in_flight=in_flight)
             messages += self._speeds.step(reduce, autopilot, vehicle, now_s)
-            messages += self._landed_state_request(autopilot, vehicle, now_s)
             bytewise = autopilot.stack.bytewise_integers
-            messages += self._parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
+            messages += self.parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages
 
     def _look_at(self, autopilot: Autopilot, now_s: float) -> None:
@@ -141,13 +136,13 @@ class VehicleControl:
         if self._seen is not None and seen[2] != self._seen[2]:
             _log.warning("the autopilot has restarted; its modes and parameters are read again")
             self.sent = None if self.sent is None else self.sent.after_restart(now_s)
-            self._parameters.discard_values()
+            self.parameters.discard_values()
             self._limiter.after_restart()
             self._speeds.after_restart()
-        self._seen, self._landed_state = seen, (0, -math.inf)
+        self._seen = seen
         row = vehicle_class(*seen[:2])
         if row is not None and row.name == "ArduPlane":
-            self._parameters.read(_Q_ENABLE)
+            self.parameters.read(_Q_ENABLE)
 
     def _report_impossible(self, autopilot: Autopilot, now_s: float) -> None:
         """Report once each configured action that the vehicle does not have."""
@@ -161,7 +156,7 @@ class VehicleControl:
         """State of the vehicle; a parameter distinguishes a quadplane from a fixed wing."""
         if state.vehicle_class != "ArduPlane":
             return state
-        q_enable = self._parameters.values.get(_Q_ENABLE)
+        q_enable = self.parameters.values.get(_Q_ENABLE)
         row = vehicle_class(autopilot.kind, autopilot.vehicle_type, q_enable=q_enable)
         return state if row is None else replace(state, vehicle_class=row.name)
 
@@ -191,20 +186,6 @@ class VehicleControl:
         self._heartbeat_s = now_s
         request = mavlink.MAV_CMD_REQUEST_MESSAGE
         return [command(system, request, mavlink.MAVLINK_MSG_ID_HEARTBEAT)]
-
-    def _landed_state_request(
-        self, autopilot: Autopilot, vehicle: VehicleState, now_s: float
-    ) -> list[mavlink.MAVLink_message]:
-        """Request EXTENDED_SYS_STATE, which shows the landing of a mission."""
-        tries, last_s = self._landed_state
-        if vehicle.landing is not None:
-            self._landed_state = (0, last_s)
-            return []
-        if tries >= _LANDED_STATE_TRIES or now_s - last_s < _LANDED_STATE_RETRY_S:
-            return []
-        self._landed_state = (tries + 1, now_s)
-        number = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
-        return [command(autopilot.system_id, number, _LANDED_STATE, _LANDED_STATE_US)]
 
     def _means(self, sent: SentCommand, vehicle: VehicleState) -> tuple[ModeCommand, ...]:
         row = class_named(vehicle.vehicle_class)

@@ -87,10 +87,11 @@ class Service:
         sender: tuple[int, int] = GCS,
         seconds: float = 0.1,
     ) -> list[Any]:
-        """Send a request; return the answers, without periodic messages."""
+        """Send a request; return the answers, without periodic messages and own requests."""
         self.send(message, sender)
-        usual = ("HEARTBEAT", "BATTERY_STATUS", "COMMAND_LONG", "SMART_BATTERY_INFO")
-        return [m for m in self.fly(seconds, heartbeats=False) if m.get_type() not in usual]
+        usual = ("HEARTBEAT", "BATTERY_STATUS", "SMART_BATTERY_INFO")
+        own = ("COMMAND_LONG", "MISSION_REQUEST_LIST", "PARAM_REQUEST_READ")
+        return [m for m in self.fly(seconds, heartbeats=False) if m.get_type() not in usual + own]
 
     def command(
         self,
@@ -307,7 +308,7 @@ def requested(messages: list[Any]) -> list[tuple[int, int]]:
     return [(m.command, int(m.param1)) for m in commands if m.command != DRIVER_COMMAND]
 
 
-REQUESTS = [(512, 148), (511, 147), (511, 33), (512, 242)]
+REQUESTS = [(512, 148), (511, 147), (511, 33), (512, 242), (511, 245), (511, 42)]
 
 
 def test_messages_are_requested_until_they_come_and_again_when_they_stop() -> None:

@@ -1,0 +1,171 @@
+"""Mission items of both stacks become those of the flight plan; vectors are wire values."""
+
+import math
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from dronebms.core.flight_plan import ItemKind, MissionItem, Place, SpeedKind
+from mavlink_bridge.protocol.mission_items import (
+    Vehicle,
+    mission_of,
+    rally_of,
+    received_item,
+    received_rally_point,
+)
+from tests.mavlink_bridge.fake_missions import Item, item
+
+COPTER, PLANE = Vehicle(3, 2), Vehicle(3, 1)
+PX4_COPTER, PX4_VTOL = Vehicle(12, 2), Vehicle(12, 22)
+HERE = (47.4, 8.5, 30.0)
+PLACE = Place(*HERE)
+HOME = item(16, at=(47.0, 8.0, 400.0), frame=0)
+HOME_PLACE = Place(47.0, 8.0, 400.0, above_home=False)
+
+
+def mission(*items: Item, of: Vehicle, home: Place | None = None) -> tuple[MissionItem, ...]:
+    messages = (
+        mavlink.MAVLink_mission_item_int_message(1, 191, k, one[0], one[1], 0, 1, *one[2:], 0)
+        for k, one in enumerate(items)
+    )
+    return mission_of([received_item(one, of) for one in messages], home)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (item(16, 5.0, at=HERE), MissionItem(ItemKind.WAYPOINT, PLACE, hold_s=5.0)),
+        (item(16, math.nan, at=HERE), MissionItem(ItemKind.WAYPOINT, PLACE)),
+        (item(82, 3.0, at=HERE), MissionItem(ItemKind.WAYPOINT, PLACE, hold_s=3.0)),
+        (item(17, at=HERE), MissionItem(ItemKind.LOITER, PLACE, hold_s=None)),
+        (
+            item(18, 2.5, 0, -60, at=HERE),
+            MissionItem(ItemKind.LOITER, PLACE, turns=2.5, radius_m=60.0),
+        ),
+        (item(19, 90.0, 0, 1, at=HERE), MissionItem(ItemKind.LOITER, PLACE, hold_s=90.0)),
+        (item(31, 0, 40, at=HERE), MissionItem(ItemKind.LOITER, PLACE)),
+        (item(22, at=HERE), MissionItem(ItemKind.TAKEOFF, PLACE)),
+        (item(84, at=HERE), MissionItem(ItemKind.TAKEOFF, PLACE, vtol=True)),
+        (item(21, at=HERE), MissionItem(ItemKind.LAND, PLACE)),
+        (item(85, at=HERE), MissionItem(ItemKind.LAND, PLACE, vtol=True)),
+        (item(94, at=HERE), MissionItem(ItemKind.LAND, PLACE, vtol=True)),
+        (item(20), MissionItem(ItemKind.RETURN)),
+        (item(93, 12.0, frame=2), MissionItem(ItemKind.DELAY, hold_s=12.0)),
+        (item(93, -1.0, 14, 30, frame=2), MissionItem(ItemKind.DELAY, hold_s=None)),
+        (item(92, 1.0, frame=2), MissionItem(ItemKind.DELAY, hold_s=None)),
+        (
+            item(178, 0, 14.0, frame=2),
+            MissionItem(ItemKind.SPEED, speed_m_s=14.0, speed_kind=SpeedKind.AIR),
+        ),
+        (item(178, 1, 8.0, frame=2), MissionItem(ItemKind.SPEED, speed_m_s=8.0)),
+        (
+            item(178, 2, 3.0, frame=2),
+            MissionItem(ItemKind.SPEED, speed_m_s=3.0, speed_kind=SpeedKind.CLIMB),
+        ),
+        (
+            item(178, 3, 1.5, frame=2),
+            MissionItem(ItemKind.SPEED, speed_m_s=1.5, speed_kind=SpeedKind.DESCENT),
+        ),
+        (item(178, 9, 3.0, frame=2), MissionItem(ItemKind.OTHER)),
+        (item(177, 3, 2, frame=2), MissionItem(ItemKind.JUMP, jump_to=3, jump_times=2)),
+        (item(177, 3, -1, frame=2), MissionItem(ItemKind.JUMP, jump_to=3, jump_times=-1)),
+        (item(177, 3, -9, frame=2), MissionItem(ItemKind.JUMP, jump_to=3, jump_times=-1)),
+        (item(177, -2, 1, frame=2), MissionItem(ItemKind.OTHER)),
+        (item(189, at=HERE), MissionItem(ItemKind.LANDING_START, PLACE)),
+        (item(188), MissionItem(ItemKind.LANDING_START)),
+        (item(201, at=HERE), MissionItem(ItemKind.OTHER)),
+        (item(183, 5, 1500), MissionItem(ItemKind.OTHER)),
+        (item(65000, at=HERE), MissionItem(ItemKind.OTHER)),
+    ],
+)
+def test_each_command_is_what_takes_time_and_energy(sent: Item, expected: MissionItem) -> None:
+    assert mission(HOME, sent, of=PLANE)[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("frame", "height"),
+    [
+        *((frame, (30.0, False)) for frame in (0, 5)),
+        *((frame, (30.0, True)) for frame in (3, 6)),
+        *((frame, (None, True)) for frame in (10, 11)),
+    ],
+)
+def test_an_altitude_is_relative_to_what_its_frame_names(
+    frame: int, height: tuple[float | None, bool]
+) -> None:
+    (found,) = mission(item(16, at=HERE, frame=frame), of=PX4_COPTER)
+    assert found.place == Place(47.4, 8.5, *height)
+
+
+def test_item_0_of_ardupilot_is_home_and_flown_to_by_px4() -> None:
+    first = item(16, at=HERE)
+    assert mission(first, of=COPTER) == (MissionItem(ItemKind.OTHER, PLACE),)
+    assert mission(first, of=PX4_VTOL) == (MissionItem(ItemKind.WAYPOINT, PLACE),)
+    assert mission(first, of=PX4_COPTER) == (MissionItem(ItemKind.WAYPOINT, PLACE, vtol=True),)
+
+
+def test_an_item_without_a_place_is_where_the_vehicle_is() -> None:
+    takeoff, again = item(22, at=(0, 0, 20.0)), item(16, at=(0, 0, 50.0))
+    found = mission(HOME, takeoff, item(16, at=HERE), again, item(201), item(21), of=COPTER)
+    assert [one.place for one in found] == [
+        *(HOME_PLACE, Place(47.0, 8.0, 20.0), PLACE, Place(47.4, 8.5, 50.0), None),
+        Place(47.4, 8.5, 0.0),
+    ]
+
+
+def test_a_first_item_without_a_place_is_at_home() -> None:
+    nowhere = (3, 22, 0, 0, 0, 0, -(1 << 31), -(1 << 31), 15.0)  # PX4, of one that was not given
+    assert mission(nowhere, of=PX4_COPTER)[0].place is None
+    assert mission(nowhere, of=PX4_COPTER, home=HOME_PLACE)[0].place == Place(47.0, 8.0, 15.0)
+
+
+def test_arducopter_takes_off_where_it_stands() -> None:
+    takeoff = item(22, at=(47.9, 8.9, 20.0))
+    assert mission(HOME, takeoff, of=COPTER)[1].place == Place(47.0, 8.0, 20.0)
+    assert mission(HOME, takeoff, of=PLANE)[1].place == Place(47.9, 8.9, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("of", "alt_m", "without_place_alt_m"), [(COPTER, 30, 30), (PLANE, 0, 30), (PX4_VTOL, 0, 0)]
+)
+def test_altitude_0_is_that_of_the_item_before_by_ardupilot(
+    of: Vehicle, alt_m: float, without_place_alt_m: float
+) -> None:
+    low, nowhere = item(16, at=(47.5, 8.6, 0.0)), item(19, 5.0)
+    first = mission(HOME, item(16, at=HERE), low, of=of)[2]
+    assert first.place == Place(47.5, 8.6, alt_m)
+    second = mission(HOME, item(16, at=HERE), nowhere, of=of)[2]
+    assert second.place == Place(47.4, 8.5, without_place_alt_m)
+
+
+def test_jumps_to_a_tag_have_its_number() -> None:
+    found = mission(
+        HOME, item(600, 7), item(16, at=HERE), item(601, 7, 3), item(601, 8, 1), item(600, 7),
+        item(601, math.inf, 1), of=COPTER,
+    )  # fmt: skip
+    assert found[3] == MissionItem(ItemKind.JUMP, jump_to=1, jump_times=3)
+    assert {found[k].kind for k in (1, 4, 5, 6)} == {ItemKind.OTHER}
+
+
+def test_speeds_are_those_of_the_vehicle() -> None:
+    air, reset = item(178, 0, 5.0), item(178, 1, -1.0)
+    assert mission(air, of=PX4_COPTER)[0].speed_kind is SpeedKind.GROUND
+    assert mission(reset, of=PX4_COPTER) == (MissionItem(ItemKind.SPEED),)
+    assert mission(HOME, reset, of=COPTER)[1] == MissionItem(ItemKind.OTHER)
+
+
+def test_a_condition_delays_px4_alone() -> None:
+    delay = item(112, 9.0, frame=2)
+    assert mission(delay, of=PX4_COPTER) == (MissionItem(ItemKind.DELAY, hold_s=9.0),)
+    assert mission(HOME, delay, of=COPTER)[1] == MissionItem(ItemKind.OTHER)
+
+
+def test_approaches_between_rally_points_are_none_of_them() -> None:
+    rows = (item(5100, at=HERE), item(31, at=(47.9, 8.9, 60.0)), item(5100, at=(47.6, 8.7, 1.0)))
+    received = [
+        received_rally_point(
+            mavlink.MAVLink_mission_item_int_message(1, 191, k, one[0], one[1], 0, 1, *one[2:], 2)
+        )
+        for k, one in enumerate(rows)
+    ]
+    assert rally_of(received) == (PLACE, Place(47.6, 8.7, 1.0))
