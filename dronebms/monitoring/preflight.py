@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from dronebms.core.report import PreflightVerdict, Report, Severity, Status
+from dronebms.core.report import PreflightVerdict, Report, Severity, Status, Verdict
+from dronebms.core.verdicts import alternate_text, mission_shortage
 from smartbattery.registers import STATUS_INITIALIZED
 
 RESERVE_PCT = 15.0  # state of charge that remains after the planned flight
@@ -12,7 +13,7 @@ _WORN = 2.0  # times the resistance of a new pack
 
 
 def check_preflight(report: Report) -> PreflightVerdict:
-    """Whether the pack is fit for a flight, for the planned one if there is one.
+    """Whether the pack is fit for a flight, for the planned one and the mission if there are any.
 
     Args:
         report: with its charging advice, of a pack on the ground or in the first seconds of load.
@@ -21,11 +22,13 @@ def check_preflight(report: Report) -> PreflightVerdict:
     soc_pct = report.estimate.soc_pct
     cell = "" if lowest is None else f", lowest cell {lowest[1]:.2f} V"
     charge = "state of charge unknown" if soc_pct is None else f"state of charge {soc_pct:.0f} %"
-    reasons = (*_condition(report), *_planned_flight(report))
+    reasons = (*_condition(report), *_planned_flight(report), *_mission(report))
     checking = _checking(report.status)
     if checking is not None:
         reasons = (*reasons, checking)
-    return PreflightVerdict(reasons, f"{charge}{cell}", checking is not None)
+    return PreflightVerdict(
+        reasons, f"{charge}{cell}{_mission_state(report)}", checking is not None
+    )
 
 
 def _checking(status: Status) -> str | None:
@@ -80,3 +83,29 @@ def _planned_flight(report: Report) -> Iterator[str]:
     lasts_s = (soc_pct - RESERVE_PCT) * mah / hover_a * 0.036
     if lasts_s < planned_s:
         yield f"hover time {max(lasts_s, 0.0):.0f} s < {planned_s:.0f} s planned"
+
+
+def _mission(report: Report) -> Iterator[str]:
+    """Why the mission on the vehicle cannot be finished; the 5 % bound counts before take-off."""
+    estimate = report.estimate
+    if report.vehicle.armed is True or report.snapshot.voltage_v is None:
+        return
+    if estimate.mission_verdict in (Verdict.NO, Verdict.MARGINAL):
+        reason = mission_shortage(estimate, "needs {needs} Ah of {usable} usable")
+        alternate = "" if estimate.alternate is None else f", {alternate_text(estimate)}"
+        yield f"mission {reason}{alternate}"
+
+
+def _mission_state(report: Report) -> str:
+    """The end of the mission, or why it is not judged; "" without an autopilot or a mission."""
+    estimate, vehicle = report.estimate, report.vehicle
+    if estimate.mission_verdict is Verdict.YES and estimate.mission_end_pct is not None:
+        low_pct = estimate.mission_end_low_pct
+        low = "" if low_pct is None else f" (at least {low_pct:.0f} %)"
+        return f", mission ends with {estimate.mission_end_pct:.0f} %{low}"
+    if estimate.mission_verdict is not Verdict.UNKNOWN or vehicle.heartbeat_age_s is None:
+        return ""
+    if vehicle.plan is None or vehicle.plan.items is None:
+        return ", mission not received"
+    missing = estimate.verdict_missing
+    return f", mission not judged: {missing} missing" if vehicle.plan.items and missing else ""

@@ -190,7 +190,8 @@ def values_of(kind: str, facts: PackData) -> dict[str, float]:
 def estimate_of(t_s: float) -> Estimate:
     """An estimate that has everything."""
     return Estimate(
-        t_s, 90.0, 95.0, 900.0, 700.0, 1100.0, 100.0, 50.0, 500.0, resting_cell_v=4.1,
+        t_s, 90.0, 95.0, 900.0, 700.0, 1100.0, home_s=100.0, home_reserve_s=50.0,
+        home_margin_s=250.0, home_best_s=450.0, turn_back_in_s=500.0, resting_cell_v=4.1,
         max_discharge_a=100.0,
     )  # fmt: skip
 
@@ -207,6 +208,7 @@ def test_no_limit_lets_a_pack_go_before_it_trips(row: Limit) -> None:
         assert row.quantity in {
         "packs_missing", "modules_missing", "limp_margin_a", "blind_s",
         "disputes",  # of a vehicle on the ground a doubt
+        "home_reserve_s", "home_margin_s", "home_best_s", "alternates", "mission_risk",  # in flight
     }  # fmt: skip
         return
     value, side = values_of(kind, FACTS)[row.quantity], -1.0 if row.rising else 1.0

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from dronebms.core.clock import VirtualClock
-from dronebms.core.report import CellState, Estimate, PackState, Report, Severity, Status
+from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem
+from dronebms.core.report import (
+    CellState,
+    Estimate,
+    PackState,
+    Report,
+    Severity,
+    Status,
+    Verdict,
+)
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.health.flight_detection import Stress
 from dronebms.monitoring.charging_advice import _STOPS, advise_charging
@@ -105,6 +114,74 @@ def test_hover_a_may_follow_from_limp_home_a_and_cold_alone_is_no_wear() -> None
     assert odd.text == "NO-GO: hover time unknown: hover_a missing"
     assert check_preflight(ready(resistance_ohm=0.09, temperature_degc=-5.0)).go
     assert check_preflight(ready(pack_data=replace(FACTS, capacity_mah=None))).go
+
+
+SHORT: dict[str, object] = {
+    "mission_verdict": Verdict.MARGINAL,
+    "mission_needs_mah": 14_100.0,
+    "usable_mah": 14_500.0,
+    "usable_low_mah": 13_200.0,
+    "mission_end_pct": 4.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "mission needs 14.1 Ah of 13.2 usable (5 %)"),
+        (
+            {"mission_verdict": Verdict.NO, "usable_mah": 14_000.0},
+            "mission needs 14.1 Ah of 14.0 usable",
+        ),
+        ({"mission_verdict": Verdict.NO}, "mission ends with 4 %"),  # within the reserve
+        (
+            {"alternate": "rally point 2", "alternate_by_return": True},
+            "mission needs 14.1 Ah of 13.2 usable (5 %), rally point 2 in reach, RTL goes there",
+        ),
+    ],
+)
+def test_a_mission_that_cannot_be_finished_is_a_no_go_before_take_off(
+    changes: dict[str, object], why: str
+) -> None:
+    report = ready(**(SHORT | changes))
+    assert report.preflight.text == f"NO-GO: {why}"
+    assert check_preflight(ready(**SHORT, voltage_v=None)).reasons == ("no gauge data",)
+    armed = ready(**SHORT, vehicle=VehicleState(armed=True))
+    assert armed.preflight.go
+
+
+MISSION = (MissionItem(ItemKind.WAYPOINT),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "plan", "state"),
+    [
+        (
+            {"mission_verdict": Verdict.YES, "mission_end_pct": 31.0, "mission_end_low_pct": 22.0},
+            FlightPlan(items=MISSION),
+            ", mission ends with 31 % (at least 22 %)",
+        ),
+        (
+            {"mission_verdict": Verdict.YES, "mission_end_pct": 31.0},
+            FlightPlan(items=MISSION),
+            ", mission ends with 31 %",
+        ),
+        ({}, None, ", mission not received"),
+        ({}, FlightPlan(), ", mission not received"),
+        (
+            {"verdict_missing": "home position"},
+            FlightPlan(items=MISSION),
+            ", mission not judged: home position missing",
+        ),
+        ({"verdict_missing": "load"}, FlightPlan(items=()), ""),
+    ],
+)
+def test_a_mission_that_is_not_judged_is_named_and_no_no_go(
+    changes: dict[str, object], plan: FlightPlan | None, state: str
+) -> None:
+    vehicle = VehicleState(armed=False, heartbeat_age_s=0.3, plan=plan)
+    verdict = ready(**changes, vehicle=vehicle).preflight
+    assert verdict.text == f"GO: state of charge 96 %, lowest cell 4.15 V{state}"
 
 
 @pytest.mark.parametrize(

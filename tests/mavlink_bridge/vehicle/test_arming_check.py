@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.core.report import PreflightVerdict, Report
+from dronebms.core.report import PreflightVerdict, Report, Verdict
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from tests.mavlink_bridge.reports import a_report
 
@@ -70,3 +70,33 @@ def test_seconds_that_count_down_make_no_text() -> None:
         arming.update(report(0, verdict), None)
         texts += [text for text in [arming.due_text(float(t_s))] if text is not None]
     assert texts == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "usable_mah", "reason"),
+    [
+        (Verdict.YES, 15_000.0, None),
+        (Verdict.UNKNOWN, None, None),
+        (
+            Verdict.MARGINAL,
+            15_000.0,
+            "no go: battery 1: mission needs 14.1 Ah of 13.2 usable (5 %)",
+        ),
+        (Verdict.NO, 13_900.0, "no go: battery 1: mission needs 14.1 Ah of 13.9 usable"),
+    ],
+)
+def test_a_mission_that_cannot_be_finished_is_refused_before_arming_with_the_reason(
+    verdict: Verdict, usable_mah: float | None, reason: str | None
+) -> None:
+    judged = a_report(
+        mission_verdict=verdict,
+        mission_needs_mah=14_100.0,
+        usable_mah=usable_mah,
+        usable_low_mah=13_200.0,
+    )
+    arming = ArmingCheck()
+    arming.update(judged, None)
+    answer, text = arming.answer(request())
+    assert (answer.result, text) == (ACCEPTED if reason is None else DENIED, reason)
+    assert arming.due_text(0.0) is None
+    assert arming.due_text(2.0) == reason
