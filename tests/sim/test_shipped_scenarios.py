@@ -2,7 +2,7 @@
 
 import statistics
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, takewhile
 
 import pytest
 
@@ -75,6 +75,37 @@ def test_the_vehicle_is_one_that_can_be_built(name: str) -> None:
     assert 110 < world.truth().power_w / (vehicle.mass_kg + vehicle.payload_kg) < 190
     wh_kg = {"lipo": 160.0, "li-ion": 220.0}[pack.chemistry]
     assert pack.cells * 3.7 * pack.rated_mah / 1000.0 / wh_kg < 0.5 * vehicle.mass_kg
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_the_autopilot_reports_a_return(name: str) -> None:
+    plan = World(load_scenario(name)).vehicle(0.0).plan
+    assert plan is not None
+    assert plan.returns is not None
+    assert bool(plan.items) is name.startswith("mission")
+
+
+AWAY = [
+    name for name in scenario_names() if any(p.name == "return" for p in load_scenario(name).phases)
+]
+
+
+@pytest.mark.parametrize("name", AWAY)
+def test_the_autopilot_reports_how_the_flight_returns(name: str) -> None:
+    """From the moment of the return, the way home and the landing by the reported speeds."""
+    scenario, world = load_scenario(name), World(load_scenario(name), 1)
+    states = [world.vehicle(t_s) for t_s in range(int(world.duration_s) + 1)]
+    returns = states[0].plan.returns if states[0].plan else None
+    assert returns is not None
+    begin_s = window_s(scenario, "return")[0]
+    flown_s = sum(bool(state.armed) for state in states[begin_s:])
+    out = takewhile(lambda phase: phase.name != "return", scenario.phases)
+    out_m = sum(phase.duration_s * phase.outward_m_s for phase in out)
+    up_m = (states[begin_s].alt_m or 0.0) - scenario.place.home_alt_m
+    low_m = min(up_m, returns.landing_height_m or 0.0)
+    home_s = out_m / (returns.cruise_m_s or 1.0) + (up_m - low_m) / (returns.descent_m_s or 1.0)
+    home_s += low_m / (returns.landing_m_s or 1.0)
+    assert home_s == pytest.approx(flown_s, rel=0.06, abs=2.0)
 
 
 FAILS = ("weak_cell", "mission_headwind")

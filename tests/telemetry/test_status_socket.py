@@ -77,10 +77,11 @@ def test_a_viewer_receives_reports_twice_a_second_and_events_at_once(
         assert MADE <= set(json.loads(line)) <= set(Report.__slots__)
     codec = TypeAdapter(Report)
     reports = [codec.validate_json(line) for line in lines]
-    at_s = {report.t_s: report for report in flight}
+    plain = [replace(report, vehicle=replace(report.vehicle, plan=None)) for report in flight]
+    at_s = {report.t_s: report for report in plain}
     assert all(report == at_s[report.t_s] for report in reports)
     assert all(b.t_s - a.t_s <= 0.5 + 1e-6 for a, b in pairwise(reports))
-    events = [report for report in flight if report.status.events]
+    events = [report for report in plain if report.status.events]
     assert len(events) == 3
     assert [report for report in reports if report.status.events] == events
     assert len(reports) < 2 * 90 + len(events) + 3
