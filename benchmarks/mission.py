@@ -1,0 +1,495 @@
+"""Way home and mission on simulated flights: `python -m benchmarks.mission [--flights N] [--seed S] [--jobs J]`.
+
+Each flight has its own pack (chemistry, size, cells, gauge; a part of them cold, worn or with a weak
+cell), vehicle, wind and plan, all of them by the seed, and flies through the virtual gauge, the driver
+and the pipeline with the vehicle's plan visible. A half of them are missions, a half are flown by a
+pilot, whose way the autopilot does not know; a third
+    lands: flies to its planned end, which some packs do not reach;
+    returns: is commanded to return at a random moment;
+    stays: flies on until the pack ends.
+What a return from a moment would have needed and left is found by flying it: the same flight again with a
+return at that moment. These moments are four at random, the return itself, the first NO that was held for
+5 s, and the last YES. Charge is that of the emptiest cell. Columns:
+    home s: median |error| of `home_s` at the random moments and at the return, per cent.
+    NO: of flights with a held NO of `home_verdict`, those whose return from there leaves more than 15 %;
+        then of all flights those that land with more than 15 % after one. The same of `mission_verdict`.
+    YES: of flights with a YES, those in which a return from a moment with YES ends in the air; of missions that end in the air
+        those whose `mission_verdict` is YES in the second half.
+    marginal: share of the time in the air, of both verdicts.
+    end pct: at the middle of a mission that lands, median |error| of `mission_end_pct` in points and how often
+        `mission_end_low_pct` holds.
+    time left: of missions that stay, mean |error| of `remaining_s` over that without the plan.
+    lead: median seconds from the first MARGINAL of `home_verdict` to its first NO.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from dronebms.core.clock import VirtualClock
+from dronebms.core.report import Estimate, Verdict
+from dronebms.monitoring.pipeline import Pipeline
+from sim.emulator.world import STEP_S, World, open_bus
+from sim.plant.atmosphere import standard_air_kg_m3
+from sim.plant.multirotor import Multirotor
+from sim.plant.scenario import Scenario, VehicleSpec
+from sim.plant.waypoint_spec import FlightSpec
+from sim.plant.waypoints import WaypointFlight
+from smartbattery.gauge import Gauge
+from smartbattery.registers import ADDRESS
+
+PERIOD_S = 0.25  # of the pipeline: the virtual gauge measures four times a second
+CHEMISTRIES = ("lipo", "li-ion", "lihv", "lifepo4")
+FAMILIES = ("lands", "returns", "stays")
+NOMINAL_V = {"lipo": 3.7, "li-ion": 3.6, "lihv": 3.8, "lifepo4": 3.2}
+HOVER_MIN = {"lipo": (18, 28), "li-ion": (28, 42), "lihv": (18, 28), "lifepo4": (18, 28)}
+MOHM_AH = {"lipo": (35, 60), "li-ion": (65, 95), "lihv": (35, 60), "lifepo4": (25, 40)}
+COLD_DEGC = -5.0
+SHARES = 0.25, 0.2, 0.15, 0.25  # of cold, worn, weak and not quite full packs
+WINDS = ((4.0, "wind < 4 m/s"), (7.0, "wind 4-7 m/s"), (math.inf, "wind > 7 m/s"))
+HEAVY_KG, HALF = 8.0, 0.5
+LEFT_PCT = 15.0  # more than that at the landing: a NO was wrong
+HELD_S = 5.0
+MOMENTS = 4  # at random
+SETTLE_S = 60.0  # after take-off, before the time left is judged
+LEAST_S = 30.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One flight of the benchmark."""
+
+    scenario: Scenario
+    seed: int  # of cells, gusts and noise
+    family: str
+    mission: bool
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A second in the air: the estimate, and the true charge."""
+
+    t_s: float
+    estimate: Estimate
+    returning: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """End of a flight: landed, or the pack is empty."""
+
+    end_s: float
+    left_pct: float | None  # None: empty in the air
+
+
+@dataclass(frozen=True)
+class Check:
+    """A moment, and the return that was flown from there."""
+
+    estimate: Estimate
+    home_s: float | None  # None: it ended in the air
+    left_pct: float | None
+
+
+@dataclass(frozen=True)
+class Flown:
+    """Judged flight; an empty or `None` value: it does not apply."""
+
+    case: Case
+    landed_pct: float | None
+    moments: tuple[Check, ...]  # at random, and at the return
+    no: Check | None  # the first that was held
+    yes: tuple[Check, ...]  # moments with YES, the last one included
+    home_counts: dict[Verdict, int]
+    mission_counts: dict[Verdict, int]
+    mission_no: bool
+    late_mission_yes: bool
+    end_error_pct: float | None
+    end_held: bool | None
+    left_error: float | None  # of the time left, mean relative
+    left_error_hidden: float | None  # the same without a plan
+    lead_s: float | None
+
+
+# ---------------------------------------------------------------------- flights by seed
+
+
+def case_of(number: int, seed: int) -> Case:
+    """Return the flight of a number."""
+    rng = np.random.default_rng([seed, number])
+    family, is_mission = FAMILIES[number % 3], number // 3 % 2 == 0
+    chemistry = CHEMISTRIES[number // 6 % 4]
+    cold, worn, weak, part_full = (bool(rng.random() < share) for share in SHARES)
+    vehicle = _vehicle(rng)
+    wind_m_s = rng.uniform(0.0, 10.0)
+    flight: dict[str, Any] = {"by_pilot": not is_mission}
+    tables: dict[str, Any] = {
+        "name": f"flight {number}",
+        **_pack(rng, vehicle, chemistry, cold=cold, worn=worn),
+        "vehicle": vehicle.model_dump(),
+        "air": {
+            "wind_m_s": wind_m_s,
+            "wind_from_deg": rng.uniform(0.0, 360.0),
+            "gust_m_s": rng.uniform(0.0, 1.5),
+        },
+        "speeds": {"cruise_m_s": rng.uniform(5.0, 12.0)},
+        "return": {
+            "cruise_m_s": rng.uniform(6.0, 12.0), "height_m": rng.uniform(15.0, 60.0),
+            "descent_m_s": rng.uniform(1.2, 2.5), "landing_m_s": rng.uniform(0.4, 0.8),
+            "wait_s": rng.choice([0.0, 5.0, 15.0]),
+        },
+        "flight": flight,
+        "fault": [{"name": "weak_cell", "size": rng.uniform(0.65, 0.92)}] if weak else [],
+    }  # fmt: skip
+    tables["pack"]["start_charge_frac"] = 0.85 if part_full else 1.0
+    items = _items(rng, tables["speeds"]["cruise_m_s"], 60.0 * HOVER_MIN[chemistry][0])
+    tables["waypoint"] = _repeated(items, -1)
+    scenario = Scenario.model_validate(tables)
+    # The time that this pack lasts on this way.
+    whole_s = outcome_of(scenario, number).end_s
+    if family == "returns":
+        flight["return_at_s"] = whole_s * rng.uniform(0.15, 0.8)
+    elif family == "lands":
+        tables["waypoint"] = _lasting(tables, items, whole_s * rng.uniform(0.35, 1.05))
+    groups = (
+        family,
+        "mission" if is_mission else "free flight",
+        chemistry,
+        next(name for below_m_s, name in WINDS if wind_m_s < below_m_s),
+        *(name for name, held in (("cold", cold), ("worn", worn), ("weak cell", weak)) if held),
+    )
+    return Case(Scenario.model_validate(tables), number, family, is_mission, groups)
+
+
+def _vehicle(rng: np.random.Generator) -> VehicleSpec:
+    """A hexacopter like that of the shipped scenarios, of another size."""
+    mass_kg = math.exp(rng.uniform(math.log(1.8), math.log(14.0)))
+    size = mass_kg / 5.75
+    return VehicleSpec(
+        mass_kg=mass_kg,
+        rotors=6,
+        rotor_diameter_m=0.381 * math.sqrt(size),
+        drag_area_m2=0.08 * size ** (2.0 / 3.0),
+        avionics_w=14.0,
+        max_airspeed_m_s=rng.uniform(14.0, 18.0),
+    )
+
+
+def _pack(
+    rng: np.random.Generator, vehicle: VehicleSpec, chemistry: str, *, cold: bool, worn: bool
+) -> dict[str, Any]:
+    """Pack and gauge: a pack that is as large as some minutes of hover need."""
+    density_kg_m3 = standard_air_kg_m3(488.0, 488.0, 20.0)
+    hover_w = Multirotor(vehicle).power_w(vehicle.mass_kg, density_kg_m3, 0.0, 0.0)
+    cells = 12 if vehicle.mass_kg > HEAVY_KG else int(rng.choice([4, 6]))
+    hover_s = 60.0 * rng.uniform(*HOVER_MIN[chemistry])
+    left = rng.uniform(0.7, 0.85) if worn else rng.uniform(0.93, 1.0)
+    degc = COLD_DEGC if cold else rng.uniform(5.0, 30.0)
+    not_learned = (1.0 / left - 1.0) * rng.random() * worn  # of what it has lost
+    return {
+        "pack": {
+            "chemistry": chemistry, "cells": cells, "parallel": 2,
+            "cell_mah": hover_w * hover_s / 3.6 / (NOMINAL_V[chemistry] * cells) / 2.0,
+            "actual_capacity_frac": left, "resistance_spread_frac": 0.1 if worn else 0.07,
+            "resistance_mohm_ah": rng.uniform(*MOHM_AH[chemistry]) * (1.4 if worn else 1.0),
+            "start_degc": degc + (rng.uniform(0.0, 15.0) if cold else 0.0), "ambient_degc": degc,
+        },
+        "gauge": {
+            "ip_scale": 1, "full_error_frac": rng.normal(0.0, 0.03) + not_learned,
+            "current_gain_error_frac": rng.normal(0.0, 0.005),
+        },
+    }  # fmt: skip
+
+
+def _items(rng: np.random.Generator, cruise_m_s: float, shortest_s: float) -> list[dict[str, Any]]:
+    """Take-off, and the items that are repeated: lanes of a map, or places with pauses."""
+    far_m, bearing = rng.uniform(50.0, 0.15 * shortest_s * cruise_m_s), rng.uniform(0.0, math.tau)
+    north_m, east_m = far_m * math.cos(bearing), far_m * math.sin(bearing)
+    height_m, has_lanes = rng.uniform(20.0, 90.0), rng.random() < HALF
+    items: list[dict[str, Any]] = [{"do": "takeoff", "height_m": height_m}]
+    if rng.random() < HALF:
+        items.append({"do": "speed", "speed_m_s": rng.uniform(4.0, 10.0)})
+    lane_m, apart_m = rng.uniform(100.0, 500.0), rng.uniform(30.0, 80.0)
+    for lane in range(int(rng.integers(2, 6))):
+        if has_lanes:
+            to_m, ends = north_m + apart_m * lane, (lane % 2, 1 - lane % 2)
+            items += (
+                {"north_m": to_m, "east_m": east_m + lane_m * end, "height_m": height_m}
+                for end in ends
+            )
+        else:
+            off_m, turn = rng.uniform(0.0, 0.6 * far_m), rng.uniform(0.0, math.tau)
+            place = {
+                "north_m": north_m + off_m * math.cos(turn),
+                "east_m": east_m + off_m * math.sin(turn),
+            }
+            up_m, hold_s = rng.uniform(0.0, 30.0), rng.choice([0.0, 10.0, 60.0])
+            items.append(place | {"height_m": height_m + up_m, "hold_s": hold_s})
+    if rng.random() < HALF:
+        items.append({"do": "loiter", "turns": 2.0, "radius_m": rng.uniform(20.0, 60.0)})
+    return items
+
+
+def _repeated(items: Sequence[dict[str, Any]], times: int) -> tuple[dict[str, Any], ...]:
+    """Items that are repeated from the third on, then the return."""
+    return (*items, {"do": "jump", "to": 3, "times": times}, {"do": "return"})
+
+
+def _lasting(
+    tables: dict[str, Any], items: Sequence[dict[str, Any]], target_s: float
+) -> tuple[dict[str, Any], ...]:
+    """Items that are repeated until the flight lasts about as long as it shall."""
+
+    def lasts_s(times: int) -> float:
+        scenario = Scenario.model_validate(tables | {"waypoint": _repeated(items, times)})
+        return WaypointFlight(scenario, np.random.default_rng(0), STEP_S).duration_s
+
+    once_s = lasts_s(0)
+    times = round((target_s - once_s) / (lasts_s(1) - once_s))
+    return _repeated(items, min(max(times, 0), 1000))
+
+
+# ---------------------------------------------------------------------- one flight
+
+
+def seconds_of(world: World, *, visible: bool = True) -> Iterator[Row]:
+    """Fly a world; the estimate of each second in the air."""
+    clock = VirtualClock()
+    pack_data = world.pack_data()
+    pipeline = Pipeline(Gauge(open_bus(world, clock), ADDRESS, cells=pack_data.cells), pack_data)
+    tick, was_armed = 0, False
+    while world.truth().ended_s is None and tick * PERIOD_S <= world.duration_s:
+        t_s = tick * PERIOD_S
+        clock.sleep_until(t_s)
+        world.advance(t_s)
+        state = world.vehicle(t_s)
+        if was_armed and not state.armed:
+            return
+        was_armed = bool(state.armed)
+        if not visible:
+            state = replace(state, plan=None, mission_item=None)
+        report = pipeline.step(t_s, state)
+        if was_armed and t_s % 1.0 == 0.0:
+            is_returning = state.mode == "RTL" or bool(state.landing)
+            yield Row(t_s, report.estimate, is_returning)
+        tick += 1
+
+
+def outcome_of(scenario: Scenario, seed: int) -> Outcome:
+    """Fly a scenario without the pipeline."""
+    world, t_s = World(scenario, seed), 0.0
+    was_armed = False
+    while world.truth().ended_s is None and t_s <= world.duration_s:
+        t_s += 1.0
+        world.advance(t_s)
+        is_armed = bool(world.vehicle(t_s).armed)
+        if was_armed and not is_armed:
+            return Outcome(t_s, 100.0 * world.truth().soc_frac)
+        was_armed = is_armed
+    return Outcome(t_s, None)
+
+
+def returning(case: Case, return_at_s: float) -> Outcome:
+    """Fly the return of a case from a moment."""
+    spec = FlightSpec(by_pilot=not case.mission, return_at_s=return_at_s)
+    return outcome_of(case.scenario.model_copy(update={"flight": spec}), case.seed)
+
+
+def fly(number: int, seed: int) -> Flown:
+    """Fly and judge one flight."""
+    case = case_of(number, seed)
+    rows = list(seconds_of(World(case.scenario, case.seed)))
+    outcome = outcome_of(case.scenario, case.seed)
+    free = [row for row in rows if not row.returning]
+    rng = np.random.default_rng([seed, number, 1])
+    chosen = [
+        free[k] for k in sorted(rng.choice(len(free), min(MOMENTS, len(free)), replace=False))
+    ]
+    chosen += free[-1:] if case.family == "returns" else []
+    moments = tuple(_check(case, row) for row in chosen)
+    last_yes = [row for row in free if row.estimate.home_verdict is Verdict.YES]
+    held = _held(rows, lambda estimate: estimate.home_verdict)
+    no = None if held is None else _check(case, held)
+    yes = [check for check in moments if check.estimate.home_verdict is Verdict.YES]
+    yes += [_check(case, row) for row in last_yes[-1:]]
+    middle = rows[len(rows) // 2].estimate
+    end_pct, low_pct = middle.mission_end_pct, middle.mission_end_low_pct
+    lands = case.family == "lands" and case.mission and outcome.left_pct is not None
+    truth_pct = outcome.left_pct or 0.0
+    marginal = [r.t_s for r in rows if r.estimate.home_verdict is Verdict.MARGINAL]
+    hidden = None
+    if case.mission and case.family == "stays":
+        again = seconds_of(World(case.scenario, case.seed), visible=False)
+        hidden = _left_error(list(again), outcome.end_s)
+    is_lost = case.family == "lands" and outcome.left_pct is None
+    second_half = rows[len(rows) // 2 :]
+    return Flown(
+        case=case,
+        landed_pct=outcome.left_pct,
+        moments=moments,
+        no=no,
+        yes=tuple(yes),
+        home_counts=_counts(row.estimate.home_verdict for row in rows),
+        mission_counts=_counts(row.estimate.mission_verdict for row in rows),
+        mission_no=_held(rows, lambda estimate: estimate.mission_verdict) is not None,
+        late_mission_yes=is_lost
+        and any(row.estimate.mission_verdict is Verdict.YES for row in second_half),
+        end_error_pct=abs(end_pct - truth_pct) if lands and end_pct is not None else None,
+        end_held=low_pct <= truth_pct if lands and low_pct is not None else None,
+        left_error=_left_error(rows, outcome.end_s) if case.family == "stays" else None,
+        left_error_hidden=hidden,
+        lead_s=held.t_s - marginal[0] if held is not None and marginal else None,
+    )
+
+
+def _check(case: Case, row: Row) -> Check:
+    outcome = returning(case, row.t_s)
+    home_s = None if outcome.left_pct is None else outcome.end_s - row.t_s
+    return Check(row.estimate, home_s, outcome.left_pct)
+
+
+def _held(rows: Sequence[Row], verdict_of: Callable[[Estimate], Verdict]) -> Row | None:
+    """The row in which the first NO has been held long enough."""
+    since_s = None
+    for row in rows:
+        if verdict_of(row.estimate) is not Verdict.NO:
+            since_s = None
+        elif since_s is None:
+            since_s = row.t_s
+        elif row.t_s - since_s >= HELD_S:
+            return row
+    return None
+
+
+def _counts(verdicts: Iterable[Verdict]) -> dict[Verdict, int]:
+    counts = dict.fromkeys(Verdict, 0)
+    for verdict in verdicts:
+        counts[verdict] += 1
+    return counts
+
+
+def _left_error(rows: Sequence[Row], end_s: float) -> float | None:
+    """Mean relative error of the time left; an unknown time counts as zero."""
+    judged = [r for r in rows if r.t_s >= rows[0].t_s + SETTLE_S and end_s - r.t_s >= LEAST_S]
+    errors = [abs((r.estimate.remaining_s or 0.0) / (end_s - r.t_s) - 1.0) for r in judged]
+    return fmean(errors) if errors else None
+
+
+# ---------------------------------------------------------------------- the table
+
+COLUMNS = (
+    "flights", "home s %", "at the return %", "NO, > 15 % left", "lands after NO", "mission NO, lands",
+    "YES, fails", "mission YES, fails", "marginal %", "mission marginal %", "unknown %",
+    "end pct", "bound holds %", "time left", "without plan", "ratio", "lead s",
+)  # fmt: skip
+
+
+def table(flights: Sequence[Flown]) -> str:
+    """Return the rows of all flights and of each group."""
+    groups = sorted({group for each in flights for group in each.case.groups})
+    lines = [f"| | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name in ("all", *groups):
+        flown = [each for each in flights if name in ("all", *each.case.groups)]
+        lines.append(f"| {name} | {' | '.join(cells_of(flown))} |")
+    return "\n".join(lines)
+
+
+def cells_of(flown: Sequence[Flown]) -> list[str]:
+    """Return the cells of a group, in the order of `COLUMNS`."""
+    no = [each for each in flown if each.no is not None]
+    landed = [each for each in flown if (each.landed_pct or 0.0) > LEFT_PCT]
+    planned = [each for each in landed if each.case.mission and each.case.family == "lands"]
+    lost = [
+        f for f in flown if f.case.mission and f.case.family == "lands" and f.landed_pct is None
+    ]
+    yes = [each for each in flown if each.yes]
+    both = [each for each in flown if each.left_error_hidden is not None]
+    known = [each.left_error for each in both if each.left_error is not None]
+    hidden = [each.left_error_hidden for each in both if each.left_error_hidden is not None]
+    return [
+        str(len(flown)),
+        _median([100.0 * e for each in flown for e in _home_errors(each.moments)]),
+        _median([100.0 * e for f in flown if f.case.family == "returns" for e in _home_errors(f.moments[-1:])]),
+        _of(sum((each.no.left_pct or 0.0) > LEFT_PCT for each in no if each.no), len(no)),
+        _of(sum(each.no is not None for each in landed), len(landed)),
+        _of(sum(each.mission_no for each in planned), len(planned)),
+        _of(sum(any(check.left_pct is None for check in each.yes) for each in yes), len(yes)),
+        _of(sum(each.late_mission_yes for each in lost), len(lost)),
+        _share([each.home_counts for each in flown], Verdict.MARGINAL),
+        _share([each.mission_counts for each in flown if each.case.mission], Verdict.MARGINAL),
+        _share([each.home_counts for each in flown], Verdict.UNKNOWN),
+        _median([each.end_error_pct for each in flown if each.end_error_pct is not None]),
+        _mean([100.0 * each.end_held for each in flown if each.end_held is not None]),
+        _mean([100.0 * error for error in known]),
+        _mean([100.0 * error for error in hidden]),
+        f"{fmean(known) / fmean(hidden):.2f}" if known and hidden else "-",
+        _median([each.lead_s for each in flown if each.lead_s is not None]),
+    ]  # fmt: skip
+
+
+def _home_errors(checks: Iterable[Check]) -> list[float]:
+    return [
+        abs(check.estimate.home_s / check.home_s - 1.0)
+        for check in checks
+        if check.home_s is not None and check.estimate.home_s is not None
+    ]
+
+
+def _median(values: Sequence[float]) -> str:
+    return f"{median(values):.1f}" if values else "-"
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{fmean(values):.0f}" if values else "-"
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count} of {total}" if total else "-"
+
+
+def _share(counts: Sequence[dict[Verdict, int]], verdict: Verdict) -> str:
+    total = sum(sum(each.values()) for each in counts)
+    return f"{100.0 * sum(each[verdict] for each in counts) / total:.1f}" if total else "-"
+
+
+def main() -> None:
+    """Fly and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--flights", type=int, default=216)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--each", action="store_true", help="print a line of each flight")
+    options = parser.parse_args()
+    flown = []
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for each in pool.map(partial(fly, seed=options.seed), range(options.flights)):
+            flown.append(each)
+            if options.each:
+                print(line_of(each), flush=True)
+    print(table(flown))
+
+
+def line_of(each: Flown) -> str:
+    """Return what is known of one flight."""
+    landed = "empty" if each.landed_pct is None else f"{each.landed_pct:.0f} %"
+    homes = ", ".join(
+        f"{check.estimate.home_s or math.nan:.0f}/{check.home_s or math.nan:.0f} s {check.estimate.home_verdict}"
+        f" {'empty' if check.left_pct is None else f'{check.left_pct:.0f} %'}"
+        for check in each.moments
+    )
+    no = "" if each.no is None else f"; NO at {each.no.estimate.t_s:.0f} s, {each.no.left_pct}"
+    return f"{each.case.scenario.name} ({', '.join(each.case.groups)}): {landed}; {homes}{no}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Benchmark of the way home and the mission: its flights by seed, their truth, its table."""
+
+import pytest
+
+from benchmarks.mission import (
+    CHEMISTRIES,
+    COLUMNS,
+    FAMILIES,
+    Check,
+    Flown,
+    case_of,
+    cells_of,
+    fly,
+    outcome_of,
+    returning,
+    table,
+)
+from dronebms.core.report import Estimate, Verdict
+from sim.emulator.world import World
+
+COUNTS = dict.fromkeys(Verdict, 0)
+
+
+@pytest.fixture(scope="module")
+def flown() -> Flown:
+    """A mission that lands early."""
+    return fly(24, 1)
+
+
+def test_a_seed_gives_the_same_flight_and_another_one_another() -> None:
+    assert case_of(5, 1) == case_of(5, 1)
+    assert case_of(5, 1).scenario != case_of(5, 2).scenario
+
+
+def test_the_flights_are_of_every_kind() -> None:
+    cases = [case_of(number, 1) for number in range(24)]
+    groups = {group for case in cases for group in case.groups}
+    assert {
+        *FAMILIES,
+        *CHEMISTRIES,
+        "mission",
+        "free flight",
+        "cold",
+        "worn",
+        "weak cell",
+    } <= groups
+    assert {"wind < 4 m/s", "wind 4-7 m/s", "wind > 7 m/s"} <= groups
+    plans = [World(case.scenario).vehicle(0.0).plan for case in cases]
+    assert [bool(plan and plan.items) for plan in plans] == [case.mission for case in cases]
+
+
+def test_the_truth_of_a_return_is_the_flight_with_that_return() -> None:
+    case = case_of(24, 1)
+    early, late = returning(case, 120.0), returning(case, 600.0)
+    assert early.left_pct is not None
+    assert late.left_pct is not None
+    assert early.left_pct > late.left_pct + 10.0
+    assert early.end_s < outcome_of(case.scenario, case.seed).end_s
+
+
+def test_a_flight_is_judged_by_its_truth(flown: Flown) -> None:
+    assert flown.landed_pct is not None
+    assert len(flown.moments) == 4
+    for check in flown.moments:
+        assert check.home_s is not None
+        assert check.left_pct is not None
+        assert check.left_pct >= flown.landed_pct - 1.0
+    assert sum(flown.home_counts.values()) > 300
+
+
+def test_the_table_counts_what_was_wrong(flown: Flown) -> None:
+    plain = Estimate(0.0, home_s=110.0)
+    wrong = Check(plain, 100.0, 40.0)
+    lost = Check(plain, None, None)
+    values = {name: getattr(flown, name) for name in Flown.__dataclass_fields__}
+    values |= {
+        "moments": (wrong, wrong),
+        "no": wrong,
+        "yes": (lost,),
+        "home_counts": COUNTS | {Verdict.MARGINAL: 5, Verdict.YES: 15},
+        "landed_pct": 40.0,
+        "mission_no": True,
+        "end_error_pct": 4.0,
+        "end_held": True,
+        "left_error": 0.1,
+        "left_error_hidden": 0.2,
+        "lead_s": 30.0,
+    }
+    row = dict(zip(COLUMNS, cells_of([Flown(**values)]), strict=True))
+    assert row["home s %"] == "10.0"
+    assert row["NO, > 15 % left"] == row["lands after NO"] == row["mission NO, lands"] == "1 of 1"
+    assert row["YES, fails"] == "1 of 1"
+    assert row["marginal %"] == "25.0"
+    assert (row["end pct"], row["bound holds %"], row["ratio"]) == ("4.0", "100", "0.50")
+    assert row["lead s"] == "30.0"
+    assert table([flown]).splitlines()[2].startswith("| all | 1 |")
