@@ -24,6 +24,7 @@ from dronebms.estimation.return_home import NO_LOAD, ReturnEstimate, ReturnHome,
 from dronebms.estimation.sampling import Sample, Second
 from dronebms.estimation.time_to_empty import RemainingTime
 
+_PERIOD_S = 1.0
 _NORMAL = 1.6449  # standard deviations of a 5 % bound
 _AS_PER_MAH = 3.6
 
@@ -51,6 +52,7 @@ class FlightAheadState:
     mission: MissionState
     home: ReturnHomeState
     estimate: MissionEstimate  # of the last second
+    returned: tuple[float, ReturnEstimate] | None  # time of the last one
 
 
 class FlightAhead:
@@ -75,16 +77,22 @@ class FlightAhead:
         self._mission = MissionAhead()
         self._return = ReturnHome(LANDING_RESERVE_FRAC * pack_j)
         self._estimate = MissionEstimate()
+        self._returned: tuple[float, ReturnEstimate] | None = None
         if state is not None:
             self._motion = self._motion.with_state(state.motion)
             self._mission = self._mission.with_state(state.mission)
             self._return = self._return.with_state(state.home)
             self._estimate = state.estimate
+            self._returned = state.returned
 
     def state(self) -> FlightAheadState:
         """Restart state."""
         return FlightAheadState(
-            self._motion.state(), self._mission.state(), self._return.state(), self._estimate
+            motion=self._motion.state(),
+            mission=self._mission.state(),
+            home=self._return.state(),
+            estimate=self._estimate,
+            returned=self._returned,
         )
 
     def with_state(self, state: FlightAheadState) -> Self:
@@ -124,8 +132,13 @@ class FlightAhead:
         load: LoadAhead | None,
         remaining: RemainingTime | None,
     ) -> ReturnEstimate:
-        """The return at the time of a sample."""
-        return self._return.update(sample, vehicle, self._motion, load, remaining)
+        """The return, once a second."""
+        returned = self._returned
+        if sample.second is None and returned and sample.t_s - returned[0] < _PERIOD_S:
+            return returned[1]
+        found = self._return.update(sample, vehicle, self._motion, load, remaining)
+        self._returned = sample.t_s, found
+        return found
 
     def judge(
         self,

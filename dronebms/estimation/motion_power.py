@@ -78,15 +78,11 @@ class MotionPowerState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Need:
-    """Energy of legs in joules and the relative standard deviation of their sum."""
+    """Energy of legs in joules, its sum and the relative standard deviation of the sum."""
 
     legs_j: Array
+    total_j: float
     sd: float
-
-    @property
-    def total_j(self) -> float:
-        """Energy of all legs."""
-        return float(self.legs_j.sum())
 
 
 class LegTable:
@@ -213,7 +209,7 @@ class MotionPower:
                 variance += (_MODEL_SD * float(part.sum())) ** 2
             joules += part
         total_j = float(joules.sum())
-        return Need(joules, math.sqrt(variance) / total_j if total_j > 0.0 else 0.0)
+        return Need(joules, total_j, math.sqrt(variance) / total_j if total_j > 0.0 else 0.0)
 
     def _known(self, *, on_wing: bool) -> Fit | None:
         state = self._state

@@ -135,6 +135,19 @@ def test_a_vehicle_that_becomes_known_on_the_ground_brings_its_power() -> None:
     assert known.mission_verdict is Verdict.YES
 
 
+def test_the_return_is_computed_once_a_second_and_again_when_the_pack_is_silent() -> None:
+    estimator = Estimator(FACTS)
+    flown(estimator, AWAY, 60)
+    closer = replace(AWAY, lat_deg=47.0 + KILOMETRE_DEG)
+    homes_s = []
+    for t_s in (60.0, 60.3, 61.5, 62.6):
+        silent = replace(look(t_s), read_at_s={}, voltage_v=None, cells_v=(), current_a=None)
+        snapshot = look(t_s, 3.9, 10.0) if t_s == 60.0 else silent
+        homes_s.append(estimator.update(snapshot, AWAY if t_s == 60.0 else closer).home_s)
+    assert homes_s[0] == homes_s[1] == pytest.approx(239.0, rel=0.01)
+    assert homes_s[2] == homes_s[3] == pytest.approx(139.0, rel=0.01)
+
+
 def test_without_a_remaining_time_the_mission_has_no_verdict() -> None:
     estimator = Estimator(FACTS)
     mission = flying(AWAY, waypoint(3.0), LAND)
