@@ -63,7 +63,8 @@ class MissionForecast:
         return float(self.legs_j.sum())
 
     def power_w(self, horizon_s: float) -> float:
-        """Mean power over a horizon; after the landing that of the whole mission."""
+        """Mean power over a horizon of a second or more; after the landing of the whole mission."""
+        horizon_s = max(horizon_s, 1.0)  # 0 at the end of the pack
         ends_s = np.concatenate([[0.0], np.cumsum(self.spans_s)])
         ends_j = np.concatenate([[0.0], np.cumsum(self.legs_j)])
         if horizon_s >= ends_s[-1]:

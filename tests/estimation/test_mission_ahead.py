@@ -87,7 +87,7 @@ def test_home_is_out_of_reach_from_an_item_beyond_which_the_wind_is_too_strong()
 
 def test_the_power_over_a_horizon_is_that_of_the_legs_in_it() -> None:
     found = MissionForecast(np.array([10.0, 20.0]), np.array([1000.0, 8000.0]), 0.1, ())
-    assert found.power_w(10.0) == pytest.approx(100.0)
+    assert found.power_w(0.0) == found.power_w(10.0) == pytest.approx(100.0)
     assert found.power_w(20.0) == pytest.approx((1000.0 + 4000.0) / 20.0)
     assert found.power_w(1e9) == pytest.approx(300.0)
 
