@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.pack_identity import difference, is_same_pack
-from dronebms.core.report import Estimate, Report, Sink, Source, Status, SupplyStatus
+from dronebms.core.report import Estimate, Report, Sink, Source, Status, SupplyStatus, Verdict
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
@@ -45,6 +45,7 @@ from dronebms.monitoring.watch_time import LOG_STEP_S, WatchTime
 from dronebms.protection.actions import Actions
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, LimitChange, changed_limits, default_limits
+from dronebms.protection.quantities import SETTLED_S
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
@@ -138,6 +139,8 @@ class Pipeline:
             estimate = _without_charge(estimate)
         status = self._alarms.update(self._watch.of_snapshot(snapshot), estimate, vehicle)
         status = _at(status, now_s)
+        if self._alarms.settling:
+            estimate = _without_verdicts(estimate)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
         reported = self._reported.update(report, self._alarms.confirms)
         report = with_ground_checks(replace(report, reported=reported))
@@ -397,6 +400,16 @@ def _without_charge(estimate: Estimate) -> Estimate:
         used_mah=estimate.used_mah,
         used_wh=estimate.used_wh,
         doubts=estimate.doubts,
+    )
+
+
+def _without_verdicts(estimate: Estimate) -> Estimate:
+    """The estimate in the first seconds of load: no verdict before a limit follows it."""
+    return replace(
+        estimate,
+        home_verdict=Verdict.UNKNOWN,
+        mission_verdict=Verdict.UNKNOWN,
+        verdict_missing=estimate.verdict_missing or f"{SETTLED_S:.0f} s of load",
     )
 
 

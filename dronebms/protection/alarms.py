@@ -215,6 +215,11 @@ class Alarms:
         """Ids of the latched limits."""
         return tuple([limit_id for limit_id, row in self._rows.items() if row.state.latched])
 
+    @property
+    def settling(self) -> bool:
+        """Whether the pack flies and no prediction is evaluated yet."""
+        return self._quantities.settling
+
     def confirms(self, quantity: str, value: float) -> bool:
         """Whether every limit of a quantity that is beyond a value has tripped."""
         rows = (row for group in self._groups if group.quantity == quantity for row in group.rows)

@@ -31,7 +31,7 @@ _HIDDEN_S = 3.0  # time constant: cells and pack differ for a moment in a step o
 _OFFSET_C, _OFFSET_A = 0.1, 1.0
 _RISE_S, _RISE_STEP_S, _RISE_V = 300.0, 10.0, 0.008  # of the cells in a charge
 _STORED_PCT = 80.0
-_SETTLED_S = 30.0  # of load; earlier predictions rest on the prior alone
+SETTLED_S = 30.0  # of load; earlier predictions rest on the prior alone
 _STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
 _CAPACITY_FRAC = 0.2  # between configured and design capacity
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
@@ -154,6 +154,7 @@ class Quantities:
     def __init__(self, pack_data: PackData, state: QuantitiesState = QuantitiesState()) -> None:
         self.pack_data = pack_data
         self.missing: tuple[int, ...] = ()  # packs of the same supply
+        self.settling = False  # in flight, while predictions are not evaluated yet
         self._restore(state)
 
     def state(self) -> QuantitiesState:
@@ -210,7 +211,9 @@ class Quantities:
         values["alternates"] = _alternates(estimate)
         values["mission_risk"] = _mission_risk(estimate, vehicle)
         # A time to empty of 0 is a measurement, not a prediction.
-        if self._loaded_s < _SETTLED_S and estimate.remaining_s != 0.0:
+        early = self._loaded_s < SETTLED_S and estimate.remaining_s != 0.0
+        self.settling = early and vehicle.armed is not False
+        if early:
             values |= dict.fromkeys(_PREDICTED)
         if vehicle.armed is False:  # landed: there is no way home any more
             values |= dict.fromkeys(_OF_FLIGHT, NOT_APPLICABLE)

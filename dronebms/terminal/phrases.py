@@ -16,6 +16,7 @@ _APART_V = 0.005 - 1e-9  # a gauge counts in millivolts, and two cells tremble b
 _WIDE_SPREAD_MV = 300.0  # the default limits warn at it under load
 _SPREAD_BAR_WIDTH = 8
 _TURN_BACK_SOON_S = 60.0
+_RETURNING = ("RTL", "LAND")  # in the names of the modes
 # Reasons for a weak cell: field of its state, sign, least share of the difference to the median.
 _WEAK_REASONS = (
     ("soc_pct", -1.0, 0.05, "low SoC"),
@@ -134,15 +135,18 @@ def home_answer(report: Report) -> Answer:
     margin_s = estimate.home_margin_s
     fly = f"{duration(estimate.home_s)} to fly home"
     spare = f"{duration(margin_s)} to spare"
+    returns = any(name in (report.vehicle.mode or "") for name in _RETURNING)
     if verdict is Verdict.NO:
         lost = estimate.home_best_s is not None and estimate.home_best_s <= 0.0
         short = f"short by {duration(None if margin_s is None else -margin_s)}"
-        do = "return now" if estimate.alternate is None else alternate_text(estimate)
+        do = fly if returns else "return now"
+        do = do if estimate.alternate is None else alternate_text(estimate)
         return Answer("NO", f"{short}, {do}", Severity.EMERGENCY if lost else Severity.CRITICAL)
     if verdict is Verdict.MARGINAL:
-        return Answer("MARGINAL", f"turn back, {spare}, {fly}", Severity.WARNING)
+        turn = "" if returns else "turn back, "
+        return Answer("MARGINAL", f"{turn}{spare}, {fly}", Severity.WARNING)
     turn_s = estimate.turn_back_in_s
-    if turn_s is not None and turn_s <= _TURN_BACK_SOON_S:
+    if turn_s is not None and turn_s <= _TURN_BACK_SOON_S and not returns:
         return Answer("YES", f"turn back within {duration(turn_s)}, {fly}", Severity.INFO)
     return Answer("YES", f"{spare}, {fly}", Severity.OK)
 

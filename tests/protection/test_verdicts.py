@@ -85,24 +85,46 @@ def test_the_severity_is_that_of_the_worse_verdict(
         assert status.severity is max(LEAST[home], LEAST[mission])
 
 
-@pytest.mark.parametrize("flight", ["survey", "cold_climb", "worn_pack"])
-def test_no_simulated_flight_shows_a_verdict_that_is_graver_than_the_severity(flight: str) -> None:
-    options = SimOptions(flight=flight, speed=None, duration_s=600.0, faults=("weak_cell=0.4",))
+FLIGHTS = [("survey", 0.4), ("cold_climb", 0.4), ("mission", 0.4), ("mission_headwind", 0.0)]
+
+
+@pytest.mark.parametrize(("flight", "weak"), FLIGHTS)
+def test_no_simulated_flight_shows_a_verdict_that_is_graver_than_the_severity(
+    flight: str, weak: float
+) -> None:
+    options = SimOptions(
+        flight=flight, speed=None, duration_s=700.0, faults=(f"weak_cell={weak}",) if weak else ()
+    )
     held_s: dict[Verdict, float] = {}
-    last, flying = 0.0, 0
+    last, worst = 0.0, Severity.OK
     with ExitStack() as stack:
         for report in Simulation(options, stack).reports():
             vehicle, estimate = report.vehicle, report.estimate
             shown = {estimate.home_verdict} if vehicle.armed else set()
             shown |= {estimate.mission_verdict} if vehicle.flies_mission else set()
-            flying += vehicle.armed is True
             for verdict in Verdict:
                 since_s = held_s.get(verdict, 0.0) + report.t_s - last
                 held_s[verdict] = since_s if verdict in shown else 0.0
-                if report.t_s > 120.0 and held_s[verdict] > HOLD_S:
-                    assert report.status.severity >= LEAST[verdict]
-            last = report.t_s
-    assert flying > 1000
+                if held_s[verdict] > HOLD_S + 0.2:
+                    assert report.status.severity >= LEAST[verdict], report.t_s
+            last, worst = report.t_s, max(worst, report.status.severity)
+    assert worst >= Severity.WARNING
+
+
+def test_there_is_no_verdict_in_flight_before_a_limit_follows_it() -> None:
+    options = SimOptions(flight="mission", speed=None, duration_s=60.0)
+    with ExitStack() as stack:
+        flying = [r for r in Simulation(options, stack).reports() if r.vehicle.armed]
+    start_s = flying[0].t_s
+    for report in flying:
+        estimate = report.estimate
+        known = {estimate.home_verdict, estimate.mission_verdict} - {Verdict.UNKNOWN}
+        if report.t_s < start_s + 29.0:
+            assert not known
+            assert estimate.verdict_missing
+        elif report.t_s > start_s + 31.0:
+            assert known
+    assert "30 s of load" in {report.estimate.verdict_missing for report in flying}
 
 
 def test_a_return_on_critical_follows_no_and_never_marginal() -> None:

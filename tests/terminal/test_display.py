@@ -167,6 +167,23 @@ def test_the_way_home_has_one_verdict_and_its_times(changes: dict[str, Any], tex
     assert "mission" not in drawn
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"turn_back_in_s": 0.0}, "* YES  7:24 to spare, 3:10 to fly home"),
+        ({"home_verdict": Verdict.MARGINAL}, "! MARGINAL  7:24 to spare, 3:10 to fly home"),
+        (
+            {"home_verdict": Verdict.NO, "home_margin_s": -65.0},
+            "# NO  short by 1:05, 3:10 to fly home",
+        ),
+    ],
+)
+def test_a_vehicle_that_returns_is_not_asked_to(changes: dict[str, Any], text: str) -> None:
+    returning = replace(FLYING_VEHICLE, mode="RTL")
+    estimate = replace(FLYING_ESTIMATE, **changes)
+    assert text in text_of(replace(FLYING, vehicle=returning, estimate=estimate))
+
+
 def test_a_landed_vehicle_has_no_way_home() -> None:
     landed = replace(FLYING, vehicle=replace(FLYING_VEHICLE, armed=False))
     assert " home:  on the ground " in text_of(landed)
