@@ -183,6 +183,8 @@ class SupplyStatus:
     asked_by: str | None = None
     limp_home_a: float | None = None  # of all packs, the missing ones included
     remaining_s: float | None = None
+    home_verdict: Verdict = Verdict.UNKNOWN  # the worst of the packs that are present
+    mission_verdict: Verdict = Verdict.UNKNOWN
 
 
 # ---------------------------------------------------------------------- actions

@@ -1,8 +1,16 @@
 """Words for the verdicts of home and mission, for pilot texts, preflight check and screens."""
 
+from collections.abc import Iterable
+
 from dronebms.core.report import Estimate, Verdict
 
 _SMALL_AH = 10.0
+_WORST_FIRST = (Verdict.NO, Verdict.MARGINAL, Verdict.UNKNOWN, Verdict.YES)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of several verdicts; one that is not known is no YES, and is no milder NO."""
+    return min(verdicts, key=_WORST_FIRST.index, default=Verdict.UNKNOWN)
 
 
 def ah_text(mah: float) -> str:

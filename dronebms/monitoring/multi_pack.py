@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from dronebms.core.pack_data import PARALLEL, SERIES
-from dronebms.core.report import Report, Severity, SupplyStatus
+from dronebms.core.report import Estimate, Report, Severity, SupplyStatus, Verdict
 from dronebms.core.vehicle_state import VehicleState
+from dronebms.core.verdicts import worst
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.monitoring.watch_time import LOOP_STEP_S
 
@@ -48,8 +49,10 @@ class Supply:
     def combined(self, reports: Sequence[Report]) -> SupplyStatus:
         """Status of the supply from the newest report of each pack.
 
-        The load of a missing parallel pack falls to the others at once: current limit and remaining
-        time are reduced immediately, before their own forecasts have followed.
+        The load of a missing parallel pack falls to the others at once: current limit, remaining
+        time and verdicts are reduced immediately, before their own forecasts have followed. Each
+        pack is judged with the share of the load that it carries, and the first one that ends, ends
+        the flight: the verdicts are the worst of the packs.
         """
         missing = self._missing_of(reports)
         present = [r for r in reports if r.index not in missing]
@@ -82,6 +85,8 @@ class Supply:
             asked_by=asked_by,
             limp_home_a=floor_a,
             remaining_s=remaining_frac * min(known_s) if len(known_s) == count else None,
+            home_verdict=worst(_home_verdict(r.estimate, remaining_frac) for r in present),
+            mission_verdict=worst(_mission_verdict(r.estimate, remaining_frac) for r in present),
         )
 
     def _missing_of(self, reports: Sequence[Report]) -> tuple[int, ...]:
@@ -93,6 +98,36 @@ class Supply:
             self._lost_s = reports[0].t_s
         self._missing = tuple(missing)
         return self._missing
+
+
+def _home_verdict(estimate: Estimate, remaining_frac: float) -> Verdict:
+    """Verdict of a pack whose time left is shorter than its own forecast has it yet."""
+    lost_frac = 1.0 - remaining_frac
+    spare_s = _less(estimate.home_margin_s, lost_frac, estimate.remaining_s)
+    low_s = _less(estimate.home_reserve_s, lost_frac, estimate.remaining_low_s)
+    return _shortened(estimate.home_verdict, spare_s, low_s)
+
+
+def _mission_verdict(estimate: Estimate, remaining_frac: float) -> Verdict:
+    """Verdict of a pack whose share of the mission is larger than its own forecast has it yet."""
+    needs_mah = estimate.mission_needs_mah
+    more_frac = 1.0 / remaining_frac
+    spare_mah = _less(estimate.usable_mah, more_frac, needs_mah)
+    low_mah = _less(estimate.usable_low_mah, more_frac, needs_mah)
+    return _shortened(estimate.mission_verdict, spare_mah, low_mah)
+
+
+def _less(value: float | None, frac: float, of: float | None) -> float | None:
+    return None if value is None or of is None else value - frac * of
+
+
+def _shortened(verdict: Verdict, spare: float | None, low: float | None) -> Verdict:
+    """A known verdict, or a worse one by what is to spare then: median and 5 % bound."""
+    if verdict is Verdict.UNKNOWN:
+        return verdict
+    by_median = Verdict.NO if spare is not None and spare <= 0.0 else verdict
+    by_bound = Verdict.MARGINAL if low is not None and low <= 0.0 else verdict
+    return worst((verdict, by_median, by_bound))
 
 
 def _current_limit(

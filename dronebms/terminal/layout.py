@@ -25,7 +25,7 @@ from dronebms.terminal.phrases import (
     figures,
     following_limit,
     has_data,
-    home_answer,
+    home_answers,
     is_stale,
     mission_answer,
     not_received,
@@ -158,7 +158,7 @@ def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:
     mission = mission_answer(first)
     return [
         _ends(Text(f" {pack_name(first)}", _VALUE), frame.clock, frame.width),
-        _verdict_line("home:", home_answer(first), frame),
+        _verdict_line("home:", home_answers(reports), frame),
         *([] if mission is None else [_verdict_line("mission:", mission, frame)]),
         _limit_line(first),
         _state_line(first, frame),

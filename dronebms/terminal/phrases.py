@@ -3,11 +3,13 @@
 Durations are truncated to seconds, never rounded up. Unknown is a dash. Cells count from 1.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
 
 from dronebms.core.number_format import DASH, age, clock_text, duration, number, printable
 from dronebms.core.report import Estimate, Report, Severity, Status, Verdict
-from dronebms.core.verdicts import alternate_text, mission_shortage
+from dronebms.core.verdicts import alternate_text, mission_shortage, worst
 from dronebms.terminal.glyphs import Glyphs
 from smartbattery.registers import CELLS, WORDS
 
@@ -149,6 +151,31 @@ def home_answer(report: Report) -> Answer:
     if turn_s is not None and turn_s <= _TURN_BACK_SOON_S and not returns:
         return Answer("YES", f"turn back within {duration(turn_s)}, {fly}", Severity.INFO)
     return Answer("YES", f"{spare}, {fly}", Severity.OK)
+
+
+def home_answers(reports: Sequence[Report]) -> Answer:
+    """The way home of a vehicle with several batteries: the worst of those that supply it."""
+    first, *others = reports
+    if not others:
+        return home_answer(first)
+    supply = first.supply
+    missing = () if supply is None else supply.missing
+    present = [r for r in reports if r.index not in missing] or list(reports)
+    verdict = worst(r.estimate.home_verdict for r in present)
+    alike = (r for r in present if r.estimate.home_verdict is verdict)
+    report = min(alike, key=lambda r: _number(r.estimate.home_margin_s))
+    answer = home_answer(report)
+    if supply is not None and worst((supply.home_verdict, verdict)) is not verdict:
+        lost = ", ".join(str(index + 1) for index in missing)
+        why = f"battery {lost} missing: load on the others"
+        return Answer(supply.home_verdict.name, why, _SEVERITIES.get(supply.home_verdict))
+    return (
+        replace(answer, why=f"{answer.why} (battery {report.index + 1})") if answer.why else answer
+    )
+
+
+def _number(value: float | None) -> float:
+    return inf if value is None else value
 
 
 def mission_answer(report: Report) -> Answer | None:

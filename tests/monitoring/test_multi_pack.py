@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dronebms.core.chemistry import LIFEPO4
 from dronebms.core.pack_data import PARALLEL, SERIES, TOPOLOGIES
-from dronebms.core.report import Estimate, Report, Severity, Status, SupplyStatus
+from dronebms.core.report import Estimate, Report, Severity, Status, SupplyStatus, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.protection.quantities import mismatches
@@ -65,6 +65,57 @@ def test_in_series_the_weakest_limits_and_a_missing_one_leaves_no_current() -> N
     lost = together([packs[0], silent_pack(packs[1])], SERIES)
     assert (lost.severity, lost.missing) == (Severity.CRITICAL, (1,))
     assert (lost.max_discharge_a, lost.remaining_s, lost.current_a) == (None, None, None)
+
+
+def judged(
+    index: int, home: Verdict, mission: Verdict = Verdict.UNKNOWN, margin_s: float = 250.0
+) -> Report:
+    """A pack with verdicts: 600 s left, of which the 5 % bound is 500 s."""
+    one = pack(index, 20.0)
+    estimate = replace(
+        one.estimate,
+        remaining_s=600.0,
+        remaining_low_s=500.0,
+        home_verdict=home,
+        home_margin_s=margin_s,
+        home_reserve_s=margin_s - 80.0,
+        mission_verdict=mission,
+        mission_needs_mah=3000.0,
+        usable_mah=5000.0,
+        usable_low_mah=4000.0,
+    )
+    return replace(one, estimate=estimate)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize(
+    ("verdicts", "worst"),
+    [
+        ((Verdict.YES, Verdict.YES), Verdict.YES),
+        ((Verdict.YES, Verdict.MARGINAL), Verdict.MARGINAL),
+        ((Verdict.NO, Verdict.MARGINAL), Verdict.NO),
+        ((Verdict.YES, Verdict.UNKNOWN), Verdict.UNKNOWN),
+        ((Verdict.UNKNOWN, Verdict.MARGINAL), Verdict.MARGINAL),
+        ((Verdict.UNKNOWN, Verdict.NO), Verdict.NO),
+    ],
+)
+def test_the_verdict_of_a_supply_is_the_worst_of_its_packs(
+    verdicts: tuple[Verdict, ...], worst: Verdict, topology: str
+) -> None:
+    whole = together([judged(k, v, v) for k, v in enumerate(verdicts)], topology)
+    assert (whole.home_verdict, whole.mission_verdict) == (worst, worst)
+
+
+def test_a_lost_pack_worsens_the_verdict_in_the_same_step() -> None:
+    for margin_s, verdict in ((500.0, Verdict.YES), (305.0, Verdict.MARGINAL), (250.0, Verdict.NO)):
+        packs = [judged(k, Verdict.YES, Verdict.YES, margin_s) for k in range(2)]
+        assert together(packs).home_verdict is Verdict.YES
+        # The one that is left carries the load of both: half of its 600 s are lost.
+        less = together([packs[0], silent_pack(packs[1])])
+        assert less.home_verdict is verdict
+        assert less.mission_verdict is Verdict.NO  # 6 Ah of 5 usable
+    halved = [judged(0, Verdict.NO), silent_pack(judged(1, Verdict.NO))]
+    assert together(halved, SERIES).home_verdict is (Verdict.UNKNOWN)
 
 
 def test_of_three_the_one_with_another_voltage_is_rejected() -> None:

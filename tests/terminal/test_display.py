@@ -25,7 +25,16 @@ from rich.text import Text
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.number_format import age, duration, number
-from dronebms.core.report import CellState, Event, PackState, Report, Severity, Status, Verdict
+from dronebms.core.report import (
+    CellState,
+    Event,
+    PackState,
+    Report,
+    Severity,
+    Status,
+    SupplyStatus,
+    Verdict,
+)
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.terminal.display import Display
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
@@ -182,6 +191,47 @@ def test_a_vehicle_that_returns_is_not_asked_to(changes: dict[str, Any], text: s
     returning = replace(FLYING_VEHICLE, mode="RTL")
     estimate = replace(FLYING_ESTIMATE, **changes)
     assert text in text_of(replace(FLYING, vehicle=returning, estimate=estimate))
+
+
+@pytest.mark.parametrize(
+    ("second", "supply", "text"),
+    [
+        ({"home_margin_s": 300.0}, None, "* YES  5:00 to spare, 3:10 to fly home (battery 2)"),
+        ({"home_margin_s": None}, None, "* YES  7:24 to spare, 3:10 to fly home (battery 1)"),
+        (
+            {"home_verdict": Verdict.MARGINAL},
+            None,
+            "! MARGINAL  turn back, 7:24 to spare, 3:10 to fly home (battery 2)",
+        ),
+        (
+            {"home_verdict": Verdict.MARGINAL},
+            SupplyStatus(Severity.WARNING, (1,), home_verdict=Verdict.YES),
+            "* YES  7:24 to spare, 3:10 to fly home (battery 1)",
+        ),
+        (
+            {},
+            SupplyStatus(Severity.WARNING, (1,), home_verdict=Verdict.NO),
+            "# NO  battery 2 missing: load on the others",
+        ),
+        (
+            {"home_verdict": Verdict.NO, "home_margin_s": -5.0},
+            SupplyStatus(Severity.WARNING, (0, 1)),
+            "# NO  short by 0:05, return now (battery 2)",
+        ),
+    ],
+)
+def test_the_way_home_of_several_batteries_is_that_of_the_worst(
+    second: dict[str, Any], supply: SupplyStatus | None, text: str
+) -> None:
+    estimate = replace(FLYING_ESTIMATE, **second)
+    reports = [replace(FLYING, supply=supply), replace(SECOND, estimate=estimate, supply=supply)]
+    assert text in "\n".join(screen_of(reports, canvas=Canvas(80, 24, ascii_only=True)))
+
+
+def test_several_batteries_on_the_ground_have_no_way_home() -> None:
+    landed = replace(FLYING_VEHICLE, armed=False)
+    reports = [replace(report, vehicle=landed) for report in (FLYING, SECOND)]
+    assert " home:  on the ground " in "\n".join(screen_of(reports))
 
 
 def test_a_landed_vehicle_has_no_way_home() -> None:
