@@ -36,10 +36,14 @@ class WaypointFlight:
         self._rotors = Multirotor(scenario.vehicle)
         self._mass_kg = scenario.vehicle.mass_kg + scenario.vehicle.payload_kg
         self._longest = round(LONGEST_S / step_s)
+        return_at_s = self._spec.return_at_s
+        until = self._longest if return_at_s is None else round(return_at_s / step_s) + 1
         mission = self._autopilot().mission()
-        self.moments = tuple(itertools.islice(mission, self._longest))
-        if self._spec.return_at_s is not None:
-            self.command_return(self._spec.return_at_s)
+        self.moments = tuple(itertools.islice(mission, until))
+        if return_at_s is not None:
+            self.command_return(return_at_s)
+        if len(self.moments) == until:  # it does not return then
+            self.moments += tuple(itertools.islice(mission, self._longest - until))
 
     @property
     def duration_s(self) -> float:

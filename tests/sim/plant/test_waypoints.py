@@ -289,6 +289,12 @@ def test_a_return_may_be_commanded_at_a_time_of_the_file() -> None:
     assert way.vehicle(5.5).armed
 
 
+@pytest.mark.parametrize("return_at_s", [3.0, 1000.0])
+def test_a_return_at_a_time_on_the_ground_changes_nothing(return_at_s: float) -> None:
+    plain = flight(UP, at(600.0), HOME)
+    assert flight(UP, at(600.0), HOME, flight={"return_at_s": return_at_s}).moments == plain.moments
+
+
 def test_a_return_is_commanded_once_and_in_the_air() -> None:
     way = flight(UP, at(600.0), HOME)
     before = way.moments
