@@ -5,6 +5,8 @@ Over loopback; all times and timeouts are those of the vehicle.
 """
 
 import contextlib
+import json
+import math
 import os
 import signal
 import subprocess
@@ -33,12 +35,12 @@ needs_px4 = pytest.mark.skipif(
 )
 
 PACK = """
-about = "3S 5 Ah LiPo, put on {charge_pct} % full"
+about = "3S LiPo, put on {charge_pct} % full"
 
 [pack]
 chemistry = "lipo"
 cells = 3
-cell_mah = 5000.0
+cell_mah = {cell_mah}
 resistance_mohm_ah = 40.0
 wire_mohm = 0.0
 start_charge_frac = 0.{charge_pct}
@@ -65,6 +67,21 @@ HEARTBEAT_S = 0.2  # of the wall clock
 ONE, BATTERY = 1, 180  # components
 
 
+HOME_DEG = -35.363262, 149.165237
+M_DEG = 111_195.0
+
+
+@dataclass(frozen=True)
+class MissionItem:
+    """An item of an uploaded mission; metres from home."""
+
+    command: int
+    north_m: float = 0.0
+    east_m: float = 0.0
+    height_m: float = 0.0
+    hold_s: float = 0.0
+
+
 @dataclass
 class GroundStation:
     """Commands a vehicle and stores its messages."""
@@ -77,6 +94,9 @@ class GroundStation:
     altitude_m: float = 0.0
     texts: list[str] = field(default_factory=list)
     parameters: dict[str, float] = field(default_factory=dict)
+    mission: Sequence[MissionItem] = ()  # that it uploads on request
+    mission_accepted: bool = False
+    begun_s: dict[int, float] = field(default_factory=dict)  # items that were flown to
     own: list[tuple[float, float, float]] = field(default_factory=list)  # time, volts, amps
     ours: list[tuple[float, float, int]] = field(default_factory=list)  # time, volts, percent
     wall: SystemClock = field(default_factory=SystemClock)
@@ -153,6 +173,36 @@ class GroundStation:
             self.altitude_m = message.relative_alt / 1000
         elif kind == "PARAM_VALUE":
             self.parameters[message.param_id] = message.param_value
+        else:
+            self._take_mission(message, kind)
+
+    def _take_mission(self, message: mavlink.MAVLink_message, kind: str) -> None:
+        if kind in ("MISSION_REQUEST", "MISSION_REQUEST_INT"):
+            self._send_item(message.seq)
+        elif kind == "MISSION_ACK":
+            self.mission_accepted = message.type == mavlink.MAV_MISSION_ACCEPTED
+        elif kind == "MISSION_CURRENT":
+            self.begun_s.setdefault(message.seq, self.t_s)
+
+    def upload(self, mission: Sequence[MissionItem]) -> None:
+        """Upload a mission; its first item is home."""
+        self.mission = mission
+        system = self.link.target_system
+        self.until(
+            lambda: self.mission_accepted,
+            "an accepted mission",
+            lambda: self.link.mav.mission_count_send(system, ONE, len(mission)),
+        )
+
+    def _send_item(self, number: int) -> None:
+        item = self.mission[number]
+        east_deg = item.east_m / (M_DEG * math.cos(math.radians(HOME_DEG[0])))
+        place_deg = HOME_DEG[0] + item.north_m / M_DEG, HOME_DEG[1] + east_deg
+        self.link.mav.mission_item_int_send(
+            self.link.target_system, ONE, number, mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT,
+            item.command, 0, 1, item.hold_s, 0, 0, 0, *(round(deg * 1e7) for deg in place_deg),
+            item.height_m,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -192,10 +242,10 @@ def ground_station(port: int, vehicle: Running) -> Iterator[GroundStation]:
         yield GroundStation(link, vehicle.process)
 
 
-def sitl(url: str, folder: Path, charge_pct: int) -> Sequence[str | Path]:
-    """Command that connects a small pack to a vehicle."""
+def sitl(url: str, folder: Path, charge_pct: int, cell_mah: float = 5000.0) -> Sequence[str | Path]:
+    """Command that connects a pack to a vehicle."""
     pack = folder / "small.toml"
-    pack.write_text(PACK.format(charge_pct=charge_pct))
+    pack.write_text(PACK.format(charge_pct=charge_pct, cell_mah=cell_mah))
     options = ("--vehicle", url, "--flight", "small.toml", "--headless")
     return (sys.executable, "-m", "dronebms.cli", "sitl", *options)
 
@@ -341,6 +391,61 @@ def test_arducopter_is_sent_home_by_the_configured_service(
     home_s = next(t_s for t_s, mode in ground.modes if mode == RTL)
     if rehearsal.within_s is not None:
         assert home_s - start_s < rehearsal.fault_s + rehearsal.within_s
+
+
+MISSION = (
+    MissionItem(mavlink.MAV_CMD_NAV_WAYPOINT),
+    MissionItem(mavlink.MAV_CMD_NAV_TAKEOFF, height_m=20.0),
+    MissionItem(mavlink.MAV_CMD_NAV_WAYPOINT, 200.0, 0.0, 20.0),
+    MissionItem(mavlink.MAV_CMD_NAV_WAYPOINT, 200.0, 200.0, 20.0, hold_s=20.0),
+    MissionItem(mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH),
+)
+AUTO = 3
+
+
+@needs_arducopter
+def test_arducopter_flies_its_mission_and_lands_as_it_was_computed(tmp_path: Path) -> None:
+    assert ARDUCOPTER is not None
+    ground_port, companion_port = free_port(), free_port()
+    own = "BATT_LOW_VOLT 0\nBATT_FS_LOW_ACT 0\nDISARM_DELAY 0\nAUTO_OPTIONS 3\n"
+    (tmp_path / "vehicle.parm").write_text(PARAMETERS + own)
+    vehicle = (
+        ARDUCOPTER, "--model", "quad", "--speedup", "5", "--wipe", "--defaults", "vehicle.parm",
+        "--home", "-35.363262,149.165237,584,353",
+        "--serial0", f"udpclient:127.0.0.1:{ground_port}",
+        "--serial1", f"udpclient:127.0.0.1:{companion_port}", "--serial2", "none:0",
+    )  # fmt: skip
+    # A small pack lacks the voltage for 10 m/s.
+    command = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, 90, 20_000.0)
+    with (
+        running(vehicle, tmp_path) as program,
+        ground_station(ground_port, program) as ground,
+    ):
+        ground.request({147: 5.0, 33: 5.0, 42: 5.0})
+        ground.upload(MISSION)
+        with running((*command, "--json"), tmp_path) as service:
+            ground.until(lambda: len(ground.ours) > 20, "our battery")
+
+            def arm() -> None:
+                ground.command(mavlink.MAV_CMD_DO_SET_MODE, 1, AUTO)
+                ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
+
+            ground.until(lambda: ground.armed, "arming", arm)
+            ground.command(mavlink.MAV_CMD_MISSION_START)
+            ground.until(lambda: ground.altitude_m > 19.0, "height")
+            ground.until(lambda: not ground.armed, "landing")
+            home_s = ground.t_s - ground.begun_s[len(MISSION) - 1]
+        lines = service.output.read_text().splitlines()
+    rows = [json.loads(line) for line in lines if line.startswith("{")]
+    flown = [row for row in rows if row["armed"]]
+    middle, last = flown[len(flown) // 2], flown[-1]
+    assert {row["mission_verdict"] for row in flown[20:]} == {"yes"}
+    assert middle["home_verdict"] == "yes"
+    assert middle["mission_end_pct"] == pytest.approx(last["soc_pct"], abs=6.0)
+    assert middle["mission_end_low_pct"] <= last["soc_pct"]
+    # By the parameters of ArduCopter's return, from the far corner.
+    returning = next(row for row in flown if row["t_s"] >= last["t_s"] - home_s)
+    assert returning["home_s"] == pytest.approx(home_s, rel=0.15)
 
 
 @needs_px4
