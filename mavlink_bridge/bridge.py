@@ -76,6 +76,7 @@ class BridgeOptions:
     """Options of a bridge."""
 
     rate_hz: float = 2.0  # of BATTERY_STATUS
+    report_time: str | None = None  # median or low; None: as the autopilot uses it
     accept_systems: tuple[int, ...] = (_GROUND_STATION,)  # in addition to the vehicle's own
     component_id: int = COMPUTER  # of the onboard computer
     key: bytes | None = None  # for signing
@@ -163,6 +164,7 @@ class Bridge:
         self._configured_stack = stack_named(vehicle)
         self._is_pinned = system_id is not None
         self._computer = options.component_id
+        self._report_time = options.report_time
         self._server = command_protocol.CommandServer(self.settings)
         self._heartbeat = MessageSchedule({_HEARTBEAT: 1.0})  # of the computer
         self._server.schedules[self._computer] = [self._heartbeat]
@@ -455,8 +457,13 @@ class Bridge:
         elif battery_id is None:
             battery.withheld = "battery ids of vehicle unknown"
         else:
+            choice = self._report_time
+            low_time = stack.acts_on_time if choice is None else choice == "low"
             message = messages.battery_status(
-                report, battery_id=battery_id, cells_max=stack.cells_max
+                report,
+                battery_id=battery_id,
+                cells_max=stack.cells_max,
+                low_time=low_time,
             )
             battery.withheld = withhold_reason(stack, message.battery_remaining, armed=armed)
             message.battery_remaining = sent_pct(stack, message.battery_remaining, armed=armed)

@@ -113,6 +113,7 @@ class ReportedCharge:
     remaining_s: float | None = None  # median
     consumed_mah: float | None = None  # from full, of the rated capacity
     consumed_wh: float | None = None  # from full
+    remaining_low_s: float | None = None  # 5 %, never more than the median
 
 
 # ---------------------------------------------------------------------- protection

@@ -5,6 +5,7 @@ change that no current explains is therefore debounced as an alarm is: the earli
 less what is drawn, until the change has lasted and the limits that it passes have tripped. The
 first charge after a start or of another pack is treated in the same way if a limit is beyond it.
 A voltage at the cut-off confirms it at once; an alarm of the gauge, which may be wrong, does not.
+The 5 % bound of the time follows the median, and widens slowly.
 Percentage, time and consumption are of one estimate: what is unknown makes the others unknown.
 """
 
@@ -25,6 +26,7 @@ _GAP_S = 2.0  # beyond it the current in between is unknown
 _MARGIN = 1.5  # of a measured current
 _TIME_FRAC = 0.5  # of what the rated charge lasts; cold and worn packs give less, more slowly
 _TIME_SPARE_FRAC = 0.1
+_LOW_FALL_PER_S = 0.02  # of the bound, as a part of the median
 _ENERGY_STEPS = 20
 _EMPTY = frozenset(("cell_critical", "cell_emergency", "pack_low"))  # limits of the voltage
 
@@ -46,6 +48,7 @@ class ReportedChargeState:
     falls: bool = False  # the estimate since then, or it rises
     mild_pct: float | None = None  # the least change since then
     mild_left_s: float | None = None
+    low_frac: float | None = None  # the 5 % bound of the time, as a part of the median
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,9 @@ class ReportedChargeStage:
             held = self._state
             if agrees and report.t_s - (held.since_s or 0.0) >= _HOLD_S:
                 self._accept(report, held.mild_pct, held.mild_left_s, 0.0)
-        return charge_of(report, self._state.pct, self._state.left_s)
+        low_frac = _low_frac(report, state.low_frac, report.t_s - state.at_s)
+        self._state = replace(self._state, low_frac=low_frac)
+        return charge_of(report, self._state.pct, self._state.left_s, low_frac)
 
     def _accept(
         self, report: Report, pct: float | None, left_s: float | None, spare_pct: float
@@ -165,7 +170,18 @@ def _less(value: float | None, by: float) -> float | None:
     return None if value is None else max(value - by, 0.0)
 
 
-def charge_of(report: Report, pct: float | None, left_s: float | None) -> ReportedCharge:
+def _low_frac(report: Report, before: float | None, gap_s: float) -> float | None:
+    """The 5 % bound of the time as a part of the median, `None` if one of them is unknown."""
+    median_s, low_s = report.estimate.remaining_s, report.estimate.remaining_low_s
+    if median_s is None or low_s is None:
+        return None
+    frac = min(max(low_s / median_s, 0.0), 1.0) if median_s > 0.0 else 1.0
+    return frac if before is None else max(frac, before - _LOW_FALL_PER_S * gap_s)
+
+
+def charge_of(
+    report: Report, pct: float | None, left_s: float | None, low_frac: float | None = None
+) -> ReportedCharge:
     """What belongs to a percentage; without one all is unknown.
 
     An autopilot subtracts the consumption from the capacity that it is configured with: it counts
@@ -176,15 +192,16 @@ def charge_of(report: Report, pct: float | None, left_s: float | None) -> Report
     pack_data, used_frac = report.pack_data, 1.0 - min(max(pct, 0.0), 100.0) / 100.0
     sources_mah = pack_data.capacity_mah, report.snapshot.full_mah
     capacity_mah = next((mah for mah in sources_mah if mah is not None and mah > 0.0), None)
+    low_s = None if left_s is None or low_frac is None else left_s * low_frac
     if capacity_mah is None:
-        return ReportedCharge(pct, left_s)
+        return ReportedCharge(pct, left_s, remaining_low_s=low_s)
     consumed_mah = used_frac * capacity_mah
     if pack_data.cells is None:
-        return ReportedCharge(pct, left_s, consumed_mah)
+        return ReportedCharge(pct, left_s, consumed_mah, remaining_low_s=low_s)
     shares = ((step + 0.5) / _ENERGY_STEPS for step in range(_ENERGY_STEPS))
     mean_v = fmean(pack_data.chemistry.open_circuit_v(1.0 - used_frac * share) for share in shares)
     consumed_wh = consumed_mah / 1000.0 * mean_v * pack_data.cells
-    return ReportedCharge(pct, left_s, consumed_mah, consumed_wh)
+    return ReportedCharge(pct, left_s, consumed_mah, consumed_wh, low_s)
 
 
 def _charge_pct(report: Report) -> float | None:

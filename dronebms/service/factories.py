@@ -72,6 +72,7 @@ def bridge_of(
     elif key is not None:
         _log.warning("no [state]: a signed frame can be repeated after a restart")
     options = BridgeOptions(
+        report_time=config.report_time,
         accept_systems=config.accept_systems,
         component_id=config.component_id,
         key=key,

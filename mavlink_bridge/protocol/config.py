@@ -33,6 +33,8 @@ class MavlinkConfig(Section):
     component_id: Annotated[int, Field(ge=2, le=250), AfterValidator(_free)] = 191  # of us
     vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
     battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: first free id
+    # What BATTERY_STATUS.time_remaining is; None: the 5 % bound to an autopilot that acts on it.
+    report_time: Literal["median", "low"] | None = None
     accept_systems: Annotated[  # may send requests; TOML has arrays alone
         tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...], Field(strict=False)
     ] = (255,)

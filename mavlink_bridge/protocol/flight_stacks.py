@@ -32,28 +32,30 @@ class FlightStack:
     own_battery_ids: bool  # sends BATTERY_STATUS of its own, so that ours take the next free id
     runs_lua_driver: bool
     bytewise_integers: bool  # PARAM_VALUE carries the bits of an integer in its float
+    acts_on_time: bool  # returns while the time to empty covers the way home
     source: str
 
 
 ARDUPILOT = FlightStack(
     "ardupilot", ARDUPILOT_ID, ANY_RELEASE, unknown_is_empty=False, least_disarmed_pct=0,
     cells_max=CELLS_MAX, own_battery_ids=True, runs_lua_driver=True, bytewise_integers=False,
+    acts_on_time=False,
     source="GCS_Common.cpp: BATTERY_STATUS is forwarded; only the Lua driver reads it",
 )  # fmt: skip
 PX4_118 = FlightStack(
     "px4", PX4_ID, (1, 18, _BETA), unknown_is_empty=False, least_disarmed_pct=6, cells_max=10,
-    own_battery_ids=False, runs_lua_driver=False, bytewise_integers=True,
+    own_battery_ids=False, runs_lua_driver=False, bytewise_integers=True, acts_on_time=True,
     source="mavlink_receiver.cpp of 1.18: -1 % is no warning and time_remaining is read",
 )  # fmt: skip
 PX4 = FlightStack(
     "px4", PX4_ID, ANY_RELEASE, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
-    own_battery_ids=False, runs_lua_driver=False, bytewise_integers=True,
+    own_battery_ids=False, runs_lua_driver=False, bytewise_integers=True, acts_on_time=False,
     source="mavlink_receiver.cpp up to 1.17: -1 % becomes an emergency; voltages_ext is not "
     "read. Commander: an emergency while disarmed asks the board to shut down",
 )  # fmt: skip
 UNKNOWN_STACK = FlightStack(
     "unknown", None, ANY_RELEASE, unknown_is_empty=True, least_disarmed_pct=6, cells_max=10,
-    own_battery_ids=False, runs_lua_driver=False, bytewise_integers=False,
+    own_battery_ids=False, runs_lua_driver=False, bytewise_integers=False, acts_on_time=False,
     source="the most restrictive rules, those of PX4",
 )  # fmt: skip
 

@@ -59,7 +59,11 @@ _TEXT_SEVERITIES = {
 
 
 def battery_status(
-    report: Report, *, battery_id: int | None = None, cells_max: int = CELLS_MAX
+    report: Report,
+    *,
+    battery_id: int | None = None,
+    cells_max: int = CELLS_MAX,
+    low_time: bool = False,
 ) -> mavlink.MAVLink_battery_status_message:
     """Encode a report as BATTERY_STATUS.
 
@@ -68,8 +72,10 @@ def battery_status(
         battery_id: BATTERY_STATUS.id; `None` takes the index of the battery.
         cells_max: cells that the receiver adds up (PX4: 10); a pack of more cells is sent as one
             voltage.
+        low_time: send the 5 % bound of the time to empty where it is known, not the median.
     """
     snapshot, reported, status = report.snapshot, report.reported, report.status
+    median_s, low_s = reported.remaining_s, reported.remaining_low_s
     voltages_mv, extended_mv = _voltages(snapshot, cells_max)
     return mavlink.MAVLink_battery_status_message(
         id=report.index if battery_id is None else battery_id,
@@ -84,7 +90,9 @@ def battery_status(
         energy_consumed=_nearest(reported.consumed_wh, _HJ_PER_WH, _COUNTS, _UNKNOWN),
         battery_remaining=_floor(reported.soc_pct, _PERCENTAGES, _UNKNOWN),
         # 0 means unknown: an empty pack is sent as 1 s.
-        time_remaining=_floor(reported.remaining_s, _TIMES_S, _UNKNOWN_S),
+        time_remaining=_floor(
+            low_s if low_time and low_s is not None else median_s, _TIMES_S, _UNKNOWN_S
+        ),
         charge_state=_charge_state(status.severity, status.fault_bits, snapshot.current_a),
         voltages_ext=extended_mv,
         mode=mavlink.MAV_BATTERY_MODE_UNKNOWN,

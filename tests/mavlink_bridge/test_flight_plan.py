@@ -6,7 +6,7 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import VirtualClock
-from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.mavlink_bridge.fake_missions import MISSION, RALLY, MissionVehicle, survey
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, COPTER, PLANE, PX4, VTOL, Flight
@@ -174,3 +174,26 @@ def test_a_second_run_reads_the_same_plan() -> None:
     flight.bridge, flight.now_s = Bridge(flight.vehicle), 0.0
     flight.fly(12.0)
     assert flight.bridge.pump(flight.now_s).plan == first
+
+
+@pytest.mark.parametrize(
+    ("autopilot", "version", "choice", "expected"),
+    [
+        (ARDUPILOT, release(4, 7), None, 600),
+        (ARDUPILOT, release(4, 7), "low", 400),
+        (PX4, release(1, 17), None, 600),
+        (PX4, release(1, 18), None, 400),
+        (PX4, release(1, 18), "median", 600),
+        (PX4, 0, None, 600),
+    ],
+)
+def test_an_autopilot_that_acts_on_the_time_receives_its_bound_unless_configured(
+    autopilot: int, version: int, choice: str | None, expected: int
+) -> None:
+    vehicle = MissionVehicle(autopilot)
+    vehicle.release = version
+    flight = Flight(vehicle, None, options=BridgeOptions(report_time=choice))
+    flight.values = {"remaining_s": 600.0, "remaining_low_s": 400.0}
+    flight.fly(5.0)
+    times_s = [m.time_remaining for m in vehicle.received if m.get_type() == "BATTERY_STATUS"]
+    assert times_s[-1] == expected

@@ -30,6 +30,10 @@ def never(_quantity: str, _value: float) -> bool:
     return False
 
 
+def always(_quantity: str, _value: float) -> bool:
+    return True
+
+
 def a_report(
     t_s: float, pct: float | None, left_s: float | None, current_a: float | None, *active: str
 ) -> Report:
@@ -147,6 +151,60 @@ def test_a_low_first_time_waits_while_the_percentage_is_sent() -> None:
     assert sent[0].soc_pct == 80.0
     waits = [one.remaining_s for one in sent].count(None) * STEP_S
     assert LONGEST_HOLD_S <= waits <= SETTLED_S + LONGEST_HOLD_S + 1.0
+
+
+def with_bound(report: Report, low_s: float | None) -> Report:
+    return replace(report, estimate=replace(report.estimate, remaining_low_s=low_s))
+
+
+def bounds_sent(bounds_s: list[float | None], median_s: float = 1000.0) -> list[ReportedCharge]:
+    """What is sent with bounds of one median, two a second."""
+    stage = ReportedChargeStage()
+    rows = enumerate(bounds_s)
+    reports = (with_bound(a_report(k * STEP_S, 80.0, median_s, 0.0), one) for k, one in rows)
+    return [stage.update(one, always) for one in reports]
+
+
+def test_the_bound_of_the_time_is_a_part_of_the_median_that_is_sent() -> None:
+    stage = ReportedChargeStage()
+    sent = [
+        stage.update(
+            with_bound(a_report(k * STEP_S, 80.0 - k * STEP_S * PCT_PER_S, left_s, HOVER_A), low_s),
+            always,
+        )
+        for k, (left_s, low_s) in enumerate([(1000.0, 700.0), (100.0, 90.0), (999.0, 1100.0)])
+    ]
+    assert [one.remaining_s for one in sent] == [1000.0, 999.5, 999.0]  # a short fall is not
+    assert [one.remaining_low_s for one in sent] == pytest.approx([700.0, 899.55, 999.0])
+
+
+def test_the_bound_of_the_time_widens_slowly_and_narrows_at_once() -> None:
+    sent = bounds_sent([800.0, *[100.0] * 6, 800.0])
+    assert [one.remaining_low_s for one in sent] == pytest.approx(
+        [800.0, 790.0, 780.0, 770.0, 760.0, 750.0, 740.0, 800.0]
+    )
+    assert bounds_sent([800.0, *[100.0] * 80])[-1].remaining_low_s == pytest.approx(100.0)
+
+
+def test_an_unknown_bound_is_not_sent() -> None:
+    assert [one.remaining_low_s for one in bounds_sent([None, 800.0, None])] == [None, 800.0, None]
+    (unknown,) = [
+        ReportedChargeStage().update(with_bound(a_report(0.0, 80.0, None, 0.0), 10.0), always)
+    ]
+    assert (unknown.remaining_s, unknown.remaining_low_s) == (None, None)
+
+
+@pytest.mark.parametrize("low_s", [0.0, -5.0, 3.0])
+def test_of_an_empty_pack_bound_and_median_are_zero(low_s: float) -> None:
+    report = with_bound(a_report(0.0, 0.0, 0.0, 0.0), low_s)
+    sent = ReportedChargeStage().update(report, always)
+    assert (sent.remaining_s, sent.remaining_low_s) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("pack_data", [FACTS, PackData(LIPO, capacity_mah=16000.0), PackData(LIPO)])
+def test_the_bound_is_sent_of_each_pack(pack_data: PackData) -> None:
+    report = replace(with_bound(a_report(0.0, 80.0, 1000.0, 0.0), 600.0), pack_data=pack_data)
+    assert ReportedChargeStage().update(report, always).remaining_low_s == 600.0
 
 
 @pytest.mark.parametrize("lasts_s", [0.5, 2.5])

@@ -490,6 +490,17 @@ def test_every_example_of_the_pages_is_accepted(example: str) -> None:
     assert config.model_fields_set == set(tomllib.loads(missing + example))
 
 
+def test_the_time_that_is_reported_is_configurable() -> None:
+    assert read(BATTERY).mavlink.report_time is None
+    for choice in ("median", "low"):
+        assert (
+            read(BATTERY + f'[mavlink]\nreport_time = "{choice}"\n').mavlink.report_time == choice
+        )
+    assert complaints(BATTERY + '[mavlink]\nreport_time = "mean"\n') == [
+        "mavlink.report_time: expected 'median' or 'low', not 'mean'"
+    ]
+
+
 def test_the_systems_whose_requests_are_answered_are_configurable() -> None:
     assert read(BATTERY + "[mavlink]\naccept_systems = [254, 255]\n").mavlink.accept_systems == (
         (254, 255)

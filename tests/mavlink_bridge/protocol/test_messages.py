@@ -232,6 +232,15 @@ def test_percentages_are_rounded_down(soc_pct: float | None, remaining_pct: int)
     assert sent(soc_pct=soc_pct).battery_remaining == remaining_pct
 
 
+@pytest.mark.parametrize(("low_s", "expected"), [(400.9, 400), (0.0, 1), (None, 600)])
+def test_the_bound_of_the_time_is_sent_where_it_is_chosen_and_known(
+    low_s: float | None, expected: int
+) -> None:
+    report = a_report(remaining_s=600.7, remaining_low_s=low_s)
+    assert battery_status(report).time_remaining == 600
+    assert battery_status(report, low_time=True).time_remaining == expected
+
+
 @pytest.mark.parametrize(
     ("remaining_s", "time_remaining"),
     [(600.9, 600), (1.0, 1), (0.4, 1), (0.0, 1), (-5.0, 1), (1e12, 0x7FFFFFFF)]
