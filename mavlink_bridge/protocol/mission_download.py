@@ -15,7 +15,7 @@ and id. It is withdrawn when the vehicle is known to have another one: another i
 upload, an item that differs, a restart. PX4 sends an id of the content (`opaque_id`) in
 MISSION_COUNT and MISSION_CURRENT since 1.15, so that a check every 30 s is one request. ArduPilot
 has none and acknowledges an upload on the link of its sender alone: its items are read again one
-after the other, two a second.
+after the other, four a second.
 Source: mavlink.io, the mission protocol; PX4 mavlink_mission.cpp, `handle_mission_request_list`,
 `handle_mission_request_both`, `handle_mission_ack` and `handle_mission_count`; ArduPilot
 MissionItemProtocol.cpp, which answers DENIED while it receives an upload.
@@ -42,7 +42,7 @@ from mavlink_bridge.protocol.mission_items import (
 
 ITEMS_MAX = 3000  # more than autopilots store without a card
 _PACE_S = 0.095  # between requests: ten a second in steps of 0.1 s
-_CHECK_PACE_S = 0.495  # of items that are read again
+_CHECK_PACE_S = 0.245  # of items that are read again
 _PAUSES_S = (1.0, 1.5, 2.0, 3.0)  # for the answer to each try
 _CHECK_S = 30.0
 _READ_AGAIN_S = 300.0  # all items of an autopilot that has neither an id nor stateless answers
@@ -126,6 +126,7 @@ class MissionDownload:
         self._vehicle = Vehicle(None, None)
         self._restarts = 0
         self._online_since_s: float | None = None
+        self._home: Place | None = None
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
         """Read any message of the link."""
@@ -158,12 +159,15 @@ class MissionDownload:
         if since_s is None:
             return []
         self._look_at(autopilot, since_s, now_s)
+        if home != self._home:
+            self._home = home
+            self._publish_mission()
         system = autopilot.system_id
         ends = [_end(system, one, completed=False) for one in self._given_up]
         self._given_up = []
         transfer = self._transfer
         if transfer is not None and transfer.phase is _Phase.DONE:
-            self._complete(transfer, home, now_s)
+            self._complete(transfer, now_s)
             ends.append(_end(system, transfer.of.mission_type, completed=True))
         if now_s < self._quiet_until_s:
             return ends
@@ -341,7 +345,7 @@ class MissionDownload:
             self._given_up.append(self._transfer.of.mission_type)
         self._transfer = None
 
-    def _complete(self, transfer: _Transfer, home: Place | None, now_s: float) -> None:
+    def _complete(self, transfer: _Transfer, now_s: float) -> None:
         """Publish a list that is whole and that the vehicle still has."""
         of, self._transfer = transfer.of, None
         of.due_s, of.failures = now_s + _CHECK_S, 0
@@ -350,10 +354,15 @@ class MissionDownload:
         of.received, of.read_s = transfer.received, now_s
         of.count, of.list_id = transfer.count, transfer.list_id
         if of.mission_type == mavlink.MAV_MISSION_TYPE_MISSION:
-            items = mission_of(transfer.received, home)
-            self.items = self.items if items == self.items else items
+            self._publish_mission()
         else:
             self.rally = rally_of(transfer.received)
+
+    def _publish_mission(self) -> None:
+        """Publish the mission with the places that depend on home."""
+        received = self._lists[0].received
+        items = None if received is None else mission_of(received, self._home)
+        self.items = self.items if items == self.items else items
 
 
 def _end(system: int, of: int, *, completed: bool) -> mavlink.MAVLink_mission_ack_message:

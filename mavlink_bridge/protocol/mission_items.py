@@ -159,8 +159,8 @@ def mission_of(
                 lat_deg, lon_deg = item.place.lat_deg, item.place.lon_deg
             height = (last.alt_m, last.above_home) if one.keeps_altitude else one.height
             item = replace(item, place=Place(lat_deg, lon_deg, *height))
-        # Before the first item that is flown to, this is ArduPilot's home.
-        flown = item.kind in _FLOWN_TO or not items
+        # Item 0 of ArduPilot is its home, of the last time that it was stored.
+        flown = item.kind in _FLOWN_TO or (not items and last is None)
         last = item.place if flown and item.place is not None else last
         items.append(item)
     return tuple(items)

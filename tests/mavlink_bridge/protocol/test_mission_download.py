@@ -225,6 +225,22 @@ def test_the_home_of_ardupilot_may_move_without_another_download() -> None:
 
 
 @STACKS
+def test_a_take_off_has_a_place_as_soon_as_home_is_known(autopilot: int) -> None:
+    takeoff = item(22, at=(0, 0, 20.0))
+    vehicle = vehicle_with(autopilot, [item(20), takeoff])
+    link = Link(vehicle)
+    before = link.fly(8.0).items
+    home = mavlink.MAVLink_home_position_message(
+        460000000, 70000000, 400000, 0, 0, 0, [0.0] * 4, 0, 0, 0
+    )
+    vehicle.emit(home)
+    after = link.fly(0.2).items
+    assert before is not None
+    assert after is not None
+    assert (before[1].place, after[1].place) == (None, Place(46.0, 7.0, 20.0))
+
+
+@STACKS
 def test_a_mission_that_changes_while_it_is_read_is_read_again(autopilot: int) -> None:
     link = Link(vehicle_with(autopilot, survey(20)))
     link.fly(1.0)

@@ -119,6 +119,12 @@ def test_a_first_item_without_a_place_is_at_home() -> None:
     assert mission(nowhere, of=PX4_COPTER, home=HOME_PLACE)[0].place == Place(47.0, 8.0, 15.0)
 
 
+def test_home_is_that_of_the_vehicle_before_that_of_a_stored_mission() -> None:
+    takeoff, elsewhere = item(22, at=(0, 0, 20.0)), Place(46.0, 7.0, 0.0)
+    assert mission(HOME, takeoff, of=COPTER, home=elsewhere)[1].place == Place(46.0, 7.0, 20.0)
+    assert mission(item(16), takeoff, of=COPTER)[1].place is None
+
+
 def test_arducopter_takes_off_where_it_stands() -> None:
     takeoff = item(22, at=(47.9, 8.9, 20.0))
     assert mission(HOME, takeoff, of=COPTER)[1].place == Place(47.0, 8.0, 20.0)
