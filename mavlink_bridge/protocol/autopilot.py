@@ -36,6 +36,7 @@ from mavlink_bridge.protocol.flight_stacks import (
 )
 from mavlink_bridge.protocol.restarts import RestartWatch
 from mavlink_bridge.protocol.vehicle_classes import vehicle_class
+from mavlink_bridge.protocol.wind_message import WindMessage
 
 AUTOPILOT_COMPONENT = mavlink.MAV_COMP_ID_AUTOPILOT1
 UNKNOWN_SYSTEM = 1  # sender of our messages before an autopilot is followed: MAVLink's default
@@ -83,6 +84,7 @@ RECEIVED_MESSAGES = (
     ReceivedMessage("EXTENDED_SYS_STATE", 245, 3.0, 1.0, 3),
     ReceivedMessage("MISSION_CURRENT", 42, 5.0, 1.0, 3),
     ReceivedMessage("WIND_COV", 231, 10.0),  # changes slowly; PX4 sends it every 2 s
+    ReceivedMessage("WIND", WindMessage.id, 10.0, 1.0, 3),  # ArduPilot
 )
 _MAX_AGE_S: Mapping[str, float] = MappingProxyType(
     {row.name: row.max_age_s for row in RECEIVED_MESSAGES if row.max_age_s is not None}
@@ -207,7 +209,9 @@ class Autopilot:
         lat_deg, lon_deg, alt_m = _place(position, "lat", "lon", "alt")
         hud = self._fresh("VFR_HUD", now_s)
         ground_speed_m_s, climb_m_s = _speeds(None if lat_deg is None else position, hud)
-        wind_m_s, wind_from_deg = _wind(self._fresh("WIND_COV", now_s))
+        wind_m_s, wind_from_deg = _wind(
+            self._fresh("WIND_COV", now_s) or self._fresh("WIND", now_s)
+        )
         home_lat_deg, home_lon_deg, home_alt_m = _place(
             self._fresh("HOME_POSITION", now_s), "latitude", "longitude", "altitude"
         )
@@ -347,7 +351,14 @@ def _speeds(
 
 
 def _wind(message: mavlink.MAVLink_message | None) -> tuple[float | None, float | None]:
-    """Wind speed in m/s and direction in degrees; WIND_COV has the velocity of the air."""
+    """Wind speed in m/s and direction in degrees; WIND_COV has the velocity of the air.
+
+    ArduPilot sends 0 m/s while it has no estimate: that is unknown, not calm.
+    """
+    if isinstance(message, WindMessage):
+        if not math.isfinite(message.direction + message.speed) or message.speed <= 0.0:
+            return None, None
+        return message.speed, message.direction % _FULL_CIRCLE_DEG
     if message is None or not math.isfinite(message.wind_x + message.wind_y):
         return None, None
     return wind_of(message.wind_x, message.wind_y)

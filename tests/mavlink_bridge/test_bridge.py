@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from pymavlink.dialects.v20 import ardupilotmega
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.errors import ConfigError
@@ -436,6 +437,24 @@ def test_the_wind_direction_is_where_it_comes_from(
 def test_wind_that_is_not_finite_is_unknown(air: Air) -> None:
     state = air.send(mavlink.MAVLink_wind_cov_message(0, math.nan, 0, 0, 1, 1, 0, 1, 1))
     assert (state.wind_m_s, state.wind_from_deg) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("direction", "speed", "known"),
+    [
+        (-90.0, 6.0, (6.0, 270.0)),
+        (45.0, 6.0, (6.0, 45.0)),
+        (0.0, 0.0, (None, None)),  # ArduPlane without an estimate
+        (math.nan, 6.0, (None, None)),
+    ],
+)
+def test_the_wind_of_ardupilot_is_that_of_its_own_message(
+    air: Air, direction: float, speed: float, known: tuple[float | None, float | None]
+) -> None:
+    state = air.send(ardupilotmega.MAVLink_wind_message(direction, speed, 0.0))
+    assert (state.wind_m_s, state.wind_from_deg) == pytest.approx(known)
+    assert air.bridge.counts["damaged"] == 0
+    assert air.bridge.pump(20.0).wind_m_s is None
 
 
 # The followed autopilot.

@@ -308,7 +308,9 @@ def requested(messages: list[Any]) -> list[tuple[int, int]]:
     return [(m.command, int(m.param1)) for m in commands if m.command != DRIVER_COMMAND]
 
 
-REQUESTS = [(512, 148), (511, 147), (511, 33), (512, 242), (511, 245), (511, 42)]
+REQUESTS = [
+    *((512, 148), (511, 147), (511, 33), (512, 242), (511, 245), (511, 42), (511, 168)),
+]
 
 
 def test_messages_are_requested_until_they_come_and_again_when_they_stop() -> None:
