@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -400,6 +400,7 @@ MISSION = (
     MissionItem(mavlink.MAV_CMD_NAV_WAYPOINT, 200.0, 200.0, 20.0, hold_s=20.0),
     MissionItem(mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH),
 )
+FAR_MISSION = (*MISSION[:2], replace(MISSION[2], north_m=20_000.0), MISSION[-1])
 AUTO = 3
 
 
@@ -435,11 +436,16 @@ def test_arducopter_flies_its_mission_and_lands_as_it_was_computed(tmp_path: Pat
             ground.until(lambda: ground.altitude_m > 19.0, "height")
             ground.until(lambda: not ground.armed, "landing")
             home_s = ground.t_s - ground.begun_s[len(MISSION) - 1]
+            ground.mission_accepted = False
+            ground.upload(FAR_MISSION)
+            ground.until(
+                lambda: "mission needs " in service.output.read_text(), "a no-go", timeout_s=60.0
+            )
         lines = service.output.read_text().splitlines()
     rows = [json.loads(line) for line in lines if line.startswith("{")]
     flown = [row for row in rows if row["armed"]]
     middle, last = flown[len(flown) // 2], flown[-1]
-    assert {row["mission_verdict"] for row in flown[20:]} == {"yes"}
+    assert {row["mission_verdict"] for row in flown[len(flown) // 2 :]} == {"yes"}
     assert middle["home_verdict"] == "yes"
     assert middle["mission_end_pct"] == pytest.approx(last["soc_pct"], abs=6.0)
     assert middle["mission_end_low_pct"] <= last["soc_pct"]
