@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dronebms.core.errors import ConfigError
-from dronebms.core.report import Report
+from dronebms.core.report import Report, Verdict
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 
 OUT_AND_BACK = """
@@ -66,6 +66,18 @@ def test_a_flight_returns_when_the_limit_of_its_file_trips(tmp_path: Path) -> No
 def test_a_flight_that_returns_is_the_same_twice(tmp_path: Path) -> None:
     once, twice = (flown(tmp_path, "hot")[0] for _ in range(2))
     assert once == twice
+
+
+def test_a_mission_that_a_headwind_makes_impossible_is_returned_in_time() -> None:
+    with ExitStack() as stack:
+        simulation = Simulation(SimOptions("mission_headwind", speed=None), stack)
+        reports = [each for each in simulation.reports() if each.vehicle.armed]
+        truth = simulation.world.truth()
+    before = reports[: [each.vehicle.mode for each in reports].index("RTL")]
+    assert {each.estimate.home_verdict for each in before[-10:]} <= {Verdict.YES, Verdict.MARGINAL}
+    assert before[-1].estimate.mission_verdict is Verdict.NO
+    assert truth.ended_s is None
+    assert truth.soc_frac > 0.15
 
 
 def test_a_limit_that_does_not_exist_is_refused(tmp_path: Path) -> None:
