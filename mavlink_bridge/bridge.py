@@ -274,7 +274,7 @@ class Bridge:
         home = None
         if state.home_lat_deg is not None and state.home_lon_deg is not None:
             home = Place(state.home_lat_deg, state.home_lon_deg, 0.0)
-        requests = self._missions.due(autopilot, home, now_s)
+        requests = self._missions.due(autopilot, home, now_s, circles=self._returns.circles)
         if control is None and autopilot.online_since_s(now_s) is not None:
             bytewise = autopilot.stack.bytewise_integers
             requests += parameters.due(autopilot.system_id, now_s, bytewise=bytewise)

@@ -32,6 +32,8 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.flight_plan import MissionItem, Place
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
 from mavlink_bridge.protocol.mission_items import (
+    UNKNOWN_CIRCLES,
+    Circles,
     ReceivedItem,
     Vehicle,
     mission_of,
@@ -126,7 +128,7 @@ class MissionDownload:
         self._vehicle = Vehicle(None, None)
         self._restarts = 0
         self._online_since_s: float | None = None
-        self._home: Place | None = None
+        self._known: tuple[Place | None, Circles] = None, UNKNOWN_CIRCLES  # of the vehicle
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
         """Read any message of the link."""
@@ -146,7 +148,12 @@ class MissionDownload:
             self._give_way(message, now_s, by_autopilot=by_autopilot)
 
     def due(
-        self, autopilot: Autopilot, home: Place | None, now_s: float
+        self,
+        autopilot: Autopilot,
+        home: Place | None,
+        now_s: float,
+        *,
+        circles: Circles = UNKNOWN_CIRCLES,
     ) -> list[mavlink.MAVLink_message]:
         """Messages to send now; none while the autopilot sends no heartbeat.
 
@@ -154,13 +161,14 @@ class MissionDownload:
             autopilot: that is followed.
             home: of the vehicle, `None` if not known.
             now_s: time of the caller.
+            circles: of the vehicle, for the turns of an item.
         """
         since_s = autopilot.online_since_s(now_s)
         if since_s is None:
             return []
         self._look_at(autopilot, since_s, now_s)
-        if home != self._home:
-            self._home = home
+        if (home, circles) != self._known:
+            self._known = home, circles
             self._publish_mission()
         system = autopilot.system_id
         ends = [_end(system, one, completed=False) for one in self._given_up]
@@ -359,9 +367,9 @@ class MissionDownload:
             self.rally = rally_of(transfer.received)
 
     def _publish_mission(self) -> None:
-        """Publish the mission with the places that depend on home."""
+        """Publish the mission with the places and turns that depend on the vehicle."""
         received = self._lists[0].received
-        items = None if received is None else mission_of(received, self._home)
+        items = None if received is None else mission_of(received, *self._known)
         self.items = self.items if items == self.items else items
 
 

@@ -37,7 +37,7 @@ _KINDS: Mapping[int, ItemKind] = MappingProxyType(
         mavlink.MAV_CMD_NAV_VTOL_TAKEOFF: ItemKind.TAKEOFF,
         mavlink.MAV_CMD_NAV_LAND: ItemKind.LAND,
         mavlink.MAV_CMD_NAV_VTOL_LAND: ItemKind.LAND,
-        mavlink.MAV_CMD_NAV_PAYLOAD_PLACE: ItemKind.LAND,
+        mavlink.MAV_CMD_NAV_PAYLOAD_PLACE: ItemKind.WAYPOINT,  # at the ground; it flies on
         mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH: ItemKind.RETURN,
         mavlink.MAV_CMD_NAV_DELAY: ItemKind.DELAY,
         mavlink.MAV_CMD_NAV_GUIDED_ENABLE: ItemKind.DELAY,
@@ -48,11 +48,7 @@ _KINDS: Mapping[int, ItemKind] = MappingProxyType(
         mavlink.MAV_CMD_DO_RETURN_PATH_START: ItemKind.LANDING_START,
     }
 )
-_ON_ROTORS = (
-    mavlink.MAV_CMD_NAV_VTOL_TAKEOFF,
-    mavlink.MAV_CMD_NAV_VTOL_LAND,
-    mavlink.MAV_CMD_NAV_PAYLOAD_PLACE,
-)
+_ON_ROTORS = (mavlink.MAV_CMD_NAV_VTOL_TAKEOFF, mavlink.MAV_CMD_NAV_VTOL_LAND)
 _FLOWN_TO = (ItemKind.WAYPOINT, ItemKind.LOITER, ItemKind.TAKEOFF, ItemKind.LAND)
 _ALTITUDE_KEPT = (ItemKind.WAYPOINT, ItemKind.LOITER)  # by ArduPilot, if it is 0
 _HELD = (  # for param1 seconds
@@ -86,6 +82,17 @@ class Vehicle:
 
 
 @dataclass(frozen=True, slots=True)
+class Circles:
+    """How the vehicle flies the turns of an item, by its parameters."""
+
+    radius_m: float = 0.0  # of an item that has none
+    turn_s: float | None = None  # of one turn of ArduCopter, at any radius
+
+
+UNKNOWN_CIRCLES = Circles()
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedItem:
     """One item, before its place and its jump are resolved by the others."""
 
@@ -114,6 +121,9 @@ def received_item(message: mavlink.MAVLink_mission_item_int_message, of: Vehicle
         places = place if kind is ItemKind.LANDING_START else None
         return ReceivedItem(MissionItem(kind, places, hold_s=_hold_s(message, kind)))
     turns = message.command == mavlink.MAV_CMD_NAV_LOITER_TURNS
+    drops = message.command == mavlink.MAV_CMD_NAV_PAYLOAD_PLACE
+    if drops and place is not None:
+        place = replace(place, alt_m=0.0, above_home=True)
     item = MissionItem(
         kind,
         place,
@@ -127,23 +137,25 @@ def received_item(message: mavlink.MAVLink_mission_item_int_message, of: Vehicle
     keeps_place = (place is None or stands) and message.frame in _GLOBAL
     return ReceivedItem(
         item,
-        _height(message),
+        (0.0, True) if drops else _height(message),
         keeps_place=keeps_place,
         keeps_altitude=of.is_ardupilot
         and kind in _ALTITUDE_KEPT
+        and not drops
         and message.z == 0
         and (of.is_copter or keeps_place),
     )
 
 
 def mission_of(
-    received: Sequence[ReceivedItem], home: Place | None = None
+    received: Sequence[ReceivedItem], home: Place | None = None, circles: Circles = UNKNOWN_CIRCLES
 ) -> tuple[MissionItem, ...]:
     """Items of a whole mission with their places and jumps resolved.
 
     Args:
         received: all of them, in order.
         home: where the first one begins, `None` if not known.
+        circles: of the vehicle.
     """
     items: list[MissionItem] = []
     tags = {one.tag: number for number, one in reversed([*enumerate(received)])}
@@ -162,8 +174,15 @@ def mission_of(
         # Item 0 of ArduPilot is its home, of the last time that it was stored.
         flown = item.kind in _FLOWN_TO or (not items and last is None)
         last = item.place if flown and item.place is not None else last
-        items.append(item)
+        items.append(_circled(item, circles) if item.turns else item)
     return tuple(items)
+
+
+def _circled(item: MissionItem, circles: Circles) -> MissionItem:
+    """An item with turns as the vehicle flies them."""
+    if circles.turn_s is not None:
+        return replace(item, hold_s=item.turns * circles.turn_s, turns=0.0, radius_m=0.0)
+    return replace(item, radius_m=item.radius_m or circles.radius_m)
 
 
 def received_rally_point(message: mavlink.MAVLink_mission_item_int_message) -> ReceivedItem:

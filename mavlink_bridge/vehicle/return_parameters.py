@@ -6,7 +6,8 @@ value is impossible, is unknown and named in `ReturnPlan.missing`. ArduCopter 4.
 them and changed their units: where the release is not known, the other name is tried.
 Source: ArduCopter Parameters.cpp, mode_rtl.cpp and mode.cpp `land_run_vertical_control` of 4.6, the
 4.7 changes SI parameters (pull requests 31970 and 32147 of ArduPilot); ArduPlane Parameters.cpp and
-quadplane.cpp, converted in 4.5 (pull request 26025); Rover Parameters.cpp; AP_Rally.cpp; PX4
+quadplane.cpp, converted in 4.5 (pull request 26025); Rover Parameters.cpp; AP_Rally.cpp;
+AC_Circle.cpp; PX4
 rtl_params.yaml, rtl.cpp `computeReturnAltitude`, FlightTaskAuto.cpp `_prepareLandSetpoints`.
 """
 
@@ -19,6 +20,7 @@ from dronebms.core.flight_plan import ReturnPlan, ReturnTo, Speeds
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_modes import FIXED_WING_TYPE, VTOL_TYPES, firmware_of
 from mavlink_bridge.protocol.flight_stacks import ANY_RELEASE, Release
+from mavlink_bridge.protocol.mission_items import UNKNOWN_CIRCLES, Circles
 from mavlink_bridge.protocol.parameters import Parameters
 
 _COPTER, _PLANE, _ROVER, _PX4 = "ArduCopter", "ArduPlane", "ArduRover", "PX4"
@@ -30,6 +32,7 @@ _LATEST: Release = (255, 255, 255)
 # Development versions of these releases have one of the two names.
 _45_DEV, _45_BETA = (4, 5, 0), (4, 5, 128)
 _47_DEV, _47_BETA = (4, 7, 0), (4, 7, 128)
+_FULL_CIRCLE_DEG = 360.0
 _CM = 0.01
 _MS = 0.001
 
@@ -79,6 +82,7 @@ RETURN_PARAMETERS = (
     ReturnParameter(_COPTER, "wait_s",       "RTL_LOIT_TIME",    0.0, 3.6e6, _MS),
     ReturnParameter(_COPTER, "cone",         "RTL_CONE_SLOPE",   0.0, 100.0),
     ReturnParameter(_COPTER, "terrain",      "RTL_ALT_TYPE",     0.0, 1.0, optional=True),
+    ReturnParameter(_COPTER, "turn_deg_s",   "CIRCLE_RATE",      -180.0, 180.0, optional=True),
     ReturnParameter(_COPTER, "rally",        "RALLY_INCL_HOME",  0.0, 1.0, optional=True),
     ReturnParameter(_PLANE,  "height_m",     "RTL_ALTITUDE",     -1.0, 30_000.0, since=_45_DEV),
     ReturnParameter(_PLANE,  "height_m",     "ALT_HOLD_RTL",     -1.0, 3e6, _CM, before=_45_BETA),
@@ -87,6 +91,7 @@ RETURN_PARAMETERS = (
     ReturnParameter(_PLANE,  "climb_m_s",    "TECS_CLMB_MAX",    0.1, 50.0),
     ReturnParameter(_PLANE,  "descent_m_s",  "TECS_SINK_MAX",    0.1, 50.0),
     ReturnParameter(_PLANE,  "landing",      "RTL_AUTOLAND",     0.0, 4.0),
+    ReturnParameter(_PLANE,  "turn_m",       "WP_LOITER_RAD",    -32_767.0, 32_767.0, optional=True),
     ReturnParameter(_PLANE,  "rally",        "RALLY_INCL_HOME",  0.0, 1.0, optional=True),
     ReturnParameter(_PLANE,  "vtol",         "Q_ENABLE",         0.0, 2.0, optional=True),
     ReturnParameter(_PLANE,  "vtol_return",  "Q_RTL_MODE",       0.0, 3.0, only="vtol"),
@@ -148,11 +153,13 @@ class ReturnParameters:
         returns: `None` until each parameter has been answered, or has not been in spite of
             repeated requests.
         speeds: of a mission.
+        circles: of a mission.
     """
 
     def __init__(self) -> None:
         self.returns: ReturnPlan | None = None
         self.speeds = Speeds()
+        self.circles = UNKNOWN_CIRCLES
         self._seen: object = None  # firmware, type, restarts and release
         self._rows: dict[str, list[ReturnParameter]] = {}  # of each quantity, newest first
         self._again: list[str] = []  # names that are to be read again
@@ -183,6 +190,9 @@ class ReturnParameters:
         if not read.unread and read != self._used:
             self._used = read
             self.returns, self.speeds = _PLANS[firmware](read)
+            rate_deg_s, radius_m = read.values.get("turn_deg_s"), read.values.get("turn_m", 0.0)
+            turn_s = _FULL_CIRCLE_DEG / abs(rate_deg_s) if rate_deg_s else None
+            self.circles = Circles(abs(radius_m), turn_s)
 
     def _look_at(self, autopilot: Autopilot, firmware: str | None, now_s: float) -> None:
         """Begin again with another vehicle or release, and after a restart."""
@@ -190,7 +200,8 @@ class ReturnParameters:
         seen = firmware, autopilot.vehicle_type, autopilot.restarts, release
         if seen == self._seen:
             return
-        self._seen, self._used, self.returns, self.speeds = seen, None, None, Speeds()
+        self._seen, self._used, self.returns = seen, None, None
+        self.speeds, self.circles = Speeds(), UNKNOWN_CIRCLES
         self._rows, self._again, self._again_s = {}, [], now_s + _AGAIN_S
         for row in RETURN_PARAMETERS:
             fits = release is None or row.since <= release < row.before

@@ -8,7 +8,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.clock import VirtualClock
 from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
-from tests.mavlink_bridge.fake_missions import MISSION, RALLY, MissionVehicle, survey
+from tests.mavlink_bridge.fake_missions import MISSION, RALLY, MissionVehicle, item, survey
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, COPTER, PLANE, PX4, VTOL, Flight
 from tests.mavlink_bridge.vehicle.test_return_parameters import (
     COPTER_PLAN,
@@ -42,6 +42,30 @@ def test_the_plan_has_every_part_with_and_without_vehicle_control(
     assert plan.items is not None
     assert len(plan.items) == 4
     assert plan.rally == ()
+
+
+@pytest.mark.parametrize(
+    ("vehicle_type", "own", "expected"),
+    [
+        (COPTER, {"CIRCLE_RATE": 999.0}, (0.0, 2.0, 0.0)),
+        (COPTER, {"CIRCLE_RATE": -20.0}, (36.0, 0.0, 0.0)),
+        (COPTER, {"CIRCLE_RATE": 0.0}, (0.0, 2.0, 0.0)),
+        (PLANE, {"WP_LOITER_RAD": -80.0}, (0.0, 2.0, 80.0)),
+    ],
+)
+def test_turns_of_the_mission_are_those_of_the_parameters(
+    vehicle_type: int, own: dict[str, float], expected: tuple[float, float, float]
+) -> None:
+    flight = flight_with(ARDUPILOT, 1)
+    assert isinstance(flight.vehicle, MissionVehicle)
+    flight.vehicle.vehicle_type = vehicle_type
+    flight.vehicle.lists[MISSION].append(item(18, 2.0, at=(47.0, 8.0, 30.0)))
+    flight.vehicle.parameters |= own
+    flight.fly(30.0)
+    plan = flight.bridge.pump(flight.now_s).plan
+    assert plan is not None
+    assert plan.items is not None
+    assert (plan.items[1].hold_s, plan.items[1].turns, plan.items[1].radius_m) == expected
 
 
 @STACKS

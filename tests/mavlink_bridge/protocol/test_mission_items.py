@@ -7,6 +7,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.flight_plan import ItemKind, MissionItem, Place, SpeedKind
 from mavlink_bridge.protocol.mission_items import (
+    Circles,
     Vehicle,
     mission_of,
     rally_of,
@@ -48,7 +49,7 @@ def mission(*items: Item, of: Vehicle, home: Place | None = None) -> tuple[Missi
         (item(84, at=HERE), MissionItem(ItemKind.TAKEOFF, PLACE, vtol=True)),
         (item(21, at=HERE), MissionItem(ItemKind.LAND, PLACE)),
         (item(85, at=HERE), MissionItem(ItemKind.LAND, PLACE, vtol=True)),
-        (item(94, at=HERE), MissionItem(ItemKind.LAND, PLACE, vtol=True)),
+        (item(94, 15, at=HERE), MissionItem(ItemKind.WAYPOINT, Place(47.4, 8.5, 0.0))),
         (item(20), MissionItem(ItemKind.RETURN)),
         (item(93, 12.0, frame=2), MissionItem(ItemKind.DELAY, hold_s=12.0)),
         (item(93, -1.0, 14, 30, frame=2), MissionItem(ItemKind.DELAY, hold_s=None)),
@@ -151,6 +152,27 @@ def test_jumps_to_a_tag_have_its_number() -> None:
     )  # fmt: skip
     assert found[3] == MissionItem(ItemKind.JUMP, jump_to=1, jump_times=3)
     assert {found[k].kind for k in (1, 4, 5, 6)} == {ItemKind.OTHER}
+
+
+def test_a_payload_is_placed_on_the_ground_of_the_item_before_without_a_place() -> None:
+    found = mission(HOME, item(16, at=HERE), item(94), of=COPTER)
+    assert found[2].place == Place(47.4, 8.5, 0.0)
+
+
+def test_turns_are_flown_as_the_vehicle_flies_them() -> None:
+    rows = (HOME, item(18, 3, 0, 40, at=HERE), item(18, 2, at=HERE))
+
+    def turns(circles: Circles) -> list[tuple[float | None, float, float]]:
+        messages = (
+            mavlink.MAVLink_mission_item_int_message(1, 1, k, *one[:2], 0, 1, *one[2:], 0)
+            for k, one in enumerate(rows)
+        )
+        found = mission_of([received_item(one, COPTER) for one in messages], None, circles)[1:]
+        return [(one.hold_s, one.turns, one.radius_m) for one in found]
+
+    assert turns(Circles()) == [(0.0, 3.0, 40.0), (0.0, 2.0, 0.0)]
+    assert turns(Circles(60.0)) == [(0.0, 3.0, 40.0), (0.0, 2.0, 60.0)]
+    assert turns(Circles(60.0, 18.0)) == [(54.0, 0.0, 0.0), (36.0, 0.0, 0.0)]
 
 
 def test_speeds_are_those_of_the_vehicle() -> None:

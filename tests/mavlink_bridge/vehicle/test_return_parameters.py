@@ -28,13 +28,13 @@ OLD_COPTER = {
     "RTL_ALT": 3000, "RTL_SPEED": 0, "WPNAV_SPEED": 900, "WPNAV_SPEED_UP": 250,
     "WPNAV_SPEED_DN": 150, "LAND_SPEED": 50, "LAND_SPEED_HIGH": 0, "LAND_ALT_LOW": 1000,
     "RTL_ALT_FINAL": 0, "RTL_CLIMB_MIN": 500, "RTL_LOIT_TIME": 5000, "RTL_CONE_SLOPE": 3,
-    "RTL_ALT_TYPE": 0, "RALLY_INCL_HOME": 1,
+    "RTL_ALT_TYPE": 0, "RALLY_INCL_HOME": 1, "CIRCLE_RATE": 20,
 }  # fmt: skip
 NEW_COPTER = {
     "RTL_ALT_M": 30, "RTL_SPEED_MS": 0, "WP_SPD": 9, "WP_SPD_UP": 2.5, "WP_SPD_DN": 1.5,
     "LAND_SPD_MS": 0.5, "LAND_SPD_HIGH_MS": 0, "LAND_ALT_LOW_M": 10, "RTL_ALT_FINAL_M": 0,
     "RTL_CLIMB_MIN_M": 5, "RTL_LOIT_TIME": 5000, "RTL_CONE_SLOPE": 3, "RTL_ALT_TYPE": 0,
-    "RALLY_INCL_HOME": 1,
+    "RALLY_INCL_HOME": 1, "CIRCLE_RATE": 20,
 }  # fmt: skip
 COPTER_PLAN = ReturnPlan(
     cruise_m_s=9.0, climb_m_s=2.5, descent_m_s=1.5, landing_m_s=0.5, landing_height_m=10.0,
