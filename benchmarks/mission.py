@@ -298,8 +298,10 @@ def outcome_of(scenario: Scenario, seed: int) -> Outcome:
 
 
 def returning(case: Case, return_at_s: float) -> Outcome:
-    """Fly the return of a case from a moment."""
-    spec = FlightSpec(by_pilot=not case.mission, return_at_s=return_at_s)
+    """Fly the return of a case from a moment; after its own return it is that."""
+    own_s = case.scenario.flight.return_at_s if case.scenario.flight else None
+    at_s = return_at_s if own_s is None else min(return_at_s, own_s)
+    spec = FlightSpec(by_pilot=not case.mission, return_at_s=at_s)
     return outcome_of(case.scenario.model_copy(update={"flight": spec}), case.seed)
 
 

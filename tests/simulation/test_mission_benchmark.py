@@ -58,6 +58,15 @@ def test_the_truth_of_a_return_is_the_flight_with_that_return() -> None:
     assert early.end_s < outcome_of(case.scenario, case.seed).end_s
 
 
+def test_after_the_return_of_a_flight_there_is_no_other_one() -> None:
+    case = case_of(1, 1)
+    assert case.scenario.flight is not None
+    at_s = case.scenario.flight.return_at_s
+    assert at_s is not None
+    assert returning(case, at_s + 60.0) == outcome_of(case.scenario, case.seed)
+    assert returning(case, at_s - 60.0) != outcome_of(case.scenario, case.seed)
+
+
 def test_a_flight_is_judged_by_its_truth(flown: Flown) -> None:
     assert flown.landed_pct is not None
     assert len(flown.moments) == 4
