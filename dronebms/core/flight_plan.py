@@ -72,6 +72,7 @@ class ReturnTo(StrEnum):
 
     HOME = "home"
     HOME_OR_RALLY = "home or rally point"  # the nearest of them
+    RALLY = "rally point"  # the nearest of them, home if there is none
     LANDING = "mission landing"  # the landing items of the mission
 
 
@@ -93,6 +94,7 @@ class ReturnPlan:
     wait_height_m: float | None = None  # above home, to which it descends first; None: it does not
     lands: bool = True  # False: it stays in the air at home
     to: ReturnTo = ReturnTo.HOME
+    rally_within_m: float | None = None  # of the vehicle: farther ones do not count; None: all do
     missing: tuple[str, ...] = ()  # parameters that the autopilot did not answer
 
 

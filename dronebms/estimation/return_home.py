@@ -187,10 +187,16 @@ def way(
 def destination(here: Position, vehicle: VehicleState) -> Destination:
     """Where the autopilot's own return goes."""
     plan = vehicle.plan or FlightPlan()
-    to = ReturnTo.HOME if plan.returns is None else plan.returns.to
+    returns = plan.returns or ReturnPlan()
+    to, within_m = returns.to, returns.rally_within_m
     found = [Destination("home", HOME)]
-    if to is ReturnTo.HOME_OR_RALLY:
-        found += _rally(plan, vehicle)
+    if to in (ReturnTo.HOME_OR_RALLY, ReturnTo.RALLY):
+        rally = [
+            one
+            for one in _rally(plan, vehicle)
+            if within_m is None or _apart_m(here, one.position) <= within_m
+        ]
+        found = rally or found if to is ReturnTo.RALLY else found + rally
     elif to is ReturnTo.LANDING:
         found = list(_landings(plan, vehicle)) or found
     return min(found, key=lambda place: _apart_m(here, place.position))

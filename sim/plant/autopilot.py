@@ -200,8 +200,11 @@ class Autopilot:
     def _destination(self) -> tuple[float, float, float | None]:
         """Where the return leads: north, east, and the height of a rally point."""
         places: list[tuple[float, float, float | None]] = [(0.0, 0.0, None)]
+        rally = [(point.north_m, point.east_m, point.height_m) for point in self._rally]
         if self._returns.to == ReturnTo.HOME_OR_RALLY:
-            places += [(point.north_m, point.east_m, point.height_m) for point in self._rally]
+            places += rally
+        if self._returns.to == ReturnTo.RALLY:
+            places = [*rally] or places
         if self._returns.to == ReturnTo.LANDING:
             lands = (item for item in self._items if item.do == ItemKind.LAND)
             places = [

@@ -211,6 +211,25 @@ def test_a_return_that_goes_to_the_nearest_rally_point_is_judged_so() -> None:
     assert returned(only_home).home_s == pytest.approx(HOME_S, rel=1e-3)
 
 
+def test_a_return_goes_to_no_rally_point_beyond_their_distance() -> None:
+    def home_s(within_m: float | None, to: ReturnTo) -> float | None:
+        returns = replace(RETURNS, to=to, rally_within_m=within_m)
+        return returned(replace(AWAY, plan=replace(NEAR, returns=returns))).home_s
+
+    near_s = pytest.approx(10.0 + 4.0 + 35.0, rel=0.01)
+    for to in (ReturnTo.HOME_OR_RALLY, ReturnTo.RALLY):
+        assert home_s(None, to) == home_s(150.0, to) == near_s
+        assert home_s(50.0, to) == pytest.approx(HOME_S, rel=1e-3)
+
+
+def test_a_return_to_rally_points_alone_passes_a_nearer_home() -> None:
+    far = replace(NEAR, rally=(place(5.0),), returns=replace(RETURNS, to=ReturnTo.RALLY))
+    found = returned(replace(AWAY, plan=far))
+    assert found.home_s == pytest.approx(3000.0 / 10.0 + 4.0 + 35.0, rel=0.01)
+    without = replace(far, rally=None)
+    assert returned(replace(AWAY, plan=without)).home_s == pytest.approx(HOME_S, rel=1e-3)
+
+
 def test_a_return_to_the_landing_of_the_mission_is_judged_so() -> None:
     to_landing = replace(RETURNS, to=ReturnTo.LANDING)
     found = returned(replace(AWAY, plan=replace(NEAR, returns=to_landing)))

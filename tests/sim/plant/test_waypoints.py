@@ -350,6 +350,7 @@ def test_a_return_leads_to_the_nearest_rally_point_or_to_the_landing_of_the_miss
 
     assert landed("home", land) == pytest.approx((0.0, 0.0, 0.0), abs=2.0)
     assert landed("home or rally point", land) == pytest.approx((500.0, 50.0, 0.0), abs=2.0)
+    assert landed("rally point", land) == pytest.approx((500.0, 50.0, 0.0), abs=2.0)
     assert landed("mission landing", land) == pytest.approx((700.0, 0.0, 0.0), abs=2.0)
     assert landed("mission landing", {"do": "land"}) == pytest.approx((0.0, 0.0, 0.0), abs=2.0)
 
