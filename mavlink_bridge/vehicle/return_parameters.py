@@ -33,7 +33,7 @@ _LATEST: Release = (255, 255, 255)
 _45_DEV, _45_BETA = (4, 5, 0), (4, 5, 128)
 _47_DEV, _47_BETA = (4, 7, 0), (4, 7, 128)
 _FULL_CIRCLE_DEG = 360.0
-_CM = 0.01
+_CM, _KM = 0.01, 1000.0
 _MS = 0.001
 
 
@@ -84,6 +84,7 @@ RETURN_PARAMETERS = (
     ReturnParameter(_COPTER, "terrain",      "RTL_ALT_TYPE",     0.0, 1.0, optional=True),
     ReturnParameter(_COPTER, "turn_deg_s",   "CIRCLE_RATE",      -180.0, 180.0, optional=True),
     ReturnParameter(_COPTER, "rally",        "RALLY_INCL_HOME",  0.0, 1.0, optional=True),
+    ReturnParameter(_COPTER, "rally_m",      "RALLY_LIMIT_KM",   0.0, 100.0, _KM, optional=True),
     ReturnParameter(_PLANE,  "height_m",     "RTL_ALTITUDE",     -1.0, 30_000.0, since=_45_DEV),
     ReturnParameter(_PLANE,  "height_m",     "ALT_HOLD_RTL",     -1.0, 3e6, _CM, before=_45_BETA),
     ReturnParameter(_PLANE,  "cruise_m_s",   "AIRSPEED_CRUISE",  1.0, 200.0, since=_45_DEV),
@@ -93,6 +94,7 @@ RETURN_PARAMETERS = (
     ReturnParameter(_PLANE,  "landing",      "RTL_AUTOLAND",     0.0, 4.0),
     ReturnParameter(_PLANE,  "turn_m",       "WP_LOITER_RAD",    -32_767.0, 32_767.0, optional=True),
     ReturnParameter(_PLANE,  "rally",        "RALLY_INCL_HOME",  0.0, 1.0, optional=True),
+    ReturnParameter(_PLANE,  "rally_m",      "RALLY_LIMIT_KM",   0.0, 100.0, _KM, optional=True),
     ReturnParameter(_PLANE,  "vtol",         "Q_ENABLE",         0.0, 2.0, optional=True),
     ReturnParameter(_PLANE,  "vtol_return",  "Q_RTL_MODE",       0.0, 3.0, only="vtol"),
     ReturnParameter(_PLANE,  "vtol_m",       "Q_RTL_ALT",        0.0, 1000.0, only="vtol"),
@@ -108,6 +110,7 @@ RETURN_PARAMETERS = (
     ReturnParameter(_ROVER,  "return_m_s",   "RTL_SPEED",        0.0, 100.0),
     ReturnParameter(_ROVER,  "cruise_m_s",   "WP_SPEED",         0.1, 100.0),
     ReturnParameter(_ROVER,  "rally",        "RALLY_INCL_HOME",  0.0, 1.0, optional=True),
+    ReturnParameter(_ROVER,  "rally_m",      "RALLY_LIMIT_KM",   0.0, 100.0, _KM, optional=True),
     ReturnParameter(_PX4,    "type",         "RTL_TYPE",         0.0, 5.0),
     ReturnParameter(_PX4,    "height_m",     "RTL_RETURN_ALT",   0.0, 10_000.0),
     ReturnParameter(_PX4,    "wait_m",       "RTL_DESCEND_ALT",  0.0, 10_000.0),
@@ -131,7 +134,7 @@ _TO_LANDING = (1, 2, 4)  # RTL_AUTOLAND: 0 circles at home, 3 does too
 # RTL_TYPE; 2 and 4 fly the mission's way, 1 and 5 avoid home where there is another place.
 _RETURN_TO = (
     *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING, ReturnTo.LANDING),
-    *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING, ReturnTo.HOME_OR_RALLY),
+    *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING, ReturnTo.RALLY),
 )
 _QRTL_ALWAYS = 3  # Q_RTL_MODE
 
@@ -267,6 +270,7 @@ def _copter(read: _Read) -> tuple[ReturnPlan, Speeds]:
         wait_height_m=final_m if stays else None,
         lands=not stays,
         to=_home_or_rally(read),
+        rally_within_m=get("rally_m") or None,
         missing=read.missing,
     )
     return plan, Speeds(cruise_m_s, get("climb_m_s"), descent_m_s)
@@ -284,6 +288,7 @@ def _plane(read: _Read) -> tuple[ReturnPlan, Speeds]:
         height_m=None if height_m is None else max(height_m, 0.0),  # -1: it stays where it is
         lands=to_landing,
         to=ReturnTo.LANDING if to_landing else _home_or_rally(read),
+        rally_within_m=get("rally_m") or None,
         missing=read.missing,
     )
     if not mode:
@@ -312,8 +317,14 @@ def _rover(read: _Read) -> tuple[ReturnPlan, Speeds]:
     get = read.values.get
     cruise_m_s = get("cruise_m_s")
     back_m_s = _or_else(get("return_m_s"), cruise_m_s)
-    to = _home_or_rally(read)
-    return ReturnPlan(back_m_s, height_m=0.0, to=to, missing=read.missing), Speeds(cruise_m_s)
+    plan = ReturnPlan(
+        back_m_s,
+        height_m=0.0,
+        to=_home_or_rally(read),
+        rally_within_m=get("rally_m") or None,
+        missing=read.missing,
+    )
+    return plan, Speeds(cruise_m_s)
 
 
 def _px4(read: _Read) -> tuple[ReturnPlan, Speeds]:
@@ -361,7 +372,10 @@ def _slow_height_m(read: _Read) -> float | None:
 
 def _home_or_rally(read: _Read) -> ReturnTo:
     """ArduPilot's return; firmware without rally points has no parameter of them."""
-    return ReturnTo.HOME_OR_RALLY if "rally" in read.values else ReturnTo.HOME
+    includes_home = read.values.get("rally")
+    if includes_home is None:
+        return ReturnTo.HOME
+    return ReturnTo.HOME_OR_RALLY if includes_home else ReturnTo.RALLY
 
 
 def _or_else(value: float | None, default: float | None) -> float | None:

@@ -142,6 +142,7 @@ def test_the_return_is_that_of_the_parameters_and_of_their_changes(copter: Copte
     assert found.cone_slope == pytest.approx(2.0)
     assert found.wait_s == pytest.approx(3.0)
     assert (found.lands, found.to, found.missing) == (True, ReturnTo.HOME_OR_RALLY, ())
+    assert found.rally_within_m == pytest.approx(300.0)
     copter.set("RTL_SPEED", 0.0)
     copter.set("RTL_ALT", 4000.0)
 

@@ -28,17 +28,18 @@ OLD_COPTER = {
     "RTL_ALT": 3000, "RTL_SPEED": 0, "WPNAV_SPEED": 900, "WPNAV_SPEED_UP": 250,
     "WPNAV_SPEED_DN": 150, "LAND_SPEED": 50, "LAND_SPEED_HIGH": 0, "LAND_ALT_LOW": 1000,
     "RTL_ALT_FINAL": 0, "RTL_CLIMB_MIN": 500, "RTL_LOIT_TIME": 5000, "RTL_CONE_SLOPE": 3,
-    "RTL_ALT_TYPE": 0, "RALLY_INCL_HOME": 1, "CIRCLE_RATE": 20,
+    "RTL_ALT_TYPE": 0, "RALLY_INCL_HOME": 1, "RALLY_LIMIT_KM": 0.3, "CIRCLE_RATE": 20,
 }  # fmt: skip
 NEW_COPTER = {
     "RTL_ALT_M": 30, "RTL_SPEED_MS": 0, "WP_SPD": 9, "WP_SPD_UP": 2.5, "WP_SPD_DN": 1.5,
     "LAND_SPD_MS": 0.5, "LAND_SPD_HIGH_MS": 0, "LAND_ALT_LOW_M": 10, "RTL_ALT_FINAL_M": 0,
     "RTL_CLIMB_MIN_M": 5, "RTL_LOIT_TIME": 5000, "RTL_CONE_SLOPE": 3, "RTL_ALT_TYPE": 0,
-    "RALLY_INCL_HOME": 1, "CIRCLE_RATE": 20,
+    "RALLY_INCL_HOME": 1, "RALLY_LIMIT_KM": 0.3, "CIRCLE_RATE": 20,
 }  # fmt: skip
 COPTER_PLAN = ReturnPlan(
     cruise_m_s=9.0, climb_m_s=2.5, descent_m_s=1.5, landing_m_s=0.5, landing_height_m=10.0,
     height_m=30.0, climb_at_least_m=5.0, cone_slope=3.0, wait_s=5.0, to=ReturnTo.HOME_OR_RALLY,
+    rally_within_m=300.0,
 )  # fmt: skip
 COPTER_SPEEDS = Speeds(9.0, 2.5, 1.5)
 OWN_PLANE = {
@@ -49,7 +50,7 @@ OLD_PLANE = {
     "ALT_HOLD_RTL": 10_000, "TRIM_ARSPD_CM": 2200, "TECS_CLMB_MAX": 5, "TECS_SINK_MAX": 4,
     "RTL_AUTOLAND": 0, "RALLY_INCL_HOME": 0,
 }  # fmt: skip
-PLANE_PLAN = ReturnPlan(22.0, 5.0, 4.0, height_m=100.0, lands=False, to=ReturnTo.HOME_OR_RALLY)
+PLANE_PLAN = ReturnPlan(22.0, 5.0, 4.0, height_m=100.0, lands=False, to=ReturnTo.RALLY)
 QUADPLANE = {
     "Q_ENABLE": 1, "Q_RTL_MODE": 1, "Q_RTL_ALT": 15, "Q_WP_SPEED": 500, "Q_WP_SPEED_UP": 250,
     "Q_WP_SPEED_DN": 150, "Q_LAND_FINAL_SPD": 0.5, "Q_LAND_FINAL_ALT": 6,
@@ -170,6 +171,8 @@ def changed(
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
+        changed(COPTER_PLAN, NEW_COPTER, {"RALLY_LIMIT_KM": 0.0}, rally_within_m=None),
+        changed(COPTER_PLAN, NEW_COPTER, {"RALLY_INCL_HOME": 0.0}, to=ReturnTo.RALLY),
         changed(COPTER_PLAN, NEW_COPTER, {"RTL_SPEED_MS": 4.0}, cruise_m_s=4.0),
         changed(COPTER_PLAN, NEW_COPTER, {"LAND_SPD_HIGH_MS": 3.0}, descent_m_s=3.0),
         changed(COPTER_PLAN, NEW_COPTER, {"LAND_ALT_LOW_M": 0.0}, landing_height_m=1.0),
@@ -231,6 +234,7 @@ def test_each_parameter_of_arduplane_changes_its_part(
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_LAND_DELAY": -1}, lands=False),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_LAND_DELAY": 7.5}, wait_s=7.5),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 2}, to=ReturnTo.LANDING),
+        changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 5}, to=ReturnTo.RALLY),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"MPC_LAND_ALT1": 5}, landing_height_m=5.0),
         changed(
             *(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"MPC_LAND_SPEED": math.inf}),
