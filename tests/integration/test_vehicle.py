@@ -234,6 +234,17 @@ def running(command: Sequence[str | Path], folder: Path, **variables: str) -> It
         assert process.returncode == 0, path.read_text()[-2000:]
 
 
+def arducopter(ground_port: int, companion_port: int, speedup: int) -> Sequence[str]:
+    """Command of a simulated vehicle with the parameters of its folder."""
+    assert ARDUCOPTER is not None
+    return (
+        ARDUCOPTER, "--model", "quad", "--speedup", str(speedup), "--wipe",
+        "--defaults", "vehicle.parm", "--home", "-35.363262,149.165237,584,353",
+        "--serial0", f"udpclient:127.0.0.1:{ground_port}",
+        "--serial1", f"udpclient:127.0.0.1:{companion_port}", "--serial2", "none:0",
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
 def ground_station(port: int, vehicle: Running) -> Iterator[GroundStation]:
     """Give a ground station on a port, once it has received a heartbeat of the vehicle."""
@@ -270,15 +281,9 @@ def judge_voltages(ground: GroundStation, armed_s: float) -> None:
 
 @needs_arducopter
 def test_arducopter_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path: Path) -> None:
-    assert ARDUCOPTER is not None
     ground_port, companion_port = free_port(), free_port()
     (tmp_path / "vehicle.parm").write_text(PARAMETERS)
-    vehicle = (
-        ARDUCOPTER, "--model", "quad", "--speedup", "10", "--wipe", "--defaults", "vehicle.parm",
-        "--home", "-35.363262,149.165237,584,353",
-        "--serial0", f"udpclient:127.0.0.1:{ground_port}",
-        "--serial1", f"udpclient:127.0.0.1:{companion_port}", "--serial2", "none:0",
-    )  # fmt: skip
+    vehicle = arducopter(ground_port, companion_port, 10)
     pack = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, charge_pct=50)
     guided, rtl = 4, 6
     with (
@@ -355,17 +360,11 @@ REHEARSALS = (
 def test_arducopter_is_sent_home_by_the_configured_service(
     rehearsal: Rehearsal, tmp_path: Path
 ) -> None:
-    assert ARDUCOPTER is not None
     ground_port, companion_port = free_port(), free_port()
     own = "BATT_LOW_VOLT 0\nBATT_FS_LOW_ACT 0\nDISARM_DELAY 0\n"
     (tmp_path / "vehicle.parm").write_text(PARAMETERS + own)
     (tmp_path / "rehearsal.toml").write_text(CONFIG)
-    vehicle = (
-        ARDUCOPTER, "--model", "quad", "--speedup", "5", "--wipe", "--defaults", "vehicle.parm",
-        "--home", "-35.363262,149.165237,584,353",
-        "--serial0", f"udpclient:127.0.0.1:{ground_port}",
-        "--serial1", f"udpclient:127.0.0.1:{companion_port}", "--serial2", "none:0",
-    )  # fmt: skip
+    vehicle = arducopter(ground_port, companion_port, 5)
     command = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, rehearsal.charge_pct)
     guided = 4
     with (
@@ -406,16 +405,10 @@ AUTO = 3
 
 @needs_arducopter
 def test_arducopter_flies_its_mission_and_lands_as_it_was_computed(tmp_path: Path) -> None:
-    assert ARDUCOPTER is not None
     ground_port, companion_port = free_port(), free_port()
     own = "BATT_LOW_VOLT 0\nBATT_FS_LOW_ACT 0\nDISARM_DELAY 0\nAUTO_OPTIONS 3\n"
     (tmp_path / "vehicle.parm").write_text(PARAMETERS + own)
-    vehicle = (
-        ARDUCOPTER, "--model", "quad", "--speedup", "5", "--wipe", "--defaults", "vehicle.parm",
-        "--home", "-35.363262,149.165237,584,353",
-        "--serial0", f"udpclient:127.0.0.1:{ground_port}",
-        "--serial1", f"udpclient:127.0.0.1:{companion_port}", "--serial2", "none:0",
-    )  # fmt: skip
+    vehicle = arducopter(ground_port, companion_port, 5)
     # A small pack lacks the voltage for 10 m/s.
     command = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, 90, 20_000.0)
     with (
@@ -452,6 +445,48 @@ def test_arducopter_flies_its_mission_and_lands_as_it_was_computed(tmp_path: Pat
     # By the parameters of ArduCopter's return, from the far corner.
     returning = next(row for row in flown if row["t_s"] >= last["t_s"] - home_s)
     assert returning["home_s"] == pytest.approx(home_s, rel=0.15)
+
+
+LONG_MISSION = (
+    *MISSION[:3],
+    MissionItem(mavlink.MAV_CMD_NAV_LOITER_TIME, 200.0, 0.0, 20.0, hold_s=420.0),
+    MISSION[-1],
+)
+
+
+@needs_arducopter
+def test_arducopter_is_returned_when_a_weak_cell_does_not_last_for_its_mission(
+    tmp_path: Path,
+) -> None:
+    ground_port, companion_port = free_port(), free_port()
+    own = "BATT_LOW_VOLT 0\nBATT_FS_LOW_ACT 0\nDISARM_DELAY 0\nAUTO_OPTIONS 3\n"
+    (tmp_path / "vehicle.parm").write_text(PARAMETERS + own)
+    (tmp_path / "rehearsal.toml").write_text(CONFIG.replace("5000", "10000"))
+    vehicle = arducopter(ground_port, companion_port, 5)
+    command = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, 80, 10_000.0)
+    options = ("-c", "rehearsal.toml", "--fault", "weak_cell=0.6")
+    with (
+        running(vehicle, tmp_path) as program,
+        ground_station(ground_port, program) as ground,
+    ):
+        ground.request({147: 5.0, 33: 5.0, 42: 5.0})
+        ground.upload(LONG_MISSION)
+        with running((*command, *options), tmp_path) as service:
+            ground.until(lambda: len(ground.ours) > 20, "our battery")
+
+            def arm() -> None:
+                ground.command(mavlink.MAV_CMD_DO_SET_MODE, 1, AUTO)
+                ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
+
+            ground.until(lambda: ground.armed, "arming", arm)
+            ground.command(mavlink.MAV_CMD_MISSION_START)
+            ground.until(lambda: ground.altitude_m > 19.0, "height")
+            ground.until(lambda: not ground.armed, "landing")
+        lines = service.output.read_text()
+    assert "mission needs " in lines
+    assert "RETURN: " in lines
+    assert ground.modes[-1][1] == RTL
+    assert ground.ours[-1][2] > 10  # percent
 
 
 @needs_px4
