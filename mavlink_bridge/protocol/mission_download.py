@@ -6,9 +6,10 @@ It sends nothing itself: `due` returns the messages to send.
 One request is in flight, ten a second at most, repeated after growing pauses. PX4 answers item
 requests in order alone, and has one transfer at a time on each of its links: until the MISSION_ACK
 of a download, or 5 s after its last request, it refuses an upload there, with a text to the pilot.
-Therefore each download ends with a MISSION_ACK, one that is given up with CANCELLED. While another
-component's transfer is seen on this link, and while a radio reports that its buffer fills, nothing
-is requested.
+Therefore each download ends with a MISSION_ACK, one that is given up with CANCELLED. It is sent
+twice, because PX4 does not answer it; without a transfer it ignores it. While the transfer of
+another component is seen on this link, and while a radio reports that its buffer fills, nothing is
+requested.
 
 A list is published when all its items have been received and the vehicle still has the same count
 and id. It is withdrawn when the vehicle is known to have another one: another id or count, an
@@ -48,6 +49,7 @@ _CHECK_PACE_S = 0.245  # of items that are read again
 _PAUSES_S = (1.0, 1.5, 2.0, 3.0)  # for the answer to each try
 _CHECK_S = 30.0
 _READ_AGAIN_S = 300.0  # all items of an autopilot that has neither an id nor stateless answers
+_ENDS = 2  # of each MISSION_ACK
 _GIVE_WAY_S = 5.0
 _CONGESTED_S = 2.0  # radios report once a second
 _FREE_LEAST_PCT = 50  # of a radio's buffer
@@ -177,6 +179,7 @@ class MissionDownload:
         if transfer is not None and transfer.phase is _Phase.DONE:
             self._complete(transfer, now_s)
             ends.append(_end(system, transfer.of.mission_type, completed=True))
+        ends = [one for one in ends for _ in range(_ENDS)]
         if now_s < self._quiet_until_s:
             return ends
         if self._transfer is None:

@@ -143,6 +143,24 @@ def test_a_plan_is_whole_on_a_link_that_loses_doubles_and_delays(autopilot: int,
     assert plan.rally is not None
 
 
+def test_a_lost_acknowledgement_leaves_no_transfer_open() -> None:
+    vehicle = vehicle_with(PX4, survey(5))
+    link, handle, ends = Link(vehicle), vehicle.handle, []
+
+    def lose_every_second_end(message: Any, sender: tuple[int, int] = OURS) -> None:  # noqa: ANN401 - a message
+        if message.get_type() == "MISSION_ACK":
+            ends.append(message)
+            if len(ends) % 2:
+                return
+        handle(message, sender)
+
+    vehicle.handle = lose_every_second_end  # type: ignore[method-assign]  # a link that loses
+    assert link.fly(100.0).items == expected(vehicle)
+    assert len(ends) >= 4
+    assert not vehicle.texts_sent
+    assert not vehicle.busy
+
+
 @STACKS
 def test_a_silent_vehicle_is_asked_ever_more_rarely(autopilot: int) -> None:
     vehicle = vehicle_with(autopilot, survey(5))
