@@ -90,9 +90,9 @@ def lines_of(path: Path) -> list[str]:
     return [json_line.text(r) for r in reports(path, FlightOptions(), lambda _: None)]
 
 
-def recorded(path: Path, duration_s: float, *faults: str) -> list[str]:
+def recorded(path: Path, duration_s: float, *faults: str, flight: str = "survey") -> list[str]:
     """Record a simulated flight; its predictions."""
-    options = SimOptions(speed=None, duration_s=duration_s, record=path, faults=faults)
+    options = SimOptions(flight, speed=None, duration_s=duration_s, record=path, faults=faults)
     with ExitStack() as stack:
         return [json_line.text(report) for report in Simulation(options, stack).reports()]
 
@@ -293,6 +293,13 @@ def test_a_replay_gives_the_predictions_of_the_flight(
     live = recorded(path, 40.0, *faults)
     assert len(live) == 401
     assert lines_of(path) == live
+
+
+def test_a_flight_with_a_mission_replays_with_its_verdicts(tmp_path: Path) -> None:
+    path = tmp_path / "x.rec"
+    live = recorded(path, 75.0, flight="mission")
+    assert lines_of(path) == live
+    assert json.loads(live[-1])["mission_verdict"] != "unknown"
 
 
 def test_recording_changes_nothing(tmp_path: Path) -> None:
