@@ -199,21 +199,24 @@ class Autopilot:
 
     def _destination(self) -> tuple[float, float, float | None]:
         """Where the return leads: north, east, and the height of a rally point."""
-        places: list[tuple[float, float, float | None]] = [(0.0, 0.0, None)]
-        rally = [(point.north_m, point.east_m, point.height_m) for point in self._rally]
-        if self._returns.to == ReturnTo.HOME_OR_RALLY:
-            places += rally
-        if self._returns.to == ReturnTo.RALLY:
-            places = [*rally] or places
-        if self._returns.to == ReturnTo.LANDING:
-            lands = (item for item in self._items if item.do == ItemKind.LAND)
-            places = [
+        now, plan = self._now, self._returns
+
+        def away_m(place: tuple[float, float, float | None]) -> float:
+            return math.hypot(place[0] - now.north_m, place[1] - now.east_m)
+
+        places: list[tuple[float, float, float | None]] = []
+        if plan.to in (ReturnTo.HOME_OR_RALLY, ReturnTo.RALLY):
+            places += [(point.north_m, point.east_m, point.height_m) for point in self._rally]
+            places = [at for at in places if away_m(at) <= (plan.rally_within_m or math.inf)]
+        elif plan.to == ReturnTo.LANDING:
+            places += [
                 (item.north_m, item.east_m, None)
-                for item in lands
-                if item.north_m is not None and item.east_m is not None
-            ] or places
-        now = self._now
-        return min(places, key=lambda at: math.hypot(at[0] - now.north_m, at[1] - now.east_m))
+                for item in self._items
+                if item.do == ItemKind.LAND and item.north_m is not None and item.east_m is not None
+            ]
+        if plan.to == ReturnTo.HOME_OR_RALLY or not places:
+            places.append((0.0, 0.0, None))
+        return min(places, key=away_m)
 
     def _land(self) -> Iterator[Moment]:
         """Descend, slowly close to the ground, and disarm on it."""

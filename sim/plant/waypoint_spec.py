@@ -107,6 +107,7 @@ class ReturnSpec(Section):
     wait_height_m: Height | None = None
     lands: bool = True
     to: Annotated[str, one_of(ReturnTo)] = ReturnTo.HOME.value
+    rally_within_m: Positive | None = None
 
     def plan(self) -> ReturnPlan:
         """The return as the autopilot reports it."""

@@ -343,14 +343,17 @@ def test_a_return_leads_to_the_nearest_rally_point_or_to_the_landing_of_the_miss
     rally = [{"north_m": 500.0, "east_m": 50.0, "height_m": 90.0}, {"north_m": 0.0, "east_m": -9e3}]
     land = {"do": "land", "north_m": 700.0, "east_m": 0.0}
 
-    def landed(to: str, *items: Item) -> tuple[float, float, float]:
-        table = returning({"to": to})
+    def landed(to: str, *items: Item, **changes: float) -> tuple[float, float, float]:
+        table = returning({"to": to} | changes)
         way = flight(UP, at(600.0), *items, rally=rally, flight={"return_at_s": 70.0}, **table)
         return here(way.vehicle(way.duration_s))
 
     assert landed("home", land) == pytest.approx((0.0, 0.0, 0.0), abs=2.0)
     assert landed("home or rally point", land) == pytest.approx((500.0, 50.0, 0.0), abs=2.0)
     assert landed("rally point", land) == pytest.approx((500.0, 50.0, 0.0), abs=2.0)
+    assert landed("rally point") == pytest.approx((500.0, 50.0, 0.0), abs=2.0)
+    for to in ("home or rally point", "rally point"):
+        assert landed(to, rally_within_m=50.0) == pytest.approx((0.0, 0.0, 0.0), abs=2.0)
     assert landed("mission landing", land) == pytest.approx((700.0, 0.0, 0.0), abs=2.0)
     assert landed("mission landing", {"do": "land"}) == pytest.approx((0.0, 0.0, 0.0), abs=2.0)
 
