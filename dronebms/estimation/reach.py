@@ -12,7 +12,7 @@ from dronebms.estimation.cell_model import CAPACITY, CHARGE, CURVE_FROM, CURVE_S
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.time_to_empty import RemainingTime
 
-LANDING_RESERVE_FRAC = 0.05  # of the pack's charge, that a landing is to leave by the median
+LANDING_RESERVE_FRAC = 0.02  # of the pack's charge, that a landing is to leave by the median
 _NORMAL = 1.6449  # standard deviations of a 5 % bound
 _LEAST_SD = 0.02
 _LEAST_V = 1.0
