@@ -87,7 +87,7 @@ class Estimate:
     verdict_missing: str | None = None  # the one thing that is not known, for both verdicts
     mission_s: float | None = None  # rest of the mission, its landing or the return after it
     mission_end_pct: float | None = None  # state of charge then
-    mission_end_low_pct: float | None = None  # 5 %; below zero: the pack ends before
+    mission_end_low_pct: float | None = None  # 5 %; 0: the pack ends before
     mission_needs_mah: float | None = None
     usable_mah: float | None = None  # until the end of discharge, median
     usable_low_mah: float | None = None  # 5 %
