@@ -258,7 +258,7 @@ def test_the_return_is_unknown_without_a_vehicle_state() -> None:
     assert home.home_s == pytest.approx(HOME_S, rel=0.01)
     assert home.home_reserve_s is not None
     assert home.turn_back_in_s is not None
-    assert home.home_verdict is Verdict.NO  # some 270 s left
+    assert home.home_verdict is Verdict.MARGINAL  # some 270 s left
     assert (nothing.home_s, nothing.home_reserve_s, nothing.turn_back_in_s) == (None, None, None)
     assert nothing.home_verdict is Verdict.UNKNOWN
     assert nothing.verdict_missing == "position of the vehicle"
