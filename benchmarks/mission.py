@@ -11,8 +11,9 @@ What a return from a moment would have needed and left is found by flying it: th
 return at that moment. These moments are four at random, the return itself, the first NO that was held for
 5 s, and the last YES. Charge is that of the emptiest cell. Columns:
     home s: median |error| of `home_s` at the random moments and at the return, per cent.
-    NO: of flights with a held NO of `home_verdict`, those whose return from there leaves more than 15 %;
-        then of all flights those that land with more than 15 % after one. The same of `mission_verdict`.
+    NO: of flights with a held NO of `home_verdict`, those whose return from there leaves more than 15 % of the charge, and of
+        the energy that a hover then has until the pack ends (in the cold a pack ends with charge left); then of all
+        flights that land with more than 15 % of both those after a NO. The same of `mission_verdict` and planned missions.
     YES: of flights with a YES, those in which a return from a moment with YES ends in the air; of missions that end in the air
         those whose `mission_verdict` is YES in the second half.
     marginal: share of the time in the air, of both verdicts.
@@ -87,7 +88,8 @@ class Outcome:
     """End of a flight: landed, or the pack is empty."""
 
     end_s: float
-    left_pct: float | None  # None: empty in the air
+    left_pct: float | None  # charge; None: empty in the air
+    usable_pct: float | None = None  # of the energy until the end of the pack, in a hover
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Check:
     estimate: Estimate
     home_s: float | None  # None: it ended in the air
     left_pct: float | None
+    usable_pct: float | None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Flown:
 
     case: Case
     landed_pct: float | None
+    usable_pct: float | None
     moments: tuple[Check, ...]  # at random, and at the return
     no: Check | None  # the first that was held
     yes: tuple[Check, ...]  # moments with YES, the last one included
@@ -183,12 +187,16 @@ def _vehicle(rng: np.random.Generator) -> VehicleSpec:
     )
 
 
+def _hover_w(vehicle: VehicleSpec) -> float:
+    density_kg_m3 = standard_air_kg_m3(488.0, 488.0, 20.0)
+    return Multirotor(vehicle).power_w(vehicle.mass_kg, density_kg_m3, 0.0, 0.0)
+
+
 def _pack(
     rng: np.random.Generator, vehicle: VehicleSpec, chemistry: str, *, cold: bool, worn: bool
 ) -> dict[str, Any]:
     """Pack and gauge: a pack that is as large as some minutes of hover need."""
-    density_kg_m3 = standard_air_kg_m3(488.0, 488.0, 20.0)
-    hover_w = Multirotor(vehicle).power_w(vehicle.mass_kg, density_kg_m3, 0.0, 0.0)
+    hover_w = _hover_w(vehicle)
     cells = 12 if vehicle.mass_kg > HEAVY_KG else int(rng.choice([4, 6]))
     hover_s = 60.0 * rng.uniform(*HOVER_MIN[chemistry])
     left = rng.uniform(0.7, 0.85) if worn else rng.uniform(0.93, 1.0)
@@ -285,14 +293,18 @@ def seconds_of(world: World, *, visible: bool = True) -> Iterator[Row]:
 
 def outcome_of(scenario: Scenario, seed: int) -> Outcome:
     """Fly a scenario without the pipeline."""
-    world, t_s = World(scenario, seed), 0.0
+    world, t_s, used_j = World(scenario, seed), 0.0, 0.0
     was_armed = False
     while world.truth().ended_s is None and t_s <= world.duration_s:
         t_s += 1.0
         world.advance(t_s)
+        truth = world.truth()
+        used_j += truth.power_w
         is_armed = bool(world.vehicle(t_s).armed)
         if was_armed and not is_armed:
-            return Outcome(t_s, 100.0 * world.truth().soc_frac)
+            hover_w = _hover_w(scenario.vehicle) if scenario.vehicle else 0.0
+            left_j = hover_w * (world.remaining_s(hover_w) or 0.0)
+            return Outcome(t_s, 100.0 * truth.soc_frac, 100.0 * left_j / (used_j + left_j))
         was_armed = is_armed
     return Outcome(t_s, None)
 
@@ -336,6 +348,7 @@ def fly(number: int, seed: int) -> Flown:
     return Flown(
         case=case,
         landed_pct=outcome.left_pct,
+        usable_pct=outcome.usable_pct,
         moments=moments,
         no=no,
         yes=tuple(yes),
@@ -355,7 +368,7 @@ def fly(number: int, seed: int) -> Flown:
 def _check(case: Case, row: Row) -> Check:
     outcome = returning(case, row.t_s)
     home_s = None if outcome.left_pct is None else outcome.end_s - row.t_s
-    return Check(row.estimate, home_s, outcome.left_pct)
+    return Check(row.estimate, home_s, outcome.left_pct, outcome.usable_pct)
 
 
 def _held(rows: Sequence[Row], verdict_of: Callable[[Estimate], Verdict]) -> Row | None:
@@ -388,7 +401,7 @@ def _left_error(rows: Sequence[Row], end_s: float) -> float | None:
 # ---------------------------------------------------------------------- the table
 
 COLUMNS = (
-    "flights", "home s %", "at the return %", "NO, > 15 % left", "lands after NO", "mission NO, lands",
+    "flights", "home s %", "at the return %", "NO, > 15 % left", "NO, > 15 % usable", "lands after NO", "mission NO, lands",
     "YES, fails", "mission YES, fails", "marginal %", "mission marginal %", "unknown %",
     "end pct", "bound holds %", "time left", "without plan", "ratio", "lead s",
 )  # fmt: skip
@@ -407,7 +420,7 @@ def table(flights: Sequence[Flown]) -> str:
 def cells_of(flown: Sequence[Flown]) -> list[str]:
     """Return the cells of a group, in the order of `COLUMNS`."""
     no = [each for each in flown if each.no is not None]
-    landed = [each for each in flown if (each.landed_pct or 0.0) > LEFT_PCT]
+    landed = [f for f in flown if min(f.landed_pct or 0.0, f.usable_pct or 0.0) > LEFT_PCT]
     planned = [each for each in landed if each.case.mission and each.case.family == "lands"]
     lost = [
         f for f in flown if f.case.mission and f.case.family == "lands" and f.landed_pct is None
@@ -421,6 +434,7 @@ def cells_of(flown: Sequence[Flown]) -> list[str]:
         _median([100.0 * e for each in flown for e in _home_errors(each.moments)]),
         _median([100.0 * e for f in flown if f.case.family == "returns" for e in _home_errors(f.moments[-1:])]),
         _of(sum((each.no.left_pct or 0.0) > LEFT_PCT for each in no if each.no), len(no)),
+        _of(sum((each.no.usable_pct or 0.0) > LEFT_PCT for each in no if each.no), len(no)),
         _of(sum(each.no is not None for each in landed), len(landed)),
         _of(sum(each.mission_no for each in planned), len(planned)),
         _of(sum(any(check.left_pct is None for check in each.yes) for each in yes), len(yes)),
@@ -481,15 +495,22 @@ def main() -> None:
     print(table(flown))
 
 
+def _left(end: Check | Flown) -> str:
+    charge_pct = end.landed_pct if isinstance(end, Flown) else end.left_pct
+    if charge_pct is None or end.usable_pct is None:
+        return "empty"
+    return f"{charge_pct:.0f} % ({end.usable_pct:.0f} % usable)"
+
+
 def line_of(each: Flown) -> str:
     """Return what is known of one flight."""
-    landed = "empty" if each.landed_pct is None else f"{each.landed_pct:.0f} %"
+    landed = _left(each)
     homes = ", ".join(
         f"{check.estimate.home_s or math.nan:.0f}/{check.home_s or math.nan:.0f} s {check.estimate.home_verdict}"
-        f" {'empty' if check.left_pct is None else f'{check.left_pct:.0f} %'}"
+        f" {_left(check)}"
         for check in each.moments
     )
-    no = "" if each.no is None else f"; NO at {each.no.estimate.t_s:.0f} s, {each.no.left_pct}"
+    no = "" if each.no is None else f"; NO at {each.no.estimate.t_s:.0f} s, {_left(each.no)}"
     return f"{each.case.scenario.name} ({', '.join(each.case.groups)}): {landed}; {homes}{no}"
 
 

@@ -18,6 +18,8 @@ from benchmarks.mission import (
 from dronebms.core.report import Estimate, Verdict
 from sim.emulator.world import World
 
+pytestmark = pytest.mark.slow
+
 COUNTS = dict.fromkeys(Verdict, 0)
 
 
@@ -55,6 +57,8 @@ def test_the_truth_of_a_return_is_the_flight_with_that_return() -> None:
     assert early.left_pct is not None
     assert late.left_pct is not None
     assert early.left_pct > late.left_pct + 10.0
+    assert early.usable_pct is not None
+    assert early.usable_pct < early.left_pct  # the pack ends with charge left
     assert early.end_s < outcome_of(case.scenario, case.seed).end_s
 
 
@@ -79,8 +83,8 @@ def test_a_flight_is_judged_by_its_truth(flown: Flown) -> None:
 
 def test_the_table_counts_what_was_wrong(flown: Flown) -> None:
     plain = Estimate(0.0, home_s=110.0)
-    wrong = Check(plain, 100.0, 40.0)
-    lost = Check(plain, None, None)
+    wrong = Check(plain, 100.0, 40.0, 12.0)
+    lost = Check(plain, None, None, None)
     values = {name: getattr(flown, name) for name in Flown.__dataclass_fields__}
     values |= {
         "moments": (wrong, wrong),
@@ -88,6 +92,7 @@ def test_the_table_counts_what_was_wrong(flown: Flown) -> None:
         "yes": (lost,),
         "home_counts": COUNTS | {Verdict.MARGINAL: 5, Verdict.YES: 15},
         "landed_pct": 40.0,
+        "usable_pct": 35.0,
         "mission_no": True,
         "end_error_pct": 4.0,
         "end_held": True,
@@ -97,6 +102,7 @@ def test_the_table_counts_what_was_wrong(flown: Flown) -> None:
     }
     row = dict(zip(COLUMNS, cells_of([Flown(**values)]), strict=True))
     assert row["home s %"] == "10.0"
+    assert row["NO, > 15 % usable"] == "0 of 1"
     assert row["NO, > 15 % left"] == row["lands after NO"] == row["mission NO, lands"] == "1 of 1"
     assert row["YES, fails"] == "1 of 1"
     assert row["marginal %"] == "25.0"
