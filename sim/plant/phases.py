@@ -122,5 +122,6 @@ class PhaseFlight:
             wind_m_s=wind.wind_m_s if wind else None,
             wind_from_deg=wind.wind_from_deg if wind else None,
             heartbeat_age_s=0.0,
+            landing=phase.armed and phase.mode == "LAND",
             plan=self._plan,
         )

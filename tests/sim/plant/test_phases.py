@@ -124,6 +124,11 @@ def test_the_autopilot_knows_its_wind_in_the_air_if_there_is_one() -> None:
     assert (silent.wind_m_s, silent.wind_from_deg) == (None, None)
 
 
+def test_a_phase_in_land_mode_is_a_landing_in_the_air() -> None:
+    mission = flight({}, {"mode": "LAND"}, {"mode": "LAND", "armed": False})
+    assert [mission.vehicle(t_s).landing for t_s in (50.0, 150.0, 250.0)] == [False, True, False]
+
+
 def test_the_air_around_the_pack_is_that_of_flight_and_wash() -> None:
     mission = flight({"armed": False}, {}, {"outward_m_s": 15.0})
     wash_m_s = math.sqrt(5.0 * 9.80665 / (2 * KG_M3 * 6 * math.pi * 0.19**2))
