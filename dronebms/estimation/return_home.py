@@ -38,6 +38,7 @@ _LEAST_CRUISE_M_S = 1.0  # of the ground speeds flown so far, that gives a cruis
 _WITHOUT_PLAN = ReturnPlan(descent_m_s=2.0, landing_m_s=0.7, landing_height_m=10.0)
 _WINGED = ("ArduPlane", "QuadPlane", "PX4 fixed wing", "PX4 VTOL")  # cruise on a wing
 _RECEDE_TAU_S, _RECEDE_GAP_S = 5.0, 20.0
+_LANDS_WITHIN_M = 20.0  # of a place: a landing is one there
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,11 @@ def way(
     returns = _WITHOUT_PLAN if plan.returns is None else plan.returns
     if returns.cruise_m_s is None:
         returns = replace(returns, cruise_m_s=_cruise_m_s(plan, motion))
+    if vehicle.landing is True and _apart_m(here, to) <= _LANDS_WITHIN_M:
+        # Neither a climb nor a wait is left.
+        returns = replace(
+            returns, height_m=None, climb_at_least_m=0.0, wait_s=0.0, wait_height_m=None
+        )
     return return_legs(here, to, returns, at)
 
 

@@ -69,6 +69,20 @@ def test_a_return_that_takes_less_power_than_the_flight_leaves_more() -> None:
     assert found.margin_s == pytest.approx(600.0 - found.home_s, rel=0.15)
 
 
+def test_a_landing_at_home_takes_the_rest_of_its_descent() -> None:
+    low_m = 6.0  # below the height of the slow landing, and of the return
+    above = replace(AWAY, lat_deg=AWAY.home_lat_deg, alt_m=(AWAY.home_alt_m or 0.0) + low_m)
+    waits = replace(PLAN, returns=replace(RETURNS, height_m=30.0, wait_s=15.0))
+    landing = replace(above, plan=waits, landing=True)
+    assert RETURNS.landing_m_s is not None
+    assert returned(landing).home_s == pytest.approx(low_m / RETURNS.landing_m_s)
+    # One that has not begun to land climbs and waits first, and so does a landing elsewhere.
+    home_s = returned(replace(landing, landing=None)).home_s
+    assert home_s is not None
+    assert home_s > 15.0 + 24.0 / 2.5
+    assert returned(replace(AWAY, landing=True)).home_s == returned(AWAY).home_s
+
+
 @pytest.mark.parametrize(
     ("low_s", "median_s", "answer"),
     [
