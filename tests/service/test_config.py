@@ -179,7 +179,7 @@ severity = "bad"
         "battery.2.cutoff_cell_v: expected 1.5 to 4.2 V, not 33.0",
         "mavlink.url: expected a valid string, not 14550",
         "mavlink.system_id: expected greater than or equal to 1, not 0",
-        "limit.1.id: expected one of 67 names, of which hot is the nearest, not 'hott'",
+        "limit.1.id: expected one of 70 names, of which hot is the nearest, not 'hott'",
         "limit.1.severity: expected one of info, warning, critical, emergency, not 'bad'",
         "colour is not a known key; the nearest is topology",
     ]
@@ -445,7 +445,7 @@ def test_an_action_is_read_as_configured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('on = "ok"\ndo = "land"', "action.1.on: expected one of 72 names"),
+        ('on = "ok"\ndo = "land"', "action.1.on: expected one of 75 names"),
         ('on = "hot"\ndo = "shutdown"', "action.1.do: expected one of report, announce, reduce"),
         ('on = "hot"\ndo = "land"\nescalate = "return"', "escalate that is more urgent"),
         ('on = "hot"\ndo = "announce"\nescalate = "land"', "escalate that is more urgent"),
