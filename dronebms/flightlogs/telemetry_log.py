@@ -22,6 +22,7 @@ from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.flight_log import LONGEST_GAP_S, VEHICLE_COLUMNS
 from dronebms.flightlogs.messages import MAX_DAMAGES, Topic
 from mavlink_bridge.protocol.autopilot import RECEIVED_MESSAGES, Autopilot
+from mavlink_bridge.protocol.battery_sample import sample_of
 
 _STAMP = struct.Struct(">Q")
 _V1, _V2 = 0xFE, 0xFD
@@ -33,11 +34,6 @@ _USED = frozenset(row.message_id for row in RECEIVED_MESSAGES)
 # Errors of pymavlink's decoder on damaged frames.
 _BROKEN = (mavlink.MAVError, struct.error, ValueError, LookupError, TypeError)
 _US_PER_S = 1e6
-_MILLI = 1e-3
-_HUNDREDTH = 0.01
-_ABSENT_MV = (0, 65_535)
-_CELL_MV = 5000  # a higher voltage is not that of a cell
-_NO_TEMPERATURE = 32_767
 
 
 class _Rows:
@@ -59,13 +55,14 @@ class _Rows:
 def read(path: Path, battery: int, _logged: dict[str, object]) -> list[Topic]:
     """Samples of one source of BATTERY_STATUS, by component, then by id."""
     sources: dict[tuple[int, int], _Rows] = {}
+    measured: set[tuple[int, int]] = set()
     autopilot = Autopilot()
     for t_s, message in _messages(path):
         autopilot.receive(message, t_s)
         if message.get_type() == "BATTERY_STATUS":
             state = asdict(autopilot.state(t_s))
             names = (row.name for row in VEHICLE_COLUMNS if state[row.field] is not None)
-            row = _sample(message) | {name: float(state[name]) for name in names}
+            row = _sample(message, measured) | {name: float(state[name]) for name in names}
             sources.setdefault((message.get_srcComponent(), message.id), _Rows()).add(t_s, row)
     chosen = sorted(sources)[battery : battery + 1]
     return [
@@ -125,16 +122,18 @@ def _message_id(window: Window, begin: int) -> int:
     return head[5] if head[0] == _V1 else int.from_bytes(head[7:10], "little")
 
 
-def _sample(message: mavlink.MAVLink_message) -> dict[str, float]:
-    """Battery sample; one voltage, or several above 5 V, add up to the pack, others are cells."""
-    raw = [mv for mv in (*message.voltages, *message.voltages_ext) if mv not in _ABSENT_MV]
-    are_cells = len(raw) > 1 and max(raw) < _CELL_MV
-    cells = {f"cell{k}_v": mv * _MILLI for k, mv in enumerate(raw, 1)} if are_cells else {}
-    amps, degc, pct = message.current_battery, message.temperature, message.battery_remaining
-    return {
-        "voltage_v": sum(raw) * _MILLI if raw else nan,
-        "current_a": nan if amps == -1 else amps * _HUNDREDTH,
-        "temperature_degc": nan if degc == _NO_TEMPERATURE else degc * _HUNDREDTH,
-        "gauge_soc_pct": nan if pct < 0 else pct,
-        **cells,
+def _sample(message: mavlink.MAVLink_message, measured: set[tuple[int, int]]) -> dict[str, float]:
+    """Battery sample, with cells once those of its source are known to be `measured`."""
+    source, sample = (message.get_srcComponent(), message.id), sample_of(message)
+    if sample.differ:
+        measured.add(source)
+    known = {
+        "voltage_v": sample.voltage_v,
+        "current_a": sample.current_a,
+        "temperature_degc": sample.temperature_degc,
+        "gauge_soc_pct": sample.soc_pct,
+    }
+    cells_v = sample.cells_v if source in measured else ()
+    return {name: nan if value is None else value for name, value in known.items()} | {
+        f"cell{k}_v": cell_v for k, cell_v in enumerate(cells_v, 1)
     }

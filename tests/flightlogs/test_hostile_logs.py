@@ -51,7 +51,7 @@ BIN = bin_of(
 
 def status(mv: int = 3800) -> mavlink.MAVLink_message:
     return mavlink.MAVLink_battery_status_message(
-        0, 0, 1, 2500, [mv] * 4 + [65_535] * 6, 1200, 100, -1, 80, 0, 1, [0] * 4, 0, 0
+        0, 0, 1, 2500, [mv + 3, mv, mv, mv] + [65_535] * 6, 1200, 100, -1, 80, 0, 1, [0] * 4, 0, 0
     )
 
 
@@ -87,6 +87,19 @@ def test_a_small_log_is_a_flight(tmp_path: Path, kind: str) -> None:
     assert isinstance(flight, FlightLog)
     assert len(flight.columns["t_s"]) in {59, 60}
     assert flight.columns["cell4_v"][7] == pytest.approx(3.8)
+
+
+def test_a_pack_voltage_that_an_autopilot_divided_is_no_cell_of_a_telemetry_log(
+    tmp_path: Path,
+) -> None:
+    divided = [3800] * 4 + [65_535] * 6
+    rows = [(1.7e9 + k / 10, status()) for k in range(60)]
+    for _, row in rows:
+        row.voltages = divided
+    flight = read(tmp_path, "tlog", tlog_of(*rows))
+    assert isinstance(flight, FlightLog)
+    assert flight.columns["voltage_v"][7] == pytest.approx(15.2)
+    assert not {"cell1_v", "gauge_soc_pct"} & flight.columns.keys()
 
 
 def formats(name: str, letters: str, columns: str, size: int) -> bytes:

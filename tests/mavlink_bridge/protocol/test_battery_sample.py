@@ -1,0 +1,73 @@
+"""BATTERY_STATUS of an autopilot as values: what is not measured is unknown."""
+
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import common as mavlink
+
+from mavlink_bridge.protocol.battery_sample import sample_of
+
+UNUSED = 65_535
+
+
+def status(
+    voltages: tuple[int, ...] = (16_000,),
+    extended: tuple[int, ...] = (),
+    **values: int,
+) -> mavlink.MAVLink_battery_status_message:
+    """A message, with the other fields as an autopilot sends them when they are unknown."""
+    fields: dict[str, Any] = {
+        "id": 0,
+        "battery_function": 0,
+        "type": 0,
+        "temperature": 32_767,
+        "voltages": [*voltages, *[UNUSED] * (10 - len(voltages))],
+        "current_battery": -1,
+        "current_consumed": -1,
+        "energy_consumed": -1,
+        "battery_remaining": -1,
+        "time_remaining": 0,
+        "charge_state": 0,
+        "voltages_ext": [*extended, *[0] * (4 - len(extended))],
+        "mode": 0,
+        "fault_bitmask": 0,
+    }
+    return mavlink.MAVLink_battery_status_message(**fields | values)
+
+
+@pytest.mark.parametrize(
+    ("voltages", "extended", "voltage_v", "cells", "differ"),
+    [
+        pytest.param((16_000,), (), 16.0, 0, False, id="one voltage is the pack's"),
+        pytest.param((65_534, 4_466), (), 70.0, 0, False, id="above 65.534 V in two fields"),
+        pytest.param((4000,) * 4, (), 16.0, 4, False, id="PX4 1.12 divides it"),
+        pytest.param((4001, 4001, 4000, 4000), (), 16.002, 4, False, id="rounded parts"),
+        pytest.param((4010, 4000, 3990), (), 12.0, 3, True, id="measured cells"),
+        pytest.param((4010,) + (4000,) * 9, (4000, 3990), 48.0, 12, True, id="twelve cells"),
+        pytest.param((4010,) + (4000,) * 9, (UNUSED,) * 4, 40.01, 10, True, id="PX4 1.13"),
+        pytest.param((4010, 4000), (4000,), 8.01, 2, True, id="cells before the tenth are unused"),
+        pytest.param((4010, 0, 4000), (), None, 0, False, id="a cell of 0 V between others"),
+        pytest.param((4010, UNUSED, 4000), (), None, 0, False, id="an unknown cell between others"),
+        pytest.param((4010, 4000) + (0,) * 8, (), 8.01, 2, True, id="zeros for unused ones"),
+        pytest.param((), (), None, 0, False, id="no voltage"),
+        pytest.param((0,), (), None, 0, False, id="0 V"),
+    ],
+)  # fmt: skip
+def test_voltages_are_those_of_the_pack_or_of_cells(
+    voltages: tuple[int, ...],
+    extended: tuple[int, ...],
+    voltage_v: float | None,
+    cells: int,
+    differ: bool,  # noqa: FBT001 - a value of the table
+) -> None:
+    sample = sample_of(status(voltages, extended))
+    assert sample.voltage_v == (None if voltage_v is None else pytest.approx(voltage_v))
+    assert (len(sample.cells_v), sample.differ) == (cells, differ)
+
+
+def test_what_an_autopilot_does_not_measure_is_unknown() -> None:
+    sample = sample_of(status())
+    assert (sample.current_a, sample.temperature_degc, sample.soc_pct) == (None, None, None)
+    assert sample_of(status(current_battery=-100)).current_a is None  # PX4's -1 A
+    known = sample_of(status(current_battery=-99, temperature=-512, battery_remaining=0))
+    assert (known.current_a, known.temperature_degc, known.soc_pct) == (-0.99, -5.12, 0.0)
