@@ -122,8 +122,9 @@ class FlightAhead:
         if last_w is not None:
             self._motion.update(now_s, second.span_s, second.power_w, vehicle)
         answer = self._mission.update(now_s, vehicle, self._motion, last_w)
-        self._estimate = MissionEstimate(missing=answer.missing)
-        return answer.forecast
+        if answer.forecast is None:
+            self._estimate = MissionEstimate(missing=answer.missing)
+        return answer.forecast  # to be judged
 
     def home(
         self,
@@ -163,20 +164,22 @@ class FlightAhead:
             self._estimate = MissionEstimate(missing="time left", mission_s=span_s)
             return
         low_j, _ = energy.bounds_j(forecast.sd)
-        reserve_j = LANDING_RESERVE_FRAC * self._pack_j
+        lasts_j, power_w = energy.median_j - LANDING_RESERVE_FRAC * self._pack_j, need_j / span_s
         used_as, usable_as, low_as = (
-            charge_as(cell, cells, j, need_j / span_s) for j in (need_j, energy.median_j, low_j)
+            charge_as(cell, cells, j, power_w) for j in (need_j, energy.median_j, low_j)
         )
         end_pct, low_pct = _end_pct(cell, used_as, low_as, forecast)
         self._estimate = MissionEstimate(
-            verdict=verdict(low_j - need_j, energy.median_j - need_j - reserve_j),
+            verdict=verdict(
+                (low_j - need_j) / power_w, (lasts_j - need_j) / power_w, self._estimate.verdict
+            ),
             mission_s=span_s,
             end_pct=end_pct,
             end_low_pct=low_pct,
             needs_mah=used_as / _AS_PER_MAH,
             usable_mah=usable_as / _AS_PER_MAH,
             usable_low_mah=low_as / _AS_PER_MAH,
-            last_home_item=forecast.last_home_item(energy.median_j - reserve_j),
+            last_home_item=forecast.last_home_item(lasts_j),
         )
 
     def added_to(self, estimate: Estimate, home: ReturnEstimate) -> Estimate:

@@ -15,6 +15,7 @@ from dronebms.estimation.time_to_empty import RemainingTime
 LANDING_RESERVE_FRAC = 0.02  # of the pack's charge, that a landing is to leave by the median
 _NORMAL = 1.6449  # standard deviations of a 5 % bound
 _LEAST_SD = 0.02
+_BETTER_S = 15.0  # less than a limit of them needs to clear
 _LEAST_V = 1.0
 _ROUNDS = 2  # the charge depends on the mean voltage, and that on the charge
 _UNBOUNDED_SD = 20.0
@@ -76,13 +77,15 @@ def _place(cell: CellEstimate, charge: float) -> int:
     return min(max(place, 0), len(cell.table_v) - 1)
 
 
-def verdict(low_s: float, margin_s: float) -> Verdict:
+def verdict(low_s: float, margin_s: float, before: Verdict = Verdict.UNKNOWN) -> Verdict:
     """The one answer of two bounds: time that is left after the landing.
 
     Args:
         low_s: 5 % bound.
         margin_s: median, less the landing reserve.
+        before: the last answer; a better one needs some seconds more.
     """
-    if margin_s <= 0.0:
+    if margin_s <= (_BETTER_S if before is Verdict.NO else 0.0):
         return Verdict.NO
-    return Verdict.MARGINAL if low_s <= 0.0 else Verdict.YES
+    was_bad = before in (Verdict.NO, Verdict.MARGINAL)
+    return Verdict.MARGINAL if low_s <= (_BETTER_S if was_bad else 0.0) else Verdict.YES

@@ -70,6 +70,7 @@ class ReturnHomeState:
 
     away: tuple[float, float] | None = None  # time, metres from the destination
     receding_m_s: float = 0.0
+    verdict: Verdict = Verdict.UNKNOWN
 
 
 class ReturnHome:
@@ -139,13 +140,15 @@ class ReturnHome:
         margin_s = median_s - self._reserve_j / return_w
         pace_m_s = max(away_m / home_s if home_s > 0.0 else 0.0, _LEAST_CRUISE_M_S)
         further_w = return_w * max(self._state.receding_m_s, 0.0) / pace_m_s
+        answer = verdict(low_s, margin_s, self._state.verdict)
+        self._state = replace(self._state, verdict=answer)
         return ReturnEstimate(
             home_s=home_s,
             reserve_s=low_s,
             margin_s=margin_s,
             best_s=best_s,
             turn_back_in_s=max((low_j - need.total_j) / (power_w + further_w), 0.0),
-            verdict=verdict(low_s, margin_s),
+            verdict=answer,
         )
 
     def _recede(self, now_s: float, away_m: float) -> None:
@@ -154,7 +157,7 @@ class ReturnHome:
             dt_s = now_s - state.away[0]
             rate_m_s = (away_m - state.away[1]) / dt_s
             receding_m_s += (rate_m_s - receding_m_s) * min(dt_s / _RECEDE_TAU_S, 1.0)
-        self._state = ReturnHomeState((now_s, away_m), receding_m_s)
+        self._state = replace(state, away=(now_s, away_m), receding_m_s=receding_m_s)
 
 
 def conditions(vehicle: VehicleState, motion: MotionPower) -> Conditions:

@@ -141,6 +141,8 @@ class Pipeline:
         status = _at(status, now_s)
         if self._alarms.settling:
             estimate = _without_verdicts(estimate)
+        elif vehicle.armed is not False:
+            estimate = _confirmed(estimate, status.active)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
         reported = self._reported.update(report, self._alarms.confirms)
         report = with_ground_checks(replace(report, reported=reported))
@@ -411,6 +413,31 @@ def _without_verdicts(estimate: Estimate) -> Estimate:
         mission_verdict=Verdict.UNKNOWN,
         verdict_missing=estimate.verdict_missing or f"{SETTLED_S:.0f} s of load",
     )
+
+
+def _confirmed(estimate: Estimate, active: Sequence[str]) -> Estimate:
+    """The estimate in flight without a verdict that is graver than the limits that have tripped.
+
+    A limit waits some seconds before it trips; until then the verdict is that of the milder limit
+    or unknown.
+    """
+    home = _followed(estimate.home_verdict, active, "home_turn", ("home_now", "home_lost"))
+    mission = _followed(estimate.mission_verdict, active, "mission_marginal", ("mission_no",))
+    if (home, mission) == (estimate.home_verdict, estimate.mission_verdict):
+        return estimate
+    missing = estimate.verdict_missing or "confirmation"
+    return replace(estimate, home_verdict=home, mission_verdict=mission, verdict_missing=missing)
+
+
+def _followed(
+    verdict: Verdict, active: Sequence[str], marginal: str, no: tuple[str, ...]
+) -> Verdict:
+    """A verdict, as far as a limit follows it."""
+    if verdict not in (Verdict.NO, Verdict.MARGINAL):
+        return verdict
+    if any(limit_id in active for limit_id in no):
+        return verdict
+    return Verdict.MARGINAL if marginal in active else Verdict.UNKNOWN
 
 
 def _at(status: Status, now_s: float) -> Status:

@@ -9,6 +9,7 @@ from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.motion_power import MotionPower
+from dronebms.estimation.reach import verdict
 from dronebms.estimation.return_home import ReturnEstimate, ReturnHome
 from tests.estimation.flights_ahead import (
     AWAY,
@@ -94,6 +95,19 @@ def test_a_landing_at_home_takes_the_rest_of_its_descent() -> None:
 )
 def test_one_verdict_of_two_bounds(low_s: float, median_s: float, answer: Verdict) -> None:
     assert returned(low_s=low_s, median_s=median_s, reserve_s=60.0).verdict is answer
+
+
+def test_a_better_verdict_needs_some_seconds_more_than_the_worse_one() -> None:
+    assert verdict(10.0, 10.0) is Verdict.YES
+    assert verdict(10.0, 10.0, Verdict.MARGINAL) is Verdict.MARGINAL
+    assert verdict(10.0, 10.0, Verdict.NO) is Verdict.NO
+    assert verdict(10.0, 20.0, Verdict.NO) is Verdict.MARGINAL
+    assert verdict(20.0, 20.0, Verdict.NO) is Verdict.YES
+    stage, motion, found = ReturnHome(), hovered(), []
+    for t, low_s in enumerate((900.0, 100.0, 455.0, 900.0)):
+        estimate = stage.update(sample(float(t)), AWAY, motion, load(), lasting(low_s, 900.0))
+        found.append(estimate.verdict)
+    assert found == [Verdict.YES, Verdict.MARGINAL, Verdict.YES, Verdict.YES]
 
 
 @pytest.mark.parametrize(
