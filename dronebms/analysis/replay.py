@@ -16,7 +16,16 @@ from dronebms.estimation.pack_memory import Keys, PackMemory, ReplayedMemory, re
 from dronebms.flightlogs import NO_OPTIONS, FlightLog, FlightOptions, FlightSource, read_csv_log
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline, restore_parts
-from dronebms.recording.format import Poll, Progress, Start, Warn, is_recording, read_records
+from dronebms.recording.format import (
+    Poll,
+    Progress,
+    Shown,
+    Start,
+    Step,
+    Warn,
+    is_recording,
+    read_records,
+)
 from dronebms.recording.gauge_tap import PlayedGauge
 from dronebms.telemetry import json_line
 from smartbattery.snapshot import UNIDENTIFIED
@@ -99,15 +108,22 @@ def _recorded(
                 rules = record.rules
                 for pipeline in pipelines:
                     pipeline.use(rules)
-        elif isinstance(record, Poll):
-            if not 0 <= record.index < len(gauges):
-                number = record.index + 1
-                raise RecordingError(f"{path}: battery {number} is not in the start record")
-            gauges[record.index].play(record.t_s, record.transfers)
-        else:
+        elif isinstance(record, Step):
             yield from supply.step(record.t_s, record.vehicle)
+        else:
+            _play(path, record, gauges)
     for pipeline in pipelines:
         pipeline.store_learned()
+
+
+def _play(path: Path, record: Poll | Shown, gauges: Sequence[PlayedGauge]) -> None:
+    if not 0 <= record.index < len(gauges):
+        number = record.index + 1
+        raise RecordingError(f"{path}: battery {number} is not in the start record")
+    if isinstance(record, Poll):
+        gauges[record.index].play(record.t_s, record.transfers)
+    else:
+        gauges[record.index].show(record.snapshot)
 
 
 def _restore_gauges(

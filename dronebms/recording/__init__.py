@@ -5,12 +5,13 @@ from dronebms.recording.format import (
     Poll,
     Record,
     Recorded,
+    Shown,
     Start,
     Step,
     is_recording,
     read_records,
 )
-from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
+from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge, TappedSource
 from dronebms.recording.recorder import Recorder, SingleFile
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "Record",
     "Recorded",
     "Recorder",
+    "Shown",
     "SingleFile",
     "Start",
     "Step",
     "SteppedGauge",
     "TappedGauge",
+    "TappedSource",
     "is_recording",
     "read_records",
 ]

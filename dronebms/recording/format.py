@@ -8,6 +8,7 @@ docs/recording.md describes every byte.
     {"batteries": [...], ...}   start: rated data, rules, and the state of each gauge at that time
     ["f", {...}]                flight plan of the vehicle in the steps that follow
     ["p", 0, 12.3, [...]]       poll of battery 0 at 12.3 s with its transfers
+    ["s", 0, {...}]             snapshot of battery 0, of a source without transfers
     ["t", 12.3, {...}]          step of the loop at 12.3 s with this vehicle state
 """
 
@@ -51,6 +52,7 @@ from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.bus_trace import Transfer
 from smartbattery.errors import IntegrityError
 from smartbattery.gauge_state import GaugeState
+from smartbattery.snapshot import Snapshot
 
 MAGIC = b"dronebms-recording 2\n"
 _OLD = b"dronebms-recording 1\n"
@@ -135,6 +137,19 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """Record: what a source without transfers has given for battery `index`."""
+
+    index: int
+    snapshot: Snapshot
+
+    @property
+    def t_s(self) -> float:
+        """Time of the snapshot."""
+        return self.snapshot.t_s
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Record: a step of the loop."""
 
@@ -149,8 +164,11 @@ class Planned:
     plan: FlightPlan | None
 
 
-Record: TypeAlias = Start | Poll | Step
+Record: TypeAlias = Start | Poll | Shown | Step
 _START = TypeAdapter(Start)
+_SNAPSHOT = TypeAdapter(Snapshot)
+_OF_A_SOURCE = {field.name for field in fields(Snapshot)} - {"rejected", "disputed", "other_pack"}
+_MAX_VALUE, _MAX_CELLS = 2.0**32, 24
 _VEHICLE_OF = TypeAdapter(VehicleState)
 _PLAN: TypeAdapter[FlightPlan] = TypeAdapter(StoredFlightPlan)
 # In their order; the link of this computer decides nothing, and a plan has its own record.
@@ -164,6 +182,9 @@ def text_of(record: Record | Planned) -> bytes:
     if isinstance(record, Poll):
         transfers = [transfer.to_json() for transfer in record.transfers]
         row = ["p", record.index, record.t_s, transfers]
+    elif isinstance(record, Shown):
+        shown = _SNAPSHOT.dump_python(record.snapshot, mode="json", exclude_defaults=True)
+        row = ["s", record.index, shown]
     elif isinstance(record, Step):
         every = ((name, getattr(record.vehicle, name)) for name in _VEHICLE)
         known = {name: value for name, value in every if value is not None}
@@ -290,7 +311,7 @@ class _Run:
         elif self._reading:
             place = f"{self._path}, block {self._number}"
             # Each bus has a thread: the polls of one are drained after those of another.
-            series = record.index if isinstance(record, Poll) else None
+            series = None if isinstance(record, Step) else record.index
             last_s = self._times_s.get(series, -inf)
             if record.t_s < last_s:
                 raise RecordingError(f"{place}: time decreases from {last_s} to {record.t_s}")
@@ -367,6 +388,8 @@ def _record_of(line: bytes, place: str) -> Record | Planned:
         match from_json(line, MAX_BYTES, never=True):
             case ["p", int(index), int() | float() as t_s, [*transfers]] if math.isfinite(t_s):
                 return Poll(index, t_s, tuple(Transfer.from_json(row) for row in transfers))
+            case ["s", int(index), dict(row)]:
+                return Shown(index, _snapshot(row))
             case ["t", int() | float() as t_s, dict(known)] if (
                 math.isfinite(t_s) and known.keys() <= _VEHICLE.keys()
             ):
@@ -384,6 +407,19 @@ def _record_of(line: bytes, place: str) -> Record | Planned:
         what = f"{error}".splitlines()[0]
         raise RecordingError(f"{place} has an invalid record: {what:.80}") from error
     raise RecordingError(f"{place} has a record of an unknown kind")
+
+
+def _snapshot(row: dict[str, object]) -> Snapshot:
+    """A snapshot as a source gives it: with the types of its fields, and numbers of a battery."""
+    # From JSON, because only there a strict validation accepts a list for a tuple.
+    snapshot = _SNAPSHOT.validate_json(to_json(row), strict=True)
+    numbers = [value for value in row.values() if isinstance(value, int | float)]
+    cells_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+    if len(snapshot.cells_v) > _MAX_CELLS or any(abs(x) > _MAX_VALUE for x in (*numbers, *cells_v)):
+        raise ValueError("a value that no battery has")
+    if not row.keys() <= _OF_A_SOURCE:
+        raise ValueError("a field that no source gives")
+    return snapshot
 
 
 def _vehicle(known: dict[str, object]) -> VehicleState:

@@ -1,11 +1,12 @@
-"""Gauges whose transfers are recorded, or played back.
+"""Sources whose input is recorded, or played back: gauges by their transfers, others by snapshots.
 
-Only the transfers of the pack: those that switch a multiplexer are left out, so that a recording is
+Only the transfers of a pack: those that switch a multiplexer are left out, so that a recording is
 replayed without one.
 """
 
 from collections.abc import Callable, Sequence
 
+from dronebms.core.report import Source
 from dronebms.recording.format import Recorded
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
@@ -16,6 +17,7 @@ from smartbattery.snapshot import Snapshot
 
 # Index of the battery, time, transfers, state of the gauge after them.
 OnPoll = Callable[[int, float, Sequence[Transfer], GaugeState], None]
+OnSnapshot = Callable[[int, Snapshot], None]  # index of the battery
 Polled = tuple[Snapshot, tuple[Transfer, ...], GaugeState]
 
 
@@ -56,6 +58,25 @@ class SteppedGauge:
         return False
 
 
+class TappedSource:
+    """A `Source` without transfers; the snapshot of each poll goes to a recorder."""
+
+    def __init__(self, source: Source, index: int, on_snapshot: OnSnapshot) -> None:
+        self._source = source
+        self._index = index
+        self._on_snapshot = on_snapshot
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Poll the source."""
+        snapshot = self._source.poll(now_s)
+        self._on_snapshot(self._index, snapshot)
+        return snapshot
+
+    def is_stuck(self, _now_s: float) -> bool:
+        """Never: the loop polls it."""
+        return False
+
+
 class PlayedGauge:
     """A `Source` fed by recorded polls: it gives the snapshots of the recorded run."""
 
@@ -79,6 +100,10 @@ class PlayedGauge:
         """Repeat the poll of `now_s`."""
         self._bus.load(transfers)
         self._latest = self._gauge.poll(now_s)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Give a recorded snapshot."""
+        self._latest = snapshot
 
     def poll(self, now_s: float) -> Snapshot:
         """Newest snapshot as of `now_s`."""

@@ -22,6 +22,7 @@ from dronebms.protection.rules import Rules
 from dronebms.recording.format import (
     MAGIC,
     Poll,
+    Shown,
     Start,
     Step,
     block_of,
@@ -31,6 +32,7 @@ from dronebms.recording.format import (
 )
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
+from smartbattery.snapshot import Snapshot
 
 BLOCK_S = 0.8  # lost by a kill; with the sync less than a second is lost by a power cut
 START_S = 30.0  # between start records: lost by a damaged block
@@ -104,6 +106,10 @@ class Recorder:
         """Record the transfers of one poll of a battery, and the state of its gauge after it."""
         self._change(index, known=state)
         self._lines.append(text_of(Poll(index, now_s, tuple(transfers))))
+
+    def shown(self, index: int, snapshot: Snapshot) -> None:
+        """Record the snapshot of a source without transfers."""
+        self._lines.append(text_of(Shown(index, snapshot)))
 
     def recalled(self, index: int, recalled: Recalled | None) -> None:
         """Record what was recalled of a pack, if it is new; before the step."""

@@ -51,6 +51,7 @@ from dronebms.recording.format import (
     Poll,
     Record,
     Recorded,
+    Shown,
     Start,
     Step,
     _blocks,
@@ -68,6 +69,7 @@ from sim.emulator.world import open_virtual
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
 from smartbattery.profiles import profile_named
+from smartbattery.snapshot import BusCounts, Identity, Snapshot
 from tests.disks import files_limited_to
 from tests.special_files import special_file
 
@@ -82,6 +84,15 @@ ACTIONS = (
 RULES = Rules(CHANGES, ACTIONS)
 ONE = Start((Recorded(FACTS, 0x0B),), RULES)
 FLYING = VehicleState(armed=True, mode="AUTO", lat_deg=47.4, wind_m_s=0.1 + 0.2)
+SHOWN = Snapshot(
+    0.1 + 0.2,
+    voltage_v=0.1 + 24.2,
+    current_a=12.3,
+    cells_v=(4.1, None),
+    identity=Identity(device="monitor 0"),
+    read_at_s={"voltage_v": 0.1},
+    counts=BusCounts(withheld=2),
+)
 READ = Transfer(0x0B, b"\x09", 3, b"\x10\x27\xaa")
 REFUSED = Transfer(0x0B, b"\x0a", 3, None, "NackError", "0x0b did not acknowledge 0a")
 
@@ -134,22 +145,30 @@ def mission(count: int, seed: int = 0) -> FlightPlan:
 # ---------------------------------------------------------------------- what is written
 
 
-def write(path: Path, start: Start, *records: Poll | Step) -> None:
+def write(path: Path, start: Start, *records: Poll | Shown | Step) -> None:
     """Write records like the loop."""
     recorder = Recorder(SingleFile(path), start)
     for record in records:
         if isinstance(record, Poll):
             recorder.polled(record.index, record.t_s, record.transfers, GaugeState(cells=6))
+        elif isinstance(record, Shown):
+            recorder.shown(record.index, record.snapshot)
         else:
             recorder.stepped(record.t_s, record.vehicle)
     recorder.close()
 
 
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
-    start = Start((Recorded(FACTS, 0x0B, "bq40z50"), Recorded(LONELY, 0x16)), RULES, SERIES)
+    start = Start(
+        (Recorded(FACTS, 0x0B, "bq40z50"), Recorded(LONELY, 0x16), Recorded(FACTS, 0x0B)),
+        RULES,
+        SERIES,
+    )
     records = (
         Poll(0, 0.1 + 0.2, (READ, REFUSED)),
         Poll(1, 0.31, ()),
+        Shown(2, SHOWN),
+        Shown(2, Snapshot(0.32, trouble="no vehicle")),
         Step(0.4, FLYING),
         Step(0.5, UNKNOWN_VEHICLE),
     )
@@ -548,6 +567,14 @@ START = {"batteries": [{"address": 11, "facts": {"chemistry": "lipo", "cells": 6
         (["f", {"items": [{"kind": "dance"}]}], "block 1 has an invalid record"),
         (["f", {"rally": [{"lat_deg": "47", "lon_deg": 8.0}]}], "block 1 has an invalid record"),
         (["t", 1.0, {"plan": {}}], "block 1 has a record of an unknown kind"),
+        (["s", 0, 7], "block 1 has a record of an unknown kind"),
+        (["s", 0, {}], "block 1 has an invalid record"),
+        (["s", 0, {"t_s": 1.0, "voltage_v": "24"}], "block 1 has an invalid record"),
+        (["s", 0, {"t_s": 1.0, "current_a": 1e10}], "a value that no battery has"),
+        (["s", 0, {"t_s": 1.0, "cells_v": [1e10]}], "a value that no battery has"),
+        (["s", 0, {"t_s": 1.0, "cells_v": [None] * 40}], "a value that no battery has"),
+        (["s", 0, {"t_s": 1.0, "rejected": ["voltage_v"]}], "a field that no source gives"),
+        (["s", 1, {"t_s": 1.0}], "battery 2 is not in the start record"),
         (["p", 1, 1.0, []], "battery 2 is not in the start record"),
         (["p", -1, 1.0, []], "battery 0 is not in the start record"),
         (b"{\n", "block 1 has an invalid record"),
@@ -709,11 +736,12 @@ def test_a_crafted_recording_is_replayed_or_refused_in_one_sentence(
         texts = [block[0] for _, _, block in _blocks(Window(file)) if block is not None]
     rows = [json.loads(line) for text in texts for line in text.splitlines()]
     rows.insert(3, json.loads(plan_line(mission(20))))
+    rows.insert(4, json.loads(text_of(Shown(0, SHOWN))))
     random = Random(turns)  # noqa: S311 - seeded damage, not a secret
     sentences: list[str] = []
     for _ in range(turns):
         bad = rows[: random.randrange(10, 60)]
-        for index in (0, 3, random.randrange(len(bad))):
+        for index in (0, 3, 4, random.randrange(len(bad))):
             bad[index] = crafted(bad[index], random) if random.random() < 0.6 else bad[index]
         lines = b"".join(json.dumps(row).encode() + b"\n" for row in bad)
         path = tmp_path / "x.rec"
