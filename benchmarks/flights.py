@@ -125,12 +125,12 @@ class FlightMachine:
 
     def gauges(
         self, batteries: Sequence[BatteryConfig], _stack: ExitStack, _clock: Clock, on_poll: OnPoll
-    ) -> Sequence[SteppedGauge]:
+    ) -> dict[int, SteppedGauge]:
         """Gauges that the loop polls."""
-        return [
-            SteppedGauge(TappedGauge(self._wire, ADDRESS, battery.cells), index, on_poll)
+        return {
+            index: SteppedGauge(TappedGauge(self._wire, ADDRESS, battery.cells), index, on_poll)
             for index, battery in enumerate(batteries)
-        ]
+        }
 
 
 class Flight:

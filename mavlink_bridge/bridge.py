@@ -7,7 +7,8 @@ BATTERY_STATUS.id. A battery sends a HEARTBEAT each second, BATTERY_STATUS twice
 once when the severity changes, SMART_BATTERY_INFO every ten seconds and STATUSTEXT when a limit
 trips or clears. Commands, requests, verdicts on arming and their texts come from the computer.
 Every component answers requests of accepted systems. Without gauge data, or with a percentage that
-the vehicle would misread, BATTERY_STATUS is withheld: every flight stack detects silence.
+the vehicle would misread, BATTERY_STATUS is withheld: every flight stack detects silence. A battery
+that a monitor of the vehicle measures is not reported back: the computer sends its texts.
 For one thread and one clock. No method blocks; neither received data nor a lost link raise.
 Source: the heartbeat and battery protocols of mavlink.io, MAV_COMPONENT of minimal.xml;
 flight_stacks.py for the vehicles.
@@ -45,6 +46,7 @@ from mavlink_bridge.protocol.schedule import MessageSchedule
 from mavlink_bridge.protocol.second_sender import SecondSender, SequenceWatch, Source
 from mavlink_bridge.protocol.signing import Signing, TimestampFile
 from mavlink_bridge.protocol.udp_peers import PeerRank
+from mavlink_bridge.protocol.vehicle_battery import SentReports, VehicleBattery
 from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.authority import Authority
@@ -107,6 +109,7 @@ class _Battery:
 
     component: int
     schedule: MessageSchedule
+    position: int | None = None  # among those that are reported; None: measured by the vehicle
     severity: Severity | None = None  # last sent
     withheld: str | None = None
     events: dict[str, tuple[bool, Severity, float]] = field(default_factory=dict)  # last sent
@@ -183,6 +186,8 @@ class Bridge:
             is_expected=self._is_pinned or self._configured_stack is not None
         )
         self._batteries: dict[int, _Battery] = {}
+        self._monitors: dict[int, VehicleBattery] = {}  # by the index of the battery
+        self._reports = SentReports()
         self._first_id: int | None = None
         self._verdict: tuple[bool, int, int] | None = None  # last sent to the Lua driver
         self._verdict_s = -math.inf
@@ -208,6 +213,17 @@ class Bridge:
         """Reason why BATTERY_STATUS of a battery is not sent now, `None` if all are sent."""
         reasons = (battery.withheld for battery in self._batteries.values())
         return next((reason for reason in reasons if reason), None)
+
+    def vehicle_battery(self, index: int, monitor: int, cells: int) -> VehicleBattery:
+        """A battery monitor of the vehicle as the source of a battery; before the first report.
+
+        Args:
+            index: of the battery.
+            monitor: BATTERY_STATUS.id of the autopilot.
+            cells: of the pack.
+        """
+        self._monitors[index] = VehicleBattery(monitor, cells)
+        return self._monitors[index]
 
     def state(self) -> BridgeState:
         """State for a restart in flight."""
@@ -306,23 +322,11 @@ class Bridge:
         now_s = report.t_s
         battery = self._batteries.get(report.index) or self._add(report.index)
         battery.state = messages.battery_state(report)
-        # One battery of a component sends its heartbeat, with the worst state of all.
-        if report.index < len(_BATTERIES) and battery.schedule.due(_HEARTBEAT, now_s):
-            same = [one for one in self._batteries.values() if one.component == battery.component]
-            heartbeat = messages.heartbeat(state=max(one.state for one in same))
-            self._send(battery.component, heartbeat, now_s)
-        self._first_id = self._battery_ids.first_id(
-            self.stack, self._autopilot, self.settings.first_battery_id, now_s
-        )
-        self._send_status(report, battery)
+        if battery.position is not None:
+            self._send_battery(report, battery, battery.position)
         self._arming.update(report, battery.withheld)
         if self.vehicle_control is not None:
             self.vehicle_control.request(report)
-        battery_id = id_of(self._first_id, report.index)
-        known = report.snapshot.voltage_v is not None
-        if known and battery_id is not None and battery.schedule.due(_INFO, now_s):
-            info = messages.smart_battery_info(report, battery_id=battery_id)
-            self._send(battery.component, info, now_s)
         for event in report.status.events:
             if _is_new(event, battery, now_s):
                 severity = messages.text_severity(event)
@@ -330,11 +334,34 @@ class Bridge:
         self._send_texts(now_s)
 
     def _add(self, index: int) -> _Battery:
-        component = _BATTERIES[min(index, len(_BATTERIES) - 1)]
-        battery = _Battery(component, MessageSchedule(self._server.default_periods_s()))
+        schedule = MessageSchedule(self._server.default_periods_s())
+        if index in self._monitors:
+            battery = _Battery(self._computer, schedule)
+        else:
+            position = index - sum(measured < index for measured in self._monitors)
+            component = _BATTERIES[min(position, len(_BATTERIES) - 1)]
+            battery = _Battery(component, schedule, position)
+            self._server.schedules.setdefault(component, []).append(schedule)
         self._batteries[index] = battery
-        self._server.schedules.setdefault(component, []).append(battery.schedule)
         return battery
+
+    def _send_battery(self, report: Report, battery: _Battery, position: int) -> None:
+        """Send the heartbeat and the messages of a battery that are due."""
+        now_s = report.t_s
+        # One battery of a component sends its heartbeat, with the worst state of all.
+        if position < len(_BATTERIES) and battery.schedule.due(_HEARTBEAT, now_s):
+            same = [one for one in self._batteries.values() if one.component == battery.component]
+            heartbeat = messages.heartbeat(state=max(one.state for one in same))
+            self._send(battery.component, heartbeat, now_s)
+        self._first_id = self._battery_ids.first_id(
+            self.stack, self._autopilot, self.settings.first_battery_id, now_s
+        )
+        battery_id = id_of(self._first_id, position)
+        self._send_status(report, battery, battery_id)
+        known = report.snapshot.voltage_v is not None
+        if known and battery_id is not None and battery.schedule.due(_INFO, now_s):
+            info = messages.smart_battery_info(report, battery_id=battery_id)
+            self._send(battery.component, info, now_s)
 
     def _receive(self, message: mavlink.MAVLink_message, received_s: float) -> None:
         now_s = self._pumped_s
@@ -360,6 +387,8 @@ class Bridge:
         kind = message.get_type()
         if ours and kind == "BATTERY_STATUS":
             self._battery_ids.receive(message.id, now_s)
+            for monitor in self._monitors.values():
+                monitor.receive(message, self._reports, received_s)
         if kind == "COMMAND_ACK" and not self._is_for_us(message):
             return
         if ours and self.vehicle_control is not None:
@@ -445,9 +474,8 @@ class Bridge:
             text = f"actions {state}: BMS_ACT by {source}"
             self._add_text(self._computer, text, mavlink.MAV_SEVERITY_WARNING, now_s)
 
-    def _send_status(self, report: Report, battery: _Battery) -> None:
+    def _send_status(self, report: Report, battery: _Battery, battery_id: int | None) -> None:
         now_s, stack, armed = report.t_s, self.stack, self._autopilot.last_armed
-        battery_id = id_of(self._first_id, report.index)
         due = battery.schedule.due(_STATUS, now_s)
         if not due and report.status.severity == battery.severity:
             return
@@ -469,6 +497,7 @@ class Bridge:
             message.battery_remaining = sent_pct(stack, message.battery_remaining, armed=armed)
             if battery.withheld is None and self._send(battery.component, message, now_s):
                 battery.severity = report.status.severity
+                self._reports.add(message, now_s)
         if battery.withheld is not None and due:
             self.counts["withheld"] += 1
 
@@ -494,7 +523,8 @@ class Bridge:
         if silent or not self.stack.runs_lua_driver:
             return
         first_id = -1 if self._first_id is None else self._first_id
-        verdict = (self._arming.reason() is not None, len(self._batteries), first_id)
+        sent = sum(battery.position is not None for battery in self._batteries.values())
+        verdict = (self._arming.reason() is not None, sent or -1, first_id)
         if verdict == self._verdict and now_s - self._verdict_s < _VERDICT_PERIOD_S:
             return
         self._verdict, self._verdict_s = verdict, now_s

@@ -7,6 +7,7 @@ Current is positive while discharging. Cells count from 0 and never move.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+NO_GAUGE = "none"  # in place of a profile: a source that may not measure cells and temperature
 MAX_AGE_S = 1.0  # of a whole snapshot, after which none of its values is valid
 
 
@@ -23,7 +24,7 @@ class Identity:
     date: tuple[int, int, int] | None = None
     cells: int | None = None
     pec: bool = False
-    gauge: str = "generic"  # name of the profile
+    gauge: str = "generic"  # name of the profile, or NO_GAUGE
     connection: int = 0  # counts the packs of equal data that were connected one after another
 
 

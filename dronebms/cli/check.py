@@ -21,7 +21,7 @@ from dronebms.service.config import Config, read_config
 from dronebms.service.factories import refuse_unusable
 from dronebms.service.machine_check import machine_findings
 from mavlink_bridge.protocol.lua_driver import write_script
-from mavlink_bridge.vehicle.parameter_check import check_vehicle
+from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 
 # Optional outputs by their section, and their line.
 _OUTPUTS = {
@@ -39,13 +39,13 @@ def check(options: argparse.Namespace) -> int:
     config = read_config(options.config)
     refuse_unusable(config)
     if options.vehicle is not None:
-        lines, fits = check_vehicle(
-            config.mavlink,
+        use = VehicleUse(
             config.battery[0].capacity_mah,
-            options.vehicle,
-            SystemClock(),
-            actions=config.action_kinds(),
-            set_wrong=options.set,
+            config.action_kinds(),
+            feeds=all(battery.monitor is None for battery in config.battery),
+        )
+        lines, fits = check_vehicle(
+            config.mavlink, use, options.vehicle, SystemClock(), set_wrong=options.set
         )
         print_stdout("\n".join(lines))
         return DONE if fits else FAILED

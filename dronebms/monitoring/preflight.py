@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dronebms.core.report import PreflightVerdict, Report, Severity, Status, Verdict
 from dronebms.core.verdicts import alternate_text, mission_shortage
 from smartbattery.registers import STATUS_INITIALIZED
+from smartbattery.snapshot import NO_GAUGE
 
 RESERVE_PCT = 15.0  # state of charge that remains after the planned flight
 _MAX_ERROR_PCT = 10.0
@@ -50,7 +51,8 @@ def _condition(report: Report) -> Iterator[str]:
         yield ", ".join(status.label(limit_id) for limit_id in status.active)
     if None in snapshot.cells_v:
         yield "cell voltage missing"
-    if snapshot.temperature_degc is None:
+    measured = snapshot.identity.gauge != NO_GAUGE or "temperature_degc" in snapshot.read_at_s
+    if measured and snapshot.temperature_degc is None:
         yield "temperature missing"
     if report.charging.do != "none":
         yield "charging"

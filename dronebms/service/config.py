@@ -59,11 +59,15 @@ from dronebms.protection.trip_ranges import (
 from dronebms.service.contradicting_actions import contradictions
 from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
 from mavlink_bridge.protocol.config import MavlinkConfig
+from mavlink_bridge.protocol.vehicle_battery import LAST_MONITOR
 from smartbattery import multiplexer
 
 STATUS_SOCKET = "/run/dronebms/status.sock"
 _MAX_SOCKET_BYTES = 107  # sun_path of unix(7), without the final zero
 _VIRTUAL = "sim:"
+_VEHICLE = "mavlink:"
+_MONITORS = {f"{_VEHICLE}{monitor}": monitor for monitor in range(LAST_MONITOR + 1)}
+_OF_A_GAUGE = ("address", "gauge", "mux_address", "mux_channel", "recovery")
 _LEAST_COOLDOWN_S = 5.0  # between two commands of a limit that trips again and again
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
@@ -72,9 +76,11 @@ def _bus(text: str) -> str:
     if text.startswith(_VIRTUAL) and text != _VIRTUAL:
         _check_scenario(text.removeprefix(_VIRTUAL))
         return text
-    if text.startswith("/dev/"):
+    if text in _MONITORS or text.startswith("/dev/"):
         return text
-    raise ValueError('a device such as "/dev/i2c-1", or "sim:SCENARIO"')
+    if text.startswith(_VEHICLE):
+        raise ValueError(f'"mavlink:0" to "mavlink:{LAST_MONITOR}", a monitor of the autopilot')
+    raise ValueError('a device such as "/dev/i2c-1", "mavlink:0" or "sim:SCENARIO"')
 
 
 def _check_scenario(name: str) -> None:
@@ -133,6 +139,17 @@ class BatteryConfig(Section):
         return self.model_copy(update={"chemistry": row.chemistry.name})
 
     @model_validator(mode="after")
+    def _is_of_the_vehicle(self) -> "BatteryConfig":
+        if self.monitor is None:
+            return self
+        wrong = [name for name in _OF_A_GAUGE if name in self.model_fields_set]
+        if wrong:
+            raise ValueError(f"no {wrong[0]} with a monitor of the autopilot")
+        if self.cells is None:
+            raise ValueError("cells in addition to a monitor of the autopilot")
+        return self
+
+    @model_validator(mode="after")
     def _is_reachable(self) -> "BatteryConfig":
         if (self.mux_address is None) != (self.mux_channel is None):
             raise ValueError("both mux_address and mux_channel, or neither")
@@ -159,6 +176,16 @@ class BatteryConfig(Section):
         return self.bus.startswith(_VIRTUAL)
 
     @property
+    def is_wired(self) -> bool:
+        """Whether the pack has a gauge on an adapter of this machine."""
+        return not self.is_virtual and self.monitor is None
+
+    @property
+    def monitor(self) -> int | None:
+        """BATTERY_STATUS.id of the autopilot's monitor, `None` of a pack with a gauge."""
+        return _MONITORS.get(self.bus)
+
+    @property
     def scenario(self) -> str:
         """Name of the simulated flight."""
         return self.bus.removeprefix(_VIRTUAL)
@@ -166,6 +193,8 @@ class BatteryConfig(Section):
     @property
     def place(self) -> str:
         """Bus and address of the pack, for people."""
+        if self.monitor is not None:
+            return f"battery monitor {self.monitor} of the autopilot"
         place = f"{self.bus} address 0x{self.address:02x}"
         if self.mux_address is None:
             return place
@@ -356,6 +385,20 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _vehicle_is_reachable(self) -> "Config":
+        numbers: dict[int, int] = {}  # of the battery, by the monitor
+        for number, battery in enumerate(self.battery, start=1):
+            if battery.monitor in numbers:
+                raise ValueError(
+                    f"battery.{numbers[battery.monitor]} and battery.{number}: same {battery.place}"
+                )
+            if battery.monitor is not None:
+                numbers[battery.monitor] = number
+        if numbers and "url" not in self.mavlink.model_fields_set:
+            raise ValueError(f"[mavlink] url in addition to a bus {_VEHICLE}N")
+        return self
+
+    @model_validator(mode="after")
     def _charger_is_reachable(self) -> "Config":
         if self.charger is not None and self.charger.topic is not None and self.mqtt is None:
             raise ValueError("[mqtt] in addition to charger.topic")
@@ -421,9 +464,11 @@ class Config(Section):
 
 
 def by_adapter(batteries: Sequence[BatteryConfig]) -> list[list[tuple[int, BatteryConfig]]]:
-    """The batteries with their indices, those of one adapter together."""
+    """The batteries with a gauge and their indices, those of one adapter together."""
     found: dict[str, list[tuple[int, BatteryConfig]]] = {}
     for index, battery in enumerate(batteries):
+        if battery.monitor is not None:
+            continue
         key = f"{battery.bus} {index}" if battery.is_virtual else battery.adapter
         found.setdefault(key, []).append((index, battery))
     return list(found.values())
@@ -431,7 +476,7 @@ def by_adapter(batteries: Sequence[BatteryConfig]) -> list[list[tuple[int, Batte
 
 def _conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:
     """Reason why two batteries cannot be read together, `None` if they can."""
-    if one.is_virtual or other.is_virtual or one.adapter != other.adapter:
+    if not (one.is_wired and other.is_wired) or one.adapter != other.adapter:
         return None
     places = (one.mux_address, one.mux_channel), (other.mux_address, other.mux_channel)
     if one.address == other.address and places[0] == places[1]:

@@ -5,7 +5,7 @@ a pack unguarded.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +19,7 @@ from dronebms.monitoring.loop import PERIOD_S
 from dronebms.protection.current_governor import limp_home_notes
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import Start
-from dronebms.recording.gauge_tap import OnPoll, TappedGauge
+from dronebms.recording.gauge_tap import OnPoll, OnSnapshot, TappedGauge, TappedSource
 from dronebms.recording.recorder import Recorder
 from dronebms.service.bus_threads import BusThread, PolledGauge, PolledSource
 from dronebms.service.config import (
@@ -103,8 +103,8 @@ class Machine(Protocol):
         stack: ExitStack,
         clock: Clock,
         on_poll: OnPoll,
-    ) -> Sequence[PolledSource]:
-        """The gauges in the order of the batteries."""
+    ) -> Mapping[int, PolledSource]:
+        """The gauges by the index of their batteries; a monitor of the vehicle has none."""
 
 
 class ThisMachine:
@@ -124,7 +124,7 @@ class ThisMachine:
         stack: ExitStack,
         clock: Clock,
         on_poll: OnPoll,
-    ) -> Sequence[PolledSource]:
+    ) -> Mapping[int, PolledSource]:
         """Start the threads of the adapters; see `gauges_of`."""
         return gauges_of(batteries, stack, clock, on_poll)
 
@@ -142,7 +142,7 @@ def lock_packs(batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
     Raises:
         InUseError: another program has locked one of them.
     """
-    real = [battery for battery in batteries if not battery.is_virtual]
+    real = [battery for battery in batteries if battery.is_wired]
     places = {(b.adapter, at) for b in real for at in (b.address, b.mux_address) if at is not None}
     for adapter, address in sorted(places):
         try:
@@ -155,8 +155,8 @@ def lock_packs(batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
 
 def gauges_of(
     batteries: Sequence[BatteryConfig], stack: ExitStack, clock: Clock, on_poll: OnPoll
-) -> list[PolledGauge]:
-    """The gauges in the order of the batteries, with a running thread for each adapter."""
+) -> dict[int, PolledGauge]:
+    """The gauges by the index of their batteries, with a running thread for each adapter."""
     sources: dict[int, PolledGauge] = {}
     for members in by_adapter(batteries):
         bus = open_bus([battery for _, battery in members], clock)
@@ -170,11 +170,28 @@ def gauges_of(
             gauge = TappedGauge(wire, battery.address, battery.cells, profile_named(battery.gauge))
             sources[index] = PolledGauge(gauge, index, on_poll)
             polled.append(sources[index])
-            for line in (battery.place, *limp_home_notes(battery.pack_data())):
-                _log.info("battery %d: %s", index + 1, line)
+            _log_battery(index, battery)
         thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
         stack.callback(thread.close)
-    return [sources[index] for index in range(len(sources))]
+    return sources
+
+
+def monitors_of(
+    batteries: Sequence[BatteryConfig], bridge: Bridge, on_snapshot: OnSnapshot
+) -> dict[int, TappedSource]:
+    """The monitors of the vehicle by the index of their batteries."""
+    sources: dict[int, TappedSource] = {}
+    for index, battery in enumerate(batteries):
+        if battery.monitor is not None and battery.cells is not None:
+            monitor = bridge.vehicle_battery(index, battery.monitor, battery.cells)
+            sources[index] = TappedSource(monitor, index, on_snapshot)
+            _log_battery(index, battery)
+    return sources
+
+
+def _log_battery(index: int, battery: BatteryConfig) -> None:
+    for line in (battery.place, *limp_home_notes(battery.pack_data())):
+        _log.info("battery %d: %s", index + 1, line)
 
 
 def open_bus(batteries: Sequence[BatteryConfig], clock: Clock) -> Bus:

@@ -52,7 +52,7 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
 
 def _batteries(config: Config) -> Iterator[Finding]:
     for number, battery in enumerate(config.battery, start=1):
-        if not battery.is_virtual:
+        if battery.is_wired:
             name = f"battery {number}"
             for text in _bus(battery):
                 yield Finding(name, text)

@@ -27,6 +27,7 @@ from dronebms.service.factories import (
     charger_of,
     log_events,
     metrics_of,
+    monitors_of,
     mqtt_of,
     pack_memory_of,
     recorder_of,
@@ -42,6 +43,7 @@ from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
+from smartbattery.snapshot import Snapshot
 
 VEHICLE = "vehicle"  # key of a checkpoint
 _log = logging.getLogger(__name__)
@@ -108,7 +110,11 @@ class Service:
         rules = _rules(config)
         sinks = self._sinks(config)
         packs = pack_memory_of(config.state, stack)
-        self._gauges = machine.gauges(config.battery, stack, clock, self._polled)
+        sources = {
+            **machine.gauges(config.battery, stack, clock, self._polled),
+            **monitors_of(config.battery, self._bridge, self._shown),
+        }
+        self._gauges = [sources[index] for index in range(len(sources))]
         rated = config.pack_data()
         self._pipelines = [
             Pipeline(gauge, pack_data, sinks, index=index, rules=rules, packs=packs)
@@ -227,6 +233,10 @@ class Service:
     ) -> None:
         if self._recorder is not None:
             self._recorder.polled(index, t_s, transfers, state)
+
+    def _shown(self, index: int, snapshot: Snapshot) -> None:
+        if self._recorder is not None:
+            self._recorder.shown(index, snapshot)
 
     def _charge(self, report: Report) -> None:
         self._charger(report)

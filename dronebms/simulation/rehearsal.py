@@ -42,16 +42,17 @@ class VirtualMachine:
 
     def gauges(
         self, batteries: Sequence[BatteryConfig], _stack: ExitStack, _clock: Clock, on_poll: OnPoll
-    ) -> Sequence[SteppedGauge]:
-        """Gauges that the loop polls, one for each battery."""
-        return [
-            SteppedGauge(
+    ) -> dict[int, SteppedGauge]:
+        """Gauges that the loop polls; a monitor of the vehicle measures its virtual pack itself."""
+        return {
+            index: SteppedGauge(
                 TappedGauge(bus, ADDRESS, battery.cells, profile_named(battery.gauge)),
                 index,
                 on_poll,
             )
             for index, (bus, battery) in enumerate(zip(self._buses, batteries, strict=True))
-        ]
+            if battery.monitor is None
+        }
 
 
 def rehearsed(config: Config, url: str, folder: Path) -> Config:

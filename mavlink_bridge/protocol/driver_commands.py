@@ -65,7 +65,8 @@ class LuaDriver:
         Args:
             system: of the autopilot.
             no_go: whether arming is refused.
-            batteries: number of batteries of the service.
+            batteries: number of batteries that the service reports; -1 if monitors of the vehicle
+                measure all of them.
             first_id: BATTERY_STATUS.id of the first one; -1 while it is unknown.
         """
         if self.version == 1:

@@ -62,12 +62,13 @@ class ParameterRequirement:
     since: Release = ANY_RELEASE
     before: Release = _LATEST_RELEASE
     required: bool = True  # False: fits if the vehicle has no such parameter
+    fed: bool = False  # applies to a vehicle that gets its battery from this service alone
 
 
 # fmt: off
 PARAMETER_REQUIREMENTS = (
-    ParameterRequirement(ARDUPILOT_ID, "SCR_ENABLE",       1, 1, 1, "the driver is a script"),
-    ParameterRequirement(ARDUPILOT_ID, "BATT_MONITOR",     29, 29, 29, "battery monitor that a script fills"),
+    ParameterRequirement(ARDUPILOT_ID, "SCR_ENABLE",       1, 1, 1, "the driver is a script", fed=True),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_MONITOR",     29, 29, 29, "battery monitor that a script fills", fed=True),
     ParameterRequirement(ARDUPILOT_ID, "BATT_CAPACITY",    0.95, 1.05, 1.0, "capacity from which the used charge is subtracted", "capacity_mah"),
     ParameterRequirement(ARDUPILOT_ID, "BATT_LOW_MAH",     0.15, 0.6, 0.25, "charge that triggers BATT_FS_LOW_ACT", "capacity_mah"),
     ParameterRequirement(ARDUPILOT_ID, "BATT_CRT_MAH",     0.05, 0.3, 0.1, "charge that triggers BATT_FS_CRT_ACT", "capacity_mah"),
@@ -75,10 +76,10 @@ PARAMETER_REQUIREMENTS = (
     ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 1, "critical: land (1); 5 stops the motors, 6 and 7 may do nothing"),
     ParameterRequirement(ARDUPILOT_ID, "ARMING_CHECK",     1, math.inf, 1, "0 turns all arming checks off, the driver's too", before=_ARDUPILOT_47_BETA, required=False),
     ParameterRequirement(ARDUPILOT_ID, "ARMING_SKIPCHK",   0, math.inf, 0, "-1 turns all arming checks off, the driver's too", since=_ARDUPILOT_47_DEV, required=False),
-    ParameterRequirement(PX4_ID, "BAT1_SOURCE",            1, 1, 1, "external; otherwise the power module overwrites our values"),
+    ParameterRequirement(PX4_ID, "BAT1_SOURCE",            1, 1, 1, "external; otherwise the power module overwrites our values", fed=True),
     ParameterRequirement(PX4_ID, "COM_LOW_BAT_ACT",        2, 3, 3, "critical: return, emergency: land (3); 4 stops the motors"),
-    ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       3, 3, 3, "return while the time to empty covers the way", since=PX4_118.since),
-    ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       0, 0, 0, "up to 1.17 the time to empty of this battery reads 0", before=PX4_118.since),
+    ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       3, 3, 3, "return while the time to empty covers the way", since=PX4_118.since, fed=True),
+    ParameterRequirement(PX4_ID, "COM_FLTT_LOW_ACT",       0, 0, 0, "up to 1.17 the time to empty of this battery reads 0", before=PX4_118.since, fed=True),
     ParameterRequirement(PX4_ID, "CBRK_SUPPLY_CHK",        0, 0, 0, "otherwise all battery checks are off"),
     ParameterRequirement(PX4_ID, "COM_ARM_AUTH_REQ",       1, 1, 1, "arming requires an authorisation of this service"),
     ParameterRequirement(PX4_ID, "COM_ARM_AUTH_ID",        1, 1, 1, "system that authorises: the vehicle's own", "system_id"),
@@ -129,14 +130,20 @@ class ParameterCheck:
         if self._autopilot.stack.autopilot is None:
             raise LinkError("the vehicle is neither ArduPilot nor PX4: no requirements are known")
 
-    def findings(self, capacity_mah: float | None) -> list[Finding]:
-        """Compare every parameter; `capacity_mah` is the rated one, `None` if not configured."""
+    def findings(self, capacity_mah: float | None, *, feeds: bool = True) -> list[Finding]:
+        """Compare every parameter.
+
+        Args:
+            capacity_mah: the rated one, `None` if not configured.
+            feeds: whether the vehicle gets its battery from the service.
+        """
         release = self._autopilot.release or ANY_RELEASE
         rows = [
             row
             for row in PARAMETER_REQUIREMENTS
             if row.autopilot == self._autopilot.stack.autopilot
             and row.since <= release < row.before
+            and (feeds or not row.fed)
         ]
         self._parameters.read(*(row.name for row in rows))
         self._wait_for_answers()
@@ -212,23 +219,30 @@ class ParameterCheck:
             self._clock.sleep_until(now_s + _STEP_S)
 
 
+@dataclass(frozen=True, slots=True)
+class VehicleUse:
+    """How a configuration uses the vehicle."""
+
+    capacity_mah: float | None  # the rated one of the first pack; None: not configured
+    actions: Collection[ActionKind] = ()
+    feeds: bool = True  # the vehicle gets its battery from the service
+
+
 def check_vehicle(
     mavlink_config: MavlinkConfig,
-    capacity_mah: float | None,
+    use: VehicleUse,
     url: str,
     clock: Clock,
     *,
-    actions: Collection[ActionKind] = (),
     set_wrong: bool = False,
 ) -> tuple[list[str], bool]:
     """Lines of the table, and whether all parameters and actions fit.
 
     Args:
         mavlink_config: of the service.
-        capacity_mah: the rated one, `None` if not configured.
+        use: of the vehicle by the configuration.
         url: of a link to the vehicle.
         clock: of the link.
-        actions: kinds of the configured actions.
         set_wrong: set the parameters that do not fit.
 
     Raises:
@@ -239,12 +253,12 @@ def check_vehicle(
     key = None if key_file is None else read_key(Path(key_file))
     with closing(open_link(url)) as link:
         check = ParameterCheck(link, clock, key, mavlink_config.system_id)
-        findings = check.findings(capacity_mah)
-        impossible = check.impossible(actions)
+        findings = check.findings(use.capacity_mah, feeds=use.feeds)
+        impossible = check.impossible(use.actions)
         lines = [HEAD, *map(str, findings), *impossible]
         if set_wrong:
             lines += check.set(findings)
-            findings = check.findings(capacity_mah)
+            findings = check.findings(use.capacity_mah, feeds=use.feeds)
     if set_wrong or any(one.found is None for one in findings):
         lines.append("restart the vehicle: some parameters take effect only then; check again")
     return lines, not impossible and all(one.fits for one in findings)

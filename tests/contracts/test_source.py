@@ -9,8 +9,9 @@ from dronebms.core.clock import Clock, SystemClock, VirtualClock
 from dronebms.core.report import Source
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.recording.format import Recorded
-from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
+from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge, TappedSource
 from dronebms.service.bus_threads import BusThread, PolledGauge
+from mavlink_bridge.protocol.vehicle_battery import SentReports, VehicleBattery
 from sim.emulator.world import World, open_virtual
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import Transfer
@@ -18,6 +19,7 @@ from smartbattery.gauge import Gauge
 from smartbattery.gauge_state import GaugeState
 from smartbattery.registers import ADDRESS
 from smartbattery.snapshot import Snapshot
+from tests.mavlink_bridge.protocol.test_battery_sample import status as battery_status
 
 END_S = 20.0
 Polls = list[tuple[float, tuple[Transfer, ...]]]
@@ -90,13 +92,31 @@ def log(tmp_path: Path) -> FlightSource:
     return FlightSource(read_csv_log(path, options=FlightOptions(cells=6, chemistry="lipo")))
 
 
-@pytest.fixture(params=["gauge", "stepped", "played", "log", "thread"])
+class Monitored:
+    """A monitor of an autopilot that sends each second."""
+
+    def __init__(self) -> None:
+        self._battery = VehicleBattery(0, 6)
+        self._source = TappedSource(self._battery, 0, nothing)
+        self._due_s = 0.0
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Receive what is due and poll."""
+        while self._due_s <= min(now_s, END_S):
+            status = battery_status((24_000,), current_battery=1000)
+            self._battery.receive(status, SentReports(), self._due_s)
+            self._due_s += 1.0
+        return self._source.poll(now_s)
+
+
+@pytest.fixture(params=["gauge", "stepped", "played", "log", "monitor", "thread"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
     makers: dict[str, Callable[[], Source]] = {
         "gauge": gauge,
         "stepped": stepped,
         "played": Played,
         "log": lambda: log(tmp_path),
+        "monitor": Monitored,
     }
     if request.param in makers:
         yield makers[request.param]()
@@ -132,12 +152,10 @@ def test_a_known_value_is_plausible_and_its_age_is_known(source: Source) -> None
 def test_long_after_the_last_value_every_value_is_unknown_and_the_trouble_is_reported(
     tmp_path: Path,
 ) -> None:
-    recorded, flight = Played(), log(tmp_path)
-    for step in range(int(END_S * 2)):
-        recorded.poll(step / 2)
-        flight.poll(step / 2)
-    sources: tuple[Source, ...] = (recorded, flight)
+    sources: tuple[Source, ...] = (Played(), log(tmp_path), Monitored())
     for source in sources:
+        for step in range(int(END_S * 2)):
+            source.poll(step / 2)
         late = source.poll(END_S + 120.0)
         assert (late.voltage_v, late.current_a, late.temperature_degc) == (None, None, None)
         assert all(cell_v is None for cell_v in late.cells_v)

@@ -13,6 +13,7 @@ import smbus2
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core import VirtualClock
+from dronebms.service.config import read_config
 from sim.emulator.world import open_virtual
 from tests.adapters import AdapterStandIn
 
@@ -36,6 +37,11 @@ def test_each_example_has_at_most_20_lines() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
     assert len(lengths) == 3
     assert max(lengths.values()) <= 20, lengths
+
+
+def test_the_configuration_for_any_drone_is_valid() -> None:
+    (battery,) = read_config(EXAMPLES / "any_drone.toml").battery
+    assert (battery.monitor, battery.cells, battery.capacity_mah) == (0, 6, 5000.0)
 
 
 def test_a_pack_is_read_and_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,9 +76,10 @@ class Copter:
         *,
         script: bool = True,
         speedup: float = SPEEDUP,
+        model: str = "quad",
         wall: Clock | None = None,
     ) -> None:
-        self.folder, self.speedup = folder, speedup
+        self.folder, self.speedup, self.model = folder, speedup, model
         self._wall = SystemClock() if wall is None else wall
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", self.gcs_port))
@@ -106,7 +107,8 @@ class Copter:
         assert binary is not None, f"DRONEBMS_ARDUCOPTER is not executable: {BINARY}"
         return subprocess.Popen(  # noqa: S603 - the program in DRONEBMS_ARDUCOPTER
             [
-                Path(binary).resolve(), "--model", "quad", "-I5", "--speedup", str(self.speedup),
+                Path(binary).resolve(), "--model", self.model, "-I5",
+                "--speedup", str(self.speedup),
                 "--home", "-35.363262,149.165237,584,353", "--defaults", "own.parm",
                 "--serial0", f"udpclient:127.0.0.1:{gcs_port}",
                 "--serial1", f"udpclient:127.0.0.1:{self.companion}",

@@ -22,7 +22,7 @@ from dronebms.protection.rules import Rules
 from dronebms.service.config import Config
 from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.link import open_link
-from mavlink_bridge.vehicle.parameter_check import check_vehicle
+from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from smartbattery.snapshot import Snapshot
@@ -278,14 +278,16 @@ def test_the_check_finds_and_sets_wrong_parameters(plain_copter: Copter) -> None
     copter.wait_ready()
     config = validated(Config, CONFIG, "x.toml")
     url = f"udpin:127.0.0.1:{copter.companion}"
-    lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock)
+    lines, fits = check_vehicle(config.mavlink, VehicleUse(5000.0), url, copter.clock)
     assert not fits
-    lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock, set_wrong=True)
+    lines, fits = check_vehicle(
+        config.mavlink, VehicleUse(5000.0), url, copter.clock, set_wrong=True
+    )
     assert "BATT_MONITOR set to 29" in lines
     assert "SCR_ENABLE set to 1" in lines
     assert "restart" in lines[-1]
     copter.restart()
-    lines, fits = check_vehicle(config.mavlink, 5000.0, url, copter.clock)
+    lines, fits = check_vehicle(config.mavlink, VehicleUse(5000.0), url, copter.clock)
     assert fits, lines
 
 

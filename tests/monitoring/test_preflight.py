@@ -31,7 +31,7 @@ from dronebms.service.external_program import ChargerHook
 from dronebms.service.preflight_log import PreflightLog
 from dronebms.telemetry.json_line import line
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
-from smartbattery.snapshot import Snapshot
+from smartbattery.snapshot import NO_GAUGE, Identity, Snapshot
 from tests.snapshots import FACTS, look, watched
 
 READY = with_ground_checks(
@@ -45,6 +45,14 @@ READY = with_ground_checks(
         Status(0.0),
     )
 )
+
+
+MONITOR: dict[str, object] = {
+    "identity": Identity(gauge=NO_GAUGE),
+    "temperature_degc": None,
+    "cells_v": (),
+    "read_at_s": {},
+}
 
 
 def ready(**parts: object) -> Report:
@@ -77,6 +85,7 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
     assert (verdict.go, verdict.text) == (True, "GO: state of charge 96 %, lowest cell 4.15 V")
     unknown = check_preflight(ready(soc_pct=None, cells_v=()))
     assert (unknown.go, unknown.text) == (True, "GO: state of charge unknown")
+    assert check_preflight(ready(**MONITOR)).go  # a power module measures no temperature
 
 
 @pytest.mark.parametrize(
@@ -87,6 +96,7 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
         ({"status": Status(0.0, Severity.WARNING, ("hot", "cold"))}, None, "NO-GO: hot, cold"),
         ({"cells_v": (4.1, None, 4.1)}, None, "cell voltage missing"),
         ({"temperature_degc": None}, None, "temperature missing"),
+        (MONITOR | {"read_at_s": {"temperature_degc": 0.0}}, None, "temperature missing"),
         ({"current_a": -2.0}, None, "NO-GO: charging"),
         ({"status_raw": 0x40}, None, "gauge not initialized"),
         ({"max_error_pct": 30.0}, None, "gauge max error 30 % > 10 %"),

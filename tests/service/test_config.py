@@ -174,7 +174,8 @@ severity = "bad"
         "battery.1.cells: expected greater than or equal to 1, not 0",
         "battery.1.chemistry: expected one of lipo, lihv, li-ion, lifepo4, not 'nimh'",
         "battery.1.buss is not a known key; the nearest is bus",
-        'battery.2.bus: expected a device such as "/dev/i2c-1", or "sim:SCENARIO", not \'i2c-1\'',
+        'battery.2.bus: expected a device such as "/dev/i2c-1", "mavlink:0" or "sim:SCENARIO", '
+        "not 'i2c-1'",
         "battery.2.address: expected less than or equal to 119, not 128",
         "battery.2.cutoff_cell_v: expected 1.5 to 4.2 V, not 33.0",
         "mavlink.url: expected a valid string, not 14550",
@@ -311,10 +312,58 @@ def test_the_batteries_of_one_adapter_are_grouped() -> None:
     assert config.battery[0].recovery == ["usb-reset", "1-1"]
 
 
+MONITOR = '[[battery]]\nbus = "mavlink:0"\ncells = 6\n'
+LINK = '[mavlink]\nurl = "udpin:0.0.0.0:14555"\n'
+
+
+@pytest.mark.parametrize("number", [0, 15])
+def test_a_monitor_of_the_autopilot_is_a_bus(number: int) -> None:
+    config = read(MONITOR.replace("mavlink:0", f"mavlink:{number}") + BATTERY + LINK)
+    assert [battery.monitor for battery in config.battery] == [number, None]
+    assert [battery.is_wired for battery in config.battery] == [False, True]
+    assert config.battery[0].place == f"battery monitor {number} of the autopilot"
+    assert [[index for index, _ in members] for members in by_adapter(config.battery)] == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        *[
+            (
+                f'[[battery]]\nbus = "mavlink:{number}"\ncells = 6\n{LINK}',
+                'battery.1.bus: expected "mavlink:0" to "mavlink:15", a monitor of the autopilot, '
+                f"not 'mavlink:{number}'",
+            )
+            for number in ("x", "", "-1", "00", "16", "255")
+        ],
+        (MONITOR, "[mavlink] url in addition to a bus mavlink:N"),
+        (
+            f'[[battery]]\nbus = "mavlink:0"\n{LINK}',
+            "battery.1: expected cells in addition to a monitor of the autopilot",
+        ),
+        *[
+            (
+                f"{MONITOR}{key} = {value}\n{LINK}",
+                f"battery.1: expected no {key} with a monitor of the autopilot",
+            )
+            for key, value in (("address", "11"), ("gauge", '"generic"'), ("recovery", '["true"]'))
+        ],
+        (
+            MONITOR * 2 + LINK,
+            "battery.1 and battery.2: same battery monitor 0 of the autopilot",
+        ),
+    ],
+)
+def test_a_monitor_that_cannot_be_read_is_refused(text: str, complaint: str) -> None:
+    assert complaints(text) == [complaint]
+
+
 @pytest.mark.parametrize("bus", ["", "sim:", "dev/i2c-1", "COM3", "simulation"])
 def test_a_bus_is_a_device_or_a_simulation(bus: str) -> None:
     (sentence,) = complaints(f'[[battery]]\nbus = "{bus}"\n')
-    assert sentence.endswith(f'a device such as "/dev/i2c-1", or "sim:SCENARIO", not {bus!r}')
+    assert sentence.endswith(
+        f'a device such as "/dev/i2c-1", "mavlink:0" or "sim:SCENARIO", not {bus!r}'
+    )
 
 
 @pytest.mark.parametrize(

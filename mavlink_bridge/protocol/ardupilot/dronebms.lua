@@ -215,6 +215,7 @@ local function on_command(message, component, chan)
     if what == VERDICT then
       service.verdict_ms, service.no_go = millis(), value ~= 0
       service.batteries = math.floor(math.max(0, math.min(batteries, BATTERIES_MAX)))
+      service.reports_none = batteries < 0  -- monitors of the vehicle measure all of them
       service.first_id = first_id >= 0 and math.floor(first_id) or nil
     elseif what == LIMIT then
       service.limit_a = value > 0 and value or nil  -- also for NaN
@@ -260,7 +261,7 @@ local function refusal()
   -- Reason against arming, nil for none.
   if not fresh(service.verdict_ms) then return 'no service' end
   if warning_ms and since(warning_ms) < WARNING_MS then return 'second sender of a battery' end
-  if service.batteries == 0 then return 'no battery data' end
+  if service.batteries == 0 and not service.reports_none then return 'no battery data' end
   for index = 0, service.batteries - 1 do
     local pack, name = packs[index], 'battery ' .. (index + 1)
     if not pack or not fresh(pack.received_ms) then return name .. ': no data' end

@@ -206,6 +206,12 @@ def test_arming_requires_a_verdict_of_the_service() -> None:
         assert verdicts(vehicle.run(1.0)) == {"failed no service"}
         serve(vehicle, batteries=0)
         assert verdicts(vehicle.run()) == {"failed no battery data"}
+        serve(vehicle, batteries=-1)  # the vehicle measures them
+        assert verdicts(vehicle.run()) == {"passed"}
+        vehicle.receive(a_verdict(-1, no_go=True), COMPUTER)
+        assert verdicts(vehicle.run()) == {"failed no go"}
+        serve(vehicle, batteries=0)
+        assert verdicts(vehicle.run()) == {"failed no battery data"}
         serve(vehicle)
         vehicle.receive(status())
         assert verdicts(vehicle.run(2.9)) == {"passed"}

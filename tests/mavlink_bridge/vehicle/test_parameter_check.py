@@ -12,6 +12,7 @@ from mavlink_bridge.vehicle.parameter_check import (
     PARAMETER_REQUIREMENTS,
     Finding,
     ParameterCheck,
+    VehicleUse,
     check_vehicle,
 )
 from tests.mavlink_bridge.autopilot import FakeAutopilot
@@ -239,10 +240,12 @@ def test_an_action_that_the_vehicle_does_not_have_is_wrong(
     vehicle.vehicle_type = SUB
     monkeypatch.setattr("mavlink_bridge.vehicle.parameter_check.open_link", lambda _url: vehicle)
     kinds = (ActionKind.RETURN, ActionKind.LAND)
-    lines, fits = check_vehicle(MavlinkConfig(), 5000.0, "", Beating(vehicle), actions=kinds)
+    lines, fits = check_vehicle(MavlinkConfig(), VehicleUse(5000.0, kinds), "", Beating(vehicle))
     assert lines[-1] == "wrong [[action]]: ArduSub has no return"
     assert not fits
-    lines, fits = check_vehicle(MavlinkConfig(), 5000.0, "", Beating(vehicle), actions=kinds[1:])
+    lines, fits = check_vehicle(
+        MavlinkConfig(), VehicleUse(5000.0, kinds[1:]), "", Beating(vehicle)
+    )
     assert lines[0] == HEAD
     assert fits
 
@@ -251,11 +254,31 @@ def test_the_check_fails_without_a_vehicle_or_a_valid_link() -> None:
     autopilot = FakeAutopilot()
     clock = VirtualClock()
     with pytest.raises(LinkError, match="no heartbeat of a vehicle"):
-        check_vehicle(MavlinkConfig(), None, autopilot.url, clock)
+        check_vehicle(MavlinkConfig(), VehicleUse(None), autopilot.url, clock)
     assert clock.now_s() >= 10.0
     with pytest.raises(LinkError, match="expected udpout"):
-        check_vehicle(MavlinkConfig(), None, "pigeon:1", clock)
+        check_vehicle(MavlinkConfig(), VehicleUse(None), "pigeon:1", clock)
     autopilot.close()
+
+
+@pytest.mark.parametrize(
+    ("autopilot", "fitting", "fed"),
+    [
+        (ARDUPILOT, FITTING, {"SCR_ENABLE", "BATT_MONITOR"}),
+        (PX4, FITTING_PX4, {"BAT1_SOURCE", "COM_FLTT_LOW_ACT"}),
+    ],
+)
+def test_a_vehicle_that_measures_its_battery_keeps_its_monitor(
+    monkeypatch: pytest.MonkeyPatch, autopilot: int, fitting: dict[str, float], fed: set[str]
+) -> None:
+    vehicle = FakeVehicle(autopilot, **fitting | dict.fromkeys(fed, 0.0))
+    vehicle.armed = False
+    monkeypatch.setattr("mavlink_bridge.vehicle.parameter_check.open_link", lambda _: vehicle)
+    use = VehicleUse(5000.0, feeds=False)
+    lines, fits = check_vehicle(MavlinkConfig(), use, "", Beating(vehicle), set_wrong=True)
+    assert fits
+    assert not any(name in line for name in fed for line in lines)
+    assert all(vehicle.parameters[name] == 0.0 for name in fed)
 
 
 @pytest.mark.parametrize(("capacity_mah", "fits"), [(5100.0, True), (3000.0, False)])
@@ -265,9 +288,11 @@ def test_the_check_returns_a_table_and_a_verdict_and_sets_wrong_values(
     vehicle = FakeVehicle(ARDUPILOT, **(FITTING | {"BATT_CAPACITY": capacity_mah}))
     vehicle.armed = False
     monkeypatch.setattr("mavlink_bridge.vehicle.parameter_check.open_link", lambda _url: vehicle)
-    lines, fitted = check_vehicle(MavlinkConfig(), 5000.0, "", Beating(vehicle))
+    lines, fitted = check_vehicle(MavlinkConfig(), VehicleUse(5000.0), "", Beating(vehicle))
     assert (lines[0], len(lines), fitted) == (HEAD, 1 + len(FITTING), fits)
-    lines, fitted = check_vehicle(MavlinkConfig(), 5000.0, "", Beating(vehicle), set_wrong=True)
+    lines, fitted = check_vehicle(
+        MavlinkConfig(), VehicleUse(5000.0), "", Beating(vehicle), set_wrong=True
+    )
     assert fitted
     assert ("BATT_CAPACITY set to 5000" in lines) is not fits
     assert lines[-1].startswith("restart the vehicle")
