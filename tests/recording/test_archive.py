@@ -90,7 +90,7 @@ def test_the_oldest_files_are_deleted_first_and_capsules_last(tmp_path: Path) ->
     (tmp_path / "incidents").mkdir()
     capsule = tmp_path / "incidents" / "run-00001-000100s-hot.rec"
     for path in (capsule, *(tmp_path / f"run-{k}.rec" for k in ("00098", "00099", "100000"))):
-        path.write_bytes(bytes(40_000))
+        path.write_bytes(bytes(36_000))
     flown(tmp_path, Bounds(200e3, 30e3))
     names = [path.name for path in runs(tmp_path)]
     assert not {"run-00098.rec", "run-00099.rec"} & set(names)
