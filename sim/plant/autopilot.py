@@ -117,7 +117,10 @@ class Autopilot:
             if order is None or not self._now.armed:
                 return
             self._now = self._now._replace(item=order.number)
+            before = self._step
             yield from self._fly(order, after)
+            if self._step == before:  # it is there already: else a jump back would take no time
+                yield self._hover()
 
     def _orders(self) -> Iterator[_Order]:
         """The items that fly, in their order; jumps are followed and speeds are set."""

@@ -145,6 +145,12 @@ def test_an_endless_jump_flies_for_two_hours() -> None:
     assert way.vehicle(7200.0).armed
 
 
+def test_an_endless_jump_to_the_place_where_the_vehicle_is_hovers_there() -> None:
+    way = flight(UP, at(0.5), {"do": "jump", "to": 2, "times": -1})
+    assert way.duration_s == pytest.approx(7200.0, abs=1.0)
+    assert here(way.vehicle(3600.0)) == pytest.approx((0.5, 0.0, 40.0), abs=2.0)
+
+
 def test_jumps_that_fly_nothing_end_the_mission() -> None:
     way = flight(UP, {"do": "jump", "to": 3, "times": -1}, {"do": "jump", "to": 2, "times": -1})
     assert way.vehicle(way.duration_s).armed
