@@ -234,10 +234,9 @@ def _value(quantity: str, report: Report) -> float | None:
     cells_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
     if quantity in {"lowest_cell_v", "highest_cell_v"}:
         return (min if quantity == "lowest_cell_v" else max)(cells_v, default=None)
-    found: float | None = getattr(
-        report.snapshot, quantity, getattr(report.estimate, quantity, None)
-    )
-    return found
+    found = getattr(report.snapshot, quantity, getattr(report.estimate, quantity, None))
+    # Some quantities are counts of what the snapshot lists in words.
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _error_pct(flight: _OpenFlight) -> float | None:

@@ -25,6 +25,7 @@ from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LANDED, LOST, FlightRecord
 from dronebms.health.sink import PackHistorySink
+from dronebms.protection.limits import every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from smartbattery.snapshot import Identity
 
@@ -124,6 +125,26 @@ def test_a_tripped_limit_is_recorded_with_its_time_and_its_worst_value(start: li
     ((limit_id, seconds, worst),) = row.excursions
     assert (limit_id, worst) == ("cell_critical", 3.2)
     assert seconds == pytest.approx(10.0, abs=0.11)
+
+
+def test_a_limit_of_every_quantity_is_recorded_and_read_again(
+    start: list[Report], tmp_path: Path
+) -> None:
+    """Some quantities are counts of what the snapshot lists in words."""
+
+    def tripped(report: Report) -> Report:
+        words = {"doubts": ("current 0.5 A, cells sag 42 mV: rejected",), "other_pack": "a pack"}
+        snapshot = replace(report.snapshot, **words)  # type: ignore[arg-type]  # by name
+        status = replace(report.status, active=tuple(every_limit()))
+        return replace(report, snapshot=snapshot, status=status)
+
+    (row,) = flights_of([tripped(report) for report in start])
+    worst = {limit_id: value for limit_id, _, value in row.excursions}
+    assert set(worst) == set(every_limit())
+    assert (worst["implausible"], worst["other_pack"]) == (None, None)
+    assert isinstance(worst["cell_critical"], float)
+    PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True).put([row])
+    assert stored(tmp_path) == [row]
 
 
 def test_another_pack_is_another_flight_and_a_silent_gauge_is_not(start: list[Report]) -> None:
