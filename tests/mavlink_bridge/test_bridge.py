@@ -11,13 +11,14 @@ from pymavlink.dialects.v20 import ardupilotmega
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.errors import ConfigError
-from dronebms.core.report import Severity
+from dronebms.core.report import Event, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from mavlink_bridge.bridge import COMPUTER, Bridge, BridgeOptions
 from mavlink_bridge.protocol.link import ReconnectingLink, open_link
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
 from tests.mavlink_bridge.consumers import ground_station, px4
 from tests.mavlink_bridge.loopback import WAIT_S, free_port, until
+from tests.mavlink_bridge.protocol.test_battery_sample import status as battery_status
 from tests.mavlink_bridge.reports import a_report, an_event
 from tests.mavlink_bridge.wire import x25
 
@@ -455,6 +456,24 @@ def test_the_wind_of_ardupilot_is_that_of_its_own_message(
     assert (state.wind_m_s, state.wind_from_deg) == pytest.approx(known)
     assert air.bridge.counts["damaged"] == 0
     assert air.bridge.pump(20.0).wind_m_s is None
+
+
+def test_a_monitor_of_the_vehicle_is_a_source_and_is_not_reported_back(air: Air) -> None:
+    source = air.bridge.vehicle_battery(0, 1, 4)
+    cells_mv = (4010, 4000, 3990, 4000)
+    air.beat()
+    air.send(battery_status((4000,) * 4, id=0))  # another monitor
+    air.send(battery_status(cells_mv, id=1, current_battery=1234))
+    snapshot = source.poll(0.0)
+    assert (snapshot.current_a, snapshot.cells_v) == (12.34, (4.01, 4.0, 3.99, 4.0))
+    event = Event(0.0, "hot", Severity.WARNING, tripped=True, text="pack 60 degC")
+    sent = air.all_of_report(events=(event,))
+    batteries = [message for message in sent if message.get_srcComponent() != COMPUTER]
+    assert [message.get_type() for message in batteries] == []
+    assert "pack 60 degC" in [m.text for m in sent if m.get_type() == "STATUSTEXT"]
+    # The next battery is the first that is reported.
+    others = air.all_of_report(index=1)
+    assert {m.get_srcComponent() for m in others if m.get_type() == "BATTERY_STATUS"} == {180}
 
 
 # The followed autopilot.
