@@ -18,7 +18,7 @@ UNITS := $(DESTDIR)/etc/systemd/system
 .PHONY: demo test test-all lint check format bench clean install-service uninstall-service
 
 demo: .venv/.installed
-	$(BIN)/dronebms sim --speed 10
+	$(BIN)/dronebms sim --flight mission --speed 10
 
 # Ten minutes on two cores; test-all has the slow ones too, and the gate of branch coverage.
 test: .venv/.tests-installed

@@ -37,11 +37,6 @@ class Position:
     east_m: float
     up_m: float | None = None
 
-    @property
-    def away_m(self) -> float:
-        """Distance from home over ground."""
-        return math.hypot(self.north_m, self.east_m)
-
 
 HOME = Position(0.0, 0.0, 0.0)
 

@@ -272,10 +272,10 @@ def _wing(climb_m_s: float) -> Array:
     return np.array([1.0, max(climb_m_s, 0.0), min(climb_m_s, 0.0)])
 
 
-def _first(prior: tuple[Array, Array], first_w: float, sd: float = _FIRST_SD) -> Fit:
+def _first(prior: tuple[Array, Array], first_w: float) -> Fit:
     """Terms of the prior at a power of the first term."""
     mean, sds = prior
-    spread = np.outer(mean, mean) * sd**2 + np.diag(sds**2)
+    spread = np.outer(mean, mean) * _FIRST_SD**2 + np.diag(sds**2)
     return _fit(mean * first_w, spread * first_w**2)
 
 
