@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from dronebms.analysis.panels import ALARMS, CELLS, PANELS, Panel
 from dronebms.analysis.track import Track
+from dronebms.presentation.phrases import pack_name
 from dronebms.protection.limits import limit_label
-from dronebms.terminal.phrases import pack_name
 
 _MINUTE_S = 60.0
 _BINS = 400  # of a curve, two points each

@@ -11,8 +11,8 @@ from dronebms.analysis.panels import EXTREMES, PANELS
 from dronebms.analysis.track import Track
 from dronebms.core.number_format import clock_text, duration, number, printable
 from dronebms.core.report import Severity
+from dronebms.presentation.phrases import pack_name
 from dronebms.protection.limits import limit_label
-from dronebms.terminal.phrases import pack_name
 
 Plots = Sequence[tuple[str, str]]  # (description, SVG element)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dronebms.analysis.panels import ACTUAL, COLUMNS
 from dronebms.analysis.summary import Summary
 from dronebms.core.report import Report, Severity
-from dronebms.terminal.phrases import has_data
+from dronebms.presentation.phrases import has_data
 
 _COLUMNS = {path: attrgetter(path) for path in COLUMNS}
 

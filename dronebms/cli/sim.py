@@ -13,13 +13,13 @@ from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import clock_text
 from dronebms.core.report import Report
+from dronebms.presentation.phrases import headless_line
 from dronebms.service import log_output
 from dronebms.service.config import read_config
 from dronebms.simulation.simulated_flight import DEFAULT_FLIGHT, SimOptions, Simulation
 from dronebms.simulation.sitl import Sitl
 from dronebms.telemetry import json_line
 from dronebms.terminal.display import Display
-from dronebms.terminal.phrases import headless_line
 
 
 def sim(options: argparse.Namespace) -> int:

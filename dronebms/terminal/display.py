@@ -17,8 +17,8 @@ from rich.segment import Segment
 from dronebms.core.clock import Clock
 from dronebms.core.number_format import clock_text, duration, printable
 from dronebms.core.report import Event, Report
+from dronebms.presentation.phrases import weakest_cell
 from dronebms.terminal.layout import PAGES, Canvas, View, expired, render
-from dronebms.terminal.phrases import weakest_cell
 from dronebms.terminal.screen_reader import sentences
 from dronebms.terminal.tty import REDRAW, Terminal
 

@@ -12,29 +12,33 @@ from dataclasses import dataclass, replace
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dronebms.core.number_format import DASH, age, clock_text, duration, number, printable
+from dronebms.core.number_format import age, clock_text, duration, printable
 from dronebms.core.report import Estimate, Event, Report, Severity, Status
-from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
-from dronebms.terminal.phrases import (
+from dronebms.presentation.phrases import (
     SILENT_S,
+    WIDE_SPREAD_MV,
     Answer,
-    age_s_of,
-    binding_current_limit,
+    autopilot_answer,
     cells_heading,
-    discharge_limits,
     figures,
-    following_limit,
-    has_data,
     home_answers,
-    is_stale,
+    limit_answer,
     mission_answer,
-    not_received,
     pack_name,
-    tripped_limits,
+    spread_mv,
+    state_answer,
+    time_left,
     verdict,
-    weak_cell_reasons,
-    weakest_cell,
 )
+from dronebms.presentation.readings import (
+    WEAKEST,
+    Reading,
+    cell_reading,
+    max_current,
+    mean_cell_v,
+    readings,
+)
+from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
 
 PAGES = {"c": "cells", "l": "log", "h": "help", "?": "help"}
 HELP = (
@@ -48,6 +52,7 @@ HELP = (
     "home: YES, MARGINAL: no in the worst case (5 %), or NO",
     "mission: its end (worst case), last item with a way home",
     "limit: the limit that trips next at the present load",
+    "state: the worst severity, then every tripped limit",
     "90 %: interval of the flight time left; weak or cold: less",
     "STALE: received long ago, may be wrong. -: unknown",
     "Bar of a cell: empty at the cut-off, full when charged",
@@ -65,12 +70,9 @@ _VALUE_WIDTH = 8
 _AGE_WIDTH = 12
 _NOTE_WIDTH = 24
 _BAR_WIDTHS = (4, 40)
-_WEAKEST = " <- weakest"
+_SPREAD_BAR_WIDTH = 8
 _CELL_COLUMN_WIDTH = 60  # from this width on there is a second column
 _MAX_CELL_BAR_WIDTH = 50
-_LEAST_LIMIT_A = 0.01  # avoids a division by zero
-_MILLI = 1000.0
-_FULL_PCT = 100.0
 
 _STYLES = {
     Severity.OK: "bold cyan",
@@ -160,7 +162,7 @@ def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:
         _ends(Text(f" {pack_name(first)}", _VALUE), frame.clock, frame.width),
         _verdict_line("home:", home_answers(reports), frame),
         *([] if mission is None else [_verdict_line("mission:", mission, frame)]),
-        _limit_line(first),
+        _limit_line(reports),
         _state_line(first, frame),
         *(_other_line(other, frame) for other in others),
     ]
@@ -187,7 +189,7 @@ def _cells_page(reports: Sequence[Report], frame: Frame) -> list[Text]:
     lines = []
     for report in reports:
         name = "" if len(reports) == 1 else f"battery {report.index + 1} "
-        lines.append(_rule(name + cells_heading(report, frame.now_s, frame.glyphs), frame))
+        lines.append(_rule(name + _cells_text(report, frame), frame))
         lines += cell_lines(report, share, frame, exact=True)
     if len(lines) > frame.height:
         lines[max(frame.height - 1, 0) :] = [Text(" more cells than fit here", "bold")]
@@ -199,7 +201,7 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
     big = frame.width >= _BIG_WIDTH and total >= _BIG_HEIGHT
     left = _time_lines(report, frame.glyphs, big=big)
     readings = _reading_lines(report, frame)
-    heading = _rule(cells_heading(report, frame.now_s, frame.glyphs), frame)
+    heading = _rule(_cells_text(report, frame), frame)
     room = frame.height - len(left) - len(readings) - _FIXED_ROWS
     cells = cell_lines(report, min(room, max(_CELL_ROWS, room - _EXTRAS)), frame)
     # Uses of the free rows by priority: a second event, air, the discharge limits, a title.
@@ -210,7 +212,7 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
         *left,
         *[Text()] * air_below,
         *readings,
-        *[_discharge_limit_line(report)] * limits,
+        *[_max_current_line(report)] * limits,
         _autopilot_line(report, frame),
         heading,
         *cells,
@@ -229,39 +231,20 @@ def _verdict_line(label: str, answer: Answer, frame: Frame) -> Text:
     return _answer(label, word, Text(f"  {answer.why}" if answer.why else "", _VALUE))
 
 
-def _limit_line(report: Report) -> Text:
-    """The limit that trips next, with the commanded current limit or the limit after it."""
-    status = report.status
-    if status.limited_by is None:
-        return _answer("limit:", "none predicted")
-    line = Text(status.label(status.limited_by), _VALUE)
-    if status.limited_in_s is not None:
-        now = status.limited_in_s <= 0
-        line.append(" now" if now else f" in {duration(status.limited_in_s)}", "not bold")
-    if status.asked_max_a is not None:
-        line.append(f", commanded limit {status.asked_max_a:.0f} A")
-    elif (following := following_limit(report)) is not None:
-        line.append(f", {status.label(following[0])} in {duration(following[1])}", "not bold")
-    elif status.limited_in_s:
-        line.append(" at this load", "not bold")
-    return _answer("limit:", line)
+def _limit_line(reports: Sequence[Report]) -> Text:
+    answer = limit_answer(reports)
+    return _answer("limit:", Text(answer.word, _VALUE if answer.why else ""), answer.why)
 
 
 def _state_line(report: Report, frame: Frame) -> Text:
     """The severity as a symbol and a word, with the tripped limits and the gauge's trouble."""
-    behind_s = frame.now_s - report.t_s
-    if behind_s > SILENT_S:
-        stale = _mark(Severity.WARNING, "STALE", frame.glyphs)
-        return _answer("state:", stale, Text(f"  no report for {age(behind_s)}", _VALUE))
-    status, trouble = report.status, report.snapshot.trouble
+    answer, trouble = state_answer(report, frame.now_s), report.snapshot.trouble
     why = Text("" if trouble is None else f"; {trouble}", _STALE)
-    if not has_data(report):
-        return _answer("state:", Text("unknown, no data received", _VALUE), why)
-    loud = status.severity >= Severity.WARNING
-    label = status.severity.label.upper() if loud else status.severity.label
-    alarms = tripped_limits(status) or "no alarms"
-    mark = _mark(status.severity, label, frame.glyphs)
-    return _answer("state:", mark, Text(f"  {alarms}", _VALUE if loud else ""), why)
+    if answer.severity is None:
+        return _answer("state:", Text(f"{answer.word}, {answer.why}", _VALUE), why)
+    mark = _mark(answer.severity, answer.word, frame.glyphs)
+    loud = answer.severity >= Severity.WARNING
+    return _answer("state:", mark, Text(f"  {answer.why}", _VALUE if loud else ""), why)
 
 
 def _other_line(report: Report, frame: Frame) -> Text:
@@ -279,71 +262,26 @@ def _other_line(report: Report, frame: Frame) -> Text:
 
 def _time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     """The time left with its interval, and the cut-off that ends it."""
-    estimate, pack_data = report.estimate, report.pack_data
-    first = Text.assemble((f"{duration(estimate.remaining_s)} left", _VALUE))
-    if estimate.remaining_s is None:
-        no_current = report.snapshot.current_a is None
-        why = "current not received" if no_current else "no load yet"
-        first = Text(f"flight time left unknown: {why}", _VALUE)
-    elif estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
-        low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
-        first.append(f", 90 %: {low} - {high}")
-    weakest = weakest_cell(report)
-    cell = "weakest cell" if weakest is None else f"cell {weakest + 1}"
-    load = "at this load" if mission_answer(report) is None else "on this mission"
-    second = f"until {cell} reaches {pack_data.cutoff_v:.2f} V {load}"
-    if estimate.remaining_s is None:
-        second = f"cut-off {pack_data.cutoff_v:.2f} V a cell"
-    third = "" if pack_data.cutoff_cell_v is not None else "(default cut-off)"
+    left_s = report.estimate.remaining_s
+    left, until, default = time_left(report)
+    clock, comma, interval = left.partition(",")
+    first = Text(left, _VALUE)
+    if left_s is not None:
+        first = Text.assemble((clock, _VALUE), comma + interval)
     if not big:
-        return [Text(" ") + first, Text(f" {second} {third}")]
-    left_s = estimate.remaining_s
+        return [Text(" ") + first, Text(f" {until} {default}")]
     drawn = glyphs.big("--:--" if left_s is None else duration(left_s))
-    rows = zip(drawn, (first, Text(second), Text(third)), strict=True)
+    rows = zip(drawn, (first, Text(until), Text(default)), strict=True)
     return [Text.assemble((f" {row}   ", _VALUE), text) for row, text in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    label: str
-    value: float | None
-    unit: str
-    decimals: int
-    field: str | None = None  # of Snapshot, for the age; an estimate is as old as its report
-    share: float | None = None  # of the bar
-    note: str = ""
-
-
 def _reading_lines(report: Report, frame: Frame) -> list[Text]:
-    """State of charge, current against its limit, voltage and temperature, each with its age."""
-    snapshot, estimate, glyphs = report.snapshot, report.estimate, frame.glyphs
-    current_a, ohm = snapshot.current_a, estimate.resistance_ohm
-    limit_a, limit_name = binding_current_limit(report)
-    share = None
-    if current_a is not None and limit_a is not None:
-        share = current_a / max(limit_a, _LEAST_LIMIT_A)
-    charge = None if estimate.soc_pct is None else estimate.soc_pct / _FULL_PCT
-    form = ">" if share is not None and share > 1 else "of"
-    health = _note("SoH {:.0f} %", estimate.soh_pct)
-    limit = _note(f"{form} {{:.0f}} A {limit_name}", limit_a) or "limit unknown"
-    used = _note("{:.0f} mAh used", estimate.used_mah)
-    inner = _note(f"resistance {{:.0f}} {glyphs.ohms}", None if ohm is None else ohm * _MILLI)
-    degc = snapshot.temperature_degc
-    readings = (
-        _Reading("SoC", estimate.soc_pct, "%", 0, None, charge, health),
-        _Reading("current", current_a, "A", 1, "current_a", share, limit),
-        _Reading("voltage", snapshot.voltage_v, "V", 2, "voltage_v", None, used),
-        _Reading("temperature", degc, glyphs.degrees, 1, "temperature_degc", None, inner),
-    )
-    return [_reading_line(reading, report, frame) for reading in readings]
+    units = {"degrees": frame.glyphs.degrees, "ohms": frame.glyphs.ohms}
+    return [_reading_line(row, frame) for row in readings(report, frame.now_s, **units)]
 
 
-def _reading_line(reading: _Reading, report: Report, frame: Frame) -> Text:
-    age_s = age_s_of(report, reading.field, frame.now_s)
-    value = f"{number(reading.value, reading.unit, reading.decimals):>{_VALUE_WIDTH}}  "
-    if reading.value is None:
-        why = "not estimated yet" if reading.field is None else not_received(age_s)
-        return _labelled(reading.label, Text(value, _VALUE), Text(why))
+def _reading_line(reading: Reading, frame: Frame) -> Text:
+    value = f"{reading.value:>{_VALUE_WIDTH}}  "
     width = min(frame.width, _READINGS_WIDTH)
     room = width - 1 - _LABEL_WIDTH - len(value) - _AGE_WIDTH
     bar_width = min(max(room - _NOTE_WIDTH, _BAR_WIDTHS[0]), _BAR_WIDTHS[1])
@@ -351,40 +289,22 @@ def _reading_line(reading: _Reading, report: Report, frame: Frame) -> Text:
     if reading.share is not None:
         note = f"{frame.glyphs.bar(reading.share, bar_width)}  {note}"
     line = _labelled(reading.label, Text(value, _VALUE), Text(note))
-    if age_s is None:
+    if reading.age is None:
         return line
-    if is_stale(reading.field, age_s):
-        return _ends(line, Text(f"STALE {age(age_s)} ", _STALE), width)
-    return _ends(line, Text(f"{age(age_s)} ago ", _QUIET), width)
+    return _ends(line, Text(f"{reading.age.text} ", _STALE if reading.age.stale else _QUIET), width)
 
 
-def _note(form: str, value: float | None) -> str:
-    return "" if value is None else form.format(value)
-
-
-def _discharge_limit_line(report: Report) -> Text:
-    """The estimated discharge limits of the pack, each with its duration."""
-    limits = discharge_limits(report)
-    value_a, first = limits[0] if limits else (None, "not estimated yet")
-    rest = ", ".join([first, *(f"{limit_a:.0f} A {name}" for limit_a, name in limits[1:])])
-    value = Text(f"{number(value_a, 'A'):>{_VALUE_WIDTH}}", _VALUE)
-    return _labelled("max current", value, Text(f"  {rest}"))
+def _max_current_line(report: Report) -> Text:
+    row = max_current(report)
+    value = Text(f"{row.value:>{_VALUE_WIDTH}}", _VALUE)
+    return _labelled(row.label, value, Text(f"  {row.note}"))
 
 
 def _autopilot_line(report: Report, frame: Frame) -> Text:
-    """Heartbeat, arming, mode and link of the autopilot."""
-    vehicle = report.vehicle
-    link = ", no link" if frame.link is None else f", {frame.link}" if frame.link else ""
-    link = link if vehicle.link_trouble is None else f", {vehicle.link_trouble}"
-    link = link if vehicle.second_sender is None else f", {vehicle.second_sender}"
-    if vehicle.heartbeat_age_s is None:
-        return _labelled("autopilot", Text(f"{DASH}  no heartbeat{link}", _VALUE))
-    age_s = vehicle.heartbeat_age_s + frame.now_s - report.t_s
-    if age_s > SILENT_S:
-        return _labelled("autopilot", Text(f"no heartbeat for {age(age_s)}", _STALE), Text(link))
-    armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
-    mode = vehicle.mode or "mode unknown"
-    return _labelled("autopilot", Text(f"heartbeat {age(age_s)} ago, {armed}, {mode}{link}"))
+    answer = autopilot_answer(report, frame.now_s, frame.link)
+    styles = {None: _VALUE, Severity.WARNING: _STALE}
+    link = Text(f", {answer.why}" if answer.why else "", _VALUE if answer.severity is None else "")
+    return _labelled("autopilot", Text(answer.word, styles.get(answer.severity, "")), link)
 
 
 # ---------------------------------------------------------------------- cells and events
@@ -400,33 +320,30 @@ def cell_lines(report: Report, rows: int, frame: Frame, *, exact: bool = False) 
     columns = min(max(frame.width // _CELL_COLUMN_WIDTH, -(-cells // max(rows, 1)), 1), most)
     height = -(-cells // columns)
     width = frame.width // columns
-    known_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
-    mean_v = sum(known_v) / len(known_v) if exact and known_v else None
+    mean_v = mean_cell_v(report) if exact else None
     drawn = [_cell(report, index, width, frame, mean_v) for index in range(cells)]
     return [Text().join(drawn[row::height]) for row in range(height)] if cells else []
 
 
+def _cells_text(report: Report, frame: Frame) -> str:
+    bar = frame.glyphs.bar((spread_mv(report) or 0.0) / WIDE_SPREAD_MV, _SPREAD_BAR_WIDTH)
+    return cells_heading(report, frame.now_s, bar)
+
+
 def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | None) -> Text:
-    pack_data, cell_v = report.pack_data, report.snapshot.cells_v[index]
-    name = f"cell{index + 1}_v"
-    age_s = age_s_of(report, name, frame.now_s)
-    text = Text.assemble((f" {index + 1:>2}  ", _QUIET))
-    if cell_v is None:
-        text.append(f"{DASH:>4} V  {not_received(age_s)}", _STALE)
+    cell = cell_reading(report, index, frame.now_s, mean_v=mean_v)
+    text = Text.assemble((f" {cell.number:>2}  ", _QUIET))
+    if cell.share is None:
+        text.append(f"{cell.value}  {cell.note}", _STALE)
     else:
-        value = f"{cell_v:.2f} V  "
-        if mean_v is not None:
-            value = f"{cell_v:.3f} V {(cell_v - mean_v) * _MILLI:+5.0f} mV  "
-        text.append(value, _VALUE)
-        mark = "" if mean_v is None else weak_cell_reasons(report, index)
-        mark = _WEAKEST + mark if weakest_cell(report) == index else ""
-        room = width - len(text) - max(len(mark), len(_WEAKEST))
+        text.append(f"{cell.value}  ", _VALUE)
+        mark = f" {cell.mark}" if cell.mark else ""
+        room = width - len(text) - max(len(mark), len(WEAKEST) + 1)
         bar_width = min(max(room, 0), _MAX_CELL_BAR_WIDTH)
-        if age_s is not None and is_stale(name, age_s):
-            text.append(f"STALE {age(age_s)}".ljust(bar_width), _STALE)
+        if cell.age is not None and cell.age.stale:
+            text.append(cell.age.text.ljust(bar_width), _STALE)
         else:
-            span_v = pack_data.chemistry.full_cell_v - pack_data.cutoff_v
-            text.append(frame.glyphs.bar((cell_v - pack_data.cutoff_v) / span_v, bar_width))
+            text.append(frame.glyphs.bar(cell.share, bar_width))
         text.append(mark, _VALUE)
     text.truncate(width, pad=True)
     return text

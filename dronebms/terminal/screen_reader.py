@@ -5,9 +5,10 @@ truncated, never rounded up.
 """
 
 from dronebms.core.report import Report, Verdict
-from dronebms.terminal.phrases import (
+from dronebms.presentation.phrases import (
     SILENT_S,
     binding_current_limit,
+    has_readings,
     home_answer,
     mission_answer,
     verdict,
@@ -33,7 +34,7 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
         short = estimate.home_verdict is Verdict.NO
         margin = _minutes(abs(estimate.home_margin_s))
         way += f", short by {margin}" if short else f", {margin} to spare"
-    limit = "none predicted"
+    limit = "none predicted" if has_readings(report) else "unknown"
     if status.limited_by is not None:
         when = f" in {_minutes(status.limited_in_s)}" if status.limited_in_s else ""
         limit = f"{status.label(status.limited_by)}{when}"

@@ -18,8 +18,8 @@ from rich.console import Console
 from dronebms.cli.exit_codes import print_stderr, print_stdout
 from dronebms.cli.main import main
 from dronebms.core.number_format import PrintableFormatter, csv_field, printable
+from dronebms.presentation.phrases import pack_name
 from dronebms.service.log_output import JsonFormatter, TextFormatter
-from dronebms.terminal.phrases import pack_name
 from mavlink_bridge.protocol import messages
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.reports import a_report

@@ -36,15 +36,15 @@ from dronebms.core.report import (
     Verdict,
 )
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.terminal.display import Display
-from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
-from dronebms.terminal.layout import Canvas, Frame, View, cell_lines, render
-from dronebms.terminal.phrases import (
+from dronebms.presentation.phrases import (
     headless_line,
     home_answer,
     mission_answer,
     weak_cell_reasons,
 )
+from dronebms.terminal.display import Display
+from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
+from dronebms.terminal.layout import Canvas, Frame, View, cell_lines, render
 from dronebms.terminal.screen_reader import sentences
 from smartbattery.snapshot import Identity
 from tests.scenes import (
@@ -338,7 +338,7 @@ def test_the_sign_of_a_verdict_is_no_milder_than_its_limit(
 @pytest.mark.parametrize(
     ("status", "text"),
     [
-        (Status(NOW_S), "limit: none predicted"),
+        (Status(NOW_S), "limit: none predicted "),
         (Status(NOW_S, limited_by="hot", labels=LABELS), "limit: pack hot "),
         (Status(NOW_S, limited_by="hot", limited_in_s=75.0, labels=LABELS), "pack hot in 1:15 "),
         (Status(NOW_S, limited_by="odd_one", limited_in_s=0.0), "limit: odd one now"),
@@ -350,6 +350,22 @@ def test_the_sign_of_a_verdict_is_no_milder_than_its_limit(
 )
 def test_the_next_limit_has_its_label_and_its_time(status: Status, text: str) -> None:
     assert text in text_of(replace(FLYING, status=status))
+
+
+def test_the_next_limit_of_several_batteries_is_the_one_that_trips_first() -> None:
+    soon = Status(NOW_S, limited_by="hot", limited_in_s=75.0, labels=LABELS)
+    drawn = "\n".join(screen_of([FLYING, replace(SECOND, status=soon)]))
+    assert " limit: pack hot in 1:15 at this load (battery 2) " in drawn
+    drawn = "\n".join(screen_of([replace(FLYING, status=soon), SECOND]))
+    assert " limit: pack hot in 1:15 at this load  " in drawn
+    lost = replace(SILENT, index=0)
+    assert " limit: low resting cell voltage in 10:40" in "\n".join(screen_of([lost, SECOND]))
+
+
+def test_the_next_limit_of_a_battery_without_readings_is_unknown() -> None:
+    assert "limit: unknown " in text_of(SILENT)
+    gone = Status(NOW_S, Severity.WARNING, ("service_absent",))
+    assert "limit: unknown " in text_of(replace(SILENT, status=gone))
 
 
 def test_the_severity_is_a_word_and_a_symbol() -> None:
@@ -709,10 +725,7 @@ def test_plain_output_writes_alarms_at_once_and_lost_values_as_unknown() -> None
     ]
     late = file.getvalue().splitlines()[-2]
     assert late.startswith("12:31 battery 1: state unknown (no reading for 3 s), home")
-    assert (
-        "flight time left unknown, next limit none predicted, state of charge unknown, cells"
-        in late
-    )
+    assert "flight time left unknown, next limit unknown, state of charge unknown, cells" in late
 
 
 def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Texts for values that the screen, the plain output and the report page share.
+"""Texts for values that every screen, the plain output and the report page share.
 
 Durations are truncated to seconds, never rounded up. Unknown is a dash. Cells count from 1.
 """
@@ -10,13 +10,11 @@ from math import inf
 from dronebms.core.number_format import DASH, age, clock_text, duration, number, printable
 from dronebms.core.report import Estimate, Report, Severity, Status, Verdict
 from dronebms.core.verdicts import alternate_text, mission_shortage, worst
-from dronebms.terminal.glyphs import Glyphs
 from smartbattery.registers import CELLS, WORDS
 
 _MILLI = 1000.0
 _APART_V = 0.005 - 1e-9  # a gauge counts in millivolts, and two cells tremble by one each
-_WIDE_SPREAD_MV = 300.0  # the default limits warn at it under load
-_SPREAD_BAR_WIDTH = 8
+WIDE_SPREAD_MV = 300.0  # the default limits warn at it under load
 _TURN_BACK_SOON_S = 60.0
 _RETURNING = ("RTL", "LAND")  # in the names of the modes
 # Reasons for a weak cell: field of its state, sign, least share of the difference to the median.
@@ -70,9 +68,13 @@ def figures(report: Report) -> str:
 
 def has_data(report: Report) -> bool:
     """Whether the severity rests on data: "ok" of a silent pack means nothing."""
+    return has_readings(report) or bool(report.status.active)
+
+
+def has_readings(report: Report) -> bool:
+    """Whether a voltage of the pack or of a cell is known."""
     snapshot = report.snapshot
-    received = snapshot.voltage_v is not None or snapshot.lowest_cell() is not None
-    return received or bool(report.status.active)
+    return snapshot.voltage_v is not None or snapshot.lowest_cell() is not None
 
 
 def verdict(report: Report) -> str:
@@ -230,21 +232,112 @@ def following_limit(report: Report) -> tuple[str, float] | None:
     return min(after.items(), key=lambda row: row[1], default=None)
 
 
-def cells_heading(report: Report, now_s: float, glyphs: Glyphs) -> str:
-    """Spread of the cells, age of the oldest, and the range of the bars."""
+def spread_mv(report: Report) -> float | None:
+    """Difference between the highest and the lowest cell, `None` without any."""
+    known_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
+    return (max(known_v) - min(known_v)) * _MILLI if known_v else None
+
+
+def cells_heading(report: Report, now_s: float, bar: str = "") -> str:
+    """Spread of the cells, age of the oldest, and the range of the bars.
+
+    Args:
+        report: the newest.
+        now_s: time of the screen.
+        bar: the spread as a part of `WIDE_SPREAD_MV`, drawn as text.
+    """
     pack_data, cells_v = report.pack_data, report.snapshot.cells_v
-    known_v = [cell_v for cell_v in cells_v if cell_v is not None]
-    if not known_v:
+    apart_mv = spread_mv(report)
+    if apart_mv is None:
         return "cells: none received"
-    spread_mv = (max(known_v) - min(known_v)) * _MILLI
-    bar = glyphs.bar(spread_mv / _WIDE_SPREAD_MV, _SPREAD_BAR_WIDTH)
-    known = "" if len(known_v) == len(cells_v) else f", {len(known_v)} known"
+    count = sum(cell_v is not None for cell_v in cells_v)
+    known = "" if count == len(cells_v) else f", {count} known"
     bars = f"bars {pack_data.cutoff_v:.2f}-{pack_data.chemistry.full_cell_v:.2f} V"
     ages_s = [age_s_of(report, f"cell{index + 1}_v", now_s) for index in range(len(cells_v))]
     oldest_s = max((age_s for age_s in ages_s if age_s is not None), default=None)
     oldest = "" if oldest_s is None else f", oldest {age(oldest_s)}"
-    wide = f"{bar} of {_WIDE_SPREAD_MV:.0f}"
-    return f"cells: spread {spread_mv:.0f} mV {wide}{known}{oldest}, {bars}"
+    wide = f"{bar} of {WIDE_SPREAD_MV:.0f}" if bar else f"of {WIDE_SPREAD_MV:.0f} mV"
+    return f"cells: spread {apart_mv:.0f} mV {wide}{known}{oldest}, {bars}"
+
+
+def limit_answer(reports: Sequence[Report]) -> Answer:
+    """The limit that trips next, and when: of several batteries, of the one that it trips first.
+
+    With the commanded current limit or the limit after it.
+    """
+    limited = [report for report in reports if report.status.limited_by is not None]
+    report = min(limited or reports, key=lambda report: _number(report.status.limited_in_s))
+    status = report.status
+    if status.limited_by is None:
+        return Answer("none predicted" if has_readings(report) else "unknown", "")
+    when = ""
+    if status.limited_in_s is not None:
+        when = " now" if status.limited_in_s <= 0 else f" in {duration(status.limited_in_s)}"
+    if status.asked_max_a is not None:
+        when += f", commanded limit {status.asked_max_a:.0f} A"
+    elif (following := following_limit(report)) is not None:
+        when += f", {status.label(following[0])} in {duration(following[1])}"
+    elif status.limited_in_s:
+        when += " at this load"
+    if report is not reports[0]:
+        when += f" (battery {report.index + 1})"
+    return Answer(status.label(status.limited_by), when)
+
+
+def state_answer(report: Report, now_s: float) -> Answer:
+    """The severity with the tripped limits; without a severity: no data."""
+    behind_s = now_s - report.t_s
+    if behind_s > SILENT_S:
+        return Answer("STALE", f"no report for {age(behind_s)}", Severity.WARNING)
+    status = report.status
+    if not has_data(report):
+        return Answer("unknown", "no data received")
+    loud = status.severity >= Severity.WARNING
+    label = status.severity.label.upper() if loud else status.severity.label
+    return Answer(label, tripped_limits(status) or "no alarms", status.severity)
+
+
+def time_left(report: Report) -> tuple[str, str, str]:
+    """The time left with its interval, the cut-off that ends it, and whether that is a default."""
+    estimate, pack_data = report.estimate, report.pack_data
+    first = f"{duration(estimate.remaining_s)} left"
+    weakest = weakest_cell(report)
+    cell = "weakest cell" if weakest is None else f"cell {weakest + 1}"
+    load = "at this load" if mission_answer(report) is None else "on this mission"
+    second = f"until {cell} reaches {pack_data.cutoff_v:.2f} V {load}"
+    if estimate.remaining_s is None:
+        no_current = report.snapshot.current_a is None
+        why = "current not received" if no_current else "no load yet"
+        first = f"flight time left unknown: {why}"
+        second = f"cut-off {pack_data.cutoff_v:.2f} V a cell"
+    elif estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
+        low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
+        first += f", 90 %: {low} - {high}"
+    return first, second, "" if pack_data.cutoff_cell_v is not None else "(default cut-off)"
+
+
+def autopilot_answer(report: Report, now_s: float, link: str | None) -> Answer:
+    """Heartbeat, arming and mode of the autopilot, then its link.
+
+    A heartbeat that ended is a warning; without a severity none was received.
+
+    Args:
+        report: the newest.
+        now_s: time of the screen.
+        link: URL of the link; None: no link, "": unknown.
+    """
+    vehicle = report.vehicle
+    shown = "no link" if link is None else link
+    shown = shown if vehicle.link_trouble is None else vehicle.link_trouble
+    shown = shown if vehicle.second_sender is None else vehicle.second_sender
+    if vehicle.heartbeat_age_s is None:
+        return Answer(f"{DASH}  no heartbeat", shown)
+    age_s = vehicle.heartbeat_age_s + now_s - report.t_s
+    if age_s > SILENT_S:
+        return Answer(f"no heartbeat for {age(age_s)}", shown, Severity.WARNING)
+    armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
+    text = f"heartbeat {age(age_s)} ago, {armed}, {vehicle.mode or 'mode unknown'}"
+    return Answer(text, shown, Severity.OK)
 
 
 def headless_line(report: Report) -> str:
