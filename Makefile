@@ -13,9 +13,17 @@ PYTEST := $(BIN)/pytest -q -rs -n auto --dist worksteal
 
 # The unit has no access to home folders.
 SERVICE_HOME ?= /opt/dronebms
+# Optional outputs of the service: make install-service EXTRAS=mqtt,metrics
+EXTRAS ?=
+PREFIX ?= /usr/local
 UNITS := $(DESTDIR)/etc/systemd/system
+BASH_COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dronebms
+ZSH_COMPLETION := $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dronebms
+FISH_COMPLETION := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dronebms.fish
+MAN_PAGE := $(DESTDIR)$(PREFIX)/share/man/man1/dronebms.1
+SCHEMA := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.schema.json
 
-.PHONY: demo test test-all lint check format bench clean install-service uninstall-service
+.PHONY: demo test test-all lint check format bench docs clean install-service uninstall-service
 
 demo: .venv/.installed
 	$(BIN)/dronebms sim --flight mission --speed 10
@@ -47,6 +55,10 @@ bench: .venv/.installed
 	$(BIN)/python benchmarks/bus_load.py
 	$(BIN)/python benchmarks/screen.py
 
+# Completion, man page, JSON schema and reference pages, from the rows in the code.
+docs: .venv/.tests-installed
+	$(BIN)/python -m docs_build
+
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -56,12 +68,18 @@ install-service:
 	install -D -m 644 packaging/dronebms.sysusers $(DESTDIR)/etc/sysusers.d/dronebms.conf
 	install -D -m 644 packaging/dronebms.modules $(DESTDIR)/etc/modules-load.d/dronebms.conf
 	test -e $(DESTDIR)/etc/dronebms.toml || install -D -m 644 packaging/dronebms.toml $(DESTDIR)/etc/dronebms.toml
-	install -d $(UNITS)
+	install -D -m 644 packaging/completion/dronebms $(BASH_COMPLETION)
+	install -D -m 644 packaging/completion/_dronebms $(ZSH_COMPLETION)
+	install -D -m 644 packaging/completion/dronebms.fish $(FISH_COMPLETION)
+	install -D -m 644 packaging/dronebms.1 $(MAN_PAGE)
+	install -D -m 644 packaging/dronebms.schema.json $(SCHEMA)
+	install -d $(UNITS) $(DESTDIR)$(PREFIX)/bin
+	ln -sf $(SERVICE_HOME)/bin/dronebms $(DESTDIR)$(PREFIX)/bin/dronebms
 	sed 's|@HOME@|$(SERVICE_HOME)|' packaging/dronebms.service > $(UNITS)/dronebms.service
 	chmod 644 $(UNITS)/dronebms.service
 ifeq ($(DESTDIR),)
 	$(PYTHON) -m venv $(SERVICE_HOME)
-	$(SERVICE_HOME)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade .
+	$(SERVICE_HOME)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade '.$(if $(EXTRAS),[$(EXTRAS)])'
 	systemd-sysusers
 	modprobe i2c-dev || true
 	udevadm control --reload && udevadm trigger --subsystem-match=i2c-dev
@@ -76,7 +94,8 @@ ifeq ($(DESTDIR),)
 	rm -rf $(SERVICE_HOME)
 endif
 	rm -f $(UNITS)/dronebms.service $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules \
-		$(DESTDIR)/etc/sysusers.d/dronebms.conf $(DESTDIR)/etc/modules-load.d/dronebms.conf
+		$(DESTDIR)/etc/sysusers.d/dronebms.conf $(DESTDIR)/etc/modules-load.d/dronebms.conf \
+		$(DESTDIR)$(PREFIX)/bin/dronebms $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(MAN_PAGE) $(SCHEMA)
 ifeq ($(DESTDIR),)
 	systemctl daemon-reload
 endif

@@ -16,6 +16,11 @@ FILES = {
     "etc/udev/rules.d/60-dronebms.rules",
     "etc/sysusers.d/dronebms.conf",
     "etc/modules-load.d/dronebms.conf",
+    "usr/local/share/bash-completion/completions/dronebms",
+    "usr/local/share/zsh/site-functions/_dronebms",
+    "usr/local/share/fish/vendor_completions.d/dronebms.fish",
+    "usr/local/share/man/man1/dronebms.1",
+    "usr/local/share/dronebms/dronebms.schema.json",
 }
 
 
@@ -43,11 +48,13 @@ def test_install_service_writes_every_file_and_preserves_a_configuration(
     assert files_in(tmp_path) == FILES
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in FILES} == {0o644}
     assert "@HOME@" not in (tmp_path / "etc/systemd/system/dronebms.service").read_text()
+    assert (tmp_path / "usr/local/bin/dronebms").readlink() == Path("/opt/dronebms/bin/dronebms")
     (tmp_path / "etc/dronebms.toml").write_text("mine")
     make("install-service", tmp_path)
     make("uninstall-service", tmp_path)
     assert files_in(tmp_path) == {"etc/dronebms.toml"}
     assert (tmp_path / "etc/dronebms.toml").read_text() == "mine"
+    assert not (tmp_path / "usr/local/bin/dronebms").is_symlink()
 
 
 def test_systemd_rates_the_unit_as_confined(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ A new option is a row of `OPTIONS`, a new command a row of `PAGES`.
 """
 
 import argparse
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dronebms import __version__
 from dronebms.cli.exit_codes import Command
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.number_format import printable
@@ -44,7 +46,23 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_UNUSABLE, f"{printable(f'{self.prog}: {message}; see {self.prog} --help')}\n")
+        """End with one sentence, which names the nearest command or option of a mistyped one."""
+        near = f"; did you mean {meant}?" if (meant := _meant(message)) else ""
+        text = f"{self.prog}: {message}{near}; see {self.prog} --help"
+        self.exit(_UNUSABLE, f"{printable(text)}\n")
+
+
+def _meant(message: str) -> str | None:
+    """Command or option that is nearest to the mistyped one of an error of argparse."""
+    place = r"argument COMMAND: invalid choice: '|unrecognized arguments: "
+    found = re.match(rf"(?:{place})([\w-]+)", message)
+    if found is None:
+        return None
+    commands = [page.name for page in PAGES]
+    named = ["--help", "--version", *(name for row in OPTIONS for name in row.names.split())]
+    options = [name for name in named if name.startswith("-")]
+    known = options if found[1].startswith("-") else commands
+    return next(iter(difflib.get_close_matches(found[1], known, n=1)), None)
 
 
 def _speed(text: str) -> float | str:
@@ -262,7 +280,10 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         description="Reads a drone's smart battery, estimates the time to empty, evaluates its "
         "limits, and reports to the autopilot.",
     )
-    known = root.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    root.add_argument("--version", action="version", version=f"dronebms {__version__}")
+    # Not `required`, which would hide a mistyped option in front of the command.
+    root.set_defaults(run=lambda _: root.error("a command is missing"))
+    known = root.add_subparsers(title="commands", metavar="COMMAND")
     for page in PAGES:
         epilog = f"example: {page.example}"
         command = known.add_parser(

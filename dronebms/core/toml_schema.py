@@ -5,6 +5,7 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -38,19 +39,29 @@ _MOST_ERRORS = 100  # that are listed
 _MOST_CHARS = 4096  # of a line
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that a key accepts."""
+
+    known: tuple[str, ...]
+
+    def check(self, name: str) -> str:
+        """The name.
+
+        Raises:
+            ValueError: it is none of them; the text has the known ones, or the nearest.
+        """
+        if name in self.known:
+            return name
+        if len(self.known) <= _MOST_NAMES:
+            raise ValueError(f"one of {', '.join(self.known)}")
+        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.0)
+        raise ValueError(f"one of {len(self.known)} names, of which {near[0]} is the nearest")
+
+
 def one_of(names: Iterable[str]) -> AfterValidator:
     """Validator that accepts only the given names."""
-    known = tuple(names)
-
-    def check(name: str) -> str:
-        if name in known:
-            return name
-        if len(known) <= _MOST_NAMES:
-            raise ValueError(f"one of {', '.join(known)}")
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        raise ValueError(f"one of {len(known)} names, of which {near[0]} is the nearest")
-
-    return AfterValidator(check)
+    return AfterValidator(Names(tuple(names)).check)
 
 
 def _cell_name(name: str) -> str:
@@ -69,7 +80,13 @@ GaugeName = Annotated[str, one_of((AUTO, *(row.name for row in PROFILES)))]
 class Section(BaseModel):
     """Model of a TOML table: unknown keys are errors, and "1" is not 1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,  # the JSON schema and docs/reference have them
+    )
 
 
 def read_text(path: Path) -> str:

@@ -105,24 +105,43 @@ class BatteryConfig(Section):
     """One pack."""
 
     bus: Annotated[PrintableText, AfterValidator(_bus)]
+    """Where the pack is read: an I2C adapter (`/dev/i2c-1`), a monitor of the autopilot
+    (`mavlink:0`) or a virtual pack (`sim:survey`)."""
     address: Annotated[int, Field(ge=0x03, le=0x77)] = 0x0B
+    """7-bit address of the gauge on the bus."""
     gauge: GaugeName = AUTO
+    """Profile of the gauge; `auto` identifies it by reading."""
     mux_address: Annotated[int, AfterValidator(_seven_bits)] | None = None
+    """Address of the multiplexer in front of the pack; needs `mux_channel`."""
     mux_channel: (
         Annotated[int, Field(ge=multiplexer.CHANNELS[0], le=multiplexer.CHANNELS[-1])] | None
     ) = None
-    recovery: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None  # program, arguments
+    """Channel of the multiplexer that the pack is on."""
+    recovery: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
+    """Program and its arguments that free a stuck bus."""
     cells: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Cells in series; else the gauge's. Needed with a monitor of the autopilot."""
     capacity_mah: CapacityMah | None = None
+    """Rated capacity; else the gauge's, or estimated."""
     cell: CellName | None = None
-    chemistry: ChemistryName = "lipo"  # or that of the cell
+    """Type of the cells, if it is a known one, such as `P42A`; its chemistry applies."""
+    chemistry: ChemistryName = "lipo"
+    """Chemistry of the cells."""
     cutoff_cell_v: CutoffV | None = None
-    continuous_c: RateC | None = None  # as the pack's maker rates it
+    """Voltage of the weakest cell under load at which the pack is empty; else the chemistry's."""
+    continuous_c: RateC | None = None
+    """Continuous discharge current in C, as the pack's maker rates it; else the chemistry's."""
     burst_c: RateC | None = None
+    """Discharge current for 10 s in C, as the pack's maker rates it; else the chemistry's."""
     limp_home_a: CurrentA | None = None
+    """Least current that keeps the aircraft in the air; else 1.1 times the mean power in flight."""
     hover_a: CurrentA | None = None
+    """Mean current of this pack in flight, that `planned_s` is compared with."""
     planned_s: FlightS | None = None
+    """Duration of the next flight: no-go if the charge does not last for it at `hover_a`."""
     pack_model: Name | None = None
+    """Model of the pack: a new pack starts from packs of its model; else maker, device, capacity
+    and cells."""
 
     @model_validator(mode="after")
     def _is_of_the_cell(self) -> "BatteryConfig":
@@ -215,6 +234,7 @@ class StatusConfig(Section):
     """The local socket for viewers."""
 
     socket: FilePath = STATUS_SOCKET
+    """Path of the status socket."""
 
     @field_validator("socket")
     @classmethod
@@ -228,15 +248,20 @@ class StateConfig(Section):
     """Folder of the state that outlives a run; without it only vehicle parameters are stored."""
 
     dir: FilePath
+    """Folder of the pack history, of what is learned of packs and of the restart state."""
 
 
 class RecordingConfig(Section):
     """Folder and bounds of the recordings."""
 
     dir: FilePath
-    max_mb: Positive = 512.0  # of all files
-    max_days: Positive | None = None  # None: as long as there is room
-    file_mb: Positive = 16.0  # a larger file is continued in another one
+    """Folder of the recordings."""
+    max_mb: Positive = 512.0
+    """Size of all recordings, in MB; the oldest are deleted first, those of an incident last."""
+    max_days: Positive | None = None
+    """Age in days above which a recording is deleted; none: as long as there is room."""
+    file_mb: Positive = 16.0
+    """Size in MB above which a recording is continued in another file."""
 
     @model_validator(mode="after")
     def _fits(self) -> "RecordingConfig":
@@ -248,18 +273,26 @@ class RecordingConfig(Section):
 class VehicleConfig(Section):
     """The vehicle that the packs fly on."""
 
-    name: Name | None = None  # None: the autopilot's unique id
+    name: Name | None = None
+    """Name of the vehicle, whose flights share their usual power; else the autopilot's unique id.
+    """
 
 
 class LimitConfig(Section):
     """A change of one row of the protection table."""
 
     id: Annotated[str, one_of(every_limit())]
+    """Id of the limit."""
     trip: Finite | None = None
+    """Value at which the limit trips, in the unit of its quantity."""
     clear: Finite | None = None
+    """Value at which the limit clears; else moved along with `trip`."""
     hold_s: LimitHoldS | None = None
+    """Time that the value must be beyond `trip` before the limit trips."""
     clear_s: LimitClearS | None = None
+    """Time that the value must be beyond `clear` before the limit clears."""
     severity: Annotated[str, one_of(_SEVERITIES)] | None = None
+    """Severity of the limit."""
 
     @field_validator("trip", "clear")
     @classmethod
@@ -297,15 +330,25 @@ class ActionConfig(Section):
     """An action in addition to reporting and announcing."""
 
     on: Annotated[str, one_of((*_SEVERITIES, GOVERNOR, *every_limit()))]
+    """Trigger: a severity (this one or worse), the id of a limit, or `governor`."""
     do: DoName
+    """What is done while the trigger holds."""
     hold_s: ActionHoldS = 2.0
+    """Time that the trigger must hold before the action begins."""
     cooldown_s: CooldownS = 30.0
+    """Time from the end of the action until it can begin again."""
     only_when_armed: bool = True
+    """Whether the action is done on an armed vehicle alone."""
     retry_s: RetryS = 3.0
+    """Time for the vehicle to comply before the command is repeated."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often the command is repeated."""
     escalate: DoName | None = None
+    """More urgent action after the last retry; with `do = "return"` alone."""
     speed_m_s: SpeedMS | None = None
+    """Speed that `reduce` allows, in addition to the current."""
     climb_m_s: ClimbMS | None = None
+    """Climb rate that `reduce` allows, in addition to the current."""
 
     @model_validator(mode="after")
     def _is_valid(self) -> "ActionConfig":
@@ -343,7 +386,9 @@ class ChargerConfig(Section):
     """Program and MQTT topic that control a charger by `reduce` and `stop`; not while armed."""
 
     command: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
+    """Program and its arguments; `reduce` or `stop` is added as the last one."""
     topic: Topic | None = None
+    """MQTT topic of the charger; needs `[mqtt]`."""
 
     @model_validator(mode="after")
     def _is_something(self) -> "ChargerConfig":
@@ -363,17 +408,29 @@ class Config(Section):
     """A whole file."""
 
     battery: Annotated[list[BatteryConfig], Field(min_length=1)]
+    """The packs, in the order of their numbers."""
     mavlink: MavlinkConfig = MavlinkConfig()
+    """The link to the flight controller."""
     vehicle: VehicleConfig = VehicleConfig()
+    """What the vehicle is called."""
     status: StatusConfig | None = None
+    """The status socket, for `dronebms status`; off without this section."""
     recording: RecordingConfig | None = None
+    """Recordings of every transfer; off without this section."""
     state: StateConfig | None = None
+    """State that outlives a run; without this section only vehicle parameters are stored."""
     limit: list[LimitConfig] = Field(default_factory=list)
+    """Changes of rows of the limit table."""
     action: list[ActionConfig] = Field(default_factory=list)
+    """Actions on the vehicle; none without a row."""
     charger: ChargerConfig | None = None
+    """Control of a charger; off without this section."""
     metrics: MetricsConfig | None = None
+    """OpenMetrics for a scraper; off without this section; extra `metrics`."""
     mqtt: MqttConfig | None = None
-    topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]  # of several batteries
+    """Messages to a broker; off without this section; extra `mqtt`."""
+    topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]
+    """How several batteries are connected."""
 
     @model_validator(mode="after")
     def _every_pack_has_its_own_address(self) -> "Config":

@@ -22,22 +22,34 @@ class MetricsConfig(Section):
     """OpenMetrics exporter, by default for this computer alone."""
 
     port: Port = 9100
+    """TCP port of the exporter."""
     address: FilePath = "127.0.0.1"
+    """Address that the exporter listens on."""
 
 
 class MqttConfig(Section):
     """MQTT broker; messages are queued while it is away."""
 
     host: FilePath
+    """Name or address of the broker."""
     port: Port = 1883
+    """TCP port of the broker."""
     topic: Topic = "dronebms"
-    period_s: Positive = 10.0  # between the reports of one battery
-    max_mb: Positive = 64.0  # of queued messages
-    ca: FilePath | None = None  # file of the certificate authority; without it no TLS
-    certificate: FilePath | None = None  # files of the client certificate
+    """Topic that all topics of this computer are below."""
+    period_s: Positive = 10.0
+    """Time between the reports of one battery."""
+    max_mb: Positive = 64.0
+    """Size of the queued messages, in MB."""
+    ca: FilePath | None = None
+    """File of the certificate authority; without it no TLS."""
+    certificate: FilePath | None = None
+    """File of the client certificate; needs `key` and `ca`."""
     key: FilePath | None = None
+    """File of the key of the client certificate."""
     user: NonEmptyText | None = None
+    """Name of the user at the broker."""
     password_file: FilePath | None = None
+    """File of the user's password."""
 
     @model_validator(mode="after")
     def _fits(self) -> "MqttConfig":

@@ -29,13 +29,23 @@ class MavlinkConfig(Section):
     """Link to the flight controller."""
 
     url: Annotated[str, AfterValidator(_link_url)] = "udpout:127.0.0.1:14550"
-    system_id: Annotated[int, Field(ge=1, le=255)] | None = None  # None: the first received
-    component_id: Annotated[int, Field(ge=2, le=250), AfterValidator(_free)] = 191  # of us
+    """Link to the flight controller: `udpout:HOST:PORT`, `udpin:HOST:PORT`, `tcp:HOST:PORT` or
+    `serial:PATH[:BAUD]`."""
+    system_id: Annotated[int, Field(ge=1, le=255)] | None = None
+    """System id of the vehicle, the only one that is followed; else the first autopilot received.
+    """
+    component_id: Annotated[int, Field(ge=2, le=250), AfterValidator(_free)] = 191
+    """MAVLink component of this computer."""
     vehicle: Literal["auto", "ardupilot", "px4"] = "auto"
-    battery_id: Annotated[int, Field(ge=-1, le=250)] = -1  # -1: first free id
-    # What BATTERY_STATUS.time_remaining is; None: the 5 % bound to an autopilot that acts on it.
+    """Flight stack; `auto` follows the heartbeat."""
+    battery_id: Annotated[int, Field(ge=-1, le=250)] = -1
+    """BATTERY_STATUS.id of the first battery; -1: the first free one."""
     report_time: Literal["median", "low"] | None = None
-    accept_systems: Annotated[  # may send requests; TOML has arrays alone
+    """What BATTERY_STATUS.time_remaining is: the median, or the 5 % bound (`low`); else the bound
+    to an autopilot that acts on it, the median to others."""
+    accept_systems: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=1, le=255)], ...], Field(strict=False)
     ] = (255,)
-    signing_key: FilePath | None = None  # path of a file with a passphrase
+    """System ids of the ground stations whose requests are answered."""
+    signing_key: FilePath | None = None
+    """File with the passphrase that frames are signed with."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dronebms import __version__
 from dronebms.cli.main import main
 from sim.plant.faults import FAULTS
 from sim.plant.scenario import scenario_names
@@ -159,6 +160,32 @@ def test_a_usage_error_is_one_sentence_and_code_2(
     assert sentence.startswith("dronebms")
     assert "Traceback" not in sentence
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_that_of_the_package(dronebms: Shell) -> None:
+    done = dronebms("--version")
+    assert (done.code, done.out, done.err) == (0, f"dronebms {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("prob", "probe"),
+        ("chek -c x.toml", "check"),
+        ("ardupilot_script", "ardupilot-script"),
+        ("sim --flght survey", "--flight"),
+        ("--verison", "--version"),
+        ("xyzzy", None),
+        ("sim --xyzzy", None),
+    ],
+)
+def test_a_mistyped_command_or_option_gets_the_nearest_one(
+    dronebms: Shell, line: str, meant: str | None
+) -> None:
+    done = dronebms(*line.split())
+    assert (done.code, done.out) == (2, "")
+    asked = re.findall(r"; did you mean (\S+)\?;", done.err)
+    assert asked == ([] if meant is None else [meant])
 
 
 # ---------------------------------------------------------------------- sim

@@ -37,7 +37,8 @@ ALLOWED: tuple[tuple[str, str, str], ...] = (
 
 PLACES = (
     *("dronebms", "smartbattery", "mavlink_bridge", "sim", "tests", "benchmarks", "research"),
-    *("examples", "docs", "packaging", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml"),
+    *("examples", "docs", "docs_build", "packaging"),
+    *("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml"),
 )
 SUFFIXES = frozenset({".py", ".md", ".toml", ".lua", ".html"})
 

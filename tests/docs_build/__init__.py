@@ -1,0 +1,1 @@
+"""Tests of the generated files and of the site."""
