@@ -4,11 +4,12 @@ An onboard computer (component 191 unless configured) and its batteries are comp
 vehicle's system. The first battery is MAV_COMP_ID_BATTERY, 180, every other one
 MAV_COMP_ID_BATTERY2, 181: MAVLink assigns no more, and receivers distinguish batteries by
 BATTERY_STATUS.id. A battery sends a HEARTBEAT each second, BATTERY_STATUS twice a second and at
-once when the severity changes, SMART_BATTERY_INFO every ten seconds and STATUSTEXT when a limit
-trips or clears. Commands, requests, verdicts on arming and their texts come from the computer.
-Every component answers requests of accepted systems. Without gauge data, or with a percentage that
-the vehicle would misread, BATTERY_STATUS is withheld: every flight stack detects silence. A battery
-that a monitor of the vehicle measures is not reported back: the computer sends its texts.
+once when the severity changes, SMART_BATTERY_INFO every ten seconds, BATTERY_INFO on request, and
+STATUSTEXT when a limit trips or clears. Commands, requests, verdicts on arming and their texts come
+from the computer. Every component answers requests of accepted systems. Without gauge data, or with
+a percentage that the vehicle would misread, BATTERY_STATUS is withheld: every flight stack detects
+silence. A battery that a monitor of the vehicle measures is not reported back: the computer sends
+its texts.
 For one thread and one clock. No method blocks; neither received data nor a lost link raise.
 Source: the heartbeat and battery protocols of mavlink.io, MAV_COMPONENT of minimal.xml;
 flight_stacks.py for the vehicles.
@@ -28,6 +29,7 @@ from dronebms.core.report import Event, Report, Severity
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol import messages
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
+from mavlink_bridge.protocol.battery_info_message import MESSAGE_ID as BATTERY_INFO_ID
 from mavlink_bridge.protocol.codec import Codec
 from mavlink_bridge.protocol.driver_commands import is_for_version_1
 from mavlink_bridge.protocol.flight_stacks import (
@@ -65,7 +67,10 @@ COMPUTER = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
 _BATTERIES = (mavlink.MAV_COMP_ID_BATTERY, mavlink.MAV_COMP_ID_BATTERY2)
 _HEARTBEAT = mavlink.MAVLINK_MSG_ID_HEARTBEAT
 _STATUS = mavlink.MAVLINK_MSG_ID_BATTERY_STATUS
-_INFO = mavlink.MAVLINK_MSG_ID_SMART_BATTERY_INFO
+_INFOS = (
+    (mavlink.MAVLINK_MSG_ID_SMART_BATTERY_INFO, messages.smart_battery_info),
+    (BATTERY_INFO_ID, messages.battery_info),
+)
 _GROUND_STATION = 255
 _VERDICT_PERIOD_S = 1.0  # to the Lua driver, which refuses to arm after 3 s without one
 _OTHERS_MAX = 8  # vehicles that are named in the log
@@ -358,10 +363,11 @@ class Bridge:
         )
         battery_id = id_of(self._first_id, position)
         self._send_status(report, battery, battery_id)
-        known = report.snapshot.voltage_v is not None
-        if known and battery_id is not None and battery.schedule.due(_INFO, now_s):
-            info = messages.smart_battery_info(report, battery_id=battery_id)
-            self._send(battery.component, info, now_s)
+        if report.snapshot.voltage_v is None or battery_id is None:
+            return
+        for message_id, encode in _INFOS:
+            if battery.schedule.due(message_id, now_s):
+                self._send(battery.component, encode(report, battery_id=battery_id), now_s)
 
     def _receive(self, message: mavlink.MAVLink_message, received_s: float) -> None:
         now_s = self._pumped_s

@@ -1,4 +1,4 @@
-"""Encoding of a Report as BATTERY_STATUS, SMART_BATTERY_INFO, HEARTBEAT and STATUSTEXT.
+"""Encoding of a Report as BATTERY_STATUS, the two battery infos, HEARTBEAT and STATUSTEXT.
 
 Pure functions that raise nothing: one invalid cell must not suppress the other values. A value
 that is unknown, not finite or impossible is marked as unknown in its own field; a value out of
@@ -14,7 +14,13 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.number_format import printable
 from dronebms.core.report import Event, Report, Severity
-from smartbattery.snapshot import Snapshot
+from mavlink_bridge.protocol.battery_info_message import (
+    BATTERY_INFO,
+    DATE_BYTES,
+    NAME_BYTES,
+    SERIAL_BYTES,
+)
+from smartbattery.snapshot import Identity, Snapshot
 
 CELLS_MAX = 14  # 10 in voltages, 4 in the extension voltages_ext
 _SLOTS, _EXTENDED_SLOTS = 10, 4
@@ -39,8 +45,11 @@ _TEXT_MAX_BYTES = 250
 _CYCLES = (0, 0xFFFE)
 _UNKNOWN_CYCLES = 0xFFFF
 _CELL_COUNTS = (1, 0xFF)
-_SERIAL_BYTES, _NAME_BYTES = 16, 50
+_SERIAL_BYTES, _NAME_BYTES = 16, 50  # of SMART_BATTERY_INFO
 _NOT_PROVIDED = 0
+_UNKNOWN_HEALTH = 0xFF
+_MOST = 1e6  # of a voltage, current or capacity in V, A, Ah
+_AH_PER_MAH = 0.001
 
 _CHARGE_STATES = {
     Severity.OK: mavlink.MAV_BATTERY_CHARGE_STATE_OK,
@@ -108,8 +117,6 @@ def smart_battery_info(
     Current limits are omitted: those of a chemistry are not those of this pack.
     """
     pack_data, snapshot, identity = report.pack_data, report.snapshot, report.snapshot.identity
-    name = "_".join(part for part in (identity.manufacturer, identity.device) if part)
-    day = "" if identity.date is None else "{2:02d}/{1:02d}/{0:04d}".format(*identity.date)
     return mavlink.MAVLink_smart_battery_info_message(
         id=battery_id,
         battery_function=mavlink.MAV_BATTERY_FUNCTION_ALL,
@@ -117,10 +124,8 @@ def smart_battery_info(
         capacity_full_specification=_nearest(pack_data.capacity_mah, 1.0, _COUNTS, _UNKNOWN),
         capacity_full=_nearest(snapshot.full_mah, 1.0, _COUNTS, _UNKNOWN),
         cycle_count=_nearest(snapshot.cycles, 1.0, _CYCLES, _UNKNOWN_CYCLES),
-        serial_number=_ascii(
-            "" if identity.serial is None else str(identity.serial), _SERIAL_BYTES
-        ),
-        device_name=_ascii(name, _NAME_BYTES),
+        serial_number=_serial(identity, _SERIAL_BYTES),
+        device_name=_name(identity, _NAME_BYTES),
         weight=_NOT_PROVIDED,
         discharge_minimum_voltage=_nearest(
             pack_data.cutoff_v, _MV_PER_V, (0, _LARGEST_MV), _UNUSED_MV
@@ -131,7 +136,40 @@ def smart_battery_info(
             pack_data.chemistry.full_cell_v, _MV_PER_V, (1, _LARGEST_MV), _NOT_PROVIDED
         ),
         cells_in_series=_nearest(pack_data.cells, 1.0, _CELL_COUNTS, _NOT_PROVIDED),
-        manufacture_date=day.encode("ascii"),
+        manufacture_date=_day(identity, "{2:02d}/{1:02d}/{0:04d}"),
+    )
+
+
+def battery_info(report: Report, *, battery_id: int) -> mavlink.MAVLink_message:
+    """Encode the constant data of a battery as BATTERY_INFO.
+
+    Discharge currents are those that the user has configured as the maker's rating; the charging
+    current is the one that the gauge requests.
+    """
+    pack_data, snapshot, identity = report.pack_data, report.snapshot, report.snapshot.identity
+    rated_ah = _known(pack_data.capacity_mah, _AH_PER_MAH)
+    return BATTERY_INFO(
+        id=battery_id,
+        battery_function=mavlink.MAV_BATTERY_FUNCTION_ALL,
+        type=pack_data.chemistry.mavlink_type,
+        state_of_health=_nearest(report.estimate.soh_pct, 1.0, _PERCENTAGES, _UNKNOWN_HEALTH),
+        cells_in_series=_nearest(pack_data.cells, 1.0, _CELL_COUNTS, _NOT_PROVIDED),
+        cycle_count=_nearest(snapshot.cycles, 1.0, _CYCLES, _UNKNOWN_CYCLES),
+        weight=_NOT_PROVIDED,
+        discharge_minimum_voltage=_known(pack_data.cutoff_v),
+        charging_minimum_voltage=_NOT_PROVIDED,
+        resting_minimum_voltage=_NOT_PROVIDED,
+        charging_maximum_voltage=_known(pack_data.chemistry.full_cell_v),
+        charging_maximum_current=_known(snapshot.charging_a),
+        nominal_voltage=_known(identity.design_v),
+        discharge_maximum_current=_known(pack_data.continuous_c, rated_ah),
+        discharge_maximum_burst_current=_known(pack_data.burst_c, rated_ah),
+        design_capacity=rated_ah,
+        full_charge_capacity=_known(snapshot.full_mah, _AH_PER_MAH, math.nan),
+        # Texts end with a 0.
+        manufacture_date=_day(identity, "{2:02d}{1:02d}{0:04d}")[: DATE_BYTES - 1],
+        serial_number=_serial(identity, SERIAL_BYTES - 1),
+        name=_name(identity, NAME_BYTES - 1),
     )
 
 
@@ -185,6 +223,19 @@ def chunks(
         )
         for start in range(0, len(text) + 1, _TEXT_BYTES)
     )
+
+
+def _serial(identity: Identity, length: int) -> bytes:
+    return _ascii("" if identity.serial is None else str(identity.serial), length)
+
+
+def _name(identity: Identity, length: int) -> bytes:
+    parts = (identity.manufacturer, identity.device)
+    return _ascii("_".join(part for part in parts if part), length)
+
+
+def _day(identity: Identity, form: str) -> bytes:
+    return b"" if identity.date is None else form.format(*identity.date).encode("ascii")
 
 
 def _ascii(text: str, length: int) -> bytes:
@@ -264,3 +315,10 @@ def _floor(value: float | None, span: tuple[int, int], unknown: int) -> int:
     if value is None or not math.isfinite(value):
         return unknown
     return math.floor(min(max(value, span[0]), span[1]))
+
+
+def _known(value: float | None, scale: float = 1.0, unknown: float = _NOT_PROVIDED) -> float:
+    """A positive quantity of the wire, value x scale, clamped; `unknown` in place of any other."""
+    if value is None or not math.isfinite(value) or value <= 0.0:
+        return unknown
+    return min(value * scale, _MOST)

@@ -9,7 +9,10 @@ class MessageSchedule:
 
     def __init__(self, periods_s: dict[int, float | None]) -> None:
         self.periods_s = periods_s
-        self._due_s = dict.fromkeys(periods_s, _AT_ONCE_S)
+        self._due_s = {
+            message_id: _NEVER_S if period_s is None else _AT_ONCE_S
+            for message_id, period_s in periods_s.items()
+        }
 
     def due(self, message_id: int, now_s: float) -> bool:
         """Whether a message is due now; if so, schedules the next one.
@@ -29,6 +32,6 @@ class MessageSchedule:
         self._due_s[message_id] = _AT_ONCE_S
 
     def set_period(self, message_id: int, period_s: float | None) -> None:
-        """Change the period; the next message is due at once."""
+        """Change the period; the next message is due at once, without a period on request."""
         self.periods_s[message_id] = period_s
-        self.send_now(message_id)
+        self._due_s[message_id] = _NEVER_S if period_s is None else _AT_ONCE_S

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from mavlink_bridge.protocol.battery_info_message import MESSAGE_ID as BATTERY_INFO_ID
 from mavlink_bridge.protocol.schedule import MessageSchedule
 
 REQUESTS = ("COMMAND_LONG", "COMMAND_INT", "PARAM_REQUEST_LIST", "PARAM_REQUEST_READ", "PARAM_SET")
@@ -25,6 +26,7 @@ _SLOWEST_S = {
     mavlink.MAVLINK_MSG_ID_HEARTBEAT: 1.0,
     mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: 1.0,
     mavlink.MAVLINK_MSG_ID_SMART_BATTERY_INFO: math.inf,
+    BATTERY_INFO_ID: math.inf,
 }
 
 
@@ -171,11 +173,12 @@ class CommandServer:
         return int(mavlink.MAV_RESULT_ACCEPTED)
 
     def default_periods_s(self) -> dict[int, float | None]:
-        """Periods of the messages unless a command changes them."""
+        """Periods of the messages unless a command changes them; `None` only on request."""
         return {
             mavlink.MAVLINK_MSG_ID_HEARTBEAT: 1.0,
             mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: 1.0 / self._settings.rate_hz,
             mavlink.MAVLINK_MSG_ID_SMART_BATTERY_INFO: 10.0,
+            BATTERY_INFO_ID: None,
         }
 
 

@@ -21,12 +21,15 @@ from typing import Any
 
 import pytest
 
+from dronebms.core.chemistry import LIPO
+from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from mavlink_bridge.bridge import Bridge, BridgeOptions
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import World
 from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario
+from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.autopilot import ARDUPILOT, FakeAutopilot
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report
@@ -36,6 +39,7 @@ STEP_S = 0.05
 FOUND_S = 10.0
 SHOWN_S = 12.0
 SEED = 3
+MAVSDK = 245  # system of the client
 SPEED = 10
 DURATION_S = 300
 SLACK_S = 6.0
@@ -51,9 +55,10 @@ def mavsdk(module: str) -> Any:  # noqa: ANN401 - the package is untyped
 
 
 class GroundStation:
-    """The batteries in the client."""
+    """The batteries in the client, and the vehicle that it has found."""
 
-    def __init__(self, telemetry: Any) -> None:  # noqa: ANN401 - the package is untyped
+    def __init__(self, telemetry: Any, system: Any) -> None:  # noqa: ANN401 - the package is untyped
+        self.system = system
         self._telemetry = telemetry
         self._seen: list[Any] = []
 
@@ -101,7 +106,7 @@ async def ground_station(port: int, step: Step) -> AsyncIterator[GroundStation]:
             await station.add_any_connection(f"udpin://127.0.0.1:{port}")
             system = await station.first_autopilot(timeout_s=FOUND_S)
             assert system is not None, "no vehicle was found"
-            ground = GroundStation(plugin.TelemetryAsync(system))
+            ground = GroundStation(plugin.TelemetryAsync(system), system)
             tasks.append(asyncio.create_task(ground.watch()))
             yield ground
     finally:
@@ -271,6 +276,70 @@ async def _three_packs(port: int, step: Step, now: list[Report]) -> list[Any]:
             now[0] = report
             shown.append(await ground.shows(partial(_has_id, index)))
     return shown
+
+
+def test_the_client_decodes_a_battery_info_that_it_has_requested() -> None:
+    """By the definition of the message in the client, which pymavlink does not have."""
+    port = free_port()
+    identity = Identity(serial=4711, manufacturer="Maker", device="Pack", date=(2025, 3, 9))
+    report = a_report(identity=identity, soh_pct=97.6, cycles=37.0, full_mah=4900.0)
+    report = replace(report, pack_data=PackData(LIPO, 6, 5000.0, burst_c=40.0))
+    with contextlib.ExitStack() as stack:
+        autopilot_step = stack.enter_context(autopilot_for(port))
+        link = stack.enter_context(contextlib.closing(open_link(f"udpout:127.0.0.1:{port}")))
+        bridge = Bridge(link, vehicle="ardupilot", options=BridgeOptions(accept_systems=(MAVSDK,)))
+
+        def step() -> None:
+            autopilot_step()
+            bridge.pump(monotonic())
+            bridge(replace(report, t_s=monotonic()))
+
+        acknowledgement, info = asyncio.run(_request(port, step))
+    assert acknowledgement["result"] == 0
+    assert info == {
+        "id": 0,
+        "battery_function": 1,
+        "type": 1,
+        "state_of_health": 98,
+        "cells_in_series": 6,
+        "cycle_count": 37,
+        "weight": 0,
+        "discharge_minimum_voltage": pytest.approx(3.3),
+        "charging_minimum_voltage": 0.0,
+        "resting_minimum_voltage": 0.0,
+        "charging_maximum_voltage": pytest.approx(4.2),
+        "charging_maximum_current": 0.0,
+        "nominal_voltage": 0.0,
+        "discharge_maximum_current": 0.0,
+        "discharge_maximum_burst_current": 200.0,
+        "design_capacity": 5.0,
+        "full_charge_capacity": pytest.approx(4.9),
+        "manufacture_date": "09032025",
+        "serial_number": "4711",
+        "name": "Maker_Pack",
+    }
+
+
+async def _request(port: int, step: Step) -> tuple[Any, Any]:
+    """Fields of the answer to a request for BATTERY_INFO of the first battery, and of the info."""
+    direct = mavsdk("asyncio.plugins.mavlink_direct")
+    target = {"target_system": 1, "target_component": 180}
+    fields = target | {"command": 512, "confirmation": 0, "param1": 372.0}
+    fields |= {f"param{number}": 0.0 for number in range(2, 8)}
+    async with ground_station(port, step) as ground:
+        plugin = direct.MavlinkDirectAsync(ground.system)
+        infos = plugin.subscribe_message("BATTERY_INFO")
+        first = asyncio.create_task(anext(infos))
+        await ground.shows(partial(_has_id, 0))
+        request = direct.MavlinkMessage("COMMAND_LONG", 0, 0, 1, 180, json.dumps(fields))
+        acknowledgement = await plugin.send_command(request)
+        message = await asyncio.wait_for(first, SHOWN_S)
+        await infos.aclose()
+    assert (message.system_id, message.component_id) == (1, 180)
+    values = json.loads(message.fields_json)
+    return json.loads(acknowledgement.fields_json), {
+        name: value for name, value in values.items() if not name.startswith("message_")
+    }
 
 
 def _has_id(index: int, battery: Any) -> bool:  # noqa: ANN401 - MAVSDK's battery has no types

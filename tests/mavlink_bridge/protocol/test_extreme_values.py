@@ -11,7 +11,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report, ReportedCharge, Severity
-from mavlink_bridge.protocol.messages import battery_status, smart_battery_info
+from mavlink_bridge.protocol.messages import battery_info, battery_status, smart_battery_info
 from smartbattery.snapshot import Identity
 from tests.mavlink_bridge.reports import a_report
 
@@ -24,8 +24,8 @@ text = st.none() | st.text(max_size=80)
 def any_report(draw: st.DrawFn) -> Report:
     """A report with extreme values in every field that a message has."""
     snapshot = ("voltage_v", "current_a", "temperature_degc", "full_mah", "cycles", "soc_pct")
-    values: dict[str, Any] = {name: draw(number) for name in snapshot}
-    values |= {"remaining_s": draw(number)}
+    more = ("charging_a", "remaining_s", "soh_pct")
+    values: dict[str, Any] = {name: draw(number) for name in (*snapshot, *more)}
     values |= {
         "cells_v": tuple(draw(st.lists(number, max_size=20))),
         "fault_bits": draw(st.integers(0, 2**40)),
@@ -35,6 +35,7 @@ def any_report(draw: st.DrawFn) -> Report:
             manufacturer=draw(text),
             device=draw(text),
             date=draw(st.none() | st.just((2107, 12, 31))),
+            design_v=draw(number),
         ),
     }
     report = a_report(**values)
@@ -43,6 +44,8 @@ def any_report(draw: st.DrawFn) -> Report:
         cells=draw(st.none() | st.integers(1, 400)),
         capacity_mah=draw(st.none() | st.floats(1.0, 1e12)),
         cutoff_cell_v=draw(st.none() | st.floats(0.1, 1e6)),
+        continuous_c=draw(st.none() | st.floats(0.1, 1e30)),
+        burst_c=draw(st.none() | st.floats(0.1, 1e30)),
     )
     sent = {row.name: draw(number) for row in fields(ReportedCharge)}
     return replace(report, pack_data=pack_data, reported=ReportedCharge(**sent))
@@ -55,6 +58,7 @@ def test_no_value_of_a_report_makes_a_packing_error(report: Report, battery_id: 
     for message in (
         battery_status(report, battery_id=battery_id),
         smart_battery_info(report, battery_id=battery_id),
+        battery_info(report, battery_id=battery_id),
     ):
         frame = bytes(message.pack(codec))
         received = mavlink.MAVLink(None).decode(bytearray(frame))

@@ -139,7 +139,7 @@ def test_a_requested_message_is_sent_at_once(service: Service, number: int) -> N
     assert result(received) == ACCEPTED
 
 
-@pytest.mark.parametrize("number", [372, 148, 99999, -1, 1e30])
+@pytest.mark.parametrize("number", [369, 148, 99999, -1, 1e30])
 def test_an_unknown_message_is_unsupported(service: Service, number: float) -> None:
     assert result(service.command(512, number)) == UNSUPPORTED
     assert result(service.command(511, number, 100000)) == UNSUPPORTED
@@ -453,6 +453,33 @@ def test_smart_battery_info_has_the_data_of_the_gauge(service: Service) -> None:
     assert info.manufacture_date == "09/03/2025"
     assert (info.capacity_full_specification, info.cells_in_series, info.weight) == (-1, 0, 0)
     assert (info.discharge_minimum_voltage, info.charging_maximum_voltage) == (3300, 4200)
+
+
+# BATTERY_INFO.
+
+
+def test_battery_info_is_sent_on_request_alone(service: Service) -> None:
+    assert of(service.fly(30.0), "BATTERY_INFO") == []
+    assert [m.interval_us for m in of(service.command(510, 372), "MESSAGE_INTERVAL")] == [-1]
+    answers = service.command(512, 372)
+    assert result(answers) == ACCEPTED
+    (info,) = of(answers, "BATTERY_INFO")
+    assert (info.id, info.get_srcComponent()) == (0, 180)
+    assert of(service.fly(30.0), "BATTERY_INFO") == []
+
+
+def test_battery_info_is_sent_at_an_interval_until_that_is_ended(service: Service) -> None:
+    assert result(service.command(511, 372, 5e6)) == ACCEPTED
+    assert len(of(service.fly(30.0), "BATTERY_INFO")) == 6
+    for interval_us in (-1, 0):
+        assert result(service.command(511, 372, interval_us)) == ACCEPTED
+        assert of(service.fly(30.0), "BATTERY_INFO") == []
+
+
+def test_battery_info_without_data_is_temporarily_rejected(service: Service) -> None:
+    service.report = {"voltage_v": None}
+    service.fly(1.0)
+    assert result(service.command(512, 372)) == TEMPORARILY_REJECTED
 
 
 # Signing.
