@@ -1,0 +1,1 @@
+"""Tests of the CAN bus, its nodes and the batteries on it."""
