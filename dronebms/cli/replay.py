@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +16,7 @@ from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.number_format import printable, printable_lines
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemory, PackMemoryFolder
-from dronebms.flightlogs import FlightOptions
+from dronebms.flightlogs import FlightLog, FlightOptions
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -54,7 +54,13 @@ def flight_reader(battery: int = 0) -> ReadFlight:
     # Loading the parsers takes 50 ms of the service's start, more on a companion computer.
     from dronebms.flightlogs.autopilot_logs import read_flight_log  # noqa: PLC0415 - for replay alone
 
-    return partial(read_flight_log, battery=battery)
+    def read(path: Path, options: FlightOptions) -> FlightLog:
+        log = read_flight_log(path, options, battery)
+        for note in log.notes:
+            print_stderr(note)
+        return log
+
+    return read
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dronebms.core.bounded_input import Window, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.messages import (
     MAX_DAMAGES,
+    BatteryLog,
     Fields,
     Payloads,
     Topic,
@@ -32,7 +33,15 @@ _FMT = 128
 _FMT_FIELDS = struct.Struct("<BB4s16s64s")  # type, length, name, format, columns
 _PARM, _PARM_NAME_BYTES = "PARM", 16
 _HOME = 1  # ORGN.Type
+_ARMED, _DISARMED = 10, 11  # EV.Id
 _US_PER_S = 1e6
+_SAMPLE, _PER_BATTERY = "BAT", ("BAT", "BCL")
+_EARLIER_SAMPLES = ("CURR", "CUR")  # of ArduPilot up to 3.5: CURR, of the second battery CUR2
+_NUMBERS = tuple("23456789")
+_CELL_SLOTS = 14  # of BCL and BCL2
+_CENTI = 0.01
+# As shipped, 3300 since 2013: without the column Default nothing shows whether a user set it.
+_SHIPPED_CAPACITIES_MAH = (1760.0, 3300.0)
 _MILLI = 1e-3
 # Letters of a format: numpy type (texts and arrays by their length), scale.
 _LETTERS: Mapping[str, tuple[str, float]] = {
@@ -44,32 +53,62 @@ _LETTERS: Mapping[str, tuple[str, float]] = {
 }  # fmt: skip
 
 
-def read(path: Path, battery: int, logged: dict[str, object]) -> list[Topic]:
-    """Messages that are used.
+def read(path: Path, battery: int) -> BatteryLog:
+    """Messages that are used of one battery.
 
     Args:
         path: the log.
         battery: instance, from 0.
-        logged: receives the rated data of the pack, by the keys of a sidecar.
 
     Raises:
         OSError: the log cannot be read.
         FlightLogError: it is damaged.
     """
     capacity = f"BATT{battery + 1 if battery else ''}_CAPACITY"
-    topics = []
+    topics: list[Topic] = []
+    pack: dict[str, object] = {}
+    batteries: dict[int, str] = {}
     for name, payloads in _messages(path):
         fields = Fields(payloads)
         if name == _PARM:
-            logged |= _parameter(payloads, fields, capacity)
+            pack |= _parameter(payloads, fields, capacity)
             continue
-        for instance in {"Inst", "Instance"} & fields.keys():
-            fields.select(instance, battery)
+        kind = _kind(name)
+        if kind in _PER_BATTERY:
+            instances = _select(name, fields, battery)
+            if kind == _SAMPLE:
+                batteries |= {number: f"battery {number + 1}" for number in sorted(instances)}
+            if battery not in instances:
+                continue
         try:
-            topics.append(Topic(fields["TimeUS"] / _US_PER_S, _ROWS[name](fields)))
+            topics.append(Topic(_times_s(fields), _ROWS[kind](fields)))
         except KeyError:
             pass  # a message of this name with other fields
-    return topics
+    return BatteryLog(topics, batteries, pack, _CELL_SLOTS)
+
+
+def _kind(name: str) -> str:
+    """Kind of a message: the number of the battery stood in the name up to ArduPilot 4.0."""
+    kind = name[:-1] if name[-1:] in _NUMBERS else name
+    kind = _SAMPLE if kind in _EARLIER_SAMPLES else kind
+    return kind if kind in _PER_BATTERY else name
+
+
+def _select(name: str, fields: Fields, battery: int) -> set[int]:
+    """Drop the payloads of other batteries; the batteries that have some."""
+    for instance in ("Inst", "Instance"):
+        if instance in fields:
+            found = {int(number) for number in np.unique(fields[instance]).tolist()}
+            fields.select(instance, battery)
+            return found
+    return {int(name[-1]) - 1 if name[-1] in _NUMBERS else 0} if len(fields.unknown()) else set()
+
+
+def _times_s(fields: Fields) -> Values:
+    """Seconds since the boot; up to ArduPilot 3.2 the TimeMS of a GPS message is that of a week."""
+    if "TimeUS" in fields:
+        return fields["TimeUS"] / _US_PER_S
+    return fields["T" if "Week" in fields else "TimeMS"] * _MILLI
 
 
 def _messages(path: Path) -> list[tuple[str, Payloads]]:
@@ -104,7 +143,7 @@ def _messages(path: Path) -> list[tuple[str, Payloads]]:
                         sizes[described] = length if length > _HEAD_BYTES else 0
                         used.pop(described, None)
                     layout = _layout(letters, names, length - _HEAD_BYTES)
-                    if described != _FMT and layout and (name in _ROWS or name == _PARM):
+                    if described != _FMT and layout and (_kind(name) in _ROWS or name == _PARM):
                         used[described] = layout
                         found.append((name, layout))
             place += size
@@ -131,16 +170,18 @@ def _layout(letters: str, names: str, size: int) -> Payloads | None:
 
 def _parameter(payloads: Payloads, columns: Fields, name: str) -> dict[str, object]:
     """Rated capacity, where the user has set it."""
-    if not {"Value", "TimeUS"} <= columns.keys():
+    time = "TimeUS" if "TimeUS" in columns else "TimeMS"
+    if not {"Value", time} <= columns.keys():
         return {}
-    begin = payloads.fields["TimeUS"][1] + 8
+    kind, place, _ = payloads.fields[time]
+    begin = place + np.dtype(kind).itemsize
     default = columns.get("Default")
     found: dict[str, object] = {}
     for number, value in enumerate(columns["Value"].tolist()):
         place = number * payloads.size + begin
-        is_default = default is not None and value == default[number]
+        shipped = _SHIPPED_CAPACITIES_MAH if default is None else (default[number],)
         is_name = _text(bytes(payloads.data[place : place + _PARM_NAME_BYTES])) == name
-        if is_name and value > 0 and not is_default:
+        if is_name and value > 0 and value not in shipped:
             found["capacity_mah"] = value
     return found
 
@@ -161,8 +202,8 @@ def _of(fields: Fields, chosen: Values, **names: str) -> dict[str, Values]:
 def _battery(fields: Fields) -> dict[str, Values]:
     unknown = fields.unknown()
     return {
-        "voltage_v": fields["Volt"],
-        "current_a": fields["Curr"],
+        "voltage_v": fields.scaled("Volt", _CENTI),
+        "current_a": fields.scaled("Curr", _CENTI),
         "temperature_degc": unless(fields.get("Temp", unknown), 0.0),
         "gauge_soc_pct": fields.get("RemPct", unknown),
     }
@@ -181,10 +222,14 @@ def _wind(fields: Fields) -> dict[str, Values]:
 
 
 _ROWS: Mapping[str, Callable[[Fields], dict[str, Values]]] = {
-    "BAT": _battery,
+    _SAMPLE: _battery,
     "BCL": _cells,
-    "BCL2": _cells,
     "ARM": lambda fields: {"armed": fields["ArmState"]},
+    "EV": lambda fields: {
+        "armed": np.where(
+            np.isin(fields["Id"], (_ARMED, _DISARMED)), fields["Id"] == _ARMED, np.nan
+        ),
+    },
     "POS": lambda fields: {
         "lat_deg": fields["Lat"], "lon_deg": fields["Lng"], "alt_m": fields["Alt"],
     },

@@ -7,6 +7,7 @@ log or one `FlightLogError`, within the bounds of `dronebms.core.bounded_input`.
 """
 
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs import ardupilot_log, px4_log, telemetry_log
 from dronebms.flightlogs.csv_log import read_csv_log
 from dronebms.flightlogs.flight_log import Columns, FlightLog, check_cells
-from dronebms.flightlogs.messages import table
+from dronebms.flightlogs.messages import BatteryLog, table
 from dronebms.flightlogs.sidecar import FlightOptions, read_pack_data
+from dronebms.flightlogs.units import check_units
 
 _READERS = {
     ".bin": (ardupilot_log.MAGIC, ardupilot_log.read),
@@ -39,20 +41,31 @@ def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> Fli
     """
     if path.suffix.lower() not in _READERS:
         return read_csv_log(path, options=options)
-    logged: dict[str, object] = {}  # rated data of the pack, by the keys of a sidecar
-    columns = _columns(path, battery, logged)
+    found = _battery_log(path, battery)
+    columns, logged = _columns(path, found, battery), dict(found.pack)
     cells = [int(name[4:-2]) for name in columns if name.startswith("cell")]
-    if cells:
+    if cells and max(cells) < found.cell_slots:
         logged["cells"] = max(cells)
     else:  # without cells there is no gauge: the percentage is counted from a parameter
         columns = {name: row for name, row in columns.items() if name != "gauge_soc_pct"}
     pack_data = read_pack_data(path, path.with_suffix(".json"), options, logged)
-    check_cells(columns, pack_data.cells, path)
-    return FlightLog(path.stem, pack_data, columns)
+    check_cells(columns, pack_data.cells, path, found.cell_slots)
+    check_units(columns, pack_data, path)
+    return FlightLog(path.stem, pack_data, columns, tuple(_notes(path, found, battery)))
 
 
-def _columns(path: Path, battery: int, logged: dict[str, object]) -> Columns:
-    """Known columns, without those that have no value."""
+def _notes(path: Path, found: BatteryLog, battery: int) -> Iterator[str]:
+    if len(found.batteries) > 1:
+        yield f"{path.name} has samples of {_names(found)}; {found.batteries[battery]} is read"
+    if found.divided:
+        yield f"the cells in {path.name} are its pack voltage, divided: none is measured"
+
+
+def _names(found: BatteryLog) -> str:
+    return ", ".join(found.batteries[number] for number in sorted(found.batteries))
+
+
+def _battery_log(path: Path, battery: int) -> BatteryLog:
     magic, read = _READERS[path.suffix.lower()]
     try:
         with open_regular(path) as file:
@@ -60,13 +73,23 @@ def _columns(path: Path, battery: int, logged: dict[str, object]) -> Columns:
         if begin != magic:
             raise FlightLogError(f"{path} is not a {path.suffix} log, or its beginning is damaged")
         with np.errstate(all="ignore"):  # absurd numbers become NaN or infinite, and are left out
-            columns = table(read(path, battery, logged), path)
+            found = read(path, battery)
     except OSError as error:
         raise FlightLogError(f"{path} cannot be read: {error.strerror or error}") from error
     except BoundError as error:
         raise FlightLogError(f"{path} cannot be read: {error}") from error
+    if battery not in found.batteries:
+        others = f"; it has samples of {_names(found)}" if found.batteries else ", and of no other"
+        raise FlightLogError(f"{path} has no sample of battery {battery + 1}{others}")
+    return found
+
+
+def _columns(path: Path, found: BatteryLog, battery: int) -> Columns:
+    """Known columns, without those that have no value."""
+    with np.errstate(all="ignore"):
+        columns = table(found.topics, path)
     if not len(columns["t_s"]):
-        raise FlightLogError(f"{path} has no sample of battery {battery + 1}")
+        raise FlightLogError(f"{path} has no sample of battery {battery + 1} that can be read")
     return {
         name: array("d", column.tobytes())
         for name, column in columns.items()

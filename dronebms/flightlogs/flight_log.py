@@ -54,6 +54,7 @@ class FlightLog:
     name: str  # stem of the file name
     pack_data: PackData
     columns: Columns
+    notes: tuple[str, ...] = ()  # for the user, a sentence each
 
 
 def _gauge(name: str, register: Register) -> Column:
@@ -125,14 +126,20 @@ class TimeLine:
         self.last_s = t_s
 
 
-def check_cells(columns: Columns, cells: int | None, path: Path) -> None:
+def check_cells(columns: Columns, cells: int | None, path: Path, slots: int = MAX_CELLS) -> None:
     """Compare the cell columns with the number of cells; a cell between others may be missing.
+
+    Args:
+        columns: of the log.
+        cells: in series.
+        path: of the log.
+        slots: cells that the log has room for; later ones are unknown.
 
     Raises:
         FlightLogError: the last cell column is not that of the last cell.
     """
     numbers = [number for number, row in enumerate(CELL_COLUMNS, 1) if row.name in columns]
-    if numbers and numbers[-1] != cells:
+    if numbers and numbers[-1] != min(cells or 0, slots):
         raise FlightLogError(
             f"{path}: the cell columns end with cell{numbers[-1]}_v, but the pack has {cells} cells"
         )

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from dronebms.core.bounded_input import BoundError
 from dronebms.core.errors import FlightLogError
-from dronebms.flightlogs.flight_log import TimeLine
+from dronebms.flightlogs.flight_log import MAX_CELLS, TimeLine
 from mavlink_bridge.protocol.autopilot import wind_of
+from mavlink_bridge.protocol.battery_sample import DIVIDED_MV
+from smartbattery.registers import CELLS
 
 Values: TypeAlias = NDArray[np.float64]
+DIVIDED_V = DIVIDED_MV / 1000
 MAX_DAMAGES = 10_000  # places at which a log is damaged: more is no log
 _LASTING = ("armed", "home_lat_deg", "home_lon_deg")  # logged once, valid until the next
 
@@ -60,6 +63,11 @@ class Fields(Mapping[str, Values]):
         """NaN for each payload."""
         return np.full(len(self._rows), nan)
 
+    def scaled(self, name: str, integer_scale: float) -> Values:
+        """A field that some versions write as a whole number of smaller units."""
+        kind, _, scale = self._fields[name]
+        return self[name] * (integer_scale if scale == 1.0 and "f" not in kind else 1.0)
+
     def select(self, field: str, value: float) -> None:
         """Drop the payloads with another value of a field."""
         self._rows = self._rows[self[field] == value]
@@ -71,6 +79,17 @@ class Topic:
 
     times_s: Values
     columns: Mapping[str, Values]
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryLog:
+    """What a log has of one of its batteries."""
+
+    topics: Sequence[Topic]  # its samples, and the vehicle's state
+    batteries: Mapping[int, str]  # that have samples: number from 0, and its place in the log
+    pack: Mapping[str, object] = field(default_factory=dict)  # rated data, by keys of a sidecar
+    cell_slots: int = MAX_CELLS  # cells that a message has room for
+    divided: bool = False  # whether it has cells that are the pack's voltage divided
 
 
 def table(topics: Sequence[Topic], path: Path) -> dict[str, Values]:
@@ -116,6 +135,23 @@ def check_times(times_s: Values, path: Path) -> None:
 def unless(values: Values, unknown: float) -> Values:
     """The values, NaN where they are the one that means unknown."""
     return np.where(values == unknown, nan, values)
+
+
+def are_measured(cells: Mapping[str, Values]) -> bool:
+    """Whether the cells are measured ones.
+
+    An autopilot that measures the pack alone divides its voltage by the number of cells, or writes
+    it as that of one cell: cells that never differ, and one that is above any cell's voltage, are
+    not measured.
+
+    Args:
+        cells: voltage columns, NaN where there is none.
+    """
+    rows = np.array(list(cells.values()))
+    rows = rows[:, ~np.isnan(rows).all(axis=0)]
+    highest_v, lowest_v = np.nanmax(rows, axis=0), np.nanmin(rows, axis=0)
+    differ = len(cells) == 1 or bool((highest_v - lowest_v > DIVIDED_V).any())
+    return differ and float(np.median(highest_v)) < CELLS[0].high
 
 
 def wind_columns(north_m_s: Values, east_m_s: Values) -> dict[str, Values]:

@@ -17,10 +17,12 @@ from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.flight_log import MAX_CELLS
 from dronebms.flightlogs.messages import (
     MAX_DAMAGES,
+    BatteryLog,
     Fields,
     Payloads,
     Topic,
     Values,
+    are_measured,
     unless,
     wind_columns,
 )
@@ -40,7 +42,7 @@ _MAX_FIELDS = 4096
 _COUNT_DIGITS = 5
 _US_PER_S = 1e6
 _ARMED = 2  # VehicleStatus.arming_state
-_BATTERY = "battery_status"
+_BATTERY, _CELL_FIELD = "battery_status", "voltage_cell_v"
 _TYPES: Mapping[str, str] = {
     "int8_t": "i1", "uint8_t": "u1", "int16_t": "<i2", "uint16_t": "<u2", "int32_t": "<i4",
     "uint32_t": "<u4", "int64_t": "<i8", "uint64_t": "<u8", "float": "<f4", "double": "<f8",
@@ -50,11 +52,16 @@ _VALUES = {"float": struct.Struct("<f"), "int32_t": struct.Struct("<i")}  # of a
 _Layouts = dict[str, list[tuple[str, int, str]]]  # type, count (0: no array), name
 
 
-def read(path: Path, battery: int, logged: dict[str, object]) -> list[Topic]:
-    """Messages that are used; arguments and errors as of `ardupilot_log.read`."""
+def read(path: Path, battery: int) -> BatteryLog:
+    """Messages that are used of one battery; arguments and errors as of `ardupilot_log.read`."""
     topics: list[Topic] = []
     parameters: dict[str, float] = {}
+    pack: dict[str, object] = {}
+    batteries: dict[int, str] = {}
+    slots, divided = MAX_CELLS, False
     for name, instance, payloads in _messages(path, parameters):
+        if name == _BATTERY and payloads.data:
+            batteries[instance] = f"battery {instance + 1}"
         if instance != (battery if name == _BATTERY else 0):
             continue
         fields = Fields(payloads)
@@ -62,13 +69,19 @@ def read(path: Path, battery: int, logged: dict[str, object]) -> list[Topic]:
             topics.append(Topic(fields["timestamp"] / _US_PER_S, _ROWS[name](fields)))
         except KeyError:
             continue  # a topic of this name with other fields
-        counts = fields.get("cell_count", fields.unknown())
-        if name == _BATTERY and (counts > 0).any():
-            logged["cells"] = int(counts[counts > 0][-1])
+        if name == _BATTERY:
+            counts = fields.get("cell_count", fields.unknown())
+            # A DroneCAN battery has a count of 1, and the voltage of the pack in the first cell.
+            if (counts > 1).any():
+                pack["cells"] = int(counts[counts > 1][-1])
+            slots = sum(field.startswith(_CELL_FIELD) for field in fields) or slots
+            if cells := _cells(fields):
+                divided = not are_measured(cells)
+                topics += [] if divided else [Topic(topics[-1].times_s, cells)]
     capacity_mah = parameters.get(f"BAT{battery + 1}_CAPACITY", 0.0)
     if capacity_mah > 0:
-        logged["capacity_mah"] = capacity_mah
-    return topics
+        pack["capacity_mah"] = capacity_mah
+    return BatteryLog(topics, batteries, pack, slots, divided)
 
 
 class _Log:
@@ -210,20 +223,22 @@ def _use(
 
 
 def _battery(fields: Fields) -> dict[str, Values]:
-    """Battery sample; 0 V, -1 A and a charge of -1 are unknown, a cell of 0 V does not exist."""
+    """Battery sample; 0 V, -1 A and a charge of -1 are unknown."""
     unknown = fields.unknown()
     remaining = fields["remaining"]
-    columns = {
+    return {
         "voltage_v": unless(fields["voltage_v"], 0.0),
         "current_a": unless(fields["current_a"], -1.0),
         "temperature_degc": fields.get("temperature", unknown),
         "gauge_soc_pct": np.where(remaining < 0, np.nan, remaining * 100),
     }
-    for k in range(MAX_CELLS):
-        cell_v = fields.get(f"voltage_cell_v[{k}]", unknown)
-        if (cell_v > 0).any():
-            columns[f"cell{k + 1}_v"] = np.where(cell_v > 0, cell_v, np.nan)
-    return columns
+
+
+def _cells(fields: Fields) -> dict[str, Values]:
+    """Cell voltages; 0 means that there is no such cell."""
+    unknown = fields.unknown()
+    raw = {f"cell{k + 1}_v": fields.get(f"{_CELL_FIELD}[{k}]", unknown) for k in range(MAX_CELLS)}
+    return {name: np.where(v > 0, v, np.nan) for name, v in raw.items() if (v > 0).any()}
 
 
 _ROWS: Mapping[str, Callable[[Fields], dict[str, Values]]] = {

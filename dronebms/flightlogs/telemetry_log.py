@@ -1,15 +1,16 @@
 """Ground stations' .tlog: before each MAVLink frame its time, in microseconds since 1970.
 
-The stamps are the computer's date. Where it was set (a step back, or of more than a day), the
-seconds of the flight continue without the step. Frames that are not used are passed by their
-length; a damaged frame ends at the next stamp that a frame follows. Source: MAVLink common.xml and
-the serialization page of mavlink.io.
+The stamps are the computer's date, which may be set while a log is written. After a step back or a
+gap, the time since its boot that a vehicle sends gives the seconds that have passed; where none
+sends it, a step back or of more than a day takes no time. Frames that are not used are passed by
+their length; a damaged frame ends at the next stamp that a frame follows. Source: MAVLink
+common.xml and the serialization page of mavlink.io.
 """
 
 import re
 import struct
 from array import array
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import asdict
 from math import nan
 from pathlib import Path
@@ -20,9 +21,9 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.bounded_input import Window, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.flight_log import LONGEST_GAP_S, VEHICLE_COLUMNS
-from dronebms.flightlogs.messages import MAX_DAMAGES, Topic
+from dronebms.flightlogs.messages import MAX_DAMAGES, BatteryLog, Topic
 from mavlink_bridge.protocol.autopilot import RECEIVED_MESSAGES, Autopilot
-from mavlink_bridge.protocol.battery_sample import sample_of
+from mavlink_bridge.protocol.battery_sample import BatterySample, sample_of, summary_of
 
 _STAMP = struct.Struct(">Q")
 _V1, _V2 = 0xFE, 0xFD
@@ -30,10 +31,16 @@ _HEAD_BYTES = {_V1: 6, _V2: 10}  # before the payload
 _CHECKSUM_BYTES = 2
 _NEXT = re.compile(b".{8}[\xfd\xfe]", re.DOTALL)
 _SIGNED, _SIGNATURE_BYTES = 0x01, 13
-_USED = frozenset(row.message_id for row in RECEIVED_MESSAGES)
+_SYSTEM_TIME, _SYS_STATUS = 2, 1
+_USED = {row.message_id for row in RECEIVED_MESSAGES} | {_SYSTEM_TIME, _SYS_STATUS}
+_SUMMARY = -1  # in place of the id of a BATTERY_STATUS
+_CELL_SLOTS = 14  # of BATTERY_STATUS
 # Errors of pymavlink's decoder on damaged frames.
 _BROKEN = (mavlink.MAVError, struct.error, ValueError, LookupError, TypeError)
 _US_PER_S = 1e6
+_USUAL_STEP_US = 5_000_000  # between two messages: a vehicle sends a heartbeat each second
+_STAMP_ERROR_US = 1_000_000  # by which stamps and the vehicle's time differ without a step
+_MAX_WAITING = 2000  # messages; a vehicle sends its time each second, or never
 
 
 class _Rows:
@@ -52,34 +59,135 @@ class _Rows:
             column.append(row.get(name, nan))
 
 
-def read(path: Path, battery: int, _logged: dict[str, object]) -> list[Topic]:
-    """Samples of one source of BATTERY_STATUS, by component, then by id."""
-    sources: dict[tuple[int, int], _Rows] = {}
-    measured: set[tuple[int, int]] = set()
-    autopilot = Autopilot()
-    for t_s, message in _messages(path):
-        autopilot.receive(message, t_s)
+class _Vehicle:
+    """Messages of one system: the state of its autopilot, and its batteries."""
+
+    def __init__(self) -> None:
+        self._autopilot = Autopilot()
+        self._measured: set[tuple[int, int]] = set()  # batteries whose cells are measured
+        self._batteries: dict[tuple[int, int], _Rows] = {}  # by component and id
+        self._summary: dict[tuple[int, int], _Rows] = {}
+
+    def receive(self, message: mavlink.MAVLink_message, t_s: float) -> None:
+        self._autopilot.receive(message, t_s)
+        component = message.get_srcComponent()
         if message.get_type() == "BATTERY_STATUS":
-            state = asdict(autopilot.state(t_s))
-            names = (row.name for row in VEHICLE_COLUMNS if state[row.field] is not None)
-            row = _sample(message, measured) | {name: float(state[name]) for name in names}
-            sources.setdefault((message.get_srcComponent(), message.id), _Rows()).add(t_s, row)
-    chosen = sorted(sources)[battery : battery + 1]
-    return [
-        Topic(
-            np.asarray(sources[source].times_s),
-            {name: np.asarray(column) for name, column in sources[source].columns.items()},
-        )
-        for source in chosen
+            self._add(self._batteries, (component, message.id), sample_of(message), t_s)
+        elif message.get_type() == "SYS_STATUS":
+            self._add(self._summary, (component, _SUMMARY), summary_of(message), t_s)
+
+    def _add(
+        self,
+        rows: dict[tuple[int, int], _Rows],
+        source: tuple[int, int],
+        sample: BatterySample,
+        t_s: float,
+    ) -> None:
+        if sample.differ:
+            self._measured.add(source)
+        values = {
+            "voltage_v": sample.voltage_v,
+            "current_a": sample.current_a,
+            "temperature_degc": sample.temperature_degc,
+            "gauge_soc_pct": sample.soc_pct,
+        }
+        if source in self._measured:
+            values |= {f"cell{k}_v": cell_v for k, cell_v in enumerate(sample.cells_v, 1)}
+        state = asdict(self._autopilot.state(t_s))
+        values |= {row.name: state[row.field] for row in VEHICLE_COLUMNS}
+        known = {name: float(value) for name, value in values.items() if value is not None}
+        rows.setdefault(source, _Rows()).add(t_s, {"voltage_v": nan, "current_a": nan} | known)
+
+    def batteries(self) -> Mapping[tuple[int, int], _Rows]:
+        """Batteries by component and id; without BATTERY_STATUS the one of SYS_STATUS."""
+        return self._batteries or self._summary
+
+
+def read(path: Path, battery: int) -> BatteryLog:
+    """Samples of one battery: they count by system, then by component, then by id."""
+    vehicles: dict[int, _Vehicle] = {}
+    for t_s, message in _flight_time(_messages(path)):
+        vehicles.setdefault(message.get_srcSystem(), _Vehicle()).receive(message, t_s)
+    found = [
+        (f"system {system}, component {component}, {_source(number)}", rows)
+        for system, vehicle in sorted(vehicles.items())
+        for (component, number), rows in sorted(vehicle.batteries().items())
     ]
+    names = {k: f"battery {k + 1} ({place})" for k, (place, _) in enumerate(found)}
+    topics = [
+        Topic(
+            np.asarray(rows.times_s),
+            {name: np.asarray(column) for name, column in rows.columns.items()},
+        )
+        for _, rows in found[battery : battery + 1]
+    ]
+    return BatteryLog(topics, names, cell_slots=_CELL_SLOTS)
 
 
-def _messages(path: Path) -> Iterator[tuple[float, mavlink.MAVLink_message]]:
-    """Yield the seconds since the first frame and the message of each frame that is used."""
-    codec = mavlink.MAVLink(None)
-    damages = place = 0
+def _source(number: int) -> str:
+    return "SYS_STATUS" if number == _SUMMARY else f"id {number}"
+
+
+def _flight_time(
+    stamped: Iterable[tuple[int, mavlink.MAVLink_message]],
+) -> Iterator[tuple[float, mavlink.MAVLink_message]]:
+    """Yield the seconds since the first message, and the message.
+
+    A step that may be one of the computer's date waits for the next time since a vehicle's boot.
+    """
+    boots_us: dict[int, tuple[int, int]] = {}  # by system: time of the flight and since the boot
+    waiting: list[tuple[int, mavlink.MAVLink_message]] = []  # step before each message
     last_us: int | None = None
     flight_us = 0
+
+    def passed() -> Iterator[tuple[float, mavlink.MAVLink_message]]:
+        nonlocal flight_us
+        flight_us += _gap_us(waiting, boots_us, flight_us)
+        for number, (step_us, message) in enumerate(waiting):
+            flight_us += step_us if number and 0 <= step_us <= _USUAL_STEP_US else 0
+            if boot_us := _boot_us(message):
+                boots_us[message.get_srcSystem()] = flight_us, boot_us
+            yield flight_us / _US_PER_S, message
+        waiting.clear()
+
+    for at_us, message in stamped:
+        waiting.append((0 if last_us is None else at_us - last_us, message))
+        last_us = at_us
+        is_usual = 0 <= waiting[0][0] <= _USUAL_STEP_US
+        has_boot = _boot_us(message) and message.get_srcSystem() in boots_us
+        if is_usual or has_boot or not boots_us or len(waiting) == _MAX_WAITING:
+            yield from passed()
+    yield from passed()
+
+
+def _gap_us(
+    waiting: Sequence[tuple[int, mavlink.MAVLink_message]],
+    boots_us: Mapping[int, tuple[int, int]],
+    flight_us: int,
+) -> int:
+    """Time that passed before the first of the messages."""
+    if not waiting:
+        return 0
+    step_us, later = waiting[0][0], waiting[1:]
+    message = waiting[-1][1]
+    boot_us, last = _boot_us(message), boots_us.get(message.get_srcSystem())
+    if not 0 <= step_us <= _USUAL_STEP_US and boot_us and last and boot_us >= last[1]:
+        gap_us = last[0] + boot_us - last[1] - flight_us
+        gap_us -= sum(step for step, _ in later if 0 <= step <= _USUAL_STEP_US)
+        if abs(gap_us - step_us) > _STAMP_ERROR_US:  # else the stamps are the finer ones
+            return max(gap_us, 0)
+    return step_us if 0 <= step_us <= LONGEST_GAP_S * _US_PER_S else 0
+
+
+def _boot_us(message: mavlink.MAVLink_message) -> int:
+    """Time since the boot of the message's vehicle; 0 without."""
+    return int(getattr(message, "time_boot_ms", 0)) * 1000
+
+
+def _messages(path: Path) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
+    """Yield the stamp, in microseconds, and the message of each frame that is used."""
+    codec = mavlink.MAVLink(None)
+    damages = place = 0
     with open_regular(path) as file:
         window = Window(file)
         while place >= 0 and (size := _frame_bytes(window, place)) is not None:
@@ -95,12 +203,9 @@ def _messages(path: Path) -> Iterator[tuple[float, mavlink.MAVLink_message]]:
                 place = window.find(_NEXT, place + 1)
             else:
                 at_us = int(_STAMP.unpack(window.bytes_at(place, _STAMP.size))[0])
-                step_us = 0 if last_us is None else at_us - last_us
-                last_us = at_us
-                flight_us += step_us if 0 <= step_us <= LONGEST_GAP_S * _US_PER_S else 0
                 place = begin + size
-            if message is not None:
-                yield flight_us / _US_PER_S, message
+                if message is not None:
+                    yield at_us, message
             if damages > MAX_DAMAGES:
                 raise FlightLogError(f"{path} is damaged at more than {MAX_DAMAGES} places")
 
@@ -120,20 +225,3 @@ def _frame_bytes(window: Window, place: int) -> int | None:
 def _message_id(window: Window, begin: int) -> int:
     head = window.bytes_at(begin, _HEAD_BYTES[_V2])
     return head[5] if head[0] == _V1 else int.from_bytes(head[7:10], "little")
-
-
-def _sample(message: mavlink.MAVLink_message, measured: set[tuple[int, int]]) -> dict[str, float]:
-    """Battery sample, with cells once those of its source are known to be `measured`."""
-    source, sample = (message.get_srcComponent(), message.id), sample_of(message)
-    if sample.differ:
-        measured.add(source)
-    known = {
-        "voltage_v": sample.voltage_v,
-        "current_a": sample.current_a,
-        "temperature_degc": sample.temperature_degc,
-        "gauge_soc_pct": sample.soc_pct,
-    }
-    cells_v = sample.cells_v if source in measured else ()
-    return {name: nan if value is None else value for name, value in known.items()} | {
-        f"cell{k}_v": cell_v for k, cell_v in enumerate(cells_v, 1)
-    }

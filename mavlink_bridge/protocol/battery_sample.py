@@ -1,4 +1,4 @@
-"""Values of a BATTERY_STATUS of an autopilot: one rule for a live vehicle and a telemetry log.
+"""Values of a BATTERY_STATUS or SYS_STATUS: one rule for a live vehicle and a telemetry log.
 
 A power module measures the pack alone. ArduPilot then sends its voltage in `voltages[0]`, what is
 above 65.534 V in the next field; PX4 up to 1.12 divides it by a configured number of cells. Equal
@@ -17,7 +17,7 @@ _MILLI = 1e-3
 _HUNDREDTH = 0.01
 _ABSENT_MV = (0, 65_535)
 _CELL_MV = 5000  # a higher voltage is not that of a cell
-_DIVIDED_MV = 2  # by which the parts of a divided voltage differ
+DIVIDED_MV = 2  # by which the parts of a divided voltage differ
 _UNKNOWN_CA = (-1, -100)
 _NO_TEMPERATURE = 32_767
 
@@ -46,9 +46,22 @@ def sample_of(message: mavlink.MAVLink_battery_status_message) -> BatterySample:
     return BatterySample(
         voltage_v=sum(mv) * _MILLI if mv else None,
         cells_v=tuple([one * _MILLI for one in mv]) if are_cells else (),
-        differ=are_cells and max(mv) - min(mv) > _DIVIDED_MV,
+        differ=are_cells and max(mv) - min(mv) > DIVIDED_MV,
         current_a=None if amps in _UNKNOWN_CA else amps * _HUNDREDTH,
         temperature_degc=None if degc == _NO_TEMPERATURE else degc * _HUNDREDTH,
+        soc_pct=None if pct < 0 else float(pct),
+    )
+
+
+def summary_of(message: mavlink.MAVLink_sys_status_message) -> BatterySample:
+    """The values of a SYS_STATUS: the first battery of an autopilot without BATTERY_STATUS."""
+    mv, amps, pct = message.voltage_battery, message.current_battery, message.battery_remaining
+    return BatterySample(
+        voltage_v=None if mv in _ABSENT_MV else mv * _MILLI,
+        cells_v=(),
+        differ=False,
+        current_a=None if amps in _UNKNOWN_CA else amps * _HUNDREDTH,
+        temperature_degc=None,
         soc_pct=None if pct < 0 else float(pct),
     )
 

@@ -146,7 +146,7 @@ def test_the_cells_of_a_bin_are_a_millivolt_lower_than_logged_and_of_the_chosen_
         bin_of(
             (*PARM, pack("<Q16sff", 1, b"BATT_CAPACITY", 3300.0, 3300.0)),
             (*PARM, pack("<Q16sff", 1, b"BATT2_CAPACITY", 5200.0, 3300.0)),
-            (*BAT, sample(1_000_000, 0, 50.0)),
+            (*BAT, sample(1_000_000, 0, 16.5)),
             (*BAT, sample(1_000_000, 1, 15.0, 2150)),
             (*BCL, cells(1_000_000, 1, 3751, 3752, 3753, 3754)),
             (*BAT, sample(1_100_000, 1, 15.1, 2150)),
@@ -251,7 +251,7 @@ def test_the_error_names_the_option_that_a_log_needs() -> None:
         FlightLogError, match=r"px4.ulg needs chemistry: give --chemistry, or write"
     ):
         read_flight_log(ULG, FlightOptions())
-    with pytest.raises(FlightLogError, match=r"has no sample of battery 3$"):
+    with pytest.raises(FlightLogError, match=r"battery 3; it has samples of battery 1$"):
         read_flight_log(BIN, LIPO_4S, 2)
     with pytest.raises(FlightLogError, match=r"end with cell3_v, but the pack has 4 cells"):
         read_flight_log(ULG, LIPO_4S)

@@ -38,7 +38,8 @@ BATTERY = (
 
 
 def battery(us: int, volts: float = 15.2) -> bytes:
-    return struct.pack("<Qfff4f", us, volts, 12.0, 0.8, *[volts / 4] * 4)
+    cells_v = [volts / 4 + 0.004, volts / 4 - 0.004, volts / 4, volts / 4]
+    return struct.pack("<Qfff4f", us, volts, 12.0, 0.8, *cells_v)
 
 
 ULG = ulg_of(BATTERY, *(battery(k * 100_000) for k in range(1, 60)))
