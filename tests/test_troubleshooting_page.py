@@ -15,11 +15,11 @@ _VALUE = "\0"  # in place of a value that the program fills in
 _FOREIGN = re.compile(
     "|".join(
         [
-            r"/(dev|run|var|etc)/[\w./-]+",
+            r"/(dev|run|var|etc|opt)/[\w./-]+",
             r"\w+:/?[\w./-]+:\d+",
             r"\bsbs-battery\b",
             "mavproxy.py",
-            r"paho\.mqtt",
+            r"paho[.-]mqtt",
             r"\bcels\b",
         ]
         + [re.escape(os.strerror(code)) for code in errno.errorcode]

@@ -7,22 +7,29 @@ machine now, or the vehicle has a wrong parameter.
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 
 from dronebms.cli.exit_codes import DONE, FAILED, print_stdout
+from dronebms.cli.machine_check import machine_findings
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import printable
+from dronebms.core.pack_data import PackData
 from dronebms.core.report import Action, ActionKind, Severity
 from dronebms.protection.actions import explain
 from dronebms.protection.current_governor import limp_home_notes
 from dronebms.protection.limits import changed_limits, default_limits
 from dronebms.service.config import Config, read_config
 from dronebms.service.factories import refuse_unusable
-from dronebms.service.machine_check import machine_findings
 from mavlink_bridge.protocol.lua_driver import write_script
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 
+_SCREEN = 80, 24  # columns and lines, of the smallest terminal
+_INDENT = 9  # columns of the mark
 # Optional outputs by their section, and their line.
 _OUTPUTS = {
     "status": "socket {0.socket}",
@@ -32,6 +39,44 @@ _OUTPUTS = {
     "metrics": "http://{0.address}:{0.port}/metrics",
     "mqtt": "{0.host}:{0.port}, topic {0.topic}",
 }
+
+
+class Mark(Enum):
+    """First word of a row, and its colour (ECMA-48)."""
+
+    OK = "ok", 32
+    NOTE = "note", 0
+    WARNING = "warning", 33
+    FAILS = "fails", 31
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the result."""
+
+    mark: Mark
+    subject: str  # section or key of the configuration, or the file
+    text: str
+    mend: str | None = None  # the line that mends a warning or a failure
+
+    def lines(self) -> list[str]:
+        """The row, folded for the screen."""
+        texts = [printable(f"{self.subject}: {self.text}")]
+        if self.mend is not None:
+            texts.append(f"-> {printable(self.mend)}")
+        width = _SCREEN[0] - _INDENT
+        folded = [part for text in texts for part in _folded(text, width)]
+        word, colour = self.mark.value
+        return [f"{_coloured(f'{word:{_INDENT}}', colour)}{folded[0]}"] + [
+            f"{'':{_INDENT}}{part}" for part in folded[1:]
+        ]
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Lines of a text; a path or a command that is longer than a line stays whole."""
+    return textwrap.wrap(
+        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def check(options: argparse.Namespace) -> int:
@@ -51,44 +96,108 @@ def check(options: argparse.Namespace) -> int:
         return DONE if fits else FAILED
     if options.set:
         raise ConfigError("--set needs --vehicle")
-    print_stdout("\n".join(_summary(config, every_limit=options.limits)))
-    findings = machine_findings(config, SystemClock())
-    for finding in findings:
-        word = "warning" if finding.works else "will not work now"
-        print(_coloured(printable(f"{word}: {finding.subject}: {finding.text}"), finding.works))
-    return DONE if all(finding.works for finding in findings) else FAILED
+    return print_check(options.config, config, every_limit=options.limits)
 
 
-def _summary(config: Config, *, every_limit: bool) -> Iterator[str]:
-    """What a configuration enables: packs with their limits and actions, outputs."""
-    changes = config.limit_changes()
-    actions = [row.action() for row in config.action]
-    named = {change.limit_id for change in changes} | {str(action.on) for action in actions}
-    for number, battery in enumerate(config.battery, start=1):
-        pack_data = battery.pack_data()
-        limits = changed_limits(default_limits(pack_data), changes)
-        model = "" if battery.pack_model is None else f", model {battery.pack_model}"
-        yield f"battery {number}: {battery.place}{model}, MAVLink to {config.mavlink.url}"
-        shown = [row for row in limits if every_limit or row.limit_id in named]
-        notes = (*pack_data.assumed(), *limp_home_notes(pack_data))
-        for line in (*notes, *explain(shown, actions)):
-            yield f"  {line}"
-        if len(shown) < len(limits):
-            yield f"  {len(limits) - len(shown)} more limits: --limits"
-    if config.vehicle.name is not None:
-        yield f"vehicle: {config.vehicle.name}"
-    for action in actions:
-        yield _action_line(action)
-    on = [name for name in _OUTPUTS if getattr(config, name) is not None]
-    for name in on:
-        yield f"{name}: {_OUTPUTS[name].format(getattr(config, name))}"
-    if off := ", ".join(name for name in _OUTPUTS if name not in on):
-        yield f"off: {off}"
+def print_check(path: Path, config: Config, *, every_limit: bool = False) -> int:
+    """Print what a valid configuration enables, and what will not work; return the exit code."""
+    wrong = [*_advice(config), *_wrong(config)]
+    failures = sum(row.mark is Mark.FAILS for row in wrong)
+    wrong.append(_result(path, failures, len(wrong) - failures))
+    subjects = {row.subject for row in wrong}
+    shown = [row for row in _summary(config) if row.subject not in subjects]
+    if every_limit:
+        print_stdout("\n".join(_limit_table(config)))
+    else:
+        shown = _fitting(shown, _SCREEN[1] - sum(len(row.lines()) for row in wrong))
+    for row in (*shown, *wrong):
+        print("\n".join(row.lines()))
+    return FAILED if failures else DONE
+
+
+def _wrong(config: Config) -> list[Row]:
+    """What will not work on this machine now."""
+    return [
+        Row(Mark.WARNING if one.works else Mark.FAILS, one.subject, one.text, one.mend)
+        for one in machine_findings(config, SystemClock())
+    ]
+
+
+def _advice(config: Config) -> Iterator[Row]:
+    """What a valid configuration leaves without effect."""
     idle = any(
-        row.do is ActionKind.REDUCE and not (row.speed_m_s or row.climb_m_s) for row in actions
+        row.do == ActionKind.REDUCE.label and not (row.speed_m_s or row.climb_m_s)
+        for row in config.action
     )
     if idle and config.mavlink.vehicle == "auto":
-        yield "note: do = reduce without a speed does nothing on PX4"
+        text = "do = reduce without a speed does nothing on PX4"
+        yield Row(Mark.WARNING, "actions", text, "speed_m_s = 5.0")
+
+
+def _result(path: Path, failures: int, warnings: int) -> Row:
+    if failures:
+        things = "thing" if failures == 1 else "things"
+        return Row(Mark.FAILS, str(path), f"{failures} {things} will not work now")
+    if warnings:
+        return Row(Mark.WARNING, str(path), "works, see the warnings above")
+    return Row(Mark.OK, str(path), "works on this machine")
+
+
+def _fitting(rows: Sequence[Row], room: int) -> list[Row]:
+    """Rows that fit into so many lines; notes are left out first, then the last rows."""
+    ordered = sorted(range(len(rows)), key=lambda index: rows[index].mark is Mark.NOTE)
+    lengths = [len(row.lines()) for row in rows]
+    if sum(lengths) <= room:
+        return list(rows)
+    left, kept = room - 1, []
+    for index in ordered:
+        if lengths[index] > left:
+            break
+        left -= lengths[index]
+        kept.append(index)
+    more = Row(Mark.NOTE, "more", f"{len(rows) - len(kept)} rows, with --limits")
+    return [*(rows[index] for index in sorted(kept)), more]
+
+
+def _summary(config: Config) -> Iterator[Row]:
+    """What a configuration enables: packs, link, limits, actions, outputs."""
+    for number, battery in enumerate(config.battery, start=1):
+        name, pack = f"battery {number}", battery.pack_data()
+        model = "" if battery.pack_model is None else f", model {battery.pack_model}"
+        yield Row(Mark.OK, name, f"{battery.place}, {_rated(pack)}{model}")
+        for note in (*pack.assumed(), *limp_home_notes(pack)):
+            yield Row(Mark.NOTE, name, note)
+    if config.vehicle.name is not None:
+        yield Row(Mark.OK, "vehicle", config.vehicle.name)
+    yield Row(Mark.OK, "mavlink", config.mavlink.url)
+    changed = [change.limit_id for change in config.limit_changes()]
+    limits = default_limits(config.battery[0].pack_data())
+    of_them = f", changed: {', '.join(changed)}" if changed else ""
+    yield Row(Mark.OK, "limits", f"{len(limits)}{of_them} (--limits prints them)")
+    for row in config.action:
+        yield Row(Mark.OK, "action", _action_line(row.action()))
+    on = [name for name in _OUTPUTS if getattr(config, name) is not None]
+    for name in on:
+        yield Row(Mark.OK, name, _OUTPUTS[name].format(getattr(config, name)))
+    if off := ", ".join(name for name in _OUTPUTS if name not in on):
+        yield Row(Mark.NOTE, "off", off)
+
+
+def _rated(pack: PackData) -> str:
+    """Configured data of a pack."""
+    cells = "" if pack.cells is None else f"{pack.cells}S "
+    capacity = "" if pack.capacity_mah is None else f"{pack.capacity_mah:g} mAh "
+    return f"{cells}{capacity}{pack.cell or pack.chemistry.name}"
+
+
+def _limit_table(config: Config) -> Iterator[str]:
+    """Every limit of each battery, with what follows."""
+    actions = [row.action() for row in config.action]
+    for number, battery in enumerate(config.battery, start=1):
+        yield f"battery {number}"
+        limits = changed_limits(default_limits(battery.pack_data()), config.limit_changes())
+        for line in explain(limits, actions):
+            yield f"  {line}"
 
 
 def _action_line(action: Action) -> str:
@@ -98,13 +207,13 @@ def _action_line(action: Action) -> str:
     speed = "".join(f", {value:g} {unit}" for unit, value in speeds.items() if value is not None)
     armed = " while armed" if action.only_when_armed else ""
     then = "" if action.escalate is None else f"; if it is not obeyed, {action.escalate.label}"
-    return f"action: on {on}: {action.do.label}{speed} after {action.hold_s:g} s{armed}{then}"
+    return f"on {on}: {action.do.label}{speed} after {action.hold_s:g} s{armed}{then}"
 
 
-def _coloured(text: str, works: bool) -> str:  # noqa: FBT001 - of a finding
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+def _coloured(text: str, colour: int) -> str:
+    if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
-    return f"\x1b[{33 if works else 31}m{text}\x1b[0m"
+    return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 def ardupilot_script(options: argparse.Namespace) -> int:

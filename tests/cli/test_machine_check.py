@@ -3,7 +3,9 @@
 import fcntl
 import os
 import pty
+import re
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,12 +15,13 @@ import pytest
 
 import smartbattery.device_lock
 from dronebms import telemetry
+from dronebms.cli import machine_check
+from dronebms.cli.machine_check import machine_findings
 from dronebms.cli.main import main
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import DroneBmsError
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
-from dronebms.service.machine_check import machine_findings
 from dronebms.service.service import serve
 from smartbattery.device_lock import GaugeLock, is_locked, lock_holder
 
@@ -112,7 +115,8 @@ def test_ports_that_other_programs_use_are_named(port: str, tmp_path: Path) -> N
     with ExitStack() as stack:
         udp_holder = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         udp_holder.bind(("127.0.0.1", 0))
-        assert found(udp.format(udp_holder.getsockname()[1]))[0].endswith("address already in use")
+        (line,) = found(udp.format(udp_holder.getsockname()[1]))
+        assert line.endswith("address already in use")
         tcp_holder = stack.enter_context(socket.socket())
         tcp_holder.bind(("127.0.0.1", 0))
         tcp_holder.listen()
@@ -217,10 +221,147 @@ def test_check_ends_with_1_for_what_will_not_work_now(
     path.write_text('[[battery]]\nbus = "/dev/i2c-99"\n[mavlink]\nurl = "serial:/dev/ttyNONE"\n')
     assert main(["check", "-c", str(path)]) == 1
     out = capsys.readouterr().out
-    assert [line.split(": ")[:2] for line in out.splitlines() if "will not" in line] == [
-        ["will not work now", "battery 1"],
-        ["will not work now", "mavlink"],
-    ]
+    rows = [line.split()[1:3] for line in out.splitlines() if line.startswith("fails ")]
+    assert rows == [["battery", "1:"], ["mavlink:", "/dev/ttyNONE:"], [f"{path}:", "2"]]
     path.write_text(f'{VIRTUAL}[recording]\ndir = "{tmp_path}"\nmax_mb = 1e12\n')
     assert main(["check", "-c", str(path)]) == 0
-    assert "warning: recording: " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "warning  recording: " in out
+    assert "\n         -> max_mb = " in out
+
+
+# ---------------------------------------------------------------------- what mends it
+
+
+def mends(text: str) -> list[str]:
+    return [one.mend for one in machine_findings(validated(Config, text, "x.toml"), SystemClock())]
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ('[[battery]]\nbus = "/dev/null"\naddress = 0x16\n', "address = 0x0b"),
+        (
+            f'{VIRTUAL}[mavlink]\nurl = "udpin:192.0.2.1:14550"\n',
+            'url = "udpin:0.0.0.0:14550"',
+        ),
+        (
+            f'{VIRTUAL}[mavlink]\nurl = "tcp:127.0.0.1:1"\n',
+            "start the program that listens at 127.0.0.1:1",
+        ),
+        (f'{VIRTUAL}[metrics]\naddress = "192.0.2.1"\n', 'address = "127.0.0.1"'),
+        (f'{VIRTUAL}[charger]\ncommand = ["no-such"]\n', 'command = ["/path/to/program"]'),
+        (f'{VIRTUAL}[mqtt]\nhost = "127.0.0.1"\nca = "/none"\n', "ls -l /none"),
+        (f'{VIRTUAL}[mqtt]\nhost = "no-such.invalid"\n', "getent hosts no-such.invalid"),
+    ],
+)
+def test_each_finding_has_the_line_that_mends_it(text: str, mend: str) -> None:
+    assert mends(text) == [mend]
+
+
+def test_an_adapter_or_a_port_that_is_present_is_the_mend_of_an_absent_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    i2c, serial = (
+        '[[battery]]\nbus = "/dev/i2c-99"\n',
+        f'{VIRTUAL}[mavlink]\nurl = "serial:/dev/ttyNONE"\n',
+    )
+    monkeypatch.setattr(machine_check, "i2c_adapters", lambda: ["/dev/i2c-1", "/dev/i2c-20"])
+    monkeypatch.setattr(machine_check, "serial_ports", lambda: ["/dev/ttyAMA0"])
+    assert mends(i2c) == ['bus = "/dev/i2c-1"']
+    assert mends(serial) == ['url = "serial:/dev/ttyAMA0"']
+    monkeypatch.setattr(machine_check, "i2c_adapters", list)
+    monkeypatch.setattr(machine_check, "serial_ports", list)
+    model = tmp_path / "model"
+    monkeypatch.setattr(machine_check, "_MODEL", model)
+    assert mends(i2c) == ["sudo modprobe i2c-dev"]
+    assert mends(serial) == ["plug in the cable; ls /dev/serial/by-id"]
+    model.write_text("Raspberry Pi 5 Model B Rev 1.0\0")
+    assert mends(i2c) == ["sudo raspi-config nonint do_i2c 0"]
+    assert mends(serial) == ["sudo raspi-config nonint do_serial_hw 0 && sudo reboot"]
+
+
+def test_the_program_that_holds_a_port_is_named_with_the_line_that_ends_it(port: str) -> None:
+    code = (
+        "import os, socket, sys, time\n"
+        f"file = os.open({port!r}, os.O_RDWR | os.O_NOCTTY)\n"
+        "udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(('127.0.0.1', 0))\n"
+        "tcp = socket.socket(); tcp.bind(('127.0.0.1', 0)); tcp.listen()\n"
+        "print(udp.getsockname()[1], tcp.getsockname()[1], flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        (sys.executable, "-c", code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        udp, tcp = map(int, holder.stdout.readline().split())
+        for text in (
+            f'{VIRTUAL}[mavlink]\nurl = "serial:{port}:57600"\n',
+            f'{VIRTUAL}[mavlink]\nurl = "udpin:127.0.0.1:{udp}"\n',
+            f"{VIRTUAL}[metrics]\nport = {tcp}\n",
+        ):
+            (line,) = found(text)
+            assert line.endswith(f"(process {holder.pid})")
+            assert mends(text) == [f"sudo kill {holder.pid}"]
+
+
+# ---------------------------------------------------------------------- on a screen
+
+EVERYTHING = (
+    '[[battery]]\nbus = "/dev/i2c-99"\naddress = 0x16\n[[battery]]\nbus = "/dev/i2c-98"\n'
+    '[vehicle]\nname = "lifter"\n[mavlink]\nurl = "serial:/dev/ttyNONE"\n[status]\n'
+    '[state]\ndir = "/proc/x"\n[charger]\ncommand = ["no-such"]\n[[limit]]\nid = "hot"\n'
+    'trip = 48.0\n[[action]]\non = "governor"\ndo = "reduce"\n[[action]]\non = "critical"\n'
+    'do = "land"\n'
+)
+
+
+def test_the_result_fits_a_screen_and_no_finding_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(EVERYTHING)
+    assert main(["check", "-c", str(path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    findings = machine_findings(validated(Config, EVERYTHING, "x"), SystemClock())
+    assert len(findings) == 6
+    assert sum(line.startswith("fails ") for line in lines) == len(findings) + 1
+    assert sum(line.startswith("         -> ") for line in lines) == len(findings) + 1
+    assert len(lines) <= 24
+    folded = [line for line in lines if str(tmp_path) not in line]
+    assert max(map(len, folded)) <= 80
+    assert main(["check", "-c", str(path), "--limits"]) == 1
+    whole = capsys.readouterr().out.splitlines()
+    assert len(whole) > 100
+    assert {*lines} - {line for line in lines if line.startswith("note     more")} <= {*whole}
+
+
+def test_a_terminal_has_colours_and_every_word_is_there_without_them(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f'{VIRTUAL}[charger]\ncommand = ["no-such"]\n')
+    words = [sys.executable, "-m", "dronebms.cli", "check", "-c", str(path)]
+
+    def shown(**environment: str) -> str:
+        ours, theirs = pty.openpty()
+        plain = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+        with subprocess.Popen(words, stdout=theirs, env=plain | environment) as running:  # noqa: S603 - ours
+            os.close(theirs)
+            text = b""
+            while chunk := _read(ours):
+                text += chunk
+        os.close(ours)
+        assert running.returncode == 1
+        return text.decode()
+
+    coloured, plain = shown(), shown(NO_COLOR="1")
+    assert "\x1b[32mok " in coloured
+    assert "\x1b[31mfails " in coloured
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == plain
+
+
+def _read(file: int) -> bytes:
+    try:
+        return os.read(file, 65536)
+    except OSError:  # the other end is closed
+        return b""

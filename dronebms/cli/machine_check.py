@@ -1,0 +1,385 @@
+"""Whether a configuration works on this machine now: devices, permissions, ports, folders, hosts.
+
+Only looks: nothing is written, no lock is taken, no device is opened. What `run` would retry is
+found as well, because a user who checks wants to know it before the flight. Each finding has the
+line that mends it: a command, or a line of the configuration.
+"""
+
+import errno
+import os
+import re
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dronebms.core.clock import Clock
+from dronebms.core.report import ActionKind
+from dronebms.service.checkpoint import CHECKPOINT
+from dronebms.service.config import BatteryConfig, Config
+from mavlink_bridge.protocol.link import LinkUrl, Resolver, parse_url
+from mavlink_bridge.protocol.transports import Address
+from smartbattery.device_lock import is_locked, lock_holder
+from smartbattery.registers import ADDRESS
+
+_RESOLVE_S, _STEP_S = 5.0, 0.05
+_CONNECT_S = 2.0
+_MB = 1e6
+_MODEL = Path("/proc/device-tree/model")  # of a single-board computer
+_STOP = "sudo systemctl stop dronebms"
+_SOCKETS = {"udpin": ("udp", "udp6"), "tcp": ("tcp", "tcp6")}  # tables of /proc/net
+_PROCESS = re.compile(r"\(process (\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that does not work now, or may not."""
+
+    subject: str  # section or key of the configuration
+    text: str
+    mend: str  # the line that mends it
+    works: bool = False  # False: it will not work now; True: only a part of it, or maybe
+
+
+Trouble = tuple[str, str]  # what does not work, and the line that mends it
+
+
+def machine_findings(config: Config, clock: Clock) -> list[Finding]:
+    """Everything of a valid configuration that will not work on this machine as it is now."""
+    found = [
+        *_batteries(config),
+        *_link(parse_url(config.mavlink.url), clock),
+        *_folders(config),
+        *_outputs(config, clock),
+    ]
+    return list(dict.fromkeys(found))
+
+
+def i2c_adapters() -> list[str]:
+    """Device files of the I2C adapters, in the order of their numbers."""
+    return _in_order(Path("/dev").glob("i2c-*"))
+
+
+def serial_ports() -> list[str]:
+    """Device files of the serial ports that have hardware."""
+    drivers = Path("/sys/class/tty").glob("*/device/driver")
+    names = (driver.parents[1].name for driver in drivers if not _is_placeholder(driver.parents[1]))
+    return _in_order(path for name in names if (path := Path("/dev") / name).exists())
+
+
+def _is_placeholder(port: Path) -> bool:
+    """Whether the kernel has made a port without hardware. Source: sysfs-tty, PORT_UNKNOWN."""
+    try:
+        return (port / "type").read_text().strip() == "0"
+    except OSError:
+        return False
+
+
+def is_raspberry_pi() -> bool:
+    """Whether this computer is a Raspberry Pi."""
+    try:
+        return "Raspberry Pi" in _MODEL.read_text(errors="replace")
+    except OSError:
+        return False
+
+
+def _in_order(paths: Iterator[Path]) -> list[str]:
+    def key(text: str) -> list[int | str]:
+        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
+
+    return sorted(map(str, paths), key=key)
+
+
+# ---------------------------------------------------------------------- buses
+
+
+def _batteries(config: Config) -> Iterator[Finding]:
+    for number, battery in enumerate(config.battery, start=1):
+        name = f"battery {number}"
+        if battery.is_wired:
+            for text, mend in _bus(battery):
+                yield Finding(name, text, mend)
+            if battery.address == ADDRESS << 1:
+                yield Finding(
+                    name,
+                    f"address {battery.address:#04x} is the 8-bit form of {ADDRESS:#04x}, the "
+                    f"usual address of a smart battery: write address = {ADDRESS:#04x}",
+                    f"address = {ADDRESS:#04x}",
+                )
+        command = battery.recovery or []
+        if command and shutil.which(command[0]) is None:
+            text = f"recovery: there is no program {command[0]}"
+            yield Finding(name, text, 'recovery = ["/path/to/program"]')
+
+
+def _bus(battery: BatteryConfig) -> Iterator[Trouble]:
+    path = Path(battery.adapter)
+    wrong = _device(path, "i2c")
+    if wrong is not None:
+        present = i2c_adapters()
+        listed = ", ".join(present) or "none; enable I2C, load i2c-dev"
+        text, mend = wrong
+        yield f"{text} (adapters: {listed})", mend or _adapter_mend(present)
+    for address in (battery.address, battery.mux_address):
+        holder = None if address is None else lock_holder(battery.adapter, address)
+        if holder is not None:
+            yield f"{battery.bus} address {address:#04x} is in use by {holder}", _ending(holder)
+    number = path.name.removeprefix("i2c-")
+    device = f"{number}-{battery.address:04x}"
+    driver = Path(f"/sys/bus/i2c/devices/{device}/driver")
+    if driver.exists():
+        name = driver.resolve().name
+        yield (
+            f"the kernel driver {name} uses address {battery.address:#04x}",
+            f"echo {device} | sudo tee /sys/bus/i2c/drivers/{name}/unbind",
+        )
+
+
+def _adapter_mend(present: list[str]) -> str:
+    if present:
+        return f'bus = "{present[0]}"'
+    return "sudo raspi-config nonint do_i2c 0" if is_raspberry_pi() else "sudo modprobe i2c-dev"
+
+
+def _device(path: Path, group: str) -> Trouble | None:
+    """Why a character device cannot be used, `None` if it can; no mend for one that is absent."""
+    try:
+        if not stat.S_ISCHR(path.stat().st_mode):
+            return f"{path} is no device", ""
+    except OSError as error:
+        return f"{path}: {(error.strerror or str(error)).lower()}", ""
+    if os.access(path, os.R_OK | os.W_OK):
+        return None
+    group = _group_of(path) or group
+    text = f"{path}: no permission, add the user to the group {group}"
+    return text, f"sudo usermod -aG {group} $USER, then log in again"
+
+
+def _group_of(path: Path) -> str | None:
+    try:
+        return path.group()
+    except (KeyError, OSError):
+        return None
+
+
+def _ending(holder: str) -> str:
+    """Command that ends the program that uses a pack or a port."""
+    if "dronebms run" in holder:
+        return _STOP
+    found = _PROCESS.search(holder)
+    return "end that program" if found is None else f"sudo kill {found[1]}"
+
+
+# ---------------------------------------------------------------------- links
+
+
+def _link(url: LinkUrl, clock: Clock) -> Iterator[Finding]:
+    found = _serial(Path(url.path)) if url.kind == "serial" else _network(url, clock)
+    if found is not None:
+        yield Finding("mavlink", *found)
+
+
+def _serial(path: Path) -> Trouble | None:
+    wrong = _device(path, "dialout")
+    if wrong is not None:
+        text, mend = wrong
+        return text, mend or _port_mend()
+    users = _programs_using(str(path.resolve()))
+    if users:
+        text = f"{path} is in use by {', '.join(users)}"
+        console = any("getty" in user for user in users)
+        unit = f"sudo systemctl disable --now serial-getty@{path.resolve().name}"
+        return text, unit if console else _ending(users[0])
+    return (
+        (f"{path} is in use by another program", f"sudo fuser -v {path}")
+        if is_locked(path)
+        else None
+    )
+
+
+def _port_mend() -> str:
+    ports = serial_ports()
+    if ports:
+        return f'url = "serial:{ports[0]}"'
+    if is_raspberry_pi():
+        return "sudo raspi-config nonint do_serial_hw 0 && sudo reboot"
+    return "plug in the cable; ls /dev/serial/by-id"
+
+
+def _programs_using(link: str) -> list[str]:
+    """Programs that have a file or "socket:[inode]" open, as far as this user may see them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        if folder.name == str(os.getpid()):
+            continue
+        try:
+            if any(str(one.readlink()) == link for one in (folder / "fd").iterdir()):
+                name = (folder / "comm").read_text(errors="replace").strip()
+                found.append(f"{name} (process {folder.name})")
+        except OSError:
+            continue  # of another user, or ended
+    return found
+
+
+def _programs_at(kind: str, port: int) -> list[str]:
+    """Programs that have bound a port. Source: proc_net(5)."""
+    found: list[str] = []
+    for table in _SOCKETS[kind]:
+        try:
+            rows = Path("/proc/net", table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in map(str.split, rows):
+            listens = kind == "udpin" or row[3] == "0A"  # TCP_LISTEN
+            if listens and int(row[1].rpartition(":")[2], 16) == port:
+                found += _programs_using(f"socket:[{row[9]}]")
+    return found
+
+
+def _network(url: LinkUrl, clock: Clock) -> Trouble | None:
+    addresses = _resolved(url.host, url.port, clock)
+    if isinstance(addresses, str):
+        return addresses, f"getent hosts {url.host}"
+    family, address = addresses[0]
+    kind = socket.SOCK_STREAM if url.kind == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(family, kind) as probe:
+        probe.settimeout(_CONNECT_S)
+        try:
+            if url.kind == "udpin":
+                probe.bind(address)
+            else:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                probe.connect(address)
+        except OSError as error:
+            return _refused(error, url)
+    return None
+
+
+def _refused(error: OSError, url: LinkUrl) -> Trouble:
+    """What a socket refuses, and the line that mends it."""
+    place = f"{url.kind}:{url.host}:{url.port}"
+    text = f"{place}: {(error.strerror or str(error)).lower()}"
+    if error.errno == errno.EADDRINUSE:
+        users = _programs_at("udpin" if url.kind == "udpin" else "tcp", url.port)
+        by = f" by {', '.join(users)}" if users else ""
+        return f"{text}{by}", _ending(users[0]) if users else f"sudo ss -lptu sport = :{url.port}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        key = 'address = "127.0.0.1"' if url.kind == "metrics" else None
+        return text, key or f'url = "{url.kind}:0.0.0.0:{url.port}"'
+    if error.errno == errno.EACCES:
+        return text, "a port above 1023"
+    return text, f"start the program that listens at {url.host}:{url.port}"
+
+
+def _resolved(host: str, port: int, clock: Clock) -> list[Address] | str:
+    """Addresses of a host, or why there are none."""
+    resolver = Resolver(host, port)
+    end_s = clock.now_s() + _RESOLVE_S
+    try:
+        while (addresses := resolver.addresses()) is None:
+            if clock.now_s() >= end_s:
+                return f"host {host!r} is not resolved within {_RESOLVE_S:g} s"
+            clock.sleep_until(clock.now_s() + _STEP_S)
+    except OSError as error:
+        return str(error)
+    return addresses
+
+
+# ---------------------------------------------------------------------- folders, outputs
+
+
+def _folders(config: Config) -> Iterator[Finding]:
+    if config.recording is not None:
+        wrong = _unwritable(Path(config.recording.dir))
+        if wrong is not None:
+            yield Finding("recording", *wrong)
+        elif (free_mb := _free_mb(Path(config.recording.dir))) < config.recording.max_mb:
+            text = f"{free_mb:.0f} MB are free, max_mb is {config.recording.max_mb:g}"
+            yield Finding("recording", text, f"max_mb = {0.8 * free_mb:.0f}", works=True)
+    stores = any(row.do == ActionKind.REDUCE.label for row in config.action)
+    if config.state is not None or stores:
+        wrong = _unwritable(config.vehicle_dir)
+        if wrong is not None:
+            yield Finding("state", *wrong)
+        elif is_locked(config.vehicle_dir / CHECKPOINT):
+            path = config.vehicle_dir / CHECKPOINT
+            yield Finding("state", f"{path} is in use by another dronebms run", _STOP)
+
+
+def _unwritable(folder: Path) -> Trouble | None:
+    """Why a folder can be neither written nor made, `None` if it can."""
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        return f"{nearest} is no folder", "a folder in its place"
+    if _is_pseudo(nearest):
+        return f"{folder} cannot be made: no permission", "a folder of a disk"
+    if os.access(nearest, os.W_OK | os.X_OK):
+        return None
+    text = f"{folder} cannot be {'written' if nearest == folder else 'made'}: no permission"
+    return text, f"sudo install -d -o $USER {folder}; the unit of systemd needs nothing"
+
+
+def _is_pseudo(folder: Path) -> bool:
+    """Whether a folder is in /proc or /sys, which take no files whatever their mode is."""
+    return folder.resolve().parts[1:2] in (("proc",), ("sys",))
+
+
+def _free_mb(folder: Path) -> float:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / _MB
+
+
+def _outputs(config: Config, clock: Clock) -> Iterator[Finding]:
+    if config.status is not None:
+        yield from _if_wrong("status", _unusable_socket(Path(config.status.socket)))
+    if config.metrics is not None:
+        url = LinkUrl("metrics", config.metrics.address, config.metrics.port)
+        yield from _if_wrong("metrics", _unusable_server(url, clock))
+    if config.mqtt is not None:
+        addresses = _resolved(config.mqtt.host, config.mqtt.port, clock)
+        if isinstance(addresses, str):
+            yield Finding("mqtt", addresses, f"getent hosts {config.mqtt.host}")
+        files = (config.mqtt.ca, config.mqtt.certificate, config.mqtt.key)
+        for name in (*files, config.mqtt.password_file):
+            if name is not None and not os.access(name, os.R_OK):
+                yield Finding("mqtt", f"{name} cannot be read", f"ls -l {name}")
+    command = None if config.charger is None else config.charger.command
+    if command is not None and shutil.which(command[0]) is None:
+        text = f"there is no program {command[0]}"
+        yield Finding("charger", text, 'command = ["/path/to/program"]')
+
+
+def _if_wrong(subject: str, trouble: Trouble | None) -> Iterator[Finding]:
+    if trouble is not None:
+        yield Finding(subject, *trouble)
+
+
+def _unusable_socket(path: Path) -> Trouble | None:
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(0.0)
+            code = client.connect_ex(str(path))
+        text = f"{path} is in use by another dronebms run"
+        return None if code == errno.ECONNREFUSED else (text, _STOP)
+    if path.exists():
+        return f"{path} exists and is no socket", "another path"
+    return _unwritable(path.parent)
+
+
+def _unusable_server(url: LinkUrl, clock: Clock) -> Trouble | None:
+    addresses = _resolved(url.host, url.port, clock)
+    if isinstance(addresses, str):
+        return addresses, f"getent hosts {url.host}"
+    with socket.socket(addresses[0][0], socket.SOCK_STREAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind(addresses[0][1])
+        except OSError as error:
+            text, mend = _refused(error, url)
+            return text.removeprefix("metrics:"), mend
+    return None
