@@ -7,6 +7,7 @@ from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Event, Report, Severity, Status, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.presentation.trend import Trend, charts
 from dronebms.protection.limits import every_limit
 from dronebms.terminal.layout import View
 from smartbattery.snapshot import Identity, Snapshot
@@ -174,31 +175,6 @@ FLYING_VIEW = View(LINK, "h: help  00:12:31")
 PAUSED = View(LINK, "PAUSED for 0:12, new alarms: 2, p: resume", is_loud=True)
 
 
-@dataclass(frozen=True)
-class Scene:
-    """Reports, events and view of one screen."""
-
-    reports: tuple[Report, ...] = (FLYING,)
-    events: tuple[Event, ...] = EVENTS
-    view: View = FLYING_VIEW
-
-
-SCENES = {
-    "flying": Scene(),
-    "in_trouble": Scene((IN_TROUBLE, SECOND)),
-    "many_cells": Scene((MANY_CELLS, SECOND), ()),
-    "silent": Scene((SILENT,), (), View(None, "00:12:31")),
-    "turn_back_now": Scene((TURN_BACK_NOW,)),
-    "on_mission": Scene((ON_MISSION,)),
-    "paused": Scene(view=PAUSED),
-    "cells": Scene(
-        (IN_TROUBLE, replace(MANY_CELLS, index=1)), view=View(LINK, "00:12:31", "cells")
-    ),
-    "log": Scene(events=EVENTS * 12, view=View(LINK, "00:12:31", "log")),
-    "help": Scene(view=View(LINK, "00:12:31", "help")),
-}
-
-
 def at(t_s: float) -> Report:
     """Report at a later time of the flight, with noise on its readings."""
     since_s = t_s - NOW_S
@@ -220,3 +196,40 @@ def at(t_s: float) -> Report:
         used_mah=2870.0 + 5.1 * since_s,
     )
     return replace(FLYING, t_s=t_s, snapshot=snapshot, estimate=estimate)
+
+
+def trend_of(*times_s: float) -> Trend:
+    """Trend of the reports at these times of the flight."""
+    trend = Trend()
+    for t_s in times_s:
+        trend.add(at(t_s))
+    return trend
+
+
+TREND = trend_of(*(NOW_S - 300.0 + 0.5 * step for step in range(600)))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Reports, events and view of one screen."""
+
+    reports: tuple[Report, ...] = (FLYING,)
+    events: tuple[Event, ...] = EVENTS
+    view: View = FLYING_VIEW
+
+
+SCENES = {
+    "flying": Scene(),
+    "in_trouble": Scene((IN_TROUBLE, SECOND)),
+    "many_cells": Scene((MANY_CELLS, SECOND), ()),
+    "silent": Scene((SILENT,), (), View(None, "00:12:31")),
+    "turn_back_now": Scene((TURN_BACK_NOW,)),
+    "on_mission": Scene((ON_MISSION,)),
+    "paused": Scene(view=PAUSED),
+    "cells": Scene(
+        (IN_TROUBLE, replace(MANY_CELLS, index=1)), view=View(LINK, "00:12:31", "cells")
+    ),
+    "log": Scene(events=EVENTS * 12, view=View(LINK, "00:12:31", "log")),
+    "trends": Scene(view=replace(FLYING_VIEW, charts=charts(TREND.points()))),
+    "help": Scene(view=View(LINK, "00:12:31", "help")),
+}

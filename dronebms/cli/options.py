@@ -214,6 +214,7 @@ OPTIONS = (
     Option("--headless", "sim sitl", "print one line a second, no display", kind=bool),
     Option("--socket", "status", f"status socket of the service ({STATUS_SOCKET})", "PATH", Path, Path(STATUS_SOCKET)),
     Option("--plain", "status", "sentences for screen readers and logs, no screen", kind=bool),
+    Option("--bell", "status", "ring the terminal's bell once when the severity rises to a warning or above", kind=bool),
     Option("--json", "sim sitl status", "print the predictions, one JSON line a second", kind=bool),
     Option("--mavlink", "sim", f"MAVLink output ({DEMO_URL}; none with --speed max), or none", "URL"),
     Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", Path),

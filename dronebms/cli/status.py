@@ -24,7 +24,7 @@ def status(options: argparse.Namespace) -> int:
         reports = chain([next(reports)], reports)  # without a service the terminal is not taken
         if options.json:
             _print(reports)
-        with Display(clock, plain=options.plain) as display:
+        with Display(clock, plain=options.plain, bell=options.bell) as display:
             for report in reports:
                 display(report)
                 if display.closed:

@@ -16,8 +16,9 @@ from rich.segment import Segment
 
 from dronebms.core.clock import Clock
 from dronebms.core.number_format import clock_text, duration, printable
-from dronebms.core.report import Event, Report
+from dronebms.core.report import Event, Report, Severity
 from dronebms.presentation.phrases import weakest_cell
+from dronebms.presentation.trend import Chart, Trend, charts
 from dronebms.terminal.layout import PAGES, Canvas, View, expired, render
 from dronebms.terminal.screen_reader import sentences
 from dronebms.terminal.tty import REDRAW, Terminal
@@ -39,6 +40,7 @@ class _Paused:
     at_s: float
     reports: tuple[Report, ...]
     events: tuple[Event, ...]
+    charts: tuple[Chart, ...]
 
 
 class Display:
@@ -56,6 +58,7 @@ class Display:
         console: Console | None = None,
         link: Callable[[], str | None] = lambda: "",
         plain: bool = False,
+        bell: bool = False,
         keys_fd: int | None = None,
     ) -> None:
         """Prepare; nothing is written before the context is entered.
@@ -65,6 +68,7 @@ class Display:
             console: where to draw; None is standard output, with keys from standard input.
             link: returns the URL of the autopilot's link; None: no link, "": unknown.
             plain: write sentences for a screen reader instead of a screen.
+            bell: ring the terminal's bell once when the severity rises to a warning or above.
             keys_fd: the terminal to read keys from when `console` is given.
         """
         self.closed = False
@@ -74,6 +78,8 @@ class Display:
         self._terminal = Terminal(self._console, _STDIN_FD if console is None else keys_fd)
         self._reports: dict[int, Report] = {}
         self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
+        self._trends: dict[int, Trend] = {}
+        self._bell = bell and self._console.is_terminal
         self._alarms = 0  # since the pause
         self._paused: _Paused | None = None
         self._page = ""
@@ -100,7 +106,12 @@ class Display:
 
     def __call__(self, report: Report) -> None:
         """Store the newest report of a battery, and draw when it is due."""
+        before = self._severity()
         self._reports[report.index] = report
+        if self._bell and self._severity() > max(before, Severity.INFO):
+            self._ring()
+        if not self._plain:
+            self._trends.setdefault(report.index, Trend()).add(report)
         name = f"battery {report.index + 1}: " if len(self._reports) > 1 else ""
         for event in report.status.events:
             self._events.append(replace(event, text=name + event.text))
@@ -121,8 +132,19 @@ class Display:
         if self.closed or not (due or keys or canvas != self._canvas):
             return
         self._drawn_s = now_s
+        self._unless_closed(lambda: self._draw(canvas, now_s))
+
+    def _ring(self) -> None:
+        def ring() -> None:
+            self._console.file.write("\a")
+            self._console.file.flush()
+
+        self._unless_closed(ring)
+
+    def _unless_closed(self, write: Callable[[], None]) -> None:
+        """Write to the terminal; one that was closed ends the display."""
         try:
-            self._draw(canvas, now_s)
+            write()
         except OSError as error:
             if error.errno not in _TERMINAL_CLOSED:
                 raise
@@ -134,14 +156,23 @@ class Display:
         elif key == REDRAW:
             self._shown = []
         elif key == "p":
-            paused = _Paused(now_s, self._newest(), tuple(self._events))
+            paused = _Paused(now_s, self._newest(), tuple(self._events), self._charts())
             self._paused = paused if self._paused is None else None
             self._alarms = 0
         elif key in PAGES:
             self._page = PAGES[key] if self._page != PAGES[key] else ""
 
+    def _severity(self) -> Severity:
+        """The worst severity of all batteries."""
+        reports = self._reports.values()
+        return max((report.status.severity for report in reports), default=Severity.OK)
+
     def _newest(self) -> tuple[Report, ...]:
         return tuple(self._reports[index] for index in sorted(self._reports))
+
+    def _charts(self) -> tuple[Chart, ...]:
+        """Trends of the first battery."""
+        return charts(self._trends[min(self._trends)].points())
 
     def _draw(self, canvas: Canvas, now_s: float) -> None:
         console, paused = self._console, self._paused
@@ -167,7 +198,9 @@ class Display:
         if self._paused is not None:
             alarms = f", new alarms: {self._alarms}" if self._alarms else ""
             clock = f"PAUSED for {duration(now_s - self._paused.at_s)}{alarms}, p: resume"
-        return View(self._link(), clock, self._page, is_loud=self._paused is not None)
+        paused = self._paused
+        drawn = self._charts() if paused is None else paused.charts
+        return View(self._link(), clock, self._page, is_loud=paused is not None, charts=drawn)
 
     def _write_changes(self) -> None:
         now_s = max(report.t_s for report in self._reports.values())

@@ -1,4 +1,4 @@
-"""Characters that draw bars, rules, severity marks and large digits, in Unicode and in ASCII.
+"""Characters of bars, charts, rules, severity marks and large digits, in Unicode and in ASCII.
 
 Each is one column wide, so that a screen keeps its width on every terminal.
 """
@@ -20,6 +20,8 @@ class Glyphs:
     degrees: str
     ohms: str
     marks: Mapping[Severity, str]
+    halves: tuple[str, str, str]  # of a chart's line: lower half, upper half, both
+    band: str  # of a chart
     digits: Mapping[str, tuple[str, str, str]]  # three rows high
 
     def bar(self, share: float, width: int) -> str:
@@ -39,6 +41,7 @@ class Glyphs:
 # fmt: off
 UNICODE = Glyphs(
     "█", "▏▎▍▌▋▊▉", "░", "─", "°C", "mΩ", dict(zip(Severity, "●○▲◆■", strict=True)),
+    ("▄", "▀", "█"), "░",
     {
         "0": ("█▀█", "█ █", "▀▀▀"), "1": ("▀█ ", " █ ", "▀▀▀"), "2": ("▀▀█", "█▀▀", "▀▀▀"),
         "3": ("▀▀█", "▀▀█", "▀▀▀"), "4": ("█ █", "▀▀█", "  ▀"), "5": ("█▀▀", "▀▀█", "▀▀▀"),
@@ -48,6 +51,7 @@ UNICODE = Glyphs(
 )
 ASCII = Glyphs(
     "#", "", ".", "-", "C", "mOhm", dict(zip(Severity, "*i!#X", strict=True)),
+    ("*", "*", "*"), ".",
     {
         "0": (" _ ", "| |", "|_|"), "1": ("   ", "  |", "  |"), "2": (" _ ", " _|", "|_ "),
         "3": (" _ ", " _|", " _|"), "4": ("   ", "|_|", "  |"), "5": (" _ ", "|_ ", " _|"),

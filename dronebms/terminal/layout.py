@@ -38,6 +38,8 @@ from dronebms.presentation.readings import (
     mean_cell_v,
     readings,
 )
+from dronebms.presentation.trend import Chart
+from dronebms.terminal.chart import chart_lines
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
 
 PAGES = {"c": "cells", "l": "log", "h": "help", "?": "help"}
@@ -61,6 +63,8 @@ HELP = (
 _BIG_WIDTH, _BIG_HEIGHT = 72, 22
 _FIXED_ROWS = 3  # the link, the heading of the cells, the newest event
 _EXTRAS = 5
+_EVENT_ROWS = 4  # below trends, with their title
+_CHART_ROWS = (4, 12)
 _CELL_ROWS = 8  # cells get up to so many rows before any extra
 _MIN_CELL_WIDTH = 30
 _LABEL_WIDTH = 12
@@ -101,6 +105,7 @@ class View:
     clock: str = ""  # text at the right end of the first line
     page: str = ""  # one of PAGES; "" is the overview
     is_loud: bool = False  # highlight the clock
+    charts: tuple[Chart, ...] = ()  # trends of the first battery, where there is room
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class Frame:
     glyphs: Glyphs
     link: str | None  # as in View
     clock: Text
+    charts: tuple[Chart, ...]
 
 
 # ---------------------------------------------------------------------- pages
@@ -136,6 +142,7 @@ def render(
         glyphs=ASCII if canvas.ascii_only else UNICODE,
         link=view.link,
         clock=Text(f" {view.clock} ", "bold reverse" if view.is_loud else "bold"),
+        charts=view.charts,
     )
     lines = [Text(" waiting for the battery")]
     if reports:
@@ -216,6 +223,7 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
         _autopilot_line(report, frame),
         heading,
         *cells,
+        *_trend_lines(free - _EXTRAS - _EVENT_ROWS, frame),
         *[_rule("alarms", frame)] * title,
     ]
     return lines + _event_lines(events[-max(frame.height - len(lines), 1) :], frame)
@@ -359,6 +367,18 @@ def _event_line(event: Event, frame: Frame) -> Text:
     return Text.assemble(
         (f" {clock_text(event.t_s)}  ", _QUIET), (mark, _STYLES[severity]), f" {event.text}"
     )
+
+
+def _trend_lines(rows: int, frame: Frame) -> list[Text]:
+    """The charts next to each other in at most `rows` lines, none where they do not fit."""
+    least, most = _CHART_ROWS
+    height = min(rows - 2, most)  # a title and the headings
+    if not frame.charts or height < least or frame.width < _BIG_WIDTH:
+        return []
+    width = frame.width // len(frame.charts) - 2
+    drawn = [chart_lines(chart, width, height, frame.glyphs) for chart in frame.charts]
+    lines = [Text.assemble(*(f" {part} " for part in row)) for row in zip(*drawn, strict=True)]
+    return [_rule(f"trends: {frame.charts[0].span}", frame), *lines]
 
 
 # ---------------------------------------------------------------------- building blocks

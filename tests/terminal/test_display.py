@@ -115,7 +115,8 @@ def test_a_screen_fills_its_canvas_exactly(
     width: int, height: int, kind: str, cells_v: list[float | None], ages: dict[str, float]
 ) -> None:
     report = replace(FLYING, snapshot=snapshot_of(cells_v, **ages))
-    drawn = screen_of([report, SECOND], EVENTS, canvas=Canvas(width, height, kind == "a"))
+    canvas = Canvas(width, height, kind == "a")
+    drawn = screen_of([report, SECOND], EVENTS, canvas=canvas, view=SCENES["trends"].view)
     assert [cell_len(line) for line in drawn] == [width] * height
     assert kind == "u" or "".join(drawn).isascii()
 
@@ -454,7 +455,7 @@ def test_the_reasons_for_a_weak_cell_are_named(weak: CellState, reasons: str) ->
     assert weak_cell_reasons(report, 3) == reasons
     assert weak_cell_reasons(report, 0) == ""
     assert weak_cell_reasons(FLYING, 3) == ""
-    frame = Frame(NOW_S, 80, 24, ASCII, None, Text(""))
+    frame = Frame(NOW_S, 80, 24, ASCII, None, Text(""), ())
     lines = [str(line) for line in cell_lines(report, 6, frame, exact=True)]
     assert [("<- weakest" + reasons in line) for line in lines] == [False] * 3 + [True] + [
         False
@@ -739,6 +740,54 @@ def test_a_terminal_without_unicode_gets_ascii(monkeypatch: pytest.MonkeyPatch) 
     with Display(VirtualClock(), console=console_of(file)) as screen:
         screen(FLYING)
     assert file.getvalue().isascii()
+
+
+def rung(
+    reports: Sequence[Report],
+    *,
+    bell: bool = True,
+    plain: bool = False,
+    console: Console | None = None,
+) -> list[int]:
+    """Places of the reports at which the terminal's bell rang."""
+    file = io.StringIO()
+    console = console or console_of(file)
+    console.file = file
+    rings = []
+    with Display(VirtualClock(), console=console, bell=bell, plain=plain) as screen:
+        for report in reports:
+            before = file.getvalue().count("\a")
+            screen(report)
+            rings.append(file.getvalue().count("\a") - before)
+    assert set(rings) <= {0, 1}
+    return [place for place, count in enumerate(rings) if count]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_bell_rings_once_when_the_severity_rises_to_a_warning_or_above(*, plain: bool) -> None:
+    def pack(index: int, severity: Severity) -> Report:
+        return replace(FLYING, index=index, status=Status(NOW_S, severity))
+
+    flown = [
+        *(pack(0, severity) for severity in Severity),  # rings at 2, 3 and 4
+        pack(0, Severity.EMERGENCY),
+        pack(0, Severity.WARNING),
+        pack(0, Severity.CRITICAL),  # 7
+        pack(1, Severity.WARNING),  # milder than the other battery
+        pack(1, Severity.EMERGENCY),  # 9
+        pack(0, Severity.OK),
+        pack(0, Severity.EMERGENCY),
+        pack(1, Severity.OK),
+        pack(0, Severity.OK),
+        pack(0, Severity.WARNING),  # 14
+    ]
+    assert rung(flown, plain=plain) == [2, 3, 4, 7, 9, 14]
+    assert rung(flown, bell=False, plain=plain) == []
+
+
+def test_no_bell_is_written_to_a_pipe() -> None:
+    pipe = Console(file=io.StringIO(), _environ={})
+    assert rung([FLYING, IN_TROUBLE], console=pipe) == []
 
 
 def test_a_closed_terminal_is_no_error() -> None:

@@ -19,6 +19,7 @@ import pyte
 import pytest
 from rich.console import Console
 
+from dronebms.presentation.trend import Trend, charts
 from dronebms.terminal.layout import Canvas, View, render
 from tests.scenes import EVENTS, FLYING, LINK
 
@@ -116,7 +117,9 @@ def viewer(*arguments: str, **environ: str) -> Iterator[Session]:
 
 def whole(width: int, height: int, page: str = "") -> list[str]:
     """The expected screen."""
-    view = View(LINK, "h: help  00:12:31", page)
+    trend = Trend()
+    trend.add(FLYING)
+    view = View(LINK, "h: help  00:12:31", page, charts=charts(trend.points()))
     drawn = render([FLYING], EVENTS, canvas=Canvas(width, height), view=view)
     lines = Console(width=width, color_system=None).render_lines(drawn)
     return ["".join(part.text for part in line) for line in lines]
