@@ -8,6 +8,11 @@ _NO_LIFEPO4_V = 3.65  # a cell above this is not LiFePO4,
 _NOMINAL_LOW_V = 3.5  # and its nominal voltage is higher
 
 
+def adds_up(cells_v: float, pack_v: float) -> bool:
+    """Whether the sum of the cells is the voltage of the pack."""
+    return abs(cells_v - pack_v) <= _SUM_TOLERANCE_FRAC * pack_v
+
+
 def detect_cell_count(
     cells_v: Sequence[float | None],
     pack_v: float | None,
@@ -32,7 +37,7 @@ def detect_cell_count(
     if count == 0 or pack_v is None or any(v is not None for v in cells_v[count:]):
         return None
     known_v = [v for v in cells_v if v is not None]
-    if abs(sum(known_v) - pack_v) > _SUM_TOLERANCE_FRAC * pack_v:
+    if not adds_up(sum(known_v), pack_v):
         return None
     if not ambiguous:
         return count

@@ -10,14 +10,14 @@ from math import ceil, inf
 from smartbattery import profiles
 from smartbattery import registers as sbs
 from smartbattery.bus import Bus
-from smartbattery.cell_count import detect_cell_count
+from smartbattery.cell_count import adds_up, detect_cell_count
 from smartbattery.errors import BatteryError, BusError, IntegrityError, NackError, UnsupportedError
 from smartbattery.fields import decode_block
-from smartbattery.gauge_state import BEYOND, CELL_FIELDS, GaugeState
+from smartbattery.gauge_state import BEYOND, GaugeState
 from smartbattery.profiles import GENERIC, AccessMethod, BlockRead, PecMode, Profile, Query
 from smartbattery.registers import MODE, SERIAL, TEMPERATURE, VOLTAGE, PollRate, Register
 from smartbattery.smbus import SmbusDevice, TransferCounts
-from smartbattery.snapshot import BusCounts, Identity, Snapshot
+from smartbattery.snapshot import CELL_FIELDS, BusCounts, Identity, Snapshot
 
 _ABSENT_AFTER_S = 2.0  # without a reply: the next one may come from another pack
 _MAX_GAP_S = 5.0  # so may the first reply after a gap without polls
@@ -275,14 +275,26 @@ class Gauge:
             cells = int(self._state.last_value(profile.count.field) or 0)
         if cells is None:
             cells = self._detect_cells(now_s) or 0
-        elif any(
-            isinstance(query, Register) and self._read(query, now_s) is None
-            for query in profile.cells[:cells]
-        ):
+        elif self._has_other_cells(profile.cells[:cells], now_s):
             cells = 0  # the registers contradict the count: a voltage may be that of another cell
         cells = min(cells, profile.max_cells)
         self._use(profile, cells)
         return cells
+
+    def _has_other_cells(self, queries: tuple[Query, ...], now_s: float) -> bool:
+        """Whether words do not belong to the cells of the count: a refused one, or mostly 0 V.
+
+        A BQ40Z80 by another name has words for cells 4 to 7 alone, where a plain gauge has those
+        for 1 to 4; without a cell they read 0. A dead cell is one of few, or the sum includes it.
+        """
+        raws = [self._read(query, now_s) for query in queries if isinstance(query, Register)]
+        words = [raw for raw in raws if raw is not None]
+        if len(words) < len(raws):
+            return True
+        pack_v = self._state.valid_value(VOLTAGE.field, now_s)
+        if words.count(0) <= len(words) / 2 or pack_v is None:
+            return False
+        return not adds_up(sum(map(sbs.CELLS[0].scaled, words)), pack_v)
 
     def _detect_cells(self, now_s: float) -> int | None:
         names = CELL_FIELDS[: self._profile.max_cells]

@@ -8,10 +8,16 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
-from smartbattery.registers import CELLS, MODE, MODE_CAPACITY_IN_10MWH, SPECIFICATION
-from smartbattery.snapshot import NO_COUNTS, UNIDENTIFIED, BusCounts, Identity, Snapshot
+from smartbattery.registers import MODE, MODE_CAPACITY_IN_10MWH, SPECIFICATION
+from smartbattery.snapshot import (
+    CELL_FIELDS,
+    NO_COUNTS,
+    UNIDENTIFIED,
+    BusCounts,
+    Identity,
+    Snapshot,
+)
 
-CELL_FIELDS = tuple(row.field for row in CELLS)
 BEYOND = "beyond_a"
 # A reading that was plausible and is not for so long: a fault, and no disturbance of a transfer.
 IMPLAUSIBLE_S = 5.0

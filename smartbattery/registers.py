@@ -103,7 +103,7 @@ V, A, PLAIN = ScaledBy.VSCALE, ScaledBy.IPSCALE, ScaledBy.NOTHING
 M = 0xFFFF
 
 # fmt: off
-VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    100.0,   2.0, F,    V, M, max_step=0.5)
+VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    150.0,   2.0, F,    V, M, max_step=0.5)
 CURRENT       = Register("Current",               "current_a",        0x0A, True,   -0.001,   0.0,  -1000.0,   1000.0,   2.0, F,    A, max_step=5.0)
 TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, False,   0.1,  -273.15,   -50.0,    150.0,  15.0, S, max_step=2.0)  # TI: -50 degC or less is an open thermistor
 AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A, max_step=5.0)
@@ -119,7 +119,7 @@ CHARGING_V    = Register("ChargingVoltage",       "charging_v",       0x15, Fals
 CYCLES        = Register("CycleCount",            "cycles",           0x17, False,   1.0,     0.0,      0.0,   65534.0, 120.0, S, PLAIN, M)
 SPECIFICATION = Register("SpecificationInfo",     "specification_raw",0x1A, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
 DESIGN        = Register("DesignCapacity",        "design_mah",       0x18, False,   1.0,     0.0,     50.0,  655340.0,   0.0, ONCE, A, None, True)
-DESIGN_V      = Register("DesignVoltage",         "design_v",         0x19, False,   0.001,   0.0,      1.0,    100.0,   0.0, ONCE, V)
+DESIGN_V      = Register("DesignVoltage",         "design_v",         0x19, False,   0.001,   0.0,      1.0,    150.0,   0.0, ONCE, V)
 MANUFACTURED  = Register("ManufactureDate",       "date_raw",         0x1B, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
 SERIAL        = Register("SerialNumber",          "serial",           0x1C, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
 

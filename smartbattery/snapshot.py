@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 NO_GAUGE = "none"  # in place of a profile: a source that may not measure cells and temperature
 MAX_AGE_S = 1.0  # of a whole snapshot, after which none of its values is valid
+MAX_CELLS = 32  # in series, of any source; SBS has registers for 16
+CELL_FIELDS = tuple(f"cell{number}_v" for number in range(1, MAX_CELLS + 1))  # in `read_at_s`
 
 
 @dataclass(frozen=True, slots=True)

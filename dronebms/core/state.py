@@ -21,12 +21,12 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import PackData
+from smartbattery.snapshot import MAX_CELLS
 
 MAX_BYTES = 1 << 20  # of a text
 MAX_PART_BYTES = 1 << 18
 _MAX_ERRORS = 100  # whose details are looked at
 _MAX_INT = 1 << 53
-_MAX_CELLS = 64  # in series
 _MAX_RATED = 1e9  # mAh, V, C, A or s
 _MAX_FLOAT = 1e15  # no quantity is larger, and its square is finite
 _MAX_ITEMS = 65_536  # of a mission: MAVLink counts them in 16 bits
@@ -164,7 +164,7 @@ def _with_chemistry(row: object) -> object:
 
 
 def _possible(pack_data: PackData) -> PackData:
-    if pack_data.cells is not None and not 1 <= pack_data.cells <= _MAX_CELLS:
+    if pack_data.cells is not None and not 1 <= pack_data.cells <= MAX_CELLS:
         raise ValueError(f"a pack of {pack_data.cells} cells")
     for name, value in asdict(pack_data).items():
         if isinstance(value, float) and not 0 < value < _MAX_RATED:

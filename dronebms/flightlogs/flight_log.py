@@ -22,8 +22,8 @@ from smartbattery.registers import (
     VOLTAGE,
     Register,
 )
+from smartbattery.snapshot import CELL_FIELDS, MAX_CELLS
 
-MAX_CELLS = 24  # in series; the register of the pack voltage has no higher range
 # A step of the loop follows from each sample and from each second of a gap; their number is
 # bounded by that of the samples and by these.
 LONGEST_GAP_S = 86_400.0  # longer: the logger's clock was set, or t_s is not in seconds
@@ -84,10 +84,7 @@ VEHICLE_COLUMNS = (
     Column("wind_from_deg",    "wind_from_deg",        0.0,    360.0),
 )
 # fmt: on
-CELL_COLUMNS = tuple(
-    Column(f"cell{number}_v", f"cell{number}_v", CELLS[0].low, CELLS[0].high)
-    for number in range(1, MAX_CELLS + 1)
-)
+CELL_COLUMNS = tuple(Column(name, name, CELLS[0].low, CELLS[0].high) for name in CELL_FIELDS)
 COLUMNS = (*BATTERY_COLUMNS, *CELL_COLUMNS, *VEHICLE_COLUMNS)
 
 

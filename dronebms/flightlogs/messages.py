@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from dronebms.core.bounded_input import BoundError
 from dronebms.core.errors import FlightLogError
-from dronebms.flightlogs.flight_log import MAX_CELLS, TimeLine
+from dronebms.flightlogs.flight_log import TimeLine
 from mavlink_bridge.protocol.autopilot import wind_of
 from mavlink_bridge.protocol.battery_sample import DIVIDED_MV
 from smartbattery.registers import CELLS
+from smartbattery.snapshot import MAX_CELLS
 
 Values: TypeAlias = NDArray[np.float64]
 DIVIDED_V = DIVIDED_MV / 1000

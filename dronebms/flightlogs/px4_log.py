@@ -14,7 +14,6 @@ import numpy as np
 
 from dronebms.core.bounded_input import Window, open_regular
 from dronebms.core.errors import FlightLogError
-from dronebms.flightlogs.flight_log import MAX_CELLS
 from dronebms.flightlogs.messages import (
     MAX_DAMAGES,
     BatteryLog,
@@ -26,6 +25,7 @@ from dronebms.flightlogs.messages import (
     unless,
     wind_columns,
 )
+from smartbattery.snapshot import CELL_FIELDS, MAX_CELLS
 
 MAGIC = b"ULog\x01\x12\x35"
 _HEADER_BYTES = 16
@@ -237,7 +237,7 @@ def _battery(fields: Fields) -> dict[str, Values]:
 def _cells(fields: Fields) -> dict[str, Values]:
     """Cell voltages; 0 means that there is no such cell."""
     unknown = fields.unknown()
-    raw = {f"cell{k + 1}_v": fields.get(f"{_CELL_FIELD}[{k}]", unknown) for k in range(MAX_CELLS)}
+    raw = {name: fields.get(f"{_CELL_FIELD}[{k}]", unknown) for k, name in enumerate(CELL_FIELDS)}
     return {name: np.where(v > 0, v, np.nan) for name, v in raw.items() if (v > 0).any()}
 
 

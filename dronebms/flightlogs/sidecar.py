@@ -29,8 +29,8 @@ from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import MAX_NAME, PackData
 from dronebms.core.toml_schema import CellName, ChemistryName, expectation
-from dronebms.flightlogs.flight_log import MAX_CELLS
 from smartbattery.registers import CELLS, DESIGN
+from smartbattery.snapshot import MAX_CELLS
 
 
 @dataclass(frozen=True, slots=True)

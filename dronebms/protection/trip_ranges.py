@@ -25,10 +25,11 @@ from dronebms.core.plausible_range import (
 )
 from dronebms.core.report import Severity
 from dronebms.protection.limits import Limit, every_limit
+from smartbattery.snapshot import MAX_CELLS
 
 _LOW_CELL_V, _HIGH_CELL_V = 1.5, 4.8  # below every cut-off; above the emergency of a LiHV cell
 _CELL = PlausibleRange(_LOW_CELL_V, _HIGH_CELL_V, "V", (MILLI_V,))
-_PACK = PlausibleRange(_LOW_CELL_V, 16 * _HIGH_CELL_V, "V", (MILLI_V,))
+_PACK = PlausibleRange(_LOW_CELL_V, MAX_CELLS * _HIGH_CELL_V, "V", (MILLI_V,))
 _SPREAD = PlausibleRange(0.005, 1.0, "V", (MILLI_V,))
 _DEGC = PlausibleRange(-40.0, 100.0, "degC", (KELVIN, TENTH_KELVIN, FAHRENHEIT))
 _AMPS = PlausibleRange(0.01, 5000.0, "A", (MILLI_A,))

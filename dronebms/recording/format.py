@@ -52,7 +52,7 @@ from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.bus_trace import Transfer
 from smartbattery.errors import IntegrityError
 from smartbattery.gauge_state import GaugeState
-from smartbattery.snapshot import Snapshot
+from smartbattery.snapshot import MAX_CELLS, Snapshot
 
 MAGIC = b"dronebms-recording 2\n"
 _OLD = b"dronebms-recording 1\n"
@@ -168,7 +168,7 @@ Record: TypeAlias = Start | Poll | Shown | Step
 _START = TypeAdapter(Start)
 _SNAPSHOT = TypeAdapter(Snapshot)
 _OF_A_SOURCE = {field.name for field in fields(Snapshot)} - {"rejected", "disputed", "other_pack"}
-_MAX_VALUE, _MAX_CELLS = 2.0**32, 24
+_MAX_VALUE = 2.0**32
 _VEHICLE_OF = TypeAdapter(VehicleState)
 _PLAN: TypeAdapter[FlightPlan] = TypeAdapter(StoredFlightPlan)
 # In their order; the link of this computer decides nothing, and a plan has its own record.
@@ -415,7 +415,7 @@ def _snapshot(row: dict[str, object]) -> Snapshot:
     snapshot = _SNAPSHOT.validate_json(to_json(row), strict=True)
     numbers = [value for value in row.values() if isinstance(value, int | float)]
     cells_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
-    if len(snapshot.cells_v) > _MAX_CELLS or any(abs(x) > _MAX_VALUE for x in (*numbers, *cells_v)):
+    if len(snapshot.cells_v) > MAX_CELLS or any(abs(x) > _MAX_VALUE for x in (*numbers, *cells_v)):
         raise ValueError("a value that no battery has")
     if not row.keys() <= _OF_A_SOURCE:
         raise ValueError("a field that no source gives")

@@ -61,6 +61,9 @@ from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.vehicle_battery import LAST_MONITOR
 from smartbattery import multiplexer
+from smartbattery.profiles import profile_named
+from smartbattery.registers import CELLS
+from smartbattery.snapshot import MAX_CELLS
 
 STATUS_SOCKET = "/run/dronebms/status.sock"
 _MAX_SOCKET_BYTES = 107  # sun_path of unix(7), without the final zero
@@ -119,7 +122,7 @@ class BatteryConfig(Section):
     """Channel of the multiplexer that the pack is on."""
     recovery: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
     """Program and its arguments that free a stuck bus."""
-    cells: Annotated[int, Field(ge=1, le=16)] | None = None
+    cells: Annotated[int, Field(ge=1, le=MAX_CELLS)] | None = None
     """Cells in series; else the gauge's. Needed with a monitor of the autopilot."""
     capacity_mah: CapacityMah | None = None
     """Rated capacity; else the gauge's, or estimated."""
@@ -166,6 +169,14 @@ class BatteryConfig(Section):
             raise ValueError(f"no {wrong[0]} with a monitor of the autopilot")
         if self.cells is None:
             raise ValueError("cells in addition to a monitor of the autopilot")
+        return self
+
+    @model_validator(mode="after")
+    def _has_cells_of_its_gauge(self) -> "BatteryConfig":
+        profile = profile_named(self.gauge)
+        most = len(CELLS) if profile is None else profile.max_cells
+        if self.monitor is None and self.cells is not None and self.cells > most:
+            raise ValueError(f"cells of at most {most}, which gauge {self.gauge} measures")
         return self
 
     @model_validator(mode="after")

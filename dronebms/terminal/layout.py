@@ -67,6 +67,7 @@ _EVENT_ROWS = 4  # below trends, with their title
 _CHART_ROWS = (4, 12)
 _CELL_ROWS = 8  # cells get up to so many rows before any extra
 _MIN_CELL_WIDTH = 30
+_NARROW_CELL_WIDTH = 20  # without a bar, where 30 would push cells off the screen
 _LABEL_WIDTH = 12
 _ANSWER_LABEL_WIDTH = 7
 _READINGS_WIDTH = 100
@@ -75,6 +76,7 @@ _AGE_WIDTH = 12
 _NOTE_WIDTH = 24
 _BAR_WIDTHS = (4, 40)
 _SPREAD_BAR_WIDTH = 8
+_NARROW_MARK = " <-"
 _CELL_COLUMN_WIDTH = 60  # from this width on there is a second column
 _MAX_CELL_BAR_WIDTH = 50
 
@@ -324,8 +326,11 @@ def cell_lines(report: Report, rows: int, frame: Frame, *, exact: bool = False) 
     `exact` adds millivolts, the difference to the mean, and why the weakest cell is weak.
     """
     cells = len(report.snapshot.cells_v)
-    most = max(1, frame.width // _MIN_CELL_WIDTH)
-    columns = min(max(frame.width // _CELL_COLUMN_WIDTH, -(-cells // max(rows, 1)), 1), most)
+    needed = -(-cells // max(rows, 1))
+    most = frame.width // _MIN_CELL_WIDTH
+    if needed > most and not exact:
+        most = frame.width // _NARROW_CELL_WIDTH
+    columns = max(min(max(frame.width // _CELL_COLUMN_WIDTH, needed), most), 1)
     height = -(-cells // columns)
     width = frame.width // columns
     mean_v = mean_cell_v(report) if exact else None
@@ -346,6 +351,8 @@ def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | 
     else:
         text.append(f"{cell.value}  ", _VALUE)
         mark = f" {cell.mark}" if cell.mark else ""
+        if mark and width < _MIN_CELL_WIDTH:
+            mark = _NARROW_MARK
         room = width - len(text) - max(len(mark), len(WEAKEST) + 1)
         bar_width = min(max(room, 0), _MAX_CELL_BAR_WIDTH)
         if cell.age is not None and cell.age.stale:

@@ -17,7 +17,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from mavlink_bridge.protocol.battery_sample import CURRENT_MAX_A, BatterySample, sample_of
 from smartbattery.gauge_state import BEYOND
 from smartbattery.registers import CELLS, CURRENT, RELATIVE_SOC, TEMPERATURE, VOLTAGE
-from smartbattery.snapshot import NO_GAUGE, BusCounts, Identity, Snapshot
+from smartbattery.snapshot import CELL_FIELDS, NO_GAUGE, BusCounts, Identity, Snapshot
 
 LAST_MONITOR = 15  # ArduPilot has 16; PX4 gives a battery that it receives the number 255
 MAX_AGE_S = 5.0
@@ -101,7 +101,7 @@ class VehicleBattery:
         valid: dict[str, Any] = {
             name: value for name, (value, at_s) in self._values.items() if now_s - at_s <= MAX_AGE_S
         }
-        cells_v = tuple([valid.pop(row.field, None) for row in CELLS[: self._cells]])
+        cells_v = tuple([valid.pop(name, None) for name in CELL_FIELDS[: self._cells]])
         trouble = None if "voltage_v" in valid else self._reason(now_s)
         if trouble != self._trouble:
             self._trouble = trouble
@@ -128,7 +128,7 @@ class VehicleBattery:
             (CURRENT, BEYOND, beyond_a),
             (TEMPERATURE, TEMPERATURE.field, sample.temperature_degc),
             (RELATIVE_SOC, RELATIVE_SOC.field, sample.soc_pct if cells_v else None),
-            *((row, row.field, v) for row, v in zip(CELLS, cells_v, strict=False)),
+            *((CELLS[0], name, v) for name, v in zip(CELL_FIELDS, cells_v, strict=False)),
         )
         self._values.pop(BEYOND, None)
         for row, name, value in read:

@@ -682,8 +682,8 @@ def times(factor: float, offset: float = 0.0) -> Callable[[float], float]:
 
 
 UNITS = [
-    ("voltage_v", times(1000), r"voltage_v 15\d+(\.\d+)? is outside 1-100 V: millivolts\?"),
-    ("voltage_v", times(1e6), r"voltage_v \S+ is outside 1-100 V$"),
+    ("voltage_v", times(1000), r"voltage_v 15\d+(\.\d+)? is outside 1-150 V: millivolts\?"),
+    ("voltage_v", times(1e6), r"voltage_v \S+ is outside 1-150 V$"),
     ("voltage_v", times(0.25), r"voltage_v 3\.\d+ is not that of 4 cells"),
     ("current_a", times(1000), r"current_a \d+ is outside -1000-1000 A: milliamperes\?"),
     ("current_a", times(-1000), r"current_a -\d+ is outside .*: milliamperes\?"),

@@ -11,7 +11,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs import FlightLog, FlightOptions, FlightSource
 from dronebms.flightlogs.autopilot_logs import read_flight_log
-from dronebms.flightlogs.flight_log import MAX_CELLS
+from smartbattery.snapshot import MAX_CELLS
 from tests.flightlogs.test_autopilot_logs import BAT, bin_of, rows_of, sample
 from tests.flightlogs.test_hostile_logs import ulg_of
 

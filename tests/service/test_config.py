@@ -192,7 +192,12 @@ severity = "bad"
         ("cells = 6.5", "battery.1.cells: expected a valid integer, not 6.5"),
         ("cells = true", "battery.1.cells: expected a valid integer, not True"),
         ('cells = "6"', "battery.1.cells: expected a valid integer, not '6'"),
-        ("cells = 17", "battery.1.cells: expected less than or equal to 16, not 17"),
+        ("cells = 33", "battery.1.cells: expected less than or equal to 32, not 33"),
+        ("cells = 17", "battery.1: expected cells of at most 16, which gauge auto measures"),
+        (
+            'gauge = "bq40z50"\ncells = 5',
+            "battery.1: expected cells of at most 4, which gauge bq40z50 measures",
+        ),
         ("capacity_mah = nan", "battery.1.capacity_mah: expected a finite number, not nan"),
         ("capacity_mah = inf", "battery.1.capacity_mah: expected a finite number, not inf"),
         ("capacity_mah = 0", "battery.1.capacity_mah: expected 50 to 655350 mAh, not 0"),

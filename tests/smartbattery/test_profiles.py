@@ -7,14 +7,13 @@ decodes with; the bytes of each kind that are written out here pin those rows fr
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dronebms.core.clock import VirtualClock
 from sim.emulator.bus import VirtualBus
-from sim.emulator.world import World, open_virtual
+from sim.emulator.world import World
 from sim.plant.cell_parameters import CURVE_FRAC
 from sim.plant.gauge_kinds import KINDS, GaugeKind
 from sim.plant.gauge_spec import GaugeSpec
@@ -46,6 +45,7 @@ from smartbattery.registers import ADDRESS, MODE, SERIAL, TIME_TO_EMPTY, VOLTAGE
 from smartbattery.smbus import SmbusDevice
 from smartbattery.snapshot import Snapshot
 from tests.multiplexer import open_behind_mux
+from tests.scripted import ScriptedPack
 
 SILENT = {"current_noise_a": 0.0, "voltage_noise_v": 0.0, "temperature_noise_degc": 0.0}
 RATED_MAH, FULL_MAH = 16_000.0, 15_360.0
@@ -626,18 +626,33 @@ def test_the_pec_of_a_profile_is_what_its_virtual_pack_does() -> None:
         assert profile.pec is PecMode.DETECT or kind.pec is sent[profile.pec]
 
 
-def test_a_bq40z80_by_another_name_never_shows_its_fourth_cell_as_the_first(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "sim" / "scenarios" / "bq40.toml").read_text()
-    path = tmp_path / "renamed.toml"
-    path.write_text(text.replace('manufacturer = "virtual"', 'device = "Hexa 6S"', 1))
-    clock = VirtualClock()
-    bus, _ = open_virtual(str(path), clock, 1)
-    gauge = Gauge(bus, cells=6)
-    for step in range(100):
-        clock.sleep_until(step / 10)
-        snapshot = gauge.poll(step / 10)
+@pytest.mark.parametrize("configured", [True, False], ids=["configured", "detected"])
+@pytest.mark.parametrize("cells", COUNTS[BQ40Z80])
+def test_a_bq40z80_by_another_name_never_shows_its_fourth_cell_as_the_first(
+    cells: int, *, configured: bool
+) -> None:
+    world = flight_of(KIND_OF[BQ40Z80], cells, device="Hexa")
+    tap = Tap(world)
+    for snapshot in tap.poll(Gauge(tap, cells=cells if configured else None), 20.0):
         assert snapshot.identity.gauge == "generic"
         assert snapshot.voltage_v is not None
-        assert [v for v in snapshot.cells_v if v is not None] == []
-    named = Gauge(bus, cells=6, profile=BQ40Z80).poll(10.0)
-    assert len([v for v in named.cells_v if v is not None]) == 6
+        assert snapshot.lowest_cell() is None
+    named = Gauge(tap, cells=cells, profile=BQ40Z80).poll(20.0)
+    assert named.cells_v == pytest.approx(world.truth().cells_v, abs=0.0011)
+
+
+@pytest.mark.parametrize("dead", [(0,), (1, 2, 3)], ids=["one", "three of four"])
+def test_dead_cells_of_a_plain_gauge_hide_no_other(dead: tuple[int, ...]) -> None:
+    pack = ScriptedPack()
+    for index in dead:
+        pack.words[0x3F - index] = 0
+    pack.words[VOLTAGE.command] = 3800 * (4 - len(dead))
+    snapshot = Gauge(pack, cells=4).poll(0.0)
+    assert [v is None for v in snapshot.cells_v] == [index in dead for index in range(4)]
+
+
+def test_a_word_that_is_stuck_at_0_hides_no_other_cell() -> None:
+    pack = ScriptedPack()
+    pack.words[0x3E] = 0
+    cells_v = Gauge(pack, cells=4).poll(0.0).cells_v
+    assert [v and round(v, 3) for v in cells_v] == [3.8, None, 3.801, 3.8]

@@ -46,7 +46,7 @@ from dronebms.terminal.display import Display
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
 from dronebms.terminal.layout import Canvas, Frame, View, cell_lines, render
 from dronebms.terminal.screen_reader import sentences
-from smartbattery.snapshot import Identity
+from smartbattery.snapshot import MAX_CELLS, Identity
 from tests.scenes import (
     EVENTS,
     FLYING,
@@ -105,8 +105,8 @@ def test_a_screen_is_the_reviewed_one(
     assert now == before, "\n".join(changes)
 
 
-CELLS = st.lists(st.none() | st.floats(0.5, 5.0), max_size=16)
-AGES_S = st.dictionaries(st.integers(1, 16).map("cell{}_v".format), st.floats(0.0, 5000.0))
+CELLS = st.lists(st.none() | st.floats(0.5, 5.0), max_size=MAX_CELLS)
+AGES_S = st.dictionaries(st.integers(1, MAX_CELLS).map("cell{}_v".format), st.floats(0.0, 5000.0))
 
 
 @settings(max_examples=60, deadline=None)
