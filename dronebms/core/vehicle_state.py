@@ -12,6 +12,14 @@ _MISSION_MODES = ("AUTO", "MISSION")  # of ArduPilot and PX4
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetryLinkState:
+    """A MAVLink link in addition to that of the autopilot."""
+
+    url: str
+    trouble: str | None = None  # why it does not work, one sentence
+
+
+@dataclass(frozen=True, slots=True)
 class VehicleState:
     """One moment of the vehicle; `None` means never received, or too old."""
 
@@ -39,6 +47,7 @@ class VehicleState:
     uid: str | None = None  # of the autopilot, hexadecimal; does not expire
     link_trouble: str | None = None  # why the link to the autopilot does not work, one sentence
     second_sender: str | None = None  # of the service's own MAVLink components, one sentence
+    telemetry_links: tuple[TelemetryLinkState, ...] = ()
 
     @property
     def flies_mission(self) -> bool | None:

@@ -35,7 +35,8 @@ from dronebms.service.external_program import ChargerHook, UserProgram
 from dronebms.service.retried_sink import ClosingSink, RetriedSink
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.status_socket import StatusServer
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.link import Link, open_link

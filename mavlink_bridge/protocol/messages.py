@@ -188,13 +188,20 @@ def heartbeat(
 
 
 def battery_state(report: Report) -> int:
-    """MAV_STATE of a battery component: its severity, CRITICAL without data of the gauge."""
-    if report.snapshot.voltage_v is None:
-        return int(mavlink.MAV_STATE_CRITICAL)
+    """MAV_STATE of a battery component: its severity, CRITICAL without data of the gauge.
+
+    STANDBY only while the vehicle is known to be disarmed: early QGroundControl takes the state
+    of every component for the autopilot's, and an armed vehicle in STANDBY for one on the ground.
+    PX4 counts STANDBY and ACTIVE of a parachute and a remote id as healthy, no other state, and
+    reads none of a battery; neither does ArduPilot. Source: APMFirmwarePlugin.cc
+    `_handleIncomingHeartbeat`, mavlink_receiver.cpp `handle_message_heartbeat`.
+    """
     if report.status.severity >= Severity.EMERGENCY:
         return int(mavlink.MAV_STATE_EMERGENCY)
-    critical = report.status.severity >= Severity.CRITICAL
-    return int(mavlink.MAV_STATE_CRITICAL if critical else mavlink.MAV_STATE_ACTIVE)
+    if report.status.severity >= Severity.CRITICAL or report.snapshot.voltage_v is None:
+        return int(mavlink.MAV_STATE_CRITICAL)
+    disarmed = report.vehicle.armed is False
+    return int(mavlink.MAV_STATE_STANDBY if disarmed else mavlink.MAV_STATE_ACTIVE)
 
 
 def text_severity(event: Event) -> int:

@@ -6,6 +6,9 @@ with 0. The field ends with 255, which is no id of ours.
 Source: QGroundControl BatteryFactGroupListModel.cc.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_stacks import FlightStack
 
@@ -15,6 +18,14 @@ _LISTEN_S = 1.6  # in which an autopilot sends each of its batteries
 _ALONE_S = 1.2  # in which an autopilot sends a heartbeat
 _EXPECTED_S = 2.4  # the same where one is expected, if a heartbeat is lost
 _FORGET_S = 120.0  # after which a battery of the autopilot is gone
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryAddress:
+    """Configured address of a battery; `None`: as for any battery at its place."""
+
+    component_id: int | None = None
+    battery_id: int | None = None  # BATTERY_STATUS.id
 
 
 class BatteryIdAllocator:
@@ -83,6 +94,13 @@ class BatteryIdAllocator:
 def id_of(first_id: int | None, index: int) -> int | None:
     """Id of a battery by that of the first one; `None` without one, and beyond the last id."""
     return None if first_id is None or first_id + index > LAST_ID else first_id + index
+
+
+def first_of(ids: Sequence[int | None]) -> int:
+    """First of configured ids that are consecutive, -1 where they are not; `None` is left out."""
+    given = [battery_id for battery_id in ids if battery_id is not None]
+    consecutive = given == [*range(given[0], given[0] + len(given))]
+    return given[0] if consecutive else -1
 
 
 def _block(first: int) -> range:

@@ -37,6 +37,7 @@ class Settings:
     rate_hz: float = 2.0  # of BATTERY_STATUS
     first_battery_id: int = AUTO_ID
     acting_enabled: bool = True  # False: no command to the vehicle, and its limits are restored
+    ids_are_fixed: bool = False  # by the configuration of each battery
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ class CommandServer:
     def _set(self, row: SettingParameter, value: float) -> None:
         if not row.least <= value <= row.most:
             return  # the answer contains the unchanged value
+        if row.field == "first_battery_id" and self._settings.ids_are_fixed:
+            return
         setattr(self._settings, row.field, row.kind(value if row.kind is float else round(value)))
         if row.field != "rate_hz":
             return

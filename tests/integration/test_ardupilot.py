@@ -20,7 +20,8 @@ from dronebms.core.toml_schema import validated
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.rules import Rules
 from dronebms.service.config import Config
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.link import open_link
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 from mavlink_bridge.vehicle.saved_parameters import left_behind

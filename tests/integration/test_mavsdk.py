@@ -24,7 +24,8 @@ import pytest
 from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import World
 from sim.plant.ground_truth import GroundTruth

@@ -10,7 +10,8 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.flight_stacks import PX4_118
 from mavlink_bridge.protocol.link import open_link
 from mavlink_bridge.vehicle.parameter_check import ParameterCheck

@@ -13,7 +13,8 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Event, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from mavlink_bridge.bridge import COMPUTER, Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import COMPUTER, BridgeOptions
 from mavlink_bridge.protocol.link import ReconnectingLink, open_link
 from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
 from tests.mavlink_bridge.consumers import ground_station, px4
@@ -612,7 +613,7 @@ def test_a_stream_cut_within_messages_does_not_fill_the_memory(air: Air) -> None
         air.autopilot.send_bytes(cut)
         air.pump(float(t_s), messages=30)
     assert air.bridge.pump(100.0).armed is True
-    assert len(air.bridge._codec._parser.buf) < 300
+    assert len(air.bridge._components._codec._parser.buf) < 300
     assert air.bridge.counts["damaged"] <= 4
 
 

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import Severity
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.config import MavlinkConfig
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle
 from tests.mavlink_bridge.reports import a_report, an_event
@@ -84,7 +85,7 @@ def test_a_heartbeat_has_the_worst_state_of_its_batteries(
 def test_a_request_to_a_component_is_answered_once_by_all_its_batteries() -> None:
     bridge, sent = flown(4)
     sent.clear()
-    link = bridge._link
+    link = bridge._components._link
     assert isinstance(link, FakeVehicle)
     for number in (512, 510):
         request = mavlink.MAVLink_command_long_message(1, 181, number, 0, 147, 0, 0, 0, 0, 0, 0)

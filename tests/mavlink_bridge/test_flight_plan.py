@@ -6,7 +6,8 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import VirtualClock
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.mavlink_bridge.fake_missions import MISSION, RALLY, MissionVehicle, item, survey
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, COPTER, PLANE, PX4, VTOL, Flight

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from mavlink_bridge.bridge import BridgeOptions
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol import messages
 from mavlink_bridge.protocol.second_sender import SecondSender, SequenceWatch
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle, Flight

@@ -10,7 +10,8 @@ from random import Random
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol import signing
 from mavlink_bridge.protocol.codec import Codec, read_key
 from mavlink_bridge.protocol.signing import EPOCH_S, TICKS_PER_S, Signing, TimestampFile

@@ -8,7 +8,8 @@ from random import Random
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.codec import Codec
 from mavlink_bridge.protocol.link import open_link
 from mavlink_bridge.protocol.udp_peers import (

@@ -8,7 +8,7 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
-from mavlink_bridge.bridge import BridgeOptions
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.vehicle.authority import Authority
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, FakeVehicle, Flight
 
@@ -67,7 +67,7 @@ def answers(flight: Flight, component: int, kind: str) -> list[float]:
 
 
 def settings(flight: Flight) -> tuple[object, ...]:
-    schedules = flight.bridge._server.schedules.values()
+    schedules = flight.bridge._components._server.schedules.values()
     periods = [dict(schedule.periods_s) for some in schedules for schedule in some]
     values = flight.bridge.settings
     return values.rate_hz, values.first_battery_id, values.acting_enabled, periods

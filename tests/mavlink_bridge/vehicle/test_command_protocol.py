@@ -11,7 +11,8 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core import bounded_input
 from dronebms.core.errors import ConfigError
-from mavlink_bridge.bridge import Bridge, BridgeOptions
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.driver_commands import DRIVER_COMMAND
 from mavlink_bridge.protocol.link import open_link
