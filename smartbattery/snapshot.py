@@ -70,6 +70,7 @@ class Snapshot:
     safety_raw: int | None = None
     failure_raw: int | None = None
     operation_raw: int | None = None
+    alerts: tuple[str, ...] | None = None  # set flags of a source without these words, a text each
     fet_degc: float | None = None
     beyond_a: float | None = None  # lower bound of the current while its register is saturated
     identity: Identity = UNIDENTIFIED

@@ -17,7 +17,7 @@ MAX_CHECK_S = 10.0
 _MAX_GAP_S = 1.5  # without a snapshot; the pack may have been swapped in a longer one
 _READINGS = (
     "current_a", "temperature_degc", "fet_degc", "status_raw", "alert_raw", "safety_raw",
-    "failure_raw", "max_error_pct",
+    "failure_raw", "max_error_pct", "alerts",
 )  # fmt: skip
 
 

@@ -245,7 +245,7 @@ class Quantities:
             "packs_missing": others,
             "modules_missing": others,
             "mismatches": self.mismatches,
-            "alerts": _flags(snapshot, "SafetyAlert", snapshot.alert_raw),
+            "alerts": snapshot.alerts or _flags(snapshot, "SafetyAlert", snapshot.alert_raw),
             "tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
             "charge_tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
             "failed": _flags(snapshot, "PFStatus", snapshot.failure_raw),
@@ -300,7 +300,8 @@ class Quantities:
         values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
         values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
         timers, charge_trips = _masks(snapshot.identity.gauge)
-        values["alerts"] = _count(snapshot.alert_raw, ~timers)
+        alerts = snapshot.alerts
+        values["alerts"] = _count(snapshot.alert_raw, ~timers) if alerts is None else len(alerts)
         values["tripped"] = _count(snapshot.safety_raw, ~charge_trips)
         values["charge_tripped"] = _count(snapshot.safety_raw, charge_trips)
         values["failed"] = _count(snapshot.failure_raw)

@@ -1,0 +1,451 @@
+"""A pack of the bus as a source: what other makers send, and what a bus does to it."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from dronebms.dronecan.battery_messages import DATA_TYPES
+from dronebms.dronecan.can_battery import MAX_AGE_S, CanBattery, CanPack
+from dronebms.dronecan.pack_identification import COLLECT_S
+from smartbattery.snapshot import NO_GAUGE, Identity, Snapshot
+from tests.dronecan.packs import (
+    AUX,
+    CBAT,
+    CELLS,
+    CELLS_V,
+    CONTINUOUS,
+    CUAV,
+    GAUGE,
+    GAUGE_AUX,
+    INFO,
+    MULTI,
+    MULTI_STATIC,
+    NAN,
+    PERIODIC,
+    POWER_MODULE,
+    message,
+)
+
+PACK = CanPack("mcast:0", 1)
+NODE = CanPack("mcast:0", node_id=42)
+SETTLED_S = COLLECT_S + 1.0
+
+
+def battery(*rows: tuple[str, dict[str, Any]], pack: CanPack = PACK, **more: Any) -> CanBattery:  # noqa: ANN401
+    """A source that has received messages at 0 s."""
+    source = CanBattery(pack)
+    for name, fields in rows:
+        source.receive(message(name, fields, **more), 0.0)
+    return source
+
+
+def polled(*rows: tuple[str, dict[str, Any]], pack: CanPack = PACK) -> Snapshot:
+    return battery(*rows, pack=pack).poll(0.0)
+
+
+def close(snapshot: Snapshot, **values: float) -> None:
+    for name, value in values.items():
+        assert getattr(snapshot, name) == pytest.approx(value, rel=2e-3), name
+
+
+# ---------------------------------------------------------------------- what packs send
+
+
+def test_a_gauge_gives_its_charge_and_its_cells() -> None:
+    snapshot = polled((INFO, GAUGE), (AUX, GAUGE_AUX), (INFO, GAUGE))
+    close(snapshot, voltage_v=22.5, current_a=20.0, temperature_degc=24.85, soc_pct=51.0)
+    close(snapshot, max_error_pct=2.0, cycles=17.0)
+    close(snapshot, remaining_mah=180.0 / 22.2 * 1000.0, full_mah=355.0 / 22.2 * 1000.0)
+    assert snapshot.cells_v == pytest.approx(CELLS_V, abs=0.002)
+    assert (snapshot.alerts, snapshot.doubts, snapshot.trouble) == ((), (), None)
+    assert snapshot.identity == Identity(gauge=NO_GAUGE)  # not before every data type had its turn
+
+
+def test_a_power_module_gives_the_pack_alone() -> None:
+    snapshot = battery((INFO, POWER_MODULE)).poll(0.0)
+    close(snapshot, voltage_v=22.5, current_a=20.0)
+    assert (snapshot.temperature_degc, snapshot.soc_pct, snapshot.remaining_mah) == (None,) * 3
+    assert snapshot.cells_v == ()
+    assert snapshot.counts.withheld == 0
+    source = battery((INFO, POWER_MODULE))
+    source.receive(message(INFO, POWER_MODULE), SETTLED_S)
+    assert source.poll(SETTLED_S).identity == Identity(gauge=NO_GAUGE)
+
+
+def test_a_power_module_without_a_current_sensor_has_no_current() -> None:
+    source = battery((INFO, POWER_MODULE | {"current": 0.0}))
+    assert source.poll(0.0).current_a is None
+    source.receive(message(INFO, POWER_MODULE, current=2.0), 1.0)
+    source.receive(message(INFO, POWER_MODULE, current=0.0), 2.0)
+    assert source.poll(2.0).current_a == 0.0
+    assert polled((INFO, GAUGE | {"current": 0.0})).current_a == 0.0  # of a gauge: at rest
+
+
+def test_a_cuav_pack_discharges_with_a_negative_current() -> None:
+    snapshot = polled((CBAT, CUAV), pack=NODE)
+    close(snapshot, voltage_v=22.5, current_a=20.0, average_a=19.0, temperature_degc=27.0)
+    close(snapshot, soc_pct=51.0, max_error_pct=3.0, remaining_mah=8000.0, full_mah=15800.0)
+    close(snapshot, time_to_empty_s=23 * 60.0, cycles=12.0)
+    assert snapshot.cells_v == pytest.approx(CELLS_V, abs=1e-6)
+
+
+def test_continuous_data_have_their_own_units() -> None:
+    snapshot = polled((PERIODIC, MULTI_STATIC), (CONTINUOUS, MULTI), (PERIODIC, MULTI_STATIC),
+                      (CONTINUOUS, MULTI), (CELLS, {"voltages": CELLS_V}))  # fmt: skip
+    close(snapshot, voltage_v=22.5, current_a=20.0, temperature_degc=25.0, fet_degc=31.0)
+    close(snapshot, soc_pct=51.5, full_mah=15800.0, remaining_mah=8000.0, cycles=12.0)
+    assert snapshot.cells_v == pytest.approx(CELLS_V, abs=0.002)
+
+
+def test_a_consumption_since_the_start_is_no_charge() -> None:
+    fields = MULTI | {"status_flags": 1}
+    assert polled((CONTINUOUS, fields), (PERIODIC, MULTI_STATIC), (CONTINUOUS, fields)).remaining_mah is None  # fmt: skip  # noqa: E501 - one row
+
+
+def test_of_several_data_types_the_finer_one_is_used_whatever_their_order() -> None:
+    rows = (INFO, GAUGE | {"voltage": 22.0, "current": -3.0}), (CBAT, CUAV)
+    for order in (rows, rows[::-1]):
+        snapshot = polled(*order, *rows, *order)
+        close(snapshot, voltage_v=22.5, current_a=20.0)
+    source = battery(*rows)
+    source.receive(message(INFO, rows[0][1]), MAX_AGE_S + 0.1)  # CBAT has ended
+    close(source.poll(MAX_AGE_S + 0.1), voltage_v=22.0)
+
+
+UNKNOWN: dict[str, tuple[str, dict[str, Any], str]] = {
+    "nan volts": (INFO, {"voltage": NAN}, "voltage_v"),
+    "no volts": (INFO, {"voltage": 0.0}, "voltage_v"),
+    "nan amperes": (INFO, {"current": NAN}, "current_a"),
+    "infinite amperes": (INFO, {"current": float("inf")}, "current_a"),
+    "nan kelvin": (INFO, {"temperature": NAN}, "temperature_degc"),
+    "0 kelvin": (INFO, {"temperature": 0.0}, "temperature_degc"),
+    "degC as kelvin": (INFO, {"temperature": 25.0}, "temperature_degc"),
+    "soc 127": (INFO, {"state_of_charge_pct": 127}, "soc_pct"),
+    "soc 101": (INFO, {"state_of_charge_pct": 101}, "soc_pct"),
+    "soc without a capacity": (INFO, {"full_charge_capacity_wh": 0.0}, "soc_pct"),
+    "soc with an unknown capacity": (INFO, {"full_charge_capacity_wh": NAN}, "soc_pct"),
+    "no error": (INFO, {"state_of_charge_pct_stdev": 0}, "max_error_pct"),
+    "nan remaining": (INFO, {"remaining_capacity_wh": NAN}, "remaining_mah"),
+    "nominal 0": (AUX, {"nominal_voltage": 0.0}, "remaining_mah"),
+    "nominal nan": (AUX, {"nominal_voltage": NAN}, "remaining_mah"),
+    "nominal of a cell": (AUX, {"nominal_voltage": 3.7}, "full_mah"),
+    "cbat soc 127": (CBAT, {"state_of_charge": 127}, "soc_pct"),
+    "cbat no time": (CBAT, {"average_time_to_empty": 65535}, "time_to_empty_s"),
+    "aux no cycles": (AUX, {"cycle_count": 65535}, "cycles"),
+    "cbat nan": (CBAT, {"temperature": NAN}, "temperature_degc"),
+    "continuous nan": (CONTINUOUS, {"state_of_charge": NAN}, "soc_pct"),
+    "continuous degc": (CONTINUOUS, {"temperature_cells": NAN}, "temperature_degc"),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_what_is_unknown_stays_unknown(case: str) -> None:
+    kind, change, field = UNKNOWN[case]
+    base = {INFO: GAUGE, AUX: GAUGE_AUX, CBAT: CUAV, CONTINUOUS: MULTI}[kind]
+    rows = [(INFO, GAUGE), (AUX, GAUGE_AUX), (INFO, GAUGE)] if kind in (INFO, AUX) else []
+    rows = rows or [(kind, base), (PERIODIC, MULTI_STATIC), (kind, base)]
+    changed = [(name, fields | change if name == kind else fields) for name, fields in rows]
+    pack = NODE if kind == CBAT else PACK
+    assert getattr(polled(*rows, pack=pack), field) is not None
+    assert getattr(polled(*changed, pack=pack), field) is None
+
+
+def test_the_configured_nominal_voltage_makes_amperehours_of_energies() -> None:
+    assert polled((INFO, GAUGE)).remaining_mah is None
+    pack = CanPack("mcast:0", 1, nominal_v=22.8)
+    close(polled((INFO, GAUGE), pack=pack), remaining_mah=180.0 / 22.8 * 1000.0)
+
+
+def test_the_sign_of_a_data_type_is_reversed_by_the_configuration_alone() -> None:
+    tattu = GAUGE | {"current": -20.0}
+    assert polled((INFO, tattu)).current_a == -20.0
+    pack = CanPack("mcast:0", 1, reversed_types=frozenset({1092}))
+    assert polled((INFO, tattu), pack=pack).current_a == 20.0
+    close(polled((INFO, tattu), (CBAT, CUAV), pack=pack), current_a=20.0)
+
+
+FLAGS: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
+    "normal use": (INFO, GAUGE, {"status_flags": 1 | 2 | 4}, ()),
+    "hot": (INFO, GAUGE, {"status_flags": 8}, ("temperature above normal",)),
+    "several": (INFO, GAUGE, {"status_flags": 32 | 64}, ("overload", "bad battery")),
+    "all": (INFO, GAUGE, {"status_flags": 0x7FF}, (
+        "temperature above normal", "temperature below normal", "overload", "bad battery",
+        "service needed", "BMS error")),
+    "off": (CBAT, CUAV, {"is_powering_off": True}, ("powering off",)),
+    "continuous": (CONTINUOUS, MULTI, {"status_flags": 1 << 14 | 3}, ("short circuit",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FLAGS)
+def test_status_flags_have_the_sense_of_the_dsdl_and_a_maker_may_be_excepted(case: str) -> None:
+    kind, base, change, texts = FLAGS[case]
+    pack = NODE if kind == CBAT else PACK
+    assert polled((kind, base | change), pack=pack).alerts == texts
+    excepted = CanPack("mcast:0", pack.battery_id, pack.node_id, ignore_flags=True)
+    assert polled((kind, base | change), pack=excepted).alerts is None
+
+
+def test_flags_expire() -> None:
+    source = battery((INFO, GAUGE | {"status_flags": 8}))
+    assert source.poll(15.0).alerts == ("temperature above normal",)
+    assert source.poll(15.1).alerts is None
+
+
+# ---------------------------------------------------------------------- cells
+
+
+def test_a_divided_voltage_has_no_cells_until_two_differ() -> None:
+    divided = GAUGE_AUX | {"voltage_cell": (3.75,) * 6}
+    source = battery((INFO, GAUGE), (AUX, divided))
+    assert source.poll(0.0).cells_v == ()
+    source.receive(message(AUX, GAUGE_AUX), 1.0)
+    source.receive(message(AUX, divided), 2.0)
+    assert source.poll(2.0).cells_v == (3.75,) * 6
+
+
+def test_a_cell_that_is_not_sent_is_unknown_and_moves_no_other() -> None:
+    pack = CanPack("mcast:0", 1, cells=14)
+    twelve = GAUGE_AUX | {"voltage_cell": tuple(3.7 + 0.01 * k for k in range(12))}
+    snapshot = polled((INFO, GAUGE | {"voltage": 52.0}), (AUX, twelve), pack=pack)
+    assert len(snapshot.cells_v) == 14
+    assert snapshot.cells_v[12:] == (None, None)
+    assert snapshot.cells_v[11] == pytest.approx(3.81, abs=0.002)
+    gap = GAUGE_AUX | {"voltage_cell": (3.75, 0.0, NAN, 3.73, 3.75, 3.77)}
+    snapshot = polled((INFO, GAUGE), (AUX, gap))
+    assert [v is None for v in snapshot.cells_v] == [False, True, True, False, False, False]
+
+
+def test_places_without_a_cell_are_no_cells() -> None:
+    padded = GAUGE_AUX | {"voltage_cell": (*CELLS_V, 0.0, 0.0, NAN)}
+    snapshot = polled((INFO, GAUGE), (AUX, padded), pack=CanPack("mcast:0", 1, cells=6))
+    assert len(snapshot.cells_v) == 6
+    cbat = CUAV | {"voltage_cell": (*CELLS_V, 3.7, 3.7)}
+    assert len(polled((CBAT, cbat), pack=NODE).cells_v) == 6  # by cell_count
+
+
+def test_cells_come_in_parts() -> None:
+    parts = [(CELLS, {"voltages": CELLS_V[:4]}), (CELLS, {"voltages": CELLS_V[4:], "index": 4})]
+    assert polled((INFO, GAUGE), *parts).cells_v == pytest.approx(CELLS_V, abs=0.002)
+    assert polled((INFO, GAUGE), (CELLS, {"voltages": CELLS_V, "index": 60_000})).cells_v == ()
+
+
+def test_a_pack_with_more_cells_than_configured_is_refused_until_it_has_them() -> None:
+    source = CanBattery(CanPack("mcast:0", 1, cells=4))
+    for fields in (GAUGE_AUX, GAUGE_AUX | {"voltage_cell": CELLS_V[:4]}):
+        source.receive(message(INFO, GAUGE), 0.0)
+        source.receive(message(AUX, fields), 0.0)
+        if fields is GAUGE_AUX:
+            refused = source.poll(0.0)
+            assert (refused.voltage_v, refused.cells_v) == (None, (None,) * 4)
+            assert refused.trouble == "battery 1 on mcast:0 has 6 cells, 4 are configured"
+    assert source.poll(0.0).voltage_v == 22.5
+
+
+# ---------------------------------------------------------------------- time
+
+
+def test_values_expire_each_at_its_time() -> None:
+    source = battery((INFO, GAUGE), (AUX, GAUGE_AUX), (INFO, GAUGE))
+    late = source.poll(MAX_AGE_S)
+    assert None not in (late.voltage_v, late.current_a, *late.cells_v)
+    late = source.poll(MAX_AGE_S + 0.1)
+    assert (late.voltage_v, late.current_a, *late.cells_v) == (None,) * 8
+    assert (late.soc_pct, late.temperature_degc) == (51.0, pytest.approx(24.85, abs=0.1))
+    assert late.trouble == "no battery 1 on mcast:0"
+    late = source.poll(15.1)
+    assert (late.soc_pct, late.temperature_degc, late.remaining_mah) == (None,) * 3
+    assert source.poll(60.0).full_mah is not None
+    assert source.poll(60.1).full_mah is None
+
+
+def test_a_reason_names_what_is_received() -> None:
+    source = CanBattery(CanPack("mcast:0", 7))
+    assert source.poll(0.0).trouble == "no battery 7 on mcast:0"
+    source.receive(message(INFO, GAUGE), 0.0)
+    source.receive(message(INFO, GAUGE, battery_id=2), 0.0)
+    source.receive(message(CBAT, CUAV, 43), 0.0)
+    source.receive(message(CONTINUOUS, MULTI, 44), 0.0)
+    assert source.poll(1.0).trouble == (
+        "no battery 7 on mcast:0 (received: battery 1 of node 44, battery 1, 2 of node 42, node 43)"
+    )
+    assert source.poll(9.0).trouble == "no battery 7 on mcast:0"
+    assert source.poll(9.0, "mcast:0: no such device; retrying").trouble == (
+        "mcast:0: no such device; retrying"
+    )
+    assert polled((INFO, GAUGE | {"voltage": NAN})).trouble == (
+        "battery 1 on mcast:0 reports no voltage"
+    )
+
+
+# ---------------------------------------------------------------------- several nodes
+
+
+def test_each_of_several_packs_has_its_own_values() -> None:
+    sources = [CanBattery(CanPack("mcast:0", k)) for k in (1, 2, 3)]
+    sent = [
+        message(INFO, GAUGE, 42, battery_id=1, voltage=21.0),
+        message(INFO, GAUGE, 42, battery_id=2, voltage=22.0),  # one node with two packs
+        message(INFO, GAUGE, 43, battery_id=3, voltage=23.0),
+        message(AUX, GAUGE_AUX, 42, battery_id=2),
+    ]
+    for one in sent:
+        for source in sources:
+            source.receive(one, 0.0)
+    polls = [source.poll(0.0) for source in sources]
+    assert [one.voltage_v for one in polls] == [21.0, 22.0, 23.0]
+    assert [len(one.cells_v) for one in polls] == [0, 6, 0]
+
+
+def test_data_without_an_id_of_a_node_with_two_packs_are_of_none() -> None:
+    source = CanBattery(PACK)
+    for fields in (GAUGE, GAUGE | {"battery_id": 2}):
+        source.receive(message(INFO, fields), 0.0)
+    for name, fields in ((CELLS, {"voltages": CELLS_V}), (CBAT, CUAV | {"voltage": 30.0})):
+        source.receive(message(name, fields), 0.0)
+    snapshot = source.poll(0.0)
+    assert (snapshot.voltage_v, snapshot.cells_v) == (22.5, ())
+    by_node = battery((INFO, GAUGE), (INFO, GAUGE | {"battery_id": 2}), pack=NODE)
+    assert by_node.poll(0.0).trouble == "node 42 sends the batteries 1, 2: name one"
+
+
+def test_the_slot_counts_for_a_node_without_battery_info_alone() -> None:
+    source = CanBattery(CanPack("mcast:0", 3))
+    source.receive(message(CONTINUOUS, MULTI, slot_id=3), 0.0)
+    source.receive(message(CELLS, {"voltages": CELLS_V}), 0.0)
+    assert (source.poll(0.0).voltage_v, len(source.poll(0.0).cells_v)) == (22.5, 6)
+    source.receive(message(INFO, GAUGE, battery_id=9), 0.1)
+    source.receive(message(CONTINUOUS, MULTI, slot_id=3), 4.0)
+    assert source.poll(5.1).trouble == "no battery 3 on mcast:0 (received: battery 9 of node 42)"
+
+
+def test_a_second_node_with_the_same_id_is_not_used_and_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = CanBattery(PACK)
+    for second in range(4):
+        source.receive(message(INFO, GAUGE), float(second))
+        for name, fields in ((AUX, GAUGE_AUX), (INFO, GAUGE | {"voltage": 18.0})):
+            source.receive(message(name, fields, 43), second + 0.5)
+    snapshot = source.poll(3.5)
+    assert (snapshot.voltage_v, snapshot.cells_v) == (22.5, ())
+    assert snapshot.doubts == ("battery 1 on mcast:0 is sent by node 43 too: not used",)
+    conflicts = [one for one in caplog.records if "node 43" in one.getMessage()]
+    assert [one.levelno for one in conflicts] == [logging.WARNING]
+    source.receive(message(INFO, GAUGE), 8.0)
+    assert source.poll(8.6).doubts == ()
+
+
+def test_a_node_that_restarts_is_followed_again_with_its_pack() -> None:
+    source = battery((INFO, GAUGE), (AUX, GAUGE_AUX))
+    source.receive(message(INFO, GAUGE), SETTLED_S)
+    identity = source.poll(SETTLED_S).identity
+    assert (identity.serial, identity.device, identity.cells) == (4711, "Maker Pack 6S", 6)
+    silent = source.poll(SETTLED_S + 20.0)
+    assert (silent.voltage_v, silent.identity) == (None, identity)
+    booting = {"voltage": 0.0, "state_of_charge_pct": 0, "full_charge_capacity_wh": 0.0,
+               "model_instance_id": 0, "model_name": b""}  # fmt: skip
+    source.receive(message(INFO, GAUGE | booting), SETTLED_S + 21.0)
+    first = source.poll(SETTLED_S + 21.0)
+    assert (first.voltage_v, first.soc_pct, first.identity) == (None, None, identity)
+    source.receive(message(INFO, GAUGE), SETTLED_S + 22.0)
+    assert source.poll(SETTLED_S + 22.0).voltage_v == 22.5
+    assert source.poll(SETTLED_S + 22.0).identity == identity
+
+
+def test_a_swapped_pack_takes_over_once_its_serial_number_is_known() -> None:
+    source = battery((INFO, GAUGE), (CBAT, CUAV))
+    source.receive(message(INFO, GAUGE), SETTLED_S)
+    assert source.poll(SETTLED_S).identity.serial == 1234  # of CBAT, the better one
+    at_s = 20.0
+    source.receive(message(INFO, GAUGE, 77, model_instance_id=99), at_s)
+    waiting = source.poll(at_s)
+    assert (waiting.voltage_v, waiting.identity.serial) == (None, None)
+    assert waiting.trouble == "waiting for the identity of node 77"
+    source.receive(message(CBAT, CUAV, 77, serial_number=1300), at_s + 1.0)
+    after = source.poll(at_s + 1.0)
+    assert (after.voltage_v, after.identity.serial) == (22.5, 1300)
+
+
+def test_a_swapped_pack_that_states_no_such_number_is_used_without_it() -> None:
+    source = battery((INFO, GAUGE), (CBAT, CUAV))
+    source.receive(message(INFO, GAUGE), SETTLED_S)
+    assert source.poll(SETTLED_S).identity.serial == 1234
+    for second in range(20, 28):
+        source.receive(message(INFO, GAUGE, 77), float(second))
+    after = source.poll(27.0)
+    assert (after.voltage_v, after.identity.serial, after.identity.device) == (
+        22.5, 4711, "Maker Pack 6S",
+    )  # fmt: skip
+
+
+def test_another_pack_behind_the_same_node_is_another_pack() -> None:
+    source = battery((INFO, GAUGE))
+    for second, serial in ((SETTLED_S, 4711), (SETTLED_S + 1.0, 4712)):
+        source.receive(message(INFO, GAUGE, model_instance_id=serial), second)
+        assert source.poll(second).identity.serial == serial
+
+
+IDENTITIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "cbat": (CBAT, {}, {"serial": 1234, "date": (2024, 5, 17), "cells": 6, "design_mah": 16000.0}),
+    "cbat without": (
+        CBAT,
+        {"serial_number": 0, "manufacture_date": 0, "cell_count": 0, "voltage_cell": (),
+         "design_capacity": NAN},
+        {},
+    ),
+    "periodic": (
+        PERIODIC,
+        {},
+        {"serial": 20240517, "manufacturer": "Maker", "device": "Pack 6S", "date": (2024, 5, 17),
+         "cells": 6, "design_mah": 16000.0},
+    ),
+    "serial of letters": (
+        PERIODIC,
+        {"serial_number": b"A-17", "manufacture_date": b"99999999", "name": b"M_P"},
+        {"manufacturer": "M", "device": "P A-17", "cells": 6, "design_mah": 16000.0},
+    ),
+    "huge serial": (
+        PERIODIC,
+        {"serial_number": b"12345678901", "manufacture_date": b"", "name": b"M_P"},
+        {"manufacturer": "M", "device": "P 12345678901", "cells": 6, "design_mah": 16000.0},
+    ),
+    "control characters": (
+        PERIODIC,
+        {"serial_number": b"", "manufacture_date": b"1705202x", "name": b"M\x1b[2J\xff_\nP"},
+        {"manufacturer": "M[2J\N{REPLACEMENT CHARACTER}", "device": "P", "cells": 6,
+         "design_mah": 16000.0},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", IDENTITIES)
+def test_the_identity_is_what_the_pack_states(case: str) -> None:
+    kind, change, fields = IDENTITIES[case]
+    base = {CBAT: CUAV, PERIODIC: MULTI_STATIC}[kind]
+    source = CanBattery(NODE)
+    for second in (0.0, SETTLED_S):
+        if kind == PERIODIC:
+            source.receive(message(CONTINUOUS, MULTI), second)
+        source.receive(message(kind, base | change), second)
+    assert source.poll(SETTLED_S).identity == Identity(**fields, gauge=NO_GAUGE)
+
+
+def test_the_identity_does_not_change_with_the_order_of_the_messages() -> None:
+    rows = (INFO, GAUGE), (CBAT, CUAV), (PERIODIC, MULTI_STATIC), (AUX, GAUGE_AUX)
+    sent = [message(name, fields) for name, fields in rows]
+    seen = set()
+    for shift in range(len(rows)):
+        source = CanBattery(PACK)
+        for tick in range(80):
+            source.receive(sent[(tick + shift) % len(rows)], tick / 4)
+            identity = source.poll(tick / 4).identity
+            if tick / 4 > SETTLED_S:
+                seen.add(identity)
+    assert len(seen) == 1
+
+
+def test_every_data_type_is_read() -> None:
+    assert {row.name for row in DATA_TYPES.values()} == {
+        INFO, AUX, CONTINUOUS, PERIODIC, CELLS, CBAT,
+    }  # fmt: skip
