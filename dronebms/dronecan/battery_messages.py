@@ -232,3 +232,12 @@ def payload_of(data_type: DataType, frames: Sequence[bytes]) -> bytes:
     if crc_hqx(data[2:], start) != int.from_bytes(data[:2], "little"):
         raise MessageError("the checksum is wrong")
     return data[2:]
+
+
+def message_of(data_type: DataType, source: int, frames: Sequence[bytes]) -> BatteryMessage:
+    """The message of the frames of a transfer.
+
+    Raises:
+        MessageError: the frames are no message of the data type.
+    """
+    return BatteryMessage(data_type, source, decode(data_type, payload_of(data_type, frames)))

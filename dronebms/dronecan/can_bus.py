@@ -10,12 +10,16 @@ import logging
 import select
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from dronebms.core.clock import Clock
 from dronebms.dronecan import dsdl
+from dronebms.dronecan.battery_messages import (
+    DATA_TYPES,
+    BatteryMessage,
+    MessageError,
+    message_of,
+)
 from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.frames import ALLOCATION, CanFrame, FrameFilter
 from dronebms.dronecan.node import Node, NodeIdentity
@@ -26,23 +30,14 @@ _BATCH_S = 0.01
 _WAIT_S = 0.05  # for a frame; a queued message waits for at most this
 _FIRST_S, _LAST_S = 0.5, 10.0
 _STOP_S = 3.0
+_STUCK_S = 10.0  # as of the thread of an I2C adapter
 _QUEUED = 256
 _log = logging.getLogger(__name__)
 
 Open = Callable[[CanUrl], Transport]
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message of another node."""
-
-    t_s: float
-    source: int  # node id
-    name: str  # full name of its data type
-    value: Any  # with the fields of the data type
-
-
-Handler = Callable[[Received], None]
+Handler = Callable[[BatteryMessage, float], None]  # message, time at which it was received
 
 
 class CanBus:
@@ -64,7 +59,7 @@ class CanBus:
         self._clock = clock
         self._open = open_bus
         self._nodes: list[Node] = []
-        self._handlers: dict[int, tuple[str, list[Handler]]] = {}
+        self._handlers: list[Handler] = []
         self._outbox: deque[tuple[Node, str, Mapping[str, object], int]] = deque(maxlen=_QUEUED)
         self._reassembly = Reassembly()
         self._transport: Transport | None = None
@@ -73,6 +68,7 @@ class CanBus:
         self._logged: str | None = ""  # trouble; None: the bus works
         self._retry_s: float | None = None
         self._delay_s = _FIRST_S
+        self._stepped_s = clock.now_s()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -80,7 +76,18 @@ class CanBus:
     def trouble(self) -> str | None:
         """Description of a fault of the bus or of a node, `None` without one."""
         reasons = (self._bus_trouble, *(node.trouble for node in self._nodes))
-        reason = next((one for one in reasons if one), None)
+        return self._named(next((one for one in reasons if one), None))
+
+    @property
+    def bus_trouble(self) -> str | None:
+        """Description of a fault of the bus, because of which nothing is received."""
+        return self._named(self._bus_trouble)
+
+    def is_stuck(self, now_s: float) -> bool:
+        """Whether the thread has stopped."""
+        return self._thread is not None and now_s - self._stepped_s > _STUCK_S
+
+    def _named(self, reason: str | None) -> str | None:
         return f"{self._url}: {reason}" if reason else None
 
     def add_node(self, identity: NodeIdentity) -> Node:
@@ -89,13 +96,12 @@ class CanBus:
         self._nodes.append(node)
         return node
 
-    def subscribe(self, name: str, handler: Handler) -> None:
-        """Pass every message of a data type to `handler`, in the thread of the bus.
+    def subscribe(self, handler: Handler) -> None:
+        """Pass every battery message of other nodes to `handler`, in the thread of the bus.
 
         Before `start`. The handler neither blocks nor raises.
         """
-        _, handlers = self._handlers.setdefault(dsdl.data_type_id(name), (name, []))
-        handlers.append(handler)
+        self._handlers.append(handler)
 
     def publish(self, node: Node, name: str, fields: Mapping[str, object], priority: int) -> None:
         """Send a message of a node; never blocks. The oldest one is dropped where many wait."""
@@ -124,6 +130,7 @@ class CanBus:
 
     def step(self, now_s: float) -> None:
         """Receive and send what there is; for the thread, and for tests instead of it."""
+        self._stepped_s = now_s
         try:
             transport = self._opened(now_s)
             if transport is not None:
@@ -176,7 +183,7 @@ class CanBus:
 
     def _set_filter(self, transport: Transport) -> None:
         """Let the transport pass what is needed at present."""
-        data_types = set(self._handlers)
+        data_types = set(DATA_TYPES) if self._handlers else set()
         if any(node.needs_allocation for node in self._nodes):
             data_types.add(ALLOCATION)
         wanted = {node.wanted for node in self._nodes}
@@ -196,23 +203,24 @@ class CanBus:
             if frames is None:
                 continue
             try:
-                value = dsdl.decode(frames)
-            except dsdl.DecodeError:
+                self._dispatch(frames, now_s)
+            except (dsdl.DecodeError, MessageError):
                 self.counts["damaged"] += 1
-                continue
-            self._dispatch(frame, value, now_s)
         self.counts["dropped"] = self._reassembly.counts["dropped"]
 
-    def _dispatch(self, frame: CanFrame, value: Any, now_s: float) -> None:  # noqa: ANN401
-        for node in self._nodes:
-            addressed = not frame.is_service or frame.can_id >> 8 & 0x7F == node.node_id
-            if addressed:
-                node.handle(frame, value, now_s)
-        if frame.is_service or not frame.source:
-            return
-        name, handlers = self._handlers.get(frame.data_type, ("", []))
-        for handler in handlers:
-            handler(Received(now_s, frame.source, name, value))
+    def _dispatch(self, frames: Sequence[CanFrame], now_s: float) -> None:
+        """Decode a transfer and pass it to those who need it."""
+        last = frames[-1]
+        battery = None if last.is_service else DATA_TYPES.get(last.data_type)
+        if battery is None:
+            value = dsdl.decode(frames)
+            for node in self._nodes:
+                if not last.is_service or last.can_id >> 8 & 0x7F == node.node_id:
+                    node.handle(last, value, now_s)
+        elif self._handlers:
+            message = message_of(battery, last.source, [frame.data for frame in frames])
+            for handler in self._handlers:
+                handler(message, now_s)
 
     def _send(self, transport: Transport, now_s: float) -> None:
         for _ in range(len(self._outbox)):

@@ -12,15 +12,14 @@ from dronebms.dronecan.battery_messages import (
     DATA_TYPES,
     BatteryMessage,
     DataType,
-    decode,
-    payload_of,
+    message_of,
 )
 
 INFO, AUX = "uavcan.equipment.power.BatteryInfo", "ardupilot.equipment.power.BatteryInfoAux"
 CONTINUOUS = "ardupilot.equipment.power.BatteryContinuous"
 PERIODIC = "ardupilot.equipment.power.BatteryPeriodic"
 CELLS, CBAT = "ardupilot.equipment.power.BatteryCells", "cuav.equipment.power.CBAT"
-BY_NAME = {row.name: row for row in DATA_TYPES.values()}
+BY_NAME: dict[str, DataType] = {row.name: row for row in DATA_TYPES.values()}
 NAN = float("nan")
 
 CELLS_V = (3.75, 3.74, 3.76, 3.73, 3.75, 3.77)
@@ -77,6 +76,6 @@ def frames(value: Any, source: int = 42, transfer_id: int = 0) -> list[tuple[int
 
 def message(name: str, fields: dict[str, Any], source: int = 42, **more: Any) -> BatteryMessage:  # noqa: ANN401
     """A message of a node, after encoding by the package and decoding by us."""
-    data_type: DataType = BY_NAME[name]
+    data_type = BY_NAME[name]
     data = [one for _, one in frames(library_value(name, fields | more))]
-    return BatteryMessage(data_type, source, decode(data_type, payload_of(data_type, data)))
+    return message_of(data_type, source, data)

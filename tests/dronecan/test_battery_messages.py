@@ -98,9 +98,10 @@ def test_whatever_bytes_come_the_two_decoders_agree(data_type: DataType) -> None
 @given(payload=st.binary(max_size=600))
 def test_no_payload_raises_anything_else(data_type: DataType, payload: bytes) -> None:
     try:
-        assert set(decode(data_type, payload)) == {name for name, _ in data_type.fields}
-    except MessageError as error:
-        assert str(error)
+        values = decode(data_type, payload)
+    except MessageError:
+        return
+    assert set(values) == {name for name, _ in data_type.fields}
 
 
 def test_a_payload_that_lacks_its_end_or_goes_on_is_no_message() -> None:

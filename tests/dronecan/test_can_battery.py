@@ -32,7 +32,10 @@ NODE = CanPack("mcast:0", node_id=42)
 SETTLED_S = COLLECT_S + 1.0
 
 
-def battery(*rows: tuple[str, dict[str, Any]], pack: CanPack = PACK, **more: Any) -> CanBattery:  # noqa: ANN401
+Row = tuple[str, dict[str, Any]]
+
+
+def battery(*rows: Row, pack: CanPack = PACK, **more: Any) -> CanBattery:  # noqa: ANN401
     """A source that has received messages at 0 s."""
     source = CanBattery(pack)
     for name, fields in rows:
@@ -40,7 +43,7 @@ def battery(*rows: tuple[str, dict[str, Any]], pack: CanPack = PACK, **more: Any
     return source
 
 
-def polled(*rows: tuple[str, dict[str, Any]], pack: CanPack = PACK) -> Snapshot:
+def polled(*rows: Row, pack: CanPack = PACK) -> Snapshot:
     return battery(*rows, pack=pack).poll(0.0)
 
 
@@ -225,7 +228,10 @@ def test_places_without_a_cell_are_no_cells() -> None:
 
 
 def test_cells_come_in_parts() -> None:
-    parts = [(CELLS, {"voltages": CELLS_V[:4]}), (CELLS, {"voltages": CELLS_V[4:], "index": 4})]
+    parts: list[Row] = [
+        (CELLS, {"voltages": CELLS_V[:4]}),
+        (CELLS, {"voltages": CELLS_V[4:], "index": 4}),
+    ]
     assert polled((INFO, GAUGE), *parts).cells_v == pytest.approx(CELLS_V, abs=0.002)
     assert polled((INFO, GAUGE), (CELLS, {"voltages": CELLS_V, "index": 60_000})).cells_v == ()
 
@@ -251,7 +257,7 @@ def test_values_expire_each_at_its_time() -> None:
     assert None not in (late.voltage_v, late.current_a, *late.cells_v)
     late = source.poll(MAX_AGE_S + 0.1)
     assert (late.voltage_v, late.current_a, *late.cells_v) == (None,) * 8
-    assert (late.soc_pct, late.temperature_degc) == (51.0, pytest.approx(24.85, abs=0.1))
+    close(late, soc_pct=51.0, temperature_degc=24.85)
     assert late.trouble == "no battery 1 on mcast:0"
     late = source.poll(15.1)
     assert (late.soc_pct, late.temperature_degc, late.remaining_mah) == (None,) * 3

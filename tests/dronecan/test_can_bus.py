@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dronebms.dronecan import dsdl
-from dronebms.dronecan.can_bus import CanBus, Received
+from dronebms.dronecan.battery_messages import BatteryMessage
+from dronebms.dronecan.can_bus import CanBus
 from dronebms.dronecan.frames import CanFrame, FrameFilter
 from dronebms.dronecan.node import NODE_STATUS, Node, NodeIdentity
 from tests.dronecan.wire import Wire, can_bus, library_node, run
@@ -35,9 +36,9 @@ def _frames(
     return dsdl.encode(value, transfer_id=number, priority=20, source=source)
 
 
-def _received(bus: CanBus, name: str = INFO) -> list[Received]:
-    found: list[Received] = []
-    bus.subscribe(name, found.append)
+def _received(bus: CanBus) -> list[BatteryMessage]:
+    found: list[BatteryMessage] = []
+    bus.subscribe(lambda message, _: found.append(message))
     return found
 
 
@@ -73,8 +74,8 @@ def test_a_message_of_a_foreign_node_is_received() -> None:
     run(bus, 0.1, 5.0)
 
     (one,) = found
-    assert (one.t_s, one.source, one.name) == (5.0, 7, INFO)
-    assert (one.value.voltage, one.value.battery_id) == (24.5, 3)
+    assert (one.source, one.data_type.name) == (7, INFO)
+    assert (one.values["voltage"], one.values["battery_id"]) == (24.5, 3)
 
 
 def test_a_message_is_not_sent_late_by_a_node_without_an_id() -> None:
@@ -105,7 +106,7 @@ def test_no_frame_raises(rows: list[tuple[int, bytes]]) -> None:
     run(bus, 0.2, at_s)
 
     assert bus.trouble is None or "node id" in bus.trouble
-    assert all(one.name == INFO for one in found)
+    assert all(one.data_type.name == INFO for one in found)
 
 
 @pytest.mark.parametrize("seed", range(20))
