@@ -69,7 +69,7 @@ class _Row:
     field: str
     scale: float = 1.0
     offset: float = 0.0
-    unknown: tuple[float, ...] = ()  # what stands for unknown, beside NaN
+    unknown: tuple[float, ...] = ()  # what stands for unknown, in addition to NaN
     of_gauge: bool = False  # whether a power module's is no measurement
 
 
