@@ -91,6 +91,31 @@ def _name(text: str) -> str:
     return text
 
 
+_SERVICE_UNITS = ("flights", "cycles", "days")
+_MAX_SERVICE = 100_000
+
+
+def _new_name(text: str) -> str:
+    return text and _name(text)  # an empty one takes the name away
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(_name(part.strip()) for part in text.split(","))
+
+
+def _service_intervals(text: str) -> tuple[tuple[str, float | None], ...]:
+    """Bounds of use until a service: (unit, number), `None` for no bound."""
+    found = []
+    for part in text.split(","):
+        unit, _, every = part.strip().partition("=")
+        is_number = every.isdecimal() and 0 < int(every) <= _MAX_SERVICE
+        if unit not in _SERVICE_UNITS or not (every == "none" or is_number):
+            units = ", ".join(f"{unit}=N" for unit in _SERVICE_UNITS)
+            raise argparse.ArgumentTypeError(f"expected some of {units}, where N may be none")
+        found.append((unit, None if every == "none" else float(every)))
+    return tuple(found)
+
+
 def _scheduler(text: str) -> str:
     if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", text):
         raise argparse.ArgumentTypeError(f"expected tcp://HOST:PORT, not {text!r}")
@@ -254,7 +279,12 @@ OPTIONS = (
     Option("--vehicle-name", "replay report plot packs", "name of the vehicle, whose flights share their usual power", "NAME", _name),
     Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one; for a recording it replaces the recorded pack memory", "DIR", Path),
     Option("--state-dir", "report plot", "folder of [state] dir: use the pack memory of earlier flights, which stays as it is; not for a recording", "DIR", Path),
-    Option("serial", "packs", "serial number or full name of one pack", "SERIAL", _optional),
+    Option("serial", "packs", "serial number, given name or full name of one pack", "SERIAL", _optional),
+    Option("--name", "packs", "give the pack a name, which stands for it; an empty one takes it away", "NAME", _new_name),
+    Option("--tag", "packs", "add tags to the pack", "TAG[,TAG]", _names, ()),
+    Option("--untag", "packs", "remove tags from the pack", "TAG[,TAG]", _names, ()),
+    Option("--service-every", "packs", "maintenance of the pack, or of all packs, is due after so many flights, cycles, days", "flights=N,cycles=N,days=N", _service_intervals, ()),
+    Option("--serviced", "packs", "the pack was maintained today: count from here", kind=bool),
     Option("--state-dir", "packs", f"folder of [state] dir ({_STATE_DIR})", "DIR", Path, Path(_STATE_DIR)),
     Option("--add", "packs", "add a recorded flight to the pack history, once; may be repeated", "FLIGHT", list),
     Option("--json", "packs", "print one JSON line per pack", kind=bool),

@@ -10,22 +10,22 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from dronebms.analysis.replay import reports
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
+from dronebms.cli.pack_tables import PackRow, print_pack, tables
 from dronebms.cli.replay import flight_options, flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
+from dronebms.core.clock import unix_s
 from dronebms.core.errors import ConfigError, FlightLogError, InUseError
-from dronebms.core.number_format import DASH, csv_field, number, printable
+from dronebms.core.number_format import csv_field
 from dronebms.core.optional import needed_by
 from dronebms.core.state import from_json
 from dronebms.estimation.learned_export import (
@@ -40,67 +40,54 @@ from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import (
     LEARNED_FOLDER,
     MALFORMED,
-    LearnedPack,
     PackMemoryFolder,
 )
-from dronebms.estimation.usual_power import FlightPower, UsualPower, usual_power
-from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast_ageing
+from dronebms.estimation.usual_power import FlightPower, usual_power
+from dronebms.health.ageing_trend import forecast_ageing
 from dronebms.health.capacity import pack_capacity
-from dronebms.health.database import FILE, Database, PackHistory, SqliteFile, record_of
+from dronebms.health.database import (
+    FILE,
+    Database,
+    PackHistory,
+    SqliteFile,
+    label_of,
+    record_of,
+)
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
-from dronebms.protection.limits import limit_label
+from dronebms.health.pack_label import PackLabel, Stay, maintenance, stays, use_since_service
 from dronebms.recording.format import is_recording
 from dronebms.service.checkpoint import CHECKPOINT
 from smartbattery.device_lock import is_locked
 
-_BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
-_DRAWN = 40  # flights in a row of bars
-_FAR = 1000  # flights: horizon of the forecast
-_DAY_S = 86_400.0
 _PIPE_COLUMNS = 1000  # no line breaks in a pipe
-_ROWS = (  # of one pack: title, unit, decimals, column
-    ("relative capacity", "", 2, "relative_capacity"),
-    ("resistance", "mohm", 2, "resistance_mohm"),
-    ("cell spread, rest", "mV", 0, "spread_rest_mv"),
-    ("cell spread, load", "mV", 0, "spread_load_mv"),
-    ("lowest cell below", "mV", 0, "lowest_by_mv"),
-    ("hottest", "degC", 0, "hottest_degc"),
-)
-_TITLES = (
-    "pack",
-    "flights",
-    "last",
-    "capacity",
-    "capacity trend",
-    "resistance trend",
-    "findings",
-)
-_HISTORY = "history"  # key of the flights in an export
+_HISTORY, _LABELS = "history", "labels"  # keys of an export: flights, names of packs
 
 
 @dataclass(frozen=True, slots=True)
-class PackRow:
-    """What is known of one pack."""
+class _History:
+    """What a database holds."""
 
-    name: str
     flights: list[FlightRecord]
-    forecast: AgeingForecast
-    learned: LearnedPack | None
-    usual: UsualPower | None  # of its vehicle, or its own
+    labels: dict[str, PackLabel]
+    place: str  # name of the database
 
 
 def packs(options: argparse.Namespace) -> int:
-    """Add, copy or move flights and what was learned, and print the history."""
+    """Add, copy or move flights and what was learned, name packs, and print the history."""
     memory = PackMemoryFolder(options.state_dir / LEARNED_FOLDER)
     _read_in(options, memory)
     damaged: list[str] = []
     everything = read_everything(memory, damaged)
-    flights, place = _history(options, everything)
-    _write_out(options, everything, flights)
-    if not flights and not everything.packs:
-        print_stderr(f"{place} contains no flight")
-    selected = _selected(flights, everything, options.serial, place)
+    history = _history(options, everything)
+    selected = _selected(history, everything, options.serial)
+    if _changes_labels(options):
+        _label(options, selected, history)
+        history = _history(options, everything)
+        selected = _selected(history, everything, options.serial)
+    _write_out(options, everything, history)
+    if not history.flights and not everything.packs:
+        print_stderr(f"{history.place} contains no flight")
     if options.csv is not None:
         _write_csv([flight for row in selected for flight in row.flights], options.csv)
     _print(options, selected, everything)
@@ -118,10 +105,10 @@ def _print(
         for row in selected:
             print(json.dumps(_json_of(row), allow_nan=False))
     elif options.serial is None:
-        for number, table in enumerate(_tables(selected, everything)):
+        for number, table in enumerate(tables(selected, everything)):
             console.print(*[""] * bool(number), table, sep="\n")
     else:
-        _print_pack(selected[0], console)
+        print_pack(selected[0], console)
 
 
 def _read_in(options: argparse.Namespace, memory: PackMemoryFolder) -> None:
@@ -139,35 +126,79 @@ def _read_in(options: argparse.Namespace, memory: PackMemoryFolder) -> None:
 
 
 def _write_out(
-    options: argparse.Namespace, everything: EverythingLearned, flights: list[FlightRecord]
+    options: argparse.Namespace, everything: EverythingLearned, history: _History
 ) -> None:
-    """Export everything, and copy the flights to a fleet's database."""
+    """Export everything, and copy flights and names to a fleet's database."""
     if options.export is not None:
-        _export(options.export, everything, flights)
+        _export(options.export, everything, history)
     if options.push is not None:
-        PackHistory(_fleet(options.push), writes=True).put(flights)
-        print_stderr(f"{options.push.rpartition('@')[2]}: {len(flights)} flights copied")
+        fleet = PackHistory(_fleet(options.push), writes=True)
+        fleet.put(history.flights)
+        for label in history.labels.values():
+            fleet.put_label(label)
+        print_stderr(f"{options.push.rpartition('@')[2]}: {len(history.flights)} flights copied")
 
 
-def _history(
-    options: argparse.Namespace, everything: EverythingLearned
-) -> tuple[list[FlightRecord], str]:
-    """The flights, and the name of their database."""
+def _history(options: argparse.Namespace, everything: EverythingLearned) -> _History:
+    """The flights, and what users state of their packs."""
     path, url = options.state_dir / FILE, options.database
     if url is None and not (path.exists() and path.stat().st_size):
         if everything.packs or everything.vehicles:
-            return [], str(options.state_dir)
+            return _History([], {}, str(options.state_dir))
         raise ConfigError(
             f"no pack history in {options.state_dir}: a service with [state] dir writes one, "
             f"--add FLIGHT starts one, --state-dir selects another folder"
         )
     database = SqliteFile(path, writes=False) if url is None else _fleet(url)
-    return PackHistory(database, writes=False).flights(), database.name
+    found = PackHistory(database, writes=False)
+    return _History(found.flights(), found.labels(), database.name)
 
 
-def _export(path: Path, everything: EverythingLearned, flights: list[FlightRecord]) -> None:
+def _changes_labels(options: argparse.Namespace) -> bool:
+    texts = options.name is not None, options.tag, options.untag, options.service_every
+    return options.serviced or any(texts)
+
+
+def _label(options: argparse.Namespace, selected: Sequence[PackRow], history: _History) -> None:
+    """Store what the user states of the selected packs."""
+    own = options.serial is None and (options.name is not None or options.serviced)
+    if own or (options.serial is None and (options.tag or options.untag)):
+        raise ConfigError("--name, --tag, --untag and --serviced are those of one pack: name it")
+    if options.database is not None:
+        raise ConfigError("the names of packs are stored in a --state-dir, and copied by --push")
+    taken = {row.name for row in selected} if options.name else set()
+    for pack, label in history.labels.items():
+        if options.name and options.name == label.name and pack not in taken:
+            raise ConfigError(f"{options.name!r} is the name of another pack, {pack!r}")
+    others = {text for one in history.flights for text in (one.pack, str(one.serial))}
+    if options.name and options.name in others - taken:
+        raise ConfigError(f"{options.name!r} is the serial number or full name of a pack")
+    store = PackHistory(SqliteFile(options.state_dir / FILE, writes=True), writes=True)
+    for row in selected:
+        store.put_label(_changed(row, options))
+
+
+def _changed(row: PackRow, options: argparse.Namespace) -> PackLabel:
+    label = row.label
+    if options.name is not None:
+        label = replace(label, name=options.name or None)
+    tags = dict.fromkeys((*label.tags, *options.tag))
+    label = replace(label, tags=tuple(tag for tag in tags if tag not in options.untag))
+    for unit, every in options.service_every:
+        label = replace(label, **{f"every_{unit}": every})
+    if options.serviced:
+        last = row.flights[-1].flight_id if row.flights else None
+        label = replace(label, serviced_unix_s=unix_s(), serviced_after=last)
+    return label
+
+
+def _export(path: Path, everything: EverythingLearned, history: _History) -> None:
     """Write what was learned and the history to one file."""
-    content = export_to_json(everything) | {_HISTORY: list(map(asdict, flights))}
+    flights = history.flights
+    content = export_to_json(everything) | {
+        _HISTORY: list(map(asdict, flights)),
+        _LABELS: list(map(asdict, history.labels.values())),
+    }
     text = json.dumps(content, allow_nan=False, indent=1)
     if len(text) > MAX_EXPORT_BYTES:
         raise ConfigError(f"{path} is not written: {len(text)} bytes are more than an import reads")
@@ -187,6 +218,7 @@ def _import(path: Path, state_dir: Path, memory: PackMemoryFolder) -> None:
         content = from_json(read_bytes(path, MAX_EXPORT_BYTES), MAX_EXPORT_BYTES)
         everything = export_from_json(content)
         flights = [record_of(row) for row in content[_HISTORY]]
+        labels = [label_of(row) for row in content.get(_LABELS, [])]
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     except MALFORMED as error:
@@ -194,9 +226,14 @@ def _import(path: Path, state_dir: Path, memory: PackMemoryFolder) -> None:
         raise ConfigError(f"{path} is not an export of dronebms packs: {reason:.160}") from error
     for sentence in merge(memory, everything):
         print_stderr(sentence)
-    if flights:
-        database = SqliteFile(state_dir / FILE, writes=True)
-        PackHistory(database, writes=True).put(flights)
+    if flights or labels:
+        history = PackHistory(SqliteFile(state_dir / FILE, writes=True), writes=True)
+        history.put(flights)
+        known = history.labels()
+        names = {label.name for label in known.values()}
+        for label in labels:
+            if label.pack not in known:  # what is stated here stays
+                history.put_label(replace(label, name=None) if label.name in names else label)
     print_stderr(f"{path}: {len(everything.packs)} packs and {len(flights)} flights read")
 
 
@@ -226,30 +263,51 @@ def _read(path: Path, options: argparse.Namespace) -> list[FlightRecord]:
     return rows
 
 
-def _selected(
-    flights: Sequence[FlightRecord], everything: EverythingLearned, name: str | None, place: str
-) -> list[PackRow]:
+def _selected(history: _History, everything: EverythingLearned, name: str | None) -> list[PackRow]:
     """All packs, or the named one, with their flights in order and what was learned."""
     by_pack: dict[str, list[FlightRecord]] = {}
-    for flight in flights:
+    for flight in history.flights:
         by_pack.setdefault(flight.pack, []).append(flight)
     for pack in everything.packs:
         by_pack.setdefault(pack, [])
     serials = {pack: str(rows[-1].serial) for pack, rows in by_pack.items() if rows}
-    names = [pack for pack in by_pack if name in (None, pack, serials.get(pack))]
+    given = {pack: label.name for pack, label in history.labels.items()}
+    names = [
+        pack
+        for pack in by_pack
+        if name in (None, pack, serials.get(pack)) or name == given.get(pack)
+    ]
     if name is not None and len(names) != 1:
-        found = f"{name!r} matches {'several packs' if names else 'no pack'} in {place}"
+        found = f"{name!r} matches {'several packs' if names else 'no pack'} in {history.place}"
         raise ConfigError(f"{found}: {', '.join(map(repr, names or by_pack))}")
-    return [_row(pack, by_pack[pack], everything) for pack in names]
+    return [_row(pack, by_pack[pack], everything, history) for pack in names]
 
 
-def _row(pack: str, flights: list[FlightRecord], everything: EverythingLearned) -> PackRow:
+def _row(
+    pack: str, flights: list[FlightRecord], everything: EverythingLearned, history: _History
+) -> PackRow:
     learned = everything.packs.get(pack)
     power: tuple[FlightPower, ...] = ()
     if learned is not None:
         vehicle = learned.vehicle
         power = learned.power if vehicle is None else everything.vehicles.get(vehicle, ())
-    return PackRow(pack, flights, forecast_ageing(flights), learned, usual_power(power, FITTED))
+    label = history.labels.get(pack, PackLabel(pack))
+    return PackRow(
+        pack,
+        flights,
+        forecast_ageing(flights),
+        learned,
+        usual_power(power, FITTED),
+        label,
+        use_since_service(label, flights, unix_s()),
+        [_named(stay, history.labels) for stay in stays(pack, history.flights)],
+    )
+
+
+def _named(stay: Stay, labels: Mapping[str, PackLabel]) -> Stay:
+    """The stay, with the name of the pack that followed if it has one."""
+    label = None if stay.replaced_by is None else labels.get(stay.replaced_by)
+    return stay if label is None or label.name is None else replace(stay, replaced_by=label.name)
 
 
 def _json_of(row: PackRow) -> dict[str, object]:
@@ -271,6 +329,10 @@ def _json_of(row: PackRow) -> dict[str, object]:
     known = pack_capacity(row.flights)
     return {
         "pack": row.name,
+        "name": row.label.name,
+        "tags": list(row.label.tags),
+        "maintenance": [asdict(due) for due in maintenance(row.label, row.use)],
+        "vehicles": list(map(asdict, row.stays)),
         "capacity": None if known is None else asdict(known),
         "outlook": asdict(row.forecast),
         "flights": list(map(asdict, row.flights)),
@@ -285,141 +347,3 @@ def _write_csv(flights: Sequence[FlightRecord], path: Path) -> None:
         for flight in flights:
             values = asdict(flight).values()
             writer.writerow(json.dumps(v) if isinstance(v, tuple) else csv_field(v) for v in values)
-
-
-# ---------------------------------------------------------------------- texts
-
-
-def sentences(flights: Sequence[FlightRecord], forecast: AgeingForecast) -> list[str]:
-    """Findings about a pack, the worst first."""
-    found = []
-    weak = forecast.weak
-    if weak is not None:
-        sign = "-" if weak.what == "capacity" else "+"
-        by = f"{weak.what} {sign}{weak.by:.0%} from the mean cell"
-        found.append(f"weak cell {weak.cell}: {by}, since flight {weak.since}")
-    if forecast.left:
-        found.append(_end(forecast.left, flights, forecast.days_per_flight))
-    for quantity, trend in (("capacity", forecast.capacity), ("resistance", forecast.resistance)):
-        if trend is not None and trend.changed is not None:
-            found.append(f"{quantity} ages faster since flight {trend.changed}")
-    if not forecast.left:
-        count = sum(flight.relative_capacity is not None for flight in flights)
-        found.append(f"no forecast: {count} of {LEAST_FLIGHTS} flights with a measured capacity")
-    return found
-
-
-def _end(left: Sequence[float | None], flights: Sequence[FlightRecord], days: float | None) -> str:
-    low, middle, high = (_FAR if n is None else min(n, _FAR) for n in left)
-    if low == _FAR:
-        return f"not worn out within {_FAR} flights"
-    if high == 0:
-        return "worn out"
-    median, most = (f"{n:.0f}" if n < _FAR else f"more than {_FAR}" for n in (middle, high))
-    text = f"worn out in {median} flights (90 %: {low:.0f} to {most})"
-    last_s = flights[-1].started_unix_s
-    if days is None or last_s is None or middle == _FAR:
-        return text
-    return f"{text}; about {_day(last_s + days * middle * _DAY_S)}"
-
-
-def _day(unix_s: float | None) -> str:
-    return DASH if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d}"
-
-
-def capacity_text(flights: Sequence[FlightRecord]) -> str:
-    """Capacity of a pack with its 90 % interval, and its share of the rated one."""
-    known = pack_capacity(flights)
-    if known is None:
-        return DASH
-    ah, low_ah, high_ah = (mah / 1000.0 for mah in (known.mah, known.low_mah, known.high_mah))
-    return f"{ah:.1f} Ah ({low_ah:.1f}-{high_ah:.1f}), {100.0 * known.rated_frac:.0f} % of rated"
-
-
-def _tables(selected: Sequence[PackRow], everything: EverythingLearned) -> list[Table]:
-    """A line for each pack, each learned pack and each vehicle; no table without lines."""
-    history = _table(_TITLES, [_history_line(row) for row in selected if row.flights])
-    titles = "learned pack", "model", "vehicle", "flights", "capacity", "resistance"
-    learned = _table(titles, [_learned_line(row) for row in selected if row.learned is not None])
-    found = ((name, usual_power(each, FITTED), each) for name, each in everything.vehicles.items())
-    vehicles = [
-        (printable(name), str(len(each)), f"{usual.mean_w:.0f} W", f"{100.0 * usual.sd:.0f} %")
-        for name, usual, each in found
-        if usual is not None
-    ]
-    flown = _table(("vehicle", "flights", "usual power", "next flight within"), vehicles)
-    return [table for table in (history, learned, flown) if table.row_count]
-
-
-def _table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="")
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for line in lines:
-        table.add_row(*line)
-    return table
-
-
-def _history_line(row: PackRow) -> tuple[str, ...]:
-    trends = row.forecast.capacity, row.forecast.resistance
-    shares = (DASH if trend is None else f"{trend.now:.0%}" for trend in trends)
-    day = _day(row.flights[-1].started_unix_s)
-    findings = "; ".join(sentences(row.flights, row.forecast))
-    capacity = capacity_text(row.flights)
-    return (printable(row.name), str(len(row.flights)), day, capacity, *shares, findings)
-
-
-def _learned_line(row: PackRow) -> tuple[str, ...]:
-    learned = row.learned
-    if learned is None:
-        return ()
-    capacity_pct, sd_pct = learned.capacity_pct
-    return (
-        printable(row.name),
-        printable(learned.model or DASH),
-        printable(learned.vehicle or DASH),
-        str(learned.flights),
-        f"{capacity_pct:.0f} % of rated (+- {sd_pct:.0f} %)",
-        f"{learned.resistance_pct:.0f} % of usual",
-    )
-
-
-def _print_pack(row: PackRow, console: Console) -> None:
-    """Print one pack: newest values, a bar for each flight, findings, and what was learned."""
-    lines = [f"{row.name}: no flight in the history"]
-    if row.flights:
-        lines = _history_lines(row, console)
-    if row.learned is not None:
-        _, model, vehicle, count, capacity, resistance = _learned_line(row)
-        usual = (
-            ""
-            if row.usual is None
-            else f", {row.usual.mean_w:.0f} W (+- {100.0 * row.usual.sd:.0f} %)"
-        )
-        lines.append(f"learned in {count} flights: capacity {capacity}, resistance {resistance}")
-        lines.append(f"model {model}, vehicle {vehicle}{usual}")
-    for line in lines:
-        console.print(printable(line))
-
-
-def _history_lines(row: PackRow, console: Console) -> list[str]:
-    flights, last = row.flights, row.flights[-1]
-    kind = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
-    lines = [f"{row.name}: {kind}, {len(flights)} flights, last {_day(last.started_unix_s)}"]
-    lines.append(f"{'capacity':18}{capacity_text(flights)}")
-    bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
-    for title, unit, decimals, name in _ROWS:
-        values = [getattr(flight, name) for flight in flights[-_DRAWN:]]
-        newest = next((value for value in reversed(values) if value is not None), None)
-        lines.append(f"{title:18}{number(newest, unit, decimals):>12}  {_bars_of(values, bars)}")
-    excursions = [f"{limit_label(name)} {seconds:.0f} s" for name, seconds, _ in last.excursions]
-    lines.append(f"tripped limits in the last flight: {', '.join(excursions) or 'none'}")
-    return [*lines, *sentences(flights, row.forecast)]
-
-
-def _bars_of(values: Sequence[float | None], bars: str) -> str:
-    """A bar character for each value, scaled to their range; a blank for unknown."""
-    known = [value for value in values if value is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    step = (high - low) / (len(bars) - 1) or 1.0
-    return "".join(" " if value is None else bars[round((value - low) / step)] for value in values)

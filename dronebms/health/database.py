@@ -1,4 +1,4 @@
-"""Pack history database: one row per flight, in SQL that SQLite and PostgreSQL share.
+"""Pack history database: a row per flight and per named pack, in SQL of SQLite and PostgreSQL.
 
 `PackHistory` knows the table, a `Database` the connection. A vehicle has an SQLite file in WAL
 mode: readers see whole rows while the service writes, and written rows survive `kill -9`. A file
@@ -19,19 +19,27 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH
 from dronebms.core.state import from_json
 from dronebms.health.flight_record import COLUMN_TYPES, FLYING, LOST, SCHEMA, FlightRecord
+from dronebms.health.pack_label import PackLabel
 
 FILE = "packs.sqlite"  # in the folder of `[state] dir`
 _BUSY_S = 5.0
-_FLIGHT = TypeAdapter(FlightRecord)
+_FLIGHT, _LABEL = TypeAdapter(FlightRecord), TypeAdapter(PackLabel)
 _MOST = 1e11  # of a number: seconds since 1970 until the year 5138
 _NAMES = tuple(column.name for column in fields(FlightRecord))
+_LABEL_NAMES = tuple(column.name for column in fields(PackLabel))
 _LISTS = frozenset(f.name for f in fields(FlightRecord) if f.default == ())
-_TABLE = "CREATE TABLE IF NOT EXISTS flight ({}, PRIMARY KEY (flight_id))".format(
-    ", ".join(f"{column.name} {COLUMN_TYPES[column.type]}" for column in fields(FlightRecord))
-)
+
+
+def _columns(kind: type) -> str:
+    return ", ".join(f"{column.name} {COLUMN_TYPES[column.type]}" for column in fields(kind))
+
+
+_TABLE = f"CREATE TABLE IF NOT EXISTS flight ({_columns(FlightRecord)}, PRIMARY KEY (flight_id))"
+_LABELS = f"CREATE TABLE IF NOT EXISTS pack ({_columns(PackLabel)}, PRIMARY KEY (pack))"
 _VERSIONS = "SELECT version FROM passport_schema"
 _CREATE = (
     _TABLE,
+    _LABELS,
     "CREATE TABLE IF NOT EXISTS passport_schema (version BIGINT NOT NULL)",
     f"INSERT INTO passport_schema (version) VALUES ({SCHEMA})",  # noqa: S608 - a constant
 )
@@ -46,20 +54,39 @@ _PUT = (
     f"INSERT INTO flight ({', '.join(_NAMES)}) VALUES ({_VALUES}) ON CONFLICT (flight_id) "  # noqa: S608 - field names
     f"DO UPDATE SET {_CHANGED} WHERE flight.state = '{FLYING}' OR excluded.state <> '{FLYING}'"
 )
-_GET = f"SELECT {', '.join(_NAMES)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - field names
+_PUT_LABEL = (
+    f"INSERT INTO pack ({', '.join(_LABEL_NAMES)}) "  # noqa: S608 - field names
+    f"VALUES ({', '.join(':' + name for name in _LABEL_NAMES)}) ON CONFLICT (pack) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _LABEL_NAMES[1:])
+)
+_GET_LABELS = f"SELECT {', '.join(_LABEL_NAMES)} FROM pack ORDER BY pack"  # noqa: S608 - field names
+_LABELS_SINCE = 3
+# Columns that earlier versions do not have, and the first version that does.
+_SINCE: Mapping[str, int] = {
+    "capacity_sd_frac": 2, "relative_capacity": 2,
+    "vehicle": 3, "above_90_h": 3, "cell_deviations": 3,
+}  # fmt: skip
 # Version 1 has the relative capacity alone, in mAh of a rated or assumed one.
 _ASSUMED_MAH = 1000.0 * UNKNOWN_CAPACITY_AH
 _RELATIVE = f"capacity_mah / COALESCE(rated_mah, {_ASSUMED_MAH})"
-_SINCE_2 = ("capacity_sd_frac", "relative_capacity")
-_IN_1 = {"capacity_mah": "NULL", "capacity_sd_frac": "NULL", "relative_capacity": _RELATIVE}
-_GET_1 = (
-    f"SELECT {', '.join(_IN_1.get(n, n) for n in _NAMES)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - field names
-)
-_FROM_1 = (  # each may be repeated, as the version is changed last
+_IN_1 = {"capacity_mah": "NULL", "relative_capacity": _RELATIVE}
+_FROM_1 = (  # may be repeated, as the version is changed last
     f"UPDATE flight SET relative_capacity = {_RELATIVE}, capacity_mah = NULL "  # noqa: S608 - field names
-    "WHERE capacity_mah IS NOT NULL AND relative_capacity IS NULL",
-    f"UPDATE passport_schema SET version = {SCHEMA}",  # noqa: S608 - a constant
+    "WHERE capacity_mah IS NOT NULL AND relative_capacity IS NULL"
 )
+_SET_VERSION = f"UPDATE passport_schema SET version = {SCHEMA}"  # noqa: S608 - a constant
+
+
+def _get(version: int) -> str:
+    """Statement that reads the flights of a database of a version."""
+    columns = []
+    for name in _NAMES:
+        column = _IN_1.get(name, name) if version == 1 else name
+        if column == name and _SINCE.get(name, 1) > version:
+            column = "'[]'" if name in _LISTS else "NULL"
+        columns.append(column)
+    return f"SELECT {', '.join(columns)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - field names
+
 
 Row = Sequence[object]
 
@@ -95,23 +122,32 @@ class PackHistory:
                 database.run(sql)
             versions = [SCHEMA]
         version = max(versions, default=SCHEMA)
-        self._get = _GET_1 if version == 1 and not writes else _GET
-        if version == 1 and writes:
-            self._change_from_1()
         if version > SCHEMA:
             raise ConfigError(
                 f"{database.name} was written by a newer dronebms (pack history version "
                 f"{version}, this one reads {SCHEMA}) and is not changed"
             )
+        if version < SCHEMA and writes:
+            self._change_from(version)
+            version = SCHEMA
+        self._version = version
 
-    def _change_from_1(self) -> None:
-        for name in _SINCE_2:
+    def _change_from(self, version: int) -> None:
+        """Change the tables of an older version; an interrupted change is repeated."""
+        types = {column.name: COLUMN_TYPES[column.type] for column in fields(FlightRecord)}
+        for name, since in _SINCE.items():
+            if since <= version:
+                continue
             try:
                 self._database.run(f"SELECT {name} FROM flight WHERE 1 = 0")  # noqa: S608 - a field name
-            except ConfigError:  # unless an earlier change was interrupted
-                self._database.run(f"ALTER TABLE flight ADD COLUMN {name} DOUBLE PRECISION")
-        for sql in _FROM_1:
-            self._database.run(sql)
+            except ConfigError:
+                default = " DEFAULT '[]'" if name in _LISTS else ""
+                sql = f"ALTER TABLE flight ADD COLUMN {name} {types[name]}{default}"
+                self._database.run(sql)
+        if version == 1:
+            self._database.run(_FROM_1)
+        self._database.run(_LABELS)
+        self._database.run(_SET_VERSION)
 
     def put(self, flights: Iterable[FlightRecord]) -> None:
         """Insert flights, or update those that are there already."""
@@ -128,7 +164,7 @@ class PackHistory:
         By date if every flight has one, as several vehicles may have flown a pack; else by the
         vehicle's own sequence, as its clock may have been wrong.
         """
-        found = [self._flight(row) for row in self._database.run(self._get)]
+        found = [self._flight(row) for row in self._database.run(_get(self._version))]
         dated = [flight for flight in found if flight.started_unix_s is not None]
         if len(dated) == len(found):
             found.sort(key=lambda flight: flight.started_unix_s or 0.0)
@@ -146,6 +182,30 @@ class PackHistory:
             raise ConfigError(f"{self._database.name} is damaged: {which}: {reason:.80}") from error
         return flight
 
+    def put_label(self, label: PackLabel) -> None:
+        """Store what a user states of a pack; another pack of the same name loses it."""
+        sql = "UPDATE pack SET name = NULL WHERE name = :name AND pack <> :pack"
+        if label.name is not None:
+            self._database.run(sql, {"name": label.name, "pack": label.pack})
+        self._database.run(_PUT_LABEL, asdict(label) | {"tags": json.dumps(label.tags)})
+
+    def labels(self) -> dict[str, PackLabel]:
+        """What users state of packs, by pack."""
+        if self._version < _LABELS_SINCE:
+            return {}
+        found = [self._label(row) for row in self._database.run(_GET_LABELS)]
+        return {label.pack: label for label in found}
+
+    def _label(self, row: Row) -> PackLabel:
+        values: dict[str, Any] = dict(zip(_LABEL_NAMES, row, strict=True))
+        try:
+            values["tags"] = from_json(str(values["tags"]).encode())
+            return label_of(values)
+        except ValueError as error:
+            which = f"pack {values['pack']!r:.40}"
+            reason = f"{error}".splitlines()[0]
+            raise ConfigError(f"{self._database.name} is damaged: {which}: {reason:.80}") from error
+
     def close_lost(self) -> None:
         """Mark the flights that no process records any more: the service was killed in the air."""
         sql = "UPDATE flight SET state = :lost WHERE state = :flying"
@@ -159,8 +219,15 @@ def record_of(values: object) -> FlightRecord:
     return flight
 
 
-def _check_numbers(flight: FlightRecord) -> None:
-    for name, value in asdict(flight).items():
+def label_of(values: object) -> PackLabel:
+    """Pack label of a table of its fields; raises ValueError for any other value."""
+    label = _LABEL.validate_python(values)
+    _check_numbers(label)
+    return label
+
+
+def _check_numbers(row: FlightRecord | PackLabel) -> None:
+    for name, value in asdict(row).items():
         if isinstance(value, float) and not abs(value) < _MOST:
             raise ValueError(f"{name} is {value:g}")
 
@@ -212,7 +279,7 @@ class SqliteFile:
             raise sqlite3.DatabaseError(verdict)
         # Without the version its creation was interrupted. A view or a trigger is not ours, and may
         # never end.
-        is_other = "passport_schema" not in tables and tables - {"flight"}
+        is_other = "passport_schema" not in tables and tables - {"flight", "pack"}
         if is_other or len(kinds) > len(tables):
             raise ConfigError(f"{self.name} is not a pack history and is not changed")
 

@@ -11,6 +11,7 @@ from math import nan
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dronebms.core.pack_data import LOAD_C, REST_C, UNKNOWN_CAPACITY_AH
 from dronebms.core.pack_identity import is_same_pack, merged
@@ -32,7 +33,9 @@ _HOUR_S = 3600.0
 _RESTED = 10  # samples at rest for the spread of the cells
 _SAME_S = 1e-6  # rounding error of times
 BANDS_C = (1.0, 2.0, 5.0, 10.0)  # upper bounds of all bands but the last
-FULL_PCT = 80.0
+FULL_PCT, NEARLY_FULL_PCT = 80.0, 90.0
+# Above it a cell deviates from the others; AirData's bound of a major deviation.
+_DEVIATES_MV = 70.0
 _GAP_S = 5.0  # longest time that one reading counts for
 _LIMITS = every_limit()
 _NONE: Excursion = ("", 0.0, None)
@@ -45,6 +48,7 @@ class Stress:
     drawn_ah: tuple[float, ...] = (0.0,) * (len(BANDS_C) + 1)
     hot_s: float = 0.0
     full_s: float = 0.0
+    nearly_full_s: float = 0.0
 
     def after(self, report: Report, dt_s: float) -> "Stress":
         """The stress after one more step of the loop."""
@@ -56,8 +60,13 @@ class Stress:
             drawn_ah[sum(rate_c >= end_c for end_c in BANDS_C)] += amps * dt_s / 3600.0
         degc, pct = snapshot.temperature_degc, report.estimate.soc_pct
         hot = degc is not None and degc >= pack_data.chemistry.hot_degc - 10.0
-        full = pct is not None and pct >= FULL_PCT and report.vehicle.armed is not True
-        return Stress(tuple(drawn_ah), self.hot_s + dt_s * hot, self.full_s + dt_s * full)
+        stored_pct = 0.0 if pct is None or report.vehicle.armed is True else pct
+        return Stress(
+            tuple(drawn_ah),
+            self.hot_s + dt_s * hot,
+            self.full_s + dt_s * (stored_pct >= FULL_PCT),
+            self.nearly_full_s + dt_s * (stored_pct >= NEARLY_FULL_PCT),
+        )
 
 
 @dataclass(slots=True)
@@ -143,7 +152,7 @@ class FlightDetector:
         pack_data, snapshot = valid.pack_data, valid.snapshot
         record = FlightRecord(
             f"{self._run}:{last.index}:{self._count}", state, self._pack,
-            serial=snapshot.identity.serial,
+            vehicle=pack_data.vehicle or valid.vehicle.uid, serial=snapshot.identity.serial,
             chemistry=pack_data.chemistry.name, cells=pack_data.cells,
             rated_mah=pack_data.capacity_mah, flown_s=flown_s, armed_s=flight.armed_s,
             started_unix_s=None if unix_s is None else unix_s - flown_s,
@@ -152,6 +161,7 @@ class FlightDetector:
             gauge_cycles=snapshot.cycles, gauge_full_mah=snapshot.full_mah,
             lowest_cell_v=flight.lowest_v, error_pct=_error_pct(flight),
             full_h=self._stress.full_s / _HOUR_S, hot_s=self._stress.hot_s,
+            above_90_h=self._stress.nearly_full_s / _HOUR_S,
             drawn_ah=self._stress.drawn_ah, excursions=tuple(flight.excursions.values()),
         )  # fmt: skip
         return _with_measurements(record, flight, valid)
@@ -200,7 +210,23 @@ def _with_measurements(record: FlightRecord, flight: _OpenFlight, valid: Report)
         lowest_cell=None if below_mv is None else int(below_mv.argmax()) + 1,
         lowest_by_mv=None if below_mv is None else float(below_mv.max()),
         cells_resistance=found.cells_resistance, cells_capacity=found.cells_capacity,
+        cell_deviations=_deviations(flying_mv),
     )  # fmt: skip
+
+
+def _deviations(cells_mv: NDArray[np.float64]) -> tuple[float, ...]:
+    """Times that each cell left the mean of the others; of fewer than two cells none.
+
+    Args:
+        cells_mv: a row per sample, a column per cell.
+    """
+    samples, cells = cells_mv.shape
+    if cells < 2 or not samples:  # noqa: PLR2004 - one cell has no others
+        return ()
+    others_mv = (cells_mv.sum(axis=1, keepdims=True) - cells_mv) / (cells - 1)
+    deviates = np.abs(cells_mv - others_mv) > _DEVIATES_MV
+    begins = deviates & ~np.vstack((np.zeros((1, cells), bool), deviates[:-1]))
+    return tuple(begins.sum(axis=0).astype(float).tolist())
 
 
 def _rated_mah(report: Report) -> float:

@@ -5,7 +5,7 @@ Units are in the names; `None` is unknown. Lists are stored as JSON text, cells 
 
 from dataclasses import dataclass
 
-SCHEMA = 2  # version of the table below; a database with a higher one is rejected
+SCHEMA = 3  # version of the table below; a database with a higher one is rejected
 FLYING, LANDED, LOST = "flying", "landed", "lost"  # lost: the record ends in the air
 
 List = tuple[float | None, ...]
@@ -52,10 +52,14 @@ class FlightRecord:
     cells_resistance: List = ()           # excess of each cell's resistance over the mean cell's, fraction
     cells_capacity: List = ()             # excess of each cell's capacity, fraction
     excursions: tuple[Excursion, ...] = ()
+    vehicle: str | None = None     # configured name of the airframe, else the autopilot's uid
+    above_90_h: float | None = None       # above 90 % since the previous flight, as full_h
+    cell_deviations: List = ()            # times in flight that each cell left the mean of the others by more than 70 mV
 
 
 COLUMN_TYPES: dict[object, str] = {  # SQL types that SQLite and PostgreSQL share
-    int | None: "BIGINT", float | None: "DOUBLE PRECISION", str: "TEXT NOT NULL", List: "TEXT NOT NULL",
-    tuple[Excursion, ...]: "TEXT NOT NULL",
+    int | None: "BIGINT", float | None: "DOUBLE PRECISION", str | None: "TEXT",
+    str: "TEXT NOT NULL", List: "TEXT NOT NULL",
+    tuple[Excursion, ...]: "TEXT NOT NULL", tuple[str, ...]: "TEXT NOT NULL",
 }
 # fmt: on

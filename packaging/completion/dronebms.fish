@@ -51,7 +51,7 @@ function _shtab_dronebms_using
 end
 
 set -g _shtab_dronebms_commands sim run status probe replay report plot sitl check ardupilot-script packs campaign
-set -g _shtab_dronebms_opts_with_value --add --address --battery --bus --capacity-mah --cell --cells --chemistry --config --csv --cutoff-cell-v --database --duration --export --fault --flight --gauge --hover-a --import --jobs --log --mavlink --mux-address --mux-channel --out --pack-id --pack-model --push --record --runs --scheduler --seed --socket --speed --state-dir --vehicle --vehicle-name -c -o
+set -g _shtab_dronebms_opts_with_value --add --address --battery --bus --capacity-mah --cell --cells --chemistry --config --csv --cutoff-cell-v --database --duration --export --fault --flight --gauge --hover-a --import --jobs --log --mavlink --mux-address --mux-channel --name --out --pack-id --pack-model --push --record --runs --scheduler --seed --service-every --socket --speed --state-dir --tag --untag --vehicle --vehicle-name -c -o
 
 complete -c dronebms -e
 complete -c dronebms -f
@@ -77,6 +77,7 @@ complete -c dronebms -n '_shtab_dronebms_using; and test $_shtab_dronebms_npos -
 complete -c dronebms -n '_shtab_dronebms_using status' -s h -l help -d 'show this help message and exit'
 complete -c dronebms -n '_shtab_dronebms_using status' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'status socket of the service (/run/dronebms/status.sock)'
 complete -c dronebms -n '_shtab_dronebms_using status' -l plain -d 'sentences for screen readers and logs, no screen'
+complete -c dronebms -n '_shtab_dronebms_using status' -l bell -d 'ring the terminal'"'"'s bell once when the severity rises to a warning or above'
 complete -c dronebms -n '_shtab_dronebms_using status' -l json -d 'print the predictions, one JSON line a second'
 complete -c dronebms -n '_shtab_dronebms_using; and test $_shtab_dronebms_npos -eq 0' -a probe -d 'Read every register and status word of a pack, and print warnings. Never writes a setting. Exit code 1: no pack, or a pack with a tripped protection or a permanent failure.'
 complete -c dronebms -n '_shtab_dronebms_using probe' -s h -l help -d 'show this help message and exit'
@@ -166,6 +167,11 @@ complete -c dronebms -n '_shtab_dronebms_using packs' -l cutoff-cell-v -x -d 'cu
 complete -c dronebms -n '_shtab_dronebms_using packs' -l pack-id -x -d 'name of the pack, if it has no serial number'
 complete -c dronebms -n '_shtab_dronebms_using packs' -l pack-model -x -d 'model of the pack: packs of one model are sister packs'
 complete -c dronebms -n '_shtab_dronebms_using packs' -l vehicle-name -x -d 'name of the vehicle, whose flights share their usual power'
+complete -c dronebms -n '_shtab_dronebms_using packs' -l name -x -d 'give the pack a name, which stands for it; an empty one takes it away'
+complete -c dronebms -n '_shtab_dronebms_using packs' -l tag -x -d 'add tags to the pack'
+complete -c dronebms -n '_shtab_dronebms_using packs' -l untag -x -d 'remove tags from the pack'
+complete -c dronebms -n '_shtab_dronebms_using packs' -l service-every -x -d 'maintenance of the pack, or of all packs, is due after so many flights, cycles, days'
+complete -c dronebms -n '_shtab_dronebms_using packs' -l serviced -d 'the pack was maintained today: count from here'
 complete -c dronebms -n '_shtab_dronebms_using packs' -l state-dir -xka "(__fish_complete_directories)" -d 'folder of [state] dir (/var/lib/dronebms)'
 complete -c dronebms -n '_shtab_dronebms_using packs' -l add -x -d 'add a recorded flight to the pack history, once; may be repeated'
 complete -c dronebms -n '_shtab_dronebms_using packs' -l json -d 'print one JSON line per pack'

@@ -150,3 +150,136 @@ def test_repeated_pushes_to_a_fleet_store_each_flight_once(
         assert sorted(row["mean_degc"] for row in listed["flights"]) == [25.0, 26.0]
     assert packs(tmp_path / "none", "--database", url) == 2
     assert "cannot be used" in capsys.readouterr().err
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """A folder with flights of two packs on one vehicle."""
+    store = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    store.put(
+        FlightRecord(
+            f"run:0:{n}", LANDED, pack, serial=serial, rated_mah=10_000.0, used_mah=8000.0,
+            started_unix_s=1.7e9 + n * 86_400.0, vehicle="lifter", above_90_h=6.0,
+            cell_deviations=(0.0, 2.0, 0.0),
+        )
+        for n, (pack, serial) in enumerate([("P 1", 1), ("P 1", 1), ("P 2", 2)])
+    )  # fmt: skip
+    return tmp_path
+
+
+def test_a_pack_has_the_name_tags_and_maintenance_that_a_user_states(
+    history: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = "flights=2,cycles=9,days=none"
+    assert (
+        packs(history, "1", "--name", "blue 1", "--tag", "survey,old", "--service-every", every)
+        == 0
+    )
+    assert packs(history, "P 2", "--name", "blue 2", "--untag", "none of them") == 0
+    capsys.readouterr()
+    assert packs(history) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["pack", "tags", "service"]
+    assert first.startswith(
+        "blue 1  survey, old  service due: 2 of 2 flights; service in 7 cycles: 2 of 9"
+    )
+    assert second.startswith("blue 2  -")
+    assert packs(history, "blue 1") == 0
+    page = capsys.readouterr().out
+    assert page.startswith("blue 1: ")
+    assert (
+        "vehicle           lifter: 2 flights, 2023-11-14 to 2023-11-15, replaced by blue 2" in page
+    )
+    assert "pack              P 1" in page
+    assert "above 90 %            0.5 days" in page
+    (deviations,) = (row.split() for row in page.splitlines() if row.startswith("cell dev"))
+    assert deviations == ["cell", "deviations", "4", "cell", "2", "4"]
+    assert packs(history, "blue 1", "--serviced", "--untag", "old") == 0
+    assert packs(history, "blue 1", "--json") == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["name"], line["tags"]) == ("blue 1", ["survey"])
+    assert [(due["unit"], due["done"]) for due in line["maintenance"]] == [
+        ("flights", 0.0),
+        ("cycles", 0.0),
+    ]
+    assert line["vehicles"][0]["replaced_by"] == "blue 2"
+
+
+def test_maintenance_may_be_set_for_all_packs(
+    history: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert packs(history, "--service-every", "flights=1") == 0
+    assert capsys.readouterr().out.count("service due") == 2
+    assert packs(history, "--service-every", "flights=none") == 0
+    assert "service" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--name", "x"), "those of one pack: name it"),
+        (("--serviced",), "those of one pack: name it"),
+        (("--tag", "x"), "those of one pack: name it"),
+        (("1", "--name", "P 2"), "'P 2' is the serial number or full name of a pack"),
+        (("1", "--name", "2"), "'2' is the serial number or full name of a pack"),
+        (("1", "--name", "red"), "'red' is the name of another pack, 'P 2'"),
+        (("3", "--name", "x"), "'3' matches no pack in"),
+        (("1", "--name", "x", "--database", "sqlite:///x"), "cannot be used"),
+    ],
+)
+def test_a_name_that_cannot_be_given_is_one_sentence_and_changes_nothing(
+    history: Path, options: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert packs(history, "2", "--name", "red") == 0
+    store = PackHistory(SqliteFile(history / FILE, writes=False), writes=False)
+    before = store.labels()
+    capsys.readouterr()
+    assert packs(history, *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence in line
+    assert store.labels() == before
+
+
+@pytest.mark.parametrize(
+    "every", ["", "flights", "flights=0", "hours=5", "flights=5;days=3", "days=-1"]
+)
+def test_an_interval_that_is_none_is_one_sentence(history: Path, every: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        packs(history, "1", "--service-every", every)
+    assert caught.value.code == 2
+
+
+def test_the_names_of_packs_move_with_an_export(
+    history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert packs(history, "1", "--name", "blue 1", "--tag", "survey") == 0
+    assert packs(history, "2", "--name", "blue 2") == 0
+    assert packs(history, "--export", str(tmp_path / "all.json")) == 0
+    other = tmp_path / "other"
+    own = PackHistory(SqliteFile(other / FILE, writes=True), writes=True)
+    own.put([FlightRecord("x:0:1", LANDED, "P 2"), FlightRecord("x:0:2", LANDED, "P 3")])
+    assert packs(other, "P 2", "--name", "mine") == 0
+    assert packs(other, "P 3", "--name", "blue 1") == 0
+    assert packs(other, "--import", str(tmp_path / "all.json")) == 0
+    labels = own.labels()
+    assert {pack: label.name for pack, label in labels.items()} == {
+        "P 1": None,  # its name is that of another pack here
+        "P 2": "mine",
+        "P 3": "blue 1",
+    }
+    assert labels["P 1"].tags == ("survey",)
+    capsys.readouterr()
+    content = json.loads((tmp_path / "all.json").read_text())
+    for wrong in (
+        [{"pack": 1}],
+        [{"name": "x"}],
+        {"pack": "x"},
+        [{"pack": "x", "every_days": 1e99}],
+    ):
+        (tmp_path / "wrong.json").write_text(json.dumps(content | {"labels": wrong}))
+        assert packs(other, "--import", str(tmp_path / "wrong.json")) == 2
+        assert "is not an export of dronebms packs" in capsys.readouterr().err
+    del content["labels"]  # of an earlier version
+    (tmp_path / "earlier.json").write_text(json.dumps(content))
+    assert packs(other, "--import", str(tmp_path / "earlier.json")) == 0
+    assert own.labels() == labels

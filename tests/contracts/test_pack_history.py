@@ -17,6 +17,7 @@ from dronebms.health.flight_record import (
     SCHEMA,
     FlightRecord,
 )
+from dronebms.health.pack_label import PackLabel
 from dronebms.health.postgres import PostgresDatabase
 from tests.postgres import server
 
@@ -26,14 +27,16 @@ FULL = FlightRecord(
     3.0, 45.0, 3,
     22.0, 3.41, 12.5, 1.5, 0.0, (1.0, 2.5, 0.0, 0.0, 0.0), (0.01, -0.02), (-0.01, None),
     (("cell_low", 12.5, 3.41), ("silent", 3.0, None)),
+    "lifter 2", 7.25, (0.0, 3.0, None),
 )  # fmt: skip
 SINCE_2 = "capacity_sd_frac", "relative_capacity"
+SINCE_3 = "vehicle", "above_90_h", "cell_deviations"
 VERSION_1 = (
     "CREATE TABLE flight ({}, PRIMARY KEY (flight_id))".format(
         ", ".join(
             f"{f.name} {COLUMN_TYPES[f.type]}"
             for f in fields(FlightRecord)
-            if f.name not in SINCE_2
+            if f.name not in SINCE_2 + SINCE_3
         )
     ),
     "CREATE TABLE passport_schema (version BIGINT NOT NULL)",
@@ -64,7 +67,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
         yield lambda: SqliteFile(tmp_path / "packs.sqlite", writes=True)
         return
     url = request.getfixturevalue("postgres")
-    for table in ("flight", "passport_schema"):
+    for table in ("flight", "pack", "passport_schema"):
         PostgresDatabase(url).run(f"DROP TABLE IF EXISTS {table}")
     yield lambda: PostgresDatabase(url)
 
@@ -171,3 +174,59 @@ def test_a_writer_changes_a_history_of_version_1_after_any_interruption(
         flights = PackHistory(database(), writes=again).flights()
         assert capacities(flights) == [*OLD, ("run:0:1", 15500.0, 1.1)]
         assert flights[-1] == replace(FULL, sequence=4)
+
+
+LABEL = PackLabel(FULL.pack, "blue 1", ("survey", "winter"), 50.0, 30.5, 180.0, 1.7e9, "run:0:1")
+
+
+def test_what_a_user_states_of_a_pack_is_read_as_it_was_written(database: Open) -> None:
+    assert all(getattr(LABEL, f.name) is not None for f in fields(PackLabel))
+    history = PackHistory(database(), writes=True)
+    bare = PackLabel('x"); DROP TABLE pack; --')
+    for label in (replace(LABEL, name="other"), bare, LABEL):
+        history.put_label(label)
+    expected = {bare.pack: bare, LABEL.pack: LABEL}
+    assert PackHistory(database(), writes=False).labels() == expected
+    history.put_label(replace(bare, name="blue 1"))  # one pack has a name at a time
+    assert history.labels()[LABEL.pack] == replace(LABEL, name=None)
+
+
+def test_a_history_of_version_1_has_no_names_until_a_writer_changes_it(database: Open) -> None:
+    for sql in VERSION_1:
+        database().run(sql)
+    assert PackHistory(database(), writes=False).labels() == {}
+    history = PackHistory(database(), writes=True)
+    history.put_label(LABEL)
+    assert history.labels() == {LABEL.pack: LABEL}
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        (),
+        ("ALTER TABLE flight ADD COLUMN vehicle TEXT",),
+        ("ALTER TABLE flight ADD COLUMN cell_deviations TEXT NOT NULL DEFAULT '[]'",),
+    ],
+    ids=["whole", "one column", "the last column"],
+)
+def test_a_writer_changes_a_history_of_version_2_after_any_interruption(
+    database: Open, done: tuple[str, ...]
+) -> None:
+    history = PackHistory(database(), writes=True)
+    history.put([FULL, BARE])
+    for name in SINCE_3:
+        database().run(f"ALTER TABLE flight DROP COLUMN {name}")
+    database().run("DROP TABLE pack")
+    database().run("UPDATE passport_schema SET version = 2")
+    for sql in done:
+        database().run(sql)
+    expected = [
+        replace(row, sequence=n, vehicle=None, above_90_h=None, cell_deviations=())
+        for n, row in enumerate((FULL, BARE), 1)
+    ]
+    if not done:
+        assert PackHistory(database(), writes=False).flights() == expected
+    assert PackHistory(database(), writes=True).flights() == expected
+    history = PackHistory(database(), writes=True)
+    history.put([replace(FULL, flight_id="later")])
+    assert history.flights()[-1] == replace(FULL, flight_id="later", sequence=3)

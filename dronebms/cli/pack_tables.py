@@ -1,0 +1,248 @@
+"""What `dronebms packs` prints: a line for each pack, and the page of one pack."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from dronebms.core.number_format import DASH, number, printable
+from dronebms.estimation.learned_export import EverythingLearned
+from dronebms.estimation.model_parameters import FITTED
+from dronebms.estimation.pack_memory import LearnedPack
+from dronebms.estimation.usual_power import UsualPower, usual_power
+from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast
+from dronebms.health.capacity import pack_capacity
+from dronebms.health.flight_record import FlightRecord
+from dronebms.health.pack_label import PackLabel, Stay, Use, maintenance
+from dronebms.protection.limits import limit_label
+
+_BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
+_DRAWN = 40  # flights in a row of bars
+_FAR = 1000  # flights: horizon of the forecast
+_DAY_S, _HOURS_PER_DAY = 86_400.0, 24.0
+_ROWS = (  # of one pack: title, unit, decimals, column
+    ("relative capacity", "", 2, "relative_capacity"),
+    ("resistance", "mohm", 2, "resistance_mohm"),
+    ("cell spread, rest", "mV", 0, "spread_rest_mv"),
+    ("cell spread, load", "mV", 0, "spread_load_mv"),
+    ("lowest cell below", "mV", 0, "lowest_by_mv"),
+    ("hottest", "degC", 0, "hottest_degc"),
+)
+_LABEL_TITLES = ("tags", "service")  # where a pack has some
+_TITLES = (
+    "pack",
+    "flights",
+    "last",
+    "capacity",
+    "capacity trend",
+    "resistance trend",
+    "findings",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PackRow:
+    """What is known of one pack."""
+
+    name: str
+    flights: list[FlightRecord]
+    forecast: AgeingForecast
+    learned: LearnedPack | None
+    usual: UsualPower | None  # of its vehicle, or its own
+    label: PackLabel
+    use: Use  # since its last service
+    stays: list[Stay]  # on vehicles
+
+    @property
+    def title(self) -> str:
+        """Name that a user gave it, else what it is called in the history."""
+        return self.label.name or self.name
+
+
+def sentences(flights: Sequence[FlightRecord], forecast: AgeingForecast) -> list[str]:
+    """Findings about a pack, the worst first."""
+    found = []
+    weak = forecast.weak
+    if weak is not None:
+        sign = "-" if weak.what == "capacity" else "+"
+        by = f"{weak.what} {sign}{weak.by:.0%} from the mean cell"
+        found.append(f"weak cell {weak.cell}: {by}, since flight {weak.since}")
+    if forecast.left:
+        found.append(_end(forecast.left, flights, forecast.days_per_flight))
+    for quantity, trend in (("capacity", forecast.capacity), ("resistance", forecast.resistance)):
+        if trend is not None and trend.changed is not None:
+            found.append(f"{quantity} ages faster since flight {trend.changed}")
+    if not forecast.left:
+        count = sum(flight.relative_capacity is not None for flight in flights)
+        found.append(f"no forecast: {count} of {LEAST_FLIGHTS} flights with a measured capacity")
+    return found
+
+
+def _end(left: Sequence[float | None], flights: Sequence[FlightRecord], days: float | None) -> str:
+    low, middle, high = (_FAR if n is None else min(n, _FAR) for n in left)
+    if low == _FAR:
+        return f"not worn out within {_FAR} flights"
+    if high == 0:
+        return "worn out"
+    median, most = (f"{n:.0f}" if n < _FAR else f"more than {_FAR}" for n in (middle, high))
+    text = f"worn out in {median} flights (90 %: {low:.0f} to {most})"
+    last_s = flights[-1].started_unix_s
+    if days is None or last_s is None or middle == _FAR:
+        return text
+    return f"{text}; about {_day(last_s + days * middle * _DAY_S)}"
+
+
+def _day(unix_s: float | None) -> str:
+    return DASH if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d}"
+
+
+def capacity_text(flights: Sequence[FlightRecord]) -> str:
+    """Capacity of a pack with its 90 % interval, and its share of the rated one."""
+    known = pack_capacity(flights)
+    if known is None:
+        return DASH
+    ah, low_ah, high_ah = (mah / 1000.0 for mah in (known.mah, known.low_mah, known.high_mah))
+    return f"{ah:.1f} Ah ({low_ah:.1f}-{high_ah:.1f}), {100.0 * known.rated_frac:.0f} % of rated"
+
+
+def tables(selected: Sequence[PackRow], everything: EverythingLearned) -> list[Table]:
+    """A line for each pack, each learned pack and each vehicle; no table without lines."""
+    flown = [row for row in selected if row.flights]
+    texts = [(", ".join(row.label.tags), service_text(row)) for row in flown]
+    labelled = [number for number in range(2) if any(text[number] for text in texts)]
+    history = _table(
+        [*_TITLES[:1], *(_LABEL_TITLES[number] for number in labelled), *_TITLES[1:]],
+        [
+            (name, *(printable(text[number]) or DASH for number in labelled), *rest)
+            for (name, *rest), text in zip(map(_history_line, flown), texts, strict=True)
+        ],
+    )
+    titles = "learned pack", "model", "vehicle", "flights", "capacity", "resistance"
+    learned = _table(titles, [_learned_line(row) for row in selected if row.learned is not None])
+    found = ((name, usual_power(each, FITTED), each) for name, each in everything.vehicles.items())
+    vehicles = [
+        (printable(name), str(len(each)), f"{usual.mean_w:.0f} W", f"{100.0 * usual.sd:.0f} %")
+        for name, usual, each in found
+        if usual is not None
+    ]
+    powers = _table(("vehicle", "flights", "usual power", "next flight within"), vehicles)
+    return [table for table in (history, learned, powers) if table.row_count]
+
+
+def _table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def _history_line(row: PackRow) -> tuple[str, ...]:
+    trends = row.forecast.capacity, row.forecast.resistance
+    shares = (DASH if trend is None else f"{trend.now:.0%}" for trend in trends)
+    day = _day(row.flights[-1].started_unix_s)
+    findings = "; ".join(sentences(row.flights, row.forecast))
+    capacity = capacity_text(row.flights)
+    return (printable(row.title), str(len(row.flights)), day, capacity, *shares, findings)
+
+
+def service_text(row: PackRow) -> str:
+    """The bounds of use until the next service, the reached ones first."""
+    dues = sorted(maintenance(row.label, row.use), key=lambda due: not due.is_reached)
+    return "; ".join(due.text for due in dues)
+
+
+def _learned_line(row: PackRow) -> tuple[str, ...]:
+    learned = row.learned
+    if learned is None:
+        return ()
+    capacity_pct, sd_pct = learned.capacity_pct
+    return (
+        printable(row.title),
+        printable(learned.model or DASH),
+        printable(learned.vehicle or DASH),
+        str(learned.flights),
+        f"{capacity_pct:.0f} % of rated (+- {sd_pct:.0f} %)",
+        f"{learned.resistance_pct:.0f} % of usual",
+    )
+
+
+def print_pack(row: PackRow, console: Console) -> None:
+    """Print one pack: newest values, a bar for each flight, findings, and what was learned."""
+    lines = [f"{row.name}: no flight in the history"]
+    if row.flights:
+        lines = _history_lines(row, console)
+    if row.learned is not None:
+        _, model, vehicle, count, capacity, resistance = _learned_line(row)
+        usual = (
+            ""
+            if row.usual is None
+            else f", {row.usual.mean_w:.0f} W (+- {100.0 * row.usual.sd:.0f} %)"
+        )
+        lines.append(f"learned in {count} flights: capacity {capacity}, resistance {resistance}")
+        lines.append(f"model {model}, vehicle {vehicle}{usual}")
+    for line in lines:
+        console.print(printable(line))
+
+
+def _history_lines(row: PackRow, console: Console) -> list[str]:
+    flights, last = row.flights, row.flights[-1]
+    kind = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
+    lines = [f"{row.title}: {kind}, {len(flights)} flights, last {_day(last.started_unix_s)}"]
+    lines += _label_lines(row)
+    lines.append(f"{'capacity':18}{capacity_text(flights)}")
+    bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
+    for title, unit, decimals, name in _ROWS:
+        values = [getattr(flight, name) for flight in flights[-_DRAWN:]]
+        newest = next((value for value in reversed(values) if value is not None), None)
+        lines.append(f"{title:18}{number(newest, unit, decimals):>12}  {_bars_of(values, bars)}")
+    lines += _storage_lines(flights)
+    excursions = [f"{limit_label(name)} {seconds:.0f} s" for name, seconds, _ in last.excursions]
+    lines.append(f"tripped limits in the last flight: {', '.join(excursions) or 'none'}")
+    return [*lines, *sentences(flights, row.forecast)]
+
+
+def _label_lines(row: PackRow) -> list[str]:
+    """Full name, tags, maintenance, and the vehicles of a pack."""
+    lines = [f"{'pack':18}{row.name}"] if row.label.name else []
+    lines += [f"{'tags':18}{', '.join(row.label.tags)}"] if row.label.tags else []
+    service = service_text(row)
+    if row.label.serviced_unix_s is not None:
+        service = "; ".join(filter(None, (service, f"last {_day(row.label.serviced_unix_s)}")))
+    lines += [f"{'maintenance':18}{service}"] if service else []
+    for stay in row.stays:
+        text = f"{stay.vehicle}: {stay.flights} flights, {_day(stay.from_unix_s)}"
+        text += f" to {_day(stay.until_unix_s)}" if stay.flights > 1 else ""
+        after = "" if stay.replaced_by is None else f", replaced by {stay.replaced_by}"
+        lines.append(f"{'vehicle':18}{text}{after}")
+    return lines
+
+
+def _storage_lines(flights: Sequence[FlightRecord]) -> list[str]:
+    """Time at a high charge, and how often a cell deviated."""
+    stored_h = [one.above_90_h for one in flights if one.above_90_h is not None]
+    lines = []
+    if stored_h:
+        days = sum(stored_h) / _HOURS_PER_DAY
+        lines.append(f"{'above 90 %':18}{number(days, 'days', 1):>12}  while the service ran")
+    counts = [one.cell_deviations for one in flights if one.cell_deviations]
+    if counts:
+        cells = [sum(row[k] or 0.0 for row in counts if k < len(row)) for k in range(_most(counts))]
+        most = [f"cell {k} {n:.0f}" for k, n in enumerate(cells, 1) if n]
+        lines.append(f"{'cell deviations':18}{number(sum(cells), '', 0):>12}  {', '.join(most)}")
+    return lines
+
+
+def _most(rows: Sequence[Sequence[object]]) -> int:
+    return max(map(len, rows))
+
+
+def _bars_of(values: Sequence[float | None], bars: str) -> str:
+    """A bar character for each value, scaled to their range; a blank for unknown."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    step = (high - low) / (len(bars) - 1) or 1.0
+    return "".join(" " if value is None else bars[round((value - low) / step)] for value in values)
