@@ -184,8 +184,7 @@ class Gauge:
                 state.drop(row.field)
         value = row.decode(raw, power) if is_known else None
         if value is not None and state.needs_confirmation(row.field, value, row.max_step):
-            again = row.decode(self._device.read_word(row.command), power)
-            value = None if again is None or abs(again - value) > row.max_step else again
+            value = self._confirmed(row, value, power, now_s)
         if value is not None:
             state.store(row.field, value, now_s, row.max_age_s)
         elif is_known or row.poll_rate is PollRate.FAST:
@@ -194,6 +193,17 @@ class Gauge:
                 state.trouble = f"Voltage 0x{raw:04x} is not plausible"
         else:  # the gauge reports "unknown", or counts in 10 mWh: the last value no longer applies
             state.drop(row.field)
+
+    def _confirmed(self, row: Register, value: float, power: int, now_s: float) -> float | None:
+        """The second reading of a value, `None` if it differs.
+
+        Other programs switch the unit of capacity for their own reads (kernel sbs-battery): before
+        the second reading of a capacity BatteryMode is read again.
+        """
+        if row.capacity and not self._is_still_in_mah(now_s):
+            return None
+        again = row.decode(self._device.read_word(row.command), power)
+        return None if again is None or abs(again - value) > row.max_step else again
 
     # ------------------------------------------------------------------ identification
 
@@ -342,6 +352,12 @@ class Gauge:
     def _in_mah(self, now_s: float) -> bool:
         mode_raw = self._state.valid_value(MODE.field, now_s)
         return mode_raw is not None and not int(mode_raw) & sbs.MODE_CAPACITY_IN_10MWH
+
+    def _is_still_in_mah(self, now_s: float) -> bool:
+        try:
+            return self._read(MODE, now_s) is not None and self._in_mah(now_s)
+        except BusError:  # a recording that an earlier version made has no such reading
+            return True
 
     def _snapshot(self, now_s: float) -> Snapshot:
         counts, state = self._device.counts, self._state

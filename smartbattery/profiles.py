@@ -96,8 +96,8 @@ def _current_block(command: int, access: AccessMethod, source: str) -> BlockRead
     return BlockRead(block.name, command, access, 4, block, 2.0, PollRate.FAST)
 
 
-def _status_word(selector: int, name: str, field: str) -> BlockRead:
-    block = Block(selector, name, (Field(field, 0, 4, False, 1.0, 0.0, ""),), status.R1)  # noqa: FBT003 - a row
+def _status_word(selector: int, name: str, field: str, source: str = status.R1) -> BlockRead:
+    block = Block(selector, name, (Field(field, 0, 4, False, 1.0, 0.0, ""),), source)  # noqa: FBT003 - a row
     return BlockRead(name, selector, AccessMethod.MANUFACTURER, 4, block, 15.0, PollRate.SLOW)
 
 
@@ -148,9 +148,24 @@ _BQ40 = (
 BQ40Z50   = Profile("bq40z50",   sbs.CELLS[:4], 4, "TI SLUUA43A", extra=_BQ40, names=("bq40z50",), manufacturer_access=True)
 # Its words 0x3F to 0x3C are cells 4 to 7; two blocks contain all seven.
 BQ40Z80   = Profile("bq40z80", (_manufacturer_block(blocks.DA_STATUS_1, 32, PollRate.FAST), _manufacturer_block(blocks.DA_STATUS_3, 18, PollRate.FAST)), 7, "TI SLUUBT5C", extra=_BQ40, names=("bq40z80",), manufacturer_access=True)
+# Zephyr's driver states that its words are those of a BQ40Z50, and that bits of status words differ.
+BQ41Z50   = Profile("bq41z50",   sbs.CELLS[:4], 4, "Zephyr fuel_gauge/bq4xz50; TI SLUUCP8", extra=(_status_word(0x54, "OperationStatus", "operation_raw", status.R41),), names=("bq41z50",), manufacturer_access=True)
+BQ41Z90   = Profile("bq41z90",   (_manufacturer_block(blocks.CELL_VOLTAGES, 32, PollRate.FAST),), 16, "TI e2e thread 1541088", names=("bq41z90",), manufacturer_access=True)
 # fmt: on
 
-PROFILES = (GENERIC, BQ40Z50, BQ40Z80, ROTOYE, MAXELL, NEODESIGN, SOLO, SOLO6, SUI)
+PROFILES = (
+    GENERIC,
+    BQ40Z50,
+    BQ40Z80,
+    BQ41Z50,
+    BQ41Z90,
+    ROTOYE,
+    MAXELL,
+    NEODESIGN,
+    SOLO,
+    SOLO6,
+    SUI,
+)
 
 
 def profile_named(name: str) -> Profile | None:

@@ -127,7 +127,9 @@ def read_pack(bus: Bus, address: int, profile: Profile | None = None) -> Readout
     profile = profile_named(identity.gauge) or GENERIC
     device = SmbusDevice(bus, address)
     device.has_pec = identity.pec
-    part = _part(device) if profile.manufacturer_access else None
+    part = bq40.part_named(profile.name)
+    if part is not None and part.device is not None:
+        part = _part(device)  # by its revision
     words = _words(device, profile)
     flags = [*_flags(BATTERY_MODE, words[sbs.MODE]), *_flags(BATTERY_STATUS, words[sbs.STATUS])]
     registers = [*_registers(words), *_texts(device), *_vendor_blocks(device, profile)]

@@ -26,6 +26,7 @@ from smartbattery.smbus import BLOCK_ACCESS
 
 _TWICE_WITHIN_S = 4.0  # shutdown takes effect at the second command within this time
 _SELECTOR_BYTES = 2
+_LAST_COMMAND = 0xFF
 _WHOLE_DOD = 16384.0  # depth of discharge of an empty cell
 _FET_DEGC_PER_A = 0.2
 
@@ -56,7 +57,8 @@ class Bq40:
         self._lifetime: dict[str, float] = {}
         self._words = {word.selector: word for word in part.words}
         self._blocks = {block.selector: block for block in part.blocks}
-        direct = [code for code in (*self._words, *self._blocks) if code >= rows.FIRST_DIRECT]
+        every = (*self._words, *self._blocks)
+        direct = [code for code in every if rows.FIRST_DIRECT <= code <= _LAST_COMMAND]
         self._own = {bytes((command,)) for command in (0x23, BLOCK_ACCESS, *direct)}
         self.update(0.0)
 

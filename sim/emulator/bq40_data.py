@@ -38,9 +38,11 @@ VERSIONS = {  # 4.02, from a readout (TI e2e thread 1108797)
     "hardware_raw": 0x00A0, "chemistry_raw": 0x1210,
 }
 # Length of a reply where it is not that of its fields: padded, or shorter in another revision.
-LENGTHS = {
+LENGTHS: dict[str, dict[int, int]] = {
     "bq40z50-r4": {0x02: 11, 0x60: 26, 0x70: 32},
     "bq40z80": {0x02: 11, 0x70: 32, 0x72: 16},
+    "bq41z50": {},
+    "bq41z90": {},
 }
 # fmt: on
 

@@ -1,4 +1,4 @@
-"""Data blocks of BQ40Z50 (R0 to R5) and BQ40Z80: measurements, gauging, balancing, lifetime data.
+"""Data blocks of BQ40Z50 (R0 to R5), BQ40Z80 and BQ41: measurements, gauging, lifetime data.
 
 Units and signs as in `smartbattery.fields`: a charging current is negative, also in fields named
 after charge. Cells count from 1, as on the wire. A name ends in the first revision of its row.
@@ -6,7 +6,7 @@ after charge. Cells count from 1, as on the wire. A name ends in the first revis
 
 from dataclasses import replace
 
-from smartbattery.bq40.status import R1, R2, R3, R4, Z
+from smartbattery.bq40.status import R1, R2, R3, R4, R41, Z
 from smartbattery.fields import Block, Field
 
 _Kind = tuple[int, bool, float, float, str]  # size, signed, scale, zero, unit
@@ -82,6 +82,10 @@ DA_STATUS_3 = Block(0x7B, "DAStatus3", (  # by cell, as PX4 reads it; BQ40Z80 on
     Field("cell6_v",  6, *MV), Field("cell6_a",  8, *MA), Field("cell6_w", 10, *CW),
     Field("cell7_v", 12, *MV), Field("cell7_a", 14, *MA), Field("cell7_w", 16, *CW),
 ), "PX4 src/drivers/batt_smbus")
+# Of a BQ41Z90, by an answer of the vendor; its manual is not public. SBS words are cells 1 to 4.
+CELL_VOLTAGES = Block(0x0341, "CellVoltages", (
+    *_cells(16, "cell{}_v", 0, MV),
+), "TI e2e thread 1541088")
 GAUGE_1 = Block(0x73, "GaugeStatus1", (
     Field("true_remaining_mah", 0, *IMAH),
     Field("true_remaining_wh",  2, *ICWH),
@@ -113,6 +117,7 @@ GAUGE_3 = Block(0x75, "GaugeStatus3", (
     Field("temperature_k_raw",    20, *RAWI),
     Field("temperature_a_raw",    22, *RAWI),
 ), R2)
+GAUGE_3_41 = replace(GAUGE_3, source=R41)
 GAUGE_3_Z = replace(GAUGE_3, source=Z, fields=(
     *GAUGE_3.fields,
     *_cells(4, "cell{}_now_dod_raw", 24, RAW16),
@@ -123,6 +128,7 @@ BALANCING = Block(0x76, "CBStatus", (  # 8 bytes at first, 19 since R3
     Field("balancing_charge_raw", 16, *RAW16),
     Field("balancing_cells_raw",  18, *RAW8),  # a bit for each cell
 ), R3)
+BALANCING_41 = replace(BALANCING, source=R41)
 BALANCING_Z = Block(0x76, "CBStatus", (
     *_cells(7, "cell{}_balancing_s", 0, S16),
     *_cells(7, "cell{}_balancing_dod_raw", 14, RAW16),

@@ -1,4 +1,4 @@
-"""Which status words and data blocks each BQ40 part and firmware revision has."""
+"""Which status words and data blocks each BQ40 and BQ41 part and firmware revision has."""
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
@@ -63,6 +63,9 @@ Z80 = Part("bq40z80", (
     *_BLOCKS, blocks.DA_STATUS_3, blocks.GAUGE_3_Z, blocks.BALANCING_Z,
     blocks.FILTERED, blocks.LIFETIME_1_Z,
 ), _DEVICE_Z80)
+# Their numbers of DeviceType, and the layouts of their other words and blocks, are not public.
+Z41_50 = Part("bq41z50", (status.OPERATION_41,), (blocks.GAUGE_3_41, blocks.BALANCING_41))
+Z41_90 = Part("bq41z90", (), (blocks.CELL_VOLTAGES,))
 _REVISIONS = (Z50_R1, Z50_R1, Z50_R2, Z50_R3, Z50_R4, Z50_R5)  # by the major firmware version
 # fmt: on
 
@@ -81,7 +84,7 @@ def _in_common(name: str, first: Part, *others: Part) -> Part:
 
 
 Z50 = _in_common("bq40z50", *_REVISIONS)  # of an unknown revision
-PARTS = (Z50, *_REVISIONS[1:], Z80)
+PARTS = (Z50, *_REVISIONS[1:], Z80, Z41_50, Z41_90)
 
 
 def part_of(firmware: bytes | None, device_type: bytes | None) -> Part | None:

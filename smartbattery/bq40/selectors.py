@@ -6,6 +6,7 @@ READ_SELECTORS = frozenset({
     *range(0x0060, 0x0065),          # lifetime blocks 1 to 5
     *range(0x0070, 0x0079),          # measurements, gauging, balancing, health
     0x007B,                          # DAStatus3 of a BQ40Z80; a text of the maker on R4 and R5
+    0x0341,                          # cell voltages of a BQ41Z90
 })  # fmt: skip
 # Left out:
 # 0x0000               selects nothing.

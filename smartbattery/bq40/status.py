@@ -1,6 +1,6 @@
-"""Status words of BQ40Z50 (R0 to R5) and BQ40Z80: SafetyStatus, PFStatus, OperationStatus, ...
+"""Status words of BQ40Z50 (R0 to R5), BQ40Z80, BQ41Z50: SafetyStatus, PFStatus, ...
 
-A name ends in the first revision of its row: none is R0, Z is the BQ40Z80.
+A name ends in the first revision of its row: none is R0, Z is the BQ40Z80, 41 the BQ41Z50.
 """
 
 from dataclasses import replace
@@ -12,6 +12,7 @@ _Failure = tuple[int, str, str]  # bit, mnemonic, what is wrong
 
 R1, R2, R3, R4, R5 = "TI SLUUA43A", "TI SLUUBK0B", "TI SLUUBU5A", "TI SLUUCH2", "TI SLUUCN4B"
 Z = "TI SLUUBT5C"
+R41 = "TI SLUUCP8"  # BQ41Z50
 
 
 def _with(word: StatusWord, source: str, *bits: Bit, without: tuple[int, ...] = ()) -> StatusWord:
@@ -183,6 +184,7 @@ OPERATION_3 = _with(OPERATION, R3,
 )
 OPERATION_4 = _with(OPERATION_3, R4, Bit(26, "VLB", "The battery is very low."))
 OPERATION_5 = _with(OPERATION_3, R5, Bit(26, "STORAGEM", "The pack goes into storage on command."))
+OPERATION_41 = _with(OPERATION_5, R41)
 OPERATION_Z = _with(OPERATION, Z,
     Bit( 4, "PDSG",       "The predischarging transistor is on."),
     Bit(31, "IATA_CTERM", "Charging ends at the level for air transport."),

@@ -208,8 +208,8 @@ severity = "bad"
         ("address = 0x02", "battery.1.address: expected greater than or equal to 3, not 2"),
         (
             'gauge = "bq4050"',
-            "battery.1.gauge: expected one of auto, generic, bq40z50, bq40z80, rotoye, maxell, "
-            "neodesign, solo, solo6, sui, not 'bq4050'",
+            "battery.1.gauge: expected one of auto, generic, bq40z50, bq40z80, bq41z50, bq41z90, "
+            "rotoye, maxell, neodesign, solo, solo6, sui, not 'bq4050'",
         ),
         (
             "cutoff_cell_v = 3300",

@@ -946,6 +946,50 @@ def test_a_gauge_that_counts_in_10_mwh_has_no_charge() -> None:
     assert (snapshot.soc_pct, snapshot.counts.withheld) == (80.0, 0)
 
 
+class SharedDevice(Device):
+    """A gauge that another program switches to 10 mWh for some transfers, as the kernel does."""
+
+    def __init__(self, first: int, count: int) -> None:
+        super().__init__()
+        self._window = range(first, first + count)
+        self._transfers = 0
+
+    def _reply(self, command: int) -> Reply:
+        self._transfers += 1
+        if self._transfers in self._window:
+            if command in (DESIGN.command, REMAINING.command, FULL.command):
+                raw = round(self.words[command] * 2.22)
+                return word_reply(ADDRESS, command, raw, with_pec=True)
+            if command == MODE.command:
+                return word_reply(ADDRESS, command, 0x8000, with_pec=True)
+        return super()._reply(command)
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_a_unit_that_another_program_switches_for_its_own_reads_invents_no_charge(
+    count: int,
+) -> None:
+    for first in range(1, 160):
+        device = SharedDevice(first, count)
+        for snapshot in (seen := polled(Gauge(device), 0, 59)):
+            assert snapshot.remaining_mah in (None, 12_000.0)
+            assert snapshot.full_mah in (None, 15_000.0)
+            assert snapshot.identity.design_mah in (None, 16_000.0)
+        assert seen[-1].full_mah == 15_000.0
+        assert (seen[-1].identity.serial, seen[-1].identity.design_mah) == (9596, 16_000.0)
+
+
+def test_a_step_of_the_charge_waits_until_the_mode_can_be_read() -> None:
+    device = Device()
+    gauge = Gauge(device)
+    polled(gauge, 0, 60)
+    device.instead[MODE.command] = NackError("busy")
+    device.words[FULL.command] = 14_000
+    assert {snapshot.full_mah for snapshot in polled(gauge, 61, 110)} == {15_000.0}
+    del device.instead[MODE.command]
+    assert polled(gauge, 111, 170)[-1].full_mah == 14_000.0
+
+
 def test_a_gauge_that_is_switched_to_10_mwh_and_back_is_followed() -> None:
     device = Device()
     gauge = Gauge(device)

@@ -28,6 +28,8 @@ from smartbattery.pec import pec, read_prefix
 from smartbattery.profiles import (
     BQ40Z50,
     BQ40Z80,
+    BQ41Z50,
+    BQ41Z90,
     GENERIC,
     MAXELL,
     NEODESIGN,
@@ -55,7 +57,8 @@ KIND_OF = {kind.profile: kind for kind in KINDS}
 # of their own where there are more than it measures.
 COUNTS: dict[Profile, tuple[int, ...]] = {
     GENERIC: (1, 6, 12, 15), BQ40Z50: (1, 2, 3, 4), BQ40Z80: (2, 3, 4, 5, 6, 7), ROTOYE: (4, 12),
-    MAXELL: (6, 14), NEODESIGN: (3, 10), SOLO: (3, 4), SOLO6: (4, 6), SUI: (3, 4),
+    BQ41Z50: (2, 4), BQ41Z90: (3, 7, 9), MAXELL: (6, 14), NEODESIGN: (3, 10), SOLO: (3, 4),
+    SOLO6: (4, 6), SUI: (3, 4),
 }  # fmt: skip
 PACKS = [(profile, cells) for profile in PROFILES for cells in COUNTS[profile]]
 each_pack = pytest.mark.parametrize(
@@ -276,6 +279,15 @@ WIRED = [
         ),
         5,
     ),
+    (BQ41Z50, Wired(PLAIN_4S | {0x3F: "a0 0f", 0x3E: "b4 0f", 0x3D: "c8 0f", 0x3C: "8c 0f"}), 4),
+    (
+        BQ41Z90,  # sixteen cells, as the vendor's answer has them; unused ones read 0
+        Wired(
+            PLAIN | {0x09: "d8 4e", 0x19: "44 48"},
+            data={0x341: FOUR + "a0 0f" + "00 00" * 11},
+        ),
+        5,
+    ),
     (
         ROTOYE,
         Wired(
@@ -422,7 +434,7 @@ def test_every_selector_that_does_not_read_is_refused_before_the_bus_is_touched(
             with pytest.raises(UnsupportedError, match="not sent"):
                 wire.read_manufacturer(selector, 4)
             refused += 1
-    assert refused == 65_509
+    assert refused == 65_508
     assert tap.log == []
 
 
@@ -433,7 +445,7 @@ def test_no_query_of_any_profile_is_a_selector_that_does_not_read() -> None:
         for query in (*profile.cells, *profile.extra, *profile.replaced)
         if "MANUFACTURER" in repr(query)
     }
-    assert selectors == {0x50, 0x51, 0x53, 0x54, 0x71, 0x72, 0x7B}
+    assert selectors == {0x50, 0x51, 0x53, 0x54, 0x71, 0x72, 0x7B, 0x341}
     assert selectors <= READ_SELECTORS
 
 
@@ -591,8 +603,8 @@ def test_a_poll_reads_the_fast_registers_and_one_or_two_slow_ones(profile: Profi
     gauge = Gauge(tap, profile=profile)
     for _ in tap.poll(gauge, 5.0):
         pass
-    fast = 2 + sum(2 if profile is BQ40Z80 else 1 for _ in profile.cells)
-    if profile not in (BQ40Z80, SOLO, SOLO6, SUI):
+    fast = 2 + sum(2 if profile in (BQ40Z80, BQ41Z90) else 1 for _ in profile.cells)
+    if profile not in (BQ40Z80, BQ41Z90, SOLO, SOLO6, SUI):
         fast = 2 + COUNTS[profile][0]
     for _ in range(100):
         before = len(tap.log)
@@ -620,10 +632,29 @@ def test_two_packs_behind_a_multiplexer_are_two_packs() -> None:
     assert bus.transfer(0x70, b"", 1) == b"\x02"
 
 
+@each_profile
+def test_a_pack_that_counts_in_10_mwh_has_a_percentage_and_no_charge(profile: Profile) -> None:
+    tap = Tap(flight_of(KIND_OF[profile], COUNTS[profile][0], mode_raw=0xE001))
+    snapshot = list(tap.poll(Gauge(tap, profile=profile), 10.0))[-1]
+    assert (snapshot.remaining_mah, snapshot.full_mah) == (None, None)
+    assert snapshot.identity.design_mah is None
+    assert snapshot.soc_pct is not None
+    assert snapshot.voltage_v == pytest.approx(tap.world.truth().voltage_v, abs=0.0011)
+    assert tap.world.gauge.refused_writes == 0
+    assert tap.world.gauge.values[MODE.field] == 0xE001
+
+
 def test_the_pec_of_a_profile_is_what_its_virtual_pack_does() -> None:
     sent = {PecMode.ALWAYS: True, PecMode.NEVER: False}
     for profile, kind in KIND_OF.items():
         assert profile.pec is PecMode.DETECT or kind.pec is sent[profile.pec]
+
+
+def test_a_count_that_the_design_voltage_leaves_open_is_configured() -> None:
+    world = flight_of(KIND_OF[BQ41Z90], 15)  # 56.7 V: also 16 cells of 3.54 V, one of them dead
+    assert last_snapshot(world, profile=None).cells_v == ()
+    world = flight_of(KIND_OF[BQ41Z90], 15)
+    assert_the_truth(last_snapshot(world, profile=None, cells=15), world)
 
 
 @pytest.mark.parametrize("configured", [True, False], ids=["configured", "detected"])
