@@ -2,7 +2,10 @@
 
 Parameters are set only on command of the user and only while disarmed. Values are in the
 vehicle's own units.
-Source: the parameter lists of ArduPilot Copter 4.5 to 4.7 and PX4 1.13 to 1.18.
+The failsafe actions of ArduPilot have other numbers in each firmware: the return of one stops the
+motors of another.
+Source: the parameter lists of ArduPilot 4.5 to 4.7 and PX4 1.13 to 1.18; `handle_battery_failsafe`
+and `_failsafe_priorities` of ArduCopter, ArduPlane, Rover, ArduSub and Blimp.
 """
 
 import math
@@ -19,6 +22,7 @@ from dronebms.core.report import ActionKind
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.codec import Codec, read_key
 from mavlink_bridge.protocol.config import MavlinkConfig
+from mavlink_bridge.protocol.flight_modes import firmware_of
 from mavlink_bridge.protocol.flight_stacks import (
     ANY_RELEASE,
     ARDUPILOT_ID,
@@ -63,6 +67,12 @@ class ParameterRequirement:
     before: Release = _LATEST_RELEASE
     required: bool = True  # False: fits if the vehicle has no such parameter
     fed: bool = False  # applies to a vehicle that gets its battery from this service alone
+    firmware: str | None = None  # key of MODE_TABLES; None: every vehicle of the autopilot
+    never: float | None = None  # value within the range that does not fit
+
+    def fits(self, value: float, least: float, most: float) -> bool:
+        """Whether a value is in the range."""
+        return least <= value <= most and value != self.never
 
 
 # fmt: off
@@ -72,8 +82,16 @@ PARAMETER_REQUIREMENTS = (
     ParameterRequirement(ARDUPILOT_ID, "BATT_CAPACITY",    0.95, 1.05, 1.0, "capacity from which the used charge is subtracted", "capacity_mah"),
     ParameterRequirement(ARDUPILOT_ID, "BATT_LOW_MAH",     0.15, 0.6, 0.25, "charge that triggers BATT_FS_LOW_ACT", "capacity_mah"),
     ParameterRequirement(ARDUPILOT_ID, "BATT_CRT_MAH",     0.05, 0.3, 0.1, "charge that triggers BATT_FS_CRT_ACT", "capacity_mah"),
-    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 4, 2, "low: return (2); 5 stops the motors, 6 and 7 may do nothing"),
-    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 1, "critical: land (1); 5 stops the motors, 6 and 7 may do nothing"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 4, 2, "low: return (2); 5 stops the motors, 6 and 7 may do nothing", firmware="ArduCopter"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 1, "critical: land (1); 5 stops the motors, 6 and 7 may do nothing", firmware="ArduCopter"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 4, 1, "low: return (1); 3 ends the flight, 5 to 7 may do nothing", firmware="ArduPlane", never=3),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 2, "critical: land (2), QLAND (4); 3 ends the flight, 5 to 7 may do nothing", firmware="ArduPlane", never=3),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 4, 1, "low: return (1); 5 stops the motors, 6 may do nothing", firmware="ArduRover"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 4, 2, "critical: hold (2); 5 stops the motors, 6 may do nothing", firmware="ArduRover"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  3, 3, 3, "low: surface (3); 2 stops the motors, 1 only warns", firmware="ArduSub"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  3, 3, 3, "critical: surface (3); 2 stops the motors, 1 only warns", firmware="ArduSub"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_LOW_ACT",  1, 1, 1, "low: land (1); 5 stops the motors", firmware="Blimp"),
+    ParameterRequirement(ARDUPILOT_ID, "BATT_FS_CRT_ACT",  1, 1, 1, "critical: land (1); 5 stops the motors", firmware="Blimp"),
     ParameterRequirement(ARDUPILOT_ID, "ARMING_CHECK",     1, math.inf, 1, "0 turns all arming checks off, the driver's too", before=_ARDUPILOT_47_BETA, required=False),
     ParameterRequirement(ARDUPILOT_ID, "ARMING_SKIPCHK",   0, math.inf, 0, "-1 turns all arming checks off, the driver's too", since=_ARDUPILOT_47_DEV, required=False),
     ParameterRequirement(PX4_ID, "BAT1_SOURCE",            1, 1, 1, "external; otherwise the power module overwrites our values", fed=True),
@@ -138,12 +156,14 @@ class ParameterCheck:
             feeds: whether the vehicle gets its battery from the service.
         """
         release = self._autopilot.release or ANY_RELEASE
+        firmware = firmware_of(self._autopilot.kind, self._autopilot.vehicle_type)
         rows = [
             row
             for row in PARAMETER_REQUIREMENTS
             if row.autopilot == self._autopilot.stack.autopilot
             and row.since <= release < row.before
             and (feeds or not row.fed)
+            and row.firmware in (None, firmware)
         ]
         self._parameters.read(*(row.name for row in rows))
         self._wait_for_answers()
@@ -192,7 +212,9 @@ class ParameterCheck:
                 least, most = least * factor, most * factor
                 default = default and round(default * factor)
         required = f"{least:g}" if least == most else f"{least:g} to {most:g}"
-        fits = found is not None and least <= found <= most
+        if row.never is not None:
+            required += f", not {row.never:g}"
+        fits = found is not None and row.fits(found, least, most)
         return Finding(row.name, found, required, default, fits, row.reason)
 
     def _send(self, message: mavlink.MAVLink_message) -> None:

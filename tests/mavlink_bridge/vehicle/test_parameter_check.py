@@ -16,7 +16,17 @@ from mavlink_bridge.vehicle.parameter_check import (
     check_vehicle,
 )
 from tests.mavlink_bridge.autopilot import FakeAutopilot
-from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, SUB, FakeVehicle
+from tests.mavlink_bridge.fake_vehicle import (
+    ARDUPILOT,
+    BLIMP,
+    COPTER,
+    PLANE,
+    PX4,
+    ROVER,
+    SUB,
+    VTOL,
+    FakeVehicle,
+)
 
 FITTING = {
     "SCR_ENABLE": 1.0,
@@ -102,6 +112,44 @@ def test_each_wrong_value_is_found_and_set(name: str, value: float, default: flo
     assert check.set(findings) == [f"{name} set to {default}"]
     assert vehicle.parameters == FITTING | {name: default}
     assert wrong(check.findings(5000.0)) == {}
+
+
+# `_failsafe_priorities` and `handle_battery_failsafe` of each firmware of ArduPilot 4.7: actions
+# that return, land, hold or surface, and the numbers set for a low and for a critical battery.
+FAILSAFES = {
+    COPTER: ({1, 2, 3, 4}, 2, 1),
+    PLANE: ({1, 2, 4}, 1, 2),
+    VTOL: ({1, 2, 4}, 1, 2),
+    ROVER: ({1, 2, 3, 4}, 1, 2),
+    SUB: ({3}, 3, 3),
+    BLIMP: ({1}, 1, 1),
+}
+
+
+@pytest.mark.parametrize("vehicle_type", FAILSAFES)
+@pytest.mark.parametrize("value", range(8))
+def test_a_failsafe_action_fits_if_this_class_of_vehicles_carries_it_out(
+    vehicle_type: int, value: int
+) -> None:
+    carried_out, low, critical = FAILSAFES[vehicle_type]
+    both = {"BATT_FS_LOW_ACT": float(value), "BATT_FS_CRT_ACT": float(value)}
+    vehicle = FakeVehicle(ARDUPILOT, **(FITTING | both))
+    vehicle.vehicle_type = vehicle_type
+    check = checked(vehicle)
+    findings = check.findings(5000.0)
+    defaults = {"BATT_FS_LOW_ACT": (value, low), "BATT_FS_CRT_ACT": (value, critical)}
+    assert wrong(findings) == ({} if value in carried_out else defaults)
+    check.set(findings)
+    assert {int(vehicle.parameters[name]) for name in both} <= carried_out
+    assert wrong(check.findings(5000.0)) == {}
+
+
+def test_a_number_that_does_not_fit_within_its_range_is_named() -> None:
+    vehicle = FakeVehicle(ARDUPILOT, **(FITTING | {"BATT_FS_LOW_ACT": 3.0}))
+    vehicle.vehicle_type = PLANE
+    rows = {one.name: str(one) for one in checked(vehicle).findings(5000.0)}
+    assert "1 to 4, not 3" in rows["BATT_FS_LOW_ACT"]
+    assert rows["BATT_FS_LOW_ACT"].startswith("wrong")
 
 
 @pytest.mark.parametrize(
@@ -230,13 +278,14 @@ def test_no_requirement_stops_the_motors() -> None:
             assert row.most < 5
         if row.name == "COM_LOW_BAT_ACT":
             assert row.most < 4
-        assert row.least <= row.default <= row.most
+        assert row.fits(row.default, row.least, row.most)
 
 
 def test_an_action_that_the_vehicle_does_not_have_is_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    vehicle = FakeVehicle(ARDUPILOT, **FITTING)
+    surfaces = {"BATT_FS_LOW_ACT": 3.0, "BATT_FS_CRT_ACT": 3.0}
+    vehicle = FakeVehicle(ARDUPILOT, **(FITTING | surfaces))
     vehicle.vehicle_type = SUB
     monkeypatch.setattr("mavlink_bridge.vehicle.parameter_check.open_link", lambda _url: vehicle)
     kinds = (ActionKind.RETURN, ActionKind.LAND)
