@@ -38,7 +38,7 @@ class FlightMode:
     action: ActionKind = ActionKind.REPORT  # what the vehicle does by itself in this mode
     then: tuple[str, ...] = ()  # modes that follow without a command
     by_failsafe: bool = False  # failsafes choose it, and do not leave the vehicle to the pilot
-    takes_speed: bool = False  # DO_CHANGE_SPEED of ArduCopter has an effect
+    takes_speed: bool = False  # DO_CHANGE_SPEED of ArduCopter and Rover has an effect
 
 
 # fmt: off
@@ -108,10 +108,10 @@ _ROVER_MODES = (
     FlightMode(7, "SIMPLE"),
     FlightMode(8, "DOCK", then=("HOLD",)),
     FlightMode(9, "CIRCLE"),
-    FlightMode(10, "AUTO", then=("HOLD", "ACRO", "MANUAL")),  # MIS_DONE_BEHAVE
+    FlightMode(10, "AUTO", then=("HOLD", "ACRO", "MANUAL"), takes_speed=True),  # MIS_DONE_BEHAVE
     FlightMode(11, "RTL", _RETURN, then=("HOLD",), by_failsafe=True),
     FlightMode(12, "SMART_RTL", _RETURN, then=("RTL", "HOLD"), by_failsafe=True),
-    FlightMode(15, "GUIDED"),
+    FlightMode(15, "GUIDED", takes_speed=True),
     FlightMode(16, "INITIALIZING", then=(ANY_MODE,)),
 )
 _SUB_MODES = (
@@ -184,7 +184,7 @@ _TYPES: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )
 _ALL_MODES = tuple(row for table in MODE_TABLES.values() for row in table)
 _ACTIONS: Mapping[str, ActionKind] = MappingProxyType({row.name: row.action for row in _ALL_MODES})
-SPEED_MODES = tuple(row.name for row in _COPTER_MODES if row.takes_speed)
+SPEED_MODES = frozenset(row.name for row in _ALL_MODES if row.takes_speed)
 _PX4_FAILSAFES = frozenset(row.name for row in MODE_TABLES["PX4"] if row.by_failsafe)
 _ARDUPILOT_FAILSAFES = frozenset(
     row.name

@@ -47,7 +47,9 @@ _RETURN = ModeCommand(mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH, ("RTL",))
 _LAND = ModeCommand(mavlink.MAV_CMD_NAV_LAND, ("LAND",))
 _PLANE_RTL = _set_mode(11, "RTL", "QRTL", "QLAND")  # Q_RTL_MODE
 _LANDING_SEQUENCE = ModeCommand(mavlink.MAV_CMD_DO_LAND_START, ("AUTO",))
-_PLANE_LANDS = (_LANDING_SEQUENCE, _PLANE_RTL)
+_AUTOLAND = _set_mode(26, "AUTOLAND")  # since 4.7, where the direction of the take-off is known
+_PLANE_LANDS = (_LANDING_SEQUENCE, _AUTOLAND, _PLANE_RTL)
+_STOP, _SURFACE = _set_mode(4, "HOLD"), _set_mode(9, "SURFACE")
 _BLIMP_RTL = _set_mode(4, "RTL")
 _HOLD = ModeCommand(mavlink.MAV_CMD_DO_SET_MODE, ("LOITER",), (_CUSTOM_MODE, *_PX4_HOLD))
 
@@ -61,7 +63,7 @@ class VehicleClass:
     types: tuple[int, ...]  # HEARTBEAT.type; empty: any other
     returns: tuple[ModeCommand, ...]
     lands: tuple[ModeCommand, ...]
-    reduces: bool = False  # it has parameters that limit its current or its speed
+    reduces: bool = False  # parameters or a command limit its current or its speed
 
     @property
     def firmware(self) -> str | None:
@@ -75,20 +77,20 @@ class VehicleClass:
 
 QUADPLANE = VehicleClass(
     "QuadPlane", ARDUPILOT_ID, VTOL_TYPES, (_PLANE_RTL,),
-    (_set_mode(20, "QLAND"), *_PLANE_LANDS),
+    (_set_mode(20, "QLAND"), _LANDING_SEQUENCE, _PLANE_RTL), reduces=True,
 )  # fmt: skip
 # fmt: off
 VEHICLE_CLASSES = (
     VehicleClass("ArduCopter", ARDUPILOT_ID, COPTER_TYPES, (_RETURN,), (_LAND,), reduces=True),
     VehicleClass("ArduPlane", ARDUPILOT_ID, (FIXED_WING_TYPE,), (_PLANE_RTL,), _PLANE_LANDS),
     QUADPLANE,
-    VehicleClass("ArduRover", ARDUPILOT_ID, ROVER_TYPES, (_RETURN,), (_set_mode(4, "HOLD"),)),
-    VehicleClass("ArduSub", ARDUPILOT_ID, (SUBMARINE_TYPE,), (), (_set_mode(9, "SURFACE"),)),
+    VehicleClass("ArduRover", ARDUPILOT_ID, ROVER_TYPES, (_RETURN,), (_STOP,), reduces=True),
+    VehicleClass("ArduSub", ARDUPILOT_ID, (SUBMARINE_TYPE,), (), (_SURFACE,), reduces=True),
     VehicleClass("Blimp", ARDUPILOT_ID, (AIRSHIP_TYPE,), (_BLIMP_RTL,), (_set_mode(0, "LAND"),)),
     VehicleClass("PX4 multirotor", PX4_ID, COPTER_TYPES, (_RETURN,), (_LAND,), reduces=True),
     VehicleClass("PX4 fixed wing", PX4_ID, (FIXED_WING_TYPE,), (_RETURN,), (_LAND,)),
     VehicleClass("PX4 VTOL", PX4_ID, VTOL_TYPES, (_RETURN,), (_LAND,), reduces=True),
-    VehicleClass("PX4 rover", PX4_ID, ROVER_TYPES, (_RETURN,), (_HOLD,)),
+    VehicleClass("PX4 rover", PX4_ID, ROVER_TYPES, (_RETURN,), (_HOLD,), reduces=True),
     VehicleClass("PX4 vehicle", PX4_ID, (), (), ()),
 )
 # fmt: on

@@ -12,7 +12,14 @@ average, after a first burst of five (`WriteBudget`). A limit that falls by 25 %
 whatever the budget; one that falls by 5 % while four writes are left; smaller falls within 15 s.
 A higher limit is written after 60 to 90 s in which none was lower, and only while three writes are
 left: the vehicle flies slower meanwhile, but the next gust needs no write.
-Source: AP_MotorsMulticopter.cpp `get_current_limit_max_throttle`; PX4 mc_pos_control parameters.
+
+The rows of a class are what its firmware has: ArduCopter and the lift motors of a QuadPlane keep
+hover and a fifth of the rest whatever the limit; ArduSub keeps nothing, so that its limit is that
+of `limp_home_a` at least. Fixed wings have none: ArduPlane limits power alone (BATT_WATT_MAX), at
+the cost of height.
+Source: AP_MotorsMulticopter.cpp and AP_Motors6DOF.cpp `get_current_limit_max_throttle`,
+`output_armed_stabilizing_vectored_6dof`; quadplane.cpp (Q_M_); PX4 mc_pos_control and
+rovercontrol_params.yaml.
 """
 
 import math
@@ -25,7 +32,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import ActionRequest
 from mavlink_bridge.protocol.autopilot import Autopilot
-from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID, PX4_ID
+from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID
 from mavlink_bridge.protocol.parameters import Parameters, same
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 
@@ -46,22 +53,26 @@ _WRITES_KEPT = 2.0  # for a later fall, by a rise
 class LimitParameter:
     """A parameter that limits what a vehicle draws."""
 
-    autopilot: int
+    classes: tuple[str, ...]  # of vehicles
     name: str
     by: str  # `max_a` of a request, or a speed of its action
     most: float  # value of any vehicle; the least is 0
     value: float | None = None  # fixed value while that is requested
 
 
-_MAX_CURRENT = "MOT_BAT_CURR_MAX"
+_MULTIROTORS = ("PX4 multirotor", "PX4 VTOL")
+_MOT, _Q_M = ("ArduCopter", "ArduSub"), ("QuadPlane",)
 LIMIT_PARAMETERS = (
-    LimitParameter(ARDUPILOT_ID, _MAX_CURRENT, "max_a", 1000.0),
-    LimitParameter(ARDUPILOT_ID, "MOT_BAT_CURR_TC", "max_a", 60.0, 1.0),  # the default 5 s is slow
-    LimitParameter(PX4_ID, "MPC_XY_VEL_MAX", "speed_m_s", 100.0),
-    LimitParameter(PX4_ID, "MPC_XY_CRUISE", "speed_m_s", 100.0),
-    LimitParameter(PX4_ID, "MPC_VEL_MANUAL", "speed_m_s", 100.0),
-    LimitParameter(PX4_ID, "MPC_Z_VEL_MAX_UP", "climb_m_s", 100.0),
-    LimitParameter(PX4_ID, "MPC_Z_V_AUTO_UP", "climb_m_s", 100.0),
+    LimitParameter(_MOT, "MOT_BAT_CURR_MAX", "max_a", 1000.0),
+    LimitParameter(_MOT, "MOT_BAT_CURR_TC", "max_a", 60.0, 1.0),  # the default 5 s is slow
+    LimitParameter(_Q_M, "Q_M_BAT_CURR_MAX", "max_a", 1000.0),
+    LimitParameter(_Q_M, "Q_M_BAT_CURR_TC", "max_a", 60.0, 1.0),
+    LimitParameter(_MULTIROTORS, "MPC_XY_VEL_MAX", "speed_m_s", 100.0),
+    LimitParameter(_MULTIROTORS, "MPC_XY_CRUISE", "speed_m_s", 100.0),
+    LimitParameter(_MULTIROTORS, "MPC_VEL_MANUAL", "speed_m_s", 100.0),
+    LimitParameter(_MULTIROTORS, "MPC_Z_VEL_MAX_UP", "climb_m_s", 100.0),
+    LimitParameter(_MULTIROTORS, "MPC_Z_V_AUTO_UP", "climb_m_s", 100.0),
+    LimitParameter(("PX4 rover",), "RO_SPEED_LIM", "speed_m_s", 100.0),
 )
 _MOST: Mapping[str, float] = MappingProxyType({row.name: row.most for row in LIMIT_PARAMETERS})
 
@@ -148,6 +159,7 @@ class ParameterLimiter:
         autopilot: Autopilot,
         now_s: float,
         *,
+        vehicle_class: str | None,
         in_flight: bool = True,
     ) -> list[mavlink.MAVLink_message]:
         """Limit while there are requests, else restore; return messages to the driver.
@@ -156,10 +168,11 @@ class ParameterLimiter:
             requests: REDUCE requests of all batteries.
             autopilot: of the vehicle, with a fresh heartbeat.
             now_s: time of the caller.
+            vehicle_class: name of it, `None` if unknown: nothing is limited.
             in_flight: False restores at once, also with no write left.
         """
         self._saved.follow(autopilot)
-        values = _limits(requests, autopilot.kind)
+        values = _limits(requests, vehicle_class)
         with_driver = autopilot.driver.is_present(now_s)
         if not values:
             if self.idle or (in_flight and not self._may_restore(now_s)):
@@ -169,8 +182,9 @@ class ParameterLimiter:
         if self.idle and not self._tried_to_save(values, now_s):
             return []
         # The driver has the original value in memory: it limits even if the disk is not writable.
-        if with_driver and autopilot.kind == ARDUPILOT_ID:
-            return self._request(autopilot, values[_MAX_CURRENT], now_s)
+        max_a = lowest(requests, "max_a")
+        if with_driver and autopilot.kind == ARDUPILOT_ID and max_a is not None:
+            return self._request(autopilot, max_a, now_s)
         for name in self._saved.values.keys() & values.keys():
             self._lower(name, values[name], now_s)
         return []
@@ -249,12 +263,12 @@ class ParameterLimiter:
         return []
 
 
-def _limits(requests: Sequence[ActionRequest], autopilot: int | None) -> dict[str, float]:
+def _limits(requests: Sequence[ActionRequest], vehicle_class: str | None) -> dict[str, float]:
     """Upper limit of each parameter."""
     return {
         row.name: limit if row.value is None else row.value
         for row in LIMIT_PARAMETERS
-        if row.autopilot == autopilot and (limit := lowest(requests, row.by)) is not None
+        if vehicle_class in row.classes and (limit := lowest(requests, row.by)) is not None
     }
 
 

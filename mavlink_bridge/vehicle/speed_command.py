@@ -1,4 +1,4 @@
-"""Limits the speeds of ArduCopter by DO_CHANGE_SPEED, and restores them.
+"""Limits the speeds of ArduCopter and Rover by DO_CHANGE_SPEED, and restores them.
 
 A speed is commanded only to a vehicle that is faster, so that a slower speed of the user is never
 raised, at most three times in a mode, because the pilot may choose otherwise, and eight times a
@@ -6,7 +6,8 @@ minute, however often limits come and go. At the end, also
 after a restart of this service, the vehicle's own parameter is commanded: a speed that a mission or
 ground station had commanded before is not known. Each mode starts with its own speeds, so that a
 change of the mode ends the limit.
-Source: common.xml, MAV_CMD_DO_CHANGE_SPEED 178; GCS_MAVLink_Copter.cpp, ModeGuided and ModeAuto.
+Source: common.xml, MAV_CMD_DO_CHANGE_SPEED 178; GCS_MAVLink_Copter.cpp, ModeGuided and ModeAuto;
+GCS_MAVLink_Rover.cpp, which denies a climb, and `set_desired_speed` of its modes.
 """
 
 import math
@@ -33,14 +34,14 @@ _ANSWER_S = 1.0
 _TRIES = 3
 _BUDGET, _BUDGET_S = 8, 60.0  # commands of one speed, to limit and to restore it
 _THROTTLE_UNCHANGED = -1.0  # DO_CHANGE_SPEED.throttle
-_COPTER = "ArduCopter"
 _MOST_M_S = 100.0  # of any vehicle
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedRow:
-    """A speed of ArduCopter that a command limits."""
+    """A speed that a command limits."""
 
+    vehicle_class: str
     by: str  # field of an action
     measured: str  # field of the vehicle state
     kind: int  # SPEED_TYPE
@@ -49,9 +50,11 @@ class SpeedRow:
 
 _GROUND = MappingProxyType({"WP_SPD": 1.0, "WPNAV_SPEED": 0.01})
 _CLIMB = MappingProxyType({"WP_SPD_UP": 1.0, "WPNAV_SPEED_UP": 0.01})
+_ROVER_GROUND = MappingProxyType({"WP_SPEED": 1.0})
 SPEEDS = (
-    SpeedRow("speed_m_s", "ground_speed_m_s", 1, _GROUND),
-    SpeedRow("climb_m_s", "climb_m_s", 2, _CLIMB),
+    SpeedRow("ArduCopter", "speed_m_s", "ground_speed_m_s", 1, _GROUND),
+    SpeedRow("ArduCopter", "climb_m_s", "climb_m_s", 2, _CLIMB),
+    SpeedRow("ArduRover", "speed_m_s", "ground_speed_m_s", 1, _ROVER_GROUND),
 )
 
 
@@ -122,10 +125,11 @@ class SpeedCommand:
         """
         self._saved.follow(autopilot)
         limits = {}
-        for row in SPEEDS if vehicle.vehicle_class == _COPTER else ():
+        own = [row for row in SPEEDS if row.vehicle_class == vehicle.vehicle_class]
+        for row in own:
             if (speed_m_s := lowest(requests, row.by)) is not None:
                 limits[row.by] = speed_m_s
-        rows = [row for row in SPEEDS if row.by in limits or row.by in self._saved.values]
+        rows = [row for row in own if row.by in limits or row.by in self._saved.values]
         if vehicle.mode is None or not rows:
             return []
         if vehicle.mode not in SPEED_MODES:

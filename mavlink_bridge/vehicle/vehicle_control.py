@@ -122,7 +122,9 @@ class VehicleControl:
             if vehicle.armed is not None and refusal(ActionKind.LAND, vehicle):
                 reduce = []
             in_flight = enabled and vehicle.armed is not False
-            messages += self._limiter.step(reduce, autopilot, now_s, in_flight=in_flight)
+            messages += self._limiter.step(
+                reduce, autopilot, now_s, vehicle_class=vehicle.vehicle_class, in_flight=in_flight
+            )
             messages += self._speeds.step(reduce, autopilot, vehicle, now_s)
             bytewise = autopilot.stack.bytewise_integers
             messages += self.parameters.due(autopilot.system_id, now_s, bytewise=bytewise)

@@ -34,6 +34,7 @@ MODES = {
     **{(PX4, kind): _PX4_MODES for kind in (COPTER, PLANE, VTOL, ROVER, SUB)},
 }
 Q_MODES = range(17, 26)  # of ArduPlane
+AUTOLAND = 26
 LIMIT = 2  # param2 of the driver's command
 GUIDED, LOITER, RTL, LAND, PX4_RTL = 4, 5, 6, 9, 4 << 16 | 5 << 24
 
@@ -49,6 +50,7 @@ class FakeVehicle:
         self.release = 0
         self.vehicle_type = COPTER
         self.lands_by_mission = False  # its mission has a DO_LAND_START
+        self.autolands = False  # ArduPlane has AUTOLAND, and the direction of its take-off
         self.quadplane = False
         self.boot_ms = 0  # 0: its messages have no time since boot
         self.loses_answers = False
@@ -178,6 +180,8 @@ class FakeVehicle:
         if self.autopilot == PX4:
             return int(message.param2) << 16 | int(message.param3) << 24
         mode = int(message.param2)
+        if plane and mode == AUTOLAND:
+            return mode if self.autolands else None
         return None if plane and mode in Q_MODES and not self.quadplane else mode
 
 

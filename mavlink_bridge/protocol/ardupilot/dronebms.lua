@@ -6,8 +6,8 @@
   type 29 (Scripting): failsafes, arming checks, OSD, logs and MOT_BAT_CURR_MAX then use the values
   of the fuel gauge. Arming is refused, with the reason, while a battery sends no data, has a fault
   or a critical state, or the service reports no-go or is silent. When the service requests a
-  current limit, MOT_BAT_CURR_MAX is lowered in memory, never saved, and restored three seconds
-  after the last request. The script changes no mode, does not disarm and does not cut thrust.
+  current limit, MOT_BAT_CURR_MAX (of a quadplane Q_M_BAT_CURR_MAX) is lowered in memory, never
+  saved, and restored three seconds after the last request. The script changes no mode, does not disarm and does not cut thrust.
 
   The first component that sends the command of the service (MAV_CMD_USER_5 to the autopilot, with
   this version) is the service from then on, on the link on which it came; BMS_LINK 0 to 5 names
@@ -54,6 +54,7 @@ local FAULTS = {[0] = 'deep discharge', 'voltage spikes', 'cell failed', 'over-c
 local STATES = {[3] = 'critical', [4] = 'emergency', [5] = 'failed', [6] = 'unhealthy'}
 local NOTICE, WARNING, ERROR = 5, 4, 3
 local LIMIT_TC_S = 1      -- ArduPilot's default of 5 s is slow
+local MOTORS = {'MOT_', 'Q_M_'}  -- of ArduCopter and ArduSub, of a quadplane
 
 local TABLE_KEY = 147
 assert(param:add_table(TABLE_KEY, 'BMS_', 3), 'dronebms: no room for parameters')
@@ -71,6 +72,7 @@ local recent = {}         -- by component: the last frames
 local warning_bits = 0
 local warning_ms = nil    -- last second sender
 local original = nil      -- parameters by name, before they were changed
+local motors, user_a = nil, nil  -- prefix of these parameters, and the limit among them
 local limit_a = nil       -- set now
 local auth_id = nil
 local beat_ms = nil
@@ -299,16 +301,21 @@ local function limit_current()
   local new_a = fresh(service.limit_ms) and arming:is_armed() and service.limit_a
   if not new_a then return restore() end
   if not original then
-    local max_a, tc_s = param:get('MOT_BAT_CURR_MAX'), param:get('MOT_BAT_CURR_TC')
-    if not max_a or not tc_s then return warn_once('no MOT_BAT_CURR_MAX, no current limit') end
-    original = {MOT_BAT_CURR_MAX = max_a, MOT_BAT_CURR_TC = tc_s}
+    for _, prefix in ipairs(MOTORS) do
+      local max_a, tc_s = param:get(prefix .. 'BAT_CURR_MAX'), param:get(prefix .. 'BAT_CURR_TC')
+      if max_a and tc_s then
+        original = {[prefix .. 'BAT_CURR_MAX'] = max_a, [prefix .. 'BAT_CURR_TC'] = tc_s}
+        motors, user_a = prefix, max_a
+      end
+    end
+    if not original then return warn_once('no MOT_BAT_CURR_MAX, no current limit') end
     send_text(WARNING, string.format('current limited to %.0f A', new_a))
   end
   -- A limit of the user is never raised.
-  if original.MOT_BAT_CURR_MAX > 0 then new_a = math.min(new_a, original.MOT_BAT_CURR_MAX) end
-  if new_a ~= limit_a and param:set('MOT_BAT_CURR_MAX', new_a) then
+  if user_a > 0 then new_a = math.min(new_a, user_a) end
+  if new_a ~= limit_a and param:set(motors .. 'BAT_CURR_MAX', new_a) then
     limit_a = new_a
-    param:set('MOT_BAT_CURR_TC', LIMIT_TC_S)
+    param:set(motors .. 'BAT_CURR_TC', LIMIT_TC_S)
   end
 end
 

@@ -295,6 +295,20 @@ def test_the_current_is_limited_while_a_limit_is_requested(vehicle: LuaHost) -> 
     assert sorted(those(effects, "param")) == ["MOT_BAT_CURR_MAX 0.000", "MOT_BAT_CURR_TC 5.000"]
 
 
+@pytest.mark.parametrize("own_a", [0.0, 20.0])
+def test_the_lift_motors_of_a_quadplane_are_limited_and_restored(own_a: float) -> None:
+    own = {"Q_M_BAT_CURR_MAX": own_a, "Q_M_BAT_CURR_TC": 5.0}
+    with LuaHost(DRIVER, **OURS, **own) as vehicle:
+        vehicle.start()
+        flying(vehicle)
+        limit(vehicle, 30.0)
+        expected = min(30.0, own_a or 30.0)
+        effects = those(vehicle.run(), "param")
+        assert effects == [f"Q_M_BAT_CURR_MAX {expected:.3f}", "Q_M_BAT_CURR_TC 1.000"]
+        effects = those(vehicle.run(4.0), "param")
+        assert sorted(effects) == [f"Q_M_BAT_CURR_MAX {own_a:.3f}", "Q_M_BAT_CURR_TC 5.000"]
+
+
 def test_three_seconds_of_silence_restore_the_limit(vehicle: LuaHost) -> None:
     flying(vehicle)
     limit(vehicle, 30.0)

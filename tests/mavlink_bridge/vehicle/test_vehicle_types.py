@@ -12,6 +12,8 @@ from mavlink_bridge.protocol.vehicle_classes import (
     impossible_actions,
     vehicle_class,
 )
+from mavlink_bridge.vehicle.parameter_limits import LIMIT_PARAMETERS
+from mavlink_bridge.vehicle.speed_command import SPEEDS
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
@@ -57,8 +59,8 @@ def flying(
         ((ARDUPILOT, COPTER), LOITER, DOWN, [(21, 0)], LAND),
         ((ARDUPILOT, HELICOPTER), LOITER, DOWN, [(21, 0)], LAND),
         ((ARDUPILOT, PLANE), 5, HOME, [(176, 0, 11)], PLANE_RTL),
-        ((ARDUPILOT, PLANE), 5, DOWN, [(189, 0), (176, 0, 11)], PLANE_RTL),
-        ((ARDUPILOT, PLANE), PLANE_RTL, DOWN, [(189, 0), (176, 0, 11)], PLANE_RTL),
+        ((ARDUPILOT, PLANE), 5, DOWN, [(189, 0), (176, 0, 26), (176, 0, 11)], PLANE_RTL),
+        ((ARDUPILOT, PLANE), PLANE_RTL, DOWN, [(189, 0), (176, 0, 26), (176, 0, 11)], PLANE_RTL),
         ((ARDUPILOT, VTOL), 5, HOME, [(176, 0, 11)], PLANE_RTL),
         ((ARDUPILOT, VTOL), 5, DOWN, [(176, 0, 20)], QLAND),
         ((ARDUPILOT, PLANE), QHOVER, DOWN, [(176, 0, 20)], QLAND),
@@ -103,6 +105,15 @@ def test_a_plane_lands_by_its_mission_if_that_has_a_landing(tmp_path: Path) -> N
     flight.requests = (HOME,)  # less urgent than the landing
     flight.fly(10.0)
     assert flight.vehicle.commands == [(189, 0)]
+
+
+def test_a_plane_without_a_landing_in_its_mission_lands_where_it_took_off(tmp_path: Path) -> None:
+    flight = flying(tmp_path, ARDUPILOT, PLANE, 5)
+    flight.vehicle.autolands = True
+    flight.requests = (DOWN,)
+    flight.fly(15.0)
+    assert flight.vehicle.commands == [(189, 0), (176, 0, 26)]
+    assert "refused" not in "".join(flight.texts())
 
 
 def test_q_enable_distinguishes_a_quadplane(tmp_path: Path) -> None:
@@ -150,6 +161,78 @@ def test_every_class_has_a_reason_for_each_action_it_lacks() -> None:
     assert len(impossible_actions(8, 6)) == 3
     assert vehicle_class(ARDUPILOT, mavlink.MAV_TYPE_ANTENNA_TRACKER) is None
     assert class_named(None) is None
+
+
+# Asking for less.
+
+SLOWER = Action("governor", ActionKind.REDUCE, speed_m_s=2.0, climb_m_s=1.0)
+LESS = ActionRequest(SLOWER, (0, 2, 1), "governor", 30.0)
+LIMITS = {
+    "MOT_BAT_CURR_MAX": 0.0,
+    "MOT_BAT_CURR_TC": 5.0,
+    "Q_M_BAT_CURR_MAX": 0.0,
+    "Q_M_BAT_CURR_TC": 5.0,
+    "MPC_XY_VEL_MAX": 12.0,
+    "RO_SPEED_LIM": 4.0,
+    "BATT_WATT_MAX": 0.0,
+}
+MOT = {"MOT_BAT_CURR_MAX": 30.0, "MOT_BAT_CURR_TC": 1.0}
+Q_M = {"Q_M_BAT_CURR_MAX": 30.0, "Q_M_BAT_CURR_TC": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("autopilot", "vehicle_type", "q_enable", "limited"),
+    [
+        (ARDUPILOT, COPTER, None, MOT),
+        (ARDUPILOT, SUB, None, MOT),
+        (ARDUPILOT, VTOL, None, Q_M),
+        (ARDUPILOT, PLANE, 1.0, Q_M),
+        (ARDUPILOT, PLANE, 0.0, {}),
+        (ARDUPILOT, PLANE, None, {}),
+        (ARDUPILOT, ROVER, None, {}),  # by a command
+        (ARDUPILOT, BLIMP, None, {}),
+        (PX4, COPTER, None, {"MPC_XY_VEL_MAX": 2.0}),
+        (PX4, VTOL, None, {"MPC_XY_VEL_MAX": 2.0}),
+        (PX4, ROVER, None, {"RO_SPEED_LIM": 2.0}),
+        (PX4, PLANE, None, {}),
+        (8, COPTER, None, {}),
+    ],
+)
+def test_each_class_is_limited_by_its_own_parameters_alone(
+    tmp_path: Path,
+    autopilot: int,
+    vehicle_type: int,
+    q_enable: float | None,
+    limited: dict[str, float],
+) -> None:
+    own = LIMITS if q_enable is None else LIMITS | {"Q_ENABLE": q_enable}
+    mode = PX4_POSCTL if autopilot == PX4 else 2  # ALT_HOLD, STABILIZE, VELOCITY
+    mode = 15 if vehicle_type == ROVER and autopilot == ARDUPILOT else mode  # GUIDED
+    flight = flying(tmp_path, autopilot, vehicle_type, mode, **own)
+    flight.requests = (LESS,)
+    flight.fly(6.0)
+    assert flight.vehicle.parameters == own | limited
+    flight.requests = ()
+    flight.fly(6.0)
+    assert flight.vehicle.parameters == own
+
+
+def test_a_fast_rover_gets_a_speed_command_and_its_own_speed_at_the_end(tmp_path: Path) -> None:
+    flight = flying(tmp_path, ARDUPILOT, ROVER, 15, WP_SPEED=5.0)
+    flight.vehicle.speed_m_s = 5.0
+    flight.fly(3.0)
+    flight.requests = (LESS,)
+    flight.fly(10.0)
+    assert flight.vehicle.speeds == [(1, 2)]  # no climb: Rover denies it
+    flight.requests = ()
+    flight.fly(5.0)
+    assert flight.vehicle.speeds == [(1, 2), (1, 5)]
+
+
+def test_a_class_reduces_if_a_parameter_or_a_command_of_it_limits() -> None:
+    by_parameter = {name for row in LIMIT_PARAMETERS for name in row.classes}
+    by_command = {row.vehicle_class for row in SPEEDS}
+    assert {row.name for row in VEHICLE_CLASSES if row.reduces} == by_parameter | by_command
 
 
 # Failsafes.
