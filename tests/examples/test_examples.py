@@ -33,9 +33,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run_it
 
 
-def test_each_example_has_at_most_20_lines() -> None:
-    lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert len(lengths) == 3
+def test_each_short_example_has_at_most_20_lines() -> None:
+    short = ("read_pack.py", "estimate_csv.py", "send_battery_status.py")
+    lengths = {name: len((EXAMPLES / name).read_text().splitlines()) for name in short}
     assert max(lengths.values()) <= 20, lengths
 
 
