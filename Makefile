@@ -21,6 +21,7 @@ BASH_COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dronebm
 ZSH_COMPLETION := $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dronebms
 FISH_COMPLETION := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dronebms.fish
 MAN_PAGE := $(DESTDIR)$(PREFIX)/share/man/man1/dronebms.1
+EXAMPLE := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.toml
 SCHEMA := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.schema.json
 
 .PHONY: demo test test-all lint check format bench docs clean install-service uninstall-service
@@ -67,7 +68,7 @@ install-service:
 	install -D -m 644 packaging/60-dronebms.rules $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules
 	install -D -m 644 packaging/dronebms.sysusers $(DESTDIR)/etc/sysusers.d/dronebms.conf
 	install -D -m 644 packaging/dronebms.modules $(DESTDIR)/etc/modules-load.d/dronebms.conf
-	test -e $(DESTDIR)/etc/dronebms.toml || install -D -m 644 packaging/dronebms.toml $(DESTDIR)/etc/dronebms.toml
+	install -D -m 644 packaging/dronebms.toml $(EXAMPLE)
 	install -D -m 644 packaging/completion/dronebms $(BASH_COMPLETION)
 	install -D -m 644 packaging/completion/_dronebms $(ZSH_COMPLETION)
 	install -D -m 644 packaging/completion/dronebms.fish $(FISH_COMPLETION)
@@ -84,7 +85,7 @@ ifeq ($(DESTDIR),)
 	modprobe i2c-dev || true
 	udevadm control --reload && udevadm trigger --subsystem-match=i2c-dev
 	systemctl daemon-reload
-	@echo "Edit /etc/dronebms.toml, then: systemctl enable --now dronebms"
+	@echo "Next: dronebms init (or edit /etc/dronebms.toml), then: systemctl enable --now dronebms"
 endif
 
 # The configuration, recordings and learned parameters stay.
@@ -95,7 +96,7 @@ ifeq ($(DESTDIR),)
 endif
 	rm -f $(UNITS)/dronebms.service $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules \
 		$(DESTDIR)/etc/sysusers.d/dronebms.conf $(DESTDIR)/etc/modules-load.d/dronebms.conf \
-		$(DESTDIR)$(PREFIX)/bin/dronebms $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(MAN_PAGE) $(SCHEMA)
+		$(DESTDIR)$(PREFIX)/bin/dronebms $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(MAN_PAGE) $(EXAMPLE) $(SCHEMA)
 ifeq ($(DESTDIR),)
 	systemctl daemon-reload
 endif

@@ -11,7 +11,7 @@ from dronebms.service.config import read_config
 
 ROOT = Path(__file__).parents[1]
 FILES = {
-    "etc/dronebms.toml",
+    "usr/local/share/dronebms/dronebms.toml",
     "etc/systemd/system/dronebms.service",
     "etc/udev/rules.d/60-dronebms.rules",
     "etc/sysusers.d/dronebms.conf",

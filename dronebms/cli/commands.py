@@ -63,6 +63,12 @@ def _check(options: argparse.Namespace) -> int:
     return check(options)
 
 
+def _init(options: argparse.Namespace) -> int:
+    from dronebms.cli.init import init
+
+    return init(options)
+
+
 def _ardupilot_script(options: argparse.Namespace) -> int:
     from dronebms.cli.check import ardupilot_script
 
@@ -91,6 +97,7 @@ COMMANDS: dict[str, Command] = {
     "plot": _plot,
     "sitl": _sitl,
     "check": _check,
+    "init": _init,
     "ardupilot-script": _ardupilot_script,
     "packs": _packs,
     "campaign": _campaign,

@@ -186,7 +186,7 @@ def _serial(path: Path) -> Trouble | None:
     if wrong is not None:
         text, mend = wrong
         return text, mend or _port_mend()
-    users = _programs_using(str(path.resolve()))
+    users = programs_using(str(path.resolve()))
     if users:
         text = f"{path} is in use by {', '.join(users)}"
         console = any("getty" in user for user in users)
@@ -208,7 +208,7 @@ def _port_mend() -> str:
     return "plug in the cable; ls /dev/serial/by-id"
 
 
-def _programs_using(link: str) -> list[str]:
+def programs_using(link: str) -> list[str]:
     """Programs that have a file or "socket:[inode]" open, as far as this user may see them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -234,7 +234,7 @@ def _programs_at(kind: str, port: int) -> list[str]:
         for row in map(str.split, rows):
             listens = kind == "udpin" or row[3] == "0A"  # TCP_LISTEN
             if listens and int(row[1].rpartition(":")[2], 16) == port:
-                found += _programs_using(f"socket:[{row[9]}]")
+                found += programs_using(f"socket:[{row[9]}]")
     return found
 
 

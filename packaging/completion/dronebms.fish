@@ -50,8 +50,8 @@ function _shtab_dronebms_using
   test "$_shtab_dronebms_cmdpath" = "$argv"
 end
 
-set -g _shtab_dronebms_commands sim run status probe replay report plot sitl check ardupilot-script packs campaign
-set -g _shtab_dronebms_opts_with_value --add --address --battery --bus --capacity-mah --cell --cells --chemistry --config --csv --cutoff-cell-v --database --duration --export --fault --flight --gauge --hover-a --import --jobs --log --mavlink --mux-address --mux-channel --name --out --pack-id --pack-model --push --record --runs --scheduler --seed --service-every --socket --speed --state-dir --tag --untag --vehicle --vehicle-name -c -o
+set -g _shtab_dronebms_commands sim run status probe replay report plot sitl check init ardupilot-script packs campaign
+set -g _shtab_dronebms_opts_with_value --add --address --battery --bus --capacity-mah --cell --cells --chemistry --config --csv --cutoff-cell-v --database --duration --export --fault --flight --gauge --hover-a --import --jobs --log --mavlink --mux-address --mux-channel --name --out --pack-id --pack-model --push --record --runs --scheduler --seed --service-every --socket --speed --state-dir --tag --untag --url --vehicle --vehicle-name -c -o
 
 complete -c dronebms -e
 complete -c dronebms -f
@@ -82,7 +82,7 @@ complete -c dronebms -n '_shtab_dronebms_using status' -l json -d 'print the pre
 complete -c dronebms -n '_shtab_dronebms_using; and test $_shtab_dronebms_npos -eq 0' -a probe -d 'Read every register and status word of a pack, and print warnings. Never writes a setting. Exit code 1: no pack, or a pack with a tripped protection or a permanent failure.'
 complete -c dronebms -n '_shtab_dronebms_using probe' -s h -l help -d 'show this help message and exit'
 complete -c dronebms -n '_shtab_dronebms_using probe' -l bus -x -d '/dev/i2c-N, sim:SCENARIO or a recording of --record'
-complete -c dronebms -n '_shtab_dronebms_using probe' -l gauge -xka "auto generic bq40z50 bq40z80 rotoye maxell neodesign solo solo6 sui" -d 'profile of the gauge (auto)'
+complete -c dronebms -n '_shtab_dronebms_using probe' -l gauge -xka "auto generic bq40z50 bq40z80 bq41z50 bq41z90 rotoye maxell neodesign solo solo6 sui" -d 'profile of the gauge (auto)'
 complete -c dronebms -n '_shtab_dronebms_using probe' -l address -x -d '7-bit address of the gauge (0x0b)'
 complete -c dronebms -n '_shtab_dronebms_using probe' -l cells -x -d 'cells in series, to compare with'
 complete -c dronebms -n '_shtab_dronebms_using probe' -l hover-a -x -d 'current of the vehicle in hover, to compare with'
@@ -152,6 +152,17 @@ complete -c dronebms -n '_shtab_dronebms_using check' -s c -l config -xka "(__fi
 complete -c dronebms -n '_shtab_dronebms_using check' -l vehicle -x -d 'compare the parameters of the vehicle at this link'
 complete -c dronebms -n '_shtab_dronebms_using check' -l set -d 'with --vehicle: correct wrong parameters, on the ground'
 complete -c dronebms -n '_shtab_dronebms_using check' -l limits -d 'print every limit'
+complete -c dronebms -n '_shtab_dronebms_using; and test $_shtab_dronebms_npos -eq 0' -a init -d 'Look for packs on I2C, serial ports, CAN interfaces and the heartbeat of an autopilot, without writing to any of them; ask for what cannot be seen, and write a commented configuration, followed by what check prints of it. An option answers its question; --defaults asks none. Default file: /etc/dronebms.toml for root, else dronebms.toml in this folder.'
+complete -c dronebms -n '_shtab_dronebms_using init' -s h -l help -d 'show this help message and exit'
+complete -c dronebms -n '_shtab_dronebms_using init' -l defaults -d 'ask nothing: what is found, else a virtual pack'
+complete -c dronebms -n '_shtab_dronebms_using init' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'output file'
+complete -c dronebms -n '_shtab_dronebms_using init' -l force -d 'replace an existing file'
+complete -c dronebms -n '_shtab_dronebms_using init' -l bus -x -d '/dev/i2c-N, mavlink:ID (a monitor of the autopilot) or sim:SCENARIO'
+complete -c dronebms -n '_shtab_dronebms_using init' -l cells -x -d 'cells in series'
+complete -c dronebms -n '_shtab_dronebms_using init' -l capacity-mah -x -d 'rated capacity'
+complete -c dronebms -n '_shtab_dronebms_using init' -l chemistry -xka "lipo lihv li-ion lifepo4" -d chemistry
+complete -c dronebms -n '_shtab_dronebms_using init' -l url -x -d 'link to the flight controller: udpout:HOST:PORT, udpin:, tcp: or serial:PATH[:BAUD]'
+complete -c dronebms -n '_shtab_dronebms_using init' -l vehicle-name -x -d 'name of the vehicle, whose flights share their usual power'
 complete -c dronebms -n '_shtab_dronebms_using; and test $_shtab_dronebms_npos -eq 0' -a ardupilot-script -d 'Write dronebms.lua for the vehicle'"'"'s APM/scripts folder (ArduPilot 4.5 and newer). A modified driver is replaced only with --force.'
 complete -c dronebms -n '_shtab_dronebms_using ardupilot-script' -s h -l help -d 'show this help message and exit'
 complete -c dronebms -n '_shtab_dronebms_using ardupilot-script' -s o -l out -xka "(__fish_complete_directories)" -d 'output folder (.)'
