@@ -38,6 +38,7 @@ _OUTPUTS = {
     "charger": "reduce and stop to {0.place} while the vehicle is not armed",
     "metrics": "http://{0.address}:{0.port}/metrics",
     "mqtt": "{0.host}:{0.port}, topic {0.topic}",
+    "dronecan": "{0.sends} at {0.rate_hz:g} Hz to {0.url}, {0.nodes}",
 }
 
 

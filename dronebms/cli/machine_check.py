@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dronebms.core.clock import Clock
 from dronebms.core.report import ActionKind
+from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
 from dronebms.service.checkpoint import CHECKPOINT
 from dronebms.service.config import BatteryConfig, Config
 from mavlink_bridge.protocol.link import LinkUrl, Resolver, parse_url
@@ -27,6 +28,7 @@ from smartbattery.registers import ADDRESS
 _RESOLVE_S, _STEP_S = 5.0, 0.05
 _CONNECT_S = 2.0
 _MB = 1e6
+_ARPHRD_CAN, _IFF_UP = 280, 1  # of if_arp.h and if.h
 _MODEL = Path("/proc/device-tree/model")  # of a single-board computer
 _STOP = "sudo systemctl stop dronebms"
 _SOCKETS = {"udpin": ("udp", "udp6"), "tcp": ("tcp", "tcp6")}  # tables of /proc/net
@@ -53,6 +55,7 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
         *_link(parse_url(config.mavlink.url), clock),
         *_folders(config),
         *_outputs(config, clock),
+        *_can(config),
     ]
     return list(dict.fromkeys(found))
 
@@ -285,6 +288,38 @@ def _resolved(host: str, port: int, clock: Clock) -> list[Address] | str:
     except OSError as error:
         return str(error)
     return addresses
+
+
+def _can(config: Config) -> Iterator[Finding]:
+    if config.dronecan is not None:
+        found = _unusable_can(parse_can_url(config.dronecan.url))
+        if found is not None:
+            yield Finding("dronecan", *found)
+
+
+def _unusable_can(url: CanUrl) -> Trouble | None:
+    """Why a CAN bus cannot be used now, `None` if it can."""
+    if url.kind == "slcan":
+        return _serial(Path(url.place))
+    if url.kind == "mcast":
+        group = multicast_group(url)
+        mend = f"sudo ip route add {group} dev lo && sudo ip link set lo multicast on"
+        return None if _has_route(group) else (f"{url}: no route to the group {group}", mend)
+    folder = Path("/sys/class/net") / url.place
+    start = f"sudo ip link set {url.place} up type can bitrate 1000000"
+    try:
+        kind = int((folder / "type").read_text())
+        is_up = int((folder / "flags").read_text(), 16) & _IFF_UP
+    except OSError:
+        return f"{url}: there is no interface {url.place}", "ip link show type can"
+    if kind != _ARPHRD_CAN:
+        return f"{url}: the interface {url.place} is no CAN bus", "ip link show type can"
+    return None if is_up else (f"{url}: the interface is down", start)
+
+
+def _has_route(host: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex((host, 1)) == 0
 
 
 # ---------------------------------------------------------------------- folders, outputs

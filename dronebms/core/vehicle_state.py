@@ -46,6 +46,7 @@ class VehicleState:
     mission_item: int | None = None  # the item of the mission that is flown to
     uid: str | None = None  # of the autopilot, hexadecimal; does not expire
     link_trouble: str | None = None  # why the link to the autopilot does not work, one sentence
+    can_trouble: str | None = None  # why a CAN bus or a node there does not work, one sentence
     second_sender: str | None = None  # of the service's own MAVLink components, one sentence
     telemetry_links: tuple[TelemetryLinkState, ...] = ()
 

@@ -33,6 +33,11 @@ def parse_can_url(text: str) -> CanUrl:
     raise LinkError(f"CAN bus {text!r}: expected {CAN_URL_FORMS}{_meant(text)}")
 
 
+def multicast_group(url: CanUrl) -> str:
+    """Address of a bus `mcast:NUMBER`."""
+    return f"239.65.82.{url.place}"
+
+
 def _is_interface(place: str) -> bool:
     """Whether Linux accepts the name of a network interface."""
     fits = 0 < len(place.encode()) <= _INTERFACE_CHARS

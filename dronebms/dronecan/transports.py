@@ -17,7 +17,7 @@ import termios
 import tty
 from typing import Protocol
 
-from dronebms.dronecan.can_url import CanUrl
+from dronebms.dronecan.can_url import CanUrl, multicast_group
 from dronebms.dronecan.frames import CanFrame, FrameFilter
 
 _READS_MAX = 512  # frames of a call; a flood must not keep the caller
@@ -55,7 +55,7 @@ def open_transport(url: CanUrl) -> Transport:
         return SocketCanTransport(url.place)
     if url.kind == "slcan":
         return SlcanTransport(url.place)
-    return MulticastTransport(int(url.place))
+    return MulticastTransport(multicast_group(url))
 
 
 # ---------------------------------------------------------------------- SocketCAN
@@ -124,7 +124,6 @@ class SocketCanTransport:
 
 # ---------------------------------------------------------------------- UDP multicast
 
-_GROUP = "239.65.82.{}"
 _PORT = 57732
 _MAGIC = 0x2934
 _HEADER = struct.Struct("<HHHI")  # magic, checksum of the rest, flags, id
@@ -141,12 +140,11 @@ class MulticastTransport:
     """A bus of UDP datagrams in this machine or network.
 
     Args:
-        number: of the bus, last byte of the group.
+        group: its address.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, group: str) -> None:
         self._filter = FrameFilter()
-        group = _GROUP.format(number)
         self._in = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:

@@ -329,6 +329,7 @@ def autopilot_answer(report: Report, now_s: float, link: str | None) -> Answer:
     vehicle = report.vehicle
     shown = "no link" if link is None else link
     shown = shown if vehicle.link_trouble is None else vehicle.link_trouble
+    shown = shown if vehicle.can_trouble is None else f"CAN bus {vehicle.can_trouble}"
     shown = shown if vehicle.second_sender is None else vehicle.second_sender
     if vehicle.heartbeat_age_s is None:
         return Answer(f"{DASH}  no heartbeat", shown)

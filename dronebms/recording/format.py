@@ -172,7 +172,7 @@ _MAX_VALUE = 2.0**32
 _VEHICLE_OF = TypeAdapter(VehicleState)
 _PLAN: TypeAdapter[FlightPlan] = TypeAdapter(StoredFlightPlan)
 # In their order; the links of this computer decide nothing, and a plan has its own record.
-_NOT_IN_A_STEP = ("link_trouble", "second_sender", "telemetry_links", "plan")
+_NOT_IN_A_STEP = ("link_trouble", "can_trouble", "second_sender", "telemetry_links", "plan")
 _VEHICLE = {field.name: None for field in fields(VehicleState) if field.name not in _NOT_IN_A_STEP}
 
 

@@ -43,6 +43,7 @@ from dronebms.core.toml_schema import (
     read_text,
     validated,
 )
+from dronebms.dronecan.config import LAST_BATTERY, LAST_NODE, DronecanConfig
 from dronebms.protection.limits import (
     LimitChange,
     changed_limits,
@@ -439,6 +440,8 @@ class Config(Section):
     metrics: MetricsConfig | None = None
     """OpenMetrics for a scraper; off without this section; extra `metrics`."""
     mqtt: MqttConfig | None = None
+    dronecan: DronecanConfig | None = None
+    """Packs as batteries on a CAN bus; off without this section; extra `dronecan`."""
     """Messages to a broker; off without this section; extra `mqtt`."""
     topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]
     """How several batteries are connected."""
@@ -464,6 +467,22 @@ class Config(Section):
                 numbers[battery.monitor] = number
         if numbers and "url" not in self.mavlink.model_fields_set:
             raise ValueError(f"[mavlink] url in addition to a bus {_VEHICLE}N")
+        return self
+
+    @model_validator(mode="after")
+    def _can_batteries_have_ids(self) -> "Config":
+        can, count = self.dronecan, len(self.sent_to_can())
+        if can is None:
+            return self
+        if not count:
+            raise ValueError("[dronecan] with a battery that the autopilot does not read itself")
+        last = LAST_NODE - count + 1
+        if can.node_id is not None and can.node_id > last:
+            raise ValueError(f"dronecan.node_id of at most {last} with {count} batteries, each "
+                             "of which is a node")  # fmt: skip
+        last = LAST_BATTERY - count + 1
+        if can.battery_id > last:
+            raise ValueError(f"dronecan.battery_id of at most {last} with {count} batteries")
         return self
 
     @model_validator(mode="after")
@@ -499,6 +518,14 @@ class Config(Section):
         if wrong:
             raise ValueError(wrong[0])
         return self
+
+    def sent_to_can(self) -> list[int]:
+        """Indices of the batteries that [dronecan] sends: those that no other sender does."""
+        return [
+            index
+            for index, battery in enumerate(self.battery)
+            if battery.is_wired or battery.is_virtual
+        ]
 
     def pack_data(self) -> list[PackData]:
         """Rated data of the packs, as far as they are configured, with the vehicle's name."""

@@ -10,10 +10,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from dronebms import __version__
 from dronebms.core.clock import Clock, unix_s
 from dronebms.core.errors import InUseError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report, Sink
+from dronebms.dronecan.can_url import parse_can_url
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.monitoring.loop import PERIOD_S
 from dronebms.protection.current_governor import limp_home_notes
@@ -22,6 +24,7 @@ from dronebms.recording.format import Start
 from dronebms.recording.gauge_tap import OnPoll, OnSnapshot, TappedGauge, TappedSource
 from dronebms.recording.recorder import Recorder
 from dronebms.service.bus_threads import BusThread, PolledGauge, PolledSource
+from dronebms.service.can_buses import CanBuses, can_bus_class
 from dronebms.service.config import (
     BatteryConfig,
     ChargerConfig,
@@ -39,6 +42,7 @@ from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.config import MavlinkConfig
+from mavlink_bridge.protocol.flight_stacks import PX4
 from mavlink_bridge.protocol.link import Link, open_link
 from mavlink_bridge.protocol.signing import TimestampFile
 from smartbattery.bus import Bus
@@ -252,6 +256,23 @@ def mqtt_of(
     return _retried(name, lambda: publisher(config, queue, topic), stack)
 
 
+def dronecan_of(config: Config, buses: CanBuses) -> Sink | None:
+    """The sink that sends the packs as batteries on a CAN bus; `None` if not configured.
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
+    if config.dronecan is None:
+        return None
+    bus = buses.of(parse_can_url(config.dronecan.url))
+    from dronebms.dronecan.battery_sink import BatterySink  # noqa: PLC0415 - an extra
+
+    major, minor, *_ = __version__.split(".")
+    version = int(major), int(minor)
+    indices = config.sent_to_can()
+    return BatterySink(bus, config.dronecan, indices, version, PX4.least_disarmed_pct)
+
+
 def _retried(name: str, make: Callable[[], ClosingSink], stack: ExitStack) -> Sink:
     sink = RetriedSink(name, make)
     stack.callback(sink.close)
@@ -292,6 +313,8 @@ def refuse_unusable(config: Config) -> None:
         metrics_exporter()
     if config.mqtt is not None:
         mqtt_publisher()
+    if config.dronecan is not None:
+        can_bus_class()
 
 
 def charger_of(config: ChargerConfig | None, clock: Clock) -> Sink:

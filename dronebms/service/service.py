@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from dronebms.core.clock import Clock, SystemClock, unix_s
 from dronebms.core.errors import DroneBmsError
 from dronebms.core.report import Report, Sink
 from dronebms.core.state import decode, encode
+from dronebms.core.vehicle_state import VehicleState
 from dronebms.health.sink import PackHistorySink
 from dronebms.monitoring.loop import Loop, live_ticks
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
 from dronebms.monitoring.restart_state import LATCHES, PACKS
 from dronebms.protection.rules import Rules
 from dronebms.recording.format import Recorded, Start
+from dronebms.service.can_buses import CanBuses
 from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
 from dronebms.service.config import Config, read_config
 from dronebms.service.config_reload import apply_reload, read_again
@@ -25,6 +28,7 @@ from dronebms.service.factories import (
     Machine,
     bridge_of,
     charger_of,
+    dronecan_of,
     log_events,
     metrics_of,
     monitors_of,
@@ -108,12 +112,14 @@ class Service:
         self._bridge = bridge_of(config.mavlink, config.state, link, stack)
         self._install(self._new_control(config))
         rules = _rules(config)
+        self._can = CanBuses(clock, stack)
         sinks = self._sinks(config)
         packs = pack_memory_of(config.state, stack)
         sources = {
             **machine.gauges(config.battery, stack, clock, self._polled),
             **monitors_of(config.battery, self._bridge, self._shown),
         }
+        self._can.start()
         self._gauges = [sources[index] for index in range(len(sources))]
         rated = config.pack_data()
         self._pipelines = [
@@ -150,14 +156,20 @@ class Service:
             history,
             metrics_of(config.metrics, stack, clock),
             mqtt_of(config.mqtt, config.state, config.charger, stack),
+            dronecan_of(config, self._can),
         )
         return sinks + [sink for sink in optional if sink is not None]
 
     def reports(self, ticks: Iterator[float] | None = None) -> Iterator[Report]:
         """Every step; `None` for `ticks` is ten a second, without end."""
-        pump, topology = self._bridge.pump, self._config.topology
-        loop = Loop(self._clock, pump, self._pipelines, self._recorder, topology)
+        topology = self._config.topology
+        loop = Loop(self._clock, self._vehicle, self._pipelines, self._recorder, topology)
         return loop.reports(live_ticks(self._clock) if ticks is None else ticks)
+
+    def _vehicle(self, now_s: float) -> VehicleState:
+        """State of the vehicle, with that of the links to it."""
+        state, trouble = self._bridge.pump(now_s), self._can.trouble
+        return state if trouble is None else replace(state, can_trouble=trouble)
 
     def is_stuck(self, now_s: float) -> bool:
         """Whether a gauge that has answered is not polled any more."""

@@ -69,6 +69,7 @@ def rehearsed(config: Config, url: str, folder: Path) -> Config:
         "mavlink": config.mavlink.model_copy(update={"url": url}),
         **dict.fromkeys(_LEFT_OUT),
         "state": StateConfig(dir=str(folder)),
+        "dronecan": config.dronecan if _is_simulated_can(config) else None,
     }
     return config.model_copy(update=changed)
 
@@ -76,7 +77,14 @@ def rehearsed(config: Config, url: str, folder: Path) -> Config:
 def left_out(config: Config) -> str | None:
     """Sentence on the sections that a rehearsal does not use, `None` if there are none."""
     names = [f"[{name}]" for name in _LEFT_OUT if getattr(config, name) is not None]
+    if config.dronecan is not None and not _is_simulated_can(config):
+        names.append("[dronecan]")
     return f"not used in a rehearsal: {', '.join(names)}" if names else None
+
+
+def _is_simulated_can(config: Config) -> bool:
+    """Whether the CAN bus is the one of a simulated vehicle; a virtual pack is sent to no other."""
+    return config.dronecan is not None and config.dronecan.url.startswith("mcast:")
 
 
 def scenario_of(battery: BatteryConfig, flight: str | None) -> Scenario:

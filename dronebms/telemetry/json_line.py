@@ -47,6 +47,7 @@ def line(report: Report) -> dict[str, object]:
         "active": list(status.active),
         "armed": report.vehicle.armed,
         "link_trouble": report.vehicle.link_trouble,
+        "can_trouble": report.vehicle.can_trouble,
         "second_sender": report.vehicle.second_sender,
         "battery": report.index,
         "voltage_v": _rounded(snapshot.voltage_v, _V),

@@ -50,6 +50,7 @@ MORE = (  # name, help text, further labels
     ("cell_volts",      "of each cell, from 1", ("cell",)),
     ("gauge_up",        "1 while the gauge is read, else 0", ()),
     ("link_up",         "1 while the MAVLink link works, else 0", ()),
+    ("can_up",          "1 while the CAN buses work, else 0", ()),
 )
 ROWS = (*((name, text, ()) for _, name, _, text in LINE), *MORE)
 # fmt: on
@@ -110,6 +111,7 @@ def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
     yield "mission_verdict", (), _VERDICTS[report.estimate.mission_verdict]
     yield "gauge_up", (), float(report.snapshot.voltage_v is not None)
     yield "link_up", (), float(report.vehicle.link_trouble is None)
+    yield "can_up", (), float(report.vehicle.can_trouble is None)
     yield from (("tripped", (limit,), 1.0) for limit in report.status.active)
     for place, cell_v in enumerate(report.snapshot.cells_v, start=1):
         yield "cell_volts", (str(place),), cell_v

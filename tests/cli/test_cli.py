@@ -444,7 +444,7 @@ def test_check_prints_the_outputs(capsys: pytest.CaptureFixture[str], tmp_path: 
         "status: socket /run/dronebms/status.sock",
         "recording: /var/lib/dronebms/recordings, at most 512 MB",
         "state: /var/lib/dronebms",
-        "off: charger, metrics, mqtt",
+        "off: charger, metrics, mqtt, dronecan",
     ]
     path = tmp_path / "everything.toml"
     path.write_text(
@@ -458,9 +458,12 @@ def test_check_prints_the_outputs(capsys: pytest.CaptureFixture[str], tmp_path: 
         "hangar/charger1 while the vehicle is not armed",
         "metrics: http://127.0.0.1:9100/metrics",
         "mqtt: localhost:8883, topic fleet/drone7",
+        "off: dronecan",
     ]
     path.write_text('[[battery]]\nbus = "sim:survey"\n', encoding="utf-8")
-    assert outputs(capsys, path) == ["off: status, recording, state, charger, metrics, mqtt"]
+    assert outputs(capsys, path) == [
+        "off: status, recording, state, charger, metrics, mqtt, dronecan"
+    ]
     path.write_text(
         '[[battery]]\nbus = "sim:survey"\n[charger]\ncommand = ["sh"]\n', encoding="utf-8"
     )

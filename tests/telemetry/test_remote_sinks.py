@@ -100,7 +100,7 @@ def test_samples_are_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) 
         "voltage_volts": 23.55, "current_amperes": 12.34, "temperature_celsius": 25.12,
         "charge_ratio": 0.809, "health_ratio": 0.93, "remaining_seconds": 600.7,
         "resistance_ohms": 0.012, "asked_max_amperes": 60.0, "used_ampere_hours": 0.9,
-        "age_seconds": 0.0, "severity": 2.0, "gauge_up": 1.0, "link_up": 1.0,
+        "age_seconds": 0.0, "severity": 2.0, "gauge_up": 1.0, "link_up": 1.0, "can_up": 1.0,
         "home_verdict": 0.0, "mission_verdict": 2.0, "mission_end_ratio": 0.12,
         "mission_end_low_ratio": -0.03,
     })  # fmt: skip
@@ -120,7 +120,7 @@ def test_an_unknown_value_is_no_sample(metrics: tuple[OpenMetricsExporter, Scrap
         )
     )  # fmt: skip
     samples = scrape()
-    assert values(samples) == {"severity": 0.0, "gauge_up": 0.0, "link_up": 1.0}
+    assert values(samples) == {"severity": 0.0, "gauge_up": 0.0, "link_up": 1.0, "can_up": 1.0}
     assert [s.labels["cell"] for s in samples if s.name == "dronebms_cell_volts"] == ["2"]
     assert {sample.labels["serial"] for sample in samples} == {""}
 
