@@ -27,6 +27,12 @@ def _status(options: argparse.Namespace) -> int:
     return status(options)
 
 
+def _web(options: argparse.Namespace) -> int:
+    from dronebms.cli.web import web
+
+    return web(options)
+
+
 def _probe(options: argparse.Namespace) -> int:
     from dronebms.cli.probe import probe
 
@@ -91,6 +97,7 @@ COMMANDS: dict[str, Command] = {
     "sim": _sim,
     "run": _run,
     "status": _status,
+    "web": _web,
     "probe": _probe,
     "replay": _replay,
     "report": _report,

@@ -27,6 +27,8 @@ from smartbattery.registers import ADDRESS, CELLS
 _UNUSABLE = 2
 _STATE_DIR = "/var/lib/dronebms"
 _MAX_RUNS, _MAX_JOBS, _MAX_BATTERIES = 1_000_000, 1024, 16
+_MAX_PORT = 65535
+_PAGE = ("127.0.0.1", 8420)
 DEMO_URL = "udpout:127.0.0.1:14550"
 
 
@@ -122,6 +124,14 @@ def _scheduler(text: str) -> str:
     return text
 
 
+def _listen(text: str) -> tuple[str, int]:
+    """HOST:PORT; an IPv6 address stands in brackets."""
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})", text, re.ASCII)
+    if found is None or int(found[3]) > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, not {text!r}")
+    return found[1] or found[2], int(found[3])
+
+
 def _between(low: int, high: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         try:
@@ -199,6 +209,9 @@ PAGES = (
     Page("status", "show the status of a running service",
          "Show the status of a running service until q or Ctrl-C; read-only, for any number of viewers. The service needs a section [status] in its configuration. Exit code 1: no service found.",
          "dronebms status --json"),
+    Page("web", "show the status of a running service in a browser",
+         "Serve the status of a running service as a live page for phone, tablet and desktop; read-only. For this computer alone, unless --listen and --token are given. The service needs a section [status] in its configuration. Needs the extra web.",
+         "dronebms web --listen 0.0.0.0:8420 --token /etc/dronebms/web.token"),
     Page("probe", "read a pack once: every register decoded, and warnings",
          "Read every register and status word of a pack, and print warnings. Never writes a setting. Exit code 1: no pack, or a pack with a tripped protection or a permanent failure.",
          "dronebms probe --bus /dev/i2c-1 --cells 6 --hover-a 35"),
@@ -241,10 +254,12 @@ OPTIONS = (
     Option("--seed", "sim sitl", "same seed, same flight (1)", "N", _seed, 1),
     Option("--fault", "sim sitl campaign", "inject a fault, NAME[=SIZE][@START[-END]]; may be repeated", "NAME", list),
     Option("--headless", "sim sitl", "print one line a second, no display", kind=bool),
-    Option("--socket", "status", f"status socket of the service ({STATUS_SOCKET})", "PATH", Path, Path(STATUS_SOCKET)),
+    Option("--socket", "status web", f"status socket of the service ({STATUS_SOCKET})", "PATH", Path, Path(STATUS_SOCKET)),
     Option("--plain", "status", "sentences for screen readers and logs, no screen", kind=bool),
     Option("--bell", "status", "ring the terminal's bell once when the severity rises to a warning or above", kind=bool),
     Option("--json", "sim sitl status", "print the predictions, one JSON line a second", kind=bool),
+    Option("--listen", "web", f"address of the page ({_PAGE[0]}:{_PAGE[1]}); any but this computer's own needs --token", "HOST:PORT", _listen, _PAGE),
+    Option("--token", "web", "file with a word of 16 characters or more that opens the page, as ?token= in its URL", "FILE", Path),
     Option("--mavlink", "sim", f"MAVLink output ({DEMO_URL}; none with --speed max), or none", "URL"),
     Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", Path),
     Option("--vehicle", "sitl", "link to the simulated vehicle: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),

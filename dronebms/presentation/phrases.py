@@ -28,7 +28,16 @@ _SEVERITIES = {
     Verdict.MARGINAL: Severity.WARNING,
     Verdict.NO: Severity.CRITICAL,
 }
+MARKS = dict(zip(Severity, "●○▲◆■", strict=True))
 SILENT_S = 2.0  # heartbeats and reports older than this are stale
+
+
+def expired(report: Report, now_s: float) -> Report:
+    """A report as it stands at `now_s`: without estimate and status when it is too old."""
+    if now_s - report.t_s <= SILENT_S:
+        return report
+    old = report.snapshot.at(now_s)
+    return replace(report, snapshot=old, estimate=Estimate(now_s), status=Status(now_s))
 
 
 def tripped_limits(status: Status) -> str:

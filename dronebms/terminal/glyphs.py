@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dronebms.core.report import Severity
+from dronebms.presentation.phrases import MARKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Glyphs:
 
 # fmt: off
 UNICODE = Glyphs(
-    "█", "▏▎▍▌▋▊▉", "░", "─", "°C", "mΩ", dict(zip(Severity, "●○▲◆■", strict=True)),
+    "█", "▏▎▍▌▋▊▉", "░", "─", "°C", "mΩ", MARKS,
     ("▄", "▀", "█"), "░",
     {
         "0": ("█▀█", "█ █", "▀▀▀"), "1": ("▀█ ", " █ ", "▀▀▀"), "2": ("▀▀█", "█▀▀", "▀▀▀"),

@@ -13,13 +13,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from dronebms.core.number_format import age, clock_text, duration, printable
-from dronebms.core.report import Estimate, Event, Report, Severity, Status
+from dronebms.core.report import Event, Report, Severity
 from dronebms.presentation.phrases import (
     SILENT_S,
     WIDE_SPREAD_MV,
     Answer,
     autopilot_answer,
     cells_heading,
+    expired,
     figures,
     home_answers,
     limit_answer,
@@ -154,14 +155,6 @@ def render(
         lines += _page(now, events, view.page, frame)
     lines = lines[: canvas.height] + [Text()] * (canvas.height - len(lines))
     return Group(*(_fitted(line, canvas) for line in lines))
-
-
-def expired(report: Report, now_s: float) -> Report:
-    """A report as it stands at `now_s`: without estimate and status when it is too old."""
-    if now_s - report.t_s <= SILENT_S:
-        return report
-    old = report.snapshot.at(now_s)
-    return replace(report, snapshot=old, estimate=Estimate(now_s), status=Status(now_s))
 
 
 def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:

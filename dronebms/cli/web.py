@@ -1,0 +1,29 @@
+"""The command `dronebms web`: the status of a running service as a live page, read-only."""
+
+import argparse
+
+from dronebms.cli.exit_codes import DONE, print_stderr
+from dronebms.core.clock import SystemClock
+from dronebms.core.optional import needed_by
+from dronebms.telemetry.status_socket import read_status
+from dronebms.web.access import listen, own_names, read_token
+
+
+def web(options: argparse.Namespace) -> int:
+    """Serve the page until SIGTERM or Ctrl-C, with or without a service.
+
+    Raises:
+        ConfigError: the extra is missing, or an address or a token that cannot be used.
+    """
+    with needed_by("web needs", "web"):
+        from dronebms.web.server import serve  # noqa: PLC0415 - of the extra
+    token = None if options.token is None else read_token(options.token)
+    host, port = options.listen
+    with listen(host, port, token) as listener:
+        address, bound, *_ = listener.getsockname()
+        shown = f"[{address}]" if ":" in address else address
+        hint = "" if token is None else "?token=..."
+        print_stderr(f"page at http://{shown}:{bound}/{hint}, Ctrl-C ends it")
+        clock = SystemClock()
+        serve(listener, lambda: read_status(options.socket, clock), clock, token, own_names(host))
+    return DONE
