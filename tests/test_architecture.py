@@ -60,7 +60,17 @@ def test_the_smbus_library_loads_no_other_package() -> None:
 
 def test_the_command_line_starts_without_extras_and_commands() -> None:
     loaded = loaded_by("import dronebms.cli.main")
-    heavy = {"dask", "paho", "prometheus_client", "matplotlib", "sqlalchemy", "pydantic", "rich"}
+    heavy = {
+        "dask",
+        "paho",
+        "prometheus_client",
+        "matplotlib",
+        "sqlalchemy",
+        "pydantic",
+        "rich",
+        "uvicorn",
+        "starlette",
+    }
     assert not heavy & loaded
 
 

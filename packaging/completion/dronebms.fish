@@ -50,8 +50,8 @@ function _shtab_dronebms_using
   test "$_shtab_dronebms_cmdpath" = "$argv"
 end
 
-set -g _shtab_dronebms_commands sim run status probe replay report plot sitl check init ardupilot-script packs campaign
-set -g _shtab_dronebms_opts_with_value --add --address --battery --bus --capacity-mah --cell --cells --chemistry --config --csv --cutoff-cell-v --database --duration --export --fault --flight --gauge --hover-a --import --jobs --log --mavlink --mux-address --mux-channel --name --out --pack-id --pack-model --push --record --runs --scheduler --seed --service-every --socket --speed --state-dir --tag --untag --url --vehicle --vehicle-name -c -o
+set -g _shtab_dronebms_commands sim run status web probe replay report plot sitl check init ardupilot-script packs campaign
+set -g _shtab_dronebms_opts_with_value --add --address --battery --bus --capacity-mah --cell --cells --chemistry --config --csv --cutoff-cell-v --database --duration --export --fault --flight --gauge --hover-a --import --jobs --listen --log --mavlink --mux-address --mux-channel --name --out --pack-id --pack-model --push --record --runs --scheduler --seed --service-every --socket --speed --state-dir --tag --token --untag --url --vehicle --vehicle-name -c -o
 
 complete -c dronebms -e
 complete -c dronebms -f
@@ -79,6 +79,11 @@ complete -c dronebms -n '_shtab_dronebms_using status' -l socket -xka "(__fish_c
 complete -c dronebms -n '_shtab_dronebms_using status' -l plain -d 'sentences for screen readers and logs, no screen'
 complete -c dronebms -n '_shtab_dronebms_using status' -l bell -d 'ring the terminal'"'"'s bell once when the severity rises to a warning or above'
 complete -c dronebms -n '_shtab_dronebms_using status' -l json -d 'print the predictions, one JSON line a second'
+complete -c dronebms -n '_shtab_dronebms_using; and test $_shtab_dronebms_npos -eq 0' -a web -d 'Serve the status of a running service as a live page for phone, tablet and desktop; read-only. For this computer alone, unless --listen and --token are given. The service needs a section [status] in its configuration. Needs the extra web.'
+complete -c dronebms -n '_shtab_dronebms_using web' -s h -l help -d 'show this help message and exit'
+complete -c dronebms -n '_shtab_dronebms_using web' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'status socket of the service (/run/dronebms/status.sock)'
+complete -c dronebms -n '_shtab_dronebms_using web' -l listen -x -d 'address of the page (127.0.0.1:8420); any but this computer'"'"'s own needs --token'
+complete -c dronebms -n '_shtab_dronebms_using web' -l token -xka "(__fish_complete_path (commandline -ct))" -d 'file with a word of 16 characters or more that opens the page, as ?token= in its URL'
 complete -c dronebms -n '_shtab_dronebms_using; and test $_shtab_dronebms_npos -eq 0' -a probe -d 'Read every register and status word of a pack, and print warnings. Never writes a setting. Exit code 1: no pack, or a pack with a tripped protection or a permanent failure.'
 complete -c dronebms -n '_shtab_dronebms_using probe' -s h -l help -d 'show this help message and exit'
 complete -c dronebms -n '_shtab_dronebms_using probe' -l bus -x -d '/dev/i2c-N, sim:SCENARIO or a recording of --record'
