@@ -25,6 +25,7 @@ from dronebms.protection.current_governor import limp_home_notes
 from dronebms.protection.limits import changed_limits, default_limits
 from dronebms.service.config import Config, read_config
 from dronebms.service.factories import refuse_unusable
+from mavlink_bridge.protocol.config import VEHICLE
 from mavlink_bridge.protocol.lua_driver import write_script
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 
@@ -91,7 +92,7 @@ def check(options: argparse.Namespace) -> int:
             feeds=all(battery.monitor is None for battery in config.battery),
         )
         lines, fits = check_vehicle(
-            config.mavlink, use, options.vehicle, SystemClock(), set_wrong=options.set
+            config.vehicle_link, use, options.vehicle, SystemClock(), set_wrong=options.set
         )
         print_stdout("\n".join(lines))
         return DONE if fits else FAILED
@@ -130,7 +131,7 @@ def _advice(config: Config) -> Iterator[Row]:
         row.do == ActionKind.REDUCE.label and not (row.speed_m_s or row.climb_m_s)
         for row in config.action
     )
-    if idle and config.mavlink.vehicle == "auto":
+    if idle and config.vehicle_link.vehicle == "auto":
         text = "do = reduce without a speed does nothing on PX4"
         yield Row(Mark.WARNING, "actions", text, "speed_m_s = 5.0")
 
@@ -170,7 +171,9 @@ def _summary(config: Config) -> Iterator[Row]:
             yield Row(Mark.NOTE, name, note)
     if config.vehicle.name is not None:
         yield Row(Mark.OK, "vehicle", config.vehicle.name)
-    yield Row(Mark.OK, "mavlink", config.mavlink.url)
+    for link in config.mavlink:
+        role = "" if link.role == VEHICLE else ", telemetry alone"
+        yield Row(Mark.OK, config.link_name(link), f"{link.url}{role}")
     changed = [change.limit_id for change in config.limit_changes()]
     limits = default_limits(config.battery[0].pack_data())
     of_them = f", changed: {', '.join(changed)}" if changed else ""

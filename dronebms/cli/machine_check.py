@@ -52,7 +52,7 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
     """Everything of a valid configuration that will not work on this machine as it is now."""
     found = [
         *_batteries(config),
-        *_link(parse_url(config.mavlink.url), clock),
+        *_links(config, clock),
         *_folders(config),
         *_outputs(config, clock),
         *_can(config),
@@ -178,10 +178,12 @@ def _ending(holder: str) -> str:
 # ---------------------------------------------------------------------- links
 
 
-def _link(url: LinkUrl, clock: Clock) -> Iterator[Finding]:
-    found = _serial(Path(url.path)) if url.kind == "serial" else _network(url, clock)
-    if found is not None:
-        yield Finding("mavlink", *found)
+def _links(config: Config, clock: Clock) -> Iterator[Finding]:
+    for link in config.mavlink:
+        url = parse_url(link.url)
+        found = _serial(Path(url.path)) if url.kind == "serial" else _network(url, clock)
+        if found is not None:
+            yield Finding(config.link_name(link), *found)
 
 
 def _serial(path: Path) -> Trouble | None:

@@ -133,12 +133,30 @@ def validated(
     except ValidationError as error:
         items = error.errors(include_url=False)
         lines = [
-            f"{name}: {_sentence(model, item['loc'], item['type'], item['msg'], item['input'])}"
+            f"{name}: {_sentence(model, place, item['type'], item['msg'], item['input'])}"
             for item in items[:_MOST_ERRORS]
+            for place in [_in_file(item["loc"], data)]
         ]
         if len(items) > _MOST_ERRORS:
             lines.append(f"{name}: {len(items) - _MOST_ERRORS} more errors")
         raise ConfigError("\n".join(lines)) from error
+
+
+def _in_file(place: tuple[int | str, ...], data: object) -> tuple[int | str, ...]:
+    """Place of an error as the file has it: a table that may be several ones has no number."""
+    found: list[int | str] = []
+    for part in place:
+        if isinstance(part, int) and not isinstance(data, list):
+            continue
+        found.append(part)
+        data = _value_at(data, part)
+    return tuple(found)
+
+
+def _value_at(data: object, part: int | str) -> object:
+    if isinstance(data, list) and isinstance(part, int) and part < len(data):
+        return data[part]
+    return data.get(part) if isinstance(data, dict) else None
 
 
 def _sentence(

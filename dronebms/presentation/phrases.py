@@ -340,6 +340,8 @@ def autopilot_answer(report: Report, now_s: float, link: str | None) -> Answer:
     shown = shown if vehicle.link_trouble is None else vehicle.link_trouble
     shown = shown if vehicle.can_trouble is None else f"CAN bus {vehicle.can_trouble}"
     shown = shown if vehicle.second_sender is None else vehicle.second_sender
+    telemetry = (one.trouble for one in vehicle.telemetry_links)
+    shown = ", ".join(filter(None, (shown, *telemetry)))
     if vehicle.heartbeat_age_s is None:
         return Answer(f"{DASH}  no heartbeat", shown)
     age_s = vehicle.heartbeat_age_s + now_s - report.t_s

@@ -59,8 +59,9 @@ from dronebms.protection.trip_ranges import (
 )
 from dronebms.service.contradicting_actions import contradictions
 from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
-from mavlink_bridge.protocol.config import MavlinkConfig
+from mavlink_bridge.protocol.config import TELEMETRY, VEHICLE, Links, MavlinkConfig
 from mavlink_bridge.protocol.vehicle_battery import LAST_MONITOR
+from mavlink_bridge.vehicle.battery_id import LAST_ID
 from smartbattery import multiplexer
 from smartbattery.profiles import profile_named
 from smartbattery.registers import CELLS
@@ -69,9 +70,12 @@ from smartbattery.snapshot import MAX_CELLS
 STATUS_SOCKET = "/run/dronebms/status.sock"
 _MAX_SOCKET_BYTES = 107  # sun_path of unix(7), without the final zero
 _VIRTUAL = "sim:"
-_VEHICLE = "mavlink:"
-_MONITORS = {f"{_VEHICLE}{monitor}": monitor for monitor in range(LAST_MONITOR + 1)}
-_OF_A_GAUGE = ("address", "gauge", "mux_address", "mux_channel", "recovery")
+_MONITOR = "mavlink:"
+_MONITORS = {f"{_MONITOR}{monitor}": monitor for monitor in range(LAST_MONITOR + 1)}
+_OF_A_GAUGE = (
+    *("address", "gauge", "mux_address", "mux_channel", "recovery"),
+    *("component_id", "battery_id"),  # it is not reported back
+)
 _LEAST_COOLDOWN_S = 5.0  # between two commands of a limit that trips again and again
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
@@ -82,7 +86,7 @@ def _bus(text: str) -> str:
         return text
     if text in _MONITORS or text.startswith("/dev/"):
         return text
-    if text.startswith(_VEHICLE):
+    if text.startswith(_MONITOR):
         raise ValueError(f'"mavlink:0" to "mavlink:{LAST_MONITOR}", a monitor of the autopilot')
     raise ValueError('a device such as "/dev/i2c-1", "mavlink:0" or "sim:SCENARIO"')
 
@@ -103,6 +107,12 @@ def _seven_bits(address: int) -> int:
     eight_bit = f" ({address:#04x} is the 8-bit form of {address >> 1:#04x})"
     hint = eight_bit if low <= address >> 1 <= high else ""
     raise ValueError(f"{low:#04x} to {high:#04x}{hint}")
+
+
+def _battery_id(battery_id: int) -> int:
+    if 0 <= battery_id <= LAST_ID:
+        return battery_id
+    raise ValueError(f"0 to {LAST_ID} (255 is the battery that PX4 receives)")
 
 
 class BatteryConfig(Section):
@@ -143,6 +153,10 @@ class BatteryConfig(Section):
     """Mean current of this pack in flight, that `planned_s` is compared with."""
     planned_s: FlightS | None = None
     """Duration of the next flight: no-go if the charge does not last for it at `hover_a`."""
+    component_id: Annotated[int, Field(ge=2, le=250)] | None = None
+    """MAVLink component of the pack; else 180 of the first one, 181 of all others."""
+    battery_id: Annotated[int, AfterValidator(_battery_id)] | None = None
+    """BATTERY_STATUS.id of the pack; else a free one."""
     pack_model: Name | None = None
     """Model of the pack: a new pack starts from packs of its model; else maker, device, capacity
     and cells."""
@@ -421,8 +435,8 @@ class Config(Section):
 
     battery: Annotated[list[BatteryConfig], Field(min_length=1)]
     """The packs, in the order of their numbers."""
-    mavlink: MavlinkConfig = MavlinkConfig()
-    """The link to the flight controller."""
+    mavlink: Links = Field(default_factory=lambda: [MavlinkConfig()])
+    """The link to the flight controller; several as `[[mavlink]]`, one of them to the vehicle."""
     vehicle: VehicleConfig = VehicleConfig()
     """What the vehicle is called."""
     status: StatusConfig | None = None
@@ -465,8 +479,15 @@ class Config(Section):
                 )
             if battery.monitor is not None:
                 numbers[battery.monitor] = number
-        if numbers and "url" not in self.mavlink.model_fields_set:
-            raise ValueError(f"[mavlink] url in addition to a bus {_VEHICLE}N")
+        if numbers and "url" not in self.vehicle_link.model_fields_set:
+            raise ValueError(f"[mavlink] url in addition to a bus {_MONITOR}N")
+        return self
+
+    @model_validator(mode="after")
+    def _batteries_are_distinct_on_mavlink(self) -> "Config":
+        wrong = _id_conflict(self.battery, self.vehicle_link)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
@@ -514,7 +535,7 @@ class Config(Section):
             row.id: _SEVERITIES[row.severity] for row in self.limit if row.severity is not None
         }
         actions = [row.action() for row in self.action]
-        wrong = contradictions(actions, severities, is_px4=self.mavlink.vehicle == "px4")
+        wrong = contradictions(actions, severities, is_px4=self.vehicle_link.vehicle == "px4")
         if wrong:
             raise ValueError(wrong[0])
         return self
@@ -526,6 +547,21 @@ class Config(Section):
             for index, battery in enumerate(self.battery)
             if battery.is_wired or battery.is_virtual
         ]
+
+    @property
+    def vehicle_link(self) -> MavlinkConfig:
+        """The link whose autopilot is followed and commanded."""
+        return next(one for one in self.mavlink if one.role == VEHICLE)
+
+    @property
+    def telemetry_links(self) -> list[MavlinkConfig]:
+        """The other links."""
+        return [one for one in self.mavlink if one.role == TELEMETRY]
+
+    def link_name(self, link: MavlinkConfig) -> str:
+        """Name of a link for people: its section, with a number if there are several."""
+        several = len(self.mavlink) > 1
+        return f"mavlink {self.mavlink.index(link) + 1}" if several else "mavlink"
 
     def pack_data(self) -> list[PackData]:
         """Rated data of the packs, as far as they are configured, with the vehicle's name."""
@@ -585,6 +621,30 @@ def _conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:
         return "a pack has the address of a multiplexer"
     if one.recovery and other.recovery and one.recovery != other.recovery:
         return "one bus with two recovery programs"
+    return None
+
+
+def _id_conflict(batteries: Sequence[BatteryConfig], link: MavlinkConfig) -> str | None:
+    """Reason why the MAVLink ids of the batteries cannot be used, `None` if they can."""
+    for number, battery in enumerate(batteries, start=1):
+        if battery.component_id == link.component_id:
+            return f"battery.{number}: component_id {link.component_id} is this computer's"
+    reported = {n: b for n, b in enumerate(batteries, start=1) if b.monitor is None}
+    without = [n for n, battery in reported.items() if battery.battery_id is None]
+    if without and len(without) < len(reported):
+        return f"battery.{without[0]}: battery_id in every [[battery]] or in none"
+    if reported and not without and link.battery_id >= 0:
+        return "battery_id in each [[battery]] or in [mavlink], not in both"
+    names = {b.monitor: f"battery.{n}, which is a monitor" for n, b in enumerate(batteries, 1)}
+    for place, (number, battery) in enumerate(reported.items()):
+        given = battery.battery_id
+        battery_id = link.battery_id + place if given is None else given
+        if given is None and link.battery_id < 0:
+            continue
+        if battery_id in names or battery_id > LAST_ID:
+            taken = f"beyond {LAST_ID}" if battery_id > LAST_ID else f"that of {names[battery_id]}"
+            return f"battery.{number}: battery_id {battery_id} is {taken}"
+        names[battery_id] = f"battery.{number}"
     return None
 
 

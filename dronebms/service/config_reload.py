@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from dronebms.core.errors import ConfigError
 from dronebms.service.config import Config, read_config
 
 _REASONS = {  # what is used at the start only
     "battery": "adapters are opened",
-    "mavlink": "the link is opened",
+    "mavlink": "links are opened",
     "vehicle": "its flights are recalled",
     "status": "the socket is opened",
     "recording": "a recording begins",
@@ -40,12 +41,19 @@ def apply_reload(old: Config, new: Config) -> tuple[Config, list[str]]:
     waiting = [
         f"{key} waits for a restart: {reason} once, at the start"
         for section, reason in _REASONS.items()
-        for key in _differing(section, before[section], after[section])
+        for key in _differing(section, *_as_written(section, before, after))
     ]
     topics = {one and one.topic for one in (old.charger, new.charger)}
     if len(topics) > 1:
         waiting.append(f"charger.topic waits for a restart: {_REASONS['mqtt']} once, at the start")
     return new.model_copy(update={name: getattr(old, name) for name in _REASONS}), waiting
+
+
+def _as_written(section: str, *dumps: Mapping[str, Any]) -> list[Any]:
+    """Values of a section in each configuration; a single link has no number."""
+    values = [dump[section] for dump in dumps]
+    single = section == "mavlink" and all(len(value) == 1 for value in values)
+    return [value[0] for value in values] if single else values
 
 
 def _differing(key: str, old: object, new: object) -> Iterator[str]:

@@ -4,9 +4,11 @@ An exit stack closes them. A sink that cannot be opened is logged and tried agai
 a pack unguarded.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,13 +40,14 @@ from dronebms.service.external_program import ChargerHook, UserProgram
 from dronebms.service.retried_sink import ClosingSink, RetriedSink
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.status_socket import StatusServer
-from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.bridge import Bridge, TelemetryLink
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
-from mavlink_bridge.protocol.config import MavlinkConfig
+from mavlink_bridge.protocol.config import VEHICLE, MavlinkConfig
 from mavlink_bridge.protocol.flight_stacks import PX4
 from mavlink_bridge.protocol.link import Link, open_link
 from mavlink_bridge.protocol.signing import TimestampFile
+from mavlink_bridge.vehicle.battery_id import BatteryAddress
 from smartbattery.bus import Bus
 from smartbattery.device_lock import GaugeLock
 from smartbattery.errors import BusError
@@ -57,50 +60,73 @@ if TYPE_CHECKING:
     from dronebms.telemetry.mqtt import MqttPublisher
     from dronebms.telemetry.openmetrics import OpenMetricsExporter
 
-SIGNING = "signing"  # file of the timestamps
+SIGNING = "signing"  # file of the timestamps; that of a telemetry link ends with a name
+_NAME_LETTERS = 8
 _MB = 1e6
 _log = logging.getLogger(__name__)
 
 
-def bridge_of(
-    config: MavlinkConfig, state: StateConfig | None, link: Link, stack: ExitStack
-) -> Bridge:
-    """The bridge to the vehicle, over an open link; `state`: folder of its signing timestamps.
+def bridge_of(config: Config, links: Sequence[Link], stack: ExitStack) -> Bridge:
+    """The bridge to the vehicle, over open links.
+
+    Args:
+        config: of the service; its state folder has the signing timestamps.
+        links: of each section in its order.
+        stack: closes the timestamps.
 
     Raises:
-        ConfigError: the signing key cannot be read.
+        ConfigError: a signing key cannot be read.
     """
-    key = None if config.signing_key is None else read_key(Path(config.signing_key))
-    timestamps = None
-    if key is not None and state is not None:
-        timestamps = stack.enter_context(closing(TimestampFile(Path(state.dir) / SIGNING)))
-    elif key is not None:
-        _log.warning("no [state]: a signed frame can be repeated after a restart")
-    options = BridgeOptions(
-        report_time=config.report_time,
-        accept_systems=config.accept_systems,
-        component_id=config.component_id,
-        key=key,
+    main = config.vehicle_link
+    common = BridgeOptions(
+        report_time=main.report_time,
+        component_id=main.component_id,
         unix_s=unix_s(),
-        timestamps=timestamps,
+        pack_voltage_only=main.pack_voltage_only,
+        batteries=tuple([BatteryAddress(b.component_id, b.battery_id) for b in config.battery]),
     )
+    options = [_options_of(one, common, config.state, stack) for one in config.mavlink]
+    ports = list(zip(config.mavlink, links, options, strict=True))
+    link, its_options = next((at, its) for one, at, its in ports if one is main)
     return Bridge(
         link,
-        system_id=config.system_id,
-        vehicle=config.vehicle,
-        first_battery_id=config.battery_id,
-        options=options,
+        system_id=main.system_id,
+        vehicle=main.vehicle,
+        first_battery_id=main.battery_id,
+        options=its_options,
+        telemetry=[TelemetryLink(one.url, at, its) for one, at, its in ports if one is not main],
     )
+
+
+def _options_of(
+    config: MavlinkConfig, common: BridgeOptions, state: StateConfig | None, stack: ExitStack
+) -> BridgeOptions:
+    """Options of one link."""
+    accept_systems = config.accept_systems
+    if config.signing_key is None:
+        return replace(common, accept_systems=accept_systems)
+    key, timestamps = read_key(Path(config.signing_key)), None
+    if state is None:
+        _log.warning("no [state]: a signed frame can be repeated after a restart")
+    else:
+        name = SIGNING if config.role == VEHICLE else f"{SIGNING}.{_file_name(config.url)}"
+        timestamps = stack.enter_context(closing(TimestampFile(Path(state.dir) / name)))
+    return replace(common, accept_systems=accept_systems, key=key, timestamps=timestamps)
+
+
+def _file_name(url: str) -> str:
+    """A file name of a link, the same in every run."""
+    return hashlib.sha256(url.encode()).hexdigest()[:_NAME_LETTERS]
 
 
 class Machine(Protocol):
-    """Access of a service to its packs and its vehicle; a rehearsal has virtual ones."""
+    """Access of a service to its packs and its links; a rehearsal has virtual ones."""
 
     def lock_packs(self, batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
         """Lock the packs against other programs."""
 
     def link(self, config: MavlinkConfig, stack: ExitStack) -> Link:
-        """The link to the vehicle."""
+        """The link of a section."""
 
     def gauges(
         self,
@@ -120,7 +146,7 @@ class ThisMachine:
         lock_packs(batteries, stack)
 
     def link(self, config: MavlinkConfig, stack: ExitStack) -> Link:
-        """Open the link of the configuration; see `open_link`."""
+        """Open the link of a section; see `open_link`."""
         return stack.enter_context(closing(open_link(config.url)))
 
     def gauges(
@@ -307,8 +333,9 @@ def refuse_unusable(config: Config) -> None:
     Raises:
         ConfigError: an extra is not installed, or the signing key cannot be read.
     """
-    if config.mavlink.signing_key is not None:
-        read_key(Path(config.mavlink.signing_key))
+    for link in config.mavlink:
+        if link.signing_key is not None:
+            read_key(Path(link.signing_key))
     if config.metrics is not None:
         metrics_exporter()
     if config.mqtt is not None:

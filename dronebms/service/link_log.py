@@ -1,4 +1,4 @@
-"""Logs whether the MAVLink link works: at the start, and when that changes."""
+"""Logs whether the MAVLink links work: at the start, and when that changes."""
 
 import logging
 
@@ -8,23 +8,28 @@ _log = logging.getLogger(__name__)
 
 
 class LinkLog:
-    """A sink that logs the trouble of the link, and when it is open.
+    """A sink that logs the trouble of each link, and when it is open.
 
     Args:
-        url: of the link.
+        url: of the link of the vehicle.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._logged: str | None = ""  # trouble; None: the link works
+        self._logged: dict[str, str | None] = {}  # trouble by URL; None: the link works
 
     def __call__(self, report: Report) -> None:
-        """Log a change."""
-        trouble = report.vehicle.link_trouble
-        if trouble == self._logged:
+        """Log what has changed."""
+        vehicle = report.vehicle
+        self._log(self._url, vehicle.link_trouble, "MAVLink")
+        for link in vehicle.telemetry_links:
+            self._log(link.url, link.trouble, "MAVLink telemetry")
+
+    def _log(self, url: str, trouble: str | None, what: str) -> None:
+        if self._logged.get(url, "") == trouble:
             return
-        self._logged = trouble
+        self._logged[url] = trouble
         if trouble is None:
-            _log.info("sending MAVLink to %s", self._url)
+            _log.info("sending %s to %s", what, url)
         else:
-            _log.warning("MAVLink: %s", trouble)
+            _log.warning("%s: %s", what, trouble)

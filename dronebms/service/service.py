@@ -108,8 +108,8 @@ class Service:
         self._config = config
         self._stack = stack
         self._clock = clock
-        link = machine.link(config.mavlink, stack)
-        self._bridge = bridge_of(config.mavlink, config.state, link, stack)
+        links = [machine.link(one, stack) for one in config.mavlink]
+        self._bridge = bridge_of(config, links, stack)
         self._install(self._new_control(config))
         rules = _rules(config)
         self._can = CanBuses(clock, stack)
@@ -144,7 +144,7 @@ class Service:
         sinks: list[Sink] = [
             self._bridge,
             log_events,
-            LinkLog(config.mavlink.url),
+            LinkLog(config.vehicle_link.url),
             PreflightLog(),
             self._charge,
         ]

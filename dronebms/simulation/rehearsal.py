@@ -66,7 +66,7 @@ def rehearsed(config: Config, url: str, folder: Path) -> Config:
     plain = {"address": ADDRESS, "mux_address": None, "mux_channel": None, "recovery": None}
     changed = {
         "battery": [battery.model_copy(update=plain) for battery in config.battery],
-        "mavlink": config.mavlink.model_copy(update={"url": url}),
+        "mavlink": [config.vehicle_link.model_copy(update={"url": url})],
         **dict.fromkeys(_LEFT_OUT),
         "state": StateConfig(dir=str(folder)),
         "dronecan": config.dronecan if _is_simulated_can(config) else None,
@@ -79,6 +79,7 @@ def left_out(config: Config) -> str | None:
     names = [f"[{name}]" for name in _LEFT_OUT if getattr(config, name) is not None]
     if config.dronecan is not None and not _is_simulated_can(config):
         names.append("[dronecan]")
+    names += ["[[mavlink]] with role telemetry"] if config.telemetry_links else []
     return f"not used in a rehearsal: {', '.join(names)}" if names else None
 
 

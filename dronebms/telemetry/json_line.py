@@ -49,6 +49,9 @@ def line(report: Report) -> dict[str, object]:
         "link_trouble": report.vehicle.link_trouble,
         "can_trouble": report.vehicle.can_trouble,
         "second_sender": report.vehicle.second_sender,
+        "telemetry_links": [
+            {"url": link.url, "trouble": link.trouble} for link in report.vehicle.telemetry_links
+        ],
         "battery": report.index,
         "voltage_v": _rounded(snapshot.voltage_v, _V),
         "current_a": _rounded(snapshot.current_a, _A),

@@ -51,6 +51,7 @@ MORE = (  # name, help text, further labels
     ("gauge_up",        "1 while the gauge is read, else 0", ()),
     ("link_up",         "1 while the MAVLink link works, else 0", ()),
     ("can_up",          "1 while the CAN buses work, else 0", ()),
+    ("telemetry_link_up", "1 while a MAVLink telemetry link works, else 0", ("link",)),
 )
 ROWS = (*((name, text, ()) for _, name, _, text in LINE), *MORE)
 # fmt: on
@@ -112,6 +113,8 @@ def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
     yield "gauge_up", (), float(report.snapshot.voltage_v is not None)
     yield "link_up", (), float(report.vehicle.link_trouble is None)
     yield "can_up", (), float(report.vehicle.can_trouble is None)
+    for link in report.vehicle.telemetry_links:
+        yield "telemetry_link_up", (link.url,), float(link.trouble is None)
     yield from (("tripped", (limit,), 1.0) for limit in report.status.active)
     for place, cell_v in enumerate(report.snapshot.cells_v, start=1):
         yield "cell_volts", (str(place),), cell_v

@@ -54,7 +54,7 @@ def written(found: Found, **given: object) -> Config:
 def test_without_anything_the_pack_is_virtual_and_the_link_local() -> None:
     config = written(Found(ports=("/dev/ttyAMA0",)))
     assert [battery.bus for battery in config.battery] == [VIRTUAL]
-    assert config.mavlink.url == "udpout:127.0.0.1:14550"
+    assert config.vehicle_link.url == "udpout:127.0.0.1:14550"
     assert config.status is not None
     assert config.state is not None
     assert (config.status.socket, config.state.dir) == (
@@ -75,8 +75,8 @@ def test_packs_and_the_autopilot_that_were_found_are_configured() -> None:
     second = Place("/dev/i2c-2"), "25.0 V"
     config = written(Found((PACK, second), ("/dev/ttyAMA0",), (), AUTOPILOT))
     assert [battery.bus for battery in config.battery] == ["/dev/i2c-1", "/dev/i2c-2"]
-    assert config.mavlink.url == AUTOPILOT.url
-    assert written(Found((PACK,), ("/dev/ttyS3",))).mavlink.url == "serial:/dev/ttyS3:921600"
+    assert config.vehicle_link.url == AUTOPILOT.url
+    assert written(Found((PACK,), ("/dev/ttyS3",))).vehicle_link.url == "serial:/dev/ttyS3:921600"
 
 
 def test_an_option_answers_for_what_was_found() -> None:
@@ -88,13 +88,16 @@ def test_an_option_answers_for_what_was_found() -> None:
     (battery,) = config.battery
     assert (battery.bus, battery.cells, battery.capacity_mah) == ("mavlink:0", 6, 5000.0)
     assert battery.chemistry == "li-ion"
-    assert (config.mavlink.url, config.vehicle.name) == ("tcp:10.0.0.1:5760", "5")
+    assert (config.vehicle_link.url, config.vehicle.name) == ("tcp:10.0.0.1:5760", "5")
 
 
 def test_a_virtual_pack_is_never_configured_for_a_vehicle_by_itself() -> None:
     with pytest.raises(ConfigError, match="no pack was found for the autopilot"):
         written(Found(autopilot=AUTOPILOT))
-    assert written(Found(autopilot=AUTOPILOT), bus=VIRTUAL).mavlink.url == "udpout:127.0.0.1:14550"
+    assert (
+        written(Found(autopilot=AUTOPILOT), bus=VIRTUAL).vehicle_link.url
+        == "udpout:127.0.0.1:14550"
+    )
 
 
 @pytest.mark.parametrize(
@@ -345,7 +348,7 @@ def test_the_questions_are_asked_until_the_answers_are_valid(tmp_path: Path) -> 
     (battery,) = config.battery
     assert (battery.bus, battery.cells, battery.capacity_mah) == ("mavlink:0", 6, 5000.0)
     assert battery.chemistry == "lipo"
-    assert (config.mavlink.url, config.vehicle.name) == ("udpout:127.0.0.1:14599", "lifter 2")
+    assert (config.vehicle_link.url, config.vehicle.name) == ("udpout:127.0.0.1:14599", "lifter 2")
 
 
 @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 2)])

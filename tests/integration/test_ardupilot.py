@@ -279,16 +279,16 @@ def test_the_check_finds_and_sets_wrong_parameters(plain_copter: Copter) -> None
     copter.wait_ready()
     config = validated(Config, CONFIG, "x.toml")
     url = f"udpin:127.0.0.1:{copter.companion}"
-    lines, fits = check_vehicle(config.mavlink, VehicleUse(5000.0), url, copter.clock)
+    lines, fits = check_vehicle(config.vehicle_link, VehicleUse(5000.0), url, copter.clock)
     assert not fits
     lines, fits = check_vehicle(
-        config.mavlink, VehicleUse(5000.0), url, copter.clock, set_wrong=True
+        config.vehicle_link, VehicleUse(5000.0), url, copter.clock, set_wrong=True
     )
     assert "BATT_MONITOR set to 29" in lines
     assert "SCR_ENABLE set to 1" in lines
     assert "restart" in lines[-1]
     copter.restart()
-    lines, fits = check_vehicle(config.mavlink, VehicleUse(5000.0), url, copter.clock)
+    lines, fits = check_vehicle(config.vehicle_link, VehicleUse(5000.0), url, copter.clock)
     assert fits, lines
 
 

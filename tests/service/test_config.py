@@ -76,8 +76,8 @@ def test_a_whole_configuration_is_read() -> None:
     assert (first.bus, first.address) == ("/dev/i2c-1", 0x0C)
     assert first.pack_data() == PackData(LI_ION, 6, 16000.0, 3.1)
     assert second.pack_data() == PackData(LIPO)
-    assert (config.mavlink.url, config.mavlink.system_id) == ("udpin:0.0.0.0:14550", 7)
-    assert config.mavlink.vehicle == "px4"
+    assert (config.vehicle_link.url, config.vehicle_link.system_id) == ("udpin:0.0.0.0:14550", 7)
+    assert config.vehicle_link.vehicle == "px4"
     assert config.status is not None
     assert config.recording is not None
     assert config.state is not None
@@ -139,9 +139,9 @@ def test_a_missing_key_has_the_documented_default() -> None:
     config = read(BATTERY)
     (battery,) = config.battery
     assert (battery.address, battery.gauge, battery.chemistry) == (0x0B, "auto", "lipo")
-    assert config.mavlink.url == "udpout:127.0.0.1:14550"
-    assert (config.mavlink.system_id, config.mavlink.vehicle) == (None, "auto")
-    assert config.mavlink.component_id == 191
+    assert config.vehicle_link.url == "udpout:127.0.0.1:14550"
+    assert (config.vehicle_link.system_id, config.vehicle_link.vehicle) == (None, "auto")
+    assert config.vehicle_link.component_id == 191
     assert (config.status, config.recording, config.limit_changes()) == (None, None, ())
     assert config.action_kinds() == frozenset()
     assert (config.state, config.vehicle_dir) == (None, Path("/var/lib/dronebms"))
@@ -545,10 +545,11 @@ def test_every_example_of_the_pages_is_accepted(example: str) -> None:
 
 
 def test_the_time_that_is_reported_is_configurable() -> None:
-    assert read(BATTERY).mavlink.report_time is None
+    assert read(BATTERY).vehicle_link.report_time is None
     for choice in ("median", "low"):
         assert (
-            read(BATTERY + f'[mavlink]\nreport_time = "{choice}"\n').mavlink.report_time == choice
+            read(BATTERY + f'[mavlink]\nreport_time = "{choice}"\n').vehicle_link.report_time
+            == choice
         )
     assert complaints(BATTERY + '[mavlink]\nreport_time = "mean"\n') == [
         "mavlink.report_time: expected 'median' or 'low', not 'mean'"
@@ -556,9 +557,9 @@ def test_the_time_that_is_reported_is_configurable() -> None:
 
 
 def test_the_systems_whose_requests_are_answered_are_configurable() -> None:
-    assert read(BATTERY + "[mavlink]\naccept_systems = [254, 255]\n").mavlink.accept_systems == (
-        (254, 255)
-    )
+    assert read(
+        BATTERY + "[mavlink]\naccept_systems = [254, 255]\n"
+    ).vehicle_link.accept_systems == ((254, 255))
     for wrong in ("[0]", "[256]", '["255"]', "[1.5]", "255"):
         assert complaints(BATTERY + f"[mavlink]\naccept_systems = {wrong}\n")
 

@@ -2,16 +2,25 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dronebms.service.config import StateConfig
+from dronebms.service.config import Config
 from dronebms.service.factories import bridge_of
-from mavlink_bridge.protocol.config import MavlinkConfig
 from tests.mavlink_bridge.fake_vehicle import FakeVehicle
 from tests.mavlink_bridge.reports import a_report
 
 WARNING = "no [state]: a signed frame can be repeated after a restart"
+
+
+def config_of(folder: Path, *links: dict[str, Any], state: bool) -> Config:
+    (folder / "key").write_text("correct horse")
+    (folder / "key").chmod(0o600)
+    data: dict[str, Any] = {"battery": [{"bus": "sim:hover"}], "mavlink": list(links)}
+    return Config.model_validate(
+        data | ({"state": {"dir": str(folder / "state")}} if state else {})
+    )
 
 
 @pytest.mark.parametrize("key", [True, False])
@@ -19,12 +28,23 @@ WARNING = "no [state]: a signed frame can be repeated after a restart"
 def test_the_times_of_signed_frames_are_stored_with_a_key_and_a_folder(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, *, key: bool, folder: bool
 ) -> None:
-    (tmp_path / "key").write_text("correct horse")
-    (tmp_path / "key").chmod(0o600)
-    config = MavlinkConfig(signing_key=str(tmp_path / "key") if key else None)
-    state = StateConfig(dir=str(tmp_path / "state")) if folder else None
+    signed = {"signing_key": str(tmp_path / "key")} if key else {}
+    config = config_of(tmp_path, signed, state=folder)
     with ExitStack() as stack:
-        bridge = bridge_of(config, state, FakeVehicle(), stack)
+        bridge = bridge_of(config, [FakeVehicle()], stack)
         bridge(a_report(0.0))
     assert (tmp_path / "state" / "signing").exists() == (key and folder)
     assert (WARNING in caplog.text) == (key and not folder)
+
+
+def test_each_signed_link_has_its_own_times(tmp_path: Path) -> None:
+    signed = {"signing_key": str(tmp_path / "key")}
+    ground = signed | {"url": "udpout:127.0.0.1:14551", "role": "telemetry"}
+    config = config_of(tmp_path, signed, ground, state=True)
+    names = []
+    for _ in range(2):
+        with ExitStack() as stack:
+            bridge_of(config, [FakeVehicle(), FakeVehicle()], stack)(a_report(0.0))
+        names.append(sorted(path.name for path in (tmp_path / "state").iterdir()))
+    assert names[0] == names[1]
+    assert (names[0][0], names[0][1][:8], len(names[0])) == ("signing", "signing.", 2)

@@ -136,7 +136,7 @@ def test_the_rehearsed_configuration_has_virtual_packs_alone(tmp_path: Path) -> 
     config = validated(Config, BATTERY + ACTION, "rehearsal.toml")
     changed = rehearsed(config, "tcp:127.0.0.1:5762", tmp_path)
     assert changed.battery[0].address == ADDRESS
-    assert changed.mavlink.url == "tcp:127.0.0.1:5762"
+    assert changed.vehicle_link.url == "tcp:127.0.0.1:5762"
     assert changed.state is not None
     assert changed.action == config.action
     assert left_out(config) is None

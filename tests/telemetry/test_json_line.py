@@ -72,7 +72,7 @@ def test_unknown_is_null_and_nothing_else_is() -> None:
     line = json.loads(json_line.text(report()))
     assert {key for key, value in line.items() if value is not None} == {
         "t_s", "severity", "active", "battery", "cells_v", "doubts", "go", "charger",
-        "advice", "weakest", "cells", "home_verdict", "mission_verdict",
+        "advice", "weakest", "cells", "home_verdict", "mission_verdict", "telemetry_links",
     }  # fmt: skip
     assert not any(line["weakest"].values())
 
