@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dronebms.cli.check import _OUTPUTS
 from dronebms.cli.machine_check import machine_findings
 from dronebms.cli.main import main
 from dronebms.core.clock import SystemClock, VirtualClock
@@ -101,19 +102,22 @@ def test_check_names_a_bus_that_is_not_there(tmp_path: Path) -> None:
     assert found(f"slcan:{tmp_path}") == [f"{tmp_path} is no device"]
 
 
-def test_check_lists_what_is_sent(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_check_lists_what_is_sent_and_what_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = tmp_path / "x.toml"
-    keys = 'url = "socketcan:can77"\nnode_id = 60\ncbat = true\nrate_hz = 5\n'
+    url = "socketcan:can77"
+    keys = f'url = "{url}"\nnode_id = 60\ncbat = true\nrate_hz = 5\n'
     path.write_text(f"{PACK}{LINK}[dronecan]\n{keys}")
 
     assert main(["check", "-c", str(path)]) == 1
 
     out = " ".join(capsys.readouterr().out.split())
-    assert (
-        "dronecan: BatteryInfo, BatteryInfoAux, CBAT at 5 Hz to socketcan:can77, node ids from 60, "
-        "battery ids from 0"
-    ) in out
-    assert "fails dronecan: socketcan:can77: there is no interface can77" in out
+    assert f"fails dronecan: {url}: there is no interface can77 -> ip link show type can" in out
+    section = read(path.read_text()).dronecan
+    assert _OUTPUTS["dronecan"].format(section) == (
+        f"BatteryInfo, BatteryInfoAux, CBAT at 5 Hz to {url}, node ids from 60, battery ids from 0"
+    )
 
 
 # ---------------------------------------------------------------------- the service
