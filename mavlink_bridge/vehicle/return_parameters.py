@@ -7,8 +7,8 @@ them and changed their units: where the release is not known, the other name is 
 Source: ArduCopter Parameters.cpp, mode_rtl.cpp and mode.cpp `land_run_vertical_control` of 4.6, the
 4.7 changes SI parameters (pull requests 31970 and 32147 of ArduPilot); ArduPlane Parameters.cpp and
 quadplane.cpp, converted in 4.5 (pull request 26025); Rover Parameters.cpp; AP_Rally.cpp;
-AC_Circle.cpp; PX4
-rtl_params.yaml, rtl.cpp `computeReturnAltitude`, FlightTaskAuto.cpp `_prepareLandSetpoints`.
+AC_Circle.cpp; PX4 rtl_params.yaml, rtl.cpp `computeReturnAltitude`, rtl_direct.cpp
+`getActivationState` for rovers, FlightTaskAuto.cpp `_prepareLandSetpoints`.
 """
 
 import math
@@ -18,7 +18,12 @@ from types import MappingProxyType
 
 from dronebms.core.flight_plan import ReturnPlan, ReturnTo, Speeds
 from mavlink_bridge.protocol.autopilot import Autopilot
-from mavlink_bridge.protocol.flight_modes import FIXED_WING_TYPE, VTOL_TYPES, firmware_of
+from mavlink_bridge.protocol.flight_modes import (
+    FIXED_WING_TYPE,
+    ROVER_TYPES,
+    VTOL_TYPES,
+    firmware_of,
+)
 from mavlink_bridge.protocol.flight_stacks import ANY_RELEASE, Release
 from mavlink_bridge.protocol.mission_items import UNKNOWN_CIRCLES, Circles
 from mavlink_bridge.protocol.parameters import Parameters
@@ -112,9 +117,9 @@ RETURN_PARAMETERS = (
     ReturnParameter(_ROVER,  "rally",        "RALLY_INCL_HOME",  0.0, 1.0, optional=True),
     ReturnParameter(_ROVER,  "rally_m",      "RALLY_LIMIT_KM",   0.0, 100.0, _KM, optional=True),
     ReturnParameter(_PX4,    "type",         "RTL_TYPE",         0.0, 5.0),
-    ReturnParameter(_PX4,    "height_m",     "RTL_RETURN_ALT",   0.0, 10_000.0),
-    ReturnParameter(_PX4,    "wait_m",       "RTL_DESCEND_ALT",  0.0, 10_000.0),
-    ReturnParameter(_PX4,    "wait_s",       "RTL_LAND_DELAY",   -1.0, 1e5),
+    ReturnParameter(_PX4,    "height_m",     "RTL_RETURN_ALT",   0.0, 10_000.0, only="flies"),
+    ReturnParameter(_PX4,    "wait_m",       "RTL_DESCEND_ALT",  0.0, 10_000.0, only="flies"),
+    ReturnParameter(_PX4,    "wait_s",       "RTL_LAND_DELAY",   -1.0, 1e5, only="flies"),
     ReturnParameter(_PX4,    "cone",         "RTL_CONE_ANG",     0.0, 90.0, only="rotors"),
     ReturnParameter(_PX4,    "level_m",      "RTL_MIN_DIST",     0.0, 1e4, only="rotors"),
     ReturnParameter(_PX4,    "rotor_m_s",    "MPC_XY_CRUISE",    0.1, 100.0, only="rotors"),
@@ -123,6 +128,7 @@ RETURN_PARAMETERS = (
     ReturnParameter(_PX4,    "landing_m_s",  "MPC_LAND_SPEED",   0.1, 10.0, only="rotors"),
     ReturnParameter(_PX4,    "slow_m",       "MPC_LAND_ALT1",    0.0, 1000.0, only="rotors"),
     ReturnParameter(_PX4,    "low_m",        "MPC_LAND_ALT2",    0.0, 1000.0, only="rotors"),
+    ReturnParameter(_PX4,    "rover_m_s",    "RO_SPEED_LIM",     0.1, 100.0, only="rover"),
     ReturnParameter(_PX4,    "cruise_m_s",   "FW_AIRSPD_TRIM",   0.5, 200.0, only="wing"),
     ReturnParameter(_PX4,    "climb_m_s",    "FW_T_CLMB_R_SP",   0.1, 50.0, only="wing"),
     ReturnParameter(_PX4,    "descent_m_s",  "FW_T_SINK_R_SP",   0.1, 50.0, only="wing"),
@@ -217,7 +223,9 @@ class ReturnParameters:
         pending = parameters.pending()
         absent = parameters.requested() - pending
         values = {
-            "rotors": float(vehicle_type != FIXED_WING_TYPE),
+            "rover": float(vehicle_type in ROVER_TYPES),
+            "flies": float(vehicle_type not in ROVER_TYPES),
+            "rotors": float(vehicle_type not in (FIXED_WING_TYPE, *ROVER_TYPES)),
             "wing": float(vehicle_type in (FIXED_WING_TYPE, *VTOL_TYPES)),
         }
         missing, unread = [], []
@@ -334,6 +342,10 @@ def _px4(read: _Read) -> tuple[ReturnPlan, Speeds]:
     hovers = not get("wing") or read.on_wing is False
     now = rotor if hovers else wing
     delay_s, number = get("wait_s"), get("type")
+    to = ReturnTo.HOME if number is None else _RETURN_TO[int(number)]
+    if get("rover"):  # drives there from where it is
+        plan = ReturnPlan(get("rover_m_s"), height_m=0.0, to=to, missing=read.missing)
+        return plan, Speeds(get("rover_m_s"))
     plan = ReturnPlan(
         cruise_m_s=now.cruise_m_s,
         climb_m_s=now.climb_m_s,
@@ -347,7 +359,7 @@ def _px4(read: _Read) -> tuple[ReturnPlan, Speeds]:
         wait_s=max(delay_s or 0.0, 0.0),
         wait_height_m=get("wait_m"),
         lands=delay_s is None or delay_s >= 0.0,
-        to=ReturnTo.HOME if number is None else _RETURN_TO[int(number)],
+        to=to,
         missing=read.missing,
     )
     return plan, wing if get("wing") else rotor

@@ -131,6 +131,15 @@ def assert_close(found: ReturnPlan | None, expected: ReturnPlan) -> None:
         ),
         (PX4, COPTER, release(1, 16), PX4_RETURN | PX4_ROTORS, PX4_PLAN, Speeds(5.0, 3.0, 1.5)),
         (
+            *(PX4, ROVER, release(1, 16), PX4_RETURN | PX4_ROTORS | {"RO_SPEED_LIM": 2}),
+            *(ReturnPlan(2.0, height_m=0.0, to=ReturnTo.HOME_OR_RALLY), Speeds(2.0)),
+        ),
+        (
+            *(PX4, ROVER, release(1, 16), PX4_RETURN | {"RO_SPEED_LIM": -1}),  # no limit
+            ReturnPlan(height_m=0.0, to=ReturnTo.HOME_OR_RALLY, missing=("RO_SPEED_LIM",)),
+            Speeds(),
+        ),
+        (
             *(PX4, PLANE, release(1, 16), PX4_RETURN | PX4_WING),
             ReturnPlan(
                 15.0, 3.0, 2.0, height_m=60.0, wait_height_m=30.0, to=ReturnTo.HOME_OR_RALLY
