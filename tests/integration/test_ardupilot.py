@@ -4,29 +4,17 @@ Each test is one flight of a minute or two of vehicle time. The parts of the ser
 ones, over a real link; only the readings of the pack are given.
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.core.chemistry import LIPO
-from dronebms.core.pack_data import PackData
-from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
+from dronebms.core.report import Action, ActionKind, Severity
 from dronebms.core.toml_schema import validated
-from dronebms.monitoring.pipeline import Pipeline
-from dronebms.protection.rules import Rules
 from dronebms.service.config import Config
-from mavlink_bridge.bridge import Bridge
-from mavlink_bridge.components import BridgeOptions
-from mavlink_bridge.protocol.link import open_link
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 from mavlink_bridge.vehicle.saved_parameters import left_behind
-from mavlink_bridge.vehicle.vehicle_control import VehicleControl
-from smartbattery.snapshot import Snapshot
+from tests.integration.companion import Service, guarded
 from tests.integration.copter import (
     LAND,
     LOITER,
@@ -37,56 +25,10 @@ from tests.integration.copter import (
     needs_copter,
 )
 from tests.integration.process import Process
-from tests.mavlink_bridge.reports import a_report, as_estimated
 
 pytestmark = needs_copter
 
-GOOD: dict[str, Any] = {
-    "cells_v": (4.0, 4.01, 3.99),
-    "voltage_v": 12.0,
-    "current_a": 28.0,
-    "soc_pct": 80.9,
-    "full_mah": 5000.0,
-}
 CONFIG = '[[battery]]\nbus = "sim:survey"\ncapacity_mah = 5000\n'
-REDUCE = Action(Severity.WARNING, ActionKind.REDUCE)
-
-
-class Service:
-    """The loop of the service, stepped by the clock of the vehicle."""
-
-    def __init__(self, copter: Copter, folder: Path | None = None) -> None:
-        self.link = open_link(f"udpin:127.0.0.1:{copter.companion}")
-        self.bridge = Bridge(self.link, options=BridgeOptions(rate_hz=5.0))
-        if folder is not None:
-            self.bridge.vehicle_control = VehicleControl(folder)
-        self.values = dict(GOOD)
-        self.max_a: float | None = None
-        self.action = REDUCE
-        self.copter = copter
-        copter.each = self.step
-        copter.closing.callback(self.link.close)
-
-    def step(self, now_s: float) -> None:
-        """Read messages and send those that are due."""
-        self.bridge.pump(now_s)
-        drawn = self.copter.last.get((1, 1))  # the monitor that measures the current of the motors
-        if self.copter.armed and drawn is not None:
-            current_a = drawn.current_battery / 100
-            # Without a resistance of the pack ArduPilot limits nothing.
-            cells = tuple(4.1 - 0.01 * current_a for _ in range(3))
-            self.values |= {"current_a": current_a, "cells_v": cells, "voltage_v": sum(cells)}
-        report = a_report(now_s, **self.values)
-        report = replace(report, reported=as_estimated(report))
-        if self.max_a is not None:
-            request = ActionRequest(self.action, (0, 0, 1), "governor", self.max_a)
-            report = replace(report, requests=(request,))
-        self.bridge(report)
-
-    def crash(self) -> None:
-        """End like SIGKILL: nothing is sent any more, and the port is free."""
-        self.copter.each = lambda _now_s: None
-        self.link.close()
 
 
 @pytest.fixture
@@ -144,38 +86,6 @@ def test_a_service_restarted_in_flight_sends_within_three_seconds(copter: Copter
     assert copter.until(lambda: (180, 2) in copter.last, 10.0, "our battery") <= 3.0
     assert (180, 0) not in copter.last
     assert not any("missing" in text for text in copter.texts)
-
-
-class Pack:
-    """A pack in flight with a variable third cell; the values of its gauge are consistent."""
-
-    def __init__(self) -> None:
-        self.weak_v = 3.8
-        self._flicker_v = 0.0
-
-    def poll(self, now_s: float) -> Snapshot:
-        """Snapshot of the given time."""
-        self._flicker_v = 0.003 - self._flicker_v
-        cells = (3.8 + self._flicker_v, 3.81, self.weak_v)
-        left_mah = 4000.0 - 10.0 * now_s / 3.6
-        return Snapshot(
-            now_s, sum(cells), 10.0, 30.0, cells, soc_pct=left_mah / 50, remaining_mah=left_mah,
-            full_mah=5000.0,
-        )  # fmt: skip
-
-
-def guarded(copter: Copter, folder: Path, *actions: Action) -> Pack:
-    """Connect a pack with the limits and actions of the service."""
-    bridge = Service(copter, folder).bridge
-    pack = Pack()
-    pack_data = PackData(LIPO, cells=3, capacity_mah=5000.0, cutoff_cell_v=3.3)
-    pipeline = Pipeline(pack, pack_data, (bridge,), rules=Rules(actions=actions))
-
-    def step(now_s: float) -> None:
-        pipeline.step(now_s, bridge.pump(now_s))
-
-    copter.each = step
-    return pack
 
 
 def test_a_weak_cell_returns_the_vehicle_and_the_pilot_may_choose_another_mode(
@@ -294,19 +204,8 @@ def test_the_check_finds_and_sets_wrong_parameters(plain_copter: Copter) -> None
 
 def away(copter: Copter, speed_m_s: float) -> None:
     """Send the vehicle far away; wait until it is fast."""
-    where: Any = copter.last["GLOBAL_POSITION_INT"]
-    lat, lon = where.lat + 200_000, where.lon
-    to = mavlink.MAVLink_set_position_target_global_int_message(
-        0, copter.system, 1, 6, 0x0DF8, lat, lon, 20.0, *[0.0] * 8
-    )
-    copter.send(to)
-    copter.until(lambda: ground_m_s(copter) > speed_m_s, 30.0, "fast")
-
-
-def ground_m_s(copter: Copter) -> float:
-    """Ground speed."""
-    where: Any = copter.last["GLOBAL_POSITION_INT"]
-    return math.hypot(where.vx, where.vy) / 100
+    copter.go_away(2000.0)
+    copter.until(lambda: copter.ground_m_s > speed_m_s, 30.0, "fast")
 
 
 SLOWER = Action(Severity.WARNING, ActionKind.REDUCE, speed_m_s=3.0, climb_m_s=1.0)
@@ -318,21 +217,21 @@ def test_the_speed_is_limited_and_restored(copter: Copter, tmp_path: Path) -> No
     copter.take_off(20.0)
     away(copter, 9.0)
     service.action, service.max_a = SLOWER, 60.0
-    took_s = copter.until(lambda: ground_m_s(copter) < 3.3, 20.0, "slow")
+    took_s = copter.until(lambda: copter.ground_m_s < 3.3, 20.0, "slow")
     assert took_s < 10.0
     copter.fly(15.0)
-    assert 2.5 < ground_m_s(copter) < 3.5
+    assert 2.5 < copter.ground_m_s < 3.5
     service.max_a = None
-    copter.until(lambda: ground_m_s(copter) > 9.0, 20.0, "its own speed")
+    copter.until(lambda: copter.ground_m_s > 9.0, 20.0, "its own speed")
     assert not left_behind(tmp_path)
 
     service.max_a = 60.0
-    copter.until(lambda: ground_m_s(copter) < 3.3, 20.0, "slow again")
+    copter.until(lambda: copter.ground_m_s < 3.3, 20.0, "slow again")
     service.crash()
     copter.fly(10.0)
-    assert ground_m_s(copter) < 3.5  # no program restores it
+    assert copter.ground_m_s < 3.5  # no program restores it
     Service(copter, tmp_path)
-    copter.until(lambda: ground_m_s(copter) > 9.0, 20.0, "its own speed again")
+    copter.until(lambda: copter.ground_m_s > 9.0, 20.0, "its own speed again")
     copter.until(lambda: not left_behind(tmp_path), 5.0, "no file left")
     assert not any("refused" in text for text in copter.texts), copter.texts
 

@@ -1,0 +1,103 @@
+"""The service on the second link of a simulated vehicle, stepped by the clock of the vehicle.
+
+Its parts are the real ones, over a real link; only the readings of the pack are given.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dronebms.core.chemistry import LIPO
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Action, ActionKind, ActionRequest, Severity, Sink
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.monitoring.pipeline import Pipeline
+from dronebms.protection.rules import Rules
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.components import BridgeOptions
+from mavlink_bridge.protocol.link import open_link
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl
+from smartbattery.snapshot import Snapshot
+from tests.integration.ardupilot import ArduPilot
+from tests.mavlink_bridge.reports import a_report, as_estimated
+
+GOOD: dict[str, Any] = {
+    "cells_v": (4.0, 4.01, 3.99),
+    "voltage_v": 12.0,
+    "current_a": 28.0,
+    "soc_pct": 80.9,
+    "full_mah": 5000.0,
+}
+REDUCE = Action(Severity.WARNING, ActionKind.REDUCE)
+
+
+class Service:
+    """The loop of the service, stepped by the clock of the vehicle."""
+
+    def __init__(self, vehicle: ArduPilot, folder: Path | None = None) -> None:
+        self.link = open_link(f"udpin:127.0.0.1:{vehicle.companion}")
+        self.bridge = Bridge(self.link, options=BridgeOptions(rate_hz=5.0))
+        if folder is not None:
+            self.bridge.vehicle_control = VehicleControl(folder)
+        self.values = dict(GOOD)
+        self.max_a: float | None = None
+        self.action = REDUCE
+        self.vehicle = vehicle
+        self.state: VehicleState = UNKNOWN_VEHICLE
+        vehicle.each = self.step
+        vehicle.closing.callback(self.link.close)
+
+    def step(self, now_s: float) -> None:
+        """Read messages and send those that are due."""
+        self.state = self.bridge.pump(now_s)
+        drawn = self.vehicle.last.get((1, 1))  # the monitor that measures the current of the motors
+        if self.vehicle.armed and drawn is not None:
+            current_a = drawn.current_battery / 100
+            # Without a resistance of the pack ArduPilot limits nothing.
+            cells = tuple(4.1 - 0.01 * current_a for _ in range(3))
+            self.values |= {"current_a": current_a, "cells_v": cells, "voltage_v": sum(cells)}
+        report = a_report(now_s, **self.values)
+        report = replace(report, reported=as_estimated(report))
+        if self.max_a is not None:
+            request = ActionRequest(self.action, (0, 0, 1), "governor", self.max_a)
+            report = replace(report, requests=(request,))
+        self.bridge(report)
+
+    def crash(self) -> None:
+        """End like SIGKILL: nothing is sent any more, and the port is free."""
+        self.vehicle.each = lambda _now_s: None
+        self.link.close()
+
+
+class Pack:
+    """A pack in flight with a variable third cell; the values of its gauge are consistent."""
+
+    def __init__(self) -> None:
+        self.weak_v = 3.8
+        self._flicker_v = 0.0
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Snapshot of the given time."""
+        self._flicker_v = 0.003 - self._flicker_v
+        cells = (3.8 + self._flicker_v, 3.81, self.weak_v)
+        left_mah = 4000.0 - 10.0 * now_s / 3.6
+        return Snapshot(
+            now_s, sum(cells), 10.0, 30.0, cells, soc_pct=left_mah / 50, remaining_mah=left_mah,
+            full_mah=5000.0,
+        )  # fmt: skip
+
+
+def guarded(
+    vehicle: ArduPilot, folder: Path, *actions: Action, also: Sink = lambda _report: None
+) -> Pack:
+    """Connect a pack with the limits and actions of the service; `also` gets each report."""
+    bridge = Service(vehicle, folder).bridge
+    pack = Pack()
+    pack_data = PackData(LIPO, cells=3, capacity_mah=5000.0, cutoff_cell_v=3.3)
+    pipeline = Pipeline(pack, pack_data, (bridge, also), rules=Rules(actions=actions))
+
+    def step(now_s: float) -> None:
+        pipeline.step(now_s, bridge.pump(now_s))
+
+    vehicle.each = step
+    return pack
