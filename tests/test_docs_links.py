@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.M | re.S)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -39,5 +39,5 @@ def test_every_internal_link_leads_to_a_file_and_a_heading() -> None:
 def test_the_index_links_every_page() -> None:
     index = ROOT / "docs" / "index.md"
     linked = {target for target, _ in links(index)}
-    missing = [page.name for page in (ROOT / "docs").glob("*.md") if page not in {*linked, index}]
+    missing = [page.name for page in (ROOT / "docs").rglob("*.md") if page not in {*linked, index}]
     assert missing == []

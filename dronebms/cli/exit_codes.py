@@ -9,6 +9,19 @@ from dronebms.core.number_format import printable_lines
 
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 IN_USE = 75  # EX_TEMPFAIL of sysexits(3): the same command works later
+# What each one means, and what follows (docs/reference/exit_codes.md).
+EXIT_CODES = {
+    DONE: "done, alarms included; also after SIGTERM, and when the reader of a pipe has closed it",
+    FAILED: "`probe` found no pack, or one with a permanent failure or a safety status; `status` "
+    "found no service; `check` found what will not work now, or a wrong parameter; a recording is "
+    "damaged; the disk of the output is full",
+    UNUSABLE: "a wrong option, file or configuration, or an extra that is not installed: one "
+    "sentence each, and nothing under the name of the output. systemd does not start the service "
+    "again",
+    IN_USE: "another run uses the pack or the state; the same command works later. systemd tries "
+    "again after 0.5 s, growing to 10 s (systemd 254 or newer, else always 0.5 s)",
+    INTERRUPTED: "Ctrl-C",
+}
 Command: TypeAlias = Callable[[argparse.Namespace], int]  # options in, exit code out
 
 

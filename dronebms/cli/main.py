@@ -1,9 +1,4 @@
-"""Entry point of the command line: exit codes, and errors as one sentence each.
-
-0: done, alarms included. 1: no pack, a tripped or failed pack, a damaged recording, or an output
-that cannot be written any more. 2: an option, a configuration or a file that cannot be used. 75:
-another run uses the pack or the state. 130: Ctrl-C. A closed pipe and SIGTERM end silently.
-"""
+"""Entry point of the command line: exit codes (`EXIT_CODES`), and errors as one sentence each."""
 
 import errno
 import logging

@@ -1,7 +1,8 @@
 """Value of a flight log: its columns, with the range of plausible values of each.
 
 The ranges of the battery columns are those of the gauge's registers. Units are in the names;
-current is positive while discharging. The file format is in docs/flight_logs.md.
+current is positive while discharging. The file format is in docs/flight_logs.md, the
+columns in docs/reference/flight_csv.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ class Column:
     field: str  # of Snapshot or VehicleState
     low: float  # inclusive
     high: float
+    meaning: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +59,37 @@ class FlightLog:
     notes: tuple[str, ...] = ()  # for the user, a sentence each
 
 
-def _gauge(name: str, register: Register) -> Column:
-    return Column(name, register.field, register.low, register.high)
+def _gauge(name: str, register: Register, meaning: str) -> Column:
+    return Column(name, register.field, register.low, register.high, meaning)
 
 
 # fmt: off
 BATTERY_COLUMNS = (
-    _gauge("voltage_v",             VOLTAGE),
-    _gauge("current_a",             CURRENT),
-    _gauge("temperature_degc",      TEMPERATURE),
-    _gauge("gauge_soc_pct",         RELATIVE_SOC),
-    _gauge("gauge_remaining_mah",   REMAINING),
-    _gauge("gauge_full_mah",        FULL),
-    _gauge("gauge_time_to_empty_s", TIME_TO_EMPTY),
+    _gauge("voltage_v",             VOLTAGE, "pack voltage; needed"),
+    _gauge("current_a",             CURRENT, "current, positive while discharging; needed"),
+    _gauge("temperature_degc",      TEMPERATURE, "temperature of the pack"),
+    _gauge("gauge_soc_pct",         RELATIVE_SOC, "state of charge that the fuel gauge reports"),
+    _gauge("gauge_remaining_mah",   REMAINING, "remaining charge that the fuel gauge reports"),
+    _gauge("gauge_full_mah",        FULL, "full charge capacity that the fuel gauge reports"),
+    _gauge("gauge_time_to_empty_s", TIME_TO_EMPTY, "time to empty that the fuel gauge reports"),
 )
 VEHICLE_COLUMNS = (
-    Column("armed",            "armed",                0.0,      1.0),
-    Column("lat_deg",          "lat_deg",            -90.0,     90.0),
-    Column("lon_deg",          "lon_deg",           -180.0,    180.0),
-    Column("alt_m",            "alt_m",           -1_000.0, 20_000.0),
-    Column("home_lat_deg",     "home_lat_deg",       -90.0,     90.0),
-    Column("home_lon_deg",     "home_lon_deg",      -180.0,    180.0),
-    Column("ground_speed_m_s", "ground_speed_m_s",     0.0,    200.0),
-    Column("climb_m_s",        "climb_m_s",         -100.0,    100.0),
-    Column("wind_m_s",         "wind_m_s",             0.0,    100.0),
-    Column("wind_from_deg",    "wind_from_deg",        0.0,    360.0),
+    Column("armed",            "armed",                0.0,      1.0, "1 while the vehicle is armed"),
+    Column("lat_deg",          "lat_deg",            -90.0,     90.0, "latitude of the vehicle, WGS 84"),
+    Column("lon_deg",          "lon_deg",           -180.0,    180.0, "longitude of the vehicle, WGS 84"),
+    Column("alt_m",            "alt_m",           -1_000.0, 20_000.0, "altitude of the vehicle above sea level"),
+    Column("home_lat_deg",     "home_lat_deg",       -90.0,     90.0, "latitude of the home position"),
+    Column("home_lon_deg",     "home_lon_deg",      -180.0,    180.0, "longitude of the home position"),
+    Column("ground_speed_m_s", "ground_speed_m_s",     0.0,    200.0, "speed over ground"),
+    Column("climb_m_s",        "climb_m_s",         -100.0,    100.0, "climb rate, positive upwards"),
+    Column("wind_m_s",         "wind_m_s",             0.0,    100.0, "wind speed"),
+    Column("wind_from_deg",    "wind_from_deg",        0.0,    360.0, "direction that the wind comes from"),
 )
 # fmt: on
-CELL_COLUMNS = tuple(Column(name, name, CELLS[0].low, CELLS[0].high) for name in CELL_FIELDS)
+CELL_COLUMNS = tuple(
+    Column(name, name, CELLS[0].low, CELLS[0].high, f"voltage of cell {number}")
+    for number, name in enumerate(CELL_FIELDS, start=1)
+)
 COLUMNS = (*BATTERY_COLUMNS, *CELL_COLUMNS, *VEHICLE_COLUMNS)
 
 

@@ -2,7 +2,7 @@
 
 A missing key and null are unknown; unknown keys, among them `truth*` and `vendor*`, are never
 read. A value of the wrong kind or unit is an error: a wrong number of cells or a cut-off in
-millivolts would make every estimate wrong. Keys and units: docs/flight_logs.md.
+millivolts would make every estimate wrong. Keys and units: docs/reference/flight_csv.md.
 """
 
 import json
@@ -48,7 +48,7 @@ class FlightOptions:
 
 
 NO_OPTIONS = FlightOptions()
-_OPTIONS = {"vehicle": "--vehicle-name"}  # where they have another name
+OPTIONS = {"vehicle": "--vehicle-name"}  # where they have another name
 
 
 def _within(value: float, low: float, high: float, unit: str, mistaken: tuple[str, float]) -> float:
@@ -69,17 +69,29 @@ def _text(value: str) -> str:
 _Name = Annotated[str, AfterValidator(_text), Field(max_length=MAX_NAME)]
 
 
-class _Sidecar(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+class Sidecar(BaseModel):
+    """Keys of a sidecar."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
     chemistry: ChemistryName
+    """Chemistry of the cells; needed."""
     cells: Annotated[float, Field(ge=1, le=MAX_CELLS, multiple_of=1)]
+    """Cells in series; needed, unless the log has cell voltages of its own."""
     capacity_mah: float | None = None
+    """Rated capacity; estimated if it is missing."""
     cutoff_cell_v: float | None = None
+    """Cut-off of the weakest cell under load; that of the chemistry if it is missing."""
     pack_id: _Name | None = None
+    """Name of a pack that has no serial number, in the pack history."""
     pack_model: _Name | None = None
+    """Model of the pack: packs of one model are sister packs."""
     vehicle: _Name | None = None
+    """Name of the vehicle, whose flights share their usual power."""
     cell: CellName | None = None
+    """Type of the cells, if their curve was measured; its chemistry is that of the row."""
 
     @field_validator("capacity_mah")
     @classmethod
@@ -117,7 +129,7 @@ def read_pack_data(
     given |= {key: (value, f"{sidecar}, key {key}") for key, value in _read(sidecar).items()}
     for key, value in asdict(options).items():
         if value is not None:
-            given[key] = value, f"{log}, option {_OPTIONS.get(key, '--' + key.replace('_', '-'))}"
+            given[key] = value, f"{log}, option {OPTIONS.get(key, '--' + key.replace('_', '-'))}"
     if "cell" in given and "chemistry" not in given:
         given["chemistry"] = _chemistry_of_cell(given["cell"][0]), given["cell"][1]
     needed = [key for key in ("cells", "chemistry") if key not in given]
@@ -126,7 +138,7 @@ def read_pack_data(
         flags = " and ".join(f"--{key}" for key in needed)
         raise FlightLogError(f"{log} needs {keys}: give {flags}, or write {keys} into {sidecar}")
     try:
-        pack = _Sidecar.model_validate({key: value for key, (value, _) in given.items()})
+        pack = Sidecar.model_validate({key: value for key, (value, _) in given.items()})
     except ValidationError as error:
         first = error.errors()[0]
         value, place = given[str(first["loc"][0])]
@@ -145,7 +157,7 @@ def read_pack_data(
 
 
 def _chemistry_of_cell(cell: object) -> str:
-    """Chemistry of a type of cell; of an unknown one any, for `_Sidecar` to refuse the cell."""
+    """Chemistry of a type of cell; of an unknown one any, for `Sidecar` to refuse the cell."""
     try:
         return known_cell(str(cell)).chemistry.name
     except ConfigError:

@@ -454,9 +454,9 @@ class Config(Section):
     metrics: MetricsConfig | None = None
     """OpenMetrics for a scraper; off without this section; extra `metrics`."""
     mqtt: MqttConfig | None = None
+    """Messages to a broker; off without this section; extra `mqtt`."""
     dronecan: DronecanConfig | None = None
     """Packs as batteries on a CAN bus; off without this section; extra `dronecan`."""
-    """Messages to a broker; off without this section; extra `mqtt`."""
     topology: Annotated[str, one_of(TOPOLOGIES)] = TOPOLOGIES[0]
     """How several batteries are connected."""
 

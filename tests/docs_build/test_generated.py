@@ -1,5 +1,6 @@
 """Generated files equal what the code generates; a shell, man and a schema reader accept them."""
 
+import re
 import shutil
 import subprocess
 import tomllib
@@ -10,8 +11,14 @@ import pytest
 
 from docs_build.command_line import SHELLS
 from docs_build.generated import ROOT, generated_files, stale_files
+from docs_build.reference_pages import unit_of
 from docs_build.schema import configuration_schema
 from dronebms.cli.options import PAGES
+from dronebms.flightlogs.flight_log import BATTERY_COLUMNS, VEHICLE_COLUMNS
+from dronebms.protection.limits import every_limit
+from dronebms.service.config import BatteryConfig
+from dronebms.telemetry.config import MqttConfig
+from dronebms.telemetry.json_line import KEYS
 
 PACKAGING = ROOT / "packaging"
 CONFIGURATIONS = (PACKAGING / "dronebms.toml", ROOT / "examples" / "any_drone.toml")
@@ -143,3 +150,34 @@ def test_every_key_of_the_schema_has_a_description() -> None:
         if not row.get("description")
     ]
     assert bare == []
+
+
+# ---------------------------------------------------------------------- reference pages
+
+
+def cells_of(page: str) -> list[list[str]]:
+    """Cells of the rows of a page's tables."""
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    return [re.split(r" (?<!\\)\| ", row.strip("| ")) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("limits", set(every_limit())),
+        ("json", {row.name for row in KEYS}),
+        ("exit_codes", {"0", "1", "2", "75", "130"}),
+        ("flight_csv", {row.name for row in (*BATTERY_COLUMNS, *VEHICLE_COLUMNS)}),
+        ("configuration", set(BatteryConfig.model_fields) | set(MqttConfig.model_fields)),
+    ],
+)
+def test_each_row_of_the_code_is_on_its_page_with_a_meaning(page: str, names: set[str]) -> None:
+    rows = {row[0].strip("`"): row for row in cells_of(page)}
+    assert names <= set(rows)
+    assert [name for name in names if not rows[name][-1].strip("- ")] == []
+
+
+def test_a_unit_is_that_of_the_suffix() -> None:
+    units = {"speed_m_s": "m/s", "hold_s": "s", "cutoff_cell_v": "V", "burst_c": "C", "cells": ""}
+    assert {name: unit_of(name) for name in units} == units

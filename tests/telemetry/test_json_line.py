@@ -26,7 +26,7 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.telemetry import json_line
 from smartbattery.snapshot import Snapshot
 
-PAGE = Path(__file__).parents[2] / "docs" / "predictions.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "json.md"
 CONTRACT = [
     "t_s", "soc_pct", "soh_pct", "remaining_s", "remaining_low_s", "remaining_high_s",
     "home_s", "home_reserve_s", "turn_back_in_s", "home_verdict", "mission_verdict",
