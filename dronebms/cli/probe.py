@@ -16,6 +16,7 @@ from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.clock import Clock, PacedClock, SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import printable
+from dronebms.dronecan import battery_address
 from dronebms.probe.audit import AuditOptions, warnings_of
 from dronebms.probe.prober import SIMULATED, Place, Prober, scan
 from dronebms.probe.table import render
@@ -33,6 +34,8 @@ def probe(options: argparse.Namespace) -> int:
     channel = options.mux_address, options.mux_channel
     if options.bus is None:
         raise ConfigError("--bus is missing; --scan lists the buses with a pack")
+    if options.bus.startswith(battery_address.PREFIX):
+        raise ConfigError("probe reads gauges on SMBus; run and status show a DroneCAN pack")
     if channel.count(None) == 1:
         raise ConfigError("--mux-address and --mux-channel need each other")
     place = Place(options.bus, options.address, options.gauge, None if None in channel else channel)

@@ -66,6 +66,7 @@ class PlausibleRange:
 
 
 CUTOFF_V = PlausibleRange(1.5, 4.2, "V", (MILLI_V,))
+PACK_V = PlausibleRange(2.0, 150.0, "V", (MILLI_V,))
 CAPACITY_MAH = PlausibleRange(50.0, 655_350.0, "mAh", (AMPERE_HOURS,))
 CURRENT_A = PlausibleRange(0.05, 2000.0, "A", (MILLI_A,))
 RATE_C = PlausibleRange(0.05, 300.0, "C")
@@ -80,6 +81,7 @@ CLIMB_M_S = PlausibleRange(0.3, 30.0, "m/s", (CENTI_M_S,))
 
 _FINITE = Field(allow_inf_nan=False)
 CutoffV = Annotated[float, _FINITE, AfterValidator(CUTOFF_V.check)]
+PackV = Annotated[float, _FINITE, AfterValidator(PACK_V.check)]
 CapacityMah = Annotated[float, _FINITE, AfterValidator(CAPACITY_MAH.check)]
 CurrentA = Annotated[float, _FINITE, AfterValidator(CURRENT_A.check)]
 RateC = Annotated[float, _FINITE, AfterValidator(RATE_C.check)]

@@ -42,8 +42,8 @@ from smartbattery.registers import (
     Register,
     date_of,
 )
+from smartbattery.snapshot import MAX_CELLS
 
-MOST_CELLS = 24  # of a pack that is read
 PCB = replace(TEMPERATURE, name="temperature_pcb", field="fet_degc")
 _KELVIN = -273.15
 _MILLI = 1000.0
@@ -203,7 +203,7 @@ def cells_of(message: BatteryMessage) -> tuple[int, tuple[float | None, ...]] | 
         known = known[: values["cell_count"]]
     while known and known[-1] is None:
         known.pop()
-    return (first, tuple(known)) if known and first + len(known) <= MOST_CELLS else None
+    return (first, tuple(known)) if known and first + len(known) <= MAX_CELLS else None
 
 
 def alerts_of(message: BatteryMessage) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from dronebms.dronecan.battery_address import CanPack
 from dronebms.dronecan.battery_messages import (
     BATTERY_CELLS,
     BATTERY_INFO,
@@ -41,35 +42,6 @@ _ALERTS = "alert_raw"  # whose time is that of the alerts
 # A step of a float16 at 4 V: cells that differ by no more may be a divided pack voltage.
 _DIVIDED_V = 0.004
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CanPack:
-    """Address and peculiarities of a pack.
-
-    Attributes:
-        bus: as it is named to people.
-        battery_id: battery_id or slot_id, 0..255; `None`: the node id is the address.
-        node_id: 1..127, of a pack that sends no id.
-        cells: in series; `None`: as the pack states.
-        nominal_v: of the pack, by which Wh are Ah; `None`: as the pack states.
-        reversed_types: ids of the data types whose current has the other sign than is usual.
-        ignore_flags: whether the maker has given the status flags another sense.
-    """
-
-    bus: str
-    battery_id: int | None = None
-    node_id: int | None = None
-    cells: int | None = None
-    nominal_v: float | None = None
-    reversed_types: frozenset[int] = frozenset()
-    ignore_flags: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of the pack in sentences."""
-        what = f"node {self.node_id}" if self.battery_id is None else f"battery {self.battery_id}"
-        return f"{what} on {self.bus}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +143,7 @@ class CanBattery:
     # ------------------------------------------------------------------ whose message it is
 
     def _is_mine(self, message: BatteryMessage) -> bool:
-        pack, source = self._pack, message.source
+        pack, source = self._pack.address, message.source
         if pack.battery_id is None:
             return source == pack.node_id
         if message.data_type in (BATTERY_INFO, BATTERY_INFO_AUX):
@@ -218,7 +190,7 @@ class CanBattery:
     def _read(self, message: BatteryMessage, now_s: float) -> None:
         """Store the plausible values of a message of the followed node."""
         ids = self._ids.get(message.source, set())
-        if self._pack.battery_id is None and len(ids) > 1:
+        if self._pack.address.battery_id is None and len(ids) > 1:
             numbers = ", ".join(map(str, sorted(ids)))
             self._refused = f"node {message.source} sends the batteries {numbers}: name one"
             return

@@ -59,22 +59,32 @@ class SteppedGauge:
 
 
 class TappedSource:
-    """A `Source` without transfers; the snapshot of each poll goes to a recorder."""
+    """A `Source` without transfers; the snapshot of each poll goes to a recorder.
 
-    def __init__(self, source: Source, index: int, on_snapshot: OnSnapshot) -> None:
+    Args:
+        source: of the snapshots.
+        index: of the battery.
+        on_snapshot: receives each of them.
+        is_stuck: whether the thread that feeds the source has stopped; the loop has no other.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        index: int,
+        on_snapshot: OnSnapshot,
+        is_stuck: Callable[[float], bool] = lambda _: False,
+    ) -> None:
         self._source = source
         self._index = index
         self._on_snapshot = on_snapshot
+        self.is_stuck = is_stuck
 
     def poll(self, now_s: float) -> Snapshot:
         """Poll the source."""
         snapshot = self._source.poll(now_s)
         self._on_snapshot(self._index, snapshot)
         return snapshot
-
-    def is_stuck(self, _now_s: float) -> bool:
-        """Never: the loop polls it."""
-        return False
 
 
 class PlayedGauge:

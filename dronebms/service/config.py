@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from dronebms.core.chemistry import chemistry_of
-from dronebms.core.errors import ConfigError
+from dronebms.core.errors import ConfigError, LinkError
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import TOPOLOGIES, PackData
 from dronebms.core.plausible_range import (
@@ -22,6 +22,7 @@ from dronebms.core.plausible_range import (
     FlightS,
     LimitClearS,
     LimitHoldS,
+    PackV,
     RateC,
     RetryS,
     SpeedMS,
@@ -43,6 +44,9 @@ from dronebms.core.toml_schema import (
     read_text,
     validated,
 )
+from dronebms.dronecan import battery_address
+from dronebms.dronecan.battery_address import BatteryAddress, CanPack, parse_battery
+from dronebms.dronecan.battery_messages import BATTERY_CONTINUOUS, BATTERY_INFO, CBAT
 from dronebms.dronecan.config import LAST_BATTERY, LAST_NODE, DronecanConfig
 from dronebms.protection.limits import (
     LimitChange,
@@ -72,10 +76,13 @@ _MAX_SOCKET_BYTES = 107  # sun_path of unix(7), without the final zero
 _VIRTUAL = "sim:"
 _MONITOR = "mavlink:"
 _MONITORS = {f"{_MONITOR}{monitor}": monitor for monitor in range(LAST_MONITOR + 1)}
-_OF_A_GAUGE = (
-    *("address", "gauge", "mux_address", "mux_channel", "recovery"),
-    *("component_id", "battery_id"),  # it is not reported back
-)
+_CAN = battery_address.PREFIX
+_CURRENT_TYPES = {
+    row.name.rpartition(".")[2]: row for row in (BATTERY_INFO, BATTERY_CONTINUOUS, CBAT)
+}
+_OF_A_CAN_PACK = ("nominal_v", "reverse_current", "ignore_status_flags")
+_OF_A_GAUGE = ("address", "gauge", "mux_address", "mux_channel", "recovery")
+_OF_NO_MONITOR = (*_OF_A_GAUGE, "component_id", "battery_id")  # it is not reported back
 _LEAST_COOLDOWN_S = 5.0  # between two commands of a limit that trips again and again
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
@@ -86,9 +93,24 @@ def _bus(text: str) -> str:
         return text
     if text in _MONITORS or text.startswith("/dev/"):
         return text
+    if text.startswith(_CAN):
+        return _can_battery(text)
     if text.startswith(_MONITOR):
         raise ValueError(f'"mavlink:0" to "mavlink:{LAST_MONITOR}", a monitor of the autopilot')
-    raise ValueError('a device such as "/dev/i2c-1", "mavlink:0" or "sim:SCENARIO"')
+    raise ValueError(
+        'a device such as "/dev/i2c-1", "mavlink:0", "dronecan:URL#ID" or "sim:SCENARIO"'
+    )
+
+
+def _can_battery(text: str) -> str:
+    try:
+        address = parse_battery(text)
+    except LinkError as error:
+        raise ValueError(str(error).partition(": expected ")[2]) from error
+    if address.bus.kind == "mavcan":
+        raise ValueError(f"{battery_address.FORM}; CAN frames over the MAVLink link are not "
+                         "supported yet")  # fmt: skip
+    return text
 
 
 def _check_scenario(name: str) -> None:
@@ -120,7 +142,7 @@ class BatteryConfig(Section):
 
     bus: Annotated[PrintableText, AfterValidator(_bus)]
     """Where the pack is read: an I2C adapter (`/dev/i2c-1`), a monitor of the autopilot
-    (`mavlink:0`) or a virtual pack (`sim:survey`)."""
+    (`mavlink:0`), a CAN bus (`dronecan:socketcan:can0#1`) or a virtual pack (`sim:survey`)."""
     address: Annotated[int, Field(ge=0x03, le=0x77)] = 0x0B
     """7-bit address of the gauge on the bus."""
     gauge: GaugeName = AUTO
@@ -160,6 +182,12 @@ class BatteryConfig(Section):
     pack_model: Name | None = None
     """Model of the pack: a new pack starts from packs of its model; else maker, device, capacity
     and cells."""
+    nominal_v: PackV | None = None
+    """Of a DroneCAN pack: nominal voltage, by which its energies are charges; else as it states."""
+    reverse_current: list[Annotated[str, one_of(_CURRENT_TYPES)]] = Field(default_factory=list)
+    """Of a DroneCAN pack: messages whose current has the other sign than autopilots expect."""
+    ignore_status_flags: bool = False
+    """Of a DroneCAN pack: whether its maker has given the status flags another sense."""
 
     @model_validator(mode="after")
     def _is_of_the_cell(self) -> "BatteryConfig":
@@ -179,7 +207,7 @@ class BatteryConfig(Section):
     def _is_of_the_vehicle(self) -> "BatteryConfig":
         if self.monitor is None:
             return self
-        wrong = [name for name in _OF_A_GAUGE if name in self.model_fields_set]
+        wrong = [name for name in _OF_NO_MONITOR if name in self.model_fields_set]
         if wrong:
             raise ValueError(f"no {wrong[0]} with a monitor of the autopilot")
         if self.cells is None:
@@ -187,10 +215,21 @@ class BatteryConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _is_of_the_bus(self) -> "BatteryConfig":
+        names = _OF_A_CAN_PACK if self.can is None else _OF_A_GAUGE
+        wrong = [name for name in names if name in self.model_fields_set]
+        if wrong and self.can is not None:
+            raise ValueError(f"no {wrong[0]} with a DroneCAN pack")
+        if wrong:
+            raise ValueError(f"{wrong[0]} with a DroneCAN pack alone")
+        return self
+
+    @model_validator(mode="after")
     def _has_cells_of_its_gauge(self) -> "BatteryConfig":
         profile = profile_named(self.gauge)
         most = len(CELLS) if profile is None else profile.max_cells
-        if self.monitor is None and self.cells is not None and self.cells > most:
+        has_gauge = self.monitor is None and self.can is None
+        if has_gauge and self.cells is not None and self.cells > most:
             raise ValueError(f"cells of at most {most}, which gauge {self.gauge} measures")
         return self
 
@@ -223,12 +262,26 @@ class BatteryConfig(Section):
     @property
     def is_wired(self) -> bool:
         """Whether the pack has a gauge on an adapter of this machine."""
-        return not self.is_virtual and self.monitor is None
+        return not self.is_virtual and self.monitor is None and self.can is None
 
     @property
     def monitor(self) -> int | None:
         """BATTERY_STATUS.id of the autopilot's monitor, `None` of a pack with a gauge."""
         return _MONITORS.get(self.bus)
+
+    @property
+    def can(self) -> BatteryAddress | None:
+        """Address of a DroneCAN pack, `None` of any other."""
+        return parse_battery(self.bus) if self.bus.startswith(_CAN) else None
+
+    def can_pack(self) -> CanPack | None:
+        """A DroneCAN pack as it is read, `None` of any other."""
+        if self.can is None:
+            return None
+        reversed_types = frozenset(_CURRENT_TYPES[name].type_id for name in self.reverse_current)
+        return CanPack(
+            self.can, self.cells, self.nominal_v, reversed_types, self.ignore_status_flags
+        )
 
     @property
     def scenario(self) -> str:
@@ -240,6 +293,8 @@ class BatteryConfig(Section):
         """Bus and address of the pack, for people."""
         if self.monitor is not None:
             return f"battery monitor {self.monitor} of the autopilot"
+        if self.can is not None:
+            return f"DroneCAN {self.can.name}"
         place = f"{self.bus} address 0x{self.address:02x}"
         if self.mux_address is None:
             return place
@@ -598,7 +653,7 @@ def by_adapter(batteries: Sequence[BatteryConfig]) -> list[list[tuple[int, Batte
     """The batteries with a gauge and their indices, those of one adapter together."""
     found: dict[str, list[tuple[int, BatteryConfig]]] = {}
     for index, battery in enumerate(batteries):
-        if battery.monitor is not None:
+        if battery.monitor is not None or battery.can is not None:
             continue
         key = f"{battery.bus} {index}" if battery.is_virtual else battery.adapter
         found.setdefault(key, []).append((index, battery))
@@ -608,7 +663,7 @@ def by_adapter(batteries: Sequence[BatteryConfig]) -> list[list[tuple[int, Batte
 def _conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:
     """Reason why two batteries cannot be read together, `None` if they can."""
     if not (one.is_wired and other.is_wired) or one.adapter != other.adapter:
-        return None
+        return f"same {one.place}" if one.can is not None and one.can == other.can else None
     places = (one.mux_address, one.mux_channel), (other.mux_address, other.mux_channel)
     if one.address == other.address and places[0] == places[1]:
         return f"same bus and address 0x{one.address:02x}"

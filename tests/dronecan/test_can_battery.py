@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from dronebms.dronecan.battery_address import BatteryAddress, CanPack
 from dronebms.dronecan.battery_messages import DATA_TYPES
-from dronebms.dronecan.can_battery import MAX_AGE_S, CanBattery, CanPack
+from dronebms.dronecan.can_battery import MAX_AGE_S, CanBattery
+from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.pack_identification import COLLECT_S
 from smartbattery.snapshot import NO_GAUGE, Identity, Snapshot
 from tests.dronecan.packs import (
@@ -27,8 +29,10 @@ from tests.dronecan.packs import (
     message,
 )
 
-PACK = CanPack("mcast:0", 1)
-NODE = CanPack("mcast:0", node_id=42)
+BUS = CanUrl("mcast", "0")
+FIRST = BatteryAddress(BUS, 1)
+PACK = CanPack(FIRST)
+NODE = CanPack(BatteryAddress(BUS, node_id=42))
 SETTLED_S = COLLECT_S + 1.0
 
 
@@ -156,14 +160,14 @@ def test_what_is_unknown_stays_unknown(case: str) -> None:
 
 def test_the_configured_nominal_voltage_makes_amperehours_of_energies() -> None:
     assert polled((INFO, GAUGE)).remaining_mah is None
-    pack = CanPack("mcast:0", 1, nominal_v=22.8)
+    pack = CanPack(FIRST, nominal_v=22.8)
     close(polled((INFO, GAUGE), pack=pack), remaining_mah=180.0 / 22.8 * 1000.0)
 
 
 def test_the_sign_of_a_data_type_is_reversed_by_the_configuration_alone() -> None:
     tattu = GAUGE | {"current": -20.0}
     assert polled((INFO, tattu)).current_a == -20.0
-    pack = CanPack("mcast:0", 1, reversed_types=frozenset({1092}))
+    pack = CanPack(FIRST, reversed_types=frozenset({1092}))
     assert polled((INFO, tattu), pack=pack).current_a == 20.0
     close(polled((INFO, tattu), (CBAT, CUAV), pack=pack), current_a=20.0)
 
@@ -185,7 +189,7 @@ def test_status_flags_have_the_sense_of_the_dsdl_and_a_maker_may_be_excepted(cas
     kind, base, change, texts = FLAGS[case]
     pack = NODE if kind == CBAT else PACK
     assert polled((kind, base | change), pack=pack).alerts == texts
-    excepted = CanPack("mcast:0", pack.battery_id, pack.node_id, ignore_flags=True)
+    excepted = CanPack(pack.address, ignore_flags=True)
     assert polled((kind, base | change), pack=excepted).alerts is None
 
 
@@ -208,7 +212,7 @@ def test_a_divided_voltage_has_no_cells_until_two_differ() -> None:
 
 
 def test_a_cell_that_is_not_sent_is_unknown_and_moves_no_other() -> None:
-    pack = CanPack("mcast:0", 1, cells=14)
+    pack = CanPack(FIRST, cells=14)
     twelve = GAUGE_AUX | {"voltage_cell": tuple(3.7 + 0.01 * k for k in range(12))}
     snapshot = polled((INFO, GAUGE | {"voltage": 52.0}), (AUX, twelve), pack=pack)
     assert len(snapshot.cells_v) == 14
@@ -221,7 +225,7 @@ def test_a_cell_that_is_not_sent_is_unknown_and_moves_no_other() -> None:
 
 def test_places_without_a_cell_are_no_cells() -> None:
     padded = GAUGE_AUX | {"voltage_cell": (*CELLS_V, 0.0, 0.0, NAN)}
-    snapshot = polled((INFO, GAUGE), (AUX, padded), pack=CanPack("mcast:0", 1, cells=6))
+    snapshot = polled((INFO, GAUGE), (AUX, padded), pack=CanPack(FIRST, cells=6))
     assert len(snapshot.cells_v) == 6
     cbat = CUAV | {"voltage_cell": (*CELLS_V, 3.7, 3.7)}
     assert len(polled((CBAT, cbat), pack=NODE).cells_v) == 6  # by cell_count
@@ -237,7 +241,7 @@ def test_cells_come_in_parts() -> None:
 
 
 def test_a_pack_with_more_cells_than_configured_is_refused_until_it_has_them() -> None:
-    source = CanBattery(CanPack("mcast:0", 1, cells=4))
+    source = CanBattery(CanPack(FIRST, cells=4))
     for fields in (GAUGE_AUX, GAUGE_AUX | {"voltage_cell": CELLS_V[:4]}):
         source.receive(message(INFO, GAUGE), 0.0)
         source.receive(message(AUX, fields), 0.0)
@@ -266,7 +270,7 @@ def test_values_expire_each_at_its_time() -> None:
 
 
 def test_a_reason_names_what_is_received() -> None:
-    source = CanBattery(CanPack("mcast:0", 7))
+    source = CanBattery(CanPack(BatteryAddress(BUS, 7)))
     assert source.poll(0.0).trouble == "no battery 7 on mcast:0"
     source.receive(message(INFO, GAUGE), 0.0)
     source.receive(message(INFO, GAUGE, battery_id=2), 0.0)
@@ -288,7 +292,7 @@ def test_a_reason_names_what_is_received() -> None:
 
 
 def test_each_of_several_packs_has_its_own_values() -> None:
-    sources = [CanBattery(CanPack("mcast:0", k)) for k in (1, 2, 3)]
+    sources = [CanBattery(CanPack(BatteryAddress(BUS, k))) for k in (1, 2, 3)]
     sent = [
         message(INFO, GAUGE, 42, battery_id=1, voltage=21.0),
         message(INFO, GAUGE, 42, battery_id=2, voltage=22.0),  # one node with two packs
@@ -316,7 +320,7 @@ def test_data_without_an_id_of_a_node_with_two_packs_are_of_none() -> None:
 
 
 def test_the_slot_counts_for_a_node_without_battery_info_alone() -> None:
-    source = CanBattery(CanPack("mcast:0", 3))
+    source = CanBattery(CanPack(BatteryAddress(BUS, 3)))
     source.receive(message(CONTINUOUS, MULTI, slot_id=3), 0.0)
     source.receive(message(CELLS, {"voltages": CELLS_V}), 0.0)
     assert (source.poll(0.0).voltage_v, len(source.poll(0.0).cells_v)) == (22.5, 6)

@@ -174,7 +174,8 @@ severity = "bad"
         "battery.1.cells: expected greater than or equal to 1, not 0",
         "battery.1.chemistry: expected one of lipo, lihv, li-ion, lifepo4, not 'nimh'",
         "battery.1.buss is not a known key; the nearest is bus",
-        'battery.2.bus: expected a device such as "/dev/i2c-1", "mavlink:0" or "sim:SCENARIO", '
+        'battery.2.bus: expected a device such as "/dev/i2c-1", "mavlink:0", "dronecan:URL#ID" or '
+        '"sim:SCENARIO", '
         "not 'i2c-1'",
         "battery.2.address: expected less than or equal to 119, not 128",
         "battery.2.cutoff_cell_v: expected 1.5 to 4.2 V, not 33.0",
@@ -367,7 +368,8 @@ def test_a_monitor_that_cannot_be_read_is_refused(text: str, complaint: str) -> 
 def test_a_bus_is_a_device_or_a_simulation(bus: str) -> None:
     (sentence,) = complaints(f'[[battery]]\nbus = "{bus}"\n')
     assert sentence.endswith(
-        f'a device such as "/dev/i2c-1", "mavlink:0" or "sim:SCENARIO", not {bus!r}'
+        'a device such as "/dev/i2c-1", "mavlink:0", "dronecan:URL#ID" or "sim:SCENARIO", '
+        f"not {bus!r}"
     )
 
 
