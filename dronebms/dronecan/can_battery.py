@@ -121,8 +121,7 @@ class CanBattery:
         if "voltage_v" not in valid:
             trouble = self._reason(now_s, bus_trouble, waits=waits)
         if trouble != self._trouble:
-            self._trouble = trouble
-            _log.warning("%s", trouble or f"{self._pack.name} is received from node {self._node}")
+            self._log_change(trouble)
         known = {} if hidden else self._identification.identity(now_s)
         read_at_s = {name: one.at_s for name, one in self._values.items()}
         alerts = None if hidden else self._flags(now_s)
@@ -139,6 +138,13 @@ class CanBattery:
             alerts=alerts,
             **valid,
         )
+
+    def _log_change(self, trouble: str | None) -> None:
+        self._trouble = trouble
+        if trouble is None:
+            _log.info("%s is received from node %s", self._pack.name, self._node)
+        else:
+            _log.warning("%s", trouble)
 
     # ------------------------------------------------------------------ whose message it is
 

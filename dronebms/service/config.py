@@ -562,6 +562,20 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_packs_are_not_ours(self) -> "Config":
+        can, count = self.dronecan, len(self.sent_to_can())
+        for number, battery in enumerate(self.battery, start=1):
+            address = battery.can
+            if can is None or address is None or str(address.bus) != can.url:
+                continue
+            nodes = range(can.node_id or 0, (can.node_id or 0) + count)
+            batteries = range(can.battery_id, can.battery_id + count)
+            if address.battery_id in batteries or (can.node_id and address.node_id in nodes):
+                raise ValueError(f"battery.{number}: another id than {address.name}, which "
+                                 "[dronecan] sends itself")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _charger_is_reachable(self) -> "Config":
         if self.charger is not None and self.charger.topic is not None and self.mqtt is None:
             raise ValueError("[mqtt] in addition to charger.topic")

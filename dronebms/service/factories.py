@@ -27,6 +27,7 @@ from dronebms.recording.gauge_tap import OnPoll, OnSnapshot, TappedGauge, Tapped
 from dronebms.recording.recorder import Recorder
 from dronebms.service.bus_threads import BusThread, PolledGauge, PolledSource
 from dronebms.service.can_buses import CanBuses, can_bus_class
+from dronebms.service.can_packs import can_packs_of
 from dronebms.service.config import (
     BatteryConfig,
     ChargerConfig,
@@ -137,6 +138,11 @@ class Machine(Protocol):
     ) -> Mapping[int, PolledSource]:
         """The gauges by the index of their batteries; a monitor of the vehicle has none."""
 
+    def can_packs(
+        self, batteries: Sequence[BatteryConfig], buses: CanBuses, on_snapshot: OnSnapshot
+    ) -> Mapping[int, PolledSource]:
+        """The DroneCAN packs by the index of their batteries, on buses that start later."""
+
 
 class ThisMachine:
     """The adapters, ports and sockets of this computer."""
@@ -158,6 +164,15 @@ class ThisMachine:
     ) -> Mapping[int, PolledSource]:
         """Start the threads of the adapters; see `gauges_of`."""
         return gauges_of(batteries, stack, clock, on_poll)
+
+    def can_packs(
+        self, batteries: Sequence[BatteryConfig], buses: CanBuses, on_snapshot: OnSnapshot
+    ) -> Mapping[int, PolledSource]:
+        """Read the packs of the CAN buses; see `can_packs_of`."""
+        sources = can_packs_of(batteries, buses.of, on_snapshot)
+        for index in sources:
+            _log_battery(index, batteries[index])
+        return sources
 
 
 THIS_MACHINE = ThisMachine()
@@ -340,7 +355,7 @@ def refuse_unusable(config: Config) -> None:
         metrics_exporter()
     if config.mqtt is not None:
         mqtt_publisher()
-    if config.dronecan is not None:
+    if config.dronecan is not None or any(battery.can for battery in config.battery):
         can_bus_class()
 
 

@@ -118,6 +118,7 @@ class Service:
         sources = {
             **machine.gauges(config.battery, stack, clock, self._polled),
             **monitors_of(config.battery, self._bridge, self._shown),
+            **machine.can_packs(config.battery, self._can, self._shown),
         }
         self._can.start()
         self._gauges = [sources[index] for index in range(len(sources))]

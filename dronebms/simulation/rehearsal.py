@@ -13,7 +13,14 @@ from pydantic import ValidationError
 
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError
-from dronebms.recording.gauge_tap import OnPoll, SteppedGauge, TappedGauge
+from dronebms.recording.gauge_tap import (
+    OnPoll,
+    OnSnapshot,
+    SteppedGauge,
+    TappedGauge,
+    TappedSource,
+)
+from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import BatteryConfig, Config, StateConfig
 from dronebms.simulation.simulated_flight import DEFAULT_FLIGHT
 from mavlink_bridge.protocol.config import MavlinkConfig
@@ -53,6 +60,12 @@ class VirtualMachine:
             for index, (bus, battery) in enumerate(zip(self._buses, batteries, strict=True))
             if battery.monitor is None
         }
+
+    def can_packs(
+        self, _batteries: Sequence[BatteryConfig], _buses: CanBuses, _on_snapshot: OnSnapshot
+    ) -> dict[int, TappedSource]:
+        """None: a virtual pack has a gauge."""
+        return {}
 
 
 def rehearsed(config: Config, url: str, folder: Path) -> Config:
