@@ -54,7 +54,14 @@ from dronebms.core.clock import Clock, VirtualClock
 from dronebms.core.report import ActionKind, Report, Severity
 from dronebms.core.toml_schema import validated
 from dronebms.protection.limits import default_limits
-from dronebms.recording.gauge_tap import OnPoll, SteppedGauge, TappedGauge
+from dronebms.recording.gauge_tap import (
+    OnPoll,
+    OnSnapshot,
+    SteppedGauge,
+    TappedGauge,
+    TappedSource,
+)
+from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import BatteryConfig, Config
 from dronebms.service.service import Service
 from mavlink_bridge.protocol.config import MavlinkConfig
@@ -131,6 +138,12 @@ class FlightMachine:
             index: SteppedGauge(TappedGauge(self._wire, ADDRESS, battery.cells), index, on_poll)
             for index, battery in enumerate(batteries)
         }
+
+    def can_packs(
+        self, _batteries: Sequence[BatteryConfig], _buses: CanBuses, _on_snapshot: OnSnapshot
+    ) -> dict[int, TappedSource]:
+        """None: the pack has a gauge."""
+        return {}
 
 
 class Flight:

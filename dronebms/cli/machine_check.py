@@ -293,10 +293,18 @@ def _resolved(host: str, port: int, clock: Clock) -> list[Address] | str:
 
 
 def _can(config: Config) -> Iterator[Finding]:
+    """Of the buses of packs that are read and sent."""
+    used = {
+        f"battery {number}": battery.can.bus
+        for number, battery in enumerate(config.battery, start=1)
+        if battery.can is not None
+    }
     if config.dronecan is not None:
-        found = _unusable_can(parse_can_url(config.dronecan.url))
+        used["dronecan"] = parse_can_url(config.dronecan.url)
+    for subject, url in used.items():
+        found = _unusable_can(url)
         if found is not None:
-            yield Finding("dronecan", *found)
+            yield Finding(subject, *found)
 
 
 def _unusable_can(url: CanUrl) -> Trouble | None:

@@ -1,5 +1,6 @@
 """DroneCAN packs in the configuration and in a whole service."""
 
+import builtins
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dronebms.analysis.replay import reports as replayed
+from dronebms.cli.main import main
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
@@ -22,6 +24,7 @@ from dronebms.recording.gauge_tap import OnSnapshot, TappedSource
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.can_packs import can_packs_of
 from dronebms.service.config import BatteryConfig, Config, by_adapter
+from dronebms.service.factories import refuse_unusable
 from dronebms.service.service import Service
 from dronebms.simulation.rehearsal import VirtualMachine
 from dronebms.telemetry import json_line
@@ -112,6 +115,38 @@ def test_what_the_service_sends_to_the_bus_is_no_source(section: str, bus: str) 
     assert sentence.endswith("on mcast:0, which [dronecan] sends itself")
     assert read(text.replace('"mcast:0"', '"mcast:1"')).battery[0].can
     assert read(text.replace(bus, "#99")).battery[0].can
+
+
+def test_check_looks_at_the_bus_of_each_pack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(PACK.replace("mcast:0", "socketcan:nocan9") + LINK)
+    assert main(["check", "-c", str(path)]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "fails battery 1: socketcan:nocan9: there is no interface nocan9" in out
+
+
+def test_a_pack_without_the_package_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *arguments: object) -> object:
+        if name == "dronebms.dronecan.can_bus":
+            raise ModuleNotFoundError("No module named 'dronecan'", name="dronecan")
+        return real(name, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"a CAN bus needs dronecan: .*dronecan"):
+        refuse_unusable(read(PACK))
+
+
+def test_probe_reads_gauges_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "--bus", "dronecan:socketcan:can0#1"]) == 2
+    assert capsys.readouterr().err == (
+        "dronebms: probe reads gauges on SMBus; run and status show a DroneCAN pack\n"
+    )
 
 
 # ---------------------------------------------------------------------- whole flights
