@@ -32,6 +32,7 @@ from mavlink_bridge.protocol.vehicle_battery import VehicleBattery
 from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator, first_of
+from mavlink_bridge.vehicle.battery_reset import BatteryReset
 from mavlink_bridge.vehicle.command_state import HEARTBEAT_MAX_AGE_S, SentCommand
 from mavlink_bridge.vehicle.return_parameters import ReturnParameters
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
@@ -133,6 +134,8 @@ class Bridge:
         self._restarts = 0  # after which these values were discarded
         self._plan = _NO_PLAN
         self._arming = ArmingCheck()
+        resets = {index: one.reset_monitor for index, one in enumerate(options.batteries)}
+        self._resets = BatteryReset({i: one for i, one in resets.items() if one is not None})
         self._battery_ids = BatteryIdAllocator(
             is_expected=self._is_pinned or self._configured_stack is not None
         )
@@ -227,6 +230,11 @@ class Bridge:
             state = self._with_plan(state, now_s)
         if self.vehicle_control is not None:
             self._control(self.vehicle_control, state, now_s)
+        if self.settings.acting_enabled and not self._restoring:
+            for command in self._resets.due(self._autopilot, state, now_s):
+                self._components.send(None, command, now_s)
+        for severity, text in self._resets.take_texts():
+            self._announce(text, severity, now_s)
         self._report_arming(state, now_s)
         return state
 
@@ -287,6 +295,7 @@ class Bridge:
         self._arming.update(report, self._components.report(report))
         for _, components in self._telemetry:
             components.report(report)
+        self._resets.update(report)
         if self.vehicle_control is not None:
             self.vehicle_control.request(report)
 
@@ -309,6 +318,8 @@ class Bridge:
                 monitor.receive(message, self._shared.reports, received_s)
         if kind == "COMMAND_ACK" and not self._is_for_us(message):
             return
+        if ours:
+            self._resets.receive(message)
         if ours and self.vehicle_control is not None:
             self.vehicle_control.receive(message, self._autopilot, received_s)
         request = self._components.answer(message, now_s, is_vehicle_link=True)

@@ -66,6 +66,7 @@ from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
 from mavlink_bridge.protocol.config import TELEMETRY, VEHICLE, Links, MavlinkConfig
 from mavlink_bridge.protocol.vehicle_battery import LAST_MONITOR
 from mavlink_bridge.vehicle.battery_id import LAST_ID
+from mavlink_bridge.vehicle.battery_reset import LAST_MONITOR as LAST_RESET
 from smartbattery import multiplexer
 from smartbattery.profiles import profile_named
 from smartbattery.registers import CELLS
@@ -179,6 +180,9 @@ class BatteryConfig(Section):
     """MAVLink component of the pack; else 180 of the first one, 181 of all others."""
     battery_id: Annotated[int, AfterValidator(_battery_id)] | None = None
     """BATTERY_STATUS.id of the pack; else a free one."""
+    reset_monitor: Annotated[int, Field(ge=1, le=LAST_RESET)] | None = None
+    """Battery monitor of ArduPilot (1: `BATT_`, 2: `BATT2_`) that is reset on the ground when the
+    pack was replaced; none without it."""
     pack_model: Name | None = None
     """Model of the pack: a new pack starts from packs of its model; else maker, device, capacity
     and cells."""
@@ -540,7 +544,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _batteries_are_distinct_on_mavlink(self) -> "Config":
-        wrong = _id_conflict(self.battery, self.vehicle_link)
+        wrong = _id_conflict(self.battery, self.vehicle_link) or _reset_conflict(
+            self.battery, self.vehicle_link
+        )
         if wrong is not None:
             raise ValueError(wrong)
         return self
@@ -690,6 +696,17 @@ def _conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:
         return "a pack has the address of a multiplexer"
     if one.recovery and other.recovery and one.recovery != other.recovery:
         return "one bus with two recovery programs"
+    return None
+
+
+def _reset_conflict(batteries: Sequence[BatteryConfig], link: MavlinkConfig) -> str | None:
+    """Reason why monitors of the vehicle cannot be reset, `None` if they can."""
+    resets = [b.reset_monitor for b in batteries if b.reset_monitor is not None]
+    twice = next((monitor for monitor in resets if resets.count(monitor) > 1), None)
+    if twice is not None:
+        return f"reset_monitor {twice} of one [[battery]] alone"
+    if resets and link.vehicle == "px4":
+        return "no reset_monitor with vehicle px4, which has no such command"
     return None
 
 

@@ -84,7 +84,12 @@ def bridge_of(config: Config, links: Sequence[Link], stack: ExitStack) -> Bridge
         component_id=main.component_id,
         unix_s=unix_s(),
         pack_voltage_only=main.pack_voltage_only,
-        batteries=tuple([BatteryAddress(b.component_id, b.battery_id) for b in config.battery]),
+        batteries=tuple(
+            [
+                BatteryAddress(one.component_id, one.battery_id, one.reset_monitor)
+                for one in config.battery
+            ]
+        ),
     )
     options = [_options_of(one, common, config.state, stack) for one in config.mavlink]
     ports = list(zip(config.mavlink, links, options, strict=True))

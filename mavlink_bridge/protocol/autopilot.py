@@ -174,6 +174,13 @@ class Autopilot:
         """Whether heartbeats have begun again, and may be those of a restarted autopilot."""
         return self._restarts.is_open(now_s)
 
+    def airborne(self, now_s: float) -> bool | None:
+        """Whether it reports that it is not on the ground; `None` if it does not know."""
+        state = self._fresh("EXTENDED_SYS_STATE", now_s)
+        if state is None or state.landed_state == mavlink.MAV_LANDED_STATE_UNDEFINED:
+            return None
+        return bool(state.landed_state != mavlink.MAV_LANDED_STATE_ON_GROUND)
+
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
         """Store a message of the followed autopilot; return whether it is one."""
         kind = message.get_type()

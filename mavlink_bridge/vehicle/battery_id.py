@@ -26,6 +26,7 @@ class BatteryAddress:
 
     component_id: int | None = None
     battery_id: int | None = None  # BATTERY_STATUS.id
+    reset_monitor: int | None = None  # of ArduPilot, from 1, that is reset after a swap; None: none
 
 
 class BatteryIdAllocator:

@@ -35,6 +35,7 @@ MODES = {
 }
 Q_MODES = range(17, 26)  # of ArduPlane
 AUTOLAND = 26
+BATTERY_RESET = 42651  # MAV_CMD of ardupilotmega.xml
 LIMIT = 2  # param2 of the driver's command
 GUIDED, LOITER, RTL, LAND, PX4_RTL = 4, 5, 6, 9, 4 << 16 | 5 << 24
 
@@ -52,6 +53,8 @@ class FakeVehicle:
         self.lands_by_mission = False  # its mission has a DO_LAND_START
         self.autolands = False  # ArduPlane has AUTOLAND, and the direction of its take-off
         self.quadplane = False
+        self.resets: list[tuple[float, float]] = []  # BATTERY_RESET: monitors, percent
+        self.reset_result: int | None = 0  # None: no answer
         self.boot_ms = 0  # 0: its messages have no time since boot
         self.loses_answers = False
         self.complies = self.sends_heartbeats = self.answers = True
@@ -115,6 +118,10 @@ class FakeVehicle:
         kind = message.get_type()
         if kind == "COMMAND_LONG" and message.command == DRIVER_COMMAND:
             self._drive(message)
+        elif kind == "COMMAND_LONG" and message.command == BATTERY_RESET:
+            self.resets.append((message.param1, message.param2))
+            if self.reset_result is not None:
+                self.emit(mavlink.MAVLink_command_ack_message(BATTERY_RESET, self.reset_result))
         elif kind == "COMMAND_LONG":
             self._execute(message)
         elif kind in ("PARAM_REQUEST_READ", "PARAM_SET") and message.param_id in self.parameters:

@@ -107,6 +107,12 @@ def test_links_that_contradict_each_other_are_refused_in_one_sentence(text: str,
             PACK + "battery_id = 3\n[mavlink]\nbattery_id = 3\n",
             "battery_id in each [[battery]] or in [mavlink], not in both",
         ),
+        (2 * (PACK + "reset_monitor = 1\n"), "reset_monitor 1 of one [[battery]] alone"),
+        (PACK + "reset_monitor = 17\n", "battery.1.reset_monitor: expected"),
+        (
+            PACK + 'reset_monitor = 1\n[mavlink]\nvehicle = "px4"\n',
+            "no reset_monitor with vehicle px4, which has no such command",
+        ),
         (PACK + "component_id = 191\n", "battery.1: component_id 191 is this computer's"),
         (PACK + "component_id = 1\n", "battery.1.component_id: expected greater"),
         (
@@ -126,6 +132,7 @@ def test_ids_that_collide_are_refused(text: str, why: str) -> None:
 def test_ids_that_do_not_collide_are_accepted() -> None:
     read(MONITOR + PACK + 'battery_id = 2\n[mavlink]\nurl = "udpin:0.0.0.0:1"\n')
     read(PACK + "battery_id = 7\ncomponent_id = 182\n" + PACK + "battery_id = 3\n")
+    read(PACK + "reset_monitor = 1\n" + PACK + "reset_monitor = 2\n")
     read(5 * PACK + "[mavlink]\nbattery_id = 250\n")
 
 
