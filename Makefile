@@ -24,7 +24,7 @@ MAN_PAGE := $(DESTDIR)$(PREFIX)/share/man/man1/dronebms.1
 EXAMPLE := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.toml
 SCHEMA := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.schema.json
 
-.PHONY: demo test test-all lint check format bench docs clean install-service uninstall-service
+.PHONY: demo test test-all lint check format bench docs site clean install-service uninstall-service
 
 demo: .venv/.installed
 	$(BIN)/dronebms sim --flight mission --speed 10
@@ -59,6 +59,10 @@ bench: .venv/.installed
 # Completion, man page, JSON schema and reference pages, from the rows in the code.
 docs: .venv/.tests-installed
 	$(BIN)/python -m docs_build
+
+# The documentation as a site in build/site; a link that leads nowhere ends the build.
+site: docs
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

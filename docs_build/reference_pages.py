@@ -8,7 +8,8 @@ from typing import Any
 from docs_build.schema import configuration_schema
 from dronebms.cli.exit_codes import EXIT_CODES
 from dronebms.cli.options import OPTIONS, PAGES
-from dronebms.core.chemistry import LIPO
+from dronebms.core.chemistry import CHEMISTRIES, LIPO
+from dronebms.core.known_cells import KNOWN_CELLS
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report, ReportedCharge, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
@@ -21,6 +22,7 @@ from mavlink_bridge.protocol import messages
 from mavlink_bridge.protocol.autopilot import RECEIVED_MESSAGES
 from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID
 from mavlink_bridge.vehicle.parameter_check import PARAMETER_REQUIREMENTS
+from smartbattery.profiles import PROFILES
 from smartbattery.snapshot import Snapshot
 
 _NOTE = "<!-- Made from the code by `make docs`; change the row there. -->"
@@ -44,6 +46,7 @@ def reference_pages() -> dict[str, str]:
         "json": _json,
         "limits": _limits,
         "mavlink": _mavlink,
+        "packs": _packs,
     }
     return {
         f"docs/reference/{name}.md": "\n".join([_NOTE, "", *page()]) + "\n"
@@ -286,6 +289,64 @@ def _column_row(row: Column) -> tuple[str, str, str, str]:
 
 def _range(row: Column) -> str:
     return f"{_number(row.low)} to {_number(row.high)}"
+
+
+# ---------------------------------------------------------------------- packs
+
+
+def _packs() -> Iterator[str]:
+    yield "# Packs and gauges"
+    yield ""
+    yield from _paragraph(
+        "What is known of packs, by rows of the code. A gauge is identified by reading it; `gauge` of `[[battery]]` "
+        "([configuration](configuration.md#battery)) names one that is not. How to wire it: [hardware](../hardware.md)."
+    )
+    yield from [
+        "",
+        "## Gauges",
+        "",
+        "Each with plain SBS 1.1 registers, as far as the row does not differ.",
+        "",
+    ]
+    yield from _table(
+        ("`gauge`", "identified by", "cells", "packet error code", "source"),
+        [
+            (
+                _code(row.name),
+                ", ".join(map(_code, row.names)),
+                f"up to {row.max_cells}",
+                row.pec.value,
+                row.source,
+            )
+            for row in PROFILES
+        ],
+    )
+    yield from ["", "## Chemistries", ""]
+    yield from _table(
+        ("`chemistry`", "full", "low", "cut-off", "continuous", "10 s", "hot", "cold", "source"),
+        [
+            (
+                _code(row.name), f"{row.full_cell_v:g} V", f"{row.low_cell_v:g} V",
+                f"{row.cutoff_cell_v:g} V", f"{row.continuous_c:g} C", f"{row.burst_c:g} C",
+                f"{row.hot_degc:g} degC", f"{row.cold_degc:g} degC", row.source,
+            )
+            for row in CHEMISTRIES
+        ],
+    )  # fmt: skip
+    yield from [
+        "",
+        "## Cells",
+        "",
+        "Types whose open-circuit voltage was measured: `cell` of `[[battery]]`.",
+        "",
+    ]
+    yield from _table(
+        ("`cell`", "maker", "chemistry", "rated", "source"),
+        [
+            (_code(row.name), row.maker, row.chemistry.name, f"{row.rated_mah:g} mAh", row.source)
+            for row in KNOWN_CELLS
+        ],
+    )
 
 
 # ---------------------------------------------------------------------- MAVLink
