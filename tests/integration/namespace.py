@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 _CLONE_NEWNET = 0x40000000  # of sched.h
-_COMMANDS = ("ip link set lo up multicast on", "ip route add 239.65.82.0/24 dev lo")
+_COMMANDS = ("ip link set lo up multicast on", "ip route add 239.0.0.0/8 dev lo")
 
 
 @pytest.fixture

@@ -151,11 +151,11 @@ def test_a_bus_that_goes_away_is_a_retry_of_the_service(
     monitor = node_monitor.NodeMonitor(peer.node)
     try:
         assert peer.until(lambda: monitor.exists(42))
-        run("ip route del 239.65.82.0/24 dev lo")
+        run("ip route del 239.0.0.0/8 dev lo")
         run("ip link set lo down")
         assert peer.until(lambda: bus.trouble is not None)
         run("ip link set lo up multicast on")
-        run("ip route add 239.65.82.0/24 dev lo")
+        run("ip route add 239.0.0.0/8 dev lo")
         assert peer.until(lambda: bus.trouble is None)
         after = Peer(3, 126)  # the driver of the first one has ended with the bus
 
