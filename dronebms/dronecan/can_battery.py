@@ -170,7 +170,7 @@ class CanBattery:
             return False
         if now_s - self._led_s <= MAX_AGE_S:
             if source not in self._others:
-                _log.warning("%s", self._conflict(source))
+                _log.warning("%s: %s", self._pack.address.bus, self._conflict(source))
             self._others[source] = now_s
             return False
         if self._node is not None:
@@ -182,7 +182,7 @@ class CanBattery:
         return True
 
     def _conflict(self, node: int) -> str:
-        return f"{self._pack.name} is sent by node {node} too: not used"
+        return f"battery {self._pack.address.battery_id} sent by node {node} too: unused"
 
     def _conflicts(self, now_s: float) -> tuple[str, ...]:
         """A sentence for each node of a conflict."""

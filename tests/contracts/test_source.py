@@ -7,6 +7,10 @@ import pytest
 
 from dronebms.core.clock import Clock, SystemClock, VirtualClock
 from dronebms.core.report import Source
+from dronebms.dronecan.battery_address import BatteryAddress, CanPack
+from dronebms.dronecan.bus_battery import BusBattery
+from dronebms.dronecan.can_url import CanUrl
+from dronebms.dronecan.frames import CanFrame
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.recording.format import Recorded
 from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge, TappedSource
@@ -19,6 +23,8 @@ from smartbattery.gauge import Gauge
 from smartbattery.gauge_state import GaugeState
 from smartbattery.registers import ADDRESS
 from smartbattery.snapshot import Snapshot
+from tests.dronecan.packs import AUX, GAUGE, GAUGE_AUX, INFO, frames, library_value
+from tests.dronecan.wire import Wire, can_bus
 from tests.mavlink_bridge.protocol.test_battery_sample import status as battery_status
 
 END_S = 20.0
@@ -109,7 +115,29 @@ class Monitored:
         return self._source.poll(now_s)
 
 
-@pytest.fixture(params=["gauge", "stepped", "played", "log", "monitor", "thread"])
+class OnCanBus:
+    """A pack of a CAN bus that sends each second."""
+
+    def __init__(self) -> None:
+        self._wire = Wire()
+        self._bus = can_bus(self._wire)
+        pack = BusBattery(CanPack(BatteryAddress(CanUrl("mcast", "0"), 1)), self._bus)
+        self._source = TappedSource(pack, 0, nothing)
+        self._bus.step(0.0)
+        self._due_s = 0.0
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Receive what is due and poll."""
+        while self._due_s <= min(now_s, END_S):
+            for name, fields in ((INFO, GAUGE), (AUX, GAUGE_AUX)):
+                for one in frames(library_value(name, fields)):
+                    self._wire.send(CanFrame(*one))
+            self._bus.step(self._due_s)
+            self._due_s += 1.0
+        return self._source.poll(now_s)
+
+
+@pytest.fixture(params=["gauge", "stepped", "played", "log", "monitor", "can", "thread"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
     makers: dict[str, Callable[[], Source]] = {
         "gauge": gauge,
@@ -117,6 +145,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
         "played": Played,
         "log": lambda: log(tmp_path),
         "monitor": Monitored,
+        "can": OnCanBus,
     }
     if request.param in makers:
         yield makers[request.param]()
@@ -152,7 +181,7 @@ def test_a_known_value_is_plausible_and_its_age_is_known(source: Source) -> None
 def test_long_after_the_last_value_every_value_is_unknown_and_the_trouble_is_reported(
     tmp_path: Path,
 ) -> None:
-    sources: tuple[Source, ...] = (Played(), log(tmp_path), Monitored())
+    sources: tuple[Source, ...] = (Played(), log(tmp_path), Monitored(), OnCanBus())
     for source in sources:
         for step in range(int(END_S * 2)):
             source.poll(step / 2)

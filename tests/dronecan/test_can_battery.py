@@ -339,7 +339,7 @@ def test_a_second_node_with_the_same_id_is_not_used_and_named(
             source.receive(message(name, fields, 43), second + 0.5)
     snapshot = source.poll(3.5)
     assert (snapshot.voltage_v, snapshot.cells_v) == (22.5, ())
-    assert snapshot.doubts == ("battery 1 on mcast:0 is sent by node 43 too: not used",)
+    assert snapshot.doubts == ("battery 1 sent by node 43 too: unused",)
     conflicts = [one for one in caplog.records if "node 43" in one.getMessage()]
     assert [one.levelno for one in conflicts] == [logging.WARNING]
     source.receive(message(INFO, GAUGE), 8.0)

@@ -44,6 +44,11 @@ def test_the_configuration_for_any_drone_is_valid() -> None:
     assert (battery.monitor, battery.cells, battery.capacity_mah) == (0, 6, 5000.0)
 
 
+def test_the_configuration_for_a_can_pack_is_valid() -> None:
+    (battery,) = read_config(EXAMPLES / "dronecan_pack.toml").battery
+    assert battery.place == "DroneCAN battery 1 on socketcan:can0"
+
+
 def test_a_pack_is_read_and_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     bus, _ = open_virtual("survey", VirtualClock())
     monkeypatch.setattr(smbus2, "SMBus", lambda _path: AdapterStandIn(bus))

@@ -860,3 +860,13 @@ def test_predictions_are_judged_in_a_flight_without_a_current() -> None:
     left = (Estimate(one.t_s, remaining_s=100.0) for one in looks)
     active = [alarms.update(*both, IN_AIR).active for both in zip(looks, left, strict=True)]
     assert "time_low" in active[-1]
+
+
+def test_flags_of_a_source_without_status_words_are_alerts_by_their_texts() -> None:
+    alarms = Alarms([LIPO["alert"]], FACTS)
+    texts = []
+    for k in range(400):
+        flags = ("overload", "BMS error") if 50 <= k < 150 else ()
+        one = replace(look(k * STEP_S), alerts=flags, read_at_s={"alert_raw": k * STEP_S})
+        texts += [event.text for event in alarms.update(one, NO).events]
+    assert texts == ["WARNING: gauge alert: overload; BMS error", "CLEARED: gauge alert"]

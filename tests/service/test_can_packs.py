@@ -354,7 +354,7 @@ def test_a_second_node_with_the_id_is_a_doubt_and_no_go() -> None:
     last = flight.run(30.0)[-1]
     assert last.snapshot.identity.serial == 4711
     assert last.snapshot.voltage_v is not None
-    assert last.snapshot.doubts == ("battery 1 on mcast:0 is sent by node 77 too: not used",)
+    assert last.snapshot.doubts == ("battery 1 sent by node 77 too: unused",)
     assert "implausible" in last.status.active
 
 
