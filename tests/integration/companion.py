@@ -34,9 +34,9 @@ REDUCE = Action(Severity.WARNING, ActionKind.REDUCE)
 class Service:
     """The loop of the service, stepped by the clock of the vehicle."""
 
-    def __init__(self, vehicle: ArduPilot, folder: Path | None = None) -> None:
+    def __init__(self, vehicle: ArduPilot, folder: Path | None = None, **options: Any) -> None:  # noqa: ANN401 - BridgeOptions'
         self.link = open_link(f"udpin:127.0.0.1:{vehicle.companion}")
-        self.bridge = Bridge(self.link, options=BridgeOptions(rate_hz=5.0))
+        self.bridge = Bridge(self.link, options=BridgeOptions(rate_hz=5.0, **options))
         if folder is not None:
             self.bridge.vehicle_control = VehicleControl(folder)
         self.values = dict(GOOD)

@@ -12,10 +12,13 @@ import pytest
 from dronebms.core.report import Action, ActionKind, Severity
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
+from mavlink_bridge.vehicle.battery_id import BatteryAddress
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 from mavlink_bridge.vehicle.saved_parameters import left_behind
+from smartbattery.snapshot import Identity
 from tests.integration.companion import Service, guarded
 from tests.integration.copter import (
+    GUIDED,
     LAND,
     LOITER,
     RTL,
@@ -43,6 +46,13 @@ def plain_copter(tmp_path: Path) -> Iterator[Copter]:
     folder = tmp_path / "copter"
     folder.mkdir()
     yield from copter_in(folder, parameters="", script=False)
+
+
+@pytest.fixture
+def smbus_copter(tmp_path: Path) -> Iterator[Copter]:
+    folder = tmp_path / "copter"
+    folder.mkdir()
+    yield from copter_in(folder, parameters="BATT_MONITOR 7\nBATT_I2C_BUS 3\n", script=False)
 
 
 def test_arming_battery_data_and_the_low_charge_failsafe(copter: Copter) -> None:
@@ -73,6 +83,36 @@ def test_arming_battery_data_and_the_low_charge_failsafe(copter: Copter) -> None
     took_s = copter.until(lambda: copter.mode == RTL, 10.0, "its own RTL")
     assert took_s < 3.0
     assert any("Battery 1 is low" in text for text in copter.texts)
+
+
+def test_a_reset_after_a_hot_swap_lets_the_vehicle_arm_again(copter: Copter) -> None:
+    service = Service(copter, batteries=(BatteryAddress(reset_monitor=1),))
+    service.values["identity"] = Identity(serial=7)
+    copter.wait_ready()
+    copter.take_off(10.0)
+    service.values["soc_pct"] = 24.0  # below BATT_LOW_MAH
+    copter.until(lambda: copter.mode == RTL, 10.0, "its own RTL")
+    copter.until(lambda: not copter.armed, 120.0, "on the ground")
+    service.values |= {"soc_pct": 97.0, "cells_v": (4.1,) * 3, "voltage_v": 12.3}
+    copter.fly(10.0)  # the same pack: nothing is reset
+    assert copter.command(400, 1) != 0
+    assert any("Battery failsafe" in text for text in copter.texts), copter.texts
+    service.values["identity"] = Identity(serial=8)
+    copter.until(lambda: "battery monitor 1 was reset" in copter.texts, 10.0, "the reset")
+    assert copter.command(176, 1, GUIDED) == 0
+    copter.until(lambda: copter.command(400, 1) == 0, 20.0, "armed")
+
+
+def test_a_monitor_with_a_gauge_of_its_own_refuses_a_reset(smbus_copter: Copter) -> None:
+    copter = smbus_copter
+    service = Service(copter, batteries=(BatteryAddress(reset_monitor=1),))
+    service.values["identity"] = Identity(serial=7)
+    copter.fly(20.0)
+    service.values["identity"] = Identity(serial=8)
+    text = "battery monitor 1 not reset: failed"
+    copter.until(lambda: text in copter.texts, 10.0, "the refusal")
+    copter.fly(10.0)
+    assert copter.texts.count(text) == 1
 
 
 def test_a_service_restarted_in_flight_sends_within_three_seconds(copter: Copter) -> None:

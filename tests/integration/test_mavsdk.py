@@ -24,14 +24,14 @@ import pytest
 from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
-from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.bridge import Bridge, TelemetryLink
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import World
 from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario
 from smartbattery.snapshot import Identity
-from tests.mavlink_bridge.autopilot import ARDUPILOT, FakeAutopilot
+from tests.mavlink_bridge.autopilot import ARDUPILOT, PX4, FakeAutopilot
 from tests.mavlink_bridge.loopback import free_port
 from tests.mavlink_bridge.reports import a_report
 
@@ -321,21 +321,67 @@ def test_the_client_decodes_a_battery_info_that_it_has_requested() -> None:
     }
 
 
+def test_the_client_on_a_telemetry_link_shows_the_batteries_of_the_vehicle() -> None:
+    """The client has a link of its own; the vehicle, PX4 here, is on another one."""
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        vehicle = stack.enter_context(contextlib.closing(FakeAutopilot(autopilot=PX4)))
+        # The client finds a system by an autopilot on its link, which a router brings there.
+        autopilot_step = stack.enter_context(autopilot_for(port))
+        links = [
+            stack.enter_context(contextlib.closing(open_link(url)))
+            for url in (vehicle.url, f"udpout:127.0.0.1:{port}")
+        ]
+        options = BridgeOptions(accept_systems=(MAVSDK,))
+        telemetry = [TelemetryLink("ground", links[1], options)]
+        bridge = Bridge(links[0], vehicle="px4", telemetry=telemetry)
+        due_s = monotonic()
+
+        def step() -> None:
+            nonlocal due_s
+            autopilot_step()
+            bridge.pump(monotonic())
+            bridge(a_report(monotonic()))
+            vehicle.receive()
+            if vehicle.peer is not None and monotonic() >= due_s:
+                due_s += 1.0
+                vehicle.beat(armed=True)
+
+        shown, acknowledgement, info = asyncio.run(_shown_and_requested(port, step))
+        assert bridge.stack.name == "px4"  # ArduPilot on the link of the client is not the vehicle
+        assert bridge.counts["other_vehicle"] == 0
+    assert shown.voltage_v == pytest.approx(23.55, abs=1e-3)
+    assert (shown.remaining_percent, shown.time_remaining_s) == (80, 600)
+    assert (acknowledgement["result"], info["id"]) == (0, 0)
+
+
+async def _shown_and_requested(port: int, step: Step) -> tuple[Any, Any, Any]:
+    """What the client shows of the first battery, and what it gets on request."""
+    async with ground_station(port, step) as ground:
+        shown = await ground.shows(partial(_has_id, 0))
+        return (shown, *await _requested(ground))
+
+
 async def _request(port: int, step: Step) -> tuple[Any, Any]:
+    async with ground_station(port, step) as ground:
+        await ground.shows(partial(_has_id, 0))
+        return await _requested(ground)
+
+
+async def _requested(ground: GroundStation) -> tuple[Any, Any]:
     """Fields of the answer to a request for BATTERY_INFO of the first battery, and of the info."""
     direct = mavsdk("asyncio.plugins.mavlink_direct")
     target = {"target_system": 1, "target_component": 180}
     fields = target | {"command": 512, "confirmation": 0, "param1": 372.0}
     fields |= {f"param{number}": 0.0 for number in range(2, 8)}
-    async with ground_station(port, step) as ground:
-        plugin = direct.MavlinkDirectAsync(ground.system)
-        infos = plugin.subscribe_message("BATTERY_INFO")
-        first = asyncio.create_task(anext(infos))
-        await ground.shows(partial(_has_id, 0))
-        request = direct.MavlinkMessage("COMMAND_LONG", 0, 0, 1, 180, json.dumps(fields))
-        acknowledgement = await plugin.send_command(request)
-        message = await asyncio.wait_for(first, SHOWN_S)
-        await infos.aclose()
+    plugin = direct.MavlinkDirectAsync(ground.system)
+    infos = plugin.subscribe_message("BATTERY_INFO")
+    first = asyncio.create_task(anext(infos))
+    await asyncio.sleep(STEP_S)
+    request = direct.MavlinkMessage("COMMAND_LONG", 0, 0, 1, 180, json.dumps(fields))
+    acknowledgement = await plugin.send_command(request)
+    message = await asyncio.wait_for(first, SHOWN_S)
+    await infos.aclose()
     assert (message.system_id, message.component_id) == (1, 180)
     values = json.loads(message.fields_json)
     return json.loads(acknowledgement.fields_json), {

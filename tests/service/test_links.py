@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.cli.check import print_check
 from dronebms.cli.machine_check import machine_findings
 from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError
@@ -220,6 +221,15 @@ def test_a_changed_link_waits_for_a_restart() -> None:
     changed = several.replace("14551", "14552")
     assert apply_reload(read(several), read(changed))[1] == ["mavlink.2.url" + waits]
     assert apply_reload(read(PACK + VEHICLE), read(several))[1] == ["mavlink" + waits]
+
+
+def test_check_lists_every_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_check(tmp_path / "x.toml", read(PACK + GROUND + VEHICLE))
+    lines = " ".join(capsys.readouterr().out.split())
+    assert "mavlink 1: udpout:127.0.0.1:14551, telemetry alone" in lines
+    assert "mavlink 2: udpout:127.0.0.1:14550" in lines
+    print_check(tmp_path / "x.toml", read(PACK))
+    assert "mavlink: udpout:127.0.0.1:14550" in " ".join(capsys.readouterr().out.split())
 
 
 def test_check_looks_at_every_link(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from dronebms.core.report import (
     SupplyStatus,
     Verdict,
 )
-from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, TelemetryLinkState, VehicleState
 from dronebms.presentation.phrases import (
     headless_line,
     home_answer,
@@ -418,6 +418,13 @@ def test_a_current_above_its_limit_is_marked() -> None:
         (UNKNOWN_VEHICLE, LINK, f"no heartbeat, {LINK}"),
         (UNKNOWN_VEHICLE, None, "no heartbeat, no link"),
         (UNKNOWN_VEHICLE, "", "-  no heartbeat "),
+        (
+            VehicleState(
+                telemetry_links=(TelemetryLinkState("a"), TelemetryLinkState("b", "b: x"))
+            ),
+            "",
+            "-  no heartbeat, b: x ",
+        ),
         (replace(FLYING_VEHICLE, heartbeat_age_s=7.0), "", "no heartbeat for 7.0 s"),
         (
             VehicleState(heartbeat_age_s=1.0),
