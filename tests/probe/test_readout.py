@@ -67,7 +67,18 @@ def test_a_pack_can_be_read_with_every_profile(profile: object) -> None:
     found = read_pack(pack, ADDRESS, named)
     assert found.number("Voltage") == 15.2
     assert found.gauge == getattr(profile, "name", "")
-    assert not any(row.name == "OperationStatus" for row in found.registers)
+    rows = [row for row in found.registers if row.name == "OperationStatus"]
+    assert not any(row.supported for row in rows)
+
+
+def test_a_bq41z50_shows_what_is_documented_of_it() -> None:
+    data = {0x54: bytes.fromhex("87 03 00 04"), 0x75: bytes(24), 0x76: bytes(19)}
+    found = read_pack(ScriptedPack(device="bq41z50", data=data), ADDRESS)
+    assert found.gauge == "bq41z50"
+    assert found.snapshot.cells_v == pytest.approx((3.8, 3.799, 3.801, 3.8))
+    assert found.snapshot.operation_raw == 0x04000387
+    flags = {flag.name for flag in found.status if flag.register == "OperationStatus"}
+    assert flags == {"PRES", "DSG", "CHG", "BTP_INT", "SEC0", "SEC1", "STORAGEM"}
 
 
 # ---------------------------------------------------------------------- a BQ40
