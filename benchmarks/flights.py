@@ -145,6 +145,16 @@ class FlightMachine:
         """None: the pack has a gauge."""
         return {}
 
+    def packages(
+        self,
+        _batteries: Sequence[BatteryConfig],
+        _stack: ExitStack,
+        _clock: Clock,
+        _on_snapshot: OnSnapshot,
+    ) -> dict[int, TappedSource]:
+        """None: the pack has a gauge."""
+        return {}
+
 
 class Flight:
     """One closed loop."""

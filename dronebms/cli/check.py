@@ -25,6 +25,7 @@ from dronebms.protection.current_governor import limp_home_notes
 from dronebms.protection.limits import changed_limits, default_limits
 from dronebms.service.config import Config, read_config
 from dronebms.service.factories import refuse_unusable
+from dronebms.service.gauge_packages import package_of
 from mavlink_bridge.protocol.config import VEHICLE
 from mavlink_bridge.protocol.lua_driver import write_script
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
@@ -167,6 +168,8 @@ def _summary(config: Config) -> Iterator[Row]:
         name, pack = f"battery {number}", battery.pack_data()
         model = "" if battery.pack_model is None else f", model {battery.pack_model}"
         yield Row(Mark.OK, name, f"{battery.place}, {_rated(pack)}{model}")
+        if battery.package is not None:
+            yield Row(Mark.OK, name, f"gauge of {package_of(battery.bus).name}")
         for note in (*pack.assumed(), *limp_home_notes(pack)):
             yield Row(Mark.NOTE, name, note)
     if config.vehicle.name is not None:

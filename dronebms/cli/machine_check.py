@@ -20,6 +20,7 @@ from dronebms.core.report import ActionKind
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
 from dronebms.service.checkpoint import CHECKPOINT
 from dronebms.service.config import BatteryConfig, Config
+from dronebms.service.gauge_packages import trouble_of
 from mavlink_bridge.protocol.link import LinkUrl, Resolver, parse_url
 from mavlink_bridge.protocol.transports import Address
 from smartbattery.device_lock import is_locked, lock_holder
@@ -111,6 +112,8 @@ def _batteries(config: Config) -> Iterator[Finding]:
                     f"usual address of a smart battery: write address = {ADDRESS:#04x}",
                     f"address = {ADDRESS:#04x}",
                 )
+        if battery.package is not None and (trouble := trouble_of(battery.bus)) is not None:
+            yield Finding(name, *trouble)
         command = battery.recovery or []
         if command and shutil.which(command[0]) is None:
             text = f"recovery: there is no program {command[0]}"

@@ -11,6 +11,7 @@ from dronebms.core.errors import (
     RecordingError,
 )
 from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place, ReturnPlan
+from dronebms.core.gauge_package import GAUGE_INTERFACE, GaugePackage, PackageGauge
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import (
     Action,
@@ -34,6 +35,7 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 
 __all__ = [
     "CHEMISTRIES",
+    "GAUGE_INTERFACE",
     "UNKNOWN_VEHICLE",
     "Action",
     "ActionKind",
@@ -48,6 +50,7 @@ __all__ = [
     "Event",
     "FlightLogError",
     "FlightPlan",
+    "GaugePackage",
     "InUseError",
     "ItemKind",
     "LinkError",
@@ -56,6 +59,7 @@ __all__ = [
     "PacedClock",
     "PackData",
     "PackState",
+    "PackageGauge",
     "Place",
     "PreflightVerdict",
     "RecordingError",

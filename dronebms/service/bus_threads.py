@@ -29,6 +29,33 @@ class PolledSource(Protocol):
         """Whether a gauge that has answered in this run is not polled any more."""
 
 
+class PolledInAThread(Protocol):
+    """What a `BusThread` polls."""
+
+    def poll_bus(self, now_s: float) -> None:
+        """Poll the device."""
+
+
+class AnswerLog:
+    """Logs when a battery stops answering, and when it answers again."""
+
+    def __init__(self, index: int) -> None:
+        self.has_answered = False
+        self._index = index
+        self._trouble: str | None = None
+
+    def see(self, snapshot: Snapshot) -> None:
+        """Log a change since the last snapshot."""
+        self.has_answered |= snapshot.voltage_v is not None
+        if snapshot.trouble == self._trouble:
+            return
+        self._trouble = snapshot.trouble
+        if snapshot.trouble is None:
+            _log.info("battery %d answers again", self._index + 1)
+        else:
+            _log.warning("battery %d does not answer: %s", self._index + 1, snapshot.trouble)
+
+
 class PolledGauge:
     """A `Source` whose gauge is polled by the thread of its adapter.
 
@@ -44,8 +71,7 @@ class PolledGauge:
         self._on_poll = on_poll
         self._done: deque[Polled] = deque(maxlen=_QUEUED)
         self._latest: Snapshot | None = None
-        self._trouble: str | None = None
-        self._has_answered = False
+        self._log = AnswerLog(index)
 
     def poll_bus(self, now_s: float) -> None:
         """Poll the gauge; for the thread of its adapter."""
@@ -58,23 +84,13 @@ class PolledGauge:
             self._on_poll(self._index, self._latest.t_s, transfers, state)
         if self._latest is None:
             return Snapshot(now_s, trouble="the gauge has not answered yet")
-        self._log_change(self._latest)
-        self._has_answered |= self._latest.voltage_v is not None
+        self._log.see(self._latest)
         return self._latest.at(now_s)
 
     def is_stuck(self, now_s: float) -> bool:
         """Whether a gauge that has answered in this run is not polled any more."""
         latest = self._latest
-        return self._has_answered and latest is not None and now_s - latest.t_s > _STUCK_S
-
-    def _log_change(self, snapshot: Snapshot) -> None:
-        if snapshot.trouble == self._trouble:
-            return
-        self._trouble = snapshot.trouble
-        if snapshot.trouble is None:
-            _log.info("battery %d answers again", self._index + 1)
-        else:
-            _log.warning("battery %d does not answer: %s", self._index + 1, snapshot.trouble)
+        return self._log.has_answered and latest is not None and now_s - latest.t_s > _STUCK_S
 
 
 class BusThread:
@@ -88,7 +104,7 @@ class BusThread:
     """
 
     def __init__(
-        self, name: str, gauges: Sequence[PolledGauge], clock: Clock, period_s: float
+        self, name: str, gauges: Sequence[PolledInAThread], clock: Clock, period_s: float
     ) -> None:
         self._gauges = tuple(gauges)
         self._clock = clock

@@ -62,6 +62,7 @@ from dronebms.protection.trip_ranges import (
     too_mild,
 )
 from dronebms.service.contradicting_actions import contradictions
+from dronebms.service.gauge_packages import scheme_of, schemes
 from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
 from mavlink_bridge.protocol.config import TELEMETRY, VEHICLE, Links, MavlinkConfig
 from mavlink_bridge.protocol.vehicle_battery import LAST_MONITOR
@@ -81,6 +82,7 @@ _CAN = battery_address.PREFIX
 _CURRENT_TYPES = {
     row.name.rpartition(".")[2]: row for row in (BATTERY_INFO, BATTERY_CONTINUOUS, CBAT)
 }
+_OWN = ("/dev/", _VIRTUAL, _MONITOR, _CAN)
 _OF_A_CAN_PACK = ("nominal_v", "reverse_current", "ignore_status_flags")
 _OF_A_GAUGE = ("address", "gauge", "mux_address", "mux_channel", "recovery")
 _OF_NO_MONITOR = (*_OF_A_GAUGE, "component_id", "battery_id")  # it is not reported back
@@ -98,8 +100,12 @@ def _bus(text: str) -> str:
         return _can_battery(text)
     if text.startswith(_MONITOR):
         raise ValueError(f'"mavlink:0" to "mavlink:{LAST_MONITOR}", a monitor of the autopilot')
+    found = schemes()
+    if scheme_of(text) in found and text.partition(":")[2]:
+        return text
+    packages = "".join(f', "{scheme}:PLACE"' for scheme in found)
     raise ValueError(
-        'a device such as "/dev/i2c-1", "mavlink:0", "dronecan:URL#ID" or "sim:SCENARIO"'
+        f'a device such as "/dev/i2c-1"{packages}, "mavlink:0", "dronecan:URL#ID" or "sim:SCENARIO"'
     )
 
 
@@ -143,7 +149,8 @@ class BatteryConfig(Section):
 
     bus: Annotated[PrintableText, AfterValidator(_bus)]
     """Where the pack is read: an I2C adapter (`/dev/i2c-1`), a monitor of the autopilot
-    (`mavlink:0`), a CAN bus (`dronecan:socketcan:can0#1`) or a virtual pack (`sim:survey`)."""
+    (`mavlink:0`), a CAN bus (`dronecan:socketcan:can0#1`), a gauge of another package
+    (`jbd:/dev/ttyUSB0`) or a virtual pack (`sim:survey`)."""
     address: Annotated[int, Field(ge=0x03, le=0x77)] = 0x0B
     """7-bit address of the gauge on the bus."""
     gauge: GaugeName = AUTO
@@ -229,11 +236,18 @@ class BatteryConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _is_of_a_package(self) -> "BatteryConfig":
+        wrong = [name for name in _OF_A_GAUGE if name in self.model_fields_set]
+        if wrong and self.package is not None:
+            raise ValueError(f"no {wrong[0]} with a gauge of another package")
+        return self
+
+    @model_validator(mode="after")
     def _has_cells_of_its_gauge(self) -> "BatteryConfig":
         profile = profile_named(self.gauge)
         most = len(CELLS) if profile is None else profile.max_cells
-        has_gauge = self.monitor is None and self.can is None
-        if has_gauge and self.cells is not None and self.cells > most:
+        on_smbus = self.is_wired or self.is_virtual
+        if on_smbus and self.cells is not None and self.cells > most:
             raise ValueError(f"cells of at most {most}, which gauge {self.gauge} measures")
         return self
 
@@ -266,7 +280,12 @@ class BatteryConfig(Section):
     @property
     def is_wired(self) -> bool:
         """Whether the pack has a gauge on an adapter of this machine."""
-        return not self.is_virtual and self.monitor is None and self.can is None
+        return self.bus.startswith("/dev/")
+
+    @property
+    def package(self) -> str | None:
+        """Scheme of a gauge of another package, `None` of any other battery."""
+        return None if self.bus.startswith(_OWN) else scheme_of(self.bus)
 
     @property
     def monitor(self) -> int | None:
@@ -299,6 +318,8 @@ class BatteryConfig(Section):
             return f"battery monitor {self.monitor} of the autopilot"
         if self.can is not None:
             return f"DroneCAN {self.can.name}"
+        if self.package is not None:
+            return self.bus
         place = f"{self.bus} address 0x{self.address:02x}"
         if self.mux_address is None:
             return place
@@ -617,11 +638,7 @@ class Config(Section):
 
     def sent_to_can(self) -> list[int]:
         """Indices of the batteries that [dronecan] sends: those that no other sender does."""
-        return [
-            index
-            for index, battery in enumerate(self.battery)
-            if battery.is_wired or battery.is_virtual
-        ]
+        return [index for index, battery in enumerate(self.battery) if battery.monitor is None]
 
     @property
     def vehicle_link(self) -> MavlinkConfig:
@@ -673,7 +690,7 @@ def by_adapter(batteries: Sequence[BatteryConfig]) -> list[list[tuple[int, Batte
     """The batteries with a gauge and their indices, those of one adapter together."""
     found: dict[str, list[tuple[int, BatteryConfig]]] = {}
     for index, battery in enumerate(batteries):
-        if battery.monitor is not None or battery.can is not None:
+        if not (battery.is_wired or battery.is_virtual):
             continue
         key = f"{battery.bus} {index}" if battery.is_virtual else battery.adapter
         found.setdefault(key, []).append((index, battery))
@@ -683,7 +700,9 @@ def by_adapter(batteries: Sequence[BatteryConfig]) -> list[list[tuple[int, Batte
 def _conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:
     """Reason why two batteries cannot be read together, `None` if they can."""
     if not (one.is_wired and other.is_wired) or one.adapter != other.adapter:
-        return f"same {one.place}" if one.can is not None and one.can == other.can else None
+        own = one.can is not None and one.can == other.can
+        own |= one.package is not None and one.bus == other.bus
+        return f"same {one.place}" if own else None
     places = (one.mux_address, one.mux_channel), (other.mux_address, other.mux_channel)
     if one.address == other.address and places[0] == places[1]:
         return f"same bus and address 0x{one.address:02x}"

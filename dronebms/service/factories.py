@@ -38,6 +38,12 @@ from dronebms.service.config import (
     by_adapter,
 )
 from dronebms.service.external_program import ChargerHook, UserProgram
+from dronebms.service.gauge_packages import (
+    PackageBattery,
+    open_gauge,
+    package_of,
+    refuse_package,
+)
 from dronebms.service.retried_sink import ClosingSink, RetriedSink
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.status_socket import StatusServer
@@ -148,6 +154,15 @@ class Machine(Protocol):
     ) -> Mapping[int, PolledSource]:
         """The DroneCAN packs by the index of their batteries, on buses that start later."""
 
+    def packages(
+        self,
+        batteries: Sequence[BatteryConfig],
+        stack: ExitStack,
+        clock: Clock,
+        on_snapshot: OnSnapshot,
+    ) -> Mapping[int, PolledSource]:
+        """The gauges of other packages by the index of their batteries."""
+
 
 class ThisMachine:
     """The adapters, ports and sockets of this computer."""
@@ -178,6 +193,16 @@ class ThisMachine:
         for index in sources:
             _log_battery(index, batteries[index])
         return sources
+
+    def packages(
+        self,
+        batteries: Sequence[BatteryConfig],
+        stack: ExitStack,
+        clock: Clock,
+        on_snapshot: OnSnapshot,
+    ) -> Mapping[int, PolledSource]:
+        """Start a thread for each gauge of another package; see `packages_of`."""
+        return packages_of(batteries, stack, clock, on_snapshot)
 
 
 THIS_MACHINE = ThisMachine()
@@ -224,6 +249,29 @@ def gauges_of(
             _log_battery(index, battery)
         thread = BusThread(members[0][1].bus, polled, clock, PERIOD_S)
         stack.callback(thread.close)
+    return sources
+
+
+def packages_of(
+    batteries: Sequence[BatteryConfig], stack: ExitStack, clock: Clock, on_snapshot: OnSnapshot
+) -> dict[int, TappedSource]:
+    """The gauges of other packages by the index of their batteries, a running thread for each.
+
+    Raises:
+        ConfigError: a package cannot be used.
+    """
+    sources: dict[int, TappedSource] = {}
+    for index, battery in enumerate(batteries):
+        if battery.package is None:
+            continue
+        installed = package_of(battery.bus)
+        gauge = open_gauge(installed, battery.bus, battery.cells)
+        polled = PackageBattery(gauge, installed.name, index)
+        stack.callback(polled.close)
+        stack.callback(BusThread(battery.bus, [polled], clock, PERIOD_S).close)
+        sources[index] = TappedSource(polled, index, on_snapshot, polled.is_stuck)
+        _log.info("battery %d: gauge of %s", index + 1, installed.name)
+        _log_battery(index, battery)
     return sources
 
 
@@ -351,7 +399,8 @@ def refuse_unusable(config: Config) -> None:
     """Refuse what can never work with this installation; `run` and `check` share it.
 
     Raises:
-        ConfigError: an extra is not installed, or the signing key cannot be read.
+        ConfigError: an extra is not installed, the package of a gauge cannot be used, or the
+            signing key cannot be read.
     """
     for link in config.mavlink:
         if link.signing_key is not None:
@@ -362,6 +411,9 @@ def refuse_unusable(config: Config) -> None:
         mqtt_publisher()
     if config.dronecan is not None or any(battery.can for battery in config.battery):
         can_bus_class()
+    for battery in config.battery:
+        if battery.package is not None:
+            refuse_package(battery.bus, battery.cells)
 
 
 def charger_of(config: ChargerConfig | None, clock: Clock) -> Sink:

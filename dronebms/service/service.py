@@ -117,6 +117,7 @@ class Service:
         packs = pack_memory_of(config.state, stack)
         sources = {
             **machine.gauges(config.battery, stack, clock, self._polled),
+            **machine.packages(config.battery, stack, clock, self._shown),
             **monitors_of(config.battery, self._bridge, self._shown),
             **machine.can_packs(config.battery, self._can, self._shown),
         }

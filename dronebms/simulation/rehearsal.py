@@ -67,6 +67,16 @@ class VirtualMachine:
         """None: a virtual pack has a gauge."""
         return {}
 
+    def packages(
+        self,
+        _batteries: Sequence[BatteryConfig],
+        _stack: ExitStack,
+        _clock: Clock,
+        _on_snapshot: OnSnapshot,
+    ) -> dict[int, TappedSource]:
+        """None: a virtual pack has a gauge."""
+        return {}
+
 
 def rehearsed(config: Config, url: str, folder: Path) -> Config:
     """The configuration with virtual packs.

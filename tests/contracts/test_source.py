@@ -1,11 +1,14 @@
 """Contract of every source of snapshots."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dronebms.core.chemistry import LIPO
 from dronebms.core.clock import Clock, SystemClock, VirtualClock
+from dronebms.core.pack_data import PackData
 from dronebms.core.report import Source
 from dronebms.dronecan.battery_address import BatteryAddress, CanPack
 from dronebms.dronecan.bus_battery import BusBattery
@@ -17,6 +20,7 @@ from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge,
 from dronebms.service.bus_threads import BusThread, PolledGauge
 from mavlink_bridge.protocol.vehicle_battery import SentReports, VehicleBattery
 from sim.emulator.world import World, open_virtual
+from sim.source_contract import ContractError, check_silence, check_snapshot, check_snapshots
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge import Gauge
@@ -158,24 +162,16 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
     thread.close()
 
 
-def test_a_snapshot_has_the_time_of_its_poll(source: Source) -> None:
-    for step in range(int(END_S * 2)):
-        assert source.poll(step / 2).t_s == step / 2
-
-
-def test_a_known_value_is_plausible_and_its_age_is_known(source: Source) -> None:
-    known = 0
-    for step in range(int(END_S * 2)):
-        snapshot = source.poll(step / 2)
-        if snapshot.voltage_v is not None:
-            known += 1
-            assert 20.0 < snapshot.voltage_v < 26.0
-            age_s = snapshot.age_s("voltage_v")
-            assert age_s is not None
-            # A thread may have polled since the loop took its time: up to 0.2 s of real time.
-            ahead_s = 10.0 if isinstance(source, Stepped) and source.is_threaded else 0.0
-            assert -ahead_s <= age_s <= 5.0
-    assert known > 0
+def test_every_snapshot_keeps_the_contract(source: Source) -> None:
+    # A thread may have polled since the loop took its time: up to 0.2 s of real time.
+    ahead_s = 10.0 if isinstance(source, Stepped) and source.is_threaded else 0.0
+    times_s = [step / 2 for step in range(int(END_S * 2))]
+    for snapshot in check_snapshots(source, times_s, ahead_s=ahead_s):
+        assert snapshot.voltage_v is not None
+        assert 20.0 < snapshot.voltage_v < 26.0
+        age_s = snapshot.age_s("voltage_v")
+        assert age_s is not None
+        assert -ahead_s <= age_s <= 5.0
 
 
 def test_long_after_the_last_value_every_value_is_unknown_and_the_trouble_is_reported(
@@ -185,7 +181,39 @@ def test_long_after_the_last_value_every_value_is_unknown_and_the_trouble_is_rep
     for source in sources:
         for step in range(int(END_S * 2)):
             source.poll(step / 2)
-        late = source.poll(END_S + 120.0)
-        assert (late.voltage_v, late.current_a, late.temperature_degc) == (None, None, None)
-        assert all(cell_v is None for cell_v in late.cells_v)
-        assert late.trouble
+        check_silence(source, END_S)
+
+
+def broken(**changes: object) -> Snapshot:
+    sound = Snapshot(1.0, voltage_v=24.0, read_at_s={"voltage_v": 0.5}, cells_v=(4.0,) * 6)
+    return replace(sound, **changes)  # type: ignore[arg-type]  # values of a foreign package
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"t_s": 2.0}, "t_s is the time of the poll"),
+        ({"voltage_v": float("nan")}, "voltage_v is 1 to 150"),
+        ({"voltage_v": 24_000.0}, "voltage_v is 1 to 150"),
+        ({"current_a": "12"}, "current_a is a number or None"),
+        ({"current_a": True}, "current_a is a number or None"),
+        ({"cells_v": (4.0, 0.0)}, "cell2_v is 0.5 to 5"),
+        ({"cells_v": [4.0, 4.0]}, "cells_v is a tuple"),
+        ({"cells_v": (4.0,) * 33}, "a pack has 32 cells at most"),
+        ({"read_at_s": {"voltage_v": 1.5}}, "voltage_v is not read in the future"),
+        ({"read_at_s": {}}, "read_at_s has the time of the voltage"),
+        ({"trouble": "none"}, "with a voltage there is no trouble"),
+        ({"voltage_v": None}, "trouble states why there is no voltage"),
+    ],
+)
+def test_a_snapshot_that_breaks_a_rule_is_named(changes: dict[str, object], rule: str) -> None:
+    with pytest.raises(ContractError, match=rule):
+        check_snapshot(broken(**changes), 1.0)
+    check_snapshot(broken(), 1.0)
+
+
+def test_a_device_without_a_voltage_and_one_that_never_falls_silent_break_the_contract() -> None:
+    with pytest.raises(ContractError, match="a device that answers gives a voltage"):
+        check_snapshots(PlayedGauge(Recorded(PackData(LIPO), ADDRESS)), [])
+    with pytest.raises(ContractError, match="voltage_v of a silent device is unknown"):
+        check_silence(gauge(), END_S)
