@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One plot. Without curves it shows cells or alarms, by its name."""
+    """One plot. Without curves it shows cells, or spans of time, by its name."""
 
     name: str
     unit: str = ""
@@ -18,7 +18,7 @@ class Panel:
     scale: float = 1.0  # factor from the columns to `unit`
 
 
-CELLS, ALARMS, ACTUAL = "Cells", "Alarms", "actual"
+CELLS, SPANS, ACTUAL = "Cells", "Modes and alarms", "actual"
 # fmt: off
 PANELS = (
     Panel("Pack voltage",    "V",    (("snapshot.voltage_v", "pack"),)),
@@ -28,7 +28,9 @@ PANELS = (
     Panel("Temperature",     "degC", (("snapshot.temperature_degc", "pack"),)),
     Panel("State of charge", "%",    (("estimate.soc_pct", "weakest cell"), ("snapshot.soc_pct", "gauge"))),
     Panel("Time to empty",   "min",  (("estimate.remaining_s", "predicted"), (ACTUAL, "actual")), ("estimate.remaining_low_s", "estimate.remaining_high_s"), 1 / 60),
-    Panel(ALARMS),
+    Panel("Way home",        "min",  (("estimate.home_s", "flight home"), ("estimate.remaining_low_s", "time left, 5 %")), scale=1 / 60),
+    Panel("Resistance",      "mohm", (("estimate.resistance_ohm", "pack"),), scale=1000.0),
+    Panel(SPANS),
 )
 # Panels whose extremes are in the summary, and decimals.
 EXTREMES = (("Pack voltage", 2), ("Current", 1), ("Temperature", 0), ("State of charge", 0))

@@ -1,6 +1,8 @@
 """The report of a flight: one HTML page that a technician can sign (extra `report`)."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -8,22 +10,38 @@ from markupsafe import Markup
 
 from dronebms import __version__
 from dronebms.analysis.panels import EXTREMES, PANELS
+from dronebms.analysis.plots import Stack
+from dronebms.analysis.recommendations import Change, verdict
 from dronebms.analysis.track import Track
 from dronebms.core.number_format import clock_text, duration, number, printable
 from dronebms.core.report import Severity
 from dronebms.presentation.phrases import pack_name
 from dronebms.protection.limits import limit_label
 
-Plots = Sequence[tuple[str, str]]  # (description, SVG element)
+_SCRIPT = files("dronebms.analysis") / "templates" / "report.js"
 
 
-def page(name: str, batteries: Iterable[tuple[Track, Plots]], missing: Iterable[str] = ()) -> str:
+@dataclass(frozen=True, slots=True)
+class Flown:
+    """A battery through the flight, as the page shows it."""
+
+    track: Track
+    plots: Stack
+    name: str | None = None  # that a user gave the pack
+    changes: Sequence[Change] = ()  # since earlier flights
+    earlier: int | None = None  # flights of the pack in the history; None: no history
+
+
+def page(
+    name: str, batteries: Iterable[Flown], missing: Iterable[str] = (), written: str | None = None
+) -> str:
     """One page of HTML that needs no other file.
 
     Args:
         name: of the flight.
-        batteries: the track of each battery with its plots.
+        batteries: each battery with its plots.
         missing: a sentence for each part of the flight that could not be read.
+        written: date of the flight's file.
     """
     environment = Environment(
         loader=PackageLoader("dronebms.analysis"),
@@ -37,7 +55,8 @@ def page(name: str, batteries: Iterable[tuple[Track, Plots]], missing: Iterable[
         name=name,
         version=__version__,
         missing=list(missing),
-        batteries=[_battery(track, plots) for track, plots in batteries],
+        script=Markup(_SCRIPT.read_text(encoding="utf-8")),  # noqa: S704 - our own
+        batteries=[_battery(flown, written) for flown in batteries],
     )
 
 
@@ -47,19 +66,51 @@ def _printable(value: object) -> object:
     return printable(value, ascii_only=False)
 
 
-def _battery(track: Track, plots: Plots) -> dict[str, object]:
-    verdict = "unknown: no data received"
-    if track.worst is not None:
-        limits = ", ".join(map(limit_label, track.tripped)) or "no limit tripped"
-        verdict = f"{track.worst.label}: {limits}"
+def _battery(flown: Flown, written: str | None) -> dict[str, object]:
+    track = flown.track
+    sentence, advice = verdict(track, flown.changes)
     return {
-        "name": pack_name(track.last),
-        "verdict": verdict,
+        "name": pack_name(track.last) if flown.name is None else flown.name,
+        "verdict": sentence,
+        "advice": advice,
         "level": (track.worst or Severity.OK).label,
-        "summary": list(_summary(track)),
+        "summary": [*_origin(flown, written), *_summary(track)],
         "excursions": list(_excursions(track)),
-        "plots": [(description, Markup(svg)) for description, svg in plots],  # noqa: S704 - by matplotlib, which escapes
+        "changes": [
+            (
+                change.label,
+                number(change.value, change.unit, change.decimals),
+                number(change.earlier, change.unit, change.decimals),
+            )
+            for change in flown.changes
+        ],
+        "earlier": _earlier(flown),
+        "descriptions": flown.plots.descriptions,
+        "wide": Markup(flown.plots.wide),  # noqa: S704 - by matplotlib, which escapes
+        "narrow": Markup(flown.plots.narrow),  # noqa: S704 - likewise
+        # In a script element no character is escaped but the one that could end it.
+        "data": Markup(flown.plots.data.replace("<", "\\u003c")),  # noqa: S704 - JSON
     }
+
+
+def _earlier(flown: Flown) -> str:
+    if flown.earlier is None:
+        return "no pack history: --state-dir selects one"
+    if not flown.changes:
+        return f"{flown.earlier} earlier flights of this pack are too few to compare with"
+    return f"median of the {flown.earlier} earlier flights of this pack"
+
+
+def _origin(flown: Flown, written: str | None) -> Iterator[tuple[str, str]]:
+    """Rows of pack, vehicle and date."""
+    last = flown.track.last
+    if flown.name is not None:
+        yield "Pack", pack_name(last)
+    if last.pack_data.pack_id is not None:
+        yield "Pack id", last.pack_data.pack_id
+    yield "Vehicle", last.pack_data.vehicle or last.vehicle.uid or "unknown"
+    if written is not None:
+        yield "File of", written
 
 
 def _summary(track: Track) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,7 @@ class Track:
     # By the path of the value in a report, or "cell 1", "cell 2", ...
     columns: dict[str, MutableSequence[float]] = field(default_factory=dict)
     tripped: dict[str, list[list[float]]] = field(default_factory=dict)  # limit: [from, to], ...
+    phases: dict[str, list[list[float]]] = field(default_factory=dict)  # armed, modes: likewise
     worst: Severity | None = None  # None: no data
     summary: Summary = field(default_factory=Summary)
 
@@ -42,14 +43,29 @@ class Track:
             column = self.columns.setdefault(name, array("d", [nan]) * len(self.t_s))
             column.append(nan if value is None else value)
         for limit in report.status.active:
-            spans = self.tripped.setdefault(limit, [])
-            if not spans or spans[-1][1] != self.last.t_s:
-                spans.append([report.t_s, report.t_s])
-            spans[-1][1] = report.t_s
+            self._extend(self.tripped.setdefault(limit, []), report.t_s)
+        vehicle = report.vehicle
+        if vehicle.armed:
+            self._extend(self.phases.setdefault("armed", []), report.t_s)
+            if vehicle.mode is not None:
+                self._extend(self.phases.setdefault(f"mode {vehicle.mode}", []), report.t_s)
         if has_data(report):
             self.worst = max(report.status.severity, self.worst or Severity.OK)
         self.t_s.append(report.t_s)
         self.last = report
+
+    def _extend(self, spans: list[list[float]], t_s: float) -> None:
+        """Continue the last span if it reaches to the step before, else begin one."""
+        if not spans or spans[-1][1] != self.last.t_s:
+            spans.append([t_s, t_s])
+        spans[-1][1] = t_s
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Moments that are marked in every plot: time, what began or ended."""
+        found = [(spans[0][0], f"{name}") for name, spans in self.phases.items() if name != "armed"]
+        for begin_s, end_s in self.phases.get("armed", ()):
+            found += [(begin_s, "armed"), (end_s, "disarmed")]
+        return sorted(found)
 
     def cells(self) -> list[str]:
         """Names of the cells' columns, in their order."""

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import json
 import re
 import signal
 import subprocess
@@ -15,8 +16,8 @@ import numpy as np
 import pytest
 
 from dronebms.analysis.panels import PANELS
-from dronebms.analysis.plots import _ends, drawings, picture
-from dronebms.analysis.report_page import page
+from dronebms.analysis.plots import _ends, picture, stack
+from dronebms.analysis.report_page import Flown, page
 from dronebms.analysis.track import Track, tracks
 from dronebms.cli.main import main
 from dronebms.core.report import Event, Report, Severity, Status
@@ -41,18 +42,33 @@ class ParsedPage(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.texts: list[str] = []
-        self.alternatives: list[str] = []
+        self.alternatives: list[str] = []  # the plots in words
+        self.scripts: list[str] = []
+        self._place = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Store the name, and the description of a figure."""
+        """Store the name."""
         self.tags.append(tag)
-        if tag == "figure":
-            self.alternatives.append(dict(attrs)["aria-label"] or "")
+        self._place = (
+            (dict(attrs).get("class") or tag) if tag in {"details", "script"} else self._place
+        )
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave an element."""
+        if tag in {"details", "script"}:
+            self._place = ""
 
     def handle_data(self, data: str) -> None:
         """Store the text."""
-        self.texts.append(data.strip())
+        if self._place == "script":
+            self.scripts[-1] += data
+        elif self._place == "described" and data.strip() != "The plots in words" and data.strip():
+            self.alternatives.append(data.strip())
+        else:
+            self.texts.append(data.strip())
 
 
 def flown(seconds: float, period_s: float = 1.0, cells: int = 6) -> Iterator[Report]:
@@ -78,7 +94,7 @@ def flown(seconds: float, period_s: float = 1.0, cells: int = 6) -> Iterator[Rep
 
 
 def written(track: Track) -> ParsedPage:
-    return ParsedPage(page("flight", [(track, drawings(track))]))
+    return ParsedPage(page("flight", [Flown(track, stack(track))]))
 
 
 def test_the_page_contains_summary_limits_and_plots() -> None:
@@ -86,7 +102,7 @@ def test_the_page_contains_summary_limits_and_plots() -> None:
     shown = written(track)
     text = " | ".join(filter(None, shown.texts))
     assert "battery 1: lipo 6S 16000 mAh BatMon6 serial 4711" in text
-    assert "Verdict: warning: low resting cell voltage" in text
+    assert "Fit for the next flight once it is charged. | Landed with " in text
     assert "Serial number | 4711 | Flight | 4:59, from 00:00:00 | Used | 2870 mAh, - Wh" in text
     assert "Current | 20.0 A to 26.0 A | Temperature | 20 degC to 30 degC" in text
     assert "Cell 1 | 3.21 V to 4.30 V" in text
@@ -97,7 +113,7 @@ def test_the_page_contains_summary_limits_and_plots() -> None:
         panel.name for panel in PANELS
     ]
     assert "drawn 20 to 25, least 20, greatest 26" in shown.alternatives[2]
-    assert shown.alternatives[-1] == "Alarms: low resting cell voltage"
+    assert shown.alternatives[-1] == "Modes and alarms: armed; mode AUTO; low resting cell voltage"
 
 
 def test_the_same_flight_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -119,7 +135,9 @@ def test_the_page_is_self_contained_and_escapes_names(tmp_path: Path) -> None:
     text = out.read_text(encoding="utf-8")
     shown = ParsedPage(text)
     assert "Flight report: <script>&'.csv" in shown.texts
-    assert not {"script", "link", "img", "iframe", "object", "base"} & set(shown.tags)
+    assert not {"link", "img", "iframe", "object", "base"} & set(shown.tags)
+    assert len(shown.scripts) == 2  # data of one battery, and the page's own
+    assert len(shown.scripts[1].encode()) < 30_000
     assert not re.findall(r"(?:src|href)=\"(?!#)|url\((?!#)|@import", text)
     odd = replace(FLYING, snapshot=replace(FLYING.snapshot, identity=_named("<b>\x1b[2J</b>$x")))
     assert "battery 1: lipo 6S 16000 mAh <b>?[2J</b>$x" in written(tracks([odd])[0]).texts
@@ -143,8 +161,10 @@ def test_a_quantity_that_was_not_recorded_is_marked(tmp_path: Path) -> None:
         "Temperature, degC",
         "State of charge, %",
         "Time to empty, min",
+        "Way home, min",
+        "Resistance, mohm",
     ]
-    assert shown.texts.count("not recorded") == 5 + 3  # plots, and rows of the summary
+    assert shown.texts.count("not recorded") == 3  # rows of the summary
     assert main(["plot", str(flight), "-o", str(tmp_path / "bare.png")]) == 0
 
 
@@ -152,7 +172,7 @@ def test_each_battery_has_its_section() -> None:
     second = (replace(report, index=1) for report in flown(60.0, cells=4))
     both = [report for pair in zip(flown(60.0), second, strict=True) for report in pair]
     found = tracks(both)
-    shown = ParsedPage(page("two", [(track, drawings(track)) for track in found]))
+    shown = ParsedPage(page("two", [Flown(track, stack(track)) for track in found]))
     assert [text for text in shown.texts if text.startswith("battery")] == [
         f"battery {k}: lipo 6S 16000 mAh BatMon6 serial 4711" for k in (1, 2)
     ]
@@ -161,7 +181,7 @@ def test_each_battery_has_its_section() -> None:
     drawn = picture(found, "svg").decode()
     for k in (1, 2):
         assert f">battery {k}: lipo 6S 16000 mAh BatMon6 serial 4711<" in drawn
-    assert drawn.count(">no limit tripped<") == 2
+    assert drawn.count(">mode AUTO<") == 2
     assert picture(found[:1], "png").startswith(b"\x89PNG")
 
 
@@ -190,17 +210,17 @@ def test_an_autopilot_log_has_its_page(log: str, cells: int, tmp_path: Path) -> 
 def test_every_alarm_has_room_for_its_label() -> None:
     (track,) = tracks(flown(60.0))
     track.tripped = {f"limit_{k}": [[0.0, 10.0]] for k in range(40)}
-    drawn = drawings(track)[-1][1]
-    rows = [float(y) for y in re.findall(r'y="([\d.]+)" transform[^>]*>limit \d+<', drawn)]
-    assert len(rows) == 40
-    assert min(a - b for a, b in itertools.pairwise(rows)) > 10.5
+    for drawn in (stack(track).wide, stack(track).narrow):
+        rows = [float(y) for y in re.findall(r'y="([\d.]+)" transform[^>]*>limit \d+<', drawn)]
+        assert len(rows) == 40
+        assert min(b - a for a, b in itertools.pairwise(rows)) > 10.5
 
 
 @pytest.mark.slow
 def test_an_hour_at_ten_samples_per_second_stays_small() -> None:
     (track,) = tracks(flown(3600.0, 0.1, cells=14))
     assert len(track.t_s) == 36_000
-    assert len(page("hour", [(track, drawings(track))]).encode()) < 2_000_000
+    assert len(page("hour", [Flown(track, stack(track))]).encode()) < 2_000_000
 
 
 def test_a_peak_of_one_sample_and_a_gap_are_drawn() -> None:
@@ -220,7 +240,10 @@ def test_a_peak_of_one_sample_and_a_gap_are_drawn() -> None:
     [
         ("plot", "x.pdf", "must end in .png or .svg"),
         ("plot", "x", "must end in .png or .svg"),
+        ("report", "x.pdf", "must end in .html or .htm (print the page in a browser for a PDF)"),
+        ("report", "x", "must end in .html or .htm"),
         ("report", "no/such/x.html", "cannot be written"),
+        ("plot", "no/such/x.png", "cannot be written"),
         ("report", "flight.csv", "is the flight itself and is not overwritten"),
     ],
 )
@@ -234,6 +257,15 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     assert main([command, str(flight), "-o", str(tmp_path / out)]) == 2
     assert text in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_output_is_checked_before_the_flight_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out, text in (("x.pdf", "must end in"), ("no/such/x.html", "cannot be written")):
+        assert main(["report", str(tmp_path / "none.csv"), "-o", str(tmp_path / out)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert text in line
 
 
 def test_the_page_goes_to_stdout_for_a_dash(tmp_path: Path) -> None:
@@ -259,3 +291,46 @@ def test_a_missing_library_is_one_sentence_with_the_extra(library: str, tmp_path
     assert f"'{library}>=" in done.stderr.lower()
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_every_cell_has_a_colour_and_dash_of_its_own() -> None:
+    (track,) = tracks(flown(60.0, cells=24))
+    lines = re.findall(
+        r'<path d="[^"]*" clip-path="[^"]*" style="fill: none; ([^"]*)"', stack(track).wide
+    )
+    strokes = {
+        (re.search(r"stroke: (#\w+)", style), re.search(r"stroke-dasharray: [^;]*", style))
+        for style in lines
+    }
+    found = {(a and a[1], b and b[0]) for a, b in strokes}
+    assert len([one for one in found if one[0] is not None]) >= 24
+
+
+def test_ids_of_a_page_are_unique_and_found() -> None:
+    (track,) = tracks(flown(60.0))
+    second = tracks(replace(report, index=1) for report in flown(60.0))
+    text = page("two", [Flown(one, stack(one)) for one in (track, *second)])
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids)) > 8
+    used = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', text)
+    assert {a or b for a, b in used} <= set(ids)
+
+
+def test_the_data_of_the_script_are_those_of_the_flight() -> None:
+    (track,) = tracks(flown(300.0))
+    data = json.loads(stack(track).data)
+    curves = {curve["label"]: curve["v"] for curve in data["curves"]}
+    assert len(data["minutes"]) == len(curves["Current, drawn"]) <= 401
+    assert curves["Current, drawn"][:3] == pytest.approx([20.0, 21.0, 22.0])
+    assert curves["cell 6"][-1] == pytest.approx(track.column("cell 6")[-1], abs=0.06)
+    assert [name for name, _ in data["spans"]] == ["armed", "mode AUTO", "low resting cell voltage"]
+    assert data["spans"][2][1] == [[pytest.approx(100 / 60), pytest.approx(199 / 60)]]
+    assert [text for _, text in data["marks"]] == ["armed", "mode AUTO", "disarmed"]
+
+
+def test_a_name_in_the_data_cannot_end_the_script() -> None:
+    (track,) = tracks(flown(60.0))
+    track.phases = {"mode </script><b>": [[0.0, 10.0]]}
+    shown = written(track)
+    assert "b" not in shown.tags
+    assert json.loads(shown.scripts[0])["spans"][0][0] == "mode </script><b>"

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from dronebms.analysis.report_page import page
+from dronebms.analysis.plots import stack
+from dronebms.analysis.report_page import Flown, page
 from dronebms.analysis.summary import Summary
 from dronebms.analysis.track import Track
 from dronebms.core.report import Report, Verdict
@@ -53,5 +54,5 @@ def test_the_report_page_has_them_too() -> None:
     track = Track(FLYING)
     for report in flight():
         track(report)
-    html = page("x", [(track, ())])
+    html = page("x", [Flown(track, stack(track))])
     assert "YES 60 %, MARGINAL 30 %, NO 10 % of 1:40" in html
