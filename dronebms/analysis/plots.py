@@ -154,7 +154,7 @@ def _data_of(panel: Panel, track: Track) -> Iterator[dict[str, object]]:
 
 
 def _rounded(values: Iterable[float]) -> list[float | None]:
-    """Four significant digits, which a reader can tell apart; `None` is unknown."""
+    """Four significant digits, enough for a reader; `None` is unknown."""
     return [None if np.isnan(value) else float(f"{value:.4g}") for value in values]
 
 
