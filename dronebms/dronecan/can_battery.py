@@ -221,7 +221,7 @@ class CanBattery:
         if alerts is not None:
             self._alerts[rank] = now_s, alerts
         fields = identity_of(message, is_gauge=is_gauge)
-        self._identification.receive(rank, fields)
+        self._identification.receive(message.data_type, fields)
 
     def _count(self, message: BatteryMessage, rank: int, now_s: float, *, is_gauge: bool) -> None:
         """Store what a gauge counts in Wh or Ah."""
@@ -253,7 +253,8 @@ class CanBattery:
         self._refused = None
         self._cells = max(self._cells, count)
         if configured in (None, count) and message.data_type is not BATTERY_CELLS:
-            self._identification.receive(rank, {"cells": count}, first_only=True)
+            stated = {"cells": count}
+            self._identification.receive(message.data_type, stated, first_only=True)
         for k, cell_v in enumerate(cells_v, start=first):
             if cell_v is not None:
                 self._store(CELLS[0], f"cell{k + 1}_v", cell_v, rank, now_s)

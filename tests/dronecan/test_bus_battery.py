@@ -11,7 +11,8 @@ from dronebms.dronecan.can_bus import CanBus
 from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.frames import CanFrame
 from dronebms.dronecan.node import NodeIdentity
-from tests.dronecan.packs import AUX, GAUGE, GAUGE_AUX, INFO, frames, library_value
+from dronebms.dronecan.pack_identification import FAST_S
+from tests.dronecan.packs import AUX, GAUGE, GAUGE_AUX, INFO, NAN, frames, library_value
 from tests.dronecan.wire import Wire, can_bus, library_node, run
 
 MCAST = CanUrl("mcast", "0")
@@ -26,7 +27,11 @@ def one_pack() -> Iterator[tuple[Wire, CanBus, BusBattery]]:
     wire = Wire()
     bus = can_bus(wire)
     source = battery(bus)
-    run(bus, 0.1)
+    run(bus, 0.1, -10.0)
+    silent = library_value(INFO, GAUGE | {"voltage": NAN})  # of a node that is known for some time
+    for one in frames(silent, 11):
+        wire.send(CanFrame(*one))
+    run(bus, 0.1, -9.0)
     yield wire, bus, source
 
 
@@ -39,8 +44,9 @@ def test_two_packs_of_foreign_nodes_are_read() -> None:
             peer.broadcast(library_value(INFO, fields))
             peer.broadcast(library_value(AUX, GAUGE_AUX | {"battery_id": number}))
         run(bus, 0.1, 1.0)
-        assert [one.poll(1.1).voltage_v for one in (first, second)] == [21.0, 22.0]
-        assert [len(one.poll(1.1).cells_v) for one in (first, second)] == [6, 6]
+        polls = [one.poll(1.0 + FAST_S) for one in (first, second)]
+        assert [one.voltage_v for one in polls] == [21.0, 22.0]
+        assert [len(one.cells_v) for one in polls] == [6, 6]
 
 
 def test_what_this_service_sends_is_no_source() -> None:

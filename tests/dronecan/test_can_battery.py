@@ -9,7 +9,7 @@ from dronebms.dronecan.battery_address import BatteryAddress, CanPack
 from dronebms.dronecan.battery_messages import DATA_TYPES
 from dronebms.dronecan.can_battery import MAX_AGE_S, CanBattery
 from dronebms.dronecan.can_url import CanUrl
-from dronebms.dronecan.pack_identification import COLLECT_S
+from dronebms.dronecan.pack_identification import COLLECT_S, FAST_S
 from smartbattery.snapshot import NO_GAUGE, Identity, Snapshot
 from tests.dronecan.packs import (
     AUX,
@@ -39,11 +39,17 @@ SETTLED_S = COLLECT_S + 1.0
 Row = tuple[str, dict[str, Any]]
 
 
-def battery(*rows: Row, pack: CanPack = PACK, **more: Any) -> CanBattery:  # noqa: ANN401
-    """A source that has received messages at 0 s."""
+def battery(*rows: Row, pack: CanPack = PACK) -> CanBattery:
+    """A source that has received messages at 0 s, of a node that is known for some time."""
     source = CanBattery(pack)
+    leading = (INFO, CONTINUOUS, CBAT)
+    kind, first = next(row for name in leading for row in rows if row[0] == name)
+    empty = {INFO: "full_charge_capacity_wh", CBAT: "full_charge_capacity"}.get(kind)
+    unknown = dict.fromkeys(("voltage", "current", "temperature"), NAN) if empty else {}
+    silent = first | unknown | {"voltage": NAN, "current": NAN} | ({empty: NAN} if empty else {})
+    source.receive(message(kind, silent), -COLLECT_S)
     for name, fields in rows:
-        source.receive(message(name, fields, **more), 0.0)
+        source.receive(message(name, fields), 0.0)
     return source
 
 
@@ -66,7 +72,7 @@ def test_a_gauge_gives_its_charge_and_its_cells() -> None:
     close(snapshot, remaining_mah=180.0 / 22.2 * 1000.0, full_mah=355.0 / 22.2 * 1000.0)
     assert snapshot.cells_v == pytest.approx(CELLS_V, abs=0.002)
     assert (snapshot.alerts, snapshot.doubts, snapshot.trouble) == ((), (), None)
-    assert snapshot.identity == Identity(gauge=NO_GAUGE)  # not before every data type had its turn
+    assert (snapshot.identity.serial, snapshot.identity.cells) == (4711, 6)
 
 
 def test_a_power_module_gives_the_pack_alone() -> None:
@@ -249,7 +255,7 @@ def test_a_pack_with_more_cells_than_configured_is_refused_until_it_has_them() -
             refused = source.poll(0.0)
             assert (refused.voltage_v, refused.cells_v) == (None, (None,) * 4)
             assert refused.trouble == "battery 1 on mcast:0 has 6 cells, 4 are configured"
-    assert source.poll(0.0).voltage_v == 22.5
+    assert source.poll(FAST_S).voltage_v == 22.5
 
 
 # ---------------------------------------------------------------------- time
@@ -302,7 +308,7 @@ def test_each_of_several_packs_has_its_own_values() -> None:
     for one in sent:
         for source in sources:
             source.receive(one, 0.0)
-    polls = [source.poll(0.0) for source in sources]
+    polls = [source.poll(FAST_S) for source in sources]
     assert [one.voltage_v for one in polls] == [21.0, 22.0, 23.0]
     assert [len(one.cells_v) for one in polls] == [0, 6, 0]
 
@@ -313,7 +319,7 @@ def test_data_without_an_id_of_a_node_with_two_packs_are_of_none() -> None:
         source.receive(message(INFO, fields), 0.0)
     for name, fields in ((CELLS, {"voltages": CELLS_V}), (CBAT, CUAV | {"voltage": 30.0})):
         source.receive(message(name, fields), 0.0)
-    snapshot = source.poll(0.0)
+    snapshot = source.poll(FAST_S)
     assert (snapshot.voltage_v, snapshot.cells_v) == (22.5, ())
     by_node = battery((INFO, GAUGE), (INFO, GAUGE | {"battery_id": 2}), pack=NODE)
     assert by_node.poll(0.0).trouble == "node 42 sends the batteries 1, 2: name one"
@@ -322,11 +328,28 @@ def test_data_without_an_id_of_a_node_with_two_packs_are_of_none() -> None:
 def test_the_slot_counts_for_a_node_without_battery_info_alone() -> None:
     source = CanBattery(CanPack(BatteryAddress(BUS, 3)))
     source.receive(message(CONTINUOUS, MULTI, slot_id=3), 0.0)
-    source.receive(message(CELLS, {"voltages": CELLS_V}), 0.0)
-    assert (source.poll(0.0).voltage_v, len(source.poll(0.0).cells_v)) == (22.5, 6)
-    source.receive(message(INFO, GAUGE, battery_id=9), 0.1)
-    source.receive(message(CONTINUOUS, MULTI, slot_id=3), 4.0)
-    assert source.poll(5.1).trouble == "no battery 3 on mcast:0 (received: battery 9 of node 42)"
+    assert source.poll(COLLECT_S - 0.1).trouble == "no battery 3 on mcast:0"
+    source.receive(message(CONTINUOUS, MULTI, slot_id=3), COLLECT_S)
+    source.receive(message(CELLS, {"voltages": CELLS_V}), COLLECT_S)
+    snapshot = source.poll(COLLECT_S)
+    assert (snapshot.voltage_v, len(snapshot.cells_v)) == (22.5, 6)
+    source.receive(message(INFO, GAUGE, battery_id=9), 6.1)
+    source.receive(message(CONTINUOUS, MULTI, slot_id=3), 10.0)
+    assert source.poll(11.1).trouble == "no battery 3 on mcast:0 (received: battery 9 of node 42)"
+
+
+def test_no_value_is_used_before_the_identity_had_its_time() -> None:
+    source = CanBattery(PACK)
+    for second, name, fields in ((0.0, INFO, GAUGE), (1.0, CBAT, CUAV), (2.0, INFO, GAUGE)):
+        source.receive(message(name, fields), second)
+        early = source.poll(second)
+        assert (early.voltage_v, early.identity) == (None, Identity(gauge=NO_GAUGE))
+        assert early.trouble == "waiting for the identity of node 42"
+    first = source.poll(FAST_S)
+    assert first.voltage_v == 22.5
+    assert (first.identity.serial, first.identity.device) == (1234, "Maker Pack 6S")
+    source.receive(message(PERIODIC, MULTI_STATIC), 3.0)  # it names nothing any more
+    assert source.poll(9.0).identity == first.identity
 
 
 def test_a_second_node_with_the_same_id_is_not_used_and_named(

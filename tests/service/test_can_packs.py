@@ -232,6 +232,7 @@ class Flight:
             service = Service(self.config, stack, self.clock, machine)
             service.restore(parts or {})
             reports = list(service.reports(self._ticks(seconds, machine)))
+            self.recalled = [pipeline.recalled for pipeline in service._pipelines]
             self.parts = json.loads(json.dumps(service.state(self.clock.now_s())))
         return reports
 
@@ -305,6 +306,14 @@ def test_a_flight_enters_the_history_of_its_pack(tmp_path: Path) -> None:
     assert (row.pack, row.serial) == ("Maker Pack 6S 4711", 4711)
 
 
+def test_what_was_learned_of_a_pack_is_looked_up_with_its_first_value(tmp_path: Path) -> None:
+    flight = Flight(more=f'[state]\ndir = "{tmp_path}"\n')
+    flight.run(10.0)
+    (recalled,) = flight.recalled
+    assert recalled is not None
+    assert recalled.keys.pack == "Maker Pack 6S 4711"
+
+
 def test_a_restart_in_flight_continues_with_the_same_pack() -> None:
     flight = Flight()
     before = flight.run(80.0)[-1].estimate
@@ -371,11 +380,16 @@ def test_a_pack_that_is_swapped_on_the_ground_is_another_one() -> None:
 
 def test_in_flight_another_pack_that_answers_is_refused() -> None:
     flight = Flight()
-    flight.run(60.0)
-    flight.adapters[0].serial = 9999
-    last = flight.run(20.0, flight.parts)[-1]
-    assert last.snapshot.other_pack is not None
-    assert last.snapshot.voltage_v is None
+
+    def swap(now_s: float) -> None:
+        flight.adapters[0].serial = 4711 if now_s < 60.0 else 9999
+
+    flight.each = swap
+    reports = flight.run(80.0)
+    before = next(one for one in reversed(reports) if one.t_s < 59.0)
+    assert before.snapshot.voltage_v is not None
+    assert reports[-1].snapshot.other_pack == "serial 9999, not 4711"
+    assert reports[-1].snapshot.voltage_v is None
 
 
 @pytest.mark.slow
