@@ -81,7 +81,7 @@ def watched(pid: int, seconds: float, viewers: list[socket.socket]) -> tuple[str
     return f"{whole:7.2f} % of a core, {loop:.2f} % of it the loop", lines
 
 
-def _ground() -> socket.socket:
+def ground_station() -> socket.socket:
     """Return the UDP socket of the ground station."""
     ground = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     ground.bind(("127.0.0.1", 0))
@@ -104,10 +104,10 @@ def main() -> None:
     )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ground = stack.enter_context(_ground())
+        ground = stack.enter_context(ground_station())
         with service(folder, ground):
             ground.recv(2000)  # the byte code is compiled now
-        ground = stack.enter_context(_ground())  # without datagrams for the first one
+        ground = stack.enter_context(ground_station())  # without datagrams for the first one
         began_s = monotonic()
         process = stack.enter_context(service(folder, ground))
         ground.recv(2000)

@@ -15,9 +15,11 @@ _FIRST_STEP_S = 1.0
 _LEAST_SPAN_S = 60.0
 _DIVISIONS = 4.0
 _NICE = (1.0, 2.0, 5.0, 10.0)
-_NICE_S = (15.0, 60.0, 300.0, 900.0, 3600.0)
+_NICE_S = (15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0)
 _LEAST_SPAN = {"voltage_v": 1.0, "current_a": 4.0}
-_BAND_OF_MEDIAN = 2.0  # the chart ends at so many times the highest median: a wide band is cut
+# The chart of the time left ends at so many times the median that so many points are below: a wide
+# band, and the first estimates of a flight, are cut.
+_BAND_OF_MEDIAN, _USUAL_FRAC = 2.0, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def _time_left_chart(points: Sequence[Point], axis: tuple[list[float], str]) -> 
     if not known:
         return Chart(label, newest, "", "", span, tuple(Place(x, None) for x in xs))
     bounds = [point.remaining_high_s for point in points if point.remaining_high_s is not None]
-    highest_s = min(max([*bounds, *known]), _BAND_OF_MEDIAN * max(known))
+    usual_s = sorted(known)[int(_USUAL_FRAC * (len(known) - 1))]
+    highest_s = min(max([*bounds, *known]), _BAND_OF_MEDIAN * usual_s)
     step_s = next((step for step in _NICE_S if highest_s / step <= _DIVISIONS), _NICE_S[-1])
     top_s = max(ceil(highest_s / step_s), 1) * step_s
 

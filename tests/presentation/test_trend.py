@@ -68,6 +68,13 @@ def test_a_wide_interval_does_not_flatten_the_time_left() -> None:
     assert (place.low, place.y, place.high) == pytest.approx((5 / 12, 0.5, 1.0))
 
 
+def test_the_first_estimates_of_a_flight_do_not_flatten_the_rest() -> None:
+    lefts_s = [3600.0] * 5 + [600.0] * 95
+    *_, left = charts([Point(float(t), remaining_s=left_s) for t, left_s in enumerate(lefts_s)])
+    assert left.top == "20:00"
+    assert (left.places[0].y, left.places[-1].y) == (1.0, 0.5)
+
+
 def test_unknown_is_a_dash_and_no_place() -> None:
     trend = Trend()
     trend.add(SILENT)
