@@ -1,5 +1,7 @@
 """A new machine: the messages of `make` for missing programs; the wheel in a clean environment."""
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -55,23 +57,39 @@ def test_a_missing_venv_module_is_named_with_the_line_that_installs_it(tmp_path:
     assert not (tmp_path / ".venv").exists()
 
 
-@pytest.mark.slow
-def test_the_wheel_flies_from_a_clean_environment(tmp_path: Path) -> None:
-    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - the programs of this test's own environment
-            [str(word) for word in words], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+def run(
+    *words: str | Path, cwd: Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    # Without PYTHONPATH, in which this repository would stand in for what is installed.
+    base = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(  # noqa: S603 - the programs of this test's own environment
+        [str(word) for word in words], cwd=cwd, env=base | (environment or {}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
-    wheels = tmp_path / "wheels"
-    built = run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", wheels, ROOT)
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this repository."""
+    folder = tmp_path_factory.mktemp("wheels")
+    built = run(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT, cwd=folder
+    )
     if built.returncode:
         pytest.skip(f"pip cannot build here: is there a network? {built.stderr.splitlines()[-1:]}")
-    run(sys.executable, "-m", "venv", "clean").check_returncode()
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_the_wheel_flies_from_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", "clean", cwd=tmp_path).check_returncode()
     clean = tmp_path / "clean" / "bin"
-    installed = run(clean / "python", "-m", "pip", "install", "--quiet", *wheels.glob("*.whl"))
+    installed = run(clean / "python", "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
     if installed.returncode:
         pytest.skip(f"pip cannot install here: {installed.stderr.splitlines()[-1:]}")
-    flown = run(clean / "dronebms", "sim", "--headless", "--speed", "max", "--duration", "3")
+    words = ["sim", "--headless", "--speed", "max", "--duration", "3"]
+    flown = run(clean / "dronebms", *words, cwd=tmp_path)
     assert flown.stderr == ""
     assert flown.returncode == 0
     assert len(flown.stdout.splitlines()) == 4
@@ -79,3 +97,43 @@ def test_the_wheel_flies_from_a_clean_environment(tmp_path: Path) -> None:
     typed = [room for room in ("dronebms", "smartbattery", "mavlink_bridge", "sim")
              if list((tmp_path / "clean").rglob(f"{room}/py.typed"))]  # fmt: skip
     assert typed == ["dronebms", "smartbattery", "mavlink_bridge", "sim"]
+    share = tmp_path / "clean" / "share"
+    assert (share / "bash-completion" / "completions" / "dronebms").is_file()
+    assert (share / "man" / "man1" / "dronebms.1").is_file()
+    assert (share / "dronebms" / "dronebms.schema.json").is_file()
+    path = tmp_path / "mqtt.toml"
+    path.write_text('[[battery]]\nbus = "sim:survey"\n[mqtt]\nhost = "localhost"\n')
+    refused = run(clean / "dronebms", "check", "-c", path, cwd=tmp_path)
+    assert refused.returncode == 2
+    command = refused.stderr.rstrip().partition("paho: ")[2]
+    assert command.startswith(f"{clean / 'python'} -m pip install 'paho-mqtt>=")
+    mended = run(*shlex.split(command), "--quiet", cwd=tmp_path)
+    if mended.returncode:
+        pytest.skip(f"pip cannot install here: {mended.stderr.splitlines()[-1:]}")
+    assert run(clean / "dronebms", "check", "-c", path, cwd=tmp_path).returncode in {0, 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("installer", "words"), [("pipx", ("install",)), ("uv", ("tool", "install", "--quiet"))]
+)
+def test_an_installer_of_programs_installs_the_wheel(
+    installer: str, words: tuple[str, ...], wheel: Path, tmp_path: Path
+) -> None:
+    program = shutil.which(installer)
+    if program is None:
+        pytest.skip(f"{installer} is missing; install it with: pip install {installer}")
+    environment = {
+        "PIPX_HOME": str(tmp_path / "home"), "PIPX_BIN_DIR": str(tmp_path / "bin"),
+        "PIPX_MAN_DIR": str(tmp_path / "man"), "UV_TOOL_DIR": str(tmp_path / "home"),
+        "UV_TOOL_BIN_DIR": str(tmp_path / "bin"), "UV_PYTHON": sys.executable,
+    }  # fmt: skip
+    done = run(program, *words, wheel, cwd=tmp_path, environment=environment)
+    if done.returncode:
+        pytest.skip(f"{installer} cannot install here: {done.stderr.splitlines()[-1:]}")
+    words = ("sim", "--headless", "--speed", "max", "--duration", "3")
+    flown = run(tmp_path / "bin" / "dronebms", *words, cwd=tmp_path)
+    assert (flown.returncode, flown.stderr) == (0, "")
+    assert len(flown.stdout.splitlines()) == 4
+    if installer == "pipx":
+        assert (tmp_path / "man" / "man1" / "dronebms.1").exists()
