@@ -24,10 +24,15 @@ MAN_PAGE := $(DESTDIR)$(PREFIX)/share/man/man1/dronebms.1
 EXAMPLE := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.toml
 SCHEMA := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.schema.json
 
-.PHONY: demo test test-all lint check format bench docs site clean install-service uninstall-service
+.PHONY: demo demo-size test test-all lint check format bench docs site clean install-service uninstall-service
 
 demo: .venv/.installed
 	$(BIN)/dronebms sim --flight mission --speed 10
+
+# Megabytes of .venv, compiled files included, and of its largest packages.
+demo-size: .venv/.installed
+	@du -sm .venv
+	@cd .venv/lib/python3*/site-packages && du -sm * | sort -rn | head -12
 
 # Ten minutes on two cores; test-all has the slow ones too, and the gate of branch coverage.
 test: .venv/.tests-installed
@@ -111,12 +116,14 @@ endif
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing; install it with: sudo apt install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
+# pip shows what it downloads. Python compiles what it runs: compiling all of it would take longer and 30 MB more.
 .venv/.installed: pyproject.toml .venv/bin/python
-	@echo "Installing dronebms into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "Installing dronebms and its six packages into .venv (some 150 MB) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile --editable .
+	@$(BIN)/python -m pip uninstall --quiet --yes setuptools 2>/dev/null || true  # some versions of venv bring it
 	@touch $@
 
 .venv/.tests-installed: pyproject.toml .venv/bin/python
-	@echo "Installing dronebms and the packages of its tests into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@echo "Installing dronebms and the packages of its tests into .venv (some 600 MB) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test]'
 	@touch $@ .venv/.installed

@@ -1,6 +1,7 @@
 """A new machine: the messages of `make` for missing programs; the wheel in a clean environment."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NEEDED = ("numpy", "pydantic", "pymavlink", "pyserial", "rich", "smbus2")
 
 
 def make_demo(folder: Path, python: str) -> subprocess.CompletedProcess[str]:
@@ -111,6 +113,31 @@ def test_the_wheel_flies_from_a_clean_environment(wheel: Path, tmp_path: Path) -
     if mended.returncode:
         pytest.skip(f"pip cannot install here: {mended.stderr.splitlines()[-1:]}")
     assert run(clean / "dronebms", "check", "-c", path, cwd=tmp_path).returncode in {0, 1}
+
+
+MOST_MB = 160  # of the environment of `make demo` after a flight, compiled files included
+
+
+@pytest.mark.slow
+def test_the_demo_installs_what_it_needs_and_shows_what_it_downloads(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is missing; install it with: sudo apt install make")
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "tests", "docs"))
+    installed = run(make, ".venv/.installed", f"PYTHON={sys.executable}", cwd=copy)
+    if installed.returncode:
+        pytest.skip(f"pip cannot install here: {installed.stderr.splitlines()[-1:]}")
+    assert installed.stdout.startswith("Installing dronebms and its six packages into .venv")
+    assert len(re.findall(r"^Collecting \w", installed.stdout, re.M)) >= len(NEEDED)
+    program = copy / ".venv" / "bin" / "dronebms"
+    flight = ("sim", "--flight", "mission", "--speed", "max", "--headless", "--duration", "60")
+    flown = run(program, *flight, cwd=copy)
+    assert flown.returncode == 0
+    assert len(flown.stdout.splitlines()) >= 61  # one a second, and the events
+    sizes = run(make, "demo-size", cwd=copy).stdout.split()
+    assert int(sizes[0]) <= MOST_MB
+    assert {"numpy", "pymavlink", "pydantic_core"} <= set(sizes)
 
 
 @pytest.mark.slow
