@@ -97,3 +97,10 @@ def test_the_example_configuration_is_valid_and_agrees_with_the_unit() -> None:
         assert Path("/var/lib/dronebms") in (Path(folder), *Path(folder).parents)
     assert "\nStateDirectory=dronebms\n" in unit
     assert config.action == []  # no action on a vehicle until the user configures it
+
+
+def test_the_unit_may_use_the_families_of_every_link_and_bus() -> None:
+    unit = (ROOT / "packaging" / "dronebms.service").read_text(encoding="utf-8")
+    (line,) = (one for one in unit.splitlines() if one.startswith("RestrictAddressFamilies="))
+    # Sockets of viewers, MAVLink and multicast, SocketCAN.
+    assert set(line.partition("=")[2].split()) == {"AF_UNIX", "AF_INET", "AF_INET6", "AF_CAN"}

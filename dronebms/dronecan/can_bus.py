@@ -147,7 +147,9 @@ class CanBus:
         if self._transport is None:
             self._stopping.wait(_WAIT_S)
         elif not self._outbox:
-            select.select([self._transport], [], [], _WAIT_S)
+            poll = select.poll()
+            poll.register(self._transport, select.POLLIN)
+            poll.poll(1000.0 * _WAIT_S)
 
     def _opened(self, now_s: float) -> Transport | None:
         """The open transport; `None` until it is opened again."""

@@ -326,7 +326,7 @@ def time_left(report: Report) -> tuple[str, str, str]:
 
 
 def autopilot_answer(report: Report, now_s: float, link: str | None) -> Answer:
-    """Heartbeat, arming and mode of the autopilot, then its link.
+    """Heartbeat, arming and mode of the autopilot, then its links.
 
     A heartbeat that ended is a warning; without a severity none was received.
 
@@ -338,10 +338,10 @@ def autopilot_answer(report: Report, now_s: float, link: str | None) -> Answer:
     vehicle = report.vehicle
     shown = "no link" if link is None else link
     shown = shown if vehicle.link_trouble is None else vehicle.link_trouble
-    shown = shown if vehicle.can_trouble is None else f"CAN bus {vehicle.can_trouble}"
     shown = shown if vehicle.second_sender is None else vehicle.second_sender
     telemetry = (one.trouble for one in vehicle.telemetry_links)
-    shown = ", ".join(filter(None, (shown, *telemetry)))
+    can = vehicle.can_trouble and f"CAN bus {vehicle.can_trouble}"
+    shown = ", ".join(filter(None, (shown, can, *telemetry)))
     if vehicle.heartbeat_age_s is None:
         return Answer(f"{DASH}  no heartbeat", shown)
     age_s = vehicle.heartbeat_age_s + now_s - report.t_s

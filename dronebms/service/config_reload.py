@@ -17,6 +17,7 @@ _REASONS = {  # what is used at the start only
     "topology": "packs are combined",
     "metrics": "the server starts",
     "mqtt": "the broker is connected",
+    "dronecan": "the bus is opened",
 }
 
 

@@ -18,6 +18,7 @@ from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.protection.actions import Actions
 from dronebms.service.config import Config
+from dronebms.service.config_reload import _REASONS
 from dronebms.service.service import Service
 
 PACKS = '[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "sim:survey"\n'
@@ -216,3 +217,7 @@ def test_a_removed_row_ends_its_request_and_one_of_another_trigger_is_another_ev
     (after,) = modes(other, 6.0)
     assert after.key != before.key
     assert modes(Actions([], state=other.state()), 6.1) == []
+
+
+def test_every_section_is_applied_by_a_reload_or_waits_for_a_restart() -> None:
+    assert set(Config.model_fields) == {*_REASONS, "limit", "action", "charger"}
