@@ -103,6 +103,8 @@ class Shared:
     reports: SentReports = field(default_factory=SentReports)
     # Of every link: a router may send the frames of one back over another.
     second_senders: list[SecondSender] = field(default_factory=list)
+    # By key: a frame that was accepted on one link is not accepted again on another.
+    signings: dict[bytes, Signing] = field(default_factory=dict)
 
 
 class Components:
@@ -126,8 +128,9 @@ class Components:
         self._options = options
         self._computer = options.component_id
         key, timestamps = options.key, options.timestamps
-        signing = None if key is None else Signing(key, options.unix_s, timestamps)
-        self._codec = Codec(link, signing)
+        if key is not None and key not in shared.signings:
+            shared.signings[key] = Signing(key, options.unix_s, timestamps)
+        self._codec = Codec(link, None if key is None else shared.signings[key])
         self._server = command_protocol.CommandServer(shared.settings)
         self._heartbeat = MessageSchedule({_HEARTBEAT: 1.0})  # of the computer
         self._server.schedules[self._computer] = [self._heartbeat]

@@ -97,33 +97,44 @@ def bridge_of(config: Config, links: Sequence[Link], stack: ExitStack) -> Bridge
             ]
         ),
     )
-    options = [_options_of(one, common, config.state, stack) for one in config.mavlink]
-    ports = list(zip(config.mavlink, links, options, strict=True))
-    link, its_options = next((at, its) for one, at, its in ports if one is main)
+    opened = {one.url: link for one, link in zip(config.mavlink, links, strict=True)}
+    files: dict[bytes, TimestampFile | None] = {}
+    options = {
+        one.url: _options_of(one, common, config.state, files, stack)
+        for one in (main, *config.telemetry_links)
+    }
     return Bridge(
-        link,
+        opened[main.url],
         system_id=main.system_id,
         vehicle=main.vehicle,
         first_battery_id=main.battery_id,
-        options=its_options,
-        telemetry=[TelemetryLink(one.url, at, its) for one, at, its in ports if one is not main],
+        options=options[main.url],
+        telemetry=[
+            TelemetryLink(one.url, opened[one.url], options[one.url])
+            for one in config.telemetry_links
+        ],
     )
 
 
 def _options_of(
-    config: MavlinkConfig, common: BridgeOptions, state: StateConfig | None, stack: ExitStack
+    config: MavlinkConfig,
+    common: BridgeOptions,
+    state: StateConfig | None,
+    files: dict[bytes, TimestampFile | None],
+    stack: ExitStack,
 ) -> BridgeOptions:
-    """Options of one link."""
-    accept_systems = config.accept_systems
+    """Options of one link; `files`: of the timestamps of each key, completed."""
+    options = replace(common, accept_systems=config.accept_systems)
     if config.signing_key is None:
-        return replace(common, accept_systems=accept_systems)
-    key, timestamps = read_key(Path(config.signing_key)), None
-    if state is None:
+        return options
+    key = read_key(Path(config.signing_key))
+    if key not in files and state is None:
         _log.warning("no [state]: a signed frame can be repeated after a restart")
-    else:
+        files[key] = None
+    elif key not in files and state is not None:
         name = SIGNING if config.role == VEHICLE else f"{SIGNING}.{_file_name(config.url)}"
-        timestamps = stack.enter_context(closing(TimestampFile(Path(state.dir) / name)))
-    return replace(common, accept_systems=accept_systems, key=key, timestamps=timestamps)
+        files[key] = stack.enter_context(closing(TimestampFile(Path(state.dir) / name)))
+    return replace(options, key=key, timestamps=files[key])
 
 
 def _file_name(url: str) -> str:

@@ -53,7 +53,7 @@ class SigningState:
 
 
 class Signing:
-    """Key and timestamps of one link. For one thread.
+    """Key and timestamps of the links with that key. For one thread.
 
     Args:
         key: 32 bytes.

@@ -345,6 +345,30 @@ def test_standby_is_never_sent_while_the_vehicle_may_fly() -> None:
     assert set(states) == {mavlink.MAV_STATE_ACTIVE}
 
 
+@pytest.mark.parametrize("first", ["vehicle", "ground"])
+def test_a_signed_frame_of_one_link_is_not_accepted_again_on_another(first: str) -> None:
+    """Such as a request that a telemetry link ignores, recorded, and repeated to the vehicle's."""
+    links = TwoLinks(BridgeOptions(key=SECRET))
+    links.bridge.pump(0.0)
+    sender = mavlink.MAVLink(None, 255, 190)
+    sender.signing.secret_key, sender.signing.sign_outgoing = SECRET, True
+    sender.signing.timestamp = 1 << 40
+    off = mavlink.MAVLink_param_set_message(1, 180, b"BMS_ACT", 0.0, 9)
+    frame = bytes(off.pack(sender))
+    ports = [links.vehicle, links.ground]
+    if first == "ground":
+        ports.reverse()
+    ports[0]._out.append(frame)
+    links.bridge.pump(0.1)
+    assert links.bridge.settings.acting_enabled is (first == "ground")
+    links.bridge.settings.acting_enabled = True
+    ports[1]._out.append(frame)
+    links.bridge.pump(0.2)
+    assert links.bridge.settings.acting_enabled
+    counts = links.bridge.counts, links.bridge.telemetry_counts["udpout:ground:1"]
+    assert sum(one["damaged"] for one in counts) == 1
+
+
 def test_frames_of_a_telemetry_link_are_signed_with_its_own_key() -> None:
     ground, vehicle = FakeVehicle(), FakeVehicle()
     link = TelemetryLink("udpout:ground:1", ground, BridgeOptions(key=SECRET, unix_s=2e9))

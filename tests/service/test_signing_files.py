@@ -37,14 +37,20 @@ def test_the_times_of_signed_frames_are_stored_with_a_key_and_a_folder(
     assert (WARNING in caplog.text) == (key and not folder)
 
 
-def test_each_signed_link_has_its_own_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("other", "files"), [(False, 1), (True, 2)])
+def test_links_with_one_key_have_one_file_of_times(
+    tmp_path: Path, *, other: bool, files: int
+) -> None:
     signed = {"signing_key": str(tmp_path / "key")}
-    ground = signed | {"url": "udpout:127.0.0.1:14551", "role": "telemetry"}
-    config = config_of(tmp_path, signed, ground, state=True)
+    (tmp_path / "other").write_text("another passphrase")
+    (tmp_path / "other").chmod(0o600)
+    ground = {"url": "udpout:127.0.0.1:14551", "role": "telemetry"}
+    ground["signing_key"] = str(tmp_path / ("other" if other else "key"))
+    config = config_of(tmp_path, ground, signed, state=True)
     names = []
     for _ in range(2):
         with ExitStack() as stack:
             bridge_of(config, [FakeVehicle(), FakeVehicle()], stack)(a_report(0.0))
         names.append(sorted(path.name for path in (tmp_path / "state").iterdir()))
     assert names[0] == names[1]
-    assert (names[0][0], names[0][1][:8], len(names[0])) == ("signing", "signing.", 2)
+    assert (names[0][0], len(names[0])) == ("signing", files)
