@@ -53,7 +53,7 @@ from dronebms.health.database import (
     label_of,
     record_of,
 )
-from dronebms.health.flight_detection import FlightDetector
+from dronebms.health.flight_detection import LEAST_S, FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
 from dronebms.health.pack_label import PackLabel, Stay, maintenance, stays, use_since_service
 from dronebms.recording.format import is_recording
@@ -248,15 +248,18 @@ def _read(path: Path, options: argparse.Namespace) -> list[FlightRecord]:
     """Flight records of a recorded flight; their ids depend on the content of the file alone."""
     found: dict[int, FlightDetector] = {}
     ended = []
-    name = ""
+    name, is_named = "", False
     stated = flight_options(options)
     read = flight_reader(options.battery - 1)
     for report in reports(path, stated, lambda _: None, read=read):
         if not name:
             with path.open("rb") as file:
                 name = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        is_named = is_named or report.pack_data.pack_key(report.snapshot.identity) is not None
         ended.append(found.setdefault(report.index, FlightDetector(name)).update(report))
     rows = [row for row in (*ended, *(flights.record(LOST) for flights in found.values())) if row]
+    if not rows and is_named:
+        raise FlightLogError(f"{path} contains no flight of {LEAST_S:.0f} s or more")
     if not rows:
         hint = "" if is_recording(path) else "; set pack_id in its sidecar or with --pack-id"
         raise FlightLogError(f"{path} contains no flight of a named pack{hint}")

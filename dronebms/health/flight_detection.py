@@ -24,7 +24,7 @@ from dronebms.protection.limits import every_limit
 from smartbattery.snapshot import UNIDENTIFIED
 
 _IDLE_S = 60.0
-_LEAST_S = 20.0  # a shorter one is not a flight
+LEAST_S = 20.0  # a shorter one is not a flight
 _BEFORE = 60  # samples before take-off that are retained: the pack at rest
 _MOST = 14_400  # samples of a flight; later reports are accumulated only
 _JUDGED_S = 30.0  # before the end: later errors of the time to empty are not counted
@@ -147,7 +147,7 @@ class FlightDetector:
         if flight is None or last is None or valid is None or self._pack is None:
             return None
         flown_s = last.t_s - flight.first.t_s
-        if flown_s < _LEAST_S:
+        if flown_s < LEAST_S:
             return None
         pack_data, snapshot = valid.pack_data, valid.snapshot
         record = FlightRecord(

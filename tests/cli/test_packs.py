@@ -86,6 +86,16 @@ def test_a_capacity_is_shown_with_its_interval_and_its_share_of_the_rated_one(
     assert other["capacity"] is None
 
 
+def test_a_flight_that_is_too_short_is_named_as_that(
+    flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = flight.read_text().splitlines()
+    for count, sentence in ((30, "contains no flight of 20 s or more"), (60, "1 flights read")):
+        flight.write_text("\n".join(rows[: count + 1]))
+        packs(tmp_path / "state", "--add", str(flight))
+        assert sentence in capsys.readouterr().err
+
+
 def test_the_csv_has_every_flight_and_column(flight: Path, tmp_path: Path) -> None:
     assert packs(tmp_path, "--add", str(flight), "--csv", str(tmp_path / "all.csv")) == 0
     with (tmp_path / "all.csv").open(newline="") as file:
