@@ -353,7 +353,7 @@ def test_a_signed_frame_of_one_link_is_not_accepted_again_on_another(first: str)
     sender = mavlink.MAVLink(None, 255, 190)
     sender.signing.secret_key, sender.signing.sign_outgoing = SECRET, True
     sender.signing.timestamp = 1 << 40
-    off = mavlink.MAVLink_param_set_message(1, 180, b"BMS_ACT", 0.0, 9)
+    off = mavlink.MAVLink_param_set_message(1, 191, b"BMS_ACT", 0.0, 9)
     frame = bytes(off.pack(sender))
     ports = [links.vehicle, links.ground]
     if first == "ground":
