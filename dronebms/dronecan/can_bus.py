@@ -75,12 +75,14 @@ class CanBus:
     @property
     def trouble(self) -> str | None:
         """Description of a fault of the bus or of a node, `None` without one."""
-        reasons = (self._bus_trouble, *(node.trouble for node in self._nodes))
-        return self._named(next((one for one in reasons if one), None))
+        reasons = (self.bus_trouble, *(self._named(node.trouble) for node in self._nodes))
+        return next((one for one in reasons if one), None)
 
     @property
     def bus_trouble(self) -> str | None:
-        """Description of a fault of the bus, because of which nothing is received."""
+        """Description of a fault of the bus, because of which nothing is received or sent."""
+        if self._thread is not None and not self._thread.is_alive():  # by a mistake of our own
+            return self._named("its thread has ended; restart the service")
         return self._named(self._bus_trouble)
 
     def is_stuck(self, now_s: float) -> bool:

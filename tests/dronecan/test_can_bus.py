@@ -3,6 +3,7 @@
 import errno
 import logging
 import random
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from dronecan.app import dynamic_node_id, node_monitor
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dronebms.core.clock import SystemClock
 from dronebms.dronecan import dsdl
 from dronebms.dronecan.battery_messages import BatteryMessage
 from dronebms.dronecan.can_bus import CanBus
+from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.frames import CanFrame, FrameFilter
 from dronebms.dronecan.node import NODE_STATUS, Node, NodeIdentity
-from tests.dronecan.wire import Wire, can_bus, library_node, run
+from tests.dronecan.wire import Port, Wire, can_bus, library_node, run
 
 INFO = "uavcan.equipment.power.BatteryInfo"
 FIELDS = {"voltage": 24.5, "current": 12.25, "state_of_charge_pct": 77, "model_name": b"P22 6S"}
@@ -289,6 +292,19 @@ def test_a_full_bus_drops_frames_and_counts_them() -> None:
 
     assert bus.counts["unsent"] == pytest.approx(10, abs=1)
     assert bus.trouble is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_by_a_mistake_is_a_trouble() -> None:
+    def broken(_: CanUrl) -> Port:
+        raise ZeroDivisionError
+
+    bus = CanBus(CanUrl("mcast", "0"), SystemClock(), broken)
+    bus.start()
+    (thread,) = (one for one in threading.enumerate() if one.name == "CAN mcast:0")
+    thread.join(10.0)
+
+    assert bus.trouble == "mcast:0: its thread has ended; restart the service"
 
 
 # ---------------------------------------------------------------------- a flood

@@ -40,10 +40,10 @@ MOT_BAT_VOLT_MIN 0\nMOT_BAT_VOLT_MAX 0
 class Service:
     """A pack as a battery on the bus, stepped by the clock of the vehicle."""
 
-    def __init__(self, copter: Copter) -> None:
+    def __init__(self, copter: Copter, indices: tuple[int, ...] = (0,)) -> None:
         config = DronecanConfig(url="mcast:0", battery_id=BATTERY_ID)
         self.bus = CanBus(parse_can_url(config.url), SystemClock())
-        self._sink = BatterySink(self.bus, config, (0,), (1, 0), 0)
+        self._sink = BatterySink(self.bus, config, indices, (1, 0), 0)
         self.bus.start()
         self.pct: float | None = 77.4
         self.changes: dict[str, Any] = {}
@@ -56,6 +56,10 @@ class Service:
         report = report_at(now_s, self.pct)
         self.sent = replace(report, snapshot=replace(report.snapshot, **self.changes))
         self._sink(self.sent)
+        if self.pct is not None:
+            self._sink(
+                report_at(now_s, self.pct - 20.0, index=1)
+            )  # of a second slot, if it is sent
 
 
 @pytest.fixture
@@ -66,6 +70,17 @@ def copter(
     folder = tmp_path / "copter"
     folder.mkdir()
     yield from copter_in(folder, parameters=PARAMETERS, script=False)
+
+
+@pytest.fixture
+def two_monitors(
+    can_network: None,  # noqa: ARG001 - before the process
+    tmp_path: Path,
+) -> Iterator[Copter]:
+    folder = tmp_path / "copter"
+    folder.mkdir()
+    second = f"BATT2_MONITOR 8\nBATT2_SERIAL_NUM {BATTERY_ID + 1}\nBATT2_CAPACITY 16000\n"
+    yield from copter_in(folder, parameters=PARAMETERS + second, script=False)
 
 
 def _monitor(copter: Copter) -> Any:  # noqa: ANN401 - a message
@@ -149,3 +164,23 @@ def test_an_unknown_charge_is_none_of_ours_and_the_autopilot_counts_itself(copte
     got = _monitor(copter)
     own_pct = 100 - got.current_consumed / 160.0  # of BATT_CAPACITY
     assert got.battery_remaining == pytest.approx(own_pct, abs=1.5)
+
+
+def test_two_packs_are_two_monitors_each_with_its_own(two_monitors: Copter) -> None:
+    copter = two_monitors
+    service = Service(copter, indices=(0, 1))
+    copter.wait_ready()
+
+    def charges() -> list[int]:
+        found = [copter.last.get((1, number)) for number in (0, 1)]
+        return [one.battery_remaining for one in found if one is not None]
+
+    copter.until(lambda: charges() == [77, 57], 90.0, "both batteries")
+    copter.fly(5.0)
+    assert charges() == [77, 57]
+    consumed_mah = [copter.last[1, number].current_consumed for number in (0, 1)]
+    assert consumed_mah == pytest.approx([0.226 * 16000, 0.426 * 16000], abs=20)
+    service.changes = {"voltage_v": None}  # of the first
+    copter.fly(8.0)
+    assert "Battery 1 unhealthy" in _refusal(copter)
+    assert charges()[1] == 57
