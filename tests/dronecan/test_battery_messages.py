@@ -1,7 +1,9 @@
 """The decoder of battery messages against the package `dronecan`, which encodes them."""
 
+import json
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import dronecan
@@ -19,6 +21,7 @@ from dronebms.dronecan.battery_messages import (
     MessageError,
     Number,
     decode,
+    message_of,
     payload_of,
 )
 from tests.dronecan.packs import GAUGE, INFO, frames, library_value
@@ -102,6 +105,30 @@ def test_no_payload_raises_anything_else(data_type: DataType, payload: bytes) ->
     except MessageError:
         return
     assert set(values) == {name for name, _ in data_type.fields}
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "data" / "dronecan.json").read_text())["messages"]
+
+
+@pytest.mark.parametrize("row", VECTORS, ids=lambda row: row["name"])
+def test_frames_of_libcanard_are_read(row: dict[str, Any]) -> None:
+    frames = [one.split(":") for one in row["frames"]]
+    assert {int(can_id, 16) & 0x7F for can_id, _ in frames} == {73}
+    assert {DATA_TYPES[int(can_id, 16) >> 8 & 0xFFFF].name for can_id, _ in frames} == {row["name"]}
+    data_type = DATA_TYPES[int(frames[0][0], 16) >> 8 & 0xFFFF]
+    read = message_of(data_type, 73, [bytes.fromhex(data) for _, data in frames]).values
+    assert read.keys() == row["values"].keys()
+    for name, value in row["values"].items():
+        assert _plain(read[name]) == value, name
+
+
+def _plain(value: object) -> object:
+    """A value as JSON has it; NaN is null."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def test_a_payload_that_lacks_its_end_or_goes_on_is_no_message() -> None:

@@ -1,6 +1,8 @@
 """The service reads what nodes of the package `dronecan` send over a real multicast bus."""
 
 import json
+import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +14,16 @@ import dronecan
 import pytest
 
 from dronebms.core.clock import SystemClock
+from dronebms.dronecan.battery_address import BatteryAddress, CanPack
+from dronebms.dronecan.bus_battery import BusBattery
+from dronebms.dronecan.can_bus import CanBus
+from dronebms.dronecan.can_url import CanUrl
 from tests.dronecan.packs import AUX, CBAT, CUAV, GAUGE, GAUGE_AUX, INFO, library_value
 from tests.integration.namespace import can_network
 
 __all__ = ["can_network"]  # a fixture
 CLOCK = SystemClock()
+BATTERY_NODE = os.environ.get("DRONEBMS_BATTERY_NODE")
 SERVICE = """
 [[battery]]
 bus = "dronecan:mcast:4#1"
@@ -84,3 +91,30 @@ def test_two_packs_of_a_bus_are_read_by_the_service(nodes: list[Any], tmp_path: 
     assert [found[k]["voltage_v"] for k in (0, 1)] == pytest.approx([22.5, 22.6], abs=0.01)
     assert [found[k]["current_a"] for k in (0, 1)] == pytest.approx([20.0, 20.0])
     assert found[0]["can_trouble"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BATTERY_NODE is None, reason="DRONEBMS_BATTERY_NODE: libcanard's battery_node")
+@pytest.mark.usefixtures("can_network")
+def test_the_battery_node_of_libcanard_is_read(tmp_path: Path) -> None:
+    url = CanUrl("mcast", "5")
+    # CAN_NODE, BATTERY_INDEX and TELEM_RATE, as the program stores them.
+    (tmp_path / "settings.dat").write_bytes(struct.pack("<3f", 73.0, 3.0, 10.0))
+    bus = CanBus(url, CLOCK)
+    source = BusBattery(CanPack(BatteryAddress(url, 3), cells=14), bus)
+    bus.start()
+    node = subprocess.Popen(  # noqa: S603 - the given program
+        [str(BATTERY_NODE), str(url)], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    try:
+        end_s = CLOCK.now_s() + 30.0
+        while (snapshot := source.poll(CLOCK.now_s())).voltage_v is None:
+            assert CLOCK.now_s() < end_s, snapshot.trouble
+            CLOCK.sleep_until(CLOCK.now_s() + 0.1)
+    finally:
+        node.kill()
+        node.wait()
+        bus.close()
+    assert snapshot.voltage_v == pytest.approx(14 * 4.2, abs=0.02)
+    assert (snapshot.current_a, snapshot.temperature_degc) == pytest.approx((50.0, 24.85), abs=0.2)
+    assert (snapshot.soc_pct, snapshot.remaining_mah, snapshot.cells_v) == (None, None, ())
