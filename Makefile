@@ -85,8 +85,9 @@ install-service:
 	install -D -m 644 packaging/dronebms.schema.json $(SCHEMA)
 	install -d $(UNITS) $(DESTDIR)$(PREFIX)/bin
 	ln -sf $(SERVICE_HOME)/bin/dronebms $(DESTDIR)$(PREFIX)/bin/dronebms
-	sed 's|@HOME@|$(SERVICE_HOME)|' packaging/dronebms.service > $(UNITS)/dronebms.service
-	chmod 644 $(UNITS)/dronebms.service
+	for unit in dronebms dronebms-web; do \
+		sed 's|@HOME@|$(SERVICE_HOME)|' packaging/$$unit.service > $(UNITS)/$$unit.service && chmod 644 $(UNITS)/$$unit.service || exit 1; \
+	done
 ifeq ($(DESTDIR),)
 	$(PYTHON) -m venv $(SERVICE_HOME)
 	$(SERVICE_HOME)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade '.$(if $(EXTRAS),[$(EXTRAS)])'
@@ -100,10 +101,10 @@ endif
 # The configuration, recordings and learned parameters stay.
 uninstall-service:
 ifeq ($(DESTDIR),)
-	systemctl disable --now dronebms || true
+	systemctl disable --now dronebms-web dronebms || true
 	rm -rf $(SERVICE_HOME)
 endif
-	rm -f $(UNITS)/dronebms.service $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules \
+	rm -f $(UNITS)/dronebms.service $(UNITS)/dronebms-web.service $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules \
 		$(DESTDIR)/etc/sysusers.d/dronebms.conf $(DESTDIR)/etc/modules-load.d/dronebms.conf \
 		$(DESTDIR)$(PREFIX)/bin/dronebms $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(MAN_PAGE) $(EXAMPLE) $(SCHEMA)
 ifeq ($(DESTDIR),)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FILES = {
     "usr/local/share/dronebms/dronebms.toml",
     "etc/systemd/system/dronebms.service",
+    "etc/systemd/system/dronebms-web.service",
     "etc/udev/rules.d/60-dronebms.rules",
     "etc/sysusers.d/dronebms.conf",
     "etc/modules-load.d/dronebms.conf",
@@ -22,6 +23,8 @@ FILES = {
     "usr/local/share/man/man1/dronebms.1",
     "usr/local/share/dronebms/dronebms.schema.json",
 }
+
+UNITS = ("dronebms.service", "dronebms-web.service")
 
 
 def program(name: str) -> str:
@@ -47,7 +50,8 @@ def test_install_service_writes_every_file_and_preserves_a_configuration(
     make("install-service", tmp_path)
     assert files_in(tmp_path) == FILES
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in FILES} == {0o644}
-    assert "@HOME@" not in (tmp_path / "etc/systemd/system/dronebms.service").read_text()
+    for unit in UNITS:
+        assert "@HOME@" not in (tmp_path / "etc/systemd/system" / unit).read_text()
     assert (tmp_path / "usr/local/bin/dronebms").readlink() == Path("/opt/dronebms/bin/dronebms")
     (tmp_path / "etc/dronebms.toml").write_text("mine")
     make("install-service", tmp_path)
@@ -57,10 +61,11 @@ def test_install_service_writes_every_file_and_preserves_a_configuration(
     assert not (tmp_path / "usr/local/bin/dronebms").is_symlink()
 
 
-def test_systemd_rates_the_unit_as_confined(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_rates_the_unit_as_confined(tmp_path: Path, name: str) -> None:
     analyze = program("systemd-analyze")
     make("install-service", tmp_path)
-    unit = tmp_path / "etc/systemd/system/dronebms.service"
+    unit = tmp_path / "etc/systemd/system" / name
     rated = subprocess.run(  # noqa: S603 - systemd's own program
         [analyze, "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)],
         capture_output=True,
@@ -70,10 +75,11 @@ def test_systemd_rates_the_unit_as_confined(tmp_path: Path) -> None:
     assert rated.returncode == 0, rated.stdout[-300:]  # 20: an exposure of 2.0
 
 
-def test_systemd_accepts_every_line_of_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_accepts_every_line_of_the_unit(tmp_path: Path, name: str) -> None:
     analyze = program("systemd-analyze")
-    text = (ROOT / "packaging/dronebms.service").read_text()
-    unit = tmp_path / "dronebms.service"
+    text = (ROOT / "packaging" / name).read_text()
+    unit = tmp_path / name
     unit.write_text(text.replace("@HOME@/bin/python", "/bin/true"))
     verified = subprocess.run(  # noqa: S603 - systemd's own program
         [analyze, "verify", str(unit)], capture_output=True, text=True, check=False

@@ -1,6 +1,8 @@
 """The command `dronebms web`: the status of a running service as a live page, read-only."""
 
 import argparse
+import asyncio
+from functools import partial
 
 from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.core.clock import SystemClock
@@ -25,5 +27,6 @@ def web(options: argparse.Namespace) -> int:
         hint = "" if token is None else "?token=..."
         print_stderr(f"page at http://{shown}:{bound}/{hint}, Ctrl-C ends it")
         clock = SystemClock()
-        serve(listener, lambda: read_status(options.socket, clock), clock, token, own_names(host))
+        reports = partial(read_status, options.socket, clock)
+        asyncio.run(serve(listener, reports, clock, token, own_names(host)))
     return DONE

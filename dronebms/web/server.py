@@ -65,7 +65,7 @@ def application(hub: Hub, token: Token | None, names: frozenset[str]) -> ASGIApp
     return _Guard(Starlette(routes=routes), token, names)
 
 
-def serve(
+async def serve(
     listener: socket.socket,
     reports: Callable[[], Iterator[Report]],
     clock: Clock,
@@ -81,16 +81,6 @@ def serve(
         token: what a request must have; None: nothing.
         names: names of this computer, next to its addresses.
     """
-    asyncio.run(_serve(listener, reports, clock, token, names))
-
-
-async def _serve(
-    listener: socket.socket,
-    reports: Callable[[], Iterator[Report]],
-    clock: Clock,
-    token: Token | None,
-    names: frozenset[str],
-) -> None:
     hub, loop = Hub(), asyncio.get_running_loop()
     config = uvicorn.Config(
         application(hub, token, names),

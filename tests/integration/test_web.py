@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from time import monotonic
@@ -30,6 +31,7 @@ from tests.scenes import (
     SILENT,
     TURN_BACK_NOW,
 )
+from tests.telemetry.test_status_socket import service
 from tests.web.process import Scene, Stream, WebProcess
 
 pytestmark = [
@@ -95,6 +97,10 @@ def until(driver: Chrome, condition: Callable[[str], bool], within_s: float = WA
     while not condition(text := words(driver)):
         assert monotonic() < end_s, text
     return text
+
+
+def _twice(part: str, text: str) -> bool:
+    return text.count(part) == 2
 
 
 def complaints(driver: Chrome) -> list[str]:
@@ -178,16 +184,24 @@ def test_a_service_that_dies_leaves_no_value_and_one_that_returns_is_shown(
     shown: Chrome, tmp_path: Path
 ) -> None:
     path = tmp_path / "s.sock"
+
+    def is_known(text: str) -> bool:
+        return all(re.search(rf"battery {n} \S ", text) for n in (1, 2)) and "mAh used" in text
+
     with closing(WebProcess(path)) as web:
         resize(shown, 360, 640)
         shown.get(web.url)
         until(shown, lambda text: f"no service at {path}: No such file" in text)
-        for _ in range(2):
-            with closing(Scene(path, (FLYING, SECOND))):
-                until(shown, lambda text: "18.4 A" in text)
-            text = until(shown, lambda text: "service not running" in text, VANISH_S)
-            assert "no service is running, reconnecting" in text
-            assert not [value for value in values(shown) if re.search(r"\d|YES|ok", value)]
+        for signal_number, why in (
+            (signal.SIGSTOP, "service silent; the service is silent"),
+            (signal.SIGKILL, "service not running; no service is running, reconnecting"),
+        ):
+            with service(tmp_path) as process:
+                until(shown, is_known)
+                process.send_signal(signal_number)
+                text = until(shown, partial(_twice, why), VANISH_S)
+                assert "mAh used" not in text
+                assert not [value for value in values(shown) if re.search(r"\d|YES|ok", value)]
     assert complaints(shown) == []
 
 

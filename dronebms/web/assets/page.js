@@ -41,7 +41,7 @@ function answer(row) {
   const kind = row.severity ? "." + row.severity : "";
   return ["div.answer" + kind, [
     ["span.label", row.label],
-    ["strong", (row.mark ? row.mark + " " : "") + row.word],
+    ["strong", (row.mark ? row.mark + " " : "") + row.word, {"aria-live": "polite"}],
     ["span.why", row.why],
   ]];
 }
