@@ -100,6 +100,18 @@ def test_mavlink_carries_every_cell_or_the_voltage_of_the_pack(cells: int, cells
         assert sample_of(message).cells_v == ()
 
 
+@EVERY
+def test_a_stale_cell_of_any_pack_is_marked(cells: int) -> None:
+    report = report_of(cells)
+    read_at_s = {**report.snapshot.read_at_s, f"cell{cells}_v": 8.0}
+    late = replace(report, snapshot=replace(report.snapshot, read_at_s=read_at_s))
+    console = Console(width=140, height=40, color_system=None)
+    view = View(LINK, "", "cells")
+    drawn = render([late], (), canvas=Canvas(140, 40), view=view)
+    lines = ["".join(part.text for part in line) for line in console.render_lines(drawn)]
+    assert sum("STALE" in line for line in lines) == 1
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
 @EVERY
 def test_a_screen_shows_the_weakest_cell_of_any_pack(cells: int, width: int, height: int) -> None:

@@ -11,6 +11,7 @@ from dronebms.core.number_format import DASH, age, clock_text, duration, number,
 from dronebms.core.report import Estimate, Report, Severity, Status, Verdict
 from dronebms.core.verdicts import alternate_text, mission_shortage, worst
 from smartbattery.registers import CELLS, WORDS
+from smartbattery.snapshot import CELL_FIELDS
 
 _MILLI = 1000.0
 _APART_V = 0.005 - 1e-9  # a gauge counts in millivolts, and two cells tremble by one each
@@ -58,7 +59,9 @@ def not_received(age_s: float | None) -> str:
 
 def is_stale(field: str | None, age_s: float) -> bool:
     """Whether a value has used up half of its maximum age."""
-    return any(row.field == field and age_s > row.max_age_s / 2 for row in (*WORDS, *CELLS))
+    if field in CELL_FIELDS:
+        return age_s > CELLS[0].max_age_s / 2
+    return any(row.field == field and age_s > row.max_age_s / 2 for row in WORDS)
 
 
 def figures(report: Report) -> str:
