@@ -8,7 +8,7 @@ pilot, whose way the autopilot does not know; a third
     returns: is commanded to return at a random moment;
     stays: flies on until the pack ends.
 What a return from a moment would have needed and left is found by flying it: the same flight again with a
-return at that moment. These moments are four at random, the return itself, the first NO that was held for
+return at that moment. These moments are eight at random, the return itself, the first NO that was held for
 5 s, and the last YES. Charge is that of the emptiest cell. Columns:
     home s: median |error| of `home_s` at the random moments and at the return, per cent.
     NO: of flights with a held NO of `home_verdict`, those whose return from there leaves more than 15 % of the charge, and of
@@ -24,6 +24,7 @@ return at that moment. These moments are four at random, the return itself, the 
 """
 
 import argparse
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -41,12 +42,11 @@ from sim.emulator.world import STEP_S, World, open_bus
 from sim.plant.atmosphere import standard_air_kg_m3
 from sim.plant.multirotor import Multirotor
 from sim.plant.scenario import Scenario, VehicleSpec
-from sim.plant.waypoint_spec import FlightSpec
 from sim.plant.waypoints import WaypointFlight
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 
-PERIOD_S = 0.25  # of the pipeline: the virtual gauge measures four times a second
+PERIOD_S = 0.5  # of the pipeline
 CHEMISTRIES = ("lipo", "li-ion", "lihv", "lifepo4")
 FAMILIES = ("lands", "returns", "stays")
 NOMINAL_V = {"lipo": 3.7, "li-ion": 3.6, "lihv": 3.8, "lifepo4": 3.2}
@@ -58,7 +58,7 @@ WINDS = ((4.0, "wind < 4 m/s"), (7.0, "wind 4-7 m/s"), (math.inf, "wind > 7 m/s"
 HEAVY_KG, HALF = 8.0, 0.5
 LEFT_PCT = 15.0  # more than that at the landing: a NO was wrong
 HELD_S = 5.0
-MOMENTS = 4  # at random
+MOMENTS = 8  # at random
 SETTLE_S = 60.0  # after take-off, before the time left is judged
 LEAST_S = 30.0
 
@@ -90,6 +90,9 @@ class Outcome:
     end_s: float
     left_pct: float | None  # charge; None: empty in the air
     usable_pct: float | None = None  # of the energy until the end of the pack, in a hover
+
+
+EMPTY = Outcome(math.inf, None)  # it never landed
 
 
 @dataclass(frozen=True)
@@ -293,47 +296,70 @@ def seconds_of(world: World, *, visible: bool = True) -> Iterator[Row]:
 
 def outcome_of(scenario: Scenario, seed: int) -> Outcome:
     """Fly a scenario without the pipeline."""
-    world, t_s, used_j = World(scenario, seed), 0.0, 0.0
-    was_armed = False
-    while world.truth().ended_s is None and t_s <= world.duration_s:
-        t_s += 1.0
+    return _outcomes(scenario, seed, ())[0]
+
+
+def returning(case: Case, *at_s: float) -> tuple[Outcome, ...]:
+    """Fly a case, and the return from each of some moments; after its own return it is that."""
+    whole, returns = _outcomes(case.scenario, case.seed, sorted(set(at_s)))
+    return tuple([returns.get(moment_s, whole) for moment_s in at_s])
+
+
+def _outcomes(
+    scenario: Scenario, seed: int, returns_s: Sequence[float]
+) -> tuple[Outcome, dict[float, Outcome]]:
+    """The flight as it is, and of copies of the world that are commanded to return on the way."""
+    world, used_j = World(scenario, seed), [0.0]
+    returns: dict[float, Outcome] = {}
+    for at_s in returns_s:
+        outcome = _flown_on(world, used_j, at_s)
+        if outcome is not None:
+            return outcome, returns
+        copied = copy.deepcopy(world)
+        copied.command_return(at_s)
+        returns[at_s] = _flown_on(copied, used_j[:], math.inf) or EMPTY
+    return _flown_on(world, used_j, math.inf) or EMPTY, returns
+
+
+def _flown_on(world: World, used_j: list[float], until_s: float) -> Outcome | None:
+    """Fly a world on until a time; how it ended, `None` if it has not. Adds to the used energy."""
+    was_armed = bool(world.vehicle(world.t_s).armed)
+    while world.t_s < until_s:
+        t_s = world.t_s + 1.0
         world.advance(t_s)
         truth = world.truth()
-        used_j += truth.power_w
+        used_j[0] += truth.power_w
+        if truth.ended_s is not None or t_s > world.duration_s:
+            return Outcome(t_s, None)
         is_armed = bool(world.vehicle(t_s).armed)
         if was_armed and not is_armed:
-            hover_w = _hover_w(scenario.vehicle) if scenario.vehicle else 0.0
+            spec = world.scenario.vehicle
+            hover_w = _hover_w(spec) if spec else 0.0
             left_j = hover_w * (world.remaining_s(hover_w) or 0.0)
-            return Outcome(t_s, 100.0 * truth.soc_frac, 100.0 * left_j / (used_j + left_j))
+            return Outcome(t_s, 100.0 * truth.soc_frac, 100.0 * left_j / (used_j[0] + left_j))
         was_armed = is_armed
-    return Outcome(t_s, None)
-
-
-def returning(case: Case, return_at_s: float) -> Outcome:
-    """Fly the return of a case from a moment; after its own return it is that."""
-    own_s = case.scenario.flight.return_at_s if case.scenario.flight else None
-    at_s = return_at_s if own_s is None else min(return_at_s, own_s)
-    spec = FlightSpec(by_pilot=not case.mission, return_at_s=at_s)
-    return outcome_of(case.scenario.model_copy(update={"flight": spec}), case.seed)
+    return None
 
 
 def fly(number: int, seed: int) -> Flown:
     """Fly and judge one flight."""
     case = case_of(number, seed)
     rows = list(seconds_of(World(case.scenario, case.seed)))
-    outcome = outcome_of(case.scenario, case.seed)
     free = [row for row in rows if not row.returning]
     rng = np.random.default_rng([seed, number, 1])
     chosen = [
         free[k] for k in sorted(rng.choice(len(free), min(MOMENTS, len(free)), replace=False))
     ]
     chosen += free[-1:] if case.family == "returns" else []
-    moments = tuple(_check(case, row) for row in chosen)
-    last_yes = [row for row in free if row.estimate.home_verdict is Verdict.YES]
+    last_yes = [row for row in free if row.estimate.home_verdict is Verdict.YES][-1:]
     held = _held(rows, lambda estimate: estimate.home_verdict)
-    no = None if held is None else _check(case, held)
-    yes = [check for check in moments if check.estimate.home_verdict is Verdict.YES]
-    yes += [_check(case, row) for row in last_yes[-1:]]
+    judged = [*chosen, *last_yes, *(() if held is None else (held,))]
+    *returns, outcome = returning(case, *[row.t_s for row in judged], math.inf)
+    checks = [_check(row, each) for row, each in zip(judged, returns, strict=True)]
+    moments = tuple(checks[: len(chosen)])
+    no = None if held is None else checks[-1]
+    could_go = checks[: len(chosen) + len(last_yes)]
+    yes = [check for check in could_go if check.estimate.home_verdict is Verdict.YES]
     middle = rows[len(rows) // 2].estimate
     end_pct, low_pct = middle.mission_end_pct, middle.mission_end_low_pct
     lands = case.family == "lands" and case.mission and outcome.left_pct is not None
@@ -365,8 +391,7 @@ def fly(number: int, seed: int) -> Flown:
     )
 
 
-def _check(case: Case, row: Row) -> Check:
-    outcome = returning(case, row.t_s)
+def _check(row: Row, outcome: Outcome) -> Check:
     home_s = None if outcome.left_pct is None else outcome.end_s - row.t_s
     return Check(row.estimate, home_s, outcome.left_pct, outcome.usable_pct)
 

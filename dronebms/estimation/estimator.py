@@ -98,7 +98,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 8
+    FORMAT: ClassVar[int] = 9
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading

@@ -158,6 +158,9 @@ class FlightAhead:
             load: of the mission.
             remaining: time to empty under it.
         """
+        if forecast.endless is not None:
+            self._estimate = MissionEstimate(missing=f"end of the mission: {forecast.endless}")
+            return
         energy = None if remaining is None else available(remaining, load)
         need_j, span_s = forecast.total_j, forecast.span_s
         if energy is None:

@@ -27,6 +27,7 @@ _LEAST_M_S = 1.0  # slower over ground, a vehicle does not arrive
 _CLIMB_M_S, _DESCENT_M_S = 2.5, 1.5  # ArduCopter's defaults, where the autopilot's are not known
 _LANDING_M_S, _LANDING_HEIGHT_M = 0.7, 10.0  # PX4's and ArduCopter's default
 _LEGS_MAX = 5000  # of a mission with jumps
+_LOITER_S = 60.0  # of a loiter without end, that is flown again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,15 @@ class NoWayError(Exception):
 
 
 class EndlessError(Exception):
-    """A mission that does not end by itself; the text names the item."""
+    """A mission that does not end by itself; the text names the item.
+
+    Attributes:
+        repeated: of the items that were flown last, how many are flown again and again.
+    """
+
+    def __init__(self, text: str, repeated: int = 0) -> None:
+        super().__init__(text)
+        self.repeated = repeated
 
 
 def offset(vehicle: VehicleState) -> Position | None:
@@ -226,7 +235,7 @@ def mission_legs(
     at: Conditions,
     jumps: Mapping[int, int],
 ) -> Iterator[Flown]:
-    """The rest of a mission, item by item.
+    """The rest of a mission, item by item; of one without end until it repeats itself.
 
     Args:
         plan: with items and speeds.
@@ -241,6 +250,8 @@ def mission_legs(
         EndlessError: the mission does not end by itself.
     """
     items, done, here, number = plan.items or (), dict(jumps), start, first
+    rounds: dict[int, int] = {}  # endless jumps, and how many items were flown until each
+    count = 0
     way = _Way(plan, plan.speeds, vehicle, at)
     for item in items[:first]:
         way = way.after(item)
@@ -250,19 +261,24 @@ def mission_legs(
         item = items[number]
         way = way.after(item)
         if item.kind is ItemKind.JUMP:
-            times = done.get(number, 0)
-            if item.jump_times < 0:
-                raise EndlessError(f"item {number} jumps for ever")
-            if times < item.jump_times and item.jump_to < len(items):
-                done[number] = times + 1
-                number = item.jump_to
-            else:
+            times, is_endless = done.get(number, 0), item.jump_times < 0
+            if item.jump_to >= len(items) or not (is_endless or times < item.jump_times):
                 number += 1
+                continue
+            if is_endless and number in rounds:
+                raise EndlessError(f"item {number} jumps for ever", count - rounds[number])
+            if is_endless:
+                rounds[number] = count
+            else:
+                done[number] = times + 1
+            number = item.jump_to
             continue
-        if item.hold_s is None:
-            raise EndlessError(f"item {number} loiters without end")
         legs, here = way.legs(item, here)
         yield Flown(number, tuple(legs), here, lands=item.kind is ItemKind.LAND)
+        count += 1
+        if item.hold_s is None:
+            yield Flown(number, (Leg(_LOITER_S, at.wind_m_s, 0.0, at.on_wing),), here)
+            raise EndlessError(f"item {number} loiters without end", repeated=1)
         if item.kind in (ItemKind.LAND, ItemKind.RETURN):
             return
         number += 1

@@ -1,7 +1,8 @@
 """Stage: the rest of the mission as a forecast of time and energy, with its own doubt.
 
-On the ground the whole mission, in flight what is left of it while it is flown. A mission that
-does not land is followed by the return from its end. Joules of the pack, seconds.
+On the ground the whole mission, but not right after a landing, in flight what is left of it while
+it is flown. A mission that does not land is followed by the return from its end; of one without an
+end the power is known and no landing. Joules of the pack, seconds.
 """
 
 import math
@@ -30,6 +31,8 @@ from dronebms.estimation.return_home import conditions, destination, way
 _MODES = ("AUTO", "MISSION")  # of ArduPilot and of PX4
 _WIND_M_S, _WIND_DEG = 0.5, 10.0  # steps of the wind
 _ARRIVED_M = 5.0  # from an item: its hold has begun
+_ROUND_S = 60.0
+_LANDED_S = 60.0  # after a landing the mission is the one that has been flown, then the next one
 _FLOWN = (ItemKind.TAKEOFF, ItemKind.WAYPOINT, ItemKind.LOITER, ItemKind.LAND, ItemKind.DELAY)
 
 
@@ -41,6 +44,7 @@ class MissionState:
     since_s: float | None = None  # it, or its hold
     arrived: bool = False
     jumps: tuple[tuple[int, int], ...] = ()  # JUMP items and how often each was done
+    flown_s: float | None = None  # time of the last second in flight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +55,8 @@ class MissionForecast:
     legs_j: Array
     sd: float  # relative, of the whole energy
     reach_j: tuple[tuple[int, float], ...]  # (item, energy to it and from there home)
+    repeated: int = 0  # legs at its end that are flown again and again
+    endless: str | None = None  # why it does not end: its power is known, and no landing
 
     @property
     def span_s(self) -> float:
@@ -67,9 +73,18 @@ class MissionForecast:
         horizon_s = max(horizon_s, 1.0)  # 0 at the end of the pack
         ends_s = np.concatenate([[0.0], np.cumsum(self.spans_s)])
         ends_j = np.concatenate([[0.0], np.cumsum(self.legs_j)])
-        if horizon_s >= ends_s[-1]:
+        round_s = float(ends_s[-1] - ends_s[-1 - self.repeated])
+        if horizon_s < ends_s[-1]:
+            energy_j = float(np.interp(horizon_s, ends_s, ends_j))
+        elif round_s > 0.0 and math.isfinite(horizon_s):
+            round_j = float(ends_j[-1] - ends_j[-1 - self.repeated])
+            rounds, rest_s = divmod(horizon_s - float(ends_s[-1]), round_s)
+            begun_s = float(ends_s[-1 - self.repeated]) + rest_s
+            begun_j = float(np.interp(begun_s, ends_s, ends_j)) - float(ends_j[-1]) + round_j
+            energy_j = float(ends_j[-1]) + rounds * round_j + begun_j
+        else:
             return float(ends_j[-1] / ends_s[-1])
-        return float(np.interp(horizon_s, ends_s, ends_j)) / horizon_s
+        return energy_j / horizon_s
 
     def last_home_item(self, energy_j: float) -> int | None:
         """The last item from which home is reached with an energy, if all earlier ones are."""
@@ -99,6 +114,8 @@ class _Tail:
     ends: tuple[int, ...]  # legs of the tail until each of them has ended
     homes: LegTable  # legs from each of them home
     rows: Array  # of the items, for the legs in `homes`
+    repeated: int = 0  # legs at its end that are flown again and again
+    endless: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +143,13 @@ class _Walk:
         plan = _held(self.plan, self.first, held_s)
         return mission_legs(plan, self.first, self.here, self.vehicle, self.at, dict(self.jumps))
 
+    def present(self, held_s: float) -> Flown | None:
+        """The item that is flown to, which has held for some time; None if nothing is flown."""
+        try:
+            return next(self.items(held_s), None)
+        except EndlessError:
+            return None
+
     def tail(self) -> _Tail:
         """The legs after the first item, and from each item home as far as the wind allows it."""
         legs: list[Leg] = []
@@ -134,10 +158,11 @@ class _Walk:
         ends: list[int] = []
         rows: list[int] = []
         last, landed = self.here, False
-        for index, flown in enumerate(self.items()):
+        items, repeated, endless = self._flown()
+        for index, flown in enumerate(items):
             legs += flown.legs if index else ()
             last, landed = flown.end, flown.lands
-            if not flown.legs or landed:
+            if not flown.legs or landed or endless is not None:
                 continue
             try:
                 back = self._home(flown.end)
@@ -147,10 +172,32 @@ class _Walk:
             homes += back
             numbers.append(flown.number)
             ends.append(len(legs))
-        if not landed:
-            legs += self._home(last)
-        row = np.array(rows, int)
-        return _Tail(self.key, LegTable(legs), tuple(numbers), tuple(ends), LegTable(homes), row)
+        if endless is None:
+            legs += () if landed else self._home(last)
+        elif repeated == 0:  # round and round at one place
+            legs.append(Leg(_ROUND_S, self.at.wind_m_s, 0.0, self.at.on_wing))
+            repeated = 1
+        return _Tail(
+            key=self.key,
+            table=LegTable(legs),
+            numbers=tuple(numbers),
+            ends=tuple(ends),
+            homes=LegTable(homes),
+            rows=np.array(rows, int),
+            repeated=repeated,
+            endless=endless,
+        )
+
+    def _flown(self) -> tuple[list[Flown], int, str | None]:
+        """(Items, legs at their end that are repeated, why the mission does not end)."""
+        items = []
+        try:
+            for flown in self.items():
+                items.append(flown)  # noqa: PERF402 - those before the error count
+        except EndlessError as error:
+            newest = items[len(items) - error.repeated :]
+            return items, sum(len(flown.legs) for flown in newest), str(error)
+        return items, 0, None
 
     def _home(self, here: Position) -> tuple[Leg, ...]:
         to = destination(here, self.vehicle).position
@@ -183,12 +230,17 @@ class MissionAhead:
             motion: power by motion.
             unknown_w: power of a motion of which nothing is known; None on the ground.
         """
+        if vehicle.armed is True and unknown_w is not None:
+            self._state = replace(self._state, flown_s=now_s)
         plan = vehicle.plan
         flown = vehicle.armed is True and vehicle.mode in _MODES
         if plan is None or not plan.items or not (flown or vehicle.armed is False):
             return MissionAnswer()
         if not any(item.kind in _FLOWN for item in plan.items):
             return MissionAnswer()
+        flown_s = self._state.flown_s
+        if not flown and flown_s is not None and now_s - flown_s < _LANDED_S:
+            return MissionAnswer(missing=f"{_LANDED_S:.0f} s on the ground")
         here = offset(vehicle)
         missing = _missing(plan, vehicle, here, flown=flown)
         if missing is not None or here is None:
@@ -210,8 +262,6 @@ class MissionAhead:
             return self._forecast(walk, now_s - (self._state.since_s or now_s), unknown_w)
         except NoWayError:
             return MissionAnswer(missing="a ground speed against this wind")
-        except EndlessError as error:
-            return MissionAnswer(missing=f"end of the mission: {error}")
 
     def _follow(
         self, now_s: float, plan: FlightPlan, first: int, here: Position, vehicle: VehicleState
@@ -226,7 +276,12 @@ class MissionAhead:
                     if items[number].kind is ItemKind.JUMP and items[number].jump_to == first:
                         jumps[number] = jumps.get(number, 0) + 1
                         break
-            state = MissionState(first, now_s, arrived=False, jumps=tuple(sorted(jumps.items())))
+            state = MissionState(
+                item=first,
+                since_s=now_s,
+                jumps=tuple(sorted(jumps.items())),
+                flown_s=state.flown_s,
+            )
         place = items[first].place
         end = None if place is None else position_of(place, vehicle)
         if end is not None and not state.arrived:
@@ -235,7 +290,7 @@ class MissionAhead:
         self._state = state
 
     def _forecast(self, walk: _Walk, held_s: float, unknown_w: float | None) -> MissionAnswer:
-        present = next(walk.items(held_s), None)
+        present = walk.present(held_s)
         if self._tail is None or self._tail.key != walk.key:
             self._tail = walk.tail()
         tail, motion = self._tail, walk.motion
@@ -256,6 +311,8 @@ class MissionAhead:
                 legs_j=np.concatenate([now.legs_j, later.legs_j]),
                 sd=(now.sd * now.total_j + later.sd * later.total_j) / total_j,
                 reach_j=tuple([(number, float(after_j[end] + j)) for number, end, j in pairs]),
+                repeated=tail.repeated,
+                endless=tail.endless,
             )
         )
 

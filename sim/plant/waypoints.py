@@ -4,6 +4,7 @@ The flight is known to its end beforehand, as gusts change its power and not its
 return replaces the rest. Watts at the pack's terminals, metres, degrees WGS 84.
 """
 
+import copy
 import itertools
 import math
 
@@ -44,6 +45,12 @@ class WaypointFlight:
             self.command_return(return_at_s)
         if len(self.moments) == until:  # it does not return then
             self.moments += tuple(itertools.islice(mission, self._longest - until))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "WaypointFlight":
+        """A flight with gusts of its own; the moments do not change and are shared."""
+        copied = copy.copy(self)
+        vars(copied)["_air"] = copy.deepcopy(self._air, memo)
+        return copied
 
     @property
     def duration_s(self) -> float:

@@ -97,6 +97,21 @@ def test_the_time_left_follows_the_power_of_the_mission() -> None:
     assert high_s - low_s < free.remaining_high_s - free.remaining_low_s
 
 
+def test_a_mission_without_an_end_has_a_time_left_and_no_verdict() -> None:
+    estimator = Estimator(FACTS)
+    loiters = flying(AWAY, MissionItem(ItemKind.LOITER, hold_s=None))
+    estimate = flown(estimator, loiters, 300)
+    assert estimate.remaining_s is not None
+    assert (estimate.mission_verdict, estimate.mission_s) == (Verdict.UNKNOWN, None)
+    assert estimate.mission_end_pct is None
+    assert estimate.verdict_missing == "end of the mission: item 0 loiters without end"
+    assert estimate.home_verdict is Verdict.YES
+    free = flown(Estimator(FACTS), AWAY, 300)
+    assert free.remaining_low_s is not None
+    assert estimate.remaining_low_s is not None
+    assert estimate.remaining_low_s > free.remaining_low_s
+
+
 def test_on_the_ground_a_mission_is_judged_with_the_power_of_earlier_flights() -> None:
     memory = PackMemoryInRam()
     first = Estimator(NAMED)

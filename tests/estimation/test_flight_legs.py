@@ -181,6 +181,8 @@ def numbers(found: list[Flown]) -> list[int]:
 
 TAKEOFF = MissionItem(ItemKind.TAKEOFF, place(0.0, 40.0))
 LAND = MissionItem(ItemKind.LAND, place(0.0, 0.0))
+ENDLESS = MissionItem(ItemKind.JUMP, jump_to=1, jump_times=-1)
+ONCE = replace(ENDLESS, jump_times=1)
 KILOMETRE_M = 1000.0
 
 
@@ -228,6 +230,32 @@ def test_a_mission_without_an_end_is_named() -> None:
         flown(waypoint(0.1), MissionItem(ItemKind.LOITER, place(0.1), hold_s=None))
     with pytest.raises(EndlessError, match="too many jumps"):
         flown(waypoint(0.1), MissionItem(ItemKind.JUMP, jump_to=0, jump_times=32767))
+
+
+@pytest.mark.parametrize(
+    ("items", "first", "numbers", "repeated"),
+    [
+        ((TAKEOFF, waypoint(0.1), waypoint(0.2), ENDLESS), 0, [0, 1, 2, 1, 2], 2),
+        ((TAKEOFF, waypoint(0.1), waypoint(0.2), ENDLESS), 2, [2, 1, 2], 2),
+        ((TAKEOFF, waypoint(0.1), ONCE, waypoint(0.2), ENDLESS), 0, [0, 1, 1, 3, 1, 3], 2),
+        ((TAKEOFF, replace(ENDLESS, jump_to=1)), 0, [0], 0),  # it stays where it is
+        ((TAKEOFF, replace(ENDLESS, jump_to=9), LAND), 0, [0, 2], None),
+        ((TAKEOFF, MissionItem(ItemKind.LOITER, hold_s=None)), 0, [0, 1, 1], 1),
+    ],
+)
+def test_a_mission_without_an_end_is_flown_until_it_repeats_itself(
+    items: tuple[MissionItem, ...], first: int, numbers: list[int], repeated: int | None
+) -> None:
+    plan = FlightPlan(RETURNS, items, (), Speeds(10.0, 2.0, 1.0))
+    ahead, found = mission_legs(plan, first, HOME, AWAY, STILL, {}), []
+    error = None
+    try:
+        for each in ahead:
+            found.append(each.number)  # noqa: PERF401 - those before the error count
+    except EndlessError as endless:
+        error = endless
+    assert (None if error is None else error.repeated) == repeated
+    assert found == numbers
 
 
 def test_items_that_fly_nowhere_take_no_time_and_a_return_ends_the_mission() -> None:

@@ -108,9 +108,42 @@ def test_the_one_thing_that_is_missing_is_named(changes: dict[str, object], miss
     assert found == MissionAnswer(missing=missing)
 
 
-def test_an_endless_mission_is_named() -> None:
-    found = answer(flying(AWAY, waypoint(1.0), MissionItem(ItemKind.LOITER, hold_s=None)))
-    assert found.missing == "end of the mission: item 1 loiters without end"
+def test_an_endless_loiter_has_a_power_and_no_end() -> None:
+    """A climb of 20 s at 30 % more than a hover, then hours of hovering."""
+    found = MissionAhead().update(
+        0.0,
+        flying(AWAY, waypoint(2.0, 80.0), MissionItem(ItemKind.LOITER, hold_s=None)),
+        hovered(power_w=POWER_W),
+        POWER_W,
+    )
+    assert found.missing is None
+    assert found.forecast is not None
+    assert found.forecast.endless == "item 1 loiters without end"
+    assert found.forecast.reach_j == ()
+    assert found.forecast.power_w(20.0) > 1.05 * POWER_W
+    assert found.forecast.power_w(7200.0) == pytest.approx(POWER_W, rel=0.01)
+
+
+def test_the_power_of_an_endless_jump_is_that_of_its_round() -> None:
+    """100 s at 100 W, then rounds of 10 s at 500 W and 30 s at 300 W."""
+    spans_s, legs_j = np.array([100.0, 10.0, 30.0]), np.array([10_000.0, 5000.0, 9000.0])
+    found = MissionForecast(spans_s, legs_j, 0.1, (), repeated=2, endless="item 4 jumps for ever")
+    assert found.power_w(100.0) == pytest.approx(100.0)
+    assert found.power_w(140.0) == pytest.approx(24_000.0 / 140.0)
+    assert found.power_w(150.0) == pytest.approx(29_000.0 / 150.0)
+    assert found.power_w(165.0) == pytest.approx((38_000.0 - 15.0 * 300.0) / 165.0)
+    assert found.power_w(180.0) == pytest.approx(38_000.0 / 180.0)
+    assert found.power_w(1e6) == pytest.approx(14_000.0 / 40.0, rel=1e-3)
+
+
+def test_a_jump_to_where_the_vehicle_stays_is_a_hover() -> None:
+    stays = MissionItem(ItemKind.JUMP, jump_to=1, jump_times=-1)
+    found = forecast(flying(AWAY, waypoint(3.0), stays))
+    assert found.endless == "item 1 jumps for ever"
+    assert found.power_w(7200.0) == pytest.approx(POWER_W)
+    alone = answer(flying(AWAY, TAKEOFF, stays, item=1)).forecast
+    assert alone is not None
+    assert alone.power_w(7200.0) == pytest.approx(POWER_W)
 
 
 def test_on_the_ground_the_power_of_the_vehicle_may_be_missing() -> None:
@@ -199,3 +232,22 @@ def test_a_vehicle_that_has_landed_at_the_end_of_its_mission_has_none_left() -> 
     flat = replace(PLAN, returns=replace(RETURNS, height_m=0.0))
     home = replace(AWAY, lat_deg=47.0, alt_m=500.0, plan=flat)
     assert answer(flying(home, LAND)) == MissionAnswer()
+
+
+def test_after_a_landing_the_next_flight_is_judged_a_minute_later() -> None:
+    stage = MissionAhead()
+    there, home = flying(AWAY, *MISSION, item=4), replace(flying(AWAY, *MISSION), armed=False)
+    assert stage.update(100.0, there, hovered(), POWER_W).forecast is not None
+    stage.update(110.0, replace(there, mode="RTL"), hovered(), POWER_W)
+    again = MissionAhead().with_state(stage.state())
+    for landed in (stage, again):
+        found = landed.update(169.0, home, hovered(), None)
+        assert found == MissionAnswer(missing="60 s on the ground")
+        assert landed.update(170.0, home, hovered(), None).forecast is not None
+
+
+def test_a_vehicle_that_is_armed_and_disarmed_without_a_load_has_not_flown() -> None:
+    stage = MissionAhead()
+    armed = replace(flying(AWAY, *MISSION), mode="LOITER")
+    stage.update(100.0, armed, hovered(), None)
+    assert stage.update(101.0, replace(armed, armed=False), hovered(), None).forecast is not None

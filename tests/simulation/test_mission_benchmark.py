@@ -1,5 +1,7 @@
 """Benchmark of the way home and the mission: its flights by seed, their truth, its table."""
 
+import math
+
 import pytest
 
 from benchmarks.mission import (
@@ -53,7 +55,7 @@ def test_the_flights_are_of_every_kind() -> None:
 
 def test_the_truth_of_a_return_is_the_flight_with_that_return() -> None:
     case = case_of(24, 1)
-    early, late = returning(case, 120.0), returning(case, 600.0)
+    late, early = returning(case, 600.0, 120.0)
     assert early.left_pct is not None
     assert late.left_pct is not None
     assert early.left_pct > late.left_pct + 10.0
@@ -67,13 +69,15 @@ def test_after_the_return_of_a_flight_there_is_no_other_one() -> None:
     assert case.scenario.flight is not None
     at_s = case.scenario.flight.return_at_s
     assert at_s is not None
-    assert returning(case, at_s + 60.0) == outcome_of(case.scenario, case.seed)
-    assert returning(case, at_s - 60.0) != outcome_of(case.scenario, case.seed)
+    whole = outcome_of(case.scenario, case.seed)
+    before, after, end = returning(case, at_s - 60.0, at_s + 60.0, math.inf)
+    assert after == end == whole
+    assert before != whole
 
 
 def test_a_flight_is_judged_by_its_truth(flown: Flown) -> None:
     assert flown.landed_pct is not None
-    assert len(flown.moments) == 4
+    assert len(flown.moments) == 8
     for check in flown.moments:
         assert check.home_s is not None
         assert check.left_pct is not None

@@ -1,5 +1,6 @@
 """Flights of waypoints: the way, its times, the return and landing, what the autopilot reports."""
 
+import copy
 import itertools
 import math
 from typing import Any
@@ -434,3 +435,18 @@ def test_phases_are_flown_to_their_end() -> None:
     world.command_return(100.0)
     assert world.duration_s == planned_s
     assert world.vehicle(101.0).mode == "AUTO"
+
+
+def test_a_copy_of_a_flight_has_gusts_of_its_own() -> None:
+    """A copied world that is commanded to return does not change the flight it was copied from."""
+    scenario = load_scenario("mission")
+    world, alone = World(scenario, 3), World(scenario, 3)
+    world.advance(60.0)
+    copied = copy.deepcopy(world)
+    copied.command_return(60.0)
+    copied.advance(90.0)
+    for each in (world, alone):
+        each.advance(90.0)
+    assert world.truth() == alone.truth()
+    assert copied.truth() != alone.truth()
+    assert (copied.vehicle(90.0).mode, world.vehicle(90.0).mode) == ("RTL", "AUTO")
