@@ -136,7 +136,10 @@ class _Walk:
         vehicle = self.vehicle
         home = vehicle.home_lat_deg, vehicle.home_lon_deg, vehicle.home_alt_m
         fastest_m_s = round(self.motion.fastest_m_s) if self.plan.returns is None else 0
-        return self.plan, self.first, self.jumps, self.at, home, fastest_m_s
+        items = self.plan.items or ()
+        is_return = self.first < len(items) and items[self.first].kind is ItemKind.RETURN
+        here = (self.here, vehicle.landing) if is_return else None  # there it begins
+        return self.plan, self.first, self.jumps, self.at, home, fastest_m_s, here
 
     def items(self, held_s: float = 0.0) -> Iterator[Flown]:
         """The items, the first of which has held for some time."""

@@ -251,3 +251,13 @@ def test_a_vehicle_that_is_armed_and_disarmed_without_a_load_has_not_flown() -> 
     armed = replace(flying(AWAY, *MISSION), mode="LOITER")
     stage.update(100.0, armed, hovered(), None)
     assert stage.update(101.0, replace(armed, armed=False), hovered(), None).forecast is not None
+
+
+def test_the_return_that_ends_a_mission_becomes_shorter_while_it_is_flown() -> None:
+    items = (TAKEOFF, waypoint(2.0), MissionItem(ItemKind.RETURN))
+    stage, away = MissionAhead(), flying(AWAY, *items, item=2)
+    near = replace(away, lat_deg=47.0 + KILOMETRE_DEG)
+    low = replace(away, lat_deg=47.0, alt_m=505.0, landing=True)
+    far_s, near_s, low_s = (spans_s(stage, each, 0.0)[0] for each in (away, near, low))
+    assert far_s - near_s == pytest.approx(100.0, rel=0.01)  # 1 km at 10 m/s
+    assert low_s == pytest.approx(10.0)  # 5 m at 0.5 m/s
