@@ -74,6 +74,9 @@ class ReturnTo(StrEnum):
     HOME_OR_RALLY = "home or rally point"  # the nearest of them
     RALLY = "rally point"  # the nearest of them, home if there is none
     LANDING = "mission landing"  # the landing items of the mission
+    HOME_THEN_LANDING = "home, then mission landing"  # home or the nearest rally point first
+    MISSION = "along the mission"  # on to its landing; back to home if it has none
+    MISSION_NEARER = "along the mission, nearer end"  # on or back, by the number of items
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,15 +160,15 @@ class _Walk:
         numbers: list[int] = []
         ends: list[int] = []
         rows: list[int] = []
-        last, landed = self.here, False
+        last, landed, after = self.here, False, self.first
         items, repeated, endless = self._flown()
         for index, flown in enumerate(items):
             legs += flown.legs if index else ()
-            last, landed = flown.end, flown.lands
+            last, landed, after = flown.end, flown.lands, flown.number + 1
             if not flown.legs or landed or endless is not None:
                 continue
             try:
-                back = self._home(flown.end)
+                back = self._home(flown.end, flown.number + 1)
             except NoWayError:
                 back = (Leg(math.inf),)
             rows += [len(numbers)] * len(back)
@@ -176,7 +176,7 @@ class _Walk:
             numbers.append(flown.number)
             ends.append(len(legs))
         if endless is None:
-            legs += () if landed else self._home(last)
+            legs += () if landed else self._home(last, after)
         elif repeated == 0:  # round and round at one place
             legs.append(Leg(_ROUND_S, self.at.wind_m_s, 0.0, self.at.on_wing))
             repeated = 1
@@ -202,8 +202,8 @@ class _Walk:
             return items, sum(len(flown.legs) for flown in newest), str(error)
         return items, 0, None
 
-    def _home(self, here: Position) -> tuple[Leg, ...]:
-        to = destination(here, self.vehicle).position
+    def _home(self, here: Position, item: int) -> tuple[Leg, ...]:
+        to = destination(here, self.vehicle, item)
         return way(here, to, self.vehicle, self.motion, self.at)
 
 

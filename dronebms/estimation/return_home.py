@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, ReturnPlan, ReturnTo
+from dronebms.core.flight_plan import FlightPlan, ItemKind, ReturnPlan, ReturnTo, Speeds
 from dronebms.core.report import Verdict
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.flight_legs import (
@@ -19,6 +19,7 @@ from dronebms.estimation.flight_legs import (
     Leg,
     NoWayError,
     Position,
+    line,
     offset,
     position_of,
     return_legs,
@@ -60,8 +61,9 @@ class ReturnEstimate:
 class Destination:
     """Where a vehicle can land."""
 
-    name: str  # "home", "rally point 2", "mission landing"
+    name: str  # "home", "rally point 2", "landing of item 7"
     position: Position
+    via: tuple[Position, ...] = ()  # places on the way, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class ReturnHome:
         if sample.second is not None:
             self._recede(sample.second.mean.t_s, away_m)
         flight = _Flight(here, vehicle, motion, conditions(vehicle, motion), load.power_w)
-        legs = flight.legs_to(to.position)
+        legs = flight.legs_to(to)
         if legs is None:
             return ReturnEstimate(missing="a ground speed against this wind")
         home_s = sum(leg.span_s for leg in legs)
@@ -121,7 +123,7 @@ class ReturnHome:
         found = self._answer(home_s, need, energy, load.power_w, away_m)
         lasts_j = energy.median_j - self._reserve_j
         if to.name != "home":  # the vehicle's own return goes to the alternate
-            name = to.name if flight.need_j(HOME) > lasts_j else None
+            name = to.name if flight.need_j(Destination("home", HOME)) > lasts_j else None
         elif found.verdict is Verdict.NO:
             name = flight.nearest(lasts_j)
         else:
@@ -178,37 +180,96 @@ def conditions(vehicle: VehicleState, motion: MotionPower) -> Conditions:
 
 
 def way(
-    here: Position, to: Position, vehicle: VehicleState, motion: MotionPower, at: Conditions
+    here: Position, to: Destination, vehicle: VehicleState, motion: MotionPower, at: Conditions
 ) -> tuple[Leg, ...]:
     """Legs of the return to a place; raises NoWayError."""
     plan = vehicle.plan or FlightPlan()
     returns = _WITHOUT_PLAN if plan.returns is None else plan.returns
     if returns.cruise_m_s is None:
         returns = replace(returns, cruise_m_s=_cruise_m_s(plan, motion))
-    if vehicle.landing is True and _apart_m(here, to) <= _LANDS_WITHIN_M:
-        # Neither a climb nor a wait is left.
+    is_landing = vehicle.landing is True and _apart_m(here, to.position) <= _LANDS_WITHIN_M
+    if is_landing or to.via:  # neither a climb nor a wait is left, and along a mission is none
         returns = replace(
             returns, height_m=None, climb_at_least_m=0.0, wait_s=0.0, wait_height_m=None
         )
-    return return_legs(here, to, returns, at)
+    legs: list[Leg] = []
+    for place in () if is_landing else to.via:
+        end = place if place.up_m is not None else replace(place, up_m=here.up_m)
+        speeds = Speeds(returns.cruise_m_s, returns.climb_m_s, returns.descent_m_s)
+        legs += line(here, end, speeds, at, stops=False)
+        here = end
+    return (*legs, *return_legs(here, to.position, returns, at))
 
 
-def destination(here: Position, vehicle: VehicleState) -> Destination:
-    """Where the autopilot's own return goes."""
+def destination(here: Position, vehicle: VehicleState, item: int | None = None) -> Destination:
+    """Where the autopilot's own return goes.
+
+    Args:
+        here: where it begins.
+        vehicle: with its plan.
+        item: that the mission would fly to from there; None: the present one.
+    """
     plan = vehicle.plan or FlightPlan()
     returns = plan.returns or ReturnPlan()
-    to, within_m = returns.to, returns.rally_within_m
-    found = [Destination("home", HOME)]
-    if to in (ReturnTo.HOME_OR_RALLY, ReturnTo.RALLY):
+    to, home = returns.to, Destination("home", HOME)
+    landings = list(_landings(plan, vehicle))
+    if to in (ReturnTo.MISSION, ReturnTo.MISSION_NEARER):
+        return _along(here, vehicle, item, nearer=to is ReturnTo.MISSION_NEARER)
+    found = [home]
+    if to is ReturnTo.LANDING:
+        found = landings or found
+    elif to is not ReturnTo.HOME:
         rally = [
             one
             for one in _rally(plan, vehicle)
-            if within_m is None or _apart_m(here, one.position) <= within_m
+            if returns.rally_within_m is None
+            or _apart_m(here, one.position) <= returns.rally_within_m
         ]
         found = rally or found if to is ReturnTo.RALLY else found + rally
-    elif to is ReturnTo.LANDING:
-        found = list(_landings(plan, vehicle)) or found
-    return min(found, key=lambda place: _apart_m(here, place.position))
+    nearest = min(found, key=lambda place: _apart_m(here, place.position))
+    if to is not ReturnTo.HOME_THEN_LANDING or not landings:
+        return nearest
+    # It circles there, and the landing nearest to that place follows.
+    first = replace(nearest.position, up_m=_higher_m(here.up_m, returns.height_m))
+    landing = min(landings, key=lambda place: _apart_m(first, place.position))
+    return replace(landing, via=(first,))
+
+
+def _along(here: Position, vehicle: VehicleState, item: int | None, *, nearer: bool) -> Destination:
+    """The end of the mission that PX4 returns to along its items, without their holds.
+
+    Source: PX4 rtl.cpp `setRtlTypeAndDestination`, rtl_mission_fast.cpp and
+    rtl_mission_fast_reverse.cpp.
+    """
+    items = (vehicle.plan or FlightPlan()).items or ()
+    places = {
+        number: position
+        for number, each in enumerate(items)
+        if each.place is not None and (position := position_of(each.place, vehicle)) is not None
+    }
+    lands = [number for number in places if items[number].kind is ItemKind.LAND]
+    if not places:
+        return Destination("home", HOME)
+    if item is None:
+        item = vehicle.mission_item if vehicle.flies_mission else None
+    follows, passed = item, item
+    if follows is None or passed is None:  # it begins at the nearest item
+        follows = min(places, key=lambda number: _apart_m(here, places[number]))
+        passed = follows + 1
+    starts = [n for n, each in enumerate(items) if each.kind is ItemKind.LANDING_START] + lands
+    goes_on = bool(lands) and not (nearer and min(starts) - follows >= follows)
+    if goes_on:
+        landing = lands[0]
+        via = [places[number] for number in sorted(places) if follows <= number < landing]
+        end = replace(places[landing], up_m=0.0)
+        return Destination(f"landing of item {landing}", end, tuple(via))
+    back = [number for number in sorted(places, reverse=True) if number < passed]
+    via = [places[number] for number in back if number not in lands]
+    return Destination("home", HOME, tuple(via))
+
+
+def _higher_m(up_m: float | None, height_m: float | None) -> float | None:
+    return up_m if up_m is None or height_m is None else max(up_m, height_m)
 
 
 def alternates(vehicle: VehicleState) -> list[Destination]:
@@ -242,14 +303,14 @@ class _Flight:
     at: Conditions
     unknown_w: float  # power of a motion of which nothing is known
 
-    def legs_to(self, to: Position) -> tuple[Leg, ...] | None:
+    def legs_to(self, to: Destination) -> tuple[Leg, ...] | None:
         """Legs of the return there; None against too strong a wind."""
         try:
             return way(self.here, to, self.vehicle, self.motion, self.at)
         except NoWayError:
             return None
 
-    def need_j(self, to: Position) -> float:
+    def need_j(self, to: Destination) -> float:
         """Energy that the return there takes; infinite where there is no way."""
         legs = self.legs_to(to)
         need = None if legs is None else self.motion.need(LegTable(legs), self.unknown_w)
@@ -258,7 +319,7 @@ class _Flight:
     def nearest(self, lasts_j: float) -> str | None:
         """Name of the alternate that takes the least energy, if the pack lasts for it."""
         places = alternates(self.vehicle)
-        found = [(self.need_j(place.position), place.name) for place in places]
+        found = [(self.need_j(place), place.name) for place in places]
         least_j, name = min(found, default=(math.inf, ""))
         return name if least_j <= lasts_j else None
 

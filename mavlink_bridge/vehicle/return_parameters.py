@@ -7,8 +7,9 @@ them and changed their units: where the release is not known, the other name is 
 Source: ArduCopter Parameters.cpp, mode_rtl.cpp and mode.cpp `land_run_vertical_control` of 4.6, the
 4.7 changes SI parameters (pull requests 31970 and 32147 of ArduPilot); ArduPlane Parameters.cpp and
 quadplane.cpp, converted in 4.5 (pull request 26025); Rover Parameters.cpp; AP_Rally.cpp;
-AC_Circle.cpp; PX4 rtl_params.yaml, rtl.cpp `computeReturnAltitude`, rtl_direct.cpp
-`getActivationState` for rovers, FlightTaskAuto.cpp `_prepareLandSetpoints`.
+AC_Circle.cpp; ArduPlane mode_rtl.cpp `navigate`; PX4 rtl_params.yaml, rtl.cpp
+`computeReturnAltitude` and `setRtlTypeAndDestination`, rtl_direct.cpp `getActivationState` for
+rovers, FlightTaskAuto.cpp `_prepareLandSetpoints`.
 """
 
 import math
@@ -136,11 +137,14 @@ RETURN_PARAMETERS = (
 # fmt: on
 _CONE_LEAST = 0.5  # ArduCopter RTL_MIN_CONE_SLOPE; below it there is no cone
 _LANDING_AT_LEAST_M = 1.0  # ArduCopter lands slowly below this height at any rate
-_TO_LANDING = (1, 2, 4)  # RTL_AUTOLAND: 0 circles at home, 3 does too
+# RTL_AUTOLAND; with 0 and 3 it circles at home.
+_TO_LANDING: Mapping[float | None, ReturnTo] = MappingProxyType(
+    {1.0: ReturnTo.HOME_THEN_LANDING, 2.0: ReturnTo.LANDING, 4.0: ReturnTo.LANDING}
+)
 # RTL_TYPE; 2 and 4 fly the mission's way, 1 and 5 avoid home where there is another place.
 _RETURN_TO = (
-    *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING, ReturnTo.LANDING),
-    *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING, ReturnTo.RALLY),
+    *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING, ReturnTo.MISSION),
+    *(ReturnTo.HOME_OR_RALLY, ReturnTo.MISSION_NEARER, ReturnTo.RALLY),
 )
 _QRTL_ALWAYS = 3  # Q_RTL_MODE
 
@@ -287,15 +291,15 @@ def _copter(read: _Read) -> tuple[ReturnPlan, Speeds]:
 def _plane(read: _Read) -> tuple[ReturnPlan, Speeds]:
     get = read.values.get
     speeds = Speeds(get("cruise_m_s"), get("climb_m_s"), get("descent_m_s"))
-    to_landing = get("landing") in _TO_LANDING
+    to_landing = _TO_LANDING.get(get("landing"))
     height_m, mode = get("height_m"), get("vtol_return")
     plan = ReturnPlan(
         cruise_m_s=speeds.cruise_m_s,
         climb_m_s=speeds.climb_m_s,
         descent_m_s=speeds.descent_m_s,
         height_m=None if height_m is None else max(height_m, 0.0),  # -1: it stays where it is
-        lands=to_landing,
-        to=ReturnTo.LANDING if to_landing else _home_or_rally(read),
+        lands=to_landing is not None,
+        to=to_landing or _home_or_rally(read),
         rally_within_m=get("rally_m") or None,
         missing=read.missing,
     )

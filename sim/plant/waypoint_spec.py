@@ -26,6 +26,7 @@ _KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ItemKind.LAND: ((), ("north_m", "east_m")),
 }
 _PLACE = ("north_m", "east_m", "height_m")
+_RETURNS_TO = (ReturnTo.HOME, ReturnTo.HOME_OR_RALLY, ReturnTo.RALLY, ReturnTo.LANDING)
 
 
 class Waypoint(Section):
@@ -106,7 +107,7 @@ class ReturnSpec(Section):
     wait_s: NotNegative = 5.0
     wait_height_m: Height | None = None
     lands: bool = True
-    to: Annotated[str, one_of(ReturnTo)] = ReturnTo.HOME.value
+    to: Annotated[str, one_of(_RETURNS_TO)] = ReturnTo.HOME.value
     rally_within_m: Positive | None = None
 
     def plan(self) -> ReturnPlan:

@@ -21,6 +21,7 @@ from tests.estimation.flights_ahead import (
     load,
     place,
     sample,
+    waypoint,
 )
 from tests.snapshots import FACTS, look
 
@@ -291,3 +292,48 @@ def test_the_return_is_unknown_without_a_vehicle_state() -> None:
     assert nothing.home_verdict is Verdict.UNKNOWN
     assert nothing.verdict_missing == "position of the vehicle"
     assert home.remaining_s == nothing.remaining_s
+
+
+TAKEOFF = MissionItem(ItemKind.TAKEOFF, place(0.0))
+LAND = MissionItem(ItemKind.LAND, place(4.0, 0.0))
+ALONG = (TAKEOFF, waypoint(1.0, hold_s=60.0), MissionItem(ItemKind.OTHER), waypoint(3.0), LAND)
+MISSION, NEARER = ReturnTo.MISSION, ReturnTo.MISSION_NEARER
+STOP_S, DOWN_S = 4.0, 35.0
+
+
+@pytest.mark.parametrize(
+    ("to", "items", "item", "home_s"),
+    [
+        (MISSION, ALONG, 3, 100.0 + 100.0 + STOP_S + DOWN_S),  # on to 3 and 4 km
+        (MISSION, ALONG, 4, 200.0 + STOP_S + DOWN_S),
+        (MISSION, ALONG, None, 100.0 + 200.0 + 100.0 + STOP_S + DOWN_S),  # the nearest: at 1 km
+        (MISSION, ALONG[:-1], 3, 100.0 + 100.0 + DOWN_S),  # back to 1 km and to the start
+        (MISSION, ALONG[:-1], None, 100.0 + 100.0 + DOWN_S),
+        (MISSION, (), None, HOME_S),
+        (NEARER, ALONG, 1, 100.0 + 200.0 + DOWN_S - 100.0),  # three items on, one back
+        (NEARER, ALONG, 3, 100.0 + 100.0 + STOP_S + DOWN_S),
+        (NEARER, ALONG[:-1], 3, 100.0 + 100.0 + DOWN_S),
+    ],
+)
+def test_a_return_along_the_mission_flies_its_items_without_holds(
+    to: ReturnTo, items: tuple[MissionItem, ...], item: int | None, home_s: float
+) -> None:
+    plan = replace(PLAN, returns=replace(RETURNS, to=to), items=items)
+    mode = "LOITER" if item is None else "MISSION"
+    found = returned(replace(AWAY, plan=plan, mode=mode, mission_item=item))
+    assert found.home_s == pytest.approx(home_s, rel=1e-3)
+
+
+def test_a_plane_that_returns_and_then_lands_flies_home_first() -> None:
+    landing = replace(LAND, place=place(1.0, 0.0))
+    to = replace(RETURNS, to=ReturnTo.HOME_THEN_LANDING)
+    plan = replace(PLAN, returns=to, items=(waypoint(3.0), landing, LAND))
+    found = returned(replace(AWAY, plan=plan))
+    assert found.home_s == pytest.approx(200.0 + 100.0 + STOP_S + DOWN_S, rel=1e-3)
+    low = replace(AWAY, plan=replace(plan, returns=replace(to, height_m=120.0)))
+    # It climbs on the way home, and sinks from there: 110 m at 2 m/s, 10 m at 0.5 m/s.
+    assert returned(low).home_s == pytest.approx(300.0 + STOP_S + 55.0 + 20.0, rel=1e-3)
+    at_landing = replace(low, lat_deg=47.0 + KILOMETRE_DEG, alt_m=505.0, landing=True)
+    assert returned(at_landing).home_s == pytest.approx(10.0)
+    without = replace(AWAY, plan=replace(plan, items=()))
+    assert returned(without).home_s == pytest.approx(HOME_S, rel=1e-3)

@@ -217,6 +217,11 @@ def test_each_parameter_of_arducopter_changes_its_part(
     ("parameters", "expected"),
     [
         changed(*(PLANE_PLAN, OWN_PLANE, {"RTL_AUTOLAND": 2}), lands=True, to=ReturnTo.LANDING),
+        changed(
+            *(PLANE_PLAN, OWN_PLANE, {"RTL_AUTOLAND": 1}),
+            lands=True,
+            to=ReturnTo.HOME_THEN_LANDING,
+        ),
         changed(PLANE_PLAN, OWN_PLANE, {"RTL_AUTOLAND": 3}),
         changed(PLANE_PLAN, OWN_PLANE, {"RTL_ALTITUDE": -1}, height_m=0.0),
         changed(PLANE_PLAN, OWN_PLANE | QUADPLANE, {"Q_RTL_MODE": 0}),
@@ -242,7 +247,9 @@ def test_each_parameter_of_arduplane_changes_its_part(
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_CONE_ANG": 0}, level_within_m=0.0),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_LAND_DELAY": -1}, lands=False),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_LAND_DELAY": 7.5}, wait_s=7.5),
-        changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 2}, to=ReturnTo.LANDING),
+        changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 1}, to=ReturnTo.LANDING),
+        changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 2}, to=ReturnTo.MISSION),
+        changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 4}, to=ReturnTo.MISSION_NEARER),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 5}, to=ReturnTo.RALLY),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"MPC_LAND_ALT1": 5}, landing_height_m=5.0),
         changed(
