@@ -21,6 +21,7 @@ from dronebms.estimation.cell_gap import (
     LOWEST_BOTH,
     MORE,
     MedianCell,
+    gap_by,
     gap_derivative,
     gap_sd_v,
     gap_size,
@@ -29,6 +30,7 @@ from dronebms.estimation.cell_gap import (
     median_variances,
     prior_state,
     rest_gap,
+    usual_loss_variance,
     with_prior,
 )
 from dronebms.estimation.cell_model import (
@@ -80,6 +82,7 @@ _DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
 _SETTLED = 6  # rows since a start, before which a fall of the voltage may be the circuit's error
 _SD_LOST = 0.25, 0.2  # of a loss of parallel cells: of the whole, of each parameter
 _STANDS_OUT = 2.5  # gaps relative to those of usual cells, from which the weakest is compared
+_NEWEST_ROWS = 6
 _COMPARED = 0.99  # of a row's span; less is no mean of the gap
 _STRAY_V = 0.05  # a second further from the median resting voltage is an outlier
 
@@ -787,6 +790,8 @@ class CellFit:
             self._gap = both[SIZE:]
             used_frac = self._used_frac() * math.exp(-float(both[LOSS]))
             self._median_variances = median_variances(covariance, used_frac)
+        elif not self._warm_flights:  # an earlier flight has seen which cell is the weakest
+            self._covariance[CAPACITY, CAPACITY] += self._loss_variance(x, rows)
         last = rows[-_DRIFT_ROWS:]
         missed_v = last[:, 2] - self.model.volts(x, last)[0]
         half = len(last) // 2
@@ -815,8 +820,7 @@ class CellFit:
         spread = _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
         model_v, by, sag_v = self.model.volts(x, rows, spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
-        keep = np.exp(-(rows[1:, 0] + rows[:-1, 0]) / 2 / c.offset_tau_s)
-        new = np.sqrt(1 - keep**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
+        keep, new = self._whitening(rows)
         by_charge = by[:, CHARGE]
         seen, push = _weighed((rows[:, 2] - model_v) / sd_v, by / sd_v[:, None], keep, new)
         usual, start = x, self._prior_x
@@ -853,7 +857,11 @@ class CellFit:
         return information, push
 
     def _stands_out(self, x: Array, rows: Array) -> bool:
-        """Whether the weakest cell is, or was, further from the median cell than usual."""
+        """Whether the weakest cell is, or was, further from the median cell than usual.
+
+        Over the flight, or in the last minute: on a flat curve a weak cell is a usual one until it
+        nears the end of it.
+        """
         if self._median_variances:
             return True
         compared = rows[rows[:, -1] > _COMPARED]
@@ -861,7 +869,28 @@ class CellFit:
             return False
         _, by, sag_v = self.model.volts(x, compared)
         used_frac = compared[:, 1] / self.model.capacity_as
-        return gap_size(compared[:, -2], by[:, CHARGE], used_frac, sag_v) >= _STANDS_OUT
+        gaps = compared[:, -2], by[:, CHARGE], used_frac, sag_v
+        newest = [values[-_NEWEST_ROWS:] for values in gaps]
+        return max(gap_size(*gaps), gap_size(*newest)) >= _STANDS_OUT
+
+    def _loss_variance(self, x: Array, rows: Array) -> float:
+        """Variance of what the weakest cell lost, as far as its gap does not show it; ln."""
+        compared = rows[rows[:, -1] > _COMPARED]
+        if not len(compared):
+            return 0.0
+        spread = _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
+        _, by, sag_v = self.model.volts(x, compared, spread)
+        used_frac = compared[:, 1] / self.model.capacity_as
+        by_gap = gap_by(by[:, CHARGE], used_frac, sag_v) / gap_sd_v(compared[:, -2])[:, None]
+        keep, new = self._whitening(compared)
+        seen, _ = _weighed(np.zeros(len(compared)), by_gap, keep, new)
+        return usual_loss_variance(seen)
+
+    def _whitening(self, rows: Array) -> tuple[Array, Array]:
+        """(Share of an error that lasts to the next row, size of what is new) of a unit error."""
+        c = self.model.parameters
+        keep = np.exp(-(rows[1:, 0] + rows[:-1, 0]) / 2 / c.offset_tau_s)
+        return keep, np.sqrt(1 - keep**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
 
     def _more_frac(self) -> float:
         """Charge of the median cell above that of the weakest, each of its own capacity."""

@@ -106,6 +106,20 @@ def gap_size(gap_v: Array, slope_v: Array, used_frac: Array, sag_v: Array) -> fl
     return float(max(np.sqrt(np.mean(gap_v**2 / usual_v2)), 1.0))
 
 
+def gap_by(slope_v: Array, used_frac: Array, sag_v: Array) -> Array:
+    """Derivative of the gap of a usual cell by c, l and g; arguments as in `gap_size`."""
+    return np.column_stack([slope_v, slope_v * used_frac, sag_v])
+
+
+def usual_loss_variance(seen: Array) -> float:
+    """Variance of a usual cell's l, by the information of its gaps on c, l and g.
+
+    On the flat of a curve a gap shows no loss of capacity: a cell that looks usual may have lost as
+    much as usual cells differ by, and is known to have none only where its curve falls.
+    """
+    return float(np.linalg.inv(np.diag(_SDS**-2) + seen)[1, 1])
+
+
 def with_prior(information: Array, push: Array, off: Array, size: float) -> tuple[Array, Array]:
     """Information and gradient of a prior, by both cells.
 

@@ -7,9 +7,9 @@ present, the recent and the expected power; until the fit has seen a load, the 5
 than that. A cell may end earlier with charge left, by voltage: the
 polarisation S = U(s) - v grows until the cut-off. It grows with diffusion, at most e-fold within
 the slow time constant (in recorded and computed flights, unannounced steps of the power apart),
-so that a cell with the margin m above its cut-off lasts at least
+while the sure charge flows and the curve falls, so that a cell lasts at least until
 
-    tau ln(1 + m / S)
+    U(s - t I / Q) - S exp(t / tau) = cut-off
 
 A cell near its cut-off has next to no margin, and the least time is next to nothing.
 Seconds, watts of the pack, volts and ampere-seconds of one cell.
@@ -29,6 +29,7 @@ _SD_UNFITTED = 0.2  # before cells under load confirm it: at rest the flat of a 
 _WIDER = 1.2  # factor on the fit's own deviation, as in `cell_states`
 _SD_CAPACITY = 0.05  # ln, at least
 _LEAST_SAG_V = 0.02
+_HALVINGS = 10
 _CONTRADICTS = 0.5  # of the sure charge; a compensated gauge reports more
 
 
@@ -102,9 +103,16 @@ def time_bounds(
     charge_s = max(least_as - left_as, 0.0) * volts / most_w
     if not cell.fitted:
         most_low_s = min(most_low_s, charge_s)
-    voltage_s = cell.model.parameters.slow_tau_s * math.log1p(margin_v / sag_v)
+    tau_s = cell.model.parameters.slow_tau_s
+    least_s, ended_s = 0.0, min(charge_s, tau_s * math.log1p(margin_v / sag_v))
+    for _ in range(_HALVINGS):
+        after_s = (least_s + ended_s) / 2.0
+        left = (least_as - after_s * most_w / volts) / charge.least_capacity_as
+        if open_voltage(cell, left) - sag_v * math.exp(after_s / tau_s) > cutoff_v:
+            least_s = after_s
+        else:
+            ended_s = after_s
     most_s = charge.most_as * max(open_v, cell_v) * cells / load.least_w
-    least_s = min(charge_s, voltage_s)
     return TimeBounds(least_s, max(least_s, most_s), most_low_s)
 
 

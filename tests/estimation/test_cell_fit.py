@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from dronebms.core.chemistry import LI_ION, LIHV, LIPO, Chemistry
+from dronebms.core.chemistry import LI_ION, LIFEPO4, LIHV, LIPO, Chemistry
 from dronebms.core.known_cells import KNOWN_CELLS, KnownCell, known_cell
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
@@ -19,7 +19,7 @@ from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import Known
 from dronebms.estimation.sampling import Sample
-from dronebms.estimation.time_bounds import charge_bounds, time_bounds
+from dronebms.estimation.time_bounds import charge_bounds, open_voltage, time_bounds
 from tests.snapshots import look
 
 AH = 5.0
@@ -247,6 +247,60 @@ def test_a_vehicle_that_lands_in_a_hover_ends_where_that_hover_does() -> None:
     charge_bound = charge_bounds(cell, None, began_with_gauge=False)
     bounds = [time_bounds(cell, 3.6, 3.0, charge_bound, load, 1) for load in (cruise, lands)]
     assert bounds[1].least_s < bounds[0].least_s
+
+
+def watched(row: Chemistry, left_frac: float, until_s: int, *, gap: bool = True) -> CellFit:
+    """Fit of a cell at 1.5C that holds a part of what the median cell holds, with their gap."""
+    amps, ohm = 1.5 * AH, 0.02 / AH
+
+    def volts(t_s: float, frac: float) -> float:
+        charge = 0.98 - amps * max(t_s - 10.0, 0.0) / (AH * 3600.0 * frac)
+        open_v = float(np.interp(charge, np.linspace(0, 1, 21), row.ocv_v))
+        return open_v - (ohm * amps if t_s > 10.0 else 0.0)
+
+    fit = CellFit(CellModel(row, AH, rated=True))
+    fit.start(volts(0.0, 1.0), 0.0, None, 0.0)
+    for t in range(1, until_s + 1):
+        fit.advance(1.0, amps if t > 10 else 0.0, 0.0)
+        own_v = volts(float(t), left_frac)
+        above_v = volts(float(t), 1.0) - own_v if gap else None
+        fit.measure(own_v, amps if t > 10 else 0.0, above_v)
+    return fit
+
+
+def test_a_usual_gap_on_a_flat_curve_leaves_the_capacity_of_the_weakest_cell_in_doubt() -> None:
+    more = {}
+    for row in (LI_ION, LIFEPO4):
+        seen, alone = (watched(row, 1.0, 1000, gap=gap) for gap in (True, False))
+        assert seen.estimate().median is None
+        more[row.name] = float(seen.P[CAPACITY, CAPACITY] - alone.P[CAPACITY, CAPACITY])
+    # Most of what usual cells differ by, 10 %, is left where the curve is flat, little on a slope.
+    assert 0.06**2 < more[LIFEPO4.name] < 0.1**2
+    assert 0.0 < more[LI_ION.name] < 0.03**2
+
+
+def test_a_gap_that_opens_at_the_end_of_a_flat_curve_is_a_weak_cell_within_a_minute() -> None:
+    assert watched(LIFEPO4, 0.8, 1600).estimate().median is None
+    late = watched(LIFEPO4, 0.8, 1690)
+    alone = watched(LIFEPO4, 0.8, 1690, gap=False)
+    seen = late.estimate().median
+    assert seen is not None
+    assert 0.4 < seen.loss / -math.log(0.8) < 1.6
+    left = 0.98 - 1680.0 * 1.5 / 3600.0 / 0.8
+    assert abs(late.x[CHARGE] - left) < 0.8 * abs(alone.x[CHARGE] - left)
+
+
+def test_the_least_time_is_that_in_which_the_curve_falls_and_the_polarisation_grows() -> None:
+    cell = fitted(Cell(), 610).estimate()
+    (now_v, _), watts = Cell().seen(610.0), 15.0 * 3.3
+    load = LoadAhead(watts, 0.0, 0.0, watts, watts)
+    charge = charge_bounds(cell, None, began_with_gauge=False)
+    least_s = time_bounds(cell, now_v, 3.0, charge, load, 1).least_s
+    sag_v, left_as = open_voltage(cell, float(cell.x[CHARGE])) - now_v, charge.least_as
+    after = (left_as - least_s * watts / 3.0) / charge.least_capacity_as
+    grown_v = sag_v * math.exp(least_s / FITTED.slow_tau_s)
+    assert least_s > 20.0
+    assert open_voltage(cell, after) - grown_v == pytest.approx(3.0, abs=0.02)
 
 
 # ---------------------------------------------------------------------- sampling rate
