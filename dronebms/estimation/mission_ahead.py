@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind
+from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.flight_legs import (
     Conditions,
@@ -213,6 +213,7 @@ class MissionAhead:
     def __init__(self, state: MissionState = MissionState()) -> None:
         self._state = state
         self._tail: _Tail | None = None
+        self._items: tuple[MissionItem, ...] | None = None  # of the last update
 
     def state(self) -> MissionState:
         """Restart state."""
@@ -233,9 +234,13 @@ class MissionAhead:
             motion: power by motion.
             unknown_w: power of a motion of which nothing is known; None on the ground.
         """
+        plan = vehicle.plan
+        items = None if plan is None else plan.items
         if vehicle.armed is True and unknown_w is not None:
             self._state = replace(self._state, flown_s=now_s)
-        plan = vehicle.plan
+        elif items != self._items and self._items is not None:  # another mission: the next flight
+            self._state = replace(self._state, flown_s=None)
+        self._items = items
         flown = vehicle.armed is True and vehicle.mode in _MODES
         if plan is None or not plan.items or not (flown or vehicle.armed is False):
             return MissionAnswer()

@@ -244,6 +244,10 @@ def test_after_a_landing_the_next_flight_is_judged_a_minute_later() -> None:
         found = landed.update(169.0, home, hovered(), None)
         assert found == MissionAnswer(missing="60 s on the ground")
         assert landed.update(170.0, home, hovered(), None).forecast is not None
+    other = replace(flying(AWAY, *MISSION[:3]), armed=False)
+    soon = MissionAhead(stage.state())
+    assert soon.update(120.0, home, hovered(), None).forecast is None
+    assert soon.update(121.0, other, hovered(), None).forecast is not None  # uploaded since
 
 
 def test_a_vehicle_that_is_armed_and_disarmed_without_a_load_has_not_flown() -> None:
