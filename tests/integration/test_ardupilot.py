@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.core.report import Action, ActionKind, Severity
+from dronebms.core.report import Action, ActionKind, Severity, Verdict
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from mavlink_bridge.vehicle.battery_id import BatteryAddress
@@ -113,6 +113,23 @@ def test_a_monitor_with_a_gauge_of_its_own_refuses_a_reset(smbus_copter: Copter)
     copter.until(lambda: text in copter.texts, 10.0, "the refusal")
     copter.fly(10.0)
     assert copter.texts.count(text) == 1
+
+
+def test_arming_is_refused_while_the_pack_does_not_last_for_the_mission(copter: Copter) -> None:
+    service = Service(copter)
+    copter.wait_ready()
+    service.values |= {
+        "mission_verdict": Verdict.NO,
+        "mission_needs_mah": 14_100.0,
+        "usable_mah": 12_800.0,
+    }
+    copter.fly(5.0)
+    assert copter.command(400, 1) != 0
+    assert not copter.armed
+    assert any("mission needs 14.1 Ah of 12.8" in text for text in copter.texts), copter.texts
+    service.values |= {"mission_verdict": Verdict.YES, "usable_mah": 15_000.0}
+    copter.take_off(5.0)
+    assert copter.armed
 
 
 def test_a_service_restarted_in_flight_sends_within_three_seconds(copter: Copter) -> None:
