@@ -26,7 +26,7 @@ from dronebms.estimation.flight_legs import (
     position_of,
 )
 from dronebms.estimation.motion_power import Array, LegTable, MotionPower
-from dronebms.estimation.return_home import conditions, destination, way
+from dronebms.estimation.return_home import ALONG_MISSION, conditions, destination, way
 
 _MODES = ("AUTO", "MISSION")  # of ArduPilot and of PX4
 _WIND_M_S, _WIND_DEG = 0.5, 10.0  # steps of the wind
@@ -162,10 +162,13 @@ class _Walk:
         rows: list[int] = []
         last, landed, after = self.here, False, self.first
         items, repeated, endless = self._flown()
+        returns = self.plan.returns
+        # From each item home; along a mission that is the rest of the mission itself.
+        with_homes = endless is None and (returns is None or returns.to not in ALONG_MISSION)
         for index, flown in enumerate(items):
             legs += flown.legs if index else ()
             last, landed, after = flown.end, flown.lands, flown.number + 1
-            if not flown.legs or landed or endless is not None:
+            if not flown.legs or landed or not with_homes:
                 continue
             try:
                 back = self._home(flown.end, flown.number + 1)

@@ -39,6 +39,7 @@ _LEAST_CRUISE_M_S = 1.0  # of the ground speeds flown so far, that gives a cruis
 _WITHOUT_PLAN = ReturnPlan(descent_m_s=2.0, landing_m_s=0.7, landing_height_m=10.0)
 _WINGED = ("ArduPlane", "QuadPlane", "PX4 fixed wing", "PX4 VTOL")  # cruise on a wing
 _RECEDE_TAU_S, _RECEDE_GAP_S = 5.0, 20.0
+ALONG_MISSION = (ReturnTo.MISSION, ReturnTo.MISSION_NEARER)
 _LANDS_WITHIN_M = 20.0  # of a place: a landing is one there
 
 
@@ -211,13 +212,11 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     """
     plan = vehicle.plan or FlightPlan()
     returns = plan.returns or ReturnPlan()
-    to, home = returns.to, Destination("home", HOME)
-    landings = list(_landings(plan, vehicle))
-    if to in (ReturnTo.MISSION, ReturnTo.MISSION_NEARER):
+    to, found = returns.to, [Destination("home", HOME)]
+    if to in ALONG_MISSION:
         return _along(here, vehicle, item, nearer=to is ReturnTo.MISSION_NEARER)
-    found = [home]
     if to is ReturnTo.LANDING:
-        found = landings or found
+        found = list(_landings(plan, vehicle)) or found
     elif to is not ReturnTo.HOME:
         rally = [
             one
@@ -227,7 +226,8 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
         ]
         found = rally or found if to is ReturnTo.RALLY else found + rally
     nearest = min(found, key=lambda place: _apart_m(here, place.position))
-    if to is not ReturnTo.HOME_THEN_LANDING or not landings:
+    landings = list(_landings(plan, vehicle)) if to is ReturnTo.HOME_THEN_LANDING else []
+    if not landings:
         return nearest
     # It circles there, and the landing nearest to that place follows.
     first = replace(nearest.position, up_m=_higher_m(here.up_m, returns.height_m))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Speeds
+from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, ReturnTo, Speeds
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.mission_ahead import (
     MissionAhead,
@@ -265,3 +265,12 @@ def test_the_return_that_ends_a_mission_becomes_shorter_while_it_is_flown() -> N
     far_s, near_s, low_s = (spans_s(stage, each, 0.0)[0] for each in (away, near, low))
     assert far_s - near_s == pytest.approx(100.0, rel=0.01)  # 1 km at 10 m/s
     assert low_s == pytest.approx(10.0)  # 5 m at 0.5 m/s
+
+
+def test_a_return_along_the_mission_needs_no_way_home_from_each_item() -> None:
+    plan = replace(PLAN, returns=replace(RETURNS, to=ReturnTo.MISSION))
+    found = forecast(flying(replace(AWAY, plan=plan), waypoint(3.0), waypoint(4.0)))
+    assert found.reach_j == ()
+    assert found.last_home_item(1e9) is None
+    # 2 km on at 8 m/s, back over both places at 10 m/s, and down.
+    assert found.span_s == pytest.approx(125.0 + 125.0 + 100.0 + 300.0 + 4.0 + 35.0, rel=0.01)
