@@ -214,8 +214,9 @@ class _Events:
         headers = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if self._hub.viewers >= MAX_VIEWERS:
-            text = {"notice": f"{MAX_VIEWERS} viewers are connected, which is the limit"}
-            body = f"retry: {_FULL_RETRY_MS}\n".encode() + message("state", text)
+            text = f"{MAX_VIEWERS} viewers are connected, which is the limit"
+            body = f"retry: {_FULL_RETRY_MS}\n".encode()
+            body += message("state", {"notice": text, "full": True})
             await send({"type": "http.response.body", "body": body})
             return
         gone = asyncio.create_task(_disconnected(receive))

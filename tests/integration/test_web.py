@@ -6,7 +6,7 @@ Needs Chromium and its driver: `sudo apt install chromium chromium-driver`.
 import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -18,6 +18,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from dronebms.core.report import Event, Report, Severity
+from dronebms.web.hub import MAX_VIEWERS
 from dronebms.web.page_state import page_state
 from smartbattery.snapshot import Identity
 from tests.integration.browser import CHROMIUM, DRIVER, MISSING, browser, resize
@@ -243,6 +244,24 @@ def test_other_viewers_and_one_that_stalls_do_not_slow_the_page(
         assert "no connection" not in words(shown)
         for viewer in viewers:
             viewer.close()
+
+
+def test_the_page_above_the_limit_of_viewers_names_it_and_opens_when_one_leaves(
+    shown: Chrome, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.sock"
+    with closing(Scene(path, (FLYING,))), closing(WebProcess(path)) as web, ExitStack() as stack:
+        viewers = [stack.enter_context(closing(Stream(web))) for _ in range(MAX_VIEWERS)]
+        for viewer in viewers:
+            viewer.until("event: state")
+        shown.get(web.url)
+        limit = f"{MAX_VIEWERS} viewers are connected, which is the limit"
+        until(shown, lambda text: limit in text)
+        end_s = monotonic() + VANISH_S
+        while monotonic() < end_s:
+            assert limit in words(shown)
+        viewers[0].close()
+        until(shown, lambda text: "18.4 A" in text and limit not in text)
 
 
 FOREIGN = (

@@ -82,7 +82,7 @@ function battery(row) {
 function draw() {
   const state = lost || !newest.batteries ? blank : newest;
   const seconds = Math.floor((performance.now() - receivedMs) / 1000);
-  const notice = lost ? document.body.dataset.lost.replace("{}", seconds) : newest.notice || "";
+  const notice = lost && !newest.full ? document.body.dataset.lost.replace("{}", seconds) : newest.notice || "";
   byId("notice").hidden = !notice;
   if (byId("notice").textContent !== notice) byId("notice").textContent = notice;
   document.body.classList.toggle("lost", lost);
@@ -119,7 +119,8 @@ function open() {
 setInterval(() => {
   const silentMs = performance.now() - receivedMs;
   if (silentMs > SILENT_MS) { lost = true; draw(); }
-  if (silentMs > AGAIN_MS && performance.now() - openedMs > AGAIN_MS) open();
+  const retries = newest.full && source.readyState !== EventSource.CLOSED; // by itself, more slowly
+  if (silentMs > AGAIN_MS && !retries && performance.now() - openedMs > AGAIN_MS) open();
 }, 250);
 // A page that was in the background may show old values until its timers run again.
 document.addEventListener("visibilitychange", () => {
