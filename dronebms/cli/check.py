@@ -170,6 +170,9 @@ def _summary(config: Config) -> Iterator[Row]:
         yield Row(Mark.OK, name, f"{battery.place}, {_rated(pack)}{model}")
         if battery.package is not None:
             yield Row(Mark.OK, name, f"gauge of {package_of(battery.bus).name}")
+        if battery.reset_monitor is not None:
+            text = f"ArduPilot's monitor {battery.reset_monitor} is reset after a swap"
+            yield Row(Mark.OK, name, text)
         for note in (*pack.assumed(), *limp_home_notes(pack)):
             yield Row(Mark.NOTE, name, note)
     if config.vehicle.name is not None:

@@ -228,6 +228,10 @@ def test_check_lists_every_link(tmp_path: Path, capsys: pytest.CaptureFixture[st
     lines = " ".join(capsys.readouterr().out.split())
     assert "mavlink 1: udpout:127.0.0.1:14551, telemetry alone" in lines
     assert "mavlink 2: udpout:127.0.0.1:14550" in lines
+    assert "is reset after a swap" not in lines
+    print_check(tmp_path / "x.toml", read(PACK + "reset_monitor = 2\n"))
+    lines = " ".join(capsys.readouterr().out.split())
+    assert "battery 1: ArduPilot's monitor 2 is reset after a swap" in lines
     print_check(tmp_path / "x.toml", read(PACK))
     assert "mavlink: udpout:127.0.0.1:14550" in " ".join(capsys.readouterr().out.split())
 
