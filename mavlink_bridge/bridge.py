@@ -21,6 +21,7 @@ from dronebms.core.report import Report
 from dronebms.core.vehicle_state import TelemetryLinkState, VehicleState
 from mavlink_bridge.components import BATTERIES, BridgeOptions, Components, Shared
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
+from mavlink_bridge.protocol.can_forward import CanForward
 from mavlink_bridge.protocol.driver_commands import is_for_version_1
 from mavlink_bridge.protocol.flight_stacks import AUTO, PX4_ID, FlightStack, stack_named
 from mavlink_bridge.protocol.link import Link
@@ -80,6 +81,7 @@ class Bridge:
             the link (`unsent`) and `withheld`.
         settings: may be changed by a ground station.
         vehicle_control: carries out actions; `None` if the configuration has none.
+        can: frames of the autopilot's CAN bus; `None` if none are carried.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Bridge:
             ids_are_fixed=ids_are_fixed,
         )
         self.vehicle_control: VehicleControl | None = None
+        self.can: CanForward | None = None
         self._configured_stack = stack_named(vehicle)
         self._is_pinned = system_id is not None
         self._computer = options.component_id
@@ -166,6 +169,11 @@ class Bridge:
         """Counts of each other link by its URL: those of `counts` without `other_vehicle`."""
         return {url: components.counts for url, components in self._telemetry}
 
+    def can_port(self) -> CanForward:
+        """The first CAN bus of the autopilot, forwarded over the link from now on."""
+        self.can = self.can or CanForward()
+        return self.can
+
     def vehicle_battery(self, index: int, monitor: int, cells: int) -> VehicleBattery:
         """A battery monitor of the vehicle as the source of a battery; before the first report.
 
@@ -215,6 +223,9 @@ class Bridge:
         self._components.beat(now_s)
         for request in self._requester.due(self._autopilot, now_s):
             self._components.send(None, request, now_s)
+        if self.can is not None:
+            for frame in self.can.due(self._autopilot, now_s):
+                self._components.send(None, frame, now_s)
         self._pump_telemetry(now_s)
         links = (self._components, *(components for _, components in self._telemetry))
         second_senders = (components.second_sender(now_s) for components in links)
@@ -320,6 +331,8 @@ class Bridge:
             return
         if ours:
             self._resets.receive(message)
+        if ours and self.can is not None:
+            self.can.receive(message)
         if ours and self.vehicle_control is not None:
             self.vehicle_control.receive(message, self._autopilot, received_s)
         request = self._components.answer(message, now_s, is_vehicle_link=True)

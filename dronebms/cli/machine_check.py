@@ -312,6 +312,8 @@ def _can(config: Config) -> Iterator[Finding]:
 
 def _unusable_can(url: CanUrl) -> Trouble | None:
     """Why a CAN bus cannot be used now, `None` if it can."""
+    if url.kind == "mavcan":
+        return None  # the bus of the autopilot
     if url.kind == "slcan":
         return _serial(Path(url.place))
     if url.kind == "mcast":

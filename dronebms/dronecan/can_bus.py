@@ -164,7 +164,8 @@ class CanBus:
 
     def _lose(self, error: OSError, now_s: float) -> None:
         self._close()
-        self._bus_trouble = f"{(error.strerror or str(error)).lower()}; retrying"
+        reason = error.strerror or str(error)
+        self._bus_trouble = f"{reason[:1].lower()}{reason[1:]}; retrying"
         self._retry_s = now_s + self._delay_s
         self._delay_s = min(2 * self._delay_s, _LAST_S)
 

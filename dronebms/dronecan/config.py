@@ -19,9 +19,6 @@ def can_url(text: str) -> str:
         url = parse_can_url(text)
     except LinkError as error:
         raise ValueError(str(error).partition(": expected ")[2]) from error
-    if url.kind == "mavcan":
-        raise ValueError("socketcan:, slcan: or mcast:; CAN frames over the MAVLink link are not "
-                         "supported yet")  # fmt: skip
     return str(url)
 
 
@@ -32,7 +29,8 @@ class DronecanConfig(Section):
     """Packs as batteries on a CAN bus; each pack is a node of its own."""
 
     url: Annotated[PrintableText, AfterValidator(can_url)]
-    """CAN bus: `socketcan:INTERFACE`, `slcan:PATH` or `mcast:NUMBER`."""
+    """CAN bus: `socketcan:INTERFACE`, `slcan:PATH`, `mcast:NUMBER`, or `mavcan`: that of the
+    autopilot, over the link of the vehicle."""
     node_id: Annotated[int, Field(ge=1, le=LAST_NODE)] | None = None
     """Node id of the first battery, the others follow; without it the ids are allocated."""
     battery_id: Annotated[int, Field(ge=0, le=LAST_BATTERY)] = 0

@@ -1,4 +1,4 @@
-"""Non-blocking transports of a CAN bus: SocketCAN, SLCAN over a serial port, UDP multicast.
+"""Non-blocking transports of a CAN bus: SocketCAN, SLCAN, UDP multicast, a port to MAVLink.
 
 A transport exists from its opening to the loss of the bus; `can_bus.py` opens the next one.
 Methods raise OSError when the bus is lost. Classic extended data frames alone are carried.
@@ -15,15 +15,18 @@ import socket
 import struct
 import termios
 import tty
+from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from dronebms.dronecan.can_url import CanUrl, multicast_group
-from dronebms.dronecan.frames import CanFrame, FrameFilter
+from dronebms.dronecan.frames import ALLOCATION, CanFrame, FrameFilter
 
 _READS_MAX = 512  # frames of a call; a flood must not keep the caller
 _EXTENDED, _REMOTE, _ERROR, _ID = 0x80000000, 0x40000000, 0x20000000, 0x1FFFFFFF
 _DATA_MAX = 8
 _LOST = errno.ENODEV
+_GET_NODE_INFO, _NODE_STATUS = 1, 341  # data type ids
 
 
 class Transport(Protocol):
@@ -56,6 +59,70 @@ def open_transport(url: CanUrl) -> Transport:
     if url.kind == "slcan":
         return SlcanTransport(url.place)
     return MulticastTransport(multicast_group(url))
+
+
+# ---------------------------------------------------------------------- MAVLink
+
+
+class FramePort(Protocol):
+    """Frames of a CAN bus that another thread carries, each an id and its data.
+
+    Attributes:
+        received: from the bus.
+        outbox: to the bus.
+        filter: data type ids of the frames that are needed; 0: anonymous ones.
+        trouble: why no frame is carried, `None` without a reason.
+    """
+
+    received: deque[tuple[int, bytes]]
+    outbox: deque[tuple[int, bytes]]
+    filter: Sequence[int]
+    trouble: str | None
+
+
+class PortTransport:
+    """A bus behind a port. It is never readable: `can_bus.py` looks at it after each wait.
+
+    Raises:
+        OSError: the port carries nothing now.
+    """
+
+    def __init__(self, port: FramePort) -> None:
+        self._port = port
+        self._filter = FrameFilter()
+        self._raise_if_lost()
+        self._never = os.eventfd(0)
+
+    def fileno(self) -> int:
+        """Descriptor that is never readable."""
+        return self._never
+
+    def accept(self, frames: FrameFilter) -> None:
+        """Set the frames that are carried; services have data type ids of their own."""
+        self._filter = frames
+        anonymous = {0} if ALLOCATION in frames.data_types else set()
+        services = {_GET_NODE_INFO} if frames.node_ids else set()
+        self._port.filter = sorted({*frames.data_types, *anonymous, *services, _NODE_STATUS})
+
+    def receive(self) -> list[CanFrame]:
+        """Frames of other senders."""
+        self._raise_if_lost()
+        waiting = [self._port.received.popleft() for _ in range(len(self._port.received))]
+        return [CanFrame(*frame) for frame in waiting if self._filter.accepts(frame[0])]
+
+    def send(self, frame: CanFrame) -> bool:
+        """Queue a frame."""
+        self._raise_if_lost()
+        self._port.outbox.append((frame.can_id, frame.data))
+        return True
+
+    def close(self) -> None:
+        """Close the descriptor; the port stays."""
+        os.close(self._never)
+
+    def _raise_if_lost(self) -> None:
+        if self._port.trouble is not None:
+            raise OSError(_LOST, self._port.trouble)
 
 
 # ---------------------------------------------------------------------- SocketCAN

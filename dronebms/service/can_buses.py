@@ -8,7 +8,10 @@ from dronebms.core.optional import needed_by
 from dronebms.dronecan.can_url import CanUrl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dronebms.dronecan.can_bus import CanBus
+    from dronebms.dronecan.transports import FramePort
 
 EXTRA = "dronecan"
 
@@ -19,11 +22,15 @@ class CanBuses:
     Args:
         clock: of the loop.
         stack: closes the buses.
+        mavlink: makes the port of `mavcan`, the CAN bus behind the link of the vehicle.
     """
 
-    def __init__(self, clock: Clock, stack: ExitStack) -> None:
+    def __init__(
+        self, clock: Clock, stack: ExitStack, mavlink: "Callable[[], FramePort] | None" = None
+    ) -> None:
         self._clock = clock
         self._stack = stack
+        self._mavlink = mavlink
         self._buses: dict[CanUrl, CanBus] = {}
 
     def of(self, url: CanUrl) -> "CanBus":
@@ -33,7 +40,15 @@ class CanBuses:
             ConfigError: its package is not installed.
         """
         if url not in self._buses:
-            self._buses[url] = can_bus_class()(url, self._clock)
+            bus_class = can_bus_class()
+            if self._mavlink is not None and url.kind == "mavcan":
+                from dronebms.dronecan.transports import PortTransport  # noqa: PLC0415 - an extra
+
+                port = self._mavlink()
+                bus = bus_class(url, self._clock, lambda _: PortTransport(port))
+            else:
+                bus = bus_class(url, self._clock)
+            self._buses[url] = bus
             self._stack.callback(self._buses[url].close)
         return self._buses[url]
 

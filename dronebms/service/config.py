@@ -577,6 +577,8 @@ class Config(Section):
         can, count = self.dronecan, len(self.sent_to_can())
         if can is None:
             return self
+        if can.url == "mavcan" and any(link.vehicle == "px4" for link in self.mavlink):
+            raise ValueError("dronecan.url of a CAN bus: PX4 forwards none over MAVLink")
         if not count:
             raise ValueError("[dronecan] with a battery that the autopilot does not read itself")
         last = LAST_NODE - count + 1

@@ -112,7 +112,7 @@ class Service:
         self._bridge = bridge_of(config, links, stack)
         self._install(self._new_control(config))
         rules = _rules(config)
-        self._can = CanBuses(clock, stack)
+        self._can = CanBuses(clock, stack, self._bridge.can_port)
         sinks = self._sinks(config)
         packs = pack_memory_of(config.state, stack)
         sources = {

@@ -108,7 +108,7 @@ def left_out(config: Config) -> str | None:
 
 def _is_simulated_can(config: Config) -> bool:
     """Whether the CAN bus is the one of a simulated vehicle; a virtual pack is sent to no other."""
-    return config.dronecan is not None and config.dronecan.url.startswith("mcast:")
+    return config.dronecan is not None and config.dronecan.url.startswith(("mcast:", "mavcan"))
 
 
 def scenario_of(battery: BatteryConfig, flight: str | None) -> Scenario:

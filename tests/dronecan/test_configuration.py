@@ -14,10 +14,12 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import validated
 from dronebms.dronecan.can_bus import CanBus
 from dronebms.dronecan.can_url import parse_can_url
+from dronebms.dronecan.node import NodeIdentity
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import Config
 from dronebms.service.factories import refuse_unusable
 from dronebms.simulation.rehearsal import left_out, rehearsed
+from mavlink_bridge.protocol.can_forward import CanForward
 
 PACK = '[[battery]]\nbus = "sim:survey"\n'
 LINK = '[mavlink]\nurl = "udpout:127.0.0.1:9"\n'
@@ -39,7 +41,6 @@ def complaint(text: str) -> str:
     [
         ("", "dronecan.url"),
         ('url = "can0"', "dronecan.url: expected socketcan:INTERFACE, slcan:PATH, mcast:NUMBER"),
-        ('url = "mavcan"', "dronecan.url: expected socketcan:, slcan: or mcast:; CAN frames over"),
         ('url = "mcast:0"\nnode_id = 0', "dronecan.node_id: expected greater than or equal to 1"),
         ('url = "mcast:0"\nnode_id = 126', "dronecan.node_id: expected less than or equal to 125"),
         ('url = "mcast:0"\nbattery_id = 256', "dronecan.battery_id: expected less than or equal"),
@@ -49,6 +50,13 @@ def complaint(text: str) -> str:
 )
 def test_a_section_that_cannot_be_used_is_refused_in_one_sentence(keys: str, sentence: str) -> None:
     assert complaint(f"{PACK}[dronecan]\n{keys}\n").startswith(sentence)
+
+
+def test_px4_forwards_no_can_bus() -> None:
+    text = f'{PACK}{LINK}vehicle = "px4"\n[dronecan]\nurl = "mavcan"\n'
+
+    assert "dronecan.url of a CAN bus: PX4 forwards none over MAVLink" in complaint(text)
+    assert read(text.replace("px4", "ardupilot")).dronecan is not None
 
 
 @pytest.mark.parametrize(("key", "last"), [("node_id", 124), ("battery_id", 254)])
@@ -139,7 +147,11 @@ def test_a_bus_is_shared_and_its_trouble_known(
 
 @pytest.mark.parametrize(
     ("url", "sentence"),
-    [("mcast:0", None), ("socketcan:can0", "not used in a rehearsal: [dronecan]")],
+    [
+        ("mcast:0", None),
+        ("mavcan", None),
+        ("socketcan:can0", "not used in a rehearsal: [dronecan]"),
+    ],
 )
 def test_a_rehearsal_sends_virtual_packs_to_the_bus_of_a_simulated_vehicle_alone(
     url: str, sentence: str | None, tmp_path: Path
@@ -149,3 +161,27 @@ def test_a_rehearsal_sends_virtual_packs_to_the_bus_of_a_simulated_vehicle_alone
     assert left_out(config) == sentence
     used = rehearsed(config, "tcp:127.0.0.1:5760", tmp_path).dronecan
     assert used == (config.dronecan if sentence is None else None)
+
+
+def test_the_bus_of_the_autopilot_is_behind_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CanBus, "start", lambda self: self.step(0.0))  # no thread
+    port = CanForward()
+    with ExitStack() as stack:
+        buses = CanBuses(VirtualClock(), stack, lambda: port)
+        bus = buses.of(parse_can_url("mavcan"))
+        node = bus.add_node(NodeIdentity(bytes(16), "org.dronebms", (1, 0), 42))
+        buses.start()
+        assert buses.trouble == "mavcan: no heartbeat of the autopilot; retrying"
+
+        port.trouble = None
+        bus.step(1.0)
+        assert buses.trouble is None
+        assert port.filter == [1, 341]
+        bus.step(3.0)
+        assert port.outbox.pop()[0] & 0x7F == node.node_id == 42
+        port.received.append((20 << 24 | 341 << 8 | 42, bytes(8)))  # of another node
+        bus.step(3.1)
+        assert buses.trouble == "mavcan: node id 42 is used by another node too"
+        port.trouble = "the autopilot does not forward its CAN bus 1"
+        bus.step(3.2)
+        assert buses.trouble == f"mavcan: {port.trouble}; retrying"

@@ -14,9 +14,12 @@ import pytest
 from dronebms.core.clock import SystemClock
 from dronebms.core.report import Report, ReportedCharge
 from dronebms.dronecan.battery_sink import BatterySink
-from dronebms.dronecan.can_bus import CanBus
+from dronebms.dronecan.can_bus import CanBus, Open
 from dronebms.dronecan.can_url import parse_can_url
 from dronebms.dronecan.config import DronecanConfig
+from dronebms.dronecan.transports import PortTransport, open_transport
+from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.protocol.link import open_link
 from tests.dronecan.reports import IDENTITY, PACK, report_at
 from tests.integration.copter import RTL, Copter, copter_in, needs_copter
 from tests.integration.namespace import can_network
@@ -40,9 +43,15 @@ MOT_BAT_VOLT_MIN 0\nMOT_BAT_VOLT_MAX 0
 class Service:
     """A pack as a battery on the bus, stepped by the clock of the vehicle."""
 
-    def __init__(self, copter: Copter, indices: tuple[int, ...] = (0,)) -> None:
-        config = DronecanConfig(url="mcast:0", battery_id=BATTERY_ID)
-        self.bus = CanBus(parse_can_url(config.url), SystemClock())
+    def __init__(
+        self,
+        copter: Copter,
+        indices: tuple[int, ...] = (0,),
+        url: str = "mcast:0",
+        open_bus: Open = open_transport,
+    ) -> None:
+        config = DronecanConfig(url=url, battery_id=BATTERY_ID)
+        self.bus = CanBus(parse_can_url(config.url), SystemClock(), open_bus)
         self._sink = BatterySink(self.bus, config, indices, (1, 0), 0)
         self.bus.start()
         self.pct: float | None = 77.4
@@ -184,3 +193,28 @@ def test_two_packs_are_two_monitors_each_with_its_own(two_monitors: Copter) -> N
     copter.fly(8.0)
     assert "Battery 1 unhealthy" in _refusal(copter)
     assert charges()[1] == 57
+
+
+def test_the_can_bus_behind_the_mavlink_link_needs_no_can_adapter(copter: Copter) -> None:
+    """`mavcan`: ArduPilot passes our frames to its own node, and forwards its answers."""
+    link = open_link(f"udpin:127.0.0.1:{copter.companion}")
+    copter.closing.callback(link.close)
+    bridge = Bridge(link)
+    port = bridge.can_port()
+    service = Service(copter, url="mavcan", open_bus=lambda _: PortTransport(port))
+
+    def step(now_s: float) -> None:
+        bridge.pump(now_s)
+        service.step(now_s)
+
+    copter.each = step
+    copter.wait_ready()
+    copter.until(lambda: service.bus.trouble is None, 90.0, "a node id from the autopilot")
+    copter.until(lambda: _monitor(copter).battery_remaining == 77, 60.0, "our battery")
+    copter.fly(5.0)
+
+    got, sent = _monitor(copter), service.sent
+    assert sent is not None
+    cells_v = [millivolts / 1000 for millivolts in got.voltages[:6]]
+    assert cells_v == pytest.approx(sent.snapshot.cells_v, abs=0.005)
+    copter.arm()
