@@ -87,7 +87,7 @@ class VirtualGauge:
         self._random = random
         self.refused_writes = 0
         self.open_thermistor = False
-        self._powers = sbs.powers_of(spec.ip_scale << 12)
+        self._powers = sbs.powers_of(spec.ip_scale << 12 | spec.v_scale << 8)
         # It learned the capacity some cycles ago, without the loss since then.
         cells = scenario.pack
         rated_ah = cells.rated_mah / 1000.0
@@ -123,16 +123,17 @@ class VirtualGauge:
         rated = scenario.pack
         made = spec.manufactured
         version = _SBS_1_1_WITH_PEC if spec.pec else _SBS_1_1
-        return {
+        charging_v = rated.cells * rated.row.full_cell_v  # its word has no scale
+        known = {} if charging_v > sbs.CHARGING_V.high else {sbs.CHARGING_V.field: charging_v}
+        return known | {
             sbs.MAX_ERROR.field: spec.max_error_pct + _ERROR_PCT * spec.learned_cycles_ago,
             sbs.MODE.field: spec.mode_raw,
             sbs.CYCLES.field: spec.cycles,
-            sbs.SPECIFICATION.field: spec.ip_scale << 12 | version << 4 | 1,
+            sbs.SPECIFICATION.field: spec.ip_scale << 12 | spec.v_scale << 8 | version << 4 | 1,
             sbs.DESIGN.field: rated.rated_mah,
             sbs.DESIGN_V.field: rated.cells * float(np.median(rated.row.ocv_v)),
             sbs.MANUFACTURED.field: made.day | made.month << 5 | (made.year - 1980) << 9,
             sbs.CHARGING_A.field: rated.row.charge_c * rated.rated_mah / 1000.0,
-            sbs.CHARGING_V.field: rated.cells * rated.row.full_cell_v,
             sbs.SERIAL.field: 1 + (spec.serial - 1 + seed) % 0xFFFF,
             sbs.FULL.field: self.learning.full_ah * 1000.0,
             "cells": rated.cells,

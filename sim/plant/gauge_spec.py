@@ -24,6 +24,7 @@ class GaugeSpec(Section):
     cycles: Annotated[int, Field(ge=0, le=0xFFFE)] = 12
     pec: bool = True
     ip_scale: Annotated[int, Field(ge=0, le=3)] = 0  # currents and capacities x 10^n
+    v_scale: Annotated[int, Field(ge=0, le=3)] = 0  # voltages of the pack x 10^n
     max_error_pct: Annotated[int, Field(ge=0, le=100)] = 3
     # BatteryMode: alarms and broadcasts to a charger are off, as in packs that were read out.
     mode_raw: Annotated[int, Field(ge=0, le=0xFFFF)] = 0x6001

@@ -8,7 +8,7 @@ from dronebms.core.chemistry import Chemistry, chemistry_of
 from dronebms.core.toml_schema import ChemistryName, Finite, NotNegative, Positive, Section
 from sim.plant.cell import open_circuit_curve_v
 
-MAX_CELLS = 15  # of 4.35 V each: Voltage has 16 bits of millivolts
+MAX_CELLS = 16  # as many as SBS has registers for
 
 Cooling = Annotated[float, Field(ge=10.0, allow_inf_nan=False)]
 Degc = Annotated[float, Field(ge=-60.0, le=100.0)]

@@ -21,6 +21,7 @@ from sim.plant.pack_spec import Degc, PackSpec
 from sim.plant.waypoint_spec import FlightSpec, Rally, ReturnSpec, SpeedSpec, Waypoint
 
 _EARTH_RADIUS_M = 6_371_000.0
+_LARGEST_WORD = 0xFFFE  # 0xFFFF is unknown
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -118,6 +119,9 @@ class Scenario(Section):
         if cells not in kind.cells:
             least, most = kind.cells[0], kind.cells[-1]
             raise ValueError(f"a {kind.name} gauge is for {least} to {most} cells, not {cells}")
+        full_mv = cells * self.pack.row.full_cell_v * 1000.0
+        if full_mv > _LARGEST_WORD * 10**self.gauge.v_scale:
+            raise ValueError(f"gauge.v_scale = 1 is needed for {cells} cells: Voltage has 16 bits")
         return self
 
     @model_validator(mode="after")

@@ -650,6 +650,23 @@ def test_the_pec_of_a_profile_is_what_its_virtual_pack_does() -> None:
         assert profile.pec is PecMode.DETECT or kind.pec is sent[profile.pec]
 
 
+@pytest.mark.parametrize("profile", [GENERIC, BQ41Z90, ROTOYE], ids=lambda row: row.name)
+def test_sixteen_cells_with_a_voltage_beyond_16_bits_are_read_with_its_scale(
+    profile: Profile,
+) -> None:
+    world = flight_of(KIND_OF[profile], 16, v_scale=1)
+    snapshot, truth = last_snapshot(world, profile=profile, cells=16), world.truth()
+    charge(world, 1.0)
+    assert snapshot.cells_v == pytest.approx(truth.cells_v, abs=0.0011)
+    assert snapshot.voltage_v == pytest.approx(truth.voltage_v, abs=0.0051)
+    assert snapshot.identity.cells == 16
+    full = Tap(world)
+    last = list(full.poll(Gauge(full, profile=profile, cells=16), 20.0))[-1]
+    assert last.voltage_v == pytest.approx(world.truth().voltage_v, abs=0.0051)
+    assert world.truth().voltage_v > 65.535
+    assert last.charging_v is None
+
+
 def test_a_count_that_the_design_voltage_leaves_open_is_configured() -> None:
     world = flight_of(KIND_OF[BQ41Z90], 15)  # 56.7 V: also 16 cells of 3.54 V, one of them dead
     assert last_snapshot(world, profile=None).cells_v == ()

@@ -96,7 +96,8 @@ def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("cells = 4", "cells = 16", "pack.cells: expected less than or equal to 15"),
+        ("cells = 4", "cells = 17", "pack.cells: expected less than or equal to 16"),
+        ("cells = 4", "cells = 16", "gauge.v_scale = 1 is needed for 16 cells"),
         ("cells = 4", "cells = 4.5", "pack.cells: expected a valid integer"),
         ("cell_mah = 5000", "cell_mah = 0", "pack.cell_mah: expected greater than 0"),
         ("cell_mah = 5000", "cell_mah = nan", "pack.cell_mah: expected"),
