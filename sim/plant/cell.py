@@ -210,7 +210,8 @@ class Cells:
         self._half_exchange = 0.5 / exchange_c
         depleted = np.add.reduce(lags[_SALTS], axis=0)
         left = np.maximum(1.0 - depleted, _MIN_SALT_FRAC)
-        self._ohmic_v = ohmic_v + starved_v * (1.0 / left - 1.0)
+        # Salt that a charge adds does not conduct better than the row's: its term has no such gain.
+        self._ohmic_v = ohmic_v + starved_v * (1.0 / np.minimum(left, 1.0) - 1.0)
         even = len(self._entropy_v_k) - 1
         index = (charge_frac * even).astype(np.intp)
         self._entropy_now_v_k = self._entropy_v_k.take(index, mode="clip")

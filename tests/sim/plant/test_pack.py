@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dronebms.core.chemistry import CHEMISTRIES, Chemistry
@@ -327,6 +327,7 @@ def test_a_curve_that_would_fall_is_refused() -> None:
 
 
 @settings(max_examples=40, deadline=None)
+@example(power_w=-2931.0, charge_frac=0.1875, degc=-11.0, resistance_mohm_ah=530.0)
 @given(
     power_w=st.floats(-3_000.0, 20_000.0),
     charge_frac=st.floats(0.0, 1.0),
