@@ -16,7 +16,12 @@ SERVICE_HOME ?= /opt/dronebms
 # Optional outputs of the service: make install-service EXTRAS=mqtt,metrics
 EXTRAS ?=
 PREFIX ?= /usr/local
-UNITS := $(DESTDIR)/etc/systemd/system
+# /usr/lib in a package of a distribution.
+SYSTEM ?= /etc
+UNITS := $(DESTDIR)$(SYSTEM)/systemd/system
+UDEV_RULES := $(DESTDIR)$(SYSTEM)/udev/rules.d/60-dronebms.rules
+SYSUSERS := $(DESTDIR)$(SYSTEM)/sysusers.d/dronebms.conf
+MODULES := $(DESTDIR)$(SYSTEM)/modules-load.d/dronebms.conf
 BASH_COMPLETION := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dronebms
 ZSH_COMPLETION := $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dronebms
 FISH_COMPLETION := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dronebms.fish
@@ -24,7 +29,7 @@ MAN_PAGE := $(DESTDIR)$(PREFIX)/share/man/man1/dronebms.1
 EXAMPLE := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.toml
 SCHEMA := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.schema.json
 
-.PHONY: demo demo-size test test-all lint check format bench docs site clean install-service uninstall-service
+.PHONY: demo demo-size test test-all lint check format bench docs site deb clean install-service uninstall-service
 
 demo: .venv/.installed
 	$(BIN)/dronebms sim --flight mission --speed 10
@@ -74,10 +79,11 @@ clean:
 
 # With DESTDIR only the files, for a package that brings the program itself.
 install-service:
-	install -D -m 644 packaging/60-dronebms.rules $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules
-	install -D -m 644 packaging/dronebms.sysusers $(DESTDIR)/etc/sysusers.d/dronebms.conf
-	install -D -m 644 packaging/dronebms.modules $(DESTDIR)/etc/modules-load.d/dronebms.conf
+	install -D -m 644 packaging/60-dronebms.rules $(UDEV_RULES)
+	install -D -m 644 packaging/dronebms.sysusers $(SYSUSERS)
+	install -D -m 644 packaging/dronebms.modules $(MODULES)
 	install -D -m 644 packaging/dronebms.toml $(EXAMPLE)
+	sed -i 's|/usr/local/|$(PREFIX)/|' $(EXAMPLE)
 	install -D -m 644 packaging/completion/dronebms $(BASH_COMPLETION)
 	install -D -m 644 packaging/completion/_dronebms $(ZSH_COMPLETION)
 	install -D -m 644 packaging/completion/dronebms.fish $(FISH_COMPLETION)
@@ -98,14 +104,18 @@ ifeq ($(DESTDIR),)
 	@echo "Next: dronebms init (or edit /etc/dronebms.toml), then: systemctl enable --now dronebms"
 endif
 
+# A Debian package in dist/, with an environment of its own: make deb ARCH=arm64
+ARCH ?= amd64
+deb:
+	packaging/deb/build $(ARCH)
+
 # The configuration, recordings and learned parameters stay.
 uninstall-service:
 ifeq ($(DESTDIR),)
 	systemctl disable --now dronebms-web dronebms || true
 	rm -rf $(SERVICE_HOME)
 endif
-	rm -f $(UNITS)/dronebms.service $(UNITS)/dronebms-web.service $(DESTDIR)/etc/udev/rules.d/60-dronebms.rules \
-		$(DESTDIR)/etc/sysusers.d/dronebms.conf $(DESTDIR)/etc/modules-load.d/dronebms.conf \
+	rm -f $(UNITS)/dronebms.service $(UNITS)/dronebms-web.service $(UDEV_RULES) $(SYSUSERS) $(MODULES) \
 		$(DESTDIR)$(PREFIX)/bin/dronebms $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION) $(MAN_PAGE) $(EXAMPLE) $(SCHEMA)
 ifeq ($(DESTDIR),)
 	systemctl daemon-reload
