@@ -107,7 +107,7 @@ endif
 # A Debian package in dist/, with an environment of its own: make deb ARCH=arm64
 ARCH ?= amd64
 deb:
-	packaging/deb/build $(ARCH)
+	packaging/deb/make_package $(ARCH)
 
 # The configuration, recordings and learned parameters stay.
 uninstall-service:

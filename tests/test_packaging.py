@@ -1,5 +1,7 @@
 """Installed files of the service: the unit, its confinement, the example configuration."""
 
+import json
+import re
 import shutil
 import stat
 import subprocess
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dronebms import __version__
 from dronebms.service.config import read_config
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +62,23 @@ def test_install_service_writes_every_file_and_preserves_a_configuration(
     assert files_in(tmp_path) == {"etc/dronebms.toml"}
     assert (tmp_path / "etc/dronebms.toml").read_text() == "mine"
     assert not (tmp_path / "usr/local/bin/dronebms").is_symlink()
+
+
+def test_the_labels_of_the_container_are_what_blueos_parses() -> None:
+    text = (ROOT / "packaging/container/Containerfile").read_text()
+    labels = dict(re.findall(r"""^LABEL (\w+)=['"](.*)['"]$""", text, re.M))
+    assert labels["version"] == __version__
+    permissions = json.loads(labels["permissions"])
+    (device,) = permissions["HostConfig"]["Devices"]
+    assert device["PathOnHost"] == "/dev/i2c-1"
+    targets = [bind.split(":")[1] for bind in permissions["HostConfig"]["Binds"]]
+    assert targets == ["/var/lib/dronebms", "/etc/dronebms.toml"]
+    assert json.loads(labels["authors"])[0]["name"]
+    assert "battery" in json.loads(labels["tags"])
+    rows = re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", text, re.M)
+    command = " ".join(word for row in rows for word in json.loads(row))
+    unit = (ROOT / "packaging/dronebms.service").read_text()
+    assert f"ExecStart={command}\n".replace("/opt/dronebms", "@HOME@") in unit
 
 
 @pytest.mark.parametrize("name", UNITS)

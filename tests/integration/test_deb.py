@@ -111,5 +111,5 @@ def test_the_program_of_the_package_flies_with_the_python_of_the_target(package:
 
 
 def test_another_architecture_is_refused() -> None:
-    done = run(ROOT / "packaging/deb/build", "riscv64")
+    done = run(ROOT / "packaging/deb/make_package", "riscv64")
     assert (done.returncode, done.stderr) == (2, "ARCH is amd64 or arm64, not riscv64\n")
