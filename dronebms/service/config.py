@@ -111,12 +111,9 @@ def _bus(text: str) -> str:
 
 def _can_battery(text: str) -> str:
     try:
-        address = parse_battery(text)
+        parse_battery(text)
     except LinkError as error:
         raise ValueError(str(error).partition(": expected ")[2]) from error
-    if address.bus.kind == "mavcan":
-        raise ValueError(f"{battery_address.FORM}; CAN frames over the MAVLink link are not "
-                         "supported yet")  # fmt: skip
     return text
 
 
@@ -561,6 +558,17 @@ class Config(Section):
                 numbers[battery.monitor] = number
         if numbers and "url" not in self.vehicle_link.model_fields_set:
             raise ValueError(f"[mavlink] url in addition to a bus {_MONITOR}N")
+        return self
+
+    @model_validator(mode="after")
+    def _forwarded_can_packs_are_reachable(self) -> "Config":
+        buses = [battery.can.bus for battery in self.battery if battery.can is not None]
+        if not any(bus.kind == "mavcan" for bus in buses):
+            return self
+        if "url" not in self.vehicle_link.model_fields_set:
+            raise ValueError(f"[mavlink] url in addition to a bus {_CAN}mavcan")
+        if self.vehicle_link.vehicle == "px4":
+            raise ValueError("a CAN bus of this computer: PX4 forwards none over MAVLink")
         return self
 
     @model_validator(mode="after")

@@ -5,13 +5,17 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dronebms.core.clock import VirtualClock
 from dronebms.dronecan.battery_address import BatteryAddress, CanPack
+from dronebms.dronecan.battery_messages import DATA_TYPES
 from dronebms.dronecan.bus_battery import BusBattery
 from dronebms.dronecan.can_bus import CanBus
 from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.frames import CanFrame
 from dronebms.dronecan.node import NodeIdentity
 from dronebms.dronecan.pack_identification import FAST_S
+from dronebms.dronecan.transports import PortTransport
+from mavlink_bridge.protocol.can_forward import CanForward
 from tests.dronecan.packs import AUX, GAUGE, GAUGE_AUX, INFO, NAN, frames, library_value
 from tests.dronecan.wire import Wire, can_bus, library_node, run
 
@@ -47,6 +51,23 @@ def test_two_packs_of_foreign_nodes_are_read() -> None:
         polls = [one.poll(1.0 + FAST_S) for one in (first, second)]
         assert [one.voltage_v for one in polls] == [21.0, 22.0]
         assert [len(one.cells_v) for one in polls] == [6, 6]
+
+
+def test_a_pack_on_the_bus_of_the_autopilot_is_read_over_its_link() -> None:
+    port = CanForward()
+    port.trouble = None
+    mavcan = CanUrl("mavcan")
+    bus = CanBus(mavcan, VirtualClock(), lambda _: PortTransport(port))
+    source = BusBattery(CanPack(BatteryAddress(mavcan, 1)), bus)
+    bus.step(0.0)
+    assert set(DATA_TYPES) <= set(port.filter)
+    for second in (0.0, FAST_S):
+        port.received.extend(frames(library_value(INFO, GAUGE), 11))
+        bus.step(second)
+    assert source.poll(FAST_S).voltage_v == 22.5
+    port.trouble = "no heartbeat of the autopilot"
+    bus.step(9.0)
+    assert source.poll(9.0).trouble == "mavcan: no heartbeat of the autopilot; retrying"
 
 
 def test_what_this_service_sends_is_no_source() -> None:

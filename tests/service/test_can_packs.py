@@ -92,12 +92,25 @@ def test_the_keys_of_a_can_pack_describe_what_its_maker_does_otherwise() -> None
         (PACK.replace("#1", ""), 'battery.1.bus: expected "dronecan:URL#ID"'),
         (PACK.replace("#1", "#300"), "battery.1.bus: expected a battery id from 0 to 255"),
         (PACK.replace("mcast:0", "can0"), "battery.1.bus: expected socketcan:INTERFACE"),
-        (PACK.replace("mcast:0", "mavcan"), "battery.1.bus: expected "),
+        (
+            PACK.replace("mcast:0", "mavcan"),
+            "[mavlink] url in addition to a bus dronecan:mavcan",
+        ),
+        (
+            PACK.replace("mcast:0", "mavcan")
+            + '[mavlink]\nurl = "udpout:127.0.0.1:14550"\nvehicle = "px4"\n',
+            "a CAN bus of this computer: PX4 forwards none over MAVLink",
+        ),
     ],
 )
 def test_a_can_pack_that_cannot_be_read_is_refused(text: str, complaint: str) -> None:
     (sentence,) = complaints(text)
     assert sentence.startswith(complaint)
+
+
+def test_a_pack_behind_the_autopilot_is_reached_over_its_link() -> None:
+    config = read(PACK.replace("mcast:0", "mavcan") + LINK)
+    assert config.battery[0].place == "DroneCAN battery 1 on mavcan"
 
 
 @pytest.mark.parametrize(
