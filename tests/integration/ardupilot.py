@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ POLL_S = 0.005  # of the wall clock
 STEP_S = 0.1  # of the companion, in vehicle time
 GCS = (255, 190)
 HOME_DEG = -35.363262, 149.165237
-_M_PER_DEG = 111_195.0
+M_PER_DEG = 111_195.0
 # Calibrated sensors and sticks; a second monitor measures the current of the simulated motors.
 PARAMETERS = """
 RC1_MIN 1000\nRC1_MAX 2000\nRC1_TRIM 1500
@@ -69,6 +69,7 @@ class ArduPilot:
     own: str  # parameters
     guided: int  # number of the mode in which it is armed
     driver = DRIVER
+    field_m = 584.0  # its start above mean sea level
     system = 1
     gcs_port = companion_port = 0  # any
     peer: Any = None
@@ -116,7 +117,8 @@ class ArduPilot:
             [
                 Path(binary).resolve(), "--model", self.model, "-I5",
                 "--speedup", str(self.speedup), "--rc-in-port", str(free_port()),
-                "--home", f"{HOME_DEG[0]},{HOME_DEG[1]},584,353", "--defaults", "own.parm",
+                "--home", f"{HOME_DEG[0]},{HOME_DEG[1]},{self.field_m:g},353",
+                "--defaults", "own.parm",
                 "--serial0", f"udpclient:127.0.0.1:{gcs_port}",
                 "--serial1", f"udpclient:127.0.0.1:{self.companion}",
                 "--serial2", "none:0",
@@ -271,13 +273,13 @@ class ArduPilot:
     def home_m(self) -> float:
         """Distance over ground from the place of the start."""
         where: Any = self.last["GLOBAL_POSITION_INT"]
-        north_m = (where.lat / 1e7 - HOME_DEG[0]) * _M_PER_DEG
-        east_m = (where.lon / 1e7 - HOME_DEG[1]) * _M_PER_DEG * math.cos(math.radians(HOME_DEG[0]))
+        north_m = (where.lat / 1e7 - HOME_DEG[0]) * M_PER_DEG
+        east_m = (where.lon / 1e7 - HOME_DEG[1]) * M_PER_DEG * math.cos(math.radians(HOME_DEG[0]))
         return math.hypot(north_m, east_m)
 
     def go_away(self, north_m: float, height_m: float = 20.0) -> None:
         """Command a place north of home in GUIDED."""
-        lat_raw = round((HOME_DEG[0] + north_m / _M_PER_DEG) * 1e7)
+        lat_raw = round((HOME_DEG[0] + north_m / M_PER_DEG) * 1e7)
         frame = mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT
         position_alone = 0x0DF8
         self.send(
@@ -318,3 +320,6 @@ def vehicle_in(
         yield made
     finally:
         made.close()
+
+
+launched = contextmanager(vehicle_in)

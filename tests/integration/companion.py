@@ -3,16 +3,21 @@
 Its parts are the real ones, over a real link; only the readings of the pack are given.
 """
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity, Sink
+from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.rules import Rules
+from dronebms.service.config import Config
+from dronebms.service.service import Service as WholeService
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.link import open_link
@@ -101,3 +106,26 @@ def guarded(
 
     vehicle.each = step
     return pack
+
+
+class Served:
+    """A service of a configuration, stepped by the clock of the vehicle."""
+
+    def __init__(self, vehicle: ArduPilot, config: str) -> None:
+        stack = vehicle.closing.enter_context(ExitStack())
+        service = WholeService(validated(Config, config, "c.toml"), stack, vehicle.clock)
+        self._times = [vehicle.clock.now_s()]
+        self._steps = service.reports(iter(self._times.pop, None))
+        self.reports = [next(self._steps)]
+        vehicle.each = self.step
+
+    def step(self, now_s: float) -> None:
+        """Take a step."""
+        self._times.append(now_s)
+        self.reports.append(next(self._steps))
+
+    @property
+    def mean_v(self) -> float:
+        """Mean voltage of the last 5 s."""
+        volts = [one.snapshot.voltage_v for one in self.reports[-50:]]
+        return fmean(volt for volt in volts if volt is not None)

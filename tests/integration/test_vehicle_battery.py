@@ -7,15 +7,11 @@ known but what the autopilot sends.
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 
-from dronebms.core.toml_schema import validated
-from dronebms.service.config import Config
-from dronebms.service.service import Service
+from tests.integration.companion import Served
 from tests.integration.copter import RTL, Copter, copter_in, needs_copter
 
 pytestmark = needs_copter
@@ -62,34 +58,10 @@ def copter(tmp_path: Path) -> Iterator[Copter]:
     yield from copter_in(folder, parameters=MONITOR, script=False, model="quad:model.json")
 
 
-class Served:
-    """A service of a configuration, stepped by the clock of the vehicle."""
-
-    def __init__(self, copter: Copter, folder: Path, more: str = "") -> None:
-        text = CONFIG.format(port=copter.companion, folder=folder) + more
-        stack = copter.closing.enter_context(ExitStack())
-        service = Service(validated(Config, text, "c.toml"), stack, copter.clock)
-        self._times = [copter.clock.now_s()]
-        self._steps = service.reports(iter(self._times.pop, None))
-        self.reports = [next(self._steps)]
-        copter.each = self.step
-
-    def step(self, now_s: float) -> None:
-        """Take a step."""
-        self._times.append(now_s)
-        self.reports.append(next(self._steps))
-
-    @property
-    def mean_v(self) -> float:
-        """Mean voltage of the last 5 s."""
-        volts = [one.snapshot.voltage_v for one in self.reports[-50:]]
-        return fmean(volt for volt in volts if volt is not None)
-
-
 def test_the_time_left_holds_to_the_end_of_a_pack_without_a_gauge(
     copter: Copter, tmp_path: Path
 ) -> None:
-    served = Served(copter, tmp_path)
+    served = Served(copter, CONFIG.format(port=copter.companion, folder=tmp_path))
     copter.wait_ready()
     copter.take_off(15.0)
     took_off_s = copter.clock.now_s()
@@ -113,7 +85,7 @@ def test_the_time_left_holds_to_the_end_of_a_pack_without_a_gauge(
 def test_the_vehicle_returns_at_the_configured_charge_without_a_gauge(
     copter: Copter, tmp_path: Path
 ) -> None:
-    served = Served(copter, tmp_path, RETURN)
+    served = Served(copter, CONFIG.format(port=copter.companion, folder=tmp_path) + RETURN)
     copter.wait_ready()
     copter.take_off(15.0)
     copter.until(lambda: copter.mode == RTL, 400.0, "our return")
