@@ -95,7 +95,7 @@ class ReturnPlan:
     level_within_m: float = 0.0  # of home: it does not climb
     wait_s: float = 0.0  # at home
     wait_height_m: float | None = None  # above home, to which it descends first; None: it does not
-    lands: bool = True  # False: it stays in the air at home
+    lands: bool = True  # False: it stays at home as it is, in the air or on its wheels
     to: ReturnTo = ReturnTo.HOME
     rally_within_m: float | None = None  # of the vehicle: farther ones do not count; None: all do
     missing: tuple[str, ...] = ()  # parameters that the autopilot did not answer

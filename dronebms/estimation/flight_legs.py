@@ -26,6 +26,7 @@ _ACCELERATION_M_S2 = 2.5  # of a start and a stop
 _LEAST_M_S = 1.0  # slower over ground, a vehicle does not arrive
 _CLIMB_M_S, _DESCENT_M_S = 2.5, 1.5  # ArduCopter's defaults, where the autopilot's are not known
 _LANDING_M_S, _LANDING_HEIGHT_M = 0.7, 10.0  # PX4's and ArduCopter's default
+_ON_GROUND = ("ArduRover", "PX4 rover")  # its height and that of its home have no meaning
 _LEGS_MAX = 5000  # of a mission with jumps
 _LOITER_S = 60.0  # of a loiter without end, that is flown again and again
 
@@ -110,6 +111,8 @@ def _metres(lat: float, lon: float, up_m: float | None, vehicle: VehicleState) -
     home_lat, home_lon = vehicle.home_lat_deg, vehicle.home_lon_deg
     if home_lat is None or home_lon is None:
         return None
+    if vehicle.vehicle_class in _ON_GROUND:
+        up_m = None
     metres = math.radians(1.0) * _EARTH_M
     east_deg = (lon - home_lon + 180.0) % 360.0 - 180.0
     east_m = east_deg * metres * math.cos(math.radians(home_lat))

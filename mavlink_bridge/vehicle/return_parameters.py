@@ -331,7 +331,7 @@ def _rover(read: _Read) -> tuple[ReturnPlan, Speeds]:
     back_m_s = _or_else(get("return_m_s"), cruise_m_s)
     plan = ReturnPlan(
         back_m_s,
-        height_m=0.0,
+        lands=False,
         to=_home_or_rally(read),
         rally_within_m=get("rally_m") or None,
         missing=read.missing,
@@ -348,7 +348,7 @@ def _px4(read: _Read) -> tuple[ReturnPlan, Speeds]:
     delay_s, number = get("wait_s"), get("type")
     to = ReturnTo.HOME if number is None else _RETURN_TO[int(number)]
     if get("rover"):  # drives there from where it is
-        plan = ReturnPlan(get("rover_m_s"), height_m=0.0, to=to, missing=read.missing)
+        plan = ReturnPlan(get("rover_m_s"), lands=False, to=to, missing=read.missing)
         return plan, Speeds(get("rover_m_s"))
     plan = ReturnPlan(
         cruise_m_s=now.cruise_m_s,

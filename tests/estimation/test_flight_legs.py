@@ -86,6 +86,18 @@ def test_without_a_height_the_slow_part_of_the_landing_is_left() -> None:
     )
 
 
+@pytest.mark.parametrize("vehicle_class", ["ArduRover", "PX4 rover"])
+def test_a_rover_drives_home_whatever_the_height_of_its_home(vehicle_class: str) -> None:
+    # ArduPilot's Rover may have a home at 0 m on a field of 584 m.
+    here = offset(replace(AWAY, vehicle_class=vehicle_class, alt_m=584.0, home_alt_m=0.2))
+    assert here is not None
+    plan = ReturnPlan(cruise_m_s=5.0, lands=False)
+    way_s = math.hypot(here.north_m, here.east_m) / 5.0
+    found = return_legs(here, HOME, plan, Conditions())
+    assert span_s(found) == pytest.approx(way_s + 2.0)
+    assert {leg.climb_m_s for leg in found} == {0.0}
+
+
 def test_without_speeds_of_climb_and_descent_those_of_usual_autopilots_are_taken() -> None:
     legs = return_legs(replace(NORTH, up_m=30.0), HOME, ReturnPlan(10.0, height_m=40.0), STILL)
     # 10 m at 2.5 m/s up; 30 m at 1.5 m/s and 10 m at 0.7 m/s down.

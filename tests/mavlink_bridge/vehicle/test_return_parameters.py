@@ -127,16 +127,16 @@ def assert_close(found: ReturnPlan | None, expected: ReturnPlan) -> None:
         ),
         (
             *(ARDUPILOT, ROVER, release(4, 6), {"RTL_SPEED": 0, "WP_SPEED": 4}),
-            *(ReturnPlan(4.0, height_m=0.0), Speeds(4.0)),
+            *(ReturnPlan(4.0, lands=False), Speeds(4.0)),
         ),
         (PX4, COPTER, release(1, 16), PX4_RETURN | PX4_ROTORS, PX4_PLAN, Speeds(5.0, 3.0, 1.5)),
         (
             *(PX4, ROVER, release(1, 16), PX4_RETURN | PX4_ROTORS | {"RO_SPEED_LIM": 2}),
-            *(ReturnPlan(2.0, height_m=0.0, to=ReturnTo.HOME_OR_RALLY), Speeds(2.0)),
+            *(ReturnPlan(2.0, lands=False, to=ReturnTo.HOME_OR_RALLY), Speeds(2.0)),
         ),
         (
             *(PX4, ROVER, release(1, 16), PX4_RETURN | {"RO_SPEED_LIM": -1}),  # no limit
-            ReturnPlan(height_m=0.0, to=ReturnTo.HOME_OR_RALLY, missing=("RO_SPEED_LIM",)),
+            ReturnPlan(lands=False, to=ReturnTo.HOME_OR_RALLY, missing=("RO_SPEED_LIM",)),
             Speeds(),
         ),
         (
