@@ -1,15 +1,28 @@
 """A pack of the bus as a source: what other makers send, and what a bus does to it."""
 
 import logging
+import random
 from typing import Any
 
 import pytest
 
 from dronebms.dronecan.battery_address import BatteryAddress, CanPack
-from dronebms.dronecan.battery_messages import DATA_TYPES
+from dronebms.dronecan.battery_messages import DATA_TYPES, BatteryMessage, MessageError, decode
 from dronebms.dronecan.can_battery import MAX_AGE_S, CanBattery
 from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.pack_identification import COLLECT_S, FAST_S
+from smartbattery.registers import (
+    CELLS as CELL_ROWS,
+)
+from smartbattery.registers import (
+    CURRENT,
+    CYCLES,
+    FULL,
+    RELATIVE_SOC,
+    REMAINING,
+    TEMPERATURE,
+    VOLTAGE,
+)
 from smartbattery.snapshot import NO_GAUGE, Identity, Snapshot
 from tests.dronecan.packs import (
     AUX,
@@ -476,6 +489,35 @@ def test_the_identity_does_not_change_with_the_order_of_the_messages() -> None:
             if tick / 4 > SETTLED_S:
                 seen.add(identity)
     assert len(seen) == 1
+
+
+def test_random_contents_never_raise_and_no_value_is_out_of_its_range() -> None:
+    chance = random.Random(18)  # noqa: S311 - reproducible
+    packs = [PACK, CanPack(BatteryAddress(BUS, 0), cells=6, nominal_v=22.2), NODE]
+    sources = [CanBattery(pack) for pack in packs]
+    lengths = {1092: 23, 20004: 25, 20010: 25, 20011: 52, 20012: 3, 20300: 66}
+    known = 0
+    for number in range(6000):
+        data_type = chance.choice(list(DATA_TYPES.values()))
+        payload = chance.randbytes(lengths[data_type.type_id] + chance.randrange(40))
+        try:
+            values = decode(data_type, payload)
+        except MessageError:
+            continue
+        values |= {
+            name: chance.randrange(2) for name in ("battery_id", "slot_id") if name in values
+        }
+        for source in sources:
+            source.receive(BatteryMessage(data_type, chance.choice((41, 42)), values), number / 50)
+            snapshot = source.poll(number / 50)
+            for row in (VOLTAGE, CURRENT, TEMPERATURE, RELATIVE_SOC, REMAINING, FULL, CYCLES):
+                value = getattr(snapshot, row.field)
+                assert value is None or row.low <= value <= row.high, row.field
+                known += value is not None
+            assert all(
+                v is None or CELL_ROWS[0].low <= v <= CELL_ROWS[0].high for v in snapshot.cells_v
+            )
+    assert known > 1000
 
 
 def test_every_data_type_is_read() -> None:

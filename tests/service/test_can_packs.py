@@ -31,6 +31,7 @@ from dronebms.telemetry import json_line
 from sim.emulator.world import World, open_virtual
 from smartbattery.bus import Bus
 from smartbattery.gauge import Gauge
+from smartbattery.snapshot import NO_GAUGE
 from tests.dronecan.packs import AUX, INFO, NAN, frames, library_value
 from tests.dronecan.wire import Wire, can_bus
 from tests.mavlink_bridge.fake_vehicle import LOITER, FakeVehicle
@@ -403,6 +404,13 @@ def test_in_flight_another_pack_that_answers_is_refused() -> None:
     assert before.snapshot.voltage_v is not None
     assert reports[-1].snapshot.other_pack == "serial 9999, not 4711"
     assert reports[-1].snapshot.voltage_v is None
+
+
+def test_in_a_rehearsal_the_pack_is_a_virtual_one() -> None:
+    flight = Flight(scenario="survey")
+    last = wired_flight(flight, 10.0)[-1]
+    assert last.snapshot.voltage_v is not None
+    assert last.snapshot.identity.gauge != NO_GAUGE
 
 
 @pytest.mark.slow
