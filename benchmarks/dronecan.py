@@ -36,7 +36,7 @@ def receive(seconds: float, flood_hz: int) -> None:
     bus = CanBus(BUS, clock)
     sources = [BusBattery(CanPack(BatteryAddress(BUS, number)), bus) for number in range(PACKS)]
     peer = subprocess.Popen(  # noqa: S603 - this program
-        [sys.executable, "-m", "benchmarks.dronecan", "--send", str(seconds + 4.0), str(flood_hz)]
+        [sys.executable, "-m", "benchmarks.dronecan", "--send", str(seconds + 10.0), str(flood_hz)]
     )
     bus.start()
     with closing(bus):
