@@ -2,9 +2,12 @@
 
 import logging
 import math
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dronebms.core.clock import SystemClock
+from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.recording.format import Shown, _record_of, text_of
 from dronebms.service.config import Config, read_config
@@ -27,10 +30,14 @@ from dronebms.service.gauge_packages import (
     schemes,
     trouble_of,
 )
+from dronebms.simulation.rehearsal import VirtualMachine
+from mavlink_bridge.protocol.link import open_link
+from sim.emulator.world import open_virtual
 from sim.source_contract import check_silence, check_snapshot, check_snapshots
 from smartbattery.snapshot import Identity, Snapshot
 from tests.gauge_packages import SOUND, install
 
+ROOT = Path(__file__).parents[2]
 NAME = "gauges 1.2"
 READ = dict.fromkeys(("voltage_v", "current_a", "cell1_v", "soc_pct"), 10.0)
 SEEN = Snapshot(10.0, voltage_v=24.0, current_a=3.0, cells_v=(4.0, None), read_at_s=READ)
@@ -154,6 +161,40 @@ def test_what_will_not_work_on_this_machine_comes_from_the_package(
     assert found is not None
     assert trouble[0] in found[0]
     assert trouble[1] in found[1]
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_broken_package_ends_check_and_run_with_one_sentence_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    install(tmp_path, monkeypatch, "acme", "import no_such_library")
+    path = tmp_path / "dronebms.toml"
+    path.write_text('[[battery]]\nbus = "acme:x"\n')
+    ran = subprocess.run(  # noqa: S603 - our own command
+        (sys.executable, "-m", "dronebms.cli", command, "-c", str(path)),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))},
+    )
+    assert ran.returncode == 2
+    (sentence,) = ran.stderr.splitlines()
+    assert "1.2 cannot be imported: ModuleNotFoundError: No module named 'no_such_li" in sentence
+
+
+def test_a_rehearsal_gives_a_battery_of_a_package_a_virtual_pack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "acme", "raise OSError('not imported')")
+    config = config_of(tmp_path, '[[battery]]\nbus = "acme:x"\ncells = 6\n')
+    clock = VirtualClock()
+    bus, _ = open_virtual("survey", clock)
+    with ExitStack() as stack:
+        link = stack.enter_context(closing(open_link("udpout:127.0.0.1:9")))
+        machine = VirtualMachine(link, [bus])
+        (source,) = machine.gauges(config.battery, stack, clock, lambda *_: None).values()
+        assert machine.packages(config.battery, stack, clock, lambda *_: None) == {}
+    assert len(source.poll(0.0).cells_v) == 6
 
 
 # ------------------------------------------------------------------------- what is polled
