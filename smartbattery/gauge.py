@@ -302,9 +302,8 @@ class Gauge:
         if len(words) < len(raws):
             return True
         pack_v = self._state.valid_value(VOLTAGE.field, now_s)
-        if words.count(0) <= len(words) / 2 or pack_v is None:
-            return False
-        return not adds_up(sum(map(sbs.CELLS[0].scaled, words)), pack_v)
+        sum_v = sum(map(sbs.CELLS[0].scaled, words))
+        return words.count(0) > len(words) / 2 and (pack_v is None or not adds_up(sum_v, pack_v))
 
     def _detect_cells(self, now_s: float) -> int | None:
         names = CELL_FIELDS[: self._profile.max_cells]

@@ -979,6 +979,23 @@ def test_a_unit_that_another_program_switches_for_its_own_reads_invents_no_charg
         assert (seen[-1].identity.serial, seen[-1].identity.design_mah) == (9596, 16_000.0)
 
 
+def test_a_recording_without_the_reading_of_the_mode_before_a_step_gives_the_same_values() -> None:
+    recorded: list[Transfer] = []
+    live = Gauge(RecordingBus(Device(), recorded.append)).poll(0.0)
+    capacities = (DESIGN.command, REMAINING.command, FULL.command)
+    mode = bytes((MODE.command,))
+    again = {
+        place
+        for place, transfer in enumerate(recorded)
+        if transfer.tx == mode and recorded[place - 1].tx[0] in capacities
+    }
+    played = [transfer for place, transfer in enumerate(recorded) if place not in again]
+    assert len(played) == len(recorded) - 3
+    seen = Gauge(PlaybackBus(played)).poll(0.0)
+    assert (seen.remaining_mah, seen.full_mah) == (12_000.0, 15_000.0)
+    assert seen.identity == live.identity
+
+
 def test_a_step_of_the_charge_waits_until_the_mode_can_be_read() -> None:
     device = Device()
     gauge = Gauge(device)
