@@ -14,16 +14,14 @@ from pathlib import Path
 
 from dronebms.cli.check import print_check
 from dronebms.cli.exit_codes import DONE, print_stderr, print_stdout
-from dronebms.cli.machine_search import BAUD_RATES, Found, search
+from dronebms.cli.machine_search import Found, search
 from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.clock import Clock, PacedClock, SystemClock
+from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import validated
 from dronebms.probe.prober import SIMULATED
 from dronebms.service.config import STATUS_SOCKET, Config
 from mavlink_bridge.protocol.config import MavlinkConfig
-from sim.emulator.world import open_virtual
-from smartbattery.bus import Bus
 from smartbattery.linux_bus import LinuxBus
 from smartbattery.registers import ADDRESS
 
@@ -90,10 +88,10 @@ def init(options: argparse.Namespace) -> int:
         raise ConfigError(f"{out} exists already; --force replaces it")
     if not (options.defaults or sys.stdin.isatty()):
         raise ConfigError("the questions need a terminal; --defaults asks none")
-    clock = PacedClock(SystemClock())
+    clock = SystemClock()
     if sys.stderr.isatty():
         print_stderr("looking at I2C adapters, serial ports and MAVLink, up to 5 s ...")
-    found = search(clock, _opener(clock))
+    found = search(clock, LinuxBus)
     print_stdout("\n".join(found.lines()))
     text = configuration(found, options, out, is_root=is_root)
     with atomic_writer(out) as file:
@@ -150,20 +148,25 @@ def _given(found: Found, options: argparse.Namespace) -> Answers:
 
 
 def _url(found: Found, bus: str) -> str:
-    """The likely link; a virtual pack is never sent to a vehicle that was found."""
-    if not bus.startswith(SIMULATED):
-        if found.autopilot is not None:
-            return found.autopilot.url
-        if found.ports:
-            return f"serial:{found.ports[0]}:{BAUD_RATES[0]}"
-    return MavlinkConfig().url
+    """The link of the autopilot that was found; without one a port of this machine.
+
+    A virtual pack is never sent to a vehicle that was found, and MAVLink never to a serial port
+    on which no autopilot was received: it may be another device.
+    """
+    if found.autopilot is None or bus.startswith(SIMULATED):
+        return MavlinkConfig().url
+    return found.autopilot.url
 
 
 def _asked_bus(
     answers: Answers, found: Found, options: argparse.Namespace, refuse: Callable[[Answers], None]
 ) -> Answers:
     present = ", ".join(pack.bus for pack in answers.packs)
-    text = f"Pack: /dev/i2c-N, {_VEHICLE}0 (the autopilot's own monitor) or {VIRTUAL}"
+    can = found.can[0] if found.can else "can0"
+    text = (
+        f"Pack: /dev/i2c-N, {_VEHICLE}0 (the autopilot's own monitor), "
+        f"dronecan:socketcan:{can}#ID or {VIRTUAL}"
+    )
 
     def with_bus(bus: str) -> Answers:
         moved = replace(answers, packs=(Pack(bus),))
@@ -269,13 +272,3 @@ def _row(key: str, value: str | None, comment: str, example: str = "") -> str:
     literal = text if is_number else json.dumps(text, ensure_ascii=False)
     line = f"{'# ' if value is None else ''}{key} = {literal}"
     return f"{line:{_COLUMN}} # {comment}" if comment else line
-
-
-def _opener(clock: Clock) -> Callable[[str], Bus]:
-    """Function that opens an adapter or a simulation by its name."""
-
-    def open_bus(name: str) -> Bus:
-        scenario = name.removeprefix(SIMULATED)
-        return LinuxBus(name) if scenario == name else open_virtual(scenario, clock)[0]
-
-    return open_bus

@@ -270,7 +270,7 @@ OPTIONS = (
     Option("--defaults", "init", "ask nothing: what is found, else a virtual pack", kind=bool),
     Option("-o --out", "init", "output file", "FILE.toml", Path),
     Option("--force", "init", "replace an existing file", kind=bool),
-    Option("--bus", "init", "/dev/i2c-N, mavlink:ID (a monitor of the autopilot) or sim:SCENARIO", "BUS"),
+    Option("--bus", "init", "/dev/i2c-N, mavlink:ID (a monitor of the autopilot), dronecan:URL#ID or sim:SCENARIO", "BUS"),
     Option("--cells", "init", "cells in series", "N"),
     Option("--capacity-mah", "init", "rated capacity", "MAH"),
     Option("--chemistry", "init", None, kind=tuple(row.name for row in CHEMISTRIES)),

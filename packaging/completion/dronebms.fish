@@ -162,7 +162,7 @@ complete -c dronebms -n '_shtab_dronebms_using init' -s h -l help -d 'show this 
 complete -c dronebms -n '_shtab_dronebms_using init' -l defaults -d 'ask nothing: what is found, else a virtual pack'
 complete -c dronebms -n '_shtab_dronebms_using init' -s o -l out -xka "(__fish_complete_path (commandline -ct))" -d 'output file'
 complete -c dronebms -n '_shtab_dronebms_using init' -l force -d 'replace an existing file'
-complete -c dronebms -n '_shtab_dronebms_using init' -l bus -x -d '/dev/i2c-N, mavlink:ID (a monitor of the autopilot) or sim:SCENARIO'
+complete -c dronebms -n '_shtab_dronebms_using init' -l bus -x -d '/dev/i2c-N, mavlink:ID (a monitor of the autopilot), dronecan:URL#ID or sim:SCENARIO'
 complete -c dronebms -n '_shtab_dronebms_using init' -l cells -x -d 'cells in series'
 complete -c dronebms -n '_shtab_dronebms_using init' -l capacity-mah -x -d 'rated capacity'
 complete -c dronebms -n '_shtab_dronebms_using init' -l chemistry -xka "lipo lihv li-ion lifepo4" -d chemistry

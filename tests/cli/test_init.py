@@ -79,6 +79,11 @@ def test_packs_and_the_autopilot_that_were_found_are_configured() -> None:
     assert written(Found((PACK,), ("/dev/ttyS3",))).vehicle_link.url == "serial:/dev/ttyS3:921600"
 
 
+def test_mavlink_is_never_sent_to_a_port_on_which_no_autopilot_was_received() -> None:
+    (link,) = written(Found((PACK,), ("/dev/ttyS3",))).mavlink
+    assert link.url == "udpout:127.0.0.1:14550"
+
+
 def test_an_option_answers_for_what_was_found() -> None:
     found = Found((PACK,), ("/dev/ttyAMA0",), (), AUTOPILOT)
     config = written(
