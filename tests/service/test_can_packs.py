@@ -406,6 +406,22 @@ def test_in_flight_another_pack_that_answers_is_refused() -> None:
     assert reports[-1].snapshot.voltage_v is None
 
 
+def test_in_flight_a_second_node_with_the_id_does_not_replace_the_pack_that_is_silent() -> None:
+    flight = Flight()
+    bus, _ = open_virtual("half_full", flight.clock, seed=9)
+    flight.adapters.append(Adapter(bus, 1, 77, 9999))
+
+    def fall_silent(now_s: float) -> None:
+        flight.silent = {0} if now_s > 50.0 else set()
+
+    flight.each = fall_silent
+    reports = flight.run(75.0)
+    assert {one.snapshot.identity.serial for one in reports if one.t_s > 10.0} == {4711}
+    last = reports[-1]
+    assert (last.snapshot.voltage_v, last.snapshot.other_pack) == (None, "serial 9999, not 4711")
+    assert "lost" in last.status.active
+
+
 def test_in_a_rehearsal_the_pack_is_a_virtual_one() -> None:
     flight = Flight(scenario="survey")
     last = wired_flight(flight, 10.0)[-1]
