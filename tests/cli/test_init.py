@@ -76,7 +76,6 @@ def test_packs_and_the_autopilot_that_were_found_are_configured() -> None:
     config = written(Found((PACK, second), ("/dev/ttyAMA0",), (), AUTOPILOT))
     assert [battery.bus for battery in config.battery] == ["/dev/i2c-1", "/dev/i2c-2"]
     assert config.vehicle_link.url == AUTOPILOT.url
-    assert written(Found((PACK,), ("/dev/ttyS3",))).vehicle_link.url == "serial:/dev/ttyS3:921600"
 
 
 def test_mavlink_is_never_sent_to_a_port_on_which_no_autopilot_was_received() -> None:
