@@ -28,7 +28,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 FLIGHT, SEED, MOMENT_S = "survey", 1, 600.0  # on the terminal
 REPORTED = "weak_cell"
 WIDTH, HEIGHT = 84, 24
-PAGE_PX = (1200, 1720)
+PAGE_PX = (1200, 2500)
 COLOURS = 128
 
 
