@@ -299,7 +299,7 @@ def _packs() -> Iterator[str]:
     yield ""
     yield from _paragraph(
         "What is known of packs, by rows of the code. A gauge is identified by reading it; `gauge` of `[[battery]]` "
-        "([configuration](configuration.md#battery)) names one that is not. How to wire it: [hardware](../hardware.md)."
+        "([configuration](configuration.md#battery)) names one that is not. What each of them was tried with, and gauges of other packages: [gauges](../gauges.md); how to wire one: [hardware](../hardware.md)."
     )
     yield from [
         "",

@@ -28,6 +28,14 @@ def build(folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    docs = ROOT / "docs"
+    names = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    listed = set(re.findall(r": (\S+\.md)$", navigation, re.M))
+    assert names - listed == set(), "add the page to mkdocs.yml"
+
+
 @pytest.mark.slow
 def test_the_site_has_every_page_and_requests_nothing_from_elsewhere(tmp_path: Path) -> None:
     done = build(ROOT, tmp_path / "site")
