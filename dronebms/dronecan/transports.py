@@ -69,19 +69,21 @@ class FramePort(Protocol):
 
     Attributes:
         received: from the bus.
+        readable: eventfd(2) that becomes readable with a frame; does not block.
         outbox: to the bus.
         filter: data type ids of the frames that are needed; 0: anonymous ones.
         trouble: why no frame is carried, `None` without a reason.
     """
 
     received: deque[tuple[int, bytes]]
+    readable: int
     outbox: deque[tuple[int, bytes]]
     filter: Sequence[int]
     trouble: str | None
 
 
 class PortTransport:
-    """A bus behind a port. It is never readable: `can_bus.py` looks at it after each wait.
+    """A bus behind a port.
 
     Raises:
         OSError: the port carries nothing now.
@@ -91,11 +93,10 @@ class PortTransport:
         self._port = port
         self._filter = FrameFilter()
         self._raise_if_lost()
-        self._never = os.eventfd(0)
 
     def fileno(self) -> int:
-        """Descriptor that is never readable."""
-        return self._never
+        """Descriptor of the port."""
+        return self._port.readable
 
     def accept(self, frames: FrameFilter) -> None:
         """Set the frames that are carried; services have data type ids of their own."""
@@ -107,6 +108,10 @@ class PortTransport:
     def receive(self) -> list[CanFrame]:
         """Frames of other senders."""
         self._raise_if_lost()
+        try:
+            os.eventfd_read(self._port.readable)
+        except BlockingIOError:
+            return []
         waiting = [self._port.received.popleft() for _ in range(len(self._port.received))]
         return [CanFrame(*frame) for frame in waiting if self._filter.accepts(frame[0])]
 
@@ -117,8 +122,7 @@ class PortTransport:
         return True
 
     def close(self) -> None:
-        """Close the descriptor; the port stays."""
-        os.close(self._never)
+        """Do nothing: the port stays."""
 
     def _raise_if_lost(self) -> None:
         if self._port.trouble is not None:

@@ -8,6 +8,7 @@ AP_MAVLinkCAN.cpp (it ends 5 s after the last command) and AP_HAL/CANIface.cpp.
 """
 
 import math
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -28,13 +29,14 @@ Frame = tuple[int, bytes]  # id of 29 bits, data
 class CanForward:
     """Frames from and to one CAN bus of the autopilot.
 
-    The queues drop their oldest frames; another thread may use `received`, `outbox` and `filter`.
+    The queues drop their oldest frames; another thread may use them, `readable` and `filter`.
 
     Args:
         bus: of the autopilot, from 0.
 
     Attributes:
         received: extended frames of the bus.
+        readable: descriptor that becomes readable with a frame; read it as an eventfd(2).
         outbox: frames to send there.
         filter: data type ids of the frames that are needed; 0: anonymous ones.
         trouble: why no frame is carried, `None` without a reason.
@@ -42,6 +44,7 @@ class CanForward:
 
     def __init__(self, bus: int = 0) -> None:
         self.received: deque[Frame] = deque(maxlen=_QUEUED)
+        self.readable = os.eventfd(0, os.EFD_NONBLOCK)  # as long as the process
         self.outbox: deque[Frame] = deque(maxlen=_QUEUED)
         self.filter: Sequence[int] = ()
         self.trouble: str | None = "no heartbeat of the autopilot"
@@ -55,6 +58,7 @@ class CanForward:
         if kind == "CAN_FRAME" and message.bus == self._bus and message.id & _EXTENDED:
             length = min(message.len, _DATA_BYTES)
             self.received.append((message.id & _ID, bytes(message.data[:length])))
+            os.eventfd_write(self.readable, 1)
         elif kind == "COMMAND_ACK" and message.command == _FORWARD:
             self._refused = message.result != mavlink.MAV_RESULT_ACCEPTED
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.cli.check import _OUTPUTS
 from dronebms.cli.machine_check import machine_findings
@@ -179,7 +180,10 @@ def test_the_bus_of_the_autopilot_is_behind_a_port(monkeypatch: pytest.MonkeyPat
         assert port.filter == [1, 341]
         bus.step(3.0)
         assert port.outbox.pop()[0] & 0x7F == node.node_id == 42
-        port.received.append((20 << 24 | 341 << 8 | 42, bytes(8)))  # of another node
+        other = mavlink.MAVLink_can_frame_message(
+            1, 191, 0, 8, 1 << 31 | 20 << 24 | 341 << 8 | 42, [0] * 8
+        )
+        port.receive(other)
         bus.step(3.1)
         assert buses.trouble == "mavcan: node id 42 is used by another node too"
         port.trouble = "the autopilot does not forward its CAN bus 1"
