@@ -9,7 +9,7 @@ from dronebms.service.config import Config, read_config
 
 _REASONS = {  # what is used at the start only
     "battery": "adapters are opened",
-    "mavlink": "links are opened",
+    "mavlink": "the link is opened",
     "vehicle": "its flights are recalled",
     "status": "the socket is opened",
     "recording": "a recording begins",

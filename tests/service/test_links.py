@@ -213,7 +213,7 @@ def test_each_change_of_a_link_is_logged_once(caplog: pytest.LogCaptureFixture) 
 
 def test_a_changed_link_waits_for_a_restart() -> None:
     single = [PACK + f'[mavlink]\nurl = "udpout:127.0.0.1:{port}"\n' for port in (1, 2)]
-    waits = " waits for a restart: links are opened once, at the start"
+    waits = " waits for a restart: the link is opened once, at the start"
     config, waiting = apply_reload(read(single[0]), read(single[1]))
     assert waiting == ["mavlink.url" + waits]
     assert config.vehicle_link.url.endswith(":1")

@@ -142,6 +142,7 @@ def test_every_section_is_reloaded_or_has_a_reason_to_wait() -> None:
     text += '[status]\n[recording]\ndir = "/r"\n[state]\ndir = "/s"\n[charger]\ncommand = ["x"]\n'
     text += '[[action]]\non = "warning"\ndo = "land"\n' + LINK + EARLY
     text += '[metrics]\n[mqtt]\nhost = "h"\n[vehicle]\nname = "x"\n'
+    text += '[dronecan]\nurl = "mcast:0"\n'
     new = validated(Config, text, "new")
     same = [name for name in Config.model_fields if getattr(old, name) == getattr(new, name)]
     assert same == []
@@ -156,6 +157,7 @@ def test_every_section_is_reloaded_or_has_a_reason_to_wait() -> None:
         "topology",
         "metrics",
         "mqtt",
+        "dronecan",
     ]
     for name in Config.model_fields:
         source = new if name in {"limit", "action", "charger"} else old
