@@ -111,7 +111,7 @@ class PortTransport:
         try:
             os.eventfd_read(self._port.readable)
         except BlockingIOError:
-            return []
+            pass  # nothing new; what waited for the bus to open is read all the same
         waiting = [self._port.received.popleft() for _ in range(len(self._port.received))]
         return [CanFrame(*frame) for frame in waiting if self._filter.accepts(frame[0])]
 
