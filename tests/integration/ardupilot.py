@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from dronebms.core.clock import Clock, SystemClock
 from mavlink_bridge.protocol.lua_driver import write_script
 from tests.integration.vehicle_clock import VehicleClock
+from tests.mavlink_bridge.fake_missions import Item
 from tests.mavlink_bridge.loopback import free_port
 
 SPEEDUP = 4.0
@@ -288,6 +289,27 @@ class ArduPilot:
                 *(height_m, *[0.0] * 8),
             )
         )
+
+    def upload(self, items: Sequence[Item]) -> float:
+        """Upload a mission as a ground station; return the seconds that this took.
+
+        Each item is requested once, in order: nothing disturbs the transfer.
+        """
+        start_s, last = self.clock.now_s(), self.last
+        for name in ("MISSION_REQUEST", "MISSION_ACK"):
+            last.pop(name, None)
+        self.send(mavlink.MAVLink_mission_count_message(self.system, 1, len(items), 0))
+        for number, one in enumerate(items):
+            self.until(lambda: "MISSION_REQUEST" in last, 10.0, f"the request of item {number}")
+            assert last.pop("MISSION_REQUEST").seq == number
+            self.send(
+                mavlink.MAVLink_mission_item_int_message(
+                    1, 1, number, one[0], one[1], 0, 1, *one[2:], 0
+                )
+            )
+        self.until(lambda: "MISSION_ACK" in last, 10.0, "the end of the upload")
+        assert last["MISSION_ACK"].type == mavlink.MAV_MISSION_ACCEPTED
+        return self.clock.now_s() - start_s
 
     def change_mode(self, mode: int) -> None:
         """Change the flight mode as a pilot does."""

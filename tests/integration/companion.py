@@ -74,6 +74,22 @@ class Service:
         self.link.close()
 
 
+def check_arming(vehicle: ArduPilot, service: Service) -> None:
+    """Arming is refused without the service, and for a failed cell; then nothing is wrong."""
+    step, vehicle.each = vehicle.each, lambda _now_s: None
+    vehicle.wait_ready()
+    assert vehicle.command(400, 1) != 0
+    assert any("no service" in text for text in vehicle.texts), vehicle.texts
+    vehicle.each = step
+    service.values["fault_bits"] = 1 << 2
+    vehicle.fly(10.0)
+    assert vehicle.command(400, 1) != 0
+    assert any("battery 1: cell failed" in text for text in vehicle.texts), vehicle.texts
+    theirs, ours = vehicle.last[1, 0], vehicle.last[180, 2]
+    assert theirs.voltages == ours.voltages == [4000, 4010, 3990] + [65535] * 7
+    service.values.pop("fault_bits")
+
+
 class Pack:
     """A pack in flight with a variable third cell; the values of its gauge are consistent."""
 

@@ -16,7 +16,7 @@ from mavlink_bridge.vehicle.battery_id import BatteryAddress
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from smartbattery.snapshot import Identity
-from tests.integration.companion import Service, guarded
+from tests.integration.companion import Service, check_arming, guarded
 from tests.integration.copter import (
     GUIDED,
     LAND,
@@ -57,18 +57,7 @@ def smbus_copter(tmp_path: Path) -> Iterator[Copter]:
 
 def test_arming_battery_data_and_the_low_charge_failsafe(copter: Copter) -> None:
     service = Service(copter)
-    step, copter.each = copter.each, lambda _now_s: None
-    copter.wait_ready()
-    assert copter.command(400, 1) != 0
-    assert any("no service" in text for text in copter.texts), copter.texts
-    copter.each = step
-    service.values["fault_bits"] = 1 << 2
-    copter.fly(10.0)
-    assert copter.command(400, 1) != 0
-    assert any("battery 1: cell failed" in text for text in copter.texts), copter.texts
-    theirs, ours = copter.last[1, 0], copter.last[180, 2]
-    assert theirs.voltages == ours.voltages == [4000, 4010, 3990] + [65535] * 7
-    service.values.pop("fault_bits")
+    check_arming(copter, service)
     copter.take_off()
 
     theirs, ours = copter.last[1, 0], copter.last[180, 2]

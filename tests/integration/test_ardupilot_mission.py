@@ -74,28 +74,6 @@ def expected_of(items: Sequence[Item]) -> tuple[MissionItem, ...]:
     return mission_of([received_item(one, Vehicle(3, 2)) for one in messages])
 
 
-def upload(copter: Copter, items: Sequence[Item]) -> float:
-    """Upload a mission as a ground station; return the seconds that this took.
-
-    Each item is requested once, in order: nothing disturbs the transfer.
-    """
-    start_s, last = copter.clock.now_s(), copter.last
-    for name in ("MISSION_REQUEST", "MISSION_ACK"):
-        last.pop(name, None)
-    copter.send(mavlink.MAVLink_mission_count_message(1, 1, len(items), 0))
-    for number, one in enumerate(items):
-        copter.until(lambda: "MISSION_REQUEST" in last, 10.0, f"the request of item {number}")
-        assert last.pop("MISSION_REQUEST").seq == number
-        copter.send(
-            mavlink.MAVLink_mission_item_int_message(
-                1, 1, number, one[0], one[1], 0, 1, *one[2:], 0
-            )
-        )
-    copter.until(lambda: "MISSION_ACK" in last, 10.0, "the end of the upload")
-    assert last["MISSION_ACK"].type == mavlink.MAV_MISSION_ACCEPTED
-    return copter.clock.now_s() - start_s
-
-
 @pytest.fixture
 def copter(tmp_path: Path) -> Iterator[Copter]:
     folder = tmp_path / "copter"
@@ -111,13 +89,13 @@ def test_a_mission_and_each_change_of_it_are_read_and_uploads_are_not_disturbed(
     copter: Copter, count: int, seen_s: float
 ) -> None:
     first = survey(count)
-    alone_s = upload(copter, first)
+    alone_s = copter.upload(first)
     companion = Companion(copter)
     read_s = companion.wait_for(first, count / 8 + 15.0)
     changed = [*first[:-3], item(16, 4.0, at=(-35.36, 149.17, 33.0)), *first[-2:]]
-    with_s = upload(copter, changed)
+    with_s = copter.upload(changed)
     change_s = companion.wait_for(changed, seen_s)
-    again_s = upload(copter, first)  # while the bridge reads
+    again_s = copter.upload(first)  # while the bridge reads
     companion.wait_for(first, seen_s)
     texts = [text for text in copter.texts if "ission" in text or "light plan" in text]
     assert set(texts) == {"Flight plan received"}
@@ -164,7 +142,7 @@ def test_the_item_that_is_flown_to_is_followed_and_an_empty_mission_is_known(
     copter.until(lambda: companion.items == (), 60.0, "no mission")
     assert companion.state.mission_item is None
     mission = [*survey(4), item(20)]
-    upload(copter, mission)
+    copter.upload(mission)
     companion.wait_for(mission, 60.0)
     assert companion.items is not None
     assert companion.items[-1].kind is ItemKind.RETURN

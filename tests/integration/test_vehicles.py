@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from dronebms.core.flight_plan import ReturnPlan, ReturnTo
+from dronebms.core.flight_plan import MissionItem, ReturnPlan, ReturnTo
 from dronebms.core.report import Action, ActionKind, Severity
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 from mavlink_bridge.vehicle.saved_parameters import left_behind
-from tests.integration.ardupilot import ArduPilot, launched, needs, vehicle_in
-from tests.integration.companion import Served, Service, guarded
+from tests.integration.ardupilot import HOME_DEG, ArduPilot, launched, needs, vehicle_in
+from tests.integration.companion import Served, Service, check_arming, guarded
 from tests.integration.vehicles import Plane, QuadPlane, Rover, Sub
+from tests.mavlink_bridge.fake_missions import item
 
 pytestmark = pytest.mark.slow
 
@@ -67,20 +68,10 @@ def test_each_class_has_our_battery_its_arming_check_and_its_failsafes(
     case: Case, vehicle: ArduPilot
 ) -> None:
     service = Service(vehicle)
-    step, vehicle.each = vehicle.each, lambda _now_s: None
-    vehicle.wait_ready()
-    assert vehicle.command(400, 1) != 0
-    assert any("no service" in text for text in vehicle.texts), vehicle.texts
-    vehicle.each = step
-    service.values["fault_bits"] = 1 << 2
-    vehicle.fly(10.0)
-    assert vehicle.command(400, 1) != 0
-    assert any("battery 1: cell failed" in text for text in vehicle.texts), vehicle.texts
-    theirs, ours = vehicle.last[1, 0], vehicle.last[180, 2]
-    assert theirs.voltages == ours.voltages == [4000, 4010, 3990] + [65535] * 7
+    check_arming(vehicle, service)
+    theirs = vehicle.last[1, 0]
     assert (theirs.temperature, theirs.battery_remaining) == (2512, 80)
     assert theirs.current_consumed == pytest.approx(0.191 * 5000, abs=1.0)
-    service.values.pop("fault_bits")
     vehicle.set_off()
 
     assert vehicle.mode not in (case.low, case.critical)
@@ -315,23 +306,66 @@ def test_the_way_home_of_each_class_is_that_of_its_parameters(way: Way, tmp_path
         vehicle.until(changed, 70.0, "the changed return")
 
 
-@those(ROVER)
-def test_the_way_home_takes_the_computed_time(case: Case, tmp_path: Path) -> None:
+@pytest.fixture
+def monitored(case: Case, tmp_path: Path) -> Iterator[tuple[Any, Served]]:
+    """A vehicle whose own monitor is the source of a service."""
     folder = tmp_path / "vehicle"
     folder.mkdir()
     with launched(folder, case.vehicle, parameters=MONITOR, script=False) as vehicle:
-        served = Served(vehicle, MONITORED.format(port=vehicle.companion, folder=tmp_path))
-        vehicle.wait_ready()
-        vehicle.set_off()
-        vehicle.go_away(600.0)
-        # It turns round and brakes at home, some ten seconds that the computation does not have.
-        vehicle.until(lambda: vehicle.home_m > 500.0, 200.0, "away from home")
-        estimate = served.reports[-1].estimate
-        assert estimate.home_s is not None, estimate.verdict_missing
-        vehicle.change_mode(case.returns)
-        took_s = vehicle.until(lambda: vehicle.home_m < 4.0, 300.0, "home")
-        sys.stdout.write(f"{vehicle.name}: computed {estimate.home_s:.0f} s, took {took_s:.0f} s\n")
-        assert took_s == pytest.approx(estimate.home_s, rel=0.2)
+        config = MONITORED.format(port=vehicle.companion, folder=tmp_path)
+        yield vehicle, Served(vehicle, config)
+
+
+@those(ROVER)
+def test_the_way_home_takes_the_computed_time(case: Case, monitored: tuple[Rover, Served]) -> None:
+    vehicle, served = monitored
+    vehicle.wait_ready()
+    vehicle.set_off()
+    vehicle.go_away(600.0)
+    # It turns round and brakes at home, some ten seconds that the computation does not have.
+    vehicle.until(lambda: vehicle.home_m > 500.0, 200.0, "away from home")
+    estimate = served.reports[-1].estimate
+    assert estimate.home_s is not None, estimate.verdict_missing
+    vehicle.change_mode(case.returns)
+    took_s = vehicle.until(lambda: vehicle.home_m < 4.0, 300.0, "home")
+    sys.stdout.write(f"{vehicle.name}: computed {estimate.home_s:.0f} s, took {took_s:.0f} s\n")
+    assert took_s == pytest.approx(estimate.home_s, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("case", "auto", "height_m"),
+    [
+        pytest.param(PLANE, Plane.auto, 40.0, marks=needs(Plane), id="ArduPlane"),
+        pytest.param(QUADPLANE, QuadPlane.auto, 40.0, marks=needs(QuadPlane), id="QuadPlane"),
+        pytest.param(ROVER, Rover.auto, 0.0, marks=needs(Rover), id="Rover"),
+        pytest.param(SUB, Sub.auto, -10.0, marks=needs(Sub), id="ArduSub"),
+    ],
+)
+def test_the_mission_of_each_class_is_read_and_followed(
+    case: Case, auto: int, height_m: float, vehicle: ArduPilot
+) -> None:
+    service = Service(vehicle)
+    lat_deg, lon_deg = HOME_DEG
+    norths_deg = (0.0009, 0.0018, 0.0027)
+    mission = [
+        item(16, at=(lat_deg, lon_deg, vehicle.field_m), frame=0),
+        *(item(16, at=(lat_deg + north_deg, lon_deg, height_m)) for north_deg in norths_deg),
+    ]
+
+    def known() -> tuple[MissionItem, ...]:
+        return () if service.state.plan is None else service.state.plan.items or ()
+
+    vehicle.wait_ready()
+    vehicle.upload(mission)
+    vehicle.until(lambda: len(known()) == len(mission), 70.0, "the mission")
+    places = [one.place for one in known()[1:]]
+    found = [(one.lat_deg, one.alt_m, one.above_home) for one in places if one is not None]
+    expected = [(lat_deg + north_deg, height_m, True) for north_deg in norths_deg]
+    assert found == [pytest.approx(row, abs=1e-6) for row in expected]
+    vehicle.set_off()
+    vehicle.change_mode(auto)
+    vehicle.until(lambda: (service.state.mission_item or 0) >= 2, 120.0, "the second waypoint")
+    assert case.vehicle.name == vehicle.name
 
 
 @those(SUB)
@@ -362,25 +396,24 @@ def test_the_check_sets_failsafe_actions_that_each_class_carries_out(
 
 
 @those(PLANE, QUADPLANE, ROVER, SUB)
-def test_the_monitor_of_each_class_is_a_source_that_returns_it(case: Case, tmp_path: Path) -> None:
-    folder = tmp_path / "vehicle"
-    folder.mkdir()
-    with launched(folder, case.vehicle, parameters=MONITOR, script=False) as vehicle:
-        served = Served(vehicle, MONITORED.format(port=vehicle.companion, folder=tmp_path))
-        vehicle.wait_ready()
-        vehicle.set_off()
-        vehicle.fly(5.0)
-        read, theirs = served.reports[-1].snapshot, vehicle.last["SYS_STATUS"]
-        assert read.voltage_v == pytest.approx(theirs.voltage_battery / 1000, abs=0.3)
-        if case is not QUADPLANE:  # its simulated pack has no resistance: the current is doubted
-            assert read.current_a is not None
-            assert read.current_a > 0.2
-        assert read.cells_v == ()
-        assert vehicle.mode not in (case.returns, case.lands)
-        for step in range(30):  # as a pack falls under its load
-            vehicle.set("SIM_BATT_VOLTAGE", 12.5 - 0.1 * step)
-            vehicle.fly(0.3)
-        vehicle.until(lambda: vehicle.mode == case.returns, 20.0, "our return")
-        wait_for_text(vehicle, "pack voltage at cut-off")
-        # What the vehicle measures is never sent back to it.
-        assert not [key for key in vehicle.last if key in ((180, "BATTERY_STATUS"), (180, 0))]
+def test_the_monitor_of_each_class_is_a_source_that_returns_it(
+    case: Case, monitored: tuple[ArduPilot, Served]
+) -> None:
+    vehicle, served = monitored
+    vehicle.wait_ready()
+    vehicle.set_off()
+    vehicle.fly(5.0)
+    read, theirs = served.reports[-1].snapshot, vehicle.last["SYS_STATUS"]
+    assert read.voltage_v == pytest.approx(theirs.voltage_battery / 1000, abs=0.3)
+    if case is not QUADPLANE:  # its simulated pack has no resistance: the current is doubted
+        assert read.current_a is not None
+        assert read.current_a > 0.2
+    assert read.cells_v == ()
+    assert vehicle.mode not in (case.returns, case.lands)
+    for step in range(30):  # as a pack falls under its load
+        vehicle.set("SIM_BATT_VOLTAGE", 12.5 - 0.1 * step)
+        vehicle.fly(0.3)
+    vehicle.until(lambda: vehicle.mode == case.returns, 20.0, "our return")
+    wait_for_text(vehicle, "pack voltage at cut-off")
+    # What the vehicle measures is never sent back to it.
+    assert not [key for key in vehicle.last if key in ((180, "BATTERY_STATUS"), (180, 0))]

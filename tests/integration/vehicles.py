@@ -36,7 +36,7 @@ class QuadPlane(ArduPilot):
     """A fixed wing with four lift motors, which hovers after its take-off."""
 
     name, variable, model = "QuadPlane", "DRONEBMS_ARDUPLANE", "quadplane"
-    guided, qstabilize, qloiter, qland, qrtl, rtl = 15, 17, 19, 20, 21, 11
+    guided, qstabilize, qloiter, qland, qrtl, rtl, auto = 15, 17, 19, 20, 21, 11, 10
     own = """
 THR_FAILSAFE 0
 FS_LONG_ACTN 0\nFS_SHORT_ACTN 3
@@ -76,7 +76,7 @@ class Rover(ArduPilot):
     """A car, which drives away from home in GUIDED."""
 
     name, variable, model = "Rover", "DRONEBMS_ARDUROVER", "rover"
-    guided, hold, loiter, rtl, smart_rtl = 15, 4, 5, 11, 12
+    guided, hold, loiter, rtl, smart_rtl, auto = 15, 4, 5, 11, 12, 10
     own = """
 FS_THR_ENABLE 0\nFS_GCS_ENABLE 0\nFS_ACTION 0
 ATC_SPEED_P 0.1\nATC_STR_RAT_FF 0.75
@@ -99,7 +99,7 @@ class Sub(ArduPilot):
     name, variable, model = "ArduSub", "DRONEBMS_ARDUSUB", "vectored"
     guided = alt_hold = 2
     field_m = 0.0
-    stabilize, surface, manual = 0, 9, 19
+    stabilize, surface, manual, auto = 0, 9, 19, 3
     own = """
 FS_PILOT_INPUT 0\nFS_GCS_ENABLE 0\nFS_LEAK_ENABLE 0
 RC5_TRIM 1500\nRC6_TRIM 1500
