@@ -28,6 +28,7 @@ from smartbattery.snapshot import (
 _STUCK_S = 10.0  # without a poll that has ended
 _TEXT = 120  # characters of a text of a package
 _DOUBTS = 8
+_OLDEST_S = 86_400.0  # an older time is none of this flight
 _CALLABLES = ("open_gauge", "trouble_of")
 _ROWS = {row.field: row for row in WORDS} | {"fet_degc": TEMPERATURE, "beyond_a": CURRENT}
 _NUMBERS = tuple(field.name for field in fields(Snapshot) if field.name in _ROWS)
@@ -193,7 +194,7 @@ def _plausible(snapshot: Snapshot, now_s: float, name: str) -> Snapshot:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (is_number and isfinite(at_s) and row.low <= value <= row.high):
             withheld += 1
-        else:
+        elif now_s - at_s <= _OLDEST_S:
             read_at_s[one] = at_s
             if now_s - at_s <= row.max_age_s:
                 values[one] = int(value) if one.endswith("_raw") else float(value)

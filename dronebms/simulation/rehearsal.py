@@ -26,7 +26,7 @@ from dronebms.simulation.simulated_flight import DEFAULT_FLIGHT
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.link import Link
 from sim.plant.pack_spec import PackSpec
-from sim.plant.scenario import Scenario, load_scenario
+from sim.plant.scenario import Scenario, load_scenario, v_scale_of
 from smartbattery.bus import Bus
 from smartbattery.profiles import profile_named
 from smartbattery.registers import ADDRESS
@@ -140,4 +140,5 @@ def scenario_of(battery: BatteryConfig, flight: str | None) -> Scenario:
         raise ConfigError(
             f"no virtual pack like {battery.place}: {reason}; use --flight"
         ) from error
-    return scenario.model_copy(update={"pack": changed})
+    gauge = scenario.gauge.model_copy(update={"v_scale": v_scale_of(changed)})
+    return scenario.model_copy(update={"pack": changed, "gauge": gauge})

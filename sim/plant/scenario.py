@@ -119,8 +119,7 @@ class Scenario(Section):
         if cells not in kind.cells:
             least, most = kind.cells[0], kind.cells[-1]
             raise ValueError(f"a {kind.name} gauge is for {least} to {most} cells, not {cells}")
-        full_mv = cells * self.pack.row.full_cell_v * 1000.0
-        if full_mv > _LARGEST_WORD * 10**self.gauge.v_scale:
+        if self.gauge.v_scale < v_scale_of(self.pack):
             raise ValueError(f"gauge.v_scale = 1 is needed for {cells} cells: Voltage has 16 bits")
         return self
 
@@ -165,6 +164,11 @@ class Scenario(Section):
         if self.vehicle is None and (unknown := ", ".join(map(str, numbers))):
             raise ValueError(f"power_w is needed in phase {unknown}, or a [vehicle] to compute it")
         return self
+
+
+def v_scale_of(pack: PackSpec) -> int:
+    """The least VScale of a gauge with which the voltage of a full pack fits into its word."""
+    return int(pack.cells * pack.row.full_cell_v * 1000.0 > _LARGEST_WORD)
 
 
 def scenario_names() -> tuple[str, ...]:

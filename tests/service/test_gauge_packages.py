@@ -327,6 +327,7 @@ def test_its_thread_ends_before_a_gauge_is_closed(
         ({"doubts": ("cell 3\x07",)}, "doubts", ("cell 3?",), 0),
         ({"read_at_s": {"voltage_v": 7.9}}, "voltage_v", None, 0),  # holds for 2 s
         ({"read_at_s": {"voltage_v": 99.0}}, "voltage_v", 24.0, 0),
+        ({"read_at_s": {"voltage_v": -1e15}}, "voltage_v", None, 0),
         ({"read_at_s": {"voltage_v": math.nan}}, "voltage_v", None, 1),
     ],
 )

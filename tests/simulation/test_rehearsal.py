@@ -7,6 +7,7 @@ import pytest
 
 from dronebms.analysis.replay import reports as replayed
 from dronebms.cli.main import main
+from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
 from dronebms.core.toml_schema import validated
@@ -16,6 +17,8 @@ from dronebms.simulation.rehearsal import left_out, rehearsed, scenario_of
 from dronebms.simulation.simulated_flight import SimOptions
 from dronebms.simulation.sitl import Sitl
 from dronebms.telemetry import json_line
+from sim.emulator.world import World, open_bus
+from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 from tests.mavlink_bridge.simulated import SimulatedVehicle, vehicle_at
 
@@ -163,9 +166,19 @@ def test_the_pack_is_that_of_the_option_else_of_the_configuration(
     assert (pack.chemistry, pack.cells, pack.rated_mah) == expected
 
 
+def test_a_pack_of_16_cells_has_a_gauge_with_its_voltage() -> None:
+    scenario = scenario_of(BatteryConfig(bus="/dev/i2c-1", cells=16), None)
+    world = World(scenario, 1)
+    bus = open_bus(world, VirtualClock())
+    snapshot = Gauge(bus, cells=16).poll(0.0)
+    assert snapshot.voltage_v == pytest.approx(world.truth().voltage_v, abs=0.006)
+    assert snapshot.voltage_v == pytest.approx(sum(v or 0.0 for v in snapshot.cells_v), abs=0.05)
+    assert world.truth().voltage_v > 65.535
+
+
 def test_a_pack_that_no_virtual_one_matches_is_one_sentence() -> None:
-    battery = BatteryConfig(bus="/dev/i2c-1", cells=16)
-    with pytest.raises(ConfigError, match=r"no virtual pack like /dev/i2c-1 .*; use --flight"):
+    battery = BatteryConfig(bus="mavlink:0", cells=17)
+    with pytest.raises(ConfigError, match=r"no virtual pack like battery monitor 0 .*; use --fl"):
         scenario_of(battery, None)
 
 
