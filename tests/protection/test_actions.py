@@ -1,7 +1,6 @@
 """When an action is requested."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
@@ -117,8 +116,3 @@ def test_explain_states_each_limit_with_its_actions_in_a_line() -> None:
     assert "worn                  INFO       soh_pct <= 80 for 10 s -> report" in lines
     assert lines[-1] == "governor -> reduce"
     assert explain([])[-1] == "governor -> report"
-
-
-def test_the_documented_table_is_the_present_one() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "protection.md").read_text(encoding="utf-8")
-    assert "\n".join(explain(default_limits(FACTS))) in page

@@ -474,6 +474,17 @@ def test_a_latch_clears_when_another_pack_is_connected() -> None:
         assert bool(status.active) is (1 <= k < 60)
 
 
+def test_a_prediction_of_the_pack_before_is_none_of_another_pack() -> None:
+    alarms = Alarms([LIPO["time_low"], LIPO["cell_sag"]], FACTS)
+    for k in range(100):
+        serial, left_s = (7, 60.0) if k < 90 else (8, None)
+        snapshot = look(k * 1.0, LIPO["cell_sag"].trip - 0.01)
+        snapshot = replace(snapshot, identity=replace(UNIDENTIFIED, serial=serial))
+        status = alarms.update(snapshot, Estimate(k * 1.0, remaining_s=left_s))
+        assert ("time_low" in status.active) is (36 <= k < 90)  # from 30 s of load on
+        assert ("cell_sag" in status.active) is (k >= 3)  # what is measured goes on
+
+
 def test_the_limits_that_an_earlier_run_latched_are_latched_and_no_others() -> None:
     alarms = Alarms([LIPO["failed"], LIPO["cell_low"]], FACTS)
     alarms.latch(["failed", "cell_low", "no limit"])

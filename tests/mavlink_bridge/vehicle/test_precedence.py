@@ -208,3 +208,12 @@ def test_a_command_is_unchanged_while_the_mode_is_unknown() -> None:
     sent = SentCommand((0, 2, 1), ActionKind.RETURN, 10.0, "AUTO")
     assert sent.updated(in_mode(None), 11.0) is sent
     assert sent.updated(replace(FLYING, armed=False), 11.0) is None
+
+
+def test_another_event_waits_for_the_vehicle_that_has_just_been_commanded() -> None:
+    first = decide([request(ActionKind.RETURN)], FLYING, None, 10.0)
+    assert first.send is ActionKind.RETURN
+    again = [request(ActionKind.RETURN, (0, 2, 11))]
+    soon = decide(again, FLYING, first.sent, 11.5)
+    assert (soon.send, soon.reason) == (None, "waiting for the vehicle")
+    assert decide(again, FLYING, first.sent, 13.0).send is ActionKind.RETURN
