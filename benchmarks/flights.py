@@ -50,19 +50,16 @@ from benchmarks.vehicle_models import (
     ModeChange,
 )
 from benchmarks.wire_data import WireReader
-from dronebms.core.clock import Clock, VirtualClock
+from dronebms.core.clock import VirtualClock
 from dronebms.core.report import ActionKind, Report, Severity
 from dronebms.core.toml_schema import validated
 from dronebms.protection.limits import default_limits
 from dronebms.recording.gauge_tap import (
-    OnPoll,
-    OnSnapshot,
     SteppedGauge,
     TappedGauge,
-    TappedSource,
 )
-from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import BatteryConfig, Config
+from dronebms.service.factories import Wiring
 from dronebms.service.service import Service
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.link import Link
@@ -130,30 +127,16 @@ class FlightMachine:
         """The vehicle."""
         return self._link
 
-    def gauges(
-        self, batteries: Sequence[BatteryConfig], _stack: ExitStack, _clock: Clock, on_poll: OnPoll
+    def sources(
+        self, batteries: Sequence[BatteryConfig], wiring: Wiring
     ) -> dict[int, SteppedGauge]:
         """Gauges that the loop polls."""
         return {
-            index: SteppedGauge(TappedGauge(self._wire, ADDRESS, battery.cells), index, on_poll)
+            index: SteppedGauge(
+                TappedGauge(self._wire, ADDRESS, battery.cells), index, wiring.on_poll
+            )
             for index, battery in enumerate(batteries)
         }
-
-    def can_packs(
-        self, _batteries: Sequence[BatteryConfig], _buses: CanBuses, _on_snapshot: OnSnapshot
-    ) -> dict[int, TappedSource]:
-        """None: the pack has a gauge."""
-        return {}
-
-    def packages(
-        self,
-        _batteries: Sequence[BatteryConfig],
-        _stack: ExitStack,
-        _clock: Clock,
-        _on_snapshot: OnSnapshot,
-    ) -> dict[int, TappedSource]:
-        """None: the pack has a gauge."""
-        return {}
 
 
 class Flight:

@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -142,6 +142,17 @@ def _file_name(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:_NAME_LETTERS]
 
 
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What sources need of the service that they are read by."""
+
+    stack: ExitStack  # their threads and files end with it
+    clock: Clock
+    buses: CanBuses
+    on_poll: OnPoll  # receives the transfers of a gauge
+    on_snapshot: OnSnapshot  # receives the snapshot of a source without transfers
+
+
 class Machine(Protocol):
     """Access of a service to its packs and its links; a rehearsal has virtual ones."""
 
@@ -151,28 +162,10 @@ class Machine(Protocol):
     def link(self, config: MavlinkConfig, stack: ExitStack) -> Link:
         """The link of a section."""
 
-    def gauges(
-        self,
-        batteries: Sequence[BatteryConfig],
-        stack: ExitStack,
-        clock: Clock,
-        on_poll: OnPoll,
+    def sources(
+        self, batteries: Sequence[BatteryConfig], wiring: Wiring
     ) -> Mapping[int, PolledSource]:
-        """The gauges by the index of their batteries; a monitor of the vehicle has none."""
-
-    def can_packs(
-        self, batteries: Sequence[BatteryConfig], buses: CanBuses, on_snapshot: OnSnapshot
-    ) -> Mapping[int, PolledSource]:
-        """The DroneCAN packs by the index of their batteries, on buses that start later."""
-
-    def packages(
-        self,
-        batteries: Sequence[BatteryConfig],
-        stack: ExitStack,
-        clock: Clock,
-        on_snapshot: OnSnapshot,
-    ) -> Mapping[int, PolledSource]:
-        """The gauges of other packages by the index of their batteries."""
+        """Readings of the packs by the index of their batteries; a monitor's are the bridge's."""
 
 
 class ThisMachine:
@@ -186,34 +179,18 @@ class ThisMachine:
         """Open the link of a section; see `open_link`."""
         return stack.enter_context(closing(open_link(config.url)))
 
-    def gauges(
-        self,
-        batteries: Sequence[BatteryConfig],
-        stack: ExitStack,
-        clock: Clock,
-        on_poll: OnPoll,
+    def sources(
+        self, batteries: Sequence[BatteryConfig], wiring: Wiring
     ) -> Mapping[int, PolledSource]:
-        """Start the threads of the adapters; see `gauges_of`."""
-        return gauges_of(batteries, stack, clock, on_poll)
-
-    def can_packs(
-        self, batteries: Sequence[BatteryConfig], buses: CanBuses, on_snapshot: OnSnapshot
-    ) -> Mapping[int, PolledSource]:
-        """Read the packs of the CAN buses; see `can_packs_of`."""
-        sources = can_packs_of(batteries, buses.of, on_snapshot)
-        for index in sources:
+        """Gauges and packages with their threads, and packs of CAN buses that start later."""
+        on_can = can_packs_of(batteries, wiring.buses.of, wiring.on_snapshot)
+        for index in on_can:
             _log_battery(index, batteries[index])
-        return sources
-
-    def packages(
-        self,
-        batteries: Sequence[BatteryConfig],
-        stack: ExitStack,
-        clock: Clock,
-        on_snapshot: OnSnapshot,
-    ) -> Mapping[int, PolledSource]:
-        """Start a thread for each gauge of another package; see `packages_of`."""
-        return packages_of(batteries, stack, clock, on_snapshot)
+        return {
+            **gauges_of(batteries, wiring.stack, wiring.clock, wiring.on_poll),
+            **packages_of(batteries, wiring.stack, wiring.clock, wiring.on_snapshot),
+            **on_can,
+        }
 
 
 THIS_MACHINE = ThisMachine()

@@ -26,6 +26,7 @@ from dronebms.service.config_reload import apply_reload, read_again
 from dronebms.service.factories import (
     THIS_MACHINE,
     Machine,
+    Wiring,
     bridge_of,
     charger_of,
     dronecan_of,
@@ -115,11 +116,10 @@ class Service:
         self._can = CanBuses(clock, stack, self._bridge.can_port)
         sinks = self._sinks(config)
         packs = pack_memory_of(config.state, stack)
+        wiring = Wiring(stack, clock, self._can, self._polled, self._shown)
         sources = {
-            **machine.gauges(config.battery, stack, clock, self._polled),
-            **machine.packages(config.battery, stack, clock, self._shown),
+            **machine.sources(config.battery, wiring),
             **monitors_of(config.battery, self._bridge, self._shown),
-            **machine.can_packs(config.battery, self._can, self._shown),
         }
         self._can.start()
         self._gauges = [sources[index] for index in range(len(sources))]

@@ -11,17 +11,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError
-from dronebms.recording.gauge_tap import (
-    OnPoll,
-    OnSnapshot,
-    SteppedGauge,
-    TappedGauge,
-    TappedSource,
-)
-from dronebms.service.can_buses import CanBuses
+from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.service.config import BatteryConfig, Config, StateConfig
+from dronebms.service.factories import Wiring
 from dronebms.simulation.simulated_flight import DEFAULT_FLIGHT
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.link import Link
@@ -47,35 +40,19 @@ class VirtualMachine:
         """The simulated vehicle."""
         return self._link
 
-    def gauges(
-        self, batteries: Sequence[BatteryConfig], _stack: ExitStack, _clock: Clock, on_poll: OnPoll
+    def sources(
+        self, batteries: Sequence[BatteryConfig], wiring: Wiring
     ) -> dict[int, SteppedGauge]:
         """Gauges that the loop polls; a monitor of the vehicle measures its virtual pack itself."""
         return {
             index: SteppedGauge(
                 TappedGauge(bus, ADDRESS, battery.cells, profile_named(battery.gauge)),
                 index,
-                on_poll,
+                wiring.on_poll,
             )
             for index, (bus, battery) in enumerate(zip(self._buses, batteries, strict=True))
             if battery.monitor is None
         }
-
-    def can_packs(
-        self, _batteries: Sequence[BatteryConfig], _buses: CanBuses, _on_snapshot: OnSnapshot
-    ) -> dict[int, TappedSource]:
-        """None: a virtual pack has a gauge."""
-        return {}
-
-    def packages(
-        self,
-        _batteries: Sequence[BatteryConfig],
-        _stack: ExitStack,
-        _clock: Clock,
-        _on_snapshot: OnSnapshot,
-    ) -> dict[int, TappedSource]:
-        """None: a virtual pack has a gauge."""
-        return {}
 
 
 def rehearsed(config: Config, url: str, folder: Path) -> Config:

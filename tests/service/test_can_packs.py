@@ -20,11 +20,10 @@ from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.frames import CanFrame
 from dronebms.flightlogs import FlightOptions
 from dronebms.health.database import FILE, PackHistory, SqliteFile
-from dronebms.recording.gauge_tap import OnSnapshot, TappedSource
-from dronebms.service.can_buses import CanBuses
+from dronebms.recording.gauge_tap import TappedSource
 from dronebms.service.can_packs import can_packs_of
 from dronebms.service.config import BatteryConfig, Config, by_adapter
-from dronebms.service.factories import refuse_unusable
+from dronebms.service.factories import Wiring, refuse_unusable
 from dronebms.service.service import Service
 from dronebms.simulation.rehearsal import VirtualMachine
 from dronebms.telemetry import json_line
@@ -174,12 +173,12 @@ class CanMachine(VirtualMachine):
         self._wire = wire
         self.buses: list[CanBus] = []
 
-    def can_packs(
-        self, batteries: Sequence[BatteryConfig], _buses: CanBuses, on_snapshot: OnSnapshot
+    def sources(  # type: ignore[override]  # other packs than virtual ones
+        self, batteries: Sequence[BatteryConfig], wiring: Wiring
     ) -> dict[int, TappedSource]:
         """The packs of the wire."""
         self.buses = [can_bus(self._wire)]
-        return can_packs_of(batteries, lambda _: self.buses[0], on_snapshot)
+        return can_packs_of(batteries, lambda _: self.buses[0], wiring.on_snapshot)
 
 
 class Adapter:

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.recording.format import Shown, _record_of, text_of
+from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import Config, read_config
-from dronebms.service.factories import packages_of, refuse_unusable
+from dronebms.service.factories import Wiring, packages_of, refuse_unusable
 from dronebms.service.gauge_packages import (
     PackageBattery,
     checked,
@@ -192,8 +193,9 @@ def test_a_rehearsal_gives_a_battery_of_a_package_a_virtual_pack(
     with ExitStack() as stack:
         link = stack.enter_context(closing(open_link("udpout:127.0.0.1:9")))
         machine = VirtualMachine(link, [bus])
-        (source,) = machine.gauges(config.battery, stack, clock, lambda *_: None).values()
-        assert machine.packages(config.battery, stack, clock, lambda *_: None) == {}
+        buses = CanBuses(clock, stack)
+        wiring = Wiring(stack, clock, buses, lambda *_: None, lambda *_: None)
+        (source,) = machine.sources(config.battery, wiring).values()
     assert len(source.poll(0.0).cells_v) == 6
 
 
