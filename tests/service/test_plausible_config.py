@@ -144,7 +144,7 @@ def test_shipped_and_documented_configurations_are_accepted() -> None:
     text = shipped.read_text(encoding="utf-8")
     validated(Config, text, "x.toml")
     whole = "\n".join(
-        line.removeprefix("# ") if "=" in line or line.startswith("# [[") else line
+        line.removeprefix("# ") if "=" in line or line.startswith("# [") else line
         for line in text.splitlines()
     )
     assert len(validated(Config, whole, "x.toml").action) == 1
