@@ -146,7 +146,10 @@ def test_a_weak_cell_returns_the_vehicle_and_the_pilot_may_choose_another_mode(
     pack.weak_v = 3.36
     took_s = copter.until(lambda: copter.mode == RTL, 15.0, "our RTL")
     assert took_s < 3.0 + 1.0 + 2.0  # debounce of the limit and of the action, and transport
-    assert any("RETURN: low cell voltage under load" in text for text in copter.texts)
+    returned = "RETURN: low cell voltage under load"
+    copter.until(
+        lambda: any(returned in text for text in copter.texts), 5.0, "the text of the return"
+    )
 
     assert copter.command(176, 1, LOITER) == 0
     copter.until(lambda: copter.mode == LOITER, 5.0, "the pilot's mode")
