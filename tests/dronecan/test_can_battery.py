@@ -70,7 +70,7 @@ def polled(*rows: Row, pack: CanPack = PACK) -> Snapshot:
     return battery(*rows, pack=pack).poll(0.0)
 
 
-def close(snapshot: Snapshot, **values: float) -> None:
+def assert_values(snapshot: Snapshot, **values: float) -> None:
     for name, value in values.items():
         assert getattr(snapshot, name) == pytest.approx(value, rel=2e-3), name
 
@@ -80,9 +80,9 @@ def close(snapshot: Snapshot, **values: float) -> None:
 
 def test_a_gauge_gives_its_charge_and_its_cells() -> None:
     snapshot = polled((INFO, GAUGE), (AUX, GAUGE_AUX), (INFO, GAUGE))
-    close(snapshot, voltage_v=22.5, current_a=20.0, temperature_degc=24.85, soc_pct=51.0)
-    close(snapshot, max_error_pct=2.0, cycles=17.0)
-    close(snapshot, remaining_mah=180.0 / 22.2 * 1000.0, full_mah=355.0 / 22.2 * 1000.0)
+    assert_values(snapshot, voltage_v=22.5, current_a=20.0, temperature_degc=24.85, soc_pct=51.0)
+    assert_values(snapshot, max_error_pct=2.0, cycles=17.0)
+    assert_values(snapshot, remaining_mah=180.0 / 22.2 * 1000.0, full_mah=355.0 / 22.2 * 1000.0)
     assert snapshot.cells_v == pytest.approx(CELLS_V, abs=0.002)
     assert (snapshot.alerts, snapshot.doubts, snapshot.trouble) == ((), (), None)
     assert (snapshot.identity.serial, snapshot.identity.cells) == (4711, 6)
@@ -90,7 +90,7 @@ def test_a_gauge_gives_its_charge_and_its_cells() -> None:
 
 def test_a_power_module_gives_the_pack_alone() -> None:
     snapshot = battery((INFO, POWER_MODULE)).poll(0.0)
-    close(snapshot, voltage_v=22.5, current_a=20.0)
+    assert_values(snapshot, voltage_v=22.5, current_a=20.0)
     assert (snapshot.temperature_degc, snapshot.soc_pct, snapshot.remaining_mah) == (None,) * 3
     assert snapshot.cells_v == ()
     assert snapshot.counts.withheld == 0
@@ -110,17 +110,17 @@ def test_a_power_module_without_a_current_sensor_has_no_current() -> None:
 
 def test_a_cuav_pack_discharges_with_a_negative_current() -> None:
     snapshot = polled((CBAT, CUAV), pack=NODE)
-    close(snapshot, voltage_v=22.5, current_a=20.0, average_a=19.0, temperature_degc=27.0)
-    close(snapshot, soc_pct=51.0, max_error_pct=3.0, remaining_mah=8000.0, full_mah=15800.0)
-    close(snapshot, time_to_empty_s=23 * 60.0, cycles=12.0)
+    assert_values(snapshot, voltage_v=22.5, current_a=20.0, average_a=19.0, temperature_degc=27.0)
+    assert_values(snapshot, soc_pct=51.0, max_error_pct=3.0, remaining_mah=8000.0, full_mah=15800.0)
+    assert_values(snapshot, time_to_empty_s=23 * 60.0, cycles=12.0)
     assert snapshot.cells_v == pytest.approx(CELLS_V, abs=1e-6)
 
 
 def test_continuous_data_have_their_own_units() -> None:
     snapshot = polled((PERIODIC, MULTI_STATIC), (CONTINUOUS, MULTI), (PERIODIC, MULTI_STATIC),
                       (CONTINUOUS, MULTI), (CELLS, {"voltages": CELLS_V}))  # fmt: skip
-    close(snapshot, voltage_v=22.5, current_a=20.0, temperature_degc=25.0, fet_degc=31.0)
-    close(snapshot, soc_pct=51.5, full_mah=15800.0, remaining_mah=8000.0, cycles=12.0)
+    assert_values(snapshot, voltage_v=22.5, current_a=20.0, temperature_degc=25.0, fet_degc=31.0)
+    assert_values(snapshot, soc_pct=51.5, full_mah=15800.0, remaining_mah=8000.0, cycles=12.0)
     assert snapshot.cells_v == pytest.approx(CELLS_V, abs=0.002)
 
 
@@ -133,10 +133,10 @@ def test_of_several_data_types_the_finer_one_is_used_whatever_their_order() -> N
     rows = (INFO, GAUGE | {"voltage": 22.0, "current": -3.0}), (CBAT, CUAV)
     for order in (rows, rows[::-1]):
         snapshot = polled(*order, *rows, *order)
-        close(snapshot, voltage_v=22.5, current_a=20.0)
+        assert_values(snapshot, voltage_v=22.5, current_a=20.0)
     source = battery(*rows)
     source.receive(message(INFO, rows[0][1]), MAX_AGE_S + 0.1)  # CBAT has ended
-    close(source.poll(MAX_AGE_S + 0.1), voltage_v=22.0)
+    assert_values(source.poll(MAX_AGE_S + 0.1), voltage_v=22.0)
 
 
 UNKNOWN: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -180,7 +180,7 @@ def test_what_is_unknown_stays_unknown(case: str) -> None:
 def test_the_configured_nominal_voltage_makes_amperehours_of_energies() -> None:
     assert polled((INFO, GAUGE)).remaining_mah is None
     pack = CanPack(FIRST, nominal_v=22.8)
-    close(polled((INFO, GAUGE), pack=pack), remaining_mah=180.0 / 22.8 * 1000.0)
+    assert_values(polled((INFO, GAUGE), pack=pack), remaining_mah=180.0 / 22.8 * 1000.0)
 
 
 def test_the_sign_of_a_data_type_is_reversed_by_the_configuration_alone() -> None:
@@ -188,7 +188,7 @@ def test_the_sign_of_a_data_type_is_reversed_by_the_configuration_alone() -> Non
     assert polled((INFO, tattu)).current_a == -20.0
     pack = CanPack(FIRST, reversed_types=frozenset({1092}))
     assert polled((INFO, tattu), pack=pack).current_a == 20.0
-    close(polled((INFO, tattu), (CBAT, CUAV), pack=pack), current_a=20.0)
+    assert_values(polled((INFO, tattu), (CBAT, CUAV), pack=pack), current_a=20.0)
 
 
 FLAGS: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
@@ -280,7 +280,7 @@ def test_values_expire_each_at_its_time() -> None:
     assert None not in (late.voltage_v, late.current_a, *late.cells_v)
     late = source.poll(MAX_AGE_S + 0.1)
     assert (late.voltage_v, late.current_a, *late.cells_v) == (None,) * 8
-    close(late, soc_pct=51.0, temperature_degc=24.85)
+    assert_values(late, soc_pct=51.0, temperature_degc=24.85)
     assert late.trouble == "no battery 1 on mcast:0"
     late = source.poll(15.1)
     assert (late.soc_pct, late.temperature_degc, late.remaining_mah) == (None,) * 3

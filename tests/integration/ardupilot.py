@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ def needs(vehicle: "type[ArduPilot]") -> pytest.MarkDecorator:
     )
 
 
-class ArduPilot:
+class ArduPilot(ABC):
     """One vehicle and its ground station; a class of vehicles states what is its own."""
 
     name: str
@@ -326,9 +327,9 @@ class ArduPilot:
         self.until(armed, 120.0, "arming")
         self.until(lambda: self.armed, 5.0, "armed")
 
+    @abstractmethod
     def set_off(self) -> None:
         """Arm and leave home: in the air, on the way, or under water."""
-        raise NotImplementedError
 
 
 def vehicle_in(

@@ -130,11 +130,31 @@ def test_ids_that_collide_are_refused(text: str, why: str) -> None:
     assert complaint(text).startswith(why)
 
 
-def test_ids_that_do_not_collide_are_accepted() -> None:
-    read(MONITOR + PACK + 'battery_id = 2\n[mavlink]\nurl = "udpin:0.0.0.0:1"\n')
-    read(PACK + "battery_id = 7\ncomponent_id = 182\n" + PACK + "battery_id = 3\n")
-    read(PACK + "reset_monitor = 1\n" + PACK + "reset_monitor = 2\n")
-    read(5 * PACK + "[mavlink]\nbattery_id = 250\n")
+@pytest.mark.parametrize(
+    ("text", "first_id", "ids"),
+    [
+        (
+            MONITOR + PACK + 'battery_id = 2\n[mavlink]\nurl = "udpin:0.0.0.0:1"\n',
+            -1, [(None, None, None), (None, 2, None)],
+        ),
+        (
+            PACK + "battery_id = 7\ncomponent_id = 182\n" + PACK + "battery_id = 3\n",
+            -1, [(182, 7, None), (None, 3, None)],
+        ),
+        (
+            PACK + "reset_monitor = 1\n" + PACK + "reset_monitor = 2\n",
+            -1, [(None, None, 1), (None, None, 2)],
+        ),
+        (5 * PACK + "[mavlink]\nbattery_id = 250\n", 250, 5 * [(None, None, None)]),
+    ],
+)  # fmt: skip
+def test_ids_that_do_not_collide_are_accepted_as_configured(
+    text: str, first_id: int, ids: list[tuple[int | None, ...]]
+) -> None:
+    config = read(text)
+    assert config.vehicle_link.battery_id == first_id
+    found = [(one.component_id, one.battery_id, one.reset_monitor) for one in config.battery]
+    assert found == ids
 
 
 # A running service.
