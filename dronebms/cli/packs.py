@@ -155,14 +155,14 @@ def _history(options: argparse.Namespace, everything: EverythingLearned) -> _His
 
 
 def _changes_labels(options: argparse.Namespace) -> bool:
-    texts = options.name is not None, options.tag, options.untag, options.service_every
-    return options.serviced or any(texts)
+    given = options.tag, options.untag, options.service_every, options.serviced
+    return options.name is not None or any(given)
 
 
 def _label(options: argparse.Namespace, selected: Sequence[PackRow], history: _History) -> None:
     """Store what the user states of the selected packs."""
-    own = options.serial is None and (options.name is not None or options.serviced)
-    if own or (options.serial is None and (options.tag or options.untag)):
+    of_one = options.name is not None or options.serviced or options.tag or options.untag
+    if options.serial is None and of_one:
         raise ConfigError("--name, --tag, --untag and --serviced are those of one pack: name it")
     if options.database is not None:
         raise ConfigError("the names of packs are stored in a --state-dir, and copied by --push")

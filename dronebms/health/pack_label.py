@@ -1,7 +1,7 @@
 """What a user states of a pack: its name, tags, and how often it is due for maintenance.
 
-A row of the pack history's table of packs; `None` and 0 flights are not stated. Flights, cycles and
-days count from the last service, or from the first flight in the history.
+A row of the pack history's table of packs; `None` is not stated. Flights, cycles and days count
+from the last service, or from the first flight in the history.
 """
 
 from collections.abc import Sequence

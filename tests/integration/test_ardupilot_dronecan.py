@@ -71,14 +71,18 @@ class Service:
             )  # of a second slot, if it is sent
 
 
+def copter_with(tmp_path: Path, parameters: str = "") -> Iterator[Copter]:
+    folder = tmp_path / "copter"
+    folder.mkdir()
+    yield from copter_in(folder, parameters=PARAMETERS + parameters, script=False)
+
+
 @pytest.fixture
 def copter(
     can_network: None,  # noqa: ARG001 - before the process
     tmp_path: Path,
 ) -> Iterator[Copter]:
-    folder = tmp_path / "copter"
-    folder.mkdir()
-    yield from copter_in(folder, parameters=PARAMETERS, script=False)
+    yield from copter_with(tmp_path)
 
 
 @pytest.fixture
@@ -86,10 +90,8 @@ def two_monitors(
     can_network: None,  # noqa: ARG001 - before the process
     tmp_path: Path,
 ) -> Iterator[Copter]:
-    folder = tmp_path / "copter"
-    folder.mkdir()
     second = f"BATT2_MONITOR 8\nBATT2_SERIAL_NUM {BATTERY_ID + 1}\nBATT2_CAPACITY 16000\n"
-    yield from copter_in(folder, parameters=PARAMETERS + second, script=False)
+    yield from copter_with(tmp_path, second)
 
 
 def _monitor(copter: Copter) -> Any:  # noqa: ANN401 - a message
