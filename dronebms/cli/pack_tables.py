@@ -227,7 +227,7 @@ def _storage_lines(flights: Sequence[FlightRecord]) -> list[str]:
     lines = []
     if stored_h:
         days = sum(stored_h) / _HOURS_PER_DAY
-        lines.append(f"{'above 90 %':18}{number(days, 'days', 1):>12}  while the service ran")
+        lines.append(f"{'above 90 %':18}{number(days, 'days', 1):>12}  while it was read")
     counts = [one.cell_deviations for one in flights if one.cell_deviations]
     if counts:
         cells = [sum(row[k] or 0.0 for row in counts if k < len(row)) for k in range(_most(counts))]
