@@ -62,8 +62,10 @@ def test_a_missing_venv_module_is_named_with_the_line_that_installs_it(tmp_path:
 def run(
     *words: str | Path, cwd: Path, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    # Without PYTHONPATH, in which this repository would stand in for what is installed.
-    base = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # PYTHONPATH would let this repository stand in for what is installed; a make that runs these
+    # tests would change what another make prints.
+    inherited = {"PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    base = {key: value for key, value in os.environ.items() if key not in inherited}
     return subprocess.run(  # noqa: S603 - the programs of this test's own environment
         [str(word) for word in words], cwd=cwd, env=base | (environment or {}),
         capture_output=True, text=True, check=False,
