@@ -29,7 +29,7 @@ MAN_PAGE := $(DESTDIR)$(PREFIX)/share/man/man1/dronebms.1
 EXAMPLE := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.toml
 SCHEMA := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.schema.json
 
-.PHONY: demo demo-size test test-all lint check format bench docs site deb clean install-service uninstall-service
+.PHONY: demo demo-size test test-all lint check format bench docs site deb lock sbom clean install-service uninstall-service
 
 demo: .venv/.installed
 	$(BIN)/dronebms sim --flight mission --speed 10
@@ -108,6 +108,14 @@ endif
 ARCH ?= amd64
 deb:
 	packaging/deb/make_package $(ARCH)
+
+# The packages that `make deb` takes, of the extras that a service may have.
+lock: .venv/.installed
+	$(BIN)/python packaging/deb/lock mqtt,metrics,web,dronecan
+
+# What is in the package, with versions and licences, as CycloneDX.
+sbom: .venv/.tests-installed
+	packaging/sbom $(BIN)/cyclonedx-py
 
 # The configuration, recordings and learned parameters stay.
 uninstall-service:

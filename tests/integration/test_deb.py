@@ -1,11 +1,13 @@
 """`make deb`: files, fields, and the program as the package brings it, for both architectures."""
 
+import json
 import os
 import re
 import shutil
 import struct
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -29,36 +31,44 @@ FILES = {
 }
 
 
-def run(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str | Path, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     plain = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(  # noqa: S603 - our own programs, and dpkg-deb
         [str(word) for word in words],
         cwd=cwd,
-        env=plain,
+        env=plain | environment,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-@pytest.fixture(scope="module", params=list(ELF_MACHINES))
-def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package and its files, of one architecture."""
+def build(arch: str, folder: Path, **environment: str) -> Path:
+    """Build the package of a copy of this project; return x.deb in the folder."""
     for name in ("make", "dpkg-deb"):
         if shutil.which(name) is None:
             pytest.skip(f"{name} is missing; install it with: sudo apt install make dpkg")
-    folder = tmp_path_factory.mktemp(request.param)
     copy = folder / "copy"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "dist", "tests"))
-    built = run("make", "deb", f"ARCH={request.param}", f"PYTHON={sys.executable}", cwd=copy)
+    built = run("make", "deb", f"ARCH={arch}", f"PYTHON={sys.executable}", cwd=copy, **environment)
     if "No matching distribution" in built.stderr or "Connection" in built.stderr:
         pytest.skip(f"pip cannot download here: {built.stderr.splitlines()[-1:]}")
     assert built.returncode == 0, built.stderr[-500:]
     (deb,) = (copy / "dist").glob("*.deb")
-    assert deb.name == f"dronebms_{__version__}_{request.param}.deb"
+    assert deb.name == f"dronebms_{__version__}_{arch}.deb"
     deb.rename(folder / "x.deb")
-    run("dpkg-deb", "-x", folder / "x.deb", folder / "root").check_returncode()
     shutil.rmtree(copy)
+    return folder / "x.deb"
+
+
+@pytest.fixture(scope="module", params=list(ELF_MACHINES))
+def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package and its files, of one architecture."""
+    folder = tmp_path_factory.mktemp(request.param)
+    deb = build(request.param, folder)
+    run("dpkg-deb", "-x", deb, folder / "root").check_returncode()
     return folder
 
 
@@ -108,6 +118,45 @@ def test_the_program_of_the_package_flies_with_the_python_of_the_target(package:
     made = run(python, "-I", "-m", "dronebms.cli", *words, cwd=package)
     assert (made.returncode, made.stderr) == (0, "")
     assert f"start it: dronebms run -c {config}" in made.stdout
+
+
+@pytest.mark.slow
+def test_two_builds_are_the_same_bytes(package: Path, tmp_path: Path) -> None:
+    """In another folder and time zone, with another umask and a longer path."""
+    if field(package, "Architecture") != "amd64":
+        pytest.skip("the script is the same for every architecture; one is built twice")
+    folder = tmp_path / "another place"
+    folder.mkdir()
+    before = os.umask(0o077)
+    try:
+        again = build("amd64", folder, TZ="Pacific/Auckland", LC_ALL="C")
+    finally:
+        os.umask(before)
+    assert again.read_bytes() == (package / "x.deb").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_bill_of_materials_names_what_the_package_brings(package: Path, tmp_path: Path) -> None:
+    """The packages of the built root, read without the list that both are made of."""
+    if field(package, "Architecture") != "amd64":
+        pytest.skip("the list of packages is that of both architectures")
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "dist", "tests"))
+    tool = Path(sys.executable).with_name("cyclonedx-py")
+    made = run(copy / "packaging/sbom", tool, cwd=copy, PYTHON=sys.executable)
+    assert made.returncode == 0, made.stderr[-500:]
+    bill = json.loads((copy / "dist" / f"dronebms_{__version__}.cdx.json").read_text())
+    listed = {item["name"].lower().replace("_", "-"): item for item in bill["components"]}
+    site = package / "root/opt/dronebms/lib/python3.11/site-packages"
+    brought = {
+        one.metadata["Name"].lower().replace("_", "-"): one.version
+        for one in distributions(path=[str(site)])
+    }
+    own = brought.pop("dronebms")
+    assert own == bill["metadata"]["component"]["version"] == __version__
+    assert {name: item["version"] for name, item in listed.items() if name != "dronebms"} == brought
+    assert not [name for name, item in listed.items() if not item.get("licenses")]
+    assert str(copy) not in json.dumps(bill)
 
 
 def test_another_architecture_is_refused() -> None:

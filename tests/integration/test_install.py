@@ -86,6 +86,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_two_builds_of_the_wheel_are_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
+    """From a copy in another folder, with other dates and modes of the files."""
+    copy = tmp_path / "another place"
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "tests")
+    before = os.umask(0o077)
+    try:
+        shutil.copytree(ROOT, copy, ignore=ignored, copy_function=shutil.copyfile)
+        again = run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", ".", copy,
+                    cwd=tmp_path)  # fmt: skip
+    finally:
+        os.umask(before)
+    assert again.returncode == 0, again.stderr[-500:]
+    (built,) = tmp_path.glob("*.whl")
+    assert built.read_bytes() == wheel.read_bytes()
+
+
+@pytest.mark.slow
 def test_the_wheel_flies_from_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", "clean", cwd=tmp_path).check_returncode()
     clean = tmp_path / "clean" / "bin"
