@@ -30,6 +30,12 @@ def loaded(folder: Path, autopilot: Autopilot) -> SavedParameters:
     return saved
 
 
+def test_values_that_version_0_1_0_left_are_restored(autopilot: Autopilot) -> None:
+    folder = Path(__file__).parents[2] / "data" / "upgrade_0.1.0"
+    assert left_behind(folder)
+    assert loaded(folder, autopilot).values == {"MOT_BAT_CURR_MAX": 80.0}
+
+
 def test_values_are_stored_with_a_format_and_loaded_again(
     tmp_path: Path, autopilot: Autopilot
 ) -> None:
