@@ -187,6 +187,9 @@ class BatteryConfig(Section):
     reset_monitor: Annotated[int, Field(ge=1, le=LAST_RESET)] | None = None
     """Battery monitor of ArduPilot (1: `BATT_`, 2: `BATT2_`) that is reset on the ground when the
     pack was replaced; none without it."""
+    pack_id: Name | None = None
+    """Name of a pack without a serial number of its own, such as one behind a power module: its
+    history and what is learned of it are stored under that name; change it with the pack."""
     pack_model: Name | None = None
     """Model of the pack: a new pack starts from packs of its model; else maker, device, capacity
     and cells."""
@@ -541,7 +544,7 @@ class Config(Section):
     def _every_pack_has_its_own_address(self) -> "Config":
         for second, later in enumerate(self.battery):
             for first, earlier in enumerate(self.battery[:second]):
-                wrong = _conflict(earlier, later)
+                wrong = _name_conflict(earlier, later) or _conflict(earlier, later)
                 if wrong is not None:
                     raise ValueError(f"battery.{first + 1} and battery.{second + 1}: {wrong}")
         return self
@@ -705,6 +708,13 @@ def by_adapter(batteries: Sequence[BatteryConfig]) -> list[list[tuple[int, Batte
         key = f"{battery.bus} {index}" if battery.is_virtual else battery.adapter
         found.setdefault(key, []).append((index, battery))
     return list(found.values())
+
+
+def _name_conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:
+    """Reason why two batteries cannot have one history, `None` if they have two or none."""
+    if one.pack_id is None or one.pack_id != other.pack_id:
+        return None
+    return f"same pack_id {one.pack_id!r}"
 
 
 def _conflict(one: BatteryConfig, other: BatteryConfig) -> str | None:

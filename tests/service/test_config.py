@@ -102,6 +102,12 @@ def test_packs_have_their_model_and_the_name_of_the_vehicle() -> None:
     assert [pack.vehicle for pack in read(BATTERY).pack_data()] == [None]
 
 
+def test_packs_without_a_serial_number_have_names_of_their_own() -> None:
+    two = BATTERY + 'pack_id = "blue"\n' + BATTERY + 'address = 0x0c\npack_id = "{}"\n'
+    assert [pack.pack_id for pack in read(two.format("red")).pack_data()] == ["blue", "red"]
+    assert complaints(two.format("blue")) == ["battery.1 and battery.2: same pack_id 'blue'"]
+
+
 def test_a_known_cell_gives_its_chemistry() -> None:
     (pack,) = read(BATTERY + 'cell = "p42a"\ncapacity_mah = 16800\n').pack_data()
     assert (pack.cell, pack.chemistry) == ("P42A", LI_ION)
@@ -216,7 +222,7 @@ severity = "bad"
             "cutoff_cell_v = 3300",
             "battery.1.cutoff_cell_v: expected 1.5 to 4.2 V (in millivolts? then write 3.3), not",
         ),
-        ("pack_id = 1", "battery.1.pack_id is not a known key; the nearest is "),
+        ("serial = 1", "battery.1.serial is not a known key; the nearest is "),
     ],
 )
 def test_a_value_of_the_wrong_kind_or_size_is_named_with_what_was_expected(

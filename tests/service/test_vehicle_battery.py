@@ -13,6 +13,7 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Report
 from dronebms.core.toml_schema import validated
 from dronebms.flightlogs import FlightOptions
+from dronebms.health.database import FILE, SqliteFile
 from dronebms.service.config import Config
 from dronebms.service.service import Service
 from dronebms.simulation.rehearsal import VirtualMachine
@@ -146,6 +147,21 @@ def test_a_restart_in_flight_continues_with_the_same_pack() -> None:
     assert before.used_mah is not None
     assert after.used_mah is not None
     assert after.used_mah >= before.used_mah > 500.0
+
+
+@pytest.mark.parametrize(("pack_id", "packs"), [('pack_id = "blue 1"\n', ["blue 1"]), ("", [])])
+def test_a_pack_with_a_name_has_a_history(tmp_path: Path, pack_id: str, packs: list[str]) -> None:
+    flight = Flight(MEASURED + pack_id + f'[state]\ndir = "{tmp_path}"\n')
+    before = flight.world.truth().soc_frac
+    flight.run(320.0)
+    history = SqliteFile(tmp_path / FILE, writes=False)
+    flights = history.run("SELECT pack, flown_s, used_mah, cells FROM flight")
+    assert [pack for pack, *_ in flights] == packs
+    used_mah = (before - flight.world.truth().soc_frac) * 16000.0
+    for _, flown_s, mah, cells in flights:
+        assert (flown_s, cells) == (pytest.approx(300.0, abs=5.0), 6)
+        assert mah == pytest.approx(used_mah, rel=0.1)
+    assert [path.stem for path in (tmp_path / "learned").glob("*.json")] == packs
 
 
 def test_a_run_is_recorded_and_replays_to_the_same_lines(tmp_path: Path) -> None:
