@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -12,16 +11,15 @@ from dronebms.estimation.learned_export import EverythingLearned
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import LearnedPack
 from dronebms.estimation.usual_power import UsualPower, usual_power
-from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast
-from dronebms.health.capacity import pack_capacity
+from dronebms.health.ageing_trend import AgeingForecast
+from dronebms.health.findings import capacity_text, day_text, findings, service_text
 from dronebms.health.flight_record import FlightRecord
-from dronebms.health.pack_label import PackLabel, Stay, Use, maintenance
+from dronebms.health.pack_label import PackLabel, Stay, Use
 from dronebms.protection.limits import limit_label
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
-_FAR = 1000  # flights: horizon of the forecast
-_DAY_S, _HOURS_PER_DAY = 86_400.0, 24.0
+_HOURS_PER_DAY = 24.0
 _ROWS = (  # of one pack: title, unit, decimals, column
     ("relative capacity", "", 2, "relative_capacity"),
     ("resistance", "mohm", 2, "resistance_mohm"),
@@ -61,56 +59,10 @@ class PackRow:
         return self.label.name or self.name
 
 
-def sentences(flights: Sequence[FlightRecord], forecast: AgeingForecast) -> list[str]:
-    """Findings about a pack, the worst first."""
-    found = []
-    weak = forecast.weak
-    if weak is not None:
-        sign = "-" if weak.what == "capacity" else "+"
-        by = f"{weak.what} {sign}{weak.by:.0%} from the mean cell"
-        found.append(f"weak cell {weak.cell}: {by}, since flight {weak.since}")
-    if forecast.left:
-        found.append(_end(forecast.left, flights, forecast.days_per_flight))
-    for quantity, trend in (("capacity", forecast.capacity), ("resistance", forecast.resistance)):
-        if trend is not None and trend.changed is not None:
-            found.append(f"{quantity} ages faster since flight {trend.changed}")
-    if not forecast.left:
-        count = sum(flight.relative_capacity is not None for flight in flights)
-        found.append(f"no forecast: {count} of {LEAST_FLIGHTS} flights with a measured capacity")
-    return found
-
-
-def _end(left: Sequence[float | None], flights: Sequence[FlightRecord], days: float | None) -> str:
-    low, middle, high = (_FAR if n is None else min(n, _FAR) for n in left)
-    if low == _FAR:
-        return f"not worn out within {_FAR} flights"
-    if high == 0:
-        return "worn out"
-    median, most = (f"{n:.0f}" if n < _FAR else f"more than {_FAR}" for n in (middle, high))
-    text = f"worn out in {median} flights (90 %: {low:.0f} to {most})"
-    last_s = flights[-1].started_unix_s
-    if days is None or last_s is None or middle == _FAR:
-        return text
-    return f"{text}; about {_day(last_s + days * middle * _DAY_S)}"
-
-
-def _day(unix_s: float | None) -> str:
-    return DASH if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d}"
-
-
-def capacity_text(flights: Sequence[FlightRecord]) -> str:
-    """Capacity of a pack with its 90 % interval, and its share of the rated one."""
-    known = pack_capacity(flights)
-    if known is None:
-        return DASH
-    ah, low_ah, high_ah = (mah / 1000.0 for mah in (known.mah, known.low_mah, known.high_mah))
-    return f"{ah:.1f} Ah ({low_ah:.1f}-{high_ah:.1f}), {100.0 * known.rated_frac:.0f} % of rated"
-
-
 def tables(selected: Sequence[PackRow], everything: EverythingLearned) -> list[Table]:
     """A line for each pack, each learned pack and each vehicle; no table without lines."""
     flown = [row for row in selected if row.flights]
-    texts = [(", ".join(row.label.tags), service_text(row)) for row in flown]
+    texts = [(", ".join(row.label.tags), service_text(row.label, row.use)) for row in flown]
     labelled = [number for number in range(2) if any(text[number] for text in texts)]
     history = _table(
         [*_TITLES[:1], *(_LABEL_TITLES[number] for number in labelled), *_TITLES[1:]],
@@ -143,16 +95,10 @@ def _table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
 def _history_line(row: PackRow) -> tuple[str, ...]:
     trends = row.forecast.capacity, row.forecast.resistance
     shares = (DASH if trend is None else f"{trend.now:.0%}" for trend in trends)
-    day = _day(row.flights[-1].started_unix_s)
-    findings = "; ".join(sentences(row.flights, row.forecast))
+    day = day_text(row.flights[-1].started_unix_s)
+    found = "; ".join(findings(row.flights, row.forecast))
     capacity = capacity_text(row.flights)
-    return (printable(row.title), str(len(row.flights)), day, capacity, *shares, findings)
-
-
-def service_text(row: PackRow) -> str:
-    """The bounds of use until the next service, the reached ones first."""
-    dues = sorted(maintenance(row.label, row.use), key=lambda due: not due.is_reached)
-    return "; ".join(due.text for due in dues)
+    return (printable(row.title), str(len(row.flights)), day, capacity, *shares, found)
 
 
 def _learned_line(row: PackRow) -> tuple[str, ...]:
@@ -191,7 +137,7 @@ def print_pack(row: PackRow, console: Console) -> None:
 def _history_lines(row: PackRow, console: Console) -> list[str]:
     flights, last = row.flights, row.flights[-1]
     kind = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
-    lines = [f"{row.title}: {kind}, {len(flights)} flights, last {_day(last.started_unix_s)}"]
+    lines = [f"{row.title}: {kind}, {len(flights)} flights, last {day_text(last.started_unix_s)}"]
     lines += _label_lines(row)
     lines.append(f"{'capacity':18}{capacity_text(flights)}")
     bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
@@ -202,20 +148,20 @@ def _history_lines(row: PackRow, console: Console) -> list[str]:
     lines += _storage_lines(flights)
     excursions = [f"{limit_label(name)} {seconds:.0f} s" for name, seconds, _ in last.excursions]
     lines.append(f"tripped limits in the last flight: {', '.join(excursions) or 'none'}")
-    return [*lines, *sentences(flights, row.forecast)]
+    return [*lines, *findings(flights, row.forecast)]
 
 
 def _label_lines(row: PackRow) -> list[str]:
     """Full name, tags, maintenance, and the vehicles of a pack."""
     lines = [f"{'pack':18}{row.name}"] if row.label.name else []
     lines += [f"{'tags':18}{', '.join(row.label.tags)}"] if row.label.tags else []
-    service = service_text(row)
+    service = service_text(row.label, row.use)
     if row.label.serviced_unix_s is not None:
-        service = "; ".join(filter(None, (service, f"last {_day(row.label.serviced_unix_s)}")))
+        service = "; ".join(filter(None, (service, f"last {day_text(row.label.serviced_unix_s)}")))
     lines += [f"{'maintenance':18}{service}"] if service else []
     for stay in row.stays:
-        text = f"{stay.vehicle}: {stay.flights} flights, {_day(stay.from_unix_s)}"
-        text += f" to {_day(stay.until_unix_s)}" if stay.flights > 1 else ""
+        text = f"{stay.vehicle}: {stay.flights} flights, {day_text(stay.from_unix_s)}"
+        text += f" to {day_text(stay.until_unix_s)}" if stay.flights > 1 else ""
         after = "" if stay.replaced_by is None else f", replaced by {stay.replaced_by}"
         lines.append(f"{'vehicle':18}{text}{after}")
     return lines

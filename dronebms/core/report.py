@@ -287,6 +287,18 @@ class PreflightVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class PackSummary:
+    """What the pack history has of a pack, as screens show it."""
+
+    name: str | None = None  # that a user gave it
+    tags: tuple[str, ...] = ()
+    flights: int = 0
+    capacity: str | None = None  # with its interval, and the share of the rated one
+    findings: tuple[str, ...] = ()  # the worst first
+    service: str | None = None  # when maintenance is due
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All values of one battery at one step, as every sink receives them."""
 
@@ -302,6 +314,7 @@ class Report:
     requests: tuple[ActionRequest, ...] = ()  # most urgent first
     supply: SupplyStatus | None = None  # of which it is a part; sets `status.asked_max_a`
     reported: ReportedCharge = ReportedCharge()
+    history: PackSummary | None = None  # of the pack; for screens alone
 
     @property
     def flying(self) -> bool:

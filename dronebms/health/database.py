@@ -85,7 +85,9 @@ def _get(version: int) -> str:
         if column == name and _SINCE.get(name, 1) > version:
             column = "'[]'" if name in _LISTS else "NULL"
         columns.append(column)
-    return f"SELECT {', '.join(columns)} FROM flight ORDER BY sequence, flight_id"  # noqa: S608 - field names
+    # Of one pack, or with an empty name of all.
+    of = "WHERE :pack IN ('', pack)"
+    return f"SELECT {', '.join(columns)} FROM flight {of} ORDER BY sequence, flight_id"  # noqa: S608 - field names
 
 
 Row = Sequence[object]
@@ -158,13 +160,15 @@ class PackHistory:
         if rows:
             self._database.run(_PUT, *rows)
 
-    def flights(self) -> list[FlightRecord]:
-        """All flights in their order.
+    def flights(self, pack: str = "") -> list[FlightRecord]:
+        """The flights of one pack, or all, in their order.
 
         By date if every flight has one, as several vehicles may have flown a pack; else by the
         vehicle's own sequence, as its clock may have been wrong.
         """
-        found = [self._flight(row) for row in self._database.run(_get(self._version))]
+        found = [
+            self._flight(row) for row in self._database.run(_get(self._version), {"pack": pack})
+        ]
         dated = [flight for flight in found if flight.started_unix_s is not None]
         if len(dated) == len(found):
             found.sort(key=lambda flight: flight.started_unix_s or 0.0)

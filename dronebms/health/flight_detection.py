@@ -106,6 +106,16 @@ class FlightDetector:
         self._stress = Stress()
         self._used_ah = 0.0
 
+    @property
+    def pack(self) -> str | None:
+        """Name of the connected pack in the history; `None`: it has none."""
+        return self._pack
+
+    @property
+    def flying(self) -> bool:
+        """Whether a flight is in progress."""
+        return self._open is not None
+
     def update(self, report: Report, *, unix_s: float | None = None) -> FlightRecord | None:
         """Process a step; return the record of the flight that has ended with it."""
         dt_s = 0.0 if self._last is None else max(report.t_s - self._last.t_s, 0.0)

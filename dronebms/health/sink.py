@@ -1,26 +1,34 @@
 """Sink that records the pack history while the service runs, in a thread of its own.
 
+It also has a summary of each connected pack, for screens: as the pack is recognised, after each
+flight, and once a minute on the ground, when a user may have changed its name.
+
 The loop hands Reports over and never waits. A failed write (full disk, locked database) is logged
 once and retried; the flight in progress is written every few seconds, so that a kill or a power
 failure loses no more than those.
 """
 
 import logging
+import math
 import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from dronebms.core.errors import ConfigError
-from dronebms.core.report import Report
+from dronebms.core.report import PackSummary, Report
 from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.findings import summary
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LOST, FlightRecord
+from dronebms.health.pack_label import PackLabel
 
 _log = logging.getLogger(__name__)
 EVERY_S = 5.0
 _ROUND_S = 0.5
+_SUMMARY_S = 60.0
 _QUEUED = 3000  # reports: minutes of one pack, during a slow write
 _STOP_S = 10.0  # for the last rows; a database may be locked for half of it
 _LEAST_UNIX_S = 1_735_689_600.0  # 2025: a clock with an earlier date has not been set
@@ -44,6 +52,8 @@ class PackHistorySink:
         self._history: PackHistory | None = None
         self._failed = ""
         self._written_s = 0.0
+        self._summaries: dict[int, PackSummary] = {}  # replaced whole, as another thread reads it
+        self._summed: dict[int, tuple[str | None, float]] = {}  # pack, and when
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="pack history", daemon=True)
         self._thread.start()
@@ -51,6 +61,11 @@ class PackHistorySink:
     def __call__(self, report: Report) -> None:
         """Queue a report; never waits."""
         self._queue.append(report)
+
+    def with_summary(self, report: Report) -> Report:
+        """The report with the summary of its pack; for the loop's thread."""
+        found = self._summaries.get(report.index)
+        return report if found is None else replace(report, history=found)
 
     def close(self) -> None:
         """Write the remaining records and stop the thread."""
@@ -75,6 +90,28 @@ class PackHistorySink:
                 self._written_s = report.t_s
                 flying = [one.record(FLYING, unix_s=date_s) for one in self._detectors.values()]
                 self._write([ended, *flying])
+            self._summarise(report, detector, has_landed=ended is not None)
+
+    def _summarise(self, report: Report, detector: FlightDetector, *, has_landed: bool) -> None:
+        """Read the summary of a battery's pack if it is due."""
+        pack, index = detector.pack, report.index
+        known, at_s = self._summed.get(index, (None, -math.inf))
+        is_due = not detector.flying and report.t_s - at_s >= _SUMMARY_S
+        if pack == known and not has_landed and not is_due:
+            return
+        self._summed[index] = pack, report.t_s
+        others = {key: value for key, value in self._summaries.items() if key != index}
+        if pack is None or self._history is None:
+            self._summaries = others
+            return
+        try:
+            label = self._history.labels().get(pack, PackLabel(pack))
+            found = summary(label, self._history.flights(pack), self._date())
+        except ConfigError as error:
+            _log.warning("the summary of %s cannot be read: %s", pack, error)
+            self._summaries = others
+            return
+        self._summaries = others | {index: found}
 
     def _date(self) -> float | None:
         unix_s = self._unix_s()

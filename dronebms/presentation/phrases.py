@@ -117,18 +117,36 @@ def weak_cell_reasons(report: Report, index: int) -> str:
 
 
 def pack_name(report: Report) -> str:
-    """Number, chemistry, cells, capacity, device name and serial number, as far as known."""
+    """Number, a user's name, chemistry, cells, capacity, device and serial number, if known."""
     pack_data, identity = report.pack_data, report.snapshot.identity
     cells = pack_data.cells or identity.cells or len(report.snapshot.cells_v) or None
     capacity_mah = pack_data.capacity_mah or identity.design_mah
+    given = None if report.history is None else report.history.name
     parts = (
-        f"battery {report.index + 1}: {pack_data.chemistry.name}",
+        f"battery {report.index + 1}:",
+        None if given is None else f"{printable(given)},",
+        pack_data.chemistry.name,
         f"{cells}S" if cells is not None else None,
         f"{capacity_mah:.0f} mAh" if capacity_mah is not None else None,
         identity.device and printable(identity.device),
         f"serial {identity.serial}" if identity.serial is not None else None,
     )
     return " ".join(part for part in parts if part is not None)
+
+
+def pack_history(report: Report) -> str:
+    """Flights, capacity, maintenance and the worst finding of a pack; empty without a history."""
+    found = report.history
+    if found is None:
+        return ""
+    parts = (
+        f"{found.flights} flight{'s' * (found.flights != 1)}",
+        found.capacity,
+        found.service,
+        *found.findings[:1],
+        f"tags {', '.join(found.tags)}" if found.tags else None,
+    )
+    return printable("; ".join(part for part in parts if part))
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,8 +153,9 @@ class Service:
         history = None
         if config.state is not None:
             history = stack.enter_context(closing(PackHistorySink(Path(config.state.dir), unix_s)))
+        viewers = status_server_of(config.status, stack)
         optional = (
-            status_server_of(config.status, stack),
+            viewers if history is None else _with_history(viewers, history),
             history,
             metrics_of(config.metrics, stack, clock),
             mqtt_of(config.mqtt, config.state, config.charger, stack),
@@ -254,6 +255,13 @@ class Service:
 
     def _charge(self, report: Report) -> None:
         self._charger(report)
+
+
+def _with_history(sink: Sink | None, history: PackHistorySink) -> Sink | None:
+    """The sink, which receives what the history has of each pack too."""
+    if sink is None:
+        return None
+    return lambda report: sink(history.with_summary(report))
 
 
 def _rules(config: Config) -> Rules:

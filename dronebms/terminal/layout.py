@@ -25,6 +25,7 @@ from dronebms.presentation.phrases import (
     home_answers,
     limit_answer,
     mission_answer,
+    pack_history,
     pack_name,
     spread_mv,
     state_answer,
@@ -208,6 +209,8 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
     cells = cell_lines(report, min(room, max(_CELL_ROWS, room - _EXTRAS)), frame)
     # Uses of the free rows by priority: a second event, air, the discharge limits, a title.
     free = room - len(cells)
+    history = _history_lines(report) if free > _EXTRAS else []
+    free -= len(history)
     air_above, air_below, limits, title = (free > rows for rows in range(1, _EXTRAS))
     lines = [
         *[Text()] * air_above,
@@ -216,6 +219,7 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
         *readings,
         *[_max_current_line(report)] * limits,
         _autopilot_line(report, frame),
+        *history,
         heading,
         *cells,
         *_trend_lines(free - _EXTRAS - _EVENT_ROWS, frame),
@@ -301,6 +305,11 @@ def _max_current_line(report: Report) -> Text:
     row = max_current(report)
     value = Text(f"{row.value:>{_VALUE_WIDTH}}", _VALUE)
     return _labelled(row.label, value, Text(f"  {row.note}"))
+
+
+def _history_lines(report: Report) -> list[Text]:
+    text = pack_history(report)
+    return [_labelled("history", Text(text))] if text else []
 
 
 def _autopilot_line(report: Report, frame: Frame) -> Text:

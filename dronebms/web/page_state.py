@@ -20,6 +20,7 @@ from dronebms.presentation.phrases import (
     home_answers,
     limit_answer,
     mission_answer,
+    pack_history,
     pack_name,
     state_answer,
     time_left,
@@ -140,6 +141,7 @@ def _battery(report: Report, now_s: float, link: str | None) -> Data:
     return {
         "index": report.index,
         "name": pack_name(report),
+        "history": pack_history(report),
         "left": "-:--" if left_s is None else duration(left_s),
         "interval": left,
         "until": until,

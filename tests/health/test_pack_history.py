@@ -19,11 +19,12 @@ from time import monotonic
 import pytest
 
 from dronebms.core.errors import ConfigError
-from dronebms.core.report import Report
+from dronebms.core.report import PackSummary, Report
 from dronebms.health.capacity import pack_capacity
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LANDED, LOST, FlightRecord
+from dronebms.health.pack_label import PackLabel
 from dronebms.health.sink import PackHistorySink
 from dronebms.protection.limits import every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
@@ -225,6 +226,39 @@ def test_a_clock_that_is_not_set_gives_no_date(start: list[Report], tmp_path: Pa
         for report in start:
             sink(report)
     assert stored(tmp_path)[0].started_unix_s is None
+
+
+def test_screens_have_the_name_of_the_pack_and_its_flights(
+    start: list[Report], tmp_path: Path
+) -> None:
+    """The flight in progress does not count; a name that is given meanwhile is read a minute on."""
+    with closing(PackHistorySink(tmp_path, lambda: TODAY_S)) as sink:
+        for report in start:
+            sink(report)
+    (flight,) = stored(tmp_path)
+    history = PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
+    label = PackLabel(flight.pack, "blue 1", ("survey",), every_flights=1.0)
+    ground = [replace(start[0], t_s=float(t_s)) for t_s in range(70)]
+    sink = PackHistorySink(tmp_path, lambda: TODAY_S)
+    sink.close()  # its thread; the test makes the rounds
+
+    def shown(reports: list[Report]) -> PackSummary | None:
+        for report in reports:
+            sink(report)
+        sink._round()
+        return sink.with_summary(ground[0]).history
+
+    assert sink.with_summary(ground[0]) is ground[0]
+    found = shown(ground[:30])
+    assert found is not None
+    assert (found.name, found.flights, found.service) == (None, 1, None)
+    history.put_label(label)
+    assert shown(ground[30:55]) == found
+    named = replace(found, name="blue 1", tags=("survey",), service="service due: 1 of 1 flights")
+    assert shown(ground[55:]) == named
+    assert sink.with_summary(replace(ground[0], index=1)).history is None
+    assert shown([replace(report, t_s=report.t_s + 100.0) for report in start]) == named
+    assert len(stored(tmp_path)) == 2  # one of them in progress
 
 
 def test_a_locked_database_blocks_nothing_is_logged_once_and_loses_no_flight(

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -25,11 +25,12 @@ import smartbattery.device_lock
 from dronebms.analysis.replay import reports as replayed
 from dronebms.core.clock import Clock, SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError, InUseError
-from dronebms.core.report import Report
+from dronebms.core.report import PackSummary, Report
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.flightlogs import FlightOptions
 from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.pack_label import PackLabel
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.recording.format import Start, read_records
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
@@ -37,6 +38,7 @@ from dronebms.service.config import Config
 from dronebms.service.service import Service
 from dronebms.service.signals import Signals
 from dronebms.telemetry import json_line
+from dronebms.telemetry.status_socket import read_status
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.bus import Bus
@@ -467,6 +469,35 @@ def test_a_service_with_a_state_folder_stores_the_pack_history(
     assert row.serial == 2001
     assert row.flown_s is not None
     assert row.flown_s > 30.0
+
+
+def test_a_viewer_receives_the_name_and_the_history_of_the_pack(
+    ground: socket.socket, tmp_path: Path
+) -> None:
+    where = tmp_path / "s"
+    text = f'[[battery]]\nbus = "sim:hover"\n[state]\ndir = "{tmp_path}/state"\n'
+    text += f'[status]\nsocket = "{where}"\n'
+    with ExitStack() as stack:
+        live = Service(config_of(text, ground), stack, SystemClock(SPEED)).reports()
+        while next(live).t_s < 60.0:
+            pass
+    store = PackHistory(SqliteFile(tmp_path / "state" / FILE, writes=True), writes=True)
+    (flight,) = store.flights()
+    store.put_label(PackLabel(flight.pack, "blue 1"))
+    found: list[PackSummary] = []
+
+    def view() -> None:
+        reports = read_status(where, SystemClock())
+        found.extend(islice((one.history for one in reports if one.history is not None), 1))
+
+    with ExitStack() as stack:
+        live = Service(config_of(text, ground), stack, SystemClock()).reports()
+        next(live)
+        viewer = threading.Thread(target=view, daemon=True)
+        viewer.start()
+        while viewer.is_alive() and next(live).t_s < 30.0:
+            pass
+    assert [(one.name, one.flights) for one in found] == [("blue 1", 1)]
 
 
 def test_a_damaged_pack_history_does_not_stop_the_service(

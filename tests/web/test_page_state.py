@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from dronebms.core.report import Event, Report, Severity
+from dronebms.core.report import Event, PackSummary, Report, Severity
 from dronebms.presentation.trend import Point
 from dronebms.terminal.layout import Canvas, View, render
 from dronebms.web.hub import MAX_VIEWERS, Cursor, Hub
@@ -41,6 +41,19 @@ SCENES = {
     "on a mission": (ON_MISSION,),
     "turn back": (TURN_BACK_NOW,),
     "two": (IN_TROUBLE, SECOND),
+    "a pack with a history": (
+        replace(
+            FLYING,
+            history=PackSummary(
+                "blue 1",
+                ("survey", "winter"),
+                34,
+                "14.1 Ah (13.2-15.0), 88 % of rated",
+                ("weak cell 3: capacity -12 % from the mean cell, since flight 20", "worn out"),
+                "service due: 50 of 50 flights",
+            ),
+        ),
+    ),
     "one is late": (FLYING, replace(SECOND, t_s=NOW_S + 5.0)),
 }
 
@@ -92,6 +105,16 @@ def test_every_text_of_the_page_is_on_the_terminal_too(scene: str) -> None:
     assert missing == [], now_s
 
 
+def test_a_pack_has_its_name_and_its_history() -> None:
+    (battery,) = page_state(SCENES["a pack with a history"])["batteries"]
+    assert battery["name"].startswith("battery 1: blue 1, li")
+    assert battery["history"].startswith("34 flights; 14.1 Ah (13.2-15.0), 88 % of rated; service")
+    assert battery["history"].endswith("weak cell 3: capacity -12 % from the mean cell, "
+                                       "since flight 20; tags survey, winter")  # fmt: skip
+    (battery,) = page_state(SCENES["flying"])["batteries"]
+    assert battery["history"] == ""
+
+
 def test_the_answers_come_first_and_unknown_is_a_dash() -> None:
     state = page_state([FLYING])
     assert [(row["label"], row["word"], row["severity"]) for row in state["answers"]] == [
@@ -126,7 +149,8 @@ def test_the_weakest_cell_is_marked_and_stale_values_too() -> None:
 def test_a_page_that_receives_nothing_shows_no_value(scene: str) -> None:
     state = blank(SCENES[scene])
     for battery in state["batteries"]:
-        del battery["index"], battery["name"], battery["until"]  # of the pack, not of the flight
+        for key in ("index", "name", "history", "until"):  # of the pack, not of the flight
+            del battery[key]
         for row in (*battery["readings"], *battery["cells"]):
             assert (row["share"], row["note"], row["age"]) == (None, "", "")
             row["label"] = ""

@@ -72,6 +72,7 @@ function battery(row) {
     ["div.left", [["strong", row.left], ["div", [["p", row.interval], ["p", row.until], ["p", row.default]]]]],
     ["div.readings", row.readings.map(reading)],
     ["p.autopilot", row.autopilot],
+    ["p.history", row.history],
     ["div.charts", charts.map(chart)],
     ["h3", row.heading],
     ["div.cells", row.cells.map(reading)],
