@@ -419,9 +419,6 @@ class Memory:
         coming, self.coming = self.coming, []
         return coming
 
-    def confirm(self, _data: bytes) -> None:
-        """Ignore which data was valid."""
-
 
 _log = logging.getLogger(__name__)
 

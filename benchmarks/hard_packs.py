@@ -30,7 +30,7 @@ from sim.plant.scenario import Scenario, load_scenario
 from smartbattery.snapshot import Identity, Snapshot
 
 SCENARIOS = "weak_cell", "lost_string", "worn_pack"
-WEAK_INDEX, LAST_S, FIRST_FRAC, DRAWS = 2, 7200.0, 1 / 3, 2000
+LAST_S, FIRST_FRAC, DRAWS = 7200.0, 1 / 3, 2000
 # Of varied flights: capacity of the weak or worn cells, what its resistance grows by over the loss.
 LEFT, GROWN = (0.4, 0.9), (0.3, 1.0)
 LOADS_C = {"lipo": (1.2, 2.6), "li-ion": (0.7, 1.4), "lifepo4": (0.9, 1.8)}

@@ -177,7 +177,6 @@ class FlightController:
     random: np.random.Generator
     complies: Callable[["FlightController"], bool] = lambda _: True
     loss_frac: float = 0.0
-    acknowledges_s: float = 0.0
     cut: bool = False
     silent: bool = False  # no heartbeats
     has_home: bool = True
@@ -185,7 +184,6 @@ class FlightController:
     changes: list[ModeChange] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    authorised: bool | None = None
     status: int = mavlink.MAV_STATE_STANDBY
     boot_s: float = 0.0
     is_open: bool = True
@@ -319,8 +317,6 @@ class FlightController:
             self._execute(message)
         elif kind in ("PARAM_REQUEST_READ", "PARAM_SET"):
             self._parameter(message)
-        elif kind == "COMMAND_ACK" and message.command == mavlink.MAV_CMD_ARM_AUTHORIZATION_REQUEST:
-            self.authorised = message.result == mavlink.MAV_RESULT_ACCEPTED
         elif kind == "SET_MODE":
             self._command_mode(_BY_NUMBER[self.stack].get(message.custom_mode, "hold"))
 
@@ -388,12 +384,3 @@ class FlightController:
                 )
             )  # fmt: skip
         self.emit(ids.MAVLink_command_ack_message(number, 0, 0, 0, _SYSTEM, 0))
-
-    def request_authorisation(self) -> None:
-        """Ask the service whether the vehicle may arm."""
-        self.authorised = None
-        self.emit(
-            mavlink.MAVLink_command_long_message(
-                _SYSTEM, 0, mavlink.MAV_CMD_ARM_AUTHORIZATION_REQUEST, 0, _SYSTEM, 0, 0, 0, 0, 0, 0
-            )
-        )
