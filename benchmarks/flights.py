@@ -54,15 +54,9 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.report import ActionKind, Report, Severity
 from dronebms.core.toml_schema import validated
 from dronebms.protection.limits import default_limits
-from dronebms.recording.gauge_tap import (
-    SteppedGauge,
-    TappedGauge,
-)
-from dronebms.service.config import BatteryConfig, Config
-from dronebms.service.factories import Wiring
+from dronebms.service.config import Config
 from dronebms.service.service import Service
-from mavlink_bridge.protocol.config import MavlinkConfig
-from mavlink_bridge.protocol.link import Link
+from dronebms.simulation.rehearsal import VirtualMachine
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import RandomStream, World, open_bus, random_generator
 from sim.plant.faults import parse_fault
@@ -112,31 +106,6 @@ class FlightFault:
     actions: str = _ACTIONS
     mavlink: str = ""  # lines of that section
     checkpoints: bool = False  # a restart continues from a checkpoint of each second
-
-
-class FlightMachine:
-    """Virtual packs and a vehicle in memory (`dronebms.service.factories.Machine`)."""
-
-    def __init__(self, wire: FaultyWire, link: FlightController) -> None:
-        self._wire, self._link = wire, link
-
-    def lock_packs(self, batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
-        """Do nothing: no other program uses them."""
-
-    def link(self, _config: MavlinkConfig, _stack: ExitStack) -> Link:
-        """The vehicle."""
-        return self._link
-
-    def sources(
-        self, batteries: Sequence[BatteryConfig], wiring: Wiring
-    ) -> dict[int, SteppedGauge]:
-        """Gauges that the loop polls."""
-        return {
-            index: SteppedGauge(
-                TappedGauge(self._wire, ADDRESS, battery.cells), index, wiring.on_poll
-            )
-            for index, battery in enumerate(batteries)
-        }
 
 
 class Flight:
@@ -211,7 +180,8 @@ class Flight:
         """Start the service; `parts` of an earlier run are restored."""
         config = validated(Config, self.path.read_text(), str(self.path))
         self.stack = ExitStack()
-        self.service = Service(config, self.stack, self.clock, FlightMachine(self.wire, self.fc))
+        machine = VirtualMachine(self.fc, [self.wire])
+        self.service = Service(config, self.stack, self.clock, machine)
         if self._parts:
             self.service.restore(self._parts)
         self._reports = self.service.reports(self._ticks())
