@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,16 @@ def pytest_configure() -> None:
     # And nohup with SIGHUP ignored.
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """No test writes into the folder that it was started in, whatever name it was given."""
+    folder = Path.cwd()
+    before = set(folder.iterdir())
+    yield
+    left = {path.name for path in set(folder.iterdir()) - before}
+    assert {name for name in left if not name.startswith((".", "build"))} == set()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
         options = f"-k {folder} -c listen_addresses='' -c fsync=off"
         run(pg_ctl, "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
         try:
-            yield f"postgresql+psycopg://fleet@/postgres?host={folder}"
+            yield f"postgresql://fleet@/postgres?host={folder}"
         finally:
             run(pg_ctl, "-D", data, "-m", "immediate", "stop")
     finally:

@@ -5,19 +5,22 @@ Table and statements are those of `dronebms.health.database`.
 
 from collections.abc import Mapping
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dronebms.core.errors import ConfigError
 from dronebms.health.database import Row
 
+_BACKEND = "postgresql"
+_DRIVER = f"{_BACKEND}+psycopg"  # that of the extra
+
 
 class PostgresDatabase:
     """A server that many vehicles push their records to.
 
     Args:
-        url: SQLAlchemy's, as postgresql+psycopg://user@host/name; libpq's own files and variables
+        url: SQLAlchemy's, as postgresql://user@host/name; libpq's own files and variables
             (~/.pgpass, PGPASSWORD, PGSSLMODE) apply to what it omits.
 
     Raises:
@@ -25,10 +28,17 @@ class PostgresDatabase:
     """
 
     def __init__(self, url: str) -> None:
+        kind = url.partition(":")[0]
         try:
-            self._engine = create_engine(url, poolclass=NullPool)
+            parsed = make_url(url)
+            if parsed.get_backend_name() != _BACKEND:  # SQLite would create a file to read it
+                raise ConfigError(
+                    f"{kind!r} is not a supported database: expected postgresql://USER@HOST/NAME"
+                )
+            if parsed.drivername == _BACKEND:
+                parsed = parsed.set(drivername=_DRIVER)
+            self._engine = create_engine(parsed, poolclass=NullPool)
         except (SQLAlchemyError, ModuleNotFoundError) as error:
-            kind = url.partition(":")[0]
             raise ConfigError(f"{kind!r} is not a supported database: {error}") from error
         self.name = self._engine.url.render_as_string(hide_password=True)
 

@@ -234,7 +234,7 @@ def test_maintenance_may_be_set_for_all_packs(
         (("1", "--name", "2"), "'2' is the serial number or full name of a pack"),
         (("1", "--name", "red"), "'red' is the name of another pack, 'P 2'"),
         (("3", "--name", "x"), "'3' matches no pack in"),
-        (("1", "--name", "x", "--database", "sqlite:///x"), "cannot be used"),
+        (("1", "--name", "x", "--database", "sqlite:///x"), "'sqlite' is not a supported"),
     ],
 )
 def test_a_name_that_cannot_be_given_is_one_sentence_and_changes_nothing(
