@@ -8,9 +8,10 @@ end the power is known and no landing. Joules of the pack, seconds.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem
 from dronebms.core.vehicle_state import VehicleState
@@ -26,7 +27,9 @@ from dronebms.estimation.flight_legs import (
     position_of,
 )
 from dronebms.estimation.motion_power import Array, LegTable, MotionPower
-from dronebms.estimation.return_home import ALONG_MISSION, conditions, destination, way
+from dronebms.estimation.return_home import ALONG_MISSION, conditions, destination, way, ways_along
+
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 _MODES = ("AUTO", "MISSION")  # of ArduPilot and of PX4
 _WIND_M_S, _WIND_DEG = 0.5, 10.0  # steps of the wind
@@ -112,8 +115,8 @@ class _Tail:
     table: LegTable
     numbers: tuple[int, ...]  # items with legs, the first one included
     ends: tuple[int, ...]  # legs of the tail until each of them has ended
-    homes: LegTable  # legs from each of them home
-    rows: Array  # of the items, for the legs in `homes`
+    homes: LegTable  # legs of the returns from them
+    parts: Indices  # of the legs in `homes`: first one and end of each return
     repeated: int = 0  # legs at its end that are flown again and again
     endless: str | None = None
 
@@ -157,25 +160,29 @@ class _Walk:
         """The legs after the first item, and from each item home as far as the wind allows it."""
         legs: list[Leg] = []
         homes: list[Leg] = []
+        along: dict[int, tuple[int, int]] | None = None
         numbers: list[int] = []
         ends: list[int] = []
-        rows: list[int] = []
+        parts: list[tuple[int, int]] = []
         last, landed, after = self.here, False, self.first
         items, repeated, endless = self._flown()
         returns = self.plan.returns
-        # From each item home; along a mission that is the rest of the mission itself.
-        with_homes = endless is None and (returns is None or returns.to not in ALONG_MISSION)
+        if endless is None and returns is not None and returns.to in ALONG_MISSION:
+            homes, along = ways_along(self.vehicle, self.motion, self.at)
         for index, flown in enumerate(items):
             legs += flown.legs if index else ()
             last, landed, after = flown.end, flown.lands, flown.number + 1
-            if not flown.legs or landed or not with_homes:
+            if not flown.legs or landed or endless is not None:
                 continue
-            try:
-                back = self._home(flown.end, flown.number + 1)
-            except NoWayError:
-                back = (Leg(math.inf),)
-            rows += [len(numbers)] * len(back)
-            homes += back
+            if along is None:
+                back = self._home_from(flown)
+                part = len(homes), len(homes) + len(back)
+                homes += back
+            elif flown.number in along:
+                part = along[flown.number]
+            else:  # it has no place of its own
+                continue
+            parts.append(part)
             numbers.append(flown.number)
             ends.append(len(legs))
         if endless is None:
@@ -189,7 +196,7 @@ class _Walk:
             numbers=tuple(numbers),
             ends=tuple(ends),
             homes=LegTable(homes),
-            rows=np.array(rows, int),
+            parts=np.array(parts, np.intp).reshape(-1, 2),
             repeated=repeated,
             endless=endless,
         )
@@ -204,6 +211,13 @@ class _Walk:
             newest = items[len(items) - error.repeated :]
             return items, sum(len(flown.legs) for flown in newest), str(error)
         return items, 0, None
+
+    def _home_from(self, flown: Flown) -> tuple[Leg, ...]:
+        """Legs home from an item; an endless one where the wind is too strong."""
+        try:
+            return self._home(flown.end, flown.number + 1)
+        except NoWayError:
+            return (Leg(math.inf),)
 
     def _home(self, here: Position, item: int) -> tuple[Leg, ...]:
         to = destination(here, self.vehicle, item)
@@ -314,7 +328,7 @@ class MissionAhead:
         if total_j <= 0.0:
             return MissionAnswer()
         after_j = now.total_j + np.concatenate([[0.0], np.cumsum(later.legs_j)])
-        home_j = np.bincount(tail.rows, homes.legs_j, len(tail.numbers))
+        home_j = _sums(homes.legs_j, tail.parts)
         pairs = zip(tail.numbers, tail.ends, home_j, strict=True)
         return MissionAnswer(
             MissionForecast(
@@ -326,6 +340,14 @@ class MissionAhead:
                 endless=tail.endless,
             )
         )
+
+
+def _sums(values: Array, parts: Indices) -> Array:
+    """Sums of parts of an array, which may overlap; infinite where one of their values is."""
+    if len(parts) == 0:
+        return np.zeros(0)
+    sums = np.add.reduceat(np.append(values, 0.0), parts.ravel())[::2]
+    return np.where(parts[:, 0] < parts[:, 1], sums, 0.0)
 
 
 def _missing(

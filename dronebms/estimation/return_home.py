@@ -65,6 +65,7 @@ class Destination:
     name: str  # "home", "rally point 2", "landing of item 7"
     position: Position
     via: tuple[Position, ...] = ()  # places on the way, in order
+    level: bool = False  # the return neither climbs nor waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,22 +185,37 @@ def way(
     here: Position, to: Destination, vehicle: VehicleState, motion: MotionPower, at: Conditions
 ) -> tuple[Leg, ...]:
     """Legs of the return to a place; raises NoWayError."""
-    plan = vehicle.plan or FlightPlan()
-    returns = _WITHOUT_PLAN if plan.returns is None else plan.returns
-    if returns.cruise_m_s is None:
-        returns = replace(returns, cruise_m_s=_cruise_m_s(plan, motion))
+    returns = _returns(vehicle, motion)
     is_landing = vehicle.landing is True and _apart_m(here, to.position) <= _LANDS_WITHIN_M
-    if is_landing or to.via:  # neither a climb nor a wait is left, and along a mission is none
-        returns = replace(
-            returns, height_m=None, climb_at_least_m=0.0, wait_s=0.0, wait_height_m=None
-        )
+    if is_landing or to.level:
+        returns = _level(returns)
     legs: list[Leg] = []
     for place in () if is_landing else to.via:
-        end = place if place.up_m is not None else replace(place, up_m=here.up_m)
-        speeds = Speeds(returns.cruise_m_s, returns.climb_m_s, returns.descent_m_s)
-        legs += line(here, end, speeds, at, stops=False)
-        here = end
+        more, here = _legs_over(here, place, returns, at)
+        legs += more
     return (*legs, *return_legs(here, to.position, returns, at))
+
+
+def _returns(vehicle: VehicleState, motion: MotionPower) -> ReturnPlan:
+    """The return with a cruise speed."""
+    plan = vehicle.plan or FlightPlan()
+    returns = _WITHOUT_PLAN if plan.returns is None else plan.returns
+    if returns.cruise_m_s is not None:
+        return returns
+    return replace(returns, cruise_m_s=_cruise_m_s(plan, motion))
+
+
+def _level(returns: ReturnPlan) -> ReturnPlan:
+    return replace(returns, height_m=None, climb_at_least_m=0.0, wait_s=0.0, wait_height_m=None)
+
+
+def _legs_over(
+    here: Position, place: Position, returns: ReturnPlan, at: Conditions
+) -> tuple[list[Leg], Position]:
+    """Legs to a place that is passed, and where they end; raises NoWayError."""
+    end = place if place.up_m is not None else replace(place, up_m=here.up_m)
+    speeds = Speeds(returns.cruise_m_s, returns.climb_m_s, returns.descent_m_s)
+    return line(here, end, speeds, at, stops=False), end
 
 
 def destination(here: Position, vehicle: VehicleState, item: int | None = None) -> Destination:
@@ -214,7 +230,7 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     returns = plan.returns or ReturnPlan()
     to, found = returns.to, [Destination("home", HOME)]
     if to in ALONG_MISSION:
-        return _along(here, vehicle, item, nearer=to is ReturnTo.MISSION_NEARER)
+        return _along_mission(vehicle).destination(here, vehicle, item)
     if to is ReturnTo.LANDING:
         found = list(_landings(plan, vehicle)) or found
     elif to is not ReturnTo.HOME:
@@ -232,40 +248,100 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     # It circles there, and the landing nearest to that place follows.
     first = replace(nearest.position, up_m=_higher_m(here.up_m, returns.height_m))
     landing = min(landings, key=lambda place: _apart_m(first, place.position))
-    return replace(landing, via=(first,))
+    return replace(landing, via=(first,), level=True)
 
 
-def _along(here: Position, vehicle: VehicleState, item: int | None, *, nearer: bool) -> Destination:
-    """The end of the mission that PX4 returns to along its items, without their holds.
+@dataclass(frozen=True, slots=True)
+class _AlongMission:
+    """The way along the items of the mission, without their holds, by which PX4 may return.
 
     Source: PX4 rtl.cpp `setRtlTypeAndDestination`, rtl_mission_fast.cpp and
     rtl_mission_fast_reverse.cpp.
     """
-    items = (vehicle.plan or FlightPlan()).items or ()
-    places = {
-        number: position
+
+    places: tuple[tuple[int, Position], ...]  # of the items that have one, with their numbers
+    back: tuple[tuple[int, Position], ...]  # the same without landings, last one first
+    landing: tuple[int, Position] | None
+    landing_start: int  # number of the item with which the landing begins
+    nearer: bool  # it goes back if that is fewer items
+
+    def goes_on(self, item: int) -> bool:
+        """Whether it flies on to the landing from an item."""
+        if self.landing is None:
+            return False
+        return not (self.nearer and self.landing_start - item >= item)
+
+    def route(self, *, goes_on: bool) -> tuple[tuple[tuple[int, Position], ...], Destination]:
+        """(Items on the way and their places, in the order of the flight; where it ends)."""
+        if not goes_on or self.landing is None:
+            return self.back, Destination("home", HOME, level=True)
+        landing, place = self.landing
+        end = Destination(f"landing of item {landing}", replace(place, up_m=0.0), level=True)
+        return tuple([one for one in self.places if one[0] < landing]), end
+
+    def destination(self, here: Position, vehicle: VehicleState, item: int | None) -> Destination:
+        """End of the return from a place; `item` as of `destination`."""
+        if not self.places:
+            return Destination("home", HOME)
+        if item is None:
+            item = vehicle.mission_item if vehicle.flies_mission else None
+        follows = passed = item
+        if follows is None or passed is None:  # it begins at the nearest item
+            follows, _ = min(self.places, key=lambda one: _apart_m(here, one[1]))
+            passed = follows + 1
+        goes_on = self.goes_on(follows)
+        route, end = self.route(goes_on=goes_on)
+        ahead = [place for n, place in route if (n >= follows if goes_on else n < passed)]
+        return replace(end, via=tuple(ahead))
+
+
+def _along_mission(vehicle: VehicleState) -> _AlongMission:
+    plan = vehicle.plan or FlightPlan()
+    items = plan.items or ()
+    places = [
+        (number, position)
         for number, each in enumerate(items)
         if each.place is not None and (position := position_of(each.place, vehicle)) is not None
-    }
-    lands = [number for number in places if items[number].kind is ItemKind.LAND]
-    if not places:
-        return Destination("home", HOME)
-    if item is None:
-        item = vehicle.mission_item if vehicle.flies_mission else None
-    follows, passed = item, item
-    if follows is None or passed is None:  # it begins at the nearest item
-        follows = min(places, key=lambda number: _apart_m(here, places[number]))
-        passed = follows + 1
-    starts = [n for n, each in enumerate(items) if each.kind is ItemKind.LANDING_START] + lands
-    goes_on = bool(lands) and not (nearer and min(starts) - follows >= follows)
-    if goes_on:
-        landing = lands[0]
-        via = [places[number] for number in sorted(places) if follows <= number < landing]
-        end = replace(places[landing], up_m=0.0)
-        return Destination(f"landing of item {landing}", end, tuple(via))
-    back = [number for number in sorted(places, reverse=True) if number < passed]
-    via = [places[number] for number in back if number not in lands]
-    return Destination("home", HOME, tuple(via))
+    ]
+    lands = [one for one in places if items[one[0]].kind is ItemKind.LAND]
+    starts = [n for n, each in enumerate(items) if each.kind is ItemKind.LANDING_START]
+    return _AlongMission(
+        places=tuple(places),
+        back=tuple([one for one in reversed(places) if one not in lands]),
+        landing=lands[0] if lands else None,
+        landing_start=min([*starts, *(number for number, _ in lands)], default=0),
+        nearer=plan.returns is not None and plan.returns.to is ReturnTo.MISSION_NEARER,
+    )
+
+
+def ways_along(
+    vehicle: VehicleState, motion: MotionPower, at: Conditions
+) -> tuple[list[Leg], dict[int, tuple[int, int]]]:
+    """The returns along the mission from each of its places, which share their legs.
+
+    Returns:
+        Legs, endless ones where the wind is too strong, and which of them the return from each
+        item takes: (first, end).
+    """
+    along, returns = _along_mission(vehicle), _level(_returns(vehicle, motion))
+    legs: list[Leg] = []
+    parts: dict[int, tuple[int, int]] = {}
+    for goes_on in (True, False):
+        route, end = along.route(goes_on=goes_on)
+        begins = {}
+        for index, (number, place) in enumerate(route):
+            begins[number] = len(legs)
+            try:
+                if index + 1 < len(route):
+                    legs += _legs_over(place, route[index + 1][1], returns, at)[0]
+                else:
+                    legs += return_legs(place, end.position, returns, at)
+            except NoWayError:
+                legs.append(Leg(math.inf))
+        for number, begin in begins.items():
+            if along.goes_on(number + 1) is goes_on:
+                parts[number] = begin, len(legs)
+    return legs, parts
 
 
 def _higher_m(up_m: float | None, height_m: float | None) -> float | None:

@@ -15,6 +15,7 @@ from dronebms.estimation.mission_ahead import (
     MissionState,
 )
 from dronebms.estimation.motion_power import MotionPower
+from dronebms.estimation.return_home import ReturnHome
 from tests.estimation.flights_ahead import (
     AWAY,
     KILOMETRE_DEG,
@@ -22,7 +23,10 @@ from tests.estimation.flights_ahead import (
     RETURNS,
     flying,
     hovered,
+    lasting,
+    load,
     place,
+    sample,
     waypoint,
 )
 
@@ -267,10 +271,57 @@ def test_the_return_that_ends_a_mission_becomes_shorter_while_it_is_flown() -> N
     assert low_s == pytest.approx(10.0)  # 5 m at 0.5 m/s
 
 
-def test_a_return_along_the_mission_needs_no_way_home_from_each_item() -> None:
-    plan = replace(PLAN, returns=replace(RETURNS, to=ReturnTo.MISSION))
-    found = forecast(flying(replace(AWAY, plan=plan), waypoint(3.0), waypoint(4.0)))
-    assert found.reach_j == ()
-    assert found.last_home_item(1e9) is None
-    # 2 km on at 8 m/s, back over both places at 10 m/s, and down.
-    assert found.span_s == pytest.approx(125.0 + 125.0 + 100.0 + 300.0 + 4.0 + 35.0, rel=0.01)
+def along(to: ReturnTo, *items: MissionItem) -> VehicleState:
+    plan = replace(PLAN, returns=replace(RETURNS, to=to))
+    return flying(replace(AWAY, plan=plan), *items)
+
+
+DOWN_S = 4.0 + 35.0  # a stop, 30 m at 2 m/s and 10 m at 0.5 m/s
+PAUSE = MissionItem(ItemKind.DELAY, hold_s=5.0)
+FAR_LAND = MissionItem(ItemKind.LAND, place(4.0, 0.0))
+HOLDS = waypoint(2.0, hold_s=30.0)
+ON = along(ReturnTo.MISSION, TAKEOFF, waypoint(1.0), HOLDS, waypoint(3.0), FAR_LAND)
+BACK = along(ReturnTo.MISSION, waypoint(1.0), waypoint(3.0), waypoint(2.0), PAUSE)
+NEARER = along(ReturnTo.MISSION_NEARER, waypoint(1.0), waypoint(2.0), waypoint(3.0), FAR_LAND)
+
+
+@pytest.mark.parametrize(
+    ("vehicle", "reached"),
+    [
+        # (Until there at 8 m/s; from there at 10 m/s, without the hold on to 4 km.)
+        (ON, {0: (20.0, 400.0), 1: (145.0, 300.0), 2: (303.2, 200.0), 3: (428.2, 100.0)}),
+        # Back over the places that were flown to.
+        (BACK, {0: (125.0, 100.0), 1: (375.0, 300.0), 2: (500.0, 400.0)}),
+        # To the end that is fewer items away: one back, or one on.
+        (NEARER, {0: (125.0, 100.0), 1: (250.0, 200.0), 2: (375.0, 100.0)}),
+    ],
+    ids=["on", "back", "nearer"],
+)
+def test_a_return_along_the_mission_is_known_from_each_item(
+    vehicle: VehicleState, reached: dict[int, tuple[float, float]]
+) -> None:
+    found = forecast(replace(vehicle, armed=False, lat_deg=47.0))
+    assert dict(found.reach_j) == pytest.approx(
+        {number: (sum(parts_s) + DOWN_S) * POWER_W for number, parts_s in reached.items()},
+        rel=1e-3,
+    )
+    assert found.last_home_item(1e9) == max(reached)
+    items = () if vehicle.plan is None else vehicle.plan.items or ()
+    for number, (_, way_s) in reached.items():  # it is the return of a vehicle that is there
+        at = items[number].place
+        assert at is not None
+        there = replace(vehicle, lat_deg=at.lat_deg, mission_item=number + 1)
+        home = (
+            ReturnHome().update(sample(100.0), there, FREE, load(POWER_W), lasting(9e3, 9e3)).home_s
+        )
+        assert home == pytest.approx(way_s + DOWN_S, rel=1e-3)
+
+
+def test_a_return_along_the_mission_against_too_strong_a_wind_is_out_of_reach() -> None:
+    returns = replace(RETURNS, cruise_m_s=4.0, to=ReturnTo.MISSION_NEARER)
+    plan = replace(PLAN, returns=returns, speeds=Speeds(4.0))
+    windy = replace(AWAY, lat_deg=47.0, plan=plan, wind_m_s=14.5, wind_from_deg=180.0)
+    found = forecast(flying(windy, *(NEARER.plan or PLAN).items or ()))
+    # Back from the first item, on with the wind from the others.
+    assert [j < math.inf for _, j in found.reach_j] == [False, True, True]
+    assert found.last_home_item(1e12) is None
