@@ -24,6 +24,7 @@ from dronebms.flightlogs.messages import (
     unless,
     wind_columns,
 )
+from mavlink_bridge.protocol.autopilot import uid_of
 
 MAGIC = b"\xa3\x95\x80\x80"
 _MARK = MAGIC[:2]
@@ -32,6 +33,10 @@ _HEAD_BYTES = 3
 _FMT = 128
 _FMT_FIELDS = struct.Struct("<BB4s16s64s")  # type, length, name, format, columns
 _PARM, _PARM_NAME_BYTES = "PARM", 16
+_TEXT, _TEXT_BYTES = "MSG", 64  # the text is the last field
+# The board and its id, of which each word is written with its last byte first (Util.cpp,
+# get_system_id); AUTOPILOT_VERSION.uid2 has the bytes as they are.
+_BOARD = re.compile(r"\S.{0,12} ([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F]{8})")
 _HOME = 1  # ORGN.Type
 _ARMED, _DISARMED = 10, 11  # EV.Id
 _US_PER_S = 1e6
@@ -68,10 +73,14 @@ def read(path: Path, battery: int) -> BatteryLog:
     topics: list[Topic] = []
     pack: dict[str, object] = {}
     batteries: dict[int, str] = {}
+    uid: str | None = None
     for name, payloads in _messages(path):
         fields = Fields(payloads)
         if name == _PARM:
             pack |= _parameter(payloads, fields, capacity)
+            continue
+        if name == _TEXT:
+            uid = uid or _board_uid(payloads)
             continue
         kind = _kind(name)
         if kind in _PER_BATTERY:
@@ -84,7 +93,7 @@ def read(path: Path, battery: int) -> BatteryLog:
             topics.append(Topic(_times_s(fields), _ROWS[kind](fields)))
         except KeyError:
             pass  # a message of this name with other fields
-    return BatteryLog(topics, batteries, pack, _CELL_SLOTS)
+    return BatteryLog(topics, batteries, pack, _CELL_SLOTS, uid=uid)
 
 
 def _kind(name: str) -> str:
@@ -143,7 +152,8 @@ def _messages(path: Path) -> list[tuple[str, Payloads]]:
                         sizes[described] = length if length > _HEAD_BYTES else 0
                         used.pop(described, None)
                     layout = _layout(letters, names, length - _HEAD_BYTES)
-                    if described != _FMT and layout and (_kind(name) in _ROWS or name == _PARM):
+                    is_used = _kind(name) in _ROWS or name in {_PARM, _TEXT}
+                    if described != _FMT and layout and is_used:
                         used[described] = layout
                         found.append((name, layout))
             place += size
@@ -166,6 +176,15 @@ def _layout(letters: str, names: str, size: int) -> Payloads | None:
             fields[name] = kind, place, scale
         place += np.dtype(kind).itemsize
     return Payloads(size, fields) if place == size and fields else None
+
+
+def _board_uid(payloads: Payloads) -> str | None:
+    """Unique id of the board by the first text that is one."""
+    for end in range(payloads.size, len(payloads.data) + 1, payloads.size):
+        found = _BOARD.fullmatch(_text(bytes(payloads.data[max(end - _TEXT_BYTES, 0) : end])))
+        if found:
+            return uid_of(b"".join(bytes.fromhex(word)[::-1] for word in found.groups()))
+    return None
 
 
 def _parameter(payloads: Payloads, columns: Fields, name: str) -> dict[str, object]:

@@ -51,7 +51,7 @@ def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> Fli
     pack_data = read_pack_data(path, path.with_suffix(".json"), options, logged)
     check_cells(columns, pack_data.cells, path, found.cell_slots)
     check_units(columns, pack_data, path)
-    return FlightLog(path.stem, pack_data, columns, tuple(_notes(path, found, battery)))
+    return FlightLog(path.stem, pack_data, columns, tuple(_notes(path, found, battery)), found.uid)
 
 
 def _notes(path: Path, found: BatteryLog, battery: int) -> Iterator[str]:

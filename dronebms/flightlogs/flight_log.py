@@ -57,6 +57,7 @@ class FlightLog:
     pack_data: PackData
     columns: Columns
     notes: tuple[str, ...] = ()  # for the user, a sentence each
+    uid: str | None = None  # `VehicleState.uid`
 
 
 def _gauge(name: str, register: Register, meaning: str) -> Column:

@@ -91,6 +91,7 @@ class BatteryLog:
     pack: Mapping[str, object] = field(default_factory=dict)  # rated data, by keys of a sidecar
     cell_slots: int = MAX_CELLS  # cells that a message has room for
     divided: bool = False  # whether it has cells that are the pack's voltage divided
+    uid: str | None = None  # `VehicleState.uid`
 
 
 def table(topics: Sequence[Topic], path: Path) -> dict[str, Values]:

@@ -1,8 +1,8 @@
 """PX4's .ulg (ULog) log: each message is its length, a letter, and the payload.
 
 `F` describes a layout, `A` gives a topic of that layout a number, `D` is a sample of it, `P` a
-parameter. Damaged bytes are skipped. Source: docs.px4.io/main/en/dev_log/ulog_file_format, PX4
-msg/BatteryStatus.msg and VehicleStatus.msg.
+parameter, `I` a text such as the id of the board. Damaged bytes are skipped. Source:
+docs.px4.io/main/en/dev_log/ulog_file_format, PX4 msg/BatteryStatus.msg and VehicleStatus.msg.
 """
 
 import re
@@ -25,6 +25,7 @@ from dronebms.flightlogs.messages import (
     unless,
     wind_columns,
 )
+from mavlink_bridge.protocol.autopilot import uid_of
 from smartbattery.snapshot import CELL_FIELDS, MAX_CELLS
 
 MAGIC = b"ULog\x01\x12\x35"
@@ -48,6 +49,8 @@ _TYPES: Mapping[str, str] = {
     "uint32_t": "<u4", "int64_t": "<i8", "uint64_t": "<u8", "float": "<f4", "double": "<f8",
     "bool": "u1", "char": "u1",
 }  # fmt: skip
+# The board's id, as AUTOPILOT_VERSION.uid2 has it (board_get_px4_guid).
+_UID = re.compile(rb".char\[\d{1,3}\] sys_uuid((?:[0-9a-fA-F]{2})+)", re.DOTALL)
 _VALUES = {"float": struct.Struct("<f"), "int32_t": struct.Struct("<i")}  # of a parameter
 _Layouts = dict[str, list[tuple[str, int, str]]]  # type, count (0: no array), name
 
@@ -55,11 +58,11 @@ _Layouts = dict[str, list[tuple[str, int, str]]]  # type, count (0: no array), n
 def read(path: Path, battery: int) -> BatteryLog:
     """Messages that are used of one battery; arguments and errors as of `ardupilot_log.read`."""
     topics: list[Topic] = []
-    parameters: dict[str, float] = {}
     pack: dict[str, object] = {}
     batteries: dict[int, str] = {}
     slots, divided = MAX_CELLS, False
-    for name, instance, payloads in _messages(path, parameters):
+    log = _messages(path)
+    for name, instance, payloads in log.found:
         if name == _BATTERY and payloads.data:
             batteries[instance] = f"battery {instance + 1}"
         if instance != (battery if name == _BATTERY else 0):
@@ -78,10 +81,10 @@ def read(path: Path, battery: int) -> BatteryLog:
             if cells := _cells(fields):
                 divided = not are_measured(cells)
                 topics += [] if divided else [Topic(topics[-1].times_s, cells)]
-    capacity_mah = parameters.get(f"BAT{battery + 1}_CAPACITY", 0.0)
+    capacity_mah = log.parameters.get(f"BAT{battery + 1}_CAPACITY", 0.0)
     if capacity_mah > 0:
         pack["capacity_mah"] = capacity_mah
-    return BatteryLog(topics, batteries, pack, slots, divided)
+    return BatteryLog(topics, batteries, pack, slots, divided, log.uid)
 
 
 class _Log:
@@ -90,7 +93,9 @@ class _Log:
     def __init__(self) -> None:
         self.layouts: _Layouts = {}
         self.topics: dict[int, Payloads | None] = {}  # by number; None: not used
-        self.found: list[tuple[str, int, Payloads]] = []
+        self.found: list[tuple[str, int, Payloads]] = []  # topics that are used
+        self.parameters: dict[str, float] = {}
+        self.uid: str | None = None
 
     def describes(self, letter: int, size: int, number: bytes) -> bool:
         """Whether a head can be that of a message: its sample has the length of its layout."""
@@ -163,8 +168,8 @@ def _count(digits: str) -> int:
     return int(digits) if digits.isdecimal() and len(digits) <= _COUNT_DIGITS else _MAX_BYTES + 1
 
 
-def _messages(path: Path, parameters: dict[str, float]) -> list[tuple[str, int, Payloads]]:
-    """Payloads of each instance of the topics that are used; parameters are stored."""
+def _messages(path: Path) -> _Log:
+    """Payloads of each instance of the topics that are used, parameters, and the board's id."""
     log = _Log()
     appended: list[int] = []
     damages = 0
@@ -185,19 +190,18 @@ def _messages(path: Path, parameters: dict[str, float]) -> list[tuple[str, int, 
                 if place < 0:
                     break
                 continue
-            if letter in b"ABDFP":
+            if letter in b"ABDFIP":
                 payload = window.bytes_at(place + _HEAD.size, size)
                 if len(payload) == size:
-                    _use(log, letter, payload, parameters, appended, path)
+                    _use(log, letter, payload, appended, path)
             place = end
-    return log.found
+    return log
 
 
 def _use(
     log: _Log,
     letter: int,
     payload: bytes,
-    parameters: dict[str, float],
     appended: list[int],
     path: Path,
 ) -> None:
@@ -214,7 +218,9 @@ def _use(
             kind, _, name = payload[1 : 1 + payload[0]].decode("ascii", "replace").partition(" ")
             value = payload[1 + payload[0] :]
             if kind in _VALUES and len(value) == _VALUES[kind].size:
-                parameters.setdefault(name, float(_VALUES[kind].unpack(value)[0]))
+                log.parameters.setdefault(name, float(_VALUES[kind].unpack(value)[0]))
+        case "I" if found := _UID.fullmatch(payload):
+            log.uid = uid_of(bytes.fromhex(found[1].decode()))
         case "B" if len(payload) >= _FLAGS.size:
             _, incompatible, *places = _FLAGS.unpack_from(payload)
             if incompatible[0] & ~_APPENDED or any(incompatible[1:]):

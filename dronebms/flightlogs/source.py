@@ -45,6 +45,7 @@ class FlightSource:
         cells = tuple(row.field for row in CELL_COLUMNS[: log.pack_data.cells])
         self._cells = cells if any(name in columns for name in cells) else ()
         self._has_vehicle = any(row.name in columns for row in VEHICLE_COLUMNS)
+        self._unknown = replace(UNKNOWN_VEHICLE, uid=log.uid)
         self._row = -1  # the newest row that was read
         self._last: dict[str, tuple[float, float]] = {}  # by field: last valid value and its time
         self._read_at_s: Mapping[str, float] = MappingProxyType({})
@@ -66,14 +67,14 @@ class FlightSource:
         )
 
     def vehicle(self, now_s: float) -> VehicleState:
-        """State of the vehicle; `UNKNOWN_VEHICLE` if the log has no column of it."""
+        """State of the vehicle; its id alone if the log has no column of it."""
         if not self._has_vehicle:
-            return UNKNOWN_VEHICLE
+            return self._unknown
         valid = self._valid(now_s)
         state: dict[str, Any] = {row.field: valid.get(row.field) for row in VEHICLE_COLUMNS}
         if state["armed"] is not None:
             state["armed"] = bool(state["armed"])
-        return VehicleState(**state)
+        return replace(self._unknown, **state)
 
     def ticks(self) -> Iterator[float]:
         """Yield the growing times of the loop's steps: every sample, and each second of a gap.

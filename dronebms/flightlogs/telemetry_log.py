@@ -98,6 +98,11 @@ class _Vehicle:
         known = {name: float(value) for name, value in values.items() if value is not None}
         rows.setdefault(source, _Rows()).add(t_s, {"voltage_v": nan, "current_a": nan} | known)
 
+    @property
+    def uid(self) -> str | None:
+        """Unique id of the autopilot's board."""
+        return self._autopilot.uid
+
     def batteries(self) -> Mapping[tuple[int, int], _Rows]:
         """Batteries by component and id; without BATTERY_STATUS the one of SYS_STATUS."""
         return self._batteries or self._summary
@@ -109,19 +114,20 @@ def read(path: Path, battery: int) -> BatteryLog:
     for t_s, message in _flight_time(_messages(path)):
         vehicles.setdefault(message.get_srcSystem(), _Vehicle()).receive(message, t_s)
     found = [
-        (f"system {system}, component {component}, {_source(number)}", rows)
+        (f"system {system}, component {component}, {_source(number)}", rows, vehicle.uid)
         for system, vehicle in sorted(vehicles.items())
         for (component, number), rows in sorted(vehicle.batteries().items())
     ]
-    names = {k: f"battery {k + 1} ({place})" for k, (place, _) in enumerate(found)}
+    names = {k: f"battery {k + 1} ({place})" for k, (place, _, _) in enumerate(found)}
     topics = [
         Topic(
             np.asarray(rows.times_s),
             {name: np.asarray(column) for name, column in rows.columns.items()},
         )
-        for _, rows in found[battery : battery + 1]
+        for _, rows, _ in found[battery : battery + 1]
     ]
-    return BatteryLog(topics, names, cell_slots=_CELL_SLOTS)
+    uid = next((uid for _, _, uid in found[battery : battery + 1]), None)
+    return BatteryLog(topics, names, cell_slots=_CELL_SLOTS, uid=uid)
 
 
 def _source(number: int) -> str:

@@ -148,8 +148,7 @@ class Autopilot:
         version, _ = self._last.get("AUTOPILOT_VERSION", (None, 0.0))
         if version is None:
             return None
-        parts = bytes(version.uid2), version.uid.to_bytes(8, "big")
-        return next((part.rstrip(b"\0").hex() for part in parts if any(part)), None)
+        return uid_of(bytes(version.uid2)) or uid_of(version.uid.to_bytes(8, "big"))
 
     @property
     def vehicle_type(self) -> int | None:
@@ -369,6 +368,11 @@ def _wind(message: mavlink.MAVLink_message | None) -> tuple[float | None, float 
     if message is None or not math.isfinite(message.wind_x + message.wind_y):
         return None, None
     return wind_of(message.wind_x, message.wind_y)
+
+
+def uid_of(raw: bytes) -> str | None:
+    """Unique id of a board, hexadecimal without zeros at its end; `None` if all are zeros."""
+    return raw.rstrip(b"\0").hex() or None
 
 
 def wind_of(north_m_s: float, east_m_s: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from dronebms.flightlogs import FlightLog, FlightOptions, FlightSource
 from dronebms.flightlogs.autopilot_logs import read_flight_log
 from smartbattery.snapshot import MAX_CELLS
 from tests.flightlogs.test_autopilot_logs import BAT, bin_of, rows_of, sample
-from tests.flightlogs.test_hostile_logs import ulg_of
+from tests.flightlogs.test_hostile_logs import message, ulg_of
 
 LIPO = FlightOptions(chemistry="lipo")
 Message = tuple[int, str, str, str, bytes]
@@ -143,7 +143,9 @@ def test_a_capacity_as_shipped_is_not_that_of_the_pack(tmp_path: Path, shipped_m
 # ---------------------------------------------------------------------- PX4
 
 
-def ulg(cells_v: list[list[float]], count: int, slots: int, volts: float) -> bytes:
+def ulg(
+    cells_v: list[list[float]], count: int, slots: int, volts: float, more: bytes = b""
+) -> bytes:
     layout = (
         "uint64_t timestamp;float voltage_v;float current_a;float remaining;int32_t cell_count;"
         f"float[{slots}] voltage_cell_v;"
@@ -151,7 +153,7 @@ def ulg(cells_v: list[list[float]], count: int, slots: int, volts: float) -> byt
     return ulg_of(layout, *(
         struct.pack(f"<Qfffi{slots}f", 1_000_000 * k, volts, 12.0, 0.8, count, *row)
         for k, row in enumerate(cells_v, 1)
-    ))  # fmt: skip
+    ), more=more)  # fmt: skip
 
 
 def test_cells_that_px4_divided_are_not_measured(tmp_path: Path) -> None:
@@ -316,17 +318,59 @@ def test_cells_that_the_voltage_of_a_log_cannot_be_of_are_refused(
         log_of(tmp_path, "w.bin", bin_of((*BAT, row)), cells)
 
 
+SMALL_UID = "000600000000383638393239510d0035002d"  # that pyulog prints
+UDID = bytes(range(0x21, 0x2D))  # of an STM32
+GUID = bytes([0, 6, 0, 0, 0, 0, *UDID])  # PX4's form of it
+
+
+def version(uid2: bytes) -> mavlink.MAVLink_message:
+    zeros = [0] * 8
+    return mavlink.MAVLink_autopilot_version_message(
+        0, 0, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0, list(uid2.ljust(18, b"\0"))
+    )
+
+
+@pytest.mark.parametrize("uid2", [UDID, GUID])
+def test_every_log_names_the_board_as_its_autopilot_does(tmp_path: Path, uid2: bytes) -> None:
+    rows: list[Row] = [(SECOND_S, 1, beat(armed=True)), (SECOND_S, 1, version(uid2))]
+    rows += [(SECOND_S + k, 1, summary(16_200)) for k in range(5)]
+    telemetry = log_of(tmp_path, "u.tlog", tlog_of(*rows), 4)
+    assert telemetry.uid == FlightSource(telemetry).vehicle(1.0).uid == uid2.hex()
+    if uid2 == UDID:
+        board = "CubeOrange {:08X} {:08X} {:08X}".format(*struct.unpack("<3I", UDID))
+        text = (9, "MSG", "QZ", "TimeUS,Message", struct.pack("<Q64s", 1, b"ArduCopter V4.6.1")), (
+            9, "MSG", "QZ", "TimeUS,Message", struct.pack("<Q64s", 2, board.encode()))  # fmt: skip
+        own = log_of(tmp_path, "u.bin", bin_of(*text, early_bat(10, "BAT", 10, 11.1)))
+    else:
+        info = b"\x11char[36] sys_uuid" + GUID.hex().encode()
+        own = log_of(tmp_path, "u.ulg", ulg([[0.0]] * 20, 0, 1, 11.1, message("I", info)))
+    assert own.uid == FlightSource(own).vehicle(1.0).uid == uid2.hex()
+
+
+def test_a_text_that_is_no_id_names_no_board(tmp_path: Path) -> None:
+    row = struct.pack("<Q64s", 1, b"EKF3 IMU0 00330033 is using GPS")
+    messages = (9, "MSG", "QZ", "TimeUS,Message", row), early_bat(10, "BAT", 10, 11.1)
+    assert log_of(tmp_path, "n.bin", bin_of(*messages)).uid is None
+    info = message("I", b"\x11char[36] sys_uuid" + b"0" * 36)
+    assert log_of(tmp_path, "n.ulg", ulg([[0.0]] * 20, 0, 1, 11.1, info)).uid is None
+
+
 @pytest.mark.parametrize(
-    ("name", "cells", "number", "samples", "volts"),
+    ("name", "cells", "number", "samples", "volts", "uid"),
     [
-        ("dronekit_flight.tlog", 3, 0, 2868, (10.5, 12.4)),
-        ("pymavlink_test.bin", 3, 0, None, (10.0, 13.0)),
-        ("pyulog_sample_log_small.ulg", 6, 0, None, (22.0, 24.0)),
-        ("pyulog_sample_log_small.ulg", 12, 1, None, (49.0, 51.0)),
+        ("dronekit_flight.tlog", 3, 0, 2868, (10.5, 12.4), None),
+        ("pymavlink_test.bin", 3, 0, None, (10.0, 13.0), "290036000351363031373231"),
+        ("pyulog_sample_log_small.ulg", 6, 0, None, (22.0, 24.0), SMALL_UID),
+        ("pyulog_sample_log_small.ulg", 12, 1, None, (49.0, 51.0), SMALL_UID),
     ],
 )
 def test_public_logs_are_read(
-    name: str, cells: int, number: int, samples: int | None, volts: tuple[float, float]
+    name: str,
+    cells: int,
+    number: int,
+    samples: int | None,
+    volts: tuple[float, float],
+    uid: str | None,
 ) -> None:
     folder = os.environ.get("DRONEBMS_FLIGHTS")
     if folder is None or not (Path(folder) / "logs" / name).exists():
@@ -337,3 +381,4 @@ def test_public_logs_are_read(
     assert volts[0] < middle < volts[1]
     assert not any(column.startswith("cell") for column in log.columns)
     assert samples is None or abs(len(known) - samples) <= 5
+    assert log.uid == uid
