@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from dronebms.core.number_format import DASH, number, printable
+from dronebms.core.number_format import DASH, counted, number, printable
 from dronebms.estimation.learned_export import EverythingLearned
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import LearnedPack
@@ -128,7 +128,8 @@ def print_pack(row: PackRow, console: Console) -> None:
             if row.usual is None
             else f", {row.usual.mean_w:.0f} W (+- {100.0 * row.usual.sd:.0f} %)"
         )
-        lines.append(f"learned in {count} flights: capacity {capacity}, resistance {resistance}")
+        known = f"capacity {capacity}, resistance {resistance}"
+        lines.append(f"learned in {counted(int(count), 'flight')}: {known}")
         lines.append(f"model {model}, vehicle {vehicle}{usual}")
     for line in lines:
         console.print(printable(line))
@@ -137,7 +138,8 @@ def print_pack(row: PackRow, console: Console) -> None:
 def _history_lines(row: PackRow, console: Console) -> list[str]:
     flights, last = row.flights, row.flights[-1]
     kind = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
-    lines = [f"{row.title}: {kind}, {len(flights)} flights, last {day_text(last.started_unix_s)}"]
+    flown = counted(len(flights), "flight")
+    lines = [f"{row.title}: {kind}, {flown}, last {day_text(last.started_unix_s)}"]
     lines += _label_lines(row)
     lines.append(f"{'capacity':18}{capacity_text(flights)}")
     bars = _BARS if console.encoding.lower().startswith("utf") else _ASCII_BARS
@@ -160,7 +162,7 @@ def _label_lines(row: PackRow) -> list[str]:
         service = "; ".join(filter(None, (service, f"last {day_text(row.label.serviced_unix_s)}")))
     lines += [f"{'maintenance':18}{service}"] if service else []
     for stay in row.stays:
-        text = f"{stay.vehicle}: {stay.flights} flights, {day_text(stay.from_unix_s)}"
+        text = f"{stay.vehicle}: {counted(stay.flights, 'flight')}, {day_text(stay.from_unix_s)}"
         text += f" to {day_text(stay.until_unix_s)}" if stay.flights > 1 else ""
         after = "" if stay.replaced_by is None else f", replaced by {stay.replaced_by}"
         lines.append(f"{'vehicle':18}{text}{after}")

@@ -25,7 +25,7 @@ from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
 from dronebms.core.clock import unix_s
 from dronebms.core.errors import ConfigError, FlightLogError, InUseError
-from dronebms.core.number_format import csv_field
+from dronebms.core.number_format import counted, csv_field
 from dronebms.core.optional import needed_by
 from dronebms.core.state import from_json
 from dronebms.estimation.learned_export import (
@@ -117,9 +117,10 @@ def _read_in(options: argparse.Namespace, memory: PackMemoryFolder) -> None:
     if options.add:
         console = Console(stderr=True)
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
-        added = [flight for name in names for flight in _read(Path(name), options)]
+        added = [flight for name in names for flight in _read(Path(name), options, memory)]
         PackHistory(SqliteFile(path, writes=True), writes=True).put(added)
-        print_stderr(f"{path}: {len(added)} flights read from {len(options.add)} files")
+        flights, files = counted(len(added), "flight"), counted(len(options.add), "file")
+        print_stderr(f"{path}: {flights} read from {files}")
     imported: Path | None = getattr(options, "import")
     if imported is not None:
         _import(imported, options.state_dir, memory)
@@ -136,7 +137,8 @@ def _write_out(
         fleet.put(history.flights)
         for label in history.labels.values():
             fleet.put_label(label)
-        print_stderr(f"{options.push.rpartition('@')[2]}: {len(history.flights)} flights copied")
+        flights = counted(len(history.flights), "flight")
+        print_stderr(f"{options.push.rpartition('@')[2]}: {flights} copied")
 
 
 def _history(options: argparse.Namespace, everything: EverythingLearned) -> _History:
@@ -204,10 +206,10 @@ def _export(path: Path, everything: EverythingLearned, history: _History) -> Non
         raise ConfigError(f"{path} is not written: {len(text)} bytes are more than an import reads")
     with atomic_writer(path) as file:
         file.write(text)
-    print_stderr(
-        f"{path}: {len(everything.packs)} packs, {len(everything.models)} models, "
-        f"{len(everything.vehicles)} vehicles and {len(flights)} flights written"
-    )
+    learned = everything.packs, everything.models, everything.vehicles
+    packs, models, vehicles = map(counted, map(len, learned), ("pack", "model", "vehicle"))
+    flown = counted(len(flights), "flight")
+    print_stderr(f"{path}: {packs}, {models}, {vehicles} and {flown} written")
 
 
 def _import(path: Path, state_dir: Path, memory: PackMemoryFolder) -> None:
@@ -234,7 +236,8 @@ def _import(path: Path, state_dir: Path, memory: PackMemoryFolder) -> None:
         for label in labels:
             if label.pack not in known:  # what is stated here stays
                 history.put_label(replace(label, name=None) if label.name in names else label)
-    print_stderr(f"{path}: {len(everything.packs)} packs and {len(flights)} flights read")
+    packs, flown = counted(len(everything.packs), "pack"), counted(len(flights), "flight")
+    print_stderr(f"{path}: {packs} and {flown} read")
 
 
 def _fleet(url: str) -> Database:
@@ -244,14 +247,18 @@ def _fleet(url: str) -> Database:
     return PostgresDatabase(url)
 
 
-def _read(path: Path, options: argparse.Namespace) -> list[FlightRecord]:
-    """Flight records of a recorded flight; their ids depend on the content of the file alone."""
+def _read(path: Path, options: argparse.Namespace, memory: PackMemoryFolder) -> list[FlightRecord]:
+    """Flight records of a recorded flight; their ids depend on the content of the file alone.
+
+    A flight log is learned from, once; the run of a recording has done so itself.
+    """
     found: dict[int, FlightDetector] = {}
     ended = []
     name, is_named = "", False
     stated = flight_options(options)
     read = flight_reader(options.battery - 1)
-    for report in reports(path, stated, lambda _: None, read=read):
+    packs = None if is_recording(path) else memory
+    for report in reports(path, stated, lambda _: None, read=read, packs=packs):
         if not name:
             with path.open("rb") as file:
                 name = hashlib.file_digest(file, "sha256").hexdigest()[:16]

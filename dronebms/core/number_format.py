@@ -39,6 +39,11 @@ def number(value: float | None, unit: str, decimals: int = 0) -> str:
     return f"{round(value, decimals) + 0.0:.{decimals}f} {unit}"  # + 0.0: no minus before a zero
 
 
+def counted(number: int, of: str) -> str:
+    """A number and what it counts: `1 flight`, `2 flights`."""
+    return f"{number} {of}" if number == 1 else f"{number} {of}s"
+
+
 def printable(text: str, *, ascii_only: bool = False) -> str:
     """Text from outside as one line without characters that control a terminal.
 

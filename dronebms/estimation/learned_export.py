@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dronebms.core.errors import ConfigError
+from dronebms.core.number_format import counted
 from dronebms.estimation.pack_memory import (
     MAX_PACKS,
     Keys,
@@ -90,11 +91,12 @@ def merge(folder: PackMemoryFolder, new: EverythingLearned) -> Iterator[str]:
         if before == pack:
             yield f"pack {name}: the same"
         elif before is not None and before.flights >= pack.flights:
-            yield f"pack {name}: {before.flights} flights stay, the file has {pack.flights}"
+            stays = counted(before.flights, "flight")
+            yield f"pack {name}: {stays} stay, the file has {pack.flights}"
         else:
             folder.store(Keys(name), Learned(pack))
             replaced = "" if before is None else f", in place of {before.flights}"
-            yield f"pack {name}: {pack.flights} flights{replaced}"
+            yield f"pack {name}: {counted(pack.flights, 'flight')}{replaced}"
     models = dict(new.models)
     for name, pack in new.packs.items():  # its model's entry may be missing
         if pack.model is not None and name not in models.get(pack.model, ()):
@@ -113,7 +115,8 @@ def merge(folder: PackMemoryFolder, new: EverythingLearned) -> Iterator[str]:
             folder.save_vehicle(name, merged)
         dropped = len(more) + len(known) - len(merged)
         older = f", {dropped} older ones of the file are not used" if dropped else ""
-        yield f"vehicle {name}: {len(merged)} flights, {len(merged) - len(known)} new{older}"
+        flown = counted(len(merged), "flight")
+        yield f"vehicle {name}: {flown}, {len(merged) - len(known)} new{older}"
 
 
 def _table(content: dict[str, Any], key: str) -> dict[str, Any]:

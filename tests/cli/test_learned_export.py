@@ -84,7 +84,7 @@ def test_what_is_exported_is_imported_to_the_last_bit(
         [FlightRecord("f1", LANDED, "A", used_mah=1.0 / 3.0, excursions=(("hot", 2.5, None),))]
     )
     assert packs(one, "--export", file) == 0
-    assert "2 packs, 1 models, 1 vehicles and 1 flights written" in capsys.readouterr().err
+    assert "2 packs, 1 model, 1 vehicle and 1 flight written" in capsys.readouterr().err
     assert packs(other, "--import", file) == 0
     assert contents(other) == contents(one)
     assert len(contents(one)) == 4
@@ -115,7 +115,7 @@ def test_of_two_states_of_a_pack_that_after_more_flights_stays_and_flights_are_j
     shown = capsys.readouterr().err
     assert "pack A: 3 flights, in place of 1\n" in shown
     assert "pack B: 5 flights stay, the file has 2\n" in shown
-    assert "pack C: 1 flights\n" in shown
+    assert "pack C: 1 flight\n" in shown
     assert f"vehicle {VEHICLE}: 5 flights, 2 new\n" in shown
     flights = {name: known and known.flights for name in "ABCD" if [known := kept.load(name)]}
     assert flights == {"A": 3, "B": 5, "C": 1, "D": 9}

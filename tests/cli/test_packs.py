@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from dronebms.cli.main import main
+from dronebms.core.errors import ConfigError
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, Keys, PackMemoryFolder, recall
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_record import LANDED, FlightRecord
 from tests.postgres import server
@@ -52,6 +54,27 @@ def test_a_flight_that_is_added_twice_is_stored_once(
     assert listed["outlook"]["left"] == []
 
 
+def test_a_flight_that_is_added_is_learned_from_once(
+    flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--pack-model", "T5000", "--vehicle-name", "survey 2"
+    for _ in range(2):
+        assert packs(tmp_path, "--add", str(flight), *options, "--json") == 0
+        learned = json.loads(capsys.readouterr().out)["learned"]
+        assert (learned["model"], learned["vehicle"], learned["flights"]) == (
+            "T5000", "survey 2", 1,
+        )  # fmt: skip
+        assert learned["usual_w"] == pytest.approx(22.5 * 8.0, rel=0.02)
+    known = recall(
+        PackMemoryFolder(tmp_path / LEARNED_FOLDER), Keys("another", "T5000", "survey 2"), fail
+    )
+    assert (len(known.sisters), len(known.vehicle)) == (1, 1)
+
+
+def fail(error: ConfigError) -> None:
+    raise error
+
+
 def test_the_list_and_one_pack_have_their_lines(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,7 +85,7 @@ def test_the_list_and_one_pack_have_their_lines(
     assert "no forecast: 0 of 6 flights with a measured capacity" in listed
     assert packs(tmp_path, "blue") == 0
     one = capsys.readouterr().out
-    assert one.startswith("blue: lipo 2 cells, 5000 mAh, 1 flights, last -\n")
+    assert one.startswith("blue: lipo 2 cells, 5000 mAh, 1 flight, last -\n")
     assert "cell spread, load" in one
 
 
@@ -90,7 +113,10 @@ def test_a_flight_that_is_too_short_is_named_as_that(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = flight.read_text().splitlines()
-    for count, sentence in ((30, "contains no flight of 20 s or more"), (60, "1 flights read")):
+    for count, sentence in (
+        (30, "contains no flight of 20 s or more"),
+        (60, "1 flight read from 1 file"),
+    ):
         flight.write_text("\n".join(rows[: count + 1]))
         packs(tmp_path / "state", "--add", str(flight))
         assert sentence in capsys.readouterr().err
