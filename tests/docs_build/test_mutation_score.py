@@ -1,0 +1,99 @@
+"""benchmarks.mutation_score: which places are changed, and how tests notice a change."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cosmic_ray", reason="install it with: pip install 'cosmic-ray>=8.4'")
+
+from benchmarks import mutant_runner
+from benchmarks.mutant_runner import INVALID, KILLED, SURVIVED, TIMEOUT, Job
+from benchmarks.mutation_score import ROOMS, equivalents, places, sample, statement_lines
+
+MODULE = """\
+LIMIT = 3
+
+
+def count(n: int) -> int:
+    total = 0
+    while total < n:
+        total += 1
+    return total
+
+
+def is_high(n: int) -> bool:
+    return count(n) > LIMIT
+"""
+TESTS = """\
+from subject import is_high
+
+
+def test_four_is_high() -> None:
+    assert is_high(4)
+    assert not is_high(3)
+"""
+ROOM = ROOMS["protection"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at_import", "outcome"),
+    [
+        ("n: int", "n: object", False, SURVIVED),
+        ("> LIMIT", ">= LIMIT", False, KILLED),
+        ("total += 1", "total -= 1", False, TIMEOUT),
+        ("LIMIT = 3", "LIMIT = 4", True, KILLED),
+        ("LIMIT = 3", "LIMIT = 3 / 0", True, INVALID),
+        ("total = 0", "total = 00 + 0", False, SURVIVED),
+    ],
+)
+def test_a_change_is_noticed_by_the_test_of_its_effect(
+    old: str,
+    new: str,
+    at_import: bool,  # noqa: FBT001 - a parameter
+    outcome: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "subject.py").write_text(MODULE, encoding="utf-8")
+    (tmp_path / "test_subject.py").write_text(TESTS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(mutant_runner, "_SHORTEST_S", 1.0)
+    test = "test_subject.py::test_four_is_high"
+    changed = MODULE.replace(old, new)
+    assert changed != MODULE
+    job = Job("one", "subject", tmp_path / "subject.py", changed, (test,), 0.0, at_import)
+    assert list(mutant_runner.run([job], ["test_subject.py"], 1)) == [("one", outcome)]
+
+
+def test_a_smaller_sample_is_the_beginning_of_a_larger_one() -> None:
+    assert sample(ROOM, 60, 1) == sample(ROOM, 200, 1)[:60]
+    assert sample(ROOM, 60, 2) != sample(ROOM, 60, 1)
+
+
+def test_a_place_is_drawn_a_second_time_only_after_all_others() -> None:
+    count = len(places(ROOM))
+    drawn = [(mutant.path, mutant.start, mutant.end) for mutant in sample(ROOM, count + 5, 1)]
+    assert len(set(drawn[:count])) == count
+
+
+def test_a_change_of_what_only_a_type_checker_reads_is_not_drawn() -> None:
+    source = "x: int | None = 1\n\n\ndef f(a: int = 2) -> int | None:\n    return a\n"
+    hidden = mutant_runner.unobservable_spans(source)
+    lines = source.splitlines()
+    texts = [lines[first[0] - 1][first[1] : last[1]] for first, last in hidden]
+    assert sorted(texts) == ["int", "int | None", "int | None"]
+
+
+def test_the_lines_of_a_statement_are_those_of_the_innermost_one() -> None:
+    source = "if (a\n        and b):\n    x = (1 +\n         2)\nelse:\n    y = 3\n"
+    lines = [statement_lines(source, line) for line in range(1, 7)]
+    expected = [range(1, 3), range(1, 3), range(3, 5), range(3, 5), range(5, 6), range(6, 7)]
+    assert lines == expected
+
+
+def test_each_equivalent_change_is_one_of_its_file_and_has_a_reason() -> None:
+    for (path, line, changed), reason in equivalents().items():
+        assert line in Path(path).read_text(encoding="utf-8"), (path, line)
+        assert line != changed
+        assert reason
