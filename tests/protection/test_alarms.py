@@ -60,6 +60,16 @@ OF_ESTIMATE = {
 FORESEEN = {"remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s"}
 FORESEEN |= {"home_reserve_s", "home_margin_s", "home_best_s", "alternates", "mission_risk"}
 NO = Estimate(0.0)
+ROSY = Estimate(
+    0.0, 100.0, 100.0, *(36000.0,) * 3, 1.0, *(36000.0,) * 4, Verdict.YES, Verdict.YES,
+    resting_cell_v=4.2, max_discharge_a=1e3, max_discharge_2s_a=1e3, max_discharge_30s_a=1e3,
+)  # fmt: skip
+# Critical limits of what is read: they need no estimate.
+INDEPENDENT = [
+    row for row in (*LIPO_HELD, *LIPO_WINDOWED)
+    if row.severity >= Severity.CRITICAL
+    and row.quantity not in OF_ESTIMATE | FORESEEN | {"limp_margin_a", "modules_missing"}
+]  # fmt: skip
 ON_GROUND, IN_AIR = VehicleState(armed=False), VehicleState(armed=True)
 ON_MISSION = VehicleState(armed=True, mode="AUTO")
 
@@ -289,6 +299,31 @@ def test_a_good_sample_in_between_starts_the_hold_time_again(row: Limit) -> None
     for _ in range(3):
         assert not any(map(clears, run.hold(row.clear, row.clear_s)))
         run.hold(nearly(row), STEP_S)
+
+
+# ---------------------------------------------------------------------- independent of the estimate
+
+
+@pytest.mark.parametrize("row", INDEPENDENT, ids=named)
+def test_no_estimate_however_good_delays_a_critical_limit(row: Limit) -> None:
+    alarms = Alarms([row], STAY)
+    times_s = [1000.05 + k * STEP_S for k in range(700)]
+    shown = 1.001 * row.trip if row.quantity in SPANS_S else row.trip
+    first_s = next(
+        t_s
+        for t_s in times_s
+        if alarms.update(showing(row.quantity, shown, t_s)[0], replace(ROSY, t_s=t_s)).active
+    )
+    assert on_time(first_s - times_s[0], SPANS_S.get(row.quantity, row.hold_s))
+
+
+def test_no_estimate_however_good_hides_the_silence_of_the_gauge() -> None:
+    alarms = Alarms([LIPO["lost"]], STAY)
+    active = [
+        alarms.update(Snapshot(t_s=float(t_s)), replace(ROSY, t_s=float(t_s))).active
+        for t_s in range(12)
+    ]
+    assert active == [()] * 10 + [("lost",)] * 2
 
 
 # ---------------------------------------------------------------------- sums, means and times
