@@ -29,7 +29,7 @@ MAN_PAGE := $(DESTDIR)$(PREFIX)/share/man/man1/dronebms.1
 EXAMPLE := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.toml
 SCHEMA := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.schema.json
 
-.PHONY: demo demo-size test test-all lint check format bench docs site deb lock sbom clean install-service uninstall-service
+.PHONY: demo demo-size test test-all lint check format bench docs quality site deb lock sbom clean install-service uninstall-service
 
 demo: .venv/.installed
 	$(BIN)/dronebms sim --flight mission --speed 10
@@ -68,6 +68,12 @@ bench: .venv/.installed
 
 # Completion, man page, JSON schema and reference pages, from the rows in the code.
 docs: .venv/.tests-installed
+	$(BIN)/python -m docs_build
+
+# Coverage of each room and the tests that docs/quality.md names, then the page. The mutation score is
+# measured apart: python -m benchmarks.mutation_score ROOM --record
+quality: .venv/.tests-installed
+	$(BIN)/python -m docs_build.measure
 	$(BIN)/python -m docs_build
 
 # The documentation as a site in build/site; a link that leads nowhere ends the build.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from docs_build.command_line import SHELLS, completion, man_page
+from docs_build.quality_page import quality_page
 from docs_build.reference_pages import reference_pages
 from docs_build.schema import schema_text
 
@@ -15,6 +16,7 @@ def generated_files() -> dict[str, str]:
         **{f"packaging/completion/{name}": completion(shell) for shell, name in SHELLS.items()},
         "packaging/dronebms.1": man_page(),
         "packaging/dronebms.schema.json": schema_text(),
+        "docs/quality.md": quality_page(),
         **reference_pages(),
     }
 

@@ -59,7 +59,9 @@ def unit_of(name: str) -> str:
     return next((unit for suffix, unit in _UNITS if name.endswith(suffix)), "")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Lines of a Markdown table."""
+
     def line(cells: Sequence[object]) -> str:
         return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
 
@@ -87,7 +89,7 @@ def _commands() -> Iterator[str]:
         yield from ["", f"## dronebms {page.name}", "", page.description, ""]
         options = [row for row in OPTIONS if page.name in row.commands.split()]
         shown = [(_option(row.names, row.metavar, row.kind), row.help or "") for row in options]
-        yield from _table(("option", "meaning"), shown)
+        yield from table(("option", "meaning"), shown)
         yield from ["", f"    {page.example.partition('. Flights')[0]}"]
 
 
@@ -101,7 +103,7 @@ def _option(names: str, metavar: str | None, kind: object) -> str:
 def _exit_codes() -> Iterator[str]:
     yield "# Exit codes"
     yield ""
-    yield from _table(("code", "meaning"), EXIT_CODES.items())
+    yield from table(("code", "meaning"), EXIT_CODES.items())
 
 
 # ---------------------------------------------------------------------- configuration
@@ -144,7 +146,7 @@ def _keys(rows: dict[str, Any], required: Sequence[str]) -> Iterator[str]:
         is_address = key.endswith("address") and isinstance(row["default"], int)
         return _code(f"{row['default']:#04x}") if is_address else _literal(row["default"])
 
-    yield from _table(
+    yield from table(
         ("key", "unit", "values", "default", "meaning"),
         [
             (
@@ -211,7 +213,7 @@ def _limits() -> Iterator[str]:
         "The values of a quantity have the unit of its suffix; one without a suffix is a count."
     )
     yield ""
-    yield from _table(
+    yield from table(
         ("id", "severity", "meaning", "trips at", "for", "clears at", "for", "fault bits"),
         [_limit_row(row) for row in sorted(limits, key=lambda row: -row.severity)],
     )
@@ -242,7 +244,7 @@ def _json() -> Iterator[str]:
         "The keys of a line of [the predictions](../predictions.md). Unknown is `null`, never 0. Current is positive while discharging."
     )
     yield ""
-    yield from _table(
+    yield from table(
         ("key", "unit, values", "meaning"),
         [(_code(row.name), row.unit, row.meaning) for row in KEYS],
     )
@@ -267,9 +269,9 @@ def _flight_csv() -> Iterator[str]:
         )
     )
     rows += [_column_row(row) for row in VEHICLE_COLUMNS]
-    yield from _table(("column", "unit", "range", "meaning"), rows)
+    yield from table(("column", "unit", "range", "meaning"), rows)
     yield from ["", "## Sidecar", ""]
-    yield from _table(
+    yield from table(
         ("key", "option", "unit", "meaning"),
         [
             (
@@ -308,7 +310,7 @@ def _packs() -> Iterator[str]:
         "Each with plain SBS 1.1 registers, as far as the row does not differ.",
         "",
     ]
-    yield from _table(
+    yield from table(
         ("`gauge`", "identified by", "cells", "packet error code", "source"),
         [
             (
@@ -322,7 +324,7 @@ def _packs() -> Iterator[str]:
         ],
     )
     yield from ["", "## Chemistries", ""]
-    yield from _table(
+    yield from table(
         ("`chemistry`", "full", "low", "cut-off", "continuous", "10 s", "hot", "cold", "source"),
         [
             (
@@ -340,7 +342,7 @@ def _packs() -> Iterator[str]:
         "Types whose open-circuit voltage was measured: `cell` of `[[battery]]`.",
         "",
     ]
-    yield from _table(
+    yield from table(
         ("`cell`", "maker", "chemistry", "rated", "source"),
         [
             (_code(row.name), row.maker, row.chemistry.name, f"{row.rated_mah:g} mAh", row.source)
@@ -371,7 +373,7 @@ def _mavlink() -> Iterator[str]:
         sent, blank = encode(known), encode(unknown)
         units = getattr(sent, "fieldunits_by_name", {})
         yield from ["", f"## {sent.get_type()}", ""]
-        yield from _table(
+        yield from table(
             ("field", "unit", "in flight", "nothing known"),
             [
                 (
@@ -384,7 +386,7 @@ def _mavlink() -> Iterator[str]:
             ],
         )
     yield from ["", "## Received", "", "What the bridge reads of the autopilot.", ""]
-    yield from _table(
+    yield from table(
         ("message", "id", "value expires after", "requested every"),
         [
             (row.name, row.message_id, _seconds(row.max_age_s), _seconds(row.request_period_s))
@@ -398,7 +400,7 @@ def _mavlink() -> Iterator[str]:
         "What `dronebms check --vehicle URL` compares, and `--set` sets while disarmed.",
         "",
     ]
-    yield from _table(
+    yield from table(
         ("parameter", "stack", "range", "reason"),
         [
             (
