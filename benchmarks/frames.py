@@ -50,7 +50,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Action, ActionKind, Severity
-from dronebms.monitoring.loop import PERIOD_S as STEP_S
+from dronebms.core.service_defaults import PERIOD_S as STEP_S
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.rules import Rules
 from mavlink_bridge.bridge import Bridge

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from docs_build.schema import configuration_schema
+from docs_build.schema import configuration_schema, meanings
 from dronebms.cli.exit_codes import EXIT_CODES
 from dronebms.cli.options import OPTIONS, PAGES
 from dronebms.core.chemistry import CHEMISTRIES, LIPO
@@ -271,6 +271,7 @@ def _flight_csv() -> Iterator[str]:
     rows += [_column_row(row) for row in VEHICLE_COLUMNS]
     yield from table(("column", "unit", "range", "meaning"), rows)
     yield from ["", "## Sidecar", ""]
+    texts = meanings(Sidecar)
     yield from table(
         ("key", "option", "unit", "meaning"),
         [
@@ -278,9 +279,9 @@ def _flight_csv() -> Iterator[str]:
                 _code(name),
                 _code(SIDECAR_OPTIONS.get(name, f"--{name.replace('_', '-')}")),
                 unit_of(name),
-                field.description or "",
+                texts.get(name, ""),
             )
-            for name, field in Sidecar.model_fields.items()
+            for name in Sidecar.model_fields
         ],
     )
 

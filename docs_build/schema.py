@@ -1,8 +1,13 @@
 """JSON schema of the configuration, from the models that validate it."""
 
+import ast
+import inspect
 import json
+import textwrap
+from itertools import pairwise
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -37,6 +42,14 @@ class _Generator(GenerateJsonSchema):
                 return {**inner, "minimum": low, "maximum": high}
         return inner
 
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Schema of a table, with the meanings of its keys."""
+        found = super().model_schema(schema)
+        fields = schema["cls"].model_fields
+        for name, text in meanings(schema["cls"]).items():
+            found["properties"][fields[name].alias or name]["description"] = text
+        return found
+
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - of the base
         """No title: it would repeat the key."""
         return False
@@ -44,6 +57,28 @@ class _Generator(GenerateJsonSchema):
 
 def _without(schema: JsonSchemaValue) -> JsonSchemaValue:
     return {key: value for key, value in schema.items() if key != "default"}
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """The text below each field of a model, by the name of the field; also of its bases.
+
+    The models are made without it (`use_attribute_docstrings`): every start of a command would
+    read and parse their source.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if not issubclass(base, BaseModel) or base is BaseModel:
+            continue
+        rows = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        body = rows.body if isinstance(rows, ast.ClassDef) else []
+        for row, text in pairwise(body):
+            match row, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(words))),
+                ):
+                    found[name] = inspect.cleandoc(words)
+    return found
 
 
 def configuration_schema() -> dict[str, Any]:

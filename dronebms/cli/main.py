@@ -1,6 +1,7 @@
 """Entry point of the command line: exit codes (`EXIT_CODES`), and errors as one sentence each."""
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -22,12 +23,14 @@ from dronebms.core.errors import DroneBmsError, InUseError, RecordingError
 from dronebms.core.number_format import PrintableFormatter
 from smartbattery.errors import BatteryError
 
+_NEW_OBJECTS = 20_000  # until garbage is searched among them; 700 by default
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     _open_standard_streams()
+    _start_quickly()
     signal.signal(signal.SIGTERM, _terminated)
     if logging.lastResort is not None:  # the log of every command but the service
         logging.lastResort.setFormatter(PrintableFormatter())
@@ -55,6 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_stderr(f"the output cannot be written: {error.strerror}")
         return FAILED
     return code
+
+
+def _start_quickly() -> None:
+    """Settings of libraries that are loaded later, unless the user has set them.
+
+    The matrices have some ten rows: threads of OpenBLAS would cost memory for each core and gain
+    nothing. No plug-in changes our models. Loading makes many objects and next to no garbage,
+    which the default thresholds search again and again.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _open_standard_streams() -> None:

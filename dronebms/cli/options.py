@@ -16,9 +16,7 @@ from dronebms.cli.exit_codes import Command
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.number_format import printable
 from dronebms.core.pack_data import MAX_NAME
-from dronebms.core.toml_schema import AUTO
-from dronebms.monitoring.loop import PERIOD_S
-from dronebms.service.config import STATUS_SOCKET
+from dronebms.core.service_defaults import AUTO, PERIOD_S, STATUS_SOCKET
 from smartbattery.multiplexer import ADDRESSES as MUXES
 from smartbattery.multiplexer import CHANNELS
 from smartbattery.profiles import PROFILES

@@ -45,7 +45,10 @@ Part: TypeAlias = dict[str, object]
 
 def encode(state: State) -> Part:
     """The state with its format number, for `to_json`."""
-    return {"format": state.FORMAT, "state": _adapter(type(state)).dump_python(state, mode="json")}
+    return {
+        "format": state.FORMAT,
+        "state": adapter_of(type(state)).dump_python(state, mode="json"),
+    }
 
 
 def decode(
@@ -71,7 +74,7 @@ def decode(
         text = to_json(content.get("state"))
         from_json(text, MAX_PART_BYTES)
         # From JSON, because only there a strict validation accepts a list for a tuple.
-        state: AnyState = _adapter(kind).validate_json(text, strict=True)
+        state: AnyState = adapter_of(kind).validate_json(text, strict=True)
     except ValueError as error:
         _log.warning("%s is not restored: %s", name, _reason(error))
         return None
@@ -141,7 +144,8 @@ def _int(text: str) -> int:
 
 
 @cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def adapter_of(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - a class or an annotated one
+    """Reader and writer of a class, made when it is first needed: it takes milliseconds."""
     return TypeAdapter(kind)
 
 

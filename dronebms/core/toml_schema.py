@@ -16,6 +16,7 @@ from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.errors import ConfigError
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import MAX_NAME
+from dronebms.core.service_defaults import AUTO
 from smartbattery.profiles import PROFILES
 
 
@@ -71,7 +72,6 @@ def _cell_name(name: str) -> str:
         raise ValueError(str(error)) from error
 
 
-AUTO = "auto"  # the gauge is identified by reading it
 CellName = Annotated[str, AfterValidator(_cell_name)]
 ChemistryName = Annotated[str, one_of(row.name for row in CHEMISTRIES)]
 GaugeName = Annotated[str, one_of((AUTO, *(row.name for row in PROFILES)))]
@@ -85,7 +85,7 @@ class Section(BaseModel):
         frozen=True,
         strict=True,
         populate_by_name=True,
-        use_attribute_docstrings=True,  # the JSON schema and docs/reference have them
+        defer_build=True,  # the model of the whole file builds those of its tables
     )
 
 

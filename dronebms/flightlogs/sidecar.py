@@ -72,9 +72,7 @@ _Name = Annotated[str, AfterValidator(_text), Field(max_length=MAX_NAME)]
 class Sidecar(BaseModel):
     """Keys of a sidecar."""
 
-    model_config = ConfigDict(
-        extra="ignore", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     chemistry: ChemistryName
     """Chemistry of the cells; needed."""

@@ -13,17 +13,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter
-
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH
-from dronebms.core.state import from_json
+from dronebms.core.state import adapter_of, from_json
 from dronebms.health.flight_record import COLUMN_TYPES, FLYING, LOST, SCHEMA, FlightRecord
 from dronebms.health.pack_label import PackLabel
 
 FILE = "packs.sqlite"  # in the folder of `[state] dir`
 _BUSY_S = 5.0
-_FLIGHT, _LABEL = TypeAdapter(FlightRecord), TypeAdapter(PackLabel)
 _MOST = 1e11  # of a number: seconds since 1970 until the year 5138
 _NAMES = tuple(column.name for column in fields(FlightRecord))
 _LABEL_NAMES = tuple(column.name for column in fields(PackLabel))
@@ -218,14 +215,14 @@ class PackHistory:
 
 def record_of(values: object) -> FlightRecord:
     """Flight record of a table of its fields; raises ValueError for any other value."""
-    flight = _FLIGHT.validate_python(values)
+    flight: FlightRecord = adapter_of(FlightRecord).validate_python(values)
     _check_numbers(flight)
     return flight
 
 
 def label_of(values: object) -> PackLabel:
     """Pack label of a table of its fields; raises ValueError for any other value."""
-    label = _LABEL.validate_python(values)
+    label: PackLabel = adapter_of(PackLabel).validate_python(values)
     _check_numbers(label)
     return label
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError, RecordingError
-from dronebms.core.toml_schema import AUTO
+from dronebms.core.service_defaults import AUTO
 from dronebms.probe.readout import Readout, read_pack
 from smartbattery import multiplexer
 from smartbattery.bus import Bus

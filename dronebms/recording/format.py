@@ -30,7 +30,6 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SerializerFunctionWrapHandler,
-    TypeAdapter,
     WrapSerializer,
 )
 
@@ -39,8 +38,16 @@ from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.number_format import clock_text
 from dronebms.core.pack_data import PARALLEL
-from dronebms.core.state import MAX_BYTES, StoredFlightPlan, StoredPackData, from_json, to_json
-from dronebms.core.toml_schema import AUTO, GaugeName
+from dronebms.core.service_defaults import AUTO
+from dronebms.core.state import (
+    MAX_BYTES,
+    StoredFlightPlan,
+    StoredPackData,
+    adapter_of,
+    from_json,
+    to_json,
+)
+from dronebms.core.toml_schema import GaugeName
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.pack_memory import (
     MALFORMED,
@@ -165,12 +172,8 @@ class Planned:
 
 
 Record: TypeAlias = Start | Poll | Shown | Step
-_START = TypeAdapter(Start)
-_SNAPSHOT = TypeAdapter(Snapshot)
 _OF_A_SOURCE = {field.name for field in fields(Snapshot)} - {"rejected", "disputed", "other_pack"}
 _MAX_VALUE = 2.0**32
-_VEHICLE_OF = TypeAdapter(VehicleState)
-_PLAN: TypeAdapter[FlightPlan] = TypeAdapter(StoredFlightPlan)
 # In their order; the links of this computer decide nothing, and a plan has its own record.
 _NOT_IN_A_STEP = ("link_trouble", "can_trouble", "second_sender", "telemetry_links", "plan")
 _VEHICLE = {field.name: None for field in fields(VehicleState) if field.name not in _NOT_IN_A_STEP}
@@ -183,7 +186,9 @@ def text_of(record: Record | Planned) -> bytes:
         transfers = [transfer.to_json() for transfer in record.transfers]
         row = ["p", record.index, record.t_s, transfers]
     elif isinstance(record, Shown):
-        shown = _SNAPSHOT.dump_python(record.snapshot, mode="json", exclude_defaults=True)
+        shown = adapter_of(Snapshot).dump_python(
+            record.snapshot, mode="json", exclude_defaults=True
+        )
         row = ["s", record.index, shown]
     elif isinstance(record, Step):
         every = ((name, getattr(record.vehicle, name)) for name in _VEHICLE)
@@ -191,10 +196,14 @@ def text_of(record: Record | Planned) -> bytes:
         row = ["t", record.t_s, known]
     elif isinstance(record, Planned):
         plan = record.plan
-        row = ["f", plan and _PLAN.dump_python(plan, mode="json", exclude_defaults=True)]
+        row = ["f", plan and _plan_row(plan)]
     else:
-        row = _START.dump_python(record, by_alias=True)
+        row = adapter_of(Start).dump_python(record, by_alias=True)
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+
+
+def _plan_row(plan: FlightPlan) -> object:
+    return adapter_of(StoredFlightPlan).dump_python(plan, mode="json", exclude_defaults=True)
 
 
 def plan_line(plan: FlightPlan | None) -> bytes:
@@ -398,11 +407,14 @@ def _record_of(line: bytes, place: str) -> Record | Planned:
                 return Planned(None)
             case ["f", dict(row)]:
                 # From JSON, because only there a strict validation accepts a list for a tuple.
-                return Planned(_PLAN.validate_json(to_json(row), strict=True))
+                return Planned(
+                    adapter_of(StoredFlightPlan).validate_json(to_json(row), strict=True)
+                )
             case {"batteries": _} as row:
                 if row.get("kept") is not None:
                     _log.warning("%s: the state before a restart is of an older version", place)
-                return _START.validate_python(row)
+                start: Start = adapter_of(Start).validate_python(row)
+                return start
     except (*MALFORMED, IndexError, RecursionError, IntegrityError) as error:
         what = f"{error}".splitlines()[0]
         raise RecordingError(f"{place} has an invalid record: {what:.80}") from error
@@ -412,7 +424,7 @@ def _record_of(line: bytes, place: str) -> Record | Planned:
 def _snapshot(row: dict[str, object]) -> Snapshot:
     """A snapshot as a source gives it: with the types of its fields, and numbers of a battery."""
     # From JSON, because only there a strict validation accepts a list for a tuple.
-    snapshot = _SNAPSHOT.validate_json(to_json(row), strict=True)
+    snapshot: Snapshot = adapter_of(Snapshot).validate_json(to_json(row), strict=True)
     numbers = [value for value in row.values() if isinstance(value, int | float)]
     cells_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
     if len(snapshot.cells_v) > MAX_CELLS or any(abs(x) > _MAX_VALUE for x in (*numbers, *cells_v)):
@@ -428,4 +440,5 @@ def _vehicle(known: dict[str, object]) -> VehicleState:
         return UNKNOWN_VEHICLE
     if -math.inf in known.values():
         raise ValueError("a value of the vehicle is not finite")
-    return _VEHICLE_OF.validate_python(known)
+    state: VehicleState = adapter_of(VehicleState).validate_python(known)
+    return state

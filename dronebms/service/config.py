@@ -28,8 +28,8 @@ from dronebms.core.plausible_range import (
     SpeedMS,
 )
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
+from dronebms.core.service_defaults import AUTO, STATUS_SOCKET
 from dronebms.core.toml_schema import (
-    AUTO,
     CellName,
     ChemistryName,
     FilePath,
@@ -73,7 +73,6 @@ from smartbattery.profiles import profile_named
 from smartbattery.registers import CELLS
 from smartbattery.snapshot import MAX_CELLS
 
-STATUS_SOCKET = "/run/dronebms/status.sock"
 _MAX_SOCKET_BYTES = 107  # sun_path of unix(7), without the final zero
 _VIRTUAL = "sim:"
 _MONITOR = "mavlink:"

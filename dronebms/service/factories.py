@@ -17,9 +17,9 @@ from dronebms.core.clock import Clock, unix_s
 from dronebms.core.errors import InUseError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report, Sink
+from dronebms.core.service_defaults import PERIOD_S
 from dronebms.dronecan.can_url import parse_can_url
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
-from dronebms.monitoring.loop import PERIOD_S
 from dronebms.protection.current_governor import limp_home_notes
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import Start

@@ -1,5 +1,6 @@
 """The service: runs a configuration, reloads it on SIGHUP, continues after a restart in flight."""
 
+import gc
 import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,6 +76,7 @@ def serve(path: Path, stack: ExitStack) -> None:
         service.restore(checkpoint.parts)
     stack.callback(notifier.notify, "STOPPING=1")
     signals.collect_stops()
+    gc.freeze()  # what is loaded lives as long as the service; a search of it would delay the loop
     for report in service.reports():
         if checkpoint is not None:
             checkpoint.step(report.t_s, partial(service.state, report.t_s))

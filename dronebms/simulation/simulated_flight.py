@@ -10,8 +10,9 @@ from dronebms.core.clock import PacedClock, SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report, Sink, Source
+from dronebms.core.service_defaults import PERIOD_S
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.monitoring.loop import PERIOD_S, Loop
+from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import every_limit
 from dronebms.recording.format import Recorded, Start

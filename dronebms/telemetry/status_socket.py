@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from dronebms.core.clock import Clock
 from dronebms.core.errors import ConfigError, InUseError, LinkError
 from dronebms.core.report import Estimate, Report, Severity, Status
+from dronebms.core.state import adapter_of
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 
 _PERIOD_S = 0.5 - 1e-6  # sums of steps are not exact
@@ -97,18 +98,20 @@ class StatusServer:
             self._listener.close()
             raise
         self._viewers: list[_Viewer] = []
-        self._newest: dict[int, tuple[float, bytes]] = {}
-        self._codec = TypeAdapter(Report)
+        self._newest: dict[int, Report] = {}  # the last one that was due, of each battery
 
     def __call__(self, report: Report) -> None:
         """Enqueue the report for all viewers if it is due, and send without waiting."""
         now_s = report.t_s
-        sent_s, _ = self._newest.get(report.index, (None, b""))
-        if sent_s is None or now_s - sent_s >= _PERIOD_S or report.status.events:
-            line = self._codec.dump_json(report, exclude=_UNSENT, exclude_defaults=True) + b"\n"
-            self._newest[report.index] = now_s, line
-            for viewer in self._viewers:
-                viewer.lines.append(line)
+        sent = self._newest.get(report.index)
+        if sent is None:
+            adapter_of(Report)  # at the start: it would delay a later step
+        if sent is None or now_s - sent.t_s >= _PERIOD_S or report.status.events:
+            self._newest[report.index] = report
+            if self._viewers:
+                line = _line(report)
+                for viewer in self._viewers:
+                    viewer.lines.append(line)
         self._accept(now_s)
         lost = [viewer for viewer in self._viewers if not viewer.flush(now_s)]
         for viewer in lost:
@@ -136,10 +139,16 @@ class StatusServer:
                     continue
                 connection.settimeout(0.0)
                 viewer = _Viewer(connection, now_s)
-                viewer.lines.extend(line for _, line in self._newest.values())
+                viewer.lines.extend(_line(report) for report in self._newest.values())
                 self._viewers.append(viewer)
         except OSError:
             pass  # no new viewer, or too many open files
+
+
+def _line(report: Report) -> bytes:
+    """A report as a viewer receives it."""
+    line: bytes = adapter_of(Report).dump_json(report, exclude=_UNSENT, exclude_defaults=True)
+    return line + b"\n"
 
 
 def _remove_dead_socket(path: Path) -> None:
@@ -172,7 +181,6 @@ def read_status(path: Path, clock: Clock) -> Iterator[Report]:
     Raises:
         LinkError: no service at the start, or a service of another version.
     """
-    codec = TypeAdapter(Report)
     partial = b""
     connection: socket.socket | None = _connected(path)
     received: dict[int, tuple[Report, float]] = {}
@@ -186,7 +194,7 @@ def read_status(path: Path, clock: Clock) -> Iterator[Report]:
             *lines, partial = (partial + (data or b"")).split(b"\n")
             now_s = clock.now_s()
             for line in lines:
-                report = _decoded(codec, line, path)
+                report = _decoded(line, path)
                 received[report.index] = report, now_s
                 ahead_s = report.t_s - now_s
                 yield report
@@ -234,11 +242,12 @@ def _received(connection: socket.socket | None, clock: Clock) -> bytes | None:
     return data
 
 
-def _decoded(codec: TypeAdapter[Report], line: bytes, path: Path) -> Report:
+def _decoded(line: bytes, path: Path) -> Report:
     try:
-        return codec.validate_json(line)
+        report: Report = adapter_of(Report).validate_json(line)
     except ValidationError as error:
         raise LinkError(f"{path}: service and viewer have different versions") from error
+    return report
 
 
 def _aged(report: Report, t_s: float, age_s: float, state: _ServiceState) -> Report:

@@ -394,10 +394,28 @@ def test_closed_stdout_and_stderr_give_no_traceback(argv: Sequence[str]) -> None
     assert "dronebms: " not in out.stdout
 
 
-def test_the_entry_point_loads_neither_pydantic_nor_rich() -> None:
-    code = "import dronebms.cli.main, sys; sys.exit(bool({'pydantic', 'rich'} & {*sys.modules}))"
+def test_the_options_load_neither_models_nor_matrices() -> None:
+    code = (
+        "import dronebms.cli.main, dronebms.cli.options, sys; "
+        "sys.exit(bool({'numpy', 'pydantic', 'pymavlink', 'rich'} & {*sys.modules}))"
+    )
     out = subprocess.run((sys.executable, "-c", code), check=False)  # noqa: S603 - our own
     assert out.returncode == 0
+
+
+def test_a_command_starts_no_threads_of_openblas_unless_they_are_set() -> None:
+    program = (
+        "import os, sys\nfrom dronebms.cli.main import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n"
+        "    sys.stderr.write(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    for given, expected in ((None, "1"), ("3", "3")):
+        environ = {key: v for key, v in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+        environ |= {} if given is None else {"OPENBLAS_NUM_THREADS": given}
+        out = subprocess.run(  # noqa: S603 - our own
+            (sys.executable, "-c", program), env=environ, capture_output=True, text=True, check=True
+        )
+        assert out.stderr == expected
 
 
 # ---------------------------------------------------------------------- check, ardupilot-script

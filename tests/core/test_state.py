@@ -250,5 +250,5 @@ def test_the_largest_text_takes_little_memory(
 
 
 def test_the_adapter_of_a_class_is_made_once() -> None:
-    assert state._adapter(Stage) is state._adapter(Stage)
+    assert state.adapter_of(Stage) is state.adapter_of(Stage)
     assert PackData(LIPO) == PackData(LIPO)
