@@ -38,6 +38,18 @@ class Chemistry:
         k = min(int(place), len(self.ocv_v) - 2)
         return self.ocv_v[k] + (self.ocv_v[k + 1] - self.ocv_v[k]) * (place - k)
 
+    def mean_open_circuit_v(self, charge_frac: float) -> float:
+        """Mean over the charge between full and a state of charge: the trapezoids of the curve."""
+        last = len(self.ocv_v) - 1
+        place = min(max(charge_frac, 0.0), 1.0) * last
+        if place == last:
+            return self.ocv_v[-1]
+        above = int(place) + 1
+        volts = self.ocv_v[above:]
+        whole = sum(volts) - (volts[0] + volts[-1]) / 2.0
+        part = (self.open_circuit_v(charge_frac) + volts[0]) / 2.0 * (above - place)
+        return (whole + part) / (last - place)
+
     def charge_at(self, rested_v: float) -> float:
         """State of charge, 0..1, of a rested cell: the inverse of `open_circuit_v`."""
         k = sum(volts <= rested_v for volts in self.ocv_v[1:-1])

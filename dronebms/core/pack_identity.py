@@ -24,11 +24,15 @@ _SHOWN = 8  # characters, so that a STATUSTEXT holds both
 
 def is_same_pack(known: Identity, read: Identity) -> bool:
     """Whether both can be of one pack, connected once."""
+    if known is read:  # mostly: a stage keeps the object that it has received
+        return True
     return known.connection == read.connection and difference(known, read) is None
 
 
 def difference(known: Identity, read: Identity) -> str | None:
     """First field of another pack, such as "serial 8, not 7"; `None` if no field differs."""
+    if known is read:
+        return None
     for name, label in _FIELDS:
         before, now = getattr(known, name), getattr(read, name)
         if None not in (before, now) and before != now:
@@ -53,10 +57,18 @@ def _shown(value: object) -> str:
 
 
 def merged(known: Identity, read: Identity) -> Identity:
-    """The identity that was read, completed by the fields that were known before."""
+    """The identity that was read, completed by the fields that were known before.
+
+    It is the known object where nothing has changed, so that a comparison is short.
+    """
+    if known is read or known == read:
+        return known
     before: dict[str, Any] = {row.name: getattr(known, row.name) for row in fields(known)}
     missing = {name: value for name, value in before.items() if getattr(read, name) is None}
-    return replace(read, **missing) if missing else read
+    if not missing:
+        return read
+    complete = replace(read, **missing)
+    return known if complete == known else complete
 
 
 def is_unique(identity: Identity) -> bool:

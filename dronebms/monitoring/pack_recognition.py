@@ -92,7 +92,8 @@ class PackRecognition:
         """The snapshot with the identity of its pack; unknown if another pack answers in flight."""
         self._follow(vehicle, snapshot.t_s)
         state = self._state
-        if state.last is not None and self._on_ground(snapshot.t_s, pack_data):
+        grounded = state.last is not None and _on_ground(state, snapshot.t_s, pack_data)
+        if grounded and not state.changeable:
             state = self._state = replace(state, changeable=True)
         if snapshot.voltage_v is None:
             differs = difference(state.identity, snapshot.identity)
@@ -101,15 +102,15 @@ class PackRecognition:
             self._state = replace(state, absent=True)
             return replace(snapshot, identity=state.identity)
         if state.last is None:
-            self._accept(snapshot, pack_data)
-            return replace(snapshot, identity=self._state.identity)
+            return self._accepted(snapshot, pack_data)
         now_s, read = snapshot.t_s, snapshot.identity
         differs = difference(state.identity, read)
+        now = reading_of(snapshot, pack_data, state.relaxing_a)
         if differs is not None:
             if not state.changeable:
                 return self._refused(snapshot, differs)
             self._replaced(read)
-        elif (switch := self._switch(snapshot, pack_data)) is not None:
+        elif (switch := self._switch(now, pack_data)) is not None:
             self._state = replace(state, switched=True)
             return self._refused(snapshot, switch)
         elif state.absent or now_s - state.last.t_s > ABSENT_S:
@@ -117,10 +118,9 @@ class PackRecognition:
             self._state = replace(
                 state, before=before, since_s=now_s, contradicted_s=None, jumped=False
             )
-        if self._contradicts(snapshot, pack_data):
+        if self._contradicts(now, pack_data):
             self._replaced(read)
-        self._accept(snapshot, pack_data)
-        return replace(snapshot, identity=self._state.identity)
+        return self._accepted(snapshot, pack_data)
 
     def _refused(self, snapshot: Snapshot, differs: str) -> Snapshot:
         """Silence in place of another pack's readings."""
@@ -134,12 +134,12 @@ class PackRecognition:
             other_pack=differs,
         )
 
-    def _switch(self, snapshot: Snapshot, pack_data: PackData) -> str | None:
+    def _switch(self, now: PackReading, pack_data: PackData) -> str | None:
         """Charge and voltage of another pack that answers in flight, `None` if they can be ours."""
         state = self._state
         if state.changeable or not state.recent:
             return None
-        then, now = state.recent[0], reading_of(snapshot, pack_data, state.relaxing_a)
+        then = state.recent[0]
         if now.t_s - then.t_s > 2.0 * _SWITCHED_S and not state.switched:
             return None  # after an absence
         by_v, by_pct = _apart_v(then, now, pack_data), _apart_pct(then, now, _ah(pack_data))
@@ -169,25 +169,15 @@ class PackRecognition:
         elif now_s - state.armed_s > MOST_GAP_S:
             self._state = replace(state, armed=None)
 
-    def _on_ground(self, now_s: float, pack_data: PackData) -> bool:
-        """Whether the pack could be replaced now: disarmed or, if that is unknown, without load."""
-        last = self._state.last
-        current_a = 0.0 if last is None else abs(last.current_a)
-        if self._state.armed is None:
-            gone_s = 0.0 if last is None else now_s - last.t_s
-            return current_a < LOAD_C * _ah(pack_data) or gone_s > MOST_GAP_S
-        return not self._state.armed and current_a < _DISARMED_C * _ah(pack_data)
-
-    def _contradicts(self, snapshot: Snapshot, pack_data: PackData) -> bool:
+    def _contradicts(self, now: PackReading, pack_data: PackData) -> bool:
         """Whether readings cannot be those of the pack before an absence, and last."""
-        state, now_s = self._state, snapshot.t_s
+        state, now_s = self._state, now.t_s
         if state.before is None or state.last is None:
-            return self._jumps(snapshot, pack_data)
-        now = reading_of(snapshot, pack_data, state.relaxing_a)
+            return self._jumps(now)
         loaded = abs(now.current_a) >= LOAD_C * _ah(pack_data)
         over = now_s - state.since_s > (_LOADED_S if loaded else _COMPARED_S)
         pending_s = state.contradicted_s
-        if state.jumped and (loaded or not self._on_ground(now_s, pack_data)):
+        if state.jumped and (loaded or not _on_ground(state, now_s, pack_data)):
             over, pending_s = True, None
         contradicts = is_other_charge(state.before, now, pack_data)
         if not contradicts or (over and pending_s is None):
@@ -197,16 +187,15 @@ class PackRecognition:
         self._state = replace(state, contradicted_s=now_s if pending_s is None else pending_s)
         return pending_s is not None and now_s - pending_s >= SINGLE_READING_S
 
-    def _jumps(self, snapshot: Snapshot, pack_data: PackData) -> bool:
+    def _jumps(self, now: PackReading) -> bool:
         """Note a jump of the resting voltage without an absence, to be compared from here on."""
         state, last = self._state, self._state.last
-        now = reading_of(snapshot, pack_data, state.relaxing_a)
         if last is None or not state.changeable or last.cell_v is None or now.cell_v is None:
             return False
         if abs(now.cell_v - last.cell_v) > _JUMP_V + last.uncertain_v + now.uncertain_v:
-            lasts_s = snapshot.t_s + _JUMP_S - SINGLE_READING_S  # longer than after an absence
+            lasts_s = now.t_s + _JUMP_S - SINGLE_READING_S  # longer than after an absence
             self._state = replace(
-                state, before=last, since_s=snapshot.t_s, contradicted_s=lasts_s, jumped=True
+                state, before=last, since_s=now.t_s, contradicted_s=lasts_s, jumped=True
             )
         return False
 
@@ -219,10 +208,11 @@ class PackRecognition:
             armed_s=self._state.armed_s,
         )
 
-    def _accept(self, snapshot: Snapshot, pack_data: PackData) -> None:
-        """Take in a snapshot of this pack."""
-        state = self._state
-        read = replace(snapshot.identity, connection=state.identity.connection)
+    def _accepted(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
+        """Take in a snapshot of this pack; the snapshot with its identity."""
+        state, read = self._state, snapshot.identity
+        if read.connection != state.identity.connection:
+            read = replace(read, connection=state.identity.connection)
         dt_s = 0.0 if state.last is None else snapshot.t_s - state.last.t_s
         current_a = abs(snapshot.current_a or 0.0)
         share = min(max(dt_s, 0.0) / _RELAX_S, 1.0)
@@ -237,9 +227,24 @@ class PackRecognition:
             relaxing_a=relaxing_a,
             absent=False,
         )
-        self._state = state
         if state.before is None:
-            self._state = replace(state, changeable=self._on_ground(snapshot.t_s, pack_data))
+            grounded = _on_ground(state, snapshot.t_s, pack_data)
+            if grounded is not state.changeable:
+                state = replace(state, changeable=grounded)
+        self._state = state
+        if snapshot.identity is state.identity:
+            return snapshot
+        return replace(snapshot, identity=state.identity)
+
+
+def _on_ground(state: RecognitionState, now_s: float, pack_data: PackData) -> bool:
+    """Whether the pack could be replaced now: disarmed or, if that is unknown, without load."""
+    last = state.last
+    current_a = 0.0 if last is None else abs(last.current_a)
+    if state.armed is None:
+        gone_s = 0.0 if last is None else now_s - last.t_s
+        return current_a < LOAD_C * _ah(pack_data) or gone_s > MOST_GAP_S
+    return not state.armed and current_a < _DISARMED_C * _ah(pack_data)
 
 
 def reading_of(snapshot: Snapshot, pack_data: PackData, relaxing_a: float) -> PackReading:

@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.pack_identity import difference, is_same_pack
-from dronebms.core.report import Estimate, Report, Sink, Source, Status, SupplyStatus, Verdict
+from dronebms.core.report import (
+    Estimate,
+    Report,
+    ReportedCharge,
+    Sink,
+    Source,
+    Status,
+    SupplyStatus,
+    Verdict,
+)
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
@@ -145,7 +154,7 @@ class Pipeline:
             estimate = _confirmed(estimate, status.active)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
         reported = self._reported.update(report, self._alarms.confirms)
-        report = with_ground_checks(replace(report, reported=reported))
+        report = with_ground_checks(report, reported)
         if vehicle.armed is not None or not snapshot.disputed:  # a load in dispute is no landing
             if self._flying and not report.flying:
                 self.store_learned_or_log()
@@ -167,7 +176,8 @@ class Pipeline:
             report = replace(report, status=status, supply=supply)
         watched = _at(report.status, self._watch.of(report.t_s))
         requests = self._actions.update(watched, report.vehicle, report.t_s)
-        report = replace(report, requests=requests)
+        if requests != report.requests:
+            report = replace(report, requests=requests)
         for sink in self._sinks:
             try:
                 sink(report)
@@ -329,6 +339,9 @@ class Pipeline:
     def _identify(self, snapshot: Snapshot) -> None:
         """Complete the rated data by the gauge's identity; another pack starts from its own."""
         identity, known = snapshot.identity, self._pack_data
+        if identity is self._identity:
+            self._use_pack_data(known.seen(snapshot))
+            return
         pack_data = self._configured.completed(identity)
         if is_same_pack(self._identity, identity):  # known values stay
             pack_data = pack_data.completed(
@@ -339,11 +352,13 @@ class Pipeline:
             self.store_learned_or_log()  # the flight of the previous pack has ended
             self._consistency = ConsistencyCheck()
         self._identity = identity
-        pack_data = pack_data.seen(snapshot)
-        if pack_data != known:
+        self._use_pack_data(pack_data.seen(snapshot))
+        self._latch(identity)
+
+    def _use_pack_data(self, pack_data: PackData) -> None:
+        if pack_data is not self._pack_data and pack_data != self._pack_data:
             self._pack_data = pack_data
             self._alarms.use(self._usable_limits(), pack_data)
-        self._latch(identity)
 
     def _resume(self, absent_s: float) -> None:
         """Continue after an absence of the loop: nothing that happened in it was seen."""
@@ -449,10 +464,15 @@ def _at(status: Status, now_s: float) -> Status:
     )
 
 
-def with_ground_checks(report: Report) -> Report:
-    """The report with charging advice and preflight verdict filled in."""
-    report = replace(report, charging=advise_charging(report))
-    return replace(report, preflight=check_preflight(report))
+def with_ground_checks(report: Report, reported: ReportedCharge | None = None) -> Report:
+    """The report with charging advice and preflight verdict, and the charge to send if given."""
+    charging = advise_charging(report)
+    return replace(
+        report,
+        reported=report.reported if reported is None else reported,
+        charging=charging,
+        preflight=check_preflight(report, charging),
+    )
 
 
 # ---------------------------------------------------------------------- restart of all batteries

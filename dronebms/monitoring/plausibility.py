@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
-from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+from smartbattery.snapshot import CELL_FIELDS, UNIDENTIFIED, Identity, Snapshot
 
 _STEP_V_FRAC = 0.2
 _STEP_BURSTS = 2.0  # times the chemistry's 10 s current
@@ -37,6 +37,9 @@ class ValueState:
         if value is None or self.accepted is None or abs(value - self.accepted) <= step or lasts:
             return ValueState(value)
         return ValueState(self.accepted, read_s) if self.since_s is None else self
+
+
+_NO_VALUE = ValueState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +79,35 @@ class PlausibilityCheck:
         identity = snapshot.identity
         if not is_same_pack(self._state.identity, identity):
             self._state = PlausibilityState()
-        self._state = replace(self._state, identity=merged(self._state.identity, identity))
+        known = merged(self._state.identity, identity)
+        if known is not self._state.identity:
+            self._state = replace(self._state, identity=known)
         capacity_ah = (pack_data.capacity_mah or _UNKNOWN_CAPACITY_MAH) / 1000.0
         frozen_s = self._frozen_s(snapshot, _LOAD_C * capacity_ah)
         if frozen_s > _FROZEN_S:
             return snapshot.unknown(snapshot.t_s, f"gauge readings frozen for {frozen_s:.0f} s")
         step_a = _STEP_BURSTS * pack_data.chemistry.burst_c * capacity_ah
-        degc = snapshot.temperature_degc
-        cells_v = enumerate(snapshot.cells_v, start=1)
-        accepted = replace(
+        voltage_v = self._voltage(snapshot, "voltage_v", snapshot.voltage_v)
+        current_a = self._value(snapshot, "current_a", snapshot.current_a, step_a)
+        degc = self._value(snapshot, "temperature_degc", snapshot.temperature_degc, _STEP_K)
+        named = zip(CELL_FIELDS, snapshot.cells_v, strict=False)
+        cells_v = tuple([self._voltage(snapshot, name, v) for name, v in named])
+        read_at_s = self._read_at_s(snapshot)
+        if read_at_s is snapshot.read_at_s and (voltage_v, current_a, degc, cells_v) == (
+            snapshot.voltage_v,
+            snapshot.current_a,
+            snapshot.temperature_degc,
+            snapshot.cells_v,
+        ):
+            return snapshot
+        return replace(
             snapshot,
-            voltage_v=self._voltage(snapshot, "voltage_v", snapshot.voltage_v),
-            current_a=self._value(snapshot, "current_a", snapshot.current_a, step_a),
-            temperature_degc=self._value(snapshot, "temperature_degc", degc, _STEP_K),
-            cells_v=tuple([self._voltage(snapshot, f"cell{k}_v", v) for k, v in cells_v]),
+            voltage_v=voltage_v,
+            current_a=current_a,
+            temperature_degc=degc,
+            cells_v=cells_v,
+            read_at_s=read_at_s,
         )
-        return replace(accepted, read_at_s=self._read_at_s(snapshot))
 
     def _read_at_s(self, snapshot: Snapshot) -> Mapping[str, float]:
         """Times of the readings; while a step of it is pending, the voltage has its earlier time.
@@ -100,7 +116,9 @@ class PlausibilityCheck:
         """
         read_at_s, values = snapshot.read_at_s, self._state.values
         if all(v.since_s is None for name, v in values.items() if name != "temperature_degc"):
-            self._state = replace(self._state, settled_s=read_at_s.get("voltage_v"))
+            settled_s = read_at_s.get("voltage_v")
+            if settled_s != self._state.settled_s:
+                self._state = replace(self._state, settled_s=settled_s)
         elif self._state.settled_s is not None:
             return {**read_at_s, "voltage_v": self._state.settled_s}
         return read_at_s
@@ -115,7 +133,7 @@ class PlausibilityCheck:
         return read_s - self._state.moved_s
 
     def _voltage(self, snapshot: Snapshot, name: str, value: float | None) -> float | None:
-        before_v = self._state.values.get(name, ValueState()).accepted
+        before_v = self._state.values.get(name, _NO_VALUE).accepted
         # Relative to the larger: the step back to a true value is no larger than the step away.
         step_v = _STEP_V_FRAC * max(before_v or 0.0, value or 0.0)
         return self._value(snapshot, name, value, step_v)
@@ -123,7 +141,9 @@ class PlausibilityCheck:
     def _value(
         self, snapshot: Snapshot, name: str, value: float | None, step: float
     ) -> float | None:
-        before = self._state.values.get(name, ValueState())
+        before = self._state.values.get(name, _NO_VALUE)
+        if before.since_s is None and before.accepted == value:
+            return value
         after = before.after(value, snapshot.read_at_s.get(name, snapshot.t_s), step)
         self._state.values[name] = after
         return after.accepted

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from dronebms.core.report import PreflightVerdict, Report, Severity, Status, Verdict
+from dronebms.core.report import ChargingAdvice, PreflightVerdict, Report, Severity, Status, Verdict
 from dronebms.core.verdicts import alternate_text, mission_shortage
 from smartbattery.registers import STATUS_INITIALIZED
 from smartbattery.snapshot import NO_GAUGE
@@ -13,17 +13,22 @@ _MAX_ERROR_PCT = 10.0
 _WORN = 2.0  # times the resistance of a new pack
 
 
-def check_preflight(report: Report) -> PreflightVerdict:
+def check_preflight(report: Report, charging: ChargingAdvice | None = None) -> PreflightVerdict:
     """Whether the pack is fit for a flight, for the planned one and the mission if there are any.
 
     Args:
-        report: with its charging advice, of a pack on the ground or in the first seconds of load.
+        report: of a pack on the ground or in the first seconds of load.
+        charging: advice of the same step; None: that of the report.
     """
     lowest = report.snapshot.lowest_cell()
     soc_pct = report.estimate.soc_pct
     cell = "" if lowest is None else f", lowest cell {lowest[1]:.2f} V"
     charge = "state of charge unknown" if soc_pct is None else f"state of charge {soc_pct:.0f} %"
-    reasons = (*_condition(report), *_planned_flight(report), *_mission(report))
+    reasons = (
+        *_condition(report, charging or report.charging),
+        *_planned_flight(report),
+        *_mission(report),
+    )
     checking = _checking(report.status)
     if checking is not None:
         reasons = (*reasons, checking)
@@ -42,7 +47,7 @@ def _checking(status: Status) -> str | None:
     return f"checking{name}, {math.ceil(left_s)} s"
 
 
-def _condition(report: Report) -> Iterator[str]:
+def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
     snapshot, status, pack_data = report.snapshot, report.status, report.pack_data
     if snapshot.voltage_v is None:
         yield f"no gauge data{'' if snapshot.trouble is None else ': ' + snapshot.trouble}"
@@ -54,7 +59,7 @@ def _condition(report: Report) -> Iterator[str]:
     measured = snapshot.identity.gauge != NO_GAUGE or "temperature_degc" in snapshot.read_at_s
     if measured and snapshot.temperature_degc is None:
         yield "temperature missing"
-    if report.charging.do != "none":
+    if charging.do != "none":
         yield "charging"
     if snapshot.status_raw is not None and not snapshot.status_raw & STATUS_INITIALIZED:
         yield "gauge not initialized"

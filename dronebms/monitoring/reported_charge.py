@@ -12,7 +12,6 @@ Percentage, time and consumption are of one estimate: what is unknown makes the 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import ClassVar
 
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH
@@ -27,7 +26,6 @@ _MARGIN = 1.5  # of a measured current
 _TIME_FRAC = 0.5  # of what the rated charge lasts; cold and worn packs give less, more slowly
 _TIME_SPARE_FRAC = 0.1
 _LOW_FALL_PER_S = 0.02  # of the bound, as a part of the median
-_ENERGY_STEPS = 20
 _EMPTY = frozenset(("cell_critical", "cell_emergency", "pack_low"))  # limits of the voltage
 
 Confirms = Callable[[str, float], bool]
@@ -86,10 +84,13 @@ class ReportedChargeStage:
         snapshot = report.snapshot
         if not is_same_pack(self._state.identity, snapshot.identity):
             self._state = ReportedChargeState()
-        state = self._state = replace(self._state, identity=snapshot.identity)
+        if self._state.identity is not snapshot.identity:
+            self._state = replace(self._state, identity=snapshot.identity)
+        state = self._state
         pct, left_s = _charge_pct(report), report.estimate.remaining_s
         if pct is None or snapshot.voltage_v is None:
-            self._state = replace(state, since_s=None)
+            if state.since_s is not None:
+                self._state = replace(state, since_s=None)
             return ReportedCharge()
         is_empty = not _EMPTY.isdisjoint(report.status.active)
         time_agrees = left_s is None or is_empty or confirms("remaining_s", left_s)
@@ -102,24 +103,37 @@ class ReportedChargeStage:
             change = _Change(_SPARE_PCT)
         else:
             return ReportedCharge()
+        low_frac = _low_frac(report, state.low_frac, report.t_s - state.at_s)
         if change.spare_pct >= 0.0:
-            self._accept(report, pct, left_s, change.spare_pct)
+            self._accept(report, pct, left_s, change.spare_pct, low_frac)
         else:
-            self._hold(report, pct, left_s, falls=change.falls)
+            self._hold(report, pct, left_s, low_frac, falls=change.falls)
             held = self._state
             if agrees and report.t_s - (held.since_s or 0.0) >= _HOLD_S:
-                self._accept(report, held.mild_pct, held.mild_left_s, 0.0)
-        low_frac = _low_frac(report, state.low_frac, report.t_s - state.at_s)
-        self._state = replace(self._state, low_frac=low_frac)
+                self._accept(report, held.mild_pct, held.mild_left_s, 0.0, low_frac)
         return charge_of(report, self._state.pct, self._state.left_s, low_frac)
 
     def _accept(
-        self, report: Report, pct: float | None, left_s: float | None, spare_pct: float
+        self,
+        report: Report,
+        pct: float | None,
+        left_s: float | None,
+        spare_pct: float,
+        low_frac: float | None,
     ) -> None:
-        identity = self._state.identity
-        self._state = ReportedChargeState(identity, pct, left_s, report.t_s, spare_pct)
+        self._state = ReportedChargeState(
+            self._state.identity, pct, left_s, report.t_s, spare_pct, low_frac=low_frac
+        )
 
-    def _hold(self, report: Report, pct: float, left_s: float | None, *, falls: bool) -> None:
+    def _hold(
+        self,
+        report: Report,
+        pct: float,
+        left_s: float | None,
+        low_frac: float | None,
+        *,
+        falls: bool,
+    ) -> None:
         """Go on with the earlier charge, less what is drawn, and note the change."""
         state = self._state
         gap_s = report.t_s - state.at_s
@@ -140,6 +154,7 @@ class ReportedChargeStage:
             falls=falls,
             mild_pct=pct if mild_pct is None else mildest(mild_pct, pct),
             mild_left_s=left_s,
+            low_frac=low_frac,
         )
 
     def _change(
@@ -198,8 +213,7 @@ def charge_of(
     consumed_mah = used_frac * capacity_mah
     if pack_data.cells is None:
         return ReportedCharge(pct, left_s, consumed_mah, remaining_low_s=low_s)
-    shares = ((step + 0.5) / _ENERGY_STEPS for step in range(_ENERGY_STEPS))
-    mean_v = fmean(pack_data.chemistry.open_circuit_v(1.0 - used_frac * share) for share in shares)
+    mean_v = pack_data.chemistry.mean_open_circuit_v(1.0 - used_frac)
     consumed_wh = consumed_mah / 1000.0 * mean_v * pack_data.cells
     return ReportedCharge(pct, left_s, consumed_mah, consumed_wh, low_s)
 

@@ -104,6 +104,8 @@ class Actions:
         because = action.met(status)
         watch_s = status.t_s
         if because is None or (action.only_when_armed and vehicle.armed is False):
+            if row.met_s is None and row.request is None:
+                return row
             ended_s = row.ended_s if row.request is None else watch_s
             return replace(row, met_s=None, ended_s=ended_s, request=None)
         # While it is unknown whether the vehicle is armed, nothing begins and nothing ends.

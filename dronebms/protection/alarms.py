@@ -17,7 +17,7 @@ from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.pack_identity import is_same_pack
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.protection.check_time import CheckTime
+from dronebms.protection.check_time import CheckTime, longest_hold_s
 from dronebms.protection.current_governor import (
     CurrentLimit,
     Governor,
@@ -197,6 +197,7 @@ class Alarms:
         for row in self._rows.values():
             by_quantity.setdefault(row.limit.quantity, []).append(row)
         self._groups = [_Group(quantity, rows) for quantity, rows in by_quantity.items()]
+        self._longest_hold_s = longest_hold_s(limits)
         self._caps = caps_of(limits, self._quantities.pack_data)
 
     def state(self) -> AlarmsState:
@@ -291,7 +292,6 @@ class Alarms:
         ]
         pending.sort(key=lambda key: -holding[key])
         self._check_time = self._check_time.after(snapshot, estimate)
-        limits = (row.limit for row in self._rows.values())
         ahead = self._time_to_trip.update(values, quantities.history, estimate, now_s, holding)
         next_id, next_s = (active[0].limit_id, 0.0) if active else (ahead.limit_id, ahead.in_s)
         ids = tuple([limit.limit_id for limit in active])
@@ -311,7 +311,7 @@ class Alarms:
             charging=quantities.charging,
             labels={name: self._rows[name].limit.label for name in named if name in self._rows},
             pending={key: holding[key] for key in pending},
-            checking_s=self._check_time.left_s(now_s, limits),
+            checking_s=self._check_time.left_s(now_s, self._longest_hold_s),
         )
 
     def _govern(

@@ -50,8 +50,12 @@ class CheckTime:
             known.update(self.known)
         return CheckTime(snapshot.identity, tuple(sorted(known)), now_s, now_s)
 
-    def left_s(self, now_s: float, limits: Iterable[Limit]) -> float:
-        """Seconds until the longest hold time of the limits that forbid a take-off has passed."""
-        holds_s = (limit.hold_s for limit in limits if limit.severity >= Severity.WARNING)
-        longest_s = min(max(holds_s, default=0.0), MAX_CHECK_S)
+    def left_s(self, now_s: float, longest_s: float) -> float:
+        """Seconds until a pack has been connected for `longest_s`, of `longest_hold_s`."""
         return longest_s if self.since_s is None else max(self.since_s + longest_s - now_s, 0.0)
+
+
+def longest_hold_s(limits: Iterable[Limit]) -> float:
+    """Longest hold time of the limits that forbid a take-off."""
+    holds_s = (limit.hold_s for limit in limits if limit.severity >= Severity.WARNING)
+    return min(max(holds_s, default=0.0), MAX_CHECK_S)

@@ -173,11 +173,11 @@ class Governor:
             flown_s = state.flown_s + dt_s
             share = dt_s / max(min(flown_s, _LIMP_TAU_S), dt_s, 1e-9)
             power_w = state.power_w + (load_a * pack_v - state.power_w) * share
-            state = replace(state, flown_s=flown_s, power_w=power_w)
-        if state.flown_s >= _LIMP_KNOWN_S:
-            state = replace(state, limp_home_a=_LIMP * state.power_w / pack_v)
-        self._state = state
-        return state.limp_home_a
+        else:
+            flown_s, power_w = state.flown_s, state.power_w
+        limp_a = state.limp_home_a if flown_s < _LIMP_KNOWN_S else _LIMP * power_w / pack_v
+        self._state = GovernorState(state.limit_a, state.plenty_s, power_w, flown_s, limp_a)
+        return limp_a
 
     def update(
         self, allowed: tuple[float, str], limp_a: float | None, values: Values

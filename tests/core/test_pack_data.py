@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from dronebms.core.chemistry import (
@@ -115,3 +116,15 @@ def test_each_assumed_value_is_reported() -> None:
     notes = PackData(LIPO).assumed()
     assert notes[0] == "the rated capacity is not given and will be estimated"
     assert notes[1] == "the cut-off is not given: 3.3 V a cell, the usual one of lipo"
+
+
+@pytest.mark.parametrize("row", CHEMISTRIES, ids=lambda row: row.name)
+@pytest.mark.parametrize("charge_frac", [-0.2, 0.0, 0.013, 0.05, 0.5, 0.777, 0.999, 1.0, 1.1])
+def test_the_mean_voltage_down_to_a_charge_is_that_of_many_steps(
+    row: Chemistry, charge_frac: float
+) -> None:
+    bounded = min(max(charge_frac, 0.0), 1.0)
+    fracs = bounded + (1.0 - bounded) * (np.arange(20_000) + 0.5) / 20_000
+    place = np.linspace(0.0, 1.0, len(row.ocv_v))
+    mean_v = float(np.interp(fracs, place, row.ocv_v).mean())
+    assert row.mean_open_circuit_v(charge_frac) == pytest.approx(mean_v, abs=1e-6)

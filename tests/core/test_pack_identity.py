@@ -49,6 +49,12 @@ def test_a_field_that_is_not_read_decides_nothing_and_is_completed(field: str) -
     assert merged(partly, KNOWN) == KNOWN
 
 
+def test_an_unchanged_identity_stays_the_same_object() -> None:
+    assert merged(KNOWN, replace(KNOWN)) is KNOWN
+    assert merged(KNOWN, replace(KNOWN, serial=None)) is KNOWN
+    assert merged(KNOWN, replace(KNOWN, serial=KNOWN.serial and KNOWN.serial + 1)) is not KNOWN
+
+
 @pytest.mark.parametrize("design_mah", [15900.0, 16100.0, 1600.0, 160_000.0])
 def test_rounding_and_a_changed_scale_of_the_capacity_are_no_other_pack(design_mah: float) -> None:
     assert is_same_pack(KNOWN, replace(KNOWN, design_mah=design_mah))

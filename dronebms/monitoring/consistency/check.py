@@ -122,8 +122,8 @@ class ConsistencyCheck:
         if capacity_mah is None:
             return snapshot
         if current_a is not None:
-            self._count(snapshot, current_a, capacity_mah)
-            self._second(snapshot, current_a, pack_data, capacity_mah, armed=armed)
+            currents = self._counted(snapshot, current_a, capacity_mah)
+            self._second(snapshot, currents, current_a, pack_data, capacity_mah, armed=armed)
         state = self._state.currents
         wrong, rates_a = state.wrong, state.rates_a
         if wrong is Wrong.DISPUTED and rates_a is not None:
@@ -148,7 +148,8 @@ class ConsistencyCheck:
         if pct is None or mah is None or not full_mah:
             return checked
         if abs(pct - 100.0 * mah / full_mah) < _WORDS_POINTS:
-            self._state = replace(self._state, words_s=None)
+            if self._state.words_s is not None:
+                self._state = replace(self._state, words_s=None)
             return checked
         since_s = read.t_s if self._state.words_s is None else self._state.words_s
         self._state = replace(self._state, words_s=since_s)
@@ -158,19 +159,20 @@ class ConsistencyCheck:
         doubt = f"gauge {pct:.0f} %, {mah:.0f} of {full_mah:.0f} mAh: rejected"
         return _rejected(_unknown(checked, _CHARGE_FIELDS), _CHARGE_FIELDS, doubt)
 
-    def _count(self, snapshot: Snapshot, current_a: float, capacity_mah: float) -> None:
+    def _counted(self, snapshot: Snapshot, current_a: float, capacity_mah: float) -> CurrentState:
+        """State of the currents after a step of their counts."""
         state, mah = self._state.currents, snapshot.remaining_mah
         read_s = snapshot.read_at_s.get("remaining_mah", snapshot.t_s)
         counts = state.counts.drawn(snapshot.t_s, current_a)
         restarted = counts.newest is None
         if mah is not None and read_s != counts.read_s:
             counts = counts.read(read_s, mah, snapshot.full_mah, capacity_mah)
-        currents = state.counting(counts, restarted=restarted)
-        self._state = replace(self._state, currents=currents)
+        return state.counting(counts, restarted=restarted)
 
     def _second(
         self,
         snapshot: Snapshot,
+        currents: CurrentState,
         current_a: float,
         pack_data: PackData,
         capacity_mah: float,
@@ -182,7 +184,9 @@ class ConsistencyCheck:
         cell_v = _middle_cell(snapshot, pack_data)
         read_s = snapshot.read_at_s.get("voltage_v", now_s)
         if cell_v is None:
-            self._state = replace(state, second_s=None, currents_a=(), cells_v=(), shares_v=())
+            self._state = replace(
+                state, second_s=None, currents_a=(), cells_v=(), shares_v=(), currents=currents
+            )
             return
         currents_a = (*state.currents_a, current_a)[-_MOST_READINGS:]
         cells_v = (*state.cells_v, cell_v)[-_MOST_READINGS:]
@@ -191,7 +195,13 @@ class ConsistencyCheck:
         share_v = cell_v if pack_v is None else pack_v / cells
         shares_v = (*state.shares_v, share_v)[-_MOST_READINGS:]
         if state.second_s is not None and read_s - state.second_s < _SECOND_S:
-            self._state = replace(state, currents_a=currents_a, cells_v=cells_v, shares_v=shares_v)
+            self._state = replace(
+                state,
+                currents_a=currents_a,
+                cells_v=cells_v,
+                shares_v=shares_v,
+                currents=currents,
+            )
             return
         still = current_a == state.last_a and min(currents_a) == max(currents_a)
         means = fmean(currents_a), fmean(cells_v), fmean(shares_v)
@@ -204,7 +214,7 @@ class ConsistencyCheck:
             cells_v=(),
             shares_v=(),
             last_a=current_a,
-            currents=state.currents.added(sample, pack_data, capacity_mah, average_a, armed=armed),
+            currents=currents.added(sample, pack_data, capacity_mah, average_a, armed=armed),
         )
 
 
