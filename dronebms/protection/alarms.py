@@ -76,6 +76,7 @@ class AlarmsState:
     governor: GovernorState = field(default_factory=GovernorState)
     time_to_trip: TimeToTripState = field(default_factory=TimeToTripState)
     supply: SupplyStatus | None = None
+    carried_a: float = 0.0  # by this pack at the step of `supply`
     check_time: CheckTime = field(default_factory=CheckTime)
 
 
@@ -175,6 +176,7 @@ class Alarms:
     ) -> None:
         table = tuple(limits)
         self.supply = state.supply  # that this pack is a part of, at the previous step
+        self._carried_a = state.carried_a
         self._quantities = Quantities(pack_data, state.quantities)
         self._governor = Governor(state.governor)
         self._check_time = state.check_time
@@ -208,6 +210,7 @@ class Alarms:
             self._governor.state(),
             self._time_to_trip.state(),
             self.supply,
+            self._carried_a,
             self._check_time,
         )
 
@@ -320,8 +323,11 @@ class Alarms:
         supply = self.supply
         load_a, given_a = values.get("loaded_a"), estimate.max_discharge_a
         carried_a = number(load_a) or 0.0  # by this pack, now
-        if supply is not None and supply.limp_home_a and supply.current_a and load_a:
-            limp_a = supply.limp_home_a * carried_a / supply.current_a
+        # The share of a step has both currents of that step: at a take-off the load of now is a
+        # multiple of the supply's at the step before.
+        before_a, self._carried_a = self._carried_a, carried_a
+        if supply is not None and supply.limp_home_a and supply.current_a and before_a and load_a:
+            limp_a = supply.limp_home_a * before_a / supply.current_a
         if limp_a is not None and given_a is not None and load_a is not None:
             values["limp_margin_a"] = given_a - limp_a if carried_a > 0.0 else NOT_APPLICABLE
         history = self._quantities.history

@@ -538,8 +538,8 @@ def test_a_value_is_confirmed_once_every_limit_that_it_is_beyond_has_tripped() -
 
 
 def test_of_several_packs_each_has_its_share_of_the_limp_home_current() -> None:
-    """Two packs that need 40 A together: the one that carries three quarters of it needs 30 A."""
-    alarms = Alarms([LIPO["limp_home"]], replace(FACTS, limp_home_a=40.0))
+    """Two packs of 20 A each: the one that carries three quarters of the load needs 30 A."""
+    alarms = Alarms([LIPO["limp_home"]], replace(FACTS, limp_home_a=20.0))
     alarms.supply = SupplyStatus(Severity.OK, (), current_a=40.0, limp_home_a=40.0)
     enough, few = Estimate(0.0, max_discharge_a=32.0), Estimate(0.0, max_discharge_a=28.0)
     for estimate, trips_ in ((enough, False), (few, True)):
@@ -547,6 +547,18 @@ def test_of_several_packs_each_has_its_share_of_the_limp_home_current() -> None:
         for k in range(900):
             active.update(alarms.update(look(k / 10, 3.8, 30.0), estimate).active)
         assert bool(active) is trips_
+
+
+def test_a_take_off_is_no_larger_share_of_the_load() -> None:
+    """The status of the supply is that of the step before, in which two packs carried 1 A."""
+    alarms = Alarms([LIPO["limp_home"]], replace(FACTS, limp_home_a=20.0))
+    enough = Estimate(0.0, max_discharge_a=32.0)
+    for k in range(900):
+        current_a = 0.5 if k < 600 else 20.0
+        status = alarms.update(look(k / 10, 3.8, current_a), enough)
+        assert not status.active, (k, status.limp_home_a)
+        total_a = 2.0 * current_a
+        alarms.supply = SupplyStatus(Severity.OK, (), current_a=total_a, limp_home_a=40.0)
 
 
 # ---------------------------------------------------------------------- silence
