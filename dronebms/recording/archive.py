@@ -57,6 +57,8 @@ class Folder:
         self._bounds = bounds
         numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
         self._last = max((int(text) for text in numbers if text.isdecimal()), default=0)
+        self._ended_s: dict[str, float] = {}  # newest block of each file of this run, by its stem
+        self._t_s = 0.0  # of the newest block
         for part in folder.glob(f".run-*{PART}"):  # of a run that was killed
             part.unlink(missing_ok=True)
         self._file: GrowingFile | None = None
@@ -95,6 +97,7 @@ class Folder:
             self._file.close()
 
     def _write(self, block: Block) -> None:
+        self._t_s = max(self._t_s, block.t_s)
         if self._file is not None and not self._file.is_there():
             self._file = self._renewed(self._file)
         if block.is_start and (self._file is None or self._file.size >= self._bounds.file_bytes):
@@ -105,6 +108,8 @@ class Folder:
         elif self._file is not None:
             self._file.append(block.data)
             self._file.sync()
+        if self._file is not None:
+            self._ended_s[self._file.path.stem] = self._t_s
         if self._is_lost and self._file is not None and self._file.is_there():
             self._is_lost = False
             _log.info("recording continues in %s", self._file.path)
@@ -151,10 +156,20 @@ class Folder:
         ]
         total = sum(stat.st_size for _, stat in files) + self._bounds.file_bytes
         for path, stat in files:
-            days = (unix_s() - stat.st_mtime) / _DAY_S
+            days = self._age_s(path, stat) / _DAY_S
             if total > self._bounds.max_bytes or days > (self._bounds.max_days or inf):
                 path.unlink(missing_ok=True)
                 total -= stat.st_size
+        stems = {_run_of(path) for path, _ in files}
+        self._ended_s = {stem: t_s for stem, t_s in self._ended_s.items() if stem in stems}
+
+    def _age_s(self, path: Path, stat: os.stat_result) -> float:
+        """Age of a file; of one of this run by the loop's clock.
+
+        By the date it would be years old as soon as a computer without a clock gets its date.
+        """
+        ended_s = self._ended_s.get(_run_of(path))
+        return unix_s() - stat.st_mtime if ended_s is None else self._t_s - ended_s
 
     def _encapsulate(self, incident: Incident) -> None:
         """Copy the run so far, so that a replay of the copy gives the same decisions."""
@@ -188,6 +203,11 @@ class Folder:
             for old in outdated:
                 old.unlink(missing_ok=True)
             _log.info("recording of %s: %s", incident.limit_id, path)
+
+
+def _run_of(path: Path) -> str:
+    """Stem of the run file of a run file or of a capsule."""
+    return "-".join(path.stem.split("-")[:2])
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -21,6 +21,7 @@ from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
+from dronebms.recording import archive
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import MAGIC, Recorded, Start, Step, block_of, read_records, text_of
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
@@ -115,6 +116,27 @@ def test_old_recordings_are_deleted_and_no_other_files(tmp_path: Path) -> None:
     assert not old.exists()
     assert new.exists()
     assert other.exists()
+
+
+def test_a_date_that_is_set_in_flight_makes_no_file_of_the_run_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A computer without a clock starts with the date at which it stopped, weeks ago."""
+    before = tmp_path / "run-00001.rec"
+    before.write_bytes(b"x")
+    date_s = [before.stat().st_mtime]
+    monkeypatch.setattr(archive, "unix_s", lambda: date_s[0])
+    folder = Stepping(tmp_path, Bounds(1e9, 1.0, max_days=30.0))
+    folder.write(1, is_start=True)
+    folder.write(2, is_start=True)
+    assert before.exists()
+    date_s[0] += 40 * 86_400.0
+    folder.write(3, is_start=True)
+    assert [path.stem for path in runs(tmp_path)] == ["run-00002", "run-00003", "run-00004"]
+    for days in (20, 31):  # it runs so long
+        folder.write(4 + days * 86_400, is_start=True)
+    assert [path.stem for path in runs(tmp_path)] == ["run-00005", "run-00006"]
+    folder.close()
 
 
 # ---------------------------------------------------------------------- deleted files
@@ -380,6 +402,7 @@ def test_a_capsule_that_cannot_be_written_stops_nothing(
 
 REAL = """
 import sys, pathlib
+from dronebms.recording import archive
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.core.pack_data import PackData
 from dronebms.core.chemistry import LIPO
