@@ -2,7 +2,8 @@
 
 Logging is non-blocking: a thread drains a queue, so that a stopped terminal or journal does not
 stop the loop. A message that repeats is passed five times, then once in ten seconds with the number
-of those suppressed in between. Seconds.
+of those suppressed in between. What is remembered of messages, and the lines that a stopped reader
+leaves in the queue, are bounded. Seconds.
 Source: sd-daemon(3) for the priorities, systemd.exec(5) for JOURNAL_STREAM.
 """
 
@@ -20,6 +21,8 @@ from dronebms.core.number_format import printable
 
 _FIELDS = ("battery", "limit", "event")  # of the JSON line, from `extra`
 _BURST, _EACH_S = 5.0, 10.0
+_MOST_KINDS = 500  # of messages whose repetitions are counted
+_MOST_LINES = 10_000  # in the queue
 _STDERR = 2
 _DRAIN_S = 1.0  # at the end, for the lines in the queue
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
@@ -63,7 +66,10 @@ class RepeatFilter(logging.Filter):
         which = (getattr(record, name, None) for name in _FIELDS)
         key = (record.msg, *which, *(arg for arg in args if isinstance(arg, int)))
         now_s = self._clock.now_s()
-        known = self._allowances.setdefault(key, _Allowance(_BURST, now_s))
+        known = self._allowances.pop(key, None) or _Allowance(_BURST, now_s)
+        self._allowances[key] = known  # the last one: the first is the one that is longest unused
+        if len(self._allowances) > _MOST_KINDS:
+            del self._allowances[next(iter(self._allowances))]
         known.left = min(known.left + (now_s - known.at_s) / _EACH_S, _BURST)
         known.at_s = now_s
         if known.left < 1.0:
@@ -122,11 +128,20 @@ class _Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
+        self._lost = 0  # lines since the queue was full
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a line."""
+        """Queue a line; none while the queue is full."""
+        if self._lines.qsize() >= _MOST_LINES:
+            self._lost += 1
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            text = f"{lost} lines of the log are lost: its reader had stopped"
+            note = logging.LogRecord(record.name, logging.WARNING, "", 0, text, None, None)
+            self._lines.put(self.format(note).encode() + b"\n")
         self._lines.put(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
 
     def close(self) -> None:

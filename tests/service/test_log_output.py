@@ -5,12 +5,14 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from dronebms.core.clock import VirtualClock
+from dronebms.service import log_output
 from dronebms.service.log_output import JsonFormatter, RepeatFilter, TextFormatter
 
 
@@ -50,6 +52,32 @@ def test_another_battery_or_limit_is_no_repetition() -> None:
                 assert [repeats.filter(event_record) for _ in range(6)] == [True] * 5 + [False]
     assert repeats.filter(record("battery %d: x", 1))
     assert [repeats.filter(record("battery %d: x", 2)) for _ in range(6)].count(True) == 5
+
+
+def test_what_is_remembered_of_messages_is_bounded() -> None:
+    """A number in a message, such as a count, makes each one another message."""
+    repeats = RepeatFilter(VirtualClock())
+    for count in range(5000):
+        assert repeats.filter(record("%d messages dropped", count))
+        repeats.filter(record("battery %d does not answer", 1))
+    assert len(repeats._allowances) == 500
+    assert not repeats.filter(record("battery %d does not answer", 1))  # in use, so still known
+
+
+def test_lines_that_are_not_read_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = threading.Event()
+    monkeypatch.setattr(log_output, "_MOST_LINES", 3)
+    monkeypatch.setattr(log_output._Lines, "_write", lambda _: started.set())
+    lines = log_output._Lines()
+    assert started.wait(10.0)
+    for count in range(10):
+        lines.emit(record("line %d", count))
+    queued = [lines._lines.get() for _ in range(lines._lines.qsize())]
+    assert queued == [b"line 0\n", b"line 1\n", b"line 2\n"]
+    lines.emit(record("line %d", 10))
+    assert lines._lines.get() == b"7 lines of the log are lost: its reader had stopped\n"
+    assert lines._lines.get() == b"line 10\n"
+    lines.close()
 
 
 def test_an_exception_and_a_text_of_several_lines_are_one_line_for_the_journal() -> None:
