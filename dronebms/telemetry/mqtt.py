@@ -68,6 +68,8 @@ class MqttPublisher:
         self._acknowledged: deque[int] = deque()  # message ids of paho
         self._in_flight: dict[int, int] = {}  # message id of paho: number in the queue
         self._sent = 0
+        self._unstored = 0  # messages that were dropped because the disk hangs
+        self._dropped = 0  # as logged: each time that the number has doubled
         self._wake = threading.Event()
         self._stopping = False
         self._client = _client(config)
@@ -103,7 +105,8 @@ class MqttPublisher:
     def _enqueue(self, name: str, kind: str, content: dict[str, object], *, alarm: bool) -> None:
         sequence = self._sequences[name] = self._sequences.get(name, 0) + 1
         if len(self._inbox) >= _MAX_INBOX and not alarm:
-            return  # the receiver sees the missing number
+            self._unstored += 1  # the receiver sees the missing number
+            return
         head = {"serial": name, "boot": self._boot, "sequence": sequence, "unix_s": unix_s()}
         payload = json.dumps(head | content, allow_nan=False, separators=(",", ":"))
         self._inbox.append(Message(f"{self._config.topic}/{name}/{kind}", payload, alarm))
@@ -157,14 +160,15 @@ class MqttPublisher:
 
     def _step(self, box: Outbox) -> None:
         """Store new messages, delete acknowledged ones, publish what may be in flight."""
-        dropped = box.dropped
         new = len(self._inbox)
         if new:
             box.put([self._inbox[place] for place in range(new)], self._sent)
             for _ in range(new):
                 self._inbox.popleft()
-        if box.dropped > dropped:
-            _log.warning("queue full, broker away: %d reports dropped", box.dropped)
+        dropped = box.dropped + self._unstored
+        if dropped and dropped >= 2 * self._dropped:
+            self._dropped = dropped
+            _log.warning("queue full, broker away: %s messages dropped so far", dropped)
         done = [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
         box.delete(number for mid in done if (number := self._in_flight.pop(mid, None)))
         room = _MAX_IN_FLIGHT - len(self._in_flight) if self._client.is_connected() else 0

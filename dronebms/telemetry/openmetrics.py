@@ -6,6 +6,7 @@ the loop has stopped only the age is exported. OpenMetrics base units; ratios ar
 
 import logging
 from collections.abc import Iterator
+from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
@@ -17,6 +18,7 @@ from dronebms.telemetry import json_line
 from dronebms.telemetry.config import MetricsConfig
 
 _STALE_S = 5.0
+_CLIENT_S = 10  # for a client to send its request, and to take the answer
 _log = logging.getLogger(__name__)
 _Sample = tuple[str, tuple[str, ...], float | None]  # name, further labels, value
 
@@ -57,6 +59,22 @@ ROWS = (*((name, text, ()) for _, name, _, text in LINE), *MORE)
 # fmt: on
 
 
+class _Handler(WSGIRequestHandler):
+    """One request in a thread of its own, which ends when the client has stopped or is gone."""
+
+    timeout = _CLIENT_S
+
+    def handle(self) -> None:
+        """Answer; a client that stops is no event for the log."""
+        try:
+            super().handle()
+        except OSError:  # a timeout, or a connection that the client has closed
+            self.close_connection = True
+
+    def log_message(self, _format: str, *_args: object) -> None:
+        """Log nothing."""
+
+
 class OpenMetricsExporter(Collector):
     """A sink of reports, and an HTTP server of the newest values.
 
@@ -69,6 +87,7 @@ class OpenMetricsExporter(Collector):
         self._newest: dict[int, Report] = {}
         registry = CollectorRegistry()
         self._server, _ = start_http_server(config.port, config.address, registry)
+        self._server.RequestHandlerClass = _Handler
         registry.register(self)
 
     def __call__(self, report: Report) -> None:

@@ -1,7 +1,8 @@
 """Queue of outgoing messages on disk, the oldest first, until the broker acknowledges them.
 
-The size is limited: beyond it the oldest message that is no alarm is dropped and counted; an alarm
-is never dropped. Sizes in characters. For one thread; raises sqlite3.Error.
+The size is limited: beyond it the oldest message that is no alarm is dropped and counted. Beyond
+four times that size the oldest alarm is dropped and counted too, so that a limit that trips for
+weeks does not fill the disk. Sizes in characters. For one thread; raises sqlite3.Error.
 """
 
 import sqlite3
@@ -17,11 +18,12 @@ CREATE TABLE IF NOT EXISTS message (
 );
 """
 _DROP = """
-DELETE FROM message WHERE NOT alarm AND id > ? AND id IN (
+DELETE FROM message WHERE alarm <= ? AND id > ? AND id IN (
   SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id DESC) AS newer FROM message)
   WHERE newer > ?
 )
 """
+_ALARM_SIZES = 4.0  # alarms may have so many times the maximum size
 _LOW_WATER = 0.95  # of the maximum size, so that not every message drops another one
 
 
@@ -57,8 +59,10 @@ class Outbox:
         with self._base as base:
             base.executemany("INSERT INTO message (topic, payload, alarm) VALUES (?, ?, ?)", rows)
             (size,) = base.execute("SELECT total(size) FROM message").fetchone()
-            if size > self._max_size:
-                self.dropped += base.execute(_DROP, (sent, _LOW_WATER * self._max_size)).rowcount
+            for alarm, most in enumerate((self._max_size, _ALARM_SIZES * self._max_size)):
+                if size > most:
+                    found = base.execute(_DROP, (alarm, sent, _LOW_WATER * most))
+                    self.dropped += found.rowcount
 
     def after(self, number: int, count: int) -> list[tuple[int, str, str]]:
         """(number, topic, payload) of messages after a number, the oldest first."""

@@ -19,6 +19,7 @@ _LOCAL = "localhost"
 # Linux: an unacknowledged or unread byte of a viewer is given up after this time, so that one that
 # stalls holds neither memory nor a place; accepted connections inherit it.
 _USER_TIMEOUT_MS = 20_000
+_PROBE_S = 5  # of an idle connection
 _BACKLOG = 64
 
 
@@ -85,7 +86,12 @@ def listen(host: str, port: int, token: Token | None) -> socket.socket:
         raise _unusable(host, port, error) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit them: a viewer whose device has left the network ends, one that asks
+        # for nothing too.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _USER_TIMEOUT_MS // 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_S)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import logging
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +28,13 @@ from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
 from dronebms.service.factories import metrics_of, mqtt_of
+from dronebms.telemetry import openmetrics
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
 from dronebms.telemetry.openmetrics import OpenMetricsExporter
 from dronebms.telemetry.outbox import Message, Outbox
 from smartbattery.snapshot import Identity
-from tests.mavlink_bridge.loopback import free_port
+from tests.mavlink_bridge.loopback import free_port, until
 from tests.mavlink_bridge.reports import a_report, an_event
 from tests.special_files import special_file
 
@@ -143,6 +146,24 @@ def test_after_the_loop_has_stopped_only_the_age_is_exported(
     assert values(scrape())["voltage_volts"] == 23.55
     clock.sleep_until(160.0)
     assert values(scrape()) == {"age_seconds": 61.0}
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"])
+def test_a_client_that_stops_leaves_no_thread(
+    metrics: tuple[OpenMetricsExporter, Scrape], monkeypatch: pytest.MonkeyPatch, sent: bytes,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(openmetrics._Handler, "timeout", 0.2)
+    sink, scrape = metrics
+    sink(a_report())
+    before = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            client = socket.create_connection(sink._server.socket.getsockname())
+            stack.enter_context(client).sendall(sent)
+        assert scrape()  # the others are not in its way
+        assert until(lambda: threading.active_count() == before)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_default_address_is_loopback() -> None:
@@ -319,6 +340,34 @@ def test_the_oldest_reports_are_dropped_and_counted_and_never_an_alarm() -> None
     box.put([ALARM] * 200, 0)
     assert len([1 for *_, payload in box.after(0, 1000) if payload == ALARM.payload]) == 210
     box.close()
+
+
+def test_alarms_alone_fill_no_disk() -> None:
+    box = Outbox(":memory:", 1_000)
+    for _ in range(100):
+        box.put([ALARM], 0)
+        box.put(reports(1), 0)
+    left = [number for number, *_ in box.after(0, 1000)]
+    assert 38 <= len(left) <= 41  # four times the size, less the low water
+    assert left[-1] == 200
+    assert box.dropped == 200 - len(left)
+    box.close()
+
+
+def test_an_overflow_is_logged_at_each_doubling(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mqtt = MqttPublisher(away(max_mb=0.01), tmp_path / "q")
+    box = Outbox(":memory:", 1_000)
+    for count in range(1, 1025):
+        box.dropped = count
+        mqtt._step(box)
+    box.close()
+    mqtt.close()
+    lines = [line for line in caplog.messages if "queue full" in line]
+    assert lines[0] == "queue full, broker away: 1 messages dropped so far"
+    assert lines[-1] == "queue full, broker away: 1024 messages dropped so far"
+    assert len(lines) == 11
 
 
 def test_messages_in_flight_are_not_dropped() -> None:

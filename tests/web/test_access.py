@@ -64,6 +64,8 @@ def test_a_stalled_connection_is_given_up_by_the_kernel() -> None:
         closing(listener.accept()[0]) as accepted,
     ):
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 20
 
 
 def test_a_token_is_one_long_word_of_a_file(tmp_path: Path) -> None:
