@@ -1,0 +1,138 @@
+"""What a service keeps does not grow with the time that it runs, or with what comes and goes.
+
+The whole of it for hours is `python -m benchmarks.endurance`.
+"""
+
+import gc
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from socket import SOCK_STREAM
+
+from dronebms.core.clock import VirtualClock
+from dronebms.core.toml_schema import validated
+from dronebms.service.config import Config
+from dronebms.service.service import Service
+from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.telemetry.config import MetricsConfig
+from dronebms.telemetry.openmetrics import OpenMetricsExporter
+from dronebms.telemetry.status_socket import StatusServer
+from mavlink_bridge.protocol.link import open_link
+from sim.emulator.world import open_virtual
+from tests.mavlink_bridge.fake_vehicle import FakeVehicle
+from tests.mavlink_bridge.loopback import free_port, until
+from tests.mavlink_bridge.reports import a_report
+
+STEP_S = 0.5  # the longest that counts as no absence
+WARM_S, SPAN_S = 200.0, 200.0
+STEPS = round(SPAN_S / STEP_S)
+TIMES = 100  # of a connection
+
+
+def kept() -> int:
+    """Objects of this process, and what lies in its containers."""
+    gc.collect()
+    found = gc.get_objects()
+    kinds = (list, dict, set, deque, tuple)
+    return len(found) + sum(len(one) for one in found if type(one) in kinds)
+
+
+def steps(folder: Path, stack: ExitStack, seen: Callable[[float], None]) -> Iterator[None]:
+    """Steps of a service whose pack hovers, on a virtual clock, with a vehicle in memory."""
+    clock = VirtualClock()
+    bus, _ = open_virtual("hover", clock)
+    vehicle = FakeVehicle()
+    text = f'[[battery]]\nbus = "/dev/i2c-9"\n[status]\nsocket = "{folder}/s.sock"\n'
+    config = validated(Config, text, "x.toml")
+    service = Service(config, stack, clock, VirtualMachine(vehicle, [bus]))
+
+    def ticks() -> Iterator[float]:
+        t_s = 0.0
+        while True:
+            if t_s.is_integer():
+                vehicle.beat()
+                vehicle.received.clear()
+            yield t_s
+            t_s += STEP_S
+
+    for report in service.reports(ticks()):
+        seen(report.t_s)
+        yield
+
+
+def test_a_step_leaves_nothing_behind(tmp_path: Path) -> None:
+    """One float in each step would be seen, which the last part proves."""
+    leak: list[float] = []
+    leaks = [False]
+
+    def seen(t_s: float) -> None:
+        if leaks[0]:
+            leak.append(t_s)
+
+    with ExitStack() as stack:
+        run = steps(tmp_path, stack, seen)
+        for _ in range(round(WARM_S / STEP_S)):
+            next(run)
+        sizes = [kept()]
+        for leaks[0] in (False, True):
+            for _ in range(STEPS):
+                next(run)
+            sizes.append(kept())
+    clean, leaking = sizes[1] - sizes[0], sizes[2] - sizes[1]
+    assert clean < STEPS / 2, sizes
+    assert leaking > STEPS / 2, sizes
+
+
+def descriptors() -> int:
+    """Open files of this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_viewers_that_come_and_go_leave_no_descriptor(tmp_path: Path) -> None:
+    with closing(StatusServer(tmp_path / "s.sock")) as server:
+        server(a_report(0.0))
+        before = descriptors()
+        for time in range(TIMES):
+            with socket.socket(socket.AF_UNIX) as viewer:
+                viewer.connect(str(tmp_path / "s.sock"))
+                server(a_report(1.0 + time))
+                assert viewer.recv(1)
+        server(a_report(1.0 + TIMES))  # notices that the last one has gone
+        server(a_report(2.0 + TIMES))
+        assert descriptors() == before
+        assert server._viewers == []
+
+
+def test_scrapers_that_come_and_go_leave_no_thread_and_no_descriptor() -> None:
+    config = MetricsConfig(port=free_port(SOCK_STREAM))
+    with closing(OpenMetricsExporter(config, VirtualClock())):
+        before = descriptors(), threading.active_count()
+        for time in range(TIMES // 4):
+            with socket.create_connection(("127.0.0.1", config.port)) as scraper:
+                scraper.sendall((b"", b"GET /", b"GET / HTTP/1.0\r\n\r\n")[time % 3])
+        assert until(lambda: (descriptors(), threading.active_count()) == before)
+
+
+def test_a_link_that_connects_again_leaves_no_descriptor() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as ground,
+        closing(open_link(f"tcp:127.0.0.1:{ground.getsockname()[1]}")) as link,
+    ):
+        now_s = 0.0
+        counts = set()
+
+        def connected() -> bool:
+            link.receive(now_s)
+            return link.is_open
+
+        for _ in range(TIMES):
+            assert until(connected)
+            counts.add(descriptors())
+            ground.accept()[0].close()
+            assert until(lambda: not connected())
+            counts.add(descriptors())
+            now_s += 60.0  # longer than it waits before it tries again
+        assert max(counts) - min(counts) <= 2  # of the present connection
