@@ -23,9 +23,9 @@ from dronebms.core.toml_schema import validated
 from dronebms.recording.format import Poll, Start, Step, read_records
 from dronebms.service.config import Config
 from dronebms.service.service import Service
+from tests.mavlink_bridge.loopback import WAIT_S
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")
-WAIT_S = 30.0  # on a loaded machine
 VIRTUAL = '[[battery]]\nbus = "sim:survey"\n'
 NO_BUS = f"i2c-{os.getpid()}"  # unique to this run, as the lock is named after it
 ABSENT = f'[[battery]]\nbus = "/dev/{NO_BUS}"\n'

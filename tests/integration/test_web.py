@@ -22,6 +22,7 @@ from dronebms.web.hub import MAX_VIEWERS
 from dronebms.web.page_state import page_state
 from smartbattery.snapshot import Identity
 from tests.integration.browser import CHROMIUM, DRIVER, MISSING, browser, resize
+from tests.mavlink_bridge.loopback import WAIT_S
 from tests.scenes import (
     EVENTS,
     FLYING,
@@ -40,7 +41,6 @@ pytestmark = [
     pytest.mark.slow,
 ]
 SCREENS = ((360, 640), (820, 1180), (1440, 900))
-WAIT_S = 20.0
 VANISH_S = 3.0
 SECRET = "-".join(("correct", "horse", "battery"))
 SCENES: dict[str, tuple[Report, ...]] = {

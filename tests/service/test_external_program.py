@@ -11,8 +11,7 @@ import pytest
 
 from dronebms.core.clock import VirtualClock
 from dronebms.service.external_program import UserProgram
-
-WAIT_S = 10.0
+from tests.mavlink_bridge.loopback import WAIT_S
 
 
 def until(condition: Callable[[], bool]) -> bool:

@@ -45,6 +45,7 @@ from smartbattery.bus import Bus
 from smartbattery.errors import NackError
 from smartbattery.registers import ADDRESS
 from tests.adapters import AdapterStandIn, MuxBoard
+from tests.mavlink_bridge.loopback import WAIT_S
 
 SPEED = 20.0  # of the clock, to wait less
 
@@ -161,11 +162,11 @@ def decisions(report: Report) -> dict[str, object]:
 def test_a_blocked_adapter_delays_neither_the_loop_nor_the_pack_of_another_adapter(
     plug: Plug, ground: socket.socket
 ) -> None:
-    clock, released = SystemClock(), threading.Event()
+    clock, released, answered = SystemClock(), threading.Event(), []
 
     class Hanging:
         def transfer(self, _address: int, _tx: bytes, _rx_len: int) -> bytes:
-            released.wait(3.0)
+            answered.append(released.wait(WAIT_S))
             raise NackError("no pack")
 
     good = Socket(pack(clock, 1))
@@ -173,13 +174,13 @@ def test_a_blocked_adapter_delays_neither_the_loop_nor_the_pack_of_another_adapt
     text = battery("/dev/i2c-1") + battery("/dev/i2c-2") + battery("/dev/i2c-1", "address = 0x0c")
     with ExitStack() as stack:
         live = Service(config_of(text, ground), stack, clock).reports()
-        steps = [(next(live), next(live), next(live), clock.now_s()) for _ in range(20)]
+        steps = [(next(live), next(live), next(live))]
+        while sum(report.snapshot.voltage_v is not None for _, report, _ in steps) < 15:
+            steps.append((next(live), next(live), next(live)))
+            assert clock.now_s() < WAIT_S
+        assert answered == []  # the adapter is blocked all the time
         released.set()
-    ended_s = [end_s for *_, end_s in steps]
-    assert steps[-1][3] - steps[0][3] == pytest.approx(1.9, abs=0.3)
-    assert max(b - a for a, b in pairwise(ended_s)) < 0.3
     assert {report.snapshot.voltage_v for report, *_ in steps} == {None}
-    assert sum(report.snapshot.voltage_v is not None for _, report, *_ in steps) >= 15
     assert good.threads == {"bus /dev/i2c-2"}
 
 
@@ -377,7 +378,7 @@ def test_a_second_run_on_the_same_pack_ends_with_75_and_a_sentence(
         try:
             assert any("MAVLink to" in line for line in first.stderr)
             with service(tmp_path, no_bus) as second:
-                _, stderr = second.communicate(timeout=20.0)
+                _, stderr = second.communicate(timeout=WAIT_S)
             assert second.returncode == 75
             assert stderr == (
                 f"dronebms: /dev/{no_bus} address 0x0b is in use by dronebms run "
@@ -400,7 +401,7 @@ def test_a_second_run_on_the_same_state_ends_with_75_and_a_sentence(
         assert first.stderr is not None
         assert any("MAVLink to" in line for line in first.stderr)
         with service(tmp_path, no_bus, state) as second:
-            _, stderr = second.communicate(timeout=20.0)
+            _, stderr = second.communicate(timeout=WAIT_S)
         first.kill()
     assert second.returncode == 75
     assert stderr == f"dronebms: {tmp_path}/state/run.kept is in use by another dronebms run\n"

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.mavlink_bridge.loopback import WAIT_S
+
 CONFIG = '[[battery]]\nbus = "sim:hover"\n[mavlink]\nurl = "udpout:127.0.0.1:9"\n'
-WAIT_S = 30.0
 COMMAND = (sys.executable, "-m", "dronebms.cli", "run", "-c")
 
 

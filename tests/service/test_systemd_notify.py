@@ -16,8 +16,8 @@ import pytest
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
+from tests.mavlink_bridge.loopback import WAIT_S
 
-WAIT_S = 20.0
 # A device of this process alone: tests that run at the same time do not wait for its lock.
 BASE = f'[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "/dev/i2c-none{os.getpid()}"\n'
 LINK = '[mavlink]\nurl = "udpout:127.0.0.1:9"\n'

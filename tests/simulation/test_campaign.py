@@ -37,9 +37,9 @@ from dronebms.simulation.statistics import (
 from sim.emulator.world import World
 from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario
+from tests.mavlink_bridge.loopback import WAIT_S
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "campaign")
-WAIT_S = 30.0
 SMALL = """
 [pack]
 chemistry = "lipo"

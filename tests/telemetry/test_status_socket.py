@@ -24,9 +24,9 @@ from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place
 from dronebms.core.report import Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.telemetry.status_socket import StatusServer, read_status
+from tests.mavlink_bridge.loopback import WAIT_S
 
 COMMAND = (sys.executable, "-m", "dronebms.cli")
-WAIT_S = 20.0
 # Fields of a report that no default stands for.
 MADE = {row.name for row in fields(Report) if row.default is MISSING}
 

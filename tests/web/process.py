@@ -12,9 +12,9 @@ from time import monotonic
 
 from dronebms.core.report import Report
 from dronebms.telemetry.status_socket import StatusServer
+from tests.mavlink_bridge.loopback import WAIT_S
 
 _PERIOD_S = 0.2
-_WAIT_S = 20.0
 
 
 def moved(report: Report, by_s: float) -> Report:
@@ -74,7 +74,7 @@ class WebProcess:
 
     def connect(self) -> socket.socket:
         """A connection of a viewer."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=_WAIT_S)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S)
 
     def get(self, path: str = "/", method: str = "GET", **headers: str) -> str:
         """The whole answer to a request, head and body."""
@@ -104,14 +104,14 @@ class Stream:
         self.connection = socket.socket()
         if receive_bytes is not None:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self.connection.settimeout(_WAIT_S)
+        self.connection.settimeout(WAIT_S)
         self.connection.connect(("127.0.0.1", web.port))
         self.connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.text = ""
 
     def until(self, text: str) -> str:
         """Read until a text arrives; everything up to and with it."""
-        end_s = monotonic() + _WAIT_S
+        end_s = monotonic() + WAIT_S
         while text not in self.text:
             assert monotonic() < end_s, f"{text} not in {self.text[-3000:]}"
             piece = self.connection.recv(1 << 16)
