@@ -1,0 +1,1 @@
+"""Endurance: the service with everything on for hours, disturbed at random moments of a seed."""
