@@ -92,7 +92,7 @@ ROTATION = '"{folder}/service.log" {{\n  copytruncate\n  rotate 3\n  missingok\n
 
 
 def _bus_name(place: int) -> str:
-    """Adapter of a pack; that of another run beside this one has another lock."""
+    """Adapter of a pack; that of another run has another lock."""
     return f"i2c-{2 * os.getpid() + place}"
 
 
