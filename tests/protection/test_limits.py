@@ -1,16 +1,19 @@
 """The table of limits: rows for every pack, configured changes, and texts."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
+from dronebms.protection import limits
 from dronebms.protection.limits import (
     Limit,
     LimitChange,
@@ -266,3 +269,57 @@ def test_every_limit_has_a_label_of_its_own() -> None:
     assert all(len(label) <= 32 and "_" not in label for label in labels)
     assert limit_label("cell_critical") == "cell voltage at cut-off"
     assert limit_label("of_another_version") == "of another version"
+
+
+# ---------------------------------------------------------------------- what users read
+
+
+def published() -> dict[str, list[str]]:
+    """Cells of each row of docs/reference/limits.md, which is for a pack of six lipo cells."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "limits.md"
+    rows = [
+        line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    return {cells[0].strip("`"): cells[1:] for cells in (row[2:-2].split(" | ") for row in rows)}
+
+
+def number(text: str) -> float:
+    """The number of a published value: `temperature_degc` >= 75 degC."""
+    found = re.search(r"(?:[<>]= |^)(-?[0-9 ]*[0-9](?:[.][0-9]+)?)", text)
+    assert found is not None, text
+    return float(found[1].replace(" ", ""))
+
+
+@pytest.mark.parametrize("limit_id", ROWS)
+def test_a_limit_has_the_thresholds_and_times_that_its_users_read(limit_id: str) -> None:
+    row = ROWS[limit_id]
+    severity, _, trips, hold, clears, clear, bits = published()[limit_id]
+    assert severity == row.severity.label
+    assert f"`{row.quantity}`" in trips
+    assert (">=" in trips) == row.rising
+    assert number(trips) == pytest.approx(row.trip, abs=1e-9)
+    assert number(hold) == row.hold_s
+    assert number(clear) == row.clear_s
+    assert (clears == "latched in flight") == row.latch
+    if not row.latch:
+        assert number(clears) == pytest.approx(row.clear, abs=1e-9)
+    assert int(bits.strip() or 0) == row.fault_bits
+
+
+def test_the_published_limits_are_all_there_are() -> None:
+    assert set(published()) == set(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("bit", "fault"),
+    [
+        (limits.DEEP_DISCHARGE, mavlink.MAV_BATTERY_FAULT_DEEP_DISCHARGE),
+        (limits.CELL_FAIL, mavlink.MAV_BATTERY_FAULT_CELL_FAIL),
+        (limits.OVER_CURRENT, mavlink.MAV_BATTERY_FAULT_OVER_CURRENT),
+        (limits.OVER_TEMPERATURE, mavlink.MAV_BATTERY_FAULT_OVER_TEMPERATURE),
+        (limits.UNDER_TEMPERATURE, mavlink.MAV_BATTERY_FAULT_UNDER_TEMPERATURE),
+        (limits.INCOMPATIBLE, mavlink.BATTERY_FAULT_INCOMPATIBLE_CELLS_CONFIGURATION),
+    ],
+)
+def test_a_fault_bit_is_mavlinks(bit: int, fault: int) -> None:
+    assert bit == fault

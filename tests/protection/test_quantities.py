@@ -1,0 +1,232 @@
+"""Quantities of single steps against arithmetic, and the time until a pack has been judged."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from dronebms.core.pack_data import PackData
+from dronebms.core.report import Estimate, Severity
+from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.protection.check_time import CheckTime
+from dronebms.protection.limits import default_limits
+from dronebms.protection.quantities import CurrentHistory, Quantities, Value, Values
+from smartbattery.snapshot import Identity, Snapshot
+from tests.snapshots import FACTS, look
+
+ON_GROUND, IN_AIR = VehicleState(armed=False), VehicleState(armed=True)
+
+
+def values_of(
+    snapshots: Iterable[Snapshot],
+    vehicle: VehicleState = UNKNOWN_VEHICLE,
+    pack_data: PackData = FACTS,
+) -> list[Values]:
+    quantities = Quantities(pack_data)
+    return [quantities.update(s, Estimate(s.t_s), vehicle) for s in snapshots]
+
+
+def column(rows: Iterable[Values], name: str) -> list[Value]:
+    return [row[name] for row in rows]
+
+
+# ---------------------------------------------------------------------- temperature
+
+
+@pytest.mark.parametrize("step_s", [0.5, 1.0, 3.0])
+def test_the_rise_of_the_temperature_is_that_of_the_last_minute(step_s: float) -> None:
+    steps = round(150.0 / step_s)
+    ramp = [look(k * step_s, temperature_degc=20.0 + 0.1 * k * step_s) for k in range(steps)]
+    rises = column(values_of(ramp), "warming_k")
+    first = round(60.0 / step_s)
+    assert rises[:first] == [None] * first
+    # A sample is kept every second, so that the minute may be half a second longer.
+    assert rises[first:] == pytest.approx([6.0] * (steps - first), abs=0.051)
+
+
+def test_after_an_unknown_temperature_the_rise_is_unknown_for_a_minute() -> None:
+    degc = [20.0] * 70 + [None] + [30.0] * 61
+    rises = column(
+        values_of(look(float(k), temperature_degc=v) for k, v in enumerate(degc)), "warming_k"
+    )
+    assert rises[69] == pytest.approx(0.0)
+    assert rises[70:131] == [None] * 61
+    assert rises[131] == pytest.approx(0.0)
+
+
+# ---------------------------------------------------------------------- currents
+
+
+def test_the_mean_of_a_window_is_right_after_an_hour_of_changing_current() -> None:
+    history = CurrentHistory()
+    for k in range(3601):
+        history.add(float(k), float(k % 7))
+    for span_s in (2, 10, 60):
+        # A sample stands for the time since the one before.
+        expected = sum(k % 7 for k in range(3601 - span_s, 3601)) / span_s
+        assert history.mean(3600.0, float(span_s)) == pytest.approx(expected)
+    assert len(history.state().times_s) < 200
+
+
+def test_nothing_was_drawn_since_the_newest_sample() -> None:
+    history = CurrentHistory()
+    for k in range(5):
+        history.add(float(k), 10.0)
+    assert history.drawn_as(4.0) == 0.0
+    assert history.drawn_as(9.0) == 0.0
+    assert history.drawn_as(2.5) == pytest.approx(15.0)
+    assert history.drawn_as(-1.0) == pytest.approx(40.0)
+
+
+# ---------------------------------------------------------------------- what the gauge reports
+
+
+def test_doubts_of_the_readings_and_of_the_estimate_add_up() -> None:
+    snapshot = replace(look(0.0), doubts=("one", "two"))
+    quantities = Quantities(FACTS)
+    values = quantities.update(snapshot, Estimate(0.0, doubts=("three",)), UNKNOWN_VEHICLE)
+    assert values["doubts"] == 3.0
+    assert quantities.reason("doubts", snapshot) == "one; two; three"
+
+
+@pytest.mark.parametrize(("vehicle", "doubts"), [(IN_AIR, 1.0), (ON_GROUND, 2.0)])
+def test_a_dispute_is_a_doubt_on_the_ground_alone(vehicle: VehicleState, doubts: float) -> None:
+    snapshot = replace(look(0.0), doubts=("current", "cell"), disputed={"current_a": (20.0, 30.0)})
+    (values,) = values_of([snapshot], vehicle)
+    assert values["doubts"] == doubts
+
+
+def test_a_mismatch_is_that_of_the_pack_that_is_connected() -> None:
+    quantities = Quantities(FACTS)
+    found = []
+    for k, cells in enumerate((None, 4, 6, 4)):
+        identity = Identity(serial=k, cells=cells)
+        values = quantities.update(look(float(k), identity=identity), Estimate(0.0), ON_GROUND)
+        found.append((values["mismatches"], quantities.mismatches))
+    wrong = (1.0, ("4 cells, not 6",))
+    assert found == [(0.0, ()), wrong, (0.0, ()), wrong]
+
+
+def test_flags_that_are_unknown_or_not_set_have_no_text() -> None:
+    quantities = Quantities(FACTS)
+    for raw in (None, 0):
+        snapshot = replace(
+            look(0.0, identity=Identity(gauge="bq40z50")),
+            alert_raw=raw,
+            safety_raw=raw,
+            failure_raw=raw,
+        )
+        for quantity in ("alerts", "tripped", "charge_tripped", "failed"):
+            assert quantities.reason(quantity, snapshot) == ""
+
+
+# ---------------------------------------------------------------------- predictions
+
+
+def test_a_prediction_waits_for_half_a_minute_of_load_and_an_empty_pack_does_not() -> None:
+    quantities = Quantities(FACTS)
+    early = quantities.update(look(0.0), Estimate(0.0, remaining_s=300.0), IN_AIR)
+    empty = quantities.update(look(1.0), Estimate(1.0, remaining_s=0.0), IN_AIR)
+    assert (early["remaining_s"], empty["remaining_s"]) == (None, 0.0)
+    for k in range(2, 40):
+        values = quantities.update(look(float(k)), Estimate(float(k), remaining_s=300.0), IN_AIR)
+        assert values["remaining_s"] == (300.0 if k > 30 else None), k
+
+
+# ---------------------------------------------------------------------- charging
+
+
+def charging(
+    charge_c: float, per_s: float, vehicle: VehicleState = ON_GROUND, steps: int = 60
+) -> list[bool]:
+    """Whether a pack charges, every 10 s at a current, while its cells rise."""
+    quantities = Quantities(FACTS)
+    found = [quantities.charging]
+    for k in range(-12, steps):  # two minutes at rest before
+        current_a = -5.0 * charge_c if k >= 0 else 0.0
+        cell_v = 3.7 + per_s * max(10.0 * k, 0.0)
+        quantities.update(look(10.0 * k, cell_v, current_a), Estimate(0.0), vehicle)
+        found.append(quantities.charging)
+    assert not any(found[:13])
+    return found[13:]
+
+
+def test_a_large_current_on_the_ground_is_a_charge_at_once() -> None:
+    assert all(charging(0.5, 0.0))
+
+
+@pytest.mark.parametrize("vehicle", [ON_GROUND, UNKNOWN_VEHICLE])
+def test_a_small_current_is_a_charge_once_the_cells_have_risen_by_8_mv(
+    vehicle: VehicleState,
+) -> None:
+    found = charging(0.06, 0.00011, vehicle)
+    assert found.index(True) == 8  # after 80 s
+    assert all(found[8:])
+
+
+def test_in_flight_a_large_current_too_needs_cells_that_rise() -> None:
+    assert not any(charging(0.5, 0.0, IN_AIR))
+    assert charging(0.5, 0.00045, IN_AIR).index(True) == 2
+
+
+def test_an_offset_of_the_gauge_that_raises_no_cell_is_no_charge() -> None:
+    assert not any(charging(0.06, 0.0))
+    assert not any(charging(0.06, 0.00001))  # 3 mV in the 300 s that count
+    assert not any(charging(0.01, 0.001))  # below any charge
+
+
+def test_a_charge_that_becomes_small_lasts_until_the_cells_fall() -> None:
+    quantities = Quantities(FACTS)
+    found = []
+    for k in range(60):
+        current_a = -2.5 if k < 10 else -0.3
+        cell_v = 4.0 if k < 40 else 4.0 - 0.0011 * (k - 39)
+        quantities.update(look(10.0 * k, cell_v, current_a), Estimate(0.0), ON_GROUND)
+        found.append(quantities.charging)
+    assert found.index(False) == 47  # more than 8 mV below
+
+
+# ---------------------------------------------------------------------- until a pack is judged
+
+
+def since(steps: Iterable[tuple[Snapshot, Estimate]]) -> list[float | None]:
+    state, found = CheckTime(), []
+    for snapshot, estimate in steps:
+        state = state.after(snapshot, estimate)
+        found.append(state.since_s)
+    return found
+
+
+def test_only_a_reading_that_was_never_known_starts_the_time_again() -> None:
+    bare, charge = look(0.0, temperature_degc=None), Estimate(0.0, soc_pct=50.0)
+    without, unknown = replace(bare, current_a=None), Estimate(0.0)
+    warm = replace(bare, temperature_degc=25.0)
+    steps = [(bare, unknown), (bare, unknown), (warm, unknown), (without, unknown),
+             (warm, charge), (bare, unknown), (warm, charge)]  # fmt: skip
+    timed = [(replace(s, t_s=float(k)), estimate) for k, (s, estimate) in enumerate(steps)]
+    assert since(timed) == [0.0, 0.0, 2.0, 2.0, 4.0, 4.0, 4.0]
+
+
+def test_silence_a_gap_and_another_pack_start_the_time_again() -> None:
+    other = look(3.0, identity=Identity(serial=7))
+    silent = Snapshot(1.0)
+    snapshots = [
+        look(0.0),
+        silent,
+        look(2.0),
+        other,
+        replace(other, t_s=4.5),
+        replace(other, t_s=6.1),
+    ]
+    assert since((s, Estimate(s.t_s)) for s in snapshots) == [0.0, None, 2.0, 3.0, 3.0, 6.1]
+
+
+def test_the_time_that_is_left_is_the_longest_hold_time_of_a_warning_at_most_ten_seconds() -> None:
+    rows = default_limits(FACTS)
+    short = [replace(row, hold_s=4.0) for row in rows]
+    noted = [*short, replace(rows[0], hold_s=9.0, severity=Severity.INFO)]
+    state = CheckTime().after(look(100.0), Estimate(100.0))
+    assert CheckTime().left_s(0.0, rows) == 10.0
+    assert [state.left_s(t_s, rows) for t_s in (100.0, 103.0, 111.0)] == [10.0, 7.0, 0.0]
+    assert state.left_s(101.0, noted) == 3.0
+    assert state.left_s(101.0, []) == 0.0
