@@ -18,6 +18,8 @@ SIX = (3.8,) * 6
         (SIX, 26.6, 22.2, False, None),  # a cell is missing in the sum
         ((*SIX, None), 22.8, None, True, None),  # ambiguous, and no DesignVoltage
         ((*SIX, None), 22.8, 22.2, True, 6),
+        ((*SIX, None), 22.8, 21.0, True, 6),  # 3.5 V a cell, the least of these chemistries
+        ((*SIX, None), 22.8, 20.9, True, None),
         ((*SIX, None), 22.8, 25.9, True, None),  # DesignVoltage fits one cell more
         (((3.3,) * 6), 19.8, 22.2, True, None),  # of LiFePO4 both counts fit
     ],

@@ -222,6 +222,34 @@ def test_an_implausible_word_is_not_a_value(name: str, raw: int) -> None:
     assert ROWS[name].decode(raw) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [  # ranges of SBS 1.1 section 5.1, ends included
+        ("RelativeStateOfCharge", 0, 0.0),
+        ("RelativeStateOfCharge", 100, 100.0),
+        ("MaxError", 0, 0.0),
+        ("MaxError", 100, 100.0),
+        ("RemainingCapacity", 0, 0.0),
+        ("RemainingCapacity", 65535, 65535.0),
+        ("FullChargeCapacity", 1, 1.0),
+        ("FullChargeCapacity", 65535, 65535.0),
+        ("AverageTimeToEmpty", 0, 0.0),
+        ("AverageTimeToEmpty", 65534, 65534.0 * 60.0),
+        ("CycleCount", 0, 0.0),
+        ("CycleCount", 65534, 65534.0),
+        ("ChargingCurrent", 0, 0.0),
+        ("ChargingVoltage", 0, 0.0),
+        ("Current", 0, 0.0),
+        ("Current", 32766, -32.766),
+        ("Current", 0x8001, 32.767),
+    ],
+)
+def test_a_word_at_the_end_of_its_specified_range_is_a_value(
+    name: str, raw: int, value: float
+) -> None:
+    assert ROWS[name].decode(raw) == pytest.approx(value, abs=1e-9)
+
+
 # --------------------------------------------------------------------- what the table promises
 
 

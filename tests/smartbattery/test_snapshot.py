@@ -1,7 +1,7 @@
 """A snapshot as it ages for a reader that does not poll."""
 
 import json
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, astuple, fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -53,6 +53,7 @@ def test_an_empty_snapshot_has_no_values() -> None:
     empty = Snapshot(5.0)
     assert [getattr(empty, name) for name in VALUES] == [None] * len(VALUES)
     assert (empty.cells_v, empty.identity, empty.counts) == ((), UNIDENTIFIED, NO_COUNTS)
+    assert set(astuple(NO_COUNTS)) == {0}
     assert (empty.trouble, empty.lowest_cell(), empty.age_s("voltage_v")) == (None, None, None)
     assert json.loads(TypeAdapter(Snapshot).dump_json(empty))["read_at_s"] == {}
 
