@@ -19,7 +19,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -33,6 +33,7 @@ import hypothesis
 import pytest
 
 EXAMPLES = 10  # of each hypothesis test
+CASES = 20  # of a test with parameters
 LONGEST_TEST_S = 0.5  # of processor time, traced
 KILLED, SURVIVED, INVALID, TIMEOUT = "killed", "survived", "invalid", "timeout"
 _SURVIVED, _KILLED, _INVALID = 10, 11, 12
@@ -67,6 +68,7 @@ class _Chosen:
     tests: Sequence[str] = ()
     run: Callable[[pytest.Session], None] | None = None
     failed: bool = False
+    in_test: bool = False
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -81,6 +83,10 @@ class _Chosen:
                     database=None,
                 )
                 test._hypothesis_internal_use_settings = few  # type: ignore[union-attr]  # noqa: SLF001 - hypothesis has no public way
+        cases: dict[str, list[pytest.Item]] = {}
+        for item in items:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        items[:] = [item for of_test in cases.values() for item in _spread(of_test)]
         if self.tests:
             by_id = {item.nodeid: item for item in items}
             items[:] = [by_id[test] for test in self.tests if test in by_id]
@@ -92,6 +98,14 @@ class _Chosen:
         self.run(session)
         return True
 
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_pyfunc_call(self) -> Generator[None, object, object]:
+        self.in_test = True
+        try:
+            return (yield)
+        finally:
+            self.in_test = False
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.failed |= report.failed
 
@@ -101,7 +115,7 @@ class _Chosen:
         """Processor time of each test that passes within the limit."""
         seconds: dict[str, float] = {}
         long = Counter[str]()  # of the cases of one test
-        signal.signal(signal.SIGPROF, _too_long)
+        signal.signal(signal.SIGPROF, self.too_long)
         for item, following in zip(items, [*items[1:], None], strict=True):
             name = item.nodeid.partition("[")[0]
             if long[name] >= _LONG_CASES:
@@ -118,6 +132,11 @@ class _Chosen:
             elif not self.failed:
                 seconds[item.nodeid] = took_s
         return seconds
+
+    def too_long(self, _signal: int, _frame: object) -> None:
+        """End a test, and nothing else of pytest."""
+        if self.in_test:
+            raise _TooLongError
 
     def items_pass(self, items: Sequence[pytest.Item]) -> bool:
         """Run tests until one fails."""
@@ -168,8 +187,8 @@ def measure(
                 for path, rows in lines.items()
             }
             yield Measured(file, numbered, seconds, left_out, modules)
-    for _ in pipes:
-        os.wait()
+    if any(os.wait()[1] for _ in pipes):
+        raise RuntimeError(f"the tests of {' '.join(folders)} could not all be measured")
 
 
 def _measure_share(
@@ -240,8 +259,11 @@ def run(jobs: Sequence[Job], folders: Sequence[str], processes: int) -> Iterator
     yield from _in_children(starts, processes)
 
 
-def _too_long(_signal: int, _frame: object) -> None:
-    raise _TooLongError
+def _spread(items: Sequence[pytest.Item]) -> Sequence[pytest.Item]:
+    """At most CASES items, spread evenly."""
+    if len(items) <= CASES:
+        return items
+    return [items[k * len(items) // CASES] for k in range(CASES)]
 
 
 def preload(modules: Iterable[str]) -> None:

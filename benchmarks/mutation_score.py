@@ -6,12 +6,14 @@ in an order given by the seed, one change each, so that a part of a campaign is 
 
 Left out: what runs for type checkers or memory alone (annotations, `slots`); `is` against `==` and the other way round, and an order in place of `is`, which
 Python's None and enumerations make the same or a crash. A change whose module can no longer be
-imported is counted apart. A time-out (five times the usual processor time and 20 s) is a change that was noticed.
-"Unchanged" programs go the same way as a control: none may fail. Tests marked slow are not run, a test
-of hypothesis has at most 25 examples. A survivor that no test can notice stands in `equivalent_mutants.toml` with the reason.
+imported is counted apart. A time-out (five times the usual processor time and 3 s) is a change that was noticed.
+"Unchanged" programs go the same way as a control: none may fail. What would take too long for each mutant
+is left out, so that a score is too low rather than too high: tests marked slow or of more than half a second, more than
+20 cases of a test with parameters or 10 examples of hypothesis, and tests beyond `--seconds`. A survivor that
+no test can notice stands in `equivalent_mutants.toml` with the reason.
 
 Outcomes are kept in build/mutation: a command that is repeated runs what is absent, and survivors
-again. `--record` writes the counts to docs_build/measured/mutation.json, the source of docs/quality.md.
+again: first with `--seconds 4`, then with more. `--record` writes the counts to docs_build/measured/mutation.json, the source of docs/quality.md.
 """
 
 import argparse
