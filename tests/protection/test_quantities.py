@@ -6,11 +6,18 @@ from dataclasses import replace
 import pytest
 
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Estimate, Severity
+from dronebms.core.report import Estimate, Severity, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.check_time import CheckTime
 from dronebms.protection.limits import default_limits
-from dronebms.protection.quantities import CurrentHistory, Quantities, Value, Values
+from dronebms.protection.quantities import (
+    NOT_APPLICABLE,
+    CurrentHistory,
+    Quantities,
+    Value,
+    Values,
+    mismatches,
+)
 from smartbattery.snapshot import Identity, Snapshot
 from tests.snapshots import FACTS, look
 
@@ -186,6 +193,89 @@ def test_a_charge_that_becomes_small_lasts_until_the_cells_fall() -> None:
     assert found.index(False) == 47  # more than 8 mV below
 
 
+@pytest.mark.parametrize(
+    ("vehicle", "current_a", "shown_a"),
+    [
+        (ON_GROUND, -0.05, 0.05),  # below any charge, and still a current into the pack
+        (ON_GROUND, -2.5, 2.5),
+        (ON_GROUND, 1.0, 0.0),
+        (UNKNOWN_VEHICLE, -2.5, 2.5),
+        (IN_AIR, -2.5, 0.0),  # of a motor that brakes
+    ],
+)
+def test_the_charge_current_is_what_flows_into_a_pack_that_does_not_fly(
+    vehicle: VehicleState, current_a: float, shown_a: float
+) -> None:
+    (values,) = values_of([look(0.0, current_a=current_a)], vehicle)
+    assert values["charge_a"] == shown_a
+
+
+def test_the_charger_is_compared_with_what_the_pack_requests() -> None:
+    there = look(0.0, 4.15, -2.5)
+    asking = replace(there, charging_a=2.0, charging_v=24.6)
+    (values,) = values_of([asking], ON_GROUND)
+    assert values["charge_request_frac"] == pytest.approx(1.25)
+    assert values["charge_above_v"] == pytest.approx(0.3)
+    (silent,) = values_of([there], ON_GROUND)
+    assert (silent["charge_request_frac"], silent["charge_above_v"]) == (None, None)
+    (none,) = values_of([replace(asking, charging_v=0.0)], ON_GROUND)
+    assert none["charge_above_v"] is None
+    (flying,) = values_of([replace(asking, current_a=20.0)], IN_AIR)
+    shown = (flying["charge_request_frac"], flying["charge_above_v"], flying["charging_degc"])
+    assert shown == (NOT_APPLICABLE,) * 3
+
+
+def test_the_spread_at_rest_is_known_after_a_minute_of_rest() -> None:
+    rest = [replace(look(10.0 * k, current_a=0.1), cells_v=(3.7, 3.8, None)) for k in range(9)]
+    spreads = column(values_of(rest), "spread_rest_v")
+    assert spreads[:6] == [None] * 6
+    assert spreads[6:] == pytest.approx([0.1] * 3)
+
+
+# ---------------------------------------------------------------------- another pack
+
+
+@pytest.mark.parametrize(
+    ("identity", "found"),
+    [
+        (Identity(cells=6, design_mah=5000.0, chemistry="LION"), ()),
+        (Identity(design_mah=5900.0), ()),
+        (Identity(design_mah=4100.0), ()),
+        (Identity(design_mah=6100.0), ("6100 mAh, not 5000",)),
+        (Identity(design_mah=3900.0), ("3900 mAh, not 5000",)),
+        (Identity(design_mah=10000.0), ("10000 mAh, not 5000",)),
+        (Identity(chemistry="LiFe"), ("LiFe, not lipo",)),
+        (Identity(chemistry="NiMH"), ()),  # what many packs report for any chemistry
+        (Identity(cells=5, chemistry="life"), ("5 cells, not 6", "life, not lipo")),
+    ],
+)
+def test_a_pack_that_is_not_the_configured_one_is_named(
+    identity: Identity, found: tuple[str, ...]
+) -> None:
+    assert mismatches(identity, FACTS) == found
+
+
+@pytest.mark.parametrize(
+    ("mode", "verdict", "risk"),
+    [
+        ("AUTO", Verdict.YES, 0.0),
+        ("AUTO", Verdict.MARGINAL, 1.0),
+        ("AUTO", Verdict.NO, 2.0),
+        ("AUTO", Verdict.UNKNOWN, None),
+        ("LOITER", Verdict.NO, NOT_APPLICABLE),
+        (None, Verdict.NO, None),
+    ],
+)
+def test_the_risk_of_a_mission_is_that_of_the_one_that_is_flown(
+    mode: str | None, verdict: Verdict, risk: Value
+) -> None:
+    quantities, vehicle = Quantities(FACTS), VehicleState(armed=True, mode=mode)
+    for k in range(40):
+        estimate = Estimate(float(k), mission_verdict=verdict)
+        values = quantities.update(look(float(k)), estimate, vehicle)
+    assert values["mission_risk"] == risk
+
+
 # ---------------------------------------------------------------------- until a pack is judged
 
 
@@ -202,7 +292,7 @@ def test_only_a_reading_that_was_never_known_starts_the_time_again() -> None:
     without, unknown = replace(bare, current_a=None), Estimate(0.0)
     warm = replace(bare, temperature_degc=25.0)
     steps = [(bare, unknown), (bare, unknown), (warm, unknown), (without, unknown),
-             (warm, charge), (bare, unknown), (warm, charge)]  # fmt: skip
+             (without, charge), (warm, unknown), (warm, charge)]  # fmt: skip
     timed = [(replace(s, t_s=float(k)), estimate) for k, (s, estimate) in enumerate(steps)]
     assert since(timed) == [0.0, 0.0, 2.0, 2.0, 4.0, 4.0, 4.0]
 
