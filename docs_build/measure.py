@@ -1,8 +1,9 @@
-"""Measures figures of docs/quality.md: `python -m docs_build.measure [coverage [ROOM...] | tests]`.
+"""Measures figures of docs/quality.md: `python -m docs_build.measure [coverage | tests] [NAME...]`.
 
 `coverage` runs the tests of each room, without the slow ones, and counts the branches of the room
-that they take; `tests` runs the tests that the page names. Without a word both are measured. The
-figures are written to docs_build/measured, and `python -m docs_build` makes the page of them.
+that they take; `tests` runs the tests that the page names. Names of rooms or tests measure these
+alone; without a word all is measured. The figures are written to docs_build/measured, and
+`python -m docs_build` makes the page of them.
 """
 
 import argparse
@@ -21,19 +22,21 @@ def main() -> int:
     """Measure; return 1 if a test failed."""
     parser = argparse.ArgumentParser(prog="python -m docs_build.measure", description=__doc__)
     parser.add_argument("what", nargs="?", choices=("all", "coverage", "tests"), default="all")
-    parser.add_argument("rooms", nargs="*", help="of the coverage; all without one")
+    parser.add_argument("names", nargs="*", help="rooms or tests; all without one")
     options = parser.parse_args()
-    unknown = [room for room in options.rooms if room not in ROOMS]
+    known = {"coverage": list(ROOMS), "tests": named_tests()}
+    chosen = list(known) if options.what == "all" else [options.what]
+    unknown = [name for name in options.names if name not in known[chosen[0]]]
     if unknown:
-        parser.error(f"no room is named {', '.join(unknown)}; there are {', '.join(ROOMS)}")
+        parser.error(f"no name of {chosen[0]}: {', '.join(unknown)}")
     _WORK.mkdir(parents=True, exist_ok=True)
-    failed = False
-    if options.what in ("all", "coverage"):
-        for room in options.rooms or ROOMS:
-            failed |= not _measure_coverage(room)
-    if options.what in ("all", "tests"):
-        failed |= not _run_named_tests()
-    return int(failed)
+    passed = True
+    if "coverage" in chosen:
+        for room in options.names or known["coverage"]:
+            passed &= _measure_coverage(room)
+    if "tests" in chosen:
+        passed &= _run_named_tests(options.names or known["tests"])
+    return int(not passed)
 
 
 def _measure_coverage(room: str) -> bool:
@@ -50,25 +53,21 @@ def _measure_coverage(room: str) -> bool:
     return passed
 
 
-def _run_named_tests() -> bool:
+def _run_named_tests(names: list[str]) -> bool:
     """Run the tests that the page names; whether none failed."""
     report = _WORK / "tests.xml"
-    names = named_tests()
     passed = _pytest(
         [f"--junitxml={report}", *(f"{files_of_tests()[name]}::{name}" for name in names)]
     )
-    found: dict[str, dict[str, Any]] = {
-        name: {"outcome": "skipped", "seconds": 0.0} for name in names
-    }
+    found = dict.fromkeys(names, "skipped")
     for case in ET.parse(report).iter("testcase"):  # noqa: S314 - written by pytest
-        row = found[case.attrib["name"].partition("[")[0]]
-        row["seconds"] = round(row["seconds"] + float(case.attrib["time"]), 1)
+        name = case.attrib["name"].partition("[")[0]
         if case.find("failure") is not None or case.find("error") is not None:
-            row["outcome"] = "failed"
-        elif case.find("skipped") is None and row["outcome"] == "skipped":
-            row["outcome"] = "passed"
-    (MEASURED / "tests.json").unlink(missing_ok=True)
-    _store("tests", found)
+            found[name] = "failed"
+        elif case.find("skipped") is None and found[name] == "skipped":
+            found[name] = "passed"
+    named = set(named_tests())
+    _store("tests", {k: v for k, v in (measured("tests") | found).items() if k in named})
     return passed
 
 
@@ -89,7 +88,8 @@ def _pytest(arguments: list[str]) -> bool:
 
 def _store(name: str, figures: dict[str, Any]) -> None:
     MEASURED.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(measured(name) | figures, indent=1, sort_keys=True)
+    kept = {} if name == "tests" else measured(name)
+    text = json.dumps(kept | figures, indent=1, sort_keys=True)
     (MEASURED / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
