@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
+from benchmarks.endurance.fleet import CYCLE_S, PACKS
 from benchmarks.endurance.rig import Rig, SteppedDate, disk_mb, enter_namespace
 from benchmarks.endurance.samples import Sample, Verdict, flatness, sample
 from benchmarks.service import cpu_s
@@ -29,7 +30,7 @@ _CALM_S = 60.0  # at the beginning, and at the end before the last look
 _MOST_GAP_S = (
     5.0  # between two lines, of which there are two a second; half of what the watchdog waits
 )
-_WARM_FRAC, _MOST_WARM_S = 0.25, 900.0
+_WARM_S = PACKS * CYCLE_S  # until every pack has flown once
 
 
 def real(hours: float, seed: int, folder: Path) -> list[Verdict]:
@@ -58,9 +59,7 @@ def real(hours: float, seed: int, folder: Path) -> list[Verdict]:
         rig.service.send_signal(signal.SIGTERM)
         code = rig.service.wait(30.0)
         rows = [
-            row
-            for name in pids
-            for row in flatness(name, samples[name], min(_WARM_FRAC * until_s, _MOST_WARM_S))
+            row for name in pids for row in flatness(name, samples[name], min(_WARM_S, until_s / 2))
         ]
         return [*rows, *_others(rig, used_s, until_s, code)]
 

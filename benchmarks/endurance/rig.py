@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -141,7 +142,7 @@ class Watcher:
         self.longest_gap_s = 0.0
         self.lines = 0
         self.troubles: set[str] = set()
-        self._raw_s: list[float] = []
+        self._raw_s = array("d")  # the viewer of a day takes little memory, too
         self._path = path
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
-from benchmarks.endurance.fleet import SwappedPacks
+from benchmarks.endurance.fleet import CYCLE_S, PACKS, SwappedPacks
 from benchmarks.endurance.rig import CONFIG, Messages, SteppedDate, Watcher, disk_mb
 from benchmarks.endurance.samples import Sample, Verdict, flatness, sample
 from dronebms.core.clock import Clock, PacedClock, SystemClock, VirtualClock
@@ -198,7 +198,7 @@ def main() -> int:
         time.sleep(min(_SETTLE_S, spent_s / 10))
         received, missing = day.listener.count, day.listener.missing
     os.dup2(errors, _STDERR)
-    rows = flatness("process", day.samples, day.until_s / 4)
+    rows = flatness("process", day.samples, min(PACKS * CYCLE_S, day.until_s / 2))
     grown = ", ".join(f"{name} {before} -> {after}" for name, before, after in day.grown())
     rows.append(Verdict("objects that became more", grown or "none", not grown))
     speed_text = f"{day.until_s / 3600:.1f} h in {spent_s / 60:.0f} min, {day.until_s / spent_s:.1f} times real time"
