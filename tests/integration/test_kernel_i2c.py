@@ -1,22 +1,24 @@
 """Our driver, the service and the kernel's own battery driver on a /dev/i2c-N of a real kernel.
 
-A guest runs Debian's stock kernel under QEMU, and in it, from the host's files, this Python with
-these packages. A process of it emulates a USB adapter for the kernel's own driver: a CP2112 (native
-blocks, no PEC), then an i2c-tiny-usb (functionality of a Raspberry Pi's adapter). Behind it is the
-virtual gauge, at one time of a flight.
+A guest runs Debian's stock kernel under QEMU, for amd64 and for arm64 with the processor of a
+Raspberry Pi 4, and in it Python: on this machine's architecture this very one from the host's
+files, on another the Debian package of this repository. A process of it emulates a USB adapter for
+the kernel's own driver: a CP2112 (native blocks, no PEC), then an i2c-tiny-usb (functionality of a
+Raspberry Pi's adapter). Behind it is the virtual gauge, at one time of a flight.
 
 By hand, on Debian 12 or newer, as any user:
 
-    sudo apt-get update && sudo apt-get install qemu-system-x86 busybox-static
+    sudo apt-get install qemu-system-x86 qemu-system-arm
     pytest tests/integration/test_kernel_i2c.py
 
-The first run fetches the kernel's package with apt (70 MB) and stores 10 MB of it in
+The first run fetches the kernels' packages with apt (70 MB each) and stores 10 to 30 MB of each in
 `$DRONEBMS_KERNEL_CACHE` (`~/.cache/dronebms-kernel`). The output of the guest is stored in pytest's
 temporary folder: console.log, and results.jsonl with a line for each check of kernel/agent.py.
 """
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,11 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from sim.emulator.smbus2_stub import SMBus
+from tests.integration.debian import HOST, Missing
 from tests.integration.kernel.calls import outcomes
 from tests.integration.kernel.guest import Results, boot
-from tests.integration.kernel.image import Missing, image
+from tests.integration.kernel.image import MACHINES, Machine, image
+from tests.integration.package import PYTHON, built
 
 pytestmark = pytest.mark.slow  # boots a guest
 CP2112, TINY_USB = "CP2112", "i2c-tiny-usb"
@@ -35,10 +39,17 @@ AT_S = 60.0  # time of the flight, constant for the guest
 POWER_W = 240.0  # of pack.toml
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+@pytest.fixture(scope="module", params=MACHINES, ids=lambda machine: machine.architecture)
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    machine: Machine = request.param
     try:
-        return boot(image(), tmp_path_factory.mktemp("guest"))
+        files = image(machine)
+        debian, python = Path("/"), sys.executable
+        if machine.architecture != HOST:
+            package = built(machine.architecture, tmp_path_factory)
+            package.add_dependencies()
+            debian, python = package.root, PYTHON
+        return boot(files, debian, python, tmp_path_factory.mktemp("guest"))
     except Missing as missing:
         pytest.skip(str(missing))
 

@@ -1,6 +1,6 @@
 """Runs in the guest: plugs an adapter in; our driver and the kernel's read the virtual gauge.
 
-Judges nothing: each result is a line of JSON on the serial port that is the first argument, for
+Judges nothing: each result is a line of JSON on the port that is the first argument, for
 tests/integration/test_kernel_i2c.py.
 """
 
@@ -352,6 +352,8 @@ ADAPTERS: tuple[tuple[Callable[[Bus], Adapter], Check], ...] = ((Cp2112, probe),
 
 def main(port: Path) -> None:
     """Run every check on every adapter; the result of a failed check is its traceback."""
+    if not port.is_char_device():
+        sys.exit(f"{port} is no port: its results would be lost")
     with port.open("w", buffering=1) as lines:
         for make, program in ADAPTERS:
             stage = Stage(make)
