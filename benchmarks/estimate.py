@@ -175,6 +175,7 @@ def line(name: str, scores: Sequence[Score]) -> str:
         pct(mean_of(ordinary, "error")),
         pct(mean_of(hard, "error")),
         both("cover"),
+        both("early"),
         both("width"),
         " / ".join(
             "-" if math.isnan(s) else f"{s:.0f}"
@@ -193,7 +194,7 @@ def line(name: str, scores: Sequence[Score]) -> str:
 
 
 HEAD = (
-    "| predictor | flights ord/hard | error % ordinary | hard | 90 % holds % ord/hard | width % | interval score s "
+    "| predictor | flights ord/hard | error % ordinary | hard | 90 % holds % ord/hard | end before the 5 % bound % | width % | interval score s "
     "| flights < 60 % | dangerous % ord/all | 5 % bound at 120 s: late %, median s | absurd, 1st minute / all: flights %, seconds % | answered % | median off s | us a second |"
 )
 

@@ -98,6 +98,7 @@ class Score:
     low_call_s: float  # the same of the 5 % bound
     answered: float
     cost_us: float
+    early: float = math.nan  # the end is before the 5 % bound
     absurd_first: float = math.nan  # share of the seconds of the first minute, from `FIRST_S` on
     absurd: float = math.nan  # and of all seconds from there on
 
@@ -246,6 +247,7 @@ def score(
         low_call_s=called_s(caller_s),
         answered=float(1 - silent.mean()) if len(rows) else 0.0,
         cost_us=cost_us,
+        early=mean((true_s < low_s).astype(float), bounded),
         absurd_first=float(first_absurd.mean()) if len(first_absurd) else math.nan,
         absurd=float(all_absurd.mean()) if len(all_absurd) else math.nan,
     )
