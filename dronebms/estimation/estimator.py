@@ -462,6 +462,7 @@ class Estimator:
                 pack_data.cutoff_v,
                 adaptation=pack.adaptation,
                 began_with_gauge=pack.has_gauge_charge,
+                is_unknown=learned is None and pack.sister_odds is None,
             ),
             ahead=FlightAhead(
                 model.capacity_as * pack_v,

@@ -54,6 +54,11 @@ def charge_time(
     return LogTime(math.log(max(time_s, _LEAST_S)), math.hypot(sd, sd_charge, sd_capacity))
 
 
+def charge_weight(loaded_s: float) -> float:
+    """How much the time that the charge gives counts, some seconds after the load; 0..1."""
+    return math.exp(-max(loaded_s - _FULL_S, 0.0) / _FADE_TAU_S)
+
+
 def with_charge_time(
     times_s: tuple[float, float, float], charge: LogTime, loaded_s: float
 ) -> tuple[float, float, float]:
@@ -62,7 +67,7 @@ def with_charge_time(
     The bounds stay, but where the new median is outside of them.
     """
     low_s, median_s, high_s = times_s
-    weight = math.exp(-max(loaded_s - _FULL_S, 0.0) / _FADE_TAU_S)
+    weight = charge_weight(loaded_s)
     if weight < _LEAST_WEIGHT:
         return times_s
     logs = [math.log(max(s, _LEAST_S)) for s in times_s]
