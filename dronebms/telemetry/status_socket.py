@@ -214,10 +214,23 @@ def _connected(path: Path) -> socket.socket:
     connection.settimeout(_TICK_S)
     try:
         connection.connect(str(path))
+    except PermissionError as error:
+        connection.close()
+        raise LinkError(
+            f"{path} is not for this user; join its group: sudo usermod -aG {_group(path)} $USER, "
+            "then log in again"
+        ) from error
     except OSError as error:
         connection.close()
         raise LinkError(f"no service at {path}: {error.strerror or error}") from error
     return connection
+
+
+def _group(path: Path) -> str:
+    try:
+        return path.group()
+    except (KeyError, OSError):  # without a name, or in a folder that is not for this user
+        return "i2c"  # of the unit
 
 
 def _reconnected(connection: socket.socket | None, path: Path) -> socket.socket | None:

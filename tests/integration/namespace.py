@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-_CLONE_NEWNET = 0x40000000  # of sched.h
+CLONE_NEWNET = 0x40000000  # of sched.h
 _COMMANDS = ("ip link set lo up multicast on", "ip route add 239.0.0.0/8 dev lo")
 
 
@@ -22,14 +22,14 @@ def can_network() -> Iterator[None]:
     """A namespace with the buses `mcast:N`, for the duration of a test."""
     libc = ctypes.CDLL(None, use_errno=True)
     with Path("/proc/thread-self/ns/net").open("rb") as before:
-        if libc.unshare(_CLONE_NEWNET) != 0:
+        if libc.unshare(CLONE_NEWNET) != 0:
             pytest.skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
         try:
             for command in _COMMANDS:
                 run(command)
             yield
         finally:
-            assert libc.setns(before.fileno(), _CLONE_NEWNET) == 0
+            assert libc.setns(before.fileno(), CLONE_NEWNET) == 0
 
 
 def run(command: str) -> None:

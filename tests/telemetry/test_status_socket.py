@@ -1,12 +1,15 @@
 """The status socket: reports to viewers, slow viewers, restarts of the service."""
 
+import grp
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import MISSING, fields, replace
@@ -283,3 +286,20 @@ def test_without_a_service_status_is_code_1_and_one_sentence(
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (f"dronebms: no service at {tmp_path}/none: No such file or directory\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_without_the_group_gets_the_command_that_joins_it() -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        path = Path(tempfile.mkdtemp()) / "s.sock"
+        path.parent.chmod(0o755)
+        listener.bind(str(path))
+        path.chmod(0o660)
+        os.chown(path, 0, grp.getgrnam("dialout").gr_gid)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(LinkError, match=f"^{path} is not for .* -aG dialout "):
+                next(read_status(path, SystemClock()))
+        finally:
+            os.seteuid(0)
+    shutil.rmtree(path.parent)
