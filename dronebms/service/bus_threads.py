@@ -1,6 +1,7 @@
 """Polls the packs of one adapter in turn, in a thread of its own.
 
-The loop takes the newest snapshot and never waits; one adapter never waits for another.
+The loop takes the newest snapshot and never waits; one adapter never waits for another. A round
+ends just before a step of the loop, so that no reading waits for the step of the next period.
 """
 
 import logging
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 _QUEUED = 600  # polls that the loop has not taken; one minute at 10 Hz
 _STUCK_S = 10.0  # without a poll; longer than several timeouts of an adapter
 _STOP_S = 3.0  # longer than the timeout of an adapter
+_SPREAD, _MARGIN_S = 1.25, 0.004  # of the duration of a round; the rest of a step's sleep
 
 
 class PolledSource(Protocol):
@@ -30,7 +32,13 @@ class PolledSource(Protocol):
 
 
 class PolledInAThread(Protocol):
-    """What a `BusThread` polls."""
+    """What a `BusThread` polls.
+
+    Attributes:
+        stepped_s: time of the loop's last step, `None` before the first one.
+    """
+
+    stepped_s: float | None
 
     def poll_bus(self, now_s: float) -> None:
         """Poll the device."""
@@ -72,6 +80,7 @@ class PolledGauge:
         self._done: deque[Polled] = deque(maxlen=_QUEUED)
         self._latest: Snapshot | None = None
         self._log = AnswerLog(index)
+        self.stepped_s: float | None = None
 
     def poll_bus(self, now_s: float) -> None:
         """Poll the gauge; for the thread of its adapter."""
@@ -79,6 +88,7 @@ class PolledGauge:
 
     def poll(self, now_s: float) -> Snapshot:
         """Newest snapshot as of `now_s`."""
+        self.stepped_s = now_s
         while self._done:
             self._latest, transfers, state = self._done.popleft()
             self._on_poll(self._index, self._latest.t_s, transfers, state)
@@ -123,4 +133,23 @@ class BusThread:
             round_s = self._clock.now_s()
             for gauge in self._gauges:
                 gauge.poll_bus(self._clock.now_s())
-            self._clock.sleep_until(round_s + self._period_s)
+            ended_s, stepped_s = self._clock.now_s(), self._gauges[0].stepped_s
+            next_s = next_round_s(round_s, ended_s, stepped_s, self._period_s)
+            self._clock.sleep_until(next_s)
+
+
+def next_round_s(began_s: float, ended_s: float, stepped_s: float | None, period_s: float) -> float:
+    """Begin of the next round: a period later, moved so that it ends before a step of the loop.
+
+    Args:
+        began_s: begin of the last round.
+        ended_s: its end; the next one may take a quarter longer.
+        stepped_s: time of the loop's last step, `None` if it has not begun.
+        period_s: of the rounds and of the steps.
+    """
+    next_s = began_s + period_s
+    lead_s = _SPREAD * (ended_s - began_s) + _MARGIN_S
+    if stepped_s is None or lead_s >= period_s:  # as long as the bus stalls there is no such time
+        return next_s
+    steps = round((next_s + lead_s - stepped_s) / period_s)
+    return stepped_s + steps * period_s - lead_s

@@ -139,6 +139,7 @@ class PackageBattery:
         self._done: deque[Snapshot] = deque(maxlen=1)
         self._latest: Snapshot | None = None
         self._log = AnswerLog(index)
+        self.stepped_s: float | None = None
 
     def poll_bus(self, now_s: float) -> None:
         """Poll the gauge; for its thread."""
@@ -150,6 +151,7 @@ class PackageBattery:
 
     def poll(self, now_s: float) -> Snapshot:
         """Newest snapshot as of `now_s`."""
+        self.stepped_s = now_s
         if self._done:
             self._latest = self._done.popleft()
         if self._latest is None:

@@ -1,6 +1,7 @@
 """One thread per adapter: the loop never waits for it, and its snapshots age."""
 
 import logging
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -10,7 +11,7 @@ import pytest
 
 from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.recording.gauge_tap import TappedGauge
-from dronebms.service.bus_threads import BusThread, PolledGauge
+from dronebms.service.bus_threads import BusThread, PolledGauge, next_round_s
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import Transfer
@@ -167,3 +168,24 @@ def test_trouble_is_logged_when_it_changes(gate: Gate, caplog: pytest.LogCapture
         "battery 2 does not answer: something holds the bus down",
         "battery 2 answers again",
     ]
+
+
+@pytest.mark.parametrize("took_s", [0.0, 0.003, 0.012, 0.03, 0.07])
+@pytest.mark.parametrize("phase_s", [0.0, 0.013, 0.049, 0.051, 0.099])
+def test_a_round_ends_just_before_a_step(took_s: float, phase_s: float) -> None:
+    """Rounds of a bus beside a loop of ten steps a second, wherever both begin."""
+    began_s, waits_s = 5.0 + phase_s, []
+    for number in range(30):
+        ended_s = began_s + took_s
+        step_s = math.ceil(ended_s * 10.0 - 1e-6) / 10.0
+        waits_s.append(step_s - ended_s)
+        before_s, stepped_s = began_s, step_s - 0.1 if number else None
+        began_s = next_round_s(began_s, ended_s, stepped_s, 0.1)
+        assert 0.05 - 1e-9 <= began_s - before_s <= 0.15 + 1e-9
+    assert max(waits_s[2:]) <= 0.25 * took_s + 0.004 + 1e-9
+    assert min(waits_s[2:]) >= 0.004 - 1e-9
+
+
+def test_a_bus_that_stalls_keeps_its_period() -> None:
+    assert next_round_s(5.0, 5.09, 5.0, 0.1) == pytest.approx(5.1)
+    assert next_round_s(5.0, 8.0, 7.9, 0.1) == pytest.approx(5.1)  # at once
