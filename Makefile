@@ -61,10 +61,13 @@ format: .venv/.tests-installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Speed, each figure beside a peer or the reference commit: some ten minutes.
 bench: .venv/.installed
-	$(BIN)/python benchmarks/cost.py
-	$(BIN)/python benchmarks/bus_load.py
-	$(BIN)/python benchmarks/screen.py
+	$(BIN)/python -m benchmarks.cost
+	$(BIN)/python -m benchmarks.bus_load
+	$(BIN)/python -m benchmarks.screen
+	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.latency
 
 # Completion, man page, JSON schema and reference pages, from the rows in the code.
 docs: .venv/.tests-installed

@@ -1,15 +1,18 @@
-"""Measures the share of a 100 kHz wire that the driver uses: `python benchmarks/bus_load.py`.
+"""Measures the share of a 100 kHz wire that the driver uses: `python -m benchmarks.bus_load`.
 
 A snapshot of 15 registers with PEC (voltage, current, 12 cells and one slow one in turn) is read
 from a wire that counts the time of each transfer (nine clocks a byte, START, repeated START, STOP and
 4.7 us bus free time; SMBus 2.0). The host time in between is processor time of the driver alone: the
-replies are prepared. The reference is the wire itself.
+replies are prepared. The peers are the wire itself, and smbus2 alone: two messages for each transfer,
+its `i2c_rdwr` without the kernel, and the bytes of the reply.
 """
 
 import statistics
 import time
 
-from benchmarks.cost import machine
+import smbus2
+
+from benchmarks.reference import machine, spread
 from sim.emulator.gauge import word_reply
 from smartbattery import registers as sbs
 from smartbattery.errors import NackError
@@ -61,16 +64,34 @@ def measure() -> tuple[float, float, float]:
     return (wire.transfers - before) / POLLS, (wire.busy_s - busy_s) / POLLS, host_s / POLLS
 
 
+def smbus2_alone(transfers: int) -> float:
+    """Return seconds that smbus2 takes for the transfers of one poll, without a kernel."""
+    bus = smbus2.SMBus()
+    start_s = time.process_time()
+    for _ in range(POLLS * transfers):
+        reply = smbus2.i2c_msg.read(sbs.ADDRESS, 3)
+        bus.i2c_rdwr(smbus2.i2c_msg.write(sbs.ADDRESS, b"\x09"), reply)
+        bytes(reply)
+    return (time.process_time() - start_s) / POLLS
+
+
 def main() -> None:
     """Measure and print."""
-    rounds = [measure() for _ in range(ROUNDS)]
+    vars(smbus2.smbus2)["ioctl"] = lambda *_: 0  # in place of the kernel
+    rounds, alone = [], []
+    for _ in range(ROUNDS):
+        rounds.append(measure())
+        alone.append(smbus2_alone(round(rounds[0][0])))
     registers, wire_s = rounds[0][:2]
     host_s = statistics.median(host for _, _, host in rounds)
     print(machine())
     print(
         f"a snapshot of {registers:.0f} registers with PEC: {wire_s * 1e3:.2f} ms on a 100 kHz wire"
     )
-    print(f"host: {host_s * 1e6:.0f} us of processor time, {host_s / wire_s:.1%} of the wire's")
+    print(
+        f"host: {host_s * 1e6:.0f} us of processor time, {host_s / wire_s:.1%} of the wire's, "
+        f"{spread([row[2] / one for row, one in zip(rounds, alone, strict=True)], 2)} of smbus2 alone"
+    )
     print(
         f"snapshots a second: {1 / (wire_s + host_s):.1f}, {wire_s / (wire_s + host_s):.1%} of the {1 / wire_s:.1f} that the wire can carry"
     )

@@ -1,18 +1,20 @@
-"""Measures the processor time of one step: `make bench`, or `python benchmarks/cost.py`.
+"""Measures the processor time of one step: `make bench`, or `python -m benchmarks.cost`.
 
-Prints the machine, then each figure with a reference: the time on a 100 kHz wire for the same bytes,
-pymavlink alone, real time. Medians of several rounds; times are processor time of one core.
+Prints each figure beside two peers: pymavlink's own packing of one ready BATTERY_STATUS, and the
+reference commit (`benchmarks.reference`), measured in turn. The step is poll, estimate, evaluation
+of limits, report and frame; the virtual pack and gauge alone are subtracted. Processor time.
 """
 
-import platform
+import argparse
+import json
+import re
 import statistics
 import time
 from collections.abc import Callable
-from importlib import metadata
-from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from benchmarks.reference import HERE, REFERENCE, machine, ratios, reference_tree, run_in, spread
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Report
 from dronebms.estimation.estimator import Estimator
@@ -24,22 +26,13 @@ from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from smartbattery.snapshot import Snapshot
 
-ROUNDS = 5
+ROUNDS = 1  # within a process
 STEP_S = 0.1
 FLIGHT = "survey"
-# A read of a word with PEC: 6 bytes of 9 clocks, start, repeated start, stop, bus free 4.7 us.
-WORD_ON_WIRE_S = 575e-6
-
-
-def machine() -> str:
-    """Return a line with the processor and the versions."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        rows = [row for row in cpuinfo.read_text().splitlines() if row.startswith("model name")]
-        model = rows[0].partition(":")[2].strip() if rows else model
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "pymavlink"))
-    return f"{model}; Python {platform.python_version()}, {versions}"
+POLL, ESTIMATE, JUDGEMENT = "one poll", "one estimate", "one evaluation of all limits"
+FRAME, STEP = "one BATTERY_STATUS frame", "a whole step, with its frame"
+PACK = "pymavlink's pack of a frame alone"
+_ONCE_IN_REFERENCE = "import benchmarks.cost as c; c.ROUNDS = 1; c.main()"
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -83,12 +76,10 @@ def world_alone() -> None:
         world.advance(step * STEP_S)
 
 
-def main() -> None:
-    """Measure and print."""
+def measured() -> dict[str, float]:
+    """Return microseconds of each part of a step, and of pymavlink's own packing of a frame."""
     snapshots, reports = flight()
     steps, pack_data = len(snapshots), reports[0].pack_data
-    transfers = polls()
-    print(machine())
 
     def estimate() -> None:
         estimator = Estimator(pack_data)
@@ -112,24 +103,65 @@ def main() -> None:
         for _ in reports:
             ready.pack(codec)
 
-    world_s, bytes_s = seconds(world_alone), seconds(polls)
-    poll_s = (bytes_s - world_s) / steps
-    words = transfers / steps
-    estimate_s, judge_s = seconds(estimate) / steps, seconds(judge) / steps
-    encode_s, pack_s = seconds(encoded) / steps, seconds(packed) / steps
-    whole_s = seconds(flight)
-    rows = (
-        ("one poll, both sides of the wire", poll_s, f"{words:.1f} transfers with PEC; a 100 kHz wire needs {words * WORD_ON_WIRE_S * 1e6:.0f} us"),
-        ("one estimate, mean at 10 Hz", estimate_s, "forecast every 2 s; of real time " f"{estimate_s / STEP_S * 100:.3f} %"),
-        ("one evaluation of all limits", judge_s, f"{judge_s / STEP_S * 100:.3f} % of real time"),
-        ("one BATTERY_STATUS frame", encode_s, f"pymavlink's pack alone: {pack_s * 1e6:.1f} us"),
-        ("virtual pack and gauge, one step", world_s / steps, f"{STEP_S * steps / world_s:.0f} x real time alone"),
-    )  # fmt: skip
-    for name, cost_s, peer in rows:
-        print(f"{name:36s} {cost_s * 1e6:8.1f} us   {peer}")
-    flown_s = STEP_S * steps
-    print(f"simulated seconds per second: {flown_s / bytes_s:.0f} through the bytes without the "
-          f"estimator, {flown_s / whole_s:.0f} with everything but the display; real time is 1")  # fmt: skip
+    parts = (world_alone, polls, estimate, judge, encoded, packed, flight)
+    spent = (1e6 * seconds(part) / steps for part in parts)
+    world, polled, estimated, judged, framed, pack, whole = spent
+    return {
+        POLL: polled - world,
+        ESTIMATE: estimated,
+        JUDGEMENT: judged,
+        FRAME: framed,
+        STEP: whole - world + framed,
+        PACK: pack,
+    }
+
+
+def of_reference(text: str) -> dict[str, float]:
+    """Return the same figures from what `cost.py` of the reference prints."""
+
+    def number(pattern: str) -> float:
+        found = re.search(pattern, text)
+        if found is None:
+            raise ValueError(f"the reference prints no {pattern}: {text}")
+        return float(found[1])
+
+    world, frame = number(r"virtual pack.* ([\d.]+) us"), number(r"frame +([\d.]+) us")
+    flown = number(r"([\d.]+) with everything")
+    return {
+        POLL: number(r"wire +([\d.]+) us") - world,
+        ESTIMATE: number(r"10 Hz +([\d.]+) us"),
+        JUDGEMENT: number(r"limits +([\d.]+) us"),
+        FRAME: frame,
+        STEP: 1e6 * STEP_S / flown - world + frame,
+        PACK: number(r"pack alone: ([\d.]+) us"),
+    }
+
+
+def main() -> None:
+    """Measure in turn here and in the reference, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--once", action="store_true", help="one measurement, as JSON")
+    options = parser.parse_args()
+    if options.once:
+        print(json.dumps(measured()))
+        return
+    ours: list[dict[str, float]] = []
+    theirs: list[dict[str, float]] = []
+    with reference_tree() as tree:
+        for _ in range(options.rounds):
+            ours.append(json.loads(run_in(HERE, "-m", "benchmarks.cost", "--once")))
+            if tree is not None:
+                theirs.append(of_reference(run_in(tree, "-c", _ONCE_IN_REFERENCE)))
+    print(machine())
+    print(f"{'median (least-most)':34s} {'us':>24s}   {'times a pack':>18s}   of {REFERENCE}")
+    for name in ours[0]:
+        spent = [row[name] for row in ours]
+        packs = ratios(spent, [row[PACK] for row in ours])
+        beside = spread(ratios(spent, [row[name] for row in theirs]), 2) if theirs else "-"
+        print(f"{name:34s} {spread(spent):>24s}   {spread(packs):>18s}   {beside}")
+    whole_us = statistics.median(row[STEP] for row in ours)
+    print(f"a step takes {whole_us / STEP_S / 1e4:.2f} % of real time")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from statistics import fmean, quantiles
 from tempfile import TemporaryDirectory
 from time import perf_counter, thread_time
 
-from benchmarks.cost import machine
+from benchmarks.reference import machine
 from dronebms.core.clock import VirtualClock
 from dronebms.recording.format import MAGIC, Recorded, Start
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge

@@ -8,10 +8,10 @@ runs `dronebms ARGUMENTS...` on the buses that are served in FOLDER.
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-import dronebms.service.factories
-from dronebms.cli.main import main
+from dronebms.cli.main import main, start_quickly
 from smartbattery.bus import Bus
 from smartbattery.errors import BusError, NackError
 
@@ -51,8 +51,15 @@ def _answer(ears: socket.socket, bus: Bus) -> None:
                 wire.send(b"-")
 
 
-if __name__ == "__main__":
-    served = Path(sys.argv[1])
+def run(served: Path, arguments: Sequence[str]) -> int:
+    """Run a command on the buses that are served in a folder; return its exit code."""
+    start_quickly()  # before what `main` would load after it
+    import dronebms.service.factories  # noqa: PLC0415 - see above
+
     # Instead of the adapter of the kernel.
     vars(dronebms.service.factories)["LinuxBus"] = lambda path, _recover: SocketBus(served, path)
-    sys.exit(main(sys.argv[2:]))
+    return main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1]), sys.argv[2:]))

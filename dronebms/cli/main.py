@@ -30,7 +30,7 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     _open_standard_streams()
-    _start_quickly()
+    start_quickly()
     signal.signal(signal.SIGTERM, _terminated)
     if logging.lastResort is not None:  # the log of every command but the service
         logging.lastResort.setFormatter(PrintableFormatter())
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _start_quickly() -> None:
+def start_quickly() -> None:
     """Settings of libraries that are loaded later, unless the user has set them.
 
     The matrices have some ten rows: threads of OpenBLAS would cost memory for each core and gain

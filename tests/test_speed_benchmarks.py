@@ -1,0 +1,53 @@
+"""The programs of `make bench` read what they print, and what those of the reference print."""
+
+import pytest
+
+from benchmarks import cost, service
+from benchmarks.reference import ratios, spread
+
+# Of one run of each program of the reference.
+COST = """Intel(R) Xeon(R) Processor; Python 3.11.7, numpy 2.4.6, pymavlink 2.4.50
+one poll, both sides of the wire        104.5 us   9.1 transfers with PEC
+one estimate, mean at 10 Hz              97.0 us   forecast every 2 s; of real time 0.097 %
+one judgement of all limits              57.2 us   0.057 % of real time
+one BATTERY_STATUS frame                 16.2 us   pymavlink's pack alone: 4.7 us
+virtual pack and gauge, one step         66.9 us   1494 x real time alone
+simulated seconds per second: 583 through the bytes without the estimator, 203 with everything but
+
+"""
+SERVICE = """Intel(R) Xeon(R) Processor, 2 cores, load 0.5, Python 3.11.7
+start to first frame                1.16 s   (cpu 0.52 s)
+two packs at 10 Hz, nobody looks    2.66 % of a core, 1.99 % of it the loop
+20 viewers, 10 of them stuck        2.97 % of a core, 2.11 % of it the loop, 4.1 lines/s each
+resident memory                     61.6 MiB, 38.1 of it not shared
+"""
+
+
+def test_the_costs_of_the_reference_are_read() -> None:
+    found = cost.of_reference(COST)
+    assert found[cost.POLL] == pytest.approx(37.6)
+    assert found[cost.ESTIMATE] == 97.0
+    assert found[cost.JUDGEMENT] == 57.2
+    assert found[cost.STEP] == pytest.approx(1e5 / 203 - 66.9 + 16.2)
+    with pytest.raises(ValueError, match="prints no"):
+        cost.of_reference("Traceback")
+
+
+def test_the_figures_of_both_services_are_read() -> None:
+    found = service.figures_of(SERVICE)
+    assert [*found.values()] == [1.16, 0.52, 2.66, 2.97, 61.6, 38.1]
+    ours = SERVICE.replace("nobody looks   ", "no viewers     ")
+    assert service.figures_of(ours) == found
+
+
+def test_a_figure_is_a_median_with_its_extremes_and_a_ratio_is_of_pairs() -> None:
+    assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0-3.0)"
+    assert ratios([3.0, 8.0], [2.0, 4.0]) == [1.5, 2.0]
+
+
+def test_the_parts_of_a_step_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "STEP_S", 20.0)  # of a flight of minutes
+    found = cost.measured()
+    assert set(found) == set(cost.of_reference(COST))
+    assert found[cost.ESTIMATE] > 0.0
+    assert found[cost.PACK] > 0.0
