@@ -61,7 +61,7 @@ format: .venv/.tests-installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Speed, each figure beside a peer or the reference commit: some ten minutes.
+# Speed, each figure next to a peer or the reference commit: some ten minutes.
 bench: .venv/.installed
 	$(BIN)/python -m benchmarks.cost
 	$(BIN)/python -m benchmarks.bus_load

@@ -1,6 +1,6 @@
 """Measures the processor time of one step: `make bench`, or `python -m benchmarks.cost`.
 
-Prints each figure beside two peers: pymavlink's own packing of one ready BATTERY_STATUS, and the
+Prints each figure next to two peers: pymavlink's own packing of one ready BATTERY_STATUS, and the
 reference commit (`benchmarks.reference`), measured in turn. The step is poll, estimate, evaluation
 of limits, report and frame; the virtual pack and gauge alone are subtracted. Processor time.
 """
@@ -158,8 +158,8 @@ def main() -> None:
     for name in ours[0]:
         spent = [row[name] for row in ours]
         packs = ratios(spent, [row[PACK] for row in ours])
-        beside = spread(ratios(spent, [row[name] for row in theirs]), 2) if theirs else "-"
-        print(f"{name:34s} {spread(spent):>24s}   {spread(packs):>18s}   {beside}")
+        compared = spread(ratios(spent, [row[name] for row in theirs]), 2) if theirs else "-"
+        print(f"{name:34s} {spread(spent):>24s}   {spread(packs):>18s}   {compared}")
     whole_us = statistics.median(row[STEP] for row in ours)
     print(f"a step takes {whole_us / STEP_S / 1e4:.2f} % of real time")
 

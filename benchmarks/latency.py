@@ -194,7 +194,7 @@ def measure(seconds: float) -> None:
     print(f"{'milliseconds':44s} {'median':>7s} {'99 %':>7s} {'most':>8s}   number")
     line("from the wire to the frame", wire_s)
     line("from the gauge's change to the frame", gauge_s)
-    line("begin of a step, beside a bus that stalls", late_s)
+    line("begin of a step, next to a bus that stalls", late_s)
     line("the same of a process that only sleeps", idle_s)
 
 

@@ -1,4 +1,4 @@
-"""Measures the service: start, CPU, memory, with stuck viewers, each beside the reference commit.
+"""Measures the service: start, CPU, memory, with stuck viewers, each next to the reference commit.
 
 `python -m benchmarks.service [SECONDS] [--rounds N]` runs `dronebms run` for SECONDS each way, default 20, on
 two packs in flight, in turn here and in the reference (`benchmarks.reference`). The measuring process simulates
@@ -165,8 +165,8 @@ def main() -> None:
     for name in ours[0]:
         here = [row[name] for row in ours]
         there = [row[name] for row in theirs]
-        beside = f"{spread(there, 2):>20s}   {spread(ratios(here, there), 2)}" if there else ""
-        print(f"{name:34s} {spread(here, 2):>20s} {beside}")
+        compared = f"{spread(there, 2):>20s}   {spread(ratios(here, there), 2)}" if there else ""
+        print(f"{name:34s} {spread(here, 2):>20s} {compared}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ simulated seconds per second: 583 through the bytes without the estimator, 203 w
 """
 SERVICE = """Intel(R) Xeon(R) Processor, 2 cores, load 0.5, Python 3.11.7
 start to first frame                1.16 s   (cpu 0.52 s)
-two packs at 10 Hz, nobody looks    2.66 % of a core, 1.99 % of it the loop
+two packs at 10 Hz, alone           2.66 % of a core, 1.99 % of it the loop
 20 viewers, 10 of them stuck        2.97 % of a core, 2.11 % of it the loop, 4.1 lines/s each
 resident memory                     61.6 MiB, 38.1 of it not shared
 """
@@ -36,7 +36,7 @@ def test_the_costs_of_the_reference_are_read() -> None:
 def test_the_figures_of_both_services_are_read() -> None:
     found = service.figures_of(SERVICE)
     assert [*found.values()] == [1.16, 0.52, 2.66, 2.97, 61.6, 38.1]
-    ours = SERVICE.replace("nobody looks   ", "no viewers     ")
+    ours = SERVICE.replace("alone          ", "no viewers     ")
     assert service.figures_of(ours) == found
 
 

@@ -173,7 +173,7 @@ def test_trouble_is_logged_when_it_changes(gate: Gate, caplog: pytest.LogCapture
 @pytest.mark.parametrize("took_s", [0.0, 0.003, 0.012, 0.03, 0.07])
 @pytest.mark.parametrize("phase_s", [0.0, 0.013, 0.049, 0.051, 0.099])
 def test_a_round_ends_just_before_a_step(took_s: float, phase_s: float) -> None:
-    """Rounds of a bus beside a loop of ten steps a second, wherever both begin."""
+    """Rounds of a bus and a loop of ten steps a second, wherever both begin."""
     began_s, waits_s = 5.0 + phase_s, []
     for number in range(30):
         ended_s = began_s + took_s
