@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dronebms import __version__
-from tests.integration.debian import HOST, Missing, packages, unpack
+from tests.integration.debian import HOST, Missing, packages, require, unpack
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/opt/dronebms/bin/python"  # in the package
@@ -96,9 +96,8 @@ def build(architecture: str, folder: Path, **environment: str) -> Path:
     Raises:
         Missing: a program is absent, or pip cannot download.
     """
-    for name in ("make", "dpkg-deb"):
-        if shutil.which(name) is None:
-            raise Missing(f"{name} is missing; install it with: sudo apt install make dpkg")
+    require("make", "make")
+    require("dpkg-deb", "dpkg")
     copy = folder / "copy"
     left_out = shutil.ignore_patterns(".*", "build", "dist", "tests")
     shutil.copytree(ROOT, copy, ignore=left_out, dirs_exist_ok=True)
