@@ -89,7 +89,7 @@ on = "critical"
 do = "return"
 """
 CAN = '[dronecan]\nurl = "mcast:5"\nnode_id = 60'
-ROTATION = '"{folder}/service.log" {{\n  copytruncate\n  rotate 3\n  missingok\n  size 1\n}}\n'
+ROTATION = '"{folder}/service.log" {{\n  copytruncate\n  rotate 10000\n  missingok\n  size 1\n}}\n'
 
 
 def _bus_name(place: int) -> str:

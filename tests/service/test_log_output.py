@@ -14,6 +14,7 @@ import pytest
 from dronebms.core.clock import VirtualClock
 from dronebms.service import log_output
 from dronebms.service.log_output import JsonFormatter, RepeatFilter, TextFormatter
+from tests.mavlink_bridge.loopback import WAIT_S
 
 
 def record(
@@ -129,7 +130,7 @@ def test_priorities_are_written_for_the_journal_only(tmp_path: Path) -> None:
             stream = f"{stat.st_dev}:{stat.st_ino + (not journal)}"
             code = "logging.info('one'); logging.error('two')"
             with run(code, stderr=log, env=os.environ | {"JOURNAL_STREAM": stream}) as process:
-                assert process.wait(20) == 0
+                assert process.wait(WAIT_S) == 0
             log.seek(0)
             assert log.read() == lines
 
@@ -139,7 +140,7 @@ def test_a_log_without_a_reader_blocks_nothing() -> None:
     with run(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "done\n"  # ten times what a pipe holds
-        assert process.wait(20) == 0  # and it ends
+        assert process.wait(WAIT_S) == 0  # and it ends
         assert process.stderr is not None
         first = process.stderr.readline()
     assert first == f"INFO {'a' * 999}0\n"

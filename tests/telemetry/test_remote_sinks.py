@@ -34,7 +34,7 @@ from dronebms.telemetry.mqtt import MqttPublisher
 from dronebms.telemetry.openmetrics import OpenMetricsExporter
 from dronebms.telemetry.outbox import Message, Outbox
 from smartbattery.snapshot import Identity
-from tests.mavlink_bridge.loopback import free_port, until
+from tests.mavlink_bridge.loopback import WAIT_S, free_port, until
 from tests.mavlink_bridge.reports import a_report, an_event
 from tests.special_files import special_file
 
@@ -215,7 +215,7 @@ def test_a_service_serves_them_and_ends(tmp_path: Path) -> None:
     link = f'[mavlink]\nurl = "udpout:127.0.0.1:{free_port()}"\n'
     path.write_text(f'{BASE}{link}[metrics]\nport = {port}\n[mqtt]\nhost = "127.0.0.1"\nport = 9\n')
     argv = [sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)]
-    text, end_s = "", monotonic() + 20.0
+    text, end_s = "", monotonic() + WAIT_S
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
         while "dronebms_voltage_volts{" not in text and monotonic() < end_s:
             sleep(0.05)
@@ -227,7 +227,7 @@ def test_a_service_serves_them_and_ends(tmp_path: Path) -> None:
         process.terminate()
         assert process.stderr is not None
         log = process.stderr.read()
-        assert process.wait(10.0) == 0
+        assert process.wait(WAIT_S) == 0
     assert 'dronebms_voltage_volts{battery="1",serial="' in text
     assert "broker 127.0.0.1 unreachable" in log
     assert "Traceback" not in log
