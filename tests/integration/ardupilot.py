@@ -297,15 +297,21 @@ class ArduPilot(ABC):
         Each item is requested once, in order: nothing disturbs the transfer.
         """
         start_s, last = self.clock.now_s(), self.last
-        for name in ("MISSION_REQUEST", "MISSION_ACK"):
+        requests = "MISSION_REQUEST", "MISSION_REQUEST_INT"
+        for name in (*requests, "MISSION_ACK"):
             last.pop(name, None)
         self.send(mavlink.MAVLink_mission_count_message(self.system, 1, len(items), 0))
         for number, one in enumerate(items):
-            self.until(lambda: "MISSION_REQUEST" in last, 10.0, f"the request of item {number}")
-            assert last.pop("MISSION_REQUEST").seq == number
+            self.until(
+                lambda: any(name in last for name in requests),
+                10.0,
+                f"the request of item {number}",
+            )
+            (request,) = [last.pop(name) for name in requests if name in last]
+            assert request.seq == number
             self.send(
                 mavlink.MAVLink_mission_item_int_message(
-                    1, 1, number, one[0], one[1], 0, 1, *one[2:], 0
+                    self.system, 1, number, one[0], one[1], 0, 1, *one[2:], 0
                 )
             )
         self.until(lambda: "MISSION_ACK" in last, 10.0, "the end of the upload")

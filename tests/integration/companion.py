@@ -11,7 +11,7 @@ from typing import Any
 
 from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Action, ActionKind, ActionRequest, Severity, Sink
+from dronebms.core.report import Action, ActionKind, ActionRequest, Severity, Sink, Source
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.monitoring.pipeline import Pipeline
@@ -33,6 +33,7 @@ GOOD: dict[str, Any] = {
     "soc_pct": 80.9,
     "full_mah": 5000.0,
 }
+GAUGED = ("voltage_v", "current_a", "temperature_degc", "soc_pct", "remaining_mah", "full_mah")
 REDUCE = Action(Severity.WARNING, ActionKind.REDUCE)
 
 
@@ -108,20 +109,53 @@ class Pack:
         )  # fmt: skip
 
 
+class GaugedPack:
+    """A LiPo pack of 5 Ah with a gauge whose readings agree, so that its charge is known."""
+
+    def __init__(self, start_mah: float = 4000.0, current_a: float = 10.0) -> None:
+        self.weak_v: float | None = None  # of the third cell; None: as the others
+        self.current_a = current_a
+        self._start_mah = start_mah
+
+    def left_mah(self, now_s: float) -> float:
+        """Charge that is left."""
+        return self._start_mah - self.current_a * now_s / 3.6
+
+    def poll(self, now_s: float) -> Snapshot:
+        """Snapshot of the given time."""
+        left_mah = self.left_mah(now_s)
+        cell_v = LIPO.open_circuit_v(left_mah / 5000.0) - 0.006 * self.current_a
+        third_v = cell_v - 0.001 * (now_s % 2.0) if self.weak_v is None else self.weak_v
+        snapshot = Snapshot(
+            now_s, cell_v * 2 + third_v, self.current_a, 30.0, (cell_v, cell_v + 0.002, third_v),
+            soc_pct=left_mah / 50.0, remaining_mah=left_mah, full_mah=5000.0,
+        )  # fmt: skip
+        names = [name for name in GAUGED if getattr(snapshot, name) is not None]
+        read = [*names, *(f"cell{number}_v" for number in (1, 2, 3))]
+        return replace(snapshot, read_at_s=dict.fromkeys(read, now_s))
+
+
 def guarded(
     vehicle: ArduPilot, folder: Path, *actions: Action, also: Sink = lambda _report: None
 ) -> Pack:
     """Connect a pack with the limits and actions of the service; `also` gets each report."""
-    bridge = Service(vehicle, folder).bridge
     pack = Pack()
+    connect(pack, Service(vehicle, folder), *actions, also=also)
+    return pack
+
+
+def connect(
+    pack: Source, service: Service, *actions: Action, also: Sink = lambda _report: None
+) -> None:
+    """Connect a pack of three LiPo cells and 5 Ah, in place of the reports of a service."""
+    bridge = service.bridge
     pack_data = PackData(LIPO, cells=3, capacity_mah=5000.0, cutoff_cell_v=3.3)
     pipeline = Pipeline(pack, pack_data, (bridge, also), rules=Rules(actions=actions))
 
     def step(now_s: float) -> None:
         pipeline.step(now_s, bridge.pump(now_s))
 
-    vehicle.each = step
-    return pack
+    service.vehicle.each = step
 
 
 class Served:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
+from tests.integration.ardupilot import HOME_DEG
 from tests.integration.copter import Copter
 
 BINARY = os.environ.get("DRONEBMS_PX4", "")
@@ -21,7 +22,7 @@ needs_px4 = pytest.mark.skipif(
     reason="no simulated PX4: set DRONEBMS_PX4 to bin/px4 of a SITL build with SIH",
 )
 INSTANCE = 7
-HOLD, RTL, LAND = (4 << 16 | sub << 24 for sub in (3, 5, 6))
+HOLD, MISSION, RTL, LAND = (4 << 16 | sub << 24 for sub in (3, 4, 5, 6))
 
 
 class Px4(Copter):
@@ -42,6 +43,9 @@ class Px4(Copter):
                 "PX4_SIM_MODEL": "sihsim_quadx",
                 "PX4_SYS_AUTOSTART": "10040",
                 "PX4_SIM_SPEED_FACTOR": f"{self.speedup:g}",
+                "PX4_HOME_LAT": str(HOME_DEG[0]),
+                "PX4_HOME_LON": str(HOME_DEG[1]),
+                "PX4_HOME_ALT": str(self.field_m),
             },
         )  # fmt: skip
 
@@ -72,10 +76,19 @@ class Px4(Copter):
 
         self.until(answered, 20.0, name)
 
-    def take_off(self, height_m: float = 20.0) -> None:
-        """Arm and climb."""
+    def arm(self) -> None:
+        """Arm as soon as the vehicle permits it."""
         self.until(lambda: self.command(400, 1) == 0, 60.0, "arming")
         self.until(lambda: self.armed, 5.0, "armed")
+
+    def change_mode(self, mode: int) -> None:
+        """Change the flight mode as a pilot does."""
+        assert self.command(176, 1, mode >> 16 & 0xFF, mode >> 24) == 0
+        self.until(lambda: self.mode == mode, 5.0, f"mode {mode}")
+
+    def take_off(self, height_m: float = 20.0) -> None:
+        """Arm and climb."""
+        self.arm()
         nan = float("nan")
         where: Any = self.last["GLOBAL_POSITION_INT"]
         above_m = (where.alt - where.relative_alt) / 1000 + height_m
