@@ -45,8 +45,11 @@ class GaugeLock:
             name = _holder(self._file)
             os.close(self._file)
             raise InUseError(f"{bus_path} address 0x{address:02x} is in use by {name}") from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{holder} (process {os.getpid()})\n".encode(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{holder} (process {os.getpid()})\n".encode(), 0)
+        except OSError:
+            pass  # a full disk: the lock holds, without a name
 
     def close(self) -> None:
         """Release the lock."""

@@ -1,5 +1,7 @@
 """Atomic file writes: a temporary file in the same directory, renamed when it is complete.
 
+After a power cut the file is whole too: the one that was there, or the one that was written.
+
 A device or a pipe (/dev/null, a shell's `>(...)`) cannot be replaced and is written directly.
 """
 
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 
+from dronebms.core.disk import sync_folder
 from dronebms.core.errors import ConfigError
 
 _STEM_CHARACTERS = 40  # of the name in the temporary name: a file name may have 255 bytes
@@ -20,8 +23,9 @@ _STEM_CHARACTERS = 40  # of the name in the temporary name: a file name may have
 def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
     """Open a UTF-8 text file (its `.buffer` takes bytes) that becomes `path` when the block ends.
 
-    After any exception `path` is unchanged and the temporary file is removed. An existing file
-    keeps its permissions, a new one gets the default ones; a symbolic link stays one.
+    After any exception `path` is unchanged and the temporary file is removed; if only the sync of
+    its folder fails, `path` is the new file, and a power cut may bring the old one back. An
+    existing file keeps its permissions, a new one gets the default ones; a symbolic link stays one.
 
     Raises:
         ConfigError: the file cannot be written: no such directory, no permission, no space.
@@ -52,6 +56,7 @@ def _renamed_to(path: Path) -> Iterator[TextIOWrapper]:
         if path.exists():
             shutil.copymode(path, part)
         part.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         try:
             part.unlink(missing_ok=True)

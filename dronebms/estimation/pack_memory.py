@@ -24,6 +24,7 @@ import numpy as np
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
 from dronebms.core.chemistry import Chemistry
+from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import CAPACITY, FAST, KNOTS, row_at_knots
@@ -445,7 +446,7 @@ class PackMemoryFolder:
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         except OSError:
             pass  # the writer raises
         with atomic_writer(path) as file:

@@ -13,6 +13,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH
 from dronebms.core.state import adapter_of, from_json
@@ -34,7 +35,7 @@ def _columns(kind: type) -> str:
 _TABLE = f"CREATE TABLE IF NOT EXISTS flight ({_columns(FlightRecord)}, PRIMARY KEY (flight_id))"
 _LABELS = f"CREATE TABLE IF NOT EXISTS pack ({_columns(PackLabel)}, PRIMARY KEY (pack))"
 _VERSIONS = "SELECT version FROM passport_schema"
-_CREATE = (
+_CREATE = (  # in one transaction
     _TABLE,
     _LABELS,
     "CREATE TABLE IF NOT EXISTS passport_schema (version BIGINT NOT NULL)",
@@ -56,6 +57,7 @@ _PUT_LABEL = (
     f"VALUES ({', '.join(':' + name for name in _LABEL_NAMES)}) ON CONFLICT (pack) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _LABEL_NAMES[1:])
 )
+_UNNAME = "UPDATE pack SET name = NULL WHERE name = :name AND pack <> :pack"
 _GET_LABELS = f"SELECT {', '.join(_LABEL_NAMES)} FROM pack ORDER BY pack"  # noqa: S608 - field names
 _LABELS_SINCE = 3
 # Columns that earlier versions do not have, and the first version that does.
@@ -99,6 +101,10 @@ class Database(Protocol):
         """Run a statement with each set of values in one transaction; return the rows."""
         ...
 
+    def change(self, *statements: tuple[str, Mapping[str, object]]) -> None:
+        """Run statements with their values in one transaction."""
+        ...
+
 
 class PackHistory:
     """The flights in a database.
@@ -117,9 +123,9 @@ class PackHistory:
         except ConfigError:
             if not writes:
                 raise
-            for sql in _CREATE:  # the version last: a creation that was interrupted is repeated
-                database.run(sql)
-            versions = [SCHEMA]
+            versions = []
+        if not versions and writes:  # also one whose creation by an earlier version was interrupted
+            database.change(*((sql, {}) for sql in _CREATE))
         version = max(versions, default=SCHEMA)
         if version > SCHEMA:
             raise ConfigError(
@@ -185,10 +191,10 @@ class PackHistory:
 
     def put_label(self, label: PackLabel) -> None:
         """Store what a user states of a pack; another pack of the same name loses it."""
-        sql = "UPDATE pack SET name = NULL WHERE name = :name AND pack <> :pack"
-        if label.name is not None:
-            self._database.run(sql, {"name": label.name, "pack": label.pack})
-        self._database.run(_PUT_LABEL, asdict(label) | {"tags": json.dumps(label.tags)})
+        self._database.change(
+            (_UNNAME, {"name": label.name, "pack": label.pack}),
+            (_PUT_LABEL, asdict(label) | {"tags": json.dumps(label.tags)}),
+        )
 
     def labels(self) -> dict[str, PackLabel]:
         """What users state of packs, by pack."""
@@ -253,16 +259,23 @@ class SqliteFile:
         with self._errors():
             is_new = not path.exists() or not path.stat().st_size
             if is_new and writes:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
             elif not is_new:
                 self._check()
-        if is_new and writes:
+        if writes:
             self.run("PRAGMA journal_mode = WAL")  # stored in the file
 
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
         """Run a statement with each set of values in one transaction; return the rows."""
         with self._errors(), closing(self._opened(self._mode)) as connection, connection:
             return [row for one in values or ({},) for row in connection.execute(sql, one)]
+
+    def change(self, *statements: tuple[str, Mapping[str, object]]) -> None:
+        """Run statements with their values in one transaction."""
+        with self._errors(), closing(self._opened(self._mode)) as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")  # statements on tables would not begin it
+            for sql, values in statements:
+                connection.execute(sql, values)
 
     def _opened(self, mode: str) -> sqlite3.Connection:
         # Without a writer there is no WAL file, and a reader may not be permitted to create one.

@@ -3,7 +3,8 @@
 Table and statements are those of `dronebms.health.database`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,12 +43,22 @@ class PostgresDatabase:
             raise ConfigError(f"{kind!r} is not a supported database: {error}") from error
         self.name = self._engine.url.render_as_string(hide_password=True)
 
+    def change(self, *statements: tuple[str, Mapping[str, object]]) -> None:
+        """Run statements with their values in one transaction."""
+        with self._errors(), self._engine.begin() as connection:
+            for sql, values in statements:
+                connection.execute(text(sql), dict(values))
+
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
         """Run a statement with each set of values in one transaction; return the rows."""
+        with self._errors(), self._engine.begin() as connection:
+            result = connection.execute(text(sql), [dict(one) for one in values] or None)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            with self._engine.begin() as connection:
-                result = connection.execute(text(sql), [dict(one) for one in values] or None)
-                return [tuple(row) for row in result] if result.returns_rows else []
+            yield
         except SQLAlchemyError as error:
             why = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise ConfigError(f"{self.name} cannot be used: {why}") from error

@@ -50,6 +50,7 @@ class PackHistorySink:
         self._detectors: dict[int, FlightDetector] = {}
         self._unwritten: dict[str, FlightRecord] = {}
         self._history: PackHistory | None = None
+        self._is_full = False
         self._failed = ""
         self._written_s = 0.0
         self._summaries: dict[int, PackSummary] = {}  # replaced whole, as another thread reads it
@@ -60,6 +61,9 @@ class PackHistorySink:
 
     def __call__(self, report: Report) -> None:
         """Queue a report; never waits."""
+        if len(self._queue) == _QUEUED and not self._is_full:
+            self._is_full = True
+            _log.error("the disk of %s is too slow: a part of the history is lost", self._path)
         self._queue.append(report)
 
     def with_summary(self, report: Report) -> Report:
@@ -91,6 +95,7 @@ class PackHistorySink:
                 flying = [one.record(FLYING, unix_s=date_s) for one in self._detectors.values()]
                 self._write([ended, *flying])
             self._summarise(report, detector, has_landed=ended is not None)
+        self._is_full = False
 
     def _summarise(self, report: Report, detector: FlightDetector, *, has_landed: bool) -> None:
         """Read the summary of a battery's pack if it is due."""
@@ -120,20 +125,26 @@ class PackHistorySink:
     def _write(self, records: list[FlightRecord | None]) -> None:
         """Write records; those of a failed write are retried by the next one."""
         self._unwritten |= {record.flight_id: record for record in records if record is not None}
-        try:
-            if self._history is None:
-                self._history = PackHistory(SqliteFile(self._path, writes=True), writes=True)
-                self._history.close_lost()
-            self._history.put(self._unwritten.values())
-        except ConfigError as error:
-            if not self._failed:
-                _log.error("the pack history is not recorded: %s", error)
-            self._failed = str(error)
-            if self._history is not None:  # opened again, or made again if it was deleted
-                self._history = None
-                self._write([])
+        was_open = self._history is not None
+        # Once more: opened again, or made again if it was deleted.
+        if not (self._is_written() or (was_open and self._is_written())):
             return
         if self._failed:
             _log.info("the pack history is recorded again in %s", self._path)
         self._failed = ""
         self._unwritten = {}
+
+    def _is_written(self) -> bool:
+        try:
+            if self._history is None:
+                history = PackHistory(SqliteFile(self._path, writes=True), writes=True)
+                history.close_lost()
+                self._history = history
+            self._history.put(self._unwritten.values())
+        except ConfigError as error:
+            if not self._failed:
+                _log.error("the pack history is not recorded: %s", error)
+            self._failed = str(error)
+            self._history = None
+            return False
+        return True

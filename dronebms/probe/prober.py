@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import Clock
+from dronebms.core.disk import write_all
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.service_defaults import AUTO
 from dronebms.probe.readout import Readout, read_pack
@@ -106,7 +107,7 @@ class Prober:
 
         def write(line: bytes) -> None:
             try:
-                file.write(line)
+                write_all(file.fileno(), line)
             except OSError as error:
                 raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -5,6 +5,7 @@ is deleted first. A capsule is a copy of the run up to 30 s after an alarm. Size
 seconds of the loop's clock.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -17,12 +18,15 @@ from queue import Full, Queue
 
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.clock import unix_s
+from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.recording.format import MAGIC
 from dronebms.recording.recorder import BEFORE_S, PART, Block, GrowingFile, Incident
 
 _QUEUED = 300  # blocks that a disk may lag behind
 _STOP_S = 5.0
+_RETRY_S, _RETRIES = 1.0, 30  # of a block
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # errors that may end
 _DAY_S = 86_400.0
 _PLAUSIBLE_S = 1_735_689_600.0  # 2025-01-01: an earlier date was never set
 _INCIDENTS = "incidents"
@@ -43,28 +47,26 @@ class Folder:
 
     Files are numbered, not dated: a companion computer often does not know the date.
 
+    Whatever fails on the disk is logged once. On a full or failing disk a block is written again
+    each second for half a minute; then it is dropped, as after other errors at once, and the
+    recording continues in another file at a start record.
+
     Args:
         folder: created if it is missing.
         bounds: of the files in it.
-
-    Raises:
-        OSError: the folder cannot be created or read.
     """
 
     def __init__(self, folder: Path, bounds: Bounds) -> None:
-        (folder / _INCIDENTS).mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._bounds = bounds
-        numbers = [path.stem[4:] for path in folder.glob("run-*.rec")]
-        self._last = max((int(text) for text in numbers if text.isdecimal()), default=0)
+        self._last: int | None = None  # number of the newest file
         self._ended_s: dict[str, float] = {}  # newest block of each file of this run, by its stem
         self._t_s = 0.0  # of the newest block
-        for part in folder.glob(f".run-*{PART}"):  # of a run that was killed
-            part.unlink(missing_ok=True)
         self._file: GrowingFile | None = None
         self._before: GrowingFile | None = None  # the previous file
         self._is_lost = False
         self._queue: Queue[Block | None] = Queue(_QUEUED)
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -79,6 +81,7 @@ class Folder:
 
     def close(self) -> None:
         """Write the queued blocks, within a time limit."""
+        self._closing.set()
         try:
             self._queue.put(None, timeout=_STOP_S)
         except Full:
@@ -87,14 +90,28 @@ class Folder:
 
     def _run(self) -> None:
         while (block := self._queue.get()) is not None:
-            try:
-                self._write(block)
-                if block.ended is not None:
-                    self._encapsulate(block.ended)
-            except OSError as error:
-                self._stop(error)
+            self._store(block)
         if self._file is not None:
             self._file.close()
+
+    def _store(self, block: Block) -> None:
+        """Write a block and the capsule that ends with it, after as many attempts as it takes."""
+        for attempt in range(_RETRIES + 1):
+            try:
+                self._write(block)
+            except OSError as error:
+                if not self._is_lost:
+                    text = "recording in %s is interrupted: %s"
+                    _log.error(text, self._folder, error.strerror)
+                self._is_lost = True
+                is_last = attempt == _RETRIES or error.errno not in _PASSING
+            else:
+                break
+            if is_last or self._closing.wait(_RETRY_S):
+                self._stop()
+                break
+        if block.ended is not None:
+            self._encapsulate(block.ended)
 
     def _write(self, block: Block) -> None:
         self._t_s = max(self._t_s, block.t_s)
@@ -103,11 +120,10 @@ class Folder:
         if block.is_start and (self._file is None or self._file.size >= self._bounds.file_bytes):
             if self._file is not None:
                 self._file.close()
-            self._before, self._file = self._file, None
+                self._before, self._file = self._file, None
             self._file = self._opened(block.t_s, block.opening())
         elif self._file is not None:
             self._file.append(block.data)
-            self._file.sync()
         if self._file is not None:
             self._ended_s[self._file.path.stem] = self._t_s
         if self._is_lost and self._file is not None and self._file.is_there():
@@ -127,18 +143,23 @@ class Folder:
         return file
 
     def _opened(self, start_s: float, data: bytes) -> GrowingFile:
-        (self._folder / _INCIDENTS).mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder / _INCIDENTS)
+        if self._last is None:
+            self._last = self._newest()
         self._make_room()
         self._last += 1
-        file = GrowingFile(self._folder / f"run-{self._last:05d}.rec", start_s, data)
-        _sync_folder(self._folder)
-        return file
+        return GrowingFile(self._folder / f"run-{self._last:05d}.rec", start_s, data)
 
-    def _stop(self, error: OSError) -> None:
-        """Close the file after an error; the next start record opens another one."""
-        if not self._is_lost:
-            _log.error("recording in %s is interrupted: %s", self._folder, error.strerror)
-        self._is_lost = True
+    def _newest(self) -> int:
+        """Number of the newest file; deletes what a run that was killed has left."""
+        for folder in (self._folder, self._folder / _INCIDENTS):
+            for part in folder.glob(f".run-*{PART}"):
+                _delete(part)
+        numbers = [path.stem[4:] for path in self._folder.glob("run-*.rec")]
+        return max((int(text) for text in numbers if text.isdecimal()), default=0)
+
+    def _stop(self) -> None:
+        """Close the file; the next start record opens another one."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
@@ -158,8 +179,7 @@ class Folder:
         for path, stat in files:
             days = self._age_s(path, stat) / _DAY_S
             if total > self._bounds.max_bytes or days > (self._bounds.max_days or inf):
-                path.unlink(missing_ok=True)
-                total -= stat.st_size
+                total -= stat.st_size if _delete(path) else 0
         stems = {_run_of(path) for path, _ in files}
         self._ended_s = {stem: t_s for stem, t_s in self._ended_s.items() if stem in stems}
 
@@ -190,7 +210,7 @@ class Folder:
         outdated = [old for old in folder.glob(f"{run}-*s-{incident.limit_id}*.rec")
                     if old.stem.split("-")[3] == incident.limit_id]  # fmt: skip
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with atomic_writer(path) as capsule:
                 capsule.buffer.write(MAGIC)
                 for source in files:
@@ -201,7 +221,7 @@ class Folder:
             _log.error("no capsule of %s at %.0f s: %s", incident.limit_id, incident.t_s, error)
         else:
             for old in outdated:
-                old.unlink(missing_ok=True)
+                _delete(old)
             _log.info("recording of %s: %s", incident.limit_id, path)
 
 
@@ -217,10 +237,10 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new file name survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def _delete(path: Path) -> bool:
+    """Delete a file; return whether it is gone."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from dronebms.core.disk import sync_folder, write_all
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.report import Event, Severity
@@ -197,7 +198,8 @@ class GrowingFile:
     """A recording file that grows; every method but `close` and `is_there` raises `OSError`.
 
     It appears under its name when its first data is on the disk, so that no kill and no power cut
-    leaves an empty recording.
+    leaves an empty recording. After an error it has what it had before, and the call can be
+    repeated.
 
     Attributes:
         start_s: time of its first record.
@@ -219,11 +221,12 @@ class GrowingFile:
         self.size = 0
         try:
             self.append(MAGIC + data)
-            self.sync()
             part.rename(path)
+            sync_folder(path.parent)
         except OSError:
             self.close()
-            part.unlink(missing_ok=True)
+            for left in (part, path):
+                left.unlink(missing_ok=True)
             raise
 
     def is_there(self) -> bool:
@@ -237,16 +240,12 @@ class GrowingFile:
         """What was written after the first line, even if the file was deleted."""
         return os.pread(self._file.fileno(), self.size, 0).removeprefix(MAGIC)
 
-    def append(self, data: bytes) -> None:
-        """Write all of the data."""
-        rest = data
-        while rest:
-            rest = rest[self._file.write(rest) :]
+    def append(self, data: bytes, *, synced: bool = True) -> None:
+        """Write all of the data, and wait until it survives a power cut."""
+        write_all(self._file.fileno(), data, self.size)
+        if synced:
+            os.fdatasync(self._file.fileno())
         self.size += len(data)
-
-    def sync(self) -> None:
-        """Wait until the data survives a power cut."""
-        os.fdatasync(self._file.fileno())
 
     def close(self) -> None:
         """Close it; a disk error is ignored."""
@@ -276,7 +275,7 @@ class SingleFile:
         if self._file is None:
             return
         try:
-            self._file.append(block.data)
+            self._file.append(block.data, synced=False)
         except OSError as error:
             _log.error("recording to %s stopped: %s", self._file.path, error.strerror)
             self.close()

@@ -1,7 +1,8 @@
 """Checkpoint of a run, for a restart in flight.
 
-One file that is written once a second (`dronebms.core.two_place_file`). The checkpoint survives the
-end of the process, however it ends; a power cut may lose it.
+One file that is written once a second (`dronebms.core.place_file`). The checkpoint survives the end
+of the process, however it ends. It is synced when the latched limits change: they survive a power
+cut too.
 
 A checkpoint of another boot is not restored: a small computer without a clock of its own starts
 with the date at which it stopped, so no date proves how long the pack was out of sight. Latched
@@ -19,8 +20,8 @@ from typing import ClassVar
 
 from dronebms.core.clock import boot_s
 from dronebms.core.errors import InUseError
+from dronebms.core.place_file import PlaceFile
 from dronebms.core.state import decode, encode, from_json, to_json
-from dronebms.core.two_place_file import TwoPlaceFile
 from dronebms.monitoring.pack_recognition import MOST_GAP_S
 from dronebms.monitoring.restart_state import LATCHES
 
@@ -70,7 +71,9 @@ class CheckpointFile:
         self._tries = 0
         self.parts: Mapping[str, object] = {}
         self.start_s = 0.0
-        self._file: TwoPlaceFile | None = None
+        self._file: PlaceFile | None = None
+        self._latches: object = None  # as last written
+        self._latched_at = 0  # number of the content that they are in since they changed
         self._trouble: str | None = None  # as logged
         try:
             self._boot_id = _BOOT_ID.read_text().strip()
@@ -100,7 +103,10 @@ class CheckpointFile:
         except OSError as error:
             self._log_trouble(error.strerror)
         else:
-            self._log_trouble(None)
+            failed = None if self._file is None else self._file.sync_error
+            self._log_trouble(
+                None if failed is None else f"its latched limits are not synced: {failed.strerror}"
+            )
 
     def close(self) -> None:
         """Close the file; its content stays."""
@@ -108,8 +114,8 @@ class CheckpointFile:
         if file is not None:
             file.close()
 
-    def _opened(self) -> TwoPlaceFile:
-        return TwoPlaceFile(self._path, _MARK, _PLACE_BYTES, locks=True)  # one service writes it
+    def _opened(self) -> PlaceFile:
+        return PlaceFile(self._path, _MARK, _PLACE_BYTES, locks=True)  # one service writes it
 
     def _reopen(self) -> None:
         """Make the file again if it was deleted or could not be opened."""
@@ -120,6 +126,7 @@ class CheckpointFile:
         file = self._opened()
         self.close()
         self._file = file
+        self._latches = None
 
     def _log_trouble(self, trouble: str | None) -> None:
         """Log a change of the trouble."""
@@ -157,7 +164,7 @@ class CheckpointFile:
             return f"{_MAX_TRIES} runs that restored it ended within {_STEADY_S:.0f} s"
         return None
 
-    def _read(self, file: TwoPlaceFile) -> Mapping[str, object]:
+    def _read(self, file: PlaceFile) -> Mapping[str, object]:
         """Parts of the newest whole place; none of a file that other users can write."""
         if not file.is_own:
             _log.error("%s can be written by other users and is ignored", self._path)
@@ -181,5 +188,10 @@ class CheckpointFile:
 
     def _write(self, parts: Mapping[str, object], checkpoint: Checkpoint) -> None:
         body = to_json({**parts, _RUN: encode(checkpoint)})
-        if self._file is not None:
-            self._file.write(body)
+        if self._file is None:
+            return
+        self._file.write(body)
+        if parts.get(LATCHES) != self._latches:
+            self._latches, self._latched_at = parts.get(LATCHES), self._file.number
+        if self._file.number_on_disk < self._latched_at:
+            self._file.keep()

@@ -420,16 +420,11 @@ def pack_memory_of(config: StateConfig | None, stack: ExitStack) -> BackgroundPa
 
 
 def recorder_of(config: RecordingConfig | None, start: Start, stack: ExitStack) -> Recorder | None:
-    """The recorder of a run that begins with `start`; `None` without a usable folder."""
+    """The recorder of a run that begins with `start`; `None` if not configured."""
     if config is None:
         return None
     bounds = Bounds(config.max_mb * _MB, config.file_mb * _MB, config.max_days)
-    try:
-        store = Folder(Path(config.dir), bounds)
-    except OSError as error:
-        _log.error("no recording in %s: %s", config.dir, error.strerror)
-        return None
-    recorder = Recorder(store, start)
+    recorder = Recorder(Folder(Path(config.dir), bounds), start)
     stack.callback(recorder.close)
     return recorder
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 
 from dronebms.core.clock import Clock
+from dronebms.core.disk import write_all
 from dronebms.core.number_format import printable
 
 _FIELDS = ("battery", "limit", "event")  # of the JSON line, from `extra`
@@ -153,6 +154,6 @@ class _Lines(logging.Handler):
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             try:
-                os.write(_STDERR, line)
+                write_all(_STDERR, line)
             except OSError:
                 pass  # a reader that has gone is no reason to stop

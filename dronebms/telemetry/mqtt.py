@@ -4,8 +4,8 @@
 event. Each message has `serial`, `boot` (id of this start of the service) and `sequence`, which
 grows by one with each message of a battery: a duplicate, which QoS 1 allows, has the same three,
 and a missing number was dropped because the queue was full. The loop only enqueues; one thread
-stores the messages and publishes them, paho's own thread waits for the network. Seconds; `unix_s`
-is the date, `None` when it is unknown.
+stores the messages and publishes them, paho's own thread waits for the network. While the disk
+cannot be used, the queue is in memory. Seconds; `unix_s` is the date, `None` when it is unknown.
 """
 
 import json
@@ -22,7 +22,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from dronebms.core.bounded_input import read_bytes
-from dronebms.core.clock import unix_s
+from dronebms.core.clock import SystemClock, unix_s
+from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report, Severity
 from dronebms.telemetry import json_line
@@ -34,6 +35,7 @@ _MAX_INBOX = 10_000  # messages in memory, for a disk that hangs
 _TICK_S, _CLOSE_S = 1.0, 3.0
 _RETRY_FIRST_S, _RETRY_LAST_S, _KEEPALIVE_S = 1, 60, 30
 _CHARGER_S = 10.0
+_DISK_S = 60.0  # between attempts to use the disk again
 _MEMORY = ":memory:"
 _PER_MB = 1e6
 _PASSWORD_BYTES = 1 << 16  # of MQTT
@@ -42,6 +44,9 @@ _log = logging.getLogger(__name__)
 
 class MqttPublisher:
     """A sink of reports that publishes until `close`.
+
+    Attributes:
+        is_durable: whether the queue is on a disk.
 
     Args:
         config: broker, topic and period.
@@ -55,11 +60,11 @@ class MqttPublisher:
     def __init__(self, config: MqttConfig, path: Path | None, charger: str | None = None) -> None:
         self._config = config
         self._charger = charger
-        self._path = _MEMORY if path is None else str(path)
-        try:
-            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            pass  # opening the database reports the reason
+        self._path = path
+        self._clock = SystemClock()
+        self._disk_due_s = 0.0
+        self._failures = 0  # of the disk, one after the other
+        self.is_durable = False
         self._boot = secrets.token_hex(8)
         self._sequences: dict[str, int] = {}
         self._due_s: dict[int, float] = {}
@@ -142,21 +147,64 @@ class MqttPublisher:
         while True:
             stopping = self._stopping
             try:
-                box = box or Outbox(self._path, self._config.max_mb * _PER_MB)
+                box = self._opened(box)
                 self._step(box)
             except sqlite3.Error as error:
-                _log.error(
-                    "%s cannot be used, a restart loses queued messages: %s", self._path, error
-                )
-                self._path = _MEMORY
-                self._sent = 0
-                self._in_flight.clear()
+                self._fail(error)
+                if box is not None:
+                    box.close()
                 box = None
                 continue
+            self._failures = 0
             if stopping:
                 return box.close()
             self._wake.wait(_TICK_S)
             self._wake.clear()
+
+    def _opened(self, box: Outbox | None) -> Outbox:
+        """The queue on the disk, or in memory until the next attempt is due."""
+        most = self._config.max_mb * _PER_MB
+        is_last = self._stopping and box is not None
+        if self._path is None or (self._clock.now_s() < self._disk_due_s and not is_last):
+            return box or Outbox(_MEMORY, most)
+        if box is not None and self.is_durable:
+            return box
+        try:
+            make_folder(self._path.parent)
+        except OSError:
+            pass  # opening the database reports the reason
+        try:
+            disk = Outbox(str(self._path), most)
+            if box is not None:
+                disk.put(box.everything(), 0)
+        except sqlite3.Error:
+            if box is None:
+                raise
+            self._disk_due_s = self._clock.now_s() + _DISK_S
+            return box
+        if box is not None:  # what is in flight is published again
+            box.close()
+            self._restart()
+            _log.info("messages are queued in %s again", self._path)
+        self.is_durable = True
+        return disk
+
+    def _fail(self, error: sqlite3.Error) -> None:
+        """Open the disk again at once; after another failure the queue is in memory."""
+        self._failures += 1
+        if self._failures == 1:
+            return
+        if self.is_durable or not self._disk_due_s:
+            text = "%s cannot be used, a restart loses queued messages: %s"
+            _log.error(text, self._path, error)
+        self._disk_due_s = self._clock.now_s() + _DISK_S
+        self.is_durable = False
+        self._restart()
+
+    def _restart(self) -> None:
+        """Publish another queue from its beginning."""
+        self._sent = 0
+        self._in_flight.clear()
 
     def _step(self, box: Outbox) -> None:
         """Store new messages, delete acknowledged ones, publish what may be in flight."""

@@ -1,8 +1,9 @@
 """Queue of outgoing messages on disk, the oldest first, until the broker acknowledges them.
 
-The size is limited: beyond it the oldest message that is no alarm is dropped and counted. Beyond
-four times that size the oldest alarm is dropped and counted too, so that a limit that trips for
-weeks does not fill the disk. Sizes in characters. For one thread; raises sqlite3.Error.
+A stored message survives a power cut. The size is limited: beyond it the oldest message that is no
+alarm is dropped and counted. Beyond four times that size the oldest alarm is dropped and counted
+too, so that a limit that trips for weeks does not fill the disk. Sizes in characters. For one
+thread; raises sqlite3.Error.
 """
 
 import sqlite3
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
+PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS message (
   id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload TEXT NOT NULL,
   alarm INTEGER NOT NULL, size INTEGER GENERATED ALWAYS AS (length(topic) + length(payload))
@@ -51,7 +52,11 @@ class Outbox:
         self.dropped = 0
         self._max_size = max_size
         self._base = sqlite3.connect(path)
-        self._base.executescript(_SCHEMA)
+        try:
+            self._base.executescript(_SCHEMA)
+        except sqlite3.Error:
+            self._base.close()
+            raise
 
     def put(self, messages: Collection[Message], sent: int) -> None:
         """Store messages, all or none; messages up to number `sent` are not dropped."""
@@ -63,6 +68,11 @@ class Outbox:
                 if size > most:
                     found = base.execute(_DROP, (alarm, sent, _LOW_WATER * most))
                     self.dropped += found.rowcount
+
+    def everything(self) -> list[Message]:
+        """All messages, the oldest first."""
+        rows = self._base.execute("SELECT topic, payload, alarm FROM message ORDER BY id")
+        return [Message(topic, payload, bool(alarm)) for topic, payload, alarm in rows]
 
     def after(self, number: int, count: int) -> list[tuple[int, str, str]]:
         """(number, topic, payload) of messages after a number, the oldest first."""

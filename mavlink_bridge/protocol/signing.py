@@ -9,9 +9,9 @@ peer expects.
 
 Streams and timestamps outlive the process in a file: after a restart, and on a computer without a
 date, an old frame is refused too. The file is written before the frames of a step are used, and
-our own timestamp is written ahead. It is not synced: the kernel writes it within 30 s, so that
-after a start of the computer the stored times count 35 s more.
-Source: mavlink.io/en/guide/message_signing.html; Linux vm.dirty_expire_centisecs (30 s).
+our own timestamp is written ahead. It is synced every 30 s, so that after a start of the computer
+the stored times count 35 s more.
+Source: mavlink.io/en/guide/message_signing.html.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
+from dronebms.core.place_file import PlaceFile
 from dronebms.core.state import decode, encode, from_json, to_json
-from dronebms.core.two_place_file import TwoPlaceFile
 
 Stream: TypeAlias = tuple[int, int, int]  # link id, system, component
 
@@ -30,7 +30,8 @@ EPOCH_S = 1420070400  # 2015-01-01
 TICKS_PER_S = 100_000
 _LATE = 60 * TICKS_PER_S  # of the first frame of a stream
 _AHEAD = 10 * TICKS_PER_S  # of our stored timestamp
-_UNSYNCED = 35 * TICKS_PER_S
+_SYNCED = 30 * TICKS_PER_S
+_UNSYNCED = 35 * TICKS_PER_S  # the same and the time of a sync
 _MOST = (1 << 48) - 10 * 365 * 86_400 * TICKS_PER_S  # ten years before the field ends
 _STREAMS_MAX = 64
 _SIGNATURE, _TIMESTAMP, _LINK = slice(-6, None), slice(-12, -6), -13
@@ -138,21 +139,29 @@ class TimestampFile:
     def __init__(self, path: Path) -> None:
         self.state: SigningState | None = None
         self._path = path
-        self._file: TwoPlaceFile | None = None
+        self._trouble: str | None = None  # as logged
+        self._file: PlaceFile | None = None
+        self._synced: int | None = None  # reference of the content that was last synced
         try:
-            self._file = TwoPlaceFile(path, _MARK, _PLACE_BYTES)
+            self._file = PlaceFile(path, _MARK, _PLACE_BYTES)
             self.state = self._read(self._file)
         except OSError as error:
-            _log.error("signing timestamps are not stored: %s: %s", path, error.strerror)
+            self._log_trouble(error.strerror)
 
     def write(self, state: SigningState) -> None:
-        """Write the timestamps; a disk error is logged."""
-        if self._file is None:
-            return
+        """Write the timestamps; a disk error is logged once."""
         try:
+            if self._file is None:
+                self._file = PlaceFile(self._path, _MARK, _PLACE_BYTES)
+                self._file.read()  # ours are newer, whatever is in it
             self._file.write(to_json(encode(state)))
+            if self._synced is None or not 0 <= state.reference - self._synced < _SYNCED:
+                self._synced = state.reference
+                self._file.keep()
         except OSError as error:
-            _log.error("signing timestamps are not stored: %s: %s", self._path, error.strerror)
+            self._log_trouble(error.strerror)
+        else:
+            self._log_trouble(None)
 
     def close(self) -> None:
         """Close the file; its content stays."""
@@ -160,7 +169,17 @@ class TimestampFile:
         if file is not None:
             file.close()
 
-    def _read(self, file: TwoPlaceFile) -> SigningState | None:
+    def _log_trouble(self, trouble: str | None) -> None:
+        """Log a change of the trouble."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble is None:
+            _log.info("signing timestamps are stored again: %s", self._path)
+        else:
+            _log.error("signing timestamps are not stored: %s: %s", self._path, trouble)
+
+    def _read(self, file: PlaceFile) -> SigningState | None:
         if not file.is_own:
             _log.error("%s can be written by other users and is ignored", self._path)
             return None

@@ -16,6 +16,7 @@ from typing import Any
 
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
+from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.autopilot import Autopilot
 
@@ -60,7 +61,7 @@ class SavedParameters:
     def save(self, values: dict[str, float]) -> bool:
         """Write original values; return whether they are on disk, so that changes may follow."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             if self._damaged:
                 self._path.replace(self._path.with_suffix(".damaged"))
                 self._damaged = False

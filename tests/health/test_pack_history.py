@@ -23,12 +23,13 @@ from dronebms.core.report import PackSummary, Report
 from dronebms.health.capacity import pack_capacity
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_detection import FlightDetector
-from dronebms.health.flight_record import FLYING, LANDED, LOST, FlightRecord
+from dronebms.health.flight_record import FLYING, LANDED, LOST, SCHEMA, FlightRecord
 from dronebms.health.pack_label import PackLabel
 from dronebms.health.sink import PackHistorySink
 from dronebms.protection.limits import every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from smartbattery.snapshot import Identity
+from tests.disks import files_limited_to
 
 KEY = "virtual 6S2P 16000 2025-03-14 1001"
 TODAY_S = 1_800_000_000.0
@@ -380,7 +381,44 @@ def test_a_full_disk_is_logged_and_stops_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_disk_that_is_full_later_is_logged_once_and_loses_nothing_when_it_has_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = PackHistorySink(tmp_path, lambda: TODAY_S)
+    sink._stopping.set()
+    sink._thread.join()
+    flights = [FlightRecord(f"run-0-{number}", LANDED, KEY) for number in range(3)]
+    sink._write([flights[0]])
+    with files_limited_to((tmp_path / FILE).stat().st_size // 2):
+        sink._write([flights[1]])
+    assert caplog.text.count("the pack history is not recorded") == 1
+    sink._write([flights[2]])
+    assert [row.flight_id for row in stored(tmp_path)] == [row.flight_id for row in flights]
+
+
+def test_a_queue_of_reports_that_overflows_is_logged(
+    tmp_path: Path, start: list[Report], caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(PackHistorySink(tmp_path, lambda: TODAY_S)) as sink:
+        sink._stopping.set()
+        sink._thread.join()
+        sink._queue.extend([start[0]] * sink._queue.maxlen)  # type: ignore[operator]  # it has one
+        for _ in range(3):
+            sink(start[0])
+        sink._queue.clear()
+    assert caplog.text.count("a part of the history is lost") == 1
+
+
 # ------------------------------------------------------------------------- files
+
+
+def test_a_creation_that_an_earlier_version_did_not_finish_is_finished(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE passport_schema (version BIGINT NOT NULL)")
+    PackHistory(SqliteFile(path, writes=True), writes=True)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT version FROM passport_schema").fetchall() == [(SCHEMA,)]
 
 
 def test_a_file_that_is_damaged_newer_or_foreign_is_rejected_and_not_changed(

@@ -239,11 +239,15 @@ def test_no_moment_of_a_kill_leaves_an_empty_recording(
     seen = []
     monkeypatch.setattr(os, "fdatasync", lambda _: seen.append(path.exists()))
     GrowingFile(path, 0.0, b"data").close()
+    monkeypatch.undo()
     assert seen == [False]  # it has its name once its data is on the disk
     assert path.read_bytes() == MAGIC + b"data"
     (tmp_path / ".run-00002.rec.part").write_bytes(b"")  # of a kill before that
-    put(tmp_path)
-    assert [path.name for path in tmp_path.glob("*run*")] == ["run-00001.rec"]
+    put(tmp_path, Block(block_of(0, text_of(Start(()))), 0.0, is_start=True))
+    assert sorted(path.name for path in tmp_path.glob("*run*")) == [
+        "run-00001.rec",
+        "run-00002.rec",
+    ]
 
 
 # ---------------------------------------------------------------------- incidents
@@ -334,6 +338,30 @@ def test_a_full_disk_is_logged_once_and_recording_continues_in_a_new_file_later(
     assert capsules(tmp_path) == []
 
 
+def test_a_disk_that_fails_for_a_while_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(archive, "_RETRY_S", 0.001)
+    sync, codes = os.fdatasync, iter([0, 5, 28, 30, 0, 28, 0, 5])
+
+    def fdatasync(file: int) -> None:
+        if code := next(codes, 0):
+            raise OSError(code, os.strerror(code))
+        sync(file)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    store = Stepping(tmp_path)
+    store.write(0, is_start=True)
+    store.write(1, 2, 3, 4)
+    store.close()
+    assert next(codes, None) is None
+    assert [steps_of(path) for path in runs(tmp_path)] == [[0.0, 1.0, 2.0, 3.0, 4.0]]
+    errors = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert errors[0] == f"recording in {tmp_path} is interrupted: Input/output error"
+    assert caplog.text.count("recording continues in") == len(errors)
+
+
 FULL = """
 import sys
 from pathlib import Path
@@ -362,13 +390,11 @@ def test_a_disk_that_is_really_full_stops_the_recording_and_nothing_else(tmp_pat
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_that_vanishes_is_logged_once(
+def test_a_folder_that_cannot_be_made_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (tmp_path / "x").write_text("a file")  # or the folder would be made
     store = Folder(tmp_path / "x", ROOMY)
-    (tmp_path / "x" / "incidents").rmdir()
-    (tmp_path / "x").rmdir()
-    (tmp_path / "x").write_text("a file")  # or the folder would be made again
     text = text_of(Start(()))
     for number in range(3):
         store.take(Block(block_of(number, text), float(number), is_start=True))
@@ -381,8 +407,8 @@ def test_a_capsule_that_cannot_be_written_stops_nothing(
 ) -> None:
     text = text_of(Start(())) + text_of(Step(1.0, UNKNOWN_VEHICLE))
     (tmp_path / "incidents").write_text("a file")
-    with pytest.raises(FileExistsError):
-        Folder(tmp_path, ROOMY)
+    put(tmp_path, Block(block_of(0, text), 1.0, is_start=True))
+    assert "is interrupted: Not a directory" in caplog.text
     (tmp_path / "incidents").unlink()
     store = Folder(tmp_path, ROOMY)
     store.take(Block(block_of(0, text), 1.0, is_start=True))

@@ -415,7 +415,7 @@ def test_a_recording_folder_that_cannot_be_written_does_not_stop_the_service(
         reports = Service(validated(Config, text, "c.toml"), stack, SystemClock(SPEED)).reports()
         first = next(report for report in reports if report.snapshot.voltage_v is not None)
     assert first.snapshot.voltage_v == pytest.approx(25.1, abs=0.2)
-    assert "no recording in /proc/none" in caplog.text
+    assert "recording in /proc/none is interrupted: No such file or directory" in caplog.text
 
 
 def test_a_service_continues_the_commands_of_an_earlier_run(

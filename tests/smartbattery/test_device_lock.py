@@ -4,7 +4,11 @@ import fcntl
 import os
 from pathlib import Path
 
+import pytest
+
 from smartbattery.device_lock import GaugeLock, is_locked, lock_holder
+from smartbattery.errors import InUseError
+from tests.disks import files_limited_to
 
 BUS = "/dev/i2c-none"
 
@@ -20,6 +24,15 @@ def test_the_holder_of_a_gauge_is_named_while_it_holds_it(tmp_path: Path) -> Non
     lock.close()
     assert lock_holder(BUS, 0x0B, tmp_path) is None
     assert not is_locked(tmp_path / "none")
+
+
+def test_a_lock_on_a_full_disk_holds_without_a_name(tmp_path: Path) -> None:
+    with files_limited_to(0):
+        lock = GaugeLock(BUS, 0x0B, "dronebms run", tmp_path)
+    assert lock_holder(BUS, 0x0B, tmp_path) == "another program"
+    with pytest.raises(InUseError, match="is in use by another program"):
+        GaugeLock(BUS, 0x0B, "dronebms probe", tmp_path)
+    lock.close()
 
 
 def test_a_lock_that_cannot_be_read_has_a_holder_without_a_name(tmp_path: Path) -> None:

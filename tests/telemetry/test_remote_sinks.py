@@ -28,6 +28,7 @@ from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
 from dronebms.service.factories import metrics_of, mqtt_of
+from dronebms.telemetry import mqtt as mqtt_module
 from dronebms.telemetry import openmetrics
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
@@ -424,6 +425,31 @@ def test_a_queue_file_that_cannot_be_used_is_not_changed(
         mqtt.close()
     assert "q cannot be used, a restart loses queued messages" in caplog.text
     assert not content or path.read_bytes() == content
+
+
+def test_a_queue_is_on_the_disk_again_when_the_disk_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_module, "_DISK_S", 0.05)
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "folder" / "q"
+    path.parent.write_text("a file in the place of the folder")
+    mqtt = MqttPublisher(away(), path)
+    mqtt(a_report(0.0))
+    end_s = monotonic() + 30.0
+    while "cannot be used" not in caplog.text:
+        assert monotonic() < end_s
+        sleep(0.01)
+    path.parent.unlink()
+    mqtt(a_report(20.0))
+    while not mqtt.is_durable:
+        assert monotonic() < end_s
+        sleep(0.01)
+    mqtt(a_report(40.0))
+    mqtt.close()
+    assert [row["sequence"] for row in stored(path, 3)] == [1, 2, 3]
+    assert caplog.text.count("a restart loses queued messages") == 1
+    assert f"messages are queued in {path} again" in caplog.text
 
 
 @pytest.mark.parametrize(

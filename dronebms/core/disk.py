@@ -1,0 +1,45 @@
+"""Writes that a disk has: all of the bytes, and names that survive a power cut.
+
+A write may take a part of its bytes, as before a full disk. A synced file survives a power cut, its
+name only after its folder is synced too. Source: write(2), fsync(2).
+"""
+
+import errno
+import os
+from pathlib import Path
+
+
+def write_all(file: int, data: bytes, at: int | None = None) -> None:
+    """Write all of the data, at an offset or at the file's position; raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        taken = os.write(file, rest) if at is None else os.pwrite(file, rest, at)
+        rest = rest[taken:]
+        at = None if at is None else at + taken
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder survive a power cut; raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the file system has no such call, as some of networks
+            raise
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, so that they survive a power cut; raises OSError."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError as error:
+        if not folder.is_dir():
+            text = os.strerror(errno.ENOTDIR)
+            raise NotADirectoryError(errno.ENOTDIR, text, str(folder)) from error
+    sync_folder(folder.parent)

@@ -1,0 +1,166 @@
+"""A small file with three places: two are written in turn, the third is on the disk.
+
+Each place has a head with a number and a CRC-32, so that a torn one is recognised. A write is not
+synced: the kernel writes it every half minute, an SD card hardly notices, and the loop does not
+wait. The content survives the end of the process, however it ends. `keep` makes the newest content
+survive a power cut too; its place is not written until another one is on the disk.
+"""
+
+import fcntl
+import os
+import stat
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+from dronebms.core.disk import make_folder, sync_folder, write_all
+
+_HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 that starts with the number
+_PLACES = 3
+_SYNC_S = 3.0  # that closing waits for a disk
+
+
+class PlaceFile:
+    """An open file. For one thread.
+
+    Attributes:
+        number: of the newest content; it grows by one with each.
+        number_on_disk: of the newest content that survives a power cut.
+        sync_error: why the last `keep` failed; `None` if it did not.
+
+    Args:
+        path: of the file; its folder is created, and a symbolic link is not followed.
+        mark: four bytes of its format.
+        place_bytes: size of a place.
+        locks: whether one process alone may use it.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path, mark: bytes, place_bytes: int, *, locks: bool = False) -> None:
+        self._path, self._mark, self._place_bytes = path, mark, place_bytes
+        self.number = 0
+        self.number_on_disk = 0
+        self.sync_error: OSError | None = None
+        self._newest: int | None = None  # place of the newest content
+        self._on_disk: int | None = None  # place of a content that is synced
+        self._syncing: tuple[int, int] | None = None  # place and number that a thread syncs
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None  # in the thread
+        make_folder(path.parent)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.open(path, flags, 0o600)
+        try:
+            if locks:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise
+
+    @property
+    def is_own(self) -> bool:
+        """Whether no other user can write it."""
+        status = os.fstat(self._file)
+        others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        return status.st_uid == os.geteuid() and not others
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was written yet."""
+        return os.fstat(self._file).st_size == 0
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the path is no longer this file."""
+        try:
+            return self._path.stat().st_ino != os.fstat(self._file).st_ino
+        except FileNotFoundError:
+            return True
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether `keep` is not done yet."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def marks(self) -> list[bytes]:
+        """First four bytes of each place."""
+        return [os.pread(self._file, 4, place * self._place_bytes) for place in range(_PLACES)]
+
+    def read(self) -> bytes | None:
+        """Content of the newest whole place; `None` without one. Before the first write.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        found: list[tuple[int, int, bytes]] = []
+        for place in range(_PLACES):
+            data = os.pread(self._file, self._place_bytes, place * self._place_bytes)
+            if len(data) < _HEAD.size:
+                continue
+            mark, number, length, checksum = _HEAD.unpack_from(data)
+            body = data[_HEAD.size : _HEAD.size + length]
+            if mark == self._mark and len(body) == length and zlib.crc32(body, number) == checksum:
+                found.append((number, place, body))
+        if not found:
+            return None
+        self.number, self._newest, newest = max(found)
+        # Which place an earlier run has synced is unknown: the newest is, before the next write.
+        self._on_disk = min(found)[1]
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            self.sync_error = error
+        else:
+            self._on_disk, self.number_on_disk = self._newest, self.number
+        return newest
+
+    def write(self, body: bytes) -> None:
+        """Write to a place that is neither on the disk nor the newest.
+
+        Raises:
+            OSError: the file cannot be written; the next content goes to the same place.
+            ValueError: the content is longer than a place.
+        """
+        if _HEAD.size + len(body) > self._place_bytes:
+            raise ValueError(f"{len(body)} bytes are too many")
+        self._take_sync()
+        # During a sync there may be no other place than the newest: then the synced one is whole.
+        used = [self._on_disk, self._syncing and self._syncing[0], self._newest]
+        free = set(range(_PLACES)) - {*used} or {self._newest or 0}
+        number, place = self.number + 1, min(free)
+        head = _HEAD.pack(self._mark, number, len(body), zlib.crc32(body, number))
+        write_all(self._file, head + body, place * self._place_bytes)
+        self.number, self._newest = number, place
+
+    def keep(self) -> None:
+        """Make the newest content survive a power cut, in a thread, unless one is busy."""
+        self._take_sync()
+        if self._syncing is None and self._newest is not None:
+            self._syncing = self._newest, self.number
+            self._thread = threading.Thread(target=self._sync, name="sync", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Close the file; its content stays."""
+        if self._thread is not None:
+            self._thread.join(_SYNC_S)
+        os.close(self._file)
+
+    def _take_sync(self) -> None:
+        """Take the result of a sync that has ended."""
+        if self._syncing is None or self.is_syncing:
+            return
+        self.sync_error, self._error = self._error, None
+        if self.sync_error is None:
+            self._on_disk, self.number_on_disk = self._syncing
+        self._syncing = None
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._file)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            self._error = error

@@ -1,0 +1,162 @@
+"""A file with three places: one write is lost at most, what is synced is never written to."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from dronebms.core.place_file import PlaceFile
+from tests.disks import files_limited_to
+
+MARK, PLACE_BYTES = b"TEST", 64
+
+
+def opened(path: Path, *, locks: bool = False) -> "closing[PlaceFile]":
+    return closing(PlaceFile(path, MARK, PLACE_BYTES, locks=locks))
+
+
+def wait_for(file: PlaceFile) -> None:
+    end_s = monotonic() + 30.0
+    while file.is_syncing:
+        assert monotonic() < end_s
+
+
+def test_any_flipped_bit_loses_the_last_write_at_most(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "x"
+    with opened(path) as file:
+        assert (file.read(), file.is_empty, file.marks()) == (None, True, [b"", b"", b""])
+        for number in range(9):
+            file.write(b"content %d" % number)
+        assert (file.read(), file.is_empty, file.marks()) == (
+            b"content 8",
+            False,
+            [MARK, MARK, b""],
+        )
+    data = path.read_bytes()
+    for bit in range(8 * len(data)):
+        torn = bytearray(data)
+        torn[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(torn)
+        with opened(path) as file:
+            assert file.read() in (b"content 8", b"content 7")
+
+
+def test_a_run_after_the_first_one_overwrites_an_older_place(tmp_path: Path) -> None:
+    for number in range(5):
+        with opened(tmp_path / "x") as file:
+            assert file.read() == (b"%d" % (number - 1) if number else None)
+            file.write(b"%d" % number)
+
+
+def test_content_that_is_synced_is_whole_whatever_is_torn_later(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with opened(path) as file:
+        file.keep()  # without content there is nothing to sync
+        for number in range(7):
+            if number == 3:
+                file.keep()
+                wait_for(file)
+            file.write(b"content %d" % number)
+        assert (file.number, file.number_on_disk, file.sync_error) == (7, 3, None)
+    data = path.read_bytes()
+    place = next(
+        at for at in range(0, len(data), PLACE_BYTES) if b"content 2" in data[at : at + 64]
+    )
+    torn = bytearray(len(data))  # of the rest nothing reached the disk
+    torn[place : place + PLACE_BYTES] = data[place : place + PLACE_BYTES]
+    path.write_bytes(torn)
+    with opened(path) as file:
+        assert file.read() == b"content 2"
+        file.write(b"content 3")
+        file.write(b"content 4")
+        assert b"content 2" in path.read_bytes()
+        assert file.read() == b"content 4"
+
+
+def test_writing_goes_on_while_a_disk_syncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    with opened(tmp_path / "x") as file:
+        file.write(b"synced")
+        file.keep()
+        wait_for(file)
+        file.write(b"being synced")
+        monkeypatch.setattr(os, "fdatasync", lambda _: os.read(read, 1))
+        file.keep()
+        for number in range(4):
+            file.keep()  # one at a time
+            file.write(b"content %d" % number)
+        data = (tmp_path / "x").read_bytes()
+        assert b"synced" in data[:PLACE_BYTES]
+        assert b"being synced" in data
+        assert b"content 3" in data
+        os.write(write, b"x")
+        wait_for(file)
+        file.write(b"content 4")
+        assert file.number_on_disk == 2
+    os.close(read)
+    os.close(write)
+
+
+def test_a_sync_that_fails_is_known_and_the_synced_place_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with opened(tmp_path / "x") as file:
+        file.write(b"synced")
+        file.keep()
+        wait_for(file)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fdatasync", fail)
+            file.write(b"not synced")
+            file.keep()
+            wait_for(file)
+        for number in range(3):
+            file.write(b"content %d" % number)
+        assert str(file.sync_error) == "[Errno 5] Input/output error"
+        assert file.number_on_disk == 1
+        assert b"synced" in (tmp_path / "x").read_bytes()[:PLACE_BYTES]
+        file.keep()
+        wait_for(file)
+        file.write(b"content 3")
+        assert (file.sync_error, file.number_on_disk) == (None, 5)
+
+
+def test_a_write_that_fails_leaves_the_newest_content(tmp_path: Path) -> None:
+    with opened(tmp_path / "x") as file:
+        file.write(b"first")
+        for _ in range(2):
+            with files_limited_to(PLACE_BYTES + 20), pytest.raises(OSError, match="too large"):
+                file.write(b"longer than there is room")
+        assert file.read() == b"first"
+        file.write(b"second")
+        assert file.read() == b"second"
+
+
+def test_content_that_is_longer_than_a_place_changes_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path / "x") as file:
+        for body in (b"a", b"b" * (PLACE_BYTES - 16)):
+            file.write(body)
+        with pytest.raises(ValueError, match="49 bytes are too many"):
+            file.write(b"c" * (PLACE_BYTES - 15))
+        assert file.read() == b"b" * (PLACE_BYTES - 16)
+
+
+def test_a_locked_file_and_one_of_others_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with opened(path, locks=True) as file:
+        assert file.is_own
+        with pytest.raises(BlockingIOError):
+            PlaceFile(path, MARK, PLACE_BYTES, locks=True)
+        path.chmod(0o620)
+        assert not file.is_own
+        assert not file.is_deleted
+        path.unlink()
+        assert file.is_deleted
+        path.touch()
+        assert file.is_deleted

@@ -1,0 +1,1 @@
+"""Storage under torture: failing calls and power cuts, for every file that the product writes."""
