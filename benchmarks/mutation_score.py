@@ -13,7 +13,8 @@ is left out, so that a score is too low rather than too high: tests marked slow 
 no test can notice stands in `equivalent_mutants.toml` with the reason.
 
 Outcomes are kept in build/mutation: a command that is repeated runs what is absent, and survivors
-again: first with `--seconds 4`, then with more. `--record` writes the counts to docs_build/measured/mutation.json, the source of docs/quality.md.
+again: first with `--seconds 4`, then with more. `--kept` counts those of a
+campaign that was interrupted. `--record` writes the counts to docs_build/measured/mutation.json, the source of docs/quality.md.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -277,28 +278,38 @@ def campaign(
     failed = [
         key for key, got in mutant_runner.run(control, room.tests, processes) if got != SURVIVED
     ]
-    survivors = [
-        described(m) for m, key in zip(drawn, keys, strict=True) if outcomes[key] == SURVIVED
-    ]
+    return counted(room, seed, drawn, outcomes) | {
+        "controls": len(control),
+        "controls_failed": len(failed),
+    }
+
+
+def counted(
+    room: Room, seed: int, drawn: Sequence[Mutant], outcomes: Mapping[str, str]
+) -> dict[str, object]:
+    """Counts of a sample, as far as its mutants have an outcome one after the other."""
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in {m.path for m in drawn}}
+    keyed = [(mutant, key_of(mutant, texts[mutant.path])) for mutant in drawn]
+    done = [(m, outcomes[key]) for m, key in takewhile(lambda row: row[1] in outcomes, keyed)]
+    survivors = [described(mutant) for mutant, outcome in done if outcome == SURVIVED]
     known = equivalents()
-    counts = Counter(outcomes[key] for key in keys)
+    counts = Counter(outcome for _, outcome in done)
     noticed = counts[KILLED] + counts[TIMEOUT]
-    same = [row for row in survivors if row in known]
-    judged = noticed + len(survivors) - len(same)
+    missed = sorted(row for row in survivors if row not in known)
     return {
         "seed": seed,
         "places": len(places(room)),
-        "mutants": len(drawn),
+        "mutants": len(done),
         "invalid": counts[INVALID],
-        "equivalent": len(same),
+        "equivalent": len(survivors) - len(missed),
         "killed": counts[KILLED],
         "timeouts": counts[TIMEOUT],
-        "survived": len(survivors) - len(same),
-        "score_pct": round(100.0 * noticed / max(judged, 1), 1),
-        "controls": len(control),
-        "controls_failed": len(failed),
+        "survived": len(missed),
+        "score_pct": round(100.0 * noticed / max(noticed + len(missed), 1), 1),
+        "controls": 0,
+        "controls_failed": 0,
         "sources_sha256": _state_of(room.sources),
-        "survivors": sorted(row for row in survivors if row not in known),
+        "survivors": missed,
     }
 
 
@@ -341,10 +352,16 @@ def main() -> int:
     parser.add_argument(
         "--record", action="store_true", help="write the counts for docs/quality.md"
     )
-    options = parser.parse_args()
-    found = campaign(
-        ROOMS[options.room], options.mutants, options.seed, options.jobs, options.seconds
+    parser.add_argument(
+        "--kept", action="store_true", help="run nothing: count the outcomes that are kept"
     )
+    options = parser.parse_args()
+    room = ROOMS[options.room]
+    if options.kept:
+        drawn = sample(room, options.mutants, options.seed)
+        found = counted(room, options.seed, drawn, _earlier(room))
+    else:
+        found = campaign(room, options.mutants, options.seed, options.jobs, options.seconds)
     print(json.dumps(found, indent=1))
     if options.record:
         kept = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
