@@ -81,6 +81,8 @@ class _Chosen:
                     max_examples=min(own.max_examples, EXAMPLES),
                     derandomize=True,
                     database=None,
+                    deadline=None,  # a busy machine is no change that was noticed
+                    suppress_health_check=list(hypothesis.HealthCheck),
                 )
                 test._hypothesis_internal_use_settings = few  # type: ignore[union-attr]  # noqa: SLF001 - hypothesis has no public way
         cases: dict[str, list[pytest.Item]] = {}
