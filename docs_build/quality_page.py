@@ -146,7 +146,9 @@ def _mutation() -> Iterator[str]:
                 row["equivalent"],
                 f"{row['killed'] + row['timeouts']} ({row['timeouts']} by a time-out)",
                 row["survived"],
-                f"{row['score_pct']:.1f} %",
+                "not valid: the control failed"
+                if row["controls_failed"]
+                else f"{row['score_pct']:.1f} %",
                 f"{row['controls_failed']} of {row['controls']} failed"
                 if row["controls"]
                 else "not run",
