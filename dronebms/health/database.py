@@ -262,7 +262,7 @@ class SqliteFile:
                 make_folder(path.parent)
             elif not is_new:
                 self._check()
-        if writes:
+        if is_new and writes:
             self.run("PRAGMA journal_mode = WAL")  # stored in the file
 
     def run(self, sql: str, *values: Mapping[str, object]) -> list[Row]:
