@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Two commands for a new machine: `make demo` and `make test`. Everything is installed in .venv.
 PYTHON ?= python3
 BIN := .venv/bin

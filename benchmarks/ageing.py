@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges the pack history: whole lives of simulated packs against the simulated truth.
 
     python benchmarks/ageing.py [--packs 12] [--flights 100]

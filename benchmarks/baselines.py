@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Baselines to compare with: the gauge's time to empty, PX4's and ArduPilot's arithmetic.
 
 After the public sources (PX4 src/lib/battery/battery.cpp, ArduPilot AP_BattMonitor), with their default

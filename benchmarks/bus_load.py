@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the share of a 100 kHz wire that the driver uses: `python -m benchmarks.bus_load`.
 
 A snapshot of 15 registers with PEC (voltage, current, 12 cells and one slow one in turn) is read

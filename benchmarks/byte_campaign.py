@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constant faults of a gauge behind a right PEC, closed over driver, estimate, alarms and MAVLink.
 
 `python -m benchmarks.byte_campaign [--gauges NAME...] [--moments NAME...] [--only TEXT] [--seeds N]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges the capacity of the pack history: `python benchmarks/capacity.py FOLDER...`.
 
 Flights with a known capacity (`scoring.true_capacity_mah`), as `dronebms packs --add` records them. Prints for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges the estimated state of every cell: `python benchmarks/cellstates.py FIRST LAST [FOLDER [SCENARIO ...]]`.
 
 Flies virtual packs of the seeds FIRST to LAST, drawn by `research/make_virtual.py`: partly used or full,

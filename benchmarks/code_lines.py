@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines of code per room: `python benchmarks/code_lines.py [CHECKOUT]`.
 
 Counts lines with code: no blank lines, comments or docstrings. Tables of rows are counted too.

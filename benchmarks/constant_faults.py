@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constant faults of a gauge behind a right PEC, at the wire between gauge and driver. Library.
 
 A fault changes the numbers of every reply from one moment on; the PEC is that of the changed bytes, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the processor time of one step: `make bench`, or `python -m benchmarks.cost`.
 
 Prints each figure next to two peers: pymavlink's own packing of one ready BATTERY_STATUS, and the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cost of DroneCAN: packs that are read from a bus, alone and in a flood of foreign frames.
 
     python -m benchmarks.dronecan [SECONDS]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cost of DroneCAN out: two packs at 2 Hz, alone and in a flood of foreign frames; prints the machine too.
 
     python -m benchmarks.dronecan_out [SECONDS]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges the estimated time to empty: `python benchmarks/estimate.py FLIGHT...` (files or folders).
 
 Prints the table of docs/estimation.md for the flights given (default: those of the tests): the estimator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Closed-loop flights with faults: `python -m benchmarks.flights [--seeds N] [--only TEXT] [--clean HOURS] [--jobs J]`.
 
 A virtual pack and gauge, the service with its actions (`critical`: return, `emergency`: land), the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hostile MAVLink frames at the bridge and at a running service.
 
     python -m benchmarks.frames [--frames N] [--rate HZ] [--seed N] [--links udp tcp serial]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records the output of the product for fixed inputs, to compare two versions.
 
 `python benchmarks/golden.py record FOLDER [CHECKOUT]` runs the commands of a checkout (this one by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges the current governor: a gusty climb on a cold, weak pack with and without it.
 
 `python benchmarks/governor.py [--seeds N] [--plot FILE.png]` prints, for each seed, how long the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges the time to empty of packs that fail: `python benchmarks/hard_packs.py FIRST LAST [SCENARIO ...]`.
 
 Flies the scenarios (default: a weak cell, a lost string, a worn pack) with the seeds FIRST to LAST - 1, each until

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Discharges of single cells in laboratories: `python -m benchmarks.laboratory FOLDER`.
 
 Of the flights in a folder those of one cell in series, without a gauge and with nothing learned: the error

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how long a changed reading takes from the wire to a frame, and how late the loop is.
 
     python -m benchmarks.latency [SECONDS]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges the time to empty behind a gauge that is wrong: `python benchmarks/lying_gauge.py [FLIGHT...]`.
 
 Each flight (files or folders with the true charge, `truth_soc_frac`) is flown behind a gauge that reports the true

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Way home and mission on simulated flights: `python -m benchmarks.mission [--flights N] [--seed S] [--jobs J]`.
 
 Each flight has its own pack (chemistry, size, cells, gauge; a part of them cold, worn or with a weak

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cost of reading a mission: the worst step of the bridge, its requests and bytes on the link.
 
     python -m benchmarks.mission_download [--items 500]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the tests of a room against changed programs, each in a process that is forked for it.
 
 Starting Python and importing the packages takes longer than most tests, so a process that has done

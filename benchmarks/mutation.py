@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A million corrupted transfers: `python -m benchmarks.mutation [--transfers N] [--seed N]`.
 
 A gauge is read over a wire that corrupts three transfers in ten, in every way observed on real wires,

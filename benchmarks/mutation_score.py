@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mutation score of a room's tests: `python -m benchmarks.mutation_score ROOM [--mutants N] [--seed N]`.
 
 Changes the room's code in one place at a time, by the operators of cosmic-ray (needs the extra `mutation`),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the speed of the simulated packs: `python benchmarks/packs.py`.
 
 The unit is one cell advanced by one step of 0.1 s under a power; figures are millions of these per second

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws the pictures of the README from a seeded flight: terminal as SVG, report as PNG.
 
     .venv/bin/python benchmarks/pictures.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws docs/estimation.svg: `python benchmarks/plot_estimation.py FLIGHT... -o FILE.svg`.
 
 For each flight the estimated time to empty from 10 s after take-off on, and the true one; left with nothing learned,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts false and missed alarms of protection on simulated flights through the bytes.
 
 `python benchmarks/protection.py [--runs N] [--first SEED] [--jobs J] [--only clean]` flies N clean flights over

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures recording: bytes an hour, time of the loop, time of a synced write.
 
 python benchmarks/recording.py [FOLDER]    (a folder on the disk to be measured; default /tmp)

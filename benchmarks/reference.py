@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commit that figures of speed are compared with, and how figures are printed.
 
 Absolute times differ by a factor of three from machine to machine and by more under load, so that a

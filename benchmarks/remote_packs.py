@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulates packs in one process for a `dronebms` in another one.
 
 The bus `/dev/NAME` is a Unix socket of that name; one message is one transfer, like an `ioctl` of the kernel,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flights with a known truth, and the scores of a predictor on them.
 
 Predictions once a second from 60 s after take-off until the end. The error of the median, the coverage and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the terminal display: share of a core and bytes a second, over a seeded flight.
 
     .venv/bin/python -m benchmarks.screen

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a vehicle receives about a battery, compared with the true pack. Library.
 
 A value that is sent is wrong beyond these bounds; they are wider than the errors of an intact

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the service: start, CPU, memory, with stuck viewers, each next to the reference commit.
 
 `python -m benchmarks.service [SECONDS] [--rounds N]` runs `dronebms run` for SECONDS each way, default 20, on

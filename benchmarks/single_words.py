@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single wrong words of a gauge without a PEC: `python -m benchmarks.single_words [--words N] [--seed N]`.
 
 On a flight with plenty of charge one number of one reply is replaced by another (random, the ends of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tortures what the product writes: failing calls, power cuts, kills.
 
 `python -m benchmarks.storage faults [--every N] [--writer NAME]` lets each file call of each writer

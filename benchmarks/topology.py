@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares two topologies when a node, a bus, a pack or the aggregator fails.
 
 `python benchmarks/topology.py [--flight NAME]` flies the scenario as two packs in parallel, each

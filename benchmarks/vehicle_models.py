@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models of a multirotor and of the flight stacks that fly it, in memory. Library.
 
 The airframe is the load of a virtual pack; the flight controller is the link of the bridge, takes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the page in a browser: CPU and memory of its process and of the service, by viewers.
 
 `python -m benchmarks.web [SECONDS]` runs `dronebms run` on two packs in flight and looks at it for SECONDS each way,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws the pictures of docs/web.md from a seeded mission: the page on a phone and on a desktop.
 
     python -m benchmarks.web_pictures

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a reply of a gauge carries: the numbers in it, where they are, and its PEC.
 
 One reader for words, blocks and manufacturer-access reads of a gauge kind, so that a campaign can

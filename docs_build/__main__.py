@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m docs_build [--check]`: write the generated files, or compare them."""
 
 import argparse

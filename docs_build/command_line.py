@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Completion of the shells and the man page, from the parser of the command line.
 
 shtab and argparse-manpage read the parser as it is, so that an option is written once, as a row of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every generated file: its path in the repository and its text."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures figures of docs/quality.md: `python -m docs_build.measure [coverage | tests] [NAME...]`.
 
 `coverage` runs the tests of each room, without the slow ones, and counts the branches of the room

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/quality.md: what is known of each room, from the code, docs/safety.md and measured figures.
 
 The figures stand in docs_build/measured; `docs_build.measure` and `benchmarks.mutation_score`

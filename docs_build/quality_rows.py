@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of docs/quality.md that no program measures: rules, fuzzed parsers, clauses of standards."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reference pages in docs/reference: one table for each kind of row in the code."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JSON schema of the configuration, from the models that validate it."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hooks of MkDocs: files of the repository outside of docs/ that the pages link to.
 
 A page of the repository links to files as GitHub shows them. A Markdown file becomes a page of the

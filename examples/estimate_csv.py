@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Estimate the time to empty from a CSV flight: `python examples/estimate_csv.py FLIGHT.csv`."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a smart battery once and print it: `python examples/read_pack.py /dev/i2c-1`."""
 
 import sys

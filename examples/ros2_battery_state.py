@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publish sensor_msgs/BatteryState of each battery: `python ros2_battery_state.py [SOCKET]`.
 
 Reads the status socket of a running service; topic `battery_N`, N from 0. It was not run with ROS:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Send BATTERY_STATUS of a virtual pack: `python send_battery_status.py udpout:127.0.0.1:14550`."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MAVLink battery components for autopilots and ground stations, and the state of the vehicle."""
 
 from mavlink_bridge.bridge import Bridge, BridgeState, TelemetryLink

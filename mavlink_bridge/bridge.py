@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The MAVLink components of this service: reports out, state of the vehicle in.
 
 The reports go out over every link (`components.py`); commands, requests, verdicts on arming and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The components of this service on one link: reports and texts out, requests answered.
 
 An onboard computer (component 191 unless configured) and its batteries are components of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reference cells for the fit and its validation: PyBaMM's Doyle-Fuller-Newman model.
 
 Amps (positive while discharging), watts, seconds, degrees Celsius. Charge is the fraction 0 to 1 between

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fits the estimator's model parameters: `python research/fit.py MINUTES FLIGHT...` (files or folders).
 
 The flights come from `make_virtual.py` and `make_flights.py`; flights that validate the result must not be

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fits the cells of `sim/cells/*.json` to published parameter sets: `python research/fit_cells.py`.
 
 Runs pulse, rest, constant-current and stepped tests of a Doyle-Fuller-Newman cell (`dfn.py`) at each

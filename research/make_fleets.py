@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Computes fleets with PyBaMM's cells: sister packs of one model that fly on one vehicle.
 
     PYTHONPATH=. python research/make_fleets.py FOLDER FIRST LAST

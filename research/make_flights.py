@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Computes flights with PyBaMM's cells, to fit the estimator's parameters and to validate it.
 
     PYTHONPATH=. python research/make_flights.py FOLDER FIRST LAST

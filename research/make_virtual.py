@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Computes virtual flights to fit the estimator's parameters: `python research/make_virtual.py FOLDER FIRST LAST`.
 
 Three flights of each pack, built from the simulator's cells with its own curve, capacity, resistance,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Common parts of computed flights: the load, the end, the errors of the gauge, the file.
 
 Watts and volts of cells, amperes positive while discharging, ampere-hours. File format: `dronebms/flightlogs`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares the multirotor power model with published vehicles: `python research/rotor.py`.
 
 Hover: no row was used to choose a constant; the figure of merit and the efficiency of the drive are

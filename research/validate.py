@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Validates the simulated cells against PyBaMM and laboratory discharges: `python research/validate.py [--plots FOLDER]`.
 
 1. Against PyBaMM (`dfn.py`): drone-like power loads at temperatures that the fit does not use, with

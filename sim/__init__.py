@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulated smart batteries: cells, gauge, bus, faults and flights; no MAVLink.
 
 from sim import open_virtual

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Contract of a source of snapshots, for the tests of a package that adds one.
 
     from sim.source_contract import check_silence, check_snapshots

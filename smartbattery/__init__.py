@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Driver of smart batteries on SMBus: raw transfers below, validated values above.
 
     from smartbattery import Gauge, LinuxBus

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The boundary between drivers and adapters: one raw transfer on an SMBus.
 
 PEC, words and blocks live above it, so that every adapter runs the same code and the virtual gauge

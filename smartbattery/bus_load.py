@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bus time that polling a gauge takes, and its share of the bus.
 
 Seconds at 100 kHz without clock stretching; adapters and slow gauges add to it.

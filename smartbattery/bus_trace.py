@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bus trace: transfers recorded as values, and played back in their order.
 
 A trace holds the bytes of every transfer, and its error if it failed, so that a driver receives the

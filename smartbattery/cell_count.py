@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detection of the series cell count from the cell voltage registers."""
 
 from collections.abc import Sequence

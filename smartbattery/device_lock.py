@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Advisory lock on one gauge, so that two processes do not poll it at once.
 
 A manufacturer-access read is a write and then a read: two readers receive each other's replies. The

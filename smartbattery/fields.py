@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of status words and data blocks, and their codecs.
 
 Bytes are the data of a reply alone: no count, no echo of the command, no PEC. Of a reply of any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fuel gauge driver: identifies a pack, polls its registers by their poll rate, makes Snapshots.
 
 Reads only; there is no code here that writes a setting. `poll` never raises `BatteryError`: a value

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State of a gauge driver: the last valid values with their expiry, identity, refused commands.
 
 Values are stored by the field names of `Snapshot`. This is the whole state of a `Gauge`: another

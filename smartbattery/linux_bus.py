@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """I2C adapter on Linux, /dev/i2c-N: transfers by smbus2, each errno translated into an error.
 
 The only module that imports smbus2, and only when an adapter is opened. `i2c_rdwr` and our own PEC

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One channel of a TCA9548A-class multiplexer as a bus of its own.
 
 Packs of one kind sit at one address (0x0B), so several need a multiplexer. Its control register

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SMBus packet error code: CRC-8, polynomial x^8+x^2+x+1, over every byte of a transaction.
 
 Covers the address bytes with their read/write bit and the count byte of a block, not the ACKs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Profiles of packs that differ from plain SBS: cell registers, scaling, PEC, further blocks.
 
 A `Profile` holds the differences of one kind of pack from `smartbattery.registers`, with the same

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SBS 1.1 register table; a row decodes and encodes.
 
 The driver decodes a word with its row and the virtual gauge encodes with the same row. Bytes from

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SMBus reads of words, texts and blocks from one address, with PEC and retries.
 
 If the gauge sends a PEC, a reply is accepted only if its PEC is valid. The only write on the bus is

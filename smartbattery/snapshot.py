@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Snapshot: all valid readings of a gauge at one time, the value that leaves this library.
 
 `None` is unknown: never read, not plausible, refuted, or older than the `max_age_s` of its row.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stand-in for smbus2.SMBus in front of any bus, and a board with multiplexers.
 
 Functionality of the adapters: kernel drivers i2c-i801.c and i2c-bcm2835.c.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packages with gauges, as pip leaves them in a folder of `sys.path`."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A virtual TCA9548A, and packs behind its channels."""
 
 from collections.abc import Mapping, Sequence

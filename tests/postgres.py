@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A PostgreSQL server of its own for the tests that ask for one: a real one, on a Unix socket."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports of a pack in flight, in trouble and silent, for the tests of the display."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pack whose gauge replies with given words, texts and manufacturer data, each with its PEC."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Snapshots, flights and their transformations, for the tests of the core."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that are none: a device without end, a pipe without a writer, a folder, a long text."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of the design: what a fresh interpreter loads, and that the linters catch each offence."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every place that carries cells carries any number of them, or states that it cannot."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links of the Markdown pages lead to files and headings that exist; the index names each page."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Python programs printed in docs/ run as they stand there, in a folder with a flight.csv."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/gauges.md has the interface of packages, and each word of the parts known in part."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/hardware_reports.md: each row names tests that exist; its commands are valid."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installed files of the service: the unit, its confinement, the example configuration."""
 
 import json
@@ -151,3 +152,19 @@ def test_the_unit_may_use_the_families_of_every_link_and_bus() -> None:
     (line,) = (one for one in unit.splitlines() if one.startswith("RestrictAddressFamilies="))
     # Sockets of viewers, MAVLink and multicast, SocketCAN.
     assert set(line.partition("=")[2].split()) == {"AF_UNIX", "AF_INET", "AF_INET6", "AF_CAN"}
+
+
+def test_every_source_file_names_its_licence() -> None:
+    """Of what is in the wheel, the source archive and the Debian package."""
+    folders = "dronebms smartbattery mavlink_bridge sim tests benchmarks research examples"
+    names = [*folders.split(), "docs_build", "packaging"]
+    files = [path for name in names for path in (ROOT / name).rglob("*") if path.is_file()]
+    programs = [path for path in files if path.read_bytes()[:2] == b"#!"]
+    sources = [path for path in files if path.suffix in {".py", ".lua", ".js", ".css", ".c"}]
+    without = [
+        path.relative_to(ROOT).as_posix()
+        for path in {*programs, *sources}
+        if "SPDX-License-Identifier: Apache-2.0" not in path.read_text("utf-8")[:300]
+    ]
+    assert without == []
+    assert len(sources) > 600

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/safety.md names tests: each of them exists, and each row of a promise has one."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs of `make bench` read what they print, and what those of the reference print."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The texts that docs/troubleshooting.md quotes are those that the program prints."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/vehicles.md: no empty cell, each named test exists, and the code has what a cell claims."""
 
 import re

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Endurance: the service with everything on for hours, disturbed at random moments of a seed."""

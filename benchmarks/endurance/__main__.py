@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the service for hours with everything on and prints whether anything grows.
 
     python -m benchmarks.endurance [--hours H] [--seed N] [--folder DIR]     real time

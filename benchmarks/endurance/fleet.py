@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two places for packs on one drone, whose packs are swapped after each flight of five minutes, without end."""
 
 import tempfile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service process with everything on, and all that it is connected to, in a network of its own.
 
 Two packs at 10 Hz behind sockets, an autopilot on UDP, a ground station on TCP, a broker with TLS, DroneCAN on

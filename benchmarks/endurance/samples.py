@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory, threads and descriptors of a process as samples, their slope, and the table of verdicts.
 
 Memory in MiB; times in s; slopes per hour, by the median of the slopes of all pairs of samples (Theil-Sen), so

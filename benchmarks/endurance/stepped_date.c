@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* LD_PRELOAD: the date of a process is that of the machine plus the number of nanoseconds in the file
    STEPPED_DATE, which another process may change at any time; all other clocks are left alone. libfaketime
    0.9.10 refuses every sleep of Python while the monotonic clock is left alone. */

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A day of virtual time: the parts of the service in one process on a virtual clock, with real outputs.
 
 Packs and vehicle are in memory; recordings, state, history, metrics, status socket and the MQTT broker are real, and so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A flight after it was flown: replay, summary, plots and report page."""
 
 from dronebms.analysis.replay import reports

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A flight against the earlier flights of its pack in the pack history."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Panels of a flight's plots: the columns of their curves and the labels of these.
 
 A column is named by the path of its value in a `Report`; `actual` is the true time to empty, known

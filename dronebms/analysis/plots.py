@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plots of a flight with matplotlib (extra `report`), a panel for each row of `panels`.
 
 Panels are stacked over one axis of time, in minutes since the battery's first step. A curve has

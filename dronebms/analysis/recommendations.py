@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a technician should do with a pack after a flight: a table of tripped limits and values.
 
 Each row names what was found and the least that follows from it; the gravest rules. It is advice

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Replay of a flight log or a recording through the pipeline, as fast as possible."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of a flight: one HTML page that a technician can sign (extra `report`)."""
 
 from collections.abc import Iterable, Iterator, Sequence

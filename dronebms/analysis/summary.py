@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Summary of a flight in sentences, and how good its predictions were in hindsight."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One battery through one flight, in columns of equal length.
 
 NaN is unknown in a column, here and in the plots only. Units are in the names; times are of the

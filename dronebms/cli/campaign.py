@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `dronebms campaign`: flies many seeds, stores the results, prints statistics."""
 
 import argparse

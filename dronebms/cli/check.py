@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands `dronebms check` and `dronebms ardupilot-script`.
 
 `check` refuses what `run` refuses, with exit code 2. Exit code 1: something will not work on this

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands by name; each imports its module when it is called.
 
 The service starts faster that way, and its process does not load the other commands.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exit codes, what a command is, and sentences on stderr."""
 
 import argparse

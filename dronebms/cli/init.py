@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `dronebms init`: writes a configuration from what is connected and a few answers.
 
 Nothing is written before the last answer; the file is written whole or not at all.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a configuration works on this machine now: devices, permissions, ports, folders, hosts.
 
 Only looks: nothing is written, no lock is taken, no device is opened. What `run` would retry is

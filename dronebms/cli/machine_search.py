@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is connected to this machine: packs, serial ports, CAN interfaces, an autopilot.
 
 Only reads: of each I2C adapter the voltage word at the usual address, as `dronebms probe --scan`;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entry point of the command line: exit codes (`EXIT_CODES`), and errors as one sentence each."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands and options of the command line, as rows, and the types of their values.
 
 A new option is a row of `OPTIONS`, a new command a row of `PAGES`.

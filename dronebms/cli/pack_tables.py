@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `dronebms packs` prints: a line for each pack, and the page of one pack."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `dronebms packs`: the history of packs, and what was learned of them.
 
 The history is that of a vehicle's file or a fleet's database. Exit code 1: a file of what was

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `dronebms probe`: reads a pack, or scans for packs.
 
 Exit code 1: no pack, or a pack with a tripped protection or a permanent failure.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `dronebms replay`: a flight log, a recording, or an autopilot's log."""
 
 import argparse

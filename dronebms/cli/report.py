@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands `dronebms report` and `dronebms plot`: a flight as one page or as one picture."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `dronebms run`: the service, until it is stopped."""
 
 import argparse

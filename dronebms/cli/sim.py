@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands `dronebms sim` and `dronebms sitl`: simulated flights of a virtual pack."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `dronebms status`: live display of a running service, read-only.
 
 Exit code 0: the user quit. 1: no service found, or a service of another version.

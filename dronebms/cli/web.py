@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `dronebms web`: the status of a running service as a live page, read-only."""
 
 import argparse

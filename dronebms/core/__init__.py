@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values that flow through the pipeline, the chemistries, the clocks and the errors; no I/O."""
 
 from dronebms.core.chemistry import CHEMISTRIES, Chemistry, chemistry_of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Atomic file writes: a temporary file in the same directory, renamed when it is complete.
 
 After a power cut the file is whole too: the one that was there, or the one that was written.

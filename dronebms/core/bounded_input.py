@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files from outside, read within bounds: no content makes a reader allocate or work without end.
 
 Every bound is far above the largest legal file of its kind; an input that exceeds one is refused in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cell chemistries as rows: open-circuit voltage curve, cut-off, resistance and limits.
 
 The open-circuit voltage is given at 21 states of charge from 0 to 1 in steps of 0.05. The curves

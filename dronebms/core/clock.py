@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clocks; the only module that imports `time`.
 
 Every other module receives `now_s`, seconds of a monotonic clock with an arbitrary zero.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes that a disk has: all of the bytes, and names that survive a power cut.
 
 A write may take a part of its bytes, as before a full disk. A synced file survives a power cut, its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors that the command line prints as one sentence; anything else is a bug.
 
     DroneBmsError

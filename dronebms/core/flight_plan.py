@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight plan of the vehicle as its autopilot holds it: return, mission and rally points.
 
 Made by the MAVLink bridge, a simulated flight or a flight log; free of flight stacks, so that

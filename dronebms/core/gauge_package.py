@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interface of gauges that other packages add, by an entry point of the group `dronebms.gauges`.
 
 The name of the entry point is the scheme of the bus in a configuration: `jbd = "dronebms_jbd"`

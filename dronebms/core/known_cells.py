@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells by their type: open-circuit voltage as it was measured, for `cell` in a configuration.
 
 The curve has 21 states of charge from 0 to 1 in steps of 0.05: least squares of the straight lines

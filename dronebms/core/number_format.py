@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers, durations and foreign text as strings for people."""
 
 import logging

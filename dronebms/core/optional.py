@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optional dependencies: a package of an extra is imported when it is needed."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rated data of a pack: from the user, a sidecar or a scenario, completed by its gauge."""
 
 from dataclasses import dataclass, replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Identity of a pack: the one rule by which two readings come from the same pack.
 
 Maker, device, date of manufacture and serial number together identify a pack (Smart Battery Data

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small file with three places: two are written in turn, the third is on the disk.
 
 Each place has a head with a number and a CRC-32, so that a torn one is recognised. A write is not

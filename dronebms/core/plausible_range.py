@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plausible ranges of the quantities of a configuration, and the likely unit of a value outside.
 
 A range is wide: it holds every value that makes sense for some pack or vehicle. A value outside is

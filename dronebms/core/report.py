@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every value that flows: snapshot -> Estimate -> Event, Status -> Report -> sinks.
 
 Each stage of the pipeline makes one frozen value; a sink, a viewer or an encoder needs the value

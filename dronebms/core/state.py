@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State that outlives a process: frozen dataclasses as JSON, each behind a format number.
 
 A part is `{"format": 1, "state": {...}}`. The format number belongs to the class of the state and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TOML files validated against a model: all errors at once, one sentence each."""
 
 import difflib

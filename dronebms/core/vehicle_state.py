@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State of the vehicle as its autopilot reports it: the second input of the loop.
 
 Made by the MAVLink bridge, a simulated flight or a flight log; never guessed. Degrees are WGS 84,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words for the verdicts of home and mission, for pilot texts, preflight check and screens."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Address of a DroneCAN pack: `dronecan:URL#ID`, or `#nodeID` for a pack that sends no id."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages of batteries as plain values: the fields of each data type, and their decoding.
 
 A decoder of its own: a bus with four packs at 10 Hz has 80 messages a second, of which the package

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages of batteries -> readings: which field is which, its unit, and what stands for unknown.
 
 One row for each field that is used. Current is positive while discharging. NaN and infinity are

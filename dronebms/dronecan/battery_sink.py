@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sink that sends packs as batteries on a CAN bus.
 
 Each pack is a node of its own, as a smart battery is: PX4 distinguishes batteries by their node,

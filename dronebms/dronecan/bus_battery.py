@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pack of a CAN bus for the loop; the thread of the bus receives its messages."""
 
 from collections import deque

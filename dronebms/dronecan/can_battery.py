@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A DroneCAN pack as a source of snapshots.
 
 The address of a pack is the id in its messages (battery_id, or slot_id of a node without

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One CAN bus of this service: its thread, its nodes, what is received there.
 
 The bus is opened by its thread, and again after a loss: after 0.5 s, then after twice the last

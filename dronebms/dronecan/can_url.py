@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Address of a CAN bus: `socketcan:can0 | slcan:/dev/ttyACM0 | mcast:0 | mavcan`."""
 
 from dataclasses import dataclass

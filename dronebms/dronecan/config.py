@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Section `[dronecan]` of the configuration."""
 
 from typing import Annotated

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data types of DroneCAN, from the package `dronecan`: the only module that imports it.
 
 Its drivers and its node are not used: a driver runs a second process and a receive loop without a

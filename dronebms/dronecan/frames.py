@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CAN frames of DroneCAN and the parts of their 29-bit identifier.
 
 Source: the DroneCAN specification, section "CAN bus transport layer".

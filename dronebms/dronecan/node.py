@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A DroneCAN node: status, GetNodeInfo, node id. Pure: frames in, frames out, time handed in.
 
 A fixed node id is used once nothing was received from it for longer than the period of a node's

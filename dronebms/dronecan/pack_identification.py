@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Identity of a DroneCAN pack, of which each data type states a part.
 
 Two data types may state two serial numbers and names of one pack (BatteryInfo, CBAT and

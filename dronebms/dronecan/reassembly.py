@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames -> transfers. Bounded in memory and, by a budget, in the transfers that are decoded.
 
 Source: the DroneCAN specification, "CAN bus transport layer": the last byte of a frame has start,

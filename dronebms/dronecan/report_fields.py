@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A report -> the fields of BatteryInfo, BatteryInfoAux and CBAT.
 
 Values are clamped to their fields. A float that is unknown is NaN, a state of charge and of health

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limits -> status flags of BatteryInfo and CBAT, which have the same ones.
 
 ArduPilot reads none of them. PX4 reads IN_USE of BatteryInfo, and the faults of CBAT that a source

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Non-blocking transports of a CAN bus: SocketCAN, SLCAN, UDP multicast, a port to MAVLink.
 
 A transport exists from its opening to the loss of the bus; `can_bus.py` opens the next one.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unique id of a node: the same after each start, another one on each machine and for each node."""
 
 import hashlib

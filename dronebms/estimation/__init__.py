@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Estimates state of charge, time to empty and available current of a pack from its snapshots."""
 
 from dronebms.estimation.estimator import Estimator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Available current (state of power) of the weakest cell.
 
 Volts and amperes of one cell, seconds.

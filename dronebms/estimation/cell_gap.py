@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The weakest cell against the median cell: what it lost of its capacity, by the gap between them.
 
 Both have the same curve, so that its error cancels in the gap v_median - v_weakest. A gap that

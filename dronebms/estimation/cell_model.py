@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Equivalent-circuit model of one cell and the prior of its parameters.
 
     v = U(s - h) - e^fast g r (R0 i + R1 w1) - e^slow g r R2 w2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: the state of every cell, each value with its standard deviation.
 
 The weakest cell is that of `cell_fit`. Any other cell k is followed by its differences from it:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Samples of when the weakest cell reaches its cut-off, for `time_to_empty`.
 
 A constant-power discharge is integrated along the charge axis for a fixed set of sigma points of

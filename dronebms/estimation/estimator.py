@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The estimator: state of charge, time to empty and available current of one pack.
 
 A chain of stages, each with its own module, that hand on one frozen value each:

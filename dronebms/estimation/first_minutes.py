@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Median of the time to empty in the first minutes of load: the charge that is there decides.
 
 The first readings under load determine the circuit's resistance alone, and an extrapolation of it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: the way home and the rest of the mission, and whether the pack lasts for them.
 
 Power by motion -> rest of the mission -> (time to empty under its load) -> verdicts. On the ground

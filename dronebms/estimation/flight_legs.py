@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Legs of a flight ahead: the return, and the rest of a mission, with their spans and motions.
 
 An autopilot flies straight lines at a speed over ground, as far as the wind lets it, and climbs and

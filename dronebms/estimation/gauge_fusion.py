@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: what the gauge's remaining capacity contributes to the time to empty.
 
 Gauges are of two kinds. A plain coulomb counter reports the charge in the cells, against a full

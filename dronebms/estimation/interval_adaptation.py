@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adaptation of the interval's width by landings: adaptive conformal inference.
 
 After a flight each of its forecasts is compared with the end of discharge. A bound that the truth

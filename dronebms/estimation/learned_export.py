@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that was learned, as one plain JSON file, to move it between computers.
 
     {"format": 1, "packs": {NAME: ...}, "models": {NAME: [PACK, ...]}, "vehicles": {NAME: ...}}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: forecast of the load from the flight so far and the vehicle's earlier flights.
 
 Power in watts of the whole pack. Multirotors hold power, not current: that the current rises as

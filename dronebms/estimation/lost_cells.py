@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parallel cells that are lost in flight: the voltage falls, the current does not change.
 
 A group that loses some of its parallel cells has less capacity and more resistance by one factor,

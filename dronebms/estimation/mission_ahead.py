@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: the rest of the mission as a forecast of time and energy, with its own doubt.
 
 On the ground the whole mission, but not right after a landing, in flight what is left of it while

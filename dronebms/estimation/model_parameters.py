@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prior of the models: parameters and uncertainties before anything is known of a pack.
 
 Fitted by `research/fit.py` to computed flights, in a last step to half of those of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: power of the vehicle as a function of its motion, learned on this vehicle.
 
 A linear model of watts in a few terms of motion, fitted second by second by a Kalman filter: hover,

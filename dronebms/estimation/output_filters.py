@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: the Estimate that leaves the estimator; what is too uncertain is `None`."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory of packs and vehicles: what was learned in earlier flights, as one JSON file of each.
 
     learned/PACK.json             parameters of a pack

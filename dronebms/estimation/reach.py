@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a flight ahead takes of the pack: energy that is there, charge that it costs, the verdict.
 
 Joules at the pack's terminals, ampere-seconds, relative standard deviations.

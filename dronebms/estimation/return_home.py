@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: the return, whether the pack lasts for it, and the latest time to turn back.
 
 The way is what the autopilot does when it is commanded to return; where its parameters are not

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: snapshots -> readings of the weakest cell, means of whole seconds, end of discharge.
 
 Volts, amperes (positive while discharging), seconds, ampere-seconds. While voltages are read and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prior of a pack that has not flown yet, from its sister packs: those of the same model."""
 
 from collections.abc import Sequence

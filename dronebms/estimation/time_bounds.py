@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bounds of the time to empty that no forecast may break: the charge at the power that flows.
 
 Surely there is the charge two standard deviations below the estimate, of a cell whose capacity is

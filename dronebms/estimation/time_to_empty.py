@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: time to empty, a new forecast every two seconds and a count-down between them."""
 
 import math

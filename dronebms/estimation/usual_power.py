@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Usual power of a vehicle: the mean power of each of its newest flights.
 
 Power belongs to the airframe and its payload, not to the pack. A flight with another payload is

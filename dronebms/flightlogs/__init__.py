@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight logs: CSV tables and autopilot logs, read as a `Source` for replay.
 
 `dronebms.flightlogs.autopilot_logs` reads the logs of autopilots; it loads pymavlink.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ArduPilot's .bin (DataFlash) log: each message is A3 95, its type, and a payload of fixed length.
 
 A FMT message (type 128) describes a type before its first use. Damaged bytes are skipped up to the

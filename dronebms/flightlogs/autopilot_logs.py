@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs of autopilots as flight logs: ArduPilot .bin, PX4 .ulg, and .tlog of ground stations.
 
 Every battery sample is a row, together with the cells and the vehicle's state logged since the row

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight logs as a table of numbers (.csv or .csv.gz).
 
 A spike is a value, an empty field is unknown; a column whose usual values are in another unit is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Value of a flight log: its columns, with the range of plausible values of each.
 
 The ranges of the battery columns are those of the gauge's registers. Units are in the names;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages of a log in columns: payloads of one layout, read as arrays, and joined into a table.
 
 A log writes each kind of message at its own rate. A row of the table is a battery sample, together

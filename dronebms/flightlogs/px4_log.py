@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PX4's .ulg (ULog) log: each message is its length, a letter, and the payload.
 
 `F` describes a layout, `A` gives a topic of that layout a number, `D` is a sample of it, `P` a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sidecar of a flight log (.json): rated data of its pack, which the user's options override.
 
 A missing key and null are unknown; unknown keys, among them `truth*` and `vendor*`, are never

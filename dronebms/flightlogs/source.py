@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A flight log as a `Source`: the readings of gauge and vehicle up to each moment.
 
 Causal: a poll at `now_s` uses the rows up to `now_s` and none of the later ones. A value holds for

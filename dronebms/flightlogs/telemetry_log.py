@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ground stations' .tlog: before each MAVLink frame its time, in microseconds since 1970.
 
 The stamps are the computer's date, which may be set while a log is written. After a step back or a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Units of a table's columns: values that no pack can have are rejected with the likely unit.
 
 A single implausible value is a spike, which the source withholds. A column whose usual (median)

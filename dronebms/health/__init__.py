@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pack history: a record per flight, state of health measured from it, and the ageing trend.
 
 `dronebms.health.postgres` holds a fleet's database; it loads SQLAlchemy.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ageing of a pack over its flights: trends, change points, flights until worn out, weak cells.
 
 Flights of one pack in their order. Capacity and resistance are converted to 25 degC by the pack's

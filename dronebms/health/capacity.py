@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capacity of a pack in ampere-hours: measured from one flight, combined over its flights.
 
 One flight: the circuit of `estimation.cell_model` is fitted to the mean cell (Levenberg-Marquardt

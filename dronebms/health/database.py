@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pack history database: a row per flight and per named pack, in SQL of SQLite and PostgreSQL.
 
 `PackHistory` knows the table, a `Database` the connection. A vehicle has an SQLite file in WAL

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the flights of a pack show, as texts: findings, capacity, maintenance, and a summary."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detects flights in a stream of Reports and accumulates their records.
 
 A flight lasts from arming until disarming; without a vehicle, from the first load until a minute

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Record of one flight of one pack; its fields are the columns of the pack history's one table.
 
 Units are in the names; `None` is unknown. Lists are stored as JSON text, cells in their order.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user states of a pack: its name, tags, and how often it is due for maintenance.
 
 A row of the pack history's table of packs; `None` is not stated. Flights, cycles and days count

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pack history of a fleet in PostgreSQL, by SQLAlchemy; the extra `fleet`.
 
 Table and statements are those of `dronebms.health.database`.

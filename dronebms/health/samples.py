@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Samples of one flight as the measurements take them: an array, and its means over some seconds.
 
 Rows of about one per second, times growing, NaN unknown; current positive while discharging.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sink that records the pack history while the service runs, in a thread of its own.
 
 It also has a summary of each connected pack, for screens: as the pack is recognised, after each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Relative capacity, resistance and differences of the cells, measured from one flight alone.
 
 Other flights are not used: a trend needs measurements that are independent of one another.

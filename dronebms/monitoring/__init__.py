@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop over all batteries, and the step of one: checks, estimate, limits, advice, report."""
 
 from dronebms.monitoring.loop import Loop, live_ticks

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Charging and storage advice, from the tripped limits and the state of charge.
 
 Seconds, volts, amperes; `charge_a` and `most_a` are positive while charging.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one loop of simulation and service: every battery at every tick."""
 
 from collections.abc import Callable, Iterator, Sequence

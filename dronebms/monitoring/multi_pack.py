@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several packs as one supply: their common current limit, and the effect of a missing pack.
 
 Amperes positive while discharging, volts, seconds. Packs with one gauge for all of them are one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: which pack a snapshot is of, and whether the earlier one may have been replaced.
 
 On the ground a pack that answers with another identity is another pack. After an absence on the

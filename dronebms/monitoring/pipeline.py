@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One step of one battery: snapshot -> checks -> estimate -> status -> report -> sinks.
 
 Live operation, replay and simulation use the same step; they differ in the source and the clock.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plausibility check: rejects implausible steps and frozen readings before estimation.
 
 ArduPilot and PX4 latch a battery failsafe at the first report of it. A value that changes by more

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preflight check: go or no-go from what is known on the ground. Volts, ohms, seconds, amperes."""
 
 import math

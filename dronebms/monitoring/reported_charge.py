@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: the charge that is sent to a vehicle.
 
 Flight stacks latch the first low percentage or time that they receive, and PX4 lands on it. A

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State of a pipeline across a restart in flight: its pack, every stage, latched limits.
 
 Each is a part of its own format (`dronebms.core.state`): a stage whose part cannot be read starts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time for which the loop has watched a pack: its clock without its own absence.
 
 A process that is stopped, swapped out or restarted has seen nothing meanwhile. What lasts (an

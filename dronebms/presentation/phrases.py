@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Texts for values that every screen, the plain output and the report page share.
 
 Durations are truncated to seconds, never rounded up. Unknown is a dash. Cells count from 1.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The readings of a battery and of its cells as rows, each with its text, age and part of a bar.
 
 A value that is not known is a dash with the reason.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trends of a battery: voltage, current and time left over the time that a screen has seen.
 
 `Trend` stores them in a bounded number of points, `charts` scales these for a screen of any size.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One readout of a pack: every register decoded, and warnings."""
 
 from dronebms.probe.audit import AuditOptions, warnings_of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warnings about a pack that was read: one sentence each, with numbers.
 
 Compares a `Readout` with usual ranges and with the user's options; reads nothing itself. Current is

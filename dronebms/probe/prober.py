@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The prober: opens the bus, reads a pack once or every second, records, scans for packs.
 
 The only writes to a gauge are the selectors of manufacturer-access reads. A multiplexer's channel

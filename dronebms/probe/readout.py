@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One readout of a pack: every register and status word that its gauge has, decoded.
 
 Read-only: SBS words and texts, and manufacturer data through `SmbusDevice.read_manufacturer` where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A readout as text for a terminal or a pipe: registers, status, bus load, and warnings last.
 
 The last lines are those that a terminal shows. Units follow the values.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limits of a pack, their evaluation, the current governor and configured actions."""
 
 from dronebms.protection.actions import Actions, explain

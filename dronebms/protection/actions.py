@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Actions configured for limits: debounce, cooldown and the active requests.
 
 `Actions` computes the active requests; `mavlink_bridge.vehicle.precedence` decides which command is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limit evaluation of one pack: debounce, trip, latch and clear.
 
 Each limit trips after its hold time and a number of fresh readings and clears after its clear time.

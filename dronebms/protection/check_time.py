@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a pack must be connected before the limits have judged it.
 
 A limit trips after its hold time, so that a pack that has just been connected has no tripped limit,

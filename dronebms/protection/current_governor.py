@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Current governor: the current a vehicle may draw before a limit trips or the pack gives way.
 
 Amperes positive while discharging, seconds, watts, volts. `allowed_current` computes what may be

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of limits: quantity, thresholds with hysteresis, debounce times, severity and texts.
 
 Voltages in volts, currents in amperes positive while discharging, temperatures in degC, times in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The quantities of the table of limits, computed once a step.
 
 Volts, amperes positive while discharging, degC, seconds, mAh. `None` means unknown: an unknown

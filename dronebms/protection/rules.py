@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of a configuration for one battery."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time to trip of each limit at the present load, and the limit that binds next.
 
 Computed once a second and counted down in between. Windows of the current and the thermal load are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plausible thresholds of a configured limit, and the pack that none of them may trip.
 
 A limit that a sound pack at rest trips, full or half full, is a mistake: its alarm would always be

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings of a run: file format, recorder, folder of a service, and gauges for the replay."""
 
 from dronebms.recording.archive import Bounds, Folder

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folder of the recordings of a service: a thread that writes and syncs, bounds, incident capsules.
 
 A file begins with a start record and is continued in another one when it is full; the oldest file

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recording file: raw transfers and vehicle state of a run, replayed to the identical decisions.
 
 A line of text, then blocks: mark, number, length and CRC-32 of the rest, which is zlib-compressed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources whose input is recorded, or played back: gauges by their transfers, others by snapshots.
 
 Only the transfers of a pack: those that switch a multiplexer are left out, so that a recording is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Collects the polls and steps of a run into blocks of a recording, and detects incidents.
 
 Times in seconds of the loop's clock.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Polls the packs of one adapter in turn, in a thread of its own.
 
 The loop takes the newest snapshot and never waits; one adapter never waits for another. A round

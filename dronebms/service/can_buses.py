@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The CAN buses of a service: one thread for each URL, shared by packs that are read and sent."""
 
 from contextlib import ExitStack

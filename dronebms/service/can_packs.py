@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DroneCAN packs as sources of the service."""
 
 from collections.abc import Callable, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoint of a run, for a restart in flight.
 
 One file that is written once a second (`dronebms.core.place_file`). The checkpoint survives the end

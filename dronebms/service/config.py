@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schema of the configuration file (docs/service.md). Units are in the key names."""
 
 import shlex

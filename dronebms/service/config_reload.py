@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration of a running service that is read again: what changes now, what waits and why."""
 
 from collections.abc import Iterator, Mapping

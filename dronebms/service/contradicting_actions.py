@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Actions of a configuration that contradict each other, and what to write instead."""
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs programs of the user: bus recovery (such as a USB port power cycle) and charger control.
 
 Without a shell, in a thread of their own; a failure is logged and stops nothing.

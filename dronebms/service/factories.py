@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the parts of a service, each from its own section of the configuration.
 
 An exit stack closes them. A sink that cannot be opened is logged and tried again: it must not leave

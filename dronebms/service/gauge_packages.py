@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gauges of other packages (`dronebms.core.gauge_package`): found, loaded, isolated.
 
 A package that cannot be used is one sentence. What it raises later is silence of its battery, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs whether the MAVLink links work: at the start, and when that changes."""
 
 import logging

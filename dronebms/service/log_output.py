@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The log of the service: one line per event on stderr, as text, for the journal, or as JSON.
 
 Logging is non-blocking: a thread drains a queue, so that a stopped terminal or journal does not

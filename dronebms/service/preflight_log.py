@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs the preflight verdict and the charging advice on the ground."""
 
 import logging

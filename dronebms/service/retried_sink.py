@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An output that cannot be opened yet: a port in use, an address or a folder that comes later."""
 
 import logging

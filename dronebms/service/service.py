@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service: runs a configuration, reloads it on SIGHUP, continues after a restart in flight."""
 
 import gc

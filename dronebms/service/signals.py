@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals of the service: SIGTERM and SIGINT end it, SIGHUP reloads the configuration.
 
 A run with a controlling terminal was started by hand: there SIGHUP means that the terminal is lost,

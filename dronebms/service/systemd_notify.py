@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notifies systemd of readiness, state and liveness (sd_notify datagrams).
 
 The watchdog is fed while the loop steps and every gauge that has answered in this run is polled. A

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Monte Carlo campaign: one simulated flight with many seeds, and the file of their outcomes.
 
 Each flight is `Simulation` unchanged; the evaluation has no effect on it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Executor on a Dask cluster; the extra `cluster`.
 
 Dask repeats the flights of a lost worker on other workers.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A configured service on virtual packs: what `dronebms sitl -c` changes of a configuration.
 
 Limits, actions, recording, status socket and the options of MAVLink stay. The packs become virtual,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated flight: virtual pack, gauge and bus behind the real driver and pipeline."""
 
 from collections.abc import Callable, Iterator

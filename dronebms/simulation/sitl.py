@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual packs as the battery of a simulated vehicle.
 
 The packs supply the power that the vehicle draws, the vehicle's simulation gets their voltage, and

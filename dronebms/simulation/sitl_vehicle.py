@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated vehicle as a clock and as a load; sets the voltage of its battery.
 
 One link is shared: `SitlVehicle` reads each message when its clock reaches it, then passes the

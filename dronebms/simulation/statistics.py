@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Outcomes of simulated flights, and their statistics with intervals of 95 %.
 
 All by the simulation's ground truth. Units are in the names; times are seconds of the flight's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration of MQTT and OpenMetrics."""
 
 from typing import Annotated

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Report -> one line of the predictions contract (docs/reference/json.md).
 
 Unknown is null. Numbers are rounded, so that a line is short and equal on every machine:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MQTT publisher with store-and-forward (extra `mqtt`).
 
 `TOPIC/SERIAL/report` is a line of the predictions contract each period, `TOPIC/SERIAL/event` every

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpenMetrics exporter (extra `metrics`).
 
 Gauges by the labels `battery` (from 1) and `serial`. Unknown is no sample, never 0 or NaN; after

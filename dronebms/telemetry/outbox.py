@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Queue of outgoing messages on disk, the oldest first, until the broker acknowledges them.
 
 A stored message survives a power cut. The size is limited: beyond it the oldest message that is no

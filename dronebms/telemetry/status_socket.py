@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Status socket: reports of a running service to viewers on this computer, read-only.
 
 One JSON line is one `Report`, sent twice a second for each battery and at once with every event;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A chart of a trend in lines of text: half blocks in Unicode, stars in ASCII."""
 
 from itertools import pairwise

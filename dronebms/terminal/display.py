@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The terminal display as a sink of reports: a screen, or sentences for a screen reader.
 
 `layout` draws, `Display` decides when. Only the stretches that changed are sent: whole screens

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Characters of bars, charts, rules, severity marks and large digits, in Unicode and in ASCII.
 
 Each is one column wide, so that a screen keeps its width on every terminal.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One screen of the display, a pure function of frozen reports that fills its canvas exactly.
 
 Every page begins with the answers: can the vehicle still return home, does the pack last for the

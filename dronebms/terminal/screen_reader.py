@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The display as sentences for a screen reader, each only when it has changed.
 
 Values are rounded coarsely, so that a reading with noise does not repeat a sentence. Minutes are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A terminal in raw mode on its alternate screen, restored to its former state on exit.
 
 The terminal is restored when the context is left, which the signals that end a program cause, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may open the page: addresses to listen on, names of this computer, the token.
 
 Without a token the page is for this computer alone. A token comes once in the URL and is then a

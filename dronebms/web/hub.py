@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the viewers see: the newest state of the service, encoded once for all of them.
 
 There is no queue: each viewer has a `Cursor`, takes what is newer than what it has, and a slow one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports -> what the page shows: ready texts and places, as plain data.
 
 The page has no wording of its own: the texts are those of the terminal. Every text from outside is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP server of the page (extra `web`): fixed files and one stream of server-sent events.
 
 One thread reads the service and hands the reports over to the event loop, which does the rest.

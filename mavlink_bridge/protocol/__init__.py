@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MAVLink: links, frames, messages and the differences of the flight stacks."""
 
 from mavlink_bridge.protocol.autopilot import Autopilot

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The autopilot of the vehicle: which system is followed, and the state in its messages.
 
 One autopilot is followed: that of the configured system, else the first that sends a heartbeat.

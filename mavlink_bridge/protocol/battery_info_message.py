@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BATTERY_INFO, the constant data of a pack; pymavlink's dialects have it not yet.
 
 MAVLink's common.xml has it since 2024 in place of SMART_BATTERY_INFO. ArduPilot's own message set,

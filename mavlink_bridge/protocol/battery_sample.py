@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values of a BATTERY_STATUS or SYS_STATUS: one rule for a live vehicle and a telemetry log.
 
 A power module measures the pack alone. ArduPilot then sends its voltage in `voltages[0]`, what is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CAN frames over the link of the vehicle: ArduPilot forwards a CAN bus to and from MAVLink.
 
 The autopilot forwards while it is asked to, and passes what it receives to the bus and to its own

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MAVLink 2 frames on a link: parsing, sequence numbers per component, signing.
 
 For one thread; neither received bytes nor a lost link raise an exception. With a key every frame

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Section `[mavlink]` of the configuration, or several sections `[[mavlink]]`."""
 
 from typing import Annotated, Literal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the service and the Lua driver on ArduPilot send each other.
 
 COMMAND_LONG with MAV_CMD_USER_5, addressed to the autopilot: ArduPilot does not forward an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight modes: number, name, urgency, and the modes that follow by themselves.
 
 A mode has the same name, and so the same urgency, in every table: `action` is what the vehicle does

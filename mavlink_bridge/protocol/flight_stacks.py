@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight stacks: how each one uses BATTERY_STATUS, and therefore what may be sent to it.
 
 Percentages are whole numbers 0..100, -1 for unknown, as in BATTERY_STATUS.

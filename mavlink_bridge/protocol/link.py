@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Non-blocking, reconnecting link to a flight controller or a ground station.
 
 Each call passes `now_s`, seconds of any monotonic clock. What cannot be opened now (a host that is

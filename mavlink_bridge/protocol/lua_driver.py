@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installation of the Lua driver for ArduPilot into a folder.
 
 The first line of an installed driver holds the SHA-256 of the rest. A driver that a user has

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoding of a Report as BATTERY_STATUS, the two battery infos, HEARTBEAT and STATUSTEXT.
 
 Pure functions that raise nothing: one invalid cell must not suppress the other values. A value

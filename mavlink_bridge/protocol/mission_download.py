@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Client of the MAVLink mission protocol: reads the mission and the rally points of the vehicle.
 
 It reads alone: MISSION_REQUEST_LIST, MISSION_REQUEST_INT, and the MISSION_ACK that ends a download.

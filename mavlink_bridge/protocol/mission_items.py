@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mission items and rally points as an autopilot sends them: MISSION_ITEM_INT -> core.flight_plan.
 
 Numbers stay those of the wire, so that they equal MISSION_CURRENT.seq: item 0 of ArduPilot is home,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Client of the MAVLink parameter protocol: reads and sets, each with retries.
 
 ArduPilot sends every parameter as a float; PX4 sends the bits of an integer in the float. Values

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests for messages, repeated while a message does not arrive.
 
 Repetition also covers a restart of the flight controller and lost commands.

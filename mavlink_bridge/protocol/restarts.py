@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Restarts of the autopilot in flight: its time since boot goes back, or its status is BOOT.
 
 A pause of the heartbeats alone is also that of a lost link. After one, the time since boot decides;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Send times of the messages of one battery, in seconds of the caller's clock."""
 
 _AT_ONCE_S = float("-inf")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notices frames of a second sender: of a component of this service, or of the autopilot.
 
 A router may send our own frames back: those are equal, byte by byte, to a frame that we have sent.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signatures of MAVLink 2 frames: which are accepted, and the timestamps of ours.
 
 A timestamp counts 10 us since 2015. A frame is accepted if its signature fits the key and its

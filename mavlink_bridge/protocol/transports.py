@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Non-blocking transports of a link: UDP client, UDP server, TCP client, serial port.
 
 A transport exists from one connection to its loss; `link.py` opens the next one. Methods raise

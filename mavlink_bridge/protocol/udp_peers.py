@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The peers that a UDP server sends to.
 
 A peer is the sender of a valid frame within the last ten seconds; eight have a place. The followed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A battery monitor of the followed autopilot as a source of snapshots.
 
 Its BATTERY_STATUS is read as `battery_sample` has it. Values hold for 5 s, as long as both flight

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classes of vehicles: the commands that return or land each of them, or why there is none.
 
 Commands of one action stand in the order of preference: the next one is used when the autopilot

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """WIND, with which ArduPilot reports the wind; it is not in MAVLink's common message set.
 
 The whole dialect of ArduPilot costs some megabytes of memory for this one message. Source:

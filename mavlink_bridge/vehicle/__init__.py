@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Vehicle side of the bridge: arming check, actions, limits, command protocol, battery ids."""
 
 from mavlink_bridge.vehicle.arming_check import ArmingCheck

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Go or no-go for arming, sent to the autopilot and to people.
 
 PX4 requests an authorisation (COM_ARM_AUTH_REQ) and gets an answer; ArduPilot's Lua driver gets the

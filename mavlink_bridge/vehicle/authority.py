@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which requests of others are answered, and which may change a setting.
 
 Requests come from the vehicle's own system and from accepted systems; of each system at most 20 a

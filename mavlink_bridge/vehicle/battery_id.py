@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Allocates BATTERY_STATUS.id so that each battery has a unique id on a ground station.
 
 Ground stations distinguish batteries by this id alone. ArduPilot numbers its own batteries from 0,

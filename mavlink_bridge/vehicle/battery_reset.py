@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clears what ArduPilot has latched of a battery monitor, once its pack was replaced on the ground.
 
 ArduPilot keeps the failsafe of a battery, which forbids arming, and the charge that it has counted

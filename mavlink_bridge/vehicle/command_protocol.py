@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Server of the command, parameter and ping protocols of the components of this service.
 
 The caller has checked that a message is addressed to a component of this service and comes from an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State machine of a mode command: sent, accepted, obeyed, or overridden by a pilot.
 
 Input are the heartbeats and acknowledgements of the autopilot, each with its time. A change of the

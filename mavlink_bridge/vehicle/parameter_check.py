@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares a vehicle's parameters with the requirements of this service, and sets them.
 
 Parameters are set only on command of the user and only while disarmed. Values are in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limits the current or the speeds of a vehicle by its parameters, and restores them.
 
 ArduPilot's Lua driver limits the current itself, in memory, while it receives requests. Without

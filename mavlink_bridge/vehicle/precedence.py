@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Precedence of vehicle commands: which command may be sent now, or why none.
 
 An action never replaces a more urgent one: none < reduce < return < land. The urgency of what the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Return and speeds of the vehicle, by the parameters of its autopilot; reads and never sets.
 
 The parameters of the followed firmware are read after each start, a few at a time, and again every

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Original values of vehicle parameters, on disk before a value is changed.
 
 An autopilot stores a set parameter over a restart, and the service can be killed: the next start

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Limits the speeds of ArduCopter and Rover by DO_CHANGE_SPEED, and restores them.
 
 A speed is commanded only to a vehicle that is faster, so that a slower speed of the user is never

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Carries out the actions that protection requests of a vehicle: return, land, reduce.
 
 `precedence.decide` chooses the command; this module sends the one of the vehicle's class, reads the

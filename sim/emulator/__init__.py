@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulated devices on a virtual bus: SBS gauge, BQ40, bus faults, stand-in for smbus2.SMBus."""
 
 from sim.emulator.bq40 import Bq40

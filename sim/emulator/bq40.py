@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BQ40 emulator: manufacturer access, data blocks and protections on top of a plain gauge.
 
 A part in front of a `VirtualGauge`, which answers all other commands. It starts sealed; its factory

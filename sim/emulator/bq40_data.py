@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Factory settings of a virtual BQ40 as rows: selectors, keys, reply lengths, protections.
 
 Volts of a cell, amperes positive while discharging, degC, seconds. Quantity and flags of each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State machine of the protections of a BQ40: alerts, trips, recovery, event counts."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Security mode of a BQ40: sealed as it flies, unsealed, or with full access.
 
 Two keys in succession open the next mode; here they are the keys of the factory settings. The

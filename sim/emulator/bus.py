@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual bus: raw transfers to virtual devices, with the bus faults of a scenario.
 
 Implements `smartbattery.bus.Bus`. Before each transfer the simulation advances to the time of the

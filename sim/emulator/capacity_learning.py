@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capacity learning of a gauge between two long rests, and the charge that it reports.
 
 A rest of five hours gives a reading of the open-circuit voltage, and with it the charge. Two such

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SBS 1.1 gauge emulator: measurements of a simulated pack, and the bytes of its replies.
 
 The rows of the driver encode words and blocks, as its kind has them (`gauge_kinds`); replies of a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The second pack that a fault brings to the bus: in place of the pack in flight, or next to it."""
 
 from sim.plant.faults import TWO_PACKS, WRONG_PACK, Fault

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: ARG002 - `force` stands in smbus2's signatures
 """Stand-in for `smbus2.SMBus` with a virtual pack behind it, to test programs that use smbus2.
 

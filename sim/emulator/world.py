@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """World: co-simulation of pack, gauge and vehicle in steps of 0.1 s.
 
 The steps do not depend on the times of transfers: one scenario, one seed and one set of faults give

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Physical models of a simulated flight: cells, pack, ageing, multirotor, atmosphere, flight."""
 
 from sim.plant.faults import FAULTS, Fault, parse_fault

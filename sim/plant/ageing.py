@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ageing of cells: capacity fade, resistance growth, self-discharge.
 
 Counted in equivalent full cycles and in days at 25 degC and storage charge; time at a higher

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Atmosphere of a simulated flight: air density, wind and gusts.
 
 Metres per second, kg/m3, altitudes above mean sea level. Density is that of the standard

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Autopilot of a simulated multirotor: flies waypoints, returns and lands.
 
 A vehicle without attitude: its velocity changes at a limited acceleration towards the one that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Equivalent-circuit simulation of lithium cells: voltage and heat under a current.
 
 Open-circuit voltage, an ohmic resistance with a charge transfer that saturates (Butler-Volmer:

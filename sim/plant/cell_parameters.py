@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of simulated cells, a row a chemistry: the fitted tables in `sim/cells/*.json`.
 
 Volts, charge as a fraction of capacity, currents as multiples of the capacity an hour (C). Written

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fault table of a virtual pack, its gauge and its bus, and the parser of `--fault`.
 
 A row has a sentence, the site of the fault, its time (seconds of the flight), and in most cases a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight of a scenario, of phases or of waypoints: load of the pack and state of the vehicle."""
 
 from typing import Protocol, TypeAlias

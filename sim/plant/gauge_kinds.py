@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gauge kinds of the emulator, one for each profile in `smartbattery.profiles`.
 
 The rows of the driver define the commands and their encoding; a kind holds the facts that a profile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gauge section of a scenario: kind and errors of a gauge. Units are in the key names."""
 
 from datetime import date

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ground truth of a simulated flight, and the end of discharge of its pack."""
 
 from collections import deque

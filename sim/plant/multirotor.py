@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Electrical power of a multirotor in steady flight, from its weight and motion in the air.
 
 Momentum theory with a constant figure of merit, no state: watts at the pack's terminals, speeds

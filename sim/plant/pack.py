@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells in series under a load of constant power: current, voltages, charge and energy.
 
 A parallel group is one cell of the summed capacity; its spread shrinks with the root of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pack section of a scenario. Units are in the key names."""
 
 from typing import Annotated

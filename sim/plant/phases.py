@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight of the phases of a scenario: power of the load, wind, position of the vehicle.
 
 Watts at the pack's terminals; metres from home along one bearing; degrees WGS 84.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight plan of a scenario, as the autopilot of its vehicle reports it."""
 
 from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place, SpeedKind, Speeds

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scenario file schema: pack, gauge, vehicle, air, place, and phases or waypoints of a flight.
 
 Units are in the key names.

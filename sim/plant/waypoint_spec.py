@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waypoints of a scenario, and the return and speeds of its vehicle; defaults are ArduCopter's.
 
 Metres north and east of home, heights above home. Units are in the key names.

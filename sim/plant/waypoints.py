@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight of the waypoints of a scenario: power of the load, wind, position of the vehicle.
 
 The flight is known to its end beforehand, as gusts change its power and not its way; a commanded

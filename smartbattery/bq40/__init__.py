@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TI BQ40Z50 (firmware R0 to R5), BQ40Z80 and BQ41 as tables: flags, blocks, read selectors.
 
 Rows and pure functions over them, no bus. Sources: TI SLUUA43A (R0, R1), SLUUBK0B (R2), SLUUBU5A

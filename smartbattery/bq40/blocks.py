@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data blocks of BQ40Z50 (R0 to R5), BQ40Z80 and BQ41: measurements, gauging, lifetime data.
 
 Units and signs as in `smartbattery.fields`: a charging current is negative, also in fields named

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which status words and data blocks each BQ40 and BQ41 part and firmware revision has."""
 
 from collections.abc import Container

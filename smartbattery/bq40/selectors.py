@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only manufacturer-access selectors that are sent to a gauge: each of them only reads."""
 
 READ_SELECTORS = frozenset({

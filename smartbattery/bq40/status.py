@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Status words of BQ40Z50 (R0 to R5), BQ40Z80, BQ41Z50: SafetyStatus, PFStatus, ...
 
 A name ends in the first revision of its row: none is R0, Z is the BQ40Z80, 41 the BQ41Z50.

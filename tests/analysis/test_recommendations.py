@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verdict and recommendations of a report: every limit, changes of a pack, and earlier flights."""
 
 from dataclasses import replace

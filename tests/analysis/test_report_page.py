@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report page and the plots of a flight: contents, size, escaping and errors."""
 
 import gzip

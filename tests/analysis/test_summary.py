@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The summary of a flight: how long each verdict held."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Error of the time to empty over whole flights: computed ones with a ground truth, recorded ones.
 
 The limits are far from the measured values, so that they are no target for tuning: the estimate

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No text from outside controls a terminal, a log, a table, a page, a plot or a MAVLink text."""
 
 import csv

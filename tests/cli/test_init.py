@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`dronebms init`: what is found, what is asked, and that nothing is written before the end."""
 
 import argparse

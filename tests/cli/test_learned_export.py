@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`dronebms packs --export` and `--import`: what was learned moves between computers."""
 
 import fcntl

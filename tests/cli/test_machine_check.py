@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The look at the machine: what will not work now is named, and nothing is opened or locked."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mutated files through the commands that read them: exit code 0, 1 or 2, one sentence an error."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`dronebms packs`: adding flights, output, and errors."""
 
 import csv

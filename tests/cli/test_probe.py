@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`dronebms probe`: exit codes, output, recordings, locks, scanning.
 
 DRONEBMS_DRAW_SCREENS=1 draws the picture in tests/data/screens again; check it then.

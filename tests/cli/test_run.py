@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service as a process: MAVLink over a real socket, recordings, exit codes."""
 
 import json

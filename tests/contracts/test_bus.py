@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every bus promises, run on every bus there is."""
 
 from typing import TYPE_CHECKING

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every clock promises, run on every clock there is."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Contract of every pack history database: an SQLite file, and a real PostgreSQL server."""
 
 from collections.abc import Callable, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Contract of every source of snapshots."""
 
 from collections.abc import Callable, Iterator, Sequence

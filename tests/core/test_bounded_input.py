@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No file is read or expanded past a bound: one sentence, little time, little memory."""
 
 import gzip

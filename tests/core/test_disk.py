@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes that a disk has: whole, and with names that survive a power cut."""
 
 import errno

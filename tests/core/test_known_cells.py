@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells whose open-circuit curve was measured."""
 
 from itertools import pairwise

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A package that is absent is one sentence, with a command that works in this installation."""
 
 import os

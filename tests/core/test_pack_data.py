@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rated pack data, and the rows of the chemistries."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which identities are those of one pack."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file with three places: one write is lost at most, what is synced is never written to."""
 
 import os

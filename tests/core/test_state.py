@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State as plain data: exact, of one class, of one format, and nothing else from any text."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generated files equal what the code generates; a shell, man and a schema reader accept them."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """benchmarks.mutation_score: which places are changed, and how tests notice a change."""
 
 from pathlib import Path

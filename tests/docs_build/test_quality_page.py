@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/quality.md: what its rows name exists, and states follow from the measured figures."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The site: built strictly, every page in it, no request to another site."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packs of other makers: messages that the package `dronecan` encodes, as our decoder reads them.
 
 The fields are those that the named firmware fills in; see `provenance` in the comments.

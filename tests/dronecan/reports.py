@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports of packs for the tests of what is sent, and any report there can be."""
 
 from dataclasses import replace

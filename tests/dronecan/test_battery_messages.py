@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The decoder of battery messages against the package `dronecan`, which encodes them."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packs as batteries on a virtual bus, received by a node of the package `dronecan`."""
 
 import logging

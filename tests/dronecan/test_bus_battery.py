@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packs on a virtual wire, sent by nodes of the package `dronecan`."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pack of the bus as a source: what other makers send, and what a bus does to it."""
 
 import logging

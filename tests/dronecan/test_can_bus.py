@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bus and its nodes on a virtual wire, with nodes of the package `dronecan` as peers."""
 
 import errno

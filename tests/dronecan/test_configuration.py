@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The section [dronecan]: what is refused, what `check` shows, and the service with it."""
 
 import builtins

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports as BatteryInfo, BatteryInfoAux and CBAT, decoded by the package `dronecan`."""
 
 import math

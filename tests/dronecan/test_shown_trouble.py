@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A CAN bus that does not work, as each viewer shows it."""
 
 from dataclasses import replace

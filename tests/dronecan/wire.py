@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A CAN bus in memory, with nodes of this service and of the package `dronecan` on it."""
 
 from collections import deque

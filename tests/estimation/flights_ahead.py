@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A vehicle, its plan and the seconds of a flight for the tests of the flight ahead."""
 
 from dataclasses import replace

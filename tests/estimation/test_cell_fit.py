@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fit against a cell and the discharge against an integral, both in closed form."""
 
 import math

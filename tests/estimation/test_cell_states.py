@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state of every cell against packs whose cells are known: virtual and computed ones."""
 
 from collections.abc import Callable, Iterator, Sequence

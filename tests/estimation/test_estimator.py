@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The estimator is causal, finite and robust, and reports unknown values as None."""
 
 import copy

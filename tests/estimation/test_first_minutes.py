@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first minutes of load: no absurd median, and none that hides a collapsing cell."""
 
 import math

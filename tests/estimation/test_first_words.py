@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a gauge reports first, whatever it is: charge, time and count go on, within the physics."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flight ahead with the pack as it is: charge at the landing, verdicts, what is remembered."""
 
 import json

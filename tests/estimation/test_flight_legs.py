@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Legs of a return and of a mission against spans and a wind triangle worked out by hand."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A gauge that does not report its current, or is wrong about its pack, until the pack's end.
 
 Through the bytes of a virtual gauge; without a scale its current ends at 32.768 A.

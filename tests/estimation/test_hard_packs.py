@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packs that fail: a weak cell, lost parallel cells. Flown by the simulated plant."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adaptation of the interval by landings: what counts, in the long run, and across restarts."""
 
 from dataclasses import replace

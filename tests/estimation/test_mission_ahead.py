@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rest of a mission against spans and energies worked out by hand: every motion takes 400 W."""
 
 import math

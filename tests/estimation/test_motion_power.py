@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Power by motion against the momentum theory of a virtual multirotor, which it does not know."""
 
 import math

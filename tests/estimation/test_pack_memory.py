@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learned packs are stored whole, validated, and used as a prior."""
 
 import json

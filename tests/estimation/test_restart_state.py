@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An estimator that is restored from its state continues exactly."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Return home against spans, energies and verdicts worked out by hand."""
 
 from dataclasses import replace

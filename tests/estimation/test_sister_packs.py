@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pack that never flew starts from its sister packs, on the usual power of its vehicle."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bounds of the time to empty: what is known of the pack and of its gauge decides how low."""
 
 from dataclasses import replace

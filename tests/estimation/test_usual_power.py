@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The usual power of a vehicle, and how far its flights differ."""
 
 import math

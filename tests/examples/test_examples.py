@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs of examples/ run as a user runs them, against stand-ins for the hardware."""
 
 import re

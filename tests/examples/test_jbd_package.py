@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The worked package of examples/dronebms-jbd: discovered, checked and run as a user does."""
 
 import json

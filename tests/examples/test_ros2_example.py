@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """examples/ros2_battery_state.py fills a BatteryState; ROS 2 itself is not run here.
 
 pip has no rclpy and no sensor_msgs. The message is a stand-in with the fields and constants of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs of autopilots hold the values that the tools of their own projects print."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flight logs: the CSV reader, the sidecar, and the source that plays a log."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Crafted and damaged logs of autopilots: a flight or one sentence, in bounded time and memory."""
 
 import struct

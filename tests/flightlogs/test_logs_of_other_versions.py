@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logs of earlier autopilots, of several batteries and vehicles, and of a clock that was set."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A log with several packs, one after the other: each starts from its own charge."""
 
 import pytest

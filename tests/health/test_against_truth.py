@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pack history against the truth: simulated ageing packs, and cells that a laboratory measured."""
 
 import re

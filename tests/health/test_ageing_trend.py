@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trends over flights: known lines, noise alone, and weak cells."""
 
 from dataclasses import asdict, replace

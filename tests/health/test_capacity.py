@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capacity in ampere-hours: against the truth, and unknown rather than wrong."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pack history: flight detection, the sink's thread, and files that must not be changed."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names, maintenance and vehicles of packs, cell deviations, and a file of the version before."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated vehicle of ArduPilot on loopback: a SITL binary, of which a variable has the path.
 
 The vehicle has two links: one to a ground station, played by the test, and one to the companion.

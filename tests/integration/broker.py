@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's mosquitto on loopback, with TLS and a password, and a client that subscribes to it."""
 
 import json

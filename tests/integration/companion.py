@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service on the second link of a simulated vehicle, stepped by the clock of the vehicle.
 
 Its parts are the real ones, over a real link; only the readings of the pack are given.

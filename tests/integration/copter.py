@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated ArduCopter on loopback: the SITL binary in DRONEBMS_ARDUCOPTER."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian packages of any architecture, found and fetched with apt as the calling user.
 
 apt has lists and a state of its own here, in which nothing is installed: of the host it takes the

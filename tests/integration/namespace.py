@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network of its own for a test: loopback with multicast, the CAN bus of a simulated vehicle.
 
 The namespace is that of the calling thread and of the threads and processes that it starts. What a

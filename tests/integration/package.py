@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Debian package of this repository, built once for all processes of a test run."""
 
 import fcntl

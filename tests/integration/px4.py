@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated PX4 on loopback: bin/px4 of a SITL build with SIH, in DRONEBMS_PX4.
 
 Instance 7, which is system 8. The test is the ground station on the second onboard link; the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated ArduCopter with our battery: its failsafes, our commands, the Lua driver.
 
 Each test is one flight of a minute or two of vehicle time. The parts of the service are the real

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated ArduCopter that reads our battery as DroneCAN (BATT_MONITOR 8): no script.
 
 The CAN bus is multicast in a network namespace. Bus, node and sink are the real ones; only the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated ArduCopter whose mission and return are read while a ground station changes them."""
 
 import sys

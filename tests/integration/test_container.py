@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """packaging/container/Containerfile: built and run by buildah, on a Debian of debootstrap.
 
 The base image is made here of the packages of which Debian makes the one that the file names, so

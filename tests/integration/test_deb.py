@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`make deb`: files, fields, and the program as the package brings it, for both architectures.
 
 The program runs in a root with the package and what apt finds that it depends on, nothing else;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DroneCAN on real sockets: nodes of the package `dronecan` receive what the service sends."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service reads what nodes of the package `dronecan` send over a real multicast bus."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A new machine: the messages of `make` for missing programs; the wheel in a clean environment."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our driver, the service and the kernel's own battery driver on a /dev/i2c-N of a real kernel.
 
 A guest runs Debian's stock kernel under QEMU, for amd64 and for arm64 with the processor of a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our batteries in an independent MAVLink client: MAVSDK 4.
 
 The client listens on a UDP port of loopback. It finds a vehicle by the heartbeat of an autopilot,

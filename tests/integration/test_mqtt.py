@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MQTT messages through a real broker that is killed and restarted."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated PX4 with our battery: its failsafes, our commands, arming, speed limits."""
 
 import contextlib

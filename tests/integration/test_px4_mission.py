@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated PX4 whose mission and return are read by the service, and flown."""
 
 from pathlib import Path

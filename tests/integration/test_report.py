@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report page of a flight in a real browser: layout on a phone and on paper.
 
 Needs Chromium: `sudo apt install chromium`.

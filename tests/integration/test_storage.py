@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Storage under torture, in a sample; `python -m benchmarks.storage` runs all of it."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package in a fresh Debian under systemd: every step of tests/integration/under_systemd."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An installation of 0.1.0 goes on with this version: configuration, state, history, outbox.
 
 Recordings of that version are replayed in `tests/recording`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real flight stack in simulation, from take-off to its failsafe, on a virtual pack.
 
 `dronebms sitl` runs as a user starts it; the test is the ground station that arms and takes off.

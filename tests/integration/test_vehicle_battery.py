@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The battery monitor of a simulated ArduCopter as the source of the service.
 
 The vehicle's simulation has a pack with a capacity and a resistance of its own; nothing of it is

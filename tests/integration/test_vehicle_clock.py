@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting on the clock of a simulated vehicle that runs slowly, as on a loaded machine.
 
 The vehicle is a test double over a real socket, in virtual wall time.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulated planes, quadplanes, rovers and submarines of ArduPilot with our battery.
 
 The tests of the copter (test_ardupilot.py) for the other classes: the Lua driver, their own

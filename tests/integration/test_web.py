@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The live page in a real browser: layout, texts, colours, lost connections, foreign text.
 
 Needs Chromium and its driver: `sudo apt install chromium chromium-driver`.

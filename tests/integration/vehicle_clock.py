@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The clock of a simulated vehicle: tests wait on vehicle time, not on the wall clock.
 
 A simulation on a loaded machine runs slower than its nominal speed. Every timeout therefore counts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulated planes, quadplanes, rovers and submarines of ArduPilot, each with its own take-off."""
 
 import math

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lints that no standard tool has: the language and the state of modules."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Language lint: finds words of the banned list in source, texts and docs.
 
 `python -m tests.lint.language [FILES]` prints `file:line: word` and a better one for each hit, and

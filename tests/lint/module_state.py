@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Module-state lint: finds module-level containers that are written, and attributes made up.
 
 `python -m tests.lint.module_state [FILES]` prints `file:line: sentence` for each hit and exits with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A test double of a flight controller: sends heartbeats, acknowledges commands."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models of the receivers of BATTERY_STATUS.
 
 QGroundControl: BatteryFactGroupListModel.cc; MAVSDK and MAVProxy add the cells up likewise.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A test double of a vehicle with missions: the mission managers of ArduPilot and of PX4.
 
 PX4's is its state machine on one link: one transfer at a time, items in order alone, texts to the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A test double of a vehicle in memory: modes, parameters and driver script, no sockets, no clock.
 
 Answers commands and parameter requests as ArduPilot or PX4 do, by MAVLink frames.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Free ports, and waiting for the kernel."""
 
 import socket

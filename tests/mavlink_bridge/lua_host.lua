@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- ArduPilot's scripting API for a battery driver; strict about every call.
 --
 -- From libraries/AP_Scripting/generator/description/bindings.desc and lua_bindings.cpp: a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ArduPilot's scripting engine, simulated: runs the driver in a Lua interpreter on MAVLink frames.
 
 Needs Lua 5.3, the version in ArduPilot (Debian package lua5.3).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports and events with given values."""
 
 from dataclasses import replace

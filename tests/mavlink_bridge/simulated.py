@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A test double of a simulated vehicle, on a virtual wall clock.
 
 Single-threaded: sleeping on `wall` advances the vehicle, which sends over a real socket.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bridge over real UDP: messages sent, and the state from messages received."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which component sends what: the onboard computer, the first battery, all other batteries."""
 
 from typing import Any

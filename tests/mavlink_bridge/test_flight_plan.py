@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The vehicle state has the vehicle's plan, the item that is flown to, and what carries it."""
 
 from pathlib import Path

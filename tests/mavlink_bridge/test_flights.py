@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole simulated flights, with models of the flight stacks as receivers."""
 
 from collections.abc import Iterator

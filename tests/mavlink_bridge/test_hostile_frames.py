@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hostile frames raise nothing, change nothing, and command nothing; see benchmarks/frames.py."""
 
 import pytest

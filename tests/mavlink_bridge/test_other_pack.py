@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Another pack that answers in flight, up to PX4: nothing of it is sent, shown or learned."""
 
 import pytest

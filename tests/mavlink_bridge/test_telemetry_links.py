@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links in addition to that of the vehicle: reports and texts out, and no vehicle in."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MAVLink 2 frames of BATTERY_STATUS, packed by hand from the message definition.
 
 Independent of pymavlink: fields in wire order (by falling size, extensions behind, in the order of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service's own absence (stopped, swapped out, restarted) is evidence of nothing."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A short form of the byte campaign: constant faults behind a right PEC, and single wrong words.
 
 The whole one: `python -m benchmarks.byte_campaign` and `python -m benchmarks.single_words`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A gauge that counts in 10 mWh gives no charge in mAh to any stage."""
 
 from importlib.resources import files

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cross-checks of redundant readings: which of two is wrong, how soon, and what stays known."""
 
 import math

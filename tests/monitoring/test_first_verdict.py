@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first verdict on a pack that is connected: no go before every limit has judged it."""
 
 from collections.abc import Callable, Iterator

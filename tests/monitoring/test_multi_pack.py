@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several packs as one supply: shares, sums, missing and outvoted packs."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several packs on virtual buses in one loop: effect of a lost one, and in which step."""
 
 from collections.abc import Iterator

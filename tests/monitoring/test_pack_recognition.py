@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recognition of a pack: swaps on the ground, other packs in flight, glitches, restarts.
 
 Each flight is computed from a truth: which pack is connected, its charge, its current.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stages of one battery, and failures that they survive."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Implausible readings and frozen gauges are rejected before estimation and limits."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """On the ground: preflight verdict, charging advice and its program, and stress counters."""
 
 import logging

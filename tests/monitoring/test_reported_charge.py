@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The charge that a vehicle receives: sudden changes wait for the limits, nothing contradicts."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In each report of a flight the severity is at least as grave as the verdicts."""
 
 from contextlib import ExitStack

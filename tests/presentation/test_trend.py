@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trends: bounded points over a flight, gaps, restarts, and charts in range."""
 
 from dataclasses import replace

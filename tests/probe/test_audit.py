@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warnings of the audit: each with its cause and numbers, and none without a cause."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A readout of a pack: decoding of recorded bytes, and that no setting is written."""
 
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When an action is requested."""
 
 from dataclasses import replace

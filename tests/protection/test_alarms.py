@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When each limit trips and clears, to the sample, and its events."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One fault for each limit that a gauge can report, sent as words on the bus.
 
 The words are written here by hand and not encoded by our rows. Each fault has to trip its limit

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Current governor: allowed current, rates of the limit, and its floor."""
 
 from dataclasses import replace

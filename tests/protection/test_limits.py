@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of limits: rows for every pack, configured changes, and texts."""
 
 import re

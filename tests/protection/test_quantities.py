@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantities of single steps against arithmetic, and the time until a pack has been judged."""
 
 from collections.abc import Iterable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Restart state: a stage that is restored from JSON continues to the last bit."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The limit that trips next: no trend contradicts the estimate."""
 
 from contextlib import ExitStack

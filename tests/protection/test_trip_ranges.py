@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plausible thresholds: every default is one, for every chemistry and number of cells."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One verdict: the limits of home and mission follow it, and actions follow the limits."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder of recordings of a service: bounded, alive on a full disk, with capsules."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording has what a run recalled of its pack and what it was restored from: same replay."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings replay to the identical lines, are read up to any damage, and are never trusted."""
 
 import copy

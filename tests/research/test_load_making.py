@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The load of computed flights (research/making.py)."""
 
 import numpy as np

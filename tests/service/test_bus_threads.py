@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One thread per adapter: the loop never waits for it, and its snapshots age."""
 
 import logging

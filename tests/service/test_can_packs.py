@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DroneCAN packs in the configuration and in a whole service."""
 
 import builtins

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A restart in flight: what is restored, what is not, and a service that is killed for it."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configuration: valid values, and one sentence for each error."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configurations of every form: sentences, and no exception but `ConfigError`."""
 
 import random

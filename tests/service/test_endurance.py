@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a service keeps does not grow with the time that it runs, or with what comes and goes.
 
 The whole of it for hours is `python -m benchmarks.endurance`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs of the user: started at most once a minute, killed in time, never waited for."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A short form of the fault campaign: closed loops on models of ArduPilot and PX4.
 
 The whole one, every fault on both stacks and fifty clean hours: `python -m benchmarks.flights`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gauges of other packages: found by their entry point, refused in one sentence, isolated."""
 
 import logging

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sections [mavlink] and [[mavlink]]: which are accepted, and the links of a running service."""
 
 import logging

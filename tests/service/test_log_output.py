@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The log of the service: a line per event, in the format of its reader, repetitions suppressed."""
 
 import json

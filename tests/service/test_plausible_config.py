@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values and actions that cannot be meant: refused, with the likely unit or what to write."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reload in flight: all of a file or nothing of it, and no exception that ends the service."""
 
 import logging

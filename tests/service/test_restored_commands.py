@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands to the vehicle after a restart in flight: of the bridge, and of the battery or not."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An output that cannot be opened yet is tried again on the ground, and blocks nothing."""
 
 import errno

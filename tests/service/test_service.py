@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The buses of the service: several packs, blocked adapters, packs that are swapped, two services.
 
 Only smbus2 is a stand-in, in front of virtual packs; MAVLink goes over loopback.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals and streams of the process: terminal lost, nohup, reload, closed descriptors."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a service stores the times of signed frames, and what it reports without a folder."""
 
 from contextlib import ExitStack

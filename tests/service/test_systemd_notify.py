@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service under systemd: notifications, watchdog, and reloading of the configuration."""
 
 import os

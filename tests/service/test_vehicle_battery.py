@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pack without a gauge: the battery monitor of the vehicle is the source of the service."""
 
 import json

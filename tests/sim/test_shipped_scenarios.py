@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped flights: the ground truth of each is as its name promises."""
 
 import statistics

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`dronebms campaign`: outcomes against the ground truth, statistics against published ones.
 
 Also continuing, interrupting, files of other campaigns, and a Dask cluster.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Benchmark of the way home and the mission: its flights by seed, their truth, its table."""
 
 import math

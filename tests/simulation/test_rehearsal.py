@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`dronebms sitl -c`: a configured service on virtual packs, with a vehicle played by the test."""
 
 from contextlib import ExitStack

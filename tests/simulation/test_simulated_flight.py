@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One simulated flight behind the real driver and pipeline."""
 
 from contextlib import ExitStack

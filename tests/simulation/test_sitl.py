@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A virtual pack as the battery of a simulated vehicle, played by the test.
 
 Over a real socket, in virtual time; real flight stacks are in tests/integration.

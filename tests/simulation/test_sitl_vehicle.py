@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A simulated vehicle as a clock and a load: over real sockets, in virtual time.
 
 The test plays the vehicle with pymavlink. The vehicle advances while the code under test waits, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The BQ40 tables: bit by bit against the manuals, recorded replies, forbidden selectors."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bus load against a table computed by hand, and against the transfers of the driver."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Transfers as values: each is restored from its JSON, and junk is refused."""
 
 import json

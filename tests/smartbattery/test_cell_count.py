@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detection of the cell count: a count only where the readings leave one possibility."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who has locked a gauge, without locking anything."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The driver over bytes: whole virtual flights, and devices whose words a test changes."""
 
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adapters without raw transfers, buses that stay stuck, and addresses that the kernel owns.
 
 Stand-ins for smbus2 in front of the virtual gauge; how adapters differ: tests/adapters.py.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Linux bus in front of stand-ins for smbus2: what is sent, and what each errno means.
 
 What adapters mean by an errno: kernel Documentation/i2c/fault-codes.rst and their drivers.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packs behind multiplexers, and the lock on a gauge."""
 
 import multiprocessing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Short runs of the transport faults; the full one is `python -m benchmarks.mutation`."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PEC: codes computed elsewhere, and the errors that it detects."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every kind of pack over bytes: true values at the right index, and no writes.
 
 Packs are virtual ones (`gauge_kinds`), whose replies are encoded from the rows that the driver

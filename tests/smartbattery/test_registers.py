@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The register rows: bytes recorded elsewhere, every word both ways, invariants of the table."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Words, blocks and PEC over scripted bytes; those marked as seen come from tests/data."""
 
 import json

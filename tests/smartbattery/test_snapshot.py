@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A snapshot as it ages for a reader that does not poll."""
 
 import json

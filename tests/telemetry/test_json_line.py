@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The predictions contract: keys, rounding, valid JSON, and when a line is due."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpenMetrics exporter, read by OpenMetrics' own parser, and MQTT publisher with its queue."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status socket: reports to viewers, slow viewers, restarts of the service."""
 
 import grp

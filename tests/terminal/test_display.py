@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The display as text at four sizes, its terminal, and the plain output.
 
 The screens in tests/data/screens are regenerated with DRONEBMS_DRAW_SCREENS=1; review them then.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The display on a real pseudo-terminal, read by an independent terminal emulator (pyte)."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`dronebms web` as a process, and a status socket that sends reports of a scene to it."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Access to the page: addresses, host names, the token."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the page shows: the texts of the terminal, unknown values as dashes."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server of the page as a process: requests, streams, token, signals."""
 
 import random

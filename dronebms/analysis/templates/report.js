@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 "use strict";
 // Crosshair with values, and zoom, over the stacked plots of each battery. Without a script the
 // plots are complete; nothing is loaded.

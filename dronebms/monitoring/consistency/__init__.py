@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cross-checks of redundant readings: a third reading decides which of two is wrong."""
 
 from dronebms.monitoring.consistency.check import ConsistencyCheck, ConsistencyState

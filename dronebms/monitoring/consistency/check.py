@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: the snapshot with every contradiction decided, or named as disputed.
 
 A rejected reading leaves its field: it is unknown, except that the sum of the cells takes the place

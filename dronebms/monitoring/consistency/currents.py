@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cross-check of the current, the gauge's remaining charge and the response of the cells.
 
 The remaining charge falls by the charge that is drawn, and the cells sag with the current. The

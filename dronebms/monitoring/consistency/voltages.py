@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cross-check of the pack's voltage and the cells' voltages.
 
 The sum of the cells is the pack's voltage. Where the two differ, these readings decide, in this

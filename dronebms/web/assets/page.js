@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Shows the texts of the server-sent events. It has no wording and no values of its own: every text
 // is set as text, never as HTML.
 "use strict";

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A board that answers requests with recorded frames, in memory."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package on recorded frames, random bytes, and the contract of sources."""
 
 import math

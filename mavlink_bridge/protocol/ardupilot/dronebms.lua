@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 --[[
   dronebms.lua, version 2: battery driver of a dronebms service for ArduPilot 4.5 and newer.
 

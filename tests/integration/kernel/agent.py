@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: plugs an adapter in; our driver and the kernel's read the virtual gauge.
 
 Judges nothing: each result is a line of JSON on the port that is the first argument, for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls of smbus2, the same for a kernel's adapter and for the stand-in.
 
 Every way to read and write, what a gauge refuses, an absent address, with and without PEC. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A CP2112, the USB bridge to SMBus, emulated for the guest's hid-cp2112 driver through /dev/uhid.
 
 A HID device of reports: a request starts a transfer, status requests ask how it went, a forced send

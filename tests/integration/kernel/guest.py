@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boots the guest under QEMU and returns the results of its agent.
 
 QEMU translates every instruction (TCG), so that neither KVM nor any right is needed. The guest's

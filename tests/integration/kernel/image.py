@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image of the guest: Debian's stock kernel and an initramfs with its modules, nothing compiled.
 
 The first root has a static busybox, the modules and a script that mounts two folders of the host

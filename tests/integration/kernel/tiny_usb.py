@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An i2c-tiny-usb adapter, emulated for the guest's own driver as a device of its USB/IP host.
 
 The kernel is given one end of a socket pair; the device is behind the other. It offers what the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every writer under every fault of the file layer, and after power cuts.
 
 Run as a program by `rows` with the layer loaded; a fork for each case, so that one import serves

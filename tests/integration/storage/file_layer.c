@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* Between a program and the C library: makes one file call fail, and logs what reaches the disk.
  *
  * Loaded by LD_PRELOAD, so that SQLite's calls pass through it as Python's do. It does nothing until

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library of `file_layer.c`: built, armed in a process that has it, its log read."""
 
 import ctypes

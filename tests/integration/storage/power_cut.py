@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a disk may hold after a power cut, reconstructed from the log of the file layer.
 
 The rules are POSIX's, harsher than those of ext4: the content of a file is on the disk after its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The writers of the product: short runs of the real code, and what a later start finds.
 
 Each goes through numbered states. `promise(k)` states that state k is stored: it must be found

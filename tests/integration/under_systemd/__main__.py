@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints the table of docs/service.md; exits with 1 if a step fails.
 
     python -m tests.integration.under_systemd PACKAGE.deb

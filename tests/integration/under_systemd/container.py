@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A container in which systemd is process 1, and commands in it."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An autopilot in the container's network, which records the batteries that it receives."""
 
 import threading

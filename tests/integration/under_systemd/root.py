@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fresh Debian 12, as mmdebstrap makes it of the sources that apt has on this machine.
 
 Its archive is stored for a week with the packages of tests/integration/debian.py.

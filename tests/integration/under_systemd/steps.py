@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user does with the package, and what goes wrong with a service, in the order of a life."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Lua driver in a Lua 5.3 interpreter, with ArduPilot's rules for every call."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bridge on a serial telemetry link: partial frames, an unplugged port, data rate."""
 
 import contextlib

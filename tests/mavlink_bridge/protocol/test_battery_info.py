@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BATTERY_INFO: its layout against the definition of the message, and the values in it."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BATTERY_STATUS of an autopilot as values: what is not measured is unknown."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CAN frames that the autopilot forwards over the link of the vehicle."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands to the Lua driver, and its answers."""
 
 import pytest

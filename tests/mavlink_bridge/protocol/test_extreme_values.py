@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever a report holds, every message of it can be packed, and none contradicts itself."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which BATTERY_STATUS each flight stack may receive."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links over real sockets and a pseudo terminal: they never block, and they reconnect."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installation of the Lua driver; an edited file is not overwritten."""
 
 from pathlib import Path

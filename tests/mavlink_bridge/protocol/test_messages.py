@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoding of BATTERY_STATUS: exact bytes, and the values that receivers decode."""
 
 import json

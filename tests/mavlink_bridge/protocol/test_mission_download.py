@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mission and rally points are read whole or not at all, and no other transfer is disturbed."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mission items of both stacks become those of the flight plan; vectors are wire values."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames that claim to come from our components: our own that come back, and a second sender's."""
 
 from random import Random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signed frames against pymavlink's own signing, over restarts and wrong clocks."""
 
 import hashlib

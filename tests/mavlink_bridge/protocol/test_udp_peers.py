@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who has a place among the peers of a UDP server."""
 
 import contextlib

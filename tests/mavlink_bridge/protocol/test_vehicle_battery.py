@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A monitor of the autopilot as a source: frames as both flight stacks send them."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers to the vehicle's request to arm."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who changes a setting, and when; what is answered in a flood of requests."""
 
 import hashlib

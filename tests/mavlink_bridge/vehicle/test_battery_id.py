@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ids of the batteries: never those of the autopilot's own, never outside of the field."""
 
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MAV_CMD_BATTERY_RESET after a swap: once, on the ground, where it is configured."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests to a battery over real UDP, its own requests, ids, releases and signing."""
 
 import hashlib

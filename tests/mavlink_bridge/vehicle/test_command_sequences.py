@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random sequences of modes, pilots, failsafes, lost messages and requests, on a model vehicle.
 
 The model knows who has commanded its mode; the rules under test see messages alone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State machine of a mode command: every row of its table, and sequences of both."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameter check finds wrong parameters, and sets these only."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A limit that changes in flight writes few parameters, and is never far above the request."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Precedence of vehicle commands: which command may be sent, or the reason for none."""
 
 from dataclasses import replace

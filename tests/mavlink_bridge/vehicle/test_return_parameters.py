@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The return of each vehicle is read from its parameters, of both old and new names."""
 
 import math

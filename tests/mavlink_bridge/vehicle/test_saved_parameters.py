@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files with the original values of vehicle parameters: formats, damage, several vehicles."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Actions on a vehicle, and the restoration of its parameters."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Actions in a closed loop with every class of vehicle, pilots, failsafes and restarts."""
 
 from pathlib import Path

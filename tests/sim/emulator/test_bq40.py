@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The virtual BQ40 to the byte, by the manual's layouts, and the selectors that act on it."""
 
 from collections.abc import Iterator

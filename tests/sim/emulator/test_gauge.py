@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gauge to the byte, against vectors of the kernel's PEC, and how it measures."""
 
 import numpy as np

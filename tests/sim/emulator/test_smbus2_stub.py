@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stand-in for smbus2.SMBus, called as other programs call the real one.
 
 What the kernel answers: Linux 6.1, measured with its i2c-tiny-usb driver (the same calls run in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole virtual flights: one seed one output, faults that do what they state and nothing else."""
 
 import itertools

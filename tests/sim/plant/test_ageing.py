@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ageing of a pack by use and time: published figures, and a life flown flight by flight."""
 
 import numpy as np

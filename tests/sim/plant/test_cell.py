@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our cell against the electrochemical model it was fitted to, under loads not used by the fit.
 
 The references are runs of PyBaMM, written by `research/validate.py --traces`, which judges many

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every row of the fault table through the bytes, to the driver and the protection.
 
 A pack hovers for a minute and a half. Under every fault each value of the driver is one that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The power model against momentum theory's closed forms, tables of air and published flights."""
 
 import math

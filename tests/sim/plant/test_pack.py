@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells and pack: balances that must close, and signs of dependencies."""
 
 import numpy as np

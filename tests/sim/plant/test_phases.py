@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flights as functions of time: the power that motion, wind, payload and height take; gusts."""
 
 import itertools

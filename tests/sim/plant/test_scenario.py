@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scenario files: all errors of one are reported at once."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flights of waypoints: the way, its times, the return and landing, what the autopilot reports."""
 
 import copy

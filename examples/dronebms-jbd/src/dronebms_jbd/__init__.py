@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A JBD battery management board on a UART, as a gauge of dronebms (`bus = "jbd:/dev/ttyUSB0"`)."""
 
 import os

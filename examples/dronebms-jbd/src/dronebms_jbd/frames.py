@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of a JBD board: requests, replies, fields. Pure functions; nothing raises for bytes.
 
 A request is DD A5 command 00 checksum 77, a reply DD command status length data checksum 77. The

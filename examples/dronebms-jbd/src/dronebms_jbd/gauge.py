@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gauge: one request at a time over a port that does not block, values that expire.
 
 Each poll takes the bytes that have arrived, and sends the next request once the last one is
