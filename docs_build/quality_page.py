@@ -20,6 +20,14 @@ from docs_build.reference_pages import table
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ROOT / "docs_build" / "measured"
+_CAMPAIGNS = (  # page and heading
+    ("benchmarks", "Wrong bytes"),
+    ("benchmarks", "Flights with faults"),
+    ("benchmarks", "Hostile frames"),
+    ("benchmarks", "Hours of running"),
+    ("service", "Storage under torture"),
+    ("service", "Under systemd"),
+)
 MUTANTS = 400
 SCORE_PCT = 85.0
 # Name of a room, its code and its tests.
@@ -163,16 +171,16 @@ def _mutation() -> Iterator[str]:
 
 
 def _faults() -> Iterator[str]:
-    yield "Campaigns whose figures stand in [benchmarks](benchmarks.md), with the commands that print them; the tests have a short version of each."
-    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    for title in ("Wrong bytes", "Flights with faults", "Hostile frames"):
+    yield "Campaigns with the commands that print them on their pages; the tests have a short version of each."
+    for page, title in _CAMPAIGNS:
+        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
         anchor = title.lower().replace(" ", "-")
         yield ""
-        yield f"### [{title}](benchmarks.md#{anchor})"
+        yield f"### [{title}]({page}.md#{anchor})"
         yield ""
         section = text.split(f"## {title}\n")[1].split("\n## ")[0]
         tables = re.findall(r"(?:^\|.*\n)+", section + "\n", re.MULTILINE)
-        yield tables[-1].rstrip("\n")
+        yield tables[-1].rstrip("\n").replace("](#", f"]({page}.md#")
 
 
 def _parsers() -> Iterator[str]:

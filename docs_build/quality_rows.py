@@ -39,7 +39,7 @@ class Clause:
 
 # How much of each standard was read.
 READ = {
-    "EU 2019/945": "excerpts of the consolidated text; the number of the point was not compared",
+    "EU 2019/945": "excerpts; the wording and the number of the point were not compared",
     "EN 4709-001": "abstract",
     "ASTM F3005-22": "abstract and scope",
     "ASTM F3201-16": "abstract and scope",
