@@ -55,7 +55,7 @@ def test_the_site_has_every_page_and_requests_nothing_from_elsewhere(tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("link", ["absent.md", "service.md#no-such-heading"])
 def test_a_link_that_leads_nowhere_ends_the_build(link: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "build", "tests"))
+    shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "build", "data"))
     page = tmp_path / "copy" / "docs" / "home.md"
     page.write_text(f"{page.read_text(encoding='utf-8')}\n[x]({link})\n", encoding="utf-8")
     done = build(tmp_path / "copy", tmp_path / "site")
