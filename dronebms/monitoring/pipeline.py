@@ -342,6 +342,7 @@ class Pipeline:
         identity, known = snapshot.identity, self._pack_data
         if identity is self._identity:
             self._use_pack_data(known.seen(snapshot))
+            self._latch(identity)  # after a restart the identity is that of the state
             return
         pack_data = self._configured.completed(identity)
         if is_same_pack(self._identity, identity):  # known values stay
@@ -371,8 +372,10 @@ class Pipeline:
 
     def _latch(self, identity: Identity) -> None:
         """Latch the limits again that an earlier run latched for the first pack."""
+        if self._latch_key is not None:
+            return
         key = self._configured.latch_key(identity)
-        if self._latch_key is not None or key is None or identity == UNIDENTIFIED:
+        if key is None or identity == UNIDENTIFIED:
             return
         self._latch_key = key
         limit_ids = self._latches.get(key, ())

@@ -571,19 +571,29 @@ def test_after_any_damage_the_newest_whole_place_is_read(tmp_path: Path) -> None
         for second in range(4):
             file.step(float(second), lambda second=second: stored_number(second))  # type: ignore[misc]
     data, chance = path.read_bytes(), random.Random(1)  # noqa: S311 - places to damage
-    places = [place for place in range(len(data)) if data.startswith(b"DBK2", place)]
-    newest, oldest = places  # the fourth is where the second was, before the third
-    for place, rest in ((newest, 2), (oldest, 3)):
+    marks = [place for place in range(len(data)) if data.startswith(b"DBK2", place)]
+    heads = [struct.unpack_from("<II", data, place + 4) for place in marks]  # number, length
+    # The first content has number 1; two or three places, as the disk is fast or slow.
+    places = {
+        number - 1: (place, 16 + length)
+        for place, (number, length) in zip(marks, heads, strict=True)
+    }
+    assert len(places) >= 2
+    assert max(places) == 3
+    for damaged, (place, _) in places.items():
+        rest = max(number for number in places if number != damaged)
         for _ in range(50):
             torn = bytearray(data)
             torn[place + chance.randrange(60)] ^= 1 << chance.randrange(8)
             path.write_bytes(torn)
             with closing(CheckpointFile(path)) as file:
                 assert number_of(file.parts) == rest
-    for size in (0, 1, 19, 100, oldest, oldest + 19, len(data) - 1):
+    ends = [place + cut for place, _ in places.values() for cut in (0, 19)]
+    for size in (0, 1, 19, 100, *ends, len(data) - 1):
         path.write_bytes(data[:size])
+        whole = [number for number, (place, length) in places.items() if place + length <= size]
         with closing(CheckpointFile(path)) as file:
-            assert number_of(file.parts) == (3 if size >= oldest else None)
+            assert number_of(file.parts) == (max(whole) if whole else None)
 
 
 LATCHED = encode(Latches({"a pack": ("failed",)}))
