@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small file with three places: two are written in turn, the third is on the disk.
+"""A small file with four places: the newest content, one on the disk, one being synced, one free.
 
 Each place has a head with a number and a CRC-32, so that a torn one is recognised. A write is not
 synced: the kernel writes it every half minute, an SD card hardly notices, and the loop does not
@@ -18,7 +18,7 @@ from pathlib import Path
 from dronebms.core.disk import make_folder, sync_folder, write_all
 
 _HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 that starts with the number
-_PLACES = 3
+_PLACES = 4
 _SYNC_S = 3.0  # that closing waits for a disk
 
 
@@ -119,7 +119,7 @@ class PlaceFile:
         return newest
 
     def write(self, body: bytes) -> None:
-        """Write to a place that is neither on the disk nor the newest.
+        """Write to a place that is neither on the disk, nor being synced, nor the newest.
 
         Raises:
             OSError: the file cannot be written; the next content goes to the same place.
@@ -128,10 +128,9 @@ class PlaceFile:
         if _HEAD.size + len(body) > self._place_bytes:
             raise ValueError(f"{len(body)} bytes are too many")
         self._take_sync()
-        # During a sync there may be no other place than the newest: then the synced one is whole.
-        used = [self._on_disk, self._syncing and self._syncing[0], self._newest]
-        free = set(range(_PLACES)) - {*used} or {self._newest or 0}
-        number, place = self.number + 1, min(free)
+        used = {self._on_disk, self._newest, None if self._syncing is None else self._syncing[0]}
+        place = min(set(range(_PLACES)) - used)
+        number = self.number + 1
         head = _HEAD.pack(self._mark, number, len(body), zlib.crc32(body, number))
         write_all(self._file, head + body, place * self._place_bytes)
         self.number, self._newest = number, place

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A file with three places: one write is lost at most, what is synced is never written to."""
+"""A file with four places: one write is lost at most, what is synced is never written to."""
 
 import os
+import struct
+import threading
 from contextlib import closing
 from pathlib import Path
 from time import monotonic
@@ -27,13 +29,13 @@ def wait_for(file: PlaceFile) -> None:
 def test_any_flipped_bit_loses_the_last_write_at_most(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "x"
     with opened(path) as file:
-        assert (file.read(), file.is_empty, file.marks()) == (None, True, [b"", b"", b""])
+        assert (file.read(), file.is_empty, file.marks()) == (None, True, [b""] * 4)
         for number in range(9):
             file.write(b"content %d" % number)
         assert (file.read(), file.is_empty, file.marks()) == (
             b"content 8",
             False,
-            [MARK, MARK, b""],
+            [MARK, MARK, b"", b""],
         )
     data = path.read_bytes()
     for bit in range(8 * len(data)):
@@ -49,6 +51,30 @@ def test_a_run_after_the_first_one_overwrites_an_older_place(tmp_path: Path) -> 
         with opened(tmp_path / "x") as file:
             assert file.read() == (b"%d" % (number - 1) if number else None)
             file.write(b"%d" % number)
+
+
+def test_a_torn_write_during_a_sync_loses_that_write_alone(tmp_path: Path) -> None:
+    """With one content on the disk, one that is being synced and a newer one."""
+    path = tmp_path / "x"
+    with opened(path) as file:
+        file._on_disk, file._syncing = None, None
+        for number in range(4):
+            file.write(b"%d" % number)
+            if number == 0:
+                file._on_disk = file._newest
+            if number == 1:
+                file._syncing, file._thread = (file._newest or 0, 2), threading.current_thread()
+        file._thread = None
+    data = path.read_bytes()
+    numbers = {
+        struct.unpack_from("<I", data, at + 4)[0]: at for at in range(0, len(data), PLACE_BYTES)
+    }
+    assert sorted(numbers) == [1, 2, 3, 4]
+    torn = bytearray(data)
+    torn[numbers[4] + 16] ^= 1
+    path.write_bytes(torn)
+    with opened(path) as file:
+        assert file.read() == b"2"
 
 
 def test_content_that_is_synced_is_whole_whatever_is_torn_later(tmp_path: Path) -> None:

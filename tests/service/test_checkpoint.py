@@ -573,7 +573,7 @@ def test_after_any_damage_the_newest_whole_place_is_read(tmp_path: Path) -> None
     data, chance = path.read_bytes(), random.Random(1)  # noqa: S311 - places to damage
     marks = [place for place in range(len(data)) if data.startswith(b"DBK2", place)]
     heads = [struct.unpack_from("<II", data, place + 4) for place in marks]  # number, length
-    # The first content has number 1; two or three places, as the disk is fast or slow.
+    # The first content has number 1; two to four places, as the disk is fast or slow.
     places = {
         number - 1: (place, 16 + length)
         for place, (number, length) in zip(marks, heads, strict=True)
