@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated PX4 whose mission and return are read by the service, and flown."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +28,28 @@ RETURN = {"RTL_RETURN_ALT": 25.0, "RTL_LAND_DELAY": 4.0, "MPC_XY_CRUISE": 6.0}
 NORTHS_M = (20.0, 90.0, 150.0)
 
 
-def test_px4_flies_a_mission_that_is_read_and_judged_with_its_return(tmp_path: Path) -> None:
+@pytest.fixture
+def vehicle(tmp_path: Path) -> Iterator[Px4]:
+    """A simulated PX4 that the service arms, with a return of known height, wait and speed."""
     folder = tmp_path / "px4"
     folder.mkdir()
-    vehicle = Px4(folder, script=False, speedup=1.0)
+    made = Px4(folder, script=False, speedup=1.0)
     try:
-        _fly(vehicle, tmp_path)
+        made.wait_ready()
+        for name, number in PARAMETERS.items():
+            made.set(name, number)
+        for name, value in RETURN.items():
+            made.set(name, value, whole=False)
+        yield made
     finally:
-        vehicle.close()
+        made.close()
 
 
-def _fly(vehicle: Px4, folder: Path) -> None:
-    vehicle.wait_ready()
-    for name, number in PARAMETERS.items():
-        vehicle.set(name, number)
-    for name, value in RETURN.items():
-        vehicle.set(name, value, whole=False)
+def test_px4_flies_a_mission_that_is_read_and_judged_with_its_return(
+    vehicle: Px4, tmp_path: Path
+) -> None:
     reports: list[Report] = []
-    connect(GaugedPack(), Service(vehicle, folder), also=reports.append)
+    connect(GaugedPack(), Service(vehicle, tmp_path), also=reports.append)
     vehicle.fly(2.0)
 
     def returns() -> Any:  # noqa: ANN401 - asserted below

@@ -2,12 +2,14 @@
 """Storage under torture, in a sample; `python -m benchmarks.storage` runs all of it."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.storage.campaign import rows
-from tests.integration.storage.file_layer import COMPILER
+from tests.integration.storage.file_layer import COMPILER, Call, Record
+from tests.integration.storage.power_cut import Disk
 
 pytestmark = pytest.mark.skipif(shutil.which(COMPILER) is None, reason="no cc here: install gcc")
 WRITERS = ("vehicle parameters", "signing", "checkpoint", "pack names", "learned packs")
@@ -32,3 +34,29 @@ def test_no_power_cut_leaves_a_state_that_was_never_written_or_loses_a_promised_
     for row in of("power", *WRITERS, "recording", "MQTT queue", every=31, first=11):
         assert row["wrong"] == []
         assert row["states"] > 1
+
+
+def test_a_file_that_moves_to_another_folder_may_be_in_both_or_in_neither(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    calls = [
+        Record(Call.MKDIR, 0, 0, f"{tmp_path}/a", "", b""),
+        Record(Call.MKDIR, 0, 0, f"{tmp_path}/b", "", b""),
+        Record(Call.CREATE, 7, 0, f"{tmp_path}/a/x", "", b""),
+        Record(Call.WRITE, 7, 0, f"{tmp_path}/a/x", "", b"kept"),
+        *(
+            Record(Call.SYNC, 7, 0, f"{tmp_path}{name}", "", b"")
+            for name in ("/a/x", "/a", "/b", "")
+        ),
+        Record(Call.RENAME, 7, 0, f"{tmp_path}/a/x", f"{tmp_path}/b/y", b""),
+    ]
+    for call in calls:
+        disk.take(call)
+    found = [
+        {str(path): data for path, data in content.items() if data is not None}
+        for seed in range(20)
+        for _, content in disk.after_a_cut(seed)
+    ]
+    assert {"a/x": b"kept"} in found
+    assert {"b/y": b"kept"} in found
+    assert {"a/x": b"kept", "b/y": b"kept"} in found
+    assert {} in found

@@ -138,11 +138,14 @@ class Disk:
             yield f"torn {number}", self._content(counts, torn)
 
     def _rename(self, path: PurePath, new: PurePath) -> None:
-        if new.parent != path.parent:
-            raise NotImplementedError("renaming into another folder")
         folder = self._folders[path.parent]
         inode = folder.names(len(folder.changes))[path.name]
-        self._change(path.parent, (path.name, None), (new.name, inode))
+        if new.parent == path.parent:
+            self._change(path.parent, (path.name, None), (new.name, inode))
+            return
+        # Of two folders either change may be lost.
+        self._change(new.parent, (new.name, inode))
+        self._change(path.parent, (path.name, None))
 
     def _change(self, folder: PurePath, *entries: Entry) -> None:
         self._folders[folder].changes.append(entries)
