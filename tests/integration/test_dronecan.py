@@ -12,6 +12,8 @@ import threading
 import tty
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,35 @@ url = "udpout:127.0.0.1:14999"
 [status]
 socket = "{folder}/status.sock"
 [dronecan]
-url = "mcast:3"
+url = "{bus}"
 battery_id = 7
 """
+
+
+@dataclass(frozen=True)
+class Bus:
+    """A bus of this machine, and how it is lost and comes back."""
+
+    url: str
+    peer: str  # by the name of the package `dronecan`
+    make: tuple[str, ...] = ()
+    lose: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
+
+
+BUSES = (
+    Bus(
+        "mcast:3", "mcast:3",
+        lose=("ip route del 239.0.0.0/8 dev lo", "ip link set lo down"),
+        restore=("ip link set lo up multicast on", "ip route add 239.0.0.0/8 dev lo"),
+    ),
+    Bus(
+        "socketcan:vcan0", "vcan0",
+        make=("ip link add vcan0 type vcan", "ip link set vcan0 up"),
+        lose=("ip link set vcan0 down",),
+        restore=("ip link set vcan0 up",),
+    ),
+)  # fmt: skip
 
 
 class Peer:
@@ -65,7 +93,8 @@ class Peer:
         """Receive until a condition holds."""
         end_s = CLOCK.now_s() + timeout_s
         while not ready() and CLOCK.now_s() < end_s:
-            self.node.spin(0.05)
+            with suppress(OSError):  # its bus is lost too
+                self.node.spin(0.05)
         return bool(ready())
 
     def close(self) -> None:
@@ -78,20 +107,30 @@ class Peer:
             process.join()
 
 
+@pytest.fixture(params=BUSES, ids=lambda bus: bus.url)
+def bus(can_network: None, request: pytest.FixtureRequest) -> Bus:  # noqa: ARG001 - its network
+    wanted: Bus = request.param
+    try:
+        for command in wanted.make:
+            run(command)
+        if wanted.make:
+            socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"the kernel has no vcan (tests/integration/test_kernel_can.py has): {error}")
+    return wanted
+
+
 @pytest.fixture
-def peer(can_network: None) -> Iterator[Peer]:  # noqa: ARG001 - before the driver
-    made = Peer("mcast:3", 127)
+def peer(bus: Bus) -> Iterator[Peer]:
+    made = Peer(bus.peer, 127)
     yield made
     made.close()
 
 
 @pytest.fixture
-def service(
-    can_network: None,  # noqa: ARG001 - before the process
-    tmp_path: Path,
-) -> Iterator["subprocess.Popen[bytes]"]:
+def service(bus: Bus, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     path = tmp_path / "service.toml"
-    path.write_text(SERVICE.format(folder=tmp_path))
+    path.write_text(SERVICE.format(folder=tmp_path, bus=bus.url))
     program = [sys.executable, "-m", "dronebms.cli", "run", "-c", str(path)]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(program, stderr=log)  # noqa: S603 - this program
@@ -147,35 +186,35 @@ def test_the_service_is_allocated_ids_and_its_packs_are_received(
 
 @pytest.mark.slow
 def test_a_bus_that_goes_away_is_a_retry_of_the_service(
-    peer: Peer, caplog: pytest.LogCaptureFixture
+    bus: Bus, peer: Peer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    bus = CanBus(parse_can_url("mcast:3"), CLOCK)
-    node = bus.add_node(NodeIdentity(bytes(16), "org.dronebms", (1, 0), 42))
-    bus.start()
+    ours = CanBus(parse_can_url(bus.url), CLOCK)
+    node = ours.add_node(NodeIdentity(bytes(16), "org.dronebms", (1, 0), 42))
+    ours.start()
     monitor = node_monitor.NodeMonitor(peer.node)
     try:
         assert peer.until(lambda: monitor.exists(42))
-        run("ip route del 239.0.0.0/8 dev lo")
-        run("ip link set lo down")
-        assert peer.until(lambda: bus.trouble is not None)
-        run("ip link set lo up multicast on")
-        run("ip route add 239.0.0.0/8 dev lo")
-        assert peer.until(lambda: bus.trouble is None)
-        after = Peer("mcast:3", 126)  # the driver of the first one has ended with the bus
+        for command in bus.lose:
+            run(command)
+        assert peer.until(lambda: ours.trouble is not None)
+        for command in bus.restore:
+            run(command)
+        assert peer.until(lambda: ours.trouble is None)
+        after = Peer(bus.peer, 126)  # the driver of the first one has ended with the bus
 
         def arrived() -> bool:
-            bus.publish(node, INFO, {"voltage": 22.5}, 20)
+            ours.publish(node, INFO, {"voltage": 22.5}, 20)
             return bool(after.events[INFO])
 
         assert after.until(arrived)
         after.close()
     finally:
-        bus.close()
+        ours.close()
 
     assert after.events[INFO][0].message.voltage == 22.5
     lines = [one.message for one in caplog.records if one.message.startswith("CAN bus")]
-    assert lines[0] == lines[-1] == "CAN bus mcast:3 is open, node id 42"
+    assert lines[0] == lines[-1] == f"CAN bus {bus.url} is open, node id 42"
     assert len(lines) == 3
 
 
@@ -256,19 +295,9 @@ def test_a_file_is_no_slcan_adapter(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- SocketCAN
 
 
-@pytest.fixture
-def vcan(can_network: None) -> str:  # noqa: ARG001 - the interface is in it
-    try:
-        run("ip link add vcan0 type vcan")
-        run("ip link set vcan0 up")
-        socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"the kernel has no vcan: {error}")
-    return "vcan0"
-
-
-def test_a_kernel_bus_passes_what_the_filter_accepts(vcan: str) -> None:
-    one, other = (open_transport(parse_can_url(f"socketcan:{vcan}")) for _ in range(2))
+@pytest.mark.parametrize("bus", BUSES[1:], ids=["vcan"], indirect=True)
+def test_a_kernel_bus_passes_what_the_filter_accepts(bus: Bus) -> None:
+    one, other = (open_transport(parse_can_url(bus.url)) for _ in range(2))
     other.accept(FrameFilter(frozenset({1092})))
     frames = [CanFrame(20 << 24 | 1092 << 8 | 7, bytes(range(size))) for size in range(9)]
 
@@ -277,9 +306,12 @@ def test_a_kernel_bus_passes_what_the_filter_accepts(vcan: str) -> None:
 
     assert other.receive() == frames
     assert one.receive() == []
-    run(f"ip link set {vcan} down")
+    for command in bus.lose:
+        run(command)
     with pytest.raises(OSError, match="down"):
         other.send(frames[0])
+    one.close()
+    other.close()
 
 
 @pytest.mark.usefixtures("can_network")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boots the guest under QEMU and returns the results of its agent.
+"""Boots the guest under QEMU and returns the results of an agent in it.
 
 QEMU translates every instruction (TCG), so that neither KVM nor any right is needed. The guest's
 clock counts its instructions: a busy host makes the guest slow, and nothing in it late.
@@ -7,6 +7,7 @@ clock counts its instructions: a busy host makes the guest slow, and nothing in 
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +18,33 @@ RESULTS = "/dev/vport0p1"  # of the first virtio device; not every machine has t
 LIMIT_S = 1800  # on a loaded machine; a minute is enough on an idle one
 LAST_LINES = 30
 
-Results = dict[tuple[str, str], dict[str, Any]]  # by adapter and check: the agent's rows
+Results = dict[tuple[str, str], dict[str, Any]]  # by adapter and check: the rows of an agent
 
 
 class GuestFailed(Exception):  # noqa: N818 - names the event
     """The guest did not finish; contains its last output."""
 
 
-def boot(image: Image, debian: Path, python: str, folder: Path) -> Results:
-    """Run the agent in a guest; its output and that of its kernel are stored in a folder.
+def boot(
+    image: Image, debian: Path, python: str, folder: Path, agent: Sequence[str] = ("agent",)
+) -> Results:
+    """Run an agent in a guest; its output and that of its kernel are stored in a folder.
 
     Args:
         image: kernel and modules.
         debian: root of a Debian of the guest's architecture.
         python: an interpreter in it, with the packages that the agent imports.
         folder: where the output is stored.
+        agent: a module of this package, and its arguments after the port for its results.
 
     Raises:
         GuestFailed: the agent did not come to its end.
     """
     console, results, root = folder / "console.log", folder / "results.jsonl", folder / "root.cpio"
     machine = image.machine
-    root.write_bytes(image.root((python, "-m", "tests.integration.kernel.agent", RESULTS)))
+    module, *arguments = agent
+    words = (python, "-m", f"tests.integration.kernel.{module}", RESULTS, *arguments)
+    root.write_bytes(image.root(words))
     emulator = [
         machine.emulator, *machine.options, "-accel", "tcg", "-icount", "shift=2", "-smp", "1",
         "-m", "768", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",

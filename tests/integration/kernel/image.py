@@ -48,6 +48,7 @@ MODULES = (
     "virtio_console",  # the results
     "i2c-dev", "uhid", "hid-cp2112", "vhci-hcd", "i2c-tiny-usb",  # the adapters
     "sbs-battery",  # the reference
+    "can-raw", "vcan",  # a CAN bus
 )  # fmt: skip
 REPOSITORY = "/mnt"  # its place in the guest
 
