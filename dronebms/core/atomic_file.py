@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Atomic file writes: a temporary file in the same directory, renamed when it is complete.
 
-After a power cut the file is whole too: the one that was there, or the one that was written.
+After a power cut the file is whole too: the one that was there, or the one that was written. A
+file that grows appears with its first data. A temporary file that a kill has left is removed by the
+next write of its file; one that a running process writes is locked, and stays.
 
 A device or a pipe (/dev/null, a shell's `>(...)`) cannot be replaced and is written directly.
 """
 
+import errno
+import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 
-from dronebms.core.disk import sync_folder
+from dronebms.core.disk import sync_folder, write_all
 from dronebms.core.errors import ConfigError
 
 _STEM_CHARACTERS = 40  # of the name in the temporary name: a file name may have 255 bytes
+_RANDOM_BYTES = 4
+PART = ".part"  # ends a temporary name
 
 
 @contextmanager
@@ -48,19 +54,98 @@ def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
 def _renamed_to(path: Path) -> Iterator[TextIOWrapper]:
     if path.is_dir():
         raise ConfigError(f"{path} cannot be written: it is a directory")
-    part = path.with_name(f".{path.stem[:_STEM_CHARACTERS]}-{secrets.token_hex(4)}.part")
+    part, raw = _new_part(path)
     try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
+        with TextIOWrapper(BufferedWriter(raw), encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, part)
-        part.replace(path)
+            if path.exists():
+                shutil.copymode(path, part)
+            part.replace(path)
         sync_folder(path.parent)
     except BaseException:
-        try:
-            part.unlink(missing_ok=True)
-        except OSError:
-            pass
+        _remove(part)
         raise
+
+
+def created(path: Path, data: bytes) -> FileIO:
+    """Create a file that appears under its name when its first data is on the disk.
+
+    No kill and no power cut leaves it empty. It is open for reading and writing, unbuffered.
+
+    Raises:
+        FileExistsError: there is one of that name.
+        OSError: it cannot be written; nothing is left of it.
+    """
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    part, file = _new_part(path)
+    try:
+        write_all(file.fileno(), data)
+        os.fdatasync(file.fileno())
+        part.rename(path)
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            _remove(path)
+            raise
+    except BaseException:
+        file.close()
+        _remove(part)
+        raise
+    return file
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass  # the error that made it superfluous is the one to raise
+
+
+def _part_start(path: Path) -> str:
+    """First characters of the temporary names of a file."""
+    return f".{path.stem[:_STEM_CHARACTERS]}-"
+
+
+def _new_part(path: Path) -> tuple[Path, FileIO]:
+    """A temporary file, locked until it is closed."""
+    _remove_left_parts(path)
+    while True:
+        part = path.with_name(f"{_part_start(path)}{secrets.token_hex(_RANDOM_BYTES)}{PART}")
+        file = part.open("x+b", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks, where none is removed either
+        if part.exists():  # else it was taken for left before it was locked
+            return part, file
+        file.close()
+
+
+def _remove_left_parts(path: Path) -> None:
+    """Remove the temporary files of a path that no running process writes."""
+    start = _part_start(path)
+    length = len(start) + 2 * _RANDOM_BYTES + len(PART)
+    try:
+        for part in path.parent.iterdir():
+            name = part.name
+            if name.startswith(start) and name.endswith(PART) and len(name) == length:
+                _remove_unless_locked(part)
+    except OSError:
+        pass  # a folder that cannot be listed, or was deleted
+
+
+def _remove_unless_locked(part: Path) -> None:
+    try:
+        handle = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return  # of another user
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        part.unlink()
+    except OSError:
+        pass  # a running process writes it
+    finally:
+        os.close(handle)

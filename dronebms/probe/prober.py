@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from dronebms.core.atomic_file import created
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import Clock
 from dronebms.core.disk import write_all
@@ -100,7 +101,8 @@ class Prober:
             ConfigError: the file exists or cannot be written.
         """
         try:
-            file = self._stack.enter_context(path.open("xb", buffering=0))
+            head = MAGIC + _line([self.place.bus, self.place.address, self.place.gauge])
+            file = self._stack.enter_context(created(path, head))
         except FileExistsError as error:
             raise ConfigError(f"{path} exists already; recordings are never overwritten") from error
         except OSError as error:
@@ -112,7 +114,6 @@ class Prober:
             except OSError as error:
                 raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
-        write(MAGIC + _line([self.place.bus, self.place.address, self.place.gauge]))
         self._bus = RecordingBus(self._bus, lambda transfer: write(_line(transfer.to_json())))
 
     def read(self) -> Readout:

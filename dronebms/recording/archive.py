@@ -17,12 +17,12 @@ from math import inf
 from pathlib import Path
 from queue import Full, Queue
 
-from dronebms.core.atomic_file import atomic_writer
+from dronebms.core.atomic_file import PART, atomic_writer
 from dronebms.core.clock import unix_s
 from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.recording.format import MAGIC
-from dronebms.recording.recorder import BEFORE_S, PART, Block, GrowingFile, Incident
+from dronebms.recording.recorder import BEFORE_S, Block, GrowingFile, Incident
 
 _QUEUED = 300  # blocks that a disk may lag behind
 _STOP_S = 5.0

@@ -4,7 +4,6 @@
 Times in seconds of the loop's clock.
 """
 
-import errno
 import logging
 import os
 import zlib
@@ -13,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from dronebms.core.disk import sync_folder, write_all
+from dronebms.core.atomic_file import created
+from dronebms.core.disk import write_all
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.report import Event, Severity
@@ -39,7 +39,6 @@ from smartbattery.snapshot import Snapshot
 BLOCK_S = 0.8  # lost by a kill; with the sync less than a second is lost by a power cut
 START_S = 30.0  # between start records: lost by a damaged block
 PLAN_S = 1800.0  # between records of an unchanged flight plan
-PART = ".part"  # ends the name of a file that is not complete
 BEFORE_S, AFTER_S = 60.0, 30.0  # of an alarm, in its capsule
 _log = logging.getLogger(__name__)
 
@@ -213,22 +212,10 @@ class GrowingFile:
     """
 
     def __init__(self, path: Path, start_s: float, data: bytes = b"") -> None:
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        part = path.with_name(f".{path.name}{PART}")
-        self._file = part.open("w+b", buffering=0)
+        self._file = created(path, MAGIC + data)
         self.path = path
         self.start_s = start_s
-        self.size = 0
-        try:
-            self.append(MAGIC + data)
-            part.rename(path)
-            sync_folder(path.parent)
-        except OSError:
-            self.close()
-            for left in (part, path):
-                left.unlink(missing_ok=True)
-            raise
+        self.size = len(MAGIC + data)
 
     def is_there(self) -> bool:
         """Whether the path still names this file: it may be deleted, or its folder moved."""

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Atomic file writes."""
 
+import errno
+import fcntl
 import os
 import resource
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from dronebms.core.atomic_file import atomic_writer
+from dronebms.core import atomic_file
+from dronebms.core.atomic_file import atomic_writer, created
 from dronebms.core.errors import ConfigError
 
 
@@ -120,6 +126,107 @@ def test_running_out_of_space_leaves_no_file(place: Path) -> None:
     ):
         file.write("x" * 100_000)
     assert names_in(place.parent) == []
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dronebms.core import atomic_file
+from dronebms.core.atomic_file import atomic_writer, created
+with atomic_writer(Path(sys.argv[1])) as file:
+    file.write("half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_kill_has_left_is_removed_by_the_next_write(place: Path) -> None:
+    for name in ("predictions", "p" * 60):  # longer than what the temporary name has of it
+        path = place.with_name(f"{name}.jsonl")
+        killed = subprocess.run([sys.executable, "-c", _KILLED, path], check=False)  # noqa: S603 - ours
+        assert killed.returncode == -signal.SIGKILL
+        assert [left.suffix for left in place.parent.iterdir()] == [".part"]
+        with atomic_writer(path) as file:
+            file.write("whole")
+        assert names_in(place.parent) == [path.name]
+        assert path.read_text() == "whole"
+        path.unlink()
+
+
+def test_the_temporary_file_of_a_running_writer_stays(place: Path) -> None:
+    with atomic_writer(place) as first:
+        first.write("first")
+        with atomic_writer(place) as second:
+            second.write("second")
+        assert place.read_text() == "second"
+    assert place.read_text() == "first"
+    assert names_in(place.parent) == [place.name]
+
+
+def test_files_of_other_names_are_not_taken_for_left_ones(place: Path) -> None:
+    others = (".predictions-.part", ".predictions-0123456.part", ".other-01234567.part", "x.part")
+    for name in others:
+        place.with_name(name).write_text("")
+    place.with_name(".predictions-01234567.part").mkdir()
+    with atomic_writer(place) as file:
+        file.write("new")
+    assert len(names_in(place.parent)) == len(others) + 2
+
+
+def test_a_file_that_grows_appears_with_its_first_data(place: Path) -> None:
+    place.with_name(".predictions-01234567.part").write_text("of a kill")
+    with created(place, b"first ") as file:
+        assert place.read_bytes() == b"first "
+        file.write(b"second")
+    assert place.read_bytes() == b"first second"
+    with pytest.raises(FileExistsError):
+        created(place, b"another")
+    assert place.read_bytes() == b"first second"
+    assert names_in(place.parent) == [place.name]
+
+
+@pytest.mark.parametrize("name", ["write_all", "sync_folder"])
+def test_a_file_that_cannot_be_created_leaves_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic_file, name, fail)
+    with pytest.raises(OSError, match="No space left"):
+        created(place, b"first")
+    assert names_in(place.parent) == []
+
+
+def test_a_folder_that_cannot_be_listed_is_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_folder: object) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with atomic_writer(place) as file:
+        file.write("new")
+    monkeypatch.undo()
+    assert names_in(place.parent) == [place.name]
+
+
+def test_a_temporary_file_that_is_taken_before_it_is_locked_is_replaced(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Path] = []
+
+    def lock(_file: object, how: int) -> None:
+        if how == fcntl.LOCK_EX and not taken:
+            taken.extend(place.parent.glob(".*.part"))
+            taken[0].unlink()
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with atomic_writer(place) as file:
+        file.write("whole")
+    assert len(taken) == 1
+    assert place.read_text() == "whole"
+    assert names_in(place.parent) == [place.name]
 
 
 def test_a_path_that_cannot_be_written_is_one_sentence(place: Path) -> None:
