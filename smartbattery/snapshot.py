@@ -6,7 +6,9 @@ Current is positive while discharging. Cells count from 0 and never move.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from smartbattery.values import changed
 
 NO_GAUGE = "none"  # in place of a profile: a source that may not measure cells and temperature
 MAX_AGE_S = 1.0  # of a whole snapshot, after which none of its values is valid
@@ -97,7 +99,7 @@ class Snapshot:
         """
         old_s = now_s - self.t_s
         if old_s <= MAX_AGE_S:
-            return self if now_s == self.t_s else replace(self, t_s=now_s)
+            return self if now_s == self.t_s else changed(self, t_s=now_s)
         return self.unknown(now_s, self.trouble or f"no reading for {old_s:.0f} s")
 
     def unknown(self, now_s: float, trouble: str) -> "Snapshot":
@@ -113,7 +115,7 @@ class Snapshot:
 
     def undisputed(self) -> "Snapshot":
         """The snapshot without readings in dispute, for an estimate."""
-        return replace(self, voltage_v=None) if "voltage_v" in self.disputed else self
+        return changed(self, voltage_v=None) if "voltage_v" in self.disputed else self
 
     def lowest_cell(self) -> tuple[int, float] | None:
         """Index from 0 and volts of the lowest known cell; `None` when none is known."""

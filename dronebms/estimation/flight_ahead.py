@@ -6,7 +6,7 @@ the mission is judged with the power that earlier flights of the vehicle taught.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from dronebms.core.report import Estimate, Verdict
@@ -24,6 +24,7 @@ from dronebms.estimation.reach import LANDING_RESERVE_FRAC, available, charge_as
 from dronebms.estimation.return_home import NO_LOAD, ReturnEstimate, ReturnHome, ReturnHomeState
 from dronebms.estimation.sampling import Sample, Second
 from dronebms.estimation.time_to_empty import RemainingTime
+from smartbattery.values import changed
 
 _PERIOD_S = 1.0
 _NORMAL = 1.6449  # standard deviations of a 5 % bound
@@ -191,7 +192,7 @@ class FlightAhead:
         mission, missing = self._estimate, home.missing
         if missing in (None, NO_LOAD):  # on the ground the mission alone has an answer
             missing = mission.missing or missing
-        return replace(
+        return changed(
             estimate,
             home_s=home.home_s,
             home_reserve_s=home.reserve_s,

@@ -9,7 +9,7 @@ Source: ArduCopter mode_rtl.cpp and AC_WPNav, PX4 rtl_direct.cpp, in their commo
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dronebms.core.flight_plan import (
     FlightPlan,
@@ -21,6 +21,7 @@ from dronebms.core.flight_plan import (
     Speeds,
 )
 from dronebms.core.vehicle_state import VehicleState
+from smartbattery.values import changed
 
 _EARTH_M = 6_371_000.0
 _ACCELERATION_M_S2 = 2.5  # of a start and a stop
@@ -204,12 +205,12 @@ def return_legs(
     away_m = math.hypot(end.north_m - start.north_m, end.east_m - start.east_m)
     cruise_up_m = _cruise_up_m(start.up_m, away_m, plan)
     speeds = Speeds(plan.cruise_m_s, plan.climb_m_s, plan.descent_m_s)
-    above = replace(start, up_m=cruise_up_m)
+    above = changed(start, up_m=cruise_up_m)
     legs = line(start, above, speeds, at)
     legs += line(above, Position(end.north_m, end.east_m, cruise_up_m), speeds, at)
     ground_up_m = end.up_m or 0.0
     height_m = None if cruise_up_m is None else max(cruise_up_m - ground_up_m, 0.0)
-    rotors = at if not at.on_wing or plan.landing_m_s is None else replace(at, on_wing=False)
+    rotors = at if not at.on_wing or plan.landing_m_s is None else changed(at, on_wing=False)
     if plan.wait_s > 0.0:
         legs.append(Leg(plan.wait_s, rotors.wind_m_s, 0.0, rotors.on_wing))
     if plan.lands:
@@ -304,25 +305,25 @@ class _Way:
         if item.kind is not ItemKind.SPEED or speed_m_s is None or speed_m_s <= 0.0:
             return self
         name = _SPEEDS[item.speed_kind]
-        return replace(self, speeds=replace(self.speeds, **{name: speed_m_s}))
+        return changed(self, speeds=changed(self.speeds, **{name: speed_m_s}))
 
     def legs(self, item: MissionItem, here: Position) -> tuple[list[Leg], Position]:
         """Legs of an item, and where they end."""
         kind, at, speeds = item.kind, self.at, self.speeds
         if kind in _WITHOUT_LEGS:
             return [], here
-        rotors = replace(at, on_wing=False)
+        rotors = changed(at, on_wing=False)
         end = here if item.place is None else position_of(item.place, self.vehicle) or here
         if end.up_m is None:
-            end = replace(end, up_m=here.up_m)
+            end = changed(end, up_m=here.up_m)
         if kind is ItemKind.TAKEOFF:
-            end = replace(here, up_m=max(end.up_m or 0.0, here.up_m or 0.0))
+            end = changed(here, up_m=max(end.up_m or 0.0, here.up_m or 0.0))
             return line(here, end, speeds, rotors), end
         if kind is ItemKind.LAND:
             returns = self.plan.returns or ReturnPlan()
             wing = at.on_wing and not item.vtol and returns.landing_m_s is None
             down = landing(here.up_m, returns, at if wing else rotors)
-            return [*line(here, replace(end, up_m=here.up_m), speeds, at), *down], end
+            return [*line(here, changed(end, up_m=here.up_m), speeds, at), *down], end
         hold_s, air_m_s = item.hold_s or 0.0, at.wind_m_s
         if item.turns and speeds.cruise_m_s:
             hold_s = abs(item.turns) * 2.0 * math.pi * item.radius_m / speeds.cruise_m_s

@@ -8,7 +8,7 @@ end the power is known and no landing. Joules of the pack, seconds.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ from dronebms.estimation.flight_legs import (
 )
 from dronebms.estimation.motion_power import Array, LegTable, MotionPower
 from dronebms.estimation.return_home import ALONG_MISSION, conditions, destination, way, ways_along
+from smartbattery.values import changed
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 
@@ -255,9 +256,9 @@ class MissionAhead:
         plan = vehicle.plan
         items = None if plan is None else plan.items
         if vehicle.armed is True and unknown_w is not None:
-            self._state = replace(self._state, flown_s=now_s)
+            self._state = changed(self._state, flown_s=now_s)
         elif items != self._items and self._items is not None:  # another mission: the next flight
-            self._state = replace(self._state, flown_s=None)
+            self._state = changed(self._state, flown_s=None)
         self._items = items
         flown = vehicle.armed is True and vehicle.mode in _MODES
         if plan is None or not plan.items or not (flown or vehicle.armed is False):
@@ -272,7 +273,7 @@ class MissionAhead:
         if missing is not None or here is None:
             return MissionAnswer(missing=missing)
         if not flown:
-            here = replace(here, up_m=0.0)
+            here = changed(here, up_m=0.0)
         first = min(vehicle.mission_item or 0, len(plan.items) - 1) if flown else 0
         self._follow(now_s, plan, first, here, vehicle)
         walk = _Walk(
@@ -312,7 +313,7 @@ class MissionAhead:
         end = None if place is None else position_of(place, vehicle)
         if end is not None and not state.arrived:
             away_m = math.hypot(end.north_m - here.north_m, end.east_m - here.east_m)
-            state = replace(state, since_s=now_s, arrived=away_m < _ARRIVED_M)
+            state = changed(state, since_s=now_s, arrived=away_m < _ARRIVED_M)
         self._state = state
 
     def _forecast(self, walk: _Walk, held_s: float, unknown_w: float | None) -> MissionAnswer:
@@ -370,13 +371,13 @@ def _held(plan: FlightPlan, first: int, for_s: float) -> FlightPlan:
     item = items[first]
     if not item.hold_s or for_s <= 0.0:
         return plan
-    rest = replace(item, hold_s=max(item.hold_s - for_s, 0.0))
-    return replace(plan, items=(*items[:first], rest, *items[first + 1 :]))
+    rest = changed(item, hold_s=max(item.hold_s - for_s, 0.0))
+    return changed(plan, items=(*items[:first], rest, *items[first + 1 :]))
 
 
 def _rounded(at: Conditions) -> Conditions:
     """Conditions in steps, so that the legs that are far ahead are seldom computed again."""
-    return replace(
+    return changed(
         at,
         wind_m_s=round(at.wind_m_s / _WIND_M_S) * _WIND_M_S,
         wind_from_deg=round(at.wind_from_deg / _WIND_DEG) * _WIND_DEG,

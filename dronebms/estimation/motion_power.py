@@ -10,7 +10,7 @@ second, climb positive.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.flight_legs import Leg, Position, offset
+from smartbattery.values import changed
 
 Array = npt.NDArray[np.float64]
 
@@ -127,7 +128,7 @@ class MotionPower:
             if learned is not None:
                 state = MotionPowerState(_recalled(learned.rotor), _recalled(learned.wing))
             if state.rotor is None and hover_w is not None:
-                state = replace(state, rotor=_first(_ROTOR, hover_w))
+                state = changed(state, rotor=_first(_ROTOR, hover_w))
         self._state = state
 
     def state(self) -> MotionPowerState:
@@ -159,14 +160,14 @@ class MotionPower:
         state, ground_m_s, position = self._state, vehicle.ground_speed_m_s, offset(vehicle)
         velocity = _velocity_m_s(state.place, now_s, position)
         place = None if position is None else (now_s, position.north_m, position.east_m)
-        self._state = state = replace(state, place=place)
+        self._state = state = changed(state, place=place)
         if power_w <= 0.0 or ground_m_s is None or vehicle.armed is False:
             return
         air_m_s = _air_m_s(vehicle, ground_m_s, velocity)
         share = min(dt_s / _FASTEST_TAU_S, 1.0)
         slow_m_s = state.ground_m_s + (ground_m_s - state.ground_m_s) * share
         slow_air_m_s = state.air_m_s + (air_m_s - state.air_m_s) * share
-        state = replace(
+        state = changed(
             state,
             ground_m_s=slow_m_s,
             air_m_s=slow_air_m_s,
@@ -177,12 +178,12 @@ class MotionPower:
         if vehicle.on_wing:
             features = _wing(climb_m_s)
             fit = _learned_from(state.wing or _first(_WING, power_w), features, power_w, dt_s)
-            self._state = replace(state, wing=fit, wing_s=state.wing_s + dt_s)
+            self._state = changed(state, wing=fit, wing_s=state.wing_s + dt_s)
             return
         features = _rotor(air_m_s, climb_m_s)
         first = state.rotor or _first(_ROTOR, power_w / float(_ROTOR[0] @ features))
         fit = _learned_from(first, features, power_w, dt_s)
-        self._state = replace(state, rotor=fit, rotor_s=state.rotor_s + dt_s)
+        self._state = changed(state, rotor=fit, rotor_s=state.rotor_s + dt_s)
 
     def need(self, legs: LegTable, unknown_w: float | None) -> Need | None:
         """Energy of legs.

@@ -3,7 +3,7 @@
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from dronebms.core.report import UNKNOWN_STATE, CellState, Estimate, PackState
@@ -19,6 +19,7 @@ from dronebms.estimation.cell_model import (
 )
 from dronebms.estimation.sampling import Reading, Sample
 from dronebms.estimation.time_to_empty import RemainingTime
+from smartbattery.values import changed
 
 _HORIZONS_S = 10.0, 2.0, 30.0  # of the available current
 _COAST_S = 60.0  # silence after which nothing is known
@@ -146,13 +147,13 @@ def _consistent(state: PackState, sample: Sample, soc_pct: float | None) -> Pack
     Near the end the voltage may allow far less charge than the fit, on which each cell's rests.
     """
     if len(state.cells) != len(sample.cells_v):
-        state = replace(state, cells=())
+        state = changed(state, cells=())
     elif None in sample.cells_v:
         pairs = zip(state.cells, sample.cells_v, strict=True)
-        state = replace(state, cells=tuple(CellState() if v is None else c for c, v in pairs))
+        state = changed(state, cells=tuple(CellState() if v is None else c for c, v in pairs))
     if soc_pct is None or (state.weakest.soc_pct or 0.0) - soc_pct <= _REFUTED_PCT:
         return state
-    return replace(
+    return changed(
         state,
         weakest=_without_charge(state.weakest),
         cells=tuple(map(_without_charge, state.cells)),
@@ -160,4 +161,4 @@ def _consistent(state: PackState, sample: Sample, soc_pct: float | None) -> Pack
 
 
 def _without_charge(cell: CellState) -> CellState:
-    return replace(cell, soc_pct=None, soc_sd_pct=None)
+    return changed(cell, soc_pct=None, soc_sd_pct=None)

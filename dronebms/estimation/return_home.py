@@ -8,7 +8,7 @@ something unknown is `None`, never zero.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from dronebms.core.flight_plan import FlightPlan, ItemKind, ReturnPlan, ReturnTo, Speeds
@@ -30,6 +30,7 @@ from dronebms.estimation.motion_power import LegTable, MotionPower, Need
 from dronebms.estimation.reach import Available, available, verdict
 from dronebms.estimation.sampling import Sample
 from dronebms.estimation.time_to_empty import RemainingTime
+from smartbattery.values import changed
 
 NO_LOAD = "load"
 _DEFAULT_M_S = 5.0  # ground speed of a vehicle that has only hovered: PX4's default
@@ -132,7 +133,7 @@ class ReturnHome:
         else:
             name = None
         by_return = None if name is None else to.name != "home"
-        return replace(found, alternate=name, alternate_by_return=by_return)
+        return changed(found, alternate=name, alternate_by_return=by_return)
 
     def _answer(
         self, home_s: float, need: Need, energy: Available, power_w: float, away_m: float
@@ -146,7 +147,7 @@ class ReturnHome:
         pace_m_s = max(away_m / home_s if home_s > 0.0 else 0.0, _LEAST_CRUISE_M_S)
         further_w = return_w * max(self._state.receding_m_s, 0.0) / pace_m_s
         answer = verdict(low_s, margin_s, self._state.verdict)
-        self._state = replace(self._state, verdict=answer)
+        self._state = changed(self._state, verdict=answer)
         return ReturnEstimate(
             home_s=home_s,
             reserve_s=low_s,
@@ -162,7 +163,7 @@ class ReturnHome:
             dt_s = now_s - state.away[0]
             rate_m_s = (away_m - state.away[1]) / dt_s
             receding_m_s += (rate_m_s - receding_m_s) * min(dt_s / _RECEDE_TAU_S, 1.0)
-        self._state = replace(state, away=(now_s, away_m), receding_m_s=receding_m_s)
+        self._state = changed(state, away=(now_s, away_m), receding_m_s=receding_m_s)
 
 
 def conditions(vehicle: VehicleState, motion: MotionPower) -> Conditions:
@@ -203,18 +204,18 @@ def _returns(vehicle: VehicleState, motion: MotionPower) -> ReturnPlan:
     returns = _WITHOUT_PLAN if plan.returns is None else plan.returns
     if returns.cruise_m_s is not None:
         return returns
-    return replace(returns, cruise_m_s=_cruise_m_s(plan, motion))
+    return changed(returns, cruise_m_s=_cruise_m_s(plan, motion))
 
 
 def _level(returns: ReturnPlan) -> ReturnPlan:
-    return replace(returns, height_m=None, climb_at_least_m=0.0, wait_s=0.0, wait_height_m=None)
+    return changed(returns, height_m=None, climb_at_least_m=0.0, wait_s=0.0, wait_height_m=None)
 
 
 def _legs_over(
     here: Position, place: Position, returns: ReturnPlan, at: Conditions
 ) -> tuple[list[Leg], Position]:
     """Legs to a place that is passed, and where they end; raises NoWayError."""
-    end = place if place.up_m is not None else replace(place, up_m=here.up_m)
+    end = place if place.up_m is not None else changed(place, up_m=here.up_m)
     speeds = Speeds(returns.cruise_m_s, returns.climb_m_s, returns.descent_m_s)
     return line(here, end, speeds, at, stops=False), end
 
@@ -247,9 +248,9 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     if not landings:
         return nearest
     # It circles there, and the landing nearest to that place follows.
-    first = replace(nearest.position, up_m=_higher_m(here.up_m, returns.height_m))
+    first = changed(nearest.position, up_m=_higher_m(here.up_m, returns.height_m))
     landing = min(landings, key=lambda place: _apart_m(first, place.position))
-    return replace(landing, via=(first,), level=True)
+    return changed(landing, via=(first,), level=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +278,7 @@ class _AlongMission:
         if not goes_on or self.landing is None:
             return self.back, Destination("home", HOME, level=True)
         landing, place = self.landing
-        end = Destination(f"landing of item {landing}", replace(place, up_m=0.0), level=True)
+        end = Destination(f"landing of item {landing}", changed(place, up_m=0.0), level=True)
         return tuple([one for one in self.places if one[0] < landing]), end
 
     def destination(self, here: Position, vehicle: VehicleState, item: int | None) -> Destination:
@@ -293,7 +294,7 @@ class _AlongMission:
         goes_on = self.goes_on(follows)
         route, end = self.route(goes_on=goes_on)
         ahead = [place for n, place in route if (n >= follows if goes_on else n < passed)]
-        return replace(end, via=tuple(ahead))
+        return changed(end, via=tuple(ahead))
 
 
 def _along_mission(vehicle: VehicleState) -> _AlongMission:
@@ -359,7 +360,7 @@ def _rally(plan: FlightPlan, vehicle: VehicleState) -> Iterator[Destination]:
     for number, place in enumerate(plan.rally or (), 1):
         position = position_of(place, vehicle)
         if position is not None:  # the altitude of a rally point is that of the flight to it
-            yield Destination(f"rally point {number}", replace(position, up_m=0.0))
+            yield Destination(f"rally point {number}", changed(position, up_m=0.0))
 
 
 def _landings(plan: FlightPlan, vehicle: VehicleState) -> Iterator[Destination]:
@@ -367,7 +368,7 @@ def _landings(plan: FlightPlan, vehicle: VehicleState) -> Iterator[Destination]:
         if item.kind is ItemKind.LAND and item.place is not None:
             position = position_of(item.place, vehicle)
             if position is not None:
-                yield Destination(f"landing of item {number}", replace(position, up_m=0.0))
+                yield Destination(f"landing of item {number}", changed(position, up_m=0.0))
 
 
 @dataclass(frozen=True, slots=True)

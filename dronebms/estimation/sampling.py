@@ -7,11 +7,12 @@ held: the charge counter never stops.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from smartbattery.snapshot import Snapshot
+from smartbattery.values import changed
 
 MAX_STEP_GAP_S = 3.0  # between readings; beyond it nothing is known of what happened between them
 _SECOND_S = 1.0 - 1e-6
@@ -208,7 +209,7 @@ class Sampling:
 
     def resume(self) -> None:
         """Continue after an absence of the loop: no mean of the voltage spans it."""
-        self._end = replace(self._end, recent=())
+        self._end = changed(self._end, recent=())
 
     def update(self, snapshot: Snapshot) -> Sample:
         """Take in a snapshot, with a new reading in it or not."""

@@ -17,12 +17,13 @@ Seconds, watts of the pack, volts and ampere-seconds of one cell.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dronebms.estimation.cell_fit import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, CURVE_FROM, CURVE_STEPS
 from dronebms.estimation.gauge_fusion import GaugeCharge
 from dronebms.estimation.load_forecast import LoadAhead
+from smartbattery.values import changed
 
 _SDS = 2.0
 _SD_GAUGE = 0.09  # of a charge that began with a gauge's, as in `cell_states`
@@ -45,7 +46,7 @@ class ChargeBounds:
 
     def widened_by(self, other: "ChargeBounds") -> "ChargeBounds":
         """Bounds of a charge that is in either."""
-        return replace(self, least_as=min(self.least_as, other.least_as))
+        return changed(self, least_as=min(self.least_as, other.least_as))
 
 
 def charge_bounds(

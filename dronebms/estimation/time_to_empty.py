@@ -2,7 +2,7 @@
 """Stage: time to empty, a new forecast every two seconds and a count-down between them."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from dronebms.estimation.interval_adaptation import NO_FORECASTS, Adaptation, Fo
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Reading, Sample
 from dronebms.estimation.time_bounds import ChargeBounds, TimeBounds, charge_bounds, time_bounds
+from smartbattery.values import changed
 
 _FIRST_HORIZON_S = 600.0
 _FORECAST_S = 2.0
@@ -145,13 +146,13 @@ class TimeToEmpty:
             gauge: its charge, its kind, and how likely it is wrong.
         """
         if load is None:
-            self._state = replace(self._state, forecast=None)
+            self._state = changed(self._state, forecast=None)
         elif sample.second is not None:
             doubt = None if alone is None or gauge.wrong < _LEAST_WRONG else alone
             self._renew(sample.second.mean, sample.cells, cell, doubt, load, gauge)
         forecast = self._state.forecast
         if sample.just_ended:
-            self._state = replace(self._state, record=self._state.record.with_end(sample.t_s))
+            self._state = changed(self._state, record=self._state.record.with_end(sample.t_s))
         if sample.ended:
             return RemainingTime(0.0, 0.0, 0.0, 0.0 if forecast is None else forecast.power_w)
         if forecast is None or not sample.current_known:

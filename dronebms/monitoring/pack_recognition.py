@@ -11,7 +11,7 @@ channel, a second device at the address) is treated as silence, which has its ow
 earlier pack continues when it answers again.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from dronebms.core.chemistry import Chemistry
@@ -19,6 +19,7 @@ from dronebms.core.pack_data import LOAD_C, SINGLE_READING_S, UNKNOWN_CAPACITY_A
 from dronebms.core.pack_identity import difference, is_same_pack, merged
 from dronebms.core.vehicle_state import VehicleState
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+from smartbattery.values import changed
 
 ABSENT_S = 2.0  # without readings; unplugging takes longer than the reply to a repeated transfer
 MOST_GAP_S = 60.0  # too short to land, charge or swap a pack and take off
@@ -95,13 +96,13 @@ class PackRecognition:
         state = self._state
         grounded = state.last is not None and _on_ground(state, snapshot.t_s, pack_data)
         if grounded and not state.changeable:
-            state = self._state = replace(state, changeable=True)
+            state = self._state = changed(state, changeable=True)
         if snapshot.voltage_v is None:
             differs = difference(state.identity, snapshot.identity)
             if not state.changeable and (state.switched or differs is not None):
                 return self._refused(snapshot, differs or "voltage unknown")
-            self._state = replace(state, absent=True)
-            return replace(snapshot, identity=state.identity)
+            self._state = changed(state, absent=True)
+            return changed(snapshot, identity=state.identity)
         if state.last is None:
             return self._accepted(snapshot, pack_data)
         now_s, read = snapshot.t_s, snapshot.identity
@@ -112,11 +113,11 @@ class PackRecognition:
                 return self._refused(snapshot, differs)
             self._replaced(read)
         elif (switch := self._switch(now, pack_data)) is not None:
-            self._state = replace(state, switched=True)
+            self._state = changed(state, switched=True)
             return self._refused(snapshot, switch)
         elif state.absent or now_s - state.last.t_s > ABSENT_S:
             before = state.last if state.changeable else None
-            self._state = replace(
+            self._state = changed(
                 state, before=before, since_s=now_s, contradicted_s=None, jumped=False
             )
         if self._contradicts(now, pack_data):
@@ -126,9 +127,9 @@ class PackRecognition:
     def _refused(self, snapshot: Snapshot, differs: str) -> Snapshot:
         """Silence in place of another pack's readings."""
         state, now_s = self._state, snapshot.t_s
-        self._state = replace(state, absent=True)
+        self._state = changed(state, absent=True)
         read_at_s = {} if state.last is None else {"voltage_v": state.last.read_s}
-        return replace(
+        return changed(
             snapshot.unknown(now_s, f"another pack answers: {differs}"),
             identity=state.identity,
             read_at_s=read_at_s,
@@ -156,7 +157,7 @@ class PackRecognition:
 
     def continues(self, snapshot: Snapshot, pack_data: PackData) -> bool:
         """Whether a snapshot can be of the pack of this state, after a restart."""
-        read = replace(snapshot.identity, connection=self._state.identity.connection)
+        read = changed(snapshot.identity, connection=self._state.identity.connection)
         now = reading_of(snapshot, pack_data, 0.0)
         last = self._state.last
         same = is_same_pack(self._state.identity, read)
@@ -166,9 +167,9 @@ class PackRecognition:
         """Note whether the vehicle is armed; what was known holds for a minute."""
         state = self._state
         if vehicle.armed is not None:
-            self._state = replace(state, armed=vehicle.armed, armed_s=now_s)
+            self._state = changed(state, armed=vehicle.armed, armed_s=now_s)
         elif now_s - state.armed_s > MOST_GAP_S:
-            self._state = replace(state, armed=None)
+            self._state = changed(state, armed=None)
 
     def _contradicts(self, now: PackReading, pack_data: PackData) -> bool:
         """Whether readings cannot be those of the pack before an absence, and last."""
@@ -183,9 +184,9 @@ class PackRecognition:
         contradicts = is_other_charge(state.before, now, pack_data)
         if not contradicts or (over and pending_s is None):
             before = None if over else state.before
-            self._state = replace(state, before=before, contradicted_s=None)
+            self._state = changed(state, before=before, contradicted_s=None)
             return False
-        self._state = replace(state, contradicted_s=now_s if pending_s is None else pending_s)
+        self._state = changed(state, contradicted_s=now_s if pending_s is None else pending_s)
         return pending_s is not None and now_s - pending_s >= SINGLE_READING_S
 
     def _jumps(self, now: PackReading) -> bool:
@@ -195,7 +196,7 @@ class PackRecognition:
             return False
         if abs(now.cell_v - last.cell_v) > _JUMP_V + last.uncertain_v + now.uncertain_v:
             lasts_s = now.t_s + _JUMP_S - SINGLE_READING_S  # longer than after an absence
-            self._state = replace(
+            self._state = changed(
                 state, before=last, since_s=now.t_s, contradicted_s=lasts_s, jumped=True
             )
         return False
@@ -204,7 +205,7 @@ class PackRecognition:
         """Another pack from here on."""
         count = self._state.identity.connection + 1
         self._state = RecognitionState(
-            identity=replace(read, connection=count),
+            identity=changed(read, connection=count),
             armed=self._state.armed,
             armed_s=self._state.armed_s,
         )
@@ -213,13 +214,13 @@ class PackRecognition:
         """Take in a snapshot of this pack; the snapshot with its identity."""
         state, read = self._state, snapshot.identity
         if read.connection != state.identity.connection:
-            read = replace(read, connection=state.identity.connection)
+            read = changed(read, connection=state.identity.connection)
         dt_s = 0.0 if state.last is None else snapshot.t_s - state.last.t_s
         current_a = abs(snapshot.current_a or 0.0)
         share = min(max(dt_s, 0.0) / _RELAX_S, 1.0)
         relaxing_a = state.relaxing_a + share * (current_a - state.relaxing_a)
         last = reading_of(snapshot, pack_data, relaxing_a)
-        state = replace(
+        state = changed(
             state,
             identity=merged(state.identity, read),
             last=last,
@@ -231,11 +232,11 @@ class PackRecognition:
         if state.before is None:
             grounded = _on_ground(state, snapshot.t_s, pack_data)
             if grounded is not state.changeable:
-                state = replace(state, changeable=grounded)
+                state = changed(state, changeable=grounded)
         self._state = state
         if snapshot.identity is state.identity:
             return snapshot
-        return replace(snapshot, identity=state.identity)
+        return changed(snapshot, identity=state.identity)
 
 
 def _on_ground(state: RecognitionState, now_s: float, pack_data: PackData) -> bool:

@@ -6,7 +6,7 @@ Live operation, replay and simulation use the same step; they differ in the sour
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
@@ -58,6 +58,7 @@ from dronebms.protection.limits import Limit, LimitChange, changed_limits, defau
 from dronebms.protection.quantities import SETTLED_S
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+from smartbattery.values import changed
 
 _SHORT_S = 1.0  # an absence in which neither load, charge nor temperature change much
 _IDENTITY_S = 3.0  # in which a gauge reports it, and the pack of an earlier run answers
@@ -171,14 +172,14 @@ class Pipeline:
         """
         self._alarms.supply = supply
         if supply is not None:
-            status = replace(
+            status = changed(
                 report.status, asked_max_a=supply.asked_max_a, asked_by=supply.asked_by
             )
-            report = replace(report, status=status, supply=supply)
+            report = changed(report, status=status, supply=supply)
         watched = _at(report.status, self._watch.of(report.t_s))
         requests = self._actions.update(watched, report.vehicle, report.t_s)
         if requests != report.requests:
-            report = replace(report, requests=requests)
+            report = changed(report, requests=requests)
         for sink in self._sinks:
             try:
                 sink(report)
@@ -267,7 +268,7 @@ class Pipeline:
         if not early:  # another pack answers for long: it is used until the stored one returns
             return snapshot
         unknown = snapshot.unknown(now_s, f"another pack answers: {differs}")
-        return replace(unknown, identity=stored.identity, other_pack=differs)
+        return changed(unknown, identity=stored.identity, other_pack=differs)
 
     def _start_afresh(self, snapshot: Snapshot, reason: str) -> Snapshot:
         self._pending = None
@@ -349,7 +350,7 @@ class Pipeline:
             pack_data = pack_data.completed(
                 Identity(cells=known.cells, design_mah=known.capacity_mah)
             )
-            pack_data = replace(pack_data, full_seen_v=known.full_seen_v)
+            pack_data = changed(pack_data, full_seen_v=known.full_seen_v)
         else:
             self.store_learned_or_log()  # the flight of the previous pack has ended
             self._consistency = ConsistencyCheck()
@@ -426,7 +427,7 @@ def _without_charge(estimate: Estimate) -> Estimate:
 
 def _without_verdicts(estimate: Estimate) -> Estimate:
     """The estimate in the first seconds of load: no verdict before a limit follows it."""
-    return replace(
+    return changed(
         estimate,
         home_verdict=Verdict.UNKNOWN,
         mission_verdict=Verdict.UNKNOWN,
@@ -445,7 +446,7 @@ def _confirmed(estimate: Estimate, active: Sequence[str]) -> Estimate:
     if (home, mission) == (estimate.home_verdict, estimate.mission_verdict):
         return estimate
     missing = estimate.verdict_missing or "confirmation"
-    return replace(estimate, home_verdict=home, mission_verdict=mission, verdict_missing=missing)
+    return changed(estimate, home_verdict=home, mission_verdict=mission, verdict_missing=missing)
 
 
 def _followed(
@@ -463,15 +464,15 @@ def _at(status: Status, now_s: float) -> Status:
     """The status with another time, of the clock or of watch time."""
     if status.t_s == now_s:
         return status
-    return replace(
-        status, t_s=now_s, events=tuple([replace(event, t_s=now_s) for event in status.events])
+    return changed(
+        status, t_s=now_s, events=tuple([changed(event, t_s=now_s) for event in status.events])
     )
 
 
 def with_ground_checks(report: Report, reported: ReportedCharge | None = None) -> Report:
     """The report with charging advice and preflight verdict, and the charge to send if given."""
     charging = advise_charging(report)
-    return replace(
+    return changed(
         report,
         reported=report.reported if reported is None else reported,
         charging=charging,

@@ -10,12 +10,13 @@ longest constant reading is 18 s.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from smartbattery.snapshot import CELL_FIELDS, UNIDENTIFIED, Identity, Snapshot
+from smartbattery.values import changed
 
 _STEP_V_FRAC = 0.2
 _STEP_BURSTS = 2.0  # times the chemistry's 10 s current
@@ -64,16 +65,16 @@ class PlausibilityCheck:
     """
 
     def __init__(self, state: PlausibilityState = PlausibilityState()) -> None:
-        self._state = replace(state, values=dict(state.values))
+        self._state = changed(state, values=dict(state.values))
 
     def state(self) -> PlausibilityState:
         """State for a restart."""
-        return replace(self._state, values=dict(self._state.values))
+        return changed(self._state, values=dict(self._state.values))
 
     def resume(self, absent_s: float) -> None:
         """Continue after an absence of the loop: readings did not stand still in it."""
         state = self._state
-        self._state = replace(state, moved_s=state.moved_s + absent_s)
+        self._state = changed(state, moved_s=state.moved_s + absent_s)
 
     def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
         """The snapshot without implausible steps; unknown while the gauge is frozen."""
@@ -82,7 +83,7 @@ class PlausibilityCheck:
             self._state = PlausibilityState()
         known = merged(self._state.identity, identity)
         if known is not self._state.identity:
-            self._state = replace(self._state, identity=known)
+            self._state = changed(self._state, identity=known)
         capacity_ah = (pack_data.capacity_mah or _UNKNOWN_CAPACITY_MAH) / 1000.0
         frozen_s = self._frozen_s(snapshot, _LOAD_C * capacity_ah)
         if frozen_s > _FROZEN_S:
@@ -101,7 +102,7 @@ class PlausibilityCheck:
             snapshot.cells_v,
         ):
             return snapshot
-        return replace(
+        return changed(
             snapshot,
             voltage_v=voltage_v,
             current_a=current_a,
@@ -119,7 +120,7 @@ class PlausibilityCheck:
         if all(v.since_s is None for name, v in values.items() if name != "temperature_degc"):
             settled_s = read_at_s.get("voltage_v")
             if settled_s != self._state.settled_s:
-                self._state = replace(self._state, settled_s=settled_s)
+                self._state = changed(self._state, settled_s=settled_s)
         elif self._state.settled_s is not None:
             return {**read_at_s, "voltage_v": self._state.settled_s}
         return read_at_s
@@ -130,7 +131,7 @@ class PlausibilityCheck:
         read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
         reading = (snapshot.voltage_v, current_a, snapshot.cells_v)
         if reading != self._state.reading or current_a is None or current_a < load_a:
-            self._state = replace(self._state, reading=reading, moved_s=read_s)
+            self._state = changed(self._state, reading=reading, moved_s=read_s)
         return read_s - self._state.moved_s
 
     def _voltage(self, snapshot: Snapshot, name: str, value: float | None) -> float | None:

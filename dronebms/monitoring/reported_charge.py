@@ -12,13 +12,14 @@ Percentage, time and consumption are of one estimate: what is unknown makes the 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH
 from dronebms.core.pack_identity import is_same_pack
 from dronebms.core.report import Report, ReportedCharge
 from smartbattery.snapshot import UNIDENTIFIED, Identity
+from smartbattery.values import changed
 
 _HOLD_S = 3.0  # the shortest hold of a limit of charge or time
 _SPARE_PCT, _SPARE_S = 5.0, 50.0  # a correction of the estimate, and how often it may come
@@ -73,7 +74,7 @@ class ReportedChargeStage:
     def resume(self, absent_s: float) -> None:
         """Continue after an absence of the loop: in it no change has lasted."""
         if self._state.since_s is not None:
-            self._state = replace(self._state, since_s=self._state.since_s + absent_s)
+            self._state = changed(self._state, since_s=self._state.since_s + absent_s)
 
     def update(self, report: Report, confirms: Confirms) -> ReportedCharge:
         """The charge to send.
@@ -86,12 +87,12 @@ class ReportedChargeStage:
         if not is_same_pack(self._state.identity, snapshot.identity):
             self._state = ReportedChargeState()
         if self._state.identity is not snapshot.identity:
-            self._state = replace(self._state, identity=snapshot.identity)
+            self._state = changed(self._state, identity=snapshot.identity)
         state = self._state
         pct, left_s = _charge_pct(report), report.estimate.remaining_s
         if pct is None or snapshot.voltage_v is None:
             if state.since_s is not None:
-                self._state = replace(state, since_s=None)
+                self._state = changed(state, since_s=None)
             return ReportedCharge()
         is_empty = not _EMPTY.isdisjoint(report.status.active)
         time_agrees = left_s is None or is_empty or confirms("remaining_s", left_s)
@@ -146,7 +147,7 @@ class ReportedChargeStage:
         mildest = max if falls else min
         if left_s is not None and mild_left_s is not None:
             left_s = mildest(mild_left_s, left_s)
-        self._state = replace(
+        self._state = changed(
             state,
             pct=_less(state.pct, drawn_pct),
             left_s=_less(state.left_s, gap_s),

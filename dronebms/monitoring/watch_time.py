@@ -8,10 +8,11 @@ clears one. The estimator counts charge in the clock's time, because the current
 Seconds.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from smartbattery.snapshot import Snapshot
+from smartbattery.values import changed
 
 LOOP_STEP_S = 0.5  # five periods of the loop: a longer step is an absence
 LOG_STEP_S = 2.0  # of a flight log, with a step for every sample and every second
@@ -67,4 +68,4 @@ class WatchTime:
         if not self._state.absent_s:
             return snapshot
         read_at_s = {name: self.of(at_s) for name, at_s in snapshot.read_at_s.items()}
-        return replace(snapshot, t_s=self.of(snapshot.t_s), read_at_s=read_at_s)
+        return changed(snapshot, t_s=self.of(snapshot.t_s), read_at_s=read_at_s)

@@ -7,12 +7,13 @@ discharging. No action, and none that can be configured, cuts thrust or power.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from dronebms.core.report import GOVERNOR, Action, ActionKind, ActionRequest, Severity, Status
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.protection.limits import Limit
+from smartbattery.values import changed
 
 DEFAULT_ACTIONS = (
     Action(Severity.INFO, ActionKind.REPORT, hold_s=0.0, cooldown_s=0.0, only_when_armed=False),
@@ -76,8 +77,8 @@ class Actions:
                 self._next_number += 1
             else:
                 old.remove(row)
-                request = row.request and replace(row.request, action=action)
-                row = replace(row, action=action, request=request)
+                request = row.request and changed(row.request, action=action)
+                row = changed(row, action=action, request=request)
             self._rows.append(row)
 
     def state(self) -> ActionsState:
@@ -108,7 +109,7 @@ class Actions:
             if row.met_s is None and row.request is None:
                 return row
             ended_s = row.ended_s if row.request is None else watch_s
-            return replace(row, met_s=None, ended_s=ended_s, request=None)
+            return changed(row, met_s=None, ended_s=ended_s, request=None)
         # While it is unknown whether the vehicle is armed, nothing begins and nothing ends.
         if action.only_when_armed and vehicle.armed is None and row.request is None:
             return row
@@ -117,10 +118,10 @@ class Actions:
         if request is None:
             cooling = row.ended_s is not None and watch_s - row.ended_s < action.cooldown_s
             if cooling or watch_s - met_s < action.hold_s:
-                return replace(row, met_s=met_s)
+                return changed(row, met_s=met_s)
             request = ActionRequest(action, (self._battery, row.number, now_s), because)
-        request = replace(request, because=because, max_a=status.asked_max_a)
-        return replace(row, met_s=met_s, request=request)
+        request = changed(request, because=because, max_a=status.asked_max_a)
+        return changed(row, met_s=met_s, request=request)
 
 
 def explain(limits: Iterable[Limit], rows: Iterable[Action] = ()) -> list[str]:

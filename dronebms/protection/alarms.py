@@ -8,7 +8,7 @@ Evaluation has no effect on the vehicle; `dronebms.protection.actions` has.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
 from math import inf
 from operator import or_
@@ -37,6 +37,7 @@ from dronebms.protection.quantities import (
 )
 from dronebms.protection.time_to_trip import TimeToTrip, TimeToTripState
 from smartbattery.snapshot import Snapshot
+from smartbattery.values import changed
 
 # The reading whose age decides whether a quantity is fresh; for all others the voltage.
 _READING = {
@@ -105,7 +106,7 @@ class _Row:
             met = limit.beyond(value)
         if not met:
             if state.since_s is not None:
-                self.state = replace(state, since_s=None)
+                self.state = changed(state, since_s=None)
             return False
         if state.since_s is None:
             since_s, readings, last = now_s, 0, None
@@ -118,7 +119,7 @@ class _Row:
         ):
             readings += 1
             last = (read_s, value)
-        self.state = replace(state, since_s=since_s, readings=readings, last_reading=last)
+        self.state = changed(state, since_s=since_s, readings=readings, last_reading=last)
         hold_s = limit.clear_s if state.active else limit.hold_s
         enough = state.active or readings >= limit.readings
         if not enough or now_s - since_s < hold_s - _SLACK_S:
@@ -259,7 +260,7 @@ class Alarms:
         values = quantities.update(snapshot, estimate, vehicle)
         if not is_same_pack(before, quantities.identity):  # a latch belongs to its pack
             for row in self._rows.values():
-                row.state = replace(row.state, latched=False)
+                row.state = changed(row.state, latched=False)
                 if values.get(row.limit.quantity) is None:  # so does a prediction
                     row.state = LimitState()
             for group in self._groups:

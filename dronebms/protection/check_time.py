@@ -7,11 +7,12 @@ the pack gives. Seconds of the loop's clock.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dronebms.core.report import Estimate, Severity
 from dronebms.protection.limits import Limit
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
+from smartbattery.values import changed
 
 # A limit with a longer hold time forbids the take-off while it is exceeded (`Status.pending`).
 MAX_CHECK_S = 10.0
@@ -46,7 +47,7 @@ class CheckTime:
         if estimate.soc_pct is not None:
             known.add("soc_pct")
         if since_s is not None and known.issubset(self.known):
-            return replace(self, at_s=now_s)
+            return changed(self, at_s=now_s)
         if since_s is not None:
             known.update(self.known)
         return CheckTime(snapshot.identity, tuple(sorted(known)), now_s, now_s)

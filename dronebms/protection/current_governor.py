@@ -9,7 +9,7 @@ there is a wide margin.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
@@ -23,6 +23,7 @@ from dronebms.protection.quantities import (
     Values,
     number,
 )
+from smartbattery.values import changed
 
 REACT_S = 2.0  # until the vehicle follows a limit; no window is shorter
 MARGIN = 0.97  # of a window's limit, for rounding and a late response
@@ -191,7 +192,7 @@ class Governor:
         load_a = values.get("loaded_a")
         dt_s = number(values["dt_s"]) or 0.0
         if limp_a is None:
-            self._state = replace(self._state, limit_a=None)
+            self._state = changed(self._state, limit_a=None)
             return None, None
         if load_a is None:  # the current is unknown: the limit stays
             return limit_a, None
@@ -208,5 +209,5 @@ class Governor:
         limit_a = max(limit_a + max(min(target_a - limit_a, most_a), least_a), limp_a)
         plenty_s = plenty_s + dt_s if limit_a > _FAR * present_a else 0.0
         released = plenty_s >= _RELEASE_S
-        self._state = replace(self._state, limit_a=None if released else limit_a, plenty_s=plenty_s)
+        self._state = changed(self._state, limit_a=None if released else limit_a, plenty_s=plenty_s)
         return (None, None) if released else (limit_a, by)

@@ -5,7 +5,7 @@ A rejected reading leaves its field: it is unknown, except that the sum of the c
 of a rejected pack voltage. Readings in dispute are in `Snapshot.disputed`, for limits alone.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH, PackData
 from dronebms.monitoring.consistency.currents import CurrentSample, CurrentState, Wrong
 from dronebms.monitoring.consistency.voltages import Fault, VoltageSample, VoltageState
 from smartbattery.snapshot import Snapshot
+from smartbattery.values import changed
 
 _SECOND_S = 1.0 - 1e-6
 _CHARGE_FIELDS = ("remaining_mah", "soc_pct", "time_to_empty_s")
@@ -68,7 +69,7 @@ class ConsistencyCheck:
         if not checked.doubts:
             return checked
         withheld = snapshot.counts.withheld + len(checked.doubts)
-        return replace(checked, counts=replace(snapshot.counts, withheld=withheld))
+        return changed(checked, counts=changed(snapshot.counts, withheld=withheld))
 
     # ------------------------------------------------------------------ cells and pack
 
@@ -94,13 +95,13 @@ class ConsistencyCheck:
             if pack_v is None:
                 return snapshot
             doubt = f"{pack} rejected, cells {sum_v:.1f} V"
-            return _rejected(replace(snapshot, voltage_v=sum_v), ("voltage_v",), doubt)
-        unknown = replace(snapshot, cells_v=(None,) * len(snapshot.cells_v))
+            return _rejected(changed(snapshot, voltage_v=sum_v), ("voltage_v",), doubt)
+        unknown = changed(snapshot, cells_v=(None,) * len(snapshot.cells_v))
         if state.fault is Fault.ALL_CELLS:
             doubt = f"cells {sum_v:.1f} V rejected, {pack}"
             return _rejected(unknown, ("cells_v",), doubt)
         packs_v = (sum_v,) if pack_v is None else (pack_v, sum_v)
-        return replace(
+        return changed(
             unknown,
             voltage_v=min(packs_v),
             doubts=(*snapshot.doubts, f"{pack}, cells {sum_v:.1f} V disputed"),
@@ -111,9 +112,9 @@ class ConsistencyCheck:
         """Store a verdict; the response of the cells is not compared across a change of it."""
         state, currents = self._state, self._state.currents
         if voltages.fault is not state.voltages.fault:
-            currents = replace(currents, samples=(), charging_s=None, suspect=False)
-            state = replace(state, second_s=None, currents_a=(), cells_v=(), shares_v=())
-        self._state = replace(state, voltages=voltages, currents=currents)
+            currents = changed(currents, samples=(), charging_s=None, suspect=False)
+            state = changed(state, second_s=None, currents_a=(), cells_v=(), shares_v=())
+        self._state = changed(state, voltages=voltages, currents=currents)
         return voltages
 
     # ------------------------------------------------------------------ current and charge
@@ -133,7 +134,7 @@ class ConsistencyCheck:
             doubt = f"{read}, charge falls at {rates_a[1]:.0f} A"
             disputed = {**snapshot.disputed, "current_a": currents_a}
             unknown = _unknown(snapshot, ("current_a", *_CHARGE_FIELDS))
-            return replace(unknown, doubts=(*snapshot.doubts, doubt), disputed=disputed)
+            return changed(unknown, doubts=(*snapshot.doubts, doubt), disputed=disputed)
         if wrong in (Wrong.CURRENT, Wrong.BOTH) and current_a is not None:
             doubt = f"{state.doubt}: rejected"
             names = ("current_a", "average_a")
@@ -150,10 +151,10 @@ class ConsistencyCheck:
             return checked
         if abs(pct - 100.0 * mah / full_mah) < _WORDS_POINTS:
             if self._state.words_s is not None:
-                self._state = replace(self._state, words_s=None)
+                self._state = changed(self._state, words_s=None)
             return checked
         since_s = read.t_s if self._state.words_s is None else self._state.words_s
-        self._state = replace(self._state, words_s=since_s)
+        self._state = changed(self._state, words_s=since_s)
         rejected = not set(_CHARGE_FIELDS).isdisjoint(checked.rejected)
         if read.t_s - since_s < _WORDS_S or rejected or checked.remaining_mah is None:
             return checked
@@ -185,7 +186,7 @@ class ConsistencyCheck:
         cell_v = _middle_cell(snapshot, pack_data)
         read_s = snapshot.read_at_s.get("voltage_v", now_s)
         if cell_v is None:
-            self._state = replace(
+            self._state = changed(
                 state, second_s=None, currents_a=(), cells_v=(), shares_v=(), currents=currents
             )
             return
@@ -196,7 +197,7 @@ class ConsistencyCheck:
         share_v = cell_v if pack_v is None else pack_v / cells
         shares_v = (*state.shares_v, share_v)[-_MOST_READINGS:]
         if state.second_s is not None and read_s - state.second_s < _SECOND_S:
-            self._state = replace(
+            self._state = changed(
                 state,
                 currents_a=currents_a,
                 cells_v=cells_v,
@@ -208,7 +209,7 @@ class ConsistencyCheck:
         means = fmean(currents_a), fmean(cells_v), fmean(shares_v)
         sample = CurrentSample(read_s, *means, still)
         average_a = snapshot.average_a
-        self._state = replace(
+        self._state = changed(
             state,
             second_s=read_s,
             currents_a=(),
@@ -239,15 +240,15 @@ def _without_cells(snapshot: Snapshot, cells: tuple[int, ...]) -> Snapshot:
             doubt = f"cell {k + 1} {cell_v:.2f} V rejected{others}"
             snapshot = _rejected(snapshot, (f"cell{k + 1}_v",), doubt)
     kept_v = tuple([None if k in cells else v for k, v in enumerate(snapshot.cells_v)])
-    return replace(snapshot, cells_v=kept_v)
+    return changed(snapshot, cells_v=kept_v)
 
 
 def _unknown(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
     unknown: dict[str, Any] = dict.fromkeys(names)
-    return replace(snapshot, **unknown)
+    return changed(snapshot, **unknown)
 
 
 def _rejected(snapshot: Snapshot, names: tuple[str, ...], doubt: str) -> Snapshot:
-    return replace(
+    return changed(
         snapshot, doubts=(*snapshot.doubts, doubt), rejected=(*snapshot.rejected, *names)
     )

@@ -19,12 +19,13 @@ Amperes positive while discharging, mAh, volts of a cell, seconds.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from statistics import fmean, median
 
 from dronebms.core.chemistry import Chemistry
 from dronebms.core.pack_data import LOAD_C, PackData
+from smartbattery.values import changed
 
 # Response of the cells, between the medians of two times of 5 s with 2 s between them: two seconds
 # of another value are no step. In recorded and computed flights every step of 1.5 C has at least
@@ -110,13 +111,13 @@ class Counts:
         if self.at_s is None or not 0.0 <= now_s - self.at_s <= _GAP_S:
             return Counts(at_s=now_s, jumped_mah=self.jumped_mah, step_mah=self.step_mah)
         drawn_mah = self.drawn_mah + current_a * (now_s - self.at_s) / 3.6
-        return replace(self, at_s=now_s, drawn_mah=drawn_mah)
+        return changed(self, at_s=now_s, drawn_mah=drawn_mah)
 
     def read(
         self, read_s: float, mah: float, full_mah: float | None, capacity_mah: float
     ) -> "Counts":
         """Compare a reading of the gauge; at an end of its range it may stand still."""
-        after = replace(
+        after = changed(
             self,
             read_s=read_s,
             remaining_mah=mah,
@@ -136,15 +137,15 @@ class Counts:
         extra_mah = fallen_mah - drawn_mah
         if fallen_mah and not held:
             step_mah = min(abs(fallen_mah), _COARSE_FRAC * capacity_mah)
-            after = replace(after, step_mah=step_mah)
+            after = changed(after, step_mah=step_mah)
         jump_mah = max(_JUMP_FRAC * capacity_mah, 2.0 * (self.step_mah or 0.0))
         if abs(extra_mah) > jump_mah and abs(fallen_mah) > abs(drawn_mah):
-            return _anchored(replace(after, jumped_mah=self.jumped_mah + extra_mah), read_s)
+            return _anchored(changed(after, jumped_mah=self.jumped_mah + extra_mah), read_s)
         allowed_mah = _COUNT_FRAC * max(abs(fallen_mah), abs(drawn_mah))
         allowed_mah += _OFFSET_C * capacity_mah * (read_s - self.read_s) / 3600.0
         most_mah = _MOST_FLOORS * self.floor_mah(capacity_mah)
         return _anchored(
-            replace(
+            changed(
                 after,
                 fallen_mah=self.fallen_mah + fallen_mah,
                 more_mah=min(max(self.more_mah + extra_mah - allowed_mah, 0.0), most_mah),
@@ -155,7 +156,7 @@ class Counts:
 
     def without_difference(self) -> "Counts":
         """The counts, compared from here on."""
-        return replace(self, more_mah=0.0, less_mah=0.0, since=self.newest)
+        return changed(self, more_mah=0.0, less_mah=0.0, since=self.newest)
 
     def floor_mah(self, capacity_mah: float) -> float:
         """Difference that the resolution of the gauge explains."""
@@ -176,7 +177,7 @@ def _anchored(counts: Counts, read_s: float) -> Counts:
     """The counts with this reading as the newest; after agreement the comparison starts here."""
     newest = Anchor(read_s, counts.drawn_mah, counts.fallen_mah)
     agrees = counts.since is None or not (counts.more_mah or counts.less_mah)
-    return replace(counts, newest=newest, since=newest if agrees else counts.since)
+    return changed(counts, newest=newest, since=newest if agrees else counts.since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class CurrentState:
         refuted, last = (None, None) if restarted else (self.refuted, self.last)
         if self.refuted_s is not None:
             refuted, last = refuted or counts.newest, last or counts.newest
-        return replace(self, counts=counts, refuted=refuted, last=last)
+        return changed(self, counts=counts, refuted=refuted, last=last)
 
     @property
     def charge_doubt(self) -> str:
@@ -238,7 +239,7 @@ class CurrentState:
         samples = (sample,) if gap else (*self.samples, sample)[-_SAMPLES:]
         ah = capacity_mah / 1000.0
         flies = armed is not False
-        state = _charged(replace(self, samples=samples), sample, ah, flies=flies)
+        state = _charged(changed(self, samples=samples), sample, ah, flies=flies)
         state = _responded(state, ah, pack_data.chemistry)
         state = _counted(state, ah, average_a, flies=flies)
         return _decided(state, sample.t_s, ah, flies=flies)
@@ -247,17 +248,17 @@ class CurrentState:
 def _refuted(state: CurrentState, why: str) -> CurrentState:
     counts = state.counts
     if state.refuted_s is None:  # whether the charge agrees is decided by what follows
-        state = replace(state, counts=counts.without_difference(), refuted=counts.newest)
+        state = changed(state, counts=counts.without_difference(), refuted=counts.newest)
     now_s = state.samples[-1].t_s
-    return replace(state, refuted_s=now_s, last=counts.newest, why=why, suspect=False)
+    return changed(state, refuted_s=now_s, last=counts.newest, why=why, suspect=False)
 
 
 def _charged(state: CurrentState, sample: CurrentSample, ah: float, *, flies: bool) -> CurrentState:
     """Compare a charging current in flight with the cells."""
     if not flies or sample.current_a > -_CHARGE_C * ah:
-        return replace(state, charging_s=None)
+        return changed(state, charging_s=None)
     if state.charging_s is None:
-        return replace(state, charging_s=sample.t_s, charging_v=sample.cell_v)
+        return changed(state, charging_s=sample.t_s, charging_v=sample.cell_v)
     if sample.t_s - state.charging_s < _CHARGE_S or sample.cell_v > state.charging_v - _FALL_V:
         return state
     return _refuted(state, f"current {sample.current_a:.1f} A, cells fall")
@@ -268,7 +269,7 @@ def _responded(state: CurrentState, ah: float, chemistry: Chemistry) -> CurrentS
     ohm = chemistry.resistance_mohm_ah / 1000.0 / ah
     samples = state.samples[-_COMPARED:]
     if len(samples) < _COMPARED:
-        return replace(state, suspect=False)
+        return changed(state, suspect=False)
     before, after = _middle(samples[:_MIDDLE]), _middle(samples[-_MIDDLE:])
     before_a, after_a = before[0], after[0]
     step_a = after_a - before_a
@@ -282,7 +283,7 @@ def _responded(state: CurrentState, ah: float, chemistry: Chemistry) -> CurrentS
     if is_step and response <= _NO_RESPONSE:
         if state.suspect:
             return _refuted(state, f"current step {step_a:.0f} A without response")
-        return replace(state, suspect=True)
+        return changed(state, suspect=True)
     why = None
     if _is_stuck(state.samples, ah, _STUCK_S):
         why = f"current stuck at {after_a:.1f} A"
@@ -294,7 +295,7 @@ def _responded(state: CurrentState, ah: float, chemistry: Chemistry) -> CurrentS
     if why is not None:
         return _refuted(state, why)
     healthy = abs(step_a) >= _HEALTHY_C * ah and _HEALTHY[0] <= response <= _HEALTHY[1]
-    return replace(state, suspect=False, refuted_s=None if healthy else state.refuted_s)
+    return changed(state, suspect=False, refuted_s=None if healthy else state.refuted_s)
 
 
 def _middle(samples: Sequence[CurrentSample]) -> tuple[float, float, float]:
@@ -336,13 +337,13 @@ def _counted(
     floor_mah = counts.floor_mah(ah * 1000.0)
     worst_mah = max(counts.more_mah, counts.less_mah)
     if worst_mah < floor_mah / 2.0:
-        return replace(state, mismatch=None)
+        return changed(state, mismatch=None)
     if state.mismatch is not None or worst_mah < floor_mah + lag_mah or rates_a is None:
         return state
     if _is_stuck(state.samples, ah, _MISMATCHED_S):
         return _refuted(state, f"current stuck at {currents_a[-1]:.1f} A")
     wrong = _mismatched(*rates_a, ah, average_a, counts.full_frac, flies=flies)
-    return replace(state, mismatch=wrong)
+    return changed(state, mismatch=wrong)
 
 
 def _mismatched(
@@ -398,9 +399,9 @@ def _decided(state: CurrentState, now_s: float, ah: float, *, flies: bool) -> Cu
     # A charge that is rejected itself is no witness for a current.
     if lately_a is not None and not jumped and (lately_a >= LOAD_C * ah or not flies):
         settled = counts.without_difference()
-        state = replace(state, refuted_s=None, counts=settled, mismatch=None)
+        state = changed(state, refuted_s=None, counts=settled, mismatch=None)
     elif first_a is not None and first_a < LOAD_C * ah and flies:
-        return replace(state, wrong=Wrong.BOTH)  # the gauge counts by the wrong current
+        return changed(state, wrong=Wrong.BOTH)  # the gauge counts by the wrong current
     if state.refuted_s is not None or state.mismatch is Wrong.CURRENT:
-        return replace(state, wrong=Wrong.BOTH if jumped else Wrong.CURRENT)
-    return replace(state, wrong=Wrong.CHARGE if jumped else state.mismatch)
+        return changed(state, wrong=Wrong.BOTH if jumped else Wrong.CURRENT)
+    return changed(state, wrong=Wrong.CHARGE if jumped else state.mismatch)

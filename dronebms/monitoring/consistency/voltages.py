@@ -26,12 +26,13 @@ Volts, amperes. The verdict stays until the readings agree again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from statistics import median
 
 from dronebms.core.chemistry import Chemistry
+from smartbattery.values import changed
 
 # Recorded packs read cells and pack at different times: up to 8 % for a second and 3.1 % for 3 s
 # in a step of the load; the median of 30 s is within 2.5 %.
@@ -124,21 +125,21 @@ class VoltageState:
         samples = (sample,) if gap > _MOST_GAP_S else (*self.samples, sample)
         while samples[0].t_s < sample.t_s - _SLOW_S:
             samples = samples[1:]
-        state = replace(self, samples=samples)
+        state = changed(self, samples=samples)
         if self.fault is None and len(samples) >= _BEFORE + _AFTER:
             base_v = median([sample.difference_v for sample in samples[:-_AFTER]])
-            state = replace(state, base_v=base_v)
+            state = changed(state, base_v=base_v)
         state = _stepped(state)
         if state.step_v is not None:
-            return replace(state, fault=Fault.CELLS, since_s=_first(self.since_s, sample))
+            return changed(state, fault=Fault.CELLS, since_s=_first(self.since_s, sample))
         ohm = chemistry.resistance_mohm_ah / 1000.0 / ah
         fault, cells = _verdict(state, chemistry, ohm)
         if fault is not None:
-            return replace(state, fault=fault, cells=cells, since_s=_first(self.since_s, sample))
+            return changed(state, fault=fault, cells=cells, since_s=_first(self.since_s, sample))
         # Readings that were wrong for long are no evidence of what is usual.
         lasted = self.since_s is not None and sample.t_s - self.since_s > _STEP_S
         samples = (sample,) if lasted else samples
-        return replace(state, samples=samples, fault=None, cells=(), since_s=None)
+        return changed(state, samples=samples, fault=None, cells=(), since_s=None)
 
 
 def _first(since_s: float | None, sample: VoltageSample) -> float:
@@ -154,13 +155,13 @@ def _stepped(state: VoltageState) -> VoltageState:
         lasts = any(abs(s.difference_v - base_v) >= least_v for s in recent)
         if len(recent) < count or (lasts and _pack_votes(state.samples, state.cells[0])):
             return state
-        return replace(state, step_v=None, cells=())
+        return changed(state, step_v=None, cells=())
     if state.fault not in (None, Fault.CELLS) or state.base_v is None:
         return state
     found = _lone_step(state.samples)
     if found is None:
         return state
-    return replace(state, cells=(found[0],), step_v=found[1])
+    return changed(state, cells=(found[0],), step_v=found[1])
 
 
 def _lone_step(samples: Sequence[VoltageSample]) -> tuple[int, float] | None:
