@@ -143,7 +143,6 @@ class _Group:
     """The rows of one quantity; mostly one comparison shows that nothing changes."""
 
     def __init__(self, quantity: str, rows: list[_Row]) -> None:
-        self.quantity = quantity
         self.rows = rows
         self.reading = _READING.get(quantity, "voltage_v")
         limits = [row.limit for row in rows]
@@ -151,12 +150,14 @@ class _Group:
         self._below = min((x.trip for x in limits if x.rising), default=inf)
         self.busy = any(row.busy for row in rows)
 
+    def is_quiet(self, value: float | NotApplicable) -> bool:
+        """Whether no row is tripped or exceeded, and none is by this value."""
+        return not self.busy and (value is NOT_APPLICABLE or self._above < value < self._below)
+
     def update(
         self, value: float | NotApplicable, snapshot: Snapshot, *, disarmed: bool
     ) -> list[_Row]:
         """Evaluate a value; the rows that have tripped or cleared."""
-        if not self.busy and (value is NOT_APPLICABLE or self._above < value < self._below):
-            return []
         now_s = snapshot.t_s
         read_s = snapshot.read_at_s.get(self.reading, now_s)
         changed = [row for row in self.rows if row.update(value, now_s, read_s, disarmed=disarmed)]
@@ -200,7 +201,7 @@ class Alarms:
         by_quantity: dict[str, list[_Row]] = {}
         for row in self._rows.values():
             by_quantity.setdefault(row.limit.quantity, []).append(row)
-        self._groups = [_Group(quantity, rows) for quantity, rows in by_quantity.items()]
+        self._groups = {quantity: _Group(quantity, rows) for quantity, rows in by_quantity.items()}
         self._longest_hold_s = longest_hold_s(limits)
         self._caps = caps_of(limits, self._quantities.pack_data)
 
@@ -228,7 +229,8 @@ class Alarms:
 
     def confirms(self, quantity: str, value: float) -> bool:
         """Whether every limit of a quantity that is beyond a value has tripped."""
-        rows = (row for group in self._groups if group.quantity == quantity for row in group.rows)
+        group = self._groups.get(quantity)
+        rows = () if group is None else group.rows
         return all(row.state.active for row in rows if row.limit.beyond(value))
 
     def latch(self, limit_ids: Iterable[str]) -> None:
@@ -240,7 +242,7 @@ class Alarms:
             row = self._rows.get(limit_id)
             if row is not None and row.limit.latch:
                 row.state = LimitState(active=True, latched=True)
-        for group in self._groups:
+        for group in self._groups.values():
             group.busy = any(row.busy for row in group.rows)
 
     def resume(self) -> None:
@@ -263,7 +265,7 @@ class Alarms:
                 row.state = changed(row.state, latched=False)
                 if values.get(row.limit.quantity) is None:  # so does a prediction
                     row.state = LimitState()
-            for group in self._groups:
+            for group in self._groups.values():
                 group.busy = any(row.busy for row in group.rows)
         if self.supply is not None:
             name = "modules_missing" if self.supply.series else "packs_missing"
@@ -277,13 +279,14 @@ class Alarms:
         )
         asked_a, asked_by = self._govern(values, estimate, limp_a, now_s)
         events = []
-        for group in self._groups:
-            value = values.get(group.quantity)
-            if value is not None:
-                for row in group.update(value, snapshot, disarmed=vehicle.armed is False):
-                    reason = quantities.reason(group.quantity, snapshot)
-                    events.append(_event(row, value, snapshot, reason))
-        busy = [row for group in self._groups if group.busy for row in group.rows]
+        for quantity, group in self._groups.items():
+            value = values.get(quantity)
+            if value is None or group.is_quiet(value):
+                continue
+            for row in group.update(value, snapshot, disarmed=vehicle.armed is False):
+                reason = quantities.reason(quantity, snapshot)
+                events.append(_event(row, value, snapshot, reason))
+        busy = [row for group in self._groups.values() if group.busy for row in group.rows]
         active = [row.limit for row in busy if row.state.active]
         active.sort(key=lambda limit: -limit.severity)
         bits = reduce(or_, (limit.fault_bits for limit in active), 0)

@@ -8,11 +8,11 @@ the pack gives. Seconds of the loop's clock.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from dronebms.core.report import Estimate, Severity
 from dronebms.protection.limits import Limit
-from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
-from smartbattery.values import changed
+from smartbattery.snapshot import MAX_CELLS, UNIDENTIFIED, Identity, Snapshot
 
 # A limit with a longer hold time forbids the take-off while it is exceeded (`Status.pending`).
 MAX_CHECK_S = 10.0
@@ -21,6 +21,8 @@ _READINGS = (
     "current_a", "temperature_degc", "fet_degc", "status_raw", "alert_raw", "safety_raw",
     "failure_raw", "max_error_pct", "alerts",
 )  # fmt: skip
+_read = attrgetter(*_READINGS)
+_CELLS = tuple(f"cell {k}" for k in range(MAX_CELLS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,11 @@ class CheckTime:
             return CheckTime()
         continues = snapshot.identity == self.identity and now_s - self.at_s <= _MAX_GAP_S
         since_s = self.since_s if continues else None
-        known = {name for name in _READINGS if getattr(snapshot, name) is not None}
-        known.update(f"cell {k}" for k, v in enumerate(snapshot.cells_v) if v is not None)
-        if estimate.soc_pct is not None:
-            known.add("soc_pct")
+        values = (*zip(_READINGS, _read(snapshot), strict=True), ("soc_pct", estimate.soc_pct))
+        cells = zip(_CELLS, snapshot.cells_v, strict=False)
+        known = {name for name, value in (*values, *cells) if value is not None}
         if since_s is not None and known.issubset(self.known):
-            return changed(self, at_s=now_s)
+            return CheckTime(self.identity, self.known, since_s, now_s)
         if since_s is not None:
             known.update(self.known)
         return CheckTime(snapshot.identity, tuple(sorted(known)), now_s, now_s)

@@ -49,12 +49,7 @@ class CurrentCaps:
     warm_degc: float
     hot_degc: float
     cutoff_v: float
-
-    @property
-    def steady_a(self) -> float:
-        """Amperes that may be drawn without end."""
-        rows = [*self.windows.values(), *([] if self.heat is None else [self.heat])]
-        return MARGIN * min((amps for _, amps in rows), default=math.inf)
+    steady_a: float  # that may be drawn without end
 
 
 def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> CurrentCaps:
@@ -63,10 +58,11 @@ def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> CurrentCaps:
     for row in sorted(limits, key=lambda row: row.trip):  # the mildest tier comes first
         if row.quantity in (*WINDOWS_S, "heat_a"):
             windows.setdefault(row.quantity, (row.limit_id, row.trip))
+    steady_a = MARGIN * min((amps for _, amps in windows.values()), default=math.inf)
     heat = windows.pop("heat_a", None)
     hot = sorted(r.trip for r in limits if r.quantity == "temperature_degc" and r.rising)
     warm_degc, hot_degc = (*hot, math.inf, math.inf)[:2]
-    return CurrentCaps(windows, heat, warm_degc, hot_degc, pack_data.cutoff_v)
+    return CurrentCaps(windows, heat, warm_degc, hot_degc, pack_data.cutoff_v, steady_a)
 
 
 def allowed_current(

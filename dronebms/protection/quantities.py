@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from typing import Final
 
 from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_AH, PackData
@@ -41,6 +42,8 @@ _TIMES_HOME = ("turn_back_in_s", "home_reserve_s", "home_margin_s", "home_best_s
 _OF_FLIGHT = (*_TIMES_HOME, "alternates", "mission_risk")
 _PREDICTED = (*_TIMES_LEFT, *_OF_FLIGHT)
 _ESTIMATED = ("soc_pct", "soh_pct", *_TIMES_LEFT, *_TIMES_HOME)
+_read, _estimated = attrgetter(*_READ), attrgetter(*_ESTIMATED)
+_SEEN = frozenset(("current", "temperature", "cells"))
 _RISKS = {Verdict.YES: 0.0, Verdict.MARGINAL: 1.0, Verdict.NO: 2.0, Verdict.UNKNOWN: None}
 _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
@@ -208,7 +211,7 @@ class Quantities:
         else:
             self._restore(QuantitiesState(identity=snapshot.identity))
         now_s = snapshot.t_s
-        values: Values = {name: getattr(estimate, name) for name in _ESTIMATED}
+        values: Values = dict(zip(_ESTIMATED, _estimated(estimate), strict=True))
         values["alternates"] = _alternates(estimate)
         values["mission_risk"] = _mission_risk(estimate, vehicle)
         # A time to empty of 0 is a measurement, not a prediction.
@@ -218,21 +221,25 @@ class Quantities:
             values |= dict.fromkeys(_PREDICTED)
         if vehicle.armed is False:  # landed: there is no way home any more
             values |= dict.fromkeys(_OF_FLIGHT, NOT_APPLICABLE)
-        values |= {name: getattr(snapshot, name) for name in _READ}
+        values.update(zip(_READ, _read(snapshot), strict=True))
         values["cells"] = self.pack_data.cells or len(snapshot.cells_v)
         dt_s = 0.0 if self._last_s is None else max(now_s - self._last_s, 0.0)
         values["dt_s"] = dt_s
         values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s
-        cells_v, hidden_v = _judged_cells(snapshot), self._hidden_cell(snapshot, dt_s)
-        lowest_v = [*cells_v, *([] if hidden_v is None else [hidden_v])]
+        known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+        cells_v, hidden_v = (
+            _judged_cells(snapshot, known_v),
+            self._hidden_cell(snapshot, known_v, dt_s),
+        )
+        lowest_v = cells_v if hidden_v is None else [*cells_v, hidden_v]
         values["lowest_cell_v"] = min(lowest_v, default=None)
         values["highest_cell_v"] = max(cells_v, default=None)
         values["resting_cell_v"] = estimate.resting_cell_v if cells_v else None
         self._estimate = estimate
-        self._gauge(snapshot, values, vehicle)
+        self._gauge(snapshot, values, len(known_v), vehicle)
         self._currents(snapshot, dt_s, values)
-        self._use(snapshot, estimate, vehicle, dt_s, values)
+        self._use(snapshot, known_v, estimate, vehicle, dt_s, values)
         return values
 
     def reason(self, quantity: str, snapshot: Snapshot) -> str:
@@ -258,12 +265,11 @@ class Quantities:
 
     # ------------------------------------------------------------------ parts
 
-    def _hidden_cell(self, snapshot: Snapshot, dt_s: float) -> float | None:
+    def _hidden_cell(self, snapshot: Snapshot, known_v: list[float], dt_s: float) -> float | None:
         """Mean of the unknown cells: what the known ones leave of the pack's voltage.
 
         The lowest is no higher than that. Smoothed, because pack and cells are not read at once.
         """
-        known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
         unknown = len(snapshot.cells_v) - len(known_v)
         if not known_v or not unknown or snapshot.voltage_v is None:
             self._hidden_cell_v = None
@@ -273,7 +279,9 @@ class Quantities:
         self._hidden_cell_v = before_v + (mean_v - before_v) * (1.0 - math.exp(-dt_s / _HIDDEN_S))
         return self._hidden_cell_v
 
-    def _gauge(self, snapshot: Snapshot, values: Values, vehicle: VehicleState) -> None:
+    def _gauge(
+        self, snapshot: Snapshot, values: Values, known_cells: int, vehicle: VehicleState
+    ) -> None:
         now_s = snapshot.t_s
         valid = snapshot.voltage_v is not None
         if valid or self._last_valid_s is None:  # silence counts from the start
@@ -282,7 +290,7 @@ class Quantities:
         values["silence_s"] = 0.0 if valid else now_s - self._last_valid_s
         values["other_pack"] = float(snapshot.other_pack is not None)
         # On the ground a dispute is a doubt like any other: the pack is not flown.
-        disputes = len({"voltage_v", "current_a"}.intersection(snapshot.disputed))
+        disputes = ("voltage_v" in snapshot.disputed) + ("current_a" in snapshot.disputed)
         disputes += "cells_v" in snapshot.rejected  # no reading shows the weakest cell
         flies = vehicle.armed is not False
         values["disputes"] = NOT_APPLICABLE
@@ -290,12 +298,12 @@ class Quantities:
             values["disputes"] = float(disputes) if valid else None
         doubts = len(snapshot.doubts) + len(self._estimate.doubts) - disputes * flies
         values["doubts"] = float(doubts) if valid else None
-        readings = (snapshot.current_a, snapshot.temperature_degc, *snapshot.cells_v)
-        known = len(readings) - readings.count(None)
+        known = known_cells + (snapshot.current_a is not None)
+        known += snapshot.temperature_degc is not None
         self._most_readings = max(self._most_readings, known)
         withheld = _withheld(snapshot)
-        self._seen.update({"current", "temperature", "cells"}.difference(_lacking(snapshot)))
-        self._seen.update(withheld)
+        if not self._seen.issuperset(_SEEN):
+            self._seen.update(_SEEN.difference(_lacking(snapshot)), withheld)
         blind = valid and (known < self._most_readings or bool(withheld))
         values["blind_s"] = self._lasting("blind", now_s, lasts=blind)
         values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
@@ -345,6 +353,7 @@ class Quantities:
     def _use(
         self,
         snapshot: Snapshot,
+        known_v: list[float],
         estimate: Estimate,
         vehicle: VehicleState,
         dt_s: float,
@@ -366,7 +375,6 @@ class Quantities:
         flying = loaded or vehicle.armed is True
         self._idle_mah = 0.0 if flying or charging else self._idle_mah + current_a * dt_s / 3.6
         full = not flying and (estimate.soc_pct or 0.0) >= _STORED_PCT
-        known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
         spread_v = max(known_v) - min(known_v) if known_v else None
         values["loaded_a"] = current_a if loaded else NOT_APPLICABLE
         values["spread_rest_v"] = spread_v if resting_s >= RELAXED_S else None
@@ -445,17 +453,19 @@ def _lacking(snapshot: Snapshot) -> list[str]:
     return [name for name, value in readings.items() if value is None]
 
 
-def _judged_cells(snapshot: Snapshot) -> list[float]:
+def _judged_cells(snapshot: Snapshot, known_v: list[float]) -> list[float]:
     """Cell voltages that limits judge: in a dispute those of both sides."""
     if "cells_v" in snapshot.disputed:
         packs_v = [pack_v / len(snapshot.cells_v) for pack_v in snapshot.disputed["voltage_v"]]
         return [*snapshot.disputed["cells_v"], *packs_v]
-    return [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+    return known_v
 
 
 def _withheld(snapshot: Snapshot) -> set[str]:
     """Names of the readings that a cross-check has rejected or disputes."""
     names = {*snapshot.rejected, *snapshot.disputed}
+    if not names:
+        return names
     found = {"current"} if "current_a" in names else set()
     return found | ({"cells"} if any(name.startswith("cell") for name in names) else set())
 

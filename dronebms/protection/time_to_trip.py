@@ -33,7 +33,8 @@ _HOME = ("home_reserve_s", "home_margin_s", "home_best_s")
 _LEAST = 1e-9
 Remaining = Mapping[str, float]  # rest of the hold times, by limit
 # Under load, the nearest of these is named if no trend leads to a limit.
-_BY_LOAD = (*WINDOWS_S, "heat_a", "lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct")
+_OF_LOAD = frozenset((*WINDOWS_S, "heat_a"))
+_BY_LOAD = _OF_LOAD.union(("lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,9 @@ class TimeToTrip:
             "voltage_v": cut_v * (pack_data.cells or 1),
             "soc_pct": 0.0,
         }
-        self._rows = tuple(limits)
-        self._names = {row.quantity for row in self._rows}
+        rows = tuple(limits)
+        self._names = tuple(dict.fromkeys(row.quantity for row in rows))
+        self._rows = tuple([row for row in rows if row.quantity not in _WITHOUT_TREND])
         self._state = state
 
     def state(self) -> TimeToTripState:
@@ -129,7 +131,7 @@ class TimeToTrip:
         since_s = now_s - computed_s
         rows = {key: max(in_s - since_s, 0.0) for key, in_s in state.binding_in_s.items()}
         rows |= holding
-        first = min(rows, key=lambda key: rows[key], default=None)
+        first = min(rows, key=rows.__getitem__, default=None)
         if first is None or rows[first] > _FAR_S:
             return NextTrip(state.nearest, None, state.trips_in_s)
         return NextTrip(first, rows[first], state.trips_in_s)
@@ -138,8 +140,8 @@ class TimeToTrip:
         self, values: Values, history: CurrentHistory, estimate: Estimate, now_s: float
     ) -> TimeToTripState:
         trends = dict(self._state.trends)
-        for name in self._names:
-            value = number(values.get(name))
+        numbers = {name: number(values.get(name)) for name in self._names}
+        for name, value in numbers.items():
             if value is not None:
                 trend = trends.get(name)
                 trends[name] = (
@@ -151,10 +153,10 @@ class TimeToTrip:
         load_a = number(values.get("loaded_a"))
         loaded = load_a is not None and load_a > 0.0
         for row in self._rows:
-            value = number(values.get(row.quantity))
-            if value is None or row.quantity in _WITHOUT_TREND or row.beyond(value):
+            value = numbers[row.quantity]
+            if value is None or row.beyond(value):
                 continue
-            if row.quantity in (*WINDOWS_S, "heat_a"):
+            if row.quantity in _OF_LOAD:
                 in_s = _load_in_s(row, value, load_a, history, now_s)
             else:
                 per_s = -1.0 if row.quantity in _RUN_DOWN else trends[row.quantity].per_s

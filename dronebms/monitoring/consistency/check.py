@@ -11,7 +11,12 @@ from typing import Any, ClassVar
 
 from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH, PackData
 from dronebms.monitoring.consistency.currents import CurrentSample, CurrentState, Wrong
-from dronebms.monitoring.consistency.voltages import Fault, VoltageSample, VoltageState
+from dronebms.monitoring.consistency.voltages import (
+    Fault,
+    VoltageSample,
+    VoltageState,
+    is_gross,
+)
 from smartbattery.snapshot import Snapshot
 from smartbattery.values import changed
 
@@ -47,11 +52,27 @@ class ConsistencyCheck:
     """
 
     def __init__(self, state: ConsistencyState = ConsistencyState()) -> None:
-        self._state = state
+        self._second_s = state.second_s
+        self._currents_a = list(state.currents_a)
+        self._cells_v = list(state.cells_v)
+        self._shares_v = list(state.shares_v)
+        self._last_a = state.last_a
+        self._words_s = state.words_s
+        self._voltages = state.voltages
+        self._currents = state.currents
 
     def state(self) -> ConsistencyState:
         """State for a restart."""
-        return self._state
+        return ConsistencyState(
+            self._second_s,
+            tuple(self._currents_a),
+            tuple(self._cells_v),
+            tuple(self._shares_v),
+            self._last_a,
+            self._words_s,
+            self._voltages,
+            self._currents,
+        )
 
     def check(
         self, snapshot: Snapshot, pack_data: PackData, *, armed: bool | None = None
@@ -63,9 +84,9 @@ class ConsistencyCheck:
             pack_data: rated data; without a capacity the current is not compared.
             armed: of the vehicle, None if unknown: then the pack may fly.
         """
-        checked = self._voltages(snapshot, pack_data)
-        checked = self._currents(checked, pack_data, armed=armed)
-        checked = self._charge_words(checked, snapshot)
+        checked = self._checked_voltages(snapshot, pack_data)
+        checked = self._checked_current(checked, pack_data, armed=armed)
+        checked = self._checked_charge(checked, snapshot)
         if not checked.doubts:
             return checked
         withheld = snapshot.counts.withheld + len(checked.doubts)
@@ -73,17 +94,17 @@ class ConsistencyCheck:
 
     # ------------------------------------------------------------------ cells and pack
 
-    def _voltages(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        pack_v, state = snapshot.voltage_v, self._state.voltages
+    def _checked_voltages(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
+        pack_v, state = snapshot.voltage_v, self._voltages
         known_v = [v for v in snapshot.cells_v if v is not None]
         whole = bool(known_v) and len(known_v) == len(snapshot.cells_v)
         last_s = state.samples[-1].t_s if state.samples else -1.0
         read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
         if pack_v and whole and read_s > last_s:
-            sample = VoltageSample(read_s, pack_v, tuple(known_v), snapshot.current_a)
-            ah = (pack_data.capacity_mah or UNKNOWN_CAPACITY_AH * 1000.0) / 1000.0
-            news = sample.is_gross and state.fault is None
+            news = state.fault is None and is_gross(known_v, pack_v)
             if news or read_s - last_s >= _SECOND_S:
+                sample = VoltageSample(read_s, pack_v, tuple(known_v), snapshot.current_a)
+                ah = (pack_data.capacity_mah or UNKNOWN_CAPACITY_AH * 1000.0) / 1000.0
                 state = self._judged(state.added(sample, pack_data.chemistry, ah))
         if state.fault is None or not known_v:
             return snapshot
@@ -110,23 +131,28 @@ class ConsistencyCheck:
 
     def _judged(self, voltages: VoltageState) -> VoltageState:
         """Store a verdict; the response of the cells is not compared across a change of it."""
-        state, currents = self._state, self._state.currents
-        if voltages.fault is not state.voltages.fault:
-            currents = changed(currents, samples=(), charging_s=None, suspect=False)
-            state = changed(state, second_s=None, currents_a=(), cells_v=(), shares_v=())
-        self._state = changed(state, voltages=voltages, currents=currents)
+        if voltages.fault is not self._voltages.fault:
+            self._currents = changed(self._currents, samples=(), charging_s=None, suspect=False)
+            self._begin_second(None)
+        self._voltages = voltages
         return voltages
+
+    def _begin_second(self, second_s: float | None) -> None:
+        self._second_s = second_s
+        self._currents_a, self._cells_v, self._shares_v = [], [], []
 
     # ------------------------------------------------------------------ current and charge
 
-    def _currents(self, snapshot: Snapshot, pack_data: PackData, *, armed: bool | None) -> Snapshot:
+    def _checked_current(
+        self, snapshot: Snapshot, pack_data: PackData, *, armed: bool | None
+    ) -> Snapshot:
         current_a, capacity_mah = snapshot.current_a, pack_data.capacity_mah
         if capacity_mah is None:
             return snapshot
         if current_a is not None:
-            currents = self._counted(snapshot, current_a, capacity_mah)
-            self._second(snapshot, currents, current_a, pack_data, capacity_mah, armed=armed)
-        state = self._state.currents
+            self._currents = self._counted(snapshot, current_a, capacity_mah)
+            self._gather(snapshot, current_a, pack_data, capacity_mah, armed=armed)
+        state = self._currents
         wrong, rates_a = state.wrong, state.rates_a
         if wrong is Wrong.DISPUTED and rates_a is not None:
             currents_a = (rates_a[1],) if current_a is None else (current_a, rates_a[1])
@@ -144,26 +170,25 @@ class ConsistencyCheck:
             snapshot = _rejected(_unknown(snapshot, _CHARGE_FIELDS), _CHARGE_FIELDS, doubt)
         return snapshot
 
-    def _charge_words(self, checked: Snapshot, read: Snapshot) -> Snapshot:
+    def _checked_charge(self, checked: Snapshot, read: Snapshot) -> Snapshot:
         """Reject the charge while percentage, remaining and full charge contradict each other."""
         pct, mah, full_mah = read.soc_pct, read.remaining_mah, read.full_mah
         if pct is None or mah is None or not full_mah:
             return checked
         if abs(pct - 100.0 * mah / full_mah) < _WORDS_POINTS:
-            if self._state.words_s is not None:
-                self._state = changed(self._state, words_s=None)
+            self._words_s = None
             return checked
-        since_s = read.t_s if self._state.words_s is None else self._state.words_s
-        self._state = changed(self._state, words_s=since_s)
+        if self._words_s is None:
+            self._words_s = read.t_s
         rejected = not set(_CHARGE_FIELDS).isdisjoint(checked.rejected)
-        if read.t_s - since_s < _WORDS_S or rejected or checked.remaining_mah is None:
+        if read.t_s - self._words_s < _WORDS_S or rejected or checked.remaining_mah is None:
             return checked
         doubt = f"gauge {pct:.0f} %, {mah:.0f} of {full_mah:.0f} mAh: rejected"
         return _rejected(_unknown(checked, _CHARGE_FIELDS), _CHARGE_FIELDS, doubt)
 
     def _counted(self, snapshot: Snapshot, current_a: float, capacity_mah: float) -> CurrentState:
         """State of the currents after a step of their counts."""
-        state, mah = self._state.currents, snapshot.remaining_mah
+        state, mah = self._currents, snapshot.remaining_mah
         read_s = snapshot.read_at_s.get("remaining_mah", snapshot.t_s)
         counts = state.counts.drawn(snapshot.t_s, current_a)
         restarted = counts.newest is None
@@ -171,10 +196,9 @@ class ConsistencyCheck:
             counts = counts.read(read_s, mah, snapshot.full_mah, capacity_mah)
         return state.counting(counts, restarted=restarted)
 
-    def _second(
+    def _gather(
         self,
         snapshot: Snapshot,
-        currents: CurrentState,
         current_a: float,
         pack_data: PackData,
         capacity_mah: float,
@@ -182,41 +206,27 @@ class ConsistencyCheck:
         armed: bool | None,
     ) -> None:
         """Gather the means of a second, and judge it when it is whole."""
-        state, now_s = self._state, snapshot.t_s
         cell_v = _middle_cell(snapshot, pack_data)
-        read_s = snapshot.read_at_s.get("voltage_v", now_s)
+        read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
         if cell_v is None:
-            self._state = changed(
-                state, second_s=None, currents_a=(), cells_v=(), shares_v=(), currents=currents
-            )
+            self._begin_second(None)
             return
-        currents_a = (*state.currents_a, current_a)[-_MOST_READINGS:]
-        cells_v = (*state.cells_v, cell_v)[-_MOST_READINGS:]
         cells = pack_data.cells or len(snapshot.cells_v)
         pack_v = None if "voltage_v" in snapshot.disputed else snapshot.voltage_v
-        share_v = cell_v if pack_v is None else pack_v / cells
-        shares_v = (*state.shares_v, share_v)[-_MOST_READINGS:]
-        if state.second_s is not None and read_s - state.second_s < _SECOND_S:
-            self._state = changed(
-                state,
-                currents_a=currents_a,
-                cells_v=cells_v,
-                shares_v=shares_v,
-                currents=currents,
-            )
+        currents_a, cells_v, shares_v = self._currents_a, self._cells_v, self._shares_v
+        currents_a.append(current_a)
+        cells_v.append(cell_v)
+        shares_v.append(cell_v if pack_v is None else pack_v / cells)
+        for readings in (currents_a, cells_v, shares_v):
+            del readings[:-_MOST_READINGS]
+        if self._second_s is not None and read_s - self._second_s < _SECOND_S:
             return
-        still = current_a == state.last_a and min(currents_a) == max(currents_a)
-        means = fmean(currents_a), fmean(cells_v), fmean(shares_v)
-        sample = CurrentSample(read_s, *means, still)
-        average_a = snapshot.average_a
-        self._state = changed(
-            state,
-            second_s=read_s,
-            currents_a=(),
-            cells_v=(),
-            shares_v=(),
-            last_a=current_a,
-            currents=currents.added(sample, pack_data, capacity_mah, average_a, armed=armed),
+        still = current_a == self._last_a and min(currents_a) == max(currents_a)
+        sample = CurrentSample(read_s, fmean(currents_a), fmean(cells_v), fmean(shares_v), still)
+        self._begin_second(read_s)
+        self._last_a = current_a
+        self._currents = self._currents.added(
+            sample, pack_data, capacity_mah, snapshot.average_a, armed=armed
         )
 
 

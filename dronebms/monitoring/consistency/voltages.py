@@ -73,6 +73,15 @@ class Fault(Enum):
     DISPUTED = "disputed"
 
 
+def _difference_frac(cells_v: Sequence[float], pack_v: float) -> float:
+    return sum(cells_v) / pack_v - 1.0
+
+
+def is_gross(cells_v: Sequence[float], pack_v: float) -> bool:
+    """Whether no step of the load can explain the difference of two readings."""
+    return abs(_difference_frac(cells_v, pack_v)) > _GROSS_FRAC
+
+
 @dataclass(frozen=True, slots=True)
 class VoltageSample:
     """Readings of one second."""
@@ -90,12 +99,12 @@ class VoltageSample:
     @property
     def difference_frac(self) -> float:
         """Sum of the cells above the pack's voltage, as a share of it."""
-        return sum(self.cells_v) / self.pack_v - 1.0
+        return _difference_frac(self.cells_v, self.pack_v)
 
     @property
     def is_gross(self) -> bool:
         """Whether no step of the load can explain the difference."""
-        return abs(self.difference_frac) > _GROSS_FRAC
+        return is_gross(self.cells_v, self.pack_v)
 
 
 @dataclass(frozen=True, slots=True)
