@@ -5,7 +5,7 @@ Values are stored by the field names of `Snapshot`. This is the whole state of a
 one continues from it. Seconds.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
@@ -18,6 +18,7 @@ from smartbattery.snapshot import (
     Identity,
     Snapshot,
 )
+from smartbattery.values import changed
 
 BEYOND = "beyond_a"
 # A reading that was plausible and is not for so long: a fault, and no disturbance of a transfer.
@@ -57,7 +58,7 @@ class GaugeState:
 
     def copy(self) -> "GaugeState":
         """An independent copy."""
-        return replace(
+        return changed(
             self,
             values=dict(self.values),
             read_at_s=dict(self.read_at_s),

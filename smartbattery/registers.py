@@ -11,7 +11,7 @@ kernel's sbs-battery driver; TI SLUUA43 (BQ40Z50), chapter 12.
 """
 
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, StrEnum
 
 from smartbattery.fields import Bit, StatusWord
 
@@ -32,7 +32,7 @@ class PollRate(Enum):
     STATIC = "once per pack"
 
 
-class ScaledBy(Enum):
+class ScaledBy(StrEnum):
     """Which power of ten of SpecificationInfo multiplies the value."""
 
     NOTHING = "nothing"

@@ -12,7 +12,7 @@ from dronebms.estimation.cell_model import FAST, OFFSET, CircuitState
 
 def max_currents(
     cell: CellEstimate, now: CircuitState, cutoff_v: float, horizons_s: tuple[float, ...]
-) -> list[float]:
+) -> tuple[float, ...]:
     """Constant current that leaves the cell above `cutoff_v` for each horizon, at least 0.
 
     The resistance is taken one standard deviation higher than estimated.
@@ -33,4 +33,4 @@ def max_currents(
         used_s = horizon_s + now.depth_s * slow_share
         per_amp_v += slope_v * used_s / now.capacity_as
         currents_a.append(max(left_v / per_amp_v, 0.0))
-    return currents_a
+    return tuple(currents_a)

@@ -50,6 +50,7 @@ from dronebms.estimation.cell_model import (
     CellModel,
     CircuitState,
     kelvin_of,
+    lost_v,
     knots_covariance,
 )
 from dronebms.estimation.lost_cells import SPAN, Loss, Residual, lost_cells
@@ -224,6 +225,10 @@ class CellEstimate:
         return self.model.circuit(
             self.x, self.table_v, self.kelvin, self.fast_a, self.slow_a, current_a
         )
+
+    def sag_v(self, circuit: CircuitState, current_a: float) -> float:
+        """Voltage lost at a current in its circuit at any current."""
+        return lost_v(circuit.ohms, current_a, self.fast_a, self.slow_a)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,13 @@ def knots_covariance(sds_v: Array, length: float) -> Array:
     return np.asarray(np.outer(sds_v, sds_v) * np.exp(-apart / length))
 
 
+def lost_v(
+    ohms: tuple[float, float, float], current_a: float, fast_a: float, slow_a: float
+) -> float:
+    """Voltage lost in a circuit; `fast_a`, `slow_a` are w1, w2."""
+    return ohms[0] * current_a + ohms[1] * fast_a + ohms[2] * slow_a
+
+
 class CircuitState(NamedTuple):
     """The circuit at one moment."""
 
@@ -198,5 +205,5 @@ class CellModel:
         fast = math.exp(x[FAST]) * grown
         slow = math.exp(x[SLOW]) * grown
         ohms = fast * self.ohms[0], fast * self.ohms[1], slow * self.ohms[2]
-        sag_v = ohms[0] * current_a + ohms[1] * fast_a + ohms[2] * slow_a
+        sag_v = lost_v(ohms, current_a, fast_a, slow_a)
         return CircuitState(open_v, step_v * CURVE_STEPS, ohms, sag_v, depth_s, capacity_as)

@@ -48,6 +48,18 @@ class ShownCharge:
         return ShownCharge(pct, now_s)
 
 
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """What follows from the cell alone, whatever is read until its next estimate."""
+
+    cell: CellEstimate
+    circuit: CircuitState  # without a current
+    charge_known: bool
+    soh_pct: float | None
+    ohm: float | None
+    most_a: tuple[float, ...]  # for each of `_HORIZONS_S`
+
+
 class OutputFilters:
     """Stage: rate limits, plausibility and units of the results.
 
@@ -62,6 +74,7 @@ class OutputFilters:
         self._cutoff_v = cutoff_v
         self._first_fast = first_fast
         self._shown = state
+        self._derived: _Derived | None = None
 
     def state(self) -> ShownCharge:
         """Restart state."""
@@ -83,23 +96,23 @@ class OutputFilters:
         now_s, newest = sample.t_s, sample.newest
         if newest is None or now_s - newest.t_s > _COAST_S:
             return Estimate(now_s)
-        now = cell.circuit(newest.current_a)
-        known = cell.variance[CHARGE] < _MAX_CHARGE_SD**2 and sample.current_known
-        soc_pct = self._soc_pct(sample, newest, cell, now) if known else None
-        max_10s_a: float | None = None
-        max_2s_a: float | None = None
-        max_30s_a: float | None = None
-        if known:
-            max_10s_a, max_2s_a, max_30s_a = max_currents(cell, now, self._cutoff_v, _HORIZONS_S)
+        derived = self._derived
+        if derived is None or derived.cell is not cell:  # that is of the last whole second
+            derived = self._derived = self._derive(cell)
+        known = derived.charge_known and sample.current_known
+        open_v = newest.cell_v + cell.sag_v(derived.circuit, newest.current_a)
+        soc_pct = self._soc_pct(sample, newest, cell, open_v) if known else None
+        max_10s_a, max_2s_a, max_30s_a = derived.most_a if known else (None, None, None)
+        ohm = derived.ohm
         return Estimate(
             t_s=now_s,
             soc_pct=soc_pct,
-            soh_pct=self._health_pct(cell),
+            soh_pct=derived.soh_pct,
             remaining_s=None if remaining is None else remaining.median_s,
             remaining_low_s=None if remaining is None else remaining.low_s,
             remaining_high_s=None if remaining is None else remaining.high_s,
-            resistance_ohm=_resistance_ohm(cell, now, sample.cells),
-            resting_cell_v=newest.cell_v + now.sag_v if known else None,
+            resistance_ohm=None if ohm is None else sample.cells * ohm,
+            resting_cell_v=open_v if known else None,
             max_discharge_a=max_10s_a,
             max_discharge_2s_a=max_2s_a,
             max_discharge_30s_a=max_30s_a,
@@ -109,13 +122,24 @@ class OutputFilters:
             doubts=doubts,
         )
 
+    def _derive(self, cell: CellEstimate) -> "_Derived":
+        circuit = cell.circuit(0.0)
+        return _Derived(
+            cell,
+            circuit,
+            charge_known=bool(cell.variance[CHARGE] < _MAX_CHARGE_SD**2),
+            soh_pct=self._health_pct(cell),
+            ohm=_resistance_ohm(cell, circuit),
+            most_a=max_currents(cell, circuit, self._cutoff_v, _HORIZONS_S),
+        )
+
     def _soc_pct(
-        self, sample: Sample, newest: Reading, cell: CellEstimate, now: CircuitState
+        self, sample: Sample, newest: Reading, cell: CellEstimate, open_v: float
     ) -> float | None:
         charge_frac = float(cell.x[CHARGE])
         if (newest.current_sd_a or sample.ended) and newest.cell_v < self._cutoff_v:
             # The voltage limits the charge where the counted one is uncertain.
-            charge_frac = min(charge_frac, _charge_at(cell, newest.cell_v + now.sag_v))
+            charge_frac = min(charge_frac, _charge_at(cell, open_v))
         loaded = cell.loaded and newest.current_a > 0
         self._shown = self._shown.updated(sample.t_s, charge_frac, loaded=loaded)
         return self._shown.pct
@@ -135,10 +159,10 @@ def _charge_at(cell: CellEstimate, open_v: float) -> float:
     return CURVE_FROM + bisect_left(cell.table_v, open_v) / CURVE_STEPS
 
 
-def _resistance_ohm(cell: CellEstimate, now: CircuitState, cells: int) -> float | None:
-    """Resistance of the pack after some 20 s of load, None until it is known."""
+def _resistance_ohm(cell: CellEstimate, circuit: CircuitState) -> float | None:
+    """Resistance of the cell after some 20 s of load, None until it is known."""
     known = cell.variance[FAST] < _MAX_RESISTANCE_SD**2
-    return cells * (now.ohms[0] + now.ohms[1]) if known else None
+    return circuit.ohms[0] + circuit.ohms[1] if known else None
 
 
 def _consistent(state: PackState, sample: Sample, soc_pct: float | None) -> PackState:

@@ -103,11 +103,11 @@ class PackRecognition:
                 return self._refused(snapshot, differs or "voltage unknown")
             self._state = changed(state, absent=True)
             return changed(snapshot, identity=state.identity)
+        now = reading_of(snapshot, pack_data, state.relaxing_a)
         if state.last is None:
-            return self._accepted(snapshot, pack_data)
+            return self._accepted(snapshot, now, pack_data)
         now_s, read = snapshot.t_s, snapshot.identity
         differs = difference(state.identity, read)
-        now = reading_of(snapshot, pack_data, state.relaxing_a)
         if differs is not None:
             if not state.changeable:
                 return self._refused(snapshot, differs)
@@ -122,7 +122,7 @@ class PackRecognition:
             )
         if self._contradicts(now, pack_data):
             self._replaced(read)
-        return self._accepted(snapshot, pack_data)
+        return self._accepted(snapshot, now, pack_data)
 
     def _refused(self, snapshot: Snapshot, differs: str) -> Snapshot:
         """Silence in place of another pack's readings."""
@@ -210,16 +210,16 @@ class PackRecognition:
             armed_s=self._state.armed_s,
         )
 
-    def _accepted(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        """Take in a snapshot of this pack; the snapshot with its identity."""
+    def _accepted(self, snapshot: Snapshot, now: PackReading, pack_data: PackData) -> Snapshot:
+        """Take in a snapshot of this pack and its reading; the snapshot with its identity."""
         state, read = self._state, snapshot.identity
         if read.connection != state.identity.connection:
             read = changed(read, connection=state.identity.connection)
         dt_s = 0.0 if state.last is None else snapshot.t_s - state.last.t_s
-        current_a = abs(snapshot.current_a or 0.0)
+        current_a = abs(now.current_a)
         share = min(max(dt_s, 0.0) / _RELAX_S, 1.0)
         relaxing_a = state.relaxing_a + share * (current_a - state.relaxing_a)
-        last = reading_of(snapshot, pack_data, relaxing_a)
+        last = changed(now, uncertain_v=_uncertain_v(current_a, relaxing_a, _ohm(pack_data)))
         state = changed(
             state,
             identity=merged(state.identity, read),
@@ -271,11 +271,16 @@ def reading_of(snapshot: Snapshot, pack_data: PackData, relaxing_a: float) -> Pa
         cell_v=None if mean_v is None else mean_v + ohm * current_a,
         low_v=min(known) if whole else None,
         high_v=max(known) if whole else None,
-        uncertain_v=ohm * (_SAG * abs(current_a) + _RELAX * relaxing_a),
+        uncertain_v=_uncertain_v(abs(current_a), relaxing_a, ohm),
         current_a=current_a,
         soc_pct=snapshot.soc_pct,
         sd_pct=max(_CHARGE_PCT, snapshot.max_error_pct or 0.0),
     )
+
+
+def _uncertain_v(current_a: float, relaxing_a: float, ohm: float) -> float:
+    """Uncertainty of a cell without its nominal sag."""
+    return ohm * (_SAG * current_a + _RELAX * relaxing_a)
 
 
 def is_other_charge(before: PackReading, now: PackReading, pack_data: PackData) -> bool:

@@ -168,9 +168,10 @@ class TimeToTrip:
                 trips_in_s[row.limit_id] = in_s
                 if binds:
                     binding_in_s[row.limit_id] = in_s
-            share = abs(row.trip - value) / max(abs(row.trip), _LEAST)
-            if binds and loaded and row.quantity in _BY_LOAD and share < least_share:
-                nearest, least_share = row.limit_id, share
+            if binds and loaded and row.quantity in _BY_LOAD:
+                share = abs(row.trip - value) / max(abs(row.trip), _LEAST)
+                if share < least_share:
+                    nearest, least_share = row.limit_id, share
         return TimeToTripState(now_s, trends, binding_in_s, nearest, trips_in_s)
 
     def _bounded(
