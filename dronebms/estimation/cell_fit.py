@@ -50,8 +50,8 @@ from dronebms.estimation.cell_model import (
     CellModel,
     CircuitState,
     kelvin_of,
-    lost_v,
     knots_covariance,
+    lost_v,
 )
 from dronebms.estimation.lost_cells import SPAN, Loss, Residual, lost_cells
 from dronebms.estimation.model_parameters import KNOTS_FRAC, ModelParameters

@@ -140,19 +140,18 @@ class _Row:
 
 
 class _Group:
-    """The rows of one quantity; mostly one comparison shows that nothing changes."""
+    """The rows of one quantity.
+
+    Between `above` and `below` no row trips: mostly one comparison shows that nothing changes.
+    """
 
     def __init__(self, quantity: str, rows: list[_Row]) -> None:
         self.rows = rows
         self.reading = _READING.get(quantity, "voltage_v")
         limits = [row.limit for row in rows]
-        self._above = max((x.trip for x in limits if not x.rising), default=-inf)
-        self._below = min((x.trip for x in limits if x.rising), default=inf)
+        self.above = max((x.trip for x in limits if not x.rising), default=-inf)
+        self.below = min((x.trip for x in limits if x.rising), default=inf)
         self.busy = any(row.busy for row in rows)
-
-    def is_quiet(self, value: float | NotApplicable) -> bool:
-        """Whether no row is tripped or exceeded, and none is by this value."""
-        return not self.busy and (value is NOT_APPLICABLE or self._above < value < self._below)
 
     def update(
         self, value: float | NotApplicable, snapshot: Snapshot, *, disarmed: bool
@@ -202,6 +201,7 @@ class Alarms:
         for row in self._rows.values():
             by_quantity.setdefault(row.limit.quantity, []).append(row)
         self._groups = {quantity: _Group(quantity, rows) for quantity, rows in by_quantity.items()}
+        self._labels = {limit.limit_id: limit.label for limit in limits}
         self._longest_hold_s = longest_hold_s(limits)
         self._caps = caps_of(limits, self._quantities.pack_data)
 
@@ -281,7 +281,9 @@ class Alarms:
         events = []
         for quantity, group in self._groups.items():
             value = values.get(quantity)
-            if value is None or group.is_quiet(value):
+            if value is None:
+                continue
+            if not group.busy and (value is NOT_APPLICABLE or group.above < value < group.below):
                 continue
             for row in group.update(value, snapshot, disarmed=vehicle.armed is False):
                 reason = quantities.reason(quantity, snapshot)
@@ -317,7 +319,7 @@ class Alarms:
             trips_in_s=ahead.trips_in_s,
             limp_home_a=limp_a,
             charging=quantities.charging,
-            labels={name: self._rows[name].limit.label for name in named if name in self._rows},
+            labels={name: self._labels[name] for name in named if name in self._labels},
             pending={key: holding[key] for key in pending},
             checking_s=self._check_time.left_s(now_s, self._longest_hold_s),
         )
