@@ -19,7 +19,7 @@ import signal
 import sys
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +34,8 @@ import hypothesis
 import pytest
 
 EXAMPLES = 10  # of each hypothesis test
-CASES = 20  # of a test with parameters
+CASES = 20  # of a test with parameters, and more while they are short
+CASES_S = 1.0  # of processor time, traced, for all cases of a test
 LONGEST_TEST_S = 0.5  # of processor time, traced
 KILLED, SURVIVED, INVALID, TIMEOUT = "killed", "survived", "invalid", "timeout"
 _SURVIVED, _KILLED, _INVALID = 10, 11, 12
@@ -88,8 +89,8 @@ class _Chosen:
                 test._hypothesis_internal_use_settings = few  # type: ignore[union-attr]  # noqa: SLF001 - hypothesis has no public way
         cases: dict[str, list[pytest.Item]] = {}
         for item in items:
-            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-        items[:] = [item for of_test in cases.values() for item in _spread(of_test)]
+            cases.setdefault(_test_of(item), []).append(item)
+        items[:] = [item for of_test in cases.values() for item in _spread_first(of_test)]
         if self.tests:
             by_id = {item.nodeid: item for item in items}
             items[:] = [by_id[test] for test in self.tests if test in by_id]
@@ -115,13 +116,15 @@ class _Chosen:
     def seconds_of(
         self, items: Sequence[pytest.Item], trace: coverage.Coverage
     ) -> dict[str, float]:
-        """Processor time of each test that passes within the limit."""
+        """Processor time of each test that passes within the limits."""
         seconds: dict[str, float] = {}
         long = Counter[str]()  # of the cases of one test
+        count = Counter[str]()  # of the cases of one test that were run
+        sum_s = defaultdict[str, float](float)  # of them
         signal.signal(signal.SIGPROF, self.too_long)
         for item, following in zip(items, [*items[1:], None], strict=True):
-            name = item.nodeid.partition("[")[0]
-            if long[name] >= _LONG_CASES:
+            name = _test_of(item)
+            if long[name] >= _LONG_CASES or (count[name] >= CASES and sum_s[name] >= CASES_S):
                 continue
             self.failed = False
             trace.switch_context(item.nodeid)
@@ -134,6 +137,8 @@ class _Chosen:
                 item.session._setupstate.teardown_exact(None)  # noqa: SLF001 - as pytest ends a session
             signal.setitimer(signal.ITIMER_PROF, 0.0)
             took_s = time.process_time() - start_s
+            count[name] += 1
+            sum_s[name] += took_s
             if took_s >= LONGEST_TEST_S:
                 long[name] += 1
             elif not self.failed:
@@ -267,11 +272,15 @@ def run(jobs: Sequence[Job], folders: Sequence[str], processes: int) -> Iterator
     yield from _in_children(starts, processes)
 
 
-def _spread(items: Sequence[pytest.Item]) -> Sequence[pytest.Item]:
-    """At most CASES items, spread evenly."""
-    if len(items) <= CASES:
-        return items
-    return [items[k * len(items) // CASES] for k in range(CASES)]
+def _test_of(item: pytest.Item) -> str:
+    """Name of a test without its parameters."""
+    return item.nodeid.partition("[")[0]
+
+
+def _spread_first(items: Sequence[pytest.Item]) -> Sequence[pytest.Item]:
+    """All items; first CASES of them that are spread evenly."""
+    chosen = {k * len(items) // CASES for k in range(CASES)}
+    return [items[k] for k in sorted(range(len(items)), key=lambda k: k not in chosen)]
 
 
 def preload(modules: Iterable[str]) -> None:

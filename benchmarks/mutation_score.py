@@ -10,7 +10,7 @@ Python's None and enumerations make the same or a crash. A change whose module c
 imported is counted apart. A time-out (five times the usual processor time and 3 s) is a change that was noticed.
 "Unchanged" programs go the same way as a control: none may fail. What would take too long for each mutant
 is left out, so that a score is too low rather than too high: tests marked slow or of more than half a second, more than
-20 cases of a test with parameters or 10 examples of hypothesis, and tests beyond `--seconds`. A survivor that
+20 cases of a test with parameters that take more than a second together, more than 10 examples of hypothesis, and tests beyond `--seconds`. A survivor that
 no test can notice stands in `equivalent_mutants.toml` with the reason.
 
 Outcomes are kept in build/mutation: a command that is repeated runs what is absent, and survivors

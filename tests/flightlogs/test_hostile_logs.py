@@ -225,6 +225,8 @@ def mutated(data: bytes, random: Random) -> bytes:
     """Flip, cut, splice, zero, insert or repeat bytes."""
     made = bytearray(data)
     for _ in range(random.randint(1, 8)):
+        if not made:
+            break
         at, count = random.randrange(len(made)), random.choice((1, 2, 8, 64))
         match random.randrange(6):
             case 0:

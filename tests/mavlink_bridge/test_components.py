@@ -13,6 +13,7 @@ from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.config import MavlinkConfig
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle
 from tests.mavlink_bridge.reports import a_report, an_event
+from tests.mutable_classes import mutable_classes
 
 FROM_COMPUTER = {"COMMAND_LONG", "PARAM_SET", "PARAM_REQUEST_READ", "COMMAND_ACK"}
 
@@ -110,3 +111,9 @@ def test_no_value_of_the_service_is_broadcast_by_name() -> None:
 def test_a_component_that_is_not_free_is_refused(component: int) -> None:
     with pytest.raises(ValidationError):
         MavlinkConfig(component_id=component)
+
+
+def test_a_value_does_not_change_after_it_was_made_but_what_a_dialogue_has_reached() -> None:
+    assert mutable_classes("mavlink_bridge") == {
+        "Settings", "Shared", "_Battery", "_List", "_Peer", "_Phase", "_Reset", "_Transfer"
+    }  # fmt: skip

@@ -24,6 +24,7 @@ from dronebms.protection.limits import (
     limit_label,
 )
 from dronebms.protection.quantities import NOT_APPLICABLE, Quantities
+from tests.mutable_classes import mutable_classes
 from tests.snapshots import FACTS, look
 
 ROWS = {row.limit_id: row for row in default_limits(FACTS)}
@@ -322,3 +323,7 @@ def test_the_published_limits_are_all_there_are() -> None:
 )
 def test_a_fault_bit_is_mavlinks(bit: int, fault: int) -> None:
     assert bit == fault
+
+
+def test_nothing_but_the_row_of_an_alarm_changes_after_it_was_made() -> None:
+    assert mutable_classes("dronebms.protection") == {"_Row"}

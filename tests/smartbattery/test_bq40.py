@@ -2,6 +2,7 @@
 """The BQ40 tables: bit by bit against the manuals, recorded replies, forbidden selectors."""
 
 import json
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -411,6 +412,63 @@ def test_a_flag_is_explained_in_one_sentence(part: Part, word: StatusWord) -> No
     texts = [row.text for row in word.bits] + [text for _, text in ERRORS]
     assert [text for text in texts if not (text[0].isupper() and text.count(".") == 1)] == []
     assert [text for text in texts if not text.endswith(".") or len(text) > 100] == [], part.name
+
+
+# What the manuals list in each block: parts, block, numbers as `struct` writes them with their unit
+# (SLUUA43, SLUUCH2, SLUUCN4, SLUUBT5; DAStatus3 as PX4 reads it). Currents and powers are signed,
+# and positive while charging.
+UNIT_VALUES = {
+    "mV": (0.001, 0.0), "mA": (-0.001, 0.0), "cW": (-0.01, 0.0), "mAh": (1.0, 0.0),
+    "cWh": (0.01, 0.0), "0.1K": (0.1, -273.15), "1K": (1.0, 0.0), "s": (1.0, 0.0),
+    "3.75min": (225.0, 0.0), "mohm/1.024": (1 / 1024, 0.0), "-": (1.0, 0.0),
+}  # fmt: skip
+LAYOUTS = (
+    ("bq41z90", "CellVoltages", "16H:mV"),
+    ("r1 r2 r3 r4 r5 z80", "DAStatus1", "6H:mV 4h:mA 4h:cW 2h:cW"),
+    ("r4 r5", "DAStatus2", "9H:0.1K 4H:mV"),
+    ("z80", "DAStatus3", "1H:mV 1h:mA 1h:cW 1H:mV 1h:mA 1h:cW 1H:mV 1h:mA 1h:cW"),
+    ("r1 r2 r3 r4 r5 z80", "GaugeStatus1",
+     "1h:mAh 1h:cWh 1H:mAh 1H:cWh 1H:mAh 1H:cWh 2H:0.1K 4H:- 4H:mohm/1.024"),
+    ("r1 r2 r3 r4 r5 z80", "GaugeStatus2", "6B:- 1I:s 4h:- 1h:mAh 1h:cWh 1H:3.75min 4H:-"),
+    ("r1 r2 r3 r4 r5 bq41z50", "GaugeStatus3", "4H:mAh 4h:- 1h:mAh 1H:3.75min 2h:-"),
+    ("z80", "GaugeStatus3", "4H:mAh 4h:- 1h:mAh 1H:3.75min 2h:- 4H:-"),
+    ("r3 r4 r5 bq41z50", "CBStatus", "4H:s 5H:- 1B:-"),
+    ("z80", "CBStatus", "7H:s 8H:-"),
+    ("r1 r2 r3 r4 r5 z80", "StateOfHealth", "1H:mAh 1H:cWh"),
+    ("r1 r2 r3 z80", "FilteredCapacity", "1H:mAh 1H:- 1H:mAh 1H:-"),
+    ("r4 r5", "FilteredCapacity", "1H:mAh 1H:cWh 1H:mAh 1H:cWh"),
+    ("r1 r2", "LifetimeDataBlock1", "9H:- 4h:- 6B:-"),
+    ("r3", "LifetimeDataBlock1", "9H:mV 3h:mA 1h:cW 6b:1K"),
+    ("z80", "LifetimeDataBlock1", "15H:-"),
+    ("r1 r2", "LifetimeDataBlock2", "8B:-"),
+    ("r3", "LifetimeDataBlock2", "4B:- 4I:s"),
+    ("r4 r5", "LifetimeDataBlock2", "1H:mAh 1H:cWh 4I:s"),
+    ("r1 r2", "LifetimeDataBlock3", "8H:-"),
+    ("r3 r4 r5", "LifetimeDataBlock3", "1I:s"),
+    ("r1 r2 r3 r4 r5", "LifetimeDataBlock4", "16H:-"),
+    ("r1 r2 r3 r4 r5", "LifetimeDataBlock5", "16H:-"),
+)  # fmt: skip
+
+
+def test_a_block_has_the_numbers_that_the_manuals_list() -> None:
+    compared = set()
+    for parts, name, numbers in LAYOUTS:
+        kinds = [one.split(":") for one in numbers.split()]
+        layout = struct.Struct("<" + "".join(kind for kind, _ in kinds))
+        units = [UNIT_VALUES[unit] for kind, unit in kinds for _ in range(int(kind[:-1]))]
+        for part in parts.split():
+            block = block_of(part, name)
+            for data in (bytes(range(0x70, 0x90)), bytes(range(0x90, 0x70, -1))):
+                found = decode_block(block, data[: layout.size])
+                words = layout.unpack(data[: layout.size])
+                wanted = [
+                    raw * scale + zero for raw, (scale, zero) in zip(words, units, strict=True)
+                ]
+                assert list(found.values()) == pytest.approx(wanted, rel=1e-12), (part, name)
+            compared.add((SHORT[part].name, name))
+    listed = {(part.name, block.name) for part, block in BLOCKS}
+    assert compared <= listed
+    assert len(compared) > len(listed) / 2
 
 
 @each_block

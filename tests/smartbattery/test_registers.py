@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from smartbattery.registers import (
+    ADDRESS,
     CELLS,
+    EXTENDED,
     FAST,
     MANUFACTURED,
     MODE,
@@ -28,10 +30,12 @@ from smartbattery.registers import (
     version_of,
 )
 from smartbattery.snapshot import Identity, Snapshot
+from tests.mutable_classes import mutable_classes
 
 ALL_WORDS = range(0x10000)
 SOME_WORDS = (*range(0, 0x10000, 13), 0x7FFF, 0x8000, 0xFFFF)
 UNIT_SUFFIXES = ("_v", "_a", "_w", "_wh", "_mah", "_ohm", "_degc", "_s", "_hz", "_pct", "_frac")
+SIGNED = ("Current", "AverageCurrent", "AtRate")
 WITHOUT_UNIT = ("cycles", "serial")
 ROWS = {row.name: row for row in WORDS}
 
@@ -240,6 +244,17 @@ def test_an_implausible_word_is_not_a_value(name: str, raw: int) -> None:
         ("CycleCount", 65534, 65534.0),
         ("ChargingCurrent", 0, 0.0),
         ("ChargingVoltage", 0, 0.0),
+        ("ChargingCurrent", 0x8000, 32.768),
+        ("ChargingVoltage", 0x8000, 32.768),
+        ("SerialNumber", 0, 0.0),
+        ("SerialNumber", 65535, 65535.0),
+        ("DesignVoltage", 1200, 1.2),  # of one NiMH cell
+        ("DesignVoltage", 65535, 65.535),
+        ("Voltage", 65534, 65.534),
+        ("ManufactureDate", 65535, 65535.0),
+        ("SpecificationInfo", 65535, 65535.0),
+        ("BatteryStatus", 65535, 65535.0),
+        ("BatteryMode", 65535, 65535.0),
         ("Current", 0, 0.0),
         ("Current", 32766, -32.766),
         ("Current", 0x8001, 32.767),
@@ -252,6 +267,39 @@ def test_a_word_at_the_end_of_its_specified_range_is_a_value(
 
 
 # --------------------------------------------------------------------- what the table promises
+
+
+def test_the_commands_are_those_of_the_specification() -> None:
+    """SBS 1.1 section 5.1, as the manuals of TI and the kernel's sbs-battery repeat it."""
+    rows = {row.name: (row.command, row.signed, row.capacity) for row in (*WORDS, *EXTENDED)}
+    assert {name: row for name, row in rows.items() if "CellVoltage" not in name} == {
+        name: (command, name in SIGNED, unit == "mAh")
+        for command, name, unit in (
+            (0x01, "RemainingCapacityAlarm", "mAh"), (0x02, "RemainingTimeAlarm", "min"),
+            (0x03, "BatteryMode", ""), (0x04, "AtRate", "mAh"),  # mA or 10 mW, by the same bit
+            (0x05, "AtRateTimeToFull", "min"), (0x06, "AtRateTimeToEmpty", "min"),
+            (0x07, "AtRateOK", ""), (0x08, "Temperature", "0.1 K"), (0x09, "Voltage", "mV"),
+            (0x0A, "Current", "mA"), (0x0B, "AverageCurrent", "mA"), (0x0C, "MaxError", "%"),
+            (0x0D, "RelativeStateOfCharge", "%"), (0x0E, "AbsoluteStateOfCharge", "%"),
+            (0x0F, "RemainingCapacity", "mAh"), (0x10, "FullChargeCapacity", "mAh"),
+            (0x11, "RunTimeToEmpty", "min"), (0x12, "AverageTimeToEmpty", "min"),
+            (0x13, "AverageTimeToFull", "min"), (0x14, "ChargingCurrent", "mA"),
+            (0x15, "ChargingVoltage", "mV"), (0x16, "BatteryStatus", ""),
+            (0x17, "CycleCount", "cycles"), (0x18, "DesignCapacity", "mAh"),
+            (0x19, "DesignVoltage", "mV"), (0x1A, "SpecificationInfo", ""),
+            (0x1B, "ManufactureDate", ""), (0x1C, "SerialNumber", ""),
+        )
+    }  # fmt: skip
+
+
+def test_a_gauge_is_where_recorded_transfers_address_it() -> None:
+    seen = [word.wire for word in SEEN_WORDS] + [text.wire for text in SEEN_TEXTS]
+    wires = [bytes.fromhex(wire) for wire in seen if wire]
+    assert {(wire[0] >> 1, wire[2] >> 1) for wire in wires} == {(ADDRESS, ADDRESS)}
+
+
+def test_nothing_but_the_state_and_the_counters_of_a_gauge_changes_after_it_was_made() -> None:
+    assert mutable_classes("smartbattery") == {"GaugeState", "TransferCounts"}
 
 
 def test_no_two_rows_share_a_command_a_name_or_a_field() -> None:

@@ -120,6 +120,26 @@ def test_a_signed_request_changes_a_setting_in_flight(caplog: pytest.LogCaptureF
     assert "settings changed by 255/190" in caplog.text
 
 
+@pytest.mark.parametrize("verifies", [True, False])
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("in_flight", [True, False])
+@pytest.mark.parametrize("sender", [GROUND, (1, 1)])
+def test_in_flight_a_signature_and_its_verification_are_needed(
+    sender: tuple[int, int],
+    in_flight: bool,  # noqa: FBT001 - a row
+    signed: bool,  # noqa: FBT001 - a row
+    verifies: bool,  # noqa: FBT001 - a row
+) -> None:
+    codec, reader = mavlink.MAVLink(None, *sender), mavlink.MAVLink(None)
+    if signed:
+        signing(codec)
+        reader.signing.secret_key = KEY
+    frame = mavlink.MAVLink_param_set_message(1, 180, b"BMS_ACT", 0.0, 9).pack(codec)
+    request = reader.decode(bytearray(frame))
+    allowed = Authority((GROUND[0],), verifies=verifies).may_change(request, 1, in_flight=in_flight)
+    assert allowed == (not in_flight or (signed and verifies))
+
+
 def test_a_signature_proves_nothing_without_a_key() -> None:
     flight = a_flight(armed=True)
     sent_by(flight, GROUND, changes(180)[0][0], signed=True)

@@ -63,6 +63,31 @@ def test_every_id_of_the_autopilot_leaves_ids_for_one_to_seven_batteries() -> No
         assert {battery_id for battery_id in mine if battery_id is not None} <= {*range(255)}
 
 
+@pytest.mark.parametrize("start_s", [0.0, 100.0])
+def test_ids_wait_until_the_vehicle_has_sent_each_of_its_batteries(start_s: float) -> None:
+    """ArduPilot sends its batteries in turn: the first one of them is not all."""
+    ids, vehicle = BatteryIdAllocator(), flying(3, start_s)
+
+    def first(after_s: float) -> int | None:
+        return ids.first_id(ARDUPILOT, vehicle, -1, start_s + after_s)
+
+    ids.receive(0, start_s + 0.2)
+    assert first(0.3) is None
+    ids.receive(1, start_s + 0.8)
+    assert first(1.0) is None
+    ids.receive(2, start_s + 1.3)
+    assert first(1.4) is None
+    ids.receive(0, start_s + 1.5)  # the second round
+    assert first(1.5) == 3
+
+
+@pytest.mark.parametrize("start_s", [0.0, 100.0])
+def test_a_vehicle_that_sends_no_battery_is_awaited_for_a_bounded_time(start_s: float) -> None:
+    ids, vehicle = BatteryIdAllocator(), flying(3, start_s)
+    assert ids.first_id(ARDUPILOT, vehicle, -1, start_s + 1.5) is None
+    assert ids.first_id(ARDUPILOT, vehicle, -1, start_s + 2.0) == 0
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_set_of_ids_leaves_others_or_none(seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311 - seeded ids
