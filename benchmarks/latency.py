@@ -50,6 +50,17 @@ _EVERY_STEP_HZ = 20.0
 
 
 @dataclass
+class Latencies:
+    """What is measured, in seconds."""
+
+    wire_s: list[float] = field(default_factory=list)  # from the reply to the frame
+    # From the gauge's change to the reply, and from there to the frame.
+    changes_s: list[tuple[float, float]] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)  # begin of the steps
+    idle_s: list[float] = field(default_factory=list)  # of the peer
+
+
+@dataclass
 class MarkedBus:
     """A bus whose gauge shows another voltage of one cell now and then; notes when it is read."""
 
@@ -131,10 +142,9 @@ def received_mv(frames: Sequence[object]) -> list[int]:
     return [frame.voltages[0] for frame in frames if isinstance(frame, kind) and frame.id == 0]
 
 
-def measure(seconds: float) -> None:
-    """Run the service, change the voltage, and print."""
-    wire_s: list[float] = []
-    gauge_s: list[float] = []
+def measured(seconds: float, warm_up_s: float = WARM_UP_S) -> Latencies:
+    """Run the service and change the voltage."""
+    found = Latencies()
     chance = random.Random(1)  # noqa: S311 - a fixed sequence
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -162,7 +172,7 @@ def measure(seconds: float) -> None:
         )
         stack.callback(service.terminate)
         ground.recv(2000)
-        sleep(WARM_UP_S)
+        sleep(warm_up_s)
         peer = stack.enter_context(
             subprocess.Popen(  # noqa: S603 - this program
                 (*program, "--sleeper", str(seconds)), stdout=subprocess.PIPE, text=True
@@ -182,21 +192,26 @@ def measure(seconds: float) -> None:
                 read_s = marked.read_s.get(mv)
                 if mv != seen_mv and read_s is not None:
                     now_s = monotonic()
-                    wire_s.append(now_s - read_s)
+                    found.wire_s.append(now_s - read_s)
                     if mv == marked.mark_mv and marked.changed_s:
-                        gauge_s.append(now_s - marked.changed_s)
+                        found.changes_s.append((read_s - marked.changed_s, now_s - read_s))
                 seen_mv = mv
         timer.set()
         service.terminate()
         service.wait()
-        late_s = json.loads((folder / "late.json").read_text())[int(10 * WARM_UP_S) :]
-        idle_s = json.loads(peer.communicate()[0])
+        found.late_s += json.loads((folder / "late.json").read_text())[int(10 * warm_up_s) :]
+        found.idle_s += json.loads(peer.communicate()[0])
+    return found
+
+
+def show(found: Latencies) -> None:
+    """Print a row for each latency."""
     print(machine())
     print(f"{'milliseconds':44s} {'median':>7s} {'99 %':>7s} {'most':>8s}   number")
-    line("from the wire to the frame", wire_s)
-    line("from the gauge's change to the frame", gauge_s)
-    line("begin of a step, next to a bus that stalls", late_s)
-    line("the same of a process that only sleeps", idle_s)
+    line("from the wire to the frame", found.wire_s)
+    line("from the gauge's change to the frame", list(map(sum, found.changes_s)))
+    line("begin of a step, next to a bus that stalls", found.late_s)
+    line("the same of a process that only sleeps", found.idle_s)
 
 
 def main() -> None:
@@ -207,7 +222,7 @@ def main() -> None:
         case ["--sleeper", seconds]:
             sleeper(float(seconds))
         case _:
-            measure(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+            show(measured(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0))
 
 
 if __name__ == "__main__":

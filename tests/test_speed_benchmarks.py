@@ -3,7 +3,7 @@
 
 import pytest
 
-from benchmarks import cost, service
+from benchmarks import cost, latency, service
 from benchmarks.reference import ratios, spread
 
 # Of one run of each program of the reference.
@@ -44,6 +44,24 @@ def test_the_figures_of_both_services_are_read() -> None:
 def test_a_figure_is_a_median_with_its_extremes_and_a_ratio_is_of_pairs() -> None:
     assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0-3.0)"
     assert ratios([3.0, 8.0], [2.0, 4.0]) == [1.5, 2.0]
+
+
+def test_a_change_is_followed_from_the_gauge_to_the_frame(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = latency.measured(5.0, warm_up_s=1.0)
+    assert len(found.idle_s) == 49  # its tenths of a second
+    assert found.late_s
+    assert len(found.changes_s) > 1  # one every 0.3 to 0.7 s
+    assert all(reply_s >= 0.0 and frame_s in found.wire_s for reply_s, frame_s in found.changes_s)
+    latency.show(found)
+    rows = capsys.readouterr().out.splitlines()[2:]
+    changes_s = [reply_s + frame_s for reply_s, frame_s in found.changes_s]
+    shown = found.wire_s, changes_s, found.late_s, found.idle_s
+    for row, seconds in zip(rows, shown, strict=True):
+        median_ms, tail_ms, most_ms, number = map(float, row[44:].split())
+        assert median_ms <= tail_ms <= most_ms == round(1e3 * max(seconds), 2)
+        assert number == len(seconds)
 
 
 def test_the_parts_of_a_step_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
