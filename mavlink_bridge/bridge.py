@@ -11,7 +11,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pymavlink.dialects.v20 import common as mavlink
@@ -38,6 +38,7 @@ from mavlink_bridge.vehicle.battery_reset import BatteryReset
 from mavlink_bridge.vehicle.command_state import HEARTBEAT_MAX_AGE_S, SentCommand
 from mavlink_bridge.vehicle.return_parameters import ReturnParameters
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
+from smartbattery.values import changed
 
 _RESTORE_S = 3.0  # for the answers of the vehicle
 _STEP_S = 0.05
@@ -230,7 +231,7 @@ class Bridge:
         self._pump_telemetry(now_s)
         links = (self._components, *(components for _, components in self._telemetry))
         second_senders = (components.second_sender(now_s) for components in links)
-        state = replace(
+        state = changed(
             self._autopilot.state(now_s),
             link_trouble=self._components.trouble,
             second_sender=next((text for text in second_senders if text), None),
@@ -282,7 +283,7 @@ class Bridge:
         )
         if plan != self._plan:  # consumers compare by identity
             self._plan = plan
-        return state if self._plan == _NO_PLAN else replace(state, plan=self._plan)
+        return state if self._plan == _NO_PLAN else changed(state, plan=self._plan)
 
     def restore_parameters(self, clock: Clock) -> None:
         """Restore what vehicle control has changed on the vehicle; blocks for 3 s at most.

@@ -10,7 +10,7 @@ bit.
 import json
 import logging
 import math
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -153,8 +153,13 @@ def adapter_of(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - a class or an a
 # ---------------------------------------------------------------------- rated data of a pack
 
 
+def _values_of(pack_data: PackData) -> dict[str, object]:
+    # `asdict` would copy every curve of the chemistry, each second.
+    return {row.name: getattr(pack_data, row.name) for row in fields(pack_data)}
+
+
 def _row_of(pack_data: PackData) -> dict[str, object]:
-    return asdict(pack_data) | {"chemistry": pack_data.chemistry.name}
+    return _values_of(pack_data) | {"chemistry": pack_data.chemistry.name}
 
 
 def _with_chemistry(row: object) -> object:
@@ -171,7 +176,7 @@ def _with_chemistry(row: object) -> object:
 def _possible(pack_data: PackData) -> PackData:
     if pack_data.cells is not None and not 1 <= pack_data.cells <= MAX_CELLS:
         raise ValueError(f"a pack of {pack_data.cells} cells")
-    for name, value in asdict(pack_data).items():
+    for name, value in _values_of(pack_data).items():
         if isinstance(value, float) and not 0 < value < _MAX_RATED:
             raise ValueError(f"{name} {value:g}")
     return pack_data

@@ -15,7 +15,6 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from dronebms.core.errors import ConfigError
@@ -25,6 +24,7 @@ from dronebms.health.findings import summary
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LOST, FlightRecord
 from dronebms.health.pack_label import PackLabel
+from smartbattery.values import changed
 
 _log = logging.getLogger(__name__)
 EVERY_S = 5.0
@@ -70,7 +70,7 @@ class PackHistorySink:
     def with_summary(self, report: Report) -> Report:
         """The report with the summary of its pack; for the loop's thread."""
         found = self._summaries.get(report.index)
-        return report if found is None else replace(report, history=found)
+        return report if found is None else changed(report, history=found)
 
     def close(self) -> None:
         """Write the remaining records and stop the thread."""

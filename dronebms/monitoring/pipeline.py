@@ -170,16 +170,13 @@ class Pipeline:
             report: of `evaluate`.
             supply: of which this pack is a part.
         """
-        self._alarms.supply = supply
+        self._alarms.supply, status = supply, report.status
         if supply is not None:
-            status = changed(
-                report.status, asked_max_a=supply.asked_max_a, asked_by=supply.asked_by
-            )
-            report = changed(report, status=status, supply=supply)
-        watched = _at(report.status, self._watch.of(report.t_s))
+            status = changed(status, asked_max_a=supply.asked_max_a, asked_by=supply.asked_by)
+        watched = _at(status, self._watch.of(report.t_s))
         requests = self._actions.update(watched, report.vehicle, report.t_s)
-        if requests != report.requests:
-            report = changed(report, requests=requests)
+        if supply is not None or requests:
+            report = changed(report, status=status, supply=supply, requests=requests)
         for sink in self._sinks:
             try:
                 sink(report)

@@ -70,6 +70,7 @@ _HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32
 _MAX_TEXT_BYTES = 1 << 23  # of a block; 0.8 s of a run have some 10 kB
 _MAX_PACKED_BYTES = 1 << 20
 _MAX_DAMAGES = 10_000  # places
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _NEXT_LINE = re.compile(b"[^\n]*\n")
 Progress = Callable[[float], None]  # receives the share that is done, 0..1
 Warn = Callable[[str], None]
@@ -200,7 +201,7 @@ def text_of(record: Record | Planned) -> bytes:
         row = ["f", plan and _plan_row(plan)]
     else:
         row = adapter_of(Start).dump_python(record, by_alias=True)
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode(row).encode() + b"\n"
 
 
 def _plan_row(plan: FlightPlan) -> object:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from dronebms.core.atomic_file import created
 from dronebms.core.disk import write_all
@@ -90,6 +90,7 @@ class Recorder:
     def __init__(self, store: Store, start: Start) -> None:
         self._store = store
         self._start = start
+        self._known = [battery.known for battery in start.batteries]  # newest state of each gauge
         self._lines = [text_of(start)]
         self._number = 0
         self._block_s: float | None = None  # end of the last block
@@ -105,7 +106,7 @@ class Recorder:
         self, index: int, now_s: float, transfers: Sequence[Transfer], state: GaugeState
     ) -> None:
         """Record the transfers of one poll of a battery, and the state of its gauge after it."""
-        self._change(index, known=state)
+        self._known[index] = state
         self._lines.append(text_of(Poll(index, now_s, tuple(transfers))))
 
     def shown(self, index: int, snapshot: Snapshot) -> None:
@@ -115,7 +116,9 @@ class Recorder:
     def recalled(self, index: int, recalled: Recalled | None) -> None:
         """Record what was recalled of a pack, if it is new; before the step."""
         if recalled is not self._start.batteries[index].recalled:
-            self._change(index, recalled=recalled)
+            batteries = list(self._start.batteries)
+            batteries[index] = replace(batteries[index], recalled=recalled)
+            self._start = replace(self._start, batteries=tuple(batteries))
             self.begin()
 
     def stepped(self, now_s: float, vehicle: VehicleState, events: Iterable[Event] = ()) -> None:
@@ -155,7 +158,7 @@ class Recorder:
 
     def begin(self, restart: dict[str, object] | None = None) -> None:
         """Record another start; before the first step with the state that is restored."""
-        start = replace(self._start, t_s=self._block_s)
+        start = self._start_at(self._block_s)
         line = text_of(replace(start, restart=restart))
         if len(line) > MAX_BYTES:
             _log.error("a replay will not restore this run: its state has %d bytes", len(line))
@@ -168,10 +171,11 @@ class Recorder:
             self._write(self._block_s, ended=True)
         self._store.close()
 
-    def _change(self, index: int, **changes: Any) -> None:  # noqa: ANN401 - of any field
-        old = self._start.batteries
-        batteries = (*old[:index], replace(old[index], **changes), *old[index + 1 :])
-        self._start = replace(self._start, batteries=batteries)
+    def _start_at(self, t_s: float | None) -> Start:
+        """The start record with the present state of each gauge; `t_s` is of the last step."""
+        pairs = zip(self._start.batteries, self._known, strict=True)
+        batteries = tuple([replace(battery, known=known) for battery, known in pairs])
+        return replace(self._start, batteries=batteries, t_s=t_s)
 
     def _write(self, now_s: float, *, ended: bool) -> None:
         data = block_of(self._number, b"".join(self._lines))
@@ -187,7 +191,7 @@ class Recorder:
         self._plan_before = self._plan_line
         if self._is_start:
             self._started_s = now_s
-            self._lines.append(text_of(replace(self._start, t_s=now_s)))
+            self._lines.append(text_of(self._start_at(now_s)))
             if self._plan_line and now_s - self._planned_s >= PLAN_S:
                 self._planned_s = now_s
                 self._lines.append(self._plan_line)
