@@ -42,3 +42,17 @@ def test_the_index_links_every_page() -> None:
     linked = {target for target, _ in links(index)}
     missing = [page.name for page in (ROOT / "docs").rglob("*.md") if page not in {*linked, index}]
     assert missing == []
+
+
+def test_every_row_of_a_table_stands_in_one() -> None:
+    """A renderer shows a row that does not follow a head and its rule as plain text."""
+    outside, rows = [], 0
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for block in re.findall(r"(?:^\|.*\n?)+", text, re.M):
+            lines = block.splitlines()
+            rows += len(lines)
+            if len(lines) < 3 or not re.fullmatch(r"\|[ :|-]+\|", lines[1]):
+                outside.append(f"{page.relative_to(ROOT)}: {lines[0][:60]}")
+    assert rows > 500
+    assert outside == []

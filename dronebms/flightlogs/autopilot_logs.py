@@ -17,7 +17,7 @@ from dronebms.core.bounded_input import BoundError, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs import ardupilot_log, px4_log, telemetry_log
 from dronebms.flightlogs.csv_log import read_csv_log
-from dronebms.flightlogs.flight_log import Columns, FlightLog, check_cells
+from dronebms.flightlogs.flight_log import Columns, FlightLog, check_cells, notes_on
 from dronebms.flightlogs.messages import BatteryLog, table
 from dronebms.flightlogs.sidecar import FlightOptions, read_pack_data
 from dronebms.flightlogs.units import check_units
@@ -52,7 +52,8 @@ def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> Fli
     pack_data = read_pack_data(path, path.with_suffix(".json"), options, logged)
     check_cells(columns, pack_data.cells, path, found.cell_slots)
     check_units(columns, pack_data, path)
-    return FlightLog(path.stem, pack_data, columns, tuple(_notes(path, found, battery)), found.uid)
+    notes = (*_notes(path, found, battery), *notes_on(columns, path))
+    return FlightLog(path.stem, pack_data, columns, notes, found.uid)
 
 
 def _notes(path: Path, found: BatteryLog, battery: int) -> Iterator[str]:
@@ -80,8 +81,10 @@ def _battery_log(path: Path, battery: int) -> BatteryLog:
     except BoundError as error:
         raise FlightLogError(f"{path} cannot be read: {error}") from error
     if battery not in found.batteries:
-        others = f"; it has samples of {_names(found)}" if found.batteries else ", and of no other"
-        raise FlightLogError(f"{path} has no sample of battery {battery + 1}{others}")
+        if not found.batteries:
+            raise FlightLogError(f"{path} has no sample of a battery")
+        others = f"it has samples of {_names(found)}"
+        raise FlightLogError(f"{path} has no sample of battery {battery + 1}; {others}")
     return found
 
 

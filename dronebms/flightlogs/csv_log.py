@@ -18,11 +18,19 @@ from pathlib import Path
 
 from dronebms.core.bounded_input import BoundError, Lines
 from dronebms.core.errors import FlightLogError
-from dronebms.flightlogs.flight_log import COLUMNS, Columns, FlightLog, TimeLine, check_cells
+from dronebms.flightlogs.flight_log import (
+    COLUMNS,
+    Columns,
+    FlightLog,
+    TimeLine,
+    check_cells,
+    notes_on,
+)
 from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, read_pack_data
 from dronebms.flightlogs.units import check_units
 
 _REQUIRED = ("t_s", "voltage_v", "current_a")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 _KNOWN = {"t_s", *(row.name for row in COLUMNS)}
 
 
@@ -37,7 +45,7 @@ def read_csv_log(path: Path, options: FlightOptions = NO_OPTIONS) -> FlightLog:
     pack_data = read_pack_data(path, path.with_name(f"{name}.json"), options)
     check_cells(columns, pack_data.cells, path)
     check_units(columns, pack_data, path)
-    return FlightLog(name, pack_data, columns)
+    return FlightLog(name, pack_data, columns, notes_on(columns, path))
 
 
 def stem_of(path: Path) -> str:
@@ -115,11 +123,24 @@ def _indices(names: Sequence[str], place: str) -> list[tuple[str, int]]:
             found[name] = index
     missing = [name for name in _REQUIRED if name not in found]
     if missing:
-        header = ",".join(names)
-        readable = "\0" not in header and "\ufffd" not in header
-        lacks = f"the header has no {', no '.join(missing)}"
-        raise FlightLogError(f"{place}: {lacks if readable else 'this is not UTF-8 text'}")
+        raise FlightLogError(f"{place}: {_without(missing, names)}")
     return [("t_s", found.pop("t_s")), *found.items()]
+
+
+def _without(missing: Sequence[str], names: Sequence[str]) -> str:
+    """Why a header has not the columns that are needed."""
+    header = ",".join(names)
+    if header.startswith("\x1f"):
+        return "this is compressed: a name that ends in .csv.gz is needed"
+    if "\0" in header or "\ufffd" in header:
+        return "this is not UTF-8 text"
+    lacks = f"the header has no {', no '.join(missing)}"
+    for separator, spoken in _SEPARATORS.items():
+        if set(_REQUIRED) <= {name.strip() for name in header.split(separator)}:
+            return f"{lacks}: fields are separated by {spoken}, commas are needed"
+    lower = {name.strip().lower(): name.strip() for name in names}
+    other = [lower[name] for name in missing if name in lower]
+    return f"{lacks}; it has {', '.join(other)}" if other else lacks
 
 
 def _value(text: str, name: str, path: Path, line: int) -> float:

@@ -8,6 +8,7 @@ columns in docs/reference/flight_csv.md.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 from dronebms.core.bounded_input import MAX_ROWS, BoundError
@@ -95,6 +96,13 @@ CELL_COLUMNS = tuple(
 COLUMNS = (*BATTERY_COLUMNS, *CELL_COLUMNS, *VEHICLE_COLUMNS)
 
 
+def notes_on(columns: Columns, path: Path) -> tuple[str, ...]:
+    """What a log does not have, for the user."""
+    if not all(isnan(value) for value in columns["current_a"]):
+        return ()
+    return (f"{path.name} has no current: charge used and time left are unknown",)
+
+
 class TimeLine:
     """The times of a log, checked one by one; `last_s` is the newest."""
 
@@ -120,7 +128,7 @@ class TimeLine:
         if step_s < 0:
             raise BoundError(f"time decreases from {self.last_s} to {t_s}")
         if step_s > LONGEST_GAP_S:
-            raise BoundError(f"more than a day between {self.last_s} and {t_s}")
+            raise BoundError(f"more than a day between {self.last_s} and {t_s}: is t_s in s?")
         if self._gaps_s > _ALL_GAPS_S:
             raise BoundError("gaps of more than a day together; is t_s in milliseconds?")
         if t_s - self._first_s > _LONGEST_S:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dronebms.core.bounded_input import BoundError
 from dronebms.core.errors import FlightLogError
-from dronebms.flightlogs.flight_log import TimeLine
+from dronebms.flightlogs.flight_log import LONGEST_GAP_S, TimeLine
 from mavlink_bridge.protocol.autopilot import wind_of
 from mavlink_bridge.protocol.battery_sample import DIVIDED_MV
 from smartbattery.registers import CELLS
@@ -24,6 +24,7 @@ from smartbattery.snapshot import MAX_CELLS
 
 Values: TypeAlias = NDArray[np.float64]
 DIVIDED_V = DIVIDED_MV / 1000
+_BACK_S = 1.0  # by which the times of samples in order may differ
 MAX_DAMAGES = 10_000  # places at which a log is damaged: more is no log
 _LASTING = ("armed", "home_lat_deg", "home_lon_deg")  # logged once, valid until the next
 
@@ -102,7 +103,7 @@ def table(topics: Sequence[Topic], path: Path) -> dict[str, Values]:
         FlightLogError: the times exceed the bounds of a log.
     """
     with_volts = [topic.times_s for topic in topics if "voltage_v" in topic.columns]
-    times_s = np.unique(np.concatenate([*with_volts, np.array(())]))
+    times_s = np.unique(_in_order(np.concatenate([*with_volts, np.array(())]), path))
     check_times(times_s, path)
     before_s = np.concatenate(([-np.inf], times_s[:-1]))
     columns: dict[str, Values] = {"t_s": times_s}
@@ -119,6 +120,30 @@ def table(topics: Sequence[Topic], path: Path) -> dict[str, Values]:
             column = columns.setdefault(name, np.full(len(times_s), nan))
             column[found] = sorted_values[newest[found]]
     return columns
+
+
+def _in_order(times_s: Values, path: Path) -> Values:
+    """The times of samples as they were logged, without single ones that are damaged.
+
+    Raises:
+        FlightLogError: the time goes back: the samples of two boots would be mixed.
+    """
+    times_s = times_s[np.isfinite(times_s)]
+    spike = np.zeros(len(times_s), dtype=bool)
+    before_s, inner_s, after_s = times_s[:-2], times_s[1:-1], times_s[2:]
+    spike[1:-1] = (before_s <= after_s) & ((inner_s < before_s) | (inner_s > after_s))
+    if len(times_s) > 1:
+        last_s = times_s[-1] - times_s[-2]
+        spike[0] = times_s[0] > times_s[1] and not spike[1]
+        spike[-1] = not 0.0 <= last_s <= LONGEST_GAP_S and not spike[-2]
+    times_s = times_s[~spike]
+    (back,) = np.nonzero(np.diff(times_s) < -_BACK_S)
+    if back.size:
+        from_s, to_s = times_s[back[0]], times_s[back[0] + 1]
+        raise FlightLogError(
+            f"{path}: its time goes back from {from_s:.1f} to {to_s:.1f} s: logs of two boots?"
+        )
+    return times_s
 
 
 def check_times(times_s: Values, path: Path) -> None:

@@ -230,13 +230,13 @@ def _use(
 
 
 def _battery(fields: Fields) -> dict[str, Values]:
-    """Battery sample; 0 V, -1 A and a charge of -1 are unknown."""
+    """Battery sample; 0 V, -1 A, a charge of -1 and a temperature of 0 are unknown."""
     unknown = fields.unknown()
     remaining = fields["remaining"]
     return {
         "voltage_v": unless(fields["voltage_v"], 0.0),
         "current_a": unless(fields["current_a"], -1.0),
-        "temperature_degc": fields.get("temperature", unknown),
+        "temperature_degc": unless(fields.get("temperature", unknown), 0.0),
         "gauge_soc_pct": np.where(remaining < 0, np.nan, remaining * 100),
     }
 

@@ -66,6 +66,7 @@ class _Vehicle:
     def __init__(self) -> None:
         self._autopilot = Autopilot()
         self._measured: set[tuple[int, int]] = set()  # batteries whose cells are measured
+        self._with_volts: set[tuple[int, int]] = set()
         self._batteries: dict[tuple[int, int], _Rows] = {}  # by component and id
         self._summary: dict[tuple[int, int], _Rows] = {}
 
@@ -86,6 +87,8 @@ class _Vehicle:
     ) -> None:
         if sample.differ:
             self._measured.add(source)
+        if sample.voltage_v is not None:
+            self._with_volts.add(source)
         values = {
             "voltage_v": sample.voltage_v,
             "current_a": sample.current_a,
@@ -105,8 +108,17 @@ class _Vehicle:
         return self._autopilot.uid
 
     def batteries(self) -> Mapping[tuple[int, int], _Rows]:
-        """Batteries by component and id; without BATTERY_STATUS the one of SYS_STATUS."""
-        return self._batteries or self._summary
+        """Batteries by component and id.
+
+        A component whose BATTERY_STATUS has no voltage, or that sends none, has that of its
+        SYS_STATUS: ArduPilot up to 3.5 sends the voltage there alone.
+        """
+        measuring = {component for component, number in self._with_volts if number != _SUMMARY}
+        summed = {component for component, number in self._with_volts if number == _SUMMARY}
+        summed -= measuring
+        found = {key: rows for key, rows in self._batteries.items() if key[0] not in summed}
+        found |= {key: rows for key, rows in self._summary.items() if key[0] in summed}
+        return found or self._summary
 
 
 def read(path: Path, battery: int) -> BatteryLog:
@@ -114,6 +126,8 @@ def read(path: Path, battery: int) -> BatteryLog:
     vehicles: dict[int, _Vehicle] = {}
     for t_s, message in _flight_time(_messages(path)):
         vehicles.setdefault(message.get_srcSystem(), _Vehicle()).receive(message, t_s)
+    if not vehicles:
+        raise FlightLogError(f"{path} is not a .tlog log: it has no message of a vehicle")
     found = [
         (f"system {system}, component {component}, {_source(number)}", rows, vehicle.uid)
         for system, vehicle in sorted(vehicles.items())

@@ -24,8 +24,8 @@ Unit = tuple[str, float, float]  # name, factor and offset to the unit of the co
 _METRES: tuple[Unit, ...] = (("centimetres", 1e-2, 0.0), ("millimetres", 1e-3, 0.0))
 # By the end of a column's name: its unit, and the units that are mistaken for it.
 _UNITS: tuple[tuple[str, str, tuple[Unit, ...]], ...] = (
-    ("_v", "V", (("millivolts", 1e-3, 0.0),)),
-    ("_a", "A", (("milliamperes", 1e-3, 0.0),)),
+    ("_v", "V", (("millivolts", 1e-3, 0.0), ("centivolts", 1e-2, 0.0))),
+    ("_a", "A", (("milliamperes", 1e-3, 0.0), ("centiamperes", 1e-2, 0.0))),
     ("_degc", "degC",
      (("kelvin", 1.0, -273.15), ("0.1 K", 0.1, -273.15), ("0.01 degC", 1e-2, 0.0))),
     ("_pct", "%", (("0.1 %", 0.1, 0.0), ("0.01 %", 1e-2, 0.0))),
@@ -38,6 +38,7 @@ _UNITS: tuple[tuple[str, str, tuple[Unit, ...]], ...] = (
 _NEEDED = ("voltage_v", "current_a")  # outside their range they are rejected in any unit
 _LEAST_CELL_FRAC = 1 / 3  # of the full voltage: below it the usual voltage is not of so many cells
 _MOST_PACKS = 30.0  # full packs drawn in one log
+_SLOW_PACKS = 3.0  # at intervals at which a log has one or two discharges
 _LARGEST_AH = 33.0  # taken where no capacity is given
 _GAP_S = 60.0  # the current of a longer gap is unknown
 _SLOW_S = 5.0  # a median interval from here on: t_s may be in milliseconds
@@ -64,16 +65,21 @@ def check_units(columns: Columns, pack_data: PackData, path: Path) -> None:
 
 def _reasons(columns: dict[str, Values], pack_data: PackData) -> Iterable[str]:
     usual: dict[str, float] = {}
+    least_v = pack_data.chemistry.full_cell_v * _LEAST_CELL_FRAC
     for row in COLUMNS:
         known = _known(columns.get(row.name))
         if known.size:
             usual[row.name] = value = float(np.median(known))
             if not row.low <= value <= row.high:
-                unit, likely = _likely(row.name, value, row.low, row.high)
+                low, high = row.low, row.high
+                if row.name == "voltage_v" and pack_data.cells:
+                    low, high = pack_data.cells * least_v, pack_data.cells * CELLS[0].high
+                unit, likely = _likely(row.name, value, low, high)
                 if likely or row.name in _NEEDED:
                     yield f"{row.name} {value:g} is outside {row.low:g}-{row.high:g} {unit}{likely}"
+    if "voltage_v" not in usual:
+        yield "voltage_v has no value but 0 and unknown"
     cells, volts = pack_data.cells, usual.get("voltage_v")
-    least_v = pack_data.chemistry.full_cell_v * _LEAST_CELL_FRAC
     if cells and volts is not None and not least_v <= volts / cells <= CELLS[0].high:
         yield f"voltage_v {volts:g} is not that of {cells} cells: of one cell, or another pack?"
     soc_pct = _known(columns.get("gauge_soc_pct"))
@@ -104,9 +110,10 @@ def _of_charge(columns: dict[str, Values], pack_data: PackData) -> Iterable[str]
     given_ah = None if pack_data.capacity_mah is None else pack_data.capacity_mah / 1000
     rated_ah = _LARGEST_AH if given_ah is None else given_ah
     intervals_s = np.diff(times_s)
-    drawn_ah = amps[:-1] * np.minimum(intervals_s, _GAP_S) / _SECONDS_PER_HOUR
-    if abs(float(drawn_ah.sum())) > _MOST_PACKS * rated_ah:
-        wrong = "t_s in milliseconds" if np.median(intervals_s) >= _SLOW_S else "current_a in mA"
+    usual_s = float(np.median(intervals_s))
+    drawn_ah = amps[:-1] * np.minimum(intervals_s, max(_GAP_S, usual_s)) / _SECONDS_PER_HOUR
+    if abs(float(drawn_ah.sum())) > rated_ah * (_MOST_PACKS if usual_s <= _GAP_S else _SLOW_PACKS):
+        wrong = "t_s in milliseconds" if usual_s >= _SLOW_S else "current_a in mA"
         yield f"{abs(drawn_ah.sum()):.0f} Ah were drawn from a pack of {rated_ah:g} Ah: {wrong}?"
     remaining_mah = _known(columns.get("gauge_remaining_mah"))
     full_mah = _known(columns.get("gauge_full_mah"))

@@ -186,7 +186,12 @@ class Pipeline:
         return report
 
     def state(self, now_s: float) -> PipelineState:
-        """State for a restart."""
+        """State for a restart.
+
+        While the pack of an earlier run is awaited it is that pack's, also where another one is
+        used meanwhile: a restart recognises whose state it is before it continues, so that the
+        other pack then starts without history, and never from a state that is not its own.
+        """
         if self._pending is not None:
             return self._pending
         return PipelineState(

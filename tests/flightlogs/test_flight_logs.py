@@ -366,7 +366,19 @@ BAD_TABLES: list[tuple[str, str | bytes, str]] = [
         "0,15,1\n1,15,1\n",
         r", line 1: the header has no t_s, no voltage_v, no current_a$",
     ),
-    ("semicolons", GOOD.replace(",", ";"), r", line 1: the header has no t_s, no "),
+    *(
+        (
+            f"separated by {name}",
+            GOOD.replace(",", separator),
+            rf", line 1: the header has no t_s, no .*: fields are separated by {name}, commas are ",
+        )
+        for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"))
+    ),
+    (
+        "capital letters",
+        GOOD.replace("voltage_v", "Voltage_V"),
+        r", line 1: the header has no voltage_v; it has Voltage_V$",
+    ),
     ("column twice", table("0,1,1,1", head=HEAD + ",t_s"), r", line 1: there are two columns t_s$"),
     (
         "text in a number",
@@ -398,7 +410,7 @@ BAD_TABLES: list[tuple[str, str | bytes, str]] = [
     (
         "clock was set",
         table("0,15,1", "1.7e9,15,1"),
-        r", line 3, column t_s: more than a day between 0.0 and 1700000000.0$",
+        r", line 3, column t_s: more than a day between 0.0 and 1700000000.0: is t_s in s\?$",
     ),
     (
         "cells disagree",
@@ -684,10 +696,12 @@ def times(factor: float, offset: float = 0.0) -> Callable[[float], float]:
 
 UNITS = [
     ("voltage_v", times(1000), r"voltage_v 15\d+(\.\d+)? is outside 1-150 V: millivolts\?"),
+    ("voltage_v", times(100), r"voltage_v 15\d+(\.\d+)? is outside 1-150 V: centivolts\?"),
+    ("voltage_v", times(0), r"voltage_v has no value but 0 and unknown"),
     ("voltage_v", times(1e6), r"voltage_v \S+ is outside 1-150 V$"),
     ("voltage_v", times(0.25), r"voltage_v 3\.\d+ is not that of 4 cells"),
-    ("current_a", times(1000), r"current_a \d+ is outside -1000-1000 A: milliamperes\?"),
-    ("current_a", times(-1000), r"current_a -\d+ is outside .*: milliamperes\?"),
+    ("current_a", times(1000), r"current_a \d+ is outside -1000-1000 A: milliamperes or centia"),
+    ("current_a", times(-1000), r"current_a -\d+ is outside .*: milliamperes or centia"),
     ("current_a", times(-1), r"current_a is negative while the voltage falls"),
     ("current_a", times(40), r"Ah were drawn from a pack of 1 Ah: current_a in mA\?"),
     ("temperature_degc", times(1, 273.15), r"outside -50-150 degC: kelvin or 0"),
@@ -715,6 +729,32 @@ def test_a_column_in_another_unit_is_rejected_with_the_unit(
     sidecar = {**SIDECAR, "capacity_mah": capacity_mah}
     assert not isinstance(outcome(write(flown(), sidecar)), str)
     assert re.search(sentence, refusal_of(write(flown(**{column: scale}), sidecar)))
+
+
+def test_a_short_log_in_milliseconds_is_no_slow_one(write: Write) -> None:
+    sidecar = {**SIDECAR, "capacity_mah": 5000.0}
+    for seconds in (30, 60, 90):
+        rows = table(*(f"{1000 * k},{15 - k * 0.01},20" for k in range(seconds)))
+        assert re.search("t_s in milliseconds", refusal_of(write(rows, sidecar)))
+    slow = table(*(f"{120 * k},{16 - k * 0.1},2.5" for k in range(30)))  # of a laboratory
+    assert not isinstance(outcome(write(slow, sidecar)), str)
+
+
+def test_what_a_table_does_not_have_is_noted(write: Write) -> None:
+    rows = table(*(f"{k},{15 - k * 0.01}," for k in range(60)))
+    note = "flight.csv has no current: charge used and time left are unknown"
+    log = outcome(write(rows))
+    assert isinstance(log, FlightLog)
+    assert log.notes == (note,)
+    some = outcome(write(rows + "60,14.4,20\n"))
+    assert isinstance(some, FlightLog)
+    assert some.notes == ()
+
+
+def test_a_compressed_table_has_the_name_of_one(write: Write) -> None:
+    assert "compressed: a name that ends in .csv.gz is needed" in refusal_of(
+        write(gzip.compress(GOOD.encode()))
+    )
 
 
 def test_spikes_charging_offsets_and_unknown_values_are_no_unit(write: Write) -> None:

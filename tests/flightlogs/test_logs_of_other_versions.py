@@ -251,6 +251,97 @@ def test_sys_status_is_the_battery_of_a_vehicle_without_battery_status(tmp_path:
     assert set(log.columns["voltage_v"]) == {15.0}
 
 
+def without_volts(number: int = 0) -> mavlink.MAVLink_message:
+    return mavlink.MAVLink_battery_status_message(
+        number, 0, 1, 32_767, [65_535] * 10, 2000, -1, -1, 80
+    )  # fmt: skip
+
+
+def test_the_voltage_of_a_component_may_be_in_its_sys_status_alone(tmp_path: Path) -> None:
+    gimbal = mavlink.MAVLink(None, 1, 154)
+    frames, with_gimbal = [], b""
+    for k in range(60):
+        both: list[Row] = [
+            (SECOND_S + k, 1, summary(16_200 - k)),
+            (SECOND_S + k, 1, without_volts()),
+        ]
+        frames += both
+        stamp = struct.pack(">Q", round((SECOND_S + k + 0.5) * 1e6))
+        with_gimbal += tlog_of(both[k % 2], both[1 - k % 2]) + stamp + battery(7_400).pack(gimbal)
+    alone = log_of(tmp_path, "v.tlog", tlog_of(*frames), 4)
+    log = log_of(tmp_path, "v.tlog", with_gimbal, 4)
+    for read in (alone, log):
+        assert list(read.columns["voltage_v"]) == pytest.approx(
+            [16.2 - k / 1000 for k in range(60)]
+        )
+    assert alone.notes == ()
+    assert log.notes == (
+        "v.tlog has samples of battery 1 (system 1, component 1, SYS_STATUS), battery 2 "
+        "(system 1, component 154, id 0); battery 1 (system 1, component 1, SYS_STATUS) is read",
+    )
+    gimbal_log = log_of(tmp_path, "v.tlog", with_gimbal, 2, battery=1)
+    assert set(gimbal_log.columns["voltage_v"]) == {7.4}
+
+
+def test_samples_without_a_voltage_are_one_sentence(tmp_path: Path) -> None:
+    for data in (
+        tlog_of(*((SECOND_S + k, 1, without_volts()) for k in range(60))),
+        tlog_of(*((SECOND_S + k, 1, summary(65_535)) for k in range(60))),
+    ):
+        with pytest.raises(FlightLogError, match=r"v\.tlog: voltage_v has no value but 0 and unkn"):
+            log_of(tmp_path, "v.tlog", data, 4)
+    zeros = bin_of(*(early_bat(10, "BAT", k * 1_000_000, 0.0) for k in range(1, 20)))
+    with pytest.raises(FlightLogError, match=r"z\.bin: voltage_v has no value but 0 and unknown"):
+        log_of(tmp_path, "z.bin", zeros)
+
+
+@pytest.mark.parametrize("data", [b"", b"no log at all\n" * 99, bytes(5000)])
+def test_a_file_without_messages_is_no_telemetry_log(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(FlightLogError, match=r"n\.tlog is not a \.tlog log"):
+        log_of(tmp_path, "n.tlog", data)
+
+
+def seconds_of(kind: str, seconds: list[float]) -> bytes:
+    """A log of an autopilot whose samples have these times."""
+    us = [round(t_s * 1e6) for t_s in seconds]
+    if kind == "bin":
+        return bin_of(*(early_bat(10, "BAT", t_us, 11.1 - k * 0.01) for k, t_us in enumerate(us)))
+    fields = "uint64_t timestamp;float voltage_v;float current_a;float remaining"
+    samples = (struct.pack("<Qfff", t_us, 11.1 - k * 0.01, 9, 0.9) for k, t_us in enumerate(us))
+    return ulg_of(fields, *samples)
+
+
+@pytest.mark.parametrize("kind", ["bin", "ulg"])
+def test_a_log_of_two_boots_is_not_mixed(tmp_path: Path, kind: str) -> None:
+    times_s = [*range(5, 65), *range(2, 50)]
+    with pytest.raises(
+        FlightLogError, match=r"goes back from 64\.0 to 2\.0 s: logs of two boots\?"
+    ):
+        log_of(tmp_path, f"two.{kind}", seconds_of(kind, [*map(float, times_s)]))
+
+
+@pytest.mark.parametrize("kind", ["bin", "ulg"])
+@pytest.mark.parametrize("place", [0, 1, 30, 58, 59])
+@pytest.mark.parametrize("damaged_s", [0.0, 4_000.0, 9e5, 9e9])
+def test_one_damaged_time_does_not_lose_a_log(
+    tmp_path: Path, kind: str, place: int, damaged_s: float
+) -> None:
+    times_s = [100.0 + k for k in range(60)]
+    data = seconds_of(kind, [*times_s[:place], damaged_s, *times_s[place + 1 :]])
+    found = log_of(tmp_path, f"d.{kind}", data).columns["t_s"]
+    undecided = (place, damaged_s) in {(0, 0.0), (59, 4_000.0)}  # may be a gap
+    expected = times_s[:place] + times_s[place + 1 :]
+    assert list(found) == pytest.approx(sorted([*expected, damaged_s]) if undecided else expected)
+
+
+def test_a_temperature_that_px4_has_not_is_unknown(tmp_path: Path) -> None:
+    fields = "uint64_t timestamp;float voltage_v;float current_a;float remaining;float temperature"
+    for degc, is_known in ((0.0, False), (21.5, True)):
+        samples = (struct.pack("<Qffff", k * 1_000_000, 11.1, 9, 0.9, degc) for k in range(1, 60))
+        log = log_of(tmp_path, "t.ulg", ulg_of(fields, *samples))
+        assert ("temperature_degc" in log.columns) is is_known
+
+
 def flight(steps_s: dict[int, float], gaps_s: dict[int, float], *, has_boot: bool) -> Iterator[Row]:
     """A flight of 300 s at 1 Hz; the clock of the log is set, the link is away."""
     stamp_s, boot_s = SECOND_S, 100.0
