@@ -4,8 +4,8 @@
 Gives each reader of `benchmarks.fuzz_targets` inputs that atheris (libFuzzer) changes so that they reach
 other branches; needs the extra `fuzz`. A finding is anything but a documented error, an input that takes more
 than 10 s, or more than 2 GiB of memory; its input is kept. Inputs that reached something are kept in
-build/fuzz/TARGET and are the start of the next run. `--record` adds seconds, inputs and findings to
-docs_build/measured/fuzz.json, the source of docs/quality.md. Exits with 1 after a finding.
+build/fuzz/TARGET and are the start of the next run. `--record` adds seconds of processor time, inputs and
+findings to docs_build/measured/fuzz.json, the source of docs/quality.md. Exits with 1 after a finding.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from time import monotonic
 
 import atheris
 
@@ -28,7 +27,7 @@ _LONGEST_S, _MOST_MIB, _MOST_BYTES = 10, 2048, 1 << 16
 
 
 def fuzz(name: str, target: Target, seconds: int) -> dict[str, int]:
-    """Fuzz a target in a child for some seconds; seconds, inputs and findings."""
+    """Fuzz a target in a child for some seconds; its seconds of processor time, inputs, findings."""
     corpus, seeds, hits = (FOLDER / name / part for part in ("corpus", "seeds", "findings"))
     for folder in (corpus, seeds, hits):
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,12 +37,11 @@ def fuzz(name: str, target: Target, seconds: int) -> dict[str, int]:
         f"-max_len={_MOST_BYTES}", f"-artifact_prefix={hits}/", "-print_final_stats=1",
         str(corpus), str(seeds),
     ]  # fmt: skip
-    start_s = monotonic()
     pid = os.fork()
     if pid == 0:
         _fuzz_in_child(target, seeds, log, arguments)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    took_s = round(monotonic() - start_s)
+    _, status, used = os.wait4(pid, 0)
+    code, took_s = os.waitstatus_to_exitcode(status), round(used.ru_utime + used.ru_stime)
     text = log.read_text(encoding="utf-8", errors="replace")
     steps = re.findall(r"^#(\d+)\s.* cov: (\d+) ft: (\d+) corp: (\d+)", text, re.MULTILINE)
     executed = re.findall(r"number_of_executed_units:\s*(\d+)", text)

@@ -4,14 +4,13 @@
 `python -m benchmarks.storage faults [--every N] [--writer NAME]` lets each file call of each writer
 fail once with ENOSPC, EIO, EINTR and a short write, and the disk be full from it on.
 `python -m benchmarks.storage power` cuts the power after each call.
-`python -m benchmarks.storage kills [N] [--seed S]` kills the live service N times at random moments
-and measures what each kill loses. Exits with 1 when a rule is violated.
+`python -m benchmarks.storage kills [N] [--seed S] [--log FILE]` kills the live service N times at
+random moments and measures what each kill loses; runs with one file and other seeds add up. Exits with 1 when a rule is violated.
 """
 
 import argparse
 import contextlib
 import json
-import os
 import random
 import shutil
 import sqlite3
@@ -194,11 +193,16 @@ def _cleanliness(folder: Path) -> list[str]:
     return wrong
 
 
-def kills(count: int, seed: int) -> bool:
-    """Kill the service so many times; print the losses, and return whether a rule is violated."""
+def kills(count: int, seed: int, log: Path | None) -> bool:
+    """Kill the service so many times; print the losses, and return whether a rule is violated.
+
+    Args:
+        count: of kills.
+        seed: of their moments.
+        log: receives a line for each kill; what earlier runs have left there is counted too.
+    """
     chance = random.Random(seed)  # noqa: S311 - moments
-    losses: list[Loss] = []
-    wrong: list[str] = []
+    rows = [] if log is None or not log.exists() else _lines(log)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "c.toml").write_text(CONFIG.format(folder=folder))
@@ -206,28 +210,41 @@ def kills(count: int, seed: int) -> bool:
         flight = hover.replace("duration_s = 20.0", "duration_s = 0.2", 1)
         (folder / "flight.toml").write_text(flight)
         for number in range(count):
+            row: dict[str, Any] = {"seed": seed, "wrong": []}
             try:
-                losses.append(_life(folder, chance))
+                row |= vars(_life(folder, chance))
             except (RuntimeError, DroneBmsError, OSError, sqlite3.Error) as error:
-                wrong.append(f"kill {number}: {error!r}")
-            if (number + 1) % SHOWN == 0:
+                row["wrong"].append(f"seed {seed}, kill {number}: {error!r}")
+            if (number + 1) % SHOWN == 0 or number + 1 == count:
+                row["wrong"] += _cleanliness(folder)
                 print(f"{number + 1} kills", file=sys.stderr, flush=True)
-        wrong += _cleanliness(folder)
-        files = len(_recordings(folder))
-        restored = (folder / "log").read_text().count("is restored after")
-    running = sum(loss.reported_s is not None for loss in losses)
-    print(f"{machine()}; load {os.getloadavg()[0]:.0f}; seed {seed}")
-    print(f"{count} kills, {count - running} of them before the first report; {files} recordings; "
-          f"{restored} starts continued the run before; {len(wrong)} violations")  # fmt: skip
+            rows.append(row)
+            if log is not None:
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+    return _print_losses(rows)
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def _print_losses(rows: list[dict[str, Any]]) -> bool:
+    running = sum(row.get("reported_s") is not None for row in rows)
+    seeds = sorted({row["seed"] for row in rows})
+    wrong = [line for row in rows for line in row["wrong"]]
+    print(f"{machine()}; seeds {', '.join(map(str, seeds))}")
+    print(f"{len(rows)} kills, {len(rows) - running} of them before the first report; "
+          f"{len(wrong)} violations")  # fmt: skip
     print(f"{'lost by a kill, s':<24}{'kills':>6}{'median':>8}{'99 %':>8}{'most':>8}")
     for field in ("recording_s", "checkpoint_s", "queue_s", "history_s"):
-        values = sorted(v for loss in losses if (v := getattr(loss, field)) is not None)
+        values = sorted(row[field] for row in rows if row.get(field) is not None)
         if values:
             late = values[min(int(0.99 * len(values)), len(values) - 1)]
-            row = f"{len(values):>6}{median(values):>8.2f}{late:>8.2f}{values[-1]:>8.2f}"
-            print(f"{field.removesuffix('_s'):<24}{row}")
-    for line in wrong:
-        print(line)
+            line = f"{len(values):>6}{median(values):>8.2f}{late:>8.2f}{values[-1]:>8.2f}"
+            print(f"{field.removesuffix('_s'):<24}{line}")
+    for one in wrong:
+        print(one)
     return bool(wrong)
 
 
@@ -254,8 +271,9 @@ def main() -> None:
     parser.add_argument("kind", choices=("kills",))
     parser.add_argument("count", type=int, nargs="?", default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=Path, help="add to the kills of this file, and count all")
     options = parser.parse_args()
-    sys.exit(kills(options.count, options.seed))
+    sys.exit(kills(options.count, options.seed, options.log))
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def _parsers() -> Iterator[str]:
     rows = [(p.room, p.reads, _proofs(p.tests), _outcome(p.tests)) for p in PARSERS]
     yield from table(("room", "reads", "tests", "last result"), rows)
     yield ""
-    yield f"Fuzzing guided by coverage (`python -m benchmarks.fuzz`, atheris): {hours:.1f} h. A finding is anything but a documented error,"
+    yield f"Fuzzing guided by coverage (`python -m benchmarks.fuzz`, atheris): {hours:.2f} h of processor time. A finding is anything but a documented error,"
     yield "an input that takes more than 10 s or more than 2 GiB. The inputs of each target with some changes are tested in `tests/docs_build/test_fuzz_targets.py`."
     yield ""
     counts = [

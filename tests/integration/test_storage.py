@@ -13,6 +13,7 @@ from tests.integration.storage.power_cut import Disk
 
 pytestmark = pytest.mark.skipif(shutil.which(COMPILER) is None, reason="no cc here: install gcc")
 WRITERS = ("vehicle parameters", "signing", "checkpoint", "pack names", "learned packs")
+OUTPUTS = ("replay --out", "packs --export")  # `report` and `init` take seconds a case
 
 
 def of(kind: str, *writers: str, every: int, first: int) -> list[dict[str, Any]]:
@@ -30,8 +31,14 @@ def test_no_call_that_fails_once_loses_what_was_promised_or_ends_a_writer() -> N
         assert row["lost"] < row["cases"]
 
 
+def test_no_call_that_fails_once_leaves_half_an_output_of_a_command() -> None:
+    for row in of("faults", *OUTPUTS, every=5, first=2):
+        assert row["wrong"] == []
+        assert row["lost"] < row["cases"]
+
+
 def test_no_power_cut_leaves_a_state_that_was_never_written_or_loses_a_promised_one() -> None:
-    for row in of("power", *WRITERS, "recording", "MQTT queue", every=31, first=11):
+    for row in of("power", *WRITERS, *OUTPUTS, "recording", "MQTT queue", every=31, first=11):
         assert row["wrong"] == []
         assert row["states"] > 1
 

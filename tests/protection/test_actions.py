@@ -107,6 +107,20 @@ def test_the_most_urgent_stands_first() -> None:
     assert len({one.key for one in requests}) == 4
 
 
+def test_rows_that_change_places_keep_what_they_have_reached() -> None:
+    slow, fast = (
+        Action(Severity.CRITICAL, ActionKind.REDUCE, hold_s=hold_s) for hold_s in (9.0, 1.0)
+    )
+    actions = Actions([slow, fast])
+    for k in range(30):
+        actions.update(bad(0.1 * k), FLYING, 0.1 * k)
+    before = {row.action: row for row in actions.state().rows}
+    assert before[fast].request is not None
+    assert before[slow].request is None
+    actions.use([fast, slow])
+    assert {row.action: row for row in actions.state().rows} == before
+
+
 def test_explain_states_each_limit_with_its_actions_in_a_line() -> None:
     lines = explain(default_limits(FACTS), [HOME, DOWN, Action(GOVERNOR, ActionKind.REDUCE)])
     assert len(lines) == len(default_limits(FACTS)) + 1

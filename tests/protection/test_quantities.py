@@ -183,6 +183,24 @@ def test_an_offset_of_the_gauge_that_raises_no_cell_is_no_charge() -> None:
     assert not any(charging(0.01, 0.001))  # below any charge
 
 
+@pytest.mark.parametrize(
+    ("before_a", "before_v", "found"),
+    [
+        (0.0, 3.700, True),  # at rest: the current has raised the cells
+        (0.0, 3.705, False),  # by less than a charge does
+        (2.5, 3.650, False),  # under load: they recover, charged or not
+    ],
+)
+def test_a_small_current_that_raises_cells_from_their_rest_is_a_charge_at_once(
+    before_a: float, before_v: float, *, found: bool
+) -> None:
+    quantities = Quantities(FACTS)
+    for k in range(12):
+        quantities.update(look(10.0 * k, before_v, before_a), Estimate(0.0), ON_GROUND)
+    quantities.update(look(120.0, 3.709, -0.3), Estimate(0.0), ON_GROUND)
+    assert quantities.charging == found
+
+
 def test_a_charge_that_becomes_small_lasts_until_the_cells_fall() -> None:
     quantities = Quantities(FACTS)
     found = []

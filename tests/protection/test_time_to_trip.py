@@ -41,6 +41,12 @@ def test_a_trend_of_the_voltage_comes_no_sooner_than_the_estimate_has_the_cut_of
     assert near["cell_critical"] == alone["cell_critical"]  # later than the bound already
 
 
+def test_a_limit_that_a_trend_leads_away_from_is_not_on_its_way() -> None:
+    rising = ramp(Estimate(0.0), volts_per_s=-0.0005).trips_in_s
+    assert {"cell_critical", "cell_emergency", "cell_sag", "pack_low"}.isdisjoint(rising)
+    assert all(in_s >= 0.0 for in_s in rising.values())
+
+
 def test_the_trend_is_bounded_from_the_first_seconds_of_load_on() -> None:
     trips_in_s = ramp(
         replace(SOUND, remaining_low_s=1000.0), for_s=20.0, volts_per_s=0.01

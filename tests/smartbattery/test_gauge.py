@@ -664,6 +664,30 @@ def test_one_wrong_serial_number_does_not_discard_a_pack(wrong: int, pec: bool) 
     assert snapshots[-1].identity.serial == 9596
 
 
+@pytest.mark.parametrize("second", [0xFFFF, 0, 12_000], ids=["unknown", "off", "another"])
+def test_a_step_that_a_second_reading_does_not_confirm_is_not_taken(second: int) -> None:
+    device = Device()
+    gauge = Gauge(device)
+    before = polled(gauge, 0, 30)[-1].voltage_v
+    device.once[VOLTAGE.command] = [
+        word_reply(ADDRESS, VOLTAGE.command, raw, with_pec=True) for raw in (9_000, second)
+    ]
+    (after,) = polled(gauge, 31, 31)
+    assert device.once[VOLTAGE.command] == []
+    assert after.voltage_v == before
+
+
+def test_a_word_that_a_gauge_never_has_is_not_read_for_ever() -> None:
+    device = Device()
+    del device.words[TIME_TO_EMPTY.command]
+    gauge = Gauge(device)
+    polled(gauge, 0, 300)
+    assert TIME_TO_EMPTY.command in device.commands
+    device.commands.clear()
+    assert polled(gauge, 301, 500)[-1].time_to_empty_s is None
+    assert TIME_TO_EMPTY.command not in device.commands
+
+
 def test_a_wrong_serial_that_cannot_be_confirmed_is_not_another_pack() -> None:
     device = Device(pec=False)
     gauge = Gauge(device)

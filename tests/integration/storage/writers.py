@@ -9,25 +9,36 @@ in them, and raises `WrongStateError` for content that was never written.
 import json
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any, cast
 
+from dronebms.cli.exit_codes import DONE
+from dronebms.cli.main import main
 from dronebms.core.chemistry import LIPO
 from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Severity
 from dronebms.core.state import decode, encode
+from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.estimation import pack_memory
 from dronebms.estimation.cell_fit import CellParameters
-from dronebms.estimation.pack_memory import Keys, Learned, LearnedPack, PackMemoryFolder
+from dronebms.estimation.learned_export import export_from_json
+from dronebms.estimation.pack_memory import (
+    LEARNED_FOLDER,
+    Keys,
+    Learned,
+    LearnedPack,
+    PackMemoryFolder,
+)
 from dronebms.estimation.usual_power import FlightPower
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_record import LANDED, FlightRecord
@@ -39,6 +50,7 @@ from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import Recorded, Start, Step, read_records
 from dronebms.recording.recorder import Block, Recorder
 from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
+from dronebms.service.config import Config
 from dronebms.telemetry.config import MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
 from dronebms.telemetry.outbox import Outbox
@@ -370,6 +382,100 @@ def _queued(folder: Path) -> set[int]:
     return {round(t_s) for t_s in times_s}
 
 
+# ---------------------------------------------------------------------- outputs of commands
+
+# They stand next to the folder that the product creates: a command makes none.
+
+_OUTPUTS = 2  # of each command, one after the other to the same name
+_HTML_END = "</html>"
+
+
+def _command(promise: Promise, number: int, *argv: object) -> None:
+    if main([str(one) for one in argv]) == DONE:
+        promise(number)
+
+
+def _inputs(folder: Path) -> Iterator[Path]:
+    """Flights that differ in their name and length, outside of what is tortured."""
+    for number in range(_OUTPUTS):
+        path = folder / f"flight-{number}.csv"
+        lines = (f"{t},{16.6 - 0.004 * t:.3f},20.0\n" for t in range(40 + 20 * number))
+        path.write_text("t_s,voltage_v,current_a\n" + "".join(lines))
+        yield path
+
+
+_PACK = ("--cells", 4, "--chemistry", "lipo", "--capacity-mah", 5000)
+
+
+def _predict(folder: Path, promise: Promise) -> None:
+    with TemporaryDirectory() as place:
+        for number, flight in enumerate(_inputs(Path(place))):
+            _command(promise, number, "replay", flight, *_PACK, "--out", folder.parent / "p.jsonl")
+
+
+def _predicted(folder: Path) -> set[int]:
+    path = folder.parent / "p.jsonl"
+    if not path.exists():
+        return set()
+    times_s = [json.loads(line)["t_s"] for line in path.read_text().splitlines()]
+    number = (len(times_s) - 40) // 20
+    if times_s != [float(t) for t in range(40 + 20 * number)]:
+        raise WrongStateError(f"{len(times_s)} lines, until {times_s[-1:]}")
+    return _up_to(number)
+
+
+def _report(folder: Path, promise: Promise) -> None:
+    with TemporaryDirectory() as place:
+        for number, flight in enumerate(_inputs(Path(place))):
+            _command(promise, number, "report", flight, *_PACK, "-o", folder.parent / "r.html")
+
+
+def _reported(folder: Path) -> set[int]:
+    path = folder.parent / "r.html"
+    if not path.exists():
+        return set()
+    text = path.read_text()
+    found = [number for number in range(_OUTPUTS) if f"flight-{number}.csv" in text]
+    if len(found) != 1 or not text.rstrip().endswith(_HTML_END):
+        raise WrongStateError(f"a page of {found} with {len(text)} characters")
+    return _up_to(found[0])
+
+
+def _export(folder: Path, promise: Promise) -> None:
+    with TemporaryDirectory() as place:
+        for number in range(_OUTPUTS):
+            state = Path(place) / str(number)
+            PackMemoryFolder(state / LEARNED_FOLDER).store(Keys("pack"), _learned(number))
+            _command(
+                promise, number, "packs", "--state-dir", state, "--export", folder.parent / "x.json"
+            )
+
+
+def _exported(folder: Path) -> set[int]:
+    path = folder.parent / "x.json"
+    if not path.exists():
+        return set()
+    everything = export_from_json(json.loads(path.read_text()))
+    pack = everything.packs["pack"]
+    if everything.packs != {"pack": _learned(pack.flights).pack}:
+        raise WrongStateError(f"{everything}")
+    return _up_to(pack.flights)
+
+
+def _init(folder: Path, promise: Promise) -> None:
+    for number in range(_OUTPUTS):
+        options = ("--defaults", "--force", "--bus", "sim:hover", "--cells", 4 + number)
+        _command(promise, number, "init", *options, "-o", folder.parent / "c.toml")
+
+
+def _configured(folder: Path) -> set[int]:
+    path = folder.parent / "c.toml"
+    if not path.exists():
+        return set()
+    config = validated(Config, path.read_text(), path.name)
+    return _up_to((config.battery[0].cells or 0) - 4)
+
+
 WRITERS = (
     Writer("recording", _record, _recorded),
     Writer("checkpoint", _checkpoint, _checkpointed, _latch, _latches),
@@ -379,4 +485,8 @@ WRITERS = (
     Writer("pack names", _label, _labelled),
     Writer("learned packs", _learn, _relearned),
     Writer("MQTT queue", _publish, _queued),
+    Writer("replay --out", _predict, _predicted),
+    Writer("packs --export", _export, _exported),
+    Writer("report", _report, _reported),
+    Writer("init", _init, _configured),
 )
