@@ -278,8 +278,9 @@ class Bridge:
             requests += parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         for request in requests:
             self._components.send(None, request, now_s)
+        returns, missions = self._returns, self._missions
         plan = FlightPlan(
-            self._returns.returns, self._missions.items, self._missions.rally, self._returns.speeds
+            returns.returns, missions.items, missions.rally, returns.speeds, returns.agility
         )
         if plan != self._plan:  # consumers compare by identity
             self._plan = plan

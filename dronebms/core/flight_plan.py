@@ -68,6 +68,19 @@ class Speeds:
     descent_m_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Agility:
+    """How fast the vehicle changes its speed on rotors, by the autopilot's parameters."""
+
+    level_m_s2: float | None = None
+    up_m_s2: float | None = None
+    down_m_s2: float | None = None
+    jerk_m_s3: float | None = None
+    eases: bool = False  # towards the end of a line the speed falls with the distance, as PX4's
+    within_m: float = 0.0  # of such an end, where the line counts as flown
+    within_up_m: float = 0.0  # the same of a climb or a descent
+
+
 class ReturnTo(StrEnum):
     """Where the autopilot's own return goes."""
 
@@ -110,3 +123,4 @@ class FlightPlan:
     items: tuple[MissionItem, ...] | None = None  # (): no mission on the vehicle
     rally: tuple[Place, ...] | None = None
     speeds: Speeds = Speeds()
+    agility: Agility = Agility()

@@ -21,10 +21,11 @@ from dronebms.core.flight_plan import (
     Speeds,
 )
 from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.speed_changes import INSTANT, Limits
 from smartbattery.values import changed
 
 _EARTH_M = 6_371_000.0
-_ACCELERATION_M_S2 = 2.5  # of a start and a stop
+_LEAST_S = 1e-3  # of a leg
 _LEAST_M_S = 1.0  # slower over ground, a vehicle does not arrive
 _CLIMB_M_S, _DESCENT_M_S = 2.5, 1.5  # ArduCopter's defaults, where the autopilot's are not known
 _LANDING_M_S, _LANDING_HEIGHT_M = 0.7, 10.0  # PX4's and ArduCopter's default
@@ -73,6 +74,9 @@ class Conditions:
     wind_from_deg: float = 0.0
     most_air_m_s: float = math.inf  # a vehicle on rotors is not faster through the air
     on_wing: bool = False
+    level: Limits = INSTANT
+    climb: Limits = INSTANT
+    descent: Limits = INSTANT
 
 
 class NoWayError(Exception):
@@ -142,9 +146,23 @@ def ground_m_s(course: float, cruise_m_s: float, at: Conditions) -> tuple[float,
 
 
 def line(
-    start: Position, end: Position, speeds: Speeds, at: Conditions, *, stops: bool = True
+    start: Position,
+    end: Position,
+    speeds: Speeds,
+    at: Conditions,
+    *,
+    turn: float | None = None,
+    stops: bool = True,
 ) -> list[Leg]:
     """Legs of a straight line; the slower of the way along and the way up sets the time.
+
+    Args:
+        start: of the line.
+        end: of the line.
+        speeds: on it.
+        at: wind and limits.
+        turn: angle of the corner in which it begins, radians; None: from a hover.
+        stops: at its end.
 
     Raises:
         NoWayError: the wind is too strong.
@@ -156,24 +174,37 @@ def line(
         (speeds.climb_m_s or _CLIMB_M_S) if up_m > 0 else (speeds.descent_m_s or _DESCENT_M_S)
     )
     span_s = abs(up_m) / rate_m_s
+    upward = at.climb if up_m > 0 else at.descent
+    whole_s = span_s + upward.stop_s(rate_m_s, abs(up_m))
     air_m_s = at.wind_m_s
     cruise_m_s = speeds.cruise_m_s
     if along_m > 0.0 and cruise_m_s is not None:
         ground, air_m_s = ground_m_s(math.atan2(east_m, north_m), cruise_m_s, at)
+        pause_s = _pause_s(at.level, ground, along_m, turn, stops=stops)
+        whole_s = max(whole_s, along_m / ground + pause_s)
         if along_m / ground >= span_s:
             span_s = along_m / ground
         else:  # the climb slows the way
             share = along_m / ground / span_s
             air_m_s = math.hypot(air_m_s * share, at.wind_m_s * (1.0 - share))
-    if span_s <= 0.0:
+    if at.on_wing:
+        whole_s = span_s
+    moving_s = min(span_s, whole_s)
+    if moving_s < _LEAST_S:
         return []
-    legs = [Leg(span_s, air_m_s, up_m / span_s, at.on_wing)]
-    if stops and along_m > 0.0 and cruise_m_s is not None and not at.on_wing:
-        pause_s = min(
-            cruise_m_s / _ACCELERATION_M_S2, 2.0 * math.sqrt(along_m / _ACCELERATION_M_S2)
-        )
-        legs.append(Leg(pause_s, at.wind_m_s))
+    legs = [Leg(moving_s, air_m_s, up_m / span_s, at.on_wing)]
+    if whole_s - moving_s >= _LEAST_S:
+        legs.append(Leg(whole_s - moving_s, at.wind_m_s))
     return legs
+
+
+def _pause_s(
+    limits: Limits, m_s: float, along_m: float, turn: float | None, *, stops: bool
+) -> float:
+    """Time that the changes of speed at both ends of a line cost."""
+    half_s = limits.ramp_s(m_s) / 2.0
+    pause_s = half_s if turn is None else limits.corner_s(m_s, turn)
+    return pause_s + limits.stop_s(m_s, along_m) - half_s if stops else pause_s
 
 
 def landing(height_m: float | None, plan: ReturnPlan, at: Conditions) -> list[Leg]:
@@ -185,7 +216,9 @@ def landing(height_m: float | None, plan: ReturnPlan, at: Conditions) -> list[Le
     fast_m = 0.0 if height_m is None else height_m - slow_m
     down = [(fast_m / fast_m_s, -fast_m_s), (slow_m / slow_m_s, -slow_m_s)]
     air_m_s = 0.0 if at.on_wing else at.wind_m_s
-    return [Leg(span_s, air_m_s, up_m_s, at.on_wing) for span_s, up_m_s in down if span_s > 0.0]
+    legs = [Leg(span_s, air_m_s, up_m_s, at.on_wing) for span_s, up_m_s in down if span_s > 0.0]
+    start_s = 0.0 if at.on_wing or not legs else at.descent.ramp_s(-legs[0].climb_m_s) / 2.0
+    return [Leg(start_s, air_m_s), *legs] if start_s >= _LEAST_S else legs
 
 
 def return_legs(
@@ -211,6 +244,10 @@ def return_legs(
     ground_up_m = end.up_m or 0.0
     height_m = None if cruise_up_m is None else max(cruise_up_m - ground_up_m, 0.0)
     rotors = at if not at.on_wing or plan.landing_m_s is None else changed(at, on_wing=False)
+    if plan.wait_s > 0.0 and plan.lands and plan.wait_height_m is not None and height_m is not None:
+        wait_m = min(plan.wait_height_m, height_m)
+        legs += line(Position(0.0, 0.0, height_m), Position(0.0, 0.0, wait_m), speeds, rotors)
+        height_m = wait_m
     if plan.wait_s > 0.0:
         legs.append(Leg(plan.wait_s, rotors.wind_m_s, 0.0, rotors.on_wing))
     if plan.lands:
@@ -257,6 +294,7 @@ def mission_legs(
     items, done, here, number = plan.items or (), dict(jumps), start, first
     rounds: dict[int, int] = {}  # endless jumps, and how many items were flown until each
     count = 0
+    course: float | None = None  # of the line that was flown last; None: a hover
     way = _Way(plan, plan.speeds, vehicle, at)
     for item in items[:first]:
         way = way.after(item)
@@ -278,8 +316,11 @@ def mission_legs(
                 done[number] = times + 1
             number = item.jump_to
             continue
-        legs, here = way.legs(item, here)
-        yield Flown(number, tuple(legs), here, lands=item.kind is ItemKind.LAND)
+        legs, end = way.legs(item, here, way.turn(item, here, course) if count else 0.0)
+        yield Flown(number, tuple(legs), end, lands=item.kind is ItemKind.LAND)
+        # The vehicle is on its way to the first item, along the line from the one that precedes it.
+        course = way.course(item, here if count else way.behind(first, here), end, course)
+        here = end
         count += 1
         if item.hold_s is None:
             yield Flown(number, (Leg(_LOITER_S, at.wind_m_s, 0.0, at.on_wing),), here)
@@ -307,8 +348,34 @@ class _Way:
         name = _SPEEDS[item.speed_kind]
         return changed(self, speeds=changed(self.speeds, **{name: speed_m_s}))
 
-    def legs(self, item: MissionItem, here: Position) -> tuple[list[Leg], Position]:
-        """Legs of an item, and where they end."""
+    def behind(self, first: int, here: Position) -> Position:
+        """Place of the item that precedes another one."""
+        for item in reversed((self.plan.items or ())[:first]):
+            place = None if item.place is None else position_of(item.place, self.vehicle)
+            if place is not None:
+                return place
+        return here
+
+    def turn(self, item: MissionItem, here: Position, course: float | None) -> float | None:
+        """Angle between a course and the line to an item."""
+        place = None if item.place is None else position_of(item.place, self.vehicle)
+        if course is None or place is None:
+            return None
+        there = _course(here, place)
+        return 0.0 if there is None else there - course
+
+    def course(
+        self, item: MissionItem, here: Position, end: Position, course: float | None
+    ) -> float | None:
+        """Course after an item that is flown to from a place; None: a hover."""
+        if item.kind in _WITHOUT_LEGS:
+            return course
+        return None if _stops(item) else _course(here, end)
+
+    def legs(
+        self, item: MissionItem, here: Position, turn: float | None
+    ) -> tuple[list[Leg], Position]:
+        """Legs of an item that begin in a corner or a hover (None), and where they end."""
         kind, at, speeds = item.kind, self.at, self.speeds
         if kind in _WITHOUT_LEGS:
             return [], here
@@ -323,14 +390,23 @@ class _Way:
             returns = self.plan.returns or ReturnPlan()
             wing = at.on_wing and not item.vtol and returns.landing_m_s is None
             down = landing(here.up_m, returns, at if wing else rotors)
-            return [*line(here, changed(end, up_m=here.up_m), speeds, at), *down], end
+            return [*line(here, changed(end, up_m=here.up_m), speeds, at, turn=turn), *down], end
         hold_s, air_m_s = item.hold_s or 0.0, at.wind_m_s
         if item.turns and speeds.cruise_m_s:
             hold_s = abs(item.turns) * 2.0 * math.pi * item.radius_m / speeds.cruise_m_s
             air_m_s = math.hypot(speeds.cruise_m_s, at.wind_m_s)
-        stops = hold_s > 0.0 or kind is not ItemKind.WAYPOINT
-        legs = line(here, end, speeds, at, stops=stops)
+        legs = line(here, end, speeds, at, turn=turn, stops=_stops(item))
         return [*legs, *([Leg(hold_s, air_m_s, 0.0, at.on_wing)] if hold_s > 0.0 else [])], end
+
+
+def _stops(item: MissionItem) -> bool:
+    return item.kind is not ItemKind.WAYPOINT or item.hold_s is None or item.hold_s > 0.0
+
+
+def _course(start: Position, end: Position) -> float | None:
+    """Course between two places, radians; None at one place."""
+    north_m, east_m = end.north_m - start.north_m, end.east_m - start.east_m
+    return math.atan2(east_m, north_m) if math.hypot(north_m, east_m) > 0.0 else None
 
 
 _WITHOUT_LEGS = (ItemKind.RETURN, ItemKind.SPEED, ItemKind.LANDING_START, ItemKind.OTHER)

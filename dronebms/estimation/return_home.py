@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, ReturnPlan, ReturnTo, Speeds
+from dronebms.core.flight_plan import (
+    Agility,
+    FlightPlan,
+    ItemKind,
+    ReturnPlan,
+    ReturnTo,
+    Speeds,
+)
 from dronebms.core.report import Verdict
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.flight_legs import (
@@ -29,6 +36,7 @@ from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.motion_power import LegTable, MotionPower, Need
 from dronebms.estimation.reach import Available, available, verdict
 from dronebms.estimation.sampling import Sample
+from dronebms.estimation.speed_changes import Limits
 from dronebms.estimation.time_to_empty import RemainingTime
 from smartbattery.values import changed
 
@@ -42,6 +50,8 @@ _WITHOUT_PLAN = ReturnPlan(descent_m_s=2.0, landing_m_s=0.7, landing_height_m=10
 _WINGED = ("ArduPlane", "QuadPlane", "PX4 fixed wing", "PX4 VTOL")  # cruise on a wing
 _RECEDE_TAU_S, _RECEDE_GAP_S = 5.0, 20.0
 ALONG_MISSION = (ReturnTo.MISSION, ReturnTo.MISSION_NEARER)
+# ArduCopter's defaults of acceleration and jerk, where the autopilot's are not known.
+_LEVEL_M_S2, _UPRIGHT_M_S2, _JERK_M_S3 = 2.5, 1.0, 1.0
 _LANDS_WITHIN_M = 20.0  # of a place: a landing is one there
 
 
@@ -178,9 +188,24 @@ def conditions(vehicle: VehicleState, motion: MotionPower) -> Conditions:
         _MIN_AIRSPEED_M_S,
     )
     on_wing = vehicle.on_wing is True or vehicle.vehicle_class in _WINGED
-    if vehicle.wind_m_s is None or vehicle.wind_from_deg is None:
-        return Conditions(most_air_m_s=most_m_s, on_wing=on_wing)
-    return Conditions(vehicle.wind_m_s, vehicle.wind_from_deg, most_m_s, on_wing)
+    wind_m_s, from_deg = vehicle.wind_m_s, vehicle.wind_from_deg
+    if wind_m_s is None or from_deg is None:
+        wind_m_s = from_deg = 0.0
+    return Conditions(wind_m_s, from_deg, most_m_s, on_wing, *_limits(plan.agility))
+
+
+def _limits(agility: Agility) -> tuple[Limits, Limits, Limits]:
+    """Limits of level motion, climb and descent; usual ones where the autopilot's are unknown."""
+    known = agility.level_m_s2, agility.up_m_s2, agility.down_m_s2
+    pairs = zip(known, (_LEVEL_M_S2, _UPRIGHT_M_S2, _UPRIGHT_M_S2), strict=True)
+    level, up, down = [usual_m_s2 if m_s2 is None else m_s2 for m_s2, usual_m_s2 in pairs]
+    jerk = _JERK_M_S3 if agility.jerk_m_s3 is None else agility.jerk_m_s3
+    within_m, within_up_m = agility.within_m, agility.within_up_m
+    return (
+        Limits(level, jerk, agility.eases, within_m),
+        Limits(up, jerk, agility.eases, within_up_m),
+        Limits(down, jerk, agility.eases, within_up_m),
+    )
 
 
 def way(
@@ -217,7 +242,8 @@ def _legs_over(
     """Legs to a place that is passed, and where they end; raises NoWayError."""
     end = place if place.up_m is not None else changed(place, up_m=here.up_m)
     speeds = Speeds(returns.cruise_m_s, returns.climb_m_s, returns.descent_m_s)
-    return line(here, end, speeds, at, stops=False), end
+    # The line that ends this way has the time of its start.
+    return line(here, end, speeds, at, turn=0.0, stops=False), end
 
 
 def destination(here: Position, vehicle: VehicleState, item: int | None = None) -> Destination:

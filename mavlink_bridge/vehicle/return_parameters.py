@@ -10,7 +10,7 @@ Source: ArduCopter Parameters.cpp, mode_rtl.cpp and mode.cpp `land_run_vertical_
 quadplane.cpp, converted in 4.5 (pull request 26025); Rover Parameters.cpp; AP_Rally.cpp;
 AC_Circle.cpp; ArduPlane mode_rtl.cpp `navigate`; PX4 rtl_params.yaml, rtl.cpp
 `computeReturnAltitude` and `setRtlTypeAndDestination`, rtl_direct.cpp `getActivationState` for
-rovers, FlightTaskAuto.cpp `_prepareLandSetpoints`.
+rovers, FlightTaskAuto.cpp `_prepareLandSetpoints` and `_updateTrajConstraints`.
 """
 
 import math
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from dronebms.core.flight_plan import ReturnPlan, ReturnTo, Speeds
+from dronebms.core.flight_plan import Agility, ReturnPlan, ReturnTo, Speeds
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_modes import (
     FIXED_WING_TYPE,
@@ -86,6 +86,12 @@ RETURN_PARAMETERS = (
     ReturnParameter(_COPTER, "final_m",      "RTL_ALT_FINAL",    -1.0, 1e5, _CM, before=_47_BETA),
     ReturnParameter(_COPTER, "climb_min_m",  "RTL_CLIMB_MIN_M",  0.0, 1000.0, since=_47_DEV),
     ReturnParameter(_COPTER, "climb_min_m",  "RTL_CLIMB_MIN",    0.0, 1e5, _CM, before=_47_BETA),
+    ReturnParameter(_COPTER, "level_m_s2",   "WP_ACC",           0.1, 50.0, since=_47_DEV, optional=True),
+    ReturnParameter(_COPTER, "level_m_s2",   "WPNAV_ACCEL",      10.0, 5e3, _CM, before=_47_BETA, optional=True),
+    ReturnParameter(_COPTER, "up_m_s2",      "WP_ACC_Z",         0.1, 50.0, since=_47_DEV, optional=True),
+    ReturnParameter(_COPTER, "up_m_s2",      "WPNAV_ACCEL_Z",    10.0, 5e3, _CM, before=_47_BETA, optional=True),
+    ReturnParameter(_COPTER, "jerk_m_s3",    "WP_JERK",          0.1, 100.0, since=_47_DEV, optional=True),
+    ReturnParameter(_COPTER, "jerk_m_s3",    "WPNAV_JERK",       0.1, 100.0, before=_47_BETA, optional=True),
     ReturnParameter(_COPTER, "wait_s",       "RTL_LOIT_TIME",    0.0, 3.6e6, _MS),
     ReturnParameter(_COPTER, "cone",         "RTL_CONE_SLOPE",   0.0, 100.0),
     ReturnParameter(_COPTER, "terrain",      "RTL_ALT_TYPE",     0.0, 1.0, optional=True),
@@ -130,6 +136,12 @@ RETURN_PARAMETERS = (
     ReturnParameter(_PX4,    "landing_m_s",  "MPC_LAND_SPEED",   0.1, 10.0, only="rotors"),
     ReturnParameter(_PX4,    "slow_m",       "MPC_LAND_ALT1",    0.0, 1000.0, only="rotors"),
     ReturnParameter(_PX4,    "low_m",        "MPC_LAND_ALT2",    0.0, 1000.0, only="rotors"),
+    ReturnParameter(_PX4,    "level_m_s2",   "MPC_ACC_HOR",      0.1, 50.0, only="rotors", optional=True),
+    ReturnParameter(_PX4,    "up_m_s2",      "MPC_ACC_UP_MAX",   0.1, 50.0, only="rotors", optional=True),
+    ReturnParameter(_PX4,    "down_m_s2",    "MPC_ACC_DOWN_MAX", 0.1, 50.0, only="rotors", optional=True),
+    ReturnParameter(_PX4,    "jerk_m_s3",    "MPC_JERK_AUTO",    0.1, 100.0, only="rotors", optional=True),
+    ReturnParameter(_PX4,    "within_m",     "NAV_ACC_RAD",      0.05, 200.0, only="rotors", optional=True),
+    ReturnParameter(_PX4,    "within_up_m",  "NAV_MC_ALT_RAD",   0.05, 200.0, only="rotors", optional=True),
     ReturnParameter(_PX4,    "rover_m_s",    "RO_SPEED_LIM",     0.1, 100.0, only="rover"),
     ReturnParameter(_PX4,    "cruise_m_s",   "FW_AIRSPD_TRIM",   0.5, 200.0, only="wing"),
     ReturnParameter(_PX4,    "climb_m_s",    "FW_T_CLMB_R_SP",   0.1, 50.0, only="wing"),
@@ -167,12 +179,14 @@ class ReturnParameters:
         returns: `None` until each parameter has been answered, or has not been in spite of
             repeated requests.
         speeds: of a mission.
+        agility: of the vehicle on its rotors.
         circles: of a mission.
     """
 
     def __init__(self) -> None:
         self.returns: ReturnPlan | None = None
         self.speeds = Speeds()
+        self.agility = Agility()
         self.circles = UNKNOWN_CIRCLES
         self._seen: object = None  # firmware, type, restarts and release
         self._rows: dict[str, list[ReturnParameter]] = {}  # of each quantity, newest first
@@ -204,6 +218,7 @@ class ReturnParameters:
         if not read.unread and read != self._used:
             self._used = read
             self.returns, self.speeds = _PLANS[firmware](read)
+            self.agility = _agility(read, eases=firmware == _PX4)
             rate_deg_s, radius_m = read.values.get("turn_deg_s"), read.values.get("turn_m", 0.0)
             turn_s = _FULL_CIRCLE_DEG / abs(rate_deg_s) if rate_deg_s else None
             self.circles = Circles(abs(radius_m), turn_s)
@@ -215,7 +230,7 @@ class ReturnParameters:
         if seen == self._seen:
             return
         self._seen, self._used, self.returns = seen, None, None
-        self.speeds, self.circles = Speeds(), UNKNOWN_CIRCLES
+        self.speeds, self.agility, self.circles = Speeds(), Agility(), UNKNOWN_CIRCLES
         self._rows, self._again, self._again_s = {}, [], now_s + _AGAIN_S
         for row in RETURN_PARAMETERS:
             fits = release is None or row.since <= release < row.before
@@ -368,6 +383,22 @@ def _px4(read: _Read) -> tuple[ReturnPlan, Speeds]:
         missing=read.missing,
     )
     return plan, wing if get("wing") else rotor
+
+
+def _agility(read: _Read, *, eases: bool) -> Agility:
+    """How the speed changes; `eases` towards the end of a line that counts as flown before it."""
+    get = read.values.get
+    up_m_s2 = get("up_m_s2")
+    agility = Agility(
+        level_m_s2=get("level_m_s2"),
+        up_m_s2=up_m_s2,
+        down_m_s2=get("down_m_s2") if eases else up_m_s2,  # ArduCopter has one of both
+        jerk_m_s3=get("jerk_m_s3"),
+    )
+    within_m, within_up_m = get("within_m"), get("within_up_m")
+    if not eases or within_m is None or within_up_m is None:
+        return agility
+    return replace(agility, eases=True, within_m=within_m, within_up_m=within_up_m)
 
 
 def _slow_height_m(read: _Read) -> float | None:

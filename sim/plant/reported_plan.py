@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flight plan of a scenario, as the autopilot of its vehicle reports it."""
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place, SpeedKind, Speeds
+import math
+
+from dronebms.core.flight_plan import (
+    Agility,
+    FlightPlan,
+    ItemKind,
+    MissionItem,
+    Place,
+    SpeedKind,
+    Speeds,
+)
 from sim.plant.scenario import Scenario
 from sim.plant.waypoint_spec import FlightSpec, ReturnSpec, SpeedSpec, Waypoint
 
@@ -25,7 +35,15 @@ def reported_plan(scenario: Scenario) -> FlightPlan | None:
         items=items,
         rally=tuple(_place(scenario, r.north_m, r.east_m, r.height_m) for r in scenario.rally),
         speeds=speeds.speeds() if speeds else Speeds(),
+        agility=_agility(scenario),
     )
+
+
+def _agility(scenario: Scenario) -> Agility:
+    if scenario.vehicle is None:
+        return Agility()
+    m_s2 = scenario.vehicle.acceleration_m_s2
+    return Agility(m_s2, m_s2, m_s2, math.inf)
 
 
 def _place(scenario: Scenario, north_m: float, east_m: float, height_m: float | None) -> Place:

@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A vehicle, its plan and the seconds of a flight for the tests of the flight ahead."""
 
+import math
 from dataclasses import replace
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place, ReturnPlan, Speeds
+from dronebms.core.flight_plan import (
+    Agility,
+    FlightPlan,
+    ItemKind,
+    MissionItem,
+    Place,
+    ReturnPlan,
+    Speeds,
+)
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.motion_power import MotionPower
@@ -19,7 +28,11 @@ RETURNS = ReturnPlan(
     landing_height_m=10.0,
     height_m=40.0,
 )
-PLAN = FlightPlan(returns=RETURNS, items=(), rally=(), speeds=Speeds(8.0, 2.0, 1.5))
+# A start and a stop at 2.5 m/s², climbs and descents that begin and end at once.
+AGILITY = Agility(2.5, 1e6, 1e6, math.inf)
+PLAN = FlightPlan(
+    returns=RETURNS, items=(), rally=(), speeds=Speeds(8.0, 2.0, 1.5), agility=AGILITY
+)
 AWAY = VehicleState(
     armed=True,
     mode="LOITER",

@@ -30,9 +30,10 @@ from dronebms.estimation.flight_legs import (
     position_of,
     return_legs,
 )
+from dronebms.estimation.speed_changes import Limits
 from tests.estimation.flights_ahead import AWAY, KILOMETRE_DEG, RETURNS, place, waypoint
 
-STILL = Conditions(most_air_m_s=15.0)
+STILL = Conditions(most_air_m_s=15.0, level=Limits(2.5))
 NORTH = Position(2000.0, 0.0, 40.0)
 
 
@@ -94,7 +95,7 @@ def test_a_rover_drives_home_whatever_the_height_of_its_home(vehicle_class: str)
     assert here is not None
     plan = ReturnPlan(cruise_m_s=5.0, lands=False)
     way_s = math.hypot(here.north_m, here.east_m) / 5.0
-    found = return_legs(here, HOME, plan, Conditions())
+    found = return_legs(here, HOME, plan, STILL)
     assert span_s(found) == pytest.approx(way_s + 2.0)
     assert {leg.climb_m_s for leg in found} == {0.0}
 
@@ -147,7 +148,7 @@ def test_a_steep_leg_takes_the_time_of_its_climb() -> None:
 
 def test_a_short_leg_never_reaches_its_speed() -> None:
     legs = line(HOME, Position(10.0, 0.0, 0.0), Speeds(10.0), STILL)
-    assert [leg.span_s for leg in legs] == pytest.approx([1.0, 4.0])
+    assert span_s(legs) == pytest.approx(2.0 * math.sqrt(10.0 / 2.5), rel=1e-3)
 
 
 def test_positions_are_metres_from_home() -> None:
@@ -202,9 +203,33 @@ KILOMETRE_M = 1000.0
 def test_a_mission_takes_off_flies_holds_and_lands() -> None:
     found = flown(TAKEOFF, waypoint(1.0), waypoint(2.0, hold_s=30.0), LAND)
     spans_s = [span_s(one.legs) for one in found]
-    # 40 m at 2 m/s; 1 km at 10 m/s; the same, a stop of 4 s and the hold; 2 km, a stop, landing.
-    assert spans_s == pytest.approx([20.0, 100.0, 134.0, 204.0 + 15.0 + 20.0], rel=1e-3)
+    # 40 m at 2 m/s; 1 km at 10 m/s and a start of 2 s; the same, a stop and the hold; 2 km, a start
+    # and a stop, the landing.
+    assert spans_s == pytest.approx([20.0, 102.0, 132.0, 204.0 + 15.0 + 20.0], rel=1e-3)
     assert [one.lands for one in found] == [False, False, False, True]
+
+
+def at_deg(distance_m: float, bearing_deg: float) -> MissionItem:
+    north_m = distance_m * math.cos(math.radians(bearing_deg))
+    east_m = distance_m * math.sin(math.radians(bearing_deg)) / math.cos(math.radians(47.0))
+    lat_deg, lon_deg = (metres / 1000.0 * KILOMETRE_DEG for metres in (north_m, east_m))
+    return MissionItem(ItemKind.WAYPOINT, Place(47.0 + lat_deg, 8.0 + lon_deg, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("turn_deg", "lost_s"),
+    [(0.0, 0.0), (60.0, 1.0), (90.0, 4.0), (180.0, 4.0)],
+)
+def test_a_corner_costs_the_slowing_down_and_the_speeding_up(
+    turn_deg: float, lost_s: float
+) -> None:
+    # The second line has an angle to the first one, which is due north, and is as long.
+    second = (
+        at_deg(1000.0, 0.0),
+        at_deg(2000.0 * math.cos(math.radians(turn_deg / 2)), turn_deg / 2),
+    )
+    legs = flown(MissionItem(ItemKind.WAYPOINT, place(0.0, 0.0)), *second)[-1].legs
+    assert span_s(legs) == pytest.approx(100.0 + lost_s, rel=1e-3)
 
 
 def test_the_speed_of_a_mission_follows_its_items() -> None:

@@ -50,8 +50,8 @@ def forecast(vehicle: VehicleState) -> MissionForecast:
 
 def test_the_rest_of_a_mission_is_flown_from_where_the_vehicle_is() -> None:
     found = forecast(flying(AWAY, *MISSION, item=3))
-    # 1 km at 8 m/s, 3 km home and a stop, 30 m at 2 m/s and 10 m at 0.5 m/s down.
-    span_s = 125.0 + 375.0 + 3.2 + 15.0 + 20.0
+    # 1 km at 8 m/s, 3 km home with a turn and a stop, 30 m at 2 m/s and 10 m at 0.5 m/s down.
+    span_s = 125.0 + 375.0 + 3.2 + 1.6 + 15.0 + 20.0
     assert found.span_s == pytest.approx(span_s, rel=1e-3)
     assert found.total_j == pytest.approx(POWER_W * span_s, rel=1e-3)
     assert found.sd == pytest.approx(0.2)
@@ -59,8 +59,8 @@ def test_the_rest_of_a_mission_is_flown_from_where_the_vehicle_is() -> None:
 
 def test_on_the_ground_the_whole_mission_is_ahead() -> None:
     ground = replace(flying(AWAY, *MISSION), armed=False, lat_deg=47.0, alt_m=500.0)
-    # 40 m at 2 m/s, 6 km at 8 m/s, a stop, the landing.
-    assert forecast(ground).span_s == pytest.approx(20.0 + 750.0 + 3.2 + 35.0, rel=1e-3)
+    # 40 m at 2 m/s, 6 km at 8 m/s, a start, a turn, a stop, the landing.
+    assert forecast(ground).span_s == pytest.approx(20.0 + 750.0 + 6.4 + 35.0, rel=1e-3)
 
 
 def test_a_mission_that_does_not_land_is_followed_by_the_return() -> None:
@@ -290,9 +290,9 @@ NEARER = along(ReturnTo.MISSION_NEARER, waypoint(1.0), waypoint(2.0), waypoint(3
     ("vehicle", "reached"),
     [
         # (Until there at 8 m/s; from there at 10 m/s, without the hold on to 4 km.)
-        (ON, {0: (20.0, 400.0), 1: (145.0, 300.0), 2: (303.2, 200.0), 3: (428.2, 100.0)}),
-        # Back over the places that were flown to.
-        (BACK, {0: (125.0, 100.0), 1: (375.0, 300.0), 2: (500.0, 400.0)}),
+        (ON, {0: (20.0, 400.0), 1: (146.6, 300.0), 2: (303.2, 200.0), 3: (429.8, 100.0)}),
+        # Back over the places that were flown to, with a turn in the third of them.
+        (BACK, {0: (125.0, 100.0), 1: (375.0, 300.0), 2: (503.2, 400.0)}),
         # To the end that is fewer items away: one back, or one on.
         (NEARER, {0: (125.0, 100.0), 1: (250.0, 200.0), 2: (375.0, 100.0)}),
     ],

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Return home against spans, energies and verdicts worked out by hand."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from dronebms.estimation.motion_power import MotionPower
 from dronebms.estimation.reach import verdict
 from dronebms.estimation.return_home import ReturnEstimate, ReturnHome
 from tests.estimation.flights_ahead import (
+    AGILITY,
     AWAY,
     KILOMETRE_DEG,
     PLAN,
@@ -150,15 +152,17 @@ def test_on_the_ground_at_home_there_is_no_way_to_judge() -> None:
 def test_without_a_plan_the_speed_is_the_greatest_that_was_flown() -> None:
     planless = replace(AWAY, plan=None)
     # 40 m down: 30 m at 2 m/s, 10 m at 0.7 m/s; the start and the stop by the speed.
-    landing_s = 15.0 + 10.0 / 0.7
-    assert returned(planless).home_s == pytest.approx(2000.0 / 5.0 + 2.0 + landing_s, rel=1e-3)
+    # By ArduCopter's defaults: 2.5 m/s² after 2.5 s of jerk, half a start of the descent by 1 m/s².
+    landing_s = 15.0 + 10.0 / 0.7 + (2.0 / 1.0 + 1.0) / 2.0
+    usual_s = 2.0 * math.sqrt(5.0 / 1.0)  # a start to 5 m/s has not reached 2.5 m/s²
+    assert returned(planless).home_s == pytest.approx(2000.0 / 5.0 + usual_s + landing_s, rel=1e-3)
     survey = MotionPower()
     for t in range(200):
         speed_m_s = 9.0 if t < 60 else 1.0
         moving = replace(planless, ground_speed_m_s=speed_m_s)
         survey.update(float(t), 1.0, POWER_W, moving)
     found = returned(planless, motion=survey)
-    assert found.home_s == pytest.approx(2000.0 / 9.0 + 3.6 + landing_s, rel=0.02)
+    assert found.home_s == pytest.approx(2000.0 / 9.0 + 3.6 + 2.5 + landing_s, rel=0.02)
 
 
 def test_a_plan_without_a_return_speed_takes_that_of_missions() -> None:
@@ -214,6 +218,7 @@ NEAR = FlightPlan(
     items=(MissionItem(ItemKind.OTHER), MissionItem(ItemKind.LAND, place(1.5))),
     rally=(place(5.0), place(1.9)),
     speeds=Speeds(8.0),
+    agility=AGILITY,
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.core.flight_plan import FlightPlan, ReturnPlan, ReturnTo, Speeds
+from dronebms.core.flight_plan import Agility, FlightPlan, ReturnPlan, ReturnTo, Speeds
 from mavlink_bridge.vehicle.return_parameters import RETURN_PARAMETERS
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
@@ -30,13 +30,16 @@ OLD_COPTER = {
     "WPNAV_SPEED_DN": 150, "LAND_SPEED": 50, "LAND_SPEED_HIGH": 0, "LAND_ALT_LOW": 1000,
     "RTL_ALT_FINAL": 0, "RTL_CLIMB_MIN": 500, "RTL_LOIT_TIME": 5000, "RTL_CONE_SLOPE": 3,
     "RTL_ALT_TYPE": 0, "RALLY_INCL_HOME": 1, "RALLY_LIMIT_KM": 0.3, "CIRCLE_RATE": 20,
+    "WPNAV_ACCEL": 300, "WPNAV_ACCEL_Z": 120, "WPNAV_JERK": 2,
 }  # fmt: skip
 NEW_COPTER = {
     "RTL_ALT_M": 30, "RTL_SPEED_MS": 0, "WP_SPD": 9, "WP_SPD_UP": 2.5, "WP_SPD_DN": 1.5,
     "LAND_SPD_MS": 0.5, "LAND_SPD_HIGH_MS": 0, "LAND_ALT_LOW_M": 10, "RTL_ALT_FINAL_M": 0,
     "RTL_CLIMB_MIN_M": 5, "RTL_LOIT_TIME": 5000, "RTL_CONE_SLOPE": 3, "RTL_ALT_TYPE": 0,
-    "RALLY_INCL_HOME": 1, "RALLY_LIMIT_KM": 0.3, "CIRCLE_RATE": 20,
+    "RALLY_INCL_HOME": 1, "RALLY_LIMIT_KM": 0.3, "CIRCLE_RATE": 20, "WP_ACC": 3.0,
+    "WP_ACC_Z": 1.2, "WP_JERK": 2.0,
 }  # fmt: skip
+COPTER_AGILITY = Agility(3.0, 1.2, 1.2, 2.0)
 COPTER_PLAN = ReturnPlan(
     cruise_m_s=9.0, climb_m_s=2.5, descent_m_s=1.5, landing_m_s=0.5, landing_height_m=10.0,
     height_m=30.0, climb_at_least_m=5.0, cone_slope=3.0, wait_s=5.0, to=ReturnTo.HOME_OR_RALLY,
@@ -66,7 +69,10 @@ PX4_RETURN = {
 PX4_ROTORS = {
     "RTL_CONE_ANG": 45, "RTL_MIN_DIST": 10, "MPC_XY_CRUISE": 5, "MPC_Z_V_AUTO_UP": 3,
     "MPC_Z_V_AUTO_DN": 1.5, "MPC_LAND_SPEED": 0.7, "MPC_LAND_ALT1": 10, "MPC_LAND_ALT2": 5,
+    "MPC_ACC_HOR": 3.0, "MPC_ACC_UP_MAX": 4.0, "MPC_ACC_DOWN_MAX": 2.5, "MPC_JERK_AUTO": 5.0,
+    "NAV_ACC_RAD": 10.0, "NAV_MC_ALT_RAD": 0.8,
 }  # fmt: skip
+PX4_AGILITY = Agility(3.0, 4.0, 2.5, 5.0, eases=True, within_m=10.0, within_up_m=0.8)
 PX4_WING = {"FW_AIRSPD_TRIM": 15, "FW_T_CLMB_R_SP": 3, "FW_T_SINK_R_SP": 2}
 # From 10 to 5 m the speed falls from 1.5 to 0.7 m/s: 4.763 s, that is 3.333 m/s for all but
 # 1.878 m, which take 2.683 s at 0.7 m/s.
@@ -323,6 +329,34 @@ def test_after_a_restart_all_is_read_again(tmp_path: Path, *, with_control: bool
     assert plan_of(flight, 4.0).returns is None
     flight.vehicle.answers = True
     assert_close(plan_of(flight).returns, replace(COPTER_PLAN, height_m=70.0))
+
+
+@pytest.mark.parametrize(
+    ("autopilot", "vehicle_type", "parameters", "expected"),
+    [
+        (ARDUPILOT, COPTER, OLD_COPTER, COPTER_AGILITY),
+        (ARDUPILOT, COPTER, NEW_COPTER, COPTER_AGILITY),
+        (PX4, COPTER, PX4_RETURN | PX4_ROTORS, PX4_AGILITY),
+        (PX4, 1, PX4_RETURN | PX4_WING, Agility()),
+        (ARDUPILOT, ROVER, {"WP_SPEED": 5}, Agility()),
+    ],
+)
+def test_the_acceleration_is_that_of_the_parameters(
+    autopilot: int, vehicle_type: int, parameters: dict[str, float], expected: Agility
+) -> None:
+    found = plan_of(flight_of(autopilot, vehicle_type, parameters), 60.0).agility
+    for name in Agility.__dataclass_fields__:
+        value = getattr(expected, name)
+        assert getattr(found, name) == (None if value is None else pytest.approx(value)), name
+
+
+def test_px4_without_the_way_in_which_a_line_ends_has_its_accelerations_alone() -> None:
+    without = PX4_RETURN | PX4_ROTORS
+    del without["NAV_MC_ALT_RAD"]
+    found = plan_of(flight_of(PX4, COPTER, without), 60.0)
+    assert found.agility == Agility(3.0, 4.0, 2.5, 5.0)
+    assert found.returns is not None
+    assert found.returns.missing == ()
 
 
 def test_four_requests_wait_for_an_answer_at_most() -> None:
