@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Way home and mission on simulated flights: `python -m benchmarks.mission [--flights N] [--seed S] [--jobs J]`.
 
+With `--results FILE` each judged flight is added to a file, and those that are in it are not flown again: an
+interrupted run goes on, and `--flights 0` prints the table of what there is.
+
 Each flight has its own pack (chemistry, size, cells, gauge; a part of them cold, worn or with a weak
 cell), vehicle, wind and plan, all of them by the seed, and flies through the virtual gauge, the driver
 and the pipeline with the vehicle's plan visible. A half of them are missions, a half are flown by a
@@ -22,15 +25,23 @@ return at that moment. These moments are eight at random, the return itself, the
         `mission_end_low_pct` holds.
     time left: of missions that stay, which repeat for ever, mean |error| of `remaining_s`, and without the plan.
     lead: median seconds from the first MARGINAL of `home_verdict` to its first NO.
+
+`--time-left` judges the time left with a mission known by another set: missions of uneven phases (holds, lanes, ways
+out and back, climbs) that end after the pack, so that the time left has a truth in each second. The same flight with the
+plan and without it, by a pack that has not flown yet and by one on its third flight, the earlier two of which were
+other missions. Columns: mean |error| of `remaining_s` with and without the plan, and their ratio.
 """
 
 import argparse
+import contextlib
 import copy
 import math
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -38,6 +49,7 @@ import numpy as np
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Estimate, Verdict
+from dronebms.estimation.pack_memory import PackMemory, PackMemoryInRam
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.world import STEP_S, World, open_bus
 from sim.plant.atmosphere import standard_air_kg_m3
@@ -62,6 +74,7 @@ HELD_S = 5.0
 MOMENTS = 8  # at random
 SETTLE_S = 60.0  # after take-off, before the time left is judged
 LEAST_S = 30.0
+_MOST_PHASES = 40
 
 
 @dataclass(frozen=True)
@@ -127,18 +140,97 @@ class Flown:
     lead_s: float | None
 
 
+@dataclass(frozen=True)
+class TimeLeft:
+    """Mean relative errors of the time left on a mission that ends after the pack."""
+
+    groups: tuple[str, ...]
+    first: float | None  # by a pack that has not flown yet
+    first_hidden: float | None  # the same without the plan
+    third: float | None  # on its third flight
+    third_hidden: float | None
+
+
 # ---------------------------------------------------------------------- flights by seed
 
 
 def case_of(number: int, seed: int) -> Case:
     """Return the flight of a number."""
-    rng = np.random.default_rng([seed, number])
     family, is_mission = FAMILIES[number % 3], number // 3 % 2 == 0
+    rng, tables, groups = _tables(number, seed, is_mission=is_mission)
+    flight = tables["flight"]
+    items = _items(rng, tables["speeds"]["cruise_m_s"], 60.0 * HOVER_MIN[groups[0]][0])
+    tables["waypoint"] = _repeated(items, -1)
+    scenario = Scenario.model_validate(tables)
+    if family != "stays":
+        whole_s = outcome_of(scenario, number).end_s  # that this pack lasts on this way
+        if family == "returns":
+            flight["return_at_s"] = whole_s * rng.uniform(0.15, 0.8)
+        else:
+            tables["waypoint"] = _lasting(tables, items, whole_s * rng.uniform(0.35, 1.05))
+    named = (family, "mission" if is_mission else "free flight", *groups)
+    return Case(Scenario.model_validate(tables), number, family, is_mission, named)
+
+
+def uneven_cases(number: int, seed: int) -> tuple[Case, Case, Case]:
+    """Return a mission of uneven phases that ends after the pack, and two earlier flights of it."""
+    rng, tables, groups = _tables(number, seed, is_mission=True)
+    hover_s = 60.0 * HOVER_MIN[groups[0]][0]
+    phases: list[list[dict[str, Any]]] = [[{"do": "takeoff", "height_m": rng.uniform(20.0, 60.0)}]]
+
+    def scenario() -> Scenario:
+        items = [item for phase in phases for item in phase]
+        return Scenario.model_validate(tables | {"waypoint": (*items, {"do": "return"})})
+
+    ends_s = math.inf
+    while len(phases) < _MOST_PHASES:
+        phases.append(_phase(rng, hover_s * rng.uniform(0.12, 0.35)))
+        lasts_s = WaypointFlight(scenario(), np.random.default_rng(0), STEP_S).duration_s
+        if lasts_s > 1.2 * hover_s and math.isinf(ends_s):
+            ended = outcome_of(scenario(), number)
+            ends_s = ended.end_s * rng.uniform(1.1, 1.5) if ended.left_pct is None else math.inf
+        if lasts_s > ends_s:
+            break
+    earlier = []
+    for _ in range(2):
+        items = _items(rng, tables["speeds"]["cruise_m_s"], hover_s)
+        other = Scenario.model_validate(tables | {"waypoint": _repeated(items, -1)})
+        earlier.append(Case(other, number, "stays", mission=True, groups=groups))
+    flown = Case(scenario(), number, "uneven", mission=True, groups=groups)
+    return flown, earlier[0], earlier[1]
+
+
+def _phase(rng: np.random.Generator, span_s: float) -> list[dict[str, Any]]:
+    """A hold, lanes, a way out and back, or climbs, of about a time."""
+    bearing, height_m = rng.uniform(0.0, math.tau), rng.uniform(20.0, 90.0)
+    speed_m_s = rng.choice([rng.uniform(3.0, 6.0), rng.uniform(9.0, 13.0)])
+    speed: dict[str, Any] = {"do": "speed", "speed_m_s": speed_m_s}
+
+    def place(away_m: float, up_m: float, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - of TOML
+        north_m, east_m = away_m * math.cos(bearing), away_m * math.sin(bearing)
+        return {"north_m": north_m, "east_m": east_m, "height_m": up_m} | more
+
+    kind = rng.choice(["hold", "lanes", "away", "climbs"])
+    if kind == "hold":
+        return [place(rng.uniform(20.0, 150.0), height_m, hold_s=span_s)]
+    if kind == "away":
+        return [speed, place(speed_m_s * span_s / 2.0, height_m), place(0.0, height_m)]
+    count = max(round(span_s / 60.0), 1)
+    if kind == "climbs":
+        up_m = 60.0 + height_m
+        return [place(30.0, up_m if k % 2 else height_m) for k in range(count)]
+    return [speed, *(place(50.0 + speed_m_s * 60.0 * (k % 2), height_m) for k in range(count))]
+
+
+def _tables(
+    number: int, seed: int, *, is_mission: bool
+) -> tuple[np.random.Generator, dict[str, Any], tuple[str, ...]]:
+    """Random numbers to go on with, the tables of a scenario without waypoints, groups."""
+    rng = np.random.default_rng([seed, number])
     chemistry = CHEMISTRIES[number // 6 % 4]
     cold, worn, weak, part_full = (bool(rng.random() < share) for share in SHARES)
     vehicle = _vehicle(rng)
     wind_m_s = rng.uniform(0.0, 10.0)
-    flight: dict[str, Any] = {"by_pilot": not is_mission}
     tables: dict[str, Any] = {
         "name": f"flight {number}",
         **_pack(rng, vehicle, chemistry, cold=cold, worn=worn),
@@ -154,27 +246,16 @@ def case_of(number: int, seed: int) -> Case:
             "descent_m_s": rng.uniform(1.2, 2.5), "landing_m_s": rng.uniform(0.4, 0.8),
             "wait_s": rng.choice([0.0, 5.0, 15.0]),
         },
-        "flight": flight,
+        "flight": {"by_pilot": not is_mission},
         "fault": [{"name": "weak_cell", "size": rng.uniform(0.65, 0.92)}] if weak else [],
     }  # fmt: skip
     tables["pack"]["start_charge_frac"] = 0.85 if part_full else 1.0
-    items = _items(rng, tables["speeds"]["cruise_m_s"], 60.0 * HOVER_MIN[chemistry][0])
-    tables["waypoint"] = _repeated(items, -1)
-    scenario = Scenario.model_validate(tables)
-    if family != "stays":
-        whole_s = outcome_of(scenario, number).end_s  # that this pack lasts on this way
-        if family == "returns":
-            flight["return_at_s"] = whole_s * rng.uniform(0.15, 0.8)
-        else:
-            tables["waypoint"] = _lasting(tables, items, whole_s * rng.uniform(0.35, 1.05))
     groups = (
-        family,
-        "mission" if is_mission else "free flight",
         chemistry,
         next(name for below_m_s, name in WINDS if wind_m_s < below_m_s),
         *(name for name, held in (("cold", cold), ("worn", worn), ("weak cell", weak)) if held),
     )
-    return Case(Scenario.model_validate(tables), number, family, is_mission, groups)
+    return rng, tables, groups
 
 
 def _vehicle(rng: np.random.Generator) -> VehicleSpec:
@@ -272,11 +353,14 @@ def _lasting(
 # ---------------------------------------------------------------------- one flight
 
 
-def seconds_of(world: World, *, visible: bool = True) -> Iterator[Row]:
-    """Fly a world; the estimate of each second in the air."""
+def seconds_of(
+    world: World, *, visible: bool = True, packs: PackMemory | None = None
+) -> Iterator[Row]:
+    """Fly a world; the estimate of each second in the air. What the flight teaches is stored."""
     clock = VirtualClock()
     pack_data = world.pack_data()
-    pipeline = Pipeline(Gauge(open_bus(world, clock), ADDRESS, cells=pack_data.cells), pack_data)
+    gauge = Gauge(open_bus(world, clock), ADDRESS, cells=pack_data.cells)
+    pipeline = Pipeline(gauge, pack_data, packs=packs)
     tick, was_armed = 0, False
     while world.truth().ended_s is None and tick * PERIOD_S <= world.duration_s:
         t_s = tick * PERIOD_S
@@ -293,6 +377,7 @@ def seconds_of(world: World, *, visible: bool = True) -> Iterator[Row]:
             is_returning = state.mode == "RTL" or bool(state.landing)
             yield Row(t_s, report.estimate, is_returning)
         tick += 1
+    pipeline.store_learned()
 
 
 def outcome_of(scenario: Scenario, seed: int) -> Outcome:
@@ -390,6 +475,23 @@ def fly(number: int, seed: int) -> Flown:
         left_error_hidden=hidden,
         lead_s=held.t_s - marginal[0] if held is not None and marginal else None,
     )
+
+
+def time_left(number: int, seed: int) -> TimeLeft:
+    """Fly and judge an uneven mission four times."""
+    case, *earlier = uneven_cases(number, seed)
+    memory = PackMemoryInRam()
+    end_s = outcome_of(case.scenario, case.seed).end_s
+    errors = []
+    for flown_before in ((), earlier):
+        for one in flown_before:
+            for _ in seconds_of(World(one.scenario, one.seed), packs=memory):
+                pass
+        for is_visible in (True, False):
+            world = World(case.scenario, case.seed)
+            rows = seconds_of(world, visible=is_visible, packs=copy.deepcopy(memory))
+            errors.append(_left_error(list(rows), end_s))
+    return TimeLeft(case.groups, *errors)
 
 
 def _check(row: Row, outcome: Outcome) -> Check:
@@ -502,6 +604,51 @@ def _share(counts: Sequence[dict[Verdict, int]], verdict: Verdict) -> str:
     return f"{100.0 * sum(each[verdict] for each in counts) / total:.1f}" if total else "-"
 
 
+LEFT_COLUMNS = (
+    "flights", "first flight %", "without plan %", "ratio",
+    "third flight %", "without plan %", "ratio",
+)  # fmt: skip
+
+
+def left_table(flights: Sequence[TimeLeft]) -> str:
+    """Return the rows of all uneven missions and of each group."""
+    groups = sorted({group for each in flights for group in each.groups})
+    lines = [f"| | {' | '.join(LEFT_COLUMNS)} |", "|---" * (len(LEFT_COLUMNS) + 1) + "|"]
+    for name in ("all", *groups):
+        flown = [each for each in flights if name in ("all", *each.groups)]
+        cells = [str(len(flown))]
+        for pairs in (
+            [(each.first, each.first_hidden) for each in flown],
+            [(each.third, each.third_hidden) for each in flown],
+        ):
+            both = [(one, two) for one, two in pairs if one is not None and two is not None]
+            known, hidden = ([100.0 * pair[k] for pair in both] for k in (0, 1))
+            ratio = f"{fmean(known) / fmean(hidden):.2f}" if both else "-"
+            cells += (_mean(known), _mean(hidden), ratio)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def judged(
+    judge: Callable[[int], Any], options: argparse.Namespace, kept: Path | None
+) -> Iterator[Any]:
+    """Yield the judged flights, those of an earlier run first; each new one is kept at once."""
+    done: dict[int, Any] = {}
+    if kept is not None and kept.exists():
+        with kept.open("rb") as file, contextlib.suppress(EOFError):
+            while True:
+                number, flown = pickle.load(file)  # noqa: S301 - of this program
+                done[number] = flown
+    yield from done.values()
+    numbers = [number for number in range(options.flights) if number not in done]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for number, flown in zip(numbers, pool.map(judge, numbers), strict=True):
+            if kept is not None:
+                with kept.open("ab") as file:
+                    pickle.dump((number, flown), file)
+            yield flown
+
+
 def main() -> None:
     """Fly and print the table."""
     parser = argparse.ArgumentParser(
@@ -511,14 +658,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--each", action="store_true", help="print a line of each flight")
+    parser.add_argument("--time-left", action="store_true", help="judge the time left alone")
+    parser.add_argument("--results", type=Path, help="file of judged flights of this seed")
     options = parser.parse_args()
+    judge = partial(time_left if options.time_left else fly, seed=options.seed)
     flown = []
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for each in pool.map(partial(fly, seed=options.seed), range(options.flights)):
-            flown.append(each)
-            if options.each:
-                print(line_of(each), flush=True)
-    print(table(flown))
+    for each in judged(judge, options, options.results):
+        flown.append(each)
+        if options.each:
+            print(each if options.time_left else line_of(each), flush=True)
+    print(left_table(flown) if options.time_left else table(flown))
 
 
 def _left(end: Check | Flown) -> str:

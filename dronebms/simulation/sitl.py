@@ -44,6 +44,7 @@ from sim.plant.flight_profile import flight_of
 from sim.plant.scenario import Scenario, load_scenario
 
 FOUND_S = 30.0  # of the wall clock
+_LATE_S = 1.0
 _SET_PERIOD_S = 0.25
 _SET_LEAST_V = 0.01
 _FITS_FRAC = 0.25  # difference between an empty and a full pack of the same cells
@@ -188,7 +189,7 @@ class Sitl:
                     f"the pack has {pack_v:.1f} V, the battery of the vehicle {original_v:.1f} V: "
                     "check the number of cells"
                 )
-        steps = ticks(lambda: options.duration_s or math.inf)
+        steps = self._kept_up(ticks(lambda: options.duration_s or math.inf))
         self._steps = (
             self._plain(stack, steps) if config is None else self._serve(config, stack, steps)
         )
@@ -201,6 +202,20 @@ class Sitl:
         for report in self._steps:
             self._set_voltage(report.t_s)
             yield report
+
+    def _kept_up(self, times_s: Iterator[float]) -> Iterator[float]:
+        """Times of the steps without those that the vehicle has passed by more than a second.
+
+        On a slow machine the state of the vehicle would else grow older with each step. The packs
+        supply the power of a time that is left out.
+        """
+        for t_s in times_s:
+            if self._vehicle.ahead_s() > _LATE_S:
+                self._clock.sleep_until(t_s)
+                for world in self._worlds:
+                    world.advance(t_s)
+            else:
+                yield t_s
 
     def _plain(self, stack: ExitStack, steps: Iterator[float]) -> Iterator[Report]:
         """Steps of one battery without actions."""

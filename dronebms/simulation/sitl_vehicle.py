@@ -90,6 +90,16 @@ class SitlVehicle:
         """Time of the vehicle since `begin`; continues through a reboot."""
         return self._now_s
 
+    def ahead_s(self) -> float:
+        """Seconds by which the vehicle is ahead of the clock, by the messages that wait."""
+        self._unread += self._codec.receive(self._wall.now_s())
+        stamps_s = (
+            message.time_boot_ms * _MILLI
+            for message in reversed(self._unread)
+            if message.get_type() in _STAMPED
+        )
+        return max(next(stamps_s, self._boot_s) - self._boot_s, 0.0) if self.is_ticking else 0.0
+
     def sleep_until(self, t_s: float) -> None:
         """Read messages until the vehicle has reached a time, however long that takes.
 

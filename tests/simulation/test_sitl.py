@@ -127,6 +127,30 @@ def test_the_pack_supplies_the_power_that_the_vehicle_draws(
     assert sitl.world.truth().drawn_mah == pytest.approx(drawn_mah, rel=0.01)
 
 
+def test_a_machine_that_is_too_slow_leaves_steps_out_and_no_power(
+    copter: tuple[SimulatedVehicle, str], hover: str
+) -> None:
+    flying, url = copter
+    flying.power_w, flying.speed = profile_w, 1.0
+    late_s, charge_as, begun_s = [], [0.0, 0.0], []
+
+    def watch(_sitl: Sitl, report: Report) -> None:
+        if not begun_s:
+            begun_s.append(flying.t_s)
+            charge_as[0] = flying.current_as
+        late_s.append(flying.t_s - begun_s[0] - report.t_s)
+        charge_as[1] = flying.current_as
+        flying.wall.sleep_until(flying.wall.now_s() + 0.7)  # of a step of 0.1 s
+
+    options = SimOptions(mavlink_url=url, flight=hover, duration_s=60.0)
+    sitl, reports, _ = followed(flying, options, watch)
+    assert max(late_s) < 2.0
+    assert 30 < len(reports) < 120
+    drawn_mah = (charge_as[1] - charge_as[0]) / 3.6
+    assert drawn_mah > 250.0
+    assert sitl.world.truth().drawn_mah == pytest.approx(drawn_mah, rel=0.05)
+
+
 def test_the_voltage_of_the_pack_is_sent_and_the_original_is_restored(
     copter: tuple[SimulatedVehicle, str], hover: str
 ) -> None:
