@@ -368,7 +368,7 @@ def seconds_of(
         world.advance(t_s)
         state = world.vehicle(t_s)
         if was_armed and not state.armed:
-            return
+            break
         was_armed = bool(state.armed)
         if not visible:
             state = replace(state, plan=None, mission_item=None)

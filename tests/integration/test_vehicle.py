@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from typing import TypeAlias
 
 import pytest
 from pymavlink import mavutil
@@ -66,10 +67,6 @@ FLIGHT_S = 1500.0
 EACH_S = 2.0  # between tries
 HEARTBEAT_S = 0.2  # of the wall clock
 ONE, BATTERY = 1, 180  # components
-
-
-HOME_DEG = -35.363262, 149.165237
-M_DEG = 111_195.0
 
 
 @dataclass(frozen=True)
@@ -185,8 +182,18 @@ class GroundStation:
         elif kind == "MISSION_CURRENT":
             self.begun_s.setdefault(message.seq, self.t_s)
 
+    def set(self, name: str, value: float) -> None:
+        """Set a parameter that is no integer, and wait for the answer."""
+        system, real = self.link.target_system, mavlink.MAV_PARAM_TYPE_REAL32
+        self.parameters.pop(name, None)
+        self.until(
+            lambda: name in self.parameters,
+            name,
+            lambda: self.link.mav.param_set_send(system, ONE, name.encode(), value, real),
+        )
+
     def upload(self, mission: Sequence[MissionItem]) -> None:
-        """Upload a mission; its first item is home."""
+        """Upload a mission; its first item is home on ArduPilot."""
         self.mission = mission
         system = self.link.target_system
         self.until(
@@ -199,10 +206,15 @@ class GroundStation:
         item = self.mission[number]
         east_deg = item.east_m / (M_DEG * math.cos(math.radians(HOME_DEG[0])))
         place_deg = HOME_DEG[0] + item.north_m / M_DEG, HOME_DEG[1] + east_deg
+        frame, x_raw, y_raw = (
+            mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT,
+            *(round(deg * 1e7) for deg in place_deg),
+        )
+        if item.command == mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH:  # PX4 takes it without a place
+            frame, x_raw, y_raw = mavlink.MAV_FRAME_MISSION, 0, 0
         self.link.mav.mission_item_int_send(
-            self.link.target_system, ONE, number, mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT,
-            item.command, 0, 1, item.hold_s, 0, 0, 0, *(round(deg * 1e7) for deg in place_deg),
-            item.height_m,
+            self.link.target_system, ONE, number, frame, item.command, 0, 1, item.hold_s, 0, 0, 0,
+            x_raw, y_raw, item.height_m,
         )  # fmt: skip
 
 
@@ -335,6 +347,12 @@ on = "critical"
 do = "return"
 """
 RTL = 6
+HOME_DEG = -35.363262, 149.165237
+M_DEG = 111_195.0
+PX4_VARIABLES = {
+    "PX4_SIM_MODEL": "sihsim_quadx", "PX4_SYS_AUTOSTART": "10040", "PX4_SIM_SPEED_FACTOR": "2",
+    "PX4_HOME_LAT": str(HOME_DEG[0]), "PX4_HOME_LON": str(HOME_DEG[1]), "PX4_HOME_ALT": "584",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -393,48 +411,117 @@ def test_arducopter_is_sent_home_by_the_configured_service(
         assert home_s - start_s < rehearsal.fault_s + rehearsal.within_s
 
 
-MISSION = (
-    MissionItem(mavlink.MAV_CMD_NAV_WAYPOINT),
+@dataclass(frozen=True)
+class Stack:
+    """A flight stack that flies missions; its modes are numbers of HEARTBEAT.custom_mode."""
+
+    name: str
+    mission: tuple[float, ...]  # of DO_SET_MODE
+    rtl: int
+    own: Mapping[str, float]  # parameters: the service alone acts, and PX4 asks it before arming
+    wind: tuple[tuple[str, float], ...]  # parameters of a wind from the north
+
+    @contextlib.contextmanager
+    def flying(self, folder: Path) -> Iterator[tuple[GroundStation, str]]:
+        """Start a vehicle; give its ground station and the URL of the companion."""
+        if self.name == "ArduCopter":
+            ground_port, companion_port = free_port(), free_port()
+            own = "".join(f"{name} {value:g}\n" for name, value in self.own.items())
+            (folder / "vehicle.parm").write_text(PARAMETERS + own)
+            command, variables = arducopter(ground_port, companion_port, 5), {}
+        else:
+            assert PX4 is not None
+            ground_port, companion_port = 14550, 14540
+            command = (PX4, "-d", "-w", str(folder), str(Path(PX4).resolve().parents[1] / "etc"))
+            variables = PX4_VARIABLES | {
+                f"PX4_PARAM_{name}": f"{value:g}" for name, value in self.own.items()
+            }
+        with (
+            running(command, folder, **variables) as program,
+            ground_station(ground_port, program) as ground,
+        ):
+            ground.request({147: 5.0, 33: 5.0, 42: 5.0})
+            yield ground, f"udpin:127.0.0.1:{companion_port}"
+
+    def items(self, mission: "Mission") -> "Mission":
+        """Items of a mission as they are uploaded: the first one of ArduPilot is home."""
+        home = MissionItem(mavlink.MAV_CMD_NAV_WAYPOINT)
+        return (home, *mission) if self.name == "ArduCopter" else mission
+
+    def arm(self, ground: GroundStation) -> None:
+        """Command a mission and arming, as a ground station does."""
+        ground.command(mavlink.MAV_CMD_DO_SET_MODE, *self.mission)
+        ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
+
+    def set_off(self, ground: GroundStation) -> None:
+        """Arm and begin the mission."""
+        ground.until(lambda: ground.armed, "arming", lambda: self.arm(ground))
+        ground.command(mavlink.MAV_CMD_MISSION_START)
+        ground.until(lambda: ground.altitude_m > 18.0, "height")
+
+
+COPTER = Stack(
+    "ArduCopter",
+    mission=(1, 3),
+    rtl=RTL,
+    own={"BATT_LOW_VOLT": 0, "BATT_FS_LOW_ACT": 0, "DISARM_DELAY": 0, "AUTO_OPTIONS": 3},
+    wind=(("SIM_WIND_DIR", 0.0), ("SIM_WIND_SPD", 10.0)),
+)
+PX4_COPTER = Stack(
+    "PX4",
+    mission=(1, 4, 4),
+    rtl=4 << 16 | 5 << 24,
+    own={
+        "BAT1_SOURCE": 1, "COM_LOW_BAT_ACT": 0, "NAV_DLL_ACT": 0, "COM_ARM_AUTH_REQ": 1,
+        "COM_ARM_AUTH_ID": 1, "CBRK_SUPPLY_CHK": 0,
+    },
+    wind=(("SIH_WIND_N", -6.0),),
+)  # fmt: skip
+each_stack = pytest.mark.parametrize(
+    "stack",
+    [
+        pytest.param(COPTER, marks=needs_arducopter),
+        pytest.param(PX4_COPTER, marks=needs_px4),
+    ],
+    ids=lambda stack: stack.name,
+)
+Mission: TypeAlias = tuple[MissionItem, ...]
+MISSION: Mission = (
     MissionItem(mavlink.MAV_CMD_NAV_TAKEOFF, height_m=20.0),
     MissionItem(mavlink.MAV_CMD_NAV_WAYPOINT, 200.0, 0.0, 20.0),
     MissionItem(mavlink.MAV_CMD_NAV_WAYPOINT, 200.0, 200.0, 20.0, hold_s=20.0),
     MissionItem(mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH),
 )
-FAR_MISSION = (*MISSION[:2], replace(MISSION[2], north_m=20_000.0), MISSION[-1])
-AUTO = 3
+FAR_MISSION = (MISSION[0], replace(MISSION[1], north_m=20_000.0), MISSION[-1])
 
 
-@needs_arducopter
-def test_arducopter_flies_its_mission_and_lands_as_it_was_computed(tmp_path: Path) -> None:
-    ground_port, companion_port = free_port(), free_port()
-    own = "BATT_LOW_VOLT 0\nBATT_FS_LOW_ACT 0\nDISARM_DELAY 0\nAUTO_OPTIONS 3\n"
-    (tmp_path / "vehicle.parm").write_text(PARAMETERS + own)
-    vehicle = arducopter(ground_port, companion_port, 5)
-    # A small pack lacks the voltage for 10 m/s.
-    command = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, 90, 20_000.0)
-    with (
-        running(vehicle, tmp_path) as program,
-        ground_station(ground_port, program) as ground,
-    ):
-        ground.request({147: 5.0, 33: 5.0, 42: 5.0})
-        ground.upload(MISSION)
+@each_stack
+def test_each_stack_flies_its_mission_lands_as_it_was_computed_and_is_refused_a_longer_one(
+    stack: Stack, tmp_path: Path
+) -> None:
+    with stack.flying(tmp_path) as (ground, url):
+        ground.upload(stack.items(MISSION))
+        # A small pack lacks the voltage for 10 m/s.
+        command = sitl(url, tmp_path, 90, 20_000.0)
         with running((*command, "--json"), tmp_path) as service:
             ground.until(lambda: len(ground.ours) > 20, "our battery")
-
-            def arm() -> None:
-                ground.command(mavlink.MAV_CMD_DO_SET_MODE, 1, AUTO)
-                ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
-
-            ground.until(lambda: ground.armed, "arming", arm)
-            ground.command(mavlink.MAV_CMD_MISSION_START)
-            ground.until(lambda: ground.altitude_m > 19.0, "height")
+            stack.set_off(ground)
             ground.until(lambda: not ground.armed, "landing")
-            home_s = ground.t_s - ground.begun_s[len(MISSION) - 1]
+            began_s = [t_s for t_s, mode in ground.modes if mode == stack.rtl]  # PX4
+            began_s += [ground.begun_s.get(len(stack.items(MISSION)) - 1, math.inf)]
+            home_s = ground.t_s - min(began_s)
             ground.mission_accepted = False
-            ground.upload(FAR_MISSION)
+            ground.upload(stack.items(FAR_MISSION))
             ground.until(
-                lambda: "mission needs " in service.output.read_text(), "a no-go", timeout_s=60.0
+                lambda: "mission needs " in service.output.read_text(), "a no-go", timeout_s=180.0
             )
+            if stack is PX4_COPTER:
+                ground.until(
+                    lambda: any("no go: battery 1: mission needs" in t for t in ground.texts),
+                    "the reason",
+                    lambda: stack.arm(ground),
+                )
+                assert not ground.armed
         lines = service.output.read_text().splitlines()
     rows = [json.loads(line) for line in lines if line.startswith("{")]
     flown = [row for row in rows if row["armed"]]
@@ -443,61 +530,84 @@ def test_arducopter_flies_its_mission_and_lands_as_it_was_computed(tmp_path: Pat
     assert middle["home_verdict"] == "yes"
     assert middle["mission_end_pct"] == pytest.approx(last["soc_pct"], abs=6.0)
     assert middle["mission_end_low_pct"] <= last["soc_pct"]
-    # By the parameters of ArduCopter's return, from the far corner.
+    # By the parameters of the autopilot's return, from the far corner.
     returning = next(row for row in flown if row["t_s"] >= last["t_s"] - home_s)
+    sys.stdout.write(
+        f"{stack.name}: end of the mission {middle['mission_end_pct']:.1f} %, "
+        f"{last['soc_pct']:.1f} % at the landing; way home {returning['home_s']:.0f} s, "
+        f"took {home_s:.0f} s\n"
+    )
     assert returning["home_s"] == pytest.approx(home_s, rel=0.15)
 
 
 LONG_MISSION = (
-    *MISSION[:3],
+    *MISSION[:2],
     MissionItem(mavlink.MAV_CMD_NAV_LOITER_TIME, 200.0, 0.0, 20.0, hold_s=420.0),
     MISSION[-1],
 )
 
 
-@needs_arducopter
-def test_arducopter_is_returned_when_a_weak_cell_does_not_last_for_its_mission(
-    tmp_path: Path,
+@each_stack
+def test_each_stack_is_returned_when_a_weak_cell_does_not_last_for_its_mission(
+    stack: Stack, tmp_path: Path
 ) -> None:
-    ground_port, companion_port = free_port(), free_port()
-    own = "BATT_LOW_VOLT 0\nBATT_FS_LOW_ACT 0\nDISARM_DELAY 0\nAUTO_OPTIONS 3\n"
-    (tmp_path / "vehicle.parm").write_text(PARAMETERS + own)
     (tmp_path / "rehearsal.toml").write_text(CONFIG.replace("5000", "10000"))
-    vehicle = arducopter(ground_port, companion_port, 5)
-    command = sitl(f"udpin:127.0.0.1:{companion_port}", tmp_path, 80, 10_000.0)
     options = ("-c", "rehearsal.toml", "--fault", "weak_cell=0.6")
-    with (
-        running(vehicle, tmp_path) as program,
-        ground_station(ground_port, program) as ground,
-    ):
-        ground.request({147: 5.0, 33: 5.0, 42: 5.0})
-        ground.upload(LONG_MISSION)
+    with stack.flying(tmp_path) as (ground, url):
+        ground.upload(stack.items(LONG_MISSION))
+        command = sitl(url, tmp_path, 80, 10_000.0)
         with running((*command, *options), tmp_path) as service:
             ground.until(lambda: len(ground.ours) > 20, "our battery")
-
-            def arm() -> None:
-                ground.command(mavlink.MAV_CMD_DO_SET_MODE, 1, AUTO)
-                ground.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1)
-
-            ground.until(lambda: ground.armed, "arming", arm)
-            ground.command(mavlink.MAV_CMD_MISSION_START)
-            ground.until(lambda: ground.altitude_m > 19.0, "height")
+            stack.set_off(ground)
             ground.until(lambda: not ground.armed, "landing")
         lines = service.output.read_text()
     assert "mission needs " in lines
     assert "RETURN: " in lines
-    assert ground.modes[-1][1] == RTL
-    assert ground.ours[-1][2] > 10  # percent
+    assert stack.rtl in [mode for _, mode in ground.modes]
+    left_pct = [pct for _, _, pct in ground.ours if pct >= 0][-1]
+    sys.stdout.write(f"{stack.name}: {left_pct} % at the landing\n")
+    assert left_pct > 10
+
+
+FAR_OUT = (MISSION[0], replace(MISSION[1], north_m=500.0), MISSION[-1])
+
+
+@each_stack
+def test_each_stack_is_returned_when_a_headwind_makes_its_mission_too_long(
+    stack: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / "rehearsal.toml").write_text(CONFIG.replace("5000", "6000"))
+    with stack.flying(tmp_path) as (ground, url):
+        ground.upload(stack.items(FAR_OUT))
+        command = sitl(url, tmp_path, 60, 6000.0)
+        with running((*command, "-c", "rehearsal.toml"), tmp_path) as service:
+            ground.until(lambda: len(ground.ours) > 20, "our battery")
+            stack.set_off(ground)
+            calm_s = ground.t_s + 20.0
+            ground.until(lambda: ground.t_s > calm_s, "twenty seconds in a calm")
+            assert stack.rtl not in [mode for _, mode in ground.modes]
+            for name, value in stack.wind:
+                ground.set(name, value)
+            ground.until(lambda: not ground.armed, "landing")
+        lines = service.output.read_text()
+    assert "mission needs " in lines
+    assert "RETURN: " in lines
+    item_s = ground.begun_s.get(len(stack.items(FAR_OUT)) - 1, math.inf)
+    rtl_s = next(t_s for t_s, mode in ground.modes if mode == stack.rtl)
+    assert rtl_s < item_s  # before it was at its far end
+    left_pct = [pct for _, _, pct in ground.ours if pct >= 0][-1]
+    sys.stdout.write(
+        f"{stack.name}: returned {rtl_s - calm_s:.0f} s after the wind, "
+        f"{left_pct} % at the landing\n"
+    )
+    assert left_pct > 5
 
 
 @needs_px4
 def test_px4_flies_a_virtual_pack_from_take_off_to_its_failsafe(tmp_path: Path) -> None:
     assert PX4 is not None
     vehicle = (PX4, "-d", "-w", tmp_path, Path(PX4).resolve().parents[1] / "etc")
-    variables = {
-        "PX4_SIM_MODEL": "sihsim_quadx", "PX4_SYS_AUTOSTART": "10040", "PX4_SIM_SPEED_FACTOR": "5",
-        "PX4_PARAM_BAT1_SOURCE": "1", "PX4_PARAM_COM_LOW_BAT_ACT": "3",
-    }  # fmt: skip
+    variables = PX4_VARIABLES | {"PX4_PARAM_BAT1_SOURCE": "1", "PX4_PARAM_COM_LOW_BAT_ACT": "3"}
     pack = sitl("udpin:127.0.0.1:14540", tmp_path, charge_pct=30)
     with (
         running(vehicle, tmp_path, **variables) as program,
