@@ -39,6 +39,7 @@ LEARNED_FOLDER = "learned"  # under [state] dir
 MAX_FLIGHT_IDS = 100  # of the newest flights
 _MODELS, _VEHICLES = "models", "vehicles"  # folders in it
 _FORMAT, _FORMATS = 2, (1, 2)  # written, read
+_SAME_FRAC = 1e-6  # of two capacities
 _INDEX_FORMAT = 1  # of models and vehicles
 _SIZE = KNOTS - FAST + len(KNOTS_FRAC)
 _NAME_CHARACTERS = 60
@@ -101,7 +102,9 @@ class LearnedPack:
 
     def fits(self, rated_mah: float | None, chemistry: str) -> bool:
         """Whether it can be of a pack of this rated capacity and chemistry."""
-        return rated_mah in (None, self.rated_mah) and self.chemistry in (None, chemistry)
+        # A stored capacity has been ampere-seconds: its last digit may differ.
+        same = rated_mah is None or math.isclose(rated_mah, self.rated_mah, rel_tol=_SAME_FRAC)
+        return same and self.chemistry in (None, chemistry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -463,3 +463,12 @@ def test_a_folder_that_cannot_be_written_is_logged_and_stops_nothing(
     stepped(kept, [7] * 200).store_learned_or_log()
     kept.close()
     assert "learned pack is not stored" in caplog.text
+
+
+def test_a_learned_pack_fits_its_own_rated_capacity_whatever_its_digits() -> None:
+    learned = learned_once()
+    for rated_mah in (*range(1000, 30_000, 10), 8376.860921452235):
+        model = CellModel(LIPO, rated_mah / 1000.0, rated=True, parameters=FITTED)
+        stored = replace(learned, rated_mah=model.capacity_as / 3.6, chemistry=None)
+        assert stored.fits(float(rated_mah), LIPO.name), rated_mah
+    assert not replace(learned, rated_mah=4100.0, chemistry=None).fits(4101.0, LIPO.name)
