@@ -635,10 +635,14 @@ def judged(
     """Yield the judged flights, those of an earlier run first; each new one is kept at once."""
     done: dict[int, Any] = {}
     if kept is not None and kept.exists():
-        with kept.open("rb") as file, contextlib.suppress(EOFError):
-            while True:
-                number, flown = pickle.load(file)  # noqa: S301 - of this program
-                done[number] = flown
+        with kept.open("r+b") as file:
+            whole = 0
+            # The last one may have been cut off.
+            with contextlib.suppress(EOFError, pickle.UnpicklingError):
+                while True:
+                    number, flown = pickle.load(file)  # noqa: S301 - of this program
+                    done[number], whole = flown, file.tell()
+            file.truncate(whole)
     yield from done.values()
     numbers = [number for number in range(options.flights) if number not in done]
     with ProcessPoolExecutor(options.jobs) as pool:

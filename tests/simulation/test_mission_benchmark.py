@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmark of the way home and the mission: its flights by seed, their truth, its table."""
 
+import argparse
 import math
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +13,16 @@ from benchmarks.mission import (
     FAMILIES,
     Check,
     Flown,
+    TimeLeft,
     case_of,
     cells_of,
     fly,
+    judged,
+    left_table,
     outcome_of,
     returning,
     table,
+    uneven_cases,
 )
 from dronebms.core.report import Estimate, Verdict
 from sim.emulator.world import World
@@ -114,3 +120,34 @@ def test_the_table_counts_what_was_wrong(flown: Flown) -> None:
     assert (row["end pct"], row["bound holds %"], row["ratio"]) == ("4.0", "100", "0.50")
     assert row["lead s"] == "30.0"
     assert table([flown]).splitlines()[2].startswith("| all | 1 |")
+
+
+def test_an_uneven_mission_ends_after_the_pack_and_its_earlier_flights_are_others() -> None:
+    case, first, second = uneven_cases(1, 1)
+    ended = outcome_of(case.scenario, case.seed)
+    assert ended.left_pct is None
+    plans = [World(each.scenario, each.seed) for each in (case, first, second)]
+    assert plans[0].duration_s > 1.05 * ended.end_s
+    assert len({each.scenario.waypoints for each in (case, first, second)}) == 3
+    assert case.scenario.pack == first.scenario.pack == second.scenario.pack
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    kept = tmp_path / "results"
+    first = list(judged(math.sqrt, argparse.Namespace(flights=3, jobs=1), kept))
+    assert first == [0.0, 1.0, math.sqrt(2.0)]
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-3])  # interrupted while it wrote
+    again = list(judged(math.exp2, argparse.Namespace(flights=4, jobs=1), kept))
+    assert again == [0.0, 1.0, 4.0, 8.0]
+    assert list(judged(math.exp2, argparse.Namespace(flights=0, jobs=1), kept)) == again
+
+
+def test_the_time_left_is_compared_with_that_without_the_plan() -> None:
+    flights = [
+        TimeLeft(("lipo",), 0.2, 0.3, 0.05, 0.1),
+        TimeLeft(("lihv",), 0.4, 0.5, None, 0.1),
+    ]
+    rows = [row.split(" | ") for row in left_table(flights).splitlines()[2:]]
+    assert rows[0] == ["| all", "2", "30", "40", "0.75", "5", "10", "0.50 |"]
+    assert rows[1] == ["| lihv", "1", "40", "50", "0.80", "-", "-", "- |"]
