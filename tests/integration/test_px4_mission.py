@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated PX4 whose mission and return are read by the service, and flown."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from dronebms.core.flight_plan import ItemKind, MissionItem, ReturnTo
 from dronebms.core.report import Report, Verdict
 from tests.integration.ardupilot import HOME_DEG, M_PER_DEG
 from tests.integration.companion import GaugedPack, Service, connect
-from tests.integration.px4 import MISSION, Px4, needs_px4
+from tests.integration.px4 import HOLD, MISSION, RTL, Px4, needs_px4
 from tests.mavlink_bridge.fake_missions import item
 
 pytestmark = [needs_px4, pytest.mark.slow]
@@ -45,7 +46,7 @@ def vehicle(tmp_path: Path) -> Iterator[Px4]:
         made.close()
 
 
-def test_px4_flies_a_mission_that_is_read_and_judged_with_its_return(
+def test_px4_flies_a_mission_that_is_read_and_judged_and_its_return_as_computed(
     vehicle: Px4, tmp_path: Path
 ) -> None:
     reports: list[Report] = []
@@ -87,3 +88,21 @@ def test_px4_flies_a_mission_that_is_read_and_judged_with_its_return(
     flown = reports[-1].estimate
     assert flown.last_home_item == 2  # the pack lasts from each item home
     assert (flown.mission_verdict, flown.home_verdict) == (Verdict.YES, Verdict.YES)
+    vehicle.change_mode(HOLD)
+    vehicle.until(lambda: vehicle.ground_m_s < 0.3, 20.0, "a hover")
+    home_s = reports[-1].estimate.home_s
+    assert home_s is not None
+    vehicle.command(511, mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE, 500_000)
+    vehicle.change_mode(RTL)
+
+    def landed() -> bool:
+        state: Any = vehicle.last.get("EXTENDED_SYS_STATE")
+        return state is not None and state.landed_state == mavlink.MAV_LANDED_STATE_ON_GROUND
+
+    on_ground_s = vehicle.until(lambda: vehicle.height_m < 0.3, 3.0 * home_s + 60.0, "the ground")
+    landed_s = on_ground_s + vehicle.until(landed, 20.0, "PX4's landed state")
+    sys.stdout.write(
+        f"way home: {home_s:.0f} s computed, {on_ground_s:.0f} s to the ground, "
+        f"{landed_s:.0f} s until PX4 takes it as landed\n"
+    )
+    assert landed_s == pytest.approx(home_s, rel=0.15)
