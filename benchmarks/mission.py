@@ -36,6 +36,7 @@ import argparse
 import contextlib
 import copy
 import math
+import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -641,7 +642,7 @@ def judged(
             with contextlib.suppress(EOFError, pickle.UnpicklingError):
                 while True:
                     number, flown = pickle.load(file)  # noqa: S301 - of this program
-                    done[number], whole = flown, file.tell()
+                    done[number], whole = flown, file.seek(0, os.SEEK_CUR)
             file.truncate(whole)
     yield from done.values()
     numbers = [number for number in range(options.flights) if number not in done]

@@ -202,6 +202,8 @@ _PLAN_RANGES = (
     ("radius_m", -1e5, 1e5),  # below 0: counter-clockwise
     ("_m", 0.0, 1e5),
     ("_m_s", -1e3, 1e3),
+    ("_m_s2", 0.01, 1e3),
+    ("_m_s3", 0.01, 1e4),
     ("_s", 0.0, 1e7),
     ("jump_to", 0, _MAX_ITEMS),
     ("jump_times", -1, _MAX_ITEMS),

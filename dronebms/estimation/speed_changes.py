@@ -14,6 +14,8 @@ from functools import lru_cache
 
 _ROUNDS = 20  # of a bisection of the greatest speed on a short line: 1 part in a million
 
+_LEAST_M = 0.05  # of the end of a line that is eased, which has no end by its equation
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -56,11 +58,12 @@ class Limits:
             ramp_s = self.ramp_s(m_s)
             return m_s * ramp_s / 2.0, ramp_s
         soft_m_s = 4.0 * self.m_s2**2 / self.m_s3
-        root = math.sqrt(soft_m_s**2 + 8.0 * self.m_s2 * self.within_m)
+        within_m = max(self.within_m, _LEAST_M)
+        root = math.sqrt(soft_m_s**2 + 8.0 * self.m_s2 * within_m)
         last_m_s = (root - soft_m_s) / 2.0
         if m_s <= last_m_s:
             return 0.0, 0.0
-        distance_m = (m_s**2 + soft_m_s * m_s) / (2.0 * self.m_s2) - self.within_m
+        distance_m = (m_s**2 + soft_m_s * m_s) / (2.0 * self.m_s2) - within_m
         slow_s = soft_m_s / (2.0 * self.m_s2) * math.log(m_s / last_m_s)
         return distance_m, (m_s - last_m_s) / self.m_s2 + slow_s
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flight plan of a scenario, as the autopilot of its vehicle reports it."""
 
-import math
-
 from dronebms.core.flight_plan import (
     Agility,
     FlightPlan,
@@ -14,6 +12,8 @@ from dronebms.core.flight_plan import (
 )
 from sim.plant.scenario import Scenario
 from sim.plant.waypoint_spec import FlightSpec, ReturnSpec, SpeedSpec, Waypoint
+
+_AT_ONCE_M_S3 = 1e3  # jerk of a vehicle whose acceleration changes at once
 
 
 def reported_plan(scenario: Scenario) -> FlightPlan | None:
@@ -43,7 +43,7 @@ def _agility(scenario: Scenario) -> Agility:
     if scenario.vehicle is None:
         return Agility()
     m_s2 = scenario.vehicle.acceleration_m_s2
-    return Agility(m_s2, m_s2, m_s2, math.inf)
+    return Agility(m_s2, m_s2, m_s2, _AT_ONCE_M_S3)
 
 
 def _place(scenario: Scenario, north_m: float, east_m: float, height_m: float | None) -> Place:

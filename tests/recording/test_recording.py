@@ -26,6 +26,7 @@ from dronebms.core.chemistry import LI_ION, LIPO
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.flight_plan import (
+    Agility,
     FlightPlan,
     ItemKind,
     MissionItem,
@@ -284,8 +285,10 @@ def test_a_plan_that_ends_in_a_damaged_part_is_not_continued(tmp_path: Path) -> 
         replace(mission(2), rally=(Place(91.0, 0.0),)),
         FlightPlan(items=(MissionItem(ItemKind.JUMP, jump_times=-2),)),
         FlightPlan(items=(MissionItem(ItemKind.OTHER),) * 65_537),
+        replace(mission(2), agility=Agility(level_m_s2=0.0)),
+        replace(mission(2), agility=Agility(jerk_m_s3=math.inf)),
     ],
-    ids=("nan", "infinite", "latitude", "jump", "items"),
+    ids=("nan", "infinite", "latitude", "jump", "items", "acceleration", "jerk"),
 )
 def test_a_plan_that_no_vehicle_has_is_neither_recorded_nor_read(
     tmp_path: Path, plan: FlightPlan, caplog: pytest.LogCaptureFixture

@@ -132,7 +132,9 @@ def test_a_machine_that_is_too_slow_leaves_steps_out_and_no_power(
 ) -> None:
     flying, url = copter
     flying.power_w, flying.speed = profile_w, 1.0
-    late_s, charge_as, begun_s = [], [0.0, 0.0], []
+    late_s: list[float] = []
+    begun_s: list[float] = []
+    charge_as = [0.0, 0.0]
 
     def watch(_sitl: Sitl, report: Report) -> None:
         if not begun_s:
