@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from time import monotonic, sleep
 
-from benchmarks.service import cpu_s, ground_station, memory_mib, service
+from benchmarks.service import compile_program, cpu_s, ground_station, memory_mib, service
 from tests.web.process import Stream, WebProcess
 
 VIEWERS, STUCK = 10, 5
@@ -53,6 +53,7 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        compile_program(folder)
         ground = stack.enter_context(ground_station())
         process = stack.enter_context(service(folder, ground))
         ground.recv(2000)

@@ -86,16 +86,32 @@ def test_a_flight_of_a_known_pack_continues_to_the_last_bit() -> None:
     )
 
 
-def test_a_virtual_pack_continues_to_the_last_bit() -> None:
+def virtual(count: int) -> tuple[PackData, list[Step]]:
+    """The first steps of a virtual pack's flight, ten a second."""
     clock = VirtualClock()
     bus, world = open_virtual("survey", clock, 1)
     pack_data = world.pack_data()
     gauge = Gauge(bus, cells=pack_data.cells)
     steps: list[Step] = []
-    for k in range(6000):
+    for k in range(count):
         clock.sleep_until(k / 10)
         steps.append((gauge.poll(k / 10), world.vehicle(k / 10)))
+    return pack_data, steps
+
+
+def test_a_virtual_pack_continues_to_the_last_bit() -> None:
+    pack_data, steps = virtual(6000)
     check_restarts(Estimator(pack_data), steps, [2, 604, 3001, 5555])
+
+
+def test_what_is_computed_once_for_a_second_is_that_of_each_of_its_readings() -> None:
+    pack_data, steps = virtual(450)
+    estimator = Estimator(pack_data)
+    for k, (snapshot, vehicle) in enumerate(steps):
+        other = estimator.with_state(estimator.state())  # has computed nothing yet
+        if k > 20 and k % 3 == 0:  # while nothing is read, too
+            snapshot = replace(snapshot, read_at_s=steps[k - 1][0].read_at_s)  # noqa: PLW2901 - so
+        assert other.update(snapshot, vehicle) == estimator.update(snapshot, vehicle), k
 
 
 def test_a_current_that_is_lost_and_a_gap_are_remembered() -> None:

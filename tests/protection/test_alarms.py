@@ -754,21 +754,21 @@ def test_without_any_limit_all_is_well() -> None:
     assert (status.severity, status.active, status.fault_bits) == (Severity.OK, (), 0)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([0.0, 0.1, 1.0, 35.0]),
-            st.none() | st.floats(0.5, 5.0),
-            st.none() | st.floats(-1000.0, 1000.0),
-            st.none() | st.floats(-60.0, 150.0),
-        ),
-        max_size=60,
-    )
+Steps = list[tuple[float, float | None, float | None, float | None]]
+STEPS = st.lists(  # duration, cell voltage, current and temperature
+    st.tuples(
+        st.sampled_from([0.0, 0.1, 1.0, 35.0]),
+        st.none() | st.floats(0.5, 5.0),
+        st.none() | st.floats(-1000.0, 1000.0),
+        st.none() | st.floats(-60.0, 150.0),
+    ),
+    max_size=60,
 )
-def test_events_and_active_limits_agree_for_any_input(
-    steps: list[tuple[float, float | None, float | None, float | None]],
-) -> None:
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_events_and_active_limits_agree_for_any_input(steps: Steps) -> None:
     alarms, t_s, active = Alarms(LIPO_ROWS, FACTS), 0.0, set[str]()
     for dt_s, cell_v, current_a, degc in steps:
         t_s += dt_s
@@ -782,6 +782,22 @@ def test_events_and_active_limits_agree_for_any_input(
         assert set(status.active) == active
         assert (status.severity is Severity.OK) is not bool(active)
         assert status.limited_in_s is None or 0.0 <= status.limited_in_s < 3600.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(STEPS)
+def test_a_quantity_between_its_limits_is_passed_over_without_a_difference(steps: Steps) -> None:
+    alarms, every, t_s = Alarms(LIPO_ROWS, FACTS), Alarms(LIPO_ROWS, FACTS), 0.0
+    for group in vars(every)["_groups"].values():
+        group.above, group.below = math.inf, -math.inf  # no value is between them
+    for dt_s, cell_v, current_a, degc in steps:
+        t_s += dt_s
+        snapshot = replace(
+            look(t_s, current_a=current_a, temperature_degc=degc), cells_v=(cell_v, 3.7)
+        )
+        estimate = Estimate(t_s, soc_pct=degc, remaining_s=current_a)
+        assert alarms.update(snapshot, estimate) == every.update(snapshot, estimate)
+        assert alarms.state() == every.state()
 
 
 # ---------------------------------------------------------------------- charging or an offset
