@@ -144,9 +144,27 @@ def _given(found: Found, options: argparse.Namespace) -> Answers:
             )
         packs = (Pack(f"{_VEHICLE}{next(iter(found.autopilot.monitors), 0)}"),)
     packs = packs or (Pack(VIRTUAL, comment="no pack was found"),)
+    if packs[0].bus.startswith(SIMULATED):
+        _refuse_pack_data(options)
     given = {question.name: getattr(options, question.name) for question in QUESTIONS}
     values = {name: value for name, value in given.items() if value is not None}
     return Answers(packs, {"url": _url(found, packs[0].bus), **values})
+
+
+def _refuse_pack_data(options: argparse.Namespace) -> None:
+    """Refuse the data of a pack that the file would not have: a virtual pack has its own.
+
+    Raises:
+        ConfigError: an option gives such data, and no question can name another pack.
+    """
+    given = [
+        f"--{question.name.replace('_', '-')}"
+        for question in QUESTIONS
+        if question.of_pack and getattr(options, question.name) is not None
+    ]
+    if given and (options.defaults or options.bus is not None):
+        found = "no pack was found" if options.bus is None else f"{options.bus} has its own data"
+        raise ConfigError(f"{', '.join(given)}: {found}; name the pack by --bus, as /dev/i2c-1")
 
 
 def _url(found: Found, bus: str) -> str:

@@ -27,6 +27,7 @@ _UNUSABLE = 2
 _STATE_DIR = "/var/lib/dronebms"
 _MAX_RUNS, _MAX_JOBS, _MAX_BATTERIES = 1_000_000, 1024, 16
 _MAX_PORT = 65535
+STDOUT = Path("/dev/stdout")  # an output named -
 _PAGE = ("127.0.0.1", 8420)
 DEMO_URL = "udpout:127.0.0.1:14550"
 
@@ -148,7 +149,14 @@ def _between(low: int, high: int) -> Callable[[str], int]:
 
 
 def _output(text: str) -> Path:
-    return Path("/dev/stdout" if text == "-" else text)
+    return STDOUT if text == "-" else Path(text)
+
+
+def _file(text: str) -> Path:
+    """A file that is written, and is not stdout."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("expected a file name, not '-'")
+    return Path(text)
 
 
 def _optional(text: str) -> str:
@@ -260,14 +268,14 @@ OPTIONS = (
     Option("--listen", "web", f"address of the page ({_PAGE[0]}:{_PAGE[1]}); any but this computer's own needs --token", "HOST:PORT", _listen, _PAGE),
     Option("--token", "web", "file with a word of 16 characters or more that opens the page, as ?token= in its URL", "FILE", Path),
     Option("--mavlink", "sim", f"MAVLink output ({DEMO_URL}; none with --speed max), or none", "URL"),
-    Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", Path),
+    Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", _file),
     Option("--vehicle", "sitl", "link to the simulated vehicle: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),
     Option("-c --config", "run check", "configuration file", "FILE.toml", Path, required=True),
     Option("-c --config", "sitl", "fly the service of this configuration: limits, actions, recording", "FILE.toml", Path),
     Option("--vehicle", "check", "compare the parameters of the vehicle at this link", "URL"),
     Option("--set", "check", "with --vehicle: correct wrong parameters, on the ground", kind=bool),
     Option("--defaults", "init", "ask nothing: what is found, else a virtual pack", kind=bool),
-    Option("-o --out", "init", "output file", "FILE.toml", Path),
+    Option("-o --out", "init", "output file", "FILE.toml", _file),
     Option("--force", "init", "replace an existing file", kind=bool),
     Option("--bus", "init", "/dev/i2c-N, mavlink:ID (a monitor of the autopilot), dronecan:URL#ID or sim:SCENARIO", "BUS"),
     Option("--cells", "init", "cells in series", "N"),
@@ -288,7 +296,7 @@ OPTIONS = (
     Option("--mux-channel", "probe", "channel of the multiplexer", "N", _between(CHANNELS[0], CHANNELS[-1])),
     Option("--json", "probe", "print one JSON line per readout", kind=bool),
     Option("--watch", "probe", "read every second until Ctrl-C", kind=bool),
-    Option("--record", "probe", "record every transfer", "FILE", Path),
+    Option("--record", "probe", "record every transfer", "FILE", _file),
     Option("--scan", "probe", "find the packs on every /dev/i2c-*", kind=bool),
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
     Option("flight", "replay report plot", None, "FLIGHT", Path),
@@ -315,16 +323,16 @@ OPTIONS = (
     Option("--state-dir", "packs", f"folder of [state] dir ({_STATE_DIR})", "DIR", Path, Path(_STATE_DIR)),
     Option("--add", "packs", "add a recorded flight to the pack history, once; may be repeated", "FLIGHT", list),
     Option("--json", "packs", "print one JSON line per pack", kind=bool),
-    Option("--csv", "packs", "write the flights as CSV", "FILE", Path),
+    Option("--csv", "packs", "write the flights as CSV; - is stdout", "FILE", _output),
     Option("--database", "packs", "read the database of a fleet instead (extra fleet)", "URL"),
-    Option("--export", "packs", "write everything that was learned, and the history, to one file for another computer", "FILE", Path),
+    Option("--export", "packs", "write everything that was learned, and the history, to one file for another computer; - is stdout", "FILE", _output),
     Option("--import", "packs", "merge such a file: of a pack that both know, the state after more flights stays", "FILE", Path),
     Option("--push", "packs", "copy the flights to the database of a fleet; duplicates are skipped", "URL"),
     Option("scenario", "campaign", "a shipped flight or a TOML file", "SCENARIO"),
     Option("--runs", "campaign", "number of seeds", "N", _between(1, _MAX_RUNS), required=True),
     Option("--seed", "campaign", "first seed (1)", "FIRST", _seed, 1),
     Option("--jobs", "campaign", "parallel processes (all cores)", "J", _between(1, _MAX_JOBS)),
-    Option("--out", "campaign", "results file (campaign-SCENARIO.jsonl)", "FILE", Path),
+    Option("--out", "campaign", "results file (campaign-SCENARIO.jsonl)", "FILE", _file),
     Option("--json", "campaign", "print the table as one JSON object", kind=bool),
     Option("--scheduler", "campaign", "use the workers of this Dask scheduler", "tcp://HOST:PORT", _scheduler),
 )

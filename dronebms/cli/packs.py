@@ -20,8 +20,9 @@ from rich.progress import track
 
 from dronebms.analysis.replay import reports
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
+from dronebms.cli.options import STDOUT
 from dronebms.cli.pack_tables import PackRow, print_pack, tables
-from dronebms.cli.replay import flight_options, flight_reader
+from dronebms.cli.replay import check_battery, flight_options, flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
 from dronebms.core.clock import unix_s
@@ -44,6 +45,7 @@ from dronebms.estimation.pack_memory import (
     PackMemoryFolder,
 )
 from dronebms.estimation.usual_power import FlightPower, usual_power
+from dronebms.flightlogs import NO_OPTIONS
 from dronebms.health.ageing_trend import forecast_ageing
 from dronebms.health.capacity import pack_capacity
 from dronebms.health.database import (
@@ -91,7 +93,8 @@ def packs(options: argparse.Namespace) -> int:
         print_stderr(f"{history.place} contains no flight")
     if options.csv is not None:
         _write_csv([flight for row in selected for flight in row.flights], options.csv)
-    _print(options, selected, everything)
+    if STDOUT not in (options.csv, options.export):
+        _print(options, selected, everything)
     for sentence in damaged:
         print_stderr(sentence)
     return FAILED if damaged and options.export is not None else DONE
@@ -115,6 +118,8 @@ def _print(
 def _read_in(options: argparse.Namespace, memory: PackMemoryFolder) -> None:
     """Add recorded flights, and merge an export."""
     path = options.state_dir / FILE
+    if not options.add and (flight_options(options) != NO_OPTIONS or options.battery > 1):
+        raise ConfigError("the data of a flight's pack are given with the flight: --add is missing")
     if options.add:
         console = Console(stderr=True)
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
@@ -257,6 +262,7 @@ def _read(path: Path, options: argparse.Namespace, memory: PackMemoryFolder) -> 
     ended = []
     name, is_named = "", False
     stated = flight_options(options)
+    check_battery(path, options.battery)
     read = flight_reader(options.battery - 1)
     packs = None if is_recording(path) else memory
     for report in reports(path, stated, lambda _: None, read=read, packs=packs):

@@ -14,10 +14,12 @@ from rich.progress import Progress
 from dronebms.analysis import replay as replay_module
 from dronebms.analysis.replay import ReadFlight
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
+from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import printable, printable_lines
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemory, PackMemoryFolder
 from dronebms.flightlogs import FlightLog, FlightOptions
+from dronebms.recording.format import is_recording
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -50,6 +52,16 @@ def flight_options(options: argparse.Namespace) -> FlightOptions:
     )
 
 
+def check_battery(path: Path, battery: int) -> None:
+    """Refuse a number of the battery for a recording, which is replayed with all of its own.
+
+    Raises:
+        ConfigError: for such a recording.
+    """
+    if battery > 1 and is_recording(path):
+        raise ConfigError(f"{path} is a recording and has its batteries: omit --battery")
+
+
 def flight_reader(battery: int = 0) -> ReadFlight:
     """Reader of flight logs and autopilots' logs; of several batteries it reads `battery`."""
     # Loading the parsers takes 50 ms of the service's start, more on a companion computer.
@@ -75,6 +87,7 @@ def replayed(
         missing: receives a sentence for each part that cannot be read.
         packs: pack memory to load, and to update with this flight.
     """
+    check_battery(options.flight, options.battery)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(escape(printable(options.flight.name)), total=1.0)

@@ -41,7 +41,10 @@ def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> Fli
         FlightLogError: the log cannot be read, in one sentence.
     """
     if path.suffix.lower() not in _READERS:
-        return read_csv_log(path, options=options)
+        log = read_csv_log(path, options=options)
+        if battery:
+            raise FlightLogError(f"{path} is a table of one battery: omit --battery")
+        return log
     found = _battery_log(path, battery)
     columns, logged = _columns(path, found, battery), dict(found.pack)
     cells = [int(name[4:-2]) for name in columns if name.startswith("cell")]

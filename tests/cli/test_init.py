@@ -226,6 +226,7 @@ def test_an_autopilot_on_a_serial_port_is_found_and_gets_nothing(ended: Event) -
             except BlockingIOError:
                 pass  # until the port is read
 
+    tty.setraw(theirs)  # else the terminal echoes what comes before the port is opened
     os.close(theirs)
     sending = Thread(target=fly)
     sending.start()
@@ -283,6 +284,34 @@ def test_defaults_write_a_file_that_check_accepts(
     assert path.read_text() == "mine"
     assert main([*words, "--force"]) == 0
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize("bus", [None, "sim:hover"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("cells", "6"), ("capacity_mah", "16000"), ("chemistry", "lihv")]
+)
+def test_data_that_a_virtual_pack_would_drop_are_refused(
+    bus: str | None, name: str, value: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"--{name.replace('_', '-')}: .*name the pack by --bus"):
+        written(Found(), bus=bus, **{name: value})
+    (battery,) = written(Found(), bus="/dev/i2c-1", **{name: value}).battery
+    assert str(getattr(battery, name)).removesuffix(".0") == value
+
+
+@pytest.mark.parametrize("command", ["init", "sim --record", "probe --bus sim:hover --record"])
+def test_a_file_that_is_no_stream_is_not_named_by_a_hyphen(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), *(["-o"] if command == "init" else []), "-"])
+    assert ended.value.code == 2
+    assert "expected a file name, not '-'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_terminal_the_questions_are_refused(tmp_path: Path) -> None:

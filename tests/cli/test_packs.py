@@ -5,6 +5,8 @@ import csv
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,54 @@ def test_a_flight_that_is_too_short_is_named_as_that(
         flight.write_text("\n".join(rows[: count + 1]))
         packs(tmp_path / "state", "--add", str(flight))
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "first"), [("--csv", "flight_id,"), ("--export", "{")])
+def test_a_file_named_by_a_hyphen_is_stdout_alone(
+    flight: Path, tmp_path: Path, option: str, first: str
+) -> None:
+    assert packs(tmp_path / "s", "--add", str(flight)) == 0
+    words = (sys.executable, "-m", "dronebms.cli", "packs", "--state-dir", "s", option, "-")
+    done = subprocess.run(  # noqa: S603 - our own command
+        words, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith(first)
+    assert "findings" not in done.stdout
+    assert not (tmp_path / "-").exists()
+    if option == "--export":
+        assert json.loads(done.stdout)["history"]
+
+
+@pytest.mark.parametrize(
+    "words", [("--cells", "6"), ("--battery", "2"), ("--pack-id", "x"), ("--cutoff-cell-v", "3.3")]
+)
+def test_data_of_a_flight_without_a_flight_are_refused(
+    flight: Path, tmp_path: Path, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert packs(tmp_path, "--add", str(flight)) == 0
+    capsys.readouterr()
+    assert packs(tmp_path, *words) == 2
+    read = capsys.readouterr()
+    assert (read.out, read.err.count("\n")) == ("", 1)
+    assert "--add is missing" in read.err
+
+
+def test_a_table_and_a_recording_have_no_second_battery_to_select(
+    flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = tmp_path / "x.rec"
+    words = ["sim", "--flight", "hover", "--headless", "--speed", "max", "--duration", "3"]
+    assert main([*words, "--mavlink", "none", "--record", str(recording)]) == 0
+    capsys.readouterr()
+    for path, reason in ((flight, "is a table of one battery"), (recording, "is a recording")):
+        for command in (["replay", str(path)], ["packs", "--add", str(path)]):
+            assert main([*command, "--battery", "2"]) == 2
+            assert capsys.readouterr().err == (
+                f"dronebms: {path} {reason}: omit --battery\n"
+                if path == flight
+                else f"dronebms: {path} {reason} and has its batteries: omit --battery\n"
+            )
 
 
 def test_the_csv_has_every_flight_and_column(flight: Path, tmp_path: Path) -> None:
