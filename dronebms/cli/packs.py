@@ -122,6 +122,8 @@ def _read_in(options: argparse.Namespace, memory: PackMemoryFolder) -> None:
         raise ConfigError("the data of a flight's pack are given with the flight: --add is missing")
     if options.add:
         console = Console(stderr=True)
+        if path.exists() and path.stat().st_size:  # one that cannot be used, before the work
+            PackHistory(SqliteFile(path, writes=False), writes=False).flights()
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
         added = [flight for name in names for flight in _read(Path(name), options, memory)]
         PackHistory(SqliteFile(path, writes=True), writes=True).put(added)

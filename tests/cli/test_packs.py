@@ -156,6 +156,18 @@ def test_data_of_a_flight_without_a_flight_are_refused(
     assert "--add is missing" in read.err
 
 
+def test_nothing_is_learned_where_the_history_cannot_be_used(
+    flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / FILE).write_text("not a database")
+    assert packs(state, "--add", str(flight)) == 2
+    assert "is damaged and is not changed" in capsys.readouterr().err
+    assert [path.name for path in state.iterdir()] == [FILE]
+    assert (state / FILE).read_text() == "not a database"
+
+
 def test_a_table_and_a_recording_have_no_second_battery_to_select(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
