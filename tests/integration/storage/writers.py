@@ -464,7 +464,7 @@ def _exported(folder: Path) -> set[int]:
 
 def _init(folder: Path, promise: Promise) -> None:
     for number in range(_OUTPUTS):
-        options = ("--defaults", "--force", "--bus", "sim:hover", "--cells", 4 + number)
+        options = ("--defaults", "--force", "--bus", "sim:hover", "--vehicle-name", number)
         _command(promise, number, "init", *options, "-o", folder.parent / "c.toml")
 
 
@@ -473,7 +473,7 @@ def _configured(folder: Path) -> set[int]:
     if not path.exists():
         return set()
     config = validated(Config, path.read_text(), path.name)
-    return _up_to((config.battery[0].cells or 0) - 4)
+    return _up_to(int(config.vehicle.name or -1))
 
 
 WRITERS = (
