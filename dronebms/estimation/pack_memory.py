@@ -9,12 +9,15 @@ A file is written whole or not at all (`core.atomic_file`). A damaged file is na
 never overwritten. Units as in `cell_fit`: ln, volts; watts, seconds.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
 import math
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -38,6 +41,7 @@ from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower, with_fligh
 LEARNED_FOLDER = "learned"  # under [state] dir
 MAX_FLIGHT_IDS = 100  # of the newest flights
 _MODELS, _VEHICLES = "models", "vehicles"  # folders in it
+_LOCK = ".lock"  # file in it
 _FORMAT, _FORMATS = 2, (1, 2)  # written, read
 _SAME_FRAC = 1e-6  # of two capacities
 _INDEX_FORMAT = 1  # of models and vehicles
@@ -113,7 +117,17 @@ class Keys:
 
     pack: str | None = None  # `PackData.pack_key`
     model: str | None = None  # `PackData.model_key`
-    vehicle: str | None = None  # configured, else the autopilot's uid
+    vehicle: str | None = None  # configured, else the autopilot's uid; see `of_battery`
+
+    def of_battery(self, index: int) -> "Keys":
+        """The same names for a battery of several on one vehicle, counted from 0.
+
+        Each carries its own share of the vehicle's power: under one name a flight would count once
+        for every battery, each time with another power.
+        """
+        if self.vehicle is None or index == 0:
+            return self
+        return replace(self, vehicle=f"{self.vehicle} battery {index + 1}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +145,11 @@ class Learned:
 
     pack: LearnedPack | None = None  # as it is after the flight
     power: FlightPower | None = None  # for its vehicle
+
+    def under(self, keys: Keys) -> "Learned":
+        """The same for the vehicle of the keys."""
+        pack = None if self.pack is None else replace(self.pack, vehicle=keys.vehicle)
+        return Learned(pack, self.power)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,11 +403,15 @@ class PackMemoryFolder:
         return _read(path, "learned vehicle", vehicle_from_json) or ()
 
     def store(self, keys: Keys, learned: Learned) -> None:
-        """Store what a flight adds.
+        """Store what a flight adds; another process that stores here waits.
 
         Raises:
             ConfigError: the folder cannot be written, or a file is damaged; the others are stored.
         """
+        with self._locked():
+            self._store(keys, learned)
+
+    def _store(self, keys: Keys, learned: Learned) -> None:
         errors: list[ConfigError] = []
         pack, model, vehicle = keys.pack, keys.model, keys.vehicle
         if pack is not None and learned.pack is not None:
@@ -405,6 +428,21 @@ class PackMemoryFolder:
                 errors.append(error)
         if errors:
             raise ConfigError("\n".join(map(str, errors)))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the folder: no flight is lost between reading a file and writing it."""
+        try:
+            make_folder(self._folder)
+            file = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            yield  # the writer raises
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
 
     def _save(self, pack: str, learned: LearnedPack) -> None:
         self.load(pack)  # a damaged file is not overwritten

@@ -324,7 +324,8 @@ class Pipeline:
         """
         learned = self._estimator.learn()
         if self._packs is not None and learned != NOTHING_LEARNED:
-            self._packs.store(self._estimator.keys, learned)
+            keys = self._estimator.keys.of_battery(self._index)
+            self._packs.store(keys, learned.under(keys))
 
     def store_learned_or_log(self) -> None:
         """Call `store_learned`; an error is logged."""
@@ -336,6 +337,7 @@ class Pipeline:
     def _recall(self, keys: Keys) -> Known:
         if self._packs is None:
             return NOTHING_KNOWN
+        keys = keys.of_battery(self._index)
         known = recall(self._packs, keys, _log_damaged)
         self.recalled = recalled_also(self.recalled, Recalled(keys, known))
         return known

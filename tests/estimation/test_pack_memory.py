@@ -3,6 +3,7 @@
 
 import json
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -472,3 +473,39 @@ def test_a_learned_pack_fits_its_own_rated_capacity_whatever_its_digits() -> Non
         stored = replace(learned, rated_mah=model.capacity_as / 3.6, chemistry=None)
         assert stored.fits(float(rated_mah), LIPO.name), rated_mah
     assert not replace(learned, rated_mah=4100.0, chemistry=None).fits(4101.0, LIPO.name)
+
+
+def test_each_battery_of_a_vehicle_has_its_own_usual_power(tmp_path: Path) -> None:
+    kept = BackgroundPackMemory(PackMemoryFolder(tmp_path))
+    facts = replace(FACTS, vehicle="octocopter")
+    for index, share in enumerate((1.0, 0.4)):
+        source = Scripted(look(0.0))
+        pipeline = Pipeline(source, facts, index=index, packs=kept)
+        for t in range(300):
+            seen = hover(t, 7 + index)
+            source.snapshot = replace(seen, current_a=share * (seen.current_a or 0.0))
+            pipeline.step(float(t), UNKNOWN_VEHICLE)
+        pipeline.store_learned_or_log()
+    kept.close()
+    again = PackMemoryFolder(tmp_path)
+    first, second = (again.vehicle(name) for name in ("octocopter", "octocopter battery 2"))
+    assert len(first) == len(second) == 1
+    assert second[0].mean_w == pytest.approx(0.4 * first[0].mean_w, rel=0.01)
+    learned = again.load("Maker M1 8")
+    assert learned is not None
+    assert learned.vehicle == "octocopter battery 2"
+
+
+def test_two_programs_that_store_at_once_lose_no_flight(tmp_path: Path) -> None:
+    def fly(name: str) -> None:
+        folder = PackMemoryFolder(tmp_path)
+        for flight in range(8):
+            folder.store(Keys(vehicle="V"), Learned(power=FlightPower(f"{name}{flight}", 1.0, 1.0)))
+
+    programs = [threading.Thread(target=fly, args=(name,)) for name in "ab"]
+    for program in programs:
+        program.start()
+    for program in programs:
+        program.join()
+    found = {flight.flight_id for flight in PackMemoryFolder(tmp_path).vehicle("V")}
+    assert found == {f"{name}{flight}" for name in "ab" for flight in range(8)}
