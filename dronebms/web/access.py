@@ -60,11 +60,14 @@ def read_token(path: Path) -> Token:
     """
     try:
         text = read_bytes(path, _MOST_BYTES).decode("ascii").strip()
-    except (OSError, BoundError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not a token"
-        raise ConfigError(f"--token {path}: {why}") from error
+    except OSError as error:
+        raise ConfigError(f"--token {path}: {error.strerror}") from error
+    except (BoundError, UnicodeDecodeError):
+        text = ""  # is no word
     if len(text) < _LEAST_CHARS or not text.isprintable() or " " in text:
-        raise ConfigError(f"--token {path}: expected one word of {_LEAST_CHARS} characters or more")
+        raise ConfigError(
+            f"--token {path}: expected one ASCII word of {_LEAST_CHARS} characters or more"
+        )
     return Token(text)
 
 

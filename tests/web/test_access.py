@@ -75,7 +75,7 @@ def test_a_token_is_one_long_word_of_a_file(tmp_path: Path) -> None:
     assert read_token(path) == TOKEN
     for text in ("", "short", "two words of some length", "pässwörter-mit-umlaut", "x" * 5000):
         path.write_text(text)
-        with pytest.raises(ConfigError, match=f"^--token {path}: "):
+        with pytest.raises(ConfigError, match=f"^--token {path}: expected one ASCII word of 16 "):
             read_token(path)
     with pytest.raises(ConfigError, match="No such file"):
         read_token(tmp_path / "none")
