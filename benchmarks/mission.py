@@ -29,7 +29,8 @@ return at that moment. These moments are eight at random, the return itself, the
 `--time-left` judges the time left with a mission known by another set: missions of uneven phases (holds, lanes, ways
 out and back, climbs) that end after the pack, so that the time left has a truth in each second. The same flight with the
 plan and without it, by a pack that has not flown yet and by one on its third flight, the earlier two of which were
-other missions. Columns: mean |error| of `remaining_s` with and without the plan, and their ratio.
+other missions. Columns: mean |error| of `remaining_s` with and without the plan, and their ratio. `--power-ahead` flies the
+same missions in seconds: mean |error| of the forecast of the mean power until the same end, which is a part of that error.
 """
 
 import argparse
@@ -50,7 +51,13 @@ import numpy as np
 
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Estimate, Verdict
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.load_forecast import LoadForecast
+from dronebms.estimation.mission_ahead import MissionAhead
+from dronebms.estimation.model_parameters import FITTED
+from dronebms.estimation.motion_power import MotionPower
 from dronebms.estimation.pack_memory import PackMemory, PackMemoryInRam
+from dronebms.estimation.usual_power import FlightPower, newest_motion, usual_power, with_flight
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.world import STEP_S, World, open_bus
 from sim.plant.atmosphere import standard_air_kg_m3
@@ -76,6 +83,7 @@ MOMENTS = 8  # at random
 SETTLE_S = 60.0  # after take-off, before the time left is judged
 LEAST_S = 30.0
 _MOST_PHASES = 40
+LOAD_FRAC = 0.05  # of the power of a hover: less is no load
 
 
 @dataclass(frozen=True)
@@ -495,6 +503,66 @@ def time_left(number: int, seed: int) -> TimeLeft:
     return TimeLeft(case.groups, *errors)
 
 
+def power_ahead(number: int, seed: int) -> TimeLeft:
+    """Judge the forecast of the power alone, on the first and the third flight of a vehicle."""
+    case, *earlier = uneven_cases(number, seed)
+    flights: tuple[FlightPower, ...] = ()
+    errors: list[float | None] = []
+    for flown_before in ((), earlier):
+        for one in flown_before:
+            load, motion = _forecasts(one, flights)
+            for t_s, power_w, vehicle in _powers(one):
+                _take_in(load, motion, t_s, power_w, vehicle)
+            if load.flown is not None:
+                more = FlightPower(str(len(flights)), *load.flown, motion.learned())
+                flights = with_flight(flights, more)
+        errors += _power_errors(case, flights)
+    return TimeLeft(case.groups, *errors)
+
+
+def _powers(case: Case) -> Iterator[tuple[float, float, VehicleState]]:
+    """Each second until the end of the pack: its end, mean power, vehicle."""
+    flight = WaypointFlight(case.scenario, np.random.default_rng(case.seed), STEP_S)
+    steps = round(1.0 / STEP_S)
+    for second in range(int(outcome_of(case.scenario, case.seed).end_s)):
+        powers_w = [flight.power_w(second + step * STEP_S) for step in range(steps)]
+        yield second + 1.0, fmean(powers_w), flight.vehicle(second + 1.0)
+
+
+def _forecasts(case: Case, flights: tuple[FlightPower, ...]) -> tuple[LoadForecast, MotionPower]:
+    hover_w = _hover_w(case.scenario.vehicle) if case.scenario.vehicle else 0.0
+    load = LoadForecast(hover_w * LOAD_FRAC, usual_power(flights, FITTED))
+    return load, MotionPower(newest_motion(flights))
+
+
+def _take_in(
+    load: LoadForecast, motion: MotionPower, t_s: float, power_w: float, vehicle: VehicleState
+) -> None:
+    load.add(1.0, power_w)
+    if load.present:
+        motion.update(t_s, 1.0, power_w, vehicle)
+
+
+def _power_errors(case: Case, flights: tuple[FlightPower, ...]) -> tuple[float, float]:
+    """Mean relative errors with the plan and without it."""
+    seconds = list(_powers(case))
+    load, motion = _forecasts(case, flights)
+    mission, errors, end_s = MissionAhead(), [], seconds[-1][0]
+    ahead_w = np.cumsum([power_w for _, power_w, _ in reversed(seconds)])[::-1]
+    armed_s = next(t_s for t_s, _, vehicle in seconds if vehicle.armed)
+    for index, (t_s, power_w, vehicle) in enumerate(seconds):
+        _take_in(load, motion, t_s, power_w, vehicle)
+        answer = mission.update(t_s, vehicle, motion, power_w if load.present else None)
+        if t_s < armed_s + SETTLE_S or end_s - t_s < LEAST_S or answer.forecast is None:
+            continue
+        left_s = end_s - t_s
+        true_w = float(ahead_w[index + 1]) / left_s
+        found_w = answer.forecast.power_w(left_s), load.mean_power(left_s)[0]
+        errors.append([abs(w / true_w - 1.0) for w in found_w])
+    planned, hidden = np.mean(errors, axis=0)
+    return float(planned), float(hidden)
+
+
 def _check(row: Row, outcome: Outcome) -> Check:
     home_s = None if outcome.left_pct is None else outcome.end_s - row.t_s
     return Check(row.estimate, home_s, outcome.left_pct, outcome.usable_pct)
@@ -664,15 +732,20 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--each", action="store_true", help="print a line of each flight")
     parser.add_argument("--time-left", action="store_true", help="judge the time left alone")
+    parser.add_argument("--power-ahead", action="store_true", help="judge the power ahead alone")
     parser.add_argument("--results", type=Path, help="file of judged flights of this seed")
     options = parser.parse_args()
-    judge = partial(time_left if options.time_left else fly, seed=options.seed)
+    if options.power_ahead:
+        judge: Callable[[int], Any] = partial(power_ahead, seed=options.seed)
+    else:
+        judge = partial(time_left if options.time_left else fly, seed=options.seed)
+    is_left = options.time_left or options.power_ahead
     flown = []
     for each in judged(judge, options, options.results):
         flown.append(each)
         if options.each:
-            print(each if options.time_left else line_of(each), flush=True)
-    print(left_table(flown) if options.time_left else table(flown))
+            print(each if is_left else line_of(each), flush=True)
+    print(left_table(flown) if is_left else table(flown))
 
 
 def _left(end: Check | Flown) -> str:
