@@ -112,7 +112,7 @@ def _learned_line(row: PackRow) -> tuple[str, ...]:
         printable(learned.model or DASH),
         printable(learned.vehicle or DASH),
         str(learned.flights),
-        f"{capacity_pct:.0f} % of rated (+- {sd_pct:.0f} %)",
+        f"{capacity_pct:.0f} % of {learned.rated_mah / 1000.0:.1f} Ah (+- {sd_pct:.0f} %)",
         f"{learned.resistance_pct:.0f} % of usual",
     )
 

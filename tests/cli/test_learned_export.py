@@ -257,7 +257,7 @@ def test_models_vehicles_and_what_was_learned_are_shown(
     titles = ["learned pack", "model", "vehicle", "flights", "capacity", "resistance"]
     assert [title.strip() for title in lines[0].split("  ") if title.strip()] == titles
     assert lines[1].startswith(f"A             {MODEL}  {VEHICLE}  3        ")
-    assert "% of rated (+- " in lines[1]
+    assert f" % of {pack_after(3).rated_mah / 1000.0:.1f} Ah (+- " in lines[1]
     assert lines[3] == ""
     assert lines[4].startswith("vehicle")
     assert lines[5].startswith(f"{VEHICLE}  2        600 W")
