@@ -105,7 +105,7 @@ def test_a_stored_pack_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
 def test_a_file_without_temperatures_is_a_pack_as_it_was_learned(tmp_path: Path) -> None:
     packs = PackMemoryFolder(tmp_path)
     save(packs, "P10", learned_once())
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.json")
     content = json.loads(path.read_text())
     del content["warm"]
     path.write_text(json.dumps(content))
@@ -328,7 +328,7 @@ def test_a_damaged_file_is_named_and_left_as_it_is(
     with pytest.raises(ConfigError, match="left as it is"):
         replayed(SECOND, packs)
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert {one.name for one in tmp_path.iterdir()} <= {path.name, ".lock"}
 
 
 def test_a_replay_learns_and_the_next_one_uses_it(tmp_path: Path) -> None:
