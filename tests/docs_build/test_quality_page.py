@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fuzz_targets import TARGETS
 from docs_build import quality_page
 from docs_build.quality_page import (
     MEASURED,
@@ -85,7 +86,8 @@ def test_the_rule_of_the_mutants_is_done_when_every_sample_has_reached_the_goal(
 
 
 def test_only_what_can_be_measured_is_kept() -> None:
-    assert {path.stem for path in MEASURED.glob("*")} <= {"mutation", "coverage", "tests"}
+    assert {path.stem for path in MEASURED.glob("*")} <= {"mutation", "coverage", "tests", "fuzz"}
     assert set(measured("coverage")) <= set(ROOMS)
     assert set(measured("mutation")) <= set(SAMPLES)
     assert set(measured("tests")) <= set(files_of_tests())
+    assert set(measured("fuzz")) <= set(TARGETS)
