@@ -25,15 +25,17 @@ def mission_shortage(estimate: Estimate, form: str) -> str:
 
     Args:
         estimate: with a mission verdict of NO or MARGINAL.
-        form: text with `{needs}` and `{usable}`, in Ah; where the charge alone does not explain the
-            verdict, the text is the state of charge at the end of the mission.
+        form: text with `{needs}` and `{usable}`, in Ah; the need may be a little less, since a
+            landing is to leave a reserve. Where the need alone is no shortage, a charge of 0 or
+            less at the end is; one above 0 is none, although cold, worn and weak cells end with it.
     """
     by_median = estimate.mission_verdict is Verdict.NO
     bound = "" if by_median else " (5 %)"
     usable_mah = estimate.usable_mah if by_median else estimate.usable_low_mah
     end_pct = estimate.mission_end_pct if by_median else estimate.mission_end_low_pct
     needs_mah = estimate.mission_needs_mah
-    if needs_mah is not None and usable_mah is not None and needs_mah > usable_mah:
+    empty = end_pct is not None and end_pct <= 0.0
+    if needs_mah is not None and usable_mah is not None and (needs_mah > usable_mah or not empty):
         return form.format(needs=ah_text(needs_mah), usable=ah_text(usable_mah)) + bound
     if end_pct is not None:
         return f"ends with {end_pct:.0f} %{bound}"

@@ -144,7 +144,14 @@ SHORT: dict[str, object] = {
             {"mission_verdict": Verdict.NO, "usable_mah": 14_000.0},
             "mission needs 14.1 Ah of 14.0 usable",
         ),
-        ({"mission_verdict": Verdict.NO}, "mission ends with 4 %"),  # within the reserve
+        (  # within the reserve; "ends with 4 %" would be no reason
+            {"mission_verdict": Verdict.NO, "usable_mah": 14_200.0},
+            "mission needs 14.1 Ah of 14.2 usable",
+        ),
+        (
+            {"mission_verdict": Verdict.NO, "mission_needs_mah": None},
+            "mission ends with 4 %",
+        ),
         (
             {"alternate": "rally point 2", "alternate_by_return": True},
             "mission needs 14.1 Ah of 13.2 usable (5 %), rally point 2 in reach, RTL goes there",

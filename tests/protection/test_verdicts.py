@@ -215,6 +215,19 @@ def test_a_return_on_critical_follows_no_and_never_marginal() -> None:
             ),
             ["WARNING: mission ends with -3 % (5 %)"],
         ),
+        (  # a weak cell: the pack ends with charge left, which is no reason
+            replace(
+                SOUND,
+                mission_verdict=Verdict.NO,
+                mission_needs_mah=4_100.0,
+                usable_mah=4_150.0,
+                mission_end_pct=23.0,
+            ),
+            [
+                "WARNING: mission needs 4.10 of 4.15 Ah",
+                "CRITICAL: mission needs 4.10 of 4.15 Ah",
+            ],
+        ),
         (
             replace(SOUND, mission_verdict=Verdict.MARGINAL),
             ["WARNING: mission charge too low (5 %)"],
