@@ -40,13 +40,13 @@ demo-size: .venv/.installed
 	@du -sm .venv
 	@cd .venv/lib/python3*/site-packages && du -sm * | sort -rn | head -12
 
-# Ten minutes on two cores; test-all has the slow ones too, and the gate of branch coverage.
 test: .venv/.tests-installed
 	$(PYTEST) -m "not slow"
 
+# The rest: the gate of branch coverage, and the slow tests of the other rooms.
 test-all: .venv/.tests-installed
 	$(PYTEST) $(COVERED) $(GATED)
-	$(PYTEST) $(addprefix --ignore=,$(GATED))
+	$(PYTEST) -m slow $(addprefix --ignore=,$(GATED))
 
 lint: .venv/.tests-installed
 	$(BIN)/ruff format --check .
