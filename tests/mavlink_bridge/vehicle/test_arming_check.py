@@ -12,6 +12,7 @@ from tests.mavlink_bridge.reports import a_report
 
 GO = PreflightVerdict((), "state of charge 90 %")
 HOT = PreflightVerdict(("pack hot",))
+COLD = PreflightVerdict(("pack cold",))
 CHECKING = PreflightVerdict(("checking, 3 s",), checking=True)
 BOTH = PreflightVerdict(("pack hot", "checking, 3 s"), checking=True)
 ACCEPTED, DENIED = mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_DENIED
@@ -71,6 +72,43 @@ def test_seconds_that_count_down_make_no_text() -> None:
         arming.update(report(0, verdict), None)
         texts += [text for text in [arming.due_text(float(t_s))] if text is not None]
     assert texts == []
+
+
+def test_a_text_follows_a_reason_of_two_seconds_and_the_text_before_by_ten() -> None:
+    arming = ArmingCheck()
+    texts: dict[float, str] = {}
+
+    def at(*times_s: float) -> None:
+        for t_s in times_s:
+            if (text := arming.due_text(t_s)) is not None:
+                texts[t_s] = text
+
+    arming.update(report(0, HOT), None)
+    at(0.0, 1.9, 2.0, 2.1, 30.0)  # once
+    arming.update(report(0, COLD), None)
+    at(30.1, 32.0, 32.1, 32.2)
+    arming.update(report(0, HOT), None)
+    at(32.3, 34.3, 42.0, 42.1, 42.2)
+    arming.update(report(0, GO), None)
+    at(50.0, 60.0)  # go is no text
+    arming.update(report(0, HOT), None)
+    at(60.1, 62.1, 69.9, 70.0)
+    assert texts == {
+        2.0: "no go: battery 1: pack hot",
+        32.1: "no go: battery 1: pack cold",
+        42.1: "no go: battery 1: pack hot",
+        70.0: "no go: battery 1: pack hot",
+    }
+
+
+def test_a_reason_is_temporary_only_if_every_one_is() -> None:
+    arming = ArmingCheck()
+    found = []
+    for index, verdict in ((0, CHECKING), (1, CHECKING), (1, HOT), (1, GO), (0, GO)):
+        arming.update(report(index, verdict), None)
+        found.append(arming.temporary)
+    assert found == [True, True, False, True, True]
+    assert not ArmingCheck().temporary
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.bridge import Bridge, BridgeState
 from mavlink_bridge.protocol.autopilot import Autopilot
-from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, PX4, UNKNOWN_STACK
-from mavlink_bridge.vehicle.battery_id import LAST_ID, BatteryIdAllocator, id_of
+from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, PX4, UNKNOWN_STACK, FlightStack
+from mavlink_bridge.vehicle.battery_id import LAST_ID, BatteryIdAllocator, first_of, id_of
 from tests.mavlink_bridge.reports import a_report
 
 
@@ -101,6 +101,92 @@ def test_any_set_of_ids_leaves_others_or_none(seed: int) -> None:
             mine = {first + index for index in range(16)}
             assert not mine & taken
             assert max(mine) <= LAST_ID
+
+
+@pytest.mark.parametrize(
+    ("taken", "first"),
+    [
+        ((), 0),
+        ((0,), 1),
+        ((3,), 4),  # after the last one, not into a gap
+        ((0, 1, 7), 8),
+        ((255,), 0),  # is no id of ours
+        ((255, 3), 4),
+        ((238,), 239),  # 16 ids up to the last one, 254
+        ((239,), 0),
+        ((239, 0), 1),
+        ((254, 0, 5), 6),
+        ((254, 15), 16),
+        ((254, 222), 0),
+        ((*range(0, 255, 16),), None),
+        ((*range(0, 222, 16), 222, 239), 223),
+        ((*range(0, 222, 16), 222, 238, 239), None),
+    ],
+)
+def test_ours_are_the_next_sixteen_free_ids(taken: tuple[int, ...], first: int | None) -> None:
+    ids = BatteryIdAllocator()
+    for battery_id in taken:
+        ids.receive(battery_id, 0.0)
+    assert ids.first_id(ARDUPILOT, flying(3), -1, 2.0) == first
+
+
+@pytest.mark.parametrize("configured", [0, 1, 250])
+def test_a_configured_id_is_used_at_once_whatever_the_vehicle_uses(configured: int) -> None:
+    ids = BatteryIdAllocator()
+    ids.receive(configured, 0.0)
+    assert ids.first_id(ARDUPILOT, flying(3), configured, 0.0) == configured
+    assert ids.allocated is None
+
+
+def test_an_id_of_the_vehicle_is_forgotten_after_two_minutes() -> None:
+    ids = BatteryIdAllocator()
+    ids.restore(None, (5,))
+    ids.receive(7, 30.0)
+    kept = []
+    for now_s in (10.0, 130.0, 130.1, 150.0, 150.1):
+        ids.first_id(ARDUPILOT, flying(3), -1, now_s)
+        kept.append(ids.taken)
+    assert kept == [(5, 7), (5, 7), (7,), (7,), ()]  # restored ones count from the start
+
+
+@pytest.mark.parametrize(
+    ("stack", "autopilot", "is_expected", "wait_s"),
+    [
+        (ARDUPILOT, 3, False, 1.6),
+        (ARDUPILOT, 3, True, 1.6),
+        (PX4, 12, False, 0.0),
+        (UNKNOWN_STACK, None, False, 1.2),
+        (UNKNOWN_STACK, None, True, 2.4),
+    ],
+)
+def test_the_first_id_waits_as_long_as_the_vehicle_needs(
+    stack: FlightStack,
+    autopilot: int | None,
+    is_expected: bool,  # noqa: FBT001 - a row
+    wait_s: float,
+) -> None:
+    vehicle = Autopilot() if autopilot is None else flying(autopilot)
+    ids = BatteryIdAllocator(is_expected=is_expected)
+    assert ids.first_id(stack, vehicle, -1, 0.0) == (None if wait_s else 0)
+    assert ids.first_id(stack, vehicle, -1, max(wait_s - 0.01, 0.0)) == (None if wait_s else 0)
+    assert ids.first_id(stack, vehicle, -1, wait_s) == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "first"),
+    [
+        ((3,), 3), ((3, 4, 5), 3), ((None, 0, 1), 0), ((0, None, 1), 0), ((3, 5), -1), ((4, 3), -1),
+        ((3, 3), -1),
+    ],
+)  # fmt: skip
+def test_ids_that_follow_each_other_are_given_by_the_first(
+    ids: tuple[int | None, ...], first: int
+) -> None:
+    assert first_of(ids) == first
+
+
+def test_an_id_beyond_the_field_is_none() -> None:
+    assert [id_of(first, 2) for first in (None, 0, 252, 253)] == [None, 2, 254, None]
 
 
 def test_all_batteries_move_when_the_vehicle_uses_the_id_of_one() -> None:

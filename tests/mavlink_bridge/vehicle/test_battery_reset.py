@@ -12,10 +12,13 @@ from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.vehicle.battery_id import BatteryAddress
+from mavlink_bridge.vehicle.battery_reset import BatteryReset
 from smartbattery.snapshot import UNIDENTIFIED, Identity
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle
 from tests.mavlink_bridge.reports import a_report
+from tests.mavlink_bridge.vehicle.test_battery_id import flying
 
+ACCEPTED = mavlink.MAV_RESULT_ACCEPTED
 OLD, NEW = Identity(serial=7), Identity(serial=8)
 ON_GROUND, IN_AIR, UNDEFINED = 1, 2, 0  # MAV_LANDED_STATE
 
@@ -212,3 +215,95 @@ def test_two_packs_are_reset_one_after_the_other() -> None:
     swap.fly(10.0)
     assert swap.vehicle.resets == [(2.0, 97.0), (32768.0, 97.0)]
     assert swap.texts() == ["battery monitor 2 was reset", "battery monitor 16 was reset"]
+
+
+class Bench:
+    """The resets alone, at chosen times."""
+
+    def __init__(self, monitors: dict[int, int]) -> None:
+        self.resets = BatteryReset(monitors)
+        self.autopilot = flying(ARDUPILOT)
+        self.vehicle = VehicleState(armed=False)
+
+    def swap(self, index: int, soc_pct: float | None) -> None:
+        """Replace a pack by another one."""
+        for identity in (OLD, NEW):
+            report = a_report(0.0, index, identity=identity)
+            self.resets.update(replace(report, reported=ReportedCharge(soc_pct)))
+
+    def at(self, now_s: float) -> list[tuple[float, float, int]]:
+        """Monitors, percent and number of the try of what is sent."""
+        found = self.resets.due(self.autopilot, self.vehicle, now_s)
+        return [(one.param1, one.param2, one.confirmation) for one in found]
+
+    def answer(self, result: int, command: int = 42651) -> list[tuple[int, str]]:
+        """Texts after an acknowledgement."""
+        self.resets.receive(mavlink.MAVLink_command_ack_message(command, result))
+        return self.resets.take_texts()
+
+
+def test_three_seconds_on_the_ground_come_first_and_three_between_two_tries() -> None:
+    bench = Bench({0: 1})
+    bench.swap(0, 50.9)
+    sent = {t_s: bench.at(t_s) for t_s in (1.0, 3.9, 4.0, 4.1, 6.9, 7.0, 9.9, 10.0, 12.9)}
+    assert {t_s: one for t_s, one in sent.items() if one} == {
+        4.0: [(1.0, 50.0, 0)],
+        7.0: [(1.0, 50.0, 1)],
+        10.0: [(1.0, 50.0, 2)],
+    }
+    assert bench.resets.take_texts() == []
+    assert bench.at(13.0) == []
+    assert bench.resets.take_texts() == [(4, "battery monitor 1 not reset: no answer")]
+    assert bench.at(16.0) == []
+
+
+def test_a_pack_of_unknown_charge_does_not_delay_another_one() -> None:
+    bench = Bench({0: 1, 1: 3})
+    bench.swap(0, None)
+    bench.swap(1, 80.0)
+    bench.at(0.0)
+    assert bench.at(3.0) == [(4.0, 80.0, 0)]
+    assert bench.answer(ACCEPTED) == [(6, "battery monitor 3 was reset")]
+    assert bench.at(9.0) == []
+
+
+@pytest.mark.parametrize(
+    ("result", "texts"),
+    [
+        (0, [(6, "battery monitor 1 was reset")]),
+        (2, [(4, "battery monitor 1 not reset: denied")]),
+        (3, [(4, "battery monitor 1 not reset: unsupported")]),
+        (5, []),
+    ],
+)
+def test_an_answer_ends_a_reset_once(result: int, texts: list[tuple[int, str]]) -> None:
+    bench = Bench({0: 1})
+    assert bench.answer(result) == []  # nothing was sent
+    bench.swap(0, 50.0)
+    bench.at(0.0)
+    assert bench.answer(result) == []
+    assert bench.at(3.0) == [(1.0, 50.0, 0)]
+    assert bench.answer(result, 42650) == []  # to another command
+    assert bench.answer(result, 42652) == []
+    assert bench.answer(result) == texts
+    assert bench.answer(0) == ([] if texts else [(6, "battery monitor 1 was reset")])
+
+
+@pytest.mark.parametrize("armed", [True, None])
+def test_time_on_the_ground_counts_again_from_each_doubt(*, armed: bool | None) -> None:
+    bench = Bench({0: 1})
+    bench.at(0.0)
+    bench.vehicle = VehicleState(armed=armed)
+    assert bench.at(2.0) == []
+    bench.vehicle = VehicleState(armed=False)
+    bench.swap(0, 50.0)
+    assert [bool(bench.at(t_s)) for t_s in (2.5, 3.5, 5.4, 5.5)] == [False, False, False, True]
+
+
+def test_a_pack_without_a_monitor_or_a_voltage_is_not_noted() -> None:
+    bench = Bench({0: 1})
+    bench.swap(1, 50.0)
+    for identity, voltage_v in ((OLD, 23.0), (NEW, None)):
+        bench.resets.update(a_report(0.0, 0, identity=identity, voltage_v=voltage_v))
+    bench.at(0.0)
+    assert bench.at(9.0) == []

@@ -248,3 +248,50 @@ def test_a_landing_sequence_in_the_mode_before_needs_an_acknowledgement() -> Non
     assert after(command, vehicle("AUTO", kind="ArduPlane")) is Phase.SENT
     accepted = command.acknowledged(ACCEPTED, 10.5)
     assert after(accepted, vehicle("AUTO", kind="ArduPlane")) is Phase.OBEYED
+
+
+def test_the_time_of_an_override_is_that_of_its_beginning() -> None:
+    command = sent(Phase.SENT, "AUTO")
+    obeyed = command.updated(vehicle("RTL"), 11.0)
+    assert obeyed is not None
+    assert (obeyed.phase, obeyed.overridden_s) == (Phase.OBEYED, 0.0)
+    ended = obeyed.updated(vehicle("LOITER"), 20.0)
+    assert ended is not None
+    assert (ended.phase, ended.overridden_s) == (Phase.OVERRIDDEN, 20.0)
+    later = ended.updated(vehicle("STABILIZE"), 30.0)
+    assert later is not None
+    assert (later.phase, later.mode, later.overridden_s) == (Phase.OVERRIDDEN, "STABILIZE", 20.0)
+    assert later.updated(vehicle("STABILIZE"), 31.0) is later
+
+
+def test_a_heartbeat_counts_up_to_two_seconds() -> None:
+    command = sent(Phase.SENT, "AUTO")
+    for age_s, phase in ((0.0, Phase.OBEYED), (2.0, Phase.OBEYED), (2.01, Phase.SENT)):
+        assert after(command, replace(vehicle("RTL"), heartbeat_age_s=age_s)) is phase
+
+
+def test_an_unknown_arming_changes_nothing() -> None:
+    command = sent(Phase.OBEYED, "RTL")
+    unknown = replace(vehicle("LOITER"), armed=None)
+    assert command.updated(unknown, 11.0) is command
+    assert command.updated(replace(unknown, armed=False), 11.0) is None
+
+
+def test_a_failsafe_that_chose_the_mode_is_remembered_until_the_next_one() -> None:
+    command = sent(Phase.SENT, "MISSION", before="MISSION")
+    held = command.updated(vehicle("LOITER", failsafe=True, kind="PX4 multirotor"), 11.0)
+    assert held is not None
+    assert (held.mode, held.mode_by_failsafe) == ("LOITER", True)
+    back = held.updated(vehicle("MISSION", kind="PX4 multirotor"), 12.0)
+    assert back is not None
+    assert (back.mode, back.mode_by_failsafe, back.overridden_s) == ("MISSION", False, 0.0)
+
+
+@pytest.mark.parametrize("mode", ["LOITER", "AUTO"])
+def test_a_mode_of_the_command_complies_only_if_it_is_answered_or_new(mode: str) -> None:
+    command = sent(Phase.SENT, "AUTO", do=ActionKind.LAND, modes=("AUTO", "LOITER"))
+    assert command.complies(mode) == (mode != "AUTO")
+    for phase in (Phase.ACCEPTED, Phase.OBEYED):
+        assert replace(command, phase=phase).complies(mode)
+    assert not command.complies("GUIDED")
+    assert command.complies("LAND")

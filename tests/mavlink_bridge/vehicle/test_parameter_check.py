@@ -115,6 +115,63 @@ def test_each_wrong_value_is_found_and_set(name: str, value: float, default: flo
     assert wrong(check.findings(5000.0)) == {}
 
 
+@pytest.mark.parametrize(
+    ("autopilot", "name", "fitting", "others"),
+    [
+        (ARDUPILOT, "SCR_ENABLE", (1,), (0, 2)),
+        (ARDUPILOT, "BATT_MONITOR", (29,), (0, 28, 30)),
+        (ARDUPILOT, "BATT_CAPACITY", (4750, 5250), (4749, 5251)),  # 5 % of 5000 mAh
+        (ARDUPILOT, "BATT_LOW_MAH", (750, 3000), (749, 3001)),
+        (ARDUPILOT, "BATT_CRT_MAH", (250, 1500), (249, 1501)),
+        (ARDUPILOT, "ARMING_CHECK", (1, 2, 1 << 30), (0, -1)),
+        (PX4, "BAT1_SOURCE", (1,), (0, 2, -1)),
+        (PX4, "COM_LOW_BAT_ACT", (2, 3), (0, 1, 4)),
+        (PX4, "COM_FLTT_LOW_ACT", (3,), (0, 2, 4)),
+        (PX4, "CBRK_SUPPLY_CHK", (0,), (-1, 1, 894281)),
+        (PX4, "COM_ARM_AUTH_REQ", (1,), (0, 2)),
+        (PX4, "COM_ARM_AUTH_ID", (1,), (0, 2, 10)),
+        (PX4, "COM_ARM_AUTH_MET", (0,), (-1, 1)),
+    ],
+)
+def test_a_parameter_fits_within_its_range_alone(
+    autopilot: int, name: str, fitting: tuple[int, ...], others: tuple[int, ...]
+) -> None:
+    for value in (*fitting, *others):
+        own = {name: float(value)}
+        vehicle = px4(**own) if autopilot == PX4 else FakeVehicle(ARDUPILOT, **(FITTING | own))
+        assert set(wrong(checked(vehicle).findings(5000.0))) == (
+            set() if value in fitting else {name}
+        )
+
+
+def test_the_check_presents_itself_once_a_second_and_waits_as_long_as_needed() -> None:
+    vehicle = px4()
+    vehicle.armed, vehicle.answers = False, False
+    clock = Beating(vehicle)
+    check = ParameterCheck(vehicle, clock)
+    assert clock.now_s() == pytest.approx(4.0, abs=0.1)  # its heartbeat at 1 s, its release for 3 s
+    check.findings(5000.0)
+    assert clock.now_s() == pytest.approx(8.0, abs=0.1)  # four tries, one a second
+    beats = [one for one in vehicle.received if one.get_type() == "HEARTBEAT"]
+    assert len(beats) == 9  # at 0 s and after each second
+    for one in beats:
+        assert (one.get_srcSystem(), one.get_srcComponent()) == (
+            1,
+            mavlink.MAV_COMP_ID_ONBOARD_COMPUTER,
+        )
+        assert (one.type, one.autopilot) == (
+            mavlink.MAV_TYPE_ONBOARD_CONTROLLER,
+            mavlink.MAV_AUTOPILOT_INVALID,
+        )
+        assert (one.base_mode, one.custom_mode, one.system_status) == (
+            0,
+            0,
+            mavlink.MAV_STATE_ACTIVE,
+        )
+    requests = [one for one in vehicle.received if one.get_type() == "COMMAND_LONG"]
+    assert [(one.command, one.param1) for one in requests] == [(512, 148)]
+
+
 # `_failsafe_priorities` and `handle_battery_failsafe` of each firmware of ArduPilot 4.7: actions
 # that return, land, hold or surface, and the numbers set for a low and for a critical battery.
 FAILSAFES = {

@@ -10,7 +10,8 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from mavlink_bridge.vehicle.precedence import Decision, SentCommand, decide, refusal
+from mavlink_bridge.vehicle.command_state import Phase
+from mavlink_bridge.vehicle.precedence import Decision, SentCommand, activity, decide, refusal
 
 FLYING = VehicleState(armed=True, mode="AUTO", heartbeat_age_s=0.5)
 COMMANDS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)
@@ -218,3 +219,151 @@ def test_another_event_waits_for_the_vehicle_that_has_just_been_commanded() -> N
     soon = decide(again, FLYING, first.sent, 11.5)
     assert (soon.send, soon.reason) == (None, "waiting for the vehicle")
     assert decide(again, FLYING, first.sent, 13.0).send is ActionKind.RETURN
+
+
+@pytest.mark.parametrize(("age_s", "reason"), [(9.9, "failsafe is about to act"), (10.0, None)])
+def test_a_failsafe_that_holds_is_awaited_for_ten_seconds(age_s: float, reason: str | None) -> None:
+    holding = replace(in_mode("LOITER"), failsafe=True, mode_age_s=age_s)
+    assert refusal(ActionKind.RETURN, holding) == reason
+    assert refusal(ActionKind.REDUCE, holding) == reason
+    assert refusal(ActionKind.LAND, holding) is None  # more urgent than the return to come
+    for other in (
+        replace(holding, failsafe=False),
+        replace(holding, failsafe=None),
+        replace(holding, mode="POSCTL"),
+        replace(holding, mode_age_s=None),
+    ):
+        assert refusal(ActionKind.RETURN, other) is None
+
+
+@pytest.mark.parametrize(
+    ("vehicle_class", "mode", "failsafe", "lands"),
+    [
+        ("ArduPlane", "AUTO", True, True),
+        ("QuadPlane", "AUTO", True, True),
+        ("ArduPlane", "AUTO", False, False),
+        ("ArduPlane", "AUTO", None, False),
+        ("ArduPlane", "CIRCLE", True, False),
+        ("ArduCopter", "AUTO", True, False),
+    ],
+)
+def test_a_plane_lands_in_auto_after_its_own_failsafe(
+    vehicle_class: str, mode: str, *, failsafe: bool | None, lands: bool
+) -> None:
+    vehicle = replace(in_mode(mode), vehicle_class=vehicle_class, failsafe=failsafe)
+    for do in (ActionKind.RETURN, ActionKind.LAND):
+        assert (refusal(do, vehicle) == "vehicle is landing") == lands
+
+
+@pytest.mark.parametrize(
+    ("phase", "mode", "do", "doing"),
+    [
+        (Phase.OBEYED, "AUTO", ActionKind.LAND, ActionKind.LAND),
+        (Phase.OBEYED, "QRTL", ActionKind.RETURN, ActionKind.RETURN),
+        (Phase.OBEYED, "CIRCLE", ActionKind.LAND, ActionKind.REPORT),
+        (Phase.OBEYED, "LAND", ActionKind.RETURN, ActionKind.LAND),
+        (Phase.ACCEPTED, "AUTO", ActionKind.LAND, ActionKind.REPORT),
+    ],
+)
+def test_a_mode_of_a_command_is_as_urgent_as_the_command(
+    phase: Phase, mode: str, do: ActionKind, doing: ActionKind
+) -> None:
+    sent = SentCommand((0, 2, 1), do, 0.0, "GUIDED", phase=phase, modes=("AUTO", "QRTL"))
+    assert activity(in_mode(mode), sent) is doing
+
+
+def test_a_heartbeat_of_two_seconds_is_fresh() -> None:
+    for age_s, refused in ((0.0, False), (2.0, False), (2.01, True), (None, True)):
+        vehicle = replace(FLYING, heartbeat_age_s=age_s)
+        assert (refusal(ActionKind.LAND, vehicle) is not None) == refused
+
+
+@pytest.mark.parametrize(("retry_s", "waits_s"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (3.0, 3.0)])
+def test_a_command_is_repeated_after_its_time_of_a_second_at_least(
+    retry_s: float, waits_s: float
+) -> None:
+    row = request(ActionKind.RETURN, retry_s=retry_s)
+    first = decide([row], FLYING, None, 10.0)
+    soon = decide([row], FLYING, first.sent, 10.0 + waits_s - 0.01)
+    assert (soon.send, soon.reason) == (None, "waiting for the vehicle")
+    again = decide([row], FLYING, first.sent, 10.0 + waits_s)
+    assert again.send is ActionKind.RETURN
+    assert again.sent is not None
+    assert again.sent.tries == 2
+
+
+@pytest.mark.parametrize(("retries", "most"), [(0, 4), (2, 4), (3, 4), (4, 5), (6, 7)])
+def test_events_that_come_and_go_send_a_few_commands_a_minute(retries: int, most: int) -> None:
+    sent, times_s = None, []
+    for number in range(130):
+        event = request(ActionKind.LAND, (0, 2, number), retry_s=1.0, retries=retries)
+        decision = decide([event], FLYING, sent, float(number))
+        sent = decision.sent
+        if decision.send is not None:
+            times_s.append(number)
+        elif len(times_s) == most and number < 60:
+            assert decision.reason == f"{most} commands in 60 s"
+    assert times_s == [start_s + k for start_s in (0, 60, 120) for k in range(most)]
+
+
+def test_a_command_of_another_kind_has_a_budget_of_its_own() -> None:
+    sent = None
+    for number in range(4):
+        sent = decide(
+            [request(ActionKind.RETURN, (0, 2, number), retry_s=1.0)], FLYING, sent, float(number)
+        ).sent
+    more = [request(ActionKind.RETURN, (0, 2, 9), retry_s=1.0)]
+    assert decide(more, FLYING, sent, 5.0).reason == "4 commands in 60 s"
+    down = [request(ActionKind.LAND, (0, 3, 9), retry_s=1.0)]
+    assert decide(down, FLYING, sent, 5.0).send is ActionKind.LAND
+
+
+@pytest.mark.parametrize(
+    ("vehicle_class", "do", "escalate", "sends"),
+    [
+        ("ArduSub", ActionKind.RETURN, None, None),
+        ("ArduSub", ActionKind.RETURN, ActionKind.LAND, ActionKind.LAND),
+        ("ArduSub", ActionKind.LAND, None, ActionKind.LAND),
+        ("ArduSub", ActionKind.LAND, ActionKind.RETURN, ActionKind.LAND),
+        ("PX4 vehicle", ActionKind.LAND, None, None),
+        ("ArduCopter", ActionKind.RETURN, ActionKind.LAND, ActionKind.RETURN),
+        (None, ActionKind.RETURN, ActionKind.LAND, ActionKind.RETURN),
+    ],
+)
+def test_an_action_that_the_vehicle_does_not_have_is_escalated_or_refused(
+    vehicle_class: str | None,
+    do: ActionKind,
+    escalate: ActionKind | None,
+    sends: ActionKind | None,
+) -> None:
+    vehicle = replace(FLYING, vehicle_class=vehicle_class)
+    decision = decide([request(do, escalate=escalate)], vehicle, None, 0.0)
+    assert decision.send is sends
+    if sends is None:
+        assert decision.reason == f"not possible on {vehicle_class}"
+
+
+@pytest.mark.parametrize("do", COMMANDS)
+def test_a_vehicle_that_avoids_traffic_is_landed_alone(do: ActionKind) -> None:
+    avoids = refusal(do, in_mode("AVOID_ADSB"))
+    assert avoids == (None if do is ActionKind.LAND else "vehicle avoids traffic")
+
+
+def test_the_next_command_of_the_class_follows_a_refusal_at_once() -> None:
+    plane = replace(FLYING, vehicle_class="ArduPlane", mode="CRUISE")
+    row = request(ActionKind.LAND)
+    decision = decide([row], plane, None, 0.0)
+    found = []
+    for t_s in (0.1, 0.2, 0.3):
+        sent = decision.sent
+        assert sent is not None
+        found.append((sent.means, sent.modes, sent.tries))
+        refused = sent.acknowledged(mavlink.MAV_RESULT_DENIED, t_s, last=sent.means == 2)
+        decision = decide([row], plane, refused, t_s)
+    assert found == [
+        (0, ("AUTO",), 1), (1, ("AUTOLAND",), 1), (2, ("RTL", "QRTL", "QLAND"), 1),
+    ]  # fmt: skip
+    assert decision.reason == "waiting for the vehicle"  # all were refused: the next try waits
+    again = decide([row], plane, decision.sent, 3.2)
+    assert again.sent is not None
+    assert (again.send, again.sent.means, again.sent.tries) == (ActionKind.LAND, 0, 2)
