@@ -43,8 +43,10 @@ class Authority:
             return False
         left, at_s = self._allowances.get(system, (_REQUESTS_HZ, now_s))
         left = min(left + (now_s - at_s) * _REQUESTS_HZ, _REQUESTS_HZ)
-        self._allowances[system] = (max(left - 1.0, 0.0), now_s)
-        return left >= 1.0
+        answered = left >= 1.0
+        # A refusal takes nothing: in a flood, too, 20 requests a second are answered.
+        self._allowances[system] = (left - answered, now_s)
+        return answered
 
     def may_change(
         self, message: mavlink.MAVLink_message, own_system: int, *, in_flight: bool

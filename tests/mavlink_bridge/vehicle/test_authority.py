@@ -331,6 +331,40 @@ def test_a_flood_of_one_system_does_not_silence_another() -> None:
     authority = Authority((255, 254), verifies=False)
     taken = [authority.answers(255, 1, 0.001 * n) for n in range(10_000)]
     assert sum(taken) <= 20 * 10 + 20
+    # Each second some are answered: among them may be the request to arm.
+    assert all(sum(taken[start : start + 1000]) >= 19 for start in range(0, 10_000, 1000))
     assert authority.answers(254, 1, 10.0)
     assert authority.answers(1, 1, 10.0)
     assert not authority.answers(3, 1, 10.0)
+
+
+def test_each_system_is_answered_twenty_times_at_once_and_then_at_20_hz() -> None:
+    authority = Authority((255,), verifies=False)
+    for system in (1, 255):
+        answered = [authority.answers(system, 1, 10.0) for _ in range(25)]
+        assert answered == [True] * 20 + [False] * 5
+    assert [authority.answers(1, 1, 10.0 + s) for s in (0.02, 0.04, 0.06, 0.09, 0.11)] == [
+        *(False, False, True, False, True)
+    ]
+    assert sum(authority.answers(1, 1, 100.0) for _ in range(25)) == 20
+    assert not authority.answers(77, 1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("system", "accepts"), [(1, True), (255, True), (254, True), (2, False), (0, False)]
+)
+def test_the_own_system_and_the_accepted_ones_are_answered(system: int, *, accepts: bool) -> None:
+    authority = Authority((254, 255), verifies=False)
+    assert authority.accepts(system, 1) == accepts
+    assert authority.answers(system, 1, 0.0) == accepts
+
+
+def test_the_refusals_of_64_senders_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    authority = Authority((255,), verifies=False)
+    for _ in range(2):
+        for component in range(2, 102):
+            frame = changes(180)[0][0].pack(mavlink.MAVLink(None, 1, component))
+            request = mavlink.MAVLink(None).decode(bytearray(frame))
+            assert not authority.may_change(request, 1, in_flight=False)
+    assert caplog.text.count("settings are not changed by") == 64
+    assert "settings are not changed by 1/2: it is neither the autopilot" in caplog.text
