@@ -257,6 +257,16 @@ def test_three_seconds_on_the_ground_come_first_and_three_between_two_tries() ->
     assert bench.at(16.0) == []
 
 
+def test_a_swap_is_logged_with_the_number_of_its_battery(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    bench = Bench({0: 5, 1: 7})
+    bench.swap(0, 50.0)
+    bench.swap(1, 50.0)
+    assert "battery 1 was replaced: monitor 5 is to be reset" in caplog.text
+    assert "battery 2 was replaced: monitor 7 is to be reset" in caplog.text
+    assert caplog.text.count("was replaced") == 2
+
+
 def test_a_pack_of_unknown_charge_does_not_delay_another_one() -> None:
     bench = Bench({0: 1, 1: 3})
     bench.swap(0, None)

@@ -369,17 +369,22 @@ def test_the_check_fails_without_a_vehicle_or_a_valid_link() -> None:
 
 
 @pytest.mark.parametrize(
-    ("autopilot", "fitting", "fed"),
+    ("autopilot", "release", "fitting", "fed"),
     [
-        (ARDUPILOT, FITTING, {"SCR_ENABLE", "BATT_MONITOR"}),
-        (PX4, FITTING_PX4, {"BAT1_SOURCE", "COM_FLTT_LOW_ACT"}),
+        (ARDUPILOT, V4_6, FITTING, {"SCR_ENABLE", "BATT_MONITOR"}),
+        (PX4, V1_17, FITTING_PX4, {"BAT1_SOURCE", "COM_FLTT_LOW_ACT"}),
+        (PX4, V1_18, FITTING_PX4, {"BAT1_SOURCE", "COM_FLTT_LOW_ACT"}),
     ],
 )
 def test_a_vehicle_that_measures_its_battery_keeps_its_monitor(
-    monkeypatch: pytest.MonkeyPatch, autopilot: int, fitting: dict[str, float], fed: set[str]
+    monkeypatch: pytest.MonkeyPatch,
+    autopilot: int,
+    release: int,
+    fitting: dict[str, float],
+    fed: set[str],
 ) -> None:
     vehicle = FakeVehicle(autopilot, **fitting | dict.fromkeys(fed, 0.0))
-    vehicle.armed = False
+    vehicle.armed, vehicle.release = False, release
     monkeypatch.setattr("mavlink_bridge.vehicle.parameter_check.open_link", lambda _: vehicle)
     use = VehicleUse(5000.0, feeds=False)
     lines, fits = check_vehicle(MavlinkConfig(), use, "", Beating(vehicle), set_wrong=True)

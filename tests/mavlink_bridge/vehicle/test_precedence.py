@@ -367,3 +367,34 @@ def test_the_next_command_of_the_class_follows_a_refusal_at_once() -> None:
     again = decide([row], plane, decision.sent, 3.2)
     assert again.sent is not None
     assert (again.send, again.sent.means, again.sent.tries) == (ActionKind.LAND, 0, 2)
+
+
+@pytest.mark.parametrize("failsafe", [True, False, None])
+def test_a_command_knows_whether_a_failsafe_had_chosen_the_mode(*, failsafe: bool | None) -> None:
+    vehicle = replace(in_mode("CIRCLE"), failsafe=failsafe, vehicle_class="ArduPlane")
+    sent = decide([request(ActionKind.RETURN)], vehicle, None, 5.0).sent
+    assert sent is not None
+    assert sent.mode_by_failsafe is (failsafe is True)
+    assert (sent.mode_before, sent.mode, sent.t_s, sent.tries) == ("CIRCLE", None, 5.0, 1)
+    assert sent.recent_s == ((int(ActionKind.RETURN), 5.0),)
+    assert sent.modes == ("RTL", "QRTL", "QLAND")
+
+
+def test_of_each_row_the_last_event_is_known_to_have_had_its_command() -> None:
+    sent = None
+    for number, event in enumerate(((0, 2, 1), (0, 3, 2), (0, 2, 3), (1, 2, 4))):
+        sent = decide([request(ActionKind.LAND, event)], FLYING, sent, 100.0 * number).sent
+    assert sent is not None
+    assert (sent.key, sent.earlier) == ((1, 2, 4), ((0, 2, 3), (0, 3, 2)))
+    for event in ((0, 2, 3), (0, 3, 2)):
+        again = decide([request(ActionKind.LAND, event)], FLYING, sent, 900.0)
+        assert (again.send, again.reason) == (None, "command already sent for this event")
+    assert decide([request(ActionKind.LAND, (0, 2, 5))], FLYING, sent, 900.0).send is not None
+
+
+def test_commands_of_more_than_a_minute_ago_are_forgotten() -> None:
+    sent = None
+    for number, t_s in enumerate((0.0, 10.0, 50.0, 60.0)):
+        sent = decide([request(ActionKind.LAND, (0, 2, number))], FLYING, sent, t_s).sent
+    assert sent is not None
+    assert [t_s for _, t_s in sent.recent_s] == [10.0, 50.0, 60.0]

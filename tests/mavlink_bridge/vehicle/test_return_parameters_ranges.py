@@ -196,6 +196,76 @@ def test_a_value_outside_of_the_range_of_its_quantity_is_unknown(
             assert read(vehicle, own | {name: inside}) != unknown, inside
 
 
+OPTIONAL = {  # firmware may be without them
+    "WP_ACC", "WP_ACC_Z", "WP_JERK", "WPNAV_ACCEL", "WPNAV_ACCEL_Z", "WPNAV_JERK", "RTL_ALT_TYPE",
+    "CIRCLE_RATE", "RALLY_INCL_HOME", "RALLY_LIMIT_KM", "WP_LOITER_RAD", "Q_ENABLE", "MPC_ACC_HOR",
+    "MPC_ACC_UP_MAX", "MPC_ACC_DOWN_MAX", "MPC_JERK_AUTO", "NAV_ACC_RAD", "NAV_MC_ALT_RAD",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vehicle", RANGES, ids=str)
+def test_a_parameter_that_is_absent_or_impossible_is_named_unless_firmware_may_lack_it(
+    vehicle: tuple[int, int, int],
+) -> None:
+    for row in RANGES[vehicle]:
+        name = row[0]
+        without = {one: value for one, value in OWN[vehicle].items() if one != name}
+        for own in (without, without | {name: math.nan}):
+            returns, *_ = read(vehicle, own)
+            assert returns is not None
+            assert returns.missing == (() if name in OPTIONAL else (name,))
+
+
+@pytest.mark.parametrize(
+    ("version", "new", "old"),
+    [
+        (release(4, 4, 255), False, True),
+        (release(4, 5, 0), True, True),  # a development version has one of the two
+        (release(4, 5, 127), True, True),
+        (release(4, 5, 128), True, False),  # beta
+        (release(4, 5, 192), True, False),
+        (release(4, 5, 255), True, False),
+        (release(4, 99, 255), True, False),
+        (release(5, 0, 0), True, False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("vehicle_type", "minor_more", "names"),
+    [
+        (PLANE, 0, ("AIRSPEED_CRUISE", "TRIM_ARSPD_CM")),
+        (PLANE, 0, ("RTL_ALTITUDE", "ALT_HOLD_RTL")),
+        (COPTER, 2, ("WP_SPD", "WPNAV_SPEED")),
+        (COPTER, 2, ("RTL_ALT_M", "RTL_ALT")),
+    ],
+)
+def test_each_release_is_requested_the_names_that_it_has(
+    version: int,
+    vehicle_type: int,
+    minor_more: int,
+    names: tuple[str, str],
+    *,
+    new: bool,
+    old: bool,
+) -> None:
+    later = version + (minor_more << 16 if version >> 24 == 4 else 0)
+    reader, parameters = ReturnParameters(), Parameters()
+    vehicle = followed(ARDUPILOT, vehicle_type, later)
+    requested: set[str] = set()
+    for now_s in range(1, 200):
+        vehicle.receive(heartbeat(vehicle_type), float(now_s))
+        reader.step(parameters, vehicle, float(now_s), on_wing=None)
+        requested |= parameters.pending()
+        parameters.due(1, float(now_s), bytewise=False)
+    assert [name in requested for name in names] == [new, old]
+
+
+def test_a_quantity_of_an_unknown_release_is_named_as_the_newest_has_it() -> None:
+    own = {name: value for name, value in OLD_COPTER.items() if name != "WPNAV_SPEED"}
+    returns, *_ = read((ARDUPILOT, COPTER, 0), own)
+    assert returns is not None
+    assert returns.missing == ("WP_SPD",)
+
+
 COPTER_47, PLANE_47 = (ARDUPILOT, COPTER, release(4, 7)), (ARDUPILOT, PLANE, release(4, 7))
 PX4_COPTER = (PX4, COPTER, release(1, 16))
 PX4_HOVERS = PX4_RETURN | PX4_ROTORS
