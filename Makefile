@@ -9,7 +9,7 @@ COVERED := --cov=smartbattery --cov=dronebms.protection.alarms --cov=dronebms.pr
 	--cov-branch --cov-report= --cov-fail-under=100
 # The rooms of these modules test every branch by themselves; the trace makes tests half as fast.
 GATED := tests/smartbattery tests/protection tests/mavlink_bridge
-# One process per core; a process that has finished takes tests from the others.
+# A process that has finished takes tests from the others; how many: tests/conftest.py.
 PYTEST := $(BIN)/pytest -q -rs -n auto --dist worksteal
 
 # The unit has no access to home folders.
