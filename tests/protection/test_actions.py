@@ -131,3 +131,74 @@ def test_explain_states_each_limit_with_its_actions_in_a_line() -> None:
     assert "worn                  INFO       soh_pct <= 80 for 10 s -> report" in lines
     assert lines[-1] == "governor -> reduce"
     assert explain([])[-1] == "governor -> report"
+
+
+def test_a_changed_row_continues_and_the_row_that_is_equal_comes_first() -> None:
+    slow, fast = (
+        Action(Severity.CRITICAL, ActionKind.REDUCE, hold_s=0.0, speed_m_s=speed_m_s)
+        for speed_m_s in (9.0, 3.0)
+    )
+    actions = Actions([slow, fast])
+    before = {one.action: one.key for one in actions.update(bad(1.0), FLYING, 1.0)}
+    actions.use([fast])
+    (request,) = [one for one in actions.update(bad(1.1), FLYING, 1.1) if one.action == fast]
+    assert request.key == before[fast]
+    changed = replace(fast, speed_m_s=5.0)
+    actions.use([changed])
+    (request,) = [one for one in actions.update(bad(1.2), FLYING, 1.2) if one.action == changed]
+    assert request.key == before[fast]  # no new event
+    other = replace(fast, on="hot_critical")
+    actions.use([other])
+    (request,) = [one for one in actions.update(bad(1.3), FLYING, 1.3) if one.action == other]
+    assert request.key not in before.values()
+
+
+def test_each_row_has_a_number_of_its_own_that_is_never_used_again() -> None:
+    actions = Actions([HOME], battery=4)
+    numbers = [row.number for row in actions.state().rows]
+    actions.use([])
+    actions.use([HOME, DOWN])
+    later = [row.number for row in actions.state().rows]
+    assert later[:2] == numbers[:2] == [0, 1]
+    assert later[2:] == [3, 4]
+    assert actions.state().next_number == 5
+    requests = actions.update(bad(9.0, Severity.CRITICAL, "cell_emergency"), FLYING, 77.0)
+    assert {one.key for one in requests} == {(4, 0, 77.0), (4, 1, 77.0)}
+
+
+def test_an_event_has_the_time_of_its_beginning_and_the_newest_reason_and_limit() -> None:
+    actions = Actions([Action(Severity.CRITICAL, ActionKind.REDUCE, hold_s=1.0)])
+    found = []
+    for t_s, limit_id, max_a in ((5.0, "hot", 40.0), (6.0, "hot", 30.0), (7.0, "cell", 20.0)):
+        status = replace(bad(t_s, Severity.CRITICAL, limit_id), asked_max_a=max_a)
+        requests = actions.update(status, FLYING, 100.0 + t_s)
+        found += [one for one in requests if one.action.do is ActionKind.REDUCE]
+    assert [(one.key[2], one.because, one.max_a) for one in found] == [
+        (106.0, "hot", 30.0),
+        (106.0, "cell", 20.0),
+    ]
+
+
+def test_a_cooldown_ends_at_its_time_and_the_debounce_counts_meanwhile() -> None:
+    row = Action(Severity.CRITICAL, ActionKind.RETURN, hold_s=2.0, cooldown_s=10.0)
+    actions = Actions([row])
+
+    def active(t_s: float, *, on: bool) -> bool:
+        status = bad(t_s) if on else Status(t_s)
+        return any(one.action == row for one in actions.update(status, FLYING, t_s))
+
+    assert [active(t_s, on=True) for t_s in (0.0, 1.9, 2.0, 3.0)] == [False, False, True, True]
+    assert not active(4.0, on=False)
+    assert [active(t_s, on=True) for t_s in (5.0, 13.9, 14.0)] == [False, False, True]
+
+
+def test_explain_states_what_the_governor_does_and_the_sign_of_each_limit() -> None:
+    rows = [Action(GOVERNOR, ActionKind.REDUCE), Action(GOVERNOR, ActionKind.ANNOUNCE)]
+    assert explain([], rows) == ["governor -> reduce, announce"]
+    assert explain([]) == ["governor -> report"]
+    lines = explain(default_limits(FACTS))
+    (hot,) = [line for line in lines if line.startswith("hot_critical ")]
+    assert "CRITICAL   temperature_degc >= " in hot
+    assert hot.endswith("-> report, announce")
+    severities = [line.split()[1] for line in lines[:-1]]
+    assert severities == sorted(severities, key=["EMERGENCY", "CRITICAL", "WARNING", "INFO"].index)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantities of single steps against arithmetic, and the time until a pack has been judged."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -14,7 +15,9 @@ from dronebms.protection.limits import default_limits
 from dronebms.protection.quantities import (
     NOT_APPLICABLE,
     CurrentHistory,
+    CurrentHistoryState,
     Quantities,
+    QuantitiesState,
     Value,
     Values,
     mismatches,
@@ -342,3 +345,186 @@ def test_the_time_that_is_left_is_the_longest_hold_time_of_a_warning_at_most_ten
     assert longest == [10.0, 4.0, 0.0]
     assert CheckTime().left_s(0.0, 10.0) == 10.0
     assert [state.left_s(t_s, 10.0) for t_s in (100.0, 103.0, 111.0)] == [10.0, 7.0, 0.0]
+
+
+# ---------------------------------------------------------------------- details of the charge
+
+
+@pytest.mark.parametrize(
+    ("capacity_mah", "current_a", "charges"),
+    [
+        (5000.0, -1.0, True),  # 1 A at least, also of a small pack
+        (5000.0, -0.99, False),
+        (20_000.0, -2.0, True),  # a tenth of the capacity
+        (20_000.0, -1.99, False),
+        (None, -1.0, True),
+        (5000.0, -0.09, False),  # below any charge
+    ],
+)
+def test_a_current_that_is_no_offset_of_a_gauge_is_a_charge_at_once(
+    capacity_mah: float | None, current_a: float, *, charges: bool
+) -> None:
+    quantities = Quantities(replace(FACTS, capacity_mah=capacity_mah))
+    quantities.update(look(0.0, current_a=current_a), Estimate(0.0), ON_GROUND)
+    assert quantities.charging == charges
+
+
+@pytest.mark.parametrize(("rise_v", "charges"), [(0.0079, False), (0.0081, True)])
+def test_cells_that_rise_by_8_mv_prove_a_small_charge(rise_v: float, *, charges: bool) -> None:
+    quantities = Quantities(FACTS)
+    for t_s, cell_v in ((0.0, 3.7), (100.0, 3.7 + rise_v)):
+        quantities.update(look(t_s, cell_v, -0.3), Estimate(0.0), ON_GROUND)
+    assert quantities.charging == charges
+
+
+@pytest.mark.parametrize(("after_s", "charges"), [(300.0, True), (300.1, False)])
+def test_a_rise_counts_within_five_minutes(after_s: float, *, charges: bool) -> None:
+    quantities = Quantities(FACTS)
+    for t_s, cell_v in ((0.0, 3.700), (10.0, 3.709), (after_s, 3.709)):
+        quantities.update(look(t_s, cell_v, -0.3), Estimate(0.0), ON_GROUND)
+    assert quantities.charging == charges
+
+
+def test_a_level_of_the_cells_is_kept_every_ten_seconds() -> None:
+    quantities = Quantities(FACTS)
+    times_s = (0.0, 9.9, 10.0, 15.0, 19.9, 20.0, 35.0)
+    for t_s in times_s:
+        quantities.update(look(t_s, 3.7, -0.3), Estimate(0.0), ON_GROUND)
+    assert [t_s for t_s, _ in quantities.state().charging] == [0.0, 10.0, 20.0, 35.0]
+
+
+@pytest.mark.parametrize(
+    ("vehicle", "current_a", "kept"),
+    [
+        (ON_GROUND, 0.0, True),
+        (ON_GROUND, 0.25, True),  # at rest: 0.05 C
+        (ON_GROUND, 0.26, False),  # a load, after which the cells recover
+        (IN_AIR, 20.0, True),
+        (UNKNOWN_VEHICLE, 20.0, False),
+    ],
+)
+def test_the_level_before_a_charge_is_that_of_the_rest_or_of_the_flight(
+    vehicle: VehicleState, current_a: float, *, kept: bool
+) -> None:
+    quantities = Quantities(FACTS)
+    quantities.update(look(5.0, 3.7, current_a), Estimate(0.0), vehicle)
+    assert quantities.state().charging == (((5.0, pytest.approx(3.7)),) if kept else ())
+
+
+def test_without_a_voltage_no_level_is_kept_and_no_charge_begins() -> None:
+    quantities = Quantities(FACTS)
+    for t_s, current_a in ((0.0, 0.0), (10.0, -0.3), (20.0, -0.3)):
+        silent = replace(look(t_s, 3.7, current_a), voltage_v=None)
+        quantities.update(silent, Estimate(0.0), ON_GROUND)
+        assert quantities.state().charging == ()
+        assert not quantities.charging
+
+
+@pytest.mark.parametrize(
+    ("margin_s", "text"),
+    [
+        (None, "turn back"),
+        (33.4, "turn back: 33 s to spare"),
+        (-5.0, "turn back: 0 s to spare"),
+        (0.4, "turn back: 0 s to spare"),
+    ],
+)
+def test_the_text_of_the_way_home_has_the_time_to_spare(margin_s: float | None, text: str) -> None:
+    quantities = Quantities(FACTS)
+    quantities.update(look(0.0), Estimate(0.0, home_margin_s=margin_s), IN_AIR)
+    assert quantities.reason("home_reserve_s", look(0.0)) == text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "alternate", "count"),
+    [
+        (Verdict.UNKNOWN, True, None),
+        (Verdict.YES, True, 0.0),
+        (Verdict.MARGINAL, True, 0.0),
+        (Verdict.NO, False, 0.0),
+        (Verdict.NO, True, 1.0),
+    ],
+)
+def test_an_alternate_counts_while_home_is_out_of_reach(
+    verdict: Verdict, count: float | None, *, alternate: bool
+) -> None:
+    found = "rally point 2" if alternate else None
+    estimate = Estimate(0.0, home_verdict=verdict, alternate=found, remaining_s=0.0)
+    quantities = Quantities(FACTS)
+    assert quantities.update(look(0.0), estimate, IN_AIR)["alternates"] == count
+
+
+@pytest.mark.parametrize(
+    ("load_c", "loaded"), [(0.149, False), (0.15, True), (0.2, True), (-0.2, False)]
+)
+def test_a_pack_is_loaded_from_a_small_share_of_its_capacity_on(
+    load_c: float, *, loaded: bool
+) -> None:
+    current_a = 5.0 * load_c
+    (values,) = values_of([look(0.0, current_a=current_a)], ON_GROUND)
+    assert values["loaded_a"] == (current_a if loaded else NOT_APPLICABLE)
+    assert (values["spread_load_v"] is not None) == loaded
+
+
+def test_the_heat_follows_the_square_of_the_current_with_two_minutes() -> None:
+    quantities = Quantities(FACTS)
+    looks = [look(float(t_s), current_a=30.0) for t_s in range(241)]
+    heat_a = [quantities.update(one, Estimate(0.0), IN_AIR)["heat_a"] for one in looks]
+    assert heat_a[120] == pytest.approx(30.0 * (1.0 - math.exp(-1.0)) ** 0.5)
+    assert heat_a[240] == pytest.approx(30.0 * (1.0 - math.exp(-2.0)) ** 0.5)
+
+
+def test_the_idle_drain_adds_up_at_rest_alone() -> None:
+    quantities = Quantities(FACTS)
+    found = []
+    for t_s, current_a in ((0.0, 0.1), (36.0, 0.1), (72.0, 0.1), (73.0, 20.0), (109.0, 0.1)):
+        values = quantities.update(look(t_s, current_a=current_a), Estimate(0.0), ON_GROUND)
+        found.append(values["idle_mah"])
+    assert found == pytest.approx([0.0, 1.0, 2.0, 0.0, 1.0])
+    armed = quantities.update(look(145.0, current_a=0.1), Estimate(0.0), IN_AIR)
+    assert armed["idle_mah"] == 0.0
+
+
+def test_a_stored_pack_is_one_of_80_percent_that_does_not_fly() -> None:
+    for soc_pct, vehicle, stored in (
+        (80.0, ON_GROUND, 50.0), (79.9, ON_GROUND, 0.0), (None, ON_GROUND, 0.0),
+        (90.0, IN_AIR, 0.0), (90.0, UNKNOWN_VEHICLE, 50.0),
+    ):  # fmt: skip
+        quantities = Quantities(FACTS)
+        values: Values = {}
+        for t_s in (100.0, 150.0):
+            values = quantities.update(
+                look(t_s, current_a=0.0), Estimate(0.0, soc_pct=soc_pct), vehicle
+            )
+        assert values["stored_s"] == stored
+
+
+def test_the_mean_of_a_window_needs_the_whole_window() -> None:
+    history = CurrentHistory()
+    history.add(0.0, 10.0)
+    assert history.mean(0.0, 2.0) is None
+    history.add(1.9, 10.0)
+    assert history.mean(1.9, 2.0) is None
+    history.add(2.0, 30.0)
+    assert history.mean(2.0, 2.0) == pytest.approx((1.9 * 10.0 + 0.1 * 30.0) / 2.0)
+    history.add(3.0, None)  # an unknown current ends it
+    assert history.mean(3.0, 2.0) is None
+    assert history.state() == CurrentHistoryState()
+
+
+def test_samples_of_two_windows_are_kept_at_most() -> None:
+    history = CurrentHistory()
+    for t_s in range(500):
+        history.add(float(t_s), 10.0)
+        times_s = history.state().times_s
+        assert times_s[-1] - times_s[0] <= 120.0
+        assert t_s < 60 or times_s[-1] - times_s[0] >= 60.0
+        assert history.mean(float(t_s), 60.0) == (None if t_s < 60 else pytest.approx(10.0))
+
+
+def test_a_state_of_unequal_lengths_or_a_negative_square_is_refused() -> None:
+    with pytest.raises(ValueError, match="differ in length"):
+        CurrentHistoryState((1.0, 2.0), (1.0,))
+    with pytest.raises(ValueError, match="heat_a2 is -1"):
+        QuantitiesState(heat_a2=-1.0)
+    assert QuantitiesState(heat_a2=0.0).heat_a2 == 0.0
