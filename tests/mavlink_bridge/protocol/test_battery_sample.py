@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from mavlink_bridge.protocol.battery_sample import sample_of
+from mavlink_bridge.protocol.battery_sample import sample_of, summary_of
 
 UNUSED = 65_535
 
@@ -72,3 +72,41 @@ def test_what_an_autopilot_does_not_measure_is_unknown() -> None:
     assert sample_of(status(current_battery=-100)).current_a is None  # PX4's -1 A
     known = sample_of(status(current_battery=-99, temperature=-512, battery_remaining=0))
     assert (known.current_a, known.temperature_degc, known.soc_pct) == (-0.99, -5.12, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("mv", "amps", "pct", "values"),
+    [
+        (16_123, 1234, 55, (16.123, 12.34, 55.0)),
+        (65_534, -99, 0, (65.534, -0.99, 0.0)),
+        (UNUSED, -1, -1, (None, None, None)),
+        (0, -100, -1, (None, None, None)),
+        (1, 0, 100, (0.001, 0.0, 100.0)),
+        (16_000, -2, 1, (16.0, -0.02, 1.0)),
+        (16_000, -101, 1, (16.0, -1.01, 1.0)),
+    ],
+)
+def test_a_summary_has_the_pack_alone(
+    mv: int, amps: int, pct: int, values: tuple[float | None, ...]
+) -> None:
+    message = mavlink.MAVLink_sys_status_message(0, 0, 0, 0, mv, amps, pct, 0, 0, 0, 0, 0, 0)
+    sample = summary_of(message)
+    found = sample.voltage_v, sample.current_a, sample.soc_pct
+    assert found == tuple(None if one is None else pytest.approx(one) for one in values)
+    assert (sample.cells_v, sample.differ, sample.temperature_degc) == ((), False, None)
+
+
+@pytest.mark.parametrize(
+    ("voltages", "cells", "differ"),
+    [
+        ((4999, 4999), 2, False),
+        ((4999, 5000), 0, False),  # not that of a cell
+        ((4000, 4002), 2, False),  # parts of a divided voltage
+        ((4000, 4003), 2, True),
+    ],
+)
+def test_cells_are_below_5_v_and_differ_by_more_than_rounding(
+    voltages: tuple[int, ...], cells: int, *, differ: bool
+) -> None:
+    sample = sample_of(status(voltages))
+    assert (len(sample.cells_v), sample.differ) == (cells, differ)

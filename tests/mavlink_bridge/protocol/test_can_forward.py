@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """CAN frames that the autopilot forwards over the link of the vehicle."""
 
+import os
 from typing import Any
 
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.bridge import Bridge
+from mavlink_bridge.protocol.can_forward import CanForward
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, FakeVehicle, Flight
+from tests.mavlink_bridge.vehicle.test_battery_id import flying
 
 FORWARD = mavlink.MAV_CMD_CAN_FORWARD
 EXTENDED = 0x80000000
@@ -133,3 +136,94 @@ def test_the_port_is_made_once() -> None:
     bridge = Bridge(FakeVehicle(ARDUPILOT))
 
     assert bridge.can_port() is bridge.can_port()
+
+
+class Bench:
+    """The frames alone, at chosen times."""
+
+    def __init__(self, bus: int = 0) -> None:
+        self.can, self.autopilot = CanForward(bus), flying(ARDUPILOT)
+
+    def at(self, now_s: float) -> list[Any]:
+        """Messages of a time."""
+        return list(self.can.due(self.autopilot, now_s))
+
+
+def test_the_command_names_the_bus_from_one_and_has_no_other_parameter() -> None:
+    for bus in (0, 1):
+        bench = Bench(bus)
+        bench.can.filter = range(20)
+        command, chosen = bench.at(0.0)
+        parameters = [getattr(command, f"param{k}") for k in range(1, 8)]
+        assert parameters == [bus + 1, 0, 0, 0, 0, 0, 0]
+        assert (command.target_system, command.target_component) == (1, 1)
+        assert (command.command, command.confirmation) == (FORWARD, 0)
+        assert (chosen.bus, chosen.num_ids, list(chosen.ids)) == (bus + 1, 16, [*range(16)])
+
+
+def test_the_command_is_repeated_each_second() -> None:
+    bench = Bench()
+    times_s = (0.0, 0.9, 1.0, 1.9, 2.0)
+    assert [t_s for t_s in times_s if bench.at(t_s)] == [0.0, 1.0, 2.0]
+
+
+def test_sixteen_frames_leave_at_once_padded_to_eight_bytes() -> None:
+    bench = Bench(1)
+    bench.at(0.0)
+    bench.can.outbox.extend((number, bytes([number])) for number in range(20))
+    first, second = bench.at(0.1), bench.at(0.2)
+    assert (len(first), len(second)) == (16, 4)
+    for number, frame in enumerate([*first, *second]):
+        assert (frame.bus, frame.len, frame.id) == (1, 1, EXTENDED | number)
+        assert list(frame.data) == [number, *[0] * 7]
+
+
+def test_the_newest_256_frames_wait_in_each_direction() -> None:
+    bench = Bench()
+    for number in range(300):
+        bench.can.receive(_frame(EXTENDED | number, b"ab"))
+        bench.can.outbox.append((number, b""))
+    assert [can_id for can_id, _ in bench.can.received] == [*range(44, 300)]
+    assert len(bench.can.outbox) == 256
+    assert os.eventfd_read(bench.can.readable) == 300  # one for each
+
+
+@pytest.mark.parametrize(
+    ("can_id", "bus", "taken"),
+    [(EXTENDED | 0x1FFFFFFF, 0, True), (0x1FFFFFFF, 0, False), (EXTENDED | 1, 1, False)],
+)
+def test_an_extended_frame_of_this_bus_is_received_with_its_length(
+    can_id: int, bus: int, *, taken: bool
+) -> None:
+    bench = Bench()
+    bench.can.receive(_frame(can_id, b"abc", bus=bus))
+    bench.can.receive(_frame(can_id, b"12345678", bus=bus, length=9))
+    expected = [(0x1FFFFFFF, b"abc"), (0x1FFFFFFF, b"12345678")]
+    assert list(bench.can.received) == (expected if taken else [])
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "refused"),
+    [
+        (FORWARD, 0, False),
+        (FORWARD, 2, True),
+        (FORWARD, 4, True),
+        (FORWARD - 1, 2, False),
+        (FORWARD + 1, 2, False),
+    ],
+)
+def test_an_answer_to_the_command_alone_refuses(
+    command: int, result: int, *, refused: bool
+) -> None:
+    bench = Bench(1)
+    assert bench.can.trouble == "no heartbeat of the autopilot"
+    bench.can.receive(mavlink.MAVLink_command_ack_message(command, result))
+    bench.at(0.0)
+    text = "the autopilot does not forward its CAN bus 2"
+    assert bench.can.trouble == (text if refused else None)
+    bench.can.receive(mavlink.MAVLink_command_ack_message(FORWARD, 0))
+    bench.at(0.1)
+    assert bench.can.trouble is None
+    bench.can.outbox.append((1, b""))
+    assert bench.at(9.0) == []  # the heartbeat is old
+    assert (bench.can.trouble, len(bench.can.outbox)) == ("no heartbeat of the autopilot", 0)

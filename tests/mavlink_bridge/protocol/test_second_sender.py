@@ -161,3 +161,67 @@ def test_one_autopilot_with_losses_restarts_copies_and_disorder_is_one(seed: int
     for number, frame in enumerate(sent):
         message = decoder.decode(bytearray(frame))
         assert not watch.is_doubled(message, 0.1 * number)
+
+
+def test_a_notice_begins_two_seconds_after_the_first_frame_and_is_repeated_each_minute() -> None:
+    watch = SecondSender()
+    assert not watch.notice((1, 180), "text", 0.0)  # nothing was sent yet
+    watch.sent((1, 180), bytes(12), 10.0)
+    watch.sent((1, 180), bytes(12), 11.0)
+    times_s = (11.9, 12.0, 12.1, 71.9, 72.0, 131.9, 132.0)
+    found = [t_s for t_s in times_s if watch.notice((1, 180), f"at {t_s}", t_s)]
+    assert found == [12.0, 72.0, 132.0]
+    assert watch.notice((1, 181), "other", 132.0)
+
+
+def test_the_trouble_is_that_of_the_last_ten_seconds() -> None:
+    watch = SecondSender()
+    watch.sent((1, 180), bytes(12), 0.0)
+    assert watch.trouble(5.0) is None
+    watch.notice((1, 180), "one", 5.0)
+    watch.notice((1, 180), "two", 6.0)  # not reported again, and still there
+    assert [watch.trouble(now_s) for now_s in (6.0, 16.0, 16.1)] == ["two", "two", None]
+
+
+def by_number(number: int, time_ms: int) -> Any:  # noqa: ANN401 - a message
+    codec = mavlink.MAVLink(None, 1, 1)
+    codec.seq = number
+    message = mavlink.MAVLink_system_time_message(0, time_ms)
+    return mavlink.MAVLink(None).decode(bytearray(message.pack(codec)))
+
+
+@pytest.mark.parametrize(
+    ("back", "found_at"), [(1, None), (16, None), (17, 5), (100, 5), (127, 5), (128, 3)]
+)
+def test_a_number_counts_that_goes_back_by_more_than_disorder(
+    back: int, found_at: int | None
+) -> None:
+    watch = SequenceWatch()
+    # Two counts in turn: each second number goes back; 128 is back either way.
+    numbers = [200 if step % 2 == 0 else 200 - back for step in range(6)]
+    found = [
+        watch.is_doubled(by_number(number, step), float(step))
+        for step, number in enumerate(numbers)
+    ]
+    assert next((step for step, doubled in enumerate(found) if doubled), None) == found_at
+
+
+@pytest.mark.parametrize(("within_s", "doubled"), [(10.0, True), (10.1, False)])
+def test_three_times_back_within_ten_seconds_are_two_senders(
+    within_s: float, *, doubled: bool
+) -> None:
+    watch = SequenceWatch()
+    times_s = (0.0, 1.0, 2.0, within_s / 2, within_s / 2 + 0.5, 1.0 + within_s)
+    numbers = (200, 100, 200, 101, 201, 102)
+    found = [
+        watch.is_doubled(by_number(number, index), t_s)
+        for index, (number, t_s) in enumerate(zip(numbers, times_s, strict=True))
+    ]
+    assert found == [False] * 5 + [doubled]
+
+
+def test_a_frame_that_comes_twice_is_not_counted() -> None:
+    watch = SequenceWatch()
+    frames = [by_number(200, 1), by_number(100, 2)]
+    for step in range(20):
+        assert not watch.is_doubled(frames[step % 2], 0.1 * step)

@@ -358,7 +358,11 @@ def test_an_unknown_start_of_the_computer_is_another_one(
 
 
 @pytest.mark.parametrize(
-    ("mode", "warns"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)]
+    ("mode", "warns"),
+    [
+        *[(mode, False) for mode in (0o600, 0o400, 0o700)],
+        *[(0o400 | bit, True) for bit in (0o040, 0o020, 0o010, 0o004, 0o002, 0o001)],
+    ],
 )
 def test_a_key_that_other_users_can_use_is_warned_of(
     tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture, *, warns: bool
@@ -377,3 +381,68 @@ def test_without_a_key_nothing_is_signed() -> None:
     assert wire.frames[0][2] == 0
     wire._out.append(Peer(NOW, (1, 1)).beat())
     assert len(list(codec.receive(0.0))) == 1
+
+
+@pytest.mark.parametrize(("late_s", "accepted"), [(60.0, True), (60.1, False), (-3600.0, True)])
+def test_the_first_frame_of_a_stream_may_be_a_minute_late(late_s: float, *, accepted: bool) -> None:
+    for started_s in (0.0, 100.0):  # ago
+        keeper = Signing(KEY, NOW - started_s)
+        keeper.next_timestamp(7.0)
+        keeper.next_timestamp(7.0 + started_s)
+        assert keeper.accepts(Peer(NOW - late_s).beat(), *GROUND) == accepted
+
+
+def test_each_link_of_a_component_is_a_stream_of_its_own() -> None:
+    keeper = Signing(KEY, NOW)
+    first, second = Peer(NOW, link_id=1), Peer(NOW - 30.0, link_id=2)
+    frames = [first.beat(), second.beat(), first.beat(), second.beat()]
+    assert [keeper.accepts(frame, *GROUND) for frame in frames] == [True] * 4
+    assert [keeper.accepts(frame, *GROUND) for frame in frames] == [False] * 4
+    assert keeper.accepts(Peer(NOW, (1, 1)).beat(), 1, 1)
+
+
+def test_a_frame_with_the_same_time_is_a_repetition() -> None:
+    keeper, peer = Signing(KEY, NOW), Peer(NOW)
+    ticks = peer.codec.signing.timestamp
+    assert keeper.accepts(peer.beat(), *GROUND)
+    for offset, accepted in ((0, False), (-1, False), (5, True), (5, False), (6, True)):
+        peer.codec.signing.timestamp = ticks + offset
+        assert keeper.accepts(peer.beat(), *GROUND) == accepted
+
+
+def test_our_timestamp_counts_ten_microseconds_since_2015_from_the_first_one_on() -> None:
+    keeper = Signing(KEY, EPOCH_S + 2.0)
+    found = [keeper.next_timestamp(now_s) for now_s in (100.0, 100.0, 100.5, 100.5, 99.0, 101.0)]
+    assert found == [200_000, 200_001, 250_000, 250_001, 250_002, 300_000]
+    assert Signing(KEY).next_timestamp(5.0) == 1  # no date
+    assert Signing(KEY, 5.0).next_timestamp(5.0) == 1  # a date before 2015
+
+
+def test_our_timestamps_follow_a_peer_that_is_ahead() -> None:
+    keeper, peer = Signing(KEY, NOW), Peer(NOW + 1000.0)
+    ticks = peer.codec.signing.timestamp
+    assert keeper.accepts(peer.beat(), *GROUND)
+    assert keeper.next_timestamp(0.0) > ticks
+    most = (1 << 48) - 10 * 365 * 86_400 * TICKS_PER_S
+    for ahead, followed in ((most - 10, most - 9), (most + 10, most + 1)):
+        keeper, peer = Signing(KEY, NOW), Peer(NOW)
+        peer.codec.signing.timestamp = ahead
+        assert keeper.accepts(peer.beat(), *GROUND)
+        assert keeper.next_timestamp(0.0) == pytest.approx(followed, abs=2)
+
+
+def test_the_stored_time_is_ten_seconds_ahead_and_written_when_it_is_reached(
+    tmp_path: Path,
+) -> None:
+    with closing(TimestampFile(tmp_path / "signing")) as store:
+        keeper = Signing(KEY, NOW, store)
+        stored = []
+        for now_s in (0.0, 5.0, 9.9, 10.1, 19.0, 21.0):
+            own = keeper.next_timestamp(now_s)
+            keeper.store()
+            with closing(TimestampFile(tmp_path / "signing")) as other:
+                assert other.state is not None
+                assert other.state.FORMAT == 1
+                assert other.state.own > own
+                stored.append(round((other.state.own - own) / TICKS_PER_S, 1))
+    assert stored == [10.0, 5.0, 0.1, 10.0, 1.1, 10.0]

@@ -317,3 +317,18 @@ def test_a_pack_without_a_monitor_or_a_voltage_is_not_noted() -> None:
         bench.resets.update(a_report(0.0, 0, identity=identity, voltage_v=voltage_v))
     bench.at(0.0)
     assert bench.at(9.0) == []
+
+
+@pytest.mark.parametrize(("result", "level"), [(0, "INFO"), (2, "WARNING")])
+def test_the_end_of_a_reset_is_logged_by_its_severity(
+    result: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    bench = Bench({0: 1})
+    bench.swap(0, 50.0)
+    bench.at(0.0)
+    bench.at(3.0)
+    caplog.clear()
+    bench.answer(result)
+    (record,) = caplog.records
+    assert record.levelname == level

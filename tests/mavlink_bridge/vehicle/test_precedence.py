@@ -398,3 +398,39 @@ def test_commands_of_more_than_a_minute_ago_are_forgotten() -> None:
         sent = decide([request(ActionKind.LAND, (0, 2, number))], FLYING, sent, t_s).sent
     assert sent is not None
     assert [t_s for _, t_s in sent.recent_s] == [10.0, 50.0, 60.0]
+
+
+def test_each_try_has_its_number_and_a_lapsed_command_begins_again() -> None:
+    row = request(ActionKind.RETURN, retry_s=1.0, retries=3)
+    decision, tries = decide([row], FLYING, None, 0.0), []
+    for t_s in (1.0, 2.0, 3.0):
+        decision = decide([row], FLYING, decision.sent, t_s)
+        assert decision.sent is not None
+        tries.append(decision.sent.tries)
+    assert tries == [2, 3, 4]
+    assert decision.sent is not None
+    lapsed = replace(decision.sent, phase=Phase.LAPSED, recent_s=())
+    again = decide([row], FLYING, lapsed, 9.0)
+    assert again.sent is not None
+    assert again.sent.tries == 1
+
+
+@pytest.mark.parametrize(
+    ("phase", "means", "waits"),
+    [
+        (Phase.SENT, 0, True),
+        (Phase.SENT, 1, True),
+        (Phase.REFUSED, 0, True),
+        (Phase.REFUSED, 1, False),
+    ],
+)
+def test_only_the_next_command_of_the_class_after_a_refusal_needs_no_pause(
+    phase: Phase, means: int, *, waits: bool
+) -> None:
+    plane = replace(FLYING, vehicle_class="ArduPlane", mode="CRUISE")
+    row = request(ActionKind.LAND, (0, 2, 7))
+    sent = decide([row], plane, None, 10.0).sent
+    assert sent is not None
+    sent = replace(sent, phase=phase, means=means)
+    decision = decide([row], plane, sent, 10.5)
+    assert (decision.send is None) == waits

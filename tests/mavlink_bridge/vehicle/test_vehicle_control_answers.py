@@ -275,3 +275,58 @@ def test_only_configured_actions_are_reported_as_impossible(tmp_path: Path) -> N
     bench.control.configured = (ActionKind.LAND,)
     bench.beat(0.0)
     assert bench.control.take_texts() == []
+
+
+def limited(bench: Bench, **state: Any) -> dict[str, Any]:  # noqa: ANN401 - of the vehicle
+    """What is requested of a vehicle in a state while a limit of current is requested."""
+    action = Action("governor", ActionKind.REDUCE)
+    bench.ask(ActionRequest(action, (0, 2, 1), "governor", 30.0))
+    vehicle = replace(bench.autopilot.state(0.0), **state)
+    found = bench.control.step(bench.autopilot, vehicle, 0.0, enabled=True)
+    return {by_wire(one).param_id: one for one in found if one.get_type() == "PARAM_REQUEST_READ"}
+
+
+@pytest.mark.parametrize(
+    ("state", "limits"),
+    [
+        ({}, True),
+        ({"mode": "RTL"}, True),  # a limit of the current stays during a return
+        ({"mode": "LAND"}, False),
+        ({"landing": True}, False),
+        ({"armed": None}, True),
+        ({"armed": False}, False),
+        ({"terminated": True}, False),
+    ],
+)
+def test_a_limit_is_for_a_flight_that_does_not_land(
+    bench: Bench, state: dict[str, Any], *, limits: bool
+) -> None:
+    assert ("MOT_BAT_CURR_MAX" in limited(bench, **state)) == limits
+
+
+@pytest.mark.parametrize(("armed", "waits"), [(True, True), (None, True), (False, False)])
+def test_on_the_ground_a_limit_is_restored_without_writes_left(
+    bench: Bench, *, armed: bool | None, waits: bool
+) -> None:
+    control, own = bench.control, {"MOT_BAT_CURR_MAX": 0.0, "MOT_BAT_CURR_TC": 5.0}
+
+    def step(now_s: float, *limits: float, armed: bool | None = True) -> None:
+        action = Action("governor", ActionKind.REDUCE)
+        bench.ask(*[ActionRequest(action, (0, 2, 1), "governor", limit) for limit in limits])
+        bench.beat(now_s)
+        vehicle = replace(bench.autopilot.state(now_s), armed=armed)
+        for one in control.step(bench.autopilot, vehicle, now_s, enabled=True):
+            message = by_wire(one)
+            if message.get_type() == "PARAM_SET":
+                own[message.param_id] = message.param_value
+            if message.get_type().startswith("PARAM") and message.param_id in own:
+                value = own[message.param_id]
+                name = message.param_id.encode()
+                bench.receive(mavlink.MAVLink_param_value_message(name, value, 9, 1, 0), now_s)
+
+    for half, limit in enumerate((90.0, 90.0, 90.0, 70.0, 50.0, 35.0, 25.0)):
+        step(half / 2, limit)
+    assert own["MOT_BAT_CURR_MAX"] == 25.0
+    for half in range(7, 12):
+        step(half / 2, armed=armed)
+    assert (own["MOT_BAT_CURR_MAX"] == 25.0) == waits
