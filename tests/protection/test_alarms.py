@@ -945,3 +945,62 @@ def test_flags_of_a_source_without_status_words_are_alerts_by_their_texts() -> N
         one = replace(look(k * STEP_S), alerts=flags, read_at_s={"alert_raw": k * STEP_S})
         texts += [event.text for event in alarms.update(one, NO).events]
     assert texts == ["WARNING: gauge alert: overload; BMS error", "CLEARED: gauge alert"]
+
+
+# ---------------------------------------------------------------------- fresh readings
+
+
+HOT = next(row for row in default_limits(FACTS) if row.limit_id == "hot_critical")
+
+
+def hot(t_s: float, read_s: float, degc: float) -> Snapshot:
+    there = look(t_s, temperature_degc=degc)
+    return replace(there, read_at_s={**there.read_at_s, "temperature_degc": read_s})
+
+
+def tripped_at(steps: Iterable[tuple[float, float, float]]) -> float | None:
+    alarms = Alarms([HOT], FACTS)
+    for t_s, read_s, degc in steps:
+        if alarms.update(hot(t_s, read_s, degc), Estimate(t_s)).active:
+            return t_s
+    return None
+
+
+@pytest.mark.parametrize(
+    ("steps", "at_s"),
+    [
+        # One reading that is polled for ever trips nothing, whatever value stands in it.
+        ([(0.1 * k, 0.0, 65.0) for k in range(200)], None),
+        ([(0.1 * k, 0.0, 65.0 + k % 2) for k in range(200)], None),
+        # Two of them do, the second one with another value or a second later.
+        ([(0.1 * k, 0.1 * k, 65.0 + 0.1 * (k > 3)) for k in range(200)], 5.0),
+        ([(0.1 * k, 0.1 * k, 65.0) for k in range(200)], 5.0),
+        ([(k, 0.94 * (k > 0), 65.0) for k in range(20)], None),
+        ([(k, 0.95 * (k > 0), 65.0) for k in range(20)], 5.0),
+        ([(k, 0.1 * (k > 0), 65.0 + 0.1 * (k > 0)) for k in range(20)], 5.0),
+    ],
+)
+def test_a_reading_is_fresh_that_is_newer_and_another_one_or_a_second_old(
+    steps: list[tuple[float, float, float]], at_s: float | None
+) -> None:
+    assert HOT.readings == 2
+    assert tripped_at(steps) == (None if at_s is None else pytest.approx(at_s))
+
+
+def test_what_is_pending_is_at_least_a_warning_with_the_longest_rest_first() -> None:
+    rows = {row.limit_id: row for row in default_limits(FACTS)}
+    alarms = Alarms(rows.values(), FACTS)
+    for second in range(3):
+        alarms.update(look(float(second), 3.8), Estimate(float(second)))
+    status = alarms.update(look(3.0, 3.0, temperature_degc=65.0), Estimate(3.0))
+    assert status.active == ()
+    holds_s = {one: rows[one].hold_s for one in status.pending}
+    assert status.pending == holds_s
+    assert {"cell_critical", "cell_emergency", "hot_critical"} <= status.pending.keys()
+    assert [*status.pending.values()] == sorted(holds_s.values(), reverse=True)
+    assert all(rows[one].severity >= Severity.WARNING for one in status.pending)
+    later = alarms.update(look(4.0, 3.0, temperature_degc=65.0), Estimate(4.0))
+    assert later.pending["hot_critical"] == pytest.approx(rows["hot_critical"].hold_s - 1.0)
+    gone = alarms.update(look(5.0, 3.8), Estimate(5.0))
+    assert "hot_critical" not in gone.pending
+    assert set(later.labels) >= set(later.pending)

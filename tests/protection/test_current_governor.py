@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Current governor: allowed current, rates of the limit, and its floor."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -248,3 +249,153 @@ def test_when_the_floor_is_above_what_the_pack_can_give_it_is_at_least_critical(
         assert asked_a is None or asked_a >= 20.0
         if asked_a is not None and most_a < 20.0 and current_a >= 0.75:
             assert status.severity >= Severity.CRITICAL
+
+
+# ---------------------------------------------------------------------- the parts by arithmetic
+
+
+def known(**values: Value) -> Values:
+    """Quantities of a pack at rest, with other values."""
+    none: Values = dict.fromkeys(
+        ("lowest_cell_v", "loaded_a", "cells", "temperature_degc", "heat_a", "current_2s_a")
+    )
+    return none | values
+
+
+def least(
+    values: Values, estimate: Estimate = NO, history: CurrentHistory | None = None
+) -> tuple[float, str]:
+    return allowed_current(CAPS, history or CurrentHistory(), values, estimate, 120.0)
+
+
+def test_the_thresholds_are_those_of_the_mildest_tiers() -> None:
+    rows = {row.limit_id: row for row in ROWS}
+    assert CAPS.windows == {
+        "current_2s_a": ("current_2s", rows["current_2s"].trip),
+        "current_10s_a": ("current_10s", rows["current_10s"].trip),
+        "current_60s_a": ("current_60s", rows["current_60s"].trip),
+    }
+    assert CAPS.heat == ("heat", rows["heat"].trip)
+    steady_a = min(rows[one].trip for one in ("current_2s", "current_10s", "current_60s", "heat"))
+    assert pytest.approx(0.97 * steady_a) == CAPS.steady_a
+    assert (CAPS.warm_degc, CAPS.hot_degc) == (
+        rows["hot"].trip,
+        rows["hot_critical"].trip,
+    )
+    assert CAPS.cutoff_v == 3.3
+    bare = caps_of((), FACTS)
+    assert (bare.windows, bare.heat, bare.steady_a) == ({}, None, float("inf"))
+    assert (bare.warm_degc, bare.hot_degc) == (float("inf"), float("inf"))
+
+
+def test_the_weakest_cell_is_held_a_little_above_the_cut_off() -> None:
+    ohm = Estimate(0.0, resistance_ohm=0.03)
+    sag = known(lowest_cell_v=3.6, loaded_a=20.0, cells=6.0)
+    # 0.25 V above 3.35 V, six cells, 30 mohm.
+    assert least(sag, ohm)[1] == "cell_sag"
+    assert least(sag, ohm)[0] == pytest.approx(20.0 + 0.25 * 6 / 0.03)
+    low = known(lowest_cell_v=3.25, loaded_a=20.0, cells=6.0)
+    assert least(low, ohm)[0] == pytest.approx(20.0 - 0.1 * 6 / 0.03)
+    assert least(known(lowest_cell_v=3.0, loaded_a=20.0, cells=6.0), ohm) == (0.0, "cell_sag")
+    for name, value in (("lowest_cell_v", None), ("loaded_a", None), ("cells", 0.0)):
+        assert least({**sag, name: value}, ohm) == (float("inf"), "none")
+    for unknown in (None, 0.0):
+        assert least(sag, Estimate(0.0, resistance_ohm=unknown)) == (float("inf"), "none")
+    idle: Values = {**sag, "loaded_a": NOT_APPLICABLE}
+    assert least(idle, ohm) == (float("inf"), "none")
+
+
+def test_a_warm_pack_may_give_less_until_nothing() -> None:
+    for degc, share in (
+        (CAPS.warm_degc, None), (CAPS.warm_degc - 1.0, None), (CAPS.warm_degc + 5.0, 0.5),
+        (CAPS.warm_degc + 8.0, 0.2), (CAPS.hot_degc, 0.0), (CAPS.hot_degc + 9.0, 0.0),
+    ):  # fmt: skip
+        found = least(known(temperature_degc=degc))
+        if share is None:
+            assert found == (float("inf"), "none")
+        else:
+            assert found[1] == "hot_critical"
+            assert found[0] == pytest.approx(share * CAPS.steady_a)
+    assert CAPS.hot_degc - CAPS.warm_degc == 10.0
+
+
+def test_what_the_estimate_gives_is_the_least_of_both_times() -> None:
+    for now_a, later_a, expected_a in ((50.0, 40.0, 40.0), (30.0, 40.0, 30.0), (None, 9.0, 9.0)):
+        estimate = Estimate(0.0, max_discharge_a=now_a, max_discharge_30s_a=later_a)
+        assert least(known(), estimate) == (expected_a, "cell_critical")
+
+
+def test_windows_are_budgeted_once_the_load_comes_near_the_steady_current() -> None:
+    history = CurrentHistory()
+    for second in range(121):
+        history.add(float(second), 2.0 * CAPS.steady_a)
+    near_a = 0.8 * CAPS.steady_a / 1.15
+    assert least(known(loaded_a=0.999 * near_a), history=history) == (float("inf"), "none")
+    amps, limit_id = least(known(loaded_a=1.001 * near_a), history=history)
+    # After two minutes of twice the steady current nothing more is left than what must remain.
+    assert amps == pytest.approx(0.8 * CAPS.steady_a)
+    assert limit_id in {one for one, _ in CAPS.windows.values()}
+
+
+def test_the_heat_leaves_what_two_seconds_may_add() -> None:
+    assert CAPS.heat is not None
+    trip_a = CAPS.heat[1]
+    cool = math.exp(-2.0 / 120.0)
+    for heat_a in (0.0, 0.5 * trip_a, 0.96 * trip_a):
+        room_a2 = ((0.97 * trip_a) ** 2 - heat_a**2 * cool) / (1.0 - cool)
+        expected_a = math.sqrt(max(room_a2, (0.8 * CAPS.steady_a) ** 2))
+        caps = replace(CAPS, windows={})
+        values = known(loaded_a=CAPS.steady_a, heat_a=heat_a)
+        found = allowed_current(caps, CurrentHistory(), values, NO, 120.0)
+        assert found[1] == "heat"
+        assert found[0] == pytest.approx(expected_a)
+
+
+@pytest.mark.parametrize(("target_a", "limits"), [(57.51, False), (57.49, True)])
+def test_a_limit_begins_within_15_percent_of_the_present_current(
+    target_a: float, *, limits: bool
+) -> None:
+    ((asked, by),) = asking(target_a, 50.0, STEP_S, Governor(), 20.0)
+    assert (asked is not None) == limits
+    assert by == ("cell_sag" if limits else None)
+
+
+@pytest.mark.parametrize(("load_a", "released"), [(35.70, True), (35.73, False)])
+def test_a_limit_ends_after_ten_seconds_40_percent_above_the_current(
+    load_a: float, *, released: bool
+) -> None:
+    governor = Governor()
+    asking(50.0, 80.0, 3.0, governor, 20.0)
+    found = [asked for asked, _ in asking(50.0, load_a, 12.0, governor, 20.0)]
+    assert (None in found) == released
+    assert not released or found.index(None) * STEP_S == pytest.approx(10.0, abs=0.11)
+
+
+def test_the_present_current_is_the_larger_of_now_and_of_two_seconds() -> None:
+    for now_a, mean_a, limits in (
+        (50.0, None, True),
+        (20.0, 50.0, True),
+        (20.0, 30.0, False),
+        (20.0, None, False),
+    ):
+        values: Values = {"dt_s": STEP_S, "loaded_a": now_a, "current_2s_a": mean_a}
+        asked, _ = Governor().update((55.0, "cell_sag"), 10.0, values)
+        assert (asked is not None) == limits
+
+
+def test_the_power_of_a_flight_is_learned_with_two_minutes_after_thirty_seconds() -> None:
+    governor = Governor()
+    values: Values = {"dt_s": 1.0, "loaded_a": 40.0, "voltage_v": 20.0}
+    learned = [governor.limp_home_a(FACTS, values, UNKNOWN_VEHICLE) for _ in range(30)]
+    assert learned[:29] == [None] * 29
+    assert learned[29] == pytest.approx(44.0)
+    for _ in range(300):
+        governor.limp_home_a(FACTS, values, UNKNOWN_VEHICLE)
+    heavier: Values = {**values, "loaded_a": 60.0}
+    after_s = [governor.limp_home_a(FACTS, heavier, UNKNOWN_VEHICLE) for _ in range(120)]
+    assert after_s[0] == pytest.approx(1.1 * (40.0 + 20.0 / 120.0), rel=1e-3)
+    assert after_s[-1] == pytest.approx(1.1 * (60.0 - 20.0 * (1.0 - 1 / 120) ** 120), rel=1e-3)
+    for climb_m_s, learns in ((-0.5, False), (-0.49, True), (None, True), (2.0, True)):
+        before = governor.state().flown_s
+        governor.limp_home_a(FACTS, values, VehicleState(climb_m_s=climb_m_s))
+        assert (governor.state().flown_s > before) == learns
