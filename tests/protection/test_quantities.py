@@ -528,3 +528,115 @@ def test_a_state_of_unequal_lengths_or_a_negative_square_is_refused() -> None:
     with pytest.raises(ValueError, match="heat_a2 is -1"):
         QuantitiesState(heat_a2=-1.0)
     assert QuantitiesState(heat_a2=0.0).heat_a2 == 0.0
+
+
+# ---------------------------------------------------------------------- hidden cells
+
+
+def half_read(t_s: float, known_v: tuple[float | None, ...], pack_v: float | None) -> Snapshot:
+    return replace(look(t_s), cells_v=known_v, voltage_v=pack_v)
+
+
+@pytest.mark.parametrize(
+    ("cells_v", "pack_v", "lowest_v"),
+    [
+        ((3.8, 3.8, 3.8, None), 15.0, 3.6),
+        ((3.8, 3.8, None, None), 14.4, 3.4),  # their mean
+        ((3.8, 3.8, None, None), 15.6, 3.8),  # the known ones are lower
+        ((3.8, 3.7, 3.6, 3.9), 12.0, 3.6),  # all are known
+        ((3.8, None, None, None), None, 3.8),  # nothing to subtract from
+        ((None, None, None, None), 15.0, None),
+    ],
+)
+def test_unknown_cells_have_the_mean_that_the_known_ones_leave(
+    cells_v: tuple[float | None, ...], pack_v: float | None, lowest_v: float | None
+) -> None:
+    (values,) = values_of([half_read(0.0, cells_v, pack_v)], IN_AIR)
+    found = values["lowest_cell_v"]
+    assert found == (None if lowest_v is None else pytest.approx(lowest_v))
+    known = [one for one in cells_v if one is not None]
+    assert values["highest_cell_v"] == max(known, default=None)
+
+
+def test_the_mean_of_unknown_cells_is_smoothed_with_three_seconds_and_begins_again() -> None:
+    quantities = Quantities(FACTS)
+    found = []
+    for t_s, cells_v, pack_v in (
+        (0.0, (3.8, None), 7.2), (3.0, (3.8, None), 6.8), (6.0, (3.8, None), None),
+        (9.0, (3.8, None), 6.6), (10.0, (3.8, 3.7), 7.5), (11.0, (3.8, None), 7.0),
+    ):  # fmt: skip
+        quantities.update(half_read(t_s, cells_v, pack_v), Estimate(0.0), IN_AIR)
+        found.append(quantities.state().hidden_cell_v)
+    after_3_s = 3.4 - 0.4 * (1.0 - math.exp(-1.0))
+    expected = [3.4, after_3_s, None, 2.8, None, 3.2]
+    assert [one if one is None else round(one, 6) for one in found] == [
+        one if one is None else round(one, 6) for one in expected
+    ]
+
+
+# ---------------------------------------------------------------------- what is lost
+
+
+@pytest.mark.parametrize(
+    ("lost", "names"),
+    [
+        ({"current_a": None}, "current"),
+        ({"temperature_degc": None}, "temperature"),
+        ({"cells_v": (3.8, 3.8, None, 3.8, 3.8, 3.8)}, "cells"),
+        ({"cells_v": ()}, "cells"),
+        ({"current_a": None, "temperature_degc": None}, "current/temperature"),
+    ],
+)
+def test_a_reading_that_is_lost_is_counted_and_named_from_its_loss_on(
+    lost: dict[str, object], names: str
+) -> None:
+    quantities = Quantities(FACTS)
+    found = []
+    for t_s in range(8):
+        snapshot = look(float(t_s))
+        if 3 <= t_s < 7:
+            snapshot = replace(snapshot, **lost)  # type: ignore[arg-type]  # by name
+        found.append(quantities.update(snapshot, Estimate(0.0), IN_AIR)["blind_s"])
+        if t_s == 5:
+            assert quantities.reason("blind_s", snapshot) == names
+    assert found == [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 0.0]
+
+
+def test_a_silent_gauge_is_not_blind_and_counts_its_silence() -> None:
+    quantities = Quantities(FACTS)
+    found = []
+    for t_s in (0.0, 1.0, 2.0, 3.0):
+        snapshot = look(t_s)
+        if t_s >= 1.0:
+            snapshot = replace(snapshot, voltage_v=None, current_a=None, cells_v=(None,) * 6)
+        values = quantities.update(snapshot, Estimate(0.0), IN_AIR)
+        found.append((values["silence_s"], values["blind_s"], values["doubts"]))
+    assert found == [(0.0, 0.0, 0.0), (1.0, 0.0, None), (2.0, 0.0, None), (3.0, 0.0, None)]
+
+
+@pytest.mark.parametrize(
+    ("status_raw", "stop", "hot"),
+    [
+        (None, None, None),
+        (0, 0.0, 0.0),
+        (1 << 11, 1.0, 0.0),
+        (1 << 12, 0.0, 1.0),
+        (0xE7FF, 0.0, 0.0),
+    ],
+)
+def test_the_alarms_of_the_gauge_are_two_bits(
+    status_raw: int | None, stop: float | None, hot: float | None
+) -> None:
+    (values,) = values_of([replace(look(0.0), status_raw=status_raw)], IN_AIR)
+    assert (values["stop_alarm"], values["hot_alarm"]) == (stop, hot)
+
+
+def test_a_lost_battery_is_named_by_its_number() -> None:
+    quantities = Quantities(FACTS)
+    quantities.missing = (0, 2)
+    for name in ("packs_missing", "modules_missing"):
+        assert quantities.reason(name, look(0.0)) == "1, 3"
+    other = replace(look(0.0), other_pack="serial 8, not 7")
+    assert quantities.reason("other_pack", other) == "serial 8, not 7"
+    assert quantities.reason("other_pack", look(0.0)) == ""
+    assert quantities.reason("voltage_v", other) == ""

@@ -228,3 +228,12 @@ def test_a_later_run_goes_on_with_the_trends() -> None:
     )
     assert one == other
     assert one.trips_in_s
+
+
+def test_a_limit_that_a_trend_reaches_within_a_second_is_on_its_way() -> None:
+    row = ROWS["hot_critical"]
+    steps: list[tuple[float, Values]] = [
+        (float(s), {"temperature_degc": row.trip - 0.02 - 0.1 * (200 - s)}) for s in range(201)
+    ]
+    found = after(only("hot_critical"), steps)
+    assert found.trips_in_s["hot_critical"] == pytest.approx(0.2 + row.hold_s, abs=0.05)
