@@ -640,3 +640,13 @@ def test_a_lost_battery_is_named_by_its_number() -> None:
     assert quantities.reason("other_pack", other) == "serial 8, not 7"
     assert quantities.reason("other_pack", look(0.0)) == ""
     assert quantities.reason("voltage_v", other) == ""
+
+
+def test_a_temperature_is_kept_every_second_for_a_minute() -> None:
+    quantities = Quantities(FACTS)
+    for half in range(300):
+        quantities.update(look(half / 2), Estimate(0.0), IN_AIR)
+    times_s = [t_s for t_s, _ in quantities.state().temperatures]
+    assert times_s == [float(t_s) for t_s in range(89, 150)]
+    quantities.resume()
+    assert quantities.state().temperatures == ()
