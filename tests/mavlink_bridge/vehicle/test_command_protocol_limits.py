@@ -172,6 +172,7 @@ def test_a_new_rate_is_that_of_every_component_and_of_battery_status_alone() -> 
 def test_ids_of_the_configuration_are_not_changed() -> None:
     assert Server(ids_are_fixed=True).set(b"BMS_ID", 7.0) == -1.0
     assert Server(ids_are_fixed=True).set(b"BMS_RATE_HZ", 7.0) == 7.0
+    assert Server(ids_are_fixed=True).set(b"BMS_ACT", 0.0) == 0.0
 
 
 NAMES = ["BMS_RATE_HZ", "BMS_ID", "BMS_ACT"]

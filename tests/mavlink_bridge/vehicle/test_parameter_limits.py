@@ -354,3 +354,19 @@ def test_the_original_values_are_those_of_the_parameters_that_exist(tmp_path: Pa
     (file,) = tmp_path.glob("*.json")
     assert json.loads(file.read_text())["values"] == {"MOT_BAT_CURR_MAX": 80.0}
     assert vehicle.own == {"MOT_BAT_CURR_MAX": 30.0}
+
+
+def test_a_write_without_an_answer_is_tried_four_times_and_read_again_each_ten_seconds(
+    tmp_path: Path,
+) -> None:
+    vehicle = copter(tmp_path, MOT_BAT_CURR_MAX=80.0).run(0.0, 9.0, less(30.0))
+    vehicle.reads.clear()
+    vehicle.sets.clear()
+    vehicle.answers = False
+    vehicle.run(9.0, 40.0, less(20.0))
+    assert [t_s for t_s, *_ in vehicle.sets] == [9.0, 10.0, 11.0, 12.0]
+    times_s = [t_s for t_s, _ in vehicle.reads]
+    assert times_s == [pytest.approx(t_s + k) for t_s in (13.1, 23.1, 33.1) for k in range(4)]
+    vehicle.answers = True
+    vehicle.run(40.0, 50.0, less(20.0))
+    assert vehicle.own == {"MOT_BAT_CURR_MAX": 20.0}

@@ -94,3 +94,14 @@ def test_the_values_of_another_vehicle_are_not_loaded(tmp_path: Path, autopilot:
     autopilot.followed = 1
     saved.follow(autopilot)
     assert saved.values == VALUES
+
+
+@pytest.mark.parametrize("below", ["file", "file/below", "file/below/it"])
+def test_values_that_cannot_be_written_are_not_saved(
+    tmp_path: Path, autopilot: Autopilot, below: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    saved = loaded(tmp_path / below, autopilot)
+    assert not saved.save(VALUES)
+    assert saved.values == {}
+    assert "vehicle limits are not changed" in caplog.text
