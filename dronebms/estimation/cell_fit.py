@@ -56,6 +56,7 @@ from dronebms.estimation.cell_model import (
 from dronebms.estimation.lost_cells import SPAN, Loss, Residual, lost_cells
 from dronebms.estimation.model_parameters import KNOTS_FRAC, ModelParameters
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
+from dronebms.estimation.step_resistance import Level, StepResistance
 
 _MAX_LN = 10.0  # of a restored state; beyond LOWEST and HIGHEST
 _GRID = np.linspace(0.0, 1.0, 41)
@@ -70,11 +71,11 @@ _GATE = 16.0  # squared innovation in variances; more is not this cell's voltage
 _FULL_GATE = 9.0
 STRAINED, REFUTED = 2.0, 12.0**0.5  # standard deviations, see `CellFit.strain`
 GAUGE_TOLERANCE = 0.05  # of a gauge's charge at rest
-_SD_STEP_V = 0.004
 _SD_WARM = 0.1  # ln; of a flight's resistance, apart from the temperature
 _WARM_FLIGHTS = 10
-_STEP_C = 0.08  # of the capacity; a smaller change of current is no step
-_STEP_GATE, _STRAY_STEP_V = 3.0, 0.05
+_STEADY_C = 0.08  # of the capacity; a smaller change of current is no start of the load
+_STEP_C = 0.15  # and no step
+_STEP_GATE = 3.0  # resistances; a larger change of the voltage is not a step of this cell
 _NUGGET = 1e-9
 _SD_START = 0.01, 0.02  # of the charge by voltage: at best, and of a full cell
 _DRIFT_ROWS, _DRIFT_S = 8, 60.0 - 1e-3
@@ -246,8 +247,7 @@ class CellFitState:
     pending: Matrix
     drift_v_s: float
     errors_v: Vector
-    step_a2: float  # sum of di^2 of the steps
-    step_va: float  # sum of -di dv
+    steps: StepResistance
     used_as: float
     span_s: float
     loaded: bool
@@ -336,8 +336,7 @@ class CellFit:
             pending=tuple(map(tuple, self._pending)),
             drift_v_s=float(self._drift_v_s),
             errors_v=tuple(map(float, self._errors_v)),
-            step_a2=float(self._step_a2),
-            step_va=float(self._step_va),
+            steps=self._steps,
             used_as=self._used_as,
             span_s=self._span_s,
             loaded=self._loaded,
@@ -381,15 +380,13 @@ class CellFit:
             or any(one.shape != (BOTH - SIZE,) or np.abs(one).max() > _MAX_LN for one in gaps)
             or any(len(row) != len(Residual._fields) for row in state.residuals)
             or any(len(row) != len(FitSample._fields) or row[0] < 0.0 for row in samples)
-            or state.step_a2 < 0.0
             or (state.full_ah is not None and state.full_ah <= 0.0)
-            or (state.step_a2 == 0.0 and state.step_va > 0.0)
         ):
             raise ValueError("a vector or matrix has another size or range")
         self._rows = [FitSample(*row) for row in state.rows]
         self._pending = [FitSample(*row) for row in state.pending]
         self._drift_v_s, self._errors_v = state.drift_v_s, state.errors_v
-        self._step_a2, self._step_va = state.step_a2, state.step_va
+        self._steps = state.steps
         self._used_as, self._span_s, self._loaded = state.used_as, state.span_s, state.loaded
         self._fast_a, self._slow_a = state.fast_a, state.slow_a
         self._agreed_s, self._full_ah = state.agreed_s, state.full_ah
@@ -497,14 +494,14 @@ class CellFit:
         mean, previous = second.mean, second.previous
         self.advance(second.span_s, second.counted_a, second.counted_sd_a)
         is_guess = mean.current_sd_a > abs(mean.current_a) / 2  # no information for the fit
-        step_a = _STEP_C * self.model.capacity_as / 3600.0
+        steady_a = _STEADY_C * self.model.capacity_as / 3600.0
         if self._agreed_s is None and not is_guess:
             # Start again, once: a mean of readings is surer than the first one alone, but not than
             # a first one at rest when the load has begun since: its sag is a guess.
             if (
                 previous is None
                 or self._foreign
-                or abs(mean.current_a) - abs(previous.current_a) <= step_a
+                or abs(mean.current_a) - abs(previous.current_a) <= steady_a
             ):
                 self.start(mean.cell_v, mean.current_a, gauge_frac, above_v)
             self._agreed_s = None if self._foreign else mean.t_s
@@ -516,10 +513,9 @@ class CellFit:
             self.widen()
             self._agreed_s = mean.t_s
         if previous is None or mean.t_s - previous.t_s >= MAX_STEP_GAP_S or mean.current_sd_a:
-            return
-        di_a = mean.current_a - previous.current_a
-        if abs(di_a) > step_a:
-            self.measure_step(mean.cell_v - previous.cell_v, di_a)
+            self._steps = self._steps.interrupted()
+        if not mean.current_sd_a:
+            self.measure_steps(mean.cell_v, mean.current_a)
 
     def _recall(self, learned: CellParameters) -> None:
         """Start from earlier flights."""
@@ -626,7 +622,7 @@ class CellFit:
         self._pending = []
         self._drift_v_s = 0.0
         self._errors_v = (0.0,) * _ERRORS
-        self._step_a2 = self._step_va = 0.0
+        self._steps = StepResistance()
         self._used_as = self._span_s = 0.0
         self._loaded = False
         self._settle()
@@ -705,14 +701,12 @@ class CellFit:
             self.fit(iterations=3)
         return accepted
 
-    def measure_step(self, dv_v: float, di_a: float) -> None:
-        """Take in a step of voltage and current between two seconds: fast resistance alone."""
-        amps = di_a * self._warm()
-        ohm_v = math.exp(self.x[FAST]) * self.model.ohms[0] * amps
-        if abs(dv_v + ohm_v) > _STRAY_STEP_V + _STEP_GATE * abs(ohm_v):
-            return  # not a step of this cell
-        self._step_a2 += amps * amps
-        self._step_va -= amps * dv_v
+    def measure_steps(self, cell_v: float, current_a: float) -> None:
+        """Take in a second for the steps of the load: immediate and fast resistance alone."""
+        now, fast, _ = (ohm * self._warm() for ohm in self.model.ohms)
+        level = Level(cell_v, now * current_a + fast * self._fast_a)
+        step_v = now * _STEP_C * self.model.capacity_as / 3600.0
+        self._steps = self._steps.updated(level, step_v, _STEP_GATE * math.exp(self.x[FAST]))
 
     def widen(self) -> None:
         """Widen the covariance after a long disagreement: the fit is wrong about the cell."""
@@ -855,11 +849,11 @@ class CellFit:
         else:
             information = prior + seen
         push = pull + push
-        if self._step_va > 0:
-            ohm = self._step_va / self._step_a2
-            precision = 1 / (c.sd_step**2 + (_SD_STEP_V / ohm) ** 2 / self._step_a2)
+        if (steps := self._steps.ratio()) is not None:
+            ratio, variance = steps
+            precision = 1 / (c.sd_step**2 + variance / ratio**2)
             information[FAST, FAST] += precision
-            push[FAST] += (math.log(ohm / self.model.ohms[0]) - x[FAST]) * precision
+            push[FAST] += (math.log(ratio) - x[FAST]) * precision
         return information, push
 
     def _stands_out(self, x: Array, rows: Array) -> bool:

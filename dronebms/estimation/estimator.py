@@ -99,7 +99,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 9
+    FORMAT: ClassVar[int] = 10
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading

@@ -65,9 +65,7 @@ def fitted(cell: Cell, until_s: int) -> CellFit:
         volts, amps = cell.seen(float(t))
         fit.advance(1.0, amps, 0.0)
         assert fit.measure(volts, amps)
-        if t == 10:
-            before_v, before_a = cell.seen(9.0)
-            fit.measure_step(volts - before_v, amps - before_a)
+        fit.measure_steps(volts, amps)
     return fit
 
 
